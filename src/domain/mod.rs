@@ -1,0 +1,1 @@
+//! Types and rules of the field, without I/O. Imports nothing of ours.
