@@ -1,0 +1,57 @@
+//! A conversation and who speaks in it.
+
+use super::clock::Micros;
+use super::ids::{AssistantId, ConversationId, WorkspaceId};
+use super::words::words;
+
+words! {
+    /// What a conversation is for; decides what a reply in it costs.
+    ConversationKind {
+        /// A visitor of a chat widget.
+        Widget = "widget",
+        /// A trial of the assistant; free.
+        Test = "test",
+        /// A back end's, through the platform door.
+        Api = "api",
+    }
+}
+
+words! {
+    /// Who sent a message.
+    SenderType {
+        /// The person who is helped.
+        User = "user",
+        /// A person on the assistant's side.
+        Agent = "agent",
+        /// An instruction to the model from there on.
+        System = "system",
+        /// The model's reply.
+        Assistant = "assistant",
+    }
+}
+
+/// A conversation as its row keeps it. Free-form JSON is kept as the text that was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conversation {
+    pub workspace: WorkspaceId,
+    pub id: ConversationId,
+    pub kind: ConversationKind,
+    pub assistant: AssistantId,
+    pub ai_enabled: bool,
+    pub created_at: Micros,
+    pub ended_at: Option<Micros>,
+    pub deleted_at: Option<Micros>,
+    /// The position that its next message gets; also how many it has had.
+    pub next_position: i64,
+    /// Turns that have not ended.
+    pub open_turns: i64,
+    /// Charges less refunds, in millionths of a dollar.
+    pub spent: i64,
+    /// A JSON object: variables that a bearer key or a workspace file set. Trusted by tools.
+    pub key_variables: String,
+    /// A JSON object: variables that a visitor set. Never in a tool's URL, headers or body.
+    pub visitor_variables: String,
+    /// A JSON object.
+    pub metadata: Option<String>,
+    pub external_identifier: Option<String>,
+}

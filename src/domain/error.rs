@@ -1,0 +1,110 @@
+//! What can be wrong with a request, without HTTP. `Display` is always safe to
+//! show; what must not be shown lives in a source.
+
+use std::time::Duration;
+
+use super::failure::Failure;
+
+/// One field of a request that cannot be taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    pub field: &'static str,
+    /// A whole sentence, in the words of the door that the request came through.
+    pub text: String,
+}
+
+/// A refusal, or a failure, of a request.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{}", .0.first().map_or("The request is invalid.", |first| &first.text))]
+    Invalid(Vec<FieldError>),
+    /// A missing, malformed, unknown, revoked or expired key.
+    #[error("Invalid or expired token.")]
+    Unauthenticated,
+    /// The scope that the key lacks.
+    #[error("This key lacks the scope '{0}'.")]
+    MissingScope(&'static str),
+    #[error("This origin is not allowed.")]
+    OriginRefused,
+    /// `name` is the id as it was sent.
+    #[error("{} not found: {name}.", thing.as_str())]
+    NotFound { thing: Thing, name: String },
+    #[error("Insufficient balance. Please top up your account.")]
+    InsufficientBalance,
+    /// The request cannot be processed; see [`Failure::detail`].
+    #[error("{}", .0.detail())]
+    Processing(Failure),
+    /// A limit by rate, count, day or spending.
+    #[error("Too Many Attempts.")]
+    LimitReached { retry_after: Duration },
+    /// A bound of this server is reached.
+    #[error("{text}")]
+    Overloaded { text: &'static str, retry_after: Duration },
+    #[error("A request with this Idempotency-Key is still being processed")]
+    TwinInFlight { retry_after: Duration },
+    #[error("This Idempotency-Key was used with another request")]
+    KeyReused,
+    #[error("The Idempotency-Key header must have 1 to 255 visible characters")]
+    KeyMalformed,
+    /// The store refused or is away. Where `outcome_unknown`, the request may have been carried out.
+    #[error("The service is temporarily unavailable")]
+    Unavailable {
+        outcome_unknown: bool,
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+}
+
+super::words::words! {
+    /// What was not found.
+    Thing {
+        /// By either door's name for it.
+        Conversation = "Conversation",
+        /// A message.
+        Message = "Message",
+        /// An assistant.
+        Assistant = "Assistant",
+        /// A turn.
+        Turn = "Turn",
+    }
+}
+
+impl Error {
+    /// An error of a field.
+    #[must_use]
+    pub fn invalid(field: &'static str, text: impl Into<String>) -> Self {
+        Self::Invalid(vec![FieldError { field, text: text.into() }])
+    }
+
+    /// Something that is not there, by the name that was sent for it.
+    #[must_use]
+    pub fn not_found(thing: Thing, name: impl Into<String>) -> Self {
+        Self::NotFound { thing, name: name.into() }
+    }
+
+    /// The stable code of the `Rejoinder-Error` header; one list, in `docs/errors.md`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "invalid_request",
+            Self::Unauthenticated => "invalid_token",
+            Self::MissingScope(_) => "missing_scope",
+            Self::OriginRefused => "origin_refused",
+            Self::NotFound { thing, .. } => match thing {
+                Thing::Conversation => "conversation_not_found",
+                Thing::Message => "message_not_found",
+                Thing::Assistant => "assistant_not_found",
+                Thing::Turn => "turn_not_found",
+            },
+            Self::InsufficientBalance => "insufficient_balance",
+            Self::Processing(failure) => failure.as_str(),
+            Self::LimitReached { .. } => "limit_reached",
+            Self::Overloaded { .. } => "overloaded",
+            Self::TwinInFlight { .. } => "idempotency_key_in_flight",
+            Self::KeyReused => "idempotency_key_reused",
+            Self::KeyMalformed => "idempotency_key_malformed",
+            Self::Unavailable { outcome_unknown: true, .. } => "outcome_unknown",
+            Self::Unavailable { outcome_unknown: false, .. } => "service_unavailable",
+        }
+    }
+}

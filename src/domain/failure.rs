@@ -1,0 +1,62 @@
+//! Why a turn gave no reply: the code that is stored and sent in `Rejoinder-Error`,
+//! and the words that the widget contract's `Failed to process message: ` is followed by.
+
+use super::words::words;
+
+words! {
+    /// Why a turn failed.
+    Failure {
+        /// The model, or the turn as a whole, took too long.
+        Timeout = "model_timeout",
+        /// No connection to the model, or a 5xx of it.
+        ModelUnavailable = "model_unavailable",
+        /// A 429 of the model.
+        ModelRateLimited = "model_rate_limited",
+        /// Another 4xx of the model.
+        ModelRefused = "model_refused",
+        /// An answer that is garbage, empty or cut.
+        ModelUnreadable = "model_unreadable",
+        /// More rounds or calls than a turn may have.
+        TooManyToolCalls = "too_many_tool_calls",
+        /// The conversation has ended.
+        ConversationEnded = "conversation_ended",
+        /// The conversation has as many open turns as it may have.
+        ConversationBusy = "conversation_busy",
+        /// The store, or this server, could not do its part.
+        ServiceUnavailable = "service_unavailable",
+        /// Open for longer than a turn may be.
+        TooOld = "too_old",
+        /// Its owners died more often than a turn may have it.
+        TooManyTakeovers = "too_many_takeovers",
+    }
+}
+
+impl Failure {
+    /// What follows `Failed to process message: `. Never internals.
+    #[must_use]
+    pub fn detail(self) -> &'static str {
+        match self {
+            Self::Timeout | Self::TooOld => "Connection timeout",
+            Self::ModelUnavailable => "The model is unavailable",
+            Self::ModelRateLimited => "The model is rate limited",
+            Self::ModelRefused => "The model refused the request",
+            Self::ModelUnreadable => "The model's answer could not be read",
+            Self::TooManyToolCalls => "Too many tool calls",
+            Self::ConversationEnded => "The conversation has ended",
+            Self::ConversationBusy => "The conversation is busy",
+            Self::ServiceUnavailable | Self::TooManyTakeovers => "The service is temporarily unavailable",
+        }
+    }
+}
+
+words! {
+    /// Why a reply in the making was dropped.
+    Discard {
+        /// A person took over.
+        AiDisabled = "ai_disabled",
+        /// The conversation was ended.
+        ConversationEnded = "conversation_ended",
+        /// The conversation was deleted.
+        ConversationDeleted = "conversation_deleted",
+    }
+}

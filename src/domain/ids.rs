@@ -1,0 +1,214 @@
+//! Identifiers: one newtype a thing, shown as a TypeID (`con_` and 26 characters
+//! of Crockford base 32 over a UUID), so that an id names its kind wherever it travels.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Mutex;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use uuid::Uuid;
+
+use super::clock::Clock;
+
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// A text that is no id of the kind asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not an id of the form {prefix}_…")]
+pub struct MalformedId {
+    prefix: &'static str,
+}
+
+fn encode(prefix: &str, id: Uuid) -> String {
+    let value = id.as_u128();
+    let mut text = String::with_capacity(prefix.len() + 27);
+    text.push_str(prefix);
+    text.push('_');
+    for index in (0..26).rev() {
+        let digit = (value >> (index * 5)) & 31;
+        text.push(char::from(ALPHABET[usize::try_from(digit).unwrap_or(0)]));
+    }
+    text
+}
+
+fn decode(prefix: &'static str, text: &str) -> Result<Uuid, MalformedId> {
+    let malformed = MalformedId { prefix };
+    let digits = text.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('_'));
+    let Some(digits) = digits.filter(|digits| digits.len() == 26 && digits.as_bytes()[0] <= b'7') else {
+        return Err(malformed);
+    };
+    let mut value = 0_u128;
+    for digit in digits.bytes() {
+        let Some(digit) = ALPHABET.iter().position(|known| *known == digit) else { return Err(malformed) };
+        value = (value << 5) | u128::try_from(digit).unwrap_or(0);
+    }
+    Ok(Uuid::from_u128(value))
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(pub Uuid);
+
+        impl $name {
+            /// What stands before the underscore.
+            pub const PREFIX: &'static str = $prefix;
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&encode($prefix, self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = MalformedId;
+
+            fn from_str(text: &str) -> Result<Self, MalformedId> {
+                decode($prefix, text).map(Self)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+id!(/// A workspace: one tenant.
+    WorkspaceId, "wsp");
+id!(/// A conversation, as the platform door names it. Never opens the widget door.
+    ConversationId, "con");
+id!(/// A message, also a reply.
+    MessageId, "msg");
+id!(/// A turn: one reply to be given.
+    TurnId, "trn");
+id!(/// An assistant; the UUID in it is the `assistant_id` of the widget door.
+    AssistantId, "ast");
+id!(/// A tool of a workspace.
+    ToolId, "tol");
+id!(/// A calendar.
+    CalendarId, "cal");
+id!(/// A booking in a calendar.
+    BookingId, "bkg");
+id!(/// An event of the feed.
+    EventId, "evt");
+id!(/// An endpoint that receives webhooks.
+    EndpointId, "whe");
+id!(/// One delivery of one event to one endpoint.
+    DeliveryId, "dlv");
+id!(/// An API key's public name, not its secret.
+    KeyId, "key");
+id!(/// A running process of the server.
+    ProcessId, "prc");
+
+/// The widget door's capability: a random (v4) UUID, never derived from a [`ConversationId`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WidgetUuid(pub Uuid);
+
+impl fmt::Display for WidgetUuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// Shows the first eight digits only: whoever reads a log must not hold the key to a conversation.
+impl fmt::Debug for WidgetUuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}…", &self.0.to_string()[..8])
+    }
+}
+
+/// Makes ids and secrets. Seeded in tests, from the operating system otherwise.
+#[derive(Debug)]
+pub struct Ids {
+    source: Mutex<StdRng>,
+}
+
+impl Ids {
+    /// Ids that nobody can guess.
+    #[must_use]
+    pub fn random() -> Self {
+        Self { source: Mutex::new(rand::make_rng()) }
+    }
+
+    /// The same ids for the same seed, for tests.
+    #[must_use]
+    pub fn seeded(seed: u64) -> Self {
+        Self { source: Mutex::new(StdRng::seed_from_u64(seed)) }
+    }
+
+    /// Random bytes, for secrets.
+    pub fn bytes<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        let mut source = self.source.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        source.fill_bytes(&mut bytes);
+        bytes
+    }
+
+    /// A random (v4) UUID, for capabilities.
+    pub fn capability(&self) -> Uuid {
+        uuid::Builder::from_random_bytes(self.bytes()).into_uuid()
+    }
+
+    /// A time-ordered (v7) UUID, for keys of rows.
+    pub fn ordered(&self, clock: &dyn Clock) -> Uuid {
+        let millis = u64::try_from(clock.now().0 / 1000).unwrap_or(0);
+        uuid::Builder::from_unix_timestamp_millis(millis, &self.bytes()).into_uuid()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_reads_back_as_it_was_written() {
+        let id = MessageId(Uuid::from_u128(u128::MAX));
+
+        assert_eq!(id.to_string(), "msg_7zzzzzzzzzzzzzzzzzzzzzzzzz");
+        assert_eq!(id.to_string().parse(), Ok(id));
+    }
+
+    #[test]
+    fn other_kinds_other_lengths_and_other_letters_are_refused() {
+        for text in [
+            "con_00000000000000000000000000",
+            "msg_0",
+            "msg_0000000000000000000000000u",
+            "msg_80000000000000000000000000",
+            "msg_0000000000000000000000000A",
+            "msg00000000000000000000000000",
+            "",
+            "msg_é0000000000000000000000000",
+        ] {
+            assert!(text.parse::<MessageId>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_widget_uuid_is_cut_short_in_logs() {
+        let uuid = WidgetUuid(Uuid::from_u128(0x7c9e_6679_7425_40de_944b_e07f_c1f9_0ae7));
+
+        assert_eq!(format!("{uuid:?}"), "7c9e6679…");
+    }
+}

@@ -1,0 +1,31 @@
+//! A message of a conversation: what someone sent, or a reply.
+
+use super::clock::Micros;
+use super::conversation::SenderType;
+use super::ids::{ConversationId, MessageId, TurnId, WorkspaceId};
+
+/// The `sender_id` of whoever writes in a chat widget.
+pub const VISITOR: &str = "visitor";
+
+/// A message as its row keeps it. Free-form JSON is kept as the text that was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    pub workspace: WorkspaceId,
+    pub conversation: ConversationId,
+    /// Its place in the conversation: append-only, from 1, without gaps.
+    pub position: i64,
+    pub id: MessageId,
+    pub sender_type: SenderType,
+    pub sender_id: String,
+    pub text: String,
+    /// A JSON object.
+    pub metadata: Option<String>,
+    pub reply_to: Option<MessageId>,
+    /// For a reply, the position of the message that it answers.
+    pub answers: Option<i64>,
+    /// For a reply, the calls made for it: a JSON array of `{name, arguments, result}`.
+    pub function_calls: Option<String>,
+    /// The turn that answers this message, or that gave this reply.
+    pub turn: Option<TurnId>,
+    pub created_at: Micros,
+}

@@ -1,0 +1,93 @@
+//! Money: integers of a millionth of a dollar. No floating point, ever.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// An amount in millionths of a US dollar; negative for a charge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Money(pub i64);
+
+/// A text that is no amount of money.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an amount is a decimal number with at most six places, such as \"10.00\"")]
+pub struct MalformedAmount;
+
+impl Money {
+    /// Nothing.
+    pub const ZERO: Self = Self(0);
+
+    /// The sum, or `None` where it does not fit.
+    #[must_use]
+    pub fn checked_add(self, other: Self) -> Option<Self> {
+        self.0.checked_add(other.0).map(Self)
+    }
+
+    /// The same amount with the other sign.
+    #[must_use]
+    pub fn negated(self) -> Self {
+        Self(self.0.saturating_neg())
+    }
+}
+
+/// A decimal with at least two places: `9.99`, `-0.01`, `0.005`.
+impl fmt::Display for Money {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let amount = self.0.unsigned_abs();
+        let places = format!("{:06}", amount % 1_000_000);
+        let kept = places.trim_end_matches('0').len().max(2);
+        write!(f, "{sign}{}.{}", amount / 1_000_000, &places[..kept])
+    }
+}
+
+impl FromStr for Money {
+    type Err = MalformedAmount;
+
+    fn from_str(text: &str) -> Result<Self, MalformedAmount> {
+        let (negative, digits) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+        let (whole, places) = digits.split_once('.').unwrap_or((digits, "0"));
+        let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        if !all_digits(whole) || !all_digits(places) || places.len() > 6 {
+            return Err(MalformedAmount);
+        }
+        let whole: i64 = whole.parse().map_err(|_| MalformedAmount)?;
+        let places: i64 = format!("{places:0<6}").parse().map_err(|_| MalformedAmount)?;
+        let amount = whole.checked_mul(1_000_000).and_then(|whole| whole.checked_add(places));
+        let amount = amount.ok_or(MalformedAmount)?;
+        Ok(Self(if negative { -amount } else { amount }))
+    }
+}
+
+impl Serialize for Money {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Money {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_written_with_at_least_two_places() {
+        for (micros, text) in [(9_990_000, "9.99"), (-10_000, "-0.01"), (5_000, "0.005"), (0, "0.00"), (1, "0.000001")] {
+            assert_eq!(Money(micros).to_string(), text);
+            assert_eq!(text.parse(), Ok(Money(micros)));
+        }
+    }
+
+    #[test]
+    fn what_is_no_amount_is_refused() {
+        for text in ["", "-", ".", "1.", ".5", "1e3", "1.0000001", "99999999999999999999", "1,00", "+1"] {
+            assert_eq!(text.parse::<Money>(), Err(MalformedAmount), "{text}");
+        }
+    }
+}

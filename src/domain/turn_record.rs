@@ -1,0 +1,110 @@
+//! A turn as a durable record: the unit of work, one reply to be given.
+
+use super::clock::Micros;
+use super::failure::{Discard, Failure};
+use super::ids::{AssistantId, ConversationId, MessageId, ProcessId, TurnId, WorkspaceId};
+use super::money::Money;
+use super::words::words;
+
+words! {
+    /// Which door a message came through.
+    Door {
+        /// `/api`: the client waits for the reply.
+        Widget = "widget",
+        /// `/v1`: the reply comes later.
+        Platform = "platform",
+    }
+}
+
+words! {
+    /// Where a turn stands.
+    TurnState {
+        /// An earlier turn of its conversation is open.
+        Waiting = "waiting",
+        /// May be claimed, from `not_before` on.
+        Queued = "queued",
+        /// Owned by a process.
+        Running = "running",
+        /// Its reply is stored.
+        Completed = "completed",
+        /// No reply will come; refunded.
+        Failed = "failed",
+        /// Its reply was not wanted any more; refunded.
+        Discarded = "discarded",
+    }
+}
+
+impl TurnState {
+    /// Whether the turn has not ended.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        match self {
+            Self::Waiting | Self::Queued | Self::Running => true,
+            Self::Completed | Self::Failed | Self::Discarded => false,
+        }
+    }
+}
+
+/// A turn as its row keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    pub workspace: WorkspaceId,
+    pub id: TurnId,
+    pub conversation: ConversationId,
+    /// The position of the message that it answers; turns run in this order.
+    pub position: i64,
+    pub message: MessageId,
+    pub door: Door,
+    pub state: TurnState,
+    pub owner: Option<ProcessId>,
+    /// Rises by one with every start, claim, takeover, hand-back and retry.
+    pub fence: i64,
+    /// Attempts that have ended without a reply.
+    pub attempts: i64,
+    pub takeovers: i64,
+    /// While queued: the earliest claim. While running: the start of its attempt.
+    pub not_before: Micros,
+    pub admitted_at: Micros,
+    pub first_started_at: Option<Micros>,
+    /// For a widget turn: when its client gives up.
+    pub deadline_at: Option<Micros>,
+    /// What was charged, in millionths of a dollar.
+    pub price: Money,
+    pub assistant: AssistantId,
+    pub assistant_version: i64,
+    /// The scope and key under which its answer is to be kept.
+    pub idempotency: Option<(String, String)>,
+    /// A code of [`Failure`] or [`Discard`], once it has ended so.
+    pub reason: Option<String>,
+    pub reply: Option<MessageId>,
+    pub ended_at: Option<Micros>,
+}
+
+/// A reply, as the tool loop gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    pub id: MessageId,
+    pub text: String,
+    /// A JSON array of `{name, arguments, result}`.
+    pub function_calls: String,
+}
+
+/// How a turn ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TurnEnd {
+    Completed(Reply),
+    Failed(Failure),
+    Discarded(Discard),
+}
+
+impl TurnEnd {
+    /// The state that a turn is in after this end.
+    #[must_use]
+    pub fn state(&self) -> TurnState {
+        match self {
+            Self::Completed(_) => TurnState::Completed,
+            Self::Failed(_) => TurnState::Failed,
+            Self::Discarded(_) => TurnState::Discarded,
+        }
+    }
+}
