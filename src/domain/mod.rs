@@ -3,10 +3,13 @@
 pub mod clock;
 pub mod conversation;
 pub mod error;
+pub mod event;
 pub mod failure;
 pub mod ids;
 pub mod ledger;
 pub mod message;
 pub mod money;
+pub mod rendered;
 pub mod turn_record;
 pub mod words;
+pub mod workspace;

@@ -1,0 +1,319 @@
+-- The clock of every time that one process writes and another acts on. Tests replace it.
+create function store_now() returns bigint language sql volatile
+    as $$ select cast(extract(epoch from clock_timestamp()) * 1000000 as bigint) $$;
+
+-- Which binaries may still serve this database: one that is older than this is refused.
+create table schema_floor (oldest_binary bigint not null);
+insert into schema_floor (oldest_binary) values (1);
+
+create table workspaces (
+    id uuid primary key,
+    slug text not null unique,
+    name text not null,
+    auto_create_conversations boolean not null,
+    default_assistant_id uuid,
+    price_widget bigint not null,
+    price_test bigint not null,
+    price_api bigint not null,
+    balance_low bigint,
+    allow_hosts text not null,
+    created_at bigint not null
+);
+
+-- What the writer locks: one row a workspace, always first.
+create table workspace_state (
+    workspace_id uuid primary key references workspaces (id),
+    balance bigint not null check (balance >= 0),
+    next_cursor bigint not null,
+    next_ledger_number bigint not null,
+    open_turns bigint not null,
+    day bigint not null,
+    day_test_turns bigint not null,
+    day_spent bigint not null,
+    low_notified boolean not null
+);
+
+create table api_keys (
+    hash bytea primary key,
+    id uuid not null unique,
+    workspace_id uuid not null references workspaces (id),
+    name text not null,
+    prefix text not null,
+    scopes text not null,
+    created_at bigint not null,
+    expires_at bigint,
+    revoked_at bigint,
+    last_used_at bigint
+);
+create index api_keys_of_workspace on api_keys (workspace_id, created_at);
+
+create table assistants (
+    workspace_id uuid not null references workspaces (id),
+    id uuid not null,
+    slug text not null,
+    name text not null,
+    current_version bigint not null,
+    from_file boolean not null,
+    archived_at bigint,
+    created_at bigint not null,
+    primary key (workspace_id, id),
+    unique (workspace_id, slug)
+);
+-- The widget door is asked for an assistant by its id alone, and no two workspaces may share one.
+create unique index assistants_by_id on assistants (id);
+
+-- Immutable: what a turn runs with, compiled.
+create table assistant_versions (
+    workspace_id uuid not null,
+    assistant_id uuid not null,
+    version bigint not null,
+    compiled text not null,
+    created_at bigint not null,
+    primary key (workspace_id, assistant_id, version),
+    foreign key (workspace_id, assistant_id) references assistants (workspace_id, id)
+);
+
+create table tools (
+    workspace_id uuid not null references workspaces (id),
+    id uuid not null,
+    slug text not null,
+    definition text not null,
+    from_file boolean not null,
+    archived_at bigint,
+    created_at bigint not null,
+    primary key (workspace_id, id),
+    unique (workspace_id, slug)
+);
+
+create table calendars (
+    workspace_id uuid not null references workspaces (id),
+    id uuid not null,
+    slug text not null,
+    rules text not null,
+    from_file boolean not null,
+    archived_at bigint,
+    created_at bigint not null,
+    primary key (workspace_id, id),
+    unique (workspace_id, slug)
+);
+
+create table conversations (
+    workspace_id uuid not null references workspaces (id),
+    id uuid not null,
+    kind text not null,
+    assistant_id uuid not null,
+    ai_enabled boolean not null,
+    created_at bigint not null,
+    ended_at bigint,
+    deleted_at bigint,
+    next_position bigint not null,
+    open_turns bigint not null,
+    spent bigint not null,
+    key_variables text not null,
+    visitor_variables text not null,
+    metadata text,
+    external_identifier text,
+    primary key (workspace_id, id),
+    foreign key (workspace_id, assistant_id) references assistants (workspace_id, id)
+);
+create index conversations_by_age on conversations (workspace_id, created_at, id);
+create index conversations_by_external on conversations (workspace_id, external_identifier)
+    where external_identifier is not null;
+
+-- The widget door's directory: a capability leads to its conversation.
+create table widget_links (
+    id uuid primary key,
+    workspace_id uuid not null,
+    conversation_id uuid not null,
+    created_at bigint not null,
+    unique (workspace_id, conversation_id),
+    foreign key (workspace_id, conversation_id) references conversations (workspace_id, id)
+);
+
+create table messages (
+    workspace_id uuid not null,
+    conversation_id uuid not null,
+    position bigint not null,
+    id uuid not null,
+    sender_type text not null,
+    sender_id text not null,
+    text text not null,
+    metadata text,
+    reply_to_id uuid,
+    answers bigint,
+    function_calls text,
+    turn_id uuid,
+    created_at bigint not null,
+    primary key (workspace_id, conversation_id, position),
+    foreign key (workspace_id, conversation_id) references conversations (workspace_id, id)
+);
+create unique index messages_by_id on messages (workspace_id, id);
+
+create table turns (
+    workspace_id uuid not null,
+    id uuid not null,
+    conversation_id uuid not null,
+    position bigint not null,
+    message_id uuid not null,
+    door text not null,
+    state text not null,
+    owner uuid,
+    fence bigint not null,
+    attempts bigint not null,
+    takeovers bigint not null,
+    not_before bigint not null,
+    admitted_at bigint not null,
+    first_started_at bigint,
+    deadline_at bigint,
+    price bigint not null,
+    assistant_id uuid not null,
+    assistant_version bigint not null,
+    idempotency_scope text,
+    idempotency_key text,
+    reason text,
+    reply_id uuid,
+    ended_at bigint,
+    primary key (workspace_id, id),
+    foreign key (workspace_id, conversation_id) references conversations (workspace_id, id)
+) with (fillfactor = 70);
+create index turns_to_claim on turns (door, not_before) where state = 'queued';
+create index turns_open on turns (workspace_id, conversation_id, position)
+    where state in ('waiting', 'queued', 'running');
+create index turns_owned on turns (owner) where state = 'running';
+create index turns_with_deadline on turns (deadline_at)
+    where deadline_at is not null and state in ('waiting', 'queued', 'running');
+create index turns_by_age on turns (admitted_at) where state in ('waiting', 'queued', 'running');
+
+-- Position 0 of a step is the model's answer; 1 and on are its calls.
+create table journal (
+    workspace_id uuid not null,
+    turn_id uuid not null,
+    step bigint not null,
+    position bigint not null,
+    conversation_id uuid not null,
+    attempt bigint not null,
+    started_at bigint not null,
+    finished_at bigint,
+    content text not null,
+    result text,
+    primary key (workspace_id, turn_id, step, position),
+    foreign key (workspace_id, turn_id) references turns (workspace_id, id)
+);
+
+create table bookings (
+    workspace_id uuid not null,
+    calendar_id uuid not null,
+    id uuid not null,
+    call_id text not null,
+    conversation_id uuid not null,
+    starts_at bigint not null,
+    ends_at bigint not null,
+    title text not null,
+    name text,
+    email text,
+    notes text,
+    created_at bigint not null,
+    cancelled_at bigint,
+    primary key (workspace_id, calendar_id, id),
+    unique (workspace_id, calendar_id, call_id),
+    foreign key (workspace_id, calendar_id) references calendars (workspace_id, id)
+);
+create unique index bookings_live on bookings (workspace_id, calendar_id, starts_at) where cancelled_at is null;
+
+create table ledger (
+    workspace_id uuid not null references workspaces (id),
+    number bigint not null,
+    kind text not null,
+    amount bigint not null,
+    balance_after bigint not null,
+    turn_id uuid,
+    reference text,
+    created_at bigint not null,
+    primary key (workspace_id, number)
+);
+create unique index ledger_by_reference on ledger (workspace_id, reference) where reference is not null;
+
+create table events (
+    workspace_id uuid not null references workspaces (id),
+    cursor bigint not null,
+    id uuid not null,
+    type text not null,
+    conversation_id uuid,
+    body text not null,
+    created_at bigint not null,
+    primary key (workspace_id, cursor)
+);
+
+create table webhook_endpoints (
+    workspace_id uuid not null references workspaces (id),
+    id uuid not null,
+    slug text,
+    url text not null,
+    types text not null,
+    secrets text not null,
+    enabled boolean not null,
+    disabled_reason text,
+    from_file boolean not null,
+    created_at bigint not null,
+    primary key (workspace_id, id),
+    unique (workspace_id, slug)
+);
+
+create table deliveries (
+    workspace_id uuid not null,
+    endpoint_id uuid not null,
+    cursor bigint not null,
+    id uuid not null,
+    conversation_id uuid,
+    state text not null,
+    owner uuid,
+    fence bigint not null,
+    attempts bigint not null,
+    not_before bigint not null,
+    created_at bigint not null,
+    ended_at bigint,
+    primary key (workspace_id, endpoint_id, cursor),
+    foreign key (workspace_id, endpoint_id) references webhook_endpoints (workspace_id, id)
+);
+
+create table attempts (
+    workspace_id uuid not null,
+    endpoint_id uuid not null,
+    cursor bigint not null,
+    number bigint not null,
+    started_at bigint not null,
+    finished_at bigint,
+    status bigint,
+    outcome text,
+    excerpt text,
+    primary key (workspace_id, endpoint_id, cursor, number),
+    foreign key (workspace_id, endpoint_id, cursor) references deliveries (workspace_id, endpoint_id, cursor)
+);
+
+create table idempotency (
+    workspace_id uuid not null,
+    scope text not null,
+    key text not null,
+    fingerprint bytea not null,
+    turn_id uuid,
+    status bigint,
+    body text,
+    code text,
+    reason text,
+    created_at bigint not null,
+    primary key (workspace_id, scope, key)
+);
+create index idempotency_by_age on idempotency (created_at);
+
+create table processes (
+    id uuid primary key,
+    expires_at bigint not null,
+    started_at bigint not null
+);
+
+-- Ends that a turn's owner must hear of.
+create table cancellations (
+    owner uuid not null,
+    turn_id uuid not null,
+    primary key (owner, turn_id)
+);

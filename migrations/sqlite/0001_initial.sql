@@ -1,0 +1,315 @@
+-- Which binaries may still serve this database: one that is older than this is refused.
+create table schema_floor (oldest_binary integer not null) strict;
+insert into schema_floor (oldest_binary) values (1);
+
+create table workspaces (
+    id blob primary key not null,
+    slug text not null unique,
+    name text not null,
+    auto_create_conversations integer not null,
+    default_assistant_id blob,
+    price_widget integer not null,
+    price_test integer not null,
+    price_api integer not null,
+    balance_low integer,
+    allow_hosts text not null,
+    created_at integer not null
+) strict;
+
+-- What the writer locks: one row a workspace, always first.
+create table workspace_state (
+    workspace_id blob primary key not null references workspaces (id),
+    balance integer not null check (balance >= 0),
+    next_cursor integer not null,
+    next_ledger_number integer not null,
+    open_turns integer not null,
+    day integer not null,
+    day_test_turns integer not null,
+    day_spent integer not null,
+    low_notified integer not null
+) strict;
+
+create table api_keys (
+    hash blob primary key not null,
+    id blob not null unique,
+    workspace_id blob not null references workspaces (id),
+    name text not null,
+    prefix text not null,
+    scopes text not null,
+    created_at integer not null,
+    expires_at integer,
+    revoked_at integer,
+    last_used_at integer
+) strict;
+create index api_keys_of_workspace on api_keys (workspace_id, created_at);
+
+create table assistants (
+    workspace_id blob not null references workspaces (id),
+    id blob not null,
+    slug text not null,
+    name text not null,
+    current_version integer not null,
+    from_file integer not null,
+    archived_at integer,
+    created_at integer not null,
+    primary key (workspace_id, id),
+    unique (workspace_id, slug)
+) strict;
+-- The widget door is asked for an assistant by its id alone, and no two workspaces may share one.
+create unique index assistants_by_id on assistants (id);
+
+-- Immutable: what a turn runs with, compiled.
+create table assistant_versions (
+    workspace_id blob not null,
+    assistant_id blob not null,
+    version integer not null,
+    compiled text not null,
+    created_at integer not null,
+    primary key (workspace_id, assistant_id, version),
+    foreign key (workspace_id, assistant_id) references assistants (workspace_id, id)
+) strict;
+
+create table tools (
+    workspace_id blob not null references workspaces (id),
+    id blob not null,
+    slug text not null,
+    definition text not null,
+    from_file integer not null,
+    archived_at integer,
+    created_at integer not null,
+    primary key (workspace_id, id),
+    unique (workspace_id, slug)
+) strict;
+
+create table calendars (
+    workspace_id blob not null references workspaces (id),
+    id blob not null,
+    slug text not null,
+    rules text not null,
+    from_file integer not null,
+    archived_at integer,
+    created_at integer not null,
+    primary key (workspace_id, id),
+    unique (workspace_id, slug)
+) strict;
+
+create table conversations (
+    workspace_id blob not null references workspaces (id),
+    id blob not null,
+    kind text not null,
+    assistant_id blob not null,
+    ai_enabled integer not null,
+    created_at integer not null,
+    ended_at integer,
+    deleted_at integer,
+    next_position integer not null,
+    open_turns integer not null,
+    spent integer not null,
+    key_variables text not null,
+    visitor_variables text not null,
+    metadata text,
+    external_identifier text,
+    primary key (workspace_id, id),
+    foreign key (workspace_id, assistant_id) references assistants (workspace_id, id)
+) strict;
+create index conversations_by_age on conversations (workspace_id, created_at, id);
+create index conversations_by_external on conversations (workspace_id, external_identifier)
+    where external_identifier is not null;
+
+-- The widget door's directory: a capability leads to its conversation.
+create table widget_links (
+    id blob primary key not null,
+    workspace_id blob not null,
+    conversation_id blob not null,
+    created_at integer not null,
+    unique (workspace_id, conversation_id),
+    foreign key (workspace_id, conversation_id) references conversations (workspace_id, id)
+) strict;
+
+create table messages (
+    workspace_id blob not null,
+    conversation_id blob not null,
+    position integer not null,
+    id blob not null,
+    sender_type text not null,
+    sender_id text not null,
+    text text not null,
+    metadata text,
+    reply_to_id blob,
+    answers integer,
+    function_calls text,
+    turn_id blob,
+    created_at integer not null,
+    primary key (workspace_id, conversation_id, position),
+    foreign key (workspace_id, conversation_id) references conversations (workspace_id, id)
+) strict;
+create unique index messages_by_id on messages (workspace_id, id);
+
+create table turns (
+    workspace_id blob not null,
+    id blob not null,
+    conversation_id blob not null,
+    position integer not null,
+    message_id blob not null,
+    door text not null,
+    state text not null,
+    owner blob,
+    fence integer not null,
+    attempts integer not null,
+    takeovers integer not null,
+    not_before integer not null,
+    admitted_at integer not null,
+    first_started_at integer,
+    deadline_at integer,
+    price integer not null,
+    assistant_id blob not null,
+    assistant_version integer not null,
+    idempotency_scope text,
+    idempotency_key text,
+    reason text,
+    reply_id blob,
+    ended_at integer,
+    primary key (workspace_id, id),
+    foreign key (workspace_id, conversation_id) references conversations (workspace_id, id)
+) strict;
+create index turns_to_claim on turns (door, not_before) where state = 'queued';
+create index turns_open on turns (workspace_id, conversation_id, position)
+    where state in ('waiting', 'queued', 'running');
+create index turns_owned on turns (owner) where state = 'running';
+create index turns_with_deadline on turns (deadline_at)
+    where deadline_at is not null and state in ('waiting', 'queued', 'running');
+create index turns_by_age on turns (admitted_at) where state in ('waiting', 'queued', 'running');
+
+-- Position 0 of a step is the model's answer; 1 and on are its calls.
+create table journal (
+    workspace_id blob not null,
+    turn_id blob not null,
+    step integer not null,
+    position integer not null,
+    conversation_id blob not null,
+    attempt integer not null,
+    started_at integer not null,
+    finished_at integer,
+    content text not null,
+    result text,
+    primary key (workspace_id, turn_id, step, position),
+    foreign key (workspace_id, turn_id) references turns (workspace_id, id)
+) strict;
+
+create table bookings (
+    workspace_id blob not null,
+    calendar_id blob not null,
+    id blob not null,
+    call_id text not null,
+    conversation_id blob not null,
+    starts_at integer not null,
+    ends_at integer not null,
+    title text not null,
+    name text,
+    email text,
+    notes text,
+    created_at integer not null,
+    cancelled_at integer,
+    primary key (workspace_id, calendar_id, id),
+    unique (workspace_id, calendar_id, call_id),
+    foreign key (workspace_id, calendar_id) references calendars (workspace_id, id)
+) strict;
+create unique index bookings_live on bookings (workspace_id, calendar_id, starts_at) where cancelled_at is null;
+
+create table ledger (
+    workspace_id blob not null references workspaces (id),
+    number integer not null,
+    kind text not null,
+    amount integer not null,
+    balance_after integer not null,
+    turn_id blob,
+    reference text,
+    created_at integer not null,
+    primary key (workspace_id, number)
+) strict;
+create unique index ledger_by_reference on ledger (workspace_id, reference) where reference is not null;
+
+create table events (
+    workspace_id blob not null references workspaces (id),
+    cursor integer not null,
+    id blob not null,
+    type text not null,
+    conversation_id blob,
+    body text not null,
+    created_at integer not null,
+    primary key (workspace_id, cursor)
+) strict;
+
+create table webhook_endpoints (
+    workspace_id blob not null references workspaces (id),
+    id blob not null,
+    slug text,
+    url text not null,
+    types text not null,
+    secrets text not null,
+    enabled integer not null,
+    disabled_reason text,
+    from_file integer not null,
+    created_at integer not null,
+    primary key (workspace_id, id),
+    unique (workspace_id, slug)
+) strict;
+
+create table deliveries (
+    workspace_id blob not null,
+    endpoint_id blob not null,
+    cursor integer not null,
+    id blob not null,
+    conversation_id blob,
+    state text not null,
+    owner blob,
+    fence integer not null,
+    attempts integer not null,
+    not_before integer not null,
+    created_at integer not null,
+    ended_at integer,
+    primary key (workspace_id, endpoint_id, cursor),
+    foreign key (workspace_id, endpoint_id) references webhook_endpoints (workspace_id, id)
+) strict;
+
+create table attempts (
+    workspace_id blob not null,
+    endpoint_id blob not null,
+    cursor integer not null,
+    number integer not null,
+    started_at integer not null,
+    finished_at integer,
+    status integer,
+    outcome text,
+    excerpt text,
+    primary key (workspace_id, endpoint_id, cursor, number),
+    foreign key (workspace_id, endpoint_id, cursor) references deliveries (workspace_id, endpoint_id, cursor)
+) strict;
+
+create table idempotency (
+    workspace_id blob not null,
+    scope text not null,
+    key text not null,
+    fingerprint blob not null,
+    turn_id blob,
+    status integer,
+    body text,
+    code text,
+    reason text,
+    created_at integer not null,
+    primary key (workspace_id, scope, key)
+) strict;
+create index idempotency_by_age on idempotency (created_at);
+
+create table processes (
+    id blob primary key not null,
+    expires_at integer not null,
+    started_at integer not null
+) strict;
+
+-- Ends that a turn's owner must hear of.
+create table cancellations (
+    owner blob not null,
+    turn_id blob not null,
+    primary key (owner, turn_id)
+) strict;

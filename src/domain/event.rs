@@ -1,0 +1,65 @@
+//! Events: what the feed and the webhooks tell.
+
+use super::clock::Micros;
+use super::ids::{ConversationId, DeliveryId, EndpointId, EventId, WorkspaceId};
+use super::words::words;
+
+words! {
+    /// What an event is about.
+    EventType {
+        ConversationCreated = "conversation.created",
+        ConversationUpdated = "conversation.updated",
+        ConversationEnded = "conversation.ended",
+        ConversationDeleted = "conversation.deleted",
+        /// Every message that someone sends, and every reply.
+        MessageCreated = "message.created",
+        /// A reply that will not come.
+        ReplyFailed = "reply.failed",
+        /// A reply that was not wanted any more.
+        ReplyDiscarded = "reply.discarded",
+        /// Once, when the balance crosses the workspace's threshold.
+        BalanceLow = "balance.low",
+        WebhookEndpointDisabled = "webhook_endpoint.disabled",
+    }
+}
+
+/// An event as its row keeps it: rendered once, in the transaction that makes it true.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub workspace: WorkspaceId,
+    /// Its place in the workspace's feed: commit order is cursor order.
+    pub cursor: i64,
+    pub id: EventId,
+    pub kind: EventType,
+    pub conversation: Option<ConversationId>,
+    /// The JSON that the feed and the webhooks send, cursor included.
+    pub body: String,
+    pub created_at: Micros,
+}
+
+/// An endpoint that events are delivered to, as far as an event needs to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscriber {
+    pub endpoint: EndpointId,
+    /// Empty: all.
+    pub types: Vec<EventType>,
+}
+
+impl Subscriber {
+    /// Whether it wants events of this type.
+    #[must_use]
+    pub fn wants(&self, kind: EventType) -> bool {
+        self.types.is_empty() || self.types.contains(&kind)
+    }
+}
+
+/// An event on its way to an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    pub workspace: WorkspaceId,
+    pub endpoint: EndpointId,
+    pub cursor: i64,
+    pub id: DeliveryId,
+    pub conversation: Option<ConversationId>,
+    pub created_at: Micros,
+}

@@ -1,0 +1,81 @@
+//! A workspace: one tenant, its settings and what the writer locks of it.
+
+use super::conversation::ConversationKind;
+use super::ids::{AssistantId, WorkspaceId};
+use super::money::Money;
+
+/// A workspace's settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workspace {
+    pub id: WorkspaceId,
+    pub slug: String,
+    pub name: String,
+    /// Whether a platform message without a conversation makes one.
+    pub auto_create_conversations: bool,
+    pub default_assistant: Option<AssistantId>,
+    pub pricing: Pricing,
+    /// The balance below which `balance.low` is sent.
+    pub balance_low: Option<Money>,
+    /// Private hosts that its tools and webhooks may reach.
+    pub allow_hosts: Vec<String>,
+}
+
+/// What one reply costs, by the type of its conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pricing {
+    pub widget: Money,
+    pub test: Money,
+    pub api: Money,
+}
+
+impl Default for Pricing {
+    fn default() -> Self {
+        Self { widget: Money(10_000), test: Money::ZERO, api: Money::ZERO }
+    }
+}
+
+impl Pricing {
+    /// The price of one reply in a conversation of this type.
+    #[must_use]
+    pub fn of(&self, kind: ConversationKind) -> Money {
+        match kind {
+            ConversationKind::Widget => self.widget,
+            ConversationKind::Test => self.test,
+            ConversationKind::Api => self.api,
+        }
+    }
+}
+
+/// The row of `workspace_state`: read and written under its lock only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkspaceState {
+    pub balance: Money,
+    pub next_cursor: i64,
+    pub next_ledger_number: i64,
+    /// Turns of the workspace that have not ended.
+    pub open_turns: i64,
+    /// The day (UTC, since the epoch) that the two counts below are of.
+    pub day: i64,
+    pub day_test_turns: i64,
+    /// Charges less refunds of the day.
+    pub day_spent: Money,
+    /// Whether `balance.low` was sent since the balance was last above the threshold.
+    pub low_notified: bool,
+}
+
+impl WorkspaceState {
+    /// The state of a workspace that has just been made.
+    #[must_use]
+    pub fn new(day: i64) -> Self {
+        Self {
+            balance: Money::ZERO,
+            next_cursor: 1,
+            next_ledger_number: 1,
+            open_turns: 0,
+            day,
+            day_test_turns: 0,
+            day_spent: Money::ZERO,
+            low_notified: false,
+        }
+    }
+}
