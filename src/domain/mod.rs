@@ -1,10 +1,13 @@
 //! Types and rules of the field, without I/O. Imports nothing of ours.
 
+pub mod batch;
+pub mod calendar;
 pub mod clock;
 pub mod conversation;
 pub mod error;
 pub mod event;
 pub mod failure;
+pub mod idempotency;
 pub mod ids;
 pub mod ledger;
 pub mod message;

@@ -1,0 +1,82 @@
+//! Bounds and caps: how much of a conversation, a workspace and a day a message may take.
+
+use std::time::Duration;
+
+use super::{Admission, Batch};
+use crate::domain::clock::Micros;
+use crate::domain::conversation::{Conversation, ConversationKind};
+use crate::domain::error::Error;
+use crate::domain::failure::Failure;
+use crate::domain::money::Money;
+use crate::domain::turn_record::Door;
+
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl Batch<'_> {
+    /// The caps of a door whose only credential is the conversation's UUID.
+    pub(super) fn check_caps(&mut self, admission: &Admission, conversation: &Conversation) -> Result<(), Error> {
+        let bounds = self.setting.bounds;
+        let reached = |limit: Option<i64>, count: i64| limit.is_some_and(|limit| count > limit);
+        if reached(bounds.messages_per_conversation, conversation.next_position) {
+            return Err(Error::LimitReached { retry_after: DAY });
+        }
+        let price = self.price(conversation).0;
+        if price > 0 && reached(bounds.spend_per_conversation, conversation.spent + price) {
+            return Err(Error::LimitReached { retry_after: DAY });
+        }
+        let spent = self.today(admission).map_or(0, |(_, spent)| spent.0);
+        if price > 0 && reached(bounds.spend_per_day, spent + price) {
+            return Err(Error::LimitReached { retry_after: self.until_tomorrow() });
+        }
+        self.check_test_turns(admission, conversation)
+    }
+
+    /// Test turns are free, so they are counted by day; a key of the workspace lifts that.
+    pub(super) fn check_test_turns(&mut self, admission: &Admission, conversation: &Conversation) -> Result<(), Error> {
+        if conversation.kind != ConversationKind::Test || admission.keyed {
+            return Ok(());
+        }
+        let turns = self.today(admission).map_or(0, |(turns, _)| turns);
+        match self.setting.bounds.test_turns_per_day {
+            Some(limit) if turns >= limit => {
+                Err(Error::LimitReached { retry_after: self.until_tomorrow() })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The day's test turns and spending; a new day begins with none.
+    pub(super) fn today(&mut self, admission: &Admission) -> Option<(i64, Money)> {
+        let day = self.setting.clock.now().day();
+        let state = &mut self.tables.workspaces.get_mut(&admission.workspace)?.state;
+        if state.day != day {
+            state.day = day;
+            state.day_test_turns = 0;
+            state.day_spent = Money::ZERO;
+        }
+        Some((state.day_test_turns, state.day_spent))
+    }
+
+    fn until_tomorrow(&self) -> Duration {
+        let now = self.setting.clock.now();
+        let tomorrow = Micros((now.day() + 1) * 86_400_000_000);
+        tomorrow.since(now)
+    }
+
+    pub(super) fn check_bounds(&self, admission: &Admission, conversation: &Conversation) -> Result<(), Error> {
+        if conversation.open_turns >= self.setting.bounds.max_open_per_conversation {
+            return Err(match admission.door {
+                Door::Widget => Error::Processing(Failure::ConversationBusy),
+                Door::Platform => {
+                    Error::Overloaded { text: "The conversation is busy", retry_after: TRY_AGAIN }
+                }
+            });
+        }
+        let open = self.tables.workspaces.get(&admission.workspace).map_or(0, |row| row.state.open_turns);
+        if open >= self.setting.bounds.max_open {
+            return Err(Error::Overloaded { text: "Too many replies are being made", retry_after: TRY_AGAIN });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,178 @@
+//! The end of a turn, and what its owner writes before: retries and hand-backs.
+
+use super::{Batch, Ending, HandBack, Retry, Right, Step, TurnRef};
+use crate::domain::conversation::SenderType;
+use crate::domain::event::EventType;
+use crate::domain::failure::Discard;
+use crate::domain::ids::{ConversationId, WorkspaceId};
+use crate::domain::message::Message;
+use crate::domain::rendered::{self, EventData};
+use crate::domain::turn_record::{Door, Reply, Turn, TurnEnd, TurnState};
+
+impl Batch<'_> {
+    /// Ends a turn, unless who asks has no right to: then nothing is changed.
+    pub(super) fn end(&mut self, ending: &Ending) -> Step {
+        let Some(turn) = self.tables.turns.get(&ending.turn.turn).cloned() else {
+            return Step::Overtaken(None);
+        };
+        let allowed = match ending.right {
+            Right::Owner { fence } => self.owns(&turn, fence),
+            Right::Deadline => turn.deadline_at.is_some_and(|deadline| deadline <= self.setting.now),
+            Right::Age | Right::Admitter => true,
+        };
+        if !allowed || !turn.state.is_open() {
+            return Step::Overtaken(Some(Box::new(turn)));
+        }
+        let by_owner = matches!(ending.right, Right::Owner { .. });
+        let ended = self.close(turn, &ending.end, by_owner);
+        self.start_next(ending.turn.workspace, ending.turn.conversation);
+        Step::Done(Box::new(ended))
+    }
+
+    /// A failed attempt: the turn stays running, and its next attempt begins after the delay.
+    pub(super) fn retry(&mut self, retry: &Retry) -> Step {
+        let now = self.setting.now;
+        self.change_owned(&retry.turn, retry.fence, |turn| {
+            turn.attempts += 1;
+            turn.not_before = now.plus(retry.delay);
+        })
+    }
+
+    pub(super) fn hand_back(&mut self, hand_back: &HandBack) -> Step {
+        let now = self.setting.now;
+        self.change_owned(&hand_back.turn, hand_back.fence, |turn| {
+            turn.state = TurnState::Queued;
+            turn.owner = None;
+            turn.not_before = now.plus(hand_back.delay);
+        })
+    }
+
+    fn change_owned(&mut self, named: &TurnRef, fence: i64, change: impl FnOnce(&mut Turn)) -> Step {
+        let Some(mut turn) = self.tables.turns.get(&named.turn).cloned() else { return Step::Overtaken(None) };
+        if !self.owns(&turn, fence) {
+            return Step::Overtaken(Some(Box::new(turn)));
+        }
+        turn.fence += 1;
+        change(&mut turn);
+        self.written.touch_turn(turn.id);
+        self.tables.put_turn(turn.clone());
+        Step::Done(Box::new(turn))
+    }
+
+    pub(super) fn owns(&self, turn: &Turn, fence: i64) -> bool {
+        turn.state == TurnState::Running && turn.owner == Some(self.setting.process) && turn.fence == fence
+    }
+
+    /// Ends all open turns of a conversation at once; its replies are not wanted any more.
+    pub(super) fn discard_open(&mut self, conversation: ConversationId, why: Discard) {
+        let open: Vec<_> =
+            self.tables.open.get(&conversation).map(|open| open.values().copied().collect()).unwrap_or_default();
+        for id in open {
+            if let Some(turn) = self.tables.turns.get(&id).cloned() {
+                self.close(turn, &TurnEnd::Discarded(why), false);
+            }
+        }
+    }
+
+    fn close(&mut self, mut turn: Turn, end: &TurnEnd, by_owner: bool) -> Turn {
+        if !by_owner {
+            self.tell_owner(&turn);
+        }
+        match end {
+            TurnEnd::Completed(reply) => {
+                turn.reply = Some(reply.id);
+                self.add_reply(&turn, reply);
+            }
+            TurnEnd::Failed(failure) => self.give_up(&mut turn, EventType::ReplyFailed, failure.as_str()),
+            TurnEnd::Discarded(why) => self.give_up(&mut turn, EventType::ReplyDiscarded, why.as_str()),
+        }
+        turn.state = end.state();
+        turn.owner = None;
+        turn.ended_at = Some(self.setting.now);
+        self.count_closed(turn.workspace, turn.conversation);
+        self.keep_answer(&turn, end);
+        self.written.touch_turn(turn.id);
+        self.tables.put_turn(turn.clone());
+        self.effects.ended.push((turn.id, end.clone()));
+        turn
+    }
+
+    fn tell_owner(&mut self, turn: &Turn) {
+        match turn.owner {
+            Some(owner) if owner == self.setting.process => self.effects.cancelled.push(turn.id),
+            Some(owner) => self.written.cancellations.push((owner, turn.id)),
+            None => {}
+        }
+    }
+
+    fn add_reply(&mut self, turn: &Turn, reply: &Reply) {
+        let Some(conversation) = self.tables.conversations.get_mut(&turn.conversation) else { return };
+        let position = conversation.next_position;
+        conversation.next_position += 1;
+        let message = Message {
+            workspace: turn.workspace,
+            conversation: turn.conversation,
+            position,
+            id: reply.id,
+            sender_type: SenderType::Assistant,
+            sender_id: turn.assistant.to_string(),
+            text: reply.text.clone(),
+            metadata: None,
+            reply_to: Some(turn.message),
+            answers: Some(turn.position),
+            function_calls: Some(reply.function_calls.clone()),
+            turn: Some(turn.id),
+            created_at: self.setting.clock.now(),
+        };
+        self.written.touch_conversation(turn.conversation);
+        self.emit(turn.workspace, EventType::MessageCreated, &EventData::Message(&message));
+        self.written.messages.push(message);
+    }
+
+    fn give_up(&mut self, turn: &mut Turn, kind: EventType, reason: &'static str) {
+        turn.reason = Some(reason.to_owned());
+        self.refund(turn.workspace, turn.conversation, turn.id, turn.price);
+        let data =
+            EventData::NoReply { conversation: turn.conversation, turn: turn.id, message: turn.message, reason };
+        self.emit(turn.workspace, kind, &data);
+    }
+
+    fn count_closed(&mut self, workspace: WorkspaceId, conversation: ConversationId) {
+        if let Some(row) = self.tables.workspaces.get_mut(&workspace) {
+            row.state.open_turns -= 1;
+            self.written.touch_workspace(workspace);
+        }
+        if let Some(row) = self.tables.conversations.get_mut(&conversation) {
+            row.open_turns -= 1;
+            self.written.touch_conversation(conversation);
+        }
+    }
+
+    /// A widget's key keeps what its client is told; a platform's was kept at admission.
+    fn keep_answer(&mut self, turn: &Turn, end: &TurnEnd) {
+        if turn.door != Door::Widget {
+            return;
+        }
+        let Some((scope, key)) = turn.idempotency.clone() else { return };
+        let key = crate::domain::idempotency::IdempotencyKey { workspace: turn.workspace, scope, key };
+        if let Some(kept) = self.tables.idempotency.get_mut(&key)
+            && kept.turn == Some(turn.id)
+        {
+            kept.answer = Some(rendered::widget_end(end));
+            self.written.idempotency.insert(key);
+        }
+    }
+
+    /// Starts the conversation's oldest open turn, if that has been waiting for the one that ended.
+    fn start_next(&mut self, workspace: WorkspaceId, conversation: ConversationId) {
+        let oldest = self.tables.open.get(&conversation).and_then(|open| open.values().next());
+        let Some(mut turn) = oldest.and_then(|id| self.tables.turns.get(id)).cloned() else { return };
+        if turn.state != TurnState::Waiting || turn.workspace != workspace {
+            return;
+        }
+        self.start(&mut turn);
+        self.written.touch_turn(turn.id);
+        self.tables.put_turn(turn);
+    }
+}
+

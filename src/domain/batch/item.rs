@@ -1,0 +1,259 @@
+//! The items that the writer takes, and what each comes to.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::domain::calendar::{BookingRequest, CalendarRules, CancelRequest};
+use crate::domain::clock::Micros;
+use crate::domain::conversation::{Conversation, ConversationKind, SenderType};
+use crate::domain::idempotency::Presented;
+use crate::domain::ids::{
+    AssistantId, BookingId, CalendarId, ConversationId, MessageId, TurnId, WidgetUuid, WorkspaceId,
+};
+use crate::domain::ledger::LedgerEntry;
+use crate::domain::message::Message;
+use crate::domain::money::Money;
+use crate::domain::rendered::Answer;
+use crate::domain::turn_record::{Door, Turn, TurnEnd};
+
+/// One thing for a batch to decide.
+#[derive(Clone, Debug)]
+pub enum Item {
+    Admit(Box<Admission>),
+    Create(Box<Creation>),
+    End(Box<Ending>),
+    Journal(Box<Journaling>),
+    Retry(Retry),
+    HandBack(HandBack),
+    SetAi(AiSwitch),
+    RenewLink(LinkRenewal),
+    TopUp(TopUp),
+}
+
+/// What an item came to.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    Admitted(Admitted),
+    Created(Box<Created>),
+    Step(Step),
+    Journaled {
+        step: Step,
+        /// The result of a call that was decided under the locks.
+        result: Option<Value>,
+    },
+    Conversation(Box<Conversation>),
+    LinkRenewed,
+    ToppedUp(LedgerEntry),
+}
+
+/// A message that someone sends, through either door.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    pub workspace: WorkspaceId,
+    pub door: Door,
+    pub target: Target,
+    pub message: MessageId,
+    pub turn: TurnId,
+    pub sender_type: SenderType,
+    pub sender_id: String,
+    pub text: String,
+    /// A JSON object.
+    pub metadata: Option<String>,
+    pub reply_to: Option<MessageId>,
+    /// As it was sent; absent means yes.
+    pub auto_reply: Option<bool>,
+    pub idempotency: Option<Presented>,
+    /// When the widget client gives up.
+    pub deadline: Option<Instant>,
+    /// A key of the workspace came with it: the limit of test turns does not hold.
+    pub keyed: bool,
+}
+
+/// The conversation that a message goes to.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// By the id in our keys, and the name that the client used for it.
+    Existing { id: ConversationId, name: String },
+    /// One of type `api` that the message makes.
+    New { id: ConversationId, assistant: AssistantId },
+}
+
+/// What an admission came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admitted {
+    /// Stored, and answered at once; `turn` is the one that was made.
+    Answered { answer: Answer, turn: Option<TurnId> },
+    /// Stored; the answer comes when this turn ends.
+    Waiting(TurnId),
+    /// The key's stored answer.
+    Replayed { answer: Answer, turn: Option<TurnId> },
+    /// The key's turn is open; its end gives the answer.
+    Twin(TurnId),
+}
+
+/// A conversation to be made.
+#[derive(Clone, Debug)]
+pub struct Creation {
+    pub workspace: WorkspaceId,
+    pub id: ConversationId,
+    pub kind: ConversationKind,
+    pub assistant: AssistantId,
+    /// The widget door's name for it; types `widget` and `test` have one from birth.
+    pub link: Option<WidgetUuid>,
+    /// The assistant's first message, its variables filled in.
+    pub first_message: Option<(MessageId, String)>,
+    /// A JSON object.
+    pub key_variables: String,
+    /// A JSON object.
+    pub visitor_variables: String,
+    pub metadata: Option<String>,
+    pub external_identifier: Option<String>,
+    /// Refuse where the balance does not cover one message of the type.
+    pub check_balance: bool,
+}
+
+/// A conversation that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Created {
+    pub conversation: Conversation,
+    pub first_message: Option<Message>,
+}
+
+/// Names a turn as its owner, or anyone, does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TurnRef {
+    pub workspace: WorkspaceId,
+    pub conversation: ConversationId,
+    pub turn: TurnId,
+}
+
+/// By what right a turn is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// Its owner, with the fence that it was given.
+    Owner { fence: i64 },
+    /// Anyone, once its deadline has passed.
+    Deadline,
+    /// The sweeper, whatever state it is in: it is older than a turn may be.
+    Age,
+    /// The process that admitted it and whose client has gone.
+    Admitter,
+}
+
+/// The end of a turn.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    pub turn: TurnRef,
+    pub right: Right,
+    pub end: TurnEnd,
+}
+
+/// Whether a write of a turn's owner took effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It did; the turn as it now is.
+    Done(Box<Turn>),
+    /// It changed nothing: someone else had overtaken, or ended, the turn. As it now is, if it is there.
+    Overtaken(Option<Box<Turn>>),
+}
+
+/// Rows for a turn's journal.
+#[derive(Clone, Debug)]
+pub struct Journaling {
+    pub turn: TurnRef,
+    pub fence: i64,
+    /// New rows: an answer, and its calls with their start.
+    pub rows: Vec<JournalRow>,
+    /// A result of a call whose row is there.
+    pub result: Option<JournalRow>,
+    /// A call over our own store: its result is decided here, and kept in the row named by `result`.
+    pub write: Option<StoreWrite>,
+}
+
+/// A row of the journal: position 0 of a step is the model's answer, 1 and on its calls.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JournalRow {
+    pub turn: TurnRef,
+    pub step: i64,
+    pub position: i64,
+    pub attempt: i64,
+    pub started_at: Micros,
+    pub finished_at: Option<Micros>,
+    /// JSON: the answer with its model and connection, or the call.
+    pub content: String,
+    /// JSON: what the call returned.
+    pub result: Option<String>,
+}
+
+/// A call of a tool that changes our own store; decided under the calendar's lock.
+#[derive(Clone, Debug)]
+pub enum StoreWrite {
+    Book {
+        calendar: CalendarId,
+        rules: Box<CalendarRules>,
+        request: BookingRequest,
+        id: BookingId,
+        /// The call's stable id: a booking that it made is found again, not made twice.
+        call: String,
+    },
+    Cancel { calendar: CalendarId, request: CancelRequest },
+}
+
+impl StoreWrite {
+    /// The calendar whose row is to be locked.
+    #[must_use]
+    pub fn calendar(&self) -> CalendarId {
+        match self {
+            Self::Book { calendar, .. } | Self::Cancel { calendar, .. } => *calendar,
+        }
+    }
+}
+
+/// An attempt has failed in a way that can pass: the next begins after `delay`.
+#[derive(Clone, Copy, Debug)]
+pub struct Retry {
+    pub turn: TurnRef,
+    pub fence: i64,
+    pub delay: Duration,
+}
+
+/// A turn goes back to whoever claims it, from `delay` on. No attempt is spent.
+#[derive(Clone, Copy, Debug)]
+pub struct HandBack {
+    pub turn: TurnRef,
+    pub fence: i64,
+    pub delay: Duration,
+}
+
+/// A conversation's AI is switched, or the conversation ended.
+#[derive(Clone, Copy, Debug)]
+pub struct AiSwitch {
+    pub workspace: WorkspaceId,
+    pub conversation: ConversationId,
+    pub change: Change,
+}
+
+/// What changes in a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    EnableAi,
+    DisableAi,
+    End,
+}
+
+/// A conversation gets a new widget UUID; the old one is then unknown.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkRenewal {
+    pub workspace: WorkspaceId,
+    pub conversation: ConversationId,
+    pub link: WidgetUuid,
+}
+
+/// Credit for a workspace; a reference counts once.
+#[derive(Clone, Debug)]
+pub struct TopUp {
+    pub workspace: WorkspaceId,
+    pub amount: Money,
+    pub reference: String,
+}

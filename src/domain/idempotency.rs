@@ -1,0 +1,37 @@
+//! What an `Idempotency-Key` keeps: the answer that was given, for whoever asks again.
+
+use super::clock::Micros;
+use super::ids::{TurnId, WorkspaceId};
+use super::rendered::Answer;
+
+/// How long an answer is kept.
+pub const KEPT: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
+
+/// A key, where it counts: the conversation on the widget door, the route on the platform door.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IdempotencyKey {
+    pub workspace: WorkspaceId,
+    pub scope: String,
+    /// 1 to 255 characters, as the client chose them.
+    pub key: String,
+}
+
+/// A key as a request brings it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presented {
+    pub key: IdempotencyKey,
+    /// SHA-256 of route and raw body.
+    pub fingerprint: Vec<u8>,
+}
+
+/// A key as its row keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    pub key: IdempotencyKey,
+    pub fingerprint: Vec<u8>,
+    /// The turn whose end gives the answer, or gave it.
+    pub turn: Option<TurnId>,
+    /// None while that turn is open.
+    pub answer: Option<Answer>,
+    pub created_at: Micros,
+}
