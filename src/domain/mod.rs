@@ -1,1 +1,5 @@
 //! Types and rules of the field, without I/O. Imports nothing of ours.
+
+pub mod chat;
+pub mod history;
+pub mod turn;
