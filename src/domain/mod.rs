@@ -2,17 +2,20 @@
 
 pub mod batch;
 pub mod calendar;
+pub mod chat;
 pub mod clock;
 pub mod conversation;
 pub mod error;
 pub mod event;
 pub mod failure;
+pub mod history;
 pub mod idempotency;
 pub mod ids;
 pub mod ledger;
 pub mod message;
 pub mod money;
 pub mod rendered;
+pub mod turn;
 pub mod turn_record;
 pub mod words;
 pub mod workspace;

@@ -1,0 +1,201 @@
+//! The vocabulary of a model call: what is sent, the parts that come back, the
+//! answer they add up to, and the ways in which it can fail. No vendor's wire
+//! format is known here.
+
+use std::{error::Error, fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// One call of a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChatRequest {
+    /// The model's name, as its endpoint knows it.
+    pub model: String,
+    /// Oldest first; every tool call is followed by its result.
+    pub messages: Vec<ChatMessage>,
+    pub tools: Vec<ToolSpec>,
+    /// Passed through to the endpoint (`temperature`, …).
+    pub parameters: Map<String, Value>,
+}
+
+/// A message as the model sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ChatMessage {
+    System(String),
+    User(String),
+    Assistant {
+        text: Option<String>,
+        calls: Vec<ToolCall>,
+    },
+    /// The result of the call `call_id`; `content` is JSON.
+    Tool {
+        call_id: String,
+        content: String,
+    },
+}
+
+/// A tool as it is offered to the model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolSpec {
+    pub name: String,
+    pub description: String,
+    /// A JSON Schema of the arguments, of type `object`.
+    pub parameters: Value,
+}
+
+/// A call that the model asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolCall {
+    pub id: String,
+    pub name: String,
+    /// As the model wrote them: meant to be a JSON object, but nothing is promised.
+    pub arguments: String,
+}
+
+/// A whole answer: text, calls, or both. It is journalled as JSON.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelAnswer {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<ToolCall>,
+    #[serde(default)]
+    pub usage: Usage,
+}
+
+/// Tokens of one call; zero where the endpoint does not say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    pub input: i64,
+    /// Those of `input` that the provider had cached.
+    pub cached: i64,
+    pub output: i64,
+    /// Those of `output` that were spent on reasoning.
+    pub reasoning: i64,
+}
+
+/// A piece of an answer, in order of arrival.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    Text(String),
+    /// A piece of the call in `slot` (0, 1, …). The first piece that brings a name
+    /// or an id gives it; arguments are appended.
+    Call {
+        slot: usize,
+        id: Option<String>,
+        name: Option<String>,
+        arguments: String,
+    },
+    /// Replaces what was said of tokens before.
+    Usage(Usage),
+    /// The model has said that it is done; without it an answer was cut.
+    Finished,
+}
+
+/// Why a model call gave no answer. Never carries an address, a key or a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModelError {
+    Timeout,
+    /// No connection, or a 5xx.
+    Unavailable,
+    RateLimited {
+        retry_after: Option<Duration>,
+    },
+    /// Another 4xx, or an answer that its content filter held back.
+    Refused,
+    /// Garbage, empty, cut or too large.
+    Unreadable,
+}
+
+impl fmt::Display for ModelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.detail())
+    }
+}
+
+impl Error for ModelError {}
+
+impl ModelError {
+    /// Whether the cause can pass, so that the same call may succeed later.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Timeout | Self::Unavailable | Self::RateLimited { .. } => true,
+            Self::Refused | Self::Unreadable => false,
+        }
+    }
+
+    /// The text that follows `Failed to process message: `.
+    pub fn detail(&self) -> &'static str {
+        match self {
+            Self::Timeout => "Connection timeout",
+            Self::Unavailable => "The model is unavailable",
+            Self::RateLimited { .. } => "The model is rate limited",
+            Self::Refused => "The model refused the request",
+            Self::Unreadable => "The model's answer could not be read",
+        }
+    }
+
+    /// The value of the `Rejoinder-Error` header.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Timeout => "model_timeout",
+            Self::Unavailable => "model_unavailable",
+            Self::RateLimited { .. } => "model_rate_limited",
+            Self::Refused => "model_refused",
+            Self::Unreadable => "model_unreadable",
+        }
+    }
+}
+
+/// Takes U+0000 out of a text: PostgreSQL cannot store it.
+pub fn clean_text(mut text: String) -> String {
+    if text.contains('\0') {
+        text.retain(|c| c != '\0');
+    }
+    text
+}
+
+/// Takes U+0000 out of every string and key of a JSON value.
+pub fn clean_value(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(clean_text(text)),
+        Value::Array(items) => Value::Array(items.into_iter().map(clean_value).collect()),
+        Value::Object(fields) => Value::Object(clean_map(fields)),
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_)) => other,
+    }
+}
+
+/// [`clean_value`] for the fields of an object.
+pub fn clean_map(fields: Map<String, Value>) -> Map<String, Value> {
+    fields.into_iter().map(|(key, value)| (clean_text(key), clean_value(value))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_survives_the_journal() {
+        let answer = ModelAnswer {
+            text: None,
+            calls: vec![ToolCall { id: "a".to_owned(), name: "t".to_owned(), arguments: "{".to_owned() }],
+            usage: Usage { input: 3, ..Usage::default() },
+        };
+
+        let stored = serde_json::to_string(&answer).unwrap();
+
+        assert_eq!(serde_json::from_str::<ModelAnswer>(&stored).unwrap(), answer);
+        assert_eq!(serde_json::from_str::<ModelAnswer>("{}").unwrap(), ModelAnswer::default());
+    }
+
+    #[test]
+    fn nul_is_taken_out_at_every_depth() {
+        assert_eq!(clean_value(json!({"a\0": ["b\0c", {"d": "\0"}], "n": 1})), {
+            json!({"a": ["bc", {"d": ""}], "n": 1})
+        });
+    }
+}

@@ -1,0 +1,159 @@
+//! The messages that a turn's model call begins with: the system prompt, then as
+//! much of the conversation as fits, arranged as the model is to read it.
+
+#[cfg(test)]
+mod tests;
+mod window;
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value};
+
+use crate::domain::{
+    chat::{ChatMessage, ToolCall},
+    turn::{CallResult, FinishedCall},
+};
+
+pub use window::HistoryBounds;
+
+const UNAVAILABLE: &str = r#"{"error":"result unavailable"}"#;
+
+/// A stored message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HistoryEntry {
+    pub position: i64,
+    /// The position of the message that this reply answers.
+    pub answers: Option<i64>,
+    pub speaker: Speaker,
+    pub text: String,
+    /// A reply's calls, as they are stored.
+    pub calls: Vec<FinishedCall>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaker {
+    User,
+    /// A person on the assistant's side.
+    Agent,
+    System,
+    Assistant,
+}
+
+/// Messages that stay or go together: one that was sent, and the replies to it.
+struct Exchange {
+    position: i64,
+    messages: Vec<ChatMessage>,
+}
+
+/// The history of the turn that answers the message at `own`: what lies before it,
+/// each earlier reply right after the message that it answers, and that message
+/// itself, whole. Entries may come in any order, also later ones, which are left out.
+///
+/// The oldest are dropped to keep within `bounds`, but the system prompt (unless
+/// blank) and the message at `own` always stay.
+pub fn arrange(
+    system_prompt: &str,
+    mut entries: Vec<HistoryEntry>,
+    own: i64,
+    bounds: HistoryBounds,
+) -> Vec<ChatMessage> {
+    entries.retain(|entry| match entry.answers {
+        Some(answered) => answered < own,
+        None => entry.position <= own,
+    });
+    entries.sort_by_key(|entry| {
+        let place = entry.answers.unwrap_or(entry.position);
+        (place, entry.answers.is_some(), entry.position)
+    });
+
+    let mut exchanges: Vec<Exchange> = Vec::new();
+    for entry in entries {
+        let place = entry.answers.unwrap_or(entry.position);
+        let messages = show(entry);
+        match exchanges.last_mut() {
+            Some(exchange) if exchange.position == place => exchange.messages.extend(messages),
+            Some(_) | None => exchanges.push(Exchange { position: place, messages }),
+        }
+    }
+
+    let mut shown = Vec::new();
+    if !system_prompt.trim().is_empty() {
+        shown.push(ChatMessage::System(system_prompt.to_owned()));
+    }
+    shown.extend(window::newest(exchanges, bounds).into_iter().flat_map(|exchange| exchange.messages));
+    shown
+}
+
+/// Makes a list of messages one that any endpoint accepts: each tool call has one
+/// result, in order, right behind it; results without a call are gone.
+pub fn heal(messages: Vec<ChatMessage>) -> Vec<ChatMessage> {
+    let mut healed = Vec::with_capacity(messages.len());
+    let mut rest = messages.into_iter().peekable();
+    while let Some(message) = rest.next() {
+        match message {
+            ChatMessage::Assistant { text, calls } => {
+                let mut results = HashMap::new();
+                while let Some(ChatMessage::Tool { call_id, content }) =
+                    rest.next_if(|next| matches!(next, ChatMessage::Tool { .. }))
+                {
+                    results.entry(call_id).or_insert(content);
+                }
+                let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
+                healed.push(ChatMessage::Assistant { text, calls });
+                healed.extend(ids.into_iter().map(|call_id| {
+                    let content = results.remove(&call_id).unwrap_or_else(|| UNAVAILABLE.to_owned());
+                    ChatMessage::Tool { call_id, content }
+                }));
+            }
+            ChatMessage::Tool { .. } => {}
+            ChatMessage::System(_) | ChatMessage::User(_) => healed.push(message),
+        }
+    }
+    healed
+}
+
+/// Reads a reply's stored `function_calls`. What has no readable result keeps its
+/// place with a neutral one; what is no call at all is left out.
+pub fn read_calls(function_calls: &Value) -> Vec<FinishedCall> {
+    let read = |entry: &Value| {
+        let name = entry.get("name")?.as_str()?.to_owned();
+        let arguments = entry.get("arguments").and_then(Value::as_object).cloned().unwrap_or_default();
+        let result = entry.get("result").filter(|result| result.is_object()).cloned();
+        let result = result.unwrap_or_else(|| {
+            Value::Object(Map::from_iter([("error".to_owned(), "result unavailable".into())]))
+        });
+        Some(FinishedCall { name, arguments, result: CallResult::new(result) })
+    };
+    function_calls.as_array().map(|entries| entries.iter().filter_map(read).collect()).unwrap_or_default()
+}
+
+fn show(entry: HistoryEntry) -> Vec<ChatMessage> {
+    match entry.speaker {
+        Speaker::User => vec![ChatMessage::User(entry.text)],
+        Speaker::System => vec![ChatMessage::System(entry.text)],
+        Speaker::Agent => vec![ChatMessage::Assistant { text: Some(entry.text), calls: Vec::new() }],
+        Speaker::Assistant => {
+            let mut shown = show_calls(entry.position, entry.calls);
+            shown.push(ChatMessage::Assistant { text: Some(entry.text), calls: Vec::new() });
+            shown
+        }
+    }
+}
+
+/// All calls of a reply as one round: which rounds they were made in is not kept.
+fn show_calls(position: i64, finished: Vec<FinishedCall>) -> Vec<ChatMessage> {
+    if finished.is_empty() {
+        return Vec::new();
+    }
+    let mut calls = Vec::with_capacity(finished.len());
+    let mut results = Vec::with_capacity(finished.len());
+    for (number, call) in (1u32..).zip(finished) {
+        let id = format!("call_{position}_{number}");
+        results.push(ChatMessage::Tool { call_id: id.clone(), content: call.result.to_string() });
+        let arguments = Value::Object(call.arguments).to_string();
+        calls.push(ToolCall { id, name: call.name, arguments });
+    }
+    let mut shown = vec![ChatMessage::Assistant { text: None, calls }];
+    shown.append(&mut results);
+    shown
+}

@@ -1,0 +1,150 @@
+//! One tool call of a turn: read from the model's answer, checked, planned,
+//! finished. A fault of the model is a result for it to read, never an end.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::domain::chat::{ToolCall, clean_map, clean_text, clean_value};
+
+use super::{PlannedCall, Toolbox};
+
+const OUTCOME_UNKNOWN: &str = "The outcome of this call is unknown: it was sent, but no result came back. \
+     It may or may not have taken effect. Do not assume that it failed.";
+
+/// What a call gave, as the JSON object that model and client are shown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CallResult(Map<String, Value>);
+
+impl CallResult {
+    /// A tool's result; what is no object is wrapped as `{"result": …}`.
+    pub fn new(value: Value) -> Self {
+        match clean_value(value) {
+            Value::Object(fields) => Self(fields),
+            other => Self(Map::from_iter([("result".to_owned(), other)])),
+        }
+    }
+
+    /// `{"error": message}`.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self(Map::from_iter([("error".to_owned(), Value::String(clean_text(message.into())))]))
+    }
+
+    pub fn fields(&self) -> &Map<String, Value> {
+        &self.0
+    }
+}
+
+/// The JSON text.
+impl fmt::Display for CallResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = serde_json::to_string(&self.0).map_err(|_| fmt::Error)?;
+        f.write_str(&text)
+    }
+}
+
+/// An entry of `function_calls`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FinishedCall {
+    pub name: String,
+    /// Empty where what the model wrote could not be read.
+    #[serde(default)]
+    pub arguments: Map<String, Value>,
+    pub result: CallResult,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Call {
+    pub(super) id: String,
+    pub(super) position: u32,
+    pub(super) state: State,
+    name: String,
+    arguments: Map<String, Value>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum State {
+    Open { is_repeat: bool },
+    Done(CallResult),
+}
+
+impl Call {
+    /// Reads what the model asked for. A call that cannot be made is finished at once.
+    pub(super) fn new(id: String, position: u32, asked: ToolCall, toolbox: &dyn Toolbox) -> Self {
+        let name = clean_text(asked.name);
+        let (arguments, state) = match read_arguments(&asked.arguments) {
+            Ok(arguments) => match toolbox.check(&name, &arguments) {
+                Ok(()) => (arguments, State::Open { is_repeat: false }),
+                Err(fault) => (arguments, State::Done(CallResult::failed(fault))),
+            },
+            Err(fault) => (Map::new(), State::Done(CallResult::failed(fault))),
+        };
+        Self { id, position, state, name, arguments }
+    }
+
+    /// It had been started when the turn was left.
+    pub(super) fn resume(&mut self, toolbox: &dyn Toolbox) {
+        if matches!(self.state, State::Open { .. }) {
+            self.state = if toolbox.is_repeatable(&self.name) {
+                State::Open { is_repeat: true }
+            } else {
+                State::Done(CallResult::failed(OUTCOME_UNKNOWN))
+            };
+        }
+    }
+
+    pub(super) fn finish(&mut self, result: CallResult) {
+        if matches!(self.state, State::Open { .. }) {
+            self.state = State::Done(result);
+        }
+    }
+
+    /// The call as it is to be sent; `None` once it has a result.
+    pub(super) fn plan(&self, step: u32) -> Option<PlannedCall> {
+        match self.state {
+            State::Open { is_repeat } => Some(PlannedCall {
+                step,
+                position: self.position,
+                id: self.id.clone(),
+                name: self.name.clone(),
+                arguments: self.arguments.clone(),
+                is_repeat,
+            }),
+            State::Done(_) => None,
+        }
+    }
+
+    pub(super) fn finished(&self) -> Option<FinishedCall> {
+        match &self.state {
+            State::Done(result) => Some(FinishedCall {
+                name: self.name.clone(),
+                arguments: self.arguments.clone(),
+                result: result.clone(),
+            }),
+            State::Open { .. } => None,
+        }
+    }
+
+    pub(super) fn as_shown(&self) -> ToolCall {
+        ToolCall {
+            id: self.id.clone(),
+            name: self.name.clone(),
+            arguments: Value::Object(self.arguments.clone()).to_string(),
+        }
+    }
+}
+
+/// Models write nothing at all, or `null`, where a tool takes no arguments.
+fn read_arguments(written: &str) -> Result<Map<String, Value>, &'static str> {
+    if written.trim().is_empty() {
+        return Ok(Map::new());
+    }
+    match serde_json::from_str(written) {
+        Ok(Value::Object(fields)) => Ok(clean_map(fields)),
+        Ok(Value::Null) => Ok(Map::new()),
+        Ok(_) => Err("The arguments must be a JSON object."),
+        Err(_) => Err("The arguments are not valid JSON."),
+    }
+}
