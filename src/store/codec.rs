@@ -1,0 +1,89 @@
+//! How the field's values are kept in columns: ids as UUIDs (16 bytes on SQLite),
+//! words as text, instants and money as integers.
+
+use sqlx::database::Database;
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgArgumentBuffer, PgTypeInfo, PgValueRef};
+use sqlx::sqlite::{SqliteArgumentsBuffer, SqliteTypeInfo, SqliteValueRef};
+use sqlx::{Decode, Encode, Postgres, Sqlite, Type};
+use uuid::Uuid;
+
+use crate::domain::clock::Micros;
+use crate::domain::conversation::{ConversationKind, SenderType};
+use crate::domain::event::EventType;
+use crate::domain::ids::{
+    AssistantId, BookingId, CalendarId, ConversationId, DeliveryId, EndpointId, EventId, KeyId, MessageId,
+    ProcessId, ToolId, TurnId, WidgetUuid, WorkspaceId,
+};
+use crate::domain::ledger::LedgerKind;
+use crate::domain::money::Money;
+use crate::domain::turn_record::{Door, TurnState};
+
+/// A value that is kept as another, on both databases.
+macro_rules! kept_as {
+    ($kept:ty, |$value:ident| $to:expr, |$raw:ident| $from:expr; $($name:ty),+ $(,)?) => {
+        $(
+            impl Type<Postgres> for $name {
+                fn type_info() -> PgTypeInfo {
+                    <$kept as Type<Postgres>>::type_info()
+                }
+
+                fn compatible(info: &PgTypeInfo) -> bool {
+                    <$kept as Type<Postgres>>::compatible(info)
+                }
+            }
+
+            impl Type<Sqlite> for $name {
+                fn type_info() -> SqliteTypeInfo {
+                    <$kept as Type<Sqlite>>::type_info()
+                }
+
+                fn compatible(info: &SqliteTypeInfo) -> bool {
+                    <$kept as Type<Sqlite>>::compatible(info)
+                }
+            }
+
+            impl Encode<'_, Postgres> for $name {
+                fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+                    let $value = self;
+                    Encode::<Postgres>::encode($to, buffer)
+                }
+            }
+
+            impl<'q> Encode<'q, Sqlite> for $name {
+                fn encode_by_ref(&self, buffer: &mut SqliteArgumentsBuffer) -> Result<IsNull, BoxDynError> {
+                    let $value = self;
+                    Encode::<Sqlite>::encode($to, buffer)
+                }
+            }
+
+            impl<'r> Decode<'r, Postgres> for $name {
+                fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
+                    let $raw = decode_raw::<Postgres, $kept>(value)?;
+                    $from
+                }
+            }
+
+            impl<'r> Decode<'r, Sqlite> for $name {
+                fn decode(value: SqliteValueRef<'r>) -> Result<Self, BoxDynError> {
+                    let $raw = decode_raw::<Sqlite, $kept>(value)?;
+                    $from
+                }
+            }
+        )+
+    };
+}
+
+fn decode_raw<'r, D: Database, T: Decode<'r, D>>(value: D::ValueRef<'r>) -> Result<T, BoxDynError> {
+    T::decode(value)
+}
+
+kept_as!(Uuid, |id| id.0, |raw| Ok(Self(raw));
+    AssistantId, BookingId, CalendarId, ConversationId, DeliveryId, EndpointId, EventId, KeyId, MessageId,
+    ProcessId, ToolId, TurnId, WidgetUuid, WorkspaceId,
+);
+kept_as!(i64, |value| value.0, |raw| Ok(Self(raw)); Micros, Money);
+kept_as!(String, |word| word.as_str().to_owned(), |raw| Ok(raw.parse()?);
+    ConversationKind, Door, EventType, LedgerKind, SenderType, TurnState,
+);

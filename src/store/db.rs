@@ -1,0 +1,178 @@
+//! The handle of a store: its pools, its transactions and its migrations.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::migrate::Migrator;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{PgPool, Postgres, Sqlite, SqlitePool, Transaction};
+
+use super::{Conn, StoreError, on_conn};
+
+static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// What this binary understands; a database whose `schema_floor` is above it refuses it.
+const BINARY: i64 = 1;
+
+/// How long a caller waits for a connection of a pool.
+const ACQUIRE: Duration = Duration::from_secs(3);
+
+/// Begins a transaction that can't keep its locks for long, whatever becomes of this process.
+const BEGIN_POSTGRES: &str =
+    "begin; set local statement_timeout = '5s'; set local idle_in_transaction_session_timeout = '2s'";
+
+/// SQLite before this version has the WAL-reset corruption bug.
+const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// A store on either database. Cheap to clone.
+#[derive(Clone, Debug)]
+pub enum Db {
+    Postgres(PgPool),
+    /// One writer; readers apart.
+    Sqlite { write: SqlitePool, read: SqlitePool },
+}
+
+impl Db {
+    /// Connects to a PostgreSQL database, with at most `connections` connections.
+    pub async fn postgres(url: &str, connections: u32) -> Result<Self, StoreError> {
+        let options: PgConnectOptions = url.parse().map_err(|error: sqlx::Error| {
+            StoreError::Unusable(format!("DATABASE_URL is no address of a PostgreSQL database: {error}"))
+        })?;
+        let options = options.application_name("rejoinder").statement_cache_capacity(512);
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(ACQUIRE)
+            .connect_with(options)
+            .await?;
+        Ok(Self::Postgres(pool))
+    }
+
+    /// Opens the SQLite database in `file`, and makes it where there is none.
+    pub async fn sqlite(file: &Path) -> Result<Self, StoreError> {
+        if libsqlite3_sys_version() < OLDEST_SQLITE {
+            return Err(StoreError::Unusable("this binary was built with an SQLite before 3.51.3".to_owned()));
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(5))
+            .statement_cache_capacity(512);
+        let pool = |connections| SqlitePoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE);
+        let write = pool(1).connect_with(options.clone()).await?;
+        let read = pool(8).connect_with(options.read_only(true)).await?;
+        Ok(Self::Sqlite { write, read })
+    }
+
+    /// Brings the schema up to this version. Two that start at once take turns.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Postgres(pool) => POSTGRES_MIGRATIONS.run(pool).await?,
+            Self::Sqlite { write, .. } => SQLITE_MIGRATIONS.run(write).await?,
+        }
+        self.check_schema().await
+    }
+
+    /// Whether this binary may serve the database as it is.
+    pub async fn check_schema(&self) -> Result<(), StoreError> {
+        const FLOOR: &str = "select oldest_binary from schema_floor";
+        let mut read = self.read().await?;
+        let floor: Result<(i64,), sqlx::Error> =
+            on_conn!(read.conn(), |c| sqlx::query_as(FLOOR).fetch_one(c).await);
+        match floor {
+            Ok((floor,)) if floor > BINARY => Err(StoreError::Unusable(
+                "the database was migrated by a newer version that this one cannot serve beside".to_owned(),
+            )),
+            Ok(_) => Ok(()),
+            Err(sqlx::Error::Database(_)) => Err(StoreError::Unusable(
+                "the database has not been migrated; run `rejoinder migrate`".to_owned(),
+            )),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A writing transaction. On SQLite it has the whole database.
+    pub async fn begin(&self) -> Result<Tx, StoreError> {
+        Ok(match self {
+            Self::Postgres(pool) => Tx::Postgres(pool.begin_with(BEGIN_POSTGRES).await?),
+            Self::Sqlite { write, .. } => Tx::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
+        })
+    }
+
+    /// A connection to read with; each statement sees what was committed before it.
+    pub async fn read(&self) -> Result<Read, StoreError> {
+        Ok(match self {
+            Self::Postgres(pool) => Read::Postgres(pool.acquire().await?),
+            Self::Sqlite { read, .. } => Read::Sqlite(read.acquire().await?),
+        })
+    }
+
+    /// Whether the store is a PostgreSQL, which several processes may share.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
+    /// Closes all connections once they are given back.
+    pub async fn close(&self) {
+        match self {
+            Self::Postgres(pool) => pool.close().await,
+            Self::Sqlite { write, read } => {
+                read.close().await;
+                write.close().await;
+            }
+        }
+    }
+}
+
+fn libsqlite3_sys_version() -> i32 {
+    libsqlite3_sys::SQLITE_VERSION_NUMBER
+}
+
+/// A writing transaction; rolled back where it is dropped.
+#[derive(Debug)]
+pub enum Tx {
+    Postgres(Transaction<'static, Postgres>),
+    Sqlite(Transaction<'static, Sqlite>),
+}
+
+impl Tx {
+    /// The connection that its statements run on.
+    pub fn conn(&mut self) -> Conn<'_> {
+        match self {
+            Self::Postgres(tx) => Conn::Postgres(tx),
+            Self::Sqlite(tx) => Conn::Sqlite(tx),
+        }
+    }
+
+    /// Makes it durable. An error leaves the outcome unknown.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        match self {
+            Self::Postgres(tx) => tx.commit().await?,
+            Self::Sqlite(tx) => tx.commit().await?,
+        }
+        Ok(())
+    }
+}
+
+/// A connection to read with.
+#[derive(Debug)]
+pub enum Read {
+    Postgres(PoolConnection<Postgres>),
+    Sqlite(PoolConnection<Sqlite>),
+}
+
+impl Read {
+    /// The connection that its statements run on.
+    pub fn conn(&mut self) -> Conn<'_> {
+        match self {
+            Self::Postgres(conn) => Conn::Postgres(conn),
+            Self::Sqlite(conn) => Conn::Sqlite(conn),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What can go wrong with a store, by what is to be done about it.
+
+/// A failed statement or connection.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The data does not fit (SQLSTATE class 22 or 23): the fault of what was written.
+    #[error("the store refused the data")]
+    Data(#[source] sqlx::Error),
+    /// Deadlock, serialization, time-out or a lost connection: the same again may succeed.
+    #[error("the store is away")]
+    Away(#[source] sqlx::Error),
+    /// A row that this version cannot read.
+    #[error("a row of the store could not be read")]
+    Unreadable(#[source] sqlx::Error),
+    /// The database says that this binary is too old for it, or cannot be prepared for it.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+impl StoreError {
+    /// Whether the same again may succeed.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Away(_))
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) | sqlx::Error::Decode(_) => {
+                Self::Unreadable(error)
+            }
+            sqlx::Error::Database(database) if is_data_fault(database.as_ref()) => Self::Data(error),
+            _ => Self::Away(error),
+        }
+    }
+}
+
+impl From<sqlx::migrate::MigrateError> for StoreError {
+    fn from(error: sqlx::migrate::MigrateError) -> Self {
+        match error {
+            sqlx::migrate::MigrateError::Execute(error) => error.into(),
+            other => Self::Unusable(format!("the database could not be migrated: {other}")),
+        }
+    }
+}
+
+fn is_data_fault(error: &dyn sqlx::error::DatabaseError) -> bool {
+    if error.is_unique_violation() || error.is_foreign_key_violation() || error.is_check_violation() {
+        return true;
+    }
+    let Some(code) = error.code() else { return false };
+    // SQLite's primary codes 18 to 20: too big, constraint, mismatch; PostgreSQL's classes 22 and 23.
+    let is_sqlite = error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some();
+    if is_sqlite {
+        return code.parse::<i64>().is_ok_and(|code| matches!(code & 0xff, 18..=20));
+    }
+    code.starts_with("22") || code.starts_with("23")
+}
+
+impl From<StoreError> for crate::domain::error::Error {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable { outcome_unknown: false, source: Some(Box::new(error)) }
+    }
+}

@@ -1,0 +1,17 @@
+//! All SQL: one text for both databases. Functions take a [`Conn`] and the
+//! workspace whose rows they touch; absence is `None`, and becomes an error in
+//! the service that knows what it means.
+//!
+//! Where the dialects must differ (`Conn::pick`): row locks, the store's clock,
+//! and the claim of queued turns.
+
+mod codec;
+mod conn;
+mod db;
+mod error;
+pub mod writer;
+
+pub use conn::Conn;
+pub(crate) use conn::on_conn;
+pub use db::{Db, Read, Tx};
+pub use error::StoreError;
