@@ -53,6 +53,7 @@ create table assistants (
     slug text not null,
     name text not null,
     current_version bigint not null,
+    pause_on_agent_message boolean not null,
     from_file boolean not null,
     archived_at bigint,
     created_at bigint not null,

@@ -49,6 +49,7 @@ create table assistants (
     slug text not null,
     name text not null,
     current_version integer not null,
+    pause_on_agent_message integer not null,
     from_file integer not null,
     archived_at integer,
     created_at integer not null,

@@ -32,7 +32,10 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 pub enum Db {
     Postgres(PgPool),
     /// One writer; readers apart.
-    Sqlite { write: SqlitePool, read: SqlitePool },
+    Sqlite {
+        write: SqlitePool,
+        read: SqlitePool,
+    },
 }
 
 impl Db {
@@ -53,7 +56,9 @@ impl Db {
     /// Opens the SQLite database in `file`, and makes it where there is none.
     pub async fn sqlite(file: &Path) -> Result<Self, StoreError> {
         if libsqlite3_sys_version() < OLDEST_SQLITE {
-            return Err(StoreError::Unusable("this binary was built with an SQLite before 3.51.3".to_owned()));
+            return Err(StoreError::Unusable(
+                "this binary was built with an SQLite before 3.51.3".to_owned(),
+            ));
         }
         let options = SqliteConnectOptions::new()
             .filename(file)
@@ -63,7 +68,8 @@ impl Db {
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5))
             .statement_cache_capacity(512);
-        let pool = |connections| SqlitePoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE);
+        let pool =
+            |connections| SqlitePoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE);
         let write = pool(1).connect_with(options.clone()).await?;
         let read = pool(8).connect_with(options.read_only(true)).await?;
         Ok(Self::Sqlite { write, read })

@@ -5,10 +5,21 @@
 //! Where the dialects must differ (`Conn::pick`): row locks, the store's clock,
 //! and the claim of queued turns.
 
+pub mod assistants;
+pub mod calendars;
 mod codec;
 mod conn;
+pub mod conversations;
 mod db;
+mod deliveries;
 mod error;
+pub mod events;
+pub mod idempotency;
+pub mod journal;
+pub mod ledger;
+pub mod messages;
+pub mod turns;
+pub mod workspaces;
 pub mod writer;
 
 pub use conn::Conn;

@@ -1,0 +1,100 @@
+//! Idempotency keys and the answers that they keep.
+
+use std::collections::BTreeSet;
+
+use sqlx::QueryBuilder;
+
+use super::{Conn, StoreError, on_conn};
+use crate::domain::clock::Micros;
+use crate::domain::idempotency::{IdempotencyKey, Kept};
+use crate::domain::ids::{TurnId, WorkspaceId};
+use crate::domain::rendered::Answer;
+
+#[derive(sqlx::FromRow)]
+struct KeptRow {
+    workspace_id: WorkspaceId,
+    scope: String,
+    key: String,
+    fingerprint: Vec<u8>,
+    turn_id: Option<TurnId>,
+    status: Option<i64>,
+    body: Option<String>,
+    code: Option<String>,
+    reason: Option<String>,
+    created_at: Micros,
+}
+
+impl From<KeptRow> for Kept {
+    fn from(row: KeptRow) -> Self {
+        let status = row.status.and_then(|status| u16::try_from(status).ok());
+        let answer = status.zip(row.body).map(|(status, body)| Answer {
+            status,
+            body,
+            code: row.code,
+            reason: row.reason,
+        });
+        Self {
+            key: IdempotencyKey { workspace: row.workspace_id, scope: row.scope, key: row.key },
+            fingerprint: row.fingerprint,
+            turn: row.turn_id,
+            answer,
+            created_at: row.created_at,
+        }
+    }
+}
+
+/// What the named keys keep. Read under the workspaces' locks, which every writer of a key holds.
+pub(super) async fn read(conn: Conn<'_>, named: &BTreeSet<IdempotencyKey>) -> Result<Vec<Kept>, StoreError> {
+    if named.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<KeptRow> = on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new(
+            "select workspace_id, scope, key, fingerprint, turn_id, status, body, code, reason, created_at \
+             from idempotency where (workspace_id, scope, key) in (",
+        );
+        query.push_values(named, |mut row, key| {
+            row.push_bind(key.workspace).push_bind(&key.scope).push_bind(&key.key);
+        });
+        query.push(")");
+        query.build_query_as().fetch_all(c).await?
+    });
+    Ok(rows.into_iter().map(Kept::from).collect())
+}
+
+/// Writes keys, in place of what they kept before.
+pub(super) async fn put(conn: Conn<'_>, rows: &[&Kept]) -> Result<(), StoreError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new(
+            "insert into idempotency (workspace_id, scope, key, fingerprint, turn_id, status, body, code, \
+             reason, created_at) ",
+        );
+        query.push_values(rows, |mut values, row| {
+            let answer = row.answer.as_ref();
+            values.push_bind(row.key.workspace).push_bind(&row.key.scope).push_bind(&row.key.key);
+            values.push_bind(&row.fingerprint).push_bind(row.turn);
+            values.push_bind(answer.map(|answer| i64::from(answer.status)));
+            values.push_bind(answer.map(|answer| &answer.body));
+            values.push_bind(answer.and_then(|answer| answer.code.as_ref()));
+            values.push_bind(answer.and_then(|answer| answer.reason.as_ref()));
+            values.push_bind(row.created_at);
+        });
+        query.push(
+            " on conflict (workspace_id, scope, key) do update set fingerprint = excluded.fingerprint, \
+             turn_id = excluded.turn_id, status = excluded.status, body = excluded.body, \
+             code = excluded.code, reason = excluded.reason, created_at = excluded.created_at",
+        );
+        query.build().execute(c).await?;
+    });
+    Ok(())
+}
+
+/// Removes at most `limit` keys that were kept before `before`; how many there were.
+pub async fn sweep(conn: Conn<'_>, before: Micros, limit: i64) -> Result<u64, StoreError> {
+    const SWEEP: &str = "delete from idempotency where (workspace_id, scope, key) in \
+        (select workspace_id, scope, key from idempotency where created_at < $1 limit $2)";
+    Ok(on_conn!(conn, |c| sqlx::query(SWEEP).bind(before).bind(limit).execute(c).await?.rows_affected()))
+}
