@@ -78,7 +78,9 @@ mod tests {
 
     #[test]
     fn amounts_are_written_with_at_least_two_places() {
-        for (micros, text) in [(9_990_000, "9.99"), (-10_000, "-0.01"), (5_000, "0.005"), (0, "0.00"), (1, "0.000001")] {
+        for (micros, text) in
+            [(9_990_000, "9.99"), (-10_000, "-0.01"), (5_000, "0.005"), (0, "0.00"), (1, "0.000001")]
+        {
             assert_eq!(Money(micros).to_string(), text);
             assert_eq!(text.parse(), Ok(Money(micros)));
         }

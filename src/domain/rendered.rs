@@ -244,17 +244,39 @@ pub enum EventData<'a> {
     Message(&'a Message),
     /// A conversation; with its first message where it has just begun with one.
     Conversation(&'a Conversation, Option<&'a Message>),
-    NoReply { conversation: ConversationId, turn: TurnId, message: MessageId, reason: &'a str },
-    Balance { balance: Money, threshold: Money },
+    NoReply {
+        conversation: ConversationId,
+        turn: TurnId,
+        message: MessageId,
+        reason: &'a str,
+    },
+    Balance {
+        balance: Money,
+        threshold: Money,
+    },
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
 enum DataOut<'a> {
-    Message { conversation_id: ConversationId, message: MessageOut<'a> },
-    Conversation { conversation: Begun<'a> },
-    NoReply { conversation_id: ConversationId, turn_id: TurnId, reply_to_message_id: MessageId, reason: &'a str },
-    Balance { balance: Money, currency: &'static str, threshold: Money },
+    Message {
+        conversation_id: ConversationId,
+        message: MessageOut<'a>,
+    },
+    Conversation {
+        conversation: Begun<'a>,
+    },
+    NoReply {
+        conversation_id: ConversationId,
+        turn_id: TurnId,
+        reply_to_message_id: MessageId,
+        reason: &'a str,
+    },
+    Balance {
+        balance: Money,
+        currency: &'static str,
+        threshold: Money,
+    },
 }
 
 #[derive(Serialize)]
@@ -294,9 +316,7 @@ pub fn event(id: EventId, kind: EventType, at: Micros, cursor: i64, data: &Event
             reply_to_message_id: message,
             reason,
         },
-        EventData::Balance { balance, threshold } => {
-            DataOut::Balance { balance, currency: "USD", threshold }
-        }
+        EventData::Balance { balance, threshold } => DataOut::Balance { balance, currency: "USD", threshold },
     };
     json(&EventOut { id, kind, created_at: at.to_string(), cursor: cursor.to_string(), data })
 }

@@ -43,11 +43,13 @@ impl Batch<'_> {
                 Some(Admitted::Answered { answer: rendered::widget_ai_disabled(), turn: None })
             }
             (Door::Platform, turn) => {
-                let kept = admission.idempotency.as_ref().and_then(|key| self.tables.idempotency.get(&key.key));
+                let kept =
+                    admission.idempotency.as_ref().and_then(|key| self.tables.idempotency.get(&key.key));
                 let answer = kept.and_then(|kept| kept.answer.clone()).unwrap_or_else(|| {
                     let conversation = self.tables.conversations.get(&stored.conversation);
                     let message = self.message(admission, stored.conversation, stored.position, turn);
-                    let reason = if turn.is_some() { None } else { self.why_no_reply(admission, conversation) };
+                    let reason =
+                        if turn.is_some() { None } else { self.why_no_reply(admission, conversation) };
                     rendered::acknowledgement(&message, reason)
                 });
                 Some(Admitted::Answered { answer, turn })
@@ -58,9 +60,11 @@ impl Batch<'_> {
     fn target(&self, admission: &Admission) -> Result<Conversation, Error> {
         match &admission.target {
             Target::Existing { id, name } => {
-                let found = self.tables.conversations.get(id).filter(|found| {
-                    found.workspace == admission.workspace && found.deleted_at.is_none()
-                });
+                let found = self
+                    .tables
+                    .conversations
+                    .get(id)
+                    .filter(|found| found.workspace == admission.workspace && found.deleted_at.is_none());
                 found.cloned().ok_or_else(|| Error::not_found(Thing::Conversation, name))
             }
             Target::New { id, assistant } => Ok(Conversation {
@@ -234,7 +238,8 @@ impl Batch<'_> {
             self.written.touch_conversation(conversation.id);
         }
         let message = self.message(admission, conversation.id, position, turn);
-        let place = super::MessageRef { workspace: message.workspace, conversation: conversation.id, position };
+        let place =
+            super::MessageRef { workspace: message.workspace, conversation: conversation.id, position };
         self.tables.messages.insert(message.id, place);
         self.emit(admission.workspace, EventType::MessageCreated, &EventData::Message(&message));
         self.written.messages.push(message.clone());
@@ -270,7 +275,10 @@ impl Batch<'_> {
             price,
             assistant: conversation.assistant,
             assistant_version: head.current_version,
-            idempotency: admission.idempotency.as_ref().map(|key| (key.key.scope.clone(), key.key.key.clone())),
+            idempotency: admission
+                .idempotency
+                .as_ref()
+                .map(|key| (key.key.scope.clone(), key.key.key.clone())),
             reason: None,
             reply: None,
             ended_at: None,

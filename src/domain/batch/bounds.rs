@@ -15,7 +15,11 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Batch<'_> {
     /// The caps of a door whose only credential is the conversation's UUID.
-    pub(super) fn check_caps(&mut self, admission: &Admission, conversation: &Conversation) -> Result<(), Error> {
+    pub(super) fn check_caps(
+        &mut self,
+        admission: &Admission,
+        conversation: &Conversation,
+    ) -> Result<(), Error> {
         let bounds = self.setting.bounds;
         let reached = |limit: Option<i64>, count: i64| limit.is_some_and(|limit| count > limit);
         if reached(bounds.messages_per_conversation, conversation.next_position) {
@@ -33,15 +37,17 @@ impl Batch<'_> {
     }
 
     /// Test turns are free, so they are counted by day; a key of the workspace lifts that.
-    pub(super) fn check_test_turns(&mut self, admission: &Admission, conversation: &Conversation) -> Result<(), Error> {
+    pub(super) fn check_test_turns(
+        &mut self,
+        admission: &Admission,
+        conversation: &Conversation,
+    ) -> Result<(), Error> {
         if conversation.kind != ConversationKind::Test || admission.keyed {
             return Ok(());
         }
         let turns = self.today(admission).map_or(0, |(turns, _)| turns);
         match self.setting.bounds.test_turns_per_day {
-            Some(limit) if turns >= limit => {
-                Err(Error::LimitReached { retry_after: self.until_tomorrow() })
-            }
+            Some(limit) if turns >= limit => Err(Error::LimitReached { retry_after: self.until_tomorrow() }),
             Some(_) | None => Ok(()),
         }
     }
@@ -64,7 +70,11 @@ impl Batch<'_> {
         tomorrow.since(now)
     }
 
-    pub(super) fn check_bounds(&self, admission: &Admission, conversation: &Conversation) -> Result<(), Error> {
+    pub(super) fn check_bounds(
+        &self,
+        admission: &Admission,
+        conversation: &Conversation,
+    ) -> Result<(), Error> {
         if conversation.open_turns >= self.setting.bounds.max_open_per_conversation {
             return Err(match admission.door {
                 Door::Widget => Error::Processing(Failure::ConversationBusy),
@@ -75,7 +85,10 @@ impl Batch<'_> {
         }
         let open = self.tables.workspaces.get(&admission.workspace).map_or(0, |row| row.state.open_turns);
         if open >= self.setting.bounds.max_open {
-            return Err(Error::Overloaded { text: "Too many replies are being made", retry_after: TRY_AGAIN });
+            return Err(Error::Overloaded {
+                text: "Too many replies are being made",
+                retry_after: TRY_AGAIN,
+            });
         }
         Ok(())
     }

@@ -103,7 +103,12 @@ impl Batch<'_> {
         });
     }
 
-    fn change_conversation(&mut self, id: ConversationId, kind: EventType, change: impl FnOnce(&mut Conversation)) {
+    fn change_conversation(
+        &mut self,
+        id: ConversationId,
+        kind: EventType,
+        change: impl FnOnce(&mut Conversation),
+    ) {
         let Some(conversation) = self.tables.conversations.get_mut(&id) else { return };
         change(conversation);
         let conversation = conversation.clone();

@@ -48,7 +48,9 @@ impl Batch<'_> {
     }
 
     fn change_owned(&mut self, named: &TurnRef, fence: i64, change: impl FnOnce(&mut Turn)) -> Step {
-        let Some(mut turn) = self.tables.turns.get(&named.turn).cloned() else { return Step::Overtaken(None) };
+        let Some(mut turn) = self.tables.turns.get(&named.turn).cloned() else {
+            return Step::Overtaken(None);
+        };
         if !self.owns(&turn, fence) {
             return Step::Overtaken(Some(Box::new(turn)));
         }
@@ -65,8 +67,12 @@ impl Batch<'_> {
 
     /// Ends all open turns of a conversation at once; its replies are not wanted any more.
     pub(super) fn discard_open(&mut self, conversation: ConversationId, why: Discard) {
-        let open: Vec<_> =
-            self.tables.open.get(&conversation).map(|open| open.values().copied().collect()).unwrap_or_default();
+        let open: Vec<_> = self
+            .tables
+            .open
+            .get(&conversation)
+            .map(|open| open.values().copied().collect())
+            .unwrap_or_default();
         for id in open {
             if let Some(turn) = self.tables.turns.get(&id).cloned() {
                 self.close(turn, &TurnEnd::Discarded(why), false);
@@ -132,8 +138,12 @@ impl Batch<'_> {
     fn give_up(&mut self, turn: &mut Turn, kind: EventType, reason: &'static str) {
         turn.reason = Some(reason.to_owned());
         self.refund(turn.workspace, turn.conversation, turn.id, turn.price);
-        let data =
-            EventData::NoReply { conversation: turn.conversation, turn: turn.id, message: turn.message, reason };
+        let data = EventData::NoReply {
+            conversation: turn.conversation,
+            turn: turn.id,
+            message: turn.message,
+            reason,
+        };
         self.emit(turn.workspace, kind, &data);
     }
 
@@ -175,4 +185,3 @@ impl Batch<'_> {
         self.tables.put_turn(turn);
     }
 }
-

@@ -197,7 +197,10 @@ pub enum StoreWrite {
         /// The call's stable id: a booking that it made is found again, not made twice.
         call: String,
     },
-    Cancel { calendar: CalendarId, request: CancelRequest },
+    Cancel {
+        calendar: CalendarId,
+        request: CancelRequest,
+    },
 }
 
 impl StoreWrite {

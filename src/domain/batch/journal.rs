@@ -52,8 +52,11 @@ impl Batch<'_> {
         if let Some(made) = bookings.iter().find(|booking| booking.call == call) {
             return Ok(booked_result(&made.id.to_string(), made.time, rules));
         }
-        let busy: Vec<Interval> =
-            bookings.iter().filter(|booking| booking.cancelled_at.is_none()).map(|booking| booking.time).collect();
+        let busy: Vec<Interval> = bookings
+            .iter()
+            .filter(|booking| booking.cancelled_at.is_none())
+            .map(|booking| booking.time)
+            .collect();
         let time = decide_booking(rules, request, &busy, self.setting.clock.now().timestamp())?;
         let booking = Booking {
             workspace: turn.workspace,
@@ -74,7 +77,12 @@ impl Batch<'_> {
         Ok(booked_result(&id.to_string(), time, rules))
     }
 
-    fn cancel(&mut self, turn: &TurnRef, calendar: CalendarId, request: &CancelRequest) -> Result<Value, Refusal> {
+    fn cancel(
+        &mut self,
+        turn: &TurnRef,
+        calendar: CalendarId,
+        request: &CancelRequest,
+    ) -> Result<Value, Refusal> {
         let unknown = || Refusal::unknown_booking(&request.booking_id);
         let id: BookingId = request.booking_id.parse().map_err(|_| unknown())?;
         let bookings = self.tables.bookings.entry(calendar).or_default();

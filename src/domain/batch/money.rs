@@ -10,7 +10,13 @@ use crate::domain::rendered::EventData;
 
 impl Batch<'_> {
     /// Takes the price of a turn. The caller has seen that the balance covers it.
-    pub(super) fn charge(&mut self, workspace: WorkspaceId, conversation: ConversationId, turn: TurnId, price: Money) {
+    pub(super) fn charge(
+        &mut self,
+        workspace: WorkspaceId,
+        conversation: ConversationId,
+        turn: TurnId,
+        price: Money,
+    ) {
         if price == Money::ZERO {
             return;
         }
@@ -20,7 +26,13 @@ impl Batch<'_> {
     }
 
     /// Gives back exactly what a turn was charged.
-    pub(super) fn refund(&mut self, workspace: WorkspaceId, conversation: ConversationId, turn: TurnId, price: Money) {
+    pub(super) fn refund(
+        &mut self,
+        workspace: WorkspaceId,
+        conversation: ConversationId,
+        turn: TurnId,
+        price: Money,
+    ) {
         if price == Money::ZERO {
             return;
         }
@@ -35,13 +47,21 @@ impl Batch<'_> {
             return Err(Error::invalid("workspace", "There is no such workspace."));
         };
         if self.tables.references.contains_key(&place) {
-            return Err(Error::invalid("reference", "A top-up with this reference has been counted already."));
+            return Err(Error::invalid(
+                "reference",
+                "A top-up with this reference has been counted already.",
+            ));
         }
         if row.state.balance.checked_add(top_up.amount).is_none_or(|balance| balance < Money::ZERO) {
             return Err(Error::invalid("amount", "The balance after it would be below zero or too large."));
         }
-        let entry =
-            self.post(top_up.workspace, LedgerKind::TopUp, top_up.amount, None, Some(top_up.reference.clone()));
+        let entry = self.post(
+            top_up.workspace,
+            LedgerKind::TopUp,
+            top_up.amount,
+            None,
+            Some(top_up.reference.clone()),
+        );
         self.tables.references.insert(place, entry.number);
         self.forget_low_balance(top_up.workspace);
         Ok(entry)

@@ -1,0 +1,94 @@
+//! Locks, in the one order that every writing transaction keeps to (workspace
+//! states, conversations, calendars, turns), and reads what a batch decides on.
+//! What is not locked itself is read after the locks that guard it.
+
+use std::collections::BTreeSet;
+
+use super::needs::Needs;
+use crate::domain::batch::{Tables, WorkspaceRow};
+use crate::domain::clock::{Clock, Micros};
+use crate::domain::idempotency::IdempotencyKey;
+use crate::store::{
+    Conn, StoreError, assistants, calendars, conversations, deliveries, idempotency, ledger, messages, turns,
+    workspaces,
+};
+
+/// The time that processes compare: PostgreSQL's own clock there, this process's on SQLite.
+pub(in crate::store) async fn store_now(conn: Conn<'_>, clock: &dyn Clock) -> Result<Micros, StoreError> {
+    match conn {
+        Conn::Postgres(c) => {
+            let (now,): (Micros,) = sqlx::query_as("select store_now()").fetch_one(c).await?;
+            Ok(now)
+        }
+        Conn::Sqlite(_) => Ok(clock.now()),
+    }
+}
+
+/// Locks and reads.
+pub(super) async fn read(mut conn: Conn<'_>, mut needs: Needs) -> Result<Tables, StoreError> {
+    let mut tables = Tables::default();
+    let states = workspaces::lock(conn.reborrow(), &needs.workspaces).await?;
+    for conversation in conversations::lock(conn.reborrow(), &needs.conversations).await? {
+        needs.assistants.insert((conversation.workspace, conversation.assistant));
+        tables.conversations.insert(conversation.id, conversation);
+    }
+    let wanted = needs.bookings.iter().map(|wanted| (wanted.workspace, wanted.calendar)).collect();
+    calendars::lock(conn.reborrow(), &wanted).await?;
+    lock_turns(conn.reborrow(), &mut needs, &mut tables).await?;
+
+    let mut settings = workspaces::settings(conn.reborrow(), &needs.workspaces).await?;
+    let subscribers = deliveries::subscribers(conn.reborrow(), &needs.workspaces).await?;
+    for (id, state) in states {
+        let Some(index) = settings.iter().position(|settings| settings.id == id) else { continue };
+        let settings = settings.swap_remove(index);
+        let of_workspace = subscribers.iter().filter(|(workspace, _)| *workspace == id);
+        let subscribers = of_workspace.map(|(_, subscriber)| subscriber.clone()).collect();
+        tables.workspaces.insert(id, WorkspaceRow { settings, state, subscribers });
+    }
+    read_the_rest(conn, needs, &mut tables).await?;
+    Ok(tables)
+}
+
+async fn lock_turns(mut conn: Conn<'_>, needs: &mut Needs, tables: &mut Tables) -> Result<(), StoreError> {
+    // Where all open turns of a conversation are named, there is no need to look for others.
+    let others: BTreeSet<_> = needs
+        .ending
+        .iter()
+        .filter(|(_, id)| {
+            let open = tables.conversations.get(id).map_or(0, |conversation| conversation.open_turns);
+            open > needs.named.get(id).copied().unwrap_or(0)
+        })
+        .copied()
+        .collect();
+    needs.turns.extend(turns::open_of(conn.reborrow(), &others).await?);
+    for turn in turns::lock(conn, &needs.turns).await? {
+        needs.idempotency.extend(turn.idempotency.clone().map(|(scope, key)| IdempotencyKey {
+            workspace: turn.workspace,
+            scope,
+            key,
+        }));
+        tables.put_turn(turn);
+    }
+    Ok(())
+}
+
+async fn read_the_rest(mut conn: Conn<'_>, needs: Needs, tables: &mut Tables) -> Result<(), StoreError> {
+    tables.assistants.extend(assistants::heads(conn.reborrow(), &needs.assistants).await?);
+    tables.messages.extend(messages::places(conn.reborrow(), &needs.messages).await?);
+    for kept in idempotency::read(conn.reborrow(), &needs.idempotency).await? {
+        tables.idempotency.insert(kept.key.clone(), kept);
+    }
+    for wanted in &needs.bookings {
+        let found = calendars::bookings(conn.reborrow(), wanted).await?;
+        let known = tables.bookings.entry(wanted.calendar).or_default();
+        for booking in found {
+            if !known.iter().any(|other| other.id == booking.id) {
+                known.push(booking);
+            }
+        }
+    }
+    for (workspace, reference, number) in ledger::references(conn.reborrow(), &needs.references).await? {
+        tables.references.insert((workspace, reference), number);
+    }
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! The slots of this process: how many turns may run here at once, by door and by workspace.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::domain::batch::SlotBudget;
+use crate::domain::ids::WorkspaceId;
+use crate::domain::turn_record::Door;
+
+/// How many turns may run here at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotLimits {
+    /// `turn.max_in_flight`; platform turns hold at most half of it, widget turns nine tenths.
+    pub max_in_flight: usize,
+    /// `turn.max_in_flight_per_workspace`.
+    pub per_workspace: Option<usize>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    widget: usize,
+    platform: usize,
+    by_workspace: HashMap<WorkspaceId, usize>,
+    closed: bool,
+}
+
+/// Counts who runs here. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Slots {
+    limits: SlotLimits,
+    held: Arc<Mutex<Held>>,
+}
+
+/// One slot; free again when it is dropped.
+#[derive(Debug)]
+pub struct Slot {
+    slots: Slots,
+    door: Door,
+    workspace: Option<WorkspaceId>,
+}
+
+impl Slots {
+    /// All slots free.
+    #[must_use]
+    pub fn new(limits: SlotLimits) -> Self {
+        Self { limits, held: Arc::default() }
+    }
+
+    /// From now on no slot is free: the process stops.
+    pub fn close(&self) {
+        self.lock().closed = true;
+    }
+
+    /// How many more turns of a door could start here.
+    #[must_use]
+    pub fn free(&self, door: Door) -> usize {
+        let held = self.lock();
+        if held.closed {
+            return 0;
+        }
+        let all = self.limits.max_in_flight.saturating_sub(held.widget + held.platform);
+        let of_door = match door {
+            Door::Widget => (self.limits.max_in_flight * 9 / 10).max(1).saturating_sub(held.widget),
+            Door::Platform => (self.limits.max_in_flight / 2).max(1).saturating_sub(held.platform),
+        };
+        all.min(of_door)
+    }
+
+    /// How many turns run here.
+    #[must_use]
+    pub fn in_use(&self) -> usize {
+        let held = self.lock();
+        held.widget + held.platform
+    }
+
+    /// Reserves at most `count` slots of a door, before it is known whose turns will run in them.
+    #[must_use]
+    pub fn reserve(&self, door: Door, count: usize) -> Vec<Slot> {
+        let count = count.min(self.free(door));
+        let mut held = self.lock();
+        match door {
+            Door::Widget => held.widget += count,
+            Door::Platform => held.platform += count,
+        }
+        drop(held);
+        (0..count).map(|_| Slot { slots: self.clone(), door, workspace: None }).collect()
+    }
+
+    /// The workspaces that have as many turns here as they may.
+    #[must_use]
+    pub fn full_workspaces(&self) -> Vec<WorkspaceId> {
+        let Some(most) = self.limits.per_workspace else { return Vec::new() };
+        let held = self.lock();
+        held.by_workspace.iter().filter(|(_, count)| **count >= most).map(|(id, _)| *id).collect()
+    }
+
+    /// What a batch may start with these reserved slots.
+    pub(super) fn budget(&self, reserved: &[Slot], workspaces: impl Iterator<Item = WorkspaceId>) -> SlotBudget {
+        let of = |door| reserved.iter().filter(|slot| slot.door == door).count();
+        let held = self.lock();
+        let per_workspace = self.limits.per_workspace.map(|most| {
+            let left = |id| most.saturating_sub(held.by_workspace.get(&id).copied().unwrap_or(0));
+            workspaces.map(|id| (id, left(id))).collect()
+        });
+        SlotBudget { widget: of(Door::Widget), platform: of(Door::Platform), per_workspace }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slot {
+    /// Whose turn runs in it, from now on.
+    #[must_use]
+    pub fn assigned(mut self, workspace: WorkspaceId) -> Self {
+        *self.slots.lock().by_workspace.entry(workspace).or_default() += 1;
+        self.workspace = Some(workspace);
+        self
+    }
+
+    /// The door whose turns may run in it.
+    #[must_use]
+    pub fn door(&self) -> Door {
+        self.door
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut held = self.slots.lock();
+        match self.door {
+            Door::Widget => held.widget -= 1,
+            Door::Platform => held.platform -= 1,
+        }
+        if let Some(workspace) = self.workspace
+            && let Some(count) = held.by_workspace.get_mut(&workspace)
+        {
+            *count -= 1;
+            if *count == 0 {
+                held.by_workspace.remove(&workspace);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_door_takes_the_slots_of_the_other() {
+        let slots = Slots::new(SlotLimits { max_in_flight: 10, per_workspace: None });
+
+        let platform = slots.reserve(Door::Platform, 100);
+        let widget = slots.reserve(Door::Widget, 100);
+
+        assert_eq!((platform.len(), widget.len()), (5, 5));
+        drop(platform);
+        assert_eq!(slots.free(Door::Widget), 4, "nine tenths at most");
+        drop(widget);
+        assert_eq!(slots.in_use(), 0);
+    }
+
+    #[test]
+    fn a_workspace_at_its_cap_starts_nothing() {
+        let slots = Slots::new(SlotLimits { max_in_flight: 10, per_workspace: Some(1) });
+        let workspace = WorkspaceId(uuid::Uuid::from_u128(1));
+
+        let slot = slots.reserve(Door::Widget, 1).pop().map(|slot| slot.assigned(workspace));
+
+        assert_eq!(slots.full_workspaces(), [workspace]);
+        drop(slot);
+        assert!(slots.full_workspaces().is_empty());
+    }
+}
