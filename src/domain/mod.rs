@@ -1,1 +1,3 @@
 //! Types and rules of the field, without I/O. Imports nothing of ours.
+
+pub mod calendar;
