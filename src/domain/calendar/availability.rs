@@ -1,0 +1,118 @@
+//! Which times are free in a range of dates: the question of `check_calendar_availability`.
+
+use jiff::Timestamp;
+use jiff::civil::{Date, Time};
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+
+use super::arguments::AvailabilityRequest;
+use super::interval::Interval;
+use super::moment::{label, read_date};
+use super::results::Refusal;
+use super::rules::CalendarRules;
+use super::search::{Days, Search, later};
+
+/// So many days are looked at for one question; the days after them are cut.
+pub const MAX_DAYS: i64 = 31;
+/// So many slots are listed in one answer; the later ones are cut.
+pub const MAX_SLOTS: usize = 200;
+
+/// The free slots of a range.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Availability {
+    /// In order.
+    pub slots: Vec<Interval>,
+    /// Whether there were more days or slots than one answer holds.
+    pub truncated: bool,
+    zone: TimeZone,
+    time_zone: String,
+}
+
+impl Availability {
+    /// The tool's result: `{available_slots, time_zone}`, with `truncated: true` where it was cut.
+    pub fn to_result(&self) -> Value {
+        let labels: Vec<String> = self.slots.iter().map(|slot| label(slot.start, &self.zone)).collect();
+        let mut result = json!({ "available_slots": labels, "time_zone": self.time_zone });
+        if self.truncated
+            && let Some(fields) = result.as_object_mut()
+        {
+            fields.insert("truncated".to_owned(), Value::Bool(true));
+        }
+        result
+    }
+}
+
+/// The free slots between two dates, both included; days before today or beyond the horizon have none.
+///
+/// `busy` holds at least what overlaps [`availability_range`]. A range that has no day that could be booked
+/// is refused.
+pub fn find_availability(
+    rules: &CalendarRules,
+    request: &AvailabilityRequest,
+    busy: &[Interval],
+    now: Timestamp,
+) -> Result<Availability, Refusal> {
+    let search = Search::new(rules, busy, now);
+    let asked = read_question(rules, request, now).map_err(|fault| refuse(&search, fault))?;
+    let mut slots: Vec<Interval> = search.free_slots(asked.days).take(MAX_SLOTS + 1).collect();
+    let truncated = asked.truncated || slots.len() > MAX_SLOTS;
+    slots.truncate(MAX_SLOTS);
+    Ok(Availability { slots, truncated, zone: rules.zone.clone(), time_zone: rules.time_zone().to_owned() })
+}
+
+/// The time whose bookings [`find_availability`] must be given.
+pub fn availability_range(rules: &CalendarRules, request: &AvailabilityRequest, now: Timestamp) -> Interval {
+    let days = match read_question(rules, request, now) {
+        Ok(asked) => asked.days,
+        Err(fault) => Days::of_alternatives(rules, fault.near, now),
+    };
+    days.in_time(rules)
+}
+
+struct Question {
+    days: Days,
+    truncated: bool,
+}
+
+/// Why a question has no answer, and the day nearest to what it meant.
+struct Fault {
+    error: String,
+    near: Date,
+}
+
+fn read_question(
+    rules: &CalendarRules,
+    request: &AvailabilityRequest,
+    now: Timestamp,
+) -> Result<Question, Fault> {
+    let Days { first: today, last: horizon } = Days::bookable(rules, now);
+    let near_today = |error: String| Fault { error, near: today };
+    let start = read_date("start_date", &request.start_date).map_err(near_today)?;
+    let end = read_date("end_date", &request.end_date).map_err(|error| Fault { error, near: start })?;
+    if end < start {
+        let error = format!("end_date {end} is before start_date {start}");
+        return Err(Fault { error, near: start });
+    }
+    if end < today {
+        return Err(near_today(format!("{end} is in the past: today is {today}")));
+    }
+    if start > horizon {
+        let error = format!("appointments can be booked up to {horizon}; {start} is later than that");
+        return Err(Fault { error, near: start });
+    }
+    let first = start.max(today);
+    let wanted = end.min(horizon);
+    let last = wanted.min(later(first, MAX_DAYS - 1));
+    Ok(Question { days: Days { first, last }, truncated: last < wanted })
+}
+
+fn refuse(search: &Search<'_>, fault: Fault) -> Refusal {
+    let days = Days::of_alternatives(search.rules, fault.near, search.now);
+    // A year that a model made up may lie beyond what timestamps hold.
+    let near = fault.near.clamp(days.first, days.last);
+    let wanted = search.rules.zone.to_timestamp(near.to_datetime(Time::midnight())).unwrap_or(search.now);
+    Refusal::with_alternatives(fault.error, search, days, wanted)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! The slots that the rules make of one day, whoever has booked what.
+//!
+//! A window is what the clock on the wall shows; slots are cut from it in elapsed time. Where the clock is
+//! changed, a window may be longer or shorter than it looks, or be open twice.
+
+use jiff::SignedDuration;
+use jiff::civil::{Date, Time};
+use jiff::tz::Offset;
+
+use super::interval::{Interval, shifted};
+use super::rules::CalendarRules;
+use super::window::Window;
+
+/// No offset from UTC is larger.
+const MAX_OFFSET: SignedDuration = SignedDuration::from_hours(26);
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+
+/// Every slot whose day, in the calendar's zone, is `date`; in order. Empty on holidays and closed days.
+pub(super) fn slots_on(rules: &CalendarRules, date: Date) -> Vec<Interval> {
+    open_times(rules, date).into_iter().flat_map(|open| cut(open, rules.slot)).collect()
+}
+
+/// The stretches of time in which the calendar is open on `date`, in order.
+///
+/// They are exactly the instants at which the local clock shows a time within a window: what lies in a gap
+/// does not exist, what comes twice is open twice.
+pub(super) fn open_times(rules: &CalendarRules, date: Date) -> Vec<Interval> {
+    let windows = rules.windows(date.weekday());
+    if windows.is_empty() || rules.is_holiday(date) {
+        return Vec::new();
+    }
+    let offsets = offsets_around(rules, date);
+    let mut open: Vec<Interval> =
+        windows.iter().flat_map(|window| window_in_time(*window, date, &offsets)).collect();
+    // Two windows within the repeated hour alternate: both once, then both again.
+    open.sort_unstable_by_key(|interval| interval.start);
+    open
+}
+
+fn cut(open: Interval, slot: SignedDuration) -> impl Iterator<Item = Interval> {
+    let from = move |start| Interval { start, end: shifted(start, slot) };
+    std::iter::successors(Some(from(open.start)), move |last| Some(from(last.end)))
+        .take_while(move |slot| slot.start < slot.end && slot.end <= open.end)
+}
+
+/// The offsets in force around `date`, each with the time for which it is; without gaps, in order.
+fn offsets_around(rules: &CalendarRules, date: Date) -> Vec<(Interval, Offset)> {
+    let Ok(midnight) = Offset::UTC.to_timestamp(date.to_datetime(Time::midnight())) else {
+        return Vec::new(); // The last day of the year 9999.
+    };
+    let until = shifted(midnight, DAY + MAX_OFFSET);
+    let mut start = shifted(midnight, -MAX_OFFSET);
+    let mut offset = rules.zone.to_offset(start);
+    let mut offsets = Vec::new();
+    for change in rules.zone.following(start).take_while(|change| change.timestamp() < until) {
+        offsets.push((Interval { start, end: change.timestamp() }, offset));
+        start = change.timestamp();
+        offset = change.offset();
+    }
+    offsets.push((Interval { start, end: until }, offset));
+    offsets
+}
+
+/// The instants at which the clock shows a time within `window` on `date`; what touches is joined.
+fn window_in_time(window: Window, date: Date, offsets: &[(Interval, Offset)]) -> Vec<Interval> {
+    let (opens, closes) = window.on(date);
+    let mut open: Vec<Interval> = Vec::new();
+    for (valid, offset) in offsets {
+        let (Ok(start), Ok(end)) = (offset.to_timestamp(opens), offset.to_timestamp(closes)) else {
+            continue;
+        };
+        let (start, end) = (start.max(valid.start), end.min(valid.end));
+        if start >= end {
+            continue;
+        }
+        match open.last_mut() {
+            Some(last) if last.end == start => last.end = end,
+            _ => open.push(Interval { start, end }),
+        }
+    }
+    open
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! Stretches of real time, and the times at which a calendar is busy.
+
+use jiff::{SignedDuration, Timestamp};
+
+/// From `start` to `end`, the end not included: a slot, a booking, or a range to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Interval {
+    /// The first instant of it.
+    pub start: Timestamp,
+    /// The first instant after it.
+    pub end: Timestamp,
+}
+
+impl Interval {
+    /// From UTC microseconds, as the store keeps them; an error where they are beyond the year 9999.
+    pub fn from_microseconds(start: i64, end: i64) -> Result<Self, jiff::Error> {
+        Ok(Self { start: Timestamp::from_microsecond(start)?, end: Timestamp::from_microsecond(end)? })
+    }
+
+    /// Start and end as UTC microseconds.
+    pub fn to_microseconds(self) -> (i64, i64) {
+        (self.start.as_microsecond(), self.end.as_microsecond())
+    }
+
+    /// Grown by `margin` at both ends.
+    pub(super) fn widened(self, margin: SignedDuration) -> Self {
+        Self { start: shifted(self.start, -margin), end: shifted(self.end, margin) }
+    }
+
+    pub(super) fn contains(self, instant: Timestamp) -> bool {
+        self.start <= instant && instant < self.end
+    }
+}
+
+/// `instant` moved by `by`, held within the range of timestamps.
+pub(super) fn shifted(instant: Timestamp, by: SignedDuration) -> Timestamp {
+    // Saturates; the error is one of calendar units only, and a signed duration has none.
+    instant.saturating_add(by).unwrap_or(instant)
+}
+
+/// Busy intervals in order and joined, so that a question costs a binary search: bookings are read under a
+/// lock, and a full month against a full month would otherwise be millions of comparisons.
+#[derive(Debug)]
+pub(super) struct BusyTimes(Vec<Interval>);
+
+impl BusyTimes {
+    pub(super) fn of(busy: &[Interval]) -> Self {
+        let mut sorted = busy.to_vec();
+        sorted.sort_unstable_by_key(|interval| interval.start);
+        let mut joined: Vec<Interval> = Vec::with_capacity(sorted.len());
+        for interval in sorted {
+            match joined.last_mut() {
+                Some(last) if interval.start <= last.end => last.end = last.end.max(interval.end),
+                _ => joined.push(interval),
+            }
+        }
+        Self(joined)
+    }
+
+    pub(super) fn overlaps(&self, asked: Interval) -> bool {
+        let first_after_start = self.0.partition_point(|busy| busy.end <= asked.start);
+        self.0.get(first_after_start).is_some_and(|busy| busy.start < asked.end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interval(start: i64, end: i64) -> Interval {
+        Interval::from_microseconds(start, end).unwrap()
+    }
+
+    #[test]
+    fn overlap_does_not_count_what_only_touches() {
+        let busy = BusyTimes::of(&[interval(50, 60), interval(10, 20), interval(15, 30), interval(30, 40)]);
+
+        for (start, end, expected) in
+            [(0, 10, false), (0, 11, true), (19, 21, true), (39, 41, true), (40, 50, false), (60, 90, false)]
+        {
+            assert_eq!(busy.overlaps(interval(start, end)), expected, "{start}..{end}");
+        }
+    }
+
+    #[test]
+    fn microseconds_come_back_and_the_impossible_is_an_error() {
+        assert_eq!(interval(-5, 1_700_000_000_000_001).to_microseconds(), (-5, 1_700_000_000_000_001));
+        assert!(Interval::from_microseconds(0, i64::MAX).is_err());
+    }
+}

@@ -1,0 +1,33 @@
+//! A calendar kept here: its rules, the slots that they make, and what may be booked.
+//!
+//! Pure: the rules, the busy times and the present come in as values. The store asks [`booking_range`]
+//! which bookings it must read, reads them under the calendar's lock, and does what [`decide_booking`] says.
+
+mod arguments;
+mod availability;
+mod booking;
+mod grid;
+mod interval;
+mod moment;
+mod results;
+mod rules;
+mod schemas;
+mod search;
+mod window;
+
+pub use arguments::{AvailabilityRequest, BookingRequest, CancelRequest};
+pub use availability::{Availability, MAX_DAYS, MAX_SLOTS, availability_range, find_availability};
+pub use booking::{booking_range, decide_booking};
+pub use interval::Interval;
+pub use moment::label;
+pub use results::{Refusal, booked_result, cancelled_result};
+pub use rules::{CalendarRules, CalendarRulesIn, HoursIn, RulesFault};
+pub use schemas::{
+    AVAILABILITY_DESCRIPTION, AVAILABILITY_NAME, BOOKING_DESCRIPTION, BOOKING_NAME, CANCEL_DESCRIPTION,
+    CANCEL_NAME, availability_schema, booking_schema, cancel_schema,
+};
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod samples;

@@ -1,0 +1,229 @@
+//! The rules of a calendar: as a file or a compiled assistant writes them, and as they are once checked.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use jiff::SignedDuration;
+use jiff::civil::{Date, Weekday};
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+
+use super::window::Window;
+
+const MINUTES_PER_DAY: u32 = 24 * 60;
+const MAX_NOTICE_MINUTES: u32 = 365 * MINUTES_PER_DAY;
+const MAX_HORIZON_DAYS: u32 = 3650;
+
+/// The rules as they are written: in the workspace file, and as JSON wherever they are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CalendarRulesIn {
+    /// An IANA name: `Europe/Berlin`.
+    pub time_zone: String,
+    /// Length of an appointment, 1 minute to a day.
+    #[serde(default = "default_slot_minutes")]
+    pub slot_minutes: u32,
+    /// Minutes kept free before and after each appointment, up to a day.
+    #[serde(default)]
+    pub buffer_minutes: u32,
+    /// Minutes that must lie between now and an appointment's start, up to a year.
+    #[serde(default)]
+    pub minimum_notice_minutes: u32,
+    /// How many days after today can be booked, 1 to 3650.
+    #[serde(default = "default_horizon_days")]
+    pub horizon_days: u32,
+    /// Windows of opening hours by weekday.
+    #[serde(default)]
+    pub hours: HoursIn,
+    /// Dates (`YYYY-MM-DD`) without any appointment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holidays: Vec<String>,
+}
+
+/// Windows such as `09:00-12:00` for each day of the week; a day without any is closed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the days of the week")]
+pub struct HoursIn {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mon: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tue: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub wed: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub thu: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fri: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sat: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sun: Vec<String>,
+}
+
+impl HoursIn {
+    /// Monday first, each with the name that it has in a file.
+    fn days(&self) -> [(&'static str, &[String]); 7] {
+        [
+            ("mon", &self.mon),
+            ("tue", &self.tue),
+            ("wed", &self.wed),
+            ("thu", &self.thu),
+            ("fri", &self.fri),
+            ("sat", &self.sat),
+            ("sun", &self.sun),
+        ]
+    }
+}
+
+fn default_slot_minutes() -> u32 {
+    30
+}
+
+fn default_horizon_days() -> u32 {
+    60
+}
+
+/// What is wrong with a calendar's rules; shown as `hours.mon[1]: …`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct RulesFault {
+    /// The setting at fault, as it is found in the file.
+    pub field: String,
+    /// What to mend, in one sentence.
+    pub problem: String,
+}
+
+impl RulesFault {
+    fn new(field: impl fmt::Display, problem: impl fmt::Display) -> Self {
+        Self { field: field.to_string(), problem: problem.to_string() }
+    }
+}
+
+/// Rules that hold together: the zone exists, the windows are in order and each has room for a slot.
+///
+/// Read and written by serde in the form of [`CalendarRulesIn`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "CalendarRulesIn", into = "CalendarRulesIn")]
+pub struct CalendarRules {
+    pub(super) zone: TimeZone,
+    pub(super) slot: SignedDuration,
+    pub(super) buffer: SignedDuration,
+    pub(super) minimum_notice: SignedDuration,
+    pub(super) horizon_days: u32,
+    holidays: BTreeSet<Date>,
+    /// By weekday, Monday first; sorted.
+    windows: [Vec<Window>; 7],
+    source: CalendarRulesIn,
+}
+
+impl CalendarRules {
+    /// The IANA name of the calendar's zone, spelt as the time zone database spells it.
+    pub fn time_zone(&self) -> &str {
+        &self.source.time_zone
+    }
+
+    pub(super) fn windows(&self, day: Weekday) -> &[Window] {
+        usize::try_from(day.to_monday_zero_offset()).ok().and_then(|i| self.windows.get(i)).map_or(&[], |w| w)
+    }
+
+    pub(super) fn is_holiday(&self, date: Date) -> bool {
+        self.holidays.contains(&date)
+    }
+}
+
+impl From<CalendarRules> for CalendarRulesIn {
+    fn from(rules: CalendarRules) -> Self {
+        rules.source
+    }
+}
+
+impl TryFrom<CalendarRulesIn> for CalendarRules {
+    type Error = RulesFault;
+
+    fn try_from(mut source: CalendarRulesIn) -> Result<Self, RulesFault> {
+        let zone = TimeZone::get(&source.time_zone).map_err(|_| {
+            let problem = format!(
+                "\"{}\" is not a time zone of the IANA database, such as \"Europe/Berlin\"",
+                source.time_zone
+            );
+            RulesFault::new("time_zone", problem)
+        })?;
+        if let Some(name) = zone.iana_name() {
+            name.clone_into(&mut source.time_zone);
+        }
+        check_numbers(&source)?;
+        let minutes = |minutes: u32| SignedDuration::from_mins(minutes.into());
+        Ok(Self {
+            zone,
+            slot: minutes(source.slot_minutes),
+            buffer: minutes(source.buffer_minutes),
+            minimum_notice: minutes(source.minimum_notice_minutes),
+            horizon_days: source.horizon_days,
+            holidays: read_holidays(&source.holidays)?,
+            windows: read_hours(&source.hours, source.slot_minutes)?,
+            source,
+        })
+    }
+}
+
+fn check_numbers(source: &CalendarRulesIn) -> Result<(), RulesFault> {
+    let ranges = [
+        ("slot_minutes", source.slot_minutes, 1, MINUTES_PER_DAY),
+        ("buffer_minutes", source.buffer_minutes, 0, MINUTES_PER_DAY),
+        ("minimum_notice_minutes", source.minimum_notice_minutes, 0, MAX_NOTICE_MINUTES),
+        ("horizon_days", source.horizon_days, 1, MAX_HORIZON_DAYS),
+    ];
+    for (field, value, least, most) in ranges {
+        if !(least..=most).contains(&value) {
+            return Err(RulesFault::new(field, format_args!("{value} is not between {least} and {most}")));
+        }
+    }
+    if source.minimum_notice_minutes >= source.horizon_days * MINUTES_PER_DAY {
+        let problem =
+            format!("as long as the horizon of {} days: nothing could be booked", source.horizon_days);
+        return Err(RulesFault::new("minimum_notice_minutes", problem));
+    }
+    Ok(())
+}
+
+fn read_holidays(holidays: &[String]) -> Result<BTreeSet<Date>, RulesFault> {
+    let read = |(index, text): (usize, &String)| {
+        Date::strptime("%Y-%m-%d", text).map_err(|_| {
+            let problem = format!("\"{text}\" is not a date such as \"2026-12-25\"");
+            RulesFault::new(format_args!("holidays[{index}]"), problem)
+        })
+    };
+    holidays.iter().enumerate().map(read).collect()
+}
+
+fn read_hours(hours: &HoursIn, slot_minutes: u32) -> Result<[Vec<Window>; 7], RulesFault> {
+    let mut week: [Vec<Window>; 7] = Default::default();
+    for (windows, (day, texts)) in week.iter_mut().zip(hours.days()) {
+        *windows = read_day(day, texts, slot_minutes)?;
+    }
+    if week.iter().all(Vec::is_empty) {
+        return Err(RulesFault::new("hours", "no day has a window, such as mon = [\"09:00-17:00\"]"));
+    }
+    Ok(week)
+}
+
+fn read_day(day: &str, texts: &[String], slot_minutes: u32) -> Result<Vec<Window>, RulesFault> {
+    let mut windows: Vec<Window> = Vec::with_capacity(texts.len());
+    for (index, text) in texts.iter().enumerate() {
+        let fault = |problem: String| RulesFault::new(format_args!("hours.{day}[{index}]"), problem);
+        let window: Window = text.parse().map_err(fault)?;
+        if let Some(other) = windows.iter().find(|other| other.overlaps(window)) {
+            return Err(fault(format!("{window} overlaps {other}")));
+        }
+        if window.minutes() < slot_minutes {
+            return Err(fault(format!("{window} is shorter than a slot of {slot_minutes} minutes")));
+        }
+        windows.push(window);
+    }
+    windows.sort_unstable();
+    Ok(windows)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,57 @@
+//! Calendars and moments for the tests of this module.
+
+use jiff::Timestamp;
+
+use super::arguments::BookingRequest;
+use super::interval::Interval;
+use super::moment::label;
+use super::rules::{CalendarRules, CalendarRulesIn, HoursIn};
+
+/// The same windows on every day, with the default numbers.
+pub(super) fn rules_in(time_zone: &str, windows: &[&str]) -> CalendarRulesIn {
+    let day: Vec<String> = windows.iter().map(ToString::to_string).collect();
+    let hours = HoursIn {
+        mon: day.clone(),
+        tue: day.clone(),
+        wed: day.clone(),
+        thu: day.clone(),
+        fri: day.clone(),
+        sat: day.clone(),
+        sun: day,
+    };
+    CalendarRulesIn {
+        time_zone: time_zone.to_owned(),
+        slot_minutes: 30,
+        buffer_minutes: 0,
+        minimum_notice_minutes: 0,
+        horizon_days: 60,
+        hours,
+        holidays: Vec::new(),
+    }
+}
+
+pub(super) fn rules(time_zone: &str, windows: &[&str]) -> CalendarRules {
+    rules_in(time_zone, windows).try_into().unwrap()
+}
+
+pub(super) fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+pub(super) fn between(start: &str, end: &str) -> Interval {
+    Interval { start: at(start), end: at(end) }
+}
+
+pub(super) fn request(datetime: &str) -> BookingRequest {
+    BookingRequest {
+        datetime: datetime.to_owned(),
+        title: "Demo".to_owned(),
+        name: None,
+        email: None,
+        notes: None,
+    }
+}
+
+pub(super) fn labels(slots: &[Interval], rules: &CalendarRules) -> Vec<String> {
+    slots.iter().map(|slot| label(slot.start, &rules.zone)).collect()
+}
