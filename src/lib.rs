@@ -2,4 +2,5 @@
 //! doors are described in `docs/ARCHITECTURE.md`.
 
 pub mod domain;
+pub mod lifecycle;
 pub mod store;
