@@ -4,3 +4,4 @@
 pub mod domain;
 pub mod lifecycle;
 pub mod store;
+pub mod telemetry;
