@@ -1,5 +1,8 @@
 //! Rejoinder: a self-hosted conversation server. The rooms and their one-way
 //! doors are described in `docs/ARCHITECTURE.md`.
 
+pub mod config;
 pub mod domain;
+pub mod lifecycle;
 pub mod store;
+pub mod telemetry;

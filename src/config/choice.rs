@@ -1,0 +1,109 @@
+//! What follows from several settings together: which database, which model, whether there is a
+//! demo, which key seals secrets.
+
+use std::fs;
+use std::path::PathBuf;
+
+use secrecy::{SecretString, zeroize::Zeroizing};
+use url::Url;
+
+use super::value::Form;
+use super::{Config, ConfigError, Demo, ModelKind, Origin, PostgresUrl, SecretKey};
+
+const OPENAI_BASE_URL: &str = "https://api.openai.com/v1";
+const OPENAI_MODEL: &str = "gpt-5-mini";
+
+/// Which database holds everything.
+#[derive(Debug, Clone)]
+pub enum Database {
+    /// Embedded, in this folder.
+    Sqlite {
+        data_dir: PathBuf,
+    },
+    Postgres {
+        url: SecretString,
+    },
+}
+
+/// Which model answers where an assistant does not say otherwise.
+#[derive(Debug, Clone)]
+pub enum ModelChoice {
+    OpenAi {
+        base_url: Url,
+        key: Option<SecretString>,
+        model: String,
+    },
+    /// The built-in demonstration.
+    Offline,
+    /// None; the text says which settings give one.
+    Missing(&'static str),
+}
+
+impl Config {
+    /// The server's where a URL is set, else the embedded one.
+    pub fn database(&self) -> Database {
+        match &self.database.url {
+            Some(PostgresUrl(url)) => Database::Postgres { url: url.clone() },
+            None => Database::Sqlite { data_dir: self.data_dir.clone() },
+        }
+    }
+
+    /// The endpoint that is configured; else, on the embedded database, the demonstration.
+    pub fn model_choice(&self) -> ModelChoice {
+        let named = self.model.api_key.is_some() || self.model.base_url.is_some();
+        match self.model.kind {
+            ModelKind::Offline => ModelChoice::Offline,
+            ModelKind::OpenAi | ModelKind::Auto if named => self.endpoint(),
+            ModelKind::Auto if self.database.url.is_none() => ModelChoice::Offline,
+            ModelKind::OpenAi | ModelKind::Auto => ModelChoice::Missing(
+                "no model is configured: set OPENAI_API_KEY, or OPENAI_BASE_URL and OPENAI_MODEL for another \
+                 endpoint, or REJOINDER_MODEL__KIND=offline for the built-in demonstration",
+            ),
+        }
+    }
+
+    fn endpoint(&self) -> ModelChoice {
+        let base_url = self.model.base_url.clone().or_else(|| Url::parse(OPENAI_BASE_URL).ok());
+        let at_openai = |url: &Url| url.as_str().trim_end_matches('/') == OPENAI_BASE_URL;
+        match (base_url, self.model.model.clone()) {
+            (Some(base_url), Some(model)) => {
+                ModelChoice::OpenAi { base_url, key: self.model.api_key.clone(), model }
+            }
+            (Some(base_url), None) if at_openai(&base_url) => ModelChoice::OpenAi {
+                base_url,
+                key: self.model.api_key.clone(),
+                model: OPENAI_MODEL.to_owned(),
+            },
+            _ => ModelChoice::Missing(
+                "OPENAI_BASE_URL (model.base_url) is set, so OPENAI_MODEL (model.model) has to name the model to use there",
+            ),
+        }
+    }
+
+    /// Whether an empty store gets the demo workspace.
+    pub fn wants_demo(&self) -> bool {
+        match self.demo {
+            Demo::On => true,
+            Demo::Off => false,
+            Demo::Auto => self.database.url.is_none() && self.listen.ip().is_loopback(),
+        }
+    }
+
+    /// The key that seals stored secrets, from its setting or from its file; `None` where neither
+    /// is set.
+    pub fn read_secret_key(&self) -> Result<Option<SecretKey>, ConfigError> {
+        let Some(path) = &self.secret_key_file else {
+            return Ok(self.secret_key.clone());
+        };
+        let unreadable = |source| ConfigError::Unreadable { path: path.clone(), source };
+        let text = Zeroizing::new(fs::read_to_string(path).map_err(unreadable)?);
+        match SecretKey::parse(&text) {
+            Some(key) => Ok(Some(key)),
+            None => Err(ConfigError::Setting {
+                setting: "secret_key_file".to_owned(),
+                origin: Origin::File { path: path.clone(), line: 1 },
+                message: format!("expected {}", SecretKey::EXPECTED),
+            }),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The configuration: one struct per section, read from the embedded `config/default.toml`, a
+//! file and the environment, the later winning. No other module reads the environment.
+
+mod choice;
+mod error;
+mod layers;
+mod model;
+mod server;
+mod validate;
+mod value;
+mod work;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use url::Url;
+
+pub use choice::{Database, ModelChoice};
+pub use error::{ConfigError, Origin};
+pub use model::{Connection, Model, ModelKind};
+pub use server::{DatabaseSection, Demo, Http, Log, LogFormat, Store};
+pub use value::{ByteSize, PostgresUrl, Rate, SecretKey};
+pub use work::{Limits, Outbound, Turn, Widget};
+
+use layers::Layers;
+use value::{optional, required};
+
+/// The reference manual of the settings, and their defaults.
+pub const DEFAULTS: &str = include_str!("../../config/default.toml");
+
+/// The file that is read where none is named and it is there.
+const USUAL_FILE: &str = "rejoinder.toml";
+
+/// Every setting. What each means is said in `config/default.toml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where to listen.
+    #[serde(deserialize_with = "required")]
+    pub listen: SocketAddr,
+    /// Folder of the embedded database and the demo key.
+    #[serde(deserialize_with = "required")]
+    pub data_dir: PathBuf,
+    /// The address under which others reach this server. `None`: made from `listen`.
+    #[serde(deserialize_with = "optional")]
+    pub public_url: Option<Url>,
+    /// For running turns, after SIGTERM.
+    #[serde(deserialize_with = "required")]
+    pub shutdown_grace: Duration,
+    /// See [`Config::wants_demo`].
+    #[serde(deserialize_with = "required")]
+    pub demo: Demo,
+    /// See [`Config::read_secret_key`].
+    #[serde(deserialize_with = "optional")]
+    pub secret_key: Option<SecretKey>,
+    /// See [`Config::read_secret_key`].
+    #[serde(deserialize_with = "optional")]
+    pub secret_key_file: Option<PathBuf>,
+    pub database: DatabaseSection,
+    pub store: Store,
+    pub turn: Turn,
+    pub widget: Widget,
+    pub model: Model,
+    /// By name. `default` is the endpoint of `[model]` and is not in here.
+    pub connections: BTreeMap<String, Connection>,
+    pub outbound: Outbound,
+    pub limits: Limits,
+    pub http: Http,
+    pub log: Log,
+}
+
+impl Config {
+    /// Reads `file` (or `./rejoinder.toml` if there is one) and this process's environment.
+    pub fn from_process(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let usual = Path::new(USUAL_FILE);
+        let file = file.or_else(|| usual.is_file().then_some(usual));
+        let text = |os: std::ffi::OsString| os.to_string_lossy().into_owned();
+        Self::load(file, std::env::vars_os().map(|(name, value)| (text(name), text(value))))
+    }
+
+    /// Lays `file` and `env` over the defaults. Reads nothing but `file`.
+    ///
+    /// The error names the first setting that does not exist, does not parse or contradicts
+    /// another, and where it was written.
+    pub fn load(
+        file: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut layers = Layers::defaults()?;
+        if let Some(path) = file {
+            layers.lay_file(path)?;
+        }
+        layers.lay_environment(env)?;
+        let config: Self = layers.read()?;
+        config.validate().map_err(|(setting, message)| layers.error(setting, message))?;
+        Ok(config)
+    }
+}

@@ -1,0 +1,87 @@
+//! Sections about models: the default endpoint and its bounds, and further named connections.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use url::Url;
+
+use super::value::{ByteSize, Form, optional, required};
+
+/// `[model]`: the default endpoint, and bounds that hold for every one.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section of settings")]
+pub struct Model {
+    /// Which kind of model answers.
+    #[serde(deserialize_with = "required")]
+    pub kind: ModelKind,
+    /// Up to the version, `https://api.openai.com/v1`. `None`: that one.
+    #[serde(deserialize_with = "optional")]
+    pub base_url: Option<Url>,
+    /// `None`: no key is sent.
+    #[serde(deserialize_with = "optional")]
+    pub api_key: Option<SecretString>,
+    /// What an assistant that names none uses. See `Config::model_choice` for the default.
+    #[serde(deserialize_with = "optional")]
+    pub model: Option<String>,
+    /// Calls under way at once from this process.
+    #[serde(deserialize_with = "optional")]
+    pub max_in_flight: Option<usize>,
+    /// To connect.
+    #[serde(deserialize_with = "required")]
+    pub connect_timeout: Duration,
+    /// From the sent request to a streamed answer's first byte.
+    #[serde(deserialize_with = "required")]
+    pub first_byte_timeout: Duration,
+    /// Between two parts of a streamed answer.
+    #[serde(deserialize_with = "required")]
+    pub idle_timeout: Duration,
+    /// For an answer that is not streamed.
+    #[serde(deserialize_with = "required")]
+    pub whole_answer_timeout: Duration,
+    /// Largest answer that is read.
+    #[serde(deserialize_with = "required")]
+    pub max_body: ByteSize,
+    /// Messages of history that are sent.
+    #[serde(deserialize_with = "required")]
+    pub history_messages: usize,
+    /// Estimated tokens of history that are sent.
+    #[serde(deserialize_with = "required")]
+    pub history_tokens: usize,
+}
+
+/// Which kind of model answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModelKind {
+    /// By what else is configured: see `Config::model_choice`.
+    Auto,
+    /// An OpenAI-compatible endpoint.
+    OpenAi,
+    /// The built-in demonstration.
+    Offline,
+}
+
+impl Form for ModelKind {
+    const EXPECTED: &'static str = "`auto`, `openai` or `offline`";
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "auto" => Some(Self::Auto),
+            "openai" => Some(Self::OpenAi),
+            "offline" => Some(Self::Offline),
+            _ => None,
+        }
+    }
+}
+
+/// `[connections.NAME]`: a further endpoint, for assistants' fallbacks.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section of settings")]
+pub struct Connection {
+    /// Up to the version.
+    #[serde(deserialize_with = "required")]
+    pub base_url: Url,
+    /// `None`: no key is sent.
+    #[serde(default, deserialize_with = "optional")]
+    pub api_key: Option<SecretString>,
+}

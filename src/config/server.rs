@@ -1,0 +1,113 @@
+//! Sections about the process: database and store, connections that come in, logs.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::value::{Form, PostgresUrl, optional, required};
+
+/// `[database]`: which database. `Config::database` gives the choice that follows.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section of settings")]
+pub struct DatabaseSection {
+    /// `None`: the embedded database.
+    #[serde(deserialize_with = "optional")]
+    pub url: Option<PostgresUrl>,
+}
+
+/// `[store]`: how the database is used.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section of settings")]
+pub struct Store {
+    /// Writers side by side on a server; the embedded database has one.
+    #[serde(deserialize_with = "required")]
+    pub lanes: usize,
+    /// Connections for reading, beside those of the lanes.
+    #[serde(deserialize_with = "required")]
+    pub read_connections: u32,
+    /// Whether `serve` migrates at its start.
+    #[serde(deserialize_with = "required")]
+    pub migrate: bool,
+}
+
+/// `[http]`: bounds on connections that come in.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section of settings")]
+pub struct Http {
+    /// For a request's head to arrive.
+    #[serde(deserialize_with = "required")]
+    pub head_timeout: Duration,
+    /// For a request's body to arrive.
+    #[serde(deserialize_with = "required")]
+    pub body_timeout: Duration,
+    /// Open at once; more wait to be accepted.
+    #[serde(deserialize_with = "required")]
+    pub max_connections: usize,
+}
+
+/// `[log]`: how logs are written, and which.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section of settings")]
+pub struct Log {
+    /// How a line looks.
+    #[serde(deserialize_with = "required")]
+    pub format: LogFormat,
+    /// Levels, in the notation of `RUST_LOG`.
+    #[serde(deserialize_with = "required")]
+    pub filter: String,
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Human on a terminal, JSON elsewhere.
+    Auto,
+    Human,
+    Json,
+}
+
+impl LogFormat {
+    /// Whether lines are JSON, where `terminal` says that standard error is one.
+    pub fn is_json(self, terminal: bool) -> bool {
+        match self {
+            Self::Auto => !terminal,
+            Self::Human => false,
+            Self::Json => true,
+        }
+    }
+}
+
+impl Form for LogFormat {
+    const EXPECTED: &'static str = "`auto`, `human` or `json`";
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "auto" => Some(Self::Auto),
+            "human" => Some(Self::Human),
+            "json" => Some(Self::Json),
+            _ => None,
+        }
+    }
+}
+
+/// Whether an empty store gets the demo workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Demo {
+    /// Only with the embedded database and a loopback address.
+    Auto,
+    On,
+    Off,
+}
+
+impl Form for Demo {
+    const EXPECTED: &'static str = "`true`, `false` or `auto`";
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "auto" => Some(Self::Auto),
+            "true" => Some(Self::On),
+            "false" => Some(Self::Off),
+            _ => None,
+        }
+    }
+}

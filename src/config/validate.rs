@@ -1,0 +1,92 @@
+//! Checks that take more than one setting, or more than a form.
+
+use tracing_subscriber::EnvFilter;
+
+use super::Config;
+
+/// A setting that is refused, and why.
+type Fault = (&'static str, String);
+
+impl Config {
+    /// The first setting that cannot be meant.
+    pub(super) fn validate(&self) -> Result<(), Fault> {
+        self.validate_counts()?;
+        self.validate_durations()?;
+        if self.secret_key.is_some() && self.secret_key_file.is_some() {
+            return fault("secret_key_file", "`secret_key` is set too: only one of the two may be");
+        }
+        if self.turn.max_in_flight < 2 {
+            return fault("turn.max_in_flight", "expected 2 or more: each door needs a slot");
+        }
+        if let Some(name) = self.connections.keys().find(|name| !is_connection_name(name)) {
+            let expected =
+                "expected lower-case letters, digits, `-` and `_`, and not `default`, which is [model]";
+            return fault("connections", &format!("`{name}` is no name for a connection: {expected}"));
+        }
+        if self.outbound.allow_hosts.iter().any(|host| !is_host(host)) {
+            return fault("outbound.allow_hosts", "expected `host` or `host:port`, without scheme or path");
+        }
+        if EnvFilter::builder().parse(&self.log.filter).is_err() {
+            return fault("log.filter", "expected levels such as `info` or `info,sqlx=debug`");
+        }
+        Ok(())
+    }
+
+    fn validate_counts(&self) -> Result<(), Fault> {
+        let zero = [
+            ("store.lanes", self.store.lanes == 0),
+            ("store.read_connections", self.store.read_connections == 0),
+            ("turn.max_rounds", self.turn.max_rounds == 0),
+            ("turn.max_attempts", self.turn.max_attempts == 0),
+            ("turn.max_in_flight_per_workspace", self.turn.max_in_flight_per_workspace == Some(0)),
+            ("turn.max_open_per_conversation", self.turn.max_open_per_conversation == 0),
+            ("turn.max_open", self.turn.max_open == 0),
+            ("widget.max_waiting", self.widget.max_waiting == 0),
+            ("model.max_in_flight", self.model.max_in_flight == Some(0)),
+            ("model.max_body", self.model.max_body.0 == 0),
+            ("model.history_messages", self.model.history_messages == 0),
+            ("limits.messages_per_conversation", self.limits.messages_per_conversation == 0),
+            ("http.max_connections", self.http.max_connections == 0),
+        ];
+        match zero.into_iter().find(|(_, is_zero)| *is_zero) {
+            Some((setting, _)) => fault(setting, "expected 1 or more"),
+            None => Ok(()),
+        }
+    }
+
+    fn validate_durations(&self) -> Result<(), Fault> {
+        let durations = [
+            ("turn.deadline", self.turn.deadline),
+            ("turn.max_age", self.turn.max_age),
+            ("turn.max_wait", self.turn.max_wait),
+            ("turn.lease", self.turn.lease),
+            ("widget.deadline", self.widget.deadline),
+            ("model.connect_timeout", self.model.connect_timeout),
+            ("model.first_byte_timeout", self.model.first_byte_timeout),
+            ("model.idle_timeout", self.model.idle_timeout),
+            ("model.whole_answer_timeout", self.model.whole_answer_timeout),
+            ("http.head_timeout", self.http.head_timeout),
+            ("http.body_timeout", self.http.body_timeout),
+        ];
+        match durations.into_iter().find(|(_, duration)| duration.is_zero()) {
+            Some((setting, _)) => fault(setting, "expected more than nothing"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn fault(setting: &'static str, message: &str) -> Result<(), Fault> {
+    Err((setting, message.to_owned()))
+}
+
+/// Names that a variable can spell, too.
+fn is_connection_name(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+    !name.is_empty() && name != "default" && name.chars().all(fits)
+}
+
+/// Whether a URL could have this as its host and port.
+fn is_host(text: &str) -> bool {
+    !text.is_empty()
+        && !text.contains(|c: char| c.is_whitespace() || matches!(c, '/' | '@' | '?' | '#' | '*'))
+}

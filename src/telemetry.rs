@@ -1,0 +1,149 @@
+//! Logs and metrics: where they go, how they look, and the names under which we count.
+//!
+//! Logs go to standard error, for standard output belongs to what the commands print. Labels are
+//! bounded: route templates, states, codes and configured names; never a path, id or text.
+
+use std::io;
+use std::time::Duration;
+
+use metrics::{describe_counter, describe_gauge, describe_histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// How often histograms are folded, so that they do not grow while nobody reads them.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Bounds in seconds, from a batch of the writer to the longest turn.
+const SECONDS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
+
+/// Bounds in items, up to the largest batch of the writer.
+const ITEMS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
+/// Histogram, seconds; `method`, `route` (its template), `status`.
+pub const HTTP_REQUEST_SECONDS: &str = "rejoinder_http_request_seconds";
+/// Counter; `door`, `state` (`completed`, `failed`, `discarded`).
+pub const TURNS_ENDED: &str = "rejoinder_turns_ended_total";
+/// Histogram, seconds from admission to end; `door`.
+pub const TURN_SECONDS: &str = "rejoinder_turn_seconds";
+/// Gauge of slots in use; `door`.
+pub const TURNS_RUNNING: &str = "rejoinder_turns_running";
+/// Counter of turns that this process took from another.
+pub const TURNS_TAKEN_OVER: &str = "rejoinder_turns_taken_over_total";
+/// Gauge of widget requests that wait for a reply.
+pub const WIDGET_WAITING: &str = "rejoinder_widget_waiting";
+/// Histogram, seconds; `connection` (configured name), `outcome` (`ok` or an error code).
+pub const MODEL_CALL_SECONDS: &str = "rejoinder_model_call_seconds";
+/// Counter; `connection`, `kind` (`input`, `cached`, `output`, `reasoning`).
+pub const MODEL_TOKENS: &str = "rejoinder_model_tokens_total";
+/// Histogram, seconds; `kind` (of tool), `outcome` (`ok`, `error`).
+pub const TOOL_CALL_SECONDS: &str = "rejoinder_tool_call_seconds";
+/// Counter of attempts to deliver a webhook; `outcome` (`ok`, `error`).
+pub const DELIVERY_ATTEMPTS: &str = "rejoinder_delivery_attempts_total";
+/// Histogram of items in one batch.
+pub const WRITER_BATCH_ITEMS: &str = "rejoinder_writer_batch_items";
+/// Histogram, seconds for one batch; `outcome` (`ok`, `error`).
+pub const WRITER_BATCH_SECONDS: &str = "rejoinder_writer_batch_seconds";
+/// Gauge of items that wait in a lane; `lane`.
+pub const WRITER_QUEUED: &str = "rejoinder_writer_queued";
+
+/// Sends logs to standard error, as JSON or for a human, at the levels of `filter` (the notation
+/// of `RUST_LOG`), and panics with them.
+///
+/// An error where the filter does not parse, or where logs have been set up before.
+pub fn init_logs(json: bool, filter: &str) -> anyhow::Result<()> {
+    let filter = EnvFilter::builder().parse(filter)?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
+    if json {
+        registry.with(lines.json().flatten_event(true)).try_init()?;
+    } else {
+        registry.with(lines.with_target(false)).try_init()?;
+    }
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let text = panic.payload_as_str().unwrap_or("no text");
+        tracing::error!(panic.place = place, "panicked: {text}");
+    }));
+    Ok(())
+}
+
+/// The recorder of this process's metrics.
+#[derive(Debug, Clone)]
+pub struct Metrics(PrometheusHandle);
+
+impl Metrics {
+    /// Makes this process count. To be called once: an error where a recorder is installed already.
+    pub fn install() -> Result<Self, BuildError> {
+        let handle = builder()?.install_recorder()?;
+        describe();
+        Ok(Self(handle))
+    }
+
+    /// All metrics in Prometheus' text format.
+    pub fn render(&self) -> String {
+        self.0.render()
+    }
+
+    /// Keeps memory bounded while nobody reads the metrics; runs until it is dropped.
+    pub async fn keep_up(self) {
+        let mut ticks = tokio::time::interval(UPKEEP);
+        loop {
+            ticks.tick().await;
+            self.0.run_upkeep();
+        }
+    }
+}
+
+fn builder() -> Result<PrometheusBuilder, BuildError> {
+    PrometheusBuilder::new()
+        .set_buckets(&SECONDS)?
+        .set_buckets_for_metric(Matcher::Full(WRITER_BATCH_ITEMS.to_owned()), &ITEMS)
+}
+
+fn describe() {
+    describe_histogram!(HTTP_REQUEST_SECONDS, "Time to answer a request.");
+    describe_counter!(TURNS_ENDED, "Turns that have ended.");
+    describe_histogram!(TURN_SECONDS, "Time from a turn's admission to its end.");
+    describe_gauge!(TURNS_RUNNING, "Turns that run in this process.");
+    describe_counter!(TURNS_TAKEN_OVER, "Turns that this process took from one that was silent.");
+    describe_gauge!(WIDGET_WAITING, "Widget requests that wait for a reply.");
+    describe_histogram!(MODEL_CALL_SECONDS, "Time of a call of a model.");
+    describe_counter!(MODEL_TOKENS, "Tokens that models have read and written.");
+    describe_histogram!(TOOL_CALL_SECONDS, "Time of a call of a tool.");
+    describe_counter!(DELIVERY_ATTEMPTS, "Attempts to deliver a webhook.");
+    describe_histogram!(WRITER_BATCH_ITEMS, "Items in one batch of the writer.");
+    describe_histogram!(WRITER_BATCH_SECONDS, "Time of one batch of the writer.");
+    describe_gauge!(WRITER_QUEUED, "Items that wait in a lane of the writer.");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_rendered_with_their_help_and_buckets() {
+        let recorder = builder().unwrap().build_recorder();
+        let metrics = Metrics(recorder.handle());
+
+        metrics::with_local_recorder(&recorder, || {
+            describe();
+            metrics::counter!(TURNS_ENDED, "door" => "widget", "state" => "completed").increment(2);
+            metrics::histogram!(WRITER_BATCH_ITEMS).record(3.0);
+            metrics::histogram!(TURN_SECONDS, "door" => "platform").record(0.003);
+        });
+
+        let text = metrics.render();
+        assert!(text.contains("# HELP rejoinder_turns_ended_total Turns that have ended."), "{text}");
+        assert!(text.contains(r#"rejoinder_turns_ended_total{door="widget",state="completed"} 2"#), "{text}");
+        assert!(text.contains(r#"rejoinder_writer_batch_items_bucket{le="4"} 1"#), "{text}");
+        assert!(text.contains(r#"rejoinder_turn_seconds_bucket{door="platform",le="0.005"} 1"#), "{text}");
+    }
+
+    #[test]
+    fn a_filter_that_does_not_parse_is_an_error() {
+        assert!(init_logs(true, "info,sqlx=loud").is_err());
+    }
+}
