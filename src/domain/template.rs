@@ -12,7 +12,7 @@ use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
-use url::Url;
+use url::{Position, Url};
 
 use scan::{JsonPlace, Piece, pieces};
 
@@ -51,7 +51,7 @@ pub fn fill_prompt(
     let values = Values { variables, arguments: &Map::new() };
     fill(template, false, max_bytes, |out, piece| match piece {
         Piece::Text(text) => out.push_str(text),
-        Piece::Variable { .. } | Piece::Argument { .. } => out.push_str(&plain(values.of(piece))),
+        Piece::Variable(_) | Piece::Argument(_) => out.push_str(&plain(values.of(piece))),
     })
 }
 
@@ -59,7 +59,7 @@ pub fn fill_prompt(
 pub fn fill_header(template: &str, values: Values<'_>, max_bytes: usize) -> Result<String, TemplateError> {
     fill(template, true, max_bytes, |out, piece| match piece {
         Piece::Text(text) => out.push_str(text),
-        Piece::Variable { .. } | Piece::Argument { .. } => out.push_str(&plain(values.of(piece))),
+        Piece::Variable(_) | Piece::Argument(_) => out.push_str(&plain(values.of(piece))),
     })
 }
 
@@ -70,7 +70,7 @@ pub fn fill_url(template: &str, values: Values<'_>, max_bytes: usize) -> Result<
     let fill_with = |value: &dyn Fn(Piece<'_>) -> String| {
         fill(template, true, max_bytes, |out, piece| match piece {
             Piece::Text(text) => out.push_str(text),
-            Piece::Variable { .. } | Piece::Argument { .. } => out.push_str(&value(piece)),
+            Piece::Variable(_) | Piece::Argument(_) => out.push_str(&value(piece)),
         })
     };
     let filled = fill_with(&|piece| utf8_percent_encode(&plain(values.of(piece)), RESERVED).to_string())?;
@@ -90,7 +90,7 @@ pub fn fill_json(template: &str, values: Values<'_>, max_bytes: usize) -> Result
             place.pass(text);
             out.push_str(text);
         }
-        Piece::Variable { .. } | Piece::Argument { .. } => {
+        Piece::Variable(_) | Piece::Argument(_) => {
             let value = values.of(piece);
             if place.in_string() {
                 out.push_str(place.close_escape());
@@ -107,8 +107,8 @@ impl<'a> Values<'a> {
     fn of(self, piece: Piece<'_>) -> Option<&'a Value> {
         match piece {
             Piece::Text(_) => None,
-            Piece::Variable { name } => self.variables.get(name),
-            Piece::Argument { name } => self.arguments.get(name),
+            Piece::Variable(name) => self.variables.get(name),
+            Piece::Argument(name) => self.arguments.get(name),
         }
     }
 }
@@ -144,7 +144,7 @@ fn same_shape(harmless: &str, filled: &str) -> bool {
     let (Some(expected), Some(found)) = (harmless.path_segments(), filled.path_segments()) else {
         return false;
     };
-    harmless[..url::Position::BeforePath] == filled[..url::Position::BeforePath]
+    harmless[..Position::BeforePath] == filled[..Position::BeforePath]
         && expected.clone().count() == found.clone().count()
         && expected.zip(found).all(|(expected, found)| expected.is_empty() || !found.is_empty())
 }

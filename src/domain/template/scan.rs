@@ -5,14 +5,10 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Piece<'t> {
     Text(&'t str),
-    /// `{{name}}`
-    Variable {
-        name: &'t str,
-    },
-    /// `{name}`
-    Argument {
-        name: &'t str,
-    },
+    /// The name in `{{name}}`.
+    Variable(&'t str),
+    /// The name in `{name}`.
+    Argument(&'t str),
 }
 
 /// The parts of a template, in order. Braces around anything but a name (white
@@ -29,10 +25,10 @@ pub(super) fn pieces(template: &str, with_arguments: bool) -> impl Iterator<Item
 fn first_piece(rest: &str, with_arguments: bool) -> Option<(Piece<'_>, &str)> {
     let first = rest.chars().next()?;
     if let Some((name, after)) = enclosed(rest, "{{", "}}") {
-        return Some((Piece::Variable { name }, after));
+        return Some((Piece::Variable(name), after));
     }
     if with_arguments && let Some((name, after)) = enclosed(rest, "{", "}") {
-        return Some((Piece::Argument { name }, after));
+        return Some((Piece::Argument(name), after));
     }
     // Text reaches to the next brace: one that stands here opens nothing.
     let start = first.len_utf8();
@@ -48,7 +44,7 @@ fn enclosed<'t>(rest: &'t str, open: &str, close: &str) -> Option<(&'t str, &'t 
     let (padded, tail) = inside.split_at(end);
     let name = padded.trim();
     let is_name = !name.is_empty() && name.chars().all(is_name_char);
-    Some((name, tail.strip_prefix(close)?)).filter(|_| is_name)
+    if is_name { Some((name, tail.strip_prefix(close)?)) } else { None }
 }
 
 fn is_name_char(c: char) -> bool {
