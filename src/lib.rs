@@ -4,5 +4,6 @@
 pub mod config;
 pub mod domain;
 pub mod lifecycle;
+pub mod outbound;
 pub mod store;
 pub mod telemetry;

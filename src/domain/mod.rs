@@ -15,6 +15,8 @@ pub mod ledger;
 pub mod message;
 pub mod money;
 pub mod rendered;
+pub mod signature;
+pub mod template;
 pub mod turn;
 pub mod turn_record;
 pub mod words;

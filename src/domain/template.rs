@@ -1,0 +1,150 @@
+//! Templates: `{{name}}` is a variable of the conversation, and where a tool is
+//! called `{name}` is an argument that the model gave. What is filled in is
+//! never read as a template again, and cannot leave its place in a URL or a
+//! JSON text.
+
+mod scan;
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Map, Value};
+use url::{Position, Url};
+
+use scan::{JsonPlace, Piece, pieces};
+
+/// All but RFC 3986's unreserved characters is encoded: such a text is one path
+/// segment, or one value of a query.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// What a tool's templates are filled from. A name that is in neither is empty.
+#[derive(Clone, Copy)]
+pub struct Values<'a> {
+    /// For `{{name}}`: the variables of the conversation that are trusted.
+    pub variables: &'a Map<String, Value>,
+    /// For `{name}`: the arguments of the call.
+    pub arguments: &'a Map<String, Value>,
+}
+
+/// Why a template could not be filled. The texts may be shown, to a model too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    #[error("the filled text is longer than {max_bytes} bytes")]
+    TooLong { max_bytes: usize },
+    /// The template is no absolute URL, or a value would have changed which host
+    /// or how deep a path it names.
+    #[error("a value in the URL's path must not be empty, `.` or `..`")]
+    UrlChanged,
+}
+
+/// Fills the variables of a prompt or a first message; `{name}` is plain text.
+/// A string stands as it is, a number or a boolean as its text, null as
+/// nothing, other JSON compact.
+pub fn fill_prompt(
+    template: &str,
+    variables: &Map<String, Value>,
+    max_bytes: usize,
+) -> Result<String, TemplateError> {
+    let values = Values { variables, arguments: &Map::new() };
+    fill(template, false, max_bytes, |out, piece| match piece {
+        Piece::Text(text) => out.push_str(text),
+        Piece::Variable(_) | Piece::Argument(_) => out.push_str(&plain(values.of(piece))),
+    })
+}
+
+/// Fills a tool's header. The caller's header type has to refuse line breaks.
+pub fn fill_header(template: &str, values: Values<'_>, max_bytes: usize) -> Result<String, TemplateError> {
+    fill(template, true, max_bytes, |out, piece| match piece {
+        Piece::Text(text) => out.push_str(text),
+        Piece::Variable(_) | Piece::Argument(_) => out.push_str(&plain(values.of(piece))),
+    })
+}
+
+/// Fills a tool's absolute URL. Each value is percent-encoded as one segment of
+/// the path or one value of the query. One that would change the host, or the
+/// depth of the path (`..`, or nothing where a segment is expected), is refused.
+pub fn fill_url(template: &str, values: Values<'_>, max_bytes: usize) -> Result<String, TemplateError> {
+    let fill_with = |value: &dyn Fn(Piece<'_>) -> String| {
+        fill(template, true, max_bytes, |out, piece| match piece {
+            Piece::Text(text) => out.push_str(text),
+            Piece::Variable(_) | Piece::Argument(_) => out.push_str(&value(piece)),
+        })
+    };
+    let filled = fill_with(&|piece| utf8_percent_encode(&plain(values.of(piece)), RESERVED).to_string())?;
+    // No encoding keeps `..` from being a step up (`%2e%2e` is one, too), so the
+    // outcome is compared, by the parser that the client uses, with a harmless one.
+    let harmless = fill_with(&|_piece| "x".to_owned())?;
+    if same_shape(&harmless, &filled) { Ok(filled) } else { Err(TemplateError::UrlChanged) }
+}
+
+/// Fills a tool's JSON body. Inside a JSON string a value is escaped text;
+/// elsewhere it is a whole JSON value (a string with its quotes, an unknown name
+/// as `null`). So `{"id": {id}, "note": "for {name}"}` stays the JSON it is.
+pub fn fill_json(template: &str, values: Values<'_>, max_bytes: usize) -> Result<String, TemplateError> {
+    let mut place = JsonPlace::default();
+    fill(template, true, max_bytes, |out, piece| match piece {
+        Piece::Text(text) => {
+            place.pass(text);
+            out.push_str(text);
+        }
+        Piece::Variable(_) | Piece::Argument(_) => {
+            let value = values.of(piece);
+            if place.in_string() {
+                out.push_str(place.close_escape());
+                let quoted = Value::from(plain(value).into_owned()).to_string();
+                out.push_str(&quoted[1..quoted.len() - 1]);
+            } else {
+                out.push_str(&value.unwrap_or(&Value::Null).to_string());
+            }
+        }
+    })
+}
+
+impl<'a> Values<'a> {
+    fn of(self, piece: Piece<'_>) -> Option<&'a Value> {
+        match piece {
+            Piece::Text(_) => None,
+            Piece::Variable(name) => self.variables.get(name),
+            Piece::Argument(name) => self.arguments.get(name),
+        }
+    }
+}
+
+fn fill(
+    template: &str,
+    with_arguments: bool,
+    max_bytes: usize,
+    mut push: impl FnMut(&mut String, Piece<'_>),
+) -> Result<String, TemplateError> {
+    let mut out = String::with_capacity(template.len());
+    for piece in pieces(template, with_arguments) {
+        push(&mut out, piece);
+        if out.len() > max_bytes {
+            return Err(TemplateError::TooLong { max_bytes });
+        }
+    }
+    Ok(out)
+}
+
+fn plain(value: Option<&Value>) -> Cow<'_, str> {
+    match value {
+        None | Some(Value::Null) => Cow::Borrowed(""),
+        Some(Value::String(text)) => Cow::Borrowed(text),
+        Some(other) => Cow::Owned(other.to_string()),
+    }
+}
+
+/// Whether two URLs have the same scheme, host, port and depth of path, and no
+/// segment of `filled` is empty where that of `harmless` is not.
+fn same_shape(harmless: &str, filled: &str) -> bool {
+    let (Ok(harmless), Ok(filled)) = (Url::parse(harmless), Url::parse(filled)) else { return false };
+    let (Some(expected), Some(found)) = (harmless.path_segments(), filled.path_segments()) else {
+        return false;
+    };
+    harmless[..Position::BeforePath] == filled[..Position::BeforePath]
+        && expected.clone().count() == found.clone().count()
+        && expected.zip(found).all(|(expected, found)| expected.is_empty() || !found.is_empty())
+}

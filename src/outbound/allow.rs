@@ -1,0 +1,107 @@
+//! The hosts that the configuration lets through, whatever their addresses.
+
+use std::collections::HashSet;
+use std::net::Ipv6Addr;
+
+use url::{Host, Url};
+
+/// A set of `host` and `host:port` entries. A host without a port is let
+/// through on every port. Names are compared as they are, never resolved:
+/// `127.0.0.1` lets no `localhost` through.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AllowHosts(HashSet<(Host, Option<u16>)>);
+
+/// An entry that is no `host` or `host:port`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a host or host:port (no scheme, path or wildcard)")]
+pub struct InvalidAllowHost(String);
+
+impl AllowHosts {
+    /// Reads entries such as `crm.internal`, `10.0.0.7:8080` or `[fd00::7]:8080`.
+    /// Fails with the first entry that is none of these.
+    pub fn parse<T: AsRef<str>>(entries: impl IntoIterator<Item = T>) -> Result<Self, InvalidAllowHost> {
+        let mut hosts = HashSet::new();
+        for entry in entries {
+            let entry = entry.as_ref().trim();
+            hosts.insert(parse_entry(entry).ok_or_else(|| InvalidAllowHost(entry.to_owned()))?);
+        }
+        Ok(Self(hosts))
+    }
+
+    /// Whether the URL's own host is in the set, for the URL's port.
+    pub(super) fn contains(&self, url: &Url) -> bool {
+        let Some(host) = url.host() else { return false };
+        let host = host.to_owned();
+        self.0.contains(&(host.clone(), None)) || self.0.contains(&(host, url.port_or_known_default()))
+    }
+}
+
+fn parse_entry(entry: &str) -> Option<(Host, Option<u16>)> {
+    if let Ok(bare) = entry.parse::<Ipv6Addr>() {
+        return Some((Host::Ipv6(bare), None));
+    }
+    let (host, port) = match entry.rsplit_once(':') {
+        // The last colon of `[::1]` stands inside the brackets.
+        Some((host, port)) if !port.ends_with(']') => (host, Some(parse_port(port)?)),
+        _ => (entry, None),
+    };
+    if host.contains('*') {
+        return None;
+    }
+    Some((Host::parse(host).ok()?, port))
+}
+
+fn parse_port(text: &str) -> Option<u16> {
+    // `u16::from_str` would take a sign.
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| text.parse().ok())
+        .flatten()
+        .filter(|port| *port != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::AllowHosts;
+
+    fn lets_through(entry: &str, url: &str) -> bool {
+        AllowHosts::parse([entry]).unwrap().contains(&url.parse().unwrap())
+    }
+
+    #[test]
+    fn a_host_without_a_port_is_let_through_on_every_port() {
+        assert!(lets_through("crm.internal", "http://crm.internal/"));
+        assert!(lets_through(" CRM.internal ", "https://crm.INTERNAL:8443/x"));
+        assert!(lets_through("::1", "http://[::1]:80/"));
+        assert!(lets_through("[::1]", "http://[0:0::1]:81/"));
+        assert!(lets_through("bücher.example", "http://xn--bcher-kva.example/"));
+    }
+
+    #[test]
+    fn a_host_with_a_port_is_let_through_on_that_port_alone() {
+        assert!(lets_through("crm.internal:80", "http://crm.internal/"));
+        assert!(lets_through("crm.internal:443", "https://crm.internal/"));
+        assert!(!lets_through("crm.internal:80", "https://crm.internal/"));
+        assert!(lets_through("[fd00::7]:8080", "http://[fd00::7]:8080/"));
+        assert!(!lets_through("[fd00::7]:8080", "http://[fd00::7]:8081/"));
+    }
+
+    #[test]
+    fn no_other_name_is_let_through() {
+        assert!(!lets_through("crm.internal", "http://crm.internal./"));
+        assert!(!lets_through("crm.internal", "http://a.crm.internal/"));
+        assert!(!lets_through("internal", "http://crm.internal/"));
+        assert!(!lets_through("127.0.0.1", "http://localhost/"));
+        assert!(!lets_through("127.0.0.1", "http://[::ffff:127.0.0.1]/"));
+    }
+
+    #[test]
+    fn what_is_no_host_is_an_error_that_names_the_entry() {
+        for entry in
+            ["", "http://a", "a/b", "a:", "a:0", "a:+1", "a:65536", "a:b", "u@a", "*.a", "[::1", "a b"]
+        {
+            let error = AllowHosts::parse(["ok.example", entry]).unwrap_err();
+            assert!(error.to_string().starts_with(&format!("`{entry}` is not")), "{error}");
+        }
+    }
+}

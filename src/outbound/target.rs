@@ -1,0 +1,119 @@
+//! What a URL's own text decides, before any name is resolved.
+
+use url::{Host, Position, Url};
+
+use super::address::is_public;
+use super::allow::AllowHosts;
+use super::error::UrlRefused;
+
+/// A URL that may be called as far as its text tells.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub url: Url,
+    /// Its host is let through by configuration, whatever it resolves to.
+    pub allowed: bool,
+}
+
+/// Checks a URL when it is configured: what fails here is refused at each call,
+/// whatever the host resolves to. `allow` holds the lists that apply to the
+/// workspace. A template is checked as it stands (`https://a.example/{id}`):
+/// braces pass in path and query, and never in scheme, host or port.
+pub fn check_url(url: &str, allow: &[&AllowHosts]) -> Result<Url, UrlRefused> {
+    parse(url, allow).map(|target| target.url)
+}
+
+pub(super) fn parse(text: &str, allow: &[&AllowHosts]) -> Result<Target, UrlRefused> {
+    let url = Url::parse(text).map_err(|_unreadable| UrlRefused::Malformed)?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(UrlRefused::Scheme);
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(UrlRefused::UserInfo);
+    }
+    if url.host_str().is_none_or(|host| host.contains(['{', '}'])) {
+        return Err(UrlRefused::Malformed);
+    }
+    let listed = allow.iter().any(|hosts| hosts.contains(&url));
+    match literal_address(&url) {
+        None => Ok(Target { url, allowed: listed }),
+        // reqwest asks no resolver about a literal: this is its only check.
+        Some(address) if is_public(address) => Ok(Target { url, allowed: false }),
+        Some(_) if listed && is_spelled_as_parsed(text, &url) => Ok(Target { url, allowed: true }),
+        Some(_) => Err(UrlRefused::NotPublic),
+    }
+}
+
+fn literal_address(url: &Url) -> Option<std::net::IpAddr> {
+    match url.host()? {
+        Host::Domain(_) => None,
+        Host::Ipv4(address) => Some(address.into()),
+        Host::Ipv6(address) => Some(address.into()),
+    }
+}
+
+/// `http://2130706433/` is parsed to `http://127.0.0.1/`, but it is another
+/// spelling than the one that was let through.
+fn is_spelled_as_parsed(text: &str, url: &Url) -> bool {
+    let parsed = &url[..Position::AfterHost];
+    let (Some(start), Some(rest)) = (text.get(..parsed.len()), text.get(parsed.len()..)) else {
+        return false;
+    };
+    // `127.0.0.1.` begins like `127.0.0.1`.
+    start.eq_ignore_ascii_case(parsed) && (rest.is_empty() || rest.starts_with([':', '/', '?', '#']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AllowHosts, UrlRefused, check_url};
+
+    fn check(url: &str) -> Result<String, UrlRefused> {
+        let allow = AllowHosts::parse(["127.0.0.1:9000", "[::1]", "crm.internal"]).unwrap();
+        check_url(url, &[&AllowHosts::default(), &allow]).map(String::from)
+    }
+
+    #[test]
+    fn public_hosts_and_names_pass_and_are_normalised() {
+        assert_eq!(check("HTTPS://Shop.Example:443/a?b#c"), Ok("https://shop.example/a?b#c".into()));
+        assert_eq!(check("http://8.8.8.8/"), Ok("http://8.8.8.8/".into()));
+        assert_eq!(check("http://localhost/"), Ok("http://localhost/".into()), "the resolver decides");
+    }
+
+    #[test]
+    fn each_refusal_says_why() {
+        assert_eq!(check("shop.example/a"), Err(UrlRefused::Malformed));
+        assert_eq!(check("http://"), Err(UrlRefused::Malformed));
+        assert_eq!(check("ftp://shop.example/"), Err(UrlRefused::Scheme));
+        assert_eq!(check("file:///etc/passwd"), Err(UrlRefused::Scheme));
+        assert_eq!(check("https://key@shop.example/"), Err(UrlRefused::UserInfo));
+        assert_eq!(check("https://:key@shop.example/"), Err(UrlRefused::UserInfo));
+        assert_eq!(check("http://10.0.0.7/"), Err(UrlRefused::NotPublic));
+    }
+
+    #[test]
+    fn an_allowed_address_is_let_through_in_one_spelling() {
+        assert!(check("http://127.0.0.1:9000/x").is_ok());
+        assert!(check("HTTP://127.0.0.1:9000/x").is_ok());
+        assert!(check("http://[::1]:1/").is_ok());
+        for other in [
+            "127.0.0.1:9001",
+            "2130706433:9000",
+            "127.1:9000",
+            "127.0.0.1.:9000",
+            "0x7f.0.0.1:9000",
+            "[0::1]",
+        ] {
+            assert_eq!(check(&format!("http://{other}/")), Err(UrlRefused::NotPublic), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_template_passes_where_its_braces_follow_the_host() {
+        assert!(check("https://shop.example/{id}?q={{city}}").is_ok());
+        for template in
+            ["https://{host}/", "https://a.{zone}/", "{url}", "{s}://a.example", "http://a:{port}/"]
+        {
+            assert_eq!(check(template), Err(UrlRefused::Malformed), "{template}");
+        }
+        assert_eq!(check("https://{{user}}@shop.example/"), Err(UrlRefused::UserInfo));
+    }
+}
