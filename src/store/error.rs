@@ -9,6 +9,12 @@ pub enum StoreError {
     /// Deadlock, serialization, time-out or a lost connection: the same again may succeed.
     #[error("the store is away")]
     Away(#[source] sqlx::Error),
+    /// Nothing came back in time.
+    #[error("the store did not answer in time")]
+    TimedOut,
+    /// The process stops; nothing is written any more.
+    #[error("the writer has stopped")]
+    Stopped,
     /// A row that this version cannot read.
     #[error("a row of the store could not be read")]
     Unreadable(#[source] sqlx::Error),
@@ -21,7 +27,7 @@ impl StoreError {
     /// Whether the same again may succeed.
     #[must_use]
     pub fn is_away(&self) -> bool {
-        matches!(self, Self::Away(_))
+        matches!(self, Self::Away(_) | Self::TimedOut)
     }
 }
 

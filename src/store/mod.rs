@@ -18,6 +18,7 @@ pub mod idempotency;
 pub mod journal;
 pub mod ledger;
 pub mod messages;
+pub mod processes;
 pub mod turns;
 pub mod workspaces;
 pub mod writer;

@@ -21,7 +21,9 @@ pub async fn renew_lease(
     const RENEW: &str = "insert into processes (id, expires_at, started_at) values ($1, $2, $3) \
         on conflict (id) do update set expires_at = excluded.expires_at";
     let now = store_now(conn.reborrow(), clock).await?;
-    on_conn!(conn, |c| sqlx::query(RENEW).bind(process).bind(now.plus(lease)).bind(now).execute(c).await?);
+    on_conn!(conn, |c| {
+        sqlx::query(RENEW).bind(process).bind(now.plus(lease)).bind(now).execute(c).await?;
+    });
     Ok(())
 }
 
@@ -29,8 +31,12 @@ pub async fn renew_lease(
 pub async fn drop_lease(mut conn: Conn<'_>, process: ProcessId) -> Result<(), StoreError> {
     const FORGET: &str = "delete from cancellations where owner = $1";
     const DROP: &str = "delete from processes where id = $1";
-    on_conn!(conn.reborrow(), |c| sqlx::query(FORGET).bind(process).execute(c).await?);
-    on_conn!(conn, |c| sqlx::query(DROP).bind(process).execute(c).await?);
+    on_conn!(conn.reborrow(), |c| {
+        sqlx::query(FORGET).bind(process).execute(c).await?;
+    });
+    on_conn!(conn, |c| {
+        sqlx::query(DROP).bind(process).execute(c).await?;
+    });
     Ok(())
 }
 
@@ -201,8 +207,7 @@ pub(super) async fn cancel(conn: Conn<'_>, ends: &[(ProcessId, TurnId)]) -> Resu
 /// Takes the word that was left for a process: turns of its that have ended.
 pub async fn take_cancellations(conn: Conn<'_>, owner: ProcessId) -> Result<Vec<TurnId>, StoreError> {
     const TAKE: &str = "delete from cancellations where owner = $1 returning turn_id";
-    let rows: Vec<(TurnId,)> =
-        on_conn!(conn, |c| sqlx::query_as(TAKE).bind(owner).fetch_all(c).await?);
+    let rows: Vec<(TurnId,)> = on_conn!(conn, |c| sqlx::query_as(TAKE).bind(owner).fetch_all(c).await?);
     Ok(rows.into_iter().map(|(turn,)| turn).collect())
 }
 
@@ -210,7 +215,11 @@ pub async fn take_cancellations(conn: Conn<'_>, owner: ProcessId) -> Result<Vec<
 pub async fn sweep(mut conn: Conn<'_>, before: Micros) -> Result<(), StoreError> {
     const WORD: &str = "delete from cancellations where owner not in (select id from processes)";
     const LEASES: &str = "delete from processes where expires_at < $1";
-    on_conn!(conn.reborrow(), |c| sqlx::query(LEASES).bind(before).execute(c).await?);
-    on_conn!(conn, |c| sqlx::query(WORD).execute(c).await?);
+    on_conn!(conn.reborrow(), |c| {
+        sqlx::query(LEASES).bind(before).execute(c).await?;
+    });
+    on_conn!(conn, |c| {
+        sqlx::query(WORD).execute(c).await?;
+    });
     Ok(())
 }

@@ -34,9 +34,13 @@ impl Batch<'_> {
     }
 
     /// After a commit whose outcome was unknown, the message may be there already.
-    fn found_again(&self, admission: &Admission) -> Option<Admitted> {
-        let stored = self.tables.messages.get(&admission.message)?;
-        let turn = self.tables.turns.get(&admission.turn).map(|turn| turn.id);
+    fn found_again(&mut self, admission: &Admission) -> Option<Admitted> {
+        let stored = *self.tables.messages.get(&admission.message)?;
+        let turn = self.tables.turns.get(&admission.turn);
+        if let Some(turn) = turn.filter(|turn| self.owns(turn, turn.fence)) {
+            self.effects.started.push(turn.clone());
+        }
+        let turn = turn.map(|turn| turn.id);
         match (admission.door, turn) {
             (Door::Widget, Some(turn)) => Some(Admitted::Waiting(turn)),
             (Door::Widget, None) => {

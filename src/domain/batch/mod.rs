@@ -14,6 +14,7 @@ mod tables;
 pub use item::*;
 pub use tables::{AssistantHead, Booking, MessageRef, Tables, WorkspaceRow, Written};
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use super::clock::{Clock, Micros};
@@ -23,22 +24,30 @@ use super::ids::{DeliveryId, EventId, Ids, ProcessId, TurnId, WorkspaceId};
 use super::rendered::{self, EventData};
 use super::turn_record::{Door, Turn, TurnEnd, TurnState};
 
-/// The free slots that were reserved for a batch, by door.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The free slots that were reserved for a batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SlotBudget {
     pub widget: usize,
     pub platform: usize,
+    /// How many more each workspace may start; none where that is not limited.
+    pub per_workspace: Option<HashMap<WorkspaceId, usize>>,
 }
 
 impl SlotBudget {
-    fn take(&mut self, door: Door) -> bool {
-        let left = match door {
+    fn take(&mut self, door: Door, workspace: WorkspaceId) -> bool {
+        let of_door = match door {
             Door::Widget => &mut self.widget,
             Door::Platform => &mut self.platform,
         };
-        let free = *left > 0;
-        *left = left.saturating_sub(1);
-        free
+        let of_workspace = self.per_workspace.as_mut().map(|left| left.entry(workspace).or_default());
+        if *of_door == 0 || of_workspace.as_ref().is_some_and(|left| **left == 0) {
+            return false;
+        }
+        *of_door -= 1;
+        if let Some(left) = of_workspace {
+            *left -= 1;
+        }
+        true
     }
 }
 
@@ -146,7 +155,7 @@ impl<'a> Batch<'a> {
     /// Starts a turn that may run now: here if a slot is free, else for whoever claims it.
     fn start(&mut self, turn: &mut Turn) {
         turn.not_before = self.setting.now;
-        if self.budget.take(turn.door) {
+        if self.budget.take(turn.door, turn.workspace) {
             turn.state = TurnState::Running;
             turn.owner = Some(self.setting.process);
             turn.fence += 1;

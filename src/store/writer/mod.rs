@@ -1,1 +1,276 @@
-//! The write path.
+//! The write path: a few lanes, a workspace always on the same one, each
+//! committing its items in batches. What is decided is `domain::batch`'s; what
+//! follows from it is handed on as [`Effect`]s once it is durable.
+
+mod batch;
+mod lane;
+mod needs;
+mod read;
+mod slots;
+mod write;
+
+use std::fmt;
+use std::future::Future;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+pub(super) use read::store_now;
+pub use slots::{Slot, SlotLimits, Slots};
+
+use super::{Db, StoreError};
+use crate::domain::batch::{
+    Admission, Admitted, AiSwitch, Bounds, Created, Creation, Effects, Ending, HandBack, Item, Journaling,
+    LinkRenewal, Outcome, Retry, Step, TopUp,
+};
+use crate::domain::clock::Clock;
+use crate::domain::conversation::Conversation;
+use crate::domain::error::Error;
+use crate::domain::ids::{Ids, ProcessId, TurnId, WorkspaceId};
+use crate::domain::ledger::LedgerEntry;
+use crate::domain::turn_record::{Turn, TurnEnd};
+use lane::{Lane, Queued};
+
+/// How long a request waits for its place in the store.
+const ADMISSION: Duration = Duration::from_secs(4);
+/// How many items a lane holds before its door refuses.
+const LANE_HOLDS: usize = 10_000;
+
+/// What follows, in this process, from a batch that was committed.
+#[derive(Debug)]
+pub enum Effect {
+    /// The turn now runs here. Its slot is free again when it is dropped.
+    Started(Box<Turn>, Option<Slot>),
+    Ended(TurnId, TurnEnd),
+    /// A task of this process whose turn was ended by another hand.
+    Cancelled(TurnId),
+}
+
+/// What the lanes work with.
+#[derive(Clone)]
+pub struct WriterContext {
+    pub db: Db,
+    pub clock: Arc<dyn Clock>,
+    pub ids: Arc<Ids>,
+    pub process: ProcessId,
+    pub bounds: Bounds,
+    pub slots: Slots,
+    pub effects: mpsc::UnboundedSender<Effect>,
+    /// False while this process has no good lease: it starts nothing.
+    pub has_lease: Arc<AtomicBool>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl fmt::Debug for WriterContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriterContext").field("process", &self.process).finish_non_exhaustive()
+    }
+}
+
+impl WriterContext {
+    /// Over a store, for one process. What follows from its batches goes to `effects`.
+    #[must_use]
+    pub fn new(
+        db: Db,
+        clock: Arc<dyn Clock>,
+        ids: Arc<Ids>,
+        process: ProcessId,
+        bounds: Bounds,
+        slots: Slots,
+        effects: mpsc::UnboundedSender<Effect>,
+    ) -> Self {
+        let has_lease = Arc::new(AtomicBool::new(true));
+        Self { db, clock, ids, process, bounds, slots, effects, has_lease, waiting: Arc::default() }
+    }
+
+    fn may_start(&self) -> bool {
+        self.has_lease.load(Ordering::Acquire)
+    }
+
+    fn send(&self, effect: Effect) {
+        // The receiver lives as long as the process; once it is gone nothing follows any more.
+        let _ = self.effects.send(effect);
+    }
+
+    fn dispatch(&self, effects: Effects, slots: Vec<Slot>) {
+        lane::dispatch(self, effects, slots);
+    }
+
+    fn waiting_rose(&self) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn waiting_fell(&self) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+struct Entrance {
+    lane: mpsc::UnboundedSender<Queued>,
+    context: WriterContext,
+}
+
+/// The way into the store for everything that is written while the server runs.
+#[derive(Clone)]
+pub struct Writer {
+    lanes: Arc<[Entrance]>,
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").field("lanes", &self.lanes.len()).finish()
+    }
+}
+
+impl Writer {
+    /// A writer with `lanes` lanes, and the tasks that run them until `stop`, each to be spawned.
+    pub fn new(
+        context: &WriterContext,
+        lanes: usize,
+        stop: &CancellationToken,
+    ) -> (Self, Vec<impl Future<Output = ()> + Send + 'static>) {
+        let mut entrances = Vec::new();
+        let mut tasks = Vec::new();
+        for _ in 0..lanes.max(1) {
+            let context = WriterContext { waiting: Arc::default(), ..context.clone() };
+            let (lane, incoming) = mpsc::unbounded_channel();
+            tasks.push(Lane::new(context.clone(), incoming).run(stop.clone()));
+            entrances.push(Entrance { lane, context });
+        }
+        (Self { lanes: entrances.into() }, tasks)
+    }
+
+    /// Admits a message. Answered within 4 s, whatever becomes of the store.
+    pub async fn admit(&self, admission: Admission) -> Result<Admitted, Error> {
+        let workspace = admission.workspace;
+        match self.ask(workspace, Item::Admit(Box::new(admission))).await? {
+            Outcome::Admitted(admitted) => Ok(admitted),
+            _ => Err(mismatch()),
+        }
+    }
+
+    /// Makes a conversation. Answered within 4 s.
+    pub async fn create(&self, creation: Creation) -> Result<Created, Error> {
+        let workspace = creation.workspace;
+        match self.ask(workspace, Item::Create(Box::new(creation))).await? {
+            Outcome::Created(created) => Ok(*created),
+            _ => Err(mismatch()),
+        }
+    }
+
+    /// Switches a conversation's AI, or ends the conversation. Answered within 4 s.
+    pub async fn set_ai(&self, switch: AiSwitch) -> Result<Conversation, Error> {
+        match self.ask(switch.workspace, Item::SetAi(switch)).await? {
+            Outcome::Conversation(conversation) => Ok(*conversation),
+            _ => Err(mismatch()),
+        }
+    }
+
+    /// Gives a conversation a new link. Answered within 4 s.
+    pub async fn renew_link(&self, renewal: LinkRenewal) -> Result<(), Error> {
+        self.ask(renewal.workspace, Item::RenewLink(renewal)).await.map(drop)
+    }
+
+    /// Ends a turn. Waits for the store as long as the process lives.
+    pub async fn end(&self, ending: Ending) -> Result<Step, Error> {
+        let workspace = ending.turn.workspace;
+        step(self.submit(workspace, Item::End(Box::new(ending))).await?)
+    }
+
+    /// Keeps rows of a turn's journal; the result is that of a call over our own store.
+    /// Waits for the store as long as the process lives.
+    pub async fn journal(&self, journaling: Journaling) -> Result<(Step, Option<Value>), Error> {
+        let workspace = journaling.turn.workspace;
+        match self.submit(workspace, Item::Journal(Box::new(journaling))).await? {
+            Outcome::Journaled { step, result } => Ok((step, result)),
+            _ => Err(mismatch()),
+        }
+    }
+
+    /// Ends an attempt; the turn as its next one begins.
+    pub async fn retry(&self, retry: Retry) -> Result<Step, Error> {
+        step(self.submit(retry.turn.workspace, Item::Retry(retry)).await?)
+    }
+
+    /// Gives a turn back to whoever claims it.
+    pub async fn hand_back(&self, hand_back: HandBack) -> Result<Step, Error> {
+        step(self.submit(hand_back.turn.workspace, Item::HandBack(hand_back)).await?)
+    }
+
+    async fn ask(&self, workspace: WorkspaceId, item: Item) -> Result<Outcome, Error> {
+        let entrance = self.entrance(workspace);
+        if entrance.context.waiting.load(Ordering::Relaxed) >= LANE_HOLDS {
+            return Err(Error::Overloaded {
+                text: "The server is overloaded",
+                retry_after: Duration::from_secs(1),
+            });
+        }
+        let mut answer = entrance.enter(item);
+        match tokio::time::timeout(ADMISSION, &mut answer).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(gone()),
+            Err(_) => {
+                // From here on the lane knows that nobody listens; what it said before still counts.
+                answer.close();
+                answer
+                    .try_recv()
+                    .unwrap_or_else(|_| Err(Error::Unavailable { outcome_unknown: true, source: None }))
+            }
+        }
+    }
+
+    async fn submit(&self, workspace: WorkspaceId, item: Item) -> Result<Outcome, Error> {
+        self.entrance(workspace).enter(item).await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    fn entrance(&self, workspace: WorkspaceId) -> &Entrance {
+        // The same hash in every process, so that two seldom lock a workspace from several lanes.
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(workspace);
+        let count = u64::try_from(self.lanes.len()).unwrap_or(1);
+        let index = usize::try_from(hash % count).unwrap_or(0);
+        &self.lanes[index]
+    }
+}
+
+impl Entrance {
+    fn enter(&self, item: Item) -> oneshot::Receiver<Result<Outcome, Error>> {
+        let (reply, answer) = oneshot::channel();
+        self.context.waiting_rose();
+        // Where the lane has ended, the sender is dropped with the item, and the caller sees that.
+        let _ = self.lane.send(Queued { item, reply });
+        answer
+    }
+}
+
+/// Credits a workspace in a transaction of its own: for the command line, beside a running server.
+pub async fn top_up(context: &WriterContext, top_up: TopUp) -> Result<LedgerEntry, Error> {
+    let item = Item::TopUp(top_up);
+    let done = batch::run(context, &[&item], false).await.map_err(|failed| failed.error)?;
+    match done.outcomes.into_iter().next() {
+        Some(Ok(Outcome::ToppedUp(entry))) => Ok(entry),
+        Some(Err(error)) => Err(error),
+        _ => Err(mismatch()),
+    }
+}
+
+fn step(outcome: Outcome) -> Result<Step, Error> {
+    match outcome {
+        Outcome::Step(step) => Ok(step),
+        _ => Err(mismatch()),
+    }
+}
+
+/// An outcome of another kind than its item: a fault of ours.
+fn mismatch() -> Error {
+    Error::Unavailable { outcome_unknown: true, source: Some("the outcome is of another kind".into()) }
+}
+
+/// The lane has ended: the process stops.
+fn gone() -> Error {
+    Error::Unavailable { outcome_unknown: false, source: Some(Box::new(StoreError::Stopped)) }
+}

@@ -55,7 +55,8 @@ impl Needs {
                     }
                 }
                 self.messages.extend(admission.reply_to.map(|id| (workspace, id)));
-                self.idempotency.extend(admission.idempotency.as_ref().map(|presented| presented.key.clone()));
+                self.idempotency
+                    .extend(admission.idempotency.as_ref().map(|presented| presented.key.clone()));
                 if is_repeat {
                     self.messages.insert((workspace, admission.message));
                     self.turns.insert((workspace, admission.turn));

@@ -95,7 +95,11 @@ impl Slots {
     }
 
     /// What a batch may start with these reserved slots.
-    pub(super) fn budget(&self, reserved: &[Slot], workspaces: impl Iterator<Item = WorkspaceId>) -> SlotBudget {
+    pub(super) fn budget(
+        &self,
+        reserved: &[Slot],
+        workspaces: impl Iterator<Item = WorkspaceId>,
+    ) -> SlotBudget {
         let of = |door| reserved.iter().filter(|slot| slot.door == door).count();
         let held = self.lock();
         let per_workspace = self.limits.per_workspace.map(|most| {

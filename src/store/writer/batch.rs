@@ -1,0 +1,110 @@
+//! One batch as one transaction: lock, read, decide, write, commit.
+
+use std::time::{Duration, Instant};
+
+use super::needs::Needs;
+use super::read::{read, store_now};
+use super::write::write;
+use super::{Slot, WriterContext};
+use crate::domain::batch::{Batch, Effects, Item, Outcome, Setting};
+use crate::domain::error::Error;
+use crate::domain::turn_record::Door;
+use crate::store::StoreError;
+
+/// How long a batch may take before its connection is given up.
+const BATCH: Duration = Duration::from_secs(8);
+
+/// What a committed batch came to.
+pub(super) struct Done {
+    /// In the order of the items.
+    pub outcomes: Vec<Result<Outcome, Error>>,
+    pub effects: Effects,
+    /// Slots that were reserved and may have turns started in them.
+    pub slots: Vec<Slot>,
+}
+
+/// Why a batch was not, or may not have been, committed.
+pub(super) struct Failed {
+    pub error: StoreError,
+    /// The commit was sent: it may have happened.
+    pub is_unknown: bool,
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        Self { error, is_unknown: false }
+    }
+}
+
+/// Runs a batch. `is_repeat`: an earlier try of it may have been committed.
+pub(super) async fn run(context: &WriterContext, items: &[&Item], is_repeat: bool) -> Result<Done, Failed> {
+    let mut commit_sent = false;
+    let batch = tokio::time::timeout(BATCH, run_unbounded(context, items, is_repeat, &mut commit_sent)).await;
+    match batch {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => Err(Failed { error, is_unknown: commit_sent }),
+        Err(_) => Err(Failed { error: StoreError::TimedOut, is_unknown: commit_sent }),
+    }
+}
+
+async fn run_unbounded(
+    context: &WriterContext,
+    items: &[&Item],
+    is_repeat: bool,
+    commit_sent: &mut bool,
+) -> Result<Done, StoreError> {
+    let mut tx = context.db.begin().await?;
+    let needs = Needs::of(items.iter().copied(), is_repeat, context.clock.now());
+    let workspaces = needs.workspaces.clone();
+    let tables = read(tx.conn(), needs).await?;
+    let now = store_now(tx.conn(), context.clock.as_ref()).await?;
+
+    let slots = reserve(context, items);
+    let budget = context.slots.budget(&slots, workspaces.into_iter());
+    let setting = Setting {
+        now,
+        instant: Instant::now(),
+        clock: context.clock.as_ref(),
+        ids: &context.ids,
+        process: context.process,
+        bounds: context.bounds,
+    };
+    let mut batch = Batch::new(setting, budget, tables);
+    let outcomes: Vec<_> = items.iter().map(|item| batch.decide(item)).collect();
+    let (tables, written, effects) = batch.finish();
+
+    write(tx.conn(), &tables, &written, now).await?;
+    *commit_sent = true;
+    tx.commit().await?;
+    Ok(Done { outcomes, effects, slots })
+}
+
+/// One slot for each turn that a batch may start. What it does not use is free again at once.
+fn reserve(context: &WriterContext, items: &[&Item]) -> Vec<Slot> {
+    if !context.may_start() {
+        return Vec::new();
+    }
+    let (mut widget, mut platform) = (0, 0);
+    for item in items {
+        match item {
+            Item::Admit(admission) => match admission.door {
+                Door::Widget => widget += 1,
+                Door::Platform => platform += 1,
+            },
+            Item::End(_) => {
+                widget += 1;
+                platform += 1;
+            }
+            Item::Create(_)
+            | Item::Journal(_)
+            | Item::Retry(_)
+            | Item::HandBack(_)
+            | Item::SetAi(_)
+            | Item::RenewLink(_)
+            | Item::TopUp(_) => {}
+        }
+    }
+    let mut slots = context.slots.reserve(Door::Widget, widget);
+    slots.extend(context.slots.reserve(Door::Platform, platform));
+    slots
+}
