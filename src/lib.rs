@@ -2,3 +2,4 @@
 //! doors are described in `docs/ARCHITECTURE.md`.
 
 pub mod domain;
+pub mod model;
