@@ -4,6 +4,7 @@
 pub mod config;
 pub mod domain;
 pub mod lifecycle;
+pub mod model;
 pub mod outbound;
 pub mod store;
 pub mod telemetry;

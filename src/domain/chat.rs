@@ -149,7 +149,7 @@ impl ModelError {
     }
 }
 
-/// Takes U+0000 out of a text: PostgreSQL cannot store it.
+/// Takes U+0000 out of a text: not every store can keep it.
 pub fn clean_text(mut text: String) -> String {
     if text.contains('\0') {
         text.retain(|c| c != '\0');

@@ -21,9 +21,11 @@ pub struct CallResult(Map<String, Value>);
 impl CallResult {
     /// A tool's result; what is no object is wrapped as `{"result": …}`.
     pub fn new(value: Value) -> Self {
-        match clean_value(value) {
-            Value::Object(fields) => Self(fields),
-            other => Self(Map::from_iter([("result".to_owned(), other)])),
+        let value = clean_value(value);
+        if let Value::Object(fields) = value {
+            Self(fields)
+        } else {
+            Self(Map::from_iter([("result".to_owned(), value)]))
         }
     }
 

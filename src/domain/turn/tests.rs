@@ -38,12 +38,8 @@ fn asks(calls: &[(&str, &str)]) -> ModelAnswer {
 }
 
 fn planned(step: &Step) -> Vec<(&str, &str, bool)> {
-    match step {
-        Step::RunTools(calls) => {
-            calls.iter().map(|call| (call.id.as_str(), call.name.as_str(), call.is_repeat)).collect()
-        }
-        other => panic!("no tools are to be run: {other:?}"),
-    }
+    let Step::RunTools(calls) = step else { panic!("no tools are to be run: {step:?}") };
+    calls.iter().map(|call| (call.id.as_str(), call.name.as_str(), call.is_repeat)).collect()
 }
 
 fn result(value: Value) -> CallResult {

@@ -1,0 +1,147 @@
+//! Any endpoint that speaks the Chat Completions API: one HTTP request per call,
+//! bounded in time and size, read with forgiveness.
+//!
+//! What is sent is built of async-openai's types. Its client is not used: it logs
+//! bodies, hides `Retry-After`, reads without a bound, and starts a task of its own
+//! for each stream.
+
+mod http;
+mod reader;
+mod request;
+mod sse;
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use ::http::HeaderValue;
+use futures::{StreamExt, TryStreamExt, stream};
+use reqwest::Url;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::domain::chat::{ChatRequest, ModelError};
+
+use super::{ChatModel, Parts};
+
+/// How an endpoint is reached.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// With the version in it, as in `https://api.openai.com/v1`.
+    pub base_url: String,
+    /// Without one, no `Authorization` is sent.
+    pub api_key: Option<SecretString>,
+    /// From the request to the head of the answer, connecting included.
+    pub first_byte: Duration,
+    /// The longest silence in an answer: without a whole new line, that is.
+    pub idle: Duration,
+    /// The largest answer, in bytes.
+    pub max_body: usize,
+}
+
+impl Connection {
+    pub fn new(base_url: impl Into<String>, api_key: Option<SecretString>) -> Self {
+        Self {
+            base_url: base_url.into(),
+            api_key,
+            first_byte: Duration::from_secs(20),
+            idle: Duration::from_secs(15),
+            max_body: 4 * 1024 * 1024,
+        }
+    }
+}
+
+/// Why a connection cannot be set up. Carries no key and no address.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    #[error("the base URL must be an http or https URL")]
+    BaseUrl,
+    #[error("the API key has characters that cannot be sent in a header")]
+    ApiKey,
+    #[error("the HTTP client could not be built")]
+    Client(#[source] reqwest::Error),
+}
+
+/// The HTTP client that all connections share, so that they share its certificates.
+#[derive(Clone)]
+pub struct HttpClient(reqwest::Client);
+
+impl HttpClient {
+    /// # Errors
+    /// [`SetupError::Client`], but not for want of certificates: it brings its own.
+    pub fn new() -> Result<Self, SetupError> {
+        http::build_client().map(Self).map_err(SetupError::Client)
+    }
+}
+
+/// A Chat Completions endpoint.
+pub struct OpenAi {
+    endpoint: Arc<Endpoint>,
+}
+
+struct Endpoint {
+    client: reqwest::Client,
+    url: Url,
+    authorization: Option<HeaderValue>,
+    first_byte: Duration,
+    idle: Duration,
+    max_body: usize,
+}
+
+impl OpenAi {
+    /// # Errors
+    /// Where the base URL or the key could never be used.
+    pub fn new(client: &HttpClient, connection: &Connection) -> Result<Self, SetupError> {
+        let endpoint = Endpoint {
+            client: client.0.clone(),
+            url: completions_url(&connection.base_url)?,
+            authorization: connection.api_key.as_ref().map(bearer).transpose()?,
+            first_byte: connection.first_byte,
+            idle: connection.idle,
+            max_body: connection.max_body,
+        };
+        Ok(Self { endpoint: Arc::new(endpoint) })
+    }
+}
+
+impl ChatModel for OpenAi {
+    fn start(&self, request: ChatRequest) -> Parts {
+        let endpoint = Arc::clone(&self.endpoint);
+        stream::once(async move { call(&endpoint, request).await }).try_flatten().boxed()
+    }
+}
+
+async fn call(endpoint: &Endpoint, request: ChatRequest) -> Result<Parts, ModelError> {
+    let body = request::encode(request)?;
+    let response = http::post(endpoint, body).await?;
+    let is_event_stream = http::is_event_stream(&response);
+    let bytes = http::bounded(response, endpoint.idle, endpoint.max_body);
+
+    if is_event_stream {
+        return Ok(sse::read(bytes));
+    }
+    // Whoever ignores `stream: true` sends one JSON object; whoever forgets the
+    // content type may send either.
+    let whole = http::read_whole(bytes).await?;
+    if whole.trim_ascii_start().starts_with(b"{") {
+        let parts = reader::read_completion(&whole)?;
+        Ok(stream::iter(parts).map(Ok).boxed())
+    } else {
+        Ok(sse::read(stream::iter([Ok(whole.into())]).boxed()))
+    }
+}
+
+fn completions_url(base_url: &str) -> Result<Url, SetupError> {
+    let mut url = Url::parse(base_url.trim()).map_err(|_| SetupError::BaseUrl)?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(SetupError::BaseUrl);
+    }
+    url.path_segments_mut().map_err(|()| SetupError::BaseUrl)?.pop_if_empty().extend(["chat", "completions"]);
+    Ok(url)
+}
+
+fn bearer(key: &SecretString) -> Result<HeaderValue, SetupError> {
+    let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose_secret().trim()))
+        .map_err(|_| SetupError::ApiKey)?;
+    value.set_sensitive(true);
+    Ok(value)
+}

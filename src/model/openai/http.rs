@@ -1,0 +1,209 @@
+//! The HTTP side: the client, one request, what a status means, and a body that is
+//! bounded in size and silence. Logs name the host and the status, nothing else.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
+use jiff::Timestamp;
+use reqwest::{
+    Response, StatusCode,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER},
+};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::domain::chat::ModelError;
+
+use super::{Endpoint, reader};
+
+const CONNECT: Duration = Duration::from_secs(5);
+/// As much of an error's body as is looked at for its code.
+const MAX_ERROR_BODY: usize = 64 * 1024;
+
+pub(super) type Body = BoxStream<'static, Result<Bytes, ModelError>>;
+
+/// A client that follows no redirect, repeats no request and takes no proxy from the
+/// environment. It works where the system has no certificates, too.
+pub(super) fn build_client() -> reqwest::Result<reqwest::Client> {
+    // An error only says that a provider is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = || {
+        reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .no_proxy()
+            .connect_timeout(CONNECT)
+            .user_agent(concat!("rejoinder/", env!("CARGO_PKG_VERSION")))
+    };
+    builder().tls_certs_merge(own_roots()).build().or_else(|_| builder().tls_certs_only(own_roots()).build())
+}
+
+fn own_roots() -> impl Iterator<Item = reqwest::Certificate> {
+    webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().filter_map(|der| reqwest::Certificate::from_der(der).ok())
+}
+
+/// Sends the request and waits for the head of a good answer.
+pub(super) async fn post(endpoint: &Endpoint, body: Vec<u8>) -> Result<Response, ModelError> {
+    let mut request = endpoint
+        .client
+        .post(endpoint.url.clone())
+        .header(CONTENT_TYPE, "application/json")
+        .header(ACCEPT, "text/event-stream, application/json")
+        .body(body);
+    if let Some(authorization) = &endpoint.authorization {
+        request = request.header(AUTHORIZATION, authorization.clone());
+    }
+
+    let host = endpoint.url.host_str().unwrap_or_default();
+    let response = match timeout(endpoint.first_byte, request.send()).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => {
+            let kind = failure_of(&error);
+            tracing::warn!(model.host = host, model.error = kind.code(), "a model could not be reached");
+            return Err(kind);
+        }
+        Err(_) => {
+            tracing::warn!(model.host = host, "a model did not begin to answer in time");
+            return Err(ModelError::Timeout);
+        }
+    };
+    if response.status().is_success() {
+        return Ok(response);
+    }
+
+    let status = response.status();
+    let failure = failure_of_status(status, retry_after(response.headers()));
+    let code = error_code(response, endpoint.idle).await;
+    tracing::warn!(
+        model.host = host,
+        model.status = status.as_u16(),
+        model.code = code.as_deref(),
+        "a model answered with an error"
+    );
+    Err(failure)
+}
+
+fn failure_of(error: &reqwest::Error) -> ModelError {
+    if error.is_timeout() { ModelError::Timeout } else { ModelError::Unavailable }
+}
+
+pub(super) fn failure_of_status(status: StatusCode, retry_after: Option<Duration>) -> ModelError {
+    match status.as_u16() {
+        408 => ModelError::Timeout,
+        429 => ModelError::RateLimited { retry_after },
+        400..=499 => ModelError::Refused,
+        500.. => ModelError::Unavailable,
+        // A redirect, for one: nothing that a model answers.
+        _ => ModelError::Unreadable,
+    }
+}
+
+/// `Retry-After` in seconds, or as a date, which is measured against the answer's
+/// own `Date`, so that our clock does not matter. A date without that is ignored.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let said = text(RETRY_AFTER)?;
+    if let Ok(seconds) = said.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = http_date(said)?.duration_since(http_date(text(DATE)?)?);
+    Some(Duration::try_from(until).unwrap_or(Duration::ZERO))
+}
+
+fn http_date(text: &str) -> Option<Timestamp> {
+    jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
+}
+
+/// The short code with which an endpoint names its error, such as `model_not_found`.
+async fn error_code(response: Response, idle: Duration) -> Option<String> {
+    let body = bounded(response, idle, MAX_ERROR_BODY);
+    let whole = timeout(idle, read_whole(body)).await.ok()?.ok()?;
+    reader::error_code(&whole)
+}
+
+pub(super) fn is_event_stream(response: &Response) -> bool {
+    response
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/event-stream"))
+}
+
+/// The body, which ends with an error once it is larger than `max`, or once `idle`
+/// has passed without a whole new line: single bytes do not keep a call alive.
+pub(super) fn bounded(response: Response, idle: Duration, max: usize) -> Body {
+    struct State {
+        bytes: BoxStream<'static, reqwest::Result<Bytes>>,
+        room: usize,
+        until: Instant,
+    }
+
+    let state = State { bytes: response.bytes_stream().boxed(), room: max, until: Instant::now() + idle };
+    stream::try_unfold(state, move |mut state| async move {
+        let chunk = match timeout_at(state.until, state.bytes.next()).await {
+            Err(_) => return Err(ModelError::Timeout),
+            Ok(None) => return Ok(None),
+            Ok(Some(Err(_))) => return Err(ModelError::Unreadable),
+            Ok(Some(Ok(chunk))) => chunk,
+        };
+        state.room = state.room.checked_sub(chunk.len()).ok_or(ModelError::Unreadable)?;
+        if chunk.contains(&b'\n') {
+            state.until = Instant::now() + idle;
+        }
+        Ok(Some((chunk, state)))
+    })
+    .boxed()
+}
+
+pub(super) async fn read_whole(body: Body) -> Result<Vec<u8>, ModelError> {
+    body.try_fold(Vec::new(), |mut whole, chunk| async move {
+        whole.extend_from_slice(&chunk);
+        Ok(whole)
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(reqwest::header::HeaderName, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (name.clone(), reqwest::header::HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    #[test]
+    fn retry_after_is_read_as_seconds_or_as_a_date() {
+        const LATER: &str = "Wed, 21 Oct 2026 07:28:30 GMT";
+        const NOW: &str = "Wed, 21 Oct 2026 07:28:00 GMT";
+        let cases = [
+            (headers(&[(RETRY_AFTER, "7")]), Some(7)),
+            (headers(&[(RETRY_AFTER, LATER), (DATE, NOW)]), Some(30)),
+            (headers(&[(RETRY_AFTER, NOW), (DATE, LATER)]), Some(0)),
+            (headers(&[(RETRY_AFTER, LATER)]), None),
+            (headers(&[(RETRY_AFTER, "soon"), (DATE, NOW)]), None),
+            (headers(&[(RETRY_AFTER, "-1")]), None),
+            (headers(&[]), None),
+        ];
+
+        for (headers, seconds) in cases {
+            assert_eq!(retry_after(&headers), seconds.map(Duration::from_secs), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn each_status_has_its_meaning() {
+        let of = |code| failure_of_status(StatusCode::from_u16(code).unwrap(), None);
+
+        assert_eq!(of(302), ModelError::Unreadable);
+        assert_eq!(of(400), ModelError::Refused);
+        assert_eq!(of(401), ModelError::Refused);
+        assert_eq!(of(408), ModelError::Timeout);
+        assert_eq!(of(429), ModelError::RateLimited { retry_after: None });
+        assert_eq!(of(500), ModelError::Unavailable);
+        assert_eq!(of(529), ModelError::Unavailable);
+    }
+}

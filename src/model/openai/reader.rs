@@ -1,0 +1,182 @@
+//! From a vendor's JSON to parts. The format as its many vendors write it: what
+//! is missing, null or of another type is passed over wherever an answer remains.
+
+use reqwest::StatusCode;
+use serde_json::Value;
+
+use crate::domain::chat::{ModelError, Part, Usage};
+
+use super::http::failure_of_status;
+
+/// Reads chunk by chunk, and remembers which call a piece belongs to.
+#[derive(Default)]
+pub(super) struct Reader {
+    calls: Vec<Slot>,
+    has_content: bool,
+    is_finished: bool,
+}
+
+/// What is known of a call under way. Its place in the list is its number.
+struct Slot {
+    index: Option<u64>,
+    id: Option<String>,
+}
+
+/// An answer that came as one JSON object.
+pub(super) fn read_completion(json: &[u8]) -> Result<Vec<Part>, ModelError> {
+    let mut reader = Reader::default();
+    let mut parts = reader.read_chunk(json)?;
+    // It is whole by being valid JSON; some leave the reason out.
+    if !reader.is_finished && reader.has_content {
+        parts.push(Part::Finished);
+    }
+    Ok(parts)
+}
+
+/// The code in an error's body, if it is one that may be logged.
+pub(super) fn error_code(json: &[u8]) -> Option<String> {
+    let body: Value = serde_json::from_slice(json).ok()?;
+    let error = body.get("error")?;
+    let code = filled(error.get("code")).or_else(|| filled(error.get("type")))?;
+    let is_plain = code.len() <= 64 && code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    is_plain.then_some(code)
+}
+
+impl Reader {
+    pub(super) fn is_finished(&self) -> bool {
+        self.is_finished
+    }
+
+    /// The parts in one chunk, or in a whole answer.
+    pub(super) fn read_chunk(&mut self, json: &[u8]) -> Result<Vec<Part>, ModelError> {
+        let chunk: Value = serde_json::from_slice(json).map_err(|_| ModelError::Unreadable)?;
+        if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
+            return Err(failure_in_answer(error));
+        }
+
+        let mut parts = Vec::new();
+        if let Some(choice) = chunk.get("choices").and_then(|choices| choices.get(0)) {
+            // `message` is whole, `delta` a piece; whoever confuses them is understood.
+            for (key, is_whole) in [("message", true), ("delta", false)] {
+                if let Some(message) = choice.get(key).filter(|message| message.is_object()) {
+                    self.read_message(message, is_whole, &mut parts);
+                }
+            }
+            self.read_reason(choice.get("finish_reason"), &mut parts)?;
+        }
+        if let Some(usage) = chunk.get("usage").filter(|usage| usage.is_object()) {
+            parts.push(Part::Usage(read_usage(usage)));
+        }
+        Ok(parts)
+    }
+
+    fn read_message(&mut self, message: &Value, is_whole: bool, parts: &mut Vec<Part>) {
+        for key in ["content", "refusal"] {
+            let text = message.get(key).map(read_text).unwrap_or_default();
+            if !text.is_empty() {
+                self.has_content = true;
+                parts.push(Part::Text(text));
+            }
+        }
+        let calls = message.get("tool_calls").and_then(Value::as_array);
+        // Before there were `tool_calls` there was one `function_call`; some still send it.
+        let old = message.get("function_call").filter(|old| old.is_object() && calls.is_none());
+        for call in calls.into_iter().flatten().chain(old) {
+            self.has_content = true;
+            parts.push(self.read_call(call, is_whole));
+        }
+    }
+
+    fn read_call(&mut self, call: &Value, is_whole: bool) -> Part {
+        let function = call.get("function").unwrap_or(call);
+        let id = filled(call.get("id"));
+        let name = filled(function.get("name"));
+        let arguments = match function.get("arguments") {
+            None | Some(Value::Null) => String::new(),
+            Some(Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+        };
+
+        let index = call.get("index").and_then(Value::as_u64);
+        let known = if is_whole { None } else { self.find_slot(index, id.as_deref(), name.is_some()) };
+        let slot = known.unwrap_or(self.calls.len());
+        match self.calls.get_mut(slot) {
+            Some(open) if open.id.is_none() => open.id.clone_from(&id),
+            Some(_) => {}
+            None => self.calls.push(Slot { index, id: id.clone() }),
+        }
+        Part::Call { slot, id, name, arguments }
+    }
+
+    /// The call that a piece goes on with; none where it begins one. Some vendors give
+    /// every call the index 0, some give every piece a new id, some give neither.
+    fn find_slot(&self, index: Option<u64>, id: Option<&str>, has_name: bool) -> Option<usize> {
+        if let Some(id) = id
+            && let Some(same) = self.calls.iter().position(|slot| slot.id.as_deref() == Some(id))
+        {
+            return Some(same);
+        }
+        let Some(index) = index else {
+            let begins = has_name || id.is_some();
+            return self.calls.len().checked_sub(1).filter(|_| !begins);
+        };
+        let same = self.calls.iter().rposition(|slot| slot.index == Some(index))?;
+        let begins = id.is_some() && has_name && self.calls.get(same).is_some_and(|slot| slot.id.is_some());
+        (!begins).then_some(same)
+    }
+
+    fn read_reason(&mut self, reason: Option<&Value>, parts: &mut Vec<Part>) -> Result<(), ModelError> {
+        match reason.and_then(Value::as_str).unwrap_or_default() {
+            "" => return Ok(()),
+            "length" => return Err(ModelError::Unreadable),
+            "content_filter" => return Err(ModelError::Refused),
+            "stop" | "tool_calls" | "function_call" => {}
+            _ if self.has_content => {}
+            _ => return Err(ModelError::Unreadable),
+        }
+        if !self.is_finished {
+            self.is_finished = true;
+            parts.push(Part::Finished);
+        }
+        Ok(())
+    }
+}
+
+/// A text, or a list of parts of which some are text.
+fn read_text(content: &Value) -> String {
+    match content {
+        Value::String(text) => text.clone(),
+        Value::Array(pieces) => pieces.iter().filter_map(|piece| piece.get("text")?.as_str()).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => String::new(),
+    }
+}
+
+fn filled(value: Option<&Value>) -> Option<String> {
+    value.and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+fn read_usage(usage: &Value) -> Usage {
+    let count = |path: &str| usage.pointer(path).and_then(Value::as_i64).unwrap_or_default();
+    Usage {
+        input: count("/prompt_tokens"),
+        cached: count("/prompt_tokens_details/cached_tokens"),
+        output: count("/completion_tokens"),
+        reasoning: count("/completion_tokens_details/reasoning_tokens"),
+    }
+}
+
+/// An error inside an answer whose status was good. Its code is a status, or a word.
+fn failure_in_answer(error: &Value) -> ModelError {
+    let code = error.get("code");
+    let number = code.and_then(Value::as_u64).or_else(|| code?.as_str()?.parse().ok());
+    let status = number.and_then(|number| u16::try_from(number).ok());
+    if let Some(status) = status.and_then(|status| StatusCode::from_u16(status).ok()) {
+        return failure_of_status(status, None);
+    }
+    let word = filled(code).or_else(|| filled(error.get("type"))).unwrap_or_default();
+    match word {
+        word if word.contains("rate_limit") => ModelError::RateLimited { retry_after: None },
+        word if word.contains("invalid") || word.contains("context_length") => ModelError::Refused,
+        _ => ModelError::Unavailable,
+    }
+}

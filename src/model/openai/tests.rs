@@ -1,0 +1,277 @@
+//! The real client against a server that says whatever a test wants.
+
+mod server;
+
+use std::slice;
+
+use serde_json::json;
+
+use server::{Act, Outcome, ask, ask_with, close, events, json_answer, respond, text_of};
+
+use super::*;
+use crate::domain::chat::{ChatMessage, ModelAnswer, Usage};
+
+fn call_names(answer: &ModelAnswer) -> Vec<(&str, &str)> {
+    answer.calls.iter().map(|call| (call.name.as_str(), call.arguments.as_str())).collect()
+}
+
+#[tokio::test]
+async fn a_plain_json_answer_is_read() {
+    let answer = json_answer(&json!({
+        "choices": [{"message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 4}},
+    }));
+
+    let outcome = ask(vec![answer]).await;
+
+    let usage = Usage { input: 9, cached: 4, output: 2, reasoning: 0 };
+    assert_eq!(outcome.result, Ok(ModelAnswer { text: Some("Hello".to_owned()), calls: vec![], usage }));
+    assert_eq!(outcome.requests.len(), 1);
+    assert!(outcome.requests[0].starts_with("POST /v1/chat/completions HTTP/1.1\r\n"));
+}
+
+#[tokio::test]
+async fn a_stream_is_read_with_its_calls_and_its_usage() {
+    let delta = |delta: serde_json::Value| json!({"choices": [{"index": 0, "delta": delta}]});
+    let piece = |index: u64, arguments: &str| {
+        delta(json!({"tool_calls": [{"index": index, "function": {"arguments": arguments}}]}))
+    };
+    let begin = |index: u64, id: &str, name: &str| {
+        delta(
+            json!({"tool_calls": [{"index": index, "id": id, "function": {"name": name, "arguments": ""}}]}),
+        )
+    };
+
+    let outcome = ask(vec![
+        events(&[
+            delta(json!({"role": "assistant", "content": "Let me "})),
+            delta(json!({"content": "see"})),
+            begin(0, "a", "find"),
+            piece(0, "{\"what\""),
+            begin(1, "b", "pay"),
+            piece(1, "{}"),
+            piece(0, ":1}"),
+            json!({"choices": [{"delta": {}, "finish_reason": "tool_calls"}]}),
+            json!({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}),
+        ]),
+        Act::Send(b"data: [DONE]\n\n".to_vec()),
+    ])
+    .await;
+
+    let answer = outcome.result.unwrap();
+    assert_eq!(answer.text.as_deref(), Some("Let me see"));
+    assert_eq!(call_names(&answer), [("find", "{\"what\":1}"), ("pay", "{}")]);
+    assert_eq!((answer.usage.input, answer.usage.output), (3, 4));
+}
+
+#[tokio::test]
+async fn an_error_status_is_one_call_and_says_what_it_means() {
+    let cases = [
+        ("429 Too Many Requests\r\nRetry-After: 7", Some(7), "model_rate_limited"),
+        ("429 Too Many Requests", None, "model_rate_limited"),
+        ("500 Internal Server Error", None, "model_unavailable"),
+        ("401 Unauthorized", None, "model_refused"),
+        ("302 Found\r\nLocation: http://127.0.0.1:1/", None, "model_unreadable"),
+    ];
+
+    for (head, seconds, code) in cases {
+        let outcome = ask(vec![respond(head, "text/html", b"<h1>No</h1>")]).await;
+
+        let error = outcome.result.unwrap_err();
+        assert_eq!(error.code(), code);
+        if let ModelError::RateLimited { retry_after } = error {
+            assert_eq!(retry_after, seconds.map(Duration::from_secs));
+        }
+        assert_eq!(outcome.requests.len(), 1, "{head}");
+    }
+}
+
+#[tokio::test]
+async fn silence_is_a_timeout_at_every_point() {
+    let chunk = json!({"choices": [{"delta": {"content": "Hel"}}]});
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n";
+    let silences = [
+        vec![Act::Hang],
+        vec![Act::Send(head.as_bytes().to_vec()), Act::Hang],
+        vec![events(&[chunk]), Act::Hang],
+        vec![events(&[]), Act::Drip],
+    ];
+
+    for acts in silences {
+        assert_eq!(ask(acts).await.result, Err(ModelError::Timeout));
+    }
+}
+
+#[tokio::test]
+async fn no_connection_is_unavailable() {
+    let outcome = ask_with("http://127.0.0.1:1/v1", None, vec![]).await;
+    assert_eq!(outcome.result, Err(ModelError::Unavailable));
+
+    let outcome = ask(vec![close()]).await;
+    assert_eq!(outcome.result, Err(ModelError::Unavailable));
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_unreadable() {
+    let half_call = json!({"choices": [{"delta": {"tool_calls": [
+        {"index": 0, "id": "a", "function": {"name": "pay", "arguments": "{\"amount\": 1"}}
+    ]}}]});
+    let half_text = json!({"choices": [{"delta": {"content": "Hel"}}]});
+    let finish = |reason: &str| json!({"choices": [{"delta": {"content": "Hi"}, "finish_reason": reason}]});
+    let bad: Vec<(&str, Vec<Act>)> = vec![
+        ("garbage", vec![respond("200 OK", "text/plain", b"\x00\xff oops")]),
+        ("not JSON", vec![respond("200 OK", "application/json", b"{\"choices\": [")]),
+        ("empty", vec![respond("200 OK", "application/json", b"")]),
+        ("no choices", vec![json_answer(&json!({"choices": []}))]),
+        (
+            "null content",
+            vec![json_answer(&json!({"choices": [{"message": {"content": null},
+            "finish_reason": "stop"}]}))],
+        ),
+        (
+            "invalid UTF-8 in JSON",
+            vec![respond(
+                "200 OK",
+                "application/json",
+                b"{\"choices\":[{\"message\":{\"content\":\"\xff\"}}]}",
+            )],
+        ),
+        (
+            "invalid UTF-8 in a stream",
+            vec![
+                events(&[]),
+                Act::Send(b"data: {\"choices\":[{\"delta\":{\"content\":\"\xff\"}}]}\n\n".to_vec()),
+            ],
+        ),
+        (
+            "garbage in a stream",
+            vec![events(slice::from_ref(&half_text)), Act::Send(b"data: oops\n\n".to_vec())],
+        ),
+        ("cut in a call", vec![events(slice::from_ref(&half_call))]),
+        ("cut before the reason", vec![events(&[half_text]), Act::Send(b"data: [DONE]\n\n".to_vec())]),
+        ("out of room", vec![events(&[half_call, finish("length")])]),
+        (
+            "unknown reason, nothing said",
+            vec![json_answer(&json!({"choices": [{"message": {},
+            "finish_reason": "eos"}]}))],
+        ),
+    ];
+
+    for (what, acts) in bad {
+        let outcome = ask(acts).await;
+        assert_eq!(outcome.result, Err(ModelError::Unreadable), "{what}");
+        assert_eq!(outcome.requests.len(), 1, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_huge_answer_is_dropped_at_its_bound() {
+    const MIB: usize = 1024 * 1024;
+    let length = format!("200 OK\r\nContent-Length: {}", 100 * MIB);
+    let head = format!("HTTP/1.1 {length}\r\nContent-Type: application/json\r\n\r\n").into_bytes();
+
+    for begin in [Act::Send(head), events(&[])] {
+        let outcome = ask(vec![begin, Act::Flood(100 * MIB)]).await;
+
+        assert_eq!(outcome.result, Err(ModelError::Unreadable));
+        assert!(outcome.sent < 60 * MIB, "{} bytes were taken", outcome.sent);
+    }
+}
+
+#[tokio::test]
+async fn other_vendors_are_forgiven() {
+    let message = |message: serde_json::Value| json_answer(&json!({"choices": [{"message": message}]}));
+    let stream = |deltas: &[serde_json::Value]| {
+        let chunks: Vec<_> = deltas.iter().map(|delta| json!({"choices": [{"delta": delta}]})).collect();
+        let end = json!({"choices": [{"delta": {}, "finish_reason": "some_new_reason"}], "usage": null});
+        events(&[&chunks[..], &[end]].concat())
+    };
+    let call = |index: u64, id: &str, name: &str| {
+        json!({"index": index, "id": id, "function": {"name": name,
+        "arguments": "{}"}})
+    };
+
+    let texts = [
+        message(json!({"content": "Hi"})),
+        message(json!({"content": [{"type": "text", "text": "H"}, {"type": "text", "text": "i"}]})),
+        message(json!({"content": null, "refusal": "Hi"})),
+        respond("200 OK", "text/plain", b" {\"choices\":[{\"message\":{\"content\":\"Hi\"}}]}"),
+        stream(&[json!({"content": "H", "tool_calls": null}), json!({"content": "i"})]),
+    ];
+    for act in texts {
+        assert_eq!(text_of(&ask(vec![act]).await), "Hi");
+    }
+
+    let no_ids =
+        json!([{"function": {"name": "find", "arguments": {"a": 1}}}, {"function": {"name": "pay"}}]);
+    let outcome = ask(vec![message(json!({"content": "", "tool_calls": no_ids}))]).await;
+    assert_eq!(call_names(&outcome.result.unwrap()), [("find", "{\"a\":1}"), ("pay", "")]);
+
+    let all_zero = json!([call(0, "a", "find"), call(0, "b", "pay")]);
+    let outcome = ask(vec![stream(&[json!({"tool_calls": all_zero})])]).await;
+    assert_eq!(call_names(&outcome.result.unwrap()), [("find", "{}"), ("pay", "{}")]);
+
+    let no_index = [
+        json!({"tool_calls": [{"id": "a", "function": {"name": "find", "arguments": "{"}}]}),
+        json!({"tool_calls": [{"function": {"arguments": "}"}}]}),
+        json!({"tool_calls": [{"function": {"name": "pay", "arguments": "{}"}}]}),
+    ];
+    let outcome = ask(vec![stream(&no_index)]).await;
+    assert_eq!(call_names(&outcome.result.unwrap()), [("find", "{}"), ("pay", "{}")]);
+
+    let old = message(json!({"content": null, "function_call": {"name": "find", "arguments": "{}"}}));
+    assert_eq!(call_names(&ask(vec![old]).await.result.unwrap()), [("find", "{}")]);
+}
+
+#[tokio::test]
+async fn a_stream_may_end_badly_once_the_model_is_finished() {
+    let done = json!({"choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]});
+    let ends = [close(), Act::Send(b"data: oops\n\n".to_vec())];
+
+    for end in ends {
+        assert_eq!(text_of(&ask(vec![events(slice::from_ref(&done)), end]).await), "Hi");
+    }
+}
+
+#[tokio::test]
+async fn an_error_inside_a_good_answer_is_one() {
+    let cases = [
+        (json!({"error": {"message": "slow down", "code": 429}}), "model_rate_limited"),
+        (json!({"error": {"message": "slow down", "type": "rate_limit_error"}}), "model_rate_limited"),
+        (json!({"error": {"code": "502"}}), "model_unavailable"),
+        (json!({"error": "overloaded"}), "model_unavailable"),
+        (json!({"error": {"type": "invalid_request_error"}}), "model_refused"),
+        (json!({"choices": [{"delta": {}, "finish_reason": "content_filter"}]}), "model_refused"),
+    ];
+
+    for (chunk, code) in cases {
+        assert_eq!(ask(vec![json_answer(&chunk)]).await.result.unwrap_err().code(), code);
+        assert_eq!(ask(vec![events(&[chunk])]).await.result.unwrap_err().code(), code);
+    }
+}
+
+#[tokio::test]
+async fn the_key_is_sent_only_where_there_is_one() {
+    let hi = || json_answer(&json!({"choices": [{"message": {"content": "Hi"}}]}));
+
+    let Outcome { requests, .. } = ask_with("", Some("sk-1"), vec![hi()]).await;
+    assert!(requests[0].contains("authorization: Bearer sk-1\r\n"), "{}", requests[0]);
+
+    let Outcome { requests, .. } = ask_with("", None, vec![hi()]).await;
+    assert!(!requests[0].to_lowercase().contains("authorization"), "{}", requests[0]);
+}
+
+#[test]
+fn a_connection_that_cannot_work_is_refused_at_once() {
+    let client = HttpClient::new().unwrap();
+    let connect = |url: &str, key: Option<&str>| {
+        OpenAi::new(&client, &Connection::new(url, key.map(SecretString::from))).map(|_| ())
+    };
+
+    assert!(matches!(connect("localhost:11434", None), Err(SetupError::BaseUrl)));
+    assert!(matches!(connect("ftp://host/v1", None), Err(SetupError::BaseUrl)));
+    assert!(matches!(connect("http://host/v1", Some("a\nb")), Err(SetupError::ApiKey)));
+    assert!(connect("http://host/v1/", Some("sk-1\n")).is_ok());
+    let url = completions_url("http://host/deployment/?api-version=1").unwrap();
+    assert_eq!(url.as_str(), "http://host/deployment/chat/completions?api-version=1");
+}

@@ -1,0 +1,151 @@
+//! A server of one endpoint that performs a script on each connection, byte by byte.
+
+use std::{sync::Mutex, time::Duration};
+
+use secrecy::SecretString;
+use serde_json::{Map, Value};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use super::{ChatMessage, Connection, HttpClient, ModelAnswer, ModelError, OpenAi};
+use crate::{
+    domain::chat::ChatRequest,
+    model::{ChatModel, collect},
+};
+
+pub(super) enum Act {
+    Send(Vec<u8>),
+    /// Sends so many bytes without a line end.
+    Flood(usize),
+    /// Sends a byte now and then, never a line end.
+    Drip,
+    /// Says nothing more, and keeps the connection.
+    Hang,
+}
+
+pub(super) struct Outcome {
+    pub(super) result: Result<ModelAnswer, ModelError>,
+    /// Each request as it came, head and body.
+    pub(super) requests: Vec<String>,
+    /// How many bytes of a flood the client took.
+    pub(super) sent: usize,
+}
+
+#[derive(Default)]
+struct Log {
+    requests: Vec<String>,
+    sent: usize,
+}
+
+pub(super) fn respond(head: &str, content_type: &str, body: &[u8]) -> Act {
+    let head =
+        format!("HTTP/1.1 {head}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n", body.len());
+    Act::Send([head.as_bytes(), body].concat())
+}
+
+pub(super) fn json_answer(body: &Value) -> Act {
+    respond("200 OK", "application/json", body.to_string().as_bytes())
+}
+
+/// The head of a stream, and these chunks.
+pub(super) fn events(chunks: &[Value]) -> Act {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\n: hello\n\n";
+    let mut bytes = head.as_bytes().to_vec();
+    for chunk in chunks {
+        bytes.extend_from_slice(format!("data: {chunk}\n\n").as_bytes());
+    }
+    Act::Send(bytes)
+}
+
+/// Nothing: the connection is closed when a script has ended.
+pub(super) fn close() -> Act {
+    Act::Send(Vec::new())
+}
+
+pub(super) fn text_of(outcome: &Outcome) -> &str {
+    outcome.result.as_ref().unwrap().text.as_deref().unwrap()
+}
+
+pub(super) async fn ask(acts: Vec<Act>) -> Outcome {
+    ask_with("", None, acts).await
+}
+
+/// Asks the scripted server, or `base_url` where it is not empty.
+pub(super) async fn ask_with(base_url: &str, key: Option<&str>, acts: Vec<Act>) -> Outcome {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let own_url = format!("http://{}/v1/", listener.local_addr().unwrap());
+    let base_url = if base_url.is_empty() { &own_url } else { base_url };
+    let connection = Connection {
+        first_byte: Duration::from_millis(500),
+        idle: Duration::from_millis(300),
+        ..Connection::new(base_url, key.map(SecretString::from))
+    };
+    let model = OpenAi::new(&HttpClient::new().unwrap(), &connection).unwrap();
+    let request = ChatRequest {
+        model: "m".to_owned(),
+        messages: vec![ChatMessage::User("Hi".to_owned())],
+        tools: vec![],
+        parameters: Map::new(),
+    };
+
+    let log = Mutex::new(Log::default());
+    let result = tokio::select! {
+        result = collect(model.start(request)) => result,
+        () = serve(&listener, &acts, &log) => unreachable!("the server goes on for ever"),
+    };
+    let log = log.into_inner().unwrap();
+    Outcome { result, requests: log.requests, sent: log.sent }
+}
+
+async fn serve(listener: &TcpListener, acts: &[Act], log: &Mutex<Log>) {
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let request = read_request(&mut stream).await;
+        log.lock().unwrap().requests.push(request);
+        for act in acts {
+            if perform(&mut stream, act, log).await.is_err() {
+                break;
+            }
+        }
+    }
+}
+
+async fn perform(stream: &mut TcpStream, act: &Act, log: &Mutex<Log>) -> std::io::Result<()> {
+    static BLOCK: [u8; 64 * 1024] = [b' '; 64 * 1024];
+    match act {
+        Act::Send(bytes) => stream.write_all(bytes).await,
+        Act::Flood(length) => {
+            for _ in 0..length / BLOCK.len() {
+                stream.write_all(&BLOCK).await?;
+                log.lock().unwrap().sent += BLOCK.len();
+            }
+            Ok(())
+        }
+        Act::Drip => {
+            let mut tick = tokio::time::interval(Duration::from_millis(50));
+            loop {
+                tick.tick().await;
+                stream.write_all(b"x").await?;
+            }
+        }
+        Act::Hang => std::future::pending().await,
+    }
+}
+
+async fn read_request(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
+                return text;
+            }
+        }
+        if stream.read_buf(&mut bytes).await.unwrap() == 0 {
+            return text;
+        }
+    }
+}
