@@ -7,6 +7,8 @@ use std::{error::Error, fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::failure::Failure;
+
 /// One call of a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChatRequest {
@@ -111,7 +113,7 @@ pub enum ModelError {
 
 impl fmt::Display for ModelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.detail())
+        f.write_str(self.failure().detail())
     }
 }
 
@@ -126,25 +128,14 @@ impl ModelError {
         }
     }
 
-    /// The text that follows `Failed to process message: `.
-    pub fn detail(&self) -> &'static str {
+    /// What a turn that ends with this error failed of.
+    pub fn failure(&self) -> Failure {
         match self {
-            Self::Timeout => "Connection timeout",
-            Self::Unavailable => "The model is unavailable",
-            Self::RateLimited { .. } => "The model is rate limited",
-            Self::Refused => "The model refused the request",
-            Self::Unreadable => "The model's answer could not be read",
-        }
-    }
-
-    /// The value of the `Rejoinder-Error` header.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Timeout => "model_timeout",
-            Self::Unavailable => "model_unavailable",
-            Self::RateLimited { .. } => "model_rate_limited",
-            Self::Refused => "model_refused",
-            Self::Unreadable => "model_unreadable",
+            Self::Timeout => Failure::Timeout,
+            Self::Unavailable => Failure::ModelUnavailable,
+            Self::RateLimited { .. } => Failure::ModelRateLimited,
+            Self::Refused => Failure::ModelRefused,
+            Self::Unreadable => Failure::ModelUnreadable,
         }
     }
 }

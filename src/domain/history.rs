@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::domain::{
     chat::{ChatMessage, ToolCall},
-    turn::{CallResult, FinishedCall},
+    tool_loop::{CallResult, FinishedCall},
 };
 
 pub use window::HistoryBounds;

@@ -1,5 +1,6 @@
 //! Types and rules of the field, without I/O. Imports nothing of ours.
 
+pub mod assistant;
 pub mod batch;
 pub mod calendar;
 pub mod chat;
@@ -15,9 +16,10 @@ pub mod ledger;
 pub mod message;
 pub mod money;
 pub mod rendered;
+pub mod seal;
 pub mod signature;
 pub mod template;
+pub mod tool_loop;
 pub mod turn;
-pub mod turn_record;
 pub mod words;
 pub mod workspace;

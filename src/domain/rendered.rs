@@ -12,7 +12,7 @@ use super::failure::Discard;
 use super::ids::{AssistantId, ConversationId, EventId, MessageId, TurnId};
 use super::message::Message;
 use super::money::Money;
-use super::turn_record::TurnEnd;
+use super::turn::TurnEnd;
 
 /// An answer to a request: what is sent now, and again to whoever asks with its key.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use crate::domain::ids::{
 };
 use crate::domain::ledger::LedgerKind;
 use crate::domain::money::Money;
-use crate::domain::turn_record::{Door, TurnState};
+use crate::domain::turn::{Door, TurnState};
 
 /// A value that is kept as another, on both databases.
 macro_rules! kept_as {

@@ -8,7 +8,7 @@ use super::writer::store_now;
 use super::{Conn, StoreError, on_conn};
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::ids::{ConversationId, ProcessId, TurnId, WorkspaceId};
-use crate::domain::turn_record::{Door, Turn};
+use crate::domain::turn::{Door, Turn};
 use std::time::Duration;
 
 /// Renews a process's lease, or begins it.

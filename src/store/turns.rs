@@ -8,7 +8,7 @@ use super::{Conn, StoreError, on_conn};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, ProcessId, TurnId, WorkspaceId};
 use crate::domain::money::Money;
-use crate::domain::turn_record::{Door, Turn, TurnState};
+use crate::domain::turn::{Door, Turn, TurnState};
 
 pub(super) const COLUMNS: &str = "workspace_id, id, conversation_id, position, message_id, door, state, owner, \
     fence, attempts, takeovers, not_before, admitted_at, first_started_at, deadline_at, price, assistant_id, \

@@ -11,7 +11,7 @@ use crate::domain::ids::{ConversationId, TurnId};
 use crate::domain::message::Message;
 use crate::domain::money::Money;
 use crate::domain::rendered::{self, Answer, EventData, NoReply};
-use crate::domain::turn_record::{Door, Turn, TurnState};
+use crate::domain::turn::{Door, Turn, TurnState};
 
 impl Batch<'_> {
     /// Admits a message, or says why not; a refusal has changed nothing.

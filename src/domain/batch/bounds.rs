@@ -8,7 +8,7 @@ use crate::domain::conversation::{Conversation, ConversationKind};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
 use crate::domain::money::Money;
-use crate::domain::turn_record::Door;
+use crate::domain::turn::Door;
 
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

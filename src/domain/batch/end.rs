@@ -7,7 +7,7 @@ use crate::domain::failure::Discard;
 use crate::domain::ids::{ConversationId, WorkspaceId};
 use crate::domain::message::Message;
 use crate::domain::rendered::{self, EventData};
-use crate::domain::turn_record::{Door, Reply, Turn, TurnEnd, TurnState};
+use crate::domain::turn::{Door, Reply, Turn, TurnEnd, TurnState};
 
 impl Batch<'_> {
     /// Ends a turn, unless who asks has no right to: then nothing is changed.

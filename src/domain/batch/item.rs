@@ -15,7 +15,7 @@ use crate::domain::ledger::LedgerEntry;
 use crate::domain::message::Message;
 use crate::domain::money::Money;
 use crate::domain::rendered::Answer;
-use crate::domain::turn_record::{Door, Turn, TurnEnd};
+use crate::domain::turn::{Door, Turn, TurnEnd};
 
 /// One thing for a batch to decide.
 #[derive(Clone, Debug)]

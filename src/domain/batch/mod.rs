@@ -22,7 +22,7 @@ use super::error::Error;
 use super::event::{Delivery, Event, EventType};
 use super::ids::{DeliveryId, EventId, Ids, ProcessId, TurnId, WorkspaceId};
 use super::rendered::{self, EventData};
-use super::turn_record::{Door, Turn, TurnEnd, TurnState};
+use super::turn::{Door, Turn, TurnEnd, TurnState};
 
 /// The free slots that were reserved for a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use crate::domain::ids::{
 };
 use crate::domain::ledger::LedgerEntry;
 use crate::domain::message::Message;
-use crate::domain::turn_record::Turn;
+use crate::domain::turn::Turn;
 use crate::domain::workspace::{Workspace, WorkspaceState};
 
 use super::item::JournalRow;

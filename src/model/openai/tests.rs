@@ -78,7 +78,7 @@ async fn an_error_status_is_one_call_and_says_what_it_means() {
         let outcome = ask(vec![respond(head, "text/html", b"<h1>No</h1>")]).await;
 
         let error = outcome.result.unwrap_err();
-        assert_eq!(error.code(), code);
+        assert_eq!(error.failure().as_str(), code);
         if let ModelError::RateLimited { retry_after } = error {
             assert_eq!(retry_after, seconds.map(Duration::from_secs));
         }
@@ -245,8 +245,8 @@ async fn an_error_inside_a_good_answer_is_one() {
     ];
 
     for (chunk, code) in cases {
-        assert_eq!(ask(vec![json_answer(&chunk)]).await.result.unwrap_err().code(), code);
-        assert_eq!(ask(vec![events(&[chunk])]).await.result.unwrap_err().code(), code);
+        assert_eq!(ask(vec![json_answer(&chunk)]).await.result.unwrap_err().failure().as_str(), code);
+        assert_eq!(ask(vec![events(&[chunk])]).await.result.unwrap_err().failure().as_str(), code);
     }
 }
 

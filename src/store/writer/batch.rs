@@ -8,7 +8,7 @@ use super::write::write;
 use super::{Slot, WriterContext};
 use crate::domain::batch::{Batch, Effects, Item, Outcome, Setting};
 use crate::domain::error::Error;
-use crate::domain::turn_record::Door;
+use crate::domain::turn::Door;
 use crate::store::StoreError;
 
 /// How long a batch may take before its connection is given up.

@@ -13,7 +13,7 @@ use crate::domain::batch::{Admitted, Effects, Ending, Item, Outcome, Right, Turn
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
 use crate::domain::ids::TurnId;
-use crate::domain::turn_record::TurnEnd;
+use crate::domain::turn::TurnEnd;
 use crate::store::StoreError;
 
 const MAX_ITEMS: usize = 256;

@@ -33,7 +33,7 @@ use crate::domain::conversation::Conversation;
 use crate::domain::error::Error;
 use crate::domain::ids::{Ids, ProcessId, TurnId, WorkspaceId};
 use crate::domain::ledger::LedgerEntry;
-use crate::domain::turn_record::{Turn, TurnEnd};
+use crate::domain::turn::{Turn, TurnEnd};
 use lane::{Lane, Queued};
 
 /// How long a request waits for its place in the store.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::batch::SlotBudget;
 use crate::domain::ids::WorkspaceId;
-use crate::domain::turn_record::Door;
+use crate::domain::turn::Door;
 
 /// How many turns may run here at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

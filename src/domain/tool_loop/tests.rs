@@ -20,8 +20,8 @@ impl Toolbox for Shop {
     }
 }
 
-fn turn() -> Turn {
-    Turn::new("trn_1", TurnLimits::default())
+fn turn() -> ToolLoop {
+    ToolLoop::new("trn_1", TurnLimits::default())
 }
 
 fn says(text: &str) -> ModelAnswer {
@@ -139,7 +139,7 @@ fn parallel_calls_are_shown_in_the_order_in_which_they_were_asked() {
 
 #[test]
 fn an_endless_loop_ends_at_the_last_round() {
-    let mut turn = Turn::new("trn_1", TurnLimits { max_rounds: 3, max_tool_calls: 32 });
+    let mut turn = ToolLoop::new("trn_1", TurnLimits { max_rounds: 3, max_tool_calls: 32 });
     for step in 0..2 {
         turn.on_answer(asks(&[FIND]), &Shop);
         turn.on_result(step, 1, result(json!({})));
@@ -148,12 +148,12 @@ fn an_endless_loop_ends_at_the_last_round() {
 
     turn.on_answer(asks(&[FIND]), &Shop);
 
-    assert_eq!(turn.next(), Step::Fail(TurnFailure::TooManyToolCalls));
+    assert_eq!(turn.next(), Step::Fail(Failure::TooManyToolCalls));
 }
 
 #[test]
 fn a_call_over_the_limit_runs_none_of_its_round() {
-    let mut turn = Turn::new("trn_1", TurnLimits { max_rounds: 8, max_tool_calls: 2 });
+    let mut turn = ToolLoop::new("trn_1", TurnLimits { max_rounds: 8, max_tool_calls: 2 });
     turn.on_answer(asks(&[FIND, FIND]), &Shop);
     assert_eq!(planned(&turn.next()).len(), 2);
     turn.on_result(0, 1, result(json!({})));
@@ -161,7 +161,7 @@ fn a_call_over_the_limit_runs_none_of_its_round() {
 
     turn.on_answer(asks(&[FIND]), &Shop);
 
-    assert_eq!(turn.next(), Step::Fail(TurnFailure::TooManyToolCalls));
+    assert_eq!(turn.next(), Step::Fail(Failure::TooManyToolCalls));
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn an_empty_answer_is_unreadable() {
         let mut turn = turn();
         turn.on_answer(empty, &Shop);
 
-        assert_eq!(turn.next(), Step::Fail(TurnFailure::Unreadable));
+        assert_eq!(turn.next(), Step::Fail(Failure::ModelUnreadable));
     }
 }
 
@@ -188,7 +188,7 @@ fn a_turn_goes_on_from_every_point_of_its_journal() {
     ];
     let after = |count: usize| {
         let journal = journal[..count].to_vec();
-        Turn::replay("trn_1", TurnLimits::default(), &Shop, journal).next()
+        ToolLoop::replay("trn_1", TurnLimits::default(), &Shop, journal).next()
     };
 
     assert_eq!(after(0), Step::CallModel { step: 0, tail: vec![] });

@@ -1,0 +1,105 @@
+//! An assistant as it was compiled: all that a turn runs with, in one immutable version.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::calendar::CalendarRules;
+use super::ids::CalendarId;
+use super::seal::Sealed;
+
+/// A version of an assistant, kept as JSON.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Compiled {
+    pub slug: String,
+    pub name: String,
+    /// With `{{variable}}`s.
+    pub system_prompt: String,
+    /// With `{{variable}}`s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_message: Option<String>,
+    /// None: the server's own (`OPENAI_MODEL`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Tried in order where the first cannot answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallbacks: Vec<Fallback>,
+    /// Passed through to the model.
+    #[serde(default)]
+    pub parameters: Map<String, Value>,
+    /// Defaults of the conversation's variables.
+    #[serde(default)]
+    pub variables: Map<String, Value>,
+    #[serde(default)]
+    pub tools: Vec<CompiledTool>,
+    /// Origins whose pages may talk to it; empty: any.
+    #[serde(default)]
+    pub allowed_origins: Vec<String>,
+    #[serde(default)]
+    pub pause_on_agent_message: bool,
+}
+
+/// A model on a named connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fallback {
+    pub connection: String,
+    pub model: String,
+}
+
+/// A tool as an assistant has it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CompiledTool {
+    pub slug: String,
+    /// What the model calls it by.
+    pub name: String,
+    pub description: String,
+    /// A JSON Schema of the arguments, of type `object`.
+    pub parameters: Value,
+    pub kind: ToolKind,
+}
+
+/// What a tool does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ToolKind {
+    CalendarAvailability { calendar: CalendarId, rules: Box<CalendarRules> },
+    CalendarBooking { calendar: CalendarId, rules: Box<CalendarRules> },
+    CalendarCancel { calendar: CalendarId },
+    Webhook(Box<WebhookTool>),
+}
+
+/// An HTTP endpoint that a tool calls.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WebhookTool {
+    /// `GET`, `POST`, `PUT`, `PATCH` or `DELETE`.
+    pub method: String,
+    /// With `{argument}`s and `{{variable}}`s.
+    pub url: String,
+    #[serde(default)]
+    pub headers: Vec<(String, HeaderText)>,
+    /// With `{argument}`s and `{{variable}}`s; none: the arguments as JSON, or as a form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    #[serde(default)]
+    pub form: bool,
+    /// Fields that are sent besides the arguments.
+    #[serde(default)]
+    pub static_fields: Map<String, Value>,
+    /// 1,000 to 30,000.
+    pub timeout_ms: u64,
+    /// Signs the request, as Standard Webhooks do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Sealed>,
+    /// A call that may have arrived may be sent again, whatever the method.
+    #[serde(default)]
+    pub idempotent: bool,
+}
+
+/// A header's text, or the sealed secret that it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum HeaderText {
+    Sealed(Sealed),
+    /// With `{argument}`s and `{{variable}}`s.
+    Plain(String),
+}

@@ -1,0 +1,73 @@
+//! Secrets that the server must be able to use, sealed for the store with one key
+//! (XChaCha20-Poly1305; the nonce is kept before the ciphertext).
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use chacha20poly1305::aead::{Aead, KeyInit};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use secrecy::{ExposeSecret, SecretBox, SecretString};
+use serde::{Deserialize, Serialize};
+
+const NONCE: usize = 24;
+
+/// The key that secrets are sealed with.
+pub struct SealKey(SecretBox<[u8; 32]>);
+
+/// A sealed secret, as the store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed {
+    sealed: String,
+}
+
+/// The key is another one, or what was sealed has been changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a stored secret cannot be opened with this REJOINDER_SECRET_KEY")]
+pub struct WrongKey;
+
+impl SealKey {
+    /// A key of 32 random bytes.
+    #[must_use]
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(SecretBox::new(Box::new(bytes)))
+    }
+
+    /// Seals a secret; `nonce` must be random and is used once.
+    pub fn seal(&self, secret: &SecretString, nonce: [u8; NONCE]) -> Result<Sealed, WrongKey> {
+        let cipher = self.cipher().encrypt(&XNonce::from(nonce), secret.expose_secret().as_bytes());
+        let cipher = cipher.map_err(|_| WrongKey)?;
+        Ok(Sealed { sealed: STANDARD.encode([&nonce[..], &cipher].concat()) })
+    }
+
+    /// Opens what was sealed with the same key.
+    pub fn open(&self, sealed: &Sealed) -> Result<SecretString, WrongKey> {
+        let bytes = STANDARD.decode(&sealed.sealed).map_err(|_| WrongKey)?;
+        let (nonce, cipher) = bytes.split_first_chunk::<NONCE>().ok_or(WrongKey)?;
+        let plain = self.cipher().decrypt(&XNonce::from(*nonce), cipher).map_err(|_| WrongKey)?;
+        String::from_utf8(plain).map(SecretString::from).map_err(|_| WrongKey)
+    }
+
+    fn cipher(&self) -> XChaCha20Poly1305 {
+        XChaCha20Poly1305::new(self.0.expose_secret().into())
+    }
+}
+
+impl std::fmt::Debug for SealKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SealKey(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sealed_secret_opens_with_its_key_alone() {
+        let key = SealKey::new([1; 32]);
+        let sealed = key.seal(&SecretString::from("token"), [7; NONCE]).unwrap();
+
+        assert_eq!(key.open(&sealed).unwrap().expose_secret(), "token");
+        assert_eq!(SealKey::new([2; 32]).open(&sealed).unwrap_err(), WrongKey);
+        assert!(!serde_json::to_string(&sealed).unwrap().contains("token"));
+    }
+}

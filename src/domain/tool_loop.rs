@@ -1,0 +1,217 @@
+//! The tool loop of a turn as a state machine that performs nothing itself: it
+//! is replayed from the journal, says what is to be done next, and is told what
+//! came of it. Whoever runs it calls the model and the tools, and journals.
+
+mod call;
+#[cfg(test)]
+mod tests;
+
+use serde_json::{Map, Value};
+
+use crate::domain::failure::Failure;
+use crate::domain::chat::{ChatMessage, ModelAnswer, ToolCall};
+
+use call::{Call, State};
+pub use call::{CallResult, FinishedCall};
+
+/// The bounds of a turn; both end it with [`Failure::TooManyToolCalls`].
+#[derive(Debug, Clone, Copy)]
+pub struct TurnLimits {
+    /// Model answers, the last one included.
+    pub max_rounds: u32,
+    /// Tool calls of all rounds together.
+    pub max_tool_calls: usize,
+}
+
+impl Default for TurnLimits {
+    fn default() -> Self {
+        Self { max_rounds: 8, max_tool_calls: 32 }
+    }
+}
+
+/// What the loop asks about an assistant's tools. Answered without I/O, and always
+/// the same for one version of an assistant, so that a replay decides alike.
+pub trait Toolbox {
+    /// `Err` where there is no such tool or the arguments do not fit its schema: the
+    /// fault in words that help the model to mend it.
+    fn check(&self, name: &str, arguments: &Map<String, Value>) -> Result<(), String>;
+
+    /// Whether a call that may have arrived can be sent again under the same id.
+    fn is_repeatable(&self, name: &str) -> bool;
+}
+
+/// What is to be done next.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Ask the model, with `tail` after the history; its answer is journalled at
+    /// (`step`, 0) and told by [`ToolLoop::on_answer`].
+    CallModel {
+        step: u32,
+        tail: Vec<ChatMessage>,
+    },
+    /// Run these, in any order or at once; each result is told by [`ToolLoop::on_result`].
+    RunTools(Vec<PlannedCall>),
+    /// The turn is done. `calls` are all calls of all rounds, in order.
+    Reply {
+        text: String,
+        calls: Vec<FinishedCall>,
+    },
+    Fail(Failure),
+}
+
+/// A call that is to be sent. Its place in the journal is (`step`, `position`).
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedCall {
+    pub step: u32,
+    /// 1 for a round's first call.
+    pub position: u32,
+    /// The same for every try of this call, whichever process makes it.
+    pub id: String,
+    pub name: String,
+    pub arguments: Map<String, Value>,
+    /// It had been started before and may have arrived; sending it again is safe.
+    pub is_repeat: bool,
+}
+
+/// One row of the journal, as the loop needs it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JournalEntry {
+    pub step: u32,
+    /// 0 for a round's answer, 1 … for its calls.
+    pub position: u32,
+    pub record: Record,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Record {
+    Answer(ModelAnswer),
+    /// The call has left, or was about to.
+    Started,
+    Finished(CallResult),
+}
+
+/// A turn under way.
+#[derive(Debug, Clone)]
+pub struct ToolLoop {
+    id: String,
+    limits: TurnLimits,
+    rounds: Vec<Round>,
+}
+
+#[derive(Debug, Clone)]
+struct Round {
+    step: u32,
+    text: Option<String>,
+    calls: Vec<Call>,
+}
+
+impl ToolLoop {
+    /// The turn `id` (`trn_…`), before its first model call.
+    pub fn new(id: impl Into<String>, limits: TurnLimits) -> Self {
+        Self { id: id.into(), limits, rounds: Vec::new() }
+    }
+
+    /// The turn as its journal leaves it. Entries may come in any order; a call that
+    /// was started and has no result is planned again where its tool is repeatable,
+    /// else the model is told that its outcome is unknown.
+    pub fn replay(
+        id: impl Into<String>,
+        limits: TurnLimits,
+        toolbox: &dyn Toolbox,
+        mut journal: Vec<JournalEntry>,
+    ) -> Self {
+        let mut turn = Self::new(id, limits);
+        journal.sort_by_key(|entry| (entry.step, entry.position, matches!(entry.record, Record::Started)));
+
+        for entry in journal {
+            match entry.record {
+                Record::Answer(answer) => turn.push_round(entry.step, answer, toolbox),
+                Record::Started => {
+                    if let Some(call) = turn.call_mut(entry.step, entry.position) {
+                        call.resume(toolbox);
+                    }
+                }
+                Record::Finished(result) => turn.on_result(entry.step, entry.position, result),
+            }
+        }
+        turn
+    }
+
+    /// What is to be done now. Changes nothing: asked twice, it says the same.
+    pub fn next(&self) -> Step {
+        let Some(last) = self.rounds.last() else {
+            return Step::CallModel { step: 0, tail: Vec::new() };
+        };
+        if last.calls.is_empty() {
+            return self.conclude(last);
+        }
+        let total: usize = self.rounds.iter().map(|round| round.calls.len()).sum();
+        let next_step = last.step.saturating_add(1);
+        if total > self.limits.max_tool_calls || next_step >= self.limits.max_rounds {
+            return Step::Fail(Failure::TooManyToolCalls);
+        }
+
+        let open: Vec<PlannedCall> = last.calls.iter().filter_map(|call| call.plan(last.step)).collect();
+        if open.is_empty() {
+            Step::CallModel { step: next_step, tail: self.tail() }
+        } else {
+            Step::RunTools(open)
+        }
+    }
+
+    /// The model has answered the last [`Step::CallModel`].
+    pub fn on_answer(&mut self, answer: ModelAnswer, toolbox: &dyn Toolbox) {
+        let step = self.rounds.last().map_or(0, |last| last.step.saturating_add(1));
+        self.push_round(step, answer, toolbox);
+    }
+
+    /// A call has its result. The first one counts; one for a call that is not open
+    /// is ignored.
+    pub fn on_result(&mut self, step: u32, position: u32, result: CallResult) {
+        if let Some(call) = self.call_mut(step, position) {
+            call.finish(result);
+        }
+    }
+
+    fn push_round(&mut self, step: u32, answer: ModelAnswer, toolbox: &dyn Toolbox) {
+        let calls = (1u32..)
+            .zip(answer.calls)
+            .map(|(position, asked)| {
+                let id = format!("call_{}_{step}_{position}", self.id);
+                Call::new(id, position, asked, toolbox)
+            })
+            .collect();
+        self.rounds.push(Round { step, text: answer.text, calls });
+    }
+
+    fn call_mut(&mut self, step: u32, position: u32) -> Option<&mut Call> {
+        let round = self.rounds.iter_mut().find(|round| round.step == step)?;
+        round.calls.iter_mut().find(|call| call.position == position)
+    }
+
+    fn conclude(&self, last: &Round) -> Step {
+        match &last.text {
+            Some(text) if !text.trim().is_empty() => {
+                let calls = self.rounds.iter().flat_map(|round| &round.calls);
+                Step::Reply { text: text.clone(), calls: calls.filter_map(Call::finished).collect() }
+            }
+            Some(_) | None => Step::Fail(Failure::ModelUnreadable),
+        }
+    }
+
+    /// The rounds so far, as the model is to see them: under our own call ids, and
+    /// with `{}` for arguments that no endpoint could parse.
+    fn tail(&self) -> Vec<ChatMessage> {
+        let mut tail = Vec::new();
+        for round in &self.rounds {
+            let calls: Vec<ToolCall> = round.calls.iter().map(Call::as_shown).collect();
+            tail.push(ChatMessage::Assistant { text: round.text.clone(), calls });
+            for call in &round.calls {
+                if let State::Done(result) = &call.state {
+                    tail.push(ChatMessage::Tool { call_id: call.id.clone(), content: result.to_string() });
+                }
+            }
+        }
+        tail
+    }
+}

@@ -1,0 +1,48 @@
+//! The use cases, one file each. A handler calls one of them; they call the store,
+//! the writer, models and tools. They take [`Services`], never the server's state.
+
+pub mod accept_message;
+pub mod authenticate;
+pub mod create_conversation;
+pub mod send_message;
+pub mod waiters;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::clock::Clock;
+use crate::domain::ids::Ids;
+use crate::domain::rendered::Answer;
+use crate::domain::ids::TurnId;
+use crate::store::Db;
+use crate::store::writer::Writer;
+
+/// What the use cases need.
+#[derive(Clone)]
+pub struct Services {
+    pub db: Db,
+    pub writer: Writer,
+    pub clock: Arc<dyn Clock>,
+    pub ids: Arc<Ids>,
+    pub versions: versions::Versions,
+    pub waiters: waiters::Waiters,
+    /// `widget.deadline`: how long a widget client waits for its reply.
+    pub widget_deadline: Duration,
+}
+
+impl fmt::Debug for Services {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Services").finish_non_exhaustive()
+    }
+}
+
+/// What a message was answered with, on either door.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    pub answer: Answer,
+    /// For `Rejoinder-Turn`.
+    pub turn: Option<TurnId>,
+    /// For `Idempotent-Replayed`.
+    pub is_replay: bool,
+}
