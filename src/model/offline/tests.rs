@@ -3,7 +3,10 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    domain::chat::{ChatMessage, ModelAnswer, ToolCall, ToolSpec},
+    domain::{
+        chat::{ChatMessage, ModelAnswer, ToolCall, ToolSpec},
+        turn::{CallResult, Step, Toolbox, Turn, TurnLimits},
+    },
     model::collect,
 };
 
@@ -179,6 +182,42 @@ fn results_are_worded_and_every_reply_says_who_speaks() {
         assert!(text.contains(expected), "{text}");
         assert!(text.contains("offline demonstration model"), "{text}");
     }
+}
+
+#[test]
+fn it_goes_through_the_tool_loop_as_any_model_does() {
+    struct Anything;
+    impl Toolbox for Anything {
+        fn check(&self, _: &str, _: &Map<String, Value>) -> Result<(), String> {
+            Ok(())
+        }
+        fn is_repeatable(&self, _: &str) -> bool {
+            true
+        }
+    }
+
+    let mut turn = Turn::new("trn_1", TurnLimits::default());
+    let (text, calls) = loop {
+        match turn.next() {
+            Step::CallModel { tail, .. } => {
+                let mut messages = vec![user("What times are free for a demo next week?")];
+                messages.extend(tail);
+                turn.on_answer(ask(messages), &Anything);
+            }
+            Step::RunTools(calls) => {
+                for call in calls {
+                    let result = CallResult::new(json!({"available_slots": ["2026-11-30 09:00"]}));
+                    turn.on_result(call.step, call.position, result);
+                }
+            }
+            Step::Reply { text, calls } => break (text, calls),
+            Step::Fail(failure) => panic!("{failure:?}"),
+        }
+    };
+
+    assert!(text.contains("Monday, 30 November: 09:00"));
+    assert_eq!(calls[0].name, "check_calendar_availability");
+    assert_eq!(calls[0].arguments["end_date"], "2026-12-04");
 }
 
 #[test]

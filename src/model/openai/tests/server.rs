@@ -115,7 +115,7 @@ pub(super) async fn connections_of_two_calls(stream: &[u8]) -> usize {
             connections.fetch_add(1, Ordering::SeqCst);
             while !read_request(&mut socket).await.is_empty() {
                 socket.write_all(&chunk).await.unwrap();
-                tokio::task::yield_now().await;
+                tokio::time::sleep(Duration::from_millis(5)).await;
                 socket.write_all(b"0\r\n\r\n").await.unwrap();
             }
         }
