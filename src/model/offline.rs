@@ -1,1 +1,67 @@
-//! x
+//! The offline model: a demonstration that needs no key and no network. It follows
+//! simple rules, says so in every reply, and goes through the same tool loop as any
+//! other model. It understands just enough English to show what the tools do.
+
+mod arguments;
+mod past;
+mod phrases;
+mod plan;
+#[cfg(test)]
+mod tests;
+mod wording;
+
+use std::sync::Arc;
+
+use futures::{StreamExt, stream};
+use jiff::{Timestamp, tz::TimeZone};
+use serde_json::{Map, Value};
+
+use crate::domain::chat::{ChatRequest, Part};
+
+use super::{ChatModel, Parts};
+
+/// How the moment is learnt.
+pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The rule-based model.
+pub struct Offline {
+    now: Now,
+    zone: TimeZone,
+}
+
+/// What the rules come to.
+#[derive(Debug, PartialEq)]
+enum Answer {
+    Say(String),
+    Call { name: String, arguments: Map<String, Value> },
+}
+
+impl Offline {
+    /// `zone` is the one in which "today" and "tomorrow" are meant.
+    pub fn new(now: Now, zone: TimeZone) -> Self {
+        Self { now, zone }
+    }
+}
+
+impl ChatModel for Offline {
+    fn start(&self, request: ChatRequest) -> Parts {
+        let today = (self.now)().to_zoned(self.zone.clone()).date();
+        let parts = match plan::answer(&request, today) {
+            Answer::Say(text) => pieces(&text),
+            Answer::Call { name, arguments } => vec![Part::Call {
+                slot: 0,
+                id: Some("offline".to_owned()),
+                name: Some(name),
+                arguments: Value::Object(arguments).to_string(),
+            }],
+        };
+        stream::iter(parts).chain(stream::iter([Part::Finished])).map(Ok).boxed()
+    }
+}
+
+/// A text in pieces of a few words, as a real model would send it.
+fn pieces(text: &str) -> Vec<Part> {
+    const WORDS: usize = 4;
+    let words: Vec<&str> = text.split_inclusive(' ').collect();
+    words.chunks(WORDS).map(|words| Part::Text(words.concat())).collect()
+}

@@ -17,6 +17,8 @@ use crate::domain::chat::ModelError;
 use super::{Endpoint, reader};
 
 const CONNECT: Duration = Duration::from_secs(5);
+const POOL_IDLE: Duration = Duration::from_secs(30);
+const POOL_SIZE: usize = 1024;
 /// As much of an error's body as is looked at for its code.
 const MAX_ERROR_BODY: usize = 64 * 1024;
 
@@ -34,6 +36,10 @@ pub(super) fn build_client() -> reqwest::Result<reqwest::Client> {
             .referer(false)
             .no_proxy()
             .connect_timeout(CONNECT)
+            // On one HTTP/2 connection, calls over the endpoint's limit of streams would wait.
+            .http1_only()
+            .pool_idle_timeout(POOL_IDLE)
+            .pool_max_idle_per_host(POOL_SIZE)
             .user_agent(concat!("rejoinder/", env!("CARGO_PKG_VERSION")))
     };
     builder().tls_certs_merge(own_roots()).build().or_else(|_| builder().tls_certs_only(own_roots()).build())

@@ -251,6 +251,14 @@ async fn an_error_inside_a_good_answer_is_one() {
 }
 
 #[tokio::test]
+async fn the_connection_of_a_finished_stream_is_used_again() {
+    let stream = "data: {\"choices\":[{\"delta\":{\"content\":\"Hi\"},\"finish_reason\":\"stop\"}]}\n\n\
+                  data: [DONE]\n\n";
+
+    assert_eq!(server::connections_of_two_calls(stream.as_bytes()).await, 1);
+}
+
+#[tokio::test]
 async fn the_key_is_sent_only_where_there_is_one() {
     let hi = || json_answer(&json!({"choices": [{"message": {"content": "Hi"}}]}));
 

@@ -1,6 +1,12 @@
 //! A server of one endpoint that performs a script on each connection, byte by byte.
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use secrecy::SecretString;
 use serde_json::{Map, Value};
@@ -83,20 +89,55 @@ pub(super) async fn ask_with(base_url: &str, key: Option<&str>, acts: Vec<Act>) 
         ..Connection::new(base_url, key.map(SecretString::from))
     };
     let model = OpenAi::new(&HttpClient::new().unwrap(), &connection).unwrap();
-    let request = ChatRequest {
-        model: "m".to_owned(),
-        messages: vec![ChatMessage::User("Hi".to_owned())],
-        tools: vec![],
-        parameters: Map::new(),
-    };
-
     let log = Mutex::new(Log::default());
     let result = tokio::select! {
-        result = collect(model.start(request)) => result,
+        result = collect(model.start(request())) => result,
         () = serve(&listener, &acts, &log) => unreachable!("the server goes on for ever"),
     };
     let log = log.into_inner().unwrap();
     Outcome { result, requests: log.requests, sent: log.sent }
+}
+
+/// Asks twice, one after the other, a server that ends each stream a moment after its
+/// `[DONE]`; says how many connections were made.
+pub(super) async fn connections_of_two_calls(stream: &[u8]) -> usize {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let model = OpenAi::new(&HttpClient::new().unwrap(), &Connection::new(url, None)).unwrap();
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let length = format!("{:x}\r\n", stream.len());
+    let chunk = [head.as_bytes(), length.as_bytes(), stream, b"\r\n"].concat();
+
+    let connections = AtomicUsize::new(0);
+    let server = async {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            connections.fetch_add(1, Ordering::SeqCst);
+            while !read_request(&mut socket).await.is_empty() {
+                socket.write_all(&chunk).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                socket.write_all(b"0\r\n\r\n").await.unwrap();
+            }
+        }
+    };
+    let client = async {
+        for _ in 0..2 {
+            collect(model.start(request())).await.unwrap();
+        }
+    };
+    tokio::select! {
+        () = client => connections.load(Ordering::SeqCst),
+        () = server => unreachable!("the server goes on for ever"),
+    }
+}
+
+fn request() -> ChatRequest {
+    ChatRequest {
+        model: "m".to_owned(),
+        messages: vec![ChatMessage::User("Hi".to_owned())],
+        tools: vec![],
+        parameters: Map::new(),
+    }
 }
 
 async fn serve(listener: &TcpListener, acts: &[Act], log: &Mutex<Log>) {

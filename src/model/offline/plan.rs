@@ -1,0 +1,139 @@
+//! What the offline model does next: call a tool, word a result, or say what it can
+//! do. The first rule that fits wins.
+
+use jiff::civil::Date;
+use serde_json::{Map, Value, json};
+
+use crate::domain::chat::{ChatMessage, ChatRequest, ToolSpec};
+
+use super::{
+    Answer, arguments,
+    past::Past,
+    phrases::{self, Phrase},
+    wording,
+};
+
+const AVAILABILITY: &str = "check_calendar_availability";
+const BOOKING: &str = "book_appointment";
+const CANCELLING: &str = "cancel_appointment";
+const KNOWLEDGE: &str = "search_knowledge_base";
+const BUILT_IN: [&str; 4] = [AVAILABILITY, BOOKING, CANCELLING, KNOWLEDGE];
+
+pub(super) fn answer(request: &ChatRequest, today: Date) -> Answer {
+    let asked = request.messages.iter().rposition(|message| matches!(message, ChatMessage::User(_)));
+    let (before, since) = request.messages.split_at(asked.unwrap_or_default());
+
+    let results = Past::read(since).into_results();
+    if !results.is_empty() {
+        return Answer::Say(wording::results(&results));
+    }
+    let Some(ChatMessage::User(text)) = since.first() else {
+        return Answer::Say(wording::introduction(&request.tools));
+    };
+    let past = Past::read(before);
+    let phrase = phrases::read(text, today);
+    let has = |name: &str| request.tools.iter().any(|tool| tool.name == name);
+
+    named_tool(text, &request.tools)
+        .or_else(|| has(CANCELLING).then(|| cancel(&phrase, &past)).flatten())
+        .or_else(|| has(BOOKING).then(|| book(&phrase, &past)).flatten())
+        .or_else(|| has(AVAILABILITY).then(|| look_for_times(&phrase, today)).flatten())
+        .or_else(|| has(KNOWLEDGE).then(|| search(text, &phrase)).flatten())
+        .unwrap_or_else(|| Answer::Say(wording::introduction(&request.tools)))
+}
+
+fn call(name: &str, arguments: Value) -> Answer {
+    let arguments = if let Value::Object(fields) = arguments { fields } else { Map::new() };
+    Answer::Call { name: name.to_owned(), arguments }
+}
+
+/// A tool that is none of the built-in ones, where the message has its name.
+fn named_tool(text: &str, tools: &[ToolSpec]) -> Option<Answer> {
+    // Of ASCII alone, so that a place in one text is the same place in the other.
+    let lower = text.to_ascii_lowercase();
+    tools.iter().filter(|tool| !BUILT_IN.contains(&tool.name.as_str())).find_map(|tool| {
+        let name = tool.name.to_ascii_lowercase();
+        let spoken = name.replace('_', " ");
+        let rest = lower.find(&name).map(|at| at + name.len());
+        let rest = rest.or_else(|| lower.find(&spoken).map(|at| at + spoken.len()))?;
+        let rest = text.get(rest..).unwrap_or_default();
+        Some(Answer::Call {
+            name: tool.name.clone(),
+            arguments: arguments::fill(&tool.parameters, text, rest),
+        })
+    })
+}
+
+fn cancel(phrase: &Phrase, past: &Past) -> Option<Answer> {
+    if !phrase.has(&["cancel", "cancelled", "canceled", "cancelling"]) {
+        return None;
+    }
+    let named = past.bookings().find(|id| phrase.text.contains(&id.to_lowercase()));
+    Some(match named.or_else(|| past.bookings().next_back()) {
+        Some(id) => call(CANCELLING, json!({"booking_id": id})),
+        None => Answer::Say(wording::signed("There is no appointment of yours that I could cancel.")),
+    })
+}
+
+fn book(phrase: &Phrase, past: &Past) -> Option<Answer> {
+    let wants = phrase.has(&["book", "reserve", "take", "confirm", "schedule", "arrange"]);
+    let only_asks = phrase.has(&["free", "available", "availability"]);
+    let slots = past.offered_slots();
+    if only_asks && !wants {
+        return None;
+    }
+
+    let chosen = match (phrase.time, &phrase.days) {
+        (Some(time), Some(days)) => {
+            let label = format!("{} {time}", days.first);
+            let offered = slots.iter().find(|slot| slot.starts_with(&label));
+            Some(offered.cloned().unwrap_or(label)).filter(|_| wants || !slots.is_empty())
+        }
+        (Some(time), None) => {
+            let time = format!(" {time}");
+            slots.iter().find(|slot| slot.contains(&time)).cloned()
+        }
+        (None, None) if phrase.has(&["first", "earliest"]) => slots.first().cloned(),
+        (None, _) => None,
+    };
+    let mut arguments = Map::new();
+    arguments.insert("datetime".to_owned(), Value::String(chosen?.replacen(' ', "T", 1)));
+    arguments.insert("title".to_owned(), if phrase.has(&["demo"]) { "Demo" } else { "Appointment" }.into());
+    if let Some(email) = phrase.email() {
+        arguments.insert("email".to_owned(), email.into());
+    }
+    Some(Answer::Call { name: BOOKING.to_owned(), arguments })
+}
+
+fn look_for_times(phrase: &Phrase, today: Date) -> Option<Answer> {
+    let about_times = phrase.has(&[
+        "available",
+        "availability",
+        "slot",
+        "slots",
+        "appointment",
+        "appointments",
+        "schedule",
+        "calendar",
+        "book",
+        "reserve",
+        "demo",
+        "meeting",
+    ]);
+    let is_free = phrase.has(&["free"])
+        && (phrase.days.is_some() || phrase.time.is_some() || phrase.has(&["time", "times", "when"]));
+    if !about_times && !is_free {
+        return None;
+    }
+    let days = phrase.days.unwrap_or_else(|| phrases::Days::week_from(today));
+    Some(call(AVAILABILITY, json!({"start_date": days.first.to_string(), "end_date": days.last.to_string()})))
+}
+
+fn search(text: &str, phrase: &Phrase) -> Option<Answer> {
+    const QUESTIONS: [&str; 14] = [
+        "what", "how", "where", "which", "who", "why", "when", "does", "can", "is", "are", "tell", "explain",
+        "do",
+    ];
+    let is_question = text.contains('?') || phrase.has(&QUESTIONS);
+    is_question.then(|| call(KNOWLEDGE, json!({"query": text.trim()})))
+}

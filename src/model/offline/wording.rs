@@ -1,0 +1,165 @@
+//! Sentences: results of tools in plain words, and what the offline model says of
+//! itself in every one of its replies.
+
+use jiff::civil::Date;
+use serde_json::Value;
+
+use crate::domain::chat::ToolSpec;
+
+use super::past::{Seen, slots_of};
+
+const SIGNATURE: &str = "(I am Rejoinder's offline demonstration model: I follow simple rules. \
+     Configure a real model for real conversations.)";
+const DAYS_SHOWN: usize = 5;
+const TIMES_SHOWN: usize = 6;
+const MAX_VALUE: usize = 400;
+
+/// A text with the notice that every reply carries.
+pub(super) fn signed(text: &str) -> String {
+    format!("{text}\n\n{SIGNATURE}")
+}
+
+/// A greeting, and what can be done with the tools that there are.
+pub(super) fn introduction(tools: &[ToolSpec]) -> String {
+    let mut can: Vec<String> = Vec::new();
+    for tool in tools {
+        can.push(match tool.name.as_str() {
+            "check_calendar_availability" => {
+                "look for free times (“What times are free for a demo next week?”)".to_owned()
+            }
+            "book_appointment" => "book one (“Book Tuesday at 10:00”)".to_owned(),
+            "cancel_appointment" => "cancel what you booked (“Cancel it”)".to_owned(),
+            "search_knowledge_base" => "search our documents (just ask)".to_owned(),
+            name => format!("call `{name}` where you name it"),
+        });
+    }
+    signed(&if can.is_empty() {
+        "Hello! This assistant has no tools, so there is little that I can do for you.".to_owned()
+    } else {
+        format!("Hello! Here is what I can do: {}.", can.join("; "))
+    })
+}
+
+pub(super) fn results(results: &[Seen]) -> String {
+    let sentences: Vec<String> = results.iter().map(word).collect();
+    signed(&sentences.join("\n\n"))
+}
+
+fn word(seen: &Seen) -> String {
+    let result = &seen.result;
+    let text = |key: &str| result.get(key).and_then(Value::as_str);
+    if let Some(error) = text("error") {
+        let slots = slots_of(result);
+        let regret = format!("That did not work: {}", sentence(error));
+        return if slots.is_empty() {
+            regret
+        } else {
+            format!("{regret} These times are free:\n{}", list(&slots))
+        };
+    }
+    match seen.name.as_str() {
+        "check_calendar_availability" => word_slots(seen),
+        "book_appointment" => {
+            let start = text("start").map_or_else(|| "the time that you asked for".to_owned(), word_moment);
+            let id = text("booking_id").map(|id| format!(" Its number is {id}.")).unwrap_or_default();
+            format!("Your appointment is booked for {start}.{id} Say “cancel” if you cannot come.")
+        }
+        "cancel_appointment" => "Your appointment is cancelled.".to_owned(),
+        "search_knowledge_base" => word_passages(result),
+        name => format!("`{name}` answered: {}", word_value(result)),
+    }
+}
+
+fn word_slots(seen: &Seen) -> String {
+    let slots = slots_of(&seen.result);
+    let zone = seen.result.get("time_zone").and_then(Value::as_str);
+    let zone = zone.map(|zone| format!(" ({zone} time)")).unwrap_or_default();
+    if slots.is_empty() {
+        let day =
+            |key: &str| seen.arguments.get(key).and_then(Value::as_str).map(word_day).unwrap_or_default();
+        return format!("Nothing is free from {} to {}.", day("start_date"), day("end_date"));
+    }
+    format!("These times are free{zone}:\n{}\nWhich one suits you?", list(&slots))
+}
+
+/// A line for each day, a few times in each.
+fn list(slots: &[String]) -> String {
+    let mut days: Vec<(&str, Vec<&str>)> = Vec::new();
+    for slot in slots {
+        let (day, time) = slot.split_once(' ').unwrap_or((slot, ""));
+        match days.last_mut() {
+            Some((last, times)) if *last == day => times.push(time),
+            Some(_) | None => days.push((day, vec![time])),
+        }
+    }
+    let more_days = days.len().saturating_sub(DAYS_SHOWN);
+    let mut lines: Vec<String> = Vec::new();
+    for (day, times) in days.iter().take(DAYS_SHOWN) {
+        let shown: Vec<&str> = times.iter().take(TIMES_SHOWN).copied().collect();
+        let more = times.len().saturating_sub(TIMES_SHOWN);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        lines.push(format!("- {}: {}{more}", word_day(day), shown.join(", ")));
+    }
+    if more_days > 0 {
+        lines.push(format!("- and {more_days} more days"));
+    }
+    lines.join("\n")
+}
+
+fn word_passages(result: &Value) -> String {
+    let passages = result.as_object().into_iter().flatten().find_map(|(_, value)| value.as_array());
+    let mut sentences = Vec::new();
+    for passage in passages.into_iter().flatten().take(2) {
+        let field = |keys: &[&str]| keys.iter().find_map(|key| passage.get(*key)?.as_str());
+        let text = field(&["text", "content", "passage"]).or_else(|| passage.as_str());
+        let source = field(&["source", "title", "document"]);
+        match (text, source) {
+            (Some(text), Some(source)) => sentences.push(format!("“{source}” says: {}", cut(text))),
+            (Some(text), None) => sentences.push(cut(text)),
+            (None, _) => {}
+        }
+    }
+    if sentences.is_empty() {
+        "Our documents say nothing about that.".to_owned()
+    } else {
+        sentences.join("\n\n")
+    }
+}
+
+fn word_value(value: &Value) -> String {
+    let Some(fields) = value.as_object() else { return cut(&value.to_string()) };
+    let fields = fields.iter().map(|(key, value)| match value.as_str() {
+        Some(text) => format!("{key}: {text}"),
+        None => format!("{key}: {value}"),
+    });
+    cut(&fields.collect::<Vec<_>>().join("; "))
+}
+
+/// `Monday, 1 December`.
+fn word_day(day: &str) -> String {
+    match day.parse::<Date>() {
+        Ok(date) => date.strftime("%A, %-d %B").to_string(),
+        Err(_) => day.to_owned(),
+    }
+}
+
+fn word_moment(moment: &str) -> String {
+    let day = moment.get(..10).map_or_else(|| moment.to_owned(), word_day);
+    match moment.get(11..16) {
+        Some(time) => format!("{day}, at {time}"),
+        None => day,
+    }
+}
+
+fn sentence(text: &str) -> String {
+    let text = cut(text);
+    if text.ends_with(['.', '!', '?', '…']) { text } else { format!("{text}.") }
+}
+
+fn cut(text: &str) -> String {
+    let mut short: String = text.trim().chars().take(MAX_VALUE).collect();
+    if short.len() < text.trim().len() {
+        short.push('…');
+    }
+    short
+}
