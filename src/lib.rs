@@ -6,5 +6,6 @@ pub mod domain;
 pub mod lifecycle;
 pub mod model;
 pub mod outbound;
+pub mod service;
 pub mod store;
 pub mod telemetry;

@@ -1,5 +1,6 @@
 //! Types and rules of the field, without I/O. Imports nothing of ours.
 
+pub mod account;
 pub mod assistant;
 pub mod batch;
 pub mod calendar;

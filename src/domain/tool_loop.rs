@@ -8,8 +8,8 @@ mod tests;
 
 use serde_json::{Map, Value};
 
-use crate::domain::failure::Failure;
 use crate::domain::chat::{ChatMessage, ModelAnswer, ToolCall};
+use crate::domain::failure::Failure;
 
 use call::{Call, State};
 pub use call::{CallResult, FinishedCall};

@@ -2,9 +2,10 @@
 //! the writer, models and tools. They take [`Services`], never the server's state.
 
 pub mod accept_message;
-pub mod authenticate;
+
 pub mod create_conversation;
 pub mod send_message;
+pub mod versions;
 pub mod waiters;
 
 use std::fmt;
@@ -13,8 +14,8 @@ use std::time::Duration;
 
 use crate::domain::clock::Clock;
 use crate::domain::ids::Ids;
-use crate::domain::rendered::Answer;
 use crate::domain::ids::TurnId;
+use crate::domain::rendered::Answer;
 use crate::store::Db;
 use crate::store::writer::Writer;
 

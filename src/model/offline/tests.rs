@@ -5,7 +5,7 @@ use super::*;
 use crate::{
     domain::{
         chat::{ChatMessage, ModelAnswer, ToolCall, ToolSpec},
-        turn::{CallResult, Step, Toolbox, Turn, TurnLimits},
+        tool_loop::{CallResult, Step, ToolLoop, Toolbox, TurnLimits},
     },
     model::collect,
 };
@@ -196,7 +196,7 @@ fn it_goes_through_the_tool_loop_as_any_model_does() {
         }
     }
 
-    let mut turn = Turn::new("trn_1", TurnLimits::default());
+    let mut turn = ToolLoop::new("trn_1", TurnLimits::default());
     let (text, calls) = loop {
         match turn.next() {
             Step::CallModel { tail, .. } => {

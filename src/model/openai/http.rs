@@ -66,7 +66,11 @@ pub(super) async fn post(endpoint: &Endpoint, body: Vec<u8>) -> Result<Response,
         Ok(Ok(response)) => response,
         Ok(Err(error)) => {
             let kind = failure_of(&error);
-            tracing::warn!(model.host = host, model.error = kind.failure().as_str(), "a model could not be reached");
+            tracing::warn!(
+                model.host = host,
+                model.error = kind.failure().as_str(),
+                "a model could not be reached"
+            );
             return Err(kind);
         }
         Err(_) => {

@@ -1,0 +1,34 @@
+//! Whoever sends a bearer key: its workspace, and what the key may do.
+
+use super::ids::{KeyId, WorkspaceId};
+use super::words::words;
+
+words! {
+    /// What a key may do.
+    Scope {
+        /// Send, create, patch, end, widget links, the AI's switch.
+        MessagesWrite = "messages:write",
+        /// Balance, ledger, usage.
+        BillingRead = "billing:read",
+        /// All other reading.
+        Read = "read",
+        /// All other writing.
+        Config = "config",
+    }
+}
+
+/// A key that was checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    pub workspace: WorkspaceId,
+    pub key: KeyId,
+    pub scopes: Vec<Scope>,
+}
+
+impl Account {
+    /// Whether the key has this scope.
+    #[must_use]
+    pub fn may(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope)
+    }
+}

@@ -1,0 +1,124 @@
+//! The platform door's message: stored, acknowledged, and answered later.
+
+use super::{Answered, Services};
+use crate::domain::account::Account;
+use crate::domain::batch::{Admission, Admitted, Target};
+use crate::domain::conversation::SenderType;
+use crate::domain::error::{Error, Thing};
+use crate::domain::idempotency::{IdempotencyKey, Presented};
+use crate::domain::ids::{ConversationId, MessageId, TurnId};
+use crate::domain::message::Message;
+use crate::domain::turn::Door;
+use crate::store::{messages, workspaces};
+
+/// The scope of keys on this route.
+const ROUTE: &str = "POST /v1/messages";
+
+/// A message that passed the door's checks of its fields.
+#[derive(Clone, Debug)]
+pub struct AcceptMessage {
+    /// As it was sent.
+    pub conversation_id: Option<String>,
+    pub sender_type: SenderType,
+    pub sender_id: String,
+    pub text: String,
+    /// As it was sent.
+    pub reply_to_message_id: Option<String>,
+    /// A JSON object, as it was sent.
+    pub metadata: Option<String>,
+    pub auto_reply: Option<bool>,
+    /// The key, and the SHA-256 of route and raw body.
+    pub idempotency: Option<(String, Vec<u8>)>,
+}
+
+/// Stores a message and says whether a reply will come.
+pub async fn accept(
+    services: &Services,
+    account: &Account,
+    message: AcceptMessage,
+) -> Result<Answered, Error> {
+    let replied = find_replied(services, account, &message).await?;
+    let target = target(services, account, &message, replied.as_ref()).await?;
+    let workspace = account.workspace;
+    let admission = Admission {
+        workspace,
+        door: Door::Platform,
+        target,
+        message: MessageId(services.ids.ordered(services.clock.as_ref())),
+        turn: TurnId(services.ids.ordered(services.clock.as_ref())),
+        sender_type: message.sender_type,
+        sender_id: message.sender_id,
+        text: message.text,
+        metadata: message.metadata,
+        reply_to: replied.map(|replied| replied.id),
+        auto_reply: message.auto_reply,
+        idempotency: message.idempotency.map(|(key, fingerprint)| Presented {
+            key: IdempotencyKey { workspace, scope: ROUTE.to_owned(), key },
+            fingerprint,
+        }),
+        deadline: None,
+        keyed: true,
+    };
+    match services.writer.admit(admission).await? {
+        Admitted::Answered { answer, turn } => Ok(Answered { answer, turn, is_replay: false }),
+        Admitted::Replayed { answer, turn } => Ok(Answered { answer, turn, is_replay: true }),
+        // A platform message is answered where it is admitted: its key never waits for a turn.
+        Admitted::Waiting(_) | Admitted::Twin(_) => {
+            Err(Error::Unavailable { outcome_unknown: true, source: None })
+        }
+    }
+}
+
+async fn find_replied(
+    services: &Services,
+    account: &Account,
+    message: &AcceptMessage,
+) -> Result<Option<Message>, Error> {
+    let Some(name) = &message.reply_to_message_id else { return Ok(None) };
+    let not_found = || Error::not_found(Thing::Message, name);
+    if message.conversation_id.is_some() {
+        // The conversation is looked at first: a message is only found within one that is there.
+        find_conversation(services, account, message).await?;
+    }
+    let id: MessageId = name.parse().map_err(|_| not_found())?;
+    let found = messages::find(services.db.read().await?.conn(), account.workspace, id).await?;
+    found.map(Some).ok_or_else(not_found)
+}
+
+async fn find_conversation(
+    services: &Services,
+    account: &Account,
+    message: &AcceptMessage,
+) -> Result<(), Error> {
+    let Some(name) = &message.conversation_id else { return Ok(()) };
+    let not_found = || Error::not_found(Thing::Conversation, name);
+    let id: ConversationId = name.parse().map_err(|_| not_found())?;
+    let mut read = services.db.read().await?;
+    let found = crate::store::conversations::find(read.conn(), account.workspace, id).await?;
+    found.map(drop).ok_or_else(not_found)
+}
+
+async fn target(
+    services: &Services,
+    account: &Account,
+    message: &AcceptMessage,
+    replied: Option<&Message>,
+) -> Result<Target, Error> {
+    if let Some(name) = &message.conversation_id {
+        let id = name.parse().map_err(|_| Error::not_found(Thing::Conversation, name))?;
+        return Ok(Target::Existing { id, name: name.clone() });
+    }
+    if let Some(replied) = replied {
+        let id = replied.conversation;
+        return Ok(Target::Existing { id, name: id.to_string() });
+    }
+    let named = [account.workspace].into();
+    let settings = workspaces::settings(services.db.read().await?.conn(), &named).await?;
+    let settings = settings.into_iter().next().filter(|settings| settings.auto_create_conversations);
+    match settings.and_then(|settings| settings.default_assistant) {
+        Some(assistant) => {
+            Ok(Target::New { id: ConversationId(services.ids.ordered(services.clock.as_ref())), assistant })
+        }
+        None => Err(Error::invalid("conversation_id", "Field 'conversation_id' is required.")),
+    }
+}

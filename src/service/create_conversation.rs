@@ -1,0 +1,68 @@
+//! A visitor's conversation begins, with the assistant's first message.
+
+use super::Services;
+use crate::domain::account::Account;
+use crate::domain::batch::{Created, Creation};
+use crate::domain::conversation::ConversationKind;
+use crate::domain::error::{Error, Thing};
+use crate::domain::ids::{AssistantId, ConversationId, MessageId, WidgetUuid};
+use crate::domain::template::fill_prompt;
+use serde_json::{Map, Value};
+
+/// The longest first message, filled in, in bytes.
+const MAX_FIRST_MESSAGE: usize = 32 * 1024;
+
+/// A request that passed the door's checks of its fields.
+#[derive(Clone, Debug)]
+pub struct CreateConversation {
+    pub assistant: AssistantId,
+    pub kind: ConversationKind,
+    pub variables: Map<String, Value>,
+    /// The key that was sent, if one was: then the variables are trusted by tools.
+    pub account: Option<Account>,
+    pub origin: Option<String>,
+}
+
+/// Makes a conversation for the widget door. Its UUID is the only credential to it.
+pub async fn create(
+    services: &Services,
+    request: CreateConversation,
+) -> Result<(WidgetUuid, Created), Error> {
+    let not_found = || Error::not_found(Thing::Assistant, request.assistant.0.to_string());
+    let current = services.versions.current(services, request.assistant).await?;
+    let (workspace, version) = current.ok_or_else(not_found)?;
+    if request.account.as_ref().is_some_and(|account| account.workspace != workspace) {
+        return Err(not_found());
+    }
+    if let Some(origin) = &request.origin
+        && !version.allowed_origins.is_empty()
+        && !version.allowed_origins.contains(origin)
+    {
+        return Err(Error::OriginRefused);
+    }
+    let mut variables = version.variables.clone();
+    variables.extend(request.variables.clone());
+    let first_message = version.first_message.as_deref().and_then(|template| {
+        fill_prompt(template, &variables, MAX_FIRST_MESSAGE).ok().filter(|text| !text.trim().is_empty())
+    });
+    let link = WidgetUuid(services.ids.capability());
+    let given = Value::Object(request.variables).to_string();
+    let (key_variables, visitor_variables) =
+        if request.account.is_some() { (given, "{}".to_owned()) } else { ("{}".to_owned(), given) };
+    let creation = Creation {
+        workspace,
+        id: ConversationId(services.ids.ordered(services.clock.as_ref())),
+        kind: request.kind,
+        assistant: request.assistant,
+        link: Some(link),
+        first_message: first_message
+            .map(|text| (MessageId(services.ids.ordered(services.clock.as_ref())), text)),
+        key_variables,
+        visitor_variables,
+        metadata: None,
+        external_identifier: None,
+        check_balance: true,
+    };
+    let created = services.writer.create(creation).await?;
+    Ok((link, created))
+}

@@ -1,0 +1,105 @@
+//! The widget door's message: stored, charged for, and answered with the reply.
+
+use std::time::{Duration, Instant};
+
+use super::waiters::Waited;
+use super::{Answered, Services};
+use crate::domain::account::Account;
+use crate::domain::batch::{Admission, Admitted, Target};
+use crate::domain::conversation::{Conversation, SenderType};
+use crate::domain::error::{Error, Thing};
+use crate::domain::idempotency::{IdempotencyKey, Presented};
+use crate::domain::ids::{MessageId, TurnId, WidgetUuid};
+use crate::domain::message::VISITOR;
+use crate::domain::turn::Door;
+use crate::store::conversations;
+
+const TWIN_RETRY: Duration = Duration::from_secs(1);
+
+/// A message that passed the door's checks of its fields.
+#[derive(Clone, Debug)]
+pub struct SendMessage {
+    pub link: WidgetUuid,
+    /// Trimmed, 1 to 2,000 characters.
+    pub text: String,
+    /// The key that was sent, if one was.
+    pub account: Option<Account>,
+    pub origin: Option<String>,
+    /// The key, and the SHA-256 of route and raw body.
+    pub idempotency: Option<(String, Vec<u8>)>,
+    /// When the request arrived: its deadline counts from there.
+    pub arrived: Instant,
+}
+
+/// Sends a message and waits for its reply, at most to the door's deadline.
+pub async fn send(services: &Services, message: SendMessage) -> Result<Answered, Error> {
+    let conversation = open(services, message.link, message.account.as_ref()).await?;
+    check_origin(services, &conversation, message.origin.as_deref()).await?;
+
+    let turn = TurnId(services.ids.ordered(services.clock.as_ref()));
+    let deadline = message.arrived + services.widget_deadline;
+    // Registered before the turn enters the writer, so that its end cannot be missed.
+    let waiting = services.waiters.register(conversation.workspace, turn)?;
+    let workspace = conversation.workspace;
+    let admission = Admission {
+        workspace,
+        door: Door::Widget,
+        target: Target::Existing { id: conversation.id, name: message.link.to_string() },
+        message: MessageId(services.ids.ordered(services.clock.as_ref())),
+        turn,
+        sender_type: SenderType::User,
+        sender_id: VISITOR.to_owned(),
+        text: message.text,
+        metadata: None,
+        reply_to: None,
+        auto_reply: None,
+        idempotency: message.idempotency.map(|(key, fingerprint)| Presented {
+            key: IdempotencyKey { workspace, scope: format!("/api {}", conversation.id), key },
+            fingerprint,
+        }),
+        deadline: Some(deadline),
+        keyed: message.account.is_some(),
+    };
+    match services.writer.admit(admission).await? {
+        Admitted::Answered { answer, turn } => Ok(Answered { answer, turn, is_replay: false }),
+        Admitted::Replayed { answer, turn } => Ok(Answered { answer, turn, is_replay: true }),
+        Admitted::Waiting(turn) => {
+            let answer = waiting.answer(services, conversation.id, deadline).await?;
+            Ok(Answered { answer, turn: Some(turn), is_replay: false })
+        }
+        Admitted::Twin(twin) => {
+            drop(waiting);
+            let waiting = services.waiters.register(workspace, twin)?;
+            match waiting.end(services, deadline).await {
+                Waited::Ended(answer) => Ok(Answered { answer, turn: Some(twin), is_replay: true }),
+                Waited::DeadlinePassed => Err(Error::TwinInFlight { retry_after: TWIN_RETRY }),
+            }
+        }
+    }
+}
+
+/// The conversation that a widget UUID opens; one of another workspace than the key's is unknown.
+pub async fn open(
+    services: &Services,
+    link: WidgetUuid,
+    account: Option<&Account>,
+) -> Result<Conversation, Error> {
+    let found = conversations::find_by_link(services.db.read().await?.conn(), link).await?;
+    found
+        .filter(|found| account.is_none_or(|account| account.workspace == found.workspace))
+        .ok_or_else(|| Error::not_found(Thing::Conversation, link.to_string()))
+}
+
+async fn check_origin(
+    services: &Services,
+    conversation: &Conversation,
+    origin: Option<&str>,
+) -> Result<(), Error> {
+    let Some(origin) = origin else { return Ok(()) };
+    let current = services.versions.current(services, conversation.assistant).await?;
+    let allowed = current.map(|(_, version)| version);
+    let is_allowed = allowed.is_some_and(|version| {
+        version.allowed_origins.is_empty() || version.allowed_origins.iter().any(|allowed| allowed == origin)
+    });
+    if is_allowed { Ok(()) } else { Err(Error::OriginRefused) }
+}

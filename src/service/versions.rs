@@ -1,0 +1,66 @@
+//! The versions of assistants: immutable, so they are kept once they are read.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::Services;
+use crate::domain::assistant::Compiled;
+use crate::domain::error::Error;
+use crate::domain::ids::{AssistantId, WorkspaceId};
+use crate::store::assistants;
+
+/// How many versions are kept; beyond that all are read anew.
+const KEPT: usize = 10_000;
+
+type Key = (AssistantId, i64);
+
+/// Versions that were read. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Versions {
+    read: Arc<Mutex<HashMap<Key, Arc<Compiled>>>>,
+}
+
+impl Versions {
+    /// A version; none where the store has none, or one that this binary cannot read.
+    pub async fn get(
+        &self,
+        services: &Services,
+        workspace: WorkspaceId,
+        assistant: AssistantId,
+        version: i64,
+    ) -> Result<Option<Arc<Compiled>>, Error> {
+        let key = (assistant, version);
+        if let Some(known) = self.lock().get(&key) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        let mut read = services.db.read().await?;
+        let Some(text) = assistants::find_version(read.conn(), workspace, assistant, version).await? else {
+            return Ok(None);
+        };
+        let compiled: Compiled = serde_json::from_str(&text)
+            .map_err(|error| Error::Unavailable { outcome_unknown: false, source: Some(Box::new(error)) })?;
+        let compiled = Arc::new(compiled);
+        let mut known = self.lock();
+        if known.len() >= KEPT {
+            known.clear();
+        }
+        known.insert(key, Arc::clone(&compiled));
+        Ok(Some(compiled))
+    }
+
+    /// The version that an assistant has now, with the workspace that it is of.
+    pub async fn current(
+        &self,
+        services: &Services,
+        assistant: AssistantId,
+    ) -> Result<Option<(WorkspaceId, Arc<Compiled>)>, Error> {
+        let found = assistants::find_current(services.db.read().await?.conn(), assistant).await?;
+        let Some((workspace, version)) = found else { return Ok(None) };
+        let compiled = self.get(services, workspace, assistant, version).await?;
+        Ok(compiled.map(|compiled| (workspace, compiled)))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Arc<Compiled>>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

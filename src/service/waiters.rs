@@ -1,0 +1,182 @@
+//! Widget requests that wait for their turn to end: woken in process where it
+//! ends here, else by one poller that asks for all of them in one query.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::Services;
+use crate::domain::batch::{Ending, Right, Step, TurnRef};
+use crate::domain::error::Error;
+use crate::domain::failure::{Discard, Failure};
+use crate::domain::ids::{ConversationId, TurnId, WorkspaceId};
+use crate::domain::rendered::{Answer, widget_end};
+use crate::domain::turn::{Reply, Turn, TurnEnd, TurnState};
+use crate::store::{messages, turns};
+
+type Sender = watch::Sender<Option<Answer>>;
+
+/// Who waits for which turn. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Waiters {
+    waiting: Arc<Mutex<HashMap<TurnId, Entry>>>,
+    most: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    workspace: WorkspaceId,
+    count: usize,
+    sender: Sender,
+}
+
+/// One request's place; given up when it is dropped.
+#[derive(Debug)]
+pub struct Waiting {
+    waiters: Waiters,
+    workspace: WorkspaceId,
+    turn: TurnId,
+    receiver: watch::Receiver<Option<Answer>>,
+}
+
+/// What waiting came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Waited {
+    Ended(Answer),
+    DeadlinePassed,
+}
+
+impl Waiters {
+    /// With room for `most` requests at once (`widget.max_waiting`).
+    #[must_use]
+    pub fn new(most: usize) -> Self {
+        Self { waiting: Arc::default(), most }
+    }
+
+    /// Begins to wait for a turn.
+    pub fn register(&self, workspace: WorkspaceId, turn: TurnId) -> Result<Waiting, Error> {
+        let mut waiting = self.lock();
+        if waiting.len() >= self.most && !waiting.contains_key(&turn) {
+            return Err(Error::Overloaded {
+                text: "Too many requests are waiting",
+                retry_after: Duration::from_secs(1),
+            });
+        }
+        let entry =
+            waiting.entry(turn).or_insert_with(|| Entry { workspace, count: 0, sender: Sender::new(None) });
+        entry.count += 1;
+        let receiver = entry.sender.subscribe();
+        drop(waiting);
+        Ok(Waiting { waiters: self.clone(), workspace, turn, receiver })
+    }
+
+    /// Wakes whoever waits for a turn.
+    pub fn wake(&self, turn: TurnId, end: &TurnEnd) {
+        if let Some(entry) = self.lock().get(&turn) {
+            entry.sender.send_replace(Some(widget_end(end)));
+        }
+    }
+
+    /// The turns that are waited for, of those that `is_here` does not run.
+    pub fn awaited(&self, is_here: impl Fn(TurnId) -> bool) -> Vec<(WorkspaceId, TurnId)> {
+        let waiting = self.lock();
+        let elsewhere = waiting.iter().filter(|(turn, _)| !is_here(**turn));
+        elsewhere.map(|(turn, entry)| (entry.workspace, *turn)).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<TurnId, Entry>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    /// Waits for the end, and brings it about once the deadline has passed: then no reply comes later.
+    pub async fn answer(
+        mut self,
+        services: &Services,
+        conversation: ConversationId,
+        deadline: Instant,
+    ) -> Result<Answer, Error> {
+        if let Some(answer) = self.until(deadline).await {
+            return Ok(answer);
+        }
+        let turn = TurnRef { workspace: self.workspace, conversation, turn: self.turn };
+        let end = TurnEnd::Failed(Failure::Timeout);
+        loop {
+            let ending = Ending { turn, right: Right::Deadline, end: end.clone() };
+            match services.writer.end(ending).await? {
+                Step::Done(_) => return Ok(widget_end(&end)),
+                Step::Overtaken(Some(turn)) if !turn.state.is_open() => {
+                    let end = read_end(services, &turn).await?;
+                    return Ok(widget_end(&end));
+                }
+                // By the store's clock the deadline has a moment to go.
+                Step::Overtaken(Some(_)) => {
+                    if let Some(answer) = self.until(Instant::now() + Duration::from_millis(50)).await {
+                        return Ok(answer);
+                    }
+                }
+                Step::Overtaken(None) => {
+                    return Err(Error::Unavailable { outcome_unknown: true, source: None });
+                }
+            }
+        }
+    }
+
+    /// Waits for the end, at most to the deadline.
+    pub async fn end(mut self, _services: &Services, deadline: Instant) -> Waited {
+        self.until(deadline).await.map_or(Waited::DeadlinePassed, Waited::Ended)
+    }
+
+    async fn until(&mut self, deadline: Instant) -> Option<Answer> {
+        let ended = self.receiver.wait_for(Option::is_some);
+        let ended = tokio::time::timeout_at(deadline.into(), ended).await;
+        ended.ok().and_then(Result::ok).and_then(|answer| answer.clone())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut waiting = self.waiters.lock();
+        if let Some(entry) = waiting.get_mut(&self.turn) {
+            entry.count -= 1;
+            if entry.count == 0 {
+                waiting.remove(&self.turn);
+            }
+        }
+    }
+}
+
+/// Asks once for all awaited turns that no task here runs, and wakes whose have ended.
+pub async fn poll(services: &Services, is_here: impl Fn(TurnId) -> bool) -> Result<(), Error> {
+    let awaited = services.waiters.awaited(is_here);
+    if awaited.is_empty() {
+        return Ok(());
+    }
+    let ended = turns::list_ended(services.db.read().await?.conn(), &awaited).await?;
+    for turn in ended {
+        let end = read_end(services, &turn).await?;
+        services.waiters.wake(turn.id, &end);
+    }
+    Ok(())
+}
+
+/// How a turn ended, as its row says it.
+pub async fn read_end(services: &Services, turn: &Turn) -> Result<TurnEnd, Error> {
+    let unreadable = || Error::Unavailable { outcome_unknown: true, source: None };
+    let reason = turn.reason.as_deref().unwrap_or_default();
+    match turn.state {
+        TurnState::Completed => {
+            let id = turn.reply.ok_or_else(unreadable)?;
+            let mut read = services.db.read().await?;
+            let message = messages::find(read.conn(), turn.workspace, id).await?.ok_or_else(unreadable)?;
+            let function_calls = message.function_calls.unwrap_or_else(|| "[]".to_owned());
+            Ok(TurnEnd::Completed(Reply { id, text: message.text, function_calls }))
+        }
+        TurnState::Failed => Ok(TurnEnd::Failed(reason.parse().unwrap_or(Failure::ServiceUnavailable))),
+        TurnState::Discarded => Ok(TurnEnd::Discarded(reason.parse().unwrap_or(Discard::ConversationEnded))),
+        TurnState::Waiting | TurnState::Queued | TurnState::Running => Err(unreadable()),
+    }
+}
