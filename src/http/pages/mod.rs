@@ -15,7 +15,7 @@ use axum::routing::{MethodRouter, get};
 use page::{Page, Parts};
 
 /// `GET` and `HEAD` of `/` and `/docs`. Needs no state, and belongs outside of both doors' layers.
-pub fn router<S>() -> Router<S>
+pub(super) fn router<S>() -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {

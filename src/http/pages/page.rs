@@ -33,7 +33,7 @@ pub(super) struct Page {
 
 impl Page {
     /// Puts style and script into the HTML, and permits exactly these two by their hashes.
-    pub fn assemble(parts: &Parts) -> Self {
+    pub(super) fn assemble(parts: &Parts) -> Self {
         let style = parts.styles.join("\n");
         let script = parts.scripts.join("\n");
         let policy = policy(&style, &script);
@@ -55,7 +55,7 @@ impl Page {
     }
 
     /// The whole page, or 304 where the client has it.
-    pub fn answer(&self, request: &HeaderMap) -> Response {
+    pub(super) fn answer(&self, request: &HeaderMap) -> Response {
         let headers = self.headers.clone();
         if self.is_known_to(request) {
             return (StatusCode::NOT_MODIFIED, headers).into_response();

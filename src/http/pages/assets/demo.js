@@ -44,23 +44,29 @@ async function restart() {
   conversation = null;
   kept.write("conversation", null);
   kept.write("pending", null);
-  $("log").replaceChildren();
-  for (const id of ["composer", "restart", "welcome", "chips"]) $(id).hidden = true;
+  setBusy(false);
   await start();
 }
 
 function showHistory(history) {
   const log = $("log");
+  log.setAttribute("aria-busy", "true");
   log.classList.add("still");
   const entries = history.map((message) =>
     message.role === "user" ? visitorEntry(message.content) : assistantEntry(message.content, message.function_calls),
   );
   log.replaceChildren(...entries);
   requestAnimationFrame(() => log.classList.remove("still"));
+  log.setAttribute("aria-busy", "false");
   $("composer").hidden = false;
   showBeginning();
   scrollToEnd("instant");
-  $("message").focus({ preventScroll: true });
+  focusMessage();
+}
+
+/** Not on a phone, whose keyboard would come up unasked. */
+function focusMessage() {
+  if (!matchMedia("(pointer: coarse)").matches) $("message").focus({ preventScroll: true });
 }
 
 /** Welcome and suggestions belong to a conversation in which the visitor has said nothing. */
@@ -101,16 +107,18 @@ async function deliver(entry, pending) {
   entry.after(typing.entry);
   scrollToEnd();
   let reply = null;
-  let next = null;
+  let trouble = null;
   try {
     reply = await door.send(conversation, pending.text, pending.key);
-  } catch (trouble) {
-    typing.end();
-    next = await showTrouble(entry, pending, trouble);
+  } catch (error) {
+    trouble = error;
   }
+  typing.end();
+  // Another conversation was begun meanwhile.
+  if (!entry.isConnected) return false;
+  const next = trouble && (await showTrouble(entry, pending, trouble));
   if (next) return deliver(entry, next);
   if (reply) {
-    typing.end();
     kept.write("pending", null);
     entry.after(reply.ai_disabled ? note("The assistant is paused here. Your message was kept for a person to answer.") : assistantEntry(reply.message, reply.function_calls));
   }
@@ -131,8 +139,9 @@ async function showTrouble(entry, pending, trouble) {
   }
   const ended = trouble.kind === "ended";
   const box = troubleBox(trouble, ended ? "Start a new one" : "Try again", () => {
-    box.remove();
     if (ended) return void restart();
+    if (busy) return;
+    box.remove();
     // A definite answer is kept under its key: only a new key asks anew.
     void deliver(entry, trouble.unsure ? pending : { ...pending, key: newKey() });
   });
@@ -168,7 +177,7 @@ function showStartTrouble(trouble) {
     countDown(again, "Try again", trouble.after ?? 0);
     showState([
       el("h1", {}, trouble.title ?? "Something went wrong on this page."),
-      el("p", {}, ...inline(trouble.kind && trouble.unsure ? "The server could not be asked for the conversation. Is it running?" : (trouble.detail ?? trouble.message))),
+      el("p", {}, ...inline(trouble.unsure ? "The server could not be asked for the conversation. Is it running?" : (trouble.detail ?? trouble.message))),
       el("div", { class: "actions" }, again, el("a", { href: "docs" }, "API reference")),
     ]);
   }
@@ -184,7 +193,7 @@ function showState(content, className = "") {
 function setBusy(value) {
   busy = value;
   fitComposer();
-  if (!busy) $("message").focus({ preventScroll: true });
+  if (!busy) focusMessage();
 }
 
 /** Characters as the server counts them: code points, without the space around. */
@@ -213,7 +222,7 @@ $("chips").append(
 $("composer").addEventListener("submit", (event) => (event.preventDefault(), submit($("message").value)));
 $("message").addEventListener("input", fitComposer);
 $("message").addEventListener("keydown", (event) => {
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
   event.preventDefault();
   submit($("message").value);
 });
