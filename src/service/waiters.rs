@@ -105,7 +105,7 @@ impl Waiting {
         let turn = TurnRef { workspace: self.workspace, conversation, turn: self.turn };
         let end = TurnEnd::Failed(Failure::Timeout);
         loop {
-            let ending = Ending { turn, right: Right::Deadline, end: end.clone() };
+            let ending = Ending { turn, right: Right::Deadline, end: end.clone(), journal: None };
             match services.writer.end(ending).await? {
                 Step::Done(_) => return Ok(widget_end(&end)),
                 Step::Overtaken(Some(turn)) if !turn.state.is_open() => {

@@ -176,7 +176,7 @@ impl Lane {
     fn end_unheard(&mut self, turn: TurnRef, effects: &mut Effects) {
         effects.started.retain(|started| started.id != turn.turn);
         let end = TurnEnd::Failed(Failure::ServiceUnavailable);
-        let item = Item::End(Box::new(Ending { turn, right: Right::Admitter, end }));
+        let item = Item::End(Box::new(Ending { turn, right: Right::Admitter, end, journal: None }));
         let (reply, _) = oneshot::channel();
         self.put_back(vec![Queued { item, reply }]);
     }
