@@ -1,6 +1,7 @@
 //! Headless Chromium for the tests of pages, driven by its WebDriver over plain HTTP.
 
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use base64::Engine as _;
@@ -9,6 +10,7 @@ use http::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::cleanup::run_apart;
 use super::http::Http;
 use super::wait::wait_for;
 
@@ -32,22 +34,22 @@ const FLAGS: [&str; 9] = [
 pub struct Browser {
     driver: Driver,
     session: String,
-    /// Removed after the browser has gone, for fields are dropped in their order.
-    _profile: TempDir,
+    /// Holds all that driver and browser write. Removed after they are gone, for fields are dropped in their order.
+    _folder: TempDir,
 }
 
 impl Browser {
     pub async fn open() -> Self {
-        let driver = Driver::start();
-        let profile = tempfile::tempdir().expect("a temporary folder");
-        let profile_flag = format!("--user-data-dir={}", profile.path().display());
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let driver = Driver::start(folder.path());
+        let profile_flag = format!("--user-data-dir={}", folder.path().join("profile").display());
         let flags: Vec<_> = FLAGS.into_iter().chain([profile_flag.as_str()]).collect();
         let capabilities = json!({ "browserName": "chrome", "goog:chromeOptions": { "args": flags } });
         let made = driver
             .call(Method::POST, "/session", &json!({ "capabilities": { "alwaysMatch": capabilities } }))
             .await;
         let session = made["sessionId"].as_str().expect("a session has an id").to_owned();
-        Self { driver, session, _profile: profile }
+        Self { driver, session, _folder: folder }
     }
 
     pub async fn visit(&self, url: &str) {
@@ -101,6 +103,16 @@ impl Browser {
     }
 }
 
+impl Drop for Browser {
+    /// Closes the window; the driver would only stop it, and leave its files half removed.
+    fn drop(&mut self) {
+        // A client of its own, for the connections of the other live in the runtime that waits here.
+        let http = Http::new(self.driver.url.clone());
+        let session = format!("/session/{}", self.session);
+        run_apart(async move || http.request(Method::DELETE, &session).send().await);
+    }
+}
+
 pub struct Element<'b> {
     browser: &'b Browser,
     id: String,
@@ -126,15 +138,20 @@ impl Element<'_> {
 /// The `chromedriver` process.
 struct Driver {
     process: Child,
+    url: String,
     http: Http,
     /// Kept open, for a driver that writes to a closed pipe dies.
     _output: BufReader<ChildStdout>,
 }
 
 impl Driver {
-    fn start() -> Self {
-        let started =
-            Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    fn start(folder: &Path) -> Self {
+        let started = Command::new("chromedriver")
+            .arg("--port=0")
+            .env("TMPDIR", folder)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
         let mut process = started.unwrap_or_else(|fault| {
             panic!("chromedriver cannot be started ({fault}): this test needs Chromium, which `scripts/setup` installs")
         });
@@ -144,7 +161,8 @@ impl Driver {
             port.trim_end_matches('.').parse::<u16>().ok()
         });
         let port = port.expect("chromedriver says its port");
-        Self { process, http: Http::new(format!("http://127.0.0.1:{port}")), _output: output }
+        let url = format!("http://127.0.0.1:{port}");
+        Self { process, http: Http::new(&*url), url, _output: output }
     }
 
     async fn call(&self, method: Method, path: &str, body: &Value) -> Value {

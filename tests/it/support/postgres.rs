@@ -6,6 +6,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use uuid::Uuid;
 
+use super::cleanup::run_apart;
 use super::db::Template;
 
 const VARIABLE: &str = "REJOINDER_TEST_POSTGRES";
@@ -36,19 +37,14 @@ impl Database {
 }
 
 impl Drop for Database {
-    /// On a thread of its own: the test's runtime may be gone, or be the one that this would block.
     fn drop(&mut self) {
         let cluster = self.cluster.clone();
         let statement = format!("drop database if exists {} with (force)", self.name);
-        let dropping = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-            runtime.block_on(async {
-                let mut maintenance = cluster.connect().await.ok()?;
-                sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut maintenance).await.ok()
-            })
+        run_apart(async move || {
+            if let Ok(mut maintenance) = cluster.connect().await {
+                let _ = sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut maintenance).await;
+            }
         });
-        // The cluster goes with the run: a database that could not be dropped is no reason to fail.
-        let _ = dropping.join();
     }
 }
 
