@@ -1,9 +1,8 @@
 //! A PostgreSQL database for one test, in the cluster that `scripts/postgres` started for the run.
 
-use std::str::FromStr;
-
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection};
+use url::Url;
 use uuid::Uuid;
 
 use super::cleanup::run_apart;
@@ -16,14 +15,14 @@ const TEMPLATE_LOCK: i64 = 0x7265_6a6f_696e;
 
 /// A database that is dropped with this, whoever is still connected.
 pub struct Database {
-    cluster: PgConnectOptions,
+    cluster: Url,
     name: String,
 }
 
 impl Database {
     pub async fn copy_of(template: &Template) -> Self {
         let cluster = cluster();
-        let mut maintenance = cluster.connect().await.expect("the cluster accepts a connection");
+        let mut maintenance = connect(&cluster).await.expect("the cluster accepts a connection");
         let made = made_template(template, &cluster, &mut maintenance).await;
         let name = format!("t_{}", Uuid::new_v4().simple());
         execute(&mut maintenance, format!("create database {name} template {made}")).await;
@@ -41,34 +40,35 @@ impl Drop for Database {
         let cluster = self.cluster.clone();
         let statement = format!("drop database if exists {} with (force)", self.name);
         run_apart(async move || {
-            if let Ok(mut maintenance) = cluster.connect().await {
+            if let Ok(mut maintenance) = connect(&cluster).await {
                 let _ = sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut maintenance).await;
             }
         });
     }
 }
 
-fn cluster() -> PgConnectOptions {
+fn cluster() -> Url {
     let Ok(url) = std::env::var(VARIABLE) else {
         panic!(
             "{VARIABLE} is not set: this test needs PostgreSQL. Run `scripts/test`, which starts one for the whole run, or \
              `scripts/postgres run cargo nextest run …` for some tests."
         );
     };
-    PgConnectOptions::from_str(&url)
-        .unwrap_or_else(|fault| panic!("{VARIABLE} is no PostgreSQL URL: {fault}"))
+    Url::parse(&url).unwrap_or_else(|fault| panic!("{VARIABLE} is no URL: {fault}"))
 }
 
-fn url_of(cluster: &PgConnectOptions, database: &str) -> String {
-    cluster.clone().database(database).to_url_lossy().to_string()
+fn url_of(cluster: &Url, database: &str) -> String {
+    let mut url = cluster.clone();
+    url.set_path(database);
+    url.into()
+}
+
+async fn connect(cluster: &Url) -> sqlx::Result<PgConnection> {
+    PgConnection::connect(cluster.as_str()).await
 }
 
 /// The first process migrates it under another name while the rest wait for the lock, so that a template is whole or absent.
-async fn made_template(
-    template: &Template,
-    cluster: &PgConnectOptions,
-    maintenance: &mut PgConnection,
-) -> String {
+async fn made_template(template: &Template, cluster: &Url, maintenance: &mut PgConnection) -> String {
     let name = format!("t_{}", template.versioned_name());
     let unfinished = format!("{name}_unfinished");
     sqlx::query("select pg_advisory_lock($1)")
