@@ -14,4 +14,5 @@
 
 mod harness;
 mod rooms;
+mod store;
 mod support;

@@ -60,7 +60,7 @@ impl TestDb {
     }
 }
 
-/// Makes of one test two, `name::sqlite` and `name::postgres`, on copies of the store's schema (`db::STORE`) or of a template that
+/// Makes of one test two, `name::sqlite` and `name::postgres`, on copies of the store's schema (`store::STORE`) or of a template that
 /// is named.
 ///
 /// ```ignore
@@ -69,7 +69,7 @@ impl TestDb {
 /// ```
 macro_rules! both_backends {
     ($(#[$attribute:meta])* async fn $($test:tt)*) => {
-        $crate::support::db::both_backends!($crate::support::db::STORE => $(#[$attribute])* async fn $($test)*);
+        $crate::support::db::both_backends!($crate::support::store::STORE => $(#[$attribute])* async fn $($test)*);
     };
     ($template:expr => $(#[$attribute:meta])* async fn $name:ident($db:ident: TestDb) $body:block) => {
         mod $name {

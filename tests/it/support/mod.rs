@@ -11,6 +11,7 @@ pub mod postgres;
 pub mod script;
 pub mod served;
 pub mod sqlite;
+pub mod store;
 pub mod wait;
 
 use std::sync::Once;

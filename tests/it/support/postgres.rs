@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::cleanup::run_apart;
 use super::db::Template;
 
-const VARIABLE: &str = "REJOINDER_TEST_POSTGRES";
+const VARIABLE: &str = "TEST_POSTGRES_URL";
 
 /// Held while a template is made; any number that nothing else on the cluster uses.
 const TEMPLATE_LOCK: i64 = 0x7265_6a6f_696e;
