@@ -24,7 +24,9 @@ pub(super) async fn claim_once(worker: &Worker) -> usize {
     for door in [Door::Widget, Door::Platform] {
         match claim_of(worker, door).await {
             Ok(count) => claimed += count,
-            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "no turns could be claimed"),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "no turns could be claimed")
+            }
         }
     }
     claimed

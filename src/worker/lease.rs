@@ -107,7 +107,8 @@ async fn look_again(worker: &Worker) -> Result<(), StoreError> {
 /// outage of the store every owner can renew first.
 async fn take_over(worker: &Worker, lease: &Lease) {
     let length = worker.settings.lease;
-    if !*lease.state.borrow() || lease.unbroken_since.elapsed() < length || lease.renewed.elapsed() >= length {
+    if !*lease.state.borrow() || lease.unbroken_since.elapsed() < length || lease.renewed.elapsed() >= length
+    {
         return;
     }
     let overdue = worker.settings.attempt + length;

@@ -16,7 +16,10 @@ pub(super) async fn poll(worker: Worker, last: CancellationToken) {
             () = last.cancelled() => return,
         }
         if let Err(error) = poll_once(&worker).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "other processes' doings could not be read");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "other processes' doings could not be read"
+            );
         }
     }
 }

@@ -5,11 +5,11 @@ use std::time::Instant;
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 
+use super::Engine;
 use super::budget::Budget;
 use super::context::{Context, load, place};
 use super::model_call::{Answered, NoAnswer, ask};
 use super::tool_call::{self, Called};
-use super::Engine;
 use crate::domain::assistant::Fallback;
 use crate::domain::batch::{JournalRow, Journaling, Step as Written};
 use crate::domain::chat::{ChatMessage, ModelAnswer, ModelError};
@@ -148,13 +148,8 @@ impl Attempt<'_> {
     }
 
     async fn journal(&self, rows: Vec<JournalRow>) -> Result<Option<Attempted>, Error> {
-        let journaling = Journaling {
-            turn: place(self.turn),
-            fence: self.turn.fence,
-            rows,
-            result: None,
-            write: None,
-        };
+        let journaling =
+            Journaling { turn: place(self.turn), fence: self.turn.fence, rows, result: None, write: None };
         match self.engine.services.writer.journal(journaling).await? {
             (Written::Done(_), _) => Ok(None),
             (Written::Overtaken(_), _) => Ok(Some(Attempted::Overtaken)),

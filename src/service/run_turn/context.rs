@@ -43,10 +43,8 @@ pub(super) fn place(turn: &Turn) -> TurnRef {
 /// Reads it; none where the turn's conversation or version is gone.
 pub(super) async fn load(engine: &Engine, turn: &Turn) -> Result<Option<Context>, Error> {
     let services = &engine.services;
-    let version = services
-        .versions
-        .get(services, turn.workspace, turn.assistant, turn.assistant_version)
-        .await?;
+    let version =
+        services.versions.get(services, turn.workspace, turn.assistant, turn.assistant_version).await?;
     let Some(version) = version else { return Ok(None) };
     let toolset = engine.toolset(turn, &version)?;
 
@@ -55,12 +53,12 @@ pub(super) async fn load(engine: &Engine, turn: &Turn) -> Result<Option<Context>
     let Some(conversation) = conversation else { return Ok(None) };
     let most = i64::try_from(engine.settings.history.max_messages).unwrap_or(i64::MAX).saturating_add(LATER);
     let up_to = turn.position.saturating_add(LATER);
-    let stored =
-        messages::list_newest(read.conn(), turn.workspace, turn.conversation, up_to, most).await?;
+    let stored = messages::list_newest(read.conn(), turn.workspace, turn.conversation, up_to, most).await?;
     // A turn that begins has no journal: only one that was begun before is asked for.
     let journal = if turn.fence > 1 { journal::list(read.conn(), place(turn)).await? } else { Vec::new() };
     let named = [turn.workspace].into();
-    let allow_hosts = workspaces::settings(read.conn(), &named).await?.pop().map(|settings| settings.allow_hosts);
+    let allow_hosts =
+        workspaces::settings(read.conn(), &named).await?.pop().map(|settings| settings.allow_hosts);
     drop(read);
 
     let (shown, trusted) = variables(&version, &conversation);

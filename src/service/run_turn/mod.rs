@@ -139,7 +139,9 @@ impl Engine {
                         return Ok(());
                     }
                 }
-                After::Paused(until) if turn.door == Door::Widget => tokio::time::sleep_until(until.into()).await,
+                After::Paused(until) if turn.door == Door::Widget => {
+                    tokio::time::sleep_until(until.into()).await
+                }
                 After::Paused(until) => {
                     let delay = until.saturating_duration_since(Instant::now());
                     let hand_back = HandBack { turn: place(turn), fence: turn.fence, delay };
@@ -152,7 +154,9 @@ impl Engine {
     fn delay(&self, turn: &Turn, error: &ModelError) -> Duration {
         let asked = match error {
             ModelError::RateLimited { retry_after } => *retry_after,
-            ModelError::Timeout | ModelError::Unavailable | ModelError::Refused | ModelError::Unreadable => None,
+            ModelError::Timeout | ModelError::Unavailable | ModelError::Refused | ModelError::Unreadable => {
+                None
+            }
         };
         pause(turn.attempts + 1, asked, self.random())
     }
@@ -190,7 +194,8 @@ impl Engine {
         };
         if let Step::Done(ended) = step {
             let took = ended.ended_at.map_or(Duration::ZERO, |at| at.since(ended.admitted_at));
-            metrics::counter!(TURNS_ENDED, "door" => turn.door.as_str(), "state" => state.as_str()).increment(1);
+            metrics::counter!(TURNS_ENDED, "door" => turn.door.as_str(), "state" => state.as_str())
+                .increment(1);
             metrics::histogram!(TURN_SECONDS, "door" => turn.door.as_str()).record(took.as_secs_f64());
         }
         Ok(())

@@ -42,7 +42,10 @@ pub(super) async fn ask(
             continue;
         }
         let Some(model) = engine.models.get(&candidate.connection) else {
-            tracing::error!(connection = candidate.connection, "an assistant names a connection that is not configured");
+            tracing::error!(
+                connection = candidate.connection,
+                "an assistant names a connection that is not configured"
+            );
             failed = Some(ModelError::Unavailable);
             continue;
         };
@@ -89,13 +92,22 @@ fn record(by: &Fallback, answer: &Result<ModelAnswer, ModelError>, took: Duratio
         .record(took.as_secs_f64());
     if let Ok(answer) = answer {
         let usage = answer.usage;
-        let kinds = [("input", usage.input), ("cached", usage.cached), ("output", usage.output), ("reasoning", usage.reasoning)];
+        let kinds = [
+            ("input", usage.input),
+            ("cached", usage.cached),
+            ("output", usage.output),
+            ("reasoning", usage.reasoning),
+        ];
         for (kind, tokens) in kinds {
             metrics::counter!(MODEL_TOKENS, "connection" => by.connection.clone(), "kind" => kind)
                 .increment(u64::try_from(tokens).unwrap_or(0));
         }
     }
     if let Err(error) = answer {
-        tracing::warn!(model.connection = by.connection, model.error = outcome, "a model call failed: {error}");
+        tracing::warn!(
+            model.connection = by.connection,
+            model.error = outcome,
+            "a model call failed: {error}"
+        );
     }
 }

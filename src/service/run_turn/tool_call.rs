@@ -66,7 +66,8 @@ async fn keep(
 ) -> Result<Called, Error> {
     row.finished_at = Some(engine.services.clock.now());
     row.result = result.as_ref().map(ToString::to_string);
-    let journaling = Journaling { turn: place(turn), fence: turn.fence, rows: Vec::new(), result: Some(row), write };
+    let journaling =
+        Journaling { turn: place(turn), fence: turn.fence, rows: Vec::new(), result: Some(row), write };
     Ok(match engine.services.writer.journal(journaling).await? {
         (Step::Overtaken(_), _) => Called::Overtaken,
         (Step::Done(_), decided) => {
