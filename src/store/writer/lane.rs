@@ -65,12 +65,12 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub fn new(context: WriterContext, incoming: mpsc::UnboundedReceiver<Queued>) -> Self {
+    pub(super) fn new(context: WriterContext, incoming: mpsc::UnboundedReceiver<Queued>) -> Self {
         Self { context, incoming, head: VecDeque::new() }
     }
 
     /// Commits what comes until `stop`, and then what is still there.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub(super) async fn run(mut self, stop: CancellationToken) {
         loop {
             let items = self.gather();
             if !items.is_empty() {
@@ -176,7 +176,7 @@ impl Lane {
     fn end_unheard(&mut self, turn: TurnRef, effects: &mut Effects) {
         effects.started.retain(|started| started.id != turn.turn);
         let end = TurnEnd::Failed(Failure::ServiceUnavailable);
-        let item = Item::End(Box::new(Ending { turn, right: Right::Admitter, end }));
+        let item = Item::End(Box::new(Ending { turn, right: Right::Admitter, end, journal: None }));
         let (reply, _) = oneshot::channel();
         self.put_back(vec![Queued { item, reply }]);
     }

@@ -13,11 +13,11 @@ use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub(super) use read::store_now;
@@ -62,7 +62,7 @@ pub struct WriterContext {
     pub slots: Slots,
     pub effects: mpsc::UnboundedSender<Effect>,
     /// False while this process has no good lease: it starts nothing.
-    pub has_lease: Arc<AtomicBool>,
+    pub has_lease: watch::Receiver<bool>,
     waiting: Arc<AtomicUsize>,
 }
 
@@ -83,13 +83,13 @@ impl WriterContext {
         bounds: Bounds,
         slots: Slots,
         effects: mpsc::UnboundedSender<Effect>,
+        has_lease: watch::Receiver<bool>,
     ) -> Self {
-        let has_lease = Arc::new(AtomicBool::new(true));
         Self { db, clock, ids, process, bounds, slots, effects, has_lease, waiting: Arc::default() }
     }
 
     fn may_start(&self) -> bool {
-        self.has_lease.load(Ordering::Acquire)
+        *self.has_lease.borrow()
     }
 
     fn send(&self, effect: Effect) {
