@@ -4,6 +4,7 @@
 pub mod accept_message;
 
 pub mod create_conversation;
+pub mod run_turn;
 pub mod send_message;
 pub mod versions;
 pub mod waiters;
