@@ -44,7 +44,7 @@ function byTag() {
   return [...groups.values()].filter((group) => group.operations.length > 0);
 }
 
-const titleOf = (operation) => operation.summary ?? `${operation.method.toUpperCase()} ${operation.path}`;
+const titleOf = (operation) => operation.summary?.replace(/\.$/, "") ?? `${operation.method.toUpperCase()} ${operation.path}`;
 
 function introduction(info) {
   return el(
@@ -89,7 +89,12 @@ function methodName(method) {
 
 function parameterList(title, parameters) {
   if (parameters.length === 0) return null;
-  const items = parameters.map((parameter) => field(parameter.name, { ...merged(parameter.schema), description: parameter.description }, parameter.required, 9));
+  const items = parameters.map((parameter) => {
+    const schema = merged(parameter.schema);
+    // An absent parameter is what its schema may call null.
+    const plain = { ...schema, type: typesOf(schema), description: parameter.description };
+    return field(parameter.name, plain, parameter.required, 9);
+  });
   return [el("h4", {}, title), el("ul", { class: "fields" }, items)];
 }
 
@@ -126,13 +131,13 @@ function requestPanel(operation) {
 }
 
 function curl(operation) {
-  const known = (parameter) => parameter.example ?? merged(parameter.schema).example ?? merged(parameter.schema).examples?.[0];
+  const known = (parameter) => parameter.example ?? givenExample(merged(parameter.schema));
   const path = operation.path.replaceAll(/\{([^}]+)\}/g, (whole, name) => known(operation.parameters.find((parameter) => parameter.name === name) ?? {}) ?? whole);
   const lines = [`curl${operation.method === "get" ? "" : ` -X ${operation.method.toUpperCase()}`} "${baseUrl()}${path}"`];
   if (needsKey(operation)) lines.push('-H "Authorization: Bearer $REJOINDER_KEY"');
   const content = jsonOf(follow(operation.requestBody).content);
   if (content) {
-    const body = JSON.stringify(examplesOf(content)[0]?.value ?? exampleOf(content.schema), null, 2);
+    const body = JSON.stringify(examplesOf(content)[0]?.value ?? exampleOf(content.schema, { request: true }), null, 2);
     lines.push('-H "Content-Type: application/json"', `-d '${body.replaceAll("'", "'\\''")}'`);
   }
   return lines.join(" \\\n  ");
@@ -184,7 +189,7 @@ function highlighted(json) {
 
 function indexGroup({ tag, operations }) {
   const links = operations.map((operation) =>
-    el("li", { "data-words": `${titleOf(operation)} ${operation.path} ${operation.method} ${tag}`.toLowerCase() }, el("a", { href: `#${operation.id}` }, el("span", {}, titleOf(operation)), methodName(operation.method))),
+    el("li", { "data-words": `${titleOf(operation)} ${operation.path} ${operation.method} ${tag}`.toLowerCase() }, el("a", { href: `#${operation.id}` }, el("span", {}, titleOf(operation).split(/[:;,] /)[0]), methodName(operation.method))),
   );
   return el("div", { class: "group" }, el("h2", {}, tag), el("ul", {}, links));
 }
@@ -209,7 +214,11 @@ function watch() {
       const entered = entries.find((entry) => entry.isIntersecting);
       if (!entered) return;
       for (const link of links.values()) link.removeAttribute("aria-current");
-      links.get(entered.target.id)?.setAttribute("aria-current", "location");
+      const link = links.get(entered.target.id);
+      link?.setAttribute("aria-current", "location");
+      const side = document.querySelector(".side");
+      const isSeen = link && link.offsetTop > side.scrollTop && link.offsetTop + 40 < side.scrollTop + side.clientHeight;
+      if (link && !isSeen) side.scrollTop = link.offsetTop - side.clientHeight / 2;
     },
     { rootMargin: "-10% 0px -80% 0px" },
   );

@@ -83,18 +83,26 @@ function field(name, schema, required, depth) {
   );
 }
 
-/** An example of a schema: its own where it has one, else one by its type. */
-function exampleOf(schema, depth = 0) {
+function givenExample(schema) {
+  return schema.example ?? schema.examples?.[0];
+}
+
+/** An example of a schema: its own where it has one, else one by its type. A request is shown
+ * with what it needs and what has an example, no more. */
+function exampleOf(schema, { depth = 0, request = false } = {}) {
+  const deeper = { depth: depth + 1, request };
   const whole = merged(schema);
-  const given = whole.example ?? whole.examples?.[0] ?? whole.const ?? whole.default ?? whole.enum?.[0];
+  const given = givenExample(whole) ?? whole.const ?? whole.default ?? whole.enum?.[0];
   if (given !== undefined) return given;
   const variants = variantsOf(whole);
-  if (variants.length) return exampleOf(variants[0], depth + 1);
+  if (variants.length) return exampleOf(variants[0], deeper);
   const [type] = typesOf(whole);
-  if (type === "array") return depth > 6 ? [] : [exampleOf(whole.items, depth + 1)];
+  if (type === "array") return depth > 6 ? [] : [exampleOf(whole.items, deeper)];
   if (type === "object" || whole.properties) {
     if (depth > 6) return {};
-    return Object.fromEntries(Object.entries(whole.properties ?? {}).map(([name, inner]) => [name, exampleOf(inner, depth + 1)]));
+    const shown = ([name, inner]) => !request || whole.required?.includes(name) || givenExample(merged(inner)) !== undefined;
+    const entries = Object.entries(whole.properties ?? {}).filter(shown);
+    return Object.fromEntries(entries.map(([name, inner]) => [name, exampleOf(inner, deeper)]));
   }
   if (type === "string") return { uuid: "7c9e6679-7425-40de-944b-e07fc1f90ae7", "date-time": "2026-03-15T14:22:11Z", date: "2026-03-15" }[whole.format] ?? "…";
   return { integer: whole.minimum ?? 1, number: 1, boolean: true }[type] ?? null;
