@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod domain;
+pub mod http;
 pub mod lifecycle;
 pub mod model;
 pub mod outbound;
