@@ -4,6 +4,7 @@
 pub mod app;
 pub mod config;
 pub mod domain;
+pub mod http;
 pub mod lifecycle;
 pub mod model;
 pub mod outbound;

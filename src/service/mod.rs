@@ -2,8 +2,17 @@
 //! the writer, models and tools. They take [`Services`], never the server's state.
 
 pub mod accept_message;
-
+pub mod authenticate;
+pub mod change_conversation;
 pub mod create_conversation;
+pub mod list_conversations;
+pub mod page;
+pub mod read_conversation;
+pub mod read_events;
+pub mod read_money;
+pub mod read_turn;
+pub mod readiness;
+pub mod renew_link;
 pub mod run_turn;
 pub mod send_message;
 pub mod versions;

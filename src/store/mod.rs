@@ -16,6 +16,7 @@ mod error;
 pub mod events;
 pub mod idempotency;
 pub mod journal;
+pub mod keys;
 pub mod ledger;
 pub mod messages;
 pub mod processes;
