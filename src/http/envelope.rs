@@ -52,7 +52,8 @@ impl Envelope for Widget {
         match problem {
             Problem::Refused(Error::Invalid(fields)) => laravel(fields),
             Problem::Refused(Error::LimitReached { retry_after }) => {
-                json!({"message": "Too Many Attempts.", "retry_after": whole_seconds(*retry_after)}).to_string()
+                json!({"message": "Too Many Attempts.", "retry_after": whole_seconds(*retry_after)})
+                    .to_string()
             }
             Problem::Refused(error) => widget_error(&widget_error_text(error)),
             edge => widget_error(&edge.text()),

@@ -33,11 +33,15 @@ pub(super) async fn observe(State(state): State<AppState>, request: Request, nex
     if let Some(Cause(error)) = response.extensions_mut().remove::<Cause>() {
         let id = id.to_str().unwrap_or_default();
         tracing::error!(
-            request.id = id, http.route = route, http.status = status.as_u16(),
-            "{method} {route} failed: {}", chain(&error),
+            request.id = id,
+            http.route = route,
+            http.status = status.as_u16(),
+            "{method} {route} failed: {}",
+            chain(&error),
         );
     }
-    let labels = [("method", known(&method).to_owned()), ("route", route), ("status", status.as_str().to_owned())];
+    let labels =
+        [("method", known(&method).to_owned()), ("route", route), ("status", status.as_str().to_owned())];
     metrics::histogram!(HTTP_REQUEST_SECONDS, &labels).record(started.elapsed());
     response.headers_mut().insert(X_REQUEST_ID, id);
     response

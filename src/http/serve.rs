@@ -35,7 +35,12 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Accepts connections until the soft stop, and serves each in a task of its own, which ends when
 /// its last request is answered.
-pub async fn serve(listener: TcpListener, router: Router, tasks: Tasks, http: config::Http) -> anyhow::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    tasks: Tasks,
+    http: config::Http,
+) -> anyhow::Result<()> {
     let room = Arc::new(Semaphore::new(http.max_connections.min(Semaphore::MAX_PERMITS)));
     let soft = tasks.soft();
     let server = Server { router, builder: builder(&tasks, &http), tasks, head_timeout: http.head_timeout };

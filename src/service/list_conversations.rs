@@ -1,7 +1,7 @@
 //! The conversations of a workspace, page by page.
 
-use super::page::{self, Page};
 use super::Services;
+use super::page::{self, Page};
 use crate::domain::account::Account;
 use crate::domain::clock::Micros;
 use crate::domain::conversation::{Conversation, ConversationKind};

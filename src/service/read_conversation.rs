@@ -1,8 +1,8 @@
 //! A conversation and what was said in it, as either door asks for it.
 
-use super::send_message::{check_origin, open};
-use super::page::{self, Page};
 use super::Services;
+use super::page::{self, Page};
+use super::send_message::{check_origin, open};
 use crate::domain::account::Account;
 use crate::domain::conversation::{Conversation, SenderType};
 use crate::domain::error::{Error, Thing};

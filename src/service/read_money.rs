@@ -1,7 +1,7 @@
 //! A workspace's balance, and the ledger that it is the sum of.
 
-use super::page::{self, Page};
 use super::Services;
+use super::page::{self, Page};
 use crate::domain::account::Account;
 use crate::domain::error::Error;
 use crate::domain::ledger::LedgerEntry;

@@ -6,11 +6,7 @@ use crate::domain::clock::Micros;
 use crate::domain::ids::{KeyId, WorkspaceId};
 
 /// The account of a key that is neither revoked nor expired at `now`, by the SHA-256 of the key.
-pub async fn find_account(
-    conn: Conn<'_>,
-    hash: &[u8],
-    now: Micros,
-) -> Result<Option<Account>, StoreError> {
+pub async fn find_account(conn: Conn<'_>, hash: &[u8], now: Micros) -> Result<Option<Account>, StoreError> {
     const FIND: &str = "select id, workspace_id, scopes from api_keys where hash = $1 \
         and revoked_at is null and (expires_at is null or expires_at > $2)";
     let found: Option<(KeyId, WorkspaceId, String)> =

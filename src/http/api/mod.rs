@@ -29,8 +29,7 @@ pub(super) fn door(guarded: Guarding<'_>) -> OpenApiRouter<AppState> {
     let reading = OpenApiRouter::new().routes(routes!(conversations::read));
     let creating = OpenApiRouter::new().routes(routes!(conversations::create));
     let sending = OpenApiRouter::new().routes(routes!(messages::send));
-    let switching =
-        OpenApiRouter::new().routes(routes!(automate::disable)).routes(routes!(automate::enable));
+    let switching = OpenApiRouter::new().routes(routes!(automate::disable)).routes(routes!(automate::enable));
     OpenApiRouter::new()
         .merge(guarded(Class::Request, reading))
         .merge(guarded(Class::NewConversation, creating))

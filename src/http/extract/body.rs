@@ -21,7 +21,9 @@ impl<E: Envelope> FromRequest<AppState> for Body<E> {
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError<E>> {
         if E::DECLARED_JSON && !is_json(request.headers()) {
-            return Err(Error::invalid("content-type", "Header 'Content-Type' must be application/json.").into());
+            return Err(
+                Error::invalid("content-type", "Header 'Content-Type' must be application/json.").into()
+            );
         }
         let limit = E::MAX_BODY;
         let declared = hyper::body::Body::size_hint(request.body()).lower();

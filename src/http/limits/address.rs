@@ -56,7 +56,8 @@ impl Addresses {
             }
             return peer.into();
         }
-        let entries = forwarded.iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
+        let entries =
+            forwarded.iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
         let entries: Vec<&str> = entries.map(str::trim).collect();
         let trusted = entries.len().checked_sub(self.hops).and_then(|index| entries.get(index));
         trusted.and_then(|text| parse(text)).unwrap_or(peer).into()

@@ -41,7 +41,11 @@ impl IntoResponses for WidgetErrors {
                 refusal("Failed to process message: Connection timeout"),
             ),
             (401, "A key was sent that does not hold", refusal("Invalid or expired token.")),
-            (403, "The page's origin, or the key's scope, does not allow it", refusal("This origin is not allowed.")),
+            (
+                403,
+                "The page's origin, or the key's scope, does not allow it",
+                refusal("This origin is not allowed."),
+            ),
             (404, "There is no such conversation", refusal("Conversation not found")),
             (
                 409,
@@ -57,7 +61,11 @@ impl IntoResponses for WidgetErrors {
                     "errors": {"message": ["The message field is required."]}
                 }),
             ),
-            (429, "A limit is reached; see Retry-After", json!({"message": "Too Many Attempts.", "retry_after": 3})),
+            (
+                429,
+                "A limit is reached; see Retry-After",
+                json!({"message": "Too Many Attempts.", "retry_after": 3}),
+            ),
             (503, "The server is overloaded; see Retry-After", refusal("The server is overloaded")),
         ])
     }
@@ -70,7 +78,11 @@ impl IntoResponses for PlatformErrors {
             (400, "A field is to be mended", refusal("Field 'text' is required.")),
             (401, "The key is missing or does not hold", refusal("Invalid or expired token.")),
             (403, "The key lacks a scope", refusal("This key lacks the scope 'messages:write'.")),
-            (404, "There is no such thing in this workspace", refusal("Conversation not found: con_9s2kd81.")),
+            (
+                404,
+                "There is no such thing in this workspace",
+                refusal("Conversation not found: con_9s2kd81."),
+            ),
             (
                 409,
                 "A request with this Idempotency-Key is under way",

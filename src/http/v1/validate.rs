@@ -90,9 +90,7 @@ pub(super) fn changes(sent: ChangeIn) -> Result<Vec<Change>, Error> {
 }
 
 /// Which conversations a query asks for, but for the page.
-pub(super) fn wanted(
-    query: &ConversationsQuery,
-) -> Result<Wanted, Error> {
+pub(super) fn wanted(query: &ConversationsQuery) -> Result<Wanted, Error> {
     let widget = query.widget_uuid.as_deref().map(|text| {
         let uuid = Uuid::try_parse(text).map_err(|_| invalid("widget_uuid", "must be a UUID."));
         uuid.map(WidgetUuid)
