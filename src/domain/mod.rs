@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod message;
 pub mod money;
 pub mod rendered;
+pub mod retry;
 pub mod seal;
 pub mod signature;
 pub mod template;

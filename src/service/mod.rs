@@ -13,6 +13,7 @@ pub mod read_money;
 pub mod read_turn;
 pub mod readiness;
 pub mod renew_link;
+pub mod run_turn;
 pub mod send_message;
 pub mod versions;
 pub mod waiters;

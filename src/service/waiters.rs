@@ -79,6 +79,12 @@ impl Waiters {
         }
     }
 
+    /// Whether a request of this process waits for a turn.
+    #[must_use]
+    pub fn is_awaited(&self, turn: TurnId) -> bool {
+        self.lock().contains_key(&turn)
+    }
+
     /// The turns that are waited for, of those that `is_here` does not run.
     pub fn awaited(&self, is_here: impl Fn(TurnId) -> bool) -> Vec<(WorkspaceId, TurnId)> {
         let waiting = self.lock();
@@ -105,7 +111,7 @@ impl Waiting {
         let turn = TurnRef { workspace: self.workspace, conversation, turn: self.turn };
         let end = TurnEnd::Failed(Failure::Timeout);
         loop {
-            let ending = Ending { turn, right: Right::Deadline, end: end.clone() };
+            let ending = Ending { turn, right: Right::Deadline, end: end.clone(), journal: None };
             match services.writer.end(ending).await? {
                 Step::Done(_) => return Ok(widget_end(&end)),
                 Step::Overtaken(Some(turn)) if !turn.state.is_open() => {

@@ -23,6 +23,7 @@ impl Batch<'_> {
         if !allowed || !turn.state.is_open() {
             return Step::Overtaken(Some(Box::new(turn)));
         }
+        self.written.journal.extend(ending.journal.clone());
         let by_owner = matches!(ending.right, Right::Owner { .. });
         let ended = self.close(turn, &ending.end, by_owner);
         self.start_next(ending.turn.workspace, ending.turn.conversation);

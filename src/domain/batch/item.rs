@@ -147,6 +147,8 @@ pub struct Ending {
     pub turn: TurnRef,
     pub right: Right,
     pub end: TurnEnd,
+    /// The last answer of the turn, for its journal.
+    pub journal: Option<JournalRow>,
 }
 
 /// Whether a write of a turn's owner took effect.

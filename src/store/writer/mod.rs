@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub(super) use read::store_now;
@@ -62,7 +62,7 @@ pub struct WriterContext {
     pub slots: Slots,
     pub effects: mpsc::UnboundedSender<Effect>,
     /// False while this process has no good lease: it starts nothing.
-    pub has_lease: Arc<AtomicBool>,
+    pub has_lease: watch::Receiver<bool>,
     waiting: Arc<AtomicUsize>,
 }
 
@@ -83,13 +83,13 @@ impl WriterContext {
         bounds: Bounds,
         slots: Slots,
         effects: mpsc::UnboundedSender<Effect>,
+        has_lease: watch::Receiver<bool>,
     ) -> Self {
-        let has_lease = Arc::new(AtomicBool::new(true));
         Self { db, clock, ids, process, bounds, slots, effects, has_lease, waiting: Arc::default() }
     }
 
     fn may_start(&self) -> bool {
-        self.has_lease.load(Ordering::Acquire)
+        *self.has_lease.borrow()
     }
 
     fn send(&self, effect: Effect) {
@@ -210,12 +210,14 @@ impl Writer {
                 retry_after: Duration::from_secs(1),
             });
         }
-        let mut answer = entrance.enter(item);
+        let given_up = Arc::new(AtomicBool::new(false));
+        let mut answer = entrance.enter(item, Arc::clone(&given_up));
         match tokio::time::timeout(ADMISSION, &mut answer).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(gone()),
             Err(_) => {
                 // From here on the lane knows that nobody listens; what it said before still counts.
+                given_up.store(true, Ordering::Release);
                 answer.close();
                 answer
                     .try_recv()
@@ -225,7 +227,7 @@ impl Writer {
     }
 
     async fn submit(&self, workspace: WorkspaceId, item: Item) -> Result<Outcome, Error> {
-        self.entrance(workspace).enter(item).await.unwrap_or_else(|_| Err(gone()))
+        self.entrance(workspace).enter(item, Arc::default()).await.unwrap_or_else(|_| Err(gone()))
     }
 
     fn entrance(&self, workspace: WorkspaceId) -> &Entrance {
@@ -238,11 +240,11 @@ impl Writer {
 }
 
 impl Entrance {
-    fn enter(&self, item: Item) -> oneshot::Receiver<Result<Outcome, Error>> {
+    fn enter(&self, item: Item, given_up: Arc<AtomicBool>) -> oneshot::Receiver<Result<Outcome, Error>> {
         let (reply, answer) = oneshot::channel();
         self.context.waiting_rose();
         // Where the lane has ended, the sender is dropped with the item, and the caller sees that.
-        let _ = self.lane.send(Queued { item, reply });
+        let _ = self.lane.send(Queued { item, reply, given_up });
         answer
     }
 }

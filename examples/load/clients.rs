@@ -1,0 +1,159 @@
+//! Clients in a closed loop: each sends its next message when it has the answer to its last.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::report::{Figures, print_head, print_line};
+
+/// What is measured, and for how long.
+#[derive(Args)]
+pub(crate) struct Run {
+    /// The server's address: `http://127.0.0.1:8080`.
+    #[arg(long)]
+    server: String,
+    /// The pass-through's address.
+    #[arg(long)]
+    pass_through: String,
+    /// A key of the workspace that the messages are sent to.
+    #[arg(long)]
+    key: String,
+    /// The assistant that answers, by the UUID that the widget door knows.
+    #[arg(long)]
+    assistant: String,
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Clients at once, each number in turn.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 64])]
+    clients: Vec<usize>,
+}
+
+#[derive(Clone, Copy)]
+enum Door {
+    PassThrough,
+    Widget,
+    Platform,
+}
+
+/// One client's messages: where they go and what they say.
+#[derive(Clone)]
+struct Target {
+    url: String,
+    key: Option<String>,
+    body: String,
+}
+
+impl Run {
+    /// Measures pass-through, widget door and platform door by turns, for each number of clients.
+    pub(crate) async fn measure(self) -> anyhow::Result<()> {
+        let http = crate::http_client()?;
+        print_head();
+        for clients in &self.clients {
+            let mut bare = None;
+            for (name, door) in [
+                ("pass-through", Door::PassThrough),
+                ("widget turn", Door::Widget),
+                ("platform enqueue", Door::Platform),
+            ] {
+                let targets = self.targets(&http, door, *clients).await?;
+                // What is cold (connections, prepared statements, caches) is not what is measured.
+                closed_loop(&http, &targets, Duration::from_secs(1)).await?;
+                let figures = closed_loop(&http, &targets, Duration::from_secs(self.seconds)).await?;
+                print_line(name, *clients, &figures, bare.as_ref());
+                if matches!(door, Door::PassThrough) {
+                    bare = Some(figures);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A conversation for each client, so that none waits for another's turn.
+    async fn targets(
+        &self,
+        http: &reqwest::Client,
+        door: Door,
+        clients: usize,
+    ) -> anyhow::Result<Vec<Target>> {
+        let mut targets = Vec::with_capacity(clients);
+        for _ in 0..clients {
+            targets.push(match door {
+                Door::PassThrough => widget_target(&self.pass_through, "none"),
+                Door::Widget => {
+                    let body = json!({ "assistant_id": self.assistant, "type": "widget" });
+                    let made = post(http, &format!("{}/api/conversations", self.server), None, &body).await?;
+                    let id = made["conversation_id"].as_str().context("a conversation has an id")?;
+                    widget_target(&self.server, id)
+                }
+                Door::Platform => self.platform_target(http).await?,
+            });
+        }
+        Ok(targets)
+    }
+
+    async fn platform_target(&self, http: &reqwest::Client) -> anyhow::Result<Target> {
+        let url = format!("{}/v1/messages", self.server);
+        let key = Some(self.key.clone());
+        let mut body = json!({ "sender_id": "usr_load", "sender_type": "user", "text": "When are you open?", "auto_reply": false });
+        let sent = post(http, &url, key.as_deref(), &body).await?;
+        body["conversation_id"] = sent["data"]["conversation_id"].clone();
+        Ok(Target { url, key, body: body.to_string() })
+    }
+}
+
+fn widget_target(server: &str, conversation: &str) -> Target {
+    let url = format!("{server}/api/conversations/{conversation}/messages");
+    Target { url, key: None, body: json!({ "message": "When are you open?" }).to_string() }
+}
+
+async fn post(http: &reqwest::Client, url: &str, key: Option<&str>, body: &Value) -> anyhow::Result<Value> {
+    let target = Target { url: url.to_owned(), key: key.map(str::to_owned), body: body.to_string() };
+    let answer = request(http, &target).send().await?;
+    let (status, text) = (answer.status(), answer.text().await?);
+    ensure!(status.is_success(), "{url}: {status}: {text}");
+    Ok(serde_json::from_str(&text)?)
+}
+
+fn request(http: &reqwest::Client, target: &Target) -> reqwest::RequestBuilder {
+    let request = http.post(&target.url).header("content-type", "application/json").body(target.body.clone());
+    match &target.key {
+        Some(key) => request.bearer_auth(key),
+        None => request,
+    }
+}
+
+async fn closed_loop(
+    http: &reqwest::Client,
+    targets: &[Target],
+    length: Duration,
+) -> anyhow::Result<Figures> {
+    let begun = Instant::now();
+    let mut clients = JoinSet::new();
+    for target in targets {
+        clients.spawn(one_client(http.clone(), target.clone(), begun + length));
+    }
+    let (mut times, mut failed) = (Vec::new(), 0);
+    while let Some(client) = clients.join_next().await {
+        let (answered, refused) = client?;
+        times.extend(answered);
+        failed += refused;
+    }
+    Ok(Figures::new(times, failed, begun.elapsed()))
+}
+
+/// The time of each message that was answered with a success, and how many were not.
+async fn one_client(http: reqwest::Client, target: Target, end: Instant) -> (Vec<Duration>, usize) {
+    let (mut times, mut failed) = (Vec::new(), 0);
+    while Instant::now() < end {
+        let sent = Instant::now();
+        let answered = async { request(&http, &target).send().await?.error_for_status()?.bytes().await };
+        match answered.await {
+            Ok(_) => times.push(sent.elapsed()),
+            Err(_) => failed += 1,
+        }
+    }
+    (times, failed)
+}

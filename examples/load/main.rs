@@ -1,0 +1,57 @@
+//! The load generator behind `scripts/bench`: a model that answers at once, a bare pass-through to compare with, and clients of
+//! both doors. It speaks public HTTP only.
+
+#![expect(clippy::print_stdout, reason = "a command line tool")]
+#![expect(clippy::disallowed_methods, reason = "servers that only a benchmark meets")]
+
+mod clients;
+mod report;
+mod servers;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves an OpenAI-compatible model.
+    Model {
+        #[arg(long)]
+        listen: SocketAddr,
+        /// How long it thinks.
+        #[arg(long, default_value_t = 0)]
+        delay_ms: u64,
+    },
+    /// Serves a bare axum and reqwest pass-through of the widget door.
+    PassThrough {
+        #[arg(long)]
+        listen: SocketAddr,
+        /// The model's base URL.
+        #[arg(long)]
+        model: String,
+    },
+    /// Measures both doors of a server, and the pass-through.
+    Run(clients::Run),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match Arguments::parse().command {
+        Command::Model { listen, delay_ms } => servers::model(listen, Duration::from_millis(delay_ms)).await,
+        Command::PassThrough { listen, model } => servers::pass_through(listen, model).await,
+        Command::Run(run) => run.measure().await,
+    }
+}
+
+/// A client for this machine alone, as many connections as it takes.
+fn http_client() -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(Duration::from_secs(30)).build()
+}

@@ -1,0 +1,18 @@
+//! All integration tests, in one binary: one link, one support. `scripts/test` runs them with what they need.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what a test cannot do without may stop it, in its support too"
+)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests stand outside the homes of time, ids, tasks and environment"
+)]
+#![expect(unreachable_pub, reason = "`pub` says what the support offers to the tests")]
+
+mod harness;
+mod rooms;
+mod store;
+mod support;

@@ -1,0 +1,100 @@
+//! The house keeps its one-way doors: imports, homes of foreign crates, sizes of files, twins of migrations.
+
+mod imports;
+mod table;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use self::imports::{Source, sources};
+use self::table::{HOMES, MAX_LINES, ROOMS};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn may_use(room: &str) -> &'static [&'static str] {
+    let known = ROOMS.iter().find(|(name, _)| *name == room);
+    known.unwrap_or_else(|| panic!("src/{room} is no room: tests/it/rooms/table.rs lists them")).1
+}
+
+/// Fails with all faults at once, each on a line of its own.
+fn assert_none(faults: &BTreeSet<String>) {
+    assert!(faults.is_empty(), "\n{}\n", faults.iter().map(String::as_str).collect::<Vec<_>>().join("\n"));
+}
+
+/// The files of the rooms: all but `lib.rs`, which only names them.
+fn files_of_rooms() -> impl Iterator<Item = Source> {
+    sources(&root().join("src")).into_iter().filter(|source| source.room != "lib")
+}
+
+#[test]
+fn each_room_uses_only_what_lies_below_it() {
+    let mut faults = BTreeSet::new();
+    for source in files_of_rooms() {
+        let allowed = may_use(&source.room);
+        for used in source.own_rooms() {
+            if used != source.room && !allowed.contains(&used.as_str()) {
+                faults.insert(format!(
+                    "{}: {} may not use `crate::{used}`",
+                    source.path.display(),
+                    source.room
+                ));
+            }
+        }
+    }
+    assert_none(&faults);
+}
+
+#[test]
+fn the_table_has_no_way_round() {
+    for (room, below) in ROOMS {
+        for used in *below {
+            assert!(!may_use(used).contains(room), "{room} and {used} may use each other");
+        }
+    }
+}
+
+#[test]
+fn foreign_crates_stay_in_their_homes() {
+    let mut faults = BTreeSet::new();
+    for source in files_of_rooms() {
+        for home in HOMES.iter().filter(|home| !home.rooms.contains(&source.room.as_str())) {
+            for path in source.paths.iter().filter(|path| home.covers(path)) {
+                let (file, rooms) = (source.path.display(), home.rooms.join(", "));
+                faults.insert(format!("{file}: `{}` belongs in {rooms} only", path.join("::")));
+            }
+        }
+    }
+    assert_none(&faults);
+}
+
+#[test]
+fn no_file_is_too_long() {
+    let too_long = |source: &Source| source.lines > MAX_LINES;
+    let told =
+        |source: Source| format!("{}: {} lines without its tests", source.path.display(), source.lines);
+    assert_none(&files_of_rooms().filter(too_long).map(told).collect());
+}
+
+#[test]
+fn each_file_says_what_it_is_for() {
+    let silent = |source: &Source| !source.has_header && source.room != "main";
+    let told = |source: Source| format!("{}: has no `//!` header", source.path.display());
+    assert_none(&files_of_rooms().filter(silent).map(told).collect());
+}
+
+#[test]
+fn nothing_is_left_to_do() {
+    let told = |source: Source| source.unfinished.map(|name| format!("{}: {name}!", source.path.display()));
+    assert_none(&files_of_rooms().filter_map(told).collect());
+}
+
+#[test]
+fn each_migration_has_its_twin() {
+    let names = |database: &str| -> BTreeSet<PathBuf> {
+        let folder = std::fs::read_dir(root().join("migrations").join(database));
+        folder.into_iter().flatten().map(|entry| entry.unwrap().file_name().into()).collect()
+    };
+    assert_eq!(names("postgres"), names("sqlite"));
+}

@@ -1,0 +1,67 @@
+//! The table of the house (`docs/ARCHITECTURE.md`), as data. A new edge between rooms is a line here, in the same change.
+
+/// Each room (a file or folder of `src/`) and the rooms that it may use.
+pub(super) const ROOMS: &[(&str, &[&str])] = &[
+    ("main", &["cli", "config", "app", "lifecycle", "telemetry"]),
+    ("cli", &["config", "app", "lifecycle", "telemetry"]),
+    (
+        "app",
+        &[
+            "config",
+            "lifecycle",
+            "telemetry",
+            "domain",
+            "store",
+            "model",
+            "outbound",
+            "tools",
+            "service",
+            "worker",
+            "http",
+        ],
+    ),
+    ("http", &["domain", "config", "service", "lifecycle", "telemetry"]),
+    ("worker", &["domain", "config", "store", "service", "lifecycle", "telemetry"]),
+    ("service", &["domain", "config", "store", "model", "tools", "outbound", "lifecycle", "telemetry"]),
+    ("tools", &["domain", "config", "store", "model", "outbound", "lifecycle", "telemetry"]),
+    ("model", &["domain", "config", "lifecycle", "telemetry"]),
+    ("outbound", &["domain", "config", "lifecycle", "telemetry"]),
+    ("store", &["domain", "config", "lifecycle", "telemetry"]),
+    ("config", &["domain"]),
+    ("domain", &[]),
+    ("lifecycle", &[]),
+    ("telemetry", &[]),
+];
+
+/// A foreign crate, or a module of one, and the only rooms that name it.
+pub(super) struct Home {
+    path: &'static [&'static str],
+    /// Items below `path` that are nobody's secret.
+    free: &'static [&'static str],
+    pub(super) rooms: &'static [&'static str],
+}
+
+impl Home {
+    pub(super) fn covers(&self, path: &[String]) -> bool {
+        let below =
+            path.len() >= self.path.len() && self.path.iter().zip(path).all(|(own, used)| own == used);
+        let item = path.get(self.path.len());
+        below && !item.is_some_and(|item| self.free.contains(&item.as_str()))
+    }
+}
+
+pub(super) const HOMES: &[Home] = &[
+    Home { path: &["sqlx"], free: &[], rooms: &["store"] },
+    Home { path: &["axum"], free: &[], rooms: &["http", "app"] },
+    Home { path: &["tower_http"], free: &[], rooms: &["http", "app"] },
+    // async-openai takes its transport as a tower service.
+    Home { path: &["tower"], free: &[], rooms: &["http", "app", "model"] },
+    Home { path: &["async_openai"], free: &[], rooms: &["model"] },
+    Home { path: &["reqwest"], free: &[], rooms: &["outbound", "model"] },
+    Home { path: &["std", "env"], free: &["args", "args_os"], rooms: &["config"] },
+    Home { path: &["std", "env", "args"], free: &[], rooms: &["config", "main", "cli"] },
+    Home { path: &["std", "env", "args_os"], free: &[], rooms: &["config", "main", "cli"] },
+];
+
+/// Without tests.
+pub(super) const MAX_LINES: usize = 500;

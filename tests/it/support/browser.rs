@@ -1,0 +1,186 @@
+//! Headless Chromium for the tests of pages, driven by its WebDriver over plain HTTP.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::cleanup::run_apart;
+use super::http::Http;
+use super::wait::wait_for;
+
+/// The key under which WebDriver keeps an element's reference.
+const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+const FLAGS: [&str; 9] = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    // The browser ends with its driver, however that ends.
+    "--remote-debugging-pipe",
+];
+
+/// One browser window with a profile of its own, closed when this is dropped.
+pub struct Browser {
+    driver: Driver,
+    session: String,
+    /// Holds all that driver and browser write. Removed after they are gone, for fields are dropped in their order.
+    _folder: TempDir,
+}
+
+impl Browser {
+    pub async fn open() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let driver = Driver::start(folder.path());
+        let profile_flag = format!("--user-data-dir={}", folder.path().join("profile").display());
+        let flags: Vec<_> = FLAGS.into_iter().chain([profile_flag.as_str()]).collect();
+        let capabilities = json!({ "browserName": "chrome", "goog:chromeOptions": { "args": flags } });
+        let made = driver
+            .call(Method::POST, "/session", &json!({ "capabilities": { "alwaysMatch": capabilities } }))
+            .await;
+        let session = made["sessionId"].as_str().expect("a session has an id").to_owned();
+        Self { driver, session, _folder: folder }
+    }
+
+    pub async fn visit(&self, url: &str) {
+        self.post("/url", &json!({ "url": url })).await;
+    }
+
+    pub async fn reload(&self) {
+        self.post("/refresh", &json!({})).await;
+    }
+
+    /// The first element that a CSS selector finds, as soon as there is one.
+    pub async fn find(&self, css: &str) -> Element<'_> {
+        let look = async || self.find_all(css).await.into_iter().next();
+        wait_for(&format!("an element {css}"), look).await
+    }
+
+    /// Those that are there now.
+    pub async fn find_all(&self, css: &str) -> Vec<Element<'_>> {
+        let found = self.post("/elements", &json!({ "using": "css selector", "value": css })).await;
+        let ids = found.as_array().into_iter().flatten().filter_map(|element| element[ELEMENT].as_str());
+        ids.map(|id| Element { browser: self, id: id.to_owned() }).collect()
+    }
+
+    /// Waits until the shown text of the first element of a selector contains `text`, and returns the whole of it.
+    pub async fn wait_for_text(&self, css: &str, text: &str) -> String {
+        let look = async || {
+            let element = self.find_all(css).await.into_iter().next()?;
+            let shown = element.text().await;
+            shown.contains(text).then_some(shown)
+        };
+        wait_for(&format!("{text:?} in {css}"), look).await
+    }
+
+    /// What the body of a JavaScript function returns in the page.
+    pub async fn evaluate(&self, script: &str) -> Value {
+        self.post("/execute/sync", &json!({ "script": script, "args": [] })).await
+    }
+
+    /// The window as a PNG.
+    pub async fn screenshot(&self) -> Vec<u8> {
+        let shot = self.get("/screenshot").await;
+        STANDARD.decode(shot.as_str().expect("a screenshot is text")).expect("a screenshot is base64")
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        self.driver.call(Method::GET, &format!("/session/{}{path}", self.session), &Value::Null).await
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Value {
+        self.driver.call(Method::POST, &format!("/session/{}{path}", self.session), body).await
+    }
+}
+
+impl Drop for Browser {
+    /// Closes the window; the driver would only stop it, and leave its files half removed.
+    fn drop(&mut self) {
+        // A client of its own, for the connections of the other live in the runtime that waits here.
+        let http = Http::new(self.driver.url.clone());
+        let session = format!("/session/{}", self.session);
+        run_apart(async move || http.request(Method::DELETE, &session).send().await);
+    }
+}
+
+pub struct Element<'b> {
+    browser: &'b Browser,
+    id: String,
+}
+
+impl Element<'_> {
+    /// Its text as a reader sees it.
+    pub async fn text(&self) -> String {
+        let text = self.browser.get(&format!("/element/{}/text", self.id)).await;
+        text.as_str().unwrap_or_default().to_owned()
+    }
+
+    pub async fn click(&self) {
+        self.browser.post(&format!("/element/{}/click", self.id), &json!({})).await;
+    }
+
+    /// Types into it, key by key.
+    pub async fn type_text(&self, text: &str) {
+        self.browser.post(&format!("/element/{}/value", self.id), &json!({ "text": text })).await;
+    }
+}
+
+/// The `chromedriver` process.
+struct Driver {
+    process: Child,
+    url: String,
+    http: Http,
+    /// Kept open, for a driver that writes to a closed pipe dies.
+    _output: BufReader<ChildStdout>,
+}
+
+impl Driver {
+    fn start(folder: &Path) -> Self {
+        let started = Command::new("chromedriver")
+            .arg("--port=0")
+            .env("TMPDIR", folder)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut process = started.unwrap_or_else(|fault| {
+            panic!("chromedriver cannot be started ({fault}): this test needs Chromium, which `scripts/setup` installs")
+        });
+        let mut output = BufReader::new(process.stdout.take().expect("its output is piped"));
+        let port = output.by_ref().lines().map_while(Result::ok).find_map(|line| {
+            let (_, port) = line.split_once("started successfully on port ")?;
+            port.trim_end_matches('.').parse::<u16>().ok()
+        });
+        let port = port.expect("chromedriver says its port");
+        let url = format!("http://127.0.0.1:{port}");
+        Self { process, http: Http::new(&*url), url, _output: output }
+    }
+
+    async fn call(&self, method: Method, path: &str, body: &Value) -> Value {
+        let mut request = self.http.request(method, path);
+        if !body.is_null() {
+            request = request.json(body);
+        }
+        let answer = request.send().await;
+        let value = answer.json()["value"].clone();
+        assert_eq!(answer.status, 200, "{path}: {}", value["message"]);
+        value
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // Fails only where the process has ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

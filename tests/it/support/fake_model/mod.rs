@@ -1,0 +1,127 @@
+//! A scriptable OpenAI-compatible model on real HTTP, JSON or SSE as the request asks, so that the real client is tested.
+
+mod reply;
+mod wire;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::routing::{get, post};
+use futures::stream;
+use http::HeaderMap;
+use serde_json::{Value, json};
+
+pub use self::reply::{Reply, ToolCall};
+use self::wire::{Ending, Wire};
+use super::calls::{Calls, OpenCall};
+use super::script::Script;
+use super::served::Served;
+
+#[derive(Clone, Debug)]
+pub struct ModelRequest {
+    pub headers: HeaderMap,
+    /// `null` where the body was no JSON.
+    pub body: Value,
+}
+
+impl ModelRequest {
+    pub fn streams(&self) -> bool {
+        self.body["stream"] == true
+    }
+
+    pub fn messages(&self) -> &[Value] {
+        self.body["messages"].as_array().map_or(&[], Vec::as_slice)
+    }
+
+    /// The text of the newest message of a role (`user`, `system`, `tool` …), however its content is wrapped.
+    pub fn last_text(&self, role: &str) -> Option<String> {
+        let message = self.messages().iter().rev().find(|message| message["role"] == role)?;
+        let content = &message["content"];
+        let parts =
+            content.as_array().map(|parts| parts.iter().filter_map(|part| part["text"].as_str()).collect());
+        parts.or_else(|| content.as_str().map(str::to_owned))
+    }
+
+    /// The names of the tools that it may call, in the order sent.
+    pub fn tools(&self) -> Vec<&str> {
+        let tools = self.body["tools"].as_array().map_or(&[][..], Vec::as_slice);
+        tools.iter().filter_map(|tool| tool["function"]["name"].as_str()).collect()
+    }
+}
+
+pub struct FakeModel {
+    served: Served,
+    endpoint: Arc<Endpoint>,
+}
+
+struct Endpoint {
+    calls: Calls<ModelRequest>,
+    script: Script<ModelRequest, Reply>,
+}
+
+impl FakeModel {
+    /// Answers each call with a short text until it is told otherwise.
+    pub async fn start() -> Self {
+        let script = Script::new(|_: &ModelRequest| Reply::text("A reply of the fake model."));
+        let endpoint = Arc::new(Endpoint { calls: Calls::new(), script });
+        let router = Router::new()
+            .route("/v1/chat/completions", post(answer))
+            .route("/v1/models", get(models))
+            .with_state(Arc::clone(&endpoint));
+        Self { served: Served::start(router).await, endpoint }
+    }
+
+    /// As `OPENAI_BASE_URL` has it.
+    pub fn base_url(&self) -> String {
+        format!("{}/v1", self.served.url())
+    }
+
+    pub fn script(&self) -> &Script<ModelRequest, Reply> {
+        &self.endpoint.script
+    }
+
+    pub fn calls(&self) -> &Calls<ModelRequest> {
+        &self.endpoint.calls
+    }
+}
+
+async fn models() -> axum::Json<Value> {
+    axum::Json(
+        json!({ "object": "list", "data": [{ "id": "fake", "object": "model", "owned_by": "tests" }] }),
+    )
+}
+
+async fn answer(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let request =
+        ModelRequest { headers: parts.headers, body: serde_json::from_slice(&body).unwrap_or_default() };
+    let open = endpoint.calls.begin(request.clone());
+    let reply = endpoint.script.next(&request);
+    reply.wait().await;
+    respond(reply.render(&request, open.index()), open)
+}
+
+fn respond(wire: Wire, open: OpenCall<ModelRequest>) -> Response {
+    let Wire { status, headers, pieces, ending, pace } = wire;
+    let rest = (pieces.into_iter(), Some(ending), open);
+    let body = stream::unfold(rest, move |(mut pieces, ending, open)| async move {
+        // Each piece leaves before the next is made, as from a model that thinks.
+        tokio::task::yield_now().await;
+        if let Some(piece) = pieces.next() {
+            tokio::time::sleep(pace).await;
+            return Some((Ok(piece), (pieces, ending, open)));
+        }
+        match ending? {
+            Ending::Whole => None,
+            Ending::Cut => Some((Err(std::io::Error::other("cut by the test")), (pieces, None, open))),
+        }
+    });
+    let mut response = Response::new(Body::from_stream(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}

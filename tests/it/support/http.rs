@@ -1,0 +1,113 @@
+//! A thin client that keeps an answer's very bytes, and a socket for requests that no client would send.
+
+use std::net::SocketAddr;
+
+use axum::body::Bytes;
+use http::{HeaderMap, Method};
+use reqwest::RequestBuilder;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::install_tls_provider;
+use super::wait::within;
+
+/// A client of one server.
+#[derive(Clone)]
+pub struct Http {
+    client: reqwest::Client,
+    base: String,
+}
+
+impl Http {
+    /// `base` is the server's address (`http://127.0.0.1:8080`), to which paths are appended.
+    pub fn new(base: impl Into<String>) -> Self {
+        Self { client: client(), base: base.into() }
+    }
+
+    pub fn get(&self, path: &str) -> Request {
+        self.request(Method::GET, path)
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Request {
+        self.request(Method::POST, path).json(body)
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> Request {
+        Request(self.client.request(method, format!("{}{path}", self.base)))
+    }
+}
+
+/// A reqwest client for this machine alone: no proxy of the environment, no certificates to be found.
+pub fn client() -> reqwest::Client {
+    install_tls_provider();
+    let client =
+        reqwest::Client::builder().no_proxy().tls_certs_only([]).redirect(reqwest::redirect::Policy::none());
+    client.build().expect("a client without certificates")
+}
+
+/// A request that is not yet sent.
+pub struct Request(RequestBuilder);
+
+impl Request {
+    pub fn bearer(self, key: &str) -> Self {
+        Self(self.0.bearer_auth(key))
+    }
+
+    pub fn header(self, name: &str, value: &str) -> Self {
+        Self(self.0.header(name, value))
+    }
+
+    pub fn json(self, body: &Value) -> Self {
+        self.header("content-type", "application/json").body(body.to_string())
+    }
+
+    /// These bytes, under whatever content type [`Self::header`] says.
+    pub fn body(self, body: impl Into<reqwest::Body>) -> Self {
+        Self(self.0.body(body))
+    }
+
+    /// Panics where no answer comes at all; any status is an answer.
+    pub async fn send(self) -> Answer {
+        let response = within("an answer", self.0.send()).await.expect("the server answers");
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = within("an answer's body", response.bytes()).await.expect("the body is whole");
+        Answer { status, headers, body }
+    }
+}
+
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|fault| panic!("{fault} in {:?}", self.text()))
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("the answer is UTF-8")
+    }
+
+    /// A header's text; `None` where it is absent.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().expect("a header of visible characters"))
+    }
+}
+
+/// Sends these bytes as they are, and returns all that comes back until the server closes: a request to be answered says
+/// `connection: close`.
+pub async fn send_raw(address: SocketAddr, bytes: &[u8]) -> String {
+    let exchange = async {
+        let mut socket = TcpStream::connect(address).await.expect("the server accepts");
+        socket.write_all(bytes).await.expect("the server reads");
+        let mut answer = Vec::new();
+        // A server that refuses in mid-request may reset the connection after its answer.
+        let _ = socket.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    within("the server to close the connection", exchange).await
+}

@@ -1,0 +1,27 @@
+//! What the tests stand on: a database each, fakes on real HTTP, a client that keeps the bytes, a browser.
+
+pub mod browser;
+pub mod calls;
+pub mod cleanup;
+pub mod db;
+pub mod fake_model;
+pub mod fake_tool;
+pub mod http;
+pub mod postgres;
+pub mod script;
+pub mod served;
+pub mod sqlite;
+pub mod store;
+pub mod wait;
+
+use std::sync::Once;
+
+/// Installs the TLS provider, once, as `main` does: a client built without one panics.
+pub fn install_tls_provider() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        rustls::crypto::ring::default_provider()
+            .install_default()
+            .expect("no other TLS provider is installed in a test process");
+    });
+}

@@ -1,0 +1,107 @@
+//! A PostgreSQL database for one test, in the cluster that `scripts/postgres` started for the run.
+
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection};
+use url::Url;
+use uuid::Uuid;
+
+use super::cleanup::run_apart;
+use super::db::Template;
+
+const VARIABLE: &str = "TEST_POSTGRES_URL";
+
+/// Held while a template is made; any number that nothing else on the cluster uses.
+const TEMPLATE_LOCK: i64 = 0x7265_6a6f_696e;
+
+/// A database that is dropped with this, whoever is still connected.
+pub struct Database {
+    cluster: Url,
+    name: String,
+}
+
+impl Database {
+    pub async fn copy_of(template: &Template) -> Self {
+        let cluster = cluster();
+        let mut maintenance = connect(&cluster).await.expect("the cluster accepts a connection");
+        let made = made_template(template, &cluster, &mut maintenance).await;
+        let name = format!("t_{}", Uuid::new_v4().simple());
+        execute(&mut maintenance, format!("create database {name} template {made}")).await;
+        maintenance.close().await.expect("the connection closes");
+        Self { cluster, name }
+    }
+
+    pub fn url(&self) -> String {
+        url_of(&self.cluster, &self.name)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let cluster = self.cluster.clone();
+        let statement = format!("drop database if exists {} with (force)", self.name);
+        run_apart(async move || {
+            if let Ok(mut maintenance) = connect(&cluster).await {
+                let _ = sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut maintenance).await;
+            }
+        });
+    }
+}
+
+fn cluster() -> Url {
+    let Ok(url) = std::env::var(VARIABLE) else {
+        panic!(
+            "{VARIABLE} is not set: this test needs PostgreSQL. Run `scripts/test`, which starts one for the whole run, or \
+             `scripts/postgres run cargo nextest run …` for some tests."
+        );
+    };
+    Url::parse(&url).unwrap_or_else(|fault| panic!("{VARIABLE} is no URL: {fault}"))
+}
+
+fn url_of(cluster: &Url, database: &str) -> String {
+    let mut url = cluster.clone();
+    url.set_path(database);
+    url.into()
+}
+
+async fn connect(cluster: &Url) -> sqlx::Result<PgConnection> {
+    PgConnection::connect(cluster.as_str()).await
+}
+
+/// The first process migrates it under another name while the rest wait for the lock, so that a template is whole or absent.
+async fn made_template(template: &Template, cluster: &Url, maintenance: &mut PgConnection) -> String {
+    let name = format!("t_{}", template.versioned_name());
+    let unfinished = format!("{name}_unfinished");
+    sqlx::query("select pg_advisory_lock($1)")
+        .bind(TEMPLATE_LOCK)
+        .execute(&mut *maintenance)
+        .await
+        .expect("the lock");
+    let made: bool = sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
+        .bind(&name)
+        .fetch_one(&mut *maintenance)
+        .await
+        .expect("the list of databases");
+    if !made {
+        execute(maintenance, format!("drop database if exists {unfinished} with (force)")).await;
+        execute(maintenance, format!("create database {unfinished}")).await;
+        (template.migrate)(url_of(cluster, &unfinished)).await.expect("the template is migrated");
+        // A closed pool's server processes take a moment to end, and a database in use is neither renamed nor copied.
+        sqlx::query("select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = $1")
+            .bind(&unfinished)
+            .execute(&mut *maintenance)
+            .await
+            .expect("the template has no user");
+        execute(maintenance, format!("alter database {unfinished} rename to {name}")).await;
+    }
+    sqlx::query("select pg_advisory_unlock($1)")
+        .bind(TEMPLATE_LOCK)
+        .execute(maintenance)
+        .await
+        .expect("the lock is free");
+    name
+}
+
+async fn execute(maintenance: &mut PgConnection, statement: String) {
+    let outcome = sqlx::raw_sql(AssertSqlSafe(statement.as_str())).execute(maintenance).await;
+    outcome.unwrap_or_else(|fault| panic!("{statement}: {fault}"));
+}

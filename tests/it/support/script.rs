@@ -1,0 +1,56 @@
+//! What a fake answers: replies in a queue first, then whatever a closure makes of the request.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use tokio::sync::watch;
+
+type Otherwise<R, A> = Box<dyn FnMut(&R) -> A + Send>;
+
+pub struct Script<R, A> {
+    queue: Mutex<VecDeque<A>>,
+    otherwise: Mutex<Otherwise<R, A>>,
+}
+
+impl<R, A> Script<R, A> {
+    pub fn new(otherwise: impl FnMut(&R) -> A + Send + 'static) -> Self {
+        Self { queue: Mutex::default(), otherwise: Mutex::new(Box::new(otherwise)) }
+    }
+
+    /// The next calls get these, in order.
+    pub fn queue(&self, replies: impl IntoIterator<Item = A>) {
+        self.queue.lock().expect("the queue is whole").extend(replies);
+    }
+
+    /// Calls that find the queue empty get what this makes of them.
+    pub fn otherwise(&self, make: impl FnMut(&R) -> A + Send + 'static) {
+        *self.otherwise.lock().expect("the closure is whole") = Box::new(make);
+    }
+
+    pub fn next(&self, request: &R) -> A {
+        if let Some(reply) = self.queue.lock().expect("the queue is whole").pop_front() {
+            return reply;
+        }
+        self.otherwise.lock().expect("the closure is whole")(request)
+    }
+}
+
+/// Holds answers back until a test opens it. Clones are one gate; one that is never opened is a server that hangs.
+#[derive(Clone)]
+pub struct Gate(watch::Sender<bool>);
+
+impl Gate {
+    pub fn closed() -> Self {
+        Self(watch::Sender::new(false))
+    }
+
+    /// Lets all through, now and later.
+    pub fn open(&self) {
+        self.0.send_replace(true);
+    }
+
+    pub async fn passed(&self) {
+        let mut opened = self.0.subscribe();
+        opened.wait_for(|opened| *opened).await.expect("this gate still exists");
+    }
+}

@@ -1,0 +1,37 @@
+//! A router served on a spare port of 127.0.0.1 until it is dropped.
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+pub struct Served {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Served {
+    pub async fn start(router: Router) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a spare port");
+        let address = listener.local_addr().expect("a bound listener has an address");
+        let task = tokio::spawn(async move {
+            axum::serve(listener, router).await.expect("a listener that is never closed");
+        });
+        Self { address, task }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

@@ -1,0 +1,61 @@
+//! A SQLite file for one test: a copy of a template file that is made once for each build of the tests.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use tempfile::TempDir;
+
+use super::db::Template;
+
+/// Of former builds; a run that still uses one this old does not exist.
+const STALE: Duration = Duration::from_hours(24);
+
+/// The folder that holds the database and whatever the server puts beside it.
+pub struct Folder(TempDir);
+
+impl Folder {
+    pub async fn copy_of(template: &Template) -> Self {
+        let made = made_template(template).await;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::copy(made, folder.path().join("test.sqlite")).expect("the template is copied");
+        Self(folder)
+    }
+
+    pub fn url(&self) -> String {
+        url_of(&self.0.path().join("test.sqlite"))
+    }
+}
+
+fn url_of(file: &Path) -> String {
+    format!("sqlite://{}", file.display())
+}
+
+/// Each process that finds no template makes one aside and renames it into place, so that none sees half a file.
+async fn made_template(template: &Template) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let place = folder.join(format!("{}.template.sqlite", template.versioned_name()));
+    if place.exists() {
+        return place;
+    }
+    remove_stale(folder);
+    let aside = tempfile::tempdir_in(folder).expect("a temporary folder");
+    let file = aside.path().join("template.sqlite");
+    std::fs::write(&file, []).expect("an empty file is an empty database");
+    (template.migrate)(url_of(&file)).await.expect("the template is migrated");
+    let log = std::fs::metadata(file.with_extension("sqlite-wal")).map_or(0, |log| log.len());
+    assert_eq!(log, 0, "the migration left a connection open: part of the schema is not in the file yet");
+    std::fs::rename(&file, &place).expect("the template is put in place");
+    place
+}
+
+fn remove_stale(folder: &Path) {
+    let now = SystemTime::now();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let modified = entry.metadata().and_then(|entry| entry.modified()).unwrap_or(now);
+        let is_template = entry.file_name().to_string_lossy().ends_with(".template.sqlite");
+        if is_template && now.duration_since(modified).is_ok_and(|age| age > STALE) {
+            // Another test process may have been quicker.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! The product's store on a test's database: its schema as a template, and a handle.
+
+use std::path::Path;
+
+use rejoinder::store::Db;
+
+use super::db::{Template, TestDb};
+
+/// The store's schema, migrated by the product itself.
+pub const STORE: Template = Template {
+    name: "store",
+    migrate: |url| {
+        Box::pin(async move {
+            let db = open_url(&url).await;
+            db.migrate().await?;
+            db.close().await;
+            Ok(())
+        })
+    },
+};
+
+/// A handle on the test's database; two of them stand for two processes.
+pub async fn open(db: &TestDb) -> Db {
+    open_url(&db.url()).await
+}
+
+async fn open_url(url: &str) -> Db {
+    match url.strip_prefix("sqlite://") {
+        Some(path) => Db::sqlite(Path::new(path)).await.expect("the SQLite file opens"),
+        None => Db::postgres(url, 8).await.expect("the PostgreSQL database is there"),
+    }
+}

@@ -1,0 +1,30 @@
+//! The only waiting that tests may do: for a condition, with an upper bound.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, interval};
+
+/// Longer than anything on a busy machine, shorter than the runner's patience: it is reached by a failing test only.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `condition` gives a value, and returns it. Panics with `what` after [`PATIENCE`].
+pub async fn wait_for<T, C>(what: &str, mut condition: impl FnMut() -> C) -> T
+where
+    C: Future<Output = Option<T>>,
+{
+    let begun = Instant::now();
+    let mut tick = interval(Duration::from_millis(5));
+    while begun.elapsed() < PATIENCE {
+        tick.tick().await;
+        if let Some(value) = condition().await {
+            return value;
+        }
+    }
+    panic!("waited {PATIENCE:?} in vain for {what}");
+}
+
+/// Awaits `future` for at most [`PATIENCE`], then panics with `what`.
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let outcome = tokio::time::timeout(PATIENCE, future).await;
+    outcome.unwrap_or_else(|_| panic!("waited {PATIENCE:?} in vain for {what}"))
+}
