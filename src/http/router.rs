@@ -38,9 +38,9 @@ fn edges<E: Envelope>(routes: Router<AppState>) -> Router<AppState> {
         .layer(CatchPanicLayer::custom(panicked::<E>))
 }
 
-/// Outside both doors; `/api` itself is the widget's all the same.
+/// Outside both doors; what a door's prefix alone names is the door's all the same.
 async fn nowhere(request: Request) -> Response {
-    if request.uri().path() == "/api" {
+    if matches!(request.uri().path(), "/api" | "/api/") {
         return ApiError::<Widget>::from(Problem::NoRoute).into_response();
     }
     ApiError::<Platform>::from(Problem::NoRoute).into_response()
