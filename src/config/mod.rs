@@ -3,6 +3,7 @@
 
 mod choice;
 mod error;
+mod environment;
 mod layers;
 mod model;
 mod server;
@@ -22,6 +23,7 @@ use serde::Deserialize;
 use url::Url;
 
 pub use choice::{Database, ModelChoice};
+pub use environment::secret_from_env;
 pub use error::{ConfigError, Origin};
 pub use model::{Connection, Model, ModelKind};
 pub use server::{DatabaseSection, Demo, Http, Log, LogFormat, Store};

@@ -2,8 +2,14 @@
 //! the writer, models and tools. They take [`Services`], never the server's state.
 
 pub mod accept_message;
-
+pub mod apply_workspace;
+pub mod authenticate;
 pub mod create_conversation;
+pub mod credit;
+pub mod demo;
+pub mod keys;
+pub mod private_file;
+pub mod secret_key;
 pub mod send_message;
 pub mod versions;
 pub mod waiters;
@@ -28,6 +34,7 @@ pub struct Services {
     pub ids: Arc<Ids>,
     pub versions: versions::Versions,
     pub waiters: waiters::Waiters,
+    pub keys: authenticate::Keys,
     /// `widget.deadline`: how long a widget client waits for its reply.
     pub widget_deadline: Duration,
 }

@@ -69,7 +69,7 @@ pub async fn busy(
 }
 
 /// Locks the named calendars, in order of their ids.
-pub(super) async fn lock(
+pub async fn lock(
     conn: Conn<'_>,
     named: &BTreeSet<(WorkspaceId, CalendarId)>,
 ) -> Result<(), StoreError> {
