@@ -1,6 +1,8 @@
 //! Rejoinder: a self-hosted conversation server. The rooms and their one-way
 //! doors are described in `docs/ARCHITECTURE.md`.
 
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod lifecycle;
@@ -9,3 +11,5 @@ pub mod outbound;
 pub mod service;
 pub mod store;
 pub mod telemetry;
+pub mod tools;
+pub mod worker;

@@ -2,8 +2,8 @@
 //! file and the environment, the later winning. No other module reads the environment.
 
 mod choice;
-mod error;
 mod environment;
+mod error;
 mod layers;
 mod model;
 mod server;

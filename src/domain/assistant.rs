@@ -39,7 +39,7 @@ pub struct Compiled {
 }
 
 /// A model on a named connection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fallback {
     pub connection: String,

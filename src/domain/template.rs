@@ -40,6 +40,14 @@ pub enum TemplateError {
     UrlChanged,
 }
 
+/// The names of the arguments (`{name}`) that a tool's template uses.
+pub fn argument_names(template: &str) -> impl Iterator<Item = &str> {
+    pieces(template, true).filter_map(|piece| match piece {
+        Piece::Argument(name) => Some(name),
+        Piece::Text(_) | Piece::Variable(_) => None,
+    })
+}
+
 /// Fills the variables of a prompt or a first message; `{name}` is plain text.
 /// A string stands as it is, a number or a boolean as its text, null as
 /// nothing, other JSON compact.

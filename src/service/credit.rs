@@ -31,7 +31,9 @@ pub enum CreditError {
 pub enum Credited {
     Now(LedgerEntry),
     /// The reference had counted before; nothing was given.
-    Before { balance: Money },
+    Before {
+        balance: Money,
+    },
 }
 
 /// Gives credit, or takes it where `amount` is negative, down to a balance of zero.

@@ -79,6 +79,12 @@ impl Waiters {
         }
     }
 
+    /// Whether a request of this process waits for a turn.
+    #[must_use]
+    pub fn is_awaited(&self, turn: TurnId) -> bool {
+        self.lock().contains_key(&turn)
+    }
+
     /// The turns that are waited for, of those that `is_here` does not run.
     pub fn awaited(&self, is_here: impl Fn(TurnId) -> bool) -> Vec<(WorkspaceId, TurnId)> {
         let waiting = self.lock();

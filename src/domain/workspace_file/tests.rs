@@ -84,15 +84,18 @@ fn unknown_keys_are_named_with_their_line() {
 fn what_comes_later_is_refused_by_name() {
     let later = |text: &str| WorkspaceFile::parse(&format!("{FILE}{text}")).unwrap_err().to_string();
 
-    assert_eq!(later("[[knowledge_bases]]\nslug = \"help\""), "line 41: knowledge_bases: not supported yet");
-    assert_eq!(later("[[webhook_endpoints]]\nslug = \"crm\""), "line 41: webhook_endpoints: not supported yet");
+    assert_eq!(later("[[knowledge_bases]]\nslug = \"help\""), "line 40: knowledge_bases: not supported yet");
+    assert_eq!(
+        later("[[webhook_endpoints]]\nslug = \"crm\""),
+        "line 40: webhook_endpoints: not supported yet"
+    );
     assert_eq!(
         later("[[tools]]\nslug = \"crm\"\nkind = \"mcp\"\nallow = []"),
-        "line 43: tools[2].kind: \"mcp\": not supported yet"
+        "line 42: tools[2].kind: \"mcp\": not supported yet"
     );
     assert_eq!(
         later("[[tools]]\nslug = \"help\"\nkind = \"knowledge\"\nknowledge_base = \"help\""),
-        "line 43: tools[2].kind: \"knowledge\": not supported yet"
+        "line 42: tools[2].kind: \"knowledge\": not supported yet"
     );
     assert_eq!(
         fault("hours = { mon", "caldav = { url = \"https://a.example\" }\nhours = { mon"),
@@ -109,7 +112,11 @@ fn names_that_lead_nowhere_are_refused() {
             "line 6: workspace.default_assistant: there is no assistant \"back-desk\"",
         ),
         ("\"orders\"]", "\"ordres\"]", "line 14: assistants[0].tools[1]: there is no tool \"ordres\""),
-        ("calendar = \"demos\"", "calendar = \"x\"", "line 24: tools[0].calendar: there is no calendar \"x\""),
+        (
+            "calendar = \"demos\"",
+            "calendar = \"x\"",
+            "line 24: tools[0].calendar: there is no calendar \"x\"",
+        ),
         (
             "assistant = \"front-desk\"\ntype",
             "assistant = \"x\"\ntype",
@@ -126,21 +133,49 @@ fn values_that_cannot_be_meant_are_refused() {
         ("balance = \"10.00\"", "balance = \"-1\"", "line 5: workspace.balance: an amount below zero"),
         ("balance = \"10.00\"", "balance = \"ten\"", "line 5: an amount is a decimal number"),
         ("slug = \"demo\"", "slug = \"De mo\"", "line 3: workspace.slug: \"De mo\" is not a slug"),
-        ("temperature = 0.3", "temperature = nan", "line 13: assistants[0].parameters.temperature: not a number"),
+        (
+            "temperature = 0.3",
+            "temperature = nan",
+            "line 13: assistants[0].parameters.temperature: not a number",
+        ),
         ("temperature = 0.3", "since = 2026-01-01", "line 13: assistants[0].parameters.since: a bare date"),
         ("temperature = 0.3", "stream = true", "line 13: assistants[0].parameters.stream: set by the server"),
         ("You answer.", "You\\u0000", "line 12: assistants[0].system_prompt: a text cannot contain U+0000"),
-        ("\"orders\"]", "\"availability\"]", "line 14: assistants[0].tools[1]: \"availability\" and \"availability\""),
+        (
+            "\"orders\"]",
+            "\"availability\"]",
+            "line 14: assistants[0].tools[1]: \"availability\" and \"availability\"",
+        ),
         ("get_order_status", "get order", "line 29: tools[1].name: \"get order\" is no name for a model"),
-        ("get_order_status", "check_calendar_availability", "line 14: assistants[0].tools[1]: \"availability\" and"),
+        (
+            "get_order_status",
+            "check_calendar_availability",
+            "line 14: assistants[0].tools[1]: \"availability\" and",
+        ),
         ("\"GET\"", "\"get\"", "line 31: tools[1].method: \"get\" is none of: GET"),
         ("\"GET\"", "\"GET\"\nform = true", "line 32: tools[1].form: a GET has no body"),
-        ("\"GET\"", "\"GET\"\ntimeout = \"31s\"", "line 32: tools[1].timeout: \"31s\" is not 1 to 30 seconds"),
-        ("calendar = \"demos\"", "calendar = \"demos\"\nurl = \"x\"", "line 25: tools[0].url: a tool of kind"),
-        ("{ type = \"object\",", "{ type = \"array\",", "line 34: tools[1].parameters: a JSON Schema with type"),
+        (
+            "\"GET\"",
+            "\"GET\"\ntimeout = \"31s\"",
+            "line 32: tools[1].timeout: \"31s\" is not 1 to 30 seconds",
+        ),
+        (
+            "calendar = \"demos\"",
+            "calendar = \"demos\"\nurl = \"x\"",
+            "line 25: tools[0].url: a tool of kind",
+        ),
+        (
+            "{ type = \"object\",",
+            "{ type = \"array\",",
+            "line 34: tools[1].parameters: a JSON Schema with type",
+        ),
         ("{ type = \"string\" }", "{ type = \"text\" }", "line 34: tools[1].parameters: not a JSON Schema"),
         ("authorization =", "\"Content-Length\" =", "line 33: tools[1].headers.Content-Length: set by"),
-        ("Europe/Berlin", "Europe/Bonn", "line 18: calendars[0].time_zone: \"Europe/Bonn\" is not a time zone"),
+        (
+            "Europe/Berlin",
+            "Europe/Bonn",
+            "line 18: calendars[0].time_zone: \"Europe/Bonn\" is not a time zone",
+        ),
         ("\"09:00-17:00\"", "\"17:00-09:00\"", "line 19: calendars[0].hours.mon[0]: "),
         ("type = \"widget\"", "type = \"api\"", "line 39: conversations[0].type: expected"),
     ] {

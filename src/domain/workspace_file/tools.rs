@@ -188,10 +188,7 @@ fn check_body(
     Ok(())
 }
 
-fn headers(
-    place: Place<'_>,
-    written: BTreeMap<String, TextIn>,
-) -> Result<Vec<(String, TextIn)>, FileFault> {
+fn headers(place: Place<'_>, written: BTreeMap<String, TextIn>) -> Result<Vec<(String, TextIn)>, FileFault> {
     let mut known = HashSet::new();
     for (name, text) in &written {
         let fault = |problem: &str| place.fault(&format!("headers.{name}"), problem);

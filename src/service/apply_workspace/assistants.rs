@@ -25,7 +25,8 @@ impl Run<'_> {
                 (Some(old), wanted) => {
                     refuse_made_by_api("assistant", slug, old.from_file)?;
                     if wanted.is_some_and(|wanted| wanted != old.id) {
-                        let problem = format!("assistant \"{slug}\" has the id {}; it cannot change", old.id.0);
+                        let problem =
+                            format!("assistant \"{slug}\" has the id {}; it cannot change", old.id.0);
                         return Err(ApplyError::Refused(problem));
                     }
                     old.id

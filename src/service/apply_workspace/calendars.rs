@@ -16,10 +16,7 @@ pub(super) struct Calendars {
 }
 
 /// Locks all calendars of the workspace, in order of their ids, and reads them.
-pub(super) async fn lock(
-    mut conn: Conn<'_>,
-    workspace: WorkspaceId,
-) -> Result<Vec<Configured>, StoreError> {
+pub(super) async fn lock(mut conn: Conn<'_>, workspace: WorkspaceId) -> Result<Vec<Configured>, StoreError> {
     let rows = configured::list(conn.reborrow(), Section::Calendars, workspace).await?;
     let ids = rows.iter().map(|row| (workspace, CalendarId(row.id))).collect();
     crate::store::calendars::lock(conn.reborrow(), &ids).await?;

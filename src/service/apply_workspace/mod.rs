@@ -11,9 +11,6 @@ mod prepare;
 mod tools;
 mod workspace;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::HashMap;
 use std::fmt;
 

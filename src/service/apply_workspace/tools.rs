@@ -77,11 +77,7 @@ impl Run<'_> {
         })
     }
 
-    fn seal_webhook(
-        &self,
-        file: &FileWebhook,
-        old: Option<&WebhookTool>,
-    ) -> Result<WebhookTool, ApplyError> {
+    fn seal_webhook(&self, file: &FileWebhook, old: Option<&WebhookTool>) -> Result<WebhookTool, ApplyError> {
         let mut headers = Vec::new();
         for (name, text) in &file.headers {
             let text = match text {
@@ -120,7 +116,9 @@ impl Run<'_> {
 fn old_webhook(text: &str) -> Option<Box<WebhookTool>> {
     match serde_json::from_str::<Tool>(text).ok()?.uses {
         Uses::Webhook(webhook) => Some(webhook),
-        Uses::CalendarAvailability { .. } | Uses::CalendarBooking { .. } | Uses::CalendarCancel { .. } => None,
+        Uses::CalendarAvailability { .. } | Uses::CalendarBooking { .. } | Uses::CalendarCancel { .. } => {
+            None
+        }
     }
 }
 

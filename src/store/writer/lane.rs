@@ -2,6 +2,8 @@
 //! committed together, with no added delay.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -26,11 +28,18 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct Queued {
     pub item: Item,
     pub reply: oneshot::Sender<Result<Outcome, Error>>,
+    /// Set where whoever asked was answered without us. A client that has merely left still gets its
+    /// reply, in the history.
+    pub given_up: Arc<AtomicBool>,
 }
 
 impl Queued {
     fn is_admission(&self) -> bool {
         matches!(self.item, Item::Admit(_) | Item::Create(_))
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Acquire)
     }
 
     fn bytes(&self) -> usize {
@@ -65,12 +74,12 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub fn new(context: WriterContext, incoming: mpsc::UnboundedReceiver<Queued>) -> Self {
+    pub(super) fn new(context: WriterContext, incoming: mpsc::UnboundedReceiver<Queued>) -> Self {
         Self { context, incoming, head: VecDeque::new() }
     }
 
     /// Commits what comes until `stop`, and then what is still there.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub(super) async fn run(mut self, stop: CancellationToken) {
         loop {
             let items = self.gather();
             if !items.is_empty() {
@@ -97,7 +106,7 @@ impl Lane {
             let Some(queued) = self.head.pop_front().or_else(|| self.incoming.try_recv().ok()) else { break };
             self.context.waiting_fell();
             // Whoever asked has been answered already: an admission that was not sent leaves the lane.
-            if queued.is_admission() && queued.reply.is_closed() {
+            if queued.is_admission() && queued.is_given_up() {
                 continue;
             }
             bytes += queued.bytes();
@@ -161,9 +170,11 @@ impl Lane {
     fn settle(&mut self, items: Vec<Queued>, done: Done) {
         let Done { outcomes, mut effects, slots } = done;
         for (queued, outcome) in items.into_iter().zip(outcomes) {
-            let unheard = turn_without_key(&queued.item, &outcome);
-            if queued.reply.send(outcome).is_err()
-                && let Some(turn) = unheard
+            let turn = turn_without_key(&queued.item, &outcome);
+            let is_heard = queued.reply.send(outcome).is_ok();
+            if !is_heard
+                && queued.given_up.load(Ordering::Acquire)
+                && let Some(turn) = turn
             {
                 self.end_unheard(turn, &mut effects);
             }
@@ -178,7 +189,7 @@ impl Lane {
         let end = TurnEnd::Failed(Failure::ServiceUnavailable);
         let item = Item::End(Box::new(Ending { turn, right: Right::Admitter, end, journal: None }));
         let (reply, _) = oneshot::channel();
-        self.put_back(vec![Queued { item, reply }]);
+        self.put_back(vec![Queued { item, reply, given_up: Arc::default() }]);
     }
 }
 

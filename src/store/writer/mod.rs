@@ -14,7 +14,7 @@ use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -212,12 +212,14 @@ impl Writer {
                 retry_after: Duration::from_secs(1),
             });
         }
-        let mut answer = entrance.enter(item);
+        let given_up = Arc::new(AtomicBool::new(false));
+        let mut answer = entrance.enter(item, Arc::clone(&given_up));
         match tokio::time::timeout(ADMISSION, &mut answer).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(gone()),
             Err(_) => {
                 // From here on the lane knows that nobody listens; what it said before still counts.
+                given_up.store(true, Ordering::Release);
                 answer.close();
                 answer
                     .try_recv()
@@ -227,7 +229,7 @@ impl Writer {
     }
 
     async fn submit(&self, workspace: WorkspaceId, item: Item) -> Result<Outcome, Error> {
-        self.entrance(workspace).enter(item).await.unwrap_or_else(|_| Err(gone()))
+        self.entrance(workspace).enter(item, Arc::default()).await.unwrap_or_else(|_| Err(gone()))
     }
 
     fn entrance(&self, workspace: WorkspaceId) -> &Entrance {
@@ -240,11 +242,11 @@ impl Writer {
 }
 
 impl Entrance {
-    fn enter(&self, item: Item) -> oneshot::Receiver<Result<Outcome, Error>> {
+    fn enter(&self, item: Item, given_up: Arc<AtomicBool>) -> oneshot::Receiver<Result<Outcome, Error>> {
         let (reply, answer) = oneshot::channel();
         self.context.waiting_rose();
         // Where the lane has ended, the sender is dropped with the item, and the caller sees that.
-        let _ = self.lane.send(Queued { item, reply });
+        let _ = self.lane.send(Queued { item, reply, given_up });
         answer
     }
 }

@@ -1,6 +1,6 @@
 //! What a batch must lock and read, as far as its items say it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use crate::domain::batch::{Change, Item, StoreWrite, Target, TurnRef};
 use crate::domain::calendar::booking_range;
@@ -18,8 +18,6 @@ pub(super) struct Needs {
     /// Those of which a turn may end: their open turns are read.
     pub ending: BTreeSet<(WorkspaceId, ConversationId)>,
     pub turns: BTreeSet<(WorkspaceId, TurnId)>,
-    /// How many turns of each conversation are named.
-    pub named: HashMap<ConversationId, i64>,
     pub assistants: BTreeSet<(WorkspaceId, AssistantId)>,
     pub messages: BTreeSet<(WorkspaceId, MessageId)>,
     pub idempotency: BTreeSet<IdempotencyKey>,
@@ -29,7 +27,7 @@ pub(super) struct Needs {
 
 impl Needs {
     /// `is_repeat`: a commit of these items may have succeeded, so their own rows are looked for.
-    pub fn of<'a>(items: impl Iterator<Item = &'a Item>, is_repeat: bool, now: Micros) -> Self {
+    pub(super) fn of<'a>(items: impl Iterator<Item = &'a Item>, is_repeat: bool, now: Micros) -> Self {
         let mut needs = Self::default();
         for item in items {
             needs.add(item, is_repeat, now);
@@ -100,9 +98,7 @@ impl Needs {
     fn name(&mut self, turn: &TurnRef) {
         self.workspaces.insert(turn.workspace);
         self.conversations.insert((turn.workspace, turn.conversation));
-        if self.turns.insert((turn.workspace, turn.turn)) {
-            *self.named.entry(turn.conversation).or_default() += 1;
-        }
+        self.turns.insert((turn.workspace, turn.turn));
     }
 }
 

@@ -2,12 +2,13 @@
 //! states, conversations, calendars, turns), and reads what a batch decides on.
 //! What is not locked itself is read after the locks that guard it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::needs::Needs;
 use crate::domain::batch::{Tables, WorkspaceRow};
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::idempotency::IdempotencyKey;
+use crate::domain::turn::Turn;
 use crate::store::{
     Conn, StoreError, assistants, calendars, conversations, deliveries, idempotency, ledger, messages, turns,
     workspaces,
@@ -50,18 +51,24 @@ pub(super) async fn read(mut conn: Conn<'_>, mut needs: Needs) -> Result<Tables,
 }
 
 async fn lock_turns(mut conn: Conn<'_>, needs: &mut Needs, tables: &mut Tables) -> Result<(), StoreError> {
-    // Where all open turns of a conversation are named, there is no need to look for others.
-    let others: BTreeSet<_> = needs
+    enter_turns(turns::lock(conn.reborrow(), &needs.turns).await?, needs, tables);
+    // Where a turn may end, all open ones of its conversation are needed: those not named are still to be
+    // read. Their conversation is locked, so no other batch can wait for them the other way round.
+    let open_of = |id| tables.conversations.get(id).map_or(0, |conversation| conversation.open_turns);
+    let read_of = |id| tables.open.get(id).map_or(0, BTreeMap::len);
+    let incomplete: BTreeSet<_> = needs
         .ending
         .iter()
-        .filter(|(_, id)| {
-            let open = tables.conversations.get(id).map_or(0, |conversation| conversation.open_turns);
-            open > needs.named.get(id).copied().unwrap_or(0)
-        })
+        .filter(|(_, id)| usize::try_from(open_of(id)).is_ok_and(|open| open > read_of(id)))
         .copied()
         .collect();
-    needs.turns.extend(turns::open_of(conn.reborrow(), &others).await?);
-    for turn in turns::lock(conn, &needs.turns).await? {
+    let others = turns::open_of(conn.reborrow(), &incomplete).await?.into_iter().collect();
+    enter_turns(turns::lock(conn, &others).await?, needs, tables);
+    Ok(())
+}
+
+fn enter_turns(turns: Vec<Turn>, needs: &mut Needs, tables: &mut Tables) {
+    for turn in turns {
         needs.idempotency.extend(turn.idempotency.clone().map(|(scope, key)| IdempotencyKey {
             workspace: turn.workspace,
             scope,
@@ -69,7 +76,6 @@ async fn lock_turns(mut conn: Conn<'_>, needs: &mut Needs, tables: &mut Tables) 
         }));
         tables.put_turn(turn);
     }
-    Ok(())
 }
 
 async fn read_the_rest(mut conn: Conn<'_>, needs: Needs, tables: &mut Tables) -> Result<(), StoreError> {

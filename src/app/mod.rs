@@ -1,0 +1,243 @@
+//! The composition root: the one place that builds adapters and joins tasks.
+
+pub mod commands;
+mod models;
+mod serve;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use secrecy::ExposeSecret;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, Database};
+use crate::domain::batch::Bounds;
+use crate::domain::clock::Clock;
+use crate::domain::history::HistoryBounds;
+use crate::domain::ids::{Ids, ProcessId};
+use crate::domain::seal::SealKey;
+use crate::domain::tool_loop::TurnLimits;
+use crate::lifecycle::Tasks;
+use crate::outbound::{AllowHosts, GuardedClient};
+use crate::service::Services;
+use crate::service::authenticate::Keys;
+use crate::service::run_turn::{Engine, EngineSettings};
+use crate::service::versions::Versions;
+use crate::service::waiters::Waiters;
+use crate::store::processes::LifeBounds;
+use crate::store::writer::{SlotLimits, Slots, Writer, WriterContext};
+use crate::store::{Db, processes};
+use crate::tools::Adapters;
+use crate::worker::{Lease, Worker, WorkerSettings};
+
+pub use serve::serve;
+
+/// How long the lanes may take to write what is left, once everything else has ended.
+const LAST_WRITES: Duration = Duration::from_secs(10);
+
+/// The embedded database, in the data folder.
+const SQLITE_FILE: &str = "rejoinder.db";
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    pub services: Services,
+    pub worker: Worker,
+    tasks: Tasks,
+    background: Tasks,
+    slots: Slots,
+    last: CancellationToken,
+    grace: Duration,
+}
+
+/// What a server is built on, to be chosen by tests.
+#[derive(Clone, Debug)]
+pub struct Foundation {
+    pub db: Db,
+    pub clock: Arc<dyn Clock>,
+    pub ids: Arc<Ids>,
+    /// Where stored secrets are opened with it.
+    pub seal_key: Option<Arc<SealKey>>,
+}
+
+/// Connects to the store that the configuration names. The embedded one's folder is made.
+pub async fn open_store(config: &Config) -> anyhow::Result<Db> {
+    match config.database() {
+        Database::Sqlite { data_dir } => {
+            std::fs::create_dir_all(&data_dir)
+                .with_context(|| format!("the data folder {} cannot be made", data_dir.display()))?;
+            Ok(Db::sqlite(&data_dir.join(SQLITE_FILE)).await?)
+        }
+        Database::Postgres { url } => {
+            Ok(Db::postgres(url.expose_secret(), config.store.read_connections).await?)
+        }
+    }
+}
+
+impl Server {
+    /// Starts everything; the store has been migrated.
+    pub async fn start(config: &Config, on: Foundation, listener: TcpListener) -> anyhow::Result<Self> {
+        let tasks = Tasks::new();
+        let background = tasks.group();
+        let last = CancellationToken::new();
+        let address = listener.local_addr()?;
+        let process = ProcessId(on.ids.ordered(on.clock.as_ref()));
+        let (lease_state, has_lease) = watch::channel(true);
+        let lease = begin_lease(config, &on, process, lease_state).await?;
+
+        let slots = Slots::new(SlotLimits {
+            max_in_flight: config.turn.max_in_flight,
+            per_workspace: config.turn.max_in_flight_per_workspace,
+        });
+        let (effects_in, effects) = mpsc::unbounded_channel();
+        let context = WriterContext::new(
+            on.db.clone(),
+            Arc::clone(&on.clock),
+            Arc::clone(&on.ids),
+            process,
+            bounds(config),
+            slots.clone(),
+            effects_in,
+            has_lease.clone(),
+        );
+        let lanes = if on.db.is_shared() { config.store.lanes } else { 1 };
+        let (writer, lanes) = Writer::new(&context, lanes, &last);
+        for lane in lanes {
+            background.spawn("lane", lane);
+        }
+        let services = Services {
+            db: on.db.clone(),
+            writer,
+            clock: Arc::clone(&on.clock),
+            ids: Arc::clone(&on.ids),
+            versions: Versions::default(),
+            waiters: Waiters::new(config.widget.max_waiting),
+            keys: Keys::default(),
+            widget_deadline: config.widget.deadline,
+        };
+        let engine = Arc::new(engine(config, &on, services.clone(), has_lease.clone())?);
+        let worker = Worker::new(
+            services.clone(),
+            engine,
+            process,
+            slots.clone(),
+            worker_settings(config),
+            tasks.clone(),
+            has_lease,
+        );
+        worker.start(effects, lease, &background, &last);
+        let grace = config.shutdown_grace;
+        Ok(Self { address, services, worker, tasks, background, slots, last, grace })
+    }
+
+    /// Waits for a signal, or for a task without which the server is of no use, and stops.
+    pub async fn run_until_stopped(self) -> anyhow::Result<()> {
+        self.tasks.listen_for_signals()?;
+        self.tasks.soft().cancelled().await;
+        let failed = self.tasks.failed();
+        self.stop().await;
+        anyhow::ensure!(!failed, "a part of the server has failed; see the log");
+        Ok(())
+    }
+
+    /// Stops: what runs may finish within the grace, the rest is handed back, and all is written.
+    pub async fn stop(self) {
+        self.slots.close();
+        self.tasks.shutdown(self.grace).await;
+        self.last.cancel();
+        if !self.background.drain(LAST_WRITES).await {
+            tracing::warn!("not all could be written before the end");
+        }
+        self.services.db.close().await;
+    }
+}
+
+async fn begin_lease(
+    config: &Config,
+    on: &Foundation,
+    process: ProcessId,
+    state: watch::Sender<bool>,
+) -> anyhow::Result<Option<(Lease, Db)>> {
+    match config.database() {
+        Database::Postgres { url } if on.db.is_shared() => {
+            let db = Db::postgres(url.expose_secret(), 1).await?;
+            let lease = Lease::begin(&db, process, config.turn.lease, on.clock.as_ref(), state).await?;
+            Ok(Some((lease, db)))
+        }
+        Database::Postgres { .. } | Database::Sqlite { .. } => {
+            let mut tx = on.db.begin().await?;
+            let queued = processes::queue_all_running(tx.conn(), on.clock.as_ref()).await?;
+            tx.commit().await?;
+            if queued > 0 {
+                tracing::info!(turns = queued, "turns that ran when the server ended are run on");
+            }
+            Ok(None)
+        }
+    }
+}
+
+fn engine(
+    config: &Config,
+    on: &Foundation,
+    services: Services,
+    has_lease: watch::Receiver<bool>,
+) -> anyhow::Result<Engine> {
+    let (models, default_model) = models::build(config, &on.clock)?;
+    let adapters = Adapters {
+        db: on.db.clone(),
+        outbound: GuardedClient::new(AllowHosts::parse(&config.outbound.allow_hosts)?)?,
+        seal_key: on.seal_key.clone(),
+        clock: Arc::clone(&on.clock),
+        ids: Arc::clone(&on.ids),
+    };
+    let settings = EngineSettings {
+        default_model,
+        limits: TurnLimits {
+            max_rounds: config.turn.max_rounds,
+            max_tool_calls: usize::try_from(config.turn.max_tool_calls)?,
+        },
+        history: HistoryBounds {
+            max_messages: config.model.history_messages,
+            max_tokens: config.model.history_tokens,
+        },
+        attempt: config.turn.deadline,
+        max_attempts: i64::from(config.turn.max_attempts),
+        max_age: config.turn.max_age,
+    };
+    Ok(Engine::new(services, models, adapters, settings, has_lease))
+}
+
+fn bounds(config: &Config) -> Bounds {
+    let limits = config.limits.enabled.then_some(&config.limits);
+    Bounds {
+        max_open_per_conversation: i64::from(config.turn.max_open_per_conversation),
+        max_open: i64::from(config.turn.max_open),
+        messages_per_conversation: limits.map(|limits| i64::from(limits.messages_per_conversation)),
+        spend_per_conversation: limits.and_then(|limits| limits.spend_per_conversation).map(|spend| spend.0),
+        spend_per_day: limits.and_then(|limits| limits.spend_per_day).map(|spend| spend.0),
+        test_turns_per_day: limits.map(|limits| i64::from(limits.test_turns_per_day)),
+    }
+}
+
+fn worker_settings(config: &Config) -> WorkerSettings {
+    WorkerSettings {
+        lease: config.turn.lease,
+        attempt: config.turn.deadline,
+        life: LifeBounds {
+            max_age: config.turn.max_age,
+            max_wait: config.turn.max_wait,
+            max_takeovers: i64::from(config.turn.max_takeovers),
+        },
+    }
+}
+
+/// The OpenAPI document, as JSON text.
+pub fn openapi() -> anyhow::Result<String> {
+    anyhow::bail!("the document comes with the HTTP doors")
+}

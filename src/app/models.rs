@@ -1,0 +1,54 @@
+//! The models that the configuration names, built once.
+
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use jiff::tz::TimeZone;
+
+use crate::config::{Config, ModelChoice};
+use crate::domain::clock::Clock;
+use crate::model::offline::Offline;
+use crate::model::openai::{Connection, HttpClient, OpenAi};
+use crate::model::{DEFAULT_CONNECTION, Models};
+
+/// The name that the offline model goes by where a model is named.
+const OFFLINE: &str = "offline";
+
+/// All connections, and the model that an assistant is answered by which names none.
+pub(super) fn build(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(Models, String)> {
+    let client = HttpClient::new()?;
+    let mut models = Models::default();
+    let open = |base_url: &url::Url, api_key| {
+        OpenAi::new(
+            &client,
+            &Connection {
+                base_url: base_url.to_string(),
+                api_key,
+                first_byte: config.model.first_byte_timeout,
+                idle: config.model.idle_timeout,
+                max_body: config.model.max_body.0,
+            },
+        )
+    };
+    let most = config.model.max_in_flight;
+    let default_model = match config.model_choice() {
+        ModelChoice::OpenAi { base_url, key, model } => {
+            let openai = open(&base_url, key).context("model.base_url or model.api_key cannot be used")?;
+            models.add(DEFAULT_CONNECTION, Arc::new(openai), most);
+            model
+        }
+        ModelChoice::Offline => {
+            let clock = Arc::clone(clock);
+            let offline = Offline::new(Arc::new(move || clock.now().timestamp()), TimeZone::UTC);
+            models.add(DEFAULT_CONNECTION, Arc::new(offline), most);
+            OFFLINE.to_owned()
+        }
+        ModelChoice::Missing(text) => bail!(text),
+    };
+    for (name, connection) in &config.connections {
+        let openai = open(&connection.base_url, connection.api_key.clone());
+        let openai = openai.with_context(|| format!("connections.{name} cannot be used"))?;
+        models.add(name.as_str(), Arc::new(openai), most);
+    }
+    Ok((models, default_model))
+}

@@ -1,0 +1,121 @@
+//! What a turn runs with: its assistant's version, its conversation, and the messages before it.
+
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use serde_json::{Map, Value};
+
+use super::Engine;
+use crate::domain::assistant::{Compiled, ToolKind};
+use crate::domain::batch::{JournalRow, TurnRef};
+use crate::domain::chat::ChatMessage;
+use crate::domain::conversation::{Conversation, SenderType};
+use crate::domain::error::Error;
+use crate::domain::history::{HistoryEntry, Speaker, arrange, read_calls};
+use crate::domain::message::Message;
+use crate::domain::template::fill_prompt;
+use crate::domain::turn::Turn;
+use crate::outbound::AllowHosts;
+use crate::store::{conversations, journal, messages, workspaces};
+use crate::tools::Toolset;
+
+/// The longest system prompt, filled in, in bytes.
+const MAX_PROMPT: usize = 256 * 1024;
+/// Later messages that may stand before the replies to earlier ones.
+const LATER: i64 = 200;
+
+/// All that a turn runs with. Nothing of it changes while it runs.
+pub(super) struct Context {
+    pub version: Arc<Compiled>,
+    pub toolset: Arc<Toolset>,
+    pub history: Vec<ChatMessage>,
+    pub journal: Vec<JournalRow>,
+    /// What tools may fill in: set by a key, the assistant or its workspace, never by a visitor.
+    pub trusted: Map<String, Value>,
+    pub allow_hosts: AllowHosts,
+}
+
+/// The turn's place, as the writer wants it.
+pub(super) fn place(turn: &Turn) -> TurnRef {
+    TurnRef { workspace: turn.workspace, conversation: turn.conversation, turn: turn.id }
+}
+
+/// Reads it; none where the turn's conversation or version is gone.
+pub(super) async fn load(engine: &Engine, turn: &Turn) -> Result<Option<Context>, Error> {
+    let services = &engine.services;
+    let version =
+        services.versions.get(services, turn.workspace, turn.assistant, turn.assistant_version).await?;
+    let Some(version) = version else { return Ok(None) };
+    let toolset = engine.toolset(turn, &version)?;
+
+    let mut read = services.db.read().await?;
+    let conversation = conversations::find(read.conn(), turn.workspace, turn.conversation).await?;
+    let Some(conversation) = conversation else { return Ok(None) };
+    let most = i64::try_from(engine.settings.history.max_messages).unwrap_or(i64::MAX).saturating_add(LATER);
+    let up_to = turn.position.saturating_add(LATER);
+    let stored = messages::list_newest(read.conn(), turn.workspace, turn.conversation, up_to, most).await?;
+    // A turn that begins has no journal: only one that was begun before is asked for.
+    let journal = if turn.fence > 1 { journal::list(read.conn(), place(turn)).await? } else { Vec::new() };
+    let named = [turn.workspace].into();
+    let allow_hosts =
+        workspaces::settings(read.conn(), &named).await?.pop().map(|settings| settings.allow_hosts);
+    drop(read);
+
+    let (shown, trusted) = variables(&version, &conversation);
+    let prompt = prompt(engine, &version, &shown);
+    let entries = stored.iter().map(entry).collect();
+    let history = arrange(&prompt, entries, turn.position, engine.settings.history);
+    Ok(Some(Context {
+        version,
+        toolset,
+        history,
+        journal,
+        trusted,
+        allow_hosts: AllowHosts::parse(allow_hosts.unwrap_or_default()).unwrap_or_default(),
+    }))
+}
+
+/// The variables that fill the prompt, and those of them that tools may use.
+fn variables(version: &Compiled, conversation: &Conversation) -> (Map<String, Value>, Map<String, Value>) {
+    let read = |text: &str| serde_json::from_str::<Map<String, Value>>(text).unwrap_or_default();
+    let by_key = read(&conversation.key_variables);
+    let mut shown = version.variables.clone();
+    let mut trusted = version.variables.clone();
+    shown.extend(read(&conversation.visitor_variables));
+    shown.extend(by_key.clone());
+    trusted.extend(by_key);
+    (shown, trusted)
+}
+
+/// The system prompt, with the day: a model knows neither, and to the day its prefix stays the same.
+fn prompt(engine: &Engine, version: &Compiled, variables: &Map<String, Value>) -> String {
+    let filled = fill_prompt(&version.system_prompt, variables, MAX_PROMPT);
+    let filled = filled.unwrap_or_else(|_| version.system_prompt.clone());
+    let zone = version.tools.iter().find_map(|tool| match &tool.kind {
+        ToolKind::CalendarAvailability { rules, .. } | ToolKind::CalendarBooking { rules, .. } => {
+            Some(rules.time_zone().to_owned())
+        }
+        ToolKind::CalendarCancel { .. } | ToolKind::Webhook(_) => None,
+    });
+    let name = zone.unwrap_or_else(|| "UTC".to_owned());
+    let zone = TimeZone::get(&name).unwrap_or(TimeZone::UTC);
+    let today = engine.services.clock.now().timestamp().to_zoned(zone);
+    format!("{filled}\n\nToday is {} ({name}).", today.strftime("%A, %Y-%m-%d"))
+}
+
+fn entry(message: &Message) -> HistoryEntry {
+    let speaker = match message.sender_type {
+        SenderType::User => Speaker::User,
+        SenderType::Agent => Speaker::Agent,
+        SenderType::System => Speaker::System,
+        SenderType::Assistant => Speaker::Assistant,
+    };
+    let calls = message.function_calls.as_deref().and_then(|calls| serde_json::from_str(calls).ok());
+    HistoryEntry {
+        position: message.position,
+        answers: message.answers,
+        speaker,
+        text: message.text.clone(),
+        calls: calls.map(|calls| read_calls(&calls)).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,233 @@
+//! Runs a turn: performs the steps of its tool loop, journals them, and ends it.
+//! Whoever was overtaken (another process took the turn, a person took over, its
+//! deadline passed) learns it from the next write, and stops.
+
+mod attempt;
+mod budget;
+mod context;
+mod model_call;
+mod pauses;
+mod tool_call;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::Services;
+use crate::domain::assistant::Compiled;
+use crate::domain::batch::{Ending, HandBack, JournalRow, Retry, Right, Step};
+use crate::domain::chat::ModelError;
+use crate::domain::error::Error;
+use crate::domain::failure::Failure;
+use crate::domain::history::HistoryBounds;
+use crate::domain::ids::AssistantId;
+use crate::domain::retry::pause;
+use crate::domain::tool_loop::TurnLimits;
+use crate::domain::turn::{Door, Turn, TurnEnd};
+use crate::model::Models;
+use crate::telemetry::{TURN_SECONDS, TURNS_ENDED};
+use crate::tools::{Adapters, Toolset};
+use attempt::Attempted;
+use context::place;
+use pauses::Pauses;
+
+/// How many toolsets are kept; beyond that all are built anew.
+const TOOLSETS: usize = 1_000;
+
+/// The bounds that turns run within.
+#[derive(Clone, Debug)]
+pub struct EngineSettings {
+    /// What an assistant that names no model is answered by.
+    pub default_model: String,
+    pub limits: TurnLimits,
+    pub history: HistoryBounds,
+    /// `turn.deadline`: for one attempt.
+    pub attempt: Duration,
+    pub max_attempts: i64,
+    /// `turn.max_age`: from a platform turn's first start.
+    pub max_age: Duration,
+}
+
+/// What runs turns.
+pub struct Engine {
+    services: Services,
+    models: Models,
+    adapters: Adapters,
+    settings: EngineSettings,
+    /// False while this process has no good lease: no call is sent then.
+    has_lease: watch::Receiver<bool>,
+    toolsets: Mutex<HashMap<(AssistantId, i64), Arc<Toolset>>>,
+    pauses: Pauses,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// What is to be done after an attempt.
+enum After {
+    End(TurnEnd, Option<JournalRow>),
+    /// Another attempt, after this pause.
+    Again(Duration),
+    /// All its models are paused until then.
+    Paused(Instant),
+    Stop,
+}
+
+impl Engine {
+    /// Over its models and tools.
+    #[must_use]
+    pub fn new(
+        services: Services,
+        models: Models,
+        adapters: Adapters,
+        settings: EngineSettings,
+        has_lease: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            services,
+            models,
+            adapters,
+            settings,
+            has_lease,
+            toolsets: Mutex::default(),
+            pauses: Pauses::default(),
+        }
+    }
+
+    /// Runs a turn that this process owns, to its end or until someone else has it. Once `hard` is
+    /// cancelled it is failed, if a request of this process waits for it, or handed back.
+    pub async fn run(&self, turn: Turn, hard: &CancellationToken) {
+        let id = turn.id;
+        let mut owned = turn;
+        let ran = tokio::select! {
+            ran = self.attempts(&mut owned) => ran,
+            () = hard.cancelled() => self.stop(&owned).await,
+        };
+        if let Err(error) = ran {
+            tracing::error!(turn.id = %id, error = &error as &dyn std::error::Error, "a turn could not be run on");
+        }
+    }
+
+    async fn attempts(&self, turn: &mut Turn) -> Result<(), Error> {
+        loop {
+            let after = match attempt::run(self, turn).await {
+                Ok(Attempted::Ended(end, journal)) => After::End(end, journal),
+                Ok(Attempted::Failed(error)) if self.may_try_again(turn, &error) => {
+                    After::Again(self.delay(turn, &error))
+                }
+                Ok(Attempted::Failed(error)) => After::End(TurnEnd::Failed(error.failure()), None),
+                Ok(Attempted::Paused(until)) => After::Paused(until),
+                Ok(Attempted::Overtaken) => After::Stop,
+                // The store has refused what the turn wrote: it ends by a write that carries none of it.
+                Err(error) => {
+                    tracing::error!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "a turn could not be written");
+                    After::End(TurnEnd::Failed(Failure::ModelUnreadable), None)
+                }
+            };
+            match after {
+                After::End(end, journal) => return self.end(turn, end, journal).await,
+                After::Stop => return Ok(()),
+                After::Again(delay) => {
+                    if !self.retry(turn, delay).await? {
+                        return Ok(());
+                    }
+                }
+                After::Paused(until) if turn.door == Door::Widget => {
+                    tokio::time::sleep_until(until.into()).await
+                }
+                After::Paused(until) => {
+                    let delay = until.saturating_duration_since(Instant::now());
+                    let hand_back = HandBack { turn: place(turn), fence: turn.fence, delay };
+                    return self.services.writer.hand_back(hand_back).await.map(drop);
+                }
+            }
+        }
+    }
+
+    fn delay(&self, turn: &Turn, error: &ModelError) -> Duration {
+        let asked = match error {
+            ModelError::RateLimited { retry_after } => *retry_after,
+            ModelError::Timeout | ModelError::Unavailable | ModelError::Refused | ModelError::Unreadable => {
+                None
+            }
+        };
+        pause(turn.attempts + 1, asked, self.random())
+    }
+
+    /// Whether a failed attempt is followed by another.
+    fn may_try_again(&self, turn: &Turn, error: &ModelError) -> bool {
+        let now = self.services.clock.now();
+        let is_young = turn.first_started_at.is_none_or(|started| now.since(started) < self.settings.max_age);
+        error.is_transient() && turn.attempts + 1 < self.settings.max_attempts && is_young
+    }
+
+    /// Ends the attempt and waits for the next; false where the turn is not ours any more.
+    async fn retry(&self, turn: &mut Turn, delay: Duration) -> Result<bool, Error> {
+        let retry = Retry { turn: place(turn), fence: turn.fence, delay };
+        match self.services.writer.retry(retry).await? {
+            Step::Done(now) => *turn = *now,
+            Step::Overtaken(_) => return Ok(false),
+        }
+        tokio::time::sleep(delay).await;
+        Ok(true)
+    }
+
+    async fn end(&self, turn: &Turn, end: TurnEnd, journal: Option<JournalRow>) -> Result<(), Error> {
+        let state = end.state();
+        let right = Right::Owner { fence: turn.fence };
+        let ending = Ending { turn: place(turn), right, end, journal };
+        let step = match self.services.writer.end(ending).await {
+            Ok(step) => step,
+            Err(error) => {
+                tracing::error!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "a reply could not be stored");
+                let end = TurnEnd::Failed(Failure::ModelUnreadable);
+                let ending = Ending { turn: place(turn), right, end, journal: None };
+                self.services.writer.end(ending).await?
+            }
+        };
+        if let Step::Done(ended) = step {
+            let took = ended.ended_at.map_or(Duration::ZERO, |at| at.since(ended.admitted_at));
+            metrics::counter!(TURNS_ENDED, "door" => turn.door.as_str(), "state" => state.as_str())
+                .increment(1);
+            metrics::histogram!(TURN_SECONDS, "door" => turn.door.as_str()).record(took.as_secs_f64());
+        }
+        Ok(())
+    }
+
+    /// The process stops: whoever waits here is told now, and another process takes the rest.
+    async fn stop(&self, turn: &Turn) -> Result<(), Error> {
+        if self.services.waiters.is_awaited(turn.id) {
+            return self.end(turn, TurnEnd::Failed(Failure::ServiceUnavailable), None).await;
+        }
+        let hand_back = HandBack { turn: place(turn), fence: turn.fence, delay: Duration::ZERO };
+        self.services.writer.hand_back(hand_back).await.map(drop)
+    }
+
+    /// The tools of a version, built once.
+    fn toolset(&self, turn: &Turn, version: &Arc<Compiled>) -> Result<Arc<Toolset>, Error> {
+        let key = (turn.assistant, turn.assistant_version);
+        let mut known = self.toolsets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(toolset) = known.get(&key) {
+            return Ok(Arc::clone(toolset));
+        }
+        let built = Toolset::build(version, &self.adapters)
+            .map_err(|fault| Error::Unavailable { outcome_unknown: false, source: Some(Box::new(fault)) })?;
+        let built = Arc::new(built);
+        if known.len() >= TOOLSETS {
+            known.clear();
+        }
+        known.insert(key, Arc::clone(&built));
+        Ok(built)
+    }
+
+    fn random(&self) -> u32 {
+        u32::from_le_bytes(self.services.ids.bytes())
+    }
+}

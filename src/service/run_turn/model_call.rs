@@ -1,0 +1,113 @@
+//! One round's call of the model: the assistant's own, then its fallbacks in order.
+
+use std::time::{Duration, Instant};
+
+use super::Engine;
+use super::budget::Budget;
+use crate::domain::assistant::{Compiled, Fallback};
+use crate::domain::chat::{ChatMessage, ChatRequest, ModelAnswer, ModelError};
+use crate::domain::retry::pause;
+use crate::model::{DEFAULT_CONNECTION, collect};
+use crate::telemetry::{MODEL_CALL_SECONDS, MODEL_TOKENS};
+use crate::tools::Toolset;
+
+/// An answer, and who gave it.
+pub(super) struct Answered {
+    pub answer: ModelAnswer,
+    pub by: Fallback,
+}
+
+/// Why no model answered.
+pub(super) enum NoAnswer {
+    /// Of those that were asked, what the last one said.
+    Failed(ModelError),
+    /// All are paused; the first of them until then.
+    Paused(Instant),
+}
+
+/// Asks the models of an assistant in order until one answers.
+pub(super) async fn ask(
+    engine: &Engine,
+    version: &Compiled,
+    toolset: &Toolset,
+    messages: Vec<ChatMessage>,
+    attempts: i64,
+    budget: &mut Budget,
+) -> Result<Answered, NoAnswer> {
+    let mut failed = None;
+    let mut paused_until: Option<Instant> = None;
+    for candidate in candidates(engine, version) {
+        if let Some(until) = engine.pauses.until(&candidate) {
+            paused_until = Some(paused_until.map_or(until, |earliest| earliest.min(until)));
+            continue;
+        }
+        let Some(model) = engine.models.get(&candidate.connection) else {
+            tracing::error!(
+                connection = candidate.connection,
+                "an assistant names a connection that is not configured"
+            );
+            failed = Some(ModelError::Unavailable);
+            continue;
+        };
+        let request = ChatRequest {
+            model: candidate.model.clone(),
+            messages: messages.clone(),
+            tools: toolset.specs(),
+            parameters: version.parameters.clone(),
+        };
+        let began = Instant::now();
+        let answer = budget.spend(collect(model.start(request))).await.unwrap_or(Err(ModelError::Timeout));
+        record(&candidate, &answer, began.elapsed());
+        match answer {
+            Ok(answer) => return Ok(Answered { answer, by: candidate }),
+            Err(error) => {
+                if let ModelError::RateLimited { retry_after } = &error {
+                    let length = pause(attempts + 1, *retry_after, engine.random());
+                    engine.pauses.pause(&candidate, Instant::now() + length);
+                }
+                // One that can pass is worth another attempt, whatever the fallbacks said.
+                failed = failed.filter(ModelError::is_transient).or(Some(error));
+            }
+        }
+    }
+    Err(match (failed, paused_until) {
+        (Some(error), _) => NoAnswer::Failed(error),
+        (None, Some(until)) => NoAnswer::Paused(until),
+        (None, None) => NoAnswer::Failed(ModelError::Unavailable),
+    })
+}
+
+fn candidates(engine: &Engine, version: &Compiled) -> Vec<Fallback> {
+    let model = version.model.clone().unwrap_or_else(|| engine.settings.default_model.clone());
+    let own = Fallback { connection: DEFAULT_CONNECTION.to_owned(), model };
+    std::iter::once(own).chain(version.fallbacks.iter().cloned()).collect()
+}
+
+fn record(by: &Fallback, answer: &Result<ModelAnswer, ModelError>, took: Duration) {
+    let outcome = match answer {
+        Ok(_) => "ok",
+        Err(error) => error.failure().as_str(),
+    };
+    metrics::histogram!(MODEL_CALL_SECONDS, "connection" => by.connection.clone(), "outcome" => outcome)
+        .record(took.as_secs_f64());
+    if let Ok(answer) = answer {
+        let usage = answer.usage;
+        let kinds = [
+            ("input", usage.input),
+            ("cached", usage.cached),
+            ("output", usage.output),
+            ("reasoning", usage.reasoning),
+        ];
+        for (kind, tokens) in kinds {
+            metrics::counter!(MODEL_TOKENS, "connection" => by.connection.clone(), "kind" => kind)
+                .increment(u64::try_from(tokens).unwrap_or(0));
+        }
+    }
+    if let Err(error) = answer {
+        tracing::warn!(
+            model.connection = by.connection,
+            model.error = outcome,
+            "a model call failed: {error}"
+        );
+    }
+}

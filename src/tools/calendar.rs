@@ -1,0 +1,162 @@
+//! The tools of a calendar that is kept here: one reads, two ask the writer.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+
+use super::{Adapters, Call, CallContext, Outcome, Tool};
+use crate::domain::batch::StoreWrite;
+use crate::domain::calendar::{
+    AvailabilityRequest, BookingRequest, CalendarRules, CancelRequest, Interval, Refusal, availability_range,
+    find_availability,
+};
+use crate::domain::chat::ToolSpec;
+use crate::domain::clock::Clock;
+use crate::domain::ids::{BookingId, CalendarId, Ids, WorkspaceId};
+use crate::domain::tool_loop::CallResult;
+use crate::store::{Db, StoreError, calendars};
+
+/// Lists free times.
+pub(super) struct Availability {
+    spec: ToolSpec,
+    calendar: CalendarId,
+    rules: CalendarRules,
+    db: Db,
+    clock: Arc<dyn Clock>,
+}
+
+impl Availability {
+    pub(super) fn new(
+        spec: ToolSpec,
+        calendar: CalendarId,
+        rules: CalendarRules,
+        adapters: &Adapters,
+    ) -> Self {
+        Self { spec, calendar, rules, db: adapters.db.clone(), clock: Arc::clone(&adapters.clock) }
+    }
+
+    async fn busy(&self, workspace: WorkspaceId, range: Interval) -> Result<Vec<Interval>, StoreError> {
+        let mut read = self.db.read().await?;
+        calendars::busy(read.conn(), workspace, self.calendar, range).await
+    }
+}
+
+#[async_trait]
+impl Tool for Availability {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    fn is_repeatable(&self) -> bool {
+        true
+    }
+
+    async fn call(&self, call: &Call, context: &CallContext<'_>) -> Outcome {
+        let request = match AvailabilityRequest::parse(&value(&call.arguments)) {
+            Ok(request) => request,
+            Err(refusal) => return refused(&refusal),
+        };
+        let now = self.clock.now().timestamp();
+        let range = availability_range(&self.rules, &request, now);
+        let busy = match self.busy(context.workspace, range).await {
+            Ok(busy) => busy,
+            Err(error) => {
+                tracing::warn!(
+                    call.id = call.id,
+                    error = &error as &dyn std::error::Error,
+                    "a calendar could not be read"
+                );
+                return Outcome::Result(CallResult::failed("The calendar cannot be read at the moment."));
+            }
+        };
+        match find_availability(&self.rules, &request, &busy, now) {
+            Ok(found) => Outcome::Result(CallResult::new(found.to_result())),
+            Err(refusal) => refused(&refusal),
+        }
+    }
+}
+
+/// Books a time.
+pub(super) struct Booking {
+    spec: ToolSpec,
+    calendar: CalendarId,
+    rules: Box<CalendarRules>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<Ids>,
+}
+
+impl Booking {
+    pub(super) fn new(
+        spec: ToolSpec,
+        calendar: CalendarId,
+        rules: CalendarRules,
+        adapters: &Adapters,
+    ) -> Self {
+        let (clock, ids) = (Arc::clone(&adapters.clock), Arc::clone(&adapters.ids));
+        Self { spec, calendar, rules: Box::new(rules), clock, ids }
+    }
+}
+
+#[async_trait]
+impl Tool for Booking {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    /// The writer finds the booking that a call has made.
+    fn is_repeatable(&self) -> bool {
+        true
+    }
+
+    async fn call(&self, call: &Call, _context: &CallContext<'_>) -> Outcome {
+        match BookingRequest::parse(&value(&call.arguments)) {
+            Ok(request) => Outcome::Write(StoreWrite::Book {
+                calendar: self.calendar,
+                rules: self.rules.clone(),
+                request,
+                id: BookingId(self.ids.ordered(self.clock.as_ref())),
+                call: call.id.clone(),
+            }),
+            Err(refusal) => refused(&refusal),
+        }
+    }
+}
+
+/// Cancels what the same conversation has booked.
+pub(super) struct Cancelling {
+    spec: ToolSpec,
+    calendar: CalendarId,
+}
+
+impl Cancelling {
+    pub(super) fn new(spec: ToolSpec, calendar: CalendarId) -> Self {
+        Self { spec, calendar }
+    }
+}
+
+#[async_trait]
+impl Tool for Cancelling {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    fn is_repeatable(&self) -> bool {
+        true
+    }
+
+    async fn call(&self, call: &Call, _context: &CallContext<'_>) -> Outcome {
+        match CancelRequest::parse(&value(&call.arguments)) {
+            Ok(request) => Outcome::Write(StoreWrite::Cancel { calendar: self.calendar, request }),
+            Err(refusal) => refused(&refusal),
+        }
+    }
+}
+
+fn value(arguments: &Map<String, Value>) -> Value {
+    Value::Object(arguments.clone())
+}
+
+fn refused(refusal: &Refusal) -> Outcome {
+    Outcome::Result(CallResult::new(refusal.to_result()))
+}

@@ -1,0 +1,134 @@
+//! The tools of one version of an assistant, found by the names that the model calls them by.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::calendar::{Availability, Booking, Cancelling};
+use super::schema::ArgumentSchema;
+use super::webhook::Webhook;
+use super::{Adapters, Tool};
+use crate::domain::assistant::{Compiled, CompiledTool, ToolKind};
+use crate::domain::chat::ToolSpec;
+use crate::domain::tool_loop::Toolbox;
+use crate::outbound::{AllowHosts, check_url};
+
+/// How much of a name that no tool has is repeated, in characters.
+const MAX_NAME: usize = 64;
+
+/// What is wrong with a tool as it is configured.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("tool `{tool}`: {problem}")]
+pub struct ToolFault {
+    /// Its slug.
+    pub tool: String,
+    /// What to mend. Holds no secret.
+    pub problem: String,
+}
+
+impl ToolFault {
+    fn new(tool: &CompiledTool, problem: impl Into<String>) -> Self {
+        Self { tool: tool.slug.clone(), problem: problem.into() }
+    }
+}
+
+/// An assistant's tools, in its order. Build it once a version: schemas are compiled here.
+pub struct Toolset(Vec<Entry>);
+
+struct Entry {
+    tool: Arc<dyn Tool>,
+    schema: ArgumentSchema,
+}
+
+impl Toolset {
+    /// Makes the tools of a version. Fails where [`check_tool`] would, and where two have one name.
+    pub fn build(compiled: &Compiled, adapters: &Adapters) -> Result<Self, ToolFault> {
+        let mut entries: Vec<Entry> = Vec::with_capacity(compiled.tools.len());
+        for tool in &compiled.tools {
+            if entries.iter().any(|entry| entry.tool.spec().name == tool.name) {
+                return Err(ToolFault::new(tool, format!("another tool is named `{}`, too", tool.name)));
+            }
+            entries.push(Entry { schema: compile_schema(tool)?, tool: make(tool, adapters)? });
+        }
+        Ok(Self(entries))
+    }
+
+    /// How they are offered to the model, in the assistant's order.
+    pub fn specs(&self) -> Vec<ToolSpec> {
+        self.0.iter().map(|entry| entry.tool.spec().clone()).collect()
+    }
+
+    /// The tool of this name.
+    pub fn get(&self, name: &str) -> Option<&Arc<dyn Tool>> {
+        self.find(name).map(|entry| &entry.tool)
+    }
+
+    fn find(&self, name: &str) -> Option<&Entry> {
+        self.0.iter().find(|entry| entry.tool.spec().name == name)
+    }
+
+    fn unknown(&self, name: &str) -> String {
+        let name: String = name.chars().take(MAX_NAME).collect();
+        if self.0.is_empty() {
+            return format!("There is no tool `{name}`: there are no tools.");
+        }
+        let names: Vec<&str> = self.0.iter().map(|entry| entry.tool.spec().name.as_str()).collect();
+        format!("There is no tool `{name}`. The tools are: {}.", names.join(", "))
+    }
+}
+
+impl Toolbox for Toolset {
+    fn check(&self, name: &str, arguments: &Map<String, Value>) -> Result<(), String> {
+        match self.find(name) {
+            Some(entry) => entry.schema.check(arguments),
+            None => Err(self.unknown(name)),
+        }
+    }
+
+    fn is_repeatable(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|tool| tool.is_repeatable())
+    }
+}
+
+impl fmt::Debug for Toolset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|entry| &entry.tool.spec().name)).finish()
+    }
+}
+
+/// Checks a tool when it is configured: its schema, and of a webhook all that does not depend on a
+/// call. `allow` holds the lists of hosts that apply to the workspace.
+pub fn check_tool(tool: &CompiledTool, allow: &[&AllowHosts]) -> Result<(), ToolFault> {
+    compile_schema(tool)?;
+    if let ToolKind::Webhook(webhook) = &tool.kind {
+        check_url(&webhook.url, allow).map_err(|refused| ToolFault::new(tool, format!("url: {refused}")))?;
+        super::webhook::check(webhook).map_err(|problem| ToolFault::new(tool, problem))?;
+    }
+    Ok(())
+}
+
+fn compile_schema(tool: &CompiledTool) -> Result<ArgumentSchema, ToolFault> {
+    ArgumentSchema::compile(&tool.parameters)
+        .map_err(|problem| ToolFault::new(tool, format!("parameters: {problem}")))
+}
+
+fn make(tool: &CompiledTool, adapters: &Adapters) -> Result<Arc<dyn Tool>, ToolFault> {
+    let spec = ToolSpec {
+        name: tool.name.clone(),
+        description: tool.description.clone(),
+        parameters: tool.parameters.clone(),
+    };
+    Ok(match &tool.kind {
+        ToolKind::CalendarAvailability { calendar, rules } => {
+            Arc::new(Availability::new(spec, *calendar, (**rules).clone(), adapters))
+        }
+        ToolKind::CalendarBooking { calendar, rules } => {
+            Arc::new(Booking::new(spec, *calendar, (**rules).clone(), adapters))
+        }
+        ToolKind::CalendarCancel { calendar } => Arc::new(Cancelling::new(spec, *calendar)),
+        ToolKind::Webhook(webhook) => {
+            Arc::new(Webhook::new(spec, webhook, adapters).map_err(|problem| ToolFault::new(tool, problem))?)
+        }
+    })
+}

@@ -1,0 +1,124 @@
+//! Arguments held to a tool's JSON Schema; a fault is put in words for the model to mend.
+
+use std::fmt::Write as _;
+
+use jsonschema::{PatternOptions, ValidationError, Validator};
+use serde_json::{Map, Value};
+
+/// How many faults of one call are told, and how long each may be, in characters.
+const MAX_FAULTS: usize = 5;
+const MAX_FAULT: usize = 300;
+
+/// A tool's schema, compiled.
+#[derive(Debug)]
+pub(super) struct ArgumentSchema(Validator);
+
+impl ArgumentSchema {
+    /// Compiles a schema of type `object`. Nothing is fetched: a `$ref` out of the schema is a
+    /// fault. Patterns are matched in linear time, so none can keep the server busy.
+    pub(super) fn compile(schema: &Value) -> Result<Self, String> {
+        if schema.get("type").and_then(Value::as_str) != Some("object") {
+            return Err("its `type` must be \"object\"".to_owned());
+        }
+        jsonschema::options()
+            .offline()
+            .should_validate_formats(true)
+            .with_pattern_options(PatternOptions::regex())
+            .build(schema)
+            .map(Self)
+            .map_err(|error| describe(&error))
+    }
+
+    /// `Err`: what does not fit, with its place.
+    pub(super) fn check(&self, arguments: &Map<String, Value>) -> Result<(), String> {
+        let arguments = Value::Object(arguments.clone());
+        let mut faults = self.0.iter_errors(&arguments);
+        let Some(first) = faults.next() else { return Ok(()) };
+        let mut told = format!("The arguments do not fit the tool's schema: {}", describe(&first));
+        for fault in faults.by_ref().take(MAX_FAULTS - 1) {
+            // Writing to a `String` cannot fail.
+            let _ = write!(told, "; {}", describe(&fault));
+        }
+        if faults.next().is_some() {
+            told.push_str("; and more");
+        }
+        Err(told)
+    }
+}
+
+/// `/order/0: 5 is not of type "string"`, without a path where it is the whole.
+fn describe(error: &ValidationError<'_>) -> String {
+    let path = error.instance_path().to_string();
+    let told = if path.is_empty() { error.to_string() } else { format!("{path}: {error}") };
+    match told.char_indices().nth(MAX_FAULT) {
+        Some((end, _)) => format!("{}…", &told[..end]),
+        None => told,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn fault(schema: &Value, arguments: &Value) -> String {
+        ArgumentSchema::compile(schema).unwrap().check(arguments.as_object().unwrap()).unwrap_err()
+    }
+
+    #[test]
+    fn each_fault_is_told_with_its_place() {
+        let schema = json!({
+            "type": "object",
+            "properties": {
+                "id": {"type": "string", "pattern": "^[A-Z]+$"},
+                "when": {"type": "string", "format": "date"},
+                "lines": {"type": "array", "items": {"type": "integer"}},
+            },
+            "required": ["id"],
+            "additionalProperties": false,
+        });
+
+        let none = fault(&schema, &json!({}));
+        assert_eq!(none, "The arguments do not fit the tool's schema: \"id\" is a required property");
+        let many = fault(&schema, &json!({"id": "a1", "when": "soon", "lines": [1, "2"], "why": 1}));
+        for told in [
+            r#"/id: "a1" does not match"#,
+            r#"/when: "soon" is not a "date""#,
+            r#"/lines/1: "2" is not of type "integer""#,
+            "('why' was unexpected)",
+        ] {
+            assert!(many.contains(told), "{many}");
+        }
+        let good = json!({"id": "AB", "when": "2026-11-30", "lines": []});
+        let schema = ArgumentSchema::compile(&schema).unwrap();
+        assert_eq!(schema.check(good.as_object().unwrap()), Ok(()));
+    }
+
+    #[test]
+    fn a_fault_stays_short_however_much_is_wrong() {
+        let schema = json!({"type": "object", "additionalProperties": {"type": "integer"}});
+        let long = "é".repeat(100_000);
+        let arguments: Map<_, _> = (0..100).map(|n| (n.to_string(), json!(long))).collect();
+
+        let told = fault(&schema, &Value::Object(arguments));
+
+        assert!(told.chars().count() < 2000 && told.ends_with("; and more"), "{told}");
+    }
+
+    #[test]
+    fn a_schema_that_cannot_serve_is_refused() {
+        let fetched = json!({"type": "object", "properties": {"a": {"$ref": "http://127.0.0.1:1/s.json"}}});
+        let looking_back =
+            json!({"type": "object", "properties": {"a": {"type": "string", "pattern": "(a)\\1"}}});
+        for schema in [
+            json!({"type": "string"}),
+            json!(true),
+            json!({"type": "object", "required": 5}),
+            fetched,
+            looking_back,
+        ] {
+            assert!(ArgumentSchema::compile(&schema).is_err(), "{schema}");
+        }
+    }
+}

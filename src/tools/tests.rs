@@ -1,0 +1,234 @@
+//! The tools of an assistant over an `SQLite` store.
+
+use jiff::Timestamp;
+use serde_json::json;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::*;
+use crate::domain::assistant::{Compiled, CompiledTool, ToolKind, WebhookTool};
+use crate::domain::calendar::{
+    CalendarRules, availability_schema, booking_schema, cancel_schema, decide_booking,
+};
+use crate::domain::clock::{FixedClock, Micros};
+use crate::domain::ids::CalendarId;
+use crate::domain::tool_loop::Toolbox as _;
+use crate::store::{Conn, Tx};
+
+const WORKSPACE: WorkspaceId = WorkspaceId(Uuid::from_u128(1));
+const CALENDAR: CalendarId = CalendarId(Uuid::from_u128(2));
+/// A Tuesday; slots are looked for on the Monday after.
+const NOW: &str = "2026-11-24T13:00:00Z";
+
+struct World {
+    adapters: Adapters,
+    _folder: TempDir,
+}
+
+impl World {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::sqlite(&folder.path().join("tools.db")).await.unwrap();
+        db.migrate().await.unwrap();
+        let adapters = Adapters {
+            db,
+            outbound: GuardedClient::new(AllowHosts::default()).unwrap(),
+            seal_key: None,
+            clock: Arc::new(FixedClock::at(NOW.parse().unwrap())),
+            ids: Arc::new(Ids::seeded(1)),
+        };
+        let world = Self { adapters, _folder: folder };
+        world.execute("insert into workspaces values ($1, 'w', 'W', 0, null, 0, 0, 0, null, '[]', 0)").await;
+        world.execute("insert into calendars values ($1, $2, 'c', '{}', 0, null, 0)").await;
+        world
+    }
+
+    /// Runs a statement with the workspace as `$1` and the calendar as `$2`.
+    async fn execute(&self, statement: &'static str) {
+        let mut tx = self.adapters.db.begin().await.unwrap();
+        let Conn::Sqlite(conn) = tx.conn() else { panic!("an SQLite store") };
+        let query = sqlx::query(statement).bind(WORKSPACE);
+        let query = if statement.contains("$2") { query.bind(CALENDAR) } else { query };
+        query.execute(conn).await.unwrap();
+        Tx::commit(tx).await.unwrap();
+    }
+
+    /// Enters a booking from `start` to `end`.
+    async fn book(&self, id: u128, start: &str, end: &str, cancelled: bool) {
+        const INSERT: &str = "insert into bookings (workspace_id, calendar_id, id, call_id, conversation_id, \
+            starts_at, ends_at, title, created_at, cancelled_at) values ($1, $2, $3, $4, $3, $5, $6, 't', 0, $7)";
+        let micros = |text: &str| Micros::from(text.parse::<Timestamp>().unwrap());
+        let mut tx = self.adapters.db.begin().await.unwrap();
+        let Conn::Sqlite(conn) = tx.conn() else { panic!("an SQLite store") };
+        let query = sqlx::query(INSERT).bind(WORKSPACE).bind(CALENDAR).bind(Uuid::from_u128(id));
+        let query = query.bind(id.to_string()).bind(micros(start)).bind(micros(end));
+        query.bind(cancelled.then_some(Micros(1))).execute(conn).await.unwrap();
+        Tx::commit(tx).await.unwrap();
+    }
+
+    fn toolset(&self) -> Toolset {
+        Toolset::build(&assistant(tools()), &self.adapters).unwrap()
+    }
+}
+
+fn rules() -> Box<CalendarRules> {
+    let rules = json!({"time_zone": "Europe/Berlin", "slot_minutes": 60, "hours": {"mon": ["09:00-12:00"]}});
+    serde_json::from_value(rules).unwrap()
+}
+
+fn tool(name: &str, parameters: Value, kind: ToolKind) -> CompiledTool {
+    let (slug, name, description) = (format!("its-{name}"), name.to_owned(), String::new());
+    CompiledTool { slug, name, description, parameters, kind }
+}
+
+fn tools() -> Vec<CompiledTool> {
+    vec![
+        tool(
+            "look",
+            availability_schema(),
+            ToolKind::CalendarAvailability { calendar: CALENDAR, rules: rules() },
+        ),
+        tool("book", booking_schema(), ToolKind::CalendarBooking { calendar: CALENDAR, rules: rules() }),
+        tool("cancel", cancel_schema(), ToolKind::CalendarCancel { calendar: CALENDAR }),
+        tool("hook", json!({"type": "object"}), webhook("POST", "https://shop.example/{id}")),
+    ]
+}
+
+fn webhook(method: &str, url: &str) -> ToolKind {
+    let webhook = json!({"method": method, "url": url, "timeout_ms": 1000});
+    ToolKind::Webhook(Box::new(serde_json::from_value::<WebhookTool>(webhook).unwrap()))
+}
+
+fn assistant(tools: Vec<CompiledTool>) -> Compiled {
+    let mut compiled: Compiled =
+        serde_json::from_value(json!({"slug": "a", "name": "A", "system_prompt": ""})).unwrap();
+    compiled.tools = tools;
+    compiled
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    let Value::Object(fields) = value else { panic!("an object") };
+    fields
+}
+
+async fn call(toolset: &Toolset, name: &str, arguments: Value) -> Outcome {
+    let arguments = object(arguments);
+    assert_eq!(toolset.check(name, &arguments), Ok(()));
+    let context = CallContext {
+        workspace: WORKSPACE,
+        conversation: ConversationId(Uuid::from_u128(3)),
+        variables: &Map::new(),
+        allow_hosts: &AllowHosts::default(),
+    };
+    toolset.get(name).unwrap().call(&Call { id: "call_1".to_owned(), arguments }, &context).await
+}
+
+async fn result(toolset: &Toolset, name: &str, arguments: Value) -> Value {
+    match call(toolset, name, arguments).await {
+        Outcome::Result(result) => Value::Object(result.fields().clone()),
+        Outcome::Write(write) => panic!("{write:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_is_booked_is_not_offered_and_what_was_cancelled_is() {
+    let world = World::new().await;
+    let toolset = world.toolset();
+    let days = json!({"start_date": "2026-11-30", "end_date": "2026-12-02"});
+
+    let before = result(&toolset, "look", days.clone()).await;
+    world.book(10, "2026-11-30T08:30:00Z", "2026-11-30T09:00:00Z", false).await;
+    world.book(11, "2026-11-30T10:00:00Z", "2026-11-30T11:00:00Z", true).await;
+    let after = result(&toolset, "look", days).await;
+
+    let slots = ["2026-11-30 09:00", "2026-11-30 10:00", "2026-11-30 11:00"];
+    assert_eq!(before, json!({"available_slots": slots, "time_zone": "Europe/Berlin"}));
+    assert_eq!(after, json!({"available_slots": slots[1..], "time_zone": "Europe/Berlin"}));
+}
+
+#[tokio::test]
+async fn an_impossible_question_is_answered_with_what_is_free() {
+    let world = World::new().await;
+
+    let past = json!({"start_date": "2026-01-01", "end_date": "2026-01-02"});
+    let answer = result(&world.toolset(), "look", past).await;
+
+    assert!(answer["error"].as_str().unwrap().contains("is in the past"), "{answer}");
+    assert_eq!(answer["available_slots"][0], "2026-11-30 09:00");
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_is_a_result() {
+    let world = World::new().await;
+    let toolset = world.toolset();
+    world.adapters.db.close().await;
+
+    let days = json!({"start_date": "2026-11-30", "end_date": "2026-11-30"});
+    let answer = result(&toolset, "look", days).await;
+
+    assert_eq!(answer, json!({"error": "The calendar cannot be read at the moment."}));
+}
+
+#[tokio::test]
+async fn booking_and_cancelling_are_left_to_the_writer() {
+    let world = World::new().await;
+    let toolset = world.toolset();
+    let wanted = json!({"datetime": "2026-11-30T10:00", "title": " Demo ", "email": ""});
+
+    let booking = call(&toolset, "book", wanted).await;
+    let cancelling = call(&toolset, "cancel", json!({"booking_id": " bkg_1 "})).await;
+
+    let Outcome::Write(StoreWrite::Book { calendar, rules, request, call: id, .. }) = booking else {
+        panic!("{booking:?}")
+    };
+    assert_eq!((calendar, id.as_str(), request.title.as_str()), (CALENDAR, "call_1", "Demo"));
+    let slot = decide_booking(&rules, &request, &[], NOW.parse().unwrap()).unwrap();
+    assert_eq!(slot.start.to_string(), "2026-11-30T09:00:00Z");
+    let Outcome::Write(StoreWrite::Cancel { calendar, request }) = cancelling else {
+        panic!("{cancelling:?}")
+    };
+    assert_eq!((calendar, request.booking_id.as_str()), (CALENDAR, "bkg_1"));
+    let blank = result(&toolset, "book", json!({"datetime": "2026-11-30T10:00", "title": " "})).await;
+    assert_eq!(blank, json!({"error": "the title is empty"}));
+}
+
+#[tokio::test]
+async fn the_toolbox_checks_names_arguments_and_repeats() {
+    let world = World::new().await;
+    let toolset = world.toolset();
+
+    let names: Vec<String> = toolset.specs().into_iter().map(|spec| spec.name).collect();
+    assert_eq!(names, ["look", "book", "cancel", "hook"]);
+    let repeatable: Vec<bool> = names.iter().map(|name| toolset.is_repeatable(name)).collect();
+    assert_eq!(repeatable, [true, true, true, false]);
+    assert!(!toolset.is_repeatable("lookup"));
+    let unknown = toolset.check("lookup", &Map::new()).unwrap_err();
+    assert_eq!(unknown, "There is no tool `lookup`. The tools are: look, book, cancel, hook.");
+    let long = toolset.check(&"é".repeat(1000), &Map::new()).unwrap_err();
+    assert!(long.chars().count() < 140, "{long}");
+    let fault = toolset.check("cancel", &object(json!({"booking_id": 5}))).unwrap_err();
+    assert!(fault.contains(r#"/booking_id: 5 is not of type "string""#), "{fault}");
+    let none = Toolset::build(&assistant(Vec::new()), &world.adapters).unwrap();
+    assert_eq!(none.check("x", &Map::new()).unwrap_err(), "There is no tool `x`: there are no tools.");
+}
+
+#[tokio::test]
+async fn a_tool_that_cannot_serve_is_named() {
+    let world = World::new().await;
+    let hook = |kind| tool("hook", json!({"type": "object"}), kind);
+    let fault = |tools| Toolset::build(&assistant(tools), &world.adapters).unwrap_err().to_string();
+
+    let twice = [tools(), vec![hook(webhook("GET", "https://shop.example/"))]].concat();
+    assert_eq!(fault(twice), "tool `its-hook`: another tool is named `hook`, too");
+    let bad_schema = tool("hook", json!({"type": "string"}), webhook("GET", "https://shop.example/"));
+    assert_eq!(fault(vec![bad_schema.clone()]), "tool `its-hook`: parameters: its `type` must be \"object\"");
+    let bad_method = hook(webhook("HEAD", "https://shop.example/"));
+    assert!(fault(vec![bad_method.clone()]).starts_with("tool `its-hook`: method: `HEAD`"));
+    assert!(check_tool(&bad_schema, &[]).is_err() && check_tool(&bad_method, &[]).is_err());
+
+    let private = hook(webhook("GET", "http://127.0.0.1:9/{id}"));
+    let refused = check_tool(&private, &[]).unwrap_err().to_string();
+    assert_eq!(refused, "tool `its-hook`: url: the URL's host is not a public address");
+    assert_eq!(check_tool(&private, &[&AllowHosts::parse(["127.0.0.1:9"]).unwrap()]), Ok(()));
+    assert!(tools().iter().all(|tool| check_tool(tool, &[]).is_ok()));
+}

@@ -1,0 +1,90 @@
+//! The webhook tool: an HTTP endpoint of the operator's, called through the guarded client.
+//! `docs/tools.md` says what is sent and what comes back.
+
+mod answer;
+mod endpoint;
+mod request;
+mod secrets;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{Adapters, Call, CallContext, Outcome, Tool};
+use crate::domain::assistant::WebhookTool;
+use crate::domain::chat::ToolSpec;
+use crate::domain::clock::Clock;
+use crate::domain::seal::SealKey;
+use crate::domain::tool_loop::CallResult;
+use crate::outbound::GuardedClient;
+
+use endpoint::Endpoint;
+use request::Prepared;
+use secrets::Secrets;
+
+/// How much of an answer is read, in bytes.
+const MAX_RESPONSE: usize = 1024 * 1024;
+
+pub(super) struct Webhook {
+    spec: ToolSpec,
+    endpoint: Endpoint,
+    outbound: GuardedClient,
+    seal_key: Option<Arc<SealKey>>,
+    clock: Arc<dyn Clock>,
+}
+
+/// What can be found wrong with a webhook before it is called, its URL's host aside.
+pub(super) fn check(tool: &WebhookTool) -> Result<(), String> {
+    Endpoint::read(tool).map(|_readable| ())
+}
+
+impl Webhook {
+    pub(super) fn new(spec: ToolSpec, tool: &WebhookTool, adapters: &Adapters) -> Result<Self, String> {
+        Ok(Self {
+            spec,
+            endpoint: Endpoint::read(tool)?,
+            outbound: adapters.outbound.clone(),
+            seal_key: adapters.seal_key.clone(),
+            clock: Arc::clone(&adapters.clock),
+        })
+    }
+
+    async fn send(&self, call: &Call, context: &CallContext<'_>) -> CallResult {
+        let mut secrets = Secrets::new(self.seal_key.as_deref());
+        let timestamp = self.clock.now().0.div_euclid(1_000_000);
+        let prepared = Prepared { endpoint: &self.endpoint, call, variables: context.variables, timestamp };
+        let request = match prepared.build(&mut secrets) {
+            Ok(request) => request,
+            Err(fault) => return CallResult::failed(format!("The call was not sent: {fault}.")),
+        };
+        match self.outbound.send(request, context.allow_hosts).await {
+            Ok(response) => answer::read(&response, &secrets),
+            Err(error) => {
+                tracing::info!(
+                    tool.name = self.spec.name,
+                    call.id = call.id,
+                    error = &error as &dyn std::error::Error,
+                    "a webhook tool got no answer"
+                );
+                CallResult::failed(answer::describe(&error, &self.endpoint))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Tool for Webhook {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    fn is_repeatable(&self) -> bool {
+        self.endpoint.is_repeatable()
+    }
+
+    async fn call(&self, call: &Call, context: &CallContext<'_>) -> Outcome {
+        Outcome::Result(self.send(call, context).await)
+    }
+}

@@ -1,0 +1,107 @@
+//! The secrets of one call: opened for it, and kept out of what comes back.
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Map, Value};
+
+use crate::domain::seal::{SealKey, Sealed};
+
+/// What is shown in a secret's place.
+const REDACTED: &str = "[redacted]";
+/// A shorter text keeps no secret, and its like stands everywhere.
+const SHORTEST: usize = 4;
+
+pub(super) struct Secrets<'k> {
+    key: Option<&'k SealKey>,
+    /// What must not be shown; a text comes before its parts.
+    hidden: Vec<SecretString>,
+}
+
+impl<'k> Secrets<'k> {
+    pub(super) fn new(key: Option<&'k SealKey>) -> Self {
+        Self { key, hidden: Vec::new() }
+    }
+
+    /// Opens a secret; from then on it is redacted. The fault is for the model: the cause is the
+    /// operator's, and is logged.
+    pub(super) fn open(&mut self, sealed: &Sealed) -> Result<SecretString, &'static str> {
+        let opened = self.key.and_then(|key| key.open(sealed).ok());
+        let Some(secret) = opened else {
+            tracing::error!("a tool's secret cannot be opened with this REJOINDER_SECRET_KEY");
+            return Err("the server cannot open the secret that this tool needs");
+        };
+        self.hide(secret.expose_secret());
+        Ok(secret)
+    }
+
+    /// An endpoint that echoes `Bearer …` may leave the scheme out.
+    fn hide(&mut self, secret: &str) {
+        let secret = secret.trim();
+        let credentials = secret.split_once(' ').map_or("", |(_scheme, rest)| rest.trim());
+        for text in [secret, credentials] {
+            if text.len() < SHORTEST {
+                continue;
+            }
+            let quoted = Value::from(text).to_string();
+            let escaped = &quoted[1..quoted.len() - 1];
+            if escaped != text {
+                self.hidden.push(escaped.into());
+            }
+            self.hidden.push(text.into());
+        }
+    }
+
+    pub(super) fn redact_text(&self, mut text: String) -> String {
+        for secret in &self.hidden {
+            if text.contains(secret.expose_secret()) {
+                text = text.replace(secret.expose_secret(), REDACTED);
+            }
+        }
+        text
+    }
+
+    pub(super) fn redact_value(&self, value: Value) -> Value {
+        if self.hidden.is_empty() {
+            return value;
+        }
+        match value {
+            Value::String(text) => Value::String(self.redact_text(text)),
+            Value::Array(items) => {
+                Value::Array(items.into_iter().map(|item| self.redact_value(item)).collect())
+            }
+            Value::Object(fields) => {
+                let redact = |(key, value)| (self.redact_text(key), self.redact_value(value));
+                Value::Object(fields.into_iter().map(redact).collect::<Map<_, _>>())
+            }
+            other @ (Value::Null | Value::Bool(_) | Value::Number(_)) => other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn knowing(secret: &str) -> Secrets<'static> {
+        let mut secrets = Secrets::new(None);
+        secrets.hide(secret);
+        secrets
+    }
+
+    #[test]
+    fn a_secret_is_hidden_whole_in_part_and_escaped() {
+        let secrets = knowing("Bearer to\"ken");
+
+        let text = secrets.redact_text(r#"Bearer to"ken, to"ken, {"a": "to\"ken"}"#.to_owned());
+        let value = secrets.redact_value(json!({"to\"ken": ["x to\"ken", 5, null]}));
+
+        assert_eq!(text, r#"[redacted], [redacted], {"a": "[redacted]"}"#);
+        assert_eq!(value, json!({"[redacted]": ["x [redacted]", 5, null]}));
+    }
+
+    #[test]
+    fn what_is_too_short_to_be_secret_stays() {
+        assert_eq!(knowing("a 1").redact_text("a 1".to_owned()), "a 1");
+    }
+}

@@ -1,0 +1,83 @@
+//! The tool against a real HTTP server on loopback.
+
+mod answers;
+mod sent;
+mod server;
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::*;
+use crate::domain::assistant::HeaderText;
+use crate::domain::clock::FixedClock;
+use crate::domain::ids::{ConversationId, WorkspaceId};
+use crate::domain::seal::Sealed;
+use crate::outbound::AllowHosts;
+
+use server::Server;
+
+/// Long enough for a busy machine; no test waits for it.
+const PATIENCE: Duration = Duration::from_secs(30);
+const CALL: &str = "call_trn_1_0_1";
+/// 2026-11-24T13:00:00Z.
+const NOW: i64 = 1_795_525_200;
+
+fn seal(secret: &str) -> Sealed {
+    SealKey::new([1; 32]).seal(&SecretString::from(secret), [7; 24]).unwrap()
+}
+
+fn sealed(name: &str, secret: &str) -> (String, HeaderText) {
+    (name.to_owned(), HeaderText::Sealed(seal(secret)))
+}
+
+fn plain(name: &str, template: &str) -> (String, HeaderText) {
+    (name.to_owned(), HeaderText::Plain(template.to_owned()))
+}
+
+/// `method` on `path` of the server, with nothing else configured.
+fn tool(method: &str, server: &Server, path: &str) -> WebhookTool {
+    WebhookTool {
+        method: method.to_owned(),
+        url: format!("http://{}{path}", server.host()),
+        headers: Vec::new(),
+        body: None,
+        form: false,
+        static_fields: Map::new(),
+        timeout_ms: 30_000,
+        secret: None,
+        idempotent: false,
+    }
+}
+
+fn made(tool: &WebhookTool) -> Webhook {
+    Webhook {
+        spec: ToolSpec { name: "hook".to_owned(), description: String::new(), parameters: json!({}) },
+        endpoint: Endpoint::read(tool).unwrap(),
+        outbound: GuardedClient::new(AllowHosts::default()).unwrap(),
+        seal_key: Some(Arc::new(SealKey::new([1; 32]))),
+        clock: Arc::new(FixedClock::at(jiff::Timestamp::from_second(NOW).unwrap())),
+    }
+}
+
+/// Calls it for a workspace that may reach `hosts`; `{{customer}}` is a trusted variable.
+async fn call_allowing(hosts: &[&str], webhook: &Webhook, arguments: Value) -> Value {
+    let Value::Object(arguments) = arguments else { panic!("arguments are an object") };
+    let variables = Map::from_iter([("customer".to_owned(), json!("c/7"))]);
+    let context = CallContext {
+        workspace: WorkspaceId(Uuid::nil()),
+        conversation: ConversationId(Uuid::nil()),
+        variables: &variables,
+        allow_hosts: &AllowHosts::parse(hosts).unwrap(),
+    };
+    match webhook.call(&Call { id: CALL.to_owned(), arguments }, &context).await {
+        Outcome::Result(result) => Value::Object(result.fields().clone()),
+        Outcome::Write(write) => panic!("{write:?}"),
+    }
+}
+
+async fn call(tool: &WebhookTool, arguments: Value) -> Value {
+    call_allowing(&["127.0.0.1"], &made(tool), arguments).await
+}

@@ -1,0 +1,145 @@
+//! A process's own books: which turns its tasks run, to be compared with what the store says.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use super::Worker;
+use crate::domain::batch::{HandBack, TurnRef};
+use crate::domain::ids::TurnId;
+use crate::store::processes;
+
+/// The turns that run here. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Books {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    running: Mutex<Running>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    entries: HashMap<TurnId, (u64, Option<AbortHandle>)>,
+    /// Tells a turn's tasks apart: one that was overtaken may end after a new one has begun.
+    next: u64,
+}
+
+/// A task's entry; it leaves the books when this is dropped, however the task ends.
+#[derive(Debug)]
+pub(super) struct Entry {
+    books: Books,
+    turn: TurnId,
+    number: u64,
+}
+
+impl Books {
+    /// Enters a turn that is about to run.
+    pub(super) fn enter(&self, turn: TurnId) -> Entry {
+        let mut running = self.lock();
+        let number = running.next;
+        running.next += 1;
+        if let Some((_, Some(overtaken))) = running.entries.insert(turn, (number, None)) {
+            overtaken.abort();
+        }
+        Entry { books: self.clone(), turn, number }
+    }
+
+    /// Keeps the handle by which a task is cancelled.
+    pub(super) fn set_handle(&self, turn: TurnId, handle: AbortHandle) {
+        if let Some((_, kept)) = self.lock().entries.get_mut(&turn) {
+            *kept = Some(handle);
+        }
+    }
+
+    /// Cancels the task of a turn that someone else has ended.
+    pub(super) fn cancel(&self, turn: TurnId) {
+        if let Some((_, Some(handle))) = self.lock().entries.get(&turn) {
+            handle.abort();
+        }
+    }
+
+    pub(super) fn has(&self, turn: TurnId) -> bool {
+        self.lock().entries.contains_key(&turn)
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.lock().entries.len()
+    }
+
+    /// Cancels all tasks but those of the named turns.
+    pub(super) fn retain(&self, owned: &HashSet<TurnId>) {
+        for (turn, (_, handle)) in &self.lock().entries {
+            if !owned.contains(turn)
+                && let Some(handle) = handle
+            {
+                handle.abort();
+            }
+        }
+    }
+
+    /// Waits until a task has ended.
+    pub(super) async fn changed(&self) {
+        let changed = self.inner.changed.notified();
+        if self.count() > 0 {
+            changed.await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Running> {
+        self.inner.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut running = self.books.lock();
+        if running.entries.get(&self.turn).is_some_and(|(number, _)| *number == self.number) {
+            running.entries.remove(&self.turn);
+        }
+        drop(running);
+        self.books.inner.changed.notify_waiters();
+    }
+}
+
+/// Compares the books with the store every half lease: what the store says is owned here and no task
+/// runs, in two reads running with the same fence, is handed back.
+pub(super) async fn compare(worker: Worker) {
+    let mut missing: HashSet<(TurnId, i64)> = HashSet::new();
+    loop {
+        tokio::time::sleep(worker.settings.lease.max(Duration::from_secs(1)) / 2).await;
+        match compare_once(&worker, &missing).await {
+            Ok(now_missing) => missing = now_missing,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "own turns could not be read");
+            }
+        }
+    }
+}
+
+async fn compare_once(
+    worker: &Worker,
+    missing: &HashSet<(TurnId, i64)>,
+) -> Result<HashSet<(TurnId, i64)>, crate::domain::error::Error> {
+    let owned = processes::list_owned(worker.services.db.read().await?.conn(), worker.process).await?;
+    let mut now_missing = HashSet::new();
+    for (workspace, conversation, turn, fence) in owned {
+        if worker.books.has(turn) {
+            continue;
+        }
+        if !missing.contains(&(turn, fence)) {
+            now_missing.insert((turn, fence));
+            continue;
+        }
+        tracing::warn!(turn.id = %turn, "no task runs a turn that this process owns: it is handed back");
+        let turn = TurnRef { workspace, conversation, turn };
+        worker.services.writer.hand_back(HandBack { turn, fence, delay: Duration::ZERO }).await?;
+    }
+    Ok(now_missing)
+}

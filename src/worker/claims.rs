@@ -1,0 +1,57 @@
+//! Queued turns are claimed for the slots that are free, each door by its own query.
+
+use super::effects::run;
+use super::{POLL, Worker};
+use crate::domain::turn::Door;
+use crate::store::{StoreError, processes};
+
+/// As many turns as one query claims at most.
+const BATCH: usize = 64;
+
+/// Claims until the process stops.
+pub(super) async fn claim(worker: Worker) {
+    loop {
+        // A full batch says that there may be more.
+        if claim_once(&worker).await < BATCH {
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+/// Claims once for each door; how many turns now run.
+pub(super) async fn claim_once(worker: &Worker) -> usize {
+    let mut claimed = 0;
+    for door in [Door::Widget, Door::Platform] {
+        match claim_of(worker, door).await {
+            Ok(count) => claimed += count,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "no turns could be claimed")
+            }
+        }
+    }
+    claimed
+}
+
+async fn claim_of(worker: &Worker, door: Door) -> Result<usize, StoreError> {
+    if !*worker.has_lease.borrow() {
+        return Ok(0);
+    }
+    // Reserved first: a turn that is claimed has a place to run.
+    let mut slots = worker.slots.reserve(door, BATCH);
+    if slots.is_empty() {
+        return Ok(0);
+    }
+    let services = &worker.services;
+    let full = worker.slots.full_workspaces();
+    let mut tx = services.db.begin().await?;
+    let claim =
+        processes::claim(tx.conn(), worker.process, door, slots.len(), &full, services.clock.as_ref());
+    let turns = claim.await?;
+    tx.commit().await?;
+    let count = turns.len();
+    for turn in turns {
+        let slot = slots.pop().map(|slot| slot.assigned(turn.workspace));
+        run(worker, turn, slot);
+    }
+    Ok(count)
+}

@@ -1,0 +1,95 @@
+//! The background of a process: it runs the turns that start here, claims those
+//! that are queued, keeps its lease, takes over what dead processes left, and ends
+//! what has been open for too long.
+
+mod books;
+mod claims;
+mod effects;
+mod lease;
+mod sweeper;
+mod wakes;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::ids::ProcessId;
+use crate::lifecycle::Tasks;
+use crate::service::Services;
+use crate::service::run_turn::Engine;
+use crate::store::Db;
+use crate::store::processes::LifeBounds;
+use crate::store::writer::{Effect, Slots};
+use books::Books;
+pub use lease::Lease;
+
+/// How often other processes' doings are looked for.
+const POLL: Duration = Duration::from_millis(250);
+
+/// The bounds that the background keeps to.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkerSettings {
+    /// `turn.lease`.
+    pub lease: Duration,
+    /// `turn.deadline`.
+    pub attempt: Duration,
+    pub life: LifeBounds,
+}
+
+/// The background of one process. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    services: Services,
+    engine: Arc<Engine>,
+    process: ProcessId,
+    slots: Slots,
+    settings: WorkerSettings,
+    /// Turns that run here are tasks of these, and may finish while the process stops.
+    turns: Tasks,
+    books: Books,
+    has_lease: watch::Receiver<bool>,
+}
+
+impl Worker {
+    /// A worker that starts turns as tasks of `turns`.
+    #[must_use]
+    pub fn new(
+        services: Services,
+        engine: Arc<Engine>,
+        process: ProcessId,
+        slots: Slots,
+        settings: WorkerSettings,
+        turns: Tasks,
+        has_lease: watch::Receiver<bool>,
+    ) -> Self {
+        Self { services, engine, process, slots, settings, turns, books: Books::default(), has_lease }
+    }
+
+    /// Starts the background. What must outlive the running turns goes on until `last`, as tasks of
+    /// `background`; claims and sweeps end where the process begins to stop.
+    pub fn start(
+        &self,
+        effects: mpsc::UnboundedReceiver<Effect>,
+        lease: Option<(Lease, Db)>,
+        background: &Tasks,
+        last: &CancellationToken,
+    ) {
+        background.spawn("effects", effects::follow(self.clone(), effects, last.clone()));
+        background.spawn("wakes", wakes::poll(self.clone(), last.clone()));
+        if let Some((lease, db)) = lease {
+            background.spawn("lease", lease::keep(self.clone(), lease, db, last.clone()));
+        }
+        self.turns.spawn_until_stop("claims", claims::claim(self.clone()));
+        self.turns.spawn_until_stop("sweeper", sweeper::sweep(self.clone()));
+        self.turns.spawn_until_stop("own books", books::compare(self.clone()));
+    }
+
+    /// Claims and runs queued turns until there are none that may start here: for tests.
+    pub async fn run_until_empty(&self) {
+        while claims::claim_once(self).await > 0 || self.books.count() > 0 {
+            self.books.changed().await;
+        }
+    }
+}

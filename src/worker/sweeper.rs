@@ -1,0 +1,67 @@
+//! Ends what has been open for too long, and removes what is kept no longer.
+
+use std::time::Duration;
+
+use super::Worker;
+use crate::domain::batch::{Ending, Right, TurnRef};
+use crate::domain::error::Error;
+use crate::domain::failure::Failure;
+use crate::domain::idempotency::KEPT;
+use crate::domain::turn::TurnEnd;
+use crate::store::idempotency;
+use crate::store::processes::{self, Overdue, OverdueKind};
+
+const EVERY: Duration = Duration::from_secs(1);
+/// Rounds between two removals of what is kept no longer.
+const REMOVE_EVERY: u32 = 60;
+const BATCH: i64 = 256;
+
+/// Sweeps until the process stops.
+pub(super) async fn sweep(worker: Worker) {
+    for round in 0_u32.. {
+        tokio::time::sleep(EVERY).await;
+        if let Err(error) = end_overdue(&worker).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "overdue turns could not be ended");
+        }
+        if round.is_multiple_of(REMOVE_EVERY)
+            && let Err(error) = remove(&worker).await
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "old rows could not be removed");
+        }
+    }
+}
+
+async fn end_overdue(worker: &Worker) -> Result<(), Error> {
+    let services = &worker.services;
+    let mut read = services.db.read().await?;
+    let overdue =
+        processes::list_overdue(read.conn(), worker.settings.life, BATCH, services.clock.as_ref()).await?;
+    drop(read);
+    for Overdue { turn, why } in overdue {
+        let (right, failure) = match why {
+            OverdueKind::Deadline => (Right::Deadline, Failure::Timeout),
+            OverdueKind::Age => (Right::Age, Failure::TooOld),
+            OverdueKind::Takeovers => (Right::Age, Failure::TooManyTakeovers),
+        };
+        let place = TurnRef { workspace: turn.workspace, conversation: turn.conversation, turn: turn.id };
+        let end = TurnEnd::Failed(failure);
+        services.writer.end(Ending { turn: place, right, end, journal: None }).await?;
+    }
+    Ok(())
+}
+
+async fn remove(worker: &Worker) -> Result<(), Error> {
+    let services = &worker.services;
+    let before = services.clock.now().minus(KEPT);
+    loop {
+        let mut tx = services.db.begin().await?;
+        let removed = idempotency::sweep(tx.conn(), before, BATCH).await?;
+        tx.commit().await?;
+        if removed == 0 {
+            break;
+        }
+    }
+    let mut tx = services.db.begin().await?;
+    processes::sweep(tx.conn(), before).await?;
+    Ok(tx.commit().await?)
+}
