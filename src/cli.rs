@@ -64,7 +64,7 @@ enum Command {
         #[command(flatten)]
         form: Form,
     },
-    /// Print the OpenAPI document
+    /// Print the description of both doors, as `OpenAPI` has it
     #[command(after_help = "Example:\n  rejoinder openapi > openapi.json")]
     Openapi,
     /// Say whether configuration, store and model can be used, and if not, why

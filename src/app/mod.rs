@@ -237,7 +237,7 @@ fn worker_settings(config: &Config) -> WorkerSettings {
     }
 }
 
-/// The OpenAPI document, as JSON text.
+/// The document of both doors, as JSON text.
 pub fn openapi() -> anyhow::Result<String> {
     anyhow::bail!("the document comes with the HTTP doors")
 }

@@ -32,7 +32,7 @@ fn a_key_is_asked_for_with_scopes_and_an_end() {
 
     assert_eq!(workspace, "demo");
     assert_eq!(scopes, [Scope::Read, Scope::MessagesWrite]);
-    assert_eq!(expires_in, Some(Duration::from_secs(30 * 24 * 3600)));
+    assert_eq!(expires_in, Some(Duration::from_hours(30 * 24)));
     assert!(form.json);
 }
 

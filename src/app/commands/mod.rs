@@ -5,6 +5,7 @@ mod check;
 mod credit;
 mod keys;
 
+use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::Context;
@@ -68,7 +69,11 @@ pub async fn apply(config: &Config, file: &Path, is_dry_run: bool) -> anyhow::Re
 }
 
 fn describe(applied: &Applied, is_dry_run: bool) -> Report {
-    let mut text: String = applied.changes.iter().map(|change| format!("{change}\n")).collect();
+    let mut text = String::new();
+    for change in &applied.changes {
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "{change}");
+    }
     if text.is_empty() {
         text = format!("workspace {}: no changes\n", applied.slug);
     } else if is_dry_run {

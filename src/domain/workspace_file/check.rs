@@ -157,14 +157,14 @@ fn check_assistant(
 fn check_tools_of(
     document: &Document<'_>,
     path: &str,
-    named: &[String],
+    wanted: &[String],
     tools: &[FileTool],
 ) -> Result<(), FileFault> {
-    if named.len() > MAX_TOOLS {
+    if wanted.len() > MAX_TOOLS {
         return Err(document.fault(path, format_args!("more than {MAX_TOOLS} tools")));
     }
     let mut names: HashMap<&str, &str> = HashMap::new();
-    for (at, slug) in named.iter().enumerate() {
+    for (at, slug) in wanted.iter().enumerate() {
         let path = format!("{path}[{at}]");
         let Some(tool) = tools.iter().find(|tool| tool.slug == *slug) else {
             return Err(document.fault(&path, format_args!("there is no tool \"{slug}\"")));

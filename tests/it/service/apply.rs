@@ -68,7 +68,7 @@ name = "Back"
 system_prompt = "You answer."
 "#;
 
-async fn operator(db: Db) -> Operator {
+fn operator(db: Db) -> Operator {
     let operator = Operator::of(db);
     operator.set("ORDERS_TOKEN", "s3cret");
     operator
@@ -91,7 +91,7 @@ fn link() -> WidgetUuid {
 
 both_backends!(
     async fn a_file_makes_its_workspace_whole_and_again_changes_nothing(db: TestDb) {
-        let operator = operator(store::open(&db).await).await;
+        let operator = operator(store::open(&db).await);
 
         let changes = operator.apply(FILE).await;
         let again = operator.apply(FILE).await;
@@ -119,7 +119,7 @@ both_backends!(
 
 both_backends!(
     async fn the_opening_credit_is_an_entry_of_the_ledger_and_is_given_once(db: TestDb) {
-        let operator = operator(store::open(&db).await).await;
+        let operator = operator(store::open(&db).await);
         operator.apply(FILE).await;
 
         operator.apply(&FILE.replace("10.00", "99.00")).await;
@@ -136,7 +136,7 @@ both_backends!(
 
 both_backends!(
     async fn a_conversation_begins_with_the_first_message_and_its_event(db: TestDb) {
-        let operator = operator(store::open(&db).await).await;
+        let operator = operator(store::open(&db).await);
 
         operator.apply(FILE).await;
 
@@ -156,7 +156,7 @@ both_backends!(
 
 both_backends!(
     async fn a_dry_run_says_the_same_and_keeps_nothing(db: TestDb) {
-        let operator = operator(store::open(&db).await).await;
+        let operator = operator(store::open(&db).await);
 
         let dry = operator.try_apply(FILE, Mode::DryRun).await.unwrap();
 
@@ -169,7 +169,7 @@ both_backends!(
 
 both_backends!(
     async fn a_new_version_is_made_only_where_the_compiled_assistant_differs(db: TestDb) {
-        let operator = operator(store::open(&db).await).await;
+        let operator = operator(store::open(&db).await);
         operator.apply(FILE).await;
 
         let renamed = operator.apply(&FILE.replace("name = \"Shop\"", "name = \"The Shop\"")).await;
@@ -185,7 +185,7 @@ both_backends!(
 
 both_backends!(
     async fn a_secret_is_sealed_and_keeps_its_text_until_it_changes(db: TestDb) {
-        let operator = operator(store::open(&db).await).await;
+        let operator = operator(store::open(&db).await);
         operator.apply(FILE).await;
         let row = desk(&operator.db).await;
         assert!(!row.compiled.contains("s3cret"));
@@ -207,7 +207,7 @@ both_backends!(
 
 both_backends!(
     async fn what_cannot_be_applied_says_why_and_changes_nothing(db: TestDb) {
-        let mut operator = operator(store::open(&db).await).await;
+        let mut operator = operator(store::open(&db).await);
 
         let missing = FILE.replace("ORDERS_TOKEN", "OTHER_TOKEN");
         assert_eq!(
@@ -231,7 +231,7 @@ both_backends!(
 
 both_backends!(
     async fn what_a_file_has_no_more_is_archived_and_comes_back(db: TestDb) {
-        let operator = operator(store::open(&db).await).await;
+        let operator = operator(store::open(&db).await);
         operator.apply(FILE).await;
 
         let gone = operator.apply(BARE).await;
@@ -266,14 +266,14 @@ both_backends!(
 
 both_backends!(
     async fn what_the_api_made_is_never_touched(db: TestDb) {
-        let operator = operator(store::open(&db).await).await;
+        let operator = operator(store::open(&db).await);
         operator.apply(FILE).await;
         let id = workspace(&operator.db).await.id;
         let rows =
             configured::list(operator.db.read().await.unwrap().conn(), Section::Tools, id).await.unwrap();
         let mut made = rows[0].clone();
         made.id = operator.ids.capability();
-        made.slug = "crm".to_owned();
+        "crm".clone_into(&mut made.slug);
         made.from_file = false;
         let mut tx = operator.db.begin().await.unwrap();
         configured::put(tx.conn(), Section::Tools, id, &made, rejoinder::domain::clock::Micros(0))
@@ -294,7 +294,7 @@ both_backends!(
 
 both_backends!(
     async fn an_id_of_another_workspace_is_an_error_and_nothing_is_applied(db: TestDb) {
-        let operator = operator(store::open(&db).await).await;
+        let operator = operator(store::open(&db).await);
         operator.apply(FILE).await;
         let other = FILE.replace("\"shop\"", "\"other\"");
 
@@ -310,12 +310,12 @@ both_backends!(
 
 both_backends!(
     async fn ids_and_types_stay_while_a_conversation_may_get_another_assistant(db: TestDb) {
-        let operator = operator(store::open(&db).await).await;
+        let operator = operator(store::open(&db).await);
         operator.apply(FILE).await;
         let two =
             format!("{FILE}\n[[assistants]]\nslug = \"back\"\nname = \"Back\"\nsystem_prompt = \"Hi\"\n");
 
-        let moved = operator.apply(&two.replace("assistant = \"desk\"", "assistant = \"back\"")).await;
+        let moved = operator.apply(&two.replace("\nassistant = \"desk\"", "\nassistant = \"back\"")).await;
         let id = operator.refusal(&FILE.replace(ID, "550e8400-e29b-41d4-a716-446655440001")).await;
         let kind = operator.refusal(&FILE.replace("\"widget\"", "\"test\"")).await;
 

@@ -44,7 +44,7 @@ both_backends!(
     async fn a_key_opens_its_workspace_until_it_expires(db: TestDb) {
         let operator = Operator::of(store::open(&db).await);
         operator.apply(FILE).await;
-        let hour = Duration::from_secs(3600);
+        let hour = Duration::from_hours(1);
         let made = keys::create(&operator.db, &operator.clock, &operator.ids, request(Some(hour))).await;
         let (secret, key) = made.unwrap();
         let (server, clock) = serve(store::open(&db).await).await;
