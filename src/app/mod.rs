@@ -21,6 +21,7 @@ use crate::domain::history::HistoryBounds;
 use crate::domain::ids::{Ids, ProcessId};
 use crate::domain::seal::SealKey;
 use crate::domain::tool_loop::TurnLimits;
+use crate::http::{self, AppState, Limits};
 use crate::lifecycle::Tasks;
 use crate::outbound::{AllowHosts, GuardedClient};
 use crate::service::Services;
@@ -31,10 +32,11 @@ use crate::service::waiters::Waiters;
 use crate::store::processes::LifeBounds;
 use crate::store::writer::{SlotLimits, Slots, Writer, WriterContext};
 use crate::store::{Db, processes};
+use crate::telemetry::Metrics;
 use crate::tools::Adapters;
 use crate::worker::{Lease, Worker, WorkerSettings};
 
-pub use serve::serve;
+pub use serve::{openapi, serve};
 
 /// How long the lanes may take to write what is left, once everything else has ended.
 const LAST_WRITES: Duration = Duration::from_secs(10);
@@ -64,6 +66,8 @@ pub struct Foundation {
     pub ids: Arc<Ids>,
     /// Where stored secrets are opened with it.
     pub seal_key: Option<Arc<SealKey>>,
+    /// None where this process does not count.
+    pub metrics: Option<Metrics>,
 }
 
 /// Connects to the store that the configuration names. The embedded one's folder is made.
@@ -132,6 +136,7 @@ impl Server {
             has_lease,
         );
         worker.start(effects, lease, &background, &last);
+        listen(config, &on, services.clone(), &tasks, listener);
         let grace = config.shutdown_grace;
         Ok(Self { address, services, worker, tasks, background, slots, last, grace })
     }
@@ -156,6 +161,20 @@ impl Server {
         }
         self.services.db.close().await;
     }
+}
+
+fn listen(config: &Config, on: &Foundation, services: Services, tasks: &Tasks, listener: TcpListener) {
+    let limits = Limits::new(&config.limits);
+    if let Some(limits) = &limits {
+        tasks.spawn_until_stop("limits", Arc::clone(limits).keep_up());
+    }
+    let metrics = on.metrics.clone();
+    if let Some(metrics) = &metrics {
+        tasks.spawn_until_stop("metrics", metrics.clone().keep_up());
+    }
+    let state = AppState { services, limits, metrics, body_timeout: config.http.body_timeout };
+    let serving = http::serve(listener, http::router(state), tasks.clone(), config.http.clone());
+    tasks.spawn_critical("http", serving);
 }
 
 async fn begin_lease(
@@ -235,9 +254,4 @@ fn worker_settings(config: &Config) -> WorkerSettings {
             max_takeovers: i64::from(config.turn.max_takeovers),
         },
     }
-}
-
-/// The document of both doors, as JSON text.
-pub fn openapi() -> anyhow::Result<String> {
-    anyhow::bail!("the document comes with the HTTP doors")
 }

@@ -3,25 +3,29 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 
 use super::{Foundation, Server, open_store};
 use crate::config::{Config, Database, ModelChoice, secret_from_env};
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::ids::Ids;
+use crate::http;
 use crate::lifecycle;
 use crate::outbound::AllowHosts;
 use crate::service::apply_workspace::Site;
 use crate::service::{demo, secret_key};
 use crate::store::lock::ServeLock;
-use crate::telemetry;
+use crate::telemetry::{self, Metrics};
 
 /// Runs a server until a signal.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
     telemetry::init_logs(config.log.format.is_json(io::stderr().is_terminal()), &config.log.filter)?;
     if let Err(error) = lifecycle::raise_open_files() {
         tracing::warn!("the limit of open files could not be raised: {error}");
+    }
+    if let ModelChoice::Missing(text) = config.model_choice() {
+        bail!(text);
     }
     let db = open_store(&config).await.context("the database cannot be opened")?;
     let _lock = match config.database() {
@@ -49,13 +53,22 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
-    let on = Foundation { db, clock, ids, seal_key };
-    let server = Server::start(&config, on, listener).await?;
     let address = match &config.public_url {
         Some(url) => url.to_string(),
-        None => format!("http://{}", server.address),
+        None => format!("http://{}", listener.local_addr()?),
     };
+    // Before the first answer: whoever waits for that has the banner.
     let is_offline = matches!(config.model_choice(), ModelChoice::Offline);
     io::stdout().write_all(demo::banner(&address, demo.as_ref(), is_offline).as_bytes())?;
-    server.run_until_stopped().await
+    io::stdout().flush()?;
+    let metrics = Some(Metrics::install()?);
+    let on = Foundation { db, clock, ids, seal_key, metrics };
+    Server::start(&config, on, listener).await?.run_until_stopped().await
+}
+
+/// The `OpenAPI` document of both doors, as JSON text.
+pub fn openapi() -> anyhow::Result<String> {
+    let mut text = http::openapi().to_pretty_json()?;
+    text.push('\n');
+    Ok(text)
 }

@@ -34,6 +34,7 @@ async fn serve(db: Db) -> (Server, Arc<FixedClock>) {
         clock: Arc::clone(&clock) as Arc<dyn Clock>,
         ids: Arc::new(Ids::random()),
         seal_key: None,
+        metrics: None,
     };
     let config = Config::load(None, std::iter::empty()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
