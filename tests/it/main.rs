@@ -12,8 +12,11 @@
 )]
 #![expect(unreachable_pub, reason = "`pub` says what the support offers to the tests")]
 
+mod api;
 mod harness;
+mod http;
 mod rooms;
 mod service;
 mod store;
 mod support;
+mod v1;

@@ -10,6 +10,8 @@ pub mod http;
 pub mod postgres;
 pub mod script;
 pub mod served;
+pub mod server;
+pub mod site;
 pub mod sqlite;
 pub mod store;
 pub mod wait;

@@ -1,0 +1,82 @@
+//! The widget door's limits as a client meets them.
+
+use crate::support::db::both_backends;
+use crate::support::server::Setup;
+
+const HELLO: &str = r#"{"message": "Hi"}"#;
+
+both_backends!(
+    async fn messages_are_limited_by_conversation(db: TestDb) {
+        let server =
+            Setup::default().limited().env("REJOINDER_LIMITS__PER_CONVERSATION", "2/min").start(&db).await;
+        let uuid = server.conversation().await;
+
+        let first = server.say(&uuid, HELLO).send().await;
+        let second = server.say(&uuid, "{}").send().await;
+        let third = server.say(&uuid, HELLO).send().await;
+        let keyed = server.say(&uuid, HELLO).bearer(&server.keys.all).send().await;
+
+        assert_eq!(first.header("x-ratelimit-limit"), Some("2"));
+        assert_eq!(first.header("x-ratelimit-remaining"), Some("1"));
+        assert_eq!(first.header("ratelimit"), Some(r#""conversation";r=1;t=30"#));
+        assert_eq!(first.header("ratelimit-policy"), Some(r#""conversation";q=2;w=60"#));
+        assert_eq!((second.status, second.header("x-ratelimit-remaining")), (422, Some("0")));
+        assert_eq!(third.status, 429);
+        let wait = third.header("retry-after").unwrap();
+        assert_eq!(third.text(), format!(r#"{{"message":"Too Many Attempts.","retry_after":{wait}}}"#));
+        assert_eq!(third.header("rejoinder-error"), Some("limit_reached"));
+        assert_eq!(keyed.status, 429);
+        let other = server.conversation().await;
+        assert_eq!(server.say(&other, HELLO).send().await.status, 200);
+    }
+);
+
+both_backends!(
+    async fn requests_are_limited_by_address_unless_a_key_comes(db: TestDb) {
+        let server = Setup::default()
+            .limited()
+            .env("REJOINDER_LIMITS__PER_ADDRESS", "2/min")
+            .env("REJOINDER_LIMITS__TRUSTED_PROXY_HOPS", "1")
+            .start(&db)
+            .await;
+        let ask = |client: &str| server.call("GET", "/api/conversations/x").header("X-Forwarded-For", client);
+
+        assert_eq!(ask("203.0.113.7").send().await.status, 404);
+        assert_eq!(ask("6.6.6.6, 203.0.113.7").send().await.status, 404);
+        assert_eq!(ask("6.6.6.7, 203.0.113.7").send().await.status, 429);
+        assert_eq!(ask("203.0.113.7").bearer(&server.keys.all).send().await.status, 404);
+        assert_eq!(ask("203.0.113.8").send().await.status, 404);
+    }
+);
+
+both_backends!(
+    async fn new_conversations_are_limited_by_address_apart(db: TestDb) {
+        let server = Setup::default()
+            .limited()
+            .env("REJOINDER_LIMITS__NEW_CONVERSATIONS_PER_ADDRESS", "1/min")
+            .start(&db)
+            .await;
+        let uuid = server.conversation().await;
+
+        let again = server.call("POST", "/api/conversations").body("{}").send().await;
+
+        assert_eq!(again.status, 429);
+        assert_eq!(
+            again.header("ratelimit").map(|text| text.starts_with("\"new-conversations\";r=0")),
+            Some(true)
+        );
+        assert_eq!(server.say(&uuid, HELLO).send().await.status, 200);
+        assert_eq!(server.call("GET", "/v1/balance").bearer(&server.keys.all).send().await.status, 200);
+    }
+);
+
+both_backends!(
+    async fn nothing_is_limited_where_limits_are_off(db: TestDb) {
+        let server = Setup::default().env("REJOINDER_LIMITS__PER_ADDRESS", "1/min").start(&db).await;
+
+        for _ in 0..3 {
+            let answer = server.call("GET", "/api/conversations/x").send().await;
+            assert_eq!((answer.status, answer.header("ratelimit")), (404, None));
+        }
+    }
+);

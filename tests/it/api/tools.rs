@@ -1,0 +1,218 @@
+//! Tools as a widget's visitor meets them: each call in `function_calls`, whatever became of it.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::support::db::both_backends;
+use crate::support::fake_model::{Reply, ToolCall};
+use crate::support::fake_tool::ToolReply;
+use crate::support::http::Answer;
+use crate::support::server::{Setup, TestServer, WIDGET};
+
+/// What the model asks for first, before it says `Done.`
+async fn asked_for(server: &TestServer, calls: impl IntoIterator<Item = ToolCall>) -> Answer {
+    server.model.script().queue([Reply::tool_calls(calls), Reply::text("Done.")]);
+    server.tell(WIDGET, "What times are free for a demo next week?").send().await
+}
+
+/// The result of the only call of an answer.
+fn only_result(answer: &Answer) -> Value {
+    let body = answer.json();
+    assert_eq!((answer.status, &body["message"]), (200, &json!("Done.")), "{body}");
+    let calls = body["function_calls"].as_array().unwrap();
+    assert_eq!(calls.len(), 1);
+    calls[0]["result"].clone()
+}
+
+both_backends!(
+    async fn the_contracts_look_into_the_calendar_is_answered_in_its_form(db: TestDb) {
+        let server = Setup::default().at("2025-01-10T09:00:00Z").start(&db).await;
+        let text = "I've checked our calendar and found several available slots for next week. I can offer you \
+                    Monday at 2 PM, Wednesday at 10 AM, or Friday at 3 PM. Which would you prefer?";
+        let arguments = json!({ "start_date": "2025-01-13", "end_date": "2025-01-17" });
+        let call = ToolCall::new("check_calendar_availability", &arguments);
+        server.model.script().queue([Reply::tool_calls([call]), Reply::text(text)]);
+
+        let answer = server.tell(WIDGET, "What times are free for a demo next week?").send().await;
+
+        assert_eq!(answer.status, 200);
+        let expected = format!(
+            r#"{{"status":true,"message":"{text}","function_calls":[{{"name":"check_calendar_availability","arguments":{{"start_date":"2025-01-13","end_date":"2025-01-17"}},"result":{{"available_slots":["2025-01-13 14:00","2025-01-15 10:00","2025-01-17 15:00"],"time_zone":"Europe/Berlin"}}}}]}}"#
+        );
+        assert_eq!(answer.text(), expected);
+        assert_eq!(server.balance().await, "9.99", "a turn is one charge, however many calls it takes");
+        let history = server.call("GET", &format!("/api/conversations/{WIDGET}")).send().await.json();
+        let last = history["history"].as_array().unwrap().last().unwrap();
+        assert_eq!(last["function_calls"], answer.json()["function_calls"]);
+    }
+);
+
+both_backends!(
+    async fn the_model_is_told_each_result_under_the_id_of_its_call(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        server.tool.script().queue([ToolReply::json(&json!({ "status": "shipped" }))]);
+
+        asked_for(&server, [ToolCall::new("get_order_status", &json!({ "order_id": "A 7" }))]).await;
+
+        let calls = server.model.calls().all();
+        let [asked, told] = [&calls[0].request, &calls[1].request];
+        assert_eq!(
+            asked.tools(),
+            [
+                "check_calendar_availability",
+                "book_appointment",
+                "cancel_appointment",
+                "get_order_status",
+                "write_note"
+            ]
+        );
+        let [.., request, result] = told.messages() else { panic!("{told:?}") };
+        assert_eq!(request["role"], "assistant");
+        assert_eq!(request["tool_calls"][0]["function"]["name"], "get_order_status");
+        assert_eq!(result["role"], "tool");
+        assert_eq!(result["tool_call_id"], request["tool_calls"][0]["id"]);
+        assert_eq!(result["content"], r#"{"status":"shipped"}"#);
+        let sent = &server.tool.calls().all()[0].request;
+        assert_eq!((sent.method.as_str(), sent.uri.path()), ("GET", "/orders/A%207"));
+        assert!(sent.headers.contains_key("idempotency-key"));
+    }
+);
+
+both_backends!(
+    async fn several_calls_of_one_round_are_answered_in_the_order_of_the_model(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        server.tool.script().otherwise(|request| {
+            let slow = if request.uri.path() == "/orders/first" { 60 } else { 0 };
+            let reply = ToolReply::json(&json!({ "path": request.uri.path() }));
+            reply.after(Duration::from_millis(slow))
+        });
+        let orders = ["first", "second", "third"];
+        let calls = orders.map(|id| ToolCall::new("get_order_status", &json!({ "order_id": id })));
+
+        let answer = asked_for(&server, calls).await;
+
+        let body = answer.json();
+        let called = body["function_calls"].as_array().unwrap();
+        let ids: Vec<_> = called.iter().map(|call| &call["arguments"]["order_id"]).collect();
+        let paths: Vec<_> = called.iter().map(|call| &call["result"]["path"]).collect();
+        assert_eq!(ids, orders);
+        assert_eq!(paths, orders.map(|id| json!(format!("/orders/{id}"))).each_ref());
+    }
+);
+
+both_backends!(
+    async fn rounds_follow_one_another_and_all_calls_are_told(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let day = json!({ "start_date": "2026-03-18", "end_date": "2026-03-18" });
+        let booking = json!({ "datetime": "2026-03-18T10:00:00", "title": "Demo" });
+        server.model.script().queue([
+            Reply::tool_calls([ToolCall::new("check_calendar_availability", &day)]),
+            Reply::tool_calls([ToolCall::new("book_appointment", &booking)]),
+            Reply::tool_calls([ToolCall::new("book_appointment", &booking)]),
+            Reply::text("Booked."),
+        ]);
+
+        let answer = server.tell(WIDGET, "Wednesday at ten, please").send().await.json();
+
+        let calls = answer["function_calls"].as_array().unwrap();
+        let results: Vec<_> = calls.iter().map(|call| &call["result"]).collect();
+        assert_eq!(results[0]["available_slots"], json!(["2026-03-18 10:00"]));
+        assert_eq!(results[1]["success"], true);
+        assert_eq!(results[1]["start"], "2026-03-18T10:00:00+01:00");
+        assert!(results[2]["error"].is_string(), "a slot is booked once: {}", results[2]);
+        assert_eq!(server.number("select count(*) from bookings").await, 1);
+    }
+);
+
+both_backends!(
+    async fn a_result_that_is_no_object_is_wrapped(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        server.tool.script().queue([ToolReply::json(&json!(["shipped", 2]))]);
+
+        let answer =
+            asked_for(&server, [ToolCall::new("get_order_status", &json!({ "order_id": "7" }))]).await;
+
+        assert_eq!(only_result(&answer), json!({ "result": ["shipped", 2] }));
+    }
+);
+
+both_backends!(
+    async fn a_call_that_cannot_be_made_is_told_to_the_model_and_the_turn_goes_on(db: TestDb) {
+        let server = TestServer::start(&db).await;
+
+        for (call, arguments, error) in [
+            (
+                ToolCall::new("send_rocket", &json!({ "to": "moon" })),
+                json!({ "to": "moon" }),
+                "There is no tool",
+            ),
+            (ToolCall::with_text("get_order_status", "{broken"), json!({}), "are not valid JSON"),
+            (ToolCall::with_text("get_order_status", "[1]"), json!({}), "must be a JSON object"),
+            (
+                ToolCall::new("get_order_status", &json!({ "order_id": 7 })),
+                json!({ "order_id": 7 }),
+                "do not fit the tool's schema",
+            ),
+            (ToolCall::new("get_order_status", &json!({})), json!({}), "do not fit the tool's schema"),
+        ] {
+            let answer = asked_for(&server, [call]).await;
+            let result = only_result(&answer);
+            assert!(result["error"].as_str().unwrap().contains(error), "{result}");
+            assert_eq!(answer.json()["function_calls"][0]["arguments"], arguments);
+        }
+        assert!(server.tool.calls().all().is_empty(), "nothing was sent");
+    }
+);
+
+both_backends!(
+    async fn a_tool_that_fails_is_told_to_the_model_and_the_turn_goes_on(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let order = || ToolCall::new("get_order_status", &json!({ "order_id": "7" }));
+        let huge = vec![b'x'; 1024 * 1024 + 1];
+
+        for (reply, error) in [
+            (ToolReply::status(StatusCode::INTERNAL_SERVER_ERROR), "status 500"),
+            (ToolReply::status(StatusCode::FOUND).with_header(http::header::LOCATION, "/x"), "redirect"),
+            (ToolReply::status(StatusCode::OK).with_body(huge), "too large"),
+            (ToolReply::status(StatusCode::OK).after(Duration::from_secs(2)), "did not answer within 1 s"),
+        ] {
+            server.tool.script().queue([reply]);
+            let result = only_result(&asked_for(&server, [order()]).await);
+            assert!(result["error"].as_str().unwrap().contains(error), "{result}");
+        }
+    }
+);
+
+both_backends!(
+    async fn a_model_that_calls_tools_without_end_is_stopped_and_refunded(db: TestDb) {
+        let server = Setup::default().env("REJOINDER_TURN__MAX_ROUNDS", "3").start(&db).await;
+        let order = || ToolCall::new("get_order_status", &json!({ "order_id": "7" }));
+        server.model.script().otherwise(move |_| Reply::tool_calls([order()]));
+
+        let endless = server.tell(WIDGET, "Where is it?").send().await;
+
+        let expected = r#"{"status":false,"error":"Failed to process message: Too many tool calls"}"#;
+        assert_eq!((endless.status, endless.text()), (400, expected));
+        assert_eq!(endless.header("rejoinder-error"), Some("too_many_tool_calls"));
+        assert_eq!(server.model.calls().all().len(), 3);
+        assert_eq!(server.tool.calls().all().len(), 2, "what the last round asks for can change nothing");
+        assert_eq!(server.balance().await, "10.00");
+        assert_eq!(server.events_once("reply.failed", 1).await[0]["data"]["reason"], "too_many_tool_calls");
+    }
+);
+
+both_backends!(
+    async fn more_calls_than_a_turn_may_have_stop_it_before_they_run(db: TestDb) {
+        let server = Setup::default().env("REJOINDER_TURN__MAX_TOOL_CALLS", "2").start(&db).await;
+        let calls = ["1", "2", "3"].map(|id| ToolCall::new("get_order_status", &json!({ "order_id": id })));
+
+        let refused = asked_for(&server, calls).await;
+
+        let expected = r#"{"status":false,"error":"Failed to process message: Too many tool calls"}"#;
+        assert_eq!((refused.status, refused.text()), (400, expected));
+        assert!(server.tool.calls().all().is_empty());
+        assert_eq!(server.balance().await, "10.00");
+    }
+);

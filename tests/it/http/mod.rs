@@ -1,0 +1,4 @@
+//! What both doors do alike: where a request falls off before a handler sees it, and the document of their routes.
+
+mod document;
+mod edges;

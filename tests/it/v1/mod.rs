@@ -1,0 +1,4 @@
+//! The platform door, as its contract's page and its users have it.
+
+mod messages;
+mod reading;
