@@ -1,7 +1,10 @@
 //! The widget door, as its contract's page and its users have it.
 
+mod idempotency;
 mod limits;
 mod messages;
 mod model_faults;
+mod money;
 mod neighbours;
+mod people;
 mod tools;

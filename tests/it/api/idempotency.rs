@@ -1,0 +1,106 @@
+//! A widget's request that is sent again: its first answer, byte for byte, and never a second charge.
+
+use crate::support::db::both_backends;
+use crate::support::fake_model::Reply;
+use crate::support::http::Answer;
+use crate::support::script::Gate;
+use crate::support::server::{Setup, TEST, TestServer, WIDGET};
+
+async fn tell(server: &TestServer, text: &str, key: &str) -> Answer {
+    server.tell(WIDGET, text).header("Idempotency-Key", key).send().await
+}
+
+both_backends!(
+    async fn a_refunded_failure_is_replayed_and_asks_the_model_nothing(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        server.model.script().queue([Reply::garbage()]);
+
+        let first = tell(&server, "Hi", "k").await;
+        let again = tell(&server, "Hi", "k").await;
+
+        assert_eq!((first.status, again.status), (400, 400));
+        assert_eq!(again.text(), first.text());
+        assert_eq!(again.header("idempotent-replayed"), Some("true"));
+        assert_eq!(again.header("rejoinder-error"), Some("model_unreadable"));
+        assert_eq!(server.model.calls().all().len(), 1);
+        assert_eq!(server.balance().await, "10.00");
+    }
+);
+
+both_backends!(
+    async fn a_twin_in_flight_waits_for_the_same_reply(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let gate = Gate::closed();
+        server.model.script().queue([Reply::text("Once.").held_by(&gate)]);
+
+        let ((first, second), ()) =
+            tokio::join!(async { tokio::join!(tell(&server, "Hi", "k"), tell(&server, "Hi", "k")) }, async {
+                server.model.calls().arrived(1).await;
+                gate.open();
+            });
+
+        assert_eq!((first.status, second.status), (200, 200));
+        assert_eq!(first.text(), second.text());
+        let replayed: Vec<_> =
+            [&first, &second].iter().filter_map(|answer| answer.header("idempotent-replayed")).collect();
+        assert_eq!(replayed, ["true"], "one of them is the first");
+        assert_eq!(server.model.calls().all().len(), 1);
+        assert_eq!(server.balance().await, "9.99");
+    }
+);
+
+both_backends!(
+    async fn a_twin_whose_deadline_comes_first_is_told_to_come_again(db: TestDb) {
+        let server = Setup::default().env("REJOINDER_WIDGET__DEADLINE", "2s").system_clock().start(&db).await;
+        // A message of the platform door is ahead, so the first waits; its deadline passes before the twin's.
+        server.model.script().otherwise(|_| Reply::text("Never.").held_by(&Gate::closed()));
+
+        let (first, second) = tokio::join!(tell(&server, "Hi", "k"), tell(&server, "Hi", "k"));
+
+        for answer in [first, second] {
+            let expected = r#"{"status":false,"error":"Failed to process message: Connection timeout"}"#;
+            let in_flight =
+                r#"{"status":false,"error":"A request with this Idempotency-Key is still being processed"}"#;
+            match answer.status {
+                400 => assert_eq!(answer.text(), expected),
+                409 => {
+                    assert_eq!(answer.text(), in_flight);
+                    assert!(answer.header("retry-after").is_some());
+                }
+                other => panic!("{other}: {}", answer.text()),
+            }
+        }
+        assert_eq!(server.balance().await, "10.00");
+    }
+);
+
+both_backends!(
+    async fn a_key_belongs_to_its_conversation_and_a_refusal_keeps_nothing(db: TestDb) {
+        let server = TestServer::start(&db).await;
+
+        let widget = tell(&server, "Hi", "k").await;
+        let test = server.tell(TEST, "Hi").header("Idempotency-Key", "k").send().await;
+        let refused = server.say(WIDGET, "{}").header("Idempotency-Key", "other").send().await;
+        let taken = tell(&server, "Hi", "other").await;
+
+        assert_eq!((widget.status, test.status), (200, 200));
+        assert_eq!(test.header("idempotent-replayed"), None);
+        assert_eq!((refused.status, taken.status), (422, 200));
+        assert_eq!(taken.header("idempotent-replayed"), None);
+        assert_eq!(server.number("select count(*) from idempotency").await, 3);
+    }
+);
+
+both_backends!(
+    async fn a_replay_outlives_the_end_of_its_conversation(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let first = tell(&server, "Hi", "k").await;
+        let con = server.con_of(WIDGET).await;
+        let path = format!("/v1/conversations/{con}");
+        server.call("PATCH", &path).bearer(&server.keys.all).raw_json(r#"{"ended": true}"#).send().await;
+
+        let again = tell(&server, "Hi", "k").await;
+
+        assert_eq!((again.status, again.text()), (200, first.text()));
+    }
+);

@@ -1,0 +1,130 @@
+//! A person takes over, a conversation ends, a visitor leaves: what becomes of the reply in the making.
+
+use serde_json::json;
+
+use crate::support::db::both_backends;
+use crate::support::fake_model::Reply;
+use crate::support::http::Answer;
+use crate::support::script::Gate;
+use crate::support::server::{TEST, TestServer, WIDGET};
+
+const AI_OFF: &str = r#"{"status":true,"message":"","function_calls":[],"ai_disabled":true}"#;
+const ENDED: &str = r#"{"status":false,"error":"Failed to process message: The conversation has ended"}"#;
+
+/// A server whose model is held, and the gate that holds it.
+async fn held(db: &crate::support::db::TestDb) -> (TestServer, Gate) {
+    let server = TestServer::start(db).await;
+    let gate = Gate::closed();
+    server.model.script().queue([Reply::text("Too late.").held_by(&gate)]);
+    (server, gate)
+}
+
+async fn patch(server: &TestServer, con: &str, body: &serde_json::Value) -> Answer {
+    let path = format!("/v1/conversations/{con}");
+    server.call("PATCH", &path).bearer(&server.keys.all).json(body).send().await
+}
+
+both_backends!(
+    async fn switching_the_ai_off_discards_the_reply_in_the_making_and_refunds_it(db: TestDb) {
+        let (server, gate) = held(&db).await;
+        let con = server.con_of(WIDGET).await;
+
+        let (answer, ()) = tokio::join!(server.tell(WIDGET, "Hi").send(), async {
+            server.model.calls().arrived(1).await;
+            let path = format!("/api/automate/conversations/{WIDGET}/disable-ai");
+            let off = server.call("POST", &path).bearer(&server.keys.all).send().await;
+            assert_eq!(off.text(), r#"{"status":true,"ai_enabled":false}"#);
+        });
+        gate.open();
+        let later = server.tell(WIDGET, "Are you there?").send().await;
+
+        assert_eq!((answer.status, answer.text()), (200, AI_OFF));
+        assert_eq!((later.status, later.text()), (200, AI_OFF));
+        assert_eq!(server.balance().await, "10.00");
+        let discarded = server.events_once("reply.discarded", 1).await;
+        assert_eq!(discarded[0]["data"]["reason"], "ai_disabled");
+        assert_eq!(server.messages_of(&con).await.len(), 3, "both messages are kept, and no reply");
+        assert_eq!(server.model.calls().all().len(), 1);
+    }
+);
+
+both_backends!(
+    async fn the_ai_that_is_switched_on_again_answers_what_comes_then(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let con = server.con_of(TEST).await;
+
+        let off = patch(&server, &con, &json!({ "ai_enabled": false })).await;
+        let body = json!({ "conversation_id": con, "sender_id": "u", "sender_type": "user", "text": "Hi" });
+        let unanswered = server.enqueue(body.to_string()).send().await;
+        patch(&server, &con, &json!({ "ai_enabled": true })).await;
+        let answered = server.tell(TEST, "Hi again").send().await;
+
+        assert_eq!(off.json()["data"]["ai_enabled"], false);
+        assert_eq!(unanswered.json()["data"]["auto_reply_enqueued"], false);
+        assert_eq!(unanswered.header("rejoinder-reason"), Some("ai_disabled"));
+        assert_eq!(answered.json()["message"], "A reply of the fake model.");
+        assert_eq!(server.events("conversation.updated").await.len(), 2);
+    }
+);
+
+both_backends!(
+    async fn an_agent_that_takes_over_switches_the_ai_off_where_the_assistant_says_so(db: TestDb) {
+        let pausing = |text: String| {
+            text.replacen("first_message =", "pause_on_agent_message = true\nfirst_message =", 1)
+        };
+        let server = crate::support::server::Setup::default().workspace(pausing).start(&db).await;
+        let con = server.con_of(TEST).await;
+        let body = json!({ "conversation_id": con, "sender_id": "a", "sender_type": "agent", "text": "Hi" });
+
+        let agent = server.enqueue(body.to_string()).send().await;
+        let visitor = server.tell(TEST, "Hello?").send().await;
+
+        assert_eq!(agent.json()["data"]["auto_reply_enqueued"], false);
+        assert_eq!(agent.header("rejoinder-reason"), Some("ai_disabled"));
+        assert_eq!(visitor.text(), AI_OFF);
+    }
+);
+
+both_backends!(
+    async fn ending_a_conversation_discards_the_reply_and_refuses_what_comes_later(db: TestDb) {
+        let (server, gate) = held(&db).await;
+        let con = server.con_of(WIDGET).await;
+
+        let (answer, ()) = tokio::join!(server.tell(WIDGET, "Hi").send(), async {
+            server.model.calls().arrived(1).await;
+            assert_eq!(patch(&server, &con, &json!({ "ended": true })).await.status, 200);
+        });
+        gate.open();
+        let before = server.dump().await;
+        let later = server.tell(WIDGET, "Hello?").send().await;
+
+        assert_eq!((answer.status, answer.text()), (400, ENDED));
+        assert_eq!((later.status, later.text()), (400, ENDED));
+        assert_eq!(later.header("rejoinder-error"), Some("conversation_ended"));
+        assert_eq!(server.balance().await, "10.00");
+        assert_eq!(server.events_once("conversation.ended", 1).await.len(), 1);
+        assert_eq!(server.events_once("reply.discarded", 1).await[0]["data"]["reason"], "conversation_ended");
+        assert_eq!(server.dump().await, before, "a refused message leaves no trace");
+    }
+);
+
+both_backends!(
+    async fn a_visitor_who_leaves_finds_the_reply_in_the_history(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let gate = Gate::closed();
+        server.model.script().queue([Reply::text("Still here.").held_by(&gate)]);
+        let con = server.con_of(WIDGET).await;
+
+        tokio::select! {
+            answer = server.tell(WIDGET, "Hi").send() => panic!("the model is held: {answer:?}"),
+            _ = server.model.calls().arrived(1) => {}
+        }
+        gate.open();
+        server.messages_once(&con, 3).await;
+
+        let history = server.call("GET", &format!("/api/conversations/{WIDGET}")).send().await.json();
+        let last = history["history"].as_array().unwrap().last().unwrap().clone();
+        assert_eq!((&last["role"], &last["content"]), (&json!("assistant"), &json!("Still here.")));
+        assert_eq!(server.balance().await, "9.99");
+    }
+);
