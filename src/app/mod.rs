@@ -25,7 +25,7 @@ use crate::http::{self, AppState, Limits};
 use crate::lifecycle::Tasks;
 use crate::outbound::{AllowHosts, GuardedClient};
 use crate::service::Services;
-use crate::service::authenticate::Keys;
+use crate::service::authenticate::{Keys, keep_uses_written};
 use crate::service::run_turn::{Engine, EngineSettings};
 use crate::service::versions::Versions;
 use crate::service::waiters::Waiters;
@@ -168,6 +168,7 @@ fn listen(config: &Config, on: &Foundation, services: Services, tasks: &Tasks, l
     if let Some(limits) = &limits {
         tasks.spawn_until_stop("limits", Arc::clone(limits).keep_up());
     }
+    tasks.spawn_until_stop("uses of keys", keep_uses_written(services.clone()));
     let metrics = on.metrics.clone();
     if let Some(metrics) = &metrics {
         tasks.spawn_until_stop("metrics", metrics.clone().keep_up());

@@ -219,8 +219,8 @@ both_backends!(
             operator.refusal(&private).await,
             "the url of tool \"orders\": the URL's host is not a public address"
         );
-        let unknown = FILE.replace("first_message", "frist_message");
-        assert!(operator.refusal(&unknown).await.starts_with("line 13: unknown field `frist_message`"));
+        let unknown = FILE.replace("first_message", "greeting");
+        assert!(operator.refusal(&unknown).await.starts_with("line 13: unknown field `greeting`"));
         operator.seal = None;
         assert!(operator.refusal(FILE).await.contains("set REJOINDER_SECRET_KEY"));
 
