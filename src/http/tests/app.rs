@@ -160,6 +160,7 @@ fn services(
         bounds(config),
         slots,
         sender,
+        tokio::sync::watch::channel(true).1,
     );
     let (writer, lanes) = Writer::new(&context, 1, &tasks.soft());
     for lane in lanes {
@@ -171,6 +172,7 @@ fn services(
         clock,
         ids,
         versions: Versions::default(),
+        keys: crate::service::authenticate::Keys::default(),
         waiters: Waiters::new(config.widget.max_waiting),
         widget_deadline: config.widget.deadline,
     };
@@ -200,7 +202,7 @@ async fn engine(services: Services, mut effects: mpsc::UnboundedReceiver<Effect>
                 let place =
                     TurnRef { workspace: turn.workspace, conversation: turn.conversation, turn: turn.id };
                 let right = Right::Owner { fence: turn.fence };
-                services.writer.end(Ending { turn: place, right, end }).await.unwrap();
+                services.writer.end(Ending { turn: place, right, end, journal: None }).await.unwrap();
             }
             Effect::Ended(turn, end) => services.waiters.wake(turn, &end),
             Effect::Cancelled(_) => {}
