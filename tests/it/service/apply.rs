@@ -327,3 +327,19 @@ both_backends!(
         assert_eq!(kind, format!("the conversation {LINK} is of type \"widget\"; that cannot change"));
     }
 );
+
+both_backends!(
+    async fn two_applies_at_once_make_one_workspace(db: TestDb) {
+        let one = operator(store::open(&db).await);
+        let two = operator(store::open(&db).await);
+
+        let (first, second) = tokio::join!(one.apply(FILE), two.apply(FILE));
+
+        // Each seals with a nonce of its own, but the later one finds the earlier one's secret unchanged.
+        assert_eq!(first.len() + second.len(), 6, "{first:?} {second:?}");
+        assert_eq!(desk(&one.db).await.current_version, 1);
+        let id = workspace(&one.db).await.id;
+        let balance = workspaces::balance(one.db.read().await.unwrap().conn(), id).await.unwrap();
+        assert_eq!(balance, Some(Money(10_000_000)));
+    }
+);
