@@ -52,12 +52,12 @@ pub async fn claim(
 ) -> Result<Vec<Turn>, StoreError> {
     let now = store_now(conn.reborrow(), clock).await?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let materialized = conn.pick(" as materialized", "");
+    let materialized = conn.pick(" materialized", "");
     let skip = conn.pick(" for no key update skip locked", "");
     let rows: Vec<TurnRow> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("with picked");
+        let mut query = QueryBuilder::new("with picked (w, i) as");
         query.push(materialized);
-        query.push(" (w, i) as (select workspace_id, id from turns where state = 'queued' and door = ");
+        query.push(" (select workspace_id, id from turns where state = 'queued' and door = ");
         query.push_bind(door).push(" and not_before <= ").push_bind(now);
         if !except.is_empty() {
             query.push(" and workspace_id not in (");
@@ -88,13 +88,13 @@ pub async fn take_over(
     clock: &dyn Clock,
 ) -> Result<u64, StoreError> {
     let now = store_now(conn.reborrow(), clock).await?;
-    let materialized = conn.pick(" as materialized", "");
+    let materialized = conn.pick(" materialized", "");
     let skip = conn.pick(" for no key update of t skip locked", "");
     let taken = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("with picked");
+        let mut query = QueryBuilder::new("with picked (w, i) as");
         query.push(materialized);
         query.push(
-            " (w, i) as (select t.workspace_id, t.id from turns t left join processes p on p.id = t.owner \
+            " (select t.workspace_id, t.id from turns t left join processes p on p.id = t.owner \
              where t.state = 'running' and t.owner <> ",
         );
         query.push_bind(taker).push(" and (p.id is null or p.expires_at < ").push_bind(now);

@@ -164,11 +164,14 @@ both_backends!(
         if let Err(refused) = &refused {
             assert!(matches!(refused, Error::Unavailable { outcome_unknown: true, .. }), "{refused:?}");
         }
-        let completing = process.complete(first, 1);
-        tokio::pin!(completing);
-        assert!(tokio::time::timeout(Duration::from_millis(200), &mut completing).await.is_err());
-        cutter.refusing.store(false, Ordering::SeqCst);
-        assert!(matches!(within("the end", completing).await, Step::Done(_)));
+        {
+            let completing = process.complete(first, 1);
+            tokio::pin!(completing);
+            let waiting = tokio::time::timeout(Duration::from_millis(200), &mut completing).await;
+            assert!(waiting.is_err(), "the store is away");
+            cutter.refusing.store(false, Ordering::SeqCst);
+            assert!(matches!(within("the end", completing).await, Step::Done(_)));
+        }
 
         let started = process.effects();
         assert!(

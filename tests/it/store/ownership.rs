@@ -206,9 +206,7 @@ both_backends!(
         let seeded = seed::workspace(&db, 10_000_000).await;
         let processes = [Process::start(&db).await, Process::start(&db).await];
         let conversation = processes[0].conversation(&seeded, ConversationKind::Widget).await;
-        let load = processes
-            .iter()
-            .flat_map(|process| (0..20).map(move |_| process.ask(&conversation)).collect::<Vec<_>>());
+        let load = (0..40).map(|n| processes[n % 2].ask(&conversation));
 
         let turns = join_all(load).await;
 
