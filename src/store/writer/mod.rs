@@ -8,6 +8,7 @@ mod needs;
 mod read;
 mod slots;
 mod within;
+mod unknown;
 mod write;
 
 use std::fmt;
@@ -246,7 +247,7 @@ impl Entrance {
         let (reply, answer) = oneshot::channel();
         self.context.waiting_rose();
         // Where the lane has ended, the sender is dropped with the item, and the caller sees that.
-        let _ = self.lane.send(Queued { item, reply, given_up });
+        let _ = self.lane.send(Queued { item, reply: Some(reply), given_up });
         answer
     }
 }
@@ -254,7 +255,10 @@ impl Entrance {
 /// Credits a workspace in a transaction of its own: for the command line, beside a running server.
 pub async fn top_up(context: &WriterContext, top_up: TopUp) -> Result<LedgerEntry, Error> {
     let item = Item::TopUp(top_up);
-    let done = batch::run(context, &[&item], false).await.map_err(|failed| failed.error)?;
+    let done = batch::run(context, &[&item]).await.map_err(|failed| Error::Unavailable {
+        outcome_unknown: failed.unknown.is_some(),
+        source: Some(Box::new(failed.error)),
+    })?;
     match done.outcomes.into_iter().next() {
         Some(Ok(Outcome::ToppedUp(entry))) => Ok(entry),
         Some(Err(error)) => Err(error),
