@@ -152,16 +152,16 @@ fn services(
     let (sender, effects) = mpsc::unbounded_channel();
     let slots = Slots::new(SlotLimits { max_in_flight: 16, per_workspace: None });
     let process = ProcessId(ids.ordered(clock.as_ref()));
-    let context = WriterContext::new(
-        db.clone(),
-        Arc::clone(&clock),
-        Arc::clone(&ids),
+    let context = WriterContext {
+        db: db.clone(),
+        clock: Arc::clone(&clock),
+        ids: Arc::clone(&ids),
         process,
-        bounds(config),
+        bounds: bounds(config),
         slots,
-        sender,
-        tokio::sync::watch::channel(true).1,
-    );
+        effects: sender,
+        has_lease: tokio::sync::watch::channel(true).1,
+    };
     let (writer, lanes) = Writer::new(&context, 1, &tasks.soft());
     for lane in lanes {
         tasks.spawn("lane", lane);
