@@ -25,7 +25,7 @@ use crate::http::{self, AppState, Limits};
 use crate::lifecycle::Tasks;
 use crate::outbound::{AllowHosts, GuardedClient};
 use crate::service::Services;
-use crate::service::authenticate::Keys;
+use crate::service::authenticate::{Keys, keep_uses_written};
 use crate::service::run_turn::{Engine, EngineSettings};
 use crate::service::versions::Versions;
 use crate::service::waiters::Waiters;
@@ -100,16 +100,16 @@ impl Server {
             per_workspace: config.turn.max_in_flight_per_workspace,
         });
         let (effects_in, effects) = mpsc::unbounded_channel();
-        let context = WriterContext::new(
-            on.db.clone(),
-            Arc::clone(&on.clock),
-            Arc::clone(&on.ids),
+        let context = WriterContext {
+            db: on.db.clone(),
+            clock: Arc::clone(&on.clock),
+            ids: Arc::clone(&on.ids),
             process,
-            bounds(config),
-            slots.clone(),
-            effects_in,
-            has_lease.clone(),
-        );
+            bounds: bounds(config),
+            slots: slots.clone(),
+            effects: effects_in,
+            has_lease: has_lease.clone(),
+        };
         let lanes = if on.db.is_shared() { config.store.lanes } else { 1 };
         let (writer, lanes) = Writer::new(&context, lanes, &last);
         for lane in lanes {
@@ -168,6 +168,7 @@ fn listen(config: &Config, on: &Foundation, services: Services, tasks: &Tasks, l
     if let Some(limits) = &limits {
         tasks.spawn_until_stop("limits", Arc::clone(limits).keep_up());
     }
+    tasks.spawn_until_stop("uses of keys", keep_uses_written(services.clone()));
     let metrics = on.metrics.clone();
     if let Some(metrics) = &metrics {
         tasks.spawn_until_stop("metrics", metrics.clone().keep_up());

@@ -54,7 +54,7 @@ fn without_a_command_the_server_runs() {
 #[test]
 fn what_is_not_understood_is_exit_code_2_with_what_was_expected() {
     for (line, text) in [
-        ("sreve", "unrecognized subcommand"),
+        ("run", "unrecognized subcommand"),
         ("credit demo ten", "an amount is a decimal number"),
         ("keys revoke sk_1", "not an id of the form key_"),
         ("keys create --workspace demo --name x --scopes write", "expected one of messages:write"),

@@ -49,15 +49,15 @@ impl Envelope for Widget {
     }
 
     fn body(problem: &Problem) -> String {
-        match problem {
-            Problem::Refused(Error::Invalid(fields)) => laravel(fields),
-            Problem::Refused(Error::LimitReached { retry_after }) => {
-                json!({"message": "Too Many Attempts.", "retry_after": whole_seconds(*retry_after)})
-                    .to_string()
-            }
-            Problem::Refused(error) => widget_error(&widget_error_text(error)),
-            edge => widget_error(&edge.text()),
+        let Problem::Refused(error) = problem else { return widget_error(&problem.text()) };
+        if let Error::Invalid(fields) = error {
+            return laravel(fields);
         }
+        if let Error::LimitReached { retry_after } = error {
+            let retry_after = whole_seconds(*retry_after);
+            return json!({"message": "Too Many Attempts.", "retry_after": retry_after}).to_string();
+        }
+        widget_error(&widget_error_text(error))
     }
 }
 
@@ -92,10 +92,10 @@ impl Envelope for Automate {
     }
 
     fn body(problem: &Problem) -> String {
-        match problem {
-            Problem::Refused(Error::Unauthenticated) => json!({"error": "Unauthorized"}).to_string(),
-            other => Widget::body(other),
+        if matches!(problem, Problem::Refused(Error::Unauthenticated)) {
+            return json!({"error": "Unauthorized"}).to_string();
         }
+        Widget::body(problem)
     }
 }
 
@@ -122,12 +122,10 @@ impl Envelope for Platform {
     }
 
     fn body(problem: &Problem) -> String {
-        match problem {
-            Problem::Refused(Error::Unavailable { .. }) => {
-                platform_error("The service is temporarily unavailable. Please retry.")
-            }
-            other => platform_error(&other.text()),
+        if matches!(problem, Problem::Refused(Error::Unavailable { .. })) {
+            return platform_error("The service is temporarily unavailable. Please retry.");
         }
+        platform_error(&problem.text())
     }
 }
 
@@ -160,11 +158,9 @@ impl Envelope for Enqueue {
     }
 
     fn body(problem: &Problem) -> String {
-        match problem {
-            Problem::Refused(Error::Unavailable { .. }) => {
-                platform_error("Failed to enqueue message. Please retry.")
-            }
-            other => Platform::body(other),
+        if matches!(problem, Problem::Refused(Error::Unavailable { .. })) {
+            return platform_error("Failed to enqueue message. Please retry.");
         }
+        Platform::body(problem)
     }
 }

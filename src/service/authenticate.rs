@@ -16,6 +16,8 @@ use crate::store::keys;
 
 /// How long a key that was read is believed.
 const BELIEVED: Duration = Duration::from_secs(4);
+/// How often it is written when keys were last used.
+const USES: Duration = Duration::from_mins(1);
 /// How many keys are kept; beyond that all are read anew.
 const KEPT: usize = 10_000;
 
@@ -92,8 +94,18 @@ pub async fn authenticate(services: &Services, bearer: &str) -> Result<Account, 
     Ok(account)
 }
 
-/// Writes when keys were last used: about once a minute, by a worker, never by a request.
-/// What a failure leaves unwritten is forgotten; the key's next use tells more.
+/// Writes once a minute when keys were last used, so that no request has to.
+pub async fn keep_uses_written(services: Services) {
+    loop {
+        tokio::time::sleep(USES).await;
+        if let Err(error) = write_uses(&services).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "when keys were used was not written");
+        }
+    }
+}
+
+/// Writes when keys were last used. What a failure leaves unwritten is forgotten: the key's next
+/// use tells more.
 pub async fn write_uses(services: &Services) -> Result<(), Error> {
     let mut used = services.keys.take_used();
     if used.is_empty() {

@@ -72,9 +72,9 @@ fn the_demo_file_is_good() {
 
 #[test]
 fn unknown_keys_are_named_with_their_line() {
-    assert!(fault("name = \"Demo Ltd\"", "nmae = \"x\"").starts_with("line 4: unknown field `nmae`"));
+    assert!(fault("name = \"Demo Ltd\"", "title = \"x\"").starts_with("line 4: unknown field `title`"));
     assert!(fault("system_prompt", "prompt").starts_with("line 12: unknown field `prompt`"));
-    assert!(fault("calendar = \"demos\"", "calender = 1").starts_with("line 24: unknown field `calender`"));
+    assert!(fault("calendar = \"demos\"", "diary = 1").starts_with("line 24: unknown field `diary`"));
     assert!(fault("env = \"ORDERS_TOKEN\"", "file = \"x\"").starts_with("line 33: unknown field `file`"));
     assert!(fault("api = \"0.02\"", "api = 0.02").starts_with("line 7: invalid type: floating point"));
     assert!(fault("[workspace]", "[workspace").starts_with("line 2: "));
@@ -111,7 +111,7 @@ fn names_that_lead_nowhere_are_refused() {
             "default_assistant = \"back-desk\"",
             "line 6: workspace.default_assistant: there is no assistant \"back-desk\"",
         ),
-        ("\"orders\"]", "\"ordres\"]", "line 14: assistants[0].tools[1]: there is no tool \"ordres\""),
+        ("\"orders\"]", "\"parcels\"]", "line 14: assistants[0].tools[1]: there is no tool \"parcels\""),
         (
             "calendar = \"demos\"",
             "calendar = \"x\"",

@@ -81,7 +81,7 @@ impl Limits {
             return nearest;
         }
         let special = match (counted, address) {
-            (Counted::Request, _) | (Counted::NewConversation, None) | (Counted::Message(None), _) => None,
+            (Counted::Request | Counted::Message(None), _) | (Counted::NewConversation, None) => None,
             (Counted::NewConversation, Some(address)) => Some(self.new_conversations.check(address)),
             (Counted::Message(Some(conversation)), _) => Some(self.conversations.check(conversation)),
         };

@@ -26,7 +26,6 @@ pub enum ApplyError {
     Decision(#[source] Error),
     #[error("could not be written as text")]
     Unwritable(#[from] serde_json::Error),
-    /// Another apply of the same workspace may have been faster.
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("whether the file was applied is unknown; apply it again")]

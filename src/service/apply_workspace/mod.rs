@@ -30,7 +30,10 @@ use crate::outbound::AllowHosts;
 use crate::store::assistants::AssistantRow;
 use crate::store::configured::{self, Configured, Section};
 use crate::store::writer::decide_within;
-use crate::store::{Conn, Db, workspaces};
+use crate::store::{Conn, Db, StoreError, workspaces};
+
+/// How often an apply is tried where the store's refusal may pass.
+const TRIES: usize = 3;
 
 /// What `apply` works with.
 #[derive(Clone, Copy)]
@@ -73,8 +76,23 @@ pub struct Applied {
 /// [`ApplyError::Unknown`], after which the same file can be applied again.
 pub async fn apply(site: &Site<'_>, text: &str, mode: Mode) -> Result<Applied, ApplyError> {
     let prepared = Prepared::read(site, text)?;
+    for _ in 1..TRIES {
+        match try_apply(site, &prepared, mode).await {
+            Err(ApplyError::Store(error)) if may_pass(&error) => {}
+            outcome => return outcome,
+        }
+    }
+    try_apply(site, &prepared, mode).await
+}
+
+/// A deadlock, or another apply that made the same row first: that one is then read.
+fn may_pass(error: &StoreError) -> bool {
+    error.is_away() || matches!(error, StoreError::Data(_))
+}
+
+async fn try_apply(site: &Site<'_>, prepared: &Prepared, mode: Mode) -> Result<Applied, ApplyError> {
     let mut tx = site.db.begin().await?;
-    let applied = apply_within(site, &prepared, tx.conn()).await?;
+    let applied = apply_within(site, prepared, tx.conn()).await?;
     if mode == Mode::Apply && !applied.changes.is_empty() {
         tx.commit().await.map_err(ApplyError::Unknown)?;
     }

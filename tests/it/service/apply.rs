@@ -219,8 +219,8 @@ both_backends!(
             operator.refusal(&private).await,
             "the url of tool \"orders\": the URL's host is not a public address"
         );
-        let unknown = FILE.replace("first_message", "frist_message");
-        assert!(operator.refusal(&unknown).await.starts_with("line 13: unknown field `frist_message`"));
+        let unknown = FILE.replace("first_message", "greeting");
+        assert!(operator.refusal(&unknown).await.starts_with("line 13: unknown field `greeting`"));
         operator.seal = None;
         assert!(operator.refusal(FILE).await.contains("set REJOINDER_SECRET_KEY"));
 
@@ -325,5 +325,21 @@ both_backends!(
         );
         assert_eq!(id, format!("assistant \"desk\" has the id {ID}; it cannot change"));
         assert_eq!(kind, format!("the conversation {LINK} is of type \"widget\"; that cannot change"));
+    }
+);
+
+both_backends!(
+    async fn two_applies_at_once_make_one_workspace(db: TestDb) {
+        let one = operator(store::open(&db).await);
+        let two = operator(store::open(&db).await);
+
+        let (first, second) = tokio::join!(one.apply(FILE), two.apply(FILE));
+
+        // Each seals with a nonce of its own, but the later one finds the earlier one's secret unchanged.
+        assert_eq!(first.len() + second.len(), 6, "{first:?} {second:?}");
+        assert_eq!(desk(&one.db).await.current_version, 1);
+        let id = workspace(&one.db).await.id;
+        let balance = workspaces::balance(one.db.read().await.unwrap().conn(), id).await.unwrap();
+        assert_eq!(balance, Some(Money(10_000_000)));
     }
 );

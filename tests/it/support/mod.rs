@@ -9,12 +9,14 @@ pub mod fake_tool;
 pub mod http;
 pub mod postgres;
 pub mod script;
+pub mod seed;
 pub mod served;
 pub mod server;
 pub mod site;
 pub mod sqlite;
 pub mod store;
 pub mod wait;
+pub mod writers;
 
 use std::sync::Once;
 
