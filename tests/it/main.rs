@@ -15,6 +15,8 @@
 mod api;
 mod harness;
 mod http;
+mod pages;
+mod processes;
 mod rooms;
 mod service;
 mod store;

@@ -1,0 +1,130 @@
+//! Two processes on one PostgreSQL database: either takes what the other cannot.
+
+use serde_json::json;
+
+use crate::support::db::{Backend, TestDb};
+use crate::support::fake_model::{ModelRequest, Reply};
+use crate::support::script::Gate;
+use crate::support::server::{Setup, TestServer, WIDGET};
+use crate::support::store::STORE;
+
+/// A database, and a process on it with so few slots that one held turn of the widget door fills them.
+async fn small() -> (TestDb, TestServer) {
+    let db = TestDb::copy_of(&STORE, Backend::Postgres).await;
+    let server = Setup::default().env("REJOINDER_TURN__MAX_IN_FLIGHT", "2").system_clock().start(&db).await;
+    (db, server)
+}
+
+fn hold_the_text(server: &TestServer, text: &'static str) -> Gate {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    server.model.script().otherwise(move |request: &ModelRequest| {
+        let said = request.last_text("user").unwrap();
+        let reply = Reply::text(&format!("re: {said}"));
+        if said == text { reply.held_by(&held) } else { reply }
+    });
+    gate
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_that_one_process_has_no_slot_for_runs_on_the_other() {
+    let (db, first) = small().await;
+    let gate = hold_the_text(&first, "held");
+    let body = |text: &str| json!({ "sender_id": "u", "sender_type": "user", "text": text }).to_string();
+    first.enqueue(body("held")).send().await;
+    first.model.calls().arrived(1).await;
+
+    let queued = first.enqueue(body("queued")).send().await;
+    let turn = queued.header("rejoinder-turn").unwrap();
+    let told = first.get(&format!("/v1/turns/{turn}")).await.json();
+    assert_eq!(told["data"]["state"], "queued");
+    let second = first.beside(&db, Setup::default().system_clock()).await;
+    let json = queued.json();
+    let messages = second.messages_once(json["data"]["conversation_id"].as_str().unwrap(), 2).await;
+
+    assert_eq!(messages[1]["text"], "re: queued");
+    gate.open();
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_widget_that_waits_at_one_process_gets_the_reply_that_the_other_makes() {
+    let (db, first) = small().await;
+    let gate = hold_the_text(&first, "held");
+    let held = first.conversation().await;
+
+    let (held, (waited, second)) = tokio::join!(first.tell(&held, "held").send(), async {
+        first.model.calls().arrived(1).await;
+        let (waited, second) = tokio::join!(first.tell(WIDGET, "Hi").send(), async {
+            first.events_once("message.created", 2).await;
+            first.beside(&db, Setup::default().system_clock()).await
+        });
+        gate.open();
+        (waited, second)
+    });
+
+    assert_eq!(waited.text(), r#"{"status":true,"message":"re: Hi","function_calls":[]}"#);
+    assert_eq!(held.text(), r#"{"status":true,"message":"re: held","function_calls":[]}"#);
+    assert_eq!(first.balance().await, "9.98");
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn turns_of_one_conversation_keep_their_order_across_processes() {
+    let db = TestDb::copy_of(&STORE, Backend::Postgres).await;
+    let first = Setup::default().system_clock().start(&db).await;
+    let second = first.beside(&db, Setup::default().system_clock()).await;
+    let con = first.con_of(WIDGET).await;
+
+    for (nth, server) in [&first, &second, &first, &second].into_iter().enumerate() {
+        let text = format!("{nth}");
+        let body = json!({ "conversation_id": con, "sender_id": "u", "sender_type": "user", "text": text });
+        assert_eq!(server.enqueue(body.to_string()).send().await.status, 200);
+    }
+    first.messages_once(&con, 9).await;
+
+    let calls = first.model.calls();
+    let asked: Vec<_> = calls.all().iter().map(|call| call.request.last_text("user").unwrap()).collect();
+    assert_eq!(asked, ["0", "1", "2", "3"]);
+    assert_eq!(calls.overlaps(|_| Some(())), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn switching_the_ai_off_at_one_process_ends_what_runs_at_the_other() {
+    let db = TestDb::copy_of(&STORE, Backend::Postgres).await;
+    let first = Setup::default().system_clock().start(&db).await;
+    let second = first.beside(&db, Setup::default().system_clock()).await;
+    let gate = hold_the_text(&first, "Hi");
+
+    let (waited, ()) = tokio::join!(first.tell(WIDGET, "Hi").send(), async {
+        first.model.calls().arrived(1).await;
+        let path = format!("/api/automate/conversations/{WIDGET}/disable-ai");
+        let off = second.call("POST", &path).bearer(&second.keys.all).send().await;
+        assert_eq!(off.status, 200);
+    });
+
+    assert_eq!(waited.json()["ai_disabled"], true);
+    assert_eq!(second.balance().await, "10.00");
+    let hung_up = async || first.model.calls().all()[0].ended;
+    crate::support::wait::wait_for("the call to be dropped", hung_up).await;
+    gate.open();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_stops_hands_its_turns_to_the_other() {
+    let db = TestDb::copy_of(&STORE, Backend::Postgres).await;
+    let first = Setup::default().env("REJOINDER_SHUTDOWN_GRACE", "100ms").system_clock().start(&db).await;
+    let gate = Gate::closed();
+    first.model.script().queue([Reply::text("Never seen.").held_by(&gate), Reply::text("Seen.")]);
+    let body = json!({ "sender_id": "u", "sender_type": "user", "text": "Hi" });
+    let sent = first.enqueue(body.to_string()).send().await.json();
+    first.model.calls().arrived(1).await;
+    let second = first.beside(&db, Setup::default().system_clock()).await;
+
+    first.stop().await;
+
+    let con = sent["data"]["conversation_id"].as_str().unwrap();
+    assert_eq!(second.messages_once(con, 2).await[1]["text"], "Seen.");
+}
