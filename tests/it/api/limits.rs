@@ -1,7 +1,8 @@
 //! The widget door's limits as a client meets them.
 
 use crate::support::db::both_backends;
-use crate::support::server::Setup;
+use crate::support::http::Request;
+use crate::support::server::{Setup, TEST, TestServer, WIDGET};
 
 const HELLO: &str = r#"{"message": "Hi"}"#;
 
@@ -78,5 +79,63 @@ both_backends!(
             let answer = server.call("GET", "/api/conversations/x").send().await;
             assert_eq!((answer.status, answer.header("ratelimit")), (404, None));
         }
+    }
+);
+
+/// Refused by a cap: in the envelope of limits, and without a trace.
+async fn assert_capped(server: &TestServer, request: Request) {
+    let before = server.dump().await;
+    let answer = request.send().await;
+    assert_eq!(answer.status, 429, "{}", answer.text());
+    let wait = answer.header("retry-after").expect("it says when to come again");
+    assert_eq!(answer.text(), format!(r#"{{"message":"Too Many Attempts.","retry_after":{wait}}}"#));
+    assert_eq!(answer.header("rejoinder-error"), Some("limit_reached"));
+    assert_eq!(server.dump().await, before);
+}
+
+both_backends!(
+    async fn free_turns_of_test_conversations_are_capped_by_day_unless_a_key_comes(db: TestDb) {
+        let server =
+            Setup::default().limited().env("REJOINDER_LIMITS__TEST_TURNS_PER_DAY", "1").start(&db).await;
+
+        assert_eq!(server.tell(TEST, "Hi").send().await.status, 200);
+
+        assert_capped(&server, server.tell(TEST, "Hi")).await;
+        assert_eq!(server.tell(TEST, "Hi").bearer(&server.keys.all).send().await.status, 200);
+        assert_eq!(server.tell(WIDGET, "Hi").send().await.status, 200);
+    }
+);
+
+both_backends!(
+    async fn a_conversation_holds_so_many_messages_and_no_more(db: TestDb) {
+        let server = Setup::default()
+            .limited()
+            .env("REJOINDER_LIMITS__MESSAGES_PER_CONVERSATION", "3")
+            .start(&db)
+            .await;
+
+        assert_eq!(server.tell(WIDGET, "Hi").send().await.status, 200);
+
+        assert_capped(&server, server.tell(WIDGET, "Hi")).await;
+        assert_eq!(server.tell(TEST, "Hi").send().await.status, 200);
+    }
+);
+
+both_backends!(
+    async fn spending_is_capped_by_conversation_and_by_day(db: TestDb) {
+        let server = Setup::default()
+            .limited()
+            .env("REJOINDER_LIMITS__SPEND_PER_CONVERSATION", "0.01")
+            .env("REJOINDER_LIMITS__SPEND_PER_DAY", "0.02")
+            .start(&db)
+            .await;
+        let (second, third) = (server.conversation().await, server.conversation().await);
+
+        assert_eq!(server.tell(WIDGET, "Hi").send().await.status, 200);
+        assert_capped(&server, server.tell(WIDGET, "Hi")).await;
+        assert_eq!(server.tell(&second, "Hi").send().await.status, 200);
+        assert_capped(&server, server.tell(&third, "Hi")).await;
+
+        assert_eq!(server.balance().await, "9.98");
     }
 );

@@ -1,5 +1,6 @@
 //! What the tests stand on: a database each, fakes on real HTTP, a client that keeps the bytes, a browser.
 
+pub mod binary;
 pub mod browser;
 pub mod calls;
 pub mod cleanup;

@@ -1,0 +1,190 @@
+//! The program as an operator runs it.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::binary::{Place, Running};
+use crate::support::http::Answer;
+use crate::support::wait::wait_for;
+
+/// The command lines of the banner that begin with `curl`, each with its continuations.
+fn curls(banner: &str) -> Vec<String> {
+    let joined = banner.replace("\\\n", " ");
+    joined.lines().map(str::trim).filter(|line| line.starts_with("curl ")).map(str::to_owned).collect()
+}
+
+/// Pastes a command line into a shell; its standard output.
+fn paste(place: &Place, line: &str) -> Value {
+    let shell = Command::new("sh").args(["-c", line]).current_dir(place.path()).output().unwrap();
+    let text = String::from_utf8(shell.stdout).unwrap();
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text:?} of {line}"))
+}
+
+async fn balance(server: &Running, key: &str) -> Answer {
+    server.http.get("/v1/balance").bearer(key).send().await
+}
+
+fn demo_key(place: &Place) -> String {
+    std::fs::read_to_string(place.path().join("data/demo.key")).unwrap().trim().to_owned()
+}
+
+#[tokio::test]
+async fn a_start_with_nothing_prints_requests_that_are_answered_as_pasted() {
+    let place = Place::new();
+    let server = place.serve().await;
+
+    assert!(server.banner.contains("the built-in demonstration answers"), "{}", server.banner);
+    assert!(server.banner.contains(&demo_key(&place)), "the key is shown at the start that makes it");
+    let [widget, platform] = &curls(&server.banner)[..] else { panic!("{}", server.banner) };
+    let widget = paste(&place, widget);
+    let platform = paste(&place, platform);
+
+    assert_eq!((&widget["status"], widget.get("error")), (&json!(true), None), "{widget}");
+    assert!(!widget["message"].as_str().unwrap().is_empty());
+    assert_eq!(platform["status"], "success", "{platform}");
+    assert_eq!(platform["data"]["message"]["text"], "Hello from curl!");
+    assert_eq!(platform["data"]["auto_reply_enqueued"], true);
+    let question = json!({ "message": "What times are free for a demo next week?" });
+    let path = "/api/conversations/7c9e6679-7425-40de-944b-e07fc1f90ae7/messages";
+    let answer = server.http.post(path, &question).send().await.json();
+    let call = &answer["function_calls"][0];
+    assert_eq!(call["name"], "check_calendar_availability", "{answer}");
+    assert!(!call["result"]["available_slots"].as_array().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_second_server_on_the_folder_is_refused_until_the_first_has_ended() {
+    let place = Place::new();
+    let first = place.serve().await;
+    let key = demo_key(&place);
+
+    let refused = place.run(&["serve"]);
+    let ended = first.terminate().await;
+    let again = place.serve().await;
+
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(refused.err.contains("another server is running on this data folder"), "{}", refused.err);
+    assert_eq!(ended.code(), Some(0), "SIGTERM is a clean end");
+    assert!(again.banner.contains("data/demo.key") && !again.banner.contains(&key), "{}", again.banner);
+    assert_eq!(balance(&again, &key).await.status, 200, "what was stored is still there");
+}
+
+#[tokio::test]
+async fn a_key_made_beside_a_server_opens_it_until_it_is_revoked() {
+    let place = Place::new();
+    let server = place.serve().await;
+
+    let arguments =
+        ["keys", "create", "--workspace", "demo", "--name", "Back end", "--expires-in", "30d", "--json"];
+    let made = place.run(&arguments);
+    let made: Value = serde_json::from_str(&made.out).unwrap();
+    let (key, id) = (made["key"].as_str().unwrap(), made["id"].as_str().unwrap());
+    assert_eq!(balance(&server, key).await.status, 200);
+    let listed: Value = serde_json::from_str(&place.run(&["keys", "list", "--json"]).out).unwrap();
+    let found = listed.as_array().unwrap().iter().find(|listed| listed["id"] == id).unwrap();
+    let revoked = place.run(&["keys", "revoke", id]);
+    let begun = std::time::Instant::now();
+    wait_for("the key to open nothing", async || (balance(&server, key).await.status == 401).then_some(()))
+        .await;
+
+    assert!(begun.elapsed().as_secs() <= 5);
+    assert!(revoked.status.success(), "{}", revoked.err);
+    assert_eq!((&found["workspace"], &found["name"]), (&json!("demo"), &json!("Back end")));
+    assert!(key.starts_with(found["prefix"].as_str().unwrap()) && !listed.to_string().contains(key));
+}
+
+#[tokio::test]
+async fn credit_counts_once_for_each_reference() {
+    let place = Place::new();
+    let server = place.serve().await;
+    let key = demo_key(&place);
+
+    for _ in 0..2 {
+        let given = place.run(&["credit", "demo", "5.00", "--reference", "invoice-1042"]);
+        assert!(given.status.success(), "{}", given.err);
+    }
+    let unnamed = place.run(&["credit", "demo", "0.50"]);
+    let unknown = place.run(&["credit", "nobody", "1.00"]);
+
+    assert!(unnamed.err.contains("reference: "), "{}", unnamed.err);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(unknown.err.contains("nobody"), "{}", unknown.err);
+    assert_eq!(balance(&server, &key).await.json()["data"]["balance"], "15.50");
+}
+
+#[tokio::test]
+async fn a_workspace_file_is_tried_and_then_applied_beside_a_server() {
+    let place = Place::new();
+    let server = place.serve().await;
+    let file = "[workspace]\nslug = \"shop\"\nname = \"Shop\"\nbalance = \"1.00\"\n";
+    std::fs::write(place.path().join("shop.toml"), file).unwrap();
+
+    let tried = place.run(&["apply", "shop.toml", "--dry-run"]);
+    let no_key = place.run(&["keys", "create", "--workspace", "shop", "--name", "x"]);
+    let applied = place.run(&["apply", "shop.toml"]);
+    let again = place.run(&["apply", "shop.toml"]);
+    let made = place.run(&["keys", "create", "--workspace", "shop", "--name", "x", "--json"]);
+
+    assert!(tried.out.contains("this was a dry run"), "{}{}", tried.out, tried.err);
+    assert_eq!(no_key.status.code(), Some(1), "a dry run makes nothing");
+    assert!(applied.status.success(), "{}", applied.err);
+    assert!(again.out.contains("no changes"), "{}", again.out);
+    let made: Value = serde_json::from_str(&made.out).unwrap();
+    let told = balance(&server, made["key"].as_str().unwrap()).await;
+    assert_eq!(told.json()["data"]["balance"], "1.00");
+    std::fs::write(place.path().join("bad.toml"), format!("{file}colour = \"red\"\n")).unwrap();
+    let refused = place.run(&["apply", "bad.toml"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        refused.err.contains("colour") && refused.err.contains('5'),
+        "names the key and line: {}",
+        refused.err
+    );
+}
+
+#[test]
+fn check_says_of_each_part_whether_it_can_be_used() {
+    let place = Place::new();
+
+    let good = place.run(&["check"]);
+    let mut bad = place.command(&["check", "--json"]);
+    bad.env("OPENAI_BASE_URL", "http://127.0.0.1:1/v1").env("OPENAI_MODEL", "x");
+    let bad = bad.output().unwrap();
+
+    assert!(good.status.success(), "{}{}", good.out, good.err);
+    assert!(good.out.contains("model: the built-in demonstration"), "{}", good.out);
+    assert_eq!(bad.status.code(), Some(1));
+    let told: Value = serde_json::from_slice(&bad.stdout).unwrap();
+    assert_eq!((&told["model"]["ok"], &told["configuration"]["ok"]), (&json!(false), &json!(true)), "{told}");
+}
+
+#[test]
+fn a_setting_that_does_not_exist_or_parse_stops_the_start_with_its_name() {
+    let place = Place::new();
+
+    for (name, value, told) in [
+        ("REJOINDER_TURN__DEADLIN", "1s", "REJOINDER_TURN__DEADLIN"),
+        ("REJOINDER_TURN__DEADLINE", "soon", "REJOINDER_TURN__DEADLINE"),
+    ] {
+        let ended = place.command(&["serve"]).env(name, value).output().unwrap();
+        let err = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(1));
+        assert!(err.contains(told), "{err}");
+    }
+    std::fs::write(place.path().join("rejoinder.toml"), "[turn]\nspeed = 1\n").unwrap();
+    let ended = place.run(&["serve"]);
+    assert!(ended.err.contains("speed"), "{}", ended.err);
+    assert!(!place.path().join("data").exists(), "nothing was begun");
+}
+
+#[test]
+fn postgresql_without_a_model_is_refused_with_the_settings_that_give_one() {
+    let place = Place::new();
+
+    let ended = place.command(&["serve"]).env("DATABASE_URL", "postgres://127.0.0.1:1/x").output().unwrap();
+
+    let err = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(err.contains("OPENAI_API_KEY") && err.contains("OPENAI_BASE_URL"), "{err}");
+}

@@ -1,0 +1,178 @@
+//! Whatever is sent: an answer in the door's own envelope that names what to mend, and nothing is changed.
+
+use serde_json::{Value, json};
+
+use crate::support::db::both_backends;
+use crate::support::http::{Answer, Request};
+use crate::support::server::{ASSISTANT, TestServer, WIDGET};
+
+/// Bodies that no route takes.
+fn bodies() -> Vec<Vec<u8>> {
+    let deep = "[".repeat(20_000);
+    let texts = [
+        "",
+        "{",
+        "null",
+        "[]",
+        "7",
+        r#""text""#,
+        r#"{"message": "a""#,
+        r#"{"message": {"a": 1}, "text": {"a": 1}, "assistant_id": {"a": 1}}"#,
+        r#"{"message": true, "text": true, "assistant_id": true}"#,
+        r#"{"message": "a\u0000b", "text": "a\u0000b", "sender_id": "u", "sender_type": "user", "assistant_id": "a\u0000"}"#,
+        r#"{"message": "\ud800", "text": "\ud800", "sender_id": "u", "sender_type": "user", "assistant_id": "\ud800"}"#,
+        r#"{"message": "", "text": "", "assistant_id": ""}"#,
+        r#"{"text": "a", "sender_id": "\u0000", "sender_type": "user"}"#,
+        r#"{"text": "a", "sender_id": "u", "sender_type": "robot"}"#,
+        r#"{"text": "a", "sender_id": "u", "sender_type": "user", "conversation_id": "con_\u0000"}"#,
+        r#"{"text": "a", "sender_id": "u", "sender_type": "user", "reply_to_message_id": "../.."}"#,
+        r#"{"text": "a", "sender_id": "u", "sender_type": "user", "metadata": "\ud800"}"#,
+        &deep,
+    ];
+    let mut bodies: Vec<_> = texts.iter().map(|text| text.as_bytes().to_vec()).collect();
+    bodies.push(b"{\"message\": \"\xff\xfe\", \"text\": \"\xff\xfe\"}".to_vec());
+    bodies.push(vec![b'x'; 300 * 1024]);
+    bodies
+}
+
+/// Refused by the widget door: its 422, or its ordinary envelope.
+fn assert_widget(answer: &Answer, what: &str) {
+    assert!((400..500).contains(&answer.status), "{what}: {} {}", answer.status, answer.text());
+    assert_eq!(answer.header("content-type"), Some("application/json"), "{what}");
+    let body = answer.json();
+    let is_ordinary = body["status"] == false && body["error"].is_string();
+    let is_422 = answer.status == 422 && body["message"].is_string() && body["errors"].is_object();
+    assert!(is_ordinary || is_422, "{what}: {body}");
+    assert!(answer.header("rejoinder-error").is_some(), "{what}");
+}
+
+/// Refused by the platform door, in its envelope.
+fn assert_platform(answer: &Answer, what: &str) {
+    assert!((400..500).contains(&answer.status), "{what}: {} {}", answer.status, answer.text());
+    assert_eq!(answer.header("content-type"), Some("application/json"), "{what}");
+    let body = answer.json();
+    assert_eq!((&body["status"], &body["data"]), (&json!("error"), &Value::Null), "{what}: {body}");
+    assert!(body["message"].as_str().is_some_and(|text| text.ends_with('.')), "{what}: {body}");
+    assert!(answer.header("rejoinder-error").is_some(), "{what}");
+}
+
+both_backends!(
+    async fn a_bad_body_is_refused_by_every_route_in_its_doors_envelope(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let con = server.con_of(WIDGET).await;
+        let before = server.dump().await;
+
+        for body in bodies() {
+            let what = String::from_utf8_lossy(&body[..body.len().min(120)]).into_owned();
+            for path in ["/api/conversations", &format!("/api/conversations/{WIDGET}/messages")] {
+                let answer = server.call("POST", path).raw_json(&body).send().await;
+                assert_widget(&answer, &format!("{path} {what}"));
+            }
+            let one = format!("/v1/conversations/{con}");
+            for (method, path) in [("POST", "/v1/messages"), ("POST", "/v1/conversations"), ("PATCH", &one)] {
+                let answer = server.call(method, path).bearer(&server.keys.all).raw_json(&body).send().await;
+                assert_platform(&answer, &format!("{method} {path} {what}"));
+            }
+        }
+
+        assert_eq!(server.dump().await, before);
+        assert!(server.model.calls().all().is_empty());
+    }
+);
+
+both_backends!(
+    async fn names_that_are_unknown_or_of_another_tenant_are_refused_alike(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let con = server.con_of(WIDGET).await;
+        let turn = server.tell(WIDGET, "Hi").send().await.header("rejoinder-turn").unwrap().to_owned();
+        let before = server.dump().await;
+        let keyed = |request: Request, key: &str| request.bearer(key).raw_json(r#"{"ended": true}"#);
+        let odd = [
+            "x",
+            "%00",
+            "%ff",
+            "..%2f..",
+            "con_",
+            "con_00000000000000000000000000",
+            "🙂",
+            &"9".repeat(3_000),
+        ];
+
+        for name in odd {
+            for tail in ["", "/messages", "/widget_link"] {
+                for method in ["GET", "POST", "PATCH", "DELETE", "PUT"] {
+                    let path = format!("/v1/conversations/{name}{tail}");
+                    let answer = keyed(server.call(method, &path), &server.keys.all).send().await;
+                    assert_platform(&answer, &format!("{method} {path}"));
+                }
+            }
+            assert_platform(&server.get(&format!("/v1/turns/{name}")).await, name);
+            for (method, tail) in [("GET", ""), ("POST", "/messages"), ("DELETE", ""), ("PUT", "/messages")] {
+                let path = format!("/api/conversations/{name}{tail}");
+                let answer = server.call(method, &path).raw_json(r#"{"message": "Hi"}"#).send().await;
+                assert_widget(&answer, &format!("{method} {path}"));
+            }
+        }
+        for (method, path) in [
+            ("GET", format!("/v1/conversations/{con}")),
+            ("PATCH", format!("/v1/conversations/{con}")),
+            ("GET", format!("/v1/conversations/{con}/messages")),
+            ("POST", format!("/v1/conversations/{con}/widget_link")),
+            ("GET", format!("/v1/turns/{turn}")),
+        ] {
+            let answer = keyed(server.call(method, &path), &server.keys.foreign).send().await;
+            assert_platform(&answer, &path);
+            assert_eq!(answer.status, 404, "{path}");
+        }
+        let foreign = json!({ "assistant_id": ASSISTANT }).to_string();
+        let foreign = server.call("POST", "/api/conversations").bearer(&server.keys.foreign).body(foreign);
+        assert_widget(&foreign.send().await, "a key of another tenant");
+
+        assert_eq!(server.dump().await, before);
+    }
+);
+
+both_backends!(
+    async fn a_content_type_that_is_no_json_is_named_by_the_platform_door(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let body = r#"{"sender_id": "u", "sender_type": "user", "text": "Hi"}"#;
+        let before = server.dump().await;
+
+        for kind in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", "x", ""] {
+            for path in ["/v1/messages", "/v1/conversations"] {
+                let request = server.call("POST", path).bearer(&server.keys.all).header("content-type", kind);
+                let answer = request.body(body).send().await;
+                assert_platform(&answer, &format!("{path} {kind:?}"));
+                assert_eq!(answer.status, 400);
+            }
+        }
+
+        assert_eq!(server.dump().await, before);
+    }
+);
+
+both_backends!(
+    async fn queries_that_make_no_sense_are_refused(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let con = server.con_of(WIDGET).await;
+
+        for list in ["conversations", "ledger", "events", &format!("conversations/{con}/messages")]
+            .map(|list| format!("/v1/{list}"))
+        {
+            for query in ["limit=0", "limit=201", "limit=x", "limit=-1", "limit=1&limit=2", "limit=%00"] {
+                assert_platform(&server.get(&format!("{list}?{query}")).await, &format!("{list}?{query}"));
+            }
+            let cursor = if list.ends_with("events") { "after" } else { "cursor" };
+            for value in ["x", "%00", "-1", "99999999999999999999999", "%ff"] {
+                let path = format!("{list}?{cursor}={value}");
+                assert_platform(&server.get(&path).await, &path);
+            }
+        }
+        for query in ["widget_uuid=x", "type=x", "assistant_id=x", "external_identifier=%00"] {
+            let answer = server.get(&format!("/v1/conversations?{query}")).await;
+            if answer.status != 200 {
+                assert_platform(&answer, query);
+            }
+        }
+    }
+);
