@@ -9,7 +9,7 @@ use crate::support::db::both_backends;
 use crate::support::fake_model::{Reply, ToolCall};
 use crate::support::fake_tool::ToolReply;
 use crate::support::http::Answer;
-use crate::support::server::{Setup, TestServer, WIDGET};
+use crate::support::server::{ASSISTANT, Setup, TestServer, WIDGET};
 
 /// What the model asks for first, before it says `Done.`
 async fn asked_for(server: &TestServer, calls: impl IntoIterator<Item = ToolCall>) -> Answer {
@@ -214,5 +214,53 @@ both_backends!(
         assert_eq!((refused.status, refused.text()), (400, expected));
         assert!(server.tool.calls().all().is_empty());
         assert_eq!(server.balance().await, "10.00");
+    }
+);
+
+both_backends!(
+    async fn no_slot_is_booked_twice_though_twelve_conversations_race_for_it(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let booking = json!({ "datetime": "2026-03-18T10:00", "title": "Demo" });
+        server.model.script().otherwise(move |request| {
+            if request.messages().last().is_some_and(|last| last["role"] == "tool") {
+                return Reply::text("Done.");
+            }
+            Reply::tool_calls([ToolCall::new("book_appointment", &booking)])
+        });
+        let mut uuids = Vec::new();
+        for _ in 0..12 {
+            uuids.push(server.conversation().await);
+        }
+
+        let tell = |uuid| server.tell(uuid, "Wednesday at ten, please").send();
+        let answers = futures::future::join_all(uuids.iter().map(tell)).await;
+
+        let results: Vec<_> = answers.iter().map(only_result).collect();
+        let (booked, refused): (Vec<_>, Vec<_>) =
+            results.iter().partition(|result| result["success"] == true);
+        assert_eq!((booked.len(), refused.len()), (1, 11), "{results:?}");
+        assert!(refused.iter().all(|result| result["error"].is_string()), "{refused:?}");
+        assert!(
+            refused.iter().all(|result| result["available_slots"].is_array()),
+            "what is possible: {refused:?}"
+        );
+        assert_eq!(server.number("select count(*) from bookings").await, 1);
+    }
+);
+
+both_backends!(
+    async fn what_a_visitor_sets_fills_the_prompt_and_never_a_tools_url(db: TestDb) {
+        let in_url = |text: String| text.replace("/orders/{order_id}", "/orders/{{company}}/{order_id}");
+        let server = Setup::default().workspace(in_url).start(&db).await;
+        let body = json!({ "assistant_id": ASSISTANT, "variables": { "company": "evil" } }).to_string();
+        let made = server.call("POST", "/api/conversations").body(body).send().await.json();
+        let call = ToolCall::new("get_order_status", &json!({ "order_id": "7" }));
+        server.model.script().queue([Reply::tool_calls([call]), Reply::text("Done.")]);
+
+        server.tell(made["conversation_id"].as_str().unwrap(), "Where is it?").send().await;
+
+        let prompt = server.model.calls().all()[0].request.last_text("system").unwrap();
+        assert!(prompt.starts_with("You are the front desk of evil."), "{prompt}");
+        assert_eq!(server.tool.calls().all()[0].request.uri.path(), "/orders/Demo%20Ltd/7");
     }
 );

@@ -13,8 +13,7 @@ const QUESTION: &str = "What times are free for a demo next week?";
 async fn newcomer() -> (TestDb, TestServer) {
     let db = TestDb::copy_of(&STORE, Backend::Sqlite).await;
     let setup = Setup::default()
-        .env("OPENAI_BASE_URL", "")
-        .env("OPENAI_MODEL", "")
+        .env("REJOINDER_MODEL__KIND", "offline")
         .workspace(|_| DEMO_FILE.to_owned())
         .system_clock();
     let server = setup.start(&db).await;

@@ -52,9 +52,9 @@ impl Place {
             }
         });
         let mut banner = String::new();
-        wait_for("the last line of the banner", async || {
+        wait_for("the last line of the banner", || {
             banner.extend(said.try_iter().map(|line| line + "\n"));
-            banner.contains(LAST_LINE).then_some(())
+            std::future::ready(banner.contains(LAST_LINE).then_some(()))
         })
         .await;
         let address = banner.lines().next().and_then(|line| line.rsplit(' ').next()).expect("its address");
