@@ -2,8 +2,10 @@
 //! doors are described in `docs/ARCHITECTURE.md`.
 
 pub mod app;
+pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod http;
 pub mod lifecycle;
 pub mod model;
 pub mod outbound;

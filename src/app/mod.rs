@@ -1,6 +1,8 @@
 //! The composition root: the one place that builds adapters and joins tasks.
 
+pub mod commands;
 mod models;
+mod serve;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,20 +21,28 @@ use crate::domain::history::HistoryBounds;
 use crate::domain::ids::{Ids, ProcessId};
 use crate::domain::seal::SealKey;
 use crate::domain::tool_loop::TurnLimits;
+use crate::http::{self, AppState, Limits};
 use crate::lifecycle::Tasks;
 use crate::outbound::{AllowHosts, GuardedClient};
 use crate::service::Services;
+use crate::service::authenticate::{Keys, keep_uses_written};
 use crate::service::run_turn::{Engine, EngineSettings};
 use crate::service::versions::Versions;
 use crate::service::waiters::Waiters;
 use crate::store::processes::LifeBounds;
 use crate::store::writer::{SlotLimits, Slots, Writer, WriterContext};
 use crate::store::{Db, processes};
+use crate::telemetry::Metrics;
 use crate::tools::Adapters;
 use crate::worker::{Lease, Worker, WorkerSettings};
 
+pub use serve::{openapi, serve};
+
 /// How long the lanes may take to write what is left, once everything else has ended.
 const LAST_WRITES: Duration = Duration::from_secs(10);
+
+/// The embedded database, in the data folder.
+const SQLITE_FILE: &str = "rejoinder.db";
 
 /// A server that runs.
 #[derive(Debug)]
@@ -56,6 +66,8 @@ pub struct Foundation {
     pub ids: Arc<Ids>,
     /// Where stored secrets are opened with it.
     pub seal_key: Option<Arc<SealKey>>,
+    /// None where this process does not count.
+    pub metrics: Option<Metrics>,
 }
 
 /// Connects to the store that the configuration names. The embedded one's folder is made.
@@ -64,7 +76,7 @@ pub async fn open_store(config: &Config) -> anyhow::Result<Db> {
         Database::Sqlite { data_dir } => {
             std::fs::create_dir_all(&data_dir)
                 .with_context(|| format!("the data folder {} cannot be made", data_dir.display()))?;
-            Ok(Db::sqlite(&data_dir.join("rejoinder.db")).await?)
+            Ok(Db::sqlite(&data_dir.join(SQLITE_FILE)).await?)
         }
         Database::Postgres { url } => {
             Ok(Db::postgres(url.expose_secret(), config.store.read_connections).await?)
@@ -88,16 +100,16 @@ impl Server {
             per_workspace: config.turn.max_in_flight_per_workspace,
         });
         let (effects_in, effects) = mpsc::unbounded_channel();
-        let context = WriterContext::new(
-            on.db.clone(),
-            Arc::clone(&on.clock),
-            Arc::clone(&on.ids),
+        let context = WriterContext {
+            db: on.db.clone(),
+            clock: Arc::clone(&on.clock),
+            ids: Arc::clone(&on.ids),
             process,
-            bounds(config),
-            slots.clone(),
-            effects_in,
-            has_lease.clone(),
-        );
+            bounds: bounds(config),
+            slots: slots.clone(),
+            effects: effects_in,
+            has_lease: has_lease.clone(),
+        };
         let lanes = if on.db.is_shared() { config.store.lanes } else { 1 };
         let (writer, lanes) = Writer::new(&context, lanes, &last);
         for lane in lanes {
@@ -110,6 +122,7 @@ impl Server {
             ids: Arc::clone(&on.ids),
             versions: Versions::default(),
             waiters: Waiters::new(config.widget.max_waiting),
+            keys: Keys::default(),
             widget_deadline: config.widget.deadline,
         };
         let engine = Arc::new(engine(config, &on, services.clone(), has_lease.clone())?);
@@ -123,6 +136,7 @@ impl Server {
             has_lease,
         );
         worker.start(effects, lease, &background, &last);
+        listen(config, &on, services.clone(), &tasks, listener);
         let grace = config.shutdown_grace;
         Ok(Self { address, services, worker, tasks, background, slots, last, grace })
     }
@@ -147,6 +161,21 @@ impl Server {
         }
         self.services.db.close().await;
     }
+}
+
+fn listen(config: &Config, on: &Foundation, services: Services, tasks: &Tasks, listener: TcpListener) {
+    let limits = Limits::new(&config.limits);
+    if let Some(limits) = &limits {
+        tasks.spawn_until_stop("limits", Arc::clone(limits).keep_up());
+    }
+    tasks.spawn_until_stop("uses of keys", keep_uses_written(services.clone()));
+    let metrics = on.metrics.clone();
+    if let Some(metrics) = &metrics {
+        tasks.spawn_until_stop("metrics", metrics.clone().keep_up());
+    }
+    let state = AppState { services, limits, metrics, body_timeout: config.http.body_timeout };
+    let serving = http::serve(listener, http::router(state), tasks.clone(), config.http.clone());
+    tasks.spawn_critical("http", serving);
 }
 
 async fn begin_lease(

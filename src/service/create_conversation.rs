@@ -1,7 +1,8 @@
-//! A visitor's conversation begins, with the assistant's first message.
+//! A conversation begins, through either door; a visitor's with the assistant's first message.
 
 use super::Services;
 use crate::domain::account::Account;
+use crate::domain::assistant::Compiled;
 use crate::domain::batch::{Created, Creation};
 use crate::domain::conversation::ConversationKind;
 use crate::domain::error::{Error, Thing};
@@ -18,16 +19,22 @@ pub struct CreateConversation {
     pub assistant: AssistantId,
     pub kind: ConversationKind,
     pub variables: Map<String, Value>,
+    /// A JSON object, as it was sent.
+    pub metadata: Option<String>,
+    pub external_identifier: Option<String>,
+    /// Whether a balance that does not cover one reply refuses it: so at the widget door.
+    pub check_balance: bool,
     /// The key that was sent, if one was: then the variables are trusted by tools.
     pub account: Option<Account>,
     pub origin: Option<String>,
 }
 
-/// Makes a conversation for the widget door. Its UUID is the only credential to it.
+/// Makes a conversation. The UUID that those of type `widget` and `test` have is the only
+/// credential to them at the widget door.
 pub async fn create(
     services: &Services,
     request: CreateConversation,
-) -> Result<(WidgetUuid, Created), Error> {
+) -> Result<(Option<WidgetUuid>, Created), Error> {
     let not_found = || Error::not_found(Thing::Assistant, request.assistant.0.to_string());
     let current = services.versions.current(services, request.assistant).await?;
     let (workspace, version) = current.ok_or_else(not_found)?;
@@ -42,10 +49,9 @@ pub async fn create(
     }
     let mut variables = version.variables.clone();
     variables.extend(request.variables.clone());
-    let first_message = version.first_message.as_deref().and_then(|template| {
-        fill_prompt(template, &variables, MAX_FIRST_MESSAGE).ok().filter(|text| !text.trim().is_empty())
-    });
-    let link = WidgetUuid(services.ids.capability());
+    let is_for_widget = request.kind != ConversationKind::Api;
+    let first_message = is_for_widget.then(|| first_message(&version, &variables)).flatten();
+    let link = is_for_widget.then(|| WidgetUuid(services.ids.capability()));
     let given = Value::Object(request.variables).to_string();
     let (key_variables, visitor_variables) =
         if request.account.is_some() { (given, "{}".to_owned()) } else { ("{}".to_owned(), given) };
@@ -54,15 +60,21 @@ pub async fn create(
         id: ConversationId(services.ids.ordered(services.clock.as_ref())),
         kind: request.kind,
         assistant: request.assistant,
-        link: Some(link),
+        link,
         first_message: first_message
             .map(|text| (MessageId(services.ids.ordered(services.clock.as_ref())), text)),
         key_variables,
         visitor_variables,
-        metadata: None,
-        external_identifier: None,
-        check_balance: true,
+        metadata: request.metadata,
+        external_identifier: request.external_identifier,
+        check_balance: request.check_balance,
     };
     let created = services.writer.create(creation).await?;
     Ok((link, created))
+}
+
+/// What a conversation of this version begins with, filled from its variables.
+pub(super) fn first_message(version: &Compiled, variables: &Map<String, Value>) -> Option<String> {
+    let template = version.first_message.as_deref()?;
+    fill_prompt(template, variables, MAX_FIRST_MESSAGE).ok().filter(|text| !text.trim().is_empty())
 }

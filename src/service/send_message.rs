@@ -90,7 +90,8 @@ pub async fn open(
         .ok_or_else(|| Error::not_found(Thing::Conversation, link.to_string()))
 }
 
-async fn check_origin(
+/// Whether a page of this origin may talk to the conversation's assistant.
+pub async fn check_origin(
     services: &Services,
     conversation: &Conversation,
     origin: Option<&str>,

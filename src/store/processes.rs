@@ -90,7 +90,7 @@ pub async fn take_over(
     let now = store_now(conn.reborrow(), clock).await?;
     let materialized = conn.pick(" materialized", "");
     let skip = conn.pick(" for no key update of t skip locked", "");
-    let taken = on_conn!(conn, |c| {
+    let count = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new("with picked (w, i) as");
         query.push(materialized);
         query.push(
@@ -107,7 +107,7 @@ pub async fn take_over(
         query.push_bind(now).push(" from picked where workspace_id = picked.w and id = picked.i");
         query.build().execute(c).await?.rows_affected()
     });
-    Ok(taken)
+    Ok(count)
 }
 
 /// Queues every turn that is running: what the one process of an SQLite store does as it starts.

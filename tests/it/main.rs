@@ -14,5 +14,6 @@
 
 mod harness;
 mod rooms;
+mod service;
 mod store;
 mod support;

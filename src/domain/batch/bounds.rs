@@ -12,7 +12,7 @@ use crate::domain::money::Money;
 use crate::domain::turn::Door;
 
 const TRY_AGAIN: Duration = Duration::from_secs(1);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY: Duration = Duration::from_hours(24);
 
 impl Batch<'_> {
     /// The caps of a door whose only credential is the conversation's UUID.

@@ -29,7 +29,9 @@ pub(super) async fn run(
     let began = Instant::now();
     let outcome = match tokio::time::timeout(time, call(turn, context, planned)).await {
         Ok(outcome) => outcome,
-        Err(_) => Outcome::Result(CallResult::failed("the call took too long")),
+        Err(_) => {
+            Outcome::Result(CallResult::failed("the call took too long; it may or may not have taken effect"))
+        }
     };
     let (result, write) = match outcome {
         Outcome::Result(result) => (Some(result), None),

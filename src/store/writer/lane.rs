@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -85,11 +85,17 @@ pub(super) struct Lane {
     head: VecDeque<Queued>,
     /// A batch whose commit was never answered; before everything, for nobody knows what it changed.
     unknown: Option<(Vec<Queued>, Unknown)>,
+    /// Items that wait, `head` included.
+    waiting: Arc<AtomicUsize>,
 }
 
 impl Lane {
-    pub(super) fn new(context: WriterContext, incoming: mpsc::UnboundedReceiver<Queued>) -> Self {
-        Self { context, incoming, head: VecDeque::new(), unknown: None }
+    pub(super) fn new(
+        context: WriterContext,
+        incoming: mpsc::UnboundedReceiver<Queued>,
+        waiting: Arc<AtomicUsize>,
+    ) -> Self {
+        Self { context, incoming, head: VecDeque::new(), unknown: None, waiting }
     }
 
     /// Commits what comes until `stop`, and then what is still there.
@@ -122,7 +128,7 @@ impl Lane {
         let mut bytes = 0;
         while items.len() < MAX_ITEMS && bytes < MAX_BYTES {
             let Some(queued) = self.head.pop_front().or_else(|| self.incoming.try_recv().ok()) else { break };
-            self.context.waiting_fell();
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
             // Whoever asked has been answered already: an admission that was not sent leaves the lane.
             if queued.is_given_up() {
                 continue;
@@ -135,7 +141,7 @@ impl Lane {
 
     fn put_back(&mut self, items: Vec<Queued>) {
         for queued in items.into_iter().rev() {
-            self.context.waiting_rose();
+            self.waiting.fetch_add(1, Ordering::Relaxed);
             self.head.push_front(queued);
         }
     }

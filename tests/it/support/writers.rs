@@ -62,16 +62,16 @@ impl Process {
         let (effects, received) = mpsc::unbounded_channel();
         let (lease, has_lease) = watch::channel(true);
         let id = ProcessId(Uuid::new_v4());
-        let context = WriterContext::new(
-            db.clone(),
-            Arc::clone(&clock) as Arc<dyn Clock>,
-            Arc::new(Ids::random()),
-            id,
+        let context = WriterContext {
+            db: db.clone(),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            ids: Arc::new(Ids::random()),
+            process: id,
             bounds,
-            slots.clone(),
+            slots: slots.clone(),
             effects,
             has_lease,
-        );
+        };
         let stop = CancellationToken::new();
         let (writer, lanes) = Writer::new(&context, 2, &stop);
         for lane in lanes {

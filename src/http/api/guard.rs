@@ -1,0 +1,96 @@
+//! Before a visitor's request is looked at: the key, if one is sent, then the limits by rate.
+
+use std::time::Instant;
+
+use axum::RequestExt as _;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::header;
+use http::request::Parts;
+
+use super::validate::link;
+use crate::domain::account::Account;
+use crate::domain::error::Error;
+use crate::http::envelope::Widget;
+use crate::http::error::ApiError;
+use crate::http::extract::{Named, bearer};
+use crate::http::limits::{Counted, Peer, Standing, put_headers};
+use crate::http::state::AppState;
+use crate::service::authenticate::authenticate;
+
+/// What a route's requests count as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::http) enum Class {
+    Request,
+    NewConversation,
+    Message,
+}
+
+/// Who asks, once the guard has let the request through.
+#[derive(Clone, Debug)]
+pub(super) struct Visitor {
+    /// The key that was sent, if one was.
+    pub(super) account: Option<Account>,
+    pub(super) origin: Option<String>,
+    /// When the request's head was read.
+    pub(super) arrived: Instant,
+}
+
+impl FromRequestParts<AppState> for Visitor {
+    type Rejection = ApiError<Widget>;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, ApiError<Widget>> {
+        // Only a route that was mounted without the guard lacks it: a fault of ours.
+        let unguarded = || Error::Unavailable { outcome_unknown: false, source: Some("no guard".into()) };
+        parts.extensions.remove::<Self>().ok_or_else(|| unguarded().into())
+    }
+}
+
+/// Lets a request through, with its [`Visitor`], or answers it.
+pub(in crate::http) async fn guard(
+    State((state, class)): State<(AppState, Class)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let arrived = Instant::now();
+    let account = match bearer(request.headers()) {
+        None => None,
+        Some(token) => match authenticate(&state.services, token).await {
+            Ok(account) => Some(account),
+            Err(error) => return ApiError::<Widget>::from(error).into_response(),
+        },
+    };
+    let standing = count(&state, class, account.is_some(), &mut request).await;
+    let refused = standing.and_then(|standing| standing.refused);
+    let mut response = match refused {
+        Some(retry_after) => ApiError::<Widget>::from(Error::LimitReached { retry_after }).into_response(),
+        None => {
+            let origin = request.headers().get(header::ORIGIN).map(|origin| {
+                // What is no text is an origin that no list has.
+                origin.to_str().unwrap_or("null").to_owned()
+            });
+            request.extensions_mut().insert(Visitor { account, origin, arrived });
+            next.run(request).await
+        }
+    };
+    if let Some(standing) = standing {
+        put_headers(response.headers_mut(), &standing, state.services.clock.now());
+    }
+    response
+}
+
+async fn count(state: &AppState, class: Class, has_key: bool, request: &mut Request) -> Option<Standing> {
+    let limits = state.limits.as_ref()?;
+    let counted = match class {
+        Class::Request => Counted::Request,
+        Class::NewConversation => Counted::NewConversation,
+        Class::Message => {
+            let Ok(Named(name)) = request.extract_parts().await;
+            Counted::Message(link(&name).ok().map(|link| link.0))
+        }
+    };
+    let peer = request.extensions().get::<Peer>().copied();
+    let address = (!has_key).then(|| limits.source.of(peer, request.headers()));
+    limits.count(counted, address)
+}

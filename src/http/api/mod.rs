@@ -1,0 +1,60 @@
+//! The widget door: a chat widget in a browser, whose only credential is a conversation's UUID.
+
+mod automate;
+mod conversations;
+mod guard;
+mod messages;
+mod validate;
+pub(super) mod wire;
+
+use std::time::Duration;
+
+use http::{HeaderName, Method, header};
+use tower_http::cors::{AllowHeaders, Any, CorsLayer};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::answer::{IDEMPOTENT_REPLAYED, REJOINDER_TURN};
+use super::error::REJOINDER_ERROR;
+use super::observe::X_REQUEST_ID;
+use super::state::AppState;
+
+pub(super) use guard::{Class, guard};
+
+/// Puts routes that count as one class under the guard.
+type Guarding<'a> = &'a dyn Fn(Class, OpenApiRouter<AppState>) -> OpenApiRouter<AppState>;
+
+/// The door's routes, without its prefix.
+pub(super) fn door(guarded: Guarding<'_>) -> OpenApiRouter<AppState> {
+    let reading = OpenApiRouter::new().routes(routes!(conversations::read));
+    let creating = OpenApiRouter::new().routes(routes!(conversations::create));
+    let sending = OpenApiRouter::new().routes(routes!(messages::send));
+    let switching = OpenApiRouter::new().routes(routes!(automate::disable)).routes(routes!(automate::enable));
+    OpenApiRouter::new()
+        .merge(guarded(Class::Request, reading))
+        .merge(guarded(Class::NewConversation, creating))
+        .merge(guarded(Class::Message, sending))
+        .merge(switching)
+}
+
+/// Any page may ask; which ones an assistant answers is its own list, judged by the use case.
+pub(super) fn cors() -> CorsLayer {
+    let exposed = [
+        REJOINDER_ERROR,
+        REJOINDER_TURN,
+        IDEMPOTENT_REPLAYED,
+        X_REQUEST_ID,
+        header::RETRY_AFTER,
+        HeaderName::from_static("ratelimit"),
+        HeaderName::from_static("ratelimit-policy"),
+        HeaderName::from_static("x-ratelimit-limit"),
+        HeaderName::from_static("x-ratelimit-remaining"),
+        HeaderName::from_static("x-ratelimit-reset"),
+    ];
+    CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers(exposed)
+        .max_age(Duration::from_hours(1))
+}

@@ -1,0 +1,166 @@
+//! The doors' envelopes: for each, the one table of its statuses, and the body of its errors.
+
+use std::collections::BTreeMap;
+
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::error::{Problem, whole_seconds};
+use crate::domain::error::{Error, FieldError};
+use crate::domain::failure::Failure;
+use crate::domain::rendered::{platform_error, widget_error, widget_error_text};
+
+/// How a door says that a request is not answered.
+pub(super) trait Envelope: Send + Sync + 'static {
+    /// The largest body that the door reads, in bytes.
+    const MAX_BODY: usize;
+    /// Whether a body must be declared as JSON.
+    const DECLARED_JSON: bool;
+
+    /// The door's status table.
+    fn status(error: &Error) -> StatusCode;
+
+    /// The door's error body.
+    fn body(problem: &Problem) -> String;
+}
+
+/// The widget door, `/api`.
+#[derive(Debug)]
+pub(super) enum Widget {}
+
+impl Envelope for Widget {
+    const MAX_BODY: usize = 64 * 1024;
+    const DECLARED_JSON: bool = false;
+
+    fn status(error: &Error) -> StatusCode {
+        match error {
+            Error::Invalid(_) | Error::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Error::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Error::MissingScope(_) | Error::OriginRefused => StatusCode::FORBIDDEN,
+            Error::NotFound { .. } => StatusCode::NOT_FOUND,
+            Error::InsufficientBalance
+            | Error::Processing(_)
+            | Error::KeyMalformed
+            | Error::Unavailable { .. } => StatusCode::BAD_REQUEST,
+            Error::LimitReached { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Error::Overloaded { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Error::TwinInFlight { .. } => StatusCode::CONFLICT,
+        }
+    }
+
+    fn body(problem: &Problem) -> String {
+        let Problem::Refused(error) = problem else { return widget_error(&problem.text()) };
+        if let Error::Invalid(fields) = error {
+            return laravel(fields);
+        }
+        if let Error::LimitReached { retry_after } = error {
+            let retry_after = whole_seconds(*retry_after);
+            return json!({"message": "Too Many Attempts.", "retry_after": retry_after}).to_string();
+        }
+        widget_error(&widget_error_text(error))
+    }
+}
+
+/// Laravel's shape of a 422: the first error, how many more, and all of them by field.
+fn laravel(errors: &[FieldError]) -> String {
+    let first = errors.first().map_or("The given data was invalid.", |first| first.text.as_str());
+    let message = match errors.len() {
+        0 | 1 => first.to_owned(),
+        2 => format!("{first} (and 1 more error)"),
+        count => format!("{first} (and {} more errors)", count - 1),
+    };
+    let mut by_field: BTreeMap<usize, (&str, Vec<Value>)> = BTreeMap::new();
+    for (index, error) in errors.iter().enumerate() {
+        let place = errors.iter().position(|other| other.field == error.field).unwrap_or(index);
+        by_field.entry(place).or_insert((error.field, Vec::new())).1.push(error.text.clone().into());
+    }
+    let by_field: Map<String, Value> =
+        by_field.into_values().map(|(field, texts)| (field.to_owned(), texts.into())).collect();
+    json!({"message": message, "errors": by_field}).to_string()
+}
+
+/// The widget door's switch of the AI, which says less of a key that does not hold.
+#[derive(Debug)]
+pub(super) enum Automate {}
+
+impl Envelope for Automate {
+    const MAX_BODY: usize = Widget::MAX_BODY;
+    const DECLARED_JSON: bool = Widget::DECLARED_JSON;
+
+    fn status(error: &Error) -> StatusCode {
+        Widget::status(error)
+    }
+
+    fn body(problem: &Problem) -> String {
+        if matches!(problem, Problem::Refused(Error::Unauthenticated)) {
+            return json!({"error": "Unauthorized"}).to_string();
+        }
+        Widget::body(problem)
+    }
+}
+
+/// The platform door, `/v1`.
+#[derive(Debug)]
+pub(super) enum Platform {}
+
+impl Envelope for Platform {
+    const MAX_BODY: usize = 256 * 1024;
+    const DECLARED_JSON: bool = true;
+
+    fn status(error: &Error) -> StatusCode {
+        match error {
+            Error::Invalid(_) | Error::KeyMalformed | Error::InsufficientBalance => StatusCode::BAD_REQUEST,
+            Error::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Error::MissingScope(_) | Error::OriginRefused => StatusCode::FORBIDDEN,
+            Error::NotFound { .. } => StatusCode::NOT_FOUND,
+            Error::TwinInFlight { .. } => StatusCode::CONFLICT,
+            Error::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Error::LimitReached { .. } | Error::Overloaded { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Error::Processing(failure) => platform_failure(*failure),
+            Error::Unavailable { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn body(problem: &Problem) -> String {
+        if matches!(problem, Problem::Refused(Error::Unavailable { .. })) {
+            return platform_error("The service is temporarily unavailable. Please retry.");
+        }
+        platform_error(&problem.text())
+    }
+}
+
+/// This door waits for no reply, so only what refuses the request itself is ever answered.
+fn platform_failure(failure: Failure) -> StatusCode {
+    match failure {
+        Failure::ConversationEnded => StatusCode::CONFLICT,
+        Failure::ConversationBusy | Failure::ModelRateLimited => StatusCode::TOO_MANY_REQUESTS,
+        Failure::Timeout
+        | Failure::ModelUnavailable
+        | Failure::ModelRefused
+        | Failure::ModelUnreadable
+        | Failure::TooManyToolCalls
+        | Failure::ServiceUnavailable
+        | Failure::TooOld
+        | Failure::TooManyTakeovers => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// `POST /v1/messages`, whose contract has words of its own for a store that is away.
+#[derive(Debug)]
+pub(super) enum Enqueue {}
+
+impl Envelope for Enqueue {
+    const MAX_BODY: usize = Platform::MAX_BODY;
+    const DECLARED_JSON: bool = Platform::DECLARED_JSON;
+
+    fn status(error: &Error) -> StatusCode {
+        Platform::status(error)
+    }
+
+    fn body(problem: &Problem) -> String {
+        if matches!(problem, Problem::Refused(Error::Unavailable { .. })) {
+            return platform_error("Failed to enqueue message. Please retry.");
+        }
+        Platform::body(problem)
+    }
+}

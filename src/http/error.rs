@@ -1,0 +1,170 @@
+//! What is answered where a request is not: a problem, rendered by the envelope of its door.
+
+use std::any::Any;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use super::envelope::Envelope;
+use crate::domain::error::Error;
+
+/// Names the cause of an error answer with a stable code.
+pub(super) const REJOINDER_ERROR: HeaderName = HeaderName::from_static("rejoinder-error");
+
+/// Why a request is refused: by a use case, or at the edge, before one is called.
+#[derive(Debug)]
+pub(super) enum Problem {
+    Refused(Error),
+    NoRoute,
+    MethodNotAllowed,
+    BodyTooLarge {
+        /// In bytes.
+        limit: usize,
+    },
+    /// The body did not arrive in time.
+    BodyTooSlow,
+    /// The client left while it sent its body.
+    BodyBroken,
+    /// A fault of ours.
+    Panicked,
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl Problem {
+    /// For the `Rejoinder-Error` header.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Self::Refused(error) => error.code(),
+            Self::NoRoute => "route_not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::BodyTooLarge { .. } => "body_too_large",
+            Self::BodyTooSlow => "body_timeout",
+            Self::BodyBroken => "body_incomplete",
+            Self::Panicked => "internal_error",
+        }
+    }
+
+    /// The text, where it is the same at both doors.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Refused(error) => error.to_string(),
+            Self::NoRoute => "There is no such route.".to_owned(),
+            Self::MethodNotAllowed => "This method is not allowed here.".to_owned(),
+            Self::BodyTooLarge { limit } => {
+                format!("The request body must not be greater than {} KiB.", limit / 1024)
+            }
+            Self::BodyTooSlow => "The request body did not arrive in time.".to_owned(),
+            Self::BodyBroken => "The request body is incomplete.".to_owned(),
+            Self::Panicked => "The server failed to process the request.".to_owned(),
+        }
+    }
+
+    fn status<E: Envelope>(&self) -> StatusCode {
+        match self {
+            Self::Refused(error) => E::status(error),
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyBroken => StatusCode::BAD_REQUEST,
+            Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        let Self::Refused(error) = self else { return None };
+        match error {
+            Error::LimitReached { retry_after }
+            | Error::Overloaded { retry_after, .. }
+            | Error::TwinInFlight { retry_after } => Some(*retry_after),
+            Error::Invalid(_)
+            | Error::Unauthenticated
+            | Error::MissingScope(_)
+            | Error::OriginRefused
+            | Error::NotFound { .. }
+            | Error::InsufficientBalance
+            | Error::Processing(_)
+            | Error::KeyReused
+            | Error::KeyMalformed
+            | Error::Unavailable { .. } => None,
+        }
+    }
+
+    /// What is left of the body must not be read as the next request.
+    fn ends_connection(&self) -> bool {
+        matches!(self, Self::BodyTooLarge { .. } | Self::BodyTooSlow | Self::BodyBroken)
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(REJOINDER_ERROR, HeaderValue::from_static(self.code()));
+        if let Some(wait) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+        }
+        if matches!(self, Self::Refused(Error::Unauthenticated)) {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.ends_connection() {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        headers
+    }
+}
+
+/// Seconds to wait, rounded up, at least one.
+pub(super) fn whole_seconds(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
+}
+
+/// A problem in the envelope `E`.
+#[derive(Debug)]
+pub(super) struct ApiError<E> {
+    problem: Problem,
+    envelope: PhantomData<fn() -> E>,
+}
+
+impl<E, P: Into<Problem>> From<P> for ApiError<E> {
+    fn from(problem: P) -> Self {
+        Self { problem: problem.into(), envelope: PhantomData }
+    }
+}
+
+/// The error behind an answer, for the one place that logs it.
+#[derive(Clone, Debug)]
+pub(super) struct Cause(pub(super) Arc<Error>);
+
+impl<E: Envelope> IntoResponse for ApiError<E> {
+    fn into_response(self) -> Response {
+        let status = self.problem.status::<E>();
+        let mut response = (status, self.problem.headers(), E::body(&self.problem)).into_response();
+        if let Problem::Refused(error @ Error::Unavailable { .. }) = self.problem {
+            response.extensions_mut().insert(Cause(Arc::new(error)));
+        }
+        response
+    }
+}
+
+/// Where no route is.
+pub(super) async fn no_route<E: Envelope>() -> ApiError<E> {
+    Problem::NoRoute.into()
+}
+
+/// Where the route has no such method; the router adds `Allow`.
+pub(super) async fn no_method<E: Envelope>() -> ApiError<E> {
+    Problem::MethodNotAllowed.into()
+}
+
+/// What a panic of a handler is answered with; its text went to the log.
+pub(super) fn panicked<E: Envelope>(_panic: Box<dyn Any + Send + 'static>) -> Response<Body> {
+    ApiError::<E>::from(Problem::Panicked).into_response()
+}

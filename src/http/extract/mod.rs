@@ -1,0 +1,11 @@
+//! Extractors: what a handler takes says what a request needs. Each refuses in the envelope `E`.
+
+mod account;
+mod body;
+mod idempotency;
+mod parts;
+
+pub(super) use account::{BillingRead, MessagesWrite, Read, bearer};
+pub(super) use body::Body;
+pub(super) use idempotency::{idempotency_key, presented};
+pub(super) use parts::{Named, Search};

@@ -1,0 +1,41 @@
+//! What a request's line says: the id in its path, and its query.
+
+use std::convert::Infallible;
+use std::marker::PhantomData;
+
+use axum::RequestPartsExt as _;
+use axum::extract::{FromRequestParts, Query, RawPathParams};
+use http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use crate::domain::error::Error;
+use crate::http::envelope::Envelope;
+use crate::http::error::ApiError;
+
+/// The one id in the path, as it was sent. What is no text is an id that nothing has.
+#[derive(Debug)]
+pub(in crate::http) struct Named(pub(in crate::http) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        let params = parts.extract::<RawPathParams>().await;
+        let first = params.iter().flatten().next().map(|(_, text)| text.to_owned());
+        Ok(Self(first.unwrap_or_else(|| char::REPLACEMENT_CHARACTER.to_string())))
+    }
+}
+
+/// The query, whose fields are texts.
+#[derive(Debug)]
+pub(in crate::http) struct Search<T, E>(pub(in crate::http) T, pub(in crate::http) PhantomData<fn() -> E>);
+
+impl<T: DeserializeOwned, E: Envelope, S: Send + Sync> FromRequestParts<S> for Search<T, E> {
+    type Rejection = ApiError<E>;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError<E>> {
+        let Query(fields) = Query::try_from_uri(&parts.uri)
+            .map_err(|_| Error::invalid("query", "A field of the query may be given once only."))?;
+        Ok(Self(fields, PhantomData))
+    }
+}

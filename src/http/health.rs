@@ -1,0 +1,51 @@
+//! For whoever runs the server: alive, ready, metrics, and the description of its API.
+
+use std::sync::LazyLock;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::{HeaderValue, StatusCode, header};
+use serde_json::json;
+
+use super::answer::json_text;
+use super::openapi::openapi;
+use super::state::AppState;
+use crate::service::readiness;
+
+/// The version of Prometheus' text format.
+const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+static OPENAPI: LazyLock<String> = LazyLock::new(|| openapi().to_json().unwrap_or_default());
+
+pub(super) fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/openapi.json", get(document))
+}
+
+async fn healthz() -> Response {
+    json_text(StatusCode::OK, json!({"status": "alive"}).to_string())
+}
+
+async fn readyz(State(state): State<AppState>) -> Response {
+    match readiness::check(&state.services).await {
+        Ok(()) => json_text(StatusCode::OK, json!({"status": "ready"}).to_string()),
+        Err(error) => {
+            let body = json!({"status": "not ready", "reason": error.to_string()});
+            json_text(StatusCode::SERVICE_UNAVAILABLE, body.to_string())
+        }
+    }
+}
+
+async fn metrics(State(state): State<AppState>) -> Response {
+    let text = state.metrics.map(|metrics| metrics.render()).unwrap_or_default();
+    ([(header::CONTENT_TYPE, PROMETHEUS)], text).into_response()
+}
+
+async fn document() -> Response {
+    json_text(StatusCode::OK, OPENAPI.clone())
+}

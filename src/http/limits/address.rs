@@ -1,0 +1,125 @@
+//! Whose requests are counted together: the peer's address, or the one that a trusted proxy names.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::HeaderMap;
+
+/// The other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::http) struct Peer(pub(in crate::http) SocketAddr);
+
+/// An IPv4 address, or the half of an IPv6 address that names a network: whoever has one
+/// address of such a network has all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::http) struct Address(IpAddr);
+
+impl From<IpAddr> for Address {
+    fn from(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V6(v6) => {
+                let network = v6.to_bits() & (u128::MAX << 64);
+                Self(IpAddr::V6(Ipv6Addr::from_bits(network)))
+            }
+            v4 @ IpAddr::V4(_) => Self(v4),
+        }
+    }
+}
+
+impl From<[u8; 4]> for Address {
+    fn from(octets: [u8; 4]) -> Self {
+        IpAddr::from(octets).into()
+    }
+}
+
+/// Finds the address that a request comes from.
+#[derive(Debug)]
+pub(in crate::http) struct Addresses {
+    /// `limits.trusted_proxy_hops`: so many proxies in front append to `X-Forwarded-For`.
+    hops: usize,
+    warned: AtomicBool,
+}
+
+impl Addresses {
+    pub(in crate::http) fn new(hops: usize) -> Self {
+        Self { hops, warned: AtomicBool::new(false) }
+    }
+
+    /// The address that the outermost trusted proxy saw; the peer's where none is trusted or
+    /// the header does not reach so far. What a client itself wrote further left never counts.
+    pub(in crate::http) fn of(&self, peer: Option<Peer>, headers: &HeaderMap) -> Address {
+        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
+        let forwarded = headers.get_all("x-forwarded-for");
+        if self.hops == 0 {
+            if forwarded.iter().next().is_some() && is_private(peer) {
+                self.warn();
+            }
+            return peer.into();
+        }
+        let entries =
+            forwarded.iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
+        let entries: Vec<&str> = entries.map(str::trim).collect();
+        let trusted = entries.len().checked_sub(self.hops).and_then(|index| entries.get(index));
+        trusted.and_then(|text| parse(text)).unwrap_or(peer).into()
+    }
+
+    fn warn(&self) {
+        if !self.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "a proxy seems to stand in front (X-Forwarded-For from a private address), but \
+                 limits.trusted_proxy_hops is 0: all of its clients are limited as one"
+            );
+        }
+    }
+}
+
+/// With or without a port, as proxies write it.
+fn parse(text: &str) -> Option<IpAddr> {
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
+}
+
+fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(hops: usize, forwarded: &[&'static str]) -> Address {
+        let peer = Peer("10.0.0.1:4000".parse().unwrap());
+        let mut headers = HeaderMap::new();
+        for value in forwarded {
+            headers.append("x-forwarded-for", value.parse().unwrap());
+        }
+        Addresses::new(hops).of(Some(peer), &headers)
+    }
+
+    #[test]
+    fn only_what_a_trusted_proxy_wrote_counts() {
+        let peer = Address::from([10, 0, 0, 1]);
+        let client = Address::from([203, 0, 113, 7]);
+
+        assert_eq!(found(0, &["203.0.113.7"]), peer);
+        assert_eq!(found(1, &["6.6.6.6, 203.0.113.7"]), client);
+        assert_eq!(found(1, &["6.6.6.6", "203.0.113.7:51000"]), client);
+        assert_eq!(found(2, &["6.6.6.6, 203.0.113.7, 10.0.0.9"]), client);
+        assert_eq!(found(2, &["203.0.113.7"]), peer);
+        assert_eq!(found(1, &["6.6.6.6, garbage"]), peer);
+        assert_eq!(found(1, &[]), peer);
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_address() {
+        let address = |text: &str| Address::from(text.parse::<IpAddr>().unwrap());
+
+        assert_eq!(address("2001:db8:1:2:3::4"), address("2001:db8:1:2:ffff::"));
+        assert_ne!(address("2001:db8:1:2::"), address("2001:db8:1:3::"));
+        assert_eq!(address("::ffff:203.0.113.7"), Address::from([203, 0, 113, 7]));
+        assert_eq!(found(1, &["[2001:db8:1:2::9]:443"]), address("2001:db8:1:2::1"));
+    }
+}

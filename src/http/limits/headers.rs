@@ -1,0 +1,33 @@
+//! How a limit stands, in headers: the draft of `RateLimit`, and what Laravel's clients know.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::Standing;
+use crate::domain::clock::Micros;
+use crate::http::error::whole_seconds;
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// Tells of a limit; `X-RateLimit-Reset` is the second (UTC, since 1970) at which it is at its full
+/// burst again, or, where it is reached, at which the next request is not refused.
+pub(in crate::http) fn put_headers(headers: &mut HeaderMap, standing: &Standing, now: Micros) {
+    let Standing { name, rate, remaining, refused } = standing;
+    let count = rate.count.get();
+    let full_again = rate.period / count * count.saturating_sub(*remaining);
+    let wait = whole_seconds(refused.unwrap_or(full_again));
+    let reset = u64::try_from(now.0 / 1_000_000).unwrap_or(0) + wait;
+    let mut put = |header: HeaderName, text: String| {
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.insert(header, value);
+        }
+    };
+    put(RATE_LIMIT, format!("\"{name}\";r={remaining};t={wait}"));
+    put(RATE_LIMIT_POLICY, format!("\"{name}\";q={count};w={}", rate.period.as_secs()));
+    put(X_LIMIT, count.to_string());
+    put(X_REMAINING, remaining.to_string());
+    put(X_RESET, reset.to_string());
+}

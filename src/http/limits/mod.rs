@@ -1,0 +1,189 @@
+//! The widget door's limits by rate, counted in this process: a burst of the rate's
+//! size, refilled evenly. Days and spending are counted in the store.
+
+mod address;
+mod headers;
+
+use std::fmt;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::clock::{Clock as _, DefaultClock};
+use governor::middleware::StateInformationMiddleware;
+use governor::state::keyed::DashMapStateStore;
+use governor::{Quota, RateLimiter};
+use uuid::Uuid;
+
+pub(super) use address::{Address, Addresses, Peer};
+pub(super) use headers::put_headers;
+
+use crate::config::{self, Rate};
+
+/// How often keys that stand at their full burst are forgotten.
+const SWEEP: Duration = Duration::from_mins(1);
+
+type Keyed<K> = RateLimiter<K, DashMapStateStore<K>, DefaultClock, StateInformationMiddleware>;
+
+/// The limiters of the widget door.
+pub struct Limits {
+    conversations: Limiter<Uuid>,
+    addresses: Limiter<Address>,
+    new_conversations: Limiter<Address>,
+    /// Who a request comes from.
+    pub(super) source: Addresses,
+}
+
+impl fmt::Debug for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limits").finish_non_exhaustive()
+    }
+}
+
+/// What a request counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counted {
+    Request,
+    NewConversation,
+    /// In this conversation, whether there is such a one or not.
+    Message(Option<Uuid>),
+}
+
+/// How a limit stands after a request was counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    pub(super) name: &'static str,
+    pub(super) rate: Rate,
+    pub(super) remaining: u32,
+    /// Where the request is one too many: how long until the next is not.
+    pub(super) refused: Option<Duration>,
+}
+
+impl Limits {
+    /// The limiters of a configuration; none where it switches them off.
+    #[must_use]
+    pub fn new(limits: &config::Limits) -> Option<Arc<Self>> {
+        limits.enabled.then(|| {
+            Arc::new(Self {
+                conversations: Limiter::new("conversation", limits.per_conversation),
+                addresses: Limiter::new("address", limits.per_address),
+                new_conversations: Limiter::new("new-conversations", limits.new_conversations_per_address),
+                source: Addresses::new(limits.trusted_proxy_hops),
+            })
+        })
+    }
+
+    /// Counts a request; `address` is none where a valid key lifts the limits by address.
+    /// Gives the limit that is nearest, if any holds.
+    pub(super) fn count(&self, counted: Counted, address: Option<Address>) -> Option<Standing> {
+        let mut nearest = address.map(|address| self.addresses.check(address));
+        if nearest.is_some_and(|standing| standing.refused.is_some()) {
+            return nearest;
+        }
+        let special = match (counted, address) {
+            (Counted::Request | Counted::Message(None), _) | (Counted::NewConversation, None) => None,
+            (Counted::NewConversation, Some(address)) => Some(self.new_conversations.check(address)),
+            (Counted::Message(Some(conversation)), _) => Some(self.conversations.check(conversation)),
+        };
+        if let Some(special) = special
+            && nearest.is_none_or(|nearest| special.remaining <= nearest.remaining)
+        {
+            nearest = Some(special);
+        }
+        nearest
+    }
+
+    /// Forgets, from time to time, who has been quiet; runs until it is dropped.
+    pub async fn keep_up(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(SWEEP);
+        loop {
+            ticks.tick().await;
+            self.conversations.sweep();
+            self.addresses.sweep();
+            self.new_conversations.sweep();
+        }
+    }
+}
+
+struct Limiter<K: Hash + Eq + Clone> {
+    name: &'static str,
+    rate: Rate,
+    keyed: Keyed<K>,
+}
+
+impl<K: Hash + Eq + Clone> Limiter<K> {
+    fn new(name: &'static str, rate: Rate) -> Self {
+        // A rate's count is not zero, so the quota's is not either.
+        let quota = Quota::with_period(rate.period / rate.count.get())
+            .map_or_else(|| Quota::per_second(rate.count), |quota| quota.allow_burst(rate.count));
+        let keyed = RateLimiter::dashmap(quota).with_middleware::<StateInformationMiddleware>();
+        Self { name, rate, keyed }
+    }
+
+    fn check(&self, key: K) -> Standing {
+        let (remaining, refused) = match self.keyed.check_key(&key) {
+            Ok(state) => (state.remaining_burst_capacity(), None),
+            Err(early) => (0, Some(early.wait_time_from(self.keyed.clock().now()))),
+        };
+        Standing { name: self.name, rate: self.rate, remaining, refused }
+    }
+
+    fn sweep(&self) {
+        self.keyed.retain_recent();
+        self.keyed.shrink_to_fit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+
+    fn limits(conversation: u32, address: u32) -> Limits {
+        let rate = |count| Rate { count: NonZeroU32::new(count).unwrap(), period: Duration::from_hours(1) };
+        Limits {
+            conversations: Limiter::new("conversation", rate(conversation)),
+            addresses: Limiter::new("address", rate(address)),
+            new_conversations: Limiter::new("new-conversations", rate(1)),
+            source: Addresses::new(0),
+        }
+    }
+
+    #[test]
+    fn the_nearest_limit_is_the_one_that_is_told_of() {
+        let limits = limits(2, 3);
+        let here = Address::from([127, 0, 0, 1]);
+        let message = Counted::Message(Some(Uuid::nil()));
+
+        let first = limits.count(message, Some(here)).unwrap();
+        assert_eq!((first.name, first.remaining), ("conversation", 1));
+        let second = limits.count(message, Some(here)).unwrap();
+        assert_eq!((second.name, second.remaining, second.refused), ("conversation", 0, None));
+        let third = limits.count(message, Some(here)).unwrap();
+        assert!(third.refused.is_some_and(|wait| wait > Duration::from_mins(20)));
+        let fourth = limits.count(Counted::Request, Some(here)).unwrap();
+        assert_eq!((fourth.name, fourth.remaining), ("address", 0));
+    }
+
+    #[test]
+    fn a_key_lifts_the_limits_by_address_alone() {
+        let limits = limits(1, 1);
+
+        assert_eq!(limits.count(Counted::Request, None), None);
+        assert_eq!(limits.count(Counted::NewConversation, None), None);
+        let message = Counted::Message(Some(Uuid::nil()));
+        assert_eq!(limits.count(message, None).unwrap().refused, None);
+        assert!(limits.count(message, None).unwrap().refused.is_some());
+    }
+
+    #[test]
+    fn a_sweep_keeps_who_is_still_counted() {
+        let limits = limits(1, 1);
+        limits.count(Counted::Message(Some(Uuid::nil())), None);
+
+        limits.conversations.sweep();
+
+        assert_eq!(limits.conversations.keyed.len(), 1);
+    }
+}

@@ -1,0 +1,27 @@
+//! HTTP: the router with its two doors, and the loop that serves it. A handler reads its request,
+//! calls one use case, and renders what it says; every refusal answers in the door's own envelope.
+
+mod answer;
+mod api;
+mod envelope;
+mod error;
+mod extract;
+mod fields;
+mod health;
+mod limits;
+mod observe;
+mod openapi;
+mod pages;
+mod router;
+mod serve;
+mod state;
+mod v1;
+
+#[cfg(test)]
+mod tests;
+
+pub use limits::Limits;
+pub use openapi::openapi;
+pub use router::router;
+pub use serve::serve;
+pub use state::AppState;

@@ -1,0 +1,80 @@
+//! Around every request: its `x-request-id`, its time by route, and the one line that is
+//! logged where it failed through no fault of its own.
+
+use std::error::Error as _;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::{HeaderName, HeaderValue, Method};
+
+use super::error::Cause;
+use super::state::AppState;
+use crate::domain::error::Error;
+use crate::telemetry::HTTP_REQUEST_SECONDS;
+
+/// Names a request in logs and to its client.
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The longest id of a client that is taken over.
+const LONGEST_ID: usize = 128;
+
+/// The outermost layer of the router.
+pub(super) async fn observe(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = request.method().clone();
+    // Labels are bounded, and a path may hold the key to a conversation: the template stands for it.
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let id = request_id(&request, &state);
+
+    let mut response = next.run(request).await;
+
+    let status = response.status();
+    if let Some(Cause(error)) = response.extensions_mut().remove::<Cause>() {
+        let id = id.to_str().unwrap_or_default();
+        tracing::error!(
+            request.id = id,
+            http.route = route,
+            http.status = status.as_u16(),
+            "{method} {route} failed: {}",
+            chain(&error),
+        );
+    }
+    let labels =
+        [("method", known(&method).to_owned()), ("route", route), ("status", status.as_str().to_owned())];
+    metrics::histogram!(HTTP_REQUEST_SECONDS, &labels).record(started.elapsed());
+    response.headers_mut().insert(X_REQUEST_ID, id);
+    response
+}
+
+/// The client's own id where it is short and visible, else a new one.
+fn request_id(request: &Request, state: &AppState) -> HeaderValue {
+    let sent = request.headers().get(&X_REQUEST_ID);
+    let usable = |value: &&HeaderValue| {
+        !value.is_empty() && value.len() <= LONGEST_ID && value.as_bytes().iter().all(u8::is_ascii_graphic)
+    };
+    sent.filter(usable).cloned().unwrap_or_else(|| {
+        let id = state.services.ids.ordered(state.services.clock.as_ref());
+        HeaderValue::try_from(id.to_string()).unwrap_or(HeaderValue::from_static("none"))
+    })
+}
+
+/// Anyone may invent a method; as a label each is one of those that we know.
+fn known(method: &Method) -> &str {
+    match method.as_str() {
+        name @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => name,
+        _ => "other",
+    }
+}
+
+/// An error and what is behind it.
+fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,136 @@
+//! The shapes of what `domain::rendered` and the platform's envelope render, for the
+//! document alone. A test compares them with what is really sent.
+#![expect(dead_code, reason = "these types describe; nothing is made of them")]
+
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::http::api::wire::FunctionCall;
+use crate::http::v1::wire::{BalanceOut, LedgerEntryOut, LinkOut, TurnOut};
+
+/// A message.
+#[derive(ToSchema)]
+pub(in crate::http) struct Message {
+    #[schema(example = "msg_45kd01")]
+    id: String,
+    #[schema(example = "usr_82hd92")]
+    sender_id: String,
+    /// `user`, `agent`, `system` or `assistant`.
+    #[schema(example = "user")]
+    sender_type: String,
+    text: String,
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<()>,
+    /// Of a reply: the calls that were made for it.
+    function_calls: Option<Vec<FunctionCall>>,
+    #[schema(example = "2026-03-15T14:22:11Z")]
+    created_at: String,
+    reply_to_message_id: Option<String>,
+}
+
+/// A conversation.
+#[derive(ToSchema)]
+pub(in crate::http) struct Conversation {
+    #[schema(example = "con_9s2kd81")]
+    id: String,
+    /// `widget`, `test` or `api`.
+    #[schema(rename = "type")]
+    kind: String,
+    assistant_id: String,
+    ai_enabled: bool,
+    #[schema(value_type = Object)]
+    variables: (),
+    external_identifier: Option<String>,
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<()>,
+    created_at: String,
+    ended_at: Option<String>,
+}
+
+/// An event; what `data` holds depends on its type.
+#[derive(ToSchema)]
+pub(in crate::http) struct Event {
+    id: String,
+    #[schema(rename = "type", example = "message.created")]
+    kind: String,
+    created_at: String,
+    cursor: String,
+    #[schema(value_type = Object)]
+    data: (),
+}
+
+/// A new conversation, with what only its creation tells.
+#[derive(ToSchema)]
+pub(in crate::http) struct NewConversation {
+    #[schema(inline)]
+    #[serde(flatten)]
+    conversation: Conversation,
+    /// Of types `widget` and `test`: the name by which the widget door knows it.
+    widget_uuid: Option<Uuid>,
+    first_message: Option<Message>,
+}
+
+/// A message that is stored.
+#[derive(ToSchema)]
+pub(in crate::http) struct Acknowledged {
+    conversation_id: String,
+    message: Message,
+    /// Where false, `Rejoinder-Reason` says why.
+    auto_reply_enqueued: bool,
+}
+
+macro_rules! enveloped {
+    ($($(#[$doc:meta])* $name:ident($data:ty);)+) => {
+        $(
+            $(#[$doc])*
+            #[derive(ToSchema)]
+            pub(in crate::http) struct $name {
+                #[schema(example = "success")]
+                status: String,
+                message: String,
+                data: $data,
+            }
+        )+
+    };
+}
+
+macro_rules! paged {
+    ($($(#[$doc:meta])* $name:ident, $items:ident($item:ty);)+) => {
+        $(
+            $(#[$doc])*
+            #[derive(ToSchema)]
+            pub(in crate::http) struct $items {
+                items: Vec<$item>,
+                /// For `?cursor=`; null on the last page.
+                next_cursor: Option<String>,
+            }
+            enveloped! { $(#[$doc])* $name($items); }
+        )+
+    };
+}
+
+enveloped! {
+    /// A stored message.
+    Acknowledgement(Acknowledged);
+    /// A conversation.
+    OneConversation(Conversation);
+    /// A new conversation.
+    CreatedConversation(NewConversation);
+    /// A widget link.
+    OneLink(LinkOut);
+    /// A turn.
+    OneTurn(TurnOut);
+    /// The balance.
+    OneBalance(BalanceOut);
+}
+
+paged! {
+    /// Conversations, the newest first.
+    ConversationPage, Conversations(Conversation);
+    /// Messages, the oldest first.
+    MessagePage, Messages(Message);
+    /// Entries of the ledger, the oldest first.
+    LedgerPage, LedgerEntries(LedgerEntryOut);
+    /// Events, in order. Their `next_cursor` is for `?after=`, and never null.
+    EventPage, Events(Event);
+}

@@ -1,0 +1,29 @@
+//! The platform door: a back end with a bearer key.
+
+mod conversations;
+mod cursor;
+mod events;
+mod messages;
+mod money;
+mod turns;
+mod validate;
+pub(super) mod wire;
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::state::AppState;
+
+/// The door's routes, without its prefix.
+pub(super) fn door() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(messages::send))
+        .routes(routes!(conversations::list, conversations::create))
+        .routes(routes!(conversations::read, conversations::change))
+        .routes(routes!(conversations::list_messages))
+        .routes(routes!(conversations::renew_link))
+        .routes(routes!(turns::read))
+        .routes(routes!(money::balance))
+        .routes(routes!(money::ledger))
+        .routes(routes!(events::list))
+}

@@ -1,0 +1,46 @@
+//! What the workspace has and what it spent.
+
+use axum::extract::State;
+use axum::response::Response;
+
+use super::cursor::{Numbered, limit};
+use super::wire::{BalanceOut, LedgerEntryOut, PageOut, PageQuery};
+use crate::http::answer::success;
+use crate::http::envelope::Platform;
+use crate::http::error::ApiError;
+use crate::http::extract::{BillingRead, Search};
+use crate::http::openapi::{LedgerPage, OneBalance, PlatformErrors};
+use crate::http::state::AppState;
+use crate::service::read_money;
+
+/// Read the balance.
+#[utoipa::path(
+    get, path = "/balance", tag = "platform", operation_id = "readBalance", security(("bearer" = [])),
+    responses((status = 200, description = "The balance", body = OneBalance), PlatformErrors),
+)]
+pub(super) async fn balance(
+    State(state): State<AppState>,
+    BillingRead(account, _): BillingRead<Platform>,
+) -> Result<Response, ApiError<Platform>> {
+    let balance = read_money::balance(&state.services, &account).await?;
+    Ok(success("Balance retrieved successfully.", &BalanceOut { balance, currency: "USD" }))
+}
+
+/// List the ledger, the oldest entry first.
+#[utoipa::path(
+    get, path = "/ledger", tag = "platform", operation_id = "listLedger", security(("bearer" = [])),
+    params(PageQuery),
+    responses((status = 200, description = "A page", body = LedgerPage), PlatformErrors),
+)]
+pub(super) async fn ledger(
+    State(state): State<AppState>,
+    BillingRead(account, _): BillingRead<Platform>,
+    Search(query, _): Search<PageQuery, Platform>,
+) -> Result<Response, ApiError<Platform>> {
+    let limit = limit(query.limit.as_deref())?;
+    let after = Numbered::Ledger.place(query.cursor.as_deref())?;
+    let page = read_money::list_entries(&state.services, &account, after, limit).await?;
+    let items: Vec<LedgerEntryOut> = page.items.into_iter().map(Into::into).collect();
+    let next_cursor = page.next.map(|number| Numbered::Ledger.cursor(number));
+    Ok(success("Ledger retrieved successfully.", &PageOut { items, next_cursor }))
+}

@@ -1,0 +1,283 @@
+//! What travels through the platform door.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::domain::batch::JournalRow;
+use crate::domain::ids::{AssistantId, ConversationId, MessageId, TurnId, WidgetUuid};
+use crate::domain::ledger::{LedgerEntry, LedgerKind};
+use crate::domain::message::Message;
+use crate::domain::money::Money;
+use crate::domain::rendered::{self, MessageOut, raw};
+use crate::domain::turn::{Door, Turn, TurnState};
+use crate::http::fields::Field;
+
+/// A message to a conversation that there is, or to a new one.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = MessageIn)]
+pub(in crate::http) struct MessageIn {
+    /// Absent: a conversation is made, where the workspace's settings allow it.
+    #[schema(value_type = String, example = "con_01k9z3x8f5e4r9t2m6q7w8y0ab")]
+    pub(super) conversation_id: Field,
+    #[schema(value_type = String, required, max_length = 255, example = "usr_82hd92")]
+    pub(super) sender_id: Field,
+    /// `user`, `agent` or `system`.
+    #[schema(value_type = String, required, example = "user")]
+    pub(super) sender_type: Field,
+    #[schema(value_type = String, required, max_length = 10000, example = "Can you summarize my last 5 calls?")]
+    pub(super) text: Field,
+    /// A message of the same conversation.
+    #[schema(value_type = String)]
+    pub(super) reply_to_message_id: Field,
+    /// At most 16 KB; answered as it was sent.
+    #[schema(value_type = Object, example = json!({"channel": "web", "locale": "en-US"}))]
+    pub(super) metadata: Field,
+    /// Whether the AI is to reply. Default: true.
+    #[schema(value_type = bool, example = true)]
+    pub(super) auto_reply: Field,
+}
+
+/// A conversation to be made.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = ConversationIn)]
+pub(in crate::http) struct ConversationIn {
+    /// An `ast_…` id, or the UUID that the widget door knows it by.
+    #[schema(value_type = String, required, example = "550e8400-e29b-41d4-a716-446655440000")]
+    pub(super) assistant_id: Field,
+    /// `api` (default), `widget` or `test`.
+    #[serde(rename = "type")]
+    #[schema(value_type = String, example = "api")]
+    pub(super) kind: Field,
+    /// Fill `{{name}}` in prompts, and in tools.
+    #[schema(value_type = Object)]
+    pub(super) variables: Field,
+    /// A name of your own, to find it by.
+    #[schema(value_type = String, max_length = 255)]
+    pub(super) external_identifier: Field,
+    /// At most 16 KB.
+    #[schema(value_type = Object)]
+    pub(super) metadata: Field,
+}
+
+/// What is to change in a conversation.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = ConversationChange)]
+pub(in crate::http) struct ChangeIn {
+    /// `false`: a person takes over; replies in the making are dropped and refunded.
+    #[schema(value_type = bool, example = false)]
+    pub(super) ai_enabled: Field,
+    /// Only `true`: the conversation ends, for good.
+    #[schema(value_type = bool)]
+    pub(super) ended: Field,
+}
+
+/// Which page of a list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct PageQuery {
+    /// Items of a page; 1 to 200, 50 without it.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    pub(super) limit: Option<String>,
+    /// The `next_cursor` of the page before.
+    pub(super) cursor: Option<String>,
+}
+
+/// Which conversations.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct ConversationsQuery {
+    /// Items of a page; 1 to 200, 50 without it.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    pub(super) limit: Option<String>,
+    /// The `next_cursor` of the page before.
+    pub(super) cursor: Option<String>,
+    /// `widget`, `test` or `api`.
+    #[serde(rename = "type")]
+    pub(super) kind: Option<String>,
+    /// An `ast_…` id, or a UUID.
+    pub(super) assistant_id: Option<String>,
+    pub(super) external_identifier: Option<String>,
+    /// The name by which the widget door knows the conversation.
+    #[param(value_type = Option<Uuid>)]
+    pub(super) widget_uuid: Option<String>,
+}
+
+/// Which events.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct EventsQuery {
+    /// Events of a page; 1 to 200, 50 without it.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    pub(super) limit: Option<String>,
+    /// A cursor: only later events. Without it, from the oldest that is kept.
+    pub(super) after: Option<String>,
+}
+
+/// A page of a list.
+#[derive(Debug, Serialize)]
+pub(super) struct PageOut<T> {
+    pub(super) items: Vec<T>,
+    /// Null on the last page.
+    pub(super) next_cursor: Option<String>,
+}
+
+/// A conversation with what only its creation tells.
+#[derive(Debug, Serialize)]
+pub(super) struct CreatedOut<'a> {
+    #[serde(flatten)]
+    pub(super) conversation: rendered::ConversationOut<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) widget_uuid: Option<WidgetUuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) first_message: Option<MessageOut<'a>>,
+}
+
+/// A conversation's new name at the widget door.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct LinkOut {
+    #[schema(value_type = Uuid)]
+    pub(super) widget_uuid: WidgetUuid,
+}
+
+/// What the workspace may still spend.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct BalanceOut {
+    #[schema(value_type = String, example = "9.99")]
+    pub(super) balance: Money,
+    #[schema(example = "USD")]
+    pub(super) currency: &'static str,
+}
+
+/// One movement of the balance.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct LedgerEntryOut {
+    number: i64,
+    /// `top_up`, `charge` or `refund`.
+    #[schema(value_type = String, example = "charge")]
+    kind: LedgerKind,
+    #[schema(value_type = String, example = "-0.01")]
+    amount: Money,
+    #[schema(value_type = String, example = "9.99")]
+    balance_after: Money,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    turn_id: Option<TurnId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<String>,
+    #[schema(example = "2026-03-15T14:22:11Z")]
+    created_at: String,
+}
+
+impl From<LedgerEntry> for LedgerEntryOut {
+    fn from(entry: LedgerEntry) -> Self {
+        Self {
+            number: entry.number,
+            kind: entry.kind,
+            amount: entry.amount,
+            balance_after: entry.balance_after,
+            turn_id: entry.turn,
+            reference: entry.reference,
+            created_at: entry.created_at.to_string(),
+        }
+    }
+}
+
+/// A reply to be given, or given.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct TurnOut {
+    #[schema(value_type = String, example = "trn_01k9z3x8f5e4r9t2m6q7w8y0ab")]
+    id: TurnId,
+    #[schema(value_type = String)]
+    conversation_id: ConversationId,
+    /// The message that it answers.
+    #[schema(value_type = String)]
+    message_id: MessageId,
+    /// `widget` or `platform`.
+    #[schema(value_type = String, example = "platform")]
+    door: Door,
+    /// `waiting`, `queued`, `running`, `completed`, `failed` or `discarded`.
+    #[schema(value_type = String, example = "completed")]
+    state: TurnState,
+    /// Why it failed or was discarded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// The reply, once it is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    reply_message_id: Option<MessageId>,
+    #[schema(value_type = String)]
+    assistant_id: AssistantId,
+    assistant_version: i64,
+    /// What was charged; given back where no reply came.
+    #[schema(value_type = String, example = "0.01")]
+    price: Money,
+    /// Attempts that ended without a reply.
+    attempts: i64,
+    created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_at: Option<String>,
+    /// What was done for it, in order.
+    steps: Vec<StepOut>,
+}
+
+/// An entry of a turn's journal: an answer of the model (position 0), or a call that it asked for.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct StepOut {
+    step: i64,
+    position: i64,
+    attempt: i64,
+    started_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finished_at: Option<String>,
+    /// The answer, or the call.
+    #[schema(value_type = Object)]
+    content: Box<RawValue>,
+    /// What the call returned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    result: Option<Box<RawValue>>,
+}
+
+impl From<JournalRow> for StepOut {
+    fn from(row: JournalRow) -> Self {
+        Self {
+            step: row.step,
+            position: row.position,
+            attempt: row.attempt,
+            started_at: row.started_at.to_string(),
+            finished_at: row.finished_at.map(|at| at.to_string()),
+            content: raw(&row.content),
+            result: row.result.as_deref().map(raw),
+        }
+    }
+}
+
+impl From<(Turn, Vec<JournalRow>)> for TurnOut {
+    fn from((turn, journal): (Turn, Vec<JournalRow>)) -> Self {
+        Self {
+            id: turn.id,
+            conversation_id: turn.conversation,
+            message_id: turn.message,
+            door: turn.door,
+            state: turn.state,
+            reason: turn.reason,
+            reply_message_id: turn.reply,
+            assistant_id: turn.assistant,
+            assistant_version: turn.assistant_version,
+            price: turn.price,
+            attempts: turn.attempts,
+            created_at: turn.admitted_at.to_string(),
+            started_at: turn.first_started_at.map(|at| at.to_string()),
+            ended_at: turn.ended_at.map(|at| at.to_string()),
+            steps: journal.into_iter().map(StepOut::from).collect(),
+        }
+    }
+}
+
+/// The messages of a page, as the contract shows them.
+pub(super) fn message_items(messages: &[Message]) -> Vec<MessageOut<'_>> {
+    messages.iter().map(MessageOut::from).collect()
+}

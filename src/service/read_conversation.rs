@@ -1,0 +1,123 @@
+//! A conversation and what was said in it, as either door asks for it.
+
+use super::Services;
+use super::page::{self, Page};
+use super::send_message::{check_origin, open};
+use crate::domain::account::Account;
+use crate::domain::conversation::{Conversation, SenderType};
+use crate::domain::error::{Error, Thing};
+use crate::domain::ids::{MessageId, WidgetUuid};
+use crate::domain::message::Message;
+use crate::store::{conversations, messages};
+
+/// The conversation of the account's workspace that has this id, as it was sent.
+pub async fn find(services: &Services, account: &Account, name: &str) -> Result<Conversation, Error> {
+    let not_found = || Error::not_found(Thing::Conversation, name);
+    let id = name.parse().map_err(|_| not_found())?;
+    let mut read = services.db.read().await?;
+    conversations::find(read.conn(), account.workspace, id).await?.ok_or_else(not_found)
+}
+
+/// At most `limit` messages of a conversation after a position (0: from the first), the oldest first.
+pub async fn list_messages(
+    services: &Services,
+    account: &Account,
+    name: &str,
+    after: i64,
+    limit: usize,
+) -> Result<Page<Message, i64>, Error> {
+    let conversation = find(services, account, name).await?;
+    let mut read = services.db.read().await?;
+    let ask = page::rows(limit);
+    let found = messages::list_after(read.conn(), account.workspace, conversation.id, after, ask).await?;
+    Ok(Page::cut(found, limit, |message| message.position))
+}
+
+/// What a widget asks to see.
+#[derive(Clone, Debug)]
+pub struct WantedHistory {
+    pub link: WidgetUuid,
+    /// The key that was sent, if one was.
+    pub account: Option<Account>,
+    pub origin: Option<String>,
+    /// A message, by its id as it was sent: only what is newer.
+    pub after: Option<String>,
+    pub limit: usize,
+}
+
+/// A conversation and its history as a visitor sees it, the oldest first, without system messages:
+/// the newest `limit`, or the first `limit` after a message.
+pub async fn read_history(
+    services: &Services,
+    wanted: WantedHistory,
+) -> Result<(Conversation, Vec<Message>), Error> {
+    let conversation = open(services, wanted.link, wanted.account.as_ref()).await?;
+    check_origin(services, &conversation, wanted.origin.as_deref()).await?;
+    let shown = match &wanted.after {
+        Some(name) => {
+            let after = position(services, &conversation, name).await?;
+            shown_after(services, &conversation, after, wanted.limit).await?
+        }
+        None => shown_newest(services, &conversation, wanted.limit).await?,
+    };
+    Ok((conversation, shown))
+}
+
+async fn position(services: &Services, conversation: &Conversation, name: &str) -> Result<i64, Error> {
+    let not_found = || Error::not_found(Thing::Message, name);
+    let id: MessageId = name.parse().map_err(|_| not_found())?;
+    let found = messages::find(services.db.read().await?.conn(), conversation.workspace, id).await?;
+    let found = found.filter(|message| message.conversation == conversation.id);
+    found.map(|message| message.position).ok_or_else(not_found)
+}
+
+/// Pages that hold nothing but system messages must not look like the end, so it reads on past them.
+async fn shown_after(
+    services: &Services,
+    conversation: &Conversation,
+    mut after: i64,
+    limit: usize,
+) -> Result<Vec<Message>, Error> {
+    let mut shown = Vec::new();
+    let ask = page::rows(limit);
+    loop {
+        let mut read = services.db.read().await?;
+        let found =
+            messages::list_after(read.conn(), conversation.workspace, conversation.id, after, ask).await?;
+        let Some(last) = found.last() else { return Ok(shown) };
+        after = last.position;
+        shown.extend(found.into_iter().filter(is_shown));
+        if shown.len() >= limit {
+            shown.truncate(limit);
+            return Ok(shown);
+        }
+    }
+}
+
+async fn shown_newest(
+    services: &Services,
+    conversation: &Conversation,
+    limit: usize,
+) -> Result<Vec<Message>, Error> {
+    let mut shown = Vec::new();
+    let mut up_to = i64::MAX;
+    let ask = page::rows(limit);
+    loop {
+        let mut read = services.db.read().await?;
+        let found =
+            messages::list_newest(read.conn(), conversation.workspace, conversation.id, up_to, ask).await?;
+        let Some(oldest) = found.first() else { break };
+        up_to = oldest.position - 1;
+        shown.extend(found.into_iter().rev().filter(is_shown));
+        if shown.len() >= limit {
+            shown.truncate(limit);
+            break;
+        }
+    }
+    shown.reverse();
+    Ok(shown)
+}
+
+fn is_shown(message: &Message) -> bool {
+    message.sender_type != SenderType::System
+}

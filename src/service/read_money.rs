@@ -1,0 +1,27 @@
+//! A workspace's balance, and the ledger that it is the sum of.
+
+use super::Services;
+use super::page::{self, Page};
+use crate::domain::account::Account;
+use crate::domain::error::Error;
+use crate::domain::ledger::LedgerEntry;
+use crate::domain::money::Money;
+use crate::store::{ledger, workspaces};
+
+/// The balance as it stands.
+pub async fn balance(services: &Services, account: &Account) -> Result<Money, Error> {
+    let found = workspaces::balance(services.db.read().await?.conn(), account.workspace).await?;
+    Ok(found.unwrap_or_default())
+}
+
+/// At most `limit` entries after a number (0: from the first), the oldest first.
+pub async fn list_entries(
+    services: &Services,
+    account: &Account,
+    after: i64,
+    limit: usize,
+) -> Result<Page<LedgerEntry, i64>, Error> {
+    let mut read = services.db.read().await?;
+    let found = ledger::list_after(read.conn(), account.workspace, after, page::rows(limit)).await?;
+    Ok(Page::cut(found, limit, |entry| entry.number))
+}

@@ -1,0 +1,16 @@
+//! A conversation gets a widget UUID, in place of the one that it had.
+
+use super::{Services, read_conversation};
+use crate::domain::account::Account;
+use crate::domain::batch::LinkRenewal;
+use crate::domain::error::Error;
+use crate::domain::ids::WidgetUuid;
+
+/// Gives the conversation of this id, as it was sent, a new link; the old one is then unknown.
+pub async fn renew(services: &Services, account: &Account, name: &str) -> Result<WidgetUuid, Error> {
+    let conversation = read_conversation::find(services, account, name).await?;
+    let link = WidgetUuid(services.ids.capability());
+    let renewal = LinkRenewal { workspace: account.workspace, conversation: conversation.id, link };
+    services.writer.renew_link(renewal).await?;
+    Ok(link)
+}
