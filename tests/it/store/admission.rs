@@ -233,7 +233,7 @@ both_backends!(
                 let refused = process.writer.admit(admission(conversation, Door::Widget)).await;
                 assert!(matches!(refused, Err(Error::LimitReached { .. })), "{refused:?}");
             }
-            process.advance(&db, Duration::from_secs(86_400)).await;
+            process.advance(&db, Duration::from_hours(24)).await;
         }
         // A platform's charge is the first of the new day, and counts in it.
         let platform = process.conversation(&seeded, ConversationKind::Api).await;
