@@ -56,7 +56,7 @@ impl Envelope for Widget {
                     .to_string()
             }
             Problem::Refused(error) => widget_error(&widget_error_text(error)),
-            edge => widget_error(&edge.text()),
+            Problem::Edge(edge) => widget_error(&edge.text()),
         }
     }
 }
@@ -94,7 +94,7 @@ impl Envelope for Automate {
     fn body(problem: &Problem) -> String {
         match problem {
             Problem::Refused(Error::Unauthenticated) => json!({"error": "Unauthorized"}).to_string(),
-            other => Widget::body(other),
+            Problem::Refused(_) | Problem::Edge(_) => Widget::body(problem),
         }
     }
 }
@@ -126,7 +126,8 @@ impl Envelope for Platform {
             Problem::Refused(Error::Unavailable { .. }) => {
                 platform_error("The service is temporarily unavailable. Please retry.")
             }
-            other => platform_error(&other.text()),
+            Problem::Refused(error) => platform_error(&error.to_string()),
+            Problem::Edge(edge) => platform_error(&edge.text()),
         }
     }
 }
@@ -164,7 +165,7 @@ impl Envelope for Enqueue {
             Problem::Refused(Error::Unavailable { .. }) => {
                 platform_error("Failed to enqueue message. Please retry.")
             }
-            other => Platform::body(other),
+            Problem::Refused(_) | Problem::Edge(_) => Platform::body(problem),
         }
     }
 }

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::envelope::{Envelope, Platform, Widget};
-use super::error::{ApiError, Problem, no_method, no_route, panicked};
+use super::error::{ApiError, Edge, no_method, no_route, panicked};
 use super::observe::observe;
 use super::state::AppState;
 use super::{api, health, v1};
@@ -38,7 +38,7 @@ fn edges<E: Envelope>(routes: Router<AppState>) -> Router<AppState> {
 /// Outside both doors; what a door's prefix alone names is the door's all the same.
 async fn nowhere(request: Request) -> Response {
     if matches!(request.uri().path(), "/api" | "/api/") {
-        return ApiError::<Widget>::from(Problem::NoRoute).into_response();
+        return ApiError::<Widget>::from(Edge::NoRoute).into_response();
     }
-    ApiError::<Platform>::from(Problem::NoRoute).into_response()
+    ApiError::<Platform>::from(Edge::NoRoute).into_response()
 }
