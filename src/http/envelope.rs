@@ -1,5 +1,8 @@
 //! The doors' envelopes: for each, the one table of its statuses, and the body of its errors.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use http::StatusCode;

@@ -42,3 +42,36 @@ async fn nowhere(request: Request) -> Response {
     }
     ApiError::<Platform>::from(Edge::NoRoute).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::routing::get;
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    /// A door whose only handler panics, with the type that stands for the state of the others.
+    async fn panics<E: Envelope>() -> (u16, String) {
+        async fn handler() {
+            panic!("on purpose")
+        }
+        let door = Router::new().route("/", get(handler)).fallback(no_route::<E>);
+        let door = door.layer(CatchPanicLayer::custom(panicked::<E>));
+        let answer = door.oneshot(Request::new(Body::empty())).await.unwrap();
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_panic_answers_in_the_doors_envelope_without_its_text() {
+        let text = "The server failed to process the request.";
+
+        let widget = (500, format!(r#"{{"status":false,"error":"{text}"}}"#));
+        assert_eq!(panics::<Widget>().await, widget);
+        let platform = (500, format!(r#"{{"status":"error","message":"{text}","data":null}}"#));
+        assert_eq!(panics::<Platform>().await, platform);
+    }
+}

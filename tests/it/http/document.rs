@@ -1,4 +1,4 @@
-//! The OpenAPI document, against what is really served and sent.
+//! The `OpenAPI` document, against what is really served and sent.
 
 use std::collections::BTreeSet;
 

@@ -8,7 +8,10 @@ use tokio::net::TcpStream;
 use super::app::{App, KEY};
 use super::client::exchange;
 use crate::support::db::{Backend, TestDb};
+use crate::support::fake_model::Reply;
+use crate::support::script::Gate;
 use crate::support::store::STORE;
+use crate::support::wait::wait_for;
 
 const NO_ROUTE: &str = "There is no such route.";
 
@@ -142,4 +145,39 @@ async fn a_server_whose_store_is_gone_says_so_in_every_envelope() {
     let expected =
         r#"{"status":"error","message":"The service is temporarily unavailable. Please retry.","data":null}"#;
     assert_eq!((read.status, read.body.as_str()), (500, expected));
+}
+
+#[tokio::test]
+async fn a_stop_answers_who_waits_and_accepts_nobody() {
+    let db = TestDb::copy_of(&STORE, Backend::Sqlite).await;
+    let app = App::new(&db).await;
+    let uuid = app.conversation().await;
+    let gate = Gate::closed();
+    app.model.script().queue([Reply::text("Just in time.").held_by(&gate)]);
+    let waiting = tokio::spawn(app.say(&uuid, r#"{"message": "Hi"}"#).send());
+    app.model.calls().arrived(1).await;
+
+    let App { address, model: _model, server } = app;
+    let stopping = tokio::spawn(server.stop());
+    wait_for("the listener to close", async || TcpStream::connect(address).await.err()).await;
+    gate.open();
+
+    assert_eq!(waiting.await.unwrap().json()["message"], "Just in time.");
+    stopping.await.unwrap();
+}
+
+#[tokio::test]
+async fn many_requests_share_one_connection_of_http_2() {
+    let db = TestDb::copy_of(&STORE, Backend::Sqlite).await;
+    let app = App::new(&db).await;
+    let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).http2_prior_knowledge();
+    let client = client.build().unwrap();
+
+    let ask = || client.get(format!("http://{}/healthz", app.address)).send();
+    let answers = futures::future::join_all((0..100).map(|_| ask())).await;
+
+    for answer in answers {
+        let answer = answer.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.version()), (200, reqwest::Version::HTTP_2));
+    }
 }
