@@ -2,6 +2,7 @@
 //! doors are described in `docs/ARCHITECTURE.md`.
 
 pub mod app;
+pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod http;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `rejoinder` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rejoinder::cli::run(std::env::args_os())
+}

@@ -1,6 +1,8 @@
 //! The composition root: the one place that builds adapters and joins tasks.
 
+pub mod commands;
 mod models;
+mod serve;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use crate::http::{self, AppState, Limits};
 use crate::lifecycle::Tasks;
 use crate::outbound::{AllowHosts, GuardedClient};
 use crate::service::Services;
+use crate::service::authenticate::{Keys, keep_uses_written};
 use crate::service::run_turn::{Engine, EngineSettings};
 use crate::service::versions::Versions;
 use crate::service::waiters::Waiters;
@@ -33,8 +36,13 @@ use crate::telemetry::Metrics;
 use crate::tools::Adapters;
 use crate::worker::{Lease, Worker, WorkerSettings};
 
+pub use serve::{openapi, serve};
+
 /// How long the lanes may take to write what is left, once everything else has ended.
 const LAST_WRITES: Duration = Duration::from_secs(10);
+
+/// The embedded database, in the data folder.
+const SQLITE_FILE: &str = "rejoinder.db";
 
 /// A server that runs.
 #[derive(Debug)]
@@ -68,7 +76,7 @@ pub async fn open_store(config: &Config) -> anyhow::Result<Db> {
         Database::Sqlite { data_dir } => {
             std::fs::create_dir_all(&data_dir)
                 .with_context(|| format!("the data folder {} cannot be made", data_dir.display()))?;
-            Ok(Db::sqlite(&data_dir.join("rejoinder.db")).await?)
+            Ok(Db::sqlite(&data_dir.join(SQLITE_FILE)).await?)
         }
         Database::Postgres { url } => {
             Ok(Db::postgres(url.expose_secret(), config.store.read_connections).await?)
@@ -114,6 +122,7 @@ impl Server {
             ids: Arc::clone(&on.ids),
             versions: Versions::default(),
             waiters: Waiters::new(config.widget.max_waiting),
+            keys: Keys::default(),
             widget_deadline: config.widget.deadline,
         };
         let engine = Arc::new(engine(config, &on, services.clone(), has_lease.clone())?);
@@ -159,6 +168,7 @@ fn listen(config: &Config, on: &Foundation, services: Services, tasks: &Tasks, l
     if let Some(limits) = &limits {
         tasks.spawn_until_stop("limits", Arc::clone(limits).keep_up());
     }
+    tasks.spawn_until_stop("uses of keys", keep_uses_written(services.clone()));
     let metrics = on.metrics.clone();
     if let Some(metrics) = &metrics {
         tasks.spawn_until_stop("metrics", metrics.clone().keep_up());

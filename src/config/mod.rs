@@ -2,6 +2,7 @@
 //! file and the environment, the later winning. No other module reads the environment.
 
 mod choice;
+mod environment;
 mod error;
 mod layers;
 mod model;
@@ -22,6 +23,7 @@ use serde::Deserialize;
 use url::Url;
 
 pub use choice::{Database, ModelChoice};
+pub use environment::secret_from_env;
 pub use error::{ConfigError, Origin};
 pub use model::{Connection, Model, ModelKind};
 pub use server::{DatabaseSection, Demo, Http, Log, LogFormat, Store};

@@ -1,6 +1,7 @@
 //! Types and rules of the field, without I/O. Imports nothing of ours.
 
 pub mod account;
+pub mod api_key;
 pub mod assistant;
 pub mod batch;
 pub mod calendar;
@@ -21,7 +22,9 @@ pub mod retry;
 pub mod seal;
 pub mod signature;
 pub mod template;
+pub mod tool;
 pub mod tool_loop;
 pub mod turn;
 pub mod words;
 pub mod workspace;
+pub mod workspace_file;

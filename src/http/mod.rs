@@ -11,6 +11,7 @@ mod health;
 mod limits;
 mod observe;
 mod openapi;
+mod pages;
 mod router;
 mod serve;
 mod state;

@@ -10,7 +10,7 @@ use super::envelope::{Envelope, Platform, Widget};
 use super::error::{ApiError, Edge, no_method, no_route, panicked};
 use super::observe::observe;
 use super::state::AppState;
-use super::{api, health, v1};
+use super::{api, health, pages, v1};
 
 /// All routes, ready to be served.
 pub fn router(state: AppState) -> Router {
@@ -19,7 +19,10 @@ pub fn router(state: AppState) -> Router {
     })
     .split_for_parts();
     let (platform, _) = v1::door().split_for_parts();
-    let rest = health::routes().fallback(nowhere).method_not_allowed_fallback(no_method::<Platform>);
+    let rest = health::routes()
+        .merge(pages::router())
+        .fallback(nowhere)
+        .method_not_allowed_fallback(no_method::<Platform>);
     rest.nest("/api", edges::<Widget>(widget).layer(api::cors()))
         .nest("/v1", edges::<Platform>(platform))
         .layer(CatchPanicLayer::custom(panicked::<Platform>))
@@ -52,7 +55,7 @@ mod tests {
 
     use super::*;
 
-    /// A door whose only handler panics, with the type that stands for the state of the others.
+    /// What a door answers whose only handler panics.
     async fn panics<E: Envelope>() -> (u16, String) {
         async fn handler() {
             panic!("on purpose")

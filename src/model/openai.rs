@@ -6,6 +6,7 @@
 //! for each stream.
 
 mod http;
+mod probe;
 mod reader;
 mod request;
 mod sse;
@@ -20,6 +21,8 @@ use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::domain::chat::{ChatRequest, ModelError};
+
+pub use probe::probe;
 
 use super::{ChatModel, Parts};
 

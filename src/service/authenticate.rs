@@ -1,16 +1,149 @@
-//! Who sends a bearer key.
+//! Who sends a bearer key. What was found to be good holds for four seconds, so that
+//! a key that is revoked opens nothing within five, in any process.
 
-use sha2::{Digest as _, Sha256};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::Services;
 use crate::domain::account::Account;
+use crate::domain::api_key::{ApiKey, KeyHash, KeySecret};
+use crate::domain::clock::Micros;
 use crate::domain::error::Error;
+use crate::domain::ids::KeyId;
 use crate::store::keys;
 
-/// The account of a bearer key; [`Error::Unauthenticated`] where it is none that holds now.
+/// How long a key that was read is believed.
+const BELIEVED: Duration = Duration::from_secs(4);
+/// How often it is written when keys were last used.
+const USES: Duration = Duration::from_mins(1);
+/// How many keys are kept; beyond that all are read anew.
+const KEPT: usize = 10_000;
+
+/// The keys that were seen. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Keys {
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    good: HashMap<KeyHash, (Instant, ApiKey)>,
+    /// When each was last used, since that was last written.
+    used: HashMap<KeyId, Micros>,
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys").finish_non_exhaustive()
+    }
+}
+
+impl Keys {
+    fn find(&self, hash: KeyHash, now: Instant) -> Option<ApiKey> {
+        let seen = self.lock();
+        let (read_at, key) = seen.good.get(&hash)?;
+        (now.saturating_duration_since(*read_at) < BELIEVED).then(|| key.clone())
+    }
+
+    /// `asked_at`: before the store was asked, for the answer is as old as that.
+    fn keep(&self, hash: KeyHash, key: ApiKey, asked_at: Instant) {
+        let mut seen = self.lock();
+        if seen.good.len() >= KEPT {
+            seen.good.clear();
+        }
+        seen.good.insert(hash, (asked_at, key));
+    }
+
+    fn note_use(&self, key: KeyId, at: Micros) {
+        let mut seen = self.lock();
+        // Where nobody writes them, they must not pile up.
+        if seen.used.len() < KEPT {
+            seen.used.insert(key, at);
+        }
+    }
+
+    fn take_used(&self) -> Vec<(KeyId, Micros)> {
+        std::mem::take(&mut self.lock().used).into_iter().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whoever sends this bearer token. [`Error::Unauthenticated`] where it is no key, or one that is
+/// unknown, revoked or expired; [`Error::Unavailable`] where the store could not be asked.
 pub async fn authenticate(services: &Services, bearer: &str) -> Result<Account, Error> {
-    let hash = Sha256::digest(bearer.as_bytes());
+    let hash = KeySecret::parse(bearer).ok_or(Error::Unauthenticated)?.hash();
+    let asked_at = Instant::now();
+    let key = if let Some(key) = services.keys.find(hash, asked_at) {
+        key
+    } else {
+        let found = keys::find(services.db.read().await?.conn(), hash).await?;
+        let key = found.ok_or(Error::Unauthenticated)?;
+        if key.revoked_at.is_none() {
+            services.keys.keep(hash, key.clone(), asked_at);
+        }
+        key
+    };
     let now = services.clock.now();
-    let found = keys::find_account(services.db.read().await?.conn(), &hash, now).await?;
-    found.ok_or(Error::Unauthenticated)
+    let account = key.account(now).ok_or(Error::Unauthenticated)?;
+    services.keys.note_use(account.key, now);
+    Ok(account)
+}
+
+/// Writes once a minute when keys were last used, so that no request has to.
+pub async fn keep_uses_written(services: Services) {
+    loop {
+        tokio::time::sleep(USES).await;
+        if let Err(error) = write_uses(&services).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "when keys were used was not written");
+        }
+    }
+}
+
+/// Writes when keys were last used. What a failure leaves unwritten is forgotten: the key's next
+/// use tells more.
+pub async fn write_uses(services: &Services) -> Result<(), Error> {
+    let mut used = services.keys.take_used();
+    if used.is_empty() {
+        return Ok(());
+    }
+    // One order, so that two processes do not wait for each other's rows.
+    used.sort_unstable();
+    let mut tx = services.db.begin().await?;
+    keys::touch(tx.conn(), &used).await?;
+    Ok(tx.commit().await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::WorkspaceId;
+
+    #[test]
+    fn a_key_is_believed_for_less_than_five_seconds() {
+        let keys = Keys::default();
+        let hash = KeySecret::new([1; 32]).hash();
+        let read_at = Instant::now();
+        let key = ApiKey {
+            id: KeyId(uuid::Uuid::nil()),
+            workspace: WorkspaceId(uuid::Uuid::nil()),
+            name: "back end".to_owned(),
+            prefix: "sk_AQEBAQ".to_owned(),
+            scopes: Vec::new(),
+            created_at: Micros(0),
+            expires_at: None,
+            revoked_at: None,
+            last_used_at: None,
+        };
+
+        keys.keep(hash, key, read_at);
+
+        assert!(keys.find(hash, read_at + Duration::from_secs(3)).is_some());
+        assert!(keys.find(hash, read_at + BELIEVED).is_none());
+        assert!(keys.find(KeySecret::new([2; 32]).hash(), read_at).is_none());
+    }
 }

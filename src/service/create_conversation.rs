@@ -2,6 +2,7 @@
 
 use super::Services;
 use crate::domain::account::Account;
+use crate::domain::assistant::Compiled;
 use crate::domain::batch::{Created, Creation};
 use crate::domain::conversation::ConversationKind;
 use crate::domain::error::{Error, Thing};
@@ -49,9 +50,7 @@ pub async fn create(
     let mut variables = version.variables.clone();
     variables.extend(request.variables.clone());
     let is_for_widget = request.kind != ConversationKind::Api;
-    let first_message = version.first_message.as_deref().filter(|_| is_for_widget).and_then(|template| {
-        fill_prompt(template, &variables, MAX_FIRST_MESSAGE).ok().filter(|text| !text.trim().is_empty())
-    });
+    let first_message = is_for_widget.then(|| first_message(&version, &variables)).flatten();
     let link = is_for_widget.then(|| WidgetUuid(services.ids.capability()));
     let given = Value::Object(request.variables).to_string();
     let (key_variables, visitor_variables) =
@@ -72,4 +71,10 @@ pub async fn create(
     };
     let created = services.writer.create(creation).await?;
     Ok((link, created))
+}
+
+/// What a conversation of this version begins with, filled from its variables.
+pub(super) fn first_message(version: &Compiled, variables: &Map<String, Value>) -> Option<String> {
+    let template = version.first_message.as_deref()?;
+    fill_prompt(template, variables, MAX_FIRST_MESSAGE).ok().filter(|text| !text.trim().is_empty())
 }

@@ -2,11 +2,16 @@
 //! the writer, models and tools. They take [`Services`], never the server's state.
 
 pub mod accept_message;
+pub mod apply_workspace;
 pub mod authenticate;
 pub mod change_conversation;
 pub mod create_conversation;
+pub mod credit;
+pub mod demo;
+pub mod keys;
 pub mod list_conversations;
 pub mod page;
+mod private_file;
 pub mod read_conversation;
 pub mod read_events;
 pub mod read_money;
@@ -14,6 +19,7 @@ pub mod read_turn;
 pub mod readiness;
 pub mod renew_link;
 pub mod run_turn;
+pub mod secret_key;
 pub mod send_message;
 pub mod versions;
 pub mod waiters;
@@ -38,6 +44,7 @@ pub struct Services {
     pub ids: Arc<Ids>,
     pub versions: versions::Versions,
     pub waiters: waiters::Waiters,
+    pub keys: authenticate::Keys,
     /// `widget.deadline`: how long a widget client waits for its reply.
     pub widget_deadline: Duration,
 }

@@ -6,6 +6,7 @@ use sqlx::QueryBuilder;
 
 use super::{Conn, StoreError, on_conn};
 use crate::domain::batch::AssistantHead;
+use crate::domain::clock::Micros;
 use crate::domain::ids::{AssistantId, WorkspaceId};
 
 /// The workspace that an assistant is of, and its current version, unless it is archived.
@@ -53,4 +54,87 @@ pub(super) async fn heads(
         (id, AssistantHead { workspace, current_version, archived, pause_on_agent_message })
     };
     Ok(rows.into_iter().map(head).collect())
+}
+
+/// An assistant with its current version, as its configuration is compared and written.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct AssistantRow {
+    pub id: AssistantId,
+    pub slug: String,
+    pub name: String,
+    pub current_version: i64,
+    pub pause_on_agent_message: bool,
+    /// A workspace file made it.
+    pub from_file: bool,
+    pub archived: bool,
+    /// JSON, as it was compiled.
+    pub compiled: String,
+}
+
+/// All assistants of the workspace, archived ones too, by slug.
+pub async fn list_all(conn: Conn<'_>, workspace: WorkspaceId) -> Result<Vec<AssistantRow>, StoreError> {
+    const LIST: &str = "select assistants.id, slug, name, current_version, pause_on_agent_message, from_file, \
+        archived_at is not null as archived, compiled from assistants \
+        join assistant_versions on assistant_versions.workspace_id = assistants.workspace_id \
+        and assistant_id = assistants.id and version = current_version \
+        where assistants.workspace_id = $1 order by slug";
+    Ok(on_conn!(conn, |c| sqlx::query_as(LIST).bind(workspace).fetch_all(c).await?))
+}
+
+/// Whether any workspace has an assistant of this id, archived or not.
+pub async fn is_taken(conn: Conn<'_>, id: AssistantId) -> Result<bool, StoreError> {
+    const FIND: &str = "select count(*) from assistants where id = $1";
+    let (count,): (i64,) = on_conn!(conn, |c| sqlx::query_as(FIND).bind(id).fetch_one(c).await?);
+    Ok(count > 0)
+}
+
+/// Makes an assistant, or gives the one of this id its new head; it is then not archived.
+/// Its version is written by [`insert_version`].
+pub async fn put(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    row: &AssistantRow,
+    now: Micros,
+) -> Result<(), StoreError> {
+    const PUT: &str = "insert into assistants (workspace_id, id, slug, name, current_version, \
+        pause_on_agent_message, from_file, created_at) values ($1, $2, $3, $4, $5, $6, $7, $8) \
+        on conflict (workspace_id, id) do update set name = excluded.name, \
+        current_version = excluded.current_version, \
+        pause_on_agent_message = excluded.pause_on_agent_message, archived_at = null";
+    on_conn!(conn, |c| {
+        let query = sqlx::query(PUT).bind(workspace).bind(row.id).bind(&row.slug).bind(&row.name);
+        let query = query.bind(row.current_version).bind(row.pause_on_agent_message).bind(row.from_file);
+        query.bind(now).execute(c).await?;
+    });
+    Ok(())
+}
+
+/// Keeps the current version of an assistant that is there.
+pub async fn insert_version(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    row: &AssistantRow,
+    now: Micros,
+) -> Result<(), StoreError> {
+    const INSERT: &str = "insert into assistant_versions (workspace_id, assistant_id, version, compiled, \
+        created_at) values ($1, $2, $3, $4, $5)";
+    on_conn!(conn, |c| {
+        let query = sqlx::query(INSERT).bind(workspace).bind(row.id).bind(row.current_version);
+        query.bind(&row.compiled).bind(now).execute(c).await?;
+    });
+    Ok(())
+}
+
+/// Takes an assistant out of use.
+pub async fn archive(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    id: AssistantId,
+    now: Micros,
+) -> Result<(), StoreError> {
+    const ARCHIVE: &str = "update assistants set archived_at = $1 where workspace_id = $2 and id = $3";
+    on_conn!(conn, |c| {
+        sqlx::query(ARCHIVE).bind(now).bind(workspace).bind(id).execute(c).await?;
+    });
+    Ok(())
 }

@@ -69,10 +69,7 @@ pub async fn busy(
 }
 
 /// Locks the named calendars, in order of their ids.
-pub(super) async fn lock(
-    conn: Conn<'_>,
-    named: &BTreeSet<(WorkspaceId, CalendarId)>,
-) -> Result<(), StoreError> {
+pub async fn lock(conn: Conn<'_>, named: &BTreeSet<(WorkspaceId, CalendarId)>) -> Result<(), StoreError> {
     if named.is_empty() {
         return Ok(());
     }

@@ -79,6 +79,21 @@ pub async fn find_by_link(mut conn: Conn<'_>, link: WidgetUuid) -> Result<Option
     }
 }
 
+/// Where those of the links lead that are known, in whatever workspace.
+pub async fn find_links(
+    mut conn: Conn<'_>,
+    links: &[WidgetUuid],
+) -> Result<Vec<(WidgetUuid, WorkspaceId, ConversationId)>, StoreError> {
+    const FIND: &str = "select id, workspace_id, conversation_id from widget_links where id = $1";
+    let mut found = Vec::new();
+    for link in links {
+        let place: Option<(WidgetUuid, WorkspaceId, ConversationId)> =
+            on_conn!(conn.reborrow(), |c| sqlx::query_as(FIND).bind(link).fetch_optional(c).await?);
+        found.extend(place);
+    }
+    Ok(found)
+}
+
 /// Which conversations a list shows.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
@@ -124,7 +139,7 @@ pub async fn list(
 }
 
 /// Locks and reads the named conversations, in order of their ids.
-pub(super) async fn lock(
+pub async fn lock(
     conn: Conn<'_>,
     named: &BTreeSet<(WorkspaceId, ConversationId)>,
 ) -> Result<Vec<Conversation>, StoreError> {
@@ -181,6 +196,20 @@ pub(super) async fn update(conn: Conn<'_>, rows: &[&Conversation]) -> Result<(),
         });
         query.push(") as new where workspace_id = new.column1 and id = new.column2");
         query.build().execute(c).await?;
+    });
+    Ok(())
+}
+
+/// Gives a conversation another assistant, from its next turn on.
+pub async fn set_assistant(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    id: ConversationId,
+    assistant: AssistantId,
+) -> Result<(), StoreError> {
+    const SET: &str = "update conversations set assistant_id = $1 where workspace_id = $2 and id = $3";
+    on_conn!(conn, |c| {
+        sqlx::query(SET).bind(assistant).bind(workspace).bind(id).execute(c).await?;
     });
     Ok(())
 }

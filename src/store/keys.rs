@@ -1,19 +1,109 @@
 //! API keys: the directory from a key's hash to its workspace.
 
+use sqlx::QueryBuilder;
+
 use super::{Conn, StoreError, on_conn};
-use crate::domain::account::{Account, Scope};
+use crate::domain::account::Scope;
+use crate::domain::api_key::{ApiKey, KeyHash};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{KeyId, WorkspaceId};
 
-/// The account of a key that is neither revoked nor expired at `now`, by the SHA-256 of the key.
-pub async fn find_account(conn: Conn<'_>, hash: &[u8], now: Micros) -> Result<Option<Account>, StoreError> {
-    const FIND: &str = "select id, workspace_id, scopes from api_keys where hash = $1 \
-        and revoked_at is null and (expires_at is null or expires_at > $2)";
-    let found: Option<(KeyId, WorkspaceId, String)> =
-        on_conn!(conn, |c| sqlx::query_as(FIND).bind(hash).bind(now).fetch_optional(c).await?);
-    Ok(found.map(|(key, workspace, scopes)| Account {
-        workspace,
-        key,
-        scopes: scopes.split_whitespace().filter_map(|scope| scope.parse::<Scope>().ok()).collect(),
-    }))
+const COLUMNS: &str = "api_keys.id, api_keys.workspace_id, api_keys.name, api_keys.prefix, api_keys.scopes, \
+    api_keys.created_at, api_keys.expires_at, api_keys.revoked_at, api_keys.last_used_at";
+
+#[derive(sqlx::FromRow)]
+struct KeyRow {
+    id: KeyId,
+    workspace_id: WorkspaceId,
+    name: String,
+    prefix: String,
+    scopes: String,
+    created_at: Micros,
+    expires_at: Option<Micros>,
+    revoked_at: Option<Micros>,
+    last_used_at: Option<Micros>,
+}
+
+impl From<KeyRow> for ApiKey {
+    fn from(row: KeyRow) -> Self {
+        Self {
+            id: row.id,
+            workspace: row.workspace_id,
+            name: row.name,
+            prefix: row.prefix,
+            // A scope that this version does not know gives no right here.
+            scopes: row.scopes.split_whitespace().filter_map(|scope| scope.parse().ok()).collect(),
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+            revoked_at: row.revoked_at,
+            last_used_at: row.last_used_at,
+        }
+    }
+}
+
+/// The key of this hash, revoked and expired ones too.
+pub async fn find(conn: Conn<'_>, hash: KeyHash) -> Result<Option<ApiKey>, StoreError> {
+    let found: Option<KeyRow> = on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new("select ");
+        query.push(COLUMNS).push(" from api_keys where hash = ").push_bind(hash.0.to_vec());
+        query.build_query_as().fetch_optional(c).await?
+    });
+    Ok(found.map(ApiKey::from))
+}
+
+#[derive(sqlx::FromRow)]
+struct ListedRow {
+    slug: String,
+    #[sqlx(flatten)]
+    key: KeyRow,
+}
+
+/// The keys of one workspace or of all, each with its workspace's slug, the oldest first.
+pub async fn list(
+    conn: Conn<'_>,
+    workspace: Option<WorkspaceId>,
+) -> Result<Vec<(String, ApiKey)>, StoreError> {
+    let rows: Vec<ListedRow> = on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new("select workspaces.slug, ");
+        query.push(COLUMNS).push(" from api_keys join workspaces on workspaces.id = api_keys.workspace_id");
+        if let Some(workspace) = workspace {
+            query.push(" where api_keys.workspace_id = ").push_bind(workspace);
+        }
+        query.push(" order by workspaces.slug, api_keys.created_at, api_keys.id");
+        query.build_query_as().fetch_all(c).await?
+    });
+    Ok(rows.into_iter().map(|row| (row.slug, row.key.into())).collect())
+}
+
+/// Keeps a new key under its hash.
+pub async fn insert(conn: Conn<'_>, key: &ApiKey, hash: KeyHash) -> Result<(), StoreError> {
+    const INSERT: &str = "insert into api_keys (hash, id, workspace_id, name, prefix, scopes, created_at, \
+        expires_at) values ($1, $2, $3, $4, $5, $6, $7, $8)";
+    let scopes: Vec<&str> = key.scopes.iter().map(|scope| Scope::as_str(*scope)).collect();
+    on_conn!(conn, |c| {
+        let query = sqlx::query(INSERT).bind(hash.0.to_vec()).bind(key.id).bind(key.workspace);
+        let query = query.bind(&key.name).bind(&key.prefix).bind(scopes.join(" "));
+        query.bind(key.created_at).bind(key.expires_at).execute(c).await?;
+    });
+    Ok(())
+}
+
+/// Revokes a key, if it is not revoked already; false where there is none of this id.
+pub async fn revoke(conn: Conn<'_>, id: KeyId, now: Micros) -> Result<bool, StoreError> {
+    const REVOKE: &str = "update api_keys set revoked_at = coalesce(revoked_at, $1) where id = $2";
+    let changed =
+        on_conn!(conn, |c| sqlx::query(REVOKE).bind(now).bind(id).execute(c).await?.rows_affected());
+    Ok(changed > 0)
+}
+
+/// Notes when keys were last used. An earlier time changes nothing.
+pub async fn touch(mut conn: Conn<'_>, used: &[(KeyId, Micros)]) -> Result<(), StoreError> {
+    const TOUCH: &str = "update api_keys set last_used_at = $1 \
+        where id = $2 and (last_used_at is null or last_used_at < $1)";
+    for (id, at) in used {
+        on_conn!(conn.reborrow(), |c| {
+            sqlx::query(TOUCH).bind(at).bind(id).execute(c).await?;
+        });
+    }
+    Ok(())
 }

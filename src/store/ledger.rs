@@ -57,7 +57,7 @@ pub async fn list_after(
 }
 
 /// Those of the references that have counted, with the number of their entry.
-pub(super) async fn references(
+pub async fn references(
     conn: Conn<'_>,
     named: &BTreeSet<(WorkspaceId, String)>,
 ) -> Result<Vec<(WorkspaceId, String, i64)>, StoreError> {

@@ -8,6 +8,7 @@
 pub mod assistants;
 pub mod calendars;
 mod codec;
+pub mod configured;
 mod conn;
 pub mod conversations;
 mod db;
@@ -18,6 +19,7 @@ pub mod idempotency;
 pub mod journal;
 pub mod keys;
 pub mod ledger;
+pub mod lock;
 pub mod messages;
 pub mod processes;
 pub mod turns;

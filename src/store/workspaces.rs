@@ -115,7 +115,7 @@ pub async fn balance(conn: Conn<'_>, workspace: WorkspaceId) -> Result<Option<Mo
 }
 
 /// Makes a workspace, or gives the one of this slug its new settings; its state is made with it.
-pub(super) async fn put(mut conn: Conn<'_>, workspace: &Workspace, now: Micros) -> Result<(), StoreError> {
+pub async fn put(mut conn: Conn<'_>, workspace: &Workspace, now: Micros) -> Result<(), StoreError> {
     const STATE: &str = "insert into workspace_state (workspace_id, balance, next_cursor, next_ledger_number, \
         open_turns, day, day_test_turns, day_spent, low_notified) values ($1, 0, 1, 1, 0, $2, 0, 0, $3) \
         on conflict (workspace_id) do nothing";
@@ -145,7 +145,7 @@ pub(super) async fn put(mut conn: Conn<'_>, workspace: &Workspace, now: Micros) 
 }
 
 /// Locks and reads the states of the named workspaces, in order of their ids: always the first locks.
-pub(super) async fn lock(
+pub async fn lock(
     conn: Conn<'_>,
     named: &BTreeSet<WorkspaceId>,
 ) -> Result<Vec<(WorkspaceId, WorkspaceState)>, StoreError> {

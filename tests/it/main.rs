@@ -15,5 +15,6 @@
 mod harness;
 mod http;
 mod rooms;
+mod service;
 mod store;
 mod support;

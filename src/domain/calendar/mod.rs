@@ -21,7 +21,9 @@ pub use booking::{booking_range, decide_booking};
 pub use interval::Interval;
 pub use moment::label;
 pub use results::{Refusal, booked_result, cancelled_result};
-pub use rules::{CalendarRules, CalendarRulesIn, HoursIn, RulesFault};
+pub use rules::{
+    CalendarRules, CalendarRulesIn, DEFAULT_HORIZON_DAYS, DEFAULT_SLOT_MINUTES, HoursIn, RulesFault,
+};
 pub use schemas::{
     AVAILABILITY_DESCRIPTION, AVAILABILITY_NAME, BOOKING_DESCRIPTION, BOOKING_NAME, CANCEL_DESCRIPTION,
     CANCEL_NAME, availability_schema, booking_schema, cancel_schema,

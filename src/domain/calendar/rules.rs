@@ -76,12 +76,17 @@ impl HoursIn {
     }
 }
 
+/// Length of an appointment where none is said.
+pub const DEFAULT_SLOT_MINUTES: u32 = 30;
+/// How far ahead can be booked where that is not said.
+pub const DEFAULT_HORIZON_DAYS: u32 = 60;
+
 fn default_slot_minutes() -> u32 {
-    30
+    DEFAULT_SLOT_MINUTES
 }
 
 fn default_horizon_days() -> u32 {
-    60
+    DEFAULT_HORIZON_DAYS
 }
 
 /// What is wrong with a calendar's rules; shown as `hours.mon[1]: …`.

@@ -7,6 +7,7 @@ mod lane;
 mod needs;
 mod read;
 mod slots;
+mod within;
 mod write;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) use read::store_now;
 pub use slots::{Slot, SlotLimits, Slots};
+pub use within::decide_within;
 
 use super::{Db, StoreError};
 use crate::domain::batch::{

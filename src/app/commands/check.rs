@@ -1,0 +1,76 @@
+//! `check`: configuration, store and model, each reached or not, and why.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::Report;
+use crate::app::{SQLITE_FILE, open_store};
+use crate::config::{Config, Database, ModelChoice};
+use crate::model::openai::{HttpClient, probe};
+
+/// How long the model may take to say that it is there.
+const MODEL: Duration = Duration::from_secs(10);
+
+/// What was found of one part; the error is why it cannot be used.
+type Found = Result<String, String>;
+
+/// Looks at each part; true where all can be used. The configuration was read, so that is good.
+pub async fn check(config: &Config) -> (Report, bool) {
+    let parts: [(&str, Found); 3] = [
+        ("configuration", Ok("read".to_owned())),
+        ("store", check_store(config).await),
+        ("model", check_model(config).await),
+    ];
+    let is_good = parts.iter().all(|(_, found)| found.is_ok());
+    let text = parts
+        .iter()
+        .map(|(part, found)| match found {
+            Ok(text) => format!("{part}: {text}\n"),
+            Err(text) => format!("{part}: NOT USABLE: {text}\n"),
+        })
+        .collect();
+    let json = parts.iter().map(|(part, found)| {
+        let (ok, detail) = match found {
+            Ok(text) => (true, text),
+            Err(text) => (false, text),
+        };
+        ((*part).to_owned(), json!({ "ok": ok, "detail": detail }))
+    });
+    (Report { text, json: Value::Object(json.collect()) }, is_good)
+}
+
+async fn check_store(config: &Config) -> Found {
+    let name = match config.database() {
+        Database::Sqlite { data_dir } => {
+            let file = data_dir.join(SQLITE_FILE);
+            if !file.exists() {
+                return Ok(format!("{} is not there yet; the first start makes it", file.display()));
+            }
+            file.display().to_string()
+        }
+        Database::Postgres { .. } => "PostgreSQL".to_owned(),
+    };
+    let reached = async {
+        let db = open_store(config).await?;
+        db.check_schema().await?;
+        db.close().await;
+        anyhow::Ok(())
+    };
+    reached.await.map(|()| format!("{name} reached")).map_err(|error| format!("{name}: {error:#}"))
+}
+
+async fn check_model(config: &Config) -> Found {
+    match config.model_choice() {
+        ModelChoice::Offline => Ok("the built-in demonstration".to_owned()),
+        ModelChoice::Missing(text) => Err(text.to_owned()),
+        ModelChoice::OpenAi { base_url, key, model } => {
+            let client = HttpClient::new().map_err(|error| error.to_string())?;
+            let reached = probe(&client, &base_url, key.as_ref(), MODEL).await;
+            let host = base_url.host_str().unwrap_or_default();
+            reached
+                .map(|()| format!("{host} reached, for {model}"))
+                .map_err(|error| format!("{host}: {error}"))
+        }
+    }
+}

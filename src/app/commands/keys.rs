@@ -1,0 +1,83 @@
+//! `keys create`, `keys list`, `keys revoke`.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use super::{CreateKey, KeyId, Report, open_prepared};
+use crate::config::Config;
+use crate::domain::api_key::ApiKey;
+use crate::domain::clock::{Clock, Micros, SystemClock};
+use crate::domain::ids::Ids;
+use crate::service::keys;
+
+/// Makes a key; the report is the only place where it is ever shown.
+pub async fn create_key(config: &Config, request: CreateKey) -> anyhow::Result<Report> {
+    let db = open_prepared(config).await?;
+    let workspace = request.workspace.clone();
+    let (secret, key) = keys::create(&db, &SystemClock, &Ids::random(), request).await?;
+    db.close().await;
+    let mut json = shown(&workspace, &key);
+    json["key"] = secret.expose().into();
+    Ok(Report { text: format!("{}\n", secret.expose()), json })
+}
+
+/// Lists the keys of the workspace of this slug, or of all.
+pub async fn list_keys(config: &Config, workspace: Option<&str>) -> anyhow::Result<Report> {
+    let db = open_prepared(config).await?;
+    let listed = keys::list(&db, workspace).await?;
+    db.close().await;
+    let now = SystemClock.now();
+    let mut text = String::new();
+    for (workspace, key) in &listed {
+        let scopes: Vec<_> = key.scopes.iter().map(|scope| scope.as_str()).collect();
+        // Writing to a String does not fail.
+        let _ = writeln!(
+            text,
+            "{}  {}  {workspace}  {}…  {}  {}",
+            key.id,
+            state(key, now),
+            key.prefix,
+            scopes.join(","),
+            key.name,
+        );
+    }
+    let json = listed.iter().map(|(workspace, key)| shown(workspace, key)).collect();
+    Ok(Report { text, json })
+}
+
+/// Revokes a key.
+pub async fn revoke_key(config: &Config, id: KeyId) -> anyhow::Result<Report> {
+    let db = open_prepared(config).await?;
+    keys::revoke(&db, &SystemClock, id).await?;
+    db.close().await;
+    Ok(Report {
+        text: format!("{id} is revoked; it opens nothing within five seconds.\n"),
+        json: json!({ "id": id, "revoked": true }),
+    })
+}
+
+fn state(key: &ApiKey, now: Micros) -> &'static str {
+    if key.revoked_at.is_some() {
+        "revoked"
+    } else if key.account(now).is_none() {
+        "expired"
+    } else {
+        "valid"
+    }
+}
+
+fn shown(workspace: &str, key: &ApiKey) -> Value {
+    let time = |at: Option<Micros>| at.map(|at| at.to_string());
+    json!({
+        "id": key.id,
+        "workspace": workspace,
+        "name": key.name,
+        "prefix": key.prefix,
+        "scopes": key.scopes,
+        "created_at": key.created_at.to_string(),
+        "expires_at": time(key.expires_at),
+        "revoked_at": time(key.revoked_at),
+        "last_used_at": time(key.last_used_at),
+    })
+}

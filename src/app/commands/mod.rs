@@ -1,0 +1,103 @@
+//! What each subcommand does but `serve`: a short piece of work beside a running server,
+//! told in a [`Report`] that the command line prints.
+
+mod check;
+mod credit;
+mod keys;
+
+use std::fmt::Write;
+use std::path::Path;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+pub use check::check;
+pub use credit::{credit, make_reference};
+pub use keys::{create_key, list_keys, revoke_key};
+
+pub use crate::domain::account::Scope;
+pub use crate::domain::ids::KeyId;
+pub use crate::domain::money::Money;
+pub use crate::service::keys::CreateKey;
+
+use super::open_store;
+use crate::config::{Config, Database, secret_from_env};
+use crate::domain::clock::SystemClock;
+use crate::domain::ids::Ids;
+use crate::outbound::AllowHosts;
+use crate::service::apply_workspace::{self, Applied, Mode, Site};
+use crate::service::secret_key;
+use crate::store::Db;
+
+/// What a command has to say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// For a person; may have several lines, the last one ended.
+    pub text: String,
+    /// For a script.
+    pub json: Value,
+}
+
+/// Brings the database to this version.
+pub async fn migrate(config: &Config) -> anyhow::Result<Report> {
+    let db = open_store(config).await?;
+    db.migrate().await.context("the database cannot be migrated")?;
+    db.close().await;
+    Ok(Report { text: "The database is at this version.\n".to_owned(), json: json!({ "migrated": true }) })
+}
+
+/// Makes the store match a workspace file.
+pub async fn apply(config: &Config, file: &Path, is_dry_run: bool) -> anyhow::Result<Report> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let db = open_prepared(config).await?;
+    let ids = Ids::random();
+    let seal = secret_key::read_or_make(config, &ids)?;
+    let site = Site {
+        db: &db,
+        clock: &SystemClock,
+        ids: &ids,
+        seal: seal.as_ref(),
+        allow_hosts: &AllowHosts::parse(&config.outbound.allow_hosts)?,
+        secret: &secret_from_env,
+    };
+    let mode = if is_dry_run { Mode::DryRun } else { Mode::Apply };
+    let applied = apply_workspace::apply(&site, &text, mode)
+        .await
+        .with_context(|| format!("{} was not applied", file.display()))?;
+    db.close().await;
+    Ok(describe(&applied, is_dry_run))
+}
+
+fn describe(applied: &Applied, is_dry_run: bool) -> Report {
+    let mut text = String::new();
+    for change in &applied.changes {
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "{change}");
+    }
+    if text.is_empty() {
+        text = format!("workspace {}: no changes\n", applied.slug);
+    } else if is_dry_run {
+        text.push_str("Nothing was changed: this was a dry run.\n");
+    }
+    let json = json!({
+        "workspace": applied.slug,
+        "dry_run": is_dry_run,
+        "changes": applied.changes,
+    });
+    Report { text, json }
+}
+
+/// The configured store, ready for use. An embedded one that is not there yet is made.
+async fn open_prepared(config: &Config) -> anyhow::Result<Db> {
+    let is_new = match config.database() {
+        Database::Sqlite { data_dir } => !data_dir.join(super::SQLITE_FILE).exists(),
+        Database::Postgres { .. } => false,
+    };
+    let db = open_store(config).await.context("the database cannot be opened")?;
+    if is_new && config.store.migrate {
+        db.migrate().await?;
+    } else {
+        db.check_schema().await?;
+    }
+    Ok(db)
+}

@@ -1,0 +1,74 @@
+//! `serve`: from the configuration to a server that runs until it is told to stop.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use tokio::net::TcpListener;
+
+use super::{Foundation, Server, open_store};
+use crate::config::{Config, Database, ModelChoice, secret_from_env};
+use crate::domain::clock::{Clock, SystemClock};
+use crate::domain::ids::Ids;
+use crate::http;
+use crate::lifecycle;
+use crate::outbound::AllowHosts;
+use crate::service::apply_workspace::Site;
+use crate::service::{demo, secret_key};
+use crate::store::lock::ServeLock;
+use crate::telemetry::{self, Metrics};
+
+/// Runs a server until a signal.
+pub async fn serve(config: Config) -> anyhow::Result<()> {
+    telemetry::init_logs(config.log.format.is_json(io::stderr().is_terminal()), &config.log.filter)?;
+    if let Err(error) = lifecycle::raise_open_files() {
+        tracing::warn!("the limit of open files could not be raised: {error}");
+    }
+    if let ModelChoice::Missing(text) = config.model_choice() {
+        bail!(text);
+    }
+    let db = open_store(&config).await.context("the database cannot be opened")?;
+    let _lock = match config.database() {
+        Database::Sqlite { data_dir } => Some(ServeLock::acquire(&data_dir)?),
+        Database::Postgres { .. } => None,
+    };
+    if config.store.migrate {
+        db.migrate().await?;
+    } else {
+        db.check_schema().await?;
+    }
+    let ids = Arc::new(Ids::random());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let seal_key = secret_key::read_or_make(&config, &ids)?.map(Arc::new);
+    let site = Site {
+        db: &db,
+        clock: clock.as_ref(),
+        ids: &ids,
+        seal: seal_key.as_deref(),
+        allow_hosts: &AllowHosts::parse(&config.outbound.allow_hosts)?,
+        secret: &secret_from_env,
+    };
+    let demo = demo::prepare(&site, &config).await?;
+
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.listen))?;
+    let address = match &config.public_url {
+        Some(url) => url.to_string(),
+        None => format!("http://{}", listener.local_addr()?),
+    };
+    // Before the first answer: whoever waits for that has the banner.
+    let is_offline = matches!(config.model_choice(), ModelChoice::Offline);
+    io::stdout().write_all(demo::banner(&address, demo.as_ref(), is_offline).as_bytes())?;
+    io::stdout().flush()?;
+    let metrics = Some(Metrics::install()?);
+    let on = Foundation { db, clock, ids, seal_key, metrics };
+    Server::start(&config, on, listener).await?.run_until_stopped().await
+}
+
+/// The `OpenAPI` document of both doors, as JSON text.
+pub fn openapi() -> anyhow::Result<String> {
+    let mut text = http::openapi().to_pretty_json()?;
+    text.push('\n');
+    Ok(text)
+}

@@ -1,0 +1,233 @@
+//! The command line: what can be asked for, and how answers and errors are shown.
+//! Results go to standard output, everything else to standard error. The exit code is
+//! 0 where all went well, 1 where something failed, 2 where the command was not understood.
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use jiff::SpanRelativeTo;
+use jiff::fmt::friendly::SpanParser;
+
+use crate::app;
+use crate::app::commands::{self, CreateKey, KeyId, Money, Report, Scope};
+use crate::config::Config;
+
+/// A self-hosted conversation server.
+#[derive(Debug, Parser)]
+#[command(name = "rejoinder", version, after_help = "Example:\n  rejoinder serve --config rejoinder.toml")]
+struct Cli {
+    /// Settings that differ from the defaults [default: ./rejoinder.toml, if it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server (what happens without a command, too)
+    #[command(after_help = "Example:\n  DATABASE_URL=postgres://localhost/rejoinder rejoinder serve")]
+    Serve,
+    /// Bring the database to this version
+    #[command(after_help = "Example:\n  DATABASE_URL=postgres://localhost/rejoinder rejoinder migrate")]
+    Migrate,
+    /// Make the store match a workspace file, and say what was changed
+    #[command(after_help = "Example:\n  ORDERS_TOKEN=secret rejoinder apply shop.toml --dry-run")]
+    Apply {
+        /// The workspace file (TOML)
+        file: PathBuf,
+        /// Only say what would be changed
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Make, list and revoke API keys
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Give a workspace credit
+    #[command(after_help = "Example:\n  rejoinder credit demo 25.00 --reference invoice-1042")]
+    Credit {
+        /// Slug of the workspace
+        workspace: String,
+        /// In dollars; a negative amount takes credit back
+        #[arg(allow_negative_numbers = true)]
+        amount: Money,
+        /// Counts once: the same reference again changes nothing [default: a new one]
+        #[arg(long, value_name = "TEXT")]
+        reference: Option<String>,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Print the description of both doors, as `OpenAPI` has it
+    #[command(after_help = "Example:\n  rejoinder openapi > openapi.json")]
+    Openapi,
+    /// Say whether configuration, store and model can be used, and if not, why
+    #[command(after_help = "Example:\n  OPENAI_API_KEY=secret rejoinder check")]
+    Check {
+        #[command(flatten)]
+        form: Form,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Keys {
+    /// Make a key and print it, once
+    #[command(
+        after_help = "Example:\n  rejoinder keys create --workspace demo --name \"Back end\" --expires-in 30d"
+    )]
+    Create {
+        /// Slug of the workspace
+        #[arg(long, value_name = "SLUG")]
+        workspace: String,
+        /// What the key is for
+        #[arg(long)]
+        name: String,
+        /// Of messages:write, billing:read, read, config, separated by commas [default: all]
+        #[arg(long, value_delimiter = ',', value_parser = parse_scope)]
+        scopes: Vec<Scope>,
+        /// Such as 12h, 30d or 8w [default: never]
+        #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+        expires_in: Option<Duration>,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// List the keys of a workspace, or of all
+    #[command(after_help = "Example:\n  rejoinder keys list --workspace demo --json")]
+    List {
+        /// Slug of the workspace [default: all]
+        #[arg(long, value_name = "SLUG")]
+        workspace: Option<String>,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Revoke a key
+    #[command(after_help = "Example:\n  rejoinder keys revoke key_01kb3w2v9ye8qanvd4c7g6h5mt")]
+    Revoke {
+        /// As `keys list` shows it
+        id: KeyId,
+        #[command(flatten)]
+        form: Form,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+struct Form {
+    /// Print JSON, for a script
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command that these arguments name; the first is the program's own name.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to standard output, the rest to standard error; nothing helps where that is closed.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match execute(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
+    if let Some(Command::Openapi) = cli.command {
+        show(&app::openapi()?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let config = Config::from_process(cli.config.as_deref())?;
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => {
+            tokio::runtime::Runtime::new()?.block_on(app::serve(config))?;
+        }
+        Command::Migrate => print(&block_on(commands::migrate(&config))??, Form { json: false })?,
+        Command::Apply { file, dry_run, form } => {
+            print(&block_on(commands::apply(&config, &file, dry_run))??, form)?;
+        }
+        Command::Keys(keys) => execute_keys(&config, keys)?,
+        Command::Credit { workspace, amount, reference, form } => {
+            let reference = reference.map_or_else(announce_reference, Ok)?;
+            print(&block_on(commands::credit(&config, &workspace, amount, &reference))??, form)?;
+        }
+        Command::Openapi => {}
+        Command::Check { form } => {
+            let (report, is_good) = block_on(commands::check(&config))?;
+            print(&report, form)?;
+            return Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn execute_keys(config: &Config, keys: Keys) -> anyhow::Result<()> {
+    match keys {
+        Keys::Create { workspace, name, scopes, expires_in, form } => {
+            let request = CreateKey { workspace, name, scopes, expires_in };
+            print(&block_on(commands::create_key(config, request))??, form)
+        }
+        Keys::List { workspace, form } => {
+            print(&block_on(commands::list_keys(config, workspace.as_deref()))??, form)
+        }
+        Keys::Revoke { id, form } => print(&block_on(commands::revoke_key(config, id))??, form),
+    }
+}
+
+/// Runs a short piece of work to its end, on this thread.
+fn block_on<T>(work: impl Future<Output = T>) -> io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(work))
+}
+
+/// Shown before it is used: whoever does not hear how it went repeats the command with it.
+fn announce_reference() -> io::Result<String> {
+    let reference = commands::make_reference();
+    writeln!(io::stderr(), "reference: {reference}")?;
+    Ok(reference)
+}
+
+fn print(report: &Report, form: Form) -> anyhow::Result<()> {
+    if form.json {
+        show(&format!("{}\n", serde_json::to_string_pretty(&report.json)?))
+    } else {
+        show(&report.text)
+    }
+}
+
+/// Writes a result. Whoever closed the pipe has read enough.
+fn show(text: &str) -> anyhow::Result<()> {
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn parse_scope(text: &str) -> Result<Scope, String> {
+    text.parse().map_err(|_| {
+        let known: Vec<_> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
+        format!("expected one of {}", known.join(", "))
+    })
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let span = SpanParser::new().parse_span(text).ok();
+    let duration = span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok());
+    let duration = duration.and_then(|duration| Duration::try_from(duration).ok());
+    duration
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "expected a duration such as 12h, 30d or 8w".to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! Keys of the platform door: what they look like, and what is kept of them.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+use super::account::{Account, Scope};
+use super::clock::Micros;
+use super::ids::{KeyId, WorkspaceId};
+
+const START: &str = "sk_";
+/// Longer than any key that is made (46), so that no one has us hash a book.
+const LONGEST: usize = 128;
+/// How much of a key is kept to tell it from others.
+const SHOWN: usize = 9;
+
+/// What the store finds a key by.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct KeyHash(pub [u8; 32]);
+
+/// The secret itself: shown once, never stored.
+#[derive(Clone, Debug)]
+pub struct KeySecret(SecretString);
+
+impl KeySecret {
+    /// A key of 32 random bytes.
+    #[must_use]
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(format!("{START}{}", URL_SAFE_NO_PAD.encode(bytes)).into())
+    }
+
+    /// What a client sent; none where it cannot be a key, so that the store need not be asked.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let is_key = text.len() <= LONGEST && text.starts_with(START) && text.bytes().all(fits);
+        is_key.then(|| Self(text.into()))
+    }
+
+    /// For whoever is to have it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// SHA-256 of the whole text. A key has 256 random bits, so no salt is needed, and whoever
+    /// measures how long the search for a hash takes learns nothing about a key.
+    #[must_use]
+    pub fn hash(&self) -> KeyHash {
+        KeyHash(Sha256::digest(self.expose()).into())
+    }
+
+    /// Its beginning, to tell it from others.
+    #[must_use]
+    pub fn prefix(&self) -> String {
+        self.expose().chars().take(SHOWN).collect()
+    }
+}
+
+/// A key as its row keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKey {
+    pub id: KeyId,
+    pub workspace: WorkspaceId,
+    pub name: String,
+    pub prefix: String,
+    pub scopes: Vec<Scope>,
+    pub created_at: Micros,
+    pub expires_at: Option<Micros>,
+    pub revoked_at: Option<Micros>,
+    pub last_used_at: Option<Micros>,
+}
+
+impl ApiKey {
+    /// Whoever holds it, unless it was revoked or has expired.
+    #[must_use]
+    pub fn account(&self, now: Micros) -> Option<Account> {
+        let is_good = self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end);
+        is_good.then(|| Account { workspace: self.workspace, key: self.id, scopes: self.scopes.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_reads_back_and_shows_only_its_beginning() {
+        let key = KeySecret::new([255; 32]);
+
+        let read = KeySecret::parse(key.expose()).unwrap();
+
+        assert_eq!(read.hash(), key.hash());
+        assert_eq!(key.prefix(), "sk_______");
+        assert!(!format!("{key:?}").contains(key.expose()));
+    }
+
+    #[test]
+    fn what_cannot_be_a_key_is_none() {
+        for text in ["", "sk", "pk_test", "sk_ ", "sk_é", &format!("sk_{}", "a".repeat(LONGEST))] {
+            assert!(KeySecret::parse(text).is_none(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The file as TOML, with the place of everything in it: what no part of it may hold,
+//! what is not supported yet, and the line that a fault is on.
+
+use std::fmt;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// What is wrong with a workspace file: `line 12: tools[0].url: …`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileFault {
+    /// From 1; none where the fault is that something is missing.
+    pub line: Option<usize>,
+    pub problem: String,
+}
+
+impl fmt::Display for FileFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        f.write_str(&self.problem)
+    }
+}
+
+impl std::error::Error for FileFault {}
+
+/// A parsed file.
+pub(super) struct Document<'t> {
+    text: &'t str,
+    root: DeTable<'t>,
+}
+
+impl<'t> Document<'t> {
+    pub(super) fn parse(text: &'t str) -> Result<Self, FileFault> {
+        let root = DeTable::parse(text).map_err(|error| toml_fault(text, &error))?;
+        let document = Self { text, root: root.into_inner() };
+        document.refuse_unsupported()?;
+        for (key, value) in &document.root {
+            document.check_value(key.get_ref(), value)?;
+        }
+        Ok(document)
+    }
+
+    /// A fault of what stands at `path`, such as `tools[0].url`.
+    pub(super) fn fault(&self, path: &str, problem: impl fmt::Display) -> FileFault {
+        FileFault { line: self.line_of(path), problem: format!("{path}: {problem}") }
+    }
+
+    /// The line of the deepest part of a path that is written at all.
+    fn line_of(&self, path: &str) -> Option<usize> {
+        let mut table = Some(&self.root);
+        let mut line = None;
+        for part in path.split('.') {
+            let (key, index) = match part.split_once('[') {
+                Some((key, index)) => (key, index.trim_end_matches(']').parse::<usize>().ok()),
+                None => (part, None),
+            };
+            let Some((written, mut value)) = table.and_then(|table| table.get_key_value(key)) else { break };
+            line = Some(self.line_at(written.span().start));
+            if let Some(index) = index {
+                let Some(element) = value.get_ref().get(index) else { break };
+                line = Some(self.line_at(element.span().start));
+                value = element;
+            }
+            table = value.get_ref().as_table();
+        }
+        line
+    }
+
+    fn line_at(&self, offset: usize) -> usize {
+        line_at(self.text, offset)
+    }
+
+    fn fault_at(&self, path: &str, value: &Spanned<DeValue<'_>>, problem: &str) -> FileFault {
+        FileFault { line: Some(self.line_at(value.span().start)), problem: format!("{path}: {problem}") }
+    }
+
+    /// What the store or JSON could not take, wherever it stands.
+    fn check_value(&self, path: &str, value: &Spanned<DeValue<'_>>) -> Result<(), FileFault> {
+        match value.get_ref() {
+            DeValue::String(text) if text.contains('\0') => {
+                Err(self.fault_at(path, value, "a text cannot contain U+0000"))
+            }
+            DeValue::Float(float) if float.as_str().ends_with("nan") || float.as_str().ends_with("inf") => {
+                Err(self.fault_at(path, value, "not a number that JSON has"))
+            }
+            DeValue::Datetime(_) => Err(self.fault_at(
+                path,
+                value,
+                "a bare date or time is not supported; write it as a text, such as \"2026-12-25\"",
+            )),
+            DeValue::Array(elements) => elements
+                .iter()
+                .enumerate()
+                .try_for_each(|(index, element)| self.check_value(&format!("{path}[{index}]"), element)),
+            DeValue::Table(table) => table.iter().try_for_each(|(key, value)| {
+                if key.get_ref().contains('\0') {
+                    return Err(self.fault_at(path, value, "a key cannot contain U+0000"));
+                }
+                self.check_value(&format!("{path}.{}", key.get_ref()), value)
+            }),
+            DeValue::String(_) | DeValue::Float(_) | DeValue::Integer(_) | DeValue::Boolean(_) => Ok(()),
+        }
+    }
+
+    fn refuse_unsupported(&self) -> Result<(), FileFault> {
+        let unsupported = |path: &str| Err(self.fault(path, "not supported yet"));
+        for section in ["knowledge_bases", "webhook_endpoints"] {
+            if self.root.contains_key(section) {
+                return unsupported(section);
+            }
+        }
+        for (index, calendar) in self.entries("calendars") {
+            if calendar.contains_key("caldav") {
+                return unsupported(&format!("calendars[{index}].caldav"));
+            }
+        }
+        for (index, tool) in self.entries("tools") {
+            let kind = tool.get("kind").and_then(|kind| kind.get_ref().as_str());
+            if let Some(kind @ ("mcp" | "knowledge")) = kind {
+                let path = format!("tools[{index}].kind");
+                return Err(self.fault(&path, format_args!("\"{kind}\": not supported yet")));
+            }
+        }
+        Ok(())
+    }
+
+    fn entries(&self, section: &str) -> impl Iterator<Item = (usize, &DeTable<'t>)> {
+        let section = self.root.get(section).and_then(|section| section.get_ref().as_array());
+        let entries = section.into_iter().flat_map(|entries| entries.iter().enumerate());
+        entries.filter_map(|(index, entry)| Some((index, entry.get_ref().as_table()?)))
+    }
+}
+
+/// What the TOML parser, or serde over it, says.
+pub(super) fn toml_fault(text: &str, error: &toml::de::Error) -> FileFault {
+    FileFault {
+        line: error.span().map(|span| line_at(text, span.start)),
+        problem: error.message().replace('\n', " "),
+    }
+}
+
+fn line_at(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+}

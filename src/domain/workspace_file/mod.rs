@@ -1,0 +1,146 @@
+//! The workspace file: one TOML text that describes a workspace, whole. Here it is
+//! read and checked as far as its text goes; `service::apply_workspace` checks
+//! addresses, reads secrets and makes the store match it.
+
+mod check;
+mod document;
+mod tools;
+mod written;
+
+#[cfg(test)]
+mod tests;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+pub use document::FileFault;
+pub use written::TextIn;
+
+use super::assistant::Fallback;
+use super::calendar::CalendarRules;
+use super::conversation::ConversationKind;
+use super::ids::{AssistantId, WidgetUuid};
+use super::money::Money;
+use super::workspace::Pricing;
+
+/// Where a secret is found when the file is applied: `{ env = "NAME" }`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnvName {
+    /// Name of the environment variable.
+    pub env: String,
+}
+
+/// A file that holds together: each name that it uses is in it, once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkspaceFile {
+    pub slug: String,
+    pub name: String,
+    /// Given when the workspace is made, never again.
+    pub opening_credit: Money,
+    pub auto_create_conversations: bool,
+    pub balance_low: Option<Money>,
+    /// A slug of `assistants`.
+    pub default_assistant: Option<String>,
+    pub pricing: Pricing,
+    /// Not yet checked to be hosts.
+    pub allow_hosts: Vec<String>,
+    pub assistants: Vec<FileAssistant>,
+    pub calendars: Vec<FileCalendar>,
+    pub tools: Vec<FileTool>,
+    pub conversations: Vec<FileConversation>,
+}
+
+/// An assistant of the file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileAssistant {
+    pub slug: String,
+    pub id: Option<AssistantId>,
+    pub name: String,
+    pub system_prompt: String,
+    pub first_message: Option<String>,
+    pub model: Option<String>,
+    pub fallbacks: Vec<Fallback>,
+    pub parameters: Map<String, Value>,
+    pub pause_on_agent_message: bool,
+    pub variables: Map<String, Value>,
+    /// Slugs of the file's tools, whose names differ.
+    pub tools: Vec<String>,
+    pub allowed_origins: Vec<String>,
+}
+
+/// A calendar that is kept here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileCalendar {
+    pub slug: String,
+    pub rules: CalendarRules,
+}
+
+/// A tool of the file, its name, description and schema settled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileTool {
+    pub slug: String,
+    pub name: String,
+    pub description: String,
+    /// A JSON Schema of type `object`.
+    pub parameters: Value,
+    pub uses: FileUses,
+}
+
+/// What a tool works with; calendars by their slug.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FileUses {
+    CalendarAvailability { calendar: String },
+    CalendarBooking { calendar: String },
+    CalendarCancel { calendar: String },
+    Webhook(Box<FileWebhook>),
+}
+
+/// An HTTP endpoint, its secrets by name. Its host is not yet checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileWebhook {
+    pub method: String,
+    pub url: String,
+    pub headers: Vec<(String, TextIn)>,
+    pub body: Option<String>,
+    pub form: bool,
+    pub static_fields: Map<String, Value>,
+    pub timeout_ms: u64,
+    pub secret: Option<EnvName>,
+    pub idempotent: bool,
+}
+
+/// A conversation with a fixed widget UUID, of type `widget` or `test`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileConversation {
+    pub link: WidgetUuid,
+    /// A slug of `assistants`.
+    pub assistant: String,
+    pub kind: ConversationKind,
+}
+
+impl WorkspaceFile {
+    /// Reads and checks a file's text; says the first thing that is wrong, and on which line.
+    pub fn parse(text: &str) -> Result<Self, FileFault> {
+        let document = document::Document::parse(text)?;
+        let written = toml::from_str(text).map_err(|error| document::toml_fault(text, &error))?;
+        check::check(written, &document)
+    }
+
+    /// The names of all secrets that the file uses.
+    pub fn secrets(&self) -> impl Iterator<Item = &EnvName> {
+        let webhooks = self.tools.iter().filter_map(|tool| match &tool.uses {
+            FileUses::Webhook(webhook) => Some(webhook),
+            FileUses::CalendarAvailability { .. }
+            | FileUses::CalendarBooking { .. }
+            | FileUses::CalendarCancel { .. } => None,
+        });
+        webhooks.flat_map(|webhook| {
+            let headers = webhook.headers.iter().filter_map(|(_, text)| match text {
+                TextIn::Env(name) => Some(name),
+                TextIn::Plain(_) => None,
+            });
+            headers.chain(&webhook.secret)
+        })
+    }
+}

@@ -1,0 +1,185 @@
+//! What a workspace file may say, and on which line it is told what is wrong.
+
+use super::*;
+
+const FILE: &str = r#"
+[workspace]
+slug = "demo"
+name = "Demo Ltd"
+balance = "10.00"
+default_assistant = "front-desk"
+pricing = { api = "0.02" }
+
+[[assistants]]
+slug = "front-desk"
+name = "Front desk"
+system_prompt = "You answer."
+parameters = { temperature = 0.3 }
+tools = ["availability", "orders"]
+
+[[calendars]]
+slug = "demos"
+time_zone = "Europe/Berlin"
+hours = { mon = ["09:00-17:00"] }
+
+[[tools]]
+slug = "availability"
+kind = "calendar_availability"
+calendar = "demos"
+
+[[tools]]
+slug = "orders"
+kind = "webhook"
+name = "get_order_status"
+description = "Looks up an order"
+method = "GET"
+url = "https://shop.example/orders/{order_id}"
+headers = { authorization = { env = "ORDERS_TOKEN" }, accept = "application/json" }
+parameters = { type = "object", properties = { order_id = { type = "string" } }, required = ["order_id"] }
+
+[[conversations]]
+id = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+assistant = "front-desk"
+type = "widget"
+"#;
+
+fn fault(from: &str, to: &str) -> String {
+    assert!(FILE.contains(from), "{from}");
+    WorkspaceFile::parse(&FILE.replacen(from, to, 1)).unwrap_err().to_string()
+}
+
+#[test]
+fn a_file_is_read_with_the_defaults_of_its_tools() {
+    let file = WorkspaceFile::parse(FILE).unwrap();
+
+    assert_eq!(file.opening_credit, Money(10_000_000));
+    assert_eq!((file.pricing.widget, file.pricing.api), (Money(10_000), Money(20_000)));
+    assert_eq!(file.tools[0].name, "check_calendar_availability");
+    assert_eq!(file.secrets().map(|name| name.env.as_str()).collect::<Vec<_>>(), ["ORDERS_TOKEN"]);
+    let FileUses::Webhook(webhook) = &file.tools[1].uses else { panic!("no webhook") };
+    assert_eq!(webhook.timeout_ms, 10_000);
+    assert_eq!(webhook.headers[0], ("accept".to_owned(), TextIn::Plain("application/json".to_owned())));
+}
+
+#[test]
+fn the_demo_file_is_good() {
+    let file = WorkspaceFile::parse(include_str!("../../../config/demo/workspace.toml")).unwrap();
+
+    assert_eq!(file.slug, "demo");
+    assert_eq!(file.tools.len(), 3);
+    assert!(file.assistants[0].system_prompt.contains("offer two or three"));
+}
+
+#[test]
+fn unknown_keys_are_named_with_their_line() {
+    assert!(fault("name = \"Demo Ltd\"", "title = \"x\"").starts_with("line 4: unknown field `title`"));
+    assert!(fault("system_prompt", "prompt").starts_with("line 12: unknown field `prompt`"));
+    assert!(fault("calendar = \"demos\"", "diary = 1").starts_with("line 24: unknown field `diary`"));
+    assert!(fault("env = \"ORDERS_TOKEN\"", "file = \"x\"").starts_with("line 33: unknown field `file`"));
+    assert!(fault("api = \"0.02\"", "api = 0.02").starts_with("line 7: invalid type: floating point"));
+    assert!(fault("[workspace]", "[workspace").starts_with("line 2: "));
+}
+
+#[test]
+fn what_comes_later_is_refused_by_name() {
+    let later = |text: &str| WorkspaceFile::parse(&format!("{FILE}{text}")).unwrap_err().to_string();
+
+    assert_eq!(later("[[knowledge_bases]]\nslug = \"help\""), "line 40: knowledge_bases: not supported yet");
+    assert_eq!(
+        later("[[webhook_endpoints]]\nslug = \"crm\""),
+        "line 40: webhook_endpoints: not supported yet"
+    );
+    assert_eq!(
+        later("[[tools]]\nslug = \"crm\"\nkind = \"mcp\"\nallow = []"),
+        "line 42: tools[2].kind: \"mcp\": not supported yet"
+    );
+    assert_eq!(
+        later("[[tools]]\nslug = \"help\"\nkind = \"knowledge\"\nknowledge_base = \"help\""),
+        "line 42: tools[2].kind: \"knowledge\": not supported yet"
+    );
+    assert_eq!(
+        fault("hours = { mon", "caldav = { url = \"https://a.example\" }\nhours = { mon"),
+        "line 19: calendars[0].caldav: not supported yet"
+    );
+}
+
+#[test]
+fn names_that_lead_nowhere_are_refused() {
+    for (from, to, text) in [
+        (
+            "default_assistant = \"front-desk\"",
+            "default_assistant = \"back-desk\"",
+            "line 6: workspace.default_assistant: there is no assistant \"back-desk\"",
+        ),
+        ("\"orders\"]", "\"parcels\"]", "line 14: assistants[0].tools[1]: there is no tool \"parcels\""),
+        (
+            "calendar = \"demos\"",
+            "calendar = \"x\"",
+            "line 24: tools[0].calendar: there is no calendar \"x\"",
+        ),
+        (
+            "assistant = \"front-desk\"\ntype",
+            "assistant = \"x\"\ntype",
+            "line 38: conversations[0].assistant: there is no assistant \"x\"",
+        ),
+    ] {
+        assert_eq!(fault(from, to), text);
+    }
+}
+
+#[test]
+fn values_that_cannot_be_meant_are_refused() {
+    for (from, to, text) in [
+        ("balance = \"10.00\"", "balance = \"-1\"", "line 5: workspace.balance: an amount below zero"),
+        ("balance = \"10.00\"", "balance = \"ten\"", "line 5: an amount is a decimal number"),
+        ("slug = \"demo\"", "slug = \"De mo\"", "line 3: workspace.slug: \"De mo\" is not a slug"),
+        (
+            "temperature = 0.3",
+            "temperature = nan",
+            "line 13: assistants[0].parameters.temperature: not a number",
+        ),
+        ("temperature = 0.3", "since = 2026-01-01", "line 13: assistants[0].parameters.since: a bare date"),
+        ("temperature = 0.3", "stream = true", "line 13: assistants[0].parameters.stream: set by the server"),
+        ("You answer.", "You\\u0000", "line 12: assistants[0].system_prompt: a text cannot contain U+0000"),
+        (
+            "\"orders\"]",
+            "\"availability\"]",
+            "line 14: assistants[0].tools[1]: \"availability\" and \"availability\"",
+        ),
+        ("get_order_status", "get order", "line 29: tools[1].name: \"get order\" is no name for a model"),
+        (
+            "get_order_status",
+            "check_calendar_availability",
+            "line 14: assistants[0].tools[1]: \"availability\" and",
+        ),
+        ("\"GET\"", "\"get\"", "line 31: tools[1].method: \"get\" is none of: GET"),
+        ("\"GET\"", "\"GET\"\nform = true", "line 32: tools[1].form: a GET has no body"),
+        (
+            "\"GET\"",
+            "\"GET\"\ntimeout = \"31s\"",
+            "line 32: tools[1].timeout: \"31s\" is not 1 to 30 seconds",
+        ),
+        (
+            "calendar = \"demos\"",
+            "calendar = \"demos\"\nurl = \"x\"",
+            "line 25: tools[0].url: a tool of kind",
+        ),
+        (
+            "{ type = \"object\",",
+            "{ type = \"array\",",
+            "line 34: tools[1].parameters: a JSON Schema with type",
+        ),
+        ("{ type = \"string\" }", "{ type = \"text\" }", "line 34: tools[1].parameters: not a JSON Schema"),
+        ("authorization =", "\"Content-Length\" =", "line 33: tools[1].headers.Content-Length: set by"),
+        (
+            "Europe/Berlin",
+            "Europe/Bonn",
+            "line 18: calendars[0].time_zone: \"Europe/Bonn\" is not a time zone",
+        ),
+        ("\"09:00-17:00\"", "\"17:00-09:00\"", "line 19: calendars[0].hours.mon[0]: "),
+        ("type = \"widget\"", "type = \"api\"", "line 39: conversations[0].type: expected"),
+    ] {
+        let fault = fault(from, to);
+        assert!(fault.starts_with(text), "{fault}");
+    }
+}

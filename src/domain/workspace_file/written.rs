@@ -1,0 +1,157 @@
+//! The file as it is written, key by key. An unknown key is an error.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::EnvName;
+use crate::domain::assistant::Fallback;
+use crate::domain::calendar::HoursIn;
+use crate::domain::conversation::ConversationKind;
+use crate::domain::money::Money;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileIn {
+    pub workspace: WorkspaceIn,
+    #[serde(default)]
+    pub assistants: Vec<AssistantIn>,
+    #[serde(default)]
+    pub calendars: Vec<CalendarIn>,
+    #[serde(default)]
+    pub tools: Vec<ToolIn>,
+    #[serde(default)]
+    pub conversations: Vec<ConversationIn>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WorkspaceIn {
+    pub slug: String,
+    pub name: String,
+    #[serde(default)]
+    pub balance: Money,
+    #[serde(default = "yes")]
+    pub auto_create_conversations: bool,
+    pub balance_low: Option<Money>,
+    pub default_assistant: Option<String>,
+    #[serde(default)]
+    pub pricing: PricingIn,
+    #[serde(default)]
+    pub allow_hosts: Vec<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PricingIn {
+    pub widget: Option<Money>,
+    pub test: Option<Money>,
+    pub api: Option<Money>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AssistantIn {
+    pub slug: String,
+    pub id: Option<Uuid>,
+    pub name: String,
+    pub system_prompt: String,
+    pub first_message: Option<String>,
+    pub model: Option<String>,
+    #[serde(default)]
+    pub fallbacks: Vec<Fallback>,
+    #[serde(default)]
+    pub parameters: Map<String, Value>,
+    #[serde(default)]
+    pub pause_on_agent_message: bool,
+    #[serde(default)]
+    pub variables: Map<String, Value>,
+    #[serde(default)]
+    pub tools: Vec<String>,
+    #[serde(default)]
+    pub allowed_origins: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CalendarIn {
+    pub slug: String,
+    pub time_zone: String,
+    pub slot_minutes: Option<u32>,
+    pub buffer_minutes: Option<u32>,
+    pub minimum_notice_minutes: Option<u32>,
+    pub horizon_days: Option<u32>,
+    #[serde(default)]
+    pub hours: HoursIn,
+    #[serde(default)]
+    pub holidays: Vec<String>,
+}
+
+/// A tool of any kind; which keys its kind takes is checked afterwards.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ToolIn {
+    pub slug: String,
+    pub kind: String,
+    pub name: Option<String>,
+    pub description: Option<String>,
+    pub calendar: Option<String>,
+    pub method: Option<String>,
+    pub url: Option<String>,
+    pub headers: Option<BTreeMap<String, TextIn>>,
+    pub parameters: Option<Value>,
+    pub body: Option<String>,
+    pub form: Option<bool>,
+    #[serde(rename = "static")]
+    pub static_fields: Option<Map<String, Value>>,
+    pub timeout: Option<String>,
+    pub secret: Option<EnvName>,
+    pub idempotent: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ConversationIn {
+    pub id: Uuid,
+    pub assistant: String,
+    #[serde(rename = "type")]
+    pub kind: ConversationKind,
+}
+
+/// A text, or the name of the secret that stands in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TextIn {
+    Plain(String),
+    Env(EnvName),
+}
+
+impl<'de> Deserialize<'de> for TextIn {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = TextIn;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, or { env = \"NAME\" }")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<TextIn, E> {
+                Ok(TextIn::Plain(text.to_owned()))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TextIn, A::Error> {
+                EnvName::deserialize(MapAccessDeserializer::new(map)).map(TextIn::Env)
+            }
+        }
+
+        deserializer.deserialize_any(TextVisitor)
+    }
+}
+
+fn yes() -> bool {
+    true
+}

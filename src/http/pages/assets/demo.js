@@ -1,0 +1,230 @@
+// The chat: begins or resumes a conversation, sends messages, and recovers from what can go wrong.
+
+const $ = (id) => document.getElementById(id);
+const SUGGESTIONS = [
+  "What times are free for a demo next week?",
+  "Book a demo next Tuesday at 10:00",
+  "What can you help me with?",
+];
+
+let conversation = kept.read("conversation");
+let busy = false;
+
+async function start() {
+  showState(el("p", {}, "Opening the conversation…"), "busy");
+  try {
+    const opened = (conversation && (await resumed())) || (await begun());
+    $("state").replaceChildren();
+    showHistory(opened.history);
+    await finishPending();
+  } catch (trouble) {
+    showStartTrouble(trouble);
+  }
+}
+
+/** The conversation that was kept; nothing where the server does not know it any more. */
+async function resumed() {
+  try {
+    return await door.history(conversation);
+  } catch (trouble) {
+    if (trouble.kind !== "gone") throw trouble;
+    kept.write("pending", null);
+    return null;
+  }
+}
+
+async function begun() {
+  const answer = await door.begin();
+  conversation = answer.conversation_id;
+  kept.write("conversation", conversation);
+  return answer;
+}
+
+async function restart() {
+  conversation = null;
+  kept.write("conversation", null);
+  kept.write("pending", null);
+  setBusy(false);
+  await start();
+}
+
+function showHistory(history) {
+  const log = $("log");
+  log.setAttribute("aria-busy", "true");
+  log.classList.add("still");
+  const entries = history.map((message) =>
+    message.role === "user" ? visitorEntry(message.content) : assistantEntry(message.content, message.function_calls),
+  );
+  log.replaceChildren(...entries);
+  requestAnimationFrame(() => log.classList.remove("still"));
+  log.setAttribute("aria-busy", "false");
+  $("composer").hidden = false;
+  showBeginning();
+  scrollToEnd("instant");
+  focusMessage();
+}
+
+/** Not on a phone, whose keyboard would come up unasked. */
+function focusMessage() {
+  if (!matchMedia("(pointer: coarse)").matches) $("message").focus({ preventScroll: true });
+}
+
+/** Welcome and suggestions belong to a conversation in which the visitor has said nothing. */
+function showBeginning() {
+  const untouched = !$("log").querySelector(".visitor");
+  $("welcome").hidden = $("chips").hidden = !untouched;
+  $("restart").hidden = untouched;
+}
+
+/** A message that was under way when the page was left: its key gives the same answer again. */
+async function finishPending() {
+  const pending = kept.read("pending");
+  if (!pending) return;
+  const said = [...$("log").querySelectorAll(".visitor")];
+  const entry = said.length > pending.before ? said.at(-1) : visitorEntry(pending.text);
+  if (!entry.isConnected) $("log").append(entry);
+  showBeginning();
+  if (await deliver(entry, pending)) showHistory((await door.history(conversation)).history);
+}
+
+function submit(text) {
+  const message = text.trim();
+  if (busy || !message || lengthOf(message) > LIMIT) return;
+  const before = $("log").querySelectorAll(".visitor").length;
+  const entry = visitorEntry(message);
+  $("log").append(entry);
+  $("message").value = "";
+  showBeginning();
+  void deliver(entry, { text: message, key: newKey(), before });
+}
+
+/** Sends a message and shows its reply, or its trouble with a way on. Whether a reply came. */
+async function deliver(entry, pending) {
+  setBusy(true);
+  kept.write("pending", pending);
+  entry.classList.add("pending");
+  const typing = typingEntry();
+  entry.after(typing.entry);
+  scrollToEnd();
+  let reply = null;
+  let trouble = null;
+  try {
+    reply = await door.send(conversation, pending.text, pending.key);
+  } catch (error) {
+    trouble = error;
+  }
+  typing.end();
+  // Another conversation was begun meanwhile.
+  if (!entry.isConnected) return false;
+  const next = trouble && (await showTrouble(entry, pending, trouble));
+  if (next) return deliver(entry, next);
+  if (reply) {
+    kept.write("pending", null);
+    entry.after(reply.ai_disabled ? note("The assistant is paused here. Your message was kept for a person to answer.") : assistantEntry(reply.message, reply.function_calls));
+  }
+  entry.classList.remove("pending");
+  setBusy(false);
+  scrollToEnd();
+  return reply !== null;
+}
+
+/** Gives the message as it is to be sent at once again, if it is. */
+async function showTrouble(entry, pending, trouble) {
+  if (trouble.kind === "gone") return moveOn(entry, pending);
+  if (!trouble.unsure) kept.write("pending", null);
+  if (trouble.kind === "invalid") {
+    $("message").value = pending.text;
+    entry.replaceWith(note(trouble.title));
+    return null;
+  }
+  const ended = trouble.kind === "ended";
+  const box = troubleBox(trouble, ended ? "Start a new one" : "Try again", () => {
+    if (ended) return void restart();
+    if (busy) return;
+    box.remove();
+    // A definite answer is kept under its key: only a new key asks anew.
+    void deliver(entry, trouble.unsure ? pending : { ...pending, key: newKey() });
+  });
+  entry.append(box);
+  return null;
+}
+
+/** The conversation is not there any more: a new one takes the message. */
+async function moveOn(entry, pending) {
+  kept.write("pending", null);
+  try {
+    const { history } = await begun();
+    const greeting = history.map((message) => assistantEntry(message.content));
+    $("log").replaceChildren(note("The earlier conversation is gone, so this is a new one."), ...greeting, entry);
+    return { text: pending.text, key: newKey(), before: 0 };
+  } catch (trouble) {
+    showStartTrouble(trouble);
+    return null;
+  }
+}
+
+function showStartTrouble(trouble) {
+  if (trouble.kind === "absent") {
+    const words = "Its demo workspace is made at the first start on an empty embedded database, or anywhere with:";
+    showState([
+      el("h1", {}, "There is no demo on this server."),
+      el("p", {}, words),
+      el("pre", {}, el("code", {}, "rejoinder apply config/demo/workspace.toml")),
+      el("div", { class: "actions" }, el("a", { href: "docs" }, "Read the API reference")),
+    ]);
+  } else {
+    const again = el("button", { type: "button", class: "outline", onclick: start }, "Try again");
+    countDown(again, "Try again", trouble.after ?? 0);
+    showState([
+      el("h1", {}, trouble.title ?? "Something went wrong on this page."),
+      el("p", {}, ...inline(trouble.unsure ? "The server could not be asked for the conversation. Is it running?" : (trouble.detail ?? trouble.message))),
+      el("div", { class: "actions" }, again, el("a", { href: "docs" }, "API reference")),
+    ]);
+  }
+}
+
+function showState(content, className = "") {
+  for (const id of ["composer", "restart", "welcome", "chips"]) $(id).hidden = true;
+  $("log").replaceChildren();
+  $("state").className = `state ${className}`;
+  $("state").replaceChildren(...[content].flat());
+}
+
+function setBusy(value) {
+  busy = value;
+  fitComposer();
+  if (!busy) focusMessage();
+}
+
+/** Characters as the server counts them: code points, without the space around. */
+function lengthOf(text) {
+  return [...text.trim()].length;
+}
+
+function fitComposer() {
+  const field = $("message");
+  const length = lengthOf(field.value);
+  field.style.height = "auto";
+  field.style.height = `${field.scrollHeight}px`;
+  $("counter").textContent = length > LIMIT ? `${length - LIMIT} too many` : `${length} / ${LIMIT}`;
+  $("counter").className = `counter${length > LIMIT ? " over" : length > LIMIT * 0.9 ? " near" : ""}`;
+  field.setAttribute("aria-invalid", String(length > LIMIT));
+  $("send").disabled = busy || length === 0 || length > LIMIT;
+}
+
+function scrollToEnd(behavior = "smooth") {
+  requestAnimationFrame(() => window.scrollTo({ top: document.documentElement.scrollHeight, behavior }));
+}
+
+$("chips").append(
+  ...SUGGESTIONS.map((text) => el("button", { type: "button", class: "chip", onclick: () => submit(text) }, text)),
+);
+$("composer").addEventListener("submit", (event) => (event.preventDefault(), submit($("message").value)));
+$("message").addEventListener("input", fitComposer);
+$("message").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+  event.preventDefault();
+  submit($("message").value);
+});
+$("restart").addEventListener("click", () => void restart());
+void start();

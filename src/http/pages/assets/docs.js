@@ -1,0 +1,228 @@
+// The reference: reads /openapi.json of this server and shows it. Nothing else is loaded.
+
+const $ = (id) => document.getElementById(id);
+const METHODS = ["get", "post", "put", "patch", "delete"];
+
+async function start() {
+  try {
+    const response = await fetch("openapi.json", { headers: { Accept: "application/json" } });
+    if (!response.ok) throw new Error(`The server said ${response.status}.`);
+    document_ = await response.json();
+  } catch (error) {
+    const again = el("button", { type: "button", class: "outline", onclick: () => void start() }, "Try again");
+    $("content").replaceChildren(el("div", { class: "intro", role: "alert" }, el("h1", {}, "The reference could not be loaded."), el("p", { class: "busy" }, `${error.message} `), again));
+    return;
+  }
+  show();
+}
+
+function show() {
+  const groups = byTag();
+  const { info = {} } = document_;
+  $("content").replaceChildren(introduction(info), ...groups.map(tagSection));
+  $("index").replaceChildren(...groups.map(indexGroup));
+  $("filter").addEventListener("input", filter);
+  watch();
+  // The operation that the address names exists only now.
+  const named = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (named) named.scrollIntoView();
+}
+
+/** `[{ tag, description, operations }]`, in the order of the document. */
+function byTag() {
+  const groups = new Map((document_.tags ?? []).map(({ name, description }) => [name, { tag: name, description, operations: [] }]));
+  for (const [path, item] of Object.entries(document_.paths ?? {})) {
+    for (const method of METHODS.filter((method) => item[method])) {
+      const operation = item[method];
+      const tag = operation.tags?.[0] ?? "Other";
+      if (!groups.has(tag)) groups.set(tag, { tag, operations: [] });
+      const parameters = [...(item.parameters ?? []), ...(operation.parameters ?? [])].map((parameter) => follow(parameter));
+      const id = operation.operationId ?? `${method}${path.replaceAll(/[^a-z0-9]+/gi, "-")}`;
+      groups.get(tag).operations.push({ ...operation, id, method, path, parameters });
+    }
+  }
+  return [...groups.values()].filter((group) => group.operations.length > 0);
+}
+
+const titleOf = (operation) => operation.summary?.replace(/\.$/, "") ?? `${operation.method.toUpperCase()} ${operation.path}`;
+
+function introduction(info) {
+  return el(
+    "header",
+    { class: "intro" },
+    el("h1", {}, info.title ? `${info.title} API` : "API reference"),
+    info.description ? markdown(info.description) : null,
+    el("div", { class: "facts" }, el("span", {}, "Base URL ", el("code", {}, baseUrl())), el("span", {}, `Version ${info.version ?? "unknown"}`), el("a", { href: "openapi.json" }, "OpenAPI document")),
+  );
+}
+
+function tagSection({ tag, description, operations }) {
+  return el("section", { class: "tag" }, el("h2", {}, tag), description ? markdown(description) : null, operations.map(operationArticle));
+}
+
+function operationArticle(operation) {
+  const { id, method, path, description, parameters } = operation;
+  const route = path.split(/(\{[^}]+\})/).map((part) => (part.startsWith("{") ? el("b", {}, part) : part));
+  const groups = [["path", "Path"], ["query", "Query"], ["header", "Headers"]];
+  return el(
+    "article",
+    { class: "operation", id },
+    el(
+      "div",
+      {},
+      el("h3", {}, titleOf(operation)),
+      el("div", { class: "route" }, methodName(method), el("code", {}, route)),
+      description ? markdown(description) : null,
+      needsKey(operation) ? el("p", { class: "needs" }, "Needs a bearer key.") : null,
+      groups.map(([place, title]) => parameterList(title, parameters.filter((parameter) => parameter.in === place))),
+      bodyFields(operation),
+      el("h4", {}, "Answers"),
+      el("ul", { class: "answers" }, Object.entries(operation.responses ?? {}).map(answer)),
+    ),
+    el("div", { class: "code" }, requestPanel(operation), answerPanel(operation)),
+  );
+}
+
+function methodName(method) {
+  return el("span", { class: `method ${method}` }, method.toUpperCase());
+}
+
+function parameterList(title, parameters) {
+  if (parameters.length === 0) return null;
+  const items = parameters.map((parameter) => {
+    const schema = merged(parameter.schema);
+    // An absent parameter is what its schema may call null.
+    const plain = { ...schema, type: typesOf(schema), description: parameter.description };
+    return field(parameter.name, plain, parameter.required, 9);
+  });
+  return [el("h4", {}, title), el("ul", { class: "fields" }, items)];
+}
+
+function jsonOf(content = {}) {
+  return content["application/json"] ?? Object.values(content)[0];
+}
+
+function bodyFields({ requestBody }) {
+  const body = follow(requestBody);
+  const fields = body.content && fieldsOf(jsonOf(body.content)?.schema);
+  return fields ? [el("h4", {}, "Body"), body.description ? markdown(body.description) : null, fields].filter(Boolean) : null;
+}
+
+function answer([status, response]) {
+  const { description, content } = follow(response);
+  const fields = content && fieldsOf(jsonOf(content)?.schema);
+  const head = [el("span", { class: `status s${status[0]}` }, status), markdown(description ?? "")];
+  if (!fields) return el("li", {}, el("div", { class: "plain" }, head));
+  return el("li", {}, el("details", {}, el("summary", {}, head), fields));
+}
+
+function needsKey(operation) {
+  return (operation.security ?? document_.security ?? []).some((way) => Object.keys(way).length > 0);
+}
+
+function baseUrl() {
+  const path = document_.servers?.[0]?.url ?? "./";
+  return new URL(path, location.href).href.replace(/\/$/, "");
+}
+
+function requestPanel(operation) {
+  const text = curl(operation);
+  return panel("curl", () => text, el("code", {}, text));
+}
+
+function curl(operation) {
+  const known = (parameter) => parameter.example ?? givenExample(merged(parameter.schema));
+  const path = operation.path.replaceAll(/\{([^}]+)\}/g, (whole, name) => known(operation.parameters.find((parameter) => parameter.name === name) ?? {}) ?? whole);
+  const lines = [`curl${operation.method === "get" ? "" : ` -X ${operation.method.toUpperCase()}`} "${baseUrl()}${path}"`];
+  if (needsKey(operation)) lines.push('-H "Authorization: Bearer $REJOINDER_KEY"');
+  const content = jsonOf(follow(operation.requestBody).content);
+  if (content) {
+    const body = JSON.stringify(examplesOf(content)[0]?.value ?? exampleOf(content.schema, { request: true }), null, 2);
+    lines.push('-H "Content-Type: application/json"', `-d '${body.replaceAll("'", "'\\''")}'`);
+  }
+  return lines.join(" \\\n  ");
+}
+
+/** `[{ name, value }]` of a media type. */
+function examplesOf(content) {
+  if (content?.examples) {
+    return Object.entries(content.examples).map(([name, example]) => ({ name: follow(example).summary ?? name, value: follow(example).value }));
+  }
+  return content?.example === undefined ? [] : [{ name: "", value: content.example }];
+}
+
+function answerPanel({ responses = {} }) {
+  const examples = Object.entries(responses).flatMap(([status, response]) => {
+    const content = jsonOf(follow(response).content);
+    if (!content) return [];
+    const given = examplesOf(content);
+    const all = given.length ? given : [{ name: "", value: exampleOf(content.schema) }];
+    return all.map(({ name, value }) => ({ name: name ? `${status} ${name}` : status, value }));
+  });
+  if (examples.length === 0) return null;
+  const code = el("code");
+  const select = el("select", { "aria-label": "Answer", onchange: () => draw() }, examples.map(({ name }, at) => el("option", { value: at }, name)));
+  const chosen = () => JSON.stringify(examples[Number(select.value)].value, null, 2);
+  const draw = () => code.replaceChildren(...highlighted(chosen()));
+  draw();
+  return panel(select, chosen, code);
+}
+
+function panel(title, text, code) {
+  return el("section", { class: "panel" }, el("div", { class: "panel-head" }, el("span", {}, title), copyButton(text)), el("pre", { tabindex: "0" }, code));
+}
+
+const TOKEN = /("(?:[^"\\]|\\.)*")(\s*:)?|\b(true|false|null|-?\d+(?:\.\d+)?)\b/g;
+
+/** JSON text with its strings and words coloured. */
+function highlighted(json) {
+  const nodes = [];
+  let from = 0;
+  for (const token of json.matchAll(TOKEN)) {
+    const [whole, text, colon] = token;
+    nodes.push(json.slice(from, token.index));
+    nodes.push(el("span", { class: colon ? "j-key" : text ? "j-text" : "j-word" }, text ?? whole), colon ?? "");
+    from = token.index + whole.length;
+  }
+  return [...nodes, json.slice(from)];
+}
+
+function indexGroup({ tag, operations }) {
+  const links = operations.map((operation) =>
+    el("li", { "data-words": `${titleOf(operation)} ${operation.path} ${operation.method} ${tag}`.toLowerCase() }, el("a", { href: `#${operation.id}` }, el("span", {}, titleOf(operation).split(/[:;,] /)[0]), methodName(operation.method))),
+  );
+  return el("div", { class: "group" }, el("h2", {}, tag), el("ul", {}, links));
+}
+
+function filter() {
+  const words = $("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
+  for (const group of $("index").querySelectorAll(".group")) {
+    const items = [...group.querySelectorAll("li")];
+    for (const item of items) item.hidden = !words.every((word) => item.dataset.words.includes(word));
+    group.hidden = items.every((item) => item.hidden);
+  }
+  const found = $("index").querySelector(".group:not([hidden])");
+  $("index").querySelector(".none")?.remove();
+  if (!found) $("index").append(el("p", { class: "none" }, "No operation matches."));
+}
+
+/** Marks in the index the operation that is being read. */
+function watch() {
+  const links = new Map([...$("index").querySelectorAll("a")].map((link) => [link.hash.slice(1), link]));
+  const seen = new IntersectionObserver(
+    (entries) => {
+      const entered = entries.find((entry) => entry.isIntersecting);
+      if (!entered) return;
+      for (const link of links.values()) link.removeAttribute("aria-current");
+      const link = links.get(entered.target.id);
+      link?.setAttribute("aria-current", "location");
+      const side = document.querySelector(".side");
+      const isSeen = link && link.offsetTop > side.scrollTop && link.offsetTop + 40 < side.scrollTop + side.clientHeight;
+      if (link && !isSeen) side.scrollTop = link.offsetTop - side.clientHeight / 2;
+    },
+    { rootMargin: "-10% 0px -80% 0px" },
+  );
+  for (const article of document.querySelectorAll(".operation")) seen.observe(article);
+}
+
+void start();

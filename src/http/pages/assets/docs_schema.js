@@ -1,0 +1,109 @@
+// Schemas of an OpenAPI 3.1 document: followed, named, listed as fields, and filled as examples.
+
+let document_ = {};
+
+/** Follows a `$ref` within the document; what stands beside it is laid over. */
+function follow(schema, depth = 0) {
+  if (!schema || typeof schema !== "object" || !schema.$ref || depth > 12) return schema ?? {};
+  const { $ref: reference, ...beside } = schema;
+  const keys = reference.replace(/^#\//, "").split("/").map((key) => key.replaceAll("~1", "/").replaceAll("~0", "~"));
+  const target = keys.reduce((at, key) => at?.[key], document_);
+  return { ...follow(target, depth + 1), ...beside };
+}
+
+/** `allOf` joined into one; and a choice between something and null is that something. */
+function merged(schema) {
+  let whole = follow(schema);
+  for (const part of whole.allOf ?? []) {
+    const { properties, required, ...rest } = merged(part);
+    whole = { ...rest, ...whole, properties: { ...properties, ...whole.properties }, required: [...(required ?? []), ...(whole.required ?? [])] };
+  }
+  const choices = variantsOf(whole);
+  return choices.length === 1 ? { ...merged(choices[0]), description: whole.description ?? merged(choices[0]).description } : whole;
+}
+
+function variantsOf(schema) {
+  return (schema.oneOf ?? schema.anyOf ?? []).filter((choice) => follow(choice).type !== "null");
+}
+
+function typesOf(schema) {
+  return [schema.type ?? []].flat().filter((type) => type !== "null");
+}
+
+/** Type, format and bounds in one line. */
+function kindOf(schema) {
+  const types = typesOf(schema);
+  const is = (type) => types.includes(type);
+  const parts = [];
+  if (schema.const !== undefined) parts.push(`always ${JSON.stringify(schema.const)}`);
+  else if (schema.enum) parts.push(schema.enum.filter((value) => value !== null).map((value) => JSON.stringify(value)).join(" or "));
+  else if (is("array")) parts.push(`list of ${kindOf(merged(schema.items)) || "anything"}`);
+  else if (types.length) parts.push(types.join(" or ") + (schema.format ? ` (${schema.format})` : ""));
+  else if (variantsOf(schema).length) parts.push("one of these");
+  if (schema.minLength || schema.maxLength) parts.push(bounds(schema.minLength, schema.maxLength, "characters"));
+  if (schema.minimum !== undefined || schema.maximum !== undefined) parts.push(bounds(schema.minimum, schema.maximum, ""));
+  if (schema.default !== undefined && schema.default !== null) parts.push(`default ${JSON.stringify(schema.default)}`);
+  if ([schema.type].flat().includes("null")) parts.push("may be null");
+  return parts.join(", ");
+}
+
+function bounds(least, most, unit) {
+  if (least !== undefined && most !== undefined) return `${least} to ${most} ${unit}`.trim();
+  return `${most === undefined ? `at least ${least}` : `at most ${most}`} ${unit}`.trim();
+}
+
+/** A schema's fields as a list; nothing where it has none to show. */
+function fieldsOf(schema, depth = 0) {
+  const whole = merged(schema);
+  if (depth > 6) return null;
+  if (typesOf(whole).includes("array")) return fieldsOf(whole.items, depth + 1);
+  const variants = variantsOf(whole);
+  if (variants.length > 1) {
+    const items = variants.map((variant) => el("li", {}, variantHead(variant), fieldsOf(variant, depth + 1)));
+    return el("ul", { class: "variants" }, items);
+  }
+  const entries = Object.entries(whole.properties ?? {});
+  if (entries.length === 0) return null;
+  return el("ul", { class: "fields" }, entries.map(([name, inner]) => field(name, merged(inner), whole.required?.includes(name), depth)));
+}
+
+function variantHead(variant) {
+  const { title, description } = merged(variant);
+  const name = title ?? variant.$ref?.split("/").at(-1);
+  return [name ? el("div", { class: "kind" }, name) : null, description ? markdown(description) : null].filter(Boolean);
+}
+
+function field(name, schema, required, depth) {
+  return el(
+    "li",
+    {},
+    el("div", { class: "name" }, el("code", {}, name), el("span", { class: "kind" }, kindOf(schema)), required ? el("span", { class: "must" }, "required") : null),
+    schema.description ? markdown(schema.description) : null,
+    fieldsOf(schema, depth + 1),
+  );
+}
+
+function givenExample(schema) {
+  return schema.example ?? schema.examples?.[0];
+}
+
+/** An example of a schema: its own where it has one, else one by its type. A request is shown
+ * with what it needs and what has an example, no more. */
+function exampleOf(schema, { depth = 0, request = false } = {}) {
+  const deeper = { depth: depth + 1, request };
+  const whole = merged(schema);
+  const given = givenExample(whole) ?? whole.const ?? whole.default ?? whole.enum?.[0];
+  if (given !== undefined) return given;
+  const variants = variantsOf(whole);
+  if (variants.length) return exampleOf(variants[0], deeper);
+  const [type] = typesOf(whole);
+  if (type === "array") return depth > 6 ? [] : [exampleOf(whole.items, deeper)];
+  if (type === "object" || whole.properties) {
+    if (depth > 6) return {};
+    const shown = ([name, inner]) => !request || whole.required?.includes(name) || givenExample(merged(inner)) !== undefined;
+    const entries = Object.entries(whole.properties ?? {}).filter(shown);
+    return Object.fromEntries(entries.map(([name, inner]) => [name, exampleOf(inner, deeper)]));
+  }
+  if (type === "string") return { uuid: "7c9e6679-7425-40de-944b-e07fc1f90ae7", "date-time": "2026-03-15T14:22:11Z", date: "2026-03-15" }[whole.format] ?? "…";
+  return { integer: whole.minimum ?? 1, number: 1, boolean: true }[type] ?? null;
+}

@@ -1,0 +1,40 @@
+"use strict";
+// What both pages use: elements, and copying. Text becomes nodes; no HTML is ever parsed.
+
+/** An element. `attributes`: `on…` are listeners, `false` and `null` are left out. */
+function el(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === false || value === null || value === undefined) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name, value === true ? "" : String(value));
+  }
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+/** A button that copies what `text()` gives, and says that it did. */
+function copyButton(text, label = "Copy") {
+  const button = el("button", { type: "button", class: "copy", onclick: copy }, label);
+  async function copy() {
+    button.textContent = (await copied(text())) ? "Copied" : "Not copied";
+    setTimeout(() => (button.textContent = label), 1600);
+  }
+  return button;
+}
+
+async function copied(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    // Without TLS there is no clipboard, but on the machine itself.
+    const field = el("textarea", { class: "visually-hidden", readonly: true });
+    field.value = text;
+    document.body.append(field);
+    field.select();
+    const done = document.execCommand("copy");
+    field.remove();
+    return done;
+  }
+}

@@ -1,0 +1,58 @@
+//! The pages for people: the demo chat at `/` and the API reference at `/docs`.
+//! Each is one self-contained answer from the binary: it loads nothing but this
+//! server's own JSON, and its policy permits nothing else.
+
+mod page;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::HeaderMap;
+use axum::routing::{MethodRouter, get};
+
+use page::{Page, Parts};
+
+/// `GET` and `HEAD` of `/` and `/docs`. Needs no state, and belongs outside of both doors' layers.
+pub(super) fn router<S>() -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    Router::new().route("/", serve(demo())).route("/docs", serve(reference()))
+}
+
+fn serve<S>(page: Page) -> MethodRouter<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    let page = Arc::new(page);
+    get(move |headers: HeaderMap| async move { page.answer(&headers) })
+}
+
+fn demo() -> Page {
+    Page::assemble(&Parts {
+        html: include_str!("assets/demo.html"),
+        styles: &[include_str!("assets/base.css"), include_str!("assets/demo.css")],
+        scripts: &[
+            include_str!("assets/shared.js"),
+            include_str!("assets/markdown.js"),
+            include_str!("assets/demo_door.js"),
+            include_str!("assets/demo_view.js"),
+            include_str!("assets/demo.js"),
+        ],
+    })
+}
+
+fn reference() -> Page {
+    Page::assemble(&Parts {
+        html: include_str!("assets/docs.html"),
+        styles: &[include_str!("assets/base.css"), include_str!("assets/docs.css")],
+        scripts: &[
+            include_str!("assets/shared.js"),
+            include_str!("assets/markdown.js"),
+            include_str!("assets/docs_schema.js"),
+            include_str!("assets/docs.js"),
+        ],
+    })
+}

@@ -1,0 +1,88 @@
+//! A page: HTML with its style and script put in, and the headers that hold it to them.
+
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+
+/// Where the HTML has its style and its script.
+const STYLE_SLOT: &str = "/*style*/";
+const SCRIPT_SLOT: &str = "/*script*/";
+
+/// The source files of a page.
+#[derive(Debug)]
+pub(super) struct Parts {
+    /// With one [`STYLE_SLOT`] as the text of a `style`, one [`SCRIPT_SLOT`] as that of a `script`.
+    pub html: &'static str,
+    pub styles: &'static [&'static str],
+    pub scripts: &'static [&'static str],
+}
+
+/// A page as it is sent.
+#[derive(Debug)]
+pub(super) struct Page {
+    body: Bytes,
+    headers: HeaderMap,
+}
+
+impl Page {
+    /// Puts style and script into the HTML, and permits exactly these two by their hashes.
+    pub(super) fn assemble(parts: &Parts) -> Self {
+        let style = parts.styles.join("\n");
+        let script = parts.scripts.join("\n");
+        let policy = policy(&style, &script);
+        let body = parts.html.replacen(STYLE_SLOT, &style, 1).replacen(SCRIPT_SLOT, &script, 1);
+        let etag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(Sha256::digest(&body)));
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+        // Kept, but asked for each time: a new binary shows its own pages at once.
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        // Both are base64 and fixed text, so neither can fail.
+        for (name, value) in [(CONTENT_SECURITY_POLICY, policy), (ETAG, etag)] {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(name, value);
+            }
+        }
+        Self { body: body.into(), headers }
+    }
+
+    /// The whole page, or 304 where the client has it.
+    pub(super) fn answer(&self, request: &HeaderMap) -> Response {
+        let headers = self.headers.clone();
+        if self.is_known_to(request) {
+            return (StatusCode::NOT_MODIFIED, headers).into_response();
+        }
+        (headers, self.body.clone()).into_response()
+    }
+
+    /// Whether `If-None-Match` names this page (or `*`); compared weakly, for a proxy that
+    /// compresses the page makes its tag a weak one.
+    fn is_known_to(&self, request: &HeaderMap) -> bool {
+        let Some(own) = self.headers.get(ETAG) else { return false };
+        let lists = request.get_all(IF_NONE_MATCH).iter().filter_map(|list| list.to_str().ok());
+        lists
+            .flat_map(|list| list.split(','))
+            .map(str::trim)
+            .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == own.as_bytes())
+    }
+}
+
+/// Nothing is allowed but the page's own style and script, icons within the page, and
+/// requests to this server.
+fn policy(style: &str, script: &str) -> String {
+    let hash = |text: &str| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)));
+    format!(
+        "default-src 'none'; style-src {}; script-src {}; img-src data:; connect-src 'self'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        hash(style),
+        hash(script)
+    )
+}

@@ -1,0 +1,29 @@
+//! Whether an endpoint is there and takes the key: its list of models is asked for, which costs nothing.
+
+use std::time::Duration;
+
+use reqwest::{StatusCode, Url, header::AUTHORIZATION};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::time::timeout;
+
+use super::{HttpClient, http};
+use crate::domain::chat::ModelError;
+
+/// Asks for `/models`. An endpoint that does not list its models is there, all the same.
+pub async fn probe(
+    client: &HttpClient,
+    base_url: &Url,
+    key: Option<&SecretString>,
+    limit: Duration,
+) -> Result<(), ModelError> {
+    let url = format!("{}/models", base_url.as_str().trim_end_matches('/'));
+    let mut request = client.0.get(url);
+    if let Some(key) = key {
+        request = request.header(AUTHORIZATION, format!("Bearer {}", key.expose_secret()));
+    }
+    let response = timeout(limit, request.send()).await.map_err(|_| ModelError::Timeout)?;
+    let status = response.map_err(|_| ModelError::Unavailable)?.status();
+    let is_there =
+        status.is_success() || matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED);
+    if is_there { Ok(()) } else { Err(http::failure_of_status(status, None)) }
+}

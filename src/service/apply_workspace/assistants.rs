@@ -1,0 +1,122 @@
+//! The assistants of a file. What differs from the current version becomes a new one;
+//! turns that have begun go on with theirs.
+
+use std::collections::HashMap;
+
+use super::changes::differing;
+use super::{Action, ApplyError, Before, Run, refuse_made_by_api};
+use crate::domain::assistant::{Compiled, CompiledTool};
+use crate::domain::ids::AssistantId;
+use crate::domain::workspace_file::FileAssistant;
+use crate::store::Conn;
+use crate::store::assistants::{self, AssistantRow};
+
+impl Run<'_> {
+    /// The ids of the file's assistants, by slug. An id stays for good, and no two workspaces share one.
+    pub(super) async fn assistant_ids(
+        &self,
+        mut conn: Conn<'_>,
+        before: &Before,
+    ) -> Result<HashMap<String, AssistantId>, ApplyError> {
+        let mut ids = HashMap::new();
+        for file in &self.prepared.file.assistants {
+            let slug = &file.slug;
+            let id = match (before.assistants.iter().find(|row| row.slug == *slug), file.id) {
+                (Some(old), wanted) => {
+                    refuse_made_by_api("assistant", slug, old.from_file)?;
+                    if wanted.is_some_and(|wanted| wanted != old.id) {
+                        let problem =
+                            format!("assistant \"{slug}\" has the id {}; it cannot change", old.id.0);
+                        return Err(ApplyError::Refused(problem));
+                    }
+                    old.id
+                }
+                (None, Some(wanted)) => {
+                    if assistants::is_taken(conn.reborrow(), wanted).await? {
+                        let problem = format!("the id {} of assistant \"{slug}\" is another's", wanted.0);
+                        return Err(ApplyError::Refused(problem));
+                    }
+                    wanted
+                }
+                (None, None) => AssistantId(self.site.ids.ordered(self.site.clock)),
+            };
+            ids.insert(slug.clone(), id);
+        }
+        Ok(ids)
+    }
+
+    /// The file's assistants as they now are, by slug.
+    pub(super) async fn put_assistants(
+        &mut self,
+        mut conn: Conn<'_>,
+        before: &Before,
+        ids: &HashMap<String, AssistantId>,
+        tools: &HashMap<String, CompiledTool>,
+    ) -> Result<HashMap<String, Compiled>, ApplyError> {
+        let prepared = self.prepared;
+        let mut compiled = HashMap::new();
+        for file in &prepared.file.assistants {
+            let Some(id) = ids.get(&file.slug).copied() else { continue };
+            let version = compile(file, tools);
+            let old = before.assistants.iter().find(|row| row.slug == file.slug);
+            self.put_assistant(conn.reborrow(), id, &version, old).await?;
+            compiled.insert(file.slug.clone(), version);
+        }
+        let gone = |row: &&AssistantRow| row.from_file && !row.archived && !ids.contains_key(&row.slug);
+        for row in before.assistants.iter().filter(gone) {
+            assistants::archive(conn.reborrow(), self.workspace, row.id, self.now).await?;
+            self.changed("assistant", &row.slug, Action::Archived);
+        }
+        Ok(compiled)
+    }
+
+    async fn put_assistant(
+        &mut self,
+        mut conn: Conn<'_>,
+        id: AssistantId,
+        version: &Compiled,
+        old: Option<&AssistantRow>,
+    ) -> Result<(), ApplyError> {
+        let text = serde_json::to_string(version)?;
+        let differs = old.is_none_or(|old| old.compiled != text);
+        let action = match old {
+            None => Action::Made,
+            Some(old) if old.archived => Action::Restored,
+            Some(old) if differs => Action::Changed(differing(&old.compiled, &text)),
+            Some(_) => return Ok(()),
+        };
+        let current = old.map_or(0, |old| old.current_version);
+        let row = AssistantRow {
+            id,
+            slug: version.slug.clone(),
+            name: version.name.clone(),
+            current_version: if differs { current + 1 } else { current },
+            pause_on_agent_message: version.pause_on_agent_message,
+            from_file: true,
+            archived: false,
+            compiled: text,
+        };
+        assistants::put(conn.reborrow(), self.workspace, &row, self.now).await?;
+        if differs {
+            assistants::insert_version(conn, self.workspace, &row, self.now).await?;
+        }
+        self.changed("assistant", row.slug, action);
+        Ok(())
+    }
+}
+
+fn compile(file: &FileAssistant, tools: &HashMap<String, CompiledTool>) -> Compiled {
+    Compiled {
+        slug: file.slug.clone(),
+        name: file.name.clone(),
+        system_prompt: file.system_prompt.clone(),
+        first_message: file.first_message.clone(),
+        model: file.model.clone(),
+        fallbacks: file.fallbacks.clone(),
+        parameters: file.parameters.clone(),
+        variables: file.variables.clone(),
+        tools: file.tools.iter().filter_map(|slug| tools.get(slug)).cloned().collect(),
+        allowed_origins: file.allowed_origins.clone(),
+        pause_on_agent_message: file.pause_on_agent_message,
+    }
+}

@@ -1,0 +1,73 @@
+//! What an apply changed, in words for whoever runs it.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+use crate::store::configured::Section;
+
+/// One thing that was changed: `assistant front-desk: changed system_prompt, tools`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// `workspace`, `assistant`, `calendar`, `tool` or `conversation`.
+    pub section: &'static str,
+    /// The slug; a conversation's widget UUID.
+    pub name: String,
+    pub action: Action,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    Made,
+    /// Which of its keys have changed.
+    Changed(Vec<String>),
+    /// The file has it no longer: out of use, and kept.
+    Archived,
+    /// In use again.
+    Restored,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.section, self.name, self.action)
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Made => f.write_str("made"),
+            Self::Changed(keys) => write!(f, "changed {}", keys.join(", ")),
+            Self::Archived => f.write_str("archived"),
+            Self::Restored => f.write_str("restored"),
+        }
+    }
+}
+
+/// As it is shown.
+impl Serialize for Action {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+pub(super) fn name_of(section: Section) -> &'static str {
+    match section {
+        Section::Calendars => "calendar",
+        Section::Tools => "tool",
+    }
+}
+
+/// The keys in which two JSON objects differ; values are not shown, for some are secrets.
+pub(super) fn differing(old: &str, new: &str) -> Vec<String> {
+    let object = |text: &str| match serde_json::from_str(text) {
+        Ok(Value::Object(object)) => object,
+        Ok(_) | Err(_) => serde_json::Map::new(),
+    };
+    let (old, new) = (object(old), object(new));
+    let keys = new.keys().chain(old.keys().filter(|key| !new.contains_key(*key)));
+    let differing: Vec<_> = keys.filter(|key| old.get(*key) != new.get(*key)).cloned().collect();
+    if differing.is_empty() { vec!["the order of keys".to_owned()] } else { differing }
+}

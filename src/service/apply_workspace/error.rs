@@ -1,0 +1,33 @@
+//! Why a workspace file was not applied.
+
+use crate::domain::error::Error;
+use crate::domain::workspace_file::FileFault;
+use crate::store::StoreError;
+
+/// Nothing was changed, but for [`ApplyError::Unknown`].
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The text itself.
+    #[error(transparent)]
+    File(#[from] FileFault),
+    #[error("the secret {{ env = \"{0}\" }} is not set in the environment")]
+    SecretMissing(String),
+    #[error(
+        "the file names a secret, and there is no key to seal it with: set REJOINDER_SECRET_KEY (32 bytes in \
+         base64, as `openssl rand -base64 32` prints them) or REJOINDER_SECRET_KEY_FILE"
+    )]
+    NoSecretKey,
+    #[error("a secret could not be sealed")]
+    Seal,
+    /// What the file asks for cannot be made of what the store has.
+    #[error("{0}")]
+    Refused(String),
+    #[error("what the file asks for was refused")]
+    Decision(#[source] Error),
+    #[error("could not be written as text")]
+    Unwritable(#[from] serde_json::Error),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("whether the file was applied is unknown; apply it again")]
+    Unknown(#[source] StoreError),
+}

@@ -1,0 +1,45 @@
+//! What is read and checked before anything is locked.
+
+use std::collections::HashMap;
+
+use secrecy::SecretString;
+
+use super::{ApplyError, Site};
+use crate::domain::workspace_file::{EnvName, FileUses, WorkspaceFile};
+use crate::outbound::{AllowHosts, check_url};
+
+/// A file whose addresses were checked and whose secrets were read.
+pub(in crate::service) struct Prepared {
+    pub(super) file: WorkspaceFile,
+    pub(super) secrets: HashMap<EnvName, SecretString>,
+}
+
+impl Prepared {
+    pub(in crate::service) fn read(site: &Site<'_>, text: &str) -> Result<Self, ApplyError> {
+        let file = WorkspaceFile::parse(text)?;
+        check_addresses(&file, site.allow_hosts)?;
+        let mut secrets = HashMap::new();
+        for name in file.secrets() {
+            let missing = || ApplyError::SecretMissing(name.env.clone());
+            secrets.insert(name.clone(), (site.secret)(&name.env).ok_or_else(missing)?);
+        }
+        if !secrets.is_empty() && site.seal.is_none() {
+            return Err(ApplyError::NoSecretKey);
+        }
+        Ok(Self { file, secrets })
+    }
+}
+
+/// What would be refused at each call is refused here.
+fn check_addresses(file: &WorkspaceFile, of_all: &AllowHosts) -> Result<(), ApplyError> {
+    let own = AllowHosts::parse(&file.allow_hosts)
+        .map_err(|error| ApplyError::Refused(format!("workspace.allow_hosts: {error}")))?;
+    for tool in &file.tools {
+        if let FileUses::Webhook(webhook) = &tool.uses {
+            check_url(&webhook.url, &[of_all, &own]).map_err(|refused| {
+                ApplyError::Refused(format!("the url of tool \"{}\": {refused}", tool.slug))
+            })?;
+        }
+    }
+    Ok(())
+}

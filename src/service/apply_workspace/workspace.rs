@@ -1,0 +1,64 @@
+//! The workspace itself: its settings, and its opening credit.
+
+use std::collections::HashMap;
+
+use super::{Action, ApplyError, Before, Run};
+use crate::domain::batch::{Item, TopUp};
+use crate::domain::ids::AssistantId;
+use crate::domain::money::Money;
+use crate::domain::workspace::Workspace;
+use crate::store::{Conn, workspaces};
+
+/// The reference of the credit that a workspace is made with.
+const OPENING: &str = "opening";
+
+impl Run<'_> {
+    pub(super) async fn put_workspace(
+        &mut self,
+        conn: Conn<'_>,
+        before: &Before,
+        ids: &HashMap<String, AssistantId>,
+    ) -> Result<(), ApplyError> {
+        let file = &self.prepared.file;
+        let after = Workspace {
+            id: self.workspace,
+            slug: file.slug.clone(),
+            name: file.name.clone(),
+            auto_create_conversations: file.auto_create_conversations,
+            default_assistant: file.default_assistant.as_ref().and_then(|slug| ids.get(slug)).copied(),
+            pricing: file.pricing,
+            balance_low: file.balance_low,
+            allow_hosts: file.allow_hosts.iter().map(|host| host.trim().to_owned()).collect(),
+        };
+        let action = match &before.workspace {
+            None => Action::Made,
+            Some(old) if *old == after => return Ok(()),
+            Some(old) => Action::Changed(differing(old, &after)),
+        };
+        workspaces::put(conn, &after, self.now).await?;
+        self.changed("workspace", after.slug, action);
+        Ok(())
+    }
+
+    /// Given when the workspace is made, never again.
+    pub(super) fn opening_credit(&self, before: &Before) -> Vec<Item> {
+        let amount = self.prepared.file.opening_credit;
+        if before.workspace.is_some() || amount == Money::ZERO {
+            return Vec::new();
+        }
+        let top_up = TopUp { workspace: self.workspace, amount, reference: OPENING.to_owned() };
+        vec![Item::TopUp(top_up)]
+    }
+}
+
+fn differing(old: &Workspace, new: &Workspace) -> Vec<String> {
+    let keys = [
+        ("name", old.name != new.name),
+        ("auto_create_conversations", old.auto_create_conversations != new.auto_create_conversations),
+        ("default_assistant", old.default_assistant != new.default_assistant),
+        ("pricing", old.pricing != new.pricing),
+        ("balance_low", old.balance_low != new.balance_low),
+        ("allow_hosts", old.allow_hosts != new.allow_hosts),
+    ];
+    keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()).collect()
+}

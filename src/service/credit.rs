@@ -1,0 +1,70 @@
+//! Credit that the operator gives to a workspace, once for each reference.
+
+use crate::domain::batch::{Item, Outcome, TopUp};
+use crate::domain::clock::Clock;
+use crate::domain::error::Error;
+use crate::domain::ids::Ids;
+use crate::domain::ledger::LedgerEntry;
+use crate::domain::money::Money;
+use crate::store::writer::decide_within;
+use crate::store::{Db, StoreError, ledger, workspaces};
+
+/// Why credit was not given.
+#[derive(Debug, thiserror::Error)]
+pub enum CreditError {
+    #[error("there is no workspace \"{0}\"")]
+    UnknownWorkspace(String),
+    #[error("a reference has 1 to 200 characters")]
+    Reference,
+    /// The amount does not fit.
+    #[error(transparent)]
+    Refused(Error),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The same reference again tells.
+    #[error("whether the credit was given is unknown; repeat it with the same reference")]
+    Unknown(#[source] StoreError),
+}
+
+/// What credit came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credited {
+    Now(LedgerEntry),
+    /// The reference had counted before; nothing was given.
+    Before {
+        balance: Money,
+    },
+}
+
+/// Gives credit, or takes it where `amount` is negative, down to a balance of zero.
+pub async fn credit(
+    db: &Db,
+    clock: &dyn Clock,
+    ids: &Ids,
+    slug: &str,
+    amount: Money,
+    reference: &str,
+) -> Result<Credited, CreditError> {
+    if reference.trim().is_empty() || reference.chars().count() > 200 || reference.contains('\0') {
+        return Err(CreditError::Reference);
+    }
+    let found = workspaces::find_by_slug(db.read().await?.conn(), slug).await?;
+    let workspace = found.ok_or_else(|| CreditError::UnknownWorkspace(slug.to_owned()))?.id;
+    let item = Item::TopUp(TopUp { workspace, amount, reference: reference.to_owned() });
+
+    let mut tx = db.begin().await?;
+    workspaces::lock(tx.conn(), &[workspace].into()).await?;
+    let named = [(workspace, reference.to_owned())].into();
+    if !ledger::references(tx.conn(), &named).await?.is_empty() {
+        let balance = workspaces::balance(tx.conn(), workspace).await?;
+        return Ok(Credited::Before { balance: balance.unwrap_or_default() });
+    }
+    let outcome = decide_within(tx.conn(), clock, ids, &[item]).await?.pop();
+    let entry = match outcome {
+        Some(Ok(Outcome::ToppedUp(entry))) => entry,
+        Some(Err(refusal)) => return Err(CreditError::Refused(refusal)),
+        _ => return Err(CreditError::Refused(Error::Unavailable { outcome_unknown: false, source: None })),
+    };
+    tx.commit().await.map_err(CreditError::Unknown)?;
+    Ok(Credited::Now(entry))
+}

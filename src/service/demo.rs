@@ -1,0 +1,158 @@
+//! The demo workspace of an empty store, with its key; and what a start prints.
+//!
+//! The key is written to its file first, and enters the store in the transaction that
+//! makes the workspace: so a crash anywhere is mended by the next start.
+
+use std::fmt::Write;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use secrecy::ExposeSecret;
+
+use super::apply_workspace::{ApplyError, Prepared, Site, apply_within};
+use super::keys::describe;
+use super::private_file;
+use crate::config::Config;
+use crate::domain::api_key::KeySecret;
+use crate::store::{StoreError, keys, workspaces};
+
+/// The workspace file of the demo.
+pub const DEMO_FILE: &str = include_str!("../../config/demo/workspace.toml");
+
+/// The widget conversation of the demo: the widget contract's own.
+pub const DEMO_CONVERSATION: &str = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
+
+const KEY_FILE: &str = "demo.key";
+
+/// The demo of this store.
+#[derive(Clone, Debug)]
+pub struct Demo {
+    /// Where its key is kept.
+    pub key_file: PathBuf,
+    /// At the start that made it: the key, to be shown.
+    pub new_key: Option<KeySecret>,
+}
+
+/// Why there is no demo.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    #[error("the demo's key {} cannot be read or made", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error("{} does not hold a key; remove it, or set REJOINDER_DEMO=false", .0.display())]
+    Malformed(PathBuf),
+    #[error("the demo workspace could not be made")]
+    Apply(#[from] ApplyError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Makes the demo where the store is empty and the configuration wants one. None where this store
+/// has no demo, or one whose key is not in this data folder.
+pub async fn prepare(site: &Site<'_>, config: &Config) -> Result<Option<Demo>, DemoError> {
+    let key_file = config.data_dir.join(KEY_FILE);
+    let is_empty = workspaces::count(site.db.read().await?.conn()).await? == 0;
+    if is_empty && config.wants_demo() {
+        let key = read_or_make_key(site, &key_file)?;
+        match make(site, &key).await {
+            Ok(true) => return Ok(Some(Demo { key_file, new_key: Some(key) })),
+            // Another process of this database was faster, or some other workspace was made meanwhile.
+            Ok(false) | Err(DemoError::Store(StoreError::Data(_))) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    find(site, key_file).await
+}
+
+async fn find(site: &Site<'_>, key_file: PathBuf) -> Result<Option<Demo>, DemoError> {
+    // A file that cannot be read is no reason not to start a store that has its workspaces.
+    let Ok(Some(text)) = private_file::read(&key_file) else { return Ok(None) };
+    let Some(key) = KeySecret::parse(text.expose_secret()) else { return Ok(None) };
+    let found = keys::find(site.db.read().await?.conn(), key.hash()).await?;
+    let is_good = found.is_some_and(|found| found.account(site.clock.now()).is_some());
+    Ok(is_good.then_some(Demo { key_file, new_key: None }))
+}
+
+fn read_or_make_key(site: &Site<'_>, path: &Path) -> Result<KeySecret, DemoError> {
+    let fault = |source| DemoError::File { path: path.to_owned(), source };
+    let mut text = private_file::read(path).map_err(fault)?;
+    if text.is_none() {
+        let key = KeySecret::new(site.ids.bytes());
+        let nonce = u64::from_ne_bytes(site.ids.bytes());
+        private_file::write_new(path, key.expose(), nonce).map_err(fault)?;
+        text = private_file::read(path).map_err(fault)?;
+    }
+    let key = text.and_then(|text| KeySecret::parse(text.expose_secret()));
+    key.ok_or_else(|| DemoError::Malformed(path.to_owned()))
+}
+
+/// False where the store is not empty any more.
+async fn make(site: &Site<'_>, key: &KeySecret) -> Result<bool, DemoError> {
+    let prepared = Prepared::read(site, DEMO_FILE)?;
+    let mut tx = site.db.begin().await?;
+    if workspaces::count(tx.conn()).await? > 0 {
+        return Ok(false);
+    }
+    let applied = match apply_within(site, &prepared, tx.conn()).await {
+        Ok(applied) => applied,
+        Err(ApplyError::Store(error)) => return Err(error.into()),
+        Err(error) => return Err(error.into()),
+    };
+    let row = describe(site.clock, site.ids, applied.workspace, "demo", key);
+    keys::insert(tx.conn(), &row, key.hash()).await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+/// What a start prints: the address; and where there is a demo, its page, a `curl` line for each
+/// door, and its key or where that is.
+#[must_use]
+pub fn banner(address: &str, demo: Option<&Demo>, is_offline: bool) -> String {
+    let address = address.trim_end_matches('/');
+    let mut text = format!("Rejoinder {} listens on {address}\n", env!("CARGO_PKG_VERSION"));
+    if is_offline {
+        text.push_str(
+            "\nNo model is configured: the built-in demonstration answers. For a real one set OPENAI_API_KEY,\n\
+             or OPENAI_BASE_URL and OPENAI_MODEL.\n",
+        );
+    }
+    if let Some(demo) = demo {
+        push_demo(&mut text, address, demo);
+    }
+    text
+}
+
+fn push_demo(text: &mut String, address: &str, demo: &Demo) {
+    let file = quoted(&demo.key_file.display().to_string());
+    let key = match &demo.new_key {
+        Some(key) => format!("{}   (kept in {file})", key.expose()),
+        None => format!("in {file}"),
+    };
+    // Writing to a String does not fail.
+    let _ = write!(
+        text,
+        r#"
+Demo page   {address}/
+Demo key    {key}
+
+Widget door:
+  curl -X POST "{address}/api/conversations/{DEMO_CONVERSATION}/messages" \
+    -H "Content-Type: application/json" \
+    -d '{{"message": "I would like to schedule a demo for next week"}}'
+
+Platform door:
+  curl -X POST "{address}/v1/messages" \
+    -H "Authorization: Bearer $(cat {file})" \
+    -H "Content-Type: application/json" \
+    -d '{{"sender_id": "usr_82hd92", "sender_type": "user", "text": "Hello from curl!"}}'
+"#
+    );
+}
+
+/// A path as a shell takes it, also between `"$(` and `)"`.
+fn quoted(path: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-');
+    if path.chars().all(is_plain) { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests;

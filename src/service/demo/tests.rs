@@ -1,0 +1,52 @@
+//! What a start prints.
+
+use super::*;
+
+#[test]
+fn the_first_start_shows_the_key_and_a_line_for_each_door() {
+    let key = KeySecret::new([0; 32]);
+    let demo = Demo { key_file: PathBuf::from("./data/demo.key"), new_key: Some(key) };
+
+    let text = banner("http://127.0.0.1:8080/", Some(&demo), true);
+
+    assert_eq!(
+        text.replace(env!("CARGO_PKG_VERSION"), "X"),
+        r#"Rejoinder X listens on http://127.0.0.1:8080
+
+No model is configured: the built-in demonstration answers. For a real one set OPENAI_API_KEY,
+or OPENAI_BASE_URL and OPENAI_MODEL.
+
+Demo page   http://127.0.0.1:8080/
+Demo key    sk_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA   (kept in ./data/demo.key)
+
+Widget door:
+  curl -X POST "http://127.0.0.1:8080/api/conversations/7c9e6679-7425-40de-944b-e07fc1f90ae7/messages" \
+    -H "Content-Type: application/json" \
+    -d '{"message": "I would like to schedule a demo for next week"}'
+
+Platform door:
+  curl -X POST "http://127.0.0.1:8080/v1/messages" \
+    -H "Authorization: Bearer $(cat ./data/demo.key)" \
+    -H "Content-Type: application/json" \
+    -d '{"sender_id": "usr_82hd92", "sender_type": "user", "text": "Hello from curl!"}'
+"#
+    );
+}
+
+#[test]
+fn later_starts_name_the_file_alone() {
+    let demo = Demo { key_file: PathBuf::from("/my data/demo.key"), new_key: None };
+
+    let text = banner("http://[::1]:1", Some(&demo), false);
+
+    assert!(text.contains("Demo key    in '/my data/demo.key'\n"), "{text}");
+    assert!(text.contains("$(cat '/my data/demo.key')"), "{text}");
+    assert!(!text.contains("sk_"), "{text}");
+}
+
+#[test]
+fn a_server_without_a_demo_says_where_it_listens() {
+    let text = banner("https://chat.example", None, false);
+
+    assert_eq!(text, format!("Rejoinder {} listens on https://chat.example\n", env!("CARGO_PKG_VERSION")));
+}

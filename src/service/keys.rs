@@ -1,0 +1,104 @@
+//! API keys, as an operator makes, lists and revokes them.
+
+use std::time::Duration;
+
+use crate::domain::account::Scope;
+use crate::domain::api_key::{ApiKey, KeySecret};
+use crate::domain::clock::Clock;
+use crate::domain::ids::{Ids, KeyId, WorkspaceId};
+use crate::store::{Db, StoreError, keys, workspaces};
+
+const MAX_NAME: usize = 200;
+
+/// Why a key was not made, listed or revoked.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    #[error("there is no workspace \"{0}\"")]
+    UnknownWorkspace(String),
+    #[error("there is no key {0}")]
+    UnknownKey(KeyId),
+    #[error("a key's name has 1 to {MAX_NAME} characters")]
+    Name,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A key to be made.
+#[derive(Clone, Debug)]
+pub struct CreateKey {
+    /// The workspace's slug.
+    pub workspace: String,
+    pub name: String,
+    /// Empty: all.
+    pub scopes: Vec<Scope>,
+    /// None: never.
+    pub expires_in: Option<Duration>,
+}
+
+/// Makes a key. The secret is known to the caller alone.
+pub async fn create(
+    db: &Db,
+    clock: &dyn Clock,
+    ids: &Ids,
+    request: CreateKey,
+) -> Result<(KeySecret, ApiKey), KeysError> {
+    let name = request.name.trim();
+    if name.is_empty() || name.chars().count() > MAX_NAME || name.contains('\0') {
+        return Err(KeysError::Name);
+    }
+    let workspace = find_workspace(db, &request.workspace).await?;
+    let secret = KeySecret::new(ids.bytes());
+    let mut key = describe(clock, ids, workspace, name, &secret);
+    if !request.scopes.is_empty() {
+        key.scopes = request.scopes;
+    }
+    key.expires_at = request.expires_in.map(|duration| key.created_at.plus(duration));
+    let mut tx = db.begin().await?;
+    keys::insert(tx.conn(), &key, secret.hash()).await?;
+    tx.commit().await?;
+    Ok((secret, key))
+}
+
+/// A new key of all scopes that never expires.
+pub(super) fn describe(
+    clock: &dyn Clock,
+    ids: &Ids,
+    workspace: WorkspaceId,
+    name: &str,
+    secret: &KeySecret,
+) -> ApiKey {
+    ApiKey {
+        id: KeyId(ids.ordered(clock)),
+        workspace,
+        name: name.to_owned(),
+        prefix: secret.prefix(),
+        scopes: Scope::ALL.to_vec(),
+        created_at: clock.now(),
+        expires_at: None,
+        revoked_at: None,
+        last_used_at: None,
+    }
+}
+
+/// The keys of the workspace of this slug, or of all, each with its workspace's slug.
+pub async fn list(db: &Db, slug: Option<&str>) -> Result<Vec<(String, ApiKey)>, KeysError> {
+    let workspace = match slug {
+        Some(slug) => Some(find_workspace(db, slug).await?),
+        None => None,
+    };
+    Ok(keys::list(db.read().await?.conn(), workspace).await?)
+}
+
+/// Revokes a key: within five seconds it opens nothing, anywhere. Again changes nothing.
+pub async fn revoke(db: &Db, clock: &dyn Clock, id: KeyId) -> Result<(), KeysError> {
+    let mut tx = db.begin().await?;
+    if !keys::revoke(tx.conn(), id, clock.now()).await? {
+        return Err(KeysError::UnknownKey(id));
+    }
+    Ok(tx.commit().await?)
+}
+
+async fn find_workspace(db: &Db, slug: &str) -> Result<WorkspaceId, KeysError> {
+    let found = workspaces::find_by_slug(db.read().await?.conn(), slug).await?;
+    Ok(found.ok_or_else(|| KeysError::UnknownWorkspace(slug.to_owned()))?.id)
+}

@@ -1,0 +1,71 @@
+//! Files that hold a secret of this server: readable by their owner alone, written
+//! whole or not at all, and never over another.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+
+use secrecy::SecretString;
+
+/// The trimmed text of a file; none where there is no such file.
+pub(super) fn read(path: &Path) -> io::Result<Option<SecretString>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text.trim().into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes a line to a new file. Where one is there, it stays as it is: read it afterwards.
+/// `nonce` keeps two writers apart.
+pub(super) fn write_new(path: &Path, line: &str, nonce: u64) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let draft = path.with_extension(format!("{nonce:016x}.draft"));
+    let linked = write_draft(&draft, line).and_then(|()| match fs::hard_link(&draft, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        linked => linked,
+    });
+    let removed = fs::remove_file(&draft);
+    linked.and(removed)
+}
+
+fn write_draft(draft: &Path, line: &str) -> io::Result<()> {
+    let mut file: File = private(OpenOptions::new().write(true).create_new(true)).open(draft)?;
+    writeln!(file, "{line}")?;
+    file.sync_all()
+}
+
+#[cfg(unix)]
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600)
+}
+
+#[cfg(not(unix))]
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    options
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_its_owners_alone_and_the_first_writer_wins() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data/demo.key");
+        assert!(read(&path).unwrap().is_none());
+
+        write_new(&path, "first", 1).unwrap();
+        write_new(&path, "second", 2).unwrap();
+
+        assert_eq!(read(&path).unwrap().unwrap().expose_secret(), "first");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+}

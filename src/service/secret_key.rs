@@ -1,0 +1,82 @@
+//! The key that stored secrets are sealed with: configured, or beside the embedded
+//! database made once and kept in the data folder.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::ExposeSecret;
+
+use super::private_file;
+use crate::config::{Config, ConfigError, Database};
+use crate::domain::ids::Ids;
+use crate::domain::seal::SealKey;
+
+const KEY_FILE: &str = "secret.key";
+
+/// Why there is no key.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretKeyError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("the secret key {} cannot be read or made", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error("the secret key {} is not 32 bytes in base64", .0.display())]
+    Malformed(PathBuf),
+}
+
+/// The key; none on PostgreSQL where none is configured, which is an error only once a secret is to
+/// be sealed or opened.
+pub fn read_or_make(config: &Config, ids: &Ids) -> Result<Option<SealKey>, SecretKeyError> {
+    if let Some(key) = config.read_secret_key()? {
+        return Ok(Some(SealKey::new(*key.expose_secret())));
+    }
+    match config.database() {
+        Database::Postgres { .. } => Ok(None),
+        Database::Sqlite { data_dir } => in_folder(&data_dir, ids).map(Some),
+    }
+}
+
+fn in_folder(data_dir: &Path, ids: &Ids) -> Result<SealKey, SecretKeyError> {
+    let path = data_dir.join(KEY_FILE);
+    let fault = |source| SecretKeyError::File { path: path.clone(), source };
+    let mut text = private_file::read(&path).map_err(fault)?;
+    if text.is_none() {
+        let line = STANDARD.encode(ids.bytes::<32>());
+        private_file::write_new(&path, &line, u64::from_ne_bytes(ids.bytes())).map_err(fault)?;
+        // Another process may have been first: what stands there is the key.
+        text = private_file::read(&path).map_err(fault)?;
+    }
+    let bytes = text.and_then(|text| STANDARD.decode(text.expose_secret()).ok());
+    let bytes = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    bytes.map(SealKey::new).ok_or(SecretKeyError::Malformed(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+
+    use super::*;
+
+    #[test]
+    fn the_key_in_the_data_folder_is_made_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = in_folder(folder.path(), &Ids::seeded(1)).unwrap();
+        let sealed = first.seal(&SecretString::from("token"), [0; 24]).unwrap();
+
+        let second = in_folder(folder.path(), &Ids::seeded(2)).unwrap();
+
+        assert_eq!(second.open(&sealed).unwrap().expose_secret(), "token");
+    }
+
+    #[test]
+    fn a_key_file_that_is_no_key_is_an_error_and_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(KEY_FILE), "short").unwrap();
+
+        let error = in_folder(folder.path(), &Ids::seeded(1)).unwrap_err();
+
+        assert!(matches!(error, SecretKeyError::Malformed(_)), "{error}");
+    }
+}

@@ -1,0 +1,54 @@
+//! The lock file beside the embedded database: one server at a time.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+const LOCK_FILE: &str = "rejoinder.lock";
+
+/// Held by the one server of a data folder; the operating system frees it when the process ends,
+/// however it ends.
+#[derive(Debug)]
+pub struct ServeLock {
+    _file: File,
+}
+
+/// Why the lock was not got.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    #[error("another server is running on this data folder ({})", .0.display())]
+    Held(PathBuf),
+    #[error("the lock file {} cannot be used", path.display())]
+    Unusable { path: PathBuf, source: io::Error },
+}
+
+impl ServeLock {
+    /// Takes the lock of a data folder that is there. Does not wait.
+    pub fn acquire(data_dir: &Path) -> Result<Self, LockError> {
+        let path = data_dir.join(LOCK_FILE);
+        let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let file = opened.map_err(|source| LockError::Unusable { path: path.clone(), source })?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(LockError::Held(data_dir.to_owned())),
+            Err(TryLockError::Error(source)) => Err(LockError::Unusable { path, source }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_server_is_refused_until_the_first_has_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = ServeLock::acquire(folder.path()).unwrap();
+
+        let refused = ServeLock::acquire(folder.path()).unwrap_err();
+
+        assert!(refused.to_string().starts_with("another server is running on this data folder ("));
+        drop(first);
+        ServeLock::acquire(folder.path()).unwrap();
+    }
+}

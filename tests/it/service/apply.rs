@@ -1,0 +1,345 @@
+//! A workspace file, applied.
+
+use rejoinder::domain::assistant::{Compiled, HeaderText, ToolKind};
+use rejoinder::domain::ids::WidgetUuid;
+use rejoinder::domain::money::Money;
+use rejoinder::domain::workspace::Workspace;
+use rejoinder::service::apply_workspace::Mode;
+use rejoinder::store::assistants::{self, AssistantRow};
+use rejoinder::store::configured::{self, Section};
+use rejoinder::store::{Db, conversations, events, ledger, messages, workspaces};
+use secrecy::ExposeSecret;
+
+use super::site::{Operator, shown};
+use crate::support::db::both_backends;
+use crate::support::store;
+
+const LINK: &str = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
+const ID: &str = "550e8400-e29b-41d4-a716-446655440000";
+
+const FILE: &str = r#"
+[workspace]
+slug = "shop"
+name = "Shop"
+balance = "10.00"
+default_assistant = "desk"
+
+[[assistants]]
+slug = "desk"
+id = "550e8400-e29b-41d4-a716-446655440000"
+name = "Desk"
+system_prompt = "You answer for {{company}}."
+first_message = "Hello from {{company}}!"
+variables = { company = "Shop" }
+tools = ["booking", "orders"]
+
+[[calendars]]
+slug = "visits"
+time_zone = "Europe/Berlin"
+hours = { mon = ["09:00-17:00"] }
+
+[[tools]]
+slug = "booking"
+kind = "calendar_booking"
+calendar = "visits"
+
+[[tools]]
+slug = "orders"
+kind = "webhook"
+description = "Looks up an order"
+url = "https://shop.example/orders"
+headers = { authorization = { env = "ORDERS_TOKEN" } }
+
+[[conversations]]
+id = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+assistant = "desk"
+type = "widget"
+"#;
+
+/// The same without tools, calendar and conversation.
+const BARE: &str = r#"
+[workspace]
+slug = "shop"
+name = "Shop"
+
+[[assistants]]
+slug = "back"
+name = "Back"
+system_prompt = "You answer."
+"#;
+
+fn operator(db: Db) -> Operator {
+    let operator = Operator::of(db);
+    operator.set("ORDERS_TOKEN", "s3cret");
+    operator
+}
+
+async fn workspace(db: &Db) -> Workspace {
+    let mut read = db.read().await.unwrap();
+    workspaces::find_by_slug(read.conn(), "shop").await.unwrap().unwrap()
+}
+
+async fn desk(db: &Db) -> AssistantRow {
+    let workspace = workspace(db).await.id;
+    let listed = assistants::list_all(db.read().await.unwrap().conn(), workspace).await.unwrap();
+    listed.into_iter().find(|row| row.slug == "desk").unwrap()
+}
+
+fn link() -> WidgetUuid {
+    WidgetUuid(LINK.parse().unwrap())
+}
+
+both_backends!(
+    async fn a_file_makes_its_workspace_whole_and_again_changes_nothing(db: TestDb) {
+        let operator = operator(store::open(&db).await);
+
+        let changes = operator.apply(FILE).await;
+        let again = operator.apply(FILE).await;
+
+        assert_eq!(
+            changes,
+            [
+                "workspace shop: made",
+                "calendar visits: made",
+                "tool booking: made",
+                "tool orders: made",
+                "assistant desk: made",
+                "conversation 7c9e6679-7425-40de-944b-e07fc1f90ae7: made",
+            ]
+        );
+        assert_eq!(again, Vec::<String>::new());
+        let workspace = workspace(&operator.db).await;
+        let desk = desk(&operator.db).await;
+        assert_eq!(workspace.default_assistant, Some(desk.id));
+        assert_eq!((desk.id.0.to_string().as_str(), desk.current_version), (ID, 1));
+        let compiled: Compiled = serde_json::from_str(&desk.compiled).unwrap();
+        assert_eq!(compiled.tools[0].name, "book_appointment");
+    }
+);
+
+both_backends!(
+    async fn the_opening_credit_is_an_entry_of_the_ledger_and_is_given_once(db: TestDb) {
+        let operator = operator(store::open(&db).await);
+        operator.apply(FILE).await;
+
+        operator.apply(&FILE.replace("10.00", "99.00")).await;
+
+        let workspace = workspace(&operator.db).await.id;
+        let mut read = operator.db.read().await.unwrap();
+        let entries = ledger::list_after(read.conn(), workspace, 0, 10).await.unwrap();
+        let balance = workspaces::balance(read.conn(), workspace).await.unwrap();
+        assert_eq!(entries.iter().map(|entry| entry.amount).collect::<Vec<_>>(), [Money(10_000_000)]);
+        assert_eq!(entries[0].reference.as_deref(), Some("opening"));
+        assert_eq!(balance, Some(Money(10_000_000)));
+    }
+);
+
+both_backends!(
+    async fn a_conversation_begins_with_the_first_message_and_its_event(db: TestDb) {
+        let operator = operator(store::open(&db).await);
+
+        operator.apply(FILE).await;
+
+        let mut read = operator.db.read().await.unwrap();
+        let conversation = conversations::find_by_link(read.conn(), link()).await.unwrap().unwrap();
+        let listed =
+            messages::list_after(read.conn(), conversation.workspace, conversation.id, 0, 10).await.unwrap();
+        let told = events::list_after(read.conn(), conversation.workspace, 0, 10).await.unwrap();
+        assert_eq!(
+            listed.iter().map(|message| message.text.as_str()).collect::<Vec<_>>(),
+            ["Hello from Shop!"]
+        );
+        assert_eq!(told.len(), 1);
+        assert!(told[0].body.contains("conversation.created"));
+    }
+);
+
+both_backends!(
+    async fn a_dry_run_says_the_same_and_keeps_nothing(db: TestDb) {
+        let operator = operator(store::open(&db).await);
+
+        let dry = operator.try_apply(FILE, Mode::DryRun).await.unwrap();
+
+        let mut read = operator.db.read().await.unwrap();
+        assert_eq!(workspaces::count(read.conn()).await.unwrap(), 0);
+        drop(read);
+        assert_eq!(shown(&dry), operator.apply(FILE).await);
+    }
+);
+
+both_backends!(
+    async fn a_new_version_is_made_only_where_the_compiled_assistant_differs(db: TestDb) {
+        let operator = operator(store::open(&db).await);
+        operator.apply(FILE).await;
+
+        let renamed = operator.apply(&FILE.replace("name = \"Shop\"", "name = \"The Shop\"")).await;
+        assert_eq!(renamed, ["workspace shop: changed name"]);
+        assert_eq!(desk(&operator.db).await.current_version, 1);
+
+        let hours =
+            operator.apply(&FILE.replace("09:00", "10:00").replace("\"Shop\"\nb", "\"The Shop\"\nb")).await;
+        assert_eq!(hours, ["calendar visits: changed hours", "assistant desk: changed tools"]);
+        assert_eq!(desk(&operator.db).await.current_version, 2);
+    }
+);
+
+both_backends!(
+    async fn a_secret_is_sealed_and_keeps_its_text_until_it_changes(db: TestDb) {
+        let operator = operator(store::open(&db).await);
+        operator.apply(FILE).await;
+        let row = desk(&operator.db).await;
+        assert!(!row.compiled.contains("s3cret"));
+        let compiled: Compiled = serde_json::from_str(&row.compiled).unwrap();
+        let ToolKind::Webhook(webhook) = &compiled.tools[1].kind else { panic!("no webhook") };
+        let HeaderText::Sealed(sealed) = &webhook.headers[0].1 else { panic!("not sealed") };
+        let opened = operator.seal.as_ref().unwrap().open(sealed).unwrap();
+        assert_eq!(opened.expose_secret(), "s3cret");
+
+        assert_eq!(operator.apply(FILE).await, Vec::<String>::new());
+        operator.set("ORDERS_TOKEN", "n3w");
+
+        assert_eq!(
+            operator.apply(FILE).await,
+            ["tool orders: changed uses", "assistant desk: changed tools"]
+        );
+    }
+);
+
+both_backends!(
+    async fn what_cannot_be_applied_says_why_and_changes_nothing(db: TestDb) {
+        let mut operator = operator(store::open(&db).await);
+
+        let missing = FILE.replace("ORDERS_TOKEN", "OTHER_TOKEN");
+        assert_eq!(
+            operator.refusal(&missing).await,
+            "the secret { env = \"OTHER_TOKEN\" } is not set in the environment"
+        );
+        let private = FILE.replace("shop.example", "10.0.0.7");
+        assert_eq!(
+            operator.refusal(&private).await,
+            "the url of tool \"orders\": the URL's host is not a public address"
+        );
+        let unknown = FILE.replace("first_message", "greeting");
+        assert!(operator.refusal(&unknown).await.starts_with("line 13: unknown field `greeting`"));
+        operator.seal = None;
+        assert!(operator.refusal(FILE).await.contains("set REJOINDER_SECRET_KEY"));
+
+        let count = workspaces::count(operator.db.read().await.unwrap().conn()).await.unwrap();
+        assert_eq!(count, 0);
+    }
+);
+
+both_backends!(
+    async fn what_a_file_has_no_more_is_archived_and_comes_back(db: TestDb) {
+        let operator = operator(store::open(&db).await);
+        operator.apply(FILE).await;
+
+        let gone = operator.apply(BARE).await;
+
+        assert_eq!(
+            gone,
+            [
+                "workspace shop: changed default_assistant",
+                "calendar visits: archived",
+                "tool booking: archived",
+                "tool orders: archived",
+                "assistant back: made",
+                "assistant desk: archived",
+            ]
+        );
+        let mut read = operator.db.read().await.unwrap();
+        assert!(conversations::find_by_link(read.conn(), link()).await.unwrap().is_some());
+        drop(read);
+        let back = operator.apply(FILE).await;
+        assert_eq!(
+            back[1..5],
+            [
+                "calendar visits: restored",
+                "tool booking: restored",
+                "tool orders: restored",
+                "assistant desk: restored",
+            ]
+        );
+        assert_eq!(desk(&operator.db).await.current_version, 1);
+    }
+);
+
+both_backends!(
+    async fn what_the_api_made_is_never_touched(db: TestDb) {
+        let operator = operator(store::open(&db).await);
+        operator.apply(FILE).await;
+        let id = workspace(&operator.db).await.id;
+        let rows =
+            configured::list(operator.db.read().await.unwrap().conn(), Section::Tools, id).await.unwrap();
+        let mut made = rows[0].clone();
+        made.id = operator.ids.capability();
+        "crm".clone_into(&mut made.slug);
+        made.from_file = false;
+        let mut tx = operator.db.begin().await.unwrap();
+        configured::put(tx.conn(), Section::Tools, id, &made, rejoinder::domain::clock::Micros(0))
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+
+        operator.apply(BARE).await;
+
+        let rows =
+            configured::list(operator.db.read().await.unwrap().conn(), Section::Tools, id).await.unwrap();
+        let archived: Vec<_> = rows.iter().map(|row| (row.slug.as_str(), row.archived)).collect();
+        assert_eq!(archived, [("booking", true), ("crm", false), ("orders", true)]);
+        let refusal = operator.refusal(&FILE.replace("\"orders\"", "\"crm\"")).await;
+        assert_eq!(refusal, "tool \"crm\" was made through the API; choose another slug");
+    }
+);
+
+both_backends!(
+    async fn an_id_of_another_workspace_is_an_error_and_nothing_is_applied(db: TestDb) {
+        let operator = operator(store::open(&db).await);
+        operator.apply(FILE).await;
+        let other = FILE.replace("\"shop\"", "\"other\"");
+
+        let link = operator.refusal(&other).await;
+        let id = operator.refusal(&other.replace(LINK, "7c9e6679-7425-40de-944b-e07fc1f90ae8")).await;
+
+        assert_eq!(link, format!("the conversation {LINK} is another workspace's"));
+        assert_eq!(id, format!("the id {ID} of assistant \"desk\" is another's"));
+        let count = workspaces::count(operator.db.read().await.unwrap().conn()).await.unwrap();
+        assert_eq!(count, 1);
+    }
+);
+
+both_backends!(
+    async fn ids_and_types_stay_while_a_conversation_may_get_another_assistant(db: TestDb) {
+        let operator = operator(store::open(&db).await);
+        operator.apply(FILE).await;
+        let two =
+            format!("{FILE}\n[[assistants]]\nslug = \"back\"\nname = \"Back\"\nsystem_prompt = \"Hi\"\n");
+
+        let moved = operator.apply(&two.replace("\nassistant = \"desk\"", "\nassistant = \"back\"")).await;
+        let id = operator.refusal(&FILE.replace(ID, "550e8400-e29b-41d4-a716-446655440001")).await;
+        let kind = operator.refusal(&FILE.replace("\"widget\"", "\"test\"")).await;
+
+        assert_eq!(
+            moved,
+            ["assistant back: made", "conversation 7c9e6679-7425-40de-944b-e07fc1f90ae7: changed assistant"]
+        );
+        assert_eq!(id, format!("assistant \"desk\" has the id {ID}; it cannot change"));
+        assert_eq!(kind, format!("the conversation {LINK} is of type \"widget\"; that cannot change"));
+    }
+);
+
+both_backends!(
+    async fn two_applies_at_once_make_one_workspace(db: TestDb) {
+        let one = operator(store::open(&db).await);
+        let two = operator(store::open(&db).await);
+
+        let (first, second) = tokio::join!(one.apply(FILE), two.apply(FILE));
+
+        // Each seals with a nonce of its own, but the later one finds the earlier one's secret unchanged.
+        assert_eq!(first.len() + second.len(), 6, "{first:?} {second:?}");
+        assert_eq!(desk(&one.db).await.current_version, 1);
+        let id = workspace(&one.db).await.id;
+        let balance = workspaces::balance(one.db.read().await.unwrap().conn(), id).await.unwrap();
+        assert_eq!(balance, Some(Money(10_000_000)));
+    }
+);

@@ -1,0 +1,71 @@
+//! The demo of an empty store.
+
+use rejoinder::config::Config;
+use rejoinder::domain::api_key::KeySecret;
+use rejoinder::service::demo;
+use rejoinder::store::{keys, workspaces};
+
+use super::site::Operator;
+use crate::support::db::both_backends;
+use crate::support::store;
+
+fn config(folder: &std::path::Path, demo: &str) -> Config {
+    let set = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let folder = folder.display().to_string();
+    let env = [set("REJOINDER_DATA_DIR", &folder), set("REJOINDER_DEMO", demo)];
+    Config::load(None, env.into_iter()).unwrap()
+}
+
+both_backends!(
+    async fn an_empty_store_gets_the_demo_and_its_key_once(db: TestDb) {
+        let operator = Operator::of(store::open(&db).await);
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path(), "true");
+
+        let first =
+            operator.with_site(async |site| demo::prepare(site, &config).await).await.unwrap().unwrap();
+        let second =
+            operator.with_site(async |site| demo::prepare(site, &config).await).await.unwrap().unwrap();
+
+        let key = first.new_key.unwrap();
+        assert_eq!(std::fs::read_to_string(&first.key_file).unwrap().trim(), key.expose());
+        assert!(second.new_key.is_none());
+        let listed = keys::list(operator.db.read().await.unwrap().conn(), None).await.unwrap();
+        assert_eq!(listed.len(), 1);
+        assert_eq!((listed[0].0.as_str(), listed[0].1.prefix.clone()), ("demo", key.prefix()));
+    }
+);
+
+both_backends!(
+    async fn a_start_that_died_after_writing_the_key_is_mended_by_the_next(db: TestDb) {
+        let operator = Operator::of(store::open(&db).await);
+        let folder = tempfile::tempdir().unwrap();
+        let left = KeySecret::new([9; 32]);
+        std::fs::write(folder.path().join("demo.key"), left.expose()).unwrap();
+        let config = config(folder.path(), "true");
+
+        let demo =
+            operator.with_site(async |site| demo::prepare(site, &config).await).await.unwrap().unwrap();
+
+        assert_eq!(demo.new_key.unwrap().expose(), left.expose());
+        let found = keys::find(operator.db.read().await.unwrap().conn(), left.hash()).await.unwrap();
+        assert!(found.is_some());
+    }
+);
+
+both_backends!(
+    async fn there_is_no_demo_where_none_is_wanted_or_the_store_has_a_workspace(db: TestDb) {
+        let operator = Operator::of(store::open(&db).await);
+        let folder = tempfile::tempdir().unwrap();
+        let unwanted = config(folder.path(), "false");
+        let wanted = config(folder.path(), "true");
+
+        let none = operator.with_site(async |site| demo::prepare(site, &unwanted).await).await.unwrap();
+        operator.apply("[workspace]\nslug = \"shop\"\nname = \"Shop\"\n").await;
+        let late = operator.with_site(async |site| demo::prepare(site, &wanted).await).await.unwrap();
+
+        assert!(none.is_none() && late.is_none());
+        assert_eq!(workspaces::count(operator.db.read().await.unwrap().conn()).await.unwrap(), 1);
+        assert!(!folder.path().join("demo.key").exists());
+    }
+);

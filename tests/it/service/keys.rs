@@ -1,0 +1,131 @@
+//! Keys and credit, as an operator gives them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rejoinder::app::{Foundation, Server};
+use rejoinder::config::Config;
+use rejoinder::domain::account::Scope;
+use rejoinder::domain::clock::{Clock, FixedClock};
+use rejoinder::domain::error::Error;
+use rejoinder::domain::ids::Ids;
+use rejoinder::domain::money::Money;
+use rejoinder::service::authenticate::{authenticate, write_uses};
+use rejoinder::service::credit::{Credited, credit};
+use rejoinder::service::keys::{self, CreateKey};
+use rejoinder::store::Db;
+use tokio::net::TcpListener;
+
+use super::site::Operator;
+use crate::support::db::both_backends;
+use crate::support::store;
+
+const FILE: &str = "[workspace]\nslug = \"shop\"\nname = \"Shop\"\nbalance = \"1.00\"\n";
+
+fn request(expires_in: Option<Duration>) -> CreateKey {
+    CreateKey { workspace: "shop".to_owned(), name: "ci".to_owned(), scopes: vec![Scope::Read], expires_in }
+}
+
+/// A server over the store, whose clock is given back with it.
+async fn serve(db: Db) -> (Server, Arc<FixedClock>) {
+    let clock = Arc::new(FixedClock::at("2026-11-02T09:00:00Z".parse().unwrap()));
+    let on = Foundation {
+        db,
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        ids: Arc::new(Ids::random()),
+        seal_key: None,
+        metrics: None,
+    };
+    let config = Config::load(None, std::iter::empty()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    (Server::start(&config, on, listener).await.unwrap(), clock)
+}
+
+both_backends!(
+    async fn a_key_opens_its_workspace_until_it_expires(db: TestDb) {
+        let operator = Operator::of(store::open(&db).await);
+        operator.apply(FILE).await;
+        let hour = Duration::from_hours(1);
+        let made = keys::create(&operator.db, &operator.clock, &operator.ids, request(Some(hour))).await;
+        let (secret, key) = made.unwrap();
+        let (server, clock) = serve(store::open(&db).await).await;
+
+        let account = authenticate(&server.services, secret.expose()).await.unwrap();
+        write_uses(&server.services).await.unwrap();
+        let listed = keys::list(&operator.db, Some("shop")).await.unwrap();
+        clock.advance(hour);
+        let expired = authenticate(&server.services, secret.expose()).await;
+
+        assert_eq!((account.workspace, account.scopes), (key.workspace, vec![Scope::Read]));
+        assert_eq!(listed[0].1.last_used_at, Some(key.created_at));
+        assert!(matches!(expired, Err(Error::Unauthenticated)));
+        server.stop().await;
+    }
+);
+
+both_backends!(
+    async fn a_revoked_or_unknown_key_opens_nothing(db: TestDb) {
+        let operator = Operator::of(store::open(&db).await);
+        operator.apply(FILE).await;
+        let (secret, key) =
+            keys::create(&operator.db, &operator.clock, &operator.ids, request(None)).await.unwrap();
+        let (server, _) = serve(store::open(&db).await).await;
+
+        keys::revoke(&operator.db, &operator.clock, key.id).await.unwrap();
+        keys::revoke(&operator.db, &operator.clock, key.id).await.unwrap();
+
+        let unknown = rejoinder::domain::api_key::KeySecret::new([1; 32]);
+        for bearer in [secret.expose(), unknown.expose(), "sk_test_51_fakeapikey123456", ""] {
+            let refused = authenticate(&server.services, bearer).await;
+            assert!(matches!(refused, Err(Error::Unauthenticated)), "{refused:?}");
+        }
+        server.stop().await;
+    }
+);
+
+both_backends!(
+    async fn a_store_that_is_away_is_no_wrong_key(db: TestDb) {
+        let operator = Operator::of(store::open(&db).await);
+        operator.apply(FILE).await;
+        let (server, _) = serve(store::open(&db).await).await;
+        server.services.db.close().await;
+
+        let unknown = rejoinder::domain::api_key::KeySecret::new([1; 32]);
+        let answer = authenticate(&server.services, unknown.expose()).await;
+
+        assert!(matches!(answer, Err(Error::Unavailable { .. })), "{answer:?}");
+        server.stop().await;
+    }
+);
+
+both_backends!(
+    async fn what_does_not_exist_is_named(db: TestDb) {
+        let operator = Operator::of(store::open(&db).await);
+
+        let made = keys::create(&operator.db, &operator.clock, &operator.ids, request(None)).await;
+        let id = "key_01kb3w2v9ye8qanvd4c7g6h5mt".parse().unwrap();
+        let revoked = keys::revoke(&operator.db, &operator.clock, id).await;
+
+        assert_eq!(made.unwrap_err().to_string(), "there is no workspace \"shop\"");
+        assert_eq!(revoked.unwrap_err().to_string(), "there is no key key_01kb3w2v9ye8qanvd4c7g6h5mt");
+    }
+);
+
+both_backends!(
+    async fn a_reference_of_credit_counts_once(db: TestDb) {
+        let operator = Operator::of(store::open(&db).await);
+        operator.apply(FILE).await;
+        let give = async |amount, reference: &str| {
+            credit(&operator.db, &operator.clock, &operator.ids, "shop", Money(amount), reference).await
+        };
+
+        let first = give(2_000_000, "invoice-1").await.unwrap();
+        let again = give(2_000_000, "invoice-1").await.unwrap();
+        let taken = give(-9_000_000, "correction").await;
+
+        let Credited::Now(entry) = first else { panic!("{first:?}") };
+        assert_eq!(entry.balance_after, Money(3_000_000));
+        assert_eq!(again, Credited::Before { balance: Money(3_000_000) });
+        assert_eq!(taken.unwrap_err().to_string(), "The balance after it would be below zero or too large.");
+    }
+);

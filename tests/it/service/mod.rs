@@ -1,0 +1,6 @@
+//! Use cases on both databases: what `apply`, keys, credit and the demo promise.
+
+mod apply;
+mod demo;
+mod keys;
+mod site;

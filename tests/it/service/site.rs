@@ -1,0 +1,69 @@
+//! What the use cases of the operator stand on.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use jiff::Timestamp;
+use rejoinder::domain::clock::FixedClock;
+use rejoinder::domain::ids::Ids;
+use rejoinder::domain::seal::SealKey;
+use rejoinder::outbound::AllowHosts;
+use rejoinder::service::apply_workspace::{self, Applied, ApplyError, Mode, Site};
+use rejoinder::store::Db;
+use secrecy::SecretString;
+
+/// A store, a clock that stands still, and an environment of its own.
+pub struct Operator {
+    pub db: Db,
+    pub clock: FixedClock,
+    pub ids: Ids,
+    pub seal: Option<SealKey>,
+    pub environment: Mutex<HashMap<String, String>>,
+}
+
+impl Operator {
+    pub fn of(db: Db) -> Self {
+        Self {
+            db,
+            clock: FixedClock::at("2026-11-02T09:00:00Z".parse::<Timestamp>().unwrap()),
+            ids: Ids::random(),
+            seal: Some(SealKey::new([7; 32])),
+            environment: Mutex::default(),
+        }
+    }
+
+    pub fn set(&self, name: &str, secret: &str) {
+        self.environment.lock().unwrap().insert(name.to_owned(), secret.to_owned());
+    }
+
+    pub async fn with_site<T>(&self, work: impl AsyncFnOnce(&Site<'_>) -> T) -> T {
+        let secret = |name: &str| self.environment.lock().unwrap().get(name).cloned().map(SecretString::from);
+        let site = Site {
+            db: &self.db,
+            clock: &self.clock,
+            ids: &self.ids,
+            seal: self.seal.as_ref(),
+            allow_hosts: &AllowHosts::default(),
+            secret: &secret,
+        };
+        work(&site).await
+    }
+
+    pub async fn try_apply(&self, text: &str, mode: Mode) -> Result<Applied, ApplyError> {
+        self.with_site(async |site| apply_workspace::apply(site, text, mode).await).await
+    }
+
+    /// Applies a file that is good; the changes as they are shown.
+    pub async fn apply(&self, text: &str) -> Vec<String> {
+        shown(&self.try_apply(text, Mode::Apply).await.unwrap())
+    }
+
+    /// Applies a file that is refused; why.
+    pub async fn refusal(&self, text: &str) -> String {
+        self.try_apply(text, Mode::Apply).await.unwrap_err().to_string()
+    }
+}
+
+pub fn shown(applied: &Applied) -> Vec<String> {
+    applied.changes.iter().map(ToString::to_string).collect()
+}
