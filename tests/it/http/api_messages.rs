@@ -279,3 +279,60 @@ both_backends!(
         assert_eq!(app.balance().await, "10.00");
     }
 );
+
+both_backends!(
+    async fn twins_of_a_key_wait_for_one_turn(db: TestDb) {
+        let app = App::new(&db).await;
+        let uuid = app.conversation().await;
+        let gate = Gate::closed();
+        app.model.script().queue([Reply::text("Once.").held_by(&gate)]);
+        let send = || app.say(&uuid, HELLO).header("Idempotency-Key", "twin").send();
+
+        let first = send();
+        let second = async {
+            app.model.calls().arrived(1).await;
+            let other = app.say(&uuid, r#"{"message": "b"}"#).header("Idempotency-Key", "twin").send().await;
+            gate.open();
+            (send().await, other)
+        };
+        let (first, (second, other)) = tokio::join!(first, second);
+
+        assert_eq!((first.status, second.status, other.status), (200, 200, 422));
+        assert_eq!(first.body, second.body);
+        assert_eq!(first.header("rejoinder-turn"), second.header("rejoinder-turn"));
+        assert_eq!(
+            (first.header("idempotent-replayed"), second.header("idempotent-replayed")),
+            (None, Some("true"))
+        );
+        assert_eq!(app.model.calls().all().len(), 1);
+        assert_eq!(app.balance().await, "9.99");
+    }
+);
+
+both_backends!(
+    async fn a_refunded_answer_is_replayed_too(db: TestDb) {
+        let app = App::with(&db, |config| {
+            config.limits.enabled = false;
+            config.widget.deadline = std::time::Duration::from_secs(2);
+        })
+        .await;
+        let uuid = app.conversation().await;
+        let never = Gate::closed();
+        app.model.script().queue([Reply::text("Too late.").held_by(&never)]);
+        let send = || app.say(&uuid, HELLO).header("Idempotency-Key", "twin").send();
+
+        let second = async {
+            app.model.calls().arrived(1).await;
+            send().await
+        };
+        let (first, second) = tokio::join!(send(), second);
+        let replayed = send().await;
+
+        // The twin came later, so the turn ended of its first client's deadline: both are told the same.
+        let expected = r#"{"status":false,"error":"Failed to process message: Connection timeout"}"#;
+        assert_eq!((first.status, first.body.as_str()), (400, expected));
+        assert_eq!((second.status, second.body.as_str()), (400, expected));
+        assert_eq!((replayed.status, replayed.header("idempotent-replayed")), (400, Some("true")));
+        assert_eq!(replayed.body, first.body);
+    }
+);
