@@ -100,16 +100,16 @@ impl Server {
             per_workspace: config.turn.max_in_flight_per_workspace,
         });
         let (effects_in, effects) = mpsc::unbounded_channel();
-        let context = WriterContext::new(
-            on.db.clone(),
-            Arc::clone(&on.clock),
-            Arc::clone(&on.ids),
+        let context = WriterContext {
+            db: on.db.clone(),
+            clock: Arc::clone(&on.clock),
+            ids: Arc::clone(&on.ids),
             process,
-            bounds(config),
-            slots.clone(),
-            effects_in,
-            has_lease.clone(),
-        );
+            bounds: bounds(config),
+            slots: slots.clone(),
+            effects: effects_in,
+            has_lease: has_lease.clone(),
+        };
         let lanes = if on.db.is_shared() { config.store.lanes } else { 1 };
         let (writer, lanes) = Writer::new(&context, lanes, &last);
         for lane in lanes {

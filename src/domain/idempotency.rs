@@ -1,11 +1,13 @@
 //! What an `Idempotency-Key` keeps: the answer that was given, for whoever asks again.
 
+use std::time::Duration;
+
 use super::clock::Micros;
 use super::ids::{TurnId, WorkspaceId};
 use super::rendered::Answer;
 
 /// How long an answer is kept.
-pub const KEPT: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
+pub const KEPT: Duration = Duration::from_hours(24);
 
 /// A key, where it counts: the conversation on the widget door, the route on the platform door.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

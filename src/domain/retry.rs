@@ -5,7 +5,7 @@ use std::time::Duration;
 /// The pauses after a turn's first, second, … failed attempt; the last one goes on.
 const PAUSES: [u64; 4] = [1, 4, 15, 60];
 /// A longer wish of the model's is not honoured.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// How long to wait after `failed` attempts (at least one). `asked` is a `Retry-After`; `random`
 /// spreads those that failed together, by a fifth either way.
@@ -26,13 +26,13 @@ mod tests {
         assert_eq!(pause(1, None, 0), Duration::from_millis(800));
         assert!(pause(1, None, 1023) < Duration::from_millis(1200));
         assert_eq!(pause(3, None, 512), Duration::from_secs(15));
-        assert_eq!(pause(99, None, 512), Duration::from_secs(60));
+        assert_eq!(pause(99, None, 512), Duration::from_mins(1));
     }
 
     #[test]
     fn a_longer_wish_is_honoured_up_to_a_minute() {
         assert_eq!(pause(1, Some(Duration::from_secs(30)), 0), Duration::from_secs(30));
-        assert_eq!(pause(1, Some(Duration::from_secs(86_400)), 0), Duration::from_secs(60));
+        assert_eq!(pause(1, Some(Duration::from_hours(24)), 0), Duration::from_mins(1));
         assert_eq!(pause(2, Some(Duration::from_secs(1)), 512), Duration::from_secs(4));
     }
 }

@@ -35,6 +35,14 @@ impl Conn<'_> {
     }
 }
 
+/// How many values one statement may bind: SQLite's bound, below PostgreSQL's 65,535.
+const MAX_VALUES: usize = 32_766;
+
+/// Rows in portions that one statement may write, or look for, at `columns` values a row.
+pub(super) fn portions<T>(rows: &[T], columns: usize) -> std::slice::Chunks<'_, T> {
+    rows.chunks((MAX_VALUES / columns).max(1))
+}
+
 /// Runs one body on whichever database the connection is of; it is compiled once for each.
 macro_rules! on_conn {
     ($conn:expr, |$c:ident| $body:expr) => {

@@ -220,14 +220,25 @@ pub(super) async fn put_links(
     links: &[(WidgetUuid, WorkspaceId, ConversationId)],
     now: Micros,
 ) -> Result<(), StoreError> {
-    const DROP: &str = "delete from widget_links where workspace_id = $1 and conversation_id = $2";
-    const PUT: &str =
-        "insert into widget_links (id, workspace_id, conversation_id, created_at) values ($1, $2, $3, $4)";
-    for (link, workspace, id) in links {
-        on_conn!(conn.reborrow(), |c| {
-            sqlx::query(DROP).bind(workspace).bind(id).execute(&mut *c).await?;
-            sqlx::query(PUT).bind(link).bind(workspace).bind(id).bind(now).execute(c).await?;
-        });
+    if links.is_empty() {
+        return Ok(());
     }
+    on_conn!(conn.reborrow(), |c| {
+        let mut query =
+            QueryBuilder::new("delete from widget_links where (workspace_id, conversation_id) in (");
+        query.push_values(links, |mut row, (_, workspace, id)| {
+            row.push_bind(*workspace).push_bind(*id);
+        });
+        query.push(")");
+        query.build().execute(c).await?;
+    });
+    on_conn!(conn, |c| {
+        let mut query =
+            QueryBuilder::new("insert into widget_links (id, workspace_id, conversation_id, created_at) ");
+        query.push_values(links, |mut row, (link, workspace, id)| {
+            row.push_bind(*link).push_bind(*workspace).push_bind(*id).push_bind(now);
+        });
+        query.build().execute(c).await?;
+    });
     Ok(())
 }

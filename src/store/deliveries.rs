@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, on_conn};
+use super::{Conn, StoreError, on_conn, portions};
 use crate::domain::event::{Delivery, Subscriber};
 use crate::domain::ids::{EndpointId, WorkspaceId};
 
@@ -34,21 +34,20 @@ pub(super) async fn subscribers(
     Ok(rows.into_iter().map(subscriber).collect())
 }
 
-pub(super) async fn insert(conn: Conn<'_>, rows: &[Delivery]) -> Result<(), StoreError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new(
-            "insert into deliveries (workspace_id, endpoint_id, cursor, id, conversation_id, state, fence, \
-             attempts, not_before, created_at) ",
-        );
-        query.push_values(rows, |mut values, row| {
-            values.push_bind(row.workspace).push_bind(row.endpoint).push_bind(row.cursor);
-            values.push_bind(row.id).push_bind(row.conversation).push_bind("queued");
-            values.push_bind(0_i64).push_bind(0_i64).push_bind(row.created_at).push_bind(row.created_at);
+pub(super) async fn insert(mut conn: Conn<'_>, rows: &[Delivery]) -> Result<(), StoreError> {
+    for rows in portions(rows, 10) {
+        on_conn!(conn.reborrow(), |c| {
+            let mut query = QueryBuilder::new(
+                "insert into deliveries (workspace_id, endpoint_id, cursor, id, conversation_id, state, fence, \
+                 attempts, not_before, created_at) ",
+            );
+            query.push_values(rows, |mut values, row| {
+                values.push_bind(row.workspace).push_bind(row.endpoint).push_bind(row.cursor);
+                values.push_bind(row.id).push_bind(row.conversation).push_bind("queued");
+                values.push_bind(0_i64).push_bind(0_i64).push_bind(row.created_at).push_bind(row.created_at);
+            });
+            query.build().execute(c).await?;
         });
-        query.build().execute(c).await?;
-    });
+    }
     Ok(())
 }

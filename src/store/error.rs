@@ -3,7 +3,7 @@
 /// A failed statement or connection.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The data does not fit (SQLSTATE class 22 or 23): the fault of what was written.
+    /// The data does not fit (SQLSTATE class 22, 23 or 54): the fault of what was written.
     #[error("the store refused the data")]
     Data(#[source] sqlx::Error),
     /// Deadlock, serialization, time-out or a lost connection: the same again may succeed.
@@ -37,6 +37,8 @@ impl From<sqlx::Error> for StoreError {
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) | sqlx::Error::Decode(_) => {
                 Self::Unreadable(error)
             }
+            // What cannot be bound would not be bound the next time either.
+            sqlx::Error::Encode(_) => Self::Data(error),
             sqlx::Error::Database(database) if is_data_fault(database.as_ref()) => Self::Data(error),
             _ => Self::Away(error),
         }
@@ -57,12 +59,13 @@ fn is_data_fault(error: &dyn sqlx::error::DatabaseError) -> bool {
         return true;
     }
     let Some(code) = error.code() else { return false };
-    // SQLite's primary codes 18 to 20: too big, constraint, mismatch; PostgreSQL's classes 22 and 23.
+    // SQLite's primary codes 18 to 20: too big, constraint, mismatch; PostgreSQL's classes 22 and 23, and 54:
+    // a value that is too big for an index.
     let is_sqlite = error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some();
     if is_sqlite {
         return code.parse::<i64>().is_ok_and(|code| matches!(code & 0xff, 18..=20));
     }
-    code.starts_with("22") || code.starts_with("23")
+    ["22", "23", "54"].iter().any(|class| code.starts_with(class))
 }
 
 impl From<StoreError> for crate::domain::error::Error {

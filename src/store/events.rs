@@ -2,7 +2,7 @@
 
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, on_conn};
+use super::{Conn, StoreError, on_conn, portions};
 use crate::domain::clock::Micros;
 use crate::domain::event::{Event, EventType};
 use crate::domain::ids::{ConversationId, EventId, WorkspaceId};
@@ -52,19 +52,32 @@ pub async fn list_after(
     Ok(rows.into_iter().map(Event::from).collect())
 }
 
-pub(super) async fn insert(conn: Conn<'_>, rows: &[Event]) -> Result<(), StoreError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("insert into events (");
-        query.push(COLUMNS).push(") ");
-        query.push_values(rows, |mut values, row| {
-            values.push_bind(row.workspace).push_bind(row.cursor).push_bind(row.id);
-            values.push_bind(row.kind).push_bind(row.conversation).push_bind(&row.body);
-            values.push_bind(row.created_at);
-        });
-        query.build().execute(c).await?;
+/// Whether the event at a cursor is this one.
+pub(super) async fn is_there(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    cursor: i64,
+    id: EventId,
+) -> Result<bool, StoreError> {
+    const COUNT: &str = "select count(*) from events where workspace_id = $1 and cursor = $2 and id = $3";
+    let (count,): (i64,) = on_conn!(conn, |c| {
+        sqlx::query_as(COUNT).bind(workspace).bind(cursor).bind(id).fetch_one(c).await?
     });
+    Ok(count > 0)
+}
+
+pub(super) async fn insert(mut conn: Conn<'_>, rows: &[Event]) -> Result<(), StoreError> {
+    for rows in portions(rows, 7) {
+        on_conn!(conn.reborrow(), |c| {
+            let mut query = QueryBuilder::new("insert into events (");
+            query.push(COLUMNS).push(") ");
+            query.push_values(rows, |mut values, row| {
+                values.push_bind(row.workspace).push_bind(row.cursor).push_bind(row.id);
+                values.push_bind(row.kind).push_bind(row.conversation).push_bind(&row.body);
+                values.push_bind(row.created_at);
+            });
+            query.build().execute(c).await?;
+        });
+    }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, on_conn};
+use super::{Conn, StoreError, on_conn, portions};
 use crate::domain::clock::Micros;
 use crate::domain::idempotency::{IdempotencyKey, Kept};
 use crate::domain::ids::{TurnId, WorkspaceId};
@@ -44,51 +44,55 @@ impl From<KeptRow> for Kept {
 }
 
 /// What the named keys keep. Read under the workspaces' locks, which every writer of a key holds.
-pub(super) async fn read(conn: Conn<'_>, named: &BTreeSet<IdempotencyKey>) -> Result<Vec<Kept>, StoreError> {
-    if named.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rows: Vec<KeptRow> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new(
-            "select workspace_id, scope, key, fingerprint, turn_id, status, body, code, reason, created_at \
+pub(super) async fn read(
+    mut conn: Conn<'_>,
+    named: &BTreeSet<IdempotencyKey>,
+) -> Result<Vec<Kept>, StoreError> {
+    let named: Vec<_> = named.iter().collect();
+    let mut kept = Vec::with_capacity(named.len());
+    for named in portions(&named, 3) {
+        let rows: Vec<KeptRow> = on_conn!(conn.reborrow(), |c| {
+            let mut query = QueryBuilder::new(
+                "select workspace_id, scope, key, fingerprint, turn_id, status, body, code, reason, created_at \
              from idempotency where (workspace_id, scope, key) in (",
-        );
-        query.push_values(named, |mut row, key| {
-            row.push_bind(key.workspace).push_bind(&key.scope).push_bind(&key.key);
+            );
+            query.push_values(named, |mut row, key| {
+                row.push_bind(key.workspace).push_bind(&key.scope).push_bind(&key.key);
+            });
+            query.push(")");
+            query.build_query_as().fetch_all(c).await?
         });
-        query.push(")");
-        query.build_query_as().fetch_all(c).await?
-    });
-    Ok(rows.into_iter().map(Kept::from).collect())
+        kept.extend(rows.into_iter().map(Kept::from));
+    }
+    Ok(kept)
 }
 
 /// Writes keys, in place of what they kept before.
-pub(super) async fn put(conn: Conn<'_>, rows: &[&Kept]) -> Result<(), StoreError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new(
-            "insert into idempotency (workspace_id, scope, key, fingerprint, turn_id, status, body, code, \
-             reason, created_at) ",
-        );
-        query.push_values(rows, |mut values, row| {
-            let answer = row.answer.as_ref();
-            values.push_bind(row.key.workspace).push_bind(&row.key.scope).push_bind(&row.key.key);
-            values.push_bind(&row.fingerprint).push_bind(row.turn);
-            values.push_bind(answer.map(|answer| i64::from(answer.status)));
-            values.push_bind(answer.map(|answer| &answer.body));
-            values.push_bind(answer.and_then(|answer| answer.code.as_ref()));
-            values.push_bind(answer.and_then(|answer| answer.reason.as_ref()));
-            values.push_bind(row.created_at);
-        });
-        query.push(
-            " on conflict (workspace_id, scope, key) do update set fingerprint = excluded.fingerprint, \
+pub(super) async fn put(mut conn: Conn<'_>, rows: &[&Kept]) -> Result<(), StoreError> {
+    for rows in portions(rows, 10) {
+        on_conn!(conn.reborrow(), |c| {
+            let mut query = QueryBuilder::new(
+                "insert into idempotency (workspace_id, scope, key, fingerprint, turn_id, status, body, code, \
+                 reason, created_at) ",
+            );
+            query.push_values(rows, |mut values, row| {
+                let answer = row.answer.as_ref();
+                values.push_bind(row.key.workspace).push_bind(&row.key.scope).push_bind(&row.key.key);
+                values.push_bind(&row.fingerprint).push_bind(row.turn);
+                values.push_bind(answer.map(|answer| i64::from(answer.status)));
+                values.push_bind(answer.map(|answer| &answer.body));
+                values.push_bind(answer.and_then(|answer| answer.code.as_ref()));
+                values.push_bind(answer.and_then(|answer| answer.reason.as_ref()));
+                values.push_bind(row.created_at);
+            });
+            query.push(
+                " on conflict (workspace_id, scope, key) do update set fingerprint = excluded.fingerprint, \
              turn_id = excluded.turn_id, status = excluded.status, body = excluded.body, \
              code = excluded.code, reason = excluded.reason, created_at = excluded.created_at",
-        );
-        query.build().execute(c).await?;
-    });
+            );
+            query.build().execute(c).await?;
+        });
+    }
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, on_conn};
+use super::{Conn, StoreError, on_conn, portions};
 use crate::domain::batch::{JournalRow, TurnRef};
 use crate::domain::clock::Micros;
 
@@ -27,24 +27,23 @@ pub async fn list(conn: Conn<'_>, turn: TurnRef) -> Result<Vec<JournalRow>, Stor
 }
 
 /// Keeps rows. One that is there already was written by a commit whose outcome was unknown.
-pub(super) async fn insert(conn: Conn<'_>, rows: &[JournalRow]) -> Result<(), StoreError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new(
-            "insert into journal (workspace_id, turn_id, step, position, conversation_id, attempt, started_at, \
-             finished_at, content, result) ",
-        );
-        query.push_values(rows, |mut values, row| {
-            values.push_bind(row.turn.workspace).push_bind(row.turn.turn).push_bind(row.step);
-            values.push_bind(row.position).push_bind(row.turn.conversation).push_bind(row.attempt);
-            values.push_bind(row.started_at).push_bind(row.finished_at);
-            values.push_bind(&row.content).push_bind(&row.result);
+pub(super) async fn insert(mut conn: Conn<'_>, rows: &[JournalRow]) -> Result<(), StoreError> {
+    for rows in portions(rows, 10) {
+        on_conn!(conn.reborrow(), |c| {
+            let mut query = QueryBuilder::new(
+                "insert into journal (workspace_id, turn_id, step, position, conversation_id, attempt, started_at, \
+                 finished_at, content, result) ",
+            );
+            query.push_values(rows, |mut values, row| {
+                values.push_bind(row.turn.workspace).push_bind(row.turn.turn).push_bind(row.step);
+                values.push_bind(row.position).push_bind(row.turn.conversation).push_bind(row.attempt);
+                values.push_bind(row.started_at).push_bind(row.finished_at);
+                values.push_bind(&row.content).push_bind(&row.result);
+            });
+            query.push(" on conflict (workspace_id, turn_id, step, position) do nothing");
+            query.build().execute(c).await?;
         });
-        query.push(" on conflict (workspace_id, turn_id, step, position) do nothing");
-        query.build().execute(c).await?;
-    });
+    }
     Ok(())
 }
 

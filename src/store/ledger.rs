@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, on_conn};
+use super::{Conn, StoreError, on_conn, portions};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{TurnId, WorkspaceId};
 use crate::domain::ledger::{LedgerEntry, LedgerKind};
@@ -76,19 +76,18 @@ pub async fn references(
     }))
 }
 
-pub(super) async fn insert(conn: Conn<'_>, rows: &[LedgerEntry]) -> Result<(), StoreError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("insert into ledger (");
-        query.push(COLUMNS).push(") ");
-        query.push_values(rows, |mut values, row| {
-            values.push_bind(row.workspace).push_bind(row.number).push_bind(row.kind);
-            values.push_bind(row.amount).push_bind(row.balance_after).push_bind(row.turn);
-            values.push_bind(&row.reference).push_bind(row.created_at);
+pub(super) async fn insert(mut conn: Conn<'_>, rows: &[LedgerEntry]) -> Result<(), StoreError> {
+    for rows in portions(rows, 8) {
+        on_conn!(conn.reborrow(), |c| {
+            let mut query = QueryBuilder::new("insert into ledger (");
+            query.push(COLUMNS).push(") ");
+            query.push_values(rows, |mut values, row| {
+                values.push_bind(row.workspace).push_bind(row.number).push_bind(row.kind);
+                values.push_bind(row.amount).push_bind(row.balance_after).push_bind(row.turn);
+                values.push_bind(&row.reference).push_bind(row.created_at);
+            });
+            query.build().execute(c).await?;
         });
-        query.build().execute(c).await?;
-    });
+    }
     Ok(())
 }

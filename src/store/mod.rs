@@ -28,5 +28,6 @@ pub mod writer;
 
 pub use conn::Conn;
 pub(crate) use conn::on_conn;
+use conn::portions;
 pub use db::{Db, Read, Tx};
 pub use error::StoreError;

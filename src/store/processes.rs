@@ -5,7 +5,7 @@ use sqlx::QueryBuilder;
 
 use super::turns::{COLUMNS, TurnRow};
 use super::writer::store_now;
-use super::{Conn, StoreError, on_conn};
+use super::{Conn, StoreError, on_conn, portions};
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::ids::{ConversationId, ProcessId, TurnId, WorkspaceId};
 use crate::domain::turn::{Door, Turn};
@@ -52,12 +52,12 @@ pub async fn claim(
 ) -> Result<Vec<Turn>, StoreError> {
     let now = store_now(conn.reborrow(), clock).await?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let materialized = conn.pick(" as materialized", "");
+    let materialized = conn.pick(" materialized", "");
     let skip = conn.pick(" for no key update skip locked", "");
     let rows: Vec<TurnRow> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("with picked");
+        let mut query = QueryBuilder::new("with picked (w, i) as");
         query.push(materialized);
-        query.push(" (w, i) as (select workspace_id, id from turns where state = 'queued' and door = ");
+        query.push(" (select workspace_id, id from turns where state = 'queued' and door = ");
         query.push_bind(door).push(" and not_before <= ").push_bind(now);
         if !except.is_empty() {
             query.push(" and workspace_id not in (");
@@ -88,13 +88,13 @@ pub async fn take_over(
     clock: &dyn Clock,
 ) -> Result<u64, StoreError> {
     let now = store_now(conn.reborrow(), clock).await?;
-    let materialized = conn.pick(" as materialized", "");
+    let materialized = conn.pick(" materialized", "");
     let skip = conn.pick(" for no key update of t skip locked", "");
-    let taken = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("with picked");
+    let count = on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new("with picked (w, i) as");
         query.push(materialized);
         query.push(
-            " (w, i) as (select t.workspace_id, t.id from turns t left join processes p on p.id = t.owner \
+            " (select t.workspace_id, t.id from turns t left join processes p on p.id = t.owner \
              where t.state = 'running' and t.owner <> ",
         );
         query.push_bind(taker).push(" and (p.id is null or p.expires_at < ").push_bind(now);
@@ -107,7 +107,7 @@ pub async fn take_over(
         query.push_bind(now).push(" from picked where workspace_id = picked.w and id = picked.i");
         query.build().execute(c).await?.rows_affected()
     });
-    Ok(taken)
+    Ok(count)
 }
 
 /// Queues every turn that is running: what the one process of an SQLite store does as it starts.
@@ -164,21 +164,29 @@ pub async fn list_overdue(
     let now = store_now(conn.reborrow(), clock).await?;
     let too_old = now.minus(bounds.max_age);
     let waited_too_long = now.minus(bounds.max_wait);
-    let rows: Vec<TurnRow> = on_conn!(conn, |c| {
+    // Two questions, each over an index of open turns: by deadline, and by age.
+    let mut rows: Vec<TurnRow> = on_conn!(conn.reborrow(), |c| {
         let mut query = QueryBuilder::new("select ");
-        query.push(COLUMNS).push(" from turns where state in ('waiting', 'queued', 'running') and (");
-        query.push("deadline_at <= ").push_bind(now);
-        query.push(" or (admitted_at <= ").push_bind(too_old);
-        query.push(" and (first_started_at <= ").push_bind(too_old);
-        query.push(" or (state = 'queued' and admitted_at <= ").push_bind(waited_too_long);
-        query.push("))) or (state <> 'waiting' and takeovers >= ").push_bind(bounds.max_takeovers);
-        query.push(")) limit ").push_bind(limit);
+        query.push(COLUMNS).push(" from turns where state in ('waiting', 'queued', 'running')");
+        query.push(" and deadline_at is not null and deadline_at <= ").push_bind(now);
+        query.push(" order by deadline_at limit ").push_bind(limit);
         query.build_query_as().fetch_all(c).await?
     });
+    let left = limit.saturating_sub(i64::try_from(rows.len()).unwrap_or(limit));
+    rows.extend(on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new("select ");
+        query.push(COLUMNS).push(" from turns where state in ('waiting', 'queued', 'running')");
+        query.push(" and (deadline_at is null or deadline_at > ").push_bind(now);
+        query.push(") and (first_started_at <= ").push_bind(too_old);
+        query.push(" or (state = 'queued' and first_started_at is null and admitted_at <= ");
+        query.push_bind(waited_too_long).push(") or takeovers > ").push_bind(bounds.max_takeovers);
+        query.push(") order by admitted_at limit ").push_bind(left);
+        query.build_query_as::<TurnRow>().fetch_all(c).await?
+    }));
     let overdue = |turn: Turn| {
         let why = if turn.deadline_at.is_some_and(|deadline| deadline <= now) {
             OverdueKind::Deadline
-        } else if turn.takeovers >= bounds.max_takeovers {
+        } else if turn.takeovers > bounds.max_takeovers {
             OverdueKind::Takeovers
         } else {
             OverdueKind::Age
@@ -189,18 +197,17 @@ pub async fn list_overdue(
 }
 
 /// Leaves word for the owners of turns that were ended by another hand.
-pub(super) async fn cancel(conn: Conn<'_>, ends: &[(ProcessId, TurnId)]) -> Result<(), StoreError> {
-    if ends.is_empty() {
-        return Ok(());
-    }
-    on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("insert into cancellations (owner, turn_id) ");
-        query.push_values(ends, |mut values, (owner, turn)| {
-            values.push_bind(*owner).push_bind(*turn);
+pub(super) async fn cancel(mut conn: Conn<'_>, ends: &[(ProcessId, TurnId)]) -> Result<(), StoreError> {
+    for ends in portions(ends, 2) {
+        on_conn!(conn.reborrow(), |c| {
+            let mut query = QueryBuilder::new("insert into cancellations (owner, turn_id) ");
+            query.push_values(ends, |mut values, (owner, turn)| {
+                values.push_bind(*owner).push_bind(*turn);
+            });
+            query.push(" on conflict do nothing");
+            query.build().execute(c).await?;
         });
-        query.push(" on conflict do nothing");
-        query.build().execute(c).await?;
-    });
+    }
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, on_conn};
+use super::{Conn, StoreError, on_conn, portions};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, ProcessId, TurnId, WorkspaceId};
 use crate::domain::money::Money;
@@ -82,41 +82,48 @@ pub async fn find(conn: Conn<'_>, workspace: WorkspaceId, id: TurnId) -> Result<
 }
 
 /// Those of the named turns that have ended: what the poller of waiting clients asks, all at once.
-pub async fn list_ended(conn: Conn<'_>, named: &[(WorkspaceId, TurnId)]) -> Result<Vec<Turn>, StoreError> {
-    if named.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rows: Vec<TurnRow> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("select ");
-        query.push(COLUMNS).push(" from turns where (workspace_id, id) in (");
-        query.push_values(named, |mut row, (workspace, id)| {
-            row.push_bind(*workspace).push_bind(*id);
+pub async fn list_ended(
+    mut conn: Conn<'_>,
+    named: &[(WorkspaceId, TurnId)],
+) -> Result<Vec<Turn>, StoreError> {
+    let mut turns = Vec::new();
+    for named in portions(named, 2) {
+        let rows: Vec<TurnRow> = on_conn!(conn.reborrow(), |c| {
+            let mut query = QueryBuilder::new("select ");
+            query.push(COLUMNS).push(" from turns where (workspace_id, id) in (");
+            query.push_values(named, |mut row, (workspace, id)| {
+                row.push_bind(*workspace).push_bind(*id);
+            });
+            query.push(") and state in ('completed', 'failed', 'discarded')");
+            query.build_query_as().fetch_all(c).await?
         });
-        query.push(") and state in ('completed', 'failed', 'discarded')");
-        query.build_query_as().fetch_all(c).await?
-    });
-    Ok(rows.into_iter().map(Turn::from).collect())
+        turns.extend(rows.into_iter().map(Turn::from));
+    }
+    Ok(turns)
 }
 
 /// Locks and reads the named turns, in order of their ids.
 pub(super) async fn lock(
-    conn: Conn<'_>,
+    mut conn: Conn<'_>,
     named: &BTreeSet<(WorkspaceId, TurnId)>,
 ) -> Result<Vec<Turn>, StoreError> {
-    if named.is_empty() {
-        return Ok(Vec::new());
-    }
     let lock = conn.lock();
-    let rows: Vec<TurnRow> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("select ");
-        query.push(COLUMNS).push(" from turns where (workspace_id, id) in (");
-        query.push_values(named, |mut row, (workspace, id)| {
-            row.push_bind(*workspace).push_bind(*id);
+    let mut named: Vec<_> = named.iter().copied().collect();
+    named.sort_unstable_by_key(|(_, id)| *id);
+    let mut turns = Vec::with_capacity(named.len());
+    for named in portions(&named, 2) {
+        let rows: Vec<TurnRow> = on_conn!(conn.reborrow(), |c| {
+            let mut query = QueryBuilder::new("select ");
+            query.push(COLUMNS).push(" from turns where (workspace_id, id) in (");
+            query.push_values(named, |mut row, (workspace, id)| {
+                row.push_bind(*workspace).push_bind(*id);
+            });
+            query.push(") order by id").push(lock);
+            query.build_query_as().fetch_all(c).await?
         });
-        query.push(") order by id").push(lock);
-        query.build_query_as().fetch_all(c).await?
-    });
-    Ok(rows.into_iter().map(Turn::from).collect())
+        turns.extend(rows.into_iter().map(Turn::from));
+    }
+    Ok(turns)
 }
 
 /// The ids of the open turns of conversations; their rows are then locked with the others.
@@ -164,24 +171,23 @@ pub(super) async fn insert(conn: Conn<'_>, rows: &[&Turn]) -> Result<(), StoreEr
 }
 
 /// Writes what a batch changes of turns that are there.
-pub(super) async fn update(conn: Conn<'_>, rows: &[&Turn]) -> Result<(), StoreError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new(
-            "update turns set state = new.column3, owner = new.column4, fence = new.column5, \
-             attempts = new.column6, not_before = new.column7, first_started_at = new.column8, \
-             reason = new.column9, reply_id = new.column10, ended_at = new.column11 from (",
-        );
-        query.push_values(rows, |mut values, row| {
-            values.push_bind(row.workspace).push_bind(row.id).push_bind(row.state);
-            values.push_bind(row.owner).push_bind(row.fence).push_bind(row.attempts);
-            values.push_bind(row.not_before).push_bind(row.first_started_at);
-            values.push_bind(&row.reason).push_bind(row.reply).push_bind(row.ended_at);
+pub(super) async fn update(mut conn: Conn<'_>, rows: &[&Turn]) -> Result<(), StoreError> {
+    for rows in portions(rows, 11) {
+        on_conn!(conn.reborrow(), |c| {
+            let mut query = QueryBuilder::new(
+                "update turns set state = new.column3, owner = new.column4, fence = new.column5, \
+                 attempts = new.column6, not_before = new.column7, first_started_at = new.column8, \
+                 reason = new.column9, reply_id = new.column10, ended_at = new.column11 from (",
+            );
+            query.push_values(rows, |mut values, row| {
+                values.push_bind(row.workspace).push_bind(row.id).push_bind(row.state);
+                values.push_bind(row.owner).push_bind(row.fence).push_bind(row.attempts);
+                values.push_bind(row.not_before).push_bind(row.first_started_at);
+                values.push_bind(&row.reason).push_bind(row.reply).push_bind(row.ended_at);
+            });
+            query.push(") as new where workspace_id = new.column1 and id = new.column2");
+            query.build().execute(c).await?;
         });
-        query.push(") as new where workspace_id = new.column1 and id = new.column2");
-        query.build().execute(c).await?;
-    });
+    }
     Ok(())
 }

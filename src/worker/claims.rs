@@ -25,7 +25,7 @@ pub(super) async fn claim_once(worker: &Worker) -> usize {
         match claim_of(worker, door).await {
             Ok(count) => claimed += count,
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "no turns could be claimed")
+                tracing::warn!(error = &error as &dyn std::error::Error, "no turns could be claimed");
             }
         }
     }

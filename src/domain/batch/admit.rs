@@ -16,9 +16,6 @@ use crate::domain::turn::{Door, Turn, TurnState};
 impl Batch<'_> {
     /// Admits a message, or says why not; a refusal has changed nothing.
     pub(super) fn admit(&mut self, admission: &Admission) -> Result<Admitted, Error> {
-        if let Some(found) = self.found_again(admission) {
-            return Ok(found);
-        }
         let conversation = self.target(admission)?;
         self.check_reply_to(admission, &conversation)?;
         if let Some(presented) = &admission.idempotency
@@ -30,34 +27,6 @@ impl Batch<'_> {
         match admission.door {
             Door::Widget => self.admit_widget(admission, conversation, head),
             Door::Platform => self.admit_platform(admission, conversation, head),
-        }
-    }
-
-    /// After a commit whose outcome was unknown, the message may be there already.
-    fn found_again(&mut self, admission: &Admission) -> Option<Admitted> {
-        let stored = *self.tables.messages.get(&admission.message)?;
-        let turn = self.tables.turns.get(&admission.turn);
-        if let Some(turn) = turn.filter(|turn| self.owns(turn, turn.fence)) {
-            self.effects.started.push(turn.clone());
-        }
-        let turn = turn.map(|turn| turn.id);
-        match (admission.door, turn) {
-            (Door::Widget, Some(turn)) => Some(Admitted::Waiting(turn)),
-            (Door::Widget, None) => {
-                Some(Admitted::Answered { answer: rendered::widget_ai_disabled(), turn: None })
-            }
-            (Door::Platform, turn) => {
-                let kept =
-                    admission.idempotency.as_ref().and_then(|key| self.tables.idempotency.get(&key.key));
-                let answer = kept.and_then(|kept| kept.answer.clone()).unwrap_or_else(|| {
-                    let conversation = self.tables.conversations.get(&stored.conversation);
-                    let message = self.message(admission, stored.conversation, stored.position, turn);
-                    let reason =
-                        if turn.is_some() { None } else { self.why_no_reply(admission, conversation) };
-                    rendered::acknowledgement(&message, reason)
-                });
-                Some(Admitted::Answered { answer, turn })
-            }
         }
     }
 
@@ -116,7 +85,9 @@ impl Batch<'_> {
 
     fn head(&self, admission: &Admission, conversation: &Conversation) -> Result<AssistantHead, Error> {
         let head = self.tables.assistants.get(&conversation.assistant).copied();
-        head.filter(|head| head.workspace == admission.workspace)
+        // An archived one goes on answering where it already does.
+        let is_new = matches!(admission.target, Target::New { .. });
+        head.filter(|head| head.workspace == admission.workspace && !(is_new && head.archived))
             .ok_or_else(|| Error::not_found(Thing::Assistant, conversation.assistant.to_string()))
     }
 
@@ -155,19 +126,20 @@ impl Batch<'_> {
     ) -> Result<Admitted, Error> {
         let pauses = head.pause_on_agent_message
             && admission.sender_type == SenderType::Agent
-            && admission.auto_reply.is_none();
-        let reason =
-            if pauses { Some("ai_disabled") } else { self.why_no_reply(admission, Some(&conversation)) };
+            && admission.auto_reply != Some(true)
+            && conversation.ended_at.is_none();
+        let ai_before = conversation.ai_enabled;
+        conversation.ai_enabled &= !pauses;
+        let reason = self.why_no_reply(admission, &conversation);
         if reason.is_none() {
             self.check_test_turns(admission, &conversation)?;
             self.check_bounds(admission, &conversation)?;
         }
         if matches!(admission.target, Target::New { .. }) {
-            self.open_conversation(&conversation, None);
+            self.open_conversation(&Conversation { ai_enabled: ai_before, ..conversation.clone() }, None);
         }
-        if pauses && conversation.ai_enabled && conversation.ended_at.is_none() {
+        if ai_before && !conversation.ai_enabled {
             self.set_ai_enabled(conversation.id, false);
-            conversation.ai_enabled = false;
         }
         let turn = reason.is_none().then_some(admission.turn);
         let message = self.store_message(admission, &conversation, turn);
@@ -181,8 +153,7 @@ impl Batch<'_> {
     }
 
     /// Why a platform message gets no reply, if it gets none.
-    fn why_no_reply(&self, admission: &Admission, conversation: Option<&Conversation>) -> NoReply {
-        let conversation = conversation?;
+    fn why_no_reply(&self, admission: &Admission, conversation: &Conversation) -> NoReply {
         if admission.auto_reply == Some(false) {
             Some("auto_reply_off")
         } else if conversation.ended_at.is_some() {
@@ -300,7 +271,7 @@ impl Batch<'_> {
         if let Some(row) = self.tables.conversations.get_mut(&conversation.id) {
             row.open_turns += 1;
         }
-        self.today(admission);
+        self.today(admission.workspace);
         if let Some(row) = self.tables.workspaces.get_mut(&admission.workspace) {
             row.state.open_turns += 1;
             row.state.day_test_turns += i64::from(conversation.kind == ConversationKind::Test);

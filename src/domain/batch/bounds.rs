@@ -7,11 +7,12 @@ use crate::domain::clock::Micros;
 use crate::domain::conversation::{Conversation, ConversationKind};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
+use crate::domain::ids::WorkspaceId;
 use crate::domain::money::Money;
 use crate::domain::turn::Door;
 
 const TRY_AGAIN: Duration = Duration::from_secs(1);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY: Duration = Duration::from_hours(24);
 
 impl Batch<'_> {
     /// The caps of a door whose only credential is the conversation's UUID.
@@ -29,7 +30,7 @@ impl Batch<'_> {
         if price > 0 && reached(bounds.spend_per_conversation, conversation.spent + price) {
             return Err(Error::LimitReached { retry_after: DAY });
         }
-        let spent = self.today(admission).map_or(0, |(_, spent)| spent.0);
+        let spent = self.today(admission.workspace).map_or(0, |(_, spent)| spent.0);
         if price > 0 && reached(bounds.spend_per_day, spent + price) {
             return Err(Error::LimitReached { retry_after: self.until_tomorrow() });
         }
@@ -45,7 +46,7 @@ impl Batch<'_> {
         if conversation.kind != ConversationKind::Test || admission.keyed {
             return Ok(());
         }
-        let turns = self.today(admission).map_or(0, |(turns, _)| turns);
+        let turns = self.today(admission.workspace).map_or(0, |(turns, _)| turns);
         match self.setting.bounds.test_turns_per_day {
             Some(limit) if turns >= limit => Err(Error::LimitReached { retry_after: self.until_tomorrow() }),
             Some(_) | None => Ok(()),
@@ -53,9 +54,10 @@ impl Batch<'_> {
     }
 
     /// The day's test turns and spending; a new day begins with none.
-    pub(super) fn today(&mut self, admission: &Admission) -> Option<(i64, Money)> {
-        let day = self.setting.clock.now().day();
-        let state = &mut self.tables.workspaces.get_mut(&admission.workspace)?.state;
+    pub(super) fn today(&mut self, workspace: WorkspaceId) -> Option<(i64, Money)> {
+        // By the store's clock: at midnight two processes must not take turns to begin the day.
+        let day = self.setting.now.day();
+        let state = &mut self.tables.workspaces.get_mut(&workspace)?.state;
         if state.day != day {
             state.day = day;
             state.day_test_turns = 0;
@@ -65,7 +67,7 @@ impl Batch<'_> {
     }
 
     fn until_tomorrow(&self) -> Duration {
-        let now = self.setting.clock.now();
+        let now = self.setting.now;
         let tomorrow = Micros((now.day() + 1) * 86_400_000_000);
         tomorrow.since(now)
     }

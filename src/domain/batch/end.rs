@@ -106,7 +106,14 @@ impl Batch<'_> {
 
     fn tell_owner(&mut self, turn: &Turn) {
         match turn.owner {
-            Some(owner) if owner == self.setting.process => self.effects.cancelled.push(turn.id),
+            Some(owner) if owner == self.setting.process => {
+                // One that was to start in this very batch has no task yet, and gets none.
+                let started = self.effects.started.len();
+                self.effects.started.retain(|started| started.id != turn.id);
+                if self.effects.started.len() == started {
+                    self.effects.cancelled.push(turn.id);
+                }
+            }
             Some(owner) => self.written.cancellations.push((owner, turn.id)),
             None => {}
         }

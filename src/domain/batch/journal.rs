@@ -93,7 +93,10 @@ impl Batch<'_> {
         // Cancelled already: a call that was repeated after a crash says what it said before.
         if booking.cancelled_at.is_none() {
             booking.cancelled_at = Some(self.setting.clock.now());
-            self.written.cancelled_bookings.push(booking.clone());
+            match self.written.bookings.iter_mut().find(|made| made.id == id) {
+                Some(made) => made.cancelled_at = booking.cancelled_at,
+                None => self.written.cancelled_bookings.push(booking.clone()),
+            }
         }
         Ok(cancelled_result())
     }

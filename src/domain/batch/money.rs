@@ -103,6 +103,7 @@ impl Batch<'_> {
             conversation.spent += micros;
             self.written.touch_conversation(conversation.id);
         }
+        self.today(workspace);
         if let Some(row) = self.tables.workspaces.get_mut(&workspace) {
             row.state.day_spent.0 += micros;
         }

@@ -123,7 +123,7 @@ impl Attempt<'_> {
             Err(NoAnswer::Paused(until)) => return Ok(Some(Attempted::Paused(until))),
         };
         let asks_for_tools = !answer.calls.is_empty();
-        let content = JournalledAnswer { by, answer: answer.clone() };
+        let journalled = JournalledAnswer { by, answer: answer.clone() };
         let finished_at = Some(self.engine.services.clock.now());
         let row = JournalRow {
             turn: place(self.turn),
@@ -132,7 +132,7 @@ impl Attempt<'_> {
             attempt: attempts + 1,
             started_at: began,
             finished_at,
-            content: serde_json::to_string(&content).unwrap_or_default(),
+            content: serde_json::to_string(&journalled).unwrap_or_default(),
             result: None,
         };
         self.tool_loop.on_answer(answer, self.context.toolset.as_ref());

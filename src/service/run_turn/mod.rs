@@ -140,7 +140,7 @@ impl Engine {
                     }
                 }
                 After::Paused(until) if turn.door == Door::Widget => {
-                    tokio::time::sleep_until(until.into()).await
+                    tokio::time::sleep_until(until.into()).await;
                 }
                 After::Paused(until) => {
                     let delay = until.saturating_duration_since(Instant::now());

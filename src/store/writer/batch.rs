@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::needs::Needs;
 use super::read::{read, store_now};
+use super::unknown::{Unknown, Witness};
 use super::write::write;
 use super::{Slot, WriterContext};
 use crate::domain::batch::{Batch, Effects, Item, Outcome, Setting};
@@ -12,7 +13,7 @@ use crate::domain::turn::Door;
 use crate::store::StoreError;
 
 /// How long a batch may take before its connection is given up.
-const BATCH: Duration = Duration::from_secs(8);
+pub(super) const BATCH: Duration = Duration::from_secs(8);
 
 /// What a committed batch came to.
 pub(super) struct Done {
@@ -27,34 +28,30 @@ pub(super) struct Done {
 pub(super) struct Failed {
     pub error: StoreError,
     /// The commit was sent: it may have happened.
-    pub is_unknown: bool,
+    pub unknown: Option<Unknown>,
 }
 
-impl From<StoreError> for Failed {
-    fn from(error: StoreError) -> Self {
-        Self { error, is_unknown: false }
-    }
-}
-
-/// Runs a batch. `is_repeat`: an earlier try of it may have been committed.
-pub(super) async fn run(context: &WriterContext, items: &[&Item], is_repeat: bool) -> Result<Done, Failed> {
-    let mut commit_sent = false;
-    let batch = tokio::time::timeout(BATCH, run_unbounded(context, items, is_repeat, &mut commit_sent)).await;
-    match batch {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => Err(Failed { error, is_unknown: commit_sent }),
-        Err(_) => Err(Failed { error: StoreError::TimedOut, is_unknown: commit_sent }),
-    }
+/// Runs a batch.
+pub(super) async fn run(context: &WriterContext, items: &[&Item]) -> Result<Done, Failed> {
+    let mut sent = None;
+    let error = match tokio::time::timeout(BATCH, run_unbounded(context, items, &mut sent)).await {
+        Ok(Ok(())) => match sent.take() {
+            Some(committed) => return Ok(committed.done),
+            None => StoreError::Stopped,
+        },
+        Ok(Err(error)) => error,
+        Err(_) => StoreError::TimedOut,
+    };
+    Err(Failed { error, unknown: sent })
 }
 
 async fn run_unbounded(
     context: &WriterContext,
     items: &[&Item],
-    is_repeat: bool,
-    commit_sent: &mut bool,
-) -> Result<Done, StoreError> {
+    sent: &mut Option<Unknown>,
+) -> Result<(), StoreError> {
     let mut tx = context.db.begin().await?;
-    let needs = Needs::of(items.iter().copied(), is_repeat, context.clock.now());
+    let needs = Needs::of(items.iter().copied(), context.clock.now());
     let workspaces = needs.workspaces.clone();
     let tables = read(tx.conn(), needs).await?;
     let now = store_now(tx.conn(), context.clock.as_ref()).await?;
@@ -74,9 +71,9 @@ async fn run_unbounded(
     let (tables, written, effects) = batch.finish();
 
     write(tx.conn(), &tables, &written, now).await?;
-    *commit_sent = true;
-    tx.commit().await?;
-    Ok(Done { outcomes, effects, slots })
+    let witness = Witness::of(&tables, &written);
+    *sent = Some(Unknown { done: Done { outcomes, effects, slots }, witness });
+    tx.commit().await
 }
 
 /// One slot for each turn that a batch may start. What it does not use is free again at once.

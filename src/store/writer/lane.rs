@@ -3,13 +3,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::batch::{self, Done};
+use super::unknown::Unknown;
 use super::{Effect, WriterContext};
 use crate::domain::batch::{Admitted, Effects, Ending, Item, Outcome, Right, TurnRef};
 use crate::domain::error::Error;
@@ -27,19 +28,30 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// An item on its way, and whom to tell.
 pub(super) struct Queued {
     pub item: Item,
-    pub reply: oneshot::Sender<Result<Outcome, Error>>,
+    /// None once it was answered.
+    pub reply: Option<oneshot::Sender<Result<Outcome, Error>>>,
     /// Set where whoever asked was answered without us. A client that has merely left still gets its
     /// reply, in the history.
     pub given_up: Arc<AtomicBool>,
 }
 
 impl Queued {
-    fn is_admission(&self) -> bool {
-        matches!(self.item, Item::Admit(_) | Item::Create(_))
+    /// Whether a client waits for it, a few seconds at most. All else waits for the store.
+    fn is_request(&self) -> bool {
+        match self.item {
+            Item::Admit(_) | Item::Create(_) | Item::SetAi(_) | Item::RenewLink(_) | Item::TopUp(_) => true,
+            Item::End(_) | Item::Journal(_) | Item::Retry(_) | Item::HandBack(_) => false,
+        }
     }
 
+    /// Whoever asked has been told that it failed: it must not happen later.
     fn is_given_up(&self) -> bool {
-        self.given_up.load(Ordering::Acquire)
+        self.is_request() && self.given_up.load(Ordering::Acquire)
+    }
+
+    /// False where nobody hears it.
+    fn answer(&mut self, outcome: Result<Outcome, Error>) -> bool {
+        self.reply.take().is_some_and(|reply| reply.send(outcome).is_ok())
     }
 
     fn bytes(&self) -> usize {
@@ -71,19 +83,31 @@ pub(super) struct Lane {
     incoming: mpsc::UnboundedReceiver<Queued>,
     /// Items that were put back, or that the lane made itself: before all others.
     head: VecDeque<Queued>,
+    /// A batch whose commit was never answered; before everything, for nobody knows what it changed.
+    unknown: Option<(Vec<Queued>, Unknown)>,
+    /// Items that wait, `head` included.
+    waiting: Arc<AtomicUsize>,
 }
 
 impl Lane {
-    pub(super) fn new(context: WriterContext, incoming: mpsc::UnboundedReceiver<Queued>) -> Self {
-        Self { context, incoming, head: VecDeque::new() }
+    pub(super) fn new(
+        context: WriterContext,
+        incoming: mpsc::UnboundedReceiver<Queued>,
+        waiting: Arc<AtomicUsize>,
+    ) -> Self {
+        Self { context, incoming, head: VecDeque::new(), unknown: None, waiting }
     }
 
     /// Commits what comes until `stop`, and then what is still there.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         loop {
-            let items = self.gather();
+            let (items, unknown) = match self.unknown.take() {
+                Some((items, unknown)) => (items, Some(unknown)),
+                None => (self.gather(), None),
+            };
             if !items.is_empty() {
-                self.commit(items).await;
+                let left = self.commit(items, unknown).await;
+                self.put_back(left);
                 continue;
             }
             if stop.is_cancelled() {
@@ -104,9 +128,9 @@ impl Lane {
         let mut bytes = 0;
         while items.len() < MAX_ITEMS && bytes < MAX_BYTES {
             let Some(queued) = self.head.pop_front().or_else(|| self.incoming.try_recv().ok()) else { break };
-            self.context.waiting_fell();
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
             // Whoever asked has been answered already: an admission that was not sent leaves the lane.
-            if queued.is_admission() && queued.is_given_up() {
+            if queued.is_given_up() {
                 continue;
             }
             bytes += queued.bytes();
@@ -117,63 +141,97 @@ impl Lane {
 
     fn put_back(&mut self, items: Vec<Queued>) {
         for queued in items.into_iter().rev() {
-            self.context.waiting_rose();
+            self.waiting.fetch_add(1, Ordering::Relaxed);
             self.head.push_front(queued);
         }
     }
 
-    async fn commit(&mut self, items: Vec<Queued>) {
-        let mut is_repeat = false;
+    /// Commits items, and returns those that are still to be, in order: the store is away.
+    async fn commit(&mut self, mut items: Vec<Queued>, mut unknown: Option<Unknown>) -> Vec<Queued> {
         for attempt in 1..=TRIES {
-            let named: Vec<&Item> = items.iter().map(|queued| &queued.item).collect();
-            match batch::run(&self.context, &named, is_repeat).await {
-                Ok(done) => return self.settle(items, done),
-                Err(failed) if failed.error.is_away() => {
+            match self.attempt(&mut items, &mut unknown).await {
+                Ok(done) => {
+                    self.settle(items, done);
+                    return Vec::new();
+                }
+                Err(error) if error.is_away() => {
                     tracing::warn!(
                         attempt,
-                        error = &failed.error as &dyn std::error::Error,
+                        error = &error as &dyn std::error::Error,
                         "a batch was not committed"
                     );
-                    is_repeat |= failed.is_unknown;
                     tokio::time::sleep(PAUSE * attempt).await;
                 }
-                Err(failed) => return self.commit_singly(items, failed.error).await,
+                Err(error) => return self.commit_singly(items, error).await,
             }
         }
-        self.give_up(items, is_repeat);
+        self.give_up(items, unknown)
+    }
+
+    /// Tries once. `unknown` is what became of the try before, and then of this one.
+    async fn attempt(
+        &self,
+        items: &mut Vec<Queued>,
+        unknown: &mut Option<Unknown>,
+    ) -> Result<Done, StoreError> {
+        if let Some(sent) = unknown {
+            let is_committed = sent.witness.is_there(&self.context).await?;
+            if let Some(sent) = unknown.take().filter(|_| is_committed) {
+                return Ok(sent.done);
+            }
+        }
+        items.retain(|queued| !queued.is_given_up());
+        let named: Vec<&Item> = items.iter().map(|queued| &queued.item).collect();
+        batch::run(&self.context, &named).await.map_err(|failed| {
+            *unknown = failed.unknown;
+            failed.error
+        })
     }
 
     /// A fault in the data fails the item that has it, alone.
-    async fn commit_singly(&mut self, items: Vec<Queued>, error: StoreError) {
-        if items.len() == 1 {
+    async fn commit_singly(&mut self, mut items: Vec<Queued>, error: StoreError) -> Vec<Queued> {
+        if let [queued] = items.as_mut_slice() {
             tracing::error!(error = &error as &dyn std::error::Error, "the store refused an item");
-            let mut items = items;
-            if let Some(queued) = items.pop() {
-                let _ = queued.reply.send(Err(error.into()));
+            queued.answer(Err(error.into()));
+            return Vec::new();
+        }
+        let mut items = items.into_iter();
+        while let Some(queued) = items.next() {
+            let mut left = Box::pin(self.commit(vec![queued], None)).await;
+            if !left.is_empty() || self.unknown.is_some() {
+                left.extend(items);
+                return left;
             }
-            return;
         }
-        for queued in items {
-            Box::pin(self.commit(vec![queued])).await;
-        }
+        Vec::new()
     }
 
-    /// The store is away: admissions are refused, the rest waits at the head of the lane, in order.
-    fn give_up(&mut self, items: Vec<Queued>, outcome_unknown: bool) {
-        let (admissions, rest): (Vec<_>, Vec<_>) = items.into_iter().partition(Queued::is_admission);
-        for queued in admissions {
-            let _ = queued.reply.send(Err(Error::Unavailable { outcome_unknown, source: None }));
+    /// The store is away: requests are refused, and the rest is left, in order.
+    fn give_up(&mut self, mut items: Vec<Queued>, unknown: Option<Unknown>) -> Vec<Queued> {
+        let outcome_unknown = unknown.is_some();
+        for queued in items.iter_mut().filter(|queued| queued.is_request()) {
+            queued.given_up.store(true, Ordering::Release);
+            queued.answer(Err(Error::Unavailable { outcome_unknown, source: None }));
         }
-        self.put_back(rest);
+        match unknown {
+            // Kept whole: if it was committed, what follows from it is still to be done.
+            Some(unknown) => {
+                self.unknown = Some((items, unknown));
+                Vec::new()
+            }
+            None => {
+                items.retain(|queued| !queued.is_request());
+                items
+            }
+        }
     }
 
     fn settle(&mut self, items: Vec<Queued>, done: Done) {
         let Done { outcomes, mut effects, slots } = done;
-        for (queued, outcome) in items.into_iter().zip(outcomes) {
+        for (mut queued, outcome) in items.into_iter().zip(outcomes) {
             let turn = turn_without_key(&queued.item, &outcome);
-            let is_heard = queued.reply.send(outcome).is_ok();
-            if !is_heard
-                && queued.given_up.load(Ordering::Acquire)
+            if !queued.answer(outcome)
+                && queued.is_given_up()
                 && let Some(turn) = turn
             {
                 self.end_unheard(turn, &mut effects);
@@ -189,7 +247,7 @@ impl Lane {
         let end = TurnEnd::Failed(Failure::ServiceUnavailable);
         let item = Item::End(Box::new(Ending { turn, right: Right::Admitter, end, journal: None }));
         let (reply, _) = oneshot::channel();
-        self.put_back(vec![Queued { item, reply, given_up: Arc::default() }]);
+        self.put_back(vec![Queued { item, reply: Some(reply), given_up: Arc::default() }]);
     }
 }
 

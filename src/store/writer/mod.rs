@@ -7,6 +7,7 @@ mod lane;
 mod needs;
 mod read;
 mod slots;
+mod unknown;
 mod within;
 mod write;
 
@@ -65,7 +66,6 @@ pub struct WriterContext {
     pub effects: mpsc::UnboundedSender<Effect>,
     /// False while this process has no good lease: it starts nothing.
     pub has_lease: watch::Receiver<bool>,
-    waiting: Arc<AtomicUsize>,
 }
 
 impl fmt::Debug for WriterContext {
@@ -75,21 +75,6 @@ impl fmt::Debug for WriterContext {
 }
 
 impl WriterContext {
-    /// Over a store, for one process. What follows from its batches goes to `effects`.
-    #[must_use]
-    pub fn new(
-        db: Db,
-        clock: Arc<dyn Clock>,
-        ids: Arc<Ids>,
-        process: ProcessId,
-        bounds: Bounds,
-        slots: Slots,
-        effects: mpsc::UnboundedSender<Effect>,
-        has_lease: watch::Receiver<bool>,
-    ) -> Self {
-        Self { db, clock, ids, process, bounds, slots, effects, has_lease, waiting: Arc::default() }
-    }
-
     fn may_start(&self) -> bool {
         *self.has_lease.borrow()
     }
@@ -102,19 +87,13 @@ impl WriterContext {
     fn dispatch(&self, effects: Effects, slots: Vec<Slot>) {
         lane::dispatch(self, effects, slots);
     }
-
-    fn waiting_rose(&self) {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn waiting_fell(&self) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
+/// The way into one lane.
 struct Entrance {
     lane: mpsc::UnboundedSender<Queued>,
-    context: WriterContext,
+    /// Items that wait in it.
+    waiting: Arc<AtomicUsize>,
 }
 
 /// The way into the store for everything that is written while the server runs.
@@ -139,10 +118,10 @@ impl Writer {
         let mut entrances = Vec::new();
         let mut tasks = Vec::new();
         for _ in 0..lanes.max(1) {
-            let context = WriterContext { waiting: Arc::default(), ..context.clone() };
             let (lane, incoming) = mpsc::unbounded_channel();
-            tasks.push(Lane::new(context.clone(), incoming).run(stop.clone()));
-            entrances.push(Entrance { lane, context });
+            let waiting = Arc::new(AtomicUsize::new(0));
+            tasks.push(Lane::new(context.clone(), incoming, Arc::clone(&waiting)).run(stop.clone()));
+            entrances.push(Entrance { lane, waiting });
         }
         (Self { lanes: entrances.into() }, tasks)
     }
@@ -150,27 +129,21 @@ impl Writer {
     /// Admits a message. Answered within 4 s, whatever becomes of the store.
     pub async fn admit(&self, admission: Admission) -> Result<Admitted, Error> {
         let workspace = admission.workspace;
-        match self.ask(workspace, Item::Admit(Box::new(admission))).await? {
-            Outcome::Admitted(admitted) => Ok(admitted),
-            _ => Err(mismatch()),
-        }
+        let outcome = self.ask(workspace, Item::Admit(Box::new(admission))).await?;
+        if let Outcome::Admitted(admitted) = outcome { Ok(admitted) } else { Err(mismatch()) }
     }
 
     /// Makes a conversation. Answered within 4 s.
     pub async fn create(&self, creation: Creation) -> Result<Created, Error> {
         let workspace = creation.workspace;
-        match self.ask(workspace, Item::Create(Box::new(creation))).await? {
-            Outcome::Created(created) => Ok(*created),
-            _ => Err(mismatch()),
-        }
+        let outcome = self.ask(workspace, Item::Create(Box::new(creation))).await?;
+        if let Outcome::Created(created) = outcome { Ok(*created) } else { Err(mismatch()) }
     }
 
     /// Switches a conversation's AI, or ends the conversation. Answered within 4 s.
     pub async fn set_ai(&self, switch: AiSwitch) -> Result<Conversation, Error> {
-        match self.ask(switch.workspace, Item::SetAi(switch)).await? {
-            Outcome::Conversation(conversation) => Ok(*conversation),
-            _ => Err(mismatch()),
-        }
+        let outcome = self.ask(switch.workspace, Item::SetAi(switch)).await?;
+        if let Outcome::Conversation(conversation) = outcome { Ok(*conversation) } else { Err(mismatch()) }
     }
 
     /// Gives a conversation a new link. Answered within 4 s.
@@ -188,10 +161,8 @@ impl Writer {
     /// Waits for the store as long as the process lives.
     pub async fn journal(&self, journaling: Journaling) -> Result<(Step, Option<Value>), Error> {
         let workspace = journaling.turn.workspace;
-        match self.submit(workspace, Item::Journal(Box::new(journaling))).await? {
-            Outcome::Journaled { step, result } => Ok((step, result)),
-            _ => Err(mismatch()),
-        }
+        let outcome = self.submit(workspace, Item::Journal(Box::new(journaling))).await?;
+        if let Outcome::Journaled { step, result } = outcome { Ok((step, result)) } else { Err(mismatch()) }
     }
 
     /// Ends an attempt; the turn as its next one begins.
@@ -206,7 +177,7 @@ impl Writer {
 
     async fn ask(&self, workspace: WorkspaceId, item: Item) -> Result<Outcome, Error> {
         let entrance = self.entrance(workspace);
-        if entrance.context.waiting.load(Ordering::Relaxed) >= LANE_HOLDS {
+        if entrance.waiting.load(Ordering::Relaxed) >= LANE_HOLDS {
             return Err(Error::Overloaded {
                 text: "The server is overloaded",
                 retry_after: Duration::from_secs(1),
@@ -244,9 +215,9 @@ impl Writer {
 impl Entrance {
     fn enter(&self, item: Item, given_up: Arc<AtomicBool>) -> oneshot::Receiver<Result<Outcome, Error>> {
         let (reply, answer) = oneshot::channel();
-        self.context.waiting_rose();
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         // Where the lane has ended, the sender is dropped with the item, and the caller sees that.
-        let _ = self.lane.send(Queued { item, reply, given_up });
+        let _ = self.lane.send(Queued { item, reply: Some(reply), given_up });
         answer
     }
 }
@@ -254,7 +225,10 @@ impl Entrance {
 /// Credits a workspace in a transaction of its own: for the command line, beside a running server.
 pub async fn top_up(context: &WriterContext, top_up: TopUp) -> Result<LedgerEntry, Error> {
     let item = Item::TopUp(top_up);
-    let done = batch::run(context, &[&item], false).await.map_err(|failed| failed.error)?;
+    let done = batch::run(context, &[&item]).await.map_err(|failed| Error::Unavailable {
+        outcome_unknown: failed.unknown.is_some(),
+        source: Some(Box::new(failed.error)),
+    })?;
     match done.outcomes.into_iter().next() {
         Some(Ok(Outcome::ToppedUp(entry))) => Ok(entry),
         Some(Err(error)) => Err(error),
@@ -263,10 +237,7 @@ pub async fn top_up(context: &WriterContext, top_up: TopUp) -> Result<LedgerEntr
 }
 
 fn step(outcome: Outcome) -> Result<Step, Error> {
-    match outcome {
-        Outcome::Step(step) => Ok(step),
-        _ => Err(mismatch()),
-    }
+    if let Outcome::Step(step) = outcome { Ok(step) } else { Err(mismatch()) }
 }
 
 /// An outcome of another kind than its item: a fault of ours.

@@ -26,16 +26,16 @@ pub(super) struct Needs {
 }
 
 impl Needs {
-    /// `is_repeat`: a commit of these items may have succeeded, so their own rows are looked for.
-    pub(super) fn of<'a>(items: impl Iterator<Item = &'a Item>, is_repeat: bool, now: Micros) -> Self {
+    /// What these items name.
+    pub(super) fn of<'a>(items: impl Iterator<Item = &'a Item>, now: Micros) -> Self {
         let mut needs = Self::default();
         for item in items {
-            needs.add(item, is_repeat, now);
+            needs.add(item, now);
         }
         needs
     }
 
-    fn add(&mut self, item: &Item, is_repeat: bool, now: Micros) {
+    fn add(&mut self, item: &Item, now: Micros) {
         match item {
             Item::Admit(admission) => {
                 let workspace = admission.workspace;
@@ -55,10 +55,6 @@ impl Needs {
                 self.messages.extend(admission.reply_to.map(|id| (workspace, id)));
                 self.idempotency
                     .extend(admission.idempotency.as_ref().map(|presented| presented.key.clone()));
-                if is_repeat {
-                    self.messages.insert((workspace, admission.message));
-                    self.turns.insert((workspace, admission.turn));
-                }
             }
             Item::Create(creation) => {
                 self.workspaces.insert(creation.workspace);

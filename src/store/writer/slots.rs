@@ -54,7 +54,10 @@ impl Slots {
     /// How many more turns of a door could start here.
     #[must_use]
     pub fn free(&self, door: Door) -> usize {
-        let held = self.lock();
+        self.free_of(door, &self.lock())
+    }
+
+    fn free_of(&self, door: Door, held: &Held) -> usize {
         if held.closed {
             return 0;
         }
@@ -76,8 +79,9 @@ impl Slots {
     /// Reserves at most `count` slots of a door, before it is known whose turns will run in them.
     #[must_use]
     pub fn reserve(&self, door: Door, count: usize) -> Vec<Slot> {
-        let count = count.min(self.free(door));
+        // Under one lock: the lanes and the claims reserve at the same time.
         let mut held = self.lock();
+        let count = count.min(self.free_of(door, &held));
         match door {
             Door::Widget => held.widget += count,
             Door::Platform => held.platform += count,

@@ -31,7 +31,7 @@ pub async fn decide_within(
     ids: &Ids,
     items: &[Item],
 ) -> Result<Vec<Result<Outcome, Error>>, StoreError> {
-    let needs = Needs::of(items.iter(), false, clock.now());
+    let needs = Needs::of(items.iter(), clock.now());
     let tables = read(conn.reborrow(), needs).await?;
     let now = store_now(conn.reborrow(), clock).await?;
     let setting = Setting {

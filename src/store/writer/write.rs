@@ -35,8 +35,9 @@ pub(super) async fn write(
     turns::update(conn.reborrow(), &rows(&mut written.turns.iter())).await?;
     journal::insert(conn.reborrow(), &written.journal).await?;
     journal::finish(conn.reborrow(), &written.results).await?;
-    calendars::insert_bookings(conn.reborrow(), &written.bookings).await?;
+    // Cancelled first: what that has freed may be booked again by the same batch.
     calendars::cancel_bookings(conn.reborrow(), &written.cancelled_bookings).await?;
+    calendars::insert_bookings(conn.reborrow(), &written.bookings).await?;
 
     ledger::insert(conn.reborrow(), &written.ledger).await?;
     events::insert(conn.reborrow(), &written.events).await?;

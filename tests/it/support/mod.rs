@@ -9,10 +9,12 @@ pub mod fake_tool;
 pub mod http;
 pub mod postgres;
 pub mod script;
+pub mod seed;
 pub mod served;
 pub mod sqlite;
 pub mod store;
 pub mod wait;
+pub mod writers;
 
 use std::sync::Once;
 

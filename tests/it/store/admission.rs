@@ -1,0 +1,298 @@
+//! Messages come in: stored, charged and given a turn, or refused without a trace.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use rejoinder::domain::batch::{Admitted, Change, Right, Step};
+use rejoinder::domain::conversation::ConversationKind;
+use rejoinder::domain::error::Error;
+use rejoinder::domain::failure::Failure;
+use rejoinder::domain::turn::{Door, TurnEnd, TurnState};
+use rejoinder::store::writer::Effect;
+
+use crate::support::db::both_backends;
+use crate::support::seed::{self, assert_invariants};
+use crate::support::store;
+use crate::support::writers::{BOUNDS, Process, admission, balance, completed, creation, ending, reference};
+
+both_backends!(
+    async fn a_message_is_stored_charged_and_started(db: TestDb) {
+        let seeded = seed::workspace(&db, 1_000_000).await;
+        let mut process = Process::start(&db).await;
+        let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
+
+        let turn = process.ask(&conversation).await;
+
+        let stored = process.turn(turn).await;
+        assert_eq!((stored.state, stored.owner, stored.fence), (TurnState::Running, Some(process.id), 1));
+        assert_eq!(balance(&process.db, seeded.workspace).await, 990_000);
+        assert!(matches!(&process.effects()[..], [Effect::Started(started, Some(_))] if **started == stored));
+        assert_eq!(process.slots.in_use(), 0, "the effect held the slot");
+        assert_invariants(&db).await;
+    }
+);
+
+both_backends!(
+    async fn turns_of_a_conversation_run_one_at_a_time_in_order(db: TestDb) {
+        let seeded = seed::workspace(&db, 1_000_000).await;
+        let process = Process::start(&db).await;
+        let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
+        let turns = [
+            process.ask(&conversation).await,
+            process.ask(&conversation).await,
+            process.ask(&conversation).await,
+        ];
+
+        for (index, turn) in turns.into_iter().enumerate() {
+            for later in &turns[index + 1..] {
+                assert_eq!(process.turn(*later).await.state, TurnState::Waiting);
+            }
+            assert_eq!(process.turn(turn).await.state, TurnState::Running);
+            assert!(matches!(process.complete(turn, 1).await, Step::Done(_)));
+            assert_invariants(&db).await;
+        }
+    }
+);
+
+both_backends!(
+    async fn the_end_of_a_turn_starts_the_next_though_an_ended_one_is_named_too(db: TestDb) {
+        let seeded = seed::workspace(&db, 1_000_000).await;
+        let process = Process::start(&db).await;
+        let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
+        let [first, second, third] = [
+            process.ask(&conversation).await,
+            process.ask(&conversation).await,
+            process.ask(&conversation).await,
+        ];
+        process.complete(first, 1).await;
+
+        let again = process.writer.end(ending(first, Right::Age, TurnEnd::Failed(Failure::TooOld)));
+        let (again, done) = tokio::join!(again, process.complete(second, 1));
+
+        assert!(matches!((again.unwrap(), done), (Step::Overtaken(Some(_)), Step::Done(_))));
+        assert_eq!(process.turn(third).await.state, TurnState::Running);
+        assert_invariants(&db).await;
+    }
+);
+
+both_backends!(
+    async fn without_a_free_slot_or_a_lease_a_turn_is_queued(db: TestDb) {
+        let seeded = seed::workspace(&db, 1_000_000).await;
+        let mut process = Process::start_with(&db, store::open(&db).await, BOUNDS, 1).await;
+        let conversations = [
+            process.conversation(&seeded, ConversationKind::Widget).await,
+            process.conversation(&seeded, ConversationKind::Widget).await,
+        ];
+        let first = process.ask(&conversations[0]).await;
+        let held = process.effects();
+
+        let second = process.ask(&conversations[1]).await;
+
+        assert_eq!(process.turn(first).await.state, TurnState::Running);
+        assert_eq!(process.turn(second).await.state, TurnState::Queued);
+        drop(held);
+        process.lease.send_replace(false);
+        process.complete(first, 1).await;
+        let third = process.ask(&conversations[0]).await;
+        assert_eq!(process.turn(third).await.state, TurnState::Queued);
+        assert_invariants(&db).await;
+    }
+);
+
+both_backends!(
+    async fn money_for_ten_is_spent_ten_times(db: TestDb) {
+        let seeded = seed::workspace(&db, 100_000).await;
+        let process = Process::start(&db).await;
+        let conversations =
+            join_all((0..8).map(|_| process.conversation(&seeded, ConversationKind::Widget))).await;
+
+        let admissions =
+            (0..64).map(|n| process.writer.admit(admission(&conversations[n % 8], Door::Widget)));
+        let outcomes = join_all(admissions).await;
+
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 10);
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(_) | Err(Error::InsufficientBalance))));
+        assert_eq!(balance(&process.db, seeded.workspace).await, 0);
+        assert_eq!(seed::number(&db, "select count(*) from events where type = 'balance.low'").await, 1);
+        assert_invariants(&db).await;
+    }
+);
+
+both_backends!(
+    async fn a_refusal_leaves_no_trace(db: TestDb) {
+        let seeded = seed::workspace(&db, 10_000).await;
+        let other = seed::workspace(&db, 10_000).await;
+        let bounds = rejoinder::domain::batch::Bounds { max_open_per_conversation: 1, ..BOUNDS };
+        let process = Process::start_with(&db, store::open(&db).await, bounds, 10).await;
+        let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
+        let test = process.conversation(&seeded, ConversationKind::Test).await;
+        process.ask(&conversation).await;
+        process.ask(&test).await;
+        let before = seed::contents(&db).await;
+
+        let mut stranger = admission(&conversation, Door::Platform);
+        stranger.workspace = other.workspace;
+        let mut reply = admission(&test, Door::Platform);
+        reply.reply_to = Some(reply.message);
+        let poor = creation(&seeded, ConversationKind::Widget);
+        let poor = rejoinder::domain::batch::Creation { check_balance: true, ..poor };
+        assert!(matches!(
+            process.writer.admit(admission(&conversation, Door::Widget)).await,
+            Err(Error::InsufficientBalance)
+        ));
+        assert!(matches!(
+            process.writer.admit(admission(&test, Door::Widget)).await,
+            Err(Error::Processing(Failure::ConversationBusy))
+        ));
+        assert!(matches!(
+            process.writer.admit(admission(&test, Door::Platform)).await,
+            Err(Error::Overloaded { .. })
+        ));
+        assert!(matches!(process.writer.admit(stranger).await, Err(Error::NotFound { .. })));
+        assert!(matches!(process.writer.admit(reply).await, Err(Error::NotFound { .. })));
+        assert!(matches!(process.writer.create(poor).await, Err(Error::InsufficientBalance)));
+
+        assert_eq!(seed::contents(&db).await, before);
+    }
+);
+
+both_backends!(
+    async fn whoever_takes_over_discards_all_that_is_open(db: TestDb) {
+        let seeded = seed::workspace(&db, 1_000_000).await;
+        let mut process = Process::start(&db).await;
+        for change in [Change::DisableAi, Change::End] {
+            let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
+            let turns = [process.ask(&conversation).await, process.ask(&conversation).await];
+            process.effects();
+
+            process.switch(&conversation, change).await.unwrap();
+
+            for turn in turns {
+                assert_eq!(process.turn(turn).await.state, TurnState::Discarded);
+            }
+            let effects = process.effects();
+            assert!(
+                effects
+                    .iter()
+                    .any(|effect| matches!(effect, Effect::Cancelled(turn) if *turn == turns[0].turn))
+            );
+            assert_eq!(effects.iter().filter(|effect| matches!(effect, Effect::Ended(..))).count(), 2);
+            assert!(matches!(process.complete(turns[0], 1).await, Step::Overtaken(Some(_))));
+        }
+        assert_eq!(balance(&process.db, seeded.workspace).await, 1_000_000);
+        assert_invariants(&db).await;
+    }
+);
+
+both_backends!(
+    async fn a_big_batch_fits_into_the_databases_statements(db: TestDb) {
+        let seeded = seed::workspace(&db, 1_000_000_000).await;
+        let process = Process::start(&db).await;
+        let conversations =
+            join_all((0..64).map(|_| process.conversation(&seeded, ConversationKind::Widget))).await;
+        for _ in 0..40 {
+            let outcomes = join_all(
+                conversations
+                    .iter()
+                    .map(|conversation| process.writer.admit(admission(conversation, Door::Widget))),
+            )
+            .await;
+            assert!(outcomes.iter().all(Result::is_ok));
+        }
+
+        // Together 2,560 turns are ended: more values than SQLite takes in one statement.
+        let ended =
+            join_all(conversations.iter().map(|conversation| process.switch(conversation, Change::End)))
+                .await;
+
+        assert!(ended.iter().all(Result::is_ok), "{ended:?}");
+        assert_eq!(seed::number(&db, "select count(*) from turns where state <> 'discarded'").await, 0);
+        assert_invariants(&db).await;
+    }
+);
+
+both_backends!(
+    async fn the_counts_of_a_day_begin_anew_with_the_next(db: TestDb) {
+        let seeded = seed::workspace(&db, 1_000_000).await;
+        let bounds = rejoinder::domain::batch::Bounds {
+            spend_per_day: Some(20_000),
+            test_turns_per_day: Some(1),
+            ..BOUNDS
+        };
+        let process = Process::start_with(&db, store::open(&db).await, bounds, 10).await;
+        let widget = process.conversation(&seeded, ConversationKind::Widget).await;
+        let test = process.conversation(&seeded, ConversationKind::Test).await;
+        for _ in 0..2 {
+            process.ask(&widget).await;
+            process.ask(&test).await;
+            let platform = process.conversation(&seeded, ConversationKind::Api).await;
+            process.writer.admit(admission(&platform, Door::Platform)).await.unwrap();
+            for conversation in [&widget, &test] {
+                let refused = process.writer.admit(admission(conversation, Door::Widget)).await;
+                assert!(matches!(refused, Err(Error::LimitReached { .. })), "{refused:?}");
+            }
+            process.advance(&db, Duration::from_secs(86_400)).await;
+        }
+        // A platform's charge is the first of the new day, and counts in it.
+        let platform = process.conversation(&seeded, ConversationKind::Api).await;
+        process.writer.admit(admission(&platform, Door::Platform)).await.unwrap();
+        assert_eq!(seed::number(&db, "select day_spent from workspace_state").await, 10_000);
+        assert_invariants(&db).await;
+    }
+);
+
+both_backends!(
+    async fn the_ledger_is_the_balance_at_every_moment(db: TestDb) {
+        let seeded = seed::workspace(&db, 1_000_000).await;
+        let process = Process::start(&db).await;
+        let conversations =
+            join_all((0..6).map(|_| process.conversation(&seeded, ConversationKind::Widget))).await;
+        let load = join_all(conversations.iter().map(async |conversation| {
+            for round in 0..10 {
+                let turn = process.ask(conversation).await;
+                let end = if round % 2 == 0 {
+                    completed("Yes")
+                } else {
+                    TurnEnd::Failed(Failure::ModelUnavailable)
+                };
+                process.writer.end(ending(turn, Right::Age, end)).await.unwrap();
+            }
+        }));
+        let watch = async {
+            loop {
+                let off = "select count(*) from workspace_state s where balance <> (select sum(amount) from ledger l where l.workspace_id = s.workspace_id)";
+                assert_eq!(seed::number(&db, off).await, 0);
+                tokio::task::yield_now().await;
+            }
+        };
+
+        tokio::select! { _ = load => {}, () = watch => {} }
+
+        assert_eq!(balance(&process.db, seeded.workspace).await, 1_000_000 - 6 * 5 * 10_000);
+        assert_invariants(&db).await;
+    }
+);
+
+both_backends!(
+    async fn an_agent_who_pauses_the_assistant_discards_its_replies(db: TestDb) {
+        let seeded = seed::workspace(&db, 1_000_000).await;
+        seed::execute(&db, "update assistants set pause_on_agent_message = true").await;
+        let process = Process::start(&db).await;
+        let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
+        let turn = process.ask(&conversation).await;
+        let mut agent = admission(&conversation, Door::Platform);
+        agent.sender_type = rejoinder::domain::conversation::SenderType::Agent;
+        agent.auto_reply = Some(false);
+
+        let admitted = process.writer.admit(agent).await.unwrap();
+
+        let Admitted::Answered { answer, turn: None } = admitted else { panic!("{admitted:?}") };
+        assert_eq!(answer.reason.as_deref(), Some("auto_reply_off"));
+        assert_eq!(process.turn(turn).await.state, TurnState::Discarded);
+        assert_eq!(
+            process.turn(reference(&conversation, turn.turn)).await.reason.as_deref(),
+            Some("ai_disabled")
+        );
+        assert_invariants(&db).await;
+    }
+);

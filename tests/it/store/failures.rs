@@ -1,0 +1,265 @@
+//! The store goes away in the middle: nothing is lost, nothing doubled.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::future::join_all;
+use rejoinder::domain::batch::{Admitted, Change, Retry, Step};
+use rejoinder::domain::conversation::ConversationKind;
+use rejoinder::domain::error::Error;
+use rejoinder::domain::turn::{Door, TurnState};
+use rejoinder::store::Db;
+use rejoinder::store::writer::Effect;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use url::Url;
+
+use crate::support::db::{Backend, both_backends};
+use crate::support::seed::{self, assert_invariants};
+use crate::support::wait::{wait_for, within};
+use crate::support::writers::{BOUNDS, Process, admission};
+
+both_backends!(
+    async fn a_fault_in_the_data_fails_its_own_item_alone(db: TestDb) {
+        let seeded = seed::workspace(&db, 1_000_000).await;
+        let process = Process::start(&db).await;
+        let conversations =
+            join_all((0..10).map(|_| process.conversation(&seeded, ConversationKind::Widget))).await;
+        let admissions: Vec<_> =
+            conversations.iter().map(|conversation| admission(conversation, Door::Widget)).collect();
+        process.writer.admit(admissions[4].clone()).await.unwrap();
+
+        // The fifth brings ids that are there already.
+        let outcomes =
+            join_all(admissions.into_iter().map(|admission| process.writer.admit(admission))).await;
+
+        let failed: Vec<_> = outcomes.iter().map(Result::is_err).collect();
+        assert_eq!(failed, [false, false, false, false, true, false, false, false, false, false]);
+        assert_invariants(&db).await;
+    }
+);
+
+/// Forwards to a database, and cuts right after the next COMMIT was sent there.
+struct Cutter {
+    url: String,
+    armed: Arc<AtomicBool>,
+    refusing: Arc<AtomicBool>,
+}
+
+impl Cutter {
+    async fn before(url: &str) -> Self {
+        let mut url = Url::parse(url).unwrap();
+        let target = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        url.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
+        let (armed, refusing) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let flags = (Arc::clone(&armed), Arc::clone(&refusing));
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                if !flags.1.load(Ordering::SeqCst) {
+                    tokio::spawn(forward(client, target.clone(), flags.clone()));
+                }
+            }
+        });
+        Self { url: url.into(), armed, refusing }
+    }
+}
+
+async fn forward(
+    mut client: TcpStream,
+    target: String,
+    (armed, refusing): (Arc<AtomicBool>, Arc<AtomicBool>),
+) {
+    let mut server = TcpStream::connect(target).await.unwrap();
+    let (mut there, mut back) = (vec![0; 65_536], vec![0; 65_536]);
+    loop {
+        tokio::select! {
+            read = client.read(&mut there) => {
+                let Ok(count @ 1..) = read else { return };
+                server.write_all(&there[..count]).await.unwrap();
+                let is_commit = there[..count].windows(6).any(|word| word.eq_ignore_ascii_case(b"commit"));
+                if is_commit && armed.swap(false, Ordering::SeqCst) {
+                    // The server has done it once it answers; the client never hears.
+                    let _ = server.read(&mut back).await;
+                    return;
+                }
+            }
+            read = server.read(&mut back) => {
+                let Ok(count @ 1..) = read else { return };
+                if refusing.load(Ordering::SeqCst) || client.write_all(&back[..count]).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+both_backends!(
+    async fn a_commit_that_was_never_answered_is_not_done_twice(db: TestDb) {
+        if db.backend() == Backend::Sqlite {
+            return;
+        }
+        let seeded = seed::workspace(&db, 1_000_000).await;
+        let cutter = Cutter::before(&db.url()).await;
+        let store = Db::postgres(&cutter.url, 4).await.unwrap();
+        let mut process = Process::start_with(&db, store, BOUNDS, 100).await;
+        let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
+
+        cutter.armed.store(true, Ordering::SeqCst);
+        let first = process.ask(&conversation).await;
+        let second = process.ask(&conversation).await;
+        assert!(matches!(&process.effects()[..], [Effect::Started(turn, Some(_))] if turn.id == first.turn));
+        assert_eq!(seed::number(&db, "select count(*) from messages").await, 2);
+
+        cutter.armed.store(true, Ordering::SeqCst);
+        let retried =
+            process.writer.retry(Retry { turn: first, fence: 1, delay: Duration::ZERO }).await.unwrap();
+        assert!(matches!(retried, Step::Done(turn) if turn.fence == 2 && turn.attempts == 1));
+
+        cutter.armed.store(true, Ordering::SeqCst);
+        assert!(matches!(process.complete(first, 2).await, Step::Done(_)));
+        let effects = process.effects();
+        assert!(
+            effects
+                .iter()
+                .any(|effect| matches!(effect, Effect::Started(turn, Some(_)) if turn.id == second.turn))
+        );
+        assert!(effects.iter().any(|effect| matches!(effect, Effect::Ended(turn, _) if *turn == first.turn)));
+
+        cutter.armed.store(true, Ordering::SeqCst);
+        process.switch(&conversation, Change::DisableAi).await.unwrap();
+        assert!(
+            process
+                .effects()
+                .iter()
+                .any(|effect| matches!(effect, Effect::Cancelled(turn) if *turn == second.turn))
+        );
+        assert!(!cutter.armed.load(Ordering::SeqCst), "each commit was cut");
+        assert_eq!(process.slots.in_use(), 0);
+        assert_invariants(&db).await;
+    }
+);
+
+both_backends!(
+    async fn an_end_waits_for_the_store_though_its_commit_was_cut_and_the_store_stays_away(db: TestDb) {
+        if db.backend() == Backend::Sqlite {
+            return;
+        }
+        let seeded = seed::workspace(&db, 1_000_000).await;
+        let cutter = Cutter::before(&db.url()).await;
+        let store = Db::postgres(&cutter.url, 4).await.unwrap();
+        let mut process = Process::start_with(&db, store, BOUNDS, 100).await;
+        let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
+        let (first, second) = (process.ask(&conversation).await, process.ask(&conversation).await);
+        process.effects();
+
+        cutter.armed.store(true, Ordering::SeqCst);
+        let refused = process.writer.admit(admission(&conversation, Door::Widget));
+        let back = async {
+            wait_for("the cut", async || (!cutter.armed.load(Ordering::SeqCst)).then_some(())).await;
+            cutter.refusing.store(true, Ordering::SeqCst);
+        };
+        let (refused, ()) = tokio::join!(refused, back);
+        if let Err(refused) = &refused {
+            assert!(matches!(refused, Error::Unavailable { outcome_unknown: true, .. }), "{refused:?}");
+        }
+        {
+            let completing = process.complete(first, 1);
+            tokio::pin!(completing);
+            let waiting = tokio::time::timeout(Duration::from_millis(200), &mut completing).await;
+            assert!(waiting.is_err(), "the store is away");
+            cutter.refusing.store(false, Ordering::SeqCst);
+            assert!(matches!(within("the end", completing).await, Step::Done(_)));
+        }
+
+        let started = process.effects();
+        assert!(
+            started.iter().any(|effect| matches!(effect, Effect::Started(turn, _) if turn.id == second.turn))
+        );
+        // Whoever sent the third was told that it is unknown: it does not run later.
+        if refused.is_err() {
+            wait_for("the third's end", async || {
+                (seed::number(&db, "select count(*) from turns where state = 'failed'").await == 1)
+                    .then_some(())
+            })
+            .await;
+        }
+        assert_invariants(&db).await;
+    }
+);
+
+both_backends!(
+    async fn an_admission_that_was_given_up_does_not_run_later(db: TestDb) {
+        if db.backend() == Backend::Sqlite {
+            return;
+        }
+        let seeded = seed::workspace(&db, 1_000_000).await;
+        let process = Process::start(&db).await;
+        let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
+        let other = Process::start(&db).await;
+        let mut tx = other.db.begin().await.unwrap();
+        let rejoinder::store::Conn::Postgres(conn) = tx.conn() else { panic!("a PostgreSQL") };
+        sqlx::query("set local idle_in_transaction_session_timeout = 0").execute(&mut *conn).await.unwrap();
+        sqlx::query("select * from workspace_state for update").execute(&mut *conn).await.unwrap();
+
+        let held = process.writer.admit(admission(&conversation, Door::Widget));
+        let (held, behind) =
+            tokio::join!(held, process.writer.admit(admission(&conversation, Door::Platform)));
+        assert!(matches!(held, Err(Error::Unavailable { outcome_unknown: true, .. })), "{held:?}");
+        assert!(behind.is_err());
+        drop(tx);
+
+        // The lane goes on, with no one of the two.
+        let turn = within("the lane", async {
+            loop {
+                if let Ok(Admitted::Waiting(turn)) =
+                    process.writer.admit(admission(&conversation, Door::Widget)).await
+                {
+                    return turn;
+                }
+            }
+        })
+        .await;
+        wait_for("the only open turn", async || {
+            (seed::number(&db, "select open_turns from conversations").await == 1).then_some(())
+        })
+        .await;
+        let turn = process.turn(crate::support::writers::reference(&conversation, turn)).await;
+        assert_eq!(turn.state, TurnState::Running);
+        assert_invariants(&db).await;
+    }
+);
+
+both_backends!(
+    async fn a_backend_that_is_ended_in_the_middle_doubles_nothing(db: TestDb) {
+        if db.backend() == Backend::Sqlite {
+            return;
+        }
+        let seeded = seed::workspace(&db, 10_000_000).await;
+        let process = Process::start(&db).await;
+        let conversations =
+            join_all((0..8).map(|_| process.conversation(&seeded, ConversationKind::Widget))).await;
+        let kill = async {
+            loop {
+                seed::execute(&db, "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() \
+                    and application_name = 'rejoinder' and xact_start is not null limit 1").await;
+                tokio::task::yield_now().await;
+            }
+        };
+        let load = join_all(conversations.iter().map(async |conversation| {
+            let mut sent = 0;
+            for _ in 0..10 {
+                sent +=
+                    usize::from(process.writer.admit(admission(conversation, Door::Widget)).await.is_ok());
+            }
+            sent
+        }));
+
+        let sent = tokio::select! { sent = load => sent, () = kill => Vec::new() };
+
+        let stored = seed::number(&db, "select count(*) from turns where state <> 'failed'").await;
+        assert!(usize::try_from(stored).unwrap() >= sent.iter().sum::<usize>());
+        assert_invariants(&db).await;
+    }
+);

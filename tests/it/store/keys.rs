@@ -1,0 +1,106 @@
+//! Idempotency keys: one message a key, whatever its client does.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use rejoinder::domain::batch::{Admitted, Right};
+use rejoinder::domain::conversation::ConversationKind;
+use rejoinder::domain::error::Error;
+use rejoinder::domain::rendered::widget_end;
+use rejoinder::domain::turn::Door;
+
+use crate::support::db::both_backends;
+use crate::support::seed::{self, assert_invariants};
+use crate::support::writers::{Process, admission, completed, ending, keyed, reference};
+
+both_backends!(
+    async fn a_key_is_one_message_for_a_day(db: TestDb) {
+        let seeded = seed::workspace(&db, 1_000_000).await;
+        let process = Process::start(&db).await;
+        let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
+        let ask = |body: &str| process.writer.admit(keyed(admission(&conversation, Door::Widget), "k", body));
+
+        // Twenty twins, most of them in one batch: one is the first, the others wait for its turn.
+        let outcomes = join_all((0..20).map(|_| ask("body"))).await;
+
+        let first = outcomes.iter().find_map(|outcome| match outcome {
+            Ok(Admitted::Waiting(turn)) => Some(*turn),
+            _ => None,
+        });
+        let turn = first.unwrap();
+        let twins =
+            outcomes.iter().filter(|outcome| matches!(outcome, Ok(Admitted::Twin(twin)) if *twin == turn));
+        assert_eq!(twins.count(), 19);
+        assert!(matches!(ask("another body").await, Err(Error::KeyReused)));
+
+        let end = completed("The answer");
+        process.writer.end(ending(reference(&conversation, turn), Right::Age, end.clone())).await.unwrap();
+        let replayed = Admitted::Replayed { answer: widget_end(&end), turn: Some(turn) };
+        assert_eq!(ask("body").await.unwrap(), replayed);
+        assert_eq!(seed::number(&db, "select count(*) from messages").await, 2);
+
+        process.advance(&db, Duration::from_secs(86_400)).await;
+        assert!(matches!(ask("another body").await.unwrap(), Admitted::Waiting(_)));
+        assert_invariants(&db).await;
+    }
+);
+
+both_backends!(
+    async fn keys_of_two_conversations_or_workspaces_never_meet(db: TestDb) {
+        let seeds = [seed::workspace(&db, 1_000_000).await, seed::workspace(&db, 1_000_000).await];
+        let process = Process::start(&db).await;
+        for seeded in &seeds {
+            for _ in 0..2 {
+                let conversation = process.conversation(seeded, ConversationKind::Widget).await;
+                let admitted =
+                    process.writer.admit(keyed(admission(&conversation, Door::Widget), "k", "body")).await;
+                assert!(matches!(admitted.unwrap(), Admitted::Waiting(_)));
+            }
+        }
+    }
+);
+
+both_backends!(
+    async fn a_refused_message_keeps_no_key(db: TestDb) {
+        let seeded = seed::workspace(&db, 0).await;
+        let process = Process::start(&db).await;
+        let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
+        let ask = || process.writer.admit(keyed(admission(&conversation, Door::Widget), "k", "body"));
+        assert!(matches!(ask().await, Err(Error::InsufficientBalance)));
+        let top_up = |amount| {
+            let reference = "invoice 1".to_owned();
+            let amount = rejoinder::domain::money::Money(amount);
+            rejoinder::domain::batch::TopUp { workspace: seeded.workspace, amount, reference }
+        };
+
+        rejoinder::store::writer::top_up(&process.context, top_up(10_000)).await.unwrap();
+
+        let again = rejoinder::store::writer::top_up(&process.context, top_up(10_000)).await;
+        assert!(matches!(again, Err(Error::Invalid(_))), "a reference counts once");
+        assert!(matches!(ask().await.unwrap(), Admitted::Waiting(_)));
+        assert_invariants(&db).await;
+    }
+);
+
+both_backends!(
+    async fn a_platform_key_replays_its_acknowledgement(db: TestDb) {
+        let seeded = seed::workspace(&db, 1_000_000).await;
+        let process = Process::start(&db).await;
+        let conversation = process.conversation(&seeded, ConversationKind::Api).await;
+        let ask = || process.writer.admit(keyed(admission(&conversation, Door::Platform), "k", "body"));
+
+        let outcomes = join_all((0..5).map(|_| ask())).await;
+
+        let mut answers = Vec::new();
+        for outcome in outcomes {
+            match outcome.unwrap() {
+                Admitted::Answered { answer, .. } | Admitted::Replayed { answer, .. } => answers.push(answer),
+                other => panic!("{other:?}"),
+            }
+        }
+        answers.dedup();
+        assert_eq!(answers.len(), 1);
+        assert_eq!(seed::number(&db, "select count(*) from turns").await, 1);
+        assert_invariants(&db).await;
+    }
+);

@@ -1,0 +1,408 @@
+//! Who may write of a turn: owners with their fence, claims, takeovers, and ends by another hand.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use futures::future::join_all;
+use rejoinder::domain::batch::{
+    Change, HandBack, JournalRow, Journaling, Retry, Right, Step, StoreWrite, TurnRef,
+};
+use rejoinder::domain::calendar::{BookingRequest, CalendarRules, CalendarRulesIn, CancelRequest, HoursIn};
+use rejoinder::domain::clock::{Clock, Micros};
+use rejoinder::domain::conversation::ConversationKind;
+use rejoinder::domain::failure::Failure;
+use rejoinder::domain::ids::BookingId;
+use rejoinder::domain::turn::{Door, TurnEnd, TurnState};
+use rejoinder::store::journal;
+use rejoinder::store::processes::{self, LifeBounds, OverdueKind};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::support::db::{Backend, both_backends};
+use crate::support::seed::{self, Seed, assert_invariants};
+use crate::support::writers::{Process, admission, ending};
+
+const LEASE: Duration = Duration::from_secs(30);
+const LIFE: LifeBounds = LifeBounds {
+    max_age: Duration::from_secs(900),
+    max_wait: Duration::from_secs(86_400),
+    max_takeovers: 20,
+};
+
+async fn claim(process: &Process, door: Door, limit: usize) -> Vec<rejoinder::domain::turn::Turn> {
+    let mut tx = process.db.begin().await.unwrap();
+    let claimed =
+        processes::claim(tx.conn(), process.id, door, limit, &[], process.clock.as_ref()).await.unwrap();
+    tx.commit().await.unwrap();
+    claimed
+}
+
+async fn renew(process: &Process) {
+    let mut tx = process.db.begin().await.unwrap();
+    processes::renew_lease(tx.conn(), process.id, LEASE, process.clock.as_ref()).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+async fn take_over(process: &Process) -> u64 {
+    let mut tx = process.db.begin().await.unwrap();
+    let overdue = Duration::from_secs(150);
+    let taken =
+        processes::take_over(tx.conn(), process.id, overdue, 100, process.clock.as_ref()).await.unwrap();
+    tx.commit().await.unwrap();
+    taken
+}
+
+both_backends!(
+    async fn whoever_was_overtaken_changes_nothing(db: TestDb) {
+        let seeded = seed::workspace(&db, 1_000_000).await;
+        let process = Process::start(&db).await;
+        let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
+        let turn = process.ask(&conversation).await;
+        let retried =
+            process.writer.retry(Retry { turn, fence: 1, delay: Duration::from_secs(4) }).await.unwrap();
+        let Step::Done(retried) = retried else { panic!("{retried:?}") };
+        assert_eq!((retried.fence, retried.attempts, retried.state), (2, 1, TurnState::Running));
+        assert_eq!(retried.not_before, process.clock.now().plus(Duration::from_secs(4)));
+        let before = seed::contents(&db).await;
+
+        assert!(matches!(process.complete(turn, 1).await, Step::Overtaken(Some(_))));
+        let delay = Duration::ZERO;
+        assert!(matches!(
+            process.writer.retry(Retry { turn, fence: 1, delay }).await.unwrap(),
+            Step::Overtaken(_)
+        ));
+        assert!(matches!(
+            process.writer.hand_back(HandBack { turn, fence: 1, delay }).await.unwrap(),
+            Step::Overtaken(_)
+        ));
+        let (step, _) = process.writer.journal(journaling(turn, 1, None)).await.unwrap();
+        assert!(matches!(step, Step::Overtaken(_)));
+        let early = process
+            .writer
+            .end(ending(turn, Right::Deadline, TurnEnd::Failed(Failure::Timeout)))
+            .await
+            .unwrap();
+        assert!(matches!(early, Step::Overtaken(_)), "the deadline has not passed");
+
+        assert_eq!(seed::contents(&db).await, before);
+        process.advance(&db, Duration::from_secs(55)).await;
+        let late = process
+            .writer
+            .end(ending(turn, Right::Deadline, TurnEnd::Failed(Failure::Timeout)))
+            .await
+            .unwrap();
+        assert!(matches!(late, Step::Done(_)));
+        assert_invariants(&db).await;
+    }
+);
+
+both_backends!(
+    async fn a_turn_is_claimed_once(db: TestDb) {
+        let seeded = seed::workspace(&db, 1_000_000).await;
+        let process = Process::start(&db).await;
+        process.lease.send_replace(false);
+        let conversations =
+            join_all((0..40).map(|_| process.conversation(&seeded, ConversationKind::Widget))).await;
+        let turns = join_all(conversations.iter().map(|conversation| process.ask(conversation))).await;
+        let claimed = join_all((0..8).map(|_| async {
+            let mut mine = Vec::new();
+            loop {
+                let claimed = claim(&process, Door::Widget, 3).await;
+                if claimed.is_empty() {
+                    return mine;
+                }
+                mine.extend(claimed.into_iter().map(|turn| turn.id));
+            }
+        }))
+        .await;
+
+        let claimed: Vec<_> = claimed.into_iter().flatten().collect();
+        assert_eq!(claimed.len(), turns.len());
+        assert_eq!(claimed.iter().collect::<HashSet<_>>().len(), turns.len());
+        assert!(claim(&process, Door::Platform, 3).await.is_empty());
+        assert_invariants(&db).await;
+    }
+);
+
+both_backends!(
+    async fn a_turn_that_is_handed_back_is_claimed_when_its_time_has_come(db: TestDb) {
+        let seeded = seed::workspace(&db, 1_000_000).await;
+        let process = Process::start(&db).await;
+        let conversation = process.conversation(&seeded, ConversationKind::Api).await;
+        process.writer.admit(admission(&conversation, Door::Platform)).await.unwrap();
+        let turn = owned(&process).await[0];
+        process.writer.hand_back(HandBack { turn, fence: 1, delay: Duration::from_secs(9) }).await.unwrap();
+        assert!(claim(&process, Door::Platform, 9).await.is_empty());
+
+        process.advance(&db, Duration::from_secs(9)).await;
+
+        let claimed = claim(&process, Door::Platform, 9).await;
+        assert_eq!((claimed.len(), claimed[0].fence, claimed[0].attempts), (1, 3, 0));
+    }
+);
+
+async fn owned(process: &Process) -> Vec<TurnRef> {
+    let mut read = process.db.read().await.unwrap();
+    let owned = processes::list_owned(read.conn(), process.id).await.unwrap();
+    owned
+        .into_iter()
+        .map(|(workspace, conversation, turn, _)| TurnRef { workspace, conversation, turn })
+        .collect()
+}
+
+both_backends!(
+    async fn turns_of_a_dead_process_are_taken_over_and_those_of_a_living_one_are_not(db: TestDb) {
+        if db.backend() == Backend::Sqlite {
+            return;
+        }
+        let seeded = seed::workspace(&db, 1_000_000).await;
+        let (dead, living) = (Process::start(&db).await, Process::start(&db).await);
+        renew(&dead).await;
+        renew(&living).await;
+        let conversation = dead.conversation(&seeded, ConversationKind::Api).await;
+        dead.writer.admit(admission(&conversation, Door::Platform)).await.unwrap();
+        let turn = owned(&dead).await[0];
+        assert_eq!(take_over(&living).await, 0);
+
+        living.advance(&db, LEASE + Duration::from_secs(1)).await;
+        renew(&living).await;
+        assert_eq!(take_over(&living).await, 1);
+
+        let taken = living.turn(turn).await;
+        assert_eq!((taken.state, taken.owner, taken.fence, taken.takeovers), (TurnState::Queued, None, 2, 1));
+        assert!(matches!(dead.complete(turn, 1).await, Step::Overtaken(_)));
+        assert_eq!(claim(&living, Door::Platform, 9).await.len(), 1);
+        // Its owner lives, but the attempt has run for too long.
+        living.advance(&db, Duration::from_secs(151)).await;
+        renew(&living).await;
+        assert_eq!(take_over(&dead).await, 1);
+        assert_invariants(&db).await;
+    }
+);
+
+both_backends!(
+    async fn another_process_hears_of_an_end(db: TestDb) {
+        if db.backend() == Backend::Sqlite {
+            return;
+        }
+        let seeded = seed::workspace(&db, 1_000_000).await;
+        let (owner, other) = (Process::start(&db).await, Process::start(&db).await);
+        let conversation = owner.conversation(&seeded, ConversationKind::Widget).await;
+        let turn = owner.ask(&conversation).await;
+
+        other.switch(&conversation, Change::DisableAi).await.unwrap();
+
+        let mut tx = owner.db.begin().await.unwrap();
+        assert_eq!(processes::take_cancellations(tx.conn(), owner.id).await.unwrap(), [turn.turn]);
+        assert!(processes::take_cancellations(tx.conn(), owner.id).await.unwrap().is_empty());
+    }
+);
+
+both_backends!(
+    async fn two_processes_never_run_two_turns_of_a_conversation(db: TestDb) {
+        if db.backend() == Backend::Sqlite {
+            return;
+        }
+        let seeded = seed::workspace(&db, 10_000_000).await;
+        let processes = [Process::start(&db).await, Process::start(&db).await];
+        let conversation = processes[0].conversation(&seeded, ConversationKind::Widget).await;
+        let load = (0..40).map(|n| processes[n % 2].ask(&conversation));
+
+        let turns = join_all(load).await;
+
+        assert_eq!(turns.len(), 40);
+        for round in 1..=40 {
+            let mut ended = 0;
+            for process in &processes {
+                for turn in owned(process).await {
+                    let fence = process.turn(turn).await.fence;
+                    assert!(matches!(process.complete(turn, fence).await, Step::Done(_)));
+                    ended += 1;
+                    assert_invariants(&db).await;
+                }
+            }
+            if ended == 0 {
+                assert!(round > 1, "something ran");
+                break;
+            }
+        }
+        assert_eq!(seed::number(&db, "select count(*) from turns where state <> 'completed'").await, 0);
+    }
+);
+
+both_backends!(
+    async fn a_restarted_process_queues_what_was_running(db: TestDb) {
+        let seeded = seed::workspace(&db, 1_000_000).await;
+        let process = Process::start(&db).await;
+        let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
+        let (first, second) = (process.ask(&conversation).await, process.ask(&conversation).await);
+
+        let mut tx = process.db.begin().await.unwrap();
+        assert_eq!(processes::queue_all_running(tx.conn(), process.clock.as_ref()).await.unwrap(), 1);
+        tx.commit().await.unwrap();
+
+        let queued = process.turn(first).await;
+        assert_eq!((queued.state, queued.fence, queued.takeovers), (TurnState::Queued, 2, 1));
+        assert_eq!(process.turn(second).await.state, TurnState::Waiting);
+        assert_invariants(&db).await;
+    }
+);
+
+both_backends!(
+    async fn a_turn_is_overdue_by_its_deadline_its_age_its_wait_or_its_takeovers(db: TestDb) {
+        let seeded = seed::workspace(&db, 1_000_000).await;
+        let process = Process::start(&db).await;
+        let mut turns = Vec::new();
+        for _ in 0..6 {
+            let conversation = process.conversation(&seeded, ConversationKind::Api).await;
+            let admission = admission(&conversation, Door::Platform);
+            turns.push(admission.turn);
+            process.writer.admit(admission).await.unwrap();
+        }
+        let now = process.clock.now();
+        let ago = |seconds| now.minus(Duration::from_secs(seconds)).0;
+        let rows = [
+            ("running", format!("deadline_at = {}", now.0)),
+            ("running", format!("first_started_at = {}", ago(901))),
+            ("queued", format!("first_started_at = null, admitted_at = {}", ago(86_401))),
+            // Waited for a day, but runs since a moment ago: it has its time.
+            ("queued", format!("first_started_at = {}, admitted_at = {}", ago(10), ago(86_401))),
+            ("queued", "takeovers = 20".to_owned()),
+            ("queued", "takeovers = 21".to_owned()),
+        ];
+        for (turn, (state, change)) in turns.iter().zip(&rows) {
+            let owner = if *state == "queued" { ", owner = null" } else { "" };
+            let id = seed::literal(&db, turn.0);
+            seed::execute(
+                &db,
+                &format!("update turns set state = '{state}'{owner}, {change} where id = {id}"),
+            )
+            .await;
+        }
+
+        let mut read = process.db.read().await.unwrap();
+        let overdue = processes::list_overdue(read.conn(), LIFE, 100, process.clock.as_ref()).await.unwrap();
+
+        let mut found: Vec<_> = overdue.iter().map(|overdue| (overdue.turn.id, overdue.why)).collect();
+        found.sort_by_key(|(id, _)| turns.iter().position(|turn| turn == id));
+        let expected = [
+            (0, OverdueKind::Deadline),
+            (1, OverdueKind::Age),
+            (2, OverdueKind::Age),
+            (5, OverdueKind::Takeovers),
+        ];
+        assert_eq!(found, expected.map(|(index, why)| (turns[index], why)));
+        let two = processes::list_overdue(read.conn(), LIFE, 2, process.clock.as_ref()).await.unwrap();
+        assert_eq!(two.len(), 2);
+    }
+);
+
+fn rules() -> CalendarRules {
+    let day = vec!["09:00-18:00".to_owned()];
+    let [mon, tue, wed, thu, fri, sat, sun] = std::array::from_fn(|_| day.clone());
+    let rules = CalendarRulesIn {
+        time_zone: "Europe/Berlin".to_owned(),
+        slot_minutes: 30,
+        buffer_minutes: 0,
+        minimum_notice_minutes: 0,
+        horizon_days: 60,
+        hours: HoursIn { mon, tue, wed, thu, fri, sat, sun },
+        holidays: Vec::new(),
+    };
+    rules.try_into().unwrap()
+}
+
+fn journaling(turn: TurnRef, fence: i64, write: Option<StoreWrite>) -> Journaling {
+    let row = JournalRow {
+        turn,
+        step: 1,
+        position: 1,
+        attempt: 1,
+        started_at: Micros(1),
+        finished_at: None,
+        content: "{\"name\":\"book\"}".to_owned(),
+        result: None,
+    };
+    let result = JournalRow { finished_at: Some(Micros(2)), ..row.clone() };
+    Journaling { turn, fence, rows: vec![row], result: Some(result), write }
+}
+
+fn book(seeded: &Seed, call: &str, datetime: &str) -> StoreWrite {
+    StoreWrite::Book {
+        calendar: seeded.calendar,
+        rules: Box::new(rules()),
+        request: BookingRequest {
+            datetime: datetime.to_owned(),
+            title: "Démo".to_owned(),
+            name: None,
+            email: None,
+            notes: None,
+        },
+        id: BookingId(Uuid::now_v7()),
+        call: call.to_owned(),
+    }
+}
+
+async fn write(process: &Process, turn: TurnRef, write: StoreWrite) -> Value {
+    let (step, result) = process.writer.journal(journaling(turn, 1, Some(write))).await.unwrap();
+    assert!(matches!(step, Step::Done(_)));
+    result.unwrap()
+}
+
+both_backends!(
+    async fn twelve_want_one_slot_and_one_has_it(db: TestDb) {
+        let seeded = seed::workspace(&db, 1_000_000).await;
+        let process = Process::start(&db).await;
+        let turns = join_all((0..12).map(async |_| {
+            let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
+            process.ask(&conversation).await
+        }))
+        .await;
+
+        let slot = "2026-03-17T10:00:00";
+        let results = join_all(
+            turns
+                .iter()
+                .enumerate()
+                .map(|(n, turn)| write(&process, *turn, book(&seeded, &format!("call {n}"), slot))),
+        )
+        .await;
+
+        let booked: Vec<_> =
+            results.iter().enumerate().filter(|(_, result)| result.get("error").is_none()).collect();
+        assert_eq!(booked.len(), 1, "{results:?}");
+        assert_eq!(seed::number(&db, "select count(*) from bookings").await, 1);
+        let (winner, result) = booked[0];
+        let again = write(&process, turns[winner], book(&seeded, &format!("call {winner}"), slot)).await;
+        assert_eq!(again, *result, "a repeated call is the same booking");
+
+        let booking_id = seed::texts(
+            &db,
+            &match db.backend() {
+                Backend::Postgres => "select id::text from bookings".to_owned(),
+                Backend::Sqlite => "select lower(hex(id)) from bookings".to_owned(),
+            },
+        )
+        .await;
+        let booking_id = BookingId(booking_id[0].parse().unwrap()).to_string();
+        let cancel = || StoreWrite::Cancel {
+            calendar: seeded.calendar,
+            request: CancelRequest { booking_id: booking_id.clone() },
+        };
+        let loser = (winner + 1) % 12;
+        assert!(
+            write(&process, turns[loser], cancel()).await.get("error").is_some(),
+            "another's booking is unknown"
+        );
+        let (cancelled, rebooked) = tokio::join!(
+            write(&process, turns[winner], cancel()),
+            write(&process, turns[loser], book(&seeded, "once more", slot))
+        );
+        assert!(cancelled.get("error").is_none(), "{cancelled}");
+        assert!(rebooked.get("error").is_none(), "{rebooked}");
+        let mut read = process.db.read().await.unwrap();
+        let kept = journal::list(read.conn(), turns[winner]).await.unwrap();
+        assert_eq!(kept.len(), 1);
+        assert_eq!(kept[0].result, Some(result.to_string()), "the first result counts");
+    }
+);

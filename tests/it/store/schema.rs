@@ -1,0 +1,72 @@
+//! The handle, its migrations, and how what goes wrong is told.
+
+use rejoinder::store::{Conn, StoreError};
+use sqlx::AssertSqlSafe;
+
+use crate::support::db::{Backend, both_backends};
+use crate::support::{seed, store};
+
+both_backends!(
+    async fn a_migrated_store_is_usable_and_migrates_again_to_nothing(db: TestDb) {
+        let db = store::open(&db).await;
+
+        db.migrate().await.unwrap();
+
+        db.check_schema().await.unwrap();
+    }
+);
+
+both_backends!(
+    async fn a_transaction_on_postgres_cannot_keep_its_locks(db: TestDb) {
+        if db.backend() == Backend::Sqlite {
+            return;
+        }
+        let store = store::open(&db).await;
+        let mut tx = store.begin().await.unwrap();
+        let Conn::Postgres(conn) = tx.conn() else { panic!("a PostgreSQL") };
+
+        let set: (String, String) = sqlx::query_as(
+            "select current_setting('statement_timeout'), current_setting('idle_in_transaction_session_timeout')",
+        )
+        .fetch_one(conn)
+        .await
+        .unwrap();
+
+        assert_eq!(set, ("5s".to_owned(), "2s".to_owned()));
+    }
+);
+
+async fn fault_of(conn: Conn<'_>, statement: &str) -> StoreError {
+    let statement = sqlx::raw_sql(AssertSqlSafe(statement));
+    let fault = match conn {
+        Conn::Postgres(conn) => statement.execute(conn).await.map(drop).unwrap_err(),
+        Conn::Sqlite(conn) => statement.execute(conn).await.map(drop).unwrap_err(),
+    };
+    StoreError::from(fault)
+}
+
+both_backends!(
+    async fn a_fault_of_the_data_is_told_from_a_store_that_is_away(db: TestDb) {
+        let seeded = seed::workspace(&db, 0).await;
+        let w = seed::literal(&db, seeded.workspace.0);
+        let stranger = seed::literal(&db, uuid::Uuid::from_u128(7));
+        let store = store::open(&db).await;
+        let statements = [
+            format!("insert into ledger values ({stranger}, 1, 'charge', 1, 1, null, null, 0)"),
+            format!("insert into workspace_state values ({w}, 0, 1, 1, 0, 0, 0, 0, false)"),
+            format!("update workspace_state set balance = -1 where workspace_id = {w}"),
+            format!("insert into ledger values ({w}, 1, null, 1, 1, null, null, 0)"),
+        ];
+        for statement in statements {
+            let mut tx = store.begin().await.unwrap();
+            let fault = fault_of(tx.conn(), &statement).await;
+            assert!(matches!(fault, StoreError::Data(_)), "{statement}: {fault:?}");
+        }
+
+        if db.backend() == Backend::Postgres {
+            let mut tx = store.begin().await.unwrap();
+            let fault = fault_of(tx.conn(), "select pg_terminate_backend(pg_backend_pid())").await;
+            assert!(fault.is_away(), "{fault:?}");
+        }
+    }
+);

@@ -1,0 +1,196 @@
+//! A process as the store sees it: a writer with real lanes, its slots, and what follows from its batches.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rejoinder::domain::batch::{
+    Admission, Admitted, AiSwitch, Bounds, Change, Creation, Ending, Right, Step, Target, TurnRef,
+};
+use rejoinder::domain::clock::{Clock, FixedClock, Micros};
+use rejoinder::domain::conversation::{Conversation, ConversationKind, SenderType};
+use rejoinder::domain::error::Error;
+use rejoinder::domain::idempotency::{IdempotencyKey, Presented};
+use rejoinder::domain::ids::{ConversationId, Ids, MessageId, ProcessId, TurnId, WidgetUuid, WorkspaceId};
+use rejoinder::domain::turn::{Door, Reply, Turn, TurnEnd};
+use rejoinder::store::writer::{Effect, SlotLimits, Slots, Writer, WriterContext};
+use rejoinder::store::{Db, turns};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::db::{Backend, TestDb};
+use super::seed::{self, Seed};
+use super::store;
+
+pub const BOUNDS: Bounds = Bounds {
+    max_open_per_conversation: 100,
+    max_open: 100_000,
+    messages_per_conversation: None,
+    spend_per_conversation: None,
+    spend_per_day: None,
+    test_turns_per_day: None,
+};
+
+pub struct Process {
+    pub id: ProcessId,
+    pub db: Db,
+    pub clock: Arc<FixedClock>,
+    pub slots: Slots,
+    pub writer: Writer,
+    pub effects: mpsc::UnboundedReceiver<Effect>,
+    pub context: WriterContext,
+    pub lease: watch::Sender<bool>,
+    stop: CancellationToken,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Process {
+    pub async fn start(db: &TestDb) -> Self {
+        Self::start_with(db, store::open(db).await, BOUNDS, 1000).await
+    }
+
+    pub async fn start_with(test: &TestDb, db: Db, bounds: Bounds, max_in_flight: usize) -> Self {
+        let clock = Arc::new(FixedClock::at("2026-03-16T10:00:00Z".parse().unwrap()));
+        set_store_clock(test, clock.now()).await;
+        let slots = Slots::new(SlotLimits { max_in_flight, per_workspace: None });
+        let (effects, received) = mpsc::unbounded_channel();
+        let (lease, has_lease) = watch::channel(true);
+        let id = ProcessId(Uuid::new_v4());
+        let context = WriterContext {
+            db: db.clone(),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            ids: Arc::new(Ids::random()),
+            process: id,
+            bounds,
+            slots: slots.clone(),
+            effects,
+            has_lease,
+        };
+        let stop = CancellationToken::new();
+        let (writer, lanes) = Writer::new(&context, 2, &stop);
+        for lane in lanes {
+            tokio::spawn(lane);
+        }
+        Self { id, db, clock, slots, writer, effects: received, context, lease, stop }
+    }
+
+    /// Moves the clock of the process and of the store.
+    pub async fn advance(&self, test: &TestDb, by: Duration) {
+        self.clock.advance(by);
+        set_store_clock(test, self.clock.now()).await;
+    }
+
+    pub async fn conversation(&self, seed: &Seed, kind: ConversationKind) -> Conversation {
+        let creation = creation(seed, kind);
+        self.writer.create(creation).await.unwrap().conversation
+    }
+
+    /// Admits a widget message, and returns its turn.
+    pub async fn ask(&self, conversation: &Conversation) -> TurnRef {
+        let admission = admission(conversation, Door::Widget);
+        let turn = reference(conversation, admission.turn);
+        assert_eq!(self.writer.admit(admission).await.unwrap(), Admitted::Waiting(turn.turn));
+        turn
+    }
+
+    pub async fn turn(&self, turn: TurnRef) -> Turn {
+        let mut read = self.db.read().await.unwrap();
+        turns::find(read.conn(), turn.workspace, turn.turn).await.unwrap().unwrap()
+    }
+
+    /// Ends a turn with a reply, as its owner.
+    pub async fn complete(&self, turn: TurnRef, fence: i64) -> Step {
+        self.writer.end(ending(turn, Right::Owner { fence }, completed("An answer"))).await.unwrap()
+    }
+
+    pub async fn switch(&self, conversation: &Conversation, change: Change) -> Result<Conversation, Error> {
+        let switch = AiSwitch { workspace: conversation.workspace, conversation: conversation.id, change };
+        self.writer.set_ai(switch).await
+    }
+
+    /// The effects that are there now.
+    pub fn effects(&mut self) -> Vec<Effect> {
+        std::iter::from_fn(|| self.effects.try_recv().ok()).collect()
+    }
+}
+
+async fn set_store_clock(db: &TestDb, now: Micros) {
+    if db.backend() == Backend::Postgres {
+        let function = format!(
+            "create or replace function store_now() returns bigint language sql volatile as $$ select {}::bigint $$",
+            now.0
+        );
+        seed::execute(db, &function).await;
+    }
+}
+
+pub fn creation(seed: &Seed, kind: ConversationKind) -> Creation {
+    Creation {
+        workspace: seed.workspace,
+        id: ConversationId(Uuid::now_v7()),
+        kind,
+        assistant: seed.assistant,
+        link: Some(WidgetUuid(Uuid::new_v4())),
+        first_message: None,
+        key_variables: "{}".to_owned(),
+        visitor_variables: "{}".to_owned(),
+        metadata: None,
+        external_identifier: None,
+        check_balance: false,
+    }
+}
+
+pub fn admission(conversation: &Conversation, door: Door) -> Admission {
+    let is_widget = door == Door::Widget;
+    Admission {
+        workspace: conversation.workspace,
+        door,
+        target: Target::Existing { id: conversation.id, name: "as sent".to_owned() },
+        message: MessageId(Uuid::now_v7()),
+        turn: TurnId(Uuid::now_v7()),
+        sender_type: SenderType::User,
+        sender_id: "visitor".to_owned(),
+        text: "Grüße, 世界 🦀".to_owned(),
+        metadata: None,
+        reply_to: None,
+        auto_reply: None,
+        idempotency: None,
+        deadline: is_widget.then(|| Instant::now() + Duration::from_secs(55)),
+        keyed: false,
+    }
+}
+
+/// The same admission with a key, scoped to its conversation.
+pub fn keyed(mut admission: Admission, key: &str, body: &str) -> Admission {
+    let Target::Existing { id, .. } = &admission.target else { panic!("a conversation that is there") };
+    let scope = format!("/api {id}");
+    admission.idempotency = Some(Presented {
+        key: IdempotencyKey { workspace: admission.workspace, scope, key: key.to_owned() },
+        fingerprint: body.as_bytes().to_vec(),
+    });
+    admission
+}
+
+pub fn reference(conversation: &Conversation, turn: TurnId) -> TurnRef {
+    TurnRef { workspace: conversation.workspace, conversation: conversation.id, turn }
+}
+
+pub fn completed(text: &str) -> TurnEnd {
+    let id = MessageId(Uuid::now_v7());
+    TurnEnd::Completed(Reply { id, text: text.to_owned(), function_calls: "[]".to_owned() })
+}
+
+pub fn ending(turn: TurnRef, right: Right, end: TurnEnd) -> Ending {
+    Ending { turn, right, end, journal: None }
+}
+
+/// The balance as the store has it.
+pub async fn balance(db: &Db, workspace: WorkspaceId) -> i64 {
+    let mut read = db.read().await.unwrap();
+    rejoinder::store::workspaces::balance(read.conn(), workspace).await.unwrap().unwrap().0
+}
