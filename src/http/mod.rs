@@ -17,9 +17,6 @@ mod serve;
 mod state;
 mod v1;
 
-#[cfg(test)]
-mod tests;
-
 pub use limits::Limits;
 pub use openapi::openapi;
 pub use router::router;

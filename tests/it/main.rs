@@ -13,6 +13,7 @@
 #![expect(unreachable_pub, reason = "`pub` says what the support offers to the tests")]
 
 mod harness;
+mod http;
 mod rooms;
 mod service;
 mod store;

@@ -7,12 +7,18 @@ use tokio::net::TcpStream;
 
 use super::app::{App, KEY};
 use super::client::exchange;
+use crate::support::db::{Backend, TestDb};
+use crate::support::fake_model::Reply;
+use crate::support::script::Gate;
+use crate::support::store::STORE;
+use crate::support::wait::wait_for;
 
 const NO_ROUTE: &str = "There is no such route.";
 
 #[tokio::test]
 async fn an_unknown_route_and_method_answer_in_the_doors_envelope() {
-    let app = App::new().await;
+    let db = TestDb::copy_of(&STORE, Backend::Sqlite).await;
+    let app = App::new(&db).await;
 
     for path in ["/api", "/api/", "/api/x", "/api/conversations/x/y/z"] {
         let answer = app.call("GET", path).send().await;
@@ -41,7 +47,8 @@ async fn an_unknown_route_and_method_answer_in_the_doors_envelope() {
 
 #[tokio::test]
 async fn a_body_over_the_limit_is_a_413_of_its_door() {
-    let app = App::new().await;
+    let db = TestDb::copy_of(&STORE, Backend::Sqlite).await;
+    let app = App::new(&db).await;
     let uuid = app.conversation().await;
     let padded = |size: usize| {
         let mut body = br#"{"message":"hi"}"#.to_vec();
@@ -70,13 +77,16 @@ async fn a_body_over_the_limit_is_a_413_of_its_door() {
 
 #[tokio::test]
 async fn a_body_that_does_not_come_is_a_408_and_the_connection_closes() {
-    let app = App::with(|config| {
+    let db = TestDb::copy_of(&STORE, Backend::Sqlite).await;
+    let app = App::with(&db, |config| {
         config.limits.enabled = false;
         config.http.body_timeout = Duration::from_millis(50);
     })
     .await;
 
-    let request = "POST /v1/messages HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk_all\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
+    let request = format!(
+        "POST /v1/messages HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{{"
+    );
     let answer = exchange(app.address, request.as_bytes()).await;
 
     assert_eq!(answer.status, 408);
@@ -87,7 +97,8 @@ async fn a_body_that_does_not_come_is_a_408_and_the_connection_closes() {
 
 #[tokio::test]
 async fn who_says_nothing_is_let_go() {
-    let app = App::with(|config| config.http.head_timeout = Duration::from_millis(50)).await;
+    let db = TestDb::copy_of(&STORE, Backend::Sqlite).await;
+    let app = App::with(&db, |config| config.http.head_timeout = Duration::from_millis(50)).await;
 
     for said in ["", "PRI * HT", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET / HTTP/1.1\r\nhost:"] {
         let mut stream = TcpStream::connect(app.address).await.unwrap();
@@ -100,7 +111,8 @@ async fn who_says_nothing_is_let_go() {
 
 #[tokio::test]
 async fn a_request_id_is_taken_over_or_made() {
-    let app = App::new().await;
+    let db = TestDb::copy_of(&STORE, Backend::Sqlite).await;
+    let app = App::new(&db).await;
 
     let sent = app.call("GET", "/healthz").header("x-request-id", "abc-1").send().await;
     let made = app.call("GET", "/healthz").header("x-request-id", "a b").send().await;
@@ -112,10 +124,11 @@ async fn a_request_id_is_taken_over_or_made() {
 
 #[tokio::test]
 async fn a_server_whose_store_is_gone_says_so_in_every_envelope() {
-    let app = App::new().await;
+    let db = TestDb::copy_of(&STORE, Backend::Sqlite).await;
+    let app = App::new(&db).await;
     let uuid = app.conversation().await;
     let ready = app.call("GET", "/readyz").send().await;
-    app.services.db.close().await;
+    app.server.services.db.close().await;
 
     let away = app.call("GET", "/readyz").send().await;
     let widget = app.say(&uuid, r#"{"message": "Hi"}"#).send().await;
@@ -132,4 +145,39 @@ async fn a_server_whose_store_is_gone_says_so_in_every_envelope() {
     let expected =
         r#"{"status":"error","message":"The service is temporarily unavailable. Please retry.","data":null}"#;
     assert_eq!((read.status, read.body.as_str()), (500, expected));
+}
+
+#[tokio::test]
+async fn a_stop_answers_who_waits_and_accepts_nobody() {
+    let db = TestDb::copy_of(&STORE, Backend::Sqlite).await;
+    let app = App::new(&db).await;
+    let uuid = app.conversation().await;
+    let gate = Gate::closed();
+    app.model.script().queue([Reply::text("Just in time.").held_by(&gate)]);
+    let waiting = tokio::spawn(app.say(&uuid, r#"{"message": "Hi"}"#).send());
+    app.model.calls().arrived(1).await;
+
+    let App { address, model: _model, server } = app;
+    let stopping = tokio::spawn(server.stop());
+    wait_for("the listener to close", async || TcpStream::connect(address).await.err()).await;
+    gate.open();
+
+    assert_eq!(waiting.await.unwrap().json()["message"], "Just in time.");
+    stopping.await.unwrap();
+}
+
+#[tokio::test]
+async fn many_requests_share_one_connection_of_http_2() {
+    let db = TestDb::copy_of(&STORE, Backend::Sqlite).await;
+    let app = App::new(&db).await;
+    let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).http2_prior_knowledge();
+    let client = client.build().unwrap();
+
+    let ask = || client.get(format!("http://{}/healthz", app.address)).send();
+    let answers = futures::future::join_all((0..100).map(|_| ask())).await;
+
+    for answer in answers {
+        let answer = answer.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.version()), (200, reqwest::Version::HTTP_2));
+    }
 }

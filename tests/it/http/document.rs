@@ -1,10 +1,12 @@
-//! The OpenAPI document, against what is really served and sent.
+//! The `OpenAPI` document, against what is really served and sent.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
 use super::app::{ASSISTANT, App, KEY};
+use crate::support::db::{Backend, TestDb};
+use crate::support::store::STORE;
 
 fn keys(value: &Value) -> BTreeSet<String> {
     value.as_object().unwrap().keys().cloned().collect()
@@ -22,7 +24,8 @@ fn properties(document: &Value, schema: &str) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn the_document_is_served_and_describes_both_doors_with_their_errors() {
-    let app = App::new().await;
+    let db = TestDb::copy_of(&STORE, Backend::Sqlite).await;
+    let app = App::new(&db).await;
 
     let answer = app.call("GET", "/openapi.json").send().await;
     let document = answer.json();
@@ -51,7 +54,8 @@ async fn the_document_is_served_and_describes_both_doors_with_their_errors() {
 
 #[tokio::test]
 async fn every_route_of_the_document_is_served() {
-    let app = App::new().await;
+    let db = TestDb::copy_of(&STORE, Backend::Sqlite).await;
+    let app = App::new(&db).await;
     let document = app.call("GET", "/openapi.json").send().await.json();
 
     for (path, methods) in document["paths"].as_object().unwrap() {
@@ -66,7 +70,8 @@ async fn every_route_of_the_document_is_served() {
 
 #[tokio::test]
 async fn what_is_sent_has_no_field_that_is_not_described() {
-    let app = App::new().await;
+    let db = TestDb::copy_of(&STORE, Backend::Sqlite).await;
+    let app = App::new(&db).await;
     let document = app.call("GET", "/openapi.json").send().await.json();
     let body =
         json!({"assistant_id": ASSISTANT, "type": "widget", "metadata": {}, "external_identifier": "x"});
@@ -85,7 +90,7 @@ async fn what_is_sent_has_no_field_that_is_not_described() {
         (&conversation, "Conversation"),
         (&messages["items"][2], "Message"),
         (&reply.json(), "WidgetReply"),
-        (&history, "History"),
+        (&history, "VisitorView"),
         (&history["history"][2], "Entry"),
         (&get(&format!("/v1/turns/{turn}")).await, "TurnOut"),
         (&get("/v1/ledger").await["items"][1], "LedgerEntryOut"),

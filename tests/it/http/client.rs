@@ -1,4 +1,4 @@
-//! An HTTP client that sends the bytes that it is told to.
+//! An HTTP client that sends the bytes that it is told to: bad headers, half a body, a wrong length.
 
 use std::net::SocketAddr;
 
@@ -8,58 +8,58 @@ use tokio::net::TcpStream;
 
 /// An answer, as it came.
 #[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) status: u16,
-    pub(super) head: String,
-    pub(super) body: String,
+pub struct Reply {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
 }
 
 impl Reply {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
-    pub(super) fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 }
 
 /// A request to be sent on a connection of its own.
 #[derive(Debug)]
-pub(super) struct Call {
+pub struct Call {
     address: SocketAddr,
     head: String,
     body: Vec<u8>,
 }
 
 impl Call {
-    pub(super) fn new(address: SocketAddr, method: &str, path: &str) -> Self {
+    pub fn new(address: SocketAddr, method: &str, path: &str) -> Self {
         let head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
         Self { address, head, body: Vec::new() }
     }
 
-    pub(super) fn header(mut self, name: &str, value: &str) -> Self {
+    pub fn header(mut self, name: &str, value: &str) -> Self {
         self.head.extend([name, ": ", value, "\r\n"]);
         self
     }
 
-    pub(super) fn key(self, key: &str) -> Self {
+    pub fn key(self, key: &str) -> Self {
         self.header("authorization", &format!("Bearer {key}"))
     }
 
     /// A body, declared as JSON.
-    pub(super) fn json(self, body: impl AsRef<[u8]>) -> Self {
+    pub fn json(self, body: impl AsRef<[u8]>) -> Self {
         self.header("content-type", "application/json").body(body)
     }
 
-    pub(super) fn body(mut self, body: impl AsRef<[u8]>) -> Self {
+    pub fn body(mut self, body: impl AsRef<[u8]>) -> Self {
         body.as_ref().clone_into(&mut self.body);
         let length = self.body.len().to_string();
         self.header("content-length", &length)
     }
 
-    pub(super) async fn send(self) -> Reply {
+    pub async fn send(self) -> Reply {
         let mut bytes = self.head.into_bytes();
         bytes.extend_from_slice(b"\r\n");
         bytes.extend_from_slice(&self.body);
@@ -68,7 +68,7 @@ impl Call {
 }
 
 /// Sends bytes, and reads until the server closes the connection.
-pub(super) async fn exchange(address: SocketAddr, bytes: &[u8]) -> Reply {
+pub async fn exchange(address: SocketAddr, bytes: &[u8]) -> Reply {
     let mut stream = TcpStream::connect(address).await.unwrap();
     // A server that refuses a large body may answer and close before it has been read.
     let _ = stream.write_all(bytes).await;

@@ -4,7 +4,9 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::app::{App, KEY};
-use crate::config::Rate;
+use crate::support::db::{Backend, TestDb};
+use crate::support::store::STORE;
+use rejoinder::config::Rate;
 
 const HELLO: &str = r#"{"message": "Hi"}"#;
 
@@ -14,7 +16,8 @@ fn rate(count: u32) -> Rate {
 
 #[tokio::test]
 async fn messages_are_limited_by_conversation() {
-    let app = App::with(|config| config.limits.per_conversation = rate(2)).await;
+    let db = TestDb::copy_of(&STORE, Backend::Sqlite).await;
+    let app = App::with(&db, |config| config.limits.per_conversation = rate(2)).await;
     let uuid = app.conversation().await;
 
     let first = app.say(&uuid, HELLO).send().await;
@@ -38,7 +41,8 @@ async fn messages_are_limited_by_conversation() {
 
 #[tokio::test]
 async fn requests_are_limited_by_address_unless_a_key_comes() {
-    let app = App::with(|config| {
+    let db = TestDb::copy_of(&STORE, Backend::Sqlite).await;
+    let app = App::with(&db, |config| {
         config.limits.per_address = rate(2);
         config.limits.trusted_proxy_hops = 1;
     })
@@ -54,7 +58,8 @@ async fn requests_are_limited_by_address_unless_a_key_comes() {
 
 #[tokio::test]
 async fn new_conversations_are_limited_by_address_apart() {
-    let app = App::with(|config| config.limits.new_conversations_per_address = rate(1)).await;
+    let db = TestDb::copy_of(&STORE, Backend::Sqlite).await;
+    let app = App::with(&db, |config| config.limits.new_conversations_per_address = rate(1)).await;
     let uuid = app.conversation().await;
 
     let again = app.call("POST", "/api/conversations").body("{}").send().await;
@@ -70,7 +75,8 @@ async fn new_conversations_are_limited_by_address_apart() {
 
 #[tokio::test]
 async fn nothing_is_limited_where_limits_are_off() {
-    let app = App::with(|config| {
+    let db = TestDb::copy_of(&STORE, Backend::Sqlite).await;
+    let app = App::with(&db, |config| {
         config.limits.enabled = false;
         config.limits.per_address = rate(1);
     })

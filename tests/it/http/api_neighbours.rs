@@ -1,0 +1,187 @@
+//! What the widget door offers beside messages: conversations, and the switch of the AI.
+
+use serde_json::json;
+
+use super::app::{ASSISTANT, App, BAD_KEYS, FOREIGN_KEY, KEY, READING_KEY};
+use crate::support::db::both_backends;
+
+both_backends!(
+    async fn a_conversation_begins_with_the_assistants_first_message(db: TestDb) {
+        let app = App::new(&db).await;
+        let body = json!({"assistant_id": ASSISTANT, "variables": {"name": "Ada"}}).to_string();
+
+        let answer = app.call("POST", "/api/conversations").body(body).send().await;
+
+        assert_eq!(answer.status, 200);
+        let uuid = answer.json()["conversation_id"].as_str().unwrap().to_owned();
+        let expected = format!(
+            r#"{{"status":true,"conversation_id":"{uuid}","history":[{{"role":"assistant","content":"Hello Ada!"}}]}}"#
+        );
+        assert_eq!(answer.body, expected);
+        assert!(!answer.body.contains("con_"));
+    }
+);
+
+both_backends!(
+    async fn a_conversation_that_cannot_be_made_says_of_every_field_why(db: TestDb) {
+        let app = App::new(&db).await;
+        let make = async |body: &str| app.call("POST", "/api/conversations").body(body).send().await;
+
+        let empty = make("{}").await;
+        let several = make(r#"{"assistant_id": "x", "type": "api", "variables": []}"#).await;
+        let two = make(r#"{"type": "api"}"#).await;
+        let nul =
+            make(&format!(r#"{{"assistant_id": "{ASSISTANT}", "variables": {{"a": "\u0000"}}}}"#)).await;
+        let unknown = make(r#"{"assistant_id": "550e8400-e29b-41d4-a716-446655440001"}"#).await;
+
+        let required = "The assistant id field is required.";
+        let expected = json!({"message": required, "errors": {"assistant_id": [required]}});
+        assert_eq!((empty.status, empty.json()), (422, expected));
+        let uuid = "The assistant id field must be a valid UUID.";
+        assert_eq!(
+            several.json(),
+            json!({
+                "message": format!("{uuid} (and 2 more errors)"),
+                "errors": {
+                    "assistant_id": [uuid],
+                    "type": ["The selected type is invalid."],
+                    "variables": ["The variables field must be an object."],
+                }
+            })
+        );
+        assert_eq!(two.json()["message"], format!("{required} (and 1 more error)"));
+        assert_eq!(nul.json()["message"], "The variables field contains an invalid character.");
+        assert_eq!(
+            (unknown.status, unknown.body.as_str()),
+            (404, r#"{"status":false,"error":"Assistant not found"}"#)
+        );
+    }
+);
+
+both_backends!(
+    async fn a_conversation_needs_the_price_of_one_message(db: TestDb) {
+        let app = App::new(&db).await;
+        app.set_balance(0).await;
+        let make = async |kind: &str| {
+            let body = json!({"assistant_id": ASSISTANT, "type": kind}).to_string();
+            app.call("POST", "/api/conversations").body(body).send().await
+        };
+
+        let widget = make("widget").await;
+
+        let expected = r#"{"status":false,"error":"Insufficient balance. Please top up your account."}"#;
+        assert_eq!((widget.status, widget.body.as_str()), (400, expected));
+        assert_eq!(make("test").await.status, 200);
+    }
+);
+
+both_backends!(
+    async fn a_history_is_shown_oldest_first_without_system_messages(db: TestDb) {
+        let app = App::new(&db).await;
+        let uuid = app.conversation().await;
+        app.say(&uuid, r#"{"message": "Hi"}"#).send().await;
+        let list = app.call("GET", &format!("/v1/conversations?widget_uuid={uuid}")).key(KEY).send().await;
+        let con = list.json()["data"]["items"][0]["id"].as_str().unwrap().to_owned();
+        for (kind, text) in [("system", "Be brief."), ("agent", "A person here.")] {
+            let body = json!({"conversation_id": con, "sender_id": "a", "sender_type": kind, "text": text, "auto_reply": false});
+            assert_eq!(app.enqueue(body.to_string()).send().await.status, 200);
+        }
+        let read =
+            async |query: &str| app.call("GET", &format!("/api/conversations/{uuid}{query}")).send().await;
+
+        let all = read("").await;
+        let body = all.json();
+
+        assert_eq!(all.status, 200);
+        let shown: Vec<_> = body["history"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| {
+                (
+                    entry["role"].as_str().unwrap(),
+                    entry["sender_type"].as_str().unwrap(),
+                    entry["content"].as_str().unwrap(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("assistant", "assistant", "Hello Ada!"),
+                ("user", "user", "Hi"),
+                ("assistant", "assistant", "A reply of the fake model."),
+                ("assistant", "agent", "A person here."),
+            ]
+        );
+        assert_eq!(
+            (&body["status"], &body["ai_enabled"], &body["variables"]),
+            (&json!(true), &json!(true), &json!({"name": "Ada"}))
+        );
+        assert_eq!(body["history"][2]["function_calls"], json!([]));
+        assert!(
+            body["history"][2]["created_at"].as_str().is_some_and(|at| at.len() == 20 && at.ends_with('Z'))
+        );
+        assert_eq!(read("?limit=1").await.json()["history"][0]["content"], "A person here.");
+        let second = body["history"][1]["id"].as_str().unwrap();
+        let newer = read(&format!("?after={second}&limit=2")).await.json();
+        assert_eq!(newer["history"].as_array().unwrap().len(), 2);
+        assert_eq!(newer["history"][1]["content"], "A person here.");
+        assert_eq!(read("?after=msg_x").await.status, 404);
+        assert_eq!(read("?limit=201").await.status, 422);
+        assert_eq!(read("?limit=1&limit=2").await.status, 422);
+    }
+);
+
+both_backends!(
+    async fn a_person_with_a_key_switches_the_ai(db: TestDb) {
+        let app = App::new(&db).await;
+        let uuid = app.conversation().await;
+        let switch = |word: &str, key: Option<&str>| {
+            let call = app.call("POST", &format!("/api/automate/conversations/{uuid}/{word}"));
+            key.map_or_else(
+                || app.call("POST", &format!("/api/automate/conversations/{uuid}/{word}")),
+                |key| call.key(key),
+            )
+        };
+
+        let off = switch("disable-ai", Some(KEY)).send().await;
+        let said = app.say(&uuid, r#"{"message": "Hi"}"#).send().await;
+        let on = switch("enable-ai", Some(KEY)).send().await;
+
+        assert_eq!((off.status, off.body.as_str()), (200, r#"{"status":true,"ai_enabled":false}"#));
+        assert_eq!(said.body, r#"{"status":true,"message":"","function_calls":[],"ai_disabled":true}"#);
+        assert_eq!(on.body, r#"{"status":true,"ai_enabled":true}"#);
+        for key in [None, Some(BAD_KEYS[0])] {
+            let refused = switch("disable-ai", key).send().await;
+            assert_eq!((refused.status, refused.body.as_str()), (401, r#"{"error":"Unauthorized"}"#));
+        }
+        assert_eq!(switch("disable-ai", Some(READING_KEY)).send().await.status, 403);
+        assert_eq!(switch("disable-ai", Some(FOREIGN_KEY)).send().await.status, 404);
+    }
+);
+
+both_backends!(
+    async fn a_browser_may_ask_from_anywhere(db: TestDb) {
+        let app = App::new(&db).await;
+
+        let preflight = app
+            .call("OPTIONS", "/api/conversations/x/messages")
+            .header("Origin", "https://shop.example")
+            .header("Access-Control-Request-Method", "POST")
+            .header("Access-Control-Request-Headers", "content-type,idempotency-key")
+            .key(BAD_KEYS[0])
+            .send()
+            .await;
+        let answer = app.say("x", "{}").header("Origin", "https://shop.example").send().await;
+
+        assert_eq!(preflight.status, 200);
+        assert_eq!(preflight.header("access-control-allow-origin"), Some("*"));
+        assert_eq!(preflight.header("access-control-allow-headers"), Some("content-type,idempotency-key"));
+        assert_eq!(preflight.header("access-control-allow-methods"), Some("GET,POST"));
+        assert_eq!(answer.status, 422);
+        let exposed = answer.header("access-control-expose-headers").unwrap();
+        assert!(exposed.contains("rejoinder-error") && exposed.contains("retry-after"), "{exposed}");
+        assert_eq!(answer.header("access-control-allow-credentials"), None);
+    }
+);

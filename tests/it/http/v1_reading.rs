@@ -1,0 +1,251 @@
+//! The rest of the platform door: made, listed page by page, read and changed.
+
+use serde_json::{Value, json};
+
+use super::app::{ASSISTANT, App, FOREIGN_KEY, KEY, READING_KEY};
+use super::client::Reply;
+use crate::support::db::both_backends;
+
+async fn get(app: &App, path: &str) -> Reply {
+    app.call("GET", path).key(KEY).send().await
+}
+
+async fn create(app: &App, body: Value) -> Value {
+    let made = app.call("POST", "/v1/conversations").key(KEY).json(body.to_string()).send().await;
+    assert_eq!(made.status, 200, "{}", made.body);
+    made.json()["data"].clone()
+}
+
+/// Follows a list's cursors to its end; gives each page's items.
+async fn pages(app: &App, path: &str) -> Vec<Vec<Value>> {
+    let mut pages = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let answer = get(app, &format!("{path}{cursor}")).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let data = answer.json()["data"].clone();
+        pages.push(data["items"].as_array().unwrap().clone());
+        match data["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return pages,
+        }
+    }
+}
+
+both_backends!(
+    async fn a_conversation_is_made_and_found_again(db: TestDb) {
+        let app = App::new(&db).await;
+
+        let made = create(
+            &app,
+            json!({
+                "assistant_id": ASSISTANT, "variables": {"plan": "pro"}, "external_identifier": "crm-7",
+                "metadata": {"z": 1, "a": 2},
+            }),
+        )
+        .await;
+        let id = made["id"].as_str().unwrap();
+        let read = get(&app, &format!("/v1/conversations/{id}")).await;
+
+        assert_eq!(read.json()["data"], made);
+        assert_eq!(made["type"], "api");
+        assert_eq!(made["external_identifier"], "crm-7");
+        assert!(
+            read.body.contains(r#""metadata":{"z": 1, "a": 2}"#)
+                || read.body.contains(r#""metadata":{"z":1,"a":2}"#)
+        );
+        assert!(made.get("widget_uuid").is_none() && made.get("first_message").is_none());
+        for query in ["external_identifier=crm-7", "type=api", &format!("assistant_id={ASSISTANT}")] {
+            let found = get(&app, &format!("/v1/conversations?{query}")).await.json();
+            assert_eq!(found["data"]["items"][0]["id"], id, "{query}");
+        }
+        assert_eq!(get(&app, "/v1/conversations?type=widget").await.json()["data"]["items"], json!([]));
+    }
+);
+
+both_backends!(
+    async fn a_widget_conversation_is_linked_and_begins_with_the_first_message(db: TestDb) {
+        let app = App::new(&db).await;
+
+        let made =
+            create(&app, json!({"assistant_id": ASSISTANT, "type": "widget", "variables": {"name": "Ada"}}))
+                .await;
+        let (id, uuid) = (made["id"].as_str().unwrap(), made["widget_uuid"].as_str().unwrap());
+        assert_eq!(made["first_message"]["text"], "Hello Ada!");
+        let visible = app.call("GET", &format!("/api/conversations/{uuid}")).send().await.json();
+        let renewed =
+            app.call("POST", &format!("/v1/conversations/{id}/widget_link")).key(KEY).send().await.json();
+        let renewed = renewed["data"]["widget_uuid"].as_str().unwrap();
+
+        assert_eq!(visible["history"][0]["content"], "Hello Ada!");
+        assert_eq!(visible["variables"], json!({}), "a key's variables are not the visitor's");
+        assert_eq!(app.call("GET", &format!("/api/conversations/{uuid}")).send().await.status, 404);
+        assert_eq!(app.call("GET", &format!("/api/conversations/{renewed}")).send().await.status, 200);
+        let found = get(&app, &format!("/v1/conversations?widget_uuid={renewed}")).await.json();
+        assert_eq!(found["data"]["items"][0]["id"], id);
+    }
+);
+
+both_backends!(
+    async fn a_conversation_that_cannot_be_made_says_why(db: TestDb) {
+        let app = App::new(&db).await;
+
+        for (body, text) in [
+            (json!({}), "Field 'assistant_id' is required."),
+            (
+                json!({"assistant_id": "x"}),
+                "Field 'assistant_id' must be an id of the form ast_…, or a UUID.",
+            ),
+            (
+                json!({"assistant_id": ASSISTANT, "type": "x"}),
+                "Field 'type' must be one of: widget, test, api.",
+            ),
+            (json!({"assistant_id": ASSISTANT, "variables": []}), "Field 'variables' must be an object."),
+        ] {
+            let answer = app.call("POST", "/v1/conversations").key(KEY).json(body.to_string()).send().await;
+            assert_eq!((answer.status, &answer.json()["message"]), (400, &json!(text)));
+        }
+        let foreign = json!({"assistant_id": ASSISTANT}).to_string();
+        let foreign = app.call("POST", "/v1/conversations").key(FOREIGN_KEY).json(foreign).send().await;
+        assert_eq!(foreign.status, 404);
+    }
+);
+
+both_backends!(
+    async fn lists_are_read_page_by_page(db: TestDb) {
+        let app = App::new(&db).await;
+        let mut ids = Vec::new();
+        for _ in 0..5 {
+            ids.push(create(&app, json!({"assistant_id": ASSISTANT})).await["id"].clone());
+        }
+        for text in ["a", "b", "c"] {
+            let body = json!({"conversation_id": ids[0], "sender_id": "u", "sender_type": "user", "text": text, "auto_reply": false});
+            assert_eq!(app.enqueue(body.to_string()).send().await.status, 200);
+        }
+
+        let found = pages(&app, "/v1/conversations?limit=2").await;
+        let con = ids[0].as_str().unwrap().to_owned();
+        let messages = pages(&app, &format!("/v1/conversations/{con}/messages?limit=2")).await;
+
+        assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 1]);
+        let mut listed: Vec<_> = found.concat().iter().map(|item| item["id"].clone()).collect();
+        listed.sort_by_key(Value::to_string);
+        ids.sort_by_key(Value::to_string);
+        assert_eq!(listed, ids);
+        let texts: Vec<_> = messages.concat().iter().map(|item| item["text"].clone()).collect();
+        assert_eq!(texts, ["a", "b", "c"]);
+        for path in [
+            "/v1/conversations?cursor=x",
+            "/v1/ledger?cursor=x",
+            &format!("/v1/conversations/{con}/messages?cursor=x"),
+        ] {
+            let answer = get(&app, path).await;
+            assert_eq!(
+                (answer.status, &answer.json()["message"]),
+                (400, &json!("Field 'cursor' is not a cursor of this list."))
+            );
+        }
+        assert_eq!(get(&app, "/v1/conversations?limit=0").await.status, 400);
+    }
+);
+
+both_backends!(
+    async fn money_is_told_with_every_movement(db: TestDb) {
+        let app = App::new(&db).await;
+        let uuid = app.conversation().await;
+        app.say(&uuid, r#"{"message": "Hi"}"#).send().await;
+
+        let balance = get(&app, "/v1/balance").await;
+        let ledger = get(&app, "/v1/ledger").await.json();
+
+        assert_eq!(
+            balance.body,
+            r#"{"status":"success","message":"Balance retrieved successfully.","data":{"balance":"9.99","currency":"USD"}}"#
+        );
+        let items = ledger["data"]["items"].as_array().unwrap();
+        assert_eq!((&items[0]["kind"], &items[0]["amount"]), (&json!("top_up"), &json!("10.00")));
+        assert_eq!((&items[1]["kind"], &items[1]["amount"]), (&json!("charge"), &json!("-0.01")));
+        assert_eq!((&items[1]["number"], &items[1]["balance_after"]), (&json!(2), &json!("9.99")));
+        assert!(items[1]["turn_id"].as_str().unwrap().starts_with("trn_"));
+        assert_eq!(ledger["data"]["next_cursor"], Value::Null);
+        let scope = app.call("GET", "/v1/ledger").key(READING_KEY).send().await;
+        assert_eq!(scope.status, 403);
+    }
+);
+
+both_backends!(
+    async fn a_turn_and_its_events_are_told(db: TestDb) {
+        let app = App::new(&db).await;
+        let uuid = app.conversation().await;
+        let said = app.say(&uuid, r#"{"message": "Hi"}"#).send().await;
+        let turn = said.header("rejoinder-turn").unwrap();
+
+        let read = get(&app, &format!("/v1/turns/{turn}")).await.json();
+        let events = get(&app, "/v1/events?limit=2").await.json();
+        let rest =
+            get(&app, &format!("/v1/events?after={}", events["data"]["next_cursor"].as_str().unwrap()))
+                .await
+                .json();
+
+        assert_eq!((&read["data"]["state"], &read["data"]["price"]), (&json!("completed"), &json!("0.01")));
+        assert!(read["data"]["reply_message_id"].as_str().unwrap().starts_with("msg_"));
+        let kinds: Vec<_> = [&events, &rest]
+            .iter()
+            .flat_map(|page| page["data"]["items"].as_array().unwrap())
+            .map(|event| event["type"].clone())
+            .collect();
+        assert_eq!(kinds, ["conversation.created", "message.created", "message.created"]);
+        assert_eq!(rest["data"]["next_cursor"], "3");
+        assert_eq!(get(&app, "/v1/events?after=x").await.status, 400);
+        let foreign = app.call("GET", &format!("/v1/turns/{turn}")).key(FOREIGN_KEY).send().await;
+        assert_eq!(
+            (foreign.status, &foreign.json()["message"]),
+            (404, &json!(format!("Turn not found: {turn}.")))
+        );
+    }
+);
+
+both_backends!(
+    async fn a_conversation_is_switched_and_ended(db: TestDb) {
+        let app = App::new(&db).await;
+        let made = create(&app, json!({"assistant_id": ASSISTANT, "type": "widget"})).await;
+        let (id, uuid) = (made["id"].as_str().unwrap(), made["widget_uuid"].as_str().unwrap());
+        let change = async |body: &str| {
+            app.call("PATCH", &format!("/v1/conversations/{id}")).key(KEY).json(body).send().await
+        };
+
+        let off = change(r#"{"ai_enabled": false}"#).await.json();
+        let ended = change(r#"{"ai_enabled": true, "ended": true}"#).await.json();
+        let said = app.say(uuid, r#"{"message": "Hi"}"#).send().await;
+
+        assert_eq!(off["data"]["ai_enabled"], false);
+        assert_eq!(
+            (&ended["data"]["ai_enabled"], ended["data"]["ended_at"].is_string()),
+            (&json!(true), true)
+        );
+        let expected = r#"{"status":false,"error":"Failed to process message: The conversation has ended"}"#;
+        assert_eq!((said.status, said.body.as_str()), (400, expected));
+        for body in ["{}", r#"{"ended": false}"#, r#"{"ai_enabled": "no"}"#] {
+            assert_eq!(change(body).await.status, 400, "{body}");
+        }
+        let late =
+            json!({"conversation_id": id, "sender_id": "u", "sender_type": "user", "text": "Hi"}).to_string();
+        let late = app.enqueue(late).send().await;
+        assert_eq!((late.status, late.header("rejoinder-reason")), (200, Some("conversation_ended")));
+    }
+);
+
+both_backends!(
+    async fn foreign_and_unknown_conversations_answer_with_the_same_bytes(db: TestDb) {
+        let app = App::new(&db).await;
+        let id = create(&app, json!({"assistant_id": ASSISTANT})).await["id"].as_str().unwrap().to_owned();
+
+        for (method, tail) in [("GET", ""), ("GET", "/messages"), ("POST", "/widget_link"), ("PATCH", "")] {
+            let path = format!("/v1/conversations/{id}{tail}");
+            let answer = app.call(method, &path).key(FOREIGN_KEY).json(r#"{"ended": true}"#).send().await;
+            let expected =
+                format!(r#"{{"status":"error","message":"Conversation not found: {id}.","data":null}}"#);
+            assert_eq!((answer.status, answer.body), (404, expected), "{method} {tail}");
+        }
+    }
+);
