@@ -1,5 +1,8 @@
 //! The doors' envelopes: for each, the one table of its statuses, and the body of its errors.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use http::StatusCode;
@@ -49,15 +52,15 @@ impl Envelope for Widget {
     }
 
     fn body(problem: &Problem) -> String {
-        let Problem::Refused(error) = problem else { return widget_error(&problem.text()) };
-        if let Error::Invalid(fields) = error {
-            return laravel(fields);
+        match problem {
+            Problem::Refused(Error::Invalid(fields)) => laravel(fields),
+            Problem::Refused(Error::LimitReached { retry_after }) => {
+                json!({"message": "Too Many Attempts.", "retry_after": whole_seconds(*retry_after)})
+                    .to_string()
+            }
+            Problem::Refused(error) => widget_error(&widget_error_text(error)),
+            Problem::Edge(edge) => widget_error(&edge.text()),
         }
-        if let Error::LimitReached { retry_after } = error {
-            let retry_after = whole_seconds(*retry_after);
-            return json!({"message": "Too Many Attempts.", "retry_after": retry_after}).to_string();
-        }
-        widget_error(&widget_error_text(error))
     }
 }
 
@@ -92,10 +95,10 @@ impl Envelope for Automate {
     }
 
     fn body(problem: &Problem) -> String {
-        if matches!(problem, Problem::Refused(Error::Unauthenticated)) {
-            return json!({"error": "Unauthorized"}).to_string();
+        match problem {
+            Problem::Refused(Error::Unauthenticated) => json!({"error": "Unauthorized"}).to_string(),
+            Problem::Refused(_) | Problem::Edge(_) => Widget::body(problem),
         }
-        Widget::body(problem)
     }
 }
 
@@ -122,10 +125,13 @@ impl Envelope for Platform {
     }
 
     fn body(problem: &Problem) -> String {
-        if matches!(problem, Problem::Refused(Error::Unavailable { .. })) {
-            return platform_error("The service is temporarily unavailable. Please retry.");
+        match problem {
+            Problem::Refused(Error::Unavailable { .. }) => {
+                platform_error("The service is temporarily unavailable. Please retry.")
+            }
+            Problem::Refused(error) => platform_error(&error.to_string()),
+            Problem::Edge(edge) => platform_error(&edge.text()),
         }
-        platform_error(&problem.text())
     }
 }
 
@@ -158,9 +164,11 @@ impl Envelope for Enqueue {
     }
 
     fn body(problem: &Problem) -> String {
-        if matches!(problem, Problem::Refused(Error::Unavailable { .. })) {
-            return platform_error("Failed to enqueue message. Please retry.");
+        match problem {
+            Problem::Refused(Error::Unavailable { .. }) => {
+                platform_error("Failed to enqueue message. Please retry.")
+            }
+            Problem::Refused(_) | Problem::Edge(_) => Platform::body(problem),
         }
-        Platform::body(problem)
     }
 }

@@ -19,6 +19,12 @@ pub(super) const REJOINDER_ERROR: HeaderName = HeaderName::from_static("rejoinde
 #[derive(Debug)]
 pub(super) enum Problem {
     Refused(Error),
+    Edge(Edge),
+}
+
+/// What no use case sees; the same at both doors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Edge {
     NoRoute,
     MethodNotAllowed,
     BodyTooLarge {
@@ -39,11 +45,15 @@ impl From<Error> for Problem {
     }
 }
 
-impl Problem {
-    /// For the `Rejoinder-Error` header.
-    pub(super) fn code(&self) -> &'static str {
+impl From<Edge> for Problem {
+    fn from(edge: Edge) -> Self {
+        Self::Edge(edge)
+    }
+}
+
+impl Edge {
+    fn code(self) -> &'static str {
         match self {
-            Self::Refused(error) => error.code(),
             Self::NoRoute => "route_not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::BodyTooLarge { .. } => "body_too_large",
@@ -53,10 +63,8 @@ impl Problem {
         }
     }
 
-    /// The text, where it is the same at both doors.
-    pub(super) fn text(&self) -> String {
+    pub(super) fn text(self) -> String {
         match self {
-            Self::Refused(error) => error.to_string(),
             Self::NoRoute => "There is no such route.".to_owned(),
             Self::MethodNotAllowed => "This method is not allowed here.".to_owned(),
             Self::BodyTooLarge { limit } => {
@@ -68,9 +76,8 @@ impl Problem {
         }
     }
 
-    fn status<E: Envelope>(&self) -> StatusCode {
+    fn status(self) -> StatusCode {
         match self {
-            Self::Refused(error) => E::status(error),
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -80,44 +87,68 @@ impl Problem {
         }
     }
 
-    fn retry_after(&self) -> Option<Duration> {
-        let Self::Refused(error) = self else { return None };
-        match error {
-            Error::LimitReached { retry_after }
-            | Error::Overloaded { retry_after, .. }
-            | Error::TwinInFlight { retry_after } => Some(*retry_after),
-            Error::Invalid(_)
-            | Error::Unauthenticated
-            | Error::MissingScope(_)
-            | Error::OriginRefused
-            | Error::NotFound { .. }
-            | Error::InsufficientBalance
-            | Error::Processing(_)
-            | Error::KeyReused
-            | Error::KeyMalformed
-            | Error::Unavailable { .. } => None,
+    /// What is left of the body must not be read as the next request.
+    fn ends_connection(self) -> bool {
+        match self {
+            Self::BodyTooLarge { .. } | Self::BodyTooSlow | Self::BodyBroken => true,
+            Self::NoRoute | Self::MethodNotAllowed | Self::Panicked => false,
+        }
+    }
+}
+
+impl Problem {
+    /// For the `Rejoinder-Error` header.
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Refused(error) => error.code(),
+            Self::Edge(edge) => edge.code(),
         }
     }
 
-    /// What is left of the body must not be read as the next request.
-    fn ends_connection(&self) -> bool {
-        matches!(self, Self::BodyTooLarge { .. } | Self::BodyTooSlow | Self::BodyBroken)
+    fn status<E: Envelope>(&self) -> StatusCode {
+        match self {
+            Self::Refused(error) => E::status(error),
+            Self::Edge(edge) => edge.status(),
+        }
     }
 
     fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(REJOINDER_ERROR, HeaderValue::from_static(self.code()));
-        if let Some(wait) = self.retry_after() {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
-        }
-        if matches!(self, Self::Refused(Error::Unauthenticated)) {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        if self.ends_connection() {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        match self {
+            Self::Refused(error) => {
+                if let Some(wait) = retry_after(error) {
+                    headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+                }
+                if matches!(error, Error::Unauthenticated) {
+                    headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+                }
+            }
+            Self::Edge(edge) if edge.ends_connection() => {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Self::Edge(_) => {}
         }
         headers
+    }
+}
+
+fn retry_after(error: &Error) -> Option<Duration> {
+    match error {
+        Error::LimitReached { retry_after }
+        | Error::Overloaded { retry_after, .. }
+        | Error::TwinInFlight { retry_after } => Some(*retry_after),
+        Error::Invalid(_)
+        | Error::Unauthenticated
+        | Error::MissingScope(_)
+        | Error::OriginRefused
+        | Error::NotFound { .. }
+        | Error::InsufficientBalance
+        | Error::Processing(_)
+        | Error::KeyReused
+        | Error::KeyMalformed
+        | Error::Unavailable { .. } => None,
     }
 }
 
@@ -156,15 +187,15 @@ impl<E: Envelope> IntoResponse for ApiError<E> {
 
 /// Where no route is.
 pub(super) async fn no_route<E: Envelope>() -> ApiError<E> {
-    Problem::NoRoute.into()
+    Edge::NoRoute.into()
 }
 
 /// Where the route has no such method; the router adds `Allow`.
 pub(super) async fn no_method<E: Envelope>() -> ApiError<E> {
-    Problem::MethodNotAllowed.into()
+    Edge::MethodNotAllowed.into()
 }
 
 /// What a panic of a handler is answered with; its text went to the log.
 pub(super) fn panicked<E: Envelope>(_panic: Box<dyn Any + Send + 'static>) -> Response<Body> {
-    ApiError::<E>::from(Problem::Panicked).into_response()
+    ApiError::<E>::from(Edge::Panicked).into_response()
 }

@@ -1,7 +1,10 @@
 //! The fields of a JSON body, one by one: each flaw is found with its field, so that
 //! a door can say in its own words which one to mend.
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
+use serde::de::value::MapDeserializer;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -26,14 +29,19 @@ pub(super) enum Flaw {
     Character,
 }
 
-/// The fields of a body that is a JSON object. `T` has a [`Field`] each; others are ignored.
+/// The fields of a body that is a JSON object. `T` has a [`Field`] each; others are ignored, and
+/// of two with one name the last counts.
 pub(super) fn read_fields<T: DeserializeOwned>(body: &[u8]) -> Result<T, NoFields> {
-    // A derived struct would be read from an array, too.
-    if body.trim_ascii_start().first() != Some(&b'{') {
-        let is_json = serde_json::from_slice::<&RawValue>(body).is_ok();
-        return Err(if is_json { NoFields::NotAnObject } else { NoFields::NotJson });
+    let fields: BTreeMap<String, &RawValue> = serde_json::from_slice(body).map_err(|_| no_fields(body))?;
+    let fields = fields.iter().map(|(name, value)| (name.as_str(), *value));
+    T::deserialize(MapDeserializer::new(fields)).map_err(|_: serde_json::Error| NoFields::NotJson)
+}
+
+fn no_fields(body: &[u8]) -> NoFields {
+    match serde_json::from_slice::<&RawValue>(body) {
+        Ok(value) if !value.get().starts_with('{') => NoFields::NotAnObject,
+        Ok(_) | Err(_) => NoFields::NotJson,
     }
-    serde_json::from_slice(body).map_err(|_| NoFields::NotJson)
 }
 
 /// A text.
@@ -96,6 +104,12 @@ mod tests {
         let read = |body: &str| read_fields::<Fields>(body.as_bytes()).map(|fields| fields.a.is_some());
         assert_eq!(read(r#" {"a": 1, "b": 2}"#), Ok(true));
         assert_eq!(read(r#"{"a": null}"#), Ok(false));
+        assert_eq!(read(r#"{"a": null, "a": 1}"#), Ok(true));
+        assert_eq!(read(&"[".repeat(100_000)), Err(NoFields::NotJson));
+        assert_eq!(
+            read(&format!("{}{}", "[".repeat(100_000), "]".repeat(100_000))),
+            Err(NoFields::NotAnObject)
+        );
         assert_eq!(read(r#"["a"]"#), Err(NoFields::NotAnObject));
         assert_eq!(read("{"), Err(NoFields::NotJson));
         assert_eq!(read(""), Err(NoFields::NotJson));

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::envelope::{Envelope, Platform, Widget};
-use super::error::{ApiError, Problem, no_method, no_route, panicked};
+use super::error::{ApiError, Edge, no_method, no_route, panicked};
 use super::observe::observe;
 use super::state::AppState;
 use super::{api, health, pages, v1};
@@ -41,7 +41,40 @@ fn edges<E: Envelope>(routes: Router<AppState>) -> Router<AppState> {
 /// Outside both doors; what a door's prefix alone names is the door's all the same.
 async fn nowhere(request: Request) -> Response {
     if matches!(request.uri().path(), "/api" | "/api/") {
-        return ApiError::<Widget>::from(Problem::NoRoute).into_response();
+        return ApiError::<Widget>::from(Edge::NoRoute).into_response();
     }
-    ApiError::<Platform>::from(Problem::NoRoute).into_response()
+    ApiError::<Platform>::from(Edge::NoRoute).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::routing::get;
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    /// What a door answers whose only handler panics.
+    async fn panics<E: Envelope>() -> (u16, String) {
+        async fn handler() {
+            panic!("on purpose")
+        }
+        let door = Router::new().route("/", get(handler)).fallback(no_route::<E>);
+        let door = door.layer(CatchPanicLayer::custom(panicked::<E>));
+        let answer = door.oneshot(Request::new(Body::empty())).await.unwrap();
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_panic_answers_in_the_doors_envelope_without_its_text() {
+        let text = "The server failed to process the request.";
+
+        let widget = (500, format!(r#"{{"status":false,"error":"{text}"}}"#));
+        assert_eq!(panics::<Widget>().await, widget);
+        let platform = (500, format!(r#"{{"status":"error","message":"{text}","data":null}}"#));
+        assert_eq!(panics::<Platform>().await, platform);
+    }
 }

@@ -79,6 +79,7 @@ fn is_of_the_peer(error: &io::Error) -> bool {
 
 fn builder(tasks: &Tasks, http: &config::Http) -> Builder<Tracked> {
     let mut builder = Builder::new(Tracked(tasks.clone()));
+    // The head's time-out is also how long a connection may be idle between two requests.
     builder
         .http1()
         .timer(TokioTimer::new())

@@ -2,15 +2,15 @@
 
 use serde_json::json;
 
-use crate::support::db::{Backend, TestDb};
+use crate::support::db::TestDb;
 use crate::support::fake_model::{ModelRequest, Reply};
 use crate::support::script::Gate;
 use crate::support::server::{Setup, TestServer, WIDGET};
-use crate::support::store::STORE;
+use crate::support::store;
 
 /// A database, and a process on it with so few slots that one held turn of the widget door fills them.
 async fn small() -> (TestDb, TestServer) {
-    let db = TestDb::copy_of(&STORE, Backend::Postgres).await;
+    let db = store::postgres().await;
     let server = Setup::default().env("REJOINDER_TURN__MAX_IN_FLIGHT", "2").system_clock().start(&db).await;
     (db, server)
 }
@@ -73,7 +73,7 @@ async fn a_widget_that_waits_at_one_process_gets_the_reply_that_the_other_makes(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn turns_of_one_conversation_keep_their_order_across_processes() {
-    let db = TestDb::copy_of(&STORE, Backend::Postgres).await;
+    let db = store::postgres().await;
     let first = Setup::default().system_clock().start(&db).await;
     let second = first.beside(&db, Setup::default().system_clock()).await;
     let con = first.con_of(WIDGET).await;
@@ -93,7 +93,7 @@ async fn turns_of_one_conversation_keep_their_order_across_processes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn switching_the_ai_off_at_one_process_ends_what_runs_at_the_other() {
-    let db = TestDb::copy_of(&STORE, Backend::Postgres).await;
+    let db = store::postgres().await;
     let first = Setup::default().system_clock().start(&db).await;
     let second = first.beside(&db, Setup::default().system_clock()).await;
     let gate = hold_the_text(&first, "Hi");
@@ -114,7 +114,7 @@ async fn switching_the_ai_off_at_one_process_ends_what_runs_at_the_other() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_stops_hands_its_turns_to_the_other() {
-    let db = TestDb::copy_of(&STORE, Backend::Postgres).await;
+    let db = store::postgres().await;
     let first = Setup::default().env("REJOINDER_SHUTDOWN_GRACE", "100ms").system_clock().start(&db).await;
     let gate = Gate::closed();
     first.model.script().queue([Reply::text("Never seen.").held_by(&gate), Reply::text("Seen.")]);

@@ -25,7 +25,7 @@ impl Batch<'_> {
         }
         let head = self.head(admission, &conversation)?;
         match admission.door {
-            Door::Widget => self.admit_widget(admission, conversation, head),
+            Door::Widget => self.admit_widget(admission, &conversation, head),
             Door::Platform => self.admit_platform(admission, conversation, head),
         }
     }
@@ -94,7 +94,7 @@ impl Batch<'_> {
     fn admit_widget(
         &mut self,
         admission: &Admission,
-        conversation: Conversation,
+        conversation: &Conversation,
         head: AssistantHead,
     ) -> Result<Admitted, Error> {
         if conversation.ended_at.is_some() {
@@ -102,18 +102,18 @@ impl Batch<'_> {
         }
         if !conversation.ai_enabled {
             let answer = rendered::widget_ai_disabled();
-            self.store_message(admission, &conversation, None);
+            self.store_message(admission, conversation, None);
             self.keep(admission, None, Some(answer.clone()));
             return Ok(Admitted::Answered { answer, turn: None });
         }
-        self.check_caps(admission, &conversation)?;
-        let price = self.price(&conversation);
+        self.check_caps(admission, conversation)?;
+        let price = self.price(conversation);
         if self.balance(admission) < price {
             return Err(Error::InsufficientBalance);
         }
-        self.check_bounds(admission, &conversation)?;
-        self.store_message(admission, &conversation, Some(admission.turn));
-        self.make_turn(admission, &conversation, head, price);
+        self.check_bounds(admission, conversation)?;
+        self.store_message(admission, conversation, Some(admission.turn));
+        self.make_turn(admission, conversation, head, price);
         self.keep(admission, Some(admission.turn), None);
         Ok(Admitted::Waiting(admission.turn))
     }

@@ -82,7 +82,10 @@ impl Batch<'_> {
     }
 
     fn close(&mut self, mut turn: Turn, end: &TurnEnd, by_owner: bool) -> Turn {
-        if !by_owner {
+        // One that was to start in this very batch has no task yet, and gets none.
+        let started = self.effects.started.len();
+        self.effects.started.retain(|started| started.id != turn.id);
+        if !by_owner && self.effects.started.len() == started {
             self.tell_owner(&turn);
         }
         match end {
@@ -106,14 +109,7 @@ impl Batch<'_> {
 
     fn tell_owner(&mut self, turn: &Turn) {
         match turn.owner {
-            Some(owner) if owner == self.setting.process => {
-                // One that was to start in this very batch has no task yet, and gets none.
-                let started = self.effects.started.len();
-                self.effects.started.retain(|started| started.id != turn.id);
-                if self.effects.started.len() == started {
-                    self.effects.cancelled.push(turn.id);
-                }
-            }
+            Some(owner) if owner == self.setting.process => self.effects.cancelled.push(turn.id),
             Some(owner) => self.written.cancellations.push((owner, turn.id)),
             None => {}
         }

@@ -5,7 +5,7 @@ use axum::response::Response;
 
 use super::guard::Visitor;
 use super::validate;
-use super::wire::{ConversationIn, ConversationOut, FirstMessage, History, HistoryQuery};
+use super::wire::{ConversationIn, ConversationOut, FirstMessage, HistoryQuery, VisitorView};
 use crate::domain::error::Error;
 use crate::domain::rendered::raw;
 use crate::http::answer::widget_success;
@@ -54,7 +54,7 @@ pub(super) async fn create(
 #[utoipa::path(
     get, path = "/conversations/{uuid}", tag = "widget", operation_id = "readWidgetConversation",
     params(("uuid" = Uuid, Path, description = "The conversation's UUID"), HistoryQuery),
-    responses((status = 200, description = "The history, the oldest first", body = History), WidgetErrors),
+    responses((status = 200, description = "The history, the oldest first", body = VisitorView), WidgetErrors),
 )]
 pub(super) async fn read(
     State(state): State<AppState>,
@@ -70,7 +70,7 @@ pub(super) async fn read(
         after: query.after,
     };
     let (conversation, messages) = read_conversation::read_history(&state.services, wanted).await?;
-    Ok(widget_success(&History {
+    Ok(widget_success(&VisitorView {
         status: true,
         history: messages.into_iter().map(Into::into).collect(),
         variables: raw(&conversation.visitor_variables),

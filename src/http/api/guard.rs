@@ -62,17 +62,15 @@ pub(in crate::http) async fn guard(
         },
     };
     let standing = count(&state, class, account.is_some(), &mut request).await;
-    let refused = standing.and_then(|standing| standing.refused);
-    let mut response = match refused {
-        Some(retry_after) => ApiError::<Widget>::from(Error::LimitReached { retry_after }).into_response(),
-        None => {
-            let origin = request.headers().get(header::ORIGIN).map(|origin| {
-                // What is no text is an origin that no list has.
-                origin.to_str().unwrap_or("null").to_owned()
-            });
-            request.extensions_mut().insert(Visitor { account, origin, arrived });
-            next.run(request).await
-        }
+    let mut response = if let Some(retry_after) = standing.and_then(|standing| standing.refused) {
+        ApiError::<Widget>::from(Error::LimitReached { retry_after }).into_response()
+    } else {
+        let origin = request.headers().get(header::ORIGIN).map(|origin| {
+            // What is no text is an origin that no list has.
+            origin.to_str().unwrap_or("null").to_owned()
+        });
+        request.extensions_mut().insert(Visitor { account, origin, arrived });
+        next.run(request).await
     };
     if let Some(standing) = standing {
         put_headers(response.headers_mut(), &standing, state.services.clock.now());

@@ -33,7 +33,7 @@ pub(super) fn message(body: &[u8]) -> Result<String, Error> {
     let required = || invalid("The message field is required.");
     // A body that is no JSON object has no message.
     let fields: MessageIn = read_fields(body).map_err(|_| required())?;
-    let sent = text(&*fields.message.ok_or_else(required)?).map_err(|flaw| match flaw {
+    let sent = text(&fields.message.ok_or_else(required)?).map_err(|flaw| match flaw {
         Flaw::Type => invalid("The message field must be a string."),
         Flaw::Character => invalid("The message field contains an invalid character."),
     })?;

@@ -88,7 +88,7 @@ pub(in crate::http) struct FirstMessage {
 
 /// A conversation as a visitor sees it.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct History {
+pub(in crate::http) struct VisitorView {
     pub(super) status: bool,
     /// The oldest first.
     pub(super) history: Vec<Entry>,

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use crate::domain::error::Error;
 use crate::http::envelope::Envelope;
-use crate::http::error::{ApiError, Problem};
+use crate::http::error::{ApiError, Edge};
 use crate::http::state::AppState;
 
 /// A body of at most [`Envelope::MAX_BODY`] bytes.
@@ -28,14 +28,14 @@ impl<E: Envelope> FromRequest<AppState> for Body<E> {
         let limit = E::MAX_BODY;
         let declared = hyper::body::Body::size_hint(request.body()).lower();
         if usize::try_from(declared).is_ok_and(|declared| declared > limit) {
-            return Err(Problem::BodyTooLarge { limit }.into());
+            return Err(Edge::BodyTooLarge { limit }.into());
         }
         let reading = Limited::new(request.into_body(), limit).collect();
         match tokio::time::timeout(state.body_timeout, reading).await {
             Ok(Ok(body)) => Ok(Self(body.to_bytes(), PhantomData)),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::BodyTooLarge { limit }.into()),
-            Ok(Err(_)) => Err(Problem::BodyBroken.into()),
-            Err(_) => Err(Problem::BodyTooSlow.into()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Edge::BodyTooLarge { limit }.into()),
+            Ok(Err(_)) => Err(Edge::BodyBroken.into()),
+            Err(_) => Err(Edge::BodyTooSlow.into()),
         }
     }
 }

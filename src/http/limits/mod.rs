@@ -76,14 +76,14 @@ impl Limits {
     /// Counts a request; `address` is none where a valid key lifts the limits by address.
     /// Gives the limit that is nearest, if any holds.
     pub(super) fn count(&self, counted: Counted, address: Option<Address>) -> Option<Standing> {
-        let mut nearest = address.map(|address| self.addresses.check(address));
+        let mut nearest = address.map(|address| self.addresses.check(&address));
         if nearest.is_some_and(|standing| standing.refused.is_some()) {
             return nearest;
         }
         let special = match (counted, address) {
             (Counted::Request | Counted::Message(None), _) | (Counted::NewConversation, None) => None,
-            (Counted::NewConversation, Some(address)) => Some(self.new_conversations.check(address)),
-            (Counted::Message(Some(conversation)), _) => Some(self.conversations.check(conversation)),
+            (Counted::NewConversation, Some(address)) => Some(self.new_conversations.check(&address)),
+            (Counted::Message(Some(conversation)), _) => Some(self.conversations.check(&conversation)),
         };
         if let Some(special) = special
             && nearest.is_none_or(|nearest| special.remaining <= nearest.remaining)
@@ -120,8 +120,8 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
         Self { name, rate, keyed }
     }
 
-    fn check(&self, key: K) -> Standing {
-        let (remaining, refused) = match self.keyed.check_key(&key) {
+    fn check(&self, key: &K) -> Standing {
+        let (remaining, refused) = match self.keyed.check_key(key) {
             Ok(state) => (state.remaining_burst_capacity(), None),
             Err(early) => (0, Some(early.wait_time_from(self.keyed.clock().now()))),
         };

@@ -15,7 +15,7 @@ pub(super) use shapes::{
 
 use super::{api, v1};
 
-/// The OpenAPI 3.1 document of this server.
+/// The `OpenAPI` 3.1 document of this server.
 #[must_use]
 pub fn openapi() -> OpenApi {
     let widget = api::door(&|_, routes| routes).into_openapi();

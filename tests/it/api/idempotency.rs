@@ -33,13 +33,16 @@ both_backends!(
         let gate = Gate::closed();
         server.model.script().queue([Reply::text("Once.").held_by(&gate)]);
 
-        let ((first, second), ()) =
+        let ((first, second), other) =
             tokio::join!(async { tokio::join!(tell(&server, "Hi", "k"), tell(&server, "Hi", "k")) }, async {
                 server.model.calls().arrived(1).await;
+                let other = tell(&server, "Something else", "k").await;
                 gate.open();
+                other
             });
 
-        assert_eq!((first.status, second.status), (200, 200));
+        assert_eq!((first.status, second.status, other.status), (200, 200, 422));
+        assert_eq!(first.header("rejoinder-turn"), second.header("rejoinder-turn"));
         assert_eq!(first.text(), second.text());
         let replayed: Vec<_> =
             [&first, &second].iter().filter_map(|answer| answer.header("idempotent-replayed")).collect();
@@ -52,7 +55,6 @@ both_backends!(
 both_backends!(
     async fn a_twin_whose_deadline_comes_first_is_told_to_come_again(db: TestDb) {
         let server = Setup::default().env("REJOINDER_WIDGET__DEADLINE", "2s").system_clock().start(&db).await;
-        // A message of the platform door is ahead, so the first waits; its deadline passes before the twin's.
         server.model.script().otherwise(|_| Reply::text("Never.").held_by(&Gate::closed()));
 
         let (first, second) = tokio::join!(tell(&server, "Hi", "k"), tell(&server, "Hi", "k"));

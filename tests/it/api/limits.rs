@@ -3,6 +3,7 @@
 use crate::support::db::both_backends;
 use crate::support::http::Request;
 use crate::support::server::{Setup, TEST, TestServer, WIDGET};
+use crate::support::store;
 
 const HELLO: &str = r#"{"message": "Hi"}"#;
 
@@ -32,55 +33,55 @@ both_backends!(
     }
 );
 
-both_backends!(
-    async fn requests_are_limited_by_address_unless_a_key_comes(db: TestDb) {
-        let server = Setup::default()
-            .limited()
-            .env("REJOINDER_LIMITS__PER_ADDRESS", "2/min")
-            .env("REJOINDER_LIMITS__TRUSTED_PROXY_HOPS", "1")
-            .start(&db)
-            .await;
-        let ask = |client: &str| server.call("GET", "/api/conversations/x").header("X-Forwarded-For", client);
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_are_limited_by_address_unless_a_key_comes() {
+    let db = store::sqlite().await;
+    let server = Setup::default()
+        .limited()
+        .env("REJOINDER_LIMITS__PER_ADDRESS", "2/min")
+        .env("REJOINDER_LIMITS__TRUSTED_PROXY_HOPS", "1")
+        .start(&db)
+        .await;
+    let ask = |client: &str| server.call("GET", "/api/conversations/x").header("X-Forwarded-For", client);
 
-        assert_eq!(ask("203.0.113.7").send().await.status, 404);
-        assert_eq!(ask("6.6.6.6, 203.0.113.7").send().await.status, 404);
-        assert_eq!(ask("6.6.6.7, 203.0.113.7").send().await.status, 429);
-        assert_eq!(ask("203.0.113.7").bearer(&server.keys.all).send().await.status, 404);
-        assert_eq!(ask("203.0.113.8").send().await.status, 404);
+    assert_eq!(ask("203.0.113.7").send().await.status, 404);
+    assert_eq!(ask("6.6.6.6, 203.0.113.7").send().await.status, 404);
+    assert_eq!(ask("6.6.6.7, 203.0.113.7").send().await.status, 429);
+    assert_eq!(ask("203.0.113.7").bearer(&server.keys.all).send().await.status, 404);
+    assert_eq!(ask("203.0.113.8").send().await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_conversations_are_limited_by_address_apart() {
+    let db = store::sqlite().await;
+    let server = Setup::default()
+        .limited()
+        .env("REJOINDER_LIMITS__NEW_CONVERSATIONS_PER_ADDRESS", "1/min")
+        .start(&db)
+        .await;
+    let uuid = server.conversation().await;
+
+    let again = server.call("POST", "/api/conversations").body("{}").send().await;
+
+    assert_eq!(again.status, 429);
+    assert_eq!(
+        again.header("ratelimit").map(|text| text.starts_with("\"new-conversations\";r=0")),
+        Some(true)
+    );
+    assert_eq!(server.say(&uuid, HELLO).send().await.status, 200);
+    assert_eq!(server.call("GET", "/v1/balance").bearer(&server.keys.all).send().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_limited_where_limits_are_off() {
+    let db = store::sqlite().await;
+    let server = Setup::default().env("REJOINDER_LIMITS__PER_ADDRESS", "1/min").start(&db).await;
+
+    for _ in 0..3 {
+        let answer = server.call("GET", "/api/conversations/x").send().await;
+        assert_eq!((answer.status, answer.header("ratelimit")), (404, None));
     }
-);
-
-both_backends!(
-    async fn new_conversations_are_limited_by_address_apart(db: TestDb) {
-        let server = Setup::default()
-            .limited()
-            .env("REJOINDER_LIMITS__NEW_CONVERSATIONS_PER_ADDRESS", "1/min")
-            .start(&db)
-            .await;
-        let uuid = server.conversation().await;
-
-        let again = server.call("POST", "/api/conversations").body("{}").send().await;
-
-        assert_eq!(again.status, 429);
-        assert_eq!(
-            again.header("ratelimit").map(|text| text.starts_with("\"new-conversations\";r=0")),
-            Some(true)
-        );
-        assert_eq!(server.say(&uuid, HELLO).send().await.status, 200);
-        assert_eq!(server.call("GET", "/v1/balance").bearer(&server.keys.all).send().await.status, 200);
-    }
-);
-
-both_backends!(
-    async fn nothing_is_limited_where_limits_are_off(db: TestDb) {
-        let server = Setup::default().env("REJOINDER_LIMITS__PER_ADDRESS", "1/min").start(&db).await;
-
-        for _ in 0..3 {
-            let answer = server.call("GET", "/api/conversations/x").send().await;
-            assert_eq!((answer.status, answer.header("ratelimit")), (404, None));
-        }
-    }
-);
+}
 
 /// Refused by a cap: in the envelope of limits, and without a trace.
 async fn assert_capped(server: &TestServer, request: Request) {

@@ -232,7 +232,7 @@ both_backends!(
             uuids.push(server.conversation().await);
         }
 
-        let tell = |uuid| server.tell(uuid, "Wednesday at ten, please").send();
+        let tell = |uuid: &String| server.tell(uuid, "Wednesday at ten, please").send();
         let answers = futures::future::join_all(uuids.iter().map(tell)).await;
 
         let results: Vec<_> = answers.iter().map(only_result).collect();

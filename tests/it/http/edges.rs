@@ -3,116 +3,120 @@
 use std::time::Duration;
 
 use crate::support::db::both_backends;
-use crate::support::http::send_raw;
-use crate::support::server::{Setup, TestServer};
+use crate::support::fake_model::Reply;
+use crate::support::http::{client_of_http_2, send_raw};
+use crate::support::script::Gate;
+use crate::support::server::{Setup, TestServer, WIDGET};
+use crate::support::store;
+use crate::support::wait::wait_for;
 
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
 const NO_ROUTE: &str = "There is no such route.";
 
-both_backends!(
-    async fn an_unknown_route_and_method_answer_in_the_doors_envelope(db: TestDb) {
-        let server = TestServer::start(&db).await;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unknown_route_and_method_answer_in_the_doors_envelope() {
+    let db = store::sqlite().await;
+    let server = TestServer::start(&db).await;
 
-        for path in ["/api", "/api/", "/api/x", "/api/conversations/x/y/z"] {
-            let answer = server.call("GET", path).send().await;
-            assert_eq!(
-                (answer.status, answer.text()),
-                (404, &*format!(r#"{{"status":false,"error":"{NO_ROUTE}"}}"#)),
-                "{path}"
-            );
-        }
-        for path in ["/v1", "/v1/x", "/x", "/v1/messages/x"] {
-            let answer = server.call("GET", path).send().await;
-            let expected = format!(r#"{{"status":"error","message":"{NO_ROUTE}","data":null}}"#);
-            assert_eq!((answer.status, answer.text()), (404, &*expected), "{path}");
-        }
-        let widget = server.call("PUT", "/api/conversations").send().await;
-        assert_eq!((widget.status, widget.header("allow")), (405, Some("POST")));
-        assert_eq!(widget.text(), r#"{"status":false,"error":"This method is not allowed here."}"#);
-        let platform = server.call("DELETE", "/v1/messages").bearer(&server.keys.all).send().await;
-        assert_eq!((platform.status, platform.header("allow")), (405, Some("POST")));
+    for path in ["/api", "/api/", "/api/x", "/api/conversations/x/y/z"] {
+        let answer = server.call("GET", path).send().await;
         assert_eq!(
-            platform.text(),
-            r#"{"status":"error","message":"This method is not allowed here.","data":null}"#
+            (answer.status, answer.text()),
+            (404, &*format!(r#"{{"status":false,"error":"{NO_ROUTE}"}}"#)),
+            "{path}"
         );
-        assert_eq!(platform.header("rejoinder-error"), Some("method_not_allowed"));
     }
-);
-
-both_backends!(
-    async fn a_body_over_the_limit_is_a_413_of_its_door(db: TestDb) {
-        let server = TestServer::start(&db).await;
-        let uuid = server.conversation().await;
-        let padded = |size: usize| {
-            let mut body = br#"{"message":"hi"}"#.to_vec();
-            body.resize(size, b' ');
-            body
-        };
-
-        let most = server.say(&uuid, padded(64 * 1024)).send().await;
-        let declared = server.say(&uuid, padded(64 * 1024 + 1)).send().await;
-        let platform = server.enqueue(vec![b' '; 256 * 1024 + 1]).send().await;
-        let chunk = "x".repeat(0x1_0001);
-        let chunked = format!(
-            "POST /api/conversations/{uuid}/messages HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n10001\r\n{chunk}\r\n0\r\n\r\n"
-        );
-        let undeclared = send_raw(server.address(), chunked.as_bytes()).await;
-
-        assert_eq!(most.status, 200);
-        let expected = r#"{"status":false,"error":"The request body must not be greater than 64 KiB."}"#;
-        assert_eq!((declared.status, declared.text()), (413, expected));
-        assert!(undeclared.starts_with("HTTP/1.1 413 ") && undeclared.ends_with(expected), "{undeclared}");
-        let expected = r#"{"status":"error","message":"The request body must not be greater than 256 KiB.","data":null}"#;
-        assert_eq!((platform.status, platform.text()), (413, expected));
+    for path in ["/v1", "/v1/x", "/x", "/v1/messages/x"] {
+        let answer = server.call("GET", path).send().await;
+        let expected = format!(r#"{{"status":"error","message":"{NO_ROUTE}","data":null}}"#);
+        assert_eq!((answer.status, answer.text()), (404, &*expected), "{path}");
     }
-);
+    let widget = server.call("PUT", "/api/conversations").send().await;
+    assert_eq!((widget.status, widget.header("allow")), (405, Some("POST")));
+    assert_eq!(widget.text(), r#"{"status":false,"error":"This method is not allowed here."}"#);
+    let platform = server.call("DELETE", "/v1/messages").bearer(&server.keys.all).send().await;
+    assert_eq!((platform.status, platform.header("allow")), (405, Some("POST")));
+    assert_eq!(
+        platform.text(),
+        r#"{"status":"error","message":"This method is not allowed here.","data":null}"#
+    );
+    assert_eq!(platform.header("rejoinder-error"), Some("method_not_allowed"));
+}
 
-both_backends!(
-    async fn a_body_that_does_not_come_is_a_408_and_the_connection_closes(db: TestDb) {
-        let server = Setup::default().env("REJOINDER_HTTP__BODY_TIMEOUT", "50ms").start(&db).await;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_over_the_limit_is_a_413_of_its_door() {
+    let db = store::sqlite().await;
+    let server = TestServer::start(&db).await;
+    let uuid = server.conversation().await;
+    let padded = |size: usize| {
+        let mut body = br#"{"message":"hi"}"#.to_vec();
+        body.resize(size, b' ');
+        body
+    };
 
-        let request = format!(
-            "POST /v1/messages HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
-             content-type: application/json\r\ncontent-length: 9\r\n\r\n{{",
-            server.keys.all
-        );
-        let answer = send_raw(server.address(), request.as_bytes()).await;
+    let most = server.say(&uuid, padded(64 * 1024)).send().await;
+    let declared = server.say(&uuid, padded(64 * 1024 + 1)).send().await;
+    let platform = server.enqueue(vec![b' '; 256 * 1024 + 1]).send().await;
+    let chunk = "x".repeat(0x1_0001);
+    let chunked = format!(
+        "POST /api/conversations/{uuid}/messages HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n10001\r\n{chunk}\r\n0\r\n\r\n"
+    );
+    let undeclared = send_raw(server.address(), chunked.as_bytes()).await;
 
-        assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("connection: close"), "{answer}");
-        let expected =
-            r#"{"status":"error","message":"The request body did not arrive in time.","data":null}"#;
-        assert!(answer.ends_with(expected), "{answer}");
+    assert_eq!(most.status, 200);
+    let expected = r#"{"status":false,"error":"The request body must not be greater than 64 KiB."}"#;
+    assert_eq!((declared.status, declared.text()), (413, expected));
+    assert!(undeclared.starts_with("HTTP/1.1 413 ") && undeclared.ends_with(expected), "{undeclared}");
+    let expected =
+        r#"{"status":"error","message":"The request body must not be greater than 256 KiB.","data":null}"#;
+    assert_eq!((platform.status, platform.text()), (413, expected));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_does_not_come_is_a_408_and_the_connection_closes() {
+    let db = store::sqlite().await;
+    let server = Setup::default().env("REJOINDER_HTTP__BODY_TIMEOUT", "50ms").start(&db).await;
+
+    let request = format!(
+        "POST /v1/messages HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\ncontent-length: 9\r\n\r\n{{",
+        server.keys.all
+    );
+    let answer = send_raw(server.address(), request.as_bytes()).await;
+
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("connection: close"), "{answer}");
+    let expected = r#"{"status":"error","message":"The request body did not arrive in time.","data":null}"#;
+    assert!(answer.ends_with(expected), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_says_nothing_is_let_go() {
+    let db = store::sqlite().await;
+    let server = Setup::default().env("REJOINDER_HTTP__HEAD_TIMEOUT", "50ms").start(&db).await;
+
+    for said in ["", "PRI * HT", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET / HTTP/1.1\r\nhost:"] {
+        let mut stream = TcpStream::connect(server.address()).await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut stream, said.as_bytes()).await.unwrap();
+        let mut rest = Vec::new();
+        let closed = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await;
+        assert!(closed.is_ok(), "{said:?} was left open");
     }
-);
+}
 
-both_backends!(
-    async fn who_says_nothing_is_let_go(db: TestDb) {
-        let server = Setup::default().env("REJOINDER_HTTP__HEAD_TIMEOUT", "50ms").start(&db).await;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_id_is_taken_over_or_made() {
+    let db = store::sqlite().await;
+    let server = TestServer::start(&db).await;
 
-        for said in ["", "PRI * HT", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET / HTTP/1.1\r\nhost:"] {
-            let mut stream = TcpStream::connect(server.address()).await.unwrap();
-            tokio::io::AsyncWriteExt::write_all(&mut stream, said.as_bytes()).await.unwrap();
-            let mut rest = Vec::new();
-            let closed = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await;
-            assert!(closed.is_ok(), "{said:?} was left open");
-        }
-    }
-);
+    let sent = server.call("GET", "/healthz").header("x-request-id", "abc-1").send().await;
+    let made = server.call("GET", "/healthz").header("x-request-id", "a b").send().await;
 
-both_backends!(
-    async fn a_request_id_is_taken_over_or_made(db: TestDb) {
-        let server = TestServer::start(&db).await;
-
-        let sent = server.call("GET", "/healthz").header("x-request-id", "abc-1").send().await;
-        let made = server.call("GET", "/healthz").header("x-request-id", "a b").send().await;
-
-        assert_eq!(sent.header("x-request-id"), Some("abc-1"));
-        assert_eq!(made.header("x-request-id").unwrap().len(), 36);
-        assert_eq!(sent.text(), r#"{"status":"alive"}"#);
-    }
-);
+    assert_eq!(sent.header("x-request-id"), Some("abc-1"));
+    assert_eq!(made.header("x-request-id").unwrap().len(), 36);
+    assert_eq!(sent.text(), r#"{"status":"alive"}"#);
+}
 
 both_backends!(
     async fn a_server_whose_store_is_gone_says_so_in_every_envelope(db: TestDb) {
@@ -139,3 +143,43 @@ both_backends!(
         assert_eq!((read.status, read.text()), (500, expected));
     }
 );
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_answers_who_waits_and_accepts_nobody() {
+    let db = store::sqlite().await;
+    let server = TestServer::start(&db).await;
+    let gate = Gate::closed();
+    server.model.script().queue([Reply::text("Just in time.").held_by(&gate)]);
+    let (address, model) = (server.address(), std::sync::Arc::clone(&server.model));
+    let request = server.tell(WIDGET, "Hi");
+
+    let (answer, (), ()) = tokio::join!(
+        request.send(),
+        async {
+            model.calls().arrived(1).await;
+            server.stop().await;
+        },
+        async {
+            model.calls().arrived(1).await;
+            wait_for("the listener to close", async || TcpStream::connect(address).await.err()).await;
+            gate.open();
+        },
+    );
+
+    assert_eq!(answer.json()["message"], "Just in time.");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_requests_share_one_connection_of_http_2() {
+    let db = store::sqlite().await;
+    let server = TestServer::start(&db).await;
+    let client = client_of_http_2();
+
+    let ask = || client.get(format!("{}/healthz", server.url())).send();
+    let answers = futures::future::join_all((0..100).map(|_| ask())).await;
+
+    for answer in answers {
+        let answer = answer.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.version()), (200, reqwest::Version::HTTP_2));
+    }
+}

@@ -3,15 +3,15 @@
 use rejoinder::service::demo::DEMO_FILE;
 
 use crate::support::browser::Browser;
-use crate::support::db::{Backend, TestDb};
+use crate::support::db::TestDb;
 use crate::support::server::{Setup, TestServer};
-use crate::support::store::STORE;
+use crate::support::store;
 
 const QUESTION: &str = "What times are free for a demo next week?";
 
 /// What a newcomer gets who starts the server with no setting at all.
 async fn newcomer() -> (TestDb, TestServer) {
-    let db = TestDb::copy_of(&STORE, Backend::Sqlite).await;
+    let db = store::sqlite().await;
     let setup = Setup::default()
         .env("REJOINDER_MODEL__KIND", "offline")
         .workspace(|_| DEMO_FILE.to_owned())

@@ -26,7 +26,9 @@ both_backends!(
         let stored = process.turn(turn).await;
         assert_eq!((stored.state, stored.owner, stored.fence), (TurnState::Running, Some(process.id), 1));
         assert_eq!(balance(&process.db, seeded.workspace).await, 990_000);
-        assert!(matches!(&process.effects()[..], [Effect::Started(started, Some(_))] if **started == stored));
+        assert!(
+            matches!(&process.effects(1).await[..], [Effect::Started(started, Some(_))] if **started == stored)
+        );
         assert_eq!(process.slots.in_use(), 0, "the effect held the slot");
         assert_invariants(&db).await;
     }
@@ -84,7 +86,7 @@ both_backends!(
             process.conversation(&seeded, ConversationKind::Widget).await,
         ];
         let first = process.ask(&conversations[0]).await;
-        let held = process.effects();
+        let held = process.effects(1).await;
 
         let second = process.ask(&conversations[1]).await;
 
@@ -163,14 +165,14 @@ both_backends!(
         for change in [Change::DisableAi, Change::End] {
             let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
             let turns = [process.ask(&conversation).await, process.ask(&conversation).await];
-            process.effects();
+            process.effects(1).await;
 
             process.switch(&conversation, change).await.unwrap();
 
             for turn in turns {
                 assert_eq!(process.turn(turn).await.state, TurnState::Discarded);
             }
-            let effects = process.effects();
+            let effects = process.effects(3).await;
             assert!(
                 effects
                     .iter()
@@ -231,7 +233,7 @@ both_backends!(
                 let refused = process.writer.admit(admission(conversation, Door::Widget)).await;
                 assert!(matches!(refused, Err(Error::LimitReached { .. })), "{refused:?}");
             }
-            process.advance(&db, Duration::from_secs(86_400)).await;
+            process.advance(&db, Duration::from_hours(24)).await;
         }
         // A platform's charge is the first of the new day, and counts in it.
         let platform = process.conversation(&seeded, ConversationKind::Api).await;

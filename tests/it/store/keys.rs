@@ -39,7 +39,7 @@ both_backends!(
         assert_eq!(ask("body").await.unwrap(), replayed);
         assert_eq!(seed::number(&db, "select count(*) from messages").await, 2);
 
-        process.advance(&db, Duration::from_secs(86_400)).await;
+        process.advance(&db, Duration::from_hours(24)).await;
         assert!(matches!(ask("another body").await.unwrap(), Admitted::Waiting(_)));
         assert_invariants(&db).await;
     }

@@ -1,6 +1,7 @@
 //! The store's contract: what every function of it promises, on both databases.
 
 mod admission;
+mod decisions;
 mod failures;
 mod keys;
 mod ownership;

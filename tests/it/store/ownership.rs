@@ -23,11 +23,8 @@ use crate::support::seed::{self, Seed, assert_invariants};
 use crate::support::writers::{Process, admission, ending};
 
 const LEASE: Duration = Duration::from_secs(30);
-const LIFE: LifeBounds = LifeBounds {
-    max_age: Duration::from_secs(900),
-    max_wait: Duration::from_secs(86_400),
-    max_takeovers: 20,
-};
+const LIFE: LifeBounds =
+    LifeBounds { max_age: Duration::from_mins(15), max_wait: Duration::from_hours(24), max_takeovers: 20 };
 
 async fn claim(process: &Process, door: Door, limit: usize) -> Vec<rejoinder::domain::turn::Turn> {
     let mut tx = process.db.begin().await.unwrap();

@@ -70,3 +70,40 @@ both_backends!(
         }
     }
 );
+
+both_backends!(
+    async fn several_rows_are_found_by_their_index(db: TestDb) {
+        if db.backend() == Backend::Postgres {
+            return;
+        }
+        // SQLite's planner is asked as a batch asks: by a list of key pairs.
+        let statements = [
+            "select * from turns where (workspace_id, id) in (values (x'01', x'02'), (x'01', x'03')) order by id",
+            "select id from turns where state in ('waiting', 'queued', 'running') \
+             and (workspace_id, conversation_id) in (values (x'01', x'02'), (x'01', x'03'))",
+            "select * from conversations where (workspace_id, id) in (values (x'01', x'02'), (x'01', x'03'))",
+            "select * from messages where (workspace_id, id) in (values (x'01', x'02'), (x'01', x'03'))",
+            "select * from idempotency where (workspace_id, scope, key) in (values (x'01', 'a', 'b'), (x'01', 'a', 'c'))",
+            "update turns set state = new.column3 from (values (x'01', x'02', 'a'), (x'01', x'03', 'b')) as new \
+             where workspace_id = new.column1 and id = new.column2",
+        ];
+        let store = store::open(&db).await;
+        for statement in statements {
+            let mut read = store.read().await.unwrap();
+            let Conn::Sqlite(conn) = read.conn() else { panic!("a SQLite") };
+            let explain = format!("explain query plan {statement}");
+            let plan: Vec<(i64, i64, i64, String)> =
+                sqlx::query_as(AssertSqlSafe(explain)).fetch_all(conn).await.unwrap();
+            let plan: Vec<_> = plan.into_iter().map(|(.., step)| step).collect();
+            let table = statement
+                .split_whitespace()
+                .skip_while(|word| !["from", "update"].contains(word))
+                .nth(1)
+                .unwrap();
+            assert!(
+                plan.iter().any(|step| step.starts_with(&format!("SEARCH {table} USING"))),
+                "{statement}: {plan:#?}"
+            );
+        }
+    }
+);

@@ -40,10 +40,17 @@ impl Http {
 
 /// A reqwest client for this machine alone: no proxy of the environment, no certificates to be found.
 pub fn client() -> reqwest::Client {
+    local().build().expect("a client without certificates")
+}
+
+/// The same, that speaks HTTP/2 alone.
+pub fn client_of_http_2() -> reqwest::Client {
+    local().http2_prior_knowledge().build().expect("a client without certificates")
+}
+
+fn local() -> reqwest::ClientBuilder {
     install_tls_provider();
-    let client =
-        reqwest::Client::builder().no_proxy().tls_certs_only([]).redirect(reqwest::redirect::Policy::none());
-    client.build().expect("a client without certificates")
+    reqwest::Client::builder().no_proxy().tls_certs_only([]).redirect(reqwest::redirect::Policy::none())
 }
 
 /// A request that is not yet sent.

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use rejoinder::domain::ids::{AssistantId, CalendarId, EndpointId, WorkspaceId};
+use rejoinder::domain::ids::{AssistantId, CalendarId, WorkspaceId};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
@@ -16,7 +16,6 @@ pub struct Seed {
     pub workspace: WorkspaceId,
     pub assistant: AssistantId,
     pub calendar: CalendarId,
-    pub endpoint: EndpointId,
 }
 
 /// Makes a workspace with this balance, in millionths; a reply of type `api` costs 10,000 too.
@@ -47,7 +46,6 @@ pub async fn workspace(db: &TestDb, balance: i64) -> Seed {
         workspace: WorkspaceId(workspace),
         assistant: AssistantId(assistant),
         calendar: CalendarId(calendar),
-        endpoint: EndpointId(endpoint),
     }
 }
 

@@ -22,85 +22,14 @@ pub const WIDGET: &str = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
 /// A conversation that is free.
 pub const TEST: &str = "0b5f4c1e-9d3a-4e57-8f21-6a7c2d9e1b40";
 
-/// The workspace of most tests. Its calendar has exactly the times of the widget contract's example, every week.
+/// The text of `workspace.toml`, whose webhook tools call this fake.
 pub fn workspace(tool: &FakeTool) -> String {
-    format!(
-        r#"
-[workspace]
-slug = "demo"
-name = "Demo Ltd"
-balance = "10.00"
-default_assistant = "front-desk"
-
-[[assistants]]
-slug = "front-desk"
-id = "{ASSISTANT}"
-name = "Front desk"
-system_prompt = "You are the front desk of {{{{company}}}}."
-first_message = "Hello {{{{name}}}}!"
-variables = {{ company = "Demo Ltd" }}
-tools = ["availability", "booking", "cancelling", "orders", "notes"]
-
-[[assistants]]
-slug = "guarded"
-id = "{GUARDED}"
-name = "Guarded"
-system_prompt = "You help."
-allowed_origins = ["https://shop.example"]
-
-[[calendars]]
-slug = "demos"
-time_zone = "Europe/Berlin"
-slot_minutes = 60
-hours = {{ mon = ["14:00-15:00"], wed = ["10:00-11:00"], fri = ["15:00-16:00"] }}
-
-[[tools]]
-slug = "availability"
-kind = "calendar_availability"
-calendar = "demos"
-
-[[tools]]
-slug = "booking"
-kind = "calendar_booking"
-calendar = "demos"
-
-[[tools]]
-slug = "cancelling"
-kind = "calendar_cancel"
-calendar = "demos"
-
-[[tools]]
-slug = "orders"
-kind = "webhook"
-name = "get_order_status"
-description = "Looks up an order by its number"
-method = "GET"
-url = "{orders}/{{order_id}}"
-timeout = "1s"
-parameters = {{ type = "object", properties = {{ order_id = {{ type = "string" }} }}, required = ["order_id"] }}
-
-[[tools]]
-slug = "notes"
-kind = "webhook"
-name = "write_note"
-description = "Keeps a note"
-method = "POST"
-url = "{notes}"
-parameters = {{ type = "object", properties = {{ text = {{ type = "string" }} }}, required = ["text"] }}
-
-[[conversations]]
-id = "{WIDGET}"
-assistant = "front-desk"
-type = "widget"
-
-[[conversations]]
-id = "{TEST}"
-assistant = "front-desk"
-type = "test"
-"#,
-        orders = tool.url("/orders"),
-        notes = tool.url("/notes"),
-    )
+    include_str!("workspace.toml")
+        .replace("@ASSISTANT@", ASSISTANT)
+        .replace("@GUARDED@", GUARDED)
+        .replace("@WIDGET@", WIDGET)
+        .replace("@TEST@", TEST)
+        .replace("@TOOL@", &tool.url(""))
 }
 
 /// A second tenant of the same server, which makes no conversations of itself.

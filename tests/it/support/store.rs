@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rejoinder::store::Db;
 
-use super::db::{Template, TestDb};
+use super::db::{Backend, Template, TestDb};
 
 /// The store's schema, migrated by the product itself.
 pub const STORE: Template = Template {
@@ -18,6 +18,16 @@ pub const STORE: Template = Template {
         })
     },
 };
+
+/// An SQLite database with the store's schema, for what does not differ by database.
+pub async fn sqlite() -> TestDb {
+    TestDb::copy_of(&STORE, Backend::Sqlite).await
+}
+
+/// A PostgreSQL database with the store's schema, for what only several processes can show.
+pub async fn postgres() -> TestDb {
+    TestDb::copy_of(&STORE, Backend::Postgres).await
+}
 
 /// A handle on the test's database; two of them stand for two processes.
 pub async fn open(db: &TestDb) -> Db {

@@ -21,6 +21,7 @@ use uuid::Uuid;
 use super::db::{Backend, TestDb};
 use super::seed::{self, Seed};
 use super::store;
+use super::wait::within;
 
 pub const BOUNDS: Bounds = Bounds {
     max_open_per_conversation: 100,
@@ -113,9 +114,14 @@ impl Process {
         self.writer.set_ai(switch).await
     }
 
-    /// The effects that are there now.
-    pub fn effects(&mut self) -> Vec<Effect> {
-        std::iter::from_fn(|| self.effects.try_recv().ok()).collect()
+    /// At least so many effects of what was done before: they follow its answers.
+    pub async fn effects(&mut self, at_least: usize) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        while effects.len() < at_least {
+            effects.extend(within("an effect", self.effects.recv()).await);
+        }
+        effects.extend(std::iter::from_fn(|| self.effects.try_recv().ok()));
+        effects
     }
 }
 

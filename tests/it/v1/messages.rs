@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::db::both_backends;
 use crate::support::server::TestServer;
 
-fn message(change: Value) -> String {
+fn message(change: &Value) -> String {
     let mut message = json!({"sender_id": "usr_82hd92", "sender_type": "user", "text": "Hello from curl!"});
     message.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
     message.to_string()
@@ -40,7 +40,7 @@ both_backends!(
     async fn a_message_without_a_reply_says_why(db: TestDb) {
         let server = TestServer::start(&db).await;
 
-        let answer = server.enqueue(message(json!({"auto_reply": false}))).send().await;
+        let answer = server.enqueue(message(&json!({"auto_reply": false}))).send().await;
 
         assert_eq!(answer.json()["data"]["auto_reply_enqueued"], false);
         assert_eq!(answer.header("rejoinder-reason"), Some("auto_reply_off"));
@@ -79,11 +79,11 @@ both_backends!(
             (json!({"auto_reply": "yes"}), "Field 'auto_reply' must be a boolean."),
             (json!({"reply_to_message_id": 1}), "Field 'reply_to_message_id' must be a string."),
         ] {
-            let answer = server.enqueue(message(change.clone())).send().await;
+            let answer = server.enqueue(message(&change)).send().await;
             assert_eq!((answer.status, answer.text()), (400, &*error(text)), "{change}");
             assert_eq!(answer.header("rejoinder-error"), Some("invalid_request"));
         }
-        let deep = message(json!({"metadata": deep, "auto_reply": false}));
+        let deep = message(&json!({"metadata": deep, "auto_reply": false}));
         assert_eq!(server.enqueue(deep).send().await.status, 200);
         assert_eq!(server.number("select count(*) from messages where sender_id = 'usr_82hd92'").await, 1);
     }
@@ -111,7 +111,7 @@ both_backends!(
         let undeclared = server
             .call("POST", "/v1/messages")
             .bearer(&server.keys.all)
-            .body(message(json!({})))
+            .body(message(&json!({})))
             .send()
             .await;
         assert_eq!(
@@ -122,7 +122,7 @@ both_backends!(
             .call("POST", "/v1/messages")
             .bearer(&server.keys.all)
             .header("content-type", "Application/JSON; charset=utf-8");
-        assert_eq!(charset.body(message(json!({}))).send().await.status, 200);
+        assert_eq!(charset.body(message(&json!({}))).send().await.status, 200);
     }
 );
 
@@ -144,7 +144,7 @@ both_backends!(
         let lower = server
             .call("POST", "/v1/messages")
             .header("authorization", &format!("bearer  {}", server.keys.all))
-            .raw_json(message(json!({})));
+            .raw_json(message(&json!({})));
         assert_eq!(lower.send().await.status, 200);
         let scope =
             server.call("POST", "/v1/messages").bearer(&server.keys.reading).raw_json("{}").send().await;
@@ -158,7 +158,7 @@ both_backends!(
 both_backends!(
     async fn unknown_and_foreign_names_answer_with_the_same_bytes(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let unanswered = || message(json!({ "auto_reply": false }));
+        let unanswered = || message(&json!({ "auto_reply": false }));
         let mine = server.enqueue(unanswered()).send().await.json();
         let con = mine["data"]["conversation_id"].as_str().unwrap();
         let msg = mine["data"]["message"]["id"].as_str().unwrap();
@@ -166,12 +166,12 @@ both_backends!(
         let other = other["data"]["conversation_id"].as_str().unwrap();
         let before = server.dump().await;
 
-        let unknown = server.enqueue(message(json!({"conversation_id": "con_9s2kd81"}))).send().await;
-        let foreign = message(json!({"conversation_id": con}));
+        let unknown = server.enqueue(message(&json!({"conversation_id": "con_9s2kd81"}))).send().await;
+        let foreign = message(&json!({"conversation_id": con}));
         let foreign =
             server.call("POST", "/v1/messages").bearer(&server.keys.foreign).raw_json(foreign).send().await;
-        let no_message = server.enqueue(message(json!({"reply_to_message_id": "msg_45kd01"}))).send().await;
-        let elsewhere = message(json!({"conversation_id": other, "reply_to_message_id": msg}));
+        let no_message = server.enqueue(message(&json!({"reply_to_message_id": "msg_45kd01"}))).send().await;
+        let elsewhere = message(&json!({"conversation_id": other, "reply_to_message_id": msg}));
         let elsewhere = server.enqueue(elsewhere).send().await;
 
         assert_eq!((unknown.status, unknown.text()), (404, &*error("Conversation not found: con_9s2kd81.")));
@@ -185,7 +185,7 @@ both_backends!(
             (404, &*error(&format!("Message not found: {msg}.")))
         );
         assert_eq!(server.dump().await, before);
-        let joined = server.enqueue(message(json!({"reply_to_message_id": msg}))).send().await.json();
+        let joined = server.enqueue(message(&json!({"reply_to_message_id": msg}))).send().await.json();
         assert_eq!(joined["data"]["conversation_id"], con);
         assert_eq!(joined["data"]["message"]["reply_to_message_id"], msg);
     }
@@ -198,7 +198,7 @@ both_backends!(
         let answer = server
             .call("POST", "/v1/messages")
             .bearer(&server.keys.foreign)
-            .raw_json(message(json!({})))
+            .raw_json(message(&json!({})))
             .send()
             .await;
 
@@ -211,10 +211,10 @@ both_backends!(
         let server = TestServer::start(&db).await;
         let send = |body: String| server.enqueue(body).header("Idempotency-Key", "order-42");
 
-        let first = send(message(json!({}))).send().await;
-        let again = send(message(json!({}))).send().await;
-        let other = send(message(json!({"text": "b"}))).send().await;
-        let malformed = server.enqueue(message(json!({}))).header("Idempotency-Key", "").send().await;
+        let first = send(message(&json!({}))).send().await;
+        let again = send(message(&json!({}))).send().await;
+        let other = send(message(&json!({"text": "b"}))).send().await;
+        let malformed = server.enqueue(message(&json!({}))).header("Idempotency-Key", "").send().await;
 
         assert_eq!((again.status, again.text()), (200, first.text()));
         assert_eq!(again.header("idempotent-replayed"), Some("true"));

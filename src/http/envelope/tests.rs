@@ -1,0 +1,85 @@
+//! Every problem in every envelope, as one table that a person can read.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use axum::response::IntoResponse as _;
+use http::header;
+use http_body_util::BodyExt as _;
+
+use super::*;
+use crate::domain::error::Thing;
+use crate::http::error::{ApiError, Edge};
+
+fn problems() -> Vec<Problem> {
+    let retry_after = Duration::from_millis(1_500);
+    let field = |field, text: &str| FieldError { field, text: text.to_owned() };
+    let one = vec![field("text", "One is wrong.")];
+    let three = vec![field("b", "First."), field("a", "Second."), field("b", "Third.")];
+    let mut errors = vec![
+        Error::Invalid(one),
+        Error::Invalid(three),
+        Error::Unauthenticated,
+        Error::MissingScope("messages:write"),
+        Error::OriginRefused,
+        Error::InsufficientBalance,
+        Error::LimitReached { retry_after },
+        Error::Overloaded { text: "The server is overloaded", retry_after },
+        Error::TwinInFlight { retry_after },
+        Error::KeyReused,
+        Error::KeyMalformed,
+        Error::Unavailable { outcome_unknown: false, source: Some("secret".into()) },
+        Error::Unavailable { outcome_unknown: true, source: None },
+    ];
+    errors.extend(Thing::ALL.iter().map(|thing| Error::not_found(*thing, "con_9s2kd81")));
+    errors.extend(Failure::ALL.iter().map(|failure| Error::Processing(*failure)));
+    let edges = [
+        Edge::NoRoute,
+        Edge::MethodNotAllowed,
+        Edge::BodyTooLarge { limit: 65_536 },
+        Edge::BodyTooSlow,
+        Edge::BodyBroken,
+        Edge::Panicked,
+    ];
+    errors.into_iter().map(Problem::from).chain(edges.map(Problem::from)).collect()
+}
+
+async fn table<E: Envelope>() -> String {
+    let mut table = String::new();
+    for problem in problems() {
+        let answer = ApiError::<E>::from(problem).into_response();
+        let (head, body) = answer.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let told =
+            |name: &str| head.headers.get(name).map_or("-", |value| value.to_str().unwrap()).to_owned();
+        let code = told("rejoinder-error");
+        write!(table, "{} {code}", head.status.as_u16()).unwrap();
+        for name in [header::RETRY_AFTER, header::WWW_AUTHENTICATE, header::CONNECTION] {
+            if head.headers.contains_key(&name) {
+                write!(table, " [{name}: {}]", told(name.as_str())).unwrap();
+            }
+        }
+        writeln!(table, "\n    {}", std::str::from_utf8(&body).unwrap()).unwrap();
+    }
+    table
+}
+
+#[tokio::test]
+async fn the_widget_door_says_so() {
+    insta::assert_snapshot!(table::<Widget>().await);
+}
+
+#[tokio::test]
+async fn the_switch_of_the_ai_says_so() {
+    insta::assert_snapshot!(table::<Automate>().await);
+}
+
+#[tokio::test]
+async fn the_platform_door_says_so() {
+    insta::assert_snapshot!(table::<Platform>().await);
+}
+
+#[tokio::test]
+async fn the_platform_doors_messages_say_so() {
+    insta::assert_snapshot!(table::<Enqueue>().await);
+}

@@ -1,0 +1,315 @@
+//! What batches decide, without a database: one batch is as many of one item each, and the books balance.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use rejoinder::domain::batch::{
+    Admission, AiSwitch, AssistantHead, Batch, Change, Effects, HandBack, Item, Retry, Right, Setting,
+    SlotBudget, Tables, Target, TopUp, TurnRef, WorkspaceRow, Written,
+};
+use rejoinder::domain::clock::Clock;
+use rejoinder::domain::clock::FixedClock;
+use rejoinder::domain::conversation::{Conversation, ConversationKind, SenderType};
+use rejoinder::domain::failure::Failure;
+use rejoinder::domain::idempotency::{IdempotencyKey, Presented};
+use rejoinder::domain::ids::{AssistantId, ConversationId, Ids, MessageId, ProcessId, TurnId, WorkspaceId};
+use rejoinder::domain::ledger::LedgerEntry;
+use rejoinder::domain::money::Money;
+use rejoinder::domain::turn::{Door, Reply, TurnEnd, TurnState};
+use rejoinder::domain::workspace::{Pricing, Workspace, WorkspaceState};
+use uuid::Uuid;
+
+use crate::support::writers::{BOUNDS, ending};
+
+const WORKSPACE: WorkspaceId = WorkspaceId(Uuid::from_u128(1));
+const ASSISTANT: AssistantId = AssistantId(Uuid::from_u128(2));
+const PROCESS: ProcessId = ProcessId(Uuid::from_u128(3));
+const MONEY: i64 = 60_000;
+
+/// What is done; turns are named by the operation that made them.
+#[derive(Clone, Debug)]
+enum Op {
+    Admit { conversation: u8, widget: bool, key: Option<u8>, auto_reply: Option<bool>, agent: bool },
+    End { made_by: u8, fence: Option<i64>, completes: bool },
+    Switch { conversation: u8, change: Change },
+    Retry { made_by: u8, fence: i64 },
+    HandBack { made_by: u8, fence: i64 },
+    TopUp { reference: u8 },
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let change =
+        prop_oneof![4 => Just(Change::EnableAi), 2 => Just(Change::DisableAi), 1 => Just(Change::End)];
+    let made_by = || 0..24_u8;
+    let admit = (
+        0..3_u8,
+        any::<bool>(),
+        proptest::option::weighted(0.3, 0..2_u8),
+        proptest::option::of(any::<bool>()),
+    );
+    prop_oneof![
+        8 => (admit, proptest::bool::weighted(0.1)).prop_map(|((conversation, widget, key, auto_reply), agent)| {
+            Op::Admit { conversation, widget, key, auto_reply, agent: agent && !widget }
+        }),
+        6 => (made_by(), proptest::option::of(1..4_i64), any::<bool>())
+            .prop_map(|(made_by, fence, completes)| Op::End { made_by, fence, completes }),
+        2 => (0..3_u8, change).prop_map(|(conversation, change)| Op::Switch { conversation, change }),
+        2 => (made_by(), 1..4_i64).prop_map(|(made_by, fence)| Op::Retry { made_by, fence }),
+        2 => (made_by(), 1..4_i64).prop_map(|(made_by, fence)| Op::HandBack { made_by, fence }),
+        1 => (0..2_u8).prop_map(|reference| Op::TopUp { reference }),
+    ]
+}
+
+fn conversation_id(index: u8) -> ConversationId {
+    ConversationId(Uuid::from_u128(100 + u128::from(index)))
+}
+
+fn items(ops: &[Op]) -> Vec<Item> {
+    let places: HashMap<u8, u8> = (0_u8..)
+        .zip(ops)
+        .filter_map(|(index, op)| match op {
+            Op::Admit { conversation, .. } => Some((index, *conversation)),
+            _ => None,
+        })
+        .collect();
+    let turn = |made_by: u8| TurnRef {
+        workspace: WORKSPACE,
+        conversation: conversation_id(places.get(&made_by).copied().unwrap_or(0)),
+        turn: TurnId(Uuid::from_u128(1000 + u128::from(made_by))),
+    };
+    (0_u8..).zip(ops).map(|(index, op)| item(index, op, &turn)).collect()
+}
+
+fn item(index: u8, op: &Op, turn: &dyn Fn(u8) -> TurnRef) -> Item {
+    let delay = Duration::from_secs(1);
+    match *op {
+        Op::Admit { conversation, widget, key, auto_reply, agent } => Item::Admit(Box::new(Admission {
+            workspace: WORKSPACE,
+            door: if widget { Door::Widget } else { Door::Platform },
+            target: Target::Existing { id: conversation_id(conversation), name: String::new() },
+            message: MessageId(Uuid::from_u128(2000 + u128::from(index))),
+            turn: turn(index).turn,
+            sender_type: if agent { SenderType::Agent } else { SenderType::User },
+            sender_id: String::new(),
+            text: "Hello".to_owned(),
+            metadata: None,
+            reply_to: None,
+            auto_reply: auto_reply.filter(|_| !widget),
+            idempotency: key.map(|key| Presented {
+                key: IdempotencyKey {
+                    workspace: WORKSPACE,
+                    scope: format!("{conversation} {widget}"),
+                    key: key.to_string(),
+                },
+                fingerprint: vec![key],
+            }),
+            deadline: None,
+            keyed: false,
+        })),
+        Op::End { made_by, fence, completes } => {
+            let reply = Reply {
+                id: MessageId(Uuid::from_u128(3000 + u128::from(index))),
+                text: "Yes".to_owned(),
+                function_calls: "[]".to_owned(),
+            };
+            let end = if completes { TurnEnd::Completed(reply) } else { TurnEnd::Failed(Failure::Timeout) };
+            let right = fence.map_or(Right::Age, |fence| Right::Owner { fence });
+            Item::End(Box::new(ending(turn(made_by), right, end)))
+        }
+        Op::Switch { conversation, change } => Item::SetAi(AiSwitch {
+            workspace: WORKSPACE,
+            conversation: conversation_id(conversation),
+            change,
+        }),
+        Op::Retry { made_by, fence } => Item::Retry(Retry { turn: turn(made_by), fence, delay }),
+        Op::HandBack { made_by, fence } => Item::HandBack(HandBack { turn: turn(made_by), fence, delay }),
+        Op::TopUp { reference } => Item::TopUp(TopUp {
+            workspace: WORKSPACE,
+            amount: Money(25_000),
+            reference: reference.to_string(),
+        }),
+    }
+}
+
+fn tables(clock: &FixedClock) -> Tables {
+    let settings = Workspace {
+        id: WORKSPACE,
+        slug: String::new(),
+        name: String::new(),
+        auto_create_conversations: true,
+        default_assistant: None,
+        pricing: Pricing { widget: Money(10_000), test: Money::ZERO, api: Money(7_000) },
+        balance_low: Some(Money(15_000)),
+        allow_hosts: Vec::new(),
+    };
+    let state = WorkspaceState { balance: Money(MONEY), ..WorkspaceState::new(0) };
+    let mut tables = Tables::default();
+    tables.workspaces.insert(WORKSPACE, WorkspaceRow { settings, state, subscribers: Vec::new() });
+    let head = AssistantHead {
+        workspace: WORKSPACE,
+        current_version: 1,
+        archived: false,
+        pause_on_agent_message: true,
+    };
+    tables.assistants.insert(ASSISTANT, head);
+    for (index, kind) in (0_u8..).zip(ConversationKind::ALL) {
+        let conversation = Conversation {
+            workspace: WORKSPACE,
+            id: conversation_id(index),
+            kind: *kind,
+            assistant: ASSISTANT,
+            ai_enabled: true,
+            created_at: clock.now(),
+            ended_at: None,
+            deleted_at: None,
+            next_position: 1,
+            open_turns: 0,
+            spent: 0,
+            key_variables: "{}".to_owned(),
+            visitor_variables: "{}".to_owned(),
+            metadata: None,
+            external_identifier: None,
+        };
+        tables.conversations.insert(conversation.id, conversation);
+    }
+    tables
+}
+
+/// The rows as a later batch reads them.
+fn read_again(old: Tables) -> Tables {
+    let mut tables = Tables {
+        workspaces: old.workspaces,
+        conversations: old.conversations,
+        assistants: old.assistants,
+        messages: old.messages,
+        idempotency: old.idempotency,
+        bookings: old.bookings,
+        references: old.references,
+        ..Tables::default()
+    };
+    for turn in old.turns.into_values() {
+        tables.put_turn(turn);
+    }
+    tables
+}
+
+/// All that items came to.
+struct Run {
+    outcomes: Vec<String>,
+    tables: Tables,
+    written: Vec<Written>,
+    effects: Vec<Effects>,
+}
+
+impl Run {
+    fn ledger(&self) -> Vec<&LedgerEntry> {
+        self.written.iter().flat_map(|written| &written.ledger).collect()
+    }
+
+    /// Everything that must not depend on how the items were put into batches.
+    fn summary(&self) -> String {
+        let mut turns: Vec<_> = self.tables.turns.values().collect();
+        turns.sort_by_key(|turn| turn.id);
+        let mut conversations: Vec<_> = self.tables.conversations.values().collect();
+        conversations.sort_by_key(|conversation| conversation.id);
+        let mut kept: Vec<_> = self.tables.idempotency.values().collect();
+        kept.sort_by_key(|kept| kept.key.clone());
+        let events: Vec<_> = self.written.iter().flat_map(|written| &written.events).collect();
+        let messages: Vec<_> = self.written.iter().flat_map(|written| &written.messages).collect();
+        let ended: Vec<_> = self.effects.iter().flat_map(|effects| &effects.ended).collect();
+        let state = self.tables.workspaces[&WORKSPACE].state;
+        format!(
+            "{:#?}",
+            (&self.outcomes, turns, conversations, kept, events, messages, self.ledger(), ended, state)
+        )
+    }
+}
+
+fn run(items: &[Item], batch_size: usize, slots: usize) -> Run {
+    let clock = FixedClock::at("2026-03-16T10:00:00Z".parse().unwrap());
+    let ids = Ids::seeded(7);
+    let mut run =
+        Run { outcomes: Vec::new(), tables: tables(&clock), written: Vec::new(), effects: Vec::new() };
+    for items in items.chunks(batch_size) {
+        let setting = Setting {
+            now: clock.now(),
+            instant: Instant::now(),
+            clock: &clock,
+            ids: &ids,
+            process: PROCESS,
+            bounds: rejoinder::domain::batch::Bounds { max_open_per_conversation: 4, ..BOUNDS },
+        };
+        let budget = SlotBudget { widget: slots, platform: slots, per_workspace: None };
+        let mut batch = Batch::new(setting, budget, read_again(std::mem::take(&mut run.tables)));
+        run.outcomes.extend(items.iter().map(|item| format!("{:?}", batch.decide(item))));
+        let (tables, written, effects) = batch.finish();
+        run.tables = tables;
+        run.written.push(written);
+        run.effects.push(effects);
+    }
+    run
+}
+
+fn check(run: &Run) {
+    let state = run.tables.workspaces[&WORKSPACE].state;
+    let ledger = run.ledger();
+    assert_eq!(MONEY + ledger.iter().map(|entry| entry.amount.0).sum::<i64>(), state.balance.0);
+    assert!(ledger.iter().all(|entry| entry.balance_after >= Money::ZERO));
+    let numbers: Vec<i64> = ledger.iter().map(|entry| entry.number).collect();
+    assert_eq!(numbers, (1..state.next_ledger_number).collect::<Vec<_>>());
+    let cursors: Vec<i64> =
+        run.written.iter().flat_map(|written| &written.events).map(|event| event.cursor).collect();
+    assert_eq!(cursors, (1..state.next_cursor).collect::<Vec<_>>());
+    let open = |turn: &&rejoinder::domain::turn::Turn| turn.state.is_open();
+    assert_eq!(state.open_turns, i64::try_from(run.tables.turns.values().filter(open).count()).unwrap());
+    for conversation in run.tables.conversations.values() {
+        let mut turns: Vec<_> = run
+            .tables
+            .turns
+            .values()
+            .filter(|turn| turn.conversation == conversation.id && open(turn))
+            .collect();
+        turns.sort_by_key(|turn| turn.position);
+        assert_eq!(conversation.open_turns, i64::try_from(turns.len()).unwrap());
+        for (index, turn) in turns.iter().enumerate() {
+            assert_eq!(turn.state == TurnState::Waiting, index > 0, "only the oldest is on: {turns:?}");
+        }
+        let messages = run.written.iter().flat_map(|written| &written.messages);
+        let positions: Vec<i64> = messages
+            .filter(|message| message.conversation == conversation.id)
+            .map(|message| message.position)
+            .collect();
+        assert_eq!(positions, (1..conversation.next_position).collect::<Vec<_>>());
+    }
+    for turn in run.tables.turns.values() {
+        let moved: i64 =
+            ledger.iter().filter(|entry| entry.turn == Some(turn.id)).map(|entry| entry.amount.0).sum();
+        let kept = if turn.state.is_open() || turn.state == TurnState::Completed { -turn.price.0 } else { 0 };
+        assert_eq!(moved, kept, "{turn:?}");
+        assert_eq!(turn.owner.is_some(), turn.state == TurnState::Running);
+    }
+    for effects in &run.effects {
+        for started in &effects.started {
+            let ended = effects.ended.iter().any(|(turn, _)| *turn == started.id);
+            assert!(!ended, "a turn that has ended must not start: {started:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
+
+    #[test]
+    fn one_batch_decides_as_many_of_one_item_do(ops in proptest::collection::vec(op(), 1..24), has_slots: bool) {
+        let items = items(&ops);
+        let slots = if has_slots { 1000 } else { 0 };
+
+        let together = run(&items, items.len(), slots);
+        let singly = run(&items, 1, slots);
+
+        prop_assert_eq!(together.summary(), singly.summary());
+        check(&together);
+        check(&singly);
+    }
+}
