@@ -32,6 +32,7 @@ impl StoreError {
 }
 
 impl From<sqlx::Error> for StoreError {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "sqlx may add kinds; what is not known may pass")]
     fn from(error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) | sqlx::Error::Decode(_) => {
@@ -46,6 +47,7 @@ impl From<sqlx::Error> for StoreError {
 }
 
 impl From<sqlx::migrate::MigrateError> for StoreError {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "sqlx may add kinds; none of them is of our rows")]
     fn from(error: sqlx::migrate::MigrateError) -> Self {
         match error {
             sqlx::migrate::MigrateError::Execute(error) => error.into(),

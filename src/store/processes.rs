@@ -6,7 +6,7 @@ use sqlx::QueryBuilder;
 use super::turns::{COLUMNS, TurnRow};
 use super::writer::store_now;
 use super::{Conn, StoreError, on_conn, portions};
-use crate::domain::clock::{Clock, Micros};
+use crate::domain::clock::Clock;
 use crate::domain::ids::{ConversationId, ProcessId, TurnId, WorkspaceId};
 use crate::domain::turn::{Door, Turn};
 use std::time::Duration;
@@ -218,10 +218,11 @@ pub async fn take_cancellations(conn: Conn<'_>, owner: ProcessId) -> Result<Vec<
     Ok(rows.into_iter().map(|(turn,)| turn).collect())
 }
 
-/// Removes leases that expired before `before`, and the word left for their processes.
-pub async fn sweep(mut conn: Conn<'_>, before: Micros) -> Result<(), StoreError> {
+/// Removes leases that expired longer than `kept` ago, and the word left for their processes.
+pub async fn sweep(mut conn: Conn<'_>, kept: Duration, clock: &dyn Clock) -> Result<(), StoreError> {
     const WORD: &str = "delete from cancellations where owner not in (select id from processes)";
     const LEASES: &str = "delete from processes where expires_at < $1";
+    let before = store_now(conn.reborrow(), clock).await?.minus(kept);
     on_conn!(conn.reborrow(), |c| {
         sqlx::query(LEASES).bind(before).execute(c).await?;
     });

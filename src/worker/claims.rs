@@ -2,7 +2,8 @@
 
 use super::effects::run;
 use super::{POLL, Worker};
-use crate::domain::turn::Door;
+use crate::domain::batch::{HandBack, TurnRef};
+use crate::domain::turn::{Door, Turn};
 use crate::store::{StoreError, processes};
 
 /// As many turns as one query claims at most.
@@ -50,8 +51,21 @@ async fn claim_of(worker: &Worker, door: Door) -> Result<usize, StoreError> {
     tx.commit().await?;
     let count = turns.len();
     for turn in turns {
+        if worker.slots.full_workspaces().contains(&turn.workspace) {
+            give_back(worker, &turn).await;
+            continue;
+        }
         let slot = slots.pop().map(|slot| slot.assigned(turn.workspace));
         run(worker, turn, slot);
     }
     Ok(count)
+}
+
+/// One query may claim more turns of a workspace than it has slots left for.
+async fn give_back(worker: &Worker, turn: &Turn) {
+    let place = TurnRef { workspace: turn.workspace, conversation: turn.conversation, turn: turn.id };
+    let hand_back = HandBack { turn: place, fence: turn.fence, delay: POLL };
+    if let Err(error) = worker.services.writer.hand_back(hand_back).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "a turn could not be handed back");
+    }
 }

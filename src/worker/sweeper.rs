@@ -6,7 +6,6 @@ use super::Worker;
 use crate::domain::batch::{Ending, Right, TurnRef};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
-use crate::domain::idempotency::KEPT;
 use crate::domain::turn::TurnEnd;
 use crate::store::idempotency;
 use crate::store::processes::{self, Overdue, OverdueKind};
@@ -15,6 +14,8 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Rounds between two removals of what is kept no longer.
 const REMOVE_EVERY: u32 = 60;
 const BATCH: i64 = 256;
+/// A lease that is over stays for whoever looks into what a dead process left.
+const LEASES_KEPT: Duration = Duration::from_hours(24);
 
 /// Sweeps until the process stops.
 pub(super) async fn sweep(worker: Worker) {
@@ -52,16 +53,16 @@ async fn end_overdue(worker: &Worker) -> Result<(), Error> {
 
 async fn remove(worker: &Worker) -> Result<(), Error> {
     let services = &worker.services;
-    let before = services.clock.now().minus(KEPT);
+    let clock = services.clock.as_ref();
     loop {
         let mut tx = services.db.begin().await?;
-        let removed = idempotency::sweep(tx.conn(), before, BATCH).await?;
+        let removed = idempotency::sweep(tx.conn(), BATCH, clock).await?;
         tx.commit().await?;
         if removed == 0 {
             break;
         }
     }
     let mut tx = services.db.begin().await?;
-    processes::sweep(tx.conn(), before).await?;
+    processes::sweep(tx.conn(), LEASES_KEPT, clock).await?;
     Ok(tx.commit().await?)
 }

@@ -4,6 +4,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    clippy::too_many_lines,
     reason = "what a test cannot do without may stop it, in its support too"
 )]
 #![expect(

@@ -213,17 +213,13 @@ impl Lane {
             queued.given_up.store(true, Ordering::Release);
             queued.answer(Err(Error::Unavailable { outcome_unknown, source: None }));
         }
-        match unknown {
+        if let Some(unknown) = unknown {
             // Kept whole: if it was committed, what follows from it is still to be done.
-            Some(unknown) => {
-                self.unknown = Some((items, unknown));
-                Vec::new()
-            }
-            None => {
-                items.retain(|queued| !queued.is_request());
-                items
-            }
+            self.unknown = Some((items, unknown));
+            return Vec::new();
         }
+        items.retain(|queued| !queued.is_request());
+        items
     }
 
     fn settle(&mut self, items: Vec<Queued>, done: Done) {
