@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use super::{POLL, Worker};
 use crate::domain::error::Error;
 use crate::service::waiters;
-use crate::store::processes;
+use crate::store::{Conn, processes};
 
 /// Polls until `last`.
 pub(super) async fn poll(worker: Worker, last: CancellationToken) {
@@ -27,9 +27,8 @@ pub(super) async fn poll(worker: Worker, last: CancellationToken) {
 async fn poll_once(worker: &Worker) -> Result<(), Error> {
     waiters::poll(&worker.services, |turn| worker.books.has(turn)).await?;
     if worker.services.db.is_shared() && worker.books.count() > 0 {
-        let mut tx = worker.services.db.begin().await?;
-        let ended = processes::take_cancellations(tx.conn(), worker.process).await?;
-        tx.commit().await?;
+        let take = async |conn: Conn<'_>| processes::take_cancellations(conn, worker.process).await;
+        let ended = worker.services.db.writing(take).await?;
         for turn in ended {
             worker.books.cancel(turn);
         }
