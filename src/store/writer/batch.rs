@@ -11,6 +11,7 @@ use crate::domain::batch::{Batch, Effects, Item, Outcome, Setting};
 use crate::domain::error::Error;
 use crate::domain::turn::Door;
 use crate::store::StoreError;
+use crate::telemetry::{WRITER_BATCH_ITEMS, WRITER_BATCH_SECONDS};
 
 /// How long a batch may take before its connection is given up.
 pub(super) const BATCH: Duration = Duration::from_secs(8);
@@ -34,15 +35,26 @@ pub(super) struct Failed {
 /// Runs a batch.
 pub(super) async fn run(context: &WriterContext, items: &[&Item]) -> Result<Done, Failed> {
     let mut sent = None;
+    let began = Instant::now();
     let error = match tokio::time::timeout(BATCH, run_unbounded(context, items, &mut sent)).await {
         Ok(Ok(())) => match sent.take() {
-            Some(committed) => return Ok(committed.done),
+            Some(committed) => {
+                record("ok", items.len(), began);
+                return Ok(committed.done);
+            }
             None => StoreError::Stopped,
         },
         Ok(Err(error)) => error,
         Err(_) => StoreError::TimedOut,
     };
+    record("error", items.len(), began);
     Err(Failed { error, unknown: sent })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a batch has at most 256 items")]
+fn record(outcome: &'static str, items: usize, began: Instant) {
+    metrics::histogram!(WRITER_BATCH_ITEMS).record(items as f64);
+    metrics::histogram!(WRITER_BATCH_SECONDS, "outcome" => outcome).record(began.elapsed().as_secs_f64());
 }
 
 async fn run_unbounded(
