@@ -40,13 +40,11 @@ pub const MODEL_CALL_SECONDS: &str = "rejoinder_model_call_seconds";
 pub const MODEL_TOKENS: &str = "rejoinder_model_tokens_total";
 /// Histogram, seconds; `kind` (of tool), `outcome` (`ok`, `error`).
 pub const TOOL_CALL_SECONDS: &str = "rejoinder_tool_call_seconds";
-/// Counter of attempts to deliver a webhook; `outcome` (`ok`, `error`).
-pub const DELIVERY_ATTEMPTS: &str = "rejoinder_delivery_attempts_total";
 /// Histogram of items in one batch.
 pub const WRITER_BATCH_ITEMS: &str = "rejoinder_writer_batch_items";
 /// Histogram, seconds for one batch; `outcome` (`ok`, `error`).
 pub const WRITER_BATCH_SECONDS: &str = "rejoinder_writer_batch_seconds";
-/// Gauge of items that wait in a lane; `lane`.
+/// Gauge of items that wait in all lanes.
 pub const WRITER_QUEUED: &str = "rejoinder_writer_queued";
 
 /// Sends logs to standard error, as JSON or for a human, at the levels of `filter` (the notation
@@ -113,10 +111,9 @@ fn describe() {
     describe_histogram!(MODEL_CALL_SECONDS, "Time of a call of a model.");
     describe_counter!(MODEL_TOKENS, "Tokens that models have read and written.");
     describe_histogram!(TOOL_CALL_SECONDS, "Time of a call of a tool.");
-    describe_counter!(DELIVERY_ATTEMPTS, "Attempts to deliver a webhook.");
     describe_histogram!(WRITER_BATCH_ITEMS, "Items in one batch of the writer.");
     describe_histogram!(WRITER_BATCH_SECONDS, "Time of one batch of the writer.");
-    describe_gauge!(WRITER_QUEUED, "Items that wait in a lane of the writer.");
+    describe_gauge!(WRITER_QUEUED, "Items that wait in the lanes of the writer.");
 }
 
 #[cfg(test)]

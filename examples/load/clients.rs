@@ -9,6 +9,10 @@ use tokio::task::JoinSet;
 
 use crate::report::{Figures, print_head, print_line};
 
+/// How many conversations one measurement talks in: few enough messages go to each that the model is sent
+/// a short history, as the pass-through sends it.
+const CONVERSATIONS: usize = 2048;
+
 /// What is measured, and for how long.
 #[derive(Args)]
 pub(crate) struct Run {
@@ -71,16 +75,16 @@ impl Run {
         Ok(())
     }
 
-    /// A conversation for each client, so that none waits for another's turn.
+    /// Conversations for each client alone, so that none waits for another's turn.
     async fn targets(
         &self,
         http: &reqwest::Client,
         door: Door,
         clients: usize,
-    ) -> anyhow::Result<Vec<Target>> {
-        let mut targets = Vec::with_capacity(clients);
-        for _ in 0..clients {
-            targets.push(match door {
+    ) -> anyhow::Result<Vec<Vec<Target>>> {
+        let mut targets = vec![Vec::new(); clients];
+        for client in (0..clients).cycle().take(CONVERSATIONS) {
+            targets[client].push(match door {
                 Door::PassThrough => widget_target(&self.pass_through, "none"),
                 Door::Widget => {
                     let body = json!({ "assistant_id": self.assistant, "type": "widget" });
@@ -127,7 +131,7 @@ fn request(http: &reqwest::Client, target: &Target) -> reqwest::RequestBuilder {
 
 async fn closed_loop(
     http: &reqwest::Client,
-    targets: &[Target],
+    targets: &[Vec<Target>],
     length: Duration,
 ) -> anyhow::Result<Figures> {
     let begun = Instant::now();
@@ -145,11 +149,14 @@ async fn closed_loop(
 }
 
 /// The time of each message that was answered with a success, and how many were not.
-async fn one_client(http: reqwest::Client, target: Target, end: Instant) -> (Vec<Duration>, usize) {
+async fn one_client(http: reqwest::Client, targets: Vec<Target>, end: Instant) -> (Vec<Duration>, usize) {
     let (mut times, mut failed) = (Vec::new(), 0);
-    while Instant::now() < end {
+    for target in targets.iter().cycle() {
+        if Instant::now() >= end {
+            break;
+        }
         let sent = Instant::now();
-        let answered = async { request(&http, &target).send().await?.error_for_status()?.bytes().await };
+        let answered = async { request(&http, target).send().await?.error_for_status()?.bytes().await };
         match answered.await {
             Ok(_) => times.push(sent.elapsed()),
             Err(_) => failed += 1,

@@ -80,7 +80,8 @@ pub async fn open_store(config: &Config) -> anyhow::Result<Db> {
             Ok(Db::sqlite(&data_dir.join(SQLITE_FILE)).await?)
         }
         Database::Postgres { url } => {
-            Ok(Db::postgres(url.expose_secret(), config.store.read_connections).await?)
+            let lanes = u32::try_from(config.store.lanes)?;
+            Ok(Db::postgres(url.expose_secret(), config.store.read_connections + lanes).await?)
         }
     }
 }

@@ -16,7 +16,7 @@ const OFFLINE: &str = "offline";
 
 /// All connections, and the model that an assistant is answered by which names none.
 pub(super) fn build(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(Models, String)> {
-    let client = HttpClient::new()?;
+    let client = HttpClient::new(config.model.connect_timeout)?;
     let mut models = Models::default();
     let open = |base_url: &url::Url, api_key| {
         OpenAi::new(

@@ -36,9 +36,6 @@ pub struct Model {
     /// Between two parts of a streamed answer.
     #[serde(deserialize_with = "required")]
     pub idle_timeout: Duration,
-    /// For an answer that is not streamed.
-    #[serde(deserialize_with = "required")]
-    pub whole_answer_timeout: Duration,
     /// Largest answer that is read.
     #[serde(deserialize_with = "required")]
     pub max_body: ByteSize,

@@ -64,7 +64,6 @@ impl Config {
             ("model.connect_timeout", self.model.connect_timeout),
             ("model.first_byte_timeout", self.model.first_byte_timeout),
             ("model.idle_timeout", self.model.idle_timeout),
-            ("model.whole_answer_timeout", self.model.whole_answer_timeout),
             ("http.head_timeout", self.http.head_timeout),
             ("http.body_timeout", self.http.body_timeout),
         ];

@@ -69,10 +69,12 @@ pub enum SetupError {
 pub struct HttpClient(reqwest::Client);
 
 impl HttpClient {
+    /// `connect` is the time to connect in.
+    ///
     /// # Errors
     /// [`SetupError::Client`], but not for want of certificates: it brings its own.
-    pub fn new() -> Result<Self, SetupError> {
-        http::build_client().map(Self).map_err(SetupError::Client)
+    pub fn new(connect: Duration) -> Result<Self, SetupError> {
+        http::build_client(connect).map(Self).map_err(SetupError::Client)
     }
 }
 

@@ -84,6 +84,12 @@ impl Waiters {
         }
     }
 
+    /// How many turns are waited for.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.lock().len()
+    }
+
     /// Whether a request of this process waits for a turn.
     #[must_use]
     pub fn is_awaited(&self, turn: TurnId) -> bool {

@@ -5,8 +5,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{POLL, Worker};
 use crate::domain::error::Error;
+use crate::domain::turn::Door;
 use crate::service::waiters;
 use crate::store::{Conn, processes};
+use crate::telemetry::{TURNS_RUNNING, WIDGET_WAITING, WRITER_QUEUED};
 
 /// Polls until `last`.
 pub(super) async fn poll(worker: Worker, last: CancellationToken) {
@@ -25,6 +27,7 @@ pub(super) async fn poll(worker: Worker, last: CancellationToken) {
 }
 
 async fn poll_once(worker: &Worker) -> Result<(), Error> {
+    show(worker);
     waiters::poll(&worker.services, |turn| worker.books.has(turn)).await?;
     if worker.services.db.is_shared() && worker.books.count() > 0 {
         let take = async |conn: Conn<'_>| processes::take_cancellations(conn, worker.process).await;
@@ -34,4 +37,13 @@ async fn poll_once(worker: &Worker) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float; counts are far below 2^52")]
+fn show(worker: &Worker) {
+    metrics::gauge!(WRITER_QUEUED).set(worker.services.writer.waiting() as f64);
+    metrics::gauge!(WIDGET_WAITING).set(worker.services.waiters.count() as f64);
+    for door in Door::ALL {
+        metrics::gauge!(TURNS_RUNNING, "door" => door.as_str()).set(worker.slots.in_use(*door) as f64);
+    }
 }

@@ -65,7 +65,7 @@ async fn check_model(config: &Config) -> Found {
         ModelChoice::Offline => Ok("the built-in demonstration".to_owned()),
         ModelChoice::Missing(text) => Err(text.to_owned()),
         ModelChoice::OpenAi { base_url, key, model } => {
-            let client = HttpClient::new().map_err(|error| error.to_string())?;
+            let client = HttpClient::new(config.model.connect_timeout).map_err(|error| error.to_string())?;
             let reached = probe(&client, &base_url, key.as_ref(), MODEL).await;
             let host = base_url.host_str().unwrap_or_default();
             reached

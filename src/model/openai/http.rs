@@ -16,7 +16,6 @@ use crate::domain::chat::ModelError;
 
 use super::{Endpoint, reader};
 
-const CONNECT: Duration = Duration::from_secs(5);
 const POOL_IDLE: Duration = Duration::from_secs(30);
 const POOL_SIZE: usize = 1024;
 /// As much of an error's body as is looked at for its code.
@@ -26,7 +25,7 @@ pub(super) type Body = BoxStream<'static, Result<Bytes, ModelError>>;
 
 /// A client that follows no redirect, repeats no request and takes no proxy from the
 /// environment. It works where the system has no certificates, too.
-pub(super) fn build_client() -> reqwest::Result<reqwest::Client> {
+pub(super) fn build_client(connect: Duration) -> reqwest::Result<reqwest::Client> {
     // An error only says that a provider is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = || {
@@ -35,7 +34,7 @@ pub(super) fn build_client() -> reqwest::Result<reqwest::Client> {
             .retry(reqwest::retry::never())
             .referer(false)
             .no_proxy()
-            .connect_timeout(CONNECT)
+            .connect_timeout(connect)
             // On one HTTP/2 connection, calls over the endpoint's limit of streams would wait.
             .http1_only()
             .pool_idle_timeout(POOL_IDLE)

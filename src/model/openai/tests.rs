@@ -271,7 +271,7 @@ async fn the_key_is_sent_only_where_there_is_one() {
 
 #[test]
 fn a_connection_that_cannot_work_is_refused_at_once() {
-    let client = HttpClient::new().unwrap();
+    let client = HttpClient::new(Duration::from_secs(5)).unwrap();
     let connect = |url: &str, key: Option<&str>| {
         OpenAi::new(&client, &Connection::new(url, key.map(SecretString::from))).map(|_| ())
     };

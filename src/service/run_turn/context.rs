@@ -21,7 +21,8 @@ use crate::tools::Toolset;
 
 /// The longest system prompt, filled in, in bytes.
 const MAX_PROMPT: usize = 256 * 1024;
-/// Later messages that may stand before the replies to earlier ones.
+/// As many later messages are looked through for replies to earlier ones: as a conversation has open turns,
+/// and their replies.
 const LATER: i64 = 200;
 
 /// All that a turn runs with. Nothing of it changes while it runs.
@@ -76,8 +77,10 @@ struct Stored {
 async fn read(mut conn: Conn<'_>, engine: &Engine, turn: &Turn) -> Result<Option<Stored>, StoreError> {
     let conversation = conversations::find(conn.reborrow(), turn.workspace, turn.conversation).await?;
     let Some(conversation) = conversation else { return Ok(None) };
-    let most = i64::try_from(engine.settings.history.max_messages).unwrap_or(i64::MAX).saturating_add(LATER);
-    let up_to = turn.position.saturating_add(LATER);
+    // Replies to earlier messages may stand after later messages: those are read too, and left out.
+    let later = (conversation.next_position - 1 - turn.position).clamp(0, LATER);
+    let most = i64::try_from(engine.settings.history.max_messages).unwrap_or(i64::MAX).saturating_add(later);
+    let up_to = turn.position.saturating_add(later);
     let messages =
         messages::list_newest(conn.reborrow(), turn.workspace, turn.conversation, up_to, most).await?;
     // A turn that begins has no journal: only one that was begun before is asked for.

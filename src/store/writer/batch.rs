@@ -12,6 +12,7 @@ use crate::domain::error::Error;
 use crate::domain::turn::Door;
 use crate::store::StoreError;
 use crate::store::db::WRITE;
+use crate::telemetry::{WRITER_BATCH_ITEMS, WRITER_BATCH_SECONDS};
 
 /// What a committed batch came to.
 pub(super) struct Done {
@@ -37,16 +38,27 @@ pub(super) async fn run(
     may_decide: impl Fn(usize) -> bool,
 ) -> Result<Done, Failed> {
     let mut sent = None;
+    let began = Instant::now();
     let batch = run_unbounded(context, items, may_decide, &mut sent);
     let error = match tokio::time::timeout(WRITE, batch).await {
         Ok(Ok(())) => match sent.take() {
-            Some(committed) => return Ok(committed.done),
+            Some(committed) => {
+                record("ok", items.len(), began);
+                return Ok(committed.done);
+            }
             None => StoreError::Stopped,
         },
         Ok(Err(error)) => error,
         Err(_) => StoreError::TimedOut,
     };
+    record("error", items.len(), began);
     Err(Failed { error, unknown: sent })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a batch has at most 256 items")]
+fn record(outcome: &'static str, items: usize, began: Instant) {
+    metrics::histogram!(WRITER_BATCH_ITEMS).record(items as f64);
+    metrics::histogram!(WRITER_BATCH_SECONDS, "outcome" => outcome).record(began.elapsed().as_secs_f64());
 }
 
 async fn run_unbounded(

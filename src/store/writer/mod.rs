@@ -178,6 +178,12 @@ impl Writer {
         step(self.submit(hand_back.turn.workspace, Item::HandBack(hand_back)).await?)
     }
 
+    /// How many items wait in all lanes.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.waiting.load(Ordering::Relaxed)).sum()
+    }
+
     async fn ask(&self, workspace: WorkspaceId, item: Item) -> Result<Outcome, Error> {
         let entrance = self.entrance(workspace);
         if entrance.waiting.load(Ordering::Relaxed) >= LANE_HOLDS {

@@ -69,11 +69,14 @@ impl Slots {
         all.min(of_door)
     }
 
-    /// How many turns run here.
+    /// How many slots of a door are held.
     #[must_use]
-    pub fn in_use(&self) -> usize {
+    pub fn in_use(&self, door: Door) -> usize {
         let held = self.lock();
-        held.widget + held.platform
+        match door {
+            Door::Widget => held.widget,
+            Door::Platform => held.platform,
+        }
     }
 
     /// Reserves at most `count` slots of a door, before it is known whose turns will run in them.
@@ -167,7 +170,7 @@ mod tests {
         drop(platform);
         assert_eq!(slots.free(Door::Widget), 4, "nine tenths at most");
         drop(widget);
-        assert_eq!(slots.in_use(), 0);
+        assert_eq!(slots.in_use(Door::Widget), 0);
     }
 
     #[test]

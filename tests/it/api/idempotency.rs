@@ -54,7 +54,8 @@ both_backends!(
 
 both_backends!(
     async fn a_twin_whose_deadline_comes_first_is_told_to_come_again(db: TestDb) {
-        let server = Setup::default().env("REJOINDER_WIDGET__DEADLINE", "2s").system_clock().start(&db).await;
+        let server =
+            Setup::default().env("REJOINDER_WIDGET__DEADLINE", "500ms").system_clock().start(&db).await;
         server.model.script().otherwise(|_| Reply::text("Never.").held_by(&Gate::closed()));
 
         let (first, second) = tokio::join!(tell(&server, "Hi", "k"), tell(&server, "Hi", "k"));

@@ -140,7 +140,7 @@ both_backends!(
         );
         assert!(!cutter.armed.load(Ordering::SeqCst), "each commit was cut");
         drop(effects);
-        assert_eq!(process.slots.in_use(), 0);
+        assert_eq!(process.slots.in_use(Door::Widget) + process.slots.in_use(Door::Platform), 0);
         assert_invariants(&db).await;
     }
 );

@@ -88,7 +88,7 @@ pub(super) async fn ask_with(base_url: &str, key: Option<&str>, acts: Vec<Act>) 
         idle: Duration::from_millis(300),
         ..Connection::new(base_url, key.map(SecretString::from))
     };
-    let model = OpenAi::new(&HttpClient::new().unwrap(), &connection).unwrap();
+    let model = OpenAi::new(&HttpClient::new(Duration::from_secs(5)).unwrap(), &connection).unwrap();
     let log = Mutex::new(Log::default());
     let result = tokio::select! {
         result = collect(model.start(request())) => result,
@@ -103,7 +103,8 @@ pub(super) async fn ask_with(base_url: &str, key: Option<&str>, acts: Vec<Act>) 
 pub(super) async fn connections_of_two_calls(stream: &[u8]) -> usize {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
-    let model = OpenAi::new(&HttpClient::new().unwrap(), &Connection::new(url, None)).unwrap();
+    let model =
+        OpenAi::new(&HttpClient::new(Duration::from_secs(5)).unwrap(), &Connection::new(url, None)).unwrap();
     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
     let length = format!("{:x}\r\n", stream.len());
     let chunk = [head.as_bytes(), length.as_bytes(), stream, b"\r\n"].concat();
