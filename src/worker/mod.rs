@@ -87,6 +87,18 @@ impl Worker {
         self.turns.spawn_until_stop("own books", books::compare(self.clone()));
     }
 
+    /// Whether this process has its lease now, and may act on what it owns.
+    #[must_use]
+    pub fn has_lease(&self) -> bool {
+        self.has_lease.now()
+    }
+
+    /// Who this process is in the store.
+    #[must_use]
+    pub fn process(&self) -> ProcessId {
+        self.process
+    }
+
     /// Claims and runs queued turns until there are none that may start here: for tests.
     pub async fn run_until_empty(&self) {
         while claims::claim_once(self).await > 0 || self.books.count() > 0 {
