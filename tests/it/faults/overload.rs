@@ -119,10 +119,12 @@ both_backends!(
 
 /// A burst of messages while the model answers none: all are kept, none in memory.
 /// `scripts/postgres run cargo nextest run --release --run-ignored only burst`
-#[ignore = "measures: it prints how much memory a large burst takes"]
+#[ignore = "takes a minute in a debug build"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_burst_of_messages_is_kept_outside_of_memory() {
     const MESSAGES: usize = 20_000;
+    /// In KiB: a third of what the texts alone take, times the copies that a request passes through.
+    const BOUND: usize = 64 * 1024;
     let db = crate::support::store::sqlite().await;
     let server = Setup::default()
         .env("REJOINDER_TURN__MAX_IN_FLIGHT", "64")
@@ -145,8 +147,8 @@ async fn a_burst_of_messages_is_kept_outside_of_memory() {
 
     let refused = tokio::time::timeout(Duration::from_mins(10), refused).await.unwrap();
     let after = resident();
-    println!("{MESSAGES} messages, {refused} refused: {before} KiB before, {after} KiB after");
-    assert!(after < before + 200 * 1024, "{before} KiB before, {after} KiB after");
+    assert_eq!(refused, 0);
+    assert!(after < before + BOUND, "{before} KiB before, {after} KiB after");
 }
 
 /// What this process holds in memory, in KiB.
