@@ -26,6 +26,7 @@ use crate::lifecycle::Tasks;
 use crate::outbound::{AllowHosts, GuardedClient};
 use crate::service::Services;
 use crate::service::authenticate::{Keys, keep_uses_written};
+use crate::service::private_file;
 use crate::service::run_turn::{Engine, EngineSettings};
 use crate::service::versions::Versions;
 use crate::service::waiters::Waiters;
@@ -71,11 +72,11 @@ pub struct Foundation {
     pub metrics: Option<Metrics>,
 }
 
-/// Connects to the store that the configuration names. The embedded one's folder is made.
+/// Connects to the store that the configuration names. The embedded one's folder is made, for its owner alone.
 pub async fn open_store(config: &Config) -> anyhow::Result<Db> {
     match config.database() {
         Database::Sqlite { data_dir } => {
-            std::fs::create_dir_all(&data_dir)
+            private_file::make_folder(&data_dir)
                 .with_context(|| format!("the data folder {} cannot be made", data_dir.display()))?;
             Ok(Db::sqlite(&data_dir.join(SQLITE_FILE)).await?)
         }

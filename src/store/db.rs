@@ -8,6 +8,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection as _, PgConnection, PgPool, Postgres, Sqlite, SqlitePool, Transaction};
+use tokio::time::timeout;
 
 use super::{Conn, StoreError, on_conn};
 
@@ -17,7 +18,7 @@ static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 /// What this binary understands; a database whose `schema_floor` is above it refuses it.
 const BINARY: i64 = 1;
 
-/// How long a caller waits for a connection of a pool.
+/// How long a caller waits for a connection of a pool, and a start for its first one.
 const ACQUIRE: Duration = Duration::from_secs(3);
 /// How long a read may take, the wait for its connection included: a client is answered in less than 5 s.
 const READ: Duration = Duration::from_secs(4);
@@ -47,12 +48,14 @@ pub enum Db {
 }
 
 impl Db {
-    /// Connects to a PostgreSQL database, with at most `connections` connections.
+    /// Connects to a PostgreSQL database, with at most `connections` connections. Where none can be had,
+    /// that is [`StoreError::NoConnection`].
     pub async fn postgres(url: &str, connections: u32) -> Result<Self, StoreError> {
         let options: PgConnectOptions = url.parse().map_err(|error: sqlx::Error| {
             StoreError::Unusable(format!("DATABASE_URL is no address of a PostgreSQL database: {error}"))
         })?;
         let options = options.application_name("rejoinder").statement_cache_capacity(512);
+        reach(&options).await?;
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(ACQUIRE)
@@ -179,6 +182,16 @@ impl Db {
 /// Whether a connection answers, soon.
 async fn is_alive(conn: &mut PgConnection) -> bool {
     tokio::time::timeout(PULSE, conn.ping()).await.is_ok_and(|answered| answered.is_ok())
+}
+
+/// Connects once, beside any pool: a pool tries again until its time is up, and does not say why.
+async fn reach(options: &PgConnectOptions) -> Result<(), StoreError> {
+    let reached = async { PgConnection::connect_with(options).await?.close().await };
+    let outcome = timeout(ACQUIRE, reached).await;
+    outcome.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(|error| StoreError::NoConnection {
+        address: format!("{}:{}", options.get_host(), options.get_port()),
+        error,
+    })
 }
 
 fn libsqlite3_sys_version() -> i32 {
