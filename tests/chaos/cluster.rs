@@ -1,0 +1,229 @@
+//! Server processes on one store, that a test may kill, freeze, stop and start again.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::fakes::Fakes;
+use crate::support::db::{Backend, TestDb};
+use crate::support::http::Http;
+use crate::support::store;
+use crate::support::wait::wait_for;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_rejoinder");
+
+/// What a test wants of its servers.
+pub struct Setup {
+    pub backend: Backend,
+    /// One on SQLite.
+    pub processes: usize,
+    /// The workspace's credit, in dollars.
+    pub balance: &'static str,
+    pub env: Vec<(&'static str, String)>,
+}
+
+impl Setup {
+    pub fn new(backend: Backend, processes: usize) -> Self {
+        Self { backend, processes, balance: "1000.00", env: Vec::new() }
+    }
+
+    pub fn env(mut self, name: &'static str, value: &str) -> Self {
+        self.env.push((name, value.to_owned()));
+        self
+    }
+
+    pub fn balance(mut self, dollars: &'static str) -> Self {
+        self.balance = dollars;
+        self
+    }
+}
+
+/// The servers, what they stand on, and what they call. All is ended when this is dropped.
+pub struct Cluster {
+    nodes: Vec<Node>,
+    pub fakes: Arc<Fakes>,
+    /// Of the workspace, with all scopes.
+    pub key: String,
+    settings: Vec<(String, String)>,
+    place: TempDir,
+    _db: Option<TestDb>,
+}
+
+#[derive(Default)]
+struct Node {
+    process: Mutex<Option<Child>>,
+    address: Mutex<Option<String>>,
+}
+
+impl Cluster {
+    /// Applies the workspace, and starts the processes.
+    pub async fn start(setup: Setup) -> Arc<Self> {
+        let cluster = Self::prepare(setup).await;
+        for node in 0..cluster.len() {
+            cluster.start_node(node).await;
+        }
+        cluster
+    }
+
+    /// Applies the workspace, and starts nothing.
+    pub async fn prepare(setup: Setup) -> Arc<Self> {
+        let db = match setup.backend {
+            Backend::Sqlite => None,
+            Backend::Postgres => Some(store::postgres().await),
+        };
+        let place = tempfile::tempdir().expect("a temporary folder");
+        let fakes = Arc::new(Fakes::start().await);
+        let mut settings: Vec<(String, String)> = [
+            ("REJOINDER_LISTEN", "127.0.0.1:0".to_owned()),
+            ("REJOINDER_DEMO", "false".to_owned()),
+            ("REJOINDER_DATA_DIR", "data".to_owned()),
+            ("REJOINDER_TURN__LEASE", "2s".to_owned()),
+            ("REJOINDER_LIMITS__ENABLED", "false".to_owned()),
+            ("REJOINDER_STORE__LANES", "2".to_owned()),
+            ("REJOINDER_STORE__READ_CONNECTIONS", "4".to_owned()),
+            ("REJOINDER_MODEL__HISTORY_MESSAGES", "8".to_owned()),
+            ("REJOINDER_OUTBOUND__ALLOW_HOSTS", fakes.tool.host()),
+            ("OPENAI_BASE_URL", fakes.model.base_url()),
+            ("OPENAI_MODEL", "fake".to_owned()),
+            ("RUST_LOG", "warn,rejoinder=info".to_owned()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+        settings.extend(db.as_ref().map(|db| ("DATABASE_URL".to_owned(), db.url())));
+        settings.extend(setup.env.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        let nodes = (0..setup.processes).map(|_| Node::default()).collect();
+        let mut cluster = Self { nodes, fakes, key: String::new(), settings, place, _db: db };
+        let workspace = include_str!("workspace.toml")
+            .replace("@TOOL@", &cluster.fakes.tool.url(""))
+            .replace("@BALANCE@", setup.balance);
+        std::fs::write(cluster.place.path().join("workspace.toml"), workspace).expect("a file is written");
+        cluster.run(&["apply", "workspace.toml"]);
+        let made = cluster.run(&["keys", "create", "--workspace", "chaos", "--name", "chaos", "--json"]);
+        let made: Value = serde_json::from_str(&made).expect("JSON");
+        cluster.key = made["key"].as_str().expect("a key").to_owned();
+        Arc::new(cluster)
+    }
+
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// The program, with the settings of these servers.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments).current_dir(self.place.path()).env_clear();
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> String {
+        let done = self.command(arguments).output().expect("the program starts");
+        assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).expect("the program writes UTF-8")
+    }
+
+    /// Starts a process that does not run, and waits until it is ready.
+    pub async fn start_node(&self, node: usize) {
+        let log = File::options().create(true).append(true).open(self.log_of(node)).expect("a log");
+        let mut command = self.command(&[]);
+        let mut process = command.stdout(Stdio::piped()).stderr(log).spawn().expect("the program starts");
+        let output = process.stdout.take().expect("its output is piped");
+        *self.nodes[node].process.lock().unwrap() = Some(process);
+        let (said, lines) = std::sync::mpsc::channel();
+        let lines = Mutex::new(lines);
+        // Reads on to the end, for a server that writes to a closed pipe may fail.
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let _ = said.send(line);
+            }
+        });
+        let banner =
+            async || {
+                let has_ended =
+                    self.nodes[node].process.lock().unwrap().as_mut().is_none_or(|process| {
+                        process.try_wait().expect("the process can be asked").is_some()
+                    });
+                assert!(!has_ended, "the server has ended: {}", self.log(node));
+                lines.lock().unwrap().try_recv().ok()
+            };
+        let banner = wait_for("the server's first line", banner).await;
+        let address = banner.rsplit(' ').next().expect("its address").to_owned();
+        let http = Http::new(&address);
+        let ready = async || (http.get("/readyz").try_send().await?.status == 200).then_some(());
+        wait_for("the server to be ready", ready).await;
+        *self.nodes[node].address.lock().unwrap() = Some(address);
+    }
+
+    /// Where a process listens, if it runs.
+    pub fn address(&self, node: usize) -> Option<String> {
+        self.nodes[node].address.lock().unwrap().clone()
+    }
+
+    /// Any process that runs, but rather another than `not`.
+    pub async fn some_address(&self, wanted: usize) -> String {
+        let look = async || (0..self.len()).find_map(|step| self.address((wanted + step) % self.len()));
+        wait_for("a server that runs", look).await
+    }
+
+    /// SIGKILL, and waits for the end. Gives the moment.
+    pub fn kill(&self, node: usize) -> Instant {
+        *self.nodes[node].address.lock().unwrap() = None;
+        let mut process = self.nodes[node].process.lock().unwrap();
+        let at = Instant::now();
+        if let Some(mut process) = process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+        at
+    }
+
+    /// Whichever of the processes run.
+    pub fn kill_all(&self) {
+        for node in 0..self.len() {
+            self.kill(node);
+        }
+    }
+
+    /// Sends a signal by its name (`TERM`, `STOP`, `CONT`).
+    pub fn signal(&self, node: usize, name: &str) {
+        let process = self.nodes[node].process.lock().unwrap();
+        let id = process.as_ref().expect("the process runs").id().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &id]).status().expect("kill is there");
+        assert!(sent.success());
+    }
+
+    /// Waits for the end of a process that was told to stop.
+    pub async fn ended(&self, node: usize) -> ExitStatus {
+        *self.nodes[node].address.lock().unwrap() = None;
+        let ended = async || {
+            let mut process = self.nodes[node].process.lock().unwrap();
+            process.as_mut()?.try_wait().expect("the process can be asked")
+        };
+        wait_for("the server's end", ended).await
+    }
+
+    fn log_of(&self, node: usize) -> std::path::PathBuf {
+        self.place.path().join(format!("server-{node}.log"))
+    }
+
+    /// What a process has logged, over all its lives.
+    pub fn log(&self, node: usize) -> String {
+        std::fs::read_to_string(self.log_of(node)).unwrap_or_default()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.kill_all();
+        if std::thread::panicking() {
+            for node in 0..self.len() {
+                println!("--- server {node}\n{}", self.log(node));
+            }
+        }
+    }
+}

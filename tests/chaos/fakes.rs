@@ -1,0 +1,107 @@
+//! The model and the tools. What the model does follows from the last word of the message that it is to answer, so that
+//! a step which is repeated after a kill gets the same answer again.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::json;
+
+use crate::support::fake_model::{FakeModel, ModelRequest, Reply, ToolCall};
+use crate::support::fake_tool::{FakeTool, ToolReply, ToolRequest};
+
+/// What a message makes the model do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// It answers.
+    Plain,
+    /// It asks for a tool that may be repeated.
+    Lookup,
+    /// For one that may not.
+    Note,
+    /// For one that may be, for it knows the call's id.
+    Keyed,
+    /// For two at once.
+    Both,
+    /// For a tool, again and again.
+    Loop,
+    /// It refuses.
+    Refuse,
+}
+
+impl Plan {
+    pub const ALL: [Self; 7] =
+        [Self::Plain, Self::Lookup, Self::Note, Self::Keyed, Self::Both, Self::Loop, Self::Refuse];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Lookup => "lookup",
+            Self::Note => "note",
+            Self::Keyed => "keyed",
+            Self::Both => "both",
+            Self::Loop => "loop",
+            Self::Refuse => "refuse",
+        }
+    }
+
+    pub fn of(text: &str) -> Self {
+        let word = text.rsplit(' ').next().unwrap_or_default();
+        Self::ALL.into_iter().find(|plan| plan.word() == word).unwrap_or(Self::Plain)
+    }
+
+    /// The tools of one round.
+    pub fn tools(self) -> &'static [&'static str] {
+        match self {
+            Self::Plain | Self::Refuse => &[],
+            Self::Lookup | Self::Loop => &["lookup"],
+            Self::Note => &["note"],
+            Self::Keyed => &["keyed"],
+            Self::Both => &["lookup", "note"],
+        }
+    }
+}
+
+pub struct Fakes {
+    pub model: FakeModel,
+    pub tool: FakeTool,
+}
+
+impl Fakes {
+    pub async fn start() -> Self {
+        let fakes = Self { model: FakeModel::start().await, tool: FakeTool::start().await };
+        fakes.model.script().otherwise(usual_answer);
+        fakes.tool.script().otherwise(usual_result);
+        fakes
+    }
+}
+
+/// How many rounds of tools the turn has behind it, as the model is told.
+pub fn rounds(request: &ModelRequest) -> usize {
+    let messages = request.messages();
+    let asked = messages.iter().rposition(|message| message["role"] == "user").unwrap_or(0);
+    messages[asked..].iter().filter(|message| message["tool_calls"].is_array()).count()
+}
+
+/// What the model answers to a request.
+pub fn usual_answer(request: &ModelRequest) -> Reply {
+    let said = request.last_text("user").unwrap_or_default();
+    let plan = Plan::of(&said);
+    let reply = match plan {
+        Plan::Refuse => Reply::error(StatusCode::BAD_REQUEST, "No."),
+        _ if plan.tools().is_empty() || (plan != Plan::Loop && rounds(request) > 0) => {
+            Reply::text(&format!("re: {said}"))
+        }
+        _ => Reply::tool_calls(plan.tools().iter().map(|name| ToolCall::new(name, &json!({ "text": said })))),
+    };
+    reply.after(Duration::from_millis(thinking(&said)))
+}
+
+/// What a tool answers: its path, which is its name.
+pub fn usual_result(request: &ToolRequest) -> ToolReply {
+    ToolReply::json(&json!({ "by": request.uri.path() })).after(Duration::from_millis(5))
+}
+
+/// Up to 50 ms, the same for the same text.
+fn thinking(text: &str) -> u64 {
+    text.bytes().fold(7_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into())) % 50
+}

@@ -1,0 +1,29 @@
+//! Faults from outside: real server processes are killed, frozen and stopped while clients talk to them, and what the
+//! API and the fakes say afterwards is held against the promises. `scripts/chaos` runs all of it at length.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    clippy::too_many_lines,
+    clippy::print_stdout,
+    reason = "what a test cannot do without may stop it, in its support too; what was found is printed"
+)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests stand outside the homes of time, ids, tasks and environment"
+)]
+#![expect(unreachable_pub, reason = "`pub` says what a module offers to the tests")]
+
+mod checker;
+mod client;
+mod cluster;
+mod evidence;
+mod fakes;
+mod history;
+mod random_kills;
+mod sizes;
+#[path = "../it/support/mod.rs"]
+#[expect(dead_code, unused_imports, unused_macros, reason = "these tests use a part of the support")]
+mod support;

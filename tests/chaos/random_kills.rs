@@ -1,0 +1,150 @@
+//! T-1: messages at both doors, with keys and without, while processes are killed at random moments.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::future::join_all;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use serde_json::json;
+
+use crate::checker::check;
+use crate::client::{Client, Done, Door, Operation, Talk};
+use crate::cluster::{Cluster, Setup};
+use crate::evidence::gather;
+use crate::fakes::Plan;
+use crate::history::History;
+use crate::sizes::{seed, size};
+use crate::support::db::Backend;
+
+/// People who send one message after the other, each in two conversations.
+const PEOPLE: usize = 12;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite_one_process() {
+    run("random_kills_sqlite", Backend::Sqlite, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_two_processes() {
+    run("random_kills_postgres_2", Backend::Postgres, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_three_processes() {
+    run("random_kills_postgres_3", Backend::Postgres, 3).await;
+}
+
+async fn run(test: &str, backend: Backend, processes: usize) {
+    let seed = seed(test);
+    let (messages, kills) = (size("CHAOS_MESSAGES", 400), size("CHAOS_KILLS", 8));
+    let cluster = Cluster::start(Setup::new(backend, processes)).await;
+    let history = Arc::new(History::new(test, seed));
+    let client = Client::new(&cluster, &history);
+    let sent = Arc::new(AtomicUsize::new(0));
+
+    let people = (0..PEOPLE).map(|person| {
+        let (client, sent) = (Arc::clone(&client), Arc::clone(&sent));
+        tokio::spawn(async move { Person::new(client, seed, person).await.talk(messages, &sent).await })
+    });
+    let people: Vec<_> = people.collect();
+    let killer = tokio::spawn(kill_at_random(Arc::clone(&client), Arc::clone(&sent), seed, messages, kills));
+    let done: Vec<Done> = join_all(people).await.into_iter().flat_map(Result::unwrap).collect();
+    killer.await.unwrap();
+    replay_all(&client, &done).await;
+
+    let (evidence, until_ended) = gather(&cluster, done).await;
+    let title = format!(
+        "{test}: {processes} processes, {kills} kills, all turns ended {until_ended:?} after the end"
+    );
+    check(&evidence, &title);
+}
+
+struct Person {
+    client: Arc<Client>,
+    random: StdRng,
+    number: usize,
+    talks: [Talk; 2],
+}
+
+impl Person {
+    async fn new(client: Arc<Client>, seed: u64, number: usize) -> Self {
+        let kind = if number == 0 { "test" } else { "widget" };
+        let talks = [client.talk(Door::Widget, kind).await, client.talk(Door::Platform, "api").await];
+        Self { client, random: StdRng::seed_from_u64(seed ^ number as u64), number, talks }
+    }
+
+    /// Sends until all people together have sent enough.
+    async fn talk(mut self, messages: usize, sent: &AtomicUsize) -> Vec<Done> {
+        let mut done = Vec::new();
+        loop {
+            let number = sent.fetch_add(1, Ordering::Relaxed);
+            if number >= messages {
+                return done;
+            }
+            let operation = self.choose(number);
+            let node = self.random.random_range(0..self.client.cluster.len());
+            done.push(self.client.perform(operation, node).await);
+        }
+    }
+
+    fn choose(&mut self, number: usize) -> Operation {
+        let talk = self.random.random_range(0..2);
+        let plan = match self.random.random_range(0..20) {
+            0..8 => Plan::Plain,
+            8..11 => Plan::Lookup,
+            11..14 => Plan::Note,
+            14..16 => Plan::Keyed,
+            16..18 => Plan::Both,
+            18 => Plan::Loop,
+            _ => Plan::Refuse,
+        };
+        let is_platform = talk == 1;
+        let auto_reply = !is_platform || self.random.random_range(0..10) > 0;
+        // The same keys in all widget conversations and at the other door: they never meet.
+        let has_key = is_platform || self.number == 0 || self.random.random_range(0..3) > 0;
+        Operation {
+            number,
+            talk: self.talks[talk].clone(),
+            text: format!("p{}t{talk} {number} {}", self.number, plan.word()),
+            key: has_key.then(|| format!("key-{number}")),
+            auto_reply,
+        }
+    }
+}
+
+/// Kills a process each time that a share of the messages has been sent, at a moment of the work that follows.
+async fn kill_at_random(
+    client: Arc<Client>,
+    sent: Arc<AtomicUsize>,
+    seed: u64,
+    messages: usize,
+    kills: usize,
+) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let cluster = &client.cluster;
+    for nth in 1..=kills {
+        let due = messages * nth / (kills + 1);
+        while sent.load(Ordering::Relaxed) < due {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(random.random_range(0..30))).await;
+        let node = random.random_range(0..cluster.len());
+        client.history.enter("kill", &json!({ "node": node }));
+        cluster.kill(node);
+        cluster.start_node(node).await;
+        client.history.enter("start", &json!({ "node": node }));
+    }
+}
+
+/// Whoever asks again with a key gets the same bytes, from any process.
+async fn replay_all(client: &Client, done: &[Done]) {
+    for (nth, done) in done.iter().filter(|done| done.operation.key.is_some()).enumerate() {
+        let Some(told) = done.outcome.told() else { continue };
+        let address = client.cluster.some_address(nth).await;
+        let again = client.send(&done.operation, &address).await.unwrap();
+        assert_eq!((again.status, &again.body), (told.status, &told.body), "{:?}", done.operation);
+        assert!(again.is_replay, "{:?}", done.operation);
+    }
+}
