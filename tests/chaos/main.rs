@@ -22,6 +22,7 @@ mod cluster;
 mod evidence;
 mod fakes;
 mod history;
+mod points;
 mod random_kills;
 mod sizes;
 #[path = "../it/support/mod.rs"]

@@ -18,8 +18,10 @@ use crate::history::History;
 use crate::sizes::{seed, size};
 use crate::support::db::Backend;
 
-/// People who send one message after the other, each in two conversations.
-const PEOPLE: usize = 12;
+/// People who send one message after the other.
+const PEOPLE: usize = 16;
+/// Conversations that they have together.
+const TALKS: usize = 10;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite_one_process() {
@@ -44,9 +46,14 @@ async fn run(test: &str, backend: Backend, processes: usize) {
     let client = Client::new(&cluster, &history);
     let sent = Arc::new(AtomicUsize::new(0));
 
-    let people = (0..PEOPLE).map(|person| {
-        let (client, sent) = (Arc::clone(&client), Arc::clone(&sent));
-        tokio::spawn(async move { Person::new(client, seed, person).await.talk(messages, &sent).await })
+    let talks = make_talks(&client).await;
+    let counts: Arc<[AtomicUsize]> = talks.iter().map(|_| AtomicUsize::new(0)).collect();
+    let people = (0..PEOPLE).map(|number| {
+        let random = StdRng::seed_from_u64(seed ^ number as u64);
+        let (client, talks, counts) = (Arc::clone(&client), Arc::clone(&talks), Arc::clone(&counts));
+        let person = Person { client, random, number, talks, counts };
+        let sent = Arc::clone(&sent);
+        tokio::spawn(async move { person.talk(messages, &sent).await })
     });
     let people: Vec<_> = people.collect();
     let killer = tokio::spawn(kill_at_random(Arc::clone(&client), Arc::clone(&sent), seed, messages, kills));
@@ -61,20 +68,26 @@ async fn run(test: &str, backend: Backend, processes: usize) {
     check(&evidence, &title);
 }
 
+/// Half of them for each door; the first is free.
+async fn make_talks(client: &Client) -> Arc<[Talk]> {
+    let mut talks = vec![client.talk(Door::Widget, "test").await];
+    for _ in 0..TALKS / 2 {
+        talks.push(client.talk(Door::Platform, "api").await);
+        talks.push(client.talk(Door::Widget, "widget").await);
+    }
+    talks.into()
+}
+
 struct Person {
     client: Arc<Client>,
     random: StdRng,
     number: usize,
-    talks: [Talk; 2],
+    talks: Arc<[Talk]>,
+    /// How many keys each conversation has had.
+    counts: Arc<[AtomicUsize]>,
 }
 
 impl Person {
-    async fn new(client: Arc<Client>, seed: u64, number: usize) -> Self {
-        let kind = if number == 0 { "test" } else { "widget" };
-        let talks = [client.talk(Door::Widget, kind).await, client.talk(Door::Platform, "api").await];
-        Self { client, random: StdRng::seed_from_u64(seed ^ number as u64), number, talks }
-    }
-
     /// Sends until all people together have sent enough.
     async fn talk(mut self, messages: usize, sent: &AtomicUsize) -> Vec<Done> {
         let mut done = Vec::new();
@@ -90,7 +103,8 @@ impl Person {
     }
 
     fn choose(&mut self, number: usize) -> Operation {
-        let talk = self.random.random_range(0..2);
+        let nth = self.random.random_range(0..self.talks.len());
+        let talk = self.talks[nth].clone();
         let plan = match self.random.random_range(0..20) {
             0..8 => Plan::Plain,
             8..11 => Plan::Lookup,
@@ -100,15 +114,16 @@ impl Person {
             18 => Plan::Loop,
             _ => Plan::Refuse,
         };
-        let is_platform = talk == 1;
+        let is_platform = talk.door == Door::Platform;
         let auto_reply = !is_platform || self.random.random_range(0..10) > 0;
-        // The same keys in all widget conversations and at the other door: they never meet.
-        let has_key = is_platform || self.number == 0 || self.random.random_range(0..3) > 0;
+        // The same few keys in each widget conversation and at the other door: they never meet.
+        let name = if is_platform { number } else { self.counts[nth].fetch_add(1, Ordering::Relaxed) };
+        let has_key = is_platform || nth == 0 || self.random.random_range(0..3) > 0;
         Operation {
             number,
-            talk: self.talks[talk].clone(),
-            text: format!("p{}t{talk} {number} {}", self.number, plan.word()),
-            key: has_key.then(|| format!("key-{number}")),
+            talk,
+            text: format!("talk-{nth} {number} of person {}, {}", self.number, plan.word()),
+            key: has_key.then(|| format!("key-{name}")),
             auto_reply,
         }
     }
