@@ -165,6 +165,13 @@ impl Client {
         unreachable!("there is always another try")
     }
 
+    /// Sends it once, to this process.
+    pub async fn perform_at(&self, operation: Operation, address: &str) -> Done {
+        let told = self.send(&operation, address).await;
+        let outcome = told.map_or(Outcome::Unknown, |told| judge(&operation, told));
+        Done { operation, outcome, tries: 1 }
+    }
+
     /// One request, at one process.
     pub async fn send(&self, operation: &Operation, address: &str) -> reqwest::Result<Told> {
         let url = format!("{address}{}", operation.path());

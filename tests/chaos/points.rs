@@ -67,7 +67,9 @@ async fn postgres_two_processes() {
 }
 
 async fn run(test: &str, backend: Backend, processes: usize) {
-    let cluster = Cluster::start(Setup::new(backend, processes)).await;
+    // Half of what the other tests have, for here each message waits for a takeover.
+    let setup = Setup::new(backend, processes).env("REJOINDER_TURN__LEASE", "1s");
+    let cluster = Cluster::start(setup).await;
     let history = Arc::new(History::new(test, 0));
     let client = Client::new(&cluster, &history);
     let mut done = Vec::new();
