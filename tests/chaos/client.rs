@@ -76,7 +76,8 @@ impl Told {
 
     /// Whether to ask again tells more, given a key.
     fn is_unsure(&self) -> bool {
-        matches!(self.status, 409 | 429 | 500..) || self.error.as_deref() == Some("outcome_unknown")
+        let is_open = matches!(self.error.as_deref(), Some("outcome_unknown" | "service_unavailable"));
+        !self.is_replay && (matches!(self.status, 409 | 429 | 500..) || is_open)
     }
 }
 

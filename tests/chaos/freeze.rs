@@ -70,7 +70,7 @@ async fn a_frozen_process_wakes_up_fenced() {
     // The frozen process's own calls stay open beside those of the other.
     check_but(
         &evidence,
-        &["A5"],
+        &["A5b"],
         &format!("freeze: all four turns were run by the other process {taken_over:?} later"),
     );
     assert!(taken_over < Duration::from_secs(2) + BESIDES, "the takeover took {taken_over:?}");
