@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Database};
@@ -29,9 +29,10 @@ use crate::service::authenticate::{Keys, keep_uses_written};
 use crate::service::run_turn::{Engine, EngineSettings};
 use crate::service::versions::Versions;
 use crate::service::waiters::Waiters;
+use crate::store::lease::{HasLease, LeaseKeeper, lease};
 use crate::store::processes::LifeBounds;
 use crate::store::writer::{SlotLimits, Slots, Writer, WriterContext};
-use crate::store::{Db, processes};
+use crate::store::{Conn, Db, processes};
 use crate::telemetry::Metrics;
 use crate::tools::Adapters;
 use crate::worker::{Lease, Worker, WorkerSettings};
@@ -93,8 +94,8 @@ impl Server {
         let last = CancellationToken::new();
         let address = listener.local_addr()?;
         let process = ProcessId(on.ids.ordered(on.clock.as_ref()));
-        let (lease_state, has_lease) = watch::channel(true);
-        let lease = begin_lease(config, &on, process, lease_state).await?;
+        let (keeper, has_lease) = lease();
+        let lease = begin_lease(config, &on, process, keeper).await?;
 
         let slots = Slots::new(SlotLimits {
             max_in_flight: config.turn.max_in_flight,
@@ -125,6 +126,7 @@ impl Server {
             waiters: Waiters::new(config.widget.max_waiting),
             keys: Keys::default(),
             widget_deadline: config.widget.deadline,
+            stopping: tasks.hard(),
         };
         let engine = Arc::new(engine(config, &on, services.clone(), has_lease.clone())?);
         let worker = Worker::new(
@@ -183,18 +185,18 @@ async fn begin_lease(
     config: &Config,
     on: &Foundation,
     process: ProcessId,
-    state: watch::Sender<bool>,
+    keeper: LeaseKeeper,
 ) -> anyhow::Result<Option<(Lease, Db)>> {
     match config.database() {
         Database::Postgres { url } if on.db.is_shared() => {
             let db = Db::postgres(url.expose_secret(), 1).await?;
-            let lease = Lease::begin(&db, process, config.turn.lease, on.clock.as_ref(), state).await?;
+            let lease = Lease::begin(&db, process, config.turn.lease, on.clock.as_ref(), keeper).await?;
             Ok(Some((lease, db)))
         }
         Database::Postgres { .. } | Database::Sqlite { .. } => {
-            let mut tx = on.db.begin().await?;
-            let queued = processes::queue_all_running(tx.conn(), on.clock.as_ref()).await?;
-            tx.commit().await?;
+            let clock = on.clock.as_ref();
+            let queue = async |conn: Conn<'_>| processes::queue_all_running(conn, clock).await;
+            let queued = on.db.writing(queue).await?;
             if queued > 0 {
                 tracing::info!(turns = queued, "turns that ran when the server ended are run on");
             }
@@ -207,7 +209,7 @@ fn engine(
     config: &Config,
     on: &Foundation,
     services: Services,
-    has_lease: watch::Receiver<bool>,
+    has_lease: HasLease,
 ) -> anyhow::Result<Engine> {
     let (models, default_model) = models::build(config, &on.clock)?;
     let adapters = Adapters {

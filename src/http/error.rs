@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::envelope::Envelope;
 use crate::domain::error::Error;
+use crate::domain::failure::Failure;
 
 /// Names the cause of an error answer with a stable code.
 pub(super) const REJOINDER_ERROR: HeaderName = HeaderName::from_static("rejoinder-error");
@@ -134,11 +135,15 @@ impl Problem {
     }
 }
 
+/// When a conversation that is busy is worth another try.
+const BUSY: Duration = Duration::from_secs(1);
+
 fn retry_after(error: &Error) -> Option<Duration> {
     match error {
         Error::LimitReached { retry_after }
         | Error::Overloaded { retry_after, .. }
         | Error::TwinInFlight { retry_after } => Some(*retry_after),
+        Error::Processing(Failure::ConversationBusy) => Some(BUSY),
         Error::Invalid(_)
         | Error::Unauthenticated
         | Error::MissingScope(_)

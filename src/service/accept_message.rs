@@ -9,7 +9,7 @@ use crate::domain::idempotency::{IdempotencyKey, Presented};
 use crate::domain::ids::{ConversationId, MessageId, TurnId};
 use crate::domain::message::Message;
 use crate::domain::turn::Door;
-use crate::store::{messages, workspaces};
+use crate::store::{conversations, messages, workspaces};
 
 /// The scope of keys on this route.
 const ROUTE: &str = "POST /v1/messages";
@@ -81,7 +81,7 @@ async fn find_replied(
         find_conversation(services, account, message).await?;
     }
     let id: MessageId = name.parse().map_err(|_| not_found())?;
-    let found = messages::find(services.db.read().await?.conn(), account.workspace, id).await?;
+    let found = services.db.reading(async |conn| messages::find(conn, account.workspace, id).await).await?;
     found.map(Some).ok_or_else(not_found)
 }
 
@@ -93,9 +93,8 @@ async fn find_conversation(
     let Some(name) = &message.conversation_id else { return Ok(()) };
     let not_found = || Error::not_found(Thing::Conversation, name);
     let id: ConversationId = name.parse().map_err(|_| not_found())?;
-    let mut read = services.db.read().await?;
-    let found = crate::store::conversations::find(read.conn(), account.workspace, id).await?;
-    found.map(drop).ok_or_else(not_found)
+    let found = services.db.reading(async |conn| conversations::find(conn, account.workspace, id).await);
+    found.await?.map(drop).ok_or_else(not_found)
 }
 
 async fn target(
@@ -113,7 +112,7 @@ async fn target(
         return Ok(Target::Existing { id, name: id.to_string() });
     }
     let named = [account.workspace].into();
-    let settings = workspaces::settings(services.db.read().await?.conn(), &named).await?;
+    let settings = services.db.reading(async |conn| workspaces::settings(conn, &named).await).await?;
     let settings = settings.into_iter().next().filter(|settings| settings.auto_create_conversations);
     match settings.and_then(|settings| settings.default_assistant) {
         Some(assistant) => {

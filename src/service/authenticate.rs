@@ -81,7 +81,7 @@ pub async fn authenticate(services: &Services, bearer: &str) -> Result<Account, 
     let key = if let Some(key) = services.keys.find(hash, asked_at) {
         key
     } else {
-        let found = keys::find(services.db.read().await?.conn(), hash).await?;
+        let found = services.db.reading(async |conn| keys::find(conn, hash).await).await?;
         let key = found.ok_or(Error::Unauthenticated)?;
         if key.revoked_at.is_none() {
             services.keys.keep(hash, key.clone(), asked_at);
@@ -113,9 +113,7 @@ pub async fn write_uses(services: &Services) -> Result<(), Error> {
     }
     // One order, so that two processes do not wait for each other's rows.
     used.sort_unstable();
-    let mut tx = services.db.begin().await?;
-    keys::touch(tx.conn(), &used).await?;
-    Ok(tx.commit().await?)
+    Ok(services.db.writing(async |conn| keys::touch(conn, &used).await).await?)
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ pub async fn credit(
     if reference.trim().is_empty() || reference.chars().count() > 200 || reference.contains('\0') {
         return Err(CreditError::Reference);
     }
-    let found = workspaces::find_by_slug(db.read().await?.conn(), slug).await?;
+    let found = db.reading(async |conn| workspaces::find_by_slug(conn, slug).await).await?;
     let workspace = found.ok_or_else(|| CreditError::UnknownWorkspace(slug.to_owned()))?.id;
     let item = Item::TopUp(TopUp { workspace, amount, reference: reference.to_owned() });
 

@@ -50,7 +50,7 @@ pub enum DemoError {
 /// has no demo, or one whose key is not in this data folder.
 pub async fn prepare(site: &Site<'_>, config: &Config) -> Result<Option<Demo>, DemoError> {
     let key_file = config.data_dir.join(KEY_FILE);
-    let is_empty = workspaces::count(site.db.read().await?.conn()).await? == 0;
+    let is_empty = site.db.reading(async |conn| workspaces::count(conn).await).await? == 0;
     if is_empty && config.wants_demo() {
         let key = read_or_make_key(site, &key_file)?;
         match make(site, &key).await {
@@ -67,7 +67,7 @@ async fn find(site: &Site<'_>, key_file: PathBuf) -> Result<Option<Demo>, DemoEr
     // A file that cannot be read is no reason not to start a store that has its workspaces.
     let Ok(Some(text)) = private_file::read(&key_file) else { return Ok(None) };
     let Some(key) = KeySecret::parse(text.expose_secret()) else { return Ok(None) };
-    let found = keys::find(site.db.read().await?.conn(), key.hash()).await?;
+    let found = site.db.reading(async |conn| keys::find(conn, key.hash()).await).await?;
     let is_good = found.is_some_and(|found| found.account(site.clock.now()).is_some());
     Ok(is_good.then_some(Demo { key_file, new_key: None }))
 }

@@ -53,9 +53,7 @@ pub async fn create(
         key.scopes = request.scopes;
     }
     key.expires_at = request.expires_in.map(|duration| key.created_at.plus(duration));
-    let mut tx = db.begin().await?;
-    keys::insert(tx.conn(), &key, secret.hash()).await?;
-    tx.commit().await?;
+    db.writing(async |conn| keys::insert(conn, &key, secret.hash()).await).await?;
     Ok((secret, key))
 }
 
@@ -86,19 +84,16 @@ pub async fn list(db: &Db, slug: Option<&str>) -> Result<Vec<(String, ApiKey)>, 
         Some(slug) => Some(find_workspace(db, slug).await?),
         None => None,
     };
-    Ok(keys::list(db.read().await?.conn(), workspace).await?)
+    Ok(db.reading(async |conn| keys::list(conn, workspace).await).await?)
 }
 
 /// Revokes a key: within five seconds it opens nothing, anywhere. Again changes nothing.
 pub async fn revoke(db: &Db, clock: &dyn Clock, id: KeyId) -> Result<(), KeysError> {
-    let mut tx = db.begin().await?;
-    if !keys::revoke(tx.conn(), id, clock.now()).await? {
-        return Err(KeysError::UnknownKey(id));
-    }
-    Ok(tx.commit().await?)
+    let is_known = db.writing(async |conn| keys::revoke(conn, id, clock.now()).await).await?;
+    if is_known { Ok(()) } else { Err(KeysError::UnknownKey(id)) }
 }
 
 async fn find_workspace(db: &Db, slug: &str) -> Result<WorkspaceId, KeysError> {
-    let found = workspaces::find_by_slug(db.read().await?.conn(), slug).await?;
+    let found = db.reading(async |conn| workspaces::find_by_slug(conn, slug).await).await?;
     Ok(found.ok_or_else(|| KeysError::UnknownWorkspace(slug.to_owned()))?.id)
 }

@@ -7,6 +7,7 @@ use crate::domain::clock::Micros;
 use crate::domain::conversation::{Conversation, ConversationKind};
 use crate::domain::error::Error;
 use crate::domain::ids::{AssistantId, ConversationId, WidgetUuid};
+use crate::store::Conn;
 use crate::store::conversations::{self, Filter};
 
 /// Which conversations are asked for; what is absent does not matter.
@@ -37,7 +38,8 @@ pub async fn list(
         widget: wanted.widget,
         before: wanted.after,
     };
-    let mut read = services.db.read().await?;
-    let found = conversations::list(read.conn(), account.workspace, &filter, page::rows(limit)).await?;
+    let ask = page::rows(limit);
+    let read = async |conn: Conn<'_>| conversations::list(conn, account.workspace, &filter, ask).await;
+    let found = services.db.reading(read).await?;
     Ok(Page::cut(found, limit, |conversation| (conversation.created_at, conversation.id)))
 }

@@ -28,6 +28,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::domain::clock::Clock;
 use crate::domain::ids::Ids;
 use crate::domain::ids::TurnId;
@@ -47,6 +49,8 @@ pub struct Services {
     pub keys: authenticate::Keys,
     /// `widget.deadline`: how long a widget client waits for its reply.
     pub widget_deadline: Duration,
+    /// Cancelled once the process lets go of what still runs.
+    pub stopping: CancellationToken,
 }
 
 impl fmt::Debug for Services {

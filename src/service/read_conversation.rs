@@ -8,14 +8,14 @@ use crate::domain::conversation::{Conversation, SenderType};
 use crate::domain::error::{Error, Thing};
 use crate::domain::ids::{MessageId, WidgetUuid};
 use crate::domain::message::Message;
-use crate::store::{conversations, messages};
+use crate::store::{Conn, conversations, messages};
 
 /// The conversation of the account's workspace that has this id, as it was sent.
 pub async fn find(services: &Services, account: &Account, name: &str) -> Result<Conversation, Error> {
     let not_found = || Error::not_found(Thing::Conversation, name);
     let id = name.parse().map_err(|_| not_found())?;
-    let mut read = services.db.read().await?;
-    conversations::find(read.conn(), account.workspace, id).await?.ok_or_else(not_found)
+    let found = services.db.reading(async |conn| conversations::find(conn, account.workspace, id).await);
+    found.await?.ok_or_else(not_found)
 }
 
 /// At most `limit` messages of a conversation after a position (0: from the first), the oldest first.
@@ -27,9 +27,10 @@ pub async fn list_messages(
     limit: usize,
 ) -> Result<Page<Message, i64>, Error> {
     let conversation = find(services, account, name).await?;
-    let mut read = services.db.read().await?;
     let ask = page::rows(limit);
-    let found = messages::list_after(read.conn(), account.workspace, conversation.id, after, ask).await?;
+    let (workspace, id) = (account.workspace, conversation.id);
+    let read = async |conn: Conn<'_>| messages::list_after(conn, workspace, id, after, ask).await;
+    let found = services.db.reading(read).await?;
     Ok(Page::cut(found, limit, |message| message.position))
 }
 
@@ -66,7 +67,8 @@ pub async fn read_history(
 async fn position(services: &Services, conversation: &Conversation, name: &str) -> Result<i64, Error> {
     let not_found = || Error::not_found(Thing::Message, name);
     let id: MessageId = name.parse().map_err(|_| not_found())?;
-    let found = messages::find(services.db.read().await?.conn(), conversation.workspace, id).await?;
+    let found =
+        services.db.reading(async |conn| messages::find(conn, conversation.workspace, id).await).await?;
     let found = found.filter(|message| message.conversation == conversation.id);
     found.map(|message| message.position).ok_or_else(not_found)
 }
@@ -81,9 +83,9 @@ async fn shown_after(
     let mut shown = Vec::new();
     let ask = page::rows(limit);
     loop {
-        let mut read = services.db.read().await?;
-        let found =
-            messages::list_after(read.conn(), conversation.workspace, conversation.id, after, ask).await?;
+        let (workspace, id) = (conversation.workspace, conversation.id);
+        let read = async |conn: Conn<'_>| messages::list_after(conn, workspace, id, after, ask).await;
+        let found = services.db.reading(read).await?;
         let Some(last) = found.last() else { return Ok(shown) };
         after = last.position;
         shown.extend(found.into_iter().filter(is_shown));
@@ -103,9 +105,9 @@ async fn shown_newest(
     let mut up_to = i64::MAX;
     let ask = page::rows(limit);
     loop {
-        let mut read = services.db.read().await?;
-        let found =
-            messages::list_newest(read.conn(), conversation.workspace, conversation.id, up_to, ask).await?;
+        let (workspace, id) = (conversation.workspace, conversation.id);
+        let read = async |conn: Conn<'_>| messages::list_newest(conn, workspace, id, up_to, ask).await;
+        let found = services.db.reading(read).await?;
         let Some(oldest) = found.first() else { break };
         up_to = oldest.position - 1;
         shown.extend(found.into_iter().rev().filter(is_shown));

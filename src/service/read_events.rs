@@ -4,7 +4,7 @@ use super::Services;
 use crate::domain::account::Account;
 use crate::domain::error::Error;
 use crate::domain::event::Event;
-use crate::store::events;
+use crate::store::{Conn, events};
 
 /// At most `limit` events after a cursor (0: from the oldest kept), in order.
 pub async fn list(
@@ -14,6 +14,6 @@ pub async fn list(
     limit: usize,
 ) -> Result<Vec<Event>, Error> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut read = services.db.read().await?;
-    Ok(events::list_after(read.conn(), account.workspace, after, limit).await?)
+    let read = async |conn: Conn<'_>| events::list_after(conn, account.workspace, after, limit).await;
+    Ok(services.db.reading(read).await?)
 }

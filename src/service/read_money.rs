@@ -6,11 +6,11 @@ use crate::domain::account::Account;
 use crate::domain::error::Error;
 use crate::domain::ledger::LedgerEntry;
 use crate::domain::money::Money;
-use crate::store::{ledger, workspaces};
+use crate::store::{Conn, ledger, workspaces};
 
 /// The balance as it stands.
 pub async fn balance(services: &Services, account: &Account) -> Result<Money, Error> {
-    let found = workspaces::balance(services.db.read().await?.conn(), account.workspace).await?;
+    let found = services.db.reading(async |conn| workspaces::balance(conn, account.workspace).await).await?;
     Ok(found.unwrap_or_default())
 }
 
@@ -21,7 +21,8 @@ pub async fn list_entries(
     after: i64,
     limit: usize,
 ) -> Result<Page<LedgerEntry, i64>, Error> {
-    let mut read = services.db.read().await?;
-    let found = ledger::list_after(read.conn(), account.workspace, after, page::rows(limit)).await?;
+    let ask = page::rows(limit);
+    let read = async |conn: Conn<'_>| ledger::list_after(conn, account.workspace, after, ask).await;
+    let found = services.db.reading(read).await?;
     Ok(Page::cut(found, limit, |entry| entry.number))
 }

@@ -6,7 +6,7 @@ use crate::domain::batch::{JournalRow, TurnRef};
 use crate::domain::error::{Error, Thing};
 use crate::domain::ids::TurnId;
 use crate::domain::turn::Turn;
-use crate::store::{conversations, journal, turns};
+use crate::store::{Conn, conversations, journal, turns};
 
 /// The turn of the account's workspace that has this id, as it was sent, and its journal in order.
 /// The turns of a conversation that was deleted are unknown with it.
@@ -17,11 +17,12 @@ pub async fn read(
 ) -> Result<(Turn, Vec<JournalRow>), Error> {
     let not_found = || Error::not_found(Thing::Turn, name);
     let id: TurnId = name.parse().map_err(|_| not_found())?;
-    let mut read = services.db.read().await?;
-    let turn = turns::find(read.conn(), account.workspace, id).await?.ok_or_else(not_found)?;
-    let conversation = conversations::find(read.conn(), turn.workspace, turn.conversation).await?;
-    conversation.ok_or_else(not_found)?;
-    let place = TurnRef { workspace: turn.workspace, conversation: turn.conversation, turn: turn.id };
-    let rows = journal::list(read.conn(), place).await?;
-    Ok((turn, rows))
+    let read = async |mut conn: Conn<'_>| {
+        let Some(turn) = turns::find(conn.reborrow(), account.workspace, id).await? else { return Ok(None) };
+        let conversation = conversations::find(conn.reborrow(), turn.workspace, turn.conversation).await?;
+        let place = TurnRef { workspace: turn.workspace, conversation: turn.conversation, turn: turn.id };
+        let rows = journal::list(conn, place).await?;
+        Ok(conversation.map(|_| (turn, rows)))
+    };
+    services.db.reading(read).await?.ok_or_else(not_found)
 }

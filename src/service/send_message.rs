@@ -84,7 +84,7 @@ pub async fn open(
     link: WidgetUuid,
     account: Option<&Account>,
 ) -> Result<Conversation, Error> {
-    let found = conversations::find_by_link(services.db.read().await?.conn(), link).await?;
+    let found = services.db.reading(async |conn| conversations::find_by_link(conn, link).await).await?;
     found
         .filter(|found| account.is_none_or(|account| account.workspace == found.workspace))
         .ok_or_else(|| Error::not_found(Thing::Conversation, link.to_string()))

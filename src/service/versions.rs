@@ -7,7 +7,7 @@ use super::Services;
 use crate::domain::assistant::Compiled;
 use crate::domain::error::Error;
 use crate::domain::ids::{AssistantId, WorkspaceId};
-use crate::store::assistants;
+use crate::store::{Conn, assistants};
 
 /// How many versions are kept; beyond that all are read anew.
 const KEPT: usize = 10_000;
@@ -33,10 +33,8 @@ impl Versions {
         if let Some(known) = self.lock().get(&key) {
             return Ok(Some(Arc::clone(known)));
         }
-        let mut read = services.db.read().await?;
-        let Some(text) = assistants::find_version(read.conn(), workspace, assistant, version).await? else {
-            return Ok(None);
-        };
+        let read = async |conn: Conn<'_>| assistants::find_version(conn, workspace, assistant, version).await;
+        let Some(text) = services.db.reading(read).await? else { return Ok(None) };
         let compiled: Compiled = serde_json::from_str(&text)
             .map_err(|error| Error::Unavailable { outcome_unknown: false, source: Some(Box::new(error)) })?;
         let compiled = Arc::new(compiled);
@@ -54,7 +52,7 @@ impl Versions {
         services: &Services,
         assistant: AssistantId,
     ) -> Result<Option<(WorkspaceId, Arc<Compiled>)>, Error> {
-        let found = assistants::find_current(services.db.read().await?.conn(), assistant).await?;
+        let found = services.db.reading(async |conn| assistants::find_current(conn, assistant).await).await?;
         let Some((workspace, version)) = found else { return Ok(None) };
         let compiled = self.get(services, workspace, assistant, version).await?;
         Ok(compiled.map(|compiled| (workspace, compiled)))

@@ -16,6 +16,11 @@ use crate::domain::rendered::{Answer, widget_end};
 use crate::domain::turn::{Reply, Turn, TurnEnd, TurnState};
 use crate::store::{messages, turns};
 
+/// How long the store has to end a turn while its client waits for the answer.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// The same where the process stops: the answer must be out before its connection is closed.
+const LAST_PATIENCE: Duration = Duration::from_secs(2);
+
 type Sender = watch::Sender<Option<Answer>>;
 
 /// Who waits for which turn. Cheap to clone.
@@ -104,20 +109,39 @@ impl Waiters {
 }
 
 impl Waiting {
-    /// Waits for the end, and brings it about once the deadline has passed: then no reply comes later.
+    /// Waits for the end, and brings it about once the deadline has passed, or the process lets go of
+    /// what runs: then no reply comes later.
     pub async fn answer(
         mut self,
         services: &Services,
         conversation: ConversationId,
         deadline: Instant,
     ) -> Result<Answer, Error> {
-        if let Some(answer) = self.until(deadline).await {
-            return Ok(answer);
-        }
+        let (right, failure, patience) = tokio::select! {
+            answer = self.until(deadline) => match answer {
+                Some(answer) => return Ok(answer),
+                None => (Right::Deadline, Failure::Timeout, PATIENCE),
+            },
+            () = services.stopping.cancelled() => {
+                (Right::Admitter, Failure::ServiceUnavailable, LAST_PATIENCE)
+            }
+        };
         let turn = TurnRef { workspace: self.workspace, conversation, turn: self.turn };
-        let end = TurnEnd::Failed(Failure::Timeout);
+        let ended = self.bring_about(services, turn, right, TurnEnd::Failed(failure));
+        // A store that is away carries the end out once it is back.
+        let unknown = || Err(Error::Unavailable { outcome_unknown: true, source: None });
+        tokio::time::timeout(patience, ended).await.unwrap_or_else(|_| unknown())
+    }
+
+    async fn bring_about(
+        &mut self,
+        services: &Services,
+        turn: TurnRef,
+        right: Right,
+        end: TurnEnd,
+    ) -> Result<Answer, Error> {
         loop {
-            let ending = Ending { turn, right: Right::Deadline, end: end.clone(), journal: None };
+            let ending = Ending { turn, right, end: end.clone(), journal: None };
             match services.writer.end(ending).await? {
                 Step::Done(_) => return Ok(widget_end(&end)),
                 Step::Overtaken(Some(turn)) if !turn.state.is_open() => {
@@ -137,9 +161,10 @@ impl Waiting {
         }
     }
 
-    /// Waits for the end, at most to the deadline.
-    pub async fn end(mut self, _services: &Services, deadline: Instant) -> Waited {
-        self.until(deadline).await.map_or(Waited::DeadlinePassed, Waited::Ended)
+    /// Waits for the end, at most to the deadline, or until the process lets go of what runs.
+    pub async fn end(mut self, services: &Services, deadline: Instant) -> Waited {
+        let answer = services.stopping.run_until_cancelled(self.until(deadline)).await;
+        answer.flatten().map_or(Waited::DeadlinePassed, Waited::Ended)
     }
 
     async fn until(&mut self, deadline: Instant) -> Option<Answer> {
@@ -167,7 +192,7 @@ pub async fn poll(services: &Services, is_here: impl Fn(TurnId) -> bool) -> Resu
     if awaited.is_empty() {
         return Ok(());
     }
-    let ended = turns::list_ended(services.db.read().await?.conn(), &awaited).await?;
+    let ended = services.db.reading(async |conn| turns::list_ended(conn, &awaited).await).await?;
     for turn in ended {
         let end = read_end(services, &turn).await?;
         services.waiters.wake(turn.id, &end);
@@ -182,8 +207,8 @@ pub async fn read_end(services: &Services, turn: &Turn) -> Result<TurnEnd, Error
     match turn.state {
         TurnState::Completed => {
             let id = turn.reply.ok_or_else(unreadable)?;
-            let mut read = services.db.read().await?;
-            let message = messages::find(read.conn(), turn.workspace, id).await?.ok_or_else(unreadable)?;
+            let read = services.db.reading(async |conn| messages::find(conn, turn.workspace, id).await);
+            let message = read.await?.ok_or_else(unreadable)?;
             let function_calls = message.function_calls.unwrap_or_else(|| "[]".to_owned());
             Ok(TurnEnd::Completed(Reply { id, text: message.text, function_calls }))
         }

@@ -7,7 +7,7 @@ use sqlx::migrate::Migrator;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{PgPool, Postgres, Sqlite, SqlitePool, Transaction};
+use sqlx::{Connection as _, PgConnection, PgPool, Postgres, Sqlite, SqlitePool, Transaction};
 
 use super::{Conn, StoreError, on_conn};
 
@@ -19,6 +19,14 @@ const BINARY: i64 = 1;
 
 /// How long a caller waits for a connection of a pool.
 const ACQUIRE: Duration = Duration::from_secs(3);
+/// How long a read may take, the wait for its connection included: a client is answered in less than 5 s.
+const READ: Duration = Duration::from_secs(4);
+/// How long a transaction may take, likewise: longer than the store lets one of its statements run.
+pub(super) const WRITE: Duration = Duration::from_secs(8);
+/// A connection that was idle for less is taken to be alive.
+const FRESH: Duration = Duration::from_secs(1);
+/// How long a connection has to show that it lives. There may be several to try while a caller waits.
+const PULSE: Duration = Duration::from_millis(500);
 
 /// Begins a transaction that can't keep its locks for long, whatever becomes of this process.
 const BEGIN_POSTGRES: &str =
@@ -48,6 +56,13 @@ impl Db {
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(ACQUIRE)
+            .test_before_acquire(false)
+            .before_acquire(|conn, idle| {
+                Box::pin(async move { Ok(idle.idle_for < FRESH || is_alive(conn).await) })
+            })
+            // A statement that was given up may still be under way: such a connection is closed, and
+            // never waited for.
+            .after_release(|conn, _| Box::pin(async move { Ok(is_alive(conn).await) }))
             .connect_with(options)
             .await?;
         Ok(Self::Postgres(pool))
@@ -87,9 +102,9 @@ impl Db {
     /// Whether this binary may serve the database as it is.
     pub async fn check_schema(&self) -> Result<(), StoreError> {
         const FLOOR: &str = "select oldest_binary from schema_floor";
-        let mut read = self.read().await?;
-        let floor: Result<(i64,), sqlx::Error> =
-            on_conn!(read.conn(), |c| sqlx::query_as(FLOOR).fetch_one(c).await);
+        let floor: Result<(i64,), sqlx::Error> = self
+            .reading(async |conn| Ok(on_conn!(conn, |c| sqlx::query_as(FLOOR).fetch_one(c).await)))
+            .await?;
         match floor {
             Ok((floor,)) if floor > BINARY => Err(StoreError::Unusable(
                 "the database was migrated by a newer version that this one cannot serve beside".to_owned(),
@@ -102,7 +117,31 @@ impl Db {
         }
     }
 
-    /// A writing transaction. On SQLite it has the whole database.
+    /// Reads, for at most 4 s: then [`StoreError::TimedOut`].
+    pub async fn reading<T>(
+        &self,
+        work: impl AsyncFnOnce(Conn<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let read = async { work(self.read().await?.conn()).await };
+        tokio::time::timeout(READ, read).await.unwrap_or(Err(StoreError::TimedOut))
+    }
+
+    /// Writes in one transaction, for at most 8 s: then [`StoreError::TimedOut`]. Where it fails with
+    /// an error that [`StoreError::is_away`], it may have been committed.
+    pub async fn writing<T>(
+        &self,
+        work: impl AsyncFnOnce(Conn<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let written = async {
+            let mut tx = self.begin().await?;
+            let done = work(tx.conn()).await?;
+            tx.commit().await?;
+            Ok(done)
+        };
+        tokio::time::timeout(WRITE, written).await.unwrap_or(Err(StoreError::TimedOut))
+    }
+
+    /// A writing transaction, of which the caller bounds the time. On SQLite it has the whole database.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
         Ok(match self {
             Self::Postgres(pool) => Tx::Postgres(pool.begin_with(BEGIN_POSTGRES).await?),
@@ -110,7 +149,8 @@ impl Db {
         })
     }
 
-    /// A connection to read with; each statement sees what was committed before it.
+    /// A connection to read with, of which the caller bounds the time; each statement sees what was
+    /// committed before it.
     pub async fn read(&self) -> Result<Read, StoreError> {
         Ok(match self {
             Self::Postgres(pool) => Read::Postgres(pool.acquire().await?),
@@ -134,6 +174,11 @@ impl Db {
             }
         }
     }
+}
+
+/// Whether a connection answers, soon.
+async fn is_alive(conn: &mut PgConnection) -> bool {
+    tokio::time::timeout(PULSE, conn.ping()).await.is_ok_and(|answered| answered.is_ok())
 }
 
 fn libsqlite3_sys_version() -> i32 {

@@ -18,6 +18,7 @@ pub mod events;
 pub mod idempotency;
 pub mod journal;
 pub mod keys;
+pub mod lease;
 pub mod ledger;
 pub mod lock;
 pub mod messages;

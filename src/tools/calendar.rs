@@ -37,8 +37,7 @@ impl Availability {
     }
 
     async fn busy(&self, workspace: WorkspaceId, range: Interval) -> Result<Vec<Interval>, StoreError> {
-        let mut read = self.db.read().await?;
-        calendars::busy(read.conn(), workspace, self.calendar, range).await
+        self.db.reading(async |conn| calendars::busy(conn, workspace, self.calendar, range).await).await
     }
 }
 

@@ -127,7 +127,8 @@ async fn compare_once(
     worker: &Worker,
     missing: &HashSet<(TurnId, i64)>,
 ) -> Result<HashSet<(TurnId, i64)>, crate::domain::error::Error> {
-    let owned = processes::list_owned(worker.services.db.read().await?.conn(), worker.process).await?;
+    let owned =
+        worker.services.db.reading(async |conn| processes::list_owned(conn, worker.process).await).await?;
     let mut now_missing = HashSet::new();
     for (workspace, conversation, turn, fence) in owned {
         if worker.books.has(turn) {

@@ -4,7 +4,7 @@ use super::effects::run;
 use super::{POLL, Worker};
 use crate::domain::batch::{HandBack, TurnRef};
 use crate::domain::turn::{Door, Turn};
-use crate::store::{StoreError, processes};
+use crate::store::{Conn, StoreError, processes};
 
 /// As many turns as one query claims at most.
 const BATCH: usize = 64;
@@ -34,7 +34,7 @@ pub(super) async fn claim_once(worker: &Worker) -> usize {
 }
 
 async fn claim_of(worker: &Worker, door: Door) -> Result<usize, StoreError> {
-    if !*worker.has_lease.borrow() {
+    if !worker.has_lease.now() {
         return Ok(0);
     }
     // Reserved first: a turn that is claimed has a place to run.
@@ -44,11 +44,10 @@ async fn claim_of(worker: &Worker, door: Door) -> Result<usize, StoreError> {
     }
     let services = &worker.services;
     let full = worker.slots.full_workspaces();
-    let mut tx = services.db.begin().await?;
+    let clock = services.clock.as_ref();
     let claim =
-        processes::claim(tx.conn(), worker.process, door, slots.len(), &full, services.clock.as_ref());
-    let turns = claim.await?;
-    tx.commit().await?;
+        async |conn: Conn<'_>| processes::claim(conn, worker.process, door, slots.len(), &full, clock).await;
+    let turns = services.db.writing(claim).await?;
     let count = turns.len();
     for turn in turns {
         if worker.slots.full_workspaces().contains(&turn.workspace) {

@@ -5,22 +5,23 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{POLL, Worker};
 use crate::domain::clock::Clock;
 use crate::domain::ids::ProcessId;
-use crate::store::{Db, StoreError, processes};
+use crate::store::lease::LeaseKeeper;
+use crate::store::{Conn, Db, StoreError, processes};
 use crate::telemetry::TURNS_TAKEN_OVER;
 
 /// As many turns as one query takes over at most.
 const TAKEN: i64 = 256;
 
-/// Whether this process has a good lease, and since when.
+/// The lease of this process.
 #[derive(Debug)]
 pub struct Lease {
-    state: watch::Sender<bool>,
+    keeper: LeaseKeeper,
+    length: Duration,
     /// When the last renewal that succeeded was sent.
     renewed: Instant,
     /// Since when no renewal has come too late.
@@ -34,38 +35,33 @@ impl Lease {
         process: ProcessId,
         length: Duration,
         clock: &dyn Clock,
-        state: watch::Sender<bool>,
+        keeper: LeaseKeeper,
     ) -> Result<Self, StoreError> {
         let now = Instant::now();
-        renew(db, process, length, clock).await?;
-        state.send_replace(true);
-        Ok(Self { state, renewed: now, unbroken_since: now })
+        db.writing(async |conn| processes::renew_lease(conn, process, length, clock).await).await?;
+        keeper.holds_until(now + length);
+        Ok(Self { keeper, length, renewed: now, unbroken_since: now })
     }
-}
 
-async fn renew(db: &Db, process: ProcessId, length: Duration, clock: &dyn Clock) -> Result<(), StoreError> {
-    let mut tx = db.begin().await?;
-    processes::renew_lease(tx.conn(), process, length, clock).await?;
-    tx.commit().await
+    fn is_lost(&self) -> bool {
+        self.renewed.elapsed() >= self.length
+    }
 }
 
 /// Keeps the lease on a connection of its own until `last`, and then gives it up.
 pub(super) async fn keep(worker: Worker, mut lease: Lease, db: Db, last: CancellationToken) {
-    let length = worker.settings.lease;
+    let length = lease.length;
     let mut taking_over = tokio::time::interval(POLL.max(length / 30));
     let mut renewing = tokio::time::interval(length / 6);
     loop {
         tokio::select! {
+            biased;
+            () = last.cancelled() => break,
             _ = renewing.tick() => keep_once(&worker, &mut lease, &db).await,
             _ = taking_over.tick() => take_over(&worker, &lease).await,
-            () = last.cancelled() => break,
         }
     }
-    let dropped = async {
-        let mut tx = db.begin().await?;
-        processes::drop_lease(tx.conn(), worker.process).await?;
-        tx.commit().await
-    };
+    let dropped = db.writing(async |conn| processes::drop_lease(conn, worker.process).await);
     if let Err(error) = dropped.await {
         tracing::warn!(error = &error as &dyn std::error::Error, "the lease could not be given up");
     }
@@ -73,31 +69,33 @@ pub(super) async fn keep(worker: Worker, mut lease: Lease, db: Db, last: Cancell
 }
 
 async fn keep_once(worker: &Worker, lease: &mut Lease, db: &Db) {
-    let length = worker.settings.lease;
     let sent = Instant::now();
-    let renewal = renew(db, worker.process, length, worker.services.clock.as_ref());
-    let renewed = tokio::time::timeout(length / 6, renewal).await.unwrap_or(Err(StoreError::TimedOut));
-    if let Err(error) = &renewed {
-        tracing::warn!(error = error as &dyn std::error::Error, "the lease could not be renewed");
+    let was_lost = lease.is_lost();
+    let clock = worker.services.clock.as_ref();
+    let renew =
+        async |conn: Conn<'_>| processes::renew_lease(conn, worker.process, lease.length, clock).await;
+    let renewed = tokio::time::timeout(lease.length / 6, db.writing(renew)).await;
+    if let Err(error) = renewed.unwrap_or(Err(StoreError::TimedOut)) {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the lease could not be renewed");
+        return;
     }
-    let had = *lease.state.borrow();
-    if renewed.is_ok() {
-        if had && sent.duration_since(lease.renewed) > length {
-            lease.unbroken_since = sent;
+    if was_lost {
+        tracing::warn!("the lease was lost: what others have taken in the meantime is let go");
+        lease.keeper.lose();
+        lease.unbroken_since = sent;
+        if let Err(error) = look_again(worker).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "own turns could not be read");
+            return;
         }
-        if !had && look_again(worker).await.is_ok() {
-            lease.unbroken_since = sent;
-            lease.state.send_replace(true);
-        }
-        lease.renewed = sent;
-    } else if had && lease.renewed.elapsed() > length {
-        lease.state.send_replace(false);
     }
+    lease.renewed = sent;
+    lease.keeper.holds_until(sent + lease.length);
 }
 
 /// After an outage: cancels the tasks of turns that others have taken in the meantime.
 async fn look_again(worker: &Worker) -> Result<(), StoreError> {
-    let owned = processes::list_owned(worker.services.db.read().await?.conn(), worker.process).await?;
+    let owned =
+        worker.services.db.reading(async |conn| processes::list_owned(conn, worker.process).await).await?;
     let owned: HashSet<_> = owned.into_iter().map(|(_, _, turn, _)| turn).collect();
     worker.books.retain(&owned);
     Ok(())
@@ -106,20 +104,16 @@ async fn look_again(worker: &Worker) -> Result<(), StoreError> {
 /// Queues what dead processes left. Only with a lease that has held for its whole length: after an
 /// outage of the store every owner can renew first.
 async fn take_over(worker: &Worker, lease: &Lease) {
-    let length = worker.settings.lease;
-    if !*lease.state.borrow() || lease.unbroken_since.elapsed() < length || lease.renewed.elapsed() >= length
-    {
+    let length = lease.length;
+    if lease.unbroken_since.elapsed() < length || lease.is_lost() {
         return;
     }
     let overdue = worker.settings.attempt + length;
-    let taken = async {
-        let mut tx = worker.services.db.begin().await?;
-        let clock = worker.services.clock.as_ref();
-        let taken = processes::take_over(tx.conn(), worker.process, overdue, TAKEN, clock).await?;
-        tx.commit().await?;
-        Ok::<_, StoreError>(taken)
-    };
-    match taken.await {
+    let clock = worker.services.clock.as_ref();
+    let take = async |conn: Conn<'_>| processes::take_over(conn, worker.process, overdue, TAKEN, clock).await;
+    // The next renewal must not wait for it.
+    let taken = tokio::time::timeout(length / 6, worker.services.db.writing(take)).await;
+    match taken.unwrap_or(Err(StoreError::TimedOut)) {
         Ok(0) => {}
         Ok(taken) => {
             metrics::counter!(TURNS_TAKEN_OVER).increment(taken);

@@ -12,7 +12,7 @@ mod wakes;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::ids::ProcessId;
@@ -20,6 +20,7 @@ use crate::lifecycle::Tasks;
 use crate::service::Services;
 use crate::service::run_turn::Engine;
 use crate::store::Db;
+use crate::store::lease::HasLease;
 use crate::store::processes::LifeBounds;
 use crate::store::writer::{Effect, Slots};
 use books::Books;
@@ -49,7 +50,7 @@ pub struct Worker {
     /// Turns that run here are tasks of these, and may finish while the process stops.
     turns: Tasks,
     books: Books,
-    has_lease: watch::Receiver<bool>,
+    has_lease: HasLease,
 }
 
 impl Worker {
@@ -62,7 +63,7 @@ impl Worker {
         slots: Slots,
         settings: WorkerSettings,
         turns: Tasks,
-        has_lease: watch::Receiver<bool>,
+        has_lease: HasLease,
     ) -> Self {
         Self { services, engine, process, slots, settings, turns, books: Books::default(), has_lease }
     }
@@ -84,6 +85,18 @@ impl Worker {
         self.turns.spawn_until_stop("claims", claims::claim(self.clone()));
         self.turns.spawn_until_stop("sweeper", sweeper::sweep(self.clone()));
         self.turns.spawn_until_stop("own books", books::compare(self.clone()));
+    }
+
+    /// Whether this process has its lease now, and may act on what it owns.
+    #[must_use]
+    pub fn has_lease(&self) -> bool {
+        self.has_lease.now()
+    }
+
+    /// Who this process is in the store.
+    #[must_use]
+    pub fn process(&self) -> ProcessId {
+        self.process
     }
 
     /// Claims and runs queued turns until there are none that may start here: for tests.

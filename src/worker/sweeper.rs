@@ -7,8 +7,8 @@ use crate::domain::batch::{Ending, Right, TurnRef};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
 use crate::domain::turn::TurnEnd;
-use crate::store::idempotency;
 use crate::store::processes::{self, Overdue, OverdueKind};
+use crate::store::{Conn, idempotency};
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Rounds between two removals of what is kept no longer.
@@ -34,10 +34,9 @@ pub(super) async fn sweep(worker: Worker) {
 
 async fn end_overdue(worker: &Worker) -> Result<(), Error> {
     let services = &worker.services;
-    let mut read = services.db.read().await?;
-    let overdue =
-        processes::list_overdue(read.conn(), worker.settings.life, BATCH, services.clock.as_ref()).await?;
-    drop(read);
+    let (life, clock) = (worker.settings.life, services.clock.as_ref());
+    let list = async |conn: Conn<'_>| processes::list_overdue(conn, life, BATCH, clock).await;
+    let overdue = services.db.reading(list).await?;
     for Overdue { turn, why } in overdue {
         let (right, failure) = match why {
             OverdueKind::Deadline => (Right::Deadline, Failure::Timeout),
@@ -54,15 +53,6 @@ async fn end_overdue(worker: &Worker) -> Result<(), Error> {
 async fn remove(worker: &Worker) -> Result<(), Error> {
     let services = &worker.services;
     let clock = services.clock.as_ref();
-    loop {
-        let mut tx = services.db.begin().await?;
-        let removed = idempotency::sweep(tx.conn(), BATCH, clock).await?;
-        tx.commit().await?;
-        if removed == 0 {
-            break;
-        }
-    }
-    let mut tx = services.db.begin().await?;
-    processes::sweep(tx.conn(), LEASES_KEPT, clock).await?;
-    Ok(tx.commit().await?)
+    while services.db.writing(async |conn| idempotency::sweep(conn, BATCH, clock).await).await? > 0 {}
+    Ok(services.db.writing(async |conn| processes::sweep(conn, LEASES_KEPT, clock).await).await?)
 }

@@ -16,6 +16,7 @@
 
 mod api;
 mod cli;
+mod faults;
 mod harness;
 mod http;
 mod pages;

@@ -137,7 +137,7 @@ pub enum Right {
     Deadline,
     /// The sweeper, whatever state it is in: it is older than a turn may be.
     Age,
-    /// The process that admitted it and whose client has gone.
+    /// The process that admitted it, where its client has gone, or it stops.
     Admitter,
 }
 

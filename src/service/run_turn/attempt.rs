@@ -191,9 +191,7 @@ impl Attempt<'_> {
 
     /// A process that may have lost its turns sends no call until it knows.
     async fn wait_for_lease(&self) {
-        let mut lease = self.engine.has_lease.clone();
-        // The sender lives as long as the process.
-        let _ = lease.wait_for(|has| *has).await;
+        self.engine.has_lease.regained().await;
     }
 }
 

@@ -16,7 +16,7 @@ use crate::domain::message::Message;
 use crate::domain::template::fill_prompt;
 use crate::domain::turn::Turn;
 use crate::outbound::AllowHosts;
-use crate::store::{conversations, journal, messages, workspaces};
+use crate::store::{Conn, StoreError, conversations, journal, messages, workspaces};
 use crate::tools::Toolset;
 
 /// The longest system prompt, filled in, in bytes.
@@ -49,24 +49,12 @@ pub(super) async fn load(engine: &Engine, turn: &Turn) -> Result<Option<Context>
     let Some(version) = version else { return Ok(None) };
     let toolset = engine.toolset(turn, &version)?;
 
-    let mut read = services.db.read().await?;
-    let conversation = conversations::find(read.conn(), turn.workspace, turn.conversation).await?;
-    let Some(conversation) = conversation else { return Ok(None) };
-    // Replies to earlier messages may stand after later messages: those are read too, and left out.
-    let later = (conversation.next_position - 1 - turn.position).clamp(0, LATER);
-    let most = i64::try_from(engine.settings.history.max_messages).unwrap_or(i64::MAX).saturating_add(later);
-    let up_to = turn.position.saturating_add(later);
-    let stored = messages::list_newest(read.conn(), turn.workspace, turn.conversation, up_to, most).await?;
-    // A turn that begins has no journal: only one that was begun before is asked for.
-    let journal = if turn.fence > 1 { journal::list(read.conn(), place(turn)).await? } else { Vec::new() };
-    let named = [turn.workspace].into();
-    let allow_hosts =
-        workspaces::settings(read.conn(), &named).await?.pop().map(|settings| settings.allow_hosts);
-    drop(read);
+    let read = services.db.reading(async |conn| read(conn, engine, turn).await).await?;
+    let Some(Stored { conversation, messages, journal, allow_hosts }) = read else { return Ok(None) };
 
     let (shown, trusted) = variables(&version, &conversation);
     let prompt = prompt(engine, &version, &shown);
-    let entries = stored.iter().map(entry).collect();
+    let entries = messages.iter().map(entry).collect();
     let history = arrange(&prompt, entries, turn.position, engine.settings.history);
     Ok(Some(Context {
         version,
@@ -74,8 +62,33 @@ pub(super) async fn load(engine: &Engine, turn: &Turn) -> Result<Option<Context>
         history,
         journal,
         trusted,
-        allow_hosts: AllowHosts::parse(allow_hosts.unwrap_or_default()).unwrap_or_default(),
+        allow_hosts: AllowHosts::parse(allow_hosts).unwrap_or_default(),
     }))
+}
+
+/// What the store has for a turn.
+struct Stored {
+    conversation: Conversation,
+    messages: Vec<Message>,
+    journal: Vec<JournalRow>,
+    allow_hosts: Vec<String>,
+}
+
+async fn read(mut conn: Conn<'_>, engine: &Engine, turn: &Turn) -> Result<Option<Stored>, StoreError> {
+    let conversation = conversations::find(conn.reborrow(), turn.workspace, turn.conversation).await?;
+    let Some(conversation) = conversation else { return Ok(None) };
+    // Replies to earlier messages may stand after later messages: those are read too, and left out.
+    let later = (conversation.next_position - 1 - turn.position).clamp(0, LATER);
+    let most = i64::try_from(engine.settings.history.max_messages).unwrap_or(i64::MAX).saturating_add(later);
+    let up_to = turn.position.saturating_add(later);
+    let messages =
+        messages::list_newest(conn.reborrow(), turn.workspace, turn.conversation, up_to, most).await?;
+    // A turn that begins has no journal: only one that was begun before is asked for.
+    let journal =
+        if turn.fence > 1 { journal::list(conn.reborrow(), place(turn)).await? } else { Vec::new() };
+    let settings = workspaces::settings(conn, &[turn.workspace].into()).await?.pop();
+    let allow_hosts = settings.map(|settings| settings.allow_hosts).unwrap_or_default();
+    Ok(Some(Stored { conversation, messages, journal, allow_hosts }))
 }
 
 /// The variables that fill the prompt, and those of them that tools may use.

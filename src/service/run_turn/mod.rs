@@ -14,7 +14,6 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Services;
@@ -29,6 +28,7 @@ use crate::domain::retry::pause;
 use crate::domain::tool_loop::TurnLimits;
 use crate::domain::turn::{Door, Turn, TurnEnd};
 use crate::model::Models;
+use crate::store::lease::HasLease;
 use crate::telemetry::{TURN_SECONDS, TURNS_ENDED};
 use crate::tools::{Adapters, Toolset};
 use attempt::Attempted;
@@ -59,7 +59,7 @@ pub struct Engine {
     adapters: Adapters,
     settings: EngineSettings,
     /// False while this process has no good lease: no call is sent then.
-    has_lease: watch::Receiver<bool>,
+    has_lease: HasLease,
     toolsets: Mutex<HashMap<(AssistantId, i64), Arc<Toolset>>>,
     pauses: Pauses,
 }
@@ -88,7 +88,7 @@ impl Engine {
         models: Models,
         adapters: Adapters,
         settings: EngineSettings,
-        has_lease: watch::Receiver<bool>,
+        has_lease: HasLease,
     ) -> Self {
         Self {
             services,

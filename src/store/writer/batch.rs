@@ -1,6 +1,6 @@
 //! One batch as one transaction: lock, read, decide, write, commit.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::needs::Needs;
 use super::read::{read, store_now};
@@ -11,10 +11,8 @@ use crate::domain::batch::{Batch, Effects, Item, Outcome, Setting};
 use crate::domain::error::Error;
 use crate::domain::turn::Door;
 use crate::store::StoreError;
+use crate::store::db::WRITE;
 use crate::telemetry::{WRITER_BATCH_ITEMS, WRITER_BATCH_SECONDS};
-
-/// How long a batch may take before its connection is given up.
-pub(super) const BATCH: Duration = Duration::from_secs(8);
 
 /// What a committed batch came to.
 pub(super) struct Done {
@@ -32,11 +30,17 @@ pub(super) struct Failed {
     pub unknown: Option<Unknown>,
 }
 
-/// Runs a batch.
-pub(super) async fn run(context: &WriterContext, items: &[&Item]) -> Result<Done, Failed> {
+/// Runs a batch, without those items that `may_decide` does not let pass: asked of each, by its
+/// index, right before it is decided.
+pub(super) async fn run(
+    context: &WriterContext,
+    items: &[&Item],
+    may_decide: impl Fn(usize) -> bool,
+) -> Result<Done, Failed> {
     let mut sent = None;
     let began = Instant::now();
-    let error = match tokio::time::timeout(BATCH, run_unbounded(context, items, &mut sent)).await {
+    let batch = run_unbounded(context, items, may_decide, &mut sent);
+    let error = match tokio::time::timeout(WRITE, batch).await {
         Ok(Ok(())) => match sent.take() {
             Some(committed) => {
                 record("ok", items.len(), began);
@@ -60,6 +64,7 @@ fn record(outcome: &'static str, items: usize, began: Instant) {
 async fn run_unbounded(
     context: &WriterContext,
     items: &[&Item],
+    may_decide: impl Fn(usize) -> bool,
     sent: &mut Option<Unknown>,
 ) -> Result<(), StoreError> {
     let mut tx = context.db.begin().await?;
@@ -79,7 +84,11 @@ async fn run_unbounded(
         bounds: context.bounds,
     };
     let mut batch = Batch::new(setting, budget, tables);
-    let outcomes: Vec<_> = items.iter().map(|item| batch.decide(item)).collect();
+    let mut outcomes = Vec::with_capacity(items.len());
+    for (index, item) in items.iter().enumerate() {
+        let given_up = || Err(Error::Unavailable { outcome_unknown: false, source: None });
+        outcomes.push(if may_decide(index) { batch.decide(item) } else { given_up() });
+    }
     let (tables, written, effects) = batch.finish();
 
     write(tx.conn(), &tables, &written, now).await?;

@@ -3,13 +3,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::batch::{self, Done};
+use super::standing::Standing;
 use super::unknown::Unknown;
 use super::{Effect, WriterContext};
 use crate::domain::batch::{Admitted, Effects, Ending, Item, Outcome, Right, TurnRef};
@@ -30,9 +31,9 @@ pub(super) struct Queued {
     pub item: Item,
     /// None once it was answered.
     pub reply: Option<oneshot::Sender<Result<Outcome, Error>>>,
-    /// Set where whoever asked was answered without us. A client that has merely left still gets its
+    /// Whether whoever asked was answered without us. A client that has merely left still gets its
     /// reply, in the history.
-    pub given_up: Arc<AtomicBool>,
+    pub standing: Arc<Standing>,
 }
 
 impl Queued {
@@ -46,7 +47,12 @@ impl Queued {
 
     /// Whoever asked has been told that it failed: it must not happen later.
     fn is_given_up(&self) -> bool {
-        self.is_request() && self.given_up.load(Ordering::Acquire)
+        self.is_request() && self.standing.is_given_up()
+    }
+
+    /// Whether it may be decided now: not where it was given up since.
+    fn send(&self) -> bool {
+        !self.is_request() || self.standing.send()
     }
 
     /// False where nobody hears it.
@@ -179,11 +185,17 @@ impl Lane {
             if let Some(sent) = unknown.take().filter(|_| is_committed) {
                 return Ok(sent.done);
             }
+            call_back(items);
         }
         items.retain(|queued| !queued.is_given_up());
         let named: Vec<&Item> = items.iter().map(|queued| &queued.item).collect();
-        batch::run(&self.context, &named).await.map_err(|failed| {
-            *unknown = failed.unknown;
+        let may_decide = |index: usize| items.get(index).is_some_and(Queued::send);
+        batch::run(&self.context, &named, may_decide).await.map_err(|failed| {
+            // What the store refused as data is not there, whenever it did so.
+            *unknown = failed.unknown.filter(|_| failed.error.is_away());
+            if unknown.is_none() {
+                call_back(items);
+            }
             failed.error
         })
     }
@@ -210,7 +222,7 @@ impl Lane {
     fn give_up(&mut self, mut items: Vec<Queued>, unknown: Option<Unknown>) -> Vec<Queued> {
         let outcome_unknown = unknown.is_some();
         for queued in items.iter_mut().filter(|queued| queued.is_request()) {
-            queued.given_up.store(true, Ordering::Release);
+            queued.standing.give_up();
             queued.answer(Err(Error::Unavailable { outcome_unknown, source: None }));
         }
         if let Some(unknown) = unknown {
@@ -243,7 +255,14 @@ impl Lane {
         let end = TurnEnd::Failed(Failure::ServiceUnavailable);
         let item = Item::End(Box::new(Ending { turn, right: Right::Admitter, end, journal: None }));
         let (reply, _) = oneshot::channel();
-        self.put_back(vec![Queued { item, reply: Some(reply), given_up: Arc::default() }]);
+        self.put_back(vec![Queued { item, reply: Some(reply), standing: Arc::default() }]);
+    }
+}
+
+/// The items' transaction was not committed.
+fn call_back(items: &[Queued]) {
+    for queued in items {
+        queued.standing.call_back();
     }
 }
 

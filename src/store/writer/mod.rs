@@ -7,6 +7,7 @@ mod lane;
 mod needs;
 mod read;
 mod slots;
+mod standing;
 mod unknown;
 mod within;
 mod write;
@@ -15,17 +16,18 @@ use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub(super) use read::store_now;
 pub use slots::{Slot, SlotLimits, Slots};
 pub use within::decide_within;
 
+use super::lease::HasLease;
 use super::{Db, StoreError};
 use crate::domain::batch::{
     Admission, Admitted, AiSwitch, Bounds, Created, Creation, Effects, Ending, HandBack, Item, Journaling,
@@ -38,6 +40,7 @@ use crate::domain::ids::{Ids, ProcessId, TurnId, WorkspaceId};
 use crate::domain::ledger::LedgerEntry;
 use crate::domain::turn::{Turn, TurnEnd};
 use lane::{Lane, Queued};
+use standing::Standing;
 
 /// How long a request waits for its place in the store.
 const ADMISSION: Duration = Duration::from_secs(4);
@@ -65,7 +68,7 @@ pub struct WriterContext {
     pub slots: Slots,
     pub effects: mpsc::UnboundedSender<Effect>,
     /// False while this process has no good lease: it starts nothing.
-    pub has_lease: watch::Receiver<bool>,
+    pub has_lease: HasLease,
 }
 
 impl fmt::Debug for WriterContext {
@@ -76,7 +79,7 @@ impl fmt::Debug for WriterContext {
 
 impl WriterContext {
     fn may_start(&self) -> bool {
-        *self.has_lease.borrow()
+        self.has_lease.now()
     }
 
     fn send(&self, effect: Effect) {
@@ -189,18 +192,16 @@ impl Writer {
                 retry_after: Duration::from_secs(1),
             });
         }
-        let given_up = Arc::new(AtomicBool::new(false));
-        let mut answer = entrance.enter(item, Arc::clone(&given_up));
+        let standing = Arc::new(Standing::default());
+        let mut answer = entrance.enter(item, Arc::clone(&standing));
         match tokio::time::timeout(ADMISSION, &mut answer).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(gone()),
             Err(_) => {
                 // From here on the lane knows that nobody listens; what it said before still counts.
-                given_up.store(true, Ordering::Release);
+                let outcome_unknown = standing.give_up();
                 answer.close();
-                answer
-                    .try_recv()
-                    .unwrap_or_else(|_| Err(Error::Unavailable { outcome_unknown: true, source: None }))
+                answer.try_recv().unwrap_or(Err(Error::Unavailable { outcome_unknown, source: None }))
             }
         }
     }
@@ -219,11 +220,11 @@ impl Writer {
 }
 
 impl Entrance {
-    fn enter(&self, item: Item, given_up: Arc<AtomicBool>) -> oneshot::Receiver<Result<Outcome, Error>> {
+    fn enter(&self, item: Item, standing: Arc<Standing>) -> oneshot::Receiver<Result<Outcome, Error>> {
         let (reply, answer) = oneshot::channel();
         self.waiting.fetch_add(1, Ordering::Relaxed);
         // Where the lane has ended, the sender is dropped with the item, and the caller sees that.
-        let _ = self.lane.send(Queued { item, reply: Some(reply), given_up });
+        let _ = self.lane.send(Queued { item, reply: Some(reply), standing });
         answer
     }
 }
@@ -231,7 +232,7 @@ impl Entrance {
 /// Credits a workspace in a transaction of its own: for the command line, beside a running server.
 pub async fn top_up(context: &WriterContext, top_up: TopUp) -> Result<LedgerEntry, Error> {
     let item = Item::TopUp(top_up);
-    let done = batch::run(context, &[&item]).await.map_err(|failed| Error::Unavailable {
+    let done = batch::run(context, &[&item], |_| true).await.map_err(|failed| Error::Unavailable {
         outcome_unknown: failed.unknown.is_some(),
         source: Some(Box::new(failed.error)),
     })?;

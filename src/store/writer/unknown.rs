@@ -2,11 +2,12 @@
 //! one row of it tells whether all of it is there.
 
 use super::WriterContext;
-use super::batch::{BATCH, Done};
+use super::batch::Done;
 use crate::domain::batch::{Tables, Written};
 use crate::domain::event::Event;
 use crate::domain::ids::{EventId, WorkspaceId};
 use crate::domain::turn::Turn;
+use crate::store::db::WRITE;
 use crate::store::{StoreError, events, turns, workspaces};
 
 /// What the batch came to, if it was committed.
@@ -53,6 +54,6 @@ impl Witness {
                 Self::NotNeeded => Ok(false),
             }
         };
-        tokio::time::timeout(BATCH, look).await.unwrap_or(Err(StoreError::TimedOut))
+        tokio::time::timeout(WRITE, look).await.unwrap_or(Err(StoreError::TimedOut))
     }
 }

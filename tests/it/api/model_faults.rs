@@ -10,11 +10,7 @@ use crate::support::server::{Setup, TestServer, WIDGET};
 
 /// With time-outs that a test can wait for.
 async fn impatient(db: &crate::support::db::TestDb) -> TestServer {
-    Setup::default()
-        .env("REJOINDER_MODEL__FIRST_BYTE_TIMEOUT", "200ms")
-        .env("REJOINDER_MODEL__WHOLE_ANSWER_TIMEOUT", "200ms")
-        .start(db)
-        .await
+    Setup::default().env("REJOINDER_MODEL__FIRST_BYTE_TIMEOUT", "200ms").start(db).await
 }
 
 both_backends!(

@@ -97,7 +97,7 @@ both_backends!(
         assert_eq!(process.turn(first).await.state, TurnState::Running);
         assert_eq!(process.turn(second).await.state, TurnState::Queued);
         drop(held);
-        process.lease.send_replace(false);
+        process.lease.lose();
         process.complete(first, 1).await;
         let third = process.ask(&conversations[0]).await;
         assert_eq!(process.turn(third).await.state, TurnState::Queued);

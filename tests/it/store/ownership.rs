@@ -97,7 +97,7 @@ both_backends!(
     async fn a_turn_is_claimed_once(db: TestDb) {
         let seeded = seed::workspace(&db, 1_000_000).await;
         let process = Process::start(&db).await;
-        process.lease.send_replace(false);
+        process.lease.lose();
         let conversations =
             join_all((0..40).map(|_| process.conversation(&seeded, ConversationKind::Widget))).await;
         let turns = join_all(conversations.iter().map(|conversation| process.ask(conversation))).await;

@@ -9,6 +9,7 @@ pub mod fake_model;
 pub mod fake_tool;
 pub mod http;
 pub mod postgres;
+pub mod proxy;
 pub mod script;
 pub mod seed;
 pub mod served;

@@ -9,6 +9,7 @@ use rejoinder::config::Config;
 use rejoinder::domain::clock::{Clock, FixedClock, SystemClock};
 use rejoinder::domain::ids::Ids;
 use rejoinder::store::Db;
+use rejoinder::worker::Worker;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Row};
 use tokio::net::TcpListener;
@@ -31,12 +32,16 @@ pub struct Setup {
     edit: Box<dyn Fn(String) -> String>,
     /// None: the machine's clock.
     now: Option<&'static str>,
+    /// Another way to the test's database than its own URL.
+    store: Option<String>,
+    lease: Option<String>,
 }
 
 impl Default for Setup {
     /// Limits off, no second attempt at a turn, a clock that stands still.
     fn default() -> Self {
-        let setup = Self { env: Vec::new(), edit: Box::new(|text| text), now: Some(NOW) };
+        let setup =
+            Self { env: Vec::new(), edit: Box::new(|text| text), now: Some(NOW), store: None, lease: None };
         setup
             .env("REJOINDER_LIMITS__ENABLED", "false")
             .env("REJOINDER_TURN__MAX_ATTEMPTS", "1")
@@ -81,6 +86,22 @@ impl Setup {
         self
     }
 
+    /// The server reaches its PostgreSQL database through this URL.
+    pub fn through(mut self, url: &str) -> Self {
+        self.store = Some(url.to_owned());
+        self
+    }
+
+    /// The server renews its lease through this URL, and reaches its database directly.
+    pub fn lease_through(mut self, url: &str) -> Self {
+        self.lease = Some(url.to_owned());
+        self
+    }
+
+    fn store_url(&self, db: &TestDb) -> String {
+        self.store.clone().unwrap_or_else(|| db.url())
+    }
+
     pub async fn start(self, db: &TestDb) -> TestServer {
         let model = Arc::new(FakeModel::start().await);
         let tool = Arc::new(FakeTool::start().await);
@@ -105,7 +126,8 @@ impl Setup {
             ("REJOINDER_OUTBOUND__ALLOW_HOSTS".to_owned(), tool.host()),
         ];
         if db.backend() == Backend::Postgres {
-            env.push(("DATABASE_URL".to_owned(), db.url()));
+            let url = self.lease.clone().unwrap_or_else(|| self.store_url(db));
+            env.push(("DATABASE_URL".to_owned(), url));
         }
         env.extend(self.env.iter().cloned());
         Config::load(None, env.into_iter()).expect("the settings are good")
@@ -137,7 +159,7 @@ impl TestServer {
         install_tls_provider();
         let config = setup.config(db, &model, &tool);
         let on = Foundation {
-            db: store::open(db).await,
+            db: store::open_url(&setup.store_url(db)).await,
             clock: setup.clock(),
             ids: Arc::new(Ids::random()),
             seal_key: None,
@@ -160,6 +182,10 @@ impl TestServer {
     /// Its address as a browser writes it.
     pub fn url(&self) -> String {
         format!("http://{}", self.server.address)
+    }
+
+    pub fn worker(&self) -> &Worker {
+        &self.server.worker
     }
 
     /// The store of the running server itself.
@@ -264,10 +290,15 @@ impl TestServer {
 
     /// The number that a query gives.
     pub async fn number(&self, query: &str) -> i64 {
-        let query = AssertSqlSafe(query.to_owned());
-        match self.db() {
-            Db::Postgres(pool) => sqlx::query(query).fetch_one(pool).await.expect("a row").get(0),
-            Db::Sqlite { read, .. } => sqlx::query(query).fetch_one(read).await.expect("a row").get(0),
-        }
+        number(self.db(), query).await
+    }
+}
+
+/// The number that a query gives.
+pub async fn number(db: &Db, query: &str) -> i64 {
+    let query = AssertSqlSafe(query.to_owned());
+    match db {
+        Db::Postgres(pool) => sqlx::query(query).fetch_one(pool).await.expect("a row").get(0),
+        Db::Sqlite { read, .. } => sqlx::query(query).fetch_one(read).await.expect("a row").get(0),
     }
 }

@@ -34,7 +34,8 @@ pub async fn open(db: &TestDb) -> Db {
     open_url(&db.url()).await
 }
 
-async fn open_url(url: &str) -> Db {
+/// A handle on the database at a URL (`sqlite://…`, `postgres://…`).
+pub async fn open_url(url: &str) -> Db {
     match url.strip_prefix("sqlite://") {
         Some(path) => Db::sqlite(Path::new(path)).await.expect("the SQLite file opens"),
         None => Db::postgres(url, 8).await.expect("the PostgreSQL database is there"),

@@ -12,9 +12,10 @@ use rejoinder::domain::error::Error;
 use rejoinder::domain::idempotency::{IdempotencyKey, Presented};
 use rejoinder::domain::ids::{ConversationId, Ids, MessageId, ProcessId, TurnId, WidgetUuid, WorkspaceId};
 use rejoinder::domain::turn::{Door, Reply, Turn, TurnEnd};
+use rejoinder::store::lease::{LeaseKeeper, lease};
 use rejoinder::store::writer::{Effect, SlotLimits, Slots, Writer, WriterContext};
 use rejoinder::store::{Db, turns};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -40,7 +41,7 @@ pub struct Process {
     pub writer: Writer,
     pub effects: mpsc::UnboundedReceiver<Effect>,
     pub context: WriterContext,
-    pub lease: watch::Sender<bool>,
+    pub lease: LeaseKeeper,
     stop: CancellationToken,
 }
 
@@ -60,7 +61,7 @@ impl Process {
         set_store_clock(test, clock.now()).await;
         let slots = Slots::new(SlotLimits { max_in_flight, per_workspace: None });
         let (effects, received) = mpsc::unbounded_channel();
-        let (lease, has_lease) = watch::channel(true);
+        let (lease, has_lease) = lease();
         let id = ProcessId(Uuid::new_v4());
         let context = WriterContext {
             db: db.clone(),

@@ -1,0 +1,81 @@
+//! A process that cannot renew its lease lets nothing out until it has.
+
+use serde_json::json;
+
+use crate::support::fake_model::{Reply, ToolCall};
+use crate::support::proxy::{Line, Proxy};
+use crate::support::script::Gate;
+use crate::support::server::{Setup, TestServer};
+use crate::support::store;
+use crate::support::wait::wait_for;
+
+async fn has_lease(server: &TestServer, has: bool) {
+    wait_for("the lease", async || (server.worker().has_lease() == has).then_some(())).await;
+}
+
+async fn send(server: &TestServer, text: &str) -> (String, String) {
+    let body = json!({ "sender_id": "u", "sender_type": "user", "text": text }).to_string();
+    let answer = server.enqueue(body).send().await;
+    let con = answer.json()["data"]["conversation_id"].as_str().unwrap().to_owned();
+    (con, answer.header("rejoinder-turn").unwrap().to_owned())
+}
+
+async fn state(server: &TestServer, turn: &str) -> serde_json::Value {
+    server.get(&format!("/v1/turns/{turn}")).await.json()["data"]["state"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_its_lease_a_process_starts_nothing_and_calls_nobody() {
+    let db = store::postgres().await;
+    let proxy = Proxy::before(&db.url()).await;
+    let setup = Setup::default().env("REJOINDER_TURN__LEASE", "2s").lease_through(proxy.url());
+    let server = setup.system_clock().start(&db).await;
+    let gate = Gate::closed();
+    let call = ToolCall::new("get_order_status", &json!({ "order_id": "7" }));
+    server.model.script().queue([Reply::tool_calls([call]).held_by(&gate)]);
+    let (running, _) = send(&server, "Where is order 7?").await;
+    server.model.calls().arrived(1).await;
+
+    proxy.set(Line::BlackHole);
+    has_lease(&server, false).await;
+    gate.open();
+    let journalled = async || (server.number("select count(*) from journal").await == 2).then_some(());
+    wait_for("the model's answer in the journal", journalled).await;
+    let (admitted, turn) = send(&server, "Hi").await;
+
+    assert_eq!(state(&server, &turn).await, "queued");
+    assert_eq!(server.tool.calls().all().len(), 0, "no tool is called");
+    assert_eq!(server.model.calls().all().len(), 1);
+    proxy.set(Line::Works);
+    has_lease(&server, true).await;
+    server.messages_once(&running, 2).await;
+    server.messages_once(&admitted, 2).await;
+    assert_eq!(server.tool.calls().all().len(), 1);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_has_taken_meanwhile_is_let_go_unsaid() {
+    let db = store::postgres().await;
+    let proxy = Proxy::before(&db.url()).await;
+    let setup = || Setup::default().env("REJOINDER_TURN__LEASE", "2s").system_clock();
+    let first = setup().lease_through(proxy.url()).start(&db).await;
+    let second = first.beside(&db, setup()).await;
+    let gate = Gate::closed();
+    let never = Reply::text("Never.").held_by(&gate);
+    first.model.script().queue([never, Reply::text("From the other.")]);
+    let (con, _) = send(&first, "Hi").await;
+    first.model.calls().arrived(1).await;
+
+    proxy.set(Line::Frozen);
+    let messages = second.messages_once(&con, 2).await;
+    gate.open();
+    proxy.set(Line::Works);
+    has_lease(&first, true).await;
+
+    assert_eq!(messages[1]["text"], "From the other.");
+    assert_eq!(second.messages_of(&con).await, messages);
+    assert_eq!(second.events("message.created").await.len(), 2);
+    first.stop().await;
+    second.stop().await;
+}

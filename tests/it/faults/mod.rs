@@ -1,0 +1,8 @@
+//! What fails outside of the server, or in it: what its callers are told, and what is true afterwards.
+
+mod lease;
+mod model;
+mod overload;
+mod ownership;
+mod stopping;
+mod store_away;

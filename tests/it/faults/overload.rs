@@ -1,0 +1,159 @@
+//! More than a server takes: a clear refusal, at once, that changes nothing.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::db::both_backends;
+use crate::support::fake_model::{ModelRequest, Reply};
+use crate::support::http::Answer;
+use crate::support::script::Gate;
+use crate::support::server::{Setup, TEST, TestServer, WIDGET};
+use crate::support::wait::wait_for;
+
+fn platform(text: &str) -> String {
+    json!({ "sender_id": "u", "sender_type": "user", "text": text }).to_string()
+}
+
+/// Holds what the model answers to a text.
+fn hold(server: &TestServer, text: &'static str) -> Gate {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    server.model.script().otherwise(move |request: &ModelRequest| {
+        let reply = Reply::text("Yes.");
+        if request.last_text("user").is_some_and(|said| said == text) { reply.held_by(&held) } else { reply }
+    });
+    gate
+}
+
+fn assert_refused(answer: &Answer, status: u16) {
+    assert_eq!(answer.status, status, "{}", answer.text());
+    assert_eq!(answer.header("rejoinder-error"), Some("overloaded"));
+    assert!(answer.header("retry-after").is_some());
+}
+
+both_backends!(
+    async fn a_busy_conversation_says_when_to_come_back(db: TestDb) {
+        let server = Setup::default().env("REJOINDER_TURN__MAX_OPEN_PER_CONVERSATION", "1").start(&db).await;
+        let gate = hold(&server, "held");
+
+        let (held, busy) = tokio::join!(server.tell(TEST, "held").send(), async {
+            server.model.calls().arrived(1).await;
+            let busy = server.tell(TEST, "one more").send().await;
+            gate.open();
+            busy
+        });
+
+        assert_eq!((held.status, busy.status), (200, 400));
+        assert_eq!(busy.header("rejoinder-error"), Some("conversation_busy"));
+        assert_eq!(busy.header("retry-after"), Some("1"));
+    }
+);
+
+both_backends!(
+    async fn a_workspace_with_too_many_open_turns_is_refused_at_both_doors(db: TestDb) {
+        let server = Setup::default().env("REJOINDER_TURN__MAX_OPEN", "1").start(&db).await;
+        let gate = hold(&server, "held");
+        let held = server.enqueue(platform("held")).send().await;
+        assert_eq!(held.status, 200);
+        let before = server.dump().await;
+
+        let widget = server.tell(WIDGET, "Hi").send().await;
+        let enqueued = server.enqueue(platform("Hi")).send().await;
+
+        assert_refused(&widget, 503);
+        assert_refused(&enqueued, 429);
+        assert_eq!(server.dump().await, before);
+        gate.open();
+        server.events_once("message.created", 2).await;
+        assert_eq!(server.tell(WIDGET, "Hi").send().await.status, 200);
+    }
+);
+
+both_backends!(
+    async fn more_waiting_clients_than_there_may_be_are_refused_before_anything_is_stored(db: TestDb) {
+        let server = Setup::default().env("REJOINDER_WIDGET__MAX_WAITING", "1").start(&db).await;
+        let gate = hold(&server, "held");
+
+        let (held, refused) = tokio::join!(server.tell(TEST, "held").send(), async {
+            server.model.calls().arrived(1).await;
+            let before = server.dump().await;
+            let refused = server.tell(WIDGET, "Hi").send().await;
+            assert_eq!(server.dump().await, before);
+            gate.open();
+            refused
+        });
+
+        assert_eq!(held.status, 200);
+        assert_refused(&refused, 503);
+        assert_eq!(server.balance().await, "10.00");
+    }
+);
+
+both_backends!(
+    async fn a_workspace_takes_no_more_slots_than_its_own(db: TestDb) {
+        let server = Setup::default()
+            .env("REJOINDER_TURN__MAX_IN_FLIGHT_PER_WORKSPACE", "2")
+            .system_clock()
+            .start(&db)
+            .await;
+        let gate = hold(&server, "held");
+        for _ in 0..5 {
+            assert_eq!(server.enqueue(platform("held")).send().await.status, 200);
+        }
+        server.model.calls().arrived(2).await;
+
+        let count = async |state: &str| {
+            server.number(&format!("select count(*) from turns where state = '{state}'")).await
+        };
+        // Claims come and go meanwhile; a turn that one has taken too many of is given back.
+        let settled = async || ((count("running").await, count("queued").await) == (2, 3)).then_some(());
+        wait_for("two to run and three to wait", settled).await;
+        assert_eq!(server.model.calls().all().len(), 2);
+
+        gate.open();
+        server.events_once("message.created", 10).await;
+        assert_eq!(server.model.calls().all().len(), 5);
+    }
+);
+
+/// A burst of messages while the model answers none: all are kept, none in memory.
+/// `scripts/postgres run cargo nextest run --release --run-ignored only burst`
+#[ignore = "takes a minute in a debug build"]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_of_messages_is_kept_outside_of_memory() {
+    const MESSAGES: usize = 20_000;
+    /// In KiB: a third of what the texts alone take, times the copies that a request passes through.
+    const BOUND: usize = 64 * 1024;
+    let db = crate::support::store::sqlite().await;
+    let server = Setup::default()
+        .env("REJOINDER_TURN__MAX_IN_FLIGHT", "64")
+        .env("REJOINDER_TURN__MAX_OPEN", "100000")
+        .system_clock()
+        .start(&db)
+        .await;
+    let gate = Gate::closed();
+    let held = gate.clone();
+    server.model.script().otherwise(move |_| Reply::text("Yes.").held_by(&held));
+    let text = "x".repeat(2_000);
+    let before = resident();
+
+    let server = &server;
+    let posts = (0..MESSAGES).map(|_| server.enqueue(platform(&text)).send());
+    let answers = futures::StreamExt::buffer_unordered(futures::stream::iter(posts), 256);
+    let refused = futures::StreamExt::fold(answers, 0, async |refused, answer| {
+        refused + usize::from(answer.status != 200)
+    });
+
+    let refused = tokio::time::timeout(Duration::from_mins(10), refused).await.unwrap();
+    let after = resident();
+    assert_eq!(refused, 0);
+    assert!(after < before + BOUND, "{before} KiB before, {after} KiB after");
+}
+
+/// What this process holds in memory, in KiB.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("a system with /proc");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}

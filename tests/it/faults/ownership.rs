@@ -1,0 +1,120 @@
+//! Whose a turn is: what nobody runs is found, and an end from elsewhere reaches who runs it.
+
+use serde_json::json;
+
+use crate::support::db::{Backend, TestDb, both_backends};
+use crate::support::fake_model::{ModelRequest, Reply};
+use crate::support::script::Gate;
+use crate::support::seed;
+use crate::support::server::{Setup, TestServer, WIDGET};
+use crate::support::store;
+use crate::support::wait::wait_for;
+
+both_backends!(
+    async fn a_turn_that_a_process_owns_and_does_not_run_is_handed_back(db: TestDb) {
+        let server = Setup::default()
+            .env("REJOINDER_TURN__LEASE", "1s")
+            .env("REJOINDER_TURN__MAX_IN_FLIGHT_PER_WORKSPACE", "1")
+            .system_clock()
+            .start(&db)
+            .await;
+        let gate = Gate::closed();
+        server.model.script().queue([Reply::text("First.").held_by(&gate), Reply::text("Second.")]);
+        let body = |text: &str| json!({ "sender_id": "u", "sender_type": "user", "text": text }).to_string();
+        server.enqueue(body("one")).send().await;
+        server.model.calls().arrived(1).await;
+        let second = server.enqueue(body("two")).send().await.json();
+        let con = second["data"]["conversation_id"].as_str().unwrap();
+
+        // As after a task that panicked: the store says that it runs here.
+        let owner = match db.backend() {
+            Backend::Sqlite => "(select owner from turns where state = 'running')",
+            Backend::Postgres => "(select id from processes)",
+        };
+        seed::execute(
+            &db,
+            &format!("update turns set state = 'running', fence = fence + 1, owner = {owner} where state = 'queued'"),
+        )
+        .await;
+        let handed_back =
+            "select count(*) from turns where state = 'queued' and fence >= 2 and takeovers = 0";
+        wait_for("the turn to be handed back", async || {
+            (server.number(handed_back).await == 1).then_some(())
+        })
+        .await;
+        gate.open();
+
+        assert_eq!(server.messages_once(con, 2).await[1]["text"], "Second.");
+    }
+);
+
+/// From now on the database refuses any reply with this word in it.
+async fn refuse_word(db: &TestDb) {
+    let statements: &[&str] = match db.backend() {
+        Backend::Sqlite => {
+            &["create trigger refused before insert on messages when new.text like '%unspeakable%' \
+             begin select raise(abort, 'refused'); end"]
+        }
+        Backend::Postgres => &[
+            "create function refuse() returns trigger language plpgsql as $$ begin \
+             raise exception 'refused' using errcode = '22000'; end $$",
+            "create trigger refused before insert on messages for each row \
+             when (new.text like '%unspeakable%') execute function refuse()",
+        ],
+    };
+    for statement in statements {
+        seed::execute(db, statement).await;
+    }
+}
+
+both_backends!(
+    async fn a_reply_that_the_store_refuses_ends_its_turn_without_a_word_of_it(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        refuse_word(&db).await;
+        server.model.script().queue([Reply::text("An unspeakable reply."), Reply::text("A better one.")]);
+
+        let refused = server.tell(WIDGET, "Hi").send().await;
+        let next = server.tell(WIDGET, "Hi again").send().await;
+
+        let expected =
+            r#"{"status":false,"error":"Failed to process message: The model's answer could not be read"}"#;
+        assert_eq!((refused.status, refused.text()), (400, expected));
+        assert_eq!(refused.header("rejoinder-error"), Some("model_unreadable"));
+        assert_eq!(next.status, 200);
+        assert_eq!(server.balance().await, "9.99");
+        assert_eq!(server.events("reply.failed").await.len(), 1);
+        let kept = "select count(*) from journal where content like '%unspeakable%'";
+        assert_eq!(server.number(kept).await, 0);
+    }
+);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deadline_that_a_waiter_sees_ends_the_task_of_another_process() {
+    let db = store::postgres().await;
+    let setup = || Setup::default().env("REJOINDER_WIDGET__DEADLINE", "3s").system_clock();
+    let first = setup().env("REJOINDER_TURN__MAX_IN_FLIGHT", "2").start(&db).await;
+    let never = Gate::closed();
+    let held = never.clone();
+    first.model.script().otherwise(move |_: &ModelRequest| Reply::text("Never.").held_by(&held));
+    let busy = first.conversation().await;
+
+    let (_, (waited, second)) = tokio::join!(first.tell(&busy, "Takes the slot").send(), async {
+        first.model.calls().arrived(1).await;
+        tokio::join!(first.tell(WIDGET, "Hi").send(), async {
+            first.events_once("message.created", 2).await;
+            let second = first.beside(&db, setup()).await;
+            first.model.calls().arrived(2).await;
+            second
+        })
+    });
+
+    let expected = r#"{"status":false,"error":"Failed to process message: Connection timeout"}"#;
+    assert_eq!((waited.status, waited.text()), (400, expected));
+    let hung_up = async || first.model.calls().all()[1].ended;
+    wait_for("the other's call to be dropped", hung_up).await;
+    never.open();
+    assert_eq!(first.balance().await, "10.00");
+    assert_eq!(first.events("reply.failed").await.len(), 2);
+    first.stop().await;
+    second.stop().await;
+}

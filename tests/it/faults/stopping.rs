@@ -1,0 +1,65 @@
+//! A stop: what is waited for here is failed and refunded, the rest handed back, and all is written.
+
+use serde_json::json;
+
+use crate::support::db::both_backends;
+use crate::support::fake_model::Reply;
+use crate::support::script::Gate;
+use crate::support::server::{Setup, WIDGET};
+use crate::support::store;
+
+both_backends!(
+    async fn who_waits_is_told_and_refunded_and_the_rest_is_handed_back(db: TestDb) {
+        // One slot for each door: the second widget message is queued.
+        let setup = Setup::default()
+            .env("REJOINDER_TURN__MAX_IN_FLIGHT", "2")
+            .env("REJOINDER_SHUTDOWN_GRACE", "100ms")
+            .system_clock();
+        let server = setup.start(&db).await;
+        let never = Gate::closed();
+        let held = never.clone();
+        server.model.script().otherwise(move |_| Reply::text("Never.").held_by(&held));
+        let other = server.conversation().await;
+        let body = json!({ "sender_id": "u", "sender_type": "user", "text": "Hi" }).to_string();
+        server.enqueue(body).send().await;
+        let running = tokio::spawn(server.tell(WIDGET, "Runs").send());
+        server.model.calls().arrived(2).await;
+        let queued = tokio::spawn(server.tell(&other, "Waits for a slot").send());
+        server.events_once("message.created", 3).await;
+
+        server.stop().await;
+
+        let expected =
+            r#"{"status":false,"error":"Failed to process message: The service is temporarily unavailable"}"#;
+        for answer in [running.await.unwrap(), queued.await.unwrap()] {
+            assert_eq!((answer.status, answer.text()), (400, expected));
+            assert_eq!(answer.header("rejoinder-error"), Some("service_unavailable"));
+        }
+        let left = store::open(&db).await;
+        let count = async |query: &'static str| crate::support::server::number(&left, query).await;
+        let refunded = "select cast(sum(amount) as bigint) from ledger where kind <> 'top_up'";
+        assert_eq!(count(refunded).await, 0);
+        assert_eq!(count("select count(*) from turns where state = 'failed'").await, 2);
+        let handed_back =
+            "select count(*) from turns where state = 'queued' and owner is null and attempts = 0";
+        assert_eq!(count(handed_back).await, 1);
+        assert_eq!(count("select count(*) from processes").await, 0);
+    }
+);
+
+both_backends!(
+    async fn what_can_finish_within_the_grace_does(db: TestDb) {
+        let server = Setup::default().system_clock().start(&db).await;
+        let gate = Gate::closed();
+        server.model.script().queue([Reply::text("Here it is.").held_by(&gate)]);
+        let running = tokio::spawn(server.tell(WIDGET, "Hi").send());
+        server.model.calls().arrived(1).await;
+
+        let ((), answer) = tokio::join!(server.stop(), async {
+            gate.open();
+            running.await.unwrap()
+        });
+
+        assert_eq!(answer.text(), r#"{"status":true,"message":"Here it is.","function_calls":[]}"#);
+    }
+);

@@ -1,0 +1,166 @@
+//! The store is away, or hangs: the doors say so in the contract's words, in time, and recover by themselves.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::db::TestDb;
+use crate::support::fake_model::{ModelRequest, Reply};
+use crate::support::http::{Answer, Request};
+use crate::support::proxy::{Line, Proxy};
+use crate::support::script::Gate;
+use crate::support::server::{Setup, TestServer, WIDGET};
+use crate::support::store;
+use crate::support::wait::wait_for;
+
+/// How long a client is kept waiting for the answer that there is none.
+const PROMPT: Duration = Duration::from_secs(5);
+
+const WIDGET_AWAY: &str =
+    r#"{"status":false,"error":"Failed to process message: The service is temporarily unavailable"}"#;
+const ENQUEUE_AWAY: &str =
+    r#"{"status":"error","message":"Failed to enqueue message. Please retry.","data":null}"#;
+const PLATFORM_AWAY: &str =
+    r#"{"status":"error","message":"The service is temporarily unavailable. Please retry.","data":null}"#;
+
+fn message(con: &str, text: &str) -> String {
+    json!({ "conversation_id": con, "sender_id": "u", "sender_type": "user", "text": text }).to_string()
+}
+
+/// A turn of the platform door that runs, held by the model until the gate is opened.
+async fn held_turn(server: &TestServer) -> (String, Gate) {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    server.model.script().otherwise(move |request: &ModelRequest| {
+        let said = request.last_text("user").unwrap();
+        let reply = Reply::text(&format!("re: {said}"));
+        if said == "held" { reply.held_by(&held) } else { reply }
+    });
+    let body = json!({ "sender_id": "u", "sender_type": "user", "text": "held" }).to_string();
+    let sent = server.enqueue(body).send().await.json();
+    server.model.calls().arrived(1).await;
+    (sent["data"]["conversation_id"].as_str().unwrap().to_owned(), gate)
+}
+
+async fn timed(request: Request) -> (Answer, Duration) {
+    let began = Instant::now();
+    (request.send().await, began.elapsed())
+}
+
+async fn is_ready(server: &TestServer) -> bool {
+    server.call("GET", "/readyz").send().await.status == 200
+}
+
+/// All doors while the store is away.
+async fn assert_refused(server: &TestServer, con: &str) {
+    let history = format!("/api/conversations/{WIDGET}");
+    let (widget, enqueued, balance, history, ready, alive) = tokio::join!(
+        timed(server.tell(WIDGET, "while away")),
+        timed(server.enqueue(message(con, "while away"))),
+        timed(server.call("GET", "/v1/balance").bearer(&server.keys.all)),
+        timed(server.call("GET", &history)),
+        timed(server.call("GET", "/readyz")),
+        timed(server.call("GET", "/healthz")),
+    );
+    let expected = [
+        (&widget, 400, Some(WIDGET_AWAY)),
+        (&enqueued, 500, Some(ENQUEUE_AWAY)),
+        (&balance, 500, Some(PLATFORM_AWAY)),
+        (&history, 400, Some(WIDGET_AWAY)),
+        (&ready, 503, None),
+        (&alive, 200, None),
+    ];
+    for ((answer, took), status, text) in expected {
+        assert_eq!(answer.status, status, "{}", answer.text());
+        assert!(text.is_none_or(|text| text == answer.text()), "{}", answer.text());
+        assert!(*took < PROMPT, "{took:?} for {}", answer.text());
+    }
+    for (answer, _) in [&balance, &history] {
+        assert_eq!(answer.header("rejoinder-error"), Some("service_unavailable"));
+    }
+}
+
+async fn texts_once(server: &TestServer, con: &str, last: &str) -> Vec<String> {
+    wait_for(last, async || {
+        let messages: Vec<Value> = server.messages_of(con).await;
+        let texts: Vec<_> =
+            messages.iter().map(|message| message["text"].as_str().unwrap().to_owned()).collect();
+        texts.iter().any(|text| text == last).then_some(texts)
+    })
+    .await
+}
+
+/// The store fails while a turn runs, and comes back.
+async fn fails_and_recovers(db: &TestDb, proxy: &Proxy, fault: Line) {
+    let server = Setup::default().through(proxy.url()).system_clock().start(db).await;
+    let widget = server.con_of(WIDGET).await;
+    let (con, gate) = held_turn(&server).await;
+
+    proxy.set(fault);
+    wait_for("the server to be seen as not ready", async || (!is_ready(&server).await).then_some(())).await;
+    assert_refused(&server, &con).await;
+    gate.open();
+    assert_refused(&server, &con).await;
+    proxy.set(Line::Works);
+
+    let back = Instant::now();
+    wait_for("the server to be ready", async || is_ready(&server).await.then_some(())).await;
+    assert!(back.elapsed() < PROMPT, "{:?}", back.elapsed());
+    let texts = texts_once(&server, &con, "re: held").await;
+    assert_eq!(texts, ["held", "re: held"], "what was refused is not there");
+    let answer = server.tell(WIDGET, "again").send().await;
+    assert_eq!(answer.text(), r#"{"status":true,"message":"re: again","function_calls":[]}"#);
+    assert_eq!(server.messages_of(&widget).await.len(), 3);
+    assert_eq!(server.balance().await, "9.99");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_away_is_said_to_be_and_found_again() {
+    let db = store::postgres().await;
+    let proxy = Proxy::before(&db.url()).await;
+    fails_and_recovers(&db, &proxy, Line::Away).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_hangs_is_said_to_be_away_and_goes_on() {
+    let db = store::postgres().await;
+    let proxy = Proxy::before(&db.url()).await;
+    fails_and_recovers(&db, &proxy, Line::Frozen).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_are_lost_without_a_word_are_replaced() {
+    let db = store::postgres().await;
+    let proxy = Proxy::before(&db.url()).await;
+    fails_and_recovers(&db, &proxy, Line::BlackHole).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_another_writer_has_locked_is_waited_for_no_longer_than_a_client_waits() {
+    let db = store::sqlite().await;
+    let server = Setup::default().system_clock().start(&db).await;
+    let (con, gate) = held_turn(&server).await;
+    let other = store::open(&db).await;
+    let lock = other.begin().await.unwrap();
+
+    let (widget, enqueued, balance) = tokio::join!(
+        timed(server.tell(WIDGET, "while locked")),
+        timed(server.enqueue(message(&con, "while locked"))),
+        timed(server.call("GET", "/v1/balance").bearer(&server.keys.all)),
+    );
+    gate.open();
+    drop(lock);
+
+    assert_eq!((widget.0.status, widget.0.text()), (400, WIDGET_AWAY));
+    assert_eq!((enqueued.0.status, enqueued.0.text()), (500, ENQUEUE_AWAY));
+    assert!(widget.1 < PROMPT && enqueued.1 < PROMPT, "{:?}, {:?}", widget.1, enqueued.1);
+    for (answer, _) in [&widget, &enqueued] {
+        assert_eq!(answer.header("rejoinder-error"), Some("service_unavailable"), "nothing was stored");
+    }
+    assert_eq!(balance.0.status, 200, "readers do not wait for writers");
+    assert_eq!(texts_once(&server, &con, "re: held").await, ["held", "re: held"]);
+    assert_eq!(server.tell(WIDGET, "again").send().await.status, 200);
+    server.stop().await;
+    other.close().await;
+}

@@ -1,0 +1,96 @@
+//! A connection between a server and its database that a test can let fail.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use url::Url;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line {
+    Works,
+    /// Nobody is there: connections break, and new ones end at once.
+    Away,
+    /// Nothing moves, as if the other side had been stopped; it goes on where it stood.
+    Frozen,
+    /// What is sent is lost, and the connections with it, though nobody says so.
+    BlackHole,
+}
+
+pub struct Proxy {
+    url: String,
+    line: watch::Sender<Line>,
+    task: JoinHandle<()>,
+}
+
+impl Proxy {
+    /// Before the database at a URL.
+    pub async fn before(url: &str) -> Self {
+        let mut url = Url::parse(url).expect("a URL");
+        let host = url.host_str().expect("a host").to_owned();
+        let target = format!("{host}:{}", url.port().expect("a port"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a spare port");
+        let port = listener.local_addr().expect("a bound listener has an address").port();
+        url.set_port(Some(port)).expect("a URL with a host");
+        let line = watch::Sender::new(Line::Works);
+        let seen = line.clone();
+        let task = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                if *seen.borrow() != Line::Away {
+                    tokio::spawn(join(client, target.clone(), seen.subscribe()));
+                }
+            }
+        });
+        Self { url: url.into(), line, task }
+    }
+
+    /// As `DATABASE_URL` has it.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub fn set(&self, line: Line) {
+        self.line.send_replace(line);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn join(client: TcpStream, target: String, mut line: watch::Receiver<Line>) {
+    let Ok(server) = TcpStream::connect(target).await else { return };
+    let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+    let there = pump(from_client, to_server, line.clone());
+    let back = pump(from_server, to_client, line.clone());
+    tokio::select! {
+        () = there => {}
+        () = back => {}
+        _ = line.wait_for(|line| *line == Line::Away) => {}
+    }
+}
+
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut line: watch::Receiver<Line>) {
+    let mut bytes = vec![0; 65_536];
+    let mut is_lost = false;
+    loop {
+        let count = tokio::select! {
+            read = from.read(&mut bytes) => match read {
+                Ok(count @ 1..) => count,
+                _ => return,
+            },
+            _ = line.wait_for(|line| *line == Line::BlackHole), if !is_lost => {
+                is_lost = true;
+                continue;
+            }
+        };
+        let Ok(now) = line.wait_for(|line| *line != Line::Frozen).await.map(|line| *line) else { return };
+        is_lost |= now == Line::BlackHole;
+        if !is_lost && to.write_all(&bytes[..count]).await.is_err() {
+            return;
+        }
+    }
+}
