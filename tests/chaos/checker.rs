@@ -1,4 +1,5 @@
-//! The invariants, each a function that names what breaks it. `reliability` is what they are called in the table.
+//! The invariants, each a function that names what breaks it. Their names are those of the plan: M of money, A of acknowledgement,
+//! I of idempotency, T of tools.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
@@ -12,7 +13,7 @@ use crate::fakes::Plan;
 type Broken = Vec<String>;
 
 /// Name, what it says, and what finds its breaches.
-const INVARIANTS: [(&str, &str, fn(&Evidence) -> Broken); 15] = [
+const INVARIANTS: [(&str, &str, fn(&Evidence) -> Broken); 16] = [
     ("M1", "what was spent is the price of the replies that are stored", spent_is_price_of_replies),
     ("M2", "the balance was never below zero", never_below_zero),
     (
@@ -26,7 +27,8 @@ const INVARIANTS: [(&str, &str, fn(&Evidence) -> Broken); 15] = [
     ("A2", "no message is stored twice, however often it was sent", no_copies),
     ("A3", "each message that asks for a reply has exactly one end in the feed", one_end_each),
     ("A4", "one reply a message at most, and no model call where none was asked for", one_reply_each),
-    ("A5", "replies follow the order of their messages, and turns never overlap", in_order),
+    ("A5", "replies follow the order of their messages", in_order),
+    ("A5b", "no two turns of a conversation call the model at once", never_overlapping),
     ("A6", "a refusal stores nothing", refusal_stores_nothing),
     ("I1", "the reply that a client was told is the one that is stored", told_is_stored),
     (
@@ -40,14 +42,19 @@ const INVARIANTS: [(&str, &str, fn(&Evidence) -> Broken); 15] = [
 
 /// Prints the table, and panics where an invariant is broken.
 pub fn check(evidence: &Evidence, title: &str) {
+    check_but(evidence, &[], title);
+}
+
+/// The same without the invariants of these names, which the test breaks itself.
+pub fn check_but(evidence: &Evidence, but: &[&str], title: &str) {
     let mut table = format!("{title}\n{}", summary(evidence));
     let mut broken = 0;
-    for (name, says, find) in INVARIANTS {
+    for (name, says, find) in INVARIANTS.into_iter().filter(|(name, ..)| !but.contains(name)) {
         let found = find(evidence);
         broken += found.len();
         let verdict =
             if found.is_empty() { "holds".to_owned() } else { format!("BROKEN {} times", found.len()) };
-        let _ = writeln!(table, "  {name}  {verdict:<8} {says}");
+        let _ = writeln!(table, "  {name:<4} {verdict:<8} {says}");
         for line in found.iter().take(10) {
             let _ = writeln!(table, "        {line}");
         }
@@ -231,6 +238,11 @@ fn in_order(evidence: &Evidence) -> Broken {
             broken.push(format!("{conversation}: replies to {answered:?}"));
         }
     }
+    broken
+}
+
+fn never_overlapping(evidence: &Evidence) -> Broken {
+    let mut broken = Broken::new();
     let mut calls = BTreeMap::<String, Vec<_>>::new();
     for call in &evidence.model_calls {
         let said = call.request.last_text("user").unwrap_or_default();

@@ -76,7 +76,8 @@ impl Told {
 
     /// Whether to ask again tells more, given a key.
     fn is_unsure(&self) -> bool {
-        matches!(self.status, 409 | 429 | 500..) || self.error.as_deref() == Some("outcome_unknown")
+        let is_open = matches!(self.error.as_deref(), Some("outcome_unknown" | "service_unavailable"));
+        !self.is_replay && (matches!(self.status, 409 | 429 | 500..) || is_open)
     }
 }
 
@@ -163,6 +164,13 @@ impl Client {
             return Done { operation, outcome, tries };
         }
         unreachable!("there is always another try")
+    }
+
+    /// Sends it once, to this process.
+    pub async fn perform_at(&self, operation: Operation, address: &str) -> Done {
+        let told = self.send(&operation, address).await;
+        let outcome = told.map_or(Outcome::Unknown, |told| judge(&operation, told));
+        Done { operation, outcome, tries: 1 }
     }
 
     /// One request, at one process.

@@ -10,12 +10,15 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::fakes::Fakes;
-use crate::support::db::{Backend, TestDb};
+use crate::support::db::{Backend, Template, TestDb};
 use crate::support::http::Http;
 use crate::support::store;
 use crate::support::wait::wait_for;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_rejoinder");
+
+/// A database that has not been migrated.
+const EMPTY: Template = Template { name: "empty", migrate: |_| Box::pin(async { Ok(()) }) };
 
 /// What a test wants of its servers.
 pub struct Setup {
@@ -71,11 +74,34 @@ impl Cluster {
     }
 
     /// Applies the workspace, and starts nothing.
-    pub async fn prepare(setup: Setup) -> Arc<Self> {
+    async fn prepare(setup: Setup) -> Arc<Self> {
         let db = match setup.backend {
             Backend::Sqlite => None,
             Backend::Postgres => Some(store::postgres().await),
         };
+        let balance = setup.balance;
+        let mut cluster = Self::new(setup, db).await;
+        let workspace = include_str!("workspace.toml")
+            .replace("@TOOL@", &cluster.fakes.tool.url(""))
+            .replace("@BALANCE@", balance);
+        std::fs::write(cluster.place.path().join("workspace.toml"), workspace).expect("a file is written");
+        cluster.run(&["apply", "workspace.toml"]);
+        let made = cluster.run(&["keys", "create", "--workspace", "chaos", "--name", "chaos", "--json"]);
+        let made: Value = serde_json::from_str(&made).expect("JSON");
+        cluster.key = made["key"].as_str().expect("a key").to_owned();
+        Arc::new(cluster)
+    }
+
+    /// On a database without a table, with nothing started.
+    pub async fn empty(setup: Setup) -> Self {
+        let db = match setup.backend {
+            Backend::Sqlite => None,
+            Backend::Postgres => Some(TestDb::copy_of(&EMPTY, Backend::Postgres).await),
+        };
+        Self::new(setup, db).await
+    }
+
+    async fn new(setup: Setup, db: Option<TestDb>) -> Self {
         let place = tempfile::tempdir().expect("a temporary folder");
         let fakes = Arc::new(Fakes::start().await);
         let mut settings: Vec<(String, String)> = [
@@ -97,16 +123,7 @@ impl Cluster {
         settings.extend(db.as_ref().map(|db| ("DATABASE_URL".to_owned(), db.url())));
         settings.extend(setup.env.into_iter().map(|(name, value)| (name.to_owned(), value)));
         let nodes = (0..setup.processes).map(|_| Node::default()).collect();
-        let mut cluster = Self { nodes, fakes, key: String::new(), settings, place, _db: db };
-        let workspace = include_str!("workspace.toml")
-            .replace("@TOOL@", &cluster.fakes.tool.url(""))
-            .replace("@BALANCE@", setup.balance);
-        std::fs::write(cluster.place.path().join("workspace.toml"), workspace).expect("a file is written");
-        cluster.run(&["apply", "workspace.toml"]);
-        let made = cluster.run(&["keys", "create", "--workspace", "chaos", "--name", "chaos", "--json"]);
-        let made: Value = serde_json::from_str(&made).expect("JSON");
-        cluster.key = made["key"].as_str().expect("a key").to_owned();
-        Arc::new(cluster)
+        Self { nodes, fakes, key: String::new(), settings, place, _db: db }
     }
 
     pub fn len(&self) -> usize {
@@ -121,7 +138,8 @@ impl Cluster {
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> String {
+    /// Runs a command of the program, and gives what it prints.
+    pub fn run(&self, arguments: &[&str]) -> String {
         let done = self.command(arguments).output().expect("the program starts");
         assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
         String::from_utf8(done.stdout).expect("the program writes UTF-8")

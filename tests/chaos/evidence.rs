@@ -51,6 +51,12 @@ impl Reader {
         Self { http: Http::new(cluster.some_address(0).await), key: cluster.key.clone() }
     }
 
+    /// Of this process alone.
+    pub fn at(cluster: &Cluster, node: usize) -> Self {
+        let address = cluster.address(node).expect("the process runs");
+        Self { http: Http::new(address), key: cluster.key.clone() }
+    }
+
     async fn get(&self, path: &str) -> Value {
         let answer = self.http.get(path).bearer(&self.key).send().await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
@@ -72,7 +78,7 @@ impl Reader {
         }
     }
 
-    pub async fn turn(&self, id: &str) -> Value {
+    async fn turn(&self, id: &str) -> Value {
         self.get(&format!("/v1/turns/{id}")).await
     }
 
@@ -81,13 +87,12 @@ impl Reader {
         micros(&self.get("/v1/balance").await["balance"])
     }
 
-    /// The turns that were charged for, or that a client was told of, by id.
-    pub async fn turns(&self, ledger: &[Value], done: &[Done]) -> BTreeMap<String, Value> {
+    /// Of the turns that were charged for, or that a client was told of.
+    async fn turn_ids(&self, done: &[Done]) -> BTreeSet<String> {
+        let ledger = self.list("/v1/ledger", "cursor").await;
         let charged = ledger.iter().filter_map(|entry| entry["turn_id"].as_str());
         let told = done.iter().filter_map(|done| done.outcome.told()?.turn.as_deref());
-        let ids: BTreeSet<String> = charged.chain(told).map(str::to_owned).collect();
-        let read = ids.into_iter().map(async |id| (id.clone(), self.turn(&id).await));
-        stream::iter(read).buffer_unordered(8).collect().await
+        charged.chain(told).map(str::to_owned).collect()
     }
 }
 
@@ -95,15 +100,23 @@ impl Reader {
 pub async fn gather(cluster: &Arc<Cluster>, done: Vec<Done>) -> (Evidence, Duration) {
     let reader = Reader::new(cluster).await;
     let begun = std::time::Instant::now();
-    let turns = loop {
-        let turns = reader.turns(&reader.list("/v1/ledger", "cursor").await, &done).await;
-        let open: Vec<_> = turns.values().filter(|turn| turn.get("ended_at").is_none()).collect();
+    let mut turns = BTreeMap::new();
+    loop {
+        let ids = reader.turn_ids(&done).await;
+        let unread = ids.into_iter().filter(|id| !turns.contains_key(id)).map(async |id| {
+            let turn = reader.turn(&id).await;
+            (id, turn)
+        });
+        let read: Vec<(String, Value)> = stream::iter(unread).buffer_unordered(8).collect().await;
+        let (open, ended): (Vec<_>, Vec<_>) =
+            read.into_iter().partition(|(_, turn)| turn.get("ended_at").is_none());
+        turns.extend(ended);
         if open.is_empty() {
-            break turns;
+            break;
         }
         assert!(begun.elapsed() < UNTIL_ENDED, "turns are open: {open:#?}");
         tokio::time::sleep(Duration::from_millis(100)).await;
-    };
+    }
     let until_ended = begun.elapsed();
     let mut conversations = BTreeMap::new();
     let mut messages = BTreeMap::new();

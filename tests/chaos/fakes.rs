@@ -1,6 +1,7 @@
 //! The model and the tools. What the model does follows from the last word of the message that it is to answer, so that
 //! a step which is repeated after a kill gets the same answer again.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -24,13 +25,23 @@ pub enum Plan {
     Both,
     /// For a tool, again and again.
     Loop,
+    /// It fails once in a way that may pass, and then answers.
+    Flaky,
     /// It refuses.
     Refuse,
 }
 
 impl Plan {
-    pub const ALL: [Self; 7] =
-        [Self::Plain, Self::Lookup, Self::Note, Self::Keyed, Self::Both, Self::Loop, Self::Refuse];
+    pub const ALL: [Self; 8] = [
+        Self::Plain,
+        Self::Lookup,
+        Self::Note,
+        Self::Keyed,
+        Self::Both,
+        Self::Loop,
+        Self::Flaky,
+        Self::Refuse,
+    ];
 
     pub fn word(self) -> &'static str {
         match self {
@@ -40,6 +51,7 @@ impl Plan {
             Self::Keyed => "keyed",
             Self::Both => "both",
             Self::Loop => "loop",
+            Self::Flaky => "flaky",
             Self::Refuse => "refuse",
         }
     }
@@ -52,7 +64,7 @@ impl Plan {
     /// The tools of one round.
     pub fn tools(self) -> &'static [&'static str] {
         match self {
-            Self::Plain | Self::Refuse => &[],
+            Self::Plain | Self::Flaky | Self::Refuse => &[],
             Self::Lookup | Self::Loop => &["lookup"],
             Self::Note => &["note"],
             Self::Keyed => &["keyed"],
@@ -69,7 +81,12 @@ pub struct Fakes {
 impl Fakes {
     pub async fn start() -> Self {
         let fakes = Self { model: FakeModel::start().await, tool: FakeTool::start().await };
-        fakes.model.script().otherwise(usual_answer);
+        let mut failed = HashSet::new();
+        fakes.model.script().otherwise(move |request: &ModelRequest| {
+            let said = request.last_text("user").unwrap_or_default();
+            let is_flaky = Plan::of(&said) == Plan::Flaky && failed.insert(said.clone());
+            if is_flaky { passing_failure(&said) } else { usual_answer(request) }
+        });
         fakes.tool.script().otherwise(usual_result);
         fakes
     }
@@ -94,6 +111,16 @@ pub fn usual_answer(request: &ModelRequest) -> Reply {
         _ => Reply::tool_calls(plan.tools().iter().map(|name| ToolCall::new(name, &json!({ "text": said })))),
     };
     reply.after(Duration::from_millis(thinking(&said)))
+}
+
+/// One of the failures after which a turn is tried again.
+fn passing_failure(text: &str) -> Reply {
+    match thinking(text) % 4 {
+        0 => Reply::error(StatusCode::SERVICE_UNAVAILABLE, "Not now."),
+        1 => Reply::cut(text),
+        2 => Reply::unfinished(text),
+        _ => Reply::raw(StatusCode::BAD_GATEWAY, "text/html", "<h1>Bad gateway</h1>"),
+    }
 }
 
 /// What a tool answers: its path, which is its name.

@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 pub struct History {
     file: Mutex<BufWriter<File>>,
     began: Instant,
-    pub path: PathBuf,
 }
 
 impl History {
@@ -20,7 +19,8 @@ impl History {
         std::fs::create_dir_all(&folder).expect("a folder");
         let path = folder.join(format!("{test}-{seed}.jsonl"));
         let file = Mutex::new(BufWriter::new(File::create(&path).expect("a file")));
-        Self { file, began: Instant::now(), path }
+        println!("{test}: the history is {}", path.display());
+        Self { file, began: Instant::now() }
     }
 
     /// `what` is `invoke`, `ok`, `fail`, `info`, or what the test itself did (`kill`, `start`).

@@ -21,9 +21,14 @@ mod client;
 mod cluster;
 mod evidence;
 mod fakes;
+mod freeze;
 mod history;
+mod migration;
+mod money;
+mod points;
 mod random_kills;
 mod sizes;
+mod stop;
 #[path = "../it/support/mod.rs"]
 #[expect(dead_code, unused_imports, unused_macros, reason = "these tests use a part of the support")]
 mod support;

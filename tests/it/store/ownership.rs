@@ -29,7 +29,7 @@ const LIFE: LifeBounds =
 async fn claim(process: &Process, door: Door, limit: usize) -> Vec<rejoinder::domain::turn::Turn> {
     let mut tx = process.db.begin().await.unwrap();
     let claimed =
-        processes::claim(tx.conn(), process.id, door, limit, &[], process.clock.as_ref()).await.unwrap();
+        processes::claim(tx.conn(), process.id, door, limit, &[], 20, process.clock.as_ref()).await.unwrap();
     tx.commit().await.unwrap();
     claimed
 }

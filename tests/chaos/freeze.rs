@@ -1,0 +1,100 @@
+//! A process that is frozen (SIGSTOP) loses its turns to another; when it wakes up, it finds itself fenced.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::checker::check_but;
+use crate::client::{Client, Door, Operation, Outcome};
+use crate::cluster::{Cluster, Setup};
+use crate::evidence::{Reader, gather};
+use crate::fakes::{self, Plan};
+use crate::history::History;
+use crate::support::db::Backend;
+use crate::support::fake_model::ModelRequest;
+use crate::support::fake_tool::ToolRequest;
+use crate::support::http::Http;
+use crate::support::script::Gate;
+use crate::support::wait::wait_for;
+
+/// With the lease of these tests, 2 s: what a takeover may take besides it.
+const BESIDES: Duration = Duration::from_secs(5);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_process_wakes_up_fenced() {
+    let cluster = Cluster::start(Setup::new(Backend::Postgres, 2)).await;
+    let client = Client::new(&cluster, &Arc::new(History::new("freeze", 0)));
+    let mut waiting = Vec::new();
+    let gate = hold_first_calls(&cluster);
+
+    // At the model and at a tool that may not be repeated, for both doors.
+    for (number, (door, plan)) in [Door::Widget, Door::Platform]
+        .into_iter()
+        .flat_map(|door| [Plan::Plain, Plan::Note].map(|plan| (door, plan)))
+        .enumerate()
+    {
+        let talk = client.talk(door, if door == Door::Widget { "widget" } else { "api" }).await;
+        let text = format!("talk-{number} {}", plan.word());
+        let operation = Operation { number, talk, text, key: None, auto_reply: true };
+        let client = Arc::clone(&client);
+        waiting.push(tokio::spawn(async move { client.perform(operation, 0).await }));
+    }
+    cluster.fakes.tool.calls().arrived(2).await;
+    cluster.fakes.model.calls().arrived(4).await;
+    cluster.signal(0, "STOP");
+    let frozen = Instant::now();
+    let reader = Reader::at(&cluster, 1);
+    let replied = async || {
+        let events = reader.list("/v1/events", "after").await;
+        let replies =
+            events.iter().filter(|event| event["data"]["message"].get("reply_to_message_id").is_some());
+        (replies.count() == 4).then_some(())
+    };
+    wait_for("the other process to answer all", replied).await;
+    let taken_over = frozen.elapsed();
+    // What the frozen process was waiting for comes at last.
+    gate.open();
+    cluster.signal(0, "CONT");
+    let at_rest = async || {
+        let metrics = Http::new(cluster.address(0)?).get("/metrics").try_send().await?;
+        let mut lines = metrics.text().lines().filter(|line| line.starts_with("rejoinder_turns_running"));
+        lines.all(|line| line.ends_with(" 0")).then_some(())
+    };
+    wait_for("the woken process to give up its turns", at_rest).await;
+
+    let mut done = Vec::new();
+    for waiting in waiting {
+        done.push(waiting.await.unwrap());
+    }
+    assert!(done.iter().all(|done| matches!(done.outcome, Outcome::Ok(_))), "{done:#?}");
+    let (evidence, _) = gather(&cluster, done).await;
+    // The frozen process's own calls stay open beside those of the other.
+    check_but(
+        &evidence,
+        &["A5b"],
+        &format!("freeze: all four turns were run by the other process {taken_over:?} later"),
+    );
+    assert!(taken_over < Duration::from_secs(2) + BESIDES, "the takeover took {taken_over:?}");
+}
+
+/// The first call for each plain answer, and all notes, wait for the gate.
+fn hold_first_calls(cluster: &Cluster) -> Gate {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let mut held_texts = Vec::new();
+    cluster.fakes.model.script().otherwise(move |request: &ModelRequest| {
+        let usual = fakes::usual_answer(request);
+        let said = request.last_text("user").unwrap_or_default();
+        if Plan::of(&said) == Plan::Plain && !held_texts.contains(&said) {
+            held_texts.push(said);
+            return usual.held_by(&held);
+        }
+        usual
+    });
+    let held = gate.clone();
+    cluster
+        .fakes
+        .tool
+        .script()
+        .otherwise(move |request: &ToolRequest| fakes::usual_result(request).held_by(&held));
+    gate
+}

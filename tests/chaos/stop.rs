@@ -1,0 +1,78 @@
+//! SIGTERM in the midst of work: what runs is finished, handed back, or failed and refunded where its request waits here.
+
+use std::sync::Arc;
+
+use crate::checker::check;
+use crate::client::{Client, Door, Operation, Outcome};
+use crate::cluster::{Cluster, Setup};
+use crate::evidence::gather;
+use crate::fakes::{self, Plan};
+use crate::history::History;
+use crate::support::db::Backend;
+use crate::support::fake_model::ModelRequest;
+use crate::support::script::Gate;
+
+/// Turns that run at the signal: as many at each door, and half of each are answered within the grace.
+const TURNS: usize = 200;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite_and_a_restart() {
+    run("stop_sqlite", Backend::Sqlite, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_and_another_process() {
+    run("stop_postgres", Backend::Postgres, 2).await;
+}
+
+async fn run(test: &str, backend: Backend, processes: usize) {
+    let setup = Setup::new(backend, processes).env("REJOINDER_SHUTDOWN_GRACE", "2s");
+    let cluster = Cluster::start(setup).await;
+    let client = Client::new(&cluster, &Arc::new(History::new(test, 0)));
+    let in_time = Gate::closed();
+    let (held, never) = (in_time.clone(), Gate::closed());
+    cluster.fakes.model.script().otherwise(move |request: &ModelRequest| {
+        let is_late = request.last_text("user").is_some_and(|said| said.contains(" late "));
+        fakes::usual_answer(request).held_by(if is_late { &never } else { &held })
+    });
+
+    let address = cluster.address(0).expect("the process runs");
+    let mut waiting = Vec::new();
+    for number in 0..TURNS {
+        let (door, kind) = [(Door::Widget, "widget"), (Door::Platform, "api")][number % 2];
+        let talk = client.talk(door, kind).await;
+        let haste = if number % 4 < 2 { "early" } else { "late" };
+        let text = format!("talk-{number} {haste} {}", Plan::Plain.word());
+        let operation = Operation { number, talk, text, key: None, auto_reply: true };
+        let (client, address) = (Arc::clone(&client), address.clone());
+        waiting.push(tokio::spawn(async move { client.perform_at(operation, &address).await }));
+    }
+    cluster.fakes.model.calls().arrived(TURNS).await;
+    cluster.signal(0, "TERM");
+    in_time.open();
+    let status = cluster.ended(0).await;
+    assert_eq!(status.code(), Some(0), "{}", cluster.log(0));
+    cluster.fakes.model.script().otherwise(fakes::usual_answer);
+    if processes == 1 {
+        cluster.start_node(0).await;
+    }
+
+    let mut done = Vec::new();
+    for waiting in waiting {
+        done.push(waiting.await.unwrap());
+    }
+    for done in &done {
+        let is_right = match (done.operation.talk.door, done.operation.text.contains(" late ")) {
+            (Door::Widget, true) => matches!(&done.outcome, Outcome::Failed(told) if told.status == 400),
+            _ => matches!(done.outcome, Outcome::Ok(_)),
+        };
+        assert!(is_right, "{done:#?}");
+    }
+    let (evidence, until_ended) = gather(&cluster, done).await;
+    let completed = evidence.turns.values().filter(|turn| turn["state"] == "completed").count();
+    assert_eq!(completed, TURNS / 4 * 3, "all but the late ones of the widget door");
+    check(
+        &evidence,
+        &format!("{test}: {TURNS} turns ran at SIGTERM, the last ended {until_ended:?} after the exit"),
+    );
+}
