@@ -63,6 +63,11 @@ pub fn check_but(evidence: &Evidence, but: &[&str], title: &str) {
     assert_eq!(broken, 0, "{table}");
 }
 
+/// The names of the invariants that this evidence breaks.
+pub fn broken_by(evidence: &Evidence) -> Vec<&'static str> {
+    INVARIANTS.into_iter().filter(|(_, _, find)| !find(evidence).is_empty()).map(|(name, ..)| name).collect()
+}
+
 fn summary(evidence: &Evidence) -> String {
     let count = |is: fn(&Outcome) -> bool| evidence.done.iter().filter(|done| is(&done.outcome)).count();
     let ended = |state: &str| evidence.turns.values().filter(|turn| turn["state"] == state).count();

@@ -25,6 +25,7 @@ pub fn micros(amount: &Value) -> i64 {
     if text.starts_with('-') { -digits } else { digits }
 }
 
+#[derive(Clone)]
 pub struct Evidence {
     pub done: Vec<Done>,
     /// By `con_` id, oldest first.
