@@ -88,7 +88,7 @@ impl Cluster {
         cluster.run(&["apply", "workspace.toml"]);
         let made = cluster.run(&["keys", "create", "--workspace", "chaos", "--name", "chaos", "--json"]);
         let made: Value = serde_json::from_str(&made).expect("JSON");
-        cluster.key = made["key"].as_str().expect("a key").to_owned();
+        made["key"].as_str().expect("a key").clone_into(&mut cluster.key);
         Arc::new(cluster)
     }
 
