@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::fakes::Fakes;
 use crate::support::db::{Backend, Template, TestDb};
-use crate::support::http::Http;
+use crate::support::http::client;
 use crate::support::store;
 use crate::support::wait::wait_for;
 
@@ -88,7 +88,7 @@ impl Cluster {
         cluster.run(&["apply", "workspace.toml"]);
         let made = cluster.run(&["keys", "create", "--workspace", "chaos", "--name", "chaos", "--json"]);
         let made: Value = serde_json::from_str(&made).expect("JSON");
-        cluster.key = made["key"].as_str().expect("a key").to_owned();
+        made["key"].as_str().expect("a key").clone_into(&mut cluster.key);
         Arc::new(cluster)
     }
 
@@ -171,8 +171,7 @@ impl Cluster {
             };
         let banner = wait_for("the server's first line", banner).await;
         let address = banner.rsplit(' ').next().expect("its address").to_owned();
-        let http = Http::new(&address);
-        let ready = async || (http.get("/readyz").try_send().await?.status == 200).then_some(());
+        let ready = async || try_get(&format!("{address}/readyz")).await.map(drop);
         wait_for("the server to be ready", ready).await;
         *self.nodes[node].address.lock().unwrap() = Some(address);
     }
@@ -233,6 +232,12 @@ impl Cluster {
     pub fn log(&self, node: usize) -> String {
         std::fs::read_to_string(self.log_of(node)).unwrap_or_default()
     }
+}
+
+/// The body of a 200; none for anything else, no answer included.
+pub async fn try_get(url: &str) -> Option<String> {
+    let answer = client().get(url).send().await.ok()?;
+    if answer.status() == 200 { answer.text().await.ok() } else { None }
 }
 
 impl Drop for Cluster {

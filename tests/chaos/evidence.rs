@@ -15,7 +15,7 @@ use crate::support::fake_tool::ToolRequest;
 use crate::support::http::Http;
 
 /// Within which every turn has ended, from the last kill on.
-const UNTIL_ENDED: Duration = Duration::from_secs(60);
+const UNTIL_ENDED: Duration = Duration::from_mins(1);
 
 /// An amount in millionths of a dollar.
 pub fn micros(amount: &Value) -> i64 {
@@ -25,6 +25,7 @@ pub fn micros(amount: &Value) -> i64 {
     if text.starts_with('-') { -digits } else { digits }
 }
 
+#[derive(Clone)]
 pub struct Evidence {
     pub done: Vec<Done>,
     /// By `con_` id, oldest first.

@@ -5,14 +5,13 @@ use std::time::{Duration, Instant};
 
 use crate::checker::check_but;
 use crate::client::{Client, Door, Operation, Outcome};
-use crate::cluster::{Cluster, Setup};
+use crate::cluster::{Cluster, Setup, try_get};
 use crate::evidence::{Reader, gather};
 use crate::fakes::{self, Plan};
 use crate::history::History;
 use crate::support::db::Backend;
 use crate::support::fake_model::ModelRequest;
 use crate::support::fake_tool::ToolRequest;
-use crate::support::http::Http;
 use crate::support::script::Gate;
 use crate::support::wait::wait_for;
 
@@ -55,8 +54,8 @@ async fn a_frozen_process_wakes_up_fenced() {
     gate.open();
     cluster.signal(0, "CONT");
     let at_rest = async || {
-        let metrics = Http::new(cluster.address(0)?).get("/metrics").try_send().await?;
-        let mut lines = metrics.text().lines().filter(|line| line.starts_with("rejoinder_turns_running"));
+        let metrics = try_get(&format!("{}/metrics", cluster.address(0)?)).await?;
+        let mut lines = metrics.lines().filter(|line| line.starts_with("rejoinder_turns_running"));
         lines.all(|line| line.ends_with(" 0")).then_some(())
     };
     wait_for("the woken process to give up its turns", at_rest).await;

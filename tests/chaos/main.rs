@@ -16,6 +16,7 @@
 )]
 #![expect(unreachable_pub, reason = "`pub` says what a module offers to the tests")]
 
+mod bites;
 mod checker;
 mod client;
 mod cluster;

@@ -56,8 +56,7 @@ async fn race(test: &str, backend: Backend, processes: usize) {
         cluster.run(&["credit", "chaos", "0.10", "--reference", &format!("round-{round}")]);
         let posts = talks.iter().enumerate().map(|(nth, talk)| {
             let number = round * POSTS + nth;
-            let text = format!("talk-{nth} {number} {}", Plan::Plain.word());
-            let operation = keyed(number, talk, text);
+            let operation = keyed(number, talk, format!("talk-{nth} {number} {}", Plan::Plain.word()));
             let client = Arc::clone(&client);
             tokio::spawn(async move { client.perform(operation, nth).await })
         });

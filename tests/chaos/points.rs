@@ -142,7 +142,7 @@ impl Scene {
         match self.point {
             Point::HalfSent => self.send_half().await,
             Point::Asked if self.operation.talk.door == Door::Platform => {
-                self.send_and_kill_after_answer().await
+                self.send_and_kill_after_answer().await;
             }
             Point::Replied => self.send_and_leave().await,
             _ => self.send().await,
@@ -201,7 +201,7 @@ impl Scene {
         let kill = async {
             if self.point == Point::Answered {
                 let calls = self.client.cluster.fakes.model.calls();
-                while !calls.all().get(answered).is_some_and(|call| call.ended.is_some()) {
+                while calls.all().get(answered).is_none_or(|call| call.ended.is_none()) {
                     tokio::task::yield_now().await;
                 }
                 self.trigger.pull();

@@ -44,7 +44,9 @@ async fn postgres_three_processes() {
 async fn run(test: &str, backend: Backend, processes: usize) {
     let seed = seed(test);
     let (messages, kills) = (size("CHAOS_MESSAGES", 400), size("CHAOS_KILLS", 8));
-    let cluster = Cluster::start(Setup::new(backend, processes)).await;
+    // Short, for a process that is told to stop may have turns that wait for others until then.
+    let setup = Setup::new(backend, processes).env("REJOINDER_SHUTDOWN_GRACE", "2s");
+    let cluster = Cluster::start(setup).await;
     let history = Arc::new(History::new(test, seed));
     let client = Client::new(&cluster, &history);
     let sent = Arc::new(AtomicUsize::new(0));

@@ -42,8 +42,8 @@ async fn run(test: &str, backend: Backend, processes: usize) {
         let (door, kind) = [(Door::Widget, "widget"), (Door::Platform, "api")][number % 2];
         let talk = client.talk(door, kind).await;
         let haste = if number % 4 < 2 { "early" } else { "late" };
-        let text = format!("talk-{number} {haste} {}", Plan::Plain.word());
-        let operation = Operation { number, talk, text, key: None, auto_reply: true };
+        let said = format!("talk-{number} {haste} {}", Plan::Plain.word());
+        let operation = Operation { number, talk, text: said, key: None, auto_reply: true };
         let (client, address) = (Arc::clone(&client), address.clone());
         waiting.push(tokio::spawn(async move { client.perform_at(operation, &address).await }));
     }

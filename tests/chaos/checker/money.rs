@@ -1,0 +1,70 @@
+//! M1 to M5: what was charged, given back, and is left.
+
+use std::collections::{HashMap, HashSet};
+
+use serde_json::Value;
+
+use super::{Broken, text};
+use crate::evidence::{Evidence, micros};
+
+pub(super) fn spent_is_price_of_replies(evidence: &Evidence) -> Broken {
+    let topped_up: i64 = entries(evidence, "top_up").map(|entry| micros(&entry["amount"])).sum();
+    let completed = evidence.turns.values().filter(|turn| turn["state"] == "completed");
+    let price: i64 = completed.map(|turn| micros(&turn["price"])).sum();
+    let spent = topped_up - evidence.balance;
+    if spent == price { Broken::new() } else { vec![format!("spent {spent}, replies are worth {price}")] }
+}
+
+pub(super) fn never_below_zero(evidence: &Evidence) -> Broken {
+    let below = evidence.ledger.iter().filter(|entry| micros(&entry["balance_after"]) < 0);
+    below.map(Value::to_string).collect()
+}
+
+pub(super) fn each_charge_has_reply_or_refund(evidence: &Evidence) -> Broken {
+    let mut sums = HashMap::<&str, (usize, usize, i64)>::new();
+    for entry in &evidence.ledger {
+        let Some(turn) = entry["turn_id"].as_str() else { continue };
+        let (charged, refunded, sum) = sums.entry(turn).or_default();
+        *charged += usize::from(entry["kind"] == "charge");
+        *refunded += usize::from(entry["kind"] == "refund");
+        *sum += micros(&entry["amount"]);
+    }
+    let is_right = |turn: &Value, &(charged, refunded, sum): &(usize, usize, i64)| {
+        let is_completed = turn["state"] == "completed";
+        let is_paid = sum == if is_completed { -micros(&turn["price"]) } else { 0 };
+        charged == 1 && refunded == usize::from(!is_completed) && is_paid
+    };
+    let wrong = sums.iter().filter(|(turn, found)| !is_right(&evidence.turns[**turn], found));
+    wrong
+        .map(|(turn, found)| {
+            format!("{turn} {}: (charges, refunds, sum) {found:?}", evidence.turns[*turn]["state"])
+        })
+        .collect()
+}
+
+pub(super) fn test_is_free(evidence: &Evidence) -> Broken {
+    let is_test = |turn: &&Value| evidence.conversations[text(turn, "conversation_id")]["type"] == "test";
+    let tests = evidence.turns.values().filter(is_test);
+    let charged: HashSet<_> = evidence.ledger.iter().filter_map(|entry| entry["turn_id"].as_str()).collect();
+    let paid = tests.filter(|turn| charged.contains(text(turn, "id")) || micros(&turn["price"]) != 0);
+    paid.map(|turn| text(turn, "id").to_owned()).collect()
+}
+
+pub(super) fn ledger_sums_up(evidence: &Evidence) -> Broken {
+    let mut broken = Broken::new();
+    let mut sum = 0;
+    for (nth, entry) in (1_i64..).zip(&evidence.ledger) {
+        sum += micros(&entry["amount"]);
+        if entry["number"] != nth || micros(&entry["balance_after"]) != sum {
+            broken.push(format!("entry {nth}, sum {sum}: {entry}"));
+        }
+    }
+    if sum != evidence.balance {
+        broken.push(format!("the sum is {sum}, the balance {}", evidence.balance));
+    }
+    broken
+}
+
+fn entries<'a>(evidence: &'a Evidence, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+    evidence.ledger.iter().filter(move |entry| entry["kind"] == kind)
+}

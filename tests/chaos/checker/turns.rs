@@ -1,0 +1,84 @@
+//! How the turns ran: in order, one at a time, each tool as often as it may.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::{Broken, calls, replies, text};
+use crate::evidence::Evidence;
+use crate::fakes::Plan;
+
+pub(super) fn in_order(evidence: &Evidence) -> Broken {
+    let mut broken = Broken::new();
+    for (conversation, messages) in &evidence.messages {
+        let places: HashMap<_, _> =
+            messages.iter().enumerate().map(|(at, message)| (text(message, "id"), at)).collect();
+        let answered = messages.iter().filter_map(|message| message["reply_to_message_id"].as_str());
+        let answered: Vec<_> = answered.map(|id| places[id]).collect();
+        if !answered.is_sorted() {
+            broken.push(format!("{conversation}: replies to {answered:?}"));
+        }
+    }
+    broken
+}
+
+pub(super) fn never_overlapping(evidence: &Evidence) -> Broken {
+    let mut broken = Broken::new();
+    let mut calls = BTreeMap::<String, Vec<_>>::new();
+    for call in &evidence.model_calls {
+        let said = call.request.last_text("user").unwrap_or_default();
+        let talk = said.split(' ').next().unwrap_or_default().to_owned();
+        calls.entry(talk).or_default().push((call.began, call.ended, said));
+    }
+    for (talk, calls) in calls {
+        for pair in calls.windows(2) {
+            let [(_, ended, first), (began, _, second)] = pair else { continue };
+            if ended.is_none_or(|ended| ended > *began) {
+                broken.push(format!("{talk}: the calls for {first:?} and {second:?} overlap"));
+            }
+        }
+    }
+    broken
+}
+
+pub(super) fn tools_called_once(evidence: &Evidence) -> Broken {
+    let mut ids = HashMap::<&str, (usize, HashSet<String>)>::new();
+    for call in &evidence.tool_calls {
+        let id =
+            call.request.headers.get("idempotency-key").and_then(|id| id.to_str().ok()).unwrap_or("none");
+        let (count, bodies) = ids.entry(id).or_default();
+        *count += usize::from(call.request.uri.path() == "/note");
+        bodies.insert(format!("{}{}", call.request.uri, String::from_utf8_lossy(&call.request.body)));
+    }
+    let wrong = ids.iter().filter(|(_, (notes, bodies))| *notes > 1 || bodies.len() > 1);
+    wrong.map(|(id, (notes, bodies))| format!("{id}: {notes} unrepeatable calls, {bodies:?}")).collect()
+}
+
+pub(super) fn calls_as_asked(evidence: &Evidence) -> Broken {
+    let mut broken = Broken::new();
+    for done in &evidence.done {
+        let said = &done.operation.text;
+        for reply in replies(evidence, done) {
+            let asked: Vec<_> = calls(reply)
+                .iter()
+                .map(|call| (text(call, "name").to_owned(), call["arguments"]["text"] == **said))
+                .collect();
+            let wanted: Vec<_> =
+                Plan::of(said).tools().iter().map(|name| ((*name).to_owned(), true)).collect();
+            if Plan::of(said) != Plan::Loop && asked != wanted {
+                broken.push(format!("{said:?}: {}", reply["function_calls"]));
+            }
+        }
+    }
+    broken
+}
+
+pub(super) fn tool_calls_bounded(evidence: &Evidence) -> Broken {
+    const ROUNDS: usize = 8;
+    let mut ids = HashMap::<String, HashSet<&str>>::new();
+    for call in evidence.tool_calls.iter().filter(|call| call.request.uri.path() == "/lookup") {
+        let id =
+            call.request.headers.get("idempotency-key").and_then(|id| id.to_str().ok()).unwrap_or("none");
+        ids.entry(call.request.uri.to_string()).or_default().insert(id);
+    }
+    let over = ids.iter().filter(|(_, ids)| ids.len() > ROUNDS);
+    over.map(|(uri, ids)| format!("{uri}: {} calls", ids.len())).collect()
+}
