@@ -67,7 +67,7 @@ enum Command {
         #[command(flatten)]
         form: Form,
     },
-    /// Print the description of both doors, in the `OpenAPI` format
+    /// Print the machine-readable description of both doors (openapi.json)
     #[command(after_help = "Example:\n  rejoinder openapi > openapi.json")]
     Openapi,
     /// Say whether configuration, store and model can be used, and if not, why

@@ -139,6 +139,7 @@ fn names_that_lead_nowhere_are_refused() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn values_that_cannot_be_meant_are_refused() {
     for (from, to, text) in [
         ("balance = \"10.00\"", "balance = \"-1\"", "line 5: workspace.balance: an amount below zero"),
