@@ -112,6 +112,7 @@ impl Run<'_> {
             metadata: None,
             external_identifier: None,
             check_balance: false,
+            idempotency: None,
         }))
     }
 }
