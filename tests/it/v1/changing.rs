@@ -108,7 +108,7 @@ both_backends!(
         let made = widget(&server).await;
         let id = made["id"].as_str().unwrap();
         let before = server.dump().await;
-        let deep = format!(r#"{{"metadata": {}1{}}}"#, r#"{"a":"#.repeat(101), "}".repeat(101));
+        let deep = format!(r#"{{"metadata": {}1{}}}"#, r#"{"a":"#.repeat(128), "}".repeat(128));
         let nothing = "One of the fields 'ai_enabled', 'metadata', 'ended' is required.";
 
         for (body, text) in [
@@ -120,7 +120,7 @@ both_backends!(
             (r#"{"ended": true, "variables": {"a": 1}}"#, "Field 'variables' cannot be changed."),
             (r#"{"metadata": {"a": 1e999}}"#, "Field 'metadata' contains a number that is out of range."),
             (r#"{"metadata": {"a": "\udc00"}}"#, "Field 'metadata' contains an invalid character."),
-            (&deep, "Field 'metadata' must not be nested deeper than 100 levels."),
+            (&deep, "Field 'metadata' must not be nested deeper than 127 levels."),
         ] {
             let refused = change(&server, id, body).await;
             assert_eq!((refused.status, &refused.json()["message"]), (400, &json!(text)), "{body}");

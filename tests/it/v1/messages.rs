@@ -94,6 +94,9 @@ both_backends!(
         let server = TestServer::start(&db).await;
         let surrogate = r#"{"sender_id": "a", "sender_type": "user", "text": "\udc00"}"#;
         let hidden = r#"{"sender_id": "a", "sender_type": "user", "text": "a", "metadata": {"a": "\ud800"}}"#;
+        let large = r#"{"sender_id": "a", "sender_type": "user", "text": "a", "metadata": {"a": [1e999]}}"#;
+        let deep = format!("{}1{}", r#"{"a":"#.repeat(128), "}".repeat(128));
+        let deep = format!(r#"{{"sender_id": "a", "sender_type": "user", "text": "a", "metadata": {deep}}}"#);
 
         for (body, text) in [
             ("", "Request body is not valid JSON."),
@@ -103,7 +106,9 @@ both_backends!(
             ("null", "Request body must be a JSON object."),
             (r#"["con_1", "a", "user", "a"]"#, "Request body must be a JSON object."),
             (surrogate, "Field 'text' contains an invalid character."),
-            (hidden, "Field 'metadata' contains an invalid character, or is nested too deeply."),
+            (hidden, "Field 'metadata' contains an invalid character."),
+            (large, "Field 'metadata' contains a number that is out of range."),
+            (&deep, "Field 'metadata' must not be nested deeper than 127 levels."),
         ] {
             let answer = server.enqueue(body).send().await;
             assert_eq!((answer.status, answer.text()), (400, &*error(text)), "{body}");
