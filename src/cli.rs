@@ -48,7 +48,10 @@ enum Command {
         form: Form,
     },
     /// Make, list and revoke API keys
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  rejoinder keys create --workspace demo --name \"Back end\""
+    )]
     Keys(Keys),
     /// Give a workspace credit
     #[command(after_help = "Example:\n  rejoinder credit demo 25.00 --reference invoice-1042")]
@@ -64,7 +67,7 @@ enum Command {
         #[command(flatten)]
         form: Form,
     },
-    /// Print the description of both doors, as `OpenAPI` has it
+    /// Print the machine-readable description of both doors (openapi.json)
     #[command(after_help = "Example:\n  rejoinder openapi > openapi.json")]
     Openapi,
     /// Say whether configuration, store and model can be used, and if not, why
@@ -109,7 +112,7 @@ enum Keys {
     /// Revoke a key
     #[command(after_help = "Example:\n  rejoinder keys revoke key_01kb3w2v9ye8qanvd4c7g6h5mt")]
     Revoke {
-        /// As `keys list` shows it
+        /// Of the form key_…, as the list shows it
         id: KeyId,
         #[command(flatten)]
         form: Form,

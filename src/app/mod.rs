@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures::FutureExt as _;
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -26,6 +27,7 @@ use crate::lifecycle::Tasks;
 use crate::outbound::{AllowHosts, GuardedClient};
 use crate::service::Services;
 use crate::service::authenticate::{Keys, keep_uses_written};
+use crate::service::private_file;
 use crate::service::run_turn::{Engine, EngineSettings};
 use crate::service::versions::Versions;
 use crate::service::waiters::Waiters;
@@ -55,7 +57,11 @@ pub struct Server {
     tasks: Tasks,
     background: Tasks,
     slots: Slots,
+    /// Ends the lanes.
+    last_writes: CancellationToken,
+    /// Ends what must outlive the lanes: the lease, and who follows them.
     last: CancellationToken,
+    lanes: Tasks,
     grace: Duration,
 }
 
@@ -71,11 +77,11 @@ pub struct Foundation {
     pub metrics: Option<Metrics>,
 }
 
-/// Connects to the store that the configuration names. The embedded one's folder is made.
+/// Connects to the store that the configuration names. The embedded one's folder is made, for its owner alone.
 pub async fn open_store(config: &Config) -> anyhow::Result<Db> {
     match config.database() {
         Database::Sqlite { data_dir } => {
-            std::fs::create_dir_all(&data_dir)
+            private_file::make_folder(&data_dir)
                 .with_context(|| format!("the data folder {} cannot be made", data_dir.display()))?;
             Ok(Db::sqlite(&data_dir.join(SQLITE_FILE)).await?)
         }
@@ -91,7 +97,8 @@ impl Server {
     pub async fn start(config: &Config, on: Foundation, listener: TcpListener) -> anyhow::Result<Self> {
         let tasks = Tasks::new();
         let background = tasks.group();
-        let last = CancellationToken::new();
+        let lane_tasks = tasks.group();
+        let (last_writes, last) = (CancellationToken::new(), CancellationToken::new());
         let address = listener.local_addr()?;
         let process = ProcessId(on.ids.ordered(on.clock.as_ref()));
         let (keeper, has_lease) = lease();
@@ -113,21 +120,11 @@ impl Server {
             has_lease: has_lease.clone(),
         };
         let lanes = if on.db.is_shared() { config.store.lanes } else { 1 };
-        let (writer, lanes) = Writer::new(&context, lanes, &last);
+        let (writer, lanes) = Writer::new(&context, lanes, &last_writes);
         for lane in lanes {
-            background.spawn("lane", lane);
+            lane_tasks.spawn_critical("lane", lane.map(Ok));
         }
-        let services = Services {
-            db: on.db.clone(),
-            writer,
-            clock: Arc::clone(&on.clock),
-            ids: Arc::clone(&on.ids),
-            versions: Versions::default(),
-            waiters: Waiters::new(config.widget.max_waiting),
-            keys: Keys::default(),
-            widget_deadline: config.widget.deadline,
-            stopping: tasks.hard(),
-        };
+        let services = services(config, &on, writer, &tasks);
         let engine = Arc::new(engine(config, &on, services.clone(), has_lease.clone())?);
         let worker = Worker::new(
             services.clone(),
@@ -141,7 +138,18 @@ impl Server {
         worker.start(effects, lease, &background, &last);
         listen(config, &on, services.clone(), &tasks, listener);
         let grace = config.shutdown_grace;
-        Ok(Self { address, services, worker, tasks, background, slots, last, grace })
+        Ok(Self {
+            address,
+            services,
+            worker,
+            tasks,
+            background,
+            slots,
+            last_writes,
+            last,
+            lanes: lane_tasks,
+            grace,
+        })
     }
 
     /// Waits for a signal, or for a task without which the server is of no use, and stops.
@@ -158,10 +166,13 @@ impl Server {
     pub async fn stop(self) {
         self.slots.close();
         self.tasks.shutdown(self.grace).await;
-        self.last.cancel();
-        if !self.background.drain(LAST_WRITES).await {
+        self.last_writes.cancel();
+        if !self.lanes.drain(LAST_WRITES).await {
             tracing::warn!("not all could be written before the end");
         }
+        // Only now may others take what this process owned.
+        self.last.cancel();
+        self.background.drain(LAST_WRITES).await;
         self.services.db.close().await;
     }
 }
@@ -202,6 +213,20 @@ async fn begin_lease(
             }
             Ok(None)
         }
+    }
+}
+
+fn services(config: &Config, on: &Foundation, writer: Writer, tasks: &Tasks) -> Services {
+    Services {
+        db: on.db.clone(),
+        writer,
+        clock: Arc::clone(&on.clock),
+        ids: Arc::clone(&on.ids),
+        versions: Versions::default(),
+        waiters: Waiters::new(config.widget.max_waiting),
+        keys: Keys::default(),
+        widget_deadline: config.widget.deadline,
+        stopping: tasks.hard(),
     }
 }
 

@@ -14,6 +14,11 @@ use crate::model::{DEFAULT_CONNECTION, Models};
 /// The name that the offline model goes by where a model is named.
 const OFFLINE: &str = "offline";
 
+/// Whether [`build`] makes a connection of this name.
+pub(super) fn has_connection(config: &Config, name: &str) -> bool {
+    name == DEFAULT_CONNECTION || config.connections.contains_key(name)
+}
+
 /// All connections, and the model that an assistant is answered by which names none.
 pub(super) fn build(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(Models, String)> {
     let client = HttpClient::new(config.model.connect_timeout)?;
@@ -37,7 +42,7 @@ pub(super) fn build(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(
             models.add(DEFAULT_CONNECTION, Arc::new(openai), most);
             model
         }
-        ModelChoice::Offline => {
+        ModelChoice::Offline { .. } => {
             let clock = Arc::clone(clock);
             let offline = Offline::new(Arc::new(move || clock.now().timestamp()), TimeZone::UTC);
             models.add(DEFAULT_CONNECTION, Arc::new(offline), most);

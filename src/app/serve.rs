@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 
-use super::{Foundation, Server, open_store};
+use super::{Foundation, Server, models, open_store};
 use crate::config::{Config, Database, ModelChoice, secret_from_env};
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::ids::Ids;
@@ -46,6 +46,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         ids: &ids,
         seal: seal_key.as_deref(),
         allow_hosts: &AllowHosts::parse(&config.outbound.allow_hosts)?,
+        has_connection: &|name| models::has_connection(&config, name),
         secret: &secret_from_env,
     };
     let demo = demo::prepare(&site, &config).await?;
@@ -58,8 +59,8 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         None => format!("http://{}", listener.local_addr()?),
     };
     // Before the first answer: whoever waits for that has the banner.
-    let is_offline = matches!(config.model_choice(), ModelChoice::Offline);
-    io::stdout().write_all(demo::banner(&address, demo.as_ref(), is_offline).as_bytes())?;
+    let banner = demo::banner(&address, demo.as_ref(), &config.model_choice());
+    io::stdout().write_all(banner.as_bytes())?;
     io::stdout().flush()?;
     let metrics = Some(Metrics::install()?);
     let on = Foundation { db, clock, ids, seal_key, metrics };

@@ -12,9 +12,10 @@ fn parse(line: &str) -> Result<Command, clap::Error> {
 #[test]
 fn the_commands_are_well_formed_and_each_has_an_example() {
     fn check(command: &clap::Command) {
-        let is_group = command.get_name() == "keys" || command.get_name() == "help";
+        let is_help = command.get_name() == "help";
         let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-        assert!(is_group || help.starts_with("Example:\n  "), "{}", command.get_name());
+        assert!(is_help || help.starts_with("Example:\n  "), "{}", command.get_name());
+        assert!(!command.clone().render_long_help().to_string().contains('`'), "{}", command.get_name());
         command.get_subcommands().for_each(check);
     }
 

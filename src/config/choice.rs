@@ -34,7 +34,10 @@ pub enum ModelChoice {
         model: String,
     },
     /// The built-in demonstration.
-    Offline,
+    Offline {
+        /// `model.kind` says so; else nothing else was configured.
+        is_chosen: bool,
+    },
     /// None; the text says which settings give one.
     Missing(&'static str),
 }
@@ -52,9 +55,9 @@ impl Config {
     pub fn model_choice(&self) -> ModelChoice {
         let named = self.model.api_key.is_some() || self.model.base_url.is_some();
         match self.model.kind {
-            ModelKind::Offline => ModelChoice::Offline,
+            ModelKind::Offline => ModelChoice::Offline { is_chosen: true },
             ModelKind::OpenAi | ModelKind::Auto if named => self.endpoint(),
-            ModelKind::Auto if self.database.url.is_none() => ModelChoice::Offline,
+            ModelKind::Auto if self.database.url.is_none() => ModelChoice::Offline { is_chosen: false },
             ModelKind::OpenAi | ModelKind::Auto => ModelChoice::Missing(
                 "no model is configured: set OPENAI_API_KEY, or OPENAI_BASE_URL and OPENAI_MODEL for another \
                  endpoint, or REJOINDER_MODEL__KIND=offline for the built-in demonstration",

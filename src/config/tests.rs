@@ -53,7 +53,7 @@ fn the_defaults_load_and_are_those_of_the_design() {
     assert_eq!(config.limits.spend_per_day, None);
     assert!(config.wants_demo());
     assert!(matches!(config.database(), Database::Sqlite { .. }));
-    assert!(matches!(config.model_choice(), ModelChoice::Offline));
+    assert!(matches!(config.model_choice(), ModelChoice::Offline { is_chosen: false }));
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn the_model_follows_from_what_is_set() {
         ModelChoice::OpenAi { base_url, key, model } => {
             format!("{model} at {base_url}{}", if key.is_some() { " with key" } else { "" })
         }
-        ModelChoice::Offline => "offline".to_owned(),
+        ModelChoice::Offline { .. } => "offline".to_owned(),
         ModelChoice::Missing(text) => {
             format!("missing {}", if text.starts_with("OPENAI_BASE_URL") { "name" } else { "all" })
         }

@@ -26,6 +26,15 @@ pub struct Presented {
     pub fingerprint: Vec<u8>,
 }
 
+impl Presented {
+    /// The key that was sent, with the SHA-256 of route and raw body, where it counts.
+    #[must_use]
+    pub fn within(workspace: WorkspaceId, scope: impl Into<String>, sent: (String, Vec<u8>)) -> Self {
+        let (key, fingerprint) = sent;
+        Self { key: IdempotencyKey { workspace, scope: scope.into(), key }, fingerprint }
+    }
+}
+
 /// A key as its row keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {

@@ -4,12 +4,13 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::batch::Made;
 use super::clock::Micros;
 use super::conversation::{Conversation, ConversationKind, SenderType};
 use super::error::Error;
 use super::event::EventType;
 use super::failure::Discard;
-use super::ids::{AssistantId, ConversationId, EventId, MessageId, TurnId};
+use super::ids::{AssistantId, ConversationId, EventId, MessageId, TurnId, WidgetUuid};
 use super::message::Message;
 use super::money::Money;
 use super::turn::TurnEnd;
@@ -216,6 +217,28 @@ pub fn acknowledgement(message: &Message, no_reply: NoReply) -> Answer {
     };
     let body = platform_success("Message sent successfully.", &data);
     Answer { status: 200, body, code: None, reason: no_reply.map(str::to_owned) }
+}
+
+#[derive(Serialize)]
+struct CreatedOut<'a> {
+    #[serde(flatten)]
+    conversation: ConversationOut<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    widget_uuid: Option<WidgetUuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_message: Option<MessageOut<'a>>,
+}
+
+/// The platform door's answer to a conversation that was made, with what only its creation tells.
+#[must_use]
+pub fn created(made: &Made) -> Answer {
+    let data = CreatedOut {
+        conversation: (&made.conversation).into(),
+        widget_uuid: made.link,
+        first_message: made.first_message.as_ref().map(MessageOut::from),
+    };
+    let body = platform_success("Conversation created successfully.", &data);
+    Answer { status: 200, body, code: None, reason: None }
 }
 
 /// What the widget door says of `error` in its ordinary envelope (not the 422 and 429 shapes).

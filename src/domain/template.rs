@@ -30,14 +30,15 @@ pub struct Values<'a> {
 }
 
 /// Why a template could not be filled. The texts may be shown, to a model too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
     #[error("the filled text is longer than {max_bytes} bytes")]
     TooLong { max_bytes: usize },
-    /// The template is no absolute URL, or a value would have changed which host
-    /// or how deep a path it names.
-    #[error("a value in the URL's path must not be empty, `.` or `..`")]
-    UrlChanged,
+    #[error("the URL is not absolute")]
+    NotAbsolute,
+    /// The value would have changed which host or how deep a path the URL names.
+    #[error("in the URL's path `{name}` must not be empty, `.` or `..`")]
+    UrlChanged { name: String },
 }
 
 /// The names of the arguments (`{name}`) that a tool's template uses.
@@ -75,17 +76,39 @@ pub fn fill_header(template: &str, values: Values<'_>, max_bytes: usize) -> Resu
 /// the path or one value of the query. One that would change the host, or the
 /// depth of the path (`..`, or nothing where a segment is expected), is refused.
 pub fn fill_url(template: &str, values: Values<'_>, max_bytes: usize) -> Result<String, TemplateError> {
-    let fill_with = |value: &dyn Fn(Piece<'_>) -> String| {
+    // With the values of the first `count` placeholders, and harmless ones in the others.
+    let fill_first = |count: usize| {
+        let mut place = 0;
         fill(template, true, max_bytes, |out, piece| match piece {
             Piece::Text(text) => out.push_str(text),
-            Piece::Variable(_) | Piece::Argument(_) => out.push_str(&value(piece)),
+            Piece::Variable(_) | Piece::Argument(_) if place < count => {
+                place += 1;
+                out.extend(utf8_percent_encode(&plain(values.of(piece)), RESERVED));
+            }
+            Piece::Variable(_) | Piece::Argument(_) => out.push('x'),
         })
     };
-    let filled = fill_with(&|piece| utf8_percent_encode(&plain(values.of(piece)), RESERVED).to_string())?;
+    let filled = fill_first(usize::MAX)?;
     // No encoding keeps `..` from being a step up (`%2e%2e` is one, too), so the
     // outcome is compared, by the parser that the client uses, with a harmless one.
-    let harmless = fill_with(&|_piece| "x".to_owned())?;
-    if same_shape(&harmless, &filled) { Ok(filled) } else { Err(TemplateError::UrlChanged) }
+    let harmless = fill_first(0)?;
+    if same_shape(&harmless, &filled) {
+        return Ok(filled);
+    }
+    for (count, name) in (1..).zip(names(template)) {
+        if !same_shape(&harmless, &fill_first(count)?) {
+            return Err(TemplateError::UrlChanged { name: name.to_owned() });
+        }
+    }
+    Err(TemplateError::NotAbsolute)
+}
+
+/// The names of all placeholders, in order.
+fn names(template: &str) -> impl Iterator<Item = &str> {
+    pieces(template, true).filter_map(|piece| match piece {
+        Piece::Argument(name) | Piece::Variable(name) => Some(name),
+        Piece::Text(_) => None,
+    })
 }
 
 /// Fills a tool's JSON body. Inside a JSON string a value is escaped text;

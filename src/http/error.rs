@@ -99,14 +99,14 @@ impl Edge {
 
 impl Problem {
     /// For the `Rejoinder-Error` header.
-    fn code(&self) -> &'static str {
+    pub(super) fn code(&self) -> &'static str {
         match self {
             Self::Refused(error) => error.code(),
             Self::Edge(edge) => edge.code(),
         }
     }
 
-    fn status<E: Envelope>(&self) -> StatusCode {
+    pub(super) fn status<E: Envelope>(&self) -> StatusCode {
         match self {
             Self::Refused(error) => E::status(error),
             Self::Edge(edge) => edge.status(),

@@ -2,13 +2,13 @@
 //! a door can say in its own words which one to mend.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::de::DeserializeOwned;
 use serde::de::value::MapDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-
-use crate::domain::chat::clean_map;
 
 /// A field as it was sent; `null` counts as absent.
 pub(super) type Field = Option<Box<RawValue>>;
@@ -20,13 +20,21 @@ pub(super) enum NoFields {
     NotAnObject,
 }
 
+/// How deep free JSON may be nested: less than what parsers take by default, so that whoever is
+/// answered with it, some levels down, can read it.
+pub(super) const DEEPEST: usize = 100;
+
 /// What is wrong with a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flaw {
     /// It is of another type.
     Type,
-    /// It has U+0000 or half of a surrogate pair, which no store keeps, or is nested without end.
+    /// It has U+0000 or half of a surrogate pair, which no store keeps.
     Character,
+    /// It has a number that is out of the range of a double.
+    Number,
+    /// It is nested deeper than [`DEEPEST`].
+    Depth,
 }
 
 /// The fields of a body that is a JSON object. `T` has a [`Field`] each; others are ignored, and
@@ -55,11 +63,59 @@ pub(super) fn text(field: &RawValue) -> Result<String, Flaw> {
 
 /// A JSON object.
 pub(super) fn object(field: &RawValue) -> Result<Map<String, Value>, Flaw> {
-    if !field.get().starts_with('{') {
-        return Err(Flaw::Type);
+    if field.get().starts_with('{') { entries(field, DEEPEST) } else { Err(Flaw::Type) }
+}
+
+/// The entries of an object that may have `levels` levels, itself one of them.
+fn entries(object: &RawValue, levels: usize) -> Result<Map<String, Value>, Flaw> {
+    let inner = levels.checked_sub(1).ok_or(Flaw::Depth)?;
+    // The values are not looked into here, so only a name can be wrong.
+    let Entries(entries) = serde_json::from_str(object.get()).map_err(|_| Flaw::Character)?;
+    let checked = entries.into_iter().map(|(name, sent)| {
+        if name.contains('\0') { Err(Flaw::Character) } else { Ok((name, value(sent, inner)?)) }
+    });
+    checked.collect()
+}
+
+fn value(sent: &RawValue, levels: usize) -> Result<Value, Flaw> {
+    match sent.get().as_bytes() {
+        [b'{', ..] => entries(sent, levels).map(Value::Object),
+        [b'[', ..] => {
+            let inner = levels.checked_sub(1).ok_or(Flaw::Depth)?;
+            let items: Vec<&RawValue> = serde_json::from_str(sent.get()).map_err(|_| Flaw::Type)?;
+            items.into_iter().map(|item| value(item, inner)).collect()
+        }
+        [b'"', ..] => text(sent).map(Value::String),
+        // A truth value or null is always read: what is left is a number.
+        _ => serde_json::from_str(sent.get()).map_err(|_| Flaw::Number),
     }
-    let fields: Map<String, Value> = serde_json::from_str(field.get()).map_err(|_| Flaw::Character)?;
-    if clean_map(fields.clone()) == fields { Ok(fields) } else { Err(Flaw::Character) }
+}
+
+/// The entries of an object in their order, each value as it was sent.
+struct Entries<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Entries<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Entries<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<'de>, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+
+        deserializer.deserialize_map(InOrder)
+    }
 }
 
 /// A truth value.
@@ -90,8 +146,24 @@ mod tests {
         assert_eq!(object(&raw("[]")), Err(Flaw::Type));
         assert_eq!(object(&raw(r#"{"a": [{"b\u0000": 1}]}"#)), Err(Flaw::Character));
         assert_eq!(object(&raw(r#"{"a": "\udc00"}"#)), Err(Flaw::Character));
-        let deep = format!("{}1{}", r#"{"a":"#.repeat(5_000), "}".repeat(5_000));
-        assert_eq!(object(&raw(&deep)), Err(Flaw::Character));
+        assert_eq!(object(&raw(r#"{"a": [1e999]}"#)), Err(Flaw::Number));
+        assert_eq!(object(&raw(r#"{"a": 1e999, "a": 1}"#)), Err(Flaw::Number));
+        let nested = |levels: usize| format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
+        assert!(object(&raw(&nested(DEEPEST))).is_ok());
+        assert_eq!(object(&raw(&nested(DEEPEST + 1))), Err(Flaw::Depth));
+        assert_eq!(object(&raw(&nested(5_000))), Err(Flaw::Depth));
+        assert_eq!(
+            object(&raw(&format!(r#"{{"a":{}{}}}"#, "[".repeat(5_000), "]".repeat(5_000)))),
+            Err(Flaw::Depth)
+        );
+    }
+
+    #[test]
+    fn an_object_keeps_its_order_and_of_two_with_one_name_the_last() {
+        let read =
+            object(&raw(r#"{"z": 1, "a": [null, true, -1.5e3, 18446744073709551615], "z": {"b": ""}}"#));
+        let expected = r#"{"z":{"b":""},"a":[null,true,-1500.0,18446744073709551615]}"#;
+        assert_eq!(Value::Object(read.unwrap()).to_string(), expected);
     }
 
     #[test]

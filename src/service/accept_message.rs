@@ -5,7 +5,7 @@ use crate::domain::account::Account;
 use crate::domain::batch::{Admission, Admitted, Target};
 use crate::domain::conversation::SenderType;
 use crate::domain::error::{Error, Thing};
-use crate::domain::idempotency::{IdempotencyKey, Presented};
+use crate::domain::idempotency::Presented;
 use crate::domain::ids::{ConversationId, MessageId, TurnId};
 use crate::domain::message::Message;
 use crate::domain::turn::Door;
@@ -52,10 +52,7 @@ pub async fn accept(
         metadata: message.metadata,
         reply_to: replied.map(|replied| replied.id),
         auto_reply: message.auto_reply,
-        idempotency: message.idempotency.map(|(key, fingerprint)| Presented {
-            key: IdempotencyKey { workspace, scope: ROUTE.to_owned(), key },
-            fingerprint,
-        }),
+        idempotency: message.idempotency.map(|sent| Presented::within(workspace, ROUTE, sent)),
         deadline: None,
         keyed: true,
     };

@@ -1,9 +1,9 @@
-//! A person takes over a conversation, hands it back, or ends it.
+//! A conversation changes: a person takes over, hands it back, describes it, or ends it.
 
 use super::Services;
 use super::send_message::open;
 use crate::domain::account::Account;
-use crate::domain::batch::{AiSwitch, Change};
+use crate::domain::batch::{Change, Changing};
 use crate::domain::conversation::Conversation;
 use crate::domain::error::{Error, Thing};
 use crate::domain::ids::WidgetUuid;
@@ -17,7 +17,7 @@ pub async fn change(
     change: Change,
 ) -> Result<Conversation, Error> {
     let id = name.parse().map_err(|_| Error::not_found(Thing::Conversation, name))?;
-    services.writer.set_ai(AiSwitch { workspace: account.workspace, conversation: id, change }).await
+    services.writer.change(Changing { workspace: account.workspace, conversation: id, change }).await
 }
 
 /// [`change`], by the conversation's widget UUID.
@@ -28,6 +28,6 @@ pub async fn change_by_link(
     change: Change,
 ) -> Result<Conversation, Error> {
     let conversation = open(services, link, Some(account)).await?;
-    let switch = AiSwitch { workspace: account.workspace, conversation: conversation.id, change };
-    services.writer.set_ai(switch).await
+    let changing = Changing { workspace: account.workspace, conversation: conversation.id, change };
+    services.writer.change(changing).await
 }

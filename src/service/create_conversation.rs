@@ -1,15 +1,19 @@
 //! A conversation begins, through either door; a visitor's with the assistant's first message.
 
-use super::Services;
+use super::{Answered, Services};
 use crate::domain::account::Account;
 use crate::domain::assistant::Compiled;
-use crate::domain::batch::{Created, Creation};
+use crate::domain::batch::{Created, Creation, Made};
 use crate::domain::conversation::ConversationKind;
 use crate::domain::error::{Error, Thing};
+use crate::domain::idempotency::Presented;
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, WidgetUuid};
+use crate::domain::rendered;
 use crate::domain::template::fill_prompt;
 use serde_json::{Map, Value};
 
+/// What an idempotency key of the platform door is scoped to, within the workspace.
+const ROUTE: &str = "POST /v1/conversations";
 /// The longest first message, filled in, in bytes.
 const MAX_FIRST_MESSAGE: usize = 32 * 1024;
 
@@ -27,14 +31,29 @@ pub struct CreateConversation {
     /// The key that was sent, if one was: then the variables are trusted by tools.
     pub account: Option<Account>,
     pub origin: Option<String>,
+    /// The key, and the SHA-256 of route and raw body: only the platform door takes one.
+    pub idempotency: Option<(String, Vec<u8>)>,
 }
 
-/// Makes a conversation. The UUID that those of type `widget` and `test` have is the only
-/// credential to them at the widget door.
-pub async fn create(
-    services: &Services,
-    request: CreateConversation,
-) -> Result<(Option<WidgetUuid>, Created), Error> {
+/// Makes a conversation for the platform door, or answers what its key has kept.
+pub async fn create(services: &Services, request: CreateConversation) -> Result<Answered, Error> {
+    let (answer, is_replay) = match services.writer.create(creation(services, request).await?).await? {
+        Created::Made(made) => (rendered::created(&made), false),
+        Created::Replayed(answer) => (answer, true),
+    };
+    Ok(Answered { answer, turn: None, is_replay })
+}
+
+/// Makes a conversation for the widget door. The UUID that it gets is the only credential to it there.
+pub async fn begin(services: &Services, request: CreateConversation) -> Result<Made, Error> {
+    match services.writer.create(creation(services, request).await?).await? {
+        Created::Made(made) => Ok(*made),
+        // This door's requests bring no key.
+        Created::Replayed(_) => Err(Error::Unavailable { outcome_unknown: true, source: None }),
+    }
+}
+
+async fn creation(services: &Services, request: CreateConversation) -> Result<Creation, Error> {
     let not_found = || Error::not_found(Thing::Assistant, request.assistant.0.to_string());
     let current = services.versions.current(services, request.assistant).await?;
     let (workspace, version) = current.ok_or_else(not_found)?;
@@ -55,7 +74,7 @@ pub async fn create(
     let given = Value::Object(request.variables).to_string();
     let (key_variables, visitor_variables) =
         if request.account.is_some() { (given, "{}".to_owned()) } else { ("{}".to_owned(), given) };
-    let creation = Creation {
+    Ok(Creation {
         workspace,
         id: ConversationId(services.ids.ordered(services.clock.as_ref())),
         kind: request.kind,
@@ -68,9 +87,8 @@ pub async fn create(
         metadata: request.metadata,
         external_identifier: request.external_identifier,
         check_balance: request.check_balance,
-    };
-    let created = services.writer.create(creation).await?;
-    Ok((link, created))
+        idempotency: request.idempotency.map(|sent| Presented::within(workspace, ROUTE, sent)),
+    })
 }
 
 /// What a conversation of this version begins with, filled from its variables.

@@ -16,6 +16,11 @@ pub enum CreditError {
     UnknownWorkspace(String),
     #[error("a reference has 1 to 200 characters")]
     Reference,
+    #[error("an amount of zero moves nothing")]
+    Nothing,
+    /// So this is another credit, or one of the two is mistaken.
+    #[error("{reference} has counted already, for {counted}; nothing was credited. Give another reference")]
+    OtherAmount { reference: String, counted: Money },
     /// The amount does not fit.
     #[error(transparent)]
     Refused(Error),
@@ -30,7 +35,7 @@ pub enum CreditError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credited {
     Now(LedgerEntry),
-    /// The reference had counted before; nothing was given.
+    /// The reference had counted before, with the same amount; nothing was given.
     Before {
         balance: Money,
     },
@@ -48,14 +53,19 @@ pub async fn credit(
     if reference.trim().is_empty() || reference.chars().count() > 200 || reference.contains('\0') {
         return Err(CreditError::Reference);
     }
+    if amount == Money::ZERO {
+        return Err(CreditError::Nothing);
+    }
     let found = db.reading(async |conn| workspaces::find_by_slug(conn, slug).await).await?;
     let workspace = found.ok_or_else(|| CreditError::UnknownWorkspace(slug.to_owned()))?.id;
     let item = Item::TopUp(TopUp { workspace, amount, reference: reference.to_owned() });
 
     let mut tx = db.begin().await?;
     workspaces::lock(tx.conn(), &[workspace].into()).await?;
-    let named = [(workspace, reference.to_owned())].into();
-    if !ledger::references(tx.conn(), &named).await?.is_empty() {
+    if let Some(entry) = ledger::find_by_reference(tx.conn(), workspace, reference).await? {
+        if entry.amount != amount {
+            return Err(CreditError::OtherAmount { reference: reference.to_owned(), counted: entry.amount });
+        }
         let balance = workspaces::balance(tx.conn(), workspace).await?;
         return Ok(Credited::Before { balance: balance.unwrap_or_default() });
     }

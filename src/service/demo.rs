@@ -12,7 +12,7 @@ use secrecy::ExposeSecret;
 use super::apply_workspace::{ApplyError, Prepared, Site, apply_within};
 use super::keys::describe;
 use super::private_file;
-use crate::config::Config;
+use crate::config::{Config, ModelChoice};
 use crate::domain::api_key::KeySecret;
 use crate::store::{StoreError, keys, workspaces};
 
@@ -106,15 +106,19 @@ async fn make(site: &Site<'_>, key: &KeySecret) -> Result<bool, DemoError> {
 /// What a start prints: the address; and where there is a demo, its page, a `curl` line for each
 /// door, and its key or where that is.
 #[must_use]
-pub fn banner(address: &str, demo: Option<&Demo>, is_offline: bool) -> String {
+pub fn banner(address: &str, demo: Option<&Demo>, model: &ModelChoice) -> String {
     let address = address.trim_end_matches('/');
     let mut text = format!("Rejoinder {} listens on {address}\n", env!("CARGO_PKG_VERSION"));
-    if is_offline {
-        text.push_str(
+    text.push_str(match model {
+        ModelChoice::OpenAi { .. } | ModelChoice::Missing(_) => "",
+        ModelChoice::Offline { is_chosen: true } => {
+            "\nThe built-in demonstration answers, for that is what model.kind says (REJOINDER_MODEL__KIND).\n"
+        }
+        ModelChoice::Offline { is_chosen: false } => {
             "\nNo model is configured: the built-in demonstration answers. For a real one set OPENAI_API_KEY,\n\
-             or OPENAI_BASE_URL and OPENAI_MODEL.\n",
-        );
-    }
+             or OPENAI_BASE_URL and OPENAI_MODEL.\n"
+        }
+    });
     if let Some(demo) = demo {
         push_demo(&mut text, address, demo);
     }

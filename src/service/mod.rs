@@ -11,7 +11,7 @@ pub mod demo;
 pub mod keys;
 pub mod list_conversations;
 pub mod page;
-mod private_file;
+pub mod private_file;
 pub mod read_conversation;
 pub mod read_events;
 pub mod read_money;

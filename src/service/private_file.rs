@@ -1,11 +1,16 @@
-//! Files that hold a secret of this server: readable by their owner alone, written
-//! whole or not at all, and never over another.
+//! The data folder, and the files in it that hold a secret of this server: open to their
+//! owner alone. A file is written whole or not at all, and never over another.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
 use secrecy::SecretString;
+
+/// Makes a folder, with those above it. Where it is there, it stays as open as it is.
+pub fn make_folder(path: &Path) -> io::Result<()> {
+    private_folder(DirBuilder::new().recursive(true)).create(path)
+}
 
 /// The trimmed text of a file; none where there is no such file.
 pub(super) fn read(path: &Path) -> io::Result<Option<SecretString>> {
@@ -20,7 +25,7 @@ pub(super) fn read(path: &Path) -> io::Result<Option<SecretString>> {
 /// `nonce` keeps two writers apart.
 pub(super) fn write_new(path: &Path, line: &str, nonce: u64) -> io::Result<()> {
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
+        make_folder(folder)?;
     }
     let draft = path.with_extension(format!("{nonce:016x}.draft"));
     let linked = write_draft(&draft, line).and_then(|()| match fs::hard_link(&draft, path) {
@@ -35,6 +40,16 @@ fn write_draft(draft: &Path, line: &str) -> io::Result<()> {
     let mut file: File = private(OpenOptions::new().write(true).create_new(true)).open(draft)?;
     writeln!(file, "{line}")?;
     file.sync_all()
+}
+
+#[cfg(unix)]
+fn private_folder(builder: &mut DirBuilder) -> &mut DirBuilder {
+    std::os::unix::fs::DirBuilderExt::mode(builder, 0o700)
+}
+
+#[cfg(not(unix))]
+fn private_folder(builder: &mut DirBuilder) -> &mut DirBuilder {
+    builder
 }
 
 #[cfg(unix)]
@@ -56,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_its_owners_alone_and_the_first_writer_wins() {
+    fn a_file_and_its_folder_are_their_owners_alone_and_the_first_writer_wins() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("data/demo.key");
         assert!(read(&path).unwrap().is_none());
@@ -65,7 +80,8 @@ mod tests {
         write_new(&path, "second", 2).unwrap();
 
         assert_eq!(read(&path).unwrap().unwrap().expose_secret(), "first");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
 }

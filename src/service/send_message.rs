@@ -8,7 +8,7 @@ use crate::domain::account::Account;
 use crate::domain::batch::{Admission, Admitted, Target};
 use crate::domain::conversation::{Conversation, SenderType};
 use crate::domain::error::{Error, Thing};
-use crate::domain::idempotency::{IdempotencyKey, Presented};
+use crate::domain::idempotency::Presented;
 use crate::domain::ids::{MessageId, TurnId, WidgetUuid};
 use crate::domain::message::VISITOR;
 use crate::domain::turn::Door;
@@ -53,10 +53,9 @@ pub async fn send(services: &Services, message: SendMessage) -> Result<Answered,
         metadata: None,
         reply_to: None,
         auto_reply: None,
-        idempotency: message.idempotency.map(|(key, fingerprint)| Presented {
-            key: IdempotencyKey { workspace, scope: format!("/api {}", conversation.id), key },
-            fingerprint,
-        }),
+        idempotency: message
+            .idempotency
+            .map(|sent| Presented::within(workspace, format!("/api {}", conversation.id), sent)),
         deadline: Some(deadline),
         keyed: message.account.is_some(),
     };

@@ -26,8 +26,15 @@ type Sender = watch::Sender<Option<Answer>>;
 /// Who waits for which turn. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Waiters {
-    waiting: Arc<Mutex<HashMap<TurnId, Entry>>>,
+    waiting: Arc<Mutex<Places>>,
     most: usize,
+}
+
+#[derive(Debug, Default)]
+struct Places {
+    by_turn: HashMap<TurnId, Entry>,
+    /// Requests, of which several may wait for one turn.
+    requests: usize,
 }
 
 #[derive(Debug)]
@@ -63,47 +70,51 @@ impl Waiters {
     /// Begins to wait for a turn.
     pub fn register(&self, workspace: WorkspaceId, turn: TurnId) -> Result<Waiting, Error> {
         let mut waiting = self.lock();
-        if waiting.len() >= self.most && !waiting.contains_key(&turn) {
+        if waiting.requests >= self.most {
             return Err(Error::Overloaded {
                 text: "Too many requests are waiting",
                 retry_after: Duration::from_secs(1),
             });
         }
-        let entry =
-            waiting.entry(turn).or_insert_with(|| Entry { workspace, count: 0, sender: Sender::new(None) });
+        let entry = waiting.by_turn.entry(turn).or_insert_with(|| Entry {
+            workspace,
+            count: 0,
+            sender: Sender::new(None),
+        });
         entry.count += 1;
         let receiver = entry.sender.subscribe();
+        waiting.requests += 1;
         drop(waiting);
         Ok(Waiting { waiters: self.clone(), workspace, turn, receiver })
     }
 
     /// Wakes whoever waits for a turn.
     pub fn wake(&self, turn: TurnId, end: &TurnEnd) {
-        if let Some(entry) = self.lock().get(&turn) {
+        if let Some(entry) = self.lock().by_turn.get(&turn) {
             entry.sender.send_replace(Some(widget_end(end)));
         }
     }
 
-    /// How many turns are waited for.
+    /// How many requests wait.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.lock().len()
+        self.lock().requests
     }
 
     /// Whether a request of this process waits for a turn.
     #[must_use]
     pub fn is_awaited(&self, turn: TurnId) -> bool {
-        self.lock().contains_key(&turn)
+        self.lock().by_turn.contains_key(&turn)
     }
 
     /// The turns that are waited for, of those that `is_here` does not run.
     pub fn awaited(&self, is_here: impl Fn(TurnId) -> bool) -> Vec<(WorkspaceId, TurnId)> {
         let waiting = self.lock();
-        let elsewhere = waiting.iter().filter(|(turn, _)| !is_here(**turn));
+        let elsewhere = waiting.by_turn.iter().filter(|(turn, _)| !is_here(**turn));
         elsewhere.map(|(turn, entry)| (entry.workspace, *turn)).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<TurnId, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, Places> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -177,10 +188,11 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         let mut waiting = self.waiters.lock();
-        if let Some(entry) = waiting.get_mut(&self.turn) {
+        waiting.requests -= 1;
+        if let Some(entry) = waiting.by_turn.get_mut(&self.turn) {
             entry.count -= 1;
             if entry.count == 0 {
-                waiting.remove(&self.turn);
+                waiting.by_turn.remove(&self.turn);
             }
         }
     }

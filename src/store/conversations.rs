@@ -179,7 +179,7 @@ pub(super) async fn insert(conn: Conn<'_>, rows: &[&Conversation]) -> Result<(),
     Ok(())
 }
 
-/// Writes what a batch changes of conversations that are there.
+/// Writes what every message changes of conversations that are there.
 pub(super) async fn update(conn: Conn<'_>, rows: &[&Conversation]) -> Result<(), StoreError> {
     if rows.is_empty() {
         return Ok(());
@@ -193,6 +193,22 @@ pub(super) async fn update(conn: Conn<'_>, rows: &[&Conversation]) -> Result<(),
             values.push_bind(row.workspace).push_bind(row.id).push_bind(row.ai_enabled);
             values.push_bind(row.ended_at).push_bind(row.next_position);
             values.push_bind(row.open_turns).push_bind(row.spent);
+        });
+        query.push(") as new where workspace_id = new.column1 and id = new.column2");
+        query.build().execute(c).await?;
+    });
+    Ok(())
+}
+
+/// Writes the metadata, which may be large, of those of which it changes.
+pub(super) async fn update_metadata(conn: Conn<'_>, rows: &[&Conversation]) -> Result<(), StoreError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new("update conversations set metadata = new.column3 from (");
+        query.push_values(rows, |mut values, row| {
+            values.push_bind(row.workspace).push_bind(row.id).push_bind(&row.metadata);
         });
         query.push(") as new where workspace_id = new.column1 and id = new.column2");
         query.build().execute(c).await?;

@@ -7,8 +7,10 @@ use sqlx::migrate::Migrator;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection as _, PgConnection, PgPool, Postgres, Sqlite, SqlitePool, Transaction};
+use sqlx::{Connection as _, PgConnection, PgPool, Sqlite, SqlitePool, Transaction};
+use tokio::time::timeout;
 
+use super::lent::{Lent, PULSE};
 use super::{Conn, StoreError, on_conn};
 
 static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
@@ -17,7 +19,7 @@ static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 /// What this binary understands; a database whose `schema_floor` is above it refuses it.
 const BINARY: i64 = 1;
 
-/// How long a caller waits for a connection of a pool.
+/// How long a caller waits for a connection of a pool, and a start for its first one.
 const ACQUIRE: Duration = Duration::from_secs(3);
 /// How long a read may take, the wait for its connection included: a client is answered in less than 5 s.
 const READ: Duration = Duration::from_secs(4);
@@ -25,8 +27,8 @@ const READ: Duration = Duration::from_secs(4);
 pub(super) const WRITE: Duration = Duration::from_secs(8);
 /// A connection that was idle for less is taken to be alive.
 const FRESH: Duration = Duration::from_secs(1);
-/// How long a connection has to show that it lives. There may be several to try while a caller waits.
-const PULSE: Duration = Duration::from_millis(500);
+/// How long the connections may take to close; what is left then ends with the process.
+const CLOSE: Duration = Duration::from_secs(5);
 
 /// Begins a transaction that can't keep its locks for long, whatever becomes of this process.
 const BEGIN_POSTGRES: &str =
@@ -47,12 +49,14 @@ pub enum Db {
 }
 
 impl Db {
-    /// Connects to a PostgreSQL database, with at most `connections` connections.
+    /// Connects to a PostgreSQL database, with at most `connections` connections. Where none can be had,
+    /// that is [`StoreError::NoConnection`].
     pub async fn postgres(url: &str, connections: u32) -> Result<Self, StoreError> {
         let options: PgConnectOptions = url.parse().map_err(|error: sqlx::Error| {
             StoreError::Unusable(format!("DATABASE_URL is no address of a PostgreSQL database: {error}"))
         })?;
         let options = options.application_name("rejoinder").statement_cache_capacity(512);
+        reach(&options).await?;
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(ACQUIRE)
@@ -60,9 +64,6 @@ impl Db {
             .before_acquire(|conn, idle| {
                 Box::pin(async move { Ok(idle.idle_for < FRESH || is_alive(conn).await) })
             })
-            // A statement that was given up may still be under way: such a connection is closed, and
-            // never waited for.
-            .after_release(|conn, _| Box::pin(async move { Ok(is_alive(conn).await) }))
             .connect_with(options)
             .await?;
         Ok(Self::Postgres(pool))
@@ -144,7 +145,11 @@ impl Db {
     /// A writing transaction, of which the caller bounds the time. On SQLite it has the whole database.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
         Ok(match self {
-            Self::Postgres(pool) => Tx::Postgres(pool.begin_with(BEGIN_POSTGRES).await?),
+            Self::Postgres(pool) => {
+                let mut lent = Lent::of(pool).await?;
+                lent.begin(BEGIN_POSTGRES).await?;
+                Tx::Postgres(lent)
+            }
             Self::Sqlite { write, .. } => Tx::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
         })
     }
@@ -153,7 +158,7 @@ impl Db {
     /// committed before it.
     pub async fn read(&self) -> Result<Read, StoreError> {
         Ok(match self {
-            Self::Postgres(pool) => Read::Postgres(pool.acquire().await?),
+            Self::Postgres(pool) => Read::Postgres(Lent::of(pool).await?),
             Self::Sqlite { read, .. } => Read::Sqlite(read.acquire().await?),
         })
     }
@@ -164,14 +169,19 @@ impl Db {
         matches!(self, Self::Postgres(_))
     }
 
-    /// Closes all connections once they are given back.
+    /// Closes all connections once they are given back, but waits for no more than 5 s.
     pub async fn close(&self) {
-        match self {
-            Self::Postgres(pool) => pool.close().await,
-            Self::Sqlite { write, read } => {
-                read.close().await;
-                write.close().await;
+        let closed = async {
+            match self {
+                Self::Postgres(pool) => pool.close().await,
+                Self::Sqlite { write, read } => {
+                    read.close().await;
+                    write.close().await;
+                }
             }
+        };
+        if tokio::time::timeout(CLOSE, closed).await.is_err() {
+            tracing::warn!("not all connections to the store could be closed");
         }
     }
 }
@@ -181,6 +191,16 @@ async fn is_alive(conn: &mut PgConnection) -> bool {
     tokio::time::timeout(PULSE, conn.ping()).await.is_ok_and(|answered| answered.is_ok())
 }
 
+/// Connects once, beside any pool: a pool tries again until its time is up, and does not say why.
+async fn reach(options: &PgConnectOptions) -> Result<(), StoreError> {
+    let reached = async { PgConnection::connect_with(options).await?.close().await };
+    let outcome = timeout(ACQUIRE, reached).await;
+    outcome.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(|error| StoreError::NoConnection {
+        address: format!("{}:{}", options.get_host(), options.get_port()),
+        error,
+    })
+}
+
 fn libsqlite3_sys_version() -> i32 {
     libsqlite3_sys::SQLITE_VERSION_NUMBER
 }
@@ -188,7 +208,7 @@ fn libsqlite3_sys_version() -> i32 {
 /// A writing transaction; rolled back where it is dropped.
 #[derive(Debug)]
 pub enum Tx {
-    Postgres(Transaction<'static, Postgres>),
+    Postgres(Lent),
     Sqlite(Transaction<'static, Sqlite>),
 }
 
@@ -196,7 +216,7 @@ impl Tx {
     /// The connection that its statements run on.
     pub fn conn(&mut self) -> Conn<'_> {
         match self {
-            Self::Postgres(tx) => Conn::Postgres(tx),
+            Self::Postgres(lent) => Conn::Postgres(lent.conn()),
             Self::Sqlite(tx) => Conn::Sqlite(tx),
         }
     }
@@ -204,7 +224,7 @@ impl Tx {
     /// Makes it durable. An error leaves the outcome unknown.
     pub async fn commit(self) -> Result<(), StoreError> {
         match self {
-            Self::Postgres(tx) => tx.commit().await?,
+            Self::Postgres(lent) => lent.commit().await?,
             Self::Sqlite(tx) => tx.commit().await?,
         }
         Ok(())
@@ -214,7 +234,7 @@ impl Tx {
 /// A connection to read with.
 #[derive(Debug)]
 pub enum Read {
-    Postgres(PoolConnection<Postgres>),
+    Postgres(Lent),
     Sqlite(PoolConnection<Sqlite>),
 }
 
@@ -222,7 +242,7 @@ impl Read {
     /// The connection that its statements run on.
     pub fn conn(&mut self) -> Conn<'_> {
         match self {
-            Self::Postgres(conn) => Conn::Postgres(conn),
+            Self::Postgres(lent) => Conn::Postgres(lent.conn()),
             Self::Sqlite(conn) => Conn::Sqlite(conn),
         }
     }

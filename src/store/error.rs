@@ -1,14 +1,22 @@
-//! What can go wrong with a store, by what is to be done about it.
+//! What can go wrong with a store, by what is to be done about it. What the database itself said is
+//! part of each text, once: sqlx's own errors say it again as their source.
 
 /// A failed statement or connection.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The data does not fit (SQLSTATE class 22, 23 or 54): the fault of what was written.
-    #[error("the store refused the data")]
-    Data(#[source] sqlx::Error),
+    #[error("the store refused the data: {}", told(.0))]
+    Data(sqlx::Error),
     /// Deadlock, serialization, time-out or a lost connection: the same again may succeed.
-    #[error("the store is away")]
-    Away(#[source] sqlx::Error),
+    #[error("the store is away: {}", told(.0))]
+    Away(sqlx::Error),
+    /// At the start: the database cannot be reached, or does not let us in.
+    #[error("no connection to {address}: {}", told(.error))]
+    NoConnection {
+        /// `host:port`.
+        address: String,
+        error: sqlx::Error,
+    },
     /// Nothing came back in time.
     #[error("the store did not answer in time")]
     TimedOut,
@@ -16,8 +24,8 @@ pub enum StoreError {
     #[error("the writer has stopped")]
     Stopped,
     /// A row that this version cannot read.
-    #[error("a row of the store could not be read")]
-    Unreadable(#[source] sqlx::Error),
+    #[error("a row of the store could not be read: {}", told(.0))]
+    Unreadable(sqlx::Error),
     /// The database says that this binary is too old for it, or cannot be prepared for it.
     #[error("{0}")]
     Unusable(String),
@@ -53,6 +61,17 @@ impl From<sqlx::migrate::MigrateError> for StoreError {
             sqlx::migrate::MigrateError::Execute(error) => error.into(),
             other => Self::Unusable(format!("the database could not be migrated: {other}")),
         }
+    }
+}
+
+/// What there is to say of an error, without the driver's own framing of it.
+#[expect(clippy::wildcard_enum_match_arm, reason = "sqlx may add kinds; the others speak for themselves")]
+fn told(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        sqlx::Error::Io(error) => error.to_string(),
+        sqlx::Error::PoolTimedOut => "no connection in time".to_owned(),
+        other => other.to_string(),
     }
 }
 

@@ -56,6 +56,21 @@ pub async fn list_after(
     Ok(rows.into_iter().map(LedgerEntry::from).collect())
 }
 
+/// The entry with which a reference has counted.
+pub async fn find_by_reference(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    reference: &str,
+) -> Result<Option<LedgerEntry>, StoreError> {
+    let row: Option<LedgerRow> = on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new("select ");
+        query.push(COLUMNS).push(" from ledger where workspace_id = ").push_bind(workspace);
+        query.push(" and reference = ").push_bind(reference);
+        query.build_query_as().fetch_optional(c).await?
+    });
+    Ok(row.map(LedgerEntry::from))
+}
+
 /// Those of the references that have counted, with the number of their entry.
 pub async fn references(
     conn: Conn<'_>,

@@ -41,13 +41,15 @@ pub async fn drop_lease(mut conn: Conn<'_>, process: ProcessId) -> Result<(), St
 }
 
 /// Claims at most `limit` queued turns of a door, the longest waiting first, but none of the
-/// workspaces in `except`.
+/// workspaces in `except`, and none that is to be ended: past its deadline, or taken over more often
+/// than `max_takeovers`, for it may kill whoever runs it.
 pub async fn claim(
     mut conn: Conn<'_>,
     process: ProcessId,
     door: Door,
     limit: usize,
     except: &[WorkspaceId],
+    max_takeovers: i64,
     clock: &dyn Clock,
 ) -> Result<Vec<Turn>, StoreError> {
     let now = store_now(conn.reborrow(), clock).await?;
@@ -59,6 +61,8 @@ pub async fn claim(
         query.push(materialized);
         query.push(" (select workspace_id, id from turns where state = 'queued' and door = ");
         query.push_bind(door).push(" and not_before <= ").push_bind(now);
+        query.push(" and (deadline_at is null or deadline_at > ").push_bind(now);
+        query.push(") and takeovers <= ").push_bind(max_takeovers);
         if !except.is_empty() {
             query.push(" and workspace_id not in (");
             let mut list = query.separated(", ");

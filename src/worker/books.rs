@@ -26,9 +26,28 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Running {
-    entries: HashMap<TurnId, (u64, Option<AbortHandle>)>,
+    entries: HashMap<TurnId, Kept>,
     /// Tells a turn's tasks apart: one that was overtaken may end after a new one has begun.
     next: u64,
+}
+
+/// What is kept of a task.
+#[derive(Debug)]
+struct Kept {
+    number: u64,
+    /// None until the task has been spawned.
+    handle: Option<AbortHandle>,
+    /// Cancelled before it was spawned.
+    is_cancelled: bool,
+}
+
+impl Kept {
+    fn cancel(&mut self) {
+        self.is_cancelled = true;
+        if let Some(handle) = &self.handle {
+            handle.abort();
+        }
+    }
 }
 
 /// A task's entry; it leaves the books when this is dropped, however the task ends.
@@ -45,23 +64,28 @@ impl Books {
         let mut running = self.lock();
         let number = running.next;
         running.next += 1;
-        if let Some((_, Some(overtaken))) = running.entries.insert(turn, (number, None)) {
-            overtaken.abort();
+        let kept = Kept { number, handle: None, is_cancelled: false };
+        if let Some(mut overtaken) = running.entries.insert(turn, kept) {
+            overtaken.cancel();
         }
         Entry { books: self.clone(), turn, number }
     }
 
-    /// Keeps the handle by which a task is cancelled.
-    pub(super) fn set_handle(&self, turn: TurnId, handle: AbortHandle) {
-        if let Some((_, kept)) = self.lock().entries.get_mut(&turn) {
-            *kept = Some(handle);
+    /// Keeps the handle by which the task of the entry of this number is cancelled.
+    pub(super) fn set_handle(&self, turn: TurnId, number: u64, handle: AbortHandle) {
+        let mut running = self.lock();
+        match running.entries.get_mut(&turn).filter(|kept| kept.number == number) {
+            Some(kept) if kept.is_cancelled => handle.abort(),
+            Some(kept) => kept.handle = Some(handle),
+            // The task has ended already.
+            None => {}
         }
     }
 
     /// Cancels the task of a turn that someone else has ended.
     pub(super) fn cancel(&self, turn: TurnId) {
-        if let Some((_, Some(handle))) = self.lock().entries.get(&turn) {
-            handle.abort();
+        if let Some(kept) = self.lock().entries.get_mut(&turn) {
+            kept.cancel();
         }
     }
 
@@ -75,11 +99,9 @@ impl Books {
 
     /// Cancels all tasks but those of the named turns.
     pub(super) fn retain(&self, owned: &HashSet<TurnId>) {
-        for (turn, (_, handle)) in &self.lock().entries {
-            if !owned.contains(turn)
-                && let Some(handle) = handle
-            {
-                handle.abort();
+        for (turn, kept) in &mut self.lock().entries {
+            if !owned.contains(turn) {
+                kept.cancel();
             }
         }
     }
@@ -97,10 +119,17 @@ impl Books {
     }
 }
 
+impl Entry {
+    /// What tells this entry from others of the same turn.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+}
+
 impl Drop for Entry {
     fn drop(&mut self) {
         let mut running = self.books.lock();
-        if running.entries.get(&self.turn).is_some_and(|(number, _)| *number == self.number) {
+        if running.entries.get(&self.turn).is_some_and(|kept| kept.number == self.number) {
             running.entries.remove(&self.turn);
         }
         drop(running);

@@ -44,9 +44,10 @@ async fn claim_of(worker: &Worker, door: Door) -> Result<usize, StoreError> {
     }
     let services = &worker.services;
     let full = worker.slots.full_workspaces();
-    let clock = services.clock.as_ref();
-    let claim =
-        async |conn: Conn<'_>| processes::claim(conn, worker.process, door, slots.len(), &full, clock).await;
+    let (clock, most) = (services.clock.as_ref(), worker.settings.life.max_takeovers);
+    let claim = async |conn: Conn<'_>| {
+        processes::claim(conn, worker.process, door, slots.len(), &full, most, clock).await
+    };
     let turns = services.db.writing(claim).await?;
     let count = turns.len();
     for turn in turns {

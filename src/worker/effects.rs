@@ -41,6 +41,7 @@ fn act(worker: &Worker, effect: Effect) {
 pub(super) fn run(worker: &Worker, turn: Turn, slot: Option<Slot>) {
     let id = turn.id;
     let entry = worker.books.enter(id);
+    let number = entry.number();
     let engine = Arc::clone(&worker.engine);
     let hard = worker.turns.hard();
     let handle = worker.turns.spawn("turn", async move {
@@ -48,5 +49,5 @@ pub(super) fn run(worker: &Worker, turn: Turn, slot: Option<Slot>) {
         let _held = (entry, slot);
         engine.run(turn, &hard).await;
     });
-    worker.books.set_handle(id, handle);
+    worker.books.set_handle(id, number, handle);
 }

@@ -12,6 +12,7 @@ mod wakes;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -77,14 +78,25 @@ impl Worker {
         background: &Tasks,
         last: &CancellationToken,
     ) {
-        background.spawn("effects", effects::follow(self.clone(), effects, last.clone()));
-        background.spawn("wakes", wakes::poll(self.clone(), last.clone()));
+        let follow = effects::follow(self.clone(), effects, last.clone());
+        background.spawn_critical("effects", follow.map(Ok));
+        background.spawn_critical("wakes", wakes::poll(self.clone(), last.clone()).map(Ok));
         if let Some((lease, db)) = lease {
-            background.spawn("lease", lease::keep(self.clone(), lease, db, last.clone()));
+            let keep = lease::keep(self.clone(), lease, db, last.clone());
+            background.spawn_critical("lease", keep.map(Ok));
         }
-        self.turns.spawn_until_stop("claims", claims::claim(self.clone()));
-        self.turns.spawn_until_stop("sweeper", sweeper::sweep(self.clone()));
-        self.turns.spawn_until_stop("own books", books::compare(self.clone()));
+        self.spawn_claiming("claims", claims::claim(self.clone()));
+        self.spawn_claiming("sweeper", sweeper::sweep(self.clone()));
+        self.spawn_claiming("own books", books::compare(self.clone()));
+    }
+
+    /// What takes on new work ends where the process begins to stop. Without it the process is of no use.
+    fn spawn_claiming(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let soft = self.turns.soft();
+        self.turns.spawn_critical(name, async move {
+            soft.run_until_cancelled(task).await;
+            Ok(())
+        });
     }
 
     /// Whether this process has its lease now, and may act on what it owns.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
+
 use super::Worker;
 use crate::domain::batch::{Ending, Right, TurnRef};
 use crate::domain::error::Error;
@@ -37,17 +39,23 @@ async fn end_overdue(worker: &Worker) -> Result<(), Error> {
     let (life, clock) = (worker.settings.life, services.clock.as_ref());
     let list = async |conn: Conn<'_>| processes::list_overdue(conn, life, BATCH, clock).await;
     let overdue = services.db.reading(list).await?;
-    for Overdue { turn, why } in overdue {
-        let (right, failure) = match why {
-            OverdueKind::Deadline => (Right::Deadline, Failure::Timeout),
-            OverdueKind::Age => (Right::Age, Failure::TooOld),
-            OverdueKind::Takeovers => (Right::Age, Failure::TooManyTakeovers),
-        };
-        let place = TurnRef { workspace: turn.workspace, conversation: turn.conversation, turn: turn.id };
-        let end = TurnEnd::Failed(failure);
-        services.writer.end(Ending { turn: place, right, end, journal: None }).await?;
-    }
+    // At once, so that they are committed together; one that cannot be ended holds up no other.
+    join_all(overdue.into_iter().map(|overdue| end_one(worker, overdue))).await;
     Ok(())
+}
+
+async fn end_one(worker: &Worker, Overdue { turn, why }: Overdue) {
+    let (right, failure) = match why {
+        OverdueKind::Deadline => (Right::Deadline, Failure::Timeout),
+        OverdueKind::Age => (Right::Age, Failure::TooOld),
+        OverdueKind::Takeovers => (Right::Age, Failure::TooManyTakeovers),
+    };
+    let place = TurnRef { workspace: turn.workspace, conversation: turn.conversation, turn: turn.id };
+    let end = TurnEnd::Failed(failure);
+    let ending = Ending { turn: place, right, end, journal: None };
+    if let Err(error) = worker.services.writer.end(ending).await {
+        tracing::warn!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "an overdue turn could not be ended");
+    }
 }
 
 async fn remove(worker: &Worker) -> Result<(), Error> {

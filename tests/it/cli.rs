@@ -104,9 +104,13 @@ async fn credit_counts_once_for_each_reference() {
         let given = place.run(&["credit", "demo", "5.00", "--reference", "invoice-1042"]);
         assert!(given.status.success(), "{}", given.err);
     }
+    let other = place.run(&["credit", "demo", "7.00", "--reference", "invoice-1042"]);
+    let nothing = place.run(&["credit", "demo", "0"]);
     let unnamed = place.run(&["credit", "demo", "0.50"]);
     let unknown = place.run(&["credit", "nobody", "1.00"]);
 
+    assert_eq!((other.status.code(), nothing.status.code()), (Some(1), Some(1)));
+    assert!(other.err.contains("for 5.00"), "{}", other.err);
     assert!(unnamed.err.contains("reference: "), "{}", unnamed.err);
     assert_eq!(unknown.status.code(), Some(1));
     assert!(unknown.err.contains("nobody"), "{}", unknown.err);
@@ -126,6 +130,12 @@ async fn a_workspace_file_is_tried_and_then_applied_beside_a_server() {
     let again = place.run(&["apply", "shop.toml"]);
     let made = place.run(&["keys", "create", "--workspace", "shop", "--name", "x", "--json"]);
 
+    let copied = concat!(env!("CARGO_MANIFEST_DIR"), "/config/demo/workspace.toml");
+    let copied = std::fs::read_to_string(copied).unwrap().replace("slug = \"demo\"", "slug = \"copy\"");
+    std::fs::write(place.path().join("copy.toml"), copied).unwrap();
+    let copied = place.run(&["apply", "copy.toml"]);
+    assert_eq!(copied.status.code(), Some(1));
+    assert!(copied.err.contains("give it another id, or leave it out"), "{}", copied.err);
     assert!(tried.out.contains("this was a dry run"), "{}{}", tried.out, tried.err);
     assert_eq!(no_key.status.code(), Some(1), "a dry run makes nothing");
     assert!(applied.status.success(), "{}", applied.err);
@@ -157,6 +167,34 @@ fn check_says_of_each_part_whether_it_can_be_used() {
     assert_eq!(bad.status.code(), Some(1));
     let told: Value = serde_json::from_slice(&bad.stdout).unwrap();
     assert_eq!((&told["model"]["ok"], &told["configuration"]["ok"]), (&json!(false), &json!(true)), "{told}");
+}
+
+#[test]
+fn check_says_why_postgresql_cannot_be_reached_once_and_at_once() {
+    let place = Place::new();
+    let mut command = place.command(&["check", "--json"]);
+    command.env("DATABASE_URL", "postgres://127.0.0.1:1/x").env("REJOINDER_MODEL__KIND", "offline");
+
+    let begun = std::time::Instant::now();
+    let ended = command.output().unwrap();
+
+    let told: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    let told = told["store"]["detail"].as_str().unwrap();
+    assert!(begun.elapsed().as_secs() < 3, "a pool would have waited");
+    assert!(told.starts_with("PostgreSQL: no connection to 127.0.0.1:1: Connection refused"), "{told}");
+    assert_eq!(told.matches("refused").count(), 1, "{told}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_data_folder_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let place = Place::new();
+    let _server = place.serve().await;
+
+    let mode = std::fs::metadata(place.path().join("data")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
 }
 
 #[test]

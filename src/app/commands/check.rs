@@ -62,7 +62,7 @@ async fn check_store(config: &Config) -> Found {
 
 async fn check_model(config: &Config) -> Found {
     match config.model_choice() {
-        ModelChoice::Offline => Ok("the built-in demonstration".to_owned()),
+        ModelChoice::Offline { .. } => Ok("the built-in demonstration".to_owned()),
         ModelChoice::Missing(text) => Err(text.to_owned()),
         ModelChoice::OpenAi { base_url, key, model } => {
             let client = HttpClient::new(config.model.connect_timeout).map_err(|error| error.to_string())?;

@@ -20,7 +20,7 @@ pub use crate::domain::ids::KeyId;
 pub use crate::domain::money::Money;
 pub use crate::service::keys::CreateKey;
 
-use super::open_store;
+use super::{models, open_store};
 use crate::config::{Config, Database, secret_from_env};
 use crate::domain::clock::SystemClock;
 use crate::domain::ids::Ids;
@@ -58,6 +58,7 @@ pub async fn apply(config: &Config, file: &Path, is_dry_run: bool) -> anyhow::Re
         ids: &ids,
         seal: seal.as_ref(),
         allow_hosts: &AllowHosts::parse(&config.outbound.allow_hosts)?,
+        has_connection: &|name| models::has_connection(config, name),
         secret: &secret_from_env,
     };
     let mode = if is_dry_run { Mode::DryRun } else { Mode::Apply };
@@ -79,10 +80,14 @@ fn describe(applied: &Applied, is_dry_run: bool) -> Report {
     } else if is_dry_run {
         text.push_str("Nothing was changed: this was a dry run.\n");
     }
+    for warning in &applied.warnings {
+        let _ = writeln!(text, "warning: {warning}");
+    }
     let json = json!({
         "workspace": applied.slug,
         "dry_run": is_dry_run,
         "changes": applied.changes,
+        "warnings": applied.warnings,
     });
     Report { text, json }
 }

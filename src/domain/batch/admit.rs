@@ -6,11 +6,11 @@ use crate::domain::conversation::{Conversation, ConversationKind, SenderType};
 use crate::domain::error::{Error, Thing};
 use crate::domain::event::EventType;
 use crate::domain::failure::Failure;
-use crate::domain::idempotency::{KEPT, Kept, Presented};
+use crate::domain::idempotency::Presented;
 use crate::domain::ids::{ConversationId, TurnId};
 use crate::domain::message::Message;
 use crate::domain::money::Money;
-use crate::domain::rendered::{self, Answer, EventData, NoReply};
+use crate::domain::rendered::{self, EventData, NoReply};
 use crate::domain::turn::{Door, Turn, TurnState};
 
 impl Batch<'_> {
@@ -18,9 +18,7 @@ impl Batch<'_> {
     pub(super) fn admit(&mut self, admission: &Admission) -> Result<Admitted, Error> {
         let conversation = self.target(admission)?;
         self.check_reply_to(admission, &conversation)?;
-        if let Some(presented) = &admission.idempotency
-            && let Some(replayed) = self.replay(presented)?
-        {
+        if let Some(replayed) = self.replay(admission.idempotency.as_ref())? {
             return Ok(replayed);
         }
         let head = self.head(admission, &conversation)?;
@@ -68,14 +66,8 @@ impl Batch<'_> {
         if is_there { Ok(()) } else { Err(Error::not_found(Thing::Message, id.to_string())) }
     }
 
-    fn replay(&self, presented: &Presented) -> Result<Option<Admitted>, Error> {
-        let Some(kept) = self.tables.idempotency.get(&presented.key) else { return Ok(None) };
-        if kept.created_at.plus(KEPT) <= self.setting.now {
-            return Ok(None);
-        }
-        if kept.fingerprint != presented.fingerprint {
-            return Err(Error::KeyReused);
-        }
+    fn replay(&self, presented: Option<&Presented>) -> Result<Option<Admitted>, Error> {
+        let Some(kept) = self.kept(presented)? else { return Ok(None) };
         Ok(match (&kept.answer, kept.turn) {
             (Some(answer), turn) => Some(Admitted::Replayed { answer: answer.clone(), turn }),
             (None, Some(turn)) => Some(Admitted::Twin(turn)),
@@ -103,7 +95,7 @@ impl Batch<'_> {
         if !conversation.ai_enabled {
             let answer = rendered::widget_ai_disabled();
             self.store_message(admission, conversation, None);
-            self.keep(admission, None, Some(answer.clone()));
+            self.keep(admission.idempotency.as_ref(), None, Some(answer.clone()));
             return Ok(Admitted::Answered { answer, turn: None });
         }
         self.check_caps(admission, conversation)?;
@@ -114,7 +106,7 @@ impl Batch<'_> {
         self.check_bounds(admission, conversation)?;
         self.store_message(admission, conversation, Some(admission.turn));
         self.make_turn(admission, conversation, head, price);
-        self.keep(admission, Some(admission.turn), None);
+        self.keep(admission.idempotency.as_ref(), Some(admission.turn), None);
         Ok(Admitted::Waiting(admission.turn))
     }
 
@@ -139,7 +131,7 @@ impl Batch<'_> {
             self.open_conversation(&Conversation { ai_enabled: ai_before, ..conversation.clone() }, None);
         }
         if ai_before && !conversation.ai_enabled {
-            self.set_ai_enabled(conversation.id, false);
+            self.update_conversation(conversation.id, Some(false), None);
         }
         let turn = reason.is_none().then_some(admission.turn);
         let message = self.store_message(admission, &conversation, turn);
@@ -148,7 +140,7 @@ impl Batch<'_> {
             self.make_turn(admission, &conversation, head, price);
         }
         let answer = rendered::acknowledgement(&message, reason);
-        self.keep(admission, turn, Some(answer.clone()));
+        self.keep(admission.idempotency.as_ref(), turn, Some(answer.clone()));
         Ok(Admitted::Answered { answer, turn })
     }
 
@@ -277,12 +269,5 @@ impl Batch<'_> {
             row.state.day_test_turns += i64::from(conversation.kind == ConversationKind::Test);
             self.written.touch_workspace(admission.workspace);
         }
-    }
-
-    fn keep(&mut self, admission: &Admission, turn: Option<TurnId>, answer: Option<Answer>) {
-        let Some(Presented { key, fingerprint }) = admission.idempotency.clone() else { return };
-        let kept = Kept { key: key.clone(), fingerprint, turn, answer, created_at: self.setting.now };
-        self.written.idempotency.insert(key.clone());
-        self.tables.idempotency.insert(key, kept);
     }
 }

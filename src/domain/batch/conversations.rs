@@ -1,17 +1,35 @@
-//! Conversations: made, switched, ended, and linked to the widget door.
+//! Conversations: made, changed, ended, and linked to the widget door.
 
-use super::{AiSwitch, Batch, Change, Created, Creation, LinkRenewal};
+use super::{Batch, Changing, Created, Creation, LinkRenewal, Made};
 use crate::domain::conversation::{Conversation, SenderType};
 use crate::domain::error::{Error, Thing};
 use crate::domain::event::EventType;
 use crate::domain::failure::Discard;
 use crate::domain::ids::{ConversationId, WorkspaceId};
 use crate::domain::message::Message;
-use crate::domain::rendered::EventData;
+use crate::domain::rendered::{self, EventData};
 
 impl Batch<'_> {
     /// Makes a conversation, with its assistant's first message if it has one.
-    pub(super) fn create(&mut self, creation: &Creation) -> Result<Box<Created>, Error> {
+    pub(super) fn create(&mut self, creation: &Creation) -> Result<Created, Error> {
+        if let Some(answer) = self.kept(creation.idempotency.as_ref())?.and_then(|kept| kept.answer.clone()) {
+            return Ok(Created::Replayed(answer));
+        }
+        self.check_creation(creation)?;
+        let conversation = self.new_conversation(creation);
+        let first_message = self.first_message(creation);
+        if let Some(link) = creation.link {
+            self.written.links.push((link, creation.workspace, creation.id));
+        }
+        self.open_conversation(&conversation, first_message.as_ref());
+        let made = Made { conversation, link: creation.link, first_message };
+        if creation.idempotency.is_some() {
+            self.keep(creation.idempotency.as_ref(), None, Some(rendered::created(&made)));
+        }
+        Ok(Created::Made(Box::new(made)))
+    }
+
+    fn check_creation(&self, creation: &Creation) -> Result<(), Error> {
         let not_found = || Error::not_found(Thing::Assistant, creation.assistant.to_string());
         let head = self.tables.assistants.get(&creation.assistant).ok_or_else(not_found)?;
         if head.archived || head.workspace != creation.workspace {
@@ -21,7 +39,11 @@ impl Batch<'_> {
         if creation.check_balance && workspace.state.balance < workspace.settings.pricing.of(creation.kind) {
             return Err(Error::InsufficientBalance);
         }
-        let mut conversation = Conversation {
+        Ok(())
+    }
+
+    fn new_conversation(&self, creation: &Creation) -> Conversation {
+        Conversation {
             workspace: creation.workspace,
             id: creation.id,
             kind: creation.kind,
@@ -30,15 +52,18 @@ impl Batch<'_> {
             created_at: self.setting.clock.now(),
             ended_at: None,
             deleted_at: None,
-            next_position: 1,
+            next_position: 1 + i64::from(creation.first_message.is_some()),
             open_turns: 0,
             spent: 0,
             key_variables: creation.key_variables.clone(),
             visitor_variables: creation.visitor_variables.clone(),
             metadata: creation.metadata.clone(),
             external_identifier: creation.external_identifier.clone(),
-        };
-        let first = creation.first_message.as_ref().map(|(id, text)| Message {
+        }
+    }
+
+    fn first_message(&self, creation: &Creation) -> Option<Message> {
+        creation.first_message.as_ref().map(|(id, text)| Message {
             workspace: creation.workspace,
             conversation: creation.id,
             position: 1,
@@ -52,13 +77,7 @@ impl Batch<'_> {
             function_calls: None,
             turn: None,
             created_at: self.setting.clock.now(),
-        });
-        conversation.next_position += i64::from(first.is_some());
-        if let Some(link) = creation.link {
-            self.written.links.push((link, creation.workspace, creation.id));
-        }
-        self.open_conversation(&conversation, first.as_ref());
-        Ok(Box::new(Created { conversation, first_message: first }))
+        })
     }
 
     /// Enters a new conversation and tells of it.
@@ -70,28 +89,39 @@ impl Batch<'_> {
         self.emit(conversation.workspace, EventType::ConversationCreated, &data);
     }
 
-    /// Switches the AI, or ends the conversation; the replies in the making are then discarded.
-    pub(super) fn set_ai(&mut self, switch: &AiSwitch) -> Result<Box<Conversation>, Error> {
-        let id = switch.conversation;
-        let (is_on, has_ended) = {
-            let conversation = self.living(switch.workspace, id)?;
-            (conversation.ai_enabled, conversation.ended_at.is_some())
-        };
-        match switch.change {
-            Change::EnableAi if !is_on => self.set_ai_enabled(id, true),
-            Change::DisableAi if is_on => self.set_ai_enabled(id, false),
-            Change::End if !has_ended => self.end_conversation(id),
-            Change::EnableAi | Change::DisableAi | Change::End => {}
+    /// Changes a conversation. Where its AI goes off, and where it ends, the replies in the making are
+    /// discarded.
+    pub(super) fn change(&mut self, changing: &Changing) -> Result<Box<Conversation>, Error> {
+        let Changing { workspace, conversation: id, change } = changing;
+        let before = self.living(*workspace, *id)?;
+        let ai_enabled = change.ai_enabled.filter(|enabled| *enabled != before.ai_enabled);
+        let metadata = change.metadata.clone().filter(|new| before.metadata.as_ref() != Some(new));
+        let ends = change.ends && before.ended_at.is_none();
+        if ai_enabled.is_some() || metadata.is_some() {
+            self.update_conversation(*id, ai_enabled, metadata);
         }
-        self.living(switch.workspace, id).map(|conversation| Box::new(conversation.clone()))
+        if ends {
+            self.end_conversation(*id);
+        }
+        self.living(*workspace, *id).map(|conversation| Box::new(conversation.clone()))
     }
 
-    pub(super) fn set_ai_enabled(&mut self, id: ConversationId, enabled: bool) {
-        if !enabled {
+    /// Updates what is named, and tells of it once.
+    pub(super) fn update_conversation(
+        &mut self,
+        id: ConversationId,
+        ai_enabled: Option<bool>,
+        metadata: Option<String>,
+    ) {
+        if ai_enabled == Some(false) {
             self.discard_open(id, Discard::AiDisabled);
         }
+        if metadata.is_some() {
+            self.written.touch_metadata(id);
+        }
         self.change_conversation(id, EventType::ConversationUpdated, |conversation| {
-            conversation.ai_enabled = enabled;
+            conversation.ai_enabled = ai_enabled.unwrap_or(conversation.ai_enabled);
+            conversation.metadata = metadata.or(conversation.metadata.take());
         });
     }
 

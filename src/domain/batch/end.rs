@@ -3,7 +3,7 @@
 use super::{Batch, Ending, HandBack, Retry, Right, Step, TurnRef};
 use crate::domain::conversation::SenderType;
 use crate::domain::event::EventType;
-use crate::domain::failure::Discard;
+use crate::domain::failure::{Discard, Failure};
 use crate::domain::ids::{ConversationId, WorkspaceId};
 use crate::domain::message::Message;
 use crate::domain::rendered::{self, EventData};
@@ -25,7 +25,12 @@ impl Batch<'_> {
         }
         self.written.journal.extend(ending.journal.clone());
         let by_owner = matches!(ending.right, Right::Owner { .. });
-        let ended = self.close(turn, &ending.end, by_owner);
+        // Whoever waited was, or will be, told that it took too long: a reply that comes later is none.
+        let is_late = turn.deadline_at.is_some_and(|deadline| deadline <= self.setting.now);
+        let too_late = TurnEnd::Failed(Failure::Timeout);
+        let is_reply = matches!(ending.end, TurnEnd::Completed(_));
+        let end = if is_late && is_reply { &too_late } else { &ending.end };
+        let ended = self.close(turn, end, by_owner);
         self.start_next(ending.turn.workspace, ending.turn.conversation);
         Step::Done(Box::new(ended))
     }

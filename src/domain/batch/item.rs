@@ -26,7 +26,7 @@ pub enum Item {
     Journal(Box<Journaling>),
     Retry(Retry),
     HandBack(HandBack),
-    SetAi(AiSwitch),
+    Change(Box<Changing>),
     RenewLink(LinkRenewal),
     TopUp(TopUp),
 }
@@ -35,7 +35,7 @@ pub enum Item {
 #[derive(Clone, Debug)]
 pub enum Outcome {
     Admitted(Admitted),
-    Created(Box<Created>),
+    Created(Created),
     Step(Step),
     Journaled {
         step: Step,
@@ -111,12 +111,22 @@ pub struct Creation {
     pub external_identifier: Option<String>,
     /// Refuse where the balance does not cover one message of the type.
     pub check_balance: bool,
+    pub idempotency: Option<Presented>,
+}
+
+/// What a creation came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Created {
+    Made(Box<Made>),
+    /// The key's stored answer.
+    Replayed(Answer),
 }
 
 /// A conversation that was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Created {
+pub struct Made {
     pub conversation: Conversation,
+    pub link: Option<WidgetUuid>,
     pub first_message: Option<Message>,
 }
 
@@ -231,20 +241,30 @@ pub struct HandBack {
     pub delay: Duration,
 }
 
-/// A conversation's AI is switched, or the conversation ended.
-#[derive(Clone, Copy, Debug)]
-pub struct AiSwitch {
+/// A conversation changes.
+#[derive(Clone, Debug)]
+pub struct Changing {
     pub workspace: WorkspaceId,
     pub conversation: ConversationId,
     pub change: Change,
 }
 
-/// What changes in a conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    EnableAi,
-    DisableAi,
-    End,
+/// What changes in a conversation, all of it at once; what is not named stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    pub ai_enabled: Option<bool>,
+    /// A JSON object, in place of the one that was there.
+    pub metadata: Option<String>,
+    /// Whether the conversation ends, for good.
+    pub ends: bool,
+}
+
+impl Change {
+    /// Whether replies in the making may have to be discarded.
+    #[must_use]
+    pub fn discards(&self) -> bool {
+        self.ends || self.ai_enabled == Some(false)
+    }
 }
 
 /// A conversation gets a new widget UUID; the old one is then unknown.

@@ -8,6 +8,7 @@ mod conversations;
 mod end;
 mod item;
 mod journal;
+mod keys;
 mod money;
 mod tables;
 
@@ -112,7 +113,7 @@ impl<'a> Batch<'a> {
             Item::Journal(entry) => Ok(self.journal(entry)),
             Item::Retry(retry) => Ok(Outcome::Step(self.retry(retry))),
             Item::HandBack(hand_back) => Ok(Outcome::Step(self.hand_back(hand_back))),
-            Item::SetAi(switch) => self.set_ai(switch).map(Outcome::Conversation),
+            Item::Change(changing) => self.change(changing).map(Outcome::Conversation),
             Item::RenewLink(renewal) => self.renew_link(renewal).map(|()| Outcome::LinkRenewed),
             Item::TopUp(top_up) => self.top_up(top_up).map(Outcome::ToppedUp),
         }

@@ -38,7 +38,6 @@ impl Batch<'_> {
         }
         self.post(workspace, LedgerKind::Refund, price, Some(turn), None);
         self.spend(workspace, conversation, -price.0);
-        self.forget_low_balance(workspace);
     }
 
     pub(super) fn top_up(&mut self, top_up: &TopUp) -> Result<LedgerEntry, Error> {
@@ -105,7 +104,8 @@ impl Batch<'_> {
         }
         self.today(workspace);
         if let Some(row) = self.tables.workspaces.get_mut(&workspace) {
-            row.state.day_spent.0 += micros;
+            // A refund of what was charged yesterday is none of today's spending.
+            row.state.day_spent.0 = (row.state.day_spent.0 + micros).max(0);
         }
     }
 

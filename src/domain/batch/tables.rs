@@ -96,6 +96,8 @@ pub struct Written {
     pub workspaces: BTreeSet<WorkspaceId>,
     pub new_conversations: Vec<ConversationId>,
     pub conversations: BTreeSet<ConversationId>,
+    /// Those whose metadata changes.
+    pub metadata: BTreeSet<ConversationId>,
     pub new_turns: Vec<TurnId>,
     pub turns: BTreeSet<TurnId>,
     pub messages: Vec<Message>,
@@ -121,6 +123,12 @@ impl Written {
     pub(super) fn touch_conversation(&mut self, id: ConversationId) {
         if !self.new_conversations.contains(&id) {
             self.conversations.insert(id);
+        }
+    }
+
+    pub(super) fn touch_metadata(&mut self, id: ConversationId) {
+        if !self.new_conversations.contains(&id) {
+            self.metadata.insert(id);
         }
     }
 

@@ -104,6 +104,17 @@ fn what_comes_later_is_refused_by_name() {
 }
 
 #[test]
+fn an_argument_may_be_named_anywhere_in_the_schema() {
+    let composed = "{ type = \"object\", \"$ref\" = \"#/$defs/order\", \"$defs\" = { order = { properties = { order_id = {} } } } }";
+    let plain = FILE.lines().find_map(|line| line.strip_prefix("parameters = { type")).unwrap();
+
+    let file = FILE.replace(&format!("{{ type{plain}"), composed);
+
+    assert!(file.contains("$defs"), "{file}");
+    WorkspaceFile::parse(&file).unwrap();
+}
+
+#[test]
 fn names_that_lead_nowhere_are_refused() {
     for (from, to, text) in [
         (
@@ -128,6 +139,7 @@ fn names_that_lead_nowhere_are_refused() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn values_that_cannot_be_meant_are_refused() {
     for (from, to, text) in [
         ("balance = \"10.00\"", "balance = \"-1\"", "line 5: workspace.balance: an amount below zero"),
@@ -170,6 +182,17 @@ fn values_that_cannot_be_meant_are_refused() {
             "line 34: tools[1].parameters: a JSON Schema with type",
         ),
         ("{ type = \"string\" }", "{ type = \"text\" }", "line 34: tools[1].parameters: not a JSON Schema"),
+        (
+            "orders/{order_id}",
+            "{{shop}}/orders/{order}",
+            "line 32: tools[1].url: {order} is no argument: parameters has no property \"order\"",
+        ),
+        ("\"application/json\"", "\"{kind}\"", "line 33: tools[1].headers.accept: {kind} is no argument"),
+        (
+            "\"GET\"",
+            "\"POST\"\nbody = '{\"id\": {order_id}, \"note\": \"{note}\"}'",
+            "line 32: tools[1].body: {note} is no argument",
+        ),
         ("authorization =", "\"Content-Length\" =", "line 33: tools[1].headers.Content-Length: set by"),
         (
             "Europe/Berlin",

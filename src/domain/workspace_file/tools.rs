@@ -11,6 +11,7 @@ use super::document::{Document, FileFault};
 use super::written::{TextIn, ToolIn};
 use super::{FileTool, FileUses, FileWebhook};
 use crate::domain::calendar;
+use crate::domain::template::argument_names;
 
 const MAX_NAME: usize = 64;
 const MAX_DESCRIPTION: usize = 4096;
@@ -82,7 +83,9 @@ pub(super) fn check(
         }
         "webhook" => {
             let schema = schema_of(place, tool.parameters.take())?;
-            let uses = FileUses::Webhook(Box::new(webhook(place, &mut tool)?));
+            let webhook = webhook(place, &mut tool)?;
+            check_arguments(place, &webhook, &schema)?;
+            let uses = FileUses::Webhook(Box::new(webhook));
             (uses, Usual { name: None, description: None, parameters: schema })
         }
         other => {
@@ -206,6 +209,37 @@ fn headers(place: Place<'_>, written: BTreeMap<String, TextIn>) -> Result<Vec<(S
         }
     }
     Ok(written.into_iter().collect())
+}
+
+/// Each argument that a template uses is one that the model can give.
+fn check_arguments(place: Place<'_>, webhook: &FileWebhook, schema: &Value) -> Result<(), FileFault> {
+    let mut known = HashSet::new();
+    collect_properties(schema, &mut known);
+    let url = ("url".to_owned(), &webhook.url);
+    let headers = webhook.headers.iter().filter_map(|(name, text)| match text {
+        TextIn::Plain(text) => Some((format!("headers.{name}"), text)),
+        TextIn::Env(_) => None,
+    });
+    let body = webhook.body.iter().map(|body| ("body".to_owned(), body));
+    for (key, template) in std::iter::once(url).chain(headers).chain(body) {
+        if let Some(name) = argument_names(template).find(|name| !known.contains(name)) {
+            let problem = format!("{{{name}}} is no argument: parameters has no property \"{name}\"");
+            return Err(place.fault(&key, problem));
+        }
+    }
+    Ok(())
+}
+
+/// The names of all properties in a schema, wherever they stand: `$ref` and `allOf` may bring them up.
+fn collect_properties<'s>(schema: &'s Value, known: &mut HashSet<&'s str>) {
+    if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
+        known.extend(properties.keys().map(String::as_str));
+    }
+    match schema {
+        Value::Object(parts) => parts.values().for_each(|part| collect_properties(part, known)),
+        Value::Array(parts) => parts.iter().for_each(|part| collect_properties(part, known)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 fn timeout_ms(place: Place<'_>, text: Option<&str>) -> Result<u64, FileFault> {

@@ -12,7 +12,7 @@ use crate::http::answer::widget_success;
 use crate::http::envelope::Widget;
 use crate::http::error::ApiError;
 use crate::http::extract::{Body, Named, Search};
-use crate::http::openapi::WidgetErrors;
+use crate::http::openapi::{BeginErrors, HistoryErrors};
 use crate::http::state::AppState;
 use crate::service::create_conversation::{self, CreateConversation};
 use crate::service::read_conversation::{self, WantedHistory};
@@ -21,7 +21,7 @@ use crate::service::read_conversation::{self, WantedHistory};
 #[utoipa::path(
     post, path = "/conversations", tag = "widget", operation_id = "createWidgetConversation",
     request_body = ConversationIn,
-    responses((status = 200, description = "The conversation", body = ConversationOut), WidgetErrors),
+    responses((status = 200, description = "The conversation", body = ConversationOut), BeginErrors),
 )]
 pub(super) async fn create(
     State(state): State<AppState>,
@@ -38,14 +38,15 @@ pub(super) async fn create(
         check_balance: true,
         account: visitor.account,
         origin: visitor.origin,
+        idempotency: None,
     };
-    let (link, created) = create_conversation::create(&state.services, request).await?;
+    let made = create_conversation::begin(&state.services, request).await?;
     let unlinked = || Error::Unavailable { outcome_unknown: true, source: Some("no widget link".into()) };
-    let first = created.first_message;
+    let first = made.first_message;
     let history = first.map(|first| FirstMessage { role: "assistant", content: first.text });
     Ok(widget_success(&ConversationOut {
         status: true,
-        conversation_id: link.ok_or_else(unlinked)?,
+        conversation_id: made.link.ok_or_else(unlinked)?,
         history: history.into_iter().collect(),
     }))
 }
@@ -54,7 +55,7 @@ pub(super) async fn create(
 #[utoipa::path(
     get, path = "/conversations/{uuid}", tag = "widget", operation_id = "readWidgetConversation",
     params(("uuid" = Uuid, Path, description = "The conversation's UUID"), HistoryQuery),
-    responses((status = 200, description = "The history, the oldest first", body = VisitorView), WidgetErrors),
+    responses((status = 200, description = "The history, the oldest first", body = VisitorView), HistoryErrors),
 )]
 pub(super) async fn read(
     State(state): State<AppState>,

@@ -10,7 +10,7 @@ use super::wire::{MessageIn, WidgetReply};
 use crate::http::envelope::Widget;
 use crate::http::error::ApiError;
 use crate::http::extract::{Body, Named, idempotency_key, presented};
-use crate::http::openapi::WidgetErrors;
+use crate::http::openapi::ReplyErrors;
 use crate::http::state::AppState;
 use crate::service::send_message::{self, SendMessage};
 
@@ -33,7 +33,7 @@ const ROUTE: &str = "POST /api/conversations/{uuid}/messages";
             "arguments": {"start_date": "2025-01-13", "end_date": "2025-01-17"},
             "result": {"available_slots": ["2025-01-13 14:00", "2025-01-15 10:00", "2025-01-17 15:00"]}
         }]
-    })), WidgetErrors),
+    })), ReplyErrors),
 )]
 pub(super) async fn send(
     State(state): State<AppState>,

@@ -24,16 +24,16 @@ pub(super) use guard::{Class, guard};
 /// Puts routes that count as one class under the guard.
 type Guarding<'a> = &'a dyn Fn(Class, OpenApiRouter<AppState>) -> OpenApiRouter<AppState>;
 
-/// The door's routes, without its prefix.
+/// The door's routes, without its prefix, in the order in which the document tells of them.
 pub(super) fn door(guarded: Guarding<'_>) -> OpenApiRouter<AppState> {
-    let reading = OpenApiRouter::new().routes(routes!(conversations::read));
-    let creating = OpenApiRouter::new().routes(routes!(conversations::create));
     let sending = OpenApiRouter::new().routes(routes!(messages::send));
+    let creating = OpenApiRouter::new().routes(routes!(conversations::create));
+    let reading = OpenApiRouter::new().routes(routes!(conversations::read));
     let switching = OpenApiRouter::new().routes(routes!(automate::disable)).routes(routes!(automate::enable));
     OpenApiRouter::new()
-        .merge(guarded(Class::Request, reading))
-        .merge(guarded(Class::NewConversation, creating))
         .merge(guarded(Class::Message, sending))
+        .merge(guarded(Class::NewConversation, creating))
+        .merge(guarded(Class::Request, reading))
         .merge(switching)
 }
 

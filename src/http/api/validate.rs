@@ -7,7 +7,7 @@ use super::wire::{ConversationIn, HistoryQuery, MessageIn};
 use crate::domain::conversation::ConversationKind;
 use crate::domain::error::{Error, FieldError, Thing};
 use crate::domain::ids::{AssistantId, WidgetUuid};
-use crate::http::fields::{Flaw, object, read_fields, text};
+use crate::http::fields::{DEEPEST, Flaw, object, read_fields, text};
 
 /// The longest message, in Unicode scalar values.
 const LONGEST_MESSAGE: usize = 2_000;
@@ -33,10 +33,8 @@ pub(super) fn message(body: &[u8]) -> Result<String, Error> {
     let required = || invalid("The message field is required.");
     // A body that is no JSON object has no message.
     let fields: MessageIn = read_fields(body).map_err(|_| required())?;
-    let sent = text(&fields.message.ok_or_else(required)?).map_err(|flaw| match flaw {
-        Flaw::Type => invalid("The message field must be a string."),
-        Flaw::Character => invalid("The message field contains an invalid character."),
-    })?;
+    let sent = text(&fields.message.ok_or_else(required)?)
+        .map_err(|flaw| invalid(&flawed("message", flaw, "a string")))?;
     let trimmed = sent.trim();
     if trimmed.is_empty() {
         return Err(required());
@@ -70,19 +68,29 @@ pub(super) fn conversation(body: &[u8]) -> Result<NewConversation, Error> {
     }
 }
 
-fn flawed(field: &'static str, text: &str) -> FieldError {
+fn refused(field: &'static str, text: &str) -> FieldError {
     FieldError { field, text: text.to_owned() }
 }
 
-fn assistant(fields: &ConversationIn) -> Result<AssistantId, FieldError> {
-    let flawed = |text| flawed("assistant_id", text);
-    let field = fields.assistant_id.as_ref();
-    let field = field.ok_or_else(|| flawed("The assistant id field is required."))?;
-    let name = text(field).map_err(|_| flawed("The assistant id field must be a valid UUID."))?;
-    if name.trim().is_empty() {
-        return Err(flawed("The assistant id field is required."));
+/// What is to be mended in a field that is to be `wanted`.
+fn flawed(field: &str, flaw: Flaw, wanted: &str) -> String {
+    match flaw {
+        Flaw::Type => format!("The {field} field must be {wanted}."),
+        Flaw::Character => format!("The {field} field contains an invalid character."),
+        Flaw::Number => format!("The {field} field contains a number that is out of range."),
+        Flaw::Depth => format!("The {field} field must not be nested deeper than {DEEPEST} levels."),
     }
-    let uuid = uuid(&name).ok_or_else(|| flawed("The assistant id field must be a valid UUID."))?;
+}
+
+fn assistant(fields: &ConversationIn) -> Result<AssistantId, FieldError> {
+    let refused = |text| refused("assistant_id", text);
+    let field = fields.assistant_id.as_ref();
+    let field = field.ok_or_else(|| refused("The assistant id field is required."))?;
+    let name = text(field).map_err(|_| refused("The assistant id field must be a valid UUID."))?;
+    if name.trim().is_empty() {
+        return Err(refused("The assistant id field is required."));
+    }
+    let uuid = uuid(&name).ok_or_else(|| refused("The assistant id field must be a valid UUID."))?;
     Ok(AssistantId(uuid))
 }
 
@@ -91,20 +99,17 @@ fn kind(fields: &ConversationIn) -> Result<ConversationKind, FieldError> {
     match text(field).as_deref() {
         Ok("widget") => Ok(ConversationKind::Widget),
         Ok("test") => Ok(ConversationKind::Test),
-        Ok(_) | Err(_) => Err(flawed("type", "The selected type is invalid.")),
+        Ok(_) | Err(_) => Err(refused("type", "The selected type is invalid.")),
     }
 }
 
 fn variables(fields: &ConversationIn) -> Result<Map<String, Value>, FieldError> {
-    let flawed = |text| flawed("variables", text);
+    let refused = |text: &str| refused("variables", text);
     let Some(field) = &fields.variables else { return Ok(Map::new()) };
     if field.get().len() > LARGEST_VARIABLES {
-        return Err(flawed("The variables field must not be greater than 16 kilobytes."));
+        return Err(refused("The variables field must not be greater than 16 kilobytes."));
     }
-    object(field).map_err(|flaw| match flaw {
-        Flaw::Type => flawed("The variables field must be an object."),
-        Flaw::Character => flawed("The variables field contains an invalid character."),
-    })
+    object(field).map_err(|flaw| refused(&flawed("variables", flaw, "an object")))
 }
 
 /// How many messages a history is to show.

@@ -27,10 +27,10 @@ pub(in crate::http) struct ConversationIn {
     pub(super) assistant_id: Field,
     /// `widget` (default) or `test`, which is free.
     #[serde(rename = "type")]
-    #[schema(value_type = String, example = "widget")]
+    #[schema(value_type = String, required = false, example = "widget")]
     pub(super) kind: Field,
     /// Fill `{{name}}` in the assistant's prompt and first message.
-    #[schema(value_type = Object, example = json!({"customer_name": "Ada"}))]
+    #[schema(value_type = Object, required = false, example = json!({"customer_name": "Ada"}))]
     pub(super) variables: Field,
 }
 

@@ -1,101 +1,226 @@
-//! The errors of each door, for the document: by status, with an example of each.
+//! The errors of each kind of route, for the document: by status, with an example of each
+//! cause. An example is what the door's own envelope makes of the error itself.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use serde_json::{Value, json};
+use http::StatusCode;
+use serde_json::Value;
 use utoipa::IntoResponses;
+use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::{ContentBuilder, RefOr, Response, ResponseBuilder};
 
-/// What the widget door may refuse with.
-#[derive(Debug)]
-pub(in crate::http) struct WidgetErrors;
-
-/// What the platform door may refuse with.
-#[derive(Debug)]
-pub(in crate::http) struct PlatformErrors;
+use crate::domain::account::Scope;
+use crate::domain::error::{Error, Thing};
+use crate::domain::failure::Failure;
+use crate::http::envelope::{Automate, Enqueue, Envelope, Platform, Widget};
+use crate::http::error::{Edge, Problem};
 
 type Responses = BTreeMap<String, RefOr<Response>>;
 
-fn error(description: &str, example: Value) -> RefOr<Response> {
-    let content = ContentBuilder::new().example(Some(example)).build();
+/// Sets of errors, each with the envelope that renders them.
+macro_rules! errors {
+    ($($(#[$doc:meta])* $name:ident($envelope:ty) { $($what:literal => $problem:expr,)+ })+) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug)]
+            pub(in crate::http) struct $name;
+
+            impl IntoResponses for $name {
+                fn responses() -> Responses {
+                    by_status::<$envelope>([$(($what, Problem::from($problem))),+])
+                }
+            }
+        )+
+    };
+}
+
+errors! {
+    /// Of a visitor's message.
+    ReplyErrors(Widget) {
+        "The message could not be processed; nothing was charged" => Error::Processing(Failure::Timeout),
+        "The balance does not cover a reply; nothing was stored" => Error::InsufficientBalance,
+        "The Idempotency-Key is none" => Error::KeyMalformed,
+        "A key was sent that does not hold" => Error::Unauthenticated,
+        "The page's origin is not allowed" => Error::OriginRefused,
+        "There is no such conversation" => no_conversation(),
+        "A request with this Idempotency-Key is under way; see Retry-After" => in_flight(),
+        "The body is over 64 KiB" => too_large::<Widget>(),
+        "A field is to be mended" => Error::invalid("message", "The message field is required."),
+        "The Idempotency-Key was used with another request" => Error::KeyReused,
+        "A limit is reached; see Retry-After" => limited(),
+        "The server is overloaded; see Retry-After" => overloaded(),
+    }
+
+    /// Of a conversation that a visitor begins.
+    BeginErrors(Widget) {
+        "The balance does not cover one reply" => Error::InsufficientBalance,
+        "The store is away" => unavailable(),
+        "A key was sent that does not hold" => Error::Unauthenticated,
+        "The page's origin is not allowed" => Error::OriginRefused,
+        "There is no such assistant" => no_assistant(),
+        "The body is over 64 KiB" => too_large::<Widget>(),
+        "A field is to be mended" => Error::invalid("assistant_id", "The assistant id field is required."),
+        "A limit is reached; see Retry-After" => limited(),
+        "The server is overloaded; see Retry-After" => overloaded(),
+    }
+
+    /// Of a history that a visitor reads.
+    HistoryErrors(Widget) {
+        "The store is away" => unavailable(),
+        "A key was sent that does not hold" => Error::Unauthenticated,
+        "The page's origin is not allowed" => Error::OriginRefused,
+        "There is no such conversation" => no_conversation(),
+        "There is no such message in it" => Error::not_found(Thing::Message, "msg_45kd01"),
+        "A field of the query is to be mended" => Error::invalid("limit", "The limit field must be between 1 and 200."),
+        "A limit is reached; see Retry-After" => limited(),
+    }
+
+    /// Of the switch of a conversation's AI.
+    SwitchErrors(Automate) {
+        "The store is away" => unavailable(),
+        "The key is missing or does not hold" => Error::Unauthenticated,
+        "The key lacks the scope" => Error::MissingScope(Scope::MessagesWrite.as_str()),
+        "There is no such conversation" => no_conversation(),
+        "The server is overloaded; see Retry-After" => overloaded(),
+    }
+
+    /// Of a message from a back end.
+    SendErrors(Enqueue) {
+        "A field is to be mended, or the body is no JSON" => Error::invalid("text", "Field 'text' is required."),
+        "The Idempotency-Key is none" => Error::KeyMalformed,
+        "The key is missing or does not hold" => Error::Unauthenticated,
+        "The key lacks the scope" => Error::MissingScope(Scope::MessagesWrite.as_str()),
+        "There is no such conversation in this workspace" => no_conversation(),
+        "There is no such message in it" => Error::not_found(Thing::Message, "msg_45kd01"),
+        "The body is over 256 KiB" => too_large::<Enqueue>(),
+        "The Idempotency-Key was used with another request" => Error::KeyReused,
+        "A limit is reached; see Retry-After" => limited(),
+        "A bound is reached; see Retry-After" => overloaded(),
+        "The store refused or is away; nothing was stored" => unavailable(),
+        "The message may have been stored: only a retry with its Idempotency-Key is safe" => unknown(),
+    }
+
+    /// Of a conversation that a back end makes.
+    CreateErrors(Platform) {
+        "A field is to be mended, or the body is no JSON" => Error::invalid("assistant_id", "Field 'assistant_id' is required."),
+        "The Idempotency-Key is none" => Error::KeyMalformed,
+        "The key is missing or does not hold" => Error::Unauthenticated,
+        "The key lacks the scope" => Error::MissingScope(Scope::MessagesWrite.as_str()),
+        "There is no such assistant in this workspace" => no_assistant(),
+        "The body is over 256 KiB" => too_large::<Platform>(),
+        "The Idempotency-Key was used with another request" => Error::KeyReused,
+        "The server is overloaded; see Retry-After" => overloaded(),
+        "The store refused or is away; nothing was stored" => unavailable(),
+        "It may have been made: only a retry with its Idempotency-Key is safe" => unknown(),
+    }
+
+    /// Of a conversation that a back end changes.
+    ChangeErrors(Platform) {
+        "A field is to be mended, or the body is no JSON" => Error::invalid("ai_enabled", "Field 'ai_enabled' must be a boolean."),
+        "The key is missing or does not hold" => Error::Unauthenticated,
+        "The key lacks the scope" => Error::MissingScope(Scope::MessagesWrite.as_str()),
+        "There is no such conversation in this workspace" => no_conversation(),
+        "The body is over 256 KiB" => too_large::<Platform>(),
+        "The server is overloaded; see Retry-After" => overloaded(),
+        "The store refused or is away; nothing was changed" => unavailable(),
+        "It may have been changed" => unknown(),
+    }
+
+    /// Of a write that has no body.
+    WriteErrors(Platform) {
+        "The key is missing or does not hold" => Error::Unauthenticated,
+        "The key lacks the scope" => Error::MissingScope(Scope::MessagesWrite.as_str()),
+        "The server is overloaded; see Retry-After" => overloaded(),
+        "The store refused or is away; nothing was changed" => unavailable(),
+        "It may have been changed" => unknown(),
+    }
+
+    /// Of whatever is read but money.
+    ReadErrors(Platform) {
+        "The key is missing or does not hold" => Error::Unauthenticated,
+        "The key lacks the scope" => Error::MissingScope(Scope::Read.as_str()),
+        "The store is away" => unavailable(),
+    }
+
+    /// Of what is read of money.
+    BillingErrors(Platform) {
+        "The key is missing or does not hold" => Error::Unauthenticated,
+        "The key lacks the scope" => Error::MissingScope(Scope::BillingRead.as_str()),
+        "The store is away" => unavailable(),
+    }
+
+    /// Of a query, beside those of what is read.
+    QueryErrors(Platform) {
+        "A field of the query is to be mended" => Error::invalid("limit", "Field 'limit' must be a number from 1 to 200."),
+    }
+
+    /// Of a conversation in the path.
+    NoConversation(Platform) {
+        "There is no such conversation in this workspace" => no_conversation(),
+    }
+
+    /// Of a turn in the path.
+    NoTurn(Platform) {
+        "There is no such turn in this workspace" => Error::not_found(Thing::Turn, "trn_7hd83k"),
+    }
+}
+
+fn no_conversation() -> Error {
+    Error::not_found(Thing::Conversation, "con_9s2kd81")
+}
+
+fn no_assistant() -> Error {
+    Error::not_found(Thing::Assistant, "ast_01k9z3x8f5e4r9t2m6q7w8y0ab")
+}
+
+fn in_flight() -> Error {
+    Error::TwinInFlight { retry_after: Duration::from_secs(1) }
+}
+
+fn limited() -> Error {
+    Error::LimitReached { retry_after: Duration::from_secs(3) }
+}
+
+fn overloaded() -> Error {
+    Error::Overloaded { text: "The server is overloaded", retry_after: Duration::from_secs(1) }
+}
+
+fn unavailable() -> Error {
+    Error::Unavailable { outcome_unknown: false, source: None }
+}
+
+fn unknown() -> Error {
+    Error::Unavailable { outcome_unknown: true, source: None }
+}
+
+fn too_large<E: Envelope>() -> Edge {
+    Edge::BodyTooLarge { limit: E::MAX_BODY }
+}
+
+fn by_status<E: Envelope>(errors: impl IntoIterator<Item = (&'static str, Problem)>) -> Responses {
+    let mut causes: BTreeMap<StatusCode, Vec<(&'static str, Problem)>> = BTreeMap::new();
+    for (what, problem) in errors {
+        causes.entry(problem.status::<E>()).or_default().push((what, problem));
+    }
+    let described =
+        |(status, causes): (StatusCode, Vec<_>)| (status.as_str().to_owned(), response::<E>(&causes));
+    causes.into_iter().map(described).collect()
+}
+
+/// One status: what it means, with an example of each cause under its code.
+fn response<E: Envelope>(causes: &[(&'static str, Problem)]) -> RefOr<Response> {
+    let examples = causes.iter().map(|(what, problem)| {
+        let body: Value = serde_json::from_str(&E::body(problem)).unwrap_or_default();
+        (problem.code(), ExampleBuilder::new().summary(*what).value(Some(body)).build())
+    });
+    let meanings: Vec<&str> = causes.iter().map(|(what, _)| *what).collect();
+    let content = ContentBuilder::new().examples_from_iter(examples).build();
     let code = HeaderBuilder::new().description(Some("A stable code of the error")).build();
     let response = ResponseBuilder::new()
-        .description(description)
+        .description(meanings.join(". Or: "))
         .content("application/json", content)
         .header("Rejoinder-Error", code);
     RefOr::T(response.build())
-}
-
-fn all(errors: impl IntoIterator<Item = (u16, &'static str, Value)>) -> Responses {
-    errors.into_iter().map(|(status, text, example)| (status.to_string(), error(text, example))).collect()
-}
-
-impl IntoResponses for WidgetErrors {
-    fn responses() -> Responses {
-        let refusal = |error: &str| json!({"status": false, "error": error});
-        all([
-            (
-                400,
-                "The message could not be processed; nothing was charged",
-                refusal("Failed to process message: Connection timeout"),
-            ),
-            (401, "A key was sent that does not hold", refusal("Invalid or expired token.")),
-            (
-                403,
-                "The page's origin, or the key's scope, does not allow it",
-                refusal("This origin is not allowed."),
-            ),
-            (404, "There is no such conversation", refusal("Conversation not found")),
-            (
-                409,
-                "A request with this Idempotency-Key is under way",
-                refusal("A request with this Idempotency-Key is still being processed"),
-            ),
-            (413, "The body is over 64 KiB", refusal("The request body must not be greater than 64 KiB.")),
-            (
-                422,
-                "A field is to be mended",
-                json!({
-                    "message": "The message field is required.",
-                    "errors": {"message": ["The message field is required."]}
-                }),
-            ),
-            (
-                429,
-                "A limit is reached; see Retry-After",
-                json!({"message": "Too Many Attempts.", "retry_after": 3}),
-            ),
-            (503, "The server is overloaded; see Retry-After", refusal("The server is overloaded")),
-        ])
-    }
-}
-
-impl IntoResponses for PlatformErrors {
-    fn responses() -> Responses {
-        let refusal = |message: &str| json!({"status": "error", "message": message, "data": null});
-        all([
-            (400, "A field is to be mended", refusal("Field 'text' is required.")),
-            (401, "The key is missing or does not hold", refusal("Invalid or expired token.")),
-            (403, "The key lacks a scope", refusal("This key lacks the scope 'messages:write'.")),
-            (
-                404,
-                "There is no such thing in this workspace",
-                refusal("Conversation not found: con_9s2kd81."),
-            ),
-            (
-                409,
-                "A request with this Idempotency-Key is under way",
-                refusal("A request with this Idempotency-Key is still being processed"),
-            ),
-            (413, "The body is over 256 KiB", refusal("The request body must not be greater than 256 KiB.")),
-            (
-                422,
-                "The Idempotency-Key was used otherwise",
-                refusal("This Idempotency-Key was used with another request"),
-            ),
-            (429, "A bound is reached; see Retry-After", refusal("Too many replies are being made")),
-            (500, "The store refused or is away", refusal("Failed to enqueue message. Please retry.")),
-        ])
-    }
 }

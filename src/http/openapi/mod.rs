@@ -7,7 +7,10 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{InfoBuilder, License, OpenApi, OpenApiBuilder};
 
-pub(super) use errors::{PlatformErrors, WidgetErrors};
+pub(super) use errors::{
+    BeginErrors, BillingErrors, ChangeErrors, CreateErrors, HistoryErrors, NoConversation, NoTurn,
+    QueryErrors, ReadErrors, ReplyErrors, SendErrors, SwitchErrors, WriteErrors,
+};
 pub(super) use shapes::{
     Acknowledgement, ConversationPage, CreatedConversation, EventPage, LedgerPage, MessagePage, OneBalance,
     OneConversation, OneLink, OneTurn,

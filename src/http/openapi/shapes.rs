@@ -79,6 +79,14 @@ pub(in crate::http) struct Acknowledged {
     auto_reply_enqueued: bool,
 }
 
+/// Events, in order.
+#[derive(ToSchema)]
+pub(in crate::http) struct Events {
+    items: Vec<Event>,
+    /// For `?after=`; never null.
+    next_cursor: String,
+}
+
 macro_rules! enveloped {
     ($($(#[$doc:meta])* $name:ident($data:ty);)+) => {
         $(
@@ -102,6 +110,7 @@ macro_rules! paged {
             pub(in crate::http) struct $items {
                 items: Vec<$item>,
                 /// For `?cursor=`; null on the last page.
+                #[schema(required)]
                 next_cursor: Option<String>,
             }
             enveloped! { $(#[$doc])* $name($items); }
@@ -122,6 +131,8 @@ enveloped! {
     OneTurn(TurnOut);
     /// The balance.
     OneBalance(BalanceOut);
+    /// Events, in order.
+    EventPage(Events);
 }
 
 paged! {
@@ -131,6 +142,4 @@ paged! {
     MessagePage, Messages(Message);
     /// Entries of the ledger, the oldest first.
     LedgerPage, LedgerEntries(LedgerEntryOut);
-    /// Events, in order. Their `next_cursor` is for `?after=`, and never null.
-    EventPage, Events(Event);
 }

@@ -1,20 +1,20 @@
 //! Conversations, for whoever runs them: made, found, read, changed, and linked to the widget door.
 
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
+use http::HeaderMap;
 
 use super::cursor::{Numbered, conversation_cursor, conversation_place, limit};
 use super::validate;
-use super::wire::{
-    ChangeIn, ConversationIn, ConversationsQuery, CreatedOut, LinkOut, PageOut, PageQuery, message_items,
-};
-use crate::domain::rendered::{ConversationOut, MessageOut};
+use super::wire::{ChangeIn, ConversationIn, ConversationsQuery, LinkOut, PageOut, PageQuery, message_items};
+use crate::domain::rendered::ConversationOut;
 use crate::http::answer::success;
 use crate::http::envelope::Platform;
 use crate::http::error::ApiError;
-use crate::http::extract::{Body, MessagesWrite, Named, Read, Search};
+use crate::http::extract::{Body, MessagesWrite, Named, Read, Search, idempotency_key, presented};
 use crate::http::openapi::{
-    ConversationPage, CreatedConversation, MessagePage, OneConversation, OneLink, PlatformErrors,
+    ChangeErrors, ConversationPage, CreateErrors, CreatedConversation, MessagePage, NoConversation,
+    OneConversation, OneLink, QueryErrors, ReadErrors, WriteErrors,
 };
 use crate::http::state::AppState;
 use crate::service::change_conversation::change as change_conversation;
@@ -23,15 +23,21 @@ use crate::service::{list_conversations, read_conversation, renew_link as links}
 
 type Answer = Result<Response, ApiError<Platform>>;
 
+/// What an `Idempotency-Key`'s fingerprint is made of, beside the body.
+const ROUTE: &str = "POST /v1/conversations";
+
 /// Make a conversation.
 #[utoipa::path(
     post, path = "/conversations", tag = "platform", operation_id = "createConversation",
-    security(("bearer" = [])), request_body = ConversationIn,
-    responses((status = 200, description = "The conversation", body = CreatedConversation), PlatformErrors),
+    security(("bearer" = [])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; the answer is kept for 24 h")),
+    request_body = ConversationIn,
+    responses((status = 200, description = "The conversation", body = CreatedConversation), CreateErrors),
 )]
 pub(super) async fn create(
     State(state): State<AppState>,
     MessagesWrite(account, _): MessagesWrite<Platform>,
+    headers: HeaderMap,
     Body(body, _): Body<Platform>,
 ) -> Answer {
     let asked = validate::conversation(validate::fields::<ConversationIn>(&body)?)?;
@@ -44,21 +50,16 @@ pub(super) async fn create(
         check_balance: false,
         account: Some(account),
         origin: None,
+        idempotency: presented(idempotency_key(&headers)?, ROUTE, &body),
     };
-    let (widget_uuid, created) = create_conversation::create(&state.services, request).await?;
-    let data = CreatedOut {
-        conversation: (&created.conversation).into(),
-        widget_uuid,
-        first_message: created.first_message.as_ref().map(MessageOut::from),
-    };
-    Ok(success("Conversation created successfully.", &data))
+    Ok(create_conversation::create(&state.services, request).await?.into_response())
 }
 
 /// List conversations, the newest first.
 #[utoipa::path(
     get, path = "/conversations", tag = "platform", operation_id = "listConversations",
     security(("bearer" = [])), params(ConversationsQuery),
-    responses((status = 200, description = "A page", body = ConversationPage), PlatformErrors),
+    responses((status = 200, description = "A page", body = ConversationPage), ReadErrors, QueryErrors),
 )]
 pub(super) async fn list(
     State(state): State<AppState>,
@@ -78,7 +79,7 @@ pub(super) async fn list(
 #[utoipa::path(
     get, path = "/conversations/{id}", tag = "platform", operation_id = "readConversation",
     security(("bearer" = [])), params(("id" = String, Path, description = "con_…")),
-    responses((status = 200, description = "The conversation", body = OneConversation), PlatformErrors),
+    responses((status = 200, description = "The conversation", body = OneConversation), ReadErrors, NoConversation),
 )]
 pub(super) async fn read(
     State(state): State<AppState>,
@@ -89,11 +90,11 @@ pub(super) async fn read(
     Ok(success("Conversation retrieved successfully.", &ConversationOut::from(&conversation)))
 }
 
-/// Change a conversation: switch its AI, or end it.
+/// Change a conversation: switch its AI, describe it, end it. All that is sent is done at once.
 #[utoipa::path(
     patch, path = "/conversations/{id}", tag = "platform", operation_id = "changeConversation",
     security(("bearer" = [])), params(("id" = String, Path, description = "con_…")), request_body = ChangeIn,
-    responses((status = 200, description = "The conversation as it now is", body = OneConversation), PlatformErrors),
+    responses((status = 200, description = "The conversation as it now is", body = OneConversation), ChangeErrors),
 )]
 pub(super) async fn change(
     State(state): State<AppState>,
@@ -101,11 +102,8 @@ pub(super) async fn change(
     Named(name): Named,
     Body(body, _): Body<Platform>,
 ) -> Answer {
-    let changes = validate::changes(validate::fields::<ChangeIn>(&body)?)?;
-    let mut conversation = read_conversation::find(&state.services, &account, &name).await?;
-    for change in changes {
-        conversation = change_conversation(&state.services, &account, &name, change).await?;
-    }
+    let change = validate::change(&body)?;
+    let conversation = change_conversation(&state.services, &account, &name, change).await?;
     Ok(success("Conversation updated successfully.", &ConversationOut::from(&conversation)))
 }
 
@@ -113,7 +111,7 @@ pub(super) async fn change(
 #[utoipa::path(
     get, path = "/conversations/{id}/messages", tag = "platform", operation_id = "listMessages",
     security(("bearer" = [])), params(("id" = String, Path, description = "con_…"), PageQuery),
-    responses((status = 200, description = "A page", body = MessagePage), PlatformErrors),
+    responses((status = 200, description = "A page", body = MessagePage), ReadErrors, QueryErrors, NoConversation),
 )]
 pub(super) async fn list_messages(
     State(state): State<AppState>,
@@ -133,7 +131,7 @@ pub(super) async fn list_messages(
 #[utoipa::path(
     post, path = "/conversations/{id}/widget_link", tag = "platform", operation_id = "renewWidgetLink",
     security(("bearer" = [])), params(("id" = String, Path, description = "con_…")),
-    responses((status = 200, description = "The new UUID", body = OneLink), PlatformErrors),
+    responses((status = 200, description = "The new UUID", body = OneLink), WriteErrors, NoConversation),
 )]
 pub(super) async fn renew_link(
     State(state): State<AppState>,

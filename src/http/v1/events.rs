@@ -12,7 +12,7 @@ use crate::http::answer::success;
 use crate::http::envelope::Platform;
 use crate::http::error::ApiError;
 use crate::http::extract::{Read, Search};
-use crate::http::openapi::{EventPage, PlatformErrors};
+use crate::http::openapi::{EventPage, QueryErrors, ReadErrors};
 use crate::http::state::AppState;
 use crate::service::read_events;
 
@@ -20,7 +20,7 @@ use crate::service::read_events;
 #[utoipa::path(
     get, path = "/events", tag = "platform", operation_id = "listEvents", security(("bearer" = [])),
     params(EventsQuery),
-    responses((status = 200, description = "A page; `next_cursor` is never null", body = EventPage), PlatformErrors),
+    responses((status = 200, description = "A page; `next_cursor` is never null", body = EventPage), ReadErrors, QueryErrors),
 )]
 pub(super) async fn list(
     State(state): State<AppState>,

@@ -9,7 +9,7 @@ use super::wire::MessageIn;
 use crate::http::envelope::Enqueue;
 use crate::http::error::ApiError;
 use crate::http::extract::{Body, MessagesWrite, idempotency_key, presented};
-use crate::http::openapi::{Acknowledgement, PlatformErrors};
+use crate::http::openapi::{Acknowledgement, SendErrors};
 use crate::http::state::AppState;
 use crate::service::accept_message;
 
@@ -34,7 +34,7 @@ const ROUTE: &str = "POST /v1/messages";
             },
             "auto_reply_enqueued": true
         }
-    })), PlatformErrors),
+    })), SendErrors),
 )]
 pub(super) async fn send(
     State(state): State<AppState>,

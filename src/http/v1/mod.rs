@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 
 use super::state::AppState;
 
-/// The door's routes, without its prefix.
+/// The door's routes, without its prefix, in the order in which the document tells of them.
 pub(super) fn door() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(messages::send))

@@ -9,14 +9,14 @@ use crate::http::answer::success;
 use crate::http::envelope::Platform;
 use crate::http::error::ApiError;
 use crate::http::extract::{BillingRead, Search};
-use crate::http::openapi::{LedgerPage, OneBalance, PlatformErrors};
+use crate::http::openapi::{BillingErrors, LedgerPage, OneBalance, QueryErrors};
 use crate::http::state::AppState;
 use crate::service::read_money;
 
 /// Read the balance.
 #[utoipa::path(
     get, path = "/balance", tag = "platform", operation_id = "readBalance", security(("bearer" = [])),
-    responses((status = 200, description = "The balance", body = OneBalance), PlatformErrors),
+    responses((status = 200, description = "The balance", body = OneBalance), BillingErrors),
 )]
 pub(super) async fn balance(
     State(state): State<AppState>,
@@ -30,7 +30,7 @@ pub(super) async fn balance(
 #[utoipa::path(
     get, path = "/ledger", tag = "platform", operation_id = "listLedger", security(("bearer" = [])),
     params(PageQuery),
-    responses((status = 200, description = "A page", body = LedgerPage), PlatformErrors),
+    responses((status = 200, description = "A page", body = LedgerPage), BillingErrors, QueryErrors),
 )]
 pub(super) async fn ledger(
     State(state): State<AppState>,

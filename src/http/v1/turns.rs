@@ -8,7 +8,7 @@ use crate::http::answer::success;
 use crate::http::envelope::Platform;
 use crate::http::error::ApiError;
 use crate::http::extract::{Named, Read};
-use crate::http::openapi::{OneTurn, PlatformErrors};
+use crate::http::openapi::{NoTurn, OneTurn, ReadErrors};
 use crate::http::state::AppState;
 use crate::service::read_turn;
 
@@ -16,7 +16,7 @@ use crate::service::read_turn;
 #[utoipa::path(
     get, path = "/turns/{id}", tag = "platform", operation_id = "readTurn",
     security(("bearer" = [])), params(("id" = String, Path, description = "trn_…")),
-    responses((status = 200, description = "The turn", body = OneTurn), PlatformErrors),
+    responses((status = 200, description = "The turn", body = OneTurn), ReadErrors, NoTurn),
 )]
 pub(super) async fn read(
     State(state): State<AppState>,

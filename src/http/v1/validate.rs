@@ -1,5 +1,7 @@
 //! The platform door's checks of what is sent, field by field in the contract's order.
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -10,7 +12,7 @@ use crate::domain::batch::Change;
 use crate::domain::conversation::{ConversationKind, SenderType};
 use crate::domain::error::Error;
 use crate::domain::ids::{AssistantId, WidgetUuid};
-use crate::http::fields::{Field, Flaw, NoFields, object, read_fields, text, truth};
+use crate::http::fields::{DEEPEST, Field, Flaw, NoFields, object, read_fields, text, truth};
 use crate::service::accept_message::AcceptMessage;
 use crate::service::list_conversations::Wanted;
 
@@ -19,6 +21,9 @@ const LONGEST_TEXT: usize = 10_000;
 const LONGEST_NAME: usize = 255;
 /// Of `metadata` or `variables`, in bytes as they were sent.
 const LARGEST_OBJECT: usize = 16 * 1024;
+
+/// The fields of [`ChangeIn`].
+const CHANGEABLE: [&str; 3] = ["ai_enabled", "metadata", "ended"];
 
 /// The fields of a body.
 pub(super) fn fields<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
@@ -70,23 +75,29 @@ pub(super) fn conversation(sent: ConversationIn) -> Result<NewConversation, Erro
     })
 }
 
-/// What is to change in a conversation: the AI's switch, then the end.
-pub(super) fn changes(sent: ChangeIn) -> Result<Vec<Change>, Error> {
-    let mut changes = Vec::new();
-    match flag("ai_enabled", sent.ai_enabled)? {
-        Some(true) => changes.push(Change::EnableAi),
-        Some(false) => changes.push(Change::DisableAi),
-        None => {}
+/// What is to change in a conversation. Here a field that is not known is refused: a change must not
+/// be dropped in silence.
+pub(super) fn change(body: &[u8]) -> Result<Change, Error> {
+    let all: BTreeMap<String, Field> = fields(body)?;
+    let is_other =
+        |(name, field): &(&String, &Field)| field.is_some() && !CHANGEABLE.contains(&name.as_str());
+    if let Some((name, _)) = all.iter().find(is_other) {
+        return Err(Error::invalid("body", format!("Field '{name}' cannot be changed.")));
     }
-    match flag("ended", sent.ended)? {
-        Some(true) => changes.push(Change::End),
-        Some(false) => return Err(invalid("ended", "can only be true: an end is for good.")),
-        None => {}
+    let sent: ChangeIn = fields(body)?;
+    let change = Change {
+        ai_enabled: flag("ai_enabled", sent.ai_enabled)?,
+        metadata: metadata(sent.metadata)?,
+        ends: match flag("ended", sent.ended)? {
+            Some(false) => return Err(invalid("ended", "can only be true: an end is for good.")),
+            ended => ended.is_some(),
+        },
+    };
+    if change == Change::default() {
+        let text = "One of the fields 'ai_enabled', 'metadata', 'ended' is required.";
+        return Err(Error::invalid("body", text));
     }
-    if changes.is_empty() {
-        return Err(Error::invalid("body", "One of the fields 'ai_enabled', 'ended' is required."));
-    }
-    Ok(changes)
+    Ok(change)
 }
 
 /// Which conversations a query asks for, but for the page.
@@ -119,11 +130,18 @@ fn required(field: &'static str) -> Error {
     invalid(field, "is required.")
 }
 
-fn checked_text(field: &'static str, sent: &RawValue) -> Result<String, Error> {
-    text(sent).map_err(|flaw| match flaw {
-        Flaw::Type => invalid(field, "must be a string."),
+/// What is to be mended; `wanted` says which type the field is of.
+fn flawed(field: &'static str, flaw: Flaw, wanted: &str) -> Error {
+    match flaw {
+        Flaw::Type => invalid(field, wanted),
         Flaw::Character => invalid(field, "contains an invalid character."),
-    })
+        Flaw::Number => invalid(field, "contains a number that is out of range."),
+        Flaw::Depth => invalid(field, &format!("must not be nested deeper than {DEEPEST} levels.")),
+    }
+}
+
+fn checked_text(field: &'static str, sent: &RawValue) -> Result<String, Error> {
+    text(sent).map_err(|flaw| flawed(field, flaw, "must be a string."))
 }
 
 fn optional_text(field: &'static str, sent: Field) -> Result<Option<String>, Error> {
@@ -183,10 +201,7 @@ fn free_object(field: &'static str, sent: &RawValue) -> Result<Map<String, Value
     if sent.get().starts_with('{') && sent.get().len() > LARGEST_OBJECT {
         return Err(invalid(field, "must not be greater than 16 KB."));
     }
-    object(sent).map_err(|flaw| match flaw {
-        Flaw::Type => invalid(field, "must be an object."),
-        Flaw::Character => invalid(field, "contains an invalid character, or is nested too deeply."),
-    })
+    object(sent).map_err(|flaw| flawed(field, flaw, "must be an object."))
 }
 
 fn flag(field: &'static str, sent: Field) -> Result<Option<bool>, Error> {

@@ -9,7 +9,7 @@ use crate::domain::ids::{AssistantId, ConversationId, MessageId, TurnId, WidgetU
 use crate::domain::ledger::{LedgerEntry, LedgerKind};
 use crate::domain::message::Message;
 use crate::domain::money::Money;
-use crate::domain::rendered::{self, MessageOut, raw};
+use crate::domain::rendered::{MessageOut, raw};
 use crate::domain::turn::{Door, Turn, TurnState};
 use crate::http::fields::Field;
 
@@ -18,7 +18,7 @@ use crate::http::fields::Field;
 #[schema(as = MessageIn)]
 pub(in crate::http) struct MessageIn {
     /// Absent: a conversation is made, where the workspace's settings allow it.
-    #[schema(value_type = String, example = "con_01k9z3x8f5e4r9t2m6q7w8y0ab")]
+    #[schema(value_type = String, required = false, example = "con_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     pub(super) conversation_id: Field,
     #[schema(value_type = String, required, max_length = 255, example = "usr_82hd92")]
     pub(super) sender_id: Field,
@@ -28,13 +28,13 @@ pub(in crate::http) struct MessageIn {
     #[schema(value_type = String, required, max_length = 10000, example = "Can you summarize my last 5 calls?")]
     pub(super) text: Field,
     /// A message of the same conversation.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, required = false)]
     pub(super) reply_to_message_id: Field,
     /// At most 16 KB; answered as it was sent.
-    #[schema(value_type = Object, example = json!({"channel": "web", "locale": "en-US"}))]
+    #[schema(value_type = Object, required = false, example = json!({"channel": "web", "locale": "en-US"}))]
     pub(super) metadata: Field,
     /// Whether the AI is to reply. Default: true.
-    #[schema(value_type = bool, example = true)]
+    #[schema(value_type = bool, required = false, example = true)]
     pub(super) auto_reply: Field,
 }
 
@@ -47,16 +47,16 @@ pub(in crate::http) struct ConversationIn {
     pub(super) assistant_id: Field,
     /// `api` (default), `widget` or `test`.
     #[serde(rename = "type")]
-    #[schema(value_type = String, example = "api")]
+    #[schema(value_type = String, required = false, example = "api")]
     pub(super) kind: Field,
     /// Fill `{{name}}` in prompts, and in tools.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Object, required = false)]
     pub(super) variables: Field,
     /// A name of your own, to find it by.
-    #[schema(value_type = String, max_length = 255)]
+    #[schema(value_type = String, required = false, max_length = 255)]
     pub(super) external_identifier: Field,
     /// At most 16 KB.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Object, required = false)]
     pub(super) metadata: Field,
 }
 
@@ -65,10 +65,13 @@ pub(in crate::http) struct ConversationIn {
 #[schema(as = ConversationChange)]
 pub(in crate::http) struct ChangeIn {
     /// `false`: a person takes over; replies in the making are dropped and refunded.
-    #[schema(value_type = bool, example = false)]
+    #[schema(value_type = bool, required = false, example = false)]
     pub(super) ai_enabled: Field,
+    /// At most 16 KB; in place of what was there. `{}` leaves nothing of it.
+    #[schema(value_type = Object, required = false)]
+    pub(super) metadata: Field,
     /// Only `true`: the conversation ends, for good.
-    #[schema(value_type = bool)]
+    #[schema(value_type = bool, required = false)]
     pub(super) ended: Field,
 }
 
@@ -120,17 +123,6 @@ pub(super) struct PageOut<T> {
     pub(super) items: Vec<T>,
     /// Null on the last page.
     pub(super) next_cursor: Option<String>,
-}
-
-/// A conversation with what only its creation tells.
-#[derive(Debug, Serialize)]
-pub(super) struct CreatedOut<'a> {
-    #[serde(flatten)]
-    pub(super) conversation: rendered::ConversationOut<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) widget_uuid: Option<WidgetUuid>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) first_message: Option<MessageOut<'a>>,
 }
 
 /// A conversation's new name at the widget door.

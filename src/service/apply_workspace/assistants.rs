@@ -33,7 +33,10 @@ impl Run<'_> {
                 }
                 (None, Some(wanted)) => {
                     if assistants::is_taken(conn.reborrow(), wanted).await? {
-                        let problem = format!("the id {} of assistant \"{slug}\" is another's", wanted.0);
+                        let wanted = wanted.0;
+                        let problem = format!(
+                            "the id {wanted} of assistant \"{slug}\" is another's: give it another, or leave it out"
+                        );
                         return Err(ApplyError::Refused(problem));
                     }
                     wanted

@@ -20,7 +20,9 @@ pub(super) async fn refuse_foreign(
     let links: Vec<_> = prepared.file.conversations.iter().map(|conversation| conversation.link).collect();
     let found = conversations::find_links(conn, &links).await?;
     if let Some((link, ..)) = found.iter().find(|(_, workspace, _)| Some(*workspace) != own) {
-        return Err(ApplyError::Refused(format!("the conversation {link} is another workspace's")));
+        let problem =
+            format!("the conversation {link} is another workspace's: give it another id, or leave it out");
+        return Err(ApplyError::Refused(problem));
     }
     Ok(found.into_iter().map(|(link, _, id)| (link, id)).collect())
 }
@@ -110,6 +112,7 @@ impl Run<'_> {
             metadata: None,
             external_identifier: None,
             check_balance: false,
+            idempotency: None,
         }))
     }
 }

@@ -45,6 +45,8 @@ pub struct Site<'a> {
     pub seal: Option<&'a SealKey>,
     /// Private hosts that tools of every workspace may reach.
     pub allow_hosts: &'a AllowHosts,
+    /// Whether the configuration names a connection to a model so.
+    pub has_connection: &'a (dyn Fn(&str) -> bool + Sync),
     /// Gives the secret that `{ env = "NAME" }` names.
     pub secret: &'a (dyn Fn(&str) -> Option<SecretString> + Sync),
 }
@@ -70,6 +72,8 @@ pub struct Applied {
     pub slug: String,
     /// Empty: the store matched the file already.
     pub changes: Vec<Change>,
+    /// What was applied and will not work in this process's configuration; the server may have another.
+    pub warnings: Vec<String>,
 }
 
 /// Makes the store match the file's text. An error has changed nothing, but for
@@ -120,7 +124,12 @@ pub(super) async fn apply_within(
     let mut items = run.opening_credit(&before);
     items.extend(run.put_conversations(conn.reborrow(), &before, &ids, &compiled).await?);
     run.decide(conn, &items).await?;
-    Ok(Applied { workspace, slug: prepared.file.slug.clone(), changes: run.changes })
+    Ok(Applied {
+        workspace,
+        slug: prepared.file.slug.clone(),
+        changes: run.changes,
+        warnings: prepared.warnings.clone(),
+    })
 }
 
 /// What the store has of the workspace, read under its locks.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use secrecy::SecretString;
 
 use super::{ApplyError, Site};
+use crate::domain::assistant::Fallback;
 use crate::domain::workspace_file::{EnvName, FileUses, WorkspaceFile};
 use crate::outbound::{AllowHosts, check_url};
 
@@ -12,6 +13,7 @@ use crate::outbound::{AllowHosts, check_url};
 pub(in crate::service) struct Prepared {
     pub(super) file: WorkspaceFile,
     pub(super) secrets: HashMap<EnvName, SecretString>,
+    pub(super) warnings: Vec<String>,
 }
 
 impl Prepared {
@@ -26,8 +28,26 @@ impl Prepared {
         if !secrets.is_empty() && site.seal.is_none() {
             return Err(ApplyError::NoSecretKey);
         }
-        Ok(Self { file, secrets })
+        let warnings = unknown_connections(site, &file);
+        Ok(Self { file, secrets, warnings })
     }
+}
+
+/// A reply would pass over such a fallback.
+fn unknown_connections(site: &Site<'_>, file: &WorkspaceFile) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for assistant in &file.assistants {
+        for Fallback { connection, model } in &assistant.fallbacks {
+            if !(site.has_connection)(connection) {
+                let slug = &assistant.slug;
+                warnings.push(format!(
+                    "assistant {slug}: the fallback to {model} is passed over, for the configuration has no \
+                     connection \"{connection}\""
+                ));
+            }
+        }
+    }
+    warnings
 }
 
 /// What would be refused at each call is refused here.

@@ -7,7 +7,7 @@ fn the_first_start_shows_the_key_and_a_line_for_each_door() {
     let key = KeySecret::new([0; 32]);
     let demo = Demo { key_file: PathBuf::from("./data/demo.key"), new_key: Some(key) };
 
-    let text = banner("http://127.0.0.1:8080/", Some(&demo), true);
+    let text = banner("http://127.0.0.1:8080/", Some(&demo), &ModelChoice::Offline { is_chosen: false });
 
     assert_eq!(
         text.replace(env!("CARGO_PKG_VERSION"), "X"),
@@ -37,16 +37,23 @@ Platform door:
 fn later_starts_name_the_file_alone() {
     let demo = Demo { key_file: PathBuf::from("/my data/demo.key"), new_key: None };
 
-    let text = banner("http://[::1]:1", Some(&demo), false);
+    let text = banner("http://[::1]:1", Some(&demo), &ModelChoice::Offline { is_chosen: true });
 
     assert!(text.contains("Demo key    in '/my data/demo.key'\n"), "{text}");
     assert!(text.contains("$(cat '/my data/demo.key')"), "{text}");
     assert!(!text.contains("sk_"), "{text}");
+    assert!(text.contains("model.kind") && !text.contains("No model is configured"), "{text}");
 }
 
 #[test]
 fn a_server_without_a_demo_says_where_it_listens() {
-    let text = banner("https://chat.example", None, false);
+    let configured = ModelChoice::OpenAi {
+        base_url: "https://model.example/v1".parse().unwrap(),
+        key: None,
+        model: "m".to_owned(),
+    };
+
+    let text = banner("https://chat.example", None, &configured);
 
     assert_eq!(text, format!("Rejoinder {} listens on https://chat.example\n", env!("CARGO_PKG_VERSION")));
 }

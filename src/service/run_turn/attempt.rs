@@ -58,8 +58,14 @@ struct Attempt<'a> {
 
 /// Runs one attempt. An error is a write that the store refused for its data.
 pub(super) async fn run(engine: &Engine, turn: &Turn) -> Result<Attempted, Error> {
-    let Some(context) = load_until_it_is_there(engine, turn).await? else {
-        return Ok(Attempted::Ended(TurnEnd::Failed(Failure::ServiceUnavailable), None));
+    let context = match load_until_it_is_there(engine, turn).await {
+        Ok(Some(context)) => context,
+        Ok(None) => return Ok(Attempted::Ended(TurnEnd::Failed(Failure::ServiceUnavailable), None)),
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(turn.id = %turn.id, error, "what a turn runs with could not be read");
+            return Ok(Attempted::Ended(TurnEnd::Failed(Failure::ServiceUnavailable), None));
+        }
     };
     let entries = context.journal.iter().filter_map(entry).collect();
     let tool_loop =

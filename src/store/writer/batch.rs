@@ -117,7 +117,7 @@ fn reserve(context: &WriterContext, items: &[&Item]) -> Vec<Slot> {
             | Item::Journal(_)
             | Item::Retry(_)
             | Item::HandBack(_)
-            | Item::SetAi(_)
+            | Item::Change(_)
             | Item::RenewLink(_)
             | Item::TopUp(_) => {}
         }

@@ -40,7 +40,7 @@ impl Queued {
     /// Whether a client waits for it, a few seconds at most. All else waits for the store.
     fn is_request(&self) -> bool {
         match self.item {
-            Item::Admit(_) | Item::Create(_) | Item::SetAi(_) | Item::RenewLink(_) | Item::TopUp(_) => true,
+            Item::Admit(_) | Item::Create(_) | Item::Change(_) | Item::RenewLink(_) | Item::TopUp(_) => true,
             Item::End(_) | Item::Journal(_) | Item::Retry(_) | Item::HandBack(_) => false,
         }
     }
@@ -73,12 +73,12 @@ impl Queued {
                 let rows = journaling.rows.iter().chain(&journaling.result);
                 rows.map(|row| row.content.len() + row.result.as_ref().map_or(0, String::len) + 256).sum()
             }
-            Item::Create(_)
-            | Item::Retry(_)
-            | Item::HandBack(_)
-            | Item::SetAi(_)
-            | Item::RenewLink(_)
-            | Item::TopUp(_) => 1024,
+            Item::Create(creation) => {
+                let variables = creation.key_variables.len() + creation.visitor_variables.len();
+                variables + creation.metadata.as_ref().map_or(0, String::len) + 1024
+            }
+            Item::Change(changing) => changing.change.metadata.as_ref().map_or(0, String::len) + 1024,
+            Item::Retry(_) | Item::HandBack(_) | Item::RenewLink(_) | Item::TopUp(_) => 1024,
         }
     }
 }

@@ -30,7 +30,7 @@ pub use within::decide_within;
 use super::lease::HasLease;
 use super::{Db, StoreError};
 use crate::domain::batch::{
-    Admission, Admitted, AiSwitch, Bounds, Created, Creation, Effects, Ending, HandBack, Item, Journaling,
+    Admission, Admitted, Bounds, Changing, Created, Creation, Effects, Ending, HandBack, Item, Journaling,
     LinkRenewal, Outcome, Retry, Step, TopUp,
 };
 use crate::domain::clock::Clock;
@@ -140,12 +140,13 @@ impl Writer {
     pub async fn create(&self, creation: Creation) -> Result<Created, Error> {
         let workspace = creation.workspace;
         let outcome = self.ask(workspace, Item::Create(Box::new(creation))).await?;
-        if let Outcome::Created(created) = outcome { Ok(*created) } else { Err(mismatch()) }
+        if let Outcome::Created(created) = outcome { Ok(created) } else { Err(mismatch()) }
     }
 
-    /// Switches a conversation's AI, or ends the conversation. Answered within 4 s.
-    pub async fn set_ai(&self, switch: AiSwitch) -> Result<Conversation, Error> {
-        let outcome = self.ask(switch.workspace, Item::SetAi(switch)).await?;
+    /// Changes a conversation, which may end it. Answered within 4 s.
+    pub async fn change(&self, changing: Changing) -> Result<Conversation, Error> {
+        let workspace = changing.workspace;
+        let outcome = self.ask(workspace, Item::Change(Box::new(changing))).await?;
         if let Outcome::Conversation(conversation) = outcome { Ok(*conversation) } else { Err(mismatch()) }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::domain::batch::{Change, Item, StoreWrite, Target, TurnRef};
+use crate::domain::batch::{Item, StoreWrite, Target, TurnRef};
 use crate::domain::calendar::booking_range;
 use crate::domain::clock::Micros;
 use crate::domain::conversation::SenderType;
@@ -60,6 +60,7 @@ impl Needs {
                 self.workspaces.insert(creation.workspace);
                 self.conversations.insert((creation.workspace, creation.id));
                 self.assistants.insert((creation.workspace, creation.assistant));
+                self.idempotency.extend(creation.idempotency.as_ref().map(|presented| presented.key.clone()));
             }
             Item::End(ending) => {
                 self.name(&ending.turn);
@@ -73,11 +74,12 @@ impl Needs {
             }
             Item::Retry(retry) => self.name(&retry.turn),
             Item::HandBack(hand_back) => self.name(&hand_back.turn),
-            Item::SetAi(switch) => {
-                self.workspaces.insert(switch.workspace);
-                self.conversations.insert((switch.workspace, switch.conversation));
-                if switch.change != Change::EnableAi {
-                    self.ending.insert((switch.workspace, switch.conversation));
+            Item::Change(changing) => {
+                let place = (changing.workspace, changing.conversation);
+                self.workspaces.insert(changing.workspace);
+                self.conversations.insert(place);
+                if changing.change.discards() {
+                    self.ending.insert(place);
                 }
             }
             Item::RenewLink(renewal) => {

@@ -26,6 +26,7 @@ pub(super) async fn write(
     };
     conversations::insert(conn.reborrow(), &rows(&mut written.new_conversations.iter())).await?;
     conversations::update(conn.reborrow(), &rows(&mut written.conversations.iter())).await?;
+    conversations::update_metadata(conn.reborrow(), &rows(&mut written.metadata.iter())).await?;
     conversations::put_links(conn.reborrow(), &written.links, now).await?;
     messages::insert(conn.reborrow(), &written.messages).await?;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::support::server::{ASSISTANT, TestServer};
+use crate::support::server::{ASSISTANT, TestServer, WIDGET};
 use crate::support::store;
 
 use serde_json::{Value, json};
@@ -39,14 +39,9 @@ async fn the_document_is_served_and_describes_both_doors_with_their_errors() {
     ] {
         assert!(paths.contains(&path), "{paths:?}");
     }
-    for (path, method) in
-        [("/api/conversations/{uuid}/messages", "post"), ("/v1/messages", "post"), ("/v1/balance", "get")]
-    {
-        let responses = document["paths"][path][method]["responses"].as_object().unwrap();
-        for status in ["200", "400", "401", "404", "429"] {
-            assert!(responses.contains_key(status), "{path} {status}");
-        }
-    }
+    let first = |door: &str| paths.iter().find(|path| path.starts_with(door)).copied();
+    assert_eq!(first("/api"), Some("/api/conversations/{uuid}/messages"), "sending comes first");
+    assert_eq!(first("/v1"), Some("/v1/messages"), "sending comes first");
     assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
     assert_eq!(document["paths"]["/v1/messages"]["post"]["security"], json!([{"bearer": []}]));
 }
@@ -107,5 +102,131 @@ async fn what_is_sent_has_no_field_that_is_not_described() {
         let described = properties(&document, schema);
         let sent = keys(sent);
         assert!(sent.is_subset(&described), "{schema}: sent {sent:?}, described {described:?}");
+    }
+}
+
+/// The examples of a status, by their code.
+fn examples(document: &Value, method: &str, path: &str, status: u16) -> Vec<(String, Value)> {
+    let content = &document["paths"][path][method]["responses"][status.to_string()]["content"];
+    let examples = content["application/json"]["examples"].as_object().cloned().unwrap_or_default();
+    examples.into_iter().map(|(code, example)| (code, example["value"].clone())).collect()
+}
+
+fn named(door: &[(&str, Value)]) -> Vec<(String, Value)> {
+    door.iter().map(|(code, body)| ((*code).to_owned(), body.clone())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_route_lists_its_own_errors_as_they_are_sent() {
+    let db = store::sqlite().await;
+    let server = TestServer::start(&db).await;
+    let document = server.call("GET", "/openapi.json").send().await.json();
+    let widget = |text: &str| json!({"status": false, "error": text});
+    let statuses = |path: &str, method: &str| {
+        let responses = document["paths"][path][method]["responses"].as_object().unwrap();
+        responses.keys().cloned().collect::<Vec<_>>().join(" ")
+    };
+
+    assert_eq!(
+        examples(&document, "post", "/api/conversations/{uuid}/messages", 400),
+        named(&[
+            (
+                "idempotency_key_malformed",
+                widget("The Idempotency-Key header must have 1 to 255 visible characters")
+            ),
+            ("insufficient_balance", widget("Insufficient balance. Please top up your account.")),
+            ("model_timeout", widget("Failed to process message: Connection timeout")),
+        ])
+    );
+    assert_eq!(
+        examples(&document, "post", "/api/conversations", 404),
+        named(&[("assistant_not_found", widget("Assistant not found"))])
+    );
+    let poor = examples(&document, "post", "/api/conversations", 400);
+    assert!(poor.iter().any(|(code, _)| code == "insufficient_balance"), "{poor:?}");
+    assert_eq!(statuses("/v1/balance", "get"), "200 401 403 500");
+    assert_eq!(statuses("/v1/conversations/{id}", "get"), "200 401 403 404 500");
+    assert_eq!(statuses("/v1/conversations", "post"), "200 400 401 403 404 413 422 429 500");
+
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            if operation.get("security").is_none() {
+                continue;
+            }
+            let target = path.replace("{uuid}", "x").replace("{id}", "x");
+            let answer = server.call(&method.to_uppercase(), &target).send().await;
+            let code = answer.header("rejoinder-error").unwrap().to_owned();
+            let described = examples(&document, method, path, 401);
+            assert_eq!(described, [(code, answer.json())], "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_field_is_required_exactly_where_a_request_without_it_is_refused() {
+    let db = store::sqlite().await;
+    let server = TestServer::start(&db).await;
+    let document = server.call("GET", "/openapi.json").send().await.json();
+    let con = server.con_of(WIDGET).await;
+    let sent = json!({"conversation_id": con, "sender_id": "u", "sender_type": "user", "text": "Hi"});
+    let sent = server.enqueue(sent.to_string()).send().await.json();
+
+    for (schema, method, path, body) in [
+        ("WidgetMessage", "POST", format!("/api/conversations/{WIDGET}/messages"), json!({"message": "Hi"})),
+        (
+            "WidgetConversation",
+            "POST",
+            "/api/conversations".to_owned(),
+            json!({"assistant_id": ASSISTANT, "type": "test", "variables": {"name": "Ada"}}),
+        ),
+        (
+            "MessageIn",
+            "POST",
+            "/v1/messages".to_owned(),
+            json!({
+                "conversation_id": con, "sender_id": "u", "sender_type": "user", "text": "Hi",
+                "reply_to_message_id": sent["data"]["message"]["id"], "metadata": {}, "auto_reply": false,
+            }),
+        ),
+        (
+            "ConversationIn",
+            "POST",
+            "/v1/conversations".to_owned(),
+            json!({
+                "assistant_id": ASSISTANT, "type": "api", "variables": {}, "external_identifier": "x",
+                "metadata": {},
+            }),
+        ),
+        (
+            "ConversationChange",
+            "PATCH",
+            format!("/v1/conversations/{con}"),
+            json!({"ai_enabled": true, "metadata": {}, "ended": true}),
+        ),
+    ] {
+        assert_eq!(properties(&document, schema), keys(&body), "{schema}");
+        let required = document["components"]["schemas"][schema]["required"].as_array().cloned();
+        for field in keys(&body) {
+            let mut without = body.clone();
+            without.as_object_mut().unwrap().remove(&field);
+            let request = server.call(method, &path).bearer(&server.keys.all).json(&without);
+            let answer = request.send().await;
+            let is_required = required.iter().flatten().any(|name| *name == *field);
+            assert_eq!(answer.status != 200, is_required, "{schema} without {field}: {}", answer.text());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pages_next_cursor_is_always_there_and_null_only_on_a_last_page() {
+    let db = store::sqlite().await;
+    let server = TestServer::start(&db).await;
+    let document = server.call("GET", "/openapi.json").send().await.json();
+
+    for page in ["Conversations", "Messages", "LedgerEntries", "Events"] {
+        let schema = &document["components"]["schemas"][page];
+        assert_eq!(schema["required"], json!(["items", "next_cursor"]), "{page}");
+        let expected = if page == "Events" { json!("string") } else { json!(["string", "null"]) };
+        assert_eq!(schema["properties"]["next_cursor"]["type"], expected, "{page}");
     }
 }

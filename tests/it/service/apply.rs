@@ -293,6 +293,21 @@ both_backends!(
 );
 
 both_backends!(
+    async fn a_fallback_on_a_connection_that_the_configuration_lacks_is_applied_with_a_warning(db: TestDb) {
+        let operator = operator(store::open(&db).await);
+        let fallbacks =
+            r#"fallbacks = [{ connection = "backup", model = "a" }, { connection = "bakcup", model = "b" }]"#;
+        let file = BARE.replace("[[assistants]]", &format!("[[assistants]]\n{fallbacks}"));
+
+        let applied = operator.try_apply(&file, Mode::Apply).await.unwrap();
+
+        let warning = "assistant back: the fallback to b is passed over, for the configuration has no connection \"bakcup\"";
+        assert_eq!(applied.warnings, [warning]);
+        assert!(!applied.changes.is_empty());
+    }
+);
+
+both_backends!(
     async fn an_id_of_another_workspace_is_an_error_and_nothing_is_applied(db: TestDb) {
         let operator = operator(store::open(&db).await);
         operator.apply(FILE).await;
@@ -301,8 +316,14 @@ both_backends!(
         let link = operator.refusal(&other).await;
         let id = operator.refusal(&other.replace(LINK, "7c9e6679-7425-40de-944b-e07fc1f90ae8")).await;
 
-        assert_eq!(link, format!("the conversation {LINK} is another workspace's"));
-        assert_eq!(id, format!("the id {ID} of assistant \"desk\" is another's"));
+        assert_eq!(
+            link,
+            format!("the conversation {LINK} is another workspace's: give it another id, or leave it out")
+        );
+        assert_eq!(
+            id,
+            format!("the id {ID} of assistant \"desk\" is another's: give it another, or leave it out")
+        );
         let count = workspaces::count(operator.db.read().await.unwrap().conn()).await.unwrap();
         assert_eq!(count, 1);
     }

@@ -121,11 +121,18 @@ both_backends!(
 
         let first = give(2_000_000, "invoice-1").await.unwrap();
         let again = give(2_000_000, "invoice-1").await.unwrap();
+        let other = give(3_000_000, "invoice-1").await;
+        let nothing = give(0, "invoice-2").await;
         let taken = give(-9_000_000, "correction").await;
 
         let Credited::Now(entry) = first else { panic!("{first:?}") };
         assert_eq!(entry.balance_after, Money(3_000_000));
         assert_eq!(again, Credited::Before { balance: Money(3_000_000) });
+        assert_eq!(
+            other.unwrap_err().to_string(),
+            "invoice-1 has counted already, for 2.00; nothing was credited. Give another reference"
+        );
+        assert_eq!(nothing.unwrap_err().to_string(), "an amount of zero moves nothing");
         assert_eq!(taken.unwrap_err().to_string(), "The balance after it would be below zero or too large.");
     }
 );

@@ -44,6 +44,7 @@ impl Operator {
             ids: &self.ids,
             seal: self.seal.as_ref(),
             allow_hosts: &AllowHosts::default(),
+            has_connection: &|name| name == "backup",
             secret: &secret,
         };
         work(&site).await

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use rejoinder::domain::batch::{Admitted, Change, Right, Step};
+use rejoinder::domain::batch::{Admitted, Right, Step};
 use rejoinder::domain::conversation::ConversationKind;
 use rejoinder::domain::error::Error;
 use rejoinder::domain::failure::Failure;
@@ -13,7 +13,9 @@ use rejoinder::store::writer::Effect;
 use crate::support::db::both_backends;
 use crate::support::seed::{self, assert_invariants};
 use crate::support::store;
-use crate::support::writers::{BOUNDS, Process, admission, balance, completed, creation, ending, reference};
+use crate::support::writers::{
+    BOUNDS, Process, admission, ai, balance, completed, creation, ending, reference, the_end,
+};
 
 both_backends!(
     async fn a_message_is_stored_charged_and_started(db: TestDb) {
@@ -166,12 +168,12 @@ both_backends!(
     async fn whoever_takes_over_discards_all_that_is_open(db: TestDb) {
         let seeded = seed::workspace(&db, 1_000_000).await;
         let mut process = Process::start(&db).await;
-        for change in [Change::DisableAi, Change::End] {
+        for change in [ai(false), the_end()] {
             let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
             let turns = [process.ask(&conversation).await, process.ask(&conversation).await];
             process.effects(1).await;
 
-            process.switch(&conversation, change).await.unwrap();
+            process.change(&conversation, change).await.unwrap();
 
             for turn in turns {
                 assert_eq!(process.turn(turn).await.state, TurnState::Discarded);
@@ -208,8 +210,7 @@ both_backends!(
 
         // Together 2,560 turns are ended: more values than SQLite takes in one statement.
         let ended =
-            join_all(conversations.iter().map(|conversation| process.switch(conversation, Change::End)))
-                .await;
+            join_all(conversations.iter().map(|conversation| process.change(conversation, the_end()))).await;
 
         assert!(ended.iter().all(Result::is_ok), "{ended:?}");
         assert_eq!(seed::number(&db, "select count(*) from turns where state <> 'discarded'").await, 0);

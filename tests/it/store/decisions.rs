@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use rejoinder::domain::batch::{
-    Admission, AiSwitch, AssistantHead, Batch, Change, Effects, HandBack, Item, Retry, Right, Setting,
+    Admission, AssistantHead, Batch, Change, Changing, Effects, HandBack, Item, Retry, Right, Setting,
     SlotBudget, Tables, Target, TopUp, TurnRef, WorkspaceRow, Written,
 };
 use rejoinder::domain::clock::Clock;
@@ -32,15 +32,17 @@ const MONEY: i64 = 60_000;
 enum Op {
     Admit { conversation: u8, widget: bool, key: Option<u8>, auto_reply: Option<bool>, agent: bool },
     End { made_by: u8, fence: Option<i64>, completes: bool },
-    Switch { conversation: u8, change: Change },
+    Change { conversation: u8, change: Change },
     Retry { made_by: u8, fence: i64 },
     HandBack { made_by: u8, fence: i64 },
     TopUp { reference: u8 },
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let change =
-        prop_oneof![4 => Just(Change::EnableAi), 2 => Just(Change::DisableAi), 1 => Just(Change::End)];
+    let switch = prop_oneof![2 => Just(None), 4 => Just(Some(true)), 2 => Just(Some(false))];
+    let metadata = proptest::option::of(prop_oneof![Just(r#"{"a":1}"#.to_owned()), Just("{}".to_owned())]);
+    let change = (switch, metadata, proptest::bool::weighted(0.15))
+        .prop_map(|(ai_enabled, metadata, ends)| Change { ai_enabled, metadata, ends });
     let made_by = || 0..24_u8;
     let admit = (
         0..3_u8,
@@ -54,7 +56,7 @@ fn op() -> impl Strategy<Value = Op> {
         }),
         6 => (made_by(), proptest::option::of(1..4_i64), any::<bool>())
             .prop_map(|(made_by, fence, completes)| Op::End { made_by, fence, completes }),
-        2 => (0..3_u8, change).prop_map(|(conversation, change)| Op::Switch { conversation, change }),
+        2 => (0..3_u8, change).prop_map(|(conversation, change)| Op::Change { conversation, change }),
         2 => (made_by(), 1..4_i64).prop_map(|(made_by, fence)| Op::Retry { made_by, fence }),
         2 => (made_by(), 1..4_i64).prop_map(|(made_by, fence)| Op::HandBack { made_by, fence }),
         1 => (0..2_u8).prop_map(|reference| Op::TopUp { reference }),
@@ -117,11 +119,11 @@ fn item(index: u8, op: &Op, turn: &dyn Fn(u8) -> TurnRef) -> Item {
             let right = fence.map_or(Right::Age, |fence| Right::Owner { fence });
             Item::End(Box::new(ending(turn(made_by), right, end)))
         }
-        Op::Switch { conversation, change } => Item::SetAi(AiSwitch {
+        Op::Change { conversation, ref change } => Item::Change(Box::new(Changing {
             workspace: WORKSPACE,
             conversation: conversation_id(conversation),
-            change,
-        }),
+            change: change.clone(),
+        })),
         Op::Retry { made_by, fence } => Item::Retry(Retry { turn: turn(made_by), fence, delay }),
         Op::HandBack { made_by, fence } => Item::HandBack(HandBack { turn: turn(made_by), fence, delay }),
         Op::TopUp { reference } => Item::TopUp(TopUp {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
-use rejoinder::domain::batch::{Admitted, Change, Retry, Step};
+use rejoinder::domain::batch::{Admitted, Retry, Step};
 use rejoinder::domain::conversation::ConversationKind;
 use rejoinder::domain::error::Error;
 use rejoinder::domain::turn::{Door, TurnState};
@@ -18,7 +18,7 @@ use url::Url;
 use crate::support::db::{Backend, both_backends};
 use crate::support::seed::{self, assert_invariants};
 use crate::support::wait::{wait_for, within};
-use crate::support::writers::{BOUNDS, Process, admission};
+use crate::support::writers::{BOUNDS, Process, admission, ai};
 
 both_backends!(
     async fn a_fault_in_the_data_fails_its_own_item_alone(db: TestDb) {
@@ -130,7 +130,7 @@ both_backends!(
         assert!(effects.iter().any(|effect| matches!(effect, Effect::Ended(turn, _) if *turn == first.turn)));
 
         cutter.armed.store(true, Ordering::SeqCst);
-        process.switch(&conversation, Change::DisableAi).await.unwrap();
+        process.change(&conversation, ai(false)).await.unwrap();
         assert!(
             process
                 .effects(2)

@@ -4,9 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use futures::future::join_all;
-use rejoinder::domain::batch::{
-    Change, HandBack, JournalRow, Journaling, Retry, Right, Step, StoreWrite, TurnRef,
-};
+use rejoinder::domain::batch::{HandBack, JournalRow, Journaling, Retry, Right, Step, StoreWrite, TurnRef};
 use rejoinder::domain::calendar::{BookingRequest, CalendarRules, CalendarRulesIn, CancelRequest, HoursIn};
 use rejoinder::domain::clock::{Clock, Micros};
 use rejoinder::domain::conversation::ConversationKind;
@@ -20,7 +18,7 @@ use uuid::Uuid;
 
 use crate::support::db::{Backend, both_backends};
 use crate::support::seed::{self, Seed, assert_invariants};
-use crate::support::writers::{Process, admission, ending};
+use crate::support::writers::{Process, admission, ai, ending};
 
 const LEASE: Duration = Duration::from_secs(30);
 const LIFE: LifeBounds =
@@ -29,7 +27,7 @@ const LIFE: LifeBounds =
 async fn claim(process: &Process, door: Door, limit: usize) -> Vec<rejoinder::domain::turn::Turn> {
     let mut tx = process.db.begin().await.unwrap();
     let claimed =
-        processes::claim(tx.conn(), process.id, door, limit, &[], process.clock.as_ref()).await.unwrap();
+        processes::claim(tx.conn(), process.id, door, limit, &[], 20, process.clock.as_ref()).await.unwrap();
     tx.commit().await.unwrap();
     claimed
 }
@@ -187,7 +185,7 @@ both_backends!(
         let conversation = owner.conversation(&seeded, ConversationKind::Widget).await;
         let turn = owner.ask(&conversation).await;
 
-        other.switch(&conversation, Change::DisableAi).await.unwrap();
+        other.change(&conversation, ai(false)).await.unwrap();
 
         let mut tx = owner.db.begin().await.unwrap();
         assert_eq!(processes::take_cancellations(tx.conn(), owner.id).await.unwrap(), [turn.turn]);

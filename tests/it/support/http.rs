@@ -86,13 +86,6 @@ impl Request {
         let body = within("an answer's body", response.bytes()).await.expect("the body is whole");
         Answer { status, headers, body }
     }
-
-    /// None where no answer comes, or not all of it.
-    pub async fn try_send(self) -> Option<Answer> {
-        let response = self.0.send().await.ok()?;
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Some(Answer { status, headers, body: response.bytes().await.ok()? })
-    }
 }
 
 #[derive(Debug)]

@@ -59,7 +59,15 @@ pub struct Keys {
 pub async fn apply(db: &Db, clock: &dyn Clock, tool: &FakeTool, file: &str) -> Keys {
     let ids = Ids::random();
     let allow_hosts = AllowHosts::parse([tool.host()]).expect("a host and its port");
-    let site = Site { db, clock, ids: &ids, seal: None, allow_hosts: &allow_hosts, secret: &|_| None };
+    let site = Site {
+        db,
+        clock,
+        ids: &ids,
+        seal: None,
+        allow_hosts: &allow_hosts,
+        has_connection: &|_| true,
+        secret: &|_| None,
+    };
     for text in [file, OTHER] {
         apply_workspace::apply(&site, text, Mode::Apply).await.expect("the workspace file is good");
     }

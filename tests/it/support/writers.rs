@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rejoinder::domain::batch::{
-    Admission, Admitted, AiSwitch, Bounds, Change, Creation, Ending, Right, Step, Target, TurnRef,
+    Admission, Admitted, Bounds, Change, Changing, Created, Creation, Ending, Made, Right, Step, Target,
+    TurnRef,
 };
 use rejoinder::domain::clock::{Clock, FixedClock, Micros};
 use rejoinder::domain::conversation::{Conversation, ConversationKind, SenderType};
@@ -88,8 +89,7 @@ impl Process {
     }
 
     pub async fn conversation(&self, seed: &Seed, kind: ConversationKind) -> Conversation {
-        let creation = creation(seed, kind);
-        self.writer.create(creation).await.unwrap().conversation
+        made(self.writer.create(creation(seed, kind)).await).conversation
     }
 
     /// Admits a widget message, and returns its turn.
@@ -110,9 +110,9 @@ impl Process {
         self.writer.end(ending(turn, Right::Owner { fence }, completed("An answer"))).await.unwrap()
     }
 
-    pub async fn switch(&self, conversation: &Conversation, change: Change) -> Result<Conversation, Error> {
-        let switch = AiSwitch { workspace: conversation.workspace, conversation: conversation.id, change };
-        self.writer.set_ai(switch).await
+    pub async fn change(&self, conversation: &Conversation, change: Change) -> Result<Conversation, Error> {
+        let changing = Changing { workspace: conversation.workspace, conversation: conversation.id, change };
+        self.writer.change(changing).await
     }
 
     /// At least so many effects of what was done before: they follow its answers.
@@ -149,7 +149,23 @@ pub fn creation(seed: &Seed, kind: ConversationKind) -> Creation {
         metadata: None,
         external_identifier: None,
         check_balance: false,
+        idempotency: None,
     }
+}
+
+pub fn made(created: Result<Created, Error>) -> Made {
+    match created.unwrap() {
+        Created::Made(made) => *made,
+        Created::Replayed(answer) => panic!("replayed: {answer:?}"),
+    }
+}
+
+pub fn ai(enabled: bool) -> Change {
+    Change { ai_enabled: Some(enabled), ..Change::default() }
+}
+
+pub fn the_end() -> Change {
+    Change { ends: true, ..Change::default() }
 }
 
 pub fn admission(conversation: &Conversation, door: Door) -> Admission {

@@ -78,6 +78,10 @@ pub(super) async fn ask(acts: Vec<Act>) -> Outcome {
     ask_with("", None, acts).await
 }
 
+/// How long a silent answer is waited for; a flood is no silence, however slowly a busy machine sends it.
+const IDLE: Duration = Duration::from_millis(300);
+const PATIENT: Duration = Duration::from_secs(30);
+
 /// Asks the scripted server, or `base_url` where it is not empty.
 pub(super) async fn ask_with(base_url: &str, key: Option<&str>, acts: Vec<Act>) -> Outcome {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -85,7 +89,7 @@ pub(super) async fn ask_with(base_url: &str, key: Option<&str>, acts: Vec<Act>) 
     let base_url = if base_url.is_empty() { &own_url } else { base_url };
     let connection = Connection {
         first_byte: Duration::from_millis(500),
-        idle: Duration::from_millis(300),
+        idle: if acts.iter().any(|act| matches!(act, Act::Flood(_))) { PATIENT } else { IDLE },
         ..Connection::new(base_url, key.map(SecretString::from))
     };
     let model = OpenAi::new(&HttpClient::new(Duration::from_secs(5)).unwrap(), &connection).unwrap();

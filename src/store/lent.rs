@@ -1,0 +1,58 @@
+//! A PostgreSQL connection on loan from its pool: given back soon after its use, or closed, whatever the
+//! network does. The pool itself would wait for a connection that never answers, and be smaller for ever.
+
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, PgPool, Postgres};
+use tokio::runtime::Handle;
+
+/// How long a connection has to show that it lives.
+pub(super) const PULSE: Duration = Duration::from_millis(500);
+
+/// A connection of the pool.
+#[derive(Debug)]
+pub struct Lent {
+    conn: PoolConnection<Postgres>,
+    /// A transaction that was begun and not ended: its connection is of no further use.
+    is_open: bool,
+}
+
+impl Lent {
+    /// Waits for a connection, as long as the pool lets its callers wait.
+    pub(super) async fn of(pool: &PgPool) -> Result<Self, sqlx::Error> {
+        Ok(Self { conn: pool.acquire().await?, is_open: false })
+    }
+
+    /// The connection that statements run on.
+    pub fn conn(&mut self) -> &mut PgConnection {
+        &mut self.conn
+    }
+
+    /// Begins a transaction by these statements; where it is never ended, the connection is closed.
+    pub(super) async fn begin(&mut self, statements: &'static str) -> Result<(), sqlx::Error> {
+        self.is_open = true;
+        sqlx::raw_sql(statements).execute(self.conn()).await?;
+        Ok(())
+    }
+
+    pub(super) async fn commit(mut self) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql("commit").execute(self.conn()).await?;
+        self.is_open = false;
+        Ok(())
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if self.is_open {
+            self.conn.close_on_drop();
+            return;
+        }
+        // A statement that was given up may still be under way: it is waited for, but not for long.
+        let back = tokio::time::timeout(PULSE, self.conn.return_to_pool());
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(back);
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! A conversation that is made again under its key: the first answer, byte for byte, and no second one.
+
+use serde_json::{Value, json};
+
+use crate::support::db::both_backends;
+use crate::support::http::Answer;
+use crate::support::server::{ASSISTANT, TestServer};
+
+const BODY: &str = r#"{"assistant_id": "ASSISTANT", "type": "widget", "metadata": {"z": 1, "a": 2}}"#;
+
+async fn create(server: &TestServer, key: &str, body: &str) -> Answer {
+    let request = server.call("POST", "/v1/conversations").bearer(&server.keys.all);
+    request.header("Idempotency-Key", key).raw_json(body.replace("ASSISTANT", ASSISTANT)).send().await
+}
+
+both_backends!(
+    async fn a_repeated_creation_is_answered_with_the_first_ones_bytes(db: TestDb) {
+        let server = TestServer::start(&db).await;
+
+        let first = create(&server, "k", BODY).await;
+        let before = server.dump().await;
+        let again = create(&server, "k", BODY).await;
+        let other = create(&server, "k", r#"{"assistant_id": "ASSISTANT"}"#).await;
+
+        assert_eq!((first.status, first.header("idempotent-replayed")), (200, None));
+        assert!(
+            first.json()["data"]["widget_uuid"].is_string() && first.text().contains(r#"{"z": 1, "a": 2}"#)
+        );
+        assert_eq!((again.status, again.text()), (200, first.text()));
+        assert_eq!(again.header("idempotent-replayed"), Some("true"));
+        let reused = json!({
+            "status": "error", "message": "This Idempotency-Key was used with another request", "data": null,
+        });
+        assert_eq!((other.status, other.json()), (422, reused));
+        assert_eq!(other.header("rejoinder-error"), Some("idempotency_key_reused"));
+        assert_eq!(server.dump().await, before);
+    }
+);
+
+both_backends!(
+    async fn twins_of_a_creation_make_one_conversation(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let before = server.number("select count(*) from conversations").await;
+
+        let twins =
+            tokio::join!(create(&server, "k", BODY), create(&server, "k", BODY), create(&server, "k", BODY));
+
+        assert_eq!((twins.0.status, twins.0.text()), (200, twins.1.text()));
+        assert_eq!(twins.1.text(), twins.2.text());
+        assert_eq!(server.number("select count(*) from conversations").await, before + 1);
+    }
+);
+
+both_backends!(
+    async fn a_key_of_a_creation_belongs_to_its_route_and_a_refusal_keeps_nothing(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let message = json!({"sender_id": "u", "sender_type": "user", "text": "Hi"}).to_string();
+
+        let refused = create(&server, "k", "{}").await;
+        let made = create(&server, "k", BODY).await;
+        let other_key = create(&server, "l", BODY).await;
+        let sent = server.enqueue(message).header("Idempotency-Key", "k").send().await;
+
+        assert_eq!((refused.status, made.status, sent.status), (400, 200, 200));
+        assert_eq!((made.header("idempotent-replayed"), sent.header("idempotent-replayed")), (None, None));
+        assert_ne!(other_key.json()["data"]["id"], made.json()["data"]["id"]);
+        assert_eq!(server.number("select count(*) from idempotency").await, 3);
+    }
+);
+
+both_backends!(
+    async fn a_malformed_key_of_a_creation_is_refused(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let before = server.dump().await;
+
+        for key in ["", " ", &"k".repeat(256)] {
+            let refused = create(&server, key, BODY).await;
+            assert_eq!((refused.status, &refused.json()["data"]), (400, &Value::Null), "{key:?}");
+            assert_eq!(refused.header("rejoinder-error"), Some("idempotency_key_malformed"), "{key:?}");
+        }
+
+        assert_eq!(server.dump().await, before);
+    }
+);
