@@ -43,7 +43,7 @@ async fn postgres_three_processes() {
 
 async fn run(test: &str, backend: Backend, processes: usize) {
     let seed = seed(test);
-    let (messages, kills) = (size("CHAOS_MESSAGES", 400), size("CHAOS_KILLS", 8));
+    let (messages, kills) = (size("CHAOS_MESSAGES", 300), size("CHAOS_KILLS", 6));
     // Short, for a process that is told to stop may have turns that wait for others until then.
     let setup = Setup::new(backend, processes).env("REJOINDER_SHUTDOWN_GRACE", "2s");
     let cluster = Cluster::start(setup).await;
