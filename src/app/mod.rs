@@ -27,6 +27,7 @@ use crate::lifecycle::Tasks;
 use crate::outbound::{AllowHosts, GuardedClient};
 use crate::service::Services;
 use crate::service::authenticate::{Keys, keep_uses_written};
+use crate::service::follow_events::{FollowerBounds, Followers};
 use crate::service::private_file;
 use crate::service::run_turn::{Engine, EngineSettings};
 use crate::service::versions::Versions;
@@ -224,9 +225,17 @@ fn services(config: &Config, on: &Foundation, writer: Writer, tasks: &Tasks) -> 
         ids: Arc::clone(&on.ids),
         versions: Versions::default(),
         waiters: Waiters::new(config.widget.max_waiting),
+        followers: Followers::new(follower_bounds(config), tasks.soft()),
         keys: Keys::default(),
         widget_deadline: config.widget.deadline,
         stopping: tasks.hard(),
+    }
+}
+
+fn follower_bounds(config: &Config) -> FollowerBounds {
+    FollowerBounds {
+        most: config.events.max_followers,
+        per_workspace: config.events.max_followers_per_workspace,
     }
 }
 
@@ -282,5 +291,6 @@ fn worker_settings(config: &Config) -> WorkerSettings {
             max_wait: config.turn.max_wait,
             max_takeovers: i64::from(config.turn.max_takeovers),
         },
+        events_kept: config.events.retention,
     }
 }

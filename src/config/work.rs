@@ -1,4 +1,4 @@
-//! Sections about the work: turns, the widget door that waits for them, limits, the outbound client.
+//! Sections about the work: turns, the widget door that waits for them, events, limits, the outbound client.
 
 use std::time::Duration;
 
@@ -59,6 +59,21 @@ pub struct Widget {
     /// Requests that wait at once in this process.
     #[serde(deserialize_with = "required")]
     pub max_waiting: usize,
+}
+
+/// `[events]`: the log of events, and who follows it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section of settings")]
+pub struct Events {
+    /// How long events, closed deliveries and their attempts are kept.
+    #[serde(deserialize_with = "required")]
+    pub retention: Duration,
+    /// Streams and long polls that follow at once in this process.
+    #[serde(deserialize_with = "required")]
+    pub max_followers: usize,
+    /// The same, of one workspace.
+    #[serde(deserialize_with = "required")]
+    pub max_followers_per_workspace: usize,
 }
 
 /// `[limits]`: guards of the widget door, whose only credential is a UUID.

@@ -8,6 +8,7 @@ pub mod change_conversation;
 pub mod create_conversation;
 pub mod credit;
 pub mod demo;
+pub mod follow_events;
 pub mod keys;
 pub mod list_conversations;
 pub mod page;
@@ -46,6 +47,7 @@ pub struct Services {
     pub ids: Arc<Ids>,
     pub versions: versions::Versions,
     pub waiters: waiters::Waiters,
+    pub followers: follow_events::Followers,
     pub keys: authenticate::Keys,
     /// `widget.deadline`: how long a widget client waits for its reply.
     pub widget_deadline: Duration,

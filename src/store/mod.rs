@@ -24,6 +24,7 @@ mod lent;
 pub mod lock;
 pub mod messages;
 pub mod processes;
+pub mod retention;
 pub mod turns;
 pub mod workspaces;
 pub mod writer;

@@ -1,11 +1,12 @@
 //! The background of a process: it runs the turns that start here, claims those
-//! that are queued, keeps its lease, takes over what dead processes left, and ends
-//! what has been open for too long.
+//! that are queued, keeps its lease, takes over what dead processes left, ends what
+//! has been open for too long, and removes what is kept no longer.
 
 mod books;
 mod claims;
 mod effects;
 mod lease;
+mod retention;
 mod sweeper;
 mod wakes;
 
@@ -16,6 +17,7 @@ use futures::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::error::Error;
 use crate::domain::ids::ProcessId;
 use crate::lifecycle::Tasks;
 use crate::service::Services;
@@ -38,6 +40,8 @@ pub struct WorkerSettings {
     /// `turn.deadline`.
     pub attempt: Duration,
     pub life: LifeBounds,
+    /// `events.retention`.
+    pub events_kept: Duration,
 }
 
 /// The background of one process. Cheap to clone.
@@ -87,6 +91,7 @@ impl Worker {
         }
         self.spawn_claiming("claims", claims::claim(self.clone()));
         self.spawn_claiming("sweeper", sweeper::sweep(self.clone()));
+        self.spawn_claiming("retention", retention::remove(self.clone()));
         self.spawn_claiming("own books", books::compare(self.clone()));
     }
 
@@ -116,5 +121,10 @@ impl Worker {
         while claims::claim_once(self).await > 0 || self.books.count() > 0 {
             self.books.changed().await;
         }
+    }
+
+    /// Removes events that are kept no longer: for tests.
+    pub async fn remove_old_events(&self) -> Result<(), Error> {
+        retention::remove_once(self).await
     }
 }

@@ -1,33 +1,35 @@
 //! What other processes have done is seen by polls: ends of turns that clients
-//! wait for here, and ends of turns that tasks run here.
+//! wait for here, ends of turns that tasks run here, and events that readers follow.
 
 use tokio_util::sync::CancellationToken;
 
 use super::{POLL, Worker};
 use crate::domain::error::Error;
 use crate::domain::turn::Door;
-use crate::service::waiters;
+use crate::service::{follow_events, waiters};
 use crate::store::{Conn, processes};
-use crate::telemetry::{TURNS_RUNNING, WIDGET_WAITING, WRITER_QUEUED};
+use crate::telemetry::{FEED_FOLLOWERS, TURNS_RUNNING, WIDGET_WAITING, WRITER_QUEUED};
 
 /// Polls until `last`.
 pub(super) async fn poll(worker: Worker, last: CancellationToken) {
-    loop {
+    for round in 0_u32.. {
         tokio::select! {
             () = tokio::time::sleep(POLL) => {}
             () = last.cancelled() => return,
         }
-        if let Err(error) = poll_once(&worker).await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "other processes' doings could not be read"
-            );
+        show(&worker);
+        for done in [poll_turns(&worker).await, follow_events::poll(&worker.services, round).await] {
+            if let Err(error) = done {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "other processes' doings could not be read"
+                );
+            }
         }
     }
 }
 
-async fn poll_once(worker: &Worker) -> Result<(), Error> {
-    show(worker);
+async fn poll_turns(worker: &Worker) -> Result<(), Error> {
     waiters::poll(&worker.services, |turn| worker.books.has(turn)).await?;
     if worker.services.db.is_shared() && worker.books.count() > 0 {
         let take = async |conn: Conn<'_>| processes::take_cancellations(conn, worker.process).await;
@@ -43,6 +45,7 @@ async fn poll_once(worker: &Worker) -> Result<(), Error> {
 fn show(worker: &Worker) {
     metrics::gauge!(WRITER_QUEUED).set(worker.services.writer.waiting() as f64);
     metrics::gauge!(WIDGET_WAITING).set(worker.services.waiters.count() as f64);
+    metrics::gauge!(FEED_FOLLOWERS).set(worker.services.followers.count() as f64);
     for door in Door::ALL {
         metrics::gauge!(TURNS_RUNNING, "door" => door.as_str()).set(worker.slots.in_use(*door) as f64);
     }

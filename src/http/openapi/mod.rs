@@ -8,8 +8,8 @@ use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{InfoBuilder, License, OpenApi, OpenApiBuilder};
 
 pub(super) use errors::{
-    BeginErrors, BillingErrors, ChangeErrors, CreateErrors, HistoryErrors, NoConversation, NoTurn,
-    QueryErrors, ReadErrors, ReplyErrors, SendErrors, SwitchErrors, WriteErrors,
+    BeginErrors, BillingErrors, ChangeErrors, CreateErrors, FeedErrors, HistoryErrors, NoConversation,
+    NoTurn, QueryErrors, ReadErrors, ReplyErrors, SendErrors, SwitchErrors, TooManyReaders, WriteErrors,
 };
 pub(super) use shapes::{
     Acknowledgement, ConversationPage, CreatedConversation, EventPage, LedgerPage, MessagePage, OneBalance,

@@ -26,4 +26,5 @@ pub(super) fn door() -> OpenApiRouter<AppState> {
         .routes(routes!(money::balance))
         .routes(routes!(money::ledger))
         .routes(routes!(events::list))
+        .routes(routes!(events::stream))
 }

@@ -55,6 +55,8 @@ pub enum Effect {
     Ended(TurnId, TurnEnd),
     /// A task of this process whose turn was ended by another hand.
     Cancelled(TurnId),
+    /// The workspace has new events, up to this cursor.
+    Told(WorkspaceId, i64),
 }
 
 /// What the lanes work with.
