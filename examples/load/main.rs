@@ -1,5 +1,5 @@
 //! The load generator behind `scripts/bench`: a model that answers at once, a bare pass-through to compare with, and clients of
-//! both doors. It speaks public HTTP only.
+//! both doors, and readers of the events. It speaks public HTTP only.
 
 #![expect(clippy::print_stdout, reason = "a command line tool")]
 #![expect(clippy::disallowed_methods, reason = "servers that only a benchmark meets")]
@@ -7,6 +7,7 @@
 mod clients;
 mod report;
 mod servers;
+mod streams;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -39,6 +40,8 @@ enum Command {
     },
     /// Measures both doors of a server, and the pass-through.
     Run(clients::Run),
+    /// Measures what open streams of events cost a server in memory.
+    Streams(streams::Streams),
 }
 
 #[tokio::main]
@@ -48,6 +51,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Model { listen, delay_ms } => servers::model(listen, Duration::from_millis(delay_ms)).await,
         Command::PassThrough { listen, model } => servers::pass_through(listen, model).await,
         Command::Run(run) => run.measure().await,
+        Command::Streams(streams) => streams.measure().await,
     }
 }
 

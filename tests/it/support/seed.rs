@@ -57,6 +57,14 @@ pub fn literal(db: &TestDb, id: Uuid) -> String {
     }
 }
 
+/// An expression of the database's SQL that makes an id.
+pub fn random_id(db: &TestDb) -> &'static str {
+    match db.backend() {
+        Backend::Postgres => "gen_random_uuid()",
+        Backend::Sqlite => "randomblob(16)",
+    }
+}
+
 /// Runs statements on a connection of their own.
 pub async fn execute(db: &TestDb, statements: &str) {
     let done = async {

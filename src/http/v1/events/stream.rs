@@ -2,6 +2,7 @@
 //! holds no more than the events of one read, and one that stalls loses its connection
 //! (`http.write_timeout`).
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -88,6 +89,12 @@ fn frames(services: Services, follower: Follower) -> impl Stream<Item = Result<F
     })
 }
 
+/// A body without line breaks, which JSON has between its values only: not every client puts a frame
+/// of several lines together.
+fn one_line(body: &str) -> Cow<'_, str> {
+    if body.contains(['\r', '\n']) { body.replace(['\r', '\n'], " ").into() } else { body.into() }
+}
+
 impl Streaming {
     /// The next thing to send, once there is one; none where the stream ends.
     async fn next(&mut self) -> Option<Frame> {
@@ -99,7 +106,7 @@ impl Streaming {
             if let Some(event) = self.events.pop_front() {
                 self.told = event.cursor;
                 let frame = Frame::default().id(event.cursor.to_string()).event(event.kind.as_str());
-                return Some(frame.data(&event.body));
+                return Some(frame.data(one_line(&event.body)));
             }
             let next = tokio::time::timeout(PING, self.follower.next(&self.services, READ)).await;
             match next {
