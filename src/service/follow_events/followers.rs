@@ -1,6 +1,7 @@
 //! Who follows: places by workspace and by key, bounded in number.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -130,17 +131,17 @@ impl Followers {
     }
 }
 
-fn join<K: std::hash::Hash + Eq, T: Clone + Default>(places: &mut HashMap<K, Counted<T>>, key: K) -> T {
+fn join<K: Hash + Eq, T: Clone + Default>(places: &mut HashMap<K, Counted<T>>, key: K) -> T {
     let counted = places.entry(key).or_default();
     counted.readers += 1;
     counted.of.clone()
 }
 
-fn leave<K: std::hash::Hash + Eq, T>(places: &mut HashMap<K, Counted<T>>, key: K) {
-    if let Some(counted) = places.get_mut(&key) {
+fn leave<K: Hash + Eq, T>(places: &mut HashMap<K, Counted<T>>, key: &K) {
+    if let Some(counted) = places.get_mut(key) {
         counted.readers -= 1;
         if counted.readers == 0 {
-            places.remove(&key);
+            places.remove(key);
         }
     }
 }
@@ -186,7 +187,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut places = self.followers.lock();
         places.readers -= 1;
-        leave(&mut places.by_workspace, self.workspace);
-        leave(&mut places.by_key, self.key);
+        leave(&mut places.by_workspace, &self.workspace);
+        leave(&mut places.by_key, &self.key);
     }
 }

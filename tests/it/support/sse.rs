@@ -10,7 +10,7 @@ pub struct Stream {
     pub status: u16,
     pub headers: HeaderMap,
     response: reqwest::Response,
-    rest: String,
+    rest: Vec<u8>,
 }
 
 /// What stands between two blank lines.
@@ -28,7 +28,7 @@ impl Request {
     pub async fn stream(self) -> Stream {
         let response = self.header("accept", "text/event-stream").open().await;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Stream { status, headers, response, rest: String::new() }
+        Stream { status, headers, response, rest: Vec::new() }
     }
 }
 
@@ -36,14 +36,12 @@ impl Stream {
     /// The next block. None where the stream has ended as it should.
     pub async fn block(&mut self) -> Option<Block> {
         loop {
-            if let Some((block, rest)) = self.rest.split_once("\n\n") {
-                let (block, rest) = (parse(block), rest.to_owned());
-                self.rest = rest;
-                return Some(block);
+            if let Some(end) = self.rest.windows(2).position(|bytes| bytes == b"\n\n") {
+                let block: Vec<u8> = self.rest.drain(..end + 2).collect();
+                return Some(parse(std::str::from_utf8(&block[..end]).expect("a block is UTF-8")));
             }
             let chunk = within("a part of the stream", self.response.chunk()).await;
-            let chunk = chunk.expect("the stream is whole")?;
-            self.rest.push_str(std::str::from_utf8(&chunk).expect("a frame is UTF-8"));
+            self.rest.extend(chunk.expect("the stream is whole")?);
         }
     }
 

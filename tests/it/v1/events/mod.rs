@@ -3,6 +3,7 @@
 mod order;
 mod pages;
 mod retention;
+mod snippets;
 mod streaming;
 mod waiting;
 

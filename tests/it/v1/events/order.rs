@@ -1,6 +1,8 @@
 //! The promise of the cursor, with many writers in several processes: each reader sees every event exactly once, in
 //! order. `FEED_EVENTS` (600) messages are sent by `FEED_WRITERS` (16) clients; the long form has 50,000.
 
+#![expect(clippy::print_stdout, reason = "the figures of the proof")]
+
 use std::collections::HashMap;
 use std::str::FromStr;
 use std::sync::Arc;

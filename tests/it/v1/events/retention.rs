@@ -1,5 +1,7 @@
 //! What is kept of the feed, and what a reader is told who comes too late.
 
+use std::fmt::Write as _;
+
 use rejoinder::domain::ids::EventId;
 use serde_json::json;
 use uuid::Uuid;
@@ -90,19 +92,23 @@ both_backends!(
         let [on, off] = [1, 2].map(|id| seed::literal(&db, Uuid::from_u128(id)));
         let mut rows = String::new();
         for (endpoint, enabled) in [(&on, "true"), (&off, "false")] {
-            rows += &format!(
+            write!(
+                rows,
                 "insert into webhook_endpoints (workspace_id, id, url, types, secrets, enabled, from_file, created_at) \
                  select id, {endpoint}, 'http://127.0.0.1', '', '', {enabled}, false, 0 from workspaces where slug = 'demo';"
-            );
+            )
+            .unwrap();
         }
         for (endpoint, cursor, ended) in [(&on, 1, "1"), (&on, 2, "null"), (&off, 1, "null")] {
             let id = seed::literal(&db, Uuid::new_v4());
-            rows += &format!(
+            write!(
+                rows,
                 "insert into deliveries (workspace_id, endpoint_id, cursor, id, state, fence, attempts, not_before, created_at, ended_at) \
                  select id, {endpoint}, {cursor}, {id}, 'queued', 0, 0, 0, 0, {ended} from workspaces where slug = 'demo';
                  insert into attempts (workspace_id, endpoint_id, cursor, number, started_at) \
                  select id, {endpoint}, {cursor}, 1, 0 from workspaces where slug = 'demo';"
-            );
+            )
+            .unwrap();
         }
         seed::execute(&db, &rows).await;
         age(&db, 3).await;
