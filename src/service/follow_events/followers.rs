@@ -171,12 +171,13 @@ impl Place {
         if (0..=MOST).contains(&(head - reader.cursor)) {
             // One reader at a time: the first of those that are woken reads for all.
             let mut tail = self.followed.tail.lock().await;
-            if tail.begin(reader.cursor) {
-                while tail.to() < head {
-                    let page = tail.read(services, reader.workspace).await?;
-                    tail.append(page);
-                }
-                return Ok(tail.after(reader.cursor, &reader.filter, limit));
+            tail.begin(reader.cursor);
+            while tail.reaches(reader.cursor) && tail.to() < head {
+                let page = tail.read(services, reader.workspace).await?;
+                tail.append(page);
+            }
+            if let Some(page) = tail.after(reader.cursor, &reader.filter, limit) {
+                return Ok(page);
             }
         }
         read(services, reader.workspace, reader.cursor, &reader.filter, limit).await

@@ -37,11 +37,15 @@ impl Tail {
         self.to
     }
 
-    /// Whether a reader at this cursor can be served from here; begins anew for one that is ahead.
-    pub(super) fn begin(&mut self, cursor: i64) -> bool {
+    /// Begins anew for a reader that is ahead of it.
+    pub(super) fn begin(&mut self, cursor: i64) {
         if cursor > self.to {
             *self = Self { from: cursor, to: cursor, ..Self::default() };
         }
+    }
+
+    /// Whether it has all that follows a cursor, as far as it goes.
+    pub(super) fn reaches(&self, cursor: i64) -> bool {
         cursor >= self.from
     }
 
@@ -66,13 +70,17 @@ impl Tail {
         }
     }
 
-    /// At most `limit` wanted events after a cursor that is in reach.
-    pub(super) fn after(&self, cursor: i64, filter: &EventFilter, limit: usize) -> EventPage {
+    /// At most `limit` wanted events after a cursor. None where it does not reach so far back, for
+    /// what was appended may have pushed out what its reader came for.
+    pub(super) fn after(&self, cursor: i64, filter: &EventFilter, limit: usize) -> Option<EventPage> {
+        if !self.reaches(cursor) {
+            return None;
+        }
         let new = self.events.iter().filter(|event| event.cursor > cursor && filter.wants(event));
         let events: Vec<_> = new.take(limit).map(Arc::clone).collect();
         let last = events.last().filter(|_| events.len() >= limit);
         let next = last.map_or(self.to, |last| last.cursor);
-        EventPage { events, next }
+        Some(EventPage { events, next })
     }
 }
 
@@ -106,32 +114,34 @@ mod tests {
     #[test]
     fn readers_are_served_what_follows_their_cursor_and_passes_their_filter() {
         let mut tail = Tail::default();
-        assert!(tail.begin(10));
+        tail.begin(10);
         tail.append(page(11..=13, EventType::MessageCreated, 1));
         tail.append(page([14], EventType::ReplyFailed, 1));
 
-        let all = tail.after(11, &EventFilter::default(), 2);
+        let all = tail.after(11, &EventFilter::default(), 2).unwrap();
         let failed = EventFilter { types: vec![EventType::ReplyFailed], conversation: None };
 
         assert_eq!((cursors(&all), all.next), (vec![12, 13], 13));
-        assert_eq!(cursors(&tail.after(10, &failed, 9)), [14]);
-        assert_eq!(tail.after(14, &failed, 9), EventPage { events: Vec::new(), next: 14 });
-        assert!(!tail.begin(9), "its reader asks the store");
-        assert!(tail.begin(20), "who is ahead begins anew");
-        assert_eq!(tail.to(), 20);
+        assert_eq!(cursors(&tail.after(10, &failed, 9).unwrap()), [14]);
+        assert_eq!(tail.after(14, &failed, 9), Some(EventPage { events: Vec::new(), next: 14 }));
+        assert_eq!(tail.after(9, &failed, 9), None, "its reader asks the store");
+        tail.begin(12);
+        assert!(tail.reaches(10), "who is behind changes nothing");
+        tail.begin(20);
+        assert_eq!((tail.to(), tail.reaches(19)), (20, false), "who is ahead begins anew");
     }
 
     #[test]
-    fn it_keeps_so_many_events_and_so_many_bytes() {
+    fn what_is_pushed_out_is_not_passed_over() {
         let mut tail = Tail::default();
         tail.begin(0);
 
         tail.append(page(1..=MOST + 5, EventType::MessageCreated, 1));
-        assert!(!tail.begin(4) && tail.begin(5));
+        assert!(!tail.reaches(4) && tail.reaches(5));
         tail.append(page([MOST + 6], EventType::MessageCreated, MOST_BYTES + 1));
 
-        assert!(!tail.begin(MOST + 5), "nothing of it fits");
-        assert_eq!(tail.after(MOST + 6, &EventFilter::default(), 9).next, MOST + 6);
+        assert_eq!(tail.after(MOST + 5, &EventFilter::default(), 9), None, "nothing of it fits");
+        assert_eq!(tail.after(MOST + 6, &EventFilter::default(), 9).unwrap().next, MOST + 6);
     }
 
     #[test]
@@ -142,7 +152,7 @@ mod tests {
 
         tail.append(page([4], EventType::ConversationDeleted, 1));
 
-        assert!(!tail.begin(2) && tail.begin(3));
-        assert_eq!(cursors(&tail.after(3, &EventFilter::default(), 9)), [4]);
+        assert_eq!(tail.after(2, &EventFilter::default(), 9), None);
+        assert_eq!(cursors(&tail.after(3, &EventFilter::default(), 9).unwrap()), [4]);
     }
 }
