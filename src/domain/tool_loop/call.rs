@@ -120,7 +120,7 @@ impl Call {
                 arguments: self.arguments.clone(),
                 result: result.clone(),
             }),
-            State::Open { .. } => None,
+            State::Open => None,
         }
     }
 

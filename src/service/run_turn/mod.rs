@@ -230,8 +230,6 @@ fn unwritten(error: &Error) -> Failure {
 
 /// What the store said, where that is the error's cause.
 fn store_error(error: &Error) -> Option<&StoreError> {
-    match error {
-        Error::Unavailable { source, .. } => source.as_deref().and_then(|source| source.downcast_ref()),
-        _ => None,
-    }
+    let Error::Unavailable { source: Some(source), .. } = error else { return None };
+    source.downcast_ref()
 }
