@@ -55,7 +55,7 @@ async fn main() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let url = std::env::var("TEST_POSTGRES_URL").ok();
     let open = async || match &url {
-        Some(url) => Db::postgres(url, 5).await,
+        Some(url) => Db::postgres(url, 4, 1).await,
         None => Db::sqlite(&folder.path().join("log_cost.db")).await,
     };
     let first = open().await?;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::writer::store_now;
+use super::now::store_now;
 use super::{Conn, StoreError, on_conn};
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::ids::WorkspaceId;

@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 use super::Worker;
 use crate::domain::batch::{HandBack, TurnRef};
 use crate::domain::ids::TurnId;
-use crate::store::processes;
+use crate::store::queue;
 
 /// The turns that run here. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -97,13 +97,9 @@ impl Books {
         self.lock().entries.len()
     }
 
-    /// Cancels all tasks but those of the named turns.
-    pub(super) fn retain(&self, owned: &HashSet<TurnId>) {
-        for (turn, kept) in &mut self.lock().entries {
-            if !owned.contains(turn) {
-                kept.cancel();
-            }
-        }
+    /// The turns that run here.
+    pub(super) fn turns(&self) -> Vec<TurnId> {
+        self.lock().entries.keys().copied().collect()
     }
 
     /// Waits until a task has ended.
@@ -157,7 +153,7 @@ async fn compare_once(
     missing: &HashSet<(TurnId, i64)>,
 ) -> Result<HashSet<(TurnId, i64)>, crate::domain::error::Error> {
     let owned =
-        worker.services.db.reading(async |conn| processes::list_owned(conn, worker.process).await).await?;
+        worker.services.db.reading(async |conn| queue::list_owned(conn, worker.process).await).await?;
     let mut now_missing = HashSet::new();
     for (workspace, conversation, turn, fence) in owned {
         if worker.books.has(turn) {

@@ -5,12 +5,12 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use super::Worker;
-use crate::domain::batch::{Ending, Right, TurnRef};
+use crate::domain::batch::{Ending, Right, Step, TurnRef};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
 use crate::domain::turn::TurnEnd;
-use crate::store::processes::{self, Overdue, OverdueKind};
-use crate::store::{Conn, idempotency};
+use crate::store::overdue::{self, Overdue, OverdueKind};
+use crate::store::{Conn, idempotency, processes};
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Rounds between two removals of what is kept no longer.
@@ -37,24 +37,35 @@ pub(super) async fn sweep(worker: Worker) {
 async fn end_overdue(worker: &Worker) -> Result<(), Error> {
     let services = &worker.services;
     let (life, clock) = (worker.settings.life, services.clock.as_ref());
-    let list = async |conn: Conn<'_>| processes::list_overdue(conn, life, BATCH, clock).await;
-    let overdue = services.db.reading(list).await?;
-    // At once, so that they are committed together; one that cannot be ended holds up no other.
-    join_all(overdue.into_iter().map(|overdue| end_one(worker, overdue))).await;
-    Ok(())
+    let list = async |conn: Conn<'_>| overdue::list(conn, life, BATCH, clock).await;
+    loop {
+        let overdue = services.db.reading(list).await?;
+        let (found, most) = (overdue.len(), usize::try_from(BATCH).unwrap_or(usize::MAX));
+        // At once, so that they are committed together; one that cannot be ended holds up no other.
+        let ended = join_all(overdue.into_iter().map(|overdue| end_one(worker, overdue))).await;
+        // A full batch says that there may be more, unless it is the same ones again.
+        if found < most || !ended.contains(&true) {
+            return Ok(());
+        }
+    }
 }
 
-async fn end_one(worker: &Worker, Overdue { turn, why }: Overdue) {
+/// Whether it is ended now.
+async fn end_one(worker: &Worker, Overdue { turn, why }: Overdue) -> bool {
     let (right, failure) = match why {
         OverdueKind::Deadline => (Right::Deadline, Failure::Timeout),
-        OverdueKind::Age => (Right::Age, Failure::TooOld),
-        OverdueKind::Takeovers => (Right::Age, Failure::TooManyTakeovers),
+        OverdueKind::Age => (Right::Overdue { fence: turn.fence }, Failure::TooOld),
+        OverdueKind::Takeovers => (Right::Overdue { fence: turn.fence }, Failure::TooManyTakeovers),
     };
     let place = TurnRef { workspace: turn.workspace, conversation: turn.conversation, turn: turn.id };
     let end = TurnEnd::Failed(failure);
     let ending = Ending { turn: place, right, end, journal: None };
-    if let Err(error) = worker.services.writer.end(ending).await {
-        tracing::warn!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "an overdue turn could not be ended");
+    match worker.services.writer.end(ending).await {
+        Ok(step) => matches!(step, Step::Done(_)),
+        Err(error) => {
+            tracing::warn!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "an overdue turn could not be ended");
+            false
+        }
     }
 }
 

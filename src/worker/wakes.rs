@@ -7,7 +7,7 @@ use super::{POLL, Worker};
 use crate::domain::error::Error;
 use crate::domain::turn::Door;
 use crate::service::{follow_events, waiters};
-use crate::store::{Conn, processes};
+use crate::store::{Conn, cancellations};
 use crate::telemetry::{FEED_FOLLOWERS, TURNS_RUNNING, WIDGET_WAITING, WRITER_QUEUED};
 
 /// Polls until `last`.
@@ -18,21 +18,24 @@ pub(super) async fn poll(worker: Worker, last: CancellationToken) {
             () = last.cancelled() => return,
         }
         show(&worker);
-        for done in [poll_turns(&worker).await, follow_events::poll(&worker.services, round).await] {
-            if let Err(error) = done {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "other processes' doings could not be read"
-                );
+        // None waits for another to succeed.
+        let feed = follow_events::poll(&worker.services, round);
+        for read in [wake_clients(&worker).await, cancel_tasks(&worker).await, feed.await] {
+            if let Err(error) = read {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "other processes' doings could not be read");
             }
         }
     }
 }
 
-async fn poll_turns(worker: &Worker) -> Result<(), Error> {
-    waiters::poll(&worker.services, |turn| worker.books.has(turn)).await?;
+async fn wake_clients(worker: &Worker) -> Result<(), Error> {
+    waiters::poll(&worker.services, |turn| worker.books.has(turn)).await
+}
+
+async fn cancel_tasks(worker: &Worker) -> Result<(), Error> {
     if worker.services.db.is_shared() && worker.books.count() > 0 {
-        let take = async |conn: Conn<'_>| processes::take_cancellations(conn, worker.process).await;
+        let take = async |conn: Conn<'_>| cancellations::take(conn, worker.process).await;
         let ended = worker.services.db.writing(take).await?;
         for turn in ended {
             worker.books.cancel(turn);

@@ -28,8 +28,8 @@ use crate::domain::retry::pause;
 use crate::domain::tool_loop::TurnLimits;
 use crate::domain::turn::{Door, Turn, TurnEnd};
 use crate::model::Models;
+use crate::store::StoreError;
 use crate::store::lease::HasLease;
-use crate::telemetry::{TURN_SECONDS, TURNS_ENDED};
 use crate::tools::{Adapters, Toolset};
 use attempt::Attempted;
 use context::place;
@@ -73,8 +73,8 @@ impl fmt::Debug for Engine {
 /// What is to be done after an attempt.
 enum After {
     End(TurnEnd, Option<JournalRow>),
-    /// Another attempt, after this pause.
-    Again(Duration),
+    /// Another attempt, after this pause, unless it would come too late.
+    Again(Duration, Failure),
     /// All its models are paused until then.
     Paused(Instant),
     Stop,
@@ -120,24 +120,27 @@ impl Engine {
             let after = match attempt::run(self, turn).await {
                 Ok(Attempted::Ended(end, journal)) => After::End(end, journal),
                 Ok(Attempted::Failed(error)) if self.may_try_again(turn, &error) => {
-                    After::Again(self.delay(turn, &error))
+                    After::Again(self.delay(turn, &error), error.failure())
                 }
                 Ok(Attempted::Failed(error)) => After::End(TurnEnd::Failed(error.failure()), None),
                 Ok(Attempted::Paused(until)) => After::Paused(until),
                 Ok(Attempted::Overtaken) => After::Stop,
-                // The store has refused what the turn wrote: it ends by a write that carries none of it.
                 Err(error) => {
                     tracing::error!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "a turn could not be written");
-                    After::End(TurnEnd::Failed(Failure::ModelUnreadable), None)
+                    After::End(TurnEnd::Failed(unwritten(&error)), None)
                 }
             };
             match after {
                 After::End(end, journal) => return self.end(turn, end, journal).await,
                 After::Stop => return Ok(()),
-                After::Again(delay) => {
+                After::Again(delay, failure) => {
                     if !self.retry(turn, delay).await? {
                         return Ok(());
                     }
+                    if self.is_too_old(turn) {
+                        return self.end(turn, TurnEnd::Failed(failure), None).await;
+                    }
+                    tokio::time::sleep(delay).await;
                 }
                 After::Paused(until) if turn.door == Door::Widget => {
                     tokio::time::sleep_until(until.into()).await;
@@ -161,44 +164,34 @@ impl Engine {
         pause(turn.attempts + 1, asked, self.random())
     }
 
-    /// Whether a failed attempt is followed by another.
+    /// Whether a failed attempt may be followed by another.
     fn may_try_again(&self, turn: &Turn, error: &ModelError) -> bool {
-        let now = self.services.clock.now();
-        let is_young = turn.first_started_at.is_none_or(|started| now.since(started) < self.settings.max_age);
-        error.is_transient() && turn.attempts + 1 < self.settings.max_attempts && is_young
+        error.is_transient() && turn.attempts + 1 < self.settings.max_attempts
     }
 
-    /// Ends the attempt and waits for the next; false where the turn is not ours any more.
+    /// Whether its next attempt begins beyond its age; both times are the store's.
+    fn is_too_old(&self, turn: &Turn) -> bool {
+        turn.first_started_at.is_some_and(|started| turn.not_before.since(started) >= self.settings.max_age)
+    }
+
+    /// Ends the attempt, and says when the next begins; false where the turn is not ours any more.
     async fn retry(&self, turn: &mut Turn, delay: Duration) -> Result<bool, Error> {
         let retry = Retry { turn: place(turn), fence: turn.fence, delay };
         match self.services.writer.retry(retry).await? {
             Step::Done(now) => *turn = *now,
             Step::Overtaken(_) => return Ok(false),
         }
-        tokio::time::sleep(delay).await;
         Ok(true)
     }
 
     async fn end(&self, turn: &Turn, end: TurnEnd, journal: Option<JournalRow>) -> Result<(), Error> {
-        let state = end.state();
         let right = Right::Owner { fence: turn.fence };
         let ending = Ending { turn: place(turn), right, end, journal };
-        let step = match self.services.writer.end(ending).await {
-            Ok(step) => step,
-            Err(error) => {
-                tracing::error!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "a reply could not be stored");
-                let end = TurnEnd::Failed(Failure::ModelUnreadable);
-                let ending = Ending { turn: place(turn), right, end, journal: None };
-                self.services.writer.end(ending).await?
-            }
-        };
-        if let Step::Done(ended) = step {
-            let took = ended.ended_at.map_or(Duration::ZERO, |at| at.since(ended.admitted_at));
-            metrics::counter!(TURNS_ENDED, "door" => turn.door.as_str(), "state" => state.as_str())
-                .increment(1);
-            metrics::histogram!(TURN_SECONDS, "door" => turn.door.as_str()).record(took.as_secs_f64());
-        }
-        Ok(())
+        let Err(error) = self.services.writer.end(ending).await else { return Ok(()) };
+        tracing::error!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "a turn's end could not be written");
+        let end = TurnEnd::Failed(unwritten(&error));
+        let ending = Ending { turn: place(turn), right, end, journal: None };
+        self.services.writer.end(ending).await.map(drop)
     }
 
     /// The process stops: whoever waits here is told now, and another process takes the rest.
@@ -230,4 +223,19 @@ impl Engine {
     fn random(&self) -> u32 {
         u32::from_le_bytes(self.services.ids.bytes())
     }
+}
+
+/// Why a turn fails that could not be written: it ends by a write that carries nothing of what was
+/// refused. What the store refuses as data came from the model.
+fn unwritten(error: &Error) -> Failure {
+    match store_error(error) {
+        Some(StoreError::Data(_)) => Failure::ModelUnreadable,
+        Some(_) | None => Failure::ServiceUnavailable,
+    }
+}
+
+/// What the store said, where that is the error's cause.
+fn store_error(error: &Error) -> Option<&StoreError> {
+    let Error::Unavailable { source: Some(source), .. } = error else { return None };
+    source.downcast_ref()
 }

@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -12,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::batch::{self, Done};
 use super::standing::Standing;
 use super::unknown::Unknown;
-use super::{Effect, WriterContext};
+use super::{Effect, Waiting, WriterContext};
 use crate::domain::batch::{Admitted, Effects, Ending, Item, Outcome, Right, TurnRef};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
@@ -60,7 +59,7 @@ impl Queued {
         self.reply.take().is_some_and(|reply| reply.send(outcome).is_ok())
     }
 
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         match &self.item {
             Item::Admit(admission) => {
                 admission.text.len() + admission.metadata.as_ref().map_or(0, String::len) + 512
@@ -91,15 +90,15 @@ pub(super) struct Lane {
     head: VecDeque<Queued>,
     /// A batch whose commit was never answered; before everything, for nobody knows what it changed.
     unknown: Option<(Vec<Queued>, Unknown)>,
-    /// Items that wait, `head` included.
-    waiting: Arc<AtomicUsize>,
+    /// What waits, `head` included.
+    waiting: Arc<Waiting>,
 }
 
 impl Lane {
     pub(super) fn new(
         context: WriterContext,
         incoming: mpsc::UnboundedReceiver<Queued>,
-        waiting: Arc<AtomicUsize>,
+        waiting: Arc<Waiting>,
     ) -> Self {
         Self { context, incoming, head: VecDeque::new(), unknown: None, waiting }
     }
@@ -134,7 +133,7 @@ impl Lane {
         let mut bytes = 0;
         while items.len() < MAX_ITEMS && bytes < MAX_BYTES {
             let Some(queued) = self.head.pop_front().or_else(|| self.incoming.try_recv().ok()) else { break };
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.waiting.remove(queued.bytes());
             // Whoever asked has been answered already: an admission that was not sent leaves the lane.
             if queued.is_given_up() {
                 continue;
@@ -147,7 +146,7 @@ impl Lane {
 
     fn put_back(&mut self, items: Vec<Queued>) {
         for queued in items.into_iter().rev() {
-            self.waiting.fetch_add(1, Ordering::Relaxed);
+            self.waiting.add(queued.bytes());
             self.head.push_front(queued);
         }
     }
@@ -160,7 +159,8 @@ impl Lane {
                     self.settle(items, done);
                     return Vec::new();
                 }
-                Err(error) if error.is_away() => {
+                // While it is unknown whether the batch is there, nothing of it may be decided anew.
+                Err(error) if error.is_away() || unknown.is_some() => {
                     tracing::warn!(
                         attempt,
                         error = &error as &dyn std::error::Error,
@@ -253,7 +253,7 @@ impl Lane {
     fn end_unheard(&mut self, turn: TurnRef, effects: &mut Effects) {
         effects.started.retain(|started| started.id != turn.turn);
         let end = TurnEnd::Failed(Failure::ServiceUnavailable);
-        let item = Item::End(Box::new(Ending { turn, right: Right::Admitter, end, journal: None }));
+        let item = Item::End(Box::new(Ending { turn, right: Right::Unheard, end, journal: None }));
         let (reply, _) = oneshot::channel();
         self.put_back(vec![Queued { item, reply: Some(reply), standing: Arc::default() }]);
     }
@@ -289,7 +289,7 @@ pub(super) fn dispatch(context: &WriterContext, effects: Effects, mut slots: Vec
         context.send(Effect::Cancelled(turn));
     }
     for (turn, end) in effects.ended {
-        context.send(Effect::Ended(turn, end));
+        context.send(Effect::Ended(Box::new(turn), end));
     }
     for turn in effects.started {
         let place = slots.iter().position(|slot| slot.door() == turn.door);

@@ -23,36 +23,35 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-pub(super) use read::store_now;
-pub use slots::{Slot, SlotLimits, Slots};
+pub use slots::{Room, Slot, SlotLimits, Slots};
 pub use within::decide_within;
 
 use super::lease::HasLease;
 use super::{Db, StoreError};
 use crate::domain::batch::{
     Admission, Admitted, Bounds, Changing, Created, Creation, Effects, Ending, HandBack, Item, Journaling,
-    LinkRenewal, Outcome, Retry, Step, TopUp,
+    LinkRenewal, Outcome, Retry, Step,
 };
 use crate::domain::clock::Clock;
 use crate::domain::conversation::Conversation;
 use crate::domain::error::Error;
 use crate::domain::ids::{Ids, ProcessId, TurnId, WorkspaceId};
-use crate::domain::ledger::LedgerEntry;
 use crate::domain::turn::{Turn, TurnEnd};
 use lane::{Lane, Queued};
 use standing::Standing;
 
 /// How long a request waits for its place in the store.
 const ADMISSION: Duration = Duration::from_secs(4);
-/// How many items a lane holds before its door refuses.
-const LANE_HOLDS: usize = 10_000;
+/// How many items, and bytes, a lane holds before its door refuses.
+const LANE_HOLDS: (usize, usize) = (10_000, 64 << 20);
 
 /// What follows, in this process, from a batch that was committed.
 #[derive(Debug)]
 pub enum Effect {
     /// The turn now runs here. Its slot is free again when it is dropped.
     Started(Box<Turn>, Option<Slot>),
-    Ended(TurnId, TurnEnd),
+    /// However it ended, and whoever ran it.
+    Ended(Box<Turn>, TurnEnd),
     /// A task of this process whose turn was ended by another hand.
     Cancelled(TurnId),
     /// The workspace has new events, up to this cursor.
@@ -97,8 +96,31 @@ impl WriterContext {
 /// The way into one lane.
 struct Entrance {
     lane: mpsc::UnboundedSender<Queued>,
-    /// Items that wait in it.
-    waiting: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
+}
+
+/// What waits in a lane.
+#[derive(Debug, Default)]
+struct Waiting {
+    items: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Waiting {
+    fn add(&self, bytes: usize) {
+        self.items.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn remove(&self, bytes: usize) {
+        self.items.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn is_full(&self) -> bool {
+        let (items, bytes) = LANE_HOLDS;
+        self.items.load(Ordering::Relaxed) >= items || self.bytes.load(Ordering::Relaxed) >= bytes
+    }
 }
 
 /// The way into the store for everything that is written while the server runs.
@@ -124,7 +146,7 @@ impl Writer {
         let mut tasks = Vec::new();
         for _ in 0..lanes.max(1) {
             let (lane, incoming) = mpsc::unbounded_channel();
-            let waiting = Arc::new(AtomicUsize::new(0));
+            let waiting = Arc::new(Waiting::default());
             tasks.push(Lane::new(context.clone(), incoming, Arc::clone(&waiting)).run(stop.clone()));
             entrances.push(Entrance { lane, waiting });
         }
@@ -184,12 +206,12 @@ impl Writer {
     /// How many items wait in all lanes.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.waiting.load(Ordering::Relaxed)).sum()
+        self.lanes.iter().map(|lane| lane.waiting.items.load(Ordering::Relaxed)).sum()
     }
 
     async fn ask(&self, workspace: WorkspaceId, item: Item) -> Result<Outcome, Error> {
         let entrance = self.entrance(workspace);
-        if entrance.waiting.load(Ordering::Relaxed) >= LANE_HOLDS {
+        if entrance.waiting.is_full() {
             return Err(Error::Overloaded {
                 text: "The server is overloaded",
                 retry_after: Duration::from_secs(1),
@@ -225,24 +247,11 @@ impl Writer {
 impl Entrance {
     fn enter(&self, item: Item, standing: Arc<Standing>) -> oneshot::Receiver<Result<Outcome, Error>> {
         let (reply, answer) = oneshot::channel();
-        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let queued = Queued { item, reply: Some(reply), standing };
+        self.waiting.add(queued.bytes());
         // Where the lane has ended, the sender is dropped with the item, and the caller sees that.
-        let _ = self.lane.send(Queued { item, reply: Some(reply), standing });
+        let _ = self.lane.send(queued);
         answer
-    }
-}
-
-/// Credits a workspace in a transaction of its own: for the command line, beside a running server.
-pub async fn top_up(context: &WriterContext, top_up: TopUp) -> Result<LedgerEntry, Error> {
-    let item = Item::TopUp(top_up);
-    let done = batch::run(context, &[&item], |_| true).await.map_err(|failed| Error::Unavailable {
-        outcome_unknown: failed.unknown.is_some(),
-        source: Some(Box::new(failed.error)),
-    })?;
-    match done.outcomes.into_iter().next() {
-        Some(Ok(Outcome::ToppedUp(entry))) => Ok(entry),
-        Some(Err(error)) => Err(error),
-        _ => Err(mismatch()),
     }
 }
 
@@ -255,7 +264,7 @@ fn mismatch() -> Error {
     Error::Unavailable { outcome_unknown: true, source: Some("the outcome is of another kind".into()) }
 }
 
-/// The lane has ended: the process stops.
+/// The lane has ended, for the process stops; what it had sent may be there.
 fn gone() -> Error {
-    Error::Unavailable { outcome_unknown: false, source: Some(Box::new(StoreError::Stopped)) }
+    Error::Unavailable { outcome_unknown: true, source: Some(Box::new(StoreError::Stopped)) }
 }

@@ -3,14 +3,19 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use rejoinder::domain::batch::{Admitted, Right};
+use rejoinder::domain::batch::{Admitted, Item, Outcome, Right, TopUp};
+use rejoinder::domain::clock::Clock;
 use rejoinder::domain::conversation::ConversationKind;
 use rejoinder::domain::error::Error;
+use rejoinder::domain::money::Money;
 use rejoinder::domain::rendered::widget_end;
 use rejoinder::domain::turn::Door;
+use rejoinder::store::writer::decide_within;
+use rejoinder::store::{Conn, Db, idempotency};
 
-use crate::support::db::both_backends;
+use crate::support::db::{Backend, both_backends};
 use crate::support::seed::{self, assert_invariants};
+use crate::support::wait::wait_for;
 use crate::support::writers::{Process, admission, completed, ending, keyed, reference};
 
 both_backends!(
@@ -34,7 +39,11 @@ both_backends!(
         assert!(matches!(ask("another body").await, Err(Error::KeyReused)));
 
         let end = completed("The answer");
-        process.writer.end(ending(reference(&conversation, turn), Right::Age, end.clone())).await.unwrap();
+        process
+            .writer
+            .end(ending(reference(&conversation, turn), Right::Unheard, end.clone()))
+            .await
+            .unwrap();
         let replayed = Admitted::Replayed { answer: widget_end(&end), turn: Some(turn) };
         assert_eq!(ask("body").await.unwrap(), replayed);
         assert_eq!(seed::number(&db, "select count(*) from messages").await, 2);
@@ -67,16 +76,19 @@ both_backends!(
         let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
         let ask = || process.writer.admit(keyed(admission(&conversation, Door::Widget), "k", "body"));
         assert!(matches!(ask().await, Err(Error::InsufficientBalance)));
-        let top_up = |amount| {
-            let reference = "invoice 1".to_owned();
-            let amount = rejoinder::domain::money::Money(amount);
-            rejoinder::domain::batch::TopUp { workspace: seeded.workspace, amount, reference }
-        };
+        let credit = Item::TopUp(TopUp {
+            workspace: seeded.workspace,
+            amount: Money(10_000),
+            reference: "invoice 1".to_owned(),
+        });
 
-        rejoinder::store::writer::top_up(&process.context, top_up(10_000)).await.unwrap();
+        let clock = process.clock.as_ref();
+        let twice = [credit.clone(), credit];
+        let decide = async |conn: Conn<'_>| decide_within(conn, clock, &process.context.ids, &twice).await;
+        let outcomes = process.db.writing(decide).await.unwrap();
 
-        let again = rejoinder::store::writer::top_up(&process.context, top_up(10_000)).await;
-        assert!(matches!(again, Err(Error::Invalid(_))), "a reference counts once");
+        assert!(matches!(outcomes[0], Ok(Outcome::ToppedUp(_))));
+        assert!(matches!(outcomes[1], Err(Error::Invalid(_))), "a reference counts once");
         assert!(matches!(ask().await.unwrap(), Admitted::Waiting(_)));
         assert_invariants(&db).await;
     }
@@ -102,5 +114,37 @@ both_backends!(
         assert_eq!(answers.len(), 1);
         assert_eq!(seed::number(&db, "select count(*) from turns").await, 1);
         assert_invariants(&db).await;
+    }
+);
+
+both_backends!(
+    async fn a_key_that_is_used_again_while_it_is_swept_stays(db: TestDb) {
+        if db.backend() == Backend::Sqlite {
+            return;
+        }
+        let seeded = seed::workspace(&db, 1_000_000).await;
+        let process = Process::start(&db).await;
+        let conversation = process.conversation(&seeded, ConversationKind::Api).await;
+        process.writer.admit(keyed(admission(&conversation, Door::Platform), "k", "body")).await.unwrap();
+        let now = process.clock.now();
+        process.advance(&db, Duration::from_hours(25)).await;
+        // As an admission does it whose batch is under way.
+        let Db::Postgres { write, .. } = &process.db else { unreachable!("it is PostgreSQL") };
+        let mut using = write.begin().await.unwrap();
+        let again = now.plus(Duration::from_hours(25));
+        sqlx::query("update idempotency set created_at = $1").bind(again).execute(&mut *using).await.unwrap();
+
+        let sweep =
+            process.db.writing(async |conn| idempotency::sweep(conn, 9, process.clock.as_ref()).await);
+        let used = async {
+            let waits = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' \
+                and query like 'delete from idempotency%' and datname = current_database()";
+            wait_for("the sweep to wait", async || (seed::number(&db, waits).await == 1).then_some(())).await;
+            using.commit().await.unwrap();
+        };
+        let (swept, ()) = tokio::join!(sweep, used);
+
+        assert_eq!(swept.unwrap(), 0);
+        assert_eq!(seed::number(&db, "select count(*) from idempotency").await, 1);
     }
 );
