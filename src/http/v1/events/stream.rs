@@ -42,7 +42,7 @@ const READ: usize = 64;
 /// Follow events as they become true, as server-sent events: `id` is the cursor, `event` the type, `data` the event.
 #[utoipa::path(
     get, path = "/events/stream", tag = "platform", operation_id = "streamEvents", security(("bearer" = [])),
-    params(StreamQuery),
+    params(StreamQuery, ("Last-Event-ID" = Option<String>, Header, description = "Where to go on: the last `id` that was seen. Wins over `after`")),
     responses(
         (
             status = 200, content_type = "text/event-stream", body = String,
