@@ -24,6 +24,7 @@ mod evidence;
 mod fakes;
 mod freeze;
 mod history;
+mod losses;
 mod migration;
 mod money;
 mod points;
@@ -33,3 +34,5 @@ mod stop;
 #[path = "../it/support/mod.rs"]
 #[expect(dead_code, unused_imports, unused_macros, reason = "these tests use a part of the support")]
 mod support;
+mod tap;
+mod watch;
