@@ -1,5 +1,5 @@
-//! T-1: messages at both doors, with keys and without, while processes are killed, stopped and frozen at random
-//! moments.
+//! T-1: messages at both doors, with keys and without, while processes are killed, stopped and frozen, and their store
+//! is away or hangs, at random moments.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,12 +12,13 @@ use serde_json::json;
 
 use crate::checker::check;
 use crate::client::{Client, Done, Door, Operation, Talk};
-use crate::cluster::{Cluster, Setup};
+use crate::cluster::{Between, Cluster, Setup};
 use crate::evidence::gather;
 use crate::fakes::Plan;
 use crate::history::History;
 use crate::sizes::{seed, size};
 use crate::support::db::Backend;
+use crate::support::proxy::Line;
 use crate::support::wait::wait_at_most;
 use crate::watch::Watch;
 
@@ -25,6 +26,8 @@ use crate::watch::Watch;
 const PEOPLE: usize = 16;
 /// Longer than the lease.
 const FROZEN: Duration = Duration::from_secs(3);
+/// Long enough for renewals and writes to fail.
+const AWAY: Duration = Duration::from_secs(1);
 /// Longer than the messages between two faults may take.
 const BETWEEN_FAULTS: Duration = Duration::from_mins(10);
 /// Conversations that they have together.
@@ -49,7 +52,7 @@ async fn run(test: &str, backend: Backend, processes: usize) {
     let seed = seed(test);
     let (messages, kills) = (size("CHAOS_MESSAGES", 300), size("CHAOS_KILLS", 6));
     // Short, for a process that is told to stop may have turns that wait for others until then.
-    let setup = Setup::new(backend, processes).env("REJOINDER_SHUTDOWN_GRACE", "2s");
+    let setup = Setup::new(backend, processes).env("REJOINDER_SHUTDOWN_GRACE", "2s").between(Between::Proxy);
     let cluster = Cluster::start(setup).await;
     let history = Arc::new(History::new(test, seed));
     let client = Client::new(&cluster, &history);
@@ -150,6 +153,7 @@ async fn kill_at_random(
         let due = messages * nth / (kills + 1);
         let is_due = async || (sent.load(Ordering::Relaxed) >= due).then_some(());
         wait_at_most(BETWEEN_FAULTS, "the moment of the next fault", is_due).await;
+        // The moment of the fault.
         tokio::time::sleep(Duration::from_millis(random.random_range(0..30))).await;
         let node = random.random_range(0..cluster.len());
         let fault = Fault::choose(&mut random, cluster.len());
@@ -167,6 +171,13 @@ async fn kill_at_random(
                 cluster.wake(node);
                 continue;
             }
+            Fault::Store(fault) => {
+                let line = cluster.line.as_ref().expect("only PostgreSQL has a line");
+                line.set(fault);
+                tokio::time::sleep(AWAY).await;
+                line.set(Line::Works);
+                continue;
+            }
         }
         cluster.start_node(node).await;
         client.history.enter("start", &json!({ "node": node }));
@@ -179,14 +190,19 @@ enum Fault {
     Kill,
     Stop,
     Freeze,
+    /// What becomes of the line to the store.
+    Store(Line),
 }
 
 impl Fault {
-    /// Mostly a kill; a single process is not frozen, for nobody takes its place.
+    /// Mostly a kill; a single process is not frozen, for nobody takes its place, and its store is a file.
     fn choose(random: &mut StdRng, processes: usize) -> Self {
-        match random.random_range(0..10) {
-            0 => Self::Stop,
-            1..3 if processes > 1 => Self::Freeze,
+        match random.random_range(0..20) {
+            0..2 => Self::Stop,
+            2..5 if processes > 1 => Self::Freeze,
+            5 if processes > 1 => Self::Store(Line::Away),
+            6 if processes > 1 => Self::Store(Line::Frozen),
+            7 if processes > 1 => Self::Store(Line::BlackHole),
             _ => Self::Kill,
         }
     }
