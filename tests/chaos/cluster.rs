@@ -21,6 +21,8 @@ use crate::tap::Tap;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_rejoinder");
 
+const WORKSPACE: &str = include_str!("workspace.toml");
+
 /// A stop takes as long as its grace, and on a busy machine longer.
 const UNTIL_STOPPED: Duration = Duration::from_mins(1);
 
@@ -113,15 +115,24 @@ impl Cluster {
         };
         let balance = setup.balance;
         let mut cluster = Self::new(setup, db).await;
-        let workspace = include_str!("workspace.toml")
-            .replace("@TOOL@", &cluster.fakes.tool.url(""))
-            .replace("@BALANCE@", balance);
-        std::fs::write(cluster.place.path().join("workspace.toml"), workspace).expect("a file is written");
-        cluster.run(&["apply", "workspace.toml"]);
-        let made = cluster.run(&["keys", "create", "--workspace", "chaos", "--name", "chaos", "--json"]);
-        let made: Value = serde_json::from_str(&made).expect("JSON");
-        made["key"].as_str().expect("a key").clone_into(&mut cluster.key);
+        cluster.key = cluster.apply(&WORKSPACE.replace("@BALANCE@", balance), "chaos");
         Arc::new(cluster)
+    }
+
+    /// Another workspace that has all that the first has, with its assistant under the second of the ids. Gives its key.
+    pub fn second_tenant(&self, [first, second]: [&str; 2]) -> String {
+        let workspace = WORKSPACE.replace("@BALANCE@", "1000.00").replace(first, second);
+        self.apply(&workspace.replace(r#"slug = "chaos""#, r#"slug = "other""#), "other")
+    }
+
+    /// Applies a workspace, and gives a key of it.
+    fn apply(&self, workspace: &str, slug: &str) -> String {
+        let workspace = workspace.replace("@TOOL@", &self.fakes.tool.url(""));
+        std::fs::write(self.place.path().join("workspace.toml"), workspace).expect("a file is written");
+        self.run(&["apply", "workspace.toml"]);
+        let made = self.run(&["keys", "create", "--workspace", slug, "--name", "chaos", "--json"]);
+        let made: Value = serde_json::from_str(&made).expect("JSON");
+        made["key"].as_str().expect("a key").to_owned()
     }
 
     /// On a database without a table, with nothing started.

@@ -24,6 +24,7 @@ mod evidence;
 mod fakes;
 mod freeze;
 mod history;
+mod keys;
 mod losses;
 mod migration;
 mod money;
@@ -34,5 +35,6 @@ mod stop;
 #[path = "../it/support/mod.rs"]
 #[expect(dead_code, unused_imports, unused_macros, reason = "these tests use a part of the support")]
 mod support;
+mod takeover;
 mod tap;
 mod watch;
