@@ -315,6 +315,12 @@ impl Cluster {
         assert!(set.expect("prlimit is there").success(), "{limit}");
     }
 
+    /// How many files, sockets among them, a process has open.
+    pub fn open_files(&self, node: usize) -> usize {
+        let folder = format!("/proc/{}/fd", self.pid(node));
+        std::fs::read_dir(folder).expect("the system tells a process's open files").count()
+    }
+
     fn pid(&self, node: usize) -> String {
         let process = self.nodes[node].process.lock().unwrap();
         process.as_ref().expect("the process runs").id().to_string()

@@ -20,6 +20,7 @@ mod bites;
 mod checker;
 mod client;
 mod cluster;
+mod commits;
 mod evidence;
 mod fakes;
 mod freeze;
@@ -30,11 +31,13 @@ mod migration;
 mod money;
 mod points;
 mod random_kills;
+mod scarcity;
 mod sizes;
 mod stop;
 #[path = "../it/support/mod.rs"]
 #[expect(dead_code, unused_imports, unused_macros, reason = "these tests use a part of the support")]
 mod support;
+mod sweep;
 mod takeover;
 mod tap;
 mod watch;

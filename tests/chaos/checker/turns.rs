@@ -94,14 +94,14 @@ pub(super) fn calls_as_asked(evidence: &Evidence) -> Broken {
     let mut broken = Broken::new();
     for done in &evidence.done {
         let said = &done.operation.text;
+        let Some(plan) = Plan::named(said).filter(|plan| *plan != Plan::Loop) else { continue };
         for reply in replies(evidence, done) {
             let asked: Vec<_> = calls(reply)
                 .iter()
                 .map(|call| (text(call, "name").to_owned(), call["arguments"]["text"] == **said))
                 .collect();
-            let wanted: Vec<_> =
-                Plan::of(said).tools().iter().map(|name| ((*name).to_owned(), true)).collect();
-            if Plan::of(said) != Plan::Loop && asked != wanted {
+            let wanted: Vec<_> = plan.tools().iter().map(|name| ((*name).to_owned(), true)).collect();
+            if asked != wanted {
                 broken.push(format!("{said:?}: {}", reply["function_calls"]));
             }
         }
