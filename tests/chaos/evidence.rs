@@ -114,28 +114,43 @@ impl Reader {
         charged.chain(told).map(str::to_owned).collect()
     }
 
-    /// Reads those that are not known to have ended. None while one is open.
-    async fn ended(&self, done: &[Done], known: &Mutex<BTreeMap<String, Value>>) -> Option<()> {
-        let ids = self.turn_ids(done).await;
-        let unread: Vec<_> = ids.into_iter().filter(|id| !known.lock().unwrap().contains_key(id)).collect();
+    /// Reads those that are open, or all that are new where none is. None unless there was nothing left to read.
+    async fn ended(&self, done: &[Done], known: &Mutex<Turns>) -> Option<()> {
+        let mut unread = std::mem::take(&mut known.lock().unwrap().open);
+        if unread.is_empty() {
+            unread = self.turn_ids(done).await;
+            unread.retain(|id| !known.lock().unwrap().ended.contains_key(id));
+        }
+        let is_done = unread.is_empty();
         let read = unread.into_iter().map(async |id| {
             let turn = self.get(&format!("/v1/turns/{id}")).await;
             (id, turn)
         });
         let read: Vec<(String, Value)> = stream::iter(read).buffer_unordered(8).collect().await;
-        let count = read.len();
-        let ended: Vec<_> = read.into_iter().filter(|(_, turn)| turn.get("ended_at").is_some()).collect();
-        let all_ended = ended.len() == count;
-        known.lock().unwrap().extend(ended);
-        all_ended.then_some(())
+        let mut known = known.lock().unwrap();
+        for (id, turn) in read {
+            if turn.get("ended_at").is_some() {
+                known.ended.insert(id, turn);
+            } else {
+                known.open.insert(id);
+            }
+        }
+        is_done.then_some(())
     }
+}
+
+/// What is known of the turns.
+#[derive(Default)]
+struct Turns {
+    ended: BTreeMap<String, Value>,
+    open: BTreeSet<String>,
 }
 
 /// Waits until no turn is open, and reads all there is.
 pub async fn gather(cluster: &Arc<Cluster>, done: Vec<Done>, watched: Watched) -> Evidence {
     let reader = Reader::new(cluster);
     let begun = Instant::now();
-    let turns = Mutex::default();
+    let turns = Mutex::<Turns>::default();
     wait_at_most(UNTIL_ENDED, "the end of all turns", async || reader.ended(&done, &turns).await).await;
     let until_ended = begun.elapsed();
     let mut conversations = BTreeMap::new();
@@ -149,7 +164,7 @@ pub async fn gather(cluster: &Arc<Cluster>, done: Vec<Done>, watched: Watched) -
         done,
         messages,
         conversations,
-        turns: turns.into_inner().unwrap(),
+        turns: turns.into_inner().unwrap().ended,
         ledger: reader.list("/v1/ledger", "cursor").await,
         balance: reader.balance().await,
         events: reader.list("/v1/events", "after").await,

@@ -11,7 +11,7 @@ use crate::cluster::Cluster;
 use crate::evidence::{Reader, micros};
 
 /// The pace of the readings; each is three requests or more.
-const PACE: Duration = Duration::from_millis(50);
+const PACE: Duration = Duration::from_millis(100);
 
 /// A balance, and how many entries the ledger had just before and just after it was read.
 #[derive(Clone, Copy, Debug)]
