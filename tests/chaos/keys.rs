@@ -76,7 +76,7 @@ async fn never_meet(backend: Backend, processes: usize) {
 /// Two widget conversations, a test one, and the two routes of the platform door.
 async fn places_of(cluster: &Cluster, key: &str, assistant: &str) -> Vec<Place> {
     let address = cluster.some_address(0).await;
-    let make = async |kind: &str| -> Value {
+    let create = async |kind: &str| -> Value {
         let body = json!({ "assistant_id": assistant, "type": kind });
         let request = client().post(format!("{address}/v1/conversations")).bearer_auth(key).json(&body);
         request.send().await.unwrap().json().await.unwrap()
@@ -85,12 +85,12 @@ async fn places_of(cluster: &Cluster, key: &str, assistant: &str) -> Vec<Place> 
         |path: String, body: Value, other_body: Value| Place { key: key.to_owned(), path, body, other_body };
     let mut places = Vec::new();
     for kind in ["widget", "widget", "test"] {
-        let made = make(kind).await;
+        let made = create(kind).await;
         let uuid = made["data"]["widget_uuid"].as_str().unwrap();
         let path = format!("/api/conversations/{uuid}/messages");
         places.push(place(path, json!({ "message": "Hi" }), json!({ "message": "Another" })));
     }
-    let made = make("api").await;
+    let made = create("api").await;
     let message = |text: &str| json!({ "conversation_id": made["data"]["id"], "sender_id": "u", "sender_type": "user", "text": text });
     places.push(place("/v1/messages".to_owned(), message("Hi"), message("Another")));
     let creation = |kind: &str| json!({ "assistant_id": assistant, "type": kind });
