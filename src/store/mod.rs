@@ -7,6 +7,7 @@
 
 pub mod assistants;
 pub mod calendars;
+pub mod cancellations;
 mod codec;
 pub mod configured;
 mod conn;
@@ -23,7 +24,10 @@ pub mod ledger;
 mod lent;
 pub mod lock;
 pub mod messages;
+mod now;
+pub mod overdue;
 pub mod processes;
+pub mod queue;
 pub mod turns;
 pub mod workspaces;
 pub mod writer;
