@@ -25,6 +25,7 @@ pub mod template;
 pub mod tool;
 pub mod tool_loop;
 pub mod turn;
+pub mod webhook_endpoint;
 pub mod words;
 pub mod workspace;
 pub mod workspace_file;
