@@ -66,6 +66,10 @@ super::words::words! {
         Assistant = "Assistant",
         /// A turn.
         Turn = "Turn",
+        /// A webhook endpoint.
+        WebhookEndpoint = "Webhook endpoint",
+        /// A delivery of a webhook endpoint.
+        Delivery = "Delivery",
     }
 }
 
@@ -95,6 +99,8 @@ impl Error {
                 Thing::Message => "message_not_found",
                 Thing::Assistant => "assistant_not_found",
                 Thing::Turn => "turn_not_found",
+                Thing::WebhookEndpoint => "webhook_endpoint_not_found",
+                Thing::Delivery => "delivery_not_found",
             },
             Self::InsufficientBalance => "insufficient_balance",
             Self::Processing(failure) => failure.as_str(),
