@@ -286,6 +286,7 @@ create table deliveries (
     primary key (workspace_id, endpoint_id, cursor),
     foreign key (workspace_id, endpoint_id) references webhook_endpoints (workspace_id, id)
 ) strict;
+create unique index deliveries_by_id on deliveries (workspace_id, id);
 
 create table attempts (
     workspace_id blob not null,

@@ -124,7 +124,7 @@ impl Server {
         for lane in lanes {
             lane_tasks.spawn_critical("lane", lane.map(Ok));
         }
-        let services = services(config, &on, writer, &tasks);
+        let services = services(config, &on, writer, &tasks)?;
         let engine = Arc::new(engine(config, &on, services.clone(), has_lease.clone())?);
         let worker = Worker::new(
             services.clone(),
@@ -216,8 +216,8 @@ async fn begin_lease(
     }
 }
 
-fn services(config: &Config, on: &Foundation, writer: Writer, tasks: &Tasks) -> Services {
-    Services {
+fn services(config: &Config, on: &Foundation, writer: Writer, tasks: &Tasks) -> anyhow::Result<Services> {
+    Ok(Services {
         db: on.db.clone(),
         writer,
         clock: Arc::clone(&on.clock),
@@ -225,9 +225,11 @@ fn services(config: &Config, on: &Foundation, writer: Writer, tasks: &Tasks) -> 
         versions: Versions::default(),
         waiters: Waiters::new(config.widget.max_waiting),
         keys: Keys::default(),
+        seal_key: on.seal_key.clone(),
+        allow_hosts: Arc::new(AllowHosts::parse(&config.outbound.allow_hosts)?),
         widget_deadline: config.widget.deadline,
         stopping: tasks.hard(),
-    }
+    })
 }
 
 fn engine(

@@ -258,7 +258,8 @@ pub fn widget_error_text(error: &Error) -> String {
         | Error::Overloaded { .. }
         | Error::TwinInFlight { .. }
         | Error::KeyReused
-        | Error::KeyMalformed => error.to_string(),
+        | Error::KeyMalformed
+        | Error::NotConfigured(_) => error.to_string(),
     }
 }
 

@@ -134,6 +134,26 @@ pub async fn find_many(
     Ok(rows.into_iter().map(Endpoint::from).collect())
 }
 
+/// At most `limit` endpoints that are in use, after one, in order of age.
+pub async fn list(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    after: Option<EndpointId>,
+    limit: i64,
+) -> Result<Vec<Endpoint>, StoreError> {
+    let rows: Vec<EndpointRow> = on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new("select ");
+        query.push(COLUMNS).push(" from webhook_endpoints where archived_at is null and workspace_id = ");
+        query.push_bind(workspace);
+        if let Some(after) = after {
+            query.push(" and id > ").push_bind(after);
+        }
+        query.push(" order by id limit ").push_bind(limit);
+        query.build_query_as().fetch_all(c).await?
+    });
+    Ok(rows.into_iter().map(Endpoint::from).collect())
+}
+
 pub(super) async fn insert(mut conn: Conn<'_>, rows: &[&Endpoint]) -> Result<(), StoreError> {
     for rows in portions(rows, 16) {
         on_conn!(conn.reborrow(), |c| {
