@@ -245,20 +245,30 @@ create table events (
     primary key (workspace_id, cursor)
 );
 
+-- Written under the workspace's lock, but `failing_since`. What is archived takes no events; what the
+-- API deleted (archived, and of no file) the sweeper removes.
 create table webhook_endpoints (
     workspace_id uuid not null references workspaces (id),
     id uuid not null,
     slug text,
+    description text,
     url text not null,
     types text not null,
-    secrets text not null,
+    secret text not null,
+    previous_secret text,
+    previous_secret_until bigint,
     enabled boolean not null,
     disabled_reason text,
+    failing_since bigint,
     from_file boolean not null,
+    archived_at bigint,
     created_at bigint not null,
+    updated_at bigint not null,
     primary key (workspace_id, id),
     unique (workspace_id, slug)
 );
+create index webhook_endpoints_deleted on webhook_endpoints (archived_at)
+    where archived_at is not null and not from_file;
 
 create table deliveries (
     workspace_id uuid not null,
@@ -270,6 +280,10 @@ create table deliveries (
     owner uuid,
     fence bigint not null,
     attempts bigint not null,
+    -- Those of earlier rounds: a resend begins the schedule anew, and goes on counting.
+    attempts_before bigint not null,
+    -- Sent again by request, and says so.
+    replay boolean not null,
     not_before bigint not null,
     created_at bigint not null,
     ended_at bigint,

@@ -241,20 +241,30 @@ create table events (
     primary key (workspace_id, cursor)
 ) strict;
 
+-- Written under the workspace's lock, but `failing_since`. What is archived takes no events; what the
+-- API deleted (archived, and of no file) the sweeper removes.
 create table webhook_endpoints (
     workspace_id blob not null references workspaces (id),
     id blob not null,
     slug text,
+    description text,
     url text not null,
     types text not null,
-    secrets text not null,
+    secret text not null,
+    previous_secret text,
+    previous_secret_until integer,
     enabled integer not null,
     disabled_reason text,
+    failing_since integer,
     from_file integer not null,
+    archived_at integer,
     created_at integer not null,
+    updated_at integer not null,
     primary key (workspace_id, id),
     unique (workspace_id, slug)
 ) strict;
+create index webhook_endpoints_deleted on webhook_endpoints (archived_at)
+    where archived_at is not null and not from_file;
 
 create table deliveries (
     workspace_id blob not null,
@@ -266,6 +276,10 @@ create table deliveries (
     owner blob,
     fence integer not null,
     attempts integer not null,
+    -- Those of earlier rounds: a resend begins the schedule anew, and goes on counting.
+    attempts_before integer not null,
+    -- Sent again by request, and says so.
+    replay integer not null,
     not_before integer not null,
     created_at integer not null,
     ended_at integer,

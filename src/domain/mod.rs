@@ -26,6 +26,7 @@ pub mod template;
 pub mod tool;
 pub mod tool_loop;
 pub mod turn;
+pub mod webhook_endpoint;
 pub mod words;
 pub mod workspace;
 pub mod workspace_file;

@@ -18,7 +18,9 @@ use crate::domain::ids::{
 };
 use crate::domain::ledger::LedgerKind;
 use crate::domain::money::Money;
+use crate::domain::seal::Sealed;
 use crate::domain::turn::{Door, TurnState};
+use crate::domain::webhook_endpoint::DisabledReason;
 
 /// A value that is kept as another, on both databases.
 macro_rules! kept_as {
@@ -85,5 +87,6 @@ kept_as!(Uuid, |id| id.0, |raw| Ok(Self(raw));
 );
 kept_as!(i64, |value| value.0, |raw| Ok(Self(raw)); Micros, Money);
 kept_as!(String, |word| word.as_str().to_owned(), |raw| Ok(raw.parse()?);
-    ConversationKind, Door, EventType, LedgerKind, SenderType, TurnState,
+    ConversationKind, DisabledReason, Door, EventType, LedgerKind, SenderType, TurnState,
 );
+kept_as!(String, |sealed| sealed.as_str().to_owned(), |raw| Ok(Self::from_kept(raw)); Sealed);

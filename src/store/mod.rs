@@ -25,6 +25,7 @@ pub mod lock;
 pub mod messages;
 pub mod processes;
 pub mod turns;
+pub mod webhook_endpoints;
 pub mod workspaces;
 pub mod writer;
 

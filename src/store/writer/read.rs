@@ -10,8 +10,8 @@ use crate::domain::clock::{Clock, Micros};
 use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::turn::Turn;
 use crate::store::{
-    Conn, StoreError, assistants, calendars, conversations, deliveries, idempotency, ledger, messages, turns,
-    workspaces,
+    Conn, StoreError, assistants, calendars, conversations, idempotency, ledger, messages, turns,
+    webhook_endpoints, workspaces,
 };
 
 /// The time that processes compare: PostgreSQL's own clock there, this process's on SQLite.
@@ -38,7 +38,7 @@ pub(super) async fn read(mut conn: Conn<'_>, mut needs: Needs) -> Result<Tables,
     lock_turns(conn.reborrow(), &mut needs, &mut tables).await?;
 
     let mut settings = workspaces::settings(conn.reborrow(), &needs.workspaces).await?;
-    let subscribers = deliveries::subscribers(conn.reborrow(), &needs.workspaces).await?;
+    let subscribers = webhook_endpoints::subscribers(conn.reborrow(), &needs.workspaces).await?;
     for (id, state) in states {
         let Some(index) = settings.iter().position(|settings| settings.id == id) else { continue };
         let settings = settings.swap_remove(index);
