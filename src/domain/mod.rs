@@ -8,6 +8,7 @@ pub mod calendar;
 pub mod chat;
 pub mod clock;
 pub mod conversation;
+pub mod delivery;
 pub mod error;
 pub mod event;
 pub mod failure;
