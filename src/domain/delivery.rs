@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::chat::clean_text;
 use super::clock::Micros;
-use super::ids::{EndpointId, WorkspaceId};
+use super::ids::{DeliveryId, EndpointId, EventId, WorkspaceId};
 use super::retry::spread;
 use super::words::words;
 
@@ -87,6 +87,33 @@ pub struct DeliveryKey {
     pub cursor: i64,
 }
 
+/// A delivery that a process owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    pub key: DeliveryKey,
+    pub id: DeliveryId,
+    /// Rises by one with every claim, takeover, hand-back and end of an attempt.
+    pub fence: i64,
+    /// Made so far.
+    pub attempts: i64,
+    /// Of these, those of earlier rounds: a resend begins the schedule anew.
+    pub attempts_before: i64,
+    /// Sent again by request, and says so.
+    pub replay: bool,
+}
+
+/// An event as it is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentEvent {
+    pub workspace: WorkspaceId,
+    pub cursor: i64,
+    pub id: EventId,
+    /// The same bytes each time.
+    pub body: String,
+    /// Its conversation has been deleted since: it is not to be sent.
+    pub is_withheld: bool,
+}
+
 /// An attempt that was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
@@ -120,6 +147,25 @@ pub fn next(outcome: AttemptOutcome, attempt: i64, asked: Option<Duration>, rand
         (Some(_), Some(asked)) => Next::Again(asked.clamp(SHORTEST_WISH, LONGEST_WISH)),
         (Some(pause), None) => Next::Again(spread(Duration::from_secs(*pause), random)),
     }
+}
+
+/// The end of a process's hold on a delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    pub key: DeliveryKey,
+    /// As it was claimed: who was overtaken changes nothing.
+    pub fence: i64,
+    pub end: End,
+}
+
+/// How a hold on a delivery ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    Attempted(Attempt, Next),
+    /// For whoever claims it, with no attempt counted.
+    HandedBack,
+    /// There is nothing to send any more.
+    Closed,
 }
 
 /// How an answer's body begins, as it is kept.

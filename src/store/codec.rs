@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::domain::clock::Micros;
 use crate::domain::conversation::{ConversationKind, SenderType};
+use crate::domain::delivery::{AttemptOutcome, DeliveryState};
 use crate::domain::event::EventType;
 use crate::domain::ids::{
     AssistantId, BookingId, CalendarId, ConversationId, DeliveryId, EndpointId, EventId, KeyId, MessageId,
@@ -87,6 +88,7 @@ kept_as!(Uuid, |id| id.0, |raw| Ok(Self(raw));
 );
 kept_as!(i64, |value| value.0, |raw| Ok(Self(raw)); Micros, Money);
 kept_as!(String, |word| word.as_str().to_owned(), |raw| Ok(raw.parse()?);
-    ConversationKind, DisabledReason, Door, EventType, LedgerKind, SenderType, TurnState,
+    AttemptOutcome, ConversationKind, DeliveryState, DisabledReason, Door, EventType, LedgerKind, SenderType,
+    TurnState,
 );
 kept_as!(String, |sealed| sealed.as_str().to_owned(), |raw| Ok(Self::from_kept(raw)); Sealed);

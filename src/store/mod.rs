@@ -3,9 +3,10 @@
 //! the service that knows what it means.
 //!
 //! Where the dialects must differ (`Conn::pick`): row locks, the store's clock,
-//! and the claim of queued turns.
+//! and the claims of queued turns and deliveries.
 
 pub mod assistants;
+pub mod attempts;
 pub mod calendars;
 mod codec;
 pub mod configured;
@@ -13,6 +14,7 @@ mod conn;
 pub mod conversations;
 mod db;
 mod deliveries;
+pub mod delivery_claims;
 mod error;
 pub mod delivery_log;
 pub mod events;
