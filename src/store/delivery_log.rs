@@ -208,7 +208,9 @@ pub async fn remove_deleted(mut conn: Conn<'_>, limit: i64) -> Result<u64, Store
         });
     }
     if removed == 0 {
-        on_conn!(conn, |c| sqlx::query(ENDPOINTS).execute(c).await?);
+        on_conn!(conn, |c| {
+            sqlx::query(ENDPOINTS).execute(c).await?;
+        });
     }
     Ok(removed)
 }

@@ -25,11 +25,7 @@ pub struct Range {
 }
 
 /// The first events of a range, at most `limit`. Tests are left out: they are for one endpoint alone.
-pub async fn list(
-    conn: Conn<'_>,
-    range: &Range,
-    limit: i64,
-) -> Result<Vec<AgainEvent>, StoreError> {
+pub async fn list(conn: Conn<'_>, range: &Range, limit: i64) -> Result<Vec<AgainEvent>, StoreError> {
     Ok(on_conn!(conn, |c| {
         let mut query = QueryBuilder::new("select cursor, conversation_id from events where workspace_id = ");
         query.push_bind(range.workspace).push(" and cursor > ").push_bind(range.after);

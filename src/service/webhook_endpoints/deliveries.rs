@@ -11,9 +11,9 @@ use crate::domain::ids::{DeliveryId, EndpointId, WorkspaceId};
 use crate::domain::webhook_endpoint::Endpoint;
 use crate::service::Services;
 use crate::service::page::{self, Page};
+use crate::store::Conn;
 use crate::store::delivery_log::{self, Again, AgainEvent};
 use crate::store::kept_events::{self, Range};
-use crate::store::Conn;
 
 /// How many attempts are told of a delivery.
 const ATTEMPTS: i64 = 100;
@@ -47,12 +47,7 @@ pub async fn list(
 }
 
 /// A delivery of an endpoint, both by their ids as they were sent, with its attempts.
-pub async fn read(
-    services: &Services,
-    account: &Account,
-    endpoint: &str,
-    name: &str,
-) -> Result<Told, Error> {
+pub async fn read(services: &Services, account: &Account, endpoint: &str, name: &str) -> Result<Told, Error> {
     let endpoint = find(services, account, endpoint).await?;
     tell(services, account.workspace, endpoint.id, name).await
 }
