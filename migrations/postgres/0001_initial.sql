@@ -290,6 +290,7 @@ create table deliveries (
     primary key (workspace_id, endpoint_id, cursor),
     foreign key (workspace_id, endpoint_id) references webhook_endpoints (workspace_id, id)
 );
+create unique index deliveries_by_id on deliveries (workspace_id, id);
 create index deliveries_to_claim on deliveries (workspace_id, endpoint_id, not_before, cursor) where state = 'queued';
 create index deliveries_in_order on deliveries (workspace_id, endpoint_id, conversation_id, cursor)
     where state in ('queued', 'running');

@@ -125,8 +125,8 @@ impl Server {
         for lane in lanes {
             lane_tasks.spawn_critical("lane", lane.map(Ok));
         }
-        let services = services(config, &on, writer, &tasks);
-        let outbound = GuardedClient::new(AllowHosts::parse(&config.outbound.allow_hosts)?)?;
+        let services = services(config, &on, writer, &tasks)?;
+        let outbound = GuardedClient::new(AllowHosts::clone(&services.allow_hosts))?;
         let sender = sender(config, &on, outbound.clone());
         let engine = Arc::new(engine(config, &on, outbound, services.clone(), has_lease.clone())?);
         let worker = Worker::new(
@@ -223,8 +223,8 @@ async fn begin_lease(
     }
 }
 
-fn services(config: &Config, on: &Foundation, writer: Writer, tasks: &Tasks) -> Services {
-    Services {
+fn services(config: &Config, on: &Foundation, writer: Writer, tasks: &Tasks) -> anyhow::Result<Services> {
+    Ok(Services {
         db: on.db.clone(),
         writer,
         clock: Arc::clone(&on.clock),
@@ -232,9 +232,11 @@ fn services(config: &Config, on: &Foundation, writer: Writer, tasks: &Tasks) -> 
         versions: Versions::default(),
         waiters: Waiters::new(config.widget.max_waiting),
         keys: Keys::default(),
+        seal_key: on.seal_key.clone(),
+        allow_hosts: Arc::new(AllowHosts::parse(&config.outbound.allow_hosts)?),
         widget_deadline: config.widget.deadline,
         stopping: tasks.hard(),
-    }
+    })
 }
 
 fn engine(

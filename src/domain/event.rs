@@ -20,6 +20,8 @@ words! {
         /// Once, when the balance crosses the workspace's threshold.
         BalanceLow = "balance.low",
         WebhookEndpointDisabled = "webhook_endpoint.disabled",
+        /// By request, to one endpoint alone.
+        WebhookEndpointTest = "webhook_endpoint.test",
     }
 }
 

@@ -11,6 +11,9 @@ use super::words::words;
 /// How long an endpoint may fail without one success before it is disabled.
 pub const FAILING_BOUND: Duration = Duration::from_secs(5 * 24 * 3600);
 
+/// How many endpoints a workspace may have: each of its events is written once for each.
+pub const MAX_ENDPOINTS: usize = 32;
+
 words! {
     /// Why an endpoint takes no events.
     DisabledReason {

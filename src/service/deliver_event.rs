@@ -18,7 +18,7 @@ use crate::domain::ids::{EndpointId, EventId, Ids, WorkspaceId};
 use crate::domain::retry::retry_after;
 use crate::domain::seal::SealKey;
 use crate::domain::signature::{self, Secret};
-use crate::domain::webhook_endpoint::Endpoint;
+use crate::domain::webhook_endpoint::{DisabledReason, Endpoint};
 use crate::outbound::{AllowHosts, GuardedClient, OutboundError, OutboundRequest, OutboundResponse};
 use crate::store::{Conn, Db, StoreError, delivery_claims, webhook_endpoints, workspaces};
 use crate::telemetry::DELIVERY_ATTEMPT_SECONDS;
@@ -44,7 +44,9 @@ pub struct Sender {
 /// Where events go, as it was when they were claimed.
 #[derive(Debug)]
 pub struct Receiver {
-    pub endpoint: Endpoint,
+    endpoint: Endpoint,
+    /// The store's time.
+    read_at: Micros,
     /// None where they cannot be opened.
     secrets: Option<Vec<Secret>>,
     allow_hosts: AllowHosts,
@@ -54,7 +56,7 @@ pub struct Receiver {
 #[derive(Clone, Debug)]
 pub struct Job {
     pub claimed: Claimed,
-    pub receiver: Arc<Receiver>,
+    receiver: Arc<Receiver>,
     event: EventId,
     body: Bytes,
 }
@@ -121,7 +123,7 @@ impl Sender {
             let place = (endpoint.workspace, endpoint.id);
             let secrets = self.open_secrets(&endpoint, now);
             let allow_hosts = allow_hosts(endpoint.workspace);
-            (place, Arc::new(Receiver { endpoint, secrets, allow_hosts }))
+            (place, Arc::new(Receiver { endpoint, read_at: now, secrets, allow_hosts }))
         };
         let events = events.into_iter().map(|event| ((event.workspace, event.cursor), event)).collect();
         Ok((events, endpoints.into_iter().map(receiver).collect()))
@@ -181,6 +183,25 @@ impl Sender {
                 );
                 Answered { outcome: outcome_of(&error), status: None, excerpt: None, asked: None }
             }
+        }
+    }
+}
+
+/// Why the endpoint is to be disabled after this attempt, if it is.
+#[must_use]
+pub fn reason_to_disable(job: &Job, attempt: &Attempt) -> Option<DisabledReason> {
+    match attempt.outcome {
+        AttemptOutcome::Delivered => None,
+        AttemptOutcome::Gone => Some(DisabledReason::Gone),
+        AttemptOutcome::Redirected
+        | AttemptOutcome::Refused
+        | AttemptOutcome::TimedOut
+        | AttemptOutcome::Unreachable
+        | AttemptOutcome::Broken
+        | AttemptOutcome::Blocked
+        | AttemptOutcome::Unsigned => {
+            let Receiver { endpoint, read_at, .. } = job.receiver.as_ref();
+            endpoint.has_failed_for_long(*read_at).then_some(DisabledReason::Failing)
         }
     }
 }

@@ -6,6 +6,7 @@ mod admit;
 mod bounds;
 mod conversations;
 mod end;
+mod endpoints;
 mod item;
 mod journal;
 mod keys;
@@ -20,7 +21,7 @@ use std::time::Instant;
 
 use super::clock::{Clock, Micros};
 use super::error::Error;
-use super::event::{Delivery, Event, EventType};
+use super::event::{Delivery, Event, EventType, Subscriber};
 use super::ids::{DeliveryId, EventId, Ids, ProcessId, TurnId, WorkspaceId};
 use super::rendered::{self, EventData};
 use super::turn::{Door, Turn, TurnEnd, TurnState};
@@ -118,6 +119,7 @@ impl<'a> Batch<'a> {
             Item::Change(changing) => self.change(changing).map(Outcome::Conversation),
             Item::RenewLink(renewal) => self.renew_link(renewal).map(|()| Outcome::LinkRenewed),
             Item::TopUp(top_up) => self.top_up(top_up).map(Outcome::ToppedUp),
+            Item::Endpoint(write) => self.endpoint(write),
         }
     }
 
@@ -130,6 +132,17 @@ impl<'a> Batch<'a> {
 
     /// Appends an event to the workspace's feed, and a delivery for each endpoint that wants it.
     fn emit(&mut self, workspace: WorkspaceId, kind: EventType, data: &EventData<'_>) {
+        self.emit_to(workspace, kind, data, |subscriber| subscriber.wants(kind));
+    }
+
+    /// Appends an event to the workspace's feed, and a delivery for those endpoints that are meant.
+    fn emit_to(
+        &mut self,
+        workspace: WorkspaceId,
+        kind: EventType,
+        data: &EventData<'_>,
+        is_meant: impl Fn(&Subscriber) -> bool,
+    ) {
         let Some(row) = self.tables.workspaces.get_mut(&workspace) else { return };
         let at = self.setting.clock.now();
         let cursor = row.state.next_cursor;
@@ -139,10 +152,10 @@ impl<'a> Batch<'a> {
             EventData::Message(message) => Some(message.conversation),
             EventData::Conversation(conversation, _) => Some(conversation.id),
             EventData::NoReply { conversation, .. } => Some(*conversation),
-            EventData::Balance { .. } => None,
+            EventData::Balance { .. } | EventData::Endpoint { .. } => None,
         };
         let body = rendered::event(id, kind, at, cursor, data);
-        for subscriber in row.subscribers.iter().filter(|subscriber| subscriber.wants(kind)) {
+        for subscriber in row.subscribers.iter().filter(|subscriber| is_meant(subscriber)) {
             self.written.deliveries.push(Delivery {
                 workspace,
                 endpoint: subscriber.endpoint,

@@ -96,5 +96,7 @@ async fn read_the_rest(mut conn: Conn<'_>, needs: Needs, tables: &mut Tables) ->
     for (workspace, reference, number) in ledger::references(conn.reborrow(), &needs.references).await? {
         tables.references.insert((workspace, reference), number);
     }
+    let endpoints = webhook_endpoints::of_workspaces(conn, &needs.endpoints_of).await?;
+    tables.endpoints.extend(endpoints.into_iter().map(|endpoint| (endpoint.id, endpoint)));
     Ok(())
 }

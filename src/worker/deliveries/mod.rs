@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::Worker;
 use crate::domain::delivery::{End, Ended, Next};
 use crate::lifecycle::Tasks;
-use crate::service::deliver_event::{Job, Sender};
+use crate::service::deliver_event::{Job, Sender, reason_to_disable};
 use crate::telemetry::DELIVERIES_ENDED;
 use ends::Ends;
 use flights::{Flight, Flights};
@@ -91,8 +91,18 @@ async fn attempt(worker: &Worker, job: &Job) -> End {
 
 async fn finish(worker: &Worker, job: &Job, end: End, flight: Flight) {
     count(&end);
-    let ended = Ended { key: job.claimed.key, fence: job.claimed.fence, end };
-    worker.deliveries.ends.write(ended).await;
+    let key = job.claimed.key;
+    let reason = match &end {
+        End::Attempted(attempt, _) => reason_to_disable(job, attempt),
+        End::HandedBack | End::Closed => None,
+    };
+    worker.deliveries.ends.write(Ended { key, fence: job.claimed.fence, end }).await;
+    if let Some(reason) = reason
+        && let Err(error) = worker.services.writer.disable_endpoint(key.workspace, key.endpoint, reason).await
+    {
+        // The next attempt finds the same.
+        tracing::warn!(endpoint.id = %key.endpoint, error = &error as &dyn std::error::Error, "an endpoint could not be disabled");
+    }
     drop(flight);
     worker.deliveries.wake();
 }

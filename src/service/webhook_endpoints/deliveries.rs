@@ -1,0 +1,1 @@
+//! What was sent to a webhook endpoint, and what is sent again.
