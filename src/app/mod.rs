@@ -27,6 +27,7 @@ use crate::lifecycle::Tasks;
 use crate::outbound::{AllowHosts, GuardedClient};
 use crate::service::Services;
 use crate::service::authenticate::{Keys, keep_uses_written};
+use crate::service::deliver_event::Sender;
 use crate::service::private_file;
 use crate::service::run_turn::{Engine, EngineSettings};
 use crate::service::versions::Versions;
@@ -34,10 +35,10 @@ use crate::service::waiters::Waiters;
 use crate::store::lease::{HasLease, LeaseKeeper, lease};
 use crate::store::processes::LifeBounds;
 use crate::store::writer::{SlotLimits, Slots, Writer, WriterContext};
-use crate::store::{Conn, Db, processes};
+use crate::store::{Conn, Db, delivery_claims, processes};
 use crate::telemetry::Metrics;
 use crate::tools::Adapters;
-use crate::worker::{Lease, Worker, WorkerSettings};
+use crate::worker::{DeliverySettings, Lease, Worker, WorkerSettings};
 
 pub use serve::{openapi, serve};
 
@@ -125,10 +126,13 @@ impl Server {
             lane_tasks.spawn_critical("lane", lane.map(Ok));
         }
         let services = services(config, &on, writer, &tasks)?;
-        let engine = Arc::new(engine(config, &on, services.clone(), has_lease.clone())?);
+        let outbound = GuardedClient::new(AllowHosts::clone(&services.allow_hosts))?;
+        let sender = sender(config, &on, outbound.clone());
+        let engine = Arc::new(engine(config, &on, outbound, services.clone(), has_lease.clone())?);
         let worker = Worker::new(
             services.clone(),
             engine,
+            sender,
             process,
             slots.clone(),
             worker_settings(config),
@@ -206,10 +210,13 @@ async fn begin_lease(
         }
         Database::Postgres { .. } | Database::Sqlite { .. } => {
             let clock = on.clock.as_ref();
-            let queue = async |conn: Conn<'_>| processes::queue_all_running(conn, clock).await;
-            let queued = on.db.writing(queue).await?;
-            if queued > 0 {
-                tracing::info!(turns = queued, "turns that ran when the server ended are run on");
+            let queue = async |mut conn: Conn<'_>| {
+                let turns = processes::queue_all_running(conn.reborrow(), clock).await?;
+                Ok((turns, delivery_claims::queue_all_running(conn).await?))
+            };
+            let (turns, deliveries) = on.db.writing(queue).await?;
+            if (turns, deliveries) != (0, 0) {
+                tracing::info!(turns, deliveries, "what ran when the server ended is run on");
             }
             Ok(None)
         }
@@ -235,13 +242,14 @@ fn services(config: &Config, on: &Foundation, writer: Writer, tasks: &Tasks) -> 
 fn engine(
     config: &Config,
     on: &Foundation,
+    outbound: GuardedClient,
     services: Services,
     has_lease: HasLease,
 ) -> anyhow::Result<Engine> {
     let (models, default_model) = models::build(config, &on.clock)?;
     let adapters = Adapters {
         db: on.db.clone(),
-        outbound: GuardedClient::new(AllowHosts::parse(&config.outbound.allow_hosts)?)?,
+        outbound,
         seal_key: on.seal_key.clone(),
         clock: Arc::clone(&on.clock),
         ids: Arc::clone(&on.ids),
@@ -261,6 +269,16 @@ fn engine(
         max_age: config.turn.max_age,
     };
     Ok(Engine::new(services, models, adapters, settings, has_lease))
+}
+
+fn sender(config: &Config, on: &Foundation, outbound: GuardedClient) -> Sender {
+    Sender {
+        outbound,
+        seal_key: on.seal_key.clone(),
+        clock: Arc::clone(&on.clock),
+        ids: Arc::clone(&on.ids),
+        timeout: config.webhooks.timeout,
+    }
 }
 
 fn bounds(config: &Config) -> Bounds {
@@ -283,6 +301,10 @@ fn worker_settings(config: &Config) -> WorkerSettings {
             max_age: config.turn.max_age,
             max_wait: config.turn.max_wait,
             max_takeovers: i64::from(config.turn.max_takeovers),
+        },
+        deliveries: DeliverySettings {
+            max_in_flight: config.webhooks.max_in_flight,
+            max_in_flight_per_endpoint: config.webhooks.max_in_flight_per_endpoint,
         },
     }
 }

@@ -7,6 +7,7 @@ pub mod authenticate;
 pub mod change_conversation;
 pub mod create_conversation;
 pub mod credit;
+pub mod deliver_event;
 pub mod demo;
 pub mod keys;
 pub mod list_conversations;

@@ -1,4 +1,5 @@
-//! What follows from committed batches: turns are run, waiting clients woken, tasks cancelled.
+//! What follows from committed batches: turns are run, waiting clients woken, tasks cancelled,
+//! deliveries looked for.
 
 use std::sync::Arc;
 
@@ -34,6 +35,7 @@ fn act(worker: &Worker, effect: Effect) {
         Effect::Started(turn, slot) => run(worker, *turn, slot),
         Effect::Ended(turn, end) => worker.services.waiters.wake(turn, &end),
         Effect::Cancelled(turn) => worker.books.cancel(turn),
+        Effect::Deliveries => worker.deliveries.wake(),
     }
 }
 

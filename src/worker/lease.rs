@@ -11,10 +11,10 @@ use super::{POLL, Worker};
 use crate::domain::clock::Clock;
 use crate::domain::ids::ProcessId;
 use crate::store::lease::LeaseKeeper;
-use crate::store::{Conn, Db, StoreError, processes};
+use crate::store::{Conn, Db, StoreError, delivery_claims, processes};
 use crate::telemetry::TURNS_TAKEN_OVER;
 
-/// As many turns as one query takes over at most.
+/// As many turns, or deliveries, as one query takes over at most.
 const TAKEN: i64 = 256;
 
 /// The lease of this process.
@@ -110,14 +110,18 @@ async fn take_over(worker: &Worker, lease: &Lease) {
     }
     let overdue = worker.settings.attempt + length;
     let clock = worker.services.clock.as_ref();
-    let take = async |conn: Conn<'_>| processes::take_over(conn, worker.process, overdue, TAKEN, clock).await;
+    let take = async |mut conn: Conn<'_>| {
+        let turns = processes::take_over(conn.reborrow(), worker.process, overdue, TAKEN, clock).await?;
+        let deliveries = delivery_claims::take_over(conn, worker.process, TAKEN, clock).await?;
+        Ok((turns, deliveries))
+    };
     // The next renewal must not wait for it.
     let taken = tokio::time::timeout(length / 6, worker.services.db.writing(take)).await;
     match taken.unwrap_or(Err(StoreError::TimedOut)) {
-        Ok(0) => {}
-        Ok(taken) => {
-            metrics::counter!(TURNS_TAKEN_OVER).increment(taken);
-            tracing::info!(turns = taken, "turns of dead processes were taken over");
+        Ok((0, 0)) => {}
+        Ok((turns, deliveries)) => {
+            metrics::counter!(TURNS_TAKEN_OVER).increment(turns);
+            tracing::info!(turns, deliveries, "what dead processes left was taken over");
         }
         Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "nothing could be taken over"),
     }

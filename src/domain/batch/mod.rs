@@ -73,6 +73,8 @@ pub struct Effects {
     pub ended: Vec<(TurnId, TurnEnd)>,
     /// Tasks of this process whose turn was ended by another hand.
     pub cancelled: Vec<TurnId>,
+    /// There is something for whoever sends deliveries.
+    pub has_deliveries: bool,
 }
 
 /// Who decides, and when.
@@ -123,7 +125,8 @@ impl<'a> Batch<'a> {
 
     /// What is to be written, with the rows as they now are, and what follows from it.
     #[must_use]
-    pub fn finish(self) -> (Tables, Written, Effects) {
+    pub fn finish(mut self) -> (Tables, Written, Effects) {
+        self.effects.has_deliveries = !self.written.deliveries.is_empty();
         (self.tables, self.written, self.effects)
     }
 

@@ -287,6 +287,9 @@ fn turn_without_key(item: &Item, outcome: &Result<Outcome, Error>) -> Option<Tur
 
 /// Hands on what follows from a batch.
 pub(super) fn dispatch(context: &WriterContext, effects: Effects, mut slots: Vec<super::Slot>) {
+    if effects.has_deliveries {
+        context.send(Effect::Deliveries);
+    }
     for turn in effects.cancelled {
         context.send(Effect::Cancelled(turn));
     }

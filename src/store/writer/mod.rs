@@ -56,6 +56,8 @@ pub enum Effect {
     Ended(TurnId, TurnEnd),
     /// A task of this process whose turn was ended by another hand.
     Cancelled(TurnId),
+    /// Deliveries were written.
+    Deliveries,
 }
 
 /// What the lanes work with.
