@@ -10,7 +10,7 @@ use crate::domain::delivery::DeliveryState;
 use crate::domain::error::Error;
 use crate::domain::event::EventType;
 use crate::domain::signature::Secret;
-use crate::domain::webhook_endpoint::DisabledReason;
+use crate::domain::webhook_endpoint::{DisabledReason, MAX_URL, USUAL_OVERLAP};
 use crate::http::fields::{Field, texts, whole};
 use crate::http::v1::cursor::Numbered;
 use crate::http::v1::validate::{
@@ -19,11 +19,7 @@ use crate::http::v1::validate::{
 use crate::service::webhook_endpoints::Wanted;
 use crate::service::webhook_endpoints::deliveries::{ReplayFrom, WantedDeliveries, WantedReplay};
 
-/// In characters.
-const LONGEST_URL: usize = 2048;
-/// In seconds.
-const USUAL_OVERLAP: u64 = 24 * 3600;
-const LONGEST_OVERLAP: u64 = 7 * 24 * 3600;
+const LONGEST_OVERLAP: Duration = Duration::from_hours(7 * 24);
 
 /// The fields of [`EndpointChangeIn`].
 const CHANGEABLE: [&str; 4] = ["url", "types", "description", "enabled"];
@@ -63,15 +59,15 @@ pub(super) fn change(body: &[u8]) -> Result<EndpointChange, Error> {
 /// The new secret, if one is given, and for how long the old one signs too.
 pub(super) fn rotation(body: &[u8]) -> Result<(Option<Secret>, Duration), Error> {
     let sent: RotationIn = fields(body)?;
-    let seconds = match sent.overlap_seconds {
+    let overlap = match sent.overlap_seconds {
         None => USUAL_OVERLAP,
         Some(sent) => {
             let seconds = whole(&sent).ok().and_then(|seconds| u64::try_from(seconds).ok());
-            let seconds = seconds.filter(|seconds| *seconds <= LONGEST_OVERLAP);
-            seconds.ok_or_else(|| invalid("overlap_seconds", "must be a whole number from 0 to 604800."))?
+            let overlap = seconds.map(Duration::from_secs).filter(|overlap| *overlap <= LONGEST_OVERLAP);
+            overlap.ok_or_else(|| invalid("overlap_seconds", "must be a whole number from 0 to 604800."))?
         }
     };
-    Ok((secret(sent.secret)?, Duration::from_secs(seconds)))
+    Ok((secret(sent.secret)?, overlap))
 }
 
 /// Which events are to be sent again.
@@ -105,7 +101,7 @@ fn url(sent: Field) -> Result<Option<String>, Error> {
     if url.trim().is_empty() {
         return Err(required("url"));
     }
-    if url.chars().count() > LONGEST_URL {
+    if url.chars().count() > MAX_URL {
         return Err(invalid("url", "must not be greater than 2048 characters."));
     }
     Ok(Some(url.trim().to_owned()))
