@@ -54,7 +54,7 @@ async fn every_route_of_the_document_is_served() {
 
     for (path, methods) in document["paths"].as_object().unwrap() {
         for method in methods.as_object().unwrap().keys().filter(|key| *key != "parameters") {
-            let path = path.replace("{uuid}", "x").replace("{id}", "x");
+            let path = path.replace("{uuid}", "x").replace("{id}", "x").replace("{delivery_id}", "x");
             let answer = server.call(&method.to_uppercase(), &path).send().await;
             let code = answer.header("rejoinder-error");
             assert!(!matches!(code, Some("route_not_found" | "method_not_allowed")), "{method} {path}");
@@ -153,7 +153,7 @@ async fn each_route_lists_its_own_errors_as_they_are_sent() {
             if operation.get("security").is_none() {
                 continue;
             }
-            let target = path.replace("{uuid}", "x").replace("{id}", "x");
+            let target = path.replace("{uuid}", "x").replace("{id}", "x").replace("{delivery_id}", "x");
             let answer = server.call(&method.to_uppercase(), &target).send().await;
             let code = answer.header("rejoinder-error").unwrap().to_owned();
             let described = examples(&document, method, path, 401);

@@ -8,6 +8,7 @@ use rejoinder::app::{Foundation, Server};
 use rejoinder::config::Config;
 use rejoinder::domain::clock::{Clock, FixedClock, SystemClock};
 use rejoinder::domain::ids::Ids;
+use rejoinder::domain::seal::SealKey;
 use rejoinder::store::Db;
 use rejoinder::worker::Worker;
 use serde_json::{Value, json};
@@ -162,7 +163,7 @@ impl TestServer {
             db: store::open_url(&setup.store_url(db)).await,
             clock: setup.clock(),
             ids: Arc::new(Ids::random()),
-            seal_key: None,
+            seal_key: Some(Arc::new(SealKey::new([7; 32]))),
             metrics: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a spare port");
