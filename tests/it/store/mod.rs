@@ -6,3 +6,4 @@ mod failures;
 mod keys;
 mod ownership;
 mod schema;
+mod webhook_endpoints;
