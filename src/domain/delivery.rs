@@ -228,9 +228,8 @@ mod tests {
 
     #[test]
     fn what_the_endpoint_asks_for_replaces_the_pause_within_bounds() {
-        let asked = |attempt, seconds| {
-            next(AttemptOutcome::Refused, attempt, Some(Duration::from_secs(seconds)), 9)
-        };
+        let asked =
+            |attempt, seconds| next(AttemptOutcome::Refused, attempt, Some(Duration::from_secs(seconds)), 9);
 
         assert_eq!(asked(1, 7), Next::Again(Duration::from_secs(7)));
         assert_eq!(asked(4, 0), Next::Again(Duration::from_secs(1)));

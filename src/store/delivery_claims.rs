@@ -118,8 +118,7 @@ struct ClaimedRow {
 
 impl From<ClaimedRow> for Claimed {
     fn from(row: ClaimedRow) -> Self {
-        let key =
-            DeliveryKey { workspace: row.workspace_id, endpoint: row.endpoint_id, cursor: row.cursor };
+        let key = DeliveryKey { workspace: row.workspace_id, endpoint: row.endpoint_id, cursor: row.cursor };
         Self {
             key,
             id: row.id,
@@ -224,15 +223,11 @@ pub async fn queue_all_running(conn: Conn<'_>) -> Result<u64, StoreError> {
 }
 
 /// The deliveries that the store says a process owns, with their fence.
-pub async fn list_owned(
-    conn: Conn<'_>,
-    process: ProcessId,
-) -> Result<Vec<(DeliveryKey, i64)>, StoreError> {
+pub async fn list_owned(conn: Conn<'_>, process: ProcessId) -> Result<Vec<(DeliveryKey, i64)>, StoreError> {
     const OWNED: &str = "select workspace_id, endpoint_id, cursor, fence from deliveries \
         where owner = $1 and state = 'running'";
     let rows: Vec<(WorkspaceId, EndpointId, i64, i64)> =
         on_conn!(conn, |c| sqlx::query_as(OWNED).bind(process).fetch_all(c).await?);
-    let owned =
-        |(workspace, endpoint, cursor, fence)| (DeliveryKey { workspace, endpoint, cursor }, fence);
+    let owned = |(workspace, endpoint, cursor, fence)| (DeliveryKey { workspace, endpoint, cursor }, fence);
     Ok(rows.into_iter().map(owned).collect())
 }

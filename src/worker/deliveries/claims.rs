@@ -36,8 +36,7 @@ async fn claim_once(worker: &Worker, round: usize) -> Result<usize, StoreError> 
     }
     let (services, deliveries) = (&worker.services, &worker.deliveries);
     let clock = services.clock.as_ref();
-    let (due, now) =
-        services.db.reading(async |conn| delivery_claims::list_due(conn, clock).await).await?;
+    let (due, now) = services.db.reading(async |conn| delivery_claims::list_due(conn, clock).await).await?;
     show_late(&due, now);
     let failing: Vec<_> = due.iter().filter(|due| due.is_failing).map(place).collect();
     let wanted = deliveries.flights.allot(due, deliveries.settings, BATCH, round);

@@ -118,8 +118,7 @@ mod tests {
     use super::*;
     use crate::domain::clock::Micros;
 
-    const BOUNDS: DeliverySettings =
-        DeliverySettings { max_in_flight: 20, max_in_flight_per_endpoint: 8 };
+    const BOUNDS: DeliverySettings = DeliverySettings { max_in_flight: 20, max_in_flight_per_endpoint: 8 };
 
     fn due(number: u128, is_failing: bool) -> Due {
         let workspace = WorkspaceId(Uuid::from_u128(1));
