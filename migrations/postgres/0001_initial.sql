@@ -267,8 +267,7 @@ create table webhook_endpoints (
     primary key (workspace_id, id),
     unique (workspace_id, slug)
 );
-create index webhook_endpoints_deleted on webhook_endpoints (archived_at)
-    where archived_at is not null and not from_file;
+create index webhook_endpoints_archived on webhook_endpoints (archived_at) where archived_at is not null;
 
 create table deliveries (
     workspace_id uuid not null,
@@ -291,6 +290,7 @@ create table deliveries (
     foreign key (workspace_id, endpoint_id) references webhook_endpoints (workspace_id, id)
 );
 create unique index deliveries_by_id on deliveries (workspace_id, id);
+create index deliveries_failed on deliveries (workspace_id, endpoint_id, cursor) where state = 'failed';
 create index deliveries_to_claim on deliveries (workspace_id, endpoint_id, not_before, cursor) where state = 'queued';
 create index deliveries_in_order on deliveries (workspace_id, endpoint_id, conversation_id, cursor)
     where state in ('queued', 'running');

@@ -25,6 +25,14 @@ words! {
     }
 }
 
+impl EventType {
+    /// Whether it goes to whoever takes its type; a test goes to one endpoint alone.
+    #[must_use]
+    pub fn is_subscribable(self) -> bool {
+        self != Self::WebhookEndpointTest
+    }
+}
+
 /// An event as its row keeps it: rendered once, in the transaction that makes it true.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -51,7 +59,7 @@ impl Subscriber {
     /// Whether it wants events of this type.
     #[must_use]
     pub fn wants(&self, kind: EventType) -> bool {
-        self.types.is_empty() || self.types.contains(&kind)
+        kind.is_subscribable() && (self.types.is_empty() || self.types.contains(&kind))
     }
 }
 

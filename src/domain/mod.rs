@@ -9,6 +9,7 @@ pub mod chat;
 pub mod clock;
 pub mod conversation;
 pub mod delivery;
+pub mod delivery_log;
 pub mod error;
 pub mod event;
 pub mod failure;

@@ -9,10 +9,16 @@ use super::seal::Sealed;
 use super::words::words;
 
 /// How long an endpoint may fail without one success before it is disabled.
-pub const FAILING_BOUND: Duration = Duration::from_secs(5 * 24 * 3600);
+pub const FAILING_BOUND: Duration = Duration::from_hours(5 * 24);
 
 /// How many endpoints a workspace may have: each of its events is written once for each.
 pub const MAX_ENDPOINTS: usize = 32;
+
+/// For how long an old secret signs too, unless said otherwise.
+pub const USUAL_OVERLAP: Duration = Duration::from_hours(24);
+
+/// The longest URL, in characters.
+pub const MAX_URL: usize = 2048;
 
 words! {
     /// Why an endpoint takes no events.

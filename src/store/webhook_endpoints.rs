@@ -94,7 +94,7 @@ pub(super) async fn subscribers(
 }
 
 /// All endpoints of the named workspaces, archived ones too.
-pub(super) async fn of_workspaces(
+pub async fn of_workspaces(
     conn: Conn<'_>,
     named: &BTreeSet<WorkspaceId>,
 ) -> Result<Vec<Endpoint>, StoreError> {

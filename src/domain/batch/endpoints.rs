@@ -18,6 +18,9 @@ impl Batch<'_> {
         if before.archived_at.is_some() && !may_be_archived(&write.action) {
             return Err(not_found(write));
         }
+        if before.archived_at.is_some() && matches!(write.action, EndpointAction::Change(_)) {
+            self.check_room(write)?;
+        }
         match &write.action {
             EndpointAction::Make(_) => Ok(Outcome::Endpoint(Box::new(before))),
             EndpointAction::Change(change) => Ok(self.change_endpoint(before, change)),
@@ -33,12 +36,7 @@ impl Batch<'_> {
     }
 
     fn make_endpoint(&mut self, write: &EndpointWrite, new: &NewEndpoint) -> Result<Outcome, Error> {
-        let of_workspace =
-            |endpoint: &&Endpoint| endpoint.workspace == write.workspace && endpoint.archived_at.is_none();
-        if self.tables.endpoints.values().filter(of_workspace).count() >= MAX_ENDPOINTS {
-            let text = format!("A workspace can have at most {MAX_ENDPOINTS} webhook endpoints.");
-            return Err(Error::invalid("webhook_endpoints", text));
-        }
+        self.check_room(write)?;
         let now = self.setting.clock.now();
         let endpoint = Endpoint {
             workspace: write.workspace,
@@ -59,6 +57,16 @@ impl Batch<'_> {
         };
         self.written.new_endpoints.push(endpoint.id);
         Ok(self.put_endpoint(endpoint))
+    }
+
+    fn check_room(&self, write: &EndpointWrite) -> Result<(), Error> {
+        let of_workspace =
+            |endpoint: &&Endpoint| endpoint.workspace == write.workspace && endpoint.archived_at.is_none();
+        if self.tables.endpoints.values().filter(of_workspace).count() < MAX_ENDPOINTS {
+            return Ok(());
+        }
+        let text = format!("A workspace can have at most {MAX_ENDPOINTS} webhook endpoints.");
+        Err(Error::invalid("webhook_endpoints", text))
     }
 
     fn change_endpoint(&mut self, before: Endpoint, change: &EndpointChange) -> Outcome {

@@ -7,6 +7,7 @@ mod messages;
 mod money;
 mod turns;
 mod validate;
+pub(super) mod webhook_endpoints;
 pub(super) mod wire;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -26,4 +27,5 @@ pub(super) fn door() -> OpenApiRouter<AppState> {
         .routes(routes!(money::balance))
         .routes(routes!(money::ledger))
         .routes(routes!(events::list))
+        .merge(webhook_endpoints::routes())
 }

@@ -110,10 +110,11 @@ pub async fn rotate_secret(
     Ok(WithSecret { endpoint, secret })
 }
 
-/// Deletes it: nothing more is sent to it, and its rows are removed by and by.
+/// Deletes it: nothing more is sent to it, and its rows are removed by and by. As it was.
 pub async fn delete(services: &Services, account: &Account, name: &str) -> Result<Endpoint, Error> {
     let endpoint = find(services, account, name).await?;
-    write(services, account, endpoint.id, EndpointAction::Archive { by_file: false }).await
+    write(services, account, endpoint.id, EndpointAction::Archive { by_file: false }).await?;
+    Ok(endpoint)
 }
 
 async fn write(
