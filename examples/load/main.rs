@@ -1,10 +1,11 @@
-//! The load generator behind `scripts/bench`: a model that answers at once, a bare pass-through to compare with, and clients of
-//! both doors. It speaks public HTTP only.
+//! The load generator behind `scripts/bench`: a model that answers at once, a bare pass-through to compare with, clients of
+//! both doors, and a receiver of webhooks. It speaks public HTTP only.
 
 #![expect(clippy::print_stdout, reason = "a command line tool")]
 #![expect(clippy::disallowed_methods, reason = "servers that only a benchmark meets")]
 
 mod clients;
+mod deliveries;
 mod report;
 mod servers;
 
@@ -39,6 +40,8 @@ enum Command {
     },
     /// Measures both doors of a server, and the pass-through.
     Run(clients::Run),
+    /// Measures webhook deliveries of a server to one healthy endpoint.
+    Deliveries(deliveries::Deliveries),
 }
 
 #[tokio::main]
@@ -48,6 +51,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Model { listen, delay_ms } => servers::model(listen, Duration::from_millis(delay_ms)).await,
         Command::PassThrough { listen, model } => servers::pass_through(listen, model).await,
         Command::Run(run) => run.measure().await,
+        Command::Deliveries(deliveries) => deliveries.measure().await,
     }
 }
 

@@ -38,7 +38,7 @@ use crate::store::writer::{SlotLimits, Slots, Writer, WriterContext};
 use crate::store::{Conn, Db, delivery_claims, processes};
 use crate::telemetry::Metrics;
 use crate::tools::Adapters;
-use crate::worker::{DeliverySettings, Lease, Worker, WorkerSettings};
+use crate::worker::{DeliverySettings, Lease, Performers, Worker, WorkerSettings};
 
 pub use serve::{openapi, serve};
 
@@ -127,12 +127,13 @@ impl Server {
         }
         let services = services(config, &on, writer, &tasks)?;
         let outbound = GuardedClient::new(AllowHosts::clone(&services.allow_hosts))?;
-        let sender = sender(config, &on, outbound.clone());
-        let engine = Arc::new(engine(config, &on, outbound, services.clone(), has_lease.clone())?);
+        let performers = Performers {
+            sender: sender(config, &on, outbound.clone()),
+            engine: Arc::new(engine(config, &on, outbound, services.clone(), has_lease.clone())?),
+        };
         let worker = Worker::new(
             services.clone(),
-            engine,
-            sender,
+            performers,
             process,
             slots.clone(),
             worker_settings(config),

@@ -99,7 +99,6 @@ impl Sender {
         Ok(loaded)
     }
 
-    #[expect(clippy::type_complexity, reason = "two maps, read together, for the one caller above")]
     async fn read(
         &self,
         mut conn: Conn<'_>,

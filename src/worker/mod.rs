@@ -45,6 +45,13 @@ pub struct WorkerSettings {
     pub deliveries: DeliverySettings,
 }
 
+/// What performs the work of this process.
+#[derive(Debug)]
+pub struct Performers {
+    pub engine: Arc<Engine>,
+    pub sender: Sender,
+}
+
 /// The background of one process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Worker {
@@ -65,14 +72,14 @@ impl Worker {
     #[must_use]
     pub fn new(
         services: Services,
-        engine: Arc<Engine>,
-        sender: Sender,
+        performers: Performers,
         process: ProcessId,
         slots: Slots,
         settings: WorkerSettings,
         turns: Tasks,
         has_lease: HasLease,
     ) -> Self {
+        let Performers { engine, sender } = performers;
         let deliveries = Deliveries::new(sender, settings.deliveries);
         let books = Books::default();
         Self { services, engine, deliveries, process, slots, settings, turns, books, has_lease }

@@ -16,6 +16,7 @@
 
 mod api;
 mod cli;
+mod deliveries;
 mod faults;
 mod harness;
 mod http;

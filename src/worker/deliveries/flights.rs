@@ -19,19 +19,22 @@ pub(super) struct Flights(Arc<Mutex<Aloft>>);
 
 #[derive(Debug, Default)]
 struct Aloft {
+    /// All that this process owns: claimed, and its end not yet written.
     fences: HashMap<DeliveryKey, i64>,
+    /// Those that have no answer yet.
     by_endpoint: HashMap<(WorkspaceId, EndpointId), usize>,
     /// Of all, those to endpoints that were failing when they were claimed.
     failing: usize,
 }
 
-/// One delivery under way; over when this is dropped, however its task ends.
+/// One delivery that this process owns, until this is dropped, however its task ends.
 #[derive(Debug)]
 pub(super) struct Flight {
     flights: Flights,
     key: DeliveryKey,
     fence: i64,
     is_failing: bool,
+    has_landed: bool,
 }
 
 impl Flights {
@@ -41,13 +44,15 @@ impl Flights {
         aloft.fences.insert(key, fence);
         *aloft.by_endpoint.entry((key.workspace, key.endpoint)).or_default() += 1;
         aloft.failing += usize::from(is_failing);
-        Flight { flights: self.clone(), key, fence, is_failing }
+        Flight { flights: self.clone(), key, fence, is_failing, has_landed: false }
     }
 
+    /// Whether this process knows that it owns it.
     pub(super) fn has(&self, key: DeliveryKey) -> bool {
         self.lock().fences.contains_key(&key)
     }
 
+    /// How many have no answer yet.
     pub(super) fn count(&self) -> usize {
         self.lock().by_endpoint.values().sum()
     }
@@ -68,7 +73,9 @@ impl Flights {
         due.sort_by_key(|due| due.is_failing);
         let aloft = self.lock();
         let in_all: usize = aloft.by_endpoint.values().sum();
-        let mut free = bounds.max_in_flight.saturating_sub(in_all).min(most);
+        // What was answered and is yet to be written takes no place, but is not without bound either.
+        let unwritten = (bounds.max_in_flight * 2).saturating_sub(aloft.fences.len());
+        let mut free = bounds.max_in_flight.saturating_sub(in_all).min(unwritten).min(most);
         let mut free_of_failing = (bounds.max_in_flight / 2).max(1).saturating_sub(aloft.failing);
         let mut wanted = Vec::new();
         for Due { workspace, endpoint, is_failing, .. } in due {
@@ -93,13 +100,13 @@ impl Flights {
     }
 }
 
-impl Drop for Flight {
-    fn drop(&mut self) {
-        let mut aloft = self.flights.lock();
-        // One that was overtaken may end after it was claimed here again.
-        if aloft.fences.get(&self.key) == Some(&self.fence) {
-            aloft.fences.remove(&self.key);
+impl Flight {
+    /// It is answered, or will not be: its place is free.
+    pub(super) fn land(&mut self) {
+        if std::mem::replace(&mut self.has_landed, true) {
+            return;
         }
+        let mut aloft = self.flights.lock();
         let place = (self.key.workspace, self.key.endpoint);
         if let Some(count) = aloft.by_endpoint.get_mut(&place) {
             *count -= 1;
@@ -108,6 +115,17 @@ impl Drop for Flight {
             }
         }
         aloft.failing -= usize::from(self.is_failing);
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.land();
+        let mut aloft = self.flights.lock();
+        // One that was overtaken may end after it was claimed here again.
+        if aloft.fences.get(&self.key) == Some(&self.fence) {
+            aloft.fences.remove(&self.key);
+        }
     }
 }
 
@@ -148,6 +166,22 @@ mod tests {
         drop(held);
         assert_eq!(flights.count(), 0);
         assert!(flights.allot(Vec::new(), BOUNDS, 100, 3).is_empty());
+    }
+
+    #[test]
+    fn what_is_answered_frees_its_place_before_it_is_written_down() {
+        let flights = Flights::default();
+        let mut held = enter(&flights, due(1, false), 0..8);
+        assert!(flights.allot(vec![due(1, false)], BOUNDS, 100, 0).is_empty());
+
+        held[0].land();
+        held[0].land();
+
+        assert_eq!(counts(&flights.allot(vec![due(1, false)], BOUNDS, 100, 0)), [(1, 1)]);
+        assert!(flights.has(held[0].key));
+        let mut unwritten = enter(&flights, due(2, false), 0..39);
+        unwritten.iter_mut().chain(&mut held).for_each(Flight::land);
+        assert!(flights.allot(vec![due(1, false)], BOUNDS, 100, 0).is_empty(), "47 are yet to be written");
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub(super) fn start(worker: &Worker, background: &Tasks, last: &CancellationToke
 }
 
 /// Sends a claimed delivery as a task of its own, which may finish while the process stops.
-fn send(worker: &Worker, job: Job, flight: Flight) {
+fn send(worker: &Worker, job: Job, mut flight: Flight) {
     let at_work = worker.clone();
     worker.turns.spawn("delivery", async move {
         let hard = at_work.turns.hard();
@@ -76,7 +76,12 @@ fn send(worker: &Worker, job: Job, flight: Flight) {
             () = hard.cancelled() => End::HandedBack,
             end = attempt(&at_work, &job) => end,
         };
-        finish(&at_work, &job, end, flight).await;
+        flight.land();
+        at_work.deliveries.wake();
+        finish(&at_work, &job, end).await;
+        drop(flight);
+        // The next of its conversation may go now.
+        at_work.deliveries.wake();
     });
 }
 
@@ -89,7 +94,7 @@ async fn attempt(worker: &Worker, job: &Job) -> End {
     End::Attempted(attempt, next)
 }
 
-async fn finish(worker: &Worker, job: &Job, end: End, flight: Flight) {
+async fn finish(worker: &Worker, job: &Job, end: End) {
     count(&end);
     let key = job.claimed.key;
     let reason = match &end {
@@ -103,8 +108,6 @@ async fn finish(worker: &Worker, job: &Job, end: End, flight: Flight) {
         // The next attempt finds the same.
         tracing::warn!(endpoint.id = %key.endpoint, error = &error as &dyn std::error::Error, "an endpoint could not be disabled");
     }
-    drop(flight);
-    worker.deliveries.wake();
 }
 
 fn count(end: &End) {

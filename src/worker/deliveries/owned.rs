@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::super::Worker;
 use crate::domain::delivery::{DeliveryKey, End, Ended};
-use crate::store::{StoreError, delivery_claims};
+use crate::store::{Conn, StoreError, delivery_claims};
 
 pub(super) async fn compare(worker: Worker) {
     let mut missing = HashSet::new();
@@ -25,7 +25,7 @@ async fn compare_once(
     worker: &Worker,
     missing: &HashSet<(DeliveryKey, i64)>,
 ) -> Result<HashSet<(DeliveryKey, i64)>, StoreError> {
-    let list = async |conn: crate::store::Conn<'_>| delivery_claims::list_owned(conn, worker.process).await;
+    let list = async |conn: Conn<'_>| delivery_claims::list_owned(conn, worker.process).await;
     let owned = worker.services.db.reading(list).await?;
     let mut now_missing = HashSet::new();
     for (key, fence) in owned {
