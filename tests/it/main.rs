@@ -22,6 +22,7 @@ mod harness;
 mod http;
 mod pages;
 mod processes;
+mod receivers;
 mod rooms;
 mod service;
 mod store;

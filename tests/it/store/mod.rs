@@ -7,3 +7,4 @@ mod failures;
 mod keys;
 mod ownership;
 mod schema;
+mod webhook_endpoints;

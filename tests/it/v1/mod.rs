@@ -5,3 +5,5 @@ mod creating;
 mod messages;
 mod reading;
 mod turns;
+mod webhook_deliveries;
+mod webhook_endpoints;
