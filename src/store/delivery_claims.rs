@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use sqlx::QueryBuilder;
 use uuid::Uuid;
 
-use super::writer::store_now;
+use super::now::store_now;
 use super::{Conn, StoreError, on_conn, portions};
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::delivery::{Claimed, DeliveryKey, KEEPS_ORDER, SentEvent};
