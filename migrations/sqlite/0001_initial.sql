@@ -180,6 +180,8 @@ create index turns_owned on turns (owner) where state = 'running';
 create index turns_with_deadline on turns (deadline_at)
     where deadline_at is not null and state in ('waiting', 'queued', 'running');
 create index turns_by_age on turns (admitted_at) where state in ('waiting', 'queued', 'running');
+create index turns_taken_over on turns (takeovers)
+    where takeovers > 0 and state in ('waiting', 'queued', 'running');
 
 -- Position 0 of a step is the model's answer; 1 and on are its calls.
 create table journal (

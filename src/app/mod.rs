@@ -4,6 +4,8 @@ pub mod commands;
 mod models;
 mod serve;
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,9 +35,9 @@ use crate::service::run_turn::{Engine, EngineSettings};
 use crate::service::versions::Versions;
 use crate::service::waiters::Waiters;
 use crate::store::lease::{HasLease, LeaseKeeper, lease};
-use crate::store::processes::LifeBounds;
+use crate::store::overdue::LifeBounds;
 use crate::store::writer::{SlotLimits, Slots, Writer, WriterContext};
-use crate::store::{Conn, Db, delivery_claims, processes};
+use crate::store::{Conn, Db, delivery_claims, queue};
 use crate::telemetry::Metrics;
 use crate::tools::Adapters;
 use crate::worker::{DeliverySettings, Lease, Performers, Worker, WorkerSettings};
@@ -44,6 +46,9 @@ pub use serve::{openapi, serve};
 
 /// How long the lanes may take to write what is left, once everything else has ended.
 const LAST_WRITES: Duration = Duration::from_secs(10);
+
+/// Connections for what is written beside the lanes: claims, word of ends, sweeps.
+const BESIDE_THE_LANES: u32 = 4;
 
 /// The embedded database, in the data folder.
 const SQLITE_FILE: &str = "rejoinder.db";
@@ -88,7 +93,8 @@ pub async fn open_store(config: &Config) -> anyhow::Result<Db> {
         }
         Database::Postgres { url } => {
             let lanes = u32::try_from(config.store.lanes)?;
-            Ok(Db::postgres(url.expose_secret(), config.store.read_connections + lanes).await?)
+            let writing = lanes + BESIDE_THE_LANES;
+            Ok(Db::postgres(url.expose_secret(), writing, config.store.read_connections).await?)
         }
     }
 }
@@ -170,7 +176,10 @@ impl Server {
     /// Stops: what runs may finish within the grace, the rest is handed back, and all is written.
     pub async fn stop(self) {
         self.slots.close();
-        self.tasks.shutdown(self.grace).await;
+        tokio::select! {
+            _ = self.tasks.shutdown(self.grace) => {}
+            never = self.let_go_of_what_nobody_can_start() => match never {},
+        }
         self.last_writes.cancel();
         if !self.lanes.drain(LAST_WRITES).await {
             tracing::warn!("not all could be written before the end");
@@ -179,6 +188,16 @@ impl Server {
         self.last.cancel();
         self.background.drain(LAST_WRITES).await;
         self.services.db.close().await;
+    }
+
+    /// Where no other process could start a turn that is still queued, its client need not wait for the
+    /// end of the grace to hear that it failed.
+    async fn let_go_of_what_nobody_can_start(&self) -> Infallible {
+        if !self.services.db.is_shared() {
+            self.worker.idle().await;
+            self.services.stopping.cancel();
+        }
+        pending().await
     }
 }
 
@@ -205,14 +224,14 @@ async fn begin_lease(
 ) -> anyhow::Result<Option<(Lease, Db)>> {
     match config.database() {
         Database::Postgres { url } if on.db.is_shared() => {
-            let db = Db::postgres(url.expose_secret(), 1).await?;
+            let db = Db::postgres(url.expose_secret(), 1, 1).await?;
             let lease = Lease::begin(&db, process, config.turn.lease, on.clock.as_ref(), keeper).await?;
             Ok(Some((lease, db)))
         }
         Database::Postgres { .. } | Database::Sqlite { .. } => {
             let clock = on.clock.as_ref();
             let queue = async |mut conn: Conn<'_>| {
-                let turns = processes::queue_all_running(conn.reborrow(), clock).await?;
+                let turns = queue::queue_all_running(conn.reborrow(), clock).await?;
                 Ok((turns, delivery_claims::queue_all_running(conn).await?))
             };
             let (turns, deliveries) = on.db.writing(queue).await?;
@@ -236,7 +255,7 @@ fn services(config: &Config, on: &Foundation, writer: Writer, tasks: &Tasks) -> 
         seal_key: on.seal_key.clone(),
         allow_hosts: Arc::new(AllowHosts::parse(&config.outbound.allow_hosts)?),
         widget_deadline: config.widget.deadline,
-        stopping: tasks.hard(),
+        stopping: tasks.hard().child_token(),
     })
 }
 

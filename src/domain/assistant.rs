@@ -68,6 +68,19 @@ pub enum ToolKind {
     Webhook(Box<WebhookTool>),
 }
 
+impl ToolKind {
+    /// Its word in a compiled version, and in metrics.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::CalendarAvailability { .. } => "calendar_availability",
+            Self::CalendarBooking { .. } => "calendar_booking",
+            Self::CalendarCancel { .. } => "calendar_cancel",
+            Self::Webhook(_) => "webhook",
+        }
+    }
+}
+
 /// An HTTP endpoint that a tool calls.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WebhookTool {

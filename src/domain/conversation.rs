@@ -55,3 +55,33 @@ pub struct Conversation {
     pub metadata: Option<String>,
     pub external_identifier: Option<String>,
 }
+
+impl Conversation {
+    /// One without messages, its AI on.
+    #[must_use]
+    pub fn new(
+        workspace: WorkspaceId,
+        id: ConversationId,
+        kind: ConversationKind,
+        assistant: AssistantId,
+        created_at: Micros,
+    ) -> Self {
+        Self {
+            workspace,
+            id,
+            kind,
+            assistant,
+            ai_enabled: true,
+            created_at,
+            ended_at: None,
+            deleted_at: None,
+            next_position: 1,
+            open_turns: 0,
+            spent: 0,
+            key_variables: "{}".to_owned(),
+            visitor_variables: "{}".to_owned(),
+            metadata: None,
+            external_identifier: None,
+        }
+    }
+}

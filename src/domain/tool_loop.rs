@@ -23,12 +23,6 @@ pub struct TurnLimits {
     pub max_tool_calls: usize,
 }
 
-impl Default for TurnLimits {
-    fn default() -> Self {
-        Self { max_rounds: 8, max_tool_calls: 32 }
-    }
-}
-
 /// What the loop asks about an assistant's tools. Answered without I/O, and always
 /// the same for one version of an assistant, so that a replay decides alike.
 pub trait Toolbox {
@@ -69,8 +63,6 @@ pub struct PlannedCall {
     pub id: String,
     pub name: String,
     pub arguments: Map<String, Value>,
-    /// It had been started before and may have arrived; sending it again is safe.
-    pub is_repeat: bool,
 }
 
 /// One row of the journal, as the loop needs it.

@@ -134,7 +134,7 @@ impl Waiting {
                 None => (Right::Deadline, Failure::Timeout, PATIENCE),
             },
             () = services.stopping.cancelled() => {
-                (Right::Admitter, Failure::ServiceUnavailable, LAST_PATIENCE)
+                (Right::Unheard, Failure::ServiceUnavailable, LAST_PATIENCE)
             }
         };
         let turn = TurnRef { workspace: self.workspace, conversation, turn: self.turn };

@@ -40,33 +40,32 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 /// A store on either database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub enum Db {
-    Postgres(PgPool),
+    /// Readers apart, so that a burst of them never keeps the lanes waiting.
+    Postgres { write: PgPool, read: PgPool },
     /// One writer; readers apart.
-    Sqlite {
-        write: SqlitePool,
-        read: SqlitePool,
-    },
+    Sqlite { write: SqlitePool, read: SqlitePool },
 }
 
 impl Db {
-    /// Connects to a PostgreSQL database, with at most `connections` connections. Where none can be had,
-    /// that is [`StoreError::NoConnection`].
-    pub async fn postgres(url: &str, connections: u32) -> Result<Self, StoreError> {
+    /// Connects to a PostgreSQL database, with at most so many connections to write and to read with.
+    /// Where none can be had, that is [`StoreError::NoConnection`].
+    pub async fn postgres(url: &str, writing: u32, reading: u32) -> Result<Self, StoreError> {
         let options: PgConnectOptions = url.parse().map_err(|error: sqlx::Error| {
             StoreError::Unusable(format!("DATABASE_URL is no address of a PostgreSQL database: {error}"))
         })?;
         let options = options.application_name("rejoinder").statement_cache_capacity(512);
         reach(&options).await?;
-        let pool = PgPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(ACQUIRE)
-            .test_before_acquire(false)
-            .before_acquire(|conn, idle| {
-                Box::pin(async move { Ok(idle.idle_for < FRESH || is_alive(conn).await) })
-            })
-            .connect_with(options)
-            .await?;
-        Ok(Self::Postgres(pool))
+        let pool = |connections| {
+            PgPoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(ACQUIRE)
+                .test_before_acquire(false)
+                .before_acquire(|conn, idle| {
+                    Box::pin(async move { Ok(idle.idle_for < FRESH || is_alive(conn).await) })
+                })
+                .connect_lazy_with(options.clone())
+        };
+        Ok(Self::Postgres { write: pool(writing), read: pool(reading) })
     }
 
     /// Opens the SQLite database in `file`, and makes it where there is none.
@@ -94,7 +93,7 @@ impl Db {
     /// Brings the schema up to this version. Two that start at once take turns.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         match self {
-            Self::Postgres(pool) => POSTGRES_MIGRATIONS.run(pool).await?,
+            Self::Postgres { write, .. } => POSTGRES_MIGRATIONS.run(write).await?,
             Self::Sqlite { write, .. } => SQLITE_MIGRATIONS.run(write).await?,
         }
         self.check_schema().await
@@ -145,8 +144,8 @@ impl Db {
     /// A writing transaction, of which the caller bounds the time. On SQLite it has the whole database.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
         Ok(match self {
-            Self::Postgres(pool) => {
-                let mut lent = Lent::of(pool).await?;
+            Self::Postgres { write, .. } => {
+                let mut lent = Lent::of(write).await?;
                 lent.begin(BEGIN_POSTGRES).await?;
                 Tx::Postgres(lent)
             }
@@ -158,7 +157,7 @@ impl Db {
     /// committed before it.
     pub async fn read(&self) -> Result<Read, StoreError> {
         Ok(match self {
-            Self::Postgres(pool) => Read::Postgres(Lent::of(pool).await?),
+            Self::Postgres { read, .. } => Read::Postgres(Lent::of(read).await?),
             Self::Sqlite { read, .. } => Read::Sqlite(read.acquire().await?),
         })
     }
@@ -166,14 +165,17 @@ impl Db {
     /// Whether the store is a PostgreSQL, which several processes may share.
     #[must_use]
     pub fn is_shared(&self) -> bool {
-        matches!(self, Self::Postgres(_))
+        matches!(self, Self::Postgres { .. })
     }
 
     /// Closes all connections once they are given back, but waits for no more than 5 s.
     pub async fn close(&self) {
         let closed = async {
             match self {
-                Self::Postgres(pool) => pool.close().await,
+                Self::Postgres { write, read } => {
+                    read.close().await;
+                    write.close().await;
+                }
                 Self::Sqlite { write, read } => {
                     read.close().await;
                     write.close().await;

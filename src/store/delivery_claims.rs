@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use sqlx::QueryBuilder;
 use uuid::Uuid;
 
-use super::writer::store_now;
+use super::now::store_now;
 use super::{Conn, StoreError, on_conn, portions};
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::delivery::{Claimed, DeliveryKey, KEEPS_ORDER, SentEvent};
@@ -66,7 +66,8 @@ pub async fn list_due(mut conn: Conn<'_>, clock: &dyn Clock) -> Result<(Vec<Due>
 }
 
 /// What may be claimed of one endpoint: the longest due first, and none while an earlier one of its
-/// conversation there is open and young. `q` is the delivery in question.
+/// conversation there is open and young. `q` is the delivery in question. No `not exists`: a planner
+/// that makes a join of it may read all that is open at the endpoint, for each.
 macro_rules! claimable {
     ($workspace:literal, $endpoint:literal, $now:literal, $young:literal, $count:literal) => {
         concat!(
@@ -76,12 +77,12 @@ macro_rules! claimable {
             $endpoint,
             " and state = 'queued' and not_before <= ",
             $now,
-            " and not exists (select 1 from deliveries earlier where earlier.workspace_id = q.workspace_id \
+            " and (select 1 from deliveries earlier where earlier.workspace_id = q.workspace_id \
              and earlier.endpoint_id = q.endpoint_id and earlier.conversation_id = q.conversation_id \
              and earlier.cursor < q.cursor and earlier.state in ('queued', 'running') \
              and earlier.created_at > ",
             $young,
-            ") order by not_before, cursor limit ",
+            " limit 1) is null order by not_before, cursor limit ",
             $count
         )
     };

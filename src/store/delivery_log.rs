@@ -2,7 +2,7 @@
 
 use sqlx::QueryBuilder;
 
-use super::writer::store_now;
+use super::now::store_now;
 use super::{Conn, StoreError, on_conn};
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::delivery::{Attempt, AttemptOutcome, DeliveryKey, DeliveryState};

@@ -7,6 +7,9 @@ pub enum StoreError {
     /// The data does not fit (SQLSTATE class 22, 23 or 54): the fault of what was written.
     #[error("the store refused the data: {}", told(.0))]
     Data(sqlx::Error),
+    /// The statement itself is at fault: the same again would fail again.
+    #[error("the store refused a statement: {}", told(.0))]
+    Statement(sqlx::Error),
     /// Deadlock, serialization, time-out or a lost connection: the same again may succeed.
     #[error("the store is away: {}", told(.0))]
     Away(sqlx::Error),
@@ -49,6 +52,9 @@ impl From<sqlx::Error> for StoreError {
             // What cannot be bound would not be bound the next time either.
             sqlx::Error::Encode(_) => Self::Data(error),
             sqlx::Error::Database(database) if is_data_fault(database.as_ref()) => Self::Data(error),
+            sqlx::Error::Database(database) if is_statement_fault(database.as_ref()) => {
+                Self::Statement(error)
+            }
             _ => Self::Away(error),
         }
     }
@@ -87,6 +93,14 @@ fn is_data_fault(error: &dyn sqlx::error::DatabaseError) -> bool {
         return code.parse::<i64>().is_ok_and(|code| matches!(code & 0xff, 18..=20));
     }
     ["22", "23", "54"].iter().any(|class| code.starts_with(class))
+}
+
+/// A fault of ours, in SQL that was written or built wrong. PostgreSQL's class 42, but for missing
+/// rights, which the operator may give back; SQLite's code 1.
+fn is_statement_fault(error: &dyn sqlx::error::DatabaseError) -> bool {
+    let Some(code) = error.code() else { return false };
+    let is_sqlite = error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some();
+    if is_sqlite { code == "1" } else { code.starts_with("42") && code != "42501" }
 }
 
 impl From<StoreError> for crate::domain::error::Error {

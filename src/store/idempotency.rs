@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sqlx::QueryBuilder;
 
-use super::writer::store_now;
+use super::now::store_now;
 use super::{Conn, StoreError, on_conn, portions};
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::idempotency::{IdempotencyKey, KEPT, Kept};

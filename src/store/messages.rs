@@ -104,6 +104,26 @@ pub async fn list_newest(
     Ok(rows.into_iter().rev().map(Message::from).collect())
 }
 
+/// The newest `limit` replies to messages before a position that stand after it, the oldest of them first.
+pub async fn late_replies(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    conversation: ConversationId,
+    position: i64,
+    limit: i64,
+) -> Result<Vec<Message>, StoreError> {
+    let rows: Vec<MessageRow> = on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new("select ");
+        query.push(COLUMNS).push(" from messages where workspace_id = ").push_bind(workspace);
+        query.push(" and conversation_id = ").push_bind(conversation);
+        query.push(" and position > ").push_bind(position);
+        query.push(" and answers < ").push_bind(position);
+        query.push(" order by position desc limit ").push_bind(limit);
+        query.build_query_as().fetch_all(c).await?
+    });
+    Ok(rows.into_iter().rev().map(Message::from).collect())
+}
+
 /// Where the named messages stand, those of them that there are.
 pub(super) async fn places(
     conn: Conn<'_>,

@@ -8,6 +8,7 @@
 pub mod assistants;
 pub mod attempts;
 pub mod calendars;
+pub mod cancellations;
 mod codec;
 pub mod configured;
 mod conn;
@@ -27,7 +28,10 @@ pub mod ledger;
 mod lent;
 pub mod lock;
 pub mod messages;
+mod now;
+pub mod overdue;
 pub mod processes;
+pub mod queue;
 pub mod turns;
 pub mod webhook_endpoints;
 pub mod workspaces;

@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 use super::Worker;
 use crate::domain::batch::{HandBack, TurnRef};
 use crate::domain::ids::TurnId;
-use crate::store::processes;
+use crate::store::queue;
 
 /// The turns that run here. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -157,7 +157,7 @@ async fn compare_once(
     missing: &HashSet<(TurnId, i64)>,
 ) -> Result<HashSet<(TurnId, i64)>, crate::domain::error::Error> {
     let owned =
-        worker.services.db.reading(async |conn| processes::list_owned(conn, worker.process).await).await?;
+        worker.services.db.reading(async |conn| queue::list_owned(conn, worker.process).await).await?;
     let mut now_missing = HashSet::new();
     for (workspace, conversation, turn, fence) in owned {
         if worker.books.has(turn) {

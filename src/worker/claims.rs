@@ -1,10 +1,12 @@
 //! Queued turns are claimed for the slots that are free, each door by its own query.
 
+use futures::future::join_all;
+
 use super::effects::run;
 use super::{POLL, Worker};
 use crate::domain::batch::{HandBack, TurnRef};
 use crate::domain::turn::{Door, Turn};
-use crate::store::{Conn, StoreError, processes};
+use crate::store::{Conn, StoreError, queue};
 
 /// As many turns as one query claims at most.
 const BATCH: usize = 64;
@@ -46,18 +48,21 @@ async fn claim_of(worker: &Worker, door: Door) -> Result<usize, StoreError> {
     let full = worker.slots.full_workspaces();
     let (clock, most) = (services.clock.as_ref(), worker.settings.life.max_takeovers);
     let claim = async |conn: Conn<'_>| {
-        processes::claim(conn, worker.process, door, slots.len(), &full, most, clock).await
+        queue::claim(conn, worker.process, door, slots.len(), &full, most, clock).await
     };
     let turns = services.db.writing(claim).await?;
     let count = turns.len();
+    let mut too_many = Vec::new();
     for turn in turns {
         if worker.slots.full_workspaces().contains(&turn.workspace) {
-            give_back(worker, &turn).await;
+            too_many.push(turn);
             continue;
         }
         let slot = slots.pop().map(|slot| slot.assigned(turn.workspace));
         run(worker, turn, slot);
     }
+    // At once, so that they are committed together.
+    join_all(too_many.iter().map(|turn| give_back(worker, turn))).await;
     Ok(count)
 }
 

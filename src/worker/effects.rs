@@ -2,6 +2,7 @@
 //! deliveries looked for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -9,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::Worker;
 use crate::domain::turn::Turn;
 use crate::store::writer::{Effect, Slot};
+use crate::telemetry::{TURN_SECONDS, TURNS_ENDED};
 
 /// Follows the writer until `last`, and then to the end of what it has said.
 pub(super) async fn follow(
@@ -33,10 +35,21 @@ pub(super) async fn follow(
 fn act(worker: &Worker, effect: Effect) {
     match effect {
         Effect::Started(turn, slot) => run(worker, *turn, slot),
-        Effect::Ended(turn, end) => worker.services.waiters.wake(turn, &end),
+        Effect::Ended(turn, end) => {
+            count(&turn);
+            worker.services.waiters.wake(turn.id, &end);
+        }
         Effect::Cancelled(turn) => worker.books.cancel(turn),
         Effect::Deliveries => worker.deliveries.wake(),
     }
+}
+
+/// Counts a turn that has ended, once: in the process whose batch ended it.
+fn count(turn: &Turn) {
+    let door = turn.door.as_str();
+    let took = turn.ended_at.map_or(Duration::ZERO, |at| at.since(turn.admitted_at));
+    metrics::counter!(TURNS_ENDED, "door" => door, "state" => turn.state.as_str()).increment(1);
+    metrics::histogram!(TURN_SECONDS, "door" => door).record(took.as_secs_f64());
 }
 
 /// Runs a turn that this process owns as a task of its own: it goes on though its client leaves.

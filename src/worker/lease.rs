@@ -11,7 +11,7 @@ use super::{POLL, Worker};
 use crate::domain::clock::Clock;
 use crate::domain::ids::ProcessId;
 use crate::store::lease::LeaseKeeper;
-use crate::store::{Conn, Db, StoreError, delivery_claims, processes};
+use crate::store::{Conn, Db, StoreError, delivery_claims, processes, queue};
 use crate::telemetry::TURNS_TAKEN_OVER;
 
 /// As many turns, or deliveries, as one query takes over at most.
@@ -95,7 +95,7 @@ async fn keep_once(worker: &Worker, lease: &mut Lease, db: &Db) {
 /// After an outage: cancels the tasks of turns that others have taken in the meantime.
 async fn look_again(worker: &Worker) -> Result<(), StoreError> {
     let owned =
-        worker.services.db.reading(async |conn| processes::list_owned(conn, worker.process).await).await?;
+        worker.services.db.reading(async |conn| queue::list_owned(conn, worker.process).await).await?;
     let owned: HashSet<_> = owned.into_iter().map(|(_, _, turn, _)| turn).collect();
     worker.books.retain(&owned);
     Ok(())
@@ -111,7 +111,7 @@ async fn take_over(worker: &Worker, lease: &Lease) {
     let overdue = worker.settings.attempt + length;
     let clock = worker.services.clock.as_ref();
     let take = async |mut conn: Conn<'_>| {
-        let turns = processes::take_over(conn.reborrow(), worker.process, overdue, TAKEN, clock).await?;
+        let turns = queue::take_over(conn.reborrow(), worker.process, overdue, TAKEN, clock).await?;
         let deliveries = delivery_claims::take_over(conn, worker.process, TAKEN, clock).await?;
         Ok((turns, deliveries))
     };

@@ -18,13 +18,14 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::ids::ProcessId;
+use crate::domain::turn::Door;
 use crate::lifecycle::Tasks;
 use crate::service::Services;
 use crate::service::deliver_event::Sender;
 use crate::service::run_turn::Engine;
 use crate::store::Db;
 use crate::store::lease::HasLease;
-use crate::store::processes::LifeBounds;
+use crate::store::overdue::LifeBounds;
 use crate::store::writer::{Effect, Slots};
 use books::Books;
 use deliveries::Deliveries;
@@ -126,6 +127,14 @@ impl Worker {
     #[must_use]
     pub fn process(&self) -> ProcessId {
         self.process
+    }
+
+    /// Waits until no turn runs here, and none is about to.
+    pub async fn idle(&self) {
+        let in_use = || Door::ALL.iter().any(|door| self.slots.in_use(*door) > 0);
+        while in_use() || self.books.count() > 0 {
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     /// Claims and runs queued turns until there are none that may start here: for tests.

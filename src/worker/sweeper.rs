@@ -9,8 +9,8 @@ use crate::domain::batch::{Ending, Right, TurnRef};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
 use crate::domain::turn::TurnEnd;
-use crate::store::processes::{self, Overdue, OverdueKind};
-use crate::store::{Conn, delivery_log, idempotency};
+use crate::store::overdue::{self, Overdue, OverdueKind};
+use crate::store::{Conn, delivery_log, idempotency, processes};
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Rounds between two removals of what is kept no longer.
@@ -37,7 +37,7 @@ pub(super) async fn sweep(worker: Worker) {
 async fn end_overdue(worker: &Worker) -> Result<(), Error> {
     let services = &worker.services;
     let (life, clock) = (worker.settings.life, services.clock.as_ref());
-    let list = async |conn: Conn<'_>| processes::list_overdue(conn, life, BATCH, clock).await;
+    let list = async |conn: Conn<'_>| overdue::list(conn, life, BATCH, clock).await;
     let overdue = services.db.reading(list).await?;
     // At once, so that they are committed together; one that cannot be ended holds up no other.
     join_all(overdue.into_iter().map(|overdue| end_one(worker, overdue))).await;
@@ -47,8 +47,8 @@ async fn end_overdue(worker: &Worker) -> Result<(), Error> {
 async fn end_one(worker: &Worker, Overdue { turn, why }: Overdue) {
     let (right, failure) = match why {
         OverdueKind::Deadline => (Right::Deadline, Failure::Timeout),
-        OverdueKind::Age => (Right::Age, Failure::TooOld),
-        OverdueKind::Takeovers => (Right::Age, Failure::TooManyTakeovers),
+        OverdueKind::Age => (Right::Overdue { fence: turn.fence }, Failure::TooOld),
+        OverdueKind::Takeovers => (Right::Overdue { fence: turn.fence }, Failure::TooManyTakeovers),
     };
     let place = TurnRef { workspace: turn.workspace, conversation: turn.conversation, turn: turn.id };
     let end = TurnEnd::Failed(failure);

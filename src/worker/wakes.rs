@@ -7,7 +7,7 @@ use super::{POLL, Worker};
 use crate::domain::error::Error;
 use crate::domain::turn::Door;
 use crate::service::waiters;
-use crate::store::{Conn, processes};
+use crate::store::{Conn, cancellations};
 use crate::telemetry::{TURNS_RUNNING, WIDGET_WAITING, WRITER_QUEUED};
 
 /// Polls until `last`.
@@ -30,7 +30,7 @@ async fn poll_once(worker: &Worker) -> Result<(), Error> {
     show(worker);
     waiters::poll(&worker.services, |turn| worker.books.has(turn)).await?;
     if worker.services.db.is_shared() && worker.books.count() > 0 {
-        let take = async |conn: Conn<'_>| processes::take_cancellations(conn, worker.process).await;
+        let take = async |conn: Conn<'_>| cancellations::take(conn, worker.process).await;
         let ended = worker.services.db.writing(take).await?;
         for turn in ended {
             worker.books.cancel(turn);

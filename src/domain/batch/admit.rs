@@ -38,23 +38,11 @@ impl Batch<'_> {
                     .filter(|found| found.workspace == admission.workspace && found.deleted_at.is_none());
                 found.cloned().ok_or_else(|| Error::not_found(Thing::Conversation, name))
             }
-            Target::New { id, assistant } => Ok(Conversation {
-                workspace: admission.workspace,
-                id: *id,
-                kind: ConversationKind::Api,
-                assistant: *assistant,
-                ai_enabled: true,
-                created_at: self.setting.clock.now(),
-                ended_at: None,
-                deleted_at: None,
-                next_position: 1,
-                open_turns: 0,
-                spent: 0,
-                key_variables: "{}".to_owned(),
-                visitor_variables: "{}".to_owned(),
-                metadata: None,
-                external_identifier: None,
-            }),
+            Target::New { id, assistant } => {
+                let now = self.setting.clock.now();
+                let kind = ConversationKind::Api;
+                Ok(Conversation::new(admission.workspace, *id, kind, *assistant, now))
+            }
         }
     }
 

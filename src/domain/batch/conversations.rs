@@ -43,22 +43,14 @@ impl Batch<'_> {
     }
 
     fn new_conversation(&self, creation: &Creation) -> Conversation {
+        let Creation { workspace, id, kind, assistant, .. } = *creation;
         Conversation {
-            workspace: creation.workspace,
-            id: creation.id,
-            kind: creation.kind,
-            assistant: creation.assistant,
-            ai_enabled: true,
-            created_at: self.setting.clock.now(),
-            ended_at: None,
-            deleted_at: None,
             next_position: 1 + i64::from(creation.first_message.is_some()),
-            open_turns: 0,
-            spent: 0,
             key_variables: creation.key_variables.clone(),
             visitor_variables: creation.visitor_variables.clone(),
             metadata: creation.metadata.clone(),
             external_identifier: creation.external_identifier.clone(),
+            ..Conversation::new(workspace, id, kind, assistant, self.setting.clock.now())
         }
     }
 

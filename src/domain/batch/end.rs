@@ -18,7 +18,8 @@ impl Batch<'_> {
         let allowed = match ending.right {
             Right::Owner { fence } => self.owns(&turn, fence),
             Right::Deadline => turn.deadline_at.is_some_and(|deadline| deadline <= self.setting.now),
-            Right::Age | Right::Admitter => true,
+            Right::Overdue { fence } => turn.fence == fence,
+            Right::Unheard => true,
         };
         if !allowed || !turn.state.is_open() {
             return Step::Overtaken(Some(Box::new(turn)));
@@ -108,7 +109,7 @@ impl Batch<'_> {
         self.keep_answer(&turn, end);
         self.written.touch_turn(turn.id);
         self.tables.put_turn(turn.clone());
-        self.effects.ended.push((turn.id, end.clone()));
+        self.effects.ended.push((turn.clone(), end.clone()));
         turn
     }
 

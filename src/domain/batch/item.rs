@@ -154,10 +154,10 @@ pub enum Right {
     Owner { fence: i64 },
     /// Anyone, once its deadline has passed.
     Deadline,
-    /// The sweeper, whatever state it is in: it is older than a turn may be.
-    Age,
-    /// The process that admitted it, where its client has gone, or it stops.
-    Admitter,
+    /// The sweeper, that found it to be over its bounds with this fence: nothing has happened to it since.
+    Overdue { fence: i64 },
+    /// The process that admitted it: its client has been told that it failed, or is told so as it stops.
+    Unheard,
 }
 
 /// The end of a turn.

@@ -70,7 +70,7 @@ pub struct Effects {
     /// Turns that now run here.
     pub started: Vec<Turn>,
     /// Turns that have ended, for whoever waits for them.
-    pub ended: Vec<(TurnId, TurnEnd)>,
+    pub ended: Vec<(Turn, TurnEnd)>,
     /// Tasks of this process whose turn was ended by another hand.
     pub cancelled: Vec<TurnId>,
     /// There is something for whoever sends deliveries.

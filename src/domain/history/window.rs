@@ -15,12 +15,6 @@ pub struct HistoryBounds {
     pub max_tokens: usize,
 }
 
-impl Default for HistoryBounds {
-    fn default() -> Self {
-        Self { max_messages: 100, max_tokens: 24_000 }
-    }
-}
-
 /// What an exchange, or several, weigh.
 #[derive(Clone, Copy, Default)]
 struct Weight {

@@ -68,7 +68,7 @@ pub(super) struct Call {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum State {
-    Open { is_repeat: bool },
+    Open,
     Done(CallResult),
 }
 
@@ -78,7 +78,7 @@ impl Call {
         let name = clean_text(asked.name);
         let (arguments, state) = match read_arguments(&asked.arguments) {
             Ok(arguments) => match toolbox.check(&name, &arguments) {
-                Ok(()) => (arguments, State::Open { is_repeat: false }),
+                Ok(()) => (arguments, State::Open),
                 Err(fault) => (arguments, State::Done(CallResult::failed(fault))),
             },
             Err(fault) => (Map::new(), State::Done(CallResult::failed(fault))),
@@ -88,17 +88,13 @@ impl Call {
 
     /// It had been started when the turn was left.
     pub(super) fn resume(&mut self, toolbox: &dyn Toolbox) {
-        if matches!(self.state, State::Open { .. }) {
-            self.state = if toolbox.is_repeatable(&self.name) {
-                State::Open { is_repeat: true }
-            } else {
-                State::Done(CallResult::failed(OUTCOME_UNKNOWN))
-            };
+        if self.state == State::Open && !toolbox.is_repeatable(&self.name) {
+            self.state = State::Done(CallResult::failed(OUTCOME_UNKNOWN));
         }
     }
 
     pub(super) fn finish(&mut self, result: CallResult) {
-        if matches!(self.state, State::Open { .. }) {
+        if self.state == State::Open {
             self.state = State::Done(result);
         }
     }
@@ -106,13 +102,12 @@ impl Call {
     /// The call as it is to be sent; `None` once it has a result.
     pub(super) fn plan(&self, step: u32) -> Option<PlannedCall> {
         match self.state {
-            State::Open { is_repeat } => Some(PlannedCall {
+            State::Open => Some(PlannedCall {
                 step,
                 position: self.position,
                 id: self.id.clone(),
                 name: self.name.clone(),
                 arguments: self.arguments.clone(),
-                is_repeat,
             }),
             State::Done(_) => None,
         }
@@ -125,7 +120,7 @@ impl Call {
                 arguments: self.arguments.clone(),
                 result: result.clone(),
             }),
-            State::Open { .. } => None,
+            State::Open => None,
         }
     }
 

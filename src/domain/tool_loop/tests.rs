@@ -21,12 +21,14 @@ impl Toolbox for Shop {
 }
 
 fn turn() -> ToolLoop {
-    ToolLoop::new("trn_1", TurnLimits::default())
+    ToolLoop::new("trn_1", LIMITS)
 }
 
 fn says(text: &str) -> ModelAnswer {
     ModelAnswer { text: Some(text.to_owned()), ..ModelAnswer::default() }
 }
+
+const LIMITS: TurnLimits = TurnLimits { max_rounds: 8, max_tool_calls: 32 };
 
 fn asks(calls: &[(&str, &str)]) -> ModelAnswer {
     let calls = calls.iter().map(|(name, arguments)| ToolCall {
@@ -37,9 +39,9 @@ fn asks(calls: &[(&str, &str)]) -> ModelAnswer {
     ModelAnswer { text: None, calls: calls.collect(), usage: Usage::default() }
 }
 
-fn planned(step: &Step) -> Vec<(&str, &str, bool)> {
+fn planned(step: &Step) -> Vec<(&str, &str)> {
     let Step::RunTools(calls) = step else { panic!("no tools are to be run: {step:?}") };
-    calls.iter().map(|call| (call.id.as_str(), call.name.as_str(), call.is_repeat)).collect()
+    calls.iter().map(|call| (call.id.as_str(), call.name.as_str())).collect()
 }
 
 fn result(value: Value) -> CallResult {
@@ -63,7 +65,7 @@ fn a_turn_without_tools_is_one_model_call_and_a_reply() {
 fn a_tool_is_run_and_its_result_goes_back_under_our_id() {
     let mut turn = turn();
     turn.on_answer(asks(&[FIND]), &Shop);
-    assert_eq!(planned(&turn.next()), [("call_trn_1_0_1", "find", false)]);
+    assert_eq!(planned(&turn.next()), [("call_trn_1_0_1", "find")]);
 
     turn.on_result(0, 1, result(json!({"found": 2})));
 
@@ -120,7 +122,7 @@ fn results_are_objects_whatever_a_tool_gives() {
 fn parallel_calls_are_shown_in_the_order_in_which_they_were_asked() {
     let mut turn = turn();
     turn.on_answer(asks(&[FIND, ("fly", "{}"), PAY]), &Shop);
-    let expected = [("call_trn_1_0_1", "find", false), ("call_trn_1_0_3", "pay", false)];
+    let expected = [("call_trn_1_0_1", "find"), ("call_trn_1_0_3", "pay")];
     assert_eq!(planned(&turn.next()), expected);
 
     turn.on_result(0, 3, result(json!("paid")));
@@ -188,13 +190,13 @@ fn a_turn_goes_on_from_every_point_of_its_journal() {
     ];
     let after = |count: usize| {
         let journal = journal[..count].to_vec();
-        ToolLoop::replay("trn_1", TurnLimits::default(), &Shop, journal).next()
+        ToolLoop::replay("trn_1", LIMITS, &Shop, journal).next()
     };
 
     assert_eq!(after(0), Step::CallModel { step: 0, tail: vec![] });
-    assert_eq!(planned(&after(1)), [("call_trn_1_0_1", "find", false), ("call_trn_1_0_2", "pay", false)]);
-    assert_eq!(planned(&after(2)), [("call_trn_1_0_1", "find", true), ("call_trn_1_0_2", "pay", false)]);
-    assert_eq!(planned(&after(3)), [("call_trn_1_0_2", "pay", false)]);
+    assert_eq!(planned(&after(1)), [("call_trn_1_0_1", "find"), ("call_trn_1_0_2", "pay")]);
+    assert_eq!(planned(&after(2)), [("call_trn_1_0_1", "find"), ("call_trn_1_0_2", "pay")]);
+    assert_eq!(planned(&after(3)), [("call_trn_1_0_2", "pay")]);
     let Step::CallModel { step: 1, tail } = after(4) else { panic!("the model is not asked") };
     assert!(matches!(&tail[2], ChatMessage::Tool { content, .. } if content.contains("outcome")), "{tail:?}");
     let Step::CallModel { step: 1, tail } = after(5) else { panic!("the model is not asked") };

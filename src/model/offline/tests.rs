@@ -196,7 +196,7 @@ fn it_goes_through_the_tool_loop_as_any_model_does() {
         }
     }
 
-    let mut turn = ToolLoop::new("trn_1", TurnLimits::default());
+    let mut turn = ToolLoop::new("trn_1", TurnLimits { max_rounds: 8, max_tool_calls: 32 });
     let (text, calls) = loop {
         match turn.next() {
             Step::CallModel { tail, .. } => {

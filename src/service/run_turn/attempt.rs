@@ -5,11 +5,11 @@ use std::time::Instant;
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 
-use super::Engine;
 use super::budget::Budget;
 use super::context::{Context, load, place};
 use super::model_call::{Answered, NoAnswer, ask};
 use super::tool_call::{self, Called};
+use super::{Engine, store_error};
 use crate::domain::assistant::Fallback;
 use crate::domain::batch::{JournalRow, Journaling, Step as Written};
 use crate::domain::chat::{ChatMessage, ModelAnswer, ModelError};
@@ -19,6 +19,7 @@ use crate::domain::history::heal;
 use crate::domain::ids::MessageId;
 use crate::domain::tool_loop::{CallResult, JournalEntry, PlannedCall, Record, Step, ToolLoop};
 use crate::domain::turn::{Reply, Turn, TurnEnd};
+use crate::store::StoreError;
 
 /// What an attempt came to.
 pub(super) enum Attempted {
@@ -80,18 +81,12 @@ async fn load_until_it_is_there(engine: &Engine, turn: &Turn) -> Result<Option<C
     const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
     loop {
         match load(engine, turn).await {
-            Err(Error::Unavailable { source, .. }) if is_away(source.as_deref()) => {
+            Err(error) if store_error(&error).is_some_and(StoreError::is_away) => {
                 tokio::time::sleep(PAUSE).await;
             }
             loaded => return loaded,
         }
     }
-}
-
-fn is_away(source: Option<&(dyn std::error::Error + Send + Sync + 'static)>) -> bool {
-    source
-        .and_then(|source| source.downcast_ref::<crate::store::StoreError>())
-        .is_some_and(crate::store::StoreError::is_away)
 }
 
 impl Attempt<'_> {

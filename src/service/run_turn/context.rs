@@ -21,9 +21,6 @@ use crate::tools::Toolset;
 
 /// The longest system prompt, filled in, in bytes.
 const MAX_PROMPT: usize = 256 * 1024;
-/// As many later messages are looked through for replies to earlier ones: as a conversation has open turns,
-/// and their replies.
-const LATER: i64 = 200;
 
 /// All that a turn runs with. Nothing of it changes while it runs.
 pub(super) struct Context {
@@ -53,7 +50,7 @@ pub(super) async fn load(engine: &Engine, turn: &Turn) -> Result<Option<Context>
     let Some(Stored { conversation, messages, journal, allow_hosts }) = read else { return Ok(None) };
 
     let (shown, trusted) = variables(&version, &conversation);
-    let prompt = prompt(engine, &version, &shown);
+    let prompt = prompt(engine, &version, [&shown, &trusted]);
     let entries = messages.iter().map(entry).collect();
     let history = arrange(&prompt, entries, turn.position, engine.settings.history);
     Ok(Some(Context {
@@ -77,12 +74,13 @@ struct Stored {
 async fn read(mut conn: Conn<'_>, engine: &Engine, turn: &Turn) -> Result<Option<Stored>, StoreError> {
     let conversation = conversations::find(conn.reborrow(), turn.workspace, turn.conversation).await?;
     let Some(conversation) = conversation else { return Ok(None) };
-    // Replies to earlier messages may stand after later messages: those are read too, and left out.
-    let later = (conversation.next_position - 1 - turn.position).clamp(0, LATER);
-    let most = i64::try_from(engine.settings.history.max_messages).unwrap_or(i64::MAX).saturating_add(later);
-    let up_to = turn.position.saturating_add(later);
-    let messages =
-        messages::list_newest(conn.reborrow(), turn.workspace, turn.conversation, up_to, most).await?;
+    let most = i64::try_from(engine.settings.history.max_messages).unwrap_or(i64::MAX);
+    let (workspace, id) = (turn.workspace, turn.conversation);
+    let mut messages = messages::list_newest(conn.reborrow(), workspace, id, turn.position, most).await?;
+    // Replies to what came before may stand after later messages.
+    if conversation.next_position > turn.position + 1 {
+        messages.extend(messages::late_replies(conn.reborrow(), workspace, id, turn.position, most).await?);
+    }
     // A turn that begins has no journal: only one that was begun before is asked for.
     let journal =
         if turn.fence > 1 { journal::list(conn.reborrow(), place(turn)).await? } else { Vec::new() };
@@ -103,10 +101,15 @@ fn variables(version: &Compiled, conversation: &Conversation) -> (Map<String, Va
     (shown, trusted)
 }
 
-/// The system prompt, with the day: a model knows neither, and to the day its prefix stays the same.
-fn prompt(engine: &Engine, version: &Compiled, variables: &Map<String, Value>) -> String {
-    let filled = fill_prompt(&version.system_prompt, variables, MAX_PROMPT);
-    let filled = filled.unwrap_or_else(|_| version.system_prompt.clone());
+/// The system prompt, with the day, to which its prefix stays the same. It is filled from the first of
+/// `variables` that do not make it too long: a visitor cannot take away what others have set.
+fn prompt(engine: &Engine, version: &Compiled, variables: [&Map<String, Value>; 2]) -> String {
+    let none = Map::new();
+    let filled = variables
+        .into_iter()
+        .chain([&none])
+        .find_map(|variables| fill_prompt(&version.system_prompt, variables, MAX_PROMPT).ok())
+        .unwrap_or_else(|| version.system_prompt.clone());
     let zone = version.tools.iter().find_map(|tool| match &tool.kind {
         ToolKind::CalendarAvailability { rules, .. } | ToolKind::CalendarBooking { rules, .. } => {
             Some(rules.time_zone().to_owned())

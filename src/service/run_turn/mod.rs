@@ -28,8 +28,8 @@ use crate::domain::retry::pause;
 use crate::domain::tool_loop::TurnLimits;
 use crate::domain::turn::{Door, Turn, TurnEnd};
 use crate::model::Models;
+use crate::store::StoreError;
 use crate::store::lease::HasLease;
-use crate::telemetry::{TURN_SECONDS, TURNS_ENDED};
 use crate::tools::{Adapters, Toolset};
 use attempt::Attempted;
 use context::place;
@@ -125,10 +125,9 @@ impl Engine {
                 Ok(Attempted::Failed(error)) => After::End(TurnEnd::Failed(error.failure()), None),
                 Ok(Attempted::Paused(until)) => After::Paused(until),
                 Ok(Attempted::Overtaken) => After::Stop,
-                // The store has refused what the turn wrote: it ends by a write that carries none of it.
                 Err(error) => {
                     tracing::error!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "a turn could not be written");
-                    After::End(TurnEnd::Failed(Failure::ModelUnreadable), None)
+                    After::End(TurnEnd::Failed(unwritten(&error)), None)
                 }
             };
             match after {
@@ -180,25 +179,13 @@ impl Engine {
     }
 
     async fn end(&self, turn: &Turn, end: TurnEnd, journal: Option<JournalRow>) -> Result<(), Error> {
-        let state = end.state();
         let right = Right::Owner { fence: turn.fence };
         let ending = Ending { turn: place(turn), right, end, journal };
-        let step = match self.services.writer.end(ending).await {
-            Ok(step) => step,
-            Err(error) => {
-                tracing::error!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "a reply could not be stored");
-                let end = TurnEnd::Failed(Failure::ModelUnreadable);
-                let ending = Ending { turn: place(turn), right, end, journal: None };
-                self.services.writer.end(ending).await?
-            }
-        };
-        if let Step::Done(ended) = step {
-            let took = ended.ended_at.map_or(Duration::ZERO, |at| at.since(ended.admitted_at));
-            metrics::counter!(TURNS_ENDED, "door" => turn.door.as_str(), "state" => state.as_str())
-                .increment(1);
-            metrics::histogram!(TURN_SECONDS, "door" => turn.door.as_str()).record(took.as_secs_f64());
-        }
-        Ok(())
+        let Err(error) = self.services.writer.end(ending).await else { return Ok(()) };
+        tracing::error!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "a turn's end could not be written");
+        let end = TurnEnd::Failed(unwritten(&error));
+        let ending = Ending { turn: place(turn), right, end, journal: None };
+        self.services.writer.end(ending).await.map(drop)
     }
 
     /// The process stops: whoever waits here is told now, and another process takes the rest.
@@ -230,4 +217,19 @@ impl Engine {
     fn random(&self) -> u32 {
         u32::from_le_bytes(self.services.ids.bytes())
     }
+}
+
+/// Why a turn fails that could not be written: it ends by a write that carries nothing of what was
+/// refused. What the store refuses as data came from the model.
+fn unwritten(error: &Error) -> Failure {
+    match store_error(error) {
+        Some(StoreError::Data(_)) => Failure::ModelUnreadable,
+        Some(_) | None => Failure::ServiceUnavailable,
+    }
+}
+
+/// What the store said, where that is the error's cause.
+fn store_error(error: &Error) -> Option<&StoreError> {
+    let Error::Unavailable { source: Some(source), .. } = error else { return None };
+    source.downcast_ref()
 }

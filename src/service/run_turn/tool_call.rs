@@ -40,7 +40,10 @@ pub(super) async fn run(
     let finished = keep(engine, turn, row, result, write).await?;
     if let Called::Finished(result) = &finished {
         let outcome = if result.fields().contains_key("error") { "error" } else { "ok" };
-        metrics::histogram!(TOOL_CALL_SECONDS, "outcome" => outcome).record(began.elapsed().as_secs_f64());
+        let tool = context.version.tools.iter().find(|tool| tool.name == planned.name);
+        let kind = tool.map_or("unknown", |tool| tool.kind.as_str());
+        metrics::histogram!(TOOL_CALL_SECONDS, "kind" => kind, "outcome" => outcome)
+            .record(began.elapsed().as_secs_f64());
     }
     Ok(finished)
 }

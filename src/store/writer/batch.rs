@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::needs::Needs;
-use super::read::{read, store_now};
+use super::read::read;
 use super::unknown::{Unknown, Witness};
 use super::write::write;
 use super::{Slot, WriterContext};
@@ -12,6 +12,7 @@ use crate::domain::error::Error;
 use crate::domain::turn::Door;
 use crate::store::StoreError;
 use crate::store::db::WRITE;
+use crate::store::now::store_now;
 use crate::telemetry::{WRITER_BATCH_ITEMS, WRITER_BATCH_SECONDS};
 
 /// What a committed batch came to.

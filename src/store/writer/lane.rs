@@ -162,7 +162,8 @@ impl Lane {
                     self.settle(items, done);
                     return Vec::new();
                 }
-                Err(error) if error.is_away() => {
+                // While it is unknown whether the batch is there, nothing of it may be decided anew.
+                Err(error) if error.is_away() || unknown.is_some() => {
                     tracing::warn!(
                         attempt,
                         error = &error as &dyn std::error::Error,
@@ -255,7 +256,7 @@ impl Lane {
     fn end_unheard(&mut self, turn: TurnRef, effects: &mut Effects) {
         effects.started.retain(|started| started.id != turn.turn);
         let end = TurnEnd::Failed(Failure::ServiceUnavailable);
-        let item = Item::End(Box::new(Ending { turn, right: Right::Admitter, end, journal: None }));
+        let item = Item::End(Box::new(Ending { turn, right: Right::Unheard, end, journal: None }));
         let (reply, _) = oneshot::channel();
         self.put_back(vec![Queued { item, reply: Some(reply), standing: Arc::default() }]);
     }
@@ -294,7 +295,7 @@ pub(super) fn dispatch(context: &WriterContext, effects: Effects, mut slots: Vec
         context.send(Effect::Cancelled(turn));
     }
     for (turn, end) in effects.ended {
-        context.send(Effect::Ended(turn, end));
+        context.send(Effect::Ended(Box::new(turn), end));
     }
     for turn in effects.started {
         let place = slots.iter().position(|slot| slot.door() == turn.door);

@@ -23,7 +23,6 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-pub(super) use read::store_now;
 pub use slots::{Slot, SlotLimits, Slots};
 pub use within::decide_within;
 
@@ -31,13 +30,12 @@ use super::lease::HasLease;
 use super::{Db, StoreError};
 use crate::domain::batch::{
     Admission, Admitted, Bounds, Changing, Created, Creation, Effects, Ending, EndpointAction, EndpointWrite,
-    HandBack, Item, Journaling, LinkRenewal, Outcome, Retry, Step, TopUp,
+    HandBack, Item, Journaling, LinkRenewal, Outcome, Retry, Step,
 };
 use crate::domain::clock::Clock;
 use crate::domain::conversation::Conversation;
 use crate::domain::error::Error;
 use crate::domain::ids::{DeliveryId, EndpointId, Ids, ProcessId, TurnId, WorkspaceId};
-use crate::domain::ledger::LedgerEntry;
 use crate::domain::turn::{Turn, TurnEnd};
 use crate::domain::webhook_endpoint::{DisabledReason, Endpoint};
 use lane::{Lane, Queued};
@@ -53,7 +51,8 @@ const LANE_HOLDS: usize = 10_000;
 pub enum Effect {
     /// The turn now runs here. Its slot is free again when it is dropped.
     Started(Box<Turn>, Option<Slot>),
-    Ended(TurnId, TurnEnd),
+    /// However it ended, and whoever ran it.
+    Ended(Box<Turn>, TurnEnd),
     /// A task of this process whose turn was ended by another hand.
     Cancelled(TurnId),
     /// Deliveries were written.
@@ -260,20 +259,6 @@ impl Entrance {
         // Where the lane has ended, the sender is dropped with the item, and the caller sees that.
         let _ = self.lane.send(Queued { item, reply: Some(reply), standing });
         answer
-    }
-}
-
-/// Credits a workspace in a transaction of its own: for the command line, beside a running server.
-pub async fn top_up(context: &WriterContext, top_up: TopUp) -> Result<LedgerEntry, Error> {
-    let item = Item::TopUp(top_up);
-    let done = batch::run(context, &[&item], |_| true).await.map_err(|failed| Error::Unavailable {
-        outcome_unknown: failed.unknown.is_some(),
-        source: Some(Box::new(failed.error)),
-    })?;
-    match done.outcomes.into_iter().next() {
-        Some(Ok(Outcome::ToppedUp(entry))) => Ok(entry),
-        Some(Err(error)) => Err(error),
-        _ => Err(mismatch()),
     }
 }
 

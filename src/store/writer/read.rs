@@ -6,24 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::needs::Needs;
 use crate::domain::batch::{Tables, WorkspaceRow};
-use crate::domain::clock::{Clock, Micros};
 use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::turn::Turn;
 use crate::store::{
     Conn, StoreError, assistants, calendars, conversations, idempotency, ledger, messages, turns,
     webhook_endpoints, workspaces,
 };
-
-/// The time that processes compare: PostgreSQL's own clock there, this process's on SQLite.
-pub(in crate::store) async fn store_now(conn: Conn<'_>, clock: &dyn Clock) -> Result<Micros, StoreError> {
-    match conn {
-        Conn::Postgres(c) => {
-            let (now,): (Micros,) = sqlx::query_as("select store_now()").fetch_one(c).await?;
-            Ok(now)
-        }
-        Conn::Sqlite(_) => Ok(clock.now()),
-    }
-}
 
 /// Locks and reads.
 pub(super) async fn read(mut conn: Conn<'_>, mut needs: Needs) -> Result<Tables, StoreError> {

@@ -5,12 +5,13 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use super::needs::Needs;
-use super::read::{read, store_now};
+use super::read::read;
 use super::write::write;
 use crate::domain::batch::{Batch, Bounds, Item, Outcome, Setting, SlotBudget};
 use crate::domain::clock::Clock;
 use crate::domain::error::Error;
 use crate::domain::ids::{Ids, ProcessId};
+use crate::store::now::store_now;
 use crate::store::{Conn, StoreError};
 
 /// The items that are decided here meet none of them.

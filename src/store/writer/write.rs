@@ -3,8 +3,8 @@
 use crate::domain::batch::{Tables, Written};
 use crate::domain::clock::Micros;
 use crate::store::{
-    Conn, StoreError, calendars, conversations, deliveries, events, idempotency, journal, ledger, messages,
-    processes, turns, webhook_endpoints, workspaces,
+    Conn, StoreError, calendars, cancellations, conversations, deliveries, events, idempotency, journal,
+    ledger, messages, turns, webhook_endpoints, workspaces,
 };
 
 /// Writes all of it; `now` is the store's time.
@@ -52,5 +52,5 @@ pub(super) async fn write(
     deliveries::insert(conn.reborrow(), &written.deliveries).await?;
     let kept: Vec<_> = written.idempotency.iter().filter_map(|key| tables.idempotency.get(key)).collect();
     idempotency::put(conn.reborrow(), &kept).await?;
-    processes::cancel(conn, &written.cancellations).await
+    cancellations::leave(conn, &written.cancellations).await
 }

@@ -264,3 +264,20 @@ both_backends!(
         assert_eq!(server.tool.calls().all()[0].request.uri.path(), "/orders/Demo%20Ltd/7");
     }
 );
+
+both_backends!(
+    async fn a_visitor_who_sets_too_much_leaves_the_prompt_to_what_others_set(db: TestDb) {
+        let much =
+            |text: String| text.replace("desk of {{company}}", &"desk of {{company}}{{pet}}".repeat(20));
+        let server = Setup::default().workspace(much).start(&db).await;
+        let variables = json!({ "company": "evil", "pet": "x".repeat(15_000) });
+        let body = json!({ "assistant_id": ASSISTANT, "variables": variables }).to_string();
+        let made = server.call("POST", "/api/conversations").body(body).send().await.json();
+        server.model.script().queue([Reply::text("Hello.")]);
+
+        server.tell(made["conversation_id"].as_str().unwrap(), "Hi").send().await;
+
+        let prompt = server.model.calls().all()[0].request.last_text("system").unwrap();
+        assert!(prompt.starts_with("You are the front desk of Demo Ltddesk of Demo Ltd"), "{prompt}");
+    }
+);

@@ -2,11 +2,12 @@
 
 use serde_json::json;
 
-use crate::support::db::both_backends;
+use crate::support::db::{Backend, both_backends};
 use crate::support::fake_model::Reply;
 use crate::support::script::Gate;
 use crate::support::server::{Setup, WIDGET};
 use crate::support::store;
+use crate::support::wait::within;
 
 both_backends!(
     async fn who_waits_is_told_and_refunded_and_the_rest_is_handed_back(db: TestDb) {
@@ -61,5 +62,35 @@ both_backends!(
         });
 
         assert_eq!(answer.text(), r#"{"status":true,"message":"Here it is.","function_calls":[]}"#);
+    }
+);
+
+both_backends!(
+    async fn who_waits_for_a_turn_that_nobody_can_start_is_told_before_the_grace_is_over(db: TestDb) {
+        // Beside other processes it may still be started.
+        if db.backend() == Backend::Postgres {
+            return;
+        }
+        let setup = Setup::default()
+            .env("REJOINDER_TURN__MAX_IN_FLIGHT", "2")
+            .env("REJOINDER_SHUTDOWN_GRACE", "10m")
+            .system_clock();
+        let server = setup.start(&db).await;
+        let gate = Gate::closed();
+        server.model.script().queue([Reply::text("Here it is.").held_by(&gate)]);
+        let other = server.conversation().await;
+        let running = tokio::spawn(server.tell(WIDGET, "Runs").send());
+        server.model.calls().arrived(1).await;
+        let queued = tokio::spawn(server.tell(&other, "Waits for a slot").send());
+        server.events_once("message.created", 2).await;
+
+        let ((), answer) = tokio::join!(within("the stop", server.stop()), async {
+            gate.open();
+            running.await.unwrap()
+        });
+
+        assert_eq!(answer.status, 200, "what runs may finish");
+        let refused = queued.await.unwrap();
+        assert_eq!((refused.status, refused.header("rejoinder-error")), (400, Some("service_unavailable")));
     }
 );

@@ -74,7 +74,7 @@ both_backends!(
         ];
         process.complete(first, 1).await;
 
-        let again = process.writer.end(ending(first, Right::Age, TurnEnd::Failed(Failure::TooOld)));
+        let again = process.writer.end(ending(first, Right::Unheard, TurnEnd::Failed(Failure::TooOld)));
         let (again, done) = tokio::join!(again, process.complete(second, 1));
 
         assert!(matches!((again.unwrap(), done), (Step::Overtaken(Some(_)), Step::Done(_))));
@@ -262,7 +262,7 @@ both_backends!(
                 } else {
                     TurnEnd::Failed(Failure::ModelUnavailable)
                 };
-                process.writer.end(ending(turn, Right::Age, end)).await.unwrap();
+                process.writer.end(ending(turn, Right::Unheard, end)).await.unwrap();
             }
         }));
         let watch = async {

@@ -116,7 +116,7 @@ fn item(index: u8, op: &Op, turn: &dyn Fn(u8) -> TurnRef) -> Item {
                 function_calls: "[]".to_owned(),
             };
             let end = if completes { TurnEnd::Completed(reply) } else { TurnEnd::Failed(Failure::Timeout) };
-            let right = fence.map_or(Right::Age, |fence| Right::Owner { fence });
+            let right = fence.map_or(Right::Unheard, |fence| Right::Owner { fence });
             Item::End(Box::new(ending(turn(made_by), right, end)))
         }
         Op::Change { conversation, ref change } => Item::Change(Box::new(Changing {
@@ -293,7 +293,7 @@ fn check(run: &Run) {
     }
     for effects in &run.effects {
         for started in &effects.started {
-            let ended = effects.ended.iter().any(|(turn, _)| *turn == started.id);
+            let ended = effects.ended.iter().any(|(turn, _)| turn.id == started.id);
             assert!(!ended, "a turn that has ended must not start: {started:?}");
         }
     }

@@ -18,7 +18,7 @@ use url::Url;
 use crate::support::db::{Backend, both_backends};
 use crate::support::seed::{self, assert_invariants};
 use crate::support::wait::{wait_for, within};
-use crate::support::writers::{BOUNDS, Process, admission, ai};
+use crate::support::writers::{BOUNDS, Process, admission, ai, journaling};
 
 both_backends!(
     async fn a_fault_in_the_data_fails_its_own_item_alone(db: TestDb) {
@@ -102,7 +102,7 @@ both_backends!(
         }
         let seeded = seed::workspace(&db, 1_000_000).await;
         let cutter = Cutter::before(&db.url()).await;
-        let store = Db::postgres(&cutter.url, 4).await.unwrap();
+        let store = Db::postgres(&cutter.url, 2, 2).await.unwrap();
         let mut process = Process::start_with(&db, store, BOUNDS, 100).await;
         let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
 
@@ -127,7 +127,9 @@ both_backends!(
                 .iter()
                 .any(|effect| matches!(effect, Effect::Started(turn, Some(_)) if turn.id == second.turn))
         );
-        assert!(effects.iter().any(|effect| matches!(effect, Effect::Ended(turn, _) if *turn == first.turn)));
+        assert!(
+            effects.iter().any(|effect| matches!(effect, Effect::Ended(turn, _) if turn.id == first.turn))
+        );
 
         cutter.armed.store(true, Ordering::SeqCst);
         process.change(&conversation, ai(false)).await.unwrap();
@@ -152,7 +154,7 @@ both_backends!(
         }
         let seeded = seed::workspace(&db, 1_000_000).await;
         let cutter = Cutter::before(&db.url()).await;
-        let store = Db::postgres(&cutter.url, 4).await.unwrap();
+        let store = Db::postgres(&cutter.url, 2, 2).await.unwrap();
         let mut process = Process::start_with(&db, store, BOUNDS, 100).await;
         let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
         let (first, second) = (process.ask(&conversation).await, process.ask(&conversation).await);
@@ -292,5 +294,24 @@ both_backends!(
         let stored = seed::number(&db, "select count(*) from turns where state <> 'failed'").await;
         assert!(usize::try_from(stored).unwrap() >= sent.iter().sum::<usize>());
         assert_invariants(&db).await;
+    }
+);
+
+both_backends!(
+    async fn a_statement_that_can_never_run_refuses_its_item_and_holds_up_no_other(db: TestDb) {
+        let seeded = seed::workspace(&db, 1_000_000).await;
+        let process = Process::start(&db).await;
+        let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
+        let first = process.ask(&conversation).await;
+        seed::execute(&db, "alter table journal rename to moved").await;
+
+        let journalled = process.writer.journal(journaling(first, 1, None)).await;
+        let another = process.ask(&conversation).await;
+
+        assert!(
+            matches!(journalled, Err(Error::Unavailable { outcome_unknown: false, .. })),
+            "{journalled:?}"
+        );
+        assert_eq!(process.turn(another).await.state, TurnState::Waiting);
     }
 );

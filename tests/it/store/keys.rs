@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use rejoinder::domain::batch::{Admitted, Right};
+use rejoinder::domain::batch::{Admitted, Item, Outcome, Right, TopUp};
 use rejoinder::domain::conversation::ConversationKind;
 use rejoinder::domain::error::Error;
+use rejoinder::domain::money::Money;
 use rejoinder::domain::rendered::widget_end;
 use rejoinder::domain::turn::Door;
+use rejoinder::store::Conn;
+use rejoinder::store::writer::decide_within;
 
 use crate::support::db::both_backends;
 use crate::support::seed::{self, assert_invariants};
@@ -34,7 +37,11 @@ both_backends!(
         assert!(matches!(ask("another body").await, Err(Error::KeyReused)));
 
         let end = completed("The answer");
-        process.writer.end(ending(reference(&conversation, turn), Right::Age, end.clone())).await.unwrap();
+        process
+            .writer
+            .end(ending(reference(&conversation, turn), Right::Unheard, end.clone()))
+            .await
+            .unwrap();
         let replayed = Admitted::Replayed { answer: widget_end(&end), turn: Some(turn) };
         assert_eq!(ask("body").await.unwrap(), replayed);
         assert_eq!(seed::number(&db, "select count(*) from messages").await, 2);
@@ -67,16 +74,19 @@ both_backends!(
         let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
         let ask = || process.writer.admit(keyed(admission(&conversation, Door::Widget), "k", "body"));
         assert!(matches!(ask().await, Err(Error::InsufficientBalance)));
-        let top_up = |amount| {
-            let reference = "invoice 1".to_owned();
-            let amount = rejoinder::domain::money::Money(amount);
-            rejoinder::domain::batch::TopUp { workspace: seeded.workspace, amount, reference }
-        };
+        let credit = Item::TopUp(TopUp {
+            workspace: seeded.workspace,
+            amount: Money(10_000),
+            reference: "invoice 1".to_owned(),
+        });
 
-        rejoinder::store::writer::top_up(&process.context, top_up(10_000)).await.unwrap();
+        let clock = process.clock.as_ref();
+        let twice = [credit.clone(), credit];
+        let decide = async |conn: Conn<'_>| decide_within(conn, clock, &process.context.ids, &twice).await;
+        let outcomes = process.db.writing(decide).await.unwrap();
 
-        let again = rejoinder::store::writer::top_up(&process.context, top_up(10_000)).await;
-        assert!(matches!(again, Err(Error::Invalid(_))), "a reference counts once");
+        assert!(matches!(outcomes[0], Ok(Outcome::ToppedUp(_))));
+        assert!(matches!(outcomes[1], Err(Error::Invalid(_))), "a reference counts once");
         assert!(matches!(ask().await.unwrap(), Admitted::Waiting(_)));
         assert_invariants(&db).await;
     }

@@ -2,6 +2,7 @@
 
 mod admission;
 mod decisions;
+mod delivery_claims;
 mod failures;
 mod keys;
 mod ownership;

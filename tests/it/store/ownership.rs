@@ -4,21 +4,22 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use futures::future::join_all;
-use rejoinder::domain::batch::{HandBack, JournalRow, Journaling, Retry, Right, Step, StoreWrite, TurnRef};
+use rejoinder::domain::batch::{HandBack, Retry, Right, Step, StoreWrite, TurnRef};
 use rejoinder::domain::calendar::{BookingRequest, CalendarRules, CalendarRulesIn, CancelRequest, HoursIn};
-use rejoinder::domain::clock::{Clock, Micros};
+use rejoinder::domain::clock::Clock;
 use rejoinder::domain::conversation::ConversationKind;
 use rejoinder::domain::failure::Failure;
 use rejoinder::domain::ids::BookingId;
 use rejoinder::domain::turn::{Door, TurnEnd, TurnState};
 use rejoinder::store::journal;
-use rejoinder::store::processes::{self, LifeBounds, OverdueKind};
+use rejoinder::store::overdue::{self, LifeBounds, OverdueKind};
+use rejoinder::store::{cancellations, processes, queue};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::support::db::{Backend, both_backends};
 use crate::support::seed::{self, Seed, assert_invariants};
-use crate::support::writers::{Process, admission, ai, ending};
+use crate::support::writers::{Process, admission, ai, ending, journaling};
 
 const LEASE: Duration = Duration::from_secs(30);
 const LIFE: LifeBounds =
@@ -27,7 +28,7 @@ const LIFE: LifeBounds =
 async fn claim(process: &Process, door: Door, limit: usize) -> Vec<rejoinder::domain::turn::Turn> {
     let mut tx = process.db.begin().await.unwrap();
     let claimed =
-        processes::claim(tx.conn(), process.id, door, limit, &[], 20, process.clock.as_ref()).await.unwrap();
+        queue::claim(tx.conn(), process.id, door, limit, &[], 20, process.clock.as_ref()).await.unwrap();
     tx.commit().await.unwrap();
     claimed
 }
@@ -41,8 +42,7 @@ async fn renew(process: &Process) {
 async fn take_over(process: &Process) -> u64 {
     let mut tx = process.db.begin().await.unwrap();
     let overdue = Duration::from_secs(150);
-    let taken =
-        processes::take_over(tx.conn(), process.id, overdue, 100, process.clock.as_ref()).await.unwrap();
+    let taken = queue::take_over(tx.conn(), process.id, overdue, 100, process.clock.as_ref()).await.unwrap();
     tx.commit().await.unwrap();
     taken
 }
@@ -138,7 +138,7 @@ both_backends!(
 
 async fn owned(process: &Process) -> Vec<TurnRef> {
     let mut read = process.db.read().await.unwrap();
-    let owned = processes::list_owned(read.conn(), process.id).await.unwrap();
+    let owned = queue::list_owned(read.conn(), process.id).await.unwrap();
     owned
         .into_iter()
         .map(|(workspace, conversation, turn, _)| TurnRef { workspace, conversation, turn })
@@ -188,8 +188,8 @@ both_backends!(
         other.change(&conversation, ai(false)).await.unwrap();
 
         let mut tx = owner.db.begin().await.unwrap();
-        assert_eq!(processes::take_cancellations(tx.conn(), owner.id).await.unwrap(), [turn.turn]);
-        assert!(processes::take_cancellations(tx.conn(), owner.id).await.unwrap().is_empty());
+        assert_eq!(cancellations::take(tx.conn(), owner.id).await.unwrap(), [turn.turn]);
+        assert!(cancellations::take(tx.conn(), owner.id).await.unwrap().is_empty());
     }
 );
 
@@ -233,7 +233,7 @@ both_backends!(
         let (first, second) = (process.ask(&conversation).await, process.ask(&conversation).await);
 
         let mut tx = process.db.begin().await.unwrap();
-        assert_eq!(processes::queue_all_running(tx.conn(), process.clock.as_ref()).await.unwrap(), 1);
+        assert_eq!(queue::queue_all_running(tx.conn(), process.clock.as_ref()).await.unwrap(), 1);
         tx.commit().await.unwrap();
 
         let queued = process.turn(first).await;
@@ -258,7 +258,7 @@ both_backends!(
         let ago = |seconds| now.minus(Duration::from_secs(seconds)).0;
         let rows = [
             ("running", format!("deadline_at = {}", now.0)),
-            ("running", format!("first_started_at = {}", ago(901))),
+            ("running", format!("first_started_at = {0}, admitted_at = {0}", ago(901))),
             ("queued", format!("first_started_at = null, admitted_at = {}", ago(86_401))),
             // Waited for a day, but runs since a moment ago: it has its time.
             ("queued", format!("first_started_at = {}, admitted_at = {}", ago(10), ago(86_401))),
@@ -276,7 +276,7 @@ both_backends!(
         }
 
         let mut read = process.db.read().await.unwrap();
-        let overdue = processes::list_overdue(read.conn(), LIFE, 100, process.clock.as_ref()).await.unwrap();
+        let overdue = overdue::list(read.conn(), LIFE, 100, process.clock.as_ref()).await.unwrap();
 
         let mut found: Vec<_> = overdue.iter().map(|overdue| (overdue.turn.id, overdue.why)).collect();
         found.sort_by_key(|(id, _)| turns.iter().position(|turn| turn == id));
@@ -287,7 +287,7 @@ both_backends!(
             (5, OverdueKind::Takeovers),
         ];
         assert_eq!(found, expected.map(|(index, why)| (turns[index], why)));
-        let two = processes::list_overdue(read.conn(), LIFE, 2, process.clock.as_ref()).await.unwrap();
+        let two = overdue::list(read.conn(), LIFE, 2, process.clock.as_ref()).await.unwrap();
         assert_eq!(two.len(), 2);
     }
 );
@@ -305,21 +305,6 @@ fn rules() -> CalendarRules {
         holidays: Vec::new(),
     };
     rules.try_into().unwrap()
-}
-
-fn journaling(turn: TurnRef, fence: i64, write: Option<StoreWrite>) -> Journaling {
-    let row = JournalRow {
-        turn,
-        step: 1,
-        position: 1,
-        attempt: 1,
-        started_at: Micros(1),
-        finished_at: None,
-        content: "{\"name\":\"book\"}".to_owned(),
-        result: None,
-    };
-    let result = JournalRow { finished_at: Some(Micros(2)), ..row.clone() };
-    Journaling { turn, fence, rows: vec![row], result: Some(result), write }
 }
 
 fn book(seeded: &Seed, call: &str, datetime: &str) -> StoreWrite {
@@ -399,5 +384,22 @@ both_backends!(
         let kept = journal::list(read.conn(), turns[winner]).await.unwrap();
         assert_eq!(kept.len(), 1);
         assert_eq!(kept[0].result, Some(result.to_string()), "the first result counts");
+    }
+);
+
+both_backends!(
+    async fn a_turn_that_went_on_since_it_was_found_to_be_overdue_is_not_ended(db: TestDb) {
+        let seeded = seed::workspace(&db, 1_000_000).await;
+        let process = Process::start(&db).await;
+        let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
+        let turn = process.ask(&conversation).await;
+        let found = process.turn(turn).await.fence;
+        let end = |fence| ending(turn, Right::Overdue { fence }, TurnEnd::Failed(Failure::TooOld));
+
+        process.writer.retry(Retry { turn, fence: found, delay: Duration::ZERO }).await.unwrap();
+
+        assert!(matches!(process.writer.end(end(found)).await.unwrap(), Step::Overtaken(Some(_))));
+        assert!(matches!(process.writer.end(end(found + 1)).await.unwrap(), Step::Done(_)));
+        assert_invariants(&db).await;
     }
 );

@@ -335,7 +335,7 @@ impl TestServer {
 pub async fn number(db: &Db, query: &str) -> i64 {
     let query = AssertSqlSafe(query.to_owned());
     match db {
-        Db::Postgres(pool) => sqlx::query(query).fetch_one(pool).await.expect("a row").get(0),
+        Db::Postgres { read, .. } => sqlx::query(query).fetch_one(read).await.expect("a row").get(0),
         Db::Sqlite { read, .. } => sqlx::query(query).fetch_one(read).await.expect("a row").get(0),
     }
 }

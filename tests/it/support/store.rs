@@ -38,6 +38,6 @@ pub async fn open(db: &TestDb) -> Db {
 pub async fn open_url(url: &str) -> Db {
     match url.strip_prefix("sqlite://") {
         Some(path) => Db::sqlite(Path::new(path)).await.expect("the SQLite file opens"),
-        None => Db::postgres(url, 8).await.expect("the PostgreSQL database is there"),
+        None => Db::postgres(url, 4, 4).await.expect("the PostgreSQL database is there"),
     }
 }

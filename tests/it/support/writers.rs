@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rejoinder::domain::batch::{
-    Admission, Admitted, Bounds, Change, Changing, Created, Creation, Ending, Made, Right, Step, Target,
-    TurnRef,
+    Admission, Admitted, Bounds, Change, Changing, Created, Creation, Ending, JournalRow, Journaling, Made,
+    Right, Step, StoreWrite, Target, TurnRef,
 };
 use rejoinder::domain::clock::{Clock, FixedClock, Micros};
 use rejoinder::domain::conversation::{Conversation, ConversationKind, SenderType};
@@ -216,4 +216,20 @@ pub fn ending(turn: TurnRef, right: Right, end: TurnEnd) -> Ending {
 pub async fn balance(db: &Db, workspace: WorkspaceId) -> i64 {
     let mut read = db.read().await.unwrap();
     rejoinder::store::workspaces::balance(read.conn(), workspace).await.unwrap().unwrap().0
+}
+
+/// A call with its result, for the journal.
+pub fn journaling(turn: TurnRef, fence: i64, write: Option<StoreWrite>) -> Journaling {
+    let row = JournalRow {
+        turn,
+        step: 1,
+        position: 1,
+        attempt: 1,
+        started_at: Micros(1),
+        finished_at: None,
+        content: "{\"name\":\"book\"}".to_owned(),
+        result: None,
+    };
+    let result = JournalRow { finished_at: Some(Micros(2)), ..row.clone() };
+    Journaling { turn, fence, rows: vec![row], result: Some(result), write }
 }

@@ -1,5 +1,6 @@
 //! Messages of a back end, from their acknowledgement to the reply that comes later.
 
+use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
@@ -95,6 +96,27 @@ both_backends!(
             .collect();
         assert_eq!(seen[0], ["one"], "later messages are not seen");
         assert_eq!(seen[2], ["one", "re: one", "two", "re: two", "three"]);
+    }
+);
+
+both_backends!(
+    async fn a_reply_that_stands_far_behind_its_message_is_seen_by_the_next_turn(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let gate = Gate::closed();
+        let answers = [Reply::text("re: one").held_by(&gate), Reply::text("re: two")];
+        server.model.script().queue(answers);
+        let first = send(&server, json!({ "text": "one" })).await;
+        let con = first["conversation_id"].as_str().unwrap();
+        send(&server, json!({ "conversation_id": con, "text": "two" })).await;
+        let note = json!({ "conversation_id": con, "text": "a note", "auto_reply": false });
+        join_all((0..250).map(|_| send(&server, note.clone()))).await;
+
+        gate.open();
+
+        let calls = server.model.calls().arrived(2).await;
+        let spoken = calls[1].request.messages().iter().skip(1);
+        let texts: Vec<_> = spoken.map(|message| message["content"].as_str().unwrap()).collect();
+        assert_eq!(texts, ["one", "re: one", "two"]);
     }
 );
 

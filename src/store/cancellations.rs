@@ -1,0 +1,28 @@
+//! Word for the owners of turns that were ended by another hand.
+
+use sqlx::QueryBuilder;
+
+use super::{Conn, StoreError, on_conn, portions};
+use crate::domain::ids::{ProcessId, TurnId};
+
+/// Leaves word for the owners of turns that were ended by another hand.
+pub(super) async fn leave(mut conn: Conn<'_>, ends: &[(ProcessId, TurnId)]) -> Result<(), StoreError> {
+    for ends in portions(ends, 2) {
+        on_conn!(conn.reborrow(), |c| {
+            let mut query = QueryBuilder::new("insert into cancellations (owner, turn_id) ");
+            query.push_values(ends, |mut values, (owner, turn)| {
+                values.push_bind(*owner).push_bind(*turn);
+            });
+            query.push(" on conflict do nothing");
+            query.build().execute(c).await?;
+        });
+    }
+    Ok(())
+}
+
+/// Takes the word that was left for a process: turns of its that have ended.
+pub async fn take(conn: Conn<'_>, owner: ProcessId) -> Result<Vec<TurnId>, StoreError> {
+    const TAKE: &str = "delete from cancellations where owner = $1 returning turn_id";
+    let rows: Vec<(TurnId,)> = on_conn!(conn, |c| sqlx::query_as(TAKE).bind(owner).fetch_all(c).await?);
+    Ok(rows.into_iter().map(|(turn,)| turn).collect())
+}
