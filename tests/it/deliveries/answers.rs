@@ -15,6 +15,11 @@ use crate::support::seed;
 use crate::support::server::TestServer;
 use crate::support::wait::wait_for;
 
+const WAITS: &str =
+    "select count(*) from deliveries where state = 'queued' and attempts = 1 and owner is null";
+const FAILED: &str =
+    "select count(*) from deliveries where state = 'failed' and attempts = 10 and ended_at is not null";
+
 /// What the first attempts came to, once there are that many: outcome and status, and seconds until the next.
 async fn attempts(server: &TestServer, db: &TestDb, count: i64) -> Vec<String> {
     let made = async || (server.number("select count(*) from attempts").await == count).then_some(());
@@ -80,8 +85,6 @@ both_backends!(
         receiver.hook(&server, &db, "/hook").await;
         store(&server, None, "Hi").await;
         receiver.calls().arrived(1).await;
-        const WAITS: &str =
-            "select count(*) from deliveries where state = 'queued' and attempts = 1 and owner is null";
         wait_for("the failed one to wait", async || (server.number(WAITS).await == 1).then_some(())).await;
 
         server.advance(&db, Duration::from_secs(80)).await;
@@ -158,7 +161,6 @@ both_backends!(
         server.advance(&db, Duration::from_secs(31)).await;
 
         all_ended(&server).await;
-        const FAILED: &str = "select count(*) from deliveries where state = 'failed' and attempts = 10 and ended_at is not null";
         assert_eq!(server.number(FAILED).await, 2);
     }
 );

@@ -14,6 +14,9 @@ use crate::support::receiver::{FakeReceiver, header, is_signed, setup};
 use crate::support::server::{TestServer, WIDGET};
 use crate::support::wait::wait_for;
 
+const FAILING: &str = "select count(*) from webhook_endpoints where failing_since is not null";
+const SECOND: &str = "select count(*) from attempts where number = 2 and outcome = 'delivered'";
+
 both_backends!(
     async fn every_event_arrives_as_it_was_stored_and_signed(db: TestDb) {
         let server = setup().start(&db).await;
@@ -63,7 +66,6 @@ both_backends!(
         receiver.script().queue([ToolReply::status(StatusCode::INTERNAL_SERVER_ERROR)]);
 
         store(&server, None, "Hi").await;
-        const FAILING: &str = "select count(*) from webhook_endpoints where failing_since is not null";
         let failing = async || (server.number(FAILING).await == 1).then_some(());
         wait_for("the failure to be known", failing).await;
         server.advance(&db, Duration::from_secs(7)).await;
@@ -76,7 +78,6 @@ both_backends!(
         assert_eq!(header(failed, "webhook-timestamp"), "1773584531");
         assert_eq!(header(again, "webhook-timestamp"), "1773584538");
         assert!(is_signed(failed, &hook.secret) && is_signed(again, &hook.secret));
-        const SECOND: &str = "select count(*) from attempts where number = 2 and outcome = 'delivered'";
         assert_eq!(server.number(SECOND).await, 1);
         assert_eq!(server.number(FAILING).await, 0);
     }

@@ -96,9 +96,9 @@ async fn processes_share_the_work_and_never_send_one_twice() {
     futures::future::join_all(messages).await;
     all_ended(&server).await;
 
-    let received = receiver.received("/hook");
-    let ids: HashSet<_> = received.iter().map(|request| header(request, "webhook-id").to_owned()).collect();
-    assert_eq!((received.len(), ids.len()), (240, 240));
+    let arrived = receiver.received("/hook");
+    let ids: HashSet<_> = arrived.iter().map(|request| header(request, "webhook-id").to_owned()).collect();
+    assert_eq!((arrived.len(), ids.len()), (240, 240));
     beside.stop().await;
     server.stop().await;
 }

@@ -109,14 +109,10 @@ impl Setup {
         let model = Arc::new(FakeModel::start().await);
         let tool = Arc::new(FakeTool::start().await);
         let opened = store::open(db).await;
-        let clock = self.clock();
+        let clock = clock_or_time(self.fixed_clock().as_ref());
         let keys = site::apply(&opened, clock.as_ref(), &tool, &(self.edit)(site::workspace(&tool))).await;
         opened.close().await;
         TestServer::run(self, db, model, tool, keys).await
-    }
-
-    fn clock(&self) -> Arc<dyn Clock> {
-        self.fixed_clock().map_or_else(|| Arc::new(SystemClock) as Arc<dyn Clock>, |clock| clock)
     }
 
     fn fixed_clock(&self) -> Option<Arc<FixedClock>> {
@@ -136,6 +132,14 @@ impl Setup {
         env.retain(|(name, _)| self.env.iter().all(|(own, _)| own != name));
         env.extend(self.env.iter().cloned());
         Config::load(None, env.into_iter()).expect("the settings are good")
+    }
+}
+
+/// The clock that stands still, or the machine's.
+fn clock_or_time(fixed: Option<&Arc<FixedClock>>) -> Arc<dyn Clock> {
+    match fixed {
+        Some(clock) => Arc::<FixedClock>::clone(clock),
+        None => Arc::new(SystemClock),
     }
 }
 
@@ -168,7 +172,7 @@ impl TestServer {
         let clock = setup.fixed_clock();
         let on = Foundation {
             db: store::open_url(&setup.store_url(db)).await,
-            clock: clock.clone().map_or_else(|| Arc::new(SystemClock) as Arc<dyn Clock>, |clock| clock),
+            clock: clock_or_time(clock.as_ref()),
             ids: Arc::new(Ids::random()),
             seal_key: Some(Arc::new(SealKey::new([7; 32]))),
             metrics: None,
