@@ -96,6 +96,9 @@ pub async fn apply(site: &Site<'_>, text: &str, mode: Mode) -> Result<Applied, A
     for _ in 1..TRIES {
         match try_apply(site, &prepared, mode).await {
             Err(ApplyError::Store(error)) if may_pass(&error) => {}
+            // Another apply may have made this very workspace after it was looked for here: then what
+            // seems to be another's is its own.
+            Err(ApplyError::Refused(_)) => {}
             outcome => return outcome,
         }
     }
