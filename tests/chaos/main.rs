@@ -33,3 +33,4 @@ mod stop;
 #[path = "../it/support/mod.rs"]
 #[expect(dead_code, unused_imports, unused_macros, reason = "these tests use a part of the support")]
 mod support;
+mod webhooks;
