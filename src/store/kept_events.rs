@@ -64,7 +64,7 @@ pub async fn before(
 ) -> Result<i64, StoreError> {
     const NEXT: &str = "select cursor, created_at from events where workspace_id = $1 and cursor > $2 \
         order by cursor limit 1";
-    const CLOCKS_APART: Duration = Duration::from_secs(60);
+    const CLOCKS_APART: Duration = Duration::from_mins(1);
     let wanted = since.minus(CLOCKS_APART);
     // What is at `low` or before it is too old.
     let (mut low, mut high) = (0, last);

@@ -3,6 +3,7 @@
 use super::{Action, ApplyError, Before, MadeSecret, Run};
 use crate::domain::batch::{EndpointAction, EndpointChange, EndpointWrite, Item, NewEndpoint, Switch};
 use crate::domain::ids::{EndpointId, WorkspaceId};
+use crate::domain::seal::Sealed;
 use crate::domain::webhook_endpoint::{DisabledReason, Endpoint, USUAL_OVERLAP};
 use crate::domain::workspace_file::FileEndpoint;
 use crate::service::webhook_endpoints::make_secret;
@@ -46,13 +47,7 @@ impl Run<'_> {
     fn make_endpoint(&mut self, file: &FileEndpoint) -> Result<Item, ApplyError> {
         let secret = match &file.secret {
             Some(name) => self.seal(name, None)?,
-            None => {
-                let secret = make_secret(self.site.ids).to_text();
-                let key = self.site.seal.ok_or(ApplyError::NoSecretKey)?;
-                let sealed = key.seal(&secret, self.site.ids.bytes()).map_err(|_| ApplyError::Seal)?;
-                self.secrets.push(MadeSecret { endpoint: file.slug.clone(), secret });
-                sealed
-            }
+            None => self.make_secret(&file.slug)?,
         };
         let new = NewEndpoint {
             slug: Some(file.slug.clone()),
@@ -65,6 +60,14 @@ impl Run<'_> {
         self.changed(SECTION, &file.slug, Action::Made);
         let id = EndpointId(self.site.ids.ordered(self.site.clock));
         Ok(self.write(id, EndpointAction::Make(Box::new(new))))
+    }
+
+    fn make_secret(&mut self, slug: &str) -> Result<Sealed, ApplyError> {
+        let secret = make_secret(self.site.ids).to_text();
+        let key = self.site.seal.ok_or(ApplyError::NoSecretKey)?;
+        let sealed = key.seal(&secret, self.site.ids.bytes()).map_err(|_| ApplyError::Seal)?;
+        self.secrets.push(MadeSecret { endpoint: slug.to_owned(), secret });
+        Ok(sealed)
     }
 
     fn change_endpoint(&mut self, file: &FileEndpoint, old: &Endpoint) -> Result<Option<Item>, ApplyError> {

@@ -10,6 +10,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
+use crate::support::db::TestDb;
 use crate::support::http::Http;
 use crate::support::server::{Setup, TestServer};
 use crate::support::store;
@@ -69,11 +70,10 @@ impl Drop for Running {
     }
 }
 
-async fn server() -> TestServer {
-    let db = store::sqlite().await;
+async fn server(db: &TestDb) -> TestServer {
     // A receiver refuses what is not of today.
     let setup = Setup::default().system_clock().env("REJOINDER_OUTBOUND__ALLOW_HOSTS", "127.0.0.1");
-    setup.start(&db).await
+    setup.start(db).await
 }
 
 /// Sends a test to a receiver, which must take it; the event's id.
@@ -103,7 +103,8 @@ async fn forged(url: &str) -> u16 {
 }
 
 async fn is_good(program: PathBuf, script: &Path) {
-    let server = server().await;
+    let db = store::sqlite().await;
+    let server = server(&db).await;
     let mut receiver = Running::start(program, script).await;
 
     let refused = forged(&receiver.url).await;
@@ -135,7 +136,8 @@ async fn the_javascript_receiver_takes_what_is_signed_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_rust_receiver_takes_what_is_signed_and_nothing_else() {
     assert!(include_str!("rust.rs").ends_with(listing("rust")), "the page shows what is tested");
-    let server = server().await;
+    let db = store::sqlite().await;
+    let server = server(&db).await;
     let (events, mut received) = mpsc::channel(8);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -1,14 +1,12 @@
 //! What was sent to a webhook endpoint, and what is sent again.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
-use sha2::Sha256;
+use standardwebhooks::Webhook;
 
 use crate::support::db::both_backends;
 use crate::support::fake_tool::{ToolReply, ToolRequest};
 use crate::support::http::Answer;
+use crate::support::receiver::header;
 use crate::support::seed;
 use crate::support::server::TestServer;
 use crate::support::wait::wait_for;
@@ -41,20 +39,10 @@ async fn once(server: &TestServer, path: &str, state: &str) -> Value {
     wait_for(&format!("{path} to be {state}"), read).await
 }
 
-fn header<'r>(request: &'r ToolRequest, name: &str) -> &'r str {
-    request.headers.get(name).map_or("", |value| value.to_str().unwrap())
-}
-
 /// The signature that a holder of this secret expects.
 fn signature(request: &ToolRequest, secret: &str) -> String {
-    let key = STANDARD.decode(secret.strip_prefix("whsec_").unwrap()).unwrap();
-    let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
-    mac.update(header(request, "webhook-id").as_bytes());
-    mac.update(b".");
-    mac.update(header(request, "webhook-timestamp").as_bytes());
-    mac.update(b".");
-    mac.update(&request.body);
-    format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
+    let (id, timestamp) = (header(request, "webhook-id"), header(request, "webhook-timestamp"));
+    Webhook::new(secret).unwrap().sign(id, timestamp.parse().unwrap(), &request.body).unwrap()
 }
 
 both_backends!(

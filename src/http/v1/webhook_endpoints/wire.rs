@@ -51,7 +51,7 @@ pub(in crate::http) struct EndpointChangeIn {
 #[schema(as = SecretRotation)]
 pub(in crate::http) struct RotationIn {
     /// For how long the old secret signs too: 0 to 604800, 86400 without it.
-    #[schema(value_type = i64, required = false, minimum = 0, maximum = 604800, example = 86400)]
+    #[schema(value_type = i64, required = false, minimum = 0, maximum = 604_800, example = 86_400)]
     pub(super) overlap_seconds: Field,
     /// `whsec_…`. Absent: one is made.
     #[schema(value_type = String, required = false)]
