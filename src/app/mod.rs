@@ -112,7 +112,7 @@ impl Server {
         let lease = begin_lease(config, &on, process, keeper).await?;
 
         let slots = Slots::new(SlotLimits {
-            max_in_flight: config.turn.max_in_flight,
+            max_in_flight: slots(config),
             per_workspace: config.turn.max_in_flight_per_workspace,
         });
         let (effects_in, effects) = mpsc::unbounded_channel();
@@ -299,6 +299,14 @@ fn sender(config: &Config, on: &Foundation, outbound: GuardedClient) -> Sender {
         ids: Arc::clone(&on.ids),
         timeout: config.webhooks.timeout,
     }
+}
+
+/// How many turns run here at once. Of those that wait for a place at the model some are enough: the rest
+/// is better queued, where it may wait for `turn.max_wait`, and others can claim it.
+fn slots(config: &Config) -> usize {
+    const FOR_EACH_CALL: usize = 16;
+    let served = config.model.max_in_flight.map_or(usize::MAX, |most| most.saturating_mul(FOR_EACH_CALL));
+    config.turn.max_in_flight.min(served)
 }
 
 fn bounds(config: &Config) -> Bounds {

@@ -33,6 +33,7 @@ pub struct SendMessage {
 
 /// Sends a message and waits for its reply, at most to the door's deadline.
 pub async fn send(services: &Services, message: SendMessage) -> Result<Answered, Error> {
+    services.waiters.check_room()?;
     let conversation = open(services, message.link, message.account.as_ref()).await?;
     check_origin(services, &conversation, message.origin.as_deref()).await?;
 

@@ -67,15 +67,22 @@ impl Waiters {
         Self { waiting: Arc::default(), most }
     }
 
+    /// Whether one more may wait: to be asked first, for a refusal must cost nothing.
+    pub fn check_room(&self) -> Result<(), Error> {
+        self.check_room_beside(self.lock().requests)
+    }
+
+    fn check_room_beside(&self, requests: usize) -> Result<(), Error> {
+        if requests < self.most {
+            return Ok(());
+        }
+        Err(Error::Overloaded { text: "Too many requests are waiting", retry_after: Duration::from_secs(1) })
+    }
+
     /// Begins to wait for a turn.
     pub fn register(&self, workspace: WorkspaceId, turn: TurnId) -> Result<Waiting, Error> {
         let mut waiting = self.lock();
-        if waiting.requests >= self.most {
-            return Err(Error::Overloaded {
-                text: "Too many requests are waiting",
-                retry_after: Duration::from_secs(1),
-            });
-        }
+        self.check_room_beside(waiting.requests)?;
         let entry = waiting.by_turn.entry(turn).or_insert_with(|| Entry {
             workspace,
             count: 0,
@@ -153,10 +160,10 @@ impl Waiting {
     ) -> Result<Answer, Error> {
         loop {
             let ending = Ending { turn, right, end: end.clone(), journal: None };
-            match services.writer.end(ending).await? {
+            match services.writer.end(ending).await.map_err(unknown)? {
                 Step::Done(_) => return Ok(widget_end(&end)),
                 Step::Overtaken(Some(turn)) if !turn.state.is_open() => {
-                    let end = read_end(services, &turn).await?;
+                    let end = read_end(services, &turn).await.map_err(unknown)?;
                     return Ok(widget_end(&end));
                 }
                 // By the store's clock the deadline has a moment to go.
@@ -206,10 +213,20 @@ pub async fn poll(services: &Services, is_here: impl Fn(TurnId) -> bool) -> Resu
     }
     let ended = services.db.reading(async |conn| turns::list_ended(conn, &awaited).await).await?;
     for turn in ended {
-        let end = read_end(services, &turn).await?;
-        services.waiters.wake(turn.id, &end);
+        // One that cannot be read keeps no other client waiting.
+        match read_end(services, &turn).await {
+            Ok(end) => services.waiters.wake(turn.id, &end),
+            Err(error) => {
+                tracing::warn!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "how a turn ended could not be read");
+            }
+        }
     }
     Ok(())
+}
+
+/// The message was admitted: whatever fails from there on, its reply may be there.
+fn unknown(error: Error) -> Error {
+    Error::Unavailable { outcome_unknown: true, source: Some(Box::new(error)) }
 }
 
 /// How a turn ended, as its row says it.

@@ -9,10 +9,10 @@ use crate::domain::batch::AssistantHead;
 use crate::domain::clock::Micros;
 use crate::domain::ids::{AssistantId, WorkspaceId};
 
-/// The workspace that an assistant is of, and its current version, unless it is archived.
+/// The workspace that an assistant is of, and its current version: an archived one's too, for it goes
+/// on answering where it already does.
 pub async fn find_current(conn: Conn<'_>, id: AssistantId) -> Result<Option<(WorkspaceId, i64)>, StoreError> {
-    const FIND: &str =
-        "select workspace_id, current_version from assistants where id = $1 and archived_at is null";
+    const FIND: &str = "select workspace_id, current_version from assistants where id = $1";
     Ok(on_conn!(conn, |c| sqlx::query_as(FIND).bind(id).fetch_optional(c).await?))
 }
 

@@ -7,7 +7,7 @@ use sqlx::migrate::Migrator;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection as _, PgConnection, PgPool, Sqlite, SqlitePool, Transaction};
+use sqlx::{Connection as _, PgConnection, PgPool, Postgres, Sqlite, SqlitePool};
 use tokio::time::timeout;
 
 use super::lent::{Lent, PULSE};
@@ -149,7 +149,11 @@ impl Db {
                 lent.begin(BEGIN_POSTGRES).await?;
                 Tx::Postgres(lent)
             }
-            Self::Sqlite { write, .. } => Tx::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
+            Self::Sqlite { write, .. } => {
+                let mut lent = Lent::of(write).await?;
+                lent.begin("begin immediate").await?;
+                Tx::Sqlite(lent)
+            }
         })
     }
 
@@ -210,8 +214,8 @@ fn libsqlite3_sys_version() -> i32 {
 /// A writing transaction; rolled back where it is dropped.
 #[derive(Debug)]
 pub enum Tx {
-    Postgres(Lent),
-    Sqlite(Transaction<'static, Sqlite>),
+    Postgres(Lent<Postgres>),
+    Sqlite(Lent<Sqlite>),
 }
 
 impl Tx {
@@ -219,7 +223,7 @@ impl Tx {
     pub fn conn(&mut self) -> Conn<'_> {
         match self {
             Self::Postgres(lent) => Conn::Postgres(lent.conn()),
-            Self::Sqlite(tx) => Conn::Sqlite(tx),
+            Self::Sqlite(lent) => Conn::Sqlite(lent.conn()),
         }
     }
 
@@ -227,7 +231,7 @@ impl Tx {
     pub async fn commit(self) -> Result<(), StoreError> {
         match self {
             Self::Postgres(lent) => lent.commit().await?,
-            Self::Sqlite(tx) => tx.commit().await?,
+            Self::Sqlite(lent) => lent.commit().await?,
         }
         Ok(())
     }
@@ -236,7 +240,7 @@ impl Tx {
 /// A connection to read with.
 #[derive(Debug)]
 pub enum Read {
-    Postgres(Lent),
+    Postgres(Lent<Postgres>),
     Sqlite(PoolConnection<Sqlite>),
 }
 

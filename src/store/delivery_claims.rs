@@ -189,13 +189,16 @@ pub async fn events_of(mut conn: Conn<'_>, keys: &[DeliveryKey]) -> Result<Vec<S
     Ok(rows.into_iter().map(event).collect())
 }
 
-/// Queues deliveries whose owner has no lease any more, at most `limit`; how many they were.
+/// Queues deliveries whose owner is gone, and with `expired` also those whose owner's lease has expired.
+/// At most `limit`; how many they were.
 pub async fn take_over(
     mut conn: Conn<'_>,
     taker: ProcessId,
-    limit: i64,
+    expired: bool,
+    limit: u64,
     clock: &dyn Clock,
 ) -> Result<u64, StoreError> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let now = store_now(conn.reborrow(), clock).await?;
     let materialized = conn.pick(" materialized", "");
     let skip = conn.pick(" for no key update of d skip locked", "");
@@ -206,7 +209,10 @@ pub async fn take_over(
             " (select d.workspace_id, d.endpoint_id, d.cursor from deliveries d \
              left join processes p on p.id = d.owner where d.state = 'running' and d.owner <> ",
         );
-        query.push_bind(taker).push(" and (p.id is null or p.expires_at < ").push_bind(now);
+        query.push_bind(taker).push(" and (p.id is null");
+        if expired {
+            query.push(" or p.expires_at < ").push_bind(now);
+        }
         query.push(") limit ").push_bind(limit).push(skip);
         query.push(
             ") update deliveries set state = 'queued', owner = null, fence = fence + 1 from picked \

@@ -99,7 +99,8 @@ pub(super) async fn put(mut conn: Conn<'_>, rows: &[&Kept]) -> Result<(), StoreE
 
 /// Removes at most `limit` keys whose time is over; how many there were.
 pub async fn sweep(mut conn: Conn<'_>, limit: i64, clock: &dyn Clock) -> Result<u64, StoreError> {
-    const SWEEP: &str = "delete from idempotency where (workspace_id, scope, key) in \
+    // The age is asked for twice: a key that is used again while this waits for its row is young then.
+    const SWEEP: &str = "delete from idempotency where created_at < $1 and (workspace_id, scope, key) in \
         (select workspace_id, scope, key from idempotency where created_at < $1 limit $2)";
     let before = store_now(conn.reborrow(), clock).await?.minus(KEPT);
     Ok(on_conn!(conn, |c| sqlx::query(SWEEP).bind(before).bind(limit).execute(c).await?.rows_affected()))

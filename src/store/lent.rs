@@ -1,10 +1,11 @@
-//! A PostgreSQL connection on loan from its pool: given back soon after its use, or closed, whatever the
-//! network does. The pool itself would wait for a connection that never answers, and be smaller for ever.
+//! A connection on loan from its pool: given back soon after its use, or closed, whatever the network or the disk does.
+//! A pool of PostgreSQL would wait for a connection that never answers, and be smaller for ever. SQLite ends a transaction
+//! by itself where its file cannot be written; sqlx, which counts its own, would never begin another on that connection.
 
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
-use sqlx::{PgConnection, PgPool, Postgres};
+use sqlx::{Database, Executor, Pool};
 use tokio::runtime::Handle;
 
 /// How long a connection has to show that it lives.
@@ -12,23 +13,28 @@ pub(super) const PULSE: Duration = Duration::from_millis(500);
 
 /// A connection of the pool.
 #[derive(Debug)]
-pub struct Lent {
-    conn: PoolConnection<Postgres>,
+pub struct Lent<D: Database> {
+    conn: PoolConnection<D>,
     /// A transaction that was begun and not ended: its connection is of no further use.
     is_open: bool,
 }
 
-impl Lent {
+impl<D: Database> Lent<D> {
     /// Waits for a connection, as long as the pool lets its callers wait.
-    pub(super) async fn of(pool: &PgPool) -> Result<Self, sqlx::Error> {
+    pub(super) async fn of(pool: &Pool<D>) -> Result<Self, sqlx::Error> {
         Ok(Self { conn: pool.acquire().await?, is_open: false })
     }
 
     /// The connection that statements run on.
-    pub fn conn(&mut self) -> &mut PgConnection {
+    pub fn conn(&mut self) -> &mut D::Connection {
         &mut self.conn
     }
+}
 
+impl<D: Database> Lent<D>
+where
+    for<'c> &'c mut D::Connection: Executor<'c, Database = D>,
+{
     /// Begins a transaction by these statements; where it is never ended, the connection is closed.
     pub(super) async fn begin(&mut self, statements: &'static str) -> Result<(), sqlx::Error> {
         self.is_open = true;
@@ -43,7 +49,7 @@ impl Lent {
     }
 }
 
-impl Drop for Lent {
+impl<D: Database> Drop for Lent<D> {
     fn drop(&mut self) {
         if self.is_open {
             self.conn.close_on_drop();

@@ -97,13 +97,9 @@ impl Books {
         self.lock().entries.len()
     }
 
-    /// Cancels all tasks but those of the named turns.
-    pub(super) fn retain(&self, owned: &HashSet<TurnId>) {
-        for (turn, kept) in &mut self.lock().entries {
-            if !owned.contains(turn) {
-                kept.cancel();
-            }
-        }
+    /// The turns that run here.
+    pub(super) fn turns(&self) -> Vec<TurnId> {
+        self.lock().entries.keys().copied().collect()
     }
 
     /// Waits until a task has ended.

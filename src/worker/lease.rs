@@ -15,7 +15,7 @@ use crate::store::{Conn, Db, StoreError, delivery_claims, processes, queue};
 use crate::telemetry::TURNS_TAKEN_OVER;
 
 /// As many turns, or deliveries, as one query takes over at most.
-const TAKEN: i64 = 256;
+const TAKEN: u64 = 256;
 
 /// The lease of this process.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub struct Lease {
     length: Duration,
     /// When the last renewal that succeeded was sent.
     renewed: Instant,
-    /// Since when no renewal has come too late.
+    /// Since when no renewal has failed.
     unbroken_since: Instant,
 }
 
@@ -77,11 +77,13 @@ async fn keep_once(worker: &Worker, lease: &mut Lease, db: &Db) {
     let renewed = tokio::time::timeout(lease.length / 6, db.writing(renew)).await;
     if let Err(error) = renewed.unwrap_or(Err(StoreError::TimedOut)) {
         tracing::warn!(error = &error as &dyn std::error::Error, "the lease could not be renewed");
+        lease.unbroken_since = Instant::now();
         return;
     }
     if was_lost {
         tracing::warn!("the lease was lost: what others have taken in the meantime is let go");
         lease.keeper.lose();
+        // Also where none failed, but this process was frozen.
         lease.unbroken_since = sent;
         if let Err(error) = look_again(worker).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "own turns could not be read");
@@ -94,35 +96,48 @@ async fn keep_once(worker: &Worker, lease: &mut Lease, db: &Db) {
 
 /// After an outage: cancels the tasks of turns that others have taken in the meantime.
 async fn look_again(worker: &Worker) -> Result<(), StoreError> {
+    // Before the read: what is claimed since is ours.
+    let running = worker.books.turns();
     let owned =
         worker.services.db.reading(async |conn| queue::list_owned(conn, worker.process).await).await?;
     let owned: HashSet<_> = owned.into_iter().map(|(_, _, turn, _)| turn).collect();
-    worker.books.retain(&owned);
+    for turn in running.into_iter().filter(|turn| !owned.contains(turn)) {
+        worker.books.cancel(turn);
+    }
     Ok(())
 }
 
-/// Queues what dead processes left. Only with a lease that has held for its whole length: after an
-/// outage of the store every owner can renew first.
+/// Queues what dead processes left. What an owner with an expired lease has only with a lease that has
+/// held for its whole length: after an outage of the store every owner can renew first.
 async fn take_over(worker: &Worker, lease: &Lease) {
     let length = lease.length;
-    if lease.unbroken_since.elapsed() < length || lease.is_lost() {
+    if lease.is_lost() {
         return;
     }
-    let overdue = worker.settings.attempt + length;
+    let is_unbroken = lease.unbroken_since.elapsed() >= length;
+    let overdue = is_unbroken.then_some(worker.settings.attempt + length);
     let clock = worker.services.clock.as_ref();
     let take = async |mut conn: Conn<'_>| {
         let turns = queue::take_over(conn.reborrow(), worker.process, overdue, TAKEN, clock).await?;
-        let deliveries = delivery_claims::take_over(conn, worker.process, TAKEN, clock).await?;
+        let deliveries = delivery_claims::take_over(conn, worker.process, is_unbroken, TAKEN, clock).await?;
         Ok((turns, deliveries))
     };
-    // The next renewal must not wait for it.
-    let taken = tokio::time::timeout(length / 6, worker.services.db.writing(take)).await;
-    match taken.unwrap_or(Err(StoreError::TimedOut)) {
-        Ok((0, 0)) => {}
-        Ok((turns, deliveries)) => {
-            metrics::counter!(TURNS_TAKEN_OVER).increment(turns);
-            tracing::info!(turns, deliveries, "what dead processes left was taken over");
+    let take_all = async {
+        // A full batch says that there may be more.
+        loop {
+            let (turns, deliveries) = worker.services.db.writing(take).await?;
+            if (turns, deliveries) != (0, 0) {
+                metrics::counter!(TURNS_TAKEN_OVER).increment(turns);
+                tracing::info!(turns, deliveries, "what dead processes left was taken over");
+            }
+            if turns < TAKEN && deliveries < TAKEN {
+                return Ok(());
+            }
         }
-        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "nothing could be taken over"),
+    };
+    // The next renewal must not wait for it.
+    let taken = tokio::time::timeout(length / 6, take_all).await;
+    if let Err(error) = taken.unwrap_or(Err(StoreError::TimedOut)) {
+        tracing::warn!(error = &error as &dyn std::error::Error, "not all could be taken over");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use super::Worker;
-use crate::domain::batch::{Ending, Right, TurnRef};
+use crate::domain::batch::{Ending, Right, Step, TurnRef};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
 use crate::domain::turn::TurnEnd;
@@ -38,13 +38,20 @@ async fn end_overdue(worker: &Worker) -> Result<(), Error> {
     let services = &worker.services;
     let (life, clock) = (worker.settings.life, services.clock.as_ref());
     let list = async |conn: Conn<'_>| overdue::list(conn, life, BATCH, clock).await;
-    let overdue = services.db.reading(list).await?;
-    // At once, so that they are committed together; one that cannot be ended holds up no other.
-    join_all(overdue.into_iter().map(|overdue| end_one(worker, overdue))).await;
-    Ok(())
+    loop {
+        let overdue = services.db.reading(list).await?;
+        let (found, most) = (overdue.len(), usize::try_from(BATCH).unwrap_or(usize::MAX));
+        // At once, so that they are committed together; one that cannot be ended holds up no other.
+        let ended = join_all(overdue.into_iter().map(|overdue| end_one(worker, overdue))).await;
+        // A full batch says that there may be more, unless it is the same ones again.
+        if found < most || !ended.contains(&true) {
+            return Ok(());
+        }
+    }
 }
 
-async fn end_one(worker: &Worker, Overdue { turn, why }: Overdue) {
+/// Whether it is ended now.
+async fn end_one(worker: &Worker, Overdue { turn, why }: Overdue) -> bool {
     let (right, failure) = match why {
         OverdueKind::Deadline => (Right::Deadline, Failure::Timeout),
         OverdueKind::Age => (Right::Overdue { fence: turn.fence }, Failure::TooOld),
@@ -53,8 +60,12 @@ async fn end_one(worker: &Worker, Overdue { turn, why }: Overdue) {
     let place = TurnRef { workspace: turn.workspace, conversation: turn.conversation, turn: turn.id };
     let end = TurnEnd::Failed(failure);
     let ending = Ending { turn: place, right, end, journal: None };
-    if let Err(error) = worker.services.writer.end(ending).await {
-        tracing::warn!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "an overdue turn could not be ended");
+    match worker.services.writer.end(ending).await {
+        Ok(step) => matches!(step, Step::Done(_)),
+        Err(error) => {
+            tracing::warn!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "an overdue turn could not be ended");
+            false
+        }
     }
 }
 

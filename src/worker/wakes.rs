@@ -17,18 +17,22 @@ pub(super) async fn poll(worker: Worker, last: CancellationToken) {
             () = tokio::time::sleep(POLL) => {}
             () = last.cancelled() => return,
         }
-        if let Err(error) = poll_once(&worker).await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "other processes' doings could not be read"
-            );
+        show(&worker);
+        // Neither waits for the other to succeed.
+        for read in [wake_clients(&worker).await, cancel_tasks(&worker).await] {
+            if let Err(error) = read {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "other processes' doings could not be read");
+            }
         }
     }
 }
 
-async fn poll_once(worker: &Worker) -> Result<(), Error> {
-    show(worker);
-    waiters::poll(&worker.services, |turn| worker.books.has(turn)).await?;
+async fn wake_clients(worker: &Worker) -> Result<(), Error> {
+    waiters::poll(&worker.services, |turn| worker.books.has(turn)).await
+}
+
+async fn cancel_tasks(worker: &Worker) -> Result<(), Error> {
     if worker.services.db.is_shared() && worker.books.count() > 0 {
         let take = async |conn: Conn<'_>| cancellations::take(conn, worker.process).await;
         let ended = worker.services.db.writing(take).await?;

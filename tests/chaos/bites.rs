@@ -4,18 +4,20 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::checker::broken_by;
-use crate::client::{Client, Door, Operation};
+use crate::checker::{broken_by, names};
+use crate::client::{Client, Door, Operation, Outcome};
 use crate::cluster::{Cluster, Setup};
 use crate::evidence::{Evidence, gather};
 use crate::fakes::Plan;
 use crate::history::History;
+use crate::losses::Loss;
 use crate::support::db::Backend;
+use crate::watch::Watch;
 
 /// What is falsified, how, and which invariants see it.
 type Falsified = (&'static str, fn(&mut Evidence), &'static [&'static str]);
 
-const FALSIFIED: [Falsified; 12] = [
+const FALSIFIED: [Falsified; 20] = [
     ("a reply that was not paid for", |evidence| evidence.balance += 10_000, &["M1", "M5"]),
     ("a balance below zero", |evidence| evidence.ledger[1]["balance_after"] = json!("-0.01"), &["M2", "M5"]),
     ("a charge that is taken twice", |evidence| repeat(&mut evidence.ledger, is_charge), &["M3", "M5"]),
@@ -32,22 +34,49 @@ const FALSIFIED: [Falsified; 12] = [
     ("another reply than the client was told", change_reply, &["I1"]),
     ("a tool that is called twice", repeat_note, &["T1"]),
     ("a call that nobody asked for", |evidence| change_calls(evidence), &["I1", "T2"]),
+    ("a test conversation that is charged", charge_test, &["M4"]),
+    (
+        "a balance that was never that of the ledger",
+        |evidence| evidence.watched.readings[0].balance += 1,
+        &["M5b"],
+    ),
+    ("an entry that has changed since", |evidence| rewrite(&mut evidence.watched.entries), &["M5b"]),
+    (
+        "an entry that was read twice, and differed",
+        |evidence| {
+            evidence.watched.rewritten.push(json!({ "number": 1 }));
+        },
+        &["M5b"],
+    ),
+    (
+        "a turn that begins before the one before has ended",
+        |evidence| evidence.model_calls[0].ended = None,
+        &["A5b"],
+    ),
+    ("the same of a process that was killed too late", lose_too_late, &["A5b"]),
+    ("a refusal that has stored its message", refuse_first, &["A6"]),
+    ("a turn without end", call_without_end, &["T3"]),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_falsification_is_found() {
     let cluster = Cluster::start(Setup::new(Backend::Sqlite, 1)).await;
     let client = Client::new(&cluster, &Arc::new(History::new("bites", 0)));
+    let watch = Watch::start(&cluster);
     let talk = client.talk(Door::Widget, "widget").await;
+    let free = client.talk(Door::Widget, "test").await;
     let mut done = Vec::new();
-    for (number, plan) in [Plan::Note, Plan::Refuse, Plan::Plain].into_iter().enumerate() {
-        let text = format!("talk-0 {number} {}", plan.word());
+    let plans = [(&talk, Plan::Note), (&talk, Plan::Refuse), (&talk, Plan::Plain), (&free, Plan::Lookup)];
+    for (number, (talk, plan)) in plans.into_iter().enumerate() {
+        let text = format!("talk-{} {number} {}", talk.id, plan.word());
         let operation = Operation { number, talk: talk.clone(), text, key: None, auto_reply: true };
         done.push(client.perform(operation, 0).await);
     }
-    let (evidence, _) = gather(&cluster, done).await;
+    let evidence = gather(&cluster, done, watch.end().await).await;
     assert!(broken_by(&evidence).is_empty(), "{:?}", broken_by(&evidence));
 
+    let bitten: Vec<_> = FALSIFIED.iter().flat_map(|(_, _, expected)| *expected).collect();
+    assert_eq!(names().find(|name| !bitten.contains(&name)), None, "an invariant that is not tried");
     for (what, falsify, expected) in FALSIFIED {
         let mut false_evidence = evidence.clone();
         falsify(&mut false_evidence);
@@ -56,8 +85,10 @@ async fn each_falsification_is_found() {
     }
 }
 
+/// Those of the conversation that is paid for.
 fn messages(evidence: &mut Evidence) -> &mut Vec<Value> {
-    evidence.messages.values_mut().next().expect("there is a conversation")
+    let id = &evidence.done[0].operation.talk.id;
+    evidence.messages.get_mut(id).expect("its conversation")
 }
 
 /// Adds the first of a kind once more.
@@ -102,4 +133,37 @@ fn change_calls(evidence: &mut Evidence) {
 fn repeat_note(evidence: &mut Evidence) {
     let first = evidence.tool_calls[0].clone();
     evidence.tool_calls.push(first);
+}
+
+fn charge_test(evidence: &mut Evidence) {
+    let test = evidence.done.last().and_then(|done| done.outcome.told()?.turn.clone()).expect("its turn");
+    evidence.ledger.iter_mut().find(|entry| is_charge(entry)).expect("a charge")["turn_id"] = json!(test);
+}
+
+fn rewrite(entries: &mut [Value]) {
+    entries[0]["amount"] = json!("0.01");
+}
+
+/// Its first call has no end, and the loss of its process comes after the next has begun.
+fn lose_too_late(evidence: &mut Evidence) {
+    evidence.model_calls[0].ended = None;
+    let at = evidence.model_calls.last().expect("a call").began;
+    let process = "server-0-1".to_owned();
+    evidence.losses.push(Loss { process, at, until: None });
+}
+
+fn refuse_first(evidence: &mut Evidence) {
+    let told = evidence.done[0].outcome.told().expect("it was answered").clone();
+    evidence.done[0].outcome = Outcome::Refused(told);
+}
+
+fn call_without_end(evidence: &mut Evidence) {
+    let mut calls = evidence.tool_calls.iter();
+    let call = calls.find(|call| call.request.uri.path() == "/lookup").expect("a call of the tool").clone();
+    for nth in 0..8 {
+        let mut call = call.clone();
+        let id = format!("call-{nth}").parse().expect("a header value");
+        call.request.headers.insert("idempotency-key", id);
+        evidence.tool_calls.push(call);
+    }
 }

@@ -1,7 +1,8 @@
 //! A client of both doors that does what their documents say: it asks again, elsewhere, with the same key.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 use crate::cluster::Cluster;
 use crate::history::History;
 use crate::support::http::client;
+use crate::support::wait::{wait_at_most, wait_for};
 
 /// Longer than any turn may take; reached by a failing test only.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -123,47 +125,39 @@ impl Client {
 
     /// Sends it, first to the process `node`, until the outcome is known or, without a key, cannot be.
     pub async fn perform(&self, operation: Operation, node: usize) -> Done {
-        let begun = Instant::now();
-        for tries in 1.. {
-            assert!(begun.elapsed() < PATIENCE, "no outcome of {operation:?}");
-            let address = self.cluster.some_address(node + tries - 1).await;
-            self.enter(
-                "invoke",
-                &operation,
-                &json!({ "key": operation.key, "text": operation.text, "at": address }),
-            );
-            let outcome = match self.send(&operation, &address).await {
-                Ok(told) => {
-                    let outcome = judge(&operation, told.clone());
-                    let what = match &outcome {
-                        Outcome::Ok(_) => "ok",
-                        Outcome::Unknown => "info",
-                        Outcome::Failed(_) | Outcome::Refused(_) => "fail",
-                    };
-                    self.enter(what, &operation, &json!({ "status": told.status, "error": told.error }));
-                    if operation.key.is_some() && told.is_unsure() {
-                        self.pause().await;
-                        continue;
-                    }
-                    outcome
-                }
-                // Nothing was sent, so nothing was done.
-                Err(error) if error.is_connect() => {
-                    self.enter("fail", &operation, &json!({ "error": "not connected" }));
-                    self.pause().await;
-                    continue;
-                }
-                Err(error) => {
-                    self.enter("info", &operation, &json!({ "error": error.to_string() }));
-                    if operation.key.is_some() {
-                        continue;
-                    }
-                    Outcome::Unknown
-                }
-            };
-            return Done { operation, outcome, tries };
+        let tries = AtomicUsize::new(0);
+        let what = format!("an outcome of {operation:?}");
+        let attempt = async || self.attempt(&operation, node + tries.fetch_add(1, Ordering::Relaxed)).await;
+        let outcome = wait_at_most(PATIENCE, &what, attempt).await;
+        Done { operation, outcome, tries: tries.into_inner() }
+    }
+
+    /// None where it is to be sent again.
+    async fn attempt(&self, operation: &Operation, node: usize) -> Option<Outcome> {
+        let address = self.cluster.some_address(node).await;
+        let said = json!({ "key": operation.key, "text": operation.text, "at": address });
+        self.enter("invoke", operation, &said);
+        match self.send(operation, &address).await {
+            Ok(told) => {
+                let outcome = judge(operation, told.clone());
+                let what = match &outcome {
+                    Outcome::Ok(_) => "ok",
+                    Outcome::Unknown => "info",
+                    Outcome::Failed(_) | Outcome::Refused(_) => "fail",
+                };
+                self.enter(what, operation, &json!({ "status": told.status, "error": told.error }));
+                (operation.key.is_none() || !told.is_unsure()).then_some(outcome)
+            }
+            // Nothing was sent, so nothing was done.
+            Err(error) if error.is_connect() => {
+                self.enter("fail", operation, &json!({ "error": "not connected" }));
+                None
+            }
+            Err(error) => {
+                self.enter("info", operation, &json!({ "error": error.to_string() }));
+                operation.key.is_none().then_some(Outcome::Unknown)
+            }
         }
-        unreachable!("there is always another try")
     }
 
     /// Sends it once, to this process.
@@ -191,20 +185,19 @@ impl Client {
         Ok(Told { status: response.status().as_u16(), error, is_replay, turn, body: response.bytes().await? })
     }
 
-    /// A new conversation for this door.
+    /// A new conversation for this door, made once, whoever is killed meanwhile.
     pub async fn talk(&self, door: Door, kind: &str) -> Talk {
-        let address = self.cluster.some_address(0).await;
+        let key = format!("talk-{:x}", rand::random::<u64>());
         let body = json!({ "assistant_id": "550e8400-e29b-41d4-a716-446655440000", "type": kind });
-        let request = self.http.post(format!("{address}/v1/conversations")).bearer_auth(&self.cluster.key);
-        let made: Value = request.json(&body).send().await.unwrap().json().await.unwrap();
+        let made = wait_for("a conversation", async || {
+            let url = format!("{}/v1/conversations", self.cluster.some_address(0).await);
+            let request = self.http.post(url).bearer_auth(&self.cluster.key).header("idempotency-key", &key);
+            let made: Value = request.json(&body).send().await.ok()?.json().await.ok()?;
+            made["data"]["id"].is_string().then_some(made)
+        })
+        .await;
         let text = |name: &str| made["data"][name].as_str().unwrap_or_default().to_owned();
-        assert!(!text("id").is_empty(), "{made}");
         Talk { door, id: text("id"), uuid: text("widget_uuid") }
-    }
-
-    /// Between two tries, so that a server that starts is not drowned in them.
-    async fn pause(&self) {
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 
     fn enter(&self, what: &str, operation: &Operation, details: &Value) {

@@ -3,19 +3,28 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::fakes::Fakes;
+use crate::losses::Losses;
 use crate::support::db::{Backend, Template, TestDb};
 use crate::support::http::client;
+use crate::support::proxy::Proxy;
 use crate::support::store;
-use crate::support::wait::wait_for;
+use crate::support::wait::{wait_at_most, wait_for};
+use crate::tap::Tap;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_rejoinder");
+
+const WORKSPACE: &str = include_str!("workspace.toml");
+
+/// A stop takes as long as its grace, and on a busy machine longer.
+const UNTIL_STOPPED: Duration = Duration::from_mins(1);
 
 /// A database that has not been migrated.
 const EMPTY: Template = Template { name: "empty", migrate: |_| Box::pin(async { Ok(()) }) };
@@ -28,11 +37,28 @@ pub struct Setup {
     /// The workspace's credit, in dollars.
     pub balance: &'static str,
     pub env: Vec<(&'static str, String)>,
+    /// What stands between the servers and PostgreSQL.
+    pub between: Between,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Between {
+    Nothing,
+    /// A line that may fail, see [`Cluster::line`].
+    Proxy,
+    /// A line that is watched, see [`Cluster::tap`].
+    Tap,
 }
 
 impl Setup {
     pub fn new(backend: Backend, processes: usize) -> Self {
-        Self { backend, processes, balance: "1000.00", env: Vec::new() }
+        Self { backend, processes, balance: "1000.00", env: Vec::new(), between: Between::Nothing }
+    }
+
+    /// On SQLite there is nothing to stand between.
+    pub fn between(mut self, between: Between) -> Self {
+        self.between = between;
+        self
     }
 
     pub fn env(mut self, name: &'static str, value: &str) -> Self {
@@ -54,6 +80,12 @@ pub struct Cluster {
     pub key: String,
     settings: Vec<(String, String)>,
     place: TempDir,
+    /// The line to the store, where the setup wants one that may fail.
+    pub line: Option<Proxy>,
+    /// The same where it is to be watched.
+    pub tap: Option<Tap>,
+    pub losses: Losses,
+    pub began: Instant,
     _db: Option<TestDb>,
 }
 
@@ -61,6 +93,8 @@ pub struct Cluster {
 struct Node {
     process: Mutex<Option<Child>>,
     address: Mutex<Option<String>>,
+    /// How many processes have been this one.
+    lives: AtomicUsize,
 }
 
 impl Cluster {
@@ -81,15 +115,24 @@ impl Cluster {
         };
         let balance = setup.balance;
         let mut cluster = Self::new(setup, db).await;
-        let workspace = include_str!("workspace.toml")
-            .replace("@TOOL@", &cluster.fakes.tool.url(""))
-            .replace("@BALANCE@", balance);
-        std::fs::write(cluster.place.path().join("workspace.toml"), workspace).expect("a file is written");
-        cluster.run(&["apply", "workspace.toml"]);
-        let made = cluster.run(&["keys", "create", "--workspace", "chaos", "--name", "chaos", "--json"]);
-        let made: Value = serde_json::from_str(&made).expect("JSON");
-        made["key"].as_str().expect("a key").clone_into(&mut cluster.key);
+        cluster.key = cluster.apply(&WORKSPACE.replace("@BALANCE@", balance), "chaos");
         Arc::new(cluster)
+    }
+
+    /// Another workspace that has all that the first has, with its assistant under the second of the ids. Gives its key.
+    pub fn second_tenant(&self, [first, second]: [&str; 2]) -> String {
+        let workspace = WORKSPACE.replace("@BALANCE@", "1000.00").replace(first, second);
+        self.apply(&workspace.replace(r#"slug = "chaos""#, r#"slug = "other""#), "other")
+    }
+
+    /// Applies a workspace, and gives a key of it.
+    fn apply(&self, workspace: &str, slug: &str) -> String {
+        let workspace = workspace.replace("@TOOL@", &self.fakes.tool.url(""));
+        std::fs::write(self.place.path().join("workspace.toml"), workspace).expect("a file is written");
+        self.run(&["apply", "workspace.toml"]);
+        let made = self.run(&["keys", "create", "--workspace", slug, "--name", "chaos", "--json"]);
+        let made: Value = serde_json::from_str(&made).expect("JSON");
+        made["key"].as_str().expect("a key").to_owned()
     }
 
     /// On a database without a table, with nothing started.
@@ -120,10 +163,29 @@ impl Cluster {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();
-        settings.extend(db.as_ref().map(|db| ("DATABASE_URL".to_owned(), db.url())));
+        let (mut line, mut tap) = (None, None);
+        if let Some(db) = &db {
+            let url = match setup.between {
+                Between::Nothing => db.url(),
+                Between::Proxy => line.insert(Proxy::before(&db.url()).await).url().to_owned(),
+                Between::Tap => tap.insert(Tap::before(&db.url()).await).url().to_owned(),
+            };
+            settings.push(("DATABASE_URL".to_owned(), url));
+        }
         settings.extend(setup.env.into_iter().map(|(name, value)| (name.to_owned(), value)));
         let nodes = (0..setup.processes).map(|_| Node::default()).collect();
-        Self { nodes, fakes, key: String::new(), settings, place, _db: db }
+        Self {
+            nodes,
+            fakes,
+            key: String::new(),
+            settings,
+            place,
+            line,
+            tap,
+            losses: Losses::default(),
+            began: Instant::now(),
+            _db: db,
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -138,6 +200,14 @@ impl Cluster {
         command
     }
 
+    /// The server itself. A write beyond a limit of the system shall fail, and not end it.
+    fn start_command(&self) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$0\"", PROGRAM]).current_dir(self.place.path());
+        command.env_clear().envs(self.settings.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
     /// Runs a command of the program, and gives what it prints.
     pub fn run(&self, arguments: &[&str]) -> String {
         let done = self.command(arguments).output().expect("the program starts");
@@ -148,7 +218,10 @@ impl Cluster {
     /// Starts a process that does not run, and waits until it is ready.
     pub async fn start_node(&self, node: usize) {
         let log = File::options().create(true).append(true).open(self.log_of(node)).expect("a log");
-        let mut command = self.command(&[]);
+        self.nodes[node].lives.fetch_add(1, Ordering::SeqCst);
+        let mut command = self.start_command();
+        // By its key the fake model knows which process asks, and in which of its lives.
+        command.env("OPENAI_API_KEY", self.name(node));
         let mut process = command.stdout(Stdio::piped()).stderr(log).spawn().expect("the program starts");
         let output = process.stdout.take().expect("its output is piped");
         *self.nodes[node].process.lock().unwrap() = Some(process);
@@ -176,6 +249,11 @@ impl Cluster {
         *self.nodes[node].address.lock().unwrap() = Some(address);
     }
 
+    /// The process's name among all that were ever started here.
+    fn name(&self, node: usize) -> String {
+        format!("server-{node}-{}", self.nodes[node].lives.load(Ordering::SeqCst))
+    }
+
     /// Where a process listens, if it runs.
     pub fn address(&self, node: usize) -> Option<String> {
         self.nodes[node].address.lock().unwrap().clone()
@@ -195,6 +273,7 @@ impl Cluster {
         if let Some(mut process) = process.take() {
             let _ = process.kill();
             let _ = process.wait();
+            self.losses.killed(self.name(node), at);
         }
         at
     }
@@ -206,12 +285,45 @@ impl Cluster {
         }
     }
 
-    /// Sends a signal by its name (`TERM`, `STOP`, `CONT`).
-    pub fn signal(&self, node: usize, name: &str) {
-        let process = self.nodes[node].process.lock().unwrap();
-        let id = process.as_ref().expect("the process runs").id().to_string();
-        let sent = Command::new("kill").args([&format!("-{name}"), &id]).status().expect("kill is there");
+    /// Tells a process to stop.
+    pub fn terminate(&self, node: usize) {
+        self.signal(node, "TERM");
+    }
+
+    /// SIGSTOP: it neither answers nor renews its lease until it is woken.
+    pub fn freeze(&self, node: usize) {
+        let at = Instant::now();
+        self.signal(node, "STOP");
+        self.losses.frozen(self.name(node), at);
+    }
+
+    /// SIGCONT.
+    pub fn wake(&self, node: usize) {
+        self.losses.woken(&self.name(node));
+        self.signal(node, "CONT");
+    }
+
+    fn signal(&self, node: usize, name: &str) {
+        let signal = format!("-{name}");
+        let sent = Command::new("kill").args([&signal, &self.pid(node)]).status().expect("kill is there");
         assert!(sent.success());
+    }
+
+    /// Bounds what a running process may take of the system, as `prlimit` words it (`--nofile=64:`).
+    pub fn limit(&self, node: usize, limit: &str) {
+        let set = Command::new("prlimit").args(["--pid", &self.pid(node), limit]).status();
+        assert!(set.expect("prlimit is there").success(), "{limit}");
+    }
+
+    /// How many files, sockets among them, a process has open.
+    pub fn open_files(&self, node: usize) -> usize {
+        let folder = format!("/proc/{}/fd", self.pid(node));
+        std::fs::read_dir(folder).expect("the system tells a process's open files").count()
+    }
+
+    fn pid(&self, node: usize) -> String {
+        let process = self.nodes[node].process.lock().unwrap();
+        process.as_ref().expect("the process runs").id().to_string()
     }
 
     /// Waits for the end of a process that was told to stop.
@@ -221,7 +333,7 @@ impl Cluster {
             let mut process = self.nodes[node].process.lock().unwrap();
             process.as_mut()?.try_wait().expect("the process can be asked")
         };
-        wait_for("the server's end", ended).await
+        wait_at_most(UNTIL_STOPPED, "the server's end", ended).await
     }
 
     fn log_of(&self, node: usize) -> std::path::PathBuf {

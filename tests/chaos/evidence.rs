@@ -1,18 +1,21 @@
 //! All that the API says once everything has ended, beside what the clients and the fakes know.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use futures::stream::{self, StreamExt as _};
 use serde_json::Value;
 
 use crate::client::Done;
 use crate::cluster::Cluster;
+use crate::losses::Loss;
 use crate::support::calls::Call;
 use crate::support::fake_model::ModelRequest;
 use crate::support::fake_tool::ToolRequest;
-use crate::support::http::Http;
+use crate::support::http::client;
+use crate::support::wait::{wait_at_most, wait_for};
+use crate::watch::Watched;
 
 /// Within which every turn has ended, from the last kill on.
 const UNTIL_ENDED: Duration = Duration::from_mins(1);
@@ -39,29 +42,48 @@ pub struct Evidence {
     pub events: Vec<Value>,
     pub model_calls: Vec<Call<ModelRequest>>,
     pub tool_calls: Vec<Call<ToolRequest>>,
+    pub losses: Vec<Loss>,
+    /// What was read of the money while all this went on.
+    pub watched: Watched,
+    /// How long the servers have been up.
+    pub took: Duration,
+    /// From the last answer to the end of the last turn.
+    pub until_ended: Duration,
 }
 
-/// Reads the platform door of any process that runs.
+/// Reads the platform door.
+#[derive(Clone)]
 pub struct Reader {
-    http: Http,
-    key: String,
+    http: reqwest::Client,
+    cluster: Arc<Cluster>,
+    /// Of any process that runs, where none is named.
+    node: Option<usize>,
 }
 
 impl Reader {
-    pub async fn new(cluster: &Cluster) -> Self {
-        Self { http: Http::new(cluster.some_address(0).await), key: cluster.key.clone() }
+    pub fn new(cluster: &Arc<Cluster>) -> Self {
+        Self { http: client(), cluster: Arc::clone(cluster), node: None }
     }
 
     /// Of this process alone.
-    pub fn at(cluster: &Cluster, node: usize) -> Self {
-        let address = cluster.address(node).expect("the process runs");
-        Self { http: Http::new(address), key: cluster.key.clone() }
+    pub fn at(cluster: &Arc<Cluster>, node: usize) -> Self {
+        Self { node: Some(node), ..Self::new(cluster) }
     }
 
     async fn get(&self, path: &str) -> Value {
-        let answer = self.http.get(path).bearer(&self.key).send().await;
-        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
-        answer.json()["data"].clone()
+        wait_for(path, async || self.try_get(path).await).await
+    }
+
+    /// None for anything but a 200, no answer included.
+    pub async fn try_get(&self, path: &str) -> Option<Value> {
+        let address = match self.node {
+            Some(node) => self.cluster.address(node)?,
+            None => self.cluster.some_address(0).await,
+        };
+        let request = self.http.get(format!("{address}{path}")).bearer_auth(&self.cluster.key);
+        let answer = request.send().await.ok().filter(|answer| answer.status() == 200)?;
+        let answer: Value = answer.json().await.ok()?;
+        Some(answer["data"].clone())
     }
 
     /// All items of a list.
@@ -79,10 +101,6 @@ impl Reader {
         }
     }
 
-    async fn turn(&self, id: &str) -> Value {
-        self.get(&format!("/v1/turns/{id}")).await
-    }
-
     /// In millionths of a dollar.
     pub async fn balance(&self) -> i64 {
         micros(&self.get("/v1/balance").await["balance"])
@@ -95,29 +113,45 @@ impl Reader {
         let told = done.iter().filter_map(|done| done.outcome.told()?.turn.as_deref());
         charged.chain(told).map(str::to_owned).collect()
     }
-}
 
-/// Waits until no turn is open, and reads all there is. Gives how long that took.
-pub async fn gather(cluster: &Arc<Cluster>, done: Vec<Done>) -> (Evidence, Duration) {
-    let reader = Reader::new(cluster).await;
-    let begun = std::time::Instant::now();
-    let mut turns = BTreeMap::new();
-    loop {
-        let ids = reader.turn_ids(&done).await;
-        let unread = ids.into_iter().filter(|id| !turns.contains_key(id)).map(async |id| {
-            let turn = reader.turn(&id).await;
+    /// Reads those that are open, or all that are new where none is. None unless there was nothing left to read.
+    async fn ended(&self, done: &[Done], known: &Mutex<Turns>) -> Option<()> {
+        let mut unread = std::mem::take(&mut known.lock().unwrap().open);
+        if unread.is_empty() {
+            unread = self.turn_ids(done).await;
+            unread.retain(|id| !known.lock().unwrap().ended.contains_key(id));
+        }
+        let is_done = unread.is_empty();
+        let read = unread.into_iter().map(async |id| {
+            let turn = self.get(&format!("/v1/turns/{id}")).await;
             (id, turn)
         });
-        let read: Vec<(String, Value)> = stream::iter(unread).buffer_unordered(8).collect().await;
-        let (open, ended): (Vec<_>, Vec<_>) =
-            read.into_iter().partition(|(_, turn)| turn.get("ended_at").is_none());
-        turns.extend(ended);
-        if open.is_empty() {
-            break;
+        let read: Vec<(String, Value)> = stream::iter(read).buffer_unordered(8).collect().await;
+        let mut known = known.lock().unwrap();
+        for (id, turn) in read {
+            if turn.get("ended_at").is_some() {
+                known.ended.insert(id, turn);
+            } else {
+                known.open.insert(id);
+            }
         }
-        assert!(begun.elapsed() < UNTIL_ENDED, "turns are open: {open:#?}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        is_done.then_some(())
     }
+}
+
+/// What is known of the turns.
+#[derive(Default)]
+struct Turns {
+    ended: BTreeMap<String, Value>,
+    open: BTreeSet<String>,
+}
+
+/// Waits until no turn is open, and reads all there is.
+pub async fn gather(cluster: &Arc<Cluster>, done: Vec<Done>, watched: Watched) -> Evidence {
+    let reader = Reader::new(cluster);
+    let begun = Instant::now();
+    let turns = Mutex::<Turns>::default();
+    wait_at_most(UNTIL_ENDED, "the end of all turns", async || reader.ended(&done, &turns).await).await;
     let until_ended = begun.elapsed();
     let mut conversations = BTreeMap::new();
     let mut messages = BTreeMap::new();
@@ -126,16 +160,19 @@ pub async fn gather(cluster: &Arc<Cluster>, done: Vec<Done>) -> (Evidence, Durat
         messages.insert(id.clone(), reader.list(&format!("/v1/conversations/{id}/messages"), "cursor").await);
         conversations.insert(id, conversation);
     }
-    let evidence = Evidence {
+    Evidence {
         done,
         messages,
         conversations,
-        turns,
+        turns: turns.into_inner().unwrap().ended,
         ledger: reader.list("/v1/ledger", "cursor").await,
         balance: reader.balance().await,
         events: reader.list("/v1/events", "after").await,
         model_calls: cluster.fakes.model.calls().all(),
         tool_calls: cluster.fakes.tool.calls().all(),
-    };
-    (evidence, until_ended)
+        losses: cluster.losses.all(),
+        watched,
+        took: cluster.began.elapsed(),
+        until_ended,
+    }
 }

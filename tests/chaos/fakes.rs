@@ -57,8 +57,13 @@ impl Plan {
     }
 
     pub fn of(text: &str) -> Self {
+        Self::named(text).unwrap_or(Self::Plain)
+    }
+
+    /// None where the message names no plan of these.
+    pub fn named(text: &str) -> Option<Self> {
         let word = text.rsplit(' ').next().unwrap_or_default();
-        Self::ALL.into_iter().find(|plan| plan.word() == word).unwrap_or(Self::Plain)
+        Self::ALL.into_iter().find(|plan| plan.word() == word)
     }
 
     /// The tools of one round.

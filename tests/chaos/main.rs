@@ -20,16 +20,25 @@ mod bites;
 mod checker;
 mod client;
 mod cluster;
+mod commits;
 mod evidence;
 mod fakes;
 mod freeze;
 mod history;
+mod keys;
+mod losses;
 mod migration;
 mod money;
 mod points;
 mod random_kills;
+mod scarcity;
 mod sizes;
 mod stop;
 #[path = "../it/support/mod.rs"]
 #[expect(dead_code, unused_imports, unused_macros, reason = "these tests use a part of the support")]
 mod support;
+mod sweep;
+mod takeover;
+mod tap;
+mod watch;
+mod webhooks;

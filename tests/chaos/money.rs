@@ -16,6 +16,7 @@ use crate::fakes::Plan;
 use crate::history::History;
 use crate::sizes::{seed, size};
 use crate::support::db::Backend;
+use crate::watch::Watch;
 
 /// Posts at once, of which the balance pays for so many.
 const POSTS: usize = 64;
@@ -47,6 +48,7 @@ async fn race(test: &str, backend: Backend, processes: usize) {
     let mut random = StdRng::seed_from_u64(seed);
     let cluster = Cluster::start(Setup::new(backend, processes).balance("0.00")).await;
     let client = Client::new(&cluster, &Arc::new(History::new(test, seed)));
+    let watch = Watch::start(&cluster);
     let mut talks = Vec::new();
     for _ in 0..POSTS {
         talks.push(client.talk(Door::Widget, "widget").await);
@@ -62,6 +64,7 @@ async fn race(test: &str, backend: Backend, processes: usize) {
         });
         let posts: Vec<_> = posts.collect();
         if round % 2 == 1 {
+            // The moment of the fault.
             tokio::time::sleep(Duration::from_millis(random.random_range(0..60))).await;
             let node = random.random_range(0..processes);
             cluster.kill(node);
@@ -71,11 +74,11 @@ async fn race(test: &str, backend: Backend, processes: usize) {
         let answered = done.iter().filter(|done| matches!(done.outcome, Outcome::Ok(_))).count();
         let refused = done.iter().filter(|done| is_insufficient(&done.outcome)).count();
         assert_eq!((answered, refused), (PAID, POSTS - PAID), "round {round}");
-        assert_eq!(Reader::new(&cluster).await.balance().await, 0, "round {round}");
+        assert_eq!(Reader::new(&cluster).balance().await, 0, "round {round}");
         all.extend(done);
     }
-    let (evidence, _) = gather(&cluster, all).await;
-    check(&evidence, test);
+    let evidence = gather(&cluster, all, watch.end().await).await;
+    check(&evidence, test, &format!("in each round {POSTS} at once for the price of {PAID}"));
 }
 
 fn is_insufficient(outcome: &Outcome) -> bool {
@@ -89,6 +92,7 @@ async fn twins(test: &str, backend: Backend, processes: usize) {
         (size("CHAOS_KEYS", 48), size("CHAOS_TWINS", 8), size("CHAOS_KILLS", 8).min(20));
     let cluster = Cluster::start(Setup::new(backend, processes)).await;
     let client = Client::new(&cluster, &Arc::new(History::new(test, seed)));
+    let watch = Watch::start(&cluster);
     let is_over = Arc::new(AtomicBool::new(false));
     let killer = tokio::spawn(kill_until(Arc::clone(&client), Arc::clone(&is_over), seed, kills / 2));
     let mut all = Vec::new();
@@ -105,8 +109,8 @@ async fn twins(test: &str, backend: Backend, processes: usize) {
         let told = client.send(&other, &cluster.some_address(0).await).await.unwrap();
         assert_eq!((told.status, told.error.as_deref()), (422, Some("idempotency_key_reused")), "{told:?}");
     }
-    let (evidence, _) = gather(&cluster, all).await;
-    check(&evidence, &format!("{test}: {keys} keys, {twins} twins each"));
+    let evidence = gather(&cluster, all, watch.end().await).await;
+    check(&evidence, test, &format!("{keys} keys, {twins} twins each"));
 }
 
 /// One message by all its twins, as one.
@@ -133,6 +137,7 @@ async fn kill_until(client: Arc<Client>, is_over: Arc<AtomicBool>, seed: u64, ki
     let mut random = StdRng::seed_from_u64(seed);
     let cluster = &client.cluster;
     for _ in 0..kills {
+        // The moments of the faults.
         tokio::time::sleep(Duration::from_millis(random.random_range(100..600))).await;
         if is_over.load(Ordering::Relaxed) {
             return;

@@ -104,7 +104,7 @@ impl Batch<'_> {
         }
         self.today(workspace);
         if let Some(row) = self.tables.workspaces.get_mut(&workspace) {
-            // A refund of what was charged yesterday is none of today's spending.
+            // A refund counts on the day on which it is given; what was charged yesterday lowers no day below zero.
             row.state.day_spent.0 = (row.state.day_spent.0 + micros).max(0);
         }
     }

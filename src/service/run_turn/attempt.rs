@@ -111,7 +111,6 @@ impl Attempt<'_> {
 
     /// Asks the model; an answer that asks for tools is journalled before any of them runs.
     async fn call_model(&mut self, step: u32, tail: Vec<ChatMessage>) -> Result<Option<Attempted>, Error> {
-        self.wait_for_lease().await;
         let messages = heal([self.context.history.clone(), tail].concat());
         let began = self.engine.services.clock.now();
         let context = &self.context;
@@ -159,8 +158,12 @@ impl Attempt<'_> {
 
     /// Runs a round's calls at once; each result is journalled as it comes.
     async fn run_tools(&mut self, calls: Vec<PlannedCall>) -> Result<Option<Attempted>, Error> {
-        self.wait_for_lease().await;
+        // A process that may have lost its turns sends no call until it knows.
+        self.engine.has_lease.regained().await;
         let whole = self.budget.left();
+        if whole.is_zero() {
+            return Ok(Some(Attempted::Failed(ModelError::Timeout)));
+        }
         let began = Instant::now();
         let running = calls.iter().map(|call| {
             tool_call::run(self.engine, self.turn, &self.context, call, self.call_row(call), whole)
@@ -188,11 +191,6 @@ impl Attempt<'_> {
             content: serde_json::to_string(&content).unwrap_or_default(),
             result: None,
         }
-    }
-
-    /// A process that may have lost its turns sends no call until it knows.
-    async fn wait_for_lease(&self) {
-        self.engine.has_lease.regained().await;
     }
 }
 

@@ -73,8 +73,8 @@ impl fmt::Debug for Engine {
 /// What is to be done after an attempt.
 enum After {
     End(TurnEnd, Option<JournalRow>),
-    /// Another attempt, after this pause.
-    Again(Duration),
+    /// Another attempt, after this pause, unless it would come too late.
+    Again(Duration, Failure),
     /// All its models are paused until then.
     Paused(Instant),
     Stop,
@@ -120,7 +120,7 @@ impl Engine {
             let after = match attempt::run(self, turn).await {
                 Ok(Attempted::Ended(end, journal)) => After::End(end, journal),
                 Ok(Attempted::Failed(error)) if self.may_try_again(turn, &error) => {
-                    After::Again(self.delay(turn, &error))
+                    After::Again(self.delay(turn, &error), error.failure())
                 }
                 Ok(Attempted::Failed(error)) => After::End(TurnEnd::Failed(error.failure()), None),
                 Ok(Attempted::Paused(until)) => After::Paused(until),
@@ -133,10 +133,14 @@ impl Engine {
             match after {
                 After::End(end, journal) => return self.end(turn, end, journal).await,
                 After::Stop => return Ok(()),
-                After::Again(delay) => {
+                After::Again(delay, failure) => {
                     if !self.retry(turn, delay).await? {
                         return Ok(());
                     }
+                    if self.is_too_old(turn) {
+                        return self.end(turn, TurnEnd::Failed(failure), None).await;
+                    }
+                    tokio::time::sleep(delay).await;
                 }
                 After::Paused(until) if turn.door == Door::Widget => {
                     tokio::time::sleep_until(until.into()).await;
@@ -160,21 +164,23 @@ impl Engine {
         pause(turn.attempts + 1, asked, self.random())
     }
 
-    /// Whether a failed attempt is followed by another.
+    /// Whether a failed attempt may be followed by another.
     fn may_try_again(&self, turn: &Turn, error: &ModelError) -> bool {
-        let now = self.services.clock.now();
-        let is_young = turn.first_started_at.is_none_or(|started| now.since(started) < self.settings.max_age);
-        error.is_transient() && turn.attempts + 1 < self.settings.max_attempts && is_young
+        error.is_transient() && turn.attempts + 1 < self.settings.max_attempts
     }
 
-    /// Ends the attempt and waits for the next; false where the turn is not ours any more.
+    /// Whether its next attempt begins beyond its age; both times are the store's.
+    fn is_too_old(&self, turn: &Turn) -> bool {
+        turn.first_started_at.is_some_and(|started| turn.not_before.since(started) >= self.settings.max_age)
+    }
+
+    /// Ends the attempt, and says when the next begins; false where the turn is not ours any more.
     async fn retry(&self, turn: &mut Turn, delay: Duration) -> Result<bool, Error> {
         let retry = Retry { turn: place(turn), fence: turn.fence, delay };
         match self.services.writer.retry(retry).await? {
             Step::Done(now) => *turn = *now,
             Step::Overtaken(_) => return Ok(false),
         }
-        tokio::time::sleep(delay).await;
         Ok(true)
     }
 

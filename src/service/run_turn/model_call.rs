@@ -37,10 +37,6 @@ pub(super) async fn ask(
     let mut failed = None;
     let mut paused_until: Option<Instant> = None;
     for candidate in candidates(engine, version) {
-        if let Some(until) = engine.pauses.until(&candidate) {
-            paused_until = Some(paused_until.map_or(until, |earliest| earliest.min(until)));
-            continue;
-        }
         let Some(model) = engine.models.get(&candidate.connection) else {
             tracing::error!(
                 connection = candidate.connection,
@@ -49,6 +45,13 @@ pub(super) async fn ask(
             failed = Some(ModelError::Unavailable);
             continue;
         };
+        // Neither wait is the model's: the attempt's time goes on where the call is sent.
+        let _place = model.place().await;
+        engine.has_lease.regained().await;
+        if let Some(until) = engine.pauses.until(&candidate) {
+            paused_until = Some(paused_until.map_or(until, |earliest| earliest.min(until)));
+            continue;
+        }
         let request = ChatRequest {
             model: candidate.model.clone(),
             messages: messages.clone(),

@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -12,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::batch::{self, Done};
 use super::standing::Standing;
 use super::unknown::Unknown;
-use super::{Effect, WriterContext};
+use super::{Effect, Waiting, WriterContext};
 use crate::domain::batch::{Admitted, Effects, Ending, EndpointAction, Item, Outcome, Right, TurnRef};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
@@ -61,7 +60,7 @@ impl Queued {
         self.reply.take().is_some_and(|reply| reply.send(outcome).is_ok())
     }
 
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         match &self.item {
             Item::Admit(admission) => {
                 admission.text.len() + admission.metadata.as_ref().map_or(0, String::len) + 512
@@ -93,15 +92,15 @@ pub(super) struct Lane {
     head: VecDeque<Queued>,
     /// A batch whose commit was never answered; before everything, for nobody knows what it changed.
     unknown: Option<(Vec<Queued>, Unknown)>,
-    /// Items that wait, `head` included.
-    waiting: Arc<AtomicUsize>,
+    /// What waits, `head` included.
+    waiting: Arc<Waiting>,
 }
 
 impl Lane {
     pub(super) fn new(
         context: WriterContext,
         incoming: mpsc::UnboundedReceiver<Queued>,
-        waiting: Arc<AtomicUsize>,
+        waiting: Arc<Waiting>,
     ) -> Self {
         Self { context, incoming, head: VecDeque::new(), unknown: None, waiting }
     }
@@ -136,7 +135,7 @@ impl Lane {
         let mut bytes = 0;
         while items.len() < MAX_ITEMS && bytes < MAX_BYTES {
             let Some(queued) = self.head.pop_front().or_else(|| self.incoming.try_recv().ok()) else { break };
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.waiting.remove(queued.bytes());
             // Whoever asked has been answered already: an admission that was not sent leaves the lane.
             if queued.is_given_up() {
                 continue;
@@ -149,7 +148,7 @@ impl Lane {
 
     fn put_back(&mut self, items: Vec<Queued>) {
         for queued in items.into_iter().rev() {
-            self.waiting.fetch_add(1, Ordering::Relaxed);
+            self.waiting.add(queued.bytes());
             self.head.push_front(queued);
         }
     }

@@ -23,7 +23,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-pub use slots::{Slot, SlotLimits, Slots};
+pub use slots::{Room, Slot, SlotLimits, Slots};
 pub use within::decide_within;
 
 use super::lease::HasLease;
@@ -43,8 +43,8 @@ use standing::Standing;
 
 /// How long a request waits for its place in the store.
 const ADMISSION: Duration = Duration::from_secs(4);
-/// How many items a lane holds before its door refuses.
-const LANE_HOLDS: usize = 10_000;
+/// How many items, and bytes, a lane holds before its door refuses.
+const LANE_HOLDS: (usize, usize) = (10_000, 64 << 20);
 
 /// What follows, in this process, from a batch that was committed.
 #[derive(Debug)]
@@ -97,8 +97,31 @@ impl WriterContext {
 /// The way into one lane.
 struct Entrance {
     lane: mpsc::UnboundedSender<Queued>,
-    /// Items that wait in it.
-    waiting: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
+}
+
+/// What waits in a lane.
+#[derive(Debug, Default)]
+struct Waiting {
+    items: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Waiting {
+    fn add(&self, bytes: usize) {
+        self.items.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn remove(&self, bytes: usize) {
+        self.items.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn is_full(&self) -> bool {
+        let (items, bytes) = LANE_HOLDS;
+        self.items.load(Ordering::Relaxed) >= items || self.bytes.load(Ordering::Relaxed) >= bytes
+    }
 }
 
 /// The way into the store for everything that is written while the server runs.
@@ -124,7 +147,7 @@ impl Writer {
         let mut tasks = Vec::new();
         for _ in 0..lanes.max(1) {
             let (lane, incoming) = mpsc::unbounded_channel();
-            let waiting = Arc::new(AtomicUsize::new(0));
+            let waiting = Arc::new(Waiting::default());
             tasks.push(Lane::new(context.clone(), incoming, Arc::clone(&waiting)).run(stop.clone()));
             entrances.push(Entrance { lane, waiting });
         }
@@ -214,12 +237,12 @@ impl Writer {
     /// How many items wait in all lanes.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.waiting.load(Ordering::Relaxed)).sum()
+        self.lanes.iter().map(|lane| lane.waiting.items.load(Ordering::Relaxed)).sum()
     }
 
     async fn ask(&self, workspace: WorkspaceId, item: Item) -> Result<Outcome, Error> {
         let entrance = self.entrance(workspace);
-        if entrance.waiting.load(Ordering::Relaxed) >= LANE_HOLDS {
+        if entrance.waiting.is_full() {
             return Err(Error::Overloaded {
                 text: "The server is overloaded",
                 retry_after: Duration::from_secs(1),
@@ -255,9 +278,10 @@ impl Writer {
 impl Entrance {
     fn enter(&self, item: Item, standing: Arc<Standing>) -> oneshot::Receiver<Result<Outcome, Error>> {
         let (reply, answer) = oneshot::channel();
-        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let queued = Queued { item, reply: Some(reply), standing };
+        self.waiting.add(queued.bytes());
         // Where the lane has ended, the sender is dropped with the item, and the caller sees that.
-        let _ = self.lane.send(Queued { item, reply: Some(reply), standing });
+        let _ = self.lane.send(queued);
         answer
     }
 }
@@ -271,7 +295,7 @@ fn mismatch() -> Error {
     Error::Unavailable { outcome_unknown: true, source: Some("the outcome is of another kind".into()) }
 }
 
-/// The lane has ended: the process stops.
+/// The lane has ended, for the process stops; what it had sent may be there.
 fn gone() -> Error {
-    Error::Unavailable { outcome_unknown: false, source: Some(Box::new(StoreError::Stopped)) }
+    Error::Unavailable { outcome_unknown: true, source: Some(Box::new(StoreError::Stopped)) }
 }

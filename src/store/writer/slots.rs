@@ -24,6 +24,15 @@ struct Held {
     closed: bool,
 }
 
+/// How many more turns of each workspace may start here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Of a workspace that has none here.
+    pub most: usize,
+    /// Of those that have some.
+    pub left: Vec<(WorkspaceId, usize)>,
+}
+
 /// Counts who runs here. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Slots {
@@ -93,12 +102,13 @@ impl Slots {
         (0..count).map(|_| Slot { slots: self.clone(), door, workspace: None }).collect()
     }
 
-    /// The workspaces that have as many turns here as they may.
+    /// How many more turns each workspace may have here; none where that has no limit.
     #[must_use]
-    pub fn full_workspaces(&self) -> Vec<WorkspaceId> {
-        let Some(most) = self.limits.per_workspace else { return Vec::new() };
+    pub fn room(&self) -> Option<Room> {
+        let most = self.limits.per_workspace?;
         let held = self.lock();
-        held.by_workspace.iter().filter(|(_, count)| **count >= most).map(|(id, _)| *id).collect()
+        let left = held.by_workspace.iter().map(|(id, count)| (*id, most.saturating_sub(*count)));
+        Some(Room { most, left: left.collect() })
     }
 
     /// What a batch may start with these reserved slots.
@@ -180,8 +190,8 @@ mod tests {
 
         let slot = slots.reserve(Door::Widget, 1).pop().map(|slot| slot.assigned(workspace));
 
-        assert_eq!(slots.full_workspaces(), [workspace]);
+        assert_eq!(slots.room(), Some(Room { most: 1, left: vec![(workspace, 0)] }));
         drop(slot);
-        assert!(slots.full_workspaces().is_empty());
+        assert_eq!(slots.room(), Some(Room { most: 1, left: Vec::new() }));
     }
 }

@@ -1,6 +1,7 @@
 //! The invariants, each a function that names what breaks it. Their names are those of the plan: M of money, A of what
 //! was acknowledged, I of idempotency, T of tools.
 
+mod figures;
 mod messages;
 mod money;
 mod turns;
@@ -10,6 +11,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use self::figures::Figures;
 use crate::client::{Done, Outcome};
 use crate::evidence::Evidence;
 
@@ -19,7 +21,7 @@ type Broken = Vec<String>;
 /// Name, what it says, and what finds its breaches.
 type Invariant = (&'static str, &'static str, fn(&Evidence) -> Broken);
 
-const INVARIANTS: [Invariant; 16] = [
+const INVARIANTS: [Invariant; 17] = [
     ("M1", "what was spent is the price of the replies that are stored", money::spent_is_price_of_replies),
     ("M2", "the balance was never below zero", money::never_below_zero),
     (
@@ -29,6 +31,7 @@ const INVARIANTS: [Invariant; 16] = [
     ),
     ("M4", "test conversations never touch money", money::test_is_free),
     ("M5", "the ledger is numbered without a gap, and sums up to the balance", money::ledger_sums_up),
+    ("M5b", "that held at every read, and no entry has changed since", money::in_step_at_each_read),
     ("A1", "what was acknowledged is stored", messages::acknowledged_is_stored),
     ("A2", "no message is stored twice, however often it was sent", messages::no_copies),
     ("A3", "each message that asks for a reply has exactly one end in the feed", messages::one_end_each),
@@ -50,16 +53,13 @@ const INVARIANTS: [Invariant; 16] = [
     ("T3", "no turn calls more tools than it may", turns::tool_calls_bounded),
 ];
 
-/// Prints the table, and panics where an invariant is broken.
-pub fn check(evidence: &Evidence, title: &str) {
-    check_but(evidence, &[], title);
-}
-
-/// The same without the invariants of these names, which the test breaks itself.
-pub fn check_but(evidence: &Evidence, but: &[&str], title: &str) {
-    let mut table = format!("{title}\n{}", summary(evidence));
+/// Prints the figures and the table, and panics where an invariant is broken.
+pub fn check(evidence: &Evidence, test: &str, remark: &str) {
+    let figures = Figures::of(evidence, test);
+    figures.hand_over();
+    let mut table = format!("{figures}\n  {remark}\n{}", summary(evidence));
     let mut broken = 0;
-    for (name, says, find) in INVARIANTS.into_iter().filter(|(name, ..)| !but.contains(name)) {
+    for (name, says, find) in INVARIANTS {
         let found = find(evidence);
         broken += found.len();
         let verdict =
@@ -73,6 +73,11 @@ pub fn check_but(evidence: &Evidence, but: &[&str], title: &str) {
     assert_eq!(broken, 0, "{table}");
 }
 
+/// The names of all of them.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    INVARIANTS.into_iter().map(|(name, ..)| name)
+}
+
 /// The names of the invariants that this evidence breaks.
 pub fn broken_by(evidence: &Evidence) -> Vec<&'static str> {
     INVARIANTS.into_iter().filter(|(_, _, find)| !find(evidence).is_empty()).map(|(name, ..)| name).collect()
@@ -82,8 +87,8 @@ fn summary(evidence: &Evidence) -> String {
     let count = |is: fn(&Outcome) -> bool| evidence.done.iter().filter(|done| is(&done.outcome)).count();
     let ended = |state: &str| evidence.turns.values().filter(|turn| turn["state"] == state).count();
     format!(
-        "  messages {}: ok {}, failed {}, refused {}, unknown {}; retried {}\n  turns {}: completed {}, failed {}; \
-         model calls {}, tool calls {}; lost {}, doubled {}, charged twice {}, open {}\n",
+        "  messages {}: ok {}, failed {}, refused {}, unknown {}; retried {}\n  turns {}: completed {}, failed {}, \
+         the last ended {:?} after the last answer; model calls {}, tool calls {}; the money was read {} times\n",
         evidence.done.len(),
         count(|outcome| matches!(outcome, Outcome::Ok(_))),
         count(|outcome| matches!(outcome, Outcome::Failed(_))),
@@ -93,12 +98,10 @@ fn summary(evidence: &Evidence) -> String {
         evidence.turns.len(),
         ended("completed"),
         ended("failed"),
+        evidence.until_ended,
         evidence.model_calls.len(),
         evidence.tool_calls.len(),
-        messages::acknowledged_is_stored(evidence).len(),
-        messages::no_copies(evidence).len() + messages::one_reply_each(evidence).len(),
-        money::each_charge_has_reply_or_refund(evidence).len(),
-        evidence.turns.values().filter(|turn| turn.get("ended_at").is_none()).count(),
+        evidence.watched.readings.len(),
     )
 }
 

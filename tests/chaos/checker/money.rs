@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{Broken, text};
 use crate::evidence::{Evidence, micros};
+use crate::watch::Reading;
 
 pub(super) fn spent_is_price_of_replies(evidence: &Evidence) -> Broken {
     let topped_up: i64 = entries(evidence, "top_up").map(|entry| micros(&entry["amount"])).sum();
@@ -61,6 +62,24 @@ pub(super) fn ledger_sums_up(evidence: &Evidence) -> Broken {
     }
     if sum != evidence.balance {
         broken.push(format!("the sum is {sum}, the balance {}", evidence.balance));
+    }
+    broken
+}
+
+pub(super) fn in_step_at_each_read(evidence: &Evidence) -> Broken {
+    let watched = &evidence.watched;
+    let balance_after = |number: usize| match number.checked_sub(1) {
+        Some(nth) => micros(&watched.entries[nth]["balance_after"]),
+        None => 0,
+    };
+    let is_in_step = |reading: &&Reading| {
+        (reading.before..=reading.after).any(|number| balance_after(number) == reading.balance)
+    };
+    let wrong = watched.readings.iter().filter(|reading| !is_in_step(reading));
+    let mut broken: Broken = wrong.map(|reading| format!("{reading:?}")).collect();
+    broken.extend(watched.rewritten.iter().map(|entry| format!("now {entry}")));
+    if !evidence.ledger.starts_with(&watched.entries) {
+        broken.push("the ledger does not begin with what was read of it".to_owned());
     }
     broken
 }

@@ -1,10 +1,14 @@
 //! How the turns ran: in order, one at a time, each tool as often as it may.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 use super::{Broken, calls, replies, text};
 use crate::evidence::Evidence;
 use crate::fakes::Plan;
+use crate::losses::Loss;
+use crate::support::calls::Call;
+use crate::support::fake_model::ModelRequest;
 
 pub(super) fn in_order(evidence: &Evidence) -> Broken {
     let mut broken = Broken::new();
@@ -24,9 +28,9 @@ pub(super) fn never_overlapping(evidence: &Evidence) -> Broken {
     let mut broken = Broken::new();
     let mut calls = BTreeMap::<String, Vec<_>>::new();
     for call in &evidence.model_calls {
-        let said = call.request.last_text("user").unwrap_or_default();
+        let said = said(call);
         let talk = said.split(' ').next().unwrap_or_default().to_owned();
-        calls.entry(talk).or_default().push((call.began, call.ended, said));
+        calls.entry(talk).or_default().push((call.began, heard_until(call, &evidence.losses), said));
     }
     for (talk, calls) in calls {
         for pair in calls.windows(2) {
@@ -37,6 +41,40 @@ pub(super) fn never_overlapping(evidence: &Evidence) -> Broken {
         }
     }
     broken
+}
+
+/// The longest time from the loss of a process that waited for the model to the next call for the same message.
+pub(super) fn slowest_takeover(evidence: &Evidence) -> Option<Duration> {
+    let calls = &evidence.model_calls;
+    let takeovers = calls.iter().enumerate().filter_map(|(nth, call)| {
+        let lost = lost(call, &evidence.losses)?;
+        let is_next = |next: &&Call<ModelRequest>| process(next) != process(call) && said(next) == said(call);
+        Some(calls[nth + 1..].iter().find(is_next)?.began.duration_since(lost))
+    });
+    takeovers.max()
+}
+
+/// When the last of a call's answer came, or its process was lost: from then on it is nobody's.
+fn heard_until(call: &Call<ModelRequest>, losses: &[Loss]) -> Option<Instant> {
+    lost(call, losses).or(call.ended)
+}
+
+/// When its process was lost over it: killed, or frozen though it woke up again.
+fn lost(call: &Call<ModelRequest>, losses: &[Loss]) -> Option<Instant> {
+    let process = process(call)?;
+    let mut its = losses.iter().filter(|loss| loss.process == process);
+    // What was sent just before may arrive just after.
+    let first = its.find(|loss| loss.until.is_none_or(|until| until > call.began))?.at.max(call.began);
+    call.ended.is_none_or(|ended| ended > first).then_some(first)
+}
+
+/// Who asks, see [`crate::cluster::Cluster`].
+fn process(call: &Call<ModelRequest>) -> Option<&str> {
+    call.request.headers.get("authorization")?.to_str().ok()?.strip_prefix("Bearer ")
+}
+
+fn said(call: &Call<ModelRequest>) -> String {
+    call.request.last_text("user").unwrap_or_default()
 }
 
 pub(super) fn tools_called_once(evidence: &Evidence) -> Broken {
@@ -56,14 +94,14 @@ pub(super) fn calls_as_asked(evidence: &Evidence) -> Broken {
     let mut broken = Broken::new();
     for done in &evidence.done {
         let said = &done.operation.text;
+        let Some(plan) = Plan::named(said).filter(|plan| *plan != Plan::Loop) else { continue };
         for reply in replies(evidence, done) {
             let asked: Vec<_> = calls(reply)
                 .iter()
                 .map(|call| (text(call, "name").to_owned(), call["arguments"]["text"] == **said))
                 .collect();
-            let wanted: Vec<_> =
-                Plan::of(said).tools().iter().map(|name| ((*name).to_owned(), true)).collect();
-            if Plan::of(said) != Plan::Loop && asked != wanted {
+            let wanted: Vec<_> = plan.tools().iter().map(|name| ((*name).to_owned(), true)).collect();
+            if asked != wanted {
                 broken.push(format!("{said:?}: {}", reply["function_calls"]));
             }
         }

@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::support::db::both_backends;
 use crate::support::fake_model::Reply;
 use crate::support::script::Gate;
+use crate::support::seed;
 use crate::support::server::{GUARDED, Setup, TestServer, WIDGET};
 
 const HELLO: &str = r#"{"message": "I would like to schedule a demo for next week"}"#;
@@ -176,6 +177,11 @@ both_backends!(
         assert_eq!(refused.header("access-control-allow-origin"), Some("*"));
         assert_eq!(allowed.status, 200);
         assert_eq!(begun.status, 403);
+
+        // An archived assistant goes on answering where it already does.
+        seed::execute(&db, "update assistants set archived_at = 1").await;
+        let still = server.say(uuid, HELLO).header("Origin", "https://shop.example").send().await;
+        assert_eq!(still.status, 200);
     }
 );
 

@@ -1,6 +1,7 @@
 //! Faults of the model that pass, or do not: how often it is asked, whom else, and when a turn gives up.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::json;
@@ -138,5 +139,24 @@ both_backends!(
         assert_eq!(next.status, 200);
         assert_eq!(server.messages_of(&con).await.len(), 4, "the first message, two of ours, one reply");
         assert_eq!(server.balance().await, "9.99");
+    }
+);
+
+both_backends!(
+    async fn the_wait_for_a_place_at_the_model_is_not_the_attempts_time(db: TestDb) {
+        let setup = Setup::default()
+            .env("REJOINDER_MODEL__MAX_IN_FLIGHT", "1")
+            .env("REJOINDER_TURN__DEADLINE", "3s")
+            .system_clock();
+        let server = setup.start(&db).await;
+        server.model.script().otherwise(|_| Reply::text("Yes.").after(Duration::from_millis(300)));
+
+        for _ in 0..14 {
+            send(&server, "Hi").await;
+        }
+
+        server.events_once("message.created", 28).await;
+        let calls = server.model.calls();
+        assert_eq!((calls.all().len(), calls.overlaps(|_| Some(()))), (14, vec![]));
     }
 );

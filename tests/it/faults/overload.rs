@@ -107,10 +107,12 @@ both_backends!(
         let count = async |state: &str| {
             server.number(&format!("select count(*) from turns where state = '{state}'")).await
         };
-        // Claims come and go meanwhile; a turn that one has taken too many of is given back.
+        // Claims come and go meanwhile, and leave alone what has no place.
         let settled = async || ((count("running").await, count("queued").await) == (2, 3)).then_some(());
         wait_for("two to run and three to wait", settled).await;
         assert_eq!(server.model.calls().all().len(), 2);
+        let never_started = "select count(*) from turns where state = 'queued' and first_started_at is null";
+        assert_eq!(server.number(never_started).await, 3, "their time has not begun");
 
         gate.open();
         server.events_once("message.created", 10).await;

@@ -187,3 +187,16 @@ async fn a_slow_answer_takes_its_time() {
     ask(&model, "Hi", true).await;
     assert!(begun.elapsed() >= pace * 4, "a pause before each piece");
 }
+
+#[tokio::test]
+async fn an_answer_may_have_a_consequence_that_comes_after_its_last_byte() {
+    let model = FakeModel::start().await;
+    let calls = model.calls().clone();
+    let (seen, ended) = std::sync::mpsc::channel();
+    model.script().queue([Reply::text("done").then(move || seen.send(calls.all()[0].ended).unwrap())]);
+
+    let answer = ask(&model, "Hi", true).await;
+
+    assert!(answer.text().ends_with("data: [DONE]\n\n"));
+    assert_eq!(ended.try_iter().collect::<Vec<_>>(), [None], "once, before the call ends");
+}

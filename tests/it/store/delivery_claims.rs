@@ -85,7 +85,7 @@ both_backends!(
         assert_eq!(lost.len(), 2);
 
         let clock = process.clock.as_ref();
-        let take = async |conn: Conn<'_>| delivery_claims::take_over(conn, process.id, 9, clock).await;
+        let take = async |conn: Conn<'_>| delivery_claims::take_over(conn, process.id, false, 9, clock).await;
         assert_eq!(process.db.writing(take).await.unwrap(), 2);
         let again = claim(&process, process.id, &seeded, 9).await;
         let delivered = attempted(&process, AttemptOutcome::Delivered, Next::Delivered);

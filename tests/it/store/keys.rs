@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use rejoinder::domain::batch::{Admitted, Item, Outcome, Right, TopUp};
+use rejoinder::domain::clock::Clock;
 use rejoinder::domain::conversation::ConversationKind;
 use rejoinder::domain::error::Error;
 use rejoinder::domain::money::Money;
 use rejoinder::domain::rendered::widget_end;
 use rejoinder::domain::turn::Door;
-use rejoinder::store::Conn;
 use rejoinder::store::writer::decide_within;
+use rejoinder::store::{Conn, Db, idempotency};
 
-use crate::support::db::both_backends;
+use crate::support::db::{Backend, both_backends};
 use crate::support::seed::{self, assert_invariants};
+use crate::support::wait::wait_for;
 use crate::support::writers::{Process, admission, completed, ending, keyed, reference};
 
 both_backends!(
@@ -112,5 +114,37 @@ both_backends!(
         assert_eq!(answers.len(), 1);
         assert_eq!(seed::number(&db, "select count(*) from turns").await, 1);
         assert_invariants(&db).await;
+    }
+);
+
+both_backends!(
+    async fn a_key_that_is_used_again_while_it_is_swept_stays(db: TestDb) {
+        if db.backend() == Backend::Sqlite {
+            return;
+        }
+        let seeded = seed::workspace(&db, 1_000_000).await;
+        let process = Process::start(&db).await;
+        let conversation = process.conversation(&seeded, ConversationKind::Api).await;
+        process.writer.admit(keyed(admission(&conversation, Door::Platform), "k", "body")).await.unwrap();
+        let now = process.clock.now();
+        process.advance(&db, Duration::from_hours(25)).await;
+        // As an admission does it whose batch is under way.
+        let Db::Postgres { write, .. } = &process.db else { unreachable!("it is PostgreSQL") };
+        let mut using = write.begin().await.unwrap();
+        let again = now.plus(Duration::from_hours(25));
+        sqlx::query("update idempotency set created_at = $1").bind(again).execute(&mut *using).await.unwrap();
+
+        let sweep =
+            process.db.writing(async |conn| idempotency::sweep(conn, 9, process.clock.as_ref()).await);
+        let used = async {
+            let waits = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' \
+                and query like 'delete from idempotency%' and datname = current_database()";
+            wait_for("the sweep to wait", async || (seed::number(&db, waits).await == 1).then_some(())).await;
+            using.commit().await.unwrap();
+        };
+        let (swept, ()) = tokio::join!(sweep, used);
+
+        assert_eq!(swept.unwrap(), 0);
+        assert_eq!(seed::number(&db, "select count(*) from idempotency").await, 1);
     }
 );

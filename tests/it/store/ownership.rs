@@ -9,17 +9,19 @@ use rejoinder::domain::calendar::{BookingRequest, CalendarRules, CalendarRulesIn
 use rejoinder::domain::clock::Clock;
 use rejoinder::domain::conversation::ConversationKind;
 use rejoinder::domain::failure::Failure;
-use rejoinder::domain::ids::BookingId;
+use rejoinder::domain::ids::{BookingId, WorkspaceId};
 use rejoinder::domain::turn::{Door, TurnEnd, TurnState};
 use rejoinder::store::journal;
 use rejoinder::store::overdue::{self, LifeBounds, OverdueKind};
+use rejoinder::store::writer::Room;
 use rejoinder::store::{cancellations, processes, queue};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::support::db::{Backend, both_backends};
 use crate::support::seed::{self, Seed, assert_invariants};
-use crate::support::writers::{Process, admission, ai, ending, journaling};
+use crate::support::store;
+use crate::support::writers::{BOUNDS, Process, admission, ai, ending, journaling};
 
 const LEASE: Duration = Duration::from_secs(30);
 const LIFE: LifeBounds =
@@ -28,7 +30,7 @@ const LIFE: LifeBounds =
 async fn claim(process: &Process, door: Door, limit: usize) -> Vec<rejoinder::domain::turn::Turn> {
     let mut tx = process.db.begin().await.unwrap();
     let claimed =
-        queue::claim(tx.conn(), process.id, door, limit, &[], 20, process.clock.as_ref()).await.unwrap();
+        queue::claim(tx.conn(), process.id, door, limit, None, 20, process.clock.as_ref()).await.unwrap();
     tx.commit().await.unwrap();
     claimed
 }
@@ -40,8 +42,11 @@ async fn renew(process: &Process) {
 }
 
 async fn take_over(process: &Process) -> u64 {
+    take_over_after(process, Some(Duration::from_secs(150))).await
+}
+
+async fn take_over_after(process: &Process, overdue: Option<Duration>) -> u64 {
     let mut tx = process.db.begin().await.unwrap();
-    let overdue = Duration::from_secs(150);
     let taken = queue::take_over(tx.conn(), process.id, overdue, 100, process.clock.as_ref()).await.unwrap();
     tx.commit().await.unwrap();
     taken
@@ -172,6 +177,52 @@ both_backends!(
         renew(&living).await;
         assert_eq!(take_over(&dead).await, 1);
         assert_invariants(&db).await;
+    }
+);
+
+both_backends!(
+    async fn what_an_owner_without_a_row_has_left_waits_for_no_lease(db: TestDb) {
+        if db.backend() == Backend::Sqlite {
+            return;
+        }
+        let seeded = seed::workspace(&db, 1_000_000).await;
+        let (stopped, expired, taker) =
+            (Process::start(&db).await, Process::start(&db).await, Process::start(&db).await);
+        renew(&expired).await;
+        for owner in [&stopped, &expired] {
+            let conversation = owner.conversation(&seeded, ConversationKind::Api).await;
+            owner.writer.admit(admission(&conversation, Door::Platform)).await.unwrap();
+        }
+        taker.advance(&db, LEASE + Duration::from_secs(1)).await;
+
+        assert_eq!(take_over_after(&taker, None).await, 1);
+
+        assert_eq!((owned(&stopped).await.len(), owned(&expired).await.len()), (0, 1));
+    }
+);
+
+both_backends!(
+    async fn a_claim_takes_of_each_workspace_what_it_has_room_for(db: TestDb) {
+        let (busy, idle) = (seed::workspace(&db, 1_000_000).await, seed::workspace(&db, 1_000_000).await);
+        let process = Process::start_with(&db, store::open(&db).await, BOUNDS, 0).await;
+        for seeded in [&busy, &busy, &busy, &idle, &idle] {
+            let conversation = process.conversation(seeded, ConversationKind::Api).await;
+            process.writer.admit(admission(&conversation, Door::Platform)).await.unwrap();
+        }
+        let claimed = async |left: Vec<(WorkspaceId, usize)>, limit| {
+            let room = Room { most: 1, left };
+            let mut tx = process.db.begin().await.unwrap();
+            let (id, clock) = (process.id, process.clock.as_ref());
+            let turns = queue::claim(tx.conn(), id, Door::Platform, limit, Some(&room), 20, clock).await;
+            let of = turns.unwrap().into_iter().map(|turn| turn.workspace);
+            let mut of: Vec<_> = of.map(|id| if id == busy.workspace { "busy" } else { "idle" }).collect();
+            of.sort_unstable();
+            of
+        };
+
+        assert_eq!(claimed(Vec::new(), 9).await, ["busy", "idle"]);
+        assert_eq!(claimed(vec![(busy.workspace, 2)], 9).await, ["busy", "busy", "idle"]);
+        assert_eq!(claimed(vec![(busy.workspace, 0)], 1).await, ["idle"], "a backlog hides no other's");
     }
 );
 

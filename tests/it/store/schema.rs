@@ -46,6 +46,26 @@ async fn fault_of(conn: Conn<'_>, statement: &str) -> StoreError {
 }
 
 both_backends!(
+    async fn a_transaction_that_the_store_ended_itself_is_not_the_last(db: TestDb) {
+        let seeded = seed::workspace(&db, 0).await;
+        let w = seed::literal(&db, seeded.workspace.0);
+        let store = store::open(&db).await;
+        // As on a full disk: the transaction is gone, and whoever began it is not told.
+        let end = match db.backend() {
+            Backend::Sqlite => {
+                format!("insert or rollback into workspace_state values ({w}, 0, 1, 1, 0, 0, 0, 0, false)")
+            }
+            Backend::Postgres => "select pg_terminate_backend(pg_backend_pid())".to_owned(),
+        };
+        let mut tx = store.begin().await.unwrap();
+        fault_of(tx.conn(), &end).await;
+        drop(tx);
+
+        store.begin().await.unwrap().commit().await.unwrap();
+    }
+);
+
+both_backends!(
     async fn a_fault_of_the_data_is_told_from_a_store_that_is_away(db: TestDb) {
         let seeded = seed::workspace(&db, 0).await;
         let w = seed::literal(&db, seeded.workspace.0);

@@ -2,25 +2,34 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// Longer than anything on a busy machine, shorter than the runner's patience: it is reached by a failing test only.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits until `condition` gives a value, and returns it. Panics with `what` after [`PATIENCE`].
-pub async fn wait_for<T, C>(what: &str, mut condition: impl FnMut() -> C) -> T
+pub async fn wait_for<T, C>(what: &str, condition: impl FnMut() -> C) -> T
+where
+    C: Future<Output = Option<T>>,
+{
+    wait_at_most(PATIENCE, what, condition).await
+}
+
+/// The same with a patience of its own, for what takes longer by its nature.
+pub async fn wait_at_most<T, C>(patience: Duration, what: &str, mut condition: impl FnMut() -> C) -> T
 where
     C: Future<Output = Option<T>>,
 {
     let begun = Instant::now();
     let mut tick = interval(Duration::from_millis(5));
-    while begun.elapsed() < PATIENCE {
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while begun.elapsed() < patience {
         tick.tick().await;
         if let Some(value) = condition().await {
             return value;
         }
     }
-    panic!("waited {PATIENCE:?} in vain for {what}");
+    panic!("waited {patience:?} in vain for {what}");
 }
 
 /// Awaits `future` for at most [`PATIENCE`], then panics with `what`.

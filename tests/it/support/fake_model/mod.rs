@@ -106,18 +106,21 @@ async fn answer(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Resp
 }
 
 fn respond(wire: Wire, open: OpenCall<ModelRequest>) -> Response {
-    let Wire { status, headers, pieces, ending, pace } = wire;
-    let rest = (pieces.into_iter(), Some(ending), open);
-    let body = stream::unfold(rest, move |(mut pieces, ending, open)| async move {
+    let Wire { status, headers, pieces, ending, pace, then } = wire;
+    let rest = (pieces.into_iter(), Some(ending), then, open);
+    let body = stream::unfold(rest, move |(mut pieces, ending, then, open)| async move {
         // Each piece leaves before the next is made, as from a model that thinks.
         tokio::task::yield_now().await;
         if let Some(piece) = pieces.next() {
             tokio::time::sleep(pace).await;
-            return Some((Ok(piece), (pieces, ending, open)));
+            return Some((Ok(piece), (pieces, ending, then, open)));
+        }
+        if let Some(act) = then {
+            act();
         }
         match ending? {
             Ending::Whole => None,
-            Ending::Cut => Some((Err(std::io::Error::other("cut by the test")), (pieces, None, open))),
+            Ending::Cut => Some((Err(std::io::Error::other("cut by the test")), (pieces, None, None, open))),
         }
     });
     let mut response = Response::new(Body::from_stream(body));

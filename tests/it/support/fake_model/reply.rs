@@ -1,5 +1,6 @@
 //! What a test may have the fake model say, and how it may misbehave.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -42,6 +43,7 @@ pub struct Reply {
     delay: Duration,
     pace: Duration,
     gate: Option<Gate>,
+    then: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 #[derive(Clone)]
@@ -70,7 +72,7 @@ pub(super) struct Content {
 
 impl Reply {
     fn of(kind: Kind) -> Self {
-        Self { kind, delay: Duration::ZERO, pace: Duration::ZERO, gate: None }
+        Self { kind, delay: Duration::ZERO, pace: Duration::ZERO, gate: None, then: None }
     }
 
     pub fn text(text: &str) -> Self {
@@ -151,6 +153,12 @@ impl Reply {
         self
     }
 
+    /// Done as soon as the last piece has left, before the answer is said to end.
+    pub fn then(mut self, act: impl Fn() + Send + Sync + 'static) -> Self {
+        self.then = Some(Arc::new(act));
+        self
+    }
+
     pub(super) async fn wait(&self) {
         if let Some(gate) = &self.gate {
             gate.passed().await;
@@ -167,7 +175,7 @@ impl Reply {
             Kind::Unfinished(content) => wire::answer(request, index, Some(&content)).unfinished(),
             Kind::Raw { status, headers, body } => Wire::new(status, headers, vec![body]),
         };
-        Wire { pace: self.pace, ..wire }
+        Wire { pace: self.pace, then: self.then, ..wire }
     }
 }
 

@@ -1,5 +1,6 @@
 //! An answer's bytes: one JSON document, or a stream of chunks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -16,6 +17,8 @@ pub(super) struct Wire {
     pub(super) pieces: Vec<Bytes>,
     pub(super) ending: Ending,
     pub(super) pace: Duration,
+    /// Done once all pieces have left.
+    pub(super) then: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 pub(super) enum Ending {
@@ -26,7 +29,7 @@ pub(super) enum Ending {
 
 impl Wire {
     pub(super) fn new(status: StatusCode, headers: HeaderMap, pieces: Vec<Bytes>) -> Self {
-        Self { status, headers, pieces, ending: Ending::Whole, pace: Duration::ZERO }
+        Self { status, headers, pieces, ending: Ending::Whole, pace: Duration::ZERO, then: None }
     }
 
     fn ok(content_type: &'static str, pieces: Vec<Bytes>) -> Self {

@@ -1,15 +1,4 @@
-//! T-2: a process is killed at each point of the way of a message. The fakes do it, at the moment that they see.
-//!
-//! | point | when |
-//! |---|---|
-//! | K1 | half of the request has arrived |
-//! | K2 | the turn has begun; the client hears nothing |
-//! | K3 | the model was asked; at the platform door the client has its answer |
-//! | K4 | the model has answered |
-//! | K5 | a tool was called |
-//! | K6 | a tool's result was kept: the model is asked again |
-//! | K7 | the reply is stored, but the client has gone |
-//! | K9 | the database is being migrated, see `migration.rs` |
+//! One message on its way, and the kill at a point of it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -18,76 +7,16 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::checker::check;
+use super::Point;
 use crate::client::{Client, Done, Door, Operation, Outcome};
-use crate::cluster::{Cluster, Setup};
-use crate::evidence::{Reader, gather};
+use crate::cluster::Cluster;
+use crate::evidence::Reader;
 use crate::fakes::{self, Plan};
-use crate::history::History;
-use crate::sizes::size;
-use crate::support::db::Backend;
 use crate::support::fake_model::{ModelRequest, Reply};
 use crate::support::fake_tool::ToolRequest;
 use crate::support::script::Gate;
 use crate::support::wait::wait_for;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Point {
-    HalfSent,
-    Begun,
-    Asked,
-    Answered,
-    ToolCalled,
-    ToolKept,
-    Replied,
-}
-
-/// Each point with the messages that lead to it.
-const ROWS: [(Point, Plan); 10] = [
-    (Point::HalfSent, Plan::Plain),
-    (Point::Begun, Plan::Plain),
-    (Point::Asked, Plan::Plain),
-    (Point::Answered, Plan::Plain),
-    (Point::Answered, Plan::Note),
-    (Point::ToolCalled, Plan::Lookup),
-    (Point::ToolCalled, Plan::Keyed),
-    (Point::ToolCalled, Plan::Note),
-    (Point::ToolKept, Plan::Note),
-    (Point::Replied, Plan::Lookup),
-];
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sqlite() {
-    run("points_sqlite", Backend::Sqlite, 1).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn postgres_two_processes() {
-    run("points_postgres", Backend::Postgres, 2).await;
-}
-
-async fn run(test: &str, backend: Backend, processes: usize) {
-    // Half of what the other tests have, for here each message waits for a takeover.
-    let setup = Setup::new(backend, processes).env("REJOINDER_TURN__LEASE", "1s");
-    let cluster = Cluster::start(setup).await;
-    let history = Arc::new(History::new(test, 0));
-    let client = Client::new(&cluster, &history);
-    let mut done = Vec::new();
-    let mut slowest = Duration::ZERO;
-    for round in 0..size("CHAOS_POINTS", 1) {
-        for (nth, (point, plan)) in ROWS.into_iter().enumerate() {
-            for door in [Door::Widget, Door::Platform] {
-                let number = (round * ROWS.len() + nth) * 2 + usize::from(door == Door::Platform);
-                let scene = Scene::new(&client, number, point, plan, door).await;
-                let (outcome, took) = scene.play().await;
-                slowest = slowest.max(took);
-                done.push(outcome);
-            }
-        }
-    }
-    let (evidence, _) = gather(&cluster, done).await;
-    check(&evidence, &format!("{test}: from the kill to the reply at most {slowest:?}"));
-}
+use crate::tap::{Side, Tap, Verdict};
 
 /// Kills the first process, once.
 struct Trigger {
@@ -112,16 +41,23 @@ impl Trigger {
 }
 
 /// One message, and the kill on its way.
-struct Scene {
+pub(super) struct Scene {
     client: Arc<Client>,
     operation: Operation,
     point: Point,
     plan: Plan,
     trigger: Arc<Trigger>,
+    /// Between the client and the server, where the answer itself is the moment.
+    line: Option<Tap>,
 }
 
 impl Scene {
-    async fn new(client: &Arc<Client>, number: usize, point: Point, plan: Plan, door: Door) -> Self {
+    pub(super) async fn new(
+        client: &Arc<Client>,
+        number: usize,
+        (point, plan): (Point, Plan),
+        door: Door,
+    ) -> Self {
         let kind = if door == Door::Widget { "widget" } else { "api" };
         let talk = client.talk(door, kind).await;
         let text = format!("talk-{number} {point:?} {}", plan.word());
@@ -132,11 +68,19 @@ impl Scene {
             cluster: Arc::downgrade(&client.cluster),
             killed: Mutex::default(),
         });
-        Self { client: Arc::clone(client), operation, point, plan, trigger }
+        let client = Arc::clone(client);
+        let has_line = match (point, door) {
+            (Point::Begun, Door::Platform) => client.cluster.tap.is_none(),
+            (Point::Replied, Door::Widget) => true,
+            _ => false,
+        };
+        let address = client.cluster.address(0).expect("the first process runs");
+        let line = if has_line { Some(Tap::before(&address).await) } else { None };
+        Self { client, operation, point, plan, trigger, line }
     }
 
     /// Gives what the client knew in the end, and how long it was from the kill to the reply.
-    async fn play(self) -> (Done, Duration) {
+    pub(super) async fn play(self) -> (Done, Duration) {
         let cluster = &self.client.cluster;
         self.arm();
         match self.point {
@@ -144,7 +88,7 @@ impl Scene {
             Point::Asked if self.operation.talk.door == Door::Platform => {
                 self.send_and_kill_after_answer().await;
             }
-            Point::Replied => self.send_and_leave().await,
+            Point::Replied if self.line.is_none() => self.send_and_leave().await,
             _ => self.send().await,
         }
         let killed = wait_for("the kill", async || self.trigger.killed()).await;
@@ -168,48 +112,91 @@ impl Scene {
         (done, took)
     }
 
-    /// Tells the fakes when to kill.
+    /// Tells the fakes and the lines when to kill.
     fn arm(&self) {
-        let fakes = &self.client.cluster.fakes;
-        let (point, text, trigger) = (self.point, self.operation.text.clone(), Arc::clone(&self.trigger));
-        // Never opened: a dead process gets no answer.
-        let never = Gate::closed();
-        fakes.model.script().otherwise(move |request: &ModelRequest| {
-            let usual = fakes::usual_answer(request);
-            let is_due = match point {
-                Point::Begun | Point::Asked => true,
-                Point::ToolKept => fakes::rounds(request) == 1,
-                _ => false,
-            };
-            let is_this = is_due && request.last_text("user").as_ref() == Some(&text);
-            if is_this && trigger.pull() { usual.held_by(&never) } else { usual }
-        });
-        let (trigger, never) = (Arc::clone(&self.trigger), Gate::closed());
-        fakes.tool.script().otherwise(move |request: &ToolRequest| {
+        self.arm_model();
+        let (point, trigger, never) = (self.point, Arc::clone(&self.trigger), Gate::closed());
+        self.client.cluster.fakes.tool.script().otherwise(move |request: &ToolRequest| {
             let usual = fakes::usual_result(request);
             if point == Point::ToolCalled && trigger.pull() { usual.held_by(&never) } else { usual }
         });
+        if let Some(line) = &self.line {
+            let trigger = Arc::clone(&self.trigger);
+            line.watch(move |piece| {
+                if piece.from == Side::Server && trigger.pull() { Verdict::Cut } else { Verdict::Pass }
+            });
+        }
+        if let Some(store) = &self.client.cluster.tap {
+            self.arm_store(store);
+        }
+    }
+
+    fn arm_model(&self) {
+        let (point, text, trigger) = (self.point, self.operation.text.clone(), Arc::clone(&self.trigger));
+        let is_by_model = !self.is_on_the_line(Point::Begun) && !self.is_on_the_line(Point::Answered);
+        // Never opened: a dead process gets no answer.
+        let never = Gate::closed();
+        self.client.cluster.fakes.model.script().otherwise(move |request: &ModelRequest| {
+            let usual = fakes::usual_answer(request);
+            let is_first = fakes::rounds(request) == 0;
+            let is_due = match point {
+                Point::Begun | Point::Answered => is_by_model,
+                Point::Asked => true,
+                Point::ToolKept => !is_first,
+                _ => false,
+            };
+            if !is_due || request.last_text("user").as_ref() != Some(&text) {
+                return usual;
+            }
+            if point == Point::Answered {
+                let trigger = Arc::clone(&trigger);
+                return usual.then(move || {
+                    trigger.pull();
+                });
+            }
+            if trigger.pull() { usual.held_by(&never) } else { usual }
+        });
+    }
+
+    /// On the line to the store the message is seen with its admission, and again with what is kept of its turn.
+    fn arm_store(&self, store: &Tap) {
+        let (point, text, trigger) = (self.point, self.operation.text.clone(), Arc::clone(&self.trigger));
+        let (mut admitting, mut is_admitted) = (None, false);
+        store.watch(move |piece| {
+            let has_text = piece.from == Side::Client && piece.contains(&text);
+            if has_text {
+                admitting.get_or_insert(piece.connection);
+            }
+            let was_admitted = is_admitted;
+            is_admitted |= admitting == Some(piece.connection) && piece.is_committed();
+            let is_due = match point {
+                Point::Begun => is_admitted,
+                Point::Answered => was_admitted && has_text,
+                _ => false,
+            };
+            if is_due && trigger.pull() { Verdict::Cut } else { Verdict::Pass }
+        });
+    }
+
+    /// Whether this is the scene's point, and a line sees it.
+    fn is_on_the_line(&self, point: Point) -> bool {
+        self.point == point && (self.line.is_some() || self.client.cluster.tap.is_some())
     }
 
     fn address(&self) -> String {
-        self.client.cluster.address(0).expect("the first process runs")
+        let direct = || self.client.cluster.address(0).expect("the first process runs");
+        self.line.as_ref().map_or_else(direct, |line| line.url().to_owned())
     }
 
     /// The first try: what it hears, if anything, does not matter.
     async fn send(&self) {
-        let answered = self.client.cluster.fakes.model.calls().all().len();
-        let kill = async {
-            if self.point == Point::Answered {
-                let calls = self.client.cluster.fakes.model.calls();
-                while calls.all().get(answered).is_none_or(|call| call.ended.is_none()) {
-                    tokio::task::yield_now().await;
-                }
-                self.trigger.pull();
-            }
-        };
         let address = self.address();
-        let (first, ()) = tokio::join!(self.client.send(&self.operation, &address), kill);
-        let must_break = self.operation.talk.door == Door::Widget && self.point != Point::Answered;
+        let first = self.client.send(&self.operation, &address).await;
+        let must_break = match self.operation.talk.door {
+            // The reply may have been faster than the kill.
+            Door::Widget => self.point != Point::Answered || self.is_on_the_line(Point::Answered),
+            Door::Platform => self.point == Point::Begun,
+        };
         assert!(!must_break || first.is_err(), "{:?} was answered by a dead process", self.operation);
     }
 
@@ -261,8 +248,13 @@ impl Scene {
         self.point != Point::HalfSent
     }
 
+    /// Whether it was killed at K2 before it could ask the model.
+    fn is_begun_in_the_store(&self) -> bool {
+        self.point == Point::Begun && self.client.cluster.tap.is_some()
+    }
+
     async fn stored(&self) -> Vec<Value> {
-        let reader = Reader::new(&self.client.cluster).await;
+        let reader = Reader::new(&self.client.cluster);
         let path = format!("/v1/conversations/{}/messages", self.operation.talk.id);
         let mut messages = reader.list(&path, "cursor").await;
         // A widget's first message is not part of the story.
@@ -279,7 +271,8 @@ impl Scene {
         let model = fakes.model.calls().all();
         let model = model.iter().filter(|call| call.request.last_text("user").as_ref() == Some(text)).count();
         let rounds = 1 + usize::from(!self.plan.tools().is_empty());
-        let extra = usize::from(!matches!(self.point, Point::HalfSent | Point::Replied));
+        let is_asked_before = !matches!(self.point, Point::HalfSent | Point::Replied);
+        let extra = usize::from(is_asked_before && !self.is_begun_in_the_store());
         assert!((rounds..=rounds + extra).contains(&model), "{text}: {model} model calls");
 
         let tools = fakes.tool.calls().all();
@@ -294,7 +287,9 @@ impl Scene {
         let expected = match (self.point, self.plan) {
             (Point::ToolCalled, Plan::Lookup | Plan::Keyed) => 2,
             // The answer may have been kept, with the calls that it asks for, and none of them sent.
-            (Point::Answered, Plan::Note) if is_unknown => tools.min(1),
+            (Point::Answered, Plan::Note) if is_unknown && !self.is_on_the_line(Point::Answered) => {
+                tools.min(1)
+            }
             _ => self.plan.tools().len(),
         };
         assert_eq!(tools, expected, "{text}: tool calls");

@@ -1,0 +1,75 @@
+//! How long it takes another process to take the turns of one that was killed: one lease, and little more. At length
+//! with the lease that the product has by default.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::checker::check;
+use crate::client::{Client, Door, Operation, Outcome};
+use crate::cluster::{Cluster, Setup};
+use crate::evidence::{Reader, gather};
+use crate::fakes::{self, Plan};
+use crate::history::History;
+use crate::sizes::size;
+use crate::support::db::Backend;
+use crate::support::fake_model::ModelRequest;
+use crate::support::script::Gate;
+use crate::support::wait::wait_at_most;
+use crate::watch::Watch;
+
+/// What a takeover may take besides the lease, the reply included.
+const BESIDES: Duration = Duration::from_secs(5);
+/// Turns at each door.
+const TURNS: usize = 10;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_process_is_replaced_within_its_lease_and_five_seconds() {
+    let seconds = size("CHAOS_LEASE", 2);
+    let lease = Duration::from_secs(seconds.try_into().unwrap());
+    let setup = Setup::new(Backend::Postgres, 2).env("REJOINDER_TURN__LEASE", &format!("{seconds}s"));
+    let cluster = Cluster::start(setup).await;
+    let client = Client::new(&cluster, &Arc::new(History::new("takeover", 0)));
+    let watch = Watch::start(&cluster);
+    let never = Gate::closed();
+    cluster
+        .fakes
+        .model
+        .script()
+        .otherwise(move |request: &ModelRequest| fakes::usual_answer(request).held_by(&never));
+    let mut waiting = Vec::new();
+    for number in 0..TURNS * 2 {
+        let (door, kind) = [(Door::Widget, "widget"), (Door::Platform, "api")][number % 2];
+        let talk = client.talk(door, kind).await;
+        let text = format!("talk-{number} {}", Plan::Plain.word());
+        let key = Some(format!("key-{number}"));
+        let operation = Operation { number, talk, text, key, auto_reply: true };
+        let client = Arc::clone(&client);
+        waiting.push(tokio::spawn(async move { client.perform(operation, 0).await }));
+    }
+    cluster.fakes.model.calls().arrived(TURNS * 2).await;
+    cluster.fakes.model.script().otherwise(fakes::usual_answer);
+
+    let killed = cluster.kill(0);
+    let reader = Reader::at(&cluster, 1);
+    let all_answered = async || (replies(&reader).await == TURNS * 2).then_some(());
+    wait_at_most(lease + BESIDES * 4, "all replies", all_answered).await;
+    let took = killed.elapsed();
+
+    let mut done = Vec::new();
+    for waiting in waiting {
+        done.push(waiting.await.unwrap());
+    }
+    assert!(done.iter().all(|done| matches!(done.outcome, Outcome::Ok(_))), "{done:#?}");
+    let evidence = gather(&cluster, done, watch.end().await).await;
+    let remark = format!("with a lease of {lease:?} all {} turns were answered {took:?} later", TURNS * 2);
+    check(&evidence, "takeover", &remark);
+    assert!(took < lease + BESIDES, "{remark}");
+}
+
+async fn replies(reader: &Reader) -> usize {
+    let events = reader.list("/v1/events", "after").await;
+    let is_reply = |event: &&Value| event["data"]["message"].get("reply_to_message_id").is_some();
+    events.iter().filter(is_reply).count()
+}
