@@ -42,6 +42,14 @@ pub const MODEL_CALL_SECONDS: &str = "rejoinder_model_call_seconds";
 pub const MODEL_TOKENS: &str = "rejoinder_model_tokens_total";
 /// Histogram, seconds; `kind` (of tool), `outcome` (`ok`, `error`).
 pub const TOOL_CALL_SECONDS: &str = "rejoinder_tool_call_seconds";
+/// Counter; `state` (`delivered`, `failed`, `closed`).
+pub const DELIVERIES_ENDED: &str = "rejoinder_deliveries_ended_total";
+/// Histogram, seconds; `outcome`.
+pub const DELIVERY_ATTEMPT_SECONDS: &str = "rejoinder_delivery_attempt_seconds";
+/// Gauge of deliveries under way.
+pub const DELIVERIES_RUNNING: &str = "rejoinder_deliveries_running";
+/// Gauge, seconds since the oldest delivery that has not been claimed was due.
+pub const DELIVERIES_LATE_SECONDS: &str = "rejoinder_deliveries_late_seconds";
 /// Histogram of items in one batch.
 pub const WRITER_BATCH_ITEMS: &str = "rejoinder_writer_batch_items";
 /// Histogram, seconds for one batch; `outcome` (`ok`, `error`).
@@ -114,6 +122,10 @@ fn describe() {
     describe_histogram!(MODEL_CALL_SECONDS, "Time of a call of a model.");
     describe_counter!(MODEL_TOKENS, "Tokens that models have read and written.");
     describe_histogram!(TOOL_CALL_SECONDS, "Time of a call of a tool.");
+    describe_counter!(DELIVERIES_ENDED, "Webhook deliveries that have ended.");
+    describe_histogram!(DELIVERY_ATTEMPT_SECONDS, "Time of an attempt at a webhook delivery.");
+    describe_gauge!(DELIVERIES_RUNNING, "Webhook deliveries that this process has under way.");
+    describe_gauge!(DELIVERIES_LATE_SECONDS, "How long the oldest due webhook delivery has waited.");
     describe_histogram!(WRITER_BATCH_ITEMS, "Items in one batch of the writer.");
     describe_histogram!(WRITER_BATCH_SECONDS, "Time of one batch of the writer.");
     describe_gauge!(WRITER_QUEUED, "Items that wait in the lanes of the writer.");

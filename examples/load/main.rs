@@ -1,10 +1,11 @@
-//! The load generator behind `scripts/bench`: a model that answers at once, a bare pass-through to compare with, and clients of
-//! both doors, and readers of the events. It speaks public HTTP only.
+//! The load generator behind `scripts/bench`: a model that answers at once, a bare pass-through to compare with, clients of
+//! both doors, readers of the events, and a receiver of webhooks. It speaks public HTTP only.
 
 #![expect(clippy::print_stdout, reason = "a command line tool")]
 #![expect(clippy::disallowed_methods, reason = "servers that only a benchmark meets")]
 
 mod clients;
+mod deliveries;
 mod report;
 mod servers;
 mod streams;
@@ -42,6 +43,8 @@ enum Command {
     Run(clients::Run),
     /// Measures what open streams of events cost a server in memory.
     Streams(streams::Streams),
+    /// Measures webhook deliveries of a server to one healthy endpoint.
+    Deliveries(deliveries::Deliveries),
 }
 
 #[tokio::main]
@@ -52,6 +55,7 @@ async fn main() -> anyhow::Result<()> {
         Command::PassThrough { listen, model } => servers::pass_through(listen, model).await,
         Command::Run(run) => run.measure().await,
         Command::Streams(streams) => streams.measure().await,
+        Command::Deliveries(deliveries) => deliveries.measure().await,
     }
 }
 

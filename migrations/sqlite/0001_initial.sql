@@ -250,20 +250,29 @@ create index events_by_type on events (workspace_id, type, cursor);
 create index events_by_conversation on events (workspace_id, conversation_id, cursor)
     where conversation_id is not null;
 
+-- Written under the workspace's lock, but `failing_since`. What is archived takes no events; what the
+-- API deleted (archived, and of no file) the sweeper removes.
 create table webhook_endpoints (
     workspace_id blob not null references workspaces (id),
     id blob not null,
     slug text,
+    description text,
     url text not null,
     types text not null,
-    secrets text not null,
+    secret text not null,
+    previous_secret text,
+    previous_secret_until integer,
     enabled integer not null,
     disabled_reason text,
+    failing_since integer,
     from_file integer not null,
+    archived_at integer,
     created_at integer not null,
+    updated_at integer not null,
     primary key (workspace_id, id),
     unique (workspace_id, slug)
 ) strict;
+create index webhook_endpoints_archived on webhook_endpoints (archived_at) where archived_at is not null;
 
 create table deliveries (
     workspace_id blob not null,
@@ -275,12 +284,22 @@ create table deliveries (
     owner blob,
     fence integer not null,
     attempts integer not null,
+    -- Those of earlier rounds: a resend begins the schedule anew, and goes on counting.
+    attempts_before integer not null,
+    -- Sent again by request, and says so.
+    replay integer not null,
     not_before integer not null,
     created_at integer not null,
     ended_at integer,
     primary key (workspace_id, endpoint_id, cursor),
     foreign key (workspace_id, endpoint_id) references webhook_endpoints (workspace_id, id)
 ) strict;
+create unique index deliveries_by_id on deliveries (workspace_id, id);
+create index deliveries_failed on deliveries (workspace_id, endpoint_id, cursor) where state = 'failed';
+create index deliveries_to_claim on deliveries (workspace_id, endpoint_id, not_before, cursor) where state = 'queued';
+create index deliveries_in_order on deliveries (workspace_id, endpoint_id, conversation_id, cursor)
+    where state in ('queued', 'running');
+create index deliveries_owned on deliveries (owner) where state = 'running';
 
 create table attempts (
     workspace_id blob not null,

@@ -29,6 +29,7 @@ use crate::lifecycle::Tasks;
 use crate::outbound::{AllowHosts, GuardedClient};
 use crate::service::Services;
 use crate::service::authenticate::{Keys, keep_uses_written};
+use crate::service::deliver_event::Sender;
 use crate::service::follow_events::{FollowerBounds, Followers};
 use crate::service::private_file;
 use crate::service::run_turn::{Engine, EngineSettings};
@@ -37,10 +38,10 @@ use crate::service::waiters::Waiters;
 use crate::store::lease::{HasLease, LeaseKeeper, lease};
 use crate::store::overdue::LifeBounds;
 use crate::store::writer::{SlotLimits, Slots, Writer, WriterContext};
-use crate::store::{Conn, Db, queue};
+use crate::store::{Conn, Db, delivery_claims, queue};
 use crate::telemetry::Metrics;
 use crate::tools::Adapters;
-use crate::worker::{Lease, Worker, WorkerSettings};
+use crate::worker::{DeliverySettings, Lease, Performers, Worker, WorkerSettings};
 
 pub use serve::{openapi, serve};
 
@@ -131,11 +132,15 @@ impl Server {
         for lane in lanes {
             lane_tasks.spawn_critical("lane", lane.map(Ok));
         }
-        let services = services(config, &on, writer, &tasks);
-        let engine = Arc::new(engine(config, &on, services.clone(), has_lease.clone())?);
+        let services = services(config, &on, writer, &tasks)?;
+        let outbound = GuardedClient::new(AllowHosts::clone(&services.allow_hosts))?;
+        let performers = Performers {
+            sender: sender(config, &on, outbound.clone()),
+            engine: Arc::new(engine(config, &on, outbound, services.clone(), has_lease.clone())?),
+        };
         let worker = Worker::new(
             services.clone(),
-            engine,
+            performers,
             process,
             slots.clone(),
             worker_settings(config),
@@ -226,18 +231,21 @@ async fn begin_lease(
         }
         Database::Postgres { .. } | Database::Sqlite { .. } => {
             let clock = on.clock.as_ref();
-            let queue = async |conn: Conn<'_>| queue::queue_all_running(conn, clock).await;
-            let queued = on.db.writing(queue).await?;
-            if queued > 0 {
-                tracing::info!(turns = queued, "turns that ran when the server ended are run on");
+            let queue = async |mut conn: Conn<'_>| {
+                let turns = queue::queue_all_running(conn.reborrow(), clock).await?;
+                Ok((turns, delivery_claims::queue_all_running(conn).await?))
+            };
+            let (turns, deliveries) = on.db.writing(queue).await?;
+            if (turns, deliveries) != (0, 0) {
+                tracing::info!(turns, deliveries, "what ran when the server ended is run on");
             }
             Ok(None)
         }
     }
 }
 
-fn services(config: &Config, on: &Foundation, writer: Writer, tasks: &Tasks) -> Services {
-    Services {
+fn services(config: &Config, on: &Foundation, writer: Writer, tasks: &Tasks) -> anyhow::Result<Services> {
+    Ok(Services {
         db: on.db.clone(),
         writer,
         clock: Arc::clone(&on.clock),
@@ -246,9 +254,11 @@ fn services(config: &Config, on: &Foundation, writer: Writer, tasks: &Tasks) -> 
         waiters: Waiters::new(config.widget.max_waiting),
         followers: Followers::new(follower_bounds(config), tasks.soft()),
         keys: Keys::default(),
+        seal_key: on.seal_key.clone(),
+        allow_hosts: Arc::new(AllowHosts::parse(&config.outbound.allow_hosts)?),
         widget_deadline: config.widget.deadline,
         stopping: tasks.hard().child_token(),
-    }
+    })
 }
 
 fn follower_bounds(config: &Config) -> FollowerBounds {
@@ -261,13 +271,14 @@ fn follower_bounds(config: &Config) -> FollowerBounds {
 fn engine(
     config: &Config,
     on: &Foundation,
+    outbound: GuardedClient,
     services: Services,
     has_lease: HasLease,
 ) -> anyhow::Result<Engine> {
     let (models, default_model) = models::build(config, &on.clock)?;
     let adapters = Adapters {
         db: on.db.clone(),
-        outbound: GuardedClient::new(AllowHosts::parse(&config.outbound.allow_hosts)?)?,
+        outbound,
         seal_key: on.seal_key.clone(),
         clock: Arc::clone(&on.clock),
         ids: Arc::clone(&on.ids),
@@ -287,6 +298,16 @@ fn engine(
         max_age: config.turn.max_age,
     };
     Ok(Engine::new(services, models, adapters, settings, has_lease))
+}
+
+fn sender(config: &Config, on: &Foundation, outbound: GuardedClient) -> Sender {
+    Sender {
+        outbound,
+        seal_key: on.seal_key.clone(),
+        clock: Arc::clone(&on.clock),
+        ids: Arc::clone(&on.ids),
+        timeout: config.webhooks.timeout,
+    }
 }
 
 /// How many turns run here at once. Of those that wait for a place at the model some are enough: the rest
@@ -319,5 +340,9 @@ fn worker_settings(config: &Config) -> WorkerSettings {
             max_takeovers: i64::from(config.turn.max_takeovers),
         },
         events_kept: config.events.retention,
+        deliveries: DeliverySettings {
+            max_in_flight: config.webhooks.max_in_flight,
+            max_in_flight_per_endpoint: config.webhooks.max_in_flight_per_endpoint,
+        },
     }
 }

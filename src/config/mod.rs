@@ -28,7 +28,7 @@ pub use error::{ConfigError, Origin};
 pub use model::{Connection, Model, ModelKind};
 pub use server::{DatabaseSection, Demo, Http, Log, LogFormat, Store};
 pub use value::{ByteSize, PostgresUrl, Rate, SecretKey};
-pub use work::{Events, Limits, Outbound, Turn, Widget};
+pub use work::{Events, Limits, Outbound, Turn, Webhooks, Widget};
 
 use layers::Layers;
 use value::{optional, required};
@@ -73,6 +73,7 @@ pub struct Config {
     /// By name. `default` is the endpoint of `[model]` and is not in here.
     pub connections: BTreeMap<String, Connection>,
     pub outbound: Outbound,
+    pub webhooks: Webhooks,
     pub limits: Limits,
     pub http: Http,
     pub log: Log,

@@ -56,6 +56,8 @@ impl Config {
             ("model.max_in_flight", self.model.max_in_flight == Some(0)),
             ("model.max_body", self.model.max_body.0 == 0),
             ("model.history_messages", self.model.history_messages == 0),
+            ("webhooks.max_in_flight", self.webhooks.max_in_flight == 0),
+            ("webhooks.max_in_flight_per_endpoint", self.webhooks.max_in_flight_per_endpoint == 0),
             ("limits.messages_per_conversation", self.limits.messages_per_conversation == 0),
             ("http.max_connections", self.http.max_connections == 0),
         ];
@@ -75,6 +77,7 @@ impl Config {
             ("model.connect_timeout", self.model.connect_timeout),
             ("model.first_byte_timeout", self.model.first_byte_timeout),
             ("model.idle_timeout", self.model.idle_timeout),
+            ("webhooks.timeout", self.webhooks.timeout),
             ("http.head_timeout", self.http.head_timeout),
             ("http.body_timeout", self.http.body_timeout),
             ("http.write_timeout", self.http.write_timeout),

@@ -76,6 +76,21 @@ pub struct Events {
     pub max_followers_per_workspace: usize,
 }
 
+/// `[webhooks]`: events on their way to webhook endpoints.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section of settings")]
+pub struct Webhooks {
+    /// Deliveries under way at once from this process.
+    #[serde(deserialize_with = "required")]
+    pub max_in_flight: usize,
+    /// Of these, to one endpoint.
+    #[serde(deserialize_with = "required")]
+    pub max_in_flight_per_endpoint: usize,
+    /// From a request to the end of its answer.
+    #[serde(deserialize_with = "required")]
+    pub timeout: Duration,
+}
+
 /// `[limits]`: guards of the widget door, whose only credential is a UUID.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a section of settings")]

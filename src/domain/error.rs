@@ -51,6 +51,9 @@ pub enum Error {
     KeyReused,
     #[error("The Idempotency-Key header must have 1 to 255 visible characters")]
     KeyMalformed,
+    /// What this server was not set up for.
+    #[error("{0}")]
+    NotConfigured(&'static str),
     /// The store refused or is away. Where `outcome_unknown`, the request may have been carried out.
     #[error("The service is temporarily unavailable")]
     Unavailable {
@@ -71,6 +74,10 @@ super::words::words! {
         Assistant = "Assistant",
         /// A turn.
         Turn = "Turn",
+        /// A webhook endpoint.
+        WebhookEndpoint = "Webhook endpoint",
+        /// A delivery of a webhook endpoint.
+        Delivery = "Delivery",
     }
 }
 
@@ -100,6 +107,8 @@ impl Error {
                 Thing::Message => "message_not_found",
                 Thing::Assistant => "assistant_not_found",
                 Thing::Turn => "turn_not_found",
+                Thing::WebhookEndpoint => "webhook_endpoint_not_found",
+                Thing::Delivery => "delivery_not_found",
             },
             Self::CursorExpired { .. } => "cursor_expired",
             Self::InsufficientBalance => "insufficient_balance",
@@ -109,6 +118,7 @@ impl Error {
             Self::TwinInFlight { .. } => "idempotency_key_in_flight",
             Self::KeyReused => "idempotency_key_reused",
             Self::KeyMalformed => "idempotency_key_malformed",
+            Self::NotConfigured(_) => "not_configured",
             Self::Unavailable { outcome_unknown: true, .. } => "outcome_unknown",
             Self::Unavailable { outcome_unknown: false, .. } => "service_unavailable",
         }

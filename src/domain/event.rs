@@ -20,6 +20,16 @@ words! {
         /// Once, when the balance crosses the workspace's threshold.
         BalanceLow = "balance.low",
         WebhookEndpointDisabled = "webhook_endpoint.disabled",
+        /// By request, to one endpoint alone.
+        WebhookEndpointTest = "webhook_endpoint.test",
+    }
+}
+
+impl EventType {
+    /// Whether it goes to whoever takes its type; a test goes to one endpoint alone.
+    #[must_use]
+    pub fn is_subscribable(self) -> bool {
+        self != Self::WebhookEndpointTest
     }
 }
 
@@ -83,7 +93,7 @@ impl Subscriber {
     /// Whether it wants events of this type.
     #[must_use]
     pub fn wants(&self, kind: EventType) -> bool {
-        self.types.is_empty() || self.types.contains(&kind)
+        kind.is_subscribable() && (self.types.is_empty() || self.types.contains(&kind))
     }
 }
 

@@ -10,10 +10,11 @@ use super::conversation::{Conversation, ConversationKind, SenderType};
 use super::error::Error;
 use super::event::{Event, EventType};
 use super::failure::Discard;
-use super::ids::{AssistantId, ConversationId, EventId, MessageId, TurnId, WidgetUuid};
+use super::ids::{AssistantId, ConversationId, EndpointId, EventId, MessageId, TurnId, WidgetUuid};
 use super::message::Message;
 use super::money::Money;
 use super::turn::TurnEnd;
+use super::webhook_endpoint::DisabledReason;
 
 /// An answer to a request: what is sent now, and again to whoever asks with its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -258,7 +259,8 @@ pub fn widget_error_text(error: &Error) -> String {
         | Error::Overloaded { .. }
         | Error::TwinInFlight { .. }
         | Error::KeyReused
-        | Error::KeyMalformed => error.to_string(),
+        | Error::KeyMalformed
+        | Error::NotConfigured(_) => error.to_string(),
     }
 }
 
@@ -277,6 +279,11 @@ pub enum EventData<'a> {
     Balance {
         balance: Money,
         threshold: Money,
+    },
+    /// A webhook endpoint, and why it was disabled.
+    Endpoint {
+        endpoint: EndpointId,
+        reason: Option<DisabledReason>,
     },
 }
 
@@ -303,6 +310,11 @@ enum DataOut<'a> {
         balance: Money,
         currency: &'static str,
         threshold: Money,
+    },
+    Endpoint {
+        webhook_endpoint_id: EndpointId,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<DisabledReason>,
     },
 }
 
@@ -345,6 +357,9 @@ pub fn event(id: EventId, kind: EventType, at: Micros, cursor: i64, data: &Event
             reason,
         },
         EventData::Balance { balance, threshold } => DataOut::Balance { balance, currency: "USD", threshold },
+        EventData::Endpoint { endpoint, reason } => {
+            DataOut::Endpoint { webhook_endpoint_id: endpoint, reason }
+        }
     };
     json(&EventOut { id, kind, created_at: at.to_string(), cursor: cursor.to_string(), data: Some(data) })
 }

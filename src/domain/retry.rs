@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 /// The pauses after a turn's first, second, … failed attempt; the last one goes on.
 const PAUSES: [u64; 4] = [1, 4, 15, 60];
 /// A longer wish of the model's is not honoured.
@@ -12,9 +14,28 @@ const LONGEST: Duration = Duration::from_mins(1);
 #[must_use]
 pub fn pause(failed: i64, asked: Option<Duration>, random: u32) -> Duration {
     let index = usize::try_from(failed.max(1) - 1).unwrap_or(usize::MAX).min(PAUSES.len() - 1);
-    let usual = Duration::from_secs(PAUSES[index]);
-    let spread = usual * 4 / 5 + usual * 2 / 5 * (random % 1024) / 1024;
-    spread.max(asked.unwrap_or_default().min(LONGEST))
+    spread(Duration::from_secs(PAUSES[index]), random).max(asked.unwrap_or_default().min(LONGEST))
+}
+
+/// A pause, a fifth longer or shorter at most.
+#[must_use]
+pub(super) fn spread(usual: Duration, random: u32) -> Duration {
+    usual * 4 / 5 + usual * 2 / 5 * (random % 1024) / 1024
+}
+
+/// A `Retry-After` in seconds, or as a date, which is measured against the answer's
+/// own `Date`, so that our clock does not matter. A date without that is ignored.
+#[must_use]
+pub fn retry_after(said: &str, date: Option<&str>) -> Option<Duration> {
+    if let Ok(seconds) = said.trim().parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = http_date(said)?.duration_since(http_date(date?)?);
+    Some(Duration::try_from(until).unwrap_or(Duration::ZERO))
+}
+
+fn http_date(text: &str) -> Option<Timestamp> {
+    jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()
 }
 
 #[cfg(test)]

@@ -19,6 +19,20 @@ pub struct Sealed {
     sealed: String,
 }
 
+impl Sealed {
+    /// What a column has kept.
+    #[must_use]
+    pub fn from_kept(text: String) -> Self {
+        Self { sealed: text }
+    }
+
+    /// What a column keeps: base64.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.sealed
+    }
+}
+
 /// The key is another one, or what was sealed has been changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a stored secret cannot be opened with this REJOINDER_SECRET_KEY")]

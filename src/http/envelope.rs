@@ -49,6 +49,7 @@ impl Envelope for Widget {
             Error::LimitReached { .. } => StatusCode::TOO_MANY_REQUESTS,
             Error::Overloaded { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Error::TwinInFlight { .. } => StatusCode::CONFLICT,
+            Error::NotConfigured(_) => StatusCode::NOT_IMPLEMENTED,
         }
     }
 
@@ -122,6 +123,7 @@ impl Envelope for Platform {
             Error::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Error::LimitReached { .. } | Error::Overloaded { .. } => StatusCode::TOO_MANY_REQUESTS,
             Error::Processing(failure) => platform_failure(*failure),
+            Error::NotConfigured(_) => StatusCode::NOT_IMPLEMENTED,
             Error::Unavailable { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

@@ -154,6 +154,7 @@ fn retry_after(error: &Error) -> Option<Duration> {
         | Error::Processing(_)
         | Error::KeyReused
         | Error::KeyMalformed
+        | Error::NotConfigured(_)
         | Error::Unavailable { .. } => None,
     }
 }

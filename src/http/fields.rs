@@ -118,6 +118,17 @@ impl<'de> Deserialize<'de> for Entries<'de> {
     }
 }
 
+/// A list of texts.
+pub(super) fn texts(field: &RawValue) -> Result<Vec<String>, Flaw> {
+    let items: Vec<&RawValue> = serde_json::from_str(field.get()).map_err(|_| Flaw::Type)?;
+    items.into_iter().map(text).collect()
+}
+
+/// A whole number.
+pub(super) fn whole(field: &RawValue) -> Result<i64, Flaw> {
+    serde_json::from_str(field.get()).map_err(|_| Flaw::Type)
+}
+
 /// A truth value.
 pub(super) fn truth(field: &RawValue) -> Result<bool, Flaw> {
     serde_json::from_str(field.get()).map_err(|_| Flaw::Type)

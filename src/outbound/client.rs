@@ -86,9 +86,36 @@ impl GuardedClient {
     /// twice.
     pub async fn send(
         &self,
-        mut request: OutboundRequest,
+        request: OutboundRequest,
         allow: &AllowHosts,
     ) -> Result<OutboundResponse, OutboundError> {
+        let limit = request.max_response;
+        read(self.call(request, allow).await?, limit).await
+    }
+
+    /// As [`Self::send`], for whom the answer's status is enough: of its body only the beginning is
+    /// read, at most `max_response` bytes of what comes before it breaks off or the time is over.
+    pub async fn send_for_status(
+        &self,
+        request: OutboundRequest,
+        allow: &AllowHosts,
+    ) -> Result<OutboundResponse, OutboundError> {
+        let limit = request.max_response;
+        let mut response = self.call(request, allow).await?;
+        let mut body = BytesMut::new();
+        while body.len() < limit
+            && let Ok(Some(chunk)) = response.chunk().await
+        {
+            body.extend_from_slice(&chunk[..chunk.len().min(limit - body.len())]);
+        }
+        Ok(answer(response, body))
+    }
+
+    async fn call(
+        &self,
+        mut request: OutboundRequest,
+        allow: &AllowHosts,
+    ) -> Result<Response, OutboundError> {
         let target = target::parse(&request.url, &[&self.allow, allow])?;
         for name in OWN_HEADERS {
             request.headers.remove(name);
@@ -99,7 +126,7 @@ impl GuardedClient {
         if let Some(body) = request.body {
             call = call.body(body);
         }
-        read(call.send().await?, request.max_response).await
+        Ok(call.send().await?)
     }
 }
 
@@ -140,7 +167,12 @@ async fn read(mut response: Response, limit: usize) -> Result<OutboundResponse, 
         }
         body.extend_from_slice(&chunk);
     }
+    Ok(answer(response, body))
+}
+
+fn answer(mut response: Response, body: BytesMut) -> OutboundResponse {
+    let status = response.status().as_u16();
     let headers = std::mem::take(response.headers_mut());
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    Ok(OutboundResponse { status, headers, body: body.freeze(), content_type })
+    OutboundResponse { status, headers, body: body.freeze(), content_type }
 }

@@ -7,6 +7,7 @@ pub mod authenticate;
 pub mod change_conversation;
 pub mod create_conversation;
 pub mod credit;
+pub mod deliver_event;
 pub mod demo;
 pub mod follow_events;
 pub mod keys;
@@ -24,6 +25,7 @@ pub mod secret_key;
 pub mod send_message;
 pub mod versions;
 pub mod waiters;
+pub mod webhook_endpoints;
 
 use std::fmt;
 use std::sync::Arc;
@@ -35,6 +37,8 @@ use crate::domain::clock::Clock;
 use crate::domain::ids::Ids;
 use crate::domain::ids::TurnId;
 use crate::domain::rendered::Answer;
+use crate::domain::seal::SealKey;
+use crate::outbound::AllowHosts;
 use crate::store::Db;
 use crate::store::writer::Writer;
 
@@ -49,6 +53,10 @@ pub struct Services {
     pub waiters: waiters::Waiters,
     pub followers: follow_events::Followers,
     pub keys: authenticate::Keys,
+    /// What stored secrets are sealed with; none where none is configured.
+    pub seal_key: Option<Arc<SealKey>>,
+    /// Private hosts that tools and webhooks of every workspace may reach.
+    pub allow_hosts: Arc<AllowHosts>,
     /// `widget.deadline`: how long a widget client waits for its reply.
     pub widget_deadline: Duration,
     /// Cancelled once the process lets go of what still runs.

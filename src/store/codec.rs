@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::domain::clock::Micros;
 use crate::domain::conversation::{ConversationKind, SenderType};
+use crate::domain::delivery::{AttemptOutcome, DeliveryState};
 use crate::domain::event::EventType;
 use crate::domain::ids::{
     AssistantId, BookingId, CalendarId, ConversationId, DeliveryId, EndpointId, EventId, KeyId, MessageId,
@@ -18,7 +19,9 @@ use crate::domain::ids::{
 };
 use crate::domain::ledger::LedgerKind;
 use crate::domain::money::Money;
+use crate::domain::seal::Sealed;
 use crate::domain::turn::{Door, TurnState};
+use crate::domain::webhook_endpoint::DisabledReason;
 
 /// A value that is kept as another, on both databases.
 macro_rules! kept_as {
@@ -85,5 +88,7 @@ kept_as!(Uuid, |id| id.0, |raw| Ok(Self(raw));
 );
 kept_as!(i64, |value| value.0, |raw| Ok(Self(raw)); Micros, Money);
 kept_as!(String, |word| word.as_str().to_owned(), |raw| Ok(raw.parse()?);
-    ConversationKind, Door, EventType, LedgerKind, SenderType, TurnState,
+    AttemptOutcome, ConversationKind, DeliveryState, DisabledReason, Door, EventType, LedgerKind, SenderType,
+    TurnState,
 );
+kept_as!(String, |sealed| sealed.as_str().to_owned(), |raw| Ok(Self::from_kept(raw)); Sealed);

@@ -3,9 +3,10 @@
 //! the service that knows what it means.
 //!
 //! Where the dialects must differ (`Conn::pick`): row locks, the store's clock,
-//! and the claim of queued turns.
+//! and the claims of queued turns and deliveries.
 
 pub mod assistants;
+pub mod attempts;
 pub mod calendars;
 pub mod cancellations;
 mod codec;
@@ -14,10 +15,13 @@ mod conn;
 pub mod conversations;
 mod db;
 mod deliveries;
+pub mod delivery_claims;
+pub mod delivery_log;
 mod error;
 pub mod events;
 pub mod idempotency;
 pub mod journal;
+pub mod kept_events;
 pub mod keys;
 pub mod lease;
 pub mod ledger;
@@ -30,6 +34,7 @@ pub mod processes;
 pub mod queue;
 pub mod retention;
 pub mod turns;
+pub mod webhook_endpoints;
 pub mod workspaces;
 pub mod writer;
 

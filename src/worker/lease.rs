@@ -11,10 +11,10 @@ use super::{POLL, Worker};
 use crate::domain::clock::Clock;
 use crate::domain::ids::ProcessId;
 use crate::store::lease::LeaseKeeper;
-use crate::store::{Conn, Db, StoreError, processes, queue};
+use crate::store::{Conn, Db, StoreError, delivery_claims, processes, queue};
 use crate::telemetry::TURNS_TAKEN_OVER;
 
-/// As many turns as one query takes over at most.
+/// As many turns, or deliveries, as one query takes over at most.
 const TAKEN: u64 = 256;
 
 /// The lease of this process.
@@ -117,16 +117,20 @@ async fn take_over(worker: &Worker, lease: &Lease) {
     let is_unbroken = lease.unbroken_since.elapsed() >= length;
     let overdue = is_unbroken.then_some(worker.settings.attempt + length);
     let clock = worker.services.clock.as_ref();
-    let take = async |conn: Conn<'_>| queue::take_over(conn, worker.process, overdue, TAKEN, clock).await;
+    let take = async |mut conn: Conn<'_>| {
+        let turns = queue::take_over(conn.reborrow(), worker.process, overdue, TAKEN, clock).await?;
+        let deliveries = delivery_claims::take_over(conn, worker.process, is_unbroken, TAKEN, clock).await?;
+        Ok((turns, deliveries))
+    };
     let take_all = async {
         // A full batch says that there may be more.
         loop {
-            let taken = worker.services.db.writing(take).await?;
-            if taken > 0 {
-                metrics::counter!(TURNS_TAKEN_OVER).increment(taken);
-                tracing::info!(turns = taken, "turns of dead processes were taken over");
+            let (turns, deliveries) = worker.services.db.writing(take).await?;
+            if (turns, deliveries) != (0, 0) {
+                metrics::counter!(TURNS_TAKEN_OVER).increment(turns);
+                tracing::info!(turns, deliveries, "what dead processes left was taken over");
             }
-            if taken < TAKEN {
+            if turns < TAKEN && deliveries < TAKEN {
                 return Ok(());
             }
         }

@@ -1,9 +1,11 @@
 //! The background of a process: it runs the turns that start here, claims those
-//! that are queued, keeps its lease, takes over what dead processes left, ends what
-//! has been open for too long, and removes what is kept no longer.
+//! that are queued, sends webhook deliveries, keeps its lease, takes over what dead
+//! processes left, ends what has been open for too long, and removes what is kept no
+//! longer.
 
 mod books;
 mod claims;
+mod deliveries;
 mod effects;
 mod lease;
 mod retention;
@@ -22,12 +24,15 @@ use crate::domain::ids::ProcessId;
 use crate::domain::turn::Door;
 use crate::lifecycle::Tasks;
 use crate::service::Services;
+use crate::service::deliver_event::Sender;
 use crate::service::run_turn::Engine;
 use crate::store::Db;
 use crate::store::lease::HasLease;
 use crate::store::overdue::LifeBounds;
 use crate::store::writer::{Effect, Slots};
 use books::Books;
+use deliveries::Deliveries;
+pub use deliveries::DeliverySettings;
 pub use lease::Lease;
 
 /// How often other processes' doings are looked for.
@@ -43,6 +48,14 @@ pub struct WorkerSettings {
     pub life: LifeBounds,
     /// `events.retention`.
     pub events_kept: Duration,
+    pub deliveries: DeliverySettings,
+}
+
+/// What performs the work of this process.
+#[derive(Debug)]
+pub struct Performers {
+    pub engine: Arc<Engine>,
+    pub sender: Sender,
 }
 
 /// The background of one process. Cheap to clone.
@@ -50,28 +63,32 @@ pub struct WorkerSettings {
 pub struct Worker {
     services: Services,
     engine: Arc<Engine>,
+    deliveries: Deliveries,
     process: ProcessId,
     slots: Slots,
     settings: WorkerSettings,
-    /// Turns that run here are tasks of these, and may finish while the process stops.
+    /// What runs here, turns and deliveries, are tasks of these, and may finish while the process stops.
     turns: Tasks,
     books: Books,
     has_lease: HasLease,
 }
 
 impl Worker {
-    /// A worker that starts turns as tasks of `turns`.
+    /// A worker that starts turns and deliveries as tasks of `turns`.
     #[must_use]
     pub fn new(
         services: Services,
-        engine: Arc<Engine>,
+        performers: Performers,
         process: ProcessId,
         slots: Slots,
         settings: WorkerSettings,
         turns: Tasks,
         has_lease: HasLease,
     ) -> Self {
-        Self { services, engine, process, slots, settings, turns, books: Books::default(), has_lease }
+        let Performers { engine, sender } = performers;
+        let deliveries = Deliveries::new(sender, settings.deliveries);
+        let books = Books::default();
+        Self { services, engine, deliveries, process, slots, settings, turns, books, has_lease }
     }
 
     /// Starts the background. What must outlive the running turns goes on until `last`, as tasks of
@@ -94,6 +111,7 @@ impl Worker {
         self.spawn_claiming("sweeper", sweeper::sweep(self.clone()));
         self.spawn_claiming("retention", retention::remove(self.clone()));
         self.spawn_claiming("own books", books::compare(self.clone()));
+        deliveries::start(self, background, last);
     }
 
     /// What takes on new work ends where the process begins to stop. Without it the process is of no use.

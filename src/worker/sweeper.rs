@@ -10,7 +10,7 @@ use crate::domain::error::Error;
 use crate::domain::failure::Failure;
 use crate::domain::turn::TurnEnd;
 use crate::store::overdue::{self, Overdue, OverdueKind};
-use crate::store::{Conn, idempotency, processes};
+use crate::store::{Conn, delivery_log, idempotency, processes};
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Rounds between two removals of what is kept no longer.
@@ -73,5 +73,10 @@ async fn remove(worker: &Worker) -> Result<(), Error> {
     let services = &worker.services;
     let clock = services.clock.as_ref();
     while services.db.writing(async |conn| idempotency::sweep(conn, BATCH, clock).await).await? > 0 {}
+    // What a deleted endpoint had queued is closed first, for only what has ended is removed.
+    while services.db.writing(async |conn| delivery_log::close_archived(conn, BATCH, clock).await).await? > 0
+    {
+    }
+    while services.db.writing(async |conn| delivery_log::remove_deleted(conn, BATCH).await).await? > 0 {}
     Ok(services.db.writing(async |conn| processes::sweep(conn, LEASES_KEPT, clock).await).await?)
 }

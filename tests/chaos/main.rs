@@ -41,3 +41,4 @@ mod sweep;
 mod takeover;
 mod tap;
 mod watch;
+mod webhooks;

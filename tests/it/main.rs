@@ -16,11 +16,13 @@
 
 mod api;
 mod cli;
+mod deliveries;
 mod faults;
 mod harness;
 mod http;
 mod pages;
 mod processes;
+mod receivers;
 mod rooms;
 mod service;
 mod store;

@@ -9,7 +9,8 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::Context;
-use serde_json::{Value, json};
+use secrecy::ExposeSecret;
+use serde_json::{Map, Value, json};
 
 pub use check::check;
 pub use credit::{credit, make_reference};
@@ -83,11 +84,20 @@ fn describe(applied: &Applied, is_dry_run: bool) -> Report {
     for warning in &applied.warnings {
         let _ = writeln!(text, "warning: {warning}");
     }
+    // A dry run has made them for nothing.
+    let secrets = if is_dry_run { &[][..] } else { &applied.secrets };
+    for made in secrets {
+        let (slug, secret) = (&made.endpoint, made.secret.expose_secret());
+        let _ = writeln!(text, "webhook endpoint {slug}: its secret, shown this once, is {secret}");
+    }
+    let secrets: Map<String, Value> =
+        secrets.iter().map(|made| (made.endpoint.clone(), made.secret.expose_secret().into())).collect();
     let json = json!({
         "workspace": applied.slug,
         "dry_run": is_dry_run,
         "changes": applied.changes,
         "warnings": applied.warnings,
+        "secrets": secrets,
     });
     Report { text, json }
 }

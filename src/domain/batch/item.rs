@@ -7,15 +7,19 @@ use serde_json::Value;
 use crate::domain::calendar::{BookingRequest, CalendarRules, CancelRequest};
 use crate::domain::clock::Micros;
 use crate::domain::conversation::{Conversation, ConversationKind, SenderType};
+use crate::domain::event::EventType;
 use crate::domain::idempotency::Presented;
 use crate::domain::ids::{
-    AssistantId, BookingId, CalendarId, ConversationId, MessageId, TurnId, WidgetUuid, WorkspaceId,
+    AssistantId, BookingId, CalendarId, ConversationId, DeliveryId, EndpointId, MessageId, TurnId,
+    WidgetUuid, WorkspaceId,
 };
 use crate::domain::ledger::LedgerEntry;
 use crate::domain::message::Message;
 use crate::domain::money::Money;
 use crate::domain::rendered::Answer;
+use crate::domain::seal::Sealed;
 use crate::domain::turn::{Door, Turn, TurnEnd};
+use crate::domain::webhook_endpoint::{DisabledReason, Endpoint};
 
 /// One thing for a batch to decide.
 #[derive(Clone, Debug)]
@@ -29,6 +33,7 @@ pub enum Item {
     Change(Box<Changing>),
     RenewLink(LinkRenewal),
     TopUp(TopUp),
+    Endpoint(Box<EndpointWrite>),
 }
 
 /// What an item came to.
@@ -45,6 +50,10 @@ pub enum Outcome {
     Conversation(Box<Conversation>),
     LinkRenewed,
     ToppedUp(LedgerEntry),
+    /// As it now is.
+    Endpoint(Box<Endpoint>),
+    /// The delivery of a test event.
+    Tested(DeliveryId),
 }
 
 /// A message that someone sends, through either door.
@@ -281,4 +290,64 @@ pub struct TopUp {
     pub workspace: WorkspaceId,
     pub amount: Money,
     pub reference: String,
+}
+
+/// A webhook endpoint is written.
+#[derive(Clone, Debug)]
+pub struct EndpointWrite {
+    pub workspace: WorkspaceId,
+    pub endpoint: EndpointId,
+    pub action: EndpointAction,
+}
+
+/// What becomes of a webhook endpoint.
+#[derive(Clone, Debug)]
+pub enum EndpointAction {
+    Make(Box<NewEndpoint>),
+    Change(Box<EndpointChange>),
+    /// Its answers ask for it. Nothing changes where it takes no events any more, or has not
+    /// [failed for long](Endpoint::has_failed_for_long) any more.
+    Disable(DisabledReason),
+    /// Out of use: by the workspace file, which may bring it back, or for good.
+    Archive {
+        by_file: bool,
+    },
+    /// An event is sent to it alone.
+    Test,
+}
+
+/// A webhook endpoint to be made.
+#[derive(Clone, Debug)]
+pub struct NewEndpoint {
+    /// Its name in the workspace file, which makes it; none for one that the API makes.
+    pub slug: Option<String>,
+    pub description: Option<String>,
+    pub url: String,
+    /// Empty: all.
+    pub types: Vec<EventType>,
+    pub secret: Sealed,
+    /// It begins disabled.
+    pub disabled: Option<DisabledReason>,
+}
+
+/// What changes in a webhook endpoint; what is not named stays as it is.
+#[derive(Clone, Debug, Default)]
+pub struct EndpointChange {
+    pub url: Option<String>,
+    /// Empty: all.
+    pub types: Option<Vec<EventType>>,
+    pub description: Option<Option<String>>,
+    /// A new secret, and for how long the old one signs too.
+    pub secret: Option<(Sealed, Duration)>,
+    pub switch: Option<Switch>,
+    /// Whether it is brought back where it was archived.
+    pub restores: bool,
+}
+
+/// Whether an endpoint is to take events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// Its failures are forgotten.
+    On,
+    Off(DisabledReason),
 }

@@ -6,6 +6,7 @@ mod admit;
 mod bounds;
 mod conversations;
 mod end;
+mod endpoints;
 mod item;
 mod journal;
 mod keys;
@@ -20,7 +21,7 @@ use std::time::Instant;
 
 use super::clock::{Clock, Micros};
 use super::error::Error;
-use super::event::{Delivery, Event, EventType};
+use super::event::{Delivery, Event, EventType, Subscriber};
 use super::ids::{DeliveryId, EventId, Ids, ProcessId, TurnId, WorkspaceId};
 use super::rendered::{self, EventData};
 use super::turn::{Door, Turn, TurnEnd, TurnState};
@@ -74,6 +75,8 @@ pub struct Effects {
     pub cancelled: Vec<TurnId>,
     /// The cursor of the last event of each workspace that has new ones.
     pub told: HashMap<WorkspaceId, i64>,
+    /// There is something for whoever sends deliveries.
+    pub has_deliveries: bool,
 }
 
 /// Who decides, and when.
@@ -118,17 +121,30 @@ impl<'a> Batch<'a> {
             Item::Change(changing) => self.change(changing).map(Outcome::Conversation),
             Item::RenewLink(renewal) => self.renew_link(renewal).map(|()| Outcome::LinkRenewed),
             Item::TopUp(top_up) => self.top_up(top_up).map(Outcome::ToppedUp),
+            Item::Endpoint(write) => self.endpoint(write),
         }
     }
 
     /// What is to be written, with the rows as they now are, and what follows from it.
     #[must_use]
-    pub fn finish(self) -> (Tables, Written, Effects) {
+    pub fn finish(mut self) -> (Tables, Written, Effects) {
+        self.effects.has_deliveries = !self.written.deliveries.is_empty();
         (self.tables, self.written, self.effects)
     }
 
     /// Appends an event to the workspace's feed, and a delivery for each endpoint that wants it.
     fn emit(&mut self, workspace: WorkspaceId, kind: EventType, data: &EventData<'_>) {
+        self.emit_to(workspace, kind, data, |subscriber| subscriber.wants(kind));
+    }
+
+    /// Appends an event to the workspace's feed, and a delivery for those endpoints that are meant.
+    fn emit_to(
+        &mut self,
+        workspace: WorkspaceId,
+        kind: EventType,
+        data: &EventData<'_>,
+        is_meant: impl Fn(&Subscriber) -> bool,
+    ) {
         let Some(row) = self.tables.workspaces.get_mut(&workspace) else { return };
         let at = self.setting.clock.now();
         let cursor = row.state.next_cursor;
@@ -138,10 +154,10 @@ impl<'a> Batch<'a> {
             EventData::Message(message) => Some(message.conversation),
             EventData::Conversation(conversation, _) => Some(conversation.id),
             EventData::NoReply { conversation, .. } => Some(*conversation),
-            EventData::Balance { .. } => None,
+            EventData::Balance { .. } | EventData::Endpoint { .. } => None,
         };
         let body = rendered::event(id, kind, at, cursor, data);
-        for subscriber in row.subscribers.iter().filter(|subscriber| subscriber.wants(kind)) {
+        for subscriber in row.subscribers.iter().filter(|subscriber| is_meant(subscriber)) {
             self.written.deliveries.push(Delivery {
                 workspace,
                 endpoint: subscriber.endpoint,

@@ -8,11 +8,13 @@ use crate::domain::conversation::Conversation;
 use crate::domain::event::{Delivery, Event, Subscriber};
 use crate::domain::idempotency::{IdempotencyKey, Kept};
 use crate::domain::ids::{
-    AssistantId, BookingId, CalendarId, ConversationId, MessageId, ProcessId, TurnId, WidgetUuid, WorkspaceId,
+    AssistantId, BookingId, CalendarId, ConversationId, EndpointId, MessageId, ProcessId, TurnId, WidgetUuid,
+    WorkspaceId,
 };
 use crate::domain::ledger::LedgerEntry;
 use crate::domain::message::Message;
 use crate::domain::turn::Turn;
+use crate::domain::webhook_endpoint::Endpoint;
 use crate::domain::workspace::{Workspace, WorkspaceState};
 
 use super::item::JournalRow;
@@ -75,6 +77,8 @@ pub struct Tables {
     pub bookings: HashMap<CalendarId, Vec<Booking>>,
     /// References of top-ups that have counted, with the entry's number.
     pub references: HashMap<(WorkspaceId, String), i64>,
+    /// All webhook endpoints of each workspace of which one is written in this batch.
+    pub endpoints: HashMap<EndpointId, Endpoint>,
 }
 
 impl Tables {
@@ -113,6 +117,8 @@ pub struct Written {
     /// A new link, instead of the one that the conversation had.
     pub links: Vec<(WidgetUuid, WorkspaceId, ConversationId)>,
     pub cancellations: Vec<(ProcessId, TurnId)>,
+    pub new_endpoints: Vec<EndpointId>,
+    pub endpoints: BTreeSet<EndpointId>,
 }
 
 impl Written {

@@ -6,7 +6,9 @@ use url::Url;
 
 use super::document::{Document, FileFault};
 use super::written::{AssistantIn, CalendarIn, ConversationIn, FileIn, PricingIn};
-use super::{FileAssistant, FileCalendar, FileConversation, FileTool, WorkspaceFile, tools};
+use super::{
+    FileAssistant, FileCalendar, FileConversation, FileTool, WorkspaceFile, tools, webhook_endpoints,
+};
 use crate::domain::calendar::{CalendarRulesIn, DEFAULT_HORIZON_DAYS, DEFAULT_SLOT_MINUTES};
 use crate::domain::conversation::ConversationKind;
 use crate::domain::ids::{AssistantId, WidgetUuid};
@@ -67,6 +69,7 @@ pub(super) fn check(file: FileIn, document: &Document<'_>) -> Result<WorkspaceFi
         default_assistant: workspace.default_assistant,
         pricing,
         allow_hosts: workspace.allow_hosts,
+        webhook_endpoints: webhook_endpoints::check(document, file.webhook_endpoints)?,
         conversations: check_conversations(document, file.conversations, &assistant_slugs)?,
         assistants,
         calendars,
@@ -204,18 +207,18 @@ fn check_conversations(
 }
 
 /// The slugs of one section, each of which may stand there once.
-struct Slugs<'d> {
+pub(super) struct Slugs<'d> {
     document: &'d Document<'d>,
     section: &'static str,
     known: HashSet<String>,
 }
 
 impl<'d> Slugs<'d> {
-    fn of(document: &'d Document<'d>, section: &'static str) -> Self {
+    pub(super) fn of(document: &'d Document<'d>, section: &'static str) -> Self {
         Self { document, section, known: HashSet::new() }
     }
 
-    fn add(&mut self, index: usize, slug: &str) -> Result<(), FileFault> {
+    pub(super) fn add(&mut self, index: usize, slug: &str) -> Result<(), FileFault> {
         let path = format!("{}[{index}]", self.section);
         check_slug(self.document, &path, slug)?;
         if self.known.insert(slug.to_owned()) {

@@ -106,10 +106,8 @@ impl<'t> Document<'t> {
 
     fn refuse_unsupported(&self) -> Result<(), FileFault> {
         let unsupported = |path: &str| Err(self.fault(path, "not supported yet"));
-        for section in ["knowledge_bases", "webhook_endpoints"] {
-            if self.root.contains_key(section) {
-                return unsupported(section);
-            }
+        if self.root.contains_key("knowledge_bases") {
+            return unsupported("knowledge_bases");
         }
         for (index, calendar) in self.entries("calendars") {
             if calendar.contains_key("caldav") {

@@ -5,6 +5,7 @@
 mod check;
 mod document;
 mod tools;
+mod webhook_endpoints;
 mod written;
 
 #[cfg(test)]
@@ -19,6 +20,7 @@ pub use written::TextIn;
 use super::assistant::Fallback;
 use super::calendar::CalendarRules;
 use super::conversation::ConversationKind;
+use super::event::EventType;
 use super::ids::{AssistantId, WidgetUuid};
 use super::money::Money;
 use super::workspace::Pricing;
@@ -48,6 +50,7 @@ pub struct WorkspaceFile {
     pub assistants: Vec<FileAssistant>,
     pub calendars: Vec<FileCalendar>,
     pub tools: Vec<FileTool>,
+    pub webhook_endpoints: Vec<FileEndpoint>,
     pub conversations: Vec<FileConversation>,
 }
 
@@ -110,6 +113,20 @@ pub struct FileWebhook {
     pub idempotent: bool,
 }
 
+/// A webhook endpoint. Its host is not yet checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileEndpoint {
+    pub slug: String,
+    pub url: String,
+    pub description: Option<String>,
+    /// Empty: all.
+    pub types: Vec<EventType>,
+    /// Absent: one is made, and kept.
+    pub secret: Option<EnvName>,
+    /// Absent: enabled when it is made, and then as it is.
+    pub enabled: Option<bool>,
+}
+
 /// A conversation with a fixed widget UUID, of type `widget` or `test`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileConversation {
@@ -135,12 +152,14 @@ impl WorkspaceFile {
             | FileUses::CalendarBooking { .. }
             | FileUses::CalendarCancel { .. } => None,
         });
-        webhooks.flat_map(|webhook| {
+        let of_endpoints = self.webhook_endpoints.iter().filter_map(|endpoint| endpoint.secret.as_ref());
+        let of_tools = webhooks.flat_map(|webhook| {
             let headers = webhook.headers.iter().filter_map(|(_, text)| match text {
                 TextIn::Env(name) => Some(name),
                 TextIn::Plain(_) => None,
             });
             headers.chain(&webhook.secret)
-        })
+        });
+        of_tools.chain(of_endpoints)
     }
 }

@@ -86,10 +86,6 @@ fn what_comes_later_is_refused_by_name() {
 
     assert_eq!(later("[[knowledge_bases]]\nslug = \"help\""), "line 40: knowledge_bases: not supported yet");
     assert_eq!(
-        later("[[webhook_endpoints]]\nslug = \"crm\""),
-        "line 40: webhook_endpoints: not supported yet"
-    );
-    assert_eq!(
         later("[[tools]]\nslug = \"crm\"\nkind = \"mcp\"\nallow = []"),
         "line 42: tools[2].kind: \"mcp\": not supported yet"
     );

@@ -26,6 +26,8 @@ pub(super) struct FileIn {
     #[serde(default)]
     pub tools: Vec<ToolIn>,
     #[serde(default)]
+    pub webhook_endpoints: Vec<EndpointIn>,
+    #[serde(default)]
     pub conversations: Vec<ConversationIn>,
 }
 
@@ -112,6 +114,19 @@ pub(super) struct ToolIn {
     pub timeout: Option<String>,
     pub secret: Option<EnvName>,
     pub idempotent: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EndpointIn {
+    pub slug: String,
+    pub url: String,
+    pub description: Option<String>,
+    /// The API's word is `types`.
+    #[serde(default, alias = "types")]
+    pub events: Vec<String>,
+    pub secret: Option<EnvName>,
+    pub enabled: Option<bool>,
 }
 
 #[derive(Deserialize)]

@@ -29,6 +29,7 @@ fn problems() -> Vec<Problem> {
         Error::TwinInFlight { retry_after },
         Error::KeyReused,
         Error::KeyMalformed,
+        Error::NotConfigured("This server cannot keep secrets."),
         Error::Unavailable { outcome_unknown: false, source: Some("secret".into()) },
         Error::Unavailable { outcome_unknown: true, source: None },
     ];

@@ -45,5 +45,7 @@ scoped!(/// Sends, creates, changes and ends.
     MessagesWrite, Scope::MessagesWrite);
 scoped!(/// Reads balance and ledger.
     BillingRead, Scope::BillingRead);
+scoped!(/// Changes how the workspace is set up.
+    ConfigWrite, Scope::Config);
 scoped!(/// Reads all else.
     Read, Scope::Read);

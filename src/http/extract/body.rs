@@ -40,6 +40,25 @@ impl<E: Envelope> FromRequest<AppState> for Body<E> {
     }
 }
 
+/// A body as [`Body`] reads it, or none at all, which counts as an empty object.
+#[derive(Debug)]
+pub(in crate::http) struct OptionalBody<E>(
+    pub(in crate::http) Bytes,
+    pub(in crate::http) PhantomData<fn() -> E>,
+);
+
+impl<E: Envelope> FromRequest<AppState> for OptionalBody<E> {
+    type Rejection = ApiError<E>;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError<E>> {
+        if hyper::body::Body::is_end_stream(request.body()) {
+            return Ok(Self(Bytes::from_static(b"{}"), PhantomData));
+        }
+        let Body(bytes, of) = Body::<E>::from_request(request, state).await?;
+        Ok(Self(bytes, of))
+    }
+}
+
 /// `application/json`, or another type that ends in `+json`, with any parameters.
 fn is_json(headers: &HeaderMap) -> bool {
     let declared = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");

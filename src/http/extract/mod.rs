@@ -5,7 +5,7 @@ mod body;
 mod idempotency;
 mod parts;
 
-pub(super) use account::{BillingRead, MessagesWrite, Read, bearer};
-pub(super) use body::Body;
+pub(super) use account::{BillingRead, ConfigWrite, MessagesWrite, Read, bearer};
+pub(super) use body::{Body, OptionalBody};
 pub(super) use idempotency::{idempotency_key, presented};
-pub(super) use parts::{Named, Search};
+pub(super) use parts::{Named, NamedWithin, Search};

@@ -26,6 +26,21 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     }
 }
 
+/// The two ids in the path, the outer one first, as they were sent.
+#[derive(Debug)]
+pub(in crate::http) struct NamedWithin(pub(in crate::http) String, pub(in crate::http) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for NamedWithin {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        let params = parts.extract::<RawPathParams>().await;
+        let mut names = params.iter().flatten().map(|(_, text)| text.to_owned());
+        let unknown = || char::REPLACEMENT_CHARACTER.to_string();
+        Ok(Self(names.next().unwrap_or_else(unknown), names.next().unwrap_or_else(unknown)))
+    }
+}
+
 /// The query, whose fields are texts.
 #[derive(Debug)]
 pub(in crate::http) struct Search<T, E>(pub(in crate::http) T, pub(in crate::http) PhantomData<fn() -> E>);

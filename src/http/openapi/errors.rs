@@ -171,6 +171,37 @@ errors! {
         },
     }
 
+    /// Of a write of the workspace's configuration.
+    ConfigErrors(Platform) {
+        "The key is missing or does not hold" => Error::Unauthenticated,
+        "The key lacks the scope" => Error::MissingScope(Scope::Config.as_str()),
+        "The server is overloaded; see Retry-After" => overloaded(),
+        "The store refused or is away; nothing was changed" => unavailable(),
+        "It may have been changed" => unknown(),
+    }
+
+    /// Of a body that says how a webhook endpoint is to be, beside those of a write.
+    EndpointErrors(Platform) {
+        "A field is to be mended, or the body is no JSON" => Error::invalid("url", "Field 'url' is required."),
+        "The body is over 256 KiB" => too_large::<Platform>(),
+        "This server cannot keep secrets" => Error::NotConfigured("This server cannot keep secrets: its operator has to set REJOINDER_SECRET_KEY."),
+    }
+
+    /// Of what is sent to an endpoint that takes nothing.
+    EndpointDisabled(Platform) {
+        "The endpoint is disabled" => Error::invalid("enabled", "The webhook endpoint is disabled."),
+    }
+
+    /// Of a webhook endpoint in the path.
+    NoEndpoint(Platform) {
+        "There is no such webhook endpoint in this workspace" => Error::not_found(Thing::WebhookEndpoint, "whe_5kq20d"),
+    }
+
+    /// Of a delivery in the path.
+    NoDelivery(Platform) {
+        "There is no such delivery of it" => Error::not_found(Thing::Delivery, "dlv_8xw41p"),
+    }
+
     /// Of a conversation in the path.
     NoConversation(Platform) {
         "There is no such conversation in this workspace" => no_conversation(),

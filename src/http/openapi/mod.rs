@@ -8,12 +8,14 @@ use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{InfoBuilder, License, OpenApi, OpenApiBuilder};
 
 pub(super) use errors::{
-    BeginErrors, BillingErrors, ChangeErrors, CreateErrors, FeedErrors, HistoryErrors, NoConversation,
-    NoTurn, QueryErrors, ReadErrors, ReplyErrors, SendErrors, SwitchErrors, TooManyReaders, WriteErrors,
+    BeginErrors, BillingErrors, ChangeErrors, ConfigErrors, CreateErrors, EndpointDisabled, EndpointErrors,
+    FeedErrors, HistoryErrors, NoConversation, NoDelivery, NoEndpoint, NoTurn, QueryErrors, ReadErrors,
+    ReplyErrors, SendErrors, SwitchErrors, TooManyReaders, WriteErrors,
 };
 pub(super) use shapes::{
-    Acknowledgement, ConversationPage, CreatedConversation, EventPage, LedgerPage, MessagePage, OneBalance,
-    OneConversation, OneLink, OneTurn,
+    Acknowledgement, ConversationPage, CreatedConversation, DeliveryPage, EndpointPage, EndpointWithSecret,
+    EventPage, LedgerPage, MessagePage, OneBalance, OneConversation, OneDelivery, OneEndpoint, OneLink,
+    OneReplay, OneTurn,
 };
 
 use super::{api, v1};

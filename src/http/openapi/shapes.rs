@@ -6,6 +6,9 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::http::api::wire::FunctionCall;
+use crate::http::v1::webhook_endpoints::wire::{
+    DeliveryOut, EndpointOut, EndpointWithSecretOut, ReplayedOut, ToldDeliveryOut,
+};
 use crate::http::v1::wire::{BalanceOut, LedgerEntryOut, LinkOut, TurnOut};
 
 /// A message.
@@ -134,6 +137,14 @@ enveloped! {
     OneBalance(BalanceOut);
     /// Events, in order.
     EventPage(Events);
+    /// A webhook endpoint.
+    OneEndpoint(EndpointOut);
+    /// A webhook endpoint with its new secret.
+    EndpointWithSecret(EndpointWithSecretOut);
+    /// A delivery with its attempts.
+    OneDelivery(ToldDeliveryOut);
+    /// What is sent again.
+    OneReplay(ReplayedOut);
 }
 
 paged! {
@@ -141,6 +152,10 @@ paged! {
     ConversationPage, Conversations(Conversation);
     /// Messages, the oldest first.
     MessagePage, Messages(Message);
+    /// Webhook endpoints, the oldest first.
+    EndpointPage, WebhookEndpoints(EndpointOut);
+    /// Deliveries, the newest event's first.
+    DeliveryPage, Deliveries(DeliveryOut);
     /// Entries of the ledger, the oldest first.
     LedgerPage, LedgerEntries(LedgerEntryOut);
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
-use crate::domain::ids::ConversationId;
+use crate::domain::ids::{ConversationId, EndpointId};
 use crate::service::list_conversations::Place;
 
 const DEFAULT_LIMIT: usize = 50;
@@ -25,6 +25,8 @@ pub(super) fn limit(text: Option<&str>) -> Result<usize, Error> {
 pub(super) enum Numbered {
     Messages,
     Ledger,
+    /// The newest first.
+    Deliveries,
 }
 
 impl Numbered {
@@ -32,6 +34,7 @@ impl Numbered {
         match self {
             Self::Messages => b'm',
             Self::Ledger => b'l',
+            Self::Deliveries => b'd',
         }
     }
 
@@ -70,6 +73,22 @@ pub(super) fn conversation_place(cursor: Option<&str>) -> Result<Option<Place>, 
     Ok(Some((Micros(i64::from_be_bytes(*at)), ConversationId(id))))
 }
 
+const ENDPOINTS: u8 = b'w';
+
+/// The cursor of a webhook endpoint's place in the list.
+pub(super) fn endpoint_cursor(id: EndpointId) -> String {
+    let mut bytes = vec![ENDPOINTS];
+    bytes.extend(id.0.as_bytes());
+    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// The place that a cursor of the list of webhook endpoints names.
+pub(super) fn endpoint_place(cursor: Option<&str>) -> Result<Option<EndpointId>, Error> {
+    let Some(cursor) = cursor else { return Ok(None) };
+    let id = Uuid::from_slice(&decode(cursor, ENDPOINTS)?).map_err(|_| malformed())?;
+    Ok(Some(EndpointId(id)))
+}
+
 fn decode(cursor: &str, tag: u8) -> Result<Vec<u8>, Error> {
     let mut bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).map_err(|_| malformed())?;
     if bytes.first() != Some(&tag) {
@@ -93,6 +112,8 @@ mod tests {
         assert_eq!(Numbered::Messages.place(None).unwrap(), 0);
         let place = (Micros(7), ConversationId(Uuid::from_u128(9)));
         assert_eq!(conversation_place(Some(&conversation_cursor(place))).unwrap(), Some(place));
+        let id = EndpointId(Uuid::from_u128(9));
+        assert_eq!(endpoint_place(Some(&endpoint_cursor(id))).unwrap(), Some(id));
     }
 
     #[test]
@@ -100,6 +121,7 @@ mod tests {
         let of_ledger = Numbered::Ledger.cursor(42);
         assert!(Numbered::Messages.place(Some(&of_ledger)).is_err());
         assert!(conversation_place(Some(&of_ledger)).is_err());
+        assert!(endpoint_place(Some(&of_ledger)).is_err());
         for garbage in ["", "42", "*", "bA", "§"] {
             assert!(Numbered::Ledger.place(Some(garbage)).is_err(), "{garbage}");
         }

@@ -7,6 +7,7 @@ mod messages;
 mod money;
 mod turns;
 mod validate;
+pub(super) mod webhook_endpoints;
 pub(super) mod wire;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -27,4 +28,5 @@ pub(super) fn door() -> OpenApiRouter<AppState> {
         .routes(routes!(money::ledger))
         .routes(routes!(events::list))
         .routes(routes!(events::stream))
+        .merge(webhook_endpoints::routes())
 }

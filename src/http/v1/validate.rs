@@ -78,12 +78,7 @@ pub(super) fn conversation(sent: ConversationIn) -> Result<NewConversation, Erro
 /// What is to change in a conversation. Here a field that is not known is refused: a change must not
 /// be dropped in silence.
 pub(super) fn change(body: &[u8]) -> Result<Change, Error> {
-    let all: BTreeMap<String, Field> = fields(body)?;
-    let is_other =
-        |(name, field): &(&String, &Field)| field.is_some() && !CHANGEABLE.contains(&name.as_str());
-    if let Some((name, _)) = all.iter().find(is_other) {
-        return Err(Error::invalid("body", format!("Field '{name}' cannot be changed.")));
-    }
+    refuse_others(body, &CHANGEABLE)?;
     let sent: ChangeIn = fields(body)?;
     let change = Change {
         ai_enabled: flag("ai_enabled", sent.ai_enabled)?,
@@ -98,6 +93,17 @@ pub(super) fn change(body: &[u8]) -> Result<Change, Error> {
         return Err(Error::invalid("body", text));
     }
     Ok(change)
+}
+
+/// Refuses a change of a field that cannot be changed.
+pub(super) fn refuse_others(body: &[u8], changeable: &[&str]) -> Result<(), Error> {
+    let all: BTreeMap<String, Field> = fields(body)?;
+    let is_other =
+        |(name, field): &(&String, &Field)| field.is_some() && !changeable.contains(&name.as_str());
+    match all.iter().find(is_other) {
+        Some((name, _)) => Err(Error::invalid("body", format!("Field '{name}' cannot be changed."))),
+        None => Ok(()),
+    }
 }
 
 /// Which conversations a query asks for, but for the page.
@@ -122,16 +128,16 @@ fn searched(text: &str) -> Result<String, Error> {
     Ok(text.to_owned())
 }
 
-fn invalid(field: &'static str, flaw: &str) -> Error {
+pub(super) fn invalid(field: &'static str, flaw: &str) -> Error {
     Error::invalid(field, format!("Field '{field}' {flaw}"))
 }
 
-fn required(field: &'static str) -> Error {
+pub(super) fn required(field: &'static str) -> Error {
     invalid(field, "is required.")
 }
 
 /// What is to be mended; `wanted` says which type the field is of.
-fn flawed(field: &'static str, flaw: Flaw, wanted: &str) -> Error {
+pub(super) fn flawed(field: &'static str, flaw: Flaw, wanted: &str) -> Error {
     match flaw {
         Flaw::Type => invalid(field, wanted),
         Flaw::Character => invalid(field, "contains an invalid character."),
@@ -144,12 +150,12 @@ fn checked_text(field: &'static str, sent: &RawValue) -> Result<String, Error> {
     text(sent).map_err(|flaw| flawed(field, flaw, "must be a string."))
 }
 
-fn optional_text(field: &'static str, sent: Field) -> Result<Option<String>, Error> {
+pub(super) fn optional_text(field: &'static str, sent: Field) -> Result<Option<String>, Error> {
     sent.map(|sent| checked_text(field, &sent)).transpose()
 }
 
 /// A text of at most 255 characters; a blank one counts as absent.
-fn short_text(field: &'static str, sent: Field) -> Result<Option<String>, Error> {
+pub(super) fn short_text(field: &'static str, sent: Field) -> Result<Option<String>, Error> {
     let Some(text) = optional_text(field, sent)? else { return Ok(None) };
     if text.chars().count() > LONGEST_NAME {
         return Err(invalid(field, "must not be greater than 255 characters."));
@@ -204,7 +210,7 @@ fn free_object(field: &'static str, sent: &RawValue) -> Result<Map<String, Value
     object(sent).map_err(|flaw| flawed(field, flaw, "must be an object."))
 }
 
-fn flag(field: &'static str, sent: Field) -> Result<Option<bool>, Error> {
+pub(super) fn flag(field: &'static str, sent: Field) -> Result<Option<bool>, Error> {
     let flag = sent.map(|sent| truth(&sent)).transpose();
     flag.map_err(|_| invalid(field, "must be a boolean."))
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
-use jiff::Timestamp;
 use reqwest::{
     Response, StatusCode,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER},
@@ -13,6 +12,7 @@ use reqwest::{
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::domain::chat::ModelError;
+use crate::domain::retry;
 
 use super::{Endpoint, reader};
 
@@ -108,20 +108,10 @@ pub(super) fn failure_of_status(status: StatusCode, retry_after: Option<Duration
     }
 }
 
-/// `Retry-After` in seconds, or as a date, which is measured against the answer's
-/// own `Date`, so that our clock does not matter. A date without that is ignored.
+/// How long the answer asks us to wait.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let said = text(RETRY_AFTER)?;
-    if let Ok(seconds) = said.parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let until = http_date(said)?.duration_since(http_date(text(DATE)?)?);
-    Some(Duration::try_from(until).unwrap_or(Duration::ZERO))
-}
-
-fn http_date(text: &str) -> Option<Timestamp> {
-    jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    retry::retry_after(text(RETRY_AFTER)?, text(DATE))
 }
 
 /// The short code with which an endpoint names its error, such as `model_not_found`.

@@ -10,7 +10,7 @@ use crate::store::configured::Section;
 /// One thing that was changed: `assistant front-desk: changed system_prompt, tools`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
-    /// `workspace`, `assistant`, `calendar`, `tool` or `conversation`.
+    /// `workspace`, `assistant`, `calendar`, `tool`, `webhook endpoint` or `conversation`.
     pub section: &'static str,
     /// The slug; a conversation's widget UUID.
     pub name: String,

@@ -13,7 +13,7 @@ pub enum ApplyError {
     #[error("the secret {{ env = \"{0}\" }} is not set in the environment")]
     SecretMissing(String),
     #[error(
-        "the file names a secret, and there is no key to seal it with: set REJOINDER_SECRET_KEY (32 bytes in \
+        "the file has a secret, and there is no key to seal it with: set REJOINDER_SECRET_KEY (32 bytes in \
          base64, as `openssl rand -base64 32` prints them) or REJOINDER_SECRET_KEY_FILE"
     )]
     NoSecretKey,

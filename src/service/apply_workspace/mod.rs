@@ -9,6 +9,7 @@ mod conversations;
 mod error;
 mod prepare;
 mod tools;
+mod webhook_endpoints;
 mod workspace;
 
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ use crate::domain::clock::{Clock, Micros};
 use crate::domain::conversation::Conversation;
 use crate::domain::ids::{Ids, WidgetUuid, WorkspaceId};
 use crate::domain::seal::SealKey;
+use crate::domain::webhook_endpoint::Endpoint;
 use crate::domain::workspace::Workspace;
 use crate::outbound::AllowHosts;
 use crate::store::assistants::AssistantRow;
@@ -41,7 +43,7 @@ pub struct Site<'a> {
     pub db: &'a Db,
     pub clock: &'a dyn Clock,
     pub ids: &'a Ids,
-    /// Needed once the file names a secret.
+    /// Needed once the file has a secret, or a webhook endpoint.
     pub seal: Option<&'a SealKey>,
     /// Private hosts that tools of every workspace may reach.
     pub allow_hosts: &'a AllowHosts,
@@ -66,7 +68,7 @@ pub enum Mode {
 }
 
 /// What an apply did, or would do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Applied {
     pub workspace: WorkspaceId,
     pub slug: String,
@@ -74,6 +76,17 @@ pub struct Applied {
     pub changes: Vec<Change>,
     /// What was applied and will not work in this process's configuration; the server may have another.
     pub warnings: Vec<String>,
+    /// Of webhook endpoints for which the file names none.
+    pub secrets: Vec<MadeSecret>,
+}
+
+/// A signing secret that was made: to be shown now, and never again.
+#[derive(Clone, Debug)]
+pub struct MadeSecret {
+    /// The endpoint's slug.
+    pub endpoint: String,
+    /// `whsec_…`.
+    pub secret: SecretString,
 }
 
 /// Makes the store match the file's text. An error has changed nothing, but for
@@ -83,6 +96,9 @@ pub async fn apply(site: &Site<'_>, text: &str, mode: Mode) -> Result<Applied, A
     for _ in 1..TRIES {
         match try_apply(site, &prepared, mode).await {
             Err(ApplyError::Store(error)) if may_pass(&error) => {}
+            // Another apply may have made this very workspace after it was looked for here: then what
+            // seems to be another's is its own.
+            Err(ApplyError::Refused(_)) => {}
             outcome => return outcome,
         }
     }
@@ -114,7 +130,8 @@ pub(super) async fn apply_within(
         Some(workspace) => workspace.id,
         None => WorkspaceId(site.ids.ordered(site.clock)),
     };
-    let mut run = Run { site, prepared, workspace, now: site.clock.now(), changes: Vec::new() };
+    let mut run =
+        Run { site, prepared, workspace, now: site.clock.now(), changes: Vec::new(), secrets: Vec::new() };
 
     let ids = run.assistant_ids(conn.reborrow(), &before).await?;
     run.put_workspace(conn.reborrow(), &before, &ids).await?;
@@ -122,6 +139,7 @@ pub(super) async fn apply_within(
     let tools = run.put_tools(conn.reborrow(), &before, &calendars).await?;
     let compiled = run.put_assistants(conn.reborrow(), &before, &ids, &tools).await?;
     let mut items = run.opening_credit(&before);
+    items.extend(run.put_endpoints(&before)?);
     items.extend(run.put_conversations(conn.reborrow(), &before, &ids, &compiled).await?);
     run.decide(conn, &items).await?;
     Ok(Applied {
@@ -129,6 +147,7 @@ pub(super) async fn apply_within(
         slug: prepared.file.slug.clone(),
         changes: run.changes,
         warnings: prepared.warnings.clone(),
+        secrets: run.secrets,
     })
 }
 
@@ -140,6 +159,8 @@ struct Before {
     calendars: Vec<Configured>,
     tools: Vec<Configured>,
     assistants: Vec<AssistantRow>,
+    /// Those that a file made.
+    endpoints: Vec<Endpoint>,
 }
 
 impl Before {
@@ -154,6 +175,7 @@ impl Before {
                 calendars: Vec::new(),
                 tools: Vec::new(),
                 assistants: Vec::new(),
+                endpoints: Vec::new(),
             });
         };
         let id = found.id;
@@ -166,7 +188,8 @@ impl Before {
             conversations,
             calendars,
             tools: configured::list(conn.reborrow(), Section::Tools, id).await?,
-            assistants: crate::store::assistants::list_all(conn, id).await?,
+            assistants: crate::store::assistants::list_all(conn.reborrow(), id).await?,
+            endpoints: webhook_endpoints::of_file(conn, id).await?,
         })
     }
 }
@@ -178,6 +201,7 @@ struct Run<'a> {
     workspace: WorkspaceId,
     now: Micros,
     changes: Vec<Change>,
+    secrets: Vec<MadeSecret>,
 }
 
 impl Run<'_> {

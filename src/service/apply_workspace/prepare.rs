@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{ApplyError, Site};
 use crate::domain::assistant::Fallback;
+use crate::domain::signature::Secret;
 use crate::domain::workspace_file::{EnvName, FileUses, WorkspaceFile};
 use crate::outbound::{AllowHosts, check_url};
 
@@ -25,7 +26,8 @@ impl Prepared {
             let missing = || ApplyError::SecretMissing(name.env.clone());
             secrets.insert(name.clone(), (site.secret)(&name.env).ok_or_else(missing)?);
         }
-        if !secrets.is_empty() && site.seal.is_none() {
+        check_signing_secrets(&file, &secrets)?;
+        if (!secrets.is_empty() || !file.webhook_endpoints.is_empty()) && site.seal.is_none() {
             return Err(ApplyError::NoSecretKey);
         }
         let warnings = unknown_connections(site, &file);
@@ -50,6 +52,21 @@ fn unknown_connections(site: &Site<'_>, file: &WorkspaceFile) -> Vec<String> {
     warnings
 }
 
+/// What could sign nothing is refused here.
+fn check_signing_secrets(
+    file: &WorkspaceFile,
+    secrets: &HashMap<EnvName, SecretString>,
+) -> Result<(), ApplyError> {
+    for endpoint in &file.webhook_endpoints {
+        let secret = endpoint.secret.as_ref().and_then(|name| secrets.get(name));
+        if let Some(Err(fault)) = secret.map(|secret| Secret::parse(secret.expose_secret())) {
+            let slug = &endpoint.slug;
+            return Err(ApplyError::Refused(format!("the secret of webhook endpoint \"{slug}\": {fault}")));
+        }
+    }
+    Ok(())
+}
+
 /// What would be refused at each call is refused here.
 fn check_addresses(file: &WorkspaceFile, of_all: &AllowHosts) -> Result<(), ApplyError> {
     let own = AllowHosts::parse(&file.allow_hosts)
@@ -60,6 +77,11 @@ fn check_addresses(file: &WorkspaceFile, of_all: &AllowHosts) -> Result<(), Appl
                 ApplyError::Refused(format!("the url of tool \"{}\": {refused}", tool.slug))
             })?;
         }
+    }
+    for endpoint in &file.webhook_endpoints {
+        check_url(&endpoint.url, &[of_all, &own]).map_err(|refused| {
+            ApplyError::Refused(format!("the url of webhook endpoint \"{}\": {refused}", endpoint.slug))
+        })?;
     }
     Ok(())
 }

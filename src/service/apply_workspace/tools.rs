@@ -100,7 +100,7 @@ impl Run<'_> {
         })
     }
 
-    fn seal(&self, name: &EnvName, old: Option<&Sealed>) -> Result<Sealed, ApplyError> {
+    pub(super) fn seal(&self, name: &EnvName, old: Option<&Sealed>) -> Result<Sealed, ApplyError> {
         let key = self.site.seal.ok_or(ApplyError::NoSecretKey)?;
         let secret = self.prepared.secrets.get(name);
         let secret = secret.ok_or_else(|| ApplyError::SecretMissing(name.env.clone()))?;

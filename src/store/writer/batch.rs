@@ -120,7 +120,8 @@ fn reserve(context: &WriterContext, items: &[&Item]) -> Vec<Slot> {
             | Item::HandBack(_)
             | Item::Change(_)
             | Item::RenewLink(_)
-            | Item::TopUp(_) => {}
+            | Item::TopUp(_)
+            | Item::Endpoint(_) => {}
         }
     }
     let mut slots = context.slots.reserve(Door::Widget, widget);

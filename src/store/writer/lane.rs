@@ -12,7 +12,7 @@ use super::batch::{self, Done};
 use super::standing::Standing;
 use super::unknown::Unknown;
 use super::{Effect, Waiting, WriterContext};
-use crate::domain::batch::{Admitted, Effects, Ending, Item, Outcome, Right, TurnRef};
+use crate::domain::batch::{Admitted, Effects, Ending, EndpointAction, Item, Outcome, Right, TurnRef};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
 use crate::domain::ids::TurnId;
@@ -40,6 +40,7 @@ impl Queued {
     fn is_request(&self) -> bool {
         match self.item {
             Item::Admit(_) | Item::Create(_) | Item::Change(_) | Item::RenewLink(_) | Item::TopUp(_) => true,
+            Item::Endpoint(ref write) => !matches!(write.action, EndpointAction::Disable(_)),
             Item::End(_) | Item::Journal(_) | Item::Retry(_) | Item::HandBack(_) => false,
         }
     }
@@ -78,6 +79,7 @@ impl Queued {
             }
             Item::Change(changing) => changing.change.metadata.as_ref().map_or(0, String::len) + 1024,
             Item::Retry(_) | Item::HandBack(_) | Item::RenewLink(_) | Item::TopUp(_) => 1024,
+            Item::Endpoint(_) => 8192,
         }
     }
 }
@@ -285,6 +287,9 @@ fn turn_without_key(item: &Item, outcome: &Result<Outcome, Error>) -> Option<Tur
 
 /// Hands on what follows from a batch.
 pub(super) fn dispatch(context: &WriterContext, effects: Effects, mut slots: Vec<super::Slot>) {
+    if effects.has_deliveries {
+        context.send(Effect::Deliveries);
+    }
     for turn in effects.cancelled {
         context.send(Effect::Cancelled(turn));
     }

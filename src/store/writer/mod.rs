@@ -29,14 +29,15 @@ pub use within::decide_within;
 use super::lease::HasLease;
 use super::{Db, StoreError};
 use crate::domain::batch::{
-    Admission, Admitted, Bounds, Changing, Created, Creation, Effects, Ending, HandBack, Item, Journaling,
-    LinkRenewal, Outcome, Retry, Step,
+    Admission, Admitted, Bounds, Changing, Created, Creation, Effects, Ending, EndpointAction, EndpointWrite,
+    HandBack, Item, Journaling, LinkRenewal, Outcome, Retry, Step,
 };
 use crate::domain::clock::Clock;
 use crate::domain::conversation::Conversation;
 use crate::domain::error::Error;
-use crate::domain::ids::{Ids, ProcessId, TurnId, WorkspaceId};
+use crate::domain::ids::{DeliveryId, EndpointId, Ids, ProcessId, TurnId, WorkspaceId};
 use crate::domain::turn::{Turn, TurnEnd};
+use crate::domain::webhook_endpoint::{DisabledReason, Endpoint};
 use lane::{Lane, Queued};
 use standing::Standing;
 
@@ -56,6 +57,8 @@ pub enum Effect {
     Cancelled(TurnId),
     /// The workspace has new events, up to this cursor.
     Told(WorkspaceId, i64),
+    /// Deliveries were written.
+    Deliveries,
 }
 
 /// What the lanes work with.
@@ -201,6 +204,36 @@ impl Writer {
     /// Gives a turn back to whoever claims it.
     pub async fn hand_back(&self, hand_back: HandBack) -> Result<Step, Error> {
         step(self.submit(hand_back.turn.workspace, Item::HandBack(hand_back)).await?)
+    }
+
+    /// Makes, changes or takes out of use a webhook endpoint. Answered within 4 s.
+    pub async fn write_endpoint(&self, write: EndpointWrite) -> Result<Endpoint, Error> {
+        let outcome = self.ask(write.workspace, Item::Endpoint(Box::new(write))).await?;
+        if let Outcome::Endpoint(endpoint) = outcome { Ok(*endpoint) } else { Err(mismatch()) }
+    }
+
+    /// Sends a test event to a webhook endpoint; its delivery. Answered within 4 s.
+    pub async fn test_endpoint(
+        &self,
+        workspace: WorkspaceId,
+        endpoint: EndpointId,
+    ) -> Result<DeliveryId, Error> {
+        let write = EndpointWrite { workspace, endpoint, action: EndpointAction::Test };
+        let outcome = self.ask(workspace, Item::Endpoint(Box::new(write))).await?;
+        if let Outcome::Tested(delivery) = outcome { Ok(delivery) } else { Err(mismatch()) }
+    }
+
+    /// Disables a webhook endpoint whose answers ask for it. Waits for the store as long as the
+    /// process lives.
+    pub async fn disable_endpoint(
+        &self,
+        workspace: WorkspaceId,
+        endpoint: EndpointId,
+        reason: DisabledReason,
+    ) -> Result<Endpoint, Error> {
+        let write = EndpointWrite { workspace, endpoint, action: EndpointAction::Disable(reason) };
+        let outcome = self.submit(workspace, Item::Endpoint(Box::new(write))).await?;
+        if let Outcome::Endpoint(endpoint) = outcome { Ok(*endpoint) } else { Err(mismatch()) }
     }
 
     /// How many items wait in all lanes.

@@ -23,6 +23,8 @@ pub(super) struct Needs {
     pub idempotency: BTreeSet<IdempotencyKey>,
     pub bookings: Vec<Wanted>,
     pub references: BTreeSet<(WorkspaceId, String)>,
+    /// Those whose webhook endpoints are read.
+    pub endpoints_of: BTreeSet<WorkspaceId>,
 }
 
 impl Needs {
@@ -89,6 +91,10 @@ impl Needs {
             Item::TopUp(top_up) => {
                 self.workspaces.insert(top_up.workspace);
                 self.references.insert((top_up.workspace, top_up.reference.clone()));
+            }
+            Item::Endpoint(write) => {
+                self.workspaces.insert(write.workspace);
+                self.endpoints_of.insert(write.workspace);
             }
         }
     }

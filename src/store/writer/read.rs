@@ -9,8 +9,8 @@ use crate::domain::batch::{Tables, WorkspaceRow};
 use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::turn::Turn;
 use crate::store::{
-    Conn, StoreError, assistants, calendars, conversations, deliveries, idempotency, ledger, messages, turns,
-    workspaces,
+    Conn, StoreError, assistants, calendars, conversations, idempotency, ledger, messages, turns,
+    webhook_endpoints, workspaces,
 };
 
 /// Locks and reads.
@@ -26,7 +26,7 @@ pub(super) async fn read(mut conn: Conn<'_>, mut needs: Needs) -> Result<Tables,
     lock_turns(conn.reborrow(), &mut needs, &mut tables).await?;
 
     let mut settings = workspaces::settings(conn.reborrow(), &needs.workspaces).await?;
-    let subscribers = deliveries::subscribers(conn.reborrow(), &needs.workspaces).await?;
+    let subscribers = webhook_endpoints::subscribers(conn.reborrow(), &needs.workspaces).await?;
     for (id, state) in states {
         let Some(index) = settings.iter().position(|settings| settings.id == id) else { continue };
         let settings = settings.swap_remove(index);
@@ -84,5 +84,7 @@ async fn read_the_rest(mut conn: Conn<'_>, needs: Needs, tables: &mut Tables) ->
     for (workspace, reference, number) in ledger::references(conn.reborrow(), &needs.references).await? {
         tables.references.insert((workspace, reference), number);
     }
+    let endpoints = webhook_endpoints::of_workspaces(conn, &needs.endpoints_of).await?;
+    tables.endpoints.extend(endpoints.into_iter().map(|endpoint| (endpoint.id, endpoint)));
     Ok(())
 }

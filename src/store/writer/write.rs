@@ -4,7 +4,7 @@ use crate::domain::batch::{Tables, Written};
 use crate::domain::clock::Micros;
 use crate::store::{
     Conn, StoreError, calendars, cancellations, conversations, deliveries, events, idempotency, journal,
-    ledger, messages, turns, workspaces,
+    ledger, messages, turns, webhook_endpoints, workspaces,
 };
 
 /// Writes all of it; `now` is the store's time.
@@ -39,6 +39,13 @@ pub(super) async fn write(
     // Cancelled first: what that has freed may be booked again by the same batch.
     calendars::cancel_bookings(conn.reborrow(), &written.cancelled_bookings).await?;
     calendars::insert_bookings(conn.reborrow(), &written.bookings).await?;
+
+    // Before the deliveries, which refer to them.
+    let rows = |ids: &mut dyn Iterator<Item = &_>| -> Vec<_> {
+        ids.filter_map(|id| tables.endpoints.get(id)).collect()
+    };
+    webhook_endpoints::insert(conn.reborrow(), &rows(&mut written.new_endpoints.iter())).await?;
+    webhook_endpoints::update(conn.reborrow(), &rows(&mut written.endpoints.iter())).await?;
 
     ledger::insert(conn.reborrow(), &written.ledger).await?;
     events::insert(conn.reborrow(), &written.events).await?;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::support::server::{ASSISTANT, TestServer, WIDGET};
 use crate::support::store;
+use crate::support::wait::wait_for;
 
 use serde_json::{Value, json};
 
@@ -54,7 +55,7 @@ async fn every_route_of_the_document_is_served() {
 
     for (path, methods) in document["paths"].as_object().unwrap() {
         for method in methods.as_object().unwrap().keys().filter(|key| *key != "parameters") {
-            let path = path.replace("{uuid}", "x").replace("{id}", "x");
+            let path = path.replace("{uuid}", "x").replace("{id}", "x").replace("{delivery_id}", "x");
             let answer = server.call(&method.to_uppercase(), &path).send().await;
             let code = answer.header("rejoinder-error");
             assert!(!matches!(code, Some("route_not_found" | "method_not_allowed")), "{method} {path}");
@@ -87,7 +88,27 @@ async fn what_is_sent_has_no_field_that_is_not_described() {
     let messages = get(&format!("/v1/conversations/{con}/messages")).await;
     let history = server.call("GET", &format!("/api/conversations/{uuid}")).send().await.json();
 
+    let hook = json!({"url": server.tool.url("/hooks"), "description": "x"});
+    let post = |path: &str| server.call("POST", path).bearer(&server.keys.all);
+    let endpoint = post("/v1/webhook_endpoints").json(&hook).send().await.json()["data"].clone();
+    let path = format!("/v1/webhook_endpoints/{}", endpoint["id"].as_str().unwrap());
+    let tested = post(&format!("{path}/test")).send().await.json()["data"].clone();
+    let replayed = post(&format!("{path}/replay")).json(&json!({"after": "0"})).send().await.json();
+    server.tool.calls().arrived(1).await;
+    let delivery = format!("{path}/deliveries/{}", tested["id"].as_str().unwrap());
+    let attempted = async || {
+        let told = get(&delivery).await;
+        told["attempts"].get(0).cloned().map(|attempt| (told, attempt))
+    };
+    let (told, attempt) = wait_for("an attempt", attempted).await;
+
     for (sent, schema) in [
+        (&endpoint, "EndpointWithSecretOut"),
+        (&get(&path).await, "EndpointOut"),
+        (&told, "ToldDeliveryOut"),
+        (&attempt, "AttemptOut"),
+        (&get(&format!("{path}/deliveries")).await["items"][0], "DeliveryOut"),
+        (&replayed["data"], "ReplayedOut"),
         (&made["data"], "NewConversation"),
         (&conversation, "Conversation"),
         (&messages["items"][2], "Message"),
@@ -153,7 +174,7 @@ async fn each_route_lists_its_own_errors_as_they_are_sent() {
             if operation.get("security").is_none() {
                 continue;
             }
-            let target = path.replace("{uuid}", "x").replace("{id}", "x");
+            let target = path.replace("{uuid}", "x").replace("{id}", "x").replace("{delivery_id}", "x");
             let answer = server.call(&method.to_uppercase(), &target).send().await;
             let code = answer.header("rejoinder-error").unwrap().to_owned();
             let described = examples(&document, method, path, 401);
@@ -203,6 +224,15 @@ async fn a_field_is_required_exactly_where_a_request_without_it_is_refused() {
             format!("/v1/conversations/{con}"),
             json!({"ai_enabled": true, "metadata": {}, "ended": true}),
         ),
+        (
+            "WebhookEndpointIn",
+            "POST",
+            "/v1/webhook_endpoints".to_owned(),
+            json!({
+                "url": "https://crm.example/hooks", "types": [], "description": "x",
+                "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            }),
+        ),
     ] {
         assert_eq!(properties(&document, schema), keys(&body), "{schema}");
         let required = document["components"]["schemas"][schema]["required"].as_array().cloned();
@@ -223,7 +253,7 @@ async fn a_pages_next_cursor_is_always_there_and_null_only_on_a_last_page() {
     let server = TestServer::start(&db).await;
     let document = server.call("GET", "/openapi.json").send().await.json();
 
-    for page in ["Conversations", "Messages", "LedgerEntries", "Events"] {
+    for page in ["Conversations", "Messages", "LedgerEntries", "WebhookEndpoints", "Deliveries", "Events"] {
         let schema = &document["components"]["schemas"][page];
         assert_eq!(schema["required"], json!(["items", "next_cursor"]), "{page}");
         let expected = if page == "Events" { json!("string") } else { json!(["string", "null"]) };

@@ -1,6 +1,7 @@
 //! Use cases on both databases: what `apply`, keys, credit and the demo promise.
 
 mod apply;
+mod apply_endpoints;
 mod demo;
 mod keys;
 mod site;

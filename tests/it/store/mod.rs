@@ -2,7 +2,9 @@
 
 mod admission;
 mod decisions;
+mod delivery_claims;
 mod failures;
 mod keys;
 mod ownership;
 mod schema;
+mod webhook_endpoints;

@@ -31,7 +31,8 @@ pub async fn workspace(db: &TestDb, balance: i64) -> Seed {
              insert into assistants values ({w}, {a}, 'a', 'A', 1, false, true, null, 0);
              insert into assistant_versions values ({w}, {a}, 1, '{{}}', 0);
              insert into calendars values ({w}, {c}, 'c', '{{}}', true, null, 0);
-             insert into webhook_endpoints values ({w}, {e}, 'e', 'http://127.0.0.1', '', '', true, null, true, 0);"
+             insert into webhook_endpoints values ({w}, {e}, 'e', null, 'http://127.0.0.1', '', '', null, null, \
+             true, null, null, true, null, 0, 0);"
         ),
     )
     .await;

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rejoinder::app::{Foundation, Server};
 use rejoinder::config::Config;
 use rejoinder::domain::clock::{Clock, FixedClock, SystemClock};
 use rejoinder::domain::ids::Ids;
+use rejoinder::domain::seal::SealKey;
+use rejoinder::service::Services;
 use rejoinder::store::Db;
 use rejoinder::worker::Worker;
 use serde_json::{Value, json};
@@ -19,7 +22,7 @@ use super::fake_model::FakeModel;
 use super::fake_tool::FakeTool;
 use super::http::{Answer, Http, Request};
 use super::site::{self, Keys};
-use super::{install_tls_provider, store, wait::wait_for};
+use super::{install_tls_provider, seed, store, wait::wait_for};
 
 pub use super::site::{ASSISTANT, GUARDED, TEST, WIDGET};
 
@@ -108,17 +111,14 @@ impl Setup {
         let model = Arc::new(FakeModel::start().await);
         let tool = Arc::new(FakeTool::start().await);
         let opened = store::open(db).await;
-        let clock = self.clock();
+        let clock = clock_or_time(self.fixed_clock().as_ref());
         let keys = site::apply(&opened, clock.as_ref(), &tool, &(self.edit)(site::workspace(&tool))).await;
         opened.close().await;
         TestServer::run(self, db, model, tool, keys).await
     }
 
-    fn clock(&self) -> Arc<dyn Clock> {
-        match self.now {
-            Some(now) => Arc::new(FixedClock::at(now.parse().expect("a time"))),
-            None => Arc::new(SystemClock),
-        }
+    fn fixed_clock(&self) -> Option<Arc<FixedClock>> {
+        self.now.map(|now| Arc::new(FixedClock::at(now.parse().expect("a time"))))
     }
 
     fn config(&self, db: &TestDb, model: &FakeModel, tool: &FakeTool) -> Config {
@@ -131,8 +131,17 @@ impl Setup {
             let url = self.lease.clone().unwrap_or_else(|| self.store_url(db));
             env.push(("DATABASE_URL".to_owned(), url));
         }
+        env.retain(|(name, _)| self.env.iter().all(|(own, _)| own != name));
         env.extend(self.env.iter().cloned());
         Config::load(None, env.into_iter()).expect("the settings are good")
+    }
+}
+
+/// The clock that stands still, or the machine's.
+fn clock_or_time(fixed: Option<&Arc<FixedClock>>) -> Arc<dyn Clock> {
+    match fixed {
+        Some(clock) => Arc::<FixedClock>::clone(clock),
+        None => Arc::new(SystemClock),
     }
 }
 
@@ -140,6 +149,8 @@ impl Setup {
 pub struct TestServer {
     server: Server,
     http: Http,
+    /// None where time passes.
+    clock: Option<Arc<FixedClock>>,
     /// What its assistants' model is.
     pub model: Arc<FakeModel>,
     /// What its assistants' webhook tool calls.
@@ -160,17 +171,24 @@ impl TestServer {
     async fn run(setup: Setup, db: &TestDb, model: Arc<FakeModel>, tool: Arc<FakeTool>, keys: Keys) -> Self {
         install_tls_provider();
         let config = setup.config(db, &model, &tool);
+        let clock = setup.fixed_clock();
         let on = Foundation {
             db: store::open_url(&setup.store_url(db)).await,
-            clock: setup.clock(),
+            clock: clock_or_time(clock.as_ref()),
             ids: Arc::new(Ids::random()),
-            seal_key: None,
+            seal_key: Some(Arc::new(SealKey::new([7; 32]))),
             metrics: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a spare port");
         let server = Server::start(&config, on, listener).await.expect("the server starts");
         let http = Http::new(format!("http://{}", server.address));
-        Self { server, http, model, tool, keys }
+        Self { server, http, clock, model, tool, keys }
+    }
+
+    /// Stops it, and starts another on the same database, with the same fakes.
+    pub async fn restart(self, db: &TestDb, setup: Setup) -> Self {
+        self.server.stop().await;
+        Self::run(setup, db, self.model, self.tool, self.keys).await
     }
 
     pub async fn stop(self) {
@@ -204,6 +222,29 @@ impl TestServer {
         let sent = self.enqueue(body.to_string()).send().await;
         assert_eq!(sent.status, 200, "{}", sent.text());
         sent.json()["data"]["conversation_id"].as_str().expect("an id").to_owned()
+    }
+
+    /// What the running server's use cases work with.
+    pub fn services(&self) -> &Services {
+        &self.server.services
+    }
+
+    /// Moves its clock on, and the clock of its PostgreSQL, which never stands still.
+    pub async fn advance(&self, db: &TestDb, by: Duration) {
+        self.clock.as_ref().expect("a clock that stands still").advance(by);
+        if db.backend() == Backend::Postgres {
+            let ahead = seed::number(
+                db,
+                "store_now() - cast(extract(epoch from clock_timestamp()) * 1000000 as bigint)",
+            )
+            .await;
+            let ahead = ahead + i64::try_from(by.as_micros()).expect("a few days");
+            let function = format!(
+                "create or replace function store_now() returns bigint language sql volatile as \
+                 $$ select cast(extract(epoch from clock_timestamp()) * 1000000 as bigint) + {ahead} $$"
+            );
+            seed::execute(db, &function).await;
+        }
     }
 
     /// The store of the running server itself.

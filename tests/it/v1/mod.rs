@@ -6,3 +6,5 @@ mod events;
 mod messages;
 mod reading;
 mod turns;
+mod webhook_deliveries;
+mod webhook_endpoints;

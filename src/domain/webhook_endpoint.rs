@@ -1,0 +1,91 @@
+//! Webhook endpoints: where a workspace's events are sent, and with which secrets they are signed.
+
+use std::time::Duration;
+
+use super::clock::Micros;
+use super::event::EventType;
+use super::ids::{EndpointId, WorkspaceId};
+use super::seal::Sealed;
+use super::words::words;
+
+/// How long an endpoint may fail without one success before it is disabled.
+pub const FAILING_BOUND: Duration = Duration::from_hours(5 * 24);
+
+/// How many endpoints a workspace may have: each of its events is written once for each.
+pub const MAX_ENDPOINTS: usize = 32;
+
+/// For how long an old secret signs too, unless said otherwise.
+pub const USUAL_OVERLAP: Duration = Duration::from_hours(24);
+
+/// The longest URL, in characters.
+pub const MAX_URL: usize = 2048;
+
+words! {
+    /// Why an endpoint takes no events.
+    DisabledReason {
+        /// It answered 410.
+        Gone = "gone",
+        /// It has failed for [`FAILING_BOUND`].
+        Failing = "failing",
+        /// By a request of the workspace.
+        Api = "api",
+        /// By the workspace file.
+        File = "file",
+    }
+}
+
+/// An endpoint, as its row keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    pub workspace: WorkspaceId,
+    pub id: EndpointId,
+    /// Its name in the workspace file; none for one that the API made.
+    pub slug: Option<String>,
+    pub description: Option<String>,
+    pub url: String,
+    /// Empty: all.
+    pub types: Vec<EventType>,
+    /// A `whsec_…` text.
+    pub secret: Sealed,
+    pub previous: Option<PreviousSecret>,
+    pub enabled: bool,
+    /// There where, and only where, it is not enabled.
+    pub disabled_reason: Option<DisabledReason>,
+    /// The first failure since the last success: the store's time.
+    pub failing_since: Option<Micros>,
+    /// A workspace file made it.
+    pub from_file: bool,
+    /// Out of use: no longer in the workspace file, or deleted.
+    pub archived_at: Option<Micros>,
+    pub created_at: Micros,
+    pub updated_at: Micros,
+}
+
+/// The secret before the last rotation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreviousSecret {
+    pub secret: Sealed,
+    /// Until when it signs too: the store's time.
+    pub until: Micros,
+}
+
+impl Endpoint {
+    /// Whether events go to it now.
+    #[must_use]
+    pub fn takes_events(&self) -> bool {
+        self.enabled && self.archived_at.is_none()
+    }
+
+    /// The secrets that sign at `now` (the store's time), the newest first.
+    #[must_use]
+    pub fn secrets(&self, now: Micros) -> Vec<&Sealed> {
+        let previous = self.previous.as_ref().filter(|previous| now < previous.until);
+        std::iter::once(&self.secret).chain(previous.map(|previous| &previous.secret)).collect()
+    }
+
+    /// Whether it has failed for so long, at `now` (the store's time), that it is to be disabled.
+    #[must_use]
+    pub fn has_failed_for_long(&self, now: Micros) -> bool {
+        self.failing_since.is_some_and(|since| now.since(since) >= FAILING_BOUND)
+    }
+}

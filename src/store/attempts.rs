@@ -1,0 +1,141 @@
+//! Attempts at deliveries, and what they make of their delivery and endpoint.
+
+use std::collections::{BTreeSet, HashMap};
+
+use sqlx::QueryBuilder;
+
+use super::now::store_now;
+use super::{Conn, StoreError, on_conn, portions};
+use crate::domain::clock::{Clock, Micros};
+use crate::domain::delivery::{Attempt, AttemptOutcome, DeliveryKey, DeliveryState, End, Ended, Next};
+use crate::domain::ids::{EndpointId, ProcessId, WorkspaceId};
+
+type Place = (WorkspaceId, EndpointId);
+
+/// Writes how a process's holds on deliveries ended, the attempts with them. What it does not own any
+/// more, by the fence, is left as it is. Each delivery may be named once.
+pub async fn record(
+    mut conn: Conn<'_>,
+    process: ProcessId,
+    ended: &[Ended],
+    clock: &dyn Clock,
+) -> Result<(), StoreError> {
+    let now = store_now(conn.reborrow(), clock).await?;
+    let mut sorted: Vec<&Ended> = ended.iter().collect();
+    // Locked in one order, whoever writes them.
+    sorted.sort_unstable_by_key(|ended| ended.key);
+    mark_endpoints(conn.reborrow(), &sorted, now).await?;
+    for ended in portions(&sorted, 8) {
+        let numbers = end(conn.reborrow(), process, ended, now).await?;
+        let mut made = Vec::new();
+        for Ended { key, end, .. } in ended {
+            if let (End::Attempted(attempt, _), Some(number)) = (end, numbers.get(key)) {
+                made.push((*key, *number, attempt));
+            }
+        }
+        insert(conn.reborrow(), &made).await?;
+    }
+    Ok(())
+}
+
+/// Keeps `failing_since`: set by the first failure since a success, and emptied by a success.
+async fn mark_endpoints(mut conn: Conn<'_>, ended: &[&Ended], now: Micros) -> Result<(), StoreError> {
+    let (mut good, mut failing): (BTreeSet<Place>, BTreeSet<Place>) = (BTreeSet::new(), BTreeSet::new());
+    for Ended { key, end, .. } in ended {
+        match end {
+            End::Attempted(attempt, _) if attempt.outcome == AttemptOutcome::Delivered => {
+                good.insert((key.workspace, key.endpoint));
+            }
+            End::Attempted(..) => {
+                failing.insert((key.workspace, key.endpoint));
+            }
+            End::HandedBack | End::Closed => {}
+        }
+    }
+    let failing: Vec<Place> = failing.difference(&good).copied().collect();
+    let good: Vec<Place> = good.into_iter().collect();
+    mark(conn.reborrow(), &good, "where failing_since is not null", None).await?;
+    mark(conn, &failing, "where failing_since is null", Some(now)).await
+}
+
+/// Writes only where it changes something: an endpoint's row is read by every batch of its workspace.
+async fn mark(
+    mut conn: Conn<'_>,
+    places: &[Place],
+    differs: &'static str,
+    since: Option<Micros>,
+) -> Result<(), StoreError> {
+    for places in portions(places, 3) {
+        on_conn!(conn.reborrow(), |c| {
+            let mut query = QueryBuilder::new("update webhook_endpoints set failing_since = ");
+            query.push_bind(since).push(" ").push(differs).push(" and (workspace_id, id) in (");
+            query.push_values(places, |mut row, (workspace, endpoint)| {
+                row.push_bind(*workspace).push_bind(*endpoint);
+            });
+            query.push(")");
+            query.build().execute(c).await?;
+        });
+    }
+    Ok(())
+}
+
+/// What is written of a delivery: its state, how many attempts more, when it may be claimed, when it ended.
+fn change(end: &End, now: Micros) -> (DeliveryState, i64, Option<Micros>, Option<Micros>) {
+    match end {
+        End::Attempted(_, Next::Delivered) => (DeliveryState::Delivered, 1, None, Some(now)),
+        End::Attempted(_, Next::Again(pause)) => (DeliveryState::Queued, 1, Some(now.plus(*pause)), None),
+        End::Attempted(_, Next::Failed) => (DeliveryState::Failed, 1, None, Some(now)),
+        End::HandedBack => (DeliveryState::Queued, 0, None, None),
+        End::Closed => (DeliveryState::Closed, 0, None, Some(now)),
+    }
+}
+
+/// The number of attempts of each delivery that was still owned.
+async fn end(
+    conn: Conn<'_>,
+    process: ProcessId,
+    ended: &[&Ended],
+    now: Micros,
+) -> Result<HashMap<DeliveryKey, i64>, StoreError> {
+    let rows: Vec<(WorkspaceId, EndpointId, i64, i64)> = on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new(
+            "update deliveries set state = new.column5, owner = null, fence = fence + 1, \
+             attempts = attempts + new.column6, not_before = coalesce(new.column7, not_before), \
+             ended_at = new.column8 from (",
+        );
+        query.push_values(ended, |mut values, ended| {
+            let (state, more, not_before, ended_at) = change(&ended.end, now);
+            values.push_bind(ended.key.workspace).push_bind(ended.key.endpoint).push_bind(ended.key.cursor);
+            values.push_bind(ended.fence).push_bind(state).push_bind(more);
+            values.push_bind(not_before).push_bind(ended_at);
+        });
+        query.push(
+            ") as new where workspace_id = new.column1 and endpoint_id = new.column2 \
+             and cursor = new.column3 and fence = new.column4 and state = 'running' and owner = ",
+        );
+        query.push_bind(process).push(" returning workspace_id, endpoint_id, cursor, attempts");
+        query.build_query_as().fetch_all(c).await?
+    });
+    let number =
+        |(workspace, endpoint, cursor, number)| (DeliveryKey { workspace, endpoint, cursor }, number);
+    Ok(rows.into_iter().map(number).collect())
+}
+
+async fn insert(mut conn: Conn<'_>, rows: &[(DeliveryKey, i64, &Attempt)]) -> Result<(), StoreError> {
+    for rows in portions(rows, 9) {
+        on_conn!(conn.reborrow(), |c| {
+            let mut query = QueryBuilder::new(
+                "insert into attempts (workspace_id, endpoint_id, cursor, number, started_at, finished_at, \
+                 status, outcome, excerpt) ",
+            );
+            query.push_values(rows, |mut values, (key, number, attempt)| {
+                values.push_bind(key.workspace).push_bind(key.endpoint).push_bind(key.cursor);
+                values.push_bind(*number).push_bind(attempt.started_at).push_bind(attempt.finished_at);
+                values.push_bind(attempt.status.map(i64::from)).push_bind(attempt.outcome);
+                values.push_bind(attempt.excerpt.as_deref());
+            });
+            query.build().execute(c).await?;
+        });
+    }
+    Ok(())
+}

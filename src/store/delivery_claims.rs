@@ -1,0 +1,240 @@
+//! Deliveries as work: which endpoints have some that are due, claims, takeovers. A claim
+//! goes endpoint by endpoint, so that the backlog of one hides nothing of another's.
+
+use std::collections::HashSet;
+
+use sqlx::QueryBuilder;
+use uuid::Uuid;
+
+use super::now::store_now;
+use super::{Conn, StoreError, on_conn, portions};
+use crate::domain::clock::{Clock, Micros};
+use crate::domain::delivery::{Claimed, DeliveryKey, KEEPS_ORDER, SentEvent};
+use crate::domain::ids::{DeliveryId, EndpointId, EventId, ProcessId, WorkspaceId};
+
+/// An endpoint that a delivery is due at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    pub workspace: WorkspaceId,
+    pub endpoint: EndpointId,
+    /// When the first of its deliveries was to be sent.
+    pub since: Micros,
+    /// Its last attempt failed.
+    pub is_failing: bool,
+}
+
+/// How many deliveries of an endpoint are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub workspace: WorkspaceId,
+    pub endpoint: EndpointId,
+    pub count: usize,
+}
+
+/// The endpoints that deliveries are due at, whatever their number: the index of queued deliveries is
+/// read by leaps from endpoint to endpoint.
+const DUE: &str = "select due.w, due.i, due.since, p.failing_since is not null from due \
+    join webhook_endpoints p on p.workspace_id = due.w and p.id = due.i \
+    where p.enabled and p.archived_at is null and due.since <= ";
+const LEAP_POSTGRES: &str = "with recursive due (w, i, since) as (\
+    (select workspace_id, endpoint_id, not_before from deliveries where state = 'queued' \
+     order by workspace_id, endpoint_id, not_before limit 1) \
+    union all \
+    select n.workspace_id, n.endpoint_id, n.not_before from due cross join lateral \
+    (select workspace_id, endpoint_id, not_before from deliveries \
+     where state = 'queued' and (workspace_id, endpoint_id) > (due.w, due.i) \
+     order by workspace_id, endpoint_id, not_before limit 1) n) ";
+const LEAP_SQLITE: &str = "with recursive due (w, i, since) as (\
+    select * from (select workspace_id, endpoint_id, not_before from deliveries where state = 'queued' \
+     order by workspace_id, endpoint_id, not_before limit 1) \
+    union all \
+    select n.workspace_id, n.endpoint_id, n.not_before from due join deliveries n on n.rowid = \
+    (select rowid from deliveries where state = 'queued' and (workspace_id, endpoint_id) > (due.w, due.i) \
+     order by workspace_id, endpoint_id, not_before limit 1)) ";
+
+/// The endpoints that take events and have deliveries that are due, and the store's time.
+pub async fn list_due(mut conn: Conn<'_>, clock: &dyn Clock) -> Result<(Vec<Due>, Micros), StoreError> {
+    let now = store_now(conn.reborrow(), clock).await?;
+    let leap = conn.pick(LEAP_POSTGRES, LEAP_SQLITE);
+    let rows: Vec<(WorkspaceId, EndpointId, Micros, bool)> = on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new(leap);
+        query.push(DUE).push_bind(now);
+        query.build_query_as().fetch_all(c).await?
+    });
+    let due = |(workspace, endpoint, since, is_failing)| Due { workspace, endpoint, since, is_failing };
+    Ok((rows.into_iter().map(due).collect(), now))
+}
+
+/// What may be claimed of one endpoint: the longest due first, and none while an earlier one of its
+/// conversation there is open and young. `q` is the delivery in question. No `not exists`: a planner
+/// that makes a join of it may read all that is open at the endpoint, for each.
+macro_rules! claimable {
+    ($workspace:literal, $endpoint:literal, $now:literal, $young:literal, $count:literal) => {
+        concat!(
+            "select workspace_id, endpoint_id, cursor from deliveries q where workspace_id = ",
+            $workspace,
+            " and endpoint_id = ",
+            $endpoint,
+            " and state = 'queued' and not_before <= ",
+            $now,
+            " and (select 1 from deliveries earlier where earlier.workspace_id = q.workspace_id \
+             and earlier.endpoint_id = q.endpoint_id and earlier.conversation_id = q.conversation_id \
+             and earlier.cursor < q.cursor and earlier.state in ('queued', 'running') \
+             and earlier.created_at > ",
+            $young,
+            " limit 1) is null order by not_before, cursor limit ",
+            $count
+        )
+    };
+}
+
+const CLAIM_POSTGRES: &str = concat!(
+    "with picked (w, i, c) as materialized (select d.workspace_id, d.endpoint_id, d.cursor \
+     from unnest($4::uuid[], $5::uuid[], $6::bigint[]) as e (w, i, k) cross join lateral (",
+    claimable!("e.w", "e.i", "$2", "$3", "e.k"),
+    " for no key update skip locked) d) \
+     update deliveries set state = 'running', owner = $1, fence = fence + 1 from picked \
+     where workspace_id = picked.w and endpoint_id = picked.i and cursor = picked.c \
+     returning workspace_id, endpoint_id, cursor, id, fence, attempts, attempts_before, replay"
+);
+const CLAIM_SQLITE: &str = concat!(
+    "with picked (w, i, c) as (",
+    claimable!("$4", "$5", "$2", "$3", "$6"),
+    ") update deliveries set state = 'running', owner = $1, fence = fence + 1 from picked \
+     where workspace_id = picked.w and endpoint_id = picked.i and cursor = picked.c \
+     returning workspace_id, endpoint_id, cursor, id, fence, attempts, attempts_before, replay"
+);
+
+#[derive(sqlx::FromRow)]
+struct ClaimedRow {
+    workspace_id: WorkspaceId,
+    endpoint_id: EndpointId,
+    cursor: i64,
+    id: DeliveryId,
+    fence: i64,
+    attempts: i64,
+    attempts_before: i64,
+    replay: bool,
+}
+
+impl From<ClaimedRow> for Claimed {
+    fn from(row: ClaimedRow) -> Self {
+        let key = DeliveryKey { workspace: row.workspace_id, endpoint: row.endpoint_id, cursor: row.cursor };
+        Self {
+            key,
+            id: row.id,
+            fence: row.fence,
+            attempts: row.attempts,
+            attempts_before: row.attempts_before,
+            replay: row.replay,
+        }
+    }
+}
+
+/// Claims at most the wanted number of deliveries of each endpoint, in order.
+pub async fn claim(
+    mut conn: Conn<'_>,
+    process: ProcessId,
+    wanted: &[Wanted],
+    clock: &dyn Clock,
+) -> Result<Vec<Claimed>, StoreError> {
+    let now = store_now(conn.reborrow(), clock).await?;
+    let young = now.minus(KEEPS_ORDER);
+    let count = |wanted: &Wanted| i64::try_from(wanted.count).unwrap_or(i64::MAX);
+    let mut rows: Vec<ClaimedRow> = match conn {
+        Conn::Postgres(c) => {
+            let workspaces: Vec<Uuid> = wanted.iter().map(|wanted| wanted.workspace.0).collect();
+            let endpoints: Vec<Uuid> = wanted.iter().map(|wanted| wanted.endpoint.0).collect();
+            let counts: Vec<i64> = wanted.iter().map(count).collect();
+            let query = sqlx::query_as(CLAIM_POSTGRES).bind(process).bind(now).bind(young);
+            query.bind(workspaces).bind(endpoints).bind(counts).fetch_all(c).await?
+        }
+        Conn::Sqlite(c) => {
+            let mut rows = Vec::new();
+            for wanted in wanted {
+                let query = sqlx::query_as(CLAIM_SQLITE).bind(process).bind(now).bind(young);
+                let query = query.bind(wanted.workspace).bind(wanted.endpoint).bind(count(wanted));
+                rows.extend(query.fetch_all(&mut *c).await?);
+            }
+            rows
+        }
+    };
+    // The order of `returning` is nobody's.
+    rows.sort_by_key(|row| (row.workspace_id, row.endpoint_id, row.cursor));
+    Ok(rows.into_iter().map(Claimed::from).collect())
+}
+
+/// The events of deliveries, as they are sent; those that are kept no longer are missing.
+pub async fn events_of(mut conn: Conn<'_>, keys: &[DeliveryKey]) -> Result<Vec<SentEvent>, StoreError> {
+    let distinct: HashSet<_> = keys.iter().map(|key| (key.workspace, key.cursor)).collect();
+    let distinct: Vec<_> = distinct.into_iter().collect();
+    let mut rows: Vec<(WorkspaceId, i64, EventId, String, bool)> = Vec::new();
+    for places in portions(&distinct, 2) {
+        rows.extend(on_conn!(conn.reborrow(), |c| {
+            let mut query = QueryBuilder::new(
+                "select e.workspace_id, e.cursor, e.id, e.body, \
+                 c.deleted_at is not null and e.type <> 'conversation.deleted' from events e \
+                 left join conversations c on c.workspace_id = e.workspace_id and c.id = e.conversation_id \
+                 where (e.workspace_id, e.cursor) in (",
+            );
+            query.push_values(places, |mut row, (workspace, cursor)| {
+                row.push_bind(*workspace).push_bind(*cursor);
+            });
+            query.push(")");
+            query.build_query_as::<(WorkspaceId, i64, EventId, String, bool)>().fetch_all(c).await?
+        }));
+    }
+    let event =
+        |(workspace, cursor, id, body, is_withheld)| SentEvent { workspace, cursor, id, body, is_withheld };
+    Ok(rows.into_iter().map(event).collect())
+}
+
+/// Queues deliveries whose owner is gone, and with `expired` also those whose owner's lease has expired.
+/// At most `limit`; how many they were.
+pub async fn take_over(
+    mut conn: Conn<'_>,
+    taker: ProcessId,
+    expired: bool,
+    limit: u64,
+    clock: &dyn Clock,
+) -> Result<u64, StoreError> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let now = store_now(conn.reborrow(), clock).await?;
+    let materialized = conn.pick(" materialized", "");
+    let skip = conn.pick(" for no key update of d skip locked", "");
+    Ok(on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new("with picked (w, i, c) as");
+        query.push(materialized);
+        query.push(
+            " (select d.workspace_id, d.endpoint_id, d.cursor from deliveries d \
+             left join processes p on p.id = d.owner where d.state = 'running' and d.owner <> ",
+        );
+        query.push_bind(taker).push(" and (p.id is null");
+        if expired {
+            query.push(" or p.expires_at < ").push_bind(now);
+        }
+        query.push(") limit ").push_bind(limit).push(skip);
+        query.push(
+            ") update deliveries set state = 'queued', owner = null, fence = fence + 1 from picked \
+             where workspace_id = picked.w and endpoint_id = picked.i and cursor = picked.c",
+        );
+        query.build().execute(c).await?.rows_affected()
+    }))
+}
+
+/// Queues every delivery that is running: what the one process of an SQLite store does as it starts.
+pub async fn queue_all_running(conn: Conn<'_>) -> Result<u64, StoreError> {
+    const QUEUE: &str = "update deliveries set state = 'queued', owner = null, fence = fence + 1 \
+        where state = 'running'";
+    Ok(on_conn!(conn, |c| sqlx::query(QUEUE).execute(c).await?.rows_affected()))
+}
+
+/// The deliveries that the store says a process owns, with their fence.
+pub async fn list_owned(conn: Conn<'_>, process: ProcessId) -> Result<Vec<(DeliveryKey, i64)>, StoreError> {
+    const OWNED: &str = "select workspace_id, endpoint_id, cursor, fence from deliveries \
+        where owner = $1 and state = 'running'";
+    let rows: Vec<(WorkspaceId, EndpointId, i64, i64)> =
+        on_conn!(conn, |c| sqlx::query_as(OWNED).bind(process).fetch_all(c).await?);
+    let owned = |(workspace, endpoint, cursor, fence)| (DeliveryKey { workspace, endpoint, cursor }, fence);
+    Ok(rows.into_iter().map(owned).collect())
+}

@@ -1,0 +1,216 @@
+//! Deliveries as the platform door tells of them, and asks for them again.
+
+use sqlx::QueryBuilder;
+
+use super::now::store_now;
+use super::{Conn, StoreError, on_conn};
+use crate::domain::clock::{Clock, Micros};
+use crate::domain::delivery::{Attempt, AttemptOutcome, DeliveryKey, DeliveryState};
+use crate::domain::delivery_log::{Logged, LoggedAttempt};
+use crate::domain::event::EventType;
+use crate::domain::ids::{ConversationId, DeliveryId, EndpointId, EventId, WorkspaceId};
+
+const SELECT: &str = "select d.id, d.cursor, d.conversation_id, e.id as event, e.type as kind, d.state, d.replay, d.attempts, \
+    d.not_before, d.created_at, d.ended_at from deliveries d \
+    join events e on e.workspace_id = d.workspace_id and e.cursor = d.cursor where d.workspace_id = ";
+
+#[derive(sqlx::FromRow)]
+struct LoggedRow {
+    id: DeliveryId,
+    cursor: i64,
+    conversation_id: Option<ConversationId>,
+    event: EventId,
+    kind: EventType,
+    state: DeliveryState,
+    replay: bool,
+    attempts: i64,
+    not_before: Micros,
+    created_at: Micros,
+    ended_at: Option<Micros>,
+}
+
+impl From<LoggedRow> for Logged {
+    fn from(row: LoggedRow) -> Self {
+        Self {
+            id: row.id,
+            cursor: row.cursor,
+            conversation: row.conversation_id,
+            event: row.event,
+            kind: row.kind,
+            state: row.state,
+            replay: row.replay,
+            attempts: row.attempts,
+            not_before: row.not_before,
+            created_at: row.created_at,
+            ended_at: row.ended_at,
+        }
+    }
+}
+
+/// At most `limit` deliveries to an endpoint of events before a cursor, the newest event's first.
+pub async fn list(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    endpoint: EndpointId,
+    state: Option<DeliveryState>,
+    before: i64,
+    limit: i64,
+) -> Result<Vec<Logged>, StoreError> {
+    let rows: Vec<LoggedRow> = on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new(SELECT);
+        query.push_bind(workspace).push(" and d.endpoint_id = ").push_bind(endpoint);
+        query.push(" and d.cursor < ").push_bind(before);
+        if let Some(state) = state {
+            // As text, so that the partial indexes serve.
+            query.push(" and d.state = '").push(state.as_str()).push("'");
+        }
+        query.push(" order by d.cursor desc limit ").push_bind(limit);
+        query.build_query_as().fetch_all(c).await?
+    });
+    Ok(rows.into_iter().map(Logged::from).collect())
+}
+
+/// A delivery of an endpoint.
+pub async fn find(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    endpoint: EndpointId,
+    id: DeliveryId,
+) -> Result<Option<Logged>, StoreError> {
+    let row: Option<LoggedRow> = on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new(SELECT);
+        query.push_bind(workspace).push(" and d.id = ").push_bind(id);
+        query.push(" and d.endpoint_id = ").push_bind(endpoint);
+        query.build_query_as().fetch_optional(c).await?
+    });
+    Ok(row.map(Logged::from))
+}
+
+#[derive(sqlx::FromRow)]
+struct AttemptRow {
+    number: i64,
+    started_at: Micros,
+    finished_at: Micros,
+    status: Option<i64>,
+    outcome: AttemptOutcome,
+    excerpt: Option<String>,
+}
+
+impl From<AttemptRow> for LoggedAttempt {
+    fn from(row: AttemptRow) -> Self {
+        Self {
+            number: row.number,
+            attempt: Attempt {
+                started_at: row.started_at,
+                finished_at: row.finished_at,
+                outcome: row.outcome,
+                status: row.status.and_then(|status| u16::try_from(status).ok()),
+                excerpt: row.excerpt,
+            },
+        }
+    }
+}
+
+/// The last attempts of a delivery, at most `limit`, in order.
+pub async fn last_attempts(
+    conn: Conn<'_>,
+    key: DeliveryKey,
+    limit: i64,
+) -> Result<Vec<LoggedAttempt>, StoreError> {
+    const LAST: &str = "select number, started_at, finished_at, status, outcome, excerpt from attempts \
+        where workspace_id = $1 and endpoint_id = $2 and cursor = $3 and finished_at is not null \
+        order by number desc limit $4";
+    let rows: Vec<AttemptRow> = on_conn!(conn, |c| {
+        let query = sqlx::query_as(LAST).bind(key.workspace).bind(key.endpoint).bind(key.cursor);
+        query.bind(limit).fetch_all(c).await?
+    });
+    Ok(rows.into_iter().rev().map(LoggedAttempt::from).collect())
+}
+
+/// What is delivered again.
+#[derive(Clone, Debug)]
+pub struct Again {
+    pub workspace: WorkspaceId,
+    pub endpoint: EndpointId,
+    /// Of events, in order, each with an id for the delivery that it may not have yet.
+    pub events: Vec<(AgainEvent, DeliveryId)>,
+}
+
+/// An event that is delivered again, by its cursor, and the conversation that it is of.
+pub type AgainEvent = (i64, Option<ConversationId>);
+
+/// Queues deliveries of events, whether they were delivered before or not; how many they were. What is
+/// being sent, or is to be sent for the first time, stays as it is.
+pub async fn queue_again(mut conn: Conn<'_>, again: &Again, clock: &dyn Clock) -> Result<u64, StoreError> {
+    if again.events.is_empty() {
+        return Ok(0);
+    }
+    let now = store_now(conn.reborrow(), clock).await?;
+    Ok(on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new(
+            "insert into deliveries (workspace_id, endpoint_id, cursor, id, conversation_id, state, fence, \
+             attempts, attempts_before, replay, not_before, created_at) ",
+        );
+        query.push_values(&again.events, |mut values, ((cursor, conversation), id)| {
+            values.push_bind(again.workspace).push_bind(again.endpoint).push_bind(*cursor);
+            values.push_bind(*id).push_bind(*conversation).push_bind(DeliveryState::Queued);
+            values.push_bind(0_i64).push_bind(0_i64).push_bind(0_i64).push_bind(true);
+            values.push_bind(now).push_bind(now);
+        });
+        query.push(
+            " on conflict (workspace_id, endpoint_id, cursor) do update set state = excluded.state, \
+             owner = null, fence = deliveries.fence + 1, attempts_before = deliveries.attempts, replay = true, \
+             not_before = excluded.not_before, created_at = excluded.created_at, ended_at = null \
+             where deliveries.state not in ('queued', 'running') \
+             or (deliveries.state = 'queued' and deliveries.attempts > deliveries.attempts_before)",
+        );
+        query.build().execute(c).await?.rows_affected()
+    }))
+}
+
+/// Closes deliveries to endpoints that are out of use, at most `limit`; how many they were. What is
+/// being sent is let be: its end queues it, or ends it.
+pub async fn close_archived(mut conn: Conn<'_>, limit: i64, clock: &dyn Clock) -> Result<u64, StoreError> {
+    let now = store_now(conn.reborrow(), clock).await?;
+    let skip = conn.pick(" for no key update of d skip locked", "");
+    Ok(on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new("update deliveries set state = ");
+        query.push_bind(DeliveryState::Closed).push(", fence = fence + 1, ended_at = ").push_bind(now);
+        query.push(
+            " where (workspace_id, endpoint_id, cursor) in (\
+             select d.workspace_id, d.endpoint_id, d.cursor from webhook_endpoints p join deliveries d \
+             on d.workspace_id = p.workspace_id and d.endpoint_id = p.id \
+             where p.archived_at is not null and d.state = 'queued' limit ",
+        );
+        query.push_bind(limit).push(skip).push(")");
+        query.build().execute(c).await?.rows_affected()
+    }))
+}
+
+/// Removes deliveries to deleted endpoints, at most `limit`, with their attempts; then the endpoints
+/// that have none left. How many deliveries they were.
+pub async fn remove_deleted(mut conn: Conn<'_>, limit: i64) -> Result<u64, StoreError> {
+    const ATTEMPTS: &str = "delete from attempts where (workspace_id, endpoint_id, cursor) in (";
+    const DELIVERIES: &str = "delete from deliveries where (workspace_id, endpoint_id, cursor) in (";
+    const ENDPOINTS: &str = "delete from webhook_endpoints where archived_at is not null and not from_file \
+        and not exists (select 1 from deliveries d where d.workspace_id = webhook_endpoints.workspace_id \
+        and d.endpoint_id = webhook_endpoints.id)";
+    const ENDED: &str = "select d.workspace_id, d.endpoint_id, d.cursor from webhook_endpoints p \
+        join deliveries d on d.workspace_id = p.workspace_id and d.endpoint_id = p.id \
+        where p.archived_at is not null and not p.from_file and d.state not in ('queued', 'running') \
+        order by d.workspace_id, d.endpoint_id, d.cursor limit ";
+    let mut removed = 0;
+    for delete in [ATTEMPTS, DELIVERIES] {
+        removed = on_conn!(conn.reborrow(), |c| {
+            let mut query = QueryBuilder::new(delete);
+            query.push(ENDED).push_bind(limit).push(")");
+            query.build().execute(c).await?.rows_affected()
+        });
+    }
+    if removed == 0 {
+        on_conn!(conn, |c| {
+            sqlx::query(ENDPOINTS).execute(c).await?;
+        });
+    }
+    Ok(removed)
+}

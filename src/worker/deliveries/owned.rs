@@ -1,0 +1,43 @@
+//! Compares the deliveries under way with the store every half lease: what the store says
+//! is owned here and no task sends, in two reads running with the same fence, is handed back.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::super::Worker;
+use crate::domain::delivery::{DeliveryKey, End, Ended};
+use crate::store::{Conn, StoreError, delivery_claims};
+
+pub(super) async fn compare(worker: Worker) {
+    let mut missing = HashSet::new();
+    loop {
+        tokio::time::sleep(worker.settings.lease.max(Duration::from_secs(1)) / 2).await;
+        match compare_once(&worker, &missing).await {
+            Ok(now_missing) => missing = now_missing,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "own deliveries could not be read");
+            }
+        }
+    }
+}
+
+async fn compare_once(
+    worker: &Worker,
+    missing: &HashSet<(DeliveryKey, i64)>,
+) -> Result<HashSet<(DeliveryKey, i64)>, StoreError> {
+    let list = async |conn: Conn<'_>| delivery_claims::list_owned(conn, worker.process).await;
+    let owned = worker.services.db.reading(list).await?;
+    let mut now_missing = HashSet::new();
+    for (key, fence) in owned {
+        if worker.deliveries.flights.has(key) {
+            continue;
+        }
+        if !missing.contains(&(key, fence)) {
+            now_missing.insert((key, fence));
+            continue;
+        }
+        tracing::warn!(endpoint.id = %key.endpoint, "no task sends a delivery that this process owns: it is handed back");
+        worker.deliveries.ends.write(Ended { key, fence, end: End::HandedBack }).await;
+    }
+    Ok(now_missing)
+}

@@ -1,0 +1,215 @@
+//! K8 and W1 to W4: processes are killed while a receiver holds a webhook whose answer nobody will note, and others are
+//! under way. Each event arrives, signed, always with the same id and bytes, in order within its conversation, never twice
+//! at once; and no more often than what was under way at the kills.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, Setup};
+use crate::fakes;
+use crate::sizes::size;
+use crate::support::db::Backend;
+use crate::support::fake_tool::{ToolReply, ToolRequest};
+use crate::support::http::client;
+use crate::support::receiver::{header, is_signed};
+use crate::support::script::Gate;
+use crate::support::wait::wait_for;
+
+const CONVERSATIONS: usize = 12;
+/// Between two messages of a conversation: more than this machine sends webhooks would only make a queue.
+const PACE: Duration = Duration::from_millis(50);
+/// Webhooks between two kills.
+const BETWEEN: usize = 60;
+/// Under way at once to one endpoint; as many again may be answered and not yet noted.
+const IN_FLIGHT: usize = 16;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite() {
+    run("webhooks_sqlite", Backend::Sqlite, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_two_processes() {
+    run("webhooks_postgres", Backend::Postgres, 2).await;
+}
+
+async fn run(test: &str, backend: Backend, processes: usize) {
+    let setup = Setup::new(backend, processes)
+        .env("REJOINDER_SECRET_KEY", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
+        .env("REJOINDER_WEBHOOKS__TIMEOUT", "3s");
+    let cluster = Cluster::start(setup).await;
+    let secret = make_endpoint(&cluster).await;
+    let killer = Arc::new(Killer {
+        is_set: AtomicBool::new(false),
+        next: AtomicUsize::new(0),
+        killed: AtomicUsize::new(0),
+    });
+    arm(&cluster, &killer);
+
+    let writing = Arc::new(AtomicBool::new(true));
+    let writers: Vec<_> = (0..CONVERSATIONS)
+        .map(|number| tokio::spawn(write(Arc::clone(&cluster), number, Arc::clone(&writing))))
+        .collect();
+    let kills = size("CHAOS_POINTS", 1) * 4;
+    for kill in 0..kills {
+        // In full work, and not in what the start before it took up again.
+        cluster.fakes.tool.calls().arrived(cluster.fakes.tool.calls().all().len() + BETWEEN).await;
+        killer.is_set.store(true, Ordering::SeqCst);
+        let is_dead = async || (killer.killed.load(Ordering::SeqCst) > kill).then_some(());
+        wait_for("a kill", is_dead).await;
+        cluster.start_node(kill % processes).await;
+    }
+    writing.store(false, Ordering::SeqCst);
+    let mut written = 0;
+    for writer in writers {
+        written += writer.await.unwrap();
+    }
+
+    let events = feed(&cluster).await;
+    assert!(events.len() >= written, "{written} messages were acknowledged");
+    let all = async || {
+        let missing = events.keys().filter(|id| !arrived(&cluster).contains_key(*id)).count();
+        (missing == 0).then_some(())
+    };
+    wait_for("every event to arrive", all).await;
+    check(test, &cluster, &events, &secret, kills);
+}
+
+/// Kills a process when the receiver is given the next webhook.
+struct Killer {
+    is_set: AtomicBool,
+    next: AtomicUsize,
+    killed: AtomicUsize,
+}
+
+fn arm(cluster: &Arc<Cluster>, killer: &Arc<Killer>) {
+    // Weak, for the fakes that hold this belong to the cluster.
+    let (cluster, killer, never): (Weak<Cluster>, _, _) =
+        (Arc::downgrade(cluster), Arc::clone(killer), Gate::closed());
+    let Some(fakes) = cluster.upgrade().map(|cluster| Arc::clone(&cluster.fakes)) else { return };
+    fakes.tool.script().otherwise(move |request: &ToolRequest| {
+        if request.uri.path() != "/hook" {
+            return fakes::usual_result(request);
+        }
+        let reply = ToolReply::json(&json!({}));
+        match cluster.upgrade().filter(|_| killer.is_set.swap(false, Ordering::SeqCst)) {
+            Some(cluster) => {
+                cluster.kill(killer.next.fetch_add(1, Ordering::SeqCst) % cluster.len());
+                killer.killed.fetch_add(1, Ordering::SeqCst);
+                reply.held_by(&never)
+            }
+            None => reply,
+        }
+    });
+}
+
+async fn post(cluster: &Cluster, path: &str, key: Option<&str>, body: &Value) -> Option<Value> {
+    let address = cluster.some_address(0).await;
+    let mut request = client().post(format!("{address}/v1/{path}")).bearer_auth(&cluster.key);
+    request = request.header("content-type", "application/json").body(body.to_string());
+    if let Some(key) = key {
+        request = request.header("idempotency-key", key);
+    }
+    let answer = request.send().await.ok()?;
+    if answer.status() != 200 {
+        return None;
+    }
+    serde_json::from_str(&answer.text().await.ok()?).ok()
+}
+
+/// Its secret.
+async fn make_endpoint(cluster: &Cluster) -> String {
+    let hook = json!({ "url": cluster.fakes.tool.url("/hook") });
+    let made = post(cluster, "webhook_endpoints", None, &hook).await.expect("an endpoint is made");
+    made["data"]["secret"].as_str().unwrap().to_owned()
+}
+
+/// Writes messages of one conversation, each until it is acknowledged; how many.
+async fn write(cluster: Arc<Cluster>, number: usize, writing: Arc<AtomicBool>) -> usize {
+    let mut body = json!({ "sender_id": "u", "sender_type": "user", "text": "", "auto_reply": false });
+    let mut pace = tokio::time::interval(PACE);
+    let mut written = 0;
+    while writing.load(Ordering::SeqCst) {
+        pace.tick().await;
+        body["text"] = json!(format!("{number} {written}"));
+        let key = format!("{number}-{written}");
+        let acknowledged = async || post(&cluster, "messages", Some(&key), &body).await;
+        let answer = wait_for("an acknowledgement", acknowledged).await;
+        body["conversation_id"] = answer["data"]["conversation_id"].clone();
+        written += 1;
+    }
+    written
+}
+
+/// All events, by their id.
+async fn feed(cluster: &Cluster) -> BTreeMap<String, Value> {
+    let mut events = BTreeMap::new();
+    let mut after = String::new();
+    loop {
+        let look = async || {
+            let address = cluster.some_address(0).await;
+            let answer =
+                client().get(format!("{address}/v1/events?limit=200{after}")).bearer_auth(&cluster.key);
+            let text = answer.send().await.ok()?.text().await.ok()?;
+            serde_json::from_str::<Value>(&text).ok()
+        };
+        let page = wait_for("a page of the feed", look).await;
+        let items = page["data"]["items"].as_array().unwrap().clone();
+        let Some(last) = items.last() else { return events };
+        after = format!("&after={}", last["cursor"].as_str().unwrap());
+        events.extend(items.iter().map(|event| (event["id"].as_str().unwrap().to_owned(), event.clone())));
+    }
+}
+
+/// What arrived, by the event's id, in order.
+fn arrived(cluster: &Cluster) -> BTreeMap<String, Vec<ToolRequest>> {
+    let mut arrived: BTreeMap<String, Vec<ToolRequest>> = BTreeMap::new();
+    for call in cluster.fakes.tool.calls().all() {
+        if call.request.uri.path() == "/hook" {
+            arrived.entry(header(&call.request, "webhook-id").to_owned()).or_default().push(call.request);
+        }
+    }
+    arrived
+}
+
+fn check(test: &str, cluster: &Cluster, events: &BTreeMap<String, Value>, secret: &str, kills: usize) {
+    let arrived = arrived(cluster);
+    let known: BTreeSet<_> = events.keys().collect();
+    assert_eq!(arrived.keys().collect::<BTreeSet<_>>(), known, "W1, W2: the same events");
+    for (id, copies) in &arrived {
+        for copy in copies {
+            assert_eq!(copy.body, copies[0].body, "W2: {id} has the same bytes each time");
+            assert!(is_signed(copy, secret), "W3: {id}");
+        }
+        assert_eq!(copies[0].json(), events[id], "W2: as the feed has it");
+    }
+    let calls = cluster.fakes.tool.calls();
+    let id = |request: &ToolRequest| {
+        (request.uri.path() == "/hook").then(|| header(request, "webhook-id").to_owned())
+    };
+    assert!(calls.overlaps(id).is_empty(), "none is sent twice at once");
+    let repeats: usize = arrived.values().map(|copies| copies.len() - 1).sum();
+    assert!(repeats >= 1, "K8: what a dead process had sent is sent again");
+    assert!(repeats <= kills * 2 * IN_FLIGHT, "W4: {repeats} repeats, {kills} kills");
+
+    let mut last: HashMap<String, i64> = HashMap::new();
+    let mut seen = BTreeSet::new();
+    for call in calls.all() {
+        let Some(id) = id(&call.request).filter(|id| seen.insert(id.clone())) else { continue };
+        let Some(conversation) = conversation(&events[&id]) else { continue };
+        let cursor: i64 = events[&id]["cursor"].as_str().unwrap().parse().unwrap();
+        let before = last.insert(conversation, cursor).unwrap_or(0);
+        assert!(before < cursor, "{id} came after a later one of its conversation");
+    }
+    println!("{test}: {} events, {kills} kills, {repeats} repeats", events.len());
+}
+
+fn conversation(event: &Value) -> Option<String> {
+    let data = &event["data"];
+    let id = data["conversation_id"].as_str().or_else(|| data["conversation"]["id"].as_str());
+    id.map(str::to_owned)
+}

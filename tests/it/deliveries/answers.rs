@@ -1,0 +1,166 @@
+//! What an endpoint's answer, or the lack of one, comes to.
+
+use std::time::Duration;
+
+use http::{StatusCode, header};
+use rejoinder::domain::batch::{EndpointChange, Switch};
+use rejoinder::service::webhook_endpoints;
+
+use super::{all_ended, store};
+use crate::support::db::{TestDb, both_backends};
+use crate::support::fake_tool::ToolReply;
+use crate::support::receiver::{self, FakeReceiver, setup};
+use crate::support::script::Gate;
+use crate::support::seed;
+use crate::support::server::TestServer;
+use crate::support::wait::wait_for;
+
+const WAITS: &str =
+    "select count(*) from deliveries where state = 'queued' and attempts = 1 and owner is null";
+const FAILED: &str =
+    "select count(*) from deliveries where state = 'failed' and attempts = 10 and ended_at is not null";
+
+/// What the first attempts came to, once there are that many: outcome and status, and seconds until the next.
+async fn attempts(server: &TestServer, db: &TestDb, count: i64) -> Vec<String> {
+    let made = async || (server.number("select count(*) from attempts").await == count).then_some(());
+    wait_for(&format!("{count} attempts"), made).await;
+    seed::texts(
+        db,
+        "select distinct a.outcome || ' ' || coalesce(cast(a.status as text), '-') || ' ' || d.state \
+         from attempts a join deliveries d on d.endpoint_id = a.endpoint_id and d.cursor = a.cursor",
+    )
+    .await
+}
+
+both_backends!(
+    async fn a_redirect_is_a_failure_and_not_followed(db: TestDb) {
+        let server = setup().start(&db).await;
+        let receiver = FakeReceiver::start().await;
+        receiver.hook(&server, &db, "/hook").await;
+        receiver.script().otherwise(|_| {
+            ToolReply::status(StatusCode::FOUND)
+                .with_header(header::LOCATION, "http://169.254.169.254/latest/meta-data")
+        });
+
+        store(&server, None, "Hi").await;
+
+        assert_eq!(attempts(&server, &db, 1).await, ["redirected 302 queued"]);
+        assert_eq!(receiver.calls().all().len(), 1);
+    }
+);
+
+both_backends!(
+    async fn no_answer_says_why(db: TestDb) {
+        let server = setup().env("REJOINDER_WEBHOOKS__TIMEOUT", "300ms").start(&db).await;
+        let slow = FakeReceiver::start().await;
+        let never = Gate::closed();
+        slow.script().otherwise(move |_| ToolReply::json(&serde_json::json!({})).held_by(&never));
+        slow.hook(&server, &db, "/slow").await;
+        receiver::hook(&server, &db, receiver::hangs_up().await).await;
+        let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        receiver::hook(&server, &db, format!("http://{nobody}/")).await;
+        receiver::hook(&server, &db, "http://localhost:9/".to_owned()).await;
+
+        store(&server, None, "Hi").await;
+
+        let mut seen = attempts(&server, &db, 4).await;
+        seen.sort();
+        assert_eq!(
+            seen,
+            ["blocked - queued", "broken - queued", "timed_out - queued", "unreachable - queued"]
+        );
+        assert_eq!(
+            server.number("select count(*) from webhook_endpoints where failing_since is not null").await,
+            4
+        );
+    }
+);
+
+both_backends!(
+    async fn a_retry_after_replaces_the_pause(db: TestDb) {
+        let server = setup().start(&db).await;
+        let receiver = FakeReceiver::start().await;
+        let busy = ToolReply::status(StatusCode::TOO_MANY_REQUESTS).with_header(header::RETRY_AFTER, "90");
+        receiver.script().queue([busy.with_body("Not now. ".repeat(1000))]);
+        receiver.hook(&server, &db, "/hook").await;
+        store(&server, None, "Hi").await;
+        receiver.calls().arrived(1).await;
+        wait_for("the failed one to wait", async || (server.number(WAITS).await == 1).then_some(())).await;
+
+        server.advance(&db, Duration::from_secs(80)).await;
+        // What came after it waits for half a minute at most.
+        receiver.calls().arrived(2).await;
+        assert_eq!(server.number(WAITS).await, 1);
+        server.advance(&db, Duration::from_secs(10)).await;
+        all_ended(&server).await;
+
+        assert_eq!(
+            server
+                .number("select count(*) from attempts where status = 429 and length(excerpt) = 2048")
+                .await,
+            1
+        );
+    }
+);
+
+both_backends!(
+    async fn a_410_disables_the_endpoint_and_what_is_open_goes_on_once_it_is_enabled(db: TestDb) {
+        let server = setup().start(&db).await;
+        let receiver = FakeReceiver::start().await;
+        receiver.script().queue([ToolReply::status(StatusCode::GONE)]);
+        let hook = receiver.hook(&server, &db, "/hook").await;
+        let conversation = store(&server, None, "Hi").await;
+        let events = server.events_once("webhook_endpoint.disabled", 1).await;
+        assert_eq!(
+            events[0]["data"]["webhook_endpoint_id"].as_str(),
+            Some(hook.id.to_string().as_str()),
+            "{events:?}"
+        );
+        let came = receiver.calls().all().len();
+
+        store(&server, Some(&conversation), "Nobody is told").await;
+        server.advance(&db, Duration::from_secs(7)).await;
+        let on = EndpointChange { switch: Some(Switch::On), ..EndpointChange::default() };
+        assert_eq!(receiver.calls().all().len(), came);
+        webhook_endpoints::change(server.services(), &hook.account, &hook.id.to_string(), on).await.unwrap();
+        all_ended(&server).await;
+
+        assert_eq!(server.number("select count(*) from deliveries where state = 'delivered'").await, 2);
+    }
+);
+
+both_backends!(
+    async fn an_endpoint_that_has_failed_for_five_days_is_disabled(db: TestDb) {
+        let server = setup().start(&db).await;
+        let receiver = FakeReceiver::start().await;
+        receiver.script().otherwise(|_| ToolReply::status(StatusCode::BAD_GATEWAY));
+        receiver.hook(&server, &db, "/hook").await;
+        store(&server, None, "Hi").await;
+        attempts(&server, &db, 1).await;
+        server.advance(&db, Duration::from_hours(119)).await;
+        attempts(&server, &db, 3).await;
+        assert!(server.events("webhook_endpoint.disabled").await.is_empty());
+
+        server.advance(&db, Duration::from_hours(2)).await;
+
+        let events = server.events_once("webhook_endpoint.disabled", 1).await;
+        assert_eq!(events[0]["data"]["reason"], "failing", "{events:?}");
+    }
+);
+
+both_backends!(
+    async fn after_the_last_attempt_a_delivery_has_failed(db: TestDb) {
+        let server = setup().start(&db).await;
+        let receiver = FakeReceiver::start().await;
+        receiver.script().otherwise(|_| ToolReply::status(StatusCode::NOT_FOUND));
+        receiver.hook(&server, &db, "/hook").await;
+        store(&server, None, "Hi").await;
+        attempts(&server, &db, 1).await;
+        seed::execute(&db, "update deliveries set attempts = 9").await;
+
+        server.advance(&db, Duration::from_secs(31)).await;
+
+        all_ended(&server).await;
+        assert_eq!(server.number(FAILED).await, 2);
+    }
+);

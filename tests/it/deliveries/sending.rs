@@ -1,0 +1,109 @@
+//! What is sent: every event, its own bytes, signed; the same again where it is tried again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::StatusCode;
+use rejoinder::service::webhook_endpoints::{self, WithSecret};
+use secrecy::ExposeSecret as _;
+
+use super::{all_ended, store};
+use crate::support::db::both_backends;
+use crate::support::fake_tool::ToolReply;
+use crate::support::receiver::{FakeReceiver, header, is_signed, setup};
+use crate::support::server::{TestServer, WIDGET};
+use crate::support::wait::wait_for;
+
+const FAILING: &str = "select count(*) from webhook_endpoints where failing_since is not null";
+const SECOND: &str = "select count(*) from attempts where number = 2 and outcome = 'delivered'";
+
+both_backends!(
+    async fn every_event_arrives_as_it_was_stored_and_signed(db: TestDb) {
+        let server = setup().start(&db).await;
+        let receiver = FakeReceiver::start().await;
+        let hook = receiver.hook(&server, &db, "/hook").await;
+        let before = server.number("select count(*) from events").await;
+
+        for number in 0..5 {
+            store(&server, None, &format!("Message {number}")).await;
+        }
+        assert_eq!(server.tell(WIDGET, "Hi").send().await.status, 200);
+        all_ended(&server).await;
+
+        let stored = bodies(&server).await;
+        let arrived = receiver.received("/hook");
+        let bodies: BTreeMap<_, _> = arrived
+            .iter()
+            .map(|request| (header(request, "webhook-id").to_owned(), request.body.clone()))
+            .collect();
+        assert_eq!(bodies.len(), stored.len() - usize::try_from(before).unwrap());
+        assert_eq!(arrived.len(), bodies.len(), "none came twice");
+        for request in &arrived {
+            let id = header(request, "webhook-id");
+            assert_eq!(request.json(), stored[id], "{id}");
+            assert!(is_signed(request, &hook.secret));
+            assert_eq!(header(request, "content-type"), "application/json");
+            assert_eq!(header(request, "webhook-timestamp"), "1773584531");
+            assert!(header(request, "user-agent").starts_with("rejoinder/"));
+            assert_eq!(header(request, "webhook-replay"), "");
+        }
+        assert_eq!(server.number("select count(*) from attempts where outcome = 'delivered' and status = 200 and number = 1").await, i64::try_from(arrived.len()).unwrap());
+    }
+);
+
+/// The events of the feed, by their id.
+async fn bodies(server: &TestServer) -> BTreeMap<String, serde_json::Value> {
+    let listed = server.get("/v1/events?limit=200").await.json();
+    let items = listed["data"]["items"].as_array().unwrap().clone();
+    items.into_iter().map(|event| (event["id"].as_str().unwrap().to_owned(), event)).collect()
+}
+
+both_backends!(
+    async fn what_is_tried_again_has_the_same_id_and_bytes_and_a_fresh_timestamp(db: TestDb) {
+        let server = setup().start(&db).await;
+        let receiver = FakeReceiver::start().await;
+        let hook = receiver.hook(&server, &db, "/hook").await;
+        receiver.script().queue([ToolReply::status(StatusCode::INTERNAL_SERVER_ERROR)]);
+
+        store(&server, None, "Hi").await;
+        let failing = async || (server.number(FAILING).await == 1).then_some(());
+        wait_for("the failure to be known", failing).await;
+        server.advance(&db, Duration::from_secs(7)).await;
+        all_ended(&server).await;
+
+        let arrived = receiver.received("/hook");
+        let [failed, again, _behind] = arrived.as_slice() else { panic!("{arrived:?}") };
+        assert_eq!(header(failed, "webhook-id"), header(again, "webhook-id"));
+        assert_eq!(failed.body, again.body);
+        assert_eq!(header(failed, "webhook-timestamp"), "1773584531");
+        assert_eq!(header(again, "webhook-timestamp"), "1773584538");
+        assert!(is_signed(failed, &hook.secret) && is_signed(again, &hook.secret));
+        assert_eq!(server.number(SECOND).await, 1);
+        assert_eq!(server.number(FAILING).await, 0);
+    }
+);
+
+both_backends!(
+    async fn both_secrets_sign_while_one_is_rotated(db: TestDb) {
+        let server = setup().start(&db).await;
+        let receiver = FakeReceiver::start().await;
+        let hook = receiver.hook(&server, &db, "/hook").await;
+        let (name, overlap) = (hook.id.to_string(), Duration::from_mins(1));
+        let rotated =
+            webhook_endpoints::rotate_secret(server.services(), &hook.account, &name, None, overlap).await;
+        let WithSecret { secret: new, .. } = rotated.unwrap();
+
+        let conversation = store(&server, None, "In the overlap").await;
+        all_ended(&server).await;
+        server.advance(&db, Duration::from_secs(61)).await;
+        store(&server, Some(&conversation), "After it").await;
+        all_ended(&server).await;
+
+        let arrived = receiver.received("/hook");
+        let (last, first) = arrived.split_last().unwrap();
+        for request in first {
+            assert!(is_signed(request, &hook.secret) && is_signed(request, new.expose_secret()));
+        }
+        assert!(is_signed(last, new.expose_secret()) && !is_signed(last, &hook.secret));
+    }
+);

@@ -1,0 +1,187 @@
+//! The webhook endpoints of a workspace file, applied.
+
+use rejoinder::domain::batch::{EndpointAction, EndpointWrite, Item, NewEndpoint};
+use rejoinder::domain::event::EventType;
+use rejoinder::domain::ids::{EndpointId, WorkspaceId};
+use rejoinder::domain::seal::Sealed;
+use rejoinder::domain::signature::Secret;
+use rejoinder::domain::webhook_endpoint::{DisabledReason, Endpoint};
+use rejoinder::service::apply_workspace::Mode;
+use rejoinder::store::writer::decide_within;
+use rejoinder::store::{Conn, webhook_endpoints, workspaces};
+use secrecy::ExposeSecret;
+use uuid::Uuid;
+
+use super::site::{Operator, shown};
+use crate::support::db::both_backends;
+use crate::support::store;
+
+const FILE: &str = r#"
+[workspace]
+slug = "shop"
+name = "Shop"
+
+[[webhook_endpoints]]
+slug = "crm"
+url = "https://crm.example/hooks"
+events = ["message.created"]
+secret = { env = "CRM_SECRET" }
+
+[[webhook_endpoints]]
+slug = "log"
+url = "https://log.example/"
+"#;
+
+const NONE: &str = "[workspace]\nslug = \"shop\"\nname = \"Shop\"\n";
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+async fn operator(db: &crate::support::db::TestDb) -> Operator {
+    let operator = Operator::of(store::open(db).await);
+    operator.set("CRM_SECRET", SECRET);
+    operator
+}
+
+async fn workspace(operator: &Operator) -> WorkspaceId {
+    let mut read = operator.db.read().await.unwrap();
+    workspaces::find_by_slug(read.conn(), "shop").await.unwrap().unwrap().id
+}
+
+/// All endpoints, in order of their slugs.
+async fn endpoints(operator: &Operator) -> Vec<Endpoint> {
+    let workspace = workspace(operator).await;
+    let mut read = operator.db.read().await.unwrap();
+    let mut all = webhook_endpoints::of_workspaces(read.conn(), &[workspace].into()).await.unwrap();
+    all.sort_by(|one, other| one.slug.cmp(&other.slug));
+    all
+}
+
+fn opened(operator: &Operator, sealed: &Sealed) -> String {
+    operator.seal.as_ref().unwrap().open(sealed).unwrap().expose_secret().to_owned()
+}
+
+async fn write(operator: &Operator, endpoint: EndpointId, action: EndpointAction) {
+    let workspace = workspace(operator).await;
+    let items = [Item::Endpoint(Box::new(EndpointWrite { workspace, endpoint, action }))];
+    let decide = async |conn: Conn<'_>| decide_within(conn, &operator.clock, &operator.ids, &items).await;
+    operator.db.writing(decide).await.unwrap().remove(0).unwrap();
+}
+
+both_backends!(
+    async fn endpoints_are_made_and_a_secret_that_the_file_has_not_is_shown_once(db: TestDb) {
+        let operator = operator(&db).await;
+
+        let dry = operator.try_apply(FILE, Mode::DryRun).await.unwrap();
+        let applied = operator.try_apply(FILE, Mode::Apply).await.unwrap();
+        let again = operator.try_apply(FILE, Mode::Apply).await.unwrap();
+
+        let expected = ["workspace shop: made", "webhook endpoint crm: made", "webhook endpoint log: made"];
+        assert_eq!(
+            (shown(&dry), shown(&applied)),
+            (expected.map(Into::into).into(), expected.map(Into::into).into())
+        );
+        assert_eq!((shown(&again), again.secrets.len()), (Vec::new(), 0));
+        let [made] = &applied.secrets[..] else { panic!("{:?}", applied.secrets) };
+        let [crm, log] = &endpoints(&operator).await[..] else { panic!("two endpoints") };
+        assert_eq!(
+            (made.endpoint.as_str(), opened(&operator, &log.secret)),
+            ("log", made.secret.expose_secret().to_owned())
+        );
+        assert_eq!(
+            (crm.types.as_slice(), opened(&operator, &crm.secret)),
+            (&[EventType::MessageCreated][..], SECRET.to_owned())
+        );
+        assert!(crm.from_file && crm.takes_events() && log.takes_events());
+    }
+);
+
+both_backends!(
+    async fn what_changes_is_named_and_an_old_secret_signs_for_a_day(db: TestDb) {
+        let operator = operator(&db).await;
+        operator.apply(FILE).await;
+
+        let url = operator.apply(&FILE.replace("crm.example/hooks", "crm.example/new")).await;
+        operator.set("CRM_SECRET", "whsec_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=");
+        let rest = FILE
+            .replace("[\"message.created\"]", "[]")
+            .replace("slug = \"crm\"", "slug = \"crm\"\nenabled = false");
+        let rest = operator.apply(&rest).await;
+
+        assert_eq!(url, ["webhook endpoint crm: changed url"]);
+        assert_eq!(rest, ["webhook endpoint crm: changed url, events, secret, enabled"]);
+        let crm = endpoints(&operator).await.remove(0);
+        assert_eq!(opened(&operator, &crm.previous.unwrap().secret), SECRET);
+        assert_eq!(crm.disabled_reason, Some(DisabledReason::File));
+        assert_eq!(operator.apply(FILE).await, ["webhook endpoint crm: changed events, enabled"]);
+    }
+);
+
+both_backends!(
+    async fn what_failed_stays_disabled_until_the_file_says_otherwise(db: TestDb) {
+        let operator = operator(&db).await;
+        operator.apply(FILE).await;
+        let crm = endpoints(&operator).await.remove(0);
+        write(&operator, crm.id, EndpointAction::Disable(DisabledReason::Gone)).await;
+
+        assert_eq!(operator.apply(FILE).await, Vec::<String>::new());
+        let enabled = operator.apply(&FILE.replace("slug = \"crm\"", "slug = \"crm\"\nenabled = true")).await;
+
+        assert_eq!(enabled, ["webhook endpoint crm: changed enabled"]);
+        assert!(endpoints(&operator).await[0].takes_events());
+    }
+);
+
+both_backends!(
+    async fn what_the_file_drops_is_archived_and_comes_back_and_the_apis_is_let_be(db: TestDb) {
+        let operator = operator(&db).await;
+        operator.apply(FILE).await;
+        let new = NewEndpoint {
+            slug: None,
+            description: None,
+            url: "https://api.example/".to_owned(),
+            types: Vec::new(),
+            secret: endpoints(&operator).await[0].secret.clone(),
+            disabled: None,
+        };
+        write(&operator, EndpointId(Uuid::from_u128(1)), EndpointAction::Make(Box::new(new))).await;
+        let before = endpoints(&operator).await;
+
+        let dropped = operator.apply(NONE).await;
+        assert_eq!(dropped, ["webhook endpoint crm: archived", "webhook endpoint log: archived"]);
+        let [api, crm, log] = &endpoints(&operator).await[..] else { panic!("three endpoints") };
+        assert_eq!(*api, before[0]);
+        assert!(crm.archived_at.is_some() && log.archived_at.is_some());
+        assert_eq!(operator.apply(NONE).await, Vec::<String>::new());
+
+        let restored = operator.apply(FILE).await;
+        assert_eq!(restored, ["webhook endpoint crm: restored", "webhook endpoint log: restored"]);
+        assert_eq!(endpoints(&operator).await, before);
+
+        write(&operator, crm.id, EndpointAction::Archive { by_file: false }).await;
+        assert_eq!(operator.apply(FILE).await, ["webhook endpoint crm: made"]);
+    }
+);
+
+both_backends!(
+    async fn what_cannot_be_sent_to_or_signed_with_is_refused(db: TestDb) {
+        let mut operator = operator(&db).await;
+
+        let private = operator.refusal(&FILE.replace("crm.example", "10.0.0.7")).await;
+        let unknown = operator.refusal(&FILE.replace("message.created", "message.sent")).await;
+        operator.set("CRM_SECRET", "s3cret");
+        let unsigned = operator.refusal(FILE).await;
+        operator.seal = None;
+        let bare = FILE.split("[[webhook_endpoints]]\nslug = \"crm\"").next().unwrap();
+        let made = format!("{bare}[[webhook_endpoints]]\nslug = \"log\"\nurl = \"https://log.example/\"\n");
+        let unsealed = operator.refusal(&made).await;
+
+        assert_eq!(private, "the url of webhook endpoint \"crm\": the URL's host is not a public address");
+        assert_eq!(
+            unknown,
+            "line 9: webhook_endpoints[0].events[0]: there is no event of type \"message.sent\""
+        );
+        let text = "the secret of webhook endpoint \"crm\": a signing secret is `whsec_` and 24 to 64 bytes in base64";
+        assert_eq!(unsigned, text);
+        assert!(Secret::parse("s3cret").is_err());
+        assert!(unsealed.contains("set REJOINDER_SECRET_KEY"), "{unsealed}");
+    }
+);

@@ -1,0 +1,210 @@
+//! Webhook endpoints as they are decided, and their removal.
+
+use std::time::Duration;
+
+use rejoinder::domain::batch::{EndpointAction, EndpointWrite, Item, NewEndpoint, Outcome};
+use rejoinder::domain::clock::SystemClock;
+use rejoinder::domain::error::Error;
+use rejoinder::domain::event::EventType;
+use rejoinder::domain::ids::{EndpointId, Ids, WorkspaceId};
+use rejoinder::domain::seal::Sealed;
+use rejoinder::domain::webhook_endpoint::{DisabledReason, Endpoint, PreviousSecret};
+use rejoinder::store::writer::decide_within;
+use rejoinder::store::{Conn, Db, delivery_log, webhook_endpoints};
+use uuid::Uuid;
+
+use crate::support::db::{TestDb, both_backends};
+use crate::support::{seed, store};
+
+const NEW: EndpointId = EndpointId(Uuid::from_u128(7));
+
+fn make(url: &str) -> EndpointAction {
+    EndpointAction::Make(Box::new(NewEndpoint {
+        slug: None,
+        description: Some("CRM".to_owned()),
+        url: url.to_owned(),
+        types: vec![EventType::MessageCreated, EventType::ReplyFailed],
+        secret: Sealed::from_kept("sealed".to_owned()),
+        disabled: None,
+    }))
+}
+
+async fn decide(
+    store: &Db,
+    workspace: WorkspaceId,
+    endpoint: EndpointId,
+    actions: &[EndpointAction],
+) -> Vec<Result<Outcome, Error>> {
+    let item = |action: &EndpointAction| {
+        Item::Endpoint(Box::new(EndpointWrite { workspace, endpoint, action: action.clone() }))
+    };
+    let items: Vec<_> = actions.iter().map(item).collect();
+    let ids = Ids::random();
+    let decide = async |conn: Conn<'_>| decide_within(conn, &SystemClock, &ids, &items).await;
+    store.writing(decide).await.unwrap()
+}
+
+async fn find(store: &Db, workspace: WorkspaceId, endpoint: EndpointId) -> Option<Endpoint> {
+    let mut read = store.read().await.unwrap();
+    webhook_endpoints::find_many(read.conn(), &[(workspace, endpoint)]).await.unwrap().pop()
+}
+
+/// The endpoint that a seeded workspace has.
+async fn seeded_endpoint(store: &Db, workspace: WorkspaceId) -> Endpoint {
+    let mut read = store.read().await.unwrap();
+    webhook_endpoints::list(read.conn(), workspace, None, 10).await.unwrap().remove(0)
+}
+
+async fn disabled_events(db: &TestDb) -> i64 {
+    seed::number(db, "select count(*) from events where type = 'webhook_endpoint.disabled'").await
+}
+
+both_backends!(
+    async fn the_same_creation_twice_is_one_endpoint(db: TestDb) {
+        let workspace = seed::workspace(&db, 0).await.workspace;
+        let store = store::open(&db).await;
+
+        let first = decide(&store, workspace, NEW, &[make("https://a.example/")]).await;
+        let again = decide(&store, workspace, NEW, &[make("https://a.example/")]).await;
+
+        let endpoint = |outcomes: &[Result<Outcome, Error>]| match &outcomes[0] {
+            Ok(Outcome::Endpoint(endpoint)) => endpoint.as_ref().clone(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(endpoint(&first), endpoint(&again));
+        assert_eq!(find(&store, workspace, NEW).await.unwrap(), endpoint(&first));
+    }
+);
+
+both_backends!(
+    async fn another_workspaces_endpoint_is_not_there(db: TestDb) {
+        let workspace = seed::workspace(&db, 0).await.workspace;
+        let other = seed::workspace(&db, 0).await.workspace;
+        let store = store::open(&db).await;
+        decide(&store, workspace, NEW, &[make("https://a.example/")]).await;
+
+        let actions = [EndpointAction::Test, EndpointAction::Archive { by_file: false }];
+        let outcomes = decide(&store, other, NEW, &actions).await;
+
+        assert!(
+            outcomes.iter().all(|outcome| matches!(outcome, Err(Error::NotFound { .. }))),
+            "{outcomes:?}"
+        );
+        assert!(find(&store, workspace, NEW).await.unwrap().takes_events());
+    }
+);
+
+both_backends!(
+    async fn an_endpoint_is_disabled_for_failing_only_after_five_days(db: TestDb) {
+        let workspace = seed::workspace(&db, 0).await.workspace;
+        let store = store::open(&db).await;
+        let endpoint = seeded_endpoint(&store, workspace).await.id;
+        let failing = [EndpointAction::Disable(DisabledReason::Failing)];
+        let since = async |ago: Duration| {
+            let now = if store.is_shared() { "store_now()" } else { "unixepoch() * 1000000" };
+            let micros = ago.as_micros();
+            seed::execute(&db, &format!("update webhook_endpoints set failing_since = {now} - {micros}"))
+                .await;
+        };
+
+        decide(&store, workspace, endpoint, &failing).await;
+        since(Duration::from_hours(5 * 24 - 1)).await;
+        decide(&store, workspace, endpoint, &failing).await;
+        assert!(seeded_endpoint(&store, workspace).await.enabled);
+        since(Duration::from_hours(5 * 24 + 1)).await;
+        decide(&store, workspace, endpoint, &failing).await;
+        decide(&store, workspace, endpoint, &failing).await;
+
+        let disabled = seeded_endpoint(&store, workspace).await;
+        assert_eq!((disabled.enabled, disabled.disabled_reason), (false, Some(DisabledReason::Failing)));
+        assert_eq!(disabled_events(&db).await, 1);
+    }
+);
+
+both_backends!(
+    async fn what_a_batch_makes_takes_its_later_events_and_what_it_disables_does_not(db: TestDb) {
+        let workspace = seed::workspace(&db, 0).await.workspace;
+        let store = store::open(&db).await;
+        let gone = EndpointAction::Disable(DisabledReason::Gone);
+
+        let outcomes =
+            decide(&store, workspace, NEW, &[make("https://a.example/"), EndpointAction::Test, gone]).await;
+
+        assert!(matches!(outcomes[1], Ok(Outcome::Tested(_))), "{outcomes:?}");
+        let of_new =
+            format!("select count(*) from deliveries where endpoint_id = {}", seed::literal(&db, NEW.0));
+        assert_eq!(seed::number(&db, &of_new).await, 1, "its test");
+        assert_eq!(
+            seed::number(&db, "select count(*) from deliveries").await,
+            2,
+            "the other is told of its end"
+        );
+        assert_eq!(find(&store, workspace, NEW).await.unwrap().disabled_reason, Some(DisabledReason::Gone));
+    }
+);
+
+both_backends!(
+    async fn what_is_archived_is_closed_and_only_what_is_deleted_is_removed(db: TestDb) {
+        let workspace = seed::workspace(&db, 0).await.workspace;
+        let store = store::open(&db).await;
+        let of_file = seeded_endpoint(&store, workspace).await.id;
+        let tests = [EndpointAction::Test, EndpointAction::Test, EndpointAction::Test];
+        decide(&store, workspace, NEW, &[make("https://a.example/")]).await;
+        decide(&store, workspace, NEW, &tests).await;
+        decide(&store, workspace, of_file, &tests).await;
+        seed::execute(
+            &db,
+            "insert into attempts (workspace_id, endpoint_id, cursor, number, started_at, finished_at, outcome) \
+             select workspace_id, endpoint_id, cursor, 1, 0, 0, 'refused' from deliveries",
+        )
+        .await;
+
+        decide(&store, workspace, NEW, &[EndpointAction::Archive { by_file: false }]).await;
+        decide(&store, workspace, of_file, &[EndpointAction::Archive { by_file: true }]).await;
+        let mut closed = Vec::new();
+        for _ in 0..4 {
+            let close = async |conn: Conn<'_>| delivery_log::close_archived(conn, 2, &SystemClock).await;
+            closed.push(store.writing(close).await.unwrap());
+        }
+        let mut removed = Vec::new();
+        for _ in 0..3 {
+            removed
+                .push(store.writing(async |conn| delivery_log::remove_deleted(conn, 2).await).await.unwrap());
+        }
+
+        assert_eq!((closed, removed), (vec![2, 2, 2, 0], vec![2, 1, 0]));
+        assert!(find(&store, workspace, NEW).await.is_none());
+        assert!(find(&store, workspace, of_file).await.is_some());
+        let kept = "select count(*) from deliveries where state = 'closed' and ended_at is not null";
+        assert_eq!(seed::number(&db, kept).await, 3);
+        assert_eq!(seed::number(&db, "select count(*) from attempts").await, 3);
+    }
+);
+
+#[test]
+fn an_old_secret_signs_until_its_time() {
+    let sealed = |text: &str| Sealed::from_kept(text.to_owned());
+    let now = rejoinder::domain::clock::Micros(100);
+    let mut endpoint = Endpoint {
+        workspace: WorkspaceId(Uuid::nil()),
+        id: NEW,
+        slug: None,
+        description: None,
+        url: String::new(),
+        types: Vec::new(),
+        secret: sealed("new"),
+        previous: None,
+        enabled: true,
+        disabled_reason: None,
+        failing_since: None,
+        from_file: false,
+        archived_at: None,
+        created_at: now,
+        updated_at: now,
+    };
+    assert_eq!(endpoint.secrets(now), [&sealed("new")]);
+    endpoint.previous =
+        Some(PreviousSecret { secret: sealed("old"), until: now.plus(Duration::from_micros(1)) });
+    assert_eq!(endpoint.secrets(now), [&sealed("new"), &sealed("old")]);
+    assert_eq!(endpoint.secrets(now.plus(Duration::from_micros(1))), [&sealed("new")]);
+}

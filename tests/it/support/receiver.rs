@@ -1,0 +1,107 @@
+//! A scriptable receiver of webhooks, whose signatures the reference library checks; and one that hangs up.
+
+use rejoinder::domain::account::Account;
+use rejoinder::domain::ids::{EndpointId, KeyId, WorkspaceId};
+use rejoinder::service::webhook_endpoints::{self, Wanted, WithSecret};
+use secrecy::ExposeSecret as _;
+use serde_json::Value;
+use standardwebhooks::Webhook;
+use tokio::net::TcpListener;
+use uuid::Uuid;
+
+use super::calls::Calls;
+use super::db::TestDb;
+use super::fake_tool::{FakeTool, ToolReply, ToolRequest};
+use super::script::Script;
+use super::seed;
+use super::server::{Setup, TestServer};
+
+/// Receives webhooks on every path.
+pub struct FakeReceiver(FakeTool);
+
+/// An endpoint of the workspace.
+pub struct Hook {
+    pub account: Account,
+    pub id: EndpointId,
+    /// `whsec_…`.
+    pub secret: String,
+}
+
+/// A server whose endpoints may be on this machine.
+pub fn setup() -> Setup {
+    Setup::default().env("REJOINDER_OUTBOUND__ALLOW_HOSTS", "127.0.0.1")
+}
+
+impl FakeReceiver {
+    /// Answers 200 until it is told otherwise.
+    pub async fn start() -> Self {
+        Self(FakeTool::start().await)
+    }
+
+    /// Makes an endpoint of this server that is sent all events to a path of this receiver.
+    pub async fn hook(&self, server: &TestServer, db: &TestDb, path: &str) -> Hook {
+        hook(server, db, self.0.url(path)).await
+    }
+
+    pub fn script(&self) -> &Script<ToolRequest, ToolReply> {
+        self.0.script()
+    }
+
+    pub fn calls(&self) -> &Calls<ToolRequest> {
+        self.0.calls()
+    }
+
+    /// What arrived on a path, in order.
+    pub fn received(&self, path: &str) -> Vec<ToolRequest> {
+        let of_path = |request: &ToolRequest| request.uri.path() == path;
+        self.0.calls().all().into_iter().map(|call| call.request).filter(of_path).collect()
+    }
+}
+
+/// Makes an endpoint that is sent all events.
+pub async fn hook(server: &TestServer, db: &TestDb, url: String) -> Hook {
+    let id = "replace(cast(id as text), '-', '')";
+    let id = if server.db().is_shared() { id } else { "hex(id)" };
+    let workspace = seed::texts(db, &format!("select {id} from workspaces where slug = 'demo'")).await;
+    let workspace = WorkspaceId(Uuid::parse_str(&workspace[0]).unwrap());
+    let account = Account { workspace, key: KeyId(Uuid::nil()), scopes: Vec::new() };
+    let wanted = Wanted { url, types: Vec::new(), description: None, secret: None };
+    let made = webhook_endpoints::create(server.services(), &account, wanted).await.unwrap();
+    let WithSecret { endpoint, secret } = made;
+    Hook { account, id: endpoint.id, secret: secret.expose_secret().to_owned() }
+}
+
+/// Takes connections, reads a little, and hangs up; its address.
+pub async fn hangs_up() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let _ = socket.readable().await;
+            let _ = socket.try_read(&mut [0; 64]);
+        }
+    });
+    format!("http://{address}/")
+}
+
+pub fn header<'r>(request: &'r ToolRequest, name: &str) -> &'r str {
+    request.headers.get(name).map_or("", |value| value.to_str().unwrap())
+}
+
+/// Whether one of the signatures was made with this secret, as the reference library makes them. (It verifies only what it takes
+/// to be of these minutes.)
+pub fn is_signed(request: &ToolRequest, secret: &str) -> bool {
+    let timestamp = header(request, "webhook-timestamp").parse().unwrap();
+    let library = Webhook::new(secret).unwrap();
+    let expected = library.sign(header(request, "webhook-id"), timestamp, &request.body).unwrap();
+    header(request, "webhook-signature").split(' ').any(|signature| signature == expected)
+}
+
+/// The texts of messages among what arrived, in order.
+pub fn texts(requests: &[ToolRequest]) -> Vec<String> {
+    let text = |request: &ToolRequest| {
+        let event: Value = request.json();
+        event["data"]["message"]["text"].as_str().map(str::to_owned)
+    };
+    requests.iter().filter_map(text).collect()
+}

@@ -1,0 +1,243 @@
+//! What was sent to a webhook endpoint, and what is sent again.
+
+use serde_json::{Value, json};
+use standardwebhooks::Webhook;
+
+use crate::support::db::both_backends;
+use crate::support::fake_tool::{ToolReply, ToolRequest};
+use crate::support::http::Answer;
+use crate::support::receiver::header;
+use crate::support::seed;
+use crate::support::server::TestServer;
+use crate::support::wait::wait_for;
+
+const ENDPOINTS: &str = "/v1/webhook_endpoints";
+
+async fn post(server: &TestServer, path: &str, body: &Value) -> Answer {
+    server.call("POST", path).bearer(&server.keys.all).json(body).send().await
+}
+
+/// An endpoint at the fake, on this path there: its own path, and its secret.
+async fn endpoint(server: &TestServer, path: &str, types: &[&str]) -> (String, String) {
+    let body = json!({"url": server.tool.url(path), "types": types});
+    let made = post(server, ENDPOINTS, &body).await.json()["data"].clone();
+    let text = |field: &str| made[field].as_str().unwrap().to_owned();
+    (format!("{ENDPOINTS}/{}", text("id")), text("secret"))
+}
+
+async fn say(server: &TestServer, text: &str) {
+    let body = json!({"sender_id": "u", "sender_type": "user", "text": text, "auto_reply": false});
+    assert_eq!(server.enqueue(body.to_string()).send().await.status, 200);
+}
+
+/// A delivery, once it is in this state.
+async fn once(server: &TestServer, path: &str, state: &str) -> Value {
+    let read = async || {
+        let told = server.get(path).await.json()["data"].clone();
+        (told["state"] == state).then_some(told)
+    };
+    wait_for(&format!("{path} to be {state}"), read).await
+}
+
+/// The signature that a holder of this secret expects.
+fn signature(request: &ToolRequest, secret: &str) -> String {
+    let (id, timestamp) = (header(request, "webhook-id"), header(request, "webhook-timestamp"));
+    Webhook::new(secret).unwrap().sign(id, timestamp.parse().unwrap(), &request.body).unwrap()
+}
+
+both_backends!(
+    async fn a_test_goes_to_its_endpoint_alone_and_is_told_with_its_attempt(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let (path, secret) = endpoint(&server, "/tested", &["message.created"]).await;
+        endpoint(&server, "/other", &[]).await;
+        server.tool.script().otherwise(|_| ToolReply::json(&json!({"thanks": true})));
+
+        let sent = post(&server, &format!("{path}/test"), &json!({})).await;
+
+        let sent = sent.json()["data"].clone();
+        let read = format!("{path}/deliveries/{}", sent["id"].as_str().unwrap());
+        let told = once(&server, &read, "delivered").await;
+        let calls = server.tool.calls().all();
+        let [call] = &calls[..] else { panic!("{} calls", calls.len()) };
+        assert_eq!(call.request.uri.path(), "/tested");
+        assert_eq!(header(&call.request, "webhook-signature"), signature(&call.request, &secret));
+        let events = server.events("webhook_endpoint.test").await;
+        assert_eq!(call.request.json(), events[0]);
+        assert_eq!(events[0]["data"], json!({"webhook_endpoint_id": path.rsplit('/').next()}));
+        assert_eq!((&told["event_id"], &told["event_type"]), (&events[0]["id"], &events[0]["type"]));
+        assert_eq!((&told["attempt_count"], &told["replay"]), (&json!(1), &json!(false)));
+        let attempt = &told["attempts"][0];
+        assert_eq!(
+            (&attempt["number"], &attempt["outcome"], &attempt["status"], &attempt["excerpt"]),
+            (&json!(1), &json!("delivered"), &json!(200), &json!(r#"{"thanks":true}"#))
+        );
+        assert!(attempt["latency_ms"].is_u64());
+    }
+);
+
+both_backends!(
+    async fn what_is_disabled_is_sent_nothing_by_request_either(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let (path, _) = endpoint(&server, "/hooks", &[]).await;
+        say(&server, "Hi").await;
+        let listed = server.get(&format!("{path}/deliveries?limit=1")).await.json();
+        let delivery = listed["data"]["items"][0]["id"].as_str().unwrap().to_owned();
+        let off = server.call("PATCH", &path).bearer(&server.keys.all).json(&json!({"enabled": false}));
+        off.send().await;
+
+        for (under, body) in [
+            ("test", json!({})),
+            ("replay", json!({"after": "0"})),
+            (&*format!("deliveries/{delivery}/resend"), json!({})),
+        ] {
+            let refused = post(&server, &format!("{path}/{under}"), &body).await;
+            assert_eq!(
+                (refused.status, &refused.json()["message"]),
+                (400, &json!("The webhook endpoint is disabled.")),
+                "{under}"
+            );
+        }
+    }
+);
+
+both_backends!(
+    async fn a_rotated_secret_signs_beside_the_old_one_or_at_once_alone(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let (path, first) = endpoint(&server, "/hooks", &["message.created"]).await;
+        let rotate = format!("{path}/rotate_secret");
+
+        let second = server.call("POST", &rotate).bearer(&server.keys.all).send().await;
+        let second = second.json()["data"].clone();
+        say(&server, "Hi").await;
+        let both = server.tool.calls().arrived(1).await[0].request.clone();
+        let given = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        let third = post(&server, &rotate, &json!({"overlap_seconds": 0, "secret": given})).await.json();
+        say(&server, "Ho").await;
+        let alone = server.tool.calls().arrived(2).await[1].request.clone();
+
+        let new = second["secret"].as_str().unwrap();
+        assert_ne!(new, first);
+        assert!(second["previous_secret_until"].is_string());
+        assert_eq!(
+            header(&both, "webhook-signature"),
+            format!("{} {}", signature(&both, new), signature(&both, &first))
+        );
+        assert_eq!(
+            (&third["data"]["secret"], third["data"].get("previous_secret_until")),
+            (&json!(given), None)
+        );
+        assert_eq!(header(&alone, "webhook-signature"), signature(&alone, given));
+    }
+);
+
+both_backends!(
+    async fn a_resend_is_the_same_message_marked_and_counted_on(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let (path, _) = endpoint(&server, "/hooks", &["message.created"]).await;
+        say(&server, "Hi").await;
+        server.tool.calls().arrived(1).await;
+        let list = server.get(&format!("{path}/deliveries")).await.json()["data"].clone();
+        let delivery = format!("{path}/deliveries/{}", list["items"][0]["id"].as_str().unwrap());
+        let before = once(&server, &delivery, "delivered").await;
+
+        let queued = post(&server, &format!("{delivery}/resend"), &json!({})).await.json()["data"].clone();
+
+        assert_eq!((&queued["id"], &queued["replay"]), (&before["id"], &json!(true)));
+        let calls = server.tool.calls().arrived(2).await;
+        let (first, second) = (&calls[0].request, &calls[1].request);
+        assert_eq!(header(first, "webhook-id"), header(second, "webhook-id"));
+        assert_eq!(first.body, second.body);
+        assert_eq!((header(first, "webhook-replay"), header(second, "webhook-replay")), ("", "true"));
+        let after = once(&server, &delivery, "delivered").await;
+        let numbers: Vec<_> =
+            after["attempts"].as_array().unwrap().iter().map(|attempt| attempt["number"].clone()).collect();
+        assert_eq!(numbers, [1, 2]);
+        let failed = server.get(&format!("{path}/deliveries?state=failed")).await.json();
+        assert_eq!(failed["data"]["items"], json!([]));
+        assert_eq!(server.get(&format!("{path}/deliveries?state=lost")).await.status, 400);
+    }
+);
+
+both_backends!(
+    async fn a_resend_is_looked_up_within_its_endpoint(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let (path, _) = endpoint(&server, "/hooks", &["message.created"]).await;
+        let (other, _) = endpoint(&server, "/other", &["reply.failed"]).await;
+        say(&server, "Hi").await;
+        let list = server.get(&format!("{path}/deliveries")).await.json()["data"].clone();
+        let id = list["items"][0]["id"].as_str().unwrap();
+
+        let read = server.get(&format!("{other}/deliveries/{id}")).await;
+        let resent = post(&server, &format!("{other}/deliveries/{id}/resend"), &json!({})).await;
+
+        assert_eq!((read.status, resent.status), (404, 404));
+        assert_eq!(read.json()["message"], format!("Delivery not found: {id}."));
+    }
+);
+
+both_backends!(
+    async fn a_replay_takes_what_is_kept_since_then_of_the_wanted_types(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        for text in ["one", "two", "three"] {
+            say(&server, text).await;
+        }
+        let messages = server.events("message.created").await;
+        let (path, _) = endpoint(&server, "/late", &["message.created"]).await;
+        let replay = async |body: Value| post(&server, &format!("{path}/replay"), &body).await.json();
+
+        let after = replay(json!({"after": messages[0]["cursor"]})).await;
+        assert_eq!(after["data"], json!({"deliveries": 2, "next_cursor": null}));
+        let calls = server.tool.calls().arrived(2).await;
+        let mut arrived: Vec<_> = calls.iter().map(|call| call.request.json()).collect();
+        arrived.sort_by_key(|event| event["cursor"].as_str().unwrap().parse::<i64>().unwrap());
+        assert_eq!(arrived, messages[1..]);
+        let delivered = async || {
+            let listed = server.get(&format!("{path}/deliveries?state=delivered")).await.json();
+            (listed["data"]["items"].as_array().unwrap().len() == 2).then_some(())
+        };
+        wait_for("both to be delivered", delivered).await;
+
+        let since = replay(json!({"since": "2026-03-15T14:22:11Z"})).await;
+        assert_eq!(since["data"]["deliveries"], 3, "those that were delivered are sent again");
+        let later = replay(json!({"since": "2026-03-15T14:22:12Z"})).await;
+        assert_eq!(later["data"]["deliveries"], 0);
+        let created = replay(json!({"after": "0", "types": ["conversation.created"]})).await;
+        let count = server.events("conversation.created").await.len();
+        assert_eq!(created["data"]["deliveries"], count);
+        for body in [
+            json!({}),
+            json!({"after": "x"}),
+            json!({"since": "today"}),
+            json!({"after": "0", "since": "2026-03-15T14:22:12Z"}),
+        ] {
+            assert_eq!(post(&server, &format!("{path}/replay"), &body).await.status, 400, "{body}");
+        }
+    }
+);
+
+both_backends!(
+    async fn a_replay_goes_through_all_portions_and_says_where_to_go_on(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let first = server.number("select max(next_cursor) from workspace_state").await;
+        let rows = "with recursive n (i) as (select 0 union all select i + 1 from n where i < 10499) \
+            insert into events select s.workspace_id, s.next_cursor + n.i, ID, 'message.created', null, '{}', 0 \
+            from n, workspace_state s join workspaces w on w.id = s.workspace_id where w.slug = 'demo';
+            update workspace_state set next_cursor = next_cursor + 10500 \
+            where workspace_id = (select id from workspaces where slug = 'demo');";
+        let id = if server.db().is_shared() { "gen_random_uuid()" } else { "randomblob(16)" };
+        seed::execute(&db, &rows.replace("ID", id)).await;
+        let (path, _) = endpoint(&server, "/late", &[]).await;
+        let replay = async |after: &str| {
+            post(&server, &format!("{path}/replay"), &json!({"after": after, "types": ["message.created"]}))
+                .await
+                .json()["data"]
+                .clone()
+        };
+
+        let whole = replay(&(first - 1).to_string()).await;
+        let rest = replay(whole["next_cursor"].as_str().unwrap()).await;
+
+        assert_eq!(whole["deliveries"], 10_000);
+        assert_eq!(rest, json!({"deliveries": 500, "next_cursor": null}));
+    }
+);
