@@ -34,6 +34,8 @@ pub const TURNS_RUNNING: &str = "rejoinder_turns_running";
 pub const TURNS_TAKEN_OVER: &str = "rejoinder_turns_taken_over_total";
 /// Gauge of widget requests that wait for a reply.
 pub const WIDGET_WAITING: &str = "rejoinder_widget_waiting";
+/// Gauge of streams and long polls that follow the events.
+pub const FEED_FOLLOWERS: &str = "rejoinder_feed_followers";
 /// Histogram, seconds; `connection` (configured name), `outcome` (`ok` or an error code).
 pub const MODEL_CALL_SECONDS: &str = "rejoinder_model_call_seconds";
 /// Counter; `connection`, `kind` (`input`, `cached`, `output`, `reasoning`).
@@ -116,6 +118,7 @@ fn describe() {
     describe_gauge!(TURNS_RUNNING, "Turns that run in this process.");
     describe_counter!(TURNS_TAKEN_OVER, "Turns that this process took from one that was silent.");
     describe_gauge!(WIDGET_WAITING, "Widget requests that wait for a reply.");
+    describe_gauge!(FEED_FOLLOWERS, "Streams and long polls that follow the events.");
     describe_histogram!(MODEL_CALL_SECONDS, "Time of a call of a model.");
     describe_counter!(MODEL_TOKENS, "Tokens that models have read and written.");
     describe_histogram!(TOOL_CALL_SECONDS, "Time of a call of a tool.");

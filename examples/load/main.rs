@@ -1,5 +1,5 @@
 //! The load generator behind `scripts/bench`: a model that answers at once, a bare pass-through to compare with, clients of
-//! both doors, and a receiver of webhooks. It speaks public HTTP only.
+//! both doors, readers of the events, and a receiver of webhooks. It speaks public HTTP only.
 
 #![expect(clippy::print_stdout, reason = "a command line tool")]
 #![expect(clippy::disallowed_methods, reason = "servers that only a benchmark meets")]
@@ -8,6 +8,7 @@ mod clients;
 mod deliveries;
 mod report;
 mod servers;
+mod streams;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -42,6 +43,8 @@ enum Command {
     Run(clients::Run),
     /// Measures webhook deliveries of a server to one healthy endpoint.
     Deliveries(deliveries::Deliveries),
+    /// Measures what open streams of events cost a server in memory.
+    Streams(streams::Streams),
 }
 
 #[tokio::main]
@@ -52,6 +55,7 @@ async fn main() -> anyhow::Result<()> {
         Command::PassThrough { listen, model } => servers::pass_through(listen, model).await,
         Command::Run(run) => run.measure().await,
         Command::Deliveries(deliveries) => deliveries.measure().await,
+        Command::Streams(streams) => streams.measure().await,
     }
 }
 

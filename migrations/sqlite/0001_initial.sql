@@ -26,7 +26,9 @@ create table workspace_state (
     day integer not null,
     day_test_turns integer not null,
     day_spent integer not null,
-    low_notified integer not null
+    low_notified integer not null,
+    -- The cursor of the oldest event that is kept; those below it are told no more, and removed.
+    events_from integer not null default 1
 ) strict;
 
 create table api_keys (
@@ -242,6 +244,11 @@ create table events (
     created_at integer not null,
     primary key (workspace_id, cursor)
 ) strict;
+create unique index events_by_id on events (workspace_id, id);
+-- What readers of the feed may filter by; a page is a short range of one of these.
+create index events_by_type on events (workspace_id, type, cursor);
+create index events_by_conversation on events (workspace_id, conversation_id, cursor)
+    where conversation_id is not null;
 
 -- Written under the workspace's lock, but `failing_since`. What is archived takes no events; what the
 -- API deleted (archived, and of no file) the sweeper removes.

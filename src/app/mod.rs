@@ -30,6 +30,7 @@ use crate::outbound::{AllowHosts, GuardedClient};
 use crate::service::Services;
 use crate::service::authenticate::{Keys, keep_uses_written};
 use crate::service::deliver_event::Sender;
+use crate::service::follow_events::{FollowerBounds, Followers};
 use crate::service::private_file;
 use crate::service::run_turn::{Engine, EngineSettings};
 use crate::service::versions::Versions;
@@ -251,12 +252,20 @@ fn services(config: &Config, on: &Foundation, writer: Writer, tasks: &Tasks) -> 
         ids: Arc::clone(&on.ids),
         versions: Versions::default(),
         waiters: Waiters::new(config.widget.max_waiting),
+        followers: Followers::new(follower_bounds(config), tasks.soft()),
         keys: Keys::default(),
         seal_key: on.seal_key.clone(),
         allow_hosts: Arc::new(AllowHosts::parse(&config.outbound.allow_hosts)?),
         widget_deadline: config.widget.deadline,
         stopping: tasks.hard().child_token(),
     })
+}
+
+fn follower_bounds(config: &Config) -> FollowerBounds {
+    FollowerBounds {
+        most: config.events.max_followers,
+        per_workspace: config.events.max_followers_per_workspace,
+    }
 }
 
 fn engine(
@@ -334,5 +343,6 @@ fn worker_settings(config: &Config) -> WorkerSettings {
             max_in_flight: config.webhooks.max_in_flight,
             max_in_flight_per_endpoint: config.webhooks.max_in_flight_per_endpoint,
         },
+        events_kept: config.events.retention,
     }
 }

@@ -28,7 +28,7 @@ pub use error::{ConfigError, Origin};
 pub use model::{Connection, Model, ModelKind};
 pub use server::{DatabaseSection, Demo, Http, Log, LogFormat, Store};
 pub use value::{ByteSize, PostgresUrl, Rate, SecretKey};
-pub use work::{Limits, Outbound, Turn, Webhooks, Widget};
+pub use work::{Events, Limits, Outbound, Turn, Webhooks, Widget};
 
 use layers::Layers;
 use value::{optional, required};
@@ -68,6 +68,7 @@ pub struct Config {
     pub store: Store,
     pub turn: Turn,
     pub widget: Widget,
+    pub events: Events,
     pub model: Model,
     /// By name. `default` is the endpoint of `[model]` and is not in here.
     pub connections: BTreeMap<String, Connection>,

@@ -40,6 +40,9 @@ pub struct Http {
     /// For a request's body to arrive.
     #[serde(deserialize_with = "required")]
     pub body_timeout: Duration,
+    /// For a client to take anything of what is sent to it.
+    #[serde(deserialize_with = "required")]
+    pub write_timeout: Duration,
     /// Open at once; more wait to be accepted.
     #[serde(deserialize_with = "required")]
     pub max_connections: usize,

@@ -50,6 +50,7 @@ fn the_defaults_load_and_are_those_of_the_design() {
     assert_eq!(config.model.max_body, ByteSize(4 << 20));
     assert_eq!(config.limits.per_conversation.count.get(), 20);
     assert_eq!(config.limits.per_conversation.period, Duration::from_mins(1));
+    assert_eq!(config.events.retention, Duration::from_hours(24 * 30));
     assert_eq!(config.limits.spend_per_day, None);
     assert!(config.wants_demo());
     assert!(matches!(config.database(), Database::Sqlite { .. }));
@@ -153,7 +154,7 @@ fn a_setting_that_does_not_exist_is_named_with_its_place() {
 
 #[test]
 fn a_value_that_does_not_parse_is_named_with_what_is_expected_and_not_shown() {
-    insta::assert_snapshot!(refusal("[turn]\nmax_rounds = 1\ndeadline = 'soon'\n", &[]), @"setting `turn.deadline` (FILE, line 3): expected a duration such as `250ms`, `120s`, `15m` or `24h`");
+    insta::assert_snapshot!(refusal("[turn]\nmax_rounds = 1\ndeadline = 'soon'\n", &[]), @"setting `turn.deadline` (FILE, line 3): expected a duration such as `250ms`, `120s`, `15m`, `24h` or `30d`");
     insta::assert_snapshot!(refusal("turn.max_attempts = -1", &[]), @"setting `turn.max_attempts` (FILE, line 1): expected a whole number");
     insta::assert_snapshot!(refusal("turn = 3", &[]), @"setting `turn` (FILE, line 1): expected a section of settings");
     insta::assert_snapshot!(refusal("[outbound]\nallow_hosts = [1]", &[]), @"setting `outbound.allow_hosts` (FILE, line 2): expected a string");
@@ -178,6 +179,7 @@ fn settings_that_contradict_each_other_are_refused() {
     insta::assert_snapshot!(refusal("", &[("RUST_LOG", "sqlx=loud")]), @"setting `log.filter` (environment variable RUST_LOG): expected levels such as `info` or `info,sqlx=debug`");
     insta::assert_snapshot!(refusal("store.lanes = 0", &[]), @"setting `store.lanes` (FILE, line 1): expected 1 or more");
     insta::assert_snapshot!(refusal("widget.deadline = '0s'", &[]), @"setting `widget.deadline` (FILE, line 1): expected more than nothing");
+    insta::assert_snapshot!(refusal("events.retention = '59m'", &[]), @"setting `events.retention` (FILE, line 1): expected from 1h to 3650d");
     insta::assert_snapshot!(refusal("[connections.default]\nbase_url = 'http://h/v1'", &[]), @"setting `connections` (FILE, line 1): `default` is no name for a connection: expected lower-case letters, digits, `-` and `_`, and not `default`, which is [model]");
     insta::assert_snapshot!(refusal("", &[("REJOINDER_CONNECTIONS__B__API_KEY", "sk")]), @"setting `connections.b` (environment variable REJOINDER_CONNECTIONS__B__API_KEY): missing field `base_url`");
     insta::assert_snapshot!(refusal("outbound.allow_hosts = ['http://x']", &[]), @"setting `outbound.allow_hosts` (FILE, line 1): expected `host` or `host:port`, without scheme or path");

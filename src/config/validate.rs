@@ -1,8 +1,14 @@
 //! Checks that take more than one setting, or more than a form.
 
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
 use tracing_subscriber::EnvFilter;
 
 use super::Config;
+
+/// How long events may be kept: a reader must be able to come back, and time must be able to count.
+const RETENTION: RangeInclusive<Duration> = Duration::from_hours(1)..=Duration::from_hours(24 * 3650);
 
 /// A setting that is refused, and why.
 type Fault = (&'static str, String);
@@ -17,6 +23,9 @@ impl Config {
         }
         if self.turn.max_in_flight < 2 {
             return fault("turn.max_in_flight", "expected 2 or more: each door needs a slot");
+        }
+        if !RETENTION.contains(&self.events.retention) {
+            return fault("events.retention", "expected from 1h to 3650d");
         }
         if let Some(name) = self.connections.keys().find(|name| !is_connection_name(name)) {
             let expected =
@@ -42,6 +51,8 @@ impl Config {
             ("turn.max_open_per_conversation", self.turn.max_open_per_conversation == 0),
             ("turn.max_open", self.turn.max_open == 0),
             ("widget.max_waiting", self.widget.max_waiting == 0),
+            ("events.max_followers", self.events.max_followers == 0),
+            ("events.max_followers_per_workspace", self.events.max_followers_per_workspace == 0),
             ("model.max_in_flight", self.model.max_in_flight == Some(0)),
             ("model.max_body", self.model.max_body.0 == 0),
             ("model.history_messages", self.model.history_messages == 0),
@@ -69,6 +80,7 @@ impl Config {
             ("webhooks.timeout", self.webhooks.timeout),
             ("http.head_timeout", self.http.head_timeout),
             ("http.body_timeout", self.http.body_timeout),
+            ("http.write_timeout", self.http.write_timeout),
         ];
         match durations.into_iter().find(|(_, duration)| duration.is_zero()) {
             Some((setting, _)) => fault(setting, "expected more than nothing"),

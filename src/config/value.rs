@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use jiff::SpanRelativeTo;
 use jiff::fmt::friendly::SpanParser;
 use secrecy::{SecretBox, SecretString};
 use serde::de::{Deserializer, Error, Visitor};
@@ -92,10 +93,11 @@ impl Form for Rate {
 }
 
 impl Form for Duration {
-    const EXPECTED: &'static str = "a duration such as `250ms`, `120s`, `15m` or `24h`";
+    const EXPECTED: &'static str = "a duration such as `250ms`, `120s`, `15m`, `24h` or `30d`";
 
     fn parse(text: &str) -> Option<Self> {
-        SpanParser::new().parse_unsigned_duration(text).ok()
+        let span = SpanParser::new().parse_span(text).ok()?;
+        span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?.try_into().ok()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sections about the work: turns, the widget door that waits for them, limits, the outbound client.
+//! Sections about the work: turns, the widget door that waits for them, events, limits, the outbound client.
 
 use std::time::Duration;
 
@@ -74,6 +74,21 @@ pub struct Webhooks {
     /// From a request to the end of its answer.
     #[serde(deserialize_with = "required")]
     pub timeout: Duration,
+}
+
+/// `[events]`: the log of events, and who follows it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section of settings")]
+pub struct Events {
+    /// How long events, closed deliveries and their attempts are kept.
+    #[serde(deserialize_with = "required")]
+    pub retention: Duration,
+    /// Streams and long polls that follow at once in this process.
+    #[serde(deserialize_with = "required")]
+    pub max_followers: usize,
+    /// The same, of one workspace.
+    #[serde(deserialize_with = "required")]
+    pub max_followers_per_workspace: usize,
 }
 
 /// `[limits]`: guards of the widget door, whose only credential is a UUID.

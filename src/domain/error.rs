@@ -29,6 +29,11 @@ pub enum Error {
     /// `name` is the id as it was sent.
     #[error("{} not found: {name}.", thing.as_str())]
     NotFound { thing: Thing, name: String },
+    /// Events after a reader's cursor were removed. `resume` is the cursor before the oldest kept.
+    #[error(
+        "The events after this cursor are kept no longer. The oldest that is kept follows after={resume}, or without 'after'."
+    )]
+    CursorExpired { resume: i64 },
     #[error("Insufficient balance. Please top up your account.")]
     InsufficientBalance,
     /// The request cannot be processed; see [`Failure::detail`].
@@ -105,6 +110,7 @@ impl Error {
                 Thing::WebhookEndpoint => "webhook_endpoint_not_found",
                 Thing::Delivery => "delivery_not_found",
             },
+            Self::CursorExpired { .. } => "cursor_expired",
             Self::InsufficientBalance => "insufficient_balance",
             Self::Processing(failure) => failure.as_str(),
             Self::LimitReached { .. } => "limit_reached",

@@ -47,6 +47,40 @@ pub struct Event {
     pub created_at: Micros,
 }
 
+/// How far a workspace's feed reaches. Cursors count up from 1, without a gap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// The cursor of the oldest event that is kept, or of the next to be written.
+    pub from: i64,
+    /// The cursor of the last event that was written; 0 before the first.
+    pub head: i64,
+}
+
+impl Default for Reach {
+    /// Of a feed that nothing was written to.
+    fn default() -> Self {
+        Self { from: 1, head: 0 }
+    }
+}
+
+/// Which events a reader of the feed wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventFilter {
+    /// Empty: all.
+    pub types: Vec<EventType>,
+    /// None: of all conversations, and of none.
+    pub conversation: Option<ConversationId>,
+}
+
+impl EventFilter {
+    /// Whether it lets an event through.
+    #[must_use]
+    pub fn wants(&self, event: &Event) -> bool {
+        (self.types.is_empty() || self.types.contains(&event.kind))
+            && (self.conversation.is_none() || self.conversation == event.conversation)
+    }
+}
+
 /// An endpoint that events are delivered to, as far as an event needs to know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscriber {

@@ -8,7 +8,7 @@ use super::batch::Made;
 use super::clock::Micros;
 use super::conversation::{Conversation, ConversationKind, SenderType};
 use super::error::Error;
-use super::event::EventType;
+use super::event::{Event, EventType};
 use super::failure::Discard;
 use super::ids::{AssistantId, ConversationId, EndpointId, EventId, MessageId, TurnId, WidgetUuid};
 use super::message::Message;
@@ -253,6 +253,7 @@ pub fn widget_error_text(error: &Error) -> String {
         | Error::Unauthenticated
         | Error::MissingScope(_)
         | Error::OriginRefused
+        | Error::CursorExpired { .. }
         | Error::InsufficientBalance
         | Error::LimitReached { .. }
         | Error::Overloaded { .. }
@@ -289,6 +290,9 @@ pub enum EventData<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum DataOut<'a> {
+    Deleted {
+        conversation_id: ConversationId,
+    },
     Message {
         conversation_id: ConversationId,
         message: MessageOut<'a>,
@@ -329,7 +333,8 @@ struct EventOut<'a> {
     kind: EventType,
     created_at: String,
     cursor: String,
-    data: DataOut<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<DataOut<'a>>,
 }
 
 /// An event's whole body.
@@ -356,5 +361,19 @@ pub fn event(id: EventId, kind: EventType, at: Micros, cursor: i64, data: &Event
             DataOut::Endpoint { webhook_endpoint_id: endpoint, reason }
         }
     };
-    json(&EventOut { id, kind, created_at: at.to_string(), cursor: cursor.to_string(), data })
+    json(&EventOut { id, kind, created_at: at.to_string(), cursor: cursor.to_string(), data: Some(data) })
+}
+
+/// An event's body once its conversation is deleted: without `data`, but for the deletion itself,
+/// which names the conversation.
+#[must_use]
+pub fn emptied_event(event: &Event) -> String {
+    let deleted = event.conversation.filter(|_| event.kind == EventType::ConversationDeleted);
+    json(&EventOut {
+        id: event.id,
+        kind: event.kind,
+        created_at: event.created_at.to_string(),
+        cursor: event.cursor.to_string(),
+        data: deleted.map(|conversation_id| DataOut::Deleted { conversation_id }),
+    })
 }

@@ -41,6 +41,7 @@ impl Envelope for Widget {
             Error::Unauthenticated => StatusCode::UNAUTHORIZED,
             Error::MissingScope(_) | Error::OriginRefused => StatusCode::FORBIDDEN,
             Error::NotFound { .. } => StatusCode::NOT_FOUND,
+            Error::CursorExpired { .. } => StatusCode::GONE,
             Error::InsufficientBalance
             | Error::Processing(_)
             | Error::KeyMalformed
@@ -117,6 +118,7 @@ impl Envelope for Platform {
             Error::Unauthenticated => StatusCode::UNAUTHORIZED,
             Error::MissingScope(_) | Error::OriginRefused => StatusCode::FORBIDDEN,
             Error::NotFound { .. } => StatusCode::NOT_FOUND,
+            Error::CursorExpired { .. } => StatusCode::GONE,
             Error::TwinInFlight { .. } => StatusCode::CONFLICT,
             Error::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Error::LimitReached { .. } | Error::Overloaded { .. } => StatusCode::TOO_MANY_REQUESTS,

@@ -149,6 +149,7 @@ fn retry_after(error: &Error) -> Option<Duration> {
         | Error::MissingScope(_)
         | Error::OriginRefused
         | Error::NotFound { .. }
+        | Error::CursorExpired { .. }
         | Error::InsufficientBalance
         | Error::Processing(_)
         | Error::KeyReused

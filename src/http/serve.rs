@@ -1,4 +1,5 @@
-//! The loop that accepts connections: bounded in number, in time and in the size of a head.
+//! The loop that accepts connections: bounded in number, in the size of a head, and in time: for a
+//! head to come, and for a client to take what is sent.
 
 use std::convert::Infallible;
 use std::io;
@@ -16,6 +17,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_io_timeout::TimeoutStream;
 use tower::{ServiceExt as _, service_fn};
 
 use super::limits::Peer;
@@ -43,7 +45,7 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     let room = Arc::new(Semaphore::new(http.max_connections.min(Semaphore::MAX_PERMITS)));
     let soft = tasks.soft();
-    let server = Server { router, builder: builder(&tasks, &http), tasks, head_timeout: http.head_timeout };
+    let server = Server { router, builder: builder(&tasks, &http), tasks, http };
     loop {
         let accepted = soft.run_until_cancelled(accept(&listener, &room)).await;
         let Some((stream, peer, permit)) = accepted.transpose()? else { return Ok(()) };
@@ -116,12 +118,13 @@ struct Server {
     router: Router,
     builder: Builder<Tracked>,
     tasks: Tasks,
-    head_timeout: Duration,
+    http: config::Http,
 }
 
 impl Server {
     fn spawn(&self, stream: TcpStream, peer: Peer, permit: OwnedSemaphorePermit) {
-        let (builder, router, head_timeout) = (self.builder.clone(), self.router.clone(), self.head_timeout);
+        let (builder, router) = (self.builder.clone(), self.router.clone());
+        let (head_timeout, write_timeout) = (self.http.head_timeout, self.http.write_timeout);
         let (soft, hard) = (self.tasks.soft(), self.tasks.hard());
         self.tasks.spawn("connection", async move {
             let _permit = permit;
@@ -129,6 +132,9 @@ impl Server {
             let _ = stream.set_nodelay(true);
             let spoken = Arc::new(AtomicBool::new(false));
             let service = service(router, peer, Arc::clone(&spoken));
+            // A client that stops reading would otherwise keep what waits for it, and its place.
+            let mut stream = Box::pin(TimeoutStream::new(stream));
+            stream.as_mut().set_write_timeout_pinned(Some(write_timeout));
             let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
             let silence = async {
                 tokio::time::sleep(head_timeout).await;

@@ -9,6 +9,7 @@ pub mod create_conversation;
 pub mod credit;
 pub mod deliver_event;
 pub mod demo;
+pub mod follow_events;
 pub mod keys;
 pub mod list_conversations;
 pub mod page;
@@ -50,6 +51,7 @@ pub struct Services {
     pub ids: Arc<Ids>,
     pub versions: versions::Versions,
     pub waiters: waiters::Waiters,
+    pub followers: follow_events::Followers,
     pub keys: authenticate::Keys,
     /// What stored secrets are sealed with; none where none is configured.
     pub seal_key: Option<Arc<SealKey>>,

@@ -1,19 +1,143 @@
 //! The events of a workspace, page by page, in the order in which they became true.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::Services;
+use super::follow_events;
+use super::read_conversation;
 use crate::domain::account::Account;
+use crate::domain::clock::Micros;
 use crate::domain::error::Error;
-use crate::domain::event::Event;
+use crate::domain::event::{Event, EventFilter, EventType, Reach};
+use crate::domain::ids::{EventId, WorkspaceId};
 use crate::store::{Conn, events};
 
-/// At most `limit` events after a cursor (0: from the oldest kept), in order.
+/// Where a reader begins: after this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// From the oldest event that is kept.
+    Oldest,
+    /// From now.
+    Latest,
+    Cursor(i64),
+    Event(EventId),
+}
+
+/// What a reader asks for.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    pub after: After,
+    /// Where the request says that, for the text of a refusal: `Field 'after'`.
+    pub after_in: &'static str,
+    /// Empty: all.
+    pub types: Vec<EventType>,
+    /// As it was sent.
+    pub conversation: Option<String>,
+}
+
+/// A reader's place in its workspace's feed.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    pub workspace: WorkspaceId,
+    /// All up to here has been read, or passed over as not wanted.
+    pub cursor: i64,
+    pub filter: EventFilter,
+}
+
+/// Some events, and the cursor from which their reader goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventPage {
+    pub events: Vec<Arc<Event>>,
+    pub next: i64,
+}
+
+/// At most `limit` events of those asked for. Where there are none, waits for the first for at most
+/// `wait`, and then gives an empty page.
 pub async fn list(
     services: &Services,
     account: &Account,
-    after: i64,
+    ask: &Ask,
     limit: usize,
-) -> Result<Vec<Event>, Error> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let read = async |conn: Conn<'_>| events::list_after(conn, account.workspace, after, limit).await;
-    Ok(services.db.reading(read).await?)
+    wait: Duration,
+) -> Result<EventPage, Error> {
+    let deadline = tokio::time::Instant::now() + wait;
+    let reader = begin(services, account, ask).await?;
+    let page = read(services, reader.workspace, reader.cursor, &reader.filter, limit).await?;
+    if !page.events.is_empty() || wait.is_zero() {
+        return Ok(page);
+    }
+    let mut follower = follow_events::join(services, account, Reader { cursor: page.next, ..reader })?;
+    let events = match tokio::time::timeout_at(deadline, follower.next(services, limit)).await {
+        Ok(events) => events?.unwrap_or_default(),
+        Err(_) => Vec::new(),
+    };
+    Ok(EventPage { events, next: follower.cursor() })
+}
+
+/// The place at which a reader begins. A place before the oldest kept event is
+/// [`Error::CursorExpired`], one that never was is [`Error::Invalid`].
+pub async fn begin(services: &Services, account: &Account, ask: &Ask) -> Result<Reader, Error> {
+    let workspace = account.workspace;
+    let conversation = match &ask.conversation {
+        Some(name) => Some(read_conversation::find(services, account, name).await?.id),
+        None => None,
+    };
+    let found = match ask.after {
+        After::Event(id) => {
+            services.db.reading(async |conn| events::cursor_of(conn, workspace, id).await).await?
+        }
+        After::Cursor(cursor) => Some(cursor),
+        After::Oldest | After::Latest => None,
+    };
+    let (reach, oldest) = services.db.reading(async |conn| events::reach(conn, workspace).await).await?;
+    let cursor = match (ask.after, found) {
+        (After::Oldest, _) => reach.from - 1,
+        (After::Latest, _) => reach.head,
+        (After::Event(id), None) if was_removed(id, reach, oldest) => return Err(expired(reach)),
+        (_, Some(cursor)) if cursor <= reach.head => {
+            check_kept(cursor, reach)?;
+            cursor
+        }
+        (After::Event(_) | After::Cursor(_), _) => {
+            let text = format!("{} names no event of this feed.", ask.after_in);
+            return Err(Error::invalid("after", text));
+        }
+    };
+    let filter = EventFilter { types: ask.types.clone(), conversation };
+    Ok(Reader { workspace, cursor, filter })
+}
+
+/// At most `limit` wanted events after a cursor. The page's `next` is past whatever was not wanted.
+pub(super) async fn read(
+    services: &Services,
+    workspace: WorkspaceId,
+    after: i64,
+    filter: &EventFilter,
+    limit: usize,
+) -> Result<EventPage, Error> {
+    let most = i64::try_from(limit).unwrap_or(i64::MAX);
+    let ask = async |conn: Conn<'_>| events::read_after(conn, workspace, after, filter, most).await;
+    let (reach, events) = services.db.reading(ask).await?;
+    check_kept(after, reach)?;
+    let last = events.last().filter(|_| events.len() >= limit);
+    let next = last.map_or(reach.head, |last| last.cursor).max(after);
+    Ok(EventPage { events: events.into_iter().map(Arc::new).collect(), next })
+}
+
+/// Whether all that follows a cursor is still kept.
+fn check_kept(after: i64, reach: Reach) -> Result<(), Error> {
+    if after + 1 < reach.from { Err(expired(reach)) } else { Ok(()) }
+}
+
+fn expired(reach: Reach) -> Error {
+    Error::CursorExpired { resume: reach.from - 1 }
+}
+
+/// Whether an event that is not there is older than the oldest that is: its id says when it was made.
+fn was_removed(id: EventId, reach: Reach, oldest: Option<Micros>) -> bool {
+    let Some(made) = id.0.get_timestamp() else { return false };
+    let (seconds, nanos) = made.to_unix();
+    let at = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000) + i64::from(nanos / 1000);
+    reach.from > 1 && oldest.is_none_or(|oldest| Micros(at) <= oldest)
 }

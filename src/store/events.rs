@@ -1,55 +1,138 @@
 //! Events: the log that the feed and the webhooks tell, in order of its cursor.
+//! Of what a deleted conversation has left, the `data` is told no more.
 
 use sqlx::QueryBuilder;
 
 use super::{Conn, StoreError, on_conn, portions};
 use crate::domain::clock::Micros;
-use crate::domain::event::{Event, EventType};
+use crate::domain::event::{Event, EventFilter, EventType, Reach};
 use crate::domain::ids::{ConversationId, EventId, WorkspaceId};
+use crate::domain::rendered;
 
 const COLUMNS: &str = "workspace_id, cursor, id, type, conversation_id, body, created_at";
 
+/// A workspace's reach, and one of its events if there is any.
 #[derive(sqlx::FromRow)]
-struct EventRow {
-    workspace_id: WorkspaceId,
-    cursor: i64,
-    id: EventId,
+struct ReadRow {
+    events_from: i64,
+    next_cursor: i64,
+    cursor: Option<i64>,
+    id: Option<EventId>,
     #[sqlx(rename = "type")]
-    kind: EventType,
+    kind: Option<EventType>,
     conversation_id: Option<ConversationId>,
-    body: String,
-    created_at: Micros,
+    body: Option<String>,
+    created_at: Option<Micros>,
+    deleted_at: Option<Micros>,
 }
 
-impl From<EventRow> for Event {
-    fn from(row: EventRow) -> Self {
-        Self {
-            workspace: row.workspace_id,
-            cursor: row.cursor,
-            id: row.id,
-            kind: row.kind,
-            conversation: row.conversation_id,
-            body: row.body,
-            created_at: row.created_at,
+impl ReadRow {
+    fn event(self, workspace: WorkspaceId) -> Option<Event> {
+        let mut event = Event {
+            workspace,
+            cursor: self.cursor?,
+            id: self.id?,
+            kind: self.kind?,
+            conversation: self.conversation_id,
+            body: self.body?,
+            created_at: self.created_at?,
+        };
+        if self.deleted_at.is_some() {
+            event.body = rendered::emptied_event(&event);
         }
+        Some(event)
     }
 }
 
-/// The events after a cursor (0: from the oldest kept), in order.
-pub async fn list_after(
+/// The events after a cursor that a reader wants, at most `limit`, in order; and how far the feed
+/// reaches at that very moment, so that whoever read all that there was knows it.
+pub async fn read_after(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     after: i64,
+    filter: &EventFilter,
     limit: i64,
-) -> Result<Vec<Event>, StoreError> {
-    let rows: Vec<EventRow> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("select ");
-        query.push(COLUMNS).push(" from events where workspace_id = ").push_bind(workspace);
-        query.push(" and cursor > ").push_bind(after);
-        query.push(" order by cursor limit ").push_bind(limit);
+) -> Result<(Reach, Vec<Event>), StoreError> {
+    let rows: Vec<ReadRow> = on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new(
+            "select s.events_from, s.next_cursor, e.cursor, e.id, e.type, e.conversation_id, e.body, \
+             e.created_at, c.deleted_at from workspace_state s left join (select * from (",
+        );
+        // A range of an index for each type: together they give no more than a page each, however
+        // rare a type is.
+        let types: Vec<_> = filter.types.iter().map(Some).collect();
+        let types = if types.is_empty() { vec![None] } else { types };
+        for (nth, kind) in types.into_iter().enumerate() {
+            query.push(if nth == 0 { "" } else { " union all " }).push("select * from (select ");
+            query.push(COLUMNS).push(" from events where workspace_id = ").push_bind(workspace);
+            if let Some(kind) = kind {
+                query.push(" and type = ").push_bind(*kind);
+            }
+            if let Some(conversation) = filter.conversation {
+                query.push(" and conversation_id = ").push_bind(conversation);
+            }
+            query.push(" and cursor > ").push_bind(after);
+            query.push(" and cursor >= (select events_from from workspace_state where workspace_id = ");
+            query.push_bind(workspace).push(") order by cursor limit ").push_bind(limit);
+            query.push(") as part");
+        }
+        query.push(") as parts order by cursor limit ").push_bind(limit);
+        query.push(
+            ") as e on e.workspace_id = s.workspace_id left join conversations c \
+             on c.workspace_id = e.workspace_id and c.id = e.conversation_id where s.workspace_id = ",
+        );
+        query.push_bind(workspace).push(" order by e.cursor");
         query.build_query_as().fetch_all(c).await?
     });
-    Ok(rows.into_iter().map(Event::from).collect())
+    let reach = rows
+        .first()
+        .map_or(Reach::default(), |row| Reach { from: row.events_from, head: row.next_cursor - 1 });
+    Ok((reach, rows.into_iter().filter_map(|row| row.event(workspace)).collect()))
+}
+
+/// How far a workspace's feed reaches, and when its oldest event was written, if one is kept.
+pub async fn reach(conn: Conn<'_>, workspace: WorkspaceId) -> Result<(Reach, Option<Micros>), StoreError> {
+    const REACH: &str = "select s.events_from, s.next_cursor, e.created_at from workspace_state s \
+        left join events e on e.workspace_id = s.workspace_id and e.cursor = s.events_from \
+        where s.workspace_id = $1";
+    let found: Option<(i64, i64, Option<Micros>)> =
+        on_conn!(conn, |c| sqlx::query_as(REACH).bind(workspace).fetch_optional(c).await?);
+    Ok(found.map_or((Reach::default(), None), |(from, next, at)| (Reach { from, head: next - 1 }, at)))
+}
+
+/// The cursor of an event, while it is kept.
+pub async fn cursor_of(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    id: EventId,
+) -> Result<Option<i64>, StoreError> {
+    const CURSOR: &str = "select cursor from events where workspace_id = $1 and id = $2";
+    let found: Option<(i64,)> =
+        on_conn!(conn, |c| sqlx::query_as(CURSOR).bind(workspace).bind(id).fetch_optional(c).await?);
+    Ok(found.map(|(cursor,)| cursor))
+}
+
+/// The cursor of the last event of each of these workspaces.
+pub async fn heads(
+    mut conn: Conn<'_>,
+    workspaces: &[WorkspaceId],
+) -> Result<Vec<(WorkspaceId, i64)>, StoreError> {
+    let mut heads = Vec::with_capacity(workspaces.len());
+    for named in portions(workspaces, 1) {
+        let rows: Vec<(WorkspaceId, i64)> = on_conn!(conn.reborrow(), |c| {
+            let mut query = QueryBuilder::new(
+                "select workspace_id, next_cursor - 1 from workspace_state where workspace_id in (",
+            );
+            let mut list = query.separated(", ");
+            for id in named {
+                list.push_bind(*id);
+            }
+            query.push(")");
+            query.build_query_as().fetch_all(c).await?
+        });
+        heads.extend(rows);
+    }
+    Ok(heads)
 }
 
 /// Whether the event at a cursor is this one.

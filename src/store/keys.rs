@@ -1,8 +1,10 @@
 //! API keys: the directory from a key's hash to its workspace.
 
+use std::collections::HashSet;
+
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, on_conn};
+use super::{Conn, StoreError, on_conn, portions};
 use crate::domain::account::Scope;
 use crate::domain::api_key::{ApiKey, KeyHash};
 use crate::domain::clock::Micros;
@@ -56,6 +58,29 @@ struct ListedRow {
     slug: String,
     #[sqlx(flatten)]
     key: KeyRow,
+}
+
+/// Those of these keys that hold: neither revoked nor expired.
+pub async fn list_good(
+    mut conn: Conn<'_>,
+    keys: &[KeyId],
+    now: Micros,
+) -> Result<HashSet<KeyId>, StoreError> {
+    let mut good = HashSet::with_capacity(keys.len());
+    for keys in portions(keys, 1) {
+        let rows: Vec<(KeyId,)> = on_conn!(conn.reborrow(), |c| {
+            let mut query = QueryBuilder::new("select id from api_keys where revoked_at is null");
+            query.push(" and (expires_at is null or expires_at > ").push_bind(now).push(") and id in (");
+            let mut list = query.separated(", ");
+            for key in keys {
+                list.push_bind(*key);
+            }
+            query.push(")");
+            query.build_query_as().fetch_all(c).await?
+        });
+        good.extend(rows.into_iter().map(|(key,)| key));
+    }
+    Ok(good)
 }
 
 /// The keys of one workspace or of all, each with its workspace's slug, the oldest first.

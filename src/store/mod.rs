@@ -32,6 +32,7 @@ mod now;
 pub mod overdue;
 pub mod processes;
 pub mod queue;
+pub mod retention;
 pub mod turns;
 pub mod webhook_endpoints;
 pub mod workspaces;

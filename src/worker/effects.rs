@@ -1,5 +1,5 @@
-//! What follows from committed batches: turns are run, waiting clients woken, tasks cancelled,
-//! deliveries looked for.
+//! What follows from committed batches: turns are run, waiting clients and readers of the feed
+//! woken, tasks cancelled, deliveries looked for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +41,7 @@ fn act(worker: &Worker, effect: Effect) {
         }
         Effect::Cancelled(turn) => worker.books.cancel(turn),
         Effect::Deliveries => worker.deliveries.wake(),
+        Effect::Told(workspace, cursor) => worker.services.followers.raise(workspace, cursor),
     }
 }
 

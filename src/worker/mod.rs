@@ -1,12 +1,14 @@
 //! The background of a process: it runs the turns that start here, claims those
 //! that are queued, sends webhook deliveries, keeps its lease, takes over what dead
-//! processes left, and ends what has been open for too long.
+//! processes left, ends what has been open for too long, and removes what is kept
+//! no longer.
 
 mod books;
 mod claims;
 mod deliveries;
 mod effects;
 mod lease;
+mod retention;
 mod sweeper;
 mod wakes;
 
@@ -17,6 +19,7 @@ use futures::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::error::Error;
 use crate::domain::ids::ProcessId;
 use crate::domain::turn::Door;
 use crate::lifecycle::Tasks;
@@ -44,6 +47,8 @@ pub struct WorkerSettings {
     pub attempt: Duration,
     pub life: LifeBounds,
     pub deliveries: DeliverySettings,
+    /// `events.retention`.
+    pub events_kept: Duration,
 }
 
 /// What performs the work of this process.
@@ -104,6 +109,7 @@ impl Worker {
         }
         self.spawn_claiming("claims", claims::claim(self.clone()));
         self.spawn_claiming("sweeper", sweeper::sweep(self.clone()));
+        self.spawn_claiming("retention", retention::remove(self.clone()));
         self.spawn_claiming("own books", books::compare(self.clone()));
         deliveries::start(self, background, last);
     }
@@ -142,5 +148,10 @@ impl Worker {
         while claims::claim_once(self).await > 0 || self.books.count() > 0 {
             self.books.changed().await;
         }
+    }
+
+    /// Removes events that are kept no longer: for tests.
+    pub async fn remove_old_events(&self) -> Result<(), Error> {
+        retention::remove_once(self).await
     }
 }

@@ -1,25 +1,26 @@
 //! What other processes have done is seen by polls: ends of turns that clients
-//! wait for here, and ends of turns that tasks run here.
+//! wait for here, ends of turns that tasks run here, and events that readers follow.
 
 use tokio_util::sync::CancellationToken;
 
 use super::{POLL, Worker};
 use crate::domain::error::Error;
 use crate::domain::turn::Door;
-use crate::service::waiters;
+use crate::service::{follow_events, waiters};
 use crate::store::{Conn, cancellations};
-use crate::telemetry::{TURNS_RUNNING, WIDGET_WAITING, WRITER_QUEUED};
+use crate::telemetry::{FEED_FOLLOWERS, TURNS_RUNNING, WIDGET_WAITING, WRITER_QUEUED};
 
 /// Polls until `last`.
 pub(super) async fn poll(worker: Worker, last: CancellationToken) {
-    loop {
+    for round in 0_u32.. {
         tokio::select! {
             () = tokio::time::sleep(POLL) => {}
             () = last.cancelled() => return,
         }
         show(&worker);
-        // Neither waits for the other to succeed.
-        for read in [wake_clients(&worker).await, cancel_tasks(&worker).await] {
+        // None waits for another to succeed.
+        let feed = follow_events::poll(&worker.services, round);
+        for read in [wake_clients(&worker).await, cancel_tasks(&worker).await, feed.await] {
             if let Err(error) = read {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(error, "other processes' doings could not be read");
@@ -47,6 +48,7 @@ async fn cancel_tasks(worker: &Worker) -> Result<(), Error> {
 fn show(worker: &Worker) {
     metrics::gauge!(WRITER_QUEUED).set(worker.services.writer.waiting() as f64);
     metrics::gauge!(WIDGET_WAITING).set(worker.services.waiters.count() as f64);
+    metrics::gauge!(FEED_FOLLOWERS).set(worker.services.followers.count() as f64);
     for door in Door::ALL {
         metrics::gauge!(TURNS_RUNNING, "door" => door.as_str()).set(worker.slots.in_use(*door) as f64);
     }

@@ -75,6 +75,8 @@ pub struct Effects {
     pub cancelled: Vec<TurnId>,
     /// There is something for whoever sends deliveries.
     pub has_deliveries: bool,
+    /// The cursor of the last event of each workspace that has new ones.
+    pub told: HashMap<WorkspaceId, i64>,
 }
 
 /// Who decides, and when.
@@ -167,6 +169,7 @@ impl<'a> Batch<'a> {
         }
         self.written.events.push(Event { workspace, cursor, id, kind, conversation, body, created_at: at });
         self.written.touch_workspace(workspace);
+        self.effects.told.insert(workspace, cursor);
     }
 
     /// Starts a turn that may run now: here if a slot is free, else for whoever claims it.

@@ -22,6 +22,7 @@ fn problems() -> Vec<Problem> {
         Error::Unauthenticated,
         Error::MissingScope("messages:write"),
         Error::OriginRefused,
+        Error::CursorExpired { resume: 41 },
         Error::InsufficientBalance,
         Error::LimitReached { retry_after },
         Error::Overloaded { text: "The server is overloaded", retry_after },

@@ -9,8 +9,8 @@ use utoipa::openapi::{InfoBuilder, License, OpenApi, OpenApiBuilder};
 
 pub(super) use errors::{
     BeginErrors, BillingErrors, ChangeErrors, ConfigErrors, CreateErrors, EndpointDisabled, EndpointErrors,
-    HistoryErrors, NoConversation, NoDelivery, NoEndpoint, NoTurn, QueryErrors, ReadErrors, ReplyErrors,
-    SendErrors, SwitchErrors, WriteErrors,
+    FeedErrors, HistoryErrors, NoConversation, NoDelivery, NoEndpoint, NoTurn, QueryErrors, ReadErrors,
+    ReplyErrors, SendErrors, SwitchErrors, TooManyReaders, WriteErrors,
 };
 pub(super) use shapes::{
     Acknowledgement, ConversationPage, CreatedConversation, DeliveryPage, EndpointPage, EndpointWithSecret,

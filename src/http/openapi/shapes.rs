@@ -58,8 +58,9 @@ pub(in crate::http) struct Event {
     kind: String,
     created_at: String,
     cursor: String,
-    #[schema(value_type = Object)]
-    data: (),
+    /// Absent once its conversation is deleted.
+    #[schema(value_type = Option<Object>)]
+    data: Option<()>,
 }
 
 /// A new conversation, with what only its creation tells.

@@ -27,5 +27,6 @@ pub(super) fn door() -> OpenApiRouter<AppState> {
         .routes(routes!(money::balance))
         .routes(routes!(money::ledger))
         .routes(routes!(events::list))
+        .routes(routes!(events::stream))
         .merge(webhook_endpoints::routes())
 }

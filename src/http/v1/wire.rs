@@ -110,11 +110,32 @@ pub(in crate::http) struct ConversationsQuery {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct EventsQuery {
+    /// Only events after this: a cursor, the id of an event, or `latest`, from now. Without it, from the oldest that is kept.
+    pub(super) after: Option<String>,
+    /// Only these types, separated by commas.
+    #[param(example = "message.created,reply.failed")]
+    pub(super) types: Option<String>,
+    /// Only events of this conversation.
+    pub(super) conversation_id: Option<String>,
     /// Events of a page; 1 to 200, 50 without it.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     pub(super) limit: Option<String>,
-    /// A cursor: only later events. Without it, from the oldest that is kept.
+    /// Where there is no event, wait for the first for so many seconds, and then answer with an empty page. 0 without it.
+    #[param(value_type = Option<u32>, minimum = 0, maximum = 60)]
+    pub(super) wait: Option<String>,
+}
+
+/// Which events to follow. The header `Last-Event-ID` wins over `after`.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct StreamQuery {
+    /// Only events after this: a cursor, the id of an event, or `latest`, from now. Without it, from the oldest that is kept.
     pub(super) after: Option<String>,
+    /// Only these types, separated by commas.
+    #[param(example = "message.created,reply.failed")]
+    pub(super) types: Option<String>,
+    /// Only events of this conversation.
+    pub(super) conversation_id: Option<String>,
 }
 
 /// A page of a list.

@@ -301,4 +301,7 @@ pub(super) fn dispatch(context: &WriterContext, effects: Effects, mut slots: Vec
         let slot = place.map(|place| slots.swap_remove(place).assigned(turn.workspace));
         context.send(Effect::Started(Box::new(turn), slot));
     }
+    for (workspace, cursor) in effects.told {
+        context.send(Effect::Told(workspace, cursor));
+    }
 }

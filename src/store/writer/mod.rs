@@ -57,6 +57,8 @@ pub enum Effect {
     Cancelled(TurnId),
     /// Deliveries were written.
     Deliveries,
+    /// The workspace has new events, up to this cursor.
+    Told(WorkspaceId, i64),
 }
 
 /// What the lanes work with.

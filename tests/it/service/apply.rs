@@ -1,6 +1,7 @@
 //! A workspace file, applied.
 
 use rejoinder::domain::assistant::{Compiled, HeaderText, ToolKind};
+use rejoinder::domain::event::EventFilter;
 use rejoinder::domain::ids::WidgetUuid;
 use rejoinder::domain::money::Money;
 use rejoinder::domain::workspace::Workspace;
@@ -144,7 +145,8 @@ both_backends!(
         let conversation = conversations::find_by_link(read.conn(), link()).await.unwrap().unwrap();
         let listed =
             messages::list_after(read.conn(), conversation.workspace, conversation.id, 0, 10).await.unwrap();
-        let told = events::list_after(read.conn(), conversation.workspace, 0, 10).await.unwrap();
+        let all = EventFilter::default();
+        let (_, told) = events::read_after(read.conn(), conversation.workspace, 0, &all, 10).await.unwrap();
         assert_eq!(
             listed.iter().map(|message| message.text.as_str()).collect::<Vec<_>>(),
             ["Hello from Shop!"]

@@ -73,7 +73,7 @@ both_backends!(
         let store = store::open(&db).await;
         let statements = [
             format!("insert into ledger values ({stranger}, 1, 'charge', 1, 1, null, null, 0)"),
-            format!("insert into workspace_state values ({w}, 0, 1, 1, 0, 0, 0, 0, false)"),
+            format!("insert into workspace_state values ({w}, 0, 1, 1, 0, 0, 0, 0, false, 1)"),
             format!("update workspace_state set balance = -1 where workspace_id = {w}"),
             format!("insert into ledger values ({w}, 1, null, 1, 1, null, null, 0)"),
         ];

@@ -79,6 +79,11 @@ impl Request {
         Self(self.0.body(body.as_ref().to_vec()))
     }
 
+    /// An answer whose body has not been read.
+    pub async fn open(self) -> reqwest::Response {
+        within("an answer", self.0.send()).await.expect("the server answers")
+    }
+
     /// Panics where no answer comes at all; any status is an answer.
     pub async fn send(self) -> Answer {
         let response = within("an answer", self.0.send()).await.expect("the server answers");

@@ -17,6 +17,7 @@ pub mod served;
 pub mod server;
 pub mod site;
 pub mod sqlite;
+pub mod sse;
 pub mod store;
 pub mod wait;
 pub mod writers;

@@ -27,7 +27,7 @@ pub async fn workspace(db: &TestDb, balance: i64) -> Seed {
         db,
         &format!(
             "insert into workspaces values ({w}, '{slug}', 'Test', true, null, 10000, 0, 10000, 15000, '', 0);
-             insert into workspace_state values ({w}, {balance}, 1, 1, 0, 0, 0, 0, false);
+             insert into workspace_state values ({w}, {balance}, 1, 1, 0, 0, 0, 0, false, 1);
              insert into assistants values ({w}, {a}, 'a', 'A', 1, false, true, null, 0);
              insert into assistant_versions values ({w}, {a}, 1, '{{}}', 0);
              insert into calendars values ({w}, {c}, 'c', '{{}}', true, null, 0);
@@ -55,6 +55,14 @@ pub fn literal(db: &TestDb, id: Uuid) -> String {
     match db.backend() {
         Backend::Postgres => format!("'{id}'"),
         Backend::Sqlite => format!("x'{}'", id.simple()),
+    }
+}
+
+/// An expression of the database's SQL that makes an id.
+pub fn random_id(db: &TestDb) -> &'static str {
+    match db.backend() {
+        Backend::Postgres => "gen_random_uuid()",
+        Backend::Sqlite => "randomblob(16)",
     }
 }
 

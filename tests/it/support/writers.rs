@@ -115,14 +115,14 @@ impl Process {
         self.writer.change(changing).await
     }
 
-    /// At least so many effects on turns of what was done before: they follow its answers.
+    /// At least so many effects on turns, of what was done before: they follow its answers.
     pub async fn effects(&mut self, at_least: usize) -> Vec<Effect> {
-        let is_of_a_turn = |effect: &Effect| !matches!(effect, Effect::Deliveries);
+        let is_on_a_turn = |effect: &Effect| !matches!(effect, Effect::Told(..) | Effect::Deliveries);
         let mut effects = Vec::new();
         while effects.len() < at_least {
-            effects.extend(within("an effect", self.effects.recv()).await.filter(is_of_a_turn));
+            effects.extend(within("an effect", self.effects.recv()).await.filter(is_on_a_turn));
         }
-        effects.extend(std::iter::from_fn(|| self.effects.try_recv().ok()).filter(is_of_a_turn));
+        effects.extend(std::iter::from_fn(|| self.effects.try_recv().ok()).filter(is_on_a_turn));
         effects
     }
 }

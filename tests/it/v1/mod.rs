@@ -2,6 +2,7 @@
 
 mod changing;
 mod creating;
+mod events;
 mod messages;
 mod reading;
 mod turns;

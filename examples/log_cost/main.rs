@@ -1,0 +1,109 @@
+//! What the log of events costs the path of an admission: batches of messages, as the writer commits them, without the
+//! log; with it, its cursors from the counter under the workspace's lock, as the server has it; and with its cursors from
+//! a sequence instead. One run, by turns, so that only the ratios count.
+//!
+//! ```text
+//! cargo run --release --example log_cost                            SQLite
+//! scripts/postgres run cargo run --release --example log_cost       PostgreSQL, by TEST_POSTGRES_URL
+//! ```
+
+#![expect(clippy::print_stdout, reason = "a command line tool")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "it makes its own ids and tasks, and has a variable of its own"
+)]
+#![expect(
+    clippy::float_arithmetic,
+    clippy::cast_precision_loss,
+    reason = "rates and ratios for a reader, no money"
+)]
+
+mod batch;
+mod seed;
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use clap::Parser;
+use rejoinder::store::Db;
+use tokio::task::JoinSet;
+
+use batch::{Lane, Log};
+
+#[derive(Parser)]
+struct Arguments {
+    /// For each way and each shape, in each round.
+    #[arg(long, default_value_t = 2)]
+    seconds: u64,
+    #[arg(long, default_value_t = 3)]
+    rounds: u32,
+    /// Messages of one batch.
+    #[arg(long, default_value_t = 64)]
+    batch: usize,
+}
+
+/// How many workspaces are written to, by how many processes of how many lanes.
+struct Shape {
+    workspaces: usize,
+    processes: usize,
+    lanes: usize,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let folder = tempfile::tempdir()?;
+    let url = std::env::var("TEST_POSTGRES_URL").ok();
+    let open = async || match &url {
+        Some(url) => Db::postgres(url, 4, 1).await,
+        None => Db::sqlite(&folder.path().join("log_cost.db")).await,
+    };
+    let first = open().await?;
+    first.migrate().await?;
+    println!("{:<44}{:>12}{:>10}{:>10}", "", "no log", "counter", "sequence");
+    for (workspaces, processes) in [(1, 1), (256, 1), (1, 3), (256, 3)] {
+        let shape = match url {
+            Some(_) => Shape { workspaces, processes, lanes: 4 },
+            None if processes == 1 => Shape { workspaces, processes, lanes: 1 },
+            // One process has an SQLite file.
+            None => continue,
+        };
+        let mut dbs = Vec::new();
+        for _ in 0..shape.processes {
+            dbs.push(open().await?);
+        }
+        measure(&arguments, &shape, &dbs).await?;
+    }
+    Ok(())
+}
+
+/// Runs each way by turns, and prints the rate without the log, and of it what is left with it.
+async fn measure(arguments: &Arguments, shape: &Shape, dbs: &[Db]) -> anyhow::Result<()> {
+    let tenants = seed::tenants(dbs.first().context("a process")?, shape.workspaces).await?;
+    let (mut messages, mut spent) = ([0_usize; 3], [Duration::ZERO; 3]);
+    for _ in 0..arguments.rounds {
+        for (way, log) in [Log::None, Log::Counter, Log::Sequence].into_iter().enumerate() {
+            let begun = Instant::now();
+            let end = begun + Duration::from_secs(arguments.seconds);
+            let mut lanes = JoinSet::new();
+            for db in dbs {
+                for nth in 0..shape.lanes {
+                    // A workspace is always in the same lane of its process.
+                    let own: Vec<_> = tenants.iter().skip(nth).step_by(shape.lanes).copied().collect();
+                    if !own.is_empty() {
+                        lanes.spawn(Lane::new(db.clone(), own, arguments.batch, log).run(end));
+                    }
+                }
+            }
+            while let Some(lane) = lanes.join_next().await {
+                messages[way] += lane??;
+            }
+            spent[way] += begun.elapsed();
+        }
+    }
+    let rate = |way: usize| messages[way] as f64 / spent[way].as_secs_f64();
+    let name =
+        format!("{} workspaces, {} processes of {} lanes", shape.workspaces, shape.processes, shape.lanes);
+    println!("{name:<44}{:>10.0}/s{:>10.2}{:>10.2}", rate(0), rate(1) / rate(0), rate(2) / rate(0));
+    Ok(())
+}

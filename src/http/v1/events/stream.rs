@@ -1,0 +1,134 @@
+//! The feed as server-sent events. The body is made as the client takes it: a reader that is slow
+//! holds no more than the events of one read, and one that stalls loses its connection
+//! (`http.write_timeout`).
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::sse::{Event as Frame, Sse};
+use axum::response::{IntoResponse, Response};
+use futures::Stream;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::query;
+use crate::domain::error::Error;
+use crate::domain::event::Event;
+use crate::http::envelope::Platform;
+use crate::http::error::ApiError;
+use crate::http::extract::{Read, Search};
+use crate::http::openapi::{FeedErrors, ReadErrors, TooManyReaders};
+use crate::http::state::AppState;
+use crate::http::v1::wire::StreamQuery;
+use crate::service::Services;
+use crate::service::follow_events::{Follower, follow};
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// Keeps nginx from gathering what is to arrive at once.
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// Sent where nothing else was for so long: proxies drop what is silent for a minute.
+const PING: Duration = Duration::from_secs(10);
+/// How long a client waits before it comes back.
+const RETRY: Duration = Duration::from_secs(2);
+/// How long to wait where the store could not be asked.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Events of one read.
+const READ: usize = 64;
+
+/// Follow events as they become true, as server-sent events: `id` is the cursor, `event` the type, `data` the event.
+#[utoipa::path(
+    get, path = "/events/stream", tag = "platform", operation_id = "streamEvents", security(("bearer" = [])),
+    params(StreamQuery, ("Last-Event-ID" = Option<String>, Header, description = "Where to go on: the last `id` that was seen. Wins over `after`")),
+    responses(
+        (
+            status = 200, content_type = "text/event-stream", body = String,
+            description = "Events without end, with a comment at least every 15 s; ends where the server stops, and where the key is revoked",
+            example = "id: 42\nevent: message.created\ndata: {\"id\":\"evt_01k9z3x8f5e4r9t2m6q7w8y0ab\",…}\n\n",
+        ),
+        ReadErrors, FeedErrors, TooManyReaders,
+    ),
+)]
+pub(in crate::http::v1) async fn stream(
+    State(state): State<AppState>,
+    Read(account, _): Read<Platform>,
+    Search(query, _): Search<StreamQuery, Platform>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError<Platform>> {
+    // A client that has seen no event yet may send it empty.
+    let last = headers.get(LAST_EVENT_ID).map(|id| id.to_str().unwrap_or("?")).filter(|id| !id.is_empty());
+    let ask = query::ask(query.after.as_deref(), last, query.types.as_deref(), query.conversation_id)?;
+    let follower = follow(&state.services, &account, &ask).await?;
+    let mut response = Sse::new(frames(state.services, follower)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+/// A stream under way.
+struct Streaming {
+    services: Services,
+    follower: Follower,
+    has_begun: bool,
+    /// Read, and not yet taken by the client.
+    events: VecDeque<Arc<Event>>,
+    /// The last cursor that the client knows.
+    told: i64,
+}
+
+fn frames(services: Services, follower: Follower) -> impl Stream<Item = Result<Frame, Infallible>> + Send {
+    let told = follower.cursor();
+    let begun = Streaming { services, follower, has_begun: false, events: VecDeque::new(), told };
+    futures::stream::unfold(begun, async |mut streaming| {
+        let frame = streaming.next().await?;
+        Some((Ok(frame), streaming))
+    })
+}
+
+/// A body without line breaks, which JSON has between its values only: not every client puts a frame
+/// of several lines together.
+fn one_line(body: &str) -> Cow<'_, str> {
+    if body.contains(['\r', '\n']) { body.replace(['\r', '\n'], " ").into() } else { body.into() }
+}
+
+impl Streaming {
+    /// The next thing to send, once there is one; none where the stream ends.
+    async fn next(&mut self) -> Option<Frame> {
+        if !self.has_begun {
+            self.has_begun = true;
+            return Some(Frame::default().retry(RETRY).comment("the events follow"));
+        }
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                self.told = event.cursor;
+                let frame = Frame::default().id(event.cursor.to_string()).event(event.kind.as_str());
+                return Some(frame.data(one_line(&event.body)));
+            }
+            let next = tokio::time::timeout(PING, self.follower.next(&self.services, READ)).await;
+            match next {
+                Ok(Ok(Some(events))) => self.events = events.into(),
+                // Where it has fallen behind what is kept, it is told so when it comes back.
+                Ok(Ok(None) | Err(Error::CursorExpired { .. })) => return None,
+                // Nothing can be told until the store is back.
+                Ok(Err(_)) => self.follower.pause(PAUSE).await,
+                Err(_) => return Some(self.ping()),
+            }
+        }
+    }
+
+    /// A comment; with the cursor where events went by that were not wanted, so that a client that
+    /// comes back does not begin at the last one that it got.
+    fn ping(&mut self) -> Frame {
+        let ping = Frame::default().comment("ping");
+        let reached = self.follower.cursor();
+        if reached == self.told {
+            return ping;
+        }
+        self.told = reached;
+        ping.id(reached.to_string())
+    }
+}

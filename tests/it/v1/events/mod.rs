@@ -1,0 +1,35 @@
+//! The feed of events: by pages, by long poll, as a stream; what is kept of it; and its order.
+
+mod order;
+mod pages;
+mod retention;
+mod snippets;
+mod streaming;
+mod waiting;
+
+use serde_json::Value;
+
+use crate::support::http::Answer;
+use crate::support::server::TestServer;
+
+/// A page of the feed, by the query that asks for it.
+async fn page(server: &TestServer, query: &str) -> Answer {
+    server.get(&format!("/v1/events?{query}")).await
+}
+
+/// Its items and its cursor.
+fn parts(page: &Answer) -> (Vec<Value>, String) {
+    assert_eq!(page.status, 200, "{}", page.text());
+    let data = &page.json()["data"];
+    let next = data["next_cursor"].as_str().expect("never null").to_owned();
+    (data["items"].as_array().unwrap().clone(), next)
+}
+
+fn cursors(items: &[Value]) -> Vec<i64> {
+    items.iter().map(|item| item["cursor"].as_str().unwrap().parse().unwrap()).collect()
+}
+
+/// The cursor of the last event.
+async fn head(server: &TestServer) -> i64 {
+    parts(&page(server, "after=latest").await).1.parse().unwrap()
+}

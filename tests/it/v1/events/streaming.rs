@@ -1,0 +1,236 @@
+//! The feed as server-sent events.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rejoinder::domain::clock::SystemClock;
+use rejoinder::domain::ids::Ids;
+use rejoinder::service::keys::{self, CreateKey};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpSocket;
+
+use super::{head, page, parts};
+use crate::support::db::both_backends;
+use crate::support::server::{Setup, TestServer};
+use crate::support::sse::{Block, Stream};
+use crate::support::store;
+use crate::support::wait::wait_for;
+
+async fn open(server: &TestServer, query: &str) -> Stream {
+    let stream = server.call("GET", &format!("/v1/events/stream?{query}")).bearer(&server.keys.reading);
+    let stream = stream.stream().await;
+    assert_eq!(stream.status, 200);
+    stream
+}
+
+both_backends!(
+    async fn events_are_streamed_as_the_feed_has_them_old_ones_first(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let con = server.note(None, "old").await;
+        let mut stream = open(&server, &format!("conversation_id={con}")).await;
+
+        let first = stream.block().await.unwrap();
+        let old = [stream.event().await, stream.event().await];
+        server.note(None, "of another").await;
+        // White space in metadata is kept as it was sent; a frame has it in one line.
+        let body = format!(
+            r#"{{"conversation_id":"{con}","sender_id":"u","sender_type":"user","text":"new","auto_reply":false,"metadata":{{"a":{}1}}}}"#,
+            "\r\n"
+        );
+        assert_eq!(server.enqueue(body).send().await.status, 200);
+        let new = stream.event().await;
+
+        let header = |name: &str| stream.headers[name].to_str().unwrap().to_owned();
+        assert_eq!(header("content-type"), "text/event-stream");
+        assert_eq!((header("cache-control"), header("x-accel-buffering")), ("no-store".into(), "no".into()));
+        assert!(stream.headers.get("content-encoding").is_none());
+        assert_eq!((first.retry.as_deref(), first.data), (Some("2000"), None));
+        let (items, _) = parts(&page(&server, &format!("conversation_id={con}")).await);
+        let as_items = old.iter().chain([&new]).map(|block| {
+            let item: Value = serde_json::from_str(block.data.as_deref().unwrap()).unwrap();
+            assert_eq!(block.id.as_deref(), item["cursor"].as_str());
+            assert_eq!(block.event.as_deref(), item["type"].as_str());
+            item
+        });
+        assert_eq!(as_items.collect::<Vec<_>>(), items);
+    }
+);
+
+both_backends!(
+    async fn a_stream_goes_on_after_the_event_that_its_client_saw_last(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let begun = head(&server).await;
+        let con = server.note(None, "one").await;
+        server.note(Some(&con), "two").await;
+        let resume = async |last: &str, query: &str| {
+            let path = format!("/v1/events/stream?{query}");
+            let request = server.call("GET", &path).bearer(&server.keys.all);
+            request.header("last-event-id", last).stream().await
+        };
+
+        let last = (begun + 1).to_string();
+        let mut resumed = resume(&last, "after=latest").await;
+        assert_eq!(resumed.event().await.id, Some((begun + 2).to_string()), "the header wins");
+        let mut anew = resume("", &format!("after={last}&types=message.created")).await;
+        assert_eq!(anew.event().await.id, Some((begun + 2).to_string()), "an empty one counts as none");
+        for garbage in ["x", "-1", "99999", "\u{e9}", "evt_01k9z3x8f5e4r9t2m6q7w8y0ab"] {
+            let request = server.call("GET", "/v1/events/stream").bearer(&server.keys.all);
+            let answer = request.header("last-event-id", garbage).send().await;
+            let text = answer.json()["message"].as_str().unwrap().to_owned();
+            assert_eq!(answer.status, 400, "{garbage}: {text}");
+            assert!(text.starts_with("Header 'Last-Event-ID' "), "{text}");
+        }
+    }
+);
+
+both_backends!(
+    async fn what_is_wrong_before_the_first_event_is_told_in_the_usual_envelope(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let ask = async |key: &str, query: &str| {
+            server.call("GET", &format!("/v1/events/stream?{query}")).bearer(key).send().await
+        };
+
+        for (key, query, status, code) in [
+            (&server.keys.revoked, "", 401, "invalid_token"),
+            (&server.keys.all, "types=x", 400, "invalid_request"),
+            (&server.keys.all, "conversation_id=con_1", 404, "conversation_not_found"),
+        ] {
+            let answer = ask(key, query).await;
+            assert_eq!((answer.status, answer.header("rejoinder-error")), (status, Some(code)), "{query}");
+            assert_eq!(answer.json()["status"], "error");
+        }
+        assert_eq!(server.followers(), 0);
+    }
+);
+
+both_backends!(
+    async fn a_key_that_is_revoked_ends_its_streams_within_five_seconds(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let request = CreateKey {
+            workspace: "demo".to_owned(),
+            name: "a reader".to_owned(),
+            scopes: Vec::new(),
+            expires_in: None,
+        };
+        let (secret, key) = keys::create(server.db(), &SystemClock, &Ids::random(), request).await.unwrap();
+        let by_it = server.call("GET", "/v1/events/stream?after=latest").bearer(secret.expose());
+        let mut by_it = by_it.stream().await;
+        let mut by_other = open(&server, "after=latest").await;
+        assert!(by_it.block().await.is_some() && by_other.block().await.is_some());
+
+        let revoked = Instant::now();
+        keys::revoke(server.db(), &SystemClock, key.id).await.unwrap();
+
+        assert_eq!(by_it.block().await, None);
+        assert!(revoked.elapsed() < Duration::from_secs(5), "{:?}", revoked.elapsed());
+        server.note(None, "Hi").await;
+        assert_eq!(by_other.event().await.event.unwrap(), "conversation.created");
+    }
+);
+
+both_backends!(
+    async fn a_stop_ends_streams_at_once_and_as_it_should(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let mut stream = open(&server, "after=latest").await;
+        assert!(stream.block().await.is_some());
+
+        let stopped = Instant::now();
+        let (end, ()) = tokio::join!(stream.block(), server.stop());
+
+        assert_eq!(end, None, "the last chunk was sent");
+        assert!(stopped.elapsed() < Duration::from_secs(10), "the grace is 25 s");
+    }
+);
+
+both_backends!(
+    async fn readers_of_every_kind_share_what_is_read_and_miss_nothing(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let begun = head(&server).await;
+        let mut streams = Vec::new();
+        for query in ["", "types=message.created", "types=conversation.created"] {
+            for _ in 0..3 {
+                streams.push((query, open(&server, &format!("after={begun}&{query}")).await));
+            }
+        }
+
+        for text in ["1", "2", "3"] {
+            server.note(None, text).await;
+        }
+
+        for (query, mut stream) in streams {
+            let wanted = match query {
+                "" => vec![1, 2, 3, 4, 5, 6],
+                "types=message.created" => vec![2, 4, 6],
+                _ => vec![1, 3, 5],
+            };
+            for step in wanted {
+                assert_eq!(stream.event().await.id, Some((begun + step).to_string()), "{query}");
+            }
+        }
+    }
+);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_leaves_frees_its_place() {
+    let db = store::sqlite().await;
+    let server = TestServer::start(&db).await;
+    let mut stream = open(&server, "after=latest").await;
+    stream.block().await;
+    assert_eq!(server.followers(), 1);
+
+    drop(stream);
+
+    wait_for("the place to be free", async || (server.followers() == 0).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_stream_is_pinged_and_told_how_far_it_is() {
+    let db = store::sqlite().await;
+    let server = TestServer::start(&db).await;
+    let begun = head(&server).await;
+    let mut stream = open(&server, &format!("after={begun}&types=reply.failed")).await;
+    stream.block().await;
+
+    let silent_from = Instant::now();
+    server.note(None, "not wanted").await;
+    let ping = stream.block().await.unwrap();
+
+    assert!(silent_from.elapsed() < Duration::from_secs(15));
+    let comment = Some("ping".to_owned());
+    assert_eq!(ping, Block { id: Some((begun + 2).to_string()), comment, ..Block::default() });
+}
+
+/// A reader that takes nothing holds what fits into the sockets' buffers, and then loses its connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_stalls_is_cut_off() {
+    let setup = Setup::default().env("REJOINDER_HTTP__WRITE_TIMEOUT", "500ms");
+    let db = store::sqlite().await;
+    let server = setup.start(&db).await;
+    let con = server.note(None, "begin").await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stalled = socket.connect(server.address()).await.unwrap();
+    let key = &server.keys.all;
+    let head = format!("GET /v1/events/stream HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n\r\n");
+    stalled.write_all(head.as_bytes()).await.unwrap();
+    wait_for("the stream to be open", async || (server.followers() == 1).then_some(())).await;
+    let mut reads = open(&server, "after=latest").await;
+
+    let body = json!({
+        "conversation_id": con, "sender_id": "u", "sender_type": "user", "text": "🦀".repeat(10_000), "auto_reply": false,
+    })
+    .to_string();
+    let sent = AtomicUsize::new(0);
+    let send_and_look = async || {
+        assert_eq!(server.enqueue(&body).send().await.status, 200);
+        sent.fetch_add(1, Ordering::Relaxed);
+        (server.followers() == 1).then_some(())
+    };
+    wait_for("the end of the one that stalls", send_and_look).await;
+
+    for _ in 0..sent.into_inner() {
+        reads.event().await;
+    }
+    drop(stalled);
+}

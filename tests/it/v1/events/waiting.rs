@@ -1,0 +1,118 @@
+//! The long poll: it answers at once when an event comes, and empty when its time is over.
+
+use std::time::{Duration, Instant};
+
+use super::{cursors, head, page, parts};
+use crate::support::db::both_backends;
+use crate::support::http::Request;
+use crate::support::server::{Setup, TestServer};
+use crate::support::store;
+use crate::support::wait::wait_for;
+
+const LONG: &str = "wait=60";
+
+fn poll(server: &TestServer, query: &str) -> Request {
+    server.call("GET", &format!("/v1/events?{query}")).bearer(&server.keys.reading)
+}
+
+async fn followed_by(server: &TestServer, count: usize) {
+    let look = async || (server.followers() == count).then_some(());
+    wait_for(&format!("{count} readers that follow"), look).await;
+}
+
+both_backends!(
+    async fn a_reader_that_waits_is_answered_at_once_by_what_it_wants(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let begun = head(&server).await;
+        let query = format!("after={begun}&types=message.created&{LONG}");
+        let waiting = tokio::spawn(poll(&server, &query).send());
+        followed_by(&server, 1).await;
+
+        let sent = Instant::now();
+        server.note(None, "Hi").await;
+        let (items, next) = parts(&waiting.await.unwrap());
+
+        assert!(sent.elapsed() < Duration::from_secs(10));
+        assert_eq!((cursors(&items), next), (vec![begun + 2], (begun + 2).to_string()));
+        followed_by(&server, 0).await;
+    }
+);
+
+both_backends!(
+    async fn a_wait_that_is_over_gives_an_empty_page_past_what_was_not_wanted(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let begun = head(&server).await;
+        let query = format!("after={begun}&types=reply.failed&wait=2");
+        let waiting = tokio::spawn(poll(&server, &query).send());
+        followed_by(&server, 1).await;
+
+        server.note(None, "Hi").await;
+        let (items, next) = parts(&waiting.await.unwrap());
+
+        assert_eq!((items.len(), next), (0, (begun + 2).to_string()));
+    }
+);
+
+both_backends!(
+    async fn a_client_that_leaves_frees_its_place(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let waiting = tokio::spawn(poll(&server, &format!("after=latest&{LONG}")).send());
+        followed_by(&server, 1).await;
+
+        waiting.abort();
+
+        followed_by(&server, 0).await;
+    }
+);
+
+both_backends!(
+    async fn a_stop_ends_waits_with_what_there_is(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let begun = head(&server).await;
+        let waiting = tokio::spawn(poll(&server, &format!("after={begun}&{LONG}")).send());
+        followed_by(&server, 1).await;
+
+        let stopped = Instant::now();
+        server.stop().await;
+
+        assert!(stopped.elapsed() < Duration::from_secs(10), "the grace is 25 s");
+        let (items, next) = parts(&waiting.await.unwrap());
+        assert_eq!((items.len(), next), (0, begun.to_string()));
+    }
+);
+
+both_backends!(
+    async fn more_readers_than_may_follow_are_refused_for_now(db: TestDb) {
+        let setup = Setup::default().env("REJOINDER_EVENTS__MAX_FOLLOWERS_PER_WORKSPACE", "1");
+        let server = setup.start(&db).await;
+        let waiting = tokio::spawn(poll(&server, &format!("after=latest&{LONG}")).send());
+        followed_by(&server, 1).await;
+
+        for path in ["/v1/events?after=latest&wait=1", "/v1/events/stream"] {
+            let refused = server.call("GET", path).bearer(&server.keys.all).send().await;
+            assert_eq!((refused.status, refused.header("retry-after")), (429, Some("5")), "{path}");
+            assert_eq!(refused.header("rejoinder-error"), Some("overloaded"));
+        }
+        let foreign = server.call("GET", "/v1/events?after=latest&wait=1").bearer(&server.keys.foreign);
+        assert_eq!(foreign.send().await.status, 200, "a workspace's bound is its own");
+        assert_eq!(page(&server, "after=latest").await.status, 200, "who does not wait takes no place");
+        waiting.abort();
+    }
+);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_process_writes_is_seen_in_a_moment() {
+    let db = store::postgres().await;
+    let first = TestServer::start(&db).await;
+    let second = first.beside(&db, Setup::default()).await;
+    let begun = head(&first).await;
+    let waiting = tokio::spawn(poll(&first, &format!("after={begun}&{LONG}")).send());
+    followed_by(&first, 1).await;
+
+    let sent = Instant::now();
+    second.note(None, "Hi").await;
+    let (items, _) = parts(&waiting.await.unwrap());
+
+    assert!(sent.elapsed() < Duration::from_secs(10));
+    assert_eq!(cursors(&items)[0], begun + 1);
+}
