@@ -52,6 +52,21 @@ impl SealKey {
         Ok(Sealed { sealed: STANDARD.encode([&nonce[..], &cipher].concat()) })
     }
 
+    /// Seals a secret, but for one that is sealed already: that of `kept` stays as it is.
+    pub fn seal_unless_kept<'k>(
+        &self,
+        secret: &SecretString,
+        kept: impl IntoIterator<Item = &'k Sealed>,
+        nonce: [u8; NONCE],
+    ) -> Result<Sealed, WrongKey> {
+        let is_it =
+            |kept: &&Sealed| self.open(kept).is_ok_and(|kept| kept.expose_secret() == secret.expose_secret());
+        match kept.into_iter().find(is_it) {
+            Some(kept) => Ok(kept.clone()),
+            None => self.seal(secret, nonce),
+        }
+    }
+
     /// Opens what was sealed with the same key.
     pub fn open(&self, sealed: &Sealed) -> Result<SecretString, WrongKey> {
         let bytes = STANDARD.decode(&sealed.sealed).map_err(|_| WrongKey)?;

@@ -51,7 +51,7 @@ pub struct Endpoint {
     pub enabled: bool,
     /// There where, and only where, it is not enabled.
     pub disabled_reason: Option<DisabledReason>,
-    /// The first failure since the last success: the store's time.
+    /// The first failure since the last success at this URL: the store's time.
     pub failing_since: Option<Micros>,
     /// A workspace file made it.
     pub from_file: bool,
@@ -81,6 +81,32 @@ impl Endpoint {
     pub fn secrets(&self, now: Micros) -> Vec<&Sealed> {
         let previous = self.previous.as_ref().filter(|previous| now < previous.until);
         std::iter::once(&self.secret).chain(previous.map(|previous| &previous.secret)).collect()
+    }
+
+    /// The secrets that its row holds, the newest first, whether they sign or not.
+    pub fn kept_secrets(&self) -> impl Iterator<Item = &Sealed> {
+        std::iter::once(&self.secret).chain(self.previous.as_ref().map(|previous| &previous.secret))
+    }
+
+    /// Gives it a new secret at `now` (the store's time); for `overlap` an old one signs too. That is the
+    /// one that was replaced, but within an overlap the one that signs from before it: its receiver has
+    /// no other, where the answer that showed the one between was lost. So the same secret twice is once.
+    pub fn rotate(&mut self, secret: &Sealed, overlap: Duration, now: Micros) {
+        if overlap.is_zero() {
+            self.secret = secret.clone();
+            self.previous = None;
+        } else if *secret != self.secret {
+            let replaced = std::mem::replace(&mut self.secret, secret.clone());
+            let signing = self.previous.take().filter(|previous| now < previous.until);
+            let signing = signing.map(|previous| previous.secret).filter(|signing| signing != secret);
+            let until = now.plus(overlap);
+            self.previous = Some(PreviousSecret { secret: signing.unwrap_or(replaced), until });
+        }
+    }
+
+    /// Forgets an old secret that does not sign any more at `now` (the store's time).
+    pub fn forget_expired(&mut self, now: Micros) {
+        self.previous = self.previous.take().filter(|previous| now < previous.until);
     }
 
     /// Whether it has failed for so long, at `now` (the store's time), that it is to be disabled.

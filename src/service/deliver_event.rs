@@ -186,6 +186,14 @@ impl Sender {
     }
 }
 
+impl Job {
+    /// Where it is sent.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.receiver.endpoint.url
+    }
+}
+
 /// Why the endpoint is to be disabled after this attempt, if it is.
 #[must_use]
 pub fn reason_to_disable(job: &Job, attempt: &Attempt) -> Option<DisabledReason> {

@@ -4,7 +4,7 @@ use super::{Batch, EndpointAction, EndpointChange, EndpointWrite, NewEndpoint, O
 use crate::domain::error::{Error, Thing};
 use crate::domain::event::{EventType, Subscriber};
 use crate::domain::rendered::EventData;
-use crate::domain::webhook_endpoint::{DisabledReason, Endpoint, MAX_ENDPOINTS, PreviousSecret};
+use crate::domain::webhook_endpoint::{DisabledReason, Endpoint, MAX_ENDPOINTS};
 
 impl Batch<'_> {
     pub(super) fn endpoint(&mut self, write: &EndpointWrite) -> Result<Outcome, Error> {
@@ -24,7 +24,7 @@ impl Batch<'_> {
         match &write.action {
             EndpointAction::Make(_) => Ok(Outcome::Endpoint(Box::new(before))),
             EndpointAction::Change(change) => Ok(self.change_endpoint(before, change)),
-            EndpointAction::Disable(reason) => Ok(self.disable_endpoint(before, *reason)),
+            EndpointAction::Disable { url, reason } => Ok(self.disable_endpoint(before, url, *reason)),
             EndpointAction::Archive { by_file } => Ok(self.archive_endpoint(before, *by_file)),
             EndpointAction::Test => self.test_endpoint(&before),
         }
@@ -71,8 +71,11 @@ impl Batch<'_> {
 
     fn change_endpoint(&mut self, before: Endpoint, change: &EndpointChange) -> Outcome {
         let mut after = before.clone();
-        if let Some(url) = &change.url {
+        if let Some(url) = &change.url
+            && *url != before.url
+        {
             after.url.clone_from(url);
+            after.failing_since = None;
         }
         if let Some(types) = &change.types {
             after.types.clone_from(types);
@@ -80,13 +83,8 @@ impl Batch<'_> {
         if let Some(description) = &change.description {
             after.description.clone_from(description);
         }
-        if let Some((secret, overlap)) = &change.secret
-            && *secret != before.secret
-        {
-            let previous =
-                PreviousSecret { secret: before.secret.clone(), until: self.setting.now.plus(*overlap) };
-            after.previous = (!overlap.is_zero()).then_some(previous);
-            after.secret = secret.clone();
+        if let Some((secret, overlap)) = &change.secret {
+            after.rotate(secret, *overlap, self.setting.now);
         }
         after.archived_at = None;
         match change.switch {
@@ -98,9 +96,9 @@ impl Batch<'_> {
     }
 
     /// Disables an endpoint whose answers ask for it; where that no longer holds, nothing changes.
-    fn disable_endpoint(&mut self, before: Endpoint, reason: DisabledReason) -> Outcome {
+    fn disable_endpoint(&mut self, before: Endpoint, url: &str, reason: DisabledReason) -> Outcome {
         let is_overtaken = reason == DisabledReason::Failing && !before.has_failed_for_long(self.setting.now);
-        if !before.takes_events() || is_overtaken {
+        if !before.takes_events() || before.url != url || is_overtaken {
             return Outcome::Endpoint(Box::new(before));
         }
         self.switch_off(before, reason)
@@ -147,6 +145,7 @@ impl Batch<'_> {
 
     fn update_endpoint(&mut self, mut endpoint: Endpoint) -> Outcome {
         endpoint.updated_at = self.setting.clock.now();
+        endpoint.forget_expired(self.setting.now);
         if !self.written.new_endpoints.contains(&endpoint.id) {
             self.written.endpoints.insert(endpoint.id);
         }
@@ -180,7 +179,7 @@ fn switch_on(endpoint: &mut Endpoint) {
 fn may_be_archived(action: &EndpointAction) -> bool {
     match action {
         EndpointAction::Change(change) => change.restores,
-        EndpointAction::Archive { .. } | EndpointAction::Disable(_) => true,
+        EndpointAction::Archive { .. } | EndpointAction::Disable { .. } => true,
         EndpointAction::Make(_) | EndpointAction::Test => false,
     }
 }

@@ -305,9 +305,12 @@ pub struct EndpointWrite {
 pub enum EndpointAction {
     Make(Box<NewEndpoint>),
     Change(Box<EndpointChange>),
-    /// Its answers ask for it. Nothing changes where it takes no events any more, or has not
-    /// [failed for long](Endpoint::has_failed_for_long) any more.
-    Disable(DisabledReason),
+    /// The answers of `url` ask for it. Nothing changes where it takes no events any more, has another
+    /// URL now, or has not [failed for long](Endpoint::has_failed_for_long) any more.
+    Disable {
+        url: String,
+        reason: DisabledReason,
+    },
     /// Out of use: by the workspace file, which may bring it back, or for good.
     Archive {
         by_file: bool,

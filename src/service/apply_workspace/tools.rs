@@ -3,8 +3,6 @@
 
 use std::collections::HashMap;
 
-use secrecy::ExposeSecret;
-
 use super::calendars::Calendars;
 use super::{ApplyError, Before, Run, refuse_made_by_api};
 use crate::domain::assistant::{CompiledTool, HeaderText, WebhookTool};
@@ -100,16 +98,15 @@ impl Run<'_> {
         })
     }
 
-    pub(super) fn seal(&self, name: &EnvName, old: Option<&Sealed>) -> Result<Sealed, ApplyError> {
+    pub(super) fn seal<'o>(
+        &self,
+        name: &EnvName,
+        old: impl IntoIterator<Item = &'o Sealed>,
+    ) -> Result<Sealed, ApplyError> {
         let key = self.site.seal.ok_or(ApplyError::NoSecretKey)?;
         let secret = self.prepared.secrets.get(name);
         let secret = secret.ok_or_else(|| ApplyError::SecretMissing(name.env.clone()))?;
-        if let Some(old) = old
-            && key.open(old).is_ok_and(|old| old.expose_secret() == secret.expose_secret())
-        {
-            return Ok(old.clone());
-        }
-        key.seal(secret, self.site.ids.bytes()).map_err(|_| ApplyError::Seal)
+        key.seal_unless_kept(secret, old, self.site.ids.bytes()).map_err(|_| ApplyError::Seal)
     }
 }
 

@@ -71,7 +71,7 @@ impl Run<'_> {
     }
 
     fn change_endpoint(&mut self, file: &FileEndpoint, old: &Endpoint) -> Result<Option<Item>, ApplyError> {
-        let secret = file.secret.as_ref().map(|name| self.seal(name, Some(&old.secret))).transpose()?;
+        let secret = file.secret.as_ref().map(|name| self.seal(name, old.kept_secrets())).transpose()?;
         let secret = secret.filter(|secret| *secret != old.secret);
         let switch = switch(file, old);
         let keys = [

@@ -43,7 +43,7 @@ pub struct WithSecret {
 /// Makes an endpoint.
 pub async fn create(services: &Services, account: &Account, wanted: Wanted) -> Result<WithSecret, Error> {
     check_target(services, account.workspace, &wanted.url).await?;
-    let (secret, sealed) = new_secret(services, wanted.secret)?;
+    let (secret, sealed) = new_secret(services, wanted.secret, [])?;
     let new = NewEndpoint {
         slug: None,
         description: wanted.description,
@@ -95,7 +95,7 @@ pub async fn change(
     write(services, account, endpoint.id, EndpointAction::Change(Box::new(change))).await
 }
 
-/// Gives it a new secret; the old one signs too for `overlap`.
+/// Gives it a new secret; the old one signs too for `overlap`. See [`Endpoint::rotate`].
 pub async fn rotate_secret(
     services: &Services,
     account: &Account,
@@ -104,7 +104,7 @@ pub async fn rotate_secret(
     overlap: Duration,
 ) -> Result<WithSecret, Error> {
     let endpoint = find(services, account, name).await?;
-    let (secret, sealed) = new_secret(services, secret)?;
+    let (secret, sealed) = new_secret(services, secret, endpoint.kept_secrets())?;
     let change = EndpointChange { secret: Some((sealed, overlap)), ..EndpointChange::default() };
     let endpoint = write(services, account, endpoint.id, EndpointAction::Change(Box::new(change))).await?;
     Ok(WithSecret { endpoint, secret })
@@ -136,10 +136,14 @@ async fn check_target(services: &Services, workspace: WorkspaceId, url: &str) ->
     check_url(url, &[&services.allow_hosts, &own]).map(drop).map_err(refused)
 }
 
-fn new_secret(services: &Services, given: Option<Secret>) -> Result<(SecretString, Sealed), Error> {
+fn new_secret<'k>(
+    services: &Services,
+    given: Option<Secret>,
+    kept: impl IntoIterator<Item = &'k Sealed>,
+) -> Result<(SecretString, Sealed), Error> {
     let text = given.unwrap_or_else(|| make_secret(&services.ids)).to_text();
     let key = services.seal_key.as_ref().ok_or(Error::NotConfigured(NO_KEY))?;
-    let sealed = key.seal(&text, services.ids.bytes());
+    let sealed = key.seal_unless_kept(&text, kept, services.ids.bytes());
     let failed = |fault| Error::Unavailable { outcome_unknown: false, source: Some(Box::new(fault)) };
     Ok((text, sealed.map_err(failed)?))
 }

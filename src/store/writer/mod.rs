@@ -223,15 +223,17 @@ impl Writer {
         if let Outcome::Tested(delivery) = outcome { Ok(delivery) } else { Err(mismatch()) }
     }
 
-    /// Disables a webhook endpoint whose answers ask for it. Waits for the store as long as the
-    /// process lives.
+    /// Disables a webhook endpoint whose answers at this URL ask for it. Waits for the store as long as
+    /// the process lives.
     pub async fn disable_endpoint(
         &self,
         workspace: WorkspaceId,
         endpoint: EndpointId,
+        url: &str,
         reason: DisabledReason,
     ) -> Result<Endpoint, Error> {
-        let write = EndpointWrite { workspace, endpoint, action: EndpointAction::Disable(reason) };
+        let action = EndpointAction::Disable { url: url.to_owned(), reason };
+        let write = EndpointWrite { workspace, endpoint, action };
         let outcome = self.submit(workspace, Item::Endpoint(Box::new(write))).await?;
         if let Outcome::Endpoint(endpoint) = outcome { Ok(*endpoint) } else { Err(mismatch()) }
     }

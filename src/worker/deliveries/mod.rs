@@ -103,7 +103,8 @@ async fn finish(worker: &Worker, job: &Job, end: End) {
     };
     worker.deliveries.ends.write(Ended { key, fence: job.claimed.fence, end }).await;
     if let Some(reason) = reason
-        && let Err(error) = worker.services.writer.disable_endpoint(key.workspace, key.endpoint, reason).await
+        && let Err(error) =
+            worker.services.writer.disable_endpoint(key.workspace, key.endpoint, job.url(), reason).await
     {
         // The next attempt finds the same.
         tracing::warn!(endpoint.id = %key.endpoint, error = &error as &dyn std::error::Error, "an endpoint could not be disabled");

@@ -120,7 +120,8 @@ both_backends!(
         let operator = operator(&db).await;
         operator.apply(FILE).await;
         let crm = endpoints(&operator).await.remove(0);
-        write(&operator, crm.id, EndpointAction::Disable(DisabledReason::Gone)).await;
+        let gone = EndpointAction::Disable { url: crm.url.clone(), reason: DisabledReason::Gone };
+        write(&operator, crm.id, gone).await;
 
         assert_eq!(operator.apply(FILE).await, Vec::<String>::new());
         let enabled = operator.apply(&FILE.replace("slug = \"crm\"", "slug = \"crm\"\nenabled = true")).await;

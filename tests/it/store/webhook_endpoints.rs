@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rejoinder::domain::batch::{EndpointAction, EndpointWrite, Item, NewEndpoint, Outcome};
+use rejoinder::domain::batch::{EndpointAction, EndpointChange, EndpointWrite, Item, NewEndpoint, Outcome};
 use rejoinder::domain::clock::SystemClock;
 use rejoinder::domain::error::Error;
 use rejoinder::domain::event::EventType;
@@ -27,6 +27,25 @@ fn make(url: &str) -> EndpointAction {
         secret: Sealed::from_kept("sealed".to_owned()),
         disabled: None,
     }))
+}
+
+fn disable(url: &str, reason: DisabledReason) -> EndpointAction {
+    EndpointAction::Disable { url: url.to_owned(), reason }
+}
+
+fn sealed(text: &str) -> Sealed {
+    Sealed::from_kept(text.to_owned())
+}
+
+/// A rotation to this secret, with an overlap of so many seconds.
+fn rotate(secret: &str, seconds: u64) -> EndpointAction {
+    let secret = Some((sealed(secret), Duration::from_secs(seconds)));
+    EndpointAction::Change(Box::new(EndpointChange { secret, ..EndpointChange::default() }))
+}
+
+fn move_to(url: &str) -> EndpointAction {
+    let url = Some(url.to_owned());
+    EndpointAction::Change(Box::new(EndpointChange { url, ..EndpointChange::default() }))
 }
 
 async fn decide(
@@ -99,7 +118,8 @@ both_backends!(
         let workspace = seed::workspace(&db, 0).await.workspace;
         let store = store::open(&db).await;
         let endpoint = seeded_endpoint(&store, workspace).await.id;
-        let failing = [EndpointAction::Disable(DisabledReason::Failing)];
+        let url = seeded_endpoint(&store, workspace).await.url;
+        let failing = [disable(&url, DisabledReason::Failing)];
         let since = async |ago: Duration| {
             let now = if store.is_shared() { "store_now()" } else { "unixepoch() * 1000000" };
             let micros = ago.as_micros();
@@ -122,10 +142,58 @@ both_backends!(
 );
 
 both_backends!(
+    async fn a_new_url_does_not_answer_for_the_old_one(db: TestDb) {
+        let workspace = seed::workspace(&db, 0).await.workspace;
+        let store = store::open(&db).await;
+        decide(&store, workspace, NEW, &[make("https://a.example/")]).await;
+        let six_days_ago = if store.is_shared() { "store_now()" } else { "unixepoch() * 1000000" };
+        let six_days_ago = format!("{six_days_ago} - {}", Duration::from_hours(6 * 24).as_micros());
+        seed::execute(&db, &format!("update webhook_endpoints set failing_since = {six_days_ago}")).await;
+        let answers =
+            ["https://a.example/", "https://b.example/"].map(|url| disable(url, DisabledReason::Failing));
+
+        decide(&store, workspace, NEW, &[move_to("https://a.example/")]).await;
+        assert!(find(&store, workspace, NEW).await.unwrap().failing_since.is_some(), "it is the same");
+        decide(&store, workspace, NEW, &[move_to("https://b.example/")]).await;
+        decide(&store, workspace, NEW, &answers).await;
+        decide(&store, workspace, NEW, &[disable("https://a.example/", DisabledReason::Gone)]).await;
+
+        let endpoint = find(&store, workspace, NEW).await.unwrap();
+        assert_eq!((endpoint.enabled, endpoint.failing_since), (true, None));
+        decide(&store, workspace, NEW, &[disable("https://b.example/", DisabledReason::Gone)]).await;
+        assert!(!find(&store, workspace, NEW).await.unwrap().enabled);
+    }
+);
+
+both_backends!(
+    async fn what_signs_through_an_overlap_is_what_signed_before_it(db: TestDb) {
+        let workspace = seed::workspace(&db, 0).await.workspace;
+        let store = store::open(&db).await;
+        decide(&store, workspace, NEW, &[make("https://a.example/")]).await;
+        let kept = async |actions: &[EndpointAction]| {
+            decide(&store, workspace, NEW, actions).await;
+            let endpoint = find(&store, workspace, NEW).await.unwrap();
+            endpoint.kept_secrets().map(|kept| kept.as_str().to_owned()).collect::<Vec<_>>()
+        };
+
+        assert_eq!(kept(&[rotate("b", 60)]).await, ["b", "sealed"]);
+        assert_eq!(kept(&[rotate("b", 60)]).await, ["b", "sealed"], "the same again");
+        assert_eq!(kept(&[rotate("c", 60)]).await, ["c", "sealed"], "the answer with b was lost");
+        assert_eq!(kept(&[rotate("sealed", 60)]).await, ["sealed", "c"], "back");
+        assert_eq!(kept(&[rotate("d", 0)]).await, ["d"]);
+        assert_eq!(kept(&[rotate("e", 60)]).await, ["e", "d"]);
+        assert_eq!(kept(&[rotate("e", 0)]).await, ["e"], "the overlap is ended");
+        kept(&[rotate("f", 60)]).await;
+        seed::execute(&db, "update webhook_endpoints set previous_secret_until = 1").await;
+        assert_eq!(kept(&[move_to("https://b.example/")]).await, ["f"], "nothing keeps what does not sign");
+    }
+);
+
+both_backends!(
     async fn what_a_batch_makes_takes_its_later_events_and_what_it_disables_does_not(db: TestDb) {
         let workspace = seed::workspace(&db, 0).await.workspace;
         let store = store::open(&db).await;
-        let gone = EndpointAction::Disable(DisabledReason::Gone);
+        let gone = disable("https://a.example/", DisabledReason::Gone);
 
         let outcomes =
             decide(&store, workspace, NEW, &[make("https://a.example/"), EndpointAction::Test, gone]).await;
@@ -183,7 +251,6 @@ both_backends!(
 
 #[test]
 fn an_old_secret_signs_until_its_time() {
-    let sealed = |text: &str| Sealed::from_kept(text.to_owned());
     let now = rejoinder::domain::clock::Micros(100);
     let mut endpoint = Endpoint {
         workspace: WorkspaceId(Uuid::nil()),
