@@ -34,6 +34,11 @@ pub enum Error {
         "The events after this cursor are kept no longer. The oldest that is kept follows after={resume}, or without 'after'."
     )]
     CursorExpired { resume: i64 },
+    /// What is to be sent again has not been sent yet, or is being sent.
+    #[error(
+        "The delivery is under way: it is queued for its first attempt, or being sent. Look at it again before you ask for more."
+    )]
+    DeliveryUnderWay,
     #[error("Insufficient balance. Please top up your account.")]
     InsufficientBalance,
     /// The request cannot be processed; see [`Failure::detail`].
@@ -111,6 +116,7 @@ impl Error {
                 Thing::Delivery => "delivery_not_found",
             },
             Self::CursorExpired { .. } => "cursor_expired",
+            Self::DeliveryUnderWay => "delivery_under_way",
             Self::InsufficientBalance => "insufficient_balance",
             Self::Processing(failure) => failure.as_str(),
             Self::LimitReached { .. } => "limit_reached",

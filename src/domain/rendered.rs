@@ -254,6 +254,7 @@ pub fn widget_error_text(error: &Error) -> String {
         | Error::MissingScope(_)
         | Error::OriginRefused
         | Error::CursorExpired { .. }
+        | Error::DeliveryUnderWay
         | Error::InsufficientBalance
         | Error::LimitReached { .. }
         | Error::Overloaded { .. }

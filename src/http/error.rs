@@ -150,6 +150,7 @@ fn retry_after(error: &Error) -> Option<Duration> {
         | Error::OriginRefused
         | Error::NotFound { .. }
         | Error::CursorExpired { .. }
+        | Error::DeliveryUnderWay
         | Error::InsufficientBalance
         | Error::Processing(_)
         | Error::KeyReused

@@ -24,12 +24,15 @@ pub struct Range {
     pub types: Vec<EventType>,
 }
 
-/// The first events of a range, at most `limit`. Tests are left out: they are for one endpoint alone.
+/// The first events of a range, at most `limit`. What retention has passed is left out, though it may
+/// still be there, and so are tests: they are for one endpoint alone.
 pub async fn list(conn: Conn<'_>, range: &Range, limit: i64) -> Result<Vec<AgainEvent>, StoreError> {
     Ok(on_conn!(conn, |c| {
         let mut query = QueryBuilder::new("select cursor, conversation_id from events where workspace_id = ");
         query.push_bind(range.workspace).push(" and cursor > ").push_bind(range.after);
-        query.push(" and cursor <= ").push_bind(range.last).push(" and type <> ");
+        query.push(" and cursor >= (select events_from from workspace_state where workspace_id = ");
+        query.push_bind(range.workspace);
+        query.push(") and cursor <= ").push_bind(range.last).push(" and type <> ");
         query.push_bind(EventType::WebhookEndpointTest);
         if let Some(since) = range.since {
             query.push(" and created_at >= ").push_bind(since);

@@ -23,6 +23,7 @@ fn problems() -> Vec<Problem> {
         Error::MissingScope("messages:write"),
         Error::OriginRefused,
         Error::CursorExpired { resume: 41 },
+        Error::DeliveryUnderWay,
         Error::InsufficientBalance,
         Error::LimitReached { retry_after },
         Error::Overloaded { text: "The server is overloaded", retry_after },

@@ -163,6 +163,11 @@ errors! {
         "Events after this cursor were removed" => Error::CursorExpired { resume: 1041 },
     }
 
+    /// Of a request that begins after an event.
+    EventsRemoved(Platform) {
+        "Events after this cursor were removed" => Error::CursorExpired { resume: 1041 },
+    }
+
     /// Of what only so many may do at once.
     TooManyReaders(Platform) {
         "Too many follow the events; see Retry-After" => Error::Overloaded {
@@ -195,6 +200,11 @@ errors! {
     /// Of a webhook endpoint in the path.
     NoEndpoint(Platform) {
         "There is no such webhook endpoint in this workspace" => Error::not_found(Thing::WebhookEndpoint, "whe_5kq20d"),
+    }
+
+    /// Of a delivery that is to be sent again.
+    DeliveryUnderWay(Platform) {
+        "It is queued for its first attempt, or being sent" => Error::DeliveryUnderWay,
     }
 
     /// Of a delivery in the path.

@@ -8,9 +8,9 @@ use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{InfoBuilder, License, OpenApi, OpenApiBuilder};
 
 pub(super) use errors::{
-    BeginErrors, BillingErrors, ChangeErrors, ConfigErrors, CreateErrors, EndpointDisabled, EndpointErrors,
-    FeedErrors, HistoryErrors, NoConversation, NoDelivery, NoEndpoint, NoTurn, QueryErrors, ReadErrors,
-    ReplyErrors, SendErrors, SwitchErrors, TooManyReaders, WriteErrors,
+    BeginErrors, BillingErrors, ChangeErrors, ConfigErrors, CreateErrors, DeliveryUnderWay, EndpointDisabled,
+    EndpointErrors, EventsRemoved, FeedErrors, HistoryErrors, NoConversation, NoDelivery, NoEndpoint, NoTurn,
+    QueryErrors, ReadErrors, ReplyErrors, SendErrors, SwitchErrors, TooManyReaders, WriteErrors,
 };
 pub(super) use shapes::{
     Acknowledgement, ConversationPage, CreatedConversation, DeliveryPage, EndpointPage, EndpointWithSecret,

@@ -11,6 +11,7 @@ use crate::domain::ids::{DeliveryId, EndpointId, WorkspaceId};
 use crate::domain::webhook_endpoint::Endpoint;
 use crate::service::Services;
 use crate::service::page::{self, Page};
+use crate::service::read_events::{self, After, Ask};
 use crate::store::Conn;
 use crate::store::delivery_log::{self, Again, AgainEvent};
 use crate::store::kept_events::{self, Range};
@@ -70,7 +71,8 @@ async fn tell(
     services.db.reading(read).await?.ok_or_else(not_found)
 }
 
-/// Sends a delivery again, with the id that it had. One that is being sent is let be.
+/// Sends a delivery again, with the id that it had. One that is being sent, or is to be sent for the
+/// first time, is [`Error::DeliveryUnderWay`].
 pub async fn resend(
     services: &Services,
     account: &Account,
@@ -80,7 +82,9 @@ pub async fn resend(
     let endpoint = find_taking(services, account, endpoint).await?;
     let told = tell(services, account.workspace, endpoint.id, name).await?;
     let event = (told.delivery.cursor, told.delivery.conversation);
-    queue_again(services, &endpoint, vec![event]).await?;
+    if queue_again(services, &endpoint, vec![event]).await? == 0 {
+        return Err(Error::DeliveryUnderWay);
+    }
     tell(services, account.workspace, endpoint.id, name).await
 }
 
@@ -95,8 +99,8 @@ pub struct WantedReplay {
 /// Where a replay begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplayFrom {
-    /// After this cursor.
-    After(i64),
+    /// After this place of the feed.
+    After(After),
     /// With the events of this time.
     Since(Micros),
 }
@@ -104,13 +108,14 @@ pub enum ReplayFrom {
 /// What a replay came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replayed {
+    /// Without those that were under way.
     pub deliveries: u64,
     /// Where to go on, if there are more events than one request takes.
     pub next: Option<i64>,
 }
 
-/// Sends kept events again, or for the first time where they never went to this endpoint. Each portion
-/// holds, whatever becomes of the next.
+/// Sends kept events again, or for the first time where they never went to this endpoint. A place before
+/// the oldest of them is refused as the feed refuses it. Each portion holds, whatever becomes of the next.
 pub async fn replay(
     services: &Services,
     account: &Account,
@@ -118,7 +123,7 @@ pub async fn replay(
     wanted: WantedReplay,
 ) -> Result<Replayed, Error> {
     let endpoint = find_taking(services, account, name).await?;
-    let mut range = range(services, account.workspace, &endpoint, wanted).await?;
+    let mut range = range(services, account, &endpoint, wanted).await?;
     let mut replayed = Replayed { deliveries: 0, next: None };
     for _ in 0..MOST_AGAIN / PORTION {
         let limit = page::rows(PORTION - 1);
@@ -137,20 +142,24 @@ pub async fn replay(
 
 async fn range(
     services: &Services,
-    workspace: WorkspaceId,
+    account: &Account,
     endpoint: &Endpoint,
     wanted: WantedReplay,
 ) -> Result<Range, Error> {
+    let workspace = account.workspace;
     let types = wanted.types.unwrap_or_else(|| endpoint.types.clone());
-    let read = async |mut conn: Conn<'_>| {
-        let last = kept_events::last(conn.reborrow(), workspace).await?;
-        let (after, since) = match wanted.from {
-            ReplayFrom::After(cursor) => (cursor, None),
-            ReplayFrom::Since(at) => (kept_events::before(conn, workspace, at, last).await?, Some(at)),
-        };
-        Ok(Range { workspace, after, last, since, types })
+    let last = services.db.reading(async |conn| kept_events::last(conn, workspace).await).await?;
+    let (after, since) = match wanted.from {
+        ReplayFrom::After(after) => {
+            let ask = Ask { after, after_in: "Field 'after'", types: Vec::new(), conversation: None };
+            (read_events::begin(services, account, &ask).await?.cursor, None)
+        }
+        ReplayFrom::Since(at) => {
+            let before = async |conn: Conn<'_>| kept_events::before(conn, workspace, at, last).await;
+            (services.db.reading(before).await?, Some(at))
+        }
     };
-    Ok(services.db.reading(read).await?)
+    Ok(Range { workspace, after, last, since, types })
 }
 
 /// An endpoint that takes events: what is queued for another would wait.

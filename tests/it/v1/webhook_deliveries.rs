@@ -1,5 +1,6 @@
 //! What was sent to a webhook endpoint, and what is sent again.
 
+use http::StatusCode;
 use serde_json::{Value, json};
 use standardwebhooks::Webhook;
 
@@ -7,6 +8,7 @@ use crate::support::db::both_backends;
 use crate::support::fake_tool::{ToolReply, ToolRequest};
 use crate::support::http::Answer;
 use crate::support::receiver::header;
+use crate::support::script::Gate;
 use crate::support::seed;
 use crate::support::server::TestServer;
 use crate::support::wait::wait_for;
@@ -162,6 +164,34 @@ both_backends!(
 );
 
 both_backends!(
+    async fn what_is_under_way_is_not_resent(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let gate = Gate::closed();
+        server.tool.script().queue([ToolReply::status(StatusCode::OK).held_by(&gate)]);
+        let (path, _) = endpoint(&server, "/hooks", &["message.created"]).await;
+        say(&server, "Hi").await;
+        server.tool.calls().arrived(1).await;
+        let list = server.get(&format!("{path}/deliveries")).await.json()["data"].clone();
+        let delivery = format!("{path}/deliveries/{}", list["items"][0]["id"].as_str().unwrap());
+
+        let refused = post(&server, &format!("{delivery}/resend"), &json!({})).await;
+        let replayed = post(&server, &format!("{path}/replay"), &json!({"after": "0"})).await.json();
+        gate.open();
+
+        assert_eq!(
+            (refused.status, refused.header("rejoinder-error")),
+            (409, Some("delivery_under_way")),
+            "{}",
+            refused.text()
+        );
+        assert_eq!(replayed["data"]["deliveries"], 0);
+        let after = once(&server, &delivery, "delivered").await;
+        assert_eq!((&after["attempt_count"], &after["replay"]), (&json!(1), &json!(false)));
+        assert_eq!(post(&server, &format!("{delivery}/resend"), &json!({})).await.status, 200);
+    }
+);
+
+both_backends!(
     async fn a_resend_is_looked_up_within_its_endpoint(db: TestDb) {
         let server = TestServer::start(&db).await;
         let (path, _) = endpoint(&server, "/hooks", &["message.created"]).await;
@@ -215,6 +245,37 @@ both_backends!(
         ] {
             assert_eq!(post(&server, &format!("{path}/replay"), &body).await.status, 400, "{body}");
         }
+    }
+);
+
+both_backends!(
+    async fn a_replay_begins_where_the_feed_would(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        for text in ["one", "two", "three"] {
+            say(&server, text).await;
+        }
+        let messages = server.events("message.created").await;
+        let (path, _) = endpoint(&server, "/late", &["message.created"]).await;
+        let replay = async |body: Value| post(&server, &format!("{path}/replay"), &body).await;
+        // Passed by retention, and not removed yet.
+        let second = messages[1]["cursor"].as_str().unwrap();
+        let passed = "update workspace_state set events_from = CURSOR where next_cursor > CURSOR";
+        seed::execute(&db, &passed.replace("CURSOR", second)).await;
+
+        let late = replay(json!({"after": "0"})).await;
+        let never = replay(json!({"after": "9999"})).await;
+        let after = replay(json!({"after": messages[1]["id"]})).await.json();
+        let since = replay(json!({"since": "2026-03-15T14:22:11Z", "types": ["message.created"]})).await;
+
+        assert_eq!((late.status, late.header("rejoinder-error")), (410, Some("cursor_expired")));
+        assert_eq!(
+            (never.status, &never.json()["message"]),
+            (400, &json!("Field 'after' names no event of this feed."))
+        );
+        assert_eq!(after["data"]["deliveries"], 1);
+        assert!(since.json()["data"]["deliveries"].as_u64().unwrap() <= 2, "{}", since.text());
+        let of_first = format!("select count(*) from deliveries where cursor < {second}");
+        assert_eq!(server.number(&of_first).await, 0);
     }
 );
 

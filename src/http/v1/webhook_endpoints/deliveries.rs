@@ -10,8 +10,8 @@ use crate::http::answer::success;
 use crate::http::envelope::Platform;
 use crate::http::extract::{Body, ConfigWrite, Named, NamedWithin, Read, Search};
 use crate::http::openapi::{
-    ConfigErrors, DeliveryPage, EndpointDisabled, EndpointErrors, NoDelivery, NoEndpoint, OneDelivery,
-    OneReplay, QueryErrors, ReadErrors,
+    ConfigErrors, DeliveryPage, DeliveryUnderWay, EndpointDisabled, EndpointErrors, EventsRemoved,
+    NoDelivery, NoEndpoint, OneDelivery, OneReplay, QueryErrors, ReadErrors,
 };
 use crate::http::state::AppState;
 use crate::http::v1::cursor::{Numbered, limit};
@@ -73,12 +73,13 @@ pub(in crate::http::v1) async fn read(
     Ok(delivery("Delivery retrieved successfully.", told))
 }
 
-/// Send a delivery again: with the same `webhook-id` and body, and `webhook-replay: true`.
+/// Send a delivery again: with the same `webhook-id` and body, and `webhook-replay: true`. One that is
+/// under way is refused.
 #[utoipa::path(
     post, path = "/webhook_endpoints/{id}/deliveries/{delivery_id}/resend", tag = "platform",
     operation_id = "resendDelivery", security(("bearer" = [])),
     params(("id" = String, Path, description = "whe_…"), ("delivery_id" = String, Path, description = "dlv_…")),
-    responses((status = 200, description = "The delivery as it now is", body = OneDelivery), ConfigErrors, EndpointDisabled, NoEndpoint, NoDelivery),
+    responses((status = 200, description = "The delivery as it now is", body = OneDelivery), ConfigErrors, EndpointDisabled, DeliveryUnderWay, NoEndpoint, NoDelivery),
 )]
 pub(in crate::http::v1) async fn resend(
     State(state): State<AppState>,
@@ -94,7 +95,7 @@ pub(in crate::http::v1) async fn resend(
 #[utoipa::path(
     post, path = "/webhook_endpoints/{id}/replay", tag = "platform", operation_id = "replayEvents",
     security(("bearer" = [])), params(("id" = String, Path, description = "whe_…")), request_body = ReplayIn,
-    responses((status = 200, description = "How many are sent", body = OneReplay), ConfigErrors, EndpointErrors, EndpointDisabled, NoEndpoint),
+    responses((status = 200, description = "How many are sent", body = OneReplay), ConfigErrors, EndpointErrors, EndpointDisabled, EventsRemoved, NoEndpoint),
 )]
 pub(in crate::http::v1) async fn replay(
     State(state): State<AppState>,

@@ -16,6 +16,7 @@ use crate::http::v1::cursor::Numbered;
 use crate::http::v1::validate::{
     fields, flag, flawed, invalid, optional_text, refuse_others, required, short_text,
 };
+use crate::service::read_events::After;
 use crate::service::webhook_endpoints::Wanted;
 use crate::service::webhook_endpoints::deliveries::{ReplayFrom, WantedDeliveries, WantedReplay};
 
@@ -76,7 +77,7 @@ pub(super) fn replay(body: &[u8]) -> Result<WantedReplay, Error> {
     let after = optional_text("after", sent.after)?;
     let since = optional_text("since", sent.since)?;
     let from = match (after, since) {
-        (Some(cursor), None) => ReplayFrom::After(event_cursor(&cursor)?),
+        (Some(place), None) => ReplayFrom::After(event_place(&place)?),
         (None, Some(time)) => ReplayFrom::Since(moment(&time)?.into()),
         _ => return Err(Error::invalid("body", "Exactly one of the fields 'after', 'since' is required.")),
     };
@@ -134,9 +135,10 @@ fn secret(sent: Field) -> Result<Option<Secret>, Error> {
     Secret::parse(&text).map(Some).map_err(|_| invalid("secret", flaw))
 }
 
-fn event_cursor(text: &str) -> Result<i64, Error> {
-    let cursor = text.parse().ok().filter(|cursor| *cursor >= 0);
-    cursor.ok_or_else(|| invalid("after", "must be the cursor of an event."))
+fn event_place(text: &str) -> Result<After, Error> {
+    let cursor = text.parse().ok().filter(|cursor| *cursor >= 0).map(After::Cursor);
+    let place = cursor.or_else(|| text.parse().ok().map(After::Event));
+    place.ok_or_else(|| invalid("after", "must be the cursor or the id of an event."))
 }
 
 fn moment(text: &str) -> Result<Timestamp, Error> {

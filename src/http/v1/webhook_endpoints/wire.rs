@@ -62,7 +62,7 @@ pub(in crate::http) struct RotationIn {
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = WebhookReplay)]
 pub(in crate::http) struct ReplayIn {
-    /// The `cursor` of an event: only later ones.
+    /// The `cursor` or the `id` of an event: only later ones.
     #[schema(value_type = String, required = false, example = "4711")]
     pub(super) after: Field,
     /// A time (RFC 3339): events since then.
@@ -247,6 +247,7 @@ impl From<Told> for ToldDeliveryOut {
 /// How many deliveries are sent again.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::http) struct ReplayedOut {
+    /// Without those that are under way already.
     pub(super) deliveries: u64,
     /// For `after` of the next request, where more follow than one request takes; else null.
     #[schema(required)]
