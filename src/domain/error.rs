@@ -36,7 +36,7 @@ pub enum Error {
     CursorExpired { resume: i64 },
     /// What is to be sent again has not been sent yet, or is being sent.
     #[error(
-        "The delivery is under way: it is queued for its first attempt, or being sent. Look at it again before you ask for more."
+        "The delivery is under way: it is queued for its first attempt, or being sent. If that fails, send it again then."
     )]
     DeliveryUnderWay,
     #[error("Insufficient balance. Please top up your account.")]

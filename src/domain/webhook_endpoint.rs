@@ -61,7 +61,7 @@ pub struct Endpoint {
     pub updated_at: Micros,
 }
 
-/// The secret before the last rotation.
+/// An older secret, which signs beside the newest for a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreviousSecret {
     pub secret: Sealed,

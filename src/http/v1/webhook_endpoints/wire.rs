@@ -50,7 +50,8 @@ pub(in crate::http) struct EndpointChangeIn {
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = SecretRotation)]
 pub(in crate::http) struct RotationIn {
-    /// For how long the old secret signs too: 0 to 604800, 86400 without it.
+    /// For how long the old secret signs too, or within an overlap the one from before it: 0 to 604800,
+    /// 86400 without it.
     #[schema(value_type = i64, required = false, minimum = 0, maximum = 604_800, example = 86_400)]
     pub(super) overlap_seconds: Field,
     /// `whsec_…`. Absent: one is made.
@@ -109,7 +110,7 @@ pub(in crate::http) struct EndpointOut {
     /// The first failure since the last success.
     #[serde(skip_serializing_if = "Option::is_none")]
     failing_since: Option<String>,
-    /// Until when the secret before the last rotation signs too.
+    /// Until when an older secret signs too.
     #[serde(skip_serializing_if = "Option::is_none")]
     previous_secret_until: Option<String>,
     created_at: String,
