@@ -71,8 +71,10 @@ impl Batch<'_> {
 
     fn change_endpoint(&mut self, before: Endpoint, change: &EndpointChange) -> Outcome {
         let mut after = before.clone();
-        if let Some(url) = &change.url {
+        if let Some(url) = change.url.as_ref().filter(|url| **url != before.url) {
             after.url.clone_from(url);
+            // Those were the failures of another place.
+            after.failing_since = None;
         }
         if let Some(types) = &change.types {
             after.types.clone_from(types);

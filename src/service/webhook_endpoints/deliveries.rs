@@ -70,18 +70,20 @@ async fn tell(
     services.db.reading(read).await?.ok_or_else(not_found)
 }
 
-/// Sends a delivery again, with the id that it had. One that is being sent is let be.
+/// Sends a delivery again, with the id that it had; whether it was queued for that. One that is being
+/// sent, or is to be for the first time, is let be.
 pub async fn resend(
     services: &Services,
     account: &Account,
     endpoint: &str,
     name: &str,
-) -> Result<Told, Error> {
+) -> Result<(Told, bool), Error> {
     let endpoint = find_taking(services, account, endpoint).await?;
     let told = tell(services, account.workspace, endpoint.id, name).await?;
     let event = (told.delivery.cursor, told.delivery.conversation);
-    queue_again(services, &endpoint, vec![event]).await?;
-    tell(services, account.workspace, endpoint.id, name).await
+    let queued = queue_again(services, &endpoint, vec![event]).await?;
+    let told = tell(services, account.workspace, endpoint.id, name).await?;
+    Ok((told, queued > 0))
 }
 
 /// Which events are to be sent again.

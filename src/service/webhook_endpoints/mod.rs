@@ -5,7 +5,7 @@ pub mod deliveries;
 
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::Services;
 use super::page::{self, Page};
@@ -21,6 +21,9 @@ use crate::outbound::{AllowHosts, check_url};
 use crate::store::{Conn, StoreError, webhook_endpoints, workspaces};
 
 const NO_KEY: &str = "This server cannot keep secrets: its operator has to set REJOINDER_SECRET_KEY.";
+
+const STILL_SIGNS: &str = "Field 'secret' is required while the secret before this one still signs; \
+    'overlap_seconds': 0 ends it at once.";
 
 /// An endpoint to be made; its fields were checked but for where its URL leads.
 #[derive(Debug)]
@@ -95,7 +98,9 @@ pub async fn change(
     write(services, account, endpoint.id, EndpointAction::Change(Box::new(change))).await
 }
 
-/// Gives it a new secret; the old one signs too for `overlap`.
+/// Gives it a new secret; the old one signs too for `overlap`. The secret that it has already changes
+/// nothing, so that a client can repeat what it chose. Where none is given while an older one still signs,
+/// that is refused: a client that repeats what was not answered would end the one that its receiver knows.
 pub async fn rotate_secret(
     services: &Services,
     account: &Account,
@@ -104,6 +109,15 @@ pub async fn rotate_secret(
     overlap: Duration,
 ) -> Result<WithSecret, Error> {
     let endpoint = find(services, account, name).await?;
+    match &secret {
+        Some(given) if is_its_own(services, &endpoint, given) => {
+            return Ok(WithSecret { endpoint, secret: given.to_text() });
+        }
+        None if !overlap.is_zero() && endpoint.secrets(services.clock.now()).len() > 1 => {
+            return Err(Error::invalid("secret", STILL_SIGNS));
+        }
+        Some(_) | None => {}
+    }
     let (secret, sealed) = new_secret(services, secret)?;
     let change = EndpointChange { secret: Some((sealed, overlap)), ..EndpointChange::default() };
     let endpoint = write(services, account, endpoint.id, EndpointAction::Change(Box::new(change))).await?;
@@ -134,6 +148,12 @@ async fn check_target(services: &Services, workspace: WorkspaceId, url: &str) ->
     let own = AllowHosts::parse(own).map_err(|fault| StoreError::Unusable(fault.to_string()))?;
     let refused = |refused| Error::invalid("url", format!("Field 'url' is refused: {refused}."));
     check_url(url, &[&services.allow_hosts, &own]).map(drop).map_err(refused)
+}
+
+/// Whether it is the secret that an endpoint has.
+fn is_its_own(services: &Services, endpoint: &Endpoint, given: &Secret) -> bool {
+    let kept = services.seal_key.as_ref().and_then(|key| key.open(&endpoint.secret).ok());
+    kept.is_some_and(|kept| kept.expose_secret() == given.to_text().expose_secret())
 }
 
 fn new_secret(services: &Services, given: Option<Secret>) -> Result<(SecretString, Sealed), Error> {

@@ -110,6 +110,8 @@ both_backends!(
         let second = second.json()["data"].clone();
         say(&server, "Hi").await;
         let both = server.tool.calls().arrived(1).await[0].request.clone();
+        let again = post(&server, &rotate, &json!({})).await;
+        let same = post(&server, &rotate, &json!({ "secret": second["secret"] })).await;
         let given = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
         let third = post(&server, &rotate, &json!({"overlap_seconds": 0, "secret": given})).await.json();
         say(&server, "Ho").await;
@@ -117,6 +119,8 @@ both_backends!(
 
         let new = second["secret"].as_str().unwrap();
         assert_ne!(new, first);
+        assert_eq!(again.status, 400, "the first secret would end: {}", again.text());
+        assert_eq!((same.status, &same.json()["data"]), (200, &second), "it changes nothing");
         assert!(second["previous_secret_until"].is_string());
         assert_eq!(
             header(&both, "webhook-signature"),

@@ -73,7 +73,8 @@ pub(in crate::http::v1) async fn read(
     Ok(delivery("Delivery retrieved successfully.", told))
 }
 
-/// Send a delivery again: with the same `webhook-id` and body, and `webhook-replay: true`.
+/// Send a delivery again: with the same `webhook-id` and body, and `webhook-replay: true`. One that is under way
+/// is let be; the message says so.
 #[utoipa::path(
     post, path = "/webhook_endpoints/{id}/deliveries/{delivery_id}/resend", tag = "platform",
     operation_id = "resendDelivery", security(("bearer" = [])),
@@ -85,8 +86,9 @@ pub(in crate::http::v1) async fn resend(
     ConfigWrite(account, _): ConfigWrite<Platform>,
     NamedWithin(endpoint, name): NamedWithin,
 ) -> Answer {
-    let told = deliveries::resend(&state.services, &account, &endpoint, &name).await?;
-    Ok(delivery("Delivery queued again successfully.", told))
+    let (told, is_queued) = deliveries::resend(&state.services, &account, &endpoint, &name).await?;
+    let under_way = "Delivery is under way already; it was not queued again.";
+    Ok(delivery(if is_queued { "Delivery queued again successfully." } else { under_way }, told))
 }
 
 /// Send all kept events since a time, or after a cursor, to a webhook endpoint again. One request takes
