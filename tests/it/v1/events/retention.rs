@@ -90,12 +90,14 @@ both_backends!(
         let server = TestServer::start(&db).await;
         server.note(None, "Hi").await;
         let [on, off] = [1, 2].map(|id| seed::literal(&db, Uuid::from_u128(id)));
+        // None is to be sent in earnest.
+        let never = i64::MAX;
         let mut rows = String::new();
         for (endpoint, enabled) in [(&on, "true"), (&off, "false")] {
             write!(
                 rows,
-                "insert into webhook_endpoints (workspace_id, id, url, types, secrets, enabled, from_file, created_at) \
-                 select id, {endpoint}, 'http://127.0.0.1', '', '', {enabled}, false, 0 from workspaces where slug = 'demo';"
+                "insert into webhook_endpoints (workspace_id, id, url, types, secret, enabled, from_file, created_at, updated_at) \
+                 select id, {endpoint}, 'http://127.0.0.1', '', '', {enabled}, false, 0, 0 from workspaces where slug = 'demo';"
             )
             .unwrap();
         }
@@ -103,8 +105,8 @@ both_backends!(
             let id = seed::literal(&db, Uuid::new_v4());
             write!(
                 rows,
-                "insert into deliveries (workspace_id, endpoint_id, cursor, id, state, fence, attempts, not_before, created_at, ended_at) \
-                 select id, {endpoint}, {cursor}, {id}, 'queued', 0, 0, 0, 0, {ended} from workspaces where slug = 'demo';
+                "insert into deliveries (workspace_id, endpoint_id, cursor, id, state, fence, attempts, attempts_before, replay, not_before, created_at, ended_at) \
+                 select id, {endpoint}, {cursor}, {id}, 'queued', 0, 0, 0, false, {never}, 0, {ended} from workspaces where slug = 'demo';
                  insert into attempts (workspace_id, endpoint_id, cursor, number, started_at) \
                  select id, {endpoint}, {cursor}, 1, 0 from workspaces where slug = 'demo';"
             )
