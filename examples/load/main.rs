@@ -41,10 +41,10 @@ enum Command {
     },
     /// Measures both doors of a server, and the pass-through.
     Run(clients::Run),
-    /// Measures webhook deliveries of a server to one healthy endpoint.
-    Deliveries(deliveries::Deliveries),
     /// Measures what open streams of events cost a server in memory.
     Streams(streams::Streams),
+    /// Measures webhook deliveries of a server to one healthy endpoint.
+    Deliveries(deliveries::Deliveries),
 }
 
 #[tokio::main]
@@ -54,8 +54,8 @@ async fn main() -> anyhow::Result<()> {
         Command::Model { listen, delay_ms } => servers::model(listen, Duration::from_millis(delay_ms)).await,
         Command::PassThrough { listen, model } => servers::pass_through(listen, model).await,
         Command::Run(run) => run.measure().await,
-        Command::Deliveries(deliveries) => deliveries.measure().await,
         Command::Streams(streams) => streams.measure().await,
+        Command::Deliveries(deliveries) => deliveries.measure().await,
     }
 }
 

@@ -339,10 +339,10 @@ fn worker_settings(config: &Config) -> WorkerSettings {
             max_wait: config.turn.max_wait,
             max_takeovers: i64::from(config.turn.max_takeovers),
         },
+        events_kept: config.events.retention,
         deliveries: DeliverySettings {
             max_in_flight: config.webhooks.max_in_flight,
             max_in_flight_per_endpoint: config.webhooks.max_in_flight_per_endpoint,
         },
-        events_kept: config.events.retention,
     }
 }

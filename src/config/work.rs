@@ -61,21 +61,6 @@ pub struct Widget {
     pub max_waiting: usize,
 }
 
-/// `[webhooks]`: events on their way to webhook endpoints.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a section of settings")]
-pub struct Webhooks {
-    /// Deliveries under way at once from this process.
-    #[serde(deserialize_with = "required")]
-    pub max_in_flight: usize,
-    /// Of these, to one endpoint.
-    #[serde(deserialize_with = "required")]
-    pub max_in_flight_per_endpoint: usize,
-    /// From a request to the end of its answer.
-    #[serde(deserialize_with = "required")]
-    pub timeout: Duration,
-}
-
 /// `[events]`: the log of events, and who follows it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a section of settings")]
@@ -89,6 +74,21 @@ pub struct Events {
     /// The same, of one workspace.
     #[serde(deserialize_with = "required")]
     pub max_followers_per_workspace: usize,
+}
+
+/// `[webhooks]`: events on their way to webhook endpoints.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section of settings")]
+pub struct Webhooks {
+    /// Deliveries under way at once from this process.
+    #[serde(deserialize_with = "required")]
+    pub max_in_flight: usize,
+    /// Of these, to one endpoint.
+    #[serde(deserialize_with = "required")]
+    pub max_in_flight_per_endpoint: usize,
+    /// From a request to the end of its answer.
+    #[serde(deserialize_with = "required")]
+    pub timeout: Duration,
 }
 
 /// `[limits]`: guards of the widget door, whose only credential is a UUID.

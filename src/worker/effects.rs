@@ -40,8 +40,8 @@ fn act(worker: &Worker, effect: Effect) {
             worker.services.waiters.wake(turn.id, &end);
         }
         Effect::Cancelled(turn) => worker.books.cancel(turn),
-        Effect::Deliveries => worker.deliveries.wake(),
         Effect::Told(workspace, cursor) => worker.services.followers.raise(workspace, cursor),
+        Effect::Deliveries => worker.deliveries.wake(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The background of a process: it runs the turns that start here, claims those
 //! that are queued, sends webhook deliveries, keeps its lease, takes over what dead
-//! processes left, ends what has been open for too long, and removes what is kept
-//! no longer.
+//! processes left, ends what has been open for too long, and removes what is kept no
+//! longer.
 
 mod books;
 mod claims;
@@ -46,9 +46,9 @@ pub struct WorkerSettings {
     /// `turn.deadline`.
     pub attempt: Duration,
     pub life: LifeBounds,
-    pub deliveries: DeliverySettings,
     /// `events.retention`.
     pub events_kept: Duration,
+    pub deliveries: DeliverySettings,
 }
 
 /// What performs the work of this process.
@@ -107,15 +107,16 @@ impl Worker {
             let keep = lease::keep(self.clone(), lease, db, last.clone());
             background.spawn_critical("lease", keep.map(Ok));
         }
-        self.spawn_claiming("claims", claims::claim(self.clone()));
-        self.spawn_claiming("sweeper", sweeper::sweep(self.clone()));
-        self.spawn_claiming("retention", retention::remove(self.clone()));
-        self.spawn_claiming("own books", books::compare(self.clone()));
+        self.turns.spawn_critical("claims", claims::claim(self.clone()).map(Ok));
+        self.spawn_until_stop("sweeper", sweeper::sweep(self.clone()));
+        self.spawn_until_stop("retention", retention::remove(self.clone()));
+        self.spawn_until_stop("own books", books::compare(self.clone()));
         deliveries::start(self, background, last);
     }
 
-    /// What takes on new work ends where the process begins to stop. Without it the process is of no use.
-    fn spawn_claiming(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+    /// What may be dropped wherever it is, and is where the process begins to stop. Until then the process
+    /// is of no use without it.
+    fn spawn_until_stop(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let soft = self.turns.soft();
         self.turns.spawn_critical(name, async move {
             soft.run_until_cancelled(task).await;

@@ -73,10 +73,10 @@ pub struct Effects {
     pub ended: Vec<(Turn, TurnEnd)>,
     /// Tasks of this process whose turn was ended by another hand.
     pub cancelled: Vec<TurnId>,
-    /// There is something for whoever sends deliveries.
-    pub has_deliveries: bool,
     /// The cursor of the last event of each workspace that has new ones.
     pub told: HashMap<WorkspaceId, i64>,
+    /// There is something for whoever sends deliveries.
+    pub has_deliveries: bool,
 }
 
 /// Who decides, and when.

@@ -156,6 +156,21 @@ errors! {
         "A field of the query is to be mended" => Error::invalid("limit", "Field 'limit' must be a number from 1 to 200."),
     }
 
+    /// Of readers of the feed, beside those of what is read.
+    FeedErrors(Platform) {
+        "A field of the query is to be mended" => Error::invalid("types", "Field 'wait' must be a number of seconds from 0 to 60."),
+        "There is no such conversation in this workspace" => no_conversation(),
+        "Events after this cursor were removed" => Error::CursorExpired { resume: 1041 },
+    }
+
+    /// Of what only so many may do at once.
+    TooManyReaders(Platform) {
+        "Too many follow the events; see Retry-After" => Error::Overloaded {
+            text: "Too many readers follow the events",
+            retry_after: Duration::from_secs(5),
+        },
+    }
+
     /// Of a write of the workspace's configuration.
     ConfigErrors(Platform) {
         "The key is missing or does not hold" => Error::Unauthenticated,
@@ -185,21 +200,6 @@ errors! {
     /// Of a delivery in the path.
     NoDelivery(Platform) {
         "There is no such delivery of it" => Error::not_found(Thing::Delivery, "dlv_8xw41p"),
-    }
-
-    /// Of readers of the feed, beside those of what is read.
-    FeedErrors(Platform) {
-        "A field of the query is to be mended" => Error::invalid("types", "Field 'wait' must be a number of seconds from 0 to 60."),
-        "There is no such conversation in this workspace" => no_conversation(),
-        "Events after this cursor were removed" => Error::CursorExpired { resume: 1041 },
-    }
-
-    /// Of what only so many may do at once.
-    TooManyReaders(Platform) {
-        "Too many follow the events; see Retry-After" => Error::Overloaded {
-            text: "Too many readers follow the events",
-            retry_after: Duration::from_secs(5),
-        },
     }
 
     /// Of a conversation in the path.

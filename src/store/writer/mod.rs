@@ -55,10 +55,10 @@ pub enum Effect {
     Ended(Box<Turn>, TurnEnd),
     /// A task of this process whose turn was ended by another hand.
     Cancelled(TurnId),
-    /// Deliveries were written.
-    Deliveries,
     /// The workspace has new events, up to this cursor.
     Told(WorkspaceId, i64),
+    /// Deliveries were written.
+    Deliveries,
 }
 
 /// What the lanes work with.

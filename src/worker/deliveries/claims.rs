@@ -13,9 +13,13 @@ use crate::telemetry::{DELIVERIES_LATE_SECONDS, DELIVERIES_RUNNING};
 /// As many deliveries as one query claims at most.
 const BATCH: usize = 128;
 
-/// Claims until the process stops.
+/// Claims until the process stops. Never dropped in the middle: what is claimed is sent.
 pub(super) async fn claim(worker: Worker) {
+    let soft = worker.turns.soft();
     for round in 0_usize.. {
+        if soft.is_cancelled() {
+            return;
+        }
         let claimed = claim_once(&worker, round).await.unwrap_or_else(|error| {
             tracing::warn!(error = &error as &dyn std::error::Error, "no deliveries could be claimed");
             0
@@ -23,8 +27,8 @@ pub(super) async fn claim(worker: Worker) {
         show(&worker);
         // A full batch says that there may be more.
         if claimed < BATCH {
-            let woken = worker.deliveries.wake.notified();
-            let _ = tokio::time::timeout(POLL, woken).await;
+            let woken = tokio::time::timeout(POLL, worker.deliveries.wake.notified());
+            soft.run_until_cancelled(woken).await;
         }
     }
 }

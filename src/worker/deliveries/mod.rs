@@ -62,8 +62,8 @@ impl Deliveries {
 pub(super) fn start(worker: &Worker, background: &Tasks, last: &CancellationToken) {
     let write = ends::write(worker.clone(), last.clone());
     background.spawn_critical("ends of deliveries", write.map(Ok));
-    worker.spawn_claiming("deliveries", claims::claim(worker.clone()));
-    worker.spawn_claiming("own deliveries", owned::compare(worker.clone()));
+    worker.turns.spawn_critical("deliveries", claims::claim(worker.clone()).map(Ok));
+    worker.spawn_until_stop("own deliveries", owned::compare(worker.clone()));
 }
 
 /// Sends a claimed delivery as a task of its own, which may finish while the process stops.

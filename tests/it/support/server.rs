@@ -208,6 +208,22 @@ impl TestServer {
         &self.server.worker
     }
 
+    /// How many streams and long polls follow the events here.
+    pub fn followers(&self) -> usize {
+        self.server.services.followers.count()
+    }
+
+    /// A message of a back end that asks for no reply; its conversation.
+    pub async fn note(&self, con: Option<&str>, text: &str) -> String {
+        let mut body = json!({ "sender_id": "u", "sender_type": "user", "text": text, "auto_reply": false });
+        if let Some(con) = con {
+            body["conversation_id"] = json!(con);
+        }
+        let sent = self.enqueue(body.to_string()).send().await;
+        assert_eq!(sent.status, 200, "{}", sent.text());
+        sent.json()["data"]["conversation_id"].as_str().expect("an id").to_owned()
+    }
+
     /// What the running server's use cases work with.
     pub fn services(&self) -> &Services {
         &self.server.services
@@ -229,22 +245,6 @@ impl TestServer {
             );
             seed::execute(db, &function).await;
         }
-    }
-
-    /// How many streams and long polls follow the events here.
-    pub fn followers(&self) -> usize {
-        self.server.services.followers.count()
-    }
-
-    /// A message of a back end that asks for no reply; its conversation.
-    pub async fn note(&self, con: Option<&str>, text: &str) -> String {
-        let mut body = json!({ "sender_id": "u", "sender_type": "user", "text": text, "auto_reply": false });
-        if let Some(con) = con {
-            body["conversation_id"] = json!(con);
-        }
-        let sent = self.enqueue(body.to_string()).send().await;
-        assert_eq!(sent.status, 200, "{}", sent.text());
-        sent.json()["data"]["conversation_id"].as_str().expect("an id").to_owned()
     }
 
     /// The store of the running server itself.

@@ -73,7 +73,7 @@ both_backends!(
         let server = TestServer::start(&db).await;
         let types = "Field 'types' must be a list of: conversation.created, conversation.updated, \
             conversation.ended, conversation.deleted, message.created, reply.failed, reply.discarded, \
-            balance.low, webhook_endpoint.disabled.";
+            balance.low, webhook_endpoint.disabled, webhook_endpoint.test.";
         let place = "Field 'after' must be a cursor of this list, the id of an event, or 'latest'.";
         let nothing = "Field 'after' names no event of this feed.";
 
