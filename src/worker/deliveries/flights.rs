@@ -58,7 +58,8 @@ impl Flights {
     }
 
     /// How many deliveries to claim of each endpoint that has some due, `most` in all: healthy ones
-    /// first, `round` saying whose turn it is to be the first of them.
+    /// first, `round` saying whose turn it is to be the first of them. An endpoint may hold as many as it
+    /// leaves to the others: those that are slow, however many, never hold all.
     pub(super) fn allot(
         &self,
         mut due: Vec<Due>,
@@ -75,19 +76,22 @@ impl Flights {
         let in_all: usize = aloft.by_endpoint.values().sum();
         // What was answered and is yet to be written takes no place, but is not without bound either.
         let unwritten = (bounds.max_in_flight * 2).saturating_sub(aloft.fences.len());
-        let mut free = bounds.max_in_flight.saturating_sub(in_all).min(unwritten).min(most);
+        let mut room = bounds.max_in_flight.saturating_sub(in_all);
+        let mut free = room.min(unwritten).min(most);
         let mut free_of_failing = (bounds.max_in_flight / 2).max(1).saturating_sub(aloft.failing);
         let mut wanted = Vec::new();
         for Due { workspace, endpoint, is_failing, .. } in due {
             let bound = bounds.max_in_flight_per_endpoint;
             let bound = if is_failing { bound.min(OF_FAILING) } else { bound };
             let held = aloft.by_endpoint.get(&(workspace, endpoint)).copied().unwrap_or(0);
-            let mut count = bound.saturating_sub(held).min(free);
+            let share = room.saturating_sub(held).div_ceil(2);
+            let mut count = bound.saturating_sub(held).min(share).min(free);
             if is_failing {
                 count = count.min(free_of_failing);
                 free_of_failing -= count;
             }
             if count > 0 {
+                room -= count;
                 free -= count;
                 wanted.push(Wanted { workspace, endpoint, count });
             }
@@ -157,15 +161,36 @@ mod tests {
         let flights = Flights::default();
         let all = vec![due(1, false), due(2, false), due(3, false)];
 
-        assert_eq!(counts(&flights.allot(all.clone(), BOUNDS, 100, 0)), [(1, 8), (2, 8), (3, 4)]);
-        assert_eq!(counts(&flights.allot(all.clone(), BOUNDS, 100, 4)), [(2, 8), (3, 8), (1, 4)]);
+        assert_eq!(counts(&flights.allot(all.clone(), BOUNDS, 100, 0)), [(1, 8), (2, 6), (3, 3)]);
+        assert_eq!(counts(&flights.allot(all.clone(), BOUNDS, 100, 4)), [(2, 8), (3, 6), (1, 3)]);
         assert_eq!(counts(&flights.allot(all.clone(), BOUNDS, 9, 0)), [(1, 8), (2, 1)]);
         let held = enter(&flights, due(1, false), 0..7);
-        assert_eq!(counts(&flights.allot(all.clone(), BOUNDS, 100, 0)), [(1, 1), (2, 8), (3, 4)]);
+        assert_eq!(counts(&flights.allot(all.clone(), BOUNDS, 100, 0)), [(1, 1), (2, 6), (3, 3)]);
         assert_eq!(flights.count(), 7);
         drop(held);
         assert_eq!(flights.count(), 0);
         assert!(flights.allot(Vec::new(), BOUNDS, 100, 3).is_empty());
+    }
+
+    #[test]
+    fn endpoints_that_are_slow_leave_places_however_many_they_are() {
+        let flights = Flights::default();
+        let bounds = DeliverySettings { max_in_flight: 512, max_in_flight_per_endpoint: 16 };
+        let mut held = Vec::new();
+        for round in 0..10 {
+            let slow: Vec<_> = (1..=32).map(|number| due(number, false)).collect();
+            for wanted in flights.allot(slow, bounds, 128, round) {
+                let first = i64::try_from(round * 100).unwrap();
+                let count = i64::try_from(wanted.count).unwrap();
+                let of = due(wanted.endpoint.0.as_u128(), false);
+                held.extend(enter(&flights, of, first..first + count));
+            }
+        }
+
+        assert_eq!(flights.count(), 504);
+        assert_eq!(counts(&flights.allot(vec![due(33, false)], bounds, 128, 0)), [(33, 4)]);
+        let one = DeliverySettings { max_in_flight: 1, max_in_flight_per_endpoint: 1 };
+        assert_eq!(counts(&Flights::default().allot(vec![due(1, false)], one, 128, 0)), [(1, 1)]);
     }
 
     #[test]
@@ -195,7 +220,7 @@ mod tests {
         all.push(due(10, false));
         assert_eq!(counts(&flights.allot(all.clone(), BOUNDS, 100, 0))[0], (10, 8));
         let _held: Vec<_> = (1..=5).map(|number| enter(&flights, due(number, true), 0..2)).collect();
-        assert_eq!(counts(&flights.allot(all, BOUNDS, 100, 0)), [(10, 8)]);
+        assert_eq!(counts(&flights.allot(all, BOUNDS, 100, 0)), [(10, 5)]);
     }
 
     #[test]
