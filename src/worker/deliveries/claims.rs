@@ -92,6 +92,9 @@ async fn start(worker: &Worker, claimed: Vec<Claimed>, failing: &[(WorkspaceId, 
             for claimed in loaded.closed {
                 end(worker, claimed, End::Closed, flight_of(claimed));
             }
+            for claimed in loaded.waiting {
+                end(worker, claimed, End::HandedBack, flight_of(claimed));
+            }
         }
         Err(error) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "claimed deliveries could not be read");
