@@ -10,7 +10,7 @@ use rejoinder::domain::ids::{EndpointId, Ids, WorkspaceId};
 use rejoinder::domain::seal::Sealed;
 use rejoinder::domain::webhook_endpoint::{DisabledReason, Endpoint, PreviousSecret};
 use rejoinder::store::writer::decide_within;
-use rejoinder::store::{Conn, Db, delivery_log, webhook_endpoints};
+use rejoinder::store::{Conn, Db, archived_endpoints, webhook_endpoints};
 use uuid::Uuid;
 
 use crate::support::db::{TestDb, both_backends};
@@ -162,17 +162,20 @@ both_backends!(
         decide(&store, workspace, NEW, &[EndpointAction::Archive { by_file: false }]).await;
         decide(&store, workspace, of_file, &[EndpointAction::Archive { by_file: true }]).await;
         let mut closed = Vec::new();
-        for _ in 0..4 {
-            let close = async |conn: Conn<'_>| delivery_log::close_archived(conn, 2, &SystemClock).await;
-            closed.push(store.writing(close).await.unwrap());
-        }
         let mut removed = Vec::new();
-        for _ in 0..3 {
-            removed
-                .push(store.writing(async |conn| delivery_log::remove_deleted(conn, 2).await).await.unwrap());
+        for archived in store.reading(archived_endpoints::list).await.unwrap() {
+            for _ in 0..3 {
+                let close =
+                    async |conn: Conn<'_>| archived_endpoints::close(conn, archived, 2, &SystemClock).await;
+                closed.push(store.writing(close).await.unwrap());
+            }
+            for _ in 0..if archived.from_file { 0 } else { 3 } {
+                let remove = async |conn: Conn<'_>| archived_endpoints::remove(conn, archived, 2).await;
+                removed.push(store.writing(remove).await.unwrap());
+            }
         }
 
-        assert_eq!((closed, removed), (vec![2, 2, 2, 0], vec![2, 1, 0]));
+        assert_eq!((closed, removed), (vec![2, 1, 0, 2, 1, 0], vec![2, 1, 0]));
         assert!(find(&store, workspace, NEW).await.is_none());
         assert!(find(&store, workspace, of_file).await.is_some());
         let kept = "select count(*) from deliveries where state = 'closed' and ended_at is not null";
