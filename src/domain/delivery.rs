@@ -20,8 +20,8 @@ const LONGEST_WISH: Duration = Duration::from_hours(1);
 /// After so many attempts of a round it may only ask for a longer pause: short ones would use up the round.
 const MAY_SHORTEN: i64 = 2;
 
-/// How long a delivery waits for an earlier one of its conversation at its endpoint, counted from
-/// that one's event.
+/// How long a delivery waits for an earlier one of its conversation at its endpoint that is to be tried
+/// again, counted from that one's event.
 pub const KEEPS_ORDER: Duration = Duration::from_secs(30);
 
 /// How much of an answer's body is kept, in bytes.
