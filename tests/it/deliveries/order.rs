@@ -57,7 +57,7 @@ both_backends!(
 
         server.advance(&db, Duration::from_secs(31)).await;
         receiver.calls().arrived(2).await;
-        server.advance(&db, Duration::from_secs(60)).await;
+        server.advance(&db, Duration::from_mins(1)).await;
         all_ended(&server).await;
 
         assert_eq!(texts(&receiver.received("/hook")), ["0", "1", "0"]);
