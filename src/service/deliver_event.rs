@@ -67,6 +67,8 @@ pub struct Loaded {
     pub jobs: Vec<Job>,
     /// There is nothing to send: the event, its conversation or the endpoint is gone.
     pub closed: Vec<Claimed>,
+    /// The endpoint has been disabled or put out of use since.
+    pub waiting: Vec<Claimed>,
 }
 
 /// An answer, as far as it matters.
@@ -87,6 +89,7 @@ impl Sender {
             let key = claimed.key;
             let event = events.get(&(key.workspace, key.cursor)).filter(|event| !event.is_withheld);
             match (event, receivers.get(&(key.workspace, key.endpoint))) {
+                (_, Some(receiver)) if !receiver.endpoint.takes_events() => loaded.waiting.push(claimed),
                 (Some(event), Some(receiver)) => loaded.jobs.push(Job {
                     claimed,
                     receiver: Arc::clone(receiver),
@@ -186,9 +189,10 @@ impl Sender {
     }
 }
 
-/// Why the endpoint is to be disabled after this attempt, if it is.
+/// Why the endpoint is to be disabled after this attempt, if it is. For long failures it is as a delivery
+/// is given up: an endpoint that is rarely used is not judged by one attempt and the silence before it.
 #[must_use]
-pub fn reason_to_disable(job: &Job, attempt: &Attempt) -> Option<DisabledReason> {
+pub fn reason_to_disable(job: &Job, attempt: &Attempt, next: Next) -> Option<DisabledReason> {
     match attempt.outcome {
         AttemptOutcome::Delivered => None,
         AttemptOutcome::Gone => Some(DisabledReason::Gone),
@@ -200,7 +204,8 @@ pub fn reason_to_disable(job: &Job, attempt: &Attempt) -> Option<DisabledReason>
         | AttemptOutcome::Blocked
         | AttemptOutcome::Unsigned => {
             let Receiver { endpoint, read_at, .. } = job.receiver.as_ref();
-            endpoint.has_failed_for_long(*read_at).then_some(DisabledReason::Failing)
+            let is_to_be = next == Next::Failed && endpoint.has_failed_for_long(*read_at);
+            is_to_be.then_some(DisabledReason::Failing)
         }
     }
 }
