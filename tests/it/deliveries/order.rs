@@ -97,7 +97,7 @@ both_backends!(
 
 both_backends!(
     async fn endpoints_whose_next_event_waits_for_its_order_use_up_nothing(db: TestDb) {
-        let server = setup().start(&db).await;
+        let server = setup().env("REJOINDER_WEBHOOKS__TIMEOUT", "30s").start(&db).await;
         let (slow, failing) = (FakeReceiver::start().await, FakeReceiver::start().await);
         let conversation = store(&server, None, "Before there was an endpoint").await;
         let gate = Gate::closed();
