@@ -10,6 +10,7 @@ use http::header::{CONTENT_TYPE, DATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use secrecy::ExposeSecret as _;
 
+use crate::domain::batch::Disabling;
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::delivery::{
     self, Attempt, AttemptOutcome, Claimed, DeliveryKey, MAX_EXCERPT, Next, SentEvent,
@@ -189,11 +190,12 @@ impl Sender {
     }
 }
 
-/// Why the endpoint is to be disabled after this attempt, if it is. For long failures it is as a delivery
+/// Whether, and why, the endpoint is to be disabled after this attempt. For long failures it is as a delivery
 /// is given up: an endpoint that is rarely used is not judged by one attempt and the silence before it.
 #[must_use]
-pub fn reason_to_disable(job: &Job, attempt: &Attempt, next: Next) -> Option<DisabledReason> {
-    match attempt.outcome {
+pub fn disabling(job: &Job, attempt: &Attempt, next: Next) -> Option<Disabling> {
+    let Receiver { endpoint, read_at, .. } = job.receiver.as_ref();
+    let reason = match attempt.outcome {
         AttemptOutcome::Delivered => None,
         AttemptOutcome::Gone => Some(DisabledReason::Gone),
         AttemptOutcome::Redirected
@@ -203,11 +205,11 @@ pub fn reason_to_disable(job: &Job, attempt: &Attempt, next: Next) -> Option<Dis
         | AttemptOutcome::Broken
         | AttemptOutcome::Blocked
         | AttemptOutcome::Unsigned => {
-            let Receiver { endpoint, read_at, .. } = job.receiver.as_ref();
             let is_to_be = next == Next::Failed && endpoint.has_failed_for_long(*read_at);
             is_to_be.then_some(DisabledReason::Failing)
         }
-    }
+    };
+    reason.map(|reason| Disabling { reason, url: endpoint.url.clone() })
 }
 
 fn headers(job: &Job, secrets: &[Secret], now: Micros) -> HeaderMap {

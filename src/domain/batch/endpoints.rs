@@ -1,6 +1,6 @@
 //! Webhook endpoints: made, changed, disabled, tried out and taken out of use.
 
-use super::{Batch, EndpointAction, EndpointChange, EndpointWrite, NewEndpoint, Outcome, Switch};
+use super::{Batch, Disabling, EndpointAction, EndpointChange, EndpointWrite, NewEndpoint, Outcome, Switch};
 use crate::domain::error::{Error, Thing};
 use crate::domain::event::{EventType, Subscriber};
 use crate::domain::rendered::EventData;
@@ -24,7 +24,7 @@ impl Batch<'_> {
         match &write.action {
             EndpointAction::Make(_) => Ok(Outcome::Endpoint(Box::new(before))),
             EndpointAction::Change(change) => Ok(self.change_endpoint(before, change)),
-            EndpointAction::Disable(reason) => Ok(self.disable_endpoint(before, *reason)),
+            EndpointAction::Disable(disabling) => Ok(self.disable_endpoint(before, disabling)),
             EndpointAction::Archive { by_file } => Ok(self.archive_endpoint(before, *by_file)),
             EndpointAction::Test => self.test_endpoint(&before),
         }
@@ -100,8 +100,10 @@ impl Batch<'_> {
     }
 
     /// Disables an endpoint whose answers ask for it; where that no longer holds, nothing changes.
-    fn disable_endpoint(&mut self, before: Endpoint, reason: DisabledReason) -> Outcome {
-        let is_overtaken = reason == DisabledReason::Failing && !before.has_failed_for_long(self.setting.now);
+    fn disable_endpoint(&mut self, before: Endpoint, disabling: &Disabling) -> Outcome {
+        let Disabling { reason, ref url } = *disabling;
+        let is_mended = reason == DisabledReason::Failing && !before.has_failed_for_long(self.setting.now);
+        let is_overtaken = is_mended || *url != before.url;
         if !before.takes_events() || is_overtaken {
             return Outcome::Endpoint(Box::new(before));
         }

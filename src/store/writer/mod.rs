@@ -29,15 +29,15 @@ pub use within::decide_within;
 use super::lease::HasLease;
 use super::{Db, StoreError};
 use crate::domain::batch::{
-    Admission, Admitted, Bounds, Changing, Created, Creation, Effects, Ending, EndpointAction, EndpointWrite,
-    HandBack, Item, Journaling, LinkRenewal, Outcome, Retry, Step,
+    Admission, Admitted, Bounds, Changing, Created, Creation, Disabling, Effects, Ending, EndpointAction,
+    EndpointWrite, HandBack, Item, Journaling, LinkRenewal, Outcome, Retry, Step,
 };
 use crate::domain::clock::Clock;
 use crate::domain::conversation::Conversation;
 use crate::domain::error::Error;
 use crate::domain::ids::{DeliveryId, EndpointId, Ids, ProcessId, TurnId, WorkspaceId};
 use crate::domain::turn::{Turn, TurnEnd};
-use crate::domain::webhook_endpoint::{DisabledReason, Endpoint};
+use crate::domain::webhook_endpoint::Endpoint;
 use lane::{Lane, Queued};
 use standing::Standing;
 
@@ -229,9 +229,9 @@ impl Writer {
         &self,
         workspace: WorkspaceId,
         endpoint: EndpointId,
-        reason: DisabledReason,
+        disabling: Disabling,
     ) -> Result<Endpoint, Error> {
-        let write = EndpointWrite { workspace, endpoint, action: EndpointAction::Disable(reason) };
+        let write = EndpointWrite { workspace, endpoint, action: EndpointAction::Disable(disabling) };
         let outcome = self.submit(workspace, Item::Endpoint(Box::new(write))).await?;
         if let Outcome::Endpoint(endpoint) = outcome { Ok(*endpoint) } else { Err(mismatch()) }
     }

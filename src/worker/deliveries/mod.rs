@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::Worker;
 use crate::domain::delivery::{End, Ended, Next};
 use crate::lifecycle::Tasks;
-use crate::service::deliver_event::{Job, Sender, reason_to_disable};
+use crate::service::deliver_event::{Job, Sender, disabling};
 use crate::store::StoreError;
 use crate::telemetry::DELIVERIES_ENDED;
 use ends::Ends;
@@ -104,13 +104,14 @@ async fn attempt(worker: &Worker, job: &Job) -> End {
 async fn finish(worker: &Worker, job: &Job, end: End) {
     count(&end);
     let key = job.claimed.key;
-    let reason = match &end {
-        End::Attempted(attempt, next) => reason_to_disable(job, attempt, *next),
+    let disabling = match &end {
+        End::Attempted(attempt, next) => disabling(job, attempt, *next),
         End::HandedBack | End::Closed => None,
     };
     worker.deliveries.ends.write(Ended { key, fence: job.claimed.fence, end }).await;
-    if let Some(reason) = reason
-        && let Err(error) = worker.services.writer.disable_endpoint(key.workspace, key.endpoint, reason).await
+    if let Some(disabling) = disabling
+        && let Err(error) =
+            worker.services.writer.disable_endpoint(key.workspace, key.endpoint, disabling).await
     {
         // The next attempt finds the same.
         tracing::warn!(endpoint.id = %key.endpoint, error = &error as &dyn std::error::Error, "an endpoint could not be disabled");

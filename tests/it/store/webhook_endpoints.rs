@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rejoinder::domain::batch::{EndpointAction, EndpointWrite, Item, NewEndpoint, Outcome};
+use rejoinder::domain::batch::{Disabling, EndpointAction, EndpointWrite, Item, NewEndpoint, Outcome};
 use rejoinder::domain::clock::SystemClock;
 use rejoinder::domain::error::Error;
 use rejoinder::domain::event::EventType;
@@ -98,8 +98,9 @@ both_backends!(
     async fn an_endpoint_is_disabled_for_failing_only_after_five_days(db: TestDb) {
         let workspace = seed::workspace(&db, 0).await.workspace;
         let store = store::open(&db).await;
-        let endpoint = seeded_endpoint(&store, workspace).await.id;
-        let failing = [EndpointAction::Disable(DisabledReason::Failing)];
+        let Endpoint { id: endpoint, url, .. } = seeded_endpoint(&store, workspace).await;
+        let failing = [EndpointAction::Disable(Disabling { reason: DisabledReason::Failing, url })];
+        let elsewhere = Disabling { reason: DisabledReason::Gone, url: "https://old.example/".to_owned() };
         let since = async |ago: Duration| {
             let now = if store.is_shared() { "store_now()" } else { "unixepoch() * 1000000" };
             let micros = ago.as_micros();
@@ -110,7 +111,8 @@ both_backends!(
         decide(&store, workspace, endpoint, &failing).await;
         since(Duration::from_hours(5 * 24 - 1)).await;
         decide(&store, workspace, endpoint, &failing).await;
-        assert!(seeded_endpoint(&store, workspace).await.enabled);
+        decide(&store, workspace, endpoint, &[EndpointAction::Disable(elsewhere)]).await;
+        assert!(seeded_endpoint(&store, workspace).await.enabled, "its URL answers well");
         since(Duration::from_hours(5 * 24 + 1)).await;
         decide(&store, workspace, endpoint, &failing).await;
         decide(&store, workspace, endpoint, &failing).await;
@@ -125,7 +127,8 @@ both_backends!(
     async fn what_a_batch_makes_takes_its_later_events_and_what_it_disables_does_not(db: TestDb) {
         let workspace = seed::workspace(&db, 0).await.workspace;
         let store = store::open(&db).await;
-        let gone = EndpointAction::Disable(DisabledReason::Gone);
+        let url = "https://a.example/".to_owned();
+        let gone = EndpointAction::Disable(Disabling { reason: DisabledReason::Gone, url });
 
         let outcomes =
             decide(&store, workspace, NEW, &[make("https://a.example/"), EndpointAction::Test, gone]).await;
