@@ -12,20 +12,24 @@ use futures::StreamExt as _;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let url = format!("{}/v1/events/stream", std::env::var("REJOINDER_URL")?);
-    let key = std::env::var("REJOINDER_KEY")?;
+    let url = format!("{}/v1/events/stream", std::env::var("BASE_URL")?);
+    let key = std::env::var("API_KEY")?;
     let client = reqwest::Client::new();
     let mut last = String::new(); // keep it where it outlives the program
     loop {
         let request = client.get(&url).bearer_auth(&key).header("last-event-id", &last);
-        match request.send().await.and_then(reqwest::Response::error_for_status) {
-            Ok(answer) => {
+        match request.send().await {
+            Ok(answer) if answer.status().is_success() => {
                 let mut events = answer.bytes_stream().eventsource();
                 while let Some(Ok(event)) = events.next().await {
                     println!("{} {}", event.event, event.data);
                     last = event.id;
                 }
             }
+            Ok(answer) if answer.status().is_client_error() && answer.status() != 429 => {
+                anyhow::bail!("{}: {}", answer.status(), answer.text().await?);
+            }
+            Ok(answer) => eprintln!("{}", answer.status()),
             Err(error) => eprintln!("{error}"),
         }
         tokio::time::sleep(Duration::from_secs(2)).await;

@@ -10,6 +10,9 @@ use super::Config;
 /// How long events may be kept: a reader must be able to come back, and time must be able to count.
 const RETENTION: RangeInclusive<Duration> = Duration::from_hours(1)..=Duration::from_hours(24 * 3650);
 
+/// How long an endpoint may take to answer: it holds a place among those of all workspaces meanwhile.
+const LONGEST_ANSWER: Duration = Duration::from_secs(30);
+
 /// A setting that is refused, and why.
 type Fault = (&'static str, String);
 
@@ -26,6 +29,9 @@ impl Config {
         }
         if !RETENTION.contains(&self.events.retention) {
             return fault("events.retention", "expected from 1h to 3650d");
+        }
+        if self.webhooks.timeout > LONGEST_ANSWER {
+            return fault("webhooks.timeout", "expected 30s or less");
         }
         if let Some(name) = self.connections.keys().find(|name| !is_connection_name(name)) {
             let expected =

@@ -17,9 +17,11 @@ const PAUSES: [u64; 9] =
 /// What an endpoint may ask for instead.
 const SHORTEST_WISH: Duration = Duration::from_secs(1);
 const LONGEST_WISH: Duration = Duration::from_hours(1);
+/// After so many attempts of a round it may only ask for a longer pause: short ones would use up the round.
+const MAY_SHORTEN: i64 = 2;
 
-/// How long a delivery waits for an earlier one of its conversation at its endpoint, counted from
-/// that one's event.
+/// How long a delivery waits for an earlier one of its conversation at its endpoint that is to be tried
+/// again, counted from that one's event.
 pub const KEEPS_ORDER: Duration = Duration::from_secs(30);
 
 /// How much of an answer's body is kept, in bytes.
@@ -135,17 +137,20 @@ pub enum Next {
 }
 
 /// What follows from the `attempt`th attempt of a round (from 1). `asked` is a `Retry-After`, which
-/// replaces the pause, within bounds; `random` spreads those that failed together.
+/// replaces the pause, within bounds, and from the third attempt on only lengthens it; `random` spreads those that failed together.
 #[must_use]
 pub fn next(outcome: AttemptOutcome, attempt: i64, asked: Option<Duration>, random: u32) -> Next {
     if outcome == AttemptOutcome::Delivered {
         return Next::Delivered;
     }
     let pause = usize::try_from(attempt.max(1) - 1).ok().and_then(|index| PAUSES.get(index));
-    match (pause, asked) {
-        (None, _) => Next::Failed,
-        (Some(_), Some(asked)) => Next::Again(asked.clamp(SHORTEST_WISH, LONGEST_WISH)),
-        (Some(pause), None) => Next::Again(spread(Duration::from_secs(*pause), random)),
+    let Some(pause) = pause.map(|pause| spread(Duration::from_secs(*pause), random)) else {
+        return Next::Failed;
+    };
+    match asked.map(|asked| asked.clamp(SHORTEST_WISH, LONGEST_WISH)) {
+        Some(asked) if attempt <= MAY_SHORTEN => Next::Again(asked),
+        Some(asked) => Next::Again(asked.max(pause)),
+        None => Next::Again(pause),
     }
 }
 
@@ -232,9 +237,19 @@ mod tests {
             |attempt, seconds| next(AttemptOutcome::Refused, attempt, Some(Duration::from_secs(seconds)), 9);
 
         assert_eq!(asked(1, 7), Next::Again(Duration::from_secs(7)));
-        assert_eq!(asked(4, 0), Next::Again(Duration::from_secs(1)));
+        assert_eq!(asked(2, 0), Next::Again(Duration::from_secs(1)));
         assert_eq!(asked(1, 86_400), Next::Again(Duration::from_hours(1)));
         assert_eq!(asked(10, 7), Next::Failed);
+    }
+
+    #[test]
+    fn from_the_third_attempt_on_the_endpoint_lengthens_the_pause_only() {
+        let hour = Some(Duration::from_hours(1));
+        for attempt in 3..10 {
+            let unasked = next(AttemptOutcome::Refused, attempt, None, 9);
+            assert_eq!(next(AttemptOutcome::Refused, attempt, Some(Duration::from_secs(1)), 9), unasked);
+        }
+        assert_eq!(next(AttemptOutcome::Refused, 3, hour, 9), Next::Again(Duration::from_hours(1)));
     }
 
     #[test]

@@ -15,6 +15,8 @@ use crate::domain::failure::Failure;
 
 /// Names the cause of an error answer with a stable code.
 pub(super) const REJOINDER_ERROR: HeaderName = HeaderName::from_static("rejoinder-error");
+/// The cursor from which a reader goes on, where events after its own are gone.
+const REJOINDER_RESUME: HeaderName = HeaderName::from_static("rejoinder-resume");
 
 /// Why a request is refused: by a use case, or at the edge, before one is called.
 #[derive(Debug)]
@@ -118,6 +120,9 @@ impl Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(REJOINDER_ERROR, HeaderValue::from_static(self.code()));
         match self {
+            Self::Refused(Error::CursorExpired { resume }) => {
+                headers.insert(REJOINDER_RESUME, HeaderValue::from(*resume));
+            }
             Self::Refused(error) => {
                 if let Some(wait) = retry_after(error) {
                     headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));

@@ -15,6 +15,7 @@ mod pages;
 mod router;
 mod serve;
 mod state;
+mod taking;
 mod v1;
 
 pub use limits::Limits;

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::response::Response;
+use http::header;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,9 +20,11 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutStream;
+use tokio_util::task::TaskTracker;
 use tower::{ServiceExt as _, service_fn};
 
 use super::limits::Peer;
+use super::taking::{Taking, watched};
 use crate::config;
 use crate::lifecycle::Tasks;
 
@@ -34,6 +38,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 const BACK_OFF: Duration = Duration::from_millis(100);
 /// How long answers may still be written once the grace is over: waiting requests are told of it then.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How long the readers of streams have to take the end of them, when the process stops.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Accepts connections until the soft stop, and serves each in a task of its own, which ends when
 /// its last request is answered.
@@ -80,7 +86,7 @@ fn is_of_the_peer(error: &io::Error) -> bool {
 }
 
 fn builder(tasks: &Tasks, http: &config::Http) -> Builder<Tracked> {
-    let mut builder = Builder::new(Tracked(tasks.clone()));
+    let mut builder = Builder::new(Tracked { tasks: tasks.clone(), write_timeout: http.write_timeout });
     // The head's time-out is also how long a connection may be idle between two requests.
     builder
         .http1()
@@ -100,7 +106,10 @@ fn builder(tasks: &Tasks, http: &config::Http) -> Builder<Tracked> {
 
 /// Runs the streams of HTTP/2 connections as tracked tasks.
 #[derive(Clone, Debug)]
-struct Tracked(Tasks);
+struct Tracked {
+    tasks: Tasks,
+    write_timeout: Duration,
+}
 
 impl<F> Executor<F> for Tracked
 where
@@ -108,9 +117,39 @@ where
     F::Output: Send,
 {
     fn execute(&self, stream: F) {
-        self.0.spawn("http stream", async move {
+        let writes = async {
             stream.await;
-        });
+        };
+        self.tasks.spawn("http stream", Taking::new(self.write_timeout).watch(writes));
+    }
+}
+
+/// What has been seen of a connection.
+#[derive(Debug, Default)]
+struct Seen {
+    /// A request has come.
+    request: AtomicBool,
+    /// One was answered with a stream of events.
+    stream: AtomicBool,
+    /// The requests that have no answer yet.
+    unanswered: TaskTracker,
+}
+
+impl Seen {
+    /// Waits, once the process stops, until a connection is held by streams alone whose reader does
+    /// not take the end of them.
+    async fn is_only_held(&self) {
+        self.unanswered.close();
+        loop {
+            self.unanswered.wait().await;
+            tokio::time::sleep(FAREWELL).await;
+            if !self.stream.load(Ordering::Acquire) {
+                std::future::pending::<()>().await;
+            }
+            if self.unanswered.is_empty() {
+                return;
+            }
+        }
     }
 }
 
@@ -126,19 +165,19 @@ impl Server {
         let (builder, router) = (self.builder.clone(), self.router.clone());
         let (head_timeout, write_timeout) = (self.http.head_timeout, self.http.write_timeout);
         let (soft, hard) = (self.tasks.soft(), self.tasks.hard());
-        self.tasks.spawn("connection", async move {
+        let serving = async move {
             let _permit = permit;
             // A small answer must not wait for the acknowledgement of the one before.
             let _ = stream.set_nodelay(true);
-            let spoken = Arc::new(AtomicBool::new(false));
-            let service = service(router, peer, Arc::clone(&spoken));
+            let seen = Arc::new(Seen::default());
+            let service = service(router, peer, Arc::clone(&seen));
             // A client that stops reading would otherwise keep what waits for it, and its place.
             let mut stream = Box::pin(TimeoutStream::new(stream));
             stream.as_mut().set_write_timeout_pinned(Some(write_timeout));
             let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
             let silence = async {
                 tokio::time::sleep(head_timeout).await;
-                if spoken.load(Ordering::Acquire) {
+                if seen.request.load(Ordering::Acquire) {
                     std::future::pending::<()>().await;
                 }
             };
@@ -146,7 +185,12 @@ impl Server {
                 hard.cancelled().await;
                 tokio::time::sleep(LAST_WORDS).await;
             };
-            let (mut silence, mut let_go) = (pin!(silence), pin!(let_go));
+            let is_only_held = async {
+                soft.cancelled().await;
+                seen.is_only_held().await;
+            };
+            let (mut silence, mut let_go, mut is_only_held) =
+                (pin!(silence), pin!(let_go), pin!(is_only_held));
             let mut is_stopping = false;
             loop {
                 tokio::select! {
@@ -155,32 +199,42 @@ impl Server {
                     // The version is found out, and HTTP/2 begun, without a time-out of their own.
                     () = &mut silence => return,
                     () = &mut let_go => return,
+                    () = &mut is_only_held => return,
                     () = soft.cancelled(), if !is_stopping => {
                         is_stopping = true;
                         connection.as_mut().graceful_shutdown();
                     }
                 }
             }
-        });
+        };
+        self.tasks.spawn("connection", Taking::new(write_timeout).watch(serving));
     }
 }
 
 fn service(
     router: Router,
     peer: Peer,
-    spoken: Arc<AtomicBool>,
+    seen: Arc<Seen>,
 ) -> TowerToHyperService<
-    impl tower::Service<
-        http::Request<Incoming>,
-        Response = axum::response::Response,
-        Error = Infallible,
-        Future: Send,
-    > + Clone,
+    impl tower::Service<http::Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone,
 > {
     TowerToHyperService::new(service_fn(move |request: http::Request<Incoming>| {
-        spoken.store(true, Ordering::Release);
+        seen.request.store(true, Ordering::Release);
         let mut request: Request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(peer);
-        router.clone().oneshot(request)
+        let (answering, seen) = (router.clone().oneshot(request), Arc::clone(&seen));
+        seen.unanswered.clone().track_future(async move {
+            let response = answering.await?;
+            if !is_stream(&response) {
+                return Ok(response);
+            }
+            seen.stream.store(true, Ordering::Release);
+            Ok(watched(response))
+        })
     }))
+}
+
+/// Whether an answer has no end of its own.
+fn is_stream(response: &Response) -> bool {
+    response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream")
 }

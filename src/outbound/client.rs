@@ -21,6 +21,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const IDLE_PER_HOST: usize = 8;
 
+/// How long a body is waited for, after the head, where the status is what matters.
+const EXCERPT_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Headers that frame the message or name its receiver. They are the client's:
 /// set by a tenant, they could make a proxy in between read another request.
 const OWN_HEADERS: [HeaderName; 8] =
@@ -94,7 +97,7 @@ impl GuardedClient {
     }
 
     /// As [`Self::send`], for whom the answer's status is enough: of its body only the beginning is
-    /// read, at most `max_response` bytes of what comes before it breaks off or the time is over.
+    /// read, at most `max_response` bytes of what comes within a second, before it breaks off.
     pub async fn send_for_status(
         &self,
         request: OutboundRequest,
@@ -103,11 +106,15 @@ impl GuardedClient {
         let limit = request.max_response;
         let mut response = self.call(request, allow).await?;
         let mut body = BytesMut::new();
-        while body.len() < limit
-            && let Ok(Some(chunk)) = response.chunk().await
-        {
-            body.extend_from_slice(&chunk[..chunk.len().min(limit - body.len())]);
-        }
+        let beginning = async {
+            while body.len() < limit
+                && let Ok(Some(chunk)) = response.chunk().await
+            {
+                body.extend_from_slice(&chunk[..chunk.len().min(limit - body.len())]);
+            }
+        };
+        // What has come until then is kept.
+        let _ = tokio::time::timeout(EXCERPT_PATIENCE, beginning).await;
         Ok(answer(response, body))
     }
 

@@ -10,6 +10,7 @@ use http::header::{CONTENT_TYPE, DATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use secrecy::ExposeSecret as _;
 
+use crate::domain::batch::Disabling;
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::delivery::{
     self, Attempt, AttemptOutcome, Claimed, DeliveryKey, MAX_EXCERPT, Next, SentEvent,
@@ -67,6 +68,8 @@ pub struct Loaded {
     pub jobs: Vec<Job>,
     /// There is nothing to send: the event, its conversation or the endpoint is gone.
     pub closed: Vec<Claimed>,
+    /// The endpoint has been disabled or put out of use since.
+    pub waiting: Vec<Claimed>,
 }
 
 /// An answer, as far as it matters.
@@ -87,6 +90,7 @@ impl Sender {
             let key = claimed.key;
             let event = events.get(&(key.workspace, key.cursor)).filter(|event| !event.is_withheld);
             match (event, receivers.get(&(key.workspace, key.endpoint))) {
+                (_, Some(receiver)) if !receiver.endpoint.takes_events() => loaded.waiting.push(claimed),
                 (Some(event), Some(receiver)) => loaded.jobs.push(Job {
                     claimed,
                     receiver: Arc::clone(receiver),
@@ -186,18 +190,12 @@ impl Sender {
     }
 }
 
-impl Job {
-    /// Where it is sent.
-    #[must_use]
-    pub fn url(&self) -> &str {
-        &self.receiver.endpoint.url
-    }
-}
-
-/// Why the endpoint is to be disabled after this attempt, if it is.
+/// Whether, and why, the endpoint is to be disabled after this attempt. For long failures it is as a delivery
+/// is given up: an endpoint that is rarely used is not judged by one attempt and the silence before it.
 #[must_use]
-pub fn reason_to_disable(job: &Job, attempt: &Attempt) -> Option<DisabledReason> {
-    match attempt.outcome {
+pub fn disabling(job: &Job, attempt: &Attempt, next: Next) -> Option<Disabling> {
+    let Receiver { endpoint, read_at, .. } = job.receiver.as_ref();
+    let reason = match attempt.outcome {
         AttemptOutcome::Delivered => None,
         AttemptOutcome::Gone => Some(DisabledReason::Gone),
         AttemptOutcome::Redirected
@@ -207,10 +205,11 @@ pub fn reason_to_disable(job: &Job, attempt: &Attempt) -> Option<DisabledReason>
         | AttemptOutcome::Broken
         | AttemptOutcome::Blocked
         | AttemptOutcome::Unsigned => {
-            let Receiver { endpoint, read_at, .. } = job.receiver.as_ref();
-            endpoint.has_failed_for_long(*read_at).then_some(DisabledReason::Failing)
+            let is_to_be = next == Next::Failed && endpoint.has_failed_for_long(*read_at);
+            is_to_be.then_some(DisabledReason::Failing)
         }
-    }
+    };
+    reason.map(|reason| Disabling { reason, url: endpoint.url.clone() })
 }
 
 fn headers(job: &Job, secrets: &[Secret], now: Micros) -> HeaderMap {

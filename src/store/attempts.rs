@@ -1,6 +1,6 @@
 //! Attempts at deliveries, and what they make of their delivery and endpoint.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sqlx::QueryBuilder;
 
@@ -24,7 +24,7 @@ pub async fn record(
     let mut sorted: Vec<&Ended> = ended.iter().collect();
     // Locked in one order, whoever writes them.
     sorted.sort_unstable_by_key(|ended| ended.key);
-    mark_endpoints(conn.reborrow(), &sorted, now).await?;
+    let mut owned = Vec::new();
     for ended in portions(&sorted, 8) {
         let numbers = end(conn.reborrow(), process, ended, now).await?;
         let mut made = Vec::new();
@@ -34,8 +34,9 @@ pub async fn record(
             }
         }
         insert(conn.reborrow(), &made).await?;
+        owned.extend(ended.iter().copied().filter(|ended| numbers.contains_key(&ended.key)));
     }
-    Ok(())
+    mark_endpoints(conn, &owned, now).await
 }
 
 /// Keeps `failing_since`: set by the first failure since a success, and emptied by a success.
@@ -52,30 +53,48 @@ async fn mark_endpoints(mut conn: Conn<'_>, ended: &[&Ended], now: Micros) -> Re
             End::HandedBack | End::Closed => {}
         }
     }
-    let failing: Vec<Place> = failing.difference(&good).copied().collect();
-    let good: Vec<Place> = good.into_iter().collect();
-    mark(conn.reborrow(), &good, "where failing_since is not null", None).await?;
-    mark(conn, &failing, "where failing_since is null", Some(now)).await
+    let good = good.iter().map(|place| (*place, false));
+    let all: BTreeMap<Place, bool> = failing.iter().map(|place| (*place, true)).chain(good).collect();
+    let all: Vec<_> = all.into_iter().collect();
+    for marks in portions(&all, 3) {
+        let changed = lock_changed(conn.reborrow(), marks).await?;
+        mark(conn.reborrow(), &changed, now).await?;
+    }
+    Ok(())
 }
 
-/// Writes only where it changes something: an endpoint's row is read by every batch of its workspace.
-async fn mark(
-    mut conn: Conn<'_>,
-    places: &[Place],
-    differs: &'static str,
-    since: Option<Micros>,
-) -> Result<(), StoreError> {
-    for places in portions(places, 3) {
-        on_conn!(conn.reborrow(), |c| {
-            let mut query = QueryBuilder::new("update webhook_endpoints set failing_since = ");
-            query.push_bind(since).push(" ").push(differs).push(" and (workspace_id, id) in (");
-            query.push_values(places, |mut row, (workspace, endpoint)| {
-                row.push_bind(*workspace).push_bind(*endpoint);
-            });
-            query.push(")");
-            query.build().execute(c).await?;
+/// The endpoints that are not yet marked so, locked in one order, whoever marks them. Only these: an
+/// endpoint's row is read by every batch of its workspace.
+async fn lock_changed(conn: Conn<'_>, marks: &[(Place, bool)]) -> Result<Vec<Place>, StoreError> {
+    let lock = conn.pick(" for no key update of p", "");
+    Ok(on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new("select p.workspace_id, p.id from (");
+        query.push_values(marks, |mut row, ((workspace, endpoint), is_failing)| {
+            row.push_bind(*workspace).push_bind(*endpoint).push_bind(*is_failing);
         });
+        query.push(
+            ") as new join webhook_endpoints p on p.workspace_id = new.column1 and p.id = new.column2 \
+             where (p.failing_since is not null) <> new.column3 order by p.workspace_id, p.id",
+        );
+        query.push(lock).build_query_as().fetch_all(c).await?
+    }))
+}
+
+/// Turns `failing_since` over: set where there is none, and else emptied.
+async fn mark(conn: Conn<'_>, places: &[Place], now: Micros) -> Result<(), StoreError> {
+    if places.is_empty() {
+        return Ok(());
     }
+    on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new(
+            "update webhook_endpoints set failing_since = case when failing_since is null then ",
+        );
+        query.push_bind(now).push(" end where (workspace_id, id) in (");
+        query.push_values(places, |mut row, (workspace, endpoint)| {
+            row.push_bind(*workspace).push_bind(*endpoint);
+        });
+        query.push(")").build().execute(c).await?;
+    });
     Ok(())
 }
 

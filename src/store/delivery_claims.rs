@@ -44,13 +44,16 @@ const LEAP_POSTGRES: &str = "with recursive due (w, i, since) as (\
     (select workspace_id, endpoint_id, not_before from deliveries \
      where state = 'queued' and (workspace_id, endpoint_id) > (due.w, due.i) \
      order by workspace_id, endpoint_id, not_before limit 1) n) ";
+/// Two looks, for SQLite does not seek by both columns at once.
 const LEAP_SQLITE: &str = "with recursive due (w, i, since) as (\
     select * from (select workspace_id, endpoint_id, not_before from deliveries where state = 'queued' \
      order by workspace_id, endpoint_id, not_before limit 1) \
     union all \
-    select n.workspace_id, n.endpoint_id, n.not_before from due join deliveries n on n.rowid = \
-    (select rowid from deliveries where state = 'queued' and (workspace_id, endpoint_id) > (due.w, due.i) \
-     order by workspace_id, endpoint_id, not_before limit 1)) ";
+    select n.workspace_id, n.endpoint_id, n.not_before from due join deliveries n on n.rowid = coalesce(\
+    (select rowid from deliveries where state = 'queued' and workspace_id = due.w and endpoint_id > due.i \
+     order by endpoint_id, not_before limit 1), \
+    (select rowid from deliveries where state = 'queued' and workspace_id > due.w \
+     order by workspace_id, endpoint_id, not_before limit 1))) ";
 
 /// The endpoints that take events and have deliveries that are due, and the store's time.
 pub async fn list_due(mut conn: Conn<'_>, clock: &dyn Clock) -> Result<(Vec<Due>, Micros), StoreError> {
@@ -66,8 +69,9 @@ pub async fn list_due(mut conn: Conn<'_>, clock: &dyn Clock) -> Result<(Vec<Due>
 }
 
 /// What may be claimed of one endpoint: the longest due first, and none while an earlier one of its
-/// conversation there is open and young. `q` is the delivery in question. No `not exists`: a planner
-/// that makes a join of it may read all that is open at the endpoint, for each.
+/// conversation there is open, but for an old one that waits to be tried again. `q` is the delivery in
+/// question. No `not exists`: a planner that makes a join of it may read all that is open at the
+/// endpoint, for each. The latest one first: thousands that are old would be read for each young one.
 macro_rules! claimable {
     ($workspace:literal, $endpoint:literal, $now:literal, $young:literal, $count:literal) => {
         concat!(
@@ -80,9 +84,11 @@ macro_rules! claimable {
             " and (select 1 from deliveries earlier where earlier.workspace_id = q.workspace_id \
              and earlier.endpoint_id = q.endpoint_id and earlier.conversation_id = q.conversation_id \
              and earlier.cursor < q.cursor and earlier.state in ('queued', 'running') \
-             and earlier.created_at > ",
+             and (earlier.state = 'running' or earlier.not_before <= ",
+            $now,
+            " or earlier.created_at > ",
             $young,
-            " limit 1) is null order by not_before, cursor limit ",
+            ") order by earlier.cursor desc limit 1) is null order by not_before, cursor limit ",
             $count
         )
     };

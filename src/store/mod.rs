@@ -5,6 +5,7 @@
 //! Where the dialects must differ (`Conn::pick`): row locks, the store's clock,
 //! and the claims of queued turns and deliveries.
 
+pub mod archived_endpoints;
 pub mod assistants;
 pub mod attempts;
 pub mod calendars;

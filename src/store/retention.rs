@@ -8,21 +8,22 @@ use super::{Conn, StoreError, on_conn};
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::ids::WorkspaceId;
 
-/// At most `limit` workspaces with events that are older than `kept`, or that are below the oldest
-/// kept cursor and still there.
+/// At most `limit` workspaces after this one with events that are older than `kept`, or that are below
+/// the oldest kept cursor and still there.
 pub async fn list_overdue(
     mut conn: Conn<'_>,
     kept: Duration,
+    after: WorkspaceId,
     limit: i64,
     clock: &dyn Clock,
 ) -> Result<Vec<WorkspaceId>, StoreError> {
     // One look into the index for each workspace: as a join it would read all events.
     const OVERDUE: &str = "select s.workspace_id from workspace_state s where (select \
         e.cursor < s.events_from or e.created_at < $1 from events e where e.workspace_id = s.workspace_id \
-        order by e.cursor limit 1) limit $2";
+        order by e.cursor limit 1) and s.workspace_id > $3 order by s.workspace_id limit $2";
     let before = store_now(conn.reborrow(), clock).await?.minus(kept);
     let rows: Vec<(WorkspaceId,)> =
-        on_conn!(conn, |c| sqlx::query_as(OVERDUE).bind(before).bind(limit).fetch_all(c).await?);
+        on_conn!(conn, |c| sqlx::query_as(OVERDUE).bind(before).bind(limit).bind(after).fetch_all(c).await?);
     Ok(rows.into_iter().map(|(id,)| id).collect())
 }
 
@@ -65,9 +66,11 @@ async fn first_open_delivery(
     first: i64,
     last: i64,
 ) -> Result<Option<i64>, StoreError> {
-    const OPEN: &str = "select min(d.cursor) from webhook_endpoints w join deliveries d \
-        on d.workspace_id = w.workspace_id and d.endpoint_id = w.id where w.workspace_id = $1 and w.enabled \
-        and d.cursor between $2 and $3 and d.ended_at is null";
+    // One look into the key for each endpoint: as a join SQLite reads all deliveries of the workspace.
+    const OPEN: &str = "select min(open_at) from (select (select d.cursor from deliveries d \
+        where d.workspace_id = w.workspace_id and d.endpoint_id = w.id and d.cursor between $2 and $3 \
+        and d.ended_at is null order by d.cursor limit 1) as open_at \
+        from webhook_endpoints w where w.workspace_id = $1 and w.enabled) as first_open";
     let (open,): (Option<i64>,) = on_conn!(conn, |c| {
         sqlx::query_as(OPEN).bind(workspace).bind(first).bind(last).fetch_one(c).await?
     });

@@ -1,13 +1,13 @@
 //! The process's lease, on a store that several share: renewed every sixth of its
 //! length. A process that could not renew it for a whole lease claims nothing and
-//! sends no call until it has, and has looked which turns are still its own.
+//! sends no call until it has, and has looked which turns and deliveries are still its own.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{POLL, Worker};
+use super::{POLL, Worker, deliveries};
 use crate::domain::clock::Clock;
 use crate::domain::ids::ProcessId;
 use crate::store::lease::LeaseKeeper;
@@ -86,7 +86,10 @@ async fn keep_once(worker: &Worker, lease: &mut Lease, db: &Db) {
         // Also where none failed, but this process was frozen.
         lease.unbroken_since = sent;
         if let Err(error) = look_again(worker).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "own turns could not be read");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "own turns and deliveries could not be read"
+            );
             return;
         }
     }
@@ -94,7 +97,7 @@ async fn keep_once(worker: &Worker, lease: &mut Lease, db: &Db) {
     lease.keeper.holds_until(sent + lease.length);
 }
 
-/// After an outage: cancels the tasks of turns that others have taken in the meantime.
+/// After an outage: cancels the tasks of turns and deliveries that others have taken in the meantime.
 async fn look_again(worker: &Worker) -> Result<(), StoreError> {
     // Before the read: what is claimed since is ours.
     let running = worker.books.turns();
@@ -104,7 +107,7 @@ async fn look_again(worker: &Worker) -> Result<(), StoreError> {
     for turn in running.into_iter().filter(|turn| !owned.contains(turn)) {
         worker.books.cancel(turn);
     }
-    Ok(())
+    deliveries::look_again(worker).await
 }
 
 /// Queues what dead processes left. What an owner with an expired lease has only with a lease that has

@@ -19,17 +19,16 @@ use futures::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::error::Error;
 use crate::domain::ids::ProcessId;
 use crate::domain::turn::Door;
 use crate::lifecycle::Tasks;
 use crate::service::Services;
 use crate::service::deliver_event::Sender;
 use crate::service::run_turn::Engine;
-use crate::store::Db;
 use crate::store::lease::HasLease;
 use crate::store::overdue::LifeBounds;
 use crate::store::writer::{Effect, Slots};
+use crate::store::{Db, StoreError};
 use books::Books;
 use deliveries::Deliveries;
 pub use deliveries::DeliverySettings;
@@ -152,7 +151,7 @@ impl Worker {
     }
 
     /// Removes events that are kept no longer: for tests.
-    pub async fn remove_old_events(&self) -> Result<(), Error> {
-        retention::remove_once(self).await
+    pub async fn remove_old_events(&self) -> Result<(), StoreError> {
+        retention::remove_events(self).await
     }
 }

@@ -1,4 +1,4 @@
-//! Ends what has been open for too long, and removes what is kept no longer.
+//! Ends what has been open for too long.
 
 use std::time::Duration;
 
@@ -9,27 +9,17 @@ use crate::domain::batch::{Ending, Right, Step, TurnRef};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
 use crate::domain::turn::TurnEnd;
+use crate::store::Conn;
 use crate::store::overdue::{self, Overdue, OverdueKind};
-use crate::store::{Conn, delivery_log, idempotency, processes};
 
 const EVERY: Duration = Duration::from_secs(1);
-/// Rounds between two removals of what is kept no longer.
-const REMOVE_EVERY: u32 = 60;
 const BATCH: i64 = 256;
-/// A lease that is over stays for whoever looks into what a dead process left.
-const LEASES_KEPT: Duration = Duration::from_hours(24);
-
 /// Sweeps until the process stops.
 pub(super) async fn sweep(worker: Worker) {
-    for round in 0_u32.. {
+    loop {
         tokio::time::sleep(EVERY).await;
         if let Err(error) = end_overdue(&worker).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "overdue turns could not be ended");
-        }
-        if round.is_multiple_of(REMOVE_EVERY)
-            && let Err(error) = remove(&worker).await
-        {
-            tracing::warn!(error = &error as &dyn std::error::Error, "old rows could not be removed");
         }
     }
 }
@@ -67,16 +57,4 @@ async fn end_one(worker: &Worker, Overdue { turn, why }: Overdue) -> bool {
             false
         }
     }
-}
-
-async fn remove(worker: &Worker) -> Result<(), Error> {
-    let services = &worker.services;
-    let clock = services.clock.as_ref();
-    while services.db.writing(async |conn| idempotency::sweep(conn, BATCH, clock).await).await? > 0 {}
-    // What a deleted endpoint had queued is closed first, for only what has ended is removed.
-    while services.db.writing(async |conn| delivery_log::close_archived(conn, BATCH, clock).await).await? > 0
-    {
-    }
-    while services.db.writing(async |conn| delivery_log::remove_deleted(conn, BATCH).await).await? > 0 {}
-    Ok(services.db.writing(async |conn| processes::sweep(conn, LEASES_KEPT, clock).await).await?)
 }

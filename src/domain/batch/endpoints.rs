@@ -1,6 +1,6 @@
 //! Webhook endpoints: made, changed, disabled, tried out and taken out of use.
 
-use super::{Batch, EndpointAction, EndpointChange, EndpointWrite, NewEndpoint, Outcome, Switch};
+use super::{Batch, Disabling, EndpointAction, EndpointChange, EndpointWrite, NewEndpoint, Outcome, Switch};
 use crate::domain::error::{Error, Thing};
 use crate::domain::event::{EventType, Subscriber};
 use crate::domain::rendered::EventData;
@@ -24,7 +24,7 @@ impl Batch<'_> {
         match &write.action {
             EndpointAction::Make(_) => Ok(Outcome::Endpoint(Box::new(before))),
             EndpointAction::Change(change) => Ok(self.change_endpoint(before, change)),
-            EndpointAction::Disable { url, reason } => Ok(self.disable_endpoint(before, url, *reason)),
+            EndpointAction::Disable(disabling) => Ok(self.disable_endpoint(before, disabling)),
             EndpointAction::Archive { by_file } => Ok(self.archive_endpoint(before, *by_file)),
             EndpointAction::Test => self.test_endpoint(&before),
         }
@@ -71,10 +71,9 @@ impl Batch<'_> {
 
     fn change_endpoint(&mut self, before: Endpoint, change: &EndpointChange) -> Outcome {
         let mut after = before.clone();
-        if let Some(url) = &change.url
-            && *url != before.url
-        {
+        if let Some(url) = change.url.as_ref().filter(|url| **url != before.url) {
             after.url.clone_from(url);
+            // Those were the failures of another place.
             after.failing_since = None;
         }
         if let Some(types) = &change.types {
@@ -96,9 +95,11 @@ impl Batch<'_> {
     }
 
     /// Disables an endpoint whose answers ask for it; where that no longer holds, nothing changes.
-    fn disable_endpoint(&mut self, before: Endpoint, url: &str, reason: DisabledReason) -> Outcome {
-        let is_overtaken = reason == DisabledReason::Failing && !before.has_failed_for_long(self.setting.now);
-        if !before.takes_events() || before.url != url || is_overtaken {
+    fn disable_endpoint(&mut self, before: Endpoint, disabling: &Disabling) -> Outcome {
+        let Disabling { reason, ref url } = *disabling;
+        let is_mended = reason == DisabledReason::Failing && !before.has_failed_for_long(self.setting.now);
+        let is_overtaken = is_mended || *url != before.url;
+        if !before.takes_events() || is_overtaken {
             return Outcome::Endpoint(Box::new(before));
         }
         self.switch_off(before, reason)
@@ -179,7 +180,7 @@ fn switch_on(endpoint: &mut Endpoint) {
 fn may_be_archived(action: &EndpointAction) -> bool {
     match action {
         EndpointAction::Change(change) => change.restores,
-        EndpointAction::Archive { .. } | EndpointAction::Disable { .. } => true,
+        EndpointAction::Archive { .. } | EndpointAction::Disable(_) => true,
         EndpointAction::Make(_) | EndpointAction::Test => false,
     }
 }

@@ -300,17 +300,22 @@ pub struct EndpointWrite {
     pub action: EndpointAction,
 }
 
+/// An endpoint whose answers ask for it is to be disabled.
+#[derive(Clone, Debug)]
+pub struct Disabling {
+    pub reason: DisabledReason,
+    /// Where the answers came from.
+    pub url: String,
+}
+
 /// What becomes of a webhook endpoint.
 #[derive(Clone, Debug)]
 pub enum EndpointAction {
     Make(Box<NewEndpoint>),
     Change(Box<EndpointChange>),
-    /// The answers of `url` ask for it. Nothing changes where it takes no events any more, has another
-    /// URL now, or has not [failed for long](Endpoint::has_failed_for_long) any more.
-    Disable {
-        url: String,
-        reason: DisabledReason,
-    },
+    /// Its answers ask for it. Nothing changes where it takes no events any more, has another URL now, or
+    /// has not [failed for long](Endpoint::has_failed_for_long) any more.
+    Disable(Disabling),
     /// Out of use: by the workspace file, which may bring it back, or for good.
     Archive {
         by_file: bool,

@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::tail::{MOST, Tail};
@@ -17,6 +17,10 @@ use crate::service::read_events::{EventPage, Reader, read};
 
 /// When a place may be free again.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
+
+/// How many followers may read for themselves at once, where they are behind the latest events: what
+/// connections are left (`store.read_connections`) is for the doors.
+const READING: usize = 3;
 
 /// How many readers may follow at once in this process.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +36,7 @@ pub struct FollowerBounds {
 pub struct Followers {
     places: Arc<Mutex<Places>>,
     bounds: FollowerBounds,
+    reading: Arc<Semaphore>,
     /// Cancelled when the process begins to stop.
     stop: CancellationToken,
 }
@@ -72,7 +77,12 @@ impl Followers {
     /// None yet. All of them end with `stop`.
     #[must_use]
     pub fn new(bounds: FollowerBounds, stop: CancellationToken) -> Self {
-        Self { places: Arc::default(), bounds, stop }
+        Self { places: Arc::default(), bounds, reading: Arc::new(Semaphore::new(READING)), stop }
+    }
+
+    /// Waits until fewer than [`READING`] followers read for themselves; held while one does.
+    pub(super) async fn turn_to_read(&self) -> Option<SemaphorePermit<'_>> {
+        self.reading.acquire().await.ok()
     }
 
     pub(super) fn join(&self, account: &Account) -> Result<Place, Error> {
@@ -155,6 +165,10 @@ impl Place {
         }
     }
 
+    pub(super) fn has_ended(&self) -> bool {
+        self.followers.stop.is_cancelled() || self.key_ended.is_cancelled()
+    }
+
     /// What follows the reader's cursor; waits until there is something, where `waits`.
     pub(super) async fn page(
         &self,
@@ -174,12 +188,17 @@ impl Place {
             tail.begin(reader.cursor);
             while tail.reaches(reader.cursor) && tail.to() < head {
                 let page = tail.read(services, reader.workspace).await?;
+                if page.next == tail.to() {
+                    // The counter has gone back: another backup of the store was put in place.
+                    break;
+                }
                 tail.append(page);
             }
             if let Some(page) = tail.after(reader.cursor, &reader.filter, limit) {
                 return Ok(page);
             }
         }
+        let _turn = self.followers.turn_to_read().await;
         read(services, reader.workspace, reader.cursor, &reader.filter, limit).await
     }
 }

@@ -19,6 +19,8 @@ use crate::store::{events, keys};
 
 /// How many polls go by between two looks at the followers' keys: one second.
 const POLLS_A_LOOK: u32 = 4;
+/// How long to wait where a feed that was said to reach further does not: its store was put back.
+const STANDSTILL: Duration = Duration::from_millis(250);
 
 /// A reader with its place among those that follow; given up when it is dropped.
 #[derive(Debug)]
@@ -31,7 +33,11 @@ pub struct Follower {
 
 /// Begins to follow, at the place that is asked for. [`Error::Overloaded`] where too many do.
 pub async fn follow(services: &Services, account: &Account, ask: &Ask) -> Result<Follower, Error> {
-    join(services, account, begin(services, account, ask).await?)
+    let reader = {
+        let _turn = services.followers.turn_to_read().await;
+        begin(services, account, ask).await?
+    };
+    join(services, account, reader)
 }
 
 /// Takes a place for a reader that has begun.
@@ -60,12 +66,22 @@ impl Follower {
                 () = self.place.ended() => return Ok(None),
                 page = self.place.page(services, &self.reader, self.has_looked, limit) => page?,
             };
+            let stands = self.has_looked && page.next == self.reader.cursor;
             self.has_looked = true;
             self.reader.cursor = page.next;
             if !page.events.is_empty() {
                 return Ok(Some(page.events));
             }
+            if stands {
+                self.pause(STANDSTILL).await;
+            }
         }
+    }
+
+    /// Whether the process stops, or the reader's key holds no more.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.place.has_ended()
     }
 
     /// Waits for so long, or until the reader is to end.

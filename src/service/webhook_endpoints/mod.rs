@@ -22,6 +22,9 @@ use crate::store::{Conn, StoreError, webhook_endpoints, workspaces};
 
 const NO_KEY: &str = "This server cannot keep secrets: its operator has to set REJOINDER_SECRET_KEY.";
 
+const STILL_SIGNS: &str = "Field 'secret' is required while the secret before this one still signs; \
+    'overlap_seconds': 0 ends it at once.";
+
 /// An endpoint to be made; its fields were checked but for where its URL leads.
 #[derive(Debug)]
 pub struct Wanted {
@@ -95,7 +98,9 @@ pub async fn change(
     write(services, account, endpoint.id, EndpointAction::Change(Box::new(change))).await
 }
 
-/// Gives it a new secret; the old one signs too for `overlap`. See [`Endpoint::rotate`].
+/// Gives it a new secret; an old one signs too for `overlap`, as [`Endpoint::rotate`] says. Where none is
+/// given while an older one still signs, that is refused: a client that repeats what was not answered would
+/// have one more that its receiver does not know.
 pub async fn rotate_secret(
     services: &Services,
     account: &Account,
@@ -104,6 +109,9 @@ pub async fn rotate_secret(
     overlap: Duration,
 ) -> Result<WithSecret, Error> {
     let endpoint = find(services, account, name).await?;
+    if secret.is_none() && !overlap.is_zero() && endpoint.secrets(services.clock.now()).len() > 1 {
+        return Err(Error::invalid("secret", STILL_SIGNS));
+    }
     let (secret, sealed) = new_secret(services, secret, endpoint.kept_secrets())?;
     let change = EndpointChange { secret: Some((sealed, overlap)), ..EndpointChange::default() };
     let endpoint = write(services, account, endpoint.id, EndpointAction::Change(Box::new(change))).await?;

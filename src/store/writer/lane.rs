@@ -40,7 +40,7 @@ impl Queued {
     fn is_request(&self) -> bool {
         match self.item {
             Item::Admit(_) | Item::Create(_) | Item::Change(_) | Item::RenewLink(_) | Item::TopUp(_) => true,
-            Item::Endpoint(ref write) => !matches!(write.action, EndpointAction::Disable { .. }),
+            Item::Endpoint(ref write) => !matches!(write.action, EndpointAction::Disable(_)),
             Item::End(_) | Item::Journal(_) | Item::Retry(_) | Item::HandBack(_) => false,
         }
     }

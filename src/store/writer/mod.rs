@@ -29,15 +29,15 @@ pub use within::decide_within;
 use super::lease::HasLease;
 use super::{Db, StoreError};
 use crate::domain::batch::{
-    Admission, Admitted, Bounds, Changing, Created, Creation, Effects, Ending, EndpointAction, EndpointWrite,
-    HandBack, Item, Journaling, LinkRenewal, Outcome, Retry, Step,
+    Admission, Admitted, Bounds, Changing, Created, Creation, Disabling, Effects, Ending, EndpointAction,
+    EndpointWrite, HandBack, Item, Journaling, LinkRenewal, Outcome, Retry, Step,
 };
 use crate::domain::clock::Clock;
 use crate::domain::conversation::Conversation;
 use crate::domain::error::Error;
 use crate::domain::ids::{DeliveryId, EndpointId, Ids, ProcessId, TurnId, WorkspaceId};
 use crate::domain::turn::{Turn, TurnEnd};
-use crate::domain::webhook_endpoint::{DisabledReason, Endpoint};
+use crate::domain::webhook_endpoint::Endpoint;
 use lane::{Lane, Queued};
 use standing::Standing;
 
@@ -223,17 +223,15 @@ impl Writer {
         if let Outcome::Tested(delivery) = outcome { Ok(delivery) } else { Err(mismatch()) }
     }
 
-    /// Disables a webhook endpoint whose answers at this URL ask for it. Waits for the store as long as
-    /// the process lives.
+    /// Disables a webhook endpoint whose answers ask for it. Waits for the store as long as the
+    /// process lives.
     pub async fn disable_endpoint(
         &self,
         workspace: WorkspaceId,
         endpoint: EndpointId,
-        url: &str,
-        reason: DisabledReason,
+        disabling: Disabling,
     ) -> Result<Endpoint, Error> {
-        let action = EndpointAction::Disable { url: url.to_owned(), reason };
-        let write = EndpointWrite { workspace, endpoint, action };
+        let write = EndpointWrite { workspace, endpoint, action: EndpointAction::Disable(disabling) };
         let outcome = self.submit(workspace, Item::Endpoint(Box::new(write))).await?;
         if let Outcome::Endpoint(endpoint) = outcome { Ok(*endpoint) } else { Err(mismatch()) }
     }

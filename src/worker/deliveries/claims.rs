@@ -1,6 +1,8 @@
 //! Deliveries that are due are claimed for the places that are free: at once where this
 //! process wrote them or has finished others, by polls where another process wrote them.
 
+use std::collections::HashSet;
+
 use super::super::{POLL, Worker};
 use super::{Flight, send};
 use crate::domain::clock::Micros;
@@ -33,25 +35,32 @@ pub(super) async fn claim(worker: Worker) {
     }
 }
 
-/// How many deliveries are now being sent.
+/// Claims a batch, and says how many deliveries are now being sent. An endpoint may have less to give
+/// than it is asked for, as what is due there waits for its order: then the others are asked.
 async fn claim_once(worker: &Worker, round: usize) -> Result<usize, StoreError> {
     if !worker.has_lease.now() {
         return Ok(0);
     }
     let (services, deliveries) = (&worker.services, &worker.deliveries);
     let clock = services.clock.as_ref();
-    let (due, now) = services.db.reading(async |conn| delivery_claims::list_due(conn, clock).await).await?;
+    let (mut due, now) =
+        services.db.reading(async |conn| delivery_claims::list_due(conn, clock).await).await?;
     show_late(&due, now);
     let failing: Vec<_> = due.iter().filter(|due| due.is_failing).map(place).collect();
-    let wanted = deliveries.flights.allot(due, deliveries.settings, BATCH, round);
-    if wanted.is_empty() {
-        return Ok(0);
-    }
-    let claim = async |conn: Conn<'_>| delivery_claims::claim(conn, worker.process, &wanted, clock).await;
-    let claimed = services.db.writing(claim).await?;
-    let count = claimed.len();
-    if count > 0 {
-        start(worker, claimed, &failing, now).await;
+    let mut count = 0;
+    while count < BATCH {
+        let wanted = deliveries.flights.allot(due.clone(), deliveries.settings, BATCH - count, round);
+        if wanted.is_empty() {
+            break;
+        }
+        let claim = async |conn: Conn<'_>| delivery_claims::claim(conn, worker.process, &wanted, clock).await;
+        let claimed = services.db.writing(claim).await?;
+        count += claimed.len();
+        if !claimed.is_empty() {
+            start(worker, claimed, &failing, now).await;
+        }
+        let asked: HashSet<_> = wanted.iter().map(|wanted| (wanted.workspace, wanted.endpoint)).collect();
+        due.retain(|due| !asked.contains(&place(due)));
     }
     Ok(count)
 }
@@ -82,6 +91,9 @@ async fn start(worker: &Worker, claimed: Vec<Claimed>, failing: &[(WorkspaceId, 
             }
             for claimed in loaded.closed {
                 end(worker, claimed, End::Closed, flight_of(claimed));
+            }
+            for claimed in loaded.waiting {
+                end(worker, claimed, End::HandedBack, flight_of(claimed));
             }
         }
         Err(error) => {

@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::Worker;
 use crate::domain::delivery::{End, Ended, Next};
 use crate::lifecycle::Tasks;
-use crate::service::deliver_event::{Job, Sender, reason_to_disable};
+use crate::service::deliver_event::{Job, Sender, disabling};
+use crate::store::StoreError;
 use crate::telemetry::DELIVERIES_ENDED;
 use ends::Ends;
 use flights::{Flight, Flights};
@@ -66,14 +67,20 @@ pub(super) fn start(worker: &Worker, background: &Tasks, last: &CancellationToke
     worker.spawn_until_stop("own deliveries", owned::compare(worker.clone()));
 }
 
+/// After an outage: ends the attempts at deliveries that others have taken in the meantime.
+pub(super) async fn look_again(worker: &Worker) -> Result<(), StoreError> {
+    owned::look_again(worker).await
+}
+
 /// Sends a claimed delivery as a task of its own, which may finish while the process stops.
 fn send(worker: &Worker, job: Job, mut flight: Flight) {
     let at_work = worker.clone();
     worker.turns.spawn("delivery", async move {
-        let hard = at_work.turns.hard();
+        let (hard, overtaken) = (at_work.turns.hard(), flight.overtaken());
         let end = tokio::select! {
             biased;
             () = hard.cancelled() => End::HandedBack,
+            () = overtaken.cancelled() => End::HandedBack,
             end = attempt(&at_work, &job) => end,
         };
         flight.land();
@@ -97,14 +104,14 @@ async fn attempt(worker: &Worker, job: &Job) -> End {
 async fn finish(worker: &Worker, job: &Job, end: End) {
     count(&end);
     let key = job.claimed.key;
-    let reason = match &end {
-        End::Attempted(attempt, _) => reason_to_disable(job, attempt),
+    let disabling = match &end {
+        End::Attempted(attempt, next) => disabling(job, attempt, *next),
         End::HandedBack | End::Closed => None,
     };
     worker.deliveries.ends.write(Ended { key, fence: job.claimed.fence, end }).await;
-    if let Some(reason) = reason
+    if let Some(disabling) = disabling
         && let Err(error) =
-            worker.services.writer.disable_endpoint(key.workspace, key.endpoint, job.url(), reason).await
+            worker.services.writer.disable_endpoint(key.workspace, key.endpoint, disabling).await
     {
         // The next attempt finds the same.
         tracing::warn!(endpoint.id = %key.endpoint, error = &error as &dyn std::error::Error, "an endpoint could not be disabled");

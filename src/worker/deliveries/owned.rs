@@ -1,5 +1,6 @@
 //! Compares the deliveries under way with the store every half lease: what the store says
-//! is owned here and no task sends, in two reads running with the same fence, is handed back.
+//! is owned here and no task sends, in two reads running with the same fence, is handed back. After an
+//! outage it is the other way round: what is sent here and owned by others is let go.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -40,4 +41,17 @@ async fn compare_once(
         worker.deliveries.ends.write(Ended { key, fence, end: End::HandedBack }).await;
     }
     Ok(now_missing)
+}
+
+/// Ends the attempts at what the store says is not owned here, with this fence.
+pub(super) async fn look_again(worker: &Worker) -> Result<(), StoreError> {
+    let flights = &worker.deliveries.flights;
+    // Before the read: what is claimed since is ours.
+    let all = flights.all();
+    let list = async |conn: Conn<'_>| delivery_claims::list_owned(conn, worker.process).await;
+    let owned: HashSet<_> = worker.services.db.reading(list).await?.into_iter().collect();
+    for (key, fence) in all.into_iter().filter(|one| !owned.contains(one)) {
+        flights.overtake(key, fence);
+    }
+    Ok(())
 }

@@ -77,6 +77,22 @@ both_backends!(
 );
 
 both_backends!(
+    async fn an_answer_counts_though_its_body_does_not_end(db: TestDb) {
+        let server = setup().env("REJOINDER_WEBHOOKS__TIMEOUT", "30s").start(&db).await;
+        let conversation = store(&server, None, "Before there was an endpoint").await;
+        receiver::hook(&server, &db, receiver::drips().await).await;
+
+        store(&server, Some(&conversation), "Hi").await;
+
+        all_ended(&server).await;
+        assert_eq!(
+            seed::texts(&db, "select outcome || ' ' || excerpt from attempts").await,
+            ["delivered To be"]
+        );
+    }
+);
+
+both_backends!(
     async fn a_retry_after_replaces_the_pause(db: TestDb) {
         let server = setup().start(&db).await;
         let receiver = FakeReceiver::start().await;
@@ -139,9 +155,12 @@ both_backends!(
         attempts(&server, &db, 1).await;
         server.advance(&db, Duration::from_hours(119)).await;
         attempts(&server, &db, 3).await;
-        assert!(server.events("webhook_endpoint.disabled").await.is_empty());
-
         server.advance(&db, Duration::from_hours(2)).await;
+        attempts(&server, &db, 5).await;
+        assert!(server.events("webhook_endpoint.disabled").await.is_empty(), "none is given up yet");
+
+        seed::execute(&db, "update deliveries set attempts = 9").await;
+        server.advance(&db, Duration::from_hours(24)).await;
 
         let events = server.events_once("webhook_endpoint.disabled", 1).await;
         assert_eq!(events[0]["data"]["reason"], "failing", "{events:?}");

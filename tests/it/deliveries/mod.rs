@@ -2,6 +2,7 @@
 
 mod answers;
 mod order;
+mod ownership;
 mod sending;
 mod survival;
 

@@ -1,6 +1,6 @@
 //! The webhook endpoints of a workspace file, applied.
 
-use rejoinder::domain::batch::{EndpointAction, EndpointWrite, Item, NewEndpoint};
+use rejoinder::domain::batch::{Disabling, EndpointAction, EndpointWrite, Item, NewEndpoint};
 use rejoinder::domain::event::EventType;
 use rejoinder::domain::ids::{EndpointId, WorkspaceId};
 use rejoinder::domain::seal::Sealed;
@@ -120,8 +120,8 @@ both_backends!(
         let operator = operator(&db).await;
         operator.apply(FILE).await;
         let crm = endpoints(&operator).await.remove(0);
-        let gone = EndpointAction::Disable { url: crm.url.clone(), reason: DisabledReason::Gone };
-        write(&operator, crm.id, gone).await;
+        let gone = Disabling { reason: DisabledReason::Gone, url: crm.url };
+        write(&operator, crm.id, EndpointAction::Disable(gone)).await;
 
         assert_eq!(operator.apply(FILE).await, Vec::<String>::new());
         let enabled = operator.apply(&FILE.replace("slug = \"crm\"", "slug = \"crm\"\nenabled = true")).await;

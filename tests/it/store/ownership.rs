@@ -205,7 +205,7 @@ both_backends!(
     async fn a_claim_takes_of_each_workspace_what_it_has_room_for(db: TestDb) {
         let (busy, idle) = (seed::workspace(&db, 1_000_000).await, seed::workspace(&db, 1_000_000).await);
         let process = Process::start_with(&db, store::open(&db).await, BOUNDS, 0).await;
-        for seeded in [&busy, &busy, &busy, &idle, &idle] {
+        for seeded in [&busy, &busy, &busy, &busy, &idle, &idle, &idle] {
             let conversation = process.conversation(seeded, ConversationKind::Api).await;
             process.writer.admit(admission(&conversation, Door::Platform)).await.unwrap();
         }
@@ -214,6 +214,7 @@ both_backends!(
             let mut tx = process.db.begin().await.unwrap();
             let (id, clock) = (process.id, process.clock.as_ref());
             let turns = queue::claim(tx.conn(), id, Door::Platform, limit, Some(&room), 20, clock).await;
+            tx.commit().await.unwrap();
             let of = turns.unwrap().into_iter().map(|turn| turn.workspace);
             let mut of: Vec<_> = of.map(|id| if id == busy.workspace { "busy" } else { "idle" }).collect();
             of.sort_unstable();

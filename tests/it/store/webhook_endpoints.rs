@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use rejoinder::domain::batch::{EndpointAction, EndpointChange, EndpointWrite, Item, NewEndpoint, Outcome};
+use rejoinder::domain::batch::{
+    Disabling, EndpointAction, EndpointChange, EndpointWrite, Item, NewEndpoint, Outcome,
+};
 use rejoinder::domain::clock::SystemClock;
 use rejoinder::domain::error::Error;
 use rejoinder::domain::event::EventType;
@@ -10,7 +12,7 @@ use rejoinder::domain::ids::{EndpointId, Ids, WorkspaceId};
 use rejoinder::domain::seal::Sealed;
 use rejoinder::domain::webhook_endpoint::{DisabledReason, Endpoint, PreviousSecret};
 use rejoinder::store::writer::decide_within;
-use rejoinder::store::{Conn, Db, delivery_log, webhook_endpoints};
+use rejoinder::store::{Conn, Db, archived_endpoints, webhook_endpoints};
 use uuid::Uuid;
 
 use crate::support::db::{TestDb, both_backends};
@@ -30,7 +32,7 @@ fn make(url: &str) -> EndpointAction {
 }
 
 fn disable(url: &str, reason: DisabledReason) -> EndpointAction {
-    EndpointAction::Disable { url: url.to_owned(), reason }
+    EndpointAction::Disable(Disabling { url: url.to_owned(), reason })
 }
 
 fn sealed(text: &str) -> Sealed {
@@ -117,9 +119,9 @@ both_backends!(
     async fn an_endpoint_is_disabled_for_failing_only_after_five_days(db: TestDb) {
         let workspace = seed::workspace(&db, 0).await.workspace;
         let store = store::open(&db).await;
-        let endpoint = seeded_endpoint(&store, workspace).await.id;
-        let url = seeded_endpoint(&store, workspace).await.url;
-        let failing = [disable(&url, DisabledReason::Failing)];
+        let Endpoint { id: endpoint, url, .. } = seeded_endpoint(&store, workspace).await;
+        let failing = [EndpointAction::Disable(Disabling { reason: DisabledReason::Failing, url })];
+        let elsewhere = Disabling { reason: DisabledReason::Gone, url: "https://old.example/".to_owned() };
         let since = async |ago: Duration| {
             let now = if store.is_shared() { "store_now()" } else { "unixepoch() * 1000000" };
             let micros = ago.as_micros();
@@ -130,7 +132,8 @@ both_backends!(
         decide(&store, workspace, endpoint, &failing).await;
         since(Duration::from_hours(5 * 24 - 1)).await;
         decide(&store, workspace, endpoint, &failing).await;
-        assert!(seeded_endpoint(&store, workspace).await.enabled);
+        decide(&store, workspace, endpoint, &[EndpointAction::Disable(elsewhere)]).await;
+        assert!(seeded_endpoint(&store, workspace).await.enabled, "its URL answers well");
         since(Duration::from_hours(5 * 24 + 1)).await;
         decide(&store, workspace, endpoint, &failing).await;
         decide(&store, workspace, endpoint, &failing).await;
@@ -230,17 +233,20 @@ both_backends!(
         decide(&store, workspace, NEW, &[EndpointAction::Archive { by_file: false }]).await;
         decide(&store, workspace, of_file, &[EndpointAction::Archive { by_file: true }]).await;
         let mut closed = Vec::new();
-        for _ in 0..4 {
-            let close = async |conn: Conn<'_>| delivery_log::close_archived(conn, 2, &SystemClock).await;
-            closed.push(store.writing(close).await.unwrap());
-        }
         let mut removed = Vec::new();
-        for _ in 0..3 {
-            removed
-                .push(store.writing(async |conn| delivery_log::remove_deleted(conn, 2).await).await.unwrap());
+        for archived in store.reading(archived_endpoints::list).await.unwrap() {
+            for _ in 0..3 {
+                let close =
+                    async |conn: Conn<'_>| archived_endpoints::close(conn, archived, 2, &SystemClock).await;
+                closed.push(store.writing(close).await.unwrap());
+            }
+            for _ in 0..if archived.from_file { 0 } else { 3 } {
+                let remove = async |conn: Conn<'_>| archived_endpoints::remove(conn, archived, 2).await;
+                removed.push(store.writing(remove).await.unwrap());
+            }
         }
 
-        assert_eq!((closed, removed), (vec![2, 2, 2, 0], vec![2, 1, 0]));
+        assert_eq!((closed, removed), (vec![2, 1, 0, 2, 1, 0], vec![2, 1, 0]));
         assert!(find(&store, workspace, NEW).await.is_none());
         assert!(find(&store, workspace, of_file).await.is_some());
         let kept = "select count(*) from deliveries where state = 'closed' and ended_at is not null";

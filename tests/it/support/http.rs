@@ -48,6 +48,12 @@ pub fn client_of_http_2() -> reqwest::Client {
     local().http2_prior_knowledge().build().expect("a client without certificates")
 }
 
+/// The same, with a window of no size: it takes the head of an answer, and nothing of its body.
+pub fn client_that_takes_nothing() -> reqwest::Client {
+    let client = local().http2_prior_knowledge().http2_initial_stream_window_size(0);
+    client.build().expect("a client without certificates")
+}
+
 fn local() -> reqwest::ClientBuilder {
     install_tls_provider();
     reqwest::Client::builder().no_proxy().tls_certs_only([]).redirect(reqwest::redirect::Policy::none())

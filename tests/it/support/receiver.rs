@@ -6,6 +6,7 @@ use rejoinder::service::webhook_endpoints::{self, Wanted, WithSecret};
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use standardwebhooks::Webhook;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
@@ -79,6 +80,21 @@ pub async fn hangs_up() -> String {
         while let Ok((socket, _)) = listener.accept().await {
             let _ = socket.readable().await;
             let _ = socket.try_read(&mut [0; 64]);
+        }
+    });
+    format!("http://{address}/")
+}
+
+/// Answers 200 and the beginning of a body whose rest never comes; its address.
+pub async fn drips() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let _ = socket.read(&mut [0; 8192]).await;
+            let _ = socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nTo be").await;
+            held.push(socket);
         }
     });
     format!("http://{address}/")

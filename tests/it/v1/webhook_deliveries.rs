@@ -112,16 +112,17 @@ both_backends!(
         let second = second.json()["data"].clone();
         say(&server, "Hi").await;
         let both = server.tool.calls().arrived(1).await[0].request.clone();
+        let again = post(&server, &rotate, &json!({})).await;
+        let same = post(&server, &rotate, &json!({ "secret": second["secret"] })).await;
         let given = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-        let known = json!({"secret": second["secret"]});
-        let repeated = post(&server, &rotate, &known).await.json()["data"].clone();
         let third = post(&server, &rotate, &json!({"overlap_seconds": 0, "secret": given})).await.json();
         say(&server, "Ho").await;
         let alone = server.tool.calls().arrived(2).await[1].request.clone();
 
         let new = second["secret"].as_str().unwrap();
         assert_ne!(new, first);
-        assert_eq!(repeated, second, "it changes nothing");
+        assert_eq!(again.status, 400, "the first secret would end: {}", again.text());
+        assert_eq!((same.status, &same.json()["data"]), (200, &second), "it changes nothing");
         assert!(second["previous_secret_until"].is_string());
         assert_eq!(
             header(&both, "webhook-signature"),

@@ -134,7 +134,7 @@ function curl(operation) {
   const known = (parameter) => parameter.example ?? givenExample(merged(parameter.schema));
   const path = operation.path.replaceAll(/\{([^}]+)\}/g, (whole, name) => known(operation.parameters.find((parameter) => parameter.name === name) ?? {}) ?? whole);
   const lines = [`curl${operation.method === "get" ? "" : ` -X ${operation.method.toUpperCase()}`} "${baseUrl()}${path}"`];
-  if (needsKey(operation)) lines.push('-H "Authorization: Bearer $REJOINDER_KEY"');
+  if (needsKey(operation)) lines.push('-H "Authorization: Bearer $API_KEY"');
   const content = jsonOf(follow(operation.requestBody).content);
   if (content) {
     const body = JSON.stringify(examplesOf(content)[0]?.value ?? exampleOf(content.schema, { request: true }), null, 2);

@@ -1,6 +1,5 @@
 //! The feed as server-sent events. The body is made as the client takes it: a reader that is slow
-//! holds no more than the events of one read, and one that stalls loses its connection
-//! (`http.write_timeout`).
+//! holds no more than the events of one read, and one that stalls is cut off (`http::taking`).
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -13,6 +12,7 @@ use axum::response::sse::{Event as Frame, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::Stream;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use tokio::time::Instant;
 
 use super::query;
 use crate::domain::error::Error;
@@ -78,13 +78,16 @@ struct Streaming {
     events: VecDeque<Arc<Event>>,
     /// The last cursor that the client knows.
     told: i64,
+    next_ping: Instant,
 }
 
 fn frames(services: Services, follower: Follower) -> impl Stream<Item = Result<Frame, Infallible>> + Send {
     let told = follower.cursor();
-    let begun = Streaming { services, follower, has_begun: false, events: VecDeque::new(), told };
+    let next_ping = Instant::now() + PING;
+    let begun = Streaming { services, follower, has_begun: false, events: VecDeque::new(), told, next_ping };
     futures::stream::unfold(begun, async |mut streaming| {
         let frame = streaming.next().await?;
+        streaming.next_ping = Instant::now() + PING;
         Some((Ok(frame), streaming))
     })
 }
@@ -102,20 +105,30 @@ impl Streaming {
             self.has_begun = true;
             return Some(Frame::default().retry(RETRY).comment("the events follow"));
         }
-        loop {
+        // What was read before its key was revoked is not for it any more.
+        while !self.follower.has_ended() {
             if let Some(event) = self.events.pop_front() {
                 self.told = event.cursor;
                 let frame = Frame::default().id(event.cursor.to_string()).event(event.kind.as_str());
                 return Some(frame.data(one_line(&event.body)));
             }
-            let next = tokio::time::timeout(PING, self.follower.next(&self.services, READ)).await;
-            match next {
-                Ok(Ok(Some(events))) => self.events = events.into(),
-                // Where it has fallen behind what is kept, it is told so when it comes back.
-                Ok(Ok(None) | Err(Error::CursorExpired { .. })) => return None,
-                // Nothing can be told until the store is back.
-                Ok(Err(_)) => self.follower.pause(PAUSE).await,
+            match tokio::time::timeout_at(self.next_ping, self.read()).await {
+                Ok(events) => self.events = events?.into(),
                 Err(_) => return Some(self.ping()),
+            }
+        }
+        None
+    }
+
+    /// What follows; nothing, after a pause, where the store is away. None where the stream ends.
+    async fn read(&mut self) -> Option<Vec<Arc<Event>>> {
+        match self.follower.next(&self.services, READ).await {
+            Ok(events) => events,
+            // It has fallen behind what is kept, and is told so when it comes back.
+            Err(Error::CursorExpired { .. }) => None,
+            Err(_) => {
+                self.follower.pause(PAUSE).await;
+                Some(Vec::new())
             }
         }
     }

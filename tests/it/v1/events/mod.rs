@@ -4,6 +4,7 @@ mod order;
 mod pages;
 mod retention;
 mod snippets;
+mod stalls;
 mod streaming;
 mod waiting;
 

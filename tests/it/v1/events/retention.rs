@@ -37,6 +37,7 @@ both_backends!(
             let answer = page(&server, late).await;
             assert_eq!((answer.status, &answer.json()["message"]), (410, &json!(text)), "{late}");
             assert_eq!(answer.header("rejoinder-error"), Some("cursor_expired"));
+            assert_eq!(answer.header("rejoinder-resume"), Some("2"));
         }
         let resumed = server.call("GET", "/v1/events/stream").bearer(&server.keys.all);
         assert_eq!(resumed.header("last-event-id", "1").send().await.status, 410);

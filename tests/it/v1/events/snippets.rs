@@ -33,7 +33,7 @@ impl Snippet {
         std::fs::write(place.path().join(file), text).unwrap();
         let mut command = Command::new(program);
         command.arg(file).current_dir(place.path());
-        command.env("REJOINDER_URL", server.url()).env("REJOINDER_KEY", &server.keys.reading);
+        command.env("BASE_URL", server.url()).env("API_KEY", &server.keys.reading);
         let mut process = command.stdout(Stdio::piped()).spawn().expect("the language is installed");
         let output = process.stdout.take().unwrap();
         let (said, lines) = channel();
@@ -90,8 +90,8 @@ async fn the_curl_lines_show_events() {
     server.note(None, "Hi").await;
     let shell = blocks("sh");
 
-    let page = Snippet::start(&server, "bash", "page.sh", shell[0]).line().await;
-    let stream = Snippet::start(&server, "bash", "stream.sh", &format!("exec {}", shell[1]));
+    let page = Snippet::start(&server, "bash", "page.sh", shell[1]).line().await;
+    let stream = Snippet::start(&server, "bash", "stream.sh", &format!("exec {}", shell[2]));
 
     assert!(page.contains(r#""type":"message.created""#), "{page}");
     let mut line = stream.line().await;

@@ -1,18 +1,15 @@
 //! The feed as server-sent events.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rejoinder::domain::clock::SystemClock;
 use rejoinder::domain::ids::Ids;
 use rejoinder::service::keys::{self, CreateKey};
-use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpSocket;
+use serde_json::Value;
 
 use super::{head, page, parts};
 use crate::support::db::both_backends;
-use crate::support::server::{Setup, TestServer};
+use crate::support::server::TestServer;
 use crate::support::sse::{Block, Stream};
 use crate::support::store;
 use crate::support::wait::wait_for;
@@ -199,38 +196,4 @@ async fn a_silent_stream_is_pinged_and_told_how_far_it_is() {
     assert!(silent_from.elapsed() < Duration::from_secs(15));
     let comment = Some("ping".to_owned());
     assert_eq!(ping, Block { id: Some((begun + 2).to_string()), comment, ..Block::default() });
-}
-
-/// A reader that takes nothing holds what fits into the sockets' buffers, and then loses its connection.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_that_stalls_is_cut_off() {
-    let setup = Setup::default().env("REJOINDER_HTTP__WRITE_TIMEOUT", "500ms");
-    let db = store::sqlite().await;
-    let server = setup.start(&db).await;
-    let con = server.note(None, "begin").await;
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
-    let mut stalled = socket.connect(server.address()).await.unwrap();
-    let key = &server.keys.all;
-    let head = format!("GET /v1/events/stream HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n\r\n");
-    stalled.write_all(head.as_bytes()).await.unwrap();
-    wait_for("the stream to be open", async || (server.followers() == 1).then_some(())).await;
-    let mut reads = open(&server, "after=latest").await;
-
-    let body = json!({
-        "conversation_id": con, "sender_id": "u", "sender_type": "user", "text": "🦀".repeat(10_000), "auto_reply": false,
-    })
-    .to_string();
-    let sent = AtomicUsize::new(0);
-    let send_and_look = async || {
-        assert_eq!(server.enqueue(&body).send().await.status, 200);
-        sent.fetch_add(1, Ordering::Relaxed);
-        (server.followers() == 1).then_some(())
-    };
-    wait_for("the end of the one that stalls", send_and_look).await;
-
-    for _ in 0..sent.into_inner() {
-        reads.event().await;
-    }
-    drop(stalled);
 }

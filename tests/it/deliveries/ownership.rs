@@ -1,0 +1,126 @@
+//! Deliveries whose owner has been overtaken, and endpoints that are disabled under a claim.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rejoinder::domain::clock::Micros;
+use rejoinder::domain::delivery::{Attempt, AttemptOutcome, Claimed, DeliveryKey, End, Ended, Next};
+use rejoinder::domain::ids::DeliveryId;
+use rejoinder::outbound::{AllowHosts, GuardedClient};
+use rejoinder::service::deliver_event::Sender;
+use rejoinder::store::{Conn, attempts};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{all_ended, store};
+use crate::support::db::both_backends;
+use crate::support::fake_tool::ToolReply;
+use crate::support::proxy::{Line, Proxy};
+use crate::support::receiver::{FakeReceiver, Hook, setup};
+use crate::support::script::Gate;
+use crate::support::server::TestServer;
+use crate::support::wait::wait_for;
+use crate::support::{seed, store as stores};
+
+const FAILING: &str = "select count(*) from webhook_endpoints where failing_since is not null";
+
+/// The last event's delivery to an endpoint.
+async fn last(server: &TestServer, hook: &Hook) -> DeliveryKey {
+    let cursor = server.number("select max(cursor) from deliveries").await;
+    DeliveryKey { workspace: hook.account.workspace, endpoint: hook.id, cursor }
+}
+
+/// Ends the delivery with an attempt that failed, as its owner with this fence.
+async fn fail(server: &TestServer, key: DeliveryKey, fence: i64) {
+    let attempt = Attempt {
+        started_at: Micros(0),
+        finished_at: Micros(1),
+        outcome: AttemptOutcome::Refused,
+        status: Some(500),
+        excerpt: None,
+    };
+    let ended = [Ended { key, fence, end: End::Attempted(attempt, Next::Again(Duration::from_hours(1))) }];
+    let (process, clock) = (server.worker().process(), server.services().clock.as_ref());
+    let record = async |conn: Conn<'_>| attempts::record(conn, process, &ended, clock).await;
+    server.db().writing(record).await.unwrap();
+}
+
+both_backends!(
+    async fn who_was_overtaken_does_not_say_that_an_endpoint_fails(db: TestDb) {
+        let server = setup().start(&db).await;
+        let receiver = FakeReceiver::start().await;
+        let hook = receiver.hook(&server, &db, "/hook").await;
+        let gate = Gate::closed();
+        receiver.script().queue([ToolReply::json(&json!({})).held_by(&gate)]);
+        let conversation = store(&server, None, "Hi").await;
+        receiver.calls().arrived(1).await;
+        gate.open();
+        all_ended(&server).await;
+        receiver.script().queue([ToolReply::json(&json!({})).held_by(&Gate::closed())]);
+        store(&server, Some(&conversation), "Under way").await;
+        let key = last(&server, &hook).await;
+        let running = "select count(*) from deliveries where state = 'running'";
+        wait_for("it to be claimed", async || (server.number(running).await == 1).then_some(())).await;
+        let fence = server.number("select fence from deliveries where state = 'running'").await;
+
+        fail(&server, key, fence - 1).await;
+        assert_eq!(server.number(FAILING).await, 0);
+        fail(&server, key, fence).await;
+        assert_eq!(server.number(FAILING).await, 1);
+        assert_eq!(server.number("select count(*) from attempts where outcome = 'refused'").await, 1);
+    }
+);
+
+both_backends!(
+    async fn what_was_claimed_before_its_endpoint_was_disabled_is_not_sent(db: TestDb) {
+        let server = setup().start(&db).await;
+        let receiver = FakeReceiver::start().await;
+        let hook = receiver.hook(&server, &db, "/hook").await;
+        store(&server, None, "Hi").await;
+        all_ended(&server).await;
+        let key = last(&server, &hook).await;
+        let id = DeliveryId(Uuid::nil());
+        let claimed = Claimed { key, id, fence: 1, attempts: 0, attempts_before: 0, replay: false };
+        let services = server.services();
+        let sender = Sender {
+            outbound: GuardedClient::new(AllowHosts::default()).unwrap(),
+            seal_key: services.seal_key.clone(),
+            clock: Arc::clone(&services.clock),
+            ids: Arc::clone(&services.ids),
+            timeout: Duration::from_secs(1),
+        };
+        let load = async || sender.load(server.db(), vec![claimed], Micros(0)).await.unwrap();
+        assert_eq!(load().await.jobs.len(), 1);
+
+        seed::execute(&db, "update webhook_endpoints set enabled = false, disabled_reason = 'api'").await;
+
+        let loaded = load().await;
+        assert_eq!((loaded.jobs.len(), loaded.closed.len(), loaded.waiting), (0, 0, vec![claimed]));
+    }
+);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_has_taken_meanwhile_is_let_go() {
+    let db = stores::postgres().await;
+    let proxy = Proxy::before(&db.url()).await;
+    let setup = || setup().env("REJOINDER_TURN__LEASE", "2s").env("REJOINDER_WEBHOOKS__TIMEOUT", "30s");
+    let first = setup().system_clock().lease_through(proxy.url()).start(&db).await;
+    let receiver = FakeReceiver::start().await;
+    receiver.hook(&first, &db, "/hook").await;
+    receiver.script().queue([ToolReply::json(&json!({})).held_by(&Gate::closed())]);
+    store(&first, None, "Hi").await;
+    receiver.calls().arrived(1).await;
+    let second = first.beside(&db, setup().system_clock()).await;
+
+    proxy.set(Line::Frozen);
+    all_ended(&second).await;
+    assert!(receiver.calls().all()[0].ended.is_none(), "the first still waits for its answer");
+    proxy.set(Line::Works);
+
+    let let_go = async || receiver.calls().all()[0].ended.map(|_| ());
+    wait_for("the first attempt to be given up", let_go).await;
+    assert_eq!(first.number("select count(*) from attempts where outcome <> 'delivered'").await, 0);
+    assert_eq!(first.number("select count(*) from attempts").await, 2);
+    first.stop().await;
+    second.stop().await;
+}

@@ -1,0 +1,121 @@
+//! Readers of the stream that take nothing: they are cut off, and hold neither a place nor a stop.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::support::http::client_that_takes_nothing;
+use crate::support::server::{Setup, TestServer};
+use crate::support::store;
+use crate::support::wait::wait_for;
+
+fn impatient() -> Setup {
+    Setup::default().env("REJOINDER_HTTP__WRITE_TIMEOUT", "500ms")
+}
+
+async fn is_open(server: &TestServer) {
+    wait_for("the stream to be open", async || (server.followers() == 1).then_some(())).await;
+}
+
+/// Follows over HTTP/1 with a small buffer, and reads nothing.
+async fn stall(server: &TestServer) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stalled = socket.connect(server.address()).await.unwrap();
+    let key = &server.keys.all;
+    let head = format!("GET /v1/events/stream HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n\r\n");
+    stalled.write_all(head.as_bytes()).await.unwrap();
+    is_open(server).await;
+    stalled
+}
+
+/// Follows over HTTP/2 with a window that is shut. It answers pings.
+async fn stall_over_http_2(server: &TestServer, client: &reqwest::Client) -> reqwest::Response {
+    let request = client.get(format!("{}/v1/events/stream", server.url())).bearer_auth(&server.keys.all);
+    let response = request.send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    response
+}
+
+/// A message of 40 KB.
+fn large(conversation: &str) -> String {
+    let text = "🦀".repeat(10_000);
+    json!({
+        "conversation_id": conversation, "sender_id": "u", "sender_type": "user", "text": text, "auto_reply": false,
+    })
+    .to_string()
+}
+
+/// Such a reader holds what fits into the sockets' buffers, and then loses its connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_stalls_is_cut_off() {
+    let db = store::sqlite().await;
+    let server = impatient().start(&db).await;
+    let con = server.note(None, "begin").await;
+    let stalled = stall(&server).await;
+    let reads = server.call("GET", "/v1/events/stream?after=latest").bearer(&server.keys.reading);
+    let mut reads = reads.stream().await;
+
+    let (body, sent) = (large(&con), AtomicUsize::new(0));
+    let send_and_look = async || {
+        assert_eq!(server.enqueue(&body).send().await.status, 200);
+        sent.fetch_add(1, Ordering::Relaxed);
+        (server.followers() == 1).then_some(())
+    };
+    wait_for("the end of the one that stalls", send_and_look).await;
+
+    for _ in 0..sent.into_inner() {
+        reads.event().await;
+    }
+    drop(stalled);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_http_2_the_stream_that_stalls_is_reset_and_no_other() {
+    let db = store::sqlite().await;
+    let server = impatient().start(&db).await;
+    let client = client_that_takes_nothing();
+
+    let mut stalled = stall_over_http_2(&server, &client).await;
+    wait_for("the place to be free", async || (server.followers() == 0).then_some(())).await;
+
+    let end = format!("{:?}", stalled.chunk().await.unwrap_err());
+    assert!(end.contains("Reset(StreamId("), "its connection goes on: {end}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_stalls_does_not_hold_the_stop() {
+    let db = store::sqlite().await;
+    let server = TestServer::start(&db).await;
+    let con = server.note(None, "begin").await;
+    let stalled = stall(&server).await;
+    let body = large(&con);
+    // More than the sockets' buffers hold.
+    for _ in 0..150 {
+        assert_eq!(server.enqueue(&body).send().await.status, 200);
+    }
+
+    let stopped = Instant::now();
+    server.stop().await;
+
+    assert!(stopped.elapsed() < Duration::from_secs(10), "the grace is 25 s: {:?}", stopped.elapsed());
+    drop(stalled);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_over_http_2_that_stalls_does_not_hold_the_stop() {
+    let db = store::sqlite().await;
+    let server = TestServer::start(&db).await;
+    let client = client_that_takes_nothing();
+    let stalled = stall_over_http_2(&server, &client).await;
+    is_open(&server).await;
+
+    let stopped = Instant::now();
+    server.stop().await;
+
+    assert!(stopped.elapsed() < Duration::from_secs(10), "the grace is 25 s: {:?}", stopped.elapsed());
+    drop(stalled);
+}
