@@ -110,7 +110,7 @@ pub async fn rotate_secret(
 ) -> Result<WithSecret, Error> {
     let endpoint = find(services, account, name).await?;
     match &secret {
-        Some(given) if is_its_own(services, &endpoint, given) => {
+        Some(given) if !overlap.is_zero() && is_its_own(services, &endpoint, given) => {
             return Ok(WithSecret { endpoint, secret: given.to_text() });
         }
         None if !overlap.is_zero() && endpoint.secrets(services.clock.now()).len() > 1 => {
