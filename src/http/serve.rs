@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use axum::response::Response;
-use http::header;
+use http::{Method, header};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -222,10 +222,12 @@ fn service(
         seen.request.store(true, Ordering::Release);
         let mut request: Request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(peer);
+        // Its body is never asked for.
+        let is_head = request.method() == Method::HEAD;
         let (answering, seen) = (router.clone().oneshot(request), Arc::clone(&seen));
         seen.unanswered.clone().track_future(async move {
             let response = answering.await?;
-            if !is_stream(&response) {
+            if is_head || !is_stream(&response) {
                 return Ok(response);
             }
             seen.stream.store(true, Ordering::Release);

@@ -27,8 +27,8 @@ pub async fn list(conn: Conn<'_>) -> Result<Vec<Archived>, StoreError> {
     Ok(on_conn!(conn, |c| sqlx::query_as(LIST).fetch_all(c).await?))
 }
 
-/// Closes what is queued, at most `limit` deliveries; how many they were. What is being sent is let be:
-/// its end queues it, or ends it.
+/// Closes what is queued, at most `limit` deliveries; how many they were: none where the endpoint is in use
+/// again. What is being sent is let be: its end queues it, or ends it.
 pub async fn close(
     mut conn: Conn<'_>,
     archived: Archived,
@@ -42,7 +42,12 @@ pub async fn close(
         let mut query = QueryBuilder::new("with picked (c) as");
         query.push(materialized).push(" (select cursor from deliveries where workspace_id = ");
         query.push_bind(archived.workspace).push(" and endpoint_id = ").push_bind(archived.endpoint);
-        query.push(" and state = 'queued' order by not_before, cursor limit ").push_bind(limit);
+        query.push(
+            " and state = 'queued' and exists (select 1 from webhook_endpoints p \
+             where p.workspace_id = deliveries.workspace_id and p.id = deliveries.endpoint_id \
+             and p.archived_at is not null) order by not_before, cursor limit ",
+        );
+        query.push_bind(limit);
         query.push(skip).push(") update deliveries set state = ").push_bind(DeliveryState::Closed);
         query.push(", fence = fence + 1, ended_at = ").push_bind(now);
         query.push(" from picked where workspace_id = ").push_bind(archived.workspace);

@@ -176,11 +176,11 @@ pub(super) async fn insert(mut conn: Conn<'_>, rows: &[&Endpoint]) -> Result<(),
 }
 
 /// Failures are written beside the workspace's lock: here they are only forgotten, by what is enabled again
-/// or has another URL.
+/// and by a new URL.
 pub(super) async fn update(mut conn: Conn<'_>, rows: &[&Endpoint]) -> Result<(), StoreError> {
     const UPDATE: &str = "update webhook_endpoints set slug = $1, description = $2, url = $3, types = $4, \
         secret = $5, previous_secret = $6, previous_secret_until = $7, enabled = $8, disabled_reason = $9, \
-        failing_since = case when url <> $3 or $8 and not enabled then null else failing_since end, \
+        failing_since = case when ($8 and not enabled) or url <> $3 then null else failing_since end, \
         from_file = $10, archived_at = $11, updated_at = $12 where workspace_id = $13 and id = $14";
     for row in rows {
         let previous = row.previous.as_ref();

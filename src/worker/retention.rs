@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use super::Worker;
 use crate::domain::ids::WorkspaceId;
-use crate::store::{Conn, StoreError, archived_endpoints, idempotency, processes, retention};
+use crate::store::archived_endpoints::{self, Archived};
+use crate::store::{Conn, StoreError, idempotency, processes, retention};
 
 const EVERY: Duration = Duration::from_mins(1);
 /// Rows of one transaction.
@@ -24,7 +25,7 @@ pub(super) async fn remove(worker: Worker) {
     loop {
         note("keys", remove_keys(&worker).await);
         note("leases", remove_leases(&worker).await);
-        note("deliveries of archived endpoints", remove_archived(&worker).await);
+        note("endpoints", remove_archived(&worker).await);
         note("events", remove_events(&worker).await);
         tokio::time::sleep(EVERY).await;
     }
@@ -51,19 +52,22 @@ async fn remove_leases(worker: &Worker) -> Result<(), StoreError> {
 }
 
 async fn remove_archived(worker: &Worker) -> Result<(), StoreError> {
+    for archived in worker.services.db.reading(archived_endpoints::list).await? {
+        note("deliveries", remove_what_is_left_of(worker, archived).await);
+    }
+    Ok(())
+}
+
+async fn remove_what_is_left_of(worker: &Worker, archived: Archived) -> Result<(), StoreError> {
     let (db, clock) = (&worker.services.db, worker.services.clock.as_ref());
-    for archived in db.reading(archived_endpoints::list).await? {
-        while db.writing(async |conn| archived_endpoints::close(conn, archived, BATCH, clock).await).await?
-            > 0
-        {
-            tokio::time::sleep(PAUSE).await;
-        }
-        let is_deleted = !archived.from_file;
-        while is_deleted
-            && db.writing(async |conn| archived_endpoints::remove(conn, archived, BATCH).await).await? > 0
-        {
-            tokio::time::sleep(PAUSE).await;
-        }
+    while db.writing(async |conn| archived_endpoints::close(conn, archived, BATCH, clock).await).await? > 0 {
+        tokio::time::sleep(PAUSE).await;
+    }
+    let is_deleted = !archived.from_file;
+    while is_deleted
+        && db.writing(async |conn| archived_endpoints::remove(conn, archived, BATCH).await).await? > 0
+    {
+        tokio::time::sleep(PAUSE).await;
     }
     Ok(())
 }

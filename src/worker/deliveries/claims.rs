@@ -48,7 +48,8 @@ async fn claim_once(worker: &Worker, round: usize) -> Result<usize, StoreError> 
     show_late(&due, now);
     let failing: Vec<_> = due.iter().filter(|due| due.is_failing).map(place).collect();
     let mut count = 0;
-    while count < BATCH {
+    let goes_on = || worker.has_lease.now() && !worker.turns.soft().is_cancelled();
+    while count < BATCH && goes_on() {
         let wanted = deliveries.flights.allot(due.clone(), deliveries.settings, BATCH - count, round);
         if wanted.is_empty() {
             break;

@@ -120,7 +120,8 @@ both_backends!(
         let workspace = seed::workspace(&db, 0).await.workspace;
         let store = store::open(&db).await;
         let Endpoint { id: endpoint, url, .. } = seeded_endpoint(&store, workspace).await;
-        let failing = [EndpointAction::Disable(Disabling { reason: DisabledReason::Failing, url })];
+        let failing =
+            [EndpointAction::Disable(Disabling { reason: DisabledReason::Failing, url: url.clone() })];
         let elsewhere = Disabling { reason: DisabledReason::Gone, url: "https://old.example/".to_owned() };
         let since = async |ago: Duration| {
             let now = if store.is_shared() { "store_now()" } else { "unixepoch() * 1000000" };
@@ -134,6 +135,11 @@ both_backends!(
         decide(&store, workspace, endpoint, &failing).await;
         decide(&store, workspace, endpoint, &[EndpointAction::Disable(elsewhere)]).await;
         assert!(seeded_endpoint(&store, workspace).await.enabled, "its URL answers well");
+        let moved = EndpointChange { url: Some(url.clone() + "new"), ..EndpointChange::default() };
+        decide(&store, workspace, endpoint, &[EndpointAction::Change(Box::new(moved))]).await;
+        assert_eq!(seeded_endpoint(&store, workspace).await.failing_since, None, "those of another place");
+        let back = EndpointChange { url: Some(url.clone()), ..EndpointChange::default() };
+        decide(&store, workspace, endpoint, &[EndpointAction::Change(Box::new(back))]).await;
         since(Duration::from_hours(5 * 24 + 1)).await;
         decide(&store, workspace, endpoint, &failing).await;
         decide(&store, workspace, endpoint, &failing).await;

@@ -116,6 +116,7 @@ both_backends!(
         let same = post(&server, &rotate, &json!({ "secret": second["secret"] })).await;
         let given = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
         let third = post(&server, &rotate, &json!({"overlap_seconds": 0, "secret": given})).await.json();
+        let fourth = post(&server, &rotate, &json!({"overlap_seconds": 0, "secret": given})).await.json();
         say(&server, "Ho").await;
         let alone = server.tool.calls().arrived(2).await[1].request.clone();
 
@@ -130,6 +131,10 @@ both_backends!(
         );
         assert_eq!(
             (&third["data"]["secret"], third["data"].get("previous_secret_until")),
+            (&json!(given), None)
+        );
+        assert_eq!(
+            (&fourth["data"]["secret"], fourth["data"].get("previous_secret_until")),
             (&json!(given), None)
         );
         assert_eq!(header(&alone, "webhook-signature"), signature(&alone, given));
