@@ -66,6 +66,17 @@ pub async fn find(
     Ok(found.map(Message::from))
 }
 
+/// Which messages of a conversation are listed, by position.
+#[derive(Clone, Copy)]
+enum Part {
+    /// The oldest after this one.
+    After(i64),
+    /// The newest up to this one.
+    UpTo(i64),
+    /// The newest replies to what is before this one that stand after it.
+    LateReplies(i64),
+}
+
 /// The messages after a position (0: from the first), the oldest first.
 pub async fn list_after(
     conn: Conn<'_>,
@@ -74,15 +85,7 @@ pub async fn list_after(
     after: i64,
     limit: i64,
 ) -> Result<Vec<Message>, StoreError> {
-    let rows: Vec<MessageRow> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("select ");
-        query.push(COLUMNS).push(" from messages where workspace_id = ").push_bind(workspace);
-        query.push(" and conversation_id = ").push_bind(conversation);
-        query.push(" and position > ").push_bind(after);
-        query.push(" order by position limit ").push_bind(limit);
-        query.build_query_as().fetch_all(c).await?
-    });
-    Ok(rows.into_iter().map(Message::from).collect())
+    list(conn, workspace, conversation, Part::After(after), limit).await
 }
 
 /// The newest `limit` messages up to a position, the oldest of them first.
@@ -93,15 +96,7 @@ pub async fn list_newest(
     up_to: i64,
     limit: i64,
 ) -> Result<Vec<Message>, StoreError> {
-    let rows: Vec<MessageRow> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("select ");
-        query.push(COLUMNS).push(" from messages where workspace_id = ").push_bind(workspace);
-        query.push(" and conversation_id = ").push_bind(conversation);
-        query.push(" and position <= ").push_bind(up_to);
-        query.push(" order by position desc limit ").push_bind(limit);
-        query.build_query_as().fetch_all(c).await?
-    });
-    Ok(rows.into_iter().rev().map(Message::from).collect())
+    list(conn, workspace, conversation, Part::UpTo(up_to), limit).await
 }
 
 /// The newest `limit` replies to messages before a position that stand after it, the oldest of them first.
@@ -112,16 +107,33 @@ pub async fn late_replies(
     position: i64,
     limit: i64,
 ) -> Result<Vec<Message>, StoreError> {
-    let rows: Vec<MessageRow> = on_conn!(conn, |c| {
+    list(conn, workspace, conversation, Part::LateReplies(position), limit).await
+}
+
+async fn list(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    conversation: ConversationId,
+    part: Part,
+    limit: i64,
+) -> Result<Vec<Message>, StoreError> {
+    let mut rows: Vec<MessageRow> = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new("select ");
         query.push(COLUMNS).push(" from messages where workspace_id = ").push_bind(workspace);
-        query.push(" and conversation_id = ").push_bind(conversation);
-        query.push(" and position > ").push_bind(position);
-        query.push(" and answers < ").push_bind(position);
-        query.push(" order by position desc limit ").push_bind(limit);
+        query.push(" and conversation_id = ").push_bind(conversation).push(" and position ");
+        match part {
+            Part::After(position) => query.push("> ").push_bind(position).push(" order by position"),
+            Part::UpTo(position) => query.push("<= ").push_bind(position).push(" order by position desc"),
+            Part::LateReplies(position) => {
+                query.push("> ").push_bind(position).push(" and answers < ").push_bind(position);
+                query.push(" order by position desc")
+            }
+        };
+        query.push(" limit ").push_bind(limit);
         query.build_query_as().fetch_all(c).await?
     });
-    Ok(rows.into_iter().rev().map(Message::from).collect())
+    rows.sort_by_key(|row| row.position);
+    Ok(rows.into_iter().map(Message::from).collect())
 }
 
 /// Where the named messages stand, those of them that there are.

@@ -156,23 +156,8 @@ fn tables(clock: &FixedClock) -> Tables {
     };
     tables.assistants.insert(ASSISTANT, head);
     for (index, kind) in (0_u8..).zip(ConversationKind::ALL) {
-        let conversation = Conversation {
-            workspace: WORKSPACE,
-            id: conversation_id(index),
-            kind: *kind,
-            assistant: ASSISTANT,
-            ai_enabled: true,
-            created_at: clock.now(),
-            ended_at: None,
-            deleted_at: None,
-            next_position: 1,
-            open_turns: 0,
-            spent: 0,
-            key_variables: "{}".to_owned(),
-            visitor_variables: "{}".to_owned(),
-            metadata: None,
-            external_identifier: None,
-        };
+        let id = conversation_id(index);
+        let conversation = Conversation::new(WORKSPACE, id, *kind, ASSISTANT, clock.now());
         tables.conversations.insert(conversation.id, conversation);
     }
     tables

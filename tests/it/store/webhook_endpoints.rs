@@ -287,3 +287,20 @@ fn an_old_secret_signs_until_its_time() {
     assert_eq!(endpoint.secrets(now), [&sealed("new"), &sealed("old")]);
     assert_eq!(endpoint.secrets(now.plus(Duration::from_micros(1))), [&sealed("new")]);
 }
+
+both_backends!(
+    async fn what_is_in_use_again_loses_nothing_to_a_sweep_that_had_seen_it_archived(db: TestDb) {
+        let workspace = seed::workspace(&db, 0).await.workspace;
+        let store = store::open(&db).await;
+        let endpoint = seeded_endpoint(&store, workspace).await.id;
+        decide(&store, workspace, endpoint, &[EndpointAction::Archive { by_file: true }]).await;
+        let seen = store.reading(archived_endpoints::list).await.unwrap()[0];
+        let back = EndpointChange { restores: true, ..EndpointChange::default() };
+        let back = [EndpointAction::Change(Box::new(back)), EndpointAction::Test];
+        decide(&store, workspace, endpoint, &back).await;
+
+        let close = async |conn: Conn<'_>| archived_endpoints::close(conn, seen, 9, &SystemClock).await;
+        assert_eq!(store.writing(close).await.unwrap(), 0);
+        assert_eq!(seed::number(&db, "select count(*) from deliveries where state = 'queued'").await, 1);
+    }
+);
