@@ -3,8 +3,6 @@
 //! tries again: the worker does.
 
 mod reader;
-#[cfg(test)]
-mod tests;
 
 use std::fmt;
 use std::sync::Arc;

@@ -39,3 +39,57 @@ pub(super) fn read(json: &[u8], asked: usize) -> Result<Vec<Vector>, EmbeddingsE
     }
     placed.into_iter().collect::<Option<Vec<_>>>().ok_or(EmbeddingsError::NoList)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read_json(body: &serde_json::Value, asked: usize) -> Result<Vec<Vector>, EmbeddingsError> {
+        read(body.to_string().as_bytes(), asked)
+    }
+
+    fn vector(numbers: &[f32]) -> Vector {
+        Vector::normalised(numbers.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn vectors_are_in_the_order_of_their_texts() {
+        let numbered = json!({ "object": "list", "usage": {}, "data": [
+            { "index": 1, "embedding": [0, 2.5] }, { "index": 0, "embedding": [3, 0], "object": "embedding" },
+        ] });
+        let unnumbered = json!({ "data": [{ "embedding": [1.0, 0.0] }, { "embedding": [0.0, 1.0] }] });
+
+        let expected = Ok(vec![vector(&[1.0, 0.0]), vector(&[0.0, 1.0])]);
+        assert_eq!(read_json(&numbered, 2), expected);
+        assert_eq!(read_json(&unnumbered, 2), expected);
+    }
+
+    #[test]
+    fn what_does_not_fit_what_was_asked_is_refused() {
+        let one = json!({ "embedding": [1.0] });
+        let cases = [
+            (json!({ "data": [one] }), EmbeddingsError::Count { asked: 2, got: 1 }),
+            (json!({ "data": [one, one, one] }), EmbeddingsError::Count { asked: 2, got: 3 }),
+            (json!({ "data": [one, { "embedding": [1.0, 2.0] }] }), EmbeddingsError::Lengths),
+            (json!({ "data": [one, { "embedding": [0.0] }] }), EmbeddingsError::NotFinite),
+            (json!({ "data": [one, { "embedding": [1e39] }] }), EmbeddingsError::NotFinite),
+            (json!({ "data": [{ "embedding": [] }, { "embedding": [] }] }), EmbeddingsError::NotFinite),
+            (json!({ "data": [one, { "embedding": [null] }] }), EmbeddingsError::NoList),
+            (json!({ "data": [one, { "embedding": "AACAPw==" }] }), EmbeddingsError::NoList),
+            (
+                json!({ "data": [{ "index": 1, "embedding": [1.0] }, { "index": 1, "embedding": [1.0] }] }),
+                EmbeddingsError::NoList,
+            ),
+            (json!({ "data": [one, { "index": 2, "embedding": [1.0] }] }), EmbeddingsError::NoList),
+            (json!({ "error": { "message": "no" } }), EmbeddingsError::NoList),
+        ];
+        for (body, error) in cases {
+            assert_eq!(read_json(&body, 2), Err(error), "{body}");
+        }
+        for bytes in [&b"{\"data\": [{\"embedding\": [NaN]}]}"[..], b"", b"<html>", b"\xff"] {
+            assert_eq!(read(bytes, 1), Err(EmbeddingsError::NoList));
+        }
+    }
+}
