@@ -30,6 +30,7 @@ use crate::outbound::{AllowHosts, GuardedClient};
 use crate::service::Services;
 use crate::service::authenticate::{Keys, keep_uses_written};
 use crate::service::deliver_event::Sender;
+use crate::service::embed_documents::Embeddings;
 use crate::service::follow_events::{FollowerBounds, Followers};
 use crate::service::private_file;
 use crate::service::run_turn::{Engine, EngineSettings};
@@ -134,7 +135,13 @@ impl Server {
         }
         let services = services(config, &on, writer, &tasks)?;
         let outbound = GuardedClient::new(AllowHosts::clone(&services.allow_hosts))?;
+        let embedder = models::embedder(config)?;
         let performers = Performers {
+            embeddings: embedder.map(|embedder| Embeddings {
+                embedder,
+                batch: config.embeddings.batch,
+                timeout: config.embeddings.timeout,
+            }),
             sender: sender(config, &on, outbound.clone()),
             engine: Arc::new(engine(config, &on, outbound, services.clone(), has_lease.clone())?),
         };
@@ -256,6 +263,7 @@ fn services(config: &Config, on: &Foundation, writer: Writer, tasks: &Tasks) -> 
         keys: Keys::default(),
         seal_key: on.seal_key.clone(),
         allow_hosts: Arc::new(AllowHosts::parse(&config.outbound.allow_hosts)?),
+        documents_changed: Arc::default(),
         widget_deadline: config.widget.deadline,
         stopping: tasks.hard().child_token(),
     })

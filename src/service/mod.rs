@@ -9,6 +9,7 @@ pub mod create_conversation;
 pub mod credit;
 pub mod deliver_event;
 pub mod demo;
+pub mod embed_documents;
 pub mod follow_events;
 pub mod keys;
 pub mod list_conversations;
@@ -31,6 +32,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::clock::Clock;
@@ -59,6 +61,8 @@ pub struct Services {
     pub allow_hosts: Arc<AllowHosts>,
     /// `widget.deadline`: how long a widget client waits for its reply.
     pub widget_deadline: Duration,
+    /// Told when documents were written here: they are to be embedded.
+    pub documents_changed: Arc<Notify>,
     /// Cancelled once the process lets go of what still runs.
     pub stopping: CancellationToken,
 }

@@ -40,22 +40,23 @@ pub async fn count(conn: Conn<'_>, model: &str) -> Result<i64, StoreError> {
     Ok(count)
 }
 
-/// The next document that no process is at: of the workspaces after this one first, so that each has its turn.
+/// The next documents that no process is at, at most `limit`: of the workspaces after this one first, so that each has its turn.
 pub async fn next(
     mut conn: Conn<'_>,
     model: &str,
     after: WorkspaceId,
+    limit: i64,
     clock: &dyn Clock,
-) -> Result<Option<Work>, StoreError> {
+) -> Result<Vec<Work>, StoreError> {
     const NEXT: &str = concat!(
         "select d.workspace_id, d.base_id, d.id as document_id, p.number as first_number ",
         unfinished!(),
         " and (e.claimed_until is null or e.claimed_until <= $2) \
-        order by case when d.workspace_id > $3 then 0 else 1 end, d.workspace_id, p.number limit 1"
+        order by case when d.workspace_id > $3 then 0 else 1 end, d.workspace_id, p.number limit $4"
     );
     let now = store_now(conn.reborrow(), clock).await?;
     Ok(on_conn!(conn, |c| {
-        sqlx::query_as(NEXT).bind(model).bind(now).bind(after).fetch_optional(c).await?
+        sqlx::query_as(NEXT).bind(model).bind(now).bind(after).bind(limit).fetch_all(c).await?
     }))
 }
 

@@ -20,6 +20,7 @@ mod deliveries;
 mod faults;
 mod harness;
 mod http;
+mod model;
 mod pages;
 mod processes;
 mod receivers;

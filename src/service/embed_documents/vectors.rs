@@ -1,0 +1,90 @@
+//! From texts to vectors, where the endpoint may be slow, ill, or refuse a single text.
+
+use std::time::Instant;
+
+use super::{Course, Embeddings, cause};
+use crate::domain::chat::ModelError;
+use crate::domain::vector::Vector;
+use crate::model::embeddings::EmbeddingsError;
+use crate::telemetry::EMBEDDINGS_CALL_SECONDS;
+
+/// A text that each model embeds: what is refused beside it is refused for its own sake.
+const PLAIN: &str = "text";
+/// Which part of a text is tried where more of it is too long for the model: one n-th.
+const PARTS: [usize; 3] = [1, 2, 4];
+
+impl Embeddings {
+    /// A vector for each text, or None where the model refuses that text alone.
+    pub(super) async fn vectors(
+        &self,
+        texts: &[String],
+        course: &mut Course,
+    ) -> Result<Vec<Option<Vector>>, EmbeddingsError> {
+        let begun = Instant::now();
+        let whole: Vec<&str> = texts.iter().map(String::as_str).collect();
+        match self.call(&whole).await {
+            Ok(vectors) => {
+                if begun.elapsed() < self.timeout / 8 {
+                    course.size = (course.size * 2).min(self.batch);
+                }
+                Ok(vectors.into_iter().map(Some).collect())
+            }
+            Err(error @ EmbeddingsError::Call(ModelError::Timeout)) => {
+                course.size = (texts.len() / 2).max(1);
+                Err(error)
+            }
+            Err(error) if may_be_of_a_text(&error) => {
+                // An endpoint that is ill refuses this one, too.
+                self.call(&[PLAIN]).await.map_err(|_| error)?;
+                self.one_by_one(texts).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn one_by_one(&self, texts: &[String]) -> Result<Vec<Option<Vector>>, EmbeddingsError> {
+        let mut vectors = Vec::with_capacity(texts.len());
+        for text in texts {
+            vectors.push(self.in_part(text).await?);
+        }
+        Ok(vectors)
+    }
+
+    /// The vector of as much of a text as the model takes.
+    async fn in_part(&self, text: &str) -> Result<Option<Vector>, EmbeddingsError> {
+        let characters = text.chars().count();
+        let mut refusal = None;
+        for part in PARTS {
+            let end = text.char_indices().nth(characters.div_ceil(part)).map_or(text.len(), |(at, _)| at);
+            match self.call(&[text.get(..end).unwrap_or(text)]).await {
+                Ok(vectors) => return Ok(vectors.into_iter().next()),
+                Err(error) if may_be_of_a_text(&error) => refusal = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        let error = refusal.as_ref().map(cause);
+        tracing::warn!(error, characters, "a passage cannot be embedded; it is found by its words alone");
+        Ok(None)
+    }
+
+    async fn call(&self, texts: &[&str]) -> Result<Vec<Vector>, EmbeddingsError> {
+        let begun = Instant::now();
+        let answer = self.embedder.embed(texts, self.timeout).await;
+        let outcome = answer.as_ref().map_or_else(EmbeddingsError::as_str, |_| "ok");
+        metrics::histogram!(EMBEDDINGS_CALL_SECONDS, "purpose" => "passages", "outcome" => outcome)
+            .record(begun.elapsed().as_secs_f64());
+        answer
+    }
+}
+
+/// Whether one text among several may be at fault: some endpoints answer a text that is too long with a 500.
+fn may_be_of_a_text(error: &EmbeddingsError) -> bool {
+    match error {
+        EmbeddingsError::Call(ModelError::Timeout | ModelError::RateLimited { .. }) => false,
+        EmbeddingsError::Call(ModelError::Refused | ModelError::Unavailable | ModelError::Unreadable)
+        | EmbeddingsError::NoList
+        | EmbeddingsError::Count { .. }
+        | EmbeddingsError::Lengths
+        | EmbeddingsError::NotFinite => true,
+    }
+}
