@@ -17,6 +17,7 @@ pub mod fusion;
 pub mod history;
 pub mod idempotency;
 pub mod ids;
+pub mod knowledge;
 pub mod ledger;
 pub mod message;
 pub mod money;

@@ -48,7 +48,7 @@ impl Envelope for Widget {
             | Error::Unavailable { .. } => StatusCode::BAD_REQUEST,
             Error::LimitReached { .. } => StatusCode::TOO_MANY_REQUESTS,
             Error::Overloaded { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            Error::TwinInFlight { .. } | Error::DeliveryUnderWay => StatusCode::CONFLICT,
+            Error::TwinInFlight { .. } | Error::DeliveryUnderWay | Error::Conflict(_) => StatusCode::CONFLICT,
             Error::NotConfigured(_) => StatusCode::NOT_IMPLEMENTED,
         }
     }
@@ -119,7 +119,7 @@ impl Envelope for Platform {
             Error::MissingScope(_) | Error::OriginRefused => StatusCode::FORBIDDEN,
             Error::NotFound { .. } => StatusCode::NOT_FOUND,
             Error::CursorExpired { .. } => StatusCode::GONE,
-            Error::TwinInFlight { .. } | Error::DeliveryUnderWay => StatusCode::CONFLICT,
+            Error::TwinInFlight { .. } | Error::DeliveryUnderWay | Error::Conflict(_) => StatusCode::CONFLICT,
             Error::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Error::LimitReached { .. } | Error::Overloaded { .. } => StatusCode::TOO_MANY_REQUESTS,
             Error::Processing(failure) => platform_failure(*failure),

@@ -3,7 +3,7 @@
 //! the service that knows what it means.
 //!
 //! Where the dialects must differ (`Conn::pick`): row locks, the store's clock,
-//! and the claims of queued turns and deliveries.
+//! the claims of queued turns and deliveries, and what full-text search is asked.
 
 pub mod archived_endpoints;
 pub mod assistants;
@@ -18,13 +18,15 @@ mod db;
 mod deliveries;
 pub mod delivery_claims;
 pub mod delivery_log;
-mod error;
+pub mod documents;
 pub mod embedding_work;
+mod error;
 pub mod events;
 pub mod idempotency;
 pub mod journal;
 pub mod kept_events;
 pub mod keys;
+pub mod knowledge_bases;
 pub mod lease;
 pub mod ledger;
 mod lent;
@@ -33,6 +35,7 @@ pub mod messages;
 mod now;
 pub mod overdue;
 pub mod passage_vectors;
+pub mod passages;
 pub mod processes;
 pub mod queue;
 pub mod retention;

@@ -2,7 +2,7 @@
 
 use futures::TryStreamExt as _;
 
-use super::{Conn, StoreError, on_conn};
+use super::{Conn, StoreError, knowledge_bases, on_conn};
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
 use crate::domain::vector::{Nearest, Vector};
 
@@ -37,8 +37,8 @@ pub async fn unembedded(
     }))
 }
 
-/// Keeps the vector of each passage that is still there, or None where the model refuses it. The base's row is locked: its
-/// documents do not change meanwhile.
+/// Keeps the vector of each passage that is still there, or None where the model refuses it. The base is locked: its documents do
+/// not change meanwhile.
 pub async fn put(
     mut conn: Conn<'_>,
     workspace: WorkspaceId,
@@ -52,7 +52,7 @@ pub async fn put(
         where workspace_id = $1 and base_id = $2 and number = $3 \
         on conflict (workspace_id, base_id, document_id, position, model) do update \
         set number = excluded.number, dimension = excluded.dimension, vector = excluded.vector";
-    lock_base(conn.reborrow(), workspace, base).await?;
+    knowledge_bases::lock(conn.reborrow(), workspace, base).await?;
     for (number, vector) in vectors {
         let dimension = i64::try_from(vector.as_ref().map_or(0, Vector::dimension)).unwrap_or(0);
         let bytes = vector.as_ref().map(Vector::to_bytes).unwrap_or_default();
@@ -61,18 +61,6 @@ pub async fn put(
             query.bind(dimension).bind(bytes).execute(c).await?;
         });
     }
-    Ok(())
-}
-
-/// Keeps writers of the base's documents off, who lock its row first.
-async fn lock_base(conn: Conn<'_>, workspace: WorkspaceId, base: KnowledgeBaseId) -> Result<(), StoreError> {
-    const LOCK: &str = "select id from knowledge_bases where workspace_id = $1 and id = $2";
-    const LOCK_POSTGRES: &str =
-        "select id from knowledge_bases where workspace_id = $1 and id = $2 for no key update";
-    let lock = conn.pick(LOCK_POSTGRES, LOCK);
-    on_conn!(conn, |c| {
-        sqlx::query(lock).bind(workspace).bind(base).fetch_optional(c).await?;
-    });
     Ok(())
 }
 

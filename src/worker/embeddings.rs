@@ -39,9 +39,12 @@ pub(super) async fn embed(worker: Worker, embeddings: Embeddings) {
                 failed += 1;
                 let random = u32::from_le_bytes(worker.services.ids.bytes());
                 let pause = retry::pause(failed, fault.retry_after(), random);
-                let error = &fault as &dyn Error;
                 let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-                tracing::warn!(error, pause_ms, "documents could not be embedded; they are found by their words");
+                tracing::warn!(
+                    error = &fault as &dyn Error,
+                    pause_ms,
+                    "documents could not be embedded; they are found by their words"
+                );
                 tokio::time::sleep(pause).await;
             }
         }

@@ -4,7 +4,6 @@
 mod vectors;
 
 use std::collections::VecDeque;
-use std::error::Error;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -229,9 +228,4 @@ fn text_of(passage: &Unembedded) -> String {
     let heads = [passage.title.as_str(), &passage.heading];
     let heads = heads.into_iter().filter(|head| !head.is_empty());
     heads.chain([passage.text.as_str()]).collect::<Vec<_>>().join("\n")
-}
-
-/// For a log.
-fn cause(error: &EmbeddingsError) -> &(dyn Error + 'static) {
-    error
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Course, Embeddings, cause};
+use super::{Course, Embeddings};
 use crate::domain::chat::ModelError;
 use crate::domain::vector::Vector;
 use crate::model::embeddings::EmbeddingsError;
@@ -62,7 +62,7 @@ impl Embeddings {
                 Err(error) => return Err(error),
             }
         }
-        let error = refusal.as_ref().map(cause);
+        let error = refusal.as_ref().map(ToString::to_string);
         tracing::warn!(error, characters, "a passage cannot be embedded; it is found by its words alone");
         Ok(None)
     }
