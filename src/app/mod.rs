@@ -26,6 +26,7 @@ use crate::domain::seal::SealKey;
 use crate::domain::tool_loop::TurnLimits;
 use crate::http::{self, AppState, Limits};
 use crate::lifecycle::Tasks;
+use crate::model::embeddings::Embedder;
 use crate::outbound::{AllowHosts, GuardedClient};
 use crate::service::Services;
 use crate::service::authenticate::{Keys, keep_uses_written};
@@ -42,7 +43,7 @@ use crate::store::overdue::LifeBounds;
 use crate::store::writer::{SlotLimits, Slots, Writer, WriterContext};
 use crate::store::{Conn, Db, delivery_claims, queue};
 use crate::telemetry::Metrics;
-use crate::tools::Adapters;
+use crate::tools::{Adapters, QueryEmbedder, Searcher};
 use crate::worker::{DeliverySettings, Lease, Performers, Worker, WorkerSettings};
 
 pub use serve::{openapi, serve};
@@ -134,9 +135,10 @@ impl Server {
         for lane in lanes {
             lane_tasks.spawn_critical("lane", lane.map(Ok));
         }
-        let services = services(config, &on, writer, &tasks)?;
-        let outbound = GuardedClient::new(AllowHosts::clone(&services.allow_hosts))?;
         let embedder = models::embedder(config)?;
+        let searcher = searcher(config, &on, embedder.clone());
+        let services = services(config, &on, writer, &tasks, searcher)?;
+        let outbound = GuardedClient::new(AllowHosts::clone(&services.allow_hosts))?;
         let performers = Performers {
             embeddings: embedder.map(|embedder| Embeddings {
                 embedder,
@@ -252,7 +254,18 @@ async fn begin_lease(
     }
 }
 
-fn services(config: &Config, on: &Foundation, writer: Writer, tasks: &Tasks) -> anyhow::Result<Services> {
+fn searcher(config: &Config, on: &Foundation, embedder: Option<Embedder>) -> Searcher {
+    let timeout = config.embeddings.query_timeout;
+    Searcher::new(on.db.clone(), embedder.map(|embedder| QueryEmbedder::new(embedder, timeout)))
+}
+
+fn services(
+    config: &Config,
+    on: &Foundation,
+    writer: Writer,
+    tasks: &Tasks,
+    searcher: Searcher,
+) -> anyhow::Result<Services> {
     Ok(Services {
         db: on.db.clone(),
         readers: Readers::default(),
@@ -265,6 +278,7 @@ fn services(config: &Config, on: &Foundation, writer: Writer, tasks: &Tasks) -> 
         keys: Keys::default(),
         seal_key: on.seal_key.clone(),
         allow_hosts: Arc::new(AllowHosts::parse(&config.outbound.allow_hosts)?),
+        searcher,
         documents_changed: Arc::default(),
         widget_deadline: config.widget.deadline,
         stopping: tasks.hard().child_token(),
@@ -288,6 +302,7 @@ fn engine(
     let (models, default_model) = models::build(config, &on.clock)?;
     let adapters = Adapters {
         db: on.db.clone(),
+        searcher: services.searcher.clone(),
         outbound,
         seal_key: on.seal_key.clone(),
         clock: Arc::clone(&on.clock),

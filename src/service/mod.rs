@@ -44,6 +44,7 @@ use crate::domain::seal::SealKey;
 use crate::outbound::AllowHosts;
 use crate::store::Db;
 use crate::store::writer::Writer;
+use crate::tools::Searcher;
 
 /// What the use cases need.
 #[derive(Clone)]
@@ -64,6 +65,7 @@ pub struct Services {
     pub allow_hosts: Arc<AllowHosts>,
     /// `widget.deadline`: how long a widget client waits for its reply.
     pub widget_deadline: Duration,
+    pub searcher: Searcher,
     /// Told when documents were written here: they are to be embedded.
     pub documents_changed: Arc<Notify>,
     /// Cancelled once the process lets go of what still runs.

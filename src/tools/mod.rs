@@ -25,7 +25,7 @@ use crate::domain::tool_loop::CallResult;
 use crate::outbound::{AllowHosts, GuardedClient};
 use crate::store::Db;
 
-pub use knowledge::search_base;
+pub use knowledge::{QueryEmbedder, Searcher};
 pub use registry::{ToolFault, Toolset, check_tool};
 
 /// One tool of one version of an assistant.
@@ -74,6 +74,7 @@ pub enum Outcome {
 #[derive(Clone)]
 pub struct Adapters {
     pub db: Db,
+    pub searcher: Searcher,
     pub outbound: GuardedClient,
     /// None where the server was given none: then it holds no secret of a tool either.
     pub seal_key: Option<Arc<SealKey>>,

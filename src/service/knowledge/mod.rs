@@ -10,9 +10,8 @@ use super::page::{self, Page};
 use crate::domain::account::Account;
 use crate::domain::error::{Error, Thing};
 use crate::domain::ids::{KnowledgeBaseId, WorkspaceId};
-use crate::domain::knowledge::{Base, Hit, Language};
+use crate::domain::knowledge::{Base, Hit, Language, SearchBy};
 use crate::store::{Conn, StoreError, knowledge_bases};
-use crate::tools;
 
 /// A base to be made; its fields were checked.
 #[derive(Debug)]
@@ -88,9 +87,10 @@ pub async fn search(
     name: &str,
     query: &str,
     limit: usize,
+    by: SearchBy,
 ) -> Result<Vec<Hit>, Error> {
     let base = find(services, account, name).await?;
-    Ok(tools::search_base(&services.db, &base, query, limit).await?)
+    Ok(services.searcher.find(&base, query, limit, by).await?)
 }
 
 async fn change(
