@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use sqlx::QueryBuilder;
+
 use super::now::store_now;
 use super::{Conn, StoreError, on_conn};
 use crate::domain::clock::Clock;
@@ -136,21 +138,29 @@ pub async fn release_all(conn: Conn<'_>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// How many passages of each of these documents the model has embedded.
+/// How many passages of a base, or of one document in it, the model has embedded.
 pub async fn embedded(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     base: KnowledgeBaseId,
+    document: Option<DocumentId>,
     model: &str,
-) -> Result<Vec<(DocumentId, i64)>, StoreError> {
-    const EMBEDDED: &str = "select e.document_id, e.embedded from documents d \
-        join document_embeddings e on e.workspace_id = d.workspace_id and e.document_id = d.id and e.model = $3 \
+) -> Result<i64, StoreError> {
+    const EMBEDDED: &str = "select cast(coalesce(sum(e.embedded), 0) as bigint) from documents d \
+        join document_embeddings e on e.workspace_id = d.workspace_id and e.document_id = d.id \
         join passages p on p.workspace_id = d.workspace_id and p.document_id = d.id and p.position = 0 \
             and p.number = e.first_number \
-        where d.workspace_id = $1 and d.base_id = $2";
-    Ok(on_conn!(conn, |c| {
-        sqlx::query_as(EMBEDDED).bind(workspace).bind(base).bind(model).fetch_all(c).await?
-    }))
+        where d.workspace_id = ";
+    let (embedded,): (i64,) = on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new(EMBEDDED);
+        query.push_bind(workspace).push(" and d.base_id = ").push_bind(base);
+        query.push(" and e.model = ").push_bind(model);
+        if let Some(document) = document {
+            query.push(" and d.id = ").push_bind(document);
+        }
+        query.build_query_as().fetch_one(c).await?
+    });
+    Ok(embedded)
 }
 
 /// Removes what other models made of documents that this one has finished `kept` ago, at most of so many documents; of how

@@ -74,7 +74,7 @@ mod tests {
             (json!({ "data": [one, one, one] }), EmbeddingsError::Count { asked: 2, got: 3 }),
             (json!({ "data": [one, { "embedding": [1.0, 2.0] }] }), EmbeddingsError::Lengths),
             (json!({ "data": [one, { "embedding": [0.0] }] }), EmbeddingsError::NotFinite),
-            (json!({ "data": [one, { "embedding": [1e39] }] }), EmbeddingsError::NotFinite),
+            (json!({ "data": [one, { "embedding": [1e39] }] }), EmbeddingsError::NoList),
             (json!({ "data": [{ "embedding": [] }, { "embedding": [] }] }), EmbeddingsError::NotFinite),
             (json!({ "data": [one, { "embedding": [null] }] }), EmbeddingsError::NoList),
             (json!({ "data": [one, { "embedding": "AACAPw==" }] }), EmbeddingsError::NoList),

@@ -9,9 +9,9 @@ use super::Services;
 use super::page::{self, Page};
 use crate::domain::account::Account;
 use crate::domain::error::{Error, Thing};
-use crate::domain::ids::{KnowledgeBaseId, WorkspaceId};
+use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
 use crate::domain::knowledge::{Base, Hit, Language, SearchBy};
-use crate::store::{Conn, StoreError, knowledge_bases};
+use crate::store::{Conn, StoreError, embedding_work, knowledge_bases};
 
 /// A base to be made; its fields were checked.
 #[derive(Debug)]
@@ -19,6 +19,14 @@ pub struct Wanted {
     pub slug: String,
     pub name: Option<String>,
     pub language: Language,
+}
+
+/// A base, and how far it is embedded.
+#[derive(Debug)]
+pub struct WithEmbedded {
+    pub base: Base,
+    /// How many of its passages have a vector; None where no endpoint is configured.
+    pub embedded: Option<i64>,
 }
 
 /// Makes a base.
@@ -49,6 +57,13 @@ pub async fn find(services: &Services, account: &Account, name: &str) -> Result<
     let id = name.parse().map_err(|_| not_found(name))?;
     let read = async |conn: Conn<'_>| knowledge_bases::find(conn, account.workspace, id).await;
     in_use(services.db.reading(read).await?, name)
+}
+
+/// The same, and how far it is embedded.
+pub async fn read(services: &Services, account: &Account, name: &str) -> Result<WithEmbedded, Error> {
+    let base = find(services, account, name).await?;
+    let embedded = services.db.reading(async |conn| embedded(services, conn, &base, None).await).await?;
+    Ok(WithEmbedded { base, embedded })
 }
 
 /// At most `limit` bases after one, the oldest first.
@@ -90,7 +105,22 @@ pub async fn search(
     by: SearchBy,
 ) -> Result<Vec<Hit>, Error> {
     let base = find(services, account, name).await?;
+    if by == SearchBy::Vectors && services.searcher.model().is_none() {
+        return Err(Error::Conflict("No embeddings endpoint is configured: search by words.".to_owned()));
+    }
     Ok(services.searcher.find(&base, query, limit, by).await?)
+}
+
+/// How many passages of a base, or of one document in it, have a vector of the model that is configured.
+async fn embedded(
+    services: &Services,
+    conn: Conn<'_>,
+    base: &Base,
+    document: Option<DocumentId>,
+) -> Result<Option<i64>, StoreError> {
+    let Some(model) = services.searcher.model() else { return Ok(None) };
+    let embedded = embedding_work::embedded(conn, base.workspace, base.id, document, model).await?;
+    Ok(Some(embedded))
 }
 
 async fn change(
