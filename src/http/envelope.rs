@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::error::{Problem, whole_seconds};
 use crate::domain::error::{Error, FieldError};
 use crate::domain::failure::Failure;
+use crate::domain::knowledge::{MAX_FILE, MAX_TEXT};
 use crate::domain::rendered::{platform_error, widget_error, widget_error_text};
 
 /// How a door says that a request is not answered.
@@ -136,6 +137,40 @@ impl Envelope for Platform {
             Problem::Refused(error) => platform_error(&error.to_string()),
             Problem::Edge(edge) => platform_error(&edge.text()),
         }
+    }
+}
+
+/// The same door where a body is a file.
+#[derive(Debug)]
+pub(super) enum Upload {}
+
+impl Envelope for Upload {
+    const MAX_BODY: usize = MAX_FILE;
+    const DECLARED_JSON: bool = false;
+
+    fn status(error: &Error) -> StatusCode {
+        Platform::status(error)
+    }
+
+    fn body(problem: &Problem) -> String {
+        Platform::body(problem)
+    }
+}
+
+/// The same door where a body is JSON with a document's text, which escapes may make longer.
+#[derive(Debug)]
+pub(super) enum TextUpload {}
+
+impl Envelope for TextUpload {
+    const MAX_BODY: usize = 2 * MAX_TEXT;
+    const DECLARED_JSON: bool = true;
+
+    fn status(error: &Error) -> StatusCode {
+        Platform::status(error)
+    }
+
+    fn body(problem: &Problem) -> String {
+        Platform::body(problem)
     }
 }
 

@@ -171,11 +171,12 @@ pub async fn candidates(
         Conn::Postgres(_) => tiers.iter().map(|tier| tsquery(&scope, tier)).collect(),
         Conn::Sqlite(_) => tiers.iter().map(|tier| fts5(&scope, tier)).collect(),
     };
+    // `offset 0`: PostgreSQL must not walk all passages in order of number until it has met enough that match.
     let matching = conn.pick(
-        "select number from passages where search @@ cast(",
+        "select number from (select number from passages where search @@ cast(",
         "select rowid as number from passage_search where passage_search match (",
     );
-    let matched = conn.pick(" as tsquery) order by number limit ", ") order by rowid limit ");
+    let matched = conn.pick(" as tsquery) offset 0) m order by number limit ", ") order by rowid limit ");
     let most = i64::try_from(MAX_CANDIDATES).unwrap_or(i64::MAX);
     let rows: Vec<CandidateRow> = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new(CANDIDATES);

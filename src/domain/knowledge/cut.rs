@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn long_text_is_cut_at_sentences_and_long_words_at_characters() {
-        let sentence = "Dr. Who pays 3.50 for a box of ten. ";
+        let sentence = "It costs 3.50 for a box of ten. ";
         let cut_up = cut(&sentence.repeat(100));
         assert!(cut_up.len() >= 4, "{}", cut_up.len());
         for passage in &cut_up {

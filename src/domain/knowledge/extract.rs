@@ -5,9 +5,11 @@ use std::rc::Rc;
 
 use htmd::{HtmlToMarkdown, Node};
 
+use super::nesting::is_deeper;
+
 /// How large a file may be, in bytes.
 pub const MAX_FILE: usize = 10 * 1024 * 1024;
-/// How deep HTML may be nested: the converter recurses.
+/// How deep HTML may be nested.
 const DEEPEST: usize = 400;
 /// What a page has besides its text.
 const SKIPPED: [&str; 8] = ["script", "style", "noscript", "template", "nav", "svg", "iframe", "head"];
@@ -88,9 +90,13 @@ fn text(file: &[u8]) -> Result<&str, ExtractFault> {
 }
 
 fn html(html: &str) -> Result<String, ExtractFault> {
+    if is_deeper(html, DEEPEST) {
+        return Err(ExtractFault::TooDeep);
+    }
     let converter = HtmlToMarkdown::builder().skip_tags(SKIPPED.to_vec()).build();
     // From memory, where no I/O can fail.
     let tree = converter.html_to_tree(html).map_err(|_| ExtractFault::NoText)?;
+    // What the tags alone do not tell: within SVG any name nests.
     if is_too_deep(&tree) {
         return Err(ExtractFault::TooDeep);
     }

@@ -8,6 +8,7 @@ mod cut;
 mod document;
 mod extract;
 mod language;
+mod nesting;
 mod plan;
 mod rank;
 mod results;

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::http::api::wire::FunctionCall;
+use crate::http::v1::knowledge_bases::wire::{BaseOut, DocumentOut, DocumentWithTextOut, FoundOut};
 use crate::http::v1::webhook_endpoints::wire::{
     DeliveryOut, EndpointOut, EndpointWithSecretOut, ReplayedOut, ToldDeliveryOut,
 };
@@ -145,6 +146,14 @@ enveloped! {
     OneDelivery(ToldDeliveryOut);
     /// What is sent again.
     OneReplay(ReplayedOut);
+    /// A knowledge base.
+    OneBase(BaseOut);
+    /// Passages, the best first.
+    FoundPassages(FoundOut);
+    /// A document.
+    OneDocument(DocumentOut);
+    /// A document with its text.
+    OneDocumentWithText(DocumentWithTextOut);
 }
 
 paged! {
@@ -154,6 +163,10 @@ paged! {
     MessagePage, Messages(Message);
     /// Webhook endpoints, the oldest first.
     EndpointPage, WebhookEndpoints(EndpointOut);
+    /// Knowledge bases, the oldest first.
+    BasePage, KnowledgeBases(BaseOut);
+    /// Documents of a knowledge base, the oldest first.
+    DocumentPage, Documents(DocumentOut);
     /// Deliveries, the newest event's first.
     DeliveryPage, Deliveries(DeliveryOut);
     /// Entries of the ledger, the oldest first.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
-use crate::domain::ids::{ConversationId, EndpointId};
+use crate::domain::ids::{ConversationId, DocumentId, EndpointId, KnowledgeBaseId};
 use crate::service::list_conversations::Place;
 
 const DEFAULT_LIMIT: usize = 50;
@@ -73,20 +73,34 @@ pub(super) fn conversation_place(cursor: Option<&str>) -> Result<Option<Place>, 
     Ok(Some((Micros(i64::from_be_bytes(*at)), ConversationId(id))))
 }
 
-const ENDPOINTS: u8 = b'w';
+/// Lists that are ordered by their items' ids, each with the tag of its cursors.
+macro_rules! ordered_by_id {
+    ($($(#[$doc:meta])* $cursor:ident, $place:ident: $id:ident = $tag:literal;)+) => {
+        $(
+            $(#[$doc])*
+            pub(super) fn $cursor(id: $id) -> String {
+                let mut bytes = vec![$tag];
+                bytes.extend(id.0.as_bytes());
+                BASE64_URL_SAFE_NO_PAD.encode(bytes)
+            }
 
-/// The cursor of a webhook endpoint's place in the list.
-pub(super) fn endpoint_cursor(id: EndpointId) -> String {
-    let mut bytes = vec![ENDPOINTS];
-    bytes.extend(id.0.as_bytes());
-    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+            /// The place that a cursor of this list names.
+            pub(super) fn $place(cursor: Option<&str>) -> Result<Option<$id>, Error> {
+                let Some(cursor) = cursor else { return Ok(None) };
+                let id = Uuid::from_slice(&decode(cursor, $tag)?).map_err(|_| malformed())?;
+                Ok(Some($id(id)))
+            }
+        )+
+    };
 }
 
-/// The place that a cursor of the list of webhook endpoints names.
-pub(super) fn endpoint_place(cursor: Option<&str>) -> Result<Option<EndpointId>, Error> {
-    let Some(cursor) = cursor else { return Ok(None) };
-    let id = Uuid::from_slice(&decode(cursor, ENDPOINTS)?).map_err(|_| malformed())?;
-    Ok(Some(EndpointId(id)))
+ordered_by_id! {
+    /// The cursor of a webhook endpoint's place in the list.
+    endpoint_cursor, endpoint_place: EndpointId = b'w';
+    /// The cursor of a knowledge base's place in the list.
+    base_cursor, base_place: KnowledgeBaseId = b'k';
+    /// The cursor of a document's place in the list of its base.
+    document_cursor, document_place: DocumentId = b'o';
 }
 
 fn decode(cursor: &str, tag: u8) -> Result<Vec<u8>, Error> {

@@ -3,6 +3,7 @@
 mod conversations;
 mod cursor;
 mod events;
+pub(super) mod knowledge_bases;
 mod messages;
 mod money;
 mod turns;
@@ -28,5 +29,6 @@ pub(super) fn door() -> OpenApiRouter<AppState> {
         .routes(routes!(money::ledger))
         .routes(routes!(events::list))
         .routes(routes!(events::stream))
+        .merge(knowledge_bases::routes())
         .merge(webhook_endpoints::routes())
 }

@@ -1,10 +1,11 @@
 //! A document made ready to be written. Its reading and cutting may take long, and the reader of a broken PDF may
 //! panic or never end: so it runs on a thread of its own, a few at a time, and is waited for so long and no longer.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::domain::error::Error;
 use crate::domain::knowledge::{ExtractFault, Format, Language, Ready, TooLarge, to_markdown};
@@ -13,6 +14,9 @@ use crate::domain::knowledge::{ExtractFault, Format, Language, Ready, TooLarge, 
 const AT_ONCE: usize = 4;
 /// How long reading may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What converters that recurse have, in bytes.
+const STACK: usize = 16 * 1024 * 1024;
 
 /// What a document is made from.
 #[derive(Clone, Debug)]
@@ -67,14 +71,18 @@ impl Readers {
     pub async fn make_ready(&self, source: Source, language: Language) -> Result<Ready, Unready> {
         let place = tokio::time::timeout(PATIENCE, Arc::clone(&self.0).acquire_owned());
         let place = place.await.map_err(|_| Unready::Busy)?.map_err(|_| Unready::Busy)?;
-        let work = tokio::task::spawn_blocking(move || {
-            let ready = make_ready(source, language);
+        let (answer, answered) = oneshot::channel();
+        // Not one of the runtime's own threads: a stop would wait for it.
+        let thread = std::thread::Builder::new().name("document".to_owned()).stack_size(STACK);
+        let spawned = thread.spawn(move || {
+            let made = catch_unwind(AssertUnwindSafe(|| make_ready(source, language)));
             drop(place);
-            ready
+            // Whoever asked may have gone.
+            let _ = answer.send(made.unwrap_or(Err(Unready::Panicked)));
         });
-        match tokio::time::timeout(PATIENCE, work).await {
-            Ok(Ok(ready)) => ready,
-            Ok(Err(_)) => Err(Unready::Panicked),
+        spawned.map_err(|_| Unready::Busy)?;
+        match tokio::time::timeout(PATIENCE, answered).await {
+            Ok(ready) => ready.unwrap_or(Err(Unready::Panicked)),
             Err(_) => Err(Unready::TooSlow),
         }
     }

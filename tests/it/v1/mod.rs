@@ -3,6 +3,7 @@
 mod changing;
 mod creating;
 mod events;
+mod knowledge_bases;
 mod messages;
 mod reading;
 mod turns;
