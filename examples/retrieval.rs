@@ -125,7 +125,7 @@ impl Client {
         let path = folder.join(format!("xquad.{language}.json"));
         let text = std::fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
         let set: QuestionSet = serde_json::from_slice(&text)?;
-        let body = json!({ "name": format!("XQuAD {language}"), "language": stemmed_as(language) });
+        let body = json!({ "slug": format!("xquad-{language}"), "language": stemmed_as(language) });
         let made = self.post("/v1/knowledge_bases", &body).await?;
         let base = made["data"]["id"].as_str().context("the base has an id")?.to_owned();
         let mut questions = Vec::new();
@@ -154,13 +154,19 @@ impl Client {
     }
 
     /// At which place, from 1, a question's own paragraph is among the documents that were found.
-    async fn rank_of(&self, base: &str, question: &str, own: &str, by: &str) -> anyhow::Result<Option<usize>> {
+    async fn rank_of(
+        &self,
+        base: &str,
+        question: &str,
+        own: &str,
+        by: &str,
+    ) -> anyhow::Result<Option<usize>> {
         let body = json!({ "query": question, "limit": PASSAGES, "by": by });
         let answer = self.post(&format!("/v1/knowledge_bases/{base}/search"), &body).await?;
         let hits = answer["data"]["items"].as_array().context("a list of passages")?;
         let mut documents: Vec<&str> = Vec::new();
         for hit in hits {
-            let document = hit["document"]["slug"].as_str().context("a passage names its document")?;
+            let document = hit["document_slug"].as_str().context("a passage names its document")?;
             if !documents.contains(&document) {
                 documents.push(document);
             }

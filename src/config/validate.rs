@@ -54,7 +54,10 @@ impl Config {
     fn validate_embeddings(&self) -> Result<(), Fault> {
         let section = &self.embeddings;
         if section.base_url.is_some() && section.model.is_none() {
-            return fault("embeddings.model", "`embeddings.base_url` is set, so the model to use there has to be named");
+            return fault(
+                "embeddings.model",
+                "`embeddings.base_url` is set, so the model to use there has to be named",
+            );
         }
         if section.base_url.is_none() && (section.model.is_some() || section.api_key.is_some()) {
             let text = "`embeddings.model` or `embeddings.api_key` is set, so the endpoint has to be named";

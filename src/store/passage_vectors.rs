@@ -89,7 +89,8 @@ pub async fn nearest(
     asked.sort_unstable();
     let (mut nearest, mut embedded) = (Nearest::new(limit), Vec::new());
     on_conn!(conn, |c| {
-        let scan = sqlx::query_as::<_, (i64, Vec<u8>)>(SCAN).bind(workspace).bind(base).bind(model).bind(dimension);
+        let scan =
+            sqlx::query_as::<_, (i64, Vec<u8>)>(SCAN).bind(workspace).bind(base).bind(model).bind(dimension);
         let mut rows = scan.fetch(c);
         while let Some((number, vector)) = rows.try_next().await? {
             if let Some(cosine) = query.cosine(&vector) {

@@ -26,10 +26,7 @@ pub(super) async fn embed(worker: Worker, embeddings: Embeddings) {
             Ok(0) => {
                 failed = 0;
                 note("old vectors could not be removed", remove_retired(&worker, &embeddings).await);
-                note(
-                    "documents could not be counted",
-                    embeddings.note_what_is_left(&worker.services).await,
-                );
+                note("documents could not be counted", embeddings.note_what_is_left(&worker.services).await);
                 let changed = worker.services.documents_changed.notified();
                 // Either is a reason to look.
                 let _ = tokio::time::timeout(EVERY, changed).await;

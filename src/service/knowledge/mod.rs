@@ -95,20 +95,28 @@ pub async fn delete(services: &Services, account: &Account, name: &str) -> Resul
     change(services, account, name, |base| Base { archived_at: Some(now), updated_at: now, ..base }).await
 }
 
-/// The best `limit` passages for a query.
+/// What is looked for; its fields were checked.
+#[derive(Debug)]
+pub struct Asked {
+    pub query: String,
+    /// How many passages at most.
+    pub limit: usize,
+    pub by: SearchBy,
+}
+
+/// The passages that fit best, the best first.
 pub async fn search(
     services: &Services,
     account: &Account,
     name: &str,
-    query: &str,
-    limit: usize,
-    by: SearchBy,
+    asked: &Asked,
 ) -> Result<Vec<Hit>, Error> {
     let base = find(services, account, name).await?;
-    if by == SearchBy::Vectors && services.searcher.model().is_none() {
-        return Err(Error::Conflict("No embeddings endpoint is configured: search by words.".to_owned()));
+    if asked.by == SearchBy::Vectors && services.searcher.model().is_none() {
+        let text = "Field 'by' must not be vectors: no embeddings endpoint is configured.";
+        return Err(Error::invalid("by", text));
     }
-    Ok(services.searcher.find(&base, query, limit, by).await?)
+    Ok(services.searcher.find(&base, &asked.query, asked.limit, asked.by).await?)
 }
 
 /// How many passages of a base, or of one document in it, have a vector of the model that is configured.

@@ -46,12 +46,8 @@ impl Searcher {
         by: SearchBy,
     ) -> Result<Vec<Hit>, StoreError> {
         let has_words = by != SearchBy::Vectors;
-        let words = async {
-            if has_words { self.by_words(base, query).await } else { Ok(Vec::new()) }
-        };
-        let vector = async {
-            if by == SearchBy::Words { None } else { self.query_vector(query).await }
-        };
+        let words = async { if has_words { self.by_words(base, query).await } else { Ok(Vec::new()) } };
+        let vector = async { if by == SearchBy::Words { None } else { self.query_vector(query).await } };
         let (by_words, vector) = tokio::join!(words, vector);
         let mut by_words = by_words?;
         let Some(vector) = vector else {
@@ -95,9 +91,8 @@ impl Searcher {
     async fn nearest(&self, base: &Base, vector: &Vector, asked: &[i64]) -> Option<Near> {
         let model = self.model()?;
         let place = (base.workspace, base.id);
-        let scan = async |conn: Conn<'_>| {
-            passage_vectors::nearest(conn, place, (model, vector), DEPTH, asked).await
-        };
+        let scan =
+            async |conn: Conn<'_>| passage_vectors::nearest(conn, place, (model, vector), DEPTH, asked).await;
         match self.db.reading(scan).await {
             Ok(near) => Some(near),
             Err(error) => {

@@ -19,7 +19,8 @@ const LONG: Duration = Duration::from_secs(20);
 fn embedder(base_url: String) -> Embedder {
     install_tls_provider();
     let client = HttpClient::new(Duration::from_secs(5)).unwrap();
-    let connection = EmbeddingsConnection { base_url, api_key: Some("sk-canary".into()), model: "m".to_owned() };
+    let connection =
+        EmbeddingsConnection { base_url, api_key: Some("sk-canary".into()), model: "m".to_owned() };
     Embedder::new(&client, connection).unwrap()
 }
 
@@ -40,7 +41,10 @@ async fn texts_become_vectors_in_their_order() {
     assert!(cosine(&vectors[0], &vectors[1]) > 0.99);
     assert!(cosine(&vectors[0], &vectors[2]) < 0.9);
     let sent = &fake.calls().all()[0].request;
-    assert_eq!((sent.uri.path(), sent.headers[header::AUTHORIZATION].to_str().unwrap()), ("/v1/embeddings", "Bearer sk-canary"));
+    assert_eq!(
+        (sent.uri.path(), sent.headers[header::AUTHORIZATION].to_str().unwrap()),
+        ("/v1/embeddings", "Bearer sk-canary")
+    );
     assert_eq!(
         sent.json(),
         json!({ "model": "m", "input": ["my car", "the automobile", "a dog"], "encoding_format": "float" })
@@ -50,18 +54,26 @@ async fn texts_become_vectors_in_their_order() {
 #[tokio::test]
 async fn an_answer_that_does_not_fit_is_refused_with_what_is_wrong() {
     let fake = FakeEmbeddings::start().await;
-    let list = |embedding: serde_json::Value| ToolReply::json(&json!({ "data": [{ "embedding": embedding }, { "embedding": [1.0, 2.0] }] }));
+    let list = |embedding: serde_json::Value| {
+        ToolReply::json(&json!({ "data": [{ "embedding": embedding }, { "embedding": [1.0, 2.0] }] }))
+    };
     let too_many = ToolReply::status(StatusCode::TOO_MANY_REQUESTS).with_header(header::RETRY_AFTER, "7");
     let cases = [
         (ToolReply::status(StatusCode::INTERNAL_SERVER_ERROR), "The model is unavailable"),
         (ToolReply::status(StatusCode::UNAUTHORIZED), "The model refused the request"),
         (too_many, "The model is rate limited"),
         (ToolReply::status(StatusCode::OK), "the answer is no list of embeddings"),
-        (ToolReply::json(&json!({ "data": [{ "embedding": [1.0] }] })), "2 texts were sent, but 1 embeddings came back"),
+        (
+            ToolReply::json(&json!({ "data": [{ "embedding": [1.0] }] })),
+            "2 texts were sent, but 1 embeddings came back",
+        ),
         (list(json!([1.0])), "the embeddings of one answer differ in length"),
         (list(json!([0.0, 0.0])), "an embedding is empty, zero or not finite"),
         (list(json!(["NaN", 1.0])), "the answer is no list of embeddings"),
-        (ToolReply::status(StatusCode::OK).with_body("{\"data\": [{\"embedding\": [NaN]}]}"), "the answer is no list of embeddings"),
+        (
+            ToolReply::status(StatusCode::OK).with_body("{\"data\": [{\"embedding\": [NaN]}]}"),
+            "the answer is no list of embeddings",
+        ),
     ];
 
     for (reply, text) in cases {

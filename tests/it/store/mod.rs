@@ -7,5 +7,6 @@ mod failures;
 mod keys;
 mod knowledge;
 mod ownership;
+mod passage_vectors;
 mod schema;
 mod webhook_endpoints;

@@ -194,10 +194,8 @@ both_backends!(
 both_backends!(
     async fn each_workspace_has_its_turn(db: TestDb) {
         let (store, clock) = (store::open(&db).await, clock());
-        let bases = [
-            base_in(&db, &store, Language::English).await,
-            base_in(&db, &store, Language::English).await,
-        ];
+        let bases =
+            [base_in(&db, &store, Language::English).await, base_in(&db, &store, Language::English).await];
         for base in &bases {
             put(&store, base, "a", "A.").await;
             put(&store, base, "b", "B.").await;

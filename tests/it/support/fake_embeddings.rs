@@ -80,7 +80,9 @@ pub fn embed_with(request: &ToolRequest, dimension: usize) -> ToolReply {
     // In another order than asked: the index counts.
     let data: Vec<Value> = data.into_iter().rev().collect();
     let model = request.json()["model"].clone();
-    ToolReply::json(&json!({ "object": "list", "model": model, "data": data, "usage": { "prompt_tokens": 1 } }))
+    ToolReply::json(
+        &json!({ "object": "list", "model": model, "data": data, "usage": { "prompt_tokens": 1 } }),
+    )
 }
 
 fn vector(text: &str, dimension: usize) -> Vec<f32> {

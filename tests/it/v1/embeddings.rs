@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::db::{Backend, TestDb, both_backends};
+use crate::support::db::{Backend, both_backends};
 use crate::support::fake_embeddings::{FakeEmbeddings, embed, embed_with, texts};
 use crate::support::fake_model::{Reply, ToolCall};
 use crate::support::fake_tool::ToolReply;
@@ -29,7 +29,8 @@ struct Base<'a> {
 impl<'a> Base<'a> {
     async fn new(server: &'a TestServer) -> Self {
         let body = json!({ "slug": "help" });
-        let made = server.call("POST", "/v1/knowledge_bases").bearer(&server.keys.all).json(&body).send().await;
+        let made =
+            server.call("POST", "/v1/knowledge_bases").bearer(&server.keys.all).json(&body).send().await;
         assert_eq!(made.status, 200, "{}", made.text());
         let path = format!("/v1/knowledge_bases/{}", made.json()["data"]["id"].as_str().unwrap());
         Self { server, path }
@@ -93,7 +94,11 @@ both_backends!(
         let best = base.search(&json!({ "query": "Where may my car stand?", "limit": 1 })).await;
         assert_eq!((slugs(&best), &best[0]["heading"]), (vec!["cars".to_owned()], &json!("Parking")));
         // What a passage stands below is embedded with it.
-        assert!(fake.texts().contains(&"cars\nParking\nA car may stand in the yard.".to_owned()), "{:?}", fake.texts());
+        assert!(
+            fake.texts().contains(&"cars\nParking\nA car may stand in the yard.".to_owned()),
+            "{:?}",
+            fake.texts()
+        );
     }
 );
 
@@ -164,7 +169,11 @@ both_backends!(
         }
 
         assert!(begun.elapsed() < Duration::from_millis(500) * 10, "{:?}", begun.elapsed());
-        assert_eq!(fake.calls().all().len(), calls + 1, "an endpoint that is silent is left alone for a while");
+        assert_eq!(
+            fake.calls().all().len(),
+            calls + 1,
+            "an endpoint that is silent is left alone for a while"
+        );
     }
 );
 
@@ -301,7 +310,8 @@ both_backends!(
             .start(&db)
             .await;
         let embedded = async || {
-            (server.number("select count(*) from document_embeddings where finished_at is not null").await == 1)
+            (server.number("select count(*) from document_embeddings where finished_at is not null").await
+                == 1)
                 .then_some(())
         };
         wait_for("the document of the file is embedded", embedded).await;

@@ -2,6 +2,7 @@
 
 mod changing;
 mod creating;
+mod embeddings;
 mod events;
 mod knowledge_bases;
 mod messages;
