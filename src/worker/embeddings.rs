@@ -22,11 +22,11 @@ pub(super) async fn embed(worker: Worker, embeddings: Embeddings) {
     let mut course = embeddings.course();
     let mut failed = 0;
     loop {
+        note("documents could not be counted", embeddings.note_what_is_left(&worker.services).await);
         match embeddings.embed_some(&worker.services, &mut course).await {
             Ok(0) => {
                 failed = 0;
                 note("old vectors could not be removed", remove_retired(&worker, &embeddings).await);
-                note("documents could not be counted", embeddings.note_what_is_left(&worker.services).await);
                 let changed = worker.services.documents_changed.notified();
                 // Either is a reason to look.
                 let _ = tokio::time::timeout(EVERY, changed).await;

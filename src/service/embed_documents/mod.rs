@@ -80,10 +80,7 @@ impl Embeddings {
 
     /// Claims documents that are not embedded whole, and embeds them. How many they were; none: there is nothing to do here.
     pub async fn embed_some(&self, services: &Services, course: &mut Course) -> Result<usize, EmbedFault> {
-        let claimed = self.claim(services, course.after).await?;
-        if let Some(last) = claimed.last() {
-            course.after = last.workspace;
-        }
+        let claimed = self.claim(services, course).await?;
         let count = claimed.len();
         let mut open = VecDeque::from(claimed);
         let embedded = self.embed_all(services, course, &mut open).await;
@@ -110,13 +107,14 @@ impl Embeddings {
         services.db.writing(remove).await
     }
 
-    async fn claim(&self, services: &Services, after: WorkspaceId) -> Result<Vec<Work>, StoreError> {
-        let (model, clock) = (self.embedder.model(), services.clock.as_ref());
+    async fn claim(&self, services: &Services, course: &mut Course) -> Result<Vec<Work>, StoreError> {
+        let (model, clock, after) = (self.embedder.model(), services.clock.as_ref(), course.after);
         let next = async |conn: Conn<'_>| embedding_work::next(conn, model, after, CLAIMED, clock).await;
-        let found = services.db.reading(next).await?;
-        if found.is_empty() {
-            return Ok(found);
-        }
+        let mut found = services.db.reading(next).await?;
+        let Some(last) = found.last() else { return Ok(found) };
+        course.after = last.workspace;
+        // In one order, whichever process: their rows are locked.
+        found.sort_by_key(|work| (work.workspace, work.document));
         let lasting = self.claim_lasts();
         let claim = async |mut conn: Conn<'_>| {
             let mut claimed = Vec::new();

@@ -1,6 +1,11 @@
 //! Finds passages: by words, by vectors where there are some, and by both.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::QueryEmbedder;
 use crate::domain::fusion::fuse;
@@ -11,6 +16,10 @@ use crate::store::{Conn, Db, StoreError, passage_vectors, passages};
 
 /// How many passages of each ranking are fused.
 const DEPTH: usize = 100;
+/// How many searches of this process read vectors at once: they must not hold all connections that turns read with.
+const SCANS: usize = 2;
+/// How long a search waits for its place among them.
+const PLACE: Duration = Duration::from_secs(1);
 /// How often a search begins anew where documents change meanwhile.
 const TRIES: usize = 3;
 
@@ -20,12 +29,13 @@ pub struct Searcher {
     db: Db,
     /// None where no endpoint is configured.
     embedder: Option<QueryEmbedder>,
+    scans: Arc<Semaphore>,
 }
 
 impl Searcher {
     #[must_use]
     pub fn new(db: Db, embedder: Option<QueryEmbedder>) -> Self {
-        Self { db, embedder }
+        Self { db, embedder, scans: Arc::new(Semaphore::new(SCANS)) }
     }
 
     /// The model whose vectors are searched; None where words are all there is.
@@ -90,6 +100,10 @@ impl Searcher {
     /// None where the vectors cannot be read now.
     async fn nearest(&self, base: &Base, vector: &Vector, asked: &[i64]) -> Option<Near> {
         let model = self.model()?;
+        let Ok(Ok(_held)) = timeout(PLACE, self.scans.acquire()).await else {
+            tracing::warn!("too many searches read vectors; a query goes by its words alone");
+            return None;
+        };
         let place = (base.workspace, base.id);
         let scan =
             async |conn: Conn<'_>| passage_vectors::nearest(conn, place, (model, vector), DEPTH, asked).await;
