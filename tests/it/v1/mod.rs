@@ -1,5 +1,7 @@
 //! The platform door, as its contract's page and its users have it.
 
+mod calendar_files;
+mod calendars;
 mod changing;
 mod creating;
 mod events;
