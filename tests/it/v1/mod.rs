@@ -7,6 +7,7 @@ mod creating;
 mod events;
 mod messages;
 mod reading;
+mod traces;
 mod turns;
 mod webhook_deliveries;
 mod webhook_endpoints;
