@@ -220,6 +220,17 @@ create table bookings (
     foreign key (workspace_id, calendar_id) references calendars (workspace_id, id)
 ) strict;
 create unique index bookings_live on bookings (workspace_id, calendar_id, starts_at) where cancelled_at is null;
+create index bookings_by_time on bookings (workspace_id, calendar_id, starts_at, id);
+
+-- The directory of the addresses that calendar programs read: a capability leads to its calendar.
+create table calendar_links (
+    id blob primary key not null,
+    workspace_id blob not null,
+    calendar_id blob not null,
+    created_at integer not null,
+    unique (workspace_id, calendar_id),
+    foreign key (workspace_id, calendar_id) references calendars (workspace_id, id)
+) strict;
 
 create table ledger (
     workspace_id blob not null references workspaces (id),

@@ -11,11 +11,11 @@ use crate::domain::calendar::Interval;
 use crate::domain::clock::Micros;
 use crate::domain::ids::{BookingId, CalendarId, ConversationId, WorkspaceId};
 
-const COLUMNS: &str = "workspace_id, calendar_id, id, call_id, conversation_id, starts_at, ends_at, title, name, \
+pub(super) const COLUMNS: &str = "workspace_id, calendar_id, id, call_id, conversation_id, starts_at, ends_at, title, name, \
     email, notes, created_at, cancelled_at";
 
 #[derive(sqlx::FromRow)]
-struct BookingRow {
+pub(super) struct BookingRow {
     workspace_id: WorkspaceId,
     calendar_id: CalendarId,
     id: BookingId,

@@ -18,6 +18,7 @@ mod api;
 mod cli;
 mod deliveries;
 mod faults;
+mod guard;
 mod harness;
 mod http;
 mod pages;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::domain::calendar::Interval;
+use crate::domain::calendar::{BookingState, Interval};
 use crate::domain::clock::Micros;
 use crate::domain::conversation::Conversation;
 use crate::domain::event::{Delivery, Event, Subscriber};
@@ -60,6 +60,14 @@ pub struct Booking {
     pub notes: Option<String>,
     pub created_at: Micros,
     pub cancelled_at: Option<Micros>,
+}
+
+impl Booking {
+    /// What has become of it.
+    #[must_use]
+    pub fn state(&self) -> BookingState {
+        if self.cancelled_at.is_none() { BookingState::Booked } else { BookingState::Cancelled }
+    }
 }
 
 /// Rows as they were read under the locks, and as the items before have changed them.

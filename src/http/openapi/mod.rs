@@ -9,13 +9,14 @@ use utoipa::openapi::{InfoBuilder, License, OpenApi, OpenApiBuilder};
 
 pub(super) use errors::{
     BeginErrors, BillingErrors, ChangeErrors, ConfigErrors, CreateErrors, DeliveryUnderWay, EndpointDisabled,
-    EndpointErrors, EventsRemoved, FeedErrors, HistoryErrors, NoConversation, NoDelivery, NoEndpoint, NoTurn,
-    QueryErrors, ReadErrors, ReplyErrors, SendErrors, SwitchErrors, TooManyReaders, WriteErrors,
+    EndpointErrors, EventsRemoved, FeedErrors, HistoryErrors, NoBooking, NoCalendar, NoConversation,
+    NoDelivery, NoEndpoint, NoMessage, NoTurn, QueryErrors, ReadErrors, ReplyErrors, SendErrors,
+    SwitchErrors, TooManyReaders, WriteErrors,
 };
 pub(super) use shapes::{
-    Acknowledgement, ConversationPage, CreatedConversation, DeliveryPage, EndpointPage, EndpointWithSecret,
-    EventPage, LedgerPage, MessagePage, OneBalance, OneConversation, OneDelivery, OneEndpoint, OneLink,
-    OneReplay, OneTurn,
+    Acknowledgement, BookingPage, CalendarPage, ConversationPage, CreatedConversation, DeliveryPage,
+    EndpointPage, EndpointWithSecret, EventPage, LedgerPage, MessagePage, OneBalance, OneBooking,
+    OneCalendar, OneConversation, OneDelivery, OneEndpoint, OneLink, OneReplay, OneTrace, OneTurn,
 };
 
 use super::{api, v1};
