@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::calendar::CalendarRules;
-use super::ids::CalendarId;
+use super::ids::{CalendarId, KnowledgeBaseId};
 use super::seal::Sealed;
 
 /// A version of an assistant, kept as JSON.
@@ -65,6 +65,7 @@ pub enum ToolKind {
     CalendarAvailability { calendar: CalendarId, rules: Box<CalendarRules> },
     CalendarBooking { calendar: CalendarId, rules: Box<CalendarRules> },
     CalendarCancel { calendar: CalendarId },
+    Knowledge { base: KnowledgeBaseId },
     Webhook(Box<WebhookTool>),
 }
 
@@ -76,6 +77,7 @@ impl ToolKind {
             Self::CalendarAvailability { .. } => "calendar_availability",
             Self::CalendarBooking { .. } => "calendar_booking",
             Self::CalendarCancel { .. } => "calendar_cancel",
+            Self::Knowledge { .. } => "knowledge",
             Self::Webhook(_) => "webhook",
         }
     }

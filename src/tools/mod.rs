@@ -3,6 +3,7 @@
 //! never ends a turn.
 
 mod calendar;
+mod knowledge;
 mod registry;
 mod schema;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use crate::domain::tool_loop::CallResult;
 use crate::outbound::{AllowHosts, GuardedClient};
 use crate::store::Db;
 
+pub use knowledge::search_base;
 pub use registry::{ToolFault, Toolset, check_tool};
 
 /// One tool of one version of an assistant.

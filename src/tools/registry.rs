@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::calendar::{Availability, Booking, Cancelling};
+use super::knowledge::Search;
 use super::schema::ArgumentSchema;
 use super::webhook::Webhook;
 use super::{Adapters, Tool};
@@ -127,6 +128,7 @@ fn make(tool: &CompiledTool, adapters: &Adapters) -> Result<Arc<dyn Tool>, ToolF
             Arc::new(Booking::new(spec, *calendar, (**rules).clone(), adapters))
         }
         ToolKind::CalendarCancel { calendar } => Arc::new(Cancelling::new(spec, *calendar)),
+        ToolKind::Knowledge { base } => Arc::new(Search::new(spec, *base, adapters)),
         ToolKind::Webhook(webhook) => {
             Arc::new(Webhook::new(spec, webhook, adapters).map_err(|problem| ToolFault::new(tool, problem))?)
         }

@@ -5,6 +5,7 @@ mod decisions;
 mod delivery_claims;
 mod failures;
 mod keys;
+mod knowledge;
 mod ownership;
 mod schema;
 mod webhook_endpoints;

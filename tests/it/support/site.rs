@@ -65,6 +65,7 @@ pub async fn apply(db: &Db, clock: &dyn Clock, tool: &FakeTool, file: &str) -> K
         ids: &ids,
         seal: None,
         allow_hosts: &allow_hosts,
+        folder: None,
         has_connection: &|_| true,
         secret: &|_| None,
     };
