@@ -4,7 +4,7 @@ use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 
 use super::arguments::BookingRequest;
 use super::grid::{open_times, slots_on};
-use super::interval::{Interval, shifted};
+use super::interval::{BusyTimes, Interval, shifted};
 use super::moment::{label, read_moment};
 use super::results::Refusal;
 use super::rules::CalendarRules;
@@ -31,6 +31,11 @@ pub fn decide_booking(
 pub fn booking_range(rules: &CalendarRules, request: &BookingRequest, now: Timestamp) -> Interval {
     let near = Wanted::read(rules, request, now).near;
     Days::of_alternatives(rules, rules.zone.to_datetime(near).date(), now).in_time(rules)
+}
+
+/// Whether what is busy bears on a slot, its buffer included.
+pub fn is_taken(rules: &CalendarRules, slot: Interval, busy: &[Interval]) -> bool {
+    BusyTimes::of(busy).overlaps(slot.widened(rules.buffer))
 }
 
 /// The moment that was asked for, and one near which to look for others.

@@ -109,11 +109,6 @@ impl<'t> Document<'t> {
         if self.root.contains_key("knowledge_bases") {
             return unsupported("knowledge_bases");
         }
-        for (index, calendar) in self.entries("calendars") {
-            if calendar.contains_key("caldav") {
-                return unsupported(&format!("calendars[{index}].caldav"));
-            }
-        }
         for (index, tool) in self.entries("tools") {
             let kind = tool.get("kind").and_then(|kind| kind.get_ref().as_str());
             if let Some(kind @ ("mcp" | "knowledge")) = kind {

@@ -93,10 +93,6 @@ fn what_comes_later_is_refused_by_name() {
         later("[[tools]]\nslug = \"help\"\nkind = \"knowledge\"\nknowledge_base = \"help\""),
         "line 42: tools[2].kind: \"knowledge\": not supported yet"
     );
-    assert_eq!(
-        fault("hours = { mon", "caldav = { url = \"https://a.example\" }\nhours = { mon"),
-        "line 19: calendars[0].caldav: not supported yet"
-    );
 }
 
 #[test]
