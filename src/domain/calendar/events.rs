@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use component::read_components;
 use event::Event;
 use recurrence::{Exceptions, Expansion, expand};
-use times::Length;
+use times::Moment;
 use zones::Zones;
 
 use super::interval::Interval;
@@ -94,40 +94,33 @@ impl<'a> EventReader<'a> {
         busy: &mut Vec<Interval>,
         faults: &mut Vec<&'static str>,
     ) {
-        let mut add = |interval: Option<Interval>| match interval {
-            Some(interval) if interval.start < self.window.end && self.window.start < interval.end => {
-                busy.push(interval);
-            }
-            Some(_) => {}
-            None => faults.push("a time beyond what can be reckoned with"),
-        };
+        let mut times = Vec::new();
         if event.instance_of.is_some() || !event.recurs() {
-            add(event.length.from(&event.start));
-            return;
-        }
-        let (mut left, is_spent) = (self.left, self.is_spent);
-        let expansion = expand(event, self.window, &mut left, is_spent);
-        self.left = left;
-        match expansion {
-            Expansion::Whole(starts) => {
-                for start in starts {
-                    if !event.exceptions.has(&start) && !moved.has(&start) {
-                        add(event.length.from(&start));
-                    }
+            times.push(event.length.from(&event.start));
+        } else {
+            let counts = |start: &Moment| !event.exceptions.has(start) && !moved.has(start);
+            match expand(event, self.window, &mut self.left, self.is_spent) {
+                Expansion::Whole(starts) => {
+                    let starts = starts.iter().filter(|start| counts(start));
+                    times.extend(starts.map(|start| event.length.from(start)));
+                }
+                Expansion::Unreadable => {
+                    faults.push("a recurrence rule that cannot be read: its first time alone counts");
+                    times.push(event.length.from(&event.start));
+                }
+                Expansion::TooMany => {
+                    faults.push("a recurrence that is too long to expand: it counts as busy throughout");
+                    times.push(Some(self.window));
                 }
             }
-            Expansion::Unreadable => {
-                faults.push("a recurrence rule that cannot be read: its first time alone counts");
-                add(event.length.from(&event.start));
-            }
-            Expansion::TooMany => {
-                faults.push("a recurrence that is too long to expand: it counts as busy throughout");
-                busy.push(self.window);
-            }
+            let dates = event.dates.iter().filter(|(start, _)| counts(start));
+            times.extend(dates.map(|(start, length)| length.as_ref().unwrap_or(&event.length).from(start)));
         }
-        for (start, length) in &event.dates {
-            if !event.exceptions.has(start) && !moved.has(start) {
-                add(length.as_ref().unwrap_or(&event.length).from(start));
+        for time in times {
+            match time {
+                Some(time) if time.start < self.window.end && self.window.start < time.end => busy.push(time),
+                Some(_) => {}
+                None => faults.push("a time beyond what can be reckoned with"),
             }
         }
     }

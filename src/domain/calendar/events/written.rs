@@ -1,6 +1,6 @@
 //! An appointment as the iCalendar text that is put on a server.
 
-use icalendar::{Calendar, Component as _, Event, EventLike as _, Property};
+use icalendar::{Calendar, Component as _, Event, Property};
 use jiff::Timestamp;
 use jiff::tz::Offset;
 
