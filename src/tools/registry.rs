@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::calendar::{Availability, Booking, Cancelling};
 use super::caldav;
+use super::calendar::{Availability, Booking, Cancelling};
 use super::schema::ArgumentSchema;
 use super::webhook::Webhook;
 use super::{Adapters, Tool};

@@ -132,12 +132,7 @@ impl Batch<'_> {
         Ok(cancelled_result())
     }
 
-    fn held(
-        &mut self,
-        turn: &TurnRef,
-        calendar: CalendarId,
-        id: BookingId,
-    ) -> Result<&mut Booking, Refusal> {
+    fn held(&mut self, turn: &TurnRef, calendar: CalendarId, id: BookingId) -> Result<&mut Booking, Refusal> {
         let bookings = self.tables.bookings.entry(calendar).or_default();
         let mut bookings = bookings.iter_mut();
         let found = bookings.find(|booking| booking.id == id && booking.conversation == turn.conversation);

@@ -97,14 +97,17 @@ fn what_comes_later_is_refused_by_name() {
 
 #[test]
 fn a_calendar_may_be_on_a_server() {
-    let with = |caldav: &str| {
-        FILE.replacen("hours = { mon", &format!("caldav = {{ {caldav} }}\nhours = {{ mon"), 1)
-    };
+    let with =
+        |caldav: &str| FILE.replacen("hours = { mon", &format!("caldav = {{ {caldav} }}\nhours = {{ mon"), 1);
     let keys = "username = \"me\", password = { env = \"CALDAV_PASSWORD\" }";
 
-    let file = WorkspaceFile::parse(&with(&format!("url = \"https://dav.example/me/work\", {keys}"))).unwrap();
+    let file =
+        WorkspaceFile::parse(&with(&format!("url = \"https://dav.example/me/work\", {keys}"))).unwrap();
     let caldav = file.calendars[0].caldav.clone().unwrap();
-    assert_eq!((caldav.url.as_str(), caldav.username.as_deref()), ("https://dav.example/me/work/", Some("me")));
+    assert_eq!(
+        (caldav.url.as_str(), caldav.username.as_deref()),
+        ("https://dav.example/me/work/", Some("me"))
+    );
     assert!(file.secrets().any(|name| name.env == "CALDAV_PASSWORD"));
 
     for (written, problem) in [

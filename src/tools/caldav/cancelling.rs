@@ -51,7 +51,8 @@ impl Cancelling {
         if let Some(resource) = resource {
             let address = self.remote.address(&row.call);
             if resource != address {
-                let elsewhere = "the appointment is on another calendar than this one; it has to be cancelled there";
+                let elsewhere =
+                    "the appointment is on another calendar than this one; it has to be cancelled there";
                 return refused(&Refusal::new(elsewhere));
             }
             if let Err(fault) = self.remote.remove(&address, &row.call, context.allow_hosts).await {

@@ -9,7 +9,9 @@ pub(super) enum Fault {
     Secret,
     #[error("no answer: {0}")]
     NoAnswer(#[from] OutboundError),
-    #[error("{method} was answered with a redirect, which is not followed: configure the calendar's own address")]
+    #[error(
+        "{method} was answered with a redirect, which is not followed: configure the calendar's own address"
+    )]
     Redirect { method: &'static str },
     #[error("{method} was answered with status {status}")]
     Status { method: &'static str, status: u16 },

@@ -29,8 +29,9 @@ pub(super) fn read_resources(body: &[u8]) -> Result<Vec<Resource>, Fault> {
             Some(_) => return Err(Fault::Unreadable("it is not complete")),
             None => {}
         }
-        let good = children(response, DAV, "propstat")
-            .filter(|propstat| children(*propstat, DAV, "status").all(|node| (200..300).contains(&status(node))));
+        let good = children(response, DAV, "propstat").filter(|propstat| {
+            children(*propstat, DAV, "status").all(|node| (200..300).contains(&status(node)))
+        });
         let mut properties = good.flat_map(|propstat| children(propstat, DAV, "prop"));
         let data = properties.find_map(|property| children(property, CALDAV, "calendar-data").next());
         match data {

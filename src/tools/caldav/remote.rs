@@ -208,8 +208,8 @@ impl Remote {
             }
         };
         let pair = SecretString::from(STANDARD.encode(format!("{username}:{}", password.expose_secret())));
-        let mut value = HeaderValue::from_str(&format!("Basic {}", pair.expose_secret()))
-            .map_err(|_| Fault::Secret)?;
+        let mut value =
+            HeaderValue::from_str(&format!("Basic {}", pair.expose_secret())).map_err(|_| Fault::Secret)?;
         value.set_sensitive(true);
         Ok(Some(value))
     }
@@ -247,12 +247,20 @@ fn read_events(body: &[u8], rules: &CalendarRules, range: Interval) -> Result<Ve
         match reader.read(&resource.text) {
             Ok(read) => {
                 for fault in &read.faults {
-                    tracing::warn!(event.href = resource.href, fault, "an event of a calendar is not quite readable");
+                    tracing::warn!(
+                        event.href = resource.href,
+                        fault,
+                        "an event of a calendar is not quite readable"
+                    );
                 }
                 events.push(read);
             }
             Err(fault) => {
-                tracing::warn!(event.href = resource.href, fault, "an event of a calendar cannot be read: left out");
+                tracing::warn!(
+                    event.href = resource.href,
+                    fault,
+                    "an event of a calendar cannot be read: left out"
+                );
             }
         }
     }

@@ -43,7 +43,8 @@ impl Served {
         context: &CallContext<'_>,
     ) -> Result<Vec<Interval>, NotRead> {
         let workspace = context.workspace;
-        let held = async |conn: crate::store::Conn<'_>| calendars::held(conn, workspace, self.id, range).await;
+        let held =
+            async |conn: crate::store::Conn<'_>| calendars::held(conn, workspace, self.id, range).await;
         let held = self.db.reading(held).await?;
         let mut events = self.remote.events(&self.rules, range, context.allow_hosts).await?;
         self.remove_dead(&mut events, &held, own, context).await;
@@ -71,8 +72,12 @@ impl Served {
             let address = self.remote.address(&event.uid);
             let removed = self.remote.remove(&address, &event.uid, context.allow_hosts).await;
             match removed {
-                Ok(()) => tracing::info!(calendar.id = %self.id, call.id = event.uid, "removed the event of a call that was never finished"),
-                Err(fault) => self.warn(&event.uid, &fault, "an event that nobody booked could not be removed"),
+                Ok(()) => {
+                    tracing::info!(calendar.id = %self.id, call.id = event.uid, "removed the event of a call that was never finished")
+                }
+                Err(fault) => {
+                    self.warn(&event.uid, &fault, "an event that nobody booked could not be removed")
+                }
             }
         }
     }

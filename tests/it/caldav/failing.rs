@@ -47,7 +47,11 @@ async fn wrong_credentials_none_and_an_address_that_is_no_calendar() {
     let home = radicale.url().replace("work/", "");
     for setup in [
         with_keys(&radicale.url(), radicale.host(), "username = \"owner\""),
-        with_keys(&radicale.url(), radicale.host(), "username = \"other\", password = { env = \"CALDAV_PASSWORD\" }"),
+        with_keys(
+            &radicale.url(),
+            radicale.host(),
+            "username = \"other\", password = { env = \"CALDAV_PASSWORD\" }",
+        ),
         at(&home, radicale.host()),
         at(&format!("{home}nothing/"), radicale.host()),
     ] {
@@ -104,8 +108,13 @@ both_backends!(
             )
         };
         let answer = |events: &[&str]| {
-            let all: String = events.iter().map(|event| resource("x.ics", &crate::support::radicale::calendar(event))).collect();
-            let text = format!(r#"<multistatus xmlns="DAV:" xmlns:C="urn:ietf:params:xml:ns:caldav">{all}</multistatus>"#);
+            let all: String = events
+                .iter()
+                .map(|event| resource("x.ics", &crate::support::radicale::calendar(event)))
+                .collect();
+            let text = format!(
+                r#"<multistatus xmlns="DAV:" xmlns:C="urn:ietf:params:xml:ns:caldav">{all}</multistatus>"#
+            );
             Line::Instead(StatusCode::MULTI_STATUS, text.into())
         };
         let broken = event("broken", "DTSTART:yesterday\nDTEND:20260318T090000Z");
@@ -167,7 +176,9 @@ both_backends!(
         let radicale = Radicale::start().await;
         let server = on(&radicale).start(&db).await;
 
-        for (table, column) in [("calendars", "rules"), ("assistant_versions", "compiled"), ("tools", "definition")] {
+        for (table, column) in
+            [("calendars", "rules"), ("assistant_versions", "compiled"), ("tools", "definition")]
+        {
             let found = format!("select count(*) from {table} where {column} like '%{PASSWORD}%'");
             assert_eq!(server.number(&found).await, 0, "{table}");
         }

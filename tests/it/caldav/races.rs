@@ -67,13 +67,20 @@ both_backends!(
         let server = at(&between.url(), &between.host()).start(&db).await;
         let other = event("other", "DTSTART:20260318T091500Z\nDTEND:20260318T093000Z");
         between.script().otherwise(move |method| {
-            if *method == Method::PUT { Line::After("other.ics".to_owned(), other.clone()) } else { Line::Through }
+            if *method == Method::PUT {
+                Line::After("other.ics".to_owned(), other.clone())
+            } else {
+                Line::Through
+            }
         });
 
         let refused = result(&server, WIDGET, book("2026-03-18T10:00")).await;
 
         assert_eq!(refused["error"], "2026-03-18 10:00 is already taken");
-        assert!(refused["available_slots"].as_array().unwrap().contains(&json!("2026-03-18 11:00")), "{refused}");
+        assert!(
+            refused["available_slots"].as_array().unwrap().contains(&json!("2026-03-18 11:00")),
+            "{refused}"
+        );
         assert!(radicale.all().await.contains("UID:other"));
         assert_eq!(radicale.count().await, 1, "ours is withdrawn");
         assert_eq!(server.number("select count(*) from bookings where cancelled_at is null").await, 0);

@@ -230,9 +230,15 @@ both_backends!(
         assert!(first.contains("https://dav.example/me/work/") && !first.contains("pa55"), "{first}");
         assert_eq!(changes, ["calendar visits: changed caldav", "assistant desk: changed tools"]);
         assert_ne!(rules().await, first);
-        for (url, why) in [("http://10.0.0.7/me/", "is not a public address"), ("ftp://dav.example/", "must begin with http")] {
+        for (url, why) in [
+            ("http://10.0.0.7/me/", "is not a public address"),
+            ("ftp://dav.example/", "must begin with http"),
+        ] {
             let refusal = operator.refusal(&on(url)).await;
-            assert!(refusal.starts_with("the caldav.url of calendar \"visits\"") && refusal.contains(why), "{refusal}");
+            assert!(
+                refusal.starts_with("the caldav.url of calendar \"visits\"") && refusal.contains(why),
+                "{refusal}"
+            );
         }
     }
 );

@@ -101,7 +101,8 @@ impl Radicale {
 
     /// Another program's event.
     pub async fn put(&self, name: &str, event: &str) {
-        let (status, _, text) = self.send("PUT", name, &[("content-type", "text/calendar")], calendar(event)).await;
+        let (status, _, text) =
+            self.send("PUT", name, &[("content-type", "text/calendar")], calendar(event)).await;
         assert!(status.is_success(), "{status} {text}");
     }
 
@@ -118,7 +119,10 @@ impl Radicale {
     /// The names of the resources of the events that our calls have made.
     pub async fn of_calls(&self) -> Vec<String> {
         let all = self.all().await;
-        all.lines().filter_map(|line| line.strip_prefix("UID:call_")).map(|rest| format!("call_{rest}.ics")).collect()
+        all.lines()
+            .filter_map(|line| line.strip_prefix("UID:call_"))
+            .map(|rest| format!("call_{rest}.ics"))
+            .collect()
     }
 }
 
@@ -132,13 +136,17 @@ impl Drop for Radicale {
 
 /// An iCalendar text around the lines of events; `\n` becomes CRLF.
 pub fn calendar(events: &str) -> String {
-    let text = format!("BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:-//Tests//EN\n{}\nEND:VCALENDAR\n", events.trim());
+    let text =
+        format!("BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:-//Tests//EN\n{}\nEND:VCALENDAR\n", events.trim());
     text.replace('\n', "\r\n")
 }
 
 /// An event with these lines besides its own.
 pub fn event(uid: &str, lines: &str) -> String {
-    format!("BEGIN:VEVENT\nUID:{uid}\nDTSTAMP:20260101T000000Z\nSUMMARY:Of another\n{}\nEND:VEVENT", lines.trim())
+    format!(
+        "BEGIN:VEVENT\nUID:{uid}\nDTSTAMP:20260101T000000Z\nSUMMARY:Of another\n{}\nEND:VEVENT",
+        lines.trim()
+    )
 }
 
 /// What becomes of a request to the server.

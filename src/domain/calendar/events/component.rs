@@ -58,9 +58,8 @@ pub(super) fn read_components(text: &str) -> Result<Vec<Component>, &'static str
 }
 
 fn check_depth(text: &str) -> Result<(), &'static str> {
-    let starts = |line: &str, word: &str| {
-        line.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
-    };
+    let starts =
+        |line: &str, word: &str| line.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
     let mut depth = 0_usize;
     for line in text.lines().map(str::trim_start) {
         if starts(line, "BEGIN:") {

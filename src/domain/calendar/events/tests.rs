@@ -174,14 +174,21 @@ fn one_broken_event_of_a_resource_leaves_the_others() {
         let read = read(&calendar(&format!("{}\n{good}", event(broken)))).unwrap();
         assert_eq!((read.busy.len(), read.faults.len()), (1, 1), "{broken}");
     }
-    for text in ["", "}{", "BEGIN:VCALENDAR", "BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n", "BEGIN:VEVENT\r\nEND:VEVENT\r\n"] {
+    for text in [
+        "",
+        "}{",
+        "BEGIN:VCALENDAR",
+        "BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n",
+        "BEGIN:VEVENT\r\nEND:VEVENT\r\n",
+    ] {
         assert!(read(text).is_err(), "{text}");
     }
 }
 
 #[test]
 fn a_rule_that_cannot_be_read_leaves_its_first_time() {
-    for rule in ["FREQ=SOMETIMES", "COUNT=3", "FREQ=DAILY;X", "FREQ=DAILY;BYDAY=XX", "FREQ=DAILY;UNTIL=never"] {
+    for rule in ["FREQ=SOMETIMES", "COUNT=3", "FREQ=DAILY;X", "FREQ=DAILY;BYDAY=XX", "FREQ=DAILY;UNTIL=never"]
+    {
         let lines = format!("DTSTART:20260310T080000Z\nDURATION:PT1H\nRRULE:{rule}");
         let read = read(&calendar(&event(&lines))).unwrap();
         assert_eq!((read.busy.len(), read.faults.len()), (1, 1), "{rule}");
@@ -243,7 +250,10 @@ fn what_is_written_is_read_back_and_holds_no_line_of_anothers() {
 
     let text = write_event(&new);
 
-    assert!(text.split("\r\n").all(|line| line.len() <= 75 && !line.contains(['\r', '\n', '\u{7}'])), "{text}");
+    assert!(
+        text.split("\r\n").all(|line| line.len() <= 75 && !line.contains(['\r', '\n', '\u{7}'])),
+        "{text}"
+    );
     assert!(!text.contains("\r\nATTENDEE") && text.matches("\r\nEND:VEVENT").count() == 1, "{text}");
     assert!(text.contains("\r\nDESCRIPTION:Name: Ada\\nNotes: One\\nTwo\r\n"), "{text}");
     assert!(text.contains("\r\nDTSTAMP:20260301T000000Z\r\n"), "{text}");

@@ -101,10 +101,7 @@ pub(super) fn read_moment(
     }
 }
 
-fn read_moment_or_period(
-    text: &str,
-    zone: &TimeZone,
-) -> Result<(Moment, Option<Length>), &'static str> {
+fn read_moment_or_period(text: &str, zone: &TimeZone) -> Result<(Moment, Option<Length>), &'static str> {
     let Some((start, end)) = text.split_once('/') else { return Ok((read_text(text, zone)?, None)) };
     let start = read_text(start, zone)?;
     let length = match read_text(end, zone) {
