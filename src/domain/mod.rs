@@ -27,6 +27,7 @@ pub mod signature;
 pub mod template;
 pub mod tool;
 pub mod tool_loop;
+pub mod trace;
 pub mod turn;
 pub mod webhook_endpoint;
 pub mod words;
