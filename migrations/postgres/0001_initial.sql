@@ -324,11 +324,28 @@ create table bookings (
     notes text,
     created_at bigint not null,
     cancelled_at bigint,
+    -- Of a booking on a server: the address of its resource there.
+    resource text,
+    -- The turn that is about to put it there: until that is confirmed it is a hold.
+    held_by uuid,
     primary key (workspace_id, calendar_id, id),
     unique (workspace_id, calendar_id, call_id),
     foreign key (workspace_id, calendar_id) references calendars (workspace_id, id)
 );
-create unique index bookings_live on bookings (workspace_id, calendar_id, starts_at) where cancelled_at is null;
+-- Where a booking on a server is now, that server knows.
+create unique index bookings_live on bookings (workspace_id, calendar_id, starts_at)
+    where cancelled_at is null and resource is null;
+create index bookings_by_time on bookings (workspace_id, calendar_id, starts_at, id);
+
+-- The directory of the addresses that calendar programs read: a capability leads to its calendar.
+create table calendar_links (
+    id uuid primary key,
+    workspace_id uuid not null,
+    calendar_id uuid not null,
+    created_at bigint not null,
+    unique (workspace_id, calendar_id),
+    foreign key (workspace_id, calendar_id) references calendars (workspace_id, id)
+);
 
 create table ledger (
     workspace_id uuid not null references workspaces (id),

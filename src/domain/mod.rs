@@ -28,6 +28,7 @@ pub mod signature;
 pub mod template;
 pub mod tool;
 pub mod tool_loop;
+pub mod trace;
 pub mod turn;
 pub mod vector;
 pub mod webhook_endpoint;

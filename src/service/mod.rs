@@ -4,6 +4,7 @@
 pub mod accept_message;
 pub mod apply_workspace;
 pub mod authenticate;
+pub mod calendars;
 pub mod change_conversation;
 pub mod create_conversation;
 pub mod credit;

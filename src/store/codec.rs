@@ -14,8 +14,7 @@ use crate::domain::conversation::{ConversationKind, SenderType};
 use crate::domain::delivery::{AttemptOutcome, DeliveryState};
 use crate::domain::event::EventType;
 use crate::domain::ids::{
-    AssistantId, BookingId, CalendarId, ConversationId, DeliveryId, DocumentId, EndpointId, EventId, KeyId,
-    KnowledgeBaseId, MessageId, ProcessId, ToolId, TurnId, WidgetUuid, WorkspaceId,
+    AssistantId, BookingId, CalendarId, CalendarToken, ConversationId, DeliveryId, DocumentId, EndpointId, EventId, KeyId, KnowledgeBaseId, MessageId, ProcessId, ToolId, TurnId, WidgetUuid, WorkspaceId,
 };
 use crate::domain::knowledge::{Format, Language};
 use crate::domain::ledger::LedgerKind;
@@ -84,8 +83,7 @@ fn decode_raw<'r, D: Database, T: Decode<'r, D>>(value: D::ValueRef<'r>) -> Resu
 }
 
 kept_as!(Uuid, |id| id.0, |raw| Ok(Self(raw));
-    AssistantId, BookingId, CalendarId, ConversationId, DeliveryId, DocumentId, EndpointId, EventId, KeyId,
-    KnowledgeBaseId, MessageId, ProcessId, ToolId, TurnId, WidgetUuid, WorkspaceId,
+    AssistantId, BookingId, CalendarId, CalendarToken, ConversationId, DeliveryId, DocumentId, EndpointId, EventId, KeyId, KnowledgeBaseId, MessageId, ProcessId, ToolId, TurnId, WidgetUuid, WorkspaceId,
 );
 kept_as!(i64, |value| value.0, |raw| Ok(Self(raw)); Micros, Money);
 kept_as!(String, |word| word.as_str().to_owned(), |raw| Ok(raw.parse()?);

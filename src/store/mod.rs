@@ -8,6 +8,7 @@
 pub mod archived_endpoints;
 pub mod assistants;
 pub mod attempts;
+pub mod booking_log;
 pub mod calendars;
 pub mod cancellations;
 mod codec;
@@ -24,6 +25,7 @@ mod error;
 pub mod events;
 pub mod idempotency;
 pub mod journal;
+pub mod kept_calendars;
 pub mod kept_events;
 pub mod keys;
 pub mod knowledge_bases;

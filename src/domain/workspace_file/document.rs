@@ -118,12 +118,6 @@ impl<'t> Document<'t> {
     }
 
     fn refuse_unsupported(&self) -> Result<(), FileFault> {
-        let unsupported = |path: &str| Err(self.fault(path, "not supported yet"));
-        for (index, calendar) in self.entries("calendars") {
-            if calendar.contains_key("caldav") {
-                return unsupported(&format!("calendars[{index}].caldav"));
-            }
-        }
         for (index, tool) in self.entries("tools") {
             let kind = tool.get("kind").and_then(|kind| kind.get_ref().as_str());
             if let Some(kind @ "mcp") = kind {

@@ -2,6 +2,7 @@
 //! read and checked as far as its text goes; `service::apply_workspace` checks
 //! addresses, reads secrets and makes the store match it.
 
+mod calendars;
 mod check;
 mod document;
 mod knowledge_bases;
@@ -75,11 +76,22 @@ pub struct FileAssistant {
     pub allowed_origins: Vec<String>,
 }
 
-/// A calendar that is kept here.
+/// A calendar.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileCalendar {
     pub slug: String,
     pub rules: CalendarRules,
+    /// None: it is kept here.
+    pub caldav: Option<FileCaldav>,
+}
+
+/// The server that a calendar is on. Its host is not yet checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileCaldav {
+    /// Of the calendar's collection; it ends in a slash.
+    pub url: String,
+    pub username: Option<String>,
+    pub password: Option<EnvName>,
 }
 
 /// A knowledge base.
@@ -195,6 +207,8 @@ impl WorkspaceFile {
             });
             headers.chain(&webhook.secret)
         });
-        of_tools.chain(of_endpoints)
+        let of_calendars =
+            self.calendars.iter().filter_map(|calendar| calendar.caldav.as_ref()?.password.as_ref());
+        of_tools.chain(of_endpoints).chain(of_calendars)
     }
 }

@@ -88,10 +88,40 @@ fn what_comes_later_is_refused_by_name() {
         later("[[tools]]\nslug = \"crm\"\nkind = \"mcp\"\nallow = []"),
         "line 42: tools[2].kind: \"mcp\": not supported yet"
     );
+}
+
+#[test]
+fn a_calendar_may_be_on_a_server() {
+    let with =
+        |caldav: &str| FILE.replacen("hours = { mon", &format!("caldav = {{ {caldav} }}\nhours = {{ mon"), 1);
+    let keys = "username = \"me\", password = { env = \"CALDAV_PASSWORD\" }";
+
+    let file =
+        WorkspaceFile::parse(&with(&format!("url = \"https://dav.example/me/work\", {keys}"))).unwrap();
+    let caldav = file.calendars[0].caldav.clone().unwrap();
     assert_eq!(
-        fault("hours = { mon", "caldav = { url = \"https://a.example\" }\nhours = { mon"),
-        "line 19: calendars[0].caldav: not supported yet"
+        (caldav.url.as_str(), caldav.username.as_deref()),
+        ("https://dav.example/me/work/", Some("me"))
     );
+    assert!(file.secrets().any(|name| name.env == "CALDAV_PASSWORD"));
+
+    for (written, problem) in [
+        ("url = \"\"", "caldav.url: empty"),
+        ("url = \"dav.example\"", "caldav.url: it cannot be read as a URL"),
+        ("url = \"https://dav.example/?a\"", "caldav.url: the address of a calendar has neither"),
+        ("url = \"https://dav.example/\", username = \"a:b\"", "caldav.username: it cannot hold a colon"),
+        ("url = \"https://dav.example/\", username = \" \"", "caldav.username: empty"),
+        (
+            "url = \"https://dav.example/\", password = { env = \"X\" }",
+            "caldav.password: there is no username for it",
+        ),
+        ("url = \"https://dav.example/\", password = \"x\"", "invalid type: string"),
+        ("username = \"me\"", "missing field `url`"),
+        ("url = \"https://dav.example/\", token = \"x\"", "unknown field `token`"),
+    ] {
+        let fault = WorkspaceFile::parse(&with(written)).unwrap_err().to_string();
+        assert!(fault.starts_with("line 19: ") && fault.contains(problem), "{written}: {fault}");
+    }
 }
 
 #[test]

@@ -94,6 +94,15 @@ pub(super) struct CalendarIn {
     pub hours: HoursIn,
     #[serde(default)]
     pub holidays: Vec<String>,
+    pub caldav: Option<CaldavIn>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CaldavIn {
+    pub url: String,
+    pub username: Option<String>,
+    pub password: Option<EnvName>,
 }
 
 #[derive(Deserialize)]

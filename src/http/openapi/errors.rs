@@ -243,6 +243,16 @@ errors! {
         "There is no such webhook endpoint in this workspace" => Error::not_found(Thing::WebhookEndpoint, "whe_5kq20d"),
     }
 
+    /// Of a calendar in the path.
+    NoCalendar(Platform) {
+        "There is no such calendar in this workspace" => Error::not_found(Thing::Calendar, "cal_2mf81s"),
+    }
+
+    /// Of a booking in the path.
+    NoBooking(Platform) {
+        "There is no such booking in it" => Error::not_found(Thing::Booking, "bkg_6tz93v"),
+    }
+
     /// Of a delivery that is to be sent again.
     DeliveryUnderWay(Platform) {
         "It is queued for its first attempt, or being sent" => Error::DeliveryUnderWay,
@@ -256,6 +266,11 @@ errors! {
     /// Of a conversation in the path.
     NoConversation(Platform) {
         "There is no such conversation in this workspace" => no_conversation(),
+    }
+
+    /// Of a message in the path.
+    NoMessage(Platform) {
+        "There is no such message in this workspace" => Error::not_found(Thing::Message, "msg_45kd01"),
     }
 
     /// Of a turn in the path.

@@ -119,6 +119,13 @@ fn check_addresses(file: &WorkspaceFile, of_all: &AllowHosts) -> Result<(), Appl
             })?;
         }
     }
+    for calendar in &file.calendars {
+        if let Some(caldav) = &calendar.caldav {
+            check_url(&caldav.url, &[of_all, &own]).map_err(|refused| {
+                ApplyError::Refused(format!("the caldav.url of calendar \"{}\": {refused}", calendar.slug))
+            })?;
+        }
+    }
     for endpoint in &file.webhook_endpoints {
         check_url(&endpoint.url, &[of_all, &own]).map_err(|refused| {
             ApplyError::Refused(format!("the url of webhook endpoint \"{}\": {refused}", endpoint.slug))

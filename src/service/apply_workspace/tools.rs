@@ -37,7 +37,7 @@ impl Run<'_> {
             };
             self.put_configured(conn.reborrow(), Section::Tools, row, old).await?;
             compiled.extend(
-                tool.compile(&file.slug, &calendars.rules).map(|compiled| (file.slug.clone(), compiled)),
+                tool.compile(&file.slug, &calendars.settings).map(|compiled| (file.slug.clone(), compiled)),
             );
         }
         let has = |slug: &str| compiled.contains_key(slug);

@@ -4,6 +4,7 @@ mod admission;
 mod decisions;
 mod delivery_claims;
 mod failures;
+mod holds;
 mod keys;
 mod knowledge;
 mod ownership;
