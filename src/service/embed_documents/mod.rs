@@ -43,6 +43,8 @@ pub struct Course {
     after: WorkspaceId,
     /// How many texts the endpoint is sent at once: fewer, where it could not do it in time.
     size: usize,
+    /// How many requests of that size it has answered soon.
+    answered: u32,
 }
 
 /// Why documents could not be embedded for now.
@@ -75,7 +77,7 @@ impl Embeddings {
     /// Where a process begins.
     #[must_use]
     pub fn course(&self) -> Course {
-        Course { after: WorkspaceId(Uuid::nil()), size: self.batch }
+        Course { after: WorkspaceId(Uuid::nil()), size: self.batch, answered: 0 }
     }
 
     /// Claims documents that are not embedded whole, and embeds them. How many they were; none: there is nothing to do here.

@@ -10,6 +10,8 @@ use crate::telemetry::EMBEDDINGS_CALL_SECONDS;
 
 /// A text that each model embeds: what is refused beside it is refused for its own sake.
 const PLAIN: &str = "text";
+/// After so many requests that were answered soon, an endpoint that was too slow is sent twice as much again.
+const PATIENCE: u32 = 16;
 /// Which part of a text is tried where more of it is too long for the model: one n-th.
 const PARTS: [usize; 3] = [1, 2, 4];
 
@@ -24,13 +26,16 @@ impl Embeddings {
         let whole: Vec<&str> = texts.iter().map(String::as_str).collect();
         match self.call(&whole).await {
             Ok(vectors) => {
-                if begun.elapsed() < self.timeout / 8 {
-                    course.size = (course.size * 2).min(self.batch);
+                if course.size < self.batch && begun.elapsed() < self.timeout / 8 {
+                    course.answered += 1;
+                }
+                if course.answered >= PATIENCE {
+                    (course.size, course.answered) = ((course.size * 2).min(self.batch), 0);
                 }
                 Ok(vectors.into_iter().map(Some).collect())
             }
             Err(error @ EmbeddingsError::Call(ModelError::Timeout)) => {
-                course.size = (texts.len() / 2).max(1);
+                (course.size, course.answered) = ((texts.len() / 2).max(1), 0);
                 Err(error)
             }
             Err(error) if may_be_of_a_text(&error) => {

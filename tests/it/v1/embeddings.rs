@@ -232,14 +232,14 @@ both_backends!(
         });
         let server = with(&fake, "m").start(&db).await;
         let base = Base::new(&server).await;
-        base.put("poisoned", "poison").await;
+        base.put("poison", "poison poison poison poison").await;
         base.put("long", &format!("A car may stand in the yard. {}", "So it is. ".repeat(40))).await;
         base.put("dogs", "A dog may not come in.").await;
 
         base.embedded(2).await;
 
         assert_eq!(base.found("automobile").await[0], "long", "by as much of it as the model takes");
-        assert_eq!(base.found("poison").await[0], "poisoned");
+        assert_eq!(base.found("poison").await[0], "poison");
         let calls = fake.calls().all().len();
         base.put("more", "More.").await;
         base.embedded(3).await;
@@ -267,7 +267,7 @@ both_backends!(
 
         Base { server: &server, path }.embedded(5).await;
         let sizes: Vec<usize> = fake.calls().all().iter().map(|call| texts(&call.request).len()).collect();
-        assert_eq!(sizes[..2], [4, 2], "{sizes:?}");
+        assert_eq!(sizes, [4, 2, 2, 1]);
     }
 );
 
