@@ -1,6 +1,7 @@
 //! Vectors of passages, by model: written beside the passages that they are of, read one by one.
 
 use futures::TryStreamExt as _;
+use sqlx::QueryBuilder;
 
 use super::{Conn, StoreError, knowledge_bases, on_conn};
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
@@ -48,19 +49,24 @@ pub async fn put(
 ) -> Result<(), StoreError> {
     const PUT: &str = "insert into passage_vectors \
         (workspace_id, base_id, document_id, position, model, number, dimension, vector) \
-        select workspace_id, base_id, document_id, position, $4, number, $5, $6 from passages \
-        where workspace_id = $1 and base_id = $2 and number = $3 \
-        on conflict (workspace_id, base_id, document_id, position, model) do update \
+        select p.workspace_id, p.base_id, p.document_id, p.position, v.column1, p.number, v.column3, v.column4 from (";
+    const OF_PASSAGES: &str = ") as v join passages p on p.number = v.column2 where p.workspace_id = ";
+    const AGAIN: &str = " on conflict (workspace_id, base_id, document_id, position, model) do update \
         set number = excluded.number, dimension = excluded.dimension, vector = excluded.vector";
-    knowledge_bases::lock(conn.reborrow(), workspace, base).await?;
-    for (number, vector) in vectors {
-        let dimension = i64::try_from(vector.as_ref().map_or(0, Vector::dimension)).unwrap_or(0);
-        let bytes = vector.as_ref().map(Vector::to_bytes).unwrap_or_default();
-        on_conn!(conn.reborrow(), |c| {
-            let query = sqlx::query(PUT).bind(workspace).bind(base).bind(number).bind(model);
-            query.bind(dimension).bind(bytes).execute(c).await?;
-        });
+    if vectors.is_empty() {
+        return Ok(());
     }
+    knowledge_bases::lock(conn.reborrow(), workspace, base).await?;
+    on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new(PUT);
+        query.push_values(vectors, |mut row, (number, vector)| {
+            let dimension = i64::try_from(vector.as_ref().map_or(0, Vector::dimension)).unwrap_or(0);
+            let bytes = vector.as_ref().map(Vector::to_bytes).unwrap_or_default();
+            row.push_bind(model).push_bind(number).push_bind(dimension).push_bind(bytes);
+        });
+        query.push(OF_PASSAGES).push_bind(workspace).push(" and p.base_id = ").push_bind(base).push(AGAIN);
+        query.build().execute(c).await?;
+    });
     Ok(())
 }
 

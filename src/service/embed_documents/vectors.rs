@@ -1,6 +1,6 @@
 //! From texts to vectors, where the endpoint may be slow, ill, or refuse a single text.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Course, Embeddings};
 use crate::domain::chat::ModelError;
@@ -10,7 +10,10 @@ use crate::telemetry::EMBEDDINGS_CALL_SECONDS;
 
 /// A text that each model embeds: what is refused beside it is refused for its own sake.
 const PLAIN: &str = "text";
-/// After so many requests that were answered soon, an endpoint that was too slow is sent twice as much again.
+/// An endpoint that takes longer for a request is sent less: it may be what embeds queries, too, one after the other.
+const LONG: Duration = Duration::from_secs(2);
+/// One that takes less than this so many times is sent more.
+const SOON: Duration = Duration::from_millis(500);
 const PATIENCE: u32 = 16;
 /// Which part of a text is tried where more of it is too long for the model: one n-th.
 const PARTS: [usize; 3] = [1, 2, 4];
@@ -26,16 +29,11 @@ impl Embeddings {
         let whole: Vec<&str> = texts.iter().map(String::as_str).collect();
         match self.call(&whole).await {
             Ok(vectors) => {
-                if course.size < self.batch && begun.elapsed() < self.timeout / 8 {
-                    course.answered += 1;
-                }
-                if course.answered >= PATIENCE {
-                    (course.size, course.answered) = ((course.size * 2).min(self.batch), 0);
-                }
+                course.answered(texts.len(), begun.elapsed(), self.batch);
                 Ok(vectors.into_iter().map(Some).collect())
             }
             Err(error @ EmbeddingsError::Call(ModelError::Timeout)) => {
-                (course.size, course.answered) = ((texts.len() / 2).max(1), 0);
+                course.halve(texts.len());
                 Err(error)
             }
             Err(error) if may_be_of_a_text(&error) => {
@@ -91,5 +89,52 @@ fn may_be_of_a_text(error: &EmbeddingsError) -> bool {
         | EmbeddingsError::Count { .. }
         | EmbeddingsError::Lengths
         | EmbeddingsError::NotFinite => true,
+    }
+}
+
+impl Course {
+    /// Notes how long so many texts took.
+    fn answered(&mut self, texts: usize, took: Duration, most: usize) {
+        if took > LONG {
+            self.halve(texts);
+        } else if took < SOON && self.size < most {
+            self.answered += 1;
+        }
+        if self.answered >= PATIENCE {
+            (self.size, self.answered) = ((self.size * 2).min(most), 0);
+        }
+    }
+
+    fn halve(&mut self, texts: usize) {
+        (self.size, self.answered) = ((texts / 2).max(1), 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::ids::WorkspaceId;
+
+    #[test]
+    fn a_slow_endpoint_is_sent_less_and_a_quick_one_more_after_a_while() {
+        let mut course = Course { after: WorkspaceId(Uuid::nil()), size: 64, answered: 0 };
+
+        course.answered(64, Duration::from_secs(3), 64);
+        assert_eq!(course.size, 32);
+        course.answered(3, Duration::from_secs(3), 64);
+        assert_eq!(course.size, 1);
+        course.halve(1);
+        assert_eq!(course.size, 1);
+        for _ in 0..PATIENCE {
+            assert_eq!(course.size, 1);
+            course.answered(1, Duration::from_millis(10), 64);
+        }
+        assert_eq!(course.size, 2);
+        for _ in 0..PATIENCE * 9 {
+            course.answered(2, Duration::from_millis(10), 64);
+        }
+        assert_eq!(course.size, 64, "and no more than it may be");
     }
 }
