@@ -103,6 +103,9 @@ pub struct WebhookTool {
     /// Signs the request, as Standard Webhooks do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Sealed>,
+    /// Secrets by the names that `{{name}}` uses them by, over the variables of that name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<(String, Sealed)>,
     /// A call that may have arrived may be sent again, whatever the method.
     #[serde(default)]
     pub idempotent: bool,

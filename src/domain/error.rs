@@ -79,6 +79,8 @@ super::words::words! {
         Assistant = "Assistant",
         /// A turn.
         Turn = "Turn",
+        /// A tool.
+        Tool = "Tool",
         /// A webhook endpoint.
         WebhookEndpoint = "Webhook endpoint",
         /// A delivery of a webhook endpoint.
@@ -112,6 +114,7 @@ impl Error {
                 Thing::Message => "message_not_found",
                 Thing::Assistant => "assistant_not_found",
                 Thing::Turn => "turn_not_found",
+                Thing::Tool => "tool_not_found",
                 Thing::WebhookEndpoint => "webhook_endpoint_not_found",
                 Thing::Delivery => "delivery_not_found",
             },

@@ -31,6 +31,19 @@ pub enum Uses {
     Webhook(Box<WebhookTool>),
 }
 
+impl Uses {
+    /// The tool's `kind`, as a workspace file has it.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::CalendarAvailability { .. } => "calendar_availability",
+            Self::CalendarBooking { .. } => "calendar_booking",
+            Self::CalendarCancel { .. } => "calendar_cancel",
+            Self::Webhook(_) => "webhook",
+        }
+    }
+}
+
 impl Tool {
     /// The tool as a turn runs with it; none where its calendar is not among `calendars`.
     #[must_use]

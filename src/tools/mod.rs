@@ -3,6 +3,7 @@
 //! never ends a turn.
 
 mod calendar;
+mod exchange;
 mod registry;
 mod schema;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use crate::domain::tool_loop::CallResult;
 use crate::outbound::{AllowHosts, GuardedClient};
 use crate::store::Db;
 
+pub use exchange::{Exchange, ReceivedResponse, SentRequest};
 pub use registry::{ToolFault, Toolset, check_tool};
 
 /// One tool of one version of an assistant.
@@ -37,6 +39,11 @@ pub trait Tool: Send + Sync {
 
     /// Makes the call. Its arguments fit the schema of the spec.
     async fn call(&self, call: &Call, context: &CallContext<'_>) -> Outcome;
+
+    /// The same call, with what it was over the wire, where the tool can tell.
+    async fn probe(&self, call: &Call, context: &CallContext<'_>) -> (Outcome, Option<Exchange>) {
+        (self.call(call, context).await, None)
+    }
 }
 
 /// What is asked of a tool.

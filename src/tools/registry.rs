@@ -44,8 +44,13 @@ struct Entry {
 impl Toolset {
     /// Makes the tools of a version. Fails where [`check_tool`] would, and where two have one name.
     pub fn build(compiled: &Compiled, adapters: &Adapters) -> Result<Self, ToolFault> {
-        let mut entries: Vec<Entry> = Vec::with_capacity(compiled.tools.len());
-        for tool in &compiled.tools {
+        Self::of(&compiled.tools, adapters)
+    }
+
+    /// The same of tools that are in no version.
+    pub fn of(tools: &[CompiledTool], adapters: &Adapters) -> Result<Self, ToolFault> {
+        let mut entries: Vec<Entry> = Vec::with_capacity(tools.len());
+        for tool in tools {
             if entries.iter().any(|entry| entry.tool.spec().name == tool.name) {
                 return Err(ToolFault::new(tool, format!("another tool is named `{}`, too", tool.name)));
             }

@@ -110,6 +110,8 @@ pub struct FileWebhook {
     pub static_fields: Map<String, Value>,
     pub timeout_ms: u64,
     pub secret: Option<EnvName>,
+    /// By the names that `{{name}}` uses them by.
+    pub secrets: Vec<(String, EnvName)>,
     pub idempotent: bool,
 }
 
@@ -158,7 +160,7 @@ impl WorkspaceFile {
                 TextIn::Env(name) => Some(name),
                 TextIn::Plain(_) => None,
             });
-            headers.chain(&webhook.secret)
+            headers.chain(&webhook.secret).chain(webhook.secrets.iter().map(|(_, name)| name))
         });
         of_tools.chain(of_endpoints)
     }

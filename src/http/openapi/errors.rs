@@ -197,6 +197,17 @@ errors! {
         "The endpoint is disabled" => Error::invalid("enabled", "The webhook endpoint is disabled."),
     }
 
+    /// Of a test call, beside those of a write.
+    CallErrors(Platform) {
+        "A field is to be mended, or the body is no JSON" => Error::invalid("arguments", "Field 'arguments' must be an object."),
+        "The body is over 256 KiB" => too_large::<Platform>(),
+    }
+
+    /// Of a tool in the path.
+    NoTool(Platform) {
+        "There is no such tool in this workspace" => Error::not_found(Thing::Tool, "tool_7fd02k"),
+    }
+
     /// Of a webhook endpoint in the path.
     NoEndpoint(Platform) {
         "There is no such webhook endpoint in this workspace" => Error::not_found(Thing::WebhookEndpoint, "whe_5kq20d"),

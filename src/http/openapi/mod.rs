@@ -8,14 +8,15 @@ use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{InfoBuilder, License, OpenApi, OpenApiBuilder};
 
 pub(super) use errors::{
-    BeginErrors, BillingErrors, ChangeErrors, ConfigErrors, CreateErrors, DeliveryUnderWay, EndpointDisabled,
-    EndpointErrors, EventsRemoved, FeedErrors, HistoryErrors, NoConversation, NoDelivery, NoEndpoint, NoTurn,
-    QueryErrors, ReadErrors, ReplyErrors, SendErrors, SwitchErrors, TooManyReaders, WriteErrors,
+    BeginErrors, BillingErrors, CallErrors, ChangeErrors, ConfigErrors, CreateErrors, DeliveryUnderWay,
+    EndpointDisabled, EndpointErrors, EventsRemoved, FeedErrors, HistoryErrors, NoConversation, NoDelivery,
+    NoEndpoint, NoTool, NoTurn, QueryErrors, ReadErrors, ReplyErrors, SendErrors, SwitchErrors,
+    TooManyReaders, WriteErrors,
 };
 pub(super) use shapes::{
     Acknowledgement, ConversationPage, CreatedConversation, DeliveryPage, EndpointPage, EndpointWithSecret,
     EventPage, LedgerPage, MessagePage, OneBalance, OneConversation, OneDelivery, OneEndpoint, OneLink,
-    OneReplay, OneTurn,
+    OneReplay, OneTool, OneTurn, TestedCall, ToolPage,
 };
 
 use super::{api, v1};

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::http::api::wire::FunctionCall;
+use crate::http::v1::tools::wire::{TestedOut, ToolListedOut, ToolOut};
 use crate::http::v1::webhook_endpoints::wire::{
     DeliveryOut, EndpointOut, EndpointWithSecretOut, ReplayedOut, ToldDeliveryOut,
 };
@@ -137,6 +138,10 @@ enveloped! {
     OneBalance(BalanceOut);
     /// Events, in order.
     EventPage(Events);
+    /// A tool.
+    OneTool(ToolOut);
+    /// What a test call came to.
+    TestedCall(TestedOut);
     /// A webhook endpoint.
     OneEndpoint(EndpointOut);
     /// A webhook endpoint with its new secret.
@@ -152,6 +157,8 @@ paged! {
     ConversationPage, Conversations(Conversation);
     /// Messages, the oldest first.
     MessagePage, Messages(Message);
+    /// Tools, the oldest first.
+    ToolPage, Tools(ToolListedOut);
     /// Webhook endpoints, the oldest first.
     EndpointPage, WebhookEndpoints(EndpointOut);
     /// Deliveries, the newest event's first.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
-use crate::domain::ids::{ConversationId, EndpointId};
+use crate::domain::ids::ConversationId;
 use crate::service::list_conversations::Place;
 
 const DEFAULT_LIMIT: usize = 50;
@@ -73,20 +73,33 @@ pub(super) fn conversation_place(cursor: Option<&str>) -> Result<Option<Place>, 
     Ok(Some((Micros(i64::from_be_bytes(*at)), ConversationId(id))))
 }
 
-const ENDPOINTS: u8 = b'w';
-
-/// The cursor of a webhook endpoint's place in the list.
-pub(super) fn endpoint_cursor(id: EndpointId) -> String {
-    let mut bytes = vec![ENDPOINTS];
-    bytes.extend(id.0.as_bytes());
-    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+/// A list that is in order of age, by the tag of its cursors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ByAge {
+    Endpoints,
+    Tools,
 }
 
-/// The place that a cursor of the list of webhook endpoints names.
-pub(super) fn endpoint_place(cursor: Option<&str>) -> Result<Option<EndpointId>, Error> {
-    let Some(cursor) = cursor else { return Ok(None) };
-    let id = Uuid::from_slice(&decode(cursor, ENDPOINTS)?).map_err(|_| malformed())?;
-    Ok(Some(EndpointId(id)))
+impl ByAge {
+    fn tag(self) -> u8 {
+        match self {
+            Self::Endpoints => b'w',
+            Self::Tools => b't',
+        }
+    }
+
+    /// The cursor of a place in this list: an id.
+    pub(super) fn cursor(self, id: Uuid) -> String {
+        let mut bytes = vec![self.tag()];
+        bytes.extend(id.as_bytes());
+        BASE64_URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// The place that a cursor names; none without one.
+    pub(super) fn place(self, cursor: Option<&str>) -> Result<Option<Uuid>, Error> {
+        let Some(cursor) = cursor else { return Ok(None) };
+        Uuid::from_slice(&decode(cursor, self.tag())?).map(Some).map_err(|_| malformed())
+    }
 }
 
 fn decode(cursor: &str, tag: u8) -> Result<Vec<u8>, Error> {
@@ -112,8 +125,8 @@ mod tests {
         assert_eq!(Numbered::Messages.place(None).unwrap(), 0);
         let place = (Micros(7), ConversationId(Uuid::from_u128(9)));
         assert_eq!(conversation_place(Some(&conversation_cursor(place))).unwrap(), Some(place));
-        let id = EndpointId(Uuid::from_u128(9));
-        assert_eq!(endpoint_place(Some(&endpoint_cursor(id))).unwrap(), Some(id));
+        let id = Uuid::from_u128(9);
+        assert_eq!(ByAge::Tools.place(Some(&ByAge::Tools.cursor(id))).unwrap(), Some(id));
     }
 
     #[test]
@@ -121,7 +134,7 @@ mod tests {
         let of_ledger = Numbered::Ledger.cursor(42);
         assert!(Numbered::Messages.place(Some(&of_ledger)).is_err());
         assert!(conversation_place(Some(&of_ledger)).is_err());
-        assert!(endpoint_place(Some(&of_ledger)).is_err());
+        assert!(ByAge::Endpoints.place(Some(&of_ledger)).is_err());
         for garbage in ["", "42", "*", "bA", "§"] {
             assert!(Numbered::Ledger.place(Some(garbage)).is_err(), "{garbage}");
         }

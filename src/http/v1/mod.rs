@@ -5,6 +5,7 @@ mod cursor;
 mod events;
 mod messages;
 mod money;
+pub(super) mod tools;
 mod turns;
 mod validate;
 pub(super) mod webhook_endpoints;
@@ -28,5 +29,6 @@ pub(super) fn door() -> OpenApiRouter<AppState> {
         .routes(routes!(money::ledger))
         .routes(routes!(events::list))
         .routes(routes!(events::stream))
+        .merge(tools::routes())
         .merge(webhook_endpoints::routes())
 }

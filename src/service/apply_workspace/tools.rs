@@ -84,6 +84,12 @@ impl Run<'_> {
             };
             headers.push((name.clone(), text));
         }
+        let old_named = old.map_or(&[][..], |old| &old.secrets);
+        let mut secrets = Vec::new();
+        for (name, env) in &file.secrets {
+            let kept = old_named.iter().filter(|(known, _)| known == name).map(|(_, sealed)| sealed);
+            secrets.push((name.clone(), self.seal(env, kept)?));
+        }
         let old_secret = old.and_then(|old| old.secret.as_ref());
         Ok(WebhookTool {
             method: file.method.clone(),
@@ -94,6 +100,7 @@ impl Run<'_> {
             static_fields: file.static_fields.clone(),
             timeout_ms: file.timeout_ms,
             secret: file.secret.as_ref().map(|env| self.seal(env, old_secret)).transpose()?,
+            secrets,
             idempotent: file.idempotent,
         })
     }

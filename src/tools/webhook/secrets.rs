@@ -1,12 +1,15 @@
 //! The secrets of one call: opened for it, and kept out of what comes back.
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
+use url::form_urlencoded;
 
 use crate::domain::seal::{SealKey, Sealed};
+use crate::domain::template::in_url;
 
 /// What is shown in a secret's place.
-const REDACTED: &str = "[redacted]";
+pub(super) const MASK: &str = "***";
 /// A shorter text keeps no secret, and its like stands everywhere.
 const SHORTEST: usize = 4;
 
@@ -41,10 +44,10 @@ impl<'k> Secrets<'k> {
             if text.len() < SHORTEST {
                 continue;
             }
-            let quoted = Value::from(text).to_string();
-            let escaped = &quoted[1..quoted.len() - 1];
-            if escaped != text {
-                self.hidden.push(escaped.into());
+            for spelling in spellings(text) {
+                if spelling != text {
+                    self.hidden.push(spelling.into());
+                }
             }
             self.hidden.push(text.into());
         }
@@ -53,7 +56,7 @@ impl<'k> Secrets<'k> {
     pub(super) fn redact_text(&self, mut text: String) -> String {
         for secret in &self.hidden {
             if text.contains(secret.expose_secret()) {
-                text = text.replace(secret.expose_secret(), REDACTED);
+                text = text.replace(secret.expose_secret(), MASK);
             }
         }
         text
@@ -77,6 +80,17 @@ impl<'k> Secrets<'k> {
     }
 }
 
+/// How a text stands in JSON, in a URL and in a form.
+fn spellings(text: &str) -> [String; 4] {
+    let quoted = Value::from(text).to_string();
+    let in_json = quoted[1..quoted.len() - 1].to_owned();
+    [in_json, in_url(text), utf8_percent_encode(text, NON_ALPHANUMERIC).to_string(), in_form(text)]
+}
+
+fn in_form(text: &str) -> String {
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -96,8 +110,17 @@ mod tests {
         let text = secrets.redact_text(r#"Bearer to"ken, to"ken, {"a": "to\"ken"}"#.to_owned());
         let value = secrets.redact_value(json!({"to\"ken": ["x to\"ken", 5, null]}));
 
-        assert_eq!(text, r#"[redacted], [redacted], {"a": "[redacted]"}"#);
-        assert_eq!(value, json!({"[redacted]": ["x [redacted]", 5, null]}));
+        assert_eq!(text, r#"***, ***, {"a": "***"}"#);
+        assert_eq!(value, json!({"***": ["x ***", 5, null]}));
+    }
+
+    #[test]
+    fn a_secret_is_hidden_as_it_stands_in_a_url_or_a_form() {
+        let secrets = knowing("a/b c~d");
+
+        let shown = secrets.redact_text("?k=a%2Fb%20c~d&f=a%2Fb+c%7Ed&g=a%2Fb%20c%7Ed".to_owned());
+
+        assert_eq!(shown, "?k=***&f=***&g=***");
     }
 
     #[test]
