@@ -102,8 +102,18 @@ async fn what_is_sent_has_no_field_that_is_not_described() {
     };
     let (told, attempt) = wait_for("an attempt", attempted).await;
 
+    let tools = get("/v1/tools").await["items"].as_array().unwrap().clone();
+    let orders = tools.iter().find(|tool| tool["slug"] == "orders").unwrap();
+    let tool_path = format!("/v1/tools/{}", orders["id"].as_str().unwrap());
+    let tool = get(&tool_path).await;
+    let arguments = json!({"arguments": {"order_id": "7"}});
+    let called = post(&format!("{tool_path}/test")).json(&arguments).send().await.json()["data"].clone();
+
     for (sent, schema) in [
         (&endpoint, "EndpointWithSecretOut"),
+        (&tool, "ToolOut"),
+        (&get("/v1/tools").await["items"][0], "ToolListedOut"),
+        (&called, "TestedOut"),
         (&get(&path).await, "EndpointOut"),
         (&told, "ToldDeliveryOut"),
         (&attempt, "AttemptOut"),
@@ -253,7 +263,9 @@ async fn a_pages_next_cursor_is_always_there_and_null_only_on_a_last_page() {
     let server = TestServer::start(&db).await;
     let document = server.call("GET", "/openapi.json").send().await.json();
 
-    for page in ["Conversations", "Messages", "LedgerEntries", "WebhookEndpoints", "Deliveries", "Events"] {
+    for page in
+        ["Conversations", "Messages", "LedgerEntries", "WebhookEndpoints", "Deliveries", "Tools", "Events"]
+    {
         let schema = &document["components"]["schemas"][page];
         assert_eq!(schema["required"], json!(["items", "next_cursor"]), "{page}");
         let expected = if page == "Events" { json!("string") } else { json!(["string", "null"]) };

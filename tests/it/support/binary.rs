@@ -40,8 +40,13 @@ impl Place {
 
     /// Starts a server, and waits until it has said all that it says at its start.
     pub async fn serve(&self) -> Running {
+        self.serve_as(|command| command.stderr(Stdio::null())).await
+    }
+
+    /// The same of a server whose command is changed first.
+    pub async fn serve_as(&self, change: impl FnOnce(&mut Command) -> &mut Command) -> Running {
         let mut command = self.command(&[]);
-        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        change(&mut command).stdout(Stdio::piped());
         let mut process = command.spawn().expect("the program starts");
         let output = process.stdout.take().expect("its output is piped");
         let (lines, said) = std::sync::mpsc::channel();

@@ -6,10 +6,12 @@ use rejoinder::domain::account::Scope;
 use rejoinder::domain::api_key::ApiKey;
 use rejoinder::domain::clock::Clock;
 use rejoinder::domain::ids::Ids;
+use rejoinder::domain::seal::SealKey;
 use rejoinder::outbound::AllowHosts;
 use rejoinder::service::apply_workspace::{self, Mode, Site};
 use rejoinder::service::keys::{self, CreateKey};
 use rejoinder::store::Db;
+use secrecy::SecretString;
 
 use super::fake_tool::FakeTool;
 
@@ -55,18 +57,33 @@ pub struct Keys {
     pub foreign: String,
 }
 
+/// A secret of the environment that a workspace file is applied in: what no test may find where it does not belong.
+pub const TOKEN: &str = "Bearer canary-t0ken";
+/// One that has to be encoded in a URL.
+pub const QUERY_KEY: &str = "canary/key 1";
+/// One that signs.
+pub const SIGNING: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// That environment.
+pub fn secret(name: &str) -> Option<SecretString> {
+    let known = [("TOKEN", TOKEN), ("QUERY_KEY", QUERY_KEY), ("SIGNING", SIGNING)];
+    known.into_iter().find(|(known, _)| *known == name).map(|(_, secret)| secret.into())
+}
+
 /// Applies a workspace file and the other tenant's, and makes the keys.
 pub async fn apply(db: &Db, clock: &dyn Clock, tool: &FakeTool, file: &str) -> Keys {
     let ids = Ids::random();
+    // As the servers of the tests have it.
+    let seal = SealKey::new([7; 32]);
     let allow_hosts = AllowHosts::parse([tool.host()]).expect("a host and its port");
     let site = Site {
         db,
         clock,
         ids: &ids,
-        seal: None,
+        seal: Some(&seal),
         allow_hosts: &allow_hosts,
         has_connection: &|_| true,
-        secret: &|_| None,
+        secret: &secret,
     };
     for text in [file, OTHER] {
         apply_workspace::apply(&site, text, Mode::Apply).await.expect("the workspace file is good");
