@@ -41,6 +41,7 @@ use crate::store::writer::{SlotLimits, Slots, Writer, WriterContext};
 use crate::store::{Conn, Db, delivery_claims, queue};
 use crate::telemetry::Metrics;
 use crate::tools::Adapters;
+use crate::tools::mcp::Sessions;
 use crate::worker::{DeliverySettings, Lease, Performers, Worker, WorkerSettings};
 
 pub use serve::{openapi, serve};
@@ -183,6 +184,7 @@ impl Server {
             never = self.let_go_of_what_nobody_can_start() => match never {},
         }
         self.last_writes.cancel();
+        self.services.tools.mcp.close().await;
         if !self.lanes.drain(LAST_WRITES).await {
             tracing::warn!("not all could be written before the end");
         }
@@ -208,6 +210,7 @@ fn listen(config: &Config, on: &Foundation, services: Services, tasks: &Tasks, l
     if let Some(limits) = &limits {
         tasks.spawn_until_stop("limits", Arc::clone(limits).keep_up());
     }
+    tasks.spawn_until_stop("sessions of MCP", services.tools.mcp.clone().keep_up());
     tasks.spawn_until_stop("uses of keys", keep_uses_written(services.clone()));
     let metrics = on.metrics.clone();
     if let Some(metrics) = &metrics {
@@ -255,6 +258,7 @@ fn services(
     let tools = Adapters {
         db: on.db.clone(),
         outbound,
+        mcp: Sessions::default(),
         seal_key: on.seal_key.clone(),
         clock: Arc::clone(&on.clock),
         ids: Arc::clone(&on.ids),

@@ -1,10 +1,13 @@
 //! An assistant as it was compiled: all that a turn runs with, in one immutable version.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::calendar::CalendarRules;
 use super::ids::CalendarId;
+use super::mcp::McpServer;
 use super::seal::Sealed;
 
 /// A version of an assistant, kept as JSON.
@@ -62,10 +65,42 @@ pub struct CompiledTool {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ToolKind {
-    CalendarAvailability { calendar: CalendarId, rules: Box<CalendarRules> },
-    CalendarBooking { calendar: CalendarId, rules: Box<CalendarRules> },
-    CalendarCancel { calendar: CalendarId },
+    CalendarAvailability {
+        calendar: CalendarId,
+        rules: Box<CalendarRules>,
+    },
+    CalendarBooking {
+        calendar: CalendarId,
+        rules: Box<CalendarRules>,
+    },
+    CalendarCancel {
+        calendar: CalendarId,
+    },
     Webhook(Box<WebhookTool>),
+    /// The tool of this name at a server.
+    Mcp(Box<McpServer>),
+}
+
+/// How many tools an assistant can have.
+const MAX_TOOLS: usize = 128;
+
+/// Whether a model can tell the tools of an assistant apart. Those of an MCP server bring names
+/// that no file shows.
+pub fn check_names(tools: &[CompiledTool]) -> Result<(), String> {
+    if tools.len() > MAX_TOOLS {
+        return Err(format!(
+            "it has {} tools, those of MCP servers counted; {MAX_TOOLS} are possible",
+            tools.len()
+        ));
+    }
+    let mut known = HashMap::new();
+    for tool in tools {
+        if let Some(other) = known.insert(&tool.name, &tool.slug) {
+            let (name, slug) = (&tool.name, &tool.slug);
+            return Err(format!("both \"{other}\" and \"{slug}\" have a tool that is called {name}"));
+        }
+    }
+    Ok(())
 }
 
 impl ToolKind {
@@ -77,6 +112,7 @@ impl ToolKind {
             Self::CalendarBooking { .. } => "calendar_booking",
             Self::CalendarCancel { .. } => "calendar_cancel",
             Self::Webhook(_) => "webhook",
+            Self::Mcp(_) => "mcp",
         }
     }
 }
@@ -112,7 +148,7 @@ pub struct WebhookTool {
 }
 
 /// A header's text, or the sealed secret that it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum HeaderText {
     Sealed(Sealed),

@@ -17,6 +17,7 @@ pub mod history;
 pub mod idempotency;
 pub mod ids;
 pub mod ledger;
+pub mod mcp;
 pub mod message;
 pub mod money;
 pub mod rendered;

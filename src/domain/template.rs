@@ -49,6 +49,11 @@ pub fn argument_names(template: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// Whether a text has placeholders.
+pub fn is_template(text: &str) -> bool {
+    pieces(text, true).any(|piece| !matches!(piece, Piece::Text(_)))
+}
+
 /// Whether a template can use a variable of this name.
 pub fn is_variable(name: &str) -> bool {
     let template = format!("{{{{{name}}}}}");

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::assistant::{CompiledTool, ToolKind, WebhookTool};
 use super::calendar::CalendarRules;
 use super::ids::CalendarId;
+use super::mcp::McpTools;
 
 /// A tool, kept as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,10 +26,18 @@ pub struct Tool {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Uses {
-    CalendarAvailability { calendar: CalendarId },
-    CalendarBooking { calendar: CalendarId },
-    CalendarCancel { calendar: CalendarId },
+    CalendarAvailability {
+        calendar: CalendarId,
+    },
+    CalendarBooking {
+        calendar: CalendarId,
+    },
+    CalendarCancel {
+        calendar: CalendarId,
+    },
     Webhook(Box<WebhookTool>),
+    /// Several tools, each with its own name, words and schema.
+    Mcp(Box<McpTools>),
 }
 
 impl Uses {
@@ -40,35 +49,46 @@ impl Uses {
             Self::CalendarBooking { .. } => "calendar_booking",
             Self::CalendarCancel { .. } => "calendar_cancel",
             Self::Webhook(_) => "webhook",
+            Self::Mcp(_) => "mcp",
         }
     }
 }
 
 impl Tool {
-    /// The tool as a turn runs with it; none where its calendar is not among `calendars`.
+    /// The tool as a turn runs with it: of an MCP server's, one for each that was found. None where its
+    /// calendar is not among `calendars`.
     #[must_use]
-    pub fn compile(
-        &self,
-        slug: &str,
-        calendars: &HashMap<CalendarId, CalendarRules>,
-    ) -> Option<CompiledTool> {
+    pub fn compile(&self, slug: &str, calendars: &HashMap<CalendarId, CalendarRules>) -> Vec<CompiledTool> {
         let rules = |calendar: &CalendarId| calendars.get(calendar).cloned().map(Box::new);
         let kind = match &self.uses {
             Uses::CalendarAvailability { calendar } => {
-                ToolKind::CalendarAvailability { calendar: *calendar, rules: rules(calendar)? }
+                rules(calendar).map(|rules| ToolKind::CalendarAvailability { calendar: *calendar, rules })
             }
             Uses::CalendarBooking { calendar } => {
-                ToolKind::CalendarBooking { calendar: *calendar, rules: rules(calendar)? }
+                rules(calendar).map(|rules| ToolKind::CalendarBooking { calendar: *calendar, rules })
             }
-            Uses::CalendarCancel { calendar } => ToolKind::CalendarCancel { calendar: *calendar },
-            Uses::Webhook(webhook) => ToolKind::Webhook(webhook.clone()),
+            Uses::CalendarCancel { calendar } => Some(ToolKind::CalendarCancel { calendar: *calendar }),
+            Uses::Webhook(webhook) => Some(ToolKind::Webhook(webhook.clone())),
+            Uses::Mcp(tools) => return compile_found(slug, tools),
         };
-        Some(CompiledTool {
+        let compiled = kind.map(|kind| CompiledTool {
             slug: slug.to_owned(),
             name: self.name.clone(),
             description: self.description.clone(),
             parameters: self.parameters.clone(),
             kind,
-        })
+        });
+        compiled.into_iter().collect()
     }
+}
+
+fn compile_found(slug: &str, tools: &McpTools) -> Vec<CompiledTool> {
+    let compiled = tools.found.iter().map(|found| CompiledTool {
+        slug: slug.to_owned(),
+        name: found.name.clone(),
+        description: found.description.clone(),
+        parameters: found.parameters.clone(),
+        kind: ToolKind::Mcp(Box::new(tools.server.clone())),
+    });
+    compiled.collect()
 }

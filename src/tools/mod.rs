@@ -4,8 +4,11 @@
 
 mod calendar;
 mod exchange;
+pub mod mcp;
 mod registry;
 mod schema;
+mod secrets;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod webhook;
@@ -27,6 +30,7 @@ use crate::store::Db;
 
 pub use exchange::{Exchange, ReceivedResponse, SentRequest};
 pub use registry::{ToolFault, Toolset, check_tool};
+pub use secrets::Secrets;
 
 /// One tool of one version of an assistant.
 #[async_trait]
@@ -82,6 +86,8 @@ pub struct Adapters {
     pub outbound: GuardedClient,
     /// None where the server was given none: then it holds no secret of a tool either.
     pub seal_key: Option<Arc<SealKey>>,
+    /// With MCP servers.
+    pub mcp: mcp::Sessions,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<Ids>,
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::calendar::{Availability, Booking, Cancelling};
+use super::mcp::Mcp;
 use super::schema::ArgumentSchema;
 use super::webhook::Webhook;
 use super::{Adapters, Tool};
@@ -106,11 +107,18 @@ impl fmt::Debug for Toolset {
 /// call. `allow` holds the lists of hosts that apply to the workspace.
 pub fn check_tool(tool: &CompiledTool, allow: &[&AllowHosts]) -> Result<(), ToolFault> {
     compile_schema(tool)?;
-    if let ToolKind::Webhook(webhook) = &tool.kind {
-        check_url(&webhook.url, allow).map_err(|refused| ToolFault::new(tool, format!("url: {refused}")))?;
-        super::webhook::check(webhook).map_err(|problem| ToolFault::new(tool, problem))?;
+    let checked =
+        |url: &str| check_url(url, allow).map_err(|refused| ToolFault::new(tool, format!("url: {refused}")));
+    match &tool.kind {
+        ToolKind::Webhook(webhook) => {
+            checked(&webhook.url)?;
+            super::webhook::check(webhook).map_err(|problem| ToolFault::new(tool, problem))
+        }
+        ToolKind::Mcp(server) => checked(&server.url).map(drop),
+        ToolKind::CalendarAvailability { .. }
+        | ToolKind::CalendarBooking { .. }
+        | ToolKind::CalendarCancel { .. } => Ok(()),
     }
-    Ok(())
 }
 
 fn compile_schema(tool: &CompiledTool) -> Result<ArgumentSchema, ToolFault> {
@@ -132,6 +140,7 @@ fn make(tool: &CompiledTool, adapters: &Adapters) -> Result<Arc<dyn Tool>, ToolF
             Arc::new(Booking::new(spec, *calendar, (**rules).clone(), adapters))
         }
         ToolKind::CalendarCancel { calendar } => Arc::new(Cancelling::new(spec, *calendar)),
+        ToolKind::Mcp(server) => Arc::new(Mcp::new(spec, server.as_ref().clone(), adapters)),
         ToolKind::Webhook(webhook) => {
             Arc::new(Webhook::new(spec, webhook, adapters).map_err(|problem| ToolFault::new(tool, problem))?)
         }

@@ -4,7 +4,6 @@
 mod answer;
 mod endpoint;
 mod request;
-mod secrets;
 mod seen;
 #[cfg(test)]
 mod tests;
@@ -15,6 +14,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use secrecy::ExposeSecret as _;
 
+use super::secrets::Secrets;
 use super::{Adapters, Call, CallContext, Exchange, Outcome, Tool};
 use crate::domain::assistant::WebhookTool;
 use crate::domain::chat::ToolSpec;
@@ -25,7 +25,6 @@ use crate::outbound::{GuardedClient, OutboundRequest};
 
 use endpoint::Endpoint;
 use request::Prepared;
-use secrets::Secrets;
 
 /// How much of an answer is read, in bytes.
 const MAX_RESPONSE: usize = 1024 * 1024;

@@ -20,6 +20,7 @@ mod deliveries;
 mod faults;
 mod harness;
 mod http;
+mod mcp;
 mod pages;
 mod processes;
 mod receivers;

@@ -116,7 +116,7 @@ impl<'t> Document<'t> {
         }
         for (index, tool) in self.entries("tools") {
             let kind = tool.get("kind").and_then(|kind| kind.get_ref().as_str());
-            if let Some(kind @ ("mcp" | "knowledge")) = kind {
+            if let Some(kind @ "knowledge") = kind {
                 let path = format!("tools[{index}].kind");
                 return Err(self.fault(&path, format_args!("\"{kind}\": not supported yet")));
             }

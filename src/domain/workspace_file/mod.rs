@@ -93,10 +93,18 @@ pub struct FileTool {
 /// What a tool works with; calendars by their slug.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FileUses {
-    CalendarAvailability { calendar: String },
-    CalendarBooking { calendar: String },
-    CalendarCancel { calendar: String },
+    CalendarAvailability {
+        calendar: String,
+    },
+    CalendarBooking {
+        calendar: String,
+    },
+    CalendarCancel {
+        calendar: String,
+    },
     Webhook(Box<FileWebhook>),
+    /// Several tools, which the server names.
+    Mcp(Box<FileMcp>),
 }
 
 /// An HTTP endpoint, its secrets by name. Its host is not yet checked.
@@ -113,6 +121,17 @@ pub struct FileWebhook {
     /// By the names that `{{name}}` uses them by.
     pub secrets: Vec<(String, EnvName)>,
     pub idempotent: bool,
+}
+
+/// A Model Context Protocol server, its secrets by name. Its host is not yet checked, nor has it been asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileMcp {
+    pub url: String,
+    /// Without placeholders.
+    pub headers: Vec<(String, TextIn)>,
+    /// None: all that it lists.
+    pub allow: Option<Vec<String>>,
+    pub timeout_ms: u64,
 }
 
 /// A webhook endpoint. Its host is not yet checked.
@@ -148,20 +167,27 @@ impl WorkspaceFile {
 
     /// The names of all secrets that the file uses.
     pub fn secrets(&self) -> impl Iterator<Item = &EnvName> {
-        let webhooks = self.tools.iter().filter_map(|tool| match &tool.uses {
-            FileUses::Webhook(webhook) => Some(webhook),
-            FileUses::CalendarAvailability { .. }
-            | FileUses::CalendarBooking { .. }
-            | FileUses::CalendarCancel { .. } => None,
-        });
         let of_endpoints = self.webhook_endpoints.iter().filter_map(|endpoint| endpoint.secret.as_ref());
-        let of_tools = webhooks.flat_map(|webhook| {
-            let headers = webhook.headers.iter().filter_map(|(_, text)| match text {
-                TextIn::Env(name) => Some(name),
-                TextIn::Plain(_) => None,
-            });
-            headers.chain(&webhook.secret).chain(webhook.secrets.iter().map(|(_, name)| name))
+        self.tools.iter().flat_map(|tool| tool.uses.secrets()).chain(of_endpoints)
+    }
+}
+
+impl FileUses {
+    fn secrets(&self) -> Vec<&EnvName> {
+        let (headers, others) = match self {
+            Self::Webhook(webhook) => {
+                let named = webhook.secrets.iter().map(|(_, name)| name);
+                (&webhook.headers, webhook.secret.iter().chain(named).collect())
+            }
+            Self::Mcp(mcp) => (&mcp.headers, Vec::new()),
+            Self::CalendarAvailability { .. }
+            | Self::CalendarBooking { .. }
+            | Self::CalendarCancel { .. } => return Vec::new(),
+        };
+        let of_headers = headers.iter().filter_map(|(_, text)| match text {
+            TextIn::Env(name) => Some(name),
+            TextIn::Plain(_) => None,
         });
-        of_tools.chain(of_endpoints)
+        of_headers.chain(others).collect()
     }
 }

@@ -1,5 +1,7 @@
 //! The tools of a file: which keys each kind takes, and what they may hold.
 
+mod mcp;
+
 use std::collections::{BTreeMap, HashSet};
 
 use http::HeaderName;
@@ -88,8 +90,9 @@ pub(super) fn check(
             let uses = FileUses::Webhook(Box::new(webhook));
             (uses, Usual { name: None, description: None, parameters: schema })
         }
+        "mcp" => return mcp::check(place, tool),
         other => {
-            let known = "calendar_availability, calendar_booking, calendar_cancel, webhook";
+            let known = "calendar_availability, calendar_booking, calendar_cancel, webhook, mcp";
             return Err(place.fault("kind", format_args!("\"{other}\" is none of: {known}")));
         }
     };
@@ -131,6 +134,7 @@ fn refuse_rest(place: Place<'_>, tool: &ToolIn) -> Result<(), FileFault> {
         ("static", tool.static_fields.is_some()),
         ("timeout", tool.timeout.is_some()),
         ("secret", tool.secret.is_some()),
+        ("allow", tool.allow.is_some()),
         ("secrets", tool.secrets.is_some()),
         ("idempotent", tool.idempotent.is_some()),
     ];

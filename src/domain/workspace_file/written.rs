@@ -115,6 +115,7 @@ pub(super) struct ToolIn {
     pub secret: Option<EnvName>,
     pub secrets: Option<BTreeMap<String, EnvName>>,
     pub idempotent: Option<bool>,
+    pub allow: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]

@@ -203,6 +203,11 @@ errors! {
         "The body is over 256 KiB" => too_large::<Platform>(),
     }
 
+    /// Of a new list of tools, beside those of a write.
+    RefreshErrors(Platform) {
+        "The server cannot be asked, or the tool is of no server" => Error::invalid("id", "The MCP server of the tool 'crm' cannot be used: it cannot be listed: no connection."),
+    }
+
     /// Of a tool in the path.
     NoTool(Platform) {
         "There is no such tool in this workspace" => Error::not_found(Thing::Tool, "tool_7fd02k"),

@@ -10,13 +10,13 @@ use utoipa::openapi::{InfoBuilder, License, OpenApi, OpenApiBuilder};
 pub(super) use errors::{
     BeginErrors, BillingErrors, CallErrors, ChangeErrors, ConfigErrors, CreateErrors, DeliveryUnderWay,
     EndpointDisabled, EndpointErrors, EventsRemoved, FeedErrors, HistoryErrors, NoConversation, NoDelivery,
-    NoEndpoint, NoTool, NoTurn, QueryErrors, ReadErrors, ReplyErrors, SendErrors, SwitchErrors,
-    TooManyReaders, WriteErrors,
+    NoEndpoint, NoTool, NoTurn, QueryErrors, ReadErrors, RefreshErrors, ReplyErrors, SendErrors,
+    SwitchErrors, TooManyReaders, WriteErrors,
 };
 pub(super) use shapes::{
     Acknowledgement, ConversationPage, CreatedConversation, DeliveryPage, EndpointPage, EndpointWithSecret,
     EventPage, LedgerPage, MessagePage, OneBalance, OneConversation, OneDelivery, OneEndpoint, OneLink,
-    OneReplay, OneTool, OneTurn, TestedCall, ToolPage,
+    OneReplay, OneTool, OneTurn, RefreshedTool, TestedCall, ToolPage,
 };
 
 use super::{api, v1};

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::http::api::wire::FunctionCall;
-use crate::http::v1::tools::wire::{TestedOut, ToolListedOut, ToolOut};
+use crate::http::v1::tools::wire::{RefreshedOut, TestedOut, ToolListedOut, ToolOut};
 use crate::http::v1::webhook_endpoints::wire::{
     DeliveryOut, EndpointOut, EndpointWithSecretOut, ReplayedOut, ToldDeliveryOut,
 };
@@ -140,6 +140,8 @@ enveloped! {
     EventPage(Events);
     /// A tool.
     OneTool(ToolOut);
+    /// A tool that was asked for anew.
+    RefreshedTool(RefreshedOut);
     /// What a test call came to.
     TestedCall(TestedOut);
     /// A webhook endpoint.

@@ -7,6 +7,7 @@ mod calendars;
 mod changes;
 mod conversations;
 mod error;
+mod mcp;
 mod prepare;
 mod tools;
 mod webhook_endpoints;
@@ -28,7 +29,7 @@ use crate::domain::ids::{Ids, WidgetUuid, WorkspaceId};
 use crate::domain::seal::SealKey;
 use crate::domain::webhook_endpoint::Endpoint;
 use crate::domain::workspace::Workspace;
-use crate::outbound::AllowHosts;
+use crate::outbound::{AllowHosts, GuardedClient};
 use crate::store::assistants::AssistantRow;
 use crate::store::configured::{self, Configured, Section};
 use crate::store::writer::decide_within;
@@ -45,6 +46,8 @@ pub struct Site<'a> {
     pub ids: &'a Ids,
     /// Needed once the file has a secret, or a webhook endpoint.
     pub seal: Option<&'a SealKey>,
+    /// What MCP servers are asked through; it lets these hosts through, too.
+    pub outbound: &'a GuardedClient,
     /// Private hosts that tools of every workspace may reach.
     pub allow_hosts: &'a AllowHosts,
     /// Whether the configuration names a connection to a model so.
@@ -92,7 +95,7 @@ pub struct MadeSecret {
 /// Makes the store match the file's text. An error has changed nothing, but for
 /// [`ApplyError::Unknown`], after which the same file can be applied again.
 pub async fn apply(site: &Site<'_>, text: &str, mode: Mode) -> Result<Applied, ApplyError> {
-    let prepared = Prepared::read(site, text)?;
+    let prepared = Prepared::read(site, text).await?;
     for _ in 1..TRIES {
         match try_apply(site, &prepared, mode).await {
             Err(ApplyError::Store(error)) if may_pass(&error) => {}
@@ -130,8 +133,15 @@ pub(super) async fn apply_within(
         Some(workspace) => workspace.id,
         None => WorkspaceId(site.ids.ordered(site.clock)),
     };
-    let mut run =
-        Run { site, prepared, workspace, now: site.clock.now(), changes: Vec::new(), secrets: Vec::new() };
+    let mut run = Run {
+        site,
+        prepared,
+        workspace,
+        now: site.clock.now(),
+        changes: Vec::new(),
+        secrets: Vec::new(),
+        warnings: prepared.warnings.clone(),
+    };
 
     let ids = run.assistant_ids(conn.reborrow(), &before).await?;
     run.put_workspace(conn.reborrow(), &before, &ids).await?;
@@ -146,7 +156,7 @@ pub(super) async fn apply_within(
         workspace,
         slug: prepared.file.slug.clone(),
         changes: run.changes,
-        warnings: prepared.warnings.clone(),
+        warnings: run.warnings,
         secrets: run.secrets,
     })
 }
@@ -202,6 +212,7 @@ struct Run<'a> {
     now: Micros,
     changes: Vec<Change>,
     secrets: Vec<MadeSecret>,
+    warnings: Vec<String>,
 }
 
 impl Run<'_> {

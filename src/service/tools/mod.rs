@@ -1,6 +1,7 @@
 //! Tools, as the platform door shows them. They are set up by the workspace file; a test
-//! call is in [`test_call`].
+//! call is in [`test_call`], a new list of an MCP server's in [`refresh`].
 
+pub mod refresh;
 pub mod test_call;
 
 use super::Services;
@@ -9,8 +10,9 @@ use crate::domain::account::Account;
 use crate::domain::error::{Error, Thing};
 use crate::domain::ids::ToolId;
 use crate::domain::tool::Tool;
-use crate::store::Conn;
+use crate::outbound::AllowHosts;
 use crate::store::configured::{self, Configured, Section};
+use crate::store::{Conn, StoreError, workspaces};
 
 /// A tool by its names.
 #[derive(Clone, Debug)]
@@ -42,6 +44,13 @@ pub async fn list(
     let rows = services.db.reading(read).await?;
     let found = rows.into_iter().map(named).collect::<Result<_, _>>()?;
     Ok(Page::cut(found, limit, |tool: &NamedTool| tool.id))
+}
+
+/// The private hosts that the account's workspace may reach.
+async fn allow_hosts(conn: Conn<'_>, account: &Account) -> Result<AllowHosts, StoreError> {
+    let settings = workspaces::settings(conn, &[account.workspace].into()).await?.pop();
+    let own = settings.map(|settings| settings.allow_hosts).unwrap_or_default();
+    Ok(AllowHosts::parse(own).unwrap_or_default())
 }
 
 fn named(row: Configured) -> Result<NamedTool, Error> {

@@ -17,7 +17,7 @@ use crate::domain::tool_loop::{CallResult, Toolbox as _};
 use crate::outbound::AllowHosts;
 use crate::service::Services;
 use crate::store::configured::{self, Section};
-use crate::store::{Conn, StoreError, workspaces};
+use crate::store::{Conn, StoreError};
 use crate::tools::{Call, CallContext, Exchange, Outcome, Toolset};
 
 /// How long a call may take, whatever its own time-out is.
@@ -29,6 +29,8 @@ pub struct Wanted {
     pub arguments: Map<String, Value>,
     /// For `{{name}}`, as if a key's holder had set them on a conversation.
     pub variables: Map<String, Value>,
+    /// Which of an MCP server's tools.
+    pub name: Option<String>,
 }
 
 /// What a test call came to.
@@ -56,9 +58,8 @@ pub async fn call(
         outcome_unknown: false,
         source: Some(fault),
     };
-    let toolset =
-        Toolset::of(compiled.as_slice(), &services.tools).map_err(|fault| unusable(fault.into()))?;
-    let name = named.tool.name.as_str();
+    let toolset = Toolset::of(&compiled, &services.tools).map_err(|fault| unusable(fault.into()))?;
+    let name = chosen(&named, wanted.name.as_deref())?;
     let tool = toolset.get(name).ok_or_else(|| unusable("the tool's calendar is gone".into()))?;
 
     let began = Instant::now();
@@ -90,11 +91,28 @@ pub async fn call(
     }
 }
 
+/// What the model would call it by.
+fn chosen<'n>(named: &'n NamedTool, wanted: Option<&'n str>) -> Result<&'n str, Error> {
+    let Uses::Mcp(tools) = &named.tool.uses else { return Ok(&named.tool.name) };
+    let names: Vec<&str> = tools.found.iter().map(|tool| tool.name.as_str()).collect();
+    match (wanted, names.as_slice()) {
+        (Some(name), names) if names.contains(&name) => Ok(name),
+        (None, [only]) => Ok(only),
+        (Some(_), names) => {
+            Err(Error::invalid("name", format!("Field 'name' must be one of: {}.", names.join(", "))))
+        }
+        (None, names) => {
+            let text = format!("Field 'name' is required: which of {}?", names.join(", "));
+            Err(Error::invalid("name", text))
+        }
+    }
+}
+
 /// A test must not book.
 fn refuse_writes(named: &NamedTool) -> Result<(), Error> {
     match named.tool.uses {
         Uses::CalendarBooking { .. } | Uses::CalendarCancel { .. } => Err(refusal(named)),
-        Uses::CalendarAvailability { .. } | Uses::Webhook(_) => Ok(()),
+        Uses::CalendarAvailability { .. } | Uses::Webhook(_) | Uses::Mcp(_) => Ok(()),
     }
 }
 
@@ -114,7 +132,5 @@ async fn read(
     let readable =
         |row: configured::Configured| Some((CalendarId(row.id), serde_json::from_str(&row.text).ok()?));
     let calendars = rows.into_iter().filter_map(readable).collect();
-    let settings = workspaces::settings(conn, &[account.workspace].into()).await?.pop();
-    let own = settings.map(|settings| settings.allow_hosts).unwrap_or_default();
-    Ok((calendars, AllowHosts::parse(own).unwrap_or_default()))
+    Ok((calendars, super::allow_hosts(conn, account).await?))
 }

@@ -2,10 +2,10 @@
 
 use http::HeaderMap;
 
-use super::secrets::{MASK, Secrets};
 use crate::domain::chat::clean_text;
 use crate::outbound::{OutboundError, OutboundRequest, OutboundResponse};
 use crate::tools::exchange::{ReceivedResponse, SentRequest};
+use crate::tools::secrets::{MASK, Secrets};
 
 /// How much of a body is shown, in bytes.
 const MAX_BODY: usize = 16 * 1024;

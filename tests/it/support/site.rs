@@ -7,8 +7,8 @@ use rejoinder::domain::api_key::ApiKey;
 use rejoinder::domain::clock::Clock;
 use rejoinder::domain::ids::Ids;
 use rejoinder::domain::seal::SealKey;
-use rejoinder::outbound::AllowHosts;
-use rejoinder::service::apply_workspace::{self, Mode, Site};
+use rejoinder::outbound::{AllowHosts, GuardedClient};
+use rejoinder::service::apply_workspace::{self, Applied, ApplyError, Mode, Site};
 use rejoinder::service::keys::{self, CreateKey};
 use rejoinder::store::Db;
 use secrecy::SecretString;
@@ -70,23 +70,36 @@ pub fn secret(name: &str) -> Option<SecretString> {
     known.into_iter().find(|(known, _)| *known == name).map(|(_, secret)| secret.into())
 }
 
-/// Applies a workspace file and the other tenant's, and makes the keys.
-pub async fn apply(db: &Db, clock: &dyn Clock, tool: &FakeTool, file: &str) -> Keys {
+/// Applies a workspace file.
+pub async fn try_apply(
+    db: &Db,
+    clock: &dyn Clock,
+    tool: &FakeTool,
+    file: &str,
+) -> Result<Applied, ApplyError> {
     let ids = Ids::random();
     // As the servers of the tests have it.
     let seal = SealKey::new([7; 32]);
     let allow_hosts = AllowHosts::parse([tool.host()]).expect("a host and its port");
+    let outbound = GuardedClient::new(allow_hosts.clone()).expect("the client can be set up");
     let site = Site {
         db,
         clock,
         ids: &ids,
         seal: Some(&seal),
+        outbound: &outbound,
         allow_hosts: &allow_hosts,
         has_connection: &|_| true,
         secret: &secret,
     };
+    apply_workspace::apply(&site, file, Mode::Apply).await
+}
+
+/// Applies a workspace file and the other tenant's, and makes the keys.
+pub async fn apply(db: &Db, clock: &dyn Clock, tool: &FakeTool, file: &str) -> Keys {
+    let ids = Ids::random();
     for text in [file, OTHER] {
-        apply_workspace::apply(&site, text, Mode::Apply).await.expect("the workspace file is good");
+        try_apply(db, clock, tool, text).await.expect("the workspace file is good");
     }
     let make = async |workspace: &str, scopes: &[Scope], expires_in: Option<Duration>| {
         let request = CreateKey {

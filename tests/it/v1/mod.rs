@@ -5,7 +5,7 @@ mod creating;
 mod events;
 mod messages;
 mod reading;
-mod tools;
+pub mod tools;
 mod turns;
 mod webhook_deliveries;
 mod webhook_endpoints;

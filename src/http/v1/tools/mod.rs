@@ -8,7 +8,7 @@ use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::wire::{TestCallIn, TestedOut, ToolListedOut, ToolOut};
+use self::wire::{RefreshedOut, TestCallIn, TestedOut, ToolListedOut, ToolOut};
 use super::cursor::{ByAge, limit};
 use super::wire::{PageOut, PageQuery};
 use crate::domain::ids::ToolId;
@@ -17,7 +17,8 @@ use crate::http::envelope::Platform;
 use crate::http::error::ApiError;
 use crate::http::extract::{ConfigWrite, Named, OptionalBody, Read, Search};
 use crate::http::openapi::{
-    CallErrors, ConfigErrors, NoTool, OneTool, QueryErrors, ReadErrors, TestedCall, ToolPage,
+    CallErrors, ConfigErrors, NoTool, OneTool, QueryErrors, ReadErrors, RefreshErrors, RefreshedTool,
+    TestedCall, ToolPage,
 };
 use crate::http::state::AppState;
 use crate::service::tools;
@@ -26,7 +27,11 @@ type Answer = Result<Response, ApiError<Platform>>;
 
 /// The routes of tools.
 pub(super) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(read)).routes(routes!(test))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(read))
+        .routes(routes!(test))
+        .routes(routes!(refresh))
 }
 
 /// List tools, the oldest first.
@@ -79,4 +84,19 @@ pub(super) async fn test(
     let wanted = validate::test_call(&body)?;
     let tested = tools::test_call::call(&state.services, &account, &name, wanted).await?;
     Ok(success("Tool called.", &TestedOut::from(tested)))
+}
+
+/// Ask an MCP server anew which tools it has. Assistants have them for the next message.
+#[utoipa::path(
+    post, path = "/tools/{id}/refresh", tag = "platform", operation_id = "refreshTool",
+    security(("bearer" = [])), params(("id" = String, Path, description = "tool_…")),
+    responses((status = 200, description = "The tool as it now is", body = RefreshedTool), ConfigErrors, RefreshErrors, NoTool),
+)]
+pub(super) async fn refresh(
+    State(state): State<AppState>,
+    ConfigWrite(account, _): ConfigWrite<Platform>,
+    Named(name): Named,
+) -> Answer {
+    let refreshed = tools::refresh::refresh(&state.services, &account, &name).await?;
+    Ok(success("Tool refreshed successfully.", &RefreshedOut::from(refreshed)))
 }

@@ -5,10 +5,13 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::domain::assistant::{HeaderText, WebhookTool};
+use crate::domain::clock::Micros;
 use crate::domain::ids::{CalendarId, ToolId};
+use crate::domain::mcp::{FoundTool, McpTools};
 use crate::domain::tool::Uses;
 use crate::http::fields::Field;
 use crate::service::tools::NamedTool;
+use crate::service::tools::refresh::Refreshed;
 use crate::service::tools::test_call::Tested;
 
 /// What a tool is tried with.
@@ -21,6 +24,9 @@ pub(in crate::http) struct TestCallIn {
     /// For `{{name}}`, as if they had been set on a conversation with a key.
     #[schema(value_type = Object, required = false)]
     pub(super) variables: Field,
+    /// Which tool of an MCP server that has several.
+    #[schema(value_type = String, required = false, example = "find_customer")]
+    pub(super) name: Field,
 }
 
 /// A tool, in short.
@@ -33,7 +39,7 @@ pub(in crate::http) struct ToolListedOut {
     /// What the model calls it by.
     #[schema(example = "get_order_status")]
     name: String,
-    /// `calendar_availability`, `calendar_booking`, `calendar_cancel` or `webhook`.
+    /// `calendar_availability`, `calendar_booking`, `calendar_cancel`, `webhook` or `mcp`.
     #[schema(example = "webhook")]
     kind: &'static str,
     description: String,
@@ -66,18 +72,22 @@ pub(in crate::http) struct ToolOut {
     calendar_id: Option<CalendarId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     webhook: Option<WebhookOut>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mcp: Option<McpOut>,
 }
 
 impl From<NamedTool> for ToolOut {
     fn from(named: NamedTool) -> Self {
         let listed = ToolListedOut::from(&named);
-        let (calendar_id, webhook) = match named.tool.uses {
+        let parameters = named.tool.parameters;
+        let bare = Self { tool: listed, parameters, calendar_id: None, webhook: None, mcp: None };
+        match named.tool.uses {
             Uses::CalendarAvailability { calendar }
             | Uses::CalendarBooking { calendar }
-            | Uses::CalendarCancel { calendar } => (Some(calendar), None),
-            Uses::Webhook(webhook) => (None, Some(WebhookOut::from(*webhook))),
-        };
-        Self { tool: listed, parameters: named.tool.parameters, calendar_id, webhook }
+            | Uses::CalendarCancel { calendar } => Self { calendar_id: Some(calendar), ..bare },
+            Uses::Webhook(webhook) => Self { webhook: Some((*webhook).into()), ..bare },
+            Uses::Mcp(tools) => Self { mcp: Some((*tools).into()), ..bare },
+        }
     }
 }
 
@@ -120,6 +130,71 @@ impl From<WebhookTool> for WebhookOut {
             timeout_ms: tool.timeout_ms,
             idempotent: tool.idempotent,
         }
+    }
+}
+
+/// A Model Context Protocol server, and what it listed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct McpOut {
+    #[schema(example = "https://crm.example/mcp")]
+    url: String,
+    headers: Vec<HeaderOut>,
+    timeout_ms: u64,
+    /// The tools that are wanted; absent: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allow: Option<Vec<String>>,
+    /// Of those that are wanted, what the server does not have.
+    missing: Vec<String>,
+    /// What assistants have of it.
+    tools: Vec<FoundOut>,
+    /// Since when the list is as it is.
+    listed_since: String,
+}
+
+impl From<McpTools> for McpOut {
+    fn from(tools: McpTools) -> Self {
+        Self {
+            missing: tools.missing().map(str::to_owned).collect(),
+            url: tools.server.url,
+            headers: tools.server.headers.into_iter().map(HeaderOut::from).collect(),
+            timeout_ms: tools.server.timeout_ms,
+            allow: tools.allow,
+            tools: tools.found.into_iter().map(FoundOut::from).collect(),
+            listed_since: Micros::from(tools.found_at).to_string(),
+        }
+    }
+}
+
+/// A tool that an MCP server listed.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = McpToolOut)]
+pub(in crate::http) struct FoundOut {
+    name: String,
+    description: String,
+    #[schema(value_type = Object)]
+    parameters: Value,
+}
+
+impl From<FoundTool> for FoundOut {
+    fn from(found: FoundTool) -> Self {
+        Self { name: found.name, description: found.description, parameters: found.parameters }
+    }
+}
+
+/// What a new list of an MCP server's tools came to.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RefreshedToolOut)]
+pub(in crate::http) struct RefreshedOut {
+    tool: ToolOut,
+    /// Whether the list differs from the one before; then assistants have new versions.
+    changed: bool,
+    /// What was left out, and why.
+    warnings: Vec<String>,
+}
+
+impl From<Refreshed> for RefreshedOut {
+    fn from(refreshed: Refreshed) -> Self {
+        Self { tool: refreshed.tool.into(), changed: refreshed.changed, warnings: refreshed.warnings }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The secrets of one call: opened for it, and kept out of what comes back.
 
+use std::fmt;
+
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
@@ -13,20 +15,22 @@ pub(super) const MASK: &str = "***";
 /// A shorter text keeps no secret, and its like stands everywhere.
 const SHORTEST: usize = 4;
 
-pub(super) struct Secrets<'k> {
+/// What was opened for a call, and is masked in whatever comes of it.
+pub struct Secrets<'k> {
     key: Option<&'k SealKey>,
     /// What must not be shown; a text comes before its parts.
     hidden: Vec<SecretString>,
 }
 
 impl<'k> Secrets<'k> {
-    pub(super) fn new(key: Option<&'k SealKey>) -> Self {
+    /// With the key that opens them.
+    pub fn new(key: Option<&'k SealKey>) -> Self {
         Self { key, hidden: Vec::new() }
     }
 
     /// Opens a secret; from then on it is redacted. The fault is for the model: the cause is the
     /// operator's, and is logged.
-    pub(super) fn open(&mut self, sealed: &Sealed) -> Result<SecretString, &'static str> {
+    pub fn open(&mut self, sealed: &Sealed) -> Result<SecretString, &'static str> {
         let opened = self.key.and_then(|key| key.open(sealed).ok());
         let Some(secret) = opened else {
             tracing::error!("a tool's secret cannot be opened with this REJOINDER_SECRET_KEY");
@@ -36,8 +40,8 @@ impl<'k> Secrets<'k> {
         Ok(secret)
     }
 
-    /// An endpoint that echoes `Bearer …` may leave the scheme out.
-    fn hide(&mut self, secret: &str) {
+    /// Masks this text from now on. An endpoint that echoes `Bearer …` may leave the scheme out.
+    pub fn hide(&mut self, secret: &str) {
         let secret = secret.trim();
         let credentials = secret.split_once(' ').map_or("", |(_scheme, rest)| rest.trim());
         for text in [secret, credentials] {
@@ -53,7 +57,8 @@ impl<'k> Secrets<'k> {
         }
     }
 
-    pub(super) fn redact_text(&self, mut text: String) -> String {
+    /// The text with each secret masked.
+    pub fn redact_text(&self, mut text: String) -> String {
         for secret in &self.hidden {
             if text.contains(secret.expose_secret()) {
                 text = text.replace(secret.expose_secret(), MASK);
@@ -62,7 +67,8 @@ impl<'k> Secrets<'k> {
         text
     }
 
-    pub(super) fn redact_value(&self, value: Value) -> Value {
+    /// The same of every text in a value, its keys too.
+    pub fn redact_value(&self, value: Value) -> Value {
         if self.hidden.is_empty() {
             return value;
         }
@@ -89,6 +95,12 @@ fn spellings(text: &str) -> [String; 4] {
 
 fn in_form(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+impl fmt::Debug for Secrets<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secrets({})", self.hidden.len())
+    }
 }
 
 #[cfg(test)]
