@@ -23,6 +23,8 @@ use crate::outbound::{OpenResponse, OutboundError, OutboundRequest};
 
 /// How much of an answer is read, in bytes: of a stream all of its events together.
 const MAX_ANSWER: usize = 1024 * 1024;
+/// How much longer than a call an exchange may take: the call's own time-out is the one that is told.
+const SLACK: Duration = Duration::from_secs(2);
 /// How long the end of a session may take.
 const GOODBYE: Duration = Duration::from_secs(2);
 /// The code of an error that is made here: a stream ended without the answer that was awaited.
@@ -96,7 +98,7 @@ impl StreamableHttpClient for Wire {
             url: uri.as_ref().to_owned(),
             headers: self.headers(session.as_deref(), headers)?,
             body: Some(serde_json::to_vec(&message)?.into()),
-            timeout: self.0.timeout,
+            timeout: self.0.timeout + SLACK,
             max_response: MAX_ANSWER,
         };
         let response = self.open(request).await?;
