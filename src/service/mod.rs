@@ -25,6 +25,7 @@ pub mod renew_link;
 pub mod run_turn;
 pub mod secret_key;
 pub mod send_message;
+pub mod tools;
 pub mod versions;
 pub mod waiters;
 pub mod webhook_endpoints;
@@ -43,6 +44,7 @@ use crate::domain::seal::SealKey;
 use crate::outbound::AllowHosts;
 use crate::store::Db;
 use crate::store::writer::Writer;
+use crate::tools::Adapters;
 
 /// What the use cases need.
 #[derive(Clone)]
@@ -57,6 +59,8 @@ pub struct Services {
     pub keys: authenticate::Keys,
     /// What reads documents of knowledge bases.
     pub readers: knowledge::Readers,
+    /// What tools reach the world with.
+    pub tools: Adapters,
     /// What stored secrets are sealed with; none where none is configured.
     pub seal_key: Option<Arc<SealKey>>,
     /// Private hosts that tools and webhooks of every workspace may reach.
