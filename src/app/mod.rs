@@ -43,6 +43,7 @@ use crate::store::overdue::LifeBounds;
 use crate::store::writer::{SlotLimits, Slots, Writer, WriterContext};
 use crate::store::{Conn, Db, delivery_claims, queue};
 use crate::telemetry::Metrics;
+use crate::tools::mcp::Sessions;
 use crate::tools::{Adapters, QueryEmbedder, Searcher};
 use crate::worker::{DeliverySettings, Lease, Performers, Worker, WorkerSettings};
 
@@ -135,18 +136,15 @@ impl Server {
         for lane in lanes {
             lane_tasks.spawn_critical("lane", lane.map(Ok));
         }
+        let allow_hosts = Arc::new(AllowHosts::parse(&config.outbound.allow_hosts)?);
+        let outbound = GuardedClient::new(AllowHosts::clone(&allow_hosts))?;
         let embedder = models::embedder(config)?;
-        let searcher = searcher(config, &on, embedder.clone());
-        let services = services(config, &on, writer, &tasks, searcher)?;
-        let outbound = GuardedClient::new(AllowHosts::clone(&services.allow_hosts))?;
+        let tools = adapters(config, &on, outbound.clone(), embedder.clone());
+        let services = services(config, &on, writer, &tasks, (allow_hosts, tools));
         let performers = Performers {
-            embeddings: embedder.map(|embedder| Embeddings {
-                embedder,
-                batch: config.embeddings.batch,
-                timeout: config.embeddings.timeout,
-            }),
-            sender: sender(config, &on, outbound.clone()),
-            engine: Arc::new(engine(config, &on, outbound, services.clone(), has_lease.clone())?),
+            embeddings: embedder.map(|embedder| embeddings(config, embedder)),
+            sender: sender(config, &on, outbound),
+            engine: Arc::new(engine(config, &on, services.clone(), has_lease.clone())?),
         };
         let worker = Worker::new(
             services.clone(),
@@ -192,6 +190,7 @@ impl Server {
             never = self.let_go_of_what_nobody_can_start() => match never {},
         }
         self.last_writes.cancel();
+        self.services.tools.mcp.close().await;
         if !self.lanes.drain(LAST_WRITES).await {
             tracing::warn!("not all could be written before the end");
         }
@@ -229,6 +228,7 @@ fn listen(
     if let Some(limits) = &limits {
         tasks.spawn_until_stop("limits", Arc::clone(limits).keep_up());
     }
+    tasks.spawn_until_stop("sessions of MCP", services.tools.mcp.clone().keep_up());
     tasks.spawn_until_stop("uses of keys", keep_uses_written(services.clone()));
     let metrics = on.metrics.clone();
     if let Some(metrics) = &metrics {
@@ -268,9 +268,27 @@ async fn begin_lease(
     }
 }
 
-fn searcher(config: &Config, on: &Foundation, embedder: Option<Embedder>) -> Searcher {
+fn adapters(
+    config: &Config,
+    on: &Foundation,
+    outbound: GuardedClient,
+    embedder: Option<Embedder>,
+) -> Adapters {
     let timeout = config.embeddings.query_timeout;
-    Searcher::new(on.db.clone(), embedder.map(|embedder| QueryEmbedder::new(embedder, timeout)))
+    let embedder = embedder.map(|embedder| QueryEmbedder::new(embedder, timeout));
+    Adapters {
+        db: on.db.clone(),
+        searcher: Searcher::new(on.db.clone(), embedder),
+        outbound,
+        mcp: Sessions::default(),
+        seal_key: on.seal_key.clone(),
+        clock: Arc::clone(&on.clock),
+        ids: Arc::clone(&on.ids),
+    }
+}
+
+fn embeddings(config: &Config, embedder: Embedder) -> Embeddings {
+    Embeddings { embedder, batch: config.embeddings.batch, timeout: config.embeddings.timeout }
 }
 
 fn services(
@@ -278,9 +296,9 @@ fn services(
     on: &Foundation,
     writer: Writer,
     tasks: &Tasks,
-    searcher: Searcher,
-) -> anyhow::Result<Services> {
-    Ok(Services {
+    (allow_hosts, tools): (Arc<AllowHosts>, Adapters),
+) -> Services {
+    Services {
         db: on.db.clone(),
         readers: Readers::default(),
         writer,
@@ -290,13 +308,13 @@ fn services(
         waiters: Waiters::new(config.widget.max_waiting),
         followers: Followers::new(follower_bounds(config), tasks.soft()),
         keys: Keys::default(),
+        tools,
         seal_key: on.seal_key.clone(),
-        allow_hosts: Arc::new(AllowHosts::parse(&config.outbound.allow_hosts)?),
-        searcher,
+        allow_hosts,
         documents_changed: Arc::default(),
         widget_deadline: config.widget.deadline,
         stopping: tasks.hard().child_token(),
-    })
+    }
 }
 
 fn follower_bounds(config: &Config) -> FollowerBounds {
@@ -309,19 +327,10 @@ fn follower_bounds(config: &Config) -> FollowerBounds {
 fn engine(
     config: &Config,
     on: &Foundation,
-    outbound: GuardedClient,
     services: Services,
     has_lease: HasLease,
 ) -> anyhow::Result<Engine> {
     let (models, default_model) = models::build(config, &on.clock)?;
-    let adapters = Adapters {
-        db: on.db.clone(),
-        searcher: services.searcher.clone(),
-        outbound,
-        seal_key: on.seal_key.clone(),
-        clock: Arc::clone(&on.clock),
-        ids: Arc::clone(&on.ids),
-    };
     let settings = EngineSettings {
         default_model,
         limits: TurnLimits {
@@ -336,7 +345,7 @@ fn engine(
         max_attempts: i64::from(config.turn.max_attempts),
         max_age: config.turn.max_age,
     };
-    Ok(Engine::new(services, models, adapters, settings, has_lease))
+    Ok(Engine::new(services, models, settings, has_lease))
 }
 
 fn sender(config: &Config, on: &Foundation, outbound: GuardedClient) -> Sender {

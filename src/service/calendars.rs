@@ -1,7 +1,7 @@
 //! Calendars and their bookings, for whoever runs them; and the files that calendar programs read.
 
 use super::page::{self, Page};
-use super::{Services, read_conversation};
+use super::{Services, read_conversation, tools};
 use crate::domain::account::Account;
 use crate::domain::batch::Booking;
 use crate::domain::calendar::{BookingState, Calendar, DayOrTime, PAST_DAYS, to_ics};
@@ -10,6 +10,7 @@ use crate::domain::error::{Error, Thing};
 use crate::domain::ids::{BookingId, CalendarId, CalendarToken};
 use crate::store::booking_log::{self, Filter};
 use crate::store::{Conn, kept_calendars};
+use crate::tools::{NotRemoved, remove_event};
 
 /// How many bookings a file holds.
 const MOST_IN_A_FILE: i64 = 10_000;
@@ -92,7 +93,8 @@ pub async fn find_booking(
     Ok((calendar, found.ok_or_else(not_found)?))
 }
 
-/// Cancels a booking, whoever made it. One that is cancelled stays so: this may be repeated.
+/// Cancels a booking, whoever made it; of a calendar on a server its event is removed there first. One that is
+/// cancelled stays so: this may be repeated.
 pub async fn cancel_booking(
     services: &Services,
     account: &Account,
@@ -100,12 +102,26 @@ pub async fn cancel_booking(
     name: &str,
 ) -> Result<(Calendar, Booking), Error> {
     let (calendar, booking) = find_booking(services, account, calendar, name).await?;
+    if let Some(at) = &calendar.caldav {
+        let allow = services.db.reading(async |conn| tools::allow_hosts(conn, account).await).await?;
+        remove_event(&services.tools, at, &booking, &allow)
+            .await
+            .map_err(|fault| still_there(&booking, fault))?;
+    }
     let now = services.clock.now();
     let cancel = async |conn: Conn<'_>| {
         booking_log::cancel(conn, calendar.workspace, calendar.id, booking.id, now).await
     };
     let cancelled = services.db.writing(cancel).await?;
     Ok((calendar, cancelled.ok_or_else(|| Error::not_found(Thing::Booking, name))?))
+}
+
+fn still_there(booking: &Booking, fault: NotRemoved) -> Error {
+    if let NotRemoved::Server(fault) = &fault {
+        let error = fault as &dyn std::error::Error;
+        tracing::warn!(booking.id = %booking.id, error, "an appointment could not be removed from its calendar");
+    }
+    Error::Conflict(format!("The booking was not cancelled: {fault}."))
 }
 
 /// Gives a calendar a new address for calendar programs; the one that it had is then unknown.

@@ -26,6 +26,7 @@ pub mod renew_link;
 pub mod run_turn;
 pub mod secret_key;
 pub mod send_message;
+pub mod tools;
 pub mod versions;
 pub mod waiters;
 pub mod webhook_endpoints;
@@ -45,7 +46,7 @@ use crate::domain::seal::SealKey;
 use crate::outbound::AllowHosts;
 use crate::store::Db;
 use crate::store::writer::Writer;
-use crate::tools::Searcher;
+use crate::tools::Adapters;
 
 /// What the use cases need.
 #[derive(Clone)]
@@ -60,15 +61,16 @@ pub struct Services {
     pub keys: authenticate::Keys,
     /// What reads documents of knowledge bases.
     pub readers: knowledge::Readers,
+    /// What tools reach the world with.
+    pub tools: Adapters,
     /// What stored secrets are sealed with; none where none is configured.
     pub seal_key: Option<Arc<SealKey>>,
     /// Private hosts that tools and webhooks of every workspace may reach.
     pub allow_hosts: Arc<AllowHosts>,
-    /// `widget.deadline`: how long a widget client waits for its reply.
-    pub widget_deadline: Duration,
-    pub searcher: Searcher,
     /// Told when documents were written here: they are to be embedded.
     pub documents_changed: Arc<Notify>,
+    /// `widget.deadline`: how long a widget client waits for its reply.
+    pub widget_deadline: Duration,
     /// Cancelled once the process lets go of what still runs.
     pub stopping: CancellationToken,
 }

@@ -1,4 +1,4 @@
-//! Bookings as the API shows them, and cancels them.
+//! Bookings as the API shows them, and cancels them. What a call holds and has not booked yet is none.
 
 use sqlx::QueryBuilder;
 
@@ -32,7 +32,10 @@ pub async fn list(
 ) -> Result<Vec<Booking>, StoreError> {
     let rows: Vec<BookingRow> = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new("select ");
-        query.push(COLUMNS).push(" from bookings where workspace_id = ").push_bind(workspace);
+        query
+            .push(COLUMNS)
+            .push(" from bookings where held_by is null and workspace_id = ")
+            .push_bind(workspace);
         query.push(" and calendar_id = ").push_bind(calendar);
         if let Some(from) = filter.from {
             query.push(" and ends_at > ").push_bind(from);
@@ -68,7 +71,10 @@ pub async fn find(
 ) -> Result<Option<Booking>, StoreError> {
     let found: Option<BookingRow> = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new("select ");
-        query.push(COLUMNS).push(" from bookings where workspace_id = ").push_bind(workspace);
+        query
+            .push(COLUMNS)
+            .push(" from bookings where held_by is null and workspace_id = ")
+            .push_bind(workspace);
         query.push(" and calendar_id = ").push_bind(calendar).push(" and id = ").push_bind(id);
         query.build_query_as().fetch_optional(c).await?
     });

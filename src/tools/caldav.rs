@@ -13,6 +13,8 @@ mod served;
 pub(super) use availability::Availability;
 pub(super) use booking::Booking;
 pub(super) use cancelling::Cancelling;
+pub use cancelling::{NotRemoved, remove_event};
+use fault::Fault;
 
 use super::Outcome;
 use crate::domain::calendar::Refusal;

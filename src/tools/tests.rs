@@ -34,6 +34,7 @@ impl World {
             searcher: Searcher::new(db.clone(), None),
             db,
             outbound: GuardedClient::new(AllowHosts::default()).unwrap(),
+            mcp: mcp::Sessions::default(),
             seal_key: None,
             clock: Arc::new(FixedClock::at(NOW.parse().unwrap())),
             ids: Arc::new(Ids::seeded(1)),

@@ -112,11 +112,11 @@ pub async fn search(
     asked: &Asked,
 ) -> Result<Vec<Hit>, Error> {
     let base = find(services, account, name).await?;
-    if asked.by == SearchBy::Vectors && services.searcher.model().is_none() {
+    if asked.by == SearchBy::Vectors && services.tools.searcher.model().is_none() {
         let text = "Field 'by' must not be vectors: no embeddings endpoint is configured.";
         return Err(Error::invalid("by", text));
     }
-    Ok(services.searcher.find(&base, &asked.query, asked.limit, asked.by).await?)
+    Ok(services.tools.searcher.find(&base, &asked.query, asked.limit, asked.by).await?)
 }
 
 /// How many passages of a base, or of one document in it, have a vector of the model that is configured.
@@ -126,7 +126,7 @@ async fn embedded(
     base: &Base,
     document: Option<DocumentId>,
 ) -> Result<Option<i64>, StoreError> {
-    let Some(model) = services.searcher.model() else { return Ok(None) };
+    let Some(model) = services.tools.searcher.model() else { return Ok(None) };
     let embedded = embedding_work::embedded(conn, base.workspace, base.id, document, model).await?;
     Ok(Some(embedded))
 }

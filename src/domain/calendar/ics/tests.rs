@@ -11,6 +11,7 @@ fn calendar() -> Calendar {
         id: CalendarId(Uuid::from_u128(1)),
         slug: "demos".to_owned(),
         rules: rules("Europe/Berlin", &["09:00-12:00"]),
+        caldav: None,
         link: None,
         created_at: crate::domain::clock::Micros(0),
     }
@@ -30,6 +31,8 @@ fn booking(title: &str, notes: &str) -> Booking {
         notes: Some(notes.to_owned()),
         created_at: "2026-11-24T13:00:00Z".parse::<Timestamp>().unwrap().into(),
         cancelled_at: None,
+        resource: None,
+        held_by: None,
     }
 }
 
