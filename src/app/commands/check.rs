@@ -83,12 +83,12 @@ async fn check_embeddings(config: &Config) -> Found {
         return Ok("none configured; documents are searched by their words".to_owned());
     };
     let host = choice.base_url.host_str().unwrap_or_default().to_owned();
-    let embedder = models::embedder(config).map_err(|error| format!("{error:#}"))?;
-    let embedded = match embedder {
+    let made = models::embedder(config).map_err(|error| format!("{error:#}"))?;
+    let answer = match made {
         Some(embedder) => embedder.embed(&["check"], MODEL).await,
         None => Ok(Vec::new()),
     };
-    match embedded {
+    match answer {
         Ok(vectors) => {
             let dimension = vectors.first().map_or(0, Vector::dimension);
             Ok(format!("{host} reached, {} gives {dimension} dimensions", choice.model))
