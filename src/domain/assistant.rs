@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::calendar::{Caldav, CalendarRules};
-use super::ids::CalendarId;
+use super::ids::{CalendarId, KnowledgeBaseId};
 use super::seal::Sealed;
 
 /// A version of an assistant, kept as JSON.
@@ -80,6 +80,7 @@ pub enum ToolKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         caldav: Option<Box<Caldav>>,
     },
+    Knowledge { base: KnowledgeBaseId },
     Webhook(Box<WebhookTool>),
 }
 
@@ -91,6 +92,7 @@ impl ToolKind {
             Self::CalendarAvailability { .. } => "calendar_availability",
             Self::CalendarBooking { .. } => "calendar_booking",
             Self::CalendarCancel { .. } => "calendar_cancel",
+            Self::Knowledge { .. } => "knowledge",
             Self::Webhook(_) => "webhook",
         }
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::assistant::{CompiledTool, ToolKind, WebhookTool};
 use super::calendar::CalendarSettings;
-use super::ids::CalendarId;
+use super::ids::{CalendarId, KnowledgeBaseId};
 
 /// A tool, kept as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,7 @@ pub enum Uses {
     CalendarAvailability { calendar: CalendarId },
     CalendarBooking { calendar: CalendarId },
     CalendarCancel { calendar: CalendarId },
+    Knowledge { base: KnowledgeBaseId },
     Webhook(Box<WebhookTool>),
 }
 
@@ -53,6 +54,7 @@ impl Tool {
             Uses::CalendarCancel { calendar } => {
                 ToolKind::CalendarCancel { calendar: *calendar, caldav: caldav(calendar) }
             }
+            Uses::Knowledge { base } => ToolKind::Knowledge { base: *base },
             Uses::Webhook(webhook) => ToolKind::Webhook(webhook.clone()),
         };
         Some(CompiledTool {

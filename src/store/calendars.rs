@@ -11,7 +11,7 @@ use crate::domain::calendar::Interval;
 use crate::domain::clock::Micros;
 use crate::domain::ids::{BookingId, CalendarId, ConversationId, TurnId, WorkspaceId};
 
-const COLUMNS: &str = "workspace_id, calendar_id, id, call_id, conversation_id, starts_at, ends_at, title, name, \
+pub(super) const COLUMNS: &str = "workspace_id, calendar_id, id, call_id, conversation_id, starts_at, ends_at, title, name, \
     email, notes, created_at, cancelled_at, resource, held_by";
 
 /// Of a row that is no dead hold: one whose turn has ended without a word of what came of it.
@@ -19,7 +19,7 @@ const NOT_DEAD: &str = "(held_by is null or exists (select 1 from turns where tu
     bookings.workspace_id and turns.id = bookings.held_by and turns.state in ('waiting', 'queued', 'running')))";
 
 #[derive(sqlx::FromRow)]
-struct BookingRow {
+pub(super) struct BookingRow {
     workspace_id: WorkspaceId,
     calendar_id: CalendarId,
     id: BookingId,

@@ -4,6 +4,7 @@
 
 mod caldav;
 mod calendar;
+mod knowledge;
 mod registry;
 mod schema;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use crate::domain::tool_loop::CallResult;
 use crate::outbound::{AllowHosts, GuardedClient};
 use crate::store::Db;
 
+pub use knowledge::search_base;
 pub use registry::{ToolFault, Toolset, check_tool};
 
 /// One tool of one version of an assistant.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::caldav;
 use super::calendar::{Availability, Booking, Cancelling};
+use super::knowledge::Search;
 use super::schema::ArgumentSchema;
 use super::webhook::Webhook;
 use super::{Adapters, Tool};
@@ -137,6 +138,7 @@ fn make(tool: &CompiledTool, adapters: &Adapters) -> Result<Arc<dyn Tool>, ToolF
             Arc::new(Booking::new(spec, *calendar, (**rules).clone(), adapters))
         }
         ToolKind::CalendarCancel { calendar, caldav: None } => Arc::new(Cancelling::new(spec, *calendar)),
+        ToolKind::Knowledge { base } => Arc::new(Search::new(spec, *base, adapters)),
         ToolKind::Webhook(webhook) => {
             Arc::new(Webhook::new(spec, webhook, adapters).map_err(|problem| ToolFault::new(tool, problem))?)
         }

@@ -19,6 +19,7 @@ mod caldav;
 mod cli;
 mod deliveries;
 mod faults;
+mod guard;
 mod harness;
 mod http;
 mod pages;

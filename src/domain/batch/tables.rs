@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::domain::calendar::Interval;
+use crate::domain::calendar::{BookingState, Interval};
 use crate::domain::clock::Micros;
 use crate::domain::conversation::Conversation;
 use crate::domain::event::{Delivery, Event, Subscriber};
@@ -64,6 +64,14 @@ pub struct Booking {
     pub resource: Option<String>,
     /// The turn that is about to put it there: until that is confirmed, it is a hold and no booking.
     pub held_by: Option<TurnId>,
+}
+
+impl Booking {
+    /// What has become of it.
+    #[must_use]
+    pub fn state(&self) -> BookingState {
+        if self.cancelled_at.is_none() { BookingState::Booked } else { BookingState::Cancelled }
+    }
 }
 
 /// Rows as they were read under the locks, and as the items before have changed them.

@@ -8,7 +8,9 @@ mod availability;
 mod booking;
 mod events;
 mod grid;
+mod ics;
 mod interval;
+mod kept;
 mod moment;
 mod results;
 mod rules;
@@ -21,11 +23,14 @@ pub use arguments::{AvailabilityRequest, BookingRequest, CancelRequest};
 pub use availability::{Availability, MAX_DAYS, MAX_SLOTS, availability_range, find_availability};
 pub use booking::{booking_range, decide_booking, is_taken};
 pub use events::{EventReader, NewEvent, ReadResource, uid_of, write_event};
+pub use ics::{PAST_DAYS, to_ics};
 pub use interval::Interval;
+pub use kept::{BookingState, Calendar, DayOrTime};
 pub use moment::label;
-pub use results::{Refusal, booked_result, cancelled_result};
+pub use results::{Refusal, booked_result, cancelled_result, rfc3339};
 pub use rules::{
-    CalendarRules, CalendarRulesIn, DEFAULT_HORIZON_DAYS, DEFAULT_SLOT_MINUTES, HoursIn, RulesFault,
+    CalendarRules, CalendarRulesIn, DEFAULT_HORIZON_DAYS, DEFAULT_SLOT_MINUTES, HoursIn, LONGEST_SLOT,
+    RulesFault,
 };
 pub use schemas::{
     AVAILABILITY_DESCRIPTION, AVAILABILITY_NAME, BOOKING_DESCRIPTION, BOOKING_NAME, CANCEL_DESCRIPTION,

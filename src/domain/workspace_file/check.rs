@@ -6,7 +6,9 @@ use url::Url;
 
 use super::document::{Document, FileFault};
 use super::written::{AssistantIn, ConversationIn, FileIn, PricingIn};
-use super::{FileAssistant, FileConversation, FileTool, WorkspaceFile, calendars, tools, webhook_endpoints};
+use super::{
+    FileAssistant, FileConversation, FileTool, WorkspaceFile, calendars, knowledge_bases, tools, webhook_endpoints,
+};
 use crate::domain::conversation::ConversationKind;
 use crate::domain::ids::{AssistantId, WidgetUuid};
 use crate::domain::money::Money;
@@ -35,12 +37,14 @@ pub(super) fn check(file: FileIn, document: &Document<'_>) -> Result<WorkspaceFi
         checked_calendars.push(calendars::check(document, index, calendar)?);
     }
     let calendar_slugs = slugs.known;
+    let knowledge_bases = knowledge_bases::check(document, file.knowledge_bases)?;
+    let base_slugs = knowledge_bases.iter().map(|base| base.slug.clone()).collect();
 
     let mut slugs = Slugs::of(document, "tools");
     let mut checked_tools = Vec::new();
     for (index, tool) in file.tools.into_iter().enumerate() {
         slugs.add(index, &tool.slug)?;
-        checked_tools.push(tools::check(document, index, tool, &calendar_slugs)?);
+        checked_tools.push(tools::check(document, index, tool, &calendar_slugs, &base_slugs)?);
     }
 
     let mut slugs = Slugs::of(document, "assistants");
@@ -70,6 +74,7 @@ pub(super) fn check(file: FileIn, document: &Document<'_>) -> Result<WorkspaceFi
         conversations: check_conversations(document, file.conversations, &assistant_slugs)?,
         assistants,
         calendars: checked_calendars,
+        knowledge_bases,
         tools: checked_tools,
     })
 }
@@ -205,7 +210,7 @@ impl<'d> Slugs<'d> {
     }
 }
 
-fn check_slug(document: &Document<'_>, of: &str, slug: &str) -> Result<(), FileFault> {
+pub(super) fn check_slug(document: &Document<'_>, of: &str, slug: &str) -> Result<(), FileFault> {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
     if !slug.is_empty() && slug.len() <= MAX_SLUG && slug.bytes().all(fits) {
         return Ok(());

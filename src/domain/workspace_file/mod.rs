@@ -5,6 +5,7 @@
 mod calendars;
 mod check;
 mod document;
+mod knowledge_bases;
 mod tools;
 mod webhook_endpoints;
 mod written;
@@ -23,6 +24,7 @@ use super::calendar::CalendarRules;
 use super::conversation::ConversationKind;
 use super::event::EventType;
 use super::ids::{AssistantId, WidgetUuid};
+use super::knowledge::{Format, Language};
 use super::money::Money;
 use super::workspace::Pricing;
 
@@ -50,6 +52,7 @@ pub struct WorkspaceFile {
     pub allow_hosts: Vec<String>,
     pub assistants: Vec<FileAssistant>,
     pub calendars: Vec<FileCalendar>,
+    pub knowledge_bases: Vec<FileBase>,
     pub tools: Vec<FileTool>,
     pub webhook_endpoints: Vec<FileEndpoint>,
     pub conversations: Vec<FileConversation>,
@@ -91,6 +94,36 @@ pub struct FileCaldav {
     pub password: Option<EnvName>,
 }
 
+/// A knowledge base.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileBase {
+    pub slug: String,
+    pub name: Option<String>,
+    pub language: Language,
+    pub documents: Vec<FileDocument>,
+}
+
+/// A document of a knowledge base.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileDocument {
+    /// Once in its base.
+    pub slug: String,
+    pub title: String,
+    pub url: Option<String>,
+    pub source: FileSource,
+    /// Its line, and its place with nothing wrong yet: for what is found when its file is read.
+    pub place: FileFault,
+}
+
+/// Where a document's text is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileSource {
+    /// Markdown.
+    Text(String),
+    /// A path, relative to the workspace file.
+    Path(String, Format),
+}
+
 /// A tool of the file, its name, description and schema settled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileTool {
@@ -102,12 +135,13 @@ pub struct FileTool {
     pub uses: FileUses,
 }
 
-/// What a tool works with; calendars by their slug.
+/// What a tool works with; calendars and knowledge bases by their slug.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FileUses {
     CalendarAvailability { calendar: String },
     CalendarBooking { calendar: String },
     CalendarCancel { calendar: String },
+    Knowledge { base: String },
     Webhook(Box<FileWebhook>),
 }
 
@@ -162,7 +196,8 @@ impl WorkspaceFile {
             FileUses::Webhook(webhook) => Some(webhook),
             FileUses::CalendarAvailability { .. }
             | FileUses::CalendarBooking { .. }
-            | FileUses::CalendarCancel { .. } => None,
+            | FileUses::CalendarCancel { .. }
+            | FileUses::Knowledge { .. } => None,
         });
         let of_endpoints = self.webhook_endpoints.iter().filter_map(|endpoint| endpoint.secret.as_ref());
         let of_tools = webhooks.flat_map(|webhook| {

@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
-use crate::domain::ids::{ConversationId, EndpointId};
+use crate::domain::ids::{BookingId, CalendarId, ConversationId, DocumentId, EndpointId, KnowledgeBaseId};
+use crate::service::calendars::BookingPlace;
 use crate::service::list_conversations::Place;
 
 const DEFAULT_LIMIT: usize = 50;
@@ -58,35 +59,72 @@ const CONVERSATIONS: u8 = b'c';
 
 /// The cursor of a conversation's place in the list.
 pub(super) fn conversation_cursor((at, id): Place) -> String {
-    let mut bytes = vec![CONVERSATIONS];
-    bytes.extend(at.0.to_be_bytes());
-    bytes.extend(id.0.as_bytes());
-    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+    time_cursor(CONVERSATIONS, at, id.0)
 }
 
 /// The place that a cursor of the list of conversations names.
 pub(super) fn conversation_place(cursor: Option<&str>) -> Result<Option<Place>, Error> {
-    let Some(cursor) = cursor else { return Ok(None) };
-    let bytes = decode(cursor, CONVERSATIONS)?;
-    let (at, id) = bytes.split_first_chunk::<8>().ok_or_else(malformed)?;
-    let id = Uuid::from_slice(id).map_err(|_| malformed())?;
-    Ok(Some((Micros(i64::from_be_bytes(*at)), ConversationId(id))))
+    Ok(time_place(CONVERSATIONS, cursor)?.map(|(at, id)| (at, ConversationId(id))))
 }
 
-const ENDPOINTS: u8 = b'w';
+/// Lists that are ordered by their items' ids, each with the tag of its cursors.
+macro_rules! ordered_by_id {
+    ($($(#[$doc:meta])* $cursor:ident, $place:ident: $id:ident = $tag:literal;)+) => {
+        $(
+            $(#[$doc])*
+            pub(super) fn $cursor(id: $id) -> String {
+                let mut bytes = vec![$tag];
+                bytes.extend(id.0.as_bytes());
+                BASE64_URL_SAFE_NO_PAD.encode(bytes)
+            }
 
-/// The cursor of a webhook endpoint's place in the list.
-pub(super) fn endpoint_cursor(id: EndpointId) -> String {
-    let mut bytes = vec![ENDPOINTS];
-    bytes.extend(id.0.as_bytes());
+            /// The place that a cursor of this list names.
+            pub(super) fn $place(cursor: Option<&str>) -> Result<Option<$id>, Error> {
+                let Some(cursor) = cursor else { return Ok(None) };
+                let id = Uuid::from_slice(&decode(cursor, $tag)?).map_err(|_| malformed())?;
+                Ok(Some($id(id)))
+            }
+        )+
+    };
+}
+
+ordered_by_id! {
+    /// The cursor of a webhook endpoint's place in the list.
+    endpoint_cursor, endpoint_place: EndpointId = b'w';
+    /// The cursor of a calendar's place in the list.
+    calendar_cursor, calendar_place: CalendarId = b'a';
+    /// The cursor of a knowledge base's place in the list.
+    base_cursor, base_place: KnowledgeBaseId = b'k';
+    /// The cursor of a document's place in the list of its base.
+    document_cursor, document_place: DocumentId = b'o';
+}
+
+const BOOKINGS: u8 = b'b';
+
+/// The cursor of a booking's place in the list.
+pub(super) fn booking_cursor((start, id): BookingPlace) -> String {
+    time_cursor(BOOKINGS, start, id.0)
+}
+
+/// The place that a cursor of a list of bookings names.
+pub(super) fn booking_place(cursor: Option<&str>) -> Result<Option<BookingPlace>, Error> {
+    Ok(time_place(BOOKINGS, cursor)?.map(|(start, id)| (start, BookingId(id))))
+}
+
+/// Of a list that is ordered by a time, and by ids where that is the same.
+fn time_cursor(tag: u8, at: Micros, id: Uuid) -> String {
+    let mut bytes = vec![tag];
+    bytes.extend(at.0.to_be_bytes());
+    bytes.extend(id.as_bytes());
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// The place that a cursor of the list of webhook endpoints names.
-pub(super) fn endpoint_place(cursor: Option<&str>) -> Result<Option<EndpointId>, Error> {
+fn time_place(tag: u8, cursor: Option<&str>) -> Result<Option<(Micros, Uuid)>, Error> {
     let Some(cursor) = cursor else { return Ok(None) };
-    let id = Uuid::from_slice(&decode(cursor, ENDPOINTS)?).map_err(|_| malformed())?;
-    Ok(Some(EndpointId(id)))
+    let bytes = decode(cursor, tag)?;
+    let (at, id) = bytes.split_first_chunk::<8>().ok_or_else(malformed)?;
+    let id = Uuid::from_slice(id).map_err(|_| malformed())?;
+    Ok(Some((Micros(i64::from_be_bytes(*at)), id)))
 }
 
 fn decode(cursor: &str, tag: u8) -> Result<Vec<u8>, Error> {
@@ -114,6 +152,8 @@ mod tests {
         assert_eq!(conversation_place(Some(&conversation_cursor(place))).unwrap(), Some(place));
         let id = EndpointId(Uuid::from_u128(9));
         assert_eq!(endpoint_place(Some(&endpoint_cursor(id))).unwrap(), Some(id));
+        let place = (Micros(-7), BookingId(Uuid::from_u128(9)));
+        assert_eq!(booking_place(Some(&booking_cursor(place))).unwrap(), Some(place));
     }
 
     #[test]

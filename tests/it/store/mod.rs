@@ -6,6 +6,7 @@ mod delivery_claims;
 mod failures;
 mod holds;
 mod keys;
+mod knowledge;
 mod ownership;
 mod schema;
 mod webhook_endpoints;

@@ -40,7 +40,13 @@ impl Place {
 
     /// Starts a server, and waits until it has said all that it says at its start.
     pub async fn serve(&self) -> Running {
+        self.serve_with(&[]).await
+    }
+
+    /// The same with more variables in its environment.
+    pub async fn serve_with(&self, env: &[(&str, &str)]) -> Running {
         let mut command = self.command(&[]);
+        command.envs(env.iter().copied());
         command.stdout(Stdio::piped()).stderr(Stdio::null());
         let mut process = command.spawn().expect("the program starts");
         let output = process.stdout.take().expect("its output is piped");

@@ -2,6 +2,7 @@
 
 pub mod binary;
 pub mod browser;
+pub mod calendar;
 pub mod calls;
 pub mod cleanup;
 pub mod db;

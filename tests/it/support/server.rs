@@ -323,13 +323,14 @@ impl TestServer {
     /// How many rows each table holds that a request may write to, with what the workspaces' states say: what changes nothing
     /// leaves this as it was.
     pub async fn dump(&self) -> BTreeMap<String, i64> {
-        const TABLES: [&str; 10] = [
+        const TABLES: [&str; 11] = [
             "conversations",
             "widget_links",
             "messages",
             "turns",
             "journal",
             "bookings",
+            "calendar_links",
             "ledger",
             "events",
             "deliveries",

@@ -70,6 +70,7 @@ pub async fn apply(db: &Db, clock: &dyn Clock, tool: &FakeTool, file: &str) -> K
         ids: &ids,
         seal: Some(&SealKey::new(SEAL_KEY)),
         allow_hosts: &allow_hosts,
+        folder: None,
         has_connection: &|_| true,
         secret: &|name| (name == "CALDAV_PASSWORD").then(|| PASSWORD.into()),
     };

@@ -1,10 +1,14 @@
 //! The platform door, as its contract's page and its users have it.
 
+mod calendar_files;
+mod calendars;
 mod changing;
 mod creating;
 mod events;
+mod knowledge_bases;
 mod messages;
 mod reading;
+mod traces;
 mod turns;
 mod webhook_deliveries;
 mod webhook_endpoints;
