@@ -133,11 +133,12 @@ impl Server {
         for lane in lanes {
             lane_tasks.spawn_critical("lane", lane.map(Ok));
         }
-        let services = services(config, &on, writer, &tasks)?;
-        let outbound = GuardedClient::new(AllowHosts::clone(&services.allow_hosts))?;
+        let allow_hosts = Arc::new(AllowHosts::parse(&config.outbound.allow_hosts)?);
+        let outbound = GuardedClient::new(AllowHosts::clone(&allow_hosts))?;
+        let services = services(config, &on, writer, &tasks, (allow_hosts, outbound.clone()));
         let performers = Performers {
-            sender: sender(config, &on, outbound.clone()),
-            engine: Arc::new(engine(config, &on, outbound, services.clone(), has_lease.clone())?),
+            sender: sender(config, &on, outbound),
+            engine: Arc::new(engine(config, &on, services.clone(), has_lease.clone())?),
         };
         let worker = Worker::new(
             services.clone(),
@@ -259,8 +260,21 @@ async fn begin_lease(
     }
 }
 
-fn services(config: &Config, on: &Foundation, writer: Writer, tasks: &Tasks) -> anyhow::Result<Services> {
-    Ok(Services {
+fn services(
+    config: &Config,
+    on: &Foundation,
+    writer: Writer,
+    tasks: &Tasks,
+    (allow_hosts, outbound): (Arc<AllowHosts>, GuardedClient),
+) -> Services {
+    let tools = Adapters {
+        db: on.db.clone(),
+        outbound,
+        seal_key: on.seal_key.clone(),
+        clock: Arc::clone(&on.clock),
+        ids: Arc::clone(&on.ids),
+    };
+    Services {
         db: on.db.clone(),
         readers: Readers::default(),
         writer,
@@ -270,11 +284,12 @@ fn services(config: &Config, on: &Foundation, writer: Writer, tasks: &Tasks) -> 
         waiters: Waiters::new(config.widget.max_waiting),
         followers: Followers::new(follower_bounds(config), tasks.soft()),
         keys: Keys::default(),
+        tools,
         seal_key: on.seal_key.clone(),
-        allow_hosts: Arc::new(AllowHosts::parse(&config.outbound.allow_hosts)?),
+        allow_hosts,
         widget_deadline: config.widget.deadline,
         stopping: tasks.hard().child_token(),
-    })
+    }
 }
 
 fn follower_bounds(config: &Config) -> FollowerBounds {
@@ -287,18 +302,11 @@ fn follower_bounds(config: &Config) -> FollowerBounds {
 fn engine(
     config: &Config,
     on: &Foundation,
-    outbound: GuardedClient,
     services: Services,
     has_lease: HasLease,
 ) -> anyhow::Result<Engine> {
     let (models, default_model) = models::build(config, &on.clock)?;
-    let adapters = Adapters {
-        db: on.db.clone(),
-        outbound,
-        seal_key: on.seal_key.clone(),
-        clock: Arc::clone(&on.clock),
-        ids: Arc::clone(&on.ids),
-    };
+    let adapters = services.tools.clone();
     let settings = EngineSettings {
         default_model,
         limits: TurnLimits {

@@ -8,8 +8,10 @@ use crate::domain::calendar::{BookingState, Calendar, DayOrTime, PAST_DAYS, to_i
 use crate::domain::clock::Micros;
 use crate::domain::error::{Error, Thing};
 use crate::domain::ids::{BookingId, CalendarId, CalendarToken};
+use crate::outbound::AllowHosts;
 use crate::store::booking_log::{self, Filter};
-use crate::store::{Conn, kept_calendars};
+use crate::store::{Conn, kept_calendars, workspaces};
+use crate::tools::remove_event;
 
 /// How many bookings a file holds.
 const MOST_IN_A_FILE: i64 = 10_000;
@@ -100,12 +102,33 @@ pub async fn cancel_booking(
     name: &str,
 ) -> Result<(Calendar, Booking), Error> {
     let (calendar, booking) = find_booking(services, account, calendar, name).await?;
+    remove_from_server(services, &calendar, &booking).await?;
     let now = services.clock.now();
     let cancel = async |conn: Conn<'_>| {
         booking_log::cancel(conn, calendar.workspace, calendar.id, booking.id, now).await
     };
     let cancelled = services.db.writing(cancel).await?;
     Ok((calendar, cancelled.ok_or_else(|| Error::not_found(Thing::Booking, name))?))
+}
+
+/// Removes a booking's event, where it stands and is on a server.
+async fn remove_from_server(
+    services: &Services,
+    calendar: &Calendar,
+    booking: &Booking,
+) -> Result<(), Error> {
+    if booking.resource.is_none() || booking.cancelled_at.is_some() {
+        return Ok(());
+    }
+    let of = [calendar.workspace].into();
+    let settings = services.db.reading(async |conn| workspaces::settings(conn, &of).await).await?.pop();
+    let allow = settings.map(|settings| settings.allow_hosts).unwrap_or_default();
+    let allow = AllowHosts::parse(allow).unwrap_or_default();
+    remove_event(calendar.caldav.as_deref(), booking, &services.tools, &allow).await.map_err(|fault| {
+        let error = &fault as &dyn std::error::Error;
+        tracing::warn!(calendar.id = %calendar.id, booking.id = %booking.id, error, "a booking could not be removed");
+        Error::Conflict(format!("Nothing was cancelled: {fault}."))
+    })
 }
 
 /// Gives a calendar a new address for calendar programs; the one that it had is then unknown.

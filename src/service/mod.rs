@@ -43,6 +43,7 @@ use crate::domain::seal::SealKey;
 use crate::outbound::AllowHosts;
 use crate::store::Db;
 use crate::store::writer::Writer;
+use crate::tools::Adapters;
 
 /// What the use cases need.
 #[derive(Clone)]
@@ -55,6 +56,8 @@ pub struct Services {
     pub waiters: waiters::Waiters,
     pub followers: follow_events::Followers,
     pub keys: authenticate::Keys,
+    /// What tools reach the world with.
+    pub tools: Adapters,
     /// What reads documents of knowledge bases.
     pub readers: knowledge::Readers,
     /// What stored secrets are sealed with; none where none is configured.
