@@ -31,6 +31,7 @@ async fn refusal(server: &TestServer, file: &str) -> Option<String> {
         ids: &ids,
         seal: server.services().seal_key.as_deref(),
         allow_hosts: &AllowHosts::default(),
+        folder: None,
         has_connection: &|_| true,
         secret: &|_| None,
     };
