@@ -86,10 +86,6 @@ fn what_comes_later_is_refused_by_name() {
 
     assert_eq!(later("[[knowledge_bases]]\nslug = \"help\""), "line 40: knowledge_bases: not supported yet");
     assert_eq!(
-        later("[[tools]]\nslug = \"crm\"\nkind = \"mcp\"\nallow = []"),
-        "line 42: tools[2].kind: \"mcp\": not supported yet"
-    );
-    assert_eq!(
         later("[[tools]]\nslug = \"help\"\nkind = \"knowledge\"\nknowledge_base = \"help\""),
         "line 42: tools[2].kind: \"knowledge\": not supported yet"
     );

@@ -10,6 +10,7 @@ import socket
 
 import uvicorn
 from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import CallToolResult, ImageContent, TextContent
 from pydantic import BaseModel
 
@@ -44,7 +45,7 @@ def picture() -> CallToolResult:
 @server.tool(structured_output=False)
 def fail() -> str:
     """Fails"""
-    raise ValueError("no such customer")
+    raise ToolError("no such customer")
 
 
 @server.tool(structured_output=False)
