@@ -31,6 +31,7 @@ use crate::service::Services;
 use crate::service::authenticate::{Keys, keep_uses_written};
 use crate::service::deliver_event::Sender;
 use crate::service::follow_events::{FollowerBounds, Followers};
+use crate::service::knowledge::Readers;
 use crate::service::private_file;
 use crate::service::run_turn::{Engine, EngineSettings};
 use crate::service::versions::Versions;
@@ -150,7 +151,7 @@ impl Server {
             has_lease,
         );
         worker.start(effects, lease, &background, &last);
-        listen(config, &on, services.clone(), &tasks, listener);
+        listen(config, &on, services.clone(), &tasks, listener, address);
         let grace = config.shutdown_grace;
         Ok(Self {
             address,
@@ -205,7 +206,19 @@ impl Server {
     }
 }
 
-fn listen(config: &Config, on: &Foundation, services: Services, tasks: &Tasks, listener: TcpListener) {
+/// The address under which others reach this server.
+fn public_address(config: &Config, listening_on: SocketAddr) -> String {
+    config.public_url.as_ref().map_or_else(|| format!("http://{listening_on}"), ToString::to_string)
+}
+
+fn listen(
+    config: &Config,
+    on: &Foundation,
+    services: Services,
+    tasks: &Tasks,
+    listener: TcpListener,
+    address: SocketAddr,
+) {
     let limits = Limits::new(&config.limits);
     if let Some(limits) = &limits {
         tasks.spawn_until_stop("limits", Arc::clone(limits).keep_up());
@@ -216,7 +229,9 @@ fn listen(config: &Config, on: &Foundation, services: Services, tasks: &Tasks, l
     if let Some(metrics) = &metrics {
         tasks.spawn_until_stop("metrics", metrics.clone().keep_up());
     }
-    let state = AppState { services, limits, metrics, body_timeout: config.http.body_timeout };
+    let public_url = public_address(config, address);
+    let public_url = public_url.trim_end_matches('/').into();
+    let state = AppState { services, limits, metrics, public_url, body_timeout: config.http.body_timeout };
     let serving = http::serve(listener, http::router(state), tasks.clone(), config.http.clone());
     tasks.spawn_critical("http", serving);
 }
@@ -265,6 +280,7 @@ fn services(
     };
     Ok(Services {
         db: on.db.clone(),
+        readers: Readers::default(),
         writer,
         clock: Arc::clone(&on.clock),
         ids: Arc::clone(&on.ids),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 
-use super::{Foundation, Server, models, open_store};
+use super::{Foundation, Server, models, open_store, public_address};
 use crate::config::{Config, Database, ModelChoice, secret_from_env};
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::ids::Ids;
@@ -49,6 +49,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         seal: seal_key.as_deref(),
         outbound: &outbound,
         allow_hosts: &allow_hosts,
+        folder: None,
         has_connection: &|name| models::has_connection(&config, name),
         secret: &secret_from_env,
     };
@@ -57,10 +58,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
-    let address = match &config.public_url {
-        Some(url) => url.to_string(),
-        None => format!("http://{}", listener.local_addr()?),
-    };
+    let address = public_address(&config, listener.local_addr()?);
     // Before the first answer: whoever waits for that has the banner.
     let banner = demo::banner(&address, demo.as_ref(), &config.model_choice());
     io::stdout().write_all(banner.as_bytes())?;

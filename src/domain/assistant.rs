@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::calendar::CalendarRules;
-use super::ids::CalendarId;
+use super::calendar::{Caldav, CalendarRules};
+use super::ids::{CalendarId, KnowledgeBaseId};
 use super::mcp::McpServer;
 use super::seal::Sealed;
 
@@ -68,13 +68,23 @@ pub enum ToolKind {
     CalendarAvailability {
         calendar: CalendarId,
         rules: Box<CalendarRules>,
+        /// The server that the calendar is on; none: it is kept here.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        caldav: Option<Box<Caldav>>,
     },
     CalendarBooking {
         calendar: CalendarId,
         rules: Box<CalendarRules>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        caldav: Option<Box<Caldav>>,
     },
     CalendarCancel {
         calendar: CalendarId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        caldav: Option<Box<Caldav>>,
+    },
+    Knowledge {
+        base: KnowledgeBaseId,
     },
     Webhook(Box<WebhookTool>),
     /// The tool of this name at a server.
@@ -111,6 +121,7 @@ impl ToolKind {
             Self::CalendarAvailability { .. } => "calendar_availability",
             Self::CalendarBooking { .. } => "calendar_booking",
             Self::CalendarCancel { .. } => "calendar_cancel",
+            Self::Knowledge { .. } => "knowledge",
             Self::Webhook(_) => "webhook",
             Self::Mcp(_) => "mcp",
         }

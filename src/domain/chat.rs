@@ -78,6 +78,16 @@ pub struct Usage {
     pub reasoning: i64,
 }
 
+impl Usage {
+    /// Adds another call's tokens; saturates.
+    pub fn add(&mut self, other: Self) {
+        self.input = self.input.saturating_add(other.input);
+        self.cached = self.cached.saturating_add(other.cached);
+        self.output = self.output.saturating_add(other.output);
+        self.reasoning = self.reasoning.saturating_add(other.reasoning);
+    }
+}
+
 /// A piece of an answer, in order of arrival.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part {

@@ -56,6 +56,9 @@ pub enum Error {
     KeyReused,
     #[error("The Idempotency-Key header must have 1 to 255 visible characters")]
     KeyMalformed,
+    /// What the request would make or change is there already, or is not its to change.
+    #[error("{0}")]
+    Conflict(String),
     /// What this server was not set up for.
     #[error("{0}")]
     NotConfigured(&'static str),
@@ -81,10 +84,18 @@ super::words::words! {
         Turn = "Turn",
         /// A tool.
         Tool = "Tool",
+        /// A calendar.
+        Calendar = "Calendar",
+        /// A booking in a calendar.
+        Booking = "Booking",
         /// A webhook endpoint.
         WebhookEndpoint = "Webhook endpoint",
         /// A delivery of a webhook endpoint.
         Delivery = "Delivery",
+        /// A knowledge base.
+        KnowledgeBase = "Knowledge base",
+        /// A document of a knowledge base.
+        Document = "Document",
     }
 }
 
@@ -115,8 +126,12 @@ impl Error {
                 Thing::Assistant => "assistant_not_found",
                 Thing::Turn => "turn_not_found",
                 Thing::Tool => "tool_not_found",
+                Thing::Calendar => "calendar_not_found",
+                Thing::Booking => "booking_not_found",
                 Thing::WebhookEndpoint => "webhook_endpoint_not_found",
                 Thing::Delivery => "delivery_not_found",
+                Thing::KnowledgeBase => "knowledge_base_not_found",
+                Thing::Document => "document_not_found",
             },
             Self::CursorExpired { .. } => "cursor_expired",
             Self::DeliveryUnderWay => "delivery_under_way",
@@ -127,6 +142,7 @@ impl Error {
             Self::TwinInFlight { .. } => "idempotency_key_in_flight",
             Self::KeyReused => "idempotency_key_reused",
             Self::KeyMalformed => "idempotency_key_malformed",
+            Self::Conflict(_) => "conflict",
             Self::NotConfigured(_) => "not_configured",
             Self::Unavailable { outcome_unknown: true, .. } => "outcome_unknown",
             Self::Unavailable { outcome_unknown: false, .. } => "service_unavailable",

@@ -109,6 +109,10 @@ id!(/// A calendar.
     CalendarId, "cal");
 id!(/// A booking in a calendar.
     BookingId, "bkg");
+id!(/// A knowledge base.
+    KnowledgeBaseId, "kb");
+id!(/// A document of a knowledge base.
+    DocumentId, "doc");
 id!(/// An event of the feed.
     EventId, "evt");
 id!(/// An endpoint that receives webhooks.
@@ -135,6 +139,24 @@ impl fmt::Display for WidgetUuid {
 impl fmt::Debug for WidgetUuid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}…", &self.0.to_string()[..8])
+    }
+}
+
+/// The address of a calendar's `.ics`: a random (v4) UUID, never derived from a [`CalendarId`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CalendarToken(pub Uuid);
+
+/// 32 hexadecimal digits, as they stand in the address.
+impl fmt::Display for CalendarToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0.simple(), f)
+    }
+}
+
+/// Shows the first eight digits only: whoever reads a log must not be able to read a calendar.
+impl fmt::Debug for CalendarToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}…", &self.to_string()[..8])
     }
 }
 
@@ -210,5 +232,13 @@ mod tests {
         let uuid = WidgetUuid(Uuid::from_u128(0x7c9e_6679_7425_40de_944b_e07f_c1f9_0ae7));
 
         assert_eq!(format!("{uuid:?}"), "7c9e6679…");
+    }
+
+    #[test]
+    fn a_calendars_token_is_cut_short_in_logs() {
+        let token = CalendarToken(Uuid::from_u128(0x7c9e_6679_7425_40de_944b_e07f_c1f9_0ae7));
+
+        assert_eq!(token.to_string(), "7c9e6679742540de944be07fc1f90ae7");
+        assert_eq!(format!("{token:?}"), "7c9e6679…");
     }
 }

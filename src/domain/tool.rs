@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::assistant::{CompiledTool, ToolKind, WebhookTool};
-use super::calendar::CalendarRules;
-use super::ids::CalendarId;
+use super::calendar::CalendarSettings;
+use super::ids::{CalendarId, KnowledgeBaseId};
 use super::mcp::McpTools;
 
 /// A tool, kept as JSON.
@@ -35,6 +35,9 @@ pub enum Uses {
     CalendarCancel {
         calendar: CalendarId,
     },
+    Knowledge {
+        base: KnowledgeBaseId,
+    },
     Webhook(Box<WebhookTool>),
     /// Several tools, each with its own name, words and schema.
     Mcp(Box<McpTools>),
@@ -48,6 +51,7 @@ impl Uses {
             Self::CalendarAvailability { .. } => "calendar_availability",
             Self::CalendarBooking { .. } => "calendar_booking",
             Self::CalendarCancel { .. } => "calendar_cancel",
+            Self::Knowledge { .. } => "knowledge",
             Self::Webhook(_) => "webhook",
             Self::Mcp(_) => "mcp",
         }
@@ -58,20 +62,15 @@ impl Tool {
     /// The tool as a turn runs with it: of an MCP server's, one for each that was found. None where its
     /// calendar is not among `calendars`.
     #[must_use]
-    pub fn compile(&self, slug: &str, calendars: &HashMap<CalendarId, CalendarRules>) -> Vec<CompiledTool> {
-        let rules = |calendar: &CalendarId| calendars.get(calendar).cloned().map(Box::new);
-        let kind = match &self.uses {
-            Uses::CalendarAvailability { calendar } => {
-                rules(calendar).map(|rules| ToolKind::CalendarAvailability { calendar: *calendar, rules })
-            }
-            Uses::CalendarBooking { calendar } => {
-                rules(calendar).map(|rules| ToolKind::CalendarBooking { calendar: *calendar, rules })
-            }
-            Uses::CalendarCancel { calendar } => Some(ToolKind::CalendarCancel { calendar: *calendar }),
-            Uses::Webhook(webhook) => Some(ToolKind::Webhook(webhook.clone())),
-            Uses::Mcp(tools) => return compile_found(slug, tools),
-        };
-        let compiled = kind.map(|kind| CompiledTool {
+    pub fn compile(
+        &self,
+        slug: &str,
+        calendars: &HashMap<CalendarId, CalendarSettings>,
+    ) -> Vec<CompiledTool> {
+        if let Uses::Mcp(tools) = &self.uses {
+            return compile_found(slug, tools);
+        }
+        let compiled = self.kind(calendars).map(|kind| CompiledTool {
             slug: slug.to_owned(),
             name: self.name.clone(),
             description: self.description.clone(),
@@ -79,6 +78,27 @@ impl Tool {
             kind,
         });
         compiled.into_iter().collect()
+    }
+
+    fn kind(&self, calendars: &HashMap<CalendarId, CalendarSettings>) -> Option<ToolKind> {
+        let rules = |calendar: &CalendarId| Some(Box::new(calendars.get(calendar)?.rules.clone()));
+        let caldav = |calendar: &CalendarId| calendars.get(calendar)?.caldav.clone();
+        Some(match &self.uses {
+            Uses::CalendarAvailability { calendar } => {
+                let (rules, caldav) = (rules(calendar)?, caldav(calendar));
+                ToolKind::CalendarAvailability { calendar: *calendar, rules, caldav }
+            }
+            Uses::CalendarBooking { calendar } => {
+                let (rules, caldav) = (rules(calendar)?, caldav(calendar));
+                ToolKind::CalendarBooking { calendar: *calendar, rules, caldav }
+            }
+            Uses::CalendarCancel { calendar } => {
+                ToolKind::CalendarCancel { calendar: *calendar, caldav: caldav(calendar) }
+            }
+            Uses::Knowledge { base } => ToolKind::Knowledge { base: *base },
+            Uses::Webhook(webhook) => ToolKind::Webhook(webhook.clone()),
+            Uses::Mcp(_) => return None,
+        })
     }
 }
 

@@ -14,6 +14,11 @@ use crate::domain::failure::Failure;
 use call::{Call, State};
 pub use call::{CallResult, FinishedCall};
 
+/// The id of a call of a turn: the same for every try of it, whichever process makes it.
+pub fn call_id(turn: &str, step: impl std::fmt::Display, position: impl std::fmt::Display) -> String {
+    format!("call_{turn}_{step}_{position}")
+}
+
 /// The bounds of a turn; both end it with [`Failure::TooManyToolCalls`].
 #[derive(Debug, Clone, Copy)]
 pub struct TurnLimits {
@@ -151,6 +156,13 @@ impl ToolLoop {
         }
     }
 
+    /// Of the last round, the calls that could not be made, and what the model is told of each: no tool runs
+    /// for them, so whoever journals keeps them with the answer. Asked right after it.
+    pub fn refused(&self) -> Vec<(PlannedCall, CallResult)> {
+        let Some(last) = self.rounds.last() else { return Vec::new() };
+        last.calls.iter().filter_map(|call| call.refused(last.step)).collect()
+    }
+
     /// The model has answered the last [`Step::CallModel`].
     pub fn on_answer(&mut self, answer: ModelAnswer, toolbox: &dyn Toolbox) {
         let step = self.rounds.last().map_or(0, |last| last.step.saturating_add(1));
@@ -168,10 +180,7 @@ impl ToolLoop {
     fn push_round(&mut self, step: u32, answer: ModelAnswer, toolbox: &dyn Toolbox) {
         let calls = (1u32..)
             .zip(answer.calls)
-            .map(|(position, asked)| {
-                let id = format!("call_{}_{step}_{position}", self.id);
-                Call::new(id, position, asked, toolbox)
-            })
+            .map(|(position, asked)| Call::new(call_id(&self.id, step, position), position, asked, toolbox))
             .collect();
         self.rounds.push(Round { step, text: answer.text, calls });
     }

@@ -3,8 +3,10 @@
 
 mod answer;
 mod api;
+mod calendar_file;
 mod envelope;
 mod error;
+mod etag;
 mod extract;
 mod fields;
 mod health;

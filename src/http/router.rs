@@ -10,7 +10,7 @@ use super::envelope::{Envelope, Platform, Widget};
 use super::error::{ApiError, Edge, no_method, no_route, panicked};
 use super::observe::observe;
 use super::state::AppState;
-use super::{api, health, pages, v1};
+use super::{api, calendar_file, health, pages, v1};
 
 /// All routes, ready to be served.
 pub fn router(state: AppState) -> Router {
@@ -21,6 +21,7 @@ pub fn router(state: AppState) -> Router {
     let (platform, _) = v1::door().split_for_parts();
     let rest = health::routes()
         .merge(pages::router())
+        .merge(calendar_file::routes(&state))
         .fallback(nowhere)
         .method_not_allowed_fallback(no_method::<Platform>);
     rest.nest("/api", edges::<Widget>(widget).layer(api::cors()))

@@ -15,6 +15,8 @@ pub struct AppState {
     pub limits: Option<Arc<Limits>>,
     /// What `/metrics` shows; none where this process does not count.
     pub metrics: Option<Metrics>,
+    /// The address under which others reach this server, without a slash at its end.
+    pub public_url: Arc<str>,
     /// `http.body_timeout`: for a request's whole body to arrive.
     pub body_timeout: Duration,
 }

@@ -79,8 +79,13 @@ impl GuardedClient {
     /// Sets up the client. `allow` is let through for every workspace. Installs
     /// the TLS provider where `main` has not.
     pub fn new(allow: AllowHosts) -> Result<Self, OutboundError> {
+        Self::resolving(allow, PublicOnly::of_system())
+    }
+
+    /// The same over this resolver.
+    pub(super) fn resolving(allow: AllowHosts, resolver: PublicOnly) -> Result<Self, OutboundError> {
         install_crypto_provider();
-        let strict = builder()?.dns_resolver(PublicOnly).build().map_err(OutboundError::Setup)?;
+        let strict = builder()?.dns_resolver(resolver).build().map_err(OutboundError::Setup)?;
         let permissive = builder()?.build().map_err(OutboundError::Setup)?;
         Ok(Self { allow, strict, permissive })
     }

@@ -2,22 +2,48 @@
 //! The connection is made to the very addresses that were looked at, so a
 //! second, different DNS answer has no effect.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::address::is_public;
 use super::error::UrlRefused;
 
-/// The system's resolver, behind the guard. Literal addresses never come here:
-/// `target` looks at those.
-pub(super) struct PublicOnly;
+/// Finds the addresses of a name.
+pub(super) type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
+
+/// A resolver behind the guard. Literal addresses never come here: `target` looks at those.
+#[derive(Clone)]
+pub(super) struct PublicOnly {
+    lookup: Lookup,
+    is_public: fn(IpAddr) -> bool,
+}
+
+impl PublicOnly {
+    /// Over the system's resolver.
+    pub(super) fn of_system() -> Self {
+        let lookup =
+            |name: String| async move { Ok(tokio::net::lookup_host((name, 0)).await?.collect()) }.boxed();
+        Self { lookup: Arc::new(lookup), is_public }
+    }
+
+    /// Over another resolver, and with another opinion of what is public: tests have no public address.
+    #[cfg(test)]
+    pub(super) fn of(lookup: Lookup, is_public: fn(IpAddr) -> bool) -> Self {
+        Self { lookup, is_public }
+    }
+}
 
 impl Resolve for PublicOnly {
     fn resolve(&self, name: Name) -> Resolving {
+        let Self { lookup, is_public } = self.clone();
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            require_public(&found)?;
+            let found = lookup(name.as_str().to_owned()).await?;
+            require_public(&found, is_public)?;
             Ok(Box::new(found.into_iter()) as Addrs)
         })
     }
@@ -25,20 +51,20 @@ impl Resolve for PublicOnly {
 
 /// The whole name is refused for one bad address: picking the good ones would
 /// let its owner choose, try by try, which of them is connected to.
-fn require_public(found: &[SocketAddr]) -> Result<(), UrlRefused> {
+fn require_public(found: &[SocketAddr], is_public: fn(IpAddr) -> bool) -> Result<(), UrlRefused> {
     if found.iter().all(|address| is_public(address.ip())) { Ok(()) } else { Err(UrlRefused::NotPublic) }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{UrlRefused, require_public};
+    use super::{UrlRefused, is_public, require_public};
 
     #[test]
     fn one_bad_address_refuses_the_whole_name() {
         let good = "93.184.215.14:0".parse().unwrap();
         let bad = "[::1]:0".parse().unwrap();
 
-        assert_eq!(require_public(&[good]), Ok(()));
-        assert_eq!(require_public(&[good, bad]), Err(UrlRefused::NotPublic));
+        assert_eq!(require_public(&[good], is_public), Ok(()));
+        assert_eq!(require_public(&[good, bad], is_public), Err(UrlRefused::NotPublic));
     }
 }

@@ -4,6 +4,7 @@
 pub mod accept_message;
 pub mod apply_workspace;
 pub mod authenticate;
+pub mod calendars;
 pub mod change_conversation;
 pub mod create_conversation;
 pub mod credit;
@@ -11,6 +12,7 @@ pub mod deliver_event;
 pub mod demo;
 pub mod follow_events;
 pub mod keys;
+pub mod knowledge;
 pub mod list_conversations;
 pub mod page;
 pub mod private_file;
@@ -57,6 +59,8 @@ pub struct Services {
     pub keys: authenticate::Keys,
     /// What tools reach the world with.
     pub tools: Adapters,
+    /// What reads documents of knowledge bases.
+    pub readers: knowledge::Readers,
     /// What stored secrets are sealed with; none where none is configured.
     pub seal_key: Option<Arc<SealKey>>,
     /// Private hosts that tools and webhooks of every workspace may reach.

@@ -2,8 +2,10 @@
 //! a call. A call that fails has a result that says so, for the model to read; it
 //! never ends a turn.
 
+mod caldav;
 mod calendar;
 mod exchange;
+mod knowledge;
 pub mod mcp;
 mod registry;
 mod schema;
@@ -29,6 +31,7 @@ use crate::outbound::{AllowHosts, GuardedClient};
 use crate::store::Db;
 
 pub use exchange::{Exchange, ReceivedResponse, SentRequest};
+pub use knowledge::search_base;
 pub use registry::{ToolFault, Toolset, check_tool};
 pub use secrets::Secrets;
 
@@ -68,6 +71,15 @@ pub struct CallContext<'a> {
     pub variables: &'a Map<String, Value>,
     /// The private hosts that the workspace may reach.
     pub allow_hosts: &'a AllowHosts,
+    pub writes: &'a dyn StoreWrites,
+}
+
+/// Writes to our own store while a call is under way, in the name of the turn that makes it.
+#[async_trait]
+pub trait StoreWrites: fmt::Debug + Send + Sync {
+    /// What the writer decided. None where nothing was written, for the turn is not this process's any more:
+    /// then the call is another's too, and whatever this one returns is dropped.
+    async fn write(&self, write: StoreWrite) -> Option<Value>;
 }
 
 /// What came of a call.

@@ -15,9 +15,11 @@
 #![expect(unreachable_pub, reason = "`pub` says what the support offers to the tests")]
 
 mod api;
+mod caldav;
 mod cli;
 mod deliveries;
 mod faults;
+mod guard;
 mod harness;
 mod http;
 mod mcp;

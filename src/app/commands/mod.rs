@@ -62,6 +62,7 @@ pub async fn apply(config: &Config, file: &Path, is_dry_run: bool) -> anyhow::Re
         seal: seal.as_ref(),
         outbound: &outbound,
         allow_hosts: &allow_hosts,
+        folder: file.parent(),
         has_connection: &|name| models::has_connection(config, name),
         secret: &secret_from_env,
     };

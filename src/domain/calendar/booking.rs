@@ -4,11 +4,11 @@ use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 
 use super::arguments::BookingRequest;
 use super::grid::{open_times, slots_on};
-use super::interval::{Interval, shifted};
+use super::interval::{BusyTimes, Interval, shifted};
 use super::moment::{label, read_moment};
 use super::results::Refusal;
 use super::rules::CalendarRules;
-use super::search::{Days, Search};
+use super::search::{Days, Search, later};
 
 /// The slot to book, or why not and what else is free.
 ///
@@ -28,9 +28,16 @@ pub fn decide_booking(
 }
 
 /// The time whose bookings [`decide_booking`] must be given: that of the slot and of its alternatives.
+/// It has a day more, for the decision may be taken a moment later, and find that the horizon has moved.
 pub fn booking_range(rules: &CalendarRules, request: &BookingRequest, now: Timestamp) -> Interval {
     let near = Wanted::read(rules, request, now).near;
-    Days::of_alternatives(rules, rules.zone.to_datetime(near).date(), now).in_time(rules)
+    let days = Days::of_alternatives(rules, rules.zone.to_datetime(near).date(), now);
+    Days { last: later(days.last, 1), ..days }.in_time(rules)
+}
+
+/// Whether what is busy bears on a slot, its buffer included.
+pub fn is_taken(rules: &CalendarRules, slot: Interval, busy: &[Interval]) -> bool {
+    BusyTimes::of(busy).overlaps(slot.widened(rules.buffer))
 }
 
 /// The moment that was asked for, and one near which to look for others.

@@ -30,6 +30,11 @@ impl Refusal {
         Self::new(format!("no appointment {booking_id} was booked in this conversation"))
     }
 
+    /// What a call held was given up again.
+    pub fn withdrawn() -> Self {
+        Self::new("the appointment was withdrawn; look for free times again")
+    }
+
     pub(super) fn with_alternatives(
         error: String,
         search: &Search<'_>,
@@ -72,7 +77,7 @@ pub fn cancelled_result() -> Value {
 }
 
 /// Local time with its offset: `2026-11-30T10:00:00+01:00`.
-fn rfc3339(at: Timestamp, zone: &TimeZone) -> String {
+pub fn rfc3339(at: Timestamp, zone: &TimeZone) -> String {
     at.display_with_offset(zone.to_offset(at)).to_string()
 }
 

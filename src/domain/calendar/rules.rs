@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::window::Window;
 
 const MINUTES_PER_DAY: u32 = 24 * 60;
+/// No appointment is longer.
+pub const LONGEST_SLOT: std::time::Duration = std::time::Duration::from_hours(24);
 const MAX_NOTICE_MINUTES: u32 = 365 * MINUTES_PER_DAY;
 const MAX_HORIZON_DAYS: u32 = 3650;
 
@@ -63,7 +65,7 @@ pub struct HoursIn {
 
 impl HoursIn {
     /// Monday first, each with the name that it has in a file.
-    fn days(&self) -> [(&'static str, &[String]); 7] {
+    pub fn days(&self) -> [(&'static str, &[String]); 7] {
         [
             ("mon", &self.mon),
             ("tue", &self.tue),
@@ -126,6 +128,16 @@ impl CalendarRules {
     /// The IANA name of the calendar's zone, spelt as the time zone database spells it.
     pub fn time_zone(&self) -> &str {
         &self.source.time_zone
+    }
+
+    /// The calendar's zone.
+    pub fn zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
+    /// The rules as they were written, the zone spelt as [`Self::time_zone`] says it.
+    pub fn as_written(&self) -> &CalendarRulesIn {
+        &self.source
     }
 
     pub(super) fn windows(&self, day: Weekday) -> &[Window] {

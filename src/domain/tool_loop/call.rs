@@ -102,14 +102,26 @@ impl Call {
     /// The call as it is to be sent; `None` once it has a result.
     pub(super) fn plan(&self, step: u32) -> Option<PlannedCall> {
         match self.state {
-            State::Open => Some(PlannedCall {
-                step,
-                position: self.position,
-                id: self.id.clone(),
-                name: self.name.clone(),
-                arguments: self.arguments.clone(),
-            }),
+            State::Open => Some(self.planned(step)),
             State::Done(_) => None,
+        }
+    }
+
+    /// The call with its result, which it has before it was sent; `None` where it is open.
+    pub(super) fn refused(&self, step: u32) -> Option<(PlannedCall, CallResult)> {
+        match &self.state {
+            State::Open => None,
+            State::Done(result) => Some((self.planned(step), result.clone())),
+        }
+    }
+
+    fn planned(&self, step: u32) -> PlannedCall {
+        PlannedCall {
+            step,
+            position: self.position,
+            id: self.id.clone(),
+            name: self.name.clone(),
+            arguments: self.arguments.clone(),
         }
     }
 

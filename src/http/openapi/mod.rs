@@ -8,15 +8,18 @@ use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{InfoBuilder, License, OpenApi, OpenApiBuilder};
 
 pub(super) use errors::{
-    BeginErrors, BillingErrors, CallErrors, ChangeErrors, ConfigErrors, CreateErrors, DeliveryUnderWay,
-    EndpointDisabled, EndpointErrors, EventsRemoved, FeedErrors, HistoryErrors, NoConversation, NoDelivery,
-    NoEndpoint, NoTool, NoTurn, QueryErrors, ReadErrors, RefreshErrors, ReplyErrors, SendErrors,
-    SwitchErrors, TooManyReaders, WriteErrors,
+    BaseErrors, BeginErrors, BillingErrors, CallErrors, ChangeErrors, ConfigErrors, CreateErrors,
+    DeliveryUnderWay, DocumentErrors, EndpointDisabled, EndpointErrors, EventsRemoved, FeedErrors,
+    HistoryErrors, NoBase, NoBooking, NoCalendar, NoConversation, NoDelivery, NoDocument, NoEndpoint,
+    NoMessage, NoTool, NoTurn, QueryErrors, ReadErrors, RefreshErrors, ReplyErrors, SearchErrors, SendErrors,
+    SetUpByFile, SwitchErrors, TooManyReaders, UploadErrors, WriteErrors,
 };
 pub(super) use shapes::{
-    Acknowledgement, ConversationPage, CreatedConversation, DeliveryPage, EndpointPage, EndpointWithSecret,
-    EventPage, LedgerPage, MessagePage, OneBalance, OneConversation, OneDelivery, OneEndpoint, OneLink,
-    OneReplay, OneTool, OneTurn, RefreshedTool, TestedCall, ToolPage,
+    Acknowledgement, BasePage, BookingPage, CalendarPage, ConversationPage, CreatedConversation,
+    DeliveryPage, DocumentPage, EndpointPage, EndpointWithSecret, EventPage, FoundPassages, LedgerPage,
+    MessagePage, OneBalance, OneBase, OneBooking, OneCalendar, OneConversation, OneDelivery, OneDocument,
+    OneDocumentWithText, OneEndpoint, OneLink, OneReplay, OneTool, OneTrace, OneTurn, RefreshedTool,
+    TestedCall, ToolPage,
 };
 
 use super::{api, v1};

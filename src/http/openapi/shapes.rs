@@ -6,11 +6,14 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::http::api::wire::FunctionCall;
+use crate::http::v1::calendars::wire::{BookingOut, CalendarOut};
+use crate::http::v1::knowledge_bases::wire::{BaseOut, DocumentOut, DocumentWithTextOut, FoundOut};
 use crate::http::v1::tools::wire::{RefreshedOut, TestedOut, ToolListedOut, ToolOut};
+use crate::http::v1::turns::wire::{MessageTraceOut, TracedTurnOut};
 use crate::http::v1::webhook_endpoints::wire::{
     DeliveryOut, EndpointOut, EndpointWithSecretOut, ReplayedOut, ToldDeliveryOut,
 };
-use crate::http::v1::wire::{BalanceOut, LedgerEntryOut, LinkOut, TurnOut};
+use crate::http::v1::wire::{BalanceOut, LedgerEntryOut, LinkOut};
 
 /// A message.
 #[derive(ToSchema)]
@@ -132,8 +135,10 @@ enveloped! {
     CreatedConversation(NewConversation);
     /// A widget link.
     OneLink(LinkOut);
-    /// A turn.
-    OneTurn(TurnOut);
+    /// A turn with its trace.
+    OneTurn(TracedTurnOut);
+    /// A message's trace.
+    OneTrace(MessageTraceOut);
     /// The balance.
     OneBalance(BalanceOut);
     /// Events, in order.
@@ -152,6 +157,18 @@ enveloped! {
     OneDelivery(ToldDeliveryOut);
     /// What is sent again.
     OneReplay(ReplayedOut);
+    /// A calendar.
+    OneCalendar(CalendarOut);
+    /// A booking.
+    OneBooking(BookingOut);
+    /// A knowledge base.
+    OneBase(BaseOut);
+    /// Passages, the best first.
+    FoundPassages(FoundOut);
+    /// A document.
+    OneDocument(DocumentOut);
+    /// A document with its text.
+    OneDocumentWithText(DocumentWithTextOut);
 }
 
 paged! {
@@ -163,8 +180,16 @@ paged! {
     ToolPage, Tools(ToolListedOut);
     /// Webhook endpoints, the oldest first.
     EndpointPage, WebhookEndpoints(EndpointOut);
+    /// Knowledge bases, the oldest first.
+    BasePage, KnowledgeBases(BaseOut);
+    /// Documents of a knowledge base, the oldest first.
+    DocumentPage, Documents(DocumentOut);
     /// Deliveries, the newest event's first.
     DeliveryPage, Deliveries(DeliveryOut);
+    /// Calendars, the oldest first.
+    CalendarPage, Calendars(CalendarOut);
+    /// Bookings, in order of their start.
+    BookingPage, Bookings(BookingOut);
     /// Entries of the ledger, the oldest first.
     LedgerPage, LedgerEntries(LedgerEntryOut);
 }

@@ -1,8 +1,7 @@
 //! A page: HTML with its style and script put in, and the headers that hold it to them.
 
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -10,6 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
+
+use crate::http::etag::is_known_to;
 
 /// Where the HTML has its style and its script.
 const STYLE_SLOT: &str = "/*style*/";
@@ -63,15 +64,8 @@ impl Page {
         (headers, self.body.clone()).into_response()
     }
 
-    /// Whether `If-None-Match` names this page (or `*`); compared weakly, for a proxy that
-    /// compresses the page makes its tag a weak one.
     fn is_known_to(&self, request: &HeaderMap) -> bool {
-        let Some(own) = self.headers.get(ETAG) else { return false };
-        let lists = request.get_all(IF_NONE_MATCH).iter().filter_map(|list| list.to_str().ok());
-        lists
-            .flat_map(|list| list.split(','))
-            .map(str::trim)
-            .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == own.as_bytes())
+        self.headers.get(ETAG).is_some_and(|tag| is_known_to(request, tag))
     }
 }
 

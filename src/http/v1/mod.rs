@@ -1,12 +1,14 @@
 //! The platform door: a back end with a bearer key.
 
+pub(super) mod calendars;
 mod conversations;
 mod cursor;
 mod events;
+pub(super) mod knowledge_bases;
 mod messages;
 mod money;
 pub(super) mod tools;
-mod turns;
+pub(super) mod turns;
 mod validate;
 pub(super) mod webhook_endpoints;
 pub(super) mod wire;
@@ -24,11 +26,13 @@ pub(super) fn door() -> OpenApiRouter<AppState> {
         .routes(routes!(conversations::read, conversations::change))
         .routes(routes!(conversations::list_messages))
         .routes(routes!(conversations::renew_link))
-        .routes(routes!(turns::read))
+        .merge(turns::routes())
         .routes(routes!(money::balance))
         .routes(routes!(money::ledger))
         .routes(routes!(events::list))
         .routes(routes!(events::stream))
         .merge(tools::routes())
+        .merge(knowledge_bases::routes())
         .merge(webhook_endpoints::routes())
+        .merge(calendars::routes())
 }

@@ -1,16 +1,13 @@
 //! What travels through the platform door.
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::domain::batch::JournalRow;
-use crate::domain::ids::{AssistantId, ConversationId, MessageId, TurnId, WidgetUuid};
+use crate::domain::ids::{TurnId, WidgetUuid};
 use crate::domain::ledger::{LedgerEntry, LedgerKind};
 use crate::domain::message::Message;
 use crate::domain::money::Money;
-use crate::domain::rendered::{MessageOut, raw};
-use crate::domain::turn::{Door, Turn, TurnState};
+use crate::domain::rendered::MessageOut;
 use crate::http::fields::Field;
 
 /// A message to a conversation that there is, or to a new one.
@@ -192,100 +189,6 @@ impl From<LedgerEntry> for LedgerEntryOut {
             turn_id: entry.turn,
             reference: entry.reference,
             created_at: entry.created_at.to_string(),
-        }
-    }
-}
-
-/// A reply to be given, or given.
-#[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct TurnOut {
-    #[schema(value_type = String, example = "trn_01k9z3x8f5e4r9t2m6q7w8y0ab")]
-    id: TurnId,
-    #[schema(value_type = String)]
-    conversation_id: ConversationId,
-    /// The message that it answers.
-    #[schema(value_type = String)]
-    message_id: MessageId,
-    /// `widget` or `platform`.
-    #[schema(value_type = String, example = "platform")]
-    door: Door,
-    /// `waiting`, `queued`, `running`, `completed`, `failed` or `discarded`.
-    #[schema(value_type = String, example = "completed")]
-    state: TurnState,
-    /// Why it failed or was discarded.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-    /// The reply, once it is given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    reply_message_id: Option<MessageId>,
-    #[schema(value_type = String)]
-    assistant_id: AssistantId,
-    assistant_version: i64,
-    /// What was charged; given back where no reply came.
-    #[schema(value_type = String, example = "0.01")]
-    price: Money,
-    /// Attempts that ended without a reply.
-    attempts: i64,
-    created_at: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    started_at: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ended_at: Option<String>,
-    /// What was done for it, in order.
-    steps: Vec<StepOut>,
-}
-
-/// An entry of a turn's journal: an answer of the model (position 0), or a call that it asked for.
-#[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct StepOut {
-    step: i64,
-    position: i64,
-    attempt: i64,
-    started_at: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    finished_at: Option<String>,
-    /// The answer, or the call.
-    #[schema(value_type = Object)]
-    content: Box<RawValue>,
-    /// What the call returned.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
-    result: Option<Box<RawValue>>,
-}
-
-impl From<JournalRow> for StepOut {
-    fn from(row: JournalRow) -> Self {
-        Self {
-            step: row.step,
-            position: row.position,
-            attempt: row.attempt,
-            started_at: row.started_at.to_string(),
-            finished_at: row.finished_at.map(|at| at.to_string()),
-            content: raw(&row.content),
-            result: row.result.as_deref().map(raw),
-        }
-    }
-}
-
-impl From<(Turn, Vec<JournalRow>)> for TurnOut {
-    fn from((turn, journal): (Turn, Vec<JournalRow>)) -> Self {
-        Self {
-            id: turn.id,
-            conversation_id: turn.conversation,
-            message_id: turn.message,
-            door: turn.door,
-            state: turn.state,
-            reason: turn.reason,
-            reply_message_id: turn.reply,
-            assistant_id: turn.assistant,
-            assistant_version: turn.assistant_version,
-            price: turn.price,
-            attempts: turn.attempts,
-            created_at: turn.admitted_at.to_string(),
-            started_at: turn.first_started_at.map(|at| at.to_string()),
-            ended_at: turn.ended_at.map(|at| at.to_string()),
-            steps: journal.into_iter().map(StepOut::from).collect(),
         }
     }
 }

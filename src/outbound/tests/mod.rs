@@ -2,6 +2,7 @@
 
 mod answers;
 mod environment;
+mod names;
 mod server;
 mod spellings;
 

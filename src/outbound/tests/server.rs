@@ -1,7 +1,7 @@
 //! A listener on loopback that gives one answer to whatever it is asked.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
@@ -18,9 +18,18 @@ impl Server {
         Self::serving(move |stream| stream.write_all(&answer).is_ok())
     }
 
+    /// The same on another address of this machine.
+    pub(super) fn on(address: IpAddr, port: u16, answer: &'static str) -> Self {
+        let listener = TcpListener::bind((address, port)).unwrap();
+        Self::listening(listener, move |stream| stream.write_all(answer.as_bytes()).is_ok())
+    }
+
     /// Answers each request by `serve`, which says whether the connection stays.
     pub(super) fn serving(serve: impl Fn(&mut TcpStream) -> bool + Send + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::listening(TcpListener::bind("127.0.0.1:0").unwrap(), serve)
+    }
+
+    fn listening(listener: TcpListener, serve: impl Fn(&mut TcpStream) -> bool + Send + 'static) -> Self {
         let port = listener.local_addr().unwrap().port();
         let (heads, requests) = channel();
         thread::spawn(move || {

@@ -65,6 +65,7 @@ pub(super) fn old_mcp(text: &str) -> Option<Box<McpTools>> {
         Uses::CalendarAvailability { .. }
         | Uses::CalendarBooking { .. }
         | Uses::CalendarCancel { .. }
+        | Uses::Knowledge { .. }
         | Uses::Webhook(_) => None,
     }
 }

@@ -1,6 +1,9 @@
 //! What is read and checked before anything is locked.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -8,15 +11,19 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{ApplyError, Site};
 use crate::domain::assistant::Fallback;
+use crate::domain::knowledge::{Format, MAX_FILE, Ready};
 use crate::domain::signature::Secret;
-use crate::domain::workspace_file::{EnvName, FileMcp, FileUses, TextIn, WorkspaceFile};
+use crate::domain::workspace_file::{EnvName, FileMcp, FileSource, FileUses, TextIn, WorkspaceFile};
 use crate::outbound::{AllowHosts, check_url};
+use crate::service::knowledge::{Readers, Source};
 use crate::tools::Secrets;
 use crate::tools::mcp::{self, Listing, Reach};
 
 /// A file whose addresses were checked and whose secrets were read.
 pub(in crate::service) struct Prepared {
     pub(super) file: WorkspaceFile,
+    /// Of each knowledge base, in the file's order.
+    pub(super) documents: Vec<Vec<Ready>>,
     pub(super) secrets: HashMap<EnvName, SecretString>,
     pub(super) warnings: Vec<String>,
     /// What each MCP server listed, or why it did not, by the slug of its tool.
@@ -37,9 +44,43 @@ impl Prepared {
             return Err(ApplyError::NoSecretKey);
         }
         let warnings = unknown_connections(site, &file);
+        let documents = read_documents(site.folder, &file).await?;
         let listings = listings(site, &file, &secrets).await?;
-        Ok(Self { file, secrets, warnings, listings })
+        Ok(Self { file, documents, secrets, warnings, listings })
     }
+}
+
+/// Reads and cuts all documents; the first that cannot be read is named with its line.
+async fn read_documents(folder: Option<&Path>, file: &WorkspaceFile) -> Result<Vec<Vec<Ready>>, ApplyError> {
+    let readers = Readers::default();
+    let mut of_bases = Vec::new();
+    for base in &file.knowledge_bases {
+        let mut documents = Vec::new();
+        for document in &base.documents {
+            let (format, bytes) = match &document.source {
+                FileSource::Text(text) => (Format::Markdown, text.clone().into_bytes()),
+                FileSource::Path(path, format) => {
+                    let read = read_file(folder, Path::new(path));
+                    (*format, read.map_err(|fault| document.place.with(format_args!("{path} {fault}")))?)
+                }
+            };
+            let (slug, title) = (document.slug.clone(), document.title.clone());
+            let source = Source { slug, title, url: document.url.clone(), format, file: bytes };
+            let ready = readers.make_ready(source, base.language).await;
+            documents.push(ready.map_err(|fault| document.place.with(format_args!("the document {fault}")))?);
+        }
+        of_bases.push(documents);
+    }
+    Ok(of_bases)
+}
+
+fn read_file(folder: Option<&Path>, path: &Path) -> Result<Vec<u8>, String> {
+    let folder = folder.ok_or("cannot be read: this file has no folder")?;
+    let mut bytes = Vec::new();
+    let most = u64::try_from(MAX_FILE).unwrap_or(u64::MAX);
+    let read = File::open(folder.join(path)).and_then(|file| file.take(most + 1).read_to_end(&mut bytes));
+    read.map_err(|fault| format!("cannot be read: {fault}"))?;
+    Ok(bytes)
 }
 
 /// Asks each MCP server of the file what it has.
@@ -54,7 +95,8 @@ async fn listings(
         FileUses::Webhook(_)
         | FileUses::CalendarAvailability { .. }
         | FileUses::CalendarBooking { .. }
-        | FileUses::CalendarCancel { .. } => None,
+        | FileUses::CalendarCancel { .. }
+        | FileUses::Knowledge { .. } => None,
     });
     let asking = asked.map(async |(slug, server)| (slug, ask(site, server, &own, secrets).await));
     Ok(futures::future::join_all(asking).await.into_iter().collect())
@@ -139,11 +181,19 @@ fn check_addresses(file: &WorkspaceFile, of_all: &AllowHosts) -> Result<(), Appl
             FileUses::Mcp(server) => &server.url,
             FileUses::CalendarAvailability { .. }
             | FileUses::CalendarBooking { .. }
-            | FileUses::CalendarCancel { .. } => continue,
+            | FileUses::CalendarCancel { .. }
+            | FileUses::Knowledge { .. } => continue,
         };
         check_url(url, &[of_all, &own]).map_err(|refused| {
             ApplyError::Refused(format!("the url of tool \"{}\": {refused}", tool.slug))
         })?;
+    }
+    for calendar in &file.calendars {
+        if let Some(caldav) = &calendar.caldav {
+            check_url(&caldav.url, &[of_all, &own]).map_err(|refused| {
+                ApplyError::Refused(format!("the caldav.url of calendar \"{}\": {refused}", calendar.slug))
+            })?;
+        }
     }
     for endpoint in &file.webhook_endpoints {
         check_url(&endpoint.url, &[of_all, &own]).map_err(|refused| {

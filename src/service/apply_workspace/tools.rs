@@ -7,7 +7,7 @@ use super::calendars::Calendars;
 use super::mcp::old_mcp;
 use super::{ApplyError, Before, Run, refuse_made_by_api};
 use crate::domain::assistant::{CompiledTool, HeaderText, WebhookTool};
-use crate::domain::ids::CalendarId;
+use crate::domain::ids::{CalendarId, KnowledgeBaseId};
 use crate::domain::seal::Sealed;
 use crate::domain::tool::{Tool, Uses};
 use crate::domain::workspace_file::{EnvName, FileTool, FileUses, FileWebhook, TextIn};
@@ -21,13 +21,14 @@ impl Run<'_> {
         mut conn: Conn<'_>,
         before: &Before,
         calendars: &Calendars,
+        bases: &HashMap<String, KnowledgeBaseId>,
     ) -> Result<HashMap<String, Vec<CompiledTool>>, ApplyError> {
         let prepared = self.prepared;
         let mut compiled = HashMap::new();
         for file in &prepared.file.tools {
             let old = before.tools.iter().find(|row| row.slug == file.slug);
             refuse_made_by_api("tool", &file.slug, old.is_none_or(|old| old.from_file))?;
-            let tool = self.define(file, calendars, old)?;
+            let tool = self.define(file, calendars, bases, old)?;
             let row = Configured {
                 id: old.map_or_else(|| self.site.ids.ordered(self.site.clock), |old| old.id),
                 slug: file.slug.clone(),
@@ -36,7 +37,7 @@ impl Run<'_> {
                 archived: false,
             };
             self.put_configured(conn.reborrow(), Section::Tools, row, old).await?;
-            let tools = tool.compile(&file.slug, &calendars.rules);
+            let tools = tool.compile(&file.slug, &calendars.settings);
             if !tools.is_empty() {
                 compiled.insert(file.slug.clone(), tools);
             }
@@ -50,6 +51,7 @@ impl Run<'_> {
         &mut self,
         file: &FileTool,
         calendars: &Calendars,
+        bases: &HashMap<String, KnowledgeBaseId>,
         old: Option<&Configured>,
     ) -> Result<Tool, ApplyError> {
         let calendar = |slug: &str| -> Result<CalendarId, ApplyError> {
@@ -64,6 +66,11 @@ impl Run<'_> {
                 Uses::CalendarBooking { calendar: calendar(slug)? }
             }
             FileUses::CalendarCancel { calendar: slug } => Uses::CalendarCancel { calendar: calendar(slug)? },
+            FileUses::Knowledge { base: slug } => {
+                let found = bases.get(slug).copied();
+                let missing = || ApplyError::Refused(format!("there is no knowledge base \"{slug}\""));
+                Uses::Knowledge { base: found.ok_or_else(missing)? }
+            }
             FileUses::Webhook(webhook) => {
                 let old = old.and_then(|old| old_webhook(&old.text));
                 Uses::Webhook(Box::new(self.seal_webhook(webhook, old.as_deref())?))
@@ -138,6 +145,7 @@ fn old_webhook(text: &str) -> Option<Box<WebhookTool>> {
         Uses::CalendarAvailability { .. }
         | Uses::CalendarBooking { .. }
         | Uses::CalendarCancel { .. }
+        | Uses::Knowledge { .. }
         | Uses::Mcp(_) => None,
     }
 }

@@ -3,21 +3,20 @@
 use std::time::Instant;
 
 use futures::future::join_all;
-use serde::{Deserialize, Serialize};
 
 use super::budget::Budget;
 use super::context::{Context, load, place};
 use super::model_call::{Answered, NoAnswer, ask};
 use super::tool_call::{self, Called};
 use super::{Engine, store_error};
-use crate::domain::assistant::Fallback;
 use crate::domain::batch::{JournalRow, Journaling, Step as Written};
-use crate::domain::chat::{ChatMessage, ModelAnswer, ModelError};
+use crate::domain::chat::{ChatMessage, ModelError};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
 use crate::domain::history::heal;
 use crate::domain::ids::MessageId;
 use crate::domain::tool_loop::{CallResult, JournalEntry, PlannedCall, Record, Step, ToolLoop};
+use crate::domain::trace::{JournalledAnswer, JournalledCall};
 use crate::domain::turn::{Reply, Turn, TurnEnd};
 use crate::store::StoreError;
 
@@ -28,22 +27,6 @@ pub(super) enum Attempted {
     Failed(ModelError),
     Paused(Instant),
     Overtaken,
-}
-
-/// An answer as the journal keeps it.
-#[derive(Debug, Serialize, Deserialize)]
-struct JournalledAnswer {
-    #[serde(flatten)]
-    by: Fallback,
-    answer: ModelAnswer,
-}
-
-/// A call as the journal keeps it.
-#[derive(Debug, Serialize)]
-struct JournalledCall<'a> {
-    id: &'a str,
-    name: &'a str,
-    arguments: &'a serde_json::Map<String, serde_json::Value>,
 }
 
 /// An attempt under way.
@@ -141,6 +124,11 @@ impl Attempt<'_> {
             return Ok(None);
         }
         let mut rows = vec![row];
+        rows.extend(self.tool_loop.refused().iter().map(|(call, told)| JournalRow {
+            finished_at,
+            result: Some(told.to_string()),
+            ..self.call_row(call)
+        }));
         if let Step::RunTools(calls) = self.tool_loop.next() {
             rows.extend(calls.iter().map(|call| self.call_row(call)));
         }
@@ -180,7 +168,8 @@ impl Attempt<'_> {
     }
 
     fn call_row(&self, call: &PlannedCall) -> JournalRow {
-        let content = JournalledCall { id: &call.id, name: &call.name, arguments: &call.arguments };
+        let PlannedCall { id, name, arguments, .. } = call.clone();
+        let content = JournalledCall { id, name, arguments };
         JournalRow {
             turn: place(self.turn),
             step: i64::from(call.step),

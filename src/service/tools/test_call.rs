@@ -4,12 +4,14 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::NamedTool;
 use crate::domain::account::Account;
-use crate::domain::calendar::CalendarRules;
+use crate::domain::batch::StoreWrite;
+use crate::domain::calendar::CalendarSettings;
 use crate::domain::error::Error;
 use crate::domain::ids::{CalendarId, ConversationId};
 use crate::domain::tool::Uses;
@@ -18,7 +20,7 @@ use crate::outbound::AllowHosts;
 use crate::service::Services;
 use crate::store::configured::{self, Section};
 use crate::store::{Conn, StoreError};
-use crate::tools::{Call, CallContext, Exchange, Outcome, Toolset};
+use crate::tools::{Call, CallContext, Exchange, Outcome, StoreWrites, Toolset};
 
 /// How long a call may take, whatever its own time-out is.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -74,6 +76,7 @@ pub async fn call(
         conversation: ConversationId(Uuid::nil()),
         variables: &wanted.variables,
         allow_hosts: &allow_hosts,
+        writes: &NoWrites,
     };
     let probed = tokio::time::timeout(PATIENCE, tool.probe(&call, &context)).await;
     let took = began.elapsed();
@@ -88,6 +91,17 @@ pub async fn call(
     match outcome {
         Outcome::Result(result) => Ok(Tested { result, took, exchange }),
         Outcome::Write(_) => Err(refusal(&named)),
+    }
+}
+
+/// A test is no turn that could write.
+#[derive(Debug)]
+struct NoWrites;
+
+#[async_trait]
+impl StoreWrites for NoWrites {
+    async fn write(&self, _write: StoreWrite) -> Option<Value> {
+        None
     }
 }
 
@@ -112,7 +126,9 @@ fn chosen<'n>(named: &'n NamedTool, wanted: Option<&'n str>) -> Result<&'n str, 
 fn refuse_writes(named: &NamedTool) -> Result<(), Error> {
     match named.tool.uses {
         Uses::CalendarBooking { .. } | Uses::CalendarCancel { .. } => Err(refusal(named)),
-        Uses::CalendarAvailability { .. } | Uses::Webhook(_) | Uses::Mcp(_) => Ok(()),
+        Uses::CalendarAvailability { .. } | Uses::Knowledge { .. } | Uses::Webhook(_) | Uses::Mcp(_) => {
+            Ok(())
+        }
     }
 }
 
@@ -127,7 +143,7 @@ fn refusal(named: &NamedTool) -> Error {
 async fn read(
     mut conn: Conn<'_>,
     account: &Account,
-) -> Result<(HashMap<CalendarId, CalendarRules>, AllowHosts), StoreError> {
+) -> Result<(HashMap<CalendarId, CalendarSettings>, AllowHosts), StoreError> {
     let rows = configured::list(conn.reborrow(), Section::Calendars, account.workspace).await?;
     let readable =
         |row: configured::Configured| Some((CalendarId(row.id), serde_json::from_str(&row.text).ok()?));

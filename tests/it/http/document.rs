@@ -22,6 +22,12 @@ fn properties(document: &Value, schema: &str) -> BTreeSet<String> {
     names
 }
 
+/// A path with a name in place of each of its parameters.
+fn with_names(path: &str) -> String {
+    let part = |part: &str| if part.starts_with('{') { "x".to_owned() } else { part.to_owned() };
+    path.split('/').map(part).collect::<Vec<_>>().join("/")
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_document_is_served_and_describes_both_doors_with_their_errors() {
     let db = store::sqlite().await;
@@ -55,7 +61,7 @@ async fn every_route_of_the_document_is_served() {
 
     for (path, methods) in document["paths"].as_object().unwrap() {
         for method in methods.as_object().unwrap().keys().filter(|key| *key != "parameters") {
-            let path = path.replace("{uuid}", "x").replace("{id}", "x").replace("{delivery_id}", "x");
+            let path = with_names(path);
             let answer = server.call(&method.to_uppercase(), &path).send().await;
             let code = answer.header("rejoinder-error");
             assert!(!matches!(code, Some("route_not_found" | "method_not_allowed")), "{method} {path}");
@@ -108,8 +114,12 @@ async fn what_is_sent_has_no_field_that_is_not_described() {
     let tool = get(&tool_path).await;
     let arguments = json!({"arguments": {"order_id": "7"}});
     let called = post(&format!("{tool_path}/test")).json(&arguments).send().await.json()["data"].clone();
+    let traced = get(&format!("/v1/turns/{turn}")).await;
+    let calendar = get("/v1/calendars").await["items"][0].clone();
 
     for (sent, schema) in [
+        (&calendar, "CalendarOut"),
+        (&calendar["hours"], "HoursOut"),
         (&endpoint, "EndpointWithSecretOut"),
         (&tool, "ToolOut"),
         (&get("/v1/tools").await["items"][0], "ToolListedOut"),
@@ -125,7 +135,13 @@ async fn what_is_sent_has_no_field_that_is_not_described() {
         (&reply.json(), "WidgetReply"),
         (&history, "VisitorView"),
         (&history["history"][2], "Entry"),
-        (&get(&format!("/v1/turns/{turn}")).await, "TurnOut"),
+        (&traced, "TracedTurnOut"),
+        (&traced["rounds"][0], "RoundOut"),
+        (&traced["totals"], "TotalsOut"),
+        (
+            &get(&format!("/v1/messages/{}/trace", traced["message_id"].as_str().unwrap())).await,
+            "MessageTraceOut",
+        ),
         (&get("/v1/ledger").await["items"][1], "LedgerEntryOut"),
         (&get("/v1/events").await["items"][0], "Event"),
         (&get("/v1/balance").await, "BalanceOut"),
@@ -184,7 +200,7 @@ async fn each_route_lists_its_own_errors_as_they_are_sent() {
             if operation.get("security").is_none() {
                 continue;
             }
-            let target = path.replace("{uuid}", "x").replace("{id}", "x").replace("{delivery_id}", "x");
+            let target = with_names(path);
             let answer = server.call(&method.to_uppercase(), &target).send().await;
             let code = answer.header("rejoinder-error").unwrap().to_owned();
             let described = examples(&document, method, path, 401);
@@ -263,9 +279,18 @@ async fn a_pages_next_cursor_is_always_there_and_null_only_on_a_last_page() {
     let server = TestServer::start(&db).await;
     let document = server.call("GET", "/openapi.json").send().await.json();
 
-    for page in
-        ["Conversations", "Messages", "LedgerEntries", "WebhookEndpoints", "Deliveries", "Tools", "Events"]
-    {
+    let pages = [
+        "Conversations",
+        "Messages",
+        "LedgerEntries",
+        "WebhookEndpoints",
+        "Deliveries",
+        "Calendars",
+        "Bookings",
+        "Tools",
+        "Events",
+    ];
+    for page in pages {
         let schema = &document["components"]["schemas"][page];
         assert_eq!(schema["required"], json!(["items", "next_cursor"]), "{page}");
         let expected = if page == "Events" { json!("string") } else { json!(["string", "null"]) };

@@ -40,7 +40,12 @@ impl Place {
 
     /// Starts a server, and waits until it has said all that it says at its start.
     pub async fn serve(&self) -> Running {
-        self.serve_as(|command| command.stderr(Stdio::null())).await
+        self.serve_with(&[]).await
+    }
+
+    /// The same with more variables in its environment.
+    pub async fn serve_with(&self, env: &[(&str, &str)]) -> Running {
+        self.serve_as(|command| command.envs(env.iter().copied()).stderr(Stdio::null())).await
     }
 
     /// The same of a server whose command is changed first.

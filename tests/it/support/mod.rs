@@ -2,6 +2,7 @@
 
 pub mod binary;
 pub mod browser;
+pub mod calendar;
 pub mod calls;
 pub mod cleanup;
 pub mod db;
@@ -10,6 +11,7 @@ pub mod fake_tool;
 pub mod http;
 pub mod postgres;
 pub mod proxy;
+pub mod radicale;
 pub mod receiver;
 pub mod script;
 pub mod seed;

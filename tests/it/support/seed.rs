@@ -103,7 +103,7 @@ pub async fn number(db: &TestDb, select: &str) -> i64 {
     found[0].parse().unwrap()
 }
 
-const TABLES: [&str; 13] = [
+const TABLES: [&str; 14] = [
     "workspace_state",
     "conversations",
     "widget_links",
@@ -111,6 +111,7 @@ const TABLES: [&str; 13] = [
     "turns",
     "journal",
     "bookings",
+    "calendar_links",
     "ledger",
     "events",
     "deliveries",

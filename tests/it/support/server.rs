@@ -176,7 +176,7 @@ impl TestServer {
             db: store::open_url(&setup.store_url(db)).await,
             clock: clock_or_time(clock.as_ref()),
             ids: Arc::new(Ids::random()),
-            seal_key: Some(Arc::new(SealKey::new([7; 32]))),
+            seal_key: Some(Arc::new(SealKey::new(site::SEAL_KEY))),
             metrics: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a spare port");
@@ -323,13 +323,14 @@ impl TestServer {
     /// How many rows each table holds that a request may write to, with what the workspaces' states say: what changes nothing
     /// leaves this as it was.
     pub async fn dump(&self) -> BTreeMap<String, i64> {
-        const TABLES: [&str; 10] = [
+        const TABLES: [&str; 11] = [
             "conversations",
             "widget_links",
             "messages",
             "turns",
             "journal",
             "bookings",
+            "calendar_links",
             "ledger",
             "events",
             "deliveries",

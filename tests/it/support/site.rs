@@ -14,6 +14,10 @@ use rejoinder::store::Db;
 use secrecy::SecretString;
 
 use super::fake_tool::FakeTool;
+use super::radicale::PASSWORD;
+
+/// What secrets are sealed with.
+pub const SEAL_KEY: [u8; 32] = [7; 32];
 
 /// The assistant that conversations have, unless said otherwise.
 pub const ASSISTANT: &str = "550e8400-e29b-41d4-a716-446655440000";
@@ -66,7 +70,8 @@ pub const SIGNING: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// That environment.
 pub fn secret(name: &str) -> Option<SecretString> {
-    let known = [("TOKEN", TOKEN), ("QUERY_KEY", QUERY_KEY), ("SIGNING", SIGNING)];
+    let known =
+        [("TOKEN", TOKEN), ("QUERY_KEY", QUERY_KEY), ("SIGNING", SIGNING), ("CALDAV_PASSWORD", PASSWORD)];
     known.into_iter().find(|(known, _)| *known == name).map(|(_, secret)| secret.into())
 }
 
@@ -78,17 +83,16 @@ pub async fn try_apply(
     file: &str,
 ) -> Result<Applied, ApplyError> {
     let ids = Ids::random();
-    // As the servers of the tests have it.
-    let seal = SealKey::new([7; 32]);
     let allow_hosts = AllowHosts::parse([tool.host()]).expect("a host and its port");
     let outbound = GuardedClient::new(allow_hosts.clone()).expect("the client can be set up");
     let site = Site {
         db,
         clock,
         ids: &ids,
-        seal: Some(&seal),
+        seal: Some(&SealKey::new(SEAL_KEY)),
         outbound: &outbound,
         allow_hosts: &allow_hosts,
+        folder: None,
         has_connection: &|_| true,
         secret: &secret,
     };

@@ -1,11 +1,15 @@
 //! The platform door, as its contract's page and its users have it.
 
+mod calendar_files;
+mod calendars;
 mod changing;
 mod creating;
 mod events;
+mod knowledge_bases;
 mod messages;
 mod reading;
 pub mod tools;
+mod traces;
 mod turns;
 mod webhook_deliveries;
 mod webhook_endpoints;

@@ -144,9 +144,24 @@ fn the_bookings_to_read_cover_the_slot_and_its_alternatives() {
             .unwrap();
     let range = |datetime: &str| booking_range(&rules, &request(datetime), at(NOW));
 
-    assert_eq!(range("2026-11-30T00:00"), between("2026-11-29T22:45Z", "2026-12-30T23:15Z"));
-    assert_eq!(range("2027-01-23T12:00"), between("2027-01-22T22:45Z", "2027-01-23T23:15Z"), "the last day");
-    assert_eq!(range("gibberish"), between("2026-11-23T22:45Z", "2026-12-24T23:15Z"));
-    assert_eq!(range("9999-12-01T23:59Z"), between("2027-01-16T22:45Z", "2027-01-23T23:15Z"));
+    assert_eq!(range("2026-11-30T00:00"), between("2026-11-29T22:45Z", "2026-12-31T23:15Z"));
+    assert_eq!(range("2027-01-23T12:00"), between("2027-01-22T22:45Z", "2027-01-24T23:15Z"), "the last day");
+    assert_eq!(range("gibberish"), between("2026-11-23T22:45Z", "2026-12-25T23:15Z"));
+    assert_eq!(range("9999-12-01T23:59Z"), between("2027-01-16T22:45Z", "2027-01-24T23:15Z"));
     assert_eq!(range("-009999-01-02T00:00Z"), range("gibberish"), "the past");
+}
+
+#[test]
+fn what_is_read_still_suffices_when_midnight_passes_before_the_decision() {
+    let berlin = rules("Europe/Berlin", &["09:00-12:00"]);
+    let (before, after) = (at("2026-11-24T22:59:59Z"), at("2026-11-24T23:00:01Z"));
+    // The first day that can be booked only after midnight.
+    let wanted = request("2027-01-24T09:00");
+    let taken = between("2027-01-24T08:00Z", "2027-01-24T08:30Z");
+    assert!(decide_booking(&berlin, &wanted, &[], before).is_err());
+    assert!(decide_booking(&berlin, &wanted, &[], after).is_ok());
+
+    let range = booking_range(&berlin, &wanted, before);
+
+    assert!(taken.start < range.end && range.start < taken.end, "{range:?}");
 }

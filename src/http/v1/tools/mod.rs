@@ -9,9 +9,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::wire::{RefreshedOut, TestCallIn, TestedOut, ToolListedOut, ToolOut};
-use super::cursor::{ByAge, limit};
+use super::cursor::{limit, tool_cursor, tool_place};
 use super::wire::{PageOut, PageQuery};
-use crate::domain::ids::ToolId;
 use crate::http::answer::success;
 use crate::http::envelope::Platform;
 use crate::http::error::ApiError;
@@ -46,10 +45,10 @@ pub(super) async fn list(
     Search(query, _): Search<PageQuery, Platform>,
 ) -> Answer {
     let limit = limit(query.limit.as_deref())?;
-    let after = ByAge::Tools.place(query.cursor.as_deref())?.map(ToolId);
+    let after = tool_place(query.cursor.as_deref())?;
     let page = tools::list(&state.services, &account, after, limit).await?;
     let items: Vec<ToolListedOut> = page.items.iter().map(Into::into).collect();
-    let data = PageOut { items, next_cursor: page.next.map(|id| ByAge::Tools.cursor(id.0)) };
+    let data = PageOut { items, next_cursor: page.next.map(tool_cursor) };
     Ok(success("Tools retrieved successfully.", &data))
 }
 

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::domain::assistant::{HeaderText, WebhookTool};
 use crate::domain::clock::Micros;
-use crate::domain::ids::{CalendarId, ToolId};
+use crate::domain::ids::{CalendarId, KnowledgeBaseId, ToolId};
 use crate::domain::mcp::{FoundTool, McpTools};
 use crate::domain::tool::Uses;
 use crate::http::fields::Field;
@@ -39,7 +39,7 @@ pub(in crate::http) struct ToolListedOut {
     /// What the model calls it by.
     #[schema(example = "get_order_status")]
     name: String,
-    /// `calendar_availability`, `calendar_booking`, `calendar_cancel`, `webhook` or `mcp`.
+    /// `calendar_availability`, `calendar_booking`, `calendar_cancel`, `knowledge`, `webhook` or `mcp`.
     #[schema(example = "webhook")]
     kind: &'static str,
     description: String,
@@ -70,6 +70,10 @@ pub(in crate::http) struct ToolOut {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "cal_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     calendar_id: Option<CalendarId>,
+    /// Of a search.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "kb_01k9z3x8f5e4r9t2m6q7w8y0ab")]
+    knowledge_base_id: Option<KnowledgeBaseId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     webhook: Option<WebhookOut>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,11 +84,19 @@ impl From<NamedTool> for ToolOut {
     fn from(named: NamedTool) -> Self {
         let listed = ToolListedOut::from(&named);
         let parameters = named.tool.parameters;
-        let bare = Self { tool: listed, parameters, calendar_id: None, webhook: None, mcp: None };
+        let bare = Self {
+            tool: listed,
+            parameters,
+            calendar_id: None,
+            knowledge_base_id: None,
+            webhook: None,
+            mcp: None,
+        };
         match named.tool.uses {
             Uses::CalendarAvailability { calendar }
             | Uses::CalendarBooking { calendar }
             | Uses::CalendarCancel { calendar } => Self { calendar_id: Some(calendar), ..bare },
+            Uses::Knowledge { base } => Self { knowledge_base_id: Some(base), ..bare },
             Uses::Webhook(webhook) => Self { webhook: Some((*webhook).into()), ..bare },
             Uses::Mcp(tools) => Self { mcp: Some((*tools).into()), ..bare },
         }

@@ -10,9 +10,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::wire::{EndpointChangeIn, EndpointIn, EndpointOut, EndpointWithSecretOut, RotationIn};
-use super::cursor::{ByAge, limit};
+use super::cursor::{endpoint_cursor, endpoint_place, limit};
 use super::wire::{PageOut, PageQuery};
-use crate::domain::ids::EndpointId;
 use crate::http::answer::success;
 use crate::http::envelope::Platform;
 use crate::http::error::ApiError;
@@ -66,10 +65,10 @@ pub(super) async fn list(
     Search(query, _): Search<PageQuery, Platform>,
 ) -> Answer {
     let limit = limit(query.limit.as_deref())?;
-    let after = ByAge::Endpoints.place(query.cursor.as_deref())?.map(EndpointId);
+    let after = endpoint_place(query.cursor.as_deref())?;
     let page = webhook_endpoints::list(&state.services, &account, after, limit).await?;
     let items: Vec<EndpointOut> = page.items.into_iter().map(Into::into).collect();
-    let data = PageOut { items, next_cursor: page.next.map(|id| ByAge::Endpoints.cursor(id.0)) };
+    let data = PageOut { items, next_cursor: page.next.map(endpoint_cursor) };
     Ok(success("Webhook endpoints retrieved successfully.", &data))
 }
 

@@ -1,0 +1,90 @@
+//! Bookings as an iCalendar file (RFC 5545), for any calendar program to read.
+//!
+//! Times are in UTC, which every program reads without a time zone's definition and shows in its own.
+//! The same bookings are the same bytes, whenever they are asked for: `DTSTAMP` is the last change.
+
+use icalendar::{Calendar as File, Component as _, Event, Property};
+use jiff::Timestamp;
+
+use super::kept::Calendar;
+use crate::domain::batch::Booking;
+
+/// How many days back a file reaches.
+pub const PAST_DAYS: u32 = 90;
+
+/// How often a program is asked to look again.
+const REFRESH: &str = "PT15M";
+
+/// The file. Cancelled bookings are in it as such: a program that has taken them over hears of it.
+pub fn to_ics(calendar: &Calendar, bookings: &[Booking]) -> String {
+    let mut file = File::empty();
+    let zone = calendar.rules.time_zone();
+    for (name, value) in [
+        ("VERSION", "2.0"),
+        ("PRODID", "-//Rejoinder//Rejoinder//EN"),
+        ("CALSCALE", "GREGORIAN"),
+        ("X-WR-CALNAME", &calendar.slug),
+        ("X-WR-TIMEZONE", zone),
+        ("X-PUBLISHED-TTL", REFRESH),
+    ] {
+        file.append_property(Property::new(name, value));
+    }
+    let mut refresh = Property::new("REFRESH-INTERVAL", REFRESH);
+    refresh.add_parameter("VALUE", "DURATION");
+    file.append_property(refresh);
+    for booking in bookings {
+        file.push(event(booking));
+    }
+    file.to_string()
+}
+
+/// Nobody is an attendee: programs would write to them.
+fn event(booking: &Booking) -> Event {
+    let changed = booking.cancelled_at.unwrap_or(booking.created_at);
+    // A booking changes once, when it is cancelled.
+    let (sequence, status, shown_as) = match booking.cancelled_at {
+        None => ("0", "CONFIRMED", "OPAQUE"),
+        Some(_) => ("1", "CANCELLED", "TRANSPARENT"),
+    };
+    let mut event = Event::with_uid(&booking.id.to_string());
+    event.summary(&readable(&booking.title)).description(&description(booking));
+    for (name, value) in [
+        ("DTSTAMP", stamp(changed.timestamp()).as_str()),
+        ("CREATED", &stamp(booking.created_at.timestamp())),
+        ("LAST-MODIFIED", &stamp(changed.timestamp())),
+        ("DTSTART", &stamp(booking.time.start)),
+        ("DTEND", &stamp(booking.time.end)),
+        ("SEQUENCE", sequence),
+        ("STATUS", status),
+        ("TRANSP", shown_as),
+    ] {
+        event.add_property(name, value);
+    }
+    event.done()
+}
+
+/// What is known of the booking, a line each.
+fn description(booking: &Booking) -> String {
+    let said = [("Name", &booking.name), ("Email", &booking.email), ("Notes", &booking.notes)];
+    let mut lines: Vec<String> = said
+        .into_iter()
+        .filter_map(|(label, text)| text.as_ref().map(|text| format!("{label}: {}", readable(text))))
+        .collect();
+    lines.push(format!("Booking: {}", booking.id));
+    lines.push(format!("Conversation: {}", booking.conversation));
+    lines.join("\n")
+}
+
+/// The text without control characters, which no line of a file may have; every kind of line's end is `\n`.
+fn readable(text: &str) -> String {
+    let text = text.replace("\r\n", "\n").replace(['\r', '\u{85}', '\u{2028}', '\u{2029}'], "\n");
+    text.chars().filter(|c| matches!(c, '\n' | '\t') || !c.is_control()).collect()
+}
+
+/// `20261130T090000Z`.
+fn stamp(at: Timestamp) -> String {
+    at.strftime("%Y%m%dT%H%M%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests;

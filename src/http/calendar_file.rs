@@ -1,0 +1,128 @@
+//! `/calendars/{token}.ics`: a calendar's bookings, for any calendar program. The address is the only
+//! credential, so what a program is not told is plain text, and who guesses is counted like any visitor.
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::error::{Cause, REJOINDER_ERROR, whole_seconds};
+use super::etag::is_known_to;
+use super::extract::Named;
+use super::limits::{Counted, Peer, put_headers};
+use super::state::AppState;
+use crate::domain::error::{Error, Thing};
+use crate::domain::ids::CalendarToken;
+use crate::service::calendars;
+
+const CALENDAR: HeaderValue = HeaderValue::from_static("text/calendar; charset=utf-8");
+const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// The route, which lies outside of both doors.
+pub(super) fn routes(state: &AppState) -> Router<AppState> {
+    let routes = Router::new().route("/calendars/{file}", get(read));
+    routes.route_layer(from_fn_with_state(state.clone(), limit))
+}
+
+/// The address of a calendar's file on the server of this address.
+pub(super) fn url(public_url: &str, token: CalendarToken) -> String {
+    format!("{public_url}/calendars/{token}.ics")
+}
+
+/// Answers 304 where the program has this very file.
+async fn read(State(state): State<AppState>, Named(name): Named, headers: HeaderMap) -> Response {
+    let Some(token) = token(&name) else { return not_found() };
+    let file = match calendars::read_file(&state.services, token).await {
+        Ok(Some(file)) => file,
+        Ok(None) => return not_found(),
+        Err(error) => return failed(error),
+    };
+    let mut answer = HeaderMap::new();
+    answer.insert(CONTENT_TYPE, CALENDAR);
+    // Kept by the program alone, and asked for each time: a booking shows at the next look.
+    answer.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    answer.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    answer.insert(HeaderName::from_static("x-robots-tag"), HeaderValue::from_static("noindex"));
+    let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(Sha256::digest(&file)));
+    // Base64 in quotes: it cannot fail.
+    if let Ok(tag) = HeaderValue::try_from(tag) {
+        if is_known_to(&headers, &tag) {
+            answer.insert(ETAG, tag);
+            return (StatusCode::NOT_MODIFIED, answer).into_response();
+        }
+        answer.insert(ETAG, tag);
+    }
+    (answer, file).into_response()
+}
+
+/// The token of a file's name.
+fn token(name: &str) -> Option<CalendarToken> {
+    let digits = name.strip_suffix(".ics").filter(|digits| digits.len() == 32)?;
+    Uuid::try_parse(digits).ok().map(CalendarToken)
+}
+
+fn plain(status: StatusCode, code: &'static str, text: &'static str) -> Response {
+    let headers = [
+        (CONTENT_TYPE, PLAIN),
+        (REJOINDER_ERROR, HeaderValue::from_static(code)),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    (status, headers, text).into_response()
+}
+
+fn not_found() -> Response {
+    let error = Error::not_found(Thing::Calendar, "");
+    plain(StatusCode::NOT_FOUND, error.code(), "There is no such calendar.\n")
+}
+
+fn failed(error: Error) -> Response {
+    let text = "The service is temporarily unavailable. Please retry.\n";
+    let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, error.code(), text);
+    response.extensions_mut().insert(Cause(std::sync::Arc::new(error)));
+    response
+}
+
+/// Counts the request with those of its address at the widget door.
+async fn limit(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let Some(limits) = &state.limits else { return next.run(request).await };
+    let peer = request.extensions().get::<Peer>().copied();
+    let address = limits.source.of(peer, request.headers());
+    let Some(standing) = limits.count(Counted::Request, Some(address)) else {
+        return next.run(request).await;
+    };
+    let mut response = match standing.refused {
+        None => next.run(request).await,
+        Some(retry_after) => {
+            let error = Error::LimitReached { retry_after };
+            let mut refused = plain(StatusCode::TOO_MANY_REQUESTS, error.code(), "Too Many Attempts.\n");
+            refused.headers_mut().insert(RETRY_AFTER, whole_seconds(retry_after).into());
+            refused
+        }
+    };
+    put_headers(response.headers_mut(), &standing, state.services.clock.now());
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_name_of_a_file_is_a_token() {
+        let digits = "7c9e6679742540de944be07fc1f90ae7";
+
+        assert_eq!(token(&format!("{digits}.ics")).map(|token| token.to_string()), Some(digits.to_owned()));
+        for name in ["", ".ics", digits, "x.ics", "7c9e6679-7425-40de-944b-e07fc1f90ae7.ics"] {
+            assert_eq!(token(name), None, "{name}");
+        }
+        assert_eq!(token(&format!("{digits}.ICS")), None);
+    }
+}

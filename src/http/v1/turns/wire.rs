@@ -1,0 +1,288 @@
+//! A turn and its trace, as they are shown.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use crate::domain::chat::Usage;
+use crate::domain::ids::{AssistantId, ConversationId, MessageId, TurnId};
+use crate::domain::money::Money;
+use crate::domain::rendered::raw;
+use crate::domain::trace::{Round, Span, Totals, Trace, TracedCall};
+use crate::domain::turn::{Door, Turn, TurnState};
+
+/// A reply to be given, or given.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct TurnOut {
+    #[schema(value_type = String, example = "trn_01k9z3x8f5e4r9t2m6q7w8y0ab")]
+    id: TurnId,
+    #[schema(value_type = String)]
+    conversation_id: ConversationId,
+    /// The message that it answers.
+    #[schema(value_type = String)]
+    message_id: MessageId,
+    /// `widget` or `platform`.
+    #[schema(value_type = String, example = "platform")]
+    door: Door,
+    /// `waiting`, `queued`, `running`, `completed`, `failed` or `discarded`.
+    #[schema(value_type = String, example = "completed")]
+    state: TurnState,
+    /// Why it failed or was discarded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// The reply, once it is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    reply_message_id: Option<MessageId>,
+    #[schema(value_type = String)]
+    assistant_id: AssistantId,
+    assistant_version: i64,
+    /// What was charged; given back where no reply came.
+    #[schema(value_type = String, example = "0.01")]
+    price: Money,
+    /// Attempts that ended without a reply.
+    attempts: i64,
+    /// How often another process went on with it, for its own was gone.
+    takeovers: i64,
+    created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_at: Option<String>,
+}
+
+/// A turn, and what was done for it so far.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct TracedTurnOut {
+    #[serde(flatten)]
+    #[schema(inline)]
+    turn: TurnOut,
+    /// In order.
+    rounds: Vec<RoundOut>,
+    totals: TotalsOut,
+}
+
+/// What was done for a message so far.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct MessageTraceOut {
+    /// Null where no reply was asked for, or none could be given.
+    #[schema(required)]
+    turn: Option<TurnOut>,
+    /// In order.
+    rounds: Vec<RoundOut>,
+    totals: TotalsOut,
+}
+
+/// An answer of the model, and the calls that it asked for.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct RoundOut {
+    /// From 0.
+    step: i64,
+    /// The turn's attempt in which it came, from 1.
+    attempt: i64,
+    #[schema(example = "default")]
+    connection: String,
+    #[schema(example = "gpt-5-mini")]
+    model: String,
+    started_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finished_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration_ms: Option<u64>,
+    #[serde(flatten)]
+    #[schema(inline)]
+    tokens: TokensOut,
+    /// What the model said: beside its calls, or as the reply.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    /// In the model's order.
+    calls: Vec<CallOut>,
+}
+
+/// Tokens; zero where the model's endpoint does not say.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct TokensOut {
+    input_tokens: i64,
+    /// Those of the input that the provider had kept.
+    cached_tokens: i64,
+    output_tokens: i64,
+    /// Those of the output that were spent on reasoning.
+    reasoning_tokens: i64,
+}
+
+/// A call of a tool.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct CallOut {
+    /// The same for every try of it; a tool's endpoint gets it as `Idempotency-Key`.
+    id: String,
+    name: String,
+    #[schema(value_type = Object)]
+    arguments: Box<RawValue>,
+    /// Once there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    result: Option<Box<RawValue>>,
+    /// The turn's attempt in which it first left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<i64>,
+    /// Absent where it never left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finished_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration_ms: Option<u64>,
+}
+
+/// What all rounds came to.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct TotalsOut {
+    rounds: usize,
+    calls: usize,
+    #[serde(flatten)]
+    #[schema(inline)]
+    tokens: TokensOut,
+    model_ms: u64,
+    /// Of each call, added up; those of one round are made at once.
+    tool_ms: u64,
+    /// What it has cost: zero where it was given back.
+    #[schema(value_type = String, example = "0.01")]
+    price: Money,
+}
+
+impl From<Turn> for TurnOut {
+    fn from(turn: Turn) -> Self {
+        Self {
+            id: turn.id,
+            conversation_id: turn.conversation,
+            message_id: turn.message,
+            door: turn.door,
+            state: turn.state,
+            reason: turn.reason,
+            reply_message_id: turn.reply,
+            assistant_id: turn.assistant,
+            assistant_version: turn.assistant_version,
+            price: turn.price,
+            attempts: turn.attempts,
+            takeovers: turn.takeovers,
+            created_at: turn.admitted_at.to_string(),
+            started_at: turn.first_started_at.map(|at| at.to_string()),
+            ended_at: turn.ended_at.map(|at| at.to_string()),
+        }
+    }
+}
+
+impl From<Trace> for TracedTurnOut {
+    fn from(trace: Trace) -> Self {
+        let totals = TotalsOut::of(&trace);
+        Self { turn: trace.turn.into(), rounds: rounds(trace.rounds), totals }
+    }
+}
+
+impl From<Option<Trace>> for MessageTraceOut {
+    fn from(trace: Option<Trace>) -> Self {
+        match trace {
+            Some(trace) => {
+                let TracedTurnOut { turn, rounds, totals } = trace.into();
+                Self { turn: Some(turn), rounds, totals }
+            }
+            None => Self { turn: None, rounds: Vec::new(), totals: TotalsOut::none() },
+        }
+    }
+}
+
+fn rounds(rounds: Vec<Round>) -> Vec<RoundOut> {
+    rounds.into_iter().map(RoundOut::from).collect()
+}
+
+impl From<Round> for RoundOut {
+    fn from(round: Round) -> Self {
+        let (started_at, finished_at, duration_ms) = shown(round.time);
+        Self {
+            step: round.step,
+            attempt: round.attempt,
+            connection: round.by.connection,
+            model: round.by.model,
+            started_at,
+            finished_at,
+            duration_ms,
+            tokens: round.usage.into(),
+            text: round.text,
+            calls: round.calls.into_iter().map(CallOut::from).collect(),
+        }
+    }
+}
+
+impl From<Usage> for TokensOut {
+    fn from(usage: Usage) -> Self {
+        Self {
+            input_tokens: usage.input,
+            cached_tokens: usage.cached,
+            output_tokens: usage.output,
+            reasoning_tokens: usage.reasoning,
+        }
+    }
+}
+
+impl From<TracedCall> for CallOut {
+    fn from(call: TracedCall) -> Self {
+        let arguments = raw(&call.arguments);
+        let Some(begun) = call.begun else {
+            return Self {
+                id: call.id,
+                name: call.name,
+                arguments,
+                result: None,
+                attempt: None,
+                started_at: None,
+                finished_at: None,
+                duration_ms: None,
+            };
+        };
+        let (started_at, finished_at, duration_ms) = shown(begun.time);
+        Self {
+            id: call.id,
+            name: call.name,
+            arguments,
+            result: begun.result.as_deref().map(raw),
+            attempt: Some(begun.attempt),
+            started_at: Some(started_at),
+            finished_at,
+            duration_ms,
+        }
+    }
+}
+
+impl TotalsOut {
+    fn of(trace: &Trace) -> Self {
+        let Totals { usage, model_time, tool_time } = trace.totals();
+        let is_given_back = match trace.turn.state {
+            TurnState::Failed | TurnState::Discarded => true,
+            TurnState::Waiting | TurnState::Queued | TurnState::Running | TurnState::Completed => false,
+        };
+        Self {
+            rounds: trace.rounds.len(),
+            calls: trace.rounds.iter().map(|round| round.calls.len()).sum(),
+            tokens: usage.into(),
+            model_ms: milliseconds(model_time),
+            tool_ms: milliseconds(tool_time),
+            price: if is_given_back { Money(0) } else { trace.turn.price },
+        }
+    }
+
+    fn none() -> Self {
+        let tokens = Usage::default().into();
+        Self { rounds: 0, calls: 0, tokens, model_ms: 0, tool_ms: 0, price: Money(0) }
+    }
+}
+
+fn shown(time: Span) -> (String, Option<String>, Option<u64>) {
+    let finished_at = time.finished_at.map(|at| at.to_string());
+    (time.started_at.to_string(), finished_at, time.duration().map(milliseconds))
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

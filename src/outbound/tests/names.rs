@@ -1,0 +1,147 @@
+//! Names whose addresses change, or are not what they seem: with a resolver of our own.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use futures::FutureExt as _;
+
+use super::get;
+use super::server::{Canary, Server};
+use crate::outbound::address::is_public;
+use crate::outbound::resolver::PublicOnly;
+use crate::outbound::{AllowHosts, GuardedClient, OutboundError, OutboundResponse, UrlRefused};
+
+/// Stands for a public address: nothing leaves this machine.
+const AS_PUBLIC: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+fn is_public_or_stands_for_it(address: IpAddr) -> bool {
+    address == AS_PUBLIC || is_public(address)
+}
+
+/// A client whose resolver gives these answers in turn, then the last one for ever; with all names that it
+/// was asked for.
+fn client(answers: &[&[&str]]) -> (GuardedClient, Arc<Mutex<Vec<String>>>) {
+    let parse = |text: &&str| SocketAddr::new(text.parse().unwrap(), 0);
+    let answers: VecDeque<Vec<SocketAddr>> =
+        answers.iter().map(|answer| answer.iter().map(parse).collect()).collect();
+    let answers = Mutex::new(answers);
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let book = Arc::clone(&asked);
+    let lookup = move |name: String| {
+        book.lock().unwrap().push(name);
+        let mut answers = answers.lock().unwrap();
+        let answer = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };
+        async move { Ok(answer.unwrap()) }.boxed()
+    };
+    let resolver = PublicOnly::of(Arc::new(lookup), is_public_or_stands_for_it);
+    (GuardedClient::resolving(AllowHosts::default(), resolver).unwrap(), asked)
+}
+
+async fn send(client: &GuardedClient, port: u16) -> Result<OutboundResponse, OutboundError> {
+    client.send(get(format!("http://rebinding.example:{port}/")), &AllowHosts::default()).await
+}
+
+fn is_refused(outcome: &Result<OutboundResponse, OutboundError>) -> bool {
+    matches!(outcome, Err(OutboundError::Refused(UrlRefused::NotPublic)))
+}
+
+#[tokio::test]
+async fn a_name_with_an_address_that_is_not_public_is_refused_wherever_that_stands() {
+    let canary = Canary::new();
+    let twin = canary.twin();
+    let public = AS_PUBLIC.to_string();
+    let mut tried = 0;
+
+    for address in [
+        "127.0.0.1",
+        "127.1.2.3",
+        "0.0.0.0",
+        "10.0.0.1",
+        "172.16.0.1",
+        "192.168.0.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "198.18.0.1",
+        "224.0.0.1",
+        "255.255.255.255",
+        "::1",
+        "::",
+        "::ffff:127.0.0.1",
+        "::127.0.0.1",
+        "64:ff9b::7f00:1",
+        "2002:7f00:1::",
+        "2001:0:7f00:1::",
+        "fe80::1",
+        "fd00::1",
+        "ff02::1",
+    ] {
+        for answer in [&[address][..], &[address, &public], &[&public, address], &[&public, address, &public]]
+        {
+            let (client, asked) = client(&[answer]);
+            let outcome = send(&client, canary.port()).await;
+
+            assert!(is_refused(&outcome), "{answer:?}: {outcome:?}");
+            assert_eq!(*asked.lock().unwrap(), ["rebinding.example"]);
+            tried += 1;
+        }
+    }
+
+    assert_eq!(tried, 84);
+    canary.assert_untouched();
+    twin.as_ref().inspect(|twin| twin.assert_untouched());
+}
+
+#[tokio::test]
+async fn the_address_that_was_looked_at_is_the_one_that_is_called() {
+    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let canary = Canary::new();
+    let server = Server::on(AS_PUBLIC.into(), canary.port(), answer);
+    let public = AS_PUBLIC.to_string();
+    // Public to whoever asks first, and this machine to whoever asks again.
+    let (client, asked) = client(&[&[&public], &["127.0.0.1"], &[&public], &["127.0.0.1"]]);
+
+    let outcomes = [
+        send(&client, server.port).await,
+        send(&client, server.port).await,
+        send(&client, server.port).await,
+        send(&client, server.port).await,
+    ];
+
+    assert_eq!(asked.lock().unwrap().len(), 4, "each call asked once");
+    assert_eq!(server.requests.try_iter().count(), 2);
+    for (nth, outcome) in outcomes.iter().enumerate() {
+        let is_served = outcome.as_ref().is_ok_and(|answer| answer.status == 200);
+        assert_eq!((is_served, is_refused(outcome)), (nth % 2 == 0, nth % 2 == 1), "{nth}: {outcome:?}");
+    }
+    canary.assert_untouched();
+}
+
+#[tokio::test]
+async fn whatever_a_name_looks_like_its_address_decides() {
+    let canary = Canary::new();
+    let (client, asked) = client(&[&["127.0.0.1"]]);
+
+    let names = [
+        "localhost.",
+        "localhost.localdomain",
+        "ip6-localhost",
+        "db",
+        "metadata.google.internal",
+        "127.0.0.1.nip.example",
+        "public.example",
+        "xn--fsq.example",
+        "1.2.3.4.5",
+        "١٢٧.٠.٠.١",
+        "१२७.०.०.१",
+    ];
+    for name in names {
+        let url = format!("http://{name}:{}/", canary.port());
+        let outcome = client.send(get(url), &AllowHosts::default()).await;
+
+        assert!(matches!(outcome, Err(OutboundError::Refused(_))), "{name}: {outcome:?}");
+    }
+
+    assert!(!asked.lock().unwrap().is_empty());
+    canary.assert_untouched();
+}

@@ -1,0 +1,151 @@
+//! Calendars and their bookings, for whoever runs them; and the files that calendar programs read.
+
+use super::page::{self, Page};
+use super::{Services, read_conversation};
+use crate::domain::account::Account;
+use crate::domain::batch::Booking;
+use crate::domain::calendar::{BookingState, Calendar, DayOrTime, PAST_DAYS, to_ics};
+use crate::domain::clock::Micros;
+use crate::domain::error::{Error, Thing};
+use crate::domain::ids::{BookingId, CalendarId, CalendarToken};
+use crate::store::booking_log::{self, Filter};
+use crate::store::{Conn, kept_calendars};
+
+/// How many bookings a file holds.
+const MOST_IN_A_FILE: i64 = 10_000;
+
+/// At most `limit` calendars after one, the oldest first.
+pub async fn list(
+    services: &Services,
+    account: &Account,
+    after: Option<CalendarId>,
+    limit: usize,
+) -> Result<Page<Calendar, CalendarId>, Error> {
+    let ask = page::rows(limit);
+    let read = async |conn: Conn<'_>| kept_calendars::list(conn, account.workspace, after, ask).await;
+    let found = services.db.reading(read).await?;
+    Ok(Page::cut(found, limit, |calendar| calendar.id))
+}
+
+/// The calendar of the account's workspace that has this id, as it was sent.
+pub async fn find(services: &Services, account: &Account, name: &str) -> Result<Calendar, Error> {
+    let not_found = || Error::not_found(Thing::Calendar, name);
+    let id = name.parse().map_err(|_| not_found())?;
+    let read = async |conn: Conn<'_>| kept_calendars::find(conn, account.workspace, id).await;
+    services.db.reading(read).await?.ok_or_else(not_found)
+}
+
+/// Which bookings of a calendar are asked for.
+#[derive(Clone, Debug, Default)]
+pub struct WantedBookings {
+    /// Those that end after it begins.
+    pub from: Option<DayOrTime>,
+    /// Those that begin before it ends.
+    pub to: Option<DayOrTime>,
+    pub state: Option<BookingState>,
+    /// By its id, as it was sent.
+    pub conversation: Option<String>,
+    pub after: Option<BookingPlace>,
+}
+
+/// Where a booking stands in a list: its start and its id.
+pub type BookingPlace = (Micros, BookingId);
+
+/// A calendar, and at most `limit` of its bookings in order of their start.
+pub async fn list_bookings(
+    services: &Services,
+    account: &Account,
+    name: &str,
+    wanted: WantedBookings,
+    limit: usize,
+) -> Result<(Calendar, Page<Booking, BookingPlace>), Error> {
+    let calendar = find(services, account, name).await?;
+    let conversation = match &wanted.conversation {
+        Some(name) => Some(read_conversation::find(services, account, name).await?.id),
+        None => None,
+    };
+    let filter = Filter {
+        from: wanted.from.map(|from| from.start(&calendar.rules).into()),
+        to: wanted.to.map(|to| to.end(&calendar.rules).into()),
+        state: wanted.state,
+        conversation,
+        after: wanted.after,
+    };
+    let (workspace, id, ask) = (calendar.workspace, calendar.id, page::rows(limit));
+    let read = async |conn: Conn<'_>| booking_log::list(conn, workspace, id, &filter, ask).await;
+    let found = services.db.reading(read).await?;
+    Ok((calendar, Page::cut(found, limit, |booking| (booking.time.start.into(), booking.id))))
+}
+
+/// A booking of a calendar, both by their ids as they were sent.
+pub async fn find_booking(
+    services: &Services,
+    account: &Account,
+    calendar: &str,
+    name: &str,
+) -> Result<(Calendar, Booking), Error> {
+    let calendar = find(services, account, calendar).await?;
+    let not_found = || Error::not_found(Thing::Booking, name);
+    let id = name.parse().map_err(|_| not_found())?;
+    let (workspace, of) = (calendar.workspace, calendar.id);
+    let found = services.db.reading(async |conn| booking_log::find(conn, workspace, of, id).await).await?;
+    Ok((calendar, found.ok_or_else(not_found)?))
+}
+
+/// Cancels a booking, whoever made it. One that is cancelled stays so: this may be repeated.
+pub async fn cancel_booking(
+    services: &Services,
+    account: &Account,
+    calendar: &str,
+    name: &str,
+) -> Result<(Calendar, Booking), Error> {
+    let (calendar, booking) = find_booking(services, account, calendar, name).await?;
+    let now = services.clock.now();
+    let cancel = async |conn: Conn<'_>| {
+        booking_log::cancel(conn, calendar.workspace, calendar.id, booking.id, now).await
+    };
+    let cancelled = services.db.writing(cancel).await?;
+    Ok((calendar, cancelled.ok_or_else(|| Error::not_found(Thing::Booking, name))?))
+}
+
+/// Gives a calendar a new address for calendar programs; the one that it had is then unknown.
+pub async fn renew_link(services: &Services, account: &Account, name: &str) -> Result<Calendar, Error> {
+    let token = CalendarToken(services.ids.capability());
+    set_link(services, account, name, Some(token)).await
+}
+
+/// Takes a calendar's address from it.
+pub async fn remove_link(services: &Services, account: &Account, name: &str) -> Result<Calendar, Error> {
+    set_link(services, account, name, None).await
+}
+
+async fn set_link(
+    services: &Services,
+    account: &Account,
+    name: &str,
+    link: Option<CalendarToken>,
+) -> Result<Calendar, Error> {
+    let calendar = find(services, account, name).await?;
+    let now = services.clock.now();
+    let set = async |conn: Conn<'_>| {
+        kept_calendars::set_link(conn, calendar.workspace, calendar.id, link, now).await
+    };
+    services.db.writing(set).await?;
+    Ok(Calendar { link, ..calendar })
+}
+
+/// The file that an address leads to: bookings from [`PAST_DAYS`] ago on, the nearest first where there are
+/// too many. None where nothing has that address.
+pub async fn read_file(services: &Services, token: CalendarToken) -> Result<Option<String>, Error> {
+    let from = services.clock.now().minus(std::time::Duration::from_hours(u64::from(PAST_DAYS) * 24));
+    let filter = Filter { from: Some(from), ..Filter::default() };
+    let read = async |mut conn: Conn<'_>| {
+        let found = kept_calendars::find_by_link(conn.reborrow(), token).await?;
+        let Some(calendar) = found else { return Ok(None) };
+        let (workspace, id) = (calendar.workspace, calendar.id);
+        let bookings = booking_log::list(conn, workspace, id, &filter, MOST_IN_A_FILE).await?;
+        Ok(Some((calendar, bookings)))
+    };
+    let found = services.db.reading(read).await?;
+    Ok(found.map(|(calendar, bookings)| to_ics(&calendar, &bookings)))
+}

@@ -1,0 +1,51 @@
+//! Listeners that must never be reached.
+
+use std::io::ErrorKind;
+use std::net::TcpListener;
+
+/// On all addresses of IPv4 and, where the machine has it, on IPv6's loopback, both on one port. The kernel
+/// completes a connection without our accepting it, so nothing that was tried is missed.
+pub struct Canary {
+    v4: TcpListener,
+    v6: Option<TcpListener>,
+}
+
+impl Canary {
+    pub fn start() -> Self {
+        let v4 = TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = v4.local_addr().unwrap().port();
+        let v6 = TcpListener::bind(("::1", port)).ok();
+        for listener in [Some(&v4), v6.as_ref()].into_iter().flatten() {
+            listener.set_nonblocking(true).unwrap();
+        }
+        Self { v4, v6 }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.v4.local_addr().unwrap().port()
+    }
+
+    /// How often it was reached, on either.
+    pub fn connections(&self) -> usize {
+        [Some(&self.v4), self.v6.as_ref()].into_iter().flatten().map(count).sum()
+    }
+}
+
+fn count(listener: &TcpListener) -> usize {
+    let reached = std::iter::from_fn(|| match listener.accept() {
+        Ok(_) => Some(()),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+        Err(error) => panic!("the canary is deaf: {error}"),
+    });
+    reached.count()
+}
+
+#[test]
+fn the_canary_sings() {
+    let canary = Canary::start();
+
+    let callers = ["127.0.0.1", "127.0.0.2"].map(|host| std::net::TcpStream::connect((host, canary.port())));
+
+    assert!(callers.iter().all(Result::is_ok));
+    assert_eq!((canary.connections(), canary.connections()), (2, 0));
+}

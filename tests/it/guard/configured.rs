@@ -1,0 +1,77 @@
+//! What can be configured: no URL that is refused for its text alone, by API or by file.
+
+use rejoinder::domain::clock::SystemClock;
+use rejoinder::domain::ids::Ids;
+use rejoinder::outbound::{AllowHosts, GuardedClient};
+use rejoinder::service::apply_workspace::{self, Mode, Site};
+use serde_json::{Value, json};
+
+use super::canary::Canary;
+use super::spellings::{named, urls};
+use crate::support::server::TestServer;
+use crate::support::store;
+
+/// A file whose tool, or whose webhook endpoint, has this URL.
+fn files(url: &str) -> [String; 2] {
+    // A JSON string is a TOML one, but for its escape of U+007F.
+    let url = Value::from(url).to_string();
+    let head = "[workspace]\nslug = \"guard\"\nname = \"Guard\"\n";
+    [
+        format!("{head}[[tools]]\nslug = \"t\"\nkind = \"webhook\"\ndescription = \"x\"\nurl = {url}\n"),
+        format!("{head}[[webhook_endpoints]]\nslug = \"e\"\nurl = {url}\n"),
+    ]
+}
+
+/// What a dry run says of a file, if it is refused.
+async fn refusal(server: &TestServer, file: &str) -> Option<String> {
+    let ids = Ids::random();
+    let site = Site {
+        db: server.db(),
+        clock: &SystemClock,
+        ids: &ids,
+        seal: server.services().seal_key.as_deref(),
+        outbound: &GuardedClient::new(AllowHosts::default()).unwrap(),
+        allow_hosts: &AllowHosts::default(),
+        has_connection: &|_| true,
+        secret: &|_| None,
+    };
+    apply_workspace::apply(&site, file, Mode::DryRun).await.err().map(|error| error.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_spelling_of_an_address_that_is_not_public_can_be_configured() {
+    let db = store::sqlite().await;
+    let server = TestServer::start(&db).await;
+    let canary = Canary::start();
+    let post = |path: &str, method: &str, url: &str| {
+        let request = server.call(method, path).bearer(&server.keys.all);
+        request.json(&json!({ "url": url })).send()
+    };
+    let public = "https://public.example/hooks";
+    let made = post("/v1/webhook_endpoints", "POST", public).await.json();
+    let endpoint = format!("/v1/webhook_endpoints/{}", made["data"]["id"].as_str().unwrap());
+    for file in files(public) {
+        assert_eq!(refusal(&server, &file).await, None, "the files are good but for their URL");
+    }
+
+    let all = urls(canary.port());
+    for url in &all {
+        let create = post("/v1/webhook_endpoints", "POST", url).await;
+        let change = post(&endpoint, "PATCH", url).await;
+        assert_eq!((create.status, change.status), (400, 400), "{url:?}");
+        let text = create.json()["message"].as_str().unwrap().to_owned();
+        assert!(text.starts_with("Field 'url' is refused: the URL"), "{url:?}: {text}");
+        for file in files(url) {
+            let refused = refusal(&server, &file).await;
+            assert!(refused.as_ref().is_some_and(|text| text.contains("the URL")), "{url:?}: {refused:?}");
+        }
+    }
+    for url in named(canary.port()) {
+        assert_eq!(refusal(&server, &files(&url)[0]).await, None, "{url:?}: what it leads to is seen later");
+    }
+
+    println!("{} spellings can not be configured", all.len());
+    assert!(all.len() >= 80, "{}", all.len());
+    assert_eq!(server.get(&endpoint).await.json()["data"]["url"], public);
+    assert_eq!(canary.connections(), 0);
+}

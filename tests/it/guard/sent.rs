@@ -1,0 +1,210 @@
+//! What leaves the server: no call of a tool and no delivery to an address that is not public, also where
+//! the configuration has one (put there behind the check), an answer sends elsewhere, or a model tries.
+
+use http::{StatusCode, header};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::canary::Canary;
+use super::spellings::{named, urls};
+use crate::support::db::{TestDb, both_backends};
+use crate::support::fake_model::{Reply, ToolCall};
+use crate::support::fake_tool::ToolReply;
+use crate::support::receiver;
+use crate::support::seed;
+use crate::support::server::{ASSISTANT, Setup, TestServer, WIDGET};
+use crate::support::wait::wait_for;
+
+const REDIRECTS: [StatusCode; 5] = [
+    StatusCode::MOVED_PERMANENTLY,
+    StatusCode::FOUND,
+    StatusCode::SEE_OTHER,
+    StatusCode::TEMPORARY_REDIRECT,
+    StatusCode::PERMANENT_REDIRECT,
+];
+
+fn all(canary: &Canary) -> Vec<String> {
+    [urls(canary.port()), named(canary.port())].concat()
+}
+
+/// As a literal of SQL.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// The assistant gets one tool more for each URL, past the checks of its configuration: `call_0` and on.
+async fn give_tools(db: &TestDb, urls: &[String]) {
+    let assistant = seed::literal(db, ASSISTANT.parse().unwrap());
+    let select = format!("select compiled from assistant_versions where assistant_id = {assistant}");
+    let mut compiled: Value = serde_json::from_str(&seed::texts(db, &select).await[0]).unwrap();
+    let tools = compiled["tools"].as_array_mut().unwrap();
+    let like = tools.iter().find(|tool| tool["slug"] == "notes").unwrap().clone();
+    tools.extend(urls.iter().enumerate().map(|(nth, url)| {
+        let mut tool = like.clone();
+        tool["slug"] = json!(format!("call-{nth}"));
+        tool["name"] = json!(format!("call_{nth}"));
+        tool["kind"]["url"] = json!(url);
+        tool
+    }));
+    let compiled = quoted(&compiled.to_string());
+    let put = format!(
+        "insert into assistant_versions select workspace_id, assistant_id, 99, {compiled}, created_at \
+         from assistant_versions where assistant_id = {assistant};
+         update assistants set current_version = 99 where id = {assistant};"
+    );
+    seed::execute(db, &put).await;
+}
+
+/// What each of these calls came to, in one reply.
+async fn results(server: &TestServer, calls: impl IntoIterator<Item = ToolCall>) -> Vec<Value> {
+    server.model.script().queue([Reply::tool_calls(calls), Reply::text("Done.")]);
+    let said = server.tell(WIDGET, "Try them all").send().await;
+    assert_eq!(said.status, 200, "{}", said.text());
+    let said = said.json();
+    said["function_calls"].as_array().unwrap().iter().map(|call| call["result"].clone()).collect()
+}
+
+both_backends!(
+    async fn no_tool_calls_an_address_that_is_not_public_however_it_is_spelled(db: TestDb) {
+        let server = Setup::default().env("REJOINDER_TURN__MAX_TOOL_CALLS", "1000").start(&db).await;
+        let canary = Canary::start();
+        let urls = all(&canary);
+        give_tools(&db, &urls).await;
+        let note = json!({ "text": "x" });
+
+        let calls = (0..urls.len()).map(|nth| ToolCall::new(&format!("call_{nth}"), &note));
+        let results = results(&server, calls).await;
+
+        assert_eq!(results.len(), urls.len());
+        for (url, result) in urls.iter().zip(&results) {
+            let error = result["error"].as_str().unwrap_or_default();
+            assert!(error.starts_with("The call was not sent: the URL"), "{url:?}: {result}");
+            assert!(!error.contains("127.0.0.1") && !error.contains(&*canary.port().to_string()), "{error}");
+        }
+        println!("{} spellings were not called by a tool", results.len());
+        assert!(results.len() >= 80);
+        assert_eq!(canary.connections(), 0);
+    }
+);
+
+both_backends!(
+    async fn nothing_is_delivered_to_an_address_that_is_not_public_however_it_is_spelled(db: TestDb) {
+        let server = Setup::default().start(&db).await;
+        let canary = Canary::start();
+        let urls = all(&canary);
+        let good = server.tool.url("/hook");
+        receiver::hook(&server, &db, good.clone()).await;
+        for url in &urls {
+            let (id, url) = (seed::literal(&db, Uuid::now_v7()), quoted(url));
+            let put = format!(
+                "insert into webhook_endpoints select workspace_id, {id}, null, null, {url}, types, secret, \
+                 null, null, enabled, null, null, from_file, null, created_at, updated_at \
+                 from webhook_endpoints where url = {}",
+                quoted(&good)
+            );
+            seed::execute(&db, &put).await;
+        }
+        let con = server.con_of(WIDGET).await;
+
+        server.note(Some(&con), "Hi").await;
+
+        let expected = i64::try_from(urls.len()).unwrap();
+        let finished = "select count(distinct endpoint_id) from attempts where finished_at is not null";
+        let made = async || (server.number(finished).await > expected).then_some(());
+        wait_for("an attempt at each endpoint", made).await;
+        let outcomes = seed::texts(
+            &db,
+            "select distinct a.outcome || ' ' || e.url from attempts a join webhook_endpoints e \
+             on e.id = a.endpoint_id where a.outcome <> 'blocked'",
+        )
+        .await;
+        assert_eq!(outcomes, [format!("delivered {good}")]);
+        let blocked = "select count(distinct endpoint_id) from attempts where outcome = 'blocked'";
+        assert_eq!(server.number(blocked).await, expected);
+        println!("nothing was delivered to {expected} spellings");
+        assert!(expected >= 80);
+        assert_eq!(canary.connections(), 0);
+    }
+);
+
+both_backends!(
+    async fn a_redirect_to_an_address_that_is_not_public_is_an_answer_and_no_more(db: TestDb) {
+        let server = Setup::default().start(&db).await;
+        let canary = Canary::start();
+        let port = canary.port();
+        let locations = [
+            format!("http://127.0.0.1:{port}/"),
+            format!("//127.0.0.1:{port}/"),
+            format!("http://localhost:{port}/"),
+            format!("http://[::1]:{port}/"),
+        ];
+        let redirects: Vec<_> = REDIRECTS
+            .iter()
+            .flat_map(|status| locations.iter().map(move |to| (*status, to.clone())))
+            .collect();
+        let redirect = |(status, to): &(StatusCode, String)| {
+            ToolReply::status(*status).with_header(header::LOCATION, to)
+        };
+        server.tool.script().queue(redirects.iter().map(redirect));
+
+        let order = || ToolCall::new("get_order_status", &json!({ "order_id": "7" }));
+        let results = results(&server, redirects.iter().map(|_| order())).await;
+
+        assert_eq!(results.len(), 20);
+        for result in &results {
+            assert!(result["error"].as_str().unwrap().contains("redirect"), "{result}");
+        }
+
+        for (nth, _) in redirects.iter().enumerate() {
+            receiver::hook(&server, &db, server.tool.url(&format!("/hook/{nth}"))).await;
+        }
+        server.tool.script().queue(redirects.iter().map(redirect));
+        let con = server.con_of(WIDGET).await;
+        server.note(Some(&con), "Hi").await;
+        let redirected = "select count(*) from attempts where outcome = 'redirected'";
+        let made = async || (server.number(redirected).await >= 20).then_some(());
+        wait_for("an attempt at each endpoint", made).await;
+        assert_eq!(server.tool.calls().all().len(), 40);
+        assert_eq!(canary.connections(), 0);
+    }
+);
+
+both_backends!(
+    async fn no_argument_of_a_model_moves_a_call_to_another_host(db: TestDb) {
+        let anywhere = |text: String| {
+            // Its base is the host alone: what follows is the model's.
+            text.replace("/orders/{order_id}", "/{order_id}")
+        };
+        let server = Setup::default().workspace(anywhere).start(&db).await;
+        let canary = Canary::start();
+        let port = canary.port();
+        let arguments = [
+            format!("//127.0.0.1:{port}/"),
+            format!("@127.0.0.1:{port}/"),
+            format!(":x@127.0.0.1:{port}/"),
+            format!("\\\\127.0.0.1:{port}\\"),
+            format!("http://127.0.0.1:{port}/"),
+            format!("%2f%2f127.0.0.1:{port}/"),
+            format!("..//127.0.0.1:{port}"),
+            format!("\r\nHost: 127.0.0.1:{port}\r\n\r\n"),
+            format!("?url=http://127.0.0.1:{port}"),
+            format!("#@127.0.0.1:{port}"),
+            "../../..".to_owned(),
+            "..".to_owned(),
+        ];
+
+        let calls = arguments.iter().map(|id| ToolCall::new("get_order_status", &json!({ "order_id": id })));
+        let results = results(&server, calls).await;
+
+        for (argument, result) in arguments.iter().zip(&results) {
+            let is_told = result["ok"] == true || result["error"].is_string();
+            assert!(is_told, "{argument:?}: {result}");
+        }
+        for call in server.tool.calls().all() {
+            assert_eq!(call.request.headers["host"], server.tool.host(), "{}", call.request.uri);
+            assert_eq!(call.request.uri.path().matches('/').count(), 1, "{}", call.request.uri);
+        }
+        assert!(!server.tool.calls().all().is_empty());
+        assert_eq!(canary.connections(), 0);
+    }
+);

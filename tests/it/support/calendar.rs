@@ -1,0 +1,52 @@
+//! A calendar's bookings: made as a visitor makes them, and looked at as a back end does.
+
+use serde_json::{Value, json};
+
+use super::fake_model::{Reply, ToolCall};
+use super::http::Answer;
+use super::server::{TestServer, WIDGET};
+
+impl TestServer {
+    /// The path of the workspace's only calendar.
+    pub async fn calendar(&self) -> String {
+        let listed = self.get("/v1/calendars").await.json();
+        format!("/v1/calendars/{}", listed["data"]["items"][0]["id"].as_str().expect("a calendar"))
+    }
+
+    /// What the tool answers that books with these arguments, in the contract's conversation.
+    pub async fn book_with(&self, arguments: &Value) -> Value {
+        let call = ToolCall::new("book_appointment", arguments);
+        self.model.script().queue([Reply::tool_calls([call]), Reply::text("Done.")]);
+        let said = self.tell(WIDGET, "Book it, please").send().await;
+        assert_eq!(said.status, 200, "{}", said.text());
+        said.json()["function_calls"][0]["result"].clone()
+    }
+
+    /// Books a slot; the booking's id.
+    pub async fn book(&self, datetime: &str, title: &str) -> String {
+        let result = self.book_with(&json!({ "datetime": datetime, "title": title })).await;
+        assert_eq!(result["success"], true, "{result}");
+        result["booking_id"].as_str().expect("an id").to_owned()
+    }
+
+    /// The items of a list of bookings, with this query.
+    pub async fn bookings(&self, query: &str) -> Vec<Value> {
+        let path = format!("{}/bookings?{query}", self.calendar().await);
+        let listed = self.get(&path).await;
+        assert_eq!(listed.status, 200, "{}", listed.text());
+        listed.json()["data"]["items"].as_array().expect("a list").clone()
+    }
+
+    /// A request of the platform door with the workspace's key and no body.
+    pub async fn ask(&self, method: &str, path: &str) -> Answer {
+        self.call(method, path).bearer(&self.keys.all).send().await
+    }
+
+    /// Gives the calendar a new address; its path on this server.
+    pub async fn calendar_link(&self) -> String {
+        let made = self.ask("POST", &format!("{}/ics_link", self.calendar().await)).await;
+        assert_eq!(made.status, 200, "{}", made.text());
+        let url = made.json()["data"]["ics_url"].as_str().expect("an address").to_owned();
+        url.strip_prefix(&self.url()).expect("it is on this server").to_owned()
+    }
+}

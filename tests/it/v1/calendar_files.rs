@@ -1,0 +1,220 @@
+//! The address at which calendar programs read a calendar.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::support::db::both_backends;
+use crate::support::http::Answer;
+use crate::support::server::{Setup, TestServer};
+use crate::support::store;
+
+async fn read(server: &TestServer, path: &str) -> Answer {
+    server.call("GET", path).send().await
+}
+
+both_backends!(
+    async fn an_address_is_made_read_renewed_and_removed(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        server.book("2026-03-16 14:00", "Demo").await;
+        let calendar = server.calendar().await;
+        assert_eq!(
+            server.get(&calendar).await.json()["data"]["ics_url"],
+            Value::Null,
+            "none unless asked for"
+        );
+
+        let first = server.calendar_link().await;
+        let file = read(&server, &first).await;
+
+        assert_eq!((file.status, file.header("content-type")), (200, Some("text/calendar; charset=utf-8")));
+        assert!(file.text().contains("\r\nSUMMARY:Demo\r\n"), "{}", file.text());
+        assert!(file.text().contains("\r\nDTSTART:20260316T130000Z\r\n"), "{}", file.text());
+        let told = server.get(&calendar).await.json()["data"]["ics_url"].clone();
+        assert_eq!(told, json!(format!("{}{first}", server.url())));
+
+        let second = server.calendar_link().await;
+        assert_ne!(first, second);
+        assert_eq!(read(&server, &first).await.status, 404, "the old one is unknown");
+        assert_eq!(read(&server, &second).await.text(), file.text());
+
+        for _ in 0..2 {
+            let removed = server.ask("DELETE", &format!("{calendar}/ics_link")).await;
+            assert_eq!((removed.status, &removed.json()["data"]["ics_url"]), (200, &Value::Null));
+        }
+        assert_eq!(read(&server, &second).await.status, 404);
+    }
+);
+
+both_backends!(
+    async fn a_program_is_sent_only_what_it_does_not_have(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let path = server.calendar_link().await;
+        let file = read(&server, &path).await;
+        let tag = file.header("etag").unwrap().to_owned();
+        let again = async || server.call("GET", &path).header("if-none-match", &tag).send().await;
+
+        let known = again().await;
+        let weak = server.call("GET", &path).header("if-none-match", &format!("W/{tag}")).send().await;
+        let head = server.call("HEAD", &path).send().await;
+        let booking = server.book("2026-03-16 14:00", "Demo").await;
+        let booked = again().await;
+        server.ask("POST", &format!("{}/bookings/{booking}/cancel", server.calendar().await)).await;
+        let cancelled = read(&server, &path).await;
+
+        assert_eq!(file.header("cache-control"), Some("private, no-cache"));
+        assert_eq!((known.status, known.text(), known.header("etag")), (304, "", Some(&*tag)));
+        assert_eq!((weak.status, head.status, head.text()), (304, 200, ""));
+        assert_eq!(booked.status, 200);
+        assert!(booked.text().contains("\r\nSTATUS:CONFIRMED\r\n"), "{}", booked.text());
+        assert_ne!(booked.header("etag"), cancelled.header("etag"));
+        assert!(cancelled.text().contains("\r\nSTATUS:CANCELLED\r\n"), "{}", cancelled.text());
+        assert!(cancelled.text().contains("\r\nSEQUENCE:1\r\n"), "{}", cancelled.text());
+    }
+);
+
+both_backends!(
+    async fn an_unknown_address_is_plain_text_and_tells_nothing(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let calendar = server.calendar().await;
+        let id = calendar.rsplit('/').next().unwrap();
+        let link = server.calendar_link().await;
+
+        for path in [
+            "/calendars/7c9e6679742540de944be07fc1f90ae7.ics".to_owned(),
+            format!("/calendars/{id}.ics"),
+            "/calendars/.ics".to_owned(),
+            "/calendars/%00.ics".to_owned(),
+            "/calendars/%ff.ics".to_owned(),
+            link.replace(".ics", ""),
+            link.replace(".ics", ".ICS"),
+        ] {
+            let answer = read(&server, &path).await;
+            assert_eq!((answer.status, answer.text()), (404, "There is no such calendar.\n"), "{path}");
+            assert_eq!(answer.header("content-type"), Some("text/plain; charset=utf-8"));
+            assert_eq!(answer.header("rejoinder-error"), Some("calendar_not_found"));
+        }
+        assert_eq!(server.call("POST", &link).send().await.status, 405);
+    }
+);
+
+both_backends!(
+    async fn two_who_renew_at_once_leave_one_address_that_is_told(db: TestDb) {
+        let server = TestServer::start(&db).await;
+
+        let links = futures::future::join_all((0..6).map(|_| server.calendar_link())).await;
+
+        let told = server.get(&server.calendar().await).await.json()["data"]["ics_url"].clone();
+        let mut known = Vec::new();
+        for link in &links {
+            if read(&server, link).await.status == 200 {
+                known.push(format!("{}{link}", server.url()));
+            }
+        }
+        assert_eq!(json!(known), json!([told]));
+    }
+);
+
+both_backends!(
+    async fn what_ended_more_than_90_days_ago_is_in_the_file_no_more(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        server.book("2026-03-16 14:00", "Old").await;
+        let path = server.calendar_link().await;
+        let days = |days: u64| std::time::Duration::from_hours(24 * days);
+
+        server.advance(&db, days(90)).await;
+        let still = read(&server, &path).await;
+        server.advance(&db, days(2)).await;
+        let gone = read(&server, &path).await;
+
+        assert!(still.text().contains("SUMMARY:Old"));
+        assert!(!gone.text().contains("SUMMARY:Old"));
+        assert_eq!(server.bookings("").await.len(), 1, "the API has it");
+    }
+);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_guesses_is_counted_by_address() {
+    let db = store::sqlite().await;
+    let server = Setup::default().limited().env("REJOINDER_LIMITS__PER_ADDRESS", "3/hour").start(&db).await;
+    let path = "/calendars/7c9e6679742540de944be07fc1f90ae7.ics";
+
+    for remaining in ["2", "1", "0"] {
+        let answer = read(&server, path).await;
+        assert_eq!((answer.status, answer.header("x-ratelimit-remaining")), (404, Some(remaining)));
+    }
+    let refused = read(&server, path).await;
+
+    assert_eq!((refused.status, refused.text()), (429, "Too Many Attempts.\n"));
+    assert!(refused.header("retry-after").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_address_is_on_the_public_one_where_that_is_set() {
+    let db = store::sqlite().await;
+    let setup = Setup::default().env("REJOINDER_PUBLIC_URL", "https://chat.example/rejoinder/");
+    let server = setup.start(&db).await;
+
+    let made = server.ask("POST", &format!("{}/ics_link", server.calendar().await)).await.json();
+
+    let url = made["data"]["ics_url"].as_str().unwrap();
+    assert!(url.starts_with("https://chat.example/rejoinder/calendars/"), "{url}");
+}
+
+/// What Python's `icalendar` reads in a file: its events, in order.
+fn read_by_python(file: &[u8]) -> Value {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/receivers/python/bin/python");
+    assert!(python.exists(), "{} is missing: scripts/setup installs it", python.display());
+    let mut command = Command::new(python);
+    command.arg("-c").arg(include_str!("calendar_files.py")).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    process.stdin.take().unwrap().write_all(file).unwrap();
+    let output = process.wait_with_output().unwrap();
+    assert!(output.status.success(), "icalendar reads it: scripts/setup installs what this needs");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_program_reads_the_very_bookings() {
+    let db = store::sqlite().await;
+    let server = TestServer::start(&db).await;
+    let title =
+        "Grüße; a, b \\ c: \"d\" 😀 and a title that is longer than one line of the file can be at all";
+    let notes = format!("One\nTwo\r\nEND:VEVENT\r\nThree {}", "ü".repeat(300));
+    let arguments = json!({ "datetime": "2026-03-16 14:00", "title": title, "name": "Ada", "notes": notes });
+    let booked = server.book_with(&arguments).await;
+    let cancelled = server.book("2026-04-03 15:00", "Off").await;
+    server.ask("POST", &format!("{}/bookings/{cancelled}/cancel", server.calendar().await)).await;
+
+    let file = read(&server, &server.calendar_link().await).await;
+
+    let lines: Vec<&[u8]> = file.body.split(|byte| *byte == b'\n').collect();
+    let (last, lines) = lines.split_last().unwrap();
+    assert!(last.is_empty() && lines.iter().all(|line| line.ends_with(b"\r") && line.len() <= 76));
+    let con = server.bookings("").await[0]["conversation_id"].as_str().unwrap().to_owned();
+    let said = format!("Name: Ada\nNotes: {}\n", notes.replace('\r', ""));
+    let about = |id: &str| format!("Booking: {id}\nConversation: {con}");
+    let id = booked["booking_id"].as_str().unwrap();
+    assert_eq!(
+        read_by_python(&file.body),
+        json!({
+            "name": "demos",
+            "events": [
+                {
+                    "uid": id, "summary": title, "description": said + &about(id), "status": "CONFIRMED",
+                    "start": "2026-03-16T13:00:00+00:00", "end": "2026-03-16T14:00:00+00:00",
+                    "stamp": "2026-03-15T14:22:11+00:00", "modified": "2026-03-15T14:22:11+00:00",
+                    "sequence": 0,
+                },
+                {
+                    "uid": cancelled, "summary": "Off", "description": about(&cancelled), "status": "CANCELLED",
+                    "start": "2026-04-03T13:00:00+00:00", "end": "2026-04-03T14:00:00+00:00",
+                    "stamp": "2026-03-15T14:22:11+00:00", "modified": "2026-03-15T14:22:11+00:00",
+                    "sequence": 1,
+                },
+            ],
+        })
+    );
+}
