@@ -22,6 +22,12 @@ fn files(url: &str) -> [String; 2] {
     ]
 }
 
+/// A file with an MCP server at this URL: it is asked when it is configured.
+fn mcp_file(url: &str) -> String {
+    let [tool, _] = files(url);
+    tool.replace("\"webhook\"", "\"mcp\"")
+}
+
 /// What a dry run says of a file, if it is refused.
 async fn refusal(server: &TestServer, file: &str) -> Option<String> {
     let ids = Ids::random();
@@ -32,6 +38,7 @@ async fn refusal(server: &TestServer, file: &str) -> Option<String> {
         seal: server.services().seal_key.as_deref(),
         outbound: &GuardedClient::new(AllowHosts::default()).unwrap(),
         allow_hosts: &AllowHosts::default(),
+        folder: None,
         has_connection: &|_| true,
         secret: &|_| None,
     };
@@ -61,13 +68,14 @@ async fn no_spelling_of_an_address_that_is_not_public_can_be_configured() {
         assert_eq!((create.status, change.status), (400, 400), "{url:?}");
         let text = create.json()["message"].as_str().unwrap().to_owned();
         assert!(text.starts_with("Field 'url' is refused: the URL"), "{url:?}: {text}");
-        for file in files(url) {
+        for file in files(url).into_iter().chain([mcp_file(url)]) {
             let refused = refusal(&server, &file).await;
             assert!(refused.as_ref().is_some_and(|text| text.contains("the URL")), "{url:?}: {refused:?}");
         }
     }
     for url in named(canary.port()) {
         assert_eq!(refusal(&server, &files(&url)[0]).await, None, "{url:?}: what it leads to is seen later");
+        assert!(refusal(&server, &mcp_file(&url)).await.is_some(), "{url:?}: it is seen at once");
     }
 
     println!("{} spellings can not be configured", all.len());
