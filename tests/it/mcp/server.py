@@ -115,6 +115,7 @@ async def guarded(scope, receive, send):
 listener = socket.socket()
 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 listener.bind(("127.0.0.1", int(os.environ.get("PORT", "0"))))
+listener.listen(128)
 print("listening on", listener.getsockname()[1], flush=True)
 config = uvicorn.Config(guarded, log_level="warning", timeout_graceful_shutdown=0)
 asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))

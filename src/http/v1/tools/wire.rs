@@ -247,7 +247,7 @@ impl From<Tested> for TestedOut {
             tested.exchange.map_or((None, None), |exchange| (exchange.request, exchange.response));
         Self {
             result: tested.result.fields().clone(),
-            duration_ms: u64::try_from(tested.took.as_millis()).unwrap_or(u64::MAX),
+            duration_ms: u64::try_from(tested.duration.as_millis()).unwrap_or(u64::MAX),
             request: request.map(|sent| SentOut {
                 method: sent.method,
                 url: sent.url,
