@@ -58,7 +58,7 @@ both_backends!(
             "created_at": "2026-03-15T14:22:11Z",
         });
         assert_eq!(booked["start"], "2026-03-16T14:00:00+01:00");
-        assert_eq!(found, [expected.clone()]);
+        assert_eq!(found, std::slice::from_ref(&expected));
         let one = format!("{path}/bookings/{}", booked["booking_id"].as_str().unwrap());
         assert_eq!(server.get(&one).await.json()["data"], expected);
     }
