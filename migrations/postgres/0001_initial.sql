@@ -100,6 +100,77 @@ create table calendars (
     unique (workspace_id, slug)
 );
 
+-- What assistants search. Its counts, and those of `terms`, are what ranking needs of the whole; they change under
+-- the lock of its row. What the API deleted (archived, and of no file) the sweeper removes.
+create table knowledge_bases (
+    workspace_id uuid not null references workspaces (id),
+    id uuid not null,
+    slug text not null,
+    name text,
+    language text not null,
+    passages bigint not null,
+    words bigint not null,
+    from_file boolean not null,
+    archived_at bigint,
+    created_at bigint not null,
+    updated_at bigint not null,
+    primary key (workspace_id, id)
+);
+create unique index knowledge_bases_by_slug on knowledge_bases (workspace_id, slug)
+    where archived_at is null or from_file;
+create index knowledge_bases_deleted on knowledge_bases (archived_at) where archived_at is not null and not from_file;
+
+create table documents (
+    workspace_id uuid not null,
+    id uuid not null,
+    base_id uuid not null,
+    slug text not null,
+    title text not null,
+    url text,
+    format text not null,
+    -- Markdown, whatever it was made from.
+    text text not null,
+    digest bytea not null,
+    passages bigint not null,
+    words bigint not null,
+    from_file boolean not null,
+    created_at bigint not null,
+    updated_at bigint not null,
+    primary key (workspace_id, id),
+    unique (workspace_id, base_id, slug),
+    foreign key (workspace_id, base_id) references knowledge_bases (workspace_id, id)
+);
+create index documents_in_order on documents (workspace_id, base_id, id);
+
+-- `words` is what is searched: the base's own word, then those of title, heading and text, stemmed. The base's is among
+-- them so that the index itself keeps the bases apart.
+create table passages (
+    workspace_id uuid not null,
+    number bigint generated always as identity,
+    base_id uuid not null,
+    document_id uuid not null,
+    position bigint not null,
+    heading text not null,
+    text text not null,
+    words text not null,
+    search tsvector not null generated always as
+        (array_to_tsvector(array_remove(string_to_array(words, ' '), '/'))) stored,
+    primary key (workspace_id, document_id, position),
+    foreign key (workspace_id, document_id) references documents (workspace_id, id)
+);
+create unique index passages_by_number on passages (number);
+create index passages_by_word on passages using gin (search);
+
+-- In how many passages of a base a word is.
+create table terms (
+    workspace_id uuid not null,
+    base_id uuid not null,
+    term text not null,
+    passages bigint not null,
+    primary key (workspace_id, base_id, term),
+    foreign key (workspace_id, base_id) references knowledge_bases (workspace_id, id)
+);
+
 create table conversations (
     workspace_id uuid not null references workspaces (id),
     id uuid not null,
@@ -219,11 +290,17 @@ create table bookings (
     notes text,
     created_at bigint not null,
     cancelled_at bigint,
+    -- Of a booking on a server: the address of its resource there.
+    resource text,
+    -- The turn that is about to put it there: until that is confirmed it is a hold.
+    held_by uuid,
     primary key (workspace_id, calendar_id, id),
     unique (workspace_id, calendar_id, call_id),
     foreign key (workspace_id, calendar_id) references calendars (workspace_id, id)
 );
-create unique index bookings_live on bookings (workspace_id, calendar_id, starts_at) where cancelled_at is null;
+-- Where a booking on a server is now, that server knows.
+create unique index bookings_live on bookings (workspace_id, calendar_id, starts_at)
+    where cancelled_at is null and resource is null;
 create index bookings_by_time on bookings (workspace_id, calendar_id, starts_at, id);
 
 -- The directory of the addresses that calendar programs read: a capability leads to its calendar.

@@ -96,6 +96,80 @@ create table calendars (
     unique (workspace_id, slug)
 ) strict;
 
+-- What assistants search. Its counts, and those of `terms`, are what ranking needs of the whole; they change under
+-- the lock of its row. What the API deleted (archived, and of no file) the sweeper removes.
+create table knowledge_bases (
+    workspace_id blob not null references workspaces (id),
+    id blob not null,
+    slug text not null,
+    name text,
+    language text not null,
+    passages integer not null,
+    words integer not null,
+    from_file integer not null,
+    archived_at integer,
+    created_at integer not null,
+    updated_at integer not null,
+    primary key (workspace_id, id)
+) strict;
+create unique index knowledge_bases_by_slug on knowledge_bases (workspace_id, slug)
+    where archived_at is null or from_file;
+create index knowledge_bases_deleted on knowledge_bases (archived_at) where archived_at is not null and not from_file;
+
+create table documents (
+    workspace_id blob not null,
+    id blob not null,
+    base_id blob not null,
+    slug text not null,
+    title text not null,
+    url text,
+    format text not null,
+    -- Markdown, whatever it was made from.
+    text text not null,
+    digest blob not null,
+    passages integer not null,
+    words integer not null,
+    from_file integer not null,
+    created_at integer not null,
+    updated_at integer not null,
+    primary key (workspace_id, id),
+    unique (workspace_id, base_id, slug),
+    foreign key (workspace_id, base_id) references knowledge_bases (workspace_id, id)
+) strict;
+create index documents_in_order on documents (workspace_id, base_id, id);
+
+-- `words` is what is searched: the base's own word, then those of title, heading and text, stemmed. The base's is among
+-- them so that the index itself keeps the bases apart.
+create table passages (
+    workspace_id blob not null,
+    number integer primary key autoincrement not null,
+    base_id blob not null,
+    document_id blob not null,
+    position integer not null,
+    heading text not null,
+    text text not null,
+    words text not null,
+    unique (workspace_id, document_id, position),
+    foreign key (workspace_id, document_id) references documents (workspace_id, id)
+) strict;
+create virtual table passage_search using fts5 (words, content = '', contentless_delete = 1, detail = none, tokenize = ascii);
+create trigger passages_inserted after insert on passages begin
+    insert into passage_search (rowid, words) values (new.number, new.words);
+end;
+create trigger passages_deleted after delete on passages begin
+    delete from passage_search where rowid = old.number;
+end;
+
+-- In how many passages of a base a word is.
+create table terms (
+    workspace_id blob not null,
+    base_id blob not null,
+    term text not null,
+    passages integer not null,
+    primary key (workspace_id, base_id, term),
+    foreign key (workspace_id, base_id) references knowledge_bases (workspace_id, id)
+) strict, without rowid;
+
 create table conversations (
     workspace_id blob not null references workspaces (id),
     id blob not null,
@@ -215,11 +289,17 @@ create table bookings (
     notes text,
     created_at integer not null,
     cancelled_at integer,
+    -- Of a booking on a server: the address of its resource there.
+    resource text,
+    -- The turn that is about to put it there: until that is confirmed it is a hold.
+    held_by blob,
     primary key (workspace_id, calendar_id, id),
     unique (workspace_id, calendar_id, call_id),
     foreign key (workspace_id, calendar_id) references calendars (workspace_id, id)
 ) strict;
-create unique index bookings_live on bookings (workspace_id, calendar_id, starts_at) where cancelled_at is null;
+-- Where a booking on a server is now, that server knows.
+create unique index bookings_live on bookings (workspace_id, calendar_id, starts_at)
+    where cancelled_at is null and resource is null;
 create index bookings_by_time on bookings (workspace_id, calendar_id, starts_at, id);
 
 -- The directory of the addresses that calendar programs read: a capability leads to its calendar.

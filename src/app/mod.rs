@@ -31,6 +31,7 @@ use crate::service::Services;
 use crate::service::authenticate::{Keys, keep_uses_written};
 use crate::service::deliver_event::Sender;
 use crate::service::follow_events::{FollowerBounds, Followers};
+use crate::service::knowledge::Readers;
 use crate::service::private_file;
 use crate::service::run_turn::{Engine, EngineSettings};
 use crate::service::versions::Versions;
@@ -261,6 +262,7 @@ async fn begin_lease(
 fn services(config: &Config, on: &Foundation, writer: Writer, tasks: &Tasks) -> anyhow::Result<Services> {
     Ok(Services {
         db: on.db.clone(),
+        readers: Readers::default(),
         writer,
         clock: Arc::clone(&on.clock),
         ids: Arc::clone(&on.ids),

@@ -46,6 +46,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         ids: &ids,
         seal: seal_key.as_deref(),
         allow_hosts: &AllowHosts::parse(&config.outbound.allow_hosts)?,
+        folder: None,
         has_connection: &|name| models::has_connection(&config, name),
         secret: &secret_from_env,
     };

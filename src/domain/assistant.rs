@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::calendar::CalendarRules;
-use super::ids::CalendarId;
+use super::calendar::{Caldav, CalendarRules};
+use super::ids::{CalendarId, KnowledgeBaseId};
 use super::seal::Sealed;
 
 /// A version of an assistant, kept as JSON.
@@ -62,9 +62,25 @@ pub struct CompiledTool {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ToolKind {
-    CalendarAvailability { calendar: CalendarId, rules: Box<CalendarRules> },
-    CalendarBooking { calendar: CalendarId, rules: Box<CalendarRules> },
-    CalendarCancel { calendar: CalendarId },
+    CalendarAvailability {
+        calendar: CalendarId,
+        rules: Box<CalendarRules>,
+        /// The server that the calendar is on; none: it is kept here.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        caldav: Option<Box<Caldav>>,
+    },
+    CalendarBooking {
+        calendar: CalendarId,
+        rules: Box<CalendarRules>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        caldav: Option<Box<Caldav>>,
+    },
+    CalendarCancel {
+        calendar: CalendarId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        caldav: Option<Box<Caldav>>,
+    },
+    Knowledge { base: KnowledgeBaseId },
     Webhook(Box<WebhookTool>),
 }
 
@@ -76,6 +92,7 @@ impl ToolKind {
             Self::CalendarAvailability { .. } => "calendar_availability",
             Self::CalendarBooking { .. } => "calendar_booking",
             Self::CalendarCancel { .. } => "calendar_cancel",
+            Self::Knowledge { .. } => "knowledge",
             Self::Webhook(_) => "webhook",
         }
     }

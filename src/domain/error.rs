@@ -56,6 +56,9 @@ pub enum Error {
     KeyReused,
     #[error("The Idempotency-Key header must have 1 to 255 visible characters")]
     KeyMalformed,
+    /// What the request would make or change is there already, or is not its to change.
+    #[error("{0}")]
+    Conflict(String),
     /// What this server was not set up for.
     #[error("{0}")]
     NotConfigured(&'static str),
@@ -87,6 +90,10 @@ super::words::words! {
         WebhookEndpoint = "Webhook endpoint",
         /// A delivery of a webhook endpoint.
         Delivery = "Delivery",
+        /// A knowledge base.
+        KnowledgeBase = "Knowledge base",
+        /// A document of a knowledge base.
+        Document = "Document",
     }
 }
 
@@ -120,6 +127,8 @@ impl Error {
                 Thing::Booking => "booking_not_found",
                 Thing::WebhookEndpoint => "webhook_endpoint_not_found",
                 Thing::Delivery => "delivery_not_found",
+                Thing::KnowledgeBase => "knowledge_base_not_found",
+                Thing::Document => "document_not_found",
             },
             Self::CursorExpired { .. } => "cursor_expired",
             Self::DeliveryUnderWay => "delivery_under_way",
@@ -130,6 +139,7 @@ impl Error {
             Self::TwinInFlight { .. } => "idempotency_key_in_flight",
             Self::KeyReused => "idempotency_key_reused",
             Self::KeyMalformed => "idempotency_key_malformed",
+            Self::Conflict(_) => "conflict",
             Self::NotConfigured(_) => "not_configured",
             Self::Unavailable { outcome_unknown: true, .. } => "outcome_unknown",
             Self::Unavailable { outcome_unknown: false, .. } => "service_unavailable",

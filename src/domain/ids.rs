@@ -109,6 +109,10 @@ id!(/// A calendar.
     CalendarId, "cal");
 id!(/// A booking in a calendar.
     BookingId, "bkg");
+id!(/// A knowledge base.
+    KnowledgeBaseId, "kb");
+id!(/// A document of a knowledge base.
+    DocumentId, "doc");
 id!(/// An event of the feed.
     EventId, "evt");
 id!(/// An endpoint that receives webhooks.

@@ -16,6 +16,7 @@ pub mod failure;
 pub mod history;
 pub mod idempotency;
 pub mod ids;
+pub mod knowledge;
 pub mod ledger;
 pub mod message;
 pub mod money;

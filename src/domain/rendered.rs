@@ -261,6 +261,7 @@ pub fn widget_error_text(error: &Error) -> String {
         | Error::TwinInFlight { .. }
         | Error::KeyReused
         | Error::KeyMalformed
+        | Error::Conflict(_)
         | Error::NotConfigured(_) => error.to_string(),
     }
 }

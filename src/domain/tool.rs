@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::assistant::{CompiledTool, ToolKind, WebhookTool};
-use super::calendar::CalendarRules;
-use super::ids::CalendarId;
+use super::calendar::CalendarSettings;
+use super::ids::{CalendarId, KnowledgeBaseId};
 
 /// A tool, kept as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,7 @@ pub enum Uses {
     CalendarAvailability { calendar: CalendarId },
     CalendarBooking { calendar: CalendarId },
     CalendarCancel { calendar: CalendarId },
+    Knowledge { base: KnowledgeBaseId },
     Webhook(Box<WebhookTool>),
 }
 
@@ -37,17 +38,23 @@ impl Tool {
     pub fn compile(
         &self,
         slug: &str,
-        calendars: &HashMap<CalendarId, CalendarRules>,
+        calendars: &HashMap<CalendarId, CalendarSettings>,
     ) -> Option<CompiledTool> {
-        let rules = |calendar: &CalendarId| calendars.get(calendar).cloned().map(Box::new);
+        let rules = |calendar: &CalendarId| Some(Box::new(calendars.get(calendar)?.rules.clone()));
+        let caldav = |calendar: &CalendarId| calendars.get(calendar)?.caldav.clone();
         let kind = match &self.uses {
             Uses::CalendarAvailability { calendar } => {
-                ToolKind::CalendarAvailability { calendar: *calendar, rules: rules(calendar)? }
+                let (rules, caldav) = (rules(calendar)?, caldav(calendar));
+                ToolKind::CalendarAvailability { calendar: *calendar, rules, caldav }
             }
             Uses::CalendarBooking { calendar } => {
-                ToolKind::CalendarBooking { calendar: *calendar, rules: rules(calendar)? }
+                let (rules, caldav) = (rules(calendar)?, caldav(calendar));
+                ToolKind::CalendarBooking { calendar: *calendar, rules, caldav }
             }
-            Uses::CalendarCancel { calendar } => ToolKind::CalendarCancel { calendar: *calendar },
+            Uses::CalendarCancel { calendar } => {
+                ToolKind::CalendarCancel { calendar: *calendar, caldav: caldav(calendar) }
+            }
+            Uses::Knowledge { base } => ToolKind::Knowledge { base: *base },
             Uses::Webhook(webhook) => ToolKind::Webhook(webhook.clone()),
         };
         Some(CompiledTool {

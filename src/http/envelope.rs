@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::error::{Problem, whole_seconds};
 use crate::domain::error::{Error, FieldError};
 use crate::domain::failure::Failure;
+use crate::domain::knowledge::{MAX_FILE, MAX_TEXT};
 use crate::domain::rendered::{platform_error, widget_error, widget_error_text};
 
 /// How a door says that a request is not answered.
@@ -48,7 +49,7 @@ impl Envelope for Widget {
             | Error::Unavailable { .. } => StatusCode::BAD_REQUEST,
             Error::LimitReached { .. } => StatusCode::TOO_MANY_REQUESTS,
             Error::Overloaded { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            Error::TwinInFlight { .. } | Error::DeliveryUnderWay => StatusCode::CONFLICT,
+            Error::TwinInFlight { .. } | Error::DeliveryUnderWay | Error::Conflict(_) => StatusCode::CONFLICT,
             Error::NotConfigured(_) => StatusCode::NOT_IMPLEMENTED,
         }
     }
@@ -119,7 +120,7 @@ impl Envelope for Platform {
             Error::MissingScope(_) | Error::OriginRefused => StatusCode::FORBIDDEN,
             Error::NotFound { .. } => StatusCode::NOT_FOUND,
             Error::CursorExpired { .. } => StatusCode::GONE,
-            Error::TwinInFlight { .. } | Error::DeliveryUnderWay => StatusCode::CONFLICT,
+            Error::TwinInFlight { .. } | Error::DeliveryUnderWay | Error::Conflict(_) => StatusCode::CONFLICT,
             Error::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Error::LimitReached { .. } | Error::Overloaded { .. } => StatusCode::TOO_MANY_REQUESTS,
             Error::Processing(failure) => platform_failure(*failure),
@@ -136,6 +137,40 @@ impl Envelope for Platform {
             Problem::Refused(error) => platform_error(&error.to_string()),
             Problem::Edge(edge) => platform_error(&edge.text()),
         }
+    }
+}
+
+/// The same door where a body is a file.
+#[derive(Debug)]
+pub(super) enum Upload {}
+
+impl Envelope for Upload {
+    const MAX_BODY: usize = MAX_FILE;
+    const DECLARED_JSON: bool = false;
+
+    fn status(error: &Error) -> StatusCode {
+        Platform::status(error)
+    }
+
+    fn body(problem: &Problem) -> String {
+        Platform::body(problem)
+    }
+}
+
+/// The same door where a body is JSON with a document's text, which escapes may make longer.
+#[derive(Debug)]
+pub(super) enum TextUpload {}
+
+impl Envelope for TextUpload {
+    const MAX_BODY: usize = 2 * MAX_TEXT;
+    const DECLARED_JSON: bool = true;
+
+    fn status(error: &Error) -> StatusCode {
+        Platform::status(error)
+    }
+
+    fn body(problem: &Problem) -> String {
+        Platform::body(problem)
     }
 }
 

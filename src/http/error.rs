@@ -160,6 +160,7 @@ fn retry_after(error: &Error) -> Option<Duration> {
         | Error::Processing(_)
         | Error::KeyReused
         | Error::KeyMalformed
+        | Error::Conflict(_)
         | Error::NotConfigured(_)
         | Error::Unavailable { .. } => None,
     }

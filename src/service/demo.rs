@@ -87,7 +87,7 @@ fn read_or_make_key(site: &Site<'_>, path: &Path) -> Result<KeySecret, DemoError
 
 /// False where the store is not empty any more.
 async fn make(site: &Site<'_>, key: &KeySecret) -> Result<bool, DemoError> {
-    let prepared = Prepared::read(site, DEMO_FILE)?;
+    let prepared = Prepared::read(site, DEMO_FILE).await?;
     let mut tx = site.db.begin().await?;
     if workspaces::count(tx.conn()).await? > 0 {
         return Ok(false);

@@ -12,6 +12,7 @@ pub mod deliver_event;
 pub mod demo;
 pub mod follow_events;
 pub mod keys;
+pub mod knowledge;
 pub mod list_conversations;
 pub mod page;
 pub mod private_file;
@@ -54,6 +55,8 @@ pub struct Services {
     pub waiters: waiters::Waiters,
     pub followers: follow_events::Followers,
     pub keys: authenticate::Keys,
+    /// What reads documents of knowledge bases.
+    pub readers: knowledge::Readers,
     /// What stored secrets are sealed with; none where none is configured.
     pub seal_key: Option<Arc<SealKey>>,
     /// Private hosts that tools and webhooks of every workspace may reach.

@@ -1,4 +1,4 @@
-//! Calendars that are kept here, and their bookings.
+//! Calendars and their bookings.
 
 use std::collections::BTreeSet;
 
@@ -9,10 +9,14 @@ use super::{Conn, StoreError, on_conn};
 use crate::domain::batch::Booking;
 use crate::domain::calendar::Interval;
 use crate::domain::clock::Micros;
-use crate::domain::ids::{BookingId, CalendarId, ConversationId, WorkspaceId};
+use crate::domain::ids::{BookingId, CalendarId, ConversationId, TurnId, WorkspaceId};
 
 pub(super) const COLUMNS: &str = "workspace_id, calendar_id, id, call_id, conversation_id, starts_at, ends_at, title, name, \
-    email, notes, created_at, cancelled_at";
+    email, notes, created_at, cancelled_at, resource, held_by";
+
+/// Of a row that is no dead hold: one whose turn has ended without a word of what came of it.
+const NOT_DEAD: &str = "(held_by is null or exists (select 1 from turns where turns.workspace_id = \
+    bookings.workspace_id and turns.id = bookings.held_by and turns.state in ('waiting', 'queued', 'running')))";
 
 #[derive(sqlx::FromRow)]
 pub(super) struct BookingRow {
@@ -29,6 +33,8 @@ pub(super) struct BookingRow {
     notes: Option<String>,
     created_at: Micros,
     cancelled_at: Option<Micros>,
+    resource: Option<String>,
+    held_by: Option<TurnId>,
 }
 
 impl From<BookingRow> for Booking {
@@ -46,26 +52,89 @@ impl From<BookingRow> for Booking {
             notes: row.notes,
             created_at: row.created_at,
             cancelled_at: row.cancelled_at,
+            resource: row.resource,
+            held_by: row.held_by,
         }
     }
 }
 
-/// When a calendar is busy within a range of time.
+/// When a calendar that is kept here is busy within a range of time.
 pub async fn busy(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     calendar: CalendarId,
     range: Interval,
 ) -> Result<Vec<Interval>, StoreError> {
-    const BUSY: &str = "select starts_at, ends_at from bookings where workspace_id = $1 and calendar_id = $2 \
-        and cancelled_at is null and starts_at < $3 and ends_at > $4";
     let rows: Vec<(Micros, Micros)> = on_conn!(conn, |c| {
-        let query = sqlx::query_as(BUSY).bind(workspace).bind(calendar);
-        query.bind(Micros::from(range.end)).bind(Micros::from(range.start)).fetch_all(c).await?
+        let mut query = QueryBuilder::new("select starts_at, ends_at from bookings where workspace_id = ");
+        query.push_bind(workspace).push(" and calendar_id = ").push_bind(calendar);
+        query.push(" and cancelled_at is null and starts_at < ").push_bind(Micros::from(range.end));
+        query.push(" and ends_at > ").push_bind(Micros::from(range.start)).push(" and ").push(NOT_DEAD);
+        query.build_query_as().fetch_all(c).await?
     });
     let interval =
         |(start, end): (Micros, Micros)| Interval { start: start.timestamp(), end: end.timestamp() };
     Ok(rows.into_iter().map(interval).collect())
+}
+
+/// What bears on a calendar that is on a server, within a range of time, and is not what its server knows best.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// By call: held by turns that are open, or booked here before the calendar was on a server.
+    pub busy: Vec<(String, Interval)>,
+    /// Calls that have held a time and will never book it, each with that time: what of theirs is on the
+    /// server is to go.
+    pub dead: Vec<(String, Interval)>,
+}
+
+/// The holds of a calendar that is on a server.
+pub async fn held(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    calendar: CalendarId,
+    range: Interval,
+) -> Result<Held, StoreError> {
+    let rows: Vec<(String, Micros, Micros, bool, bool)> = on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new("select call_id, starts_at, ends_at, cancelled_at is null, ");
+        query.push(NOT_DEAD).push(" from bookings where workspace_id = ").push_bind(workspace);
+        query.push(" and calendar_id = ").push_bind(calendar);
+        query.push(" and starts_at < ").push_bind(Micros::from(range.end));
+        query.push(" and ends_at > ").push_bind(Micros::from(range.start));
+        query.push(" and (held_by is not null or (resource is null and cancelled_at is null))");
+        query.build_query_as().fetch_all(c).await?
+    });
+    let mut held = Held::default();
+    for (call, start, end, is_live, is_under_way) in rows {
+        let time = Interval { start: start.timestamp(), end: end.timestamp() };
+        if is_live && is_under_way {
+            held.busy.push((call, time));
+        } else {
+            held.dead.push((call, time));
+        }
+    }
+    Ok(held)
+}
+
+/// The booking, or hold, that a call has made.
+pub async fn of_call(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    calendar: CalendarId,
+    call: &str,
+) -> Result<Option<Booking>, StoreError> {
+    let wanted = Wanted { workspace, calendar, range: None, call: Some(call.to_owned()), id: None };
+    Ok(bookings(conn, &wanted).await?.pop())
+}
+
+/// A booking, live or not, or a hold.
+pub async fn find(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    calendar: CalendarId,
+    id: BookingId,
+) -> Result<Option<Booking>, StoreError> {
+    let wanted = Wanted { workspace, calendar, range: None, call: None, id: Some(id) };
+    Ok(bookings(conn, &wanted).await?.pop())
 }
 
 /// Locks the named calendars, in order of their ids.
@@ -90,7 +159,7 @@ pub async fn lock(conn: Conn<'_>, named: &BTreeSet<(WorkspaceId, CalendarId)>) -
 pub(super) struct Wanted {
     pub workspace: WorkspaceId,
     pub calendar: CalendarId,
-    /// Live bookings that touch this range.
+    /// Live bookings and holds that touch this range.
     pub range: Option<(Timestamp, Timestamp)>,
     /// The booking that a call made, live or not.
     pub call: Option<String>,
@@ -106,7 +175,8 @@ pub(super) async fn bookings(conn: Conn<'_>, wanted: &Wanted) -> Result<Vec<Book
         query.push_bind(&wanted.call).push(" or id = ").push_bind(wanted.id);
         if let Some((start, end)) = wanted.range {
             query.push(" or (cancelled_at is null and starts_at < ").push_bind(Micros::from(end));
-            query.push(" and ends_at > ").push_bind(Micros::from(start)).push(")");
+            query.push(" and ends_at > ").push_bind(Micros::from(start));
+            query.push(" and ").push(NOT_DEAD).push(")");
         }
         query.push(")");
         query.build_query_as().fetch_all(c).await?
@@ -127,6 +197,7 @@ pub(super) async fn insert_bookings(conn: Conn<'_>, rows: &[Booking]) -> Result<
             values.push_bind(Micros::from(row.time.start)).push_bind(Micros::from(row.time.end));
             values.push_bind(&row.title).push_bind(&row.name).push_bind(&row.email);
             values.push_bind(&row.notes).push_bind(row.created_at).push_bind(row.cancelled_at);
+            values.push_bind(&row.resource).push_bind(row.held_by);
         });
         query.build().execute(c).await?;
     });
@@ -139,6 +210,18 @@ pub(super) async fn cancel_bookings(mut conn: Conn<'_>, rows: &[Booking]) -> Res
     for row in rows {
         on_conn!(conn.reborrow(), |c| {
             let query = sqlx::query(CANCEL).bind(row.cancelled_at).bind(row.workspace);
+            query.bind(row.calendar).bind(row.id).execute(c).await?;
+        });
+    }
+    Ok(())
+}
+
+pub(super) async fn confirm_bookings(mut conn: Conn<'_>, rows: &[Booking]) -> Result<(), StoreError> {
+    const CONFIRM: &str = "update bookings set held_by = null \
+        where workspace_id = $1 and calendar_id = $2 and id = $3 and cancelled_at is null";
+    for row in rows {
+        on_conn!(conn.reborrow(), |c| {
+            let query = sqlx::query(CONFIRM).bind(row.workspace);
             query.bind(row.calendar).bind(row.id).execute(c).await?;
         });
     }

@@ -14,9 +14,9 @@ use crate::domain::conversation::{ConversationKind, SenderType};
 use crate::domain::delivery::{AttemptOutcome, DeliveryState};
 use crate::domain::event::EventType;
 use crate::domain::ids::{
-    AssistantId, BookingId, CalendarId, CalendarToken, ConversationId, DeliveryId, EndpointId, EventId,
-    KeyId, MessageId, ProcessId, ToolId, TurnId, WidgetUuid, WorkspaceId,
+    AssistantId, BookingId, CalendarId, CalendarToken, ConversationId, DeliveryId, DocumentId, EndpointId, EventId, KeyId, KnowledgeBaseId, MessageId, ProcessId, ToolId, TurnId, WidgetUuid, WorkspaceId,
 };
+use crate::domain::knowledge::{Format, Language};
 use crate::domain::ledger::LedgerKind;
 use crate::domain::money::Money;
 use crate::domain::seal::Sealed;
@@ -83,12 +83,11 @@ fn decode_raw<'r, D: Database, T: Decode<'r, D>>(value: D::ValueRef<'r>) -> Resu
 }
 
 kept_as!(Uuid, |id| id.0, |raw| Ok(Self(raw));
-    AssistantId, BookingId, CalendarId, CalendarToken, ConversationId, DeliveryId, EndpointId, EventId, KeyId,
-    MessageId, ProcessId, ToolId, TurnId, WidgetUuid, WorkspaceId,
+    AssistantId, BookingId, CalendarId, CalendarToken, ConversationId, DeliveryId, DocumentId, EndpointId, EventId, KeyId, KnowledgeBaseId, MessageId, ProcessId, ToolId, TurnId, WidgetUuid, WorkspaceId,
 );
 kept_as!(i64, |value| value.0, |raw| Ok(Self(raw)); Micros, Money);
 kept_as!(String, |word| word.as_str().to_owned(), |raw| Ok(raw.parse()?);
-    AttemptOutcome, ConversationKind, DeliveryState, DisabledReason, Door, EventType, LedgerKind, SenderType,
-    TurnState,
+    AttemptOutcome, ConversationKind, DeliveryState, DisabledReason, Door, EventType, Format, Language,
+    LedgerKind, SenderType, TurnState,
 );
 kept_as!(String, |sealed| sealed.as_str().to_owned(), |raw| Ok(Self::from_kept(raw)); Sealed);

@@ -3,7 +3,7 @@
 //! the service that knows what it means.
 //!
 //! Where the dialects must differ (`Conn::pick`): row locks, the store's clock,
-//! and the claims of queued turns and deliveries.
+//! the claims of queued turns and deliveries, and what full-text search is asked.
 
 pub mod archived_endpoints;
 pub mod assistants;
@@ -19,6 +19,7 @@ mod db;
 mod deliveries;
 pub mod delivery_claims;
 pub mod delivery_log;
+pub mod documents;
 mod error;
 pub mod events;
 pub mod idempotency;
@@ -26,6 +27,7 @@ pub mod journal;
 pub mod kept_calendars;
 pub mod kept_events;
 pub mod keys;
+pub mod knowledge_bases;
 pub mod lease;
 pub mod ledger;
 mod lent;
@@ -33,6 +35,7 @@ pub mod lock;
 pub mod messages;
 mod now;
 pub mod overdue;
+pub mod passages;
 pub mod processes;
 pub mod queue;
 pub mod retention;

@@ -2,7 +2,9 @@
 //! a call. A call that fails has a result that says so, for the model to read; it
 //! never ends a turn.
 
+mod caldav;
 mod calendar;
+mod knowledge;
 mod registry;
 mod schema;
 #[cfg(test)]
@@ -24,6 +26,7 @@ use crate::domain::tool_loop::CallResult;
 use crate::outbound::{AllowHosts, GuardedClient};
 use crate::store::Db;
 
+pub use knowledge::search_base;
 pub use registry::{ToolFault, Toolset, check_tool};
 
 /// One tool of one version of an assistant.
@@ -57,6 +60,15 @@ pub struct CallContext<'a> {
     pub variables: &'a Map<String, Value>,
     /// The private hosts that the workspace may reach.
     pub allow_hosts: &'a AllowHosts,
+    pub writes: &'a dyn StoreWrites,
+}
+
+/// Writes to our own store while a call is under way, in the name of the turn that makes it.
+#[async_trait]
+pub trait StoreWrites: fmt::Debug + Send + Sync {
+    /// What the writer decided. None where nothing was written, for the turn is not this process's any more:
+    /// then the call is another's too, and whatever this one returns is dropped.
+    async fn write(&self, write: StoreWrite) -> Option<Value>;
 }
 
 /// What came of a call.

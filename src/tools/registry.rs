@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::caldav;
 use super::calendar::{Availability, Booking, Cancelling};
+use super::knowledge::Search;
 use super::schema::ArgumentSchema;
 use super::webhook::Webhook;
 use super::{Adapters, Tool};
@@ -120,13 +122,23 @@ fn make(tool: &CompiledTool, adapters: &Adapters) -> Result<Arc<dyn Tool>, ToolF
         parameters: tool.parameters.clone(),
     };
     Ok(match &tool.kind {
-        ToolKind::CalendarAvailability { calendar, rules } => {
+        ToolKind::CalendarAvailability { calendar, rules, caldav: Some(at) } => {
+            Arc::new(caldav::Availability::new(spec, *calendar, rules, at, adapters))
+        }
+        ToolKind::CalendarBooking { calendar, rules, caldav: Some(at) } => {
+            Arc::new(caldav::Booking::new(spec, *calendar, rules, at, adapters))
+        }
+        ToolKind::CalendarCancel { calendar, caldav: Some(at) } => {
+            Arc::new(caldav::Cancelling::new(spec, *calendar, at, adapters))
+        }
+        ToolKind::CalendarAvailability { calendar, rules, caldav: None } => {
             Arc::new(Availability::new(spec, *calendar, (**rules).clone(), adapters))
         }
-        ToolKind::CalendarBooking { calendar, rules } => {
+        ToolKind::CalendarBooking { calendar, rules, caldav: None } => {
             Arc::new(Booking::new(spec, *calendar, (**rules).clone(), adapters))
         }
-        ToolKind::CalendarCancel { calendar } => Arc::new(Cancelling::new(spec, *calendar)),
+        ToolKind::CalendarCancel { calendar, caldav: None } => Arc::new(Cancelling::new(spec, *calendar)),
+        ToolKind::Knowledge { base } => Arc::new(Search::new(spec, *base, adapters)),
         ToolKind::Webhook(webhook) => {
             Arc::new(Webhook::new(spec, webhook, adapters).map_err(|problem| ToolFault::new(tool, problem))?)
         }

@@ -86,10 +86,14 @@ fn tools() -> Vec<CompiledTool> {
         tool(
             "look",
             availability_schema(),
-            ToolKind::CalendarAvailability { calendar: CALENDAR, rules: rules() },
+            ToolKind::CalendarAvailability { calendar: CALENDAR, rules: rules(), caldav: None },
         ),
-        tool("book", booking_schema(), ToolKind::CalendarBooking { calendar: CALENDAR, rules: rules() }),
-        tool("cancel", cancel_schema(), ToolKind::CalendarCancel { calendar: CALENDAR }),
+        tool(
+            "book",
+            booking_schema(),
+            ToolKind::CalendarBooking { calendar: CALENDAR, rules: rules(), caldav: None },
+        ),
+        tool("cancel", cancel_schema(), ToolKind::CalendarCancel { calendar: CALENDAR, caldav: None }),
         tool("hook", json!({"type": "object"}), webhook("POST", "https://shop.example/{id}")),
     ]
 }
@@ -111,6 +115,17 @@ fn object(value: Value) -> Map<String, Value> {
     fields
 }
 
+/// No tool here writes before its result.
+#[derive(Debug)]
+pub(super) struct NoWrites;
+
+#[async_trait::async_trait]
+impl StoreWrites for NoWrites {
+    async fn write(&self, write: StoreWrite) -> Option<Value> {
+        panic!("{write:?}")
+    }
+}
+
 async fn call(toolset: &Toolset, name: &str, arguments: Value) -> Outcome {
     let arguments = object(arguments);
     assert_eq!(toolset.check(name, &arguments), Ok(()));
@@ -119,6 +134,7 @@ async fn call(toolset: &Toolset, name: &str, arguments: Value) -> Outcome {
         conversation: ConversationId(Uuid::from_u128(3)),
         variables: &Map::new(),
         allow_hosts: &AllowHosts::default(),
+        writes: &NoWrites,
     };
     toolset.get(name).unwrap().call(&Call { id: "call_1".to_owned(), arguments }, &context).await
 }

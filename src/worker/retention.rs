@@ -1,5 +1,5 @@
 //! Removes what is kept no longer, a little at a time: events with their deliveries and attempts, keys of
-//! idempotency, leases that are over, and what deleted endpoints have left.
+//! idempotency, leases that are over, and what deleted endpoints and knowledge bases have left.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::Worker;
 use crate::domain::ids::WorkspaceId;
 use crate::store::archived_endpoints::{self, Archived};
-use crate::store::{Conn, StoreError, idempotency, processes, retention};
+use crate::store::{Conn, StoreError, idempotency, knowledge_bases, processes, retention};
 
 const EVERY: Duration = Duration::from_mins(1);
 /// Rows of one transaction.
@@ -26,6 +26,7 @@ pub(super) async fn remove(worker: Worker) {
         note("keys", remove_keys(&worker).await);
         note("leases", remove_leases(&worker).await);
         note("endpoints", remove_archived(&worker).await);
+        note("knowledge bases", remove_knowledge_bases(&worker).await);
         note("events", remove_events(&worker).await);
         tokio::time::sleep(EVERY).await;
     }
@@ -54,6 +55,16 @@ async fn remove_leases(worker: &Worker) -> Result<(), StoreError> {
 async fn remove_archived(worker: &Worker) -> Result<(), StoreError> {
     for archived in worker.services.db.reading(archived_endpoints::list).await? {
         note("deliveries", remove_what_is_left_of(worker, archived).await);
+    }
+    Ok(())
+}
+
+async fn remove_knowledge_bases(worker: &Worker) -> Result<(), StoreError> {
+    let db = &worker.services.db;
+    for deleted in db.reading(knowledge_bases::list_deleted).await? {
+        while db.writing(async |conn| knowledge_bases::remove(conn, deleted).await).await? {
+            tokio::time::sleep(PAUSE).await;
+        }
     }
     Ok(())
 }

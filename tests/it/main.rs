@@ -15,6 +15,7 @@
 #![expect(unreachable_pub, reason = "`pub` says what the support offers to the tests")]
 
 mod api;
+mod caldav;
 mod cli;
 mod deliveries;
 mod faults;

@@ -59,6 +59,7 @@ pub async fn apply(config: &Config, file: &Path, is_dry_run: bool) -> anyhow::Re
         ids: &ids,
         seal: seal.as_ref(),
         allow_hosts: &AllowHosts::parse(&config.outbound.allow_hosts)?,
+        folder: file.parent(),
         has_connection: &|name| models::has_connection(config, name),
         secret: &secret_from_env,
     };

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::domain::calendar::{BookingRequest, CalendarRules, CancelRequest};
+use crate::domain::calendar::{BookingRequest, CalendarRules, CancelRequest, Interval};
 use crate::domain::clock::Micros;
 use crate::domain::conversation::{Conversation, ConversationKind, SenderType};
 use crate::domain::event::EventType;
@@ -222,6 +222,34 @@ pub enum StoreWrite {
         calendar: CalendarId,
         request: CancelRequest,
     },
+    /// Keeps a slot of a calendar on a server free for the call, while the turn is open.
+    Hold(Box<Hold>),
+    /// What was held is on the server.
+    Confirm {
+        calendar: CalendarId,
+        id: BookingId,
+        rules: Box<CalendarRules>,
+    },
+    /// What was held is not, or must not be, on the server.
+    Release {
+        calendar: CalendarId,
+        id: BookingId,
+    },
+}
+
+/// A slot to be held.
+#[derive(Clone, Debug)]
+pub struct Hold {
+    pub calendar: CalendarId,
+    pub rules: CalendarRules,
+    pub request: BookingRequest,
+    pub id: BookingId,
+    /// The call's stable id: what it has held is found again.
+    pub call: String,
+    /// Where it will be.
+    pub resource: String,
+    /// When the server says that the calendar is busy.
+    pub busy: Vec<Interval>,
 }
 
 impl StoreWrite {
@@ -229,7 +257,11 @@ impl StoreWrite {
     #[must_use]
     pub fn calendar(&self) -> CalendarId {
         match self {
-            Self::Book { calendar, .. } | Self::Cancel { calendar, .. } => *calendar,
+            Self::Book { calendar, .. }
+            | Self::Cancel { calendar, .. }
+            | Self::Confirm { calendar, .. }
+            | Self::Release { calendar, .. } => *calendar,
+            Self::Hold(hold) => hold.calendar,
         }
     }
 }

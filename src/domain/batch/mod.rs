@@ -3,6 +3,7 @@
 //! writer then writes all of it in one transaction.
 
 mod admit;
+mod bookings;
 mod bounds;
 mod conversations;
 mod end;

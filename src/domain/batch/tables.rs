@@ -44,7 +44,7 @@ pub struct MessageRef {
     pub position: i64,
 }
 
-/// A booking of a calendar that is kept here.
+/// A booking.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Booking {
     pub workspace: WorkspaceId,
@@ -60,6 +60,10 @@ pub struct Booking {
     pub notes: Option<String>,
     pub created_at: Micros,
     pub cancelled_at: Option<Micros>,
+    /// The address of its resource, where it is on a CalDAV server: that knows when it is now, and whether.
+    pub resource: Option<String>,
+    /// The turn that is about to put it there: until that is confirmed, it is a hold and no booking.
+    pub held_by: Option<TurnId>,
 }
 
 impl Booking {
@@ -81,7 +85,7 @@ pub struct Tables {
     /// The open turns of each conversation of which a turn ends in this batch, by position.
     pub open: HashMap<ConversationId, BTreeMap<i64, TurnId>>,
     pub idempotency: HashMap<IdempotencyKey, Kept>,
-    /// Live bookings near those that are asked for, and those that are named.
+    /// Live bookings and holds near those that are asked for, and those that are named.
     pub bookings: HashMap<CalendarId, Vec<Booking>>,
     /// References of top-ups that have counted, with the entry's number.
     pub references: HashMap<(WorkspaceId, String), i64>,
@@ -122,6 +126,8 @@ pub struct Written {
     pub idempotency: BTreeSet<IdempotencyKey>,
     pub bookings: Vec<Booking>,
     pub cancelled_bookings: Vec<Booking>,
+    /// Holds that have become bookings.
+    pub confirmed_bookings: Vec<Booking>,
     /// A new link, instead of the one that the conversation had.
     pub links: Vec<(WidgetUuid, WorkspaceId, ConversationId)>,
     pub cancellations: Vec<(ProcessId, TurnId)>,

@@ -4,7 +4,7 @@ use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 
 use super::arguments::BookingRequest;
 use super::grid::{open_times, slots_on};
-use super::interval::{Interval, shifted};
+use super::interval::{BusyTimes, Interval, shifted};
 use super::moment::{label, read_moment};
 use super::results::Refusal;
 use super::rules::CalendarRules;
@@ -33,6 +33,11 @@ pub fn booking_range(rules: &CalendarRules, request: &BookingRequest, now: Times
     let near = Wanted::read(rules, request, now).near;
     let days = Days::of_alternatives(rules, rules.zone.to_datetime(near).date(), now);
     Days { last: later(days.last, 1), ..days }.in_time(rules)
+}
+
+/// Whether what is busy bears on a slot, its buffer included.
+pub fn is_taken(rules: &CalendarRules, slot: Interval, busy: &[Interval]) -> bool {
+    BusyTimes::of(busy).overlaps(slot.widened(rules.buffer))
 }
 
 /// The moment that was asked for, and one near which to look for others.

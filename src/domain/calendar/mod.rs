@@ -1,4 +1,4 @@
-//! A calendar kept here: its rules, the slots that they make, and what may be booked.
+//! A calendar: its rules, the slots that they make, and what may be booked.
 //!
 //! Pure: the rules, the busy times and the present come in as values. The store asks [`booking_range`]
 //! which bookings it must read, reads them under the calendar's lock, and does what [`decide_booking`] says.
@@ -6,6 +6,7 @@
 mod arguments;
 mod availability;
 mod booking;
+mod events;
 mod grid;
 mod ics;
 mod interval;
@@ -15,11 +16,13 @@ mod results;
 mod rules;
 mod schemas;
 mod search;
+mod settings;
 mod window;
 
 pub use arguments::{AvailabilityRequest, BookingRequest, CancelRequest};
 pub use availability::{Availability, MAX_DAYS, MAX_SLOTS, availability_range, find_availability};
-pub use booking::{booking_range, decide_booking};
+pub use booking::{booking_range, decide_booking, is_taken};
+pub use events::{EventReader, NewEvent, ReadResource, uid_of, write_event};
 pub use ics::{PAST_DAYS, to_ics};
 pub use interval::Interval;
 pub use kept::{BookingState, Calendar, DayOrTime};
@@ -33,6 +36,8 @@ pub use schemas::{
     AVAILABILITY_DESCRIPTION, AVAILABILITY_NAME, BOOKING_DESCRIPTION, BOOKING_NAME, CANCEL_DESCRIPTION,
     CANCEL_NAME, availability_schema, booking_schema, cancel_schema,
 };
+
+pub use settings::{Caldav, CalendarSettings};
 
 #[cfg(test)]
 mod properties;

@@ -30,6 +30,11 @@ impl Refusal {
         Self::new(format!("no appointment {booking_id} was booked in this conversation"))
     }
 
+    /// What a call held was given up again.
+    pub fn withdrawn() -> Self {
+        Self::new("the appointment was withdrawn; look for free times again")
+    }
+
     pub(super) fn with_alternatives(
         error: String,
         search: &Search<'_>,

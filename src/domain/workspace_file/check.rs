@@ -5,11 +5,10 @@ use std::collections::{HashMap, HashSet};
 use url::Url;
 
 use super::document::{Document, FileFault};
-use super::written::{AssistantIn, CalendarIn, ConversationIn, FileIn, PricingIn};
+use super::written::{AssistantIn, ConversationIn, FileIn, PricingIn};
 use super::{
-    FileAssistant, FileCalendar, FileConversation, FileTool, WorkspaceFile, tools, webhook_endpoints,
+    FileAssistant, FileConversation, FileTool, WorkspaceFile, calendars, knowledge_bases, tools, webhook_endpoints,
 };
-use crate::domain::calendar::{CalendarRulesIn, DEFAULT_HORIZON_DAYS, DEFAULT_SLOT_MINUTES};
 use crate::domain::conversation::ConversationKind;
 use crate::domain::ids::{AssistantId, WidgetUuid};
 use crate::domain::money::Money;
@@ -32,18 +31,20 @@ pub(super) fn check(file: FileIn, document: &Document<'_>) -> Result<WorkspaceFi
     let pricing = check_pricing(document, &workspace.pricing)?;
 
     let mut slugs = Slugs::of(document, "calendars");
-    let mut calendars = Vec::new();
+    let mut checked_calendars = Vec::new();
     for (index, calendar) in file.calendars.into_iter().enumerate() {
         slugs.add(index, &calendar.slug)?;
-        calendars.push(check_calendar(document, index, calendar)?);
+        checked_calendars.push(calendars::check(document, index, calendar)?);
     }
     let calendar_slugs = slugs.known;
+    let knowledge_bases = knowledge_bases::check(document, file.knowledge_bases)?;
+    let base_slugs = knowledge_bases.iter().map(|base| base.slug.clone()).collect();
 
     let mut slugs = Slugs::of(document, "tools");
     let mut checked_tools = Vec::new();
     for (index, tool) in file.tools.into_iter().enumerate() {
         slugs.add(index, &tool.slug)?;
-        checked_tools.push(tools::check(document, index, tool, &calendar_slugs)?);
+        checked_tools.push(tools::check(document, index, tool, &calendar_slugs, &base_slugs)?);
     }
 
     let mut slugs = Slugs::of(document, "assistants");
@@ -72,7 +73,8 @@ pub(super) fn check(file: FileIn, document: &Document<'_>) -> Result<WorkspaceFi
         webhook_endpoints: webhook_endpoints::check(document, file.webhook_endpoints)?,
         conversations: check_conversations(document, file.conversations, &assistant_slugs)?,
         assistants,
-        calendars,
+        calendars: checked_calendars,
+        knowledge_bases,
         tools: checked_tools,
     })
 }
@@ -94,26 +96,6 @@ fn check_amount(document: &Document<'_>, path: &str, amount: Option<Money>) -> R
         Some(amount) if amount < Money::ZERO => Err(document.fault(path, "an amount below zero")),
         _ => Ok(()),
     }
-}
-
-fn check_calendar(
-    document: &Document<'_>,
-    index: usize,
-    calendar: CalendarIn,
-) -> Result<FileCalendar, FileFault> {
-    let rules = CalendarRulesIn {
-        time_zone: calendar.time_zone,
-        slot_minutes: calendar.slot_minutes.unwrap_or(DEFAULT_SLOT_MINUTES),
-        buffer_minutes: calendar.buffer_minutes.unwrap_or(0),
-        minimum_notice_minutes: calendar.minimum_notice_minutes.unwrap_or(0),
-        horizon_days: calendar.horizon_days.unwrap_or(DEFAULT_HORIZON_DAYS),
-        hours: calendar.hours,
-        holidays: calendar.holidays,
-    };
-    let rules = rules.try_into().map_err(|fault: crate::domain::calendar::RulesFault| {
-        document.fault(&format!("calendars[{index}].{}", fault.field), fault.problem)
-    })?;
-    Ok(FileCalendar { slug: calendar.slug, rules })
 }
 
 fn check_assistant(
@@ -228,7 +210,7 @@ impl<'d> Slugs<'d> {
     }
 }
 
-fn check_slug(document: &Document<'_>, of: &str, slug: &str) -> Result<(), FileFault> {
+pub(super) fn check_slug(document: &Document<'_>, of: &str, slug: &str) -> Result<(), FileFault> {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
     if !slug.is_empty() && slug.len() <= MAX_SLUG && slug.bytes().all(fits) {
         return Ok(());

@@ -25,6 +25,14 @@ impl fmt::Display for FileFault {
 
 impl std::error::Error for FileFault {}
 
+impl FileFault {
+    /// The same place, with what is wrong there.
+    #[must_use]
+    pub fn with(&self, problem: impl fmt::Display) -> Self {
+        Self { line: self.line, problem: format!("{}: {problem}", self.problem) }
+    }
+}
+
 /// A parsed file.
 pub(super) struct Document<'t> {
     text: &'t str,
@@ -40,6 +48,11 @@ impl<'t> Document<'t> {
             document.check_value(key.get_ref(), value)?;
         }
         Ok(document)
+    }
+
+    /// Where something stands, for a fault that shows later.
+    pub(super) fn place(&self, path: &str) -> FileFault {
+        FileFault { line: self.line_of(path), problem: path.to_owned() }
     }
 
     /// A fault of what stands at `path`, such as `tools[0].url`.
@@ -105,18 +118,9 @@ impl<'t> Document<'t> {
     }
 
     fn refuse_unsupported(&self) -> Result<(), FileFault> {
-        let unsupported = |path: &str| Err(self.fault(path, "not supported yet"));
-        if self.root.contains_key("knowledge_bases") {
-            return unsupported("knowledge_bases");
-        }
-        for (index, calendar) in self.entries("calendars") {
-            if calendar.contains_key("caldav") {
-                return unsupported(&format!("calendars[{index}].caldav"));
-            }
-        }
         for (index, tool) in self.entries("tools") {
             let kind = tool.get("kind").and_then(|kind| kind.get_ref().as_str());
-            if let Some(kind @ ("mcp" | "knowledge")) = kind {
+            if let Some(kind @ "mcp") = kind {
                 let path = format!("tools[{index}].kind");
                 return Err(self.fault(&path, format_args!("\"{kind}\": not supported yet")));
             }

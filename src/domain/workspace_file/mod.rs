@@ -2,8 +2,10 @@
 //! read and checked as far as its text goes; `service::apply_workspace` checks
 //! addresses, reads secrets and makes the store match it.
 
+mod calendars;
 mod check;
 mod document;
+mod knowledge_bases;
 mod tools;
 mod webhook_endpoints;
 mod written;
@@ -22,6 +24,7 @@ use super::calendar::CalendarRules;
 use super::conversation::ConversationKind;
 use super::event::EventType;
 use super::ids::{AssistantId, WidgetUuid};
+use super::knowledge::{Format, Language};
 use super::money::Money;
 use super::workspace::Pricing;
 
@@ -49,6 +52,7 @@ pub struct WorkspaceFile {
     pub allow_hosts: Vec<String>,
     pub assistants: Vec<FileAssistant>,
     pub calendars: Vec<FileCalendar>,
+    pub knowledge_bases: Vec<FileBase>,
     pub tools: Vec<FileTool>,
     pub webhook_endpoints: Vec<FileEndpoint>,
     pub conversations: Vec<FileConversation>,
@@ -72,11 +76,52 @@ pub struct FileAssistant {
     pub allowed_origins: Vec<String>,
 }
 
-/// A calendar that is kept here.
+/// A calendar.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileCalendar {
     pub slug: String,
     pub rules: CalendarRules,
+    /// None: it is kept here.
+    pub caldav: Option<FileCaldav>,
+}
+
+/// The server that a calendar is on. Its host is not yet checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileCaldav {
+    /// Of the calendar's collection; it ends in a slash.
+    pub url: String,
+    pub username: Option<String>,
+    pub password: Option<EnvName>,
+}
+
+/// A knowledge base.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileBase {
+    pub slug: String,
+    pub name: Option<String>,
+    pub language: Language,
+    pub documents: Vec<FileDocument>,
+}
+
+/// A document of a knowledge base.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileDocument {
+    /// Once in its base.
+    pub slug: String,
+    pub title: String,
+    pub url: Option<String>,
+    pub source: FileSource,
+    /// Its line, and its place with nothing wrong yet: for what is found when its file is read.
+    pub place: FileFault,
+}
+
+/// Where a document's text is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileSource {
+    /// Markdown.
+    Text(String),
+    /// A path, relative to the workspace file.
+    Path(String, Format),
 }
 
 /// A tool of the file, its name, description and schema settled.
@@ -90,12 +135,13 @@ pub struct FileTool {
     pub uses: FileUses,
 }
 
-/// What a tool works with; calendars by their slug.
+/// What a tool works with; calendars and knowledge bases by their slug.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FileUses {
     CalendarAvailability { calendar: String },
     CalendarBooking { calendar: String },
     CalendarCancel { calendar: String },
+    Knowledge { base: String },
     Webhook(Box<FileWebhook>),
 }
 
@@ -150,7 +196,8 @@ impl WorkspaceFile {
             FileUses::Webhook(webhook) => Some(webhook),
             FileUses::CalendarAvailability { .. }
             | FileUses::CalendarBooking { .. }
-            | FileUses::CalendarCancel { .. } => None,
+            | FileUses::CalendarCancel { .. }
+            | FileUses::Knowledge { .. } => None,
         });
         let of_endpoints = self.webhook_endpoints.iter().filter_map(|endpoint| endpoint.secret.as_ref());
         let of_tools = webhooks.flat_map(|webhook| {
@@ -160,6 +207,8 @@ impl WorkspaceFile {
             });
             headers.chain(&webhook.secret)
         });
-        of_tools.chain(of_endpoints)
+        let of_calendars =
+            self.calendars.iter().filter_map(|calendar| calendar.caldav.as_ref()?.password.as_ref());
+        of_tools.chain(of_endpoints).chain(of_calendars)
     }
 }

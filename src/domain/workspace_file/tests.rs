@@ -84,19 +84,86 @@ fn unknown_keys_are_named_with_their_line() {
 fn what_comes_later_is_refused_by_name() {
     let later = |text: &str| WorkspaceFile::parse(&format!("{FILE}{text}")).unwrap_err().to_string();
 
-    assert_eq!(later("[[knowledge_bases]]\nslug = \"help\""), "line 40: knowledge_bases: not supported yet");
     assert_eq!(
         later("[[tools]]\nslug = \"crm\"\nkind = \"mcp\"\nallow = []"),
         "line 42: tools[2].kind: \"mcp\": not supported yet"
     );
+}
+
+#[test]
+fn a_calendar_may_be_on_a_server() {
+    let with =
+        |caldav: &str| FILE.replacen("hours = { mon", &format!("caldav = {{ {caldav} }}\nhours = {{ mon"), 1);
+    let keys = "username = \"me\", password = { env = \"CALDAV_PASSWORD\" }";
+
+    let file =
+        WorkspaceFile::parse(&with(&format!("url = \"https://dav.example/me/work\", {keys}"))).unwrap();
+    let caldav = file.calendars[0].caldav.clone().unwrap();
     assert_eq!(
-        later("[[tools]]\nslug = \"help\"\nkind = \"knowledge\"\nknowledge_base = \"help\""),
-        "line 42: tools[2].kind: \"knowledge\": not supported yet"
+        (caldav.url.as_str(), caldav.username.as_deref()),
+        ("https://dav.example/me/work/", Some("me"))
+    );
+    assert!(file.secrets().any(|name| name.env == "CALDAV_PASSWORD"));
+
+    for (written, problem) in [
+        ("url = \"\"", "caldav.url: empty"),
+        ("url = \"dav.example\"", "caldav.url: it cannot be read as a URL"),
+        ("url = \"https://dav.example/?a\"", "caldav.url: the address of a calendar has neither"),
+        ("url = \"https://dav.example/\", username = \"a:b\"", "caldav.username: it cannot hold a colon"),
+        ("url = \"https://dav.example/\", username = \" \"", "caldav.username: empty"),
+        (
+            "url = \"https://dav.example/\", password = { env = \"X\" }",
+            "caldav.password: there is no username for it",
+        ),
+        ("url = \"https://dav.example/\", password = \"x\"", "invalid type: string"),
+        ("username = \"me\"", "missing field `url`"),
+        ("url = \"https://dav.example/\", token = \"x\"", "unknown field `token`"),
+    ] {
+        let fault = WorkspaceFile::parse(&with(written)).unwrap_err().to_string();
+        assert!(fault.starts_with("line 19: ") && fault.contains(problem), "{written}: {fault}");
+    }
+}
+
+#[test]
+fn a_knowledge_base_holds_together() {
+    let parse = |text: &str| WorkspaceFile::parse(&format!("{FILE}{text}"));
+    let base = |rest: &str| parse(&format!("[[knowledge_bases]]\nslug = \"help\"\n{rest}"));
+    let fault = |rest: &str| base(rest).unwrap_err().to_string();
+
+    let file = base(
+        "documents = [ { title = \"Über uns\", text = \"Hi\" }, { slug = \"b\", title = \"B\", path = \"b.PDF\" } ]",
+    );
+    let file = file.unwrap();
+    let known = &file.knowledge_bases[0];
+    assert_eq!((known.language, known.documents[0].slug.as_str()), (Language::English, "uber-uns"));
+    assert_eq!(known.documents[1].source, FileSource::Path("b.PDF".to_owned(), Format::Pdf));
+
+    assert!(
+        fault("language = \"klingon\"")
+            .starts_with("line 42: knowledge_bases[0].language: \"klingon\" is none of: simple, ")
+    );
+    let one = |document: &str| fault(&format!("documents = [\n  {document}\n]"));
+    let at = "line 43: knowledge_bases[0].documents[0]";
+    assert_eq!(one("{ title = \"A\" }"), format!("{at}: text or path is missing"));
+    assert_eq!(
+        one("{ title = \"A\", text = \"a\", path = \"a.md\" }"),
+        format!("{at}: it has text and path: one of them is wanted")
     );
     assert_eq!(
-        fault("hours = { mon", "caldav = { url = \"https://a.example\" }\nhours = { mon"),
-        "line 19: calendars[0].caldav: not supported yet"
+        one("{ title = \"返品\", text = \"a\" }"),
+        format!("{at}: its title makes no slug: give it one")
     );
+    assert!(
+        one("{ title = \"A\", path = \"a.doc\" }")
+            .contains("documents[0].path: its name does not end in one of")
+    );
+    assert!(
+        one("{ title = \"A\", text = \"a\" },\n  { title = \"a!\", text = \"b\" }")
+            .contains("\"a\" is there twice")
+    );
+    let tool =
+        parse("[[tools]]\nslug = \"help\"\nkind = \"knowledge\"\nknowledge_base = \"none\"").unwrap_err();
+    assert!(tool.to_string().contains("there is no knowledge base \"none\""), "{tool}");
 }
 
 #[test]

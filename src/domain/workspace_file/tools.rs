@@ -11,6 +11,7 @@ use super::document::{Document, FileFault};
 use super::written::{TextIn, ToolIn};
 use super::{FileTool, FileUses, FileWebhook};
 use crate::domain::calendar;
+use crate::domain::knowledge;
 use crate::domain::template::argument_names;
 
 const MAX_NAME: usize = 64;
@@ -63,6 +64,7 @@ pub(super) fn check(
     index: usize,
     mut tool: ToolIn,
     calendars: &HashSet<String>,
+    bases: &HashSet<String>,
 ) -> Result<FileTool, FileFault> {
     let place = Place { document, index };
     let (uses, usual) = match tool.kind.as_str() {
@@ -81,6 +83,11 @@ pub(super) fn check(
             let schema = calendar::cancel_schema();
             (uses, Usual::new(calendar::CANCEL_NAME, calendar::CANCEL_DESCRIPTION, schema))
         }
+        "knowledge" => {
+            let uses = FileUses::Knowledge { base: base_of(place, &mut tool, bases)? };
+            let schema = knowledge::search_schema();
+            (uses, Usual::new(knowledge::SEARCH_NAME, knowledge::SEARCH_DESCRIPTION, schema))
+        }
         "webhook" => {
             let schema = schema_of(place, tool.parameters.take())?;
             let webhook = webhook(place, &mut tool)?;
@@ -89,7 +96,7 @@ pub(super) fn check(
             (uses, Usual { name: None, description: None, parameters: schema })
         }
         other => {
-            let known = "calendar_availability, calendar_booking, calendar_cancel, webhook";
+            let known = "calendar_availability, calendar_booking, calendar_cancel, knowledge, webhook";
             return Err(place.fault("kind", format_args!("\"{other}\" is none of: {known}")));
         }
     };
@@ -118,10 +125,19 @@ fn calendar_of(
     Err(place.fault("calendar", format_args!("there is no calendar \"{calendar}\"")))
 }
 
+fn base_of(place: Place<'_>, tool: &mut ToolIn, bases: &HashSet<String>) -> Result<String, FileFault> {
+    let base = tool.knowledge_base.take().ok_or_else(|| place.missing("knowledge_base"))?;
+    if bases.contains(&base) {
+        return Ok(base);
+    }
+    Err(place.fault("knowledge_base", format_args!("there is no knowledge base \"{base}\"")))
+}
+
 /// Each key that the tool's kind takes was taken: what is left has no meaning.
 fn refuse_rest(place: Place<'_>, tool: &ToolIn) -> Result<(), FileFault> {
     let left = [
         ("calendar", tool.calendar.is_some()),
+        ("knowledge_base", tool.knowledge_base.is_some()),
         ("method", tool.method.is_some()),
         ("url", tool.url.is_some()),
         ("headers", tool.headers.is_some()),

@@ -24,6 +24,8 @@ pub(super) struct FileIn {
     #[serde(default)]
     pub calendars: Vec<CalendarIn>,
     #[serde(default)]
+    pub knowledge_bases: Vec<BaseIn>,
+    #[serde(default)]
     pub tools: Vec<ToolIn>,
     #[serde(default)]
     pub webhook_endpoints: Vec<EndpointIn>,
@@ -92,6 +94,36 @@ pub(super) struct CalendarIn {
     pub hours: HoursIn,
     #[serde(default)]
     pub holidays: Vec<String>,
+    pub caldav: Option<CaldavIn>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CaldavIn {
+    pub url: String,
+    pub username: Option<String>,
+    pub password: Option<EnvName>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BaseIn {
+    pub slug: String,
+    pub name: Option<String>,
+    pub language: Option<String>,
+    #[serde(default)]
+    pub documents: Vec<DocumentIn>,
+}
+
+/// A document, with a text or a path.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DocumentIn {
+    pub slug: Option<String>,
+    pub title: String,
+    pub url: Option<String>,
+    pub text: Option<String>,
+    pub path: Option<String>,
 }
 
 /// A tool of any kind; which keys its kind takes is checked afterwards.
@@ -103,6 +135,7 @@ pub(super) struct ToolIn {
     pub name: Option<String>,
     pub description: Option<String>,
     pub calendar: Option<String>,
+    pub knowledge_base: Option<String>,
     pub method: Option<String>,
     pub url: Option<String>,
     pub headers: Option<BTreeMap<String, TextIn>>,

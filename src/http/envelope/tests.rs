@@ -30,6 +30,7 @@ fn problems() -> Vec<Problem> {
         Error::TwinInFlight { retry_after },
         Error::KeyReused,
         Error::KeyMalformed,
+        Error::Conflict("It is there already.".to_owned()),
         Error::NotConfigured("This server cannot keep secrets."),
         Error::Unavailable { outcome_unknown: false, source: Some("secret".into()) },
         Error::Unavailable { outcome_unknown: true, source: None },

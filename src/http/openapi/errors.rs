@@ -14,7 +14,7 @@ use utoipa::openapi::{ContentBuilder, RefOr, Response, ResponseBuilder};
 use crate::domain::account::Scope;
 use crate::domain::error::{Error, Thing};
 use crate::domain::failure::Failure;
-use crate::http::envelope::{Automate, Enqueue, Envelope, Platform, Widget};
+use crate::http::envelope::{Automate, Enqueue, Envelope, Platform, TextUpload, Upload, Widget};
 use crate::http::error::{Edge, Problem};
 
 type Responses = BTreeMap<String, RefOr<Response>>;
@@ -192,6 +192,47 @@ errors! {
         "This server cannot keep secrets" => Error::NotConfigured("This server cannot keep secrets: its operator has to set REJOINDER_SECRET_KEY."),
     }
 
+    /// Of a body that says how a knowledge base is to be, beside those of a write.
+    BaseErrors(Platform) {
+        "A field is to be mended, or the body is no JSON" => Error::invalid("slug", "Field 'slug' is required."),
+        "The body is over 256 KiB" => too_large::<Platform>(),
+    }
+
+    /// Of a query to a knowledge base, beside those of what is read.
+    SearchErrors(Platform) {
+        "A field is to be mended, or the body is no JSON" => Error::invalid("query", "Field 'query' is required."),
+        "The body is over 256 KiB" => too_large::<Platform>(),
+    }
+
+    /// Of a document that comes as JSON, beside those of a write.
+    DocumentErrors(TextUpload) {
+        "A field is to be mended, the document cannot be read, or the body is no JSON" => Error::invalid("title", "Field 'title' is required."),
+        "The body is over 4 MiB" => too_large::<TextUpload>(),
+        "Too many documents are being read; see Retry-After" => reading(),
+    }
+
+    /// Of a document that comes as a file, beside those of a write.
+    UploadErrors(Upload) {
+        "The file cannot be read, or is declared as nothing that can be" => Error::invalid("document", "The document has no text in it."),
+        "The file is over 10 MiB" => too_large::<Upload>(),
+        "Too many documents are being read; see Retry-After" => reading(),
+    }
+
+    /// Of what the API may not make or change.
+    SetUpByFile(Platform) {
+        "Its slug is taken, or a workspace file set it up" => Error::Conflict("The document 'returns' is set up by a workspace file: change it there.".to_owned()),
+    }
+
+    /// Of a knowledge base in the path.
+    NoBase(Platform) {
+        "There is no such knowledge base in this workspace" => Error::not_found(Thing::KnowledgeBase, "kb_3h1m9x"),
+    }
+
+    /// Of a document in the path.
+    NoDocument(Platform) {
+        "There is no such document in it" => Error::not_found(Thing::Document, "doc_6pq0az"),
+    }
+
     /// Of what is sent to an endpoint that takes nothing.
     EndpointDisabled(Platform) {
         "The endpoint is disabled" => Error::invalid("enabled", "The webhook endpoint is disabled."),
@@ -244,6 +285,10 @@ fn no_conversation() -> Error {
 
 fn no_assistant() -> Error {
     Error::not_found(Thing::Assistant, "ast_01k9z3x8f5e4r9t2m6q7w8y0ab")
+}
+
+fn reading() -> Error {
+    Error::Overloaded { text: "Too many documents are being read", retry_after: Duration::from_secs(5) }
 }
 
 fn in_flight() -> Error {

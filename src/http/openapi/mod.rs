@@ -8,15 +8,10 @@ use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{InfoBuilder, License, OpenApi, OpenApiBuilder};
 
 pub(super) use errors::{
-    BeginErrors, BillingErrors, ChangeErrors, ConfigErrors, CreateErrors, DeliveryUnderWay, EndpointDisabled,
-    EndpointErrors, EventsRemoved, FeedErrors, HistoryErrors, NoBooking, NoCalendar, NoConversation,
-    NoDelivery, NoEndpoint, NoMessage, NoTurn, QueryErrors, ReadErrors, ReplyErrors, SendErrors,
-    SwitchErrors, TooManyReaders, WriteErrors,
+    BaseErrors, BeginErrors, BillingErrors, ChangeErrors, ConfigErrors, CreateErrors, DeliveryUnderWay, DocumentErrors, EndpointDisabled, EndpointErrors, EventsRemoved, FeedErrors, HistoryErrors, NoBase, NoBooking, NoCalendar, NoConversation, NoDelivery, NoDocument, NoEndpoint, NoMessage, NoTurn, QueryErrors, ReadErrors, ReplyErrors, SearchErrors, SendErrors, SetUpByFile, SwitchErrors, TooManyReaders, UploadErrors, WriteErrors,
 };
 pub(super) use shapes::{
-    Acknowledgement, BookingPage, CalendarPage, ConversationPage, CreatedConversation, DeliveryPage,
-    EndpointPage, EndpointWithSecret, EventPage, LedgerPage, MessagePage, OneBalance, OneBooking,
-    OneCalendar, OneConversation, OneDelivery, OneEndpoint, OneLink, OneReplay, OneTrace, OneTurn,
+    Acknowledgement, BasePage, BookingPage, CalendarPage, ConversationPage, CreatedConversation, DeliveryPage, DocumentPage, EndpointPage, EndpointWithSecret, EventPage, FoundPassages, LedgerPage, MessagePage, OneBalance, OneBase, OneBooking, OneCalendar, OneConversation, OneDelivery, OneDocument, OneDocumentWithText, OneEndpoint, OneLink, OneReplay, OneTrace, OneTurn,
 };
 
 use super::{api, v1};

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::http::api::wire::FunctionCall;
 use crate::http::v1::calendars::wire::{BookingOut, CalendarOut};
 use crate::http::v1::turns::wire::{MessageTraceOut, TracedTurnOut};
+use crate::http::v1::knowledge_bases::wire::{BaseOut, DocumentOut, DocumentWithTextOut, FoundOut};
 use crate::http::v1::webhook_endpoints::wire::{
     DeliveryOut, EndpointOut, EndpointWithSecretOut, ReplayedOut, ToldDeliveryOut,
 };
@@ -153,6 +154,14 @@ enveloped! {
     OneCalendar(CalendarOut);
     /// A booking.
     OneBooking(BookingOut);
+    /// A knowledge base.
+    OneBase(BaseOut);
+    /// Passages, the best first.
+    FoundPassages(FoundOut);
+    /// A document.
+    OneDocument(DocumentOut);
+    /// A document with its text.
+    OneDocumentWithText(DocumentWithTextOut);
 }
 
 paged! {
@@ -162,6 +171,10 @@ paged! {
     MessagePage, Messages(Message);
     /// Webhook endpoints, the oldest first.
     EndpointPage, WebhookEndpoints(EndpointOut);
+    /// Knowledge bases, the oldest first.
+    BasePage, KnowledgeBases(BaseOut);
+    /// Documents of a knowledge base, the oldest first.
+    DocumentPage, Documents(DocumentOut);
     /// Deliveries, the newest event's first.
     DeliveryPage, Deliveries(DeliveryOut);
     /// Calendars, the oldest first.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
-use crate::domain::ids::{BookingId, CalendarId, ConversationId, EndpointId};
+use crate::domain::ids::{BookingId, CalendarId, ConversationId, DocumentId, EndpointId, KnowledgeBaseId};
 use crate::service::calendars::BookingPlace;
 use crate::service::list_conversations::Place;
 
@@ -67,28 +67,36 @@ pub(super) fn conversation_place(cursor: Option<&str>) -> Result<Option<Place>, 
     Ok(time_place(CONVERSATIONS, cursor)?.map(|(at, id)| (at, ConversationId(id))))
 }
 
-const ENDPOINTS: u8 = b'w';
+/// Lists that are ordered by their items' ids, each with the tag of its cursors.
+macro_rules! ordered_by_id {
+    ($($(#[$doc:meta])* $cursor:ident, $place:ident: $id:ident = $tag:literal;)+) => {
+        $(
+            $(#[$doc])*
+            pub(super) fn $cursor(id: $id) -> String {
+                let mut bytes = vec![$tag];
+                bytes.extend(id.0.as_bytes());
+                BASE64_URL_SAFE_NO_PAD.encode(bytes)
+            }
 
-/// The cursor of a webhook endpoint's place in the list.
-pub(super) fn endpoint_cursor(id: EndpointId) -> String {
-    id_cursor(ENDPOINTS, id.0)
+            /// The place that a cursor of this list names.
+            pub(super) fn $place(cursor: Option<&str>) -> Result<Option<$id>, Error> {
+                let Some(cursor) = cursor else { return Ok(None) };
+                let id = Uuid::from_slice(&decode(cursor, $tag)?).map_err(|_| malformed())?;
+                Ok(Some($id(id)))
+            }
+        )+
+    };
 }
 
-/// The place that a cursor of the list of webhook endpoints names.
-pub(super) fn endpoint_place(cursor: Option<&str>) -> Result<Option<EndpointId>, Error> {
-    Ok(id_place(ENDPOINTS, cursor)?.map(EndpointId))
-}
-
-const CALENDARS: u8 = b'k';
-
-/// The cursor of a calendar's place in the list.
-pub(super) fn calendar_cursor(id: CalendarId) -> String {
-    id_cursor(CALENDARS, id.0)
-}
-
-/// The place that a cursor of the list of calendars names.
-pub(super) fn calendar_place(cursor: Option<&str>) -> Result<Option<CalendarId>, Error> {
-    Ok(id_place(CALENDARS, cursor)?.map(CalendarId))
+ordered_by_id! {
+    /// The cursor of a webhook endpoint's place in the list.
+    endpoint_cursor, endpoint_place: EndpointId = b'w';
+    /// The cursor of a calendar's place in the list.
+    calendar_cursor, calendar_place: CalendarId = b'a';
+    /// The cursor of a knowledge base's place in the list.
+    base_cursor, base_place: KnowledgeBaseId = b'k';
+    /// The cursor of a document's place in the list of its base.
+    document_cursor, document_place: DocumentId = b'o';
 }
 
 const BOOKINGS: u8 = b'b';
@@ -101,18 +109,6 @@ pub(super) fn booking_cursor((start, id): BookingPlace) -> String {
 /// The place that a cursor of a list of bookings names.
 pub(super) fn booking_place(cursor: Option<&str>) -> Result<Option<BookingPlace>, Error> {
     Ok(time_place(BOOKINGS, cursor)?.map(|(start, id)| (start, BookingId(id))))
-}
-
-/// Of a list that is ordered by its ids.
-fn id_cursor(tag: u8, id: Uuid) -> String {
-    let mut bytes = vec![tag];
-    bytes.extend(id.as_bytes());
-    BASE64_URL_SAFE_NO_PAD.encode(bytes)
-}
-
-fn id_place(tag: u8, cursor: Option<&str>) -> Result<Option<Uuid>, Error> {
-    let Some(cursor) = cursor else { return Ok(None) };
-    Uuid::from_slice(&decode(cursor, tag)?).map(Some).map_err(|_| malformed())
 }
 
 /// Of a list that is ordered by a time, and by ids where that is the same.

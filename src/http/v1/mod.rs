@@ -4,6 +4,7 @@ pub(super) mod calendars;
 mod conversations;
 mod cursor;
 mod events;
+pub(super) mod knowledge_bases;
 mod messages;
 mod money;
 pub(super) mod turns;
@@ -29,6 +30,7 @@ pub(super) fn door() -> OpenApiRouter<AppState> {
         .routes(routes!(money::ledger))
         .routes(routes!(events::list))
         .routes(routes!(events::stream))
+        .merge(knowledge_bases::routes())
         .merge(webhook_endpoints::routes())
         .merge(calendars::routes())
 }

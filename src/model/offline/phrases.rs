@@ -42,6 +42,53 @@ impl Phrase {
         self.words.iter().any(|word| any.contains(&word.as_str()))
     }
 
+    pub(super) fn is_question(&self) -> bool {
+        const WORDS: [&str; 14] = [
+            "what", "how", "where", "which", "who", "why", "when", "does", "can", "is", "are", "tell",
+            "explain", "do",
+        ];
+        self.text.contains('?') || self.has(&WORDS)
+    }
+
+    /// Greetings, thanks, and what asks for no more than an introduction.
+    pub(super) fn is_small_talk(&self) -> bool {
+        const WORDS: [&str; 32] = [
+            "hello",
+            "hi",
+            "hey",
+            "hallo",
+            "good",
+            "morning",
+            "afternoon",
+            "evening",
+            "day",
+            "there",
+            "thanks",
+            "thank",
+            "you",
+            "very",
+            "much",
+            "ok",
+            "okay",
+            "yes",
+            "no",
+            "bye",
+            "goodbye",
+            "please",
+            "help",
+            "me",
+            "what",
+            "can",
+            "do",
+            "who",
+            "are",
+            "your",
+            "great",
+            "nice",
+        ];
+        self.words.iter().all(|word| WORDS.contains(&word.as_str()))
+    }
+
     pub(super) fn email(&self) -> Option<&str> {
         let is_email = |word: &&String| {
             word.split_once('@').is_some_and(|(name, host)| !name.is_empty() && host.contains('.'))

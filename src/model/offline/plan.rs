@@ -25,7 +25,7 @@ pub(super) fn answer(request: &ChatRequest, today: Date) -> Answer {
 
     let results = Past::read(since).into_results();
     if !results.is_empty() {
-        return Answer::Say(wording::results(&results));
+        return Answer::Say(wording::results(&results, &request.tools));
     }
     let Some(ChatMessage::User(text)) = since.first() else {
         return Answer::Say(wording::introduction(&request.tools));
@@ -33,12 +33,13 @@ pub(super) fn answer(request: &ChatRequest, today: Date) -> Answer {
     let past = Past::read(before);
     let phrase = phrases::read(text, today);
     let has = |name: &str| request.tools.iter().any(|tool| tool.name == name);
+    let searches = has(KNOWLEDGE);
 
     named_tool(text, &request.tools)
-        .or_else(|| has(CANCELLING).then(|| cancel(&phrase, &past)).flatten())
+        .or_else(|| has(CANCELLING).then(|| cancel(&phrase, &past, searches)).flatten())
         .or_else(|| has(BOOKING).then(|| book(&phrase, &past)).flatten())
-        .or_else(|| has(AVAILABILITY).then(|| look_for_times(&phrase, today)).flatten())
-        .or_else(|| has(KNOWLEDGE).then(|| search(text, &phrase)).flatten())
+        .or_else(|| has(AVAILABILITY).then(|| look_for_times(&phrase, today, searches)).flatten())
+        .or_else(|| searches.then(|| search(text, &phrase)).flatten())
         .unwrap_or_else(|| Answer::Say(wording::introduction(&request.tools)))
 }
 
@@ -64,15 +65,17 @@ fn named_tool(text: &str, tools: &[ToolSpec]) -> Option<Answer> {
     })
 }
 
-fn cancel(phrase: &Phrase, past: &Past) -> Option<Answer> {
+/// None, too, for a question about cancelling where nothing is booked and documents may answer it.
+fn cancel(phrase: &Phrase, past: &Past, searches: bool) -> Option<Answer> {
     if !phrase.has(&["cancel", "cancelled", "canceled", "cancelling"]) {
         return None;
     }
     let named = past.bookings().find(|id| phrase.text.contains(&id.to_lowercase()));
-    Some(match named.or_else(|| past.bookings().next_back()) {
-        Some(id) => call(CANCELLING, json!({"booking_id": id})),
-        None => Answer::Say(wording::signed("There is no appointment of yours that I could cancel.")),
-    })
+    match named.or_else(|| past.bookings().next_back()) {
+        Some(id) => Some(call(CANCELLING, json!({"booking_id": id}))),
+        None if searches && phrase.is_question() => None,
+        None => Some(Answer::Say(wording::signed("There is no appointment of yours that I could cancel."))),
+    }
 }
 
 fn book(phrase: &Phrase, past: &Past) -> Option<Answer> {
@@ -105,7 +108,7 @@ fn book(phrase: &Phrase, past: &Past) -> Option<Answer> {
     Some(Answer::Call { name: BOOKING.to_owned(), arguments })
 }
 
-fn look_for_times(phrase: &Phrase, today: Date) -> Option<Answer> {
+fn look_for_times(phrase: &Phrase, today: Date, searches: bool) -> Option<Answer> {
     let about_times = phrase.has(&[
         "available",
         "availability",
@@ -114,26 +117,22 @@ fn look_for_times(phrase: &Phrase, today: Date) -> Option<Answer> {
         "appointment",
         "appointments",
         "schedule",
-        "calendar",
         "book",
         "reserve",
-        "demo",
-        "meeting",
     ]);
-    let is_free = phrase.has(&["free"])
-        && (phrase.days.is_some() || phrase.time.is_some() || phrase.has(&["time", "times", "when"]));
-    if !about_times && !is_free {
+    let has_time = phrase.days.is_some() || phrase.time.is_some();
+    let is_free = phrase.has(&["free"]) && (has_time || phrase.has(&["time", "times", "when"]));
+    // What is asked about a demo or a meeting may be in the documents; who wishes for one wants a time.
+    let wished = phrase.has(&["demo", "meeting", "calendar"])
+        && (!searches || !phrase.is_question() || has_time || phrase.has(&["when"]));
+    if !about_times && !is_free && !wished {
         return None;
     }
     let days = phrase.days.unwrap_or_else(|| phrases::Days::week_from(today));
     Some(call(AVAILABILITY, json!({"start_date": days.first.to_string(), "end_date": days.last.to_string()})))
 }
 
+/// Whatever is more than small talk may be in the documents.
 fn search(text: &str, phrase: &Phrase) -> Option<Answer> {
-    const QUESTIONS: [&str; 14] = [
-        "what", "how", "where", "which", "who", "why", "when", "does", "can", "is", "are", "tell", "explain",
-        "do",
-    ];
-    let is_question = text.contains('?') || phrase.has(&QUESTIONS);
-    is_question.then(|| call(KNOWLEDGE, json!({"query": text.trim()})))
+    (!phrase.is_small_talk()).then(|| call(KNOWLEDGE, json!({"query": text.trim()})))
 }

@@ -139,9 +139,21 @@ fn other_tools_are_called_by_name_and_documents_are_searched() {
     assert_eq!(status("get_order_status for A-17 2"), ("get_order_status".to_owned(), order.clone()));
     assert_eq!(status("Get order status, order_id=A-17 items: 2").1, order);
 
-    let (name, arguments) = called(vec![user("How do I return shoes?")]);
-    let expected = ("search_knowledge_base", json!({"query": "How do I return shoes?"}));
-    assert_eq!((name.as_str(), arguments), expected);
+    for asked in [
+        "How do I return shoes?",
+        "Pricing",
+        "How long does a demo take?",
+        "Is there a calendar integration?",
+        "What does it cost to cancel?",
+    ] {
+        let (name, arguments) = called(vec![user(asked)]);
+        assert_eq!((name.as_str(), arguments), ("search_knowledge_base", json!({"query": asked})), "{asked}");
+    }
+    for said in ["Hello there!", "Thank you very much", "What can you do?", "help"] {
+        assert!(ask(vec![user(said)]).text.unwrap().contains("Here is what I can do"), "{said}");
+    }
+    assert_eq!(called(vec![user("I want to see a demo")]).0, "check_calendar_availability");
+    assert_eq!(called(vec![user("When is a demo possible?")]).0, "check_calendar_availability");
 }
 
 #[test]
@@ -170,8 +182,19 @@ fn results_are_worded_and_every_reply_says_who_speaks() {
         ),
         (said("cancel_appointment", json!({"success": true})), "Your appointment is cancelled."),
         (
-            said("search_knowledge_base", json!({"passages": [{"title": "Returns", "text": "30 days."}]})),
-            "“Returns” says: 30 days.",
+            said(
+                "search_knowledge_base",
+                json!({"passages": [
+                    {"source": "Returns", "heading": "Time", "text": "30 days."},
+                    {"source": "Returns", "text": "In the box."},
+                    {"source": "Shipping", "text": "Two days."},
+                ]}),
+            ),
+            "“Returns” says:\n\n30 days.\n\nSee also “Shipping”.",
+        ),
+        (
+            said("search_knowledge_base", json!({"passages": []})),
+            "nothing about that in our documents. Here is",
         ),
         (said("get_order_status", json!({"status": "sent"})), "`get_order_status` answered: status: sent"),
         (ask(vec![user("Hello")]).text.unwrap(), "Hello! Here is what I can do: look for free times"),

@@ -13,6 +13,7 @@ const SIGNATURE: &str = "(I am Rejoinder's offline demonstration model: I follow
 const DAYS_SHOWN: usize = 5;
 const TIMES_SHOWN: usize = 6;
 const MAX_VALUE: usize = 400;
+const OTHER_SOURCES: usize = 2;
 
 /// A text with the notice that every reply carries.
 pub(super) fn signed(text: &str) -> String {
@@ -21,6 +22,14 @@ pub(super) fn signed(text: &str) -> String {
 
 /// A greeting, and what can be done with the tools that there are.
 pub(super) fn introduction(tools: &[ToolSpec]) -> String {
+    signed(&if tools.is_empty() {
+        "Hello! This assistant has no tools, so there is little that I can do for you.".to_owned()
+    } else {
+        format!("Hello! {}", abilities(tools))
+    })
+}
+
+fn abilities(tools: &[ToolSpec]) -> String {
     let mut can: Vec<String> = Vec::new();
     for tool in tools {
         can.push(match tool.name.as_str() {
@@ -33,19 +42,15 @@ pub(super) fn introduction(tools: &[ToolSpec]) -> String {
             name => format!("call `{name}` where you name it"),
         });
     }
-    signed(&if can.is_empty() {
-        "Hello! This assistant has no tools, so there is little that I can do for you.".to_owned()
-    } else {
-        format!("Hello! Here is what I can do: {}.", can.join("; "))
-    })
+    format!("Here is what I can do: {}.", can.join("; "))
 }
 
-pub(super) fn results(results: &[Seen]) -> String {
-    let sentences: Vec<String> = results.iter().map(word).collect();
+pub(super) fn results(results: &[Seen], tools: &[ToolSpec]) -> String {
+    let sentences: Vec<String> = results.iter().map(|seen| word(seen, tools)).collect();
     signed(&sentences.join("\n\n"))
 }
 
-fn word(seen: &Seen) -> String {
+fn word(seen: &Seen, tools: &[ToolSpec]) -> String {
     let result = &seen.result;
     let text = |key: &str| result.get(key).and_then(Value::as_str);
     if let Some(error) = text("error") {
@@ -65,7 +70,9 @@ fn word(seen: &Seen) -> String {
             format!("Your appointment is booked for {start}.{id} Say “cancel” if you cannot come.")
         }
         "cancel_appointment" => "Your appointment is cancelled.".to_owned(),
-        "search_knowledge_base" => word_passages(result),
+        "search_knowledge_base" => word_passages(result).unwrap_or_else(|| {
+            format!("I have found nothing about that in our documents. {}", abilities(tools))
+        }),
         name => format!("`{name}` answered: {}", word_value(result)),
     }
 }
@@ -106,24 +113,26 @@ fn list(slots: &[String]) -> String {
     lines.join("\n")
 }
 
-fn word_passages(result: &Value) -> String {
-    let passages = result.as_object().into_iter().flatten().find_map(|(_, value)| value.as_array());
-    let mut sentences = Vec::new();
-    for passage in passages.into_iter().flatten().take(2) {
-        let field = |keys: &[&str]| keys.iter().find_map(|key| passage.get(*key)?.as_str());
-        let text = field(&["text", "content", "passage"]).or_else(|| passage.as_str());
-        let source = field(&["source", "title", "document"]);
-        match (text, source) {
-            (Some(text), Some(source)) => sentences.push(format!("“{source}” says: {}", cut(text))),
-            (Some(text), None) => sentences.push(cut(text)),
-            (None, _) => {}
+/// The best passage, quoted with its source, and where else to look; none: nothing was found.
+fn word_passages(result: &Value) -> Option<String> {
+    let passages = result.get("passages").and_then(Value::as_array)?;
+    let field = |passage: &Value, key: &str| passage.get(key).and_then(Value::as_str).map(str::to_owned);
+    let best = passages.first()?;
+    let (source, text) = (field(best, "source")?, field(best, "text")?);
+    let mut said = format!("“{source}” says:\n\n{}", cut(&text));
+    if let Some(url) = field(best, "url") {
+        said.push_str(&format!("\n\n({url})"));
+    }
+    let mut others: Vec<String> = Vec::new();
+    for other in passages.iter().filter_map(|passage| field(passage, "source")) {
+        if other != source && !others.contains(&other) && others.len() < OTHER_SOURCES {
+            others.push(other);
         }
     }
-    if sentences.is_empty() {
-        "Our documents say nothing about that.".to_owned()
-    } else {
-        sentences.join("\n\n")
+    if !others.is_empty() {
+        said.push_str(&format!("\n\nSee also “{}”.", others.join("”, “")));
     }
+    Some(said)
 }
 
 fn word_value(value: &Value) -> String {

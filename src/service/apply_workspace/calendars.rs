@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use super::{ApplyError, Before, Run, refuse_made_by_api};
-use crate::domain::calendar::CalendarRules;
+use crate::domain::calendar::{Caldav, CalendarSettings};
 use crate::domain::ids::{CalendarId, WorkspaceId};
+use crate::domain::workspace_file::{FileCaldav, FileCalendar};
 use crate::store::configured::{self, Configured, Section};
 use crate::store::{Conn, StoreError};
 
@@ -12,7 +13,7 @@ use crate::store::{Conn, StoreError};
 #[derive(Default)]
 pub(super) struct Calendars {
     pub by_slug: HashMap<String, CalendarId>,
-    pub rules: HashMap<CalendarId, CalendarRules>,
+    pub settings: HashMap<CalendarId, CalendarSettings>,
 }
 
 /// Locks all calendars of the workspace, in order of their ids, and reads them.
@@ -35,15 +36,31 @@ impl Run<'_> {
             let old = before.calendars.iter().find(|row| row.slug == calendar.slug);
             refuse_made_by_api("calendar", &calendar.slug, old.is_none_or(|old| old.from_file))?;
             let id = old.map_or_else(|| self.site.ids.ordered(self.site.clock), |old| old.id);
-            let text = serde_json::to_string(&calendar.rules)?;
+            let settings = self.settings(calendar, old)?;
+            let text = serde_json::to_string(&settings)?;
             let slug = calendar.slug.clone();
             let row = Configured { id, slug, text, from_file: true, archived: false };
             self.put_configured(conn.reborrow(), Section::Calendars, row, old).await?;
             calendars.by_slug.insert(calendar.slug.clone(), CalendarId(id));
-            calendars.rules.insert(CalendarId(id), calendar.rules.clone());
+            calendars.settings.insert(CalendarId(id), settings);
         }
         let has = |slug: &str| calendars.by_slug.contains_key(slug);
         self.archive_rest(conn, Section::Calendars, &before.calendars, has).await?;
         Ok(calendars)
+    }
+
+    fn settings(
+        &self,
+        file: &FileCalendar,
+        old: Option<&Configured>,
+    ) -> Result<CalendarSettings, ApplyError> {
+        let seal = |caldav: &FileCaldav| -> Result<Box<Caldav>, ApplyError> {
+            let old = old.and_then(|old| serde_json::from_str::<CalendarSettings>(&old.text).ok());
+            let old = old.and_then(|old| old.caldav?.password);
+            let password = caldav.password.as_ref().map(|name| self.seal(name, &old)).transpose()?;
+            Ok(Box::new(Caldav { url: caldav.url.clone(), username: caldav.username.clone(), password }))
+        };
+        let caldav = file.caldav.as_ref().map(seal).transpose()?;
+        Ok(CalendarSettings { rules: file.rules.clone(), caldav })
     }
 }

@@ -10,7 +10,8 @@ use crate::store::configured::Section;
 /// One thing that was changed: `assistant front-desk: changed system_prompt, tools`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
-    /// `workspace`, `assistant`, `calendar`, `tool`, `webhook endpoint` or `conversation`.
+    /// `workspace`, `assistant`, `calendar`, `knowledge base`, `document`, `tool`, `webhook endpoint` or
+    /// `conversation`.
     pub section: &'static str,
     /// The slug; a conversation's widget UUID.
     pub name: String,
@@ -25,6 +26,8 @@ pub enum Action {
     Changed(Vec<String>),
     /// The file has it no longer: out of use, and kept.
     Archived,
+    /// The file has it no longer: gone.
+    Removed,
     /// In use again.
     Restored,
 }
@@ -41,6 +44,7 @@ impl fmt::Display for Action {
             Self::Made => f.write_str("made"),
             Self::Changed(keys) => write!(f, "changed {}", keys.join(", ")),
             Self::Archived => f.write_str("archived"),
+            Self::Removed => f.write_str("removed"),
             Self::Restored => f.write_str("restored"),
         }
     }

@@ -1,12 +1,14 @@
 //! `rejoinder apply`: makes the store match a workspace file, in one transaction. The
-//! file and its secrets are read before anything is locked; then the locks are taken
-//! in the writer's order: the workspace's state, its conversations, its calendars.
+//! file, its documents and its secrets are read before anything is locked; then the locks are taken
+//! in the writer's order: the workspace's state, its conversations, its calendars, and
+//! then its knowledge bases.
 
 mod assistants;
 mod calendars;
 mod changes;
 mod conversations;
 mod error;
+mod knowledge_bases;
 mod prepare;
 mod tools;
 mod webhook_endpoints;
@@ -14,6 +16,7 @@ mod workspace;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::Path;
 
 use secrecy::SecretString;
 
@@ -25,6 +28,7 @@ use crate::domain::batch::Item;
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::conversation::Conversation;
 use crate::domain::ids::{Ids, WidgetUuid, WorkspaceId};
+use crate::domain::knowledge::Base;
 use crate::domain::seal::SealKey;
 use crate::domain::webhook_endpoint::Endpoint;
 use crate::domain::workspace::Workspace;
@@ -49,6 +53,8 @@ pub struct Site<'a> {
     pub allow_hosts: &'a AllowHosts,
     /// Whether the configuration names a connection to a model so.
     pub has_connection: &'a (dyn Fn(&str) -> bool + Sync),
+    /// Where the paths in the file begin; none: it may have none.
+    pub folder: Option<&'a Path>,
     /// Gives the secret that `{ env = "NAME" }` names.
     pub secret: &'a (dyn Fn(&str) -> Option<SecretString> + Sync),
 }
@@ -92,7 +98,7 @@ pub struct MadeSecret {
 /// Makes the store match the file's text. An error has changed nothing, but for
 /// [`ApplyError::Unknown`], after which the same file can be applied again.
 pub async fn apply(site: &Site<'_>, text: &str, mode: Mode) -> Result<Applied, ApplyError> {
-    let prepared = Prepared::read(site, text)?;
+    let prepared = Prepared::read(site, text).await?;
     for _ in 1..TRIES {
         match try_apply(site, &prepared, mode).await {
             Err(ApplyError::Store(error)) if may_pass(&error) => {}
@@ -136,7 +142,8 @@ pub(super) async fn apply_within(
     let ids = run.assistant_ids(conn.reborrow(), &before).await?;
     run.put_workspace(conn.reborrow(), &before, &ids).await?;
     let calendars = run.put_calendars(conn.reborrow(), &before).await?;
-    let tools = run.put_tools(conn.reborrow(), &before, &calendars).await?;
+    let bases = run.put_knowledge_bases(conn.reborrow(), &before).await?;
+    let tools = run.put_tools(conn.reborrow(), &before, &calendars, &bases).await?;
     let compiled = run.put_assistants(conn.reborrow(), &before, &ids, &tools).await?;
     let mut items = run.opening_credit(&before);
     items.extend(run.put_endpoints(&before)?);
@@ -157,6 +164,8 @@ struct Before {
     workspace: Option<Workspace>,
     conversations: HashMap<WidgetUuid, Conversation>,
     calendars: Vec<Configured>,
+    /// Those that hold a slug.
+    knowledge_bases: Vec<Base>,
     tools: Vec<Configured>,
     assistants: Vec<AssistantRow>,
     /// Those that a file made.
@@ -173,6 +182,7 @@ impl Before {
                 workspace: None,
                 conversations: HashMap::new(),
                 calendars: Vec::new(),
+                knowledge_bases: Vec::new(),
                 tools: Vec::new(),
                 assistants: Vec::new(),
                 endpoints: Vec::new(),
@@ -182,11 +192,13 @@ impl Before {
         workspaces::lock(conn.reborrow(), &[id].into()).await?;
         let conversations = conversations::lock(conn.reborrow(), prepared, id).await?;
         let calendars = calendars::lock(conn.reborrow(), id).await?;
+        let knowledge_bases = crate::store::knowledge_bases::lock_all(conn.reborrow(), id).await?;
         Ok(Self {
             // Again, for another apply may have changed it before the lock was got.
             workspace: workspaces::find_by_slug(conn.reborrow(), slug).await?,
             conversations,
             calendars,
+            knowledge_bases,
             tools: configured::list(conn.reborrow(), Section::Tools, id).await?,
             assistants: crate::store::assistants::list_all(conn.reborrow(), id).await?,
             endpoints: webhook_endpoints::of_file(conn, id).await?,

@@ -1,24 +1,31 @@
 //! What is read and checked before anything is locked.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{ApplyError, Site};
 use crate::domain::assistant::Fallback;
+use crate::domain::knowledge::{Format, MAX_FILE, Ready};
 use crate::domain::signature::Secret;
-use crate::domain::workspace_file::{EnvName, FileUses, WorkspaceFile};
+use crate::domain::workspace_file::{EnvName, FileSource, FileUses, WorkspaceFile};
 use crate::outbound::{AllowHosts, check_url};
+use crate::service::knowledge::{Readers, Source};
 
 /// A file whose addresses were checked and whose secrets were read.
 pub(in crate::service) struct Prepared {
     pub(super) file: WorkspaceFile,
+    /// Of each knowledge base, in the file's order.
+    pub(super) documents: Vec<Vec<Ready>>,
     pub(super) secrets: HashMap<EnvName, SecretString>,
     pub(super) warnings: Vec<String>,
 }
 
 impl Prepared {
-    pub(in crate::service) fn read(site: &Site<'_>, text: &str) -> Result<Self, ApplyError> {
+    pub(in crate::service) async fn read(site: &Site<'_>, text: &str) -> Result<Self, ApplyError> {
         let file = WorkspaceFile::parse(text)?;
         check_addresses(&file, site.allow_hosts)?;
         let mut secrets = HashMap::new();
@@ -31,8 +38,42 @@ impl Prepared {
             return Err(ApplyError::NoSecretKey);
         }
         let warnings = unknown_connections(site, &file);
-        Ok(Self { file, secrets, warnings })
+        let documents = read_documents(site.folder, &file).await?;
+        Ok(Self { file, documents, secrets, warnings })
     }
+}
+
+/// Reads and cuts all documents; the first that cannot be read is named with its line.
+async fn read_documents(folder: Option<&Path>, file: &WorkspaceFile) -> Result<Vec<Vec<Ready>>, ApplyError> {
+    let readers = Readers::default();
+    let mut of_bases = Vec::new();
+    for base in &file.knowledge_bases {
+        let mut documents = Vec::new();
+        for document in &base.documents {
+            let (format, bytes) = match &document.source {
+                FileSource::Text(text) => (Format::Markdown, text.clone().into_bytes()),
+                FileSource::Path(path, format) => {
+                    let read = read_file(folder, Path::new(path));
+                    (*format, read.map_err(|fault| document.place.with(format_args!("{path} {fault}")))?)
+                }
+            };
+            let (slug, title) = (document.slug.clone(), document.title.clone());
+            let source = Source { slug, title, url: document.url.clone(), format, file: bytes };
+            let ready = readers.make_ready(source, base.language).await;
+            documents.push(ready.map_err(|fault| document.place.with(format_args!("the document {fault}")))?);
+        }
+        of_bases.push(documents);
+    }
+    Ok(of_bases)
+}
+
+fn read_file(folder: Option<&Path>, path: &Path) -> Result<Vec<u8>, String> {
+    let folder = folder.ok_or("cannot be read: this file has no folder")?;
+    let mut bytes = Vec::new();
+    let most = u64::try_from(MAX_FILE).unwrap_or(u64::MAX);
+    let read = File::open(folder.join(path)).and_then(|file| file.take(most + 1).read_to_end(&mut bytes));
+    read.map_err(|fault| format!("cannot be read: {fault}"))?;
+    Ok(bytes)
 }
 
 /// A reply would pass over such a fallback.
@@ -75,6 +116,13 @@ fn check_addresses(file: &WorkspaceFile, of_all: &AllowHosts) -> Result<(), Appl
         if let FileUses::Webhook(webhook) = &tool.uses {
             check_url(&webhook.url, &[of_all, &own]).map_err(|refused| {
                 ApplyError::Refused(format!("the url of tool \"{}\": {refused}", tool.slug))
+            })?;
+        }
+    }
+    for calendar in &file.calendars {
+        if let Some(caldav) = &calendar.caldav {
+            check_url(&caldav.url, &[of_all, &own]).map_err(|refused| {
+                ApplyError::Refused(format!("the caldav.url of calendar \"{}\": {refused}", calendar.slug))
             })?;
         }
     }

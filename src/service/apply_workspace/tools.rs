@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::calendars::Calendars;
 use super::{ApplyError, Before, Run, refuse_made_by_api};
 use crate::domain::assistant::{CompiledTool, HeaderText, WebhookTool};
-use crate::domain::ids::CalendarId;
+use crate::domain::ids::{CalendarId, KnowledgeBaseId};
 use crate::domain::seal::Sealed;
 use crate::domain::tool::{Tool, Uses};
 use crate::domain::workspace_file::{EnvName, FileTool, FileUses, FileWebhook, TextIn};
@@ -20,13 +20,14 @@ impl Run<'_> {
         mut conn: Conn<'_>,
         before: &Before,
         calendars: &Calendars,
+        bases: &HashMap<String, KnowledgeBaseId>,
     ) -> Result<HashMap<String, CompiledTool>, ApplyError> {
         let prepared = self.prepared;
         let mut compiled = HashMap::new();
         for file in &prepared.file.tools {
             let old = before.tools.iter().find(|row| row.slug == file.slug);
             refuse_made_by_api("tool", &file.slug, old.is_none_or(|old| old.from_file))?;
-            let tool = self.define(file, calendars, old)?;
+            let tool = self.define(file, calendars, bases, old)?;
             let row = Configured {
                 id: old.map_or_else(|| self.site.ids.ordered(self.site.clock), |old| old.id),
                 slug: file.slug.clone(),
@@ -36,7 +37,7 @@ impl Run<'_> {
             };
             self.put_configured(conn.reborrow(), Section::Tools, row, old).await?;
             compiled.extend(
-                tool.compile(&file.slug, &calendars.rules).map(|compiled| (file.slug.clone(), compiled)),
+                tool.compile(&file.slug, &calendars.settings).map(|compiled| (file.slug.clone(), compiled)),
             );
         }
         let has = |slug: &str| compiled.contains_key(slug);
@@ -48,6 +49,7 @@ impl Run<'_> {
         &self,
         file: &FileTool,
         calendars: &Calendars,
+        bases: &HashMap<String, KnowledgeBaseId>,
         old: Option<&Configured>,
     ) -> Result<Tool, ApplyError> {
         let calendar = |slug: &str| -> Result<CalendarId, ApplyError> {
@@ -62,6 +64,11 @@ impl Run<'_> {
                 Uses::CalendarBooking { calendar: calendar(slug)? }
             }
             FileUses::CalendarCancel { calendar: slug } => Uses::CalendarCancel { calendar: calendar(slug)? },
+            FileUses::Knowledge { base: slug } => {
+                let found = bases.get(slug).copied();
+                let missing = || ApplyError::Refused(format!("there is no knowledge base \"{slug}\""));
+                Uses::Knowledge { base: found.ok_or_else(missing)? }
+            }
             FileUses::Webhook(webhook) => {
                 let old = old.and_then(|old| old_webhook(&old.text));
                 Uses::Webhook(Box::new(self.seal_webhook(webhook, old.as_deref())?))
@@ -113,9 +120,10 @@ impl Run<'_> {
 fn old_webhook(text: &str) -> Option<Box<WebhookTool>> {
     match serde_json::from_str::<Tool>(text).ok()?.uses {
         Uses::Webhook(webhook) => Some(webhook),
-        Uses::CalendarAvailability { .. } | Uses::CalendarBooking { .. } | Uses::CalendarCancel { .. } => {
-            None
-        }
+        Uses::CalendarAvailability { .. }
+        | Uses::CalendarBooking { .. }
+        | Uses::CalendarCancel { .. }
+        | Uses::Knowledge { .. } => None,
     }
 }
 

@@ -1,6 +1,10 @@
 //! One call of a tool, and its result in the journal.
 
+use std::fmt;
 use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use serde_json::Value;
 
 use super::Engine;
 use super::context::{Context, place};
@@ -9,7 +13,7 @@ use crate::domain::error::Error;
 use crate::domain::tool_loop::{CallResult, PlannedCall};
 use crate::domain::turn::Turn;
 use crate::telemetry::TOOL_CALL_SECONDS;
-use crate::tools::{Call, CallContext, Outcome};
+use crate::tools::{Call, CallContext, Outcome, StoreWrites};
 
 /// What a call came to.
 pub(super) enum Called {
@@ -27,7 +31,7 @@ pub(super) async fn run(
     time: Duration,
 ) -> Result<Called, Error> {
     let began = Instant::now();
-    let outcome = match tokio::time::timeout(time, call(turn, context, planned)).await {
+    let outcome = match tokio::time::timeout(time, call(engine, turn, context, planned)).await {
         Ok(outcome) => outcome,
         Err(_) => {
             Outcome::Result(CallResult::failed("the call took too long; it may or may not have taken effect"))
@@ -48,7 +52,7 @@ pub(super) async fn run(
     Ok(finished)
 }
 
-async fn call(turn: &Turn, context: &Context, planned: &PlannedCall) -> Outcome {
+async fn call(engine: &Engine, turn: &Turn, context: &Context, planned: &PlannedCall) -> Outcome {
     let Some(tool) = context.toolset.get(&planned.name) else {
         return Outcome::Result(CallResult::failed("there is no such tool"));
     };
@@ -58,8 +62,38 @@ async fn call(turn: &Turn, context: &Context, planned: &PlannedCall) -> Outcome 
         conversation: turn.conversation,
         variables: &context.trusted,
         allow_hosts: &context.allow_hosts,
+        writes: &InTurn { engine, turn },
     };
     tool.call(&call, &context).await
+}
+
+/// What a call under way writes, as its turn's owner.
+struct InTurn<'a> {
+    engine: &'a Engine,
+    turn: &'a Turn,
+}
+
+impl fmt::Debug for InTurn<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("InTurn").field(&self.turn.id).finish()
+    }
+}
+
+#[async_trait]
+impl StoreWrites for InTurn<'_> {
+    async fn write(&self, write: StoreWrite) -> Option<Value> {
+        let (turn, fence) = (place(self.turn), self.turn.fence);
+        let journaling = Journaling { turn, fence, rows: Vec::new(), result: None, write: Some(write) };
+        match self.engine.services.writer.journal(journaling).await {
+            Ok((Step::Done(_), decided)) => decided,
+            Ok((Step::Overtaken(_), _)) => None,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(turn.id = %self.turn.id, error, "what a call writes could not be written");
+                None
+            }
+        }
+    }
 }
 
 async fn keep(

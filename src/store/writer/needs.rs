@@ -118,12 +118,22 @@ fn wanted(workspace: WorkspaceId, write: &StoreWrite, now: Micros) -> Wanted {
                 id: None,
             }
         }
-        StoreWrite::Cancel { calendar, request } => Wanted {
-            workspace,
-            calendar: *calendar,
-            range: None,
-            call: None,
-            id: request.booking_id.parse().ok(),
-        },
+        StoreWrite::Hold(hold) => {
+            let range = booking_range(&hold.rules, &hold.request, now.timestamp());
+            Wanted {
+                workspace,
+                calendar: hold.calendar,
+                range: Some((range.start, range.end)),
+                call: Some(hold.call.clone()),
+                id: None,
+            }
+        }
+        StoreWrite::Cancel { calendar, request } => {
+            let id = request.booking_id.parse().ok();
+            Wanted { workspace, calendar: *calendar, range: None, call: None, id }
+        }
+        StoreWrite::Confirm { calendar, id, .. } | StoreWrite::Release { calendar, id } => {
+            Wanted { workspace, calendar: *calendar, range: None, call: None, id: Some(*id) }
+        }
     }
 }

@@ -23,7 +23,7 @@ pub(super) enum Witness {
     Turns(Vec<Turn>),
     /// The result of a call.
     Result(Box<JournalRow>),
-    /// To decide the same again does no harm: journal rows and links keep what came first.
+    /// To decide the same again does no harm: journal rows, links and holds keep what came first.
     NotNeeded,
 }
 

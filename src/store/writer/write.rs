@@ -38,6 +38,7 @@ pub(super) async fn write(
     journal::finish(conn.reborrow(), &written.results).await?;
     // Cancelled first: what that has freed may be booked again by the same batch.
     calendars::cancel_bookings(conn.reborrow(), &written.cancelled_bookings).await?;
+    calendars::confirm_bookings(conn.reborrow(), &written.confirmed_bookings).await?;
     calendars::insert_bookings(conn.reborrow(), &written.bookings).await?;
 
     // Before the deliveries, which refer to them.

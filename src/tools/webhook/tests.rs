@@ -16,6 +16,7 @@ use crate::domain::clock::FixedClock;
 use crate::domain::ids::{ConversationId, WorkspaceId};
 use crate::domain::seal::Sealed;
 use crate::outbound::AllowHosts;
+use crate::tools::tests::NoWrites;
 
 use server::Server;
 
@@ -71,6 +72,7 @@ async fn call_allowing(hosts: &[&str], webhook: &Webhook, arguments: Value) -> V
         conversation: ConversationId(Uuid::nil()),
         variables: &variables,
         allow_hosts: &AllowHosts::parse(hosts).unwrap(),
+        writes: &NoWrites,
     };
     match webhook.call(&Call { id: CALL.to_owned(), arguments }, &context).await {
         Outcome::Result(result) => Value::Object(result.fields().clone()),

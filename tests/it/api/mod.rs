@@ -1,6 +1,7 @@
 //! The widget door, as its contract's page and its users have it.
 
 mod idempotency;
+mod knowledge;
 mod limits;
 mod messages;
 mod model_faults;

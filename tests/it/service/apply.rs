@@ -208,6 +208,42 @@ both_backends!(
 );
 
 both_backends!(
+    async fn a_calendars_password_is_sealed_and_its_address_checked(db: TestDb) {
+        let operator = operator(store::open(&db).await);
+        operator.set("CALDAV_PASSWORD", "pa55");
+        let on = |url: &str| {
+            let keys = "username = \"me\", password = { env = \"CALDAV_PASSWORD\" }";
+            FILE.replacen("hours = {", &format!("caldav = {{ url = \"{url}\", {keys} }}\nhours = {{"), 1)
+        };
+        let rules = async || {
+            let id = workspace(&operator.db).await.id;
+            let mut read = operator.db.read().await.unwrap();
+            configured::list(read.conn(), Section::Calendars, id).await.unwrap().remove(0).text
+        };
+
+        operator.apply(&on("https://dav.example/me/work")).await;
+        let first = rules().await;
+        assert_eq!(operator.apply(&on("https://dav.example/me/work/")).await, Vec::<String>::new());
+        operator.set("CALDAV_PASSWORD", "other");
+        let changes = operator.apply(&on("https://dav.example/me/work/")).await;
+
+        assert!(first.contains("https://dav.example/me/work/") && !first.contains("pa55"), "{first}");
+        assert_eq!(changes, ["calendar visits: changed caldav", "assistant desk: changed tools"]);
+        assert_ne!(rules().await, first);
+        for (url, why) in [
+            ("http://10.0.0.7/me/", "is not a public address"),
+            ("ftp://dav.example/", "must begin with http"),
+        ] {
+            let refusal = operator.refusal(&on(url)).await;
+            assert!(
+                refusal.starts_with("the caldav.url of calendar \"visits\"") && refusal.contains(why),
+                "{refusal}"
+            );
+        }
+    }
+);
+
+both_backends!(
     async fn what_cannot_be_applied_says_why_and_changes_nothing(db: TestDb) {
         let mut operator = operator(store::open(&db).await);
 

@@ -2,6 +2,7 @@
 
 mod apply;
 mod apply_endpoints;
+mod apply_knowledge;
 mod demo;
 mod keys;
 mod site;

@@ -1,6 +1,7 @@
 //! What the use cases of the operator stand on.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 use jiff::Timestamp;
@@ -18,6 +19,8 @@ pub struct Operator {
     pub clock: FixedClock,
     pub ids: Ids,
     pub seal: Option<SealKey>,
+    /// Where the paths of a file begin.
+    pub folder: Option<PathBuf>,
     pub environment: Mutex<HashMap<String, String>>,
 }
 
@@ -28,6 +31,7 @@ impl Operator {
             clock: FixedClock::at("2026-11-02T09:00:00Z".parse::<Timestamp>().unwrap()),
             ids: Ids::random(),
             seal: Some(SealKey::new([7; 32])),
+            folder: None,
             environment: Mutex::default(),
         }
     }
@@ -44,6 +48,7 @@ impl Operator {
             ids: &self.ids,
             seal: self.seal.as_ref(),
             allow_hosts: &AllowHosts::default(),
+            folder: self.folder.as_deref(),
             has_connection: &|name| name == "backup",
             secret: &secret,
         };

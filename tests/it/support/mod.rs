@@ -11,6 +11,7 @@ pub mod fake_tool;
 pub mod http;
 pub mod postgres;
 pub mod proxy;
+pub mod radicale;
 pub mod receiver;
 pub mod script;
 pub mod seed;

@@ -176,7 +176,7 @@ impl TestServer {
             db: store::open_url(&setup.store_url(db)).await,
             clock: clock_or_time(clock.as_ref()),
             ids: Arc::new(Ids::random()),
-            seal_key: Some(Arc::new(SealKey::new([7; 32]))),
+            seal_key: Some(Arc::new(SealKey::new(site::SEAL_KEY))),
             metrics: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a spare port");

@@ -6,12 +6,17 @@ use rejoinder::domain::account::Scope;
 use rejoinder::domain::api_key::ApiKey;
 use rejoinder::domain::clock::Clock;
 use rejoinder::domain::ids::Ids;
+use rejoinder::domain::seal::SealKey;
 use rejoinder::outbound::AllowHosts;
 use rejoinder::service::apply_workspace::{self, Mode, Site};
 use rejoinder::service::keys::{self, CreateKey};
 use rejoinder::store::Db;
 
 use super::fake_tool::FakeTool;
+use super::radicale::PASSWORD;
+
+/// What secrets are sealed with.
+pub const SEAL_KEY: [u8; 32] = [7; 32];
 
 /// The assistant that conversations have, unless said otherwise.
 pub const ASSISTANT: &str = "550e8400-e29b-41d4-a716-446655440000";
@@ -63,10 +68,11 @@ pub async fn apply(db: &Db, clock: &dyn Clock, tool: &FakeTool, file: &str) -> K
         db,
         clock,
         ids: &ids,
-        seal: None,
+        seal: Some(&SealKey::new(SEAL_KEY)),
         allow_hosts: &allow_hosts,
+        folder: None,
         has_connection: &|_| true,
-        secret: &|_| None,
+        secret: &|name| (name == "CALDAV_PASSWORD").then(|| PASSWORD.into()),
     };
     for text in [file, OTHER] {
         apply_workspace::apply(&site, text, Mode::Apply).await.expect("the workspace file is good");

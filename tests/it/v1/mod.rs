@@ -5,6 +5,7 @@ mod calendars;
 mod changing;
 mod creating;
 mod events;
+mod knowledge_bases;
 mod messages;
 mod reading;
 mod traces;

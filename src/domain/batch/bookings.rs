@@ -1,0 +1,170 @@
+//! Bookings: those of a calendar that is kept here are decided and made at once; those on
+//! a server are held first, and confirmed or released once it is known what came of them there.
+
+use serde_json::Value;
+
+use super::{Batch, Booking, Hold, StoreWrite, TurnRef};
+use crate::domain::calendar::{
+    BookingRequest, CalendarRules, CancelRequest, Interval, Refusal, booked_result, cancelled_result,
+    decide_booking,
+};
+use crate::domain::ids::{BookingId, CalendarId};
+
+impl Batch<'_> {
+    /// The result of a call that changes our own store.
+    pub(super) fn write_store(&mut self, turn: &TurnRef, write: &StoreWrite) -> Value {
+        let done = match write {
+            StoreWrite::Book { calendar, rules, request, id, call } => {
+                self.book(turn, *calendar, rules, request, *id, call)
+            }
+            StoreWrite::Cancel { calendar, request } => self.cancel(turn, *calendar, request),
+            StoreWrite::Hold(hold) => self.hold(turn, hold),
+            StoreWrite::Confirm { calendar, id, rules } => self.confirm(turn, *calendar, *id, rules),
+            StoreWrite::Release { calendar, id } => self.release(turn, *calendar, *id),
+        };
+        done.unwrap_or_else(|refusal| refusal.to_result())
+    }
+
+    fn book(
+        &mut self,
+        turn: &TurnRef,
+        calendar: CalendarId,
+        rules: &CalendarRules,
+        request: &BookingRequest,
+        id: BookingId,
+        call: &str,
+    ) -> Result<Value, Refusal> {
+        let bookings = self.tables.bookings.entry(calendar).or_default();
+        if let Some(made) = bookings.iter().find(|booking| booking.call == call) {
+            return Ok(booked_result(&made.id.to_string(), made.time, rules));
+        }
+        let live = bookings.iter().filter(|booking| booking.cancelled_at.is_none());
+        let busy: Vec<Interval> = live.map(|booking| booking.time).collect();
+        let time = decide_booking(rules, request, &busy, self.setting.clock.now().timestamp())?;
+        self.add(turn, calendar, id, call, time, request, None);
+        Ok(booked_result(&id.to_string(), time, rules))
+    }
+
+    /// What the server says is busy, and what others hold. Bookings that were confirmed are on the server:
+    /// where they are now, it knows better.
+    fn hold(&mut self, turn: &TurnRef, hold: &Hold) -> Result<Value, Refusal> {
+        let bookings = self.tables.bookings.entry(hold.calendar).or_default();
+        if let Some(made) = bookings.iter().find(|booking| booking.call == hold.call) {
+            if made.cancelled_at.is_some() {
+                return Err(Refusal::withdrawn());
+            }
+            return Ok(booked_result(&made.id.to_string(), made.time, &hold.rules));
+        }
+        let is_ours = |booking: &&Booking| booking.resource.is_none() || booking.held_by.is_some();
+        let live = bookings.iter().filter(|booking| booking.cancelled_at.is_none());
+        let ours = live.filter(is_ours).map(|booking| booking.time);
+        let busy: Vec<Interval> = ours.chain(hold.busy.iter().copied()).collect();
+        let now = self.setting.clock.now().timestamp();
+        let time = decide_booking(&hold.rules, &hold.request, &busy, now)?;
+        let resource = Some(hold.resource.clone());
+        self.add(turn, hold.calendar, hold.id, &hold.call, time, &hold.request, resource);
+        Ok(booked_result(&hold.id.to_string(), time, &hold.rules))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of a row")]
+    fn add(
+        &mut self,
+        turn: &TurnRef,
+        calendar: CalendarId,
+        id: BookingId,
+        call: &str,
+        time: Interval,
+        request: &BookingRequest,
+        resource: Option<String>,
+    ) {
+        let booking = Booking {
+            workspace: turn.workspace,
+            calendar,
+            id,
+            call: call.to_owned(),
+            conversation: turn.conversation,
+            time,
+            title: request.title.clone(),
+            name: request.name.clone(),
+            email: request.email.clone(),
+            notes: request.notes.clone(),
+            created_at: self.setting.clock.now(),
+            cancelled_at: None,
+            held_by: resource.as_ref().map(|_| turn.turn),
+            resource,
+        };
+        self.tables.bookings.entry(calendar).or_default().push(booking.clone());
+        self.written.bookings.push(booking);
+    }
+
+    fn confirm(
+        &mut self,
+        turn: &TurnRef,
+        calendar: CalendarId,
+        id: BookingId,
+        rules: &CalendarRules,
+    ) -> Result<Value, Refusal> {
+        let booking = self.held(turn, calendar, id)?;
+        if booking.cancelled_at.is_some() {
+            return Err(Refusal::withdrawn());
+        }
+        if booking.held_by.take().is_some() {
+            let confirmed = booking.clone();
+            let result = booked_result(&id.to_string(), confirmed.time, rules);
+            match self.written.bookings.iter_mut().find(|made| made.id == id) {
+                Some(made) => made.held_by = None,
+                None => self.written.confirmed_bookings.push(confirmed),
+            }
+            return Ok(result);
+        }
+        Ok(booked_result(&id.to_string(), booking.time, rules))
+    }
+
+    /// It stays a hold, so that what a late request still puts on the server is known for what it is.
+    fn release(&mut self, turn: &TurnRef, calendar: CalendarId, id: BookingId) -> Result<Value, Refusal> {
+        let now = self.setting.clock.now();
+        let booking = self.held(turn, calendar, id)?;
+        if booking.held_by.is_some() && booking.cancelled_at.is_none() {
+            booking.cancelled_at = Some(now);
+            let released = booking.clone();
+            self.write_cancelled(released);
+        }
+        Ok(cancelled_result())
+    }
+
+    fn held(&mut self, turn: &TurnRef, calendar: CalendarId, id: BookingId) -> Result<&mut Booking, Refusal> {
+        let bookings = self.tables.bookings.entry(calendar).or_default();
+        let mut bookings = bookings.iter_mut();
+        let found = bookings.find(|booking| booking.id == id && booking.conversation == turn.conversation);
+        found.ok_or_else(|| Refusal::unknown_booking(&id.to_string()))
+    }
+
+    fn cancel(
+        &mut self,
+        turn: &TurnRef,
+        calendar: CalendarId,
+        request: &CancelRequest,
+    ) -> Result<Value, Refusal> {
+        let unknown = || Refusal::unknown_booking(&request.booking_id);
+        let id: BookingId = request.booking_id.parse().map_err(|_| unknown())?;
+        let now = self.setting.clock.now();
+        let booking = self.held(turn, calendar, id).map_err(|_| unknown())?;
+        if booking.held_by.is_some() {
+            return Err(unknown());
+        }
+        // Cancelled already: a call that was repeated after a crash says what it said before.
+        if booking.cancelled_at.is_none() {
+            booking.cancelled_at = Some(now);
+            let cancelled = booking.clone();
+            self.write_cancelled(cancelled);
+        }
+        Ok(cancelled_result())
+    }
+
+    fn write_cancelled(&mut self, cancelled: Booking) {
+        match self.written.bookings.iter_mut().find(|made| made.id == cancelled.id) {
+            Some(made) => made.cancelled_at = cancelled.cancelled_at,
+            None => self.written.cancelled_bookings.push(cancelled),
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Texts as servers have them, nasty ones too.
+
+use std::cell::Cell;
+use std::time::Instant;
+
+use super::*;
+use crate::domain::calendar::BookingRequest;
+use crate::domain::calendar::samples::{at, between, rules};
+
+fn calendar(lines: &str) -> String {
+    format!("BEGIN:VCALENDAR\r\nVERSION:2.0\r\n{}\r\nEND:VCALENDAR\r\n", lines.trim().replace('\n', "\r\n"))
+}
+
+fn event(lines: &str) -> String {
+    format!("BEGIN:VEVENT\nUID:e\n{}\nEND:VEVENT", lines.trim())
+}
+
+/// From March to May 2026, in a calendar of Berlin.
+fn read(text: &str) -> Result<ReadResource, &'static str> {
+    let berlin = rules("Europe/Berlin", &["09:00-12:00"]);
+    let window = between("2026-03-01T00:00Z", "2026-05-01T00:00Z");
+    EventReader::new(&berlin, window, &|| false).read(text)
+}
+
+/// The starts of an event's busy times, in order; nothing of it may be a fault.
+fn starts(lines: &str) -> Vec<String> {
+    let read = read(&calendar(&event(lines))).unwrap();
+    assert_eq!(read.faults, Vec::<&str>::new());
+    shown(read.busy)
+}
+
+fn shown(mut busy: Vec<Interval>) -> Vec<String> {
+    busy.sort_by_key(|busy| busy.start);
+    busy.iter().map(|busy| busy.start.to_string()).collect()
+}
+
+fn only(lines: &str) -> Interval {
+    let read = read(&calendar(&event(lines))).unwrap();
+    assert_eq!(read.busy.len(), 1, "{lines}");
+    read.busy[0]
+}
+
+#[test]
+fn times_of_all_kinds_have_their_length() {
+    for (lines, start, end) in [
+        ("DTSTART:20260310T080000Z\nDTEND:20260310T090000Z", "2026-03-10T08:00Z", "2026-03-10T09:00Z"),
+        ("DTSTART:20260310T080000Z\nDURATION:PT1H30M", "2026-03-10T08:00Z", "2026-03-10T09:30Z"),
+        ("DTSTART:20260310T080000Z\nDURATION:+P1W", "2026-03-10T08:00Z", "2026-03-17T08:00Z"),
+        ("DTSTART:20260310T080000\nDTEND:20260310T090000", "2026-03-10T07:00Z", "2026-03-10T08:00Z"),
+        ("DTSTART;VALUE=DATE:20260310", "2026-03-09T23:00Z", "2026-03-10T23:00Z"),
+        ("DTSTART;VALUE=DATE:20260310\nDTEND;VALUE=DATE:20260313", "2026-03-09T23:00Z", "2026-03-12T23:00Z"),
+        ("DTSTART;VALUE=DATE:20260329", "2026-03-28T23:00Z", "2026-03-29T22:00Z"),
+        (
+            "DTSTART;TZID=America/New_York:20260310T100000\nDTEND;TZID=Europe/Berlin:20260310T160000",
+            "2026-03-10T14:00Z",
+            "2026-03-10T15:00Z",
+        ),
+        (
+            "DTSTART;TZID=\"W. Europe Standard Time\":20260310T100000\nDURATION:PT1H",
+            "2026-03-10T09:00Z",
+            "2026-03-10T10:00Z",
+        ),
+        // The clocks skip it: as it is read on the clock before.
+        ("DTSTART:20260329T023000\nDURATION:PT1H", "2026-03-29T01:30Z", "2026-03-29T02:30Z"),
+    ] {
+        assert_eq!(only(lines), between(start, end), "{lines}");
+    }
+}
+
+#[test]
+fn what_takes_no_time_or_lies_elsewhere_is_not_busy() {
+    for lines in [
+        "DTSTART:20260310T080000Z\nDTEND:20260310T090000Z\nTRANSP:TRANSPARENT",
+        "DTSTART:20260310T080000Z\nDTEND:20260310T090000Z\nSTATUS:CANCELLED",
+        "DTSTART:20250310T080000Z\nDTEND:20250310T090000Z",
+        "DTSTART:20260501T000000Z\nDTEND:20260501T090000Z",
+        "DTSTART:20250101T080000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY;UNTIL=20250301T000000Z",
+    ] {
+        assert_eq!(starts(lines), Vec::<String>::new(), "{lines}");
+    }
+}
+
+#[test]
+fn a_zone_of_the_texts_own_is_found_by_its_hint_and_an_unknown_one_is_said() {
+    let lines = "DTSTART;TZID=Ours:20260310T100000\nDURATION:PT1H";
+    let zone = "BEGIN:VTIMEZONE\nTZID:Ours\nX-LIC-LOCATION:America/New_York\nEND:VTIMEZONE";
+
+    let hinted = read(&calendar(&format!("{zone}\n{}", event(lines)))).unwrap();
+    let unknown = read(&calendar(&event(lines))).unwrap();
+
+    assert_eq!((shown(hinted.busy), hinted.faults), (vec!["2026-03-10T14:00:00Z".to_owned()], vec![]));
+    assert_eq!(shown(unknown.busy), ["2026-03-10T09:00:00Z"]);
+    assert_eq!(unknown.faults, ["a time zone that is not known: read as the calendar's own"]);
+}
+
+#[test]
+fn a_recurring_event_keeps_to_the_clock_across_its_changes() {
+    let weekly = starts(
+        "DTSTART;TZID=Europe/Berlin:20251104T100000\nDTEND;TZID=Europe/Berlin:20251104T110000\n\
+         RRULE:FREQ=WEEKLY;BYDAY=TU\nEXDATE;TZID=Europe/Berlin:20260310T100000,20260317T100000",
+    );
+    assert_eq!(weekly[..2], ["2026-03-03T09:00:00Z", "2026-03-24T09:00:00Z"]);
+    assert_eq!(weekly[2..4], ["2026-03-31T08:00:00Z", "2026-04-07T08:00:00Z"]);
+    assert_eq!(weekly.len(), 7);
+}
+
+#[test]
+fn rules_end_as_they_are_written_to() {
+    let rule = |rule: &str| {
+        starts(&format!("DTSTART;TZID=Europe/Berlin:20260301T100000\nDURATION:PT1H\nRRULE:{rule}")).len()
+    };
+    for (text, count) in [
+        ("FREQ=DAILY;COUNT=5", 5),
+        ("freq=daily;count=5;", 5),
+        // Its last is at 10:00 in Berlin, which is 8:00 or 9:00 UTC.
+        ("FREQ=DAILY;UNTIL=20260310T090000Z", 10),
+        ("FREQ=DAILY;UNTIL=20260310T085959Z", 9),
+        ("FREQ=DAILY;UNTIL=20260331T080000Z", 31),
+        ("FREQ=DAILY;UNTIL=20260310T100000", 10),
+        ("FREQ=DAILY;UNTIL=20260310", 10),
+        ("FREQ=DAILY;UNTIL=20200101T000000Z", 1),
+        ("FREQ=MONTHLY;BYDAY=-1FR", 3),
+        ("FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30", 1),
+        ("FREQ=DAILY;INTERVAL=0", 1),
+    ] {
+        assert_eq!(rule(text), count, "{text}");
+    }
+}
+
+#[test]
+fn days_recur_as_days() {
+    let lines = "DTSTART;VALUE=DATE:20260327\nRRULE:FREQ=DAILY;COUNT=4\nEXDATE;VALUE=DATE:20260328";
+    assert_eq!(starts(lines), ["2026-03-26T23:00:00Z", "2026-03-28T23:00:00Z", "2026-03-29T22:00:00Z"]);
+}
+
+#[test]
+fn single_dates_count_too_with_a_length_of_their_own() {
+    let lines = "DTSTART:20260301T080000Z\nDURATION:PT1H\nRDATE:20260302T080000Z,20260303T080000Z\n\
+        RDATE;VALUE=PERIOD:20260304T080000Z/PT3H,20260305T080000Z/20260305T081500Z\nEXDATE:20260303T080000Z";
+    let mut busy = read(&calendar(&event(lines))).unwrap().busy;
+    busy.sort_by_key(|busy| busy.start);
+
+    assert_eq!(busy.len(), 4);
+    assert_eq!(busy[2], between("2026-03-04T08:00Z", "2026-03-04T11:00Z"));
+    assert_eq!(busy[3], between("2026-03-05T08:00Z", "2026-03-05T08:15Z"));
+}
+
+#[test]
+fn instances_are_moved_cancelled_and_made_transparent() {
+    let master = event("DTSTART:20260301T080000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY;COUNT=5");
+    let moved = event("RECURRENCE-ID:20260302T080000Z\nDTSTART:20260310T120000Z\nDURATION:PT2H");
+    let cancelled =
+        event("RECURRENCE-ID:20260303T080000Z\nDTSTART:20260303T080000Z\nDURATION:PT1H\nSTATUS:CANCELLED");
+    let transparent = event(
+        "RECURRENCE-ID;TZID=Europe/Berlin:20260304T090000\nDTSTART:20260304T080000Z\nTRANSP:TRANSPARENT",
+    );
+    let text = calendar(&[master, moved, cancelled, transparent].join("\n"));
+
+    let expected = ["2026-03-01T08:00:00Z", "2026-03-05T08:00:00Z", "2026-03-10T12:00:00Z"];
+    assert_eq!(shown(read(&text).unwrap().busy), expected);
+}
+
+#[test]
+fn one_broken_event_of_a_resource_leaves_the_others() {
+    let good = event("DTSTART:20260310T080000Z\nDURATION:PT1H");
+    for broken in [
+        "DTSTART:yesterday",
+        "DURATION:PT1H",
+        "DTSTART:20260310T080000Z\nDTEND:20260310T070000Z",
+        "DTSTART:20260310T080000Z\nDURATION:-PT1H",
+        "DTSTART:20260310T080000Z,20260311T080000Z",
+        "DTSTART:20261399T080000Z",
+    ] {
+        let read = read(&calendar(&format!("{}\n{good}", event(broken)))).unwrap();
+        assert_eq!((read.busy.len(), read.faults.len()), (1, 1), "{broken}");
+    }
+    for text in [
+        "",
+        "}{",
+        "BEGIN:VCALENDAR",
+        "BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n",
+        "BEGIN:VEVENT\r\nEND:VEVENT\r\n",
+    ] {
+        assert!(read(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_rule_that_cannot_be_read_leaves_its_first_time() {
+    for rule in ["FREQ=SOMETIMES", "COUNT=3", "FREQ=DAILY;X", "FREQ=DAILY;BYDAY=XX", "FREQ=DAILY;UNTIL=never"]
+    {
+        let lines = format!("DTSTART:20260310T080000Z\nDURATION:PT1H\nRRULE:{rule}");
+        let read = read(&calendar(&event(&lines))).unwrap();
+        assert_eq!((read.busy.len(), read.faults.len()), (1, 1), "{rule}");
+    }
+}
+
+#[test]
+fn what_would_never_end_counts_as_busy_throughout_and_takes_no_time() {
+    let window = between("2026-03-01T00:00Z", "2026-05-01T00:00Z");
+    let began = Instant::now();
+    for rule in [
+        "FREQ=SECONDLY",
+        "FREQ=SECONDLY;BYMONTH=1;BYHOUR=3;BYMINUTE=3;BYSECOND=3",
+        "FREQ=MINUTELY;BYMONTH=2;BYMONTHDAY=30",
+        "FREQ=HOURLY;COUNT=4000000000",
+    ] {
+        let lines = format!("DTSTART:20100101T080000Z\nDURATION:PT1S\nRRULE:{rule}");
+        let read = read(&calendar(&event(&lines))).unwrap();
+        assert_eq!((read.busy, read.faults.len()), (vec![window], 1), "{rule}");
+    }
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+}
+
+#[test]
+fn once_the_time_is_up_nothing_more_is_expanded() {
+    let berlin = rules("Europe/Berlin", &["09:00-12:00"]);
+    let window = between("2026-03-01T00:00Z", "2026-05-01T00:00Z");
+    let asked = Cell::new(0);
+    let is_spent = || {
+        asked.set(asked.get() + 1);
+        asked.get() > 1
+    };
+    let mut reader = EventReader::new(&berlin, window, &is_spent);
+    let weekly = calendar(&event("DTSTART:20260301T080000Z\nDURATION:PT1H\nRRULE:FREQ=WEEKLY"));
+    let single = calendar(&event("DTSTART:20260301T080000Z\nDURATION:PT1H"));
+
+    assert_eq!(reader.read(&weekly).unwrap().busy.len(), 9);
+    assert_eq!(reader.read(&weekly).unwrap().busy, [window]);
+    assert_eq!(reader.read(&single).unwrap().busy.len(), 1);
+}
+
+#[test]
+fn nesting_without_end_is_refused() {
+    let deep = "BEGIN:VEVENT\r\n".repeat(100_000);
+    assert_eq!(read(&format!("BEGIN:VCALENDAR\r\n{deep}")), Err("its components are nested too deep"));
+}
+
+#[test]
+fn what_is_written_is_read_back_and_holds_no_line_of_anothers() {
+    let time = between("2026-03-10T08:00Z", "2026-03-10T09:00Z");
+    let request = BookingRequest {
+        datetime: String::new(),
+        title: "A; b, c\\d\r\nATTENDEE:mailto:x@example.com\rEND:VEVENT \u{7}ü".repeat(4),
+        name: Some("Ada".to_owned()),
+        email: None,
+        notes: Some("One\nTwo".to_owned()),
+    };
+    let new = NewEvent { uid: "call_trn_1_0_1", time, request: &request, made_at: at("2026-03-01T00:00Z") };
+
+    let text = write_event(&new);
+
+    assert!(
+        text.split("\r\n").all(|line| line.len() <= 75 && !line.contains(['\r', '\n', '\u{7}'])),
+        "{text}"
+    );
+    assert!(!text.contains("\r\nATTENDEE") && text.matches("\r\nEND:VEVENT").count() == 1, "{text}");
+    assert!(text.contains("\r\nDESCRIPTION:Name: Ada\\nNotes: One\\nTwo\r\n"), "{text}");
+    assert!(text.contains("\r\nDTSTAMP:20260301T000000Z\r\n"), "{text}");
+    let read = read(&text).unwrap();
+    assert_eq!((read.uid.as_str(), read.busy, read.faults), ("call_trn_1_0_1", vec![time], vec![]));
+    assert_eq!(uid_of(&text).as_deref(), Some("call_trn_1_0_1"));
+}

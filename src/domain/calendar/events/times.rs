@@ -1,0 +1,149 @@
+//! Dates, times and lengths as iCalendar writes them.
+
+use jiff::civil::{Date, DateTime, Time};
+use jiff::tz::{Offset, TimeZone};
+use jiff::{SignedDuration, Span, Timestamp};
+
+use super::super::interval::{Interval, shifted};
+use super::component::Property;
+use super::zones::Zones;
+
+/// A time on the clock of a zone, or a day of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Moment {
+    /// A day's midnight where it is one.
+    pub local: DateTime,
+    pub zone: TimeZone,
+    pub is_day: bool,
+}
+
+impl Moment {
+    /// None beyond what timestamps hold. A time that the clocks skip is what they show just before and after
+    /// it is read on; of one that comes twice it is the first (RFC 5545, 3.3.5).
+    pub(super) fn instant(&self) -> Option<Timestamp> {
+        self.zone.to_ambiguous_timestamp(self.local).compatible().ok()
+    }
+
+    /// The same clock at another time.
+    pub(super) fn at(&self, local: DateTime) -> Self {
+        Self { local, zone: self.zone.clone(), is_day: self.is_day }
+    }
+
+    /// What the clock shows, as if it were UTC's: recurrences are reckoned on the clock.
+    pub(super) fn on_the_clock(&self) -> Option<Timestamp> {
+        Offset::UTC.to_timestamp(self.local).ok()
+    }
+}
+
+/// How long an event takes.
+#[derive(Debug, Clone)]
+pub(super) enum Length {
+    /// In elapsed time.
+    Exact(SignedDuration),
+    /// On the clock: a day may have 23 hours.
+    Nominal(Span),
+}
+
+impl Length {
+    /// The time that it takes from a start; none beyond what timestamps hold, or where it ends before.
+    pub(super) fn from(&self, start: &Moment) -> Option<Interval> {
+        let at = start.instant()?;
+        let end = match self {
+            Self::Exact(length) => shifted(at, *length),
+            Self::Nominal(span) => at.to_zoned(start.zone.clone()).checked_add(*span).ok()?.timestamp(),
+        };
+        (at <= end).then_some(Interval { start: at, end })
+    }
+
+    /// At least as long as it ever is.
+    pub(super) fn longest(&self) -> SignedDuration {
+        const DAY: SignedDuration = SignedDuration::from_hours(24);
+        match self {
+            Self::Exact(length) => *length,
+            Self::Nominal(span) => {
+                let days = jiff::SpanRelativeTo::days_are_24_hours();
+                span.to_duration(days).unwrap_or(SignedDuration::MAX / 2).saturating_add(DAY)
+            }
+        }
+    }
+}
+
+/// The moments of a property, which may list several. `faults` is told what was guessed.
+pub(super) fn read_moments(
+    property: &Property,
+    zones: &Zones,
+    faults: &mut Vec<&'static str>,
+) -> Result<Vec<(Moment, Option<Length>)>, &'static str> {
+    let zone = match property.parameter("TZID") {
+        None => None,
+        Some(name) => {
+            let zone = zones.get(name);
+            if zone.is_none() {
+                faults.push("a time zone that is not known: read as the calendar's own");
+            }
+            zone
+        }
+    };
+    let zone = zone.unwrap_or_else(|| zones.calendar.clone());
+    property.value.split(',').map(|text| read_moment_or_period(text.trim(), &zone)).collect()
+}
+
+/// The one moment of a property.
+pub(super) fn read_moment(
+    property: &Property,
+    zones: &Zones,
+    faults: &mut Vec<&'static str>,
+) -> Result<Moment, &'static str> {
+    let mut moments = read_moments(property, zones, faults)?;
+    match (moments.pop(), moments.is_empty()) {
+        (Some((moment, None)), true) => Ok(moment),
+        _ => Err("a property with more than one time"),
+    }
+}
+
+fn read_moment_or_period(text: &str, zone: &TimeZone) -> Result<(Moment, Option<Length>), &'static str> {
+    let Some((start, end)) = text.split_once('/') else { return Ok((read_text(text, zone)?, None)) };
+    let start = read_text(start, zone)?;
+    let length = match read_text(end, zone) {
+        Ok(end) => exact(&start, &end)?,
+        Err(_) => read_duration(end)?,
+    };
+    Ok((start, Some(length)))
+}
+
+/// `20261130`, `20261130T100000` or `20261130T090000Z`.
+pub(super) fn read_text(text: &str, zone: &TimeZone) -> Result<Moment, &'static str> {
+    const UNREADABLE: &str = "a time that cannot be read";
+    if let Some(clock) = text.strip_suffix(['Z', 'z']) {
+        let local = DateTime::strptime("%Y%m%dT%H%M%S", clock).map_err(|_| UNREADABLE)?;
+        return Ok(Moment { local, zone: TimeZone::UTC, is_day: false });
+    }
+    if let Ok(local) = DateTime::strptime("%Y%m%dT%H%M%S", text) {
+        return Ok(Moment { local, zone: zone.clone(), is_day: false });
+    }
+    let date = Date::strptime("%Y%m%d", text).map_err(|_| UNREADABLE)?;
+    Ok(Moment { local: date.to_datetime(Time::midnight()), zone: zone.clone(), is_day: true })
+}
+
+/// From one moment to another: whole days between days, elapsed time between times.
+pub(super) fn exact(start: &Moment, end: &Moment) -> Result<Length, &'static str> {
+    const ENDS_BEFORE: &str = "an event that ends before it starts";
+    if start.is_day && end.is_day {
+        let days = (end.local.date() - start.local.date()).get_days();
+        if days < 0 {
+            return Err(ENDS_BEFORE);
+        }
+        let span = Span::new().try_days(days).map_err(|_| "an event that is too long")?;
+        return Ok(Length::Nominal(span));
+    }
+    let (Some(start), Some(end)) = (start.instant(), end.instant()) else {
+        return Err("a time beyond what can be reckoned with");
+    };
+    if end < start { Err(ENDS_BEFORE) } else { Ok(Length::Exact(end.duration_since(start))) }
+}
+
+/// `PT30M`, `P1D`, `P2W`.
+pub(super) fn read_duration(text: &str) -> Result<Length, &'static str> {
+    let span: Span = text.trim_start_matches('+').parse().map_err(|_| "a duration that cannot be read")?;
+    if span.is_negative() { Err("a duration below zero") } else { Ok(Length::Nominal(span)) }
+}

@@ -1,0 +1,51 @@
+//! What a workspace's configuration says of a calendar, as it is kept in JSON.
+
+use serde::{Deserialize, Serialize};
+
+use super::rules::CalendarRules;
+use crate::domain::seal::Sealed;
+
+/// A calendar: when it can be booked, and where its appointments are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CalendarSettings {
+    /// When it can be booked.
+    #[serde(flatten)]
+    pub rules: CalendarRules,
+    /// The server that it is on; none: it is kept here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caldav: Option<Box<Caldav>>,
+}
+
+/// A calendar on a CalDAV server (RFC 4791), and who may read and write it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Caldav {
+    /// The calendar's own collection, spelt as it was configured, but ending in a slash.
+    pub url: String,
+    /// For HTTP's Basic authentication; none: no credentials are sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// Sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Sealed>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::calendar::samples::rules;
+
+    #[test]
+    fn a_calendar_that_is_kept_here_is_its_rules_and_one_elsewhere_says_where() {
+        let rules = rules("Europe/Berlin", &["09:00-12:00"]);
+        let here = CalendarSettings { rules: rules.clone(), caldav: None };
+        let caldav = Caldav { url: "https://dav.example/me/".to_owned(), username: None, password: None };
+        let there = CalendarSettings { rules: rules.clone(), caldav: Some(Box::new(caldav)) };
+
+        let text = serde_json::to_string(&here).unwrap();
+        assert_eq!(text, serde_json::to_string(&rules).unwrap());
+        for settings in [here, there] {
+            let text = serde_json::to_string(&settings).unwrap();
+            assert_eq!(serde_json::from_str::<CalendarSettings>(&text).unwrap(), settings);
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! A knowledge base, its documents, and a document made ready to be kept.
+
+use sha2::{Digest as _, Sha256};
+use unicode_normalization::UnicodeNormalization as _;
+
+use super::{Format, Language, cut, document_terms};
+use crate::domain::clock::Micros;
+use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
+
+/// How long a document's Markdown may be, in bytes.
+pub const MAX_TEXT: usize = 2 * 1024 * 1024;
+/// How many passages a document may have: so many are written in one transaction.
+pub const MAX_PASSAGES: usize = 5000;
+const LONGEST_SLUG: usize = 64;
+
+/// A knowledge base.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Base {
+    pub workspace: WorkspaceId,
+    pub id: KnowledgeBaseId,
+    pub slug: String,
+    pub name: Option<String>,
+    pub language: Language,
+    /// Of all its documents.
+    pub passages: i64,
+    /// Of all its passages.
+    pub words: i64,
+    /// A workspace file made it.
+    pub from_file: bool,
+    pub archived_at: Option<Micros>,
+    pub created_at: Micros,
+    pub updated_at: Micros,
+}
+
+/// A document, without its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    pub workspace: WorkspaceId,
+    pub id: DocumentId,
+    pub base: KnowledgeBaseId,
+    /// Unique in its base.
+    pub slug: String,
+    pub title: String,
+    /// Where people read it.
+    pub url: Option<String>,
+    /// What it was made from; its text is Markdown.
+    pub format: Format,
+    /// Of all that its passages come from.
+    pub digest: Vec<u8>,
+    pub passages: i64,
+    pub words: i64,
+    /// A workspace file made it.
+    pub from_file: bool,
+    pub created_at: Micros,
+    pub updated_at: Micros,
+}
+
+/// A document as it is to be written: cut, and its words found. Made before anything is locked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ready {
+    pub slug: String,
+    pub title: String,
+    pub url: Option<String>,
+    pub format: Format,
+    /// Markdown.
+    pub text: String,
+    pub digest: [u8; 32],
+    pub passages: Vec<ReadyPassage>,
+}
+
+/// A passage as it is to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadyPassage {
+    pub heading: String,
+    pub text: String,
+    /// The words of title, heading and text, with ` / ` between the three.
+    pub words: String,
+}
+
+/// A document that is more than a base takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TooLarge {
+    #[error("its text is longer than {} KiB", MAX_TEXT / 1024)]
+    Text,
+    #[error("its text makes more than {MAX_PASSAGES} passages")]
+    Passages,
+}
+
+impl Ready {
+    /// Cuts a document's Markdown, for a base of this language.
+    pub fn cut(
+        slug: String,
+        title: String,
+        url: Option<String>,
+        format: Format,
+        text: String,
+        language: Language,
+    ) -> Result<Self, TooLarge> {
+        if text.len() > MAX_TEXT {
+            return Err(TooLarge::Text);
+        }
+        let passages = cut(&text);
+        if passages.len() > MAX_PASSAGES {
+            return Err(TooLarge::Passages);
+        }
+        let of_title = document_terms(&title, language);
+        let words = |heading: &str, text: &str| {
+            let (heading, text) = (document_terms(heading, language), document_terms(text, language));
+            let fields = [of_title.as_slice(), &heading, &text];
+            let divided = fields.join(&"/".to_owned());
+            divided.join(" ")
+        };
+        let passages = passages.into_iter().map(|passage| ReadyPassage {
+            words: words(&passage.heading, &passage.text),
+            heading: passage.heading,
+            text: passage.text,
+        });
+        let digest =
+            digest(&[&title, url.as_deref().unwrap_or_default(), format.as_str(), language.as_str(), &text]);
+        Ok(Self { passages: passages.collect(), slug, title, url, format, text, digest })
+    }
+}
+
+impl ReadyPassage {
+    /// How many words it has.
+    #[must_use]
+    pub fn count(&self) -> i64 {
+        let words = self.words.split(' ').filter(|word| !word.is_empty() && *word != "/");
+        i64::try_from(words.count()).unwrap_or(i64::MAX)
+    }
+}
+
+/// What differs where one of the parts does.
+fn digest(parts: &[&str]) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    for part in parts {
+        digest.update(part.len().to_be_bytes());
+        digest.update(part);
+    }
+    digest.finalize().into()
+}
+
+/// A slug for a title: its letters and digits without accents, with hyphens between the words. None where there are
+/// none that a slug may have.
+#[must_use]
+pub fn slug_of(title: &str) -> Option<String> {
+    let plain: String = title.nfkd().filter(|c| !matches!(c, '\u{300}'..='\u{36f}')).collect();
+    let plain = plain.to_lowercase().replace('ß', "ss");
+    let words = plain.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let slug: String = words.collect::<Vec<_>>().join("-").chars().take(LONGEST_SLUG).collect();
+    let slug = slug.trim_matches('-');
+    (!slug.is_empty()).then(|| slug.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ready(title: &str, text: &str) -> Result<Ready, TooLarge> {
+        let (slug, title, text) = ("s".to_owned(), title.to_owned(), text.to_owned());
+        Ready::cut(slug, title, None, Format::Markdown, text, Language::English)
+    }
+
+    #[test]
+    fn a_passage_has_the_words_of_title_heading_and_text() {
+        let made = ready("Returned items", "# Refunds\nWithin days.\n\n# Else\n…").unwrap();
+
+        let words: Vec<_> = made.passages.iter().map(|passage| passage.words.as_str()).collect();
+        assert_eq!(words, ["return item / refund / within day", "return item / els /"]);
+        assert_eq!(made.passages[0].count(), 5);
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused() {
+        assert_eq!(ready("t", &"a".repeat(MAX_TEXT + 1)), Err(TooLarge::Text));
+        assert_eq!(ready("t", &"# a\n".repeat(MAX_PASSAGES + 1)), Err(TooLarge::Passages));
+        assert_eq!(ready("t", "").unwrap().passages, []);
+    }
+
+    #[test]
+    fn a_title_makes_a_slug() {
+        for (title, slug) in [
+            ("Returns & Refunds", Some("returns-refunds")),
+            ("  Größe: Café №5 ", Some("grosse-cafe-no5")),
+            ("返品", None),
+            ("", None),
+        ] {
+            assert_eq!(slug_of(title).as_deref(), slug, "{title}");
+        }
+        assert!(slug_of(&"long ".repeat(40)).unwrap().len() <= LONGEST_SLUG);
+    }
+}

@@ -1,0 +1,155 @@
+//! From a file to Markdown. Slow for a large one, and a broken PDF may make its reader panic or run on: call it where
+//! neither hurts.
+
+use std::rc::Rc;
+
+use htmd::{HtmlToMarkdown, Node};
+
+use super::nesting::is_deeper;
+
+/// How large a file may be, in bytes.
+pub const MAX_FILE: usize = 10 * 1024 * 1024;
+/// How deep HTML may be nested.
+const DEEPEST: usize = 400;
+/// What a page has besides its text.
+const SKIPPED: [&str; 8] = ["script", "style", "noscript", "template", "nav", "svg", "iframe", "head"];
+
+crate::domain::words::words! {
+    /// What a document was made from.
+    Format {
+        Markdown = "markdown",
+        Text = "text",
+        Html = "html",
+        Pdf = "pdf",
+    }
+}
+
+impl Format {
+    /// By the name of a file.
+    #[must_use]
+    pub fn of_file(name: &str) -> Option<Self> {
+        let (_, extension) = name.rsplit_once('.')?;
+        match extension.to_ascii_lowercase().as_str() {
+            "md" | "markdown" => Some(Self::Markdown),
+            "txt" | "text" => Some(Self::Text),
+            "html" | "htm" => Some(Self::Html),
+            "pdf" => Some(Self::Pdf),
+            _ => None,
+        }
+    }
+
+    /// By a media type, without its parameters.
+    #[must_use]
+    pub fn of_media_type(essence: &str) -> Option<Self> {
+        match essence {
+            "text/markdown" => Some(Self::Markdown),
+            "text/plain" => Some(Self::Text),
+            "text/html" => Some(Self::Html),
+            "application/pdf" => Some(Self::Pdf),
+            _ => None,
+        }
+    }
+}
+
+/// Why a file has no text, as a sentence goes on after "the document".
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExtractFault {
+    #[error("is larger than {} MiB", MAX_FILE / 1024 / 1024)]
+    TooLarge,
+    #[error("is not UTF-8 text")]
+    NotUtf8,
+    #[error("is nested deeper than {DEEPEST} levels")]
+    TooDeep,
+    #[error("is a PDF that cannot be read: {0}")]
+    Pdf(String),
+    /// A PDF of pictures has none.
+    #[error("has no text in it")]
+    NoText,
+}
+
+/// The Markdown of a file, without U+0000; text is taken as it is.
+pub fn to_markdown(file: &[u8], format: Format) -> Result<String, ExtractFault> {
+    if file.len() > MAX_FILE {
+        return Err(ExtractFault::TooLarge);
+    }
+    let markdown = match format {
+        Format::Markdown | Format::Text => text(file)?.to_owned(),
+        Format::Html => html(text(file)?)?,
+        Format::Pdf => pdf_extract::extract_text_from_mem(file).map_err(|fault| {
+            let told: String = fault.to_string().chars().take(200).collect();
+            ExtractFault::Pdf(told)
+        })?,
+    };
+    let markdown = markdown.replace('\0', "");
+    if markdown.trim().is_empty() { Err(ExtractFault::NoText) } else { Ok(markdown) }
+}
+
+fn text(file: &[u8]) -> Result<&str, ExtractFault> {
+    let text = std::str::from_utf8(file).map_err(|_| ExtractFault::NotUtf8)?;
+    Ok(text.trim_start_matches('\u{feff}'))
+}
+
+fn html(html: &str) -> Result<String, ExtractFault> {
+    if is_deeper(html, DEEPEST) {
+        return Err(ExtractFault::TooDeep);
+    }
+    let converter = HtmlToMarkdown::builder().skip_tags(SKIPPED.to_vec()).build();
+    // From memory, where no I/O can fail.
+    let tree = converter.html_to_tree(html).map_err(|_| ExtractFault::NoText)?;
+    // What the tags alone do not tell: within SVG any name nests.
+    if is_too_deep(&tree) {
+        return Err(ExtractFault::TooDeep);
+    }
+    Ok(converter.tree_to_markdown(&tree))
+}
+
+fn is_too_deep(tree: &Rc<Node>) -> bool {
+    let mut open = vec![(Rc::clone(tree), 1)];
+    while let Some((node, depth)) = open.pop() {
+        if depth > DEEPEST {
+            return true;
+        }
+        open.extend(node.children.borrow().iter().map(|child| (Rc::clone(child), depth + 1)));
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(file: &str, format: Format) -> Result<String, ExtractFault> {
+        to_markdown(file.as_bytes(), format)
+    }
+
+    #[test]
+    fn html_becomes_markdown_without_what_is_no_text() {
+        let page = "<html><head><title>T</title><style>x{}</style></head><body><nav>Menu</nav>\
+            <h1>Returns</h1><p>Within <b>14</b> days, see <a href=\"/x\">here</a>.</p><script>bad()</script>\
+            <table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td>2</td></tr></table></body></html>";
+
+        let markdown = read(page, Format::Html).unwrap();
+
+        assert!(markdown.starts_with("# Returns\n\nWithin **14** days, see [here](/x)."), "{markdown}");
+        assert!(
+            markdown.contains("| 1") && !markdown.contains("bad") && !markdown.contains("Menu"),
+            "{markdown}"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said_so() {
+        assert_eq!(to_markdown(b"\xff\xfe", Format::Text), Err(ExtractFault::NotUtf8));
+        assert_eq!(read(" \n\0", Format::Markdown), Err(ExtractFault::NoText));
+        assert_eq!(read("<p> </p>", Format::Html), Err(ExtractFault::NoText));
+        let deep = format!("{}x", "<div>".repeat(100_000));
+        assert_eq!(read(&deep, Format::Html), Err(ExtractFault::TooDeep));
+        assert_eq!(to_markdown(&vec![b'a'; MAX_FILE + 1], Format::Text), Err(ExtractFault::TooLarge));
+        assert!(matches!(read("%PDF-1.7 nothing", Format::Pdf), Err(ExtractFault::Pdf(_))));
+    }
+
+    #[test]
+    fn a_byte_order_mark_and_nul_are_no_text() {
+        assert_eq!(read("\u{feff}# A\0", Format::Markdown).as_deref(), Ok("# A"));
+    }
+}

@@ -1,0 +1,82 @@
+//! How deep HTML is nested, told from its tags alone: the parser takes time by the square of it, and the converter
+//! recurses.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+
+use html5ever::tendril::StrTendril;
+use html5ever::tokenizer::states::RawKind;
+use html5ever::tokenizer::{
+    BufferQueue, StartTag, Tag, TagToken, Token, TokenSink, TokenSinkResult, Tokenizer, TokenizerOpts,
+};
+
+/// Elements that have no end, or that the next of them ends: of these there may be many that were not closed.
+const UNCLOSED: [&str; 29] = [
+    "area", "base", "body", "br", "col", "colgroup", "dd", "dt", "embed", "head", "hr", "html", "img",
+    "input", "li", "link", "meta", "option", "p", "param", "source", "tbody", "td", "tfoot", "th", "thead",
+    "tr", "track", "wbr",
+];
+
+/// Whether more than `most` elements are open at once.
+pub(super) fn is_deeper(html: &str, most: usize) -> bool {
+    let input = BufferQueue::default();
+    input.push_back(StrTendril::from_slice(html));
+    let counter = Counter { most, ..Counter::default() };
+    let tokenizer = Tokenizer::new(counter, TokenizerOpts::default());
+    let _ = tokenizer.feed(&input);
+    tokenizer.sink.is_over.get()
+}
+
+#[derive(Default)]
+struct Counter {
+    most: usize,
+    /// By name, so that an end tag of nothing does not count.
+    open: RefCell<HashMap<String, usize>>,
+    depth: Cell<usize>,
+    is_over: Cell<bool>,
+}
+
+impl TokenSink for Counter {
+    type Handle = ();
+
+    fn process_token(&self, token: Token, _line: u64) -> TokenSinkResult<()> {
+        let TagToken(Tag { kind, name, .. }) = token else { return TokenSinkResult::Continue };
+        if UNCLOSED.contains(&&*name) {
+            return TokenSinkResult::Continue;
+        }
+        let is_start = kind == StartTag;
+        let mut open = self.open.borrow_mut();
+        let of_name = open.entry(name.to_string()).or_default();
+        if is_start {
+            *of_name += 1;
+            self.depth.set(self.depth.get() + 1);
+        } else if *of_name > 0 {
+            *of_name -= 1;
+            self.depth.set(self.depth.get().saturating_sub(1));
+        }
+        if self.depth.get() > self.most {
+            self.is_over.set(true);
+        }
+        match &*name {
+            "script" if is_start => TokenSinkResult::RawData(RawKind::ScriptData),
+            "style" | "noframes" if is_start => TokenSinkResult::RawData(RawKind::Rawtext),
+            "title" | "textarea" if is_start => TokenSinkResult::RawData(RawKind::Rcdata),
+            _ => TokenSinkResult::Continue,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn open_elements_count_and_closed_ones_do_not() {
+        assert!(is_deeper(&"<div>".repeat(11), 10));
+        assert!(is_deeper(&"<div></b>".repeat(11), 10));
+        assert!(!is_deeper(&"<div><p>a<br>b</div>".repeat(1000), 10));
+        assert!(!is_deeper(&"<ul><li>a<li>b<li><b>c</b></ul>".repeat(1000), 10));
+        assert!(!is_deeper("<script>'<div>'.repeat('<div><div><div>')</script><p>x", 2));
+        assert!(!is_deeper("no tags at all, 1 < 2", 0));
+    }
+}

@@ -1,0 +1,93 @@
+//! What holds for any text at all.
+
+use proptest::prelude::*;
+
+use super::{Format, Language, Ready, cut, document_terms, plan, query_terms};
+
+/// Text as documents have it, with whatever Markdown may mean by it.
+fn markdown() -> impl Strategy<Value = String> {
+    let part = prop_oneof![
+        "[a-zA-Zäöüß,. ]{0,40}",
+        Just("\n\n".to_owned()),
+        Just("\n# ".to_owned()),
+        Just("\n### ".to_owned()),
+        Just("\n- ".to_owned()),
+        Just("\n> ".to_owned()),
+        Just("\n```\n".to_owned()),
+        Just("| a | b |\n|---|---|\n".to_owned()),
+        Just("\n[x]: y\n".to_owned()),
+        Just("<div>".to_owned()),
+        Just("word ".repeat(300)),
+        Just("返品".repeat(700)),
+        any::<String>(),
+    ];
+    prop::collection::vec(part, 0..24).prop_map(|parts| parts.concat())
+}
+
+fn letters(text: &str) -> Vec<char> {
+    text.chars().filter(|c| c.is_alphanumeric()).collect()
+}
+
+proptest! {
+    #[test]
+    fn cutting_loses_no_text_and_its_passages_are_bounded(text in markdown()) {
+        let passages = cut(&text);
+
+        // A heading is told by its words, so its letters are looked for there; all else stands in order.
+        let told: Vec<char> =
+            passages.iter().flat_map(|passage| letters(&format!("{} {}", passage.heading, passage.text))).collect();
+        let mut rest: std::collections::HashMap<char, usize> = std::collections::HashMap::new();
+        for letter in told {
+            *rest.entry(letter).or_default() += 1;
+        }
+        for letter in letters(&text) {
+            let left = rest.entry(letter).or_default();
+            // A reference such as `&amp;` in a heading is told as what it stands for.
+            prop_assert!(*left > 0 || text.contains('&'), "{letter:?} of {text:?} is lost: {passages:?}");
+            *left = left.saturating_sub(1);
+        }
+        for passage in &passages {
+            prop_assert!(passage.text.chars().count() <= super::cut::LONGEST, "{}", passage.text.len());
+            prop_assert!(!passage.text.trim().is_empty());
+        }
+    }
+
+    #[test]
+    fn any_text_gives_words_that_either_engine_holds_as_they_are(text in any::<String>(), at in 0..Language::ALL.len()) {
+        let language = Language::ALL[at];
+
+        for term in document_terms(&text, language).into_iter().chain(query_terms(&text, language)) {
+            prop_assert!(!term.is_empty());
+            prop_assert!(term.chars().all(|c| !c.is_ascii() || c.is_ascii_lowercase() || c.is_ascii_digit()), "{term:?}");
+        }
+    }
+
+    #[test]
+    fn a_document_is_found_by_any_word_of_it(text in "[\\p{L}\\p{N} ]{1,60}", at in 0..Language::ALL.len()) {
+        let language = Language::ALL[at];
+
+        let known = document_terms(&text, language);
+        for term in query_terms(&text, language) {
+            prop_assert!(known.contains(&term), "{term:?} is not in {known:?}");
+        }
+    }
+
+    #[test]
+    fn a_plan_asks_for_each_word_that_there_is(terms in prop::collection::vec(("[a-z]{1,3}", 0_i64..1000), 0..20)) {
+        let asked = format!("{:?}", plan(terms.clone()));
+
+        for (term, passages) in terms {
+            prop_assert_eq!(passages > 0 && !asked.contains(&format!("{term:?}")), false);
+        }
+    }
+
+    #[test]
+    fn a_document_of_any_text_can_be_made_ready(title in any::<String>(), text in markdown()) {
+        let made = Ready::cut(String::new(), title, None, Format::Text, text, Language::German).unwrap();
+
+        for passage in made.passages {
+            prop_assert_eq!(passage.words.split(' ').filter(|word| *word == "/").count(), 2);
+            prop_assert!(!passage.words.contains("  "), "{:?}", passage.words);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! In which order passages are shown: BM25 over the words of title, heading and text, the same for both databases.
+#![expect(clippy::float_arithmetic, reason = "a score orders passages; nothing is paid by it")]
+
+use std::collections::HashMap;
+
+use crate::domain::ids::DocumentId;
+
+/// How soon another occurrence of a word stops to count, and how much a passage's length does.
+const SATURATION: f64 = 1.2;
+const LENGTH: f64 = 0.75;
+/// What a word counts in the title, in the heading and in the text.
+const WEIGHTS: [f64; 3] = [3.0, 2.0, 1.0];
+
+/// A passage that has one of the words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Rises with the order of writing.
+    pub number: i64,
+    pub document: DocumentId,
+    pub document_slug: String,
+    /// The document's.
+    pub title: String,
+    pub url: Option<String>,
+    /// `Returns > Refunds`; empty where it stands below none.
+    pub heading: String,
+    pub text: String,
+    /// The words of title, heading and text, with `/` between the three.
+    pub words: String,
+}
+
+/// What is known of the whole base.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Corpus {
+    pub passages: i64,
+    /// Of all passages together.
+    pub words: i64,
+    /// In how many passages each word of the query is.
+    pub terms: Vec<(String, i64)>,
+}
+
+/// A passage that was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hit {
+    pub passage: Candidate,
+    /// Higher is better; comparable within one search only.
+    pub score: f64,
+}
+
+/// The best `limit` of the candidates, the best first; of two that are as good, the one written first.
+#[must_use]
+pub fn rank(candidates: Vec<Candidate>, corpus: &Corpus, limit: usize) -> Vec<Hit> {
+    let weights: HashMap<&str, f64> = corpus
+        .terms
+        .iter()
+        .map(|(term, passages)| (term.as_str(), rarity(*passages, corpus.passages)))
+        .collect();
+    let usual = (float(corpus.words) / float(corpus.passages.max(1))).max(1.0);
+    let score = |candidate: Candidate| {
+        let score = score(&candidate.words, &weights, usual);
+        Hit { passage: candidate, score }
+    };
+    let mut hits: Vec<Hit> = candidates.into_iter().map(score).filter(|hit| hit.score > 0.0).collect();
+    hits.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.passage.number.cmp(&b.passage.number)));
+    hits.dedup_by_key(|hit| hit.passage.number);
+    hits.truncate(limit);
+    hits
+}
+
+fn score(words: &str, weights: &HashMap<&str, f64>, usual: f64) -> f64 {
+    let mut found: HashMap<&str, f64> = HashMap::new();
+    let mut length = 0.0;
+    let mut fields = WEIGHTS.iter();
+    let mut field = fields.next().copied().unwrap_or(1.0);
+    for word in words.split(' ') {
+        if word == "/" {
+            field = fields.next().copied().unwrap_or(1.0);
+            continue;
+        }
+        length += 1.0;
+        if let Some((word, _)) = weights.get_key_value(word) {
+            *found.entry(word).or_insert(0.0) += field;
+        }
+    }
+    let dampened = SATURATION * (1.0 - LENGTH + LENGTH * length / usual);
+    // In the order of the words, for a sum of floats depends on it.
+    let mut parts: Vec<(&str, f64)> = found.into_iter().collect();
+    parts.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let part = |(word, times): (&str, f64)| {
+        weights.get(word).copied().unwrap_or(0.0) * times * (SATURATION + 1.0) / (times + dampened)
+    };
+    parts.into_iter().map(part).sum()
+}
+
+/// A word that few passages have says more; never below zero.
+fn rarity(passages: i64, all: i64) -> f64 {
+    let (passages, all) = (float(passages), float(all.max(passages)));
+    (1.0 + (all - passages + 0.5) / (passages + 0.5)).ln()
+}
+
+fn float(count: i64) -> f64 {
+    u32::try_from(count).map_or(0.0, f64::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(number: i64, words: &str) -> Candidate {
+        Candidate {
+            number,
+            document: DocumentId(uuid::Uuid::from_u128(1)),
+            document_slug: "d".to_owned(),
+            title: String::new(),
+            url: None,
+            heading: String::new(),
+            text: String::new(),
+            words: words.to_owned(),
+        }
+    }
+
+    fn order(candidates: &[(i64, &str)], terms: &[(&str, i64)]) -> Vec<i64> {
+        let candidates = candidates.iter().map(|(number, words)| candidate(*number, words)).collect();
+        let terms = terms.iter().map(|(term, passages)| ((*term).to_owned(), *passages)).collect();
+        let corpus = Corpus { passages: 100, words: 500, terms };
+        rank(candidates, &corpus, 10).into_iter().map(|hit| hit.passage.number).collect()
+    }
+
+    #[test]
+    fn rare_words_titles_headings_and_short_passages_come_first() {
+        let terms = [("fee", 5), ("account", 80)];
+        assert_eq!(order(&[(1, "t / h / account b"), (2, "t / h / fee b")], &terms), [2, 1]);
+        assert_eq!(
+            order(&[(1, "t / h / fee b"), (2, "t / fee / b b"), (3, "fee / h / b b")], &terms),
+            [3, 2, 1]
+        );
+        assert_eq!(order(&[(1, "t / h / fee b b b b b b b b"), (2, "t / h / fee b")], &terms), [2, 1]);
+    }
+
+    #[test]
+    fn equals_keep_their_order_and_what_has_no_word_is_left_out() {
+        let terms = [("fee", 5)];
+        assert_eq!(
+            order(&[(2, "t / / fee"), (1, "t / / fee"), (2, "t / / fee"), (3, "t / / b")], &terms),
+            [1, 2]
+        );
+    }
+}

@@ -1,0 +1,30 @@
+//! What a search answers, as the model and `function_calls` show it.
+
+use serde_json::{Map, Value, json};
+
+use super::Hit;
+
+/// How many passages a model is shown.
+pub const MOST_PASSAGES: usize = 5;
+
+/// `{passages: [{source, heading?, text, url?}]}`, the best first.
+#[must_use]
+pub fn search_result(hits: &[Hit]) -> Value {
+    let passages: Vec<Value> = hits.iter().map(|hit| Value::Object(shown(hit))).collect();
+    json!({ "passages": passages })
+}
+
+fn shown(hit: &Hit) -> Map<String, Value> {
+    let passage = &hit.passage;
+    let mut fields = Map::new();
+    let mut put = |key: &str, text: &str| fields.insert(key.to_owned(), text.into());
+    put("source", &passage.title);
+    if !passage.heading.is_empty() {
+        put("heading", &passage.heading);
+    }
+    put("text", &passage.text);
+    if let Some(url) = &passage.url {
+        put("url", url);
+    }
+    fields
+}

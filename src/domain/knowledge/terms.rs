@@ -1,0 +1,221 @@
+//! Words as they are searched: folded, stemmed, and written so that either engine holds them exactly.
+//!
+//! A word is a run of letters and digits; between them all else divides. Scripts that put no spaces between words
+//! (Chinese, Japanese, Korean, Thai, Lao, Khmer, Burmese) become pairs of characters.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rust_stemmers::Stemmer;
+use unicode_normalization::UnicodeNormalization as _;
+use unicode_segmentation::UnicodeSegmentation as _;
+
+use super::Language;
+use crate::domain::ids::KnowledgeBaseId;
+
+/// How many different words of a query are looked up.
+pub const MAX_QUERY_TERMS: usize = 128;
+/// A longer word is no word: it is kept cut, and has no stem.
+const LONGEST_TERM: usize = 48;
+
+/// A stretch of a text, by what its characters make.
+enum Run {
+    Word(String),
+    /// Characters of a script without spaces.
+    Spaceless(Vec<String>),
+}
+
+/// The words of a document's text, in order, as often as they are there.
+#[must_use]
+pub fn document_terms(text: &str, language: Language) -> Vec<String> {
+    let stemmer = language.stemmer();
+    let mut terms = Vec::new();
+    for run in runs(text) {
+        match run {
+            Run::Word(word) => terms.extend(term(&word, stemmer.as_ref())),
+            Run::Spaceless(characters) => {
+                terms.extend(pairs(&characters));
+                // A query may have one character alone.
+                terms.extend(characters);
+            }
+        }
+    }
+    terms
+}
+
+/// The different words that a query asks for. Words that say nothing (`the`, `how`) are left out where there are
+/// others.
+#[must_use]
+pub fn query_terms(query: &str, language: Language) -> Vec<String> {
+    let stemmer = language.stemmer();
+    let stop_words = language.stop_words();
+    let (mut telling, mut empty) = (Vec::new(), Vec::new());
+    for run in runs(query) {
+        match run {
+            Run::Word(word) => {
+                let list = if stop_words.contains(&word.as_str()) { &mut empty } else { &mut telling };
+                list.extend(term(&word, stemmer.as_ref()));
+            }
+            Run::Spaceless(characters) if characters.len() == 1 => telling.extend(characters),
+            Run::Spaceless(characters) => telling.extend(pairs(&characters)),
+        }
+    }
+    let mut terms = if telling.is_empty() { empty } else { telling };
+    let mut known = BTreeSet::new();
+    terms.retain(|term| known.insert(term.clone()));
+    terms.truncate(MAX_QUERY_TERMS);
+    terms
+}
+
+/// In how many of the passages each word is.
+pub fn count_terms<'p>(passages: impl IntoIterator<Item = &'p str>) -> BTreeMap<String, i64> {
+    let mut counts = BTreeMap::new();
+    for passage in passages {
+        let terms: BTreeSet<_> = passage.split(' ').filter(|term| *term != "/").collect();
+        for term in terms {
+            *counts.entry(term.to_owned()).or_insert(0) += 1;
+        }
+    }
+    counts
+}
+
+/// The word that all passages of a base have, and no other's: no text makes it, for a document's words are shorter.
+#[must_use]
+pub fn scope_term(base: KnowledgeBaseId) -> String {
+    format!("base{}base{}", base.0.simple(), "x".repeat(LONGEST_TERM - 39))
+}
+
+fn runs(text: &str) -> Vec<Run> {
+    let folded: String = text.nfkc().filter(|c| !is_invisible(*c)).collect::<String>().to_lowercase();
+    let mut runs: Vec<Run> = Vec::new();
+    let mut goes_on = false;
+    for grapheme in folded.graphemes(true) {
+        let first = grapheme.chars().next().unwrap_or(' ');
+        if !first.is_alphanumeric() {
+            goes_on = false;
+            continue;
+        }
+        let last = runs.last_mut().filter(|_| goes_on);
+        match (last, is_spaceless(first)) {
+            (Some(Run::Spaceless(characters)), true) => characters.push(grapheme.to_owned()),
+            (Some(Run::Word(word)), false) => word.push_str(grapheme),
+            (_, true) => runs.push(Run::Spaceless(vec![grapheme.to_owned()])),
+            (_, false) => runs.push(Run::Word(grapheme.to_owned())),
+        }
+        goes_on = true;
+    }
+    for run in &mut runs {
+        if let Run::Spaceless(characters) = run {
+            characters.iter_mut().for_each(|character| *character = shortened(character));
+        }
+    }
+    runs
+}
+
+fn pairs(characters: &[String]) -> impl Iterator<Item = String> {
+    characters.windows(2).map(|pair| pair.concat())
+}
+
+fn term(word: &str, stemmer: Option<&Stemmer>) -> Option<String> {
+    let stem = match stemmer {
+        Some(stemmer) if word.chars().count() <= LONGEST_TERM => stemmer.stem(word),
+        Some(_) | None => word.into(),
+    };
+    // Accents count for the stem, and are left out by many who ask.
+    let plain: String = stem.nfd().filter(|c| !matches!(c, '\u{300}'..='\u{36f}')).collect();
+    let spelled = plain.chars().fold(String::with_capacity(plain.len()), |mut spelled, letter| {
+        match letter {
+            'ß' => spelled.push_str("ss"),
+            'æ' => spelled.push_str("ae"),
+            'œ' => spelled.push_str("oe"),
+            'ø' => spelled.push('o'),
+            'ł' => spelled.push('l'),
+            'đ' | 'ð' => spelled.push('d'),
+            'ı' => spelled.push('i'),
+            // A stemmer may leave what either engine would read as its own.
+            letter if letter.is_ascii() && !letter.is_ascii_alphanumeric() => {}
+            letter => spelled.push(letter),
+        }
+        spelled
+    });
+    Some(shortened(&spelled)).filter(|term| !term.is_empty())
+}
+
+fn shortened(term: &str) -> String {
+    term.chars().take(LONGEST_TERM).collect()
+}
+
+/// Marks that stand within words and are not seen.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
+}
+
+fn is_spaceless(c: char) -> bool {
+    matches!(c,
+        '\u{e00}'..='\u{eff}' // Thai, Lao
+        | '\u{1000}'..='\u{109f}' // Burmese
+        | '\u{1100}'..='\u{11ff}' // Hangul
+        | '\u{1780}'..='\u{17ff}' // Khmer
+        | '\u{3040}'..='\u{30ff}' | '\u{31f0}'..='\u{31ff}' // Hiragana, Katakana
+        | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' // Han
+        | '\u{ac00}'..='\u{d7af}' // Hangul
+        | '\u{20000}'..='\u{3ffff}' // Han
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(text: &str, language: Language) -> String {
+        query_terms(text, language).join(" ")
+    }
+
+    #[test]
+    fn a_query_has_the_words_of_its_documents_in_each_language() {
+        for (language, asked, written) in [
+            (Language::English, "How can I return an item?", "Returns: returned items are refunded"),
+            (Language::German, "Kann ich Bücher zurücksenden?", "Ein Buch zurücksenden"),
+            (Language::German, "STRASSE", "die Straße"),
+            (Language::French, "Comment se faire rembourser ?", "Le remboursement, remboursé sous 14 jours"),
+            (Language::Spanish, "¿Cuánto tardan los envíos?", "El envío tarda tres días"),
+            (Language::Russian, "Как вернуть товары?", "Возврат товара"),
+            (Language::Russian, "Елка", "ёлки"),
+            (Language::Greek, "επιστροφές", "ΕΠΙΣΤΡΟΦΗ"),
+            (Language::Turkish, "iadeler", "İADE"),
+            (Language::Simple, "返品できますか", "商品の返品は三十日以内"),
+            (Language::Simple, "คืนสินค้า", "นโยบายการคืนสินค้าของเรา"),
+            (Language::Simple, "환불", "제품을환불할수있습니다"),
+            (Language::Simple, "ﬁle", "FILE"),
+            (Language::English, "cafe", "Le Café"),
+        ] {
+            let asked = query_terms(asked, language);
+            let written = document_terms(written, language);
+            assert!(asked.iter().any(|term| written.contains(term)), "{language}: {asked:?} {written:?}");
+        }
+    }
+
+    #[test]
+    fn words_that_say_nothing_are_left_out_unless_there_are_no_others() {
+        assert_eq!(query("What is the refund policy of the shop?", Language::English), "refund polici shop");
+        assert_eq!(query("Wie ist die Lieferzeit?", Language::German), "lieferzeit");
+        assert_eq!(query("who are the who", Language::English), "who are the");
+        assert_eq!(query("don't I'll", Language::English), "don t i ll");
+    }
+
+    #[test]
+    fn whatever_divides_words_is_no_part_of_them() {
+        assert_eq!(query("foo-bar, \"BAZ\" x_y a.b c:d*'e", Language::Simple), "foo bar baz x y a b c d e");
+        assert_eq!(query("soft\u{ad}ware", Language::Simple), "software");
+        for nothing in ["", " ", "***", "'\"()&|!:*", "🙂"] {
+            assert_eq!(query(nothing, Language::English), "", "{nothing}");
+        }
+    }
+
+    #[test]
+    fn a_bases_word_is_made_by_no_text() {
+        let scope = scope_term(KnowledgeBaseId(uuid::Uuid::from_u128(7)));
+
+        assert!(scope.chars().count() > LONGEST_TERM);
+        assert!(!document_terms(&scope, Language::Simple).contains(&scope));
+    }
+}

@@ -1,0 +1,146 @@
+//! The documents of a knowledge base: read and cut first, then written in one transaction under the base's lock.
+
+use super::{Source, in_use, lock, not_found, unknown_if_away};
+use crate::domain::account::Account;
+use crate::domain::clock::Micros;
+use crate::domain::error::{Error, Thing};
+use crate::domain::ids::DocumentId;
+use crate::domain::knowledge::{Base, Document, Ready};
+use crate::service::Services;
+use crate::service::page::{self, Page};
+use crate::store::documents::{self, Written};
+use crate::store::{Conn, StoreError, knowledge_bases};
+
+/// How many documents a base takes through the API.
+const MOST: i64 = 10_000;
+
+/// Whether what is there may be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    Refuse,
+    Replace,
+}
+
+/// A document with its Markdown.
+#[derive(Debug)]
+pub struct WithText {
+    pub document: Document,
+    pub text: String,
+}
+
+/// Makes a document, or replaces the one of its slug: a search sees the old one or the new.
+pub async fn put(
+    services: &Services,
+    account: &Account,
+    base: &str,
+    source: Source,
+    existing: Existing,
+) -> Result<Document, Error> {
+    let found = super::find(services, account, base).await?;
+    let ready = services.readers.make_ready(source, found.language).await?;
+    let id = DocumentId(services.ids.ordered(services.clock.as_ref()));
+    let now = services.clock.now();
+    let write = async |mut conn: Conn<'_>| {
+        let locked = match lock(conn.reborrow(), account.workspace, found.id, base).await? {
+            Ok(locked) if locked.language == found.language => locked,
+            Ok(_) => return Ok(Err(changed_meanwhile())),
+            Err(refused) => return Ok(Err(refused)),
+        };
+        put_within(conn, &locked, &ready, existing, id, now).await
+    };
+    services.db.writing(write).await.map_err(unknown_if_away)?
+}
+
+async fn put_within(
+    mut conn: Conn<'_>,
+    base: &Base,
+    ready: &Ready,
+    existing: Existing,
+    id: DocumentId,
+    now: Micros,
+) -> Result<Result<Document, Error>, StoreError> {
+    let old = documents::find_by_slug(conn.reborrow(), base.workspace, base.id, &ready.slug).await?;
+    match &old {
+        Some(old) if old.from_file => return Ok(Err(of_file(old))),
+        Some(old) if existing == Existing::Refuse => {
+            let text = format!("There is a document with the slug '{}' already: PUT replaces it.", old.slug);
+            return Ok(Err(Error::Conflict(text)));
+        }
+        Some(old) if old.digest == ready.digest => return Ok(Ok(old.clone())),
+        None if documents::count(conn.reborrow(), base.workspace, base.id).await? >= MOST => {
+            let text = format!("A knowledge base takes {MOST} documents at most.");
+            return Ok(Err(Error::Conflict(text)));
+        }
+        Some(_) | None => {}
+    }
+    let id = old.as_ref().map_or(id, |old| old.id);
+    let written = Written { id, ready, from_file: false, now };
+    Ok(Ok(documents::put(conn, base, old.as_ref(), written).await?))
+}
+
+/// At most `limit` documents after one, the oldest first.
+pub async fn list(
+    services: &Services,
+    account: &Account,
+    base: &str,
+    after: Option<DocumentId>,
+    limit: usize,
+) -> Result<Page<Document, DocumentId>, Error> {
+    let base = super::find(services, account, base).await?;
+    let ask = page::rows(limit);
+    let read = async |conn: Conn<'_>| documents::list(conn, base.workspace, base.id, after, ask).await;
+    Ok(Page::cut(services.db.reading(read).await?, limit, |document| document.id))
+}
+
+/// A document by its id or its slug, as it was sent.
+pub async fn find(services: &Services, account: &Account, base: &str, name: &str) -> Result<WithText, Error> {
+    let base = super::find(services, account, base).await?;
+    let read = async |mut conn: Conn<'_>| {
+        let Some(document) = find_within(conn.reborrow(), &base, name).await? else { return Ok(None) };
+        let text = documents::text(conn, base.workspace, document.id).await?;
+        Ok(text.map(|text| WithText { document, text }))
+    };
+    services.db.reading(read).await?.ok_or_else(|| Error::not_found(Thing::Document, name))
+}
+
+/// Removes a document. As it was.
+pub async fn delete(
+    services: &Services,
+    account: &Account,
+    base: &str,
+    name: &str,
+) -> Result<Document, Error> {
+    let id = base.parse().map_err(|_| not_found(base))?;
+    let write = async |mut conn: Conn<'_>| {
+        let locked = match in_use(knowledge_bases::lock(conn.reborrow(), account.workspace, id).await?, base)
+        {
+            Ok(locked) => locked,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let Some(document) = find_within(conn.reborrow(), &locked, name).await? else {
+            return Ok(Err(Error::not_found(Thing::Document, name)));
+        };
+        if document.from_file {
+            return Ok(Err(of_file(&document)));
+        }
+        documents::remove(conn, &locked, &document).await?;
+        Ok(Ok(document))
+    };
+    services.db.writing(write).await.map_err(unknown_if_away)?
+}
+
+async fn find_within(conn: Conn<'_>, base: &Base, name: &str) -> Result<Option<Document>, StoreError> {
+    match name.parse() {
+        Ok(id) => documents::find(conn, base.workspace, base.id, id).await,
+        Err(_) => documents::find_by_slug(conn, base.workspace, base.id, name).await,
+    }
+}
+
+fn of_file(document: &Document) -> Error {
+    let slug = &document.slug;
+    Error::Conflict(format!("The document '{slug}' is set up by a workspace file: change it there."))
+}
+
+fn changed_meanwhile() -> Error {
+    Error::Conflict("The knowledge base was given another language meanwhile. Please retry.".to_owned())
+}

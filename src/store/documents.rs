@@ -1,0 +1,202 @@
+//! Documents. A document is replaced with its passages in the caller's transaction, beside the base's lock: a search
+//! sees the old one or the new.
+
+use sqlx::QueryBuilder;
+
+use super::{Conn, StoreError, on_conn, passages};
+use crate::domain::clock::Micros;
+use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
+use crate::domain::knowledge::{Base, Document, Format, Ready};
+
+const COLUMNS: &str = "workspace_id, id, base_id, slug, title, url, format, digest, passages, words, from_file, \
+    created_at, updated_at";
+
+#[derive(sqlx::FromRow)]
+struct DocumentRow {
+    workspace_id: WorkspaceId,
+    id: DocumentId,
+    base_id: KnowledgeBaseId,
+    slug: String,
+    title: String,
+    url: Option<String>,
+    format: Format,
+    digest: Vec<u8>,
+    passages: i64,
+    words: i64,
+    from_file: bool,
+    created_at: Micros,
+    updated_at: Micros,
+}
+
+impl From<DocumentRow> for Document {
+    fn from(row: DocumentRow) -> Self {
+        Self {
+            workspace: row.workspace_id,
+            id: row.id,
+            base: row.base_id,
+            slug: row.slug,
+            title: row.title,
+            url: row.url,
+            format: row.format,
+            digest: row.digest,
+            passages: row.passages,
+            words: row.words,
+            from_file: row.from_file,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        }
+    }
+}
+
+/// A document of a base.
+pub async fn find(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    base: KnowledgeBaseId,
+    id: DocumentId,
+) -> Result<Option<Document>, StoreError> {
+    let found: Option<DocumentRow> = on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new("select ");
+        query.push(COLUMNS).push(" from documents where workspace_id = ").push_bind(workspace);
+        query.push(" and base_id = ").push_bind(base).push(" and id = ").push_bind(id);
+        query.build_query_as().fetch_optional(c).await?
+    });
+    Ok(found.map(Document::from))
+}
+
+/// A document of a base by its slug.
+pub async fn find_by_slug(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    base: KnowledgeBaseId,
+    slug: &str,
+) -> Result<Option<Document>, StoreError> {
+    let found: Option<DocumentRow> = on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new("select ");
+        query.push(COLUMNS).push(" from documents where workspace_id = ").push_bind(workspace);
+        query.push(" and base_id = ").push_bind(base).push(" and slug = ").push_bind(slug);
+        query.build_query_as().fetch_optional(c).await?
+    });
+    Ok(found.map(Document::from))
+}
+
+/// A document's Markdown.
+pub async fn text(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    id: DocumentId,
+) -> Result<Option<String>, StoreError> {
+    const TEXT: &str = "select text from documents where workspace_id = $1 and id = $2";
+    let found: Option<(String,)> =
+        on_conn!(conn, |c| sqlx::query_as(TEXT).bind(workspace).bind(id).fetch_optional(c).await?);
+    Ok(found.map(|(text,)| text))
+}
+
+/// At most `limit` documents of a base, after one, in order of age.
+pub async fn list(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    base: KnowledgeBaseId,
+    after: Option<DocumentId>,
+    limit: i64,
+) -> Result<Vec<Document>, StoreError> {
+    let rows: Vec<DocumentRow> = on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new("select ");
+        query.push(COLUMNS).push(" from documents where workspace_id = ").push_bind(workspace);
+        query.push(" and base_id = ").push_bind(base);
+        if let Some(after) = after {
+            query.push(" and id > ").push_bind(after);
+        }
+        query.push(" order by id limit ").push_bind(limit);
+        query.build_query_as().fetch_all(c).await?
+    });
+    Ok(rows.into_iter().map(Document::from).collect())
+}
+
+/// How many documents a base has.
+pub async fn count(conn: Conn<'_>, workspace: WorkspaceId, base: KnowledgeBaseId) -> Result<i64, StoreError> {
+    const COUNT: &str = "select count(*) from documents where workspace_id = $1 and base_id = $2";
+    let (count,): (i64,) =
+        on_conn!(conn, |c| sqlx::query_as(COUNT).bind(workspace).bind(base).fetch_one(c).await?);
+    Ok(count)
+}
+
+/// What is to be written: the document as it then is, and what it is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Written<'a> {
+    pub id: DocumentId,
+    pub ready: &'a Ready,
+    pub from_file: bool,
+    pub now: Micros,
+}
+
+/// Makes a document of a base that is locked, or replaces `old` whole, and keeps the base's counts. As it now is.
+pub async fn put(
+    mut conn: Conn<'_>,
+    base: &Base,
+    old: Option<&Document>,
+    written: Written<'_>,
+) -> Result<Document, StoreError> {
+    let Written { id, ready, from_file, now } = written;
+    let document = Document {
+        workspace: base.workspace,
+        id,
+        base: base.id,
+        slug: ready.slug.clone(),
+        title: ready.title.clone(),
+        url: ready.url.clone(),
+        format: ready.format,
+        digest: ready.digest.to_vec(),
+        passages: i64::try_from(ready.passages.len()).unwrap_or(i64::MAX),
+        words: ready.passages.iter().map(crate::domain::knowledge::ReadyPassage::count).sum(),
+        from_file,
+        created_at: old.map_or(now, |old| old.created_at),
+        updated_at: now,
+    };
+    upsert(conn.reborrow(), &document, &ready.text).await?;
+    passages::replace(conn.reborrow(), base, id, &ready.passages).await?;
+    let (passages, words) = old.map_or((0, 0), |old| (old.passages, old.words));
+    resize(conn, base, document.passages - passages, document.words - words).await?;
+    Ok(document)
+}
+
+/// Removes a document of a base that is locked.
+pub async fn remove(mut conn: Conn<'_>, base: &Base, document: &Document) -> Result<(), StoreError> {
+    const REMOVE: &str = "delete from documents where workspace_id = $1 and id = $2";
+    passages::replace(conn.reborrow(), base, document.id, &[]).await?;
+    on_conn!(conn.reborrow(), |c| {
+        sqlx::query(REMOVE).bind(base.workspace).bind(document.id).execute(c).await?;
+    });
+    resize(conn, base, -document.passages, -document.words).await
+}
+
+async fn upsert(conn: Conn<'_>, document: &Document, text: &str) -> Result<(), StoreError> {
+    on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new("insert into documents (");
+        query.push(COLUMNS).push(", text) values (");
+        let mut values = query.separated(", ");
+        values.push_bind(document.workspace).push_bind(document.id).push_bind(document.base);
+        values.push_bind(&document.slug).push_bind(&document.title).push_bind(&document.url);
+        values.push_bind(document.format).push_bind(&document.digest).push_bind(document.passages);
+        values.push_bind(document.words).push_bind(document.from_file).push_bind(document.created_at);
+        values.push_bind(document.updated_at).push_bind(text);
+        query.push(
+            ") on conflict (workspace_id, id) do update set title = excluded.title, url = excluded.url, \
+             format = excluded.format, digest = excluded.digest, passages = excluded.passages, \
+             words = excluded.words, from_file = excluded.from_file, updated_at = excluded.updated_at, \
+             text = excluded.text",
+        );
+        query.build().execute(c).await?;
+    });
+    Ok(())
+}
+
+async fn resize(conn: Conn<'_>, base: &Base, passages: i64, words: i64) -> Result<(), StoreError> {
+    const RESIZE: &str = "update knowledge_bases set passages = passages + $1, words = words + $2 \
+        where workspace_id = $3 and id = $4";
+    on_conn!(conn, |c| {
+        let query = sqlx::query(RESIZE).bind(passages).bind(words).bind(base.workspace).bind(base.id);
+        query.execute(c).await?;
+    });
+    Ok(())
+}

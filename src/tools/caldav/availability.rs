@@ -1,0 +1,68 @@
+//! Lists free times.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use super::served::Served;
+use super::{NOT_READ, failed, refused};
+use crate::domain::calendar::{
+    AvailabilityRequest, Caldav, CalendarRules, availability_range, find_availability,
+};
+use crate::domain::chat::ToolSpec;
+use crate::domain::clock::Clock;
+use crate::domain::ids::CalendarId;
+use crate::domain::tool_loop::CallResult;
+use crate::tools::{Adapters, Call, CallContext, Outcome, Tool};
+
+pub(in crate::tools) struct Availability {
+    spec: ToolSpec,
+    calendar: Served,
+    clock: Arc<dyn Clock>,
+}
+
+impl Availability {
+    pub(in crate::tools) fn new(
+        spec: ToolSpec,
+        calendar: CalendarId,
+        rules: &CalendarRules,
+        at: &Caldav,
+        adapters: &Adapters,
+    ) -> Self {
+        let calendar = Served::new(calendar, rules, at, adapters);
+        Self { spec, calendar, clock: Arc::clone(&adapters.clock) }
+    }
+}
+
+#[async_trait]
+impl Tool for Availability {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    fn is_repeatable(&self) -> bool {
+        true
+    }
+
+    async fn call(&self, call: &Call, context: &CallContext<'_>) -> Outcome {
+        let request = match AvailabilityRequest::parse(&Value::Object(call.arguments.clone())) {
+            Ok(request) => request,
+            Err(refusal) => return refused(&refusal),
+        };
+        let rules = &self.calendar.rules;
+        let now = self.clock.now().timestamp();
+        let range = availability_range(rules, &request, now);
+        let busy = match self.calendar.busy(range, None, context).await {
+            Ok(busy) => busy,
+            Err(fault) => {
+                self.calendar.warn(&call.id, &fault, "a calendar could not be read");
+                return failed(NOT_READ);
+            }
+        };
+        match find_availability(rules, &request, &busy, now) {
+            Ok(found) => Outcome::Result(CallResult::new(found.to_result())),
+            Err(refusal) => refused(&refusal),
+        }
+    }
+}

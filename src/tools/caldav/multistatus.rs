@@ -1,0 +1,160 @@
+//! What a WebDAV server says of several resources at once (RFC 4918, section 13).
+
+use roxmltree::{Document, Node};
+
+use super::fault::Fault;
+
+const DAV: &str = "DAV:";
+const CALDAV: &str = "urn:ietf:params:xml:ns:caldav";
+
+/// An event's resource.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Resource {
+    pub href: String,
+    /// Its iCalendar text.
+    pub text: String,
+}
+
+/// The resources that a `calendar-query` has found. An answer that leaves any out is an error: what is not
+/// known to be free is not free.
+pub(super) fn read_resources(body: &[u8]) -> Result<Vec<Resource>, Fault> {
+    let text = text_of(body)?;
+    let document = parse(text)?;
+    let mut resources = Vec::new();
+    for response in children(root(&document)?, DAV, "response") {
+        let href = children(response, DAV, "href").next().map(whole_text).unwrap_or_default();
+        match children(response, DAV, "status").next().map(status) {
+            // Removed while the server was reading.
+            Some(404 | 410) => continue,
+            Some(_) => return Err(Fault::Unreadable("it is not complete")),
+            None => {}
+        }
+        let good = children(response, DAV, "propstat").filter(|propstat| {
+            children(*propstat, DAV, "status").all(|node| (200..300).contains(&status(node)))
+        });
+        let mut properties = good.flat_map(|propstat| children(propstat, DAV, "prop"));
+        let data = properties.find_map(|property| children(property, CALDAV, "calendar-data").next());
+        match data {
+            Some(data) => resources.push(Resource { href, text: whole_text(data) }),
+            // Some servers name the calendar itself, too.
+            None if href.ends_with('/') => {}
+            None => return Err(Fault::Unreadable("an event is there without its data")),
+        }
+    }
+    Ok(resources)
+}
+
+/// Whether a `PROPFIND` for its `resourcetype` has found a calendar.
+pub(super) fn is_calendar(body: &[u8]) -> Result<bool, Fault> {
+    let text = text_of(body)?;
+    let document = parse(text)?;
+    let types = root(&document)?.descendants().filter(|node| node.has_tag_name((DAV, "resourcetype")));
+    Ok(types.flat_map(|kind| children(kind, CALDAV, "calendar")).next().is_some())
+}
+
+fn text_of(body: &[u8]) -> Result<&str, Fault> {
+    let text = std::str::from_utf8(body).map_err(|_| Fault::Unreadable("it is not UTF-8"))?;
+    Ok(text.trim_start_matches('\u{feff}'))
+}
+
+/// A document type is refused, so no entity can be defined.
+fn parse(text: &str) -> Result<Document<'_>, Fault> {
+    Document::parse(text).map_err(|_| Fault::Unreadable("it is not XML"))
+}
+
+fn root<'d, 'i>(document: &'d Document<'i>) -> Result<Node<'d, 'i>, Fault> {
+    let root = document.root_element();
+    if root.has_tag_name((DAV, "multistatus")) {
+        return Ok(root);
+    }
+    Err(Fault::Unreadable("it is no multistatus"))
+}
+
+fn children<'d, 'i: 'd>(
+    of: Node<'d, 'i>,
+    namespace: &'static str,
+    name: &'static str,
+) -> impl Iterator<Item = Node<'d, 'i>> {
+    of.children().filter(move |node| node.has_tag_name((namespace, name)))
+}
+
+/// Texts and CDATA sections together.
+fn whole_text(node: Node<'_, '_>) -> String {
+    node.descendants().filter(Node::is_text).filter_map(|text| text.text()).collect()
+}
+
+/// Of `HTTP/1.1 200 OK`; 0 where it cannot be read.
+fn status(node: Node<'_, '_>) -> u16 {
+    whole_text(node).split_whitespace().nth(1).and_then(|code| code.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn multistatus(responses: &str) -> String {
+        format!(
+            r#"<?xml version="1.0"?><d:multistatus xmlns:d="DAV:" xmlns:cal="urn:ietf:params:xml:ns:caldav">{responses}</d:multistatus>"#
+        )
+    }
+
+    fn response(href: &str, data: &str) -> String {
+        format!(
+            "<d:response><d:href>{href}</d:href><d:propstat><d:prop><d:getetag>\"1\"</d:getetag>{data}</d:prop>\
+             <d:status>HTTP/1.1 200 OK</d:status></d:propstat></d:response>"
+        )
+    }
+
+    fn read(responses: &str) -> Result<Vec<Resource>, String> {
+        read_resources(multistatus(responses).as_bytes()).map_err(|fault| fault.to_string())
+    }
+
+    #[test]
+    fn data_is_read_from_texts_and_sections_alike() {
+        let plain = response("/a.ics", "<cal:calendar-data>A &amp; B\r\n</cal:calendar-data>");
+        let section = response("/b.ics", "<cal:calendar-data><![CDATA[A & ]]>B</cal:calendar-data>");
+
+        let found = read(&[plain, section, response("/", "")].concat()).unwrap();
+
+        let texts: Vec<_> = found.iter().map(|resource| resource.text.trim_end()).collect();
+        assert_eq!(texts, ["A & B", "A & B"]);
+        assert_eq!(found[1].href, "/b.ics");
+    }
+
+    #[test]
+    fn what_is_gone_is_left_out_and_what_is_missing_is_an_error() {
+        let status = |code| {
+            format!("<d:response><d:href>/x</d:href><d:status>HTTP/1.1 {code} X</d:status></d:response>")
+        };
+
+        assert_eq!(read(&status(404)), Ok(Vec::new()));
+        assert!(read(&status(507)).unwrap_err().contains("not complete"));
+        assert!(read(&response("/a.ics", "")).unwrap_err().contains("without its data"));
+    }
+
+    #[test]
+    fn garbage_entities_and_other_documents_are_refused() {
+        for body in [
+            &b"<html><body>Sign in</body></html>"[..],
+            b"not XML",
+            b"",
+            b"\xff\xfe",
+            br#"<!DOCTYPE x [<!ENTITY a "aaaa">]><multistatus xmlns="DAV:">&a;</multistatus>"#,
+        ] {
+            assert!(read_resources(body).is_err(), "{}", String::from_utf8_lossy(body));
+            assert!(is_calendar(body).is_err());
+        }
+    }
+
+    #[test]
+    fn a_calendar_says_that_it_is_one() {
+        let of = |kinds: &str| {
+            let kind = response("/c/", &format!("<d:resourcetype><d:collection/>{kinds}</d:resourcetype>"));
+            is_calendar(multistatus(&kind).as_bytes()).unwrap()
+        };
+
+        assert!(of("<cal:calendar/>"));
+        assert!(!of(""));
+        assert!(!of("<calendar xmlns=\"urn:other\"/>"));
+    }
+}

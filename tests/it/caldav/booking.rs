@@ -1,0 +1,109 @@
+//! Bookings on the server: made, found there, cancelled, and what a person makes of them meanwhile.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{book, cancel, look, on, result};
+use crate::support::db::both_backends;
+use crate::support::fake_model::{Reply, ToolCall};
+use crate::support::radicale::{Radicale, calendar, event};
+use crate::support::server::{TestServer, WIDGET};
+
+/// Each result of the calls that the model makes one after another in one turn.
+async fn results(server: &TestServer, calls: impl IntoIterator<Item = ToolCall>) -> Vec<Value> {
+    let rounds = calls.into_iter().map(|call| Reply::tool_calls([call]));
+    server.model.script().queue(rounds.chain([Reply::text("Done.")]));
+    let body = server.tell(WIDGET, "Please.").send().await.json();
+    body["function_calls"].as_array().unwrap().iter().map(|call| call["result"].clone()).collect()
+}
+
+both_backends!(
+    async fn a_turn_looks_books_and_another_cancels(db: TestDb) {
+        let radicale = Radicale::start().await;
+        let server = on(&radicale).start(&db).await;
+        let day = || look("2026-03-18", "2026-03-18");
+
+        let told = results(&server, [day(), book("2026-03-18T10:00"), day()]).await;
+
+        assert_eq!(told[0]["available_slots"].as_array().unwrap().len(), 3);
+        assert_eq!(told[1]["success"], true, "{}", told[1]);
+        assert_eq!(told[1]["start"], "2026-03-18T10:00:00+01:00");
+        assert_eq!(told[2]["available_slots"], json!(["2026-03-18 09:00", "2026-03-18 11:00"]));
+        let all = radicale.all().await;
+        for line in [
+            "DTSTART:20260318T090000Z",
+            "DTEND:20260318T100000Z",
+            "SUMMARY:Demo\\; with\\, signs\\nand lines",
+            "DESCRIPTION:Name: Ada\\nE-mail: ada@example.com",
+        ] {
+            assert!(all.lines().any(|found| found == line), "{line} in {all}");
+        }
+        let name = radicale.of_calls().await.pop().unwrap();
+        assert_eq!(radicale.send("GET", &name, &[], String::new()).await.0, StatusCode::OK);
+        assert_eq!(server.number("select count(*) from bookings where held_by is null").await, 1);
+
+        let cancelled = results(&server, [cancel(&told[1]["booking_id"]), day()]).await;
+
+        assert_eq!(cancelled[0], json!({ "success": true }));
+        assert_eq!(cancelled[1]["available_slots"].as_array().unwrap().len(), 3);
+        assert_eq!(radicale.send("GET", &name, &[], String::new()).await.0, StatusCode::NOT_FOUND);
+        let again = result(&server, WIDGET, cancel(&told[1]["booking_id"])).await;
+        assert_eq!(again, json!({ "success": true }));
+    }
+);
+
+both_backends!(
+    async fn what_is_taken_is_refused_with_what_is_free_and_nothing_is_written(db: TestDb) {
+        let radicale = Radicale::start().await;
+        let server = on(&radicale).start(&db).await;
+        radicale.put("x.ics", &event("x", "DTSTART:20260318T093000Z\nDTEND:20260318T094500Z")).await;
+
+        let refused = result(&server, WIDGET, book("2026-03-18T10:00")).await;
+
+        assert_eq!(refused["error"], "2026-03-18 10:00 is already taken");
+        assert!(refused["available_slots"].as_array().unwrap().contains(&json!("2026-03-18 09:00")));
+        assert_eq!((radicale.count().await, server.number("select count(*) from bookings").await), (1, 0));
+    }
+);
+
+both_backends!(
+    async fn a_moved_appointment_frees_its_time_and_is_cancelled_where_it_now_is(db: TestDb) {
+        let radicale = Radicale::start().await;
+        let server = on(&radicale).start(&db).await;
+        let booked = result(&server, WIDGET, book("2026-03-18T10:00")).await;
+        let name = radicale.of_calls().await.pop().unwrap();
+        let uid = name.trim_end_matches(".ics");
+
+        radicale.put(&name, &event(uid, "DTSTART:20260319T090000Z\nDTEND:20260319T100000Z")).await;
+        let free = result(&server, WIDGET, look("2026-03-18", "2026-03-19")).await;
+        let other = server.conversation().await;
+        let second = result(&server, &other, book("2026-03-18T10:00")).await;
+        let foreign = result(&server, &other, cancel(&booked["booking_id"])).await;
+        let cancelled = result(&server, WIDGET, cancel(&booked["booking_id"])).await;
+
+        assert!(free["available_slots"].as_array().unwrap().contains(&json!("2026-03-18 10:00")), "{free}");
+        assert!(!free["available_slots"].as_array().unwrap().contains(&json!("2026-03-19 10:00")), "{free}");
+        assert_eq!(second["success"], true, "its old time is free: {second}");
+        assert!(foreign["error"].as_str().unwrap().contains("was booked in this conversation"), "{foreign}");
+        assert_eq!(cancelled, json!({ "success": true }));
+        assert_eq!(radicale.count().await, 1, "the second one stays");
+    }
+);
+
+both_backends!(
+    async fn what_a_person_removed_is_free_and_cancelling_it_succeeds(db: TestDb) {
+        let radicale = Radicale::start().await;
+        let server = on(&radicale).start(&db).await;
+        let booked = result(&server, WIDGET, book("2026-03-18T10:00")).await;
+        let name = radicale.of_calls().await.pop().unwrap();
+
+        radicale.send("DELETE", &name, &[], String::new()).await;
+        let free = result(&server, WIDGET, look("2026-03-18", "2026-03-18")).await;
+        // Another's event at the very address is nothing of ours.
+        radicale.send("PUT", &name, &[], calendar(&event("other", "DTSTART:20260318T090000Z"))).await;
+        let cancelled = result(&server, WIDGET, cancel(&booked["booking_id"])).await;
+
+        assert_eq!(free["available_slots"].as_array().unwrap().len(), 3);
+        assert_eq!((cancelled, radicale.count().await), (json!({ "success": true }), 1));
+    }
+);

@@ -1,0 +1,84 @@
+//! Busy times: what other programs have written.
+
+use serde_json::{Value, json};
+
+use super::{look, on, result};
+use crate::support::db::both_backends;
+use crate::support::radicale::{Radicale, event};
+use crate::support::server::{TestServer, WIDGET};
+
+async fn free(server: &TestServer, first: &str, last: &str) -> Value {
+    result(server, WIDGET, look(first, last)).await["available_slots"].clone()
+}
+
+both_backends!(
+    async fn single_events_days_zones_and_what_is_transparent_or_cancelled(db: TestDb) {
+        let radicale = Radicale::start().await;
+        let server = on(&radicale).start(&db).await;
+        let before = free(&server, "2026-03-17", "2026-03-17").await;
+        for (name, lines) in [
+            ("utc", "DTSTART:20260317T080000Z\nDTEND:20260317T083000Z"),
+            ("tokyo", "DTSTART;TZID=Asia/Tokyo:20260317T180000\nDURATION:PT30M"),
+            ("transparent", "DTSTART:20260317T100000Z\nDTEND:20260317T110000Z\nTRANSP:TRANSPARENT"),
+            ("cancelled", "DTSTART:20260317T100000Z\nDTEND:20260317T110000Z\nSTATUS:CANCELLED"),
+            ("day", "DTSTART;VALUE=DATE:20260318"),
+            ("floating", "DTSTART:20260319T110000\nDTEND:20260319T120000"),
+        ] {
+            radicale.put(&format!("{name}.ics"), &event(name, lines)).await;
+        }
+
+        let after = free(&server, "2026-03-17", "2026-03-19").await;
+
+        assert_eq!(before, json!(["2026-03-17 09:00", "2026-03-17 10:00", "2026-03-17 11:00"]));
+        assert_eq!(after, json!(["2026-03-17 11:00", "2026-03-19 09:00", "2026-03-19 10:00"]));
+    }
+);
+
+both_backends!(
+    async fn a_weekly_event_keeps_its_clock_across_the_change_with_what_was_excepted_and_moved(db: TestDb) {
+        let radicale = Radicale::start().await;
+        let server = on(&radicale).start(&db).await;
+        let zone = "BEGIN:VTIMEZONE\nTZID:Europe/Berlin\nBEGIN:STANDARD\nDTSTART:19961027T030000\nRRULE:FREQ=YEARLY;BYDAY=-1SU;BYMONTH=10\n\
+            TZOFFSETFROM:+0200\nTZOFFSETTO:+0100\nEND:STANDARD\nBEGIN:DAYLIGHT\nDTSTART:19810329T020000\n\
+            RRULE:FREQ=YEARLY;BYDAY=-1SU;BYMONTH=3\nTZOFFSETFROM:+0100\nTZOFFSETTO:+0200\nEND:DAYLIGHT\nEND:VTIMEZONE";
+        let master = event(
+            "weekly",
+            "DTSTART;TZID=Europe/Berlin:20260303T100000\nDTEND;TZID=Europe/Berlin:20260303T110000\n\
+             RRULE:FREQ=WEEKLY;BYDAY=TU\nEXDATE;TZID=Europe/Berlin:20260324T100000",
+        );
+        let moved = event(
+            "weekly",
+            "RECURRENCE-ID;TZID=Europe/Berlin:20260407T100000\nDTSTART;TZID=Europe/Berlin:20260408T090000\n\
+             DTEND;TZID=Europe/Berlin:20260408T100000",
+        );
+        radicale.put("weekly.ics", &format!("{zone}\n{master}\n{moved}")).await;
+
+        for (day, hours) in [
+            ("2026-03-17", vec!["09:00", "11:00"]),
+            ("2026-03-24", vec!["09:00", "10:00", "11:00"]),
+            ("2026-03-31", vec!["09:00", "11:00"]),
+            ("2026-04-07", vec!["09:00", "10:00", "11:00"]),
+            ("2026-04-08", vec!["10:00", "11:00"]),
+            ("2026-04-14", vec!["09:00", "11:00"]),
+        ] {
+            let expected: Vec<String> = hours.iter().map(|hour| format!("{day} {hour}")).collect();
+            assert_eq!(free(&server, day, day).await, json!(expected), "{day}");
+        }
+    }
+);
+
+both_backends!(
+    async fn another_programs_event_is_seen_at_once_and_its_end_too(db: TestDb) {
+        let radicale = Radicale::start().await;
+        let server = on(&radicale).start(&db).await;
+        let all = free(&server, "2026-03-20", "2026-03-20").await;
+
+        radicale.put("x.ics", &event("x", "DTSTART:20260320T080000Z\nDTEND:20260320T100000Z")).await;
+        let busy = free(&server, "2026-03-20", "2026-03-20").await;
+        radicale.send("DELETE", "x.ics", &[], String::new()).await;
+        let again = free(&server, "2026-03-20", "2026-03-20").await;
+
+        assert_eq!(busy, json!(["2026-03-20 11:00"]));
+        assert_eq!((again.as_array().unwrap().len(), again), (3, all));
+    }
+);

@@ -1,0 +1,186 @@
+//! A server that is away, hangs, refuses or answers garbage: nothing is invented, nothing is told that is secret.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::{at, book, cancel, look, on, result, with_keys};
+use crate::support::db::{TestDb, both_backends};
+use crate::support::radicale::{Between, Line, PASSWORD, Radicale, event};
+use crate::support::server::{Setup, WIDGET};
+use crate::support::store;
+
+fn not_read() -> Value {
+    json!({ "error": "The calendar cannot be read at the moment." })
+}
+
+async fn is_not_read(db: &TestDb, setup: Setup) {
+    let server = setup.start(db).await;
+    assert_eq!(result(&server, WIDGET, look("2026-03-18", "2026-03-18")).await, not_read());
+    assert_eq!(result(&server, WIDGET, book("2026-03-18T10:00")).await, not_read());
+    assert_eq!(server.number("select count(*) from bookings").await, 0);
+}
+
+both_backends!(
+    async fn nobody_there(db: TestDb) {
+        is_not_read(&db, at("http://127.0.0.1:9/owner/work/", "127.0.0.1:9")).await;
+    }
+);
+
+both_backends!(
+    async fn a_host_that_is_not_let_through_is_not_called(db: TestDb) {
+        let radicale = Arc::new(Radicale::start().await);
+        let between = Between::start(&radicale).await;
+        let url = between.url().replace("127.0.0.1", "localhost");
+
+        is_not_read(&db, at(&url, "127.0.0.1")).await;
+
+        assert!(between.calls().all().is_empty());
+    }
+);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_credentials_none_and_an_address_that_is_no_calendar() {
+    let radicale = Radicale::start().await;
+    let home = radicale.url().replace("work/", "");
+    for setup in [
+        with_keys(&radicale.url(), radicale.host(), "username = \"owner\""),
+        with_keys(
+            &radicale.url(),
+            radicale.host(),
+            "username = \"other\", password = { env = \"CALDAV_PASSWORD\" }",
+        ),
+        at(&home, radicale.host()),
+        at(&format!("{home}nothing/"), radicale.host()),
+    ] {
+        is_not_read(&store::sqlite().await, setup).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_redirects_refusals_and_answers_without_end() {
+    let radicale = Arc::new(Radicale::start().await);
+    let between = Between::start(&radicale).await;
+    let db = store::sqlite().await;
+    let server = at(&between.url(), &between.host()).start(&db).await;
+    let day = || look("2026-03-18", "2026-03-18");
+    assert!(result(&server, WIDGET, day()).await["available_slots"].is_array());
+
+    let page = Bytes::from_static(b"<html><body>Please sign in</body></html>");
+    let cut = r#"<?xml version="1.0"?><multistatus xmlns="DAV:"><response><href>/x</href><status>HTTP/1.1 507 Full</status></response></multistatus>"#;
+    for line in [
+        Line::Instead(StatusCode::MULTI_STATUS, Bytes::from_static(b"}{")),
+        Line::Instead(StatusCode::MULTI_STATUS, page.clone()),
+        Line::Instead(StatusCode::OK, page),
+        Line::Instead(StatusCode::MULTI_STATUS, cut.into()),
+        Line::Instead(StatusCode::MULTI_STATUS, vec![b' '; 5 * 1024 * 1024].into()),
+        Line::Instead(StatusCode::FOUND, Bytes::new()),
+        Line::Instead(StatusCode::UNAUTHORIZED, Bytes::new()),
+        Line::Instead(StatusCode::INTERNAL_SERVER_ERROR, PASSWORD.into()),
+    ] {
+        between.script().queue([line]);
+        assert_eq!(result(&server, WIDGET, day()).await, not_read());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_hangs_is_given_up() {
+    let radicale = Arc::new(Radicale::start().await);
+    let between = Between::start(&radicale).await;
+    let db = store::sqlite().await;
+    let server = at(&between.url(), &between.host()).start(&db).await;
+
+    between.script().queue([Line::Nobody]);
+
+    assert_eq!(result(&server, WIDGET, look("2026-03-18", "2026-03-18")).await, not_read());
+}
+
+both_backends!(
+    async fn an_event_that_cannot_be_read_is_left_out_and_one_without_end_is_bounded(db: TestDb) {
+        let radicale = Arc::new(Radicale::start().await);
+        let between = Between::start(&radicale).await;
+        let server = at(&between.url(), &between.host()).start(&db).await;
+        let resource = |name: &str, data: &str| {
+            format!(
+                "<response><href>/{name}</href><propstat><prop><C:calendar-data>{data}</C:calendar-data></prop><status>HTTP/1.1 200 OK</status></propstat></response>"
+            )
+        };
+        let answer = |events: &[&str]| {
+            let all: String = events
+                .iter()
+                .map(|event| resource("x.ics", &crate::support::radicale::calendar(event)))
+                .collect();
+            let text = format!(
+                r#"<multistatus xmlns="DAV:" xmlns:C="urn:ietf:params:xml:ns:caldav">{all}</multistatus>"#
+            );
+            Line::Instead(StatusCode::MULTI_STATUS, text.into())
+        };
+        let broken = event("broken", "DTSTART:yesterday\nDTEND:20260318T090000Z");
+        let good = event("good", "DTSTART:20260318T090000Z\nDTEND:20260318T100000Z");
+        let endless = event("endless", "DTSTART:20200101T000000Z\nDURATION:PT1S\nRRULE:FREQ=SECONDLY");
+        let day = || look("2026-03-18", "2026-03-18");
+        result(&server, WIDGET, day()).await;
+
+        between.script().queue([answer(&[&broken, "BEGIN:VEVENT\nno line\nEND:VEVENT", &good])]);
+        let without = result(&server, WIDGET, day()).await;
+        between.script().queue([answer(&[&good, &endless])]);
+        let bounded = result(&server, WIDGET, day()).await;
+
+        assert_eq!(without["available_slots"], json!(["2026-03-18 09:00", "2026-03-18 11:00"]));
+        assert_eq!(bounded["available_slots"], json!([]));
+    }
+);
+
+both_backends!(
+    async fn a_server_that_cannot_be_written_leaves_no_booking_and_no_hold(db: TestDb) {
+        let radicale = Arc::new(Radicale::start().await);
+        let between = Between::start(&radicale).await;
+        let server = at(&between.url(), &between.host()).start(&db).await;
+
+        for (put, events) in [
+            (Line::Instead(StatusCode::FORBIDDEN, Bytes::new()), 0),
+            (Line::Instead(StatusCode::INSUFFICIENT_STORAGE, Bytes::new()), 0),
+            // It was written, whatever the answer says.
+            (Line::Lost(StatusCode::BAD_GATEWAY), 0),
+        ] {
+            let mut put = Some(put);
+            between.script().otherwise(move |method| match put.take_if(|_| *method == Method::PUT) {
+                Some(line) => line,
+                None => Line::Through,
+            });
+            let told = result(&server, WIDGET, book("2026-03-18T10:00")).await;
+            let error = "The appointment was not booked: the calendar cannot be written at the moment.";
+            assert_eq!(told, json!({ "error": error }));
+            assert_eq!(radicale.count().await, events);
+        }
+        let booked = result(&server, WIDGET, book("2026-03-18T10:00")).await;
+        assert_eq!(booked["success"], true, "the time is free again: {booked}");
+
+        let mut refusal = Some(Line::Instead(StatusCode::FORBIDDEN, Bytes::new()));
+        between.script().otherwise(move |method| match refusal.take_if(|_| *method == Method::DELETE) {
+            Some(line) => line,
+            None => Line::Through,
+        });
+        let told = result(&server, WIDGET, cancel(&booked["booking_id"])).await;
+        assert!(told["error"].as_str().unwrap().contains("was not cancelled"), "{told}");
+        assert_eq!(radicale.count().await, 1);
+        let told = result(&server, WIDGET, cancel(&booked["booking_id"])).await;
+        assert_eq!((told["success"].clone(), radicale.count().await), (json!(true), 0));
+    }
+);
+
+both_backends!(
+    async fn a_password_is_in_no_table_as_it_is(db: TestDb) {
+        let radicale = Radicale::start().await;
+        let server = on(&radicale).start(&db).await;
+
+        for (table, column) in
+            [("calendars", "rules"), ("assistant_versions", "compiled"), ("tools", "definition")]
+        {
+            let found = format!("select count(*) from {table} where {column} like '%{PASSWORD}%'");
+            assert_eq!(server.number(&found).await, 0, "{table}");
+        }
+    }
+);

@@ -1,0 +1,76 @@
+//! Turns that stop half-way through a booking: taken up again by another process, or ended for good.
+
+use std::sync::Arc;
+
+use http::Method;
+use serde_json::json;
+
+use super::{at, book, look, result};
+use crate::support::db::both_backends;
+use crate::support::fake_model::Reply;
+use crate::support::radicale::{Between, Line, Radicale};
+use crate::support::script::Gate;
+use crate::support::server::{Setup, TestServer, WIDGET};
+use crate::support::wait::wait_for;
+
+/// A server whose next event is put, while the answer to that never comes.
+async fn held_at_put(between: &Between, setup: Setup, db: &crate::support::db::TestDb) -> TestServer {
+    let server = setup.start(db).await;
+    let mut gate = Some(Gate::closed());
+    between.script().otherwise(move |method| match gate.take_if(|_| *method == Method::PUT) {
+        Some(gate) => Line::Held(gate),
+        None => Line::Through,
+    });
+    server
+}
+
+both_backends!(
+    async fn a_booking_that_was_put_is_found_by_whoever_takes_the_turn_up(db: TestDb) {
+        let radicale = Arc::new(Radicale::start().await);
+        let between = Between::start(&radicale).await;
+        let setup = || at(&between.url(), &between.host()).env("REJOINDER_SHUTDOWN_GRACE", "100ms");
+        let server = held_at_put(&between, setup(), &db).await;
+        server.model.script().queue([Reply::tool_calls([book("2026-03-18T10:00")]), Reply::text("Booked.")]);
+        let body = json!({ "sender_id": "u", "sender_type": "user", "text": "At ten, please" });
+        let sent = server.enqueue(body.to_string()).send().await.json();
+        let con = sent["data"]["conversation_id"].as_str().unwrap().to_owned();
+        wait_for("the event", async || (radicale.count().await == 1).then_some(())).await;
+
+        let server = server.restart(&db, setup()).await;
+
+        let messages = server.messages_once(&con, 2).await;
+        let reply = &messages[1];
+        assert_eq!(reply["text"], "Booked.", "{reply}");
+        assert_eq!(reply["function_calls"][0]["result"]["success"], true, "{reply}");
+        assert_eq!(radicale.count().await, 1);
+        let kept = "select count(*) from bookings where held_by is null and cancelled_at is null";
+        assert_eq!(server.number(kept).await, 1);
+        let puts = between.calls().all();
+        assert_eq!(puts.iter().filter(|call| call.request.0 == Method::PUT).count(), 2);
+    }
+);
+
+both_backends!(
+    async fn what_a_discarded_turn_had_put_is_free_and_removed_when_the_calendar_is_next_read(db: TestDb) {
+        let radicale = Arc::new(Radicale::start().await);
+        let between = Between::start(&radicale).await;
+        let server = held_at_put(&between, at(&between.url(), &between.host()), &db).await;
+        server.model.script().queue([Reply::tool_calls([book("2026-03-18T10:00")])]);
+        let told = tokio::spawn(server.tell(WIDGET, "At ten, please").send());
+        wait_for("the event", async || (radicale.count().await == 1).then_some(())).await;
+        let other = server.conversation().await;
+        let taken = result(&server, &other, look("2026-03-18", "2026-03-18")).await;
+
+        let path = format!("/api/automate/conversations/{WIDGET}/disable-ai");
+        server.call("POST", &path).bearer(&server.keys.all).send().await;
+        told.await.unwrap();
+        let free = result(&server, &other, look("2026-03-18", "2026-03-18")).await;
+        let gone = radicale.count().await;
+        let booked = result(&server, &other, book("2026-03-18T10:00")).await;
+
+        assert_eq!(taken["available_slots"], json!(["2026-03-18 09:00", "2026-03-18 11:00"]));
+        assert_eq!(free["available_slots"].as_array().unwrap().len(), 3);
+        assert_eq!(gone, 0);
+        assert_eq!(booked["success"], true, "{booked}");
+    }
+);

@@ -1,0 +1,186 @@
+//! The knowledge bases of a workspace file, applied.
+
+use rejoinder::domain::ids::WorkspaceId;
+use rejoinder::domain::knowledge::Base;
+use rejoinder::service::apply_workspace::Mode;
+use rejoinder::store::{Conn, documents, knowledge_bases, workspaces};
+use rejoinder::tools::search_base;
+
+use super::site::Operator;
+use crate::support::db::{TestDb, both_backends};
+use crate::support::{seed, store};
+
+const FILE: &str = r##"
+[workspace]
+slug = "shop"
+name = "Shop"
+
+[[assistants]]
+slug = "desk"
+name = "Desk"
+system_prompt = "You help."
+tools = ["help"]
+
+[[knowledge_bases]]
+slug = "help"
+documents = [
+    { slug = "shipping", title = "Shipping", text = "We ship within two days." },
+    { title = "Returns & Refunds", path = "help/returns.md", url = "https://shop.example/returns" },
+    { title = "Page", path = "help/page.HTML" },
+]
+
+[[tools]]
+slug = "help"
+kind = "knowledge"
+knowledge_base = "help"
+"##;
+
+/// With a folder that has the file's documents.
+async fn operator(db: &TestDb) -> (Operator, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("help")).unwrap();
+    write(&folder, "help/returns.md", "# Refunds\nReturned items are refunded.");
+    write(&folder, "help/page.HTML", "<h1>Opening</h1><p>We open at nine.</p><script>no()</script>");
+    let mut operator = Operator::of(store::open(db).await);
+    operator.folder = Some(folder.path().to_owned());
+    (operator, folder)
+}
+
+fn write(folder: &tempfile::TempDir, name: &str, text: impl AsRef<[u8]>) {
+    std::fs::write(folder.path().join(name), text).unwrap();
+}
+
+async fn workspace(operator: &Operator) -> WorkspaceId {
+    let find = async |conn: Conn<'_>| workspaces::find_by_slug(conn, "shop").await;
+    operator.db.reading(find).await.unwrap().unwrap().id
+}
+
+async fn base(operator: &Operator) -> Base {
+    let workspace = workspace(operator).await;
+    let list = async |conn: Conn<'_>| knowledge_bases::lock_all(conn, workspace).await;
+    operator.db.writing(list).await.unwrap().remove(0)
+}
+
+async fn found(operator: &Operator, query: &str) -> Vec<String> {
+    let base = base(operator).await;
+    let hits = search_base(&operator.db, &base, query, 5).await.unwrap();
+    hits.into_iter().map(|hit| hit.passage.document_slug).collect()
+}
+
+both_backends!(
+    async fn documents_are_read_changed_and_removed_as_the_file_says(db: TestDb) {
+        let (operator, folder) = operator(&db).await;
+
+        let made = operator.apply(FILE).await;
+
+        assert_eq!(
+            made,
+            [
+                "workspace shop: made",
+                "knowledge base help: made",
+                "document help/shipping: made",
+                "document help/returns-refunds: made",
+                "document help/page: made",
+                "tool help: made",
+                "assistant desk: made",
+            ]
+        );
+        assert_eq!(found(&operator, "refund").await, ["returns-refunds"]);
+        assert_eq!(found(&operator, "opening").await, ["page"]);
+        assert_eq!(operator.apply(FILE).await, [""; 0]);
+
+        write(&folder, "help/returns.md", "All sales are final.");
+        assert_eq!(operator.apply(FILE).await, ["document help/returns-refunds: changed text"]);
+        assert_eq!(found(&operator, "refunded").await, ["returns-refunds"], "its title says so still");
+        assert_eq!(found(&operator, "items").await, [""; 0]);
+
+        let fewer = FILE.replace("    { title = \"Page\", path = \"help/page.HTML\" },\n", "");
+        assert_eq!(operator.apply(&fewer).await, ["document help/page: removed"]);
+        assert_eq!(found(&operator, "opening").await, [""; 0]);
+    }
+);
+
+both_backends!(
+    async fn another_language_finds_the_words_anew(db: TestDb) {
+        let (operator, _folder) = operator(&db).await;
+        operator.apply(FILE).await;
+        assert_eq!(found(&operator, "shipped").await, ["shipping"]);
+
+        let german =
+            FILE.replace("slug = \"help\"\ndocuments", "slug = \"help\"\nlanguage = \"german\"\ndocuments");
+        let changes = operator.apply(&german).await;
+
+        assert_eq!(changes[0], "knowledge base help: changed language");
+        assert_eq!(changes.len(), 4, "{changes:?}");
+        assert_eq!(found(&operator, "shipped").await, [""; 0]);
+        assert_eq!(found(&operator, "Ship").await, ["shipping"]);
+    }
+);
+
+both_backends!(
+    async fn a_base_that_the_file_has_no_longer_is_archived_and_comes_back(db: TestDb) {
+        let (operator, _folder) = operator(&db).await;
+        operator.apply(FILE).await;
+        let id = base(&operator).await.id;
+        let none = "[workspace]\nslug = \"shop\"\nname = \"Shop\"\n";
+
+        let changes = operator.apply(none).await;
+        assert!(changes.contains(&"knowledge base help: archived".to_owned()), "{changes:?}");
+        assert!(base(&operator).await.archived_at.is_some());
+        assert_eq!(found(&operator, "refund").await, ["returns-refunds"], "older versions go on with it");
+
+        let changes = operator.apply(FILE).await;
+        assert!(changes.contains(&"knowledge base help: restored".to_owned()), "{changes:?}");
+        assert_eq!((base(&operator).await.id, base(&operator).await.archived_at), (id, None));
+    }
+);
+
+both_backends!(
+    async fn a_document_that_cannot_be_read_is_named_with_its_line_and_nothing_is_applied(db: TestDb) {
+        let (mut operator, folder) = operator(&db).await;
+        write(&folder, "help/empty.txt", " \n");
+        write(&folder, "help/bad.md", [0xff, 0xfe]);
+        write(&folder, "help/broken.pdf", "%PDF-1.7 no more");
+
+        let refusal = async |name: &str| operator.refusal(&FILE.replace("help/returns.md", name)).await;
+        let missing = refusal("help/none.md").await;
+        assert!(
+            missing.starts_with("line 16: knowledge_bases[0].documents[1]: help/none.md cannot be read: "),
+            "{missing}"
+        );
+        let at = "line 16: knowledge_bases[0].documents[1]:";
+        assert_eq!(refusal("help/empty.txt").await, format!("{at} the document has no text in it"));
+        assert_eq!(refusal("help/bad.md").await, format!("{at} the document is not UTF-8 text"));
+        assert!(
+            refusal("help/broken.pdf")
+                .await
+                .starts_with(&format!("{at} the document is a PDF that cannot be read"))
+        );
+        assert!(refusal("help").await.contains("does not end in one of"));
+        operator.folder = None;
+        assert!(
+            operator.refusal(FILE).await.contains("help/returns.md cannot be read: this file has no folder")
+        );
+        assert_eq!(seed::number(&db, "select count(*) from workspaces").await, 0);
+    }
+);
+
+both_backends!(
+    async fn a_dry_run_keeps_nothing(db: TestDb) {
+        let (operator, _folder) = operator(&db).await;
+
+        operator.try_apply(FILE, Mode::DryRun).await.unwrap();
+
+        for table in ["knowledge_bases", "documents", "passages", "terms"] {
+            assert_eq!(seed::number(&db, &format!("select count(*) from {table}")).await, 0, "{table}");
+        }
+        operator.apply(FILE).await;
+        let base = base(&operator).await;
+        let list = async |conn: Conn<'_>| documents::list(conn, base.workspace, base.id, None, 10).await;
+        let listed = operator.db.reading(list).await.unwrap();
+        let sources: Vec<_> =
+            listed.iter().map(|document| (document.format.as_str(), document.from_file)).collect();
+        assert_eq!(sources, [("markdown", true), ("markdown", true), ("html", true)]);
+        assert_eq!(listed[1].url.as_deref(), Some("https://shop.example/returns"));
+    }
+);

@@ -1,0 +1,174 @@
+//! Holds of times in calendars on a server: exclusive while their turn is open, and nobody's hindrance after.
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use rejoinder::domain::batch::{Hold, Right, StoreWrite, TurnRef};
+use rejoinder::domain::calendar::{
+    BookingRequest, CalendarRules, CalendarRulesIn, CancelRequest, HoursIn, Interval,
+};
+use rejoinder::domain::conversation::ConversationKind;
+use rejoinder::domain::failure::Failure;
+use rejoinder::domain::ids::BookingId;
+use rejoinder::domain::turn::TurnEnd;
+use rejoinder::store::calendars::{self, Held};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::support::db::{TestDb, both_backends};
+use crate::support::seed::{self, Seed};
+use crate::support::writers::{Process, ending, journaling};
+
+const SLOT: &str = "2026-03-17T10:00";
+
+fn rules() -> CalendarRules {
+    let rules = CalendarRulesIn {
+        time_zone: "Europe/Berlin".to_owned(),
+        slot_minutes: 30,
+        buffer_minutes: 15,
+        minimum_notice_minutes: 0,
+        horizon_days: 60,
+        hours: HoursIn { tue: vec!["09:00-18:00".to_owned()], ..HoursIn::default() },
+        holidays: Vec::new(),
+    };
+    rules.try_into().unwrap()
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn slot() -> Interval {
+    Interval { start: at("2026-03-17T09:00Z"), end: at("2026-03-17T09:30Z") }
+}
+
+/// A hold of a time, where the server says that it is busy then.
+fn hold(seeded: &Seed, call: &str, datetime: &str, busy: &[Interval]) -> StoreWrite {
+    StoreWrite::Hold(Box::new(Hold {
+        calendar: seeded.calendar,
+        rules: rules(),
+        request: BookingRequest {
+            datetime: datetime.to_owned(),
+            title: "Demo".to_owned(),
+            name: None,
+            email: None,
+            notes: None,
+        },
+        id: BookingId(Uuid::now_v7()),
+        call: call.to_owned(),
+        resource: format!("https://dav.example/me/{call}.ics"),
+        busy: busy.to_vec(),
+    }))
+}
+
+/// As a call writes that has no result yet.
+async fn write(process: &Process, turn: TurnRef, write: StoreWrite) -> Value {
+    let mut journaling = journaling(turn, 1, Some(write));
+    (journaling.rows, journaling.result) = (Vec::new(), None);
+    process.writer.journal(journaling).await.unwrap().1.unwrap()
+}
+
+fn id(result: &Value) -> BookingId {
+    result["booking_id"].as_str().unwrap().parse().unwrap()
+}
+
+async fn turn(process: &Process, seeded: &Seed) -> TurnRef {
+    let conversation = process.conversation(seeded, ConversationKind::Widget).await;
+    process.ask(&conversation).await
+}
+
+async fn held(process: &Process, seeded: &Seed) -> Held {
+    let range = Interval { start: at("2026-03-17T00:00Z"), end: at("2026-03-18T00:00Z") };
+    let mut read = process.db.read().await.unwrap();
+    calendars::held(read.conn(), seeded.workspace, seeded.calendar, range).await.unwrap()
+}
+
+async fn beginning(db: &TestDb) -> (Seed, Process) {
+    (seed::workspace(db, 1_000_000).await, Process::start(db).await)
+}
+
+both_backends!(
+    async fn of_twelve_one_holds_a_time_and_finds_it_again(db: TestDb) {
+        let (seeded, process) = beginning(&db).await;
+        let turns = join_all((0..12).map(|_| turn(&process, &seeded))).await;
+
+        let ask = |(n, turn): (usize, &TurnRef)| {
+            // Every other one wants a time that is only too close.
+            let datetime = if n % 2 == 0 { SLOT } else { "2026-03-17T10:30" };
+            write(&process, *turn, hold(&seeded, &format!("call_{n}"), datetime, &[]))
+        };
+        let results = join_all(turns.iter().enumerate().map(ask)).await;
+
+        let won: Vec<usize> = (0..12).filter(|n| results[*n].get("error").is_none()).collect();
+        assert_eq!(won.len(), 1, "{results:?}");
+        let again =
+            write(&process, turns[won[0]], hold(&seeded, &format!("call_{}", won[0]), SLOT, &[slot()])).await;
+        assert_eq!(again, results[won[0]]);
+        let now = held(&process, &seeded).await;
+        assert_eq!((now.busy.len(), now.dead.len()), (1, 0));
+    }
+);
+
+both_backends!(
+    async fn what_is_confirmed_is_the_servers_to_know(db: TestDb) {
+        let (seeded, process) = beginning(&db).await;
+        let (first, second) = (turn(&process, &seeded).await, turn(&process, &seeded).await);
+        let made = write(&process, first, hold(&seeded, "call_1", SLOT, &[])).await;
+        let confirm =
+            || StoreWrite::Confirm { calendar: seeded.calendar, id: id(&made), rules: Box::new(rules()) };
+        let cancel = || StoreWrite::Cancel {
+            calendar: seeded.calendar,
+            request: CancelRequest { booking_id: id(&made).to_string() },
+        };
+
+        let too_soon = write(&process, first, cancel()).await;
+        let confirmed = [write(&process, first, confirm()).await, write(&process, first, confirm()).await];
+        let taken = write(&process, second, hold(&seeded, "call_2", SLOT, &[slot()])).await;
+        let moved = write(&process, second, hold(&seeded, "call_3", SLOT, &[])).await;
+        let cancelled = write(&process, first, cancel()).await;
+
+        assert!(too_soon.get("error").is_some(), "a hold is no booking: {too_soon}");
+        assert_eq!(confirmed, [made.clone(), made.clone()]);
+        assert_eq!(taken["error"], "2026-03-17 10:00 is already taken");
+        assert_eq!(moved["success"], true, "the server has it free: {moved}");
+        assert_eq!(cancelled["success"], true);
+    }
+);
+
+both_backends!(
+    async fn what_is_released_is_free_and_known_to_be_nobodys(db: TestDb) {
+        let (seeded, process) = beginning(&db).await;
+        let (first, second) = (turn(&process, &seeded).await, turn(&process, &seeded).await);
+        let made = write(&process, first, hold(&seeded, "call_1", SLOT, &[])).await;
+
+        write(&process, first, StoreWrite::Release { calendar: seeded.calendar, id: id(&made) }).await;
+        let again = write(&process, first, hold(&seeded, "call_1", SLOT, &[])).await;
+        let confirm =
+            StoreWrite::Confirm { calendar: seeded.calendar, id: id(&made), rules: Box::new(rules()) };
+        let confirmed = write(&process, first, confirm).await;
+        let other = write(&process, second, hold(&seeded, "call_2", SLOT, &[])).await;
+
+        assert!(again["error"].as_str().unwrap().contains("withdrawn"), "{again}");
+        assert!(confirmed.get("error").is_some(), "{confirmed}");
+        assert_eq!(other["success"], true, "{other}");
+        let now = held(&process, &seeded).await;
+        assert_eq!(now.dead, [("call_1".to_owned(), slot())]);
+        assert_eq!(now.busy, [("call_2".to_owned(), slot())]);
+    }
+);
+
+both_backends!(
+    async fn a_hold_ends_with_its_turn(db: TestDb) {
+        let (seeded, process) = beginning(&db).await;
+        let (first, second) = (turn(&process, &seeded).await, turn(&process, &seeded).await);
+        write(&process, first, hold(&seeded, "call_1", SLOT, &[])).await;
+        let refused = write(&process, second, hold(&seeded, "call_2", SLOT, &[])).await;
+
+        process.writer.end(ending(first, Right::Unheard, TurnEnd::Failed(Failure::Timeout))).await.unwrap();
+        let now = held(&process, &seeded).await;
+        let made = write(&process, second, hold(&seeded, "call_2", SLOT, &[])).await;
+
+        assert!(refused.get("error").is_some(), "{refused}");
+        assert_eq!(now, Held { busy: Vec::new(), dead: vec![("call_1".to_owned(), slot())] });
+        assert_eq!(made["success"], true, "{made}");
+    }
+);

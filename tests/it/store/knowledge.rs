@@ -1,0 +1,340 @@
+//! Documents as they are kept and found: the same on both databases, whatever is asked.
+
+use rejoinder::domain::clock::Micros;
+use rejoinder::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
+use rejoinder::domain::knowledge::{Base, Document, Format, Hit, Language, Ready};
+use rejoinder::store::documents::{self, Written};
+use rejoinder::store::{Conn, Db, knowledge_bases, passages};
+use rejoinder::tools::search_base;
+use uuid::Uuid;
+
+use crate::support::db::{TestDb, both_backends};
+use crate::support::{seed, store};
+
+/// A base of a workspace of its own.
+async fn base_in(db: &TestDb, store: &Db, language: Language) -> Base {
+    base_of(store, seed::workspace(db, 0).await.workspace, "help", language).await
+}
+
+async fn base_of(store: &Db, workspace: WorkspaceId, slug: &str, language: Language) -> Base {
+    let base = Base {
+        workspace,
+        id: KnowledgeBaseId(Uuid::new_v4()),
+        slug: slug.to_owned(),
+        name: None,
+        language,
+        passages: 0,
+        words: 0,
+        from_file: false,
+        archived_at: None,
+        created_at: Micros(1),
+        updated_at: Micros(1),
+    };
+    assert!(store.writing(async |conn| knowledge_bases::insert(conn, &base).await).await.unwrap());
+    base
+}
+
+async fn put(store: &Db, base: &Base, slug: &str, text: &str) -> Document {
+    let (slug, title) = (slug.to_owned(), slug.to_owned());
+    let ready = Ready::cut(slug, title, None, Format::Markdown, text.to_owned(), base.language).unwrap();
+    let write = async |mut conn: Conn<'_>| {
+        let base = knowledge_bases::lock(conn.reborrow(), base.workspace, base.id).await?.unwrap();
+        let old = documents::find_by_slug(conn.reborrow(), base.workspace, base.id, &ready.slug).await?;
+        let id = old.as_ref().map_or_else(|| DocumentId(Uuid::new_v4()), |old| old.id);
+        let written = Written { id, ready: &ready, from_file: false, now: Micros(2) };
+        documents::put(conn, &base, old.as_ref(), written).await
+    };
+    store.writing(write).await.unwrap()
+}
+
+async fn remove(store: &Db, base: &Base, document: &Document) {
+    let write = async |mut conn: Conn<'_>| {
+        let base = knowledge_bases::lock(conn.reborrow(), base.workspace, base.id).await?.unwrap();
+        documents::remove(conn, &base, document).await
+    };
+    store.writing(write).await.unwrap();
+}
+
+async fn now(store: &Db, base: &Base) -> Base {
+    let read = async |conn: Conn<'_>| knowledge_bases::find(conn, base.workspace, base.id).await;
+    store.reading(read).await.unwrap().unwrap()
+}
+
+async fn search(store: &Db, base: &Base, query: &str) -> Vec<Hit> {
+    search_base(store, &now(store, base).await, query, 5).await.unwrap()
+}
+
+async fn found(store: &Db, base: &Base, query: &str) -> Vec<String> {
+    search(store, base, query).await.into_iter().map(|hit| hit.passage.document_slug).collect()
+}
+
+/// What is kept of a base must be what its passages say.
+async fn assert_counted(db: &TestDb, store: &Db, base: &Base) {
+    let kept = now(store, base).await;
+    let id = seed::literal(db, base.id.0);
+    let passages = seed::number(db, &format!("select count(*) from passages where base_id = {id}")).await;
+    assert_eq!(kept.passages, passages);
+    let terms = format!("select coalesce(sum(passages), 0) from terms where base_id = {id}");
+    let texts = seed::texts(db, &format!("select words from passages where base_id = {id}")).await;
+    let distinct = |words: &String| {
+        let words: std::collections::BTreeSet<_> = words.split(' ').filter(|word| *word != "/").collect();
+        i64::try_from(words.len()).unwrap() - 1
+    };
+    assert_eq!(seed::number(db, &terms).await, texts.iter().map(distinct).sum::<i64>());
+    let none = format!("select count(*) from terms where passages <= 0 and base_id = {id}");
+    assert_eq!(seed::number(db, &none).await, 0);
+}
+
+both_backends!(
+    async fn a_document_is_found_replaced_and_removed_with_all_that_was_kept_of_it(db: TestDb) {
+        let store = store::open(&db).await;
+        let base = base_in(&db, &store, Language::English).await;
+        let returns = put(&store, &base, "returns", "# Refunds\nReturned items are refunded.").await;
+        put(&store, &base, "shipping", "We ship within two days.").await;
+
+        assert_eq!(found(&store, &base, "How do I return an item?").await, ["returns"]);
+        assert_eq!(found(&store, &base, "SHIPPED?").await, ["shipping"]);
+        assert_eq!(found(&store, &base, "quantum").await, [""; 0]);
+        let hit = search(&store, &base, "refund").await.remove(0).passage;
+        assert_eq!((hit.heading.as_str(), hit.text.as_str()), ("Refunds", "Returned items are refunded."));
+        assert_counted(&db, &store, &base).await;
+
+        let again = put(&store, &base, "returns", "All sales are final.").await;
+        assert_eq!(again.id, returns.id);
+        assert_eq!(found(&store, &base, "refund").await, [""; 0]);
+        assert_eq!(found(&store, &base, "final sale").await, ["returns"]);
+        assert_counted(&db, &store, &base).await;
+
+        remove(&store, &base, &again).await;
+        assert_eq!(found(&store, &base, "final sale returns").await, [""; 0]);
+        assert_counted(&db, &store, &base).await;
+        assert_eq!(now(&store, &base).await.passages, 1);
+    }
+);
+
+both_backends!(
+    async fn nothing_that_is_asked_is_an_error_or_an_operator(db: TestDb) {
+        let store = store::open(&db).await;
+        let base = base_in(&db, &store, Language::English).await;
+        put(&store, &base, "fruit", "An apple AND a pear; NOT a \"plum\", title:fig near 3.14 x").await;
+        put(&store, &base, "other", "Nothing of the kind").await;
+
+        for query in [
+            "",
+            " ",
+            "\"",
+            "'",
+            "''",
+            "\\",
+            "\\'",
+            "')) or 1=1 --",
+            "\"unclosed",
+            "*",
+            "a*",
+            "^apple",
+            "NEAR(",
+            "NEAR(apple pear, 2)",
+            "AND",
+            "OR OR",
+            "NOT apple",
+            "apple NOT",
+            "( apple",
+            "apple )",
+            "{title}: x",
+            "title : fig",
+            "tokens:apple",
+            "-apple",
+            "+apple",
+            "apple & | ! <-> pear",
+            "apple:*A",
+            "%",
+            "_",
+            "$1",
+            "?1",
+            ":a",
+            "@b",
+            "\u{0}",
+            "a\u{0}b",
+            "\u{202e}apple",
+            "🍎",
+            "ﬁg",
+            "\u{301}",
+            "'\u{301}",
+            "<script>",
+            "{{x}}",
+            "a'b''c\"d",
+            "rowid",
+            "select * from passages; drop table passages",
+        ] {
+            search(&store, &base, query).await;
+        }
+        search(&store, &base, &"apple ".repeat(5000)).await;
+        search(&store, &base, &(0..2000).map(|n| format!("w{n} ")).collect::<String>()).await;
+        search(&store, &base, &"a".repeat(100_000)).await;
+        search(&store, &base, &"返品".repeat(2000)).await;
+
+        for query in ["NOT apple", "\"apple", "apple*", "-apple", "pear & zebra", "zebra pear", "fig)"] {
+            assert_eq!(found(&store, &base, query).await, ["fruit"], "{query}");
+        }
+        assert_eq!(found(&store, &base, "appl").await, ["fruit"], "a stem is found by itself");
+        assert_eq!(found(&store, &base, "app*").await, [""; 0], "a star is no operator");
+    }
+);
+
+both_backends!(
+    async fn a_base_is_searched_in_its_own_language(db: TestDb) {
+        let store = store::open(&db).await;
+        let workspace = seed::workspace(&db, 0).await.workspace;
+        for (language, text, queries) in [
+            (Language::English, "Orders are delivered within three days.", ["delivery", "order's"]),
+            (Language::German, "Bücher können zurückgeschickt werden.", ["buch", "BÜCHERN"]),
+            (Language::French, "Les commandes sont remboursées.", ["remboursement de commande", "COMMANDE"]),
+            (Language::Russian, "Товары можно вернуть.", ["товара", "ТОВАРОВ"]),
+            (Language::Spanish, "Los envíos tardan tres días.", ["envio", "¿día?"]),
+            (Language::Arabic, "يمكن إرجاع المنتجات", ["المنتج", "منتجات"]),
+            (Language::Simple, "商品の返品は三十日以内に限ります。", ["返品できますか", "品"]),
+            (Language::Simple, "退货政策：三十天内可以退货。", ["怎么退货？", "三十天"]),
+            (Language::Simple, "제품을 환불할 수 있습니다", ["환불", "제품"]),
+            (Language::Simple, "สินค้าสามารถคืนได้ภายใน 30 วัน", ["คืนสินค้า", "สินค้า"]),
+        ] {
+            let slug = format!("{language}-{}", text.len());
+            let base = base_of(&store, workspace, &slug, language).await;
+            put(&store, &base, "it", text).await;
+            for query in queries {
+                assert_eq!(found(&store, &base, query).await, ["it"], "{language}: {query}");
+            }
+            assert_eq!(found(&store, &base, "zebra").await, [""; 0]);
+        }
+    }
+);
+
+both_backends!(
+    async fn a_base_is_searched_alone_however_much_others_hold(db: TestDb) {
+        let store = store::open(&db).await;
+        let base = base_in(&db, &store, Language::English).await;
+        let neighbour = base_of(&store, base.workspace, "other", Language::English).await;
+        let stranger = base_in(&db, &store, Language::English).await;
+        let many = "# A\napple pie\n\n".repeat(300);
+        put(&store, &neighbour, "of-neighbour", &many).await;
+        put(&store, &stranger, "of-stranger", &many).await;
+        let own = put(&store, &base, "own", "apple").await;
+
+        let hits = search(&store, &base, "apple").await;
+        assert_eq!(hits.len(), 1);
+        assert_eq!(hits[0].passage.document, own.id);
+        let read = async |conn: Conn<'_>| knowledge_bases::find(conn, stranger.workspace, base.id).await;
+        assert_eq!(store.reading(read).await.unwrap(), None, "another workspace has no such base");
+        let foreign = Base { workspace: stranger.workspace, ..now(&store, &base).await };
+        assert_eq!(search_base(&store, &foreign, "apple", 5).await.unwrap(), []);
+    }
+);
+
+both_backends!(
+    async fn rare_words_are_found_among_many_passages_that_have_the_common_ones(db: TestDb) {
+        let store = store::open(&db).await;
+        let base = base_in(&db, &store, Language::English).await;
+        put(&store, &base, "common", &"# Account\nAn account of the bank.\n\n".repeat(600)).await;
+        put(&store, &base, "rare", "# Escrow\nAn account for escrow.").await;
+        put(&store, &base, "both", "# Bank fees\nThe bank takes fees for an account.").await;
+
+        assert_eq!(found(&store, &base, "what is the escrow of an account").await[0], "rare");
+        assert_eq!(found(&store, &base, "bank account fees").await[0], "both");
+        assert_eq!(search(&store, &base, "account").await.len(), 5);
+        assert_eq!(search(&store, &base, "bank account").await.len(), 5);
+    }
+);
+
+both_backends!(
+    async fn a_search_sees_the_old_document_or_the_new(db: TestDb) {
+        let store = store::open(&db).await;
+        let base = base_in(&db, &store, Language::English).await;
+        // Three passages of one mark each time: a search must never see two marks, nor fewer passages.
+        let text =
+            |mark: &str| format!("# One\napple {mark}\n\n# Two\napple {mark}\n\n# Three\napple {mark}");
+        put(&store, &base, "it", &text("mark0")).await;
+        let searching = async {
+            for _ in 0..60 {
+                let hits = search(&store, &base, "apple").await;
+                let marks: Vec<_> =
+                    hits.iter().map(|hit| hit.passage.text.rsplit(' ').next().unwrap().to_owned()).collect();
+                assert_eq!(marks.len(), 3, "{marks:?}");
+                assert!(marks.iter().all(|mark| *mark == marks[0]), "{marks:?}");
+            }
+        };
+        let writing = async {
+            for number in 1..=30 {
+                put(&store, &base, "it", &text(&format!("mark{number}"))).await;
+            }
+        };
+
+        tokio::join!(searching, writing);
+
+        assert_counted(&db, &store, &base).await;
+    }
+);
+
+both_backends!(
+    async fn two_that_write_to_one_base_at_once_both_count(db: TestDb) {
+        let store = store::open(&db).await;
+        let base = base_in(&db, &store, Language::English).await;
+
+        let write = async |name: &str| {
+            for number in 0..10 {
+                put(&store, &base, &format!("{name}-{}", number % 3), &format!("apple {name} {number}"))
+                    .await;
+            }
+        };
+        tokio::join!(write("one"), write("two"), write("three"));
+
+        assert_counted(&db, &store, &base).await;
+        assert_eq!(now(&store, &base).await.passages, 9);
+    }
+);
+
+both_backends!(
+    async fn a_deleted_base_is_removed_document_by_document(db: TestDb) {
+        let store = store::open(&db).await;
+        let base = base_in(&db, &store, Language::English).await;
+        for slug in ["a", "b"] {
+            put(&store, &base, slug, "apple").await;
+        }
+        assert_eq!(store.reading(knowledge_bases::list_deleted).await.unwrap(), []);
+        let archived = Base { archived_at: Some(Micros(3)), ..now(&store, &base).await };
+        store.writing(async |conn| knowledge_bases::update(conn, &archived).await).await.unwrap();
+
+        let again = base_of(&store, base.workspace, "help", Language::English).await;
+        let deleted = store.reading(knowledge_bases::list_deleted).await.unwrap();
+        assert_eq!(deleted.iter().map(|deleted| deleted.base).collect::<Vec<_>>(), [base.id]);
+        let remove = async |conn: Conn<'_>| knowledge_bases::remove(conn, deleted[0]).await;
+        let mut rounds = 0;
+        while store.writing(remove).await.unwrap() {
+            rounds += 1;
+        }
+
+        assert_eq!(rounds, 2);
+        let read = async |conn: Conn<'_>| knowledge_bases::find(conn, base.workspace, base.id).await;
+        assert_eq!(store.reading(read).await.unwrap(), None);
+        for table in ["passages", "documents", "terms"] {
+            assert_eq!(seed::number(&db, &format!("select count(*) from {table}")).await, 0, "{table}");
+        }
+        assert_eq!(found(&store, &again, "apple").await, [""; 0]);
+    }
+);
+
+both_backends!(
+    async fn a_documents_passages_are_listed_in_order(db: TestDb) {
+        let store = store::open(&db).await;
+        let base = base_in(&db, &store, Language::English).await;
+        let text: String = (0..1200).map(|number| format!("# H{number}\ntext {number}\n\n")).collect();
+
+        let document = put(&store, &base, "long", &text).await;
+
+        assert_eq!(document.passages, 1200);
+        let read = async |conn: Conn<'_>| passages::of_document(conn, base.workspace, document.id).await;
+        let listed = store.reading(read).await.unwrap();
+        assert_eq!(listed.len(), 1200);
+        assert_eq!(listed[7], ("H7".to_owned(), "text 7".to_owned()));
+        let kept = async |conn: Conn<'_>| documents::text(conn, base.workspace, document.id).await;
+        assert_eq!(store.reading(kept).await.unwrap(), Some(text));
+    }
+);

@@ -1,0 +1,243 @@
+//! A real CalDAV server: Radicale, with one owner and one calendar, on a spare port and in a folder of its own; and what may
+//! stand between it and a client.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::{HeaderMap, Method, StatusCode, header};
+use tempfile::TempDir;
+
+use super::calls::Calls;
+use super::http::client;
+use super::script::{Gate, Script};
+use super::served::Served;
+use super::wait::wait_for;
+
+pub const OWNER: &str = "owner";
+pub const PASSWORD: &str = "s3cret-of-the-owner";
+
+/// Where `scripts/setup` installs it.
+const PYTHON: &str = "target/receivers/radicale/bin/python";
+
+/// The server; killed when this is dropped.
+pub struct Radicale {
+    process: Child,
+    address: String,
+    client: reqwest::Client,
+    _folder: TempDir,
+}
+
+impl Radicale {
+    pub async fn start() -> Self {
+        let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(PYTHON);
+        assert!(python.exists(), "{} is missing: scripts/setup installs Radicale", python.display());
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("users"), format!("{OWNER}:{PASSWORD}\n")).expect("a file of the test");
+        let settings = format!(
+            "[server]\nhosts = 127.0.0.1:0\n[auth]\ntype = htpasswd\nhtpasswd_filename = {}\nhtpasswd_encryption = plain\ndelay = 0\n\
+             [storage]\nfilesystem_folder = {}\n",
+            path("users").display(),
+            path("store").display()
+        );
+        std::fs::write(path("settings"), settings).expect("a file of the test");
+        let mut command = Command::new(&python);
+        command.args(["-m", "radicale", "--config"]).arg(path("settings")).stderr(Stdio::piped());
+        let mut process = command.spawn().expect("Radicale starts");
+        let output = process.stderr.take().expect("its output is piped");
+        let (lines, said) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let _ = lines.send(line);
+            }
+        });
+        let address = wait_for("Radicale's address", || {
+            let found = said.try_iter().find_map(|line| {
+                let (_, rest) = line.split_once("Listening on '")?;
+                Some(rest.trim_end_matches('\'').to_owned())
+            });
+            std::future::ready(found)
+        })
+        .await;
+        let radicale = Self { process, address, client: client(), _folder: folder };
+        let made = radicale.send("MKCALENDAR", "", &[], String::new()).await.0;
+        assert_eq!(made, StatusCode::CREATED);
+        radicale
+    }
+
+    /// `host:port`.
+    pub fn host(&self) -> &str {
+        &self.address
+    }
+
+    /// The calendar's collection.
+    pub fn url(&self) -> String {
+        format!("http://{}/{OWNER}/work/", self.address)
+    }
+
+    /// What another program does: `name` is a resource of the calendar, or empty for the calendar itself.
+    pub async fn send(
+        &self,
+        method: &str,
+        name: &str,
+        headers: &[(&str, &str)],
+        body: String,
+    ) -> (StatusCode, HeaderMap, String) {
+        let method = Method::from_bytes(method.as_bytes()).expect("a method");
+        let mut request = self.client.request(method, format!("{}{name}", self.url()));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.basic_auth(OWNER, Some(PASSWORD)).body(body).send().await.expect("an answer");
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        (status, headers, answer.text().await.expect("a text"))
+    }
+
+    /// Another program's event.
+    pub async fn put(&self, name: &str, event: &str) {
+        let (status, _, text) =
+            self.send("PUT", name, &[("content-type", "text/calendar")], calendar(event)).await;
+        assert!(status.is_success(), "{status} {text}");
+    }
+
+    /// The whole calendar, as a plain GET gives it.
+    pub async fn all(&self) -> String {
+        self.send("GET", "", &[], String::new()).await.2.replace("\r\n ", "").replace('\r', "")
+    }
+
+    /// How many events it has.
+    pub async fn count(&self) -> usize {
+        self.all().await.matches("BEGIN:VEVENT").count()
+    }
+
+    /// The names of the resources of the events that our calls have made.
+    pub async fn of_calls(&self) -> Vec<String> {
+        let all = self.all().await;
+        all.lines()
+            .filter_map(|line| line.strip_prefix("UID:call_"))
+            .map(|rest| format!("call_{rest}.ics"))
+            .collect()
+    }
+}
+
+impl Drop for Radicale {
+    fn drop(&mut self) {
+        // Fails only where the process has ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// An iCalendar text around the lines of events; `\n` becomes CRLF.
+pub fn calendar(events: &str) -> String {
+    let text =
+        format!("BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:-//Tests//EN\n{}\nEND:VCALENDAR\n", events.trim());
+    text.replace('\n', "\r\n")
+}
+
+/// An event with these lines besides its own.
+pub fn event(uid: &str, lines: &str) -> String {
+    format!(
+        "BEGIN:VEVENT\nUID:{uid}\nDTSTAMP:20260101T000000Z\nSUMMARY:Of another\n{}\nEND:VEVENT",
+        lines.trim()
+    )
+}
+
+/// What becomes of a request to the server.
+#[derive(Clone)]
+pub enum Line {
+    Through,
+    /// Another program puts this event, under a name, before it is let through.
+    After(String, String),
+    /// It is let through, and its answer held back.
+    Held(Gate),
+    /// It is not let through, and gets this.
+    Instead(StatusCode, Bytes),
+    /// It is let through, and answered with this status.
+    Lost(StatusCode),
+    Nobody,
+}
+
+/// Stands before a server, and does to each request what a script says of its method.
+pub struct Between {
+    served: Served,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    radicale: Arc<Radicale>,
+    calls: Calls<(Method, String)>,
+    script: Script<Method, Line>,
+}
+
+impl Between {
+    pub async fn start(radicale: &Arc<Radicale>) -> Self {
+        let (radicale, script) = (Arc::clone(radicale), Script::new(|_: &Method| Line::Through));
+        let inner = Arc::new(Inner { radicale, calls: Calls::new(), script });
+        let router = Router::new().fallback(pass).with_state(Arc::clone(&inner));
+        Self { served: Served::start(router).await, inner }
+    }
+
+    pub fn host(&self) -> String {
+        self.served.address().to_string()
+    }
+
+    pub fn url(&self) -> String {
+        format!("{}/{OWNER}/work/", self.served.url())
+    }
+
+    pub fn script(&self) -> &Script<Method, Line> {
+        &self.inner.script
+    }
+
+    /// All requests that have come.
+    pub fn calls(&self) -> &Calls<(Method, String)> {
+        &self.inner.calls
+    }
+}
+
+async fn pass(State(inner): State<Arc<Inner>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let open = inner.calls.begin((parts.method.clone(), parts.uri.path().to_owned()));
+    let line = inner.script.next(&parts.method);
+    if let Line::After(name, event) = &line {
+        inner.radicale.put(name, event).await;
+    }
+    if let Line::Instead(status, body) = line {
+        return answer(status, HeaderMap::new(), body);
+    }
+    if matches!(line, Line::Nobody) {
+        std::future::pending::<()>().await;
+    }
+    let url = format!("http://{}{}", inner.radicale.host(), parts.uri.path());
+    let mut headers = parts.headers;
+    headers.remove(header::HOST);
+    headers.remove(header::CONTENT_LENGTH);
+    let sent = inner.radicale.client.request(parts.method, url).headers(headers).body(body).send().await;
+    let sent = sent.expect("Radicale answers");
+    let (status, headers) = (sent.status(), sent.headers().clone());
+    let body = sent.bytes().await.expect("a body");
+    drop(open);
+    match line {
+        Line::Held(gate) => gate.passed().await,
+        Line::Lost(status) => return answer(status, HeaderMap::new(), Bytes::new()),
+        _ => {}
+    }
+    answer(status, headers, body)
+}
+
+fn answer(status: StatusCode, mut headers: HeaderMap, body: Bytes) -> Response {
+    headers.remove(header::CONTENT_LENGTH);
+    headers.remove(header::TRANSFER_ENCODING);
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}

@@ -1,0 +1,341 @@
+//! Knowledge bases, as a back end sets them up, fills and tries them.
+
+use serde_json::{Value, json};
+
+use crate::support::db::both_backends;
+use crate::support::http::Answer;
+use crate::support::server::{Setup, TestServer};
+
+const BASES: &str = "/v1/knowledge_bases";
+
+const OF_FILE: &str = r#"
+[[knowledge_bases]]
+slug = "of-file"
+documents = [ { title = "Shipping", text = "We ship within two days." } ]
+"#;
+
+fn with_file() -> Setup {
+    Setup::default().workspace(|text| format!("{text}\n{OF_FILE}"))
+}
+
+async fn ask(server: &TestServer, method: &str, path: &str, body: &Value) -> Answer {
+    server.call(method, path).bearer(&server.keys.all).json(body).send().await
+}
+
+/// A new base: its path.
+async fn base(server: &TestServer) -> String {
+    let made = ask(server, "POST", BASES, &json!({ "slug": "help", "name": "Help" })).await;
+    assert_eq!(made.status, 200, "{}", made.text());
+    format!("{BASES}/{}", made.json()["data"]["id"].as_str().unwrap())
+}
+
+async fn put(server: &TestServer, path: &str, kind: &str, file: impl AsRef<[u8]>) -> Answer {
+    server.call("PUT", path).bearer(&server.keys.all).header("content-type", kind).body(file).send().await
+}
+
+async fn found(server: &TestServer, base: &str, query: &str) -> Vec<String> {
+    let answer = ask(server, "POST", &format!("{base}/search"), &json!({ "query": query })).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let body = answer.json();
+    let items = body["data"]["items"].as_array().unwrap();
+    items.iter().map(|item| item["document_slug"].as_str().unwrap().to_owned()).collect()
+}
+
+/// A PDF of one page with this text.
+fn pdf(text: &str) -> Vec<u8> {
+    let content = format!("BT /F1 24 Tf 72 700 Td ({text}) Tj ET");
+    let objects = [
+        "<</Type/Catalog/Pages 2 0 R>>".to_owned(),
+        "<</Type/Pages/Kids[3 0 R]/Count 1>>".to_owned(),
+        "<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>>>"
+            .to_owned(),
+        format!("<</Length {}>>stream\n{content}\nendstream", content.len()),
+        "<</Type/Font/Subtype/Type1/BaseFont/Helvetica/Encoding/WinAnsiEncoding>>".to_owned(),
+    ];
+    let mut file = "%PDF-1.4\n".to_owned();
+    let mut places = Vec::new();
+    for (number, object) in (1..).zip(&objects) {
+        places.push(file.len());
+        file.push_str(&format!("{number} 0 obj\n{object}\nendobj\n"));
+    }
+    let start = file.len();
+    file.push_str(&format!("xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1));
+    for place in places {
+        file.push_str(&format!("{place:010} 00000 n \n"));
+    }
+    file.push_str(&format!("trailer<</Size {}/Root 1 0 R>>\nstartxref\n{start}\n%%EOF\n", objects.len() + 1));
+    file.into_bytes()
+}
+
+both_backends!(
+    async fn a_base_is_made_listed_renamed_and_deleted(db: TestDb) {
+        let server = TestServer::start(&db).await;
+
+        let made = ask(&server, "POST", BASES, &json!({ "slug": "help", "language": "german" })).await.json();
+
+        let id = made["data"]["id"].as_str().unwrap().to_owned();
+        assert!(id.starts_with("kb_"), "{id}");
+        let expected = json!({
+            "id": id, "slug": "help", "language": "german", "passages": 0, "from_file": false,
+            "created_at": "2026-03-15T14:22:11Z", "updated_at": "2026-03-15T14:22:11Z",
+        });
+        assert_eq!(made["data"], expected);
+        let path = format!("{BASES}/{id}");
+        assert_eq!(server.get(&path).await.json()["data"], expected);
+        assert_eq!(
+            server.get(BASES).await.json()["data"],
+            json!({ "items": [expected], "next_cursor": null })
+        );
+        let renamed = ask(&server, "PATCH", &path, &json!({ "name": "Hilfe" })).await.json();
+        assert_eq!(renamed["data"]["name"], "Hilfe");
+
+        let again = ask(&server, "POST", BASES, &json!({ "slug": "help" })).await;
+        assert_eq!((again.status, again.header("rejoinder-error")), (409, Some("conflict")));
+
+        assert_eq!(ask(&server, "DELETE", &path, &json!({})).await.status, 200);
+        let gone = server.get(&path).await;
+        assert_eq!(gone.status, 404);
+        assert_eq!(gone.json()["message"], format!("Knowledge base not found: {id}."));
+        assert_eq!(
+            ask(&server, "POST", BASES, &json!({ "slug": "help" })).await.status,
+            200,
+            "its slug is free"
+        );
+    }
+);
+
+both_backends!(
+    async fn documents_of_every_kind_are_added_found_read_replaced_and_removed(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let base = base(&server).await;
+        let documents = format!("{base}/documents");
+
+        let text = "# Refunds\n\nReturned items are refunded.";
+        let body = json!({ "title": "Returns & more", "text": text, "url": "https://shop.example/r" });
+        let made = ask(&server, "POST", &documents, &body).await.json()["data"].clone();
+        assert_eq!(made["slug"], "returns-more");
+        assert_eq!((&made["passages"], &made["format"]), (&json!(1), &json!("markdown")));
+        let twice = ask(&server, "POST", &documents, &body).await;
+        assert_eq!(twice.status, 409, "{}", twice.text());
+        let page = "<h1>Opening</h1><p>We open at <b>nine</b>.</p>";
+        for (path, kind, file) in [
+            ("page?title=Opening", "text/html; charset=utf-8", page.as_bytes().to_vec()),
+            ("plain", "text/plain", b"Parking is behind the house.".to_vec()),
+            ("leaflet?title=Leaflet", "application/pdf", pdf("Vouchers expire after three years.")),
+        ] {
+            let put = put(&server, &format!("{documents}/{path}"), kind, file).await;
+            assert_eq!(put.status, 200, "{path}: {}", put.text());
+        }
+
+        assert_eq!(found(&server, &base, "how do I return things?").await, ["returns-more"]);
+        assert_eq!(found(&server, &base, "open").await, ["page"]);
+        assert_eq!(found(&server, &base, "where do I park").await, ["plain"]);
+        assert_eq!(found(&server, &base, "voucher").await, ["leaflet"]);
+        let read = server.get(&format!("{documents}/page")).await.json()["data"].clone();
+        assert_eq!(read["text"], "# Opening\n\nWe open at **nine**.");
+        assert_eq!(
+            server.get(&format!("{documents}/{}", read["id"].as_str().unwrap())).await.json()["data"],
+            read
+        );
+        let listed = server.get(&format!("{documents}?limit=3")).await.json();
+        assert_eq!(listed["data"]["items"].as_array().unwrap().len(), 3);
+        let cursor = listed["data"]["next_cursor"].as_str().unwrap();
+        let rest = server.get(&format!("{documents}?limit=3&cursor={cursor}")).await.json();
+        assert_eq!(rest["data"]["items"][0]["slug"], "leaflet");
+
+        put(&server, &format!("{documents}/plain"), "text/markdown", "There is no garage.").await;
+        assert_eq!(found(&server, &base, "parking").await, [""; 0]);
+        assert_eq!(found(&server, &base, "garage").await, ["plain"]);
+        let removed = ask(&server, "DELETE", &format!("{documents}/plain"), &json!({})).await;
+        assert_eq!(removed.status, 200, "{}", removed.text());
+        assert_eq!(found(&server, &base, "garage").await, [""; 0]);
+        assert_eq!(
+            server.get(&format!("{documents}/plain")).await.json()["message"],
+            "Document not found: plain."
+        );
+    }
+);
+
+both_backends!(
+    async fn a_search_shows_passages_with_scores_the_best_first(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let base = base(&server).await;
+        let documents = format!("{base}/documents");
+        for (title, text) in
+            [("Fees", "# Card\n\nA card costs a fee."), ("Misc", "There is a card with no costs.")]
+        {
+            ask(&server, "POST", &documents, &json!({ "title": title, "text": text })).await;
+        }
+
+        let search = json!({ "query": "card fee", "limit": 2 });
+        let items =
+            ask(&server, "POST", &format!("{base}/search"), &search).await.json()["data"]["items"].clone();
+
+        let [best, other] = items.as_array().unwrap().as_slice() else { panic!("{items}") };
+        assert_eq!(best["source"], "Fees");
+        assert_eq!((&best["heading"], &best["text"]), (&json!("Card"), &json!("A card costs a fee.")));
+        assert!(best["score"].as_f64() > other["score"].as_f64(), "{items}");
+        assert!(other.get("heading").is_none() && other.get("url").is_none(), "{other}");
+        let one = json!({ "query": "card fee", "limit": 1 });
+        let one = ask(&server, "POST", &format!("{base}/search"), &one).await.json();
+        assert_eq!(one["data"]["items"].as_array().unwrap().len(), 1);
+    }
+);
+
+both_backends!(
+    async fn what_a_file_made_is_changed_there_but_takes_documents(db: TestDb) {
+        let server = with_file().start(&db).await;
+        let listed = server.get(BASES).await.json();
+        let base = format!("{BASES}/{}", listed["data"]["items"][0]["id"].as_str().unwrap());
+        assert_eq!(listed["data"]["items"][0]["from_file"], true);
+        let shipping = format!("{base}/documents/shipping");
+
+        for (method, path) in [("PATCH", &base), ("DELETE", &base), ("DELETE", &shipping)] {
+            let refused = ask(&server, method, path, &json!({ "name": "x" })).await;
+            assert_eq!(refused.status, 409, "{method} {path}: {}", refused.text());
+            assert!(refused.text().contains("is set up by a workspace file: change it there."));
+        }
+        assert_eq!(put(&server, &shipping, "text/plain", "No.").await.status, 409);
+        assert_eq!(found(&server, &base, "ship").await, ["shipping"]);
+
+        assert_eq!(
+            put(&server, &format!("{base}/documents/own"), "text/plain", "Parking.").await.status,
+            200
+        );
+        assert_eq!(found(&server, &base, "parking").await, ["own"]);
+        assert_eq!(ask(&server, "POST", BASES, &json!({ "slug": "of-file" })).await.status, 409);
+    }
+);
+
+both_backends!(
+    async fn bad_input_names_what_to_mend(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let base = base(&server).await;
+        let documents = format!("{base}/documents");
+        let search = format!("{base}/search");
+        let bases = BASES.to_owned();
+        let long = "x".repeat(1001);
+        for (path, body, text) in [
+            (&bases, json!({}), "Field 'slug' is required."),
+            (
+                &bases,
+                json!({ "slug": "A b" }),
+                "Field 'slug' must be 1 to 64 lower-case letters, digits, hyphens or underscores, and no id.",
+            ),
+            (&bases, json!({ "slug": "a", "name": 5 }), "Field 'name' must be a string."),
+            (&documents, json!({ "text": "x" }), "Field 'title' is required."),
+            (&documents, json!({ "title": "x" }), "Field 'text' is required."),
+            (&documents, json!({ "title": "x", "text": " " }), "The document has no text in it."),
+            (
+                &documents,
+                json!({ "title": "x", "text": "a\u{0}" }),
+                "Field 'text' contains an invalid character.",
+            ),
+            (
+                &documents,
+                json!({ "title": "返品", "text": "x" }),
+                "Field 'slug' is required, for this title makes none.",
+            ),
+            (
+                &documents,
+                json!({ "title": "x", "text": "x", "format": "pdf" }),
+                "Field 'format' must be one of: markdown, text, html.",
+            ),
+            (
+                &documents,
+                json!({ "title": "x", "text": "x", "url": "javascript:x" }),
+                "Field 'url' must be an http or https URL of at most 2048 characters.",
+            ),
+            (&search, json!({}), "Field 'query' is required."),
+            (&search, json!({ "query": " " }), "Field 'query' is required."),
+            (&search, json!({ "query": long }), "Field 'query' must not be greater than 1000 characters."),
+            (
+                &search,
+                json!({ "query": "x", "limit": 51 }),
+                "Field 'limit' must be a whole number from 1 to 50.",
+            ),
+        ] {
+            let refused = ask(&server, "POST", path, &body).await;
+            assert_eq!((refused.status, refused.json()["message"].as_str()), (400, Some(text)), "{body}");
+        }
+        let language =
+            ask(&server, "POST", BASES, &json!({ "slug": "a", "language": "klingon" })).await.json();
+        assert!(
+            language["message"].as_str().unwrap().starts_with("Field 'language' must be one of: simple, ")
+        );
+        let rename = ask(&server, "PATCH", &base, &json!({ "slug": "b" })).await.json();
+        assert_eq!(rename["message"], "Field 'slug' cannot be changed.");
+
+        let file = format!("{documents}/file");
+        for (path, kind, body, text) in [
+            (
+                &file,
+                "image/png",
+                b"x".as_slice(),
+                "Header 'Content-Type' must be one of: text/markdown, text/plain, text/html, application/pdf.",
+            ),
+            (&file, "text/plain", b"\xff\xfe", "The document is not UTF-8 text."),
+            (&file, "text/html", b"<script>x</script>", "The document has no text in it."),
+            (
+                &format!("{documents}/A%20b"),
+                "text/plain",
+                b"x",
+                "Field 'slug' must be 1 to 64 lower-case letters, digits, hyphens or underscores, and no id.",
+            ),
+        ] {
+            let refused = put(&server, path, kind, body).await;
+            assert_eq!((refused.status, refused.json()["message"].as_str()), (400, Some(text)), "{kind}");
+        }
+        for broken in [b"%PDF-1.4 no more".as_slice(), b"no pdf", &pdf("half")[..200]] {
+            let refused = put(&server, &file, "application/pdf", broken).await;
+            assert_eq!(refused.status, 400, "{}", refused.text());
+        }
+        assert_eq!(server.get(&documents).await.json()["data"]["items"], json!([]));
+    }
+);
+
+both_backends!(
+    async fn files_have_their_own_bounds(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let base = base(&server).await;
+        let file = format!("{base}/documents/file");
+
+        let large = "A sentence of the document. ".repeat(20_000);
+        let taken = put(&server, &file, "text/plain", &large).await;
+        assert_eq!(taken.status, 200, "{}", taken.text());
+        assert!(taken.json()["data"]["passages"].as_i64().unwrap() > 500);
+
+        let too_long = put(&server, &file, "text/plain", "x ".repeat(1024 * 1024 + 1)).await;
+        assert_eq!(
+            (too_long.status, too_long.json()["message"].as_str()),
+            (400, Some("The document is too large: its text is longer than 2048 KiB."))
+        );
+        let too_large = put(&server, &file, "text/plain", vec![b'x'; 10 * 1024 * 1024 + 1]).await;
+        assert_eq!(too_large.status, 413, "{}", too_large.text());
+        let text = json!({ "title": "x", "text": "x".repeat(4 * 1024 * 1024) });
+        assert_eq!(ask(&server, "POST", &format!("{base}/documents"), &text).await.status, 413);
+    }
+);
+
+both_backends!(
+    async fn keys_see_and_change_their_own_workspace_by_their_scopes(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let base = base(&server).await;
+        let file = format!("{base}/documents/file");
+        put(&server, &file, "text/plain", "Parking.").await;
+        let search = format!("{base}/search");
+
+        for (method, path) in
+            [("GET", &base), ("GET", &file), ("DELETE", &file), ("DELETE", &base), ("POST", &search)]
+        {
+            let request = server.call(method, path).bearer(&server.keys.foreign);
+            let foreign = request.json(&json!({ "query": "parking" })).send().await;
+            assert_eq!(foreign.status, 404, "{method} {path}");
+        }
+        let request = server.call("POST", &search).bearer(&server.keys.reading);
+        assert_eq!(request.json(&json!({ "query": "parking" })).send().await.status, 200);
+        let request = server.call("DELETE", &file).bearer(&server.keys.reading);
+        assert_eq!(request.send().await.status, 403);
+        assert_eq!(server.call("GET", &base).send().await.status, 401);
+    }
+);
