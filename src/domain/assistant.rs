@@ -80,7 +80,9 @@ pub enum ToolKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         caldav: Option<Box<Caldav>>,
     },
-    Knowledge { base: KnowledgeBaseId },
+    Knowledge {
+        base: KnowledgeBaseId,
+    },
     Webhook(Box<WebhookTool>),
 }
 

@@ -14,6 +14,8 @@ use crate::store::{Conn, kept_calendars};
 /// How many bookings a file holds.
 const MOST_IN_A_FILE: i64 = 10_000;
 
+const ON_A_SERVER: &str = "The appointment is on a CalDAV server: remove it there.";
+
 /// At most `limit` calendars after one, the oldest first.
 pub async fn list(
     services: &Services,
@@ -92,7 +94,8 @@ pub async fn find_booking(
     Ok((calendar, found.ok_or_else(not_found)?))
 }
 
-/// Cancels a booking, whoever made it. One that is cancelled stays so: this may be repeated.
+/// Cancels a booking, whoever made it. One that is cancelled stays so: this may be repeated. One that is on
+/// a CalDAV server is refused: that has the last word, and a person can take it out there.
 pub async fn cancel_booking(
     services: &Services,
     account: &Account,
@@ -100,6 +103,9 @@ pub async fn cancel_booking(
     name: &str,
 ) -> Result<(Calendar, Booking), Error> {
     let (calendar, booking) = find_booking(services, account, calendar, name).await?;
+    if booking.resource.is_some() && booking.cancelled_at.is_none() {
+        return Err(Error::invalid("booking", ON_A_SERVER));
+    }
     let now = services.clock.now();
     let cancel = async |conn: Conn<'_>| {
         booking_log::cancel(conn, calendar.workspace, calendar.id, booking.id, now).await

@@ -9,6 +9,9 @@ use crate::domain::calendar::{BookingState, LONGEST_SLOT};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{BookingId, CalendarId, ConversationId, WorkspaceId};
 
+/// What is not confirmed by its server is no booking yet.
+const NO_HOLD: &str = " and held_by is null";
+
 /// Which bookings of a calendar a list shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -33,7 +36,7 @@ pub async fn list(
     let rows: Vec<BookingRow> = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new("select ");
         query.push(COLUMNS).push(" from bookings where workspace_id = ").push_bind(workspace);
-        query.push(" and calendar_id = ").push_bind(calendar);
+        query.push(" and calendar_id = ").push_bind(calendar).push(NO_HOLD);
         if let Some(from) = filter.from {
             query.push(" and ends_at > ").push_bind(from);
             // The same, as far as the index can tell.
@@ -70,6 +73,7 @@ pub async fn find(
         let mut query = QueryBuilder::new("select ");
         query.push(COLUMNS).push(" from bookings where workspace_id = ").push_bind(workspace);
         query.push(" and calendar_id = ").push_bind(calendar).push(" and id = ").push_bind(id);
+        query.push(NO_HOLD);
         query.build_query_as().fetch_optional(c).await?
     });
     Ok(found.map(Booking::from))

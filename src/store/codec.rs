@@ -14,7 +14,8 @@ use crate::domain::conversation::{ConversationKind, SenderType};
 use crate::domain::delivery::{AttemptOutcome, DeliveryState};
 use crate::domain::event::EventType;
 use crate::domain::ids::{
-    AssistantId, BookingId, CalendarId, CalendarToken, ConversationId, DeliveryId, DocumentId, EndpointId, EventId, KeyId, KnowledgeBaseId, MessageId, ProcessId, ToolId, TurnId, WidgetUuid, WorkspaceId,
+    AssistantId, BookingId, CalendarId, CalendarToken, ConversationId, DeliveryId, DocumentId, EndpointId,
+    EventId, KeyId, KnowledgeBaseId, MessageId, ProcessId, ToolId, TurnId, WidgetUuid, WorkspaceId,
 };
 use crate::domain::knowledge::{Format, Language};
 use crate::domain::ledger::LedgerKind;

@@ -19,6 +19,8 @@ pub struct Calendar {
     pub slug: String,
     /// When it can be booked.
     pub rules: CalendarRules,
+    /// The server that its appointments are on; none: it is kept here.
+    pub caldav_url: Option<String>,
     /// Where calendar programs read it, once someone has asked for such an address.
     pub link: Option<CalendarToken>,
     /// When it was made.

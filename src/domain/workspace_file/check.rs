@@ -7,7 +7,8 @@ use url::Url;
 use super::document::{Document, FileFault};
 use super::written::{AssistantIn, ConversationIn, FileIn, PricingIn};
 use super::{
-    FileAssistant, FileConversation, FileTool, WorkspaceFile, calendars, knowledge_bases, tools, webhook_endpoints,
+    FileAssistant, FileConversation, FileTool, WorkspaceFile, calendars, knowledge_bases, tools,
+    webhook_endpoints,
 };
 use crate::domain::conversation::ConversationKind;
 use crate::domain::ids::{AssistantId, WidgetUuid};

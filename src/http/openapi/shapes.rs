@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use crate::http::api::wire::FunctionCall;
 use crate::http::v1::calendars::wire::{BookingOut, CalendarOut};
-use crate::http::v1::turns::wire::{MessageTraceOut, TracedTurnOut};
 use crate::http::v1::knowledge_bases::wire::{BaseOut, DocumentOut, DocumentWithTextOut, FoundOut};
+use crate::http::v1::turns::wire::{MessageTraceOut, TracedTurnOut};
 use crate::http::v1::webhook_endpoints::wire::{
     DeliveryOut, EndpointOut, EndpointWithSecretOut, ReplayedOut, ToldDeliveryOut,
 };

@@ -48,6 +48,9 @@ pub(in crate::http) struct CalendarOut {
     /// Days without any appointment.
     #[schema(example = json!(["2026-12-25"]))]
     holidays: Vec<String>,
+    /// The CalDAV server's calendar that its appointments are on; absent where they are kept here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caldav_url: Option<String>,
     /// Where calendar programs read its bookings: whoever has this address can. Null until one is made.
     #[schema(required)]
     ics_url: Option<String>,
@@ -88,6 +91,7 @@ impl CalendarOut {
             horizon_days: rules.horizon_days,
             hours: rules.hours.clone().into(),
             holidays: rules.holidays.clone(),
+            caldav_url: calendar.caldav_url.clone(),
             ics_url: calendar.link.map(|token| calendar_file::url(public_url, token)),
             created_at: calendar.created_at.to_string(),
         }
