@@ -8,11 +8,11 @@ use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{InfoBuilder, License, OpenApi, OpenApiBuilder};
 
 pub(super) use errors::{
-    BaseErrors, BeginErrors, BillingErrors, ChangeErrors, ConfigErrors, CreateErrors, DeliveryUnderWay,
-    DocumentErrors, EndpointDisabled, EndpointErrors, EventsRemoved, FeedErrors, HistoryErrors, NoBase,
-    NoBooking, NoCalendar, NoConversation, NoDelivery, NoDocument, NoEndpoint, NoMessage, NoTurn,
-    QueryErrors, ReadErrors, ReplyErrors, SearchErrors, SendErrors, SetUpByFile, SwitchErrors,
-    TooManyReaders, UploadErrors, WriteErrors,
+    BaseErrors, BeginErrors, BillingErrors, BookingElsewhere, ChangeErrors, ConfigErrors, CreateErrors,
+    DeliveryUnderWay, DocumentErrors, EndpointDisabled, EndpointErrors, EventsRemoved, FeedErrors,
+    HistoryErrors, NoBase, NoBooking, NoCalendar, NoConversation, NoDelivery, NoDocument, NoEndpoint,
+    NoMessage, NoTurn, QueryErrors, ReadErrors, ReplyErrors, SearchErrors, SendErrors, SetUpByFile,
+    SwitchErrors, TooManyReaders, UploadErrors, WriteErrors,
 };
 pub(super) use shapes::{
     Acknowledgement, BasePage, BookingPage, CalendarPage, ConversationPage, CreatedConversation,

@@ -11,14 +11,18 @@ use super::spellings::{named, urls};
 use crate::support::server::TestServer;
 use crate::support::store;
 
-/// A file whose tool, or whose webhook endpoint, has this URL.
-fn files(url: &str) -> [String; 2] {
+/// A file whose tool, whose webhook endpoint, or whose calendar has this URL.
+fn files(url: &str) -> [String; 3] {
     // A JSON string is a TOML one, but for its escape of U+007F.
     let url = Value::from(url).to_string();
     let head = "[workspace]\nslug = \"guard\"\nname = \"Guard\"\n";
     [
         format!("{head}[[tools]]\nslug = \"t\"\nkind = \"webhook\"\ndescription = \"x\"\nurl = {url}\n"),
         format!("{head}[[webhook_endpoints]]\nslug = \"e\"\nurl = {url}\n"),
+        format!(
+            "{head}[[calendars]]\nslug = \"c\"\ntime_zone = \"UTC\"\nhours = {{ mon = [\"09:00-10:00\"] }}\n\
+             caldav = {{ url = {url} }}\n"
+        ),
     ]
 }
 

@@ -32,18 +32,19 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// The assistant gets one tool more for each URL, past the checks of its configuration: `call_0` and on.
-async fn give_tools(db: &TestDb, urls: &[String]) {
+/// The assistant gets one tool more for each URL, past the checks of its configuration: `call_0` and on, like
+/// the one of this slug but for its kind.
+async fn give_tools(db: &TestDb, urls: &[String], slug: &str, with: impl Fn(&mut Value, &str)) {
     let assistant = seed::literal(db, ASSISTANT.parse().unwrap());
     let select = format!("select compiled from assistant_versions where assistant_id = {assistant}");
     let mut compiled: Value = serde_json::from_str(&seed::texts(db, &select).await[0]).unwrap();
     let tools = compiled["tools"].as_array_mut().unwrap();
-    let like = tools.iter().find(|tool| tool["slug"] == "notes").unwrap().clone();
+    let like = tools.iter().find(|tool| tool["slug"] == slug).unwrap().clone();
     tools.extend(urls.iter().enumerate().map(|(nth, url)| {
         let mut tool = like.clone();
         tool["slug"] = json!(format!("call-{nth}"));
         tool["name"] = json!(format!("call_{nth}"));
-        tool["kind"]["url"] = json!(url);
+        with(&mut tool["kind"], url);
         tool
     }));
     let compiled = quoted(&compiled.to_string());
@@ -69,7 +70,7 @@ both_backends!(
         let server = Setup::default().env("REJOINDER_TURN__MAX_TOOL_CALLS", "1000").start(&db).await;
         let canary = Canary::start();
         let urls = all(&canary);
-        give_tools(&db, &urls).await;
+        give_tools(&db, &urls, "notes", |kind, url| kind["url"] = json!(url)).await;
         let note = json!({ "text": "x" });
 
         let calls = (0..urls.len()).map(|nth| ToolCall::new(&format!("call_{nth}"), &note));
@@ -80,6 +81,26 @@ both_backends!(
             let error = result["error"].as_str().unwrap_or_default();
             assert!(error.starts_with("The call was not sent: the URL"), "{url:?}: {result}");
             assert!(!error.contains("127.0.0.1") && !error.contains(&*canary.port().to_string()), "{error}");
+        }
+        assert!(results.len() >= 80, "{}", results.len());
+        assert_eq!(canary.connections(), 0);
+    }
+);
+
+both_backends!(
+    async fn no_calendar_is_read_at_an_address_that_is_not_public_however_it_is_spelled(db: TestDb) {
+        let server = Setup::default().env("REJOINDER_TURN__MAX_TOOL_CALLS", "1000").start(&db).await;
+        let canary = Canary::start();
+        let urls = all(&canary);
+        let on_server = |kind: &mut Value, url: &str| kind["caldav"] = json!({ "url": url });
+        give_tools(&db, &urls, "availability", on_server).await;
+        let days = json!({ "start_date": "2026-03-16", "end_date": "2026-03-16" });
+
+        let calls = (0..urls.len()).map(|nth| ToolCall::new(&format!("call_{nth}"), &days));
+        let results = results(&server, calls).await;
+
+        for (url, result) in urls.iter().zip(&results) {
+            assert_eq!(*result, json!({ "error": "The calendar cannot be read at the moment." }), "{url:?}");
         }
         assert!(results.len() >= 80, "{}", results.len());
         assert_eq!(canary.connections(), 0);

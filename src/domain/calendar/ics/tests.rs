@@ -31,6 +31,8 @@ fn booking(title: &str, notes: &str) -> Booking {
         notes: Some(notes.to_owned()),
         created_at: "2026-11-24T13:00:00Z".parse::<Timestamp>().unwrap().into(),
         cancelled_at: None,
+        resource: None,
+        held_by: None,
     }
 }
 
