@@ -10,7 +10,7 @@ use crate::domain::error::{Error, Thing};
 use crate::domain::ids::{BookingId, CalendarId, CalendarToken};
 use crate::store::booking_log::{self, Filter};
 use crate::store::{Conn, kept_calendars};
-use crate::tools::{NotRemoved, remove_event};
+use crate::tools::remove_event;
 
 /// How many bookings a file holds.
 const MOST_IN_A_FILE: i64 = 10_000;
@@ -93,8 +93,7 @@ pub async fn find_booking(
     Ok((calendar, found.ok_or_else(not_found)?))
 }
 
-/// Cancels a booking, whoever made it; of a calendar on a server its event is removed there first. One that is
-/// cancelled stays so: this may be repeated.
+/// Cancels a booking, whoever made it. One that is cancelled stays so: this may be repeated.
 pub async fn cancel_booking(
     services: &Services,
     account: &Account,
@@ -102,12 +101,7 @@ pub async fn cancel_booking(
     name: &str,
 ) -> Result<(Calendar, Booking), Error> {
     let (calendar, booking) = find_booking(services, account, calendar, name).await?;
-    if let Some(at) = &calendar.caldav {
-        let allow = services.db.reading(async |conn| tools::allow_hosts(conn, account).await).await?;
-        remove_event(&services.tools, at, &booking, &allow)
-            .await
-            .map_err(|fault| still_there(&booking, fault))?;
-    }
+    remove_from_server(services, &calendar, &booking).await?;
     let now = services.clock.now();
     let cancel = async |conn: Conn<'_>| {
         booking_log::cancel(conn, calendar.workspace, calendar.id, booking.id, now).await
@@ -116,12 +110,22 @@ pub async fn cancel_booking(
     Ok((calendar, cancelled.ok_or_else(|| Error::not_found(Thing::Booking, name))?))
 }
 
-fn still_there(booking: &Booking, fault: NotRemoved) -> Error {
-    if let NotRemoved::Server(fault) = &fault {
-        let error = fault as &dyn std::error::Error;
-        tracing::warn!(booking.id = %booking.id, error, "an appointment could not be removed from its calendar");
+/// Removes a booking's event, where it stands and is on a server.
+async fn remove_from_server(
+    services: &Services,
+    calendar: &Calendar,
+    booking: &Booking,
+) -> Result<(), Error> {
+    if booking.resource.is_none() || booking.cancelled_at.is_some() {
+        return Ok(());
     }
-    Error::Conflict(format!("The booking was not cancelled: {fault}."))
+    let (workspace, adapters) = (calendar.workspace, &services.tools);
+    let allow = services.db.reading(async |conn| tools::allow_hosts(conn, workspace).await).await?;
+    remove_event(calendar.caldav.as_deref(), booking, adapters, &allow).await.map_err(|fault| {
+        let error = &fault as &dyn std::error::Error;
+        tracing::warn!(calendar.id = %calendar.id, booking.id = %booking.id, error, "a booking could not be removed");
+        Error::Conflict(format!("Nothing was cancelled: {fault}."))
+    })
 }
 
 /// Gives a calendar a new address for calendar programs; the one that it had is then unknown.

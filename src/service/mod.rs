@@ -59,10 +59,10 @@ pub struct Services {
     pub waiters: waiters::Waiters,
     pub followers: follow_events::Followers,
     pub keys: authenticate::Keys,
-    /// What reads documents of knowledge bases.
-    pub readers: knowledge::Readers,
     /// What tools reach the world with.
     pub tools: Adapters,
+    /// What reads documents of knowledge bases.
+    pub readers: knowledge::Readers,
     /// What stored secrets are sealed with; none where none is configured.
     pub seal_key: Option<Arc<SealKey>>,
     /// Private hosts that tools and webhooks of every workspace may reach.

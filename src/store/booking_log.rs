@@ -1,4 +1,4 @@
-//! Bookings as the API shows them, and cancels them. What a call holds and has not booked yet is none.
+//! Bookings as the API shows them, and cancels them. A hold is none.
 
 use sqlx::QueryBuilder;
 
@@ -32,11 +32,8 @@ pub async fn list(
 ) -> Result<Vec<Booking>, StoreError> {
     let rows: Vec<BookingRow> = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new("select ");
-        query
-            .push(COLUMNS)
-            .push(" from bookings where held_by is null and workspace_id = ")
-            .push_bind(workspace);
-        query.push(" and calendar_id = ").push_bind(calendar);
+        query.push(COLUMNS).push(" from bookings where workspace_id = ").push_bind(workspace);
+        query.push(" and calendar_id = ").push_bind(calendar).push(" and held_by is null");
         if let Some(from) = filter.from {
             query.push(" and ends_at > ").push_bind(from);
             // The same, as far as the index can tell.
@@ -71,11 +68,9 @@ pub async fn find(
 ) -> Result<Option<Booking>, StoreError> {
     let found: Option<BookingRow> = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new("select ");
-        query
-            .push(COLUMNS)
-            .push(" from bookings where held_by is null and workspace_id = ")
-            .push_bind(workspace);
+        query.push(COLUMNS).push(" from bookings where workspace_id = ").push_bind(workspace);
         query.push(" and calendar_id = ").push_bind(calendar).push(" and id = ").push_bind(id);
+        query.push(" and held_by is null");
         query.build_query_as().fetch_optional(c).await?
     });
     Ok(found.map(Booking::from))

@@ -26,14 +26,14 @@ impl TryFrom<CalendarRow> for Calendar {
 
     fn try_from(row: CalendarRow) -> Result<Self, StoreError> {
         let unusable =
-            |fault| StoreError::Unusable(format!("the rules of {} cannot be read: {fault}", row.id));
-        let settings: CalendarSettings = serde_json::from_str(&row.rules).map_err(unusable)?;
+            |fault| StoreError::Unusable(format!("the settings of {} cannot be read: {fault}", row.id));
+        let CalendarSettings { rules, caldav } = serde_json::from_str(&row.rules).map_err(unusable)?;
         Ok(Self {
             workspace: row.workspace_id,
             id: row.id,
             slug: row.slug,
-            rules: settings.rules,
-            caldav: settings.caldav,
+            rules,
+            caldav,
             link: row.link,
             created_at: row.created_at,
         })

@@ -264,6 +264,11 @@ errors! {
         "There is no such calendar in this workspace" => Error::not_found(Thing::Calendar, "cal_2mf81s"),
     }
 
+    /// Of a booking that is to be cancelled.
+    BookingElsewhere(Platform) {
+        "It is on a CalDAV server" => Error::invalid("booking", "The appointment is on a CalDAV server: remove it there."),
+    }
+
     /// Of a booking in the path.
     NoBooking(Platform) {
         "There is no such booking in it" => Error::not_found(Thing::Booking, "bkg_6tz93v"),

@@ -97,6 +97,8 @@ ordered_by_id! {
     tool_cursor, tool_place: ToolId = b't';
     /// The cursor of a calendar's place in the list.
     calendar_cursor, calendar_place: CalendarId = b'a';
+    /// The cursor of a tool's place in the list.
+    tool_cursor, tool_place: ToolId = b't';
     /// The cursor of a knowledge base's place in the list.
     base_cursor, base_place: KnowledgeBaseId = b'k';
     /// The cursor of a document's place in the list of its base.

@@ -148,5 +148,5 @@ async fn read(
     let readable =
         |row: configured::Configured| Some((CalendarId(row.id), serde_json::from_str(&row.text).ok()?));
     let calendars = rows.into_iter().filter_map(readable).collect();
-    Ok((calendars, super::allow_hosts(conn, account).await?))
+    Ok((calendars, super::allow_hosts(conn, account.workspace).await?))
 }

@@ -5,49 +5,16 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use super::remote::Remote;
-use super::{Fault, failed, refused};
-use crate::domain::batch::{Booking, StoreWrite};
+use super::removal::{NotRemoved, remove};
+use super::{failed, refused};
+use crate::domain::batch::StoreWrite;
 use crate::domain::calendar::{Caldav, CancelRequest, Refusal};
 use crate::domain::chat::ToolSpec;
 use crate::domain::ids::{BookingId, CalendarId};
-use crate::outbound::AllowHosts;
 use crate::store::{Conn, Db, calendars};
 use crate::tools::{Adapters, Call, CallContext, Outcome, Tool};
 
 const NOT_REMOVED: &str = "The appointment was not cancelled: the calendar cannot be written at the moment.";
-
-/// Why the event of a booking is still where it was.
-#[derive(Debug, thiserror::Error)]
-pub enum NotRemoved {
-    /// The calendar's address has changed since.
-    #[error("the appointment is on another calendar than this one; it has to be cancelled there")]
-    Elsewhere,
-    /// The source is for the log.
-    #[error("the calendar cannot be written at the moment")]
-    Server(#[source] Fault),
-}
-
-/// Removes the event of a booking from the calendar's server, as it now is; none there is as good.
-pub async fn remove_event(
-    adapters: &Adapters,
-    at: &Caldav,
-    booking: &Booking,
-    allow: &AllowHosts,
-) -> Result<(), NotRemoved> {
-    remove(&Remote::new(at, adapters), booking, allow).await
-}
-
-/// Nothing is to be removed of what was cancelled before, or booked while the calendar was kept here.
-async fn remove(remote: &Remote, booking: &Booking, allow: &AllowHosts) -> Result<(), NotRemoved> {
-    let Some(resource) = booking.resource.as_ref().filter(|_| booking.cancelled_at.is_none()) else {
-        return Ok(());
-    };
-    let address = remote.address(&booking.call);
-    if *resource != address {
-        return Err(NotRemoved::Elsewhere);
-    }
-    remote.remove(&address, &booking.call, allow).await.map_err(NotRemoved::Server)
-}
 
 pub(in crate::tools) struct Cancelling {
     spec: ToolSpec,
@@ -81,13 +48,14 @@ impl Cancelling {
         let own = row.filter(|row| row.conversation == context.conversation && row.held_by.is_none());
         let Some(row) = own else { return unknown() };
         match remove(&self.remote, &row, context.allow_hosts).await {
-            Ok(()) => Outcome::Write(StoreWrite::Cancel { calendar, request }),
-            Err(elsewhere @ NotRemoved::Elsewhere) => refused(&Refusal::new(elsewhere.to_string())),
-            Err(NotRemoved::Server(fault)) => {
-                self.warn(&call.id, &fault);
-                failed(NOT_REMOVED)
+            Ok(()) => {}
+            Err(fault @ NotRemoved::Elsewhere) => return refused(&Refusal::new(fault.to_string())),
+            Err(NotRemoved::NotWritten(fault)) => {
+                self.warn(&call.id, fault.as_ref());
+                return failed(NOT_REMOVED);
             }
         }
+        Outcome::Write(StoreWrite::Cancel { calendar, request })
     }
 
     fn warn(&self, call: &str, fault: &(dyn std::error::Error + 'static)) {

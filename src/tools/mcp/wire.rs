@@ -91,7 +91,9 @@ impl StreamableHttpClient for Wire {
     ) -> Result<StreamableHttpPostResponse, WireError> {
         let awaited = match &message {
             ClientJsonRpcMessage::Request(request) => Some(request.id.clone()),
-            _ => None,
+            ClientJsonRpcMessage::Response(_)
+            | ClientJsonRpcMessage::Notification(_)
+            | ClientJsonRpcMessage::Error(_) => None,
         };
         let request = OutboundRequest {
             method: Method::POST,

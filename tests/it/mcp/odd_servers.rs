@@ -67,7 +67,7 @@ both_backends!(
             (ToolReply::status(StatusCode::OK).with_body("<html>hello</html>"), "not of the protocol"),
             (ToolReply::json(&json!({ "ok": true })), "not of the protocol"),
             (ToolReply::json(&json!([])), "not of the protocol"),
-            (event_stream("data: nonsense\n\n"), "its answer ended too early"),
+            (event_stream("data: nonsense\n\n"), "not of the protocol"),
             (event_stream("event: message\n\n\n\n"), "its answer ended too early"),
             (event_stream(vec![b'x'; 1024 * 1024 + 1]), "the answer is too large"),
             (ToolReply::json(&json!({ "x": "y".repeat(1024 * 1024) })), "the answer is too large"),

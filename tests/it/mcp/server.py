@@ -10,6 +10,7 @@ import socket
 
 import uvicorn
 from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import CallToolResult, ImageContent, TextContent
 from pydantic import BaseModel
 
@@ -44,7 +45,7 @@ def picture() -> CallToolResult:
 @server.tool(structured_output=False)
 def fail() -> str:
     """Fails"""
-    raise ValueError("no such customer")
+    raise ToolError("no such customer")
 
 
 @server.tool(structured_output=False)
@@ -114,6 +115,7 @@ async def guarded(scope, receive, send):
 listener = socket.socket()
 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 listener.bind(("127.0.0.1", int(os.environ.get("PORT", "0"))))
+listener.listen(128)
 print("listening on", listener.getsockname()[1], flush=True)
 config = uvicorn.Config(guarded, log_level="warning", timeout_graceful_shutdown=0)
 asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))

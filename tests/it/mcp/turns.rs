@@ -49,8 +49,8 @@ both_backends!(
 
         server.stop().await;
 
-        let goodbyes = mcp.requests().iter().filter(|line| line.starts_with("DELETE")).count();
-        assert_eq!(goodbyes, 2, "both were closed");
+        let goodbyes = || mcp.requests().iter().filter(|line| line.starts_with("DELETE")).count();
+        wait_for("both to be closed", async || (goodbyes() == 2).then_some(())).await;
     }
 );
 
@@ -193,7 +193,7 @@ both_backends!(
         server.model.script().queue([Reply::tool_calls([call])]);
         let request = server.tell(&uuid, "Please");
         let waiting = tokio::spawn(request.send());
-        let posts = async || (mcp.requests().len() >= 6).then_some(());
+        let posts = async || (mcp.requests().len() >= 7).then_some(());
         wait_for("the call to arrive", posts).await;
         let began = Instant::now();
 

@@ -40,7 +40,7 @@ kind = "webhook"
 name = "canary"
 description = "Calls with secrets"
 method = "POST"
-url = "@URL@/v2/{{customer}}/{id}?key={{query_key}}"
+url = "@URL@/v2/{{company}}/{id}?key={{query_key}}"
 headers = { authorization = { env = "TOKEN" }, x-plain = "for {id}", x-key = "k={{query_key}}" }
 secrets = { query_key = { env = "QUERY_KEY" } }
 secret = { env = "SIGNING" }
@@ -96,7 +96,7 @@ both_backends!(
         server.tool.script().queue([ToolReply::json(&json!({ "found": true }))]);
         let before = server.dump().await;
 
-        let body = json!({ "arguments": { "id": "a b" }, "variables": { "customer": "c/7" } });
+        let body = json!({ "arguments": { "id": "a b" }, "variables": { "company": "c/7" } });
         let called = tested(&server, "canary", &body).await;
 
         assert_eq!(called["result"], json!({ "found": true }));

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::batch::Booking;
-use crate::domain::calendar::{BookingState, Caldav, Calendar, HoursIn, rfc3339};
+use crate::domain::calendar::{BookingState, Calendar, HoursIn, rfc3339};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{BookingId, CalendarId, ConversationId};
 use crate::http::calendar_file;
@@ -48,28 +48,16 @@ pub(in crate::http) struct CalendarOut {
     /// Days without any appointment.
     #[schema(example = json!(["2026-12-25"]))]
     holidays: Vec<String>,
-    /// The server that it is on; absent where it is kept here.
+    /// `here`, or `caldav`: then its appointments are on a CalDAV server.
+    #[schema(example = "here")]
+    source: &'static str,
+    /// The calendar's address on that server.
     #[serde(skip_serializing_if = "Option::is_none")]
-    caldav: Option<CaldavOut>,
+    caldav_url: Option<String>,
     /// Where calendar programs read its bookings: whoever has this address can. Null until one is made.
     #[schema(required)]
     ics_url: Option<String>,
     created_at: String,
-}
-
-/// A calendar's place on a CalDAV server. Its password is not shown.
-#[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct CaldavOut {
-    #[schema(example = "https://dav.example/calendars/me/work/")]
-    url: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    username: Option<String>,
-}
-
-impl From<&Caldav> for CaldavOut {
-    fn from(caldav: &Caldav) -> Self {
-        Self { url: caldav.url.clone(), username: caldav.username.clone() }
-    }
 }
 
 /// Windows of opening hours by day of the week.
@@ -106,7 +94,8 @@ impl CalendarOut {
             horizon_days: rules.horizon_days,
             hours: rules.hours.clone().into(),
             holidays: rules.holidays.clone(),
-            caldav: calendar.caldav.as_deref().map(CaldavOut::from),
+            source: if calendar.caldav.is_some() { "caldav" } else { "here" },
+            caldav_url: calendar.caldav.as_ref().map(|caldav| caldav.url.clone()),
             ics_url: calendar.link.map(|token| calendar_file::url(public_url, token)),
             created_at: calendar.created_at.to_string(),
         }

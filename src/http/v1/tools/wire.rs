@@ -39,7 +39,7 @@ pub(in crate::http) struct ToolListedOut {
     /// What the model calls it by.
     #[schema(example = "get_order_status")]
     name: String,
-    /// `calendar_availability`, `calendar_booking`, `calendar_cancel`, `webhook` or `mcp`.
+    /// `calendar_availability`, `calendar_booking`, `calendar_cancel`, `knowledge`, `webhook` or `mcp`.
     #[schema(example = "webhook")]
     kind: &'static str,
     description: String,
@@ -70,6 +70,10 @@ pub(in crate::http) struct ToolOut {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "cal_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     calendar_id: Option<CalendarId>,
+    /// Of a search.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "kb_01k9z3x8f5e4r9t2m6q7w8y0ab")]
+    knowledge_base_id: Option<KnowledgeBaseId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "kb_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     knowledge_base_id: Option<KnowledgeBaseId>,
@@ -246,7 +250,7 @@ impl From<Tested> for TestedOut {
             tested.exchange.map_or((None, None), |exchange| (exchange.request, exchange.response));
         Self {
             result: tested.result.fields().clone(),
-            duration_ms: u64::try_from(tested.took.as_millis()).unwrap_or(u64::MAX),
+            duration_ms: u64::try_from(tested.duration.as_millis()).unwrap_or(u64::MAX),
             request: request.map(|sent| SentOut {
                 method: sent.method,
                 url: sent.url,

@@ -98,6 +98,7 @@ both_backends!(
             let body = call.request.body.to_string();
             assert_eq!(leaked(&body), None, "{body}");
         }
+        assert_eq!(server.tool.calls().all().len(), echoes().len());
         for call in server.tool.calls().all() {
             assert!(told(&call.request).contains("canary%2Fkey%201"), "they were sent");
         }
@@ -116,7 +117,13 @@ both_backends!(
         script(&server.tool);
 
         for _ in echoes() {
-            let called = tested(&server, "canary", &json!({ "arguments": { "id": "7" } })).await;
+            let called = tested(
+                &server,
+                "canary",
+                &json!({ "arguments": { "id": "7" }, "variables": { "company": "c" } }),
+            )
+            .await;
+            assert!(called["request"].is_object(), "it was sent: {called}");
             assert_eq!(leaked(&called.to_string()), None, "{called}");
         }
     }
@@ -166,6 +173,7 @@ async fn no_secret_is_in_logs_or_metrics() {
     };
     wait_for("all replies", replied).await;
 
+    assert_eq!(tool.calls().all().len(), echoes().len());
     let log = std::fs::read_to_string(&log).unwrap();
     assert!(
         log.lines().any(|line| line.contains("a webhook tool got no answer")),
