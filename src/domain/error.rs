@@ -82,12 +82,12 @@ super::words::words! {
         Assistant = "Assistant",
         /// A turn.
         Turn = "Turn",
-        /// A tool.
-        Tool = "Tool",
         /// A calendar.
         Calendar = "Calendar",
         /// A booking in a calendar.
         Booking = "Booking",
+        /// A tool.
+        Tool = "Tool",
         /// A webhook endpoint.
         WebhookEndpoint = "Webhook endpoint",
         /// A delivery of a webhook endpoint.
@@ -125,9 +125,9 @@ impl Error {
                 Thing::Message => "message_not_found",
                 Thing::Assistant => "assistant_not_found",
                 Thing::Turn => "turn_not_found",
-                Thing::Tool => "tool_not_found",
                 Thing::Calendar => "calendar_not_found",
                 Thing::Booking => "booking_not_found",
+                Thing::Tool => "tool_not_found",
                 Thing::WebhookEndpoint => "webhook_endpoint_not_found",
                 Thing::Delivery => "delivery_not_found",
                 Thing::KnowledgeBase => "knowledge_base_not_found",

@@ -1,7 +1,7 @@
 //! Calendars and their bookings, for whoever runs them; and the files that calendar programs read.
 
 use super::page::{self, Page};
-use super::{Services, read_conversation};
+use super::{Services, read_conversation, tools};
 use crate::domain::account::Account;
 use crate::domain::batch::Booking;
 use crate::domain::calendar::{BookingState, Calendar, DayOrTime, PAST_DAYS, to_ics};
@@ -10,6 +10,7 @@ use crate::domain::error::{Error, Thing};
 use crate::domain::ids::{BookingId, CalendarId, CalendarToken};
 use crate::store::booking_log::{self, Filter};
 use crate::store::{Conn, kept_calendars};
+use crate::tools::remove_event;
 
 /// How many bookings a file holds.
 const MOST_IN_A_FILE: i64 = 10_000;
@@ -100,12 +101,31 @@ pub async fn cancel_booking(
     name: &str,
 ) -> Result<(Calendar, Booking), Error> {
     let (calendar, booking) = find_booking(services, account, calendar, name).await?;
+    remove_from_server(services, &calendar, &booking).await?;
     let now = services.clock.now();
     let cancel = async |conn: Conn<'_>| {
         booking_log::cancel(conn, calendar.workspace, calendar.id, booking.id, now).await
     };
     let cancelled = services.db.writing(cancel).await?;
     Ok((calendar, cancelled.ok_or_else(|| Error::not_found(Thing::Booking, name))?))
+}
+
+/// Removes a booking's event, where it stands and is on a server.
+async fn remove_from_server(
+    services: &Services,
+    calendar: &Calendar,
+    booking: &Booking,
+) -> Result<(), Error> {
+    if booking.resource.is_none() || booking.cancelled_at.is_some() {
+        return Ok(());
+    }
+    let (workspace, adapters) = (calendar.workspace, &services.tools);
+    let allow = services.db.reading(async |conn| tools::allow_hosts(conn, workspace).await).await?;
+    remove_event(calendar.caldav.as_deref(), booking, adapters, &allow).await.map_err(|fault| {
+        let error = &fault as &dyn std::error::Error;
+        tracing::warn!(calendar.id = %calendar.id, booking.id = %booking.id, error, "a booking could not be removed");
+        Error::Conflict(format!("Nothing was cancelled: {fault}."))
+    })
 }
 
 /// Gives a calendar a new address for calendar programs; the one that it had is then unknown.

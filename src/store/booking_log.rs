@@ -1,4 +1,4 @@
-//! Bookings as the API shows them, and cancels them.
+//! Bookings as the API shows them, and cancels them. A hold is none.
 
 use sqlx::QueryBuilder;
 
@@ -33,7 +33,7 @@ pub async fn list(
     let rows: Vec<BookingRow> = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new("select ");
         query.push(COLUMNS).push(" from bookings where workspace_id = ").push_bind(workspace);
-        query.push(" and calendar_id = ").push_bind(calendar);
+        query.push(" and calendar_id = ").push_bind(calendar).push(" and held_by is null");
         if let Some(from) = filter.from {
             query.push(" and ends_at > ").push_bind(from);
             // The same, as far as the index can tell.
@@ -70,6 +70,7 @@ pub async fn find(
         let mut query = QueryBuilder::new("select ");
         query.push(COLUMNS).push(" from bookings where workspace_id = ").push_bind(workspace);
         query.push(" and calendar_id = ").push_bind(calendar).push(" and id = ").push_bind(id);
+        query.push(" and held_by is null");
         query.build_query_as().fetch_optional(c).await?
     });
     Ok(found.map(Booking::from))

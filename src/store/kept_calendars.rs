@@ -3,7 +3,7 @@
 use sqlx::QueryBuilder;
 
 use super::{Conn, StoreError, calendars, on_conn};
-use crate::domain::calendar::Calendar;
+use crate::domain::calendar::{Calendar, CalendarSettings};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{CalendarId, CalendarToken, WorkspaceId};
 
@@ -26,12 +26,14 @@ impl TryFrom<CalendarRow> for Calendar {
 
     fn try_from(row: CalendarRow) -> Result<Self, StoreError> {
         let unusable =
-            |fault| StoreError::Unusable(format!("the rules of {} cannot be read: {fault}", row.id));
+            |fault| StoreError::Unusable(format!("the settings of {} cannot be read: {fault}", row.id));
+        let CalendarSettings { rules, caldav } = serde_json::from_str(&row.rules).map_err(unusable)?;
         Ok(Self {
             workspace: row.workspace_id,
             id: row.id,
             slug: row.slug,
-            rules: serde_json::from_str(&row.rules).map_err(unusable)?,
+            rules,
+            caldav,
             link: row.link,
             created_at: row.created_at,
         })

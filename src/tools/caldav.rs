@@ -8,11 +8,13 @@ mod cancelling;
 mod fault;
 mod multistatus;
 mod remote;
+mod removal;
 mod served;
 
 pub(super) use availability::Availability;
 pub(super) use booking::Booking;
 pub(super) use cancelling::Cancelling;
+pub use removal::{NotRemoved, remove_event};
 
 use super::Outcome;
 use crate::domain::calendar::Refusal;

@@ -30,6 +30,7 @@ use crate::domain::tool_loop::CallResult;
 use crate::outbound::{AllowHosts, GuardedClient};
 use crate::store::Db;
 
+pub use caldav::{NotRemoved, remove_event};
 pub use exchange::{Exchange, ReceivedResponse, SentRequest};
 pub use knowledge::search_base;
 pub use registry::{ToolFault, Toolset, check_tool};

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use jiff::civil::{Date, Time};
 
 use super::rules::CalendarRules;
+use super::settings::Caldav;
 use crate::domain::clock::Micros;
 use crate::domain::ids::{CalendarId, CalendarToken, WorkspaceId};
 use crate::domain::words::words;
@@ -19,6 +20,8 @@ pub struct Calendar {
     pub slug: String,
     /// When it can be booked.
     pub rules: CalendarRules,
+    /// The server that it is on; none: it is kept here.
+    pub caldav: Option<Box<Caldav>>,
     /// Where calendar programs read it, once someone has asked for such an address.
     pub link: Option<CalendarToken>,
     /// When it was made.

@@ -218,8 +218,7 @@ impl WorkspaceFile {
         let of_endpoints = self.webhook_endpoints.iter().filter_map(|endpoint| endpoint.secret.as_ref());
         let of_calendars =
             self.calendars.iter().filter_map(|calendar| calendar.caldav.as_ref()?.password.as_ref());
-        let of_tools = self.tools.iter().flat_map(|tool| tool.uses.secrets());
-        of_tools.chain(of_endpoints).chain(of_calendars)
+        self.tools.iter().flat_map(|tool| tool.uses.secrets()).chain(of_endpoints).chain(of_calendars)
     }
 }
 

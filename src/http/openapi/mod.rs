@@ -8,11 +8,11 @@ use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{InfoBuilder, License, OpenApi, OpenApiBuilder};
 
 pub(super) use errors::{
-    BaseErrors, BeginErrors, BillingErrors, CallErrors, ChangeErrors, ConfigErrors, CreateErrors,
-    DeliveryUnderWay, DocumentErrors, EndpointDisabled, EndpointErrors, EventsRemoved, FeedErrors,
-    HistoryErrors, NoBase, NoBooking, NoCalendar, NoConversation, NoDelivery, NoDocument, NoEndpoint,
-    NoMessage, NoTool, NoTurn, QueryErrors, ReadErrors, RefreshErrors, ReplyErrors, SearchErrors, SendErrors,
-    SetUpByFile, SwitchErrors, TooManyReaders, UploadErrors, WriteErrors,
+    BaseErrors, BeginErrors, BillingErrors, CalendarAway, CallErrors, ChangeErrors, ConfigErrors,
+    CreateErrors, DeliveryUnderWay, DocumentErrors, EndpointDisabled, EndpointErrors, EventsRemoved,
+    FeedErrors, HistoryErrors, NoBase, NoBooking, NoCalendar, NoConversation, NoDelivery, NoDocument,
+    NoEndpoint, NoMessage, NoTool, NoTurn, QueryErrors, ReadErrors, RefreshErrors, ReplyErrors, SearchErrors,
+    SendErrors, SetUpByFile, SwitchErrors, TooManyReaders, UploadErrors, WriteErrors,
 };
 pub(super) use shapes::{
     Acknowledgement, BasePage, BookingPage, CalendarPage, ConversationPage, CreatedConversation,

@@ -31,8 +31,8 @@ pub(super) fn door() -> OpenApiRouter<AppState> {
         .routes(routes!(money::ledger))
         .routes(routes!(events::list))
         .routes(routes!(events::stream))
-        .merge(tools::routes())
         .merge(knowledge_bases::routes())
+        .merge(tools::routes())
         .merge(webhook_endpoints::routes())
         .merge(calendars::routes())
 }

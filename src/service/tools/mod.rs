@@ -8,7 +8,7 @@ use super::Services;
 use super::page::{self, Page};
 use crate::domain::account::Account;
 use crate::domain::error::{Error, Thing};
-use crate::domain::ids::ToolId;
+use crate::domain::ids::{ToolId, WorkspaceId};
 use crate::domain::tool::Tool;
 use crate::outbound::AllowHosts;
 use crate::store::configured::{self, Configured, Section};
@@ -46,9 +46,9 @@ pub async fn list(
     Ok(Page::cut(found, limit, |tool: &NamedTool| tool.id))
 }
 
-/// The private hosts that the account's workspace may reach.
-async fn allow_hosts(conn: Conn<'_>, account: &Account) -> Result<AllowHosts, StoreError> {
-    let settings = workspaces::settings(conn, &[account.workspace].into()).await?.pop();
+/// The private hosts that a workspace may reach.
+pub(super) async fn allow_hosts(conn: Conn<'_>, workspace: WorkspaceId) -> Result<AllowHosts, StoreError> {
+    let settings = workspaces::settings(conn, &[workspace].into()).await?.pop();
     let own = settings.map(|settings| settings.allow_hosts).unwrap_or_default();
     Ok(AllowHosts::parse(own).unwrap_or_default())
 }

@@ -45,7 +45,8 @@ pub async fn refresh(services: &Services, account: &Account, name: &str) -> Resu
     let Uses::Mcp(kept) = &named.tool.uses else {
         return Err(refused(format!("The tool '{}' has no list: it is of no MCP server.", named.slug)));
     };
-    let allow_hosts = services.db.reading(async |conn| super::allow_hosts(conn, account).await).await?;
+    let allow_hosts =
+        services.db.reading(async |conn| super::allow_hosts(conn, account.workspace).await).await?;
     let listing = ask(&services.tools, kept, &allow_hosts).await.map_err(|problem| {
         refused(format!("The MCP server of the tool '{}' cannot be used: {problem}.", named.slug))
     })?;

@@ -68,13 +68,13 @@ impl Booking {
             resource: self.calendar.remote.address(&call.id),
             busy,
         }));
-        let Some(held) = context.writes.write(hold).await else { return overtaken() };
-        if held.get("error").is_some() {
-            return Outcome::Result(CallResult::new(held));
+        let Some(decided) = context.writes.write(hold).await else { return overtaken() };
+        if decided.get("error").is_some() {
+            return Outcome::Result(CallResult::new(decided));
         }
         let Some(row) = self.row(&call.id, context).await else { return failed(NOT_READ) };
         if row.held_by.is_none() {
-            return Outcome::Result(CallResult::new(held));
+            return Outcome::Result(CallResult::new(decided));
         }
         match self.put(&row, &request, context).await {
             Ok(true) => {}

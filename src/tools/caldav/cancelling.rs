@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use super::remote::Remote;
+use super::removal::{NotRemoved, remove};
 use super::{failed, refused};
 use crate::domain::batch::StoreWrite;
 use crate::domain::calendar::{Caldav, CancelRequest, Refusal};
@@ -46,17 +47,11 @@ impl Cancelling {
         };
         let own = row.filter(|row| row.conversation == context.conversation && row.held_by.is_none());
         let Some(row) = own else { return unknown() };
-        // Nothing is to be removed where it was cancelled before, or booked while the calendar was kept here.
-        let resource = row.resource.filter(|_| row.cancelled_at.is_none());
-        if let Some(resource) = resource {
-            let address = self.remote.address(&row.call);
-            if resource != address {
-                let elsewhere =
-                    "the appointment is on another calendar than this one; it has to be cancelled there";
-                return refused(&Refusal::new(elsewhere));
-            }
-            if let Err(fault) = self.remote.remove(&address, &row.call, context.allow_hosts).await {
-                self.warn(&call.id, &fault);
+        match remove(&self.remote, &row, context.allow_hosts).await {
+            Ok(()) => {}
+            Err(fault @ NotRemoved::Elsewhere) => return refused(&Refusal::new(fault.to_string())),
+            Err(NotRemoved::NotWritten(fault)) => {
+                self.warn(&call.id, fault.as_ref());
                 return failed(NOT_REMOVED);
             }
         }

@@ -1,4 +1,4 @@
-//! What a WebDAV server says of several resources at once (RFC 4918, section 13).
+//! What a server says of several resources at once (RFC 4918, section 13).
 
 use roxmltree::{Document, Node};
 

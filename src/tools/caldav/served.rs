@@ -71,14 +71,11 @@ impl Served {
         for event in dead.iter().take(MAX_REMOVED) {
             let address = self.remote.address(&event.uid);
             let removed = self.remote.remove(&address, &event.uid, context.allow_hosts).await;
-            match removed {
-                Ok(()) => {
-                    tracing::info!(calendar.id = %self.id, call.id = event.uid, "removed the event of a call that was never finished")
-                }
-                Err(fault) => {
-                    self.warn(&event.uid, &fault, "an event that nobody booked could not be removed")
-                }
+            if let Err(fault) = removed {
+                self.warn(&event.uid, &fault, "an event that nobody booked could not be removed");
+                continue;
             }
+            tracing::info!(calendar.id = %self.id, call.id = event.uid, "an event that nobody booked was removed");
         }
     }
 

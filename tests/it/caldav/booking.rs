@@ -1,12 +1,15 @@
 //! Bookings on the server: made, found there, cancelled, and what a person makes of them meanwhile.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{book, cancel, look, on, result};
+use super::{at, book, cancel, look, on, result};
 use crate::support::db::both_backends;
 use crate::support::fake_model::{Reply, ToolCall};
-use crate::support::radicale::{Radicale, calendar, event};
+use crate::support::radicale::{Between, Line, Radicale, calendar, event};
 use crate::support::server::{TestServer, WIDGET};
 
 /// Each result of the calls that the model makes one after another in one turn.
@@ -105,5 +108,47 @@ both_backends!(
 
         assert_eq!(free["available_slots"].as_array().unwrap().len(), 3);
         assert_eq!((cancelled, radicale.count().await), (json!({ "success": true }), 1));
+    }
+);
+
+both_backends!(
+    async fn the_back_end_sees_where_a_calendar_is_and_cancels_on_its_server(db: TestDb) {
+        let radicale = Radicale::start().await;
+        let server = on(&radicale).start(&db).await;
+        let booked = result(&server, WIDGET, book("2026-03-18T10:00")).await;
+        result(&server, WIDGET, book("2026-03-18T10:00")).await;
+
+        let calendar = server.get("/v1/calendars").await.json()["data"]["items"][0].clone();
+        let path = format!("/v1/calendars/{}/bookings", calendar["id"].as_str().unwrap());
+        let listed = server.get(&path).await.json()["data"]["items"].clone();
+        let cancel = format!("{path}/{}/cancel", booked["booking_id"].as_str().unwrap());
+        let cancelled = server.call("POST", &cancel).bearer(&server.keys.all).send().await;
+
+        assert_eq!(calendar["source"], "caldav");
+        assert_eq!(calendar["caldav_url"], radicale.url());
+        assert!(!calendar.to_string().contains("password"), "{calendar}");
+        assert_eq!((listed.as_array().unwrap().len(), &listed[0]["id"]), (1, &booked["booking_id"]));
+        assert_eq!((cancelled.status, &cancelled.json()["data"]["state"]), (200, &json!("cancelled")));
+        assert_eq!(radicale.count().await, 0);
+    }
+);
+
+both_backends!(
+    async fn a_server_that_cannot_be_written_keeps_the_back_end_from_cancelling(db: TestDb) {
+        let radicale = Arc::new(Radicale::start().await);
+        let between = Between::start(&radicale).await;
+        let server = at(&between.url(), &between.host()).start(&db).await;
+        let booked = result(&server, WIDGET, book("2026-03-18T10:00")).await;
+        let calendar = server.get("/v1/calendars").await.json()["data"]["items"][0]["id"].clone();
+        let path = format!("/v1/calendars/{}/bookings", calendar.as_str().unwrap());
+        let cancel = format!("{path}/{}/cancel", booked["booking_id"].as_str().unwrap());
+
+        between.script().queue([Line::Instead(StatusCode::FORBIDDEN, Bytes::new())]);
+        let refused = server.call("POST", &cancel).bearer(&server.keys.all).send().await;
+
+        let text = "Nothing was cancelled: the calendar cannot be written at the moment.";
+        assert_eq!((refused.status, &refused.json()["message"]), (409, &json!(text)));
+        assert_eq!(server.get(&path).await.json()["data"]["items"][0]["state"], "booked");
+        assert_eq!(radicale.count().await, 1);
     }
 );

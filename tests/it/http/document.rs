@@ -108,14 +108,14 @@ async fn what_is_sent_has_no_field_that_is_not_described() {
     };
     let (told, attempt) = wait_for("an attempt", attempted).await;
 
+    let traced = get(&format!("/v1/turns/{turn}")).await;
+    let calendar = get("/v1/calendars").await["items"][0].clone();
     let tools = get("/v1/tools").await["items"].as_array().unwrap().clone();
     let orders = tools.iter().find(|tool| tool["slug"] == "orders").unwrap();
     let tool_path = format!("/v1/tools/{}", orders["id"].as_str().unwrap());
     let tool = get(&tool_path).await;
     let arguments = json!({"arguments": {"order_id": "7"}});
     let called = post(&format!("{tool_path}/test")).json(&arguments).send().await.json()["data"].clone();
-    let traced = get(&format!("/v1/turns/{turn}")).await;
-    let calendar = get("/v1/calendars").await["items"][0].clone();
 
     for (sent, schema) in [
         (&calendar, "CalendarOut"),
@@ -285,9 +285,11 @@ async fn a_pages_next_cursor_is_always_there_and_null_only_on_a_last_page() {
         "LedgerEntries",
         "WebhookEndpoints",
         "Deliveries",
+        "Tools",
+        "KnowledgeBases",
+        "Documents",
         "Calendars",
         "Bookings",
-        "Tools",
         "Events",
     ];
     for page in pages {

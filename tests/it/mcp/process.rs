@@ -26,7 +26,7 @@ impl McpServer {
     /// With these variables in its environment (`PORT`, `JSON`, `TOKEN`, `EXTRA`).
     pub async fn start_with(env: &[(&str, &str)]) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let python = root.join("target/receivers/mcp/bin/python");
+        let python = root.join("target/peers/mcp/bin/python");
         assert!(python.exists(), "{} is missing: scripts/setup installs it", python.display());
         let mut command = Command::new(&python);
         command.arg(root.join("tests/it/mcp/server.py")).envs(env.iter().copied());

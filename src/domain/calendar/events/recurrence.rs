@@ -105,12 +105,12 @@ impl Rule {
                 _ => {}
             }
             if name != "UNTIL" {
-                rule.text.push_str(&format!("{name}={};", value.to_ascii_uppercase()));
+                rule.text.extend([&name, "=", &value.to_ascii_uppercase(), ";"]);
             }
         }
         if let Some(until) = rule.until {
             let until = Offset::UTC.to_datetime(until).strftime(CLOCK).to_string();
-            rule.text.push_str(&format!("UNTIL={until}Z"));
+            rule.text.extend(["UNTIL=", &until, "Z"]);
         }
         Some(rule)
     }

@@ -11,6 +11,7 @@ fn calendar() -> Calendar {
         id: CalendarId(Uuid::from_u128(1)),
         slug: "demos".to_owned(),
         rules: rules("Europe/Berlin", &["09:00-12:00"]),
+        caldav: None,
         link: None,
         created_at: crate::domain::clock::Micros(0),
     }

@@ -48,6 +48,12 @@ pub(in crate::http) struct CalendarOut {
     /// Days without any appointment.
     #[schema(example = json!(["2026-12-25"]))]
     holidays: Vec<String>,
+    /// `here`, or `caldav`: then its appointments are on a CalDAV server.
+    #[schema(example = "here")]
+    source: &'static str,
+    /// The calendar's address on that server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caldav_url: Option<String>,
     /// Where calendar programs read its bookings: whoever has this address can. Null until one is made.
     #[schema(required)]
     ics_url: Option<String>,
@@ -88,6 +94,8 @@ impl CalendarOut {
             horizon_days: rules.horizon_days,
             hours: rules.hours.clone().into(),
             holidays: rules.holidays.clone(),
+            source: if calendar.caldav.is_some() { "caldav" } else { "here" },
+            caldav_url: calendar.caldav.as_ref().map(|caldav| caldav.url.clone()),
             ics_url: calendar.link.map(|token| calendar_file::url(public_url, token)),
             created_at: calendar.created_at.to_string(),
         }
