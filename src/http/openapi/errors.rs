@@ -264,11 +264,6 @@ errors! {
         "There is no such calendar in this workspace" => Error::not_found(Thing::Calendar, "cal_2mf81s"),
     }
 
-    /// Of a booking that is to be cancelled.
-    BookingElsewhere(Platform) {
-        "It is on a CalDAV server" => Error::invalid("booking", "The appointment is on a CalDAV server: remove it there."),
-    }
-
     /// Of a booking in the path.
     NoBooking(Platform) {
         "There is no such booking in it" => Error::not_found(Thing::Booking, "bkg_6tz93v"),
@@ -276,7 +271,7 @@ errors! {
 
     /// Of a booking whose calendar is on a server.
     CalendarAway(Platform) {
-        "Its event could not be removed from the CalDAV server" => Error::Conflict("The booking was not cancelled: the calendar cannot be written at the moment.".to_owned()),
+        "Its event could not be removed from the CalDAV server" => Error::Conflict("Nothing was cancelled: the calendar cannot be written at the moment.".to_owned()),
     }
 
     /// Of a delivery that is to be sent again.

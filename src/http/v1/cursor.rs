@@ -93,8 +93,6 @@ macro_rules! ordered_by_id {
 ordered_by_id! {
     /// The cursor of a webhook endpoint's place in the list.
     endpoint_cursor, endpoint_place: EndpointId = b'w';
-    /// The cursor of a tool's place in the list.
-    tool_cursor, tool_place: ToolId = b't';
     /// The cursor of a calendar's place in the list.
     calendar_cursor, calendar_place: CalendarId = b'a';
     /// The cursor of a tool's place in the list.

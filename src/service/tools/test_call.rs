@@ -40,7 +40,7 @@ pub struct Wanted {
 pub struct Tested {
     /// What the model would be shown.
     pub result: CallResult,
-    pub took: Duration,
+    pub duration: Duration,
     /// Of a webhook that was called.
     pub exchange: Option<Exchange>,
 }
@@ -66,7 +66,7 @@ pub async fn call(
 
     let began = Instant::now();
     if let Err(fault) = toolset.check(name, &wanted.arguments) {
-        return Ok(Tested { result: CallResult::failed(fault), took: began.elapsed(), exchange: None });
+        return Ok(Tested { result: CallResult::failed(fault), duration: began.elapsed(), exchange: None });
     }
     let call =
         Call { id: format!("call_test_{}", services.ids.capability().simple()), arguments: wanted.arguments };
@@ -79,7 +79,7 @@ pub async fn call(
         writes: &NoWrites,
     };
     let probed = tokio::time::timeout(PATIENCE, tool.probe(&call, &context)).await;
-    let took = began.elapsed();
+    let duration = began.elapsed();
     let (outcome, exchange) = probed.unwrap_or_else(|_| {
         (
             Outcome::Result(CallResult::failed(
@@ -89,7 +89,7 @@ pub async fn call(
         )
     });
     match outcome {
-        Outcome::Result(result) => Ok(Tested { result, took, exchange }),
+        Outcome::Result(result) => Ok(Tested { result, duration, exchange }),
         Outcome::Write(_) => Err(refusal(&named)),
     }
 }
@@ -108,15 +108,15 @@ impl StoreWrites for NoWrites {
 /// What the model would call it by.
 fn chosen<'n>(named: &'n NamedTool, wanted: Option<&'n str>) -> Result<&'n str, Error> {
     let Uses::Mcp(tools) = &named.tool.uses else { return Ok(&named.tool.name) };
-    let names: Vec<&str> = tools.found.iter().map(|tool| tool.name.as_str()).collect();
-    match (wanted, names.as_slice()) {
-        (Some(name), names) if names.contains(&name) => Ok(name),
+    let offered: Vec<&str> = tools.found.iter().map(|tool| tool.name.as_str()).collect();
+    match (wanted, offered.as_slice()) {
+        (Some(name), offered) if offered.contains(&name) => Ok(name),
         (None, [only]) => Ok(only),
-        (Some(_), names) => {
-            Err(Error::invalid("name", format!("Field 'name' must be one of: {}.", names.join(", "))))
+        (Some(_), offered) => {
+            Err(Error::invalid("name", format!("Field 'name' must be one of: {}.", offered.join(", "))))
         }
-        (None, names) => {
-            let text = format!("Field 'name' is required: which of {}?", names.join(", "));
+        (None, offered) => {
+            let text = format!("Field 'name' is required: which of {}?", offered.join(", "));
             Err(Error::invalid("name", text))
         }
     }

@@ -89,7 +89,10 @@ fn pick(listed: Vec<Tool>, allow: Option<&[String]>) -> Result<Listing, String> 
     let is_missing = |name: &&String| !found.iter().any(|tool| tool.name == **name);
     let missing: Vec<String> = allow.into_iter().flatten().filter(is_missing).cloned().collect();
     if found.is_empty() {
-        return Err("it has no tool that a model can call".to_owned());
+        return Err(match missing.first() {
+            Some(name) => format!("it has no tool {name:?}"),
+            None => "it has no tool that a model can call".to_owned(),
+        });
     }
     if found.len() > MAX_TOOLS {
         return Err(format!("it has more than {MAX_TOOLS} tools: name those that are wanted in `allow`"));

@@ -1,5 +1,6 @@
 //! The widget door, as its contract's page and its users have it.
 
+mod demo;
 mod idempotency;
 mod knowledge;
 mod limits;

@@ -4,10 +4,12 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::support::wait::within;
+/// How long Python may take to read the SDK, on a machine that is busy with other tests.
+const START: Duration = Duration::from_secs(90);
 
 /// A server that runs; killed when this is dropped.
 pub struct McpServer {
@@ -45,7 +47,8 @@ impl McpServer {
                 }
             }
         });
-        let port = within("the server's port", port).await.unwrap();
+        let port =
+            tokio::time::timeout(START, port).await.expect("the server says where it listens").unwrap();
         Self { process, port, lines }
     }
 

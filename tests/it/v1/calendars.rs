@@ -189,7 +189,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_is_on_a_server_is_not_cancelled_here_and_a_hold_is_no_booking(db: TestDb) {
+    async fn what_is_on_another_server_is_not_cancelled_here_and_a_hold_is_no_booking(db: TestDb) {
         let server = TestServer::start(&db).await;
         let booking = server.book("2026-03-16 14:00", "Demo").await;
         let path = format!("{}/bookings/{booking}", server.calendar().await);
@@ -197,8 +197,9 @@ both_backends!(
 
         let refused = server.ask("POST", &format!("{path}/cancel")).await;
 
-        let text = "The appointment is on a CalDAV server: remove it there.";
-        assert_eq!((refused.status, &refused.json()["message"]), (400, &json!(text)));
+        let text = "Nothing was cancelled: the appointment is on another calendar than this one; it has to be cancelled \
+                    there.";
+        assert_eq!((refused.status, &refused.json()["message"]), (409, &json!(text)));
         assert_eq!(server.bookings("state=booked").await.len(), 1);
         seed::execute(&db, "update bookings set held_by = id").await;
         assert_eq!(server.bookings("").await, [] as [Value; 0]);

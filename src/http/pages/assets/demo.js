@@ -3,8 +3,8 @@
 const $ = (id) => document.getElementById(id);
 const SUGGESTIONS = [
   "What times are free for a demo next week?",
+  "How much does it cost after the free trial?",
   "Book a demo next Tuesday at 10:00",
-  "What can you help me with?",
 ];
 
 let conversation = kept.read("conversation");

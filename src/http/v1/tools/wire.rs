@@ -75,9 +75,6 @@ pub(in crate::http) struct ToolOut {
     #[schema(value_type = Option<String>, example = "kb_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     knowledge_base_id: Option<KnowledgeBaseId>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "kb_01k9z3x8f5e4r9t2m6q7w8y0ab")]
-    knowledge_base_id: Option<KnowledgeBaseId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     webhook: Option<WebhookOut>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mcp: Option<McpOut>,
