@@ -194,7 +194,7 @@ both_backends!(
             (Language::German, "Bücher können zurückgeschickt werden.", ["buch", "BÜCHERN"]),
             (Language::French, "Les commandes sont remboursées.", ["remboursement de commande", "COMMANDE"]),
             (Language::Russian, "Товары можно вернуть.", ["товара", "ТОВАРОВ"]),
-            (Language::Spanish, "Los envíos tardan tres días.", ["envio", "¿día?"]),
+            (Language::Spanish, "Los envíos tardan tres días.", ["envio", "¿Tarda?"]),
             (Language::Arabic, "يمكن إرجاع المنتجات", ["المنتج", "منتجات"]),
             (Language::Simple, "商品の返品は三十日以内に限ります。", ["返品できますか", "品"]),
             (Language::Simple, "退货政策：三十天内可以退货。", ["怎么退货？", "三十天"]),
