@@ -116,10 +116,7 @@ impl Server {
         let (keeper, has_lease) = lease();
         let lease = begin_lease(config, &on, process, keeper).await?;
 
-        let slots = Slots::new(SlotLimits {
-            max_in_flight: slots(config),
-            per_workspace: config.turn.max_in_flight_per_workspace,
-        });
+        let slots = Slots::new(slot_limits(config));
         let (effects_in, effects) = mpsc::unbounded_channel();
         let context = WriterContext {
             db: on.db.clone(),
@@ -356,6 +353,10 @@ fn sender(config: &Config, on: &Foundation, outbound: GuardedClient) -> Sender {
         ids: Arc::clone(&on.ids),
         timeout: config.webhooks.timeout,
     }
+}
+
+fn slot_limits(config: &Config) -> SlotLimits {
+    SlotLimits { max_in_flight: slots(config), per_workspace: config.turn.max_in_flight_per_workspace }
 }
 
 /// How many turns run here at once. Of those that wait for a place at the model some are enough: the rest

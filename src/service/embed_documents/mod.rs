@@ -73,6 +73,9 @@ struct Asked {
     passage: Unembedded,
 }
 
+/// A document, and what its passages are given, by their numbers: None where the model refuses one.
+type OfDocument = (Work, Vec<(i64, Option<Vector>)>);
+
 impl Embeddings {
     /// Where a process begins.
     #[must_use]
@@ -184,7 +187,7 @@ impl Embeddings {
         open: &VecDeque<Work>,
     ) -> Result<(), StoreError> {
         let (model, clock, lasting) = (self.embedder.model(), services.clock.as_ref(), self.claim_lasts());
-        let mut kept: Vec<(Work, Vec<(i64, Option<Vector>)>)> = Vec::new();
+        let mut kept: Vec<OfDocument> = Vec::new();
         let (mut embedded, mut refused) = (0, 0);
         for (asked, vector) in batch.iter().zip(vectors) {
             *(if vector.is_some() { &mut embedded } else { &mut refused }) += 1;
