@@ -62,7 +62,8 @@ pub const WRITER_QUEUED: &str = "rejoinder_writer_queued";
 ///
 /// An error where the filter does not parse, or where logs have been set up before.
 pub fn init_logs(json: bool, filter: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::builder().parse(filter)?;
+    // It logs what MCP servers say, word by word, and they may repeat a secret. What matters of it we log.
+    let filter = EnvFilter::builder().parse(filter)?.add_directive("rmcp=off".parse()?);
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let registry = tracing_subscriber::registry().with(filter);
     if json {

@@ -42,6 +42,7 @@ use crate::store::writer::{SlotLimits, Slots, Writer, WriterContext};
 use crate::store::{Conn, Db, delivery_claims, queue};
 use crate::telemetry::Metrics;
 use crate::tools::Adapters;
+use crate::tools::mcp::Sessions;
 use crate::worker::{DeliverySettings, Lease, Performers, Worker, WorkerSettings};
 
 pub use serve::{openapi, serve};
@@ -135,7 +136,7 @@ impl Server {
         }
         let allow_hosts = Arc::new(AllowHosts::parse(&config.outbound.allow_hosts)?);
         let outbound = GuardedClient::new(AllowHosts::clone(&allow_hosts))?;
-        let services = services(config, &on, writer, &tasks, (allow_hosts, outbound.clone()));
+        let services = services(config, &on, writer, &tasks, (allow_hosts, outbound.clone()))?;
         let performers = Performers {
             sender: sender(config, &on, outbound),
             engine: Arc::new(engine(config, &on, services.clone(), has_lease.clone())?),
@@ -184,6 +185,7 @@ impl Server {
             never = self.let_go_of_what_nobody_can_start() => match never {},
         }
         self.last_writes.cancel();
+        self.services.tools.mcp.close().await;
         if !self.lanes.drain(LAST_WRITES).await {
             tracing::warn!("not all could be written before the end");
         }
@@ -221,6 +223,7 @@ fn listen(
     if let Some(limits) = &limits {
         tasks.spawn_until_stop("limits", Arc::clone(limits).keep_up());
     }
+    tasks.spawn_until_stop("sessions of MCP", services.tools.mcp.clone().keep_up());
     tasks.spawn_until_stop("uses of keys", keep_uses_written(services.clone()));
     let metrics = on.metrics.clone();
     if let Some(metrics) = &metrics {
@@ -266,15 +269,16 @@ fn services(
     writer: Writer,
     tasks: &Tasks,
     (allow_hosts, outbound): (Arc<AllowHosts>, GuardedClient),
-) -> Services {
+) -> anyhow::Result<Services> {
     let tools = Adapters {
         db: on.db.clone(),
         outbound,
+        mcp: Sessions::default(),
         seal_key: on.seal_key.clone(),
         clock: Arc::clone(&on.clock),
         ids: Arc::clone(&on.ids),
     };
-    Services {
+    Ok(Services {
         db: on.db.clone(),
         readers: Readers::default(),
         writer,
@@ -289,7 +293,7 @@ fn services(
         allow_hosts,
         widget_deadline: config.widget.deadline,
         stopping: tasks.hard().child_token(),
-    }
+    })
 }
 
 fn follower_bounds(config: &Config) -> FollowerBounds {
@@ -306,7 +310,6 @@ fn engine(
     has_lease: HasLease,
 ) -> anyhow::Result<Engine> {
     let (models, default_model) = models::build(config, &on.clock)?;
-    let adapters = services.tools.clone();
     let settings = EngineSettings {
         default_model,
         limits: TurnLimits {
@@ -321,7 +324,7 @@ fn engine(
         max_attempts: i64::from(config.turn.max_attempts),
         max_age: config.turn.max_age,
     };
-    Ok(Engine::new(services, models, adapters, settings, has_lease))
+    Ok(Engine::new(services, models, settings, has_lease))
 }
 
 fn sender(config: &Config, on: &Foundation, outbound: GuardedClient) -> Sender {

@@ -12,7 +12,7 @@ use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::ids::Ids;
 use crate::http;
 use crate::lifecycle;
-use crate::outbound::AllowHosts;
+use crate::outbound::{AllowHosts, GuardedClient};
 use crate::service::apply_workspace::Site;
 use crate::service::{demo, secret_key};
 use crate::store::lock::ServeLock;
@@ -40,12 +40,15 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let ids = Arc::new(Ids::random());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let seal_key = secret_key::read_or_make(&config, &ids)?.map(Arc::new);
+    let allow_hosts = AllowHosts::parse(&config.outbound.allow_hosts)?;
+    let outbound = GuardedClient::new(allow_hosts.clone())?;
     let site = Site {
         db: &db,
         clock: clock.as_ref(),
         ids: &ids,
         seal: seal_key.as_deref(),
-        allow_hosts: &AllowHosts::parse(&config.outbound.allow_hosts)?,
+        outbound: &outbound,
+        allow_hosts: &allow_hosts,
         folder: None,
         has_connection: &|name| models::has_connection(&config, name),
         secret: &secret_from_env,

@@ -1,10 +1,13 @@
 //! An assistant as it was compiled: all that a turn runs with, in one immutable version.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::calendar::{Caldav, CalendarRules};
 use super::ids::{CalendarId, KnowledgeBaseId};
+use super::mcp::McpServer;
 use super::seal::Sealed;
 
 /// A version of an assistant, kept as JSON.
@@ -84,6 +87,30 @@ pub enum ToolKind {
         base: KnowledgeBaseId,
     },
     Webhook(Box<WebhookTool>),
+    /// The tool of this name at a server.
+    Mcp(Box<McpServer>),
+}
+
+/// How many tools an assistant can have.
+const MAX_TOOLS: usize = 128;
+
+/// Whether a model can tell the tools of an assistant apart. Those of an MCP server bring names
+/// that no file shows.
+pub fn check_names(tools: &[CompiledTool]) -> Result<(), String> {
+    if tools.len() > MAX_TOOLS {
+        return Err(format!(
+            "it has {} tools, those of MCP servers counted; {MAX_TOOLS} are possible",
+            tools.len()
+        ));
+    }
+    let mut known = HashMap::new();
+    for tool in tools {
+        if let Some(other) = known.insert(&tool.name, &tool.slug) {
+            let (name, slug) = (&tool.name, &tool.slug);
+            return Err(format!("both \"{other}\" and \"{slug}\" have a tool that is called {name}"));
+        }
+    }
+    Ok(())
 }
 
 impl ToolKind {
@@ -96,6 +123,7 @@ impl ToolKind {
             Self::CalendarCancel { .. } => "calendar_cancel",
             Self::Knowledge { .. } => "knowledge",
             Self::Webhook(_) => "webhook",
+            Self::Mcp(_) => "mcp",
         }
     }
 }
@@ -122,13 +150,16 @@ pub struct WebhookTool {
     /// Signs the request, as Standard Webhooks do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Sealed>,
+    /// Secrets by the names that `{{name}}` uses them by, over the variables of that name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<(String, Sealed)>,
     /// A call that may have arrived may be sent again, whatever the method.
     #[serde(default)]
     pub idempotent: bool,
 }
 
 /// A header's text, or the sealed secret that it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum HeaderText {
     Sealed(Sealed),

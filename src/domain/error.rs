@@ -86,6 +86,8 @@ super::words::words! {
         Calendar = "Calendar",
         /// A booking in a calendar.
         Booking = "Booking",
+        /// A tool.
+        Tool = "Tool",
         /// A webhook endpoint.
         WebhookEndpoint = "Webhook endpoint",
         /// A delivery of a webhook endpoint.
@@ -125,6 +127,7 @@ impl Error {
                 Thing::Turn => "turn_not_found",
                 Thing::Calendar => "calendar_not_found",
                 Thing::Booking => "booking_not_found",
+                Thing::Tool => "tool_not_found",
                 Thing::WebhookEndpoint => "webhook_endpoint_not_found",
                 Thing::Delivery => "delivery_not_found",
                 Thing::KnowledgeBase => "knowledge_base_not_found",

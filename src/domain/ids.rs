@@ -104,7 +104,7 @@ id!(/// A turn: one reply to be given.
 id!(/// An assistant; the UUID in it is the `assistant_id` of the widget door.
     AssistantId, "ast");
 id!(/// A tool of a workspace.
-    ToolId, "tol");
+    ToolId, "tool");
 id!(/// A calendar.
     CalendarId, "cal");
 id!(/// A booking in a calendar.

@@ -18,6 +18,7 @@ pub mod idempotency;
 pub mod ids;
 pub mod knowledge;
 pub mod ledger;
+pub mod mcp;
 pub mod message;
 pub mod money;
 pub mod rendered;

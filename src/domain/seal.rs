@@ -14,7 +14,7 @@ const NONCE: usize = 24;
 pub struct SealKey(SecretBox<[u8; 32]>);
 
 /// A sealed secret, as the store keeps it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Sealed {
     sealed: String,
 }

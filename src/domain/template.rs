@@ -49,6 +49,17 @@ pub fn argument_names(template: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// Whether a text has placeholders.
+pub fn is_template(text: &str) -> bool {
+    pieces(text, true).any(|piece| !matches!(piece, Piece::Text(_)))
+}
+
+/// Whether a template can use a variable of this name.
+pub fn is_variable(name: &str) -> bool {
+    let template = format!("{{{{{name}}}}}");
+    pieces(&template, true).eq([Piece::Variable(name)])
+}
+
 /// Fills the variables of a prompt or a first message; `{name}` is plain text.
 /// A string stands as it is, a number or a boolean as its text, null as
 /// nothing, other JSON compact.
@@ -83,7 +94,7 @@ pub fn fill_url(template: &str, values: Values<'_>, max_bytes: usize) -> Result<
             Piece::Text(text) => out.push_str(text),
             Piece::Variable(_) | Piece::Argument(_) if place < count => {
                 place += 1;
-                out.extend(utf8_percent_encode(&plain(values.of(piece)), RESERVED));
+                out.push_str(&in_url(&plain(values.of(piece))));
             }
             Piece::Variable(_) | Piece::Argument(_) => out.push('x'),
         })
@@ -101,6 +112,11 @@ pub fn fill_url(template: &str, values: Values<'_>, max_bytes: usize) -> Result<
         }
     }
     Err(TemplateError::NotAbsolute)
+}
+
+/// A value as [`fill_url`] writes it.
+pub fn in_url(value: &str) -> String {
+    utf8_percent_encode(value, RESERVED).to_string()
 }
 
 /// The names of all placeholders, in order.

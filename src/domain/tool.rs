@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::assistant::{CompiledTool, ToolKind, WebhookTool};
 use super::calendar::CalendarSettings;
 use super::ids::{CalendarId, KnowledgeBaseId};
+use super::mcp::McpTools;
 
 /// A tool, kept as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,24 +26,64 @@ pub struct Tool {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Uses {
-    CalendarAvailability { calendar: CalendarId },
-    CalendarBooking { calendar: CalendarId },
-    CalendarCancel { calendar: CalendarId },
-    Knowledge { base: KnowledgeBaseId },
+    CalendarAvailability {
+        calendar: CalendarId,
+    },
+    CalendarBooking {
+        calendar: CalendarId,
+    },
+    CalendarCancel {
+        calendar: CalendarId,
+    },
+    Knowledge {
+        base: KnowledgeBaseId,
+    },
     Webhook(Box<WebhookTool>),
+    /// Several tools, each with its own name, words and schema.
+    Mcp(Box<McpTools>),
+}
+
+impl Uses {
+    /// The tool's `kind`, as a workspace file has it.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::CalendarAvailability { .. } => "calendar_availability",
+            Self::CalendarBooking { .. } => "calendar_booking",
+            Self::CalendarCancel { .. } => "calendar_cancel",
+            Self::Knowledge { .. } => "knowledge",
+            Self::Webhook(_) => "webhook",
+            Self::Mcp(_) => "mcp",
+        }
+    }
 }
 
 impl Tool {
-    /// The tool as a turn runs with it; none where its calendar is not among `calendars`.
+    /// The tool as a turn runs with it: of an MCP server's, one for each that was found. None where its
+    /// calendar is not among `calendars`.
     #[must_use]
     pub fn compile(
         &self,
         slug: &str,
         calendars: &HashMap<CalendarId, CalendarSettings>,
-    ) -> Option<CompiledTool> {
+    ) -> Vec<CompiledTool> {
+        if let Uses::Mcp(tools) = &self.uses {
+            return compile_found(slug, tools);
+        }
+        let compiled = self.kind(calendars).map(|kind| CompiledTool {
+            slug: slug.to_owned(),
+            name: self.name.clone(),
+            description: self.description.clone(),
+            parameters: self.parameters.clone(),
+            kind,
+        });
+        compiled.into_iter().collect()
+    }
+
+    fn kind(&self, calendars: &HashMap<CalendarId, CalendarSettings>) -> Option<ToolKind> {
         let rules = |calendar: &CalendarId| Some(Box::new(calendars.get(calendar)?.rules.clone()));
         let caldav = |calendar: &CalendarId| calendars.get(calendar)?.caldav.clone();
-        let kind = match &self.uses {
+        Some(match &self.uses {
             Uses::CalendarAvailability { calendar } => {
                 let (rules, caldav) = (rules(calendar)?, caldav(calendar));
                 ToolKind::CalendarAvailability { calendar: *calendar, rules, caldav }
@@ -56,13 +97,18 @@ impl Tool {
             }
             Uses::Knowledge { base } => ToolKind::Knowledge { base: *base },
             Uses::Webhook(webhook) => ToolKind::Webhook(webhook.clone()),
-        };
-        Some(CompiledTool {
-            slug: slug.to_owned(),
-            name: self.name.clone(),
-            description: self.description.clone(),
-            parameters: self.parameters.clone(),
-            kind,
+            Uses::Mcp(_) => return None,
         })
     }
+}
+
+fn compile_found(slug: &str, tools: &McpTools) -> Vec<CompiledTool> {
+    let compiled = tools.found.iter().map(|found| CompiledTool {
+        slug: slug.to_owned(),
+        name: found.name.clone(),
+        description: found.description.clone(),
+        parameters: found.parameters.clone(),
+        kind: ToolKind::Mcp(Box::new(tools.server.clone())),
+    });
+    compiled.collect()
 }

@@ -28,6 +28,17 @@ impl AllowHosts {
         Ok(Self(hosts))
     }
 
+    /// Its entries, in an order of their own: of equal sets they are the same.
+    pub fn entries(&self) -> Vec<String> {
+        let entry = |(host, port): &(Host, Option<u16>)| match port {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_string(),
+        };
+        let mut entries: Vec<_> = self.0.iter().map(entry).collect();
+        entries.sort_unstable();
+        entries
+    }
+
     /// Whether the URL's own host is in the set, for the URL's port.
     pub(super) fn contains(&self, url: &Url) -> bool {
         let Some(host) = url.host() else { return false };

@@ -12,6 +12,7 @@ use reqwest::{Certificate, ClientBuilder, Response, redirect, retry};
 
 use super::allow::AllowHosts;
 use super::error::OutboundError;
+use super::open::OpenResponse;
 use super::resolver::PublicOnly;
 use super::{install_crypto_provider, target};
 
@@ -98,7 +99,18 @@ impl GuardedClient {
         allow: &AllowHosts,
     ) -> Result<OutboundResponse, OutboundError> {
         let limit = request.max_response;
-        read(self.call(request, allow).await?, limit).await
+        OpenResponse::new(self.call(request, allow).await?, limit)?.read().await
+    }
+
+    /// As [`Self::send`], for whom the body comes piece by piece. Time-out and limit are those of the
+    /// whole answer, all the same.
+    pub async fn open(
+        &self,
+        request: OutboundRequest,
+        allow: &AllowHosts,
+    ) -> Result<OpenResponse, OutboundError> {
+        let limit = request.max_response;
+        OpenResponse::new(self.call(request, allow).await?, limit)
     }
 
     /// As [`Self::send`], for whom the answer's status is enough: of its body only the beginning is
@@ -166,23 +178,7 @@ fn builder() -> Result<ClientBuilder, OutboundError> {
         .pool_max_idle_per_host(IDLE_PER_HOST))
 }
 
-async fn read(mut response: Response, limit: usize) -> Result<OutboundResponse, OutboundError> {
-    let status = response.status().as_u16();
-    let too_large = || OutboundError::TooLarge { status };
-    if response.content_length().is_some_and(|length| length > limit as u64) {
-        return Err(too_large());
-    }
-    let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await? {
-        if chunk.len() > limit - body.len() {
-            return Err(too_large());
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(answer(response, body))
-}
-
-fn answer(mut response: Response, body: BytesMut) -> OutboundResponse {
+pub(super) fn answer(mut response: Response, body: BytesMut) -> OutboundResponse {
     let status = response.status().as_u16();
     let headers = std::mem::take(response.headers_mut());
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);

@@ -8,12 +8,14 @@ mod address;
 mod allow;
 mod client;
 mod error;
+mod open;
 mod resolver;
 mod target;
 
 pub use allow::{AllowHosts, InvalidAllowHost};
 pub use client::{GuardedClient, OutboundRequest, OutboundResponse};
 pub use error::{OutboundError, UrlRefused};
+pub use open::OpenResponse;
 pub use target::check_url;
 
 #[cfg(test)]

@@ -1,16 +1,15 @@
 //! Calendars and their bookings, for whoever runs them; and the files that calendar programs read.
 
 use super::page::{self, Page};
-use super::{Services, read_conversation};
+use super::{Services, read_conversation, tools};
 use crate::domain::account::Account;
 use crate::domain::batch::Booking;
 use crate::domain::calendar::{BookingState, Calendar, DayOrTime, PAST_DAYS, to_ics};
 use crate::domain::clock::Micros;
 use crate::domain::error::{Error, Thing};
 use crate::domain::ids::{BookingId, CalendarId, CalendarToken};
-use crate::outbound::AllowHosts;
 use crate::store::booking_log::{self, Filter};
-use crate::store::{Conn, kept_calendars, workspaces};
+use crate::store::{Conn, kept_calendars};
 use crate::tools::remove_event;
 
 /// How many bookings a file holds.
@@ -120,11 +119,9 @@ async fn remove_from_server(
     if booking.resource.is_none() || booking.cancelled_at.is_some() {
         return Ok(());
     }
-    let of = [calendar.workspace].into();
-    let settings = services.db.reading(async |conn| workspaces::settings(conn, &of).await).await?.pop();
-    let allow = settings.map(|settings| settings.allow_hosts).unwrap_or_default();
-    let allow = AllowHosts::parse(allow).unwrap_or_default();
-    remove_event(calendar.caldav.as_deref(), booking, &services.tools, &allow).await.map_err(|fault| {
+    let (workspace, adapters) = (calendar.workspace, &services.tools);
+    let allow = services.db.reading(async |conn| tools::allow_hosts(conn, workspace).await).await?;
+    remove_event(calendar.caldav.as_deref(), booking, adapters, &allow).await.map_err(|fault| {
         let error = &fault as &dyn std::error::Error;
         tracing::warn!(calendar.id = %calendar.id, booking.id = %booking.id, error, "a booking could not be removed");
         Error::Conflict(format!("Nothing was cancelled: {fault}."))

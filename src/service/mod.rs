@@ -25,6 +25,7 @@ pub mod renew_link;
 pub mod run_turn;
 pub mod secret_key;
 pub mod send_message;
+pub mod tools;
 pub mod versions;
 pub mod waiters;
 pub mod webhook_endpoints;

@@ -50,12 +50,54 @@ pub async fn list(
     workspace: WorkspaceId,
 ) -> Result<Vec<Configured>, StoreError> {
     Ok(on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("select id, slug, ");
-        query.push(section.column()).push(" as text, from_file, archived_at is not null as archived from ");
-        query.push(section.table()).push(" where workspace_id = ").push_bind(workspace);
+        let mut query = select(section, workspace);
         query.push(" order by slug");
         query.build_query_as().fetch_all(c).await?
     }))
+}
+
+/// A row that is in use.
+pub async fn find(
+    conn: Conn<'_>,
+    section: Section,
+    workspace: WorkspaceId,
+    id: Uuid,
+) -> Result<Option<Configured>, StoreError> {
+    Ok(on_conn!(conn, |c| {
+        let mut query = select(section, workspace);
+        query.push(" and archived_at is null and id = ").push_bind(id);
+        query.build_query_as().fetch_optional(c).await?
+    }))
+}
+
+/// At most `limit` rows that are in use, after one, in order of age.
+pub async fn page(
+    conn: Conn<'_>,
+    section: Section,
+    workspace: WorkspaceId,
+    after: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<Configured>, StoreError> {
+    Ok(on_conn!(conn, |c| {
+        let mut query = select(section, workspace);
+        query.push(" and archived_at is null");
+        if let Some(after) = after {
+            query.push(" and id > ").push_bind(after);
+        }
+        query.push(" order by id limit ").push_bind(limit);
+        query.build_query_as().fetch_all(c).await?
+    }))
+}
+
+/// The beginning of a query for rows of the workspace.
+fn select<'q, D: sqlx::Database>(section: Section, workspace: WorkspaceId) -> QueryBuilder<D>
+where
+    WorkspaceId: sqlx::Encode<'q, D> + sqlx::Type<D> + 'q,
+{
+    let mut query = QueryBuilder::new("select id, slug, ");
+    query.push(section.column()).push(" as text, from_file, archived_at is not null as archived from ");
+    query.push(section.table()).push(" where workspace_id = ").push_bind(workspace);
+    query
 }
 
 /// Makes a row, or gives the one of this id its new text; it is then not archived.

@@ -4,9 +4,13 @@
 
 mod caldav;
 mod calendar;
+mod exchange;
 mod knowledge;
+pub mod mcp;
 mod registry;
 mod schema;
+mod secrets;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod webhook;
@@ -27,8 +31,10 @@ use crate::outbound::{AllowHosts, GuardedClient};
 use crate::store::Db;
 
 pub use caldav::{NotRemoved, remove_event};
+pub use exchange::{Exchange, ReceivedResponse, SentRequest};
 pub use knowledge::search_base;
 pub use registry::{ToolFault, Toolset, check_tool};
+pub use secrets::Secrets;
 
 /// One tool of one version of an assistant.
 #[async_trait]
@@ -41,6 +47,11 @@ pub trait Tool: Send + Sync {
 
     /// Makes the call. Its arguments fit the schema of the spec.
     async fn call(&self, call: &Call, context: &CallContext<'_>) -> Outcome;
+
+    /// The same call, with what it was over the wire, where the tool can tell.
+    async fn probe(&self, call: &Call, context: &CallContext<'_>) -> (Outcome, Option<Exchange>) {
+        (self.call(call, context).await, None)
+    }
 }
 
 /// What is asked of a tool.
@@ -88,6 +99,8 @@ pub struct Adapters {
     pub outbound: GuardedClient,
     /// None where the server was given none: then it holds no secret of a tool either.
     pub seal_key: Option<Arc<SealKey>>,
+    /// With MCP servers.
+    pub mcp: mcp::Sessions,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<Ids>,
 }

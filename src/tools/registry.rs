@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::caldav;
 use super::calendar::{Availability, Booking, Cancelling};
 use super::knowledge::Search;
+use super::mcp::Mcp;
 use super::schema::ArgumentSchema;
 use super::webhook::Webhook;
 use super::{Adapters, Tool};
@@ -46,8 +47,13 @@ struct Entry {
 impl Toolset {
     /// Makes the tools of a version. Fails where [`check_tool`] would, and where two have one name.
     pub fn build(compiled: &Compiled, adapters: &Adapters) -> Result<Self, ToolFault> {
-        let mut entries: Vec<Entry> = Vec::with_capacity(compiled.tools.len());
-        for tool in &compiled.tools {
+        Self::of(&compiled.tools, adapters)
+    }
+
+    /// The same of tools that are in no version.
+    pub fn of(tools: &[CompiledTool], adapters: &Adapters) -> Result<Self, ToolFault> {
+        let mut entries: Vec<Entry> = Vec::with_capacity(tools.len());
+        for tool in tools {
             if entries.iter().any(|entry| entry.tool.spec().name == tool.name) {
                 return Err(ToolFault::new(tool, format!("another tool is named `{}`, too", tool.name)));
             }
@@ -103,11 +109,19 @@ impl fmt::Debug for Toolset {
 /// call. `allow` holds the lists of hosts that apply to the workspace.
 pub fn check_tool(tool: &CompiledTool, allow: &[&AllowHosts]) -> Result<(), ToolFault> {
     compile_schema(tool)?;
-    if let ToolKind::Webhook(webhook) = &tool.kind {
-        check_url(&webhook.url, allow).map_err(|refused| ToolFault::new(tool, format!("url: {refused}")))?;
-        super::webhook::check(webhook).map_err(|problem| ToolFault::new(tool, problem))?;
+    let checked =
+        |url: &str| check_url(url, allow).map_err(|refused| ToolFault::new(tool, format!("url: {refused}")));
+    match &tool.kind {
+        ToolKind::Webhook(webhook) => {
+            checked(&webhook.url)?;
+            super::webhook::check(webhook).map_err(|problem| ToolFault::new(tool, problem))
+        }
+        ToolKind::Mcp(server) => checked(&server.url).map(drop),
+        ToolKind::CalendarAvailability { .. }
+        | ToolKind::CalendarBooking { .. }
+        | ToolKind::CalendarCancel { .. }
+        | ToolKind::Knowledge { .. } => Ok(()),
     }
-    Ok(())
 }
 
 fn compile_schema(tool: &CompiledTool) -> Result<ArgumentSchema, ToolFault> {
@@ -139,6 +153,7 @@ fn make(tool: &CompiledTool, adapters: &Adapters) -> Result<Arc<dyn Tool>, ToolF
         }
         ToolKind::CalendarCancel { calendar, caldav: None } => Arc::new(Cancelling::new(spec, *calendar)),
         ToolKind::Knowledge { base } => Arc::new(Search::new(spec, *base, adapters)),
+        ToolKind::Mcp(server) => Arc::new(Mcp::new(spec, server.as_ref().clone(), adapters)),
         ToolKind::Webhook(webhook) => {
             Arc::new(Webhook::new(spec, webhook, adapters).map_err(|problem| ToolFault::new(tool, problem))?)
         }

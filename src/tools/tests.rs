@@ -33,6 +33,7 @@ impl World {
         let adapters = Adapters {
             db,
             outbound: GuardedClient::new(AllowHosts::default()).unwrap(),
+            mcp: mcp::Sessions::default(),
             seal_key: None,
             clock: Arc::new(FixedClock::at(NOW.parse().unwrap())),
             ids: Arc::new(Ids::seeded(1)),

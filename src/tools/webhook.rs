@@ -4,25 +4,27 @@
 mod answer;
 mod endpoint;
 mod request;
-mod secrets;
+mod seen;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use secrecy::ExposeSecret as _;
 
-use super::{Adapters, Call, CallContext, Outcome, Tool};
+use super::secrets::Secrets;
+use super::{Adapters, Call, CallContext, Exchange, Outcome, Tool};
 use crate::domain::assistant::WebhookTool;
 use crate::domain::chat::ToolSpec;
 use crate::domain::clock::Clock;
 use crate::domain::seal::SealKey;
 use crate::domain::tool_loop::CallResult;
-use crate::outbound::GuardedClient;
+use crate::outbound::{GuardedClient, OutboundRequest};
 
 use endpoint::Endpoint;
 use request::Prepared;
-use secrets::Secrets;
 
 /// How much of an answer is read, in bytes.
 const MAX_RESPONSE: usize = 1024 * 1024;
@@ -51,15 +53,26 @@ impl Webhook {
         })
     }
 
-    async fn send(&self, call: &Call, context: &CallContext<'_>) -> CallResult {
+    /// `seen` is told what goes over the wire.
+    async fn send(
+        &self,
+        call: &Call,
+        context: &CallContext<'_>,
+        mut seen: Option<&mut Exchange>,
+    ) -> CallResult {
         let mut secrets = Secrets::new(self.seal_key.as_deref());
-        let timestamp = self.clock.now().0.div_euclid(1_000_000);
-        let prepared = Prepared { endpoint: &self.endpoint, call, variables: context.variables, timestamp };
-        let request = match prepared.build(&mut secrets) {
+        let request = match self.request(call, context, &mut secrets) {
             Ok(request) => request,
             Err(fault) => return CallResult::failed(format!("The call was not sent: {fault}.")),
         };
-        match self.outbound.send(request, context.allow_hosts).await {
+        if let Some(seen) = &mut seen {
+            seen.request = Some(seen::request(&request, &secrets));
+        }
+        let answered = self.outbound.send(request, context.allow_hosts).await;
+        if let Some(seen) = &mut seen {
+            seen.response = seen::response(&answered, &secrets);
+        }
+        match answered {
             Ok(response) => answer::read(&response, &secrets),
             Err(error) => {
                 tracing::info!(
@@ -74,6 +87,24 @@ impl Webhook {
     }
 }
 
+impl Webhook {
+    /// Fails with what is wrong, in words for the model.
+    fn request(
+        &self,
+        call: &Call,
+        context: &CallContext<'_>,
+        secrets: &mut Secrets<'_>,
+    ) -> Result<OutboundRequest, String> {
+        let mut variables = Cow::Borrowed(context.variables);
+        for (name, sealed) in &self.endpoint.secrets {
+            let secret = secrets.open(sealed)?.expose_secret().trim().to_owned();
+            variables.to_mut().insert(name.clone(), secret.into());
+        }
+        let timestamp = self.clock.now().0.div_euclid(1_000_000);
+        Prepared { endpoint: &self.endpoint, call, variables: &variables, timestamp }.build(secrets)
+    }
+}
+
 #[async_trait]
 impl Tool for Webhook {
     fn spec(&self) -> &ToolSpec {
@@ -85,6 +116,14 @@ impl Tool for Webhook {
     }
 
     async fn call(&self, call: &Call, context: &CallContext<'_>) -> Outcome {
-        Outcome::Result(self.send(call, context).await)
+        Outcome::Result(self.send(call, context, None).await)
+    }
+
+    async fn probe(&self, call: &Call, context: &CallContext<'_>) -> (Outcome, Option<Exchange>) {
+        let mut seen = Exchange::default();
+        let result = self.send(call, context, Some(&mut seen)).await;
+        // What was refused never left.
+        let seen = if seen.request.is_some() { Some(seen) } else { None };
+        (Outcome::Result(result), seen)
     }
 }

@@ -22,6 +22,7 @@ mod faults;
 mod guard;
 mod harness;
 mod http;
+mod mcp;
 mod pages;
 mod processes;
 mod receivers;

@@ -25,7 +25,7 @@ use super::{models, open_store};
 use crate::config::{Config, Database, secret_from_env};
 use crate::domain::clock::SystemClock;
 use crate::domain::ids::Ids;
-use crate::outbound::AllowHosts;
+use crate::outbound::{AllowHosts, GuardedClient};
 use crate::service::apply_workspace::{self, Applied, Mode, Site};
 use crate::service::secret_key;
 use crate::store::Db;
@@ -53,12 +53,15 @@ pub async fn apply(config: &Config, file: &Path, is_dry_run: bool) -> anyhow::Re
     let db = open_prepared(config).await?;
     let ids = Ids::random();
     let seal = secret_key::read_or_make(config, &ids)?;
+    let allow_hosts = AllowHosts::parse(&config.outbound.allow_hosts)?;
+    let outbound = GuardedClient::new(allow_hosts.clone())?;
     let site = Site {
         db: &db,
         clock: &SystemClock,
         ids: &ids,
         seal: seal.as_ref(),
-        allow_hosts: &AllowHosts::parse(&config.outbound.allow_hosts)?,
+        outbound: &outbound,
+        allow_hosts: &allow_hosts,
         folder: file.parent(),
         has_connection: &|name| models::has_connection(config, name),
         secret: &secret_from_env,

@@ -84,7 +84,7 @@ fn score(words: &str, weights: &HashMap<&str, f64>, usual: f64) -> f64 {
     let dampened = SATURATION * (1.0 - LENGTH + LENGTH * length / usual);
     // In the order of the words, for a sum of floats depends on it.
     let mut parts: Vec<(&str, f64)> = found.into_iter().collect();
-    parts.sort_by(|(a, _), (b, _)| a.cmp(b));
+    parts.sort_by_key(|(word, _)| *word);
     let part = |(word, times): (&str, f64)| {
         weights.get(word).copied().unwrap_or(0.0) * times * (SATURATION + 1.0) / (times + dampened)
     };

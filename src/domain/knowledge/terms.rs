@@ -105,17 +105,21 @@ fn runs(text: &str) -> Vec<Run> {
     }
     for run in &mut runs {
         if let Run::Spaceless(characters) = run {
-            characters.iter_mut().for_each(|character| *character = shortened(character));
+            for character in characters {
+                *character = shortened(character);
+            }
         }
     }
     runs
 }
 
 fn pairs(characters: &[String]) -> impl Iterator<Item = String> {
-    characters.windows(2).map(|pair| pair.concat())
+    characters.windows(2).map(<[String]>::concat)
 }
 
 fn term(word: &str, stemmer: Option<&Stemmer>) -> Option<String> {
+    // The stemmer knows one of the two, as those who write mostly do.
+    let word = &word.replace('ё', "е");
     let stem = match stemmer {
         Some(stemmer) if word.chars().count() <= LONGEST_TERM => stemmer.stem(word),
         Some(_) | None => word.into(),

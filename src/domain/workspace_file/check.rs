@@ -7,7 +7,7 @@ use url::Url;
 use super::document::{Document, FileFault};
 use super::written::{AssistantIn, ConversationIn, FileIn, PricingIn};
 use super::{
-    FileAssistant, FileConversation, FileTool, WorkspaceFile, calendars, knowledge_bases, tools,
+    FileAssistant, FileConversation, FileTool, FileUses, WorkspaceFile, calendars, knowledge_bases, tools,
     webhook_endpoints,
 };
 use crate::domain::conversation::ConversationKind;
@@ -155,6 +155,10 @@ fn check_tools_of(
         let Some(tool) = tools.iter().find(|tool| tool.slug == *slug) else {
             return Err(document.fault(&path, format_args!("there is no tool \"{slug}\"")));
         };
+        // The names of a server's tools are known when it has been asked.
+        if matches!(tool.uses, FileUses::Mcp(_)) {
+            continue;
+        }
         if let Some(other) = names.insert(&tool.name, slug) {
             let name = &tool.name;
             let problem = format!("\"{other}\" and \"{slug}\" are both called {name}; the names must differ");

@@ -1,5 +1,5 @@
 //! The file as TOML, with the place of everything in it: what no part of it may hold,
-//! what is not supported yet, and the line that a fault is on.
+//! and the line that a fault is on.
 
 use std::fmt;
 
@@ -43,7 +43,6 @@ impl<'t> Document<'t> {
     pub(super) fn parse(text: &'t str) -> Result<Self, FileFault> {
         let root = DeTable::parse(text).map_err(|error| toml_fault(text, &error))?;
         let document = Self { text, root: root.into_inner() };
-        document.refuse_unsupported()?;
         for (key, value) in &document.root {
             document.check_value(key.get_ref(), value)?;
         }
@@ -115,23 +114,6 @@ impl<'t> Document<'t> {
             }),
             DeValue::String(_) | DeValue::Float(_) | DeValue::Integer(_) | DeValue::Boolean(_) => Ok(()),
         }
-    }
-
-    fn refuse_unsupported(&self) -> Result<(), FileFault> {
-        for (index, tool) in self.entries("tools") {
-            let kind = tool.get("kind").and_then(|kind| kind.get_ref().as_str());
-            if let Some(kind @ "mcp") = kind {
-                let path = format!("tools[{index}].kind");
-                return Err(self.fault(&path, format_args!("\"{kind}\": not supported yet")));
-            }
-        }
-        Ok(())
-    }
-
-    fn entries(&self, section: &str) -> impl Iterator<Item = (usize, &DeTable<'t>)> {
-        let section = self.root.get(section).and_then(|section| section.get_ref().as_array());
-        let entries = section.into_iter().flat_map(|entries| entries.iter().enumerate());
-        entries.filter_map(|(index, entry)| Some((index, entry.get_ref().as_table()?)))
     }
 }
 

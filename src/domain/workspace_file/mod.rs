@@ -138,11 +138,21 @@ pub struct FileTool {
 /// What a tool works with; calendars and knowledge bases by their slug.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FileUses {
-    CalendarAvailability { calendar: String },
-    CalendarBooking { calendar: String },
-    CalendarCancel { calendar: String },
-    Knowledge { base: String },
+    CalendarAvailability {
+        calendar: String,
+    },
+    CalendarBooking {
+        calendar: String,
+    },
+    CalendarCancel {
+        calendar: String,
+    },
+    Knowledge {
+        base: String,
+    },
     Webhook(Box<FileWebhook>),
+    /// Several tools, which the server names.
+    Mcp(Box<FileMcp>),
 }
 
 /// An HTTP endpoint, its secrets by name. Its host is not yet checked.
@@ -156,7 +166,20 @@ pub struct FileWebhook {
     pub static_fields: Map<String, Value>,
     pub timeout_ms: u64,
     pub secret: Option<EnvName>,
+    /// By the names that `{{name}}` uses them by.
+    pub secrets: Vec<(String, EnvName)>,
     pub idempotent: bool,
+}
+
+/// A Model Context Protocol server, its secrets by name. Its host is not yet checked, nor has it been asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileMcp {
+    pub url: String,
+    /// Without placeholders.
+    pub headers: Vec<(String, TextIn)>,
+    /// None: all that it lists.
+    pub allow: Option<Vec<String>>,
+    pub timeout_ms: u64,
 }
 
 /// A webhook endpoint. Its host is not yet checked.
@@ -192,23 +215,30 @@ impl WorkspaceFile {
 
     /// The names of all secrets that the file uses.
     pub fn secrets(&self) -> impl Iterator<Item = &EnvName> {
-        let webhooks = self.tools.iter().filter_map(|tool| match &tool.uses {
-            FileUses::Webhook(webhook) => Some(webhook),
-            FileUses::CalendarAvailability { .. }
-            | FileUses::CalendarBooking { .. }
-            | FileUses::CalendarCancel { .. }
-            | FileUses::Knowledge { .. } => None,
-        });
         let of_endpoints = self.webhook_endpoints.iter().filter_map(|endpoint| endpoint.secret.as_ref());
-        let of_tools = webhooks.flat_map(|webhook| {
-            let headers = webhook.headers.iter().filter_map(|(_, text)| match text {
-                TextIn::Env(name) => Some(name),
-                TextIn::Plain(_) => None,
-            });
-            headers.chain(&webhook.secret)
-        });
         let of_calendars =
             self.calendars.iter().filter_map(|calendar| calendar.caldav.as_ref()?.password.as_ref());
-        of_tools.chain(of_endpoints).chain(of_calendars)
+        self.tools.iter().flat_map(|tool| tool.uses.secrets()).chain(of_endpoints).chain(of_calendars)
+    }
+}
+
+impl FileUses {
+    fn secrets(&self) -> Vec<&EnvName> {
+        let (headers, others) = match self {
+            Self::Webhook(webhook) => {
+                let named = webhook.secrets.iter().map(|(_, name)| name);
+                (&webhook.headers, webhook.secret.iter().chain(named).collect())
+            }
+            Self::Mcp(mcp) => (&mcp.headers, Vec::new()),
+            Self::CalendarAvailability { .. }
+            | Self::CalendarBooking { .. }
+            | Self::CalendarCancel { .. }
+            | Self::Knowledge { .. } => return Vec::new(),
+        };
+        let of_headers = headers.iter().filter_map(|(_, text)| match text {
+            TextIn::Env(name) => Some(name),
+            TextIn::Plain(_) => None,
+        });
+        of_headers.chain(others).collect()
     }
 }

@@ -81,16 +81,6 @@ fn unknown_keys_are_named_with_their_line() {
 }
 
 #[test]
-fn what_comes_later_is_refused_by_name() {
-    let later = |text: &str| WorkspaceFile::parse(&format!("{FILE}{text}")).unwrap_err().to_string();
-
-    assert_eq!(
-        later("[[tools]]\nslug = \"crm\"\nkind = \"mcp\"\nallow = []"),
-        "line 42: tools[2].kind: \"mcp\": not supported yet"
-    );
-}
-
-#[test]
 fn a_calendar_may_be_on_a_server() {
     let with =
         |caldav: &str| FILE.replacen("hours = { mon", &format!("caldav = {{ {caldav} }}\nhours = {{ mon"), 1);

@@ -1,5 +1,7 @@
 //! The tools of a file: which keys each kind takes, and what they may hold.
 
+mod mcp;
+
 use std::collections::{BTreeMap, HashSet};
 
 use http::HeaderName;
@@ -9,10 +11,10 @@ use serde_json::{Value, json};
 use super::check::check_text;
 use super::document::{Document, FileFault};
 use super::written::{TextIn, ToolIn};
-use super::{FileTool, FileUses, FileWebhook};
+use super::{EnvName, FileTool, FileUses, FileWebhook};
 use crate::domain::calendar;
 use crate::domain::knowledge;
-use crate::domain::template::argument_names;
+use crate::domain::template::{argument_names, is_variable};
 
 const MAX_NAME: usize = 64;
 const MAX_DESCRIPTION: usize = 4096;
@@ -95,8 +97,9 @@ pub(super) fn check(
             let uses = FileUses::Webhook(Box::new(webhook));
             (uses, Usual { name: None, description: None, parameters: schema })
         }
+        "mcp" => return mcp::check(place, tool),
         other => {
-            let known = "calendar_availability, calendar_booking, calendar_cancel, knowledge, webhook";
+            let known = "calendar_availability, calendar_booking, calendar_cancel, knowledge, webhook, mcp";
             return Err(place.fault("kind", format_args!("\"{other}\" is none of: {known}")));
         }
     };
@@ -147,6 +150,8 @@ fn refuse_rest(place: Place<'_>, tool: &ToolIn) -> Result<(), FileFault> {
         ("static", tool.static_fields.is_some()),
         ("timeout", tool.timeout.is_some()),
         ("secret", tool.secret.is_some()),
+        ("allow", tool.allow.is_some()),
+        ("secrets", tool.secrets.is_some()),
         ("idempotent", tool.idempotent.is_some()),
     ];
     match left.iter().find(|(_, is_there)| *is_there) {
@@ -176,6 +181,7 @@ fn webhook(place: Place<'_>, tool: &mut ToolIn) -> Result<FileWebhook, FileFault
         headers: headers(place, tool.headers.take().unwrap_or_default())?,
         timeout_ms: timeout_ms(place, tool.timeout.take().as_deref())?,
         secret: tool.secret.take(),
+        secrets: secrets(place, tool.secrets.take().unwrap_or_default())?,
         idempotent: tool.idempotent.take().unwrap_or(false),
         method,
         url,
@@ -222,6 +228,19 @@ fn headers(place: Place<'_>, written: BTreeMap<String, TextIn>) -> Result<Vec<(S
             && (text.len() > MAX_HEADER || text.contains(|c: char| c.is_control() && c != '\t'))
         {
             return Err(fault("longer than 8 KiB, or with line breaks or control characters"));
+        }
+    }
+    Ok(written.into_iter().collect())
+}
+
+/// Secrets for `{{name}}`, by names that a template can use.
+fn secrets(
+    place: Place<'_>,
+    written: BTreeMap<String, EnvName>,
+) -> Result<Vec<(String, EnvName)>, FileFault> {
+    for name in written.keys() {
+        if !is_variable(name) {
+            return Err(place.fault("secrets", format_args!("`{name}` cannot stand in a placeholder")));
         }
     }
     Ok(written.into_iter().collect())

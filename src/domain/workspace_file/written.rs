@@ -146,7 +146,9 @@ pub(super) struct ToolIn {
     pub static_fields: Option<Map<String, Value>>,
     pub timeout: Option<String>,
     pub secret: Option<EnvName>,
+    pub secrets: Option<BTreeMap<String, EnvName>>,
     pub idempotent: Option<bool>,
+    pub allow: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]

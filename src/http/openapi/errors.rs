@@ -238,6 +238,22 @@ errors! {
         "The endpoint is disabled" => Error::invalid("enabled", "The webhook endpoint is disabled."),
     }
 
+    /// Of a test call, beside those of a write.
+    CallErrors(Platform) {
+        "A field is to be mended, or the body is no JSON" => Error::invalid("arguments", "Field 'arguments' must be an object."),
+        "The body is over 256 KiB" => too_large::<Platform>(),
+    }
+
+    /// Of a new list of tools, beside those of a write.
+    RefreshErrors(Platform) {
+        "The server cannot be asked, or the tool is of no server" => Error::invalid("id", "The MCP server of the tool 'crm' cannot be used: it cannot be listed: no connection."),
+    }
+
+    /// Of a tool in the path.
+    NoTool(Platform) {
+        "There is no such tool in this workspace" => Error::not_found(Thing::Tool, "tool_7fd02k"),
+    }
+
     /// Of a webhook endpoint in the path.
     NoEndpoint(Platform) {
         "There is no such webhook endpoint in this workspace" => Error::not_found(Thing::WebhookEndpoint, "whe_5kq20d"),
@@ -251,6 +267,11 @@ errors! {
     /// Of a booking in the path.
     NoBooking(Platform) {
         "There is no such booking in it" => Error::not_found(Thing::Booking, "bkg_6tz93v"),
+    }
+
+    /// Of a booking whose calendar is on a server.
+    CalendarAway(Platform) {
+        "Its event could not be removed from the CalDAV server" => Error::Conflict("Nothing was cancelled: the calendar cannot be written at the moment.".to_owned()),
     }
 
     /// Of a delivery that is to be sent again.

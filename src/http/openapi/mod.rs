@@ -8,17 +8,18 @@ use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{InfoBuilder, License, OpenApi, OpenApiBuilder};
 
 pub(super) use errors::{
-    BaseErrors, BeginErrors, BillingErrors, ChangeErrors, ConfigErrors, CreateErrors, DeliveryUnderWay,
-    DocumentErrors, EndpointDisabled, EndpointErrors, EventsRemoved, FeedErrors, HistoryErrors, NoBase,
-    NoBooking, NoCalendar, NoConversation, NoDelivery, NoDocument, NoEndpoint, NoMessage, NoTurn,
-    QueryErrors, ReadErrors, ReplyErrors, SearchErrors, SendErrors, SetUpByFile, SwitchErrors,
-    TooManyReaders, UploadErrors, WriteErrors,
+    BaseErrors, BeginErrors, BillingErrors, CalendarAway, CallErrors, ChangeErrors, ConfigErrors,
+    CreateErrors, DeliveryUnderWay, DocumentErrors, EndpointDisabled, EndpointErrors, EventsRemoved,
+    FeedErrors, HistoryErrors, NoBase, NoBooking, NoCalendar, NoConversation, NoDelivery, NoDocument,
+    NoEndpoint, NoMessage, NoTool, NoTurn, QueryErrors, ReadErrors, RefreshErrors, ReplyErrors, SearchErrors,
+    SendErrors, SetUpByFile, SwitchErrors, TooManyReaders, UploadErrors, WriteErrors,
 };
 pub(super) use shapes::{
     Acknowledgement, BasePage, BookingPage, CalendarPage, ConversationPage, CreatedConversation,
     DeliveryPage, DocumentPage, EndpointPage, EndpointWithSecret, EventPage, FoundPassages, LedgerPage,
     MessagePage, OneBalance, OneBase, OneBooking, OneCalendar, OneConversation, OneDelivery, OneDocument,
-    OneDocumentWithText, OneEndpoint, OneLink, OneReplay, OneTrace, OneTurn,
+    OneDocumentWithText, OneEndpoint, OneLink, OneReplay, OneTool, OneTrace, OneTurn, RefreshedTool,
+    TestedCall, ToolPage,
 };
 
 use super::{api, v1};

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::http::api::wire::FunctionCall;
 use crate::http::v1::calendars::wire::{BookingOut, CalendarOut};
 use crate::http::v1::knowledge_bases::wire::{BaseOut, DocumentOut, DocumentWithTextOut, FoundOut};
+use crate::http::v1::tools::wire::{RefreshedOut, TestedOut, ToolListedOut, ToolOut};
 use crate::http::v1::turns::wire::{MessageTraceOut, TracedTurnOut};
 use crate::http::v1::webhook_endpoints::wire::{
     DeliveryOut, EndpointOut, EndpointWithSecretOut, ReplayedOut, ToldDeliveryOut,
@@ -142,6 +143,12 @@ enveloped! {
     OneBalance(BalanceOut);
     /// Events, in order.
     EventPage(Events);
+    /// A tool.
+    OneTool(ToolOut);
+    /// A tool that was asked for anew.
+    RefreshedTool(RefreshedOut);
+    /// What a test call came to.
+    TestedCall(TestedOut);
     /// A webhook endpoint.
     OneEndpoint(EndpointOut);
     /// A webhook endpoint with its new secret.
@@ -169,6 +176,8 @@ paged! {
     ConversationPage, Conversations(Conversation);
     /// Messages, the oldest first.
     MessagePage, Messages(Message);
+    /// Tools, the oldest first.
+    ToolPage, Tools(ToolListedOut);
     /// Webhook endpoints, the oldest first.
     EndpointPage, WebhookEndpoints(EndpointOut);
     /// Knowledge bases, the oldest first.

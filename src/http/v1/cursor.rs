@@ -7,7 +7,9 @@ use uuid::Uuid;
 
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
-use crate::domain::ids::{BookingId, CalendarId, ConversationId, DocumentId, EndpointId, KnowledgeBaseId};
+use crate::domain::ids::{
+    BookingId, CalendarId, ConversationId, DocumentId, EndpointId, KnowledgeBaseId, ToolId,
+};
 use crate::service::calendars::BookingPlace;
 use crate::service::list_conversations::Place;
 
@@ -93,6 +95,8 @@ ordered_by_id! {
     endpoint_cursor, endpoint_place: EndpointId = b'w';
     /// The cursor of a calendar's place in the list.
     calendar_cursor, calendar_place: CalendarId = b'a';
+    /// The cursor of a tool's place in the list.
+    tool_cursor, tool_place: ToolId = b't';
     /// The cursor of a knowledge base's place in the list.
     base_cursor, base_place: KnowledgeBaseId = b'k';
     /// The cursor of a document's place in the list of its base.

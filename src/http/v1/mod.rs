@@ -7,6 +7,7 @@ mod events;
 pub(super) mod knowledge_bases;
 mod messages;
 mod money;
+pub(super) mod tools;
 pub(super) mod turns;
 mod validate;
 pub(super) mod webhook_endpoints;
@@ -31,6 +32,7 @@ pub(super) fn door() -> OpenApiRouter<AppState> {
         .routes(routes!(events::list))
         .routes(routes!(events::stream))
         .merge(knowledge_bases::routes())
+        .merge(tools::routes())
         .merge(webhook_endpoints::routes())
         .merge(calendars::routes())
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::changes::differing;
 use super::{Action, ApplyError, Before, Run, refuse_made_by_api};
-use crate::domain::assistant::{Compiled, CompiledTool};
+use crate::domain::assistant::{Compiled, CompiledTool, check_names};
 use crate::domain::ids::AssistantId;
 use crate::domain::workspace_file::FileAssistant;
 use crate::store::Conn;
@@ -54,13 +54,15 @@ impl Run<'_> {
         mut conn: Conn<'_>,
         before: &Before,
         ids: &HashMap<String, AssistantId>,
-        tools: &HashMap<String, CompiledTool>,
+        tools: &HashMap<String, Vec<CompiledTool>>,
     ) -> Result<HashMap<String, Compiled>, ApplyError> {
         let prepared = self.prepared;
         let mut compiled = HashMap::new();
         for file in &prepared.file.assistants {
             let Some(id) = ids.get(&file.slug).copied() else { continue };
             let version = compile(file, tools);
+            check_names(&version.tools)
+                .map_err(|problem| ApplyError::Refused(format!("assistant \"{}\": {problem}", file.slug)))?;
             let old = before.assistants.iter().find(|row| row.slug == file.slug);
             self.put_assistant(conn.reborrow(), id, &version, old).await?;
             compiled.insert(file.slug.clone(), version);
@@ -108,7 +110,7 @@ impl Run<'_> {
     }
 }
 
-fn compile(file: &FileAssistant, tools: &HashMap<String, CompiledTool>) -> Compiled {
+fn compile(file: &FileAssistant, tools: &HashMap<String, Vec<CompiledTool>>) -> Compiled {
     Compiled {
         slug: file.slug.clone(),
         name: file.name.clone(),
@@ -118,7 +120,7 @@ fn compile(file: &FileAssistant, tools: &HashMap<String, CompiledTool>) -> Compi
         fallbacks: file.fallbacks.clone(),
         parameters: file.parameters.clone(),
         variables: file.variables.clone(),
-        tools: file.tools.iter().filter_map(|slug| tools.get(slug)).cloned().collect(),
+        tools: file.tools.iter().filter_map(|slug| tools.get(slug)).flatten().cloned().collect(),
         allowed_origins: file.allowed_origins.clone(),
         pause_on_agent_message: file.pause_on_agent_message,
     }

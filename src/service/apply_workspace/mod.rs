@@ -9,6 +9,7 @@ mod changes;
 mod conversations;
 mod error;
 mod knowledge_bases;
+mod mcp;
 mod prepare;
 mod tools;
 mod webhook_endpoints;
@@ -32,7 +33,7 @@ use crate::domain::knowledge::Base;
 use crate::domain::seal::SealKey;
 use crate::domain::webhook_endpoint::Endpoint;
 use crate::domain::workspace::Workspace;
-use crate::outbound::AllowHosts;
+use crate::outbound::{AllowHosts, GuardedClient};
 use crate::store::assistants::AssistantRow;
 use crate::store::configured::{self, Configured, Section};
 use crate::store::writer::decide_within;
@@ -49,6 +50,8 @@ pub struct Site<'a> {
     pub ids: &'a Ids,
     /// Needed once the file has a secret, or a webhook endpoint.
     pub seal: Option<&'a SealKey>,
+    /// What MCP servers are asked through; it lets these hosts through, too.
+    pub outbound: &'a GuardedClient,
     /// Private hosts that tools of every workspace may reach.
     pub allow_hosts: &'a AllowHosts,
     /// Whether the configuration names a connection to a model so.
@@ -136,8 +139,15 @@ pub(super) async fn apply_within(
         Some(workspace) => workspace.id,
         None => WorkspaceId(site.ids.ordered(site.clock)),
     };
-    let mut run =
-        Run { site, prepared, workspace, now: site.clock.now(), changes: Vec::new(), secrets: Vec::new() };
+    let mut run = Run {
+        site,
+        prepared,
+        workspace,
+        now: site.clock.now(),
+        changes: Vec::new(),
+        secrets: Vec::new(),
+        warnings: prepared.warnings.clone(),
+    };
 
     let ids = run.assistant_ids(conn.reborrow(), &before).await?;
     run.put_workspace(conn.reborrow(), &before, &ids).await?;
@@ -153,7 +163,7 @@ pub(super) async fn apply_within(
         workspace,
         slug: prepared.file.slug.clone(),
         changes: run.changes,
-        warnings: prepared.warnings.clone(),
+        warnings: run.warnings,
         secrets: run.secrets,
     })
 }
@@ -214,6 +224,7 @@ struct Run<'a> {
     now: Micros,
     changes: Vec<Change>,
     secrets: Vec<MadeSecret>,
+    warnings: Vec<String>,
 }
 
 impl Run<'_> {

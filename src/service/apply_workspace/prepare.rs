@@ -4,16 +4,20 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
+use std::time::Duration;
 
+use http::HeaderMap;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{ApplyError, Site};
 use crate::domain::assistant::Fallback;
 use crate::domain::knowledge::{Format, MAX_FILE, Ready};
 use crate::domain::signature::Secret;
-use crate::domain::workspace_file::{EnvName, FileSource, FileUses, WorkspaceFile};
+use crate::domain::workspace_file::{EnvName, FileMcp, FileSource, FileUses, TextIn, WorkspaceFile};
 use crate::outbound::{AllowHosts, check_url};
 use crate::service::knowledge::{Readers, Source};
+use crate::tools::Secrets;
+use crate::tools::mcp::{self, Listing, Reach};
 
 /// A file whose addresses were checked and whose secrets were read.
 pub(in crate::service) struct Prepared {
@@ -22,6 +26,8 @@ pub(in crate::service) struct Prepared {
     pub(super) documents: Vec<Vec<Ready>>,
     pub(super) secrets: HashMap<EnvName, SecretString>,
     pub(super) warnings: Vec<String>,
+    /// What each MCP server listed, or why it did not, by the slug of its tool.
+    pub(super) listings: HashMap<String, Result<Listing, String>>,
 }
 
 impl Prepared {
@@ -39,7 +45,8 @@ impl Prepared {
         }
         let warnings = unknown_connections(site, &file);
         let documents = read_documents(site.folder, &file).await?;
-        Ok(Self { file, documents, secrets, warnings })
+        let listings = listings(site, &file, &secrets).await?;
+        Ok(Self { file, documents, secrets, warnings, listings })
     }
 }
 
@@ -76,6 +83,63 @@ fn read_file(folder: Option<&Path>, path: &Path) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
+/// Asks each MCP server of the file what it has.
+async fn listings(
+    site: &Site<'_>,
+    file: &WorkspaceFile,
+    secrets: &HashMap<EnvName, SecretString>,
+) -> Result<HashMap<String, Result<Listing, String>>, ApplyError> {
+    let own = allow_hosts(file)?;
+    let asked = file.tools.iter().filter_map(|tool| match &tool.uses {
+        FileUses::Mcp(server) => Some((tool.slug.clone(), server)),
+        FileUses::Webhook(_)
+        | FileUses::CalendarAvailability { .. }
+        | FileUses::CalendarBooking { .. }
+        | FileUses::CalendarCancel { .. }
+        | FileUses::Knowledge { .. } => None,
+    });
+    let asking = asked.map(async |(slug, server)| (slug, ask(site, server, &own, secrets).await));
+    Ok(futures::future::join_all(asking).await.into_iter().collect())
+}
+
+async fn ask(
+    site: &Site<'_>,
+    server: &FileMcp,
+    own: &AllowHosts,
+    secrets: &HashMap<EnvName, SecretString>,
+) -> Result<Listing, String> {
+    let mut hidden = Secrets::new(None);
+    let mut headers = HeaderMap::new();
+    for (name, text) in &server.headers {
+        let (text, is_secret) = match text {
+            TextIn::Plain(text) => (text.as_str(), false),
+            TextIn::Env(env) => {
+                let secret = secrets.get(env).map_or("", |secret| secret.expose_secret());
+                hidden.hide(secret);
+                (secret, true)
+            }
+        };
+        mcp::add_header(&mut headers, name, text, is_secret)?;
+    }
+    let reach = Reach {
+        outbound: site.outbound.clone(),
+        allow_hosts: own.clone(),
+        url: server.url.clone(),
+        headers,
+        timeout: Duration::from_millis(server.timeout_ms),
+    };
+    let listing = mcp::list(reach, server.allow.as_deref(), &hidden).await?;
+    match listing.missing.first() {
+        Some(name) => Err(format!("it has no tool {name:?}")),
+        None => Ok(listing),
+    }
+}
+
+fn allow_hosts(file: &WorkspaceFile) -> Result<AllowHosts, ApplyError> {
+    AllowHosts::parse(&file.allow_hosts)
+        .map_err(|error| ApplyError::Refused(format!("workspace.allow_hosts: {error}")))
+}
+
 /// A reply would pass over such a fallback.
 fn unknown_connections(site: &Site<'_>, file: &WorkspaceFile) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -110,14 +174,19 @@ fn check_signing_secrets(
 
 /// What would be refused at each call is refused here.
 fn check_addresses(file: &WorkspaceFile, of_all: &AllowHosts) -> Result<(), ApplyError> {
-    let own = AllowHosts::parse(&file.allow_hosts)
-        .map_err(|error| ApplyError::Refused(format!("workspace.allow_hosts: {error}")))?;
+    let own = allow_hosts(file)?;
     for tool in &file.tools {
-        if let FileUses::Webhook(webhook) = &tool.uses {
-            check_url(&webhook.url, &[of_all, &own]).map_err(|refused| {
-                ApplyError::Refused(format!("the url of tool \"{}\": {refused}", tool.slug))
-            })?;
-        }
+        let url = match &tool.uses {
+            FileUses::Webhook(webhook) => &webhook.url,
+            FileUses::Mcp(server) => &server.url,
+            FileUses::CalendarAvailability { .. }
+            | FileUses::CalendarBooking { .. }
+            | FileUses::CalendarCancel { .. }
+            | FileUses::Knowledge { .. } => continue,
+        };
+        check_url(url, &[of_all, &own]).map_err(|refused| {
+            ApplyError::Refused(format!("the url of tool \"{}\": {refused}", tool.slug))
+        })?;
     }
     for calendar in &file.calendars {
         if let Some(caldav) = &calendar.caldav {

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use super::calendars::Calendars;
+use super::mcp::old_mcp;
 use super::{ApplyError, Before, Run, refuse_made_by_api};
 use crate::domain::assistant::{CompiledTool, HeaderText, WebhookTool};
 use crate::domain::ids::{CalendarId, KnowledgeBaseId};
@@ -21,7 +22,7 @@ impl Run<'_> {
         before: &Before,
         calendars: &Calendars,
         bases: &HashMap<String, KnowledgeBaseId>,
-    ) -> Result<HashMap<String, CompiledTool>, ApplyError> {
+    ) -> Result<HashMap<String, Vec<CompiledTool>>, ApplyError> {
         let prepared = self.prepared;
         let mut compiled = HashMap::new();
         for file in &prepared.file.tools {
@@ -36,9 +37,10 @@ impl Run<'_> {
                 archived: false,
             };
             self.put_configured(conn.reborrow(), Section::Tools, row, old).await?;
-            compiled.extend(
-                tool.compile(&file.slug, &calendars.settings).map(|compiled| (file.slug.clone(), compiled)),
-            );
+            let tools = tool.compile(&file.slug, &calendars.settings);
+            if !tools.is_empty() {
+                compiled.insert(file.slug.clone(), tools);
+            }
         }
         let has = |slug: &str| compiled.contains_key(slug);
         self.archive_rest(conn, Section::Tools, &before.tools, has).await?;
@@ -46,7 +48,7 @@ impl Run<'_> {
     }
 
     fn define(
-        &self,
+        &mut self,
         file: &FileTool,
         calendars: &Calendars,
         bases: &HashMap<String, KnowledgeBaseId>,
@@ -73,6 +75,10 @@ impl Run<'_> {
                 let old = old.and_then(|old| old_webhook(&old.text));
                 Uses::Webhook(Box::new(self.seal_webhook(webhook, old.as_deref())?))
             }
+            FileUses::Mcp(server) => {
+                let old = old.and_then(|old| old_mcp(&old.text));
+                Uses::Mcp(Box::new(self.list_mcp(&file.slug, server, old.as_deref())?))
+            }
         };
         Ok(Tool {
             name: file.name.clone(),
@@ -82,14 +88,29 @@ impl Run<'_> {
         })
     }
 
-    fn seal_webhook(&self, file: &FileWebhook, old: Option<&WebhookTool>) -> Result<WebhookTool, ApplyError> {
+    pub(super) fn seal_headers(
+        &self,
+        written: &[(String, TextIn)],
+        old: &[(String, HeaderText)],
+    ) -> Result<Vec<(String, HeaderText)>, ApplyError> {
         let mut headers = Vec::new();
-        for (name, text) in &file.headers {
+        for (name, text) in written {
             let text = match text {
                 TextIn::Plain(text) => HeaderText::Plain(text.clone()),
                 TextIn::Env(env) => HeaderText::Sealed(self.seal(env, old_header(old, name))?),
             };
             headers.push((name.clone(), text));
+        }
+        Ok(headers)
+    }
+
+    fn seal_webhook(&self, file: &FileWebhook, old: Option<&WebhookTool>) -> Result<WebhookTool, ApplyError> {
+        let headers = self.seal_headers(&file.headers, old.map_or(&[], |old| &old.headers))?;
+        let old_named = old.map_or(&[][..], |old| &old.secrets);
+        let mut secrets = Vec::new();
+        for (name, env) in &file.secrets {
+            let kept = old_named.iter().filter(|(known, _)| known == name).map(|(_, sealed)| sealed);
+            secrets.push((name.clone(), self.seal(env, kept)?));
         }
         let old_secret = old.and_then(|old| old.secret.as_ref());
         Ok(WebhookTool {
@@ -101,6 +122,7 @@ impl Run<'_> {
             static_fields: file.static_fields.clone(),
             timeout_ms: file.timeout_ms,
             secret: file.secret.as_ref().map(|env| self.seal(env, old_secret)).transpose()?,
+            secrets,
             idempotent: file.idempotent,
         })
     }
@@ -123,12 +145,13 @@ fn old_webhook(text: &str) -> Option<Box<WebhookTool>> {
         Uses::CalendarAvailability { .. }
         | Uses::CalendarBooking { .. }
         | Uses::CalendarCancel { .. }
-        | Uses::Knowledge { .. } => None,
+        | Uses::Knowledge { .. }
+        | Uses::Mcp(_) => None,
     }
 }
 
-fn old_header<'o>(old: Option<&'o WebhookTool>, name: &str) -> Option<&'o Sealed> {
-    let (_, text) = old?.headers.iter().find(|(known, _)| known == name)?;
+fn old_header<'o>(old: &'o [(String, HeaderText)], name: &str) -> Option<&'o Sealed> {
+    let (_, text) = old.iter().find(|(known, _)| known == name)?;
     match text {
         HeaderText::Sealed(sealed) => Some(sealed),
         HeaderText::Plain(_) => None,

@@ -51,7 +51,9 @@ impl From<Unready> for Error {
                 let text = "Too many documents are being read";
                 Self::Overloaded { text, retry_after: Duration::from_secs(5) }
             }
-            fault => Self::invalid("document", format!("The document {fault}.")),
+            Unready::Extract(_) | Unready::TooLarge(_) | Unready::Panicked | Unready::TooSlow => {
+                Self::invalid("document", format!("The document {fault}."))
+            }
         }
     }
 }

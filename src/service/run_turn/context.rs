@@ -114,7 +114,10 @@ fn prompt(engine: &Engine, version: &Compiled, variables: [&Map<String, Value>; 
         ToolKind::CalendarAvailability { rules, .. } | ToolKind::CalendarBooking { rules, .. } => {
             Some(rules.time_zone().to_owned())
         }
-        ToolKind::CalendarCancel { .. } | ToolKind::Knowledge { .. } | ToolKind::Webhook(_) => None,
+        ToolKind::CalendarCancel { .. }
+        | ToolKind::Knowledge { .. }
+        | ToolKind::Webhook(_)
+        | ToolKind::Mcp(_) => None,
     });
     let name = zone.unwrap_or_else(|| "UTC".to_owned());
     let zone = TimeZone::get(&name).unwrap_or(TimeZone::UTC);

@@ -30,7 +30,7 @@ use crate::domain::turn::{Door, Turn, TurnEnd};
 use crate::model::Models;
 use crate::store::StoreError;
 use crate::store::lease::HasLease;
-use crate::tools::{Adapters, Toolset};
+use crate::tools::Toolset;
 use attempt::Attempted;
 use context::place;
 use pauses::Pauses;
@@ -56,7 +56,6 @@ pub struct EngineSettings {
 pub struct Engine {
     services: Services,
     models: Models,
-    adapters: Adapters,
     settings: EngineSettings,
     /// False while this process has no good lease: no call is sent then.
     has_lease: HasLease,
@@ -83,22 +82,8 @@ enum After {
 impl Engine {
     /// Over its models and tools.
     #[must_use]
-    pub fn new(
-        services: Services,
-        models: Models,
-        adapters: Adapters,
-        settings: EngineSettings,
-        has_lease: HasLease,
-    ) -> Self {
-        Self {
-            services,
-            models,
-            adapters,
-            settings,
-            has_lease,
-            toolsets: Mutex::default(),
-            pauses: Pauses::default(),
-        }
+    pub fn new(services: Services, models: Models, settings: EngineSettings, has_lease: HasLease) -> Self {
+        Self { services, models, settings, has_lease, toolsets: Mutex::default(), pauses: Pauses::default() }
     }
 
     /// Runs a turn that this process owns, to its end or until someone else has it. Once `hard` is
@@ -210,7 +195,7 @@ impl Engine {
         if let Some(toolset) = known.get(&key) {
             return Ok(Arc::clone(toolset));
         }
-        let built = Toolset::build(version, &self.adapters)
+        let built = Toolset::build(version, &self.services.tools)
             .map_err(|fault| Error::Unavailable { outcome_unknown: false, source: Some(Box::new(fault)) })?;
         let built = Arc::new(built);
         if known.len() >= TOOLSETS {

@@ -4,7 +4,7 @@ use crate::outbound::OutboundError;
 
 /// For the log alone: holds no secret, and nothing that the server has said.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub enum Fault {
     #[error("the calendar's password cannot be opened with this REJOINDER_SECRET_KEY")]
     Secret,
     #[error("no answer: {0}")]

@@ -5,22 +5,14 @@ use serde_json::Value;
 
 use super::MAX_RESPONSE;
 use super::endpoint::Endpoint;
-use super::secrets::Secrets;
 use crate::domain::chat::{clean_text, clean_value};
 use crate::domain::tool_loop::CallResult;
 use crate::outbound::{OutboundError, OutboundResponse};
+use crate::tools::secrets::Secrets;
+use crate::tools::shown::{cut, shown};
 
-/// The longest result that reaches the model, in bytes of its JSON text.
-const MAX_SHOWN: usize = 256 * 1024;
-/// Of these, what the result's own braces and the marker of a cut may take.
-const MARGIN: usize = 128;
 /// How much of a refusal's text is repeated, in bytes.
 const MAX_EXCERPT: usize = 1024;
-
-enum Body {
-    Json(Value),
-    Text(String),
-}
 
 /// The result of a call that was answered, whatever the status.
 pub(super) fn read(response: &OutboundResponse, secrets: &Secrets<'_>) -> CallResult {
@@ -56,36 +48,17 @@ pub(super) fn describe(error: &OutboundError, endpoint: &Endpoint) -> String {
     }
 }
 
-fn read_body(response: &OutboundResponse, secrets: &Secrets<'_>) -> Body {
+fn read_body(response: &OutboundResponse, secrets: &Secrets<'_>) -> Value {
     let kind = response.content_type.as_deref().unwrap_or_default().to_ascii_lowercase();
     let looks_like_json = response.body.trim_ascii_start().starts_with(b"{")
         || response.body.trim_ascii_start().starts_with(b"[");
     if (looks_like_json || kind.contains("json"))
         && let Ok(value) = serde_json::from_slice(&response.body)
     {
-        return Body::Json(secrets.redact_value(clean_value(value)));
+        return secrets.redact_value(clean_value(value));
     }
     let text = clean_text(String::from_utf8_lossy(&response.body).into_owned());
-    Body::Text(secrets.redact_text(text))
-}
-
-fn shown(body: Body) -> CallResult {
-    let text = match body {
-        Body::Json(value) => {
-            let text = value.to_string();
-            if text.len() <= MAX_SHOWN - MARGIN {
-                return CallResult::new(value);
-            }
-            text
-        }
-        Body::Text(text) => text,
-    };
-    let kept = cut(&text, MAX_SHOWN - MARGIN);
-    if kept.len() == text.len() {
-        return CallResult::new(Value::String(text));
-    }
-    let marked = format!("{kept}\n[cut here: the whole answer has {} bytes]", text.len());
-    CallResult::new(Value::String(marked))
+    Value::String(secrets.redact_text(text))
 }
 
 /// A client's error usually says what to mend; a web page does not.
@@ -94,9 +67,9 @@ fn refusal(response: &OutboundResponse, secrets: &Secrets<'_>) -> String {
     let is_page =
         response.content_type.as_deref().is_some_and(|kind| kind.to_ascii_lowercase().contains("html"));
     let text = match read_body(response, secrets) {
-        Body::Text(_) if is_page => String::new(),
-        Body::Text(text) => text,
-        Body::Json(value) => value.to_string(),
+        Value::String(_) if is_page => String::new(),
+        Value::String(text) => text,
+        value => value.to_string(),
     };
     let text = text.trim();
     if text.is_empty() {
@@ -105,45 +78,4 @@ fn refusal(response: &OutboundResponse, secrets: &Secrets<'_>) -> String {
     let excerpt = cut(text, MAX_EXCERPT);
     let dots = if excerpt.len() < text.len() { "…" } else { "" };
     format!("The endpoint answered with status {status}: {excerpt}{dots}")
-}
-
-/// The longest beginning of a text that takes at most `max` bytes as a JSON string.
-fn cut(text: &str, max: usize) -> &str {
-    let mut left = max;
-    for (at, c) in text.char_indices() {
-        let size = match c {
-            '"' | '\\' | '\u{8}' | '\u{c}' | '\n' | '\r' | '\t' => 2,
-            '\0'..='\u{1f}' => 6,
-            other => other.len_utf8(),
-        };
-        if size > left {
-            return &text[..at];
-        }
-        left -= size;
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cut_counts_what_json_makes_of_a_text_and_splits_no_character() {
-        for (text, max, kept) in [
-            ("abc", 3, "abc"),
-            ("abc", 2, "ab"),
-            ("aé", 2, "a"),
-            ("a\"b", 2, "a"),
-            ("a\u{1}", 6, "a"),
-            ("a\u{1}", 7, "a\u{1}"),
-            ("🙂", 3, ""),
-            ("", 0, ""),
-        ] {
-            assert_eq!(cut(text, max), kept, "{text:?} at {max}");
-        }
-        let all: String = ('\u{1}'..'\u{300}').collect();
-        assert_eq!(cut(&all, Value::from(all.as_str()).to_string().len() - 2), all);
-        assert!(cut(&all, Value::from(all.as_str()).to_string().len() - 3).len() < all.len());
-    }
 }

@@ -23,6 +23,8 @@ pub(super) struct Endpoint {
     pub static_fields: Map<String, Value>,
     pub timeout: Duration,
     pub secret: Option<Sealed>,
+    /// For `{{name}}`, over the variables of that name.
+    pub secrets: Vec<(String, Sealed)>,
     idempotent: bool,
 }
 
@@ -58,6 +60,7 @@ impl Endpoint {
             static_fields: tool.static_fields.clone(),
             timeout: Duration::from_millis(tool.timeout_ms),
             secret: tool.secret.clone(),
+            secrets: tool.secrets.clone(),
             idempotent: tool.idempotent,
         })
     }

@@ -9,12 +9,12 @@ use url::form_urlencoded;
 
 use super::MAX_RESPONSE;
 use super::endpoint::{Endpoint, MAX_BODY, Payload};
-use super::secrets::Secrets;
 use crate::domain::assistant::HeaderText;
 use crate::domain::signature::{Secret, sign};
 use crate::domain::template::{Values, argument_names, fill_header, fill_json, fill_url};
 use crate::outbound::OutboundRequest;
 use crate::tools::Call;
+use crate::tools::secrets::Secrets;
 
 /// The longest filled URL and header, in bytes.
 const MAX_URL: usize = 8 * 1024;

@@ -49,6 +49,7 @@ fn tool(method: &str, server: &Server, path: &str) -> WebhookTool {
         static_fields: Map::new(),
         timeout_ms: 30_000,
         secret: None,
+        secrets: Vec::new(),
         idempotent: false,
     }
 }

@@ -2,7 +2,7 @@
 
 use rejoinder::domain::clock::SystemClock;
 use rejoinder::domain::ids::Ids;
-use rejoinder::outbound::AllowHosts;
+use rejoinder::outbound::{AllowHosts, GuardedClient};
 use rejoinder::service::apply_workspace::{self, Mode, Site};
 use serde_json::{Value, json};
 
@@ -11,26 +11,35 @@ use super::spellings::{named, urls};
 use crate::support::server::TestServer;
 use crate::support::store;
 
-/// A file whose tool, or whose webhook endpoint, has this URL.
-fn files(url: &str) -> [String; 2] {
+/// A file whose webhook tool, whose webhook endpoint or whose calendar has this URL.
+fn files(url: &str) -> [String; 3] {
     // A JSON string is a TOML one, but for its escape of U+007F.
     let url = Value::from(url).to_string();
     let head = "[workspace]\nslug = \"guard\"\nname = \"Guard\"\n";
     [
         format!("{head}[[tools]]\nslug = \"t\"\nkind = \"webhook\"\ndescription = \"x\"\nurl = {url}\n"),
         format!("{head}[[webhook_endpoints]]\nslug = \"e\"\nurl = {url}\n"),
+        format!("{head}[[calendars]]\nslug = \"c\"\ntime_zone = \"UTC\"\ncaldav = {{ url = {url} }}\n"),
     ]
+}
+
+/// One whose MCP server has it: that one is asked for its tools where the URL is good.
+fn mcp_file(url: &str) -> String {
+    files(url)[0].replace("kind = \"webhook\"\ndescription = \"x\"", "kind = \"mcp\"")
 }
 
 /// What a dry run says of a file, if it is refused.
 async fn refusal(server: &TestServer, file: &str) -> Option<String> {
     let ids = Ids::random();
+    let allow_hosts = AllowHosts::default();
+    let outbound = GuardedClient::new(allow_hosts.clone()).unwrap();
     let site = Site {
         db: server.db(),
         clock: &SystemClock,
         ids: &ids,
         seal: server.services().seal_key.as_deref(),
-        allow_hosts: &AllowHosts::default(),
+        outbound: &outbound,
+        allow_hosts: &allow_hosts,
         folder: None,
         has_connection: &|_| true,
         secret: &|_| None,
@@ -61,13 +70,17 @@ async fn no_spelling_of_an_address_that_is_not_public_can_be_configured() {
         assert_eq!((create.status, change.status), (400, 400), "{url:?}");
         let text = create.json()["message"].as_str().unwrap().to_owned();
         assert!(text.starts_with("Field 'url' is refused: the URL"), "{url:?}: {text}");
-        for file in files(url) {
+        for file in files(url).into_iter().chain([mcp_file(url)]) {
             let refused = refusal(&server, &file).await;
-            assert!(refused.as_ref().is_some_and(|text| text.contains("the URL")), "{url:?}: {refused:?}");
+            let says_so =
+                |text: &String| text.contains("the URL") || text.contains("cannot be read as a URL");
+            assert!(refused.as_ref().is_some_and(says_so), "{url:?}: {refused:?}");
         }
     }
     for url in named(canary.port()) {
         assert_eq!(refusal(&server, &files(&url)[0]).await, None, "{url:?}: what it leads to is seen later");
+        let refused = refusal(&server, &mcp_file(&url)).await.unwrap();
+        assert!(refused.contains("not a public address"), "{url:?}: {refused}");
     }
 
     println!("{} spellings can not be configured", all.len());

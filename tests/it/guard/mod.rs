@@ -1,5 +1,5 @@
 //! The guard (reliability T-8), tried through all that a tenant can send a URL into: what is configured, a
-//! webhook tool's call, a webhook's delivery. Canaries listen on this machine, and must never be reached.
+//! webhook tool's call, a calendar on a server, a webhook's delivery. Canaries listen on this machine, and must never be reached.
 
 mod canary;
 mod configured;

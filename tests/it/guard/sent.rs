@@ -32,25 +32,28 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// The assistant gets one tool more for each URL, past the checks of its configuration: `call_0` and on.
-async fn give_tools(db: &TestDb, urls: &[String]) {
+/// The assistant gets one tool more for each URL, past the checks of its configuration: `call_0` and on, each like the one
+/// of this slug but for what `point` changes.
+async fn give_tools(db: &TestDb, urls: &[String], like: &str, point: impl Fn(&mut Value, &str)) {
     let assistant = seed::literal(db, ASSISTANT.parse().unwrap());
-    let select = format!("select compiled from assistant_versions where assistant_id = {assistant}");
+    let select = format!(
+        "select compiled from assistant_versions where assistant_id = {assistant} order by version limit 1"
+    );
     let mut compiled: Value = serde_json::from_str(&seed::texts(db, &select).await[0]).unwrap();
     let tools = compiled["tools"].as_array_mut().unwrap();
-    let like = tools.iter().find(|tool| tool["slug"] == "notes").unwrap().clone();
+    let like = tools.iter().find(|tool| tool["slug"] == like).unwrap().clone();
     tools.extend(urls.iter().enumerate().map(|(nth, url)| {
         let mut tool = like.clone();
         tool["slug"] = json!(format!("call-{nth}"));
         tool["name"] = json!(format!("call_{nth}"));
-        tool["kind"]["url"] = json!(url);
+        point(&mut tool, url);
         tool
     }));
     let compiled = quoted(&compiled.to_string());
     let put = format!(
-        "insert into assistant_versions select workspace_id, assistant_id, 99, {compiled}, created_at \
-         from assistant_versions where assistant_id = {assistant};
-         update assistants set current_version = 99 where id = {assistant};"
+        "insert into assistant_versions select workspace_id, assistant_id, max(version) + 1, {compiled}, 0 \
+         from assistant_versions where assistant_id = {assistant} group by workspace_id, assistant_id;
+         update assistants set current_version = current_version + 1 where id = {assistant};"
     );
     seed::execute(db, &put).await;
 }
@@ -69,7 +72,7 @@ both_backends!(
         let server = Setup::default().env("REJOINDER_TURN__MAX_TOOL_CALLS", "1000").start(&db).await;
         let canary = Canary::start();
         let urls = all(&canary);
-        give_tools(&db, &urls).await;
+        give_tools(&db, &urls, "notes", |tool, url| tool["kind"]["url"] = json!(url)).await;
         let note = json!({ "text": "x" });
 
         let calls = (0..urls.len()).map(|nth| ToolCall::new(&format!("call_{nth}"), &note));
@@ -83,6 +86,38 @@ both_backends!(
         }
         println!("{} spellings were not called by a tool", results.len());
         assert!(results.len() >= 80);
+        assert_eq!(canary.connections(), 0);
+    }
+);
+
+both_backends!(
+    async fn no_calendar_and_no_mcp_server_is_asked_at_an_address_that_is_not_public(db: TestDb) {
+        let server = Setup::default().env("REJOINDER_TURN__MAX_TOOL_CALLS", "1000").start(&db).await;
+        let canary = Canary::start();
+        let urls = all(&canary);
+        give_tools(&db, &urls, "notes", |tool, url| {
+            tool["kind"] = json!({ "kind": "mcp", "url": url, "headers": [], "timeout_ms": 10_000 });
+        })
+        .await;
+        let calls = (0..urls.len()).map(|nth| ToolCall::new(&format!("call_{nth}"), &json!({ "text": "x" })));
+        let of_mcp = results(&server, calls).await;
+        for (url, result) in urls.iter().zip(&of_mcp) {
+            assert!(result["error"].is_string(), "{url:?}: {result}");
+        }
+
+        give_tools(&db, &urls, "availability", |tool, url| {
+            tool["kind"]["caldav"] = json!({ "url": url });
+        })
+        .await;
+        let days = json!({ "start_date": "2026-03-16", "end_date": "2026-03-20" });
+        let calls = (0..urls.len()).map(|nth| ToolCall::new(&format!("call_{nth}"), &days));
+        let of_calendars = results(&server, calls).await;
+        for (url, result) in urls.iter().zip(&of_calendars) {
+            assert_eq!(result["error"], "The calendar cannot be read at the moment.", "{url:?}");
+        }
+
+        println!("{} spellings were not asked as MCP servers and as calendars", of_calendars.len());
+        assert!(of_mcp.len() >= 80 && of_calendars.len() >= 80);
         assert_eq!(canary.connections(), 0);
     }
 );

@@ -110,11 +110,20 @@ async fn what_is_sent_has_no_field_that_is_not_described() {
 
     let traced = get(&format!("/v1/turns/{turn}")).await;
     let calendar = get("/v1/calendars").await["items"][0].clone();
+    let tools = get("/v1/tools").await["items"].as_array().unwrap().clone();
+    let orders = tools.iter().find(|tool| tool["slug"] == "orders").unwrap();
+    let tool_path = format!("/v1/tools/{}", orders["id"].as_str().unwrap());
+    let tool = get(&tool_path).await;
+    let arguments = json!({"arguments": {"order_id": "7"}});
+    let called = post(&format!("{tool_path}/test")).json(&arguments).send().await.json()["data"].clone();
 
     for (sent, schema) in [
         (&calendar, "CalendarOut"),
         (&calendar["hours"], "HoursOut"),
         (&endpoint, "EndpointWithSecretOut"),
+        (&tool, "ToolOut"),
+        (&get("/v1/tools").await["items"][0], "ToolListedOut"),
+        (&called, "TestedOut"),
         (&get(&path).await, "EndpointOut"),
         (&told, "ToldDeliveryOut"),
         (&attempt, "AttemptOut"),
@@ -276,6 +285,9 @@ async fn a_pages_next_cursor_is_always_there_and_null_only_on_a_last_page() {
         "LedgerEntries",
         "WebhookEndpoints",
         "Deliveries",
+        "Tools",
+        "KnowledgeBases",
+        "Documents",
         "Calendars",
         "Bookings",
         "Events",

@@ -28,7 +28,7 @@ fn listing(language: &str) -> &'static str {
 
 /// Where `scripts/setup` installs what the receivers use.
 fn installed(path: &str) -> PathBuf {
-    let found = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/receivers").join(path);
+    let found = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers").join(path);
     assert!(found.exists(), "{} is missing: scripts/setup installs it", found.display());
     found
 }
@@ -120,7 +120,7 @@ async fn the_python_receiver_takes_what_is_signed_and_nothing_else() {
     let script = folder.path().join("receiver.py");
     std::fs::write(&script, listing("python")).unwrap();
 
-    is_good(installed("python/bin/python"), &script).await;
+    is_good(installed("webhooks/bin/python"), &script).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -58,6 +58,8 @@ pub(super) const HOMES: &[Home] = &[
     Home { path: &["tower"], free: &[], rooms: &["http", "app", "model"] },
     Home { path: &["async_openai"], free: &[], rooms: &["model"] },
     Home { path: &["reqwest"], free: &[], rooms: &["outbound", "model"] },
+    Home { path: &["rmcp"], free: &[], rooms: &["tools"] },
+    Home { path: &["sse_stream"], free: &[], rooms: &["tools"] },
     Home { path: &["std", "env"], free: &["args", "args_os"], rooms: &["config"] },
     Home { path: &["std", "env", "args"], free: &[], rooms: &["config", "main", "cli"] },
     Home { path: &["std", "env", "args_os"], free: &[], rooms: &["config", "main", "cli"] },

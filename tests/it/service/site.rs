@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use rejoinder::domain::clock::FixedClock;
 use rejoinder::domain::ids::Ids;
 use rejoinder::domain::seal::SealKey;
-use rejoinder::outbound::AllowHosts;
+use rejoinder::outbound::{AllowHosts, GuardedClient};
 use rejoinder::service::apply_workspace::{self, Applied, ApplyError, Mode, Site};
 use rejoinder::store::Db;
 use secrecy::SecretString;
@@ -47,6 +47,7 @@ impl Operator {
             clock: &self.clock,
             ids: &self.ids,
             seal: self.seal.as_ref(),
+            outbound: &GuardedClient::new(AllowHosts::default()).unwrap(),
             allow_hosts: &AllowHosts::default(),
             folder: self.folder.as_deref(),
             has_connection: &|name| name == "backup",

@@ -186,7 +186,7 @@ both_backends!(
         let store = store::open(&db).await;
         let workspace = seed::workspace(&db, 0).await.workspace;
         for (language, text, queries) in [
-            (Language::English, "Orders are delivered within three days.", ["delivery", "order's"]),
+            (Language::English, "Orders are delivered within three days.", ["to deliver", "order's"]),
             (Language::German, "Bücher können zurückgeschickt werden.", ["buch", "BÜCHERN"]),
             (Language::French, "Les commandes sont remboursées.", ["remboursement de commande", "COMMANDE"]),
             (Language::Russian, "Товары можно вернуть.", ["товара", "ТОВАРОВ"]),

@@ -45,9 +45,13 @@ impl Place {
 
     /// The same with more variables in its environment.
     pub async fn serve_with(&self, env: &[(&str, &str)]) -> Running {
+        self.serve_as(|command| command.envs(env.iter().copied()).stderr(Stdio::null())).await
+    }
+
+    /// The same of a server whose command is changed first.
+    pub async fn serve_as(&self, change: impl FnOnce(&mut Command) -> &mut Command) -> Running {
         let mut command = self.command(&[]);
-        command.envs(env.iter().copied());
-        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        change(&mut command).stdout(Stdio::piped());
         let mut process = command.spawn().expect("the program starts");
         let output = process.stdout.take().expect("its output is piped");
         let (lines, said) = std::sync::mpsc::channel();

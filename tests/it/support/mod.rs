@@ -30,8 +30,7 @@ use std::sync::Once;
 pub fn install_tls_provider() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
-        rustls::crypto::ring::default_provider()
-            .install_default()
-            .expect("no other TLS provider is installed in a test process");
+        // A client of the server's own, made before, has installed it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
     });
 }

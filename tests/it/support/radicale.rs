@@ -23,7 +23,7 @@ pub const OWNER: &str = "owner";
 pub const PASSWORD: &str = "s3cret-of-the-owner";
 
 /// Where `scripts/setup` installs it.
-const PYTHON: &str = "target/receivers/radicale/bin/python";
+const PYTHON: &str = "target/peers/radicale/bin/python";
 
 /// The server; killed when this is dropped.
 pub struct Radicale {

@@ -7,10 +7,11 @@ use rejoinder::domain::api_key::ApiKey;
 use rejoinder::domain::clock::Clock;
 use rejoinder::domain::ids::Ids;
 use rejoinder::domain::seal::SealKey;
-use rejoinder::outbound::AllowHosts;
-use rejoinder::service::apply_workspace::{self, Mode, Site};
+use rejoinder::outbound::{AllowHosts, GuardedClient};
+use rejoinder::service::apply_workspace::{self, Applied, ApplyError, Mode, Site};
 use rejoinder::service::keys::{self, CreateKey};
 use rejoinder::store::Db;
+use secrecy::SecretString;
 
 use super::fake_tool::FakeTool;
 use super::radicale::PASSWORD;
@@ -60,22 +61,49 @@ pub struct Keys {
     pub foreign: String,
 }
 
-/// Applies a workspace file and the other tenant's, and makes the keys.
-pub async fn apply(db: &Db, clock: &dyn Clock, tool: &FakeTool, file: &str) -> Keys {
+/// A secret of the environment that a workspace file is applied in: what no test may find where it does not belong.
+pub const TOKEN: &str = "Bearer canary-t0ken";
+/// One that has to be encoded in a URL.
+pub const QUERY_KEY: &str = "canary/key 1";
+/// One that signs.
+pub const SIGNING: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// That environment.
+pub fn secret(name: &str) -> Option<SecretString> {
+    let known =
+        [("TOKEN", TOKEN), ("QUERY_KEY", QUERY_KEY), ("SIGNING", SIGNING), ("CALDAV_PASSWORD", PASSWORD)];
+    known.into_iter().find(|(known, _)| *known == name).map(|(_, secret)| secret.into())
+}
+
+/// Applies a workspace file.
+pub async fn try_apply(
+    db: &Db,
+    clock: &dyn Clock,
+    tool: &FakeTool,
+    file: &str,
+) -> Result<Applied, ApplyError> {
     let ids = Ids::random();
     let allow_hosts = AllowHosts::parse([tool.host()]).expect("a host and its port");
+    let outbound = GuardedClient::new(allow_hosts.clone()).expect("the client can be set up");
     let site = Site {
         db,
         clock,
         ids: &ids,
         seal: Some(&SealKey::new(SEAL_KEY)),
+        outbound: &outbound,
         allow_hosts: &allow_hosts,
         folder: None,
         has_connection: &|_| true,
-        secret: &|name| (name == "CALDAV_PASSWORD").then(|| PASSWORD.into()),
+        secret: &secret,
     };
+    apply_workspace::apply(&site, file, Mode::Apply).await
+}
+
+/// Applies a workspace file and the other tenant's, and makes the keys.
+pub async fn apply(db: &Db, clock: &dyn Clock, tool: &FakeTool, file: &str) -> Keys {
+    let ids = Ids::random();
     for text in [file, OTHER] {
-        apply_workspace::apply(&site, text, Mode::Apply).await.expect("the workspace file is good");
+        try_apply(db, clock, tool, text).await.expect("the workspace file is good");
     }
     let make = async |workspace: &str, scopes: &[Scope], expires_in: Option<Duration>| {
         let request = CreateKey {

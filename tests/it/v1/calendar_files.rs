@@ -165,7 +165,7 @@ async fn the_address_is_on_the_public_one_where_that_is_set() {
 
 /// What Python's `icalendar` reads in a file: its events, in order.
 fn read_by_python(file: &[u8]) -> Value {
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/receivers/python/bin/python");
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/icalendar/bin/python");
     assert!(python.exists(), "{} is missing: scripts/setup installs it", python.display());
     let mut command = Command::new(python);
     command.arg("-c").arg(include_str!("calendar_files.py")).stdin(Stdio::piped()).stdout(Stdio::piped());

@@ -4,6 +4,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
+use crate::support::seed;
 use crate::support::server::{Setup, TestServer, WIDGET};
 
 fn ids(bookings: &[Value]) -> Vec<&str> {
@@ -58,7 +59,7 @@ both_backends!(
             "created_at": "2026-03-15T14:22:11Z",
         });
         assert_eq!(booked["start"], "2026-03-16T14:00:00+01:00");
-        assert_eq!(found, [expected.clone()]);
+        assert_eq!(found, std::slice::from_ref(&expected));
         let one = format!("{path}/bookings/{}", booked["booking_id"].as_str().unwrap());
         assert_eq!(server.get(&one).await.json()["data"], expected);
     }
@@ -184,5 +185,26 @@ both_backends!(
             assert_eq!(server.ask("POST", &format!("{path}/bookings/{name}/cancel")).await.status, 404);
         }
         assert_eq!(server.bookings("").await[0]["state"], "booked");
+    }
+);
+
+both_backends!(
+    async fn what_is_on_another_server_is_not_cancelled_here_and_a_hold_is_no_booking(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let booking = server.book("2026-03-16 14:00", "Demo").await;
+        let path = format!("{}/bookings/{booking}", server.calendar().await);
+        seed::execute(&db, "update bookings set resource = 'https://dav.example/x.ics'").await;
+
+        let refused = server.ask("POST", &format!("{path}/cancel")).await;
+
+        let text = "Nothing was cancelled: the appointment is on another calendar than this one; it has to be cancelled \
+                    there.";
+        assert_eq!((refused.status, &refused.json()["message"]), (409, &json!(text)));
+        assert_eq!(server.bookings("state=booked").await.len(), 1);
+        seed::execute(&db, "update bookings set held_by = id").await;
+        assert_eq!(server.bookings("").await, [] as [Value; 0]);
+        assert_eq!(server.get(&path).await.status, 404);
+        let file = server.call("GET", &server.calendar_link().await).send().await;
+        assert!(!file.text().contains("VEVENT"), "{}", file.text());
     }
 );

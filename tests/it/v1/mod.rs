@@ -8,6 +8,7 @@ mod events;
 mod knowledge_bases;
 mod messages;
 mod reading;
+pub mod tools;
 mod traces;
 mod turns;
 mod webhook_deliveries;

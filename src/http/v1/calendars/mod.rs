@@ -17,8 +17,8 @@ use crate::http::envelope::Platform;
 use crate::http::error::ApiError;
 use crate::http::extract::{ConfigWrite, Named, NamedWithin, Read, Search};
 use crate::http::openapi::{
-    BookingPage, CalendarPage, ConfigErrors, NoBooking, NoCalendar, NoConversation, OneBooking, OneCalendar,
-    QueryErrors, ReadErrors,
+    BookingPage, CalendarAway, CalendarPage, ConfigErrors, NoBooking, NoCalendar, NoConversation, OneBooking,
+    OneCalendar, QueryErrors, ReadErrors,
 };
 use crate::http::state::AppState;
 use crate::service::calendars;
@@ -117,7 +117,7 @@ pub(super) async fn read_booking(
     post, path = "/calendars/{id}/bookings/{booking_id}/cancel", tag = "platform",
     operation_id = "cancelBooking", security(("bearer" = [])),
     params(("id" = String, Path, description = "cal_…"), ("booking_id" = String, Path, description = "bkg_…")),
-    responses((status = 200, description = "The booking as it now is", body = OneBooking), ConfigErrors, NoCalendar, NoBooking),
+    responses((status = 200, description = "The booking as it now is", body = OneBooking), ConfigErrors, NoCalendar, NoBooking, CalendarAway),
 )]
 pub(super) async fn cancel_booking(
     State(state): State<AppState>,

@@ -103,6 +103,7 @@ pub(in crate::http) struct RoundOut {
 
 /// Tokens; zero where the model's endpoint does not say.
 #[derive(Debug, Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "they stand among other fields where they are sent")]
 pub(in crate::http) struct TokensOut {
     input_tokens: i64,
     /// Those of the input that the provider had kept.

@@ -79,7 +79,7 @@ async fn an_echo_of_our_secrets_is_redacted() {
 
             let result = call(&tool, json!({})).await.to_string();
 
-            assert!(!result.contains("t0ps3cret") && result.contains("[redacted]"), "{result}");
+            assert!(!result.contains("t0ps3cret") && result.contains("***"), "{result}");
         }
         let tool = &mut tool("GET", &Server::answering(status, headers, echo), "/");
         tool.headers = vec![sealed("x-other", "whsec_x/y")];

@@ -1,0 +1,60 @@
+//! A Model Context Protocol server whose tools an assistant uses: where it is, and what it
+//! listed when it was last asked.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::assistant::HeaderText;
+
+/// Where a server is, and what it is sent. Reached over streamable HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct McpServer {
+    pub url: String,
+    /// Sent with each request. A session is shared by conversations, so plain texts stand as
+    /// they are, without placeholders.
+    #[serde(default)]
+    pub headers: Vec<(String, HeaderText)>,
+    /// For a call, or for listing, with the connection and the handshake: 1,000 to 30,000.
+    pub timeout_ms: u64,
+}
+
+/// The tools of a server, as a workspace keeps them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct McpTools {
+    pub server: McpServer,
+    /// Names; none: all that the server lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow: Option<Vec<String>>,
+    /// Of those that are allowed, what the server listed. At least one.
+    pub found: Vec<FoundTool>,
+    /// Since when the list is as it is.
+    pub found_at: Timestamp,
+}
+
+/// A tool that a server listed: its own name, words and schema.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FoundTool {
+    pub name: String,
+    pub description: String,
+    /// A JSON Schema of type `object`.
+    pub parameters: Value,
+}
+
+impl McpTools {
+    /// What is allowed and not listed.
+    pub fn missing(&self) -> impl Iterator<Item = &str> {
+        let is_found = |name: &&String| !self.found.iter().any(|tool| tool.name == **name);
+        self.allow.iter().flatten().filter(is_found).map(String::as_str)
+    }
+
+    /// Takes a new list; whether it differs from the one that was kept.
+    pub fn take(&mut self, found: Vec<FoundTool>, now: Timestamp) -> bool {
+        if self.found == found {
+            return false;
+        }
+        self.found = found;
+        self.found_at = now;
+        true
+    }
+}

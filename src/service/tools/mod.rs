@@ -1,0 +1,60 @@
+//! Tools, as the platform door shows them. They are set up by the workspace file; a test
+//! call is in [`test_call`], a new list of an MCP server's in [`refresh`].
+
+pub mod refresh;
+pub mod test_call;
+
+use super::Services;
+use super::page::{self, Page};
+use crate::domain::account::Account;
+use crate::domain::error::{Error, Thing};
+use crate::domain::ids::{ToolId, WorkspaceId};
+use crate::domain::tool::Tool;
+use crate::outbound::AllowHosts;
+use crate::store::configured::{self, Configured, Section};
+use crate::store::{Conn, StoreError, workspaces};
+
+/// A tool by its names.
+#[derive(Clone, Debug)]
+pub struct NamedTool {
+    pub id: ToolId,
+    pub slug: String,
+    pub tool: Tool,
+}
+
+/// The tool of the account's workspace that has this id, as it was sent.
+pub async fn find(services: &Services, account: &Account, name: &str) -> Result<NamedTool, Error> {
+    let not_found = || Error::not_found(Thing::Tool, name);
+    let id: ToolId = name.parse().map_err(|_| not_found())?;
+    let read = async |conn: Conn<'_>| configured::find(conn, Section::Tools, account.workspace, id.0).await;
+    let row = services.db.reading(read).await?;
+    row.map_or_else(|| Err(not_found()), named)
+}
+
+/// At most `limit` tools after one, the oldest first.
+pub async fn list(
+    services: &Services,
+    account: &Account,
+    after: Option<ToolId>,
+    limit: usize,
+) -> Result<Page<NamedTool, ToolId>, Error> {
+    let (ask, after) = (page::rows(limit), after.map(|id| id.0));
+    let read =
+        async |conn: Conn<'_>| configured::page(conn, Section::Tools, account.workspace, after, ask).await;
+    let rows = services.db.reading(read).await?;
+    let found = rows.into_iter().map(named).collect::<Result<_, _>>()?;
+    Ok(Page::cut(found, limit, |tool: &NamedTool| tool.id))
+}
+
+/// The private hosts that a workspace may reach.
+pub(super) async fn allow_hosts(conn: Conn<'_>, workspace: WorkspaceId) -> Result<AllowHosts, StoreError> {
+    let settings = workspaces::settings(conn, &[workspace].into()).await?.pop();
+    let own = settings.map(|settings| settings.allow_hosts).unwrap_or_default();
+    Ok(AllowHosts::parse(own).unwrap_or_default())
+}
+
+fn named(row: Configured) -> Result<NamedTool, Error> {
+    let unreadable = |error| Error::Unavailable { outcome_unknown: false, source: Some(Box::new(error)) };
+    let tool = serde_json::from_str(&row.text).map_err(unreadable)?;
+    Ok(NamedTool { id: ToolId(row.id), slug: row.slug, tool })
+}

@@ -1,0 +1,137 @@
+//! Asks an MCP server anew what it has. Where that has changed, the assistants that use it get
+//! new versions; turns that have begun go on with theirs.
+
+use super::NamedTool;
+use crate::domain::account::Account;
+use crate::domain::assistant::{Compiled, CompiledTool, check_names};
+use crate::domain::clock::Micros;
+use crate::domain::error::Error;
+use crate::domain::ids::WorkspaceId;
+use crate::domain::mcp::McpTools;
+use crate::domain::tool::{Tool, Uses};
+use crate::outbound::AllowHosts;
+use crate::service::Services;
+use crate::store::assistants::{self, AssistantRow};
+use crate::store::configured::{self, Configured, Section};
+use crate::store::{Conn, StoreError, workspaces};
+use crate::tools::mcp::{self, Listing, Reach};
+use crate::tools::{Adapters, Secrets};
+
+/// What became of a tool.
+#[derive(Debug)]
+pub struct Refreshed {
+    pub tool: NamedTool,
+    /// Whether the list differs from the one that was kept.
+    pub changed: bool,
+    /// What was left out, and what is allowed and not there.
+    pub warnings: Vec<String>,
+}
+
+/// What a new list may come to, under the locks.
+enum Written {
+    Done {
+        tool: Tool,
+        changed: bool,
+    },
+    /// An apply was faster.
+    Overtaken,
+    /// An assistant cannot have what was found.
+    Refused(String),
+}
+
+/// Lists the tools of the server anew. A server that cannot be asked changes nothing.
+pub async fn refresh(services: &Services, account: &Account, name: &str) -> Result<Refreshed, Error> {
+    let named = super::find(services, account, name).await?;
+    let Uses::Mcp(kept) = &named.tool.uses else {
+        return Err(refused(format!("The tool '{}' has no list: it is of no MCP server.", named.slug)));
+    };
+    let allow_hosts =
+        services.db.reading(async |conn| super::allow_hosts(conn, account.workspace).await).await?;
+    let listing = ask(&services.tools, kept, &allow_hosts).await.map_err(|problem| {
+        refused(format!("The MCP server of the tool '{}' cannot be used: {problem}.", named.slug))
+    })?;
+    let found = McpTools { found: listing.tools, ..kept.as_ref().clone() };
+    let now = services.clock.now();
+    let place = (account.workspace, &named);
+    let written = services.db.writing(async |conn| write(conn, place, found, now).await).await?;
+    match written {
+        Written::Done { tool, changed } => {
+            let missing = listing.missing.iter().map(|name| format!("it has no tool {name:?}"));
+            let warnings = listing.warnings.into_iter().chain(missing).collect();
+            Ok(Refreshed { tool: NamedTool { tool, ..named }, changed, warnings })
+        }
+        Written::Overtaken => Err(refused("The tool was changed meanwhile. Please retry.".to_owned())),
+        Written::Refused(problem) => Err(refused(problem)),
+    }
+}
+
+async fn ask(adapters: &Adapters, kept: &McpTools, allow_hosts: &AllowHosts) -> Result<Listing, String> {
+    let mut secrets = Secrets::new(adapters.seal_key.as_deref());
+    let reach = Reach::open(&kept.server, &adapters.outbound, allow_hosts, &mut secrets)?;
+    mcp::list(reach, kept.allow.as_deref(), &secrets).await
+}
+
+fn refused(text: String) -> Error {
+    Error::invalid("id", text)
+}
+
+/// In the order of locks of every writer: the workspace's state guards its configuration.
+async fn write(
+    mut conn: Conn<'_>,
+    (workspace, named): (WorkspaceId, &NamedTool),
+    found: McpTools,
+    now: Micros,
+) -> Result<Written, StoreError> {
+    workspaces::lock(conn.reborrow(), &[workspace].into()).await?;
+    let row = configured::find(conn.reborrow(), Section::Tools, workspace, named.id.0).await?;
+    let Some(row) = row else { return Ok(Written::Overtaken) };
+    let mut tool: Tool = readable(serde_json::from_str(&row.text))?;
+    let Uses::Mcp(kept) = &mut tool.uses else { return Ok(Written::Overtaken) };
+    if (&kept.server, &kept.allow) != (&found.server, &found.allow) {
+        return Ok(Written::Overtaken);
+    }
+    if !kept.take(found.found, now.timestamp()) {
+        return Ok(Written::Done { tool, changed: false });
+    }
+    let compiled = tool.compile(&row.slug, &std::collections::HashMap::new());
+    let mut versions = Vec::new();
+    for old in assistants::list_all(conn.reborrow(), workspace).await? {
+        match renewed(&old, &row.slug, &compiled)? {
+            Ok(version) => versions.extend(version),
+            Err(problem) => return Ok(Written::Refused(problem)),
+        }
+    }
+    for version in versions {
+        assistants::put(conn.reborrow(), workspace, &version, now).await?;
+        assistants::insert_version(conn.reborrow(), workspace, &version, now).await?;
+    }
+    let text = readable(serde_json::to_string(&tool))?;
+    configured::put(conn, Section::Tools, workspace, &Configured { text, ..row }, now).await?;
+    Ok(Written::Done { tool, changed: true })
+}
+
+/// An assistant's next version, with the tool's new parts where its old ones were; none where it has
+/// none of them.
+fn renewed(
+    old: &AssistantRow,
+    slug: &str,
+    tools: &[CompiledTool],
+) -> Result<Result<Option<AssistantRow>, String>, StoreError> {
+    let mut version: Compiled = readable(serde_json::from_str(&old.compiled))?;
+    let first = version.tools.iter().position(|tool| tool.slug == slug);
+    let Some(first) = first.filter(|_| !old.archived) else { return Ok(Ok(None)) };
+    version.tools.retain(|tool| tool.slug != slug);
+    version.tools.splice(first..first, tools.iter().cloned());
+    if let Err(problem) = check_names(&version.tools) {
+        return Ok(Err(format!(
+            "The assistant '{}' cannot have what the MCP server lists: {problem}.",
+            old.slug
+        )));
+    }
+    let compiled = readable(serde_json::to_string(&version))?;
+    Ok(Ok(Some(AssistantRow { compiled, current_version: old.current_version + 1, ..old.clone() })))
+}
+
+fn readable<T>(outcome: Result<T, serde_json::Error>) -> Result<T, StoreError> {
+    outcome.map_err(|error| StoreError::Unusable(error.to_string()))
+}

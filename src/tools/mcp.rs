@@ -1,0 +1,148 @@
+//! The tools of a Model Context Protocol server, through the official SDK. Every byte of it
+//! goes through the guarded client (`wire`); a session is opened once and shared
+//! (`sessions`). `docs/tools.md` says what is sent and what comes back.
+
+mod fault;
+mod list;
+mod result;
+mod sessions;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use rmcp::model::CallToolRequestParams;
+use secrecy::ExposeSecret as _;
+
+use super::secrets::Secrets;
+use super::{Adapters, Call, CallContext, Outcome, Tool};
+use crate::domain::assistant::HeaderText;
+use crate::domain::chat::ToolSpec;
+use crate::domain::mcp::McpServer;
+use crate::domain::seal::SealKey;
+use crate::domain::tool_loop::CallResult;
+use crate::outbound::{AllowHosts, GuardedClient};
+
+pub use list::{Listing, list};
+pub use sessions::Sessions;
+
+use fault::Fault;
+use sessions::Key;
+
+/// A server, with what it is reached by: its secrets are opened.
+#[derive(Clone, Debug)]
+pub struct Reach {
+    pub outbound: GuardedClient,
+    /// The private hosts that the workspace may reach.
+    pub allow_hosts: AllowHosts,
+    pub url: String,
+    pub headers: HeaderMap,
+    pub timeout: Duration,
+}
+
+impl Reach {
+    /// Opens the server's secrets, which `secrets` then masks. Fails with what is wrong, in words
+    /// for the model.
+    pub fn open(
+        server: &McpServer,
+        outbound: &GuardedClient,
+        allow_hosts: &AllowHosts,
+        secrets: &mut Secrets<'_>,
+    ) -> Result<Self, String> {
+        let mut headers = HeaderMap::new();
+        for (name, text) in &server.headers {
+            let (text, is_secret) = match text {
+                HeaderText::Sealed(sealed) => (secrets.open(sealed)?.expose_secret().to_owned(), true),
+                HeaderText::Plain(text) => (text.clone(), false),
+            };
+            add_header(&mut headers, name, &text, is_secret)?;
+        }
+        Ok(Self {
+            outbound: outbound.clone(),
+            allow_hosts: allow_hosts.clone(),
+            url: server.url.clone(),
+            headers,
+            timeout: Duration::from_millis(server.timeout_ms),
+        })
+    }
+}
+
+/// Adds a header; fails with what is wrong with it.
+pub fn add_header(headers: &mut HeaderMap, name: &str, text: &str, is_secret: bool) -> Result<(), String> {
+    let name = HeaderName::from_bytes(name.as_bytes());
+    let name = name.map_err(|_| "a header of the tool has no good name".to_owned())?;
+    let mut value = HeaderValue::from_bytes(text.trim().as_bytes())
+        .map_err(|_| "a header of the tool has a line break or another control character".to_owned())?;
+    value.set_sensitive(is_secret);
+    headers.insert(name, value);
+    Ok(())
+}
+
+/// One tool of a server.
+pub(super) struct Mcp {
+    spec: ToolSpec,
+    server: McpServer,
+    sessions: Sessions,
+    outbound: GuardedClient,
+    seal_key: Option<Arc<SealKey>>,
+}
+
+impl Mcp {
+    pub(super) fn new(spec: ToolSpec, server: McpServer, adapters: &Adapters) -> Self {
+        Self {
+            spec,
+            server,
+            sessions: adapters.mcp.clone(),
+            outbound: adapters.outbound.clone(),
+            seal_key: adapters.seal_key.clone(),
+        }
+    }
+
+    async fn send(&self, call: &Call, context: &CallContext<'_>) -> CallResult {
+        let mut secrets = Secrets::new(self.seal_key.as_deref());
+        let reach = match Reach::open(&self.server, &self.outbound, context.allow_hosts, &mut secrets) {
+            Ok(reach) => reach,
+            Err(problem) => return CallResult::failed(format!("The call was not sent: {problem}.")),
+        };
+        let timeout = reach.timeout;
+        let calling = async {
+            let key = Key::new(context.workspace, &self.server, context.allow_hosts);
+            let session = self.sessions.get(key, reach).await?;
+            let params = CallToolRequestParams::new(self.spec.name.clone());
+            let params = params.with_arguments(call.arguments.clone());
+            session.call_tool(params).await.map_err(Fault::from)
+        };
+        // The SDK has time-outs of its own, but no call may depend on them.
+        let called = tokio::time::timeout(timeout, calling).await.unwrap_or(Err(Fault::Timeout(timeout)));
+        match called {
+            Ok(answer) => result::read(answer, &secrets),
+            Err(fault) => {
+                tracing::info!(
+                    tool.name = self.spec.name,
+                    call.id = call.id,
+                    error = secrets.redact_text(fault.to_string()),
+                    "an MCP server gave no result"
+                );
+                CallResult::failed(secrets.redact_text(fault.told()))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Tool for Mcp {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    /// What a server says of its tools (`idempotentHint`) is no more than a hint.
+    fn is_repeatable(&self) -> bool {
+        false
+    }
+
+    async fn call(&self, call: &Call, context: &CallContext<'_>) -> Outcome {
+        Outcome::Result(self.send(call, context).await)
+    }
+}

@@ -1,0 +1,35 @@
+//! A tool's answer, as the model is shown it.
+
+use rmcp::model::{CallToolResult, ContentBlock};
+use serde_json::Value;
+
+use crate::domain::chat::{clean_text, clean_value};
+use crate::domain::tool_loop::CallResult;
+use crate::tools::secrets::Secrets;
+use crate::tools::shown::{bounded, shown};
+
+/// Structured content where there is any, else the texts; pictures and the like are only named.
+pub(super) fn read(answer: CallToolResult, secrets: &Secrets<'_>) -> CallResult {
+    let is_error = answer.is_error == Some(true);
+    if let Some(value) = answer.structured_content.filter(|value| !value.is_null() && !is_error) {
+        return shown(secrets.redact_value(clean_value(value)));
+    }
+    let parts: Vec<String> = answer.content.into_iter().map(part).collect();
+    let text = secrets.redact_text(clean_text(parts.join("\n")));
+    if !is_error {
+        return shown(Value::String(text));
+    }
+    let text = if text.trim().is_empty() { "The tool failed.".to_owned() } else { text };
+    CallResult::failed(bounded(text))
+}
+
+fn part(block: ContentBlock) -> String {
+    match block {
+        ContentBlock::Text(text) => text.text,
+        ContentBlock::Image(image) => format!("[an image, {}, is not shown]", image.mime_type),
+        ContentBlock::Audio(audio) => format!("[a sound, {}, is not shown]", audio.mime_type),
+        ContentBlock::Resource(_) => "[a resource is not shown]".to_owned(),
+        ContentBlock::ResourceLink(link) => format!("[a link to the resource {}]", link.uri),
+        _ => "[something is not shown]".to_owned(),
+    }
+}

@@ -1,0 +1,208 @@
+//! Servers that are none, that misbehave, or that may not be reached.
+
+use std::time::{Duration, Instant};
+
+use http::{HeaderName, StatusCode, header};
+use serde_json::{Value, json};
+
+use super::{reapply, with_mcp};
+use crate::support::db::both_backends;
+use crate::support::fake_model::{Reply, ToolCall};
+use crate::support::fake_tool::{FakeTool, ToolReply, ToolRequest};
+use crate::support::script::Gate;
+use crate::support::server::{TestServer, WIDGET};
+
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+
+fn result(request: &ToolRequest, result: &Value) -> ToolReply {
+    let id = request.json()["id"].clone();
+    ToolReply::json(&json!({ "jsonrpc": "2.0", "id": id, "result": result })).with_header(SESSION, "s1")
+}
+
+/// A server that shakes hands and lists one tool, `say`; a call of it is answered by `call`.
+fn shaking_hands(fake: &FakeTool, mut call: impl FnMut(&ToolRequest) -> ToolReply + Send + 'static) {
+    fake.script().otherwise(move |request| {
+        if request.method != http::Method::POST {
+            return ToolReply::status(StatusCode::OK);
+        }
+        match request.json()["method"].as_str() {
+            Some("initialize") => {
+                let info = json!({ "name": "fake", "version": "1" });
+                let body = json!({ "protocolVersion": "2025-06-18", "capabilities": { "tools": {} }, "serverInfo": info });
+                result(request, &body)
+            }
+            Some("tools/list") => {
+                let schema = json!({ "type": "object" });
+                result(request, &json!({ "tools": [{ "name": "say", "inputSchema": schema }] }))
+            }
+            Some("tools/call") => call(request),
+            _ => ToolReply::status(StatusCode::ACCEPTED),
+        }
+    });
+}
+
+fn event_stream(body: impl Into<axum::body::Bytes>) -> ToolReply {
+    ToolReply::status(StatusCode::OK).with_header(header::CONTENT_TYPE, "text/event-stream").with_body(body)
+}
+
+async fn said(server: &TestServer) -> Value {
+    server
+        .model
+        .script()
+        .queue([Reply::tool_calls([ToolCall::new("say", &json!({}))]), Reply::text("Done.")]);
+    let answer = server.tell(WIDGET, "Please").send().await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()["function_calls"][0]["result"].clone()
+}
+
+both_backends!(
+    async fn a_server_that_is_none_is_refused_when_it_is_configured(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let fake = FakeTool::start().await;
+        let elsewhere = FakeTool::start().await;
+        let location = elsewhere.url("/mcp");
+
+        for (reply, problem) in [
+            (ToolReply::status(StatusCode::FOUND).with_header(header::LOCATION, &location), "status 302"),
+            (ToolReply::status(StatusCode::OK).with_body("<html>hello</html>"), "not of the protocol"),
+            (ToolReply::json(&json!({ "ok": true })), "not of the protocol"),
+            (ToolReply::json(&json!([])), "not of the protocol"),
+            (event_stream("data: nonsense\n\n"), "not of the protocol"),
+            (event_stream("event: message\n\n\n\n"), "its answer ended too early"),
+            (event_stream(vec![b'x'; 1024 * 1024 + 1]), "the answer is too large"),
+            (ToolReply::json(&json!({ "x": "y".repeat(1024 * 1024) })), "the answer is too large"),
+            (ToolReply::status(StatusCode::NOT_FOUND), "status 404"),
+            (ToolReply::status(StatusCode::INTERNAL_SERVER_ERROR), "status 500"),
+        ] {
+            fake.script().otherwise(move |_| reply.clone());
+            let refused =
+                reapply(&server, &fake.url("/mcp"), "timeout = \"5s\"").await.unwrap_err().to_string();
+            assert!(refused.contains(problem), "{problem}: {refused}");
+        }
+        assert!(elsewhere.calls().all().is_empty(), "no redirect is followed");
+    }
+);
+
+both_backends!(
+    async fn a_server_that_hangs_is_given_up(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let fake = FakeTool::start().await;
+        let gate = Gate::closed();
+        let held = ToolReply::status(StatusCode::OK).held_by(&gate);
+        fake.script().otherwise(move |_| held.clone());
+        let began = Instant::now();
+
+        let refused = reapply(&server, &fake.url("/mcp"), "timeout = \"1s\"").await.unwrap_err().to_string();
+
+        assert!(refused.contains("no answer within 1 s") || refused.contains("in time"), "{refused}");
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        gate.open();
+    }
+);
+
+both_backends!(
+    async fn an_answer_that_is_none_is_told_and_the_next_call_works(db: TestDb) {
+        let fake = FakeTool::start().await;
+        shaking_hands(&fake, |_| ToolReply::status(StatusCode::OK));
+        let server = with_mcp(&fake.url("/mcp"), "timeout = \"5s\"").start(&db).await;
+        let good = |request: &ToolRequest| {
+            result(request, &json!({ "content": [{ "type": "text", "text": "hi" }] }))
+        };
+
+        for (reply, problem) in [
+            (ToolReply::status(StatusCode::OK).with_body("<html>"), "could not be read"),
+            (event_stream(": nothing\n\n"), "its answer ended too early"),
+            (event_stream(vec![b'x'; 1024 * 1024 + 1]), "the answer is too large"),
+            (ToolReply::status(StatusCode::BAD_GATEWAY), "failed with status 502"),
+            (ToolReply::status(StatusCode::FORBIDDEN), "refused the call with status 403"),
+            (ToolReply::status(StatusCode::FOUND), "redirect (status 302), which is not followed"),
+        ] {
+            shaking_hands(&fake, move |_| reply.clone());
+            let told = said(&server).await;
+            assert!(told["error"].as_str().unwrap().contains(problem), "{problem}: {told}");
+            shaking_hands(&fake, good);
+            assert_eq!(said(&server).await, json!({ "result": "hi" }), "after: {problem}");
+        }
+        shaking_hands(&fake, |request| {
+            let error = json!({ "code": -32000, "message": "Busy" });
+            ToolReply::json(&json!({ "jsonrpc": "2.0", "id": request.json()["id"], "error": error }))
+        });
+        assert_eq!(said(&server).await, json!({ "error": "The MCP server answered with an error: Busy" }));
+    }
+);
+
+both_backends!(
+    async fn a_session_that_is_gone_is_renewed_and_the_call_made_once(db: TestDb) {
+        let fake = FakeTool::start().await;
+        shaking_hands(&fake, |_| ToolReply::status(StatusCode::OK));
+        let server = with_mcp(&fake.url("/mcp"), "").start(&db).await;
+        let mut gone = true;
+        shaking_hands(&fake, move |request| {
+            if std::mem::take(&mut gone) {
+                return ToolReply::status(StatusCode::NOT_FOUND);
+            }
+            result(request, &json!({ "content": [{ "type": "text", "text": "hi" }] }))
+        });
+
+        assert_eq!(said(&server).await, json!({ "result": "hi" }));
+
+        let calls = fake.calls().all();
+        let posts = calls.iter().filter(|call| call.request.method == http::Method::POST);
+        let methods: Vec<_> = posts.map(|call| call.request.json()["method"].clone()).collect();
+        assert_eq!(methods.iter().filter(|method| **method == "tools/call").count(), 2, "{methods:?}");
+    }
+);
+
+both_backends!(
+    async fn a_private_host_is_reached_only_where_it_is_let_through(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let fake = FakeTool::start().await;
+        shaking_hands(&fake, |_| ToolReply::status(StatusCode::OK));
+        let port = fake.host().rsplit(':').next().unwrap().to_owned();
+
+        for host in ["127.0.0.1", "[::1]", "2130706433", "169.254.169.254", "localhost"] {
+            let url = format!("http://{host}:{port}/mcp");
+            let refused = reapply_without_allowing(&server, &url).await;
+            assert!(refused.contains("not a public address"), "{host}: {refused}");
+        }
+        assert!(fake.calls().all().is_empty(), "nothing was sent");
+        reapply(&server, &fake.url("/mcp"), "").await.unwrap();
+    }
+);
+
+/// Applies the workspace with a server at `url` and no host let through.
+async fn reapply_without_allowing(server: &TestServer, url: &str) -> String {
+    let text = super::edited(&crate::support::site::workspace(&server.tool), url, "");
+    let text = text.lines().filter(|line| !line.starts_with("allow_hosts")).collect::<Vec<_>>().join("\n");
+    let clock = &server.services().clock;
+    let applied = crate::support::site::try_apply(server.db(), clock.as_ref(), &server.tool, &text).await;
+    applied.unwrap_err().to_string()
+}
+
+both_backends!(
+    async fn a_host_that_is_let_through_no_more_is_not_called(db: TestDb) {
+        let fake = FakeTool::start().await;
+        shaking_hands(&fake, |request| result(request, &json!({ "content": [] })));
+        let server = with_mcp(&fake.url("/mcp"), "").start(&db).await;
+        assert_eq!(said(&server).await, json!({ "result": "" }));
+        let mut tx = server.db().begin().await.unwrap();
+        match tx.conn() {
+            rejoinder::store::Conn::Postgres(conn) => {
+                sqlx::query("update workspaces set allow_hosts = ''").execute(conn).await.unwrap();
+            }
+            rejoinder::store::Conn::Sqlite(conn) => {
+                sqlx::query("update workspaces set allow_hosts = ''").execute(conn).await.unwrap();
+            }
+        }
+        tx.commit().await.unwrap();
+        let before = fake.calls().all().len();
+
+        let refused = said(&server).await;
+
+        assert_eq!(
+            refused,
+            json!({ "error": "The call was not sent: the URL's host is not a public address." })
+        );
+        assert_eq!(fake.calls().all().len(), before);
+    }
+);
