@@ -40,6 +40,12 @@ pub const FEED_FOLLOWERS: &str = "rejoinder_feed_followers";
 pub const MODEL_CALL_SECONDS: &str = "rejoinder_model_call_seconds";
 /// Counter; `connection`, `kind` (`input`, `cached`, `output`, `reasoning`).
 pub const MODEL_TOKENS: &str = "rejoinder_model_tokens_total";
+/// Histogram, seconds; `purpose` (`passages`, `query`), `outcome` (`ok` or an error code).
+pub const EMBEDDINGS_CALL_SECONDS: &str = "rejoinder_embeddings_call_seconds";
+/// Counter of passages that were given a vector, or that the model cannot embed; `outcome` (`ok`, `refused`).
+pub const PASSAGES_EMBEDDED: &str = "rejoinder_passages_embedded_total";
+/// Gauge of documents that are not embedded whole, as this process last saw it.
+pub const DOCUMENTS_TO_EMBED: &str = "rejoinder_documents_to_embed";
 /// Histogram, seconds; `kind` (of tool), `outcome` (`ok`, `error`).
 pub const TOOL_CALL_SECONDS: &str = "rejoinder_tool_call_seconds";
 /// Counter; `state` (`delivered`, `failed`, `closed`).
@@ -122,6 +128,9 @@ fn describe() {
     describe_gauge!(FEED_FOLLOWERS, "Streams and long polls that follow the events.");
     describe_histogram!(MODEL_CALL_SECONDS, "Time of a call of a model.");
     describe_counter!(MODEL_TOKENS, "Tokens that models have read and written.");
+    describe_histogram!(EMBEDDINGS_CALL_SECONDS, "Time of a call of the embeddings endpoint.");
+    describe_counter!(PASSAGES_EMBEDDED, "Passages that were embedded, or cannot be.");
+    describe_gauge!(DOCUMENTS_TO_EMBED, "Documents that are not embedded whole.");
     describe_histogram!(TOOL_CALL_SECONDS, "Time of a call of a tool.");
     describe_counter!(DELIVERIES_ENDED, "Webhook deliveries that have ended.");
     describe_histogram!(DELIVERY_ATTEMPT_SECONDS, "Time of an attempt at a webhook delivery.");

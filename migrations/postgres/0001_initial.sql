@@ -161,6 +161,40 @@ create table passages (
 create unique index passages_by_number on passages (number);
 create index passages_by_word on passages using gin (search);
 
+-- Where an embeddings endpoint is configured: what it made of each passage, by model. `number` is the passage's: one that
+-- was written anew has another. Without dimensions: the model refuses this text.
+create table passage_vectors (
+    workspace_id uuid not null,
+    base_id uuid not null,
+    document_id uuid not null,
+    position bigint not null,
+    model text not null,
+    number bigint not null,
+    dimension bigint not null,
+    -- So many 32-bit floats, little-endian, of length 1 together.
+    vector bytea not null,
+    primary key (workspace_id, base_id, document_id, position, model),
+    foreign key (workspace_id, document_id, position)
+        references passages (workspace_id, document_id, position) on delete cascade
+);
+create index passage_vectors_of_passage on passage_vectors (workspace_id, document_id, position);
+-- Compressing them costs much and saves nothing.
+alter table passage_vectors alter column vector set storage external;
+
+-- How far a document is embedded by a model, and until when a process is at it. It counts for the passages that begin
+-- with this number.
+create table document_embeddings (
+    workspace_id uuid not null,
+    document_id uuid not null,
+    model text not null,
+    first_number bigint not null,
+    embedded bigint not null,
+    claimed_until bigint not null,
+    finished_at bigint,
+    primary key (workspace_id, document_id, model),
+    foreign key (workspace_id, document_id) references documents (workspace_id, id) on delete cascade
+);
+
 -- In how many passages of a base a word is.
 create table terms (
     workspace_id uuid not null,

@@ -160,6 +160,38 @@ create trigger passages_deleted after delete on passages begin
     delete from passage_search where rowid = old.number;
 end;
 
+-- Where an embeddings endpoint is configured: what it made of each passage, by model. `number` is the passage's: one that
+-- was written anew has another. Without dimensions: the model refuses this text.
+create table passage_vectors (
+    workspace_id blob not null,
+    base_id blob not null,
+    document_id blob not null,
+    position integer not null,
+    model text not null,
+    number integer not null,
+    dimension integer not null,
+    -- So many 32-bit floats, little-endian, of length 1 together.
+    vector blob not null,
+    primary key (workspace_id, base_id, document_id, position, model),
+    foreign key (workspace_id, document_id, position)
+        references passages (workspace_id, document_id, position) on delete cascade
+) strict;
+create index passage_vectors_of_passage on passage_vectors (workspace_id, document_id, position);
+
+-- How far a document is embedded by a model, and until when a process is at it. It counts for the passages that begin
+-- with this number.
+create table document_embeddings (
+    workspace_id blob not null,
+    document_id blob not null,
+    model text not null,
+    first_number integer not null,
+    embedded integer not null,
+    claimed_until integer not null,
+    finished_at integer,
+    primary key (workspace_id, document_id, model),
+    foreign key (workspace_id, document_id) references documents (workspace_id, id) on delete cascade
+) strict;
+
 -- In how many passages of a base a word is.
 create table terms (
     workspace_id blob not null,

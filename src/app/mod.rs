@@ -26,10 +26,12 @@ use crate::domain::seal::SealKey;
 use crate::domain::tool_loop::TurnLimits;
 use crate::http::{self, AppState, Limits};
 use crate::lifecycle::Tasks;
+use crate::model::embeddings::Embedder;
 use crate::outbound::{AllowHosts, GuardedClient};
 use crate::service::Services;
 use crate::service::authenticate::{Keys, keep_uses_written};
 use crate::service::deliver_event::Sender;
+use crate::service::embed_documents::Embeddings;
 use crate::service::follow_events::{FollowerBounds, Followers};
 use crate::service::knowledge::Readers;
 use crate::service::private_file;
@@ -41,8 +43,8 @@ use crate::store::overdue::LifeBounds;
 use crate::store::writer::{SlotLimits, Slots, Writer, WriterContext};
 use crate::store::{Conn, Db, delivery_claims, queue};
 use crate::telemetry::Metrics;
-use crate::tools::Adapters;
 use crate::tools::mcp::Sessions;
+use crate::tools::{Adapters, QueryEmbedder, Searcher};
 use crate::worker::{DeliverySettings, Lease, Performers, Worker, WorkerSettings};
 
 pub use serve::{openapi, serve};
@@ -136,8 +138,11 @@ impl Server {
         }
         let allow_hosts = Arc::new(AllowHosts::parse(&config.outbound.allow_hosts)?);
         let outbound = GuardedClient::new(AllowHosts::clone(&allow_hosts))?;
-        let services = services(config, &on, writer, &tasks, (allow_hosts, outbound.clone()))?;
+        let embedder = models::embedder(config)?;
+        let tools = adapters(config, &on, outbound.clone(), embedder.clone());
+        let services = services(config, &on, writer, &tasks, (allow_hosts, tools));
         let performers = Performers {
+            embeddings: embedder.map(|embedder| embeddings(config, embedder)),
             sender: sender(config, &on, outbound),
             engine: Arc::new(engine(config, &on, services.clone(), has_lease.clone())?),
         };
@@ -263,22 +268,37 @@ async fn begin_lease(
     }
 }
 
-fn services(
+fn adapters(
     config: &Config,
     on: &Foundation,
-    writer: Writer,
-    tasks: &Tasks,
-    (allow_hosts, outbound): (Arc<AllowHosts>, GuardedClient),
-) -> anyhow::Result<Services> {
-    let tools = Adapters {
+    outbound: GuardedClient,
+    embedder: Option<Embedder>,
+) -> Adapters {
+    let timeout = config.embeddings.query_timeout;
+    let embedder = embedder.map(|embedder| QueryEmbedder::new(embedder, timeout));
+    Adapters {
         db: on.db.clone(),
+        searcher: Searcher::new(on.db.clone(), embedder),
         outbound,
         mcp: Sessions::default(),
         seal_key: on.seal_key.clone(),
         clock: Arc::clone(&on.clock),
         ids: Arc::clone(&on.ids),
-    };
-    Ok(Services {
+    }
+}
+
+fn embeddings(config: &Config, embedder: Embedder) -> Embeddings {
+    Embeddings { embedder, batch: config.embeddings.batch, timeout: config.embeddings.timeout }
+}
+
+fn services(
+    config: &Config,
+    on: &Foundation,
+    writer: Writer,
+    tasks: &Tasks,
+    (allow_hosts, tools): (Arc<AllowHosts>, Adapters),
+) -> Services {
+    Services {
         db: on.db.clone(),
         readers: Readers::default(),
         writer,
@@ -291,9 +311,10 @@ fn services(
         tools,
         seal_key: on.seal_key.clone(),
         allow_hosts,
+        documents_changed: Arc::default(),
         widget_deadline: config.widget.deadline,
         stopping: tasks.hard().child_token(),
-    })
+    }
 }
 
 fn follower_bounds(config: &Config) -> FollowerBounds {

@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 
 use crate::config::{Config, ModelChoice};
 use crate::domain::clock::Clock;
+use crate::model::embeddings::{Embedder, EmbeddingsConnection};
 use crate::model::offline::Offline;
 use crate::model::openai::{Connection, HttpClient, OpenAi};
 use crate::model::{DEFAULT_CONNECTION, Models};
@@ -56,4 +57,17 @@ pub(super) fn build(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(
         models.add(name.as_str(), Arc::new(openai), most);
     }
     Ok((models, default_model))
+}
+
+/// What makes vectors of texts, where an endpoint is configured.
+pub(super) fn embedder(config: &Config) -> anyhow::Result<Option<Embedder>> {
+    let Some(choice) = config.embeddings_choice() else { return Ok(None) };
+    let client = HttpClient::new(config.model.connect_timeout)?;
+    let connection = EmbeddingsConnection {
+        base_url: choice.base_url.to_string(),
+        api_key: choice.key,
+        model: choice.model,
+    };
+    let embedder = Embedder::new(&client, connection);
+    Ok(Some(embedder.context("embeddings.base_url or embeddings.api_key cannot be used")?))
 }

@@ -2,6 +2,7 @@
 //! file and the environment, the later winning. No other module reads the environment.
 
 mod choice;
+mod embeddings;
 mod environment;
 mod error;
 mod layers;
@@ -23,6 +24,7 @@ use serde::Deserialize;
 use url::Url;
 
 pub use choice::{Database, ModelChoice};
+pub use embeddings::{Embeddings, EmbeddingsChoice};
 pub use environment::secret_from_env;
 pub use error::{ConfigError, Origin};
 pub use model::{Connection, Model, ModelKind};
@@ -72,6 +74,7 @@ pub struct Config {
     pub model: Model,
     /// By name. `default` is the endpoint of `[model]` and is not in here.
     pub connections: BTreeMap<String, Connection>,
+    pub embeddings: Embeddings,
     pub outbound: Outbound,
     pub webhooks: Webhooks,
     pub limits: Limits,

@@ -183,6 +183,9 @@ fn settings_that_contradict_each_other_are_refused() {
     insta::assert_snapshot!(refusal("webhooks.timeout = '31s'", &[]), @"setting `webhooks.timeout` (FILE, line 1): expected 30s or less");
     insta::assert_snapshot!(refusal("[connections.default]\nbase_url = 'http://h/v1'", &[]), @"setting `connections` (FILE, line 1): `default` is no name for a connection: expected lower-case letters, digits, `-` and `_`, and not `default`, which is [model]");
     insta::assert_snapshot!(refusal("", &[("REJOINDER_CONNECTIONS__B__API_KEY", "sk")]), @"setting `connections.b` (environment variable REJOINDER_CONNECTIONS__B__API_KEY): missing field `base_url`");
+    insta::assert_snapshot!(refusal("embeddings.base_url = 'http://h/v1'", &[]), @"setting `embeddings.model` (built-in default): `embeddings.base_url` is set, so the model to use there has to be named");
+    insta::assert_snapshot!(refusal("", &[("REJOINDER_EMBEDDINGS__MODEL", "bge-m3")]), @"setting `embeddings.base_url` (built-in default): `embeddings.model` or `embeddings.api_key` is set, so the endpoint has to be named");
+    insta::assert_snapshot!(refusal("embeddings.batch = 513", &[]), @"setting `embeddings.batch` (FILE, line 1): expected 512 or less");
     insta::assert_snapshot!(refusal("outbound.allow_hosts = ['http://x']", &[]), @"setting `outbound.allow_hosts` (FILE, line 1): expected `host` or `host:port`, without scheme or path");
 }
 
@@ -246,6 +249,19 @@ fn the_model_follows_from_what_is_set() {
 }
 
 #[test]
+fn embeddings_have_an_endpoint_of_their_own() {
+    let openai = [("OPENAI_API_KEY", "sk"), ("OPENAI_BASE_URL", "http://h/v1"), ("OPENAI_MODEL", "m")];
+    let own = [("REJOINDER_EMBEDDINGS__BASE_URL", "http://e/v1"), ("REJOINDER_EMBEDDINGS__MODEL", "bge-m3")];
+    let both: Vec<(&str, &str)> = openai.into_iter().chain(own).collect();
+
+    assert!(load("", &openai).unwrap().embeddings_choice().is_none());
+    let choice = load("", &both).unwrap().embeddings_choice().unwrap();
+
+    assert_eq!((choice.base_url.as_str(), choice.model.as_str()), ("http://e/v1", "bge-m3"));
+    assert!(choice.key.is_none());
+}
+
+#[test]
 fn a_demo_is_wanted_where_nobody_else_sees_it_or_where_it_is_asked_for() {
     let wants = |env: &[(&str, &str)]| load("", env).unwrap().wants_demo();
 
@@ -273,12 +289,16 @@ fn no_secret_is_shown_by_debug() {
         &[
             ("DATABASE_URL", "postgres://u:canary@h/d"),
             ("OPENAI_API_KEY", "canary"),
+            ("REJOINDER_EMBEDDINGS__BASE_URL", "http://h/v1"),
+            ("REJOINDER_EMBEDDINGS__MODEL", "m"),
+            ("REJOINDER_EMBEDDINGS__API_KEY", "canary"),
             ("REJOINDER_SECRET_KEY", ZERO_KEY),
         ],
     )
     .unwrap();
 
-    let shown = format!("{config:?} {:?} {:?}", config.database(), config.model_choice());
+    let choices = format!("{:?} {:?}", config.model_choice(), config.embeddings_choice());
+    let shown = format!("{config:?} {:?} {choices}", config.database());
 
     assert!(!shown.contains("canary"), "{shown}");
     assert!(!shown.contains("[0, 0"), "{shown}");

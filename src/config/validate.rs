@@ -13,6 +13,9 @@ const RETENTION: RangeInclusive<Duration> = Duration::from_hours(1)..=Duration::
 /// How long an endpoint may take to answer: it holds a place among those of all workspaces meanwhile.
 const LONGEST_ANSWER: Duration = Duration::from_secs(30);
 
+/// Most passages in one request: OpenAI takes 2048 inputs, and 300,000 tokens.
+const LARGEST_BATCH: usize = 512;
+
 /// A setting that is refused, and why.
 type Fault = (&'static str, String);
 
@@ -33,6 +36,7 @@ impl Config {
         if self.webhooks.timeout > LONGEST_ANSWER {
             return fault("webhooks.timeout", "expected 30s or less");
         }
+        self.validate_embeddings()?;
         if let Some(name) = self.connections.keys().find(|name| !is_connection_name(name)) {
             let expected =
                 "expected lower-case letters, digits, `-` and `_`, and not `default`, which is [model]";
@@ -43,6 +47,24 @@ impl Config {
         }
         if EnvFilter::builder().parse(&self.log.filter).is_err() {
             return fault("log.filter", "expected levels such as `info` or `info,sqlx=debug`");
+        }
+        Ok(())
+    }
+
+    fn validate_embeddings(&self) -> Result<(), Fault> {
+        let section = &self.embeddings;
+        if section.base_url.is_some() && section.model.is_none() {
+            return fault(
+                "embeddings.model",
+                "`embeddings.base_url` is set, so the model to use there has to be named",
+            );
+        }
+        if section.base_url.is_none() && (section.model.is_some() || section.api_key.is_some()) {
+            let text = "`embeddings.model` or `embeddings.api_key` is set, so the endpoint has to be named";
+            return fault("embeddings.base_url", text);
+        }
+        if section.batch > LARGEST_BATCH {
+            return fault("embeddings.batch", "expected 512 or less");
         }
         Ok(())
     }
@@ -62,6 +84,7 @@ impl Config {
             ("model.max_in_flight", self.model.max_in_flight == Some(0)),
             ("model.max_body", self.model.max_body.0 == 0),
             ("model.history_messages", self.model.history_messages == 0),
+            ("embeddings.batch", self.embeddings.batch == 0),
             ("webhooks.max_in_flight", self.webhooks.max_in_flight == 0),
             ("webhooks.max_in_flight_per_endpoint", self.webhooks.max_in_flight_per_endpoint == 0),
             ("limits.messages_per_conversation", self.limits.messages_per_conversation == 0),
@@ -83,6 +106,8 @@ impl Config {
             ("model.connect_timeout", self.model.connect_timeout),
             ("model.first_byte_timeout", self.model.first_byte_timeout),
             ("model.idle_timeout", self.model.idle_timeout),
+            ("embeddings.timeout", self.embeddings.timeout),
+            ("embeddings.query_timeout", self.embeddings.query_timeout),
             ("webhooks.timeout", self.webhooks.timeout),
             ("http.head_timeout", self.http.head_timeout),
             ("http.body_timeout", self.http.body_timeout),

@@ -3,6 +3,7 @@
 //! or chooses a fallback: the engine does.
 
 mod collect;
+pub mod embeddings;
 pub mod offline;
 pub mod openai;
 

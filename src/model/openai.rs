@@ -5,7 +5,7 @@
 //! bodies, hides `Retry-After`, reads without a bound, and starts a task of its own
 //! for each stream.
 
-mod http;
+pub(super) mod http;
 mod probe;
 mod reader;
 mod request;
@@ -83,27 +83,44 @@ pub struct OpenAi {
     endpoint: Arc<Endpoint>,
 }
 
-struct Endpoint {
+/// One route of a connection.
+pub(super) struct Endpoint {
     client: reqwest::Client,
     url: Url,
     authorization: Option<HeaderValue>,
+    /// What it is asked to answer with.
+    accept: &'static str,
     first_byte: Duration,
-    idle: Duration,
-    max_body: usize,
+    pub(super) idle: Duration,
+    pub(super) max_body: usize,
+}
+
+impl Endpoint {
+    /// The route at `path` below the connection's base URL.
+    pub(super) fn new(
+        client: &HttpClient,
+        connection: &Connection,
+        path: &[&str],
+        accept: &'static str,
+    ) -> Result<Self, SetupError> {
+        Ok(Self {
+            client: client.0.clone(),
+            url: url_below(&connection.base_url, path)?,
+            authorization: connection.api_key.as_ref().map(bearer).transpose()?,
+            accept,
+            first_byte: connection.first_byte,
+            idle: connection.idle,
+            max_body: connection.max_body,
+        })
+    }
 }
 
 impl OpenAi {
     /// # Errors
     /// Where the base URL or the key could never be used.
     pub fn new(client: &HttpClient, connection: &Connection) -> Result<Self, SetupError> {
-        let endpoint = Endpoint {
-            client: client.0.clone(),
-            url: completions_url(&connection.base_url)?,
-            authorization: connection.api_key.as_ref().map(bearer).transpose()?,
-            first_byte: connection.first_byte,
-            idle: connection.idle,
-            max_body: connection.max_body,
-        };
+        let accept = "text/event-stream, application/json";
+        let endpoint = Endpoint::new(client, connection, &["chat", "completions"], accept)?;
         Ok(Self { endpoint: Arc::new(endpoint) })
     }
 }
@@ -135,12 +152,12 @@ async fn call(endpoint: &Endpoint, request: ChatRequest) -> Result<Parts, ModelE
     }
 }
 
-fn completions_url(base_url: &str) -> Result<Url, SetupError> {
+fn url_below(base_url: &str, path: &[&str]) -> Result<Url, SetupError> {
     let mut url = Url::parse(base_url.trim()).map_err(|_| SetupError::BaseUrl)?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(SetupError::BaseUrl);
     }
-    url.path_segments_mut().map_err(|()| SetupError::BaseUrl)?.pop_if_empty().extend(["chat", "completions"]);
+    url.path_segments_mut().map_err(|()| SetupError::BaseUrl)?.pop_if_empty().extend(path);
     Ok(url)
 }
 

@@ -10,6 +10,7 @@ pub mod create_conversation;
 pub mod credit;
 pub mod deliver_event;
 pub mod demo;
+pub mod embed_documents;
 pub mod follow_events;
 pub mod keys;
 pub mod knowledge;
@@ -34,6 +35,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::clock::Clock;
@@ -65,6 +67,8 @@ pub struct Services {
     pub seal_key: Option<Arc<SealKey>>,
     /// Private hosts that tools and webhooks of every workspace may reach.
     pub allow_hosts: Arc<AllowHosts>,
+    /// Told when documents were written here: they are to be embedded.
+    pub documents_changed: Arc<Notify>,
     /// `widget.deadline`: how long a widget client waits for its reply.
     pub widget_deadline: Duration,
     /// Cancelled once the process lets go of what still runs.

@@ -125,6 +125,9 @@ pub async fn frequencies(
     }))
 }
 
+const CANDIDATES: &str = "select number, document_id, slug, title, url, heading, p.text, p.words from passages p \
+    join documents d on d.workspace_id = p.workspace_id and d.id = p.document_id where p.workspace_id = ";
+
 #[derive(sqlx::FromRow)]
 struct CandidateRow {
     number: i64,
@@ -176,15 +179,35 @@ pub async fn candidates(
     let matched = conn.pick(" as tsquery) offset 0) m order by number limit ", ") order by rowid limit ");
     let most = i64::try_from(MAX_CANDIDATES).unwrap_or(i64::MAX);
     let rows: Vec<CandidateRow> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new(
-            "select number, document_id, slug, title, url, heading, p.text, p.words from passages p \
-             join documents d on d.workspace_id = p.workspace_id and d.id = p.document_id where p.workspace_id = ",
-        );
+        let mut query = QueryBuilder::new(CANDIDATES);
         query.push_bind(workspace).push(" and p.base_id = ").push_bind(base).push(" and number in (");
         for (index, expression) in expressions.iter().enumerate() {
             query.push(if index > 0 { " union select number from (" } else { "select number from (" });
             query.push(matching).push_bind(expression).push(matched).push_bind(most).push(") t");
             query.push(index);
+        }
+        query.push(") order by number");
+        query.build_query_as().fetch_all(c).await?
+    });
+    Ok(rows.into_iter().map(Candidate::from).collect())
+}
+
+/// The passages of the base with these numbers, in order of writing; those that are there.
+pub async fn numbered(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    base: KnowledgeBaseId,
+    numbers: &[i64],
+) -> Result<Vec<Candidate>, StoreError> {
+    if numbers.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<CandidateRow> = on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new(CANDIDATES);
+        query.push_bind(workspace).push(" and p.base_id = ").push_bind(base).push(" and number in (");
+        let mut list = query.separated(", ");
+        for number in numbers {
+            list.push_bind(number);
         }
         query.push(") order by number");
         query.build_query_as().fetch_all(c).await?

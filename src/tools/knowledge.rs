@@ -1,48 +1,39 @@
 //! The search of a knowledge base: the tool, and what it shares with the platform door.
 
+mod query_embedder;
+mod searcher;
+
 use async_trait::async_trait;
 use serde_json::Value;
 
 use super::{Adapters, Call, CallContext, Outcome, Tool};
 use crate::domain::chat::ToolSpec;
 use crate::domain::ids::{KnowledgeBaseId, WorkspaceId};
-use crate::domain::knowledge::{Base, Corpus, Hit, MOST_PASSAGES, plan, query_terms, rank, search_result};
+use crate::domain::knowledge::{Hit, MOST_PASSAGES, SearchBy, search_result};
 use crate::domain::tool_loop::CallResult;
-use crate::store::{Conn, Db, StoreError, knowledge_bases, passages};
+use crate::store::{Conn, Db, StoreError, knowledge_bases};
 
-/// The best `limit` passages of a base for a query; empty where nothing fits.
-pub async fn search_base(db: &Db, base: &Base, query: &str, limit: usize) -> Result<Vec<Hit>, StoreError> {
-    let terms = query_terms(query, base.language);
-    if terms.is_empty() {
-        return Ok(Vec::new());
-    }
-    let read = async |mut conn: Conn<'_>| {
-        let terms = passages::frequencies(conn.reborrow(), base.workspace, base.id, &terms).await?;
-        let found = passages::candidates(conn, base.workspace, base.id, &plan(terms.clone())).await?;
-        Ok((terms, found))
-    };
-    let (terms, found) = db.reading(read).await?;
-    let corpus = Corpus { passages: base.passages, words: base.words, terms };
-    Ok(rank(found, &corpus, limit))
-}
+pub use query_embedder::QueryEmbedder;
+pub use searcher::Searcher;
 
 /// Searches documents.
 pub(super) struct Search {
     spec: ToolSpec,
     base: KnowledgeBaseId,
     db: Db,
+    searcher: Searcher,
 }
 
 impl Search {
     pub(super) fn new(spec: ToolSpec, base: KnowledgeBaseId, adapters: &Adapters) -> Self {
-        Self { spec, base, db: adapters.db.clone() }
+        Self { spec, base, db: adapters.db.clone(), searcher: adapters.searcher.clone() }
     }
 
     async fn search(&self, workspace: WorkspaceId, query: &str) -> Result<Vec<Hit>, StoreError> {
         let read = async |conn: Conn<'_>| knowledge_bases::find(conn, workspace, self.base).await;
         // One that was deleted has nothing to say.
         let Some(base) = self.db.reading(read).await? else { return Ok(Vec::new()) };
-        search_base(&self.db, &base, query, MOST_PASSAGES).await
+        self.searcher.find(&base, query, MOST_PASSAGES, SearchBy::Both).await
     }
 }
 

@@ -32,7 +32,7 @@ use crate::store::Db;
 
 pub use caldav::{NotRemoved, remove_event};
 pub use exchange::{Exchange, ReceivedResponse, SentRequest};
-pub use knowledge::search_base;
+pub use knowledge::{QueryEmbedder, Searcher};
 pub use registry::{ToolFault, Toolset, check_tool};
 pub use secrets::Secrets;
 
@@ -96,6 +96,7 @@ pub enum Outcome {
 #[derive(Clone)]
 pub struct Adapters {
     pub db: Db,
+    pub searcher: Searcher,
     pub outbound: GuardedClient,
     /// None where the server was given none: then it holds no secret of a tool either.
     pub seal_key: Option<Arc<SealKey>>,

@@ -31,6 +31,7 @@ impl World {
         let db = Db::sqlite(&folder.path().join("tools.db")).await.unwrap();
         db.migrate().await.unwrap();
         let adapters = Adapters {
+            searcher: Searcher::new(db.clone(), None),
             db,
             outbound: GuardedClient::new(AllowHosts::default()).unwrap(),
             mcp: mcp::Sessions::default(),

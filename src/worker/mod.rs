@@ -7,6 +7,7 @@ mod books;
 mod claims;
 mod deliveries;
 mod effects;
+mod embeddings;
 mod lease;
 mod retention;
 mod sweeper;
@@ -24,6 +25,7 @@ use crate::domain::turn::Door;
 use crate::lifecycle::Tasks;
 use crate::service::Services;
 use crate::service::deliver_event::Sender;
+use crate::service::embed_documents::Embeddings;
 use crate::service::run_turn::Engine;
 use crate::store::lease::HasLease;
 use crate::store::overdue::LifeBounds;
@@ -55,6 +57,8 @@ pub struct WorkerSettings {
 pub struct Performers {
     pub engine: Arc<Engine>,
     pub sender: Sender,
+    /// None where no endpoint is configured.
+    pub embeddings: Option<Embeddings>,
 }
 
 /// The background of one process. Cheap to clone.
@@ -63,6 +67,7 @@ pub struct Worker {
     services: Services,
     engine: Arc<Engine>,
     deliveries: Deliveries,
+    embeddings: Option<Embeddings>,
     process: ProcessId,
     slots: Slots,
     settings: WorkerSettings,
@@ -84,10 +89,10 @@ impl Worker {
         turns: Tasks,
         has_lease: HasLease,
     ) -> Self {
-        let Performers { engine, sender } = performers;
+        let Performers { engine, sender, embeddings } = performers;
         let deliveries = Deliveries::new(sender, settings.deliveries);
         let books = Books::default();
-        Self { services, engine, deliveries, process, slots, settings, turns, books, has_lease }
+        Self { services, engine, deliveries, embeddings, process, slots, settings, turns, books, has_lease }
     }
 
     /// Starts the background. What must outlive the running turns goes on until `last`, as tasks of
@@ -110,6 +115,9 @@ impl Worker {
         self.spawn_until_stop("sweeper", sweeper::sweep(self.clone()));
         self.spawn_until_stop("retention", retention::remove(self.clone()));
         self.spawn_until_stop("own books", books::compare(self.clone()));
+        if let Some(embeddings) = self.embeddings.clone() {
+            self.spawn_until_stop("embeddings", embeddings::embed(self.clone(), embeddings));
+        }
         deliveries::start(self, background, last);
     }
 

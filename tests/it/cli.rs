@@ -160,13 +160,17 @@ fn check_says_of_each_part_whether_it_can_be_used() {
     let good = place.run(&["check"]);
     let mut bad = place.command(&["check", "--json"]);
     bad.env("OPENAI_BASE_URL", "http://127.0.0.1:1/v1").env("OPENAI_MODEL", "x");
+    bad.env("REJOINDER_EMBEDDINGS__BASE_URL", "http://127.0.0.1:1/v1")
+        .env("REJOINDER_EMBEDDINGS__MODEL", "e");
     let bad = bad.output().unwrap();
 
     assert!(good.status.success(), "{}{}", good.out, good.err);
     assert!(good.out.contains("model: the built-in demonstration"), "{}", good.out);
+    assert!(good.out.contains("embeddings: none configured"), "{}", good.out);
     assert_eq!(bad.status.code(), Some(1));
     let told: Value = serde_json::from_slice(&bad.stdout).unwrap();
     assert_eq!((&told["model"]["ok"], &told["configuration"]["ok"]), (&json!(false), &json!(true)), "{told}");
+    assert_eq!(told["embeddings"]["detail"], "127.0.0.1, for e: The model is unavailable");
 }
 
 #[test]

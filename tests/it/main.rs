@@ -23,6 +23,7 @@ mod guard;
 mod harness;
 mod http;
 mod mcp;
+mod model;
 mod pages;
 mod processes;
 mod receivers;

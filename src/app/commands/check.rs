@@ -1,12 +1,13 @@
-//! `check`: configuration, store and model, each reached or not, and why.
+//! `check`: configuration, store, model and embeddings, each reached or not, and why.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::Report;
-use crate::app::{SQLITE_FILE, open_store};
+use crate::app::{SQLITE_FILE, models, open_store};
 use crate::config::{Config, Database, ModelChoice};
+use crate::domain::vector::Vector;
 use crate::model::openai::{HttpClient, probe};
 
 /// How long the model may take to say that it is there.
@@ -17,10 +18,11 @@ type Found = Result<String, String>;
 
 /// Looks at each part; true where all can be used. The configuration was read, so that is good.
 pub async fn check(config: &Config) -> (Report, bool) {
-    let parts: [(&str, Found); 3] = [
+    let parts: [(&str, Found); 4] = [
         ("configuration", Ok("read".to_owned())),
         ("store", check_store(config).await),
         ("model", check_model(config).await),
+        ("embeddings", check_embeddings(config).await),
     ];
     let is_good = parts.iter().all(|(_, found)| found.is_ok());
     let text = parts
@@ -72,5 +74,25 @@ async fn check_model(config: &Config) -> Found {
                 .map(|()| format!("{host} reached, for {model}"))
                 .map_err(|error| format!("{host}: {error}"))
         }
+    }
+}
+
+/// One word is embedded: that tells of the model, too, and costs next to nothing.
+async fn check_embeddings(config: &Config) -> Found {
+    let Some(choice) = config.embeddings_choice() else {
+        return Ok("none configured; documents are searched by their words".to_owned());
+    };
+    let host = choice.base_url.host_str().unwrap_or_default().to_owned();
+    let made = models::embedder(config).map_err(|error| format!("{error:#}"))?;
+    let answer = match made {
+        Some(embedder) => embedder.embed(&["check"], MODEL).await,
+        None => Ok(Vec::new()),
+    };
+    match answer {
+        Ok(vectors) => {
+            let dimension = vectors.first().map_or(0, Vector::dimension);
+            Ok(format!("{host} reached, {} gives {dimension} dimensions", choice.model))
+        }
+        Err(error) => Err(format!("{host}, for {}: {error}", choice.model)),
     }
 }

@@ -13,6 +13,7 @@ mod plan;
 mod rank;
 mod results;
 mod schema;
+mod search_by;
 mod terms;
 
 pub use cut::{Passage, cut};
@@ -23,6 +24,7 @@ pub use plan::{MAX_CANDIDATES, Tier, plan};
 pub use rank::{Candidate, Corpus, Hit, rank};
 pub use results::{MOST_PASSAGES, search_result};
 pub use schema::{SEARCH_DESCRIPTION, SEARCH_NAME, search_schema};
+pub use search_by::SearchBy;
 pub use terms::{MAX_QUERY_TERMS, count_terms, document_terms, query_terms, scope_term};
 
 #[cfg(test)]

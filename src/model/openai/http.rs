@@ -21,7 +21,7 @@ const POOL_SIZE: usize = 1024;
 /// As much of an error's body as is looked at for its code.
 const MAX_ERROR_BODY: usize = 64 * 1024;
 
-pub(super) type Body = BoxStream<'static, Result<Bytes, ModelError>>;
+pub(in crate::model) type Body = BoxStream<'static, Result<Bytes, ModelError>>;
 
 /// A client that follows no redirect, repeats no request and takes no proxy from the
 /// environment. It works where the system has no certificates, too.
@@ -49,12 +49,12 @@ fn own_roots() -> impl Iterator<Item = reqwest::Certificate> {
 }
 
 /// Sends the request and waits for the head of a good answer.
-pub(super) async fn post(endpoint: &Endpoint, body: Vec<u8>) -> Result<Response, ModelError> {
+pub(in crate::model) async fn post(endpoint: &Endpoint, body: Vec<u8>) -> Result<Response, ModelError> {
     let mut request = endpoint
         .client
         .post(endpoint.url.clone())
         .header(CONTENT_TYPE, "application/json")
-        .header(ACCEPT, "text/event-stream, application/json")
+        .header(ACCEPT, endpoint.accept)
         .body(body);
     if let Some(authorization) = &endpoint.authorization {
         request = request.header(AUTHORIZATION, authorization.clone());
@@ -131,7 +131,7 @@ pub(super) fn is_event_stream(response: &Response) -> bool {
 
 /// The body, which ends with an error once it is larger than `max`, or once `idle`
 /// has passed without a whole new line: single bytes do not keep a call alive.
-pub(super) fn bounded(response: Response, idle: Duration, max: usize) -> Body {
+pub(in crate::model) fn bounded(response: Response, idle: Duration, max: usize) -> Body {
     struct State {
         bytes: BoxStream<'static, reqwest::Result<Bytes>>,
         room: usize,
@@ -155,7 +155,7 @@ pub(super) fn bounded(response: Response, idle: Duration, max: usize) -> Body {
     .boxed()
 }
 
-pub(super) async fn read_whole(body: Body) -> Result<Vec<u8>, ModelError> {
+pub(in crate::model) async fn read_whole(body: Body) -> Result<Vec<u8>, ModelError> {
     body.try_fold(Vec::new(), |mut whole, chunk| async move {
         whole.extend_from_slice(&chunk);
         Ok(whole)

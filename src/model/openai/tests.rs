@@ -280,6 +280,6 @@ fn a_connection_that_cannot_work_is_refused_at_once() {
     assert!(matches!(connect("ftp://host/v1", None), Err(SetupError::BaseUrl)));
     assert!(matches!(connect("http://host/v1", Some("a\nb")), Err(SetupError::ApiKey)));
     assert!(connect("http://host/v1/", Some("sk-1\n")).is_ok());
-    let url = completions_url("http://host/deployment/?api-version=1").unwrap();
+    let url = url_below("http://host/deployment/?api-version=1", &["chat", "completions"]).unwrap();
     assert_eq!(url.as_str(), "http://host/deployment/chat/completions?api-version=1");
 }

@@ -26,6 +26,8 @@ pub enum Existing {
 pub struct WithText {
     pub document: Document,
     pub text: String,
+    /// How many of its passages have a vector; None where no endpoint is configured.
+    pub embedded: Option<i64>,
 }
 
 /// Makes a document, or replaces the one of its slug: a search sees the old one or the new.
@@ -48,7 +50,9 @@ pub async fn put(
         };
         put_within(conn, &locked, &ready, existing, id, now).await
     };
-    services.db.writing(write).await.map_err(unknown_if_away)?
+    let written = services.db.writing(write).await.map_err(unknown_if_away)?;
+    services.documents_changed.notify_one();
+    written
 }
 
 async fn put_within(
@@ -97,8 +101,9 @@ pub async fn find(services: &Services, account: &Account, base: &str, name: &str
     let base = super::find(services, account, base).await?;
     let read = async |mut conn: Conn<'_>| {
         let Some(document) = find_within(conn.reborrow(), &base, name).await? else { return Ok(None) };
-        let text = documents::text(conn, base.workspace, document.id).await?;
-        Ok(text.map(|text| WithText { document, text }))
+        let text = documents::text(conn.reborrow(), base.workspace, document.id).await?;
+        let embedded = super::embedded(services, conn, &base, Some(document.id)).await?;
+        Ok(text.map(|text| WithText { document, text, embedded }))
     };
     services.db.reading(read).await?.ok_or_else(|| Error::not_found(Thing::Document, name))
 }

@@ -9,10 +9,9 @@ use super::Services;
 use super::page::{self, Page};
 use crate::domain::account::Account;
 use crate::domain::error::{Error, Thing};
-use crate::domain::ids::{KnowledgeBaseId, WorkspaceId};
-use crate::domain::knowledge::{Base, Hit, Language};
-use crate::store::{Conn, StoreError, knowledge_bases};
-use crate::tools;
+use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
+use crate::domain::knowledge::{Base, Hit, Language, SearchBy};
+use crate::store::{Conn, StoreError, embedding_work, knowledge_bases};
 
 /// A base to be made; its fields were checked.
 #[derive(Debug)]
@@ -20,6 +19,14 @@ pub struct Wanted {
     pub slug: String,
     pub name: Option<String>,
     pub language: Language,
+}
+
+/// A base, and how far it is embedded.
+#[derive(Debug)]
+pub struct WithEmbedded {
+    pub base: Base,
+    /// How many of its passages have a vector; None where no endpoint is configured.
+    pub embedded: Option<i64>,
 }
 
 /// Makes a base.
@@ -52,6 +59,13 @@ pub async fn find(services: &Services, account: &Account, name: &str) -> Result<
     in_use(services.db.reading(read).await?, name)
 }
 
+/// The same, and how far it is embedded.
+pub async fn read(services: &Services, account: &Account, name: &str) -> Result<WithEmbedded, Error> {
+    let base = find(services, account, name).await?;
+    let embedded = services.db.reading(async |conn| embedded(services, conn, &base, None).await).await?;
+    Ok(WithEmbedded { base, embedded })
+}
+
 /// At most `limit` bases after one, the oldest first.
 pub async fn list(
     services: &Services,
@@ -81,16 +95,40 @@ pub async fn delete(services: &Services, account: &Account, name: &str) -> Resul
     change(services, account, name, |base| Base { archived_at: Some(now), updated_at: now, ..base }).await
 }
 
-/// The best `limit` passages for a query.
+/// What is looked for; its fields were checked.
+#[derive(Debug)]
+pub struct Asked {
+    pub query: String,
+    /// How many passages at most.
+    pub limit: usize,
+    pub by: SearchBy,
+}
+
+/// The passages that fit best, the best first.
 pub async fn search(
     services: &Services,
     account: &Account,
     name: &str,
-    query: &str,
-    limit: usize,
+    asked: &Asked,
 ) -> Result<Vec<Hit>, Error> {
     let base = find(services, account, name).await?;
-    Ok(tools::search_base(&services.db, &base, query, limit).await?)
+    if asked.by == SearchBy::Vectors && services.tools.searcher.model().is_none() {
+        let text = "Field 'by' must not be vectors: no embeddings endpoint is configured.";
+        return Err(Error::invalid("by", text));
+    }
+    Ok(services.tools.searcher.find(&base, &asked.query, asked.limit, asked.by).await?)
+}
+
+/// How many passages of a base, or of one document in it, have a vector of the model that is configured.
+async fn embedded(
+    services: &Services,
+    conn: Conn<'_>,
+    base: &Base,
+    document: Option<DocumentId>,
+) -> Result<Option<i64>, StoreError> {
+    let Some(model) = services.tools.searcher.model() else { return Ok(None) };
+    let embedded = embedding_work::embedded(conn, base.workspace, base.id, document, model).await?;
+    Ok(Some(embedded))
 }
 
 async fn change(

@@ -1,10 +1,10 @@
 //! The knowledge bases of a workspace file, applied.
 
 use rejoinder::domain::ids::WorkspaceId;
-use rejoinder::domain::knowledge::Base;
+use rejoinder::domain::knowledge::{Base, SearchBy};
 use rejoinder::service::apply_workspace::Mode;
 use rejoinder::store::{Conn, documents, knowledge_bases, workspaces};
-use rejoinder::tools::search_base;
+use rejoinder::tools::Searcher;
 
 use super::site::Operator;
 use crate::support::db::{TestDb, both_backends};
@@ -63,7 +63,8 @@ async fn base(operator: &Operator) -> Base {
 
 async fn found(operator: &Operator, query: &str) -> Vec<String> {
     let base = base(operator).await;
-    let hits = search_base(&operator.db, &base, query, 5).await.unwrap();
+    let searcher = Searcher::new(operator.db.clone(), None);
+    let hits = searcher.find(&base, query, 5, SearchBy::Both).await.unwrap();
     hits.into_iter().map(|hit| hit.passage.document_slug).collect()
 }
 

@@ -8,5 +8,6 @@ mod holds;
 mod keys;
 mod knowledge;
 mod ownership;
+mod passage_vectors;
 mod schema;
 mod webhook_endpoints;

@@ -6,6 +6,7 @@ pub mod calendar;
 pub mod calls;
 pub mod cleanup;
 pub mod db;
+pub mod fake_embeddings;
 pub mod fake_model;
 pub mod fake_tool;
 pub mod http;

@@ -4,6 +4,7 @@ mod calendar_files;
 mod calendars;
 mod changing;
 mod creating;
+mod embeddings;
 mod events;
 mod knowledge_bases;
 mod messages;

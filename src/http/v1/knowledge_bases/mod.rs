@@ -80,7 +80,7 @@ pub(super) async fn read(
     Read(account, _): Read<Platform>,
     Named(name): Named,
 ) -> Answer {
-    let base = knowledge::find(&state.services, &account, &name).await?;
+    let base = knowledge::read(&state.services, &account, &name).await?;
     Ok(success("Knowledge base retrieved successfully.", &BaseOut::from(base)))
 }
 
@@ -127,8 +127,8 @@ pub(super) async fn search(
     Named(name): Named,
     Body(body, _): Body<Platform>,
 ) -> Answer {
-    let (query, limit) = validate::search(&body)?;
-    let hits = knowledge::search(&state.services, &account, &name, &query, limit).await?;
+    let asked = validate::search(&body)?;
+    let hits = knowledge::search(&state.services, &account, &name, &asked).await?;
     let items: Vec<HitOut> = hits.into_iter().map(Into::into).collect();
     Ok(success("Knowledge base searched successfully.", &FoundOut { items }))
 }

@@ -6,10 +6,10 @@ use url::Url;
 use super::wire::{BaseChangeIn, BaseIn, DocumentIn, SearchIn, UploadQuery};
 use crate::domain::error::Error;
 use crate::domain::ids::DocumentId;
-use crate::domain::knowledge::{Format, Language, MOST_PASSAGES, slug_of};
+use crate::domain::knowledge::{Format, Language, MOST_PASSAGES, SearchBy, slug_of};
 use crate::http::fields::{Field, whole};
 use crate::http::v1::validate::{fields, invalid, optional_text, refuse_others, required, short_text};
-use crate::service::knowledge::{Source, Wanted};
+use crate::service::knowledge::{Asked, Source, Wanted};
 
 const LONGEST_SLUG: usize = 64;
 const LONGEST_TITLE: usize = 255;
@@ -101,8 +101,8 @@ fn declared(headers: &HeaderMap) -> Result<Format, Error> {
     })
 }
 
-/// What is looked for, and how many passages at most.
-pub(super) fn search(body: &[u8]) -> Result<(String, usize), Error> {
+/// What is looked for, by what, and how many passages at most.
+pub(super) fn search(body: &[u8]) -> Result<Asked, Error> {
     let sent: SearchIn = fields(body)?;
     let query = optional_text("query", sent.query)?.ok_or_else(|| required("query"))?;
     if query.trim().is_empty() {
@@ -111,10 +111,15 @@ pub(super) fn search(body: &[u8]) -> Result<(String, usize), Error> {
     if query.chars().count() > LONGEST_QUERY {
         return Err(invalid("query", "must not be greater than 1000 characters."));
     }
-    let Some(limit) = sent.limit else { return Ok((query, MOST_PASSAGES)) };
-    let limit = whole(&limit).ok().and_then(|limit| usize::try_from(limit).ok());
-    let limit = limit.filter(|limit| (1..=MOST_FOUND).contains(limit));
-    Ok((query, limit.ok_or_else(|| invalid("limit", "must be a whole number from 1 to 50."))?))
+    let limit = sent.limit.map(|limit| {
+        let limit = whole(&limit).ok().and_then(|limit| usize::try_from(limit).ok());
+        let limit = limit.filter(|limit| (1..=MOST_FOUND).contains(limit));
+        limit.ok_or_else(|| invalid("limit", "must be a whole number from 1 to 50."))
+    });
+    let limit = limit.transpose()?.unwrap_or(MOST_PASSAGES);
+    let by = optional_text("by", sent.by)?
+        .map(|by| by.parse().map_err(|_| invalid("by", "must be one of: words, vectors, both.")));
+    Ok(Asked { query, limit, by: by.transpose()?.unwrap_or(SearchBy::Both) })
 }
 
 /// An id is no slug: a document is found by either.

@@ -6,6 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::domain::ids::{DocumentId, KnowledgeBaseId};
 use crate::domain::knowledge::{Base, Document, Format, Hit, Language};
 use crate::http::fields::Field;
+use crate::service::knowledge::WithEmbedded;
 use crate::service::knowledge::documents::WithText;
 
 /// A knowledge base to be made.
@@ -45,6 +46,9 @@ pub(in crate::http) struct BaseOut {
     language: Language,
     /// Into how many passages its documents were cut.
     passages: i64,
+    /// How many of them have a vector. Only where one base is read, and an embeddings endpoint is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    embedded_passages: Option<i64>,
     /// Whether a workspace file made it: then it is changed there.
     from_file: bool,
     created_at: String,
@@ -59,10 +63,17 @@ impl From<Base> for BaseOut {
             name: base.name,
             language: base.language,
             passages: base.passages,
+            embedded_passages: None,
             from_file: base.from_file,
             created_at: base.created_at.to_string(),
             updated_at: base.updated_at.to_string(),
         }
+    }
+}
+
+impl From<WithEmbedded> for BaseOut {
+    fn from(WithEmbedded { base, embedded }: WithEmbedded) -> Self {
+        Self { embedded_passages: embedded, ..base.into() }
     }
 }
 
@@ -145,11 +156,14 @@ pub(in crate::http) struct DocumentWithTextOut {
     document: DocumentOut,
     /// As Markdown.
     text: String,
+    /// How many of its passages have a vector. Only where an embeddings endpoint is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    embedded_passages: Option<i64>,
 }
 
 impl From<WithText> for DocumentWithTextOut {
     fn from(with: WithText) -> Self {
-        Self { document: with.document.into(), text: with.text }
+        Self { document: with.document.into(), text: with.text, embedded_passages: with.embedded }
     }
 }
 
@@ -163,6 +177,10 @@ pub(in crate::http) struct SearchIn {
     /// How many passages; 5 without it, as many as an assistant is shown.
     #[schema(value_type = u32, required = false, minimum = 1, maximum = 50)]
     pub(super) limit: Field,
+    /// `both` without it, as an assistant searches; `words` or `vectors` alone, to compare. `vectors` takes an embeddings
+    /// endpoint, and finds nothing while that does not answer.
+    #[schema(value_type = String, required = false, example = "both")]
+    pub(super) by: Field,
 }
 
 /// A passage that was found.

@@ -1,0 +1,118 @@
+//! Any endpoint that speaks OpenAI's embeddings API: one HTTP request for several texts, bounded in
+//! time and size, and an answer that is believed only where it fits what was asked. Nothing here
+//! tries again: the worker does.
+
+mod reader;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::openai::{Connection, Endpoint, HttpClient, SetupError, http};
+use crate::domain::chat::ModelError;
+use crate::domain::vector::Vector;
+
+/// The largest answer: 512 vectors of 4096 numbers, written out.
+const MAX_BODY: usize = 64 * 1024 * 1024;
+
+/// Why texts have no vectors.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EmbeddingsError {
+    /// The call failed as a call of any model may.
+    #[error("{0}")]
+    Call(ModelError),
+    #[error("the answer is no list of embeddings")]
+    NoList,
+    #[error("{asked} texts were sent, but {got} embeddings came back")]
+    Count { asked: usize, got: usize },
+    #[error("the embeddings of one answer differ in length")]
+    Lengths,
+    /// A zero vector points nowhere; infinity is what a faulty model gives.
+    #[error("an embedding is empty, zero or not finite")]
+    NotFinite,
+}
+
+impl EmbeddingsError {
+    /// The word under which it is counted.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Call(error) => error.failure().as_str(),
+            Self::NoList | Self::Count { .. } | Self::Lengths | Self::NotFinite => "model_unreadable",
+        }
+    }
+
+    /// How long the endpoint asked us to wait.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Call(ModelError::RateLimited { retry_after }) => *retry_after,
+            Self::Call(_) | Self::NoList | Self::Count { .. } | Self::Lengths | Self::NotFinite => None,
+        }
+    }
+}
+
+/// How an embeddings endpoint is reached.
+#[derive(Debug, Clone)]
+pub struct EmbeddingsConnection {
+    /// With the version in it, as in `https://api.openai.com/v1`.
+    pub base_url: String,
+    /// Without one, no `Authorization` is sent.
+    pub api_key: Option<SecretString>,
+    pub model: String,
+}
+
+/// A model that turns texts into vectors. Cheap to clone.
+#[derive(Clone)]
+pub struct Embedder {
+    endpoint: Arc<Endpoint>,
+    model: Arc<str>,
+}
+
+impl Embedder {
+    /// # Errors
+    /// Where the base URL or the key could never be used.
+    pub fn new(client: &HttpClient, to: EmbeddingsConnection) -> Result<Self, SetupError> {
+        // Each call has a time of its own, from its request to the end of its answer.
+        let connection = Connection {
+            first_byte: Duration::MAX,
+            idle: Duration::from_hours(1),
+            max_body: MAX_BODY,
+            ..Connection::new(to.base_url, to.api_key)
+        };
+        let endpoint = Endpoint::new(client, &connection, &["embeddings"], "application/json")?;
+        Ok(Self { endpoint: Arc::new(endpoint), model: to.model.into() })
+    }
+
+    /// The model's name: vectors are comparable where it is the same.
+    #[must_use]
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// One vector for each text, in their order, all of one length.
+    ///
+    /// # Errors
+    /// [`EmbeddingsError`]; after `limit` it is a time-out.
+    pub async fn embed(&self, texts: &[&str], limit: Duration) -> Result<Vec<Vector>, EmbeddingsError> {
+        let call = async {
+            let body = json!({ "model": &*self.model, "input": texts, "encoding_format": "float" });
+            let response =
+                http::post(&self.endpoint, body.to_string().into()).await.map_err(EmbeddingsError::Call)?;
+            let bytes = http::bounded(response, self.endpoint.idle, self.endpoint.max_body);
+            let whole = http::read_whole(bytes).await.map_err(EmbeddingsError::Call)?;
+            reader::read(&whole, texts.len())
+        };
+        timeout(limit, call).await.unwrap_or(Err(EmbeddingsError::Call(ModelError::Timeout)))
+    }
+}
+
+impl fmt::Debug for Embedder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Embedder").field("model", &self.model).finish_non_exhaustive()
+    }
+}

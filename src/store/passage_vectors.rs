@@ -1,0 +1,112 @@
+//! Vectors of passages, by model: written beside the passages that they are of, read one by one.
+
+use futures::TryStreamExt as _;
+use sqlx::QueryBuilder;
+
+use super::{Conn, StoreError, knowledge_bases, on_conn};
+use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
+use crate::domain::vector::{Nearest, Vector};
+
+/// A passage to embed.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Unembedded {
+    pub number: i64,
+    /// The document's.
+    pub title: String,
+    /// Empty where it stands below none.
+    pub heading: String,
+    pub text: String,
+}
+
+/// The passages of a document that have no vector of this model, in order, at most `limit`.
+pub async fn unembedded(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    document: DocumentId,
+    model: &str,
+    limit: usize,
+) -> Result<Vec<Unembedded>, StoreError> {
+    const UNEMBEDDED: &str = "select p.number, d.title, p.heading, p.text from passages p \
+        join documents d on d.workspace_id = p.workspace_id and d.id = p.document_id \
+        left join passage_vectors v on v.workspace_id = p.workspace_id and v.base_id = p.base_id \
+            and v.document_id = p.document_id and v.position = p.position and v.model = $3 and v.number = p.number \
+        where p.workspace_id = $1 and p.document_id = $2 and v.number is null order by p.position limit $4";
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    Ok(on_conn!(conn, |c| {
+        let query = sqlx::query_as(UNEMBEDDED).bind(workspace).bind(document).bind(model).bind(limit);
+        query.fetch_all(c).await?
+    }))
+}
+
+/// Keeps the vector of each passage that is still there, or None where the model refuses it. The base is locked: its documents do
+/// not change meanwhile.
+pub async fn put(
+    mut conn: Conn<'_>,
+    workspace: WorkspaceId,
+    base: KnowledgeBaseId,
+    model: &str,
+    vectors: &[(i64, Option<Vector>)],
+) -> Result<(), StoreError> {
+    const PUT: &str = "insert into passage_vectors \
+        (workspace_id, base_id, document_id, position, model, number, dimension, vector) \
+        select p.workspace_id, p.base_id, p.document_id, p.position, v.column1, p.number, v.column3, v.column4 from (";
+    const OF_PASSAGES: &str = ") as v join passages p on p.number = v.column2 where p.workspace_id = ";
+    const AGAIN: &str = " on conflict (workspace_id, base_id, document_id, position, model) do update \
+        set number = excluded.number, dimension = excluded.dimension, vector = excluded.vector";
+    if vectors.is_empty() {
+        return Ok(());
+    }
+    knowledge_bases::lock(conn.reborrow(), workspace, base).await?;
+    on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new(PUT);
+        query.push_values(vectors, |mut row, (number, vector)| {
+            let dimension = i64::try_from(vector.as_ref().map_or(0, Vector::dimension)).unwrap_or(0);
+            let bytes = vector.as_ref().map(Vector::to_bytes).unwrap_or_default();
+            row.push_bind(model).push_bind(number).push_bind(dimension).push_bind(bytes);
+        });
+        query.push(OF_PASSAGES).push_bind(workspace).push(" and p.base_id = ").push_bind(base).push(AGAIN);
+        query.build().execute(c).await?;
+    });
+    Ok(())
+}
+
+/// The passages of a base that are nearest to a query, and those of `asked` that have a vector at all.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Near {
+    /// Numbers and cosines, nearest first.
+    pub ranked: Vec<(i64, f32)>,
+    /// Numbers, ascending.
+    pub embedded: Vec<i64>,
+}
+
+/// Compares a query with every vector of its model in the base, one after the other: memory holds a few of them, however many
+/// there are.
+pub async fn nearest(
+    conn: Conn<'_>,
+    (workspace, base): (WorkspaceId, KnowledgeBaseId),
+    (model, query): (&str, &Vector),
+    limit: usize,
+    asked: &[i64],
+) -> Result<Near, StoreError> {
+    const SCAN: &str = "select number, vector from passage_vectors \
+        where workspace_id = $1 and base_id = $2 and model = $3 and dimension = $4";
+    let dimension = i64::try_from(query.dimension()).unwrap_or(i64::MAX);
+    let mut asked = asked.to_vec();
+    asked.sort_unstable();
+    let (mut nearest, mut embedded) = (Nearest::new(limit), Vec::new());
+    on_conn!(conn, |c| {
+        let scan =
+            sqlx::query_as::<_, (i64, Vec<u8>)>(SCAN).bind(workspace).bind(base).bind(model).bind(dimension);
+        let mut rows = scan.fetch(c);
+        while let Some((number, vector)) = rows.try_next().await? {
+            if let Some(cosine) = query.cosine(&vector) {
+                nearest.show(number, cosine);
+            }
+            if asked.binary_search(&number).is_ok() {
+                embedded.push(number);
+            }
+        }
+    });
+    embedded.sort_unstable();
+    Ok(Near { ranked: nearest.into_ranked(), embedded })
+}

@@ -1,0 +1,3 @@
+//! The clients of models.
+
+mod embeddings;
