@@ -209,8 +209,8 @@ fn what_would_never_end_counts_as_busy_throughout_and_takes_no_time() {
         let read = read(&calendar(&event(&lines))).unwrap();
         assert_eq!((read.busy, read.faults.len()), (vec![window], 1), "{rule}");
     }
-    let odd = "DTSTART:20100101T080000Z\nDURATION:PT1S\nRRULE:FREQ=SECONDLY;BYMONTH=3;BYMONTHDAY=3;BYHOUR=3;BYMINUTE=3;BYSECOND=3";
-    assert_eq!(starts(odd), ["2026-03-03T03:03:03Z"]);
+    let rare = "DTSTART:20100101T080000Z\nDURATION:PT1S\nRRULE:FREQ=SECONDLY;BYMONTH=1;BYHOUR=3;BYMINUTE=3;BYSECOND=3";
+    assert_eq!(starts(rare), Vec::<String>::new(), "what can be expanded is");
     assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
 }
 
