@@ -50,6 +50,12 @@ impl Phrase {
         self.text.contains('?') || self.has(&WORDS)
     }
 
+    /// Whether it asks for a rule (`How …`, `Until when can I …`), rather than for something to be done.
+    pub(super) fn asks_about(&self) -> bool {
+        const WORDS: [&str; 9] = ["what", "how", "why", "when", "until", "which", "fee", "cost", "costs"];
+        self.has(&WORDS)
+    }
+
     /// Greetings, thanks, and what asks for no more than an introduction.
     pub(super) fn is_small_talk(&self) -> bool {
         const WORDS: [&str; 32] = [

@@ -48,15 +48,13 @@ fn call(name: &str, arguments: Value) -> Answer {
     Answer::Call { name: name.to_owned(), arguments }
 }
 
-/// A tool that is none of the built-in ones, where the message has its name.
+/// A tool that is none of the built-in ones, where the message has its name as words of its own.
 fn named_tool(text: &str, tools: &[ToolSpec]) -> Option<Answer> {
     // Of ASCII alone, so that a place in one text is the same place in the other.
     let lower = text.to_ascii_lowercase();
     tools.iter().filter(|tool| !BUILT_IN.contains(&tool.name.as_str())).find_map(|tool| {
         let name = tool.name.to_ascii_lowercase();
-        let spoken = name.replace('_', " ");
-        let rest = lower.find(&name).map(|at| at + name.len());
-        let rest = rest.or_else(|| lower.find(&spoken).map(|at| at + spoken.len()))?;
+        let rest = end_of_words(&lower, &name).or_else(|| end_of_words(&lower, &name.replace('_', " ")))?;
         let rest = text.get(rest..).unwrap_or_default();
         Some(Answer::Call {
             name: tool.name.clone(),
@@ -65,15 +63,26 @@ fn named_tool(text: &str, tools: &[ToolSpec]) -> Option<Answer> {
     })
 }
 
-/// None, too, for a question about cancelling where nothing is booked and documents may answer it.
+/// Where these words end in a text, if they stand there whole.
+fn end_of_words(text: &str, words: &str) -> Option<usize> {
+    let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    text.match_indices(words).find_map(|(start, found)| {
+        let end = start + found.len();
+        let before = text.get(..start).and_then(|before| before.chars().next_back());
+        let after = text.get(end..).and_then(|after| after.chars().next());
+        (!is_word(before) && !is_word(after)).then_some(end)
+    })
+}
+
+/// None, too, for what is asked about cancelling, where documents may answer it: nobody wants to lose an
+/// appointment by a question.
 fn cancel(phrase: &Phrase, past: &Past, searches: bool) -> Option<Answer> {
-    if !phrase.has(&["cancel", "cancelled", "canceled", "cancelling"]) {
+    if !phrase.has(&["cancel", "cancelled", "canceled", "cancelling"]) || searches && phrase.asks_about() {
         return None;
     }
     let named = past.bookings().find(|id| phrase.text.contains(&id.to_lowercase()));
     match named.or_else(|| past.bookings().next_back()) {
         Some(id) => Some(call(CANCELLING, json!({"booking_id": id}))),
-        None if searches && phrase.is_question() => None,
         None => Some(Answer::Say(wording::signed("There is no appointment of yours that I could cancel."))),
     }
 }
@@ -82,7 +91,7 @@ fn book(phrase: &Phrase, past: &Past) -> Option<Answer> {
     let wants = phrase.has(&["book", "reserve", "take", "confirm", "schedule", "arrange"]);
     let only_asks = phrase.has(&["free", "available", "availability"]);
     let slots = past.offered_slots();
-    if only_asks && !wants {
+    if !wants && (only_asks || phrase.is_question()) {
         return None;
     }
 

@@ -133,6 +133,26 @@ fn the_latest_booking_that_stands_is_cancelled() {
 }
 
 #[test]
+fn a_question_changes_nothing() {
+    let booking = json!({"success": true, "booking_id": "bkg_1"});
+    let mut past = vec![user("Book it")];
+    past.extend(made("book_appointment", &json!({}), &booking));
+    for asked in ["What does it cost to cancel?", "Until when can I cancel?", "How do I cancel?"] {
+        assert_eq!(called(after(past.clone(), asked)).0, "search_knowledge_base", "{asked}");
+    }
+    assert_eq!(called(after(past, "Can you cancel it, please?")).0, "cancel_appointment");
+    assert_eq!(called(after(offered(), "Is 10:00 Berlin time?")).0, "search_knowledge_base");
+    assert_eq!(called(after(offered(), "Can I book 10:00?")).0, "book_appointment");
+}
+
+#[test]
+fn a_tool_is_called_by_its_whole_name_alone() {
+    for said in ["get_order_statuses for A-17 2", "forget order status"] {
+        assert_eq!(called(vec![user(said)]).0, "search_knowledge_base", "{said}");
+    }
+}
+
+#[test]
 fn other_tools_are_called_by_name_and_documents_are_searched() {
     let order = json!({"order_id": "A-17", "items": 2});
     let status = |text: &str| called(vec![user(text)]);
@@ -190,7 +210,7 @@ fn results_are_worded_and_every_reply_says_who_speaks() {
                     {"source": "Shipping", "text": "Two days."},
                 ]}),
             ),
-            "“Returns” says:\n\n30 days.\n\nSee also “Shipping”.",
+            "“Returns” says:\n\n30 days.\n\nIn the box.\n\nSee also “Shipping”.",
         ),
         (
             said("search_knowledge_base", json!({"passages": []})),

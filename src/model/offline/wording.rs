@@ -13,6 +13,7 @@ const SIGNATURE: &str = "(I am Rejoinder's offline demonstration model: I follow
 const DAYS_SHOWN: usize = 5;
 const TIMES_SHOWN: usize = 6;
 const MAX_VALUE: usize = 400;
+const QUOTED: usize = 2;
 const OTHER_SOURCES: usize = 2;
 
 /// A text with the notice that every reply carries.
@@ -113,16 +114,17 @@ fn list(slots: &[String]) -> String {
     lines.join("\n")
 }
 
-/// The best passage, quoted with its source, and where else to look; none: nothing was found.
+/// The best passages of the best source, quoted, and where else to look; none: nothing was found.
 fn word_passages(result: &Value) -> Option<String> {
     let passages = result.get("passages").and_then(Value::as_array)?;
     let field = |passage: &Value, key: &str| passage.get(key).and_then(Value::as_str).map(str::to_owned);
-    let best = passages.first()?;
-    let (source, text) = (field(best, "source")?, field(best, "text")?);
-    let mut said = format!("“{source}” says:\n\n{}", cut(&text));
-    if let Some(url) = field(best, "url") {
-        said.push_str(&format!("\n\n({url})"));
-    }
+    let source = field(passages.first()?, "source")?;
+    let of_source = passages.iter().filter(|passage| field(passage, "source").as_ref() == Some(&source));
+    let quoted = of_source.clone().take(QUOTED).filter_map(|passage| field(passage, "text"));
+    let mut paragraphs = vec![format!("“{source}” says:")];
+    paragraphs.extend(quoted.map(|text| cut(&text)));
+    paragraphs
+        .extend(of_source.take(1).filter_map(|passage| field(passage, "url")).map(|url| format!("({url})")));
     let mut others: Vec<String> = Vec::new();
     for other in passages.iter().filter_map(|passage| field(passage, "source")) {
         if other != source && !others.contains(&other) && others.len() < OTHER_SOURCES {
@@ -130,9 +132,9 @@ fn word_passages(result: &Value) -> Option<String> {
         }
     }
     if !others.is_empty() {
-        said.push_str(&format!("\n\nSee also “{}”.", others.join("”, “")));
+        paragraphs.push(format!("See also “{}”.", others.join("”, “")));
     }
-    Some(said)
+    Some(paragraphs.join("\n\n"))
 }
 
 fn word_value(value: &Value) -> String {

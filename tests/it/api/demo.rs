@@ -50,7 +50,10 @@ both_backends!(
         assert!(reply.contains("Tuesday, 17 March: 09:00, 09:30, 10:30"), "{reply}");
 
         let (reply, call) = say(&server, "Please cancel it").await;
-        assert_eq!((&call["name"], &call["arguments"]["booking_id"]), (&json!("cancel_appointment"), &booking));
+        assert_eq!(
+            (&call["name"], &call["arguments"]["booking_id"]),
+            (&json!("cancel_appointment"), &booking)
+        );
         assert!(reply.contains("Your appointment is cancelled."), "{reply}");
 
         let (reply, call) = say(&server, "Do you sell submarines?").await;

@@ -19,7 +19,9 @@ fn files(url: &str) -> [String; 3] {
     [
         format!("{head}[[tools]]\nslug = \"t\"\nkind = \"webhook\"\ndescription = \"x\"\nurl = {url}\n"),
         format!("{head}[[webhook_endpoints]]\nslug = \"e\"\nurl = {url}\n"),
-        format!("{head}[[calendars]]\nslug = \"c\"\ntime_zone = \"UTC\"\ncaldav = {{ url = {url} }}\n"),
+        format!(
+            "{head}[[calendars]]\nslug = \"c\"\ntime_zone = \"UTC\"\nhours = {{ mon = [\"09:00-17:00\"] }}\ncaldav = {{ url = {url} }}\n"
+        ),
     ]
 }
 
