@@ -3,6 +3,7 @@
 use sha2::{Digest as _, Sha256};
 use unicode_normalization::UnicodeNormalization as _;
 
+use super::fields::LONGEST_SLUG;
 use super::{Format, Language, cut, document_terms};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
@@ -11,7 +12,6 @@ use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
 pub const MAX_TEXT: usize = 2 * 1024 * 1024;
 /// How many passages a document may have: so many are written in one transaction.
 pub const MAX_PASSAGES: usize = 5000;
-const LONGEST_SLUG: usize = 64;
 
 /// A knowledge base.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,9 +115,22 @@ impl Ready {
             heading: passage.heading,
             text: passage.text,
         });
-        let digest =
-            digest(&[&title, url.as_deref().unwrap_or_default(), format.as_str(), language.as_str(), &text]);
+        let digest = digest_of(&title, url.as_deref(), format, language, &text);
         Ok(Self { passages: passages.collect(), slug, title, url, format, text, digest })
+    }
+
+    /// What is another in it than in the document that it replaces, and in which language that one was read.
+    #[must_use]
+    pub fn differing(&self, old: &Document, was: Language, is: Language) -> Vec<&'static str> {
+        let with_this_text = digest_of(&old.title, old.url.as_deref(), old.format, was, &self.text);
+        let parts = [
+            ("title", old.title != self.title),
+            ("url", old.url != self.url),
+            ("format", old.format != self.format),
+            ("language", was != is),
+            ("text", old.digest != with_this_text),
+        ];
+        parts.into_iter().filter(|(_, differs)| *differs).map(|(part, _)| part).collect()
     }
 }
 
@@ -128,6 +141,10 @@ impl ReadyPassage {
         let words = self.words.split(' ').filter(|word| !word.is_empty() && *word != "/");
         i64::try_from(words.count()).unwrap_or(i64::MAX)
     }
+}
+
+fn digest_of(title: &str, url: Option<&str>, format: Format, language: Language, text: &str) -> [u8; 32] {
+    digest(&[title, url.unwrap_or_default(), format.as_str(), language.as_str(), text])
 }
 
 /// What differs where one of the parts does.

@@ -7,6 +7,7 @@
 mod cut;
 mod document;
 mod extract;
+mod fields;
 mod language;
 mod nesting;
 mod plan;
@@ -19,6 +20,7 @@ mod terms;
 pub use cut::{Passage, cut};
 pub use document::{Base, Document, MAX_PASSAGES, MAX_TEXT, Ready, ReadyPassage, TooLarge, slug_of};
 pub use extract::{ExtractFault, Format, MAX_FILE, to_markdown};
+pub use fields::{URL_WANTED, is_slug, title_fault, web_url};
 pub use language::Language;
 pub use plan::{MAX_CANDIDATES, Tier, plan};
 pub use rank::{Candidate, Corpus, Hit, rank};

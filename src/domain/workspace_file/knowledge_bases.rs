@@ -4,10 +4,11 @@ use super::check::{Slugs, check_slug, check_text};
 use super::document::{Document, FileFault};
 use super::written::{BaseIn, DocumentIn};
 use super::{FileBase, FileDocument, FileSource};
-use crate::domain::knowledge::{Format, Language, MAX_TEXT, slug_of};
+use crate::domain::knowledge::{
+    Format, Language, MAX_TEXT, URL_WANTED, is_slug, slug_of, title_fault, web_url,
+};
 
 const MAX_NAME: usize = 200;
-const MAX_URL: usize = 2048;
 const MAX_PATH: usize = 4096;
 
 pub(super) fn check(document: &Document<'_>, written: Vec<BaseIn>) -> Result<Vec<FileBase>, FileFault> {
@@ -47,13 +48,17 @@ fn check_document(
     written: DocumentIn,
 ) -> Result<FileDocument, FileFault> {
     let key = |key: &str| format!("{path}.{key}");
-    check_text(document, &key("title"), &written.title, MAX_NAME)?;
-    if let Some(url) = &written.url {
-        check_text(document, &key("url"), url, MAX_URL)?;
+    check_text(document, &key("title"), &written.title, usize::MAX)?;
+    if let Some(fault) = title_fault(&written.title) {
+        return Err(document.fault(&key("title"), fault));
     }
+    let url = written.url.map(|url| web_url(&url).ok_or_else(|| document.fault(&key("url"), URL_WANTED)));
     let slug = match written.slug {
         Some(slug) => {
             check_slug(document, path, &slug)?;
+            if !is_slug(&slug) {
+                return Err(document.fault(&key("slug"), "an id is no slug"));
+            }
             slug
         }
         None => slug_of(&written.title)
@@ -76,5 +81,5 @@ fn check_document(
         (None, None) => return Err(document.fault(path, "text or path is missing")),
     };
     let place = document.place(path);
-    Ok(FileDocument { slug, title: written.title, url: written.url, source, place })
+    Ok(FileDocument { slug, title: written.title, url: url.transpose()?, source, place })
 }

@@ -143,6 +143,22 @@ fn a_knowledge_base_holds_together() {
         one("{ title = \"返品\", text = \"a\" }"),
         format!("{at}: its title makes no slug: give it one")
     );
+    for (fields, told) in [
+        ("url = \"javascript:x\"", "url: must be an http or https URL of at most 2048 characters"),
+        ("slug = \"doc_01k9z3x8f5e4r9t2m6q7w8y0ab\"", "slug: an id is no slug"),
+    ] {
+        let told_of = one(&format!("{{ title = \"A\", text = \"a\", {fields} }}"));
+        assert!(told_of.ends_with(told), "{told_of}");
+    }
+    let title = "Ä".repeat(255);
+    let file = base(&format!(
+        "documents = [ {{ title = \"{title}\", text = \"a\", url = \" HTTPS://Shop.Example\" }} ]"
+    ));
+    assert_eq!(file.unwrap().knowledge_bases[0].documents[0].url.as_deref(), Some("https://shop.example/"));
+    assert!(
+        one(&format!("{{ title = \"{title}Ä\", text = \"a\" }}"))
+            .ends_with("title: must not be greater than 255 characters")
+    );
     assert!(
         one("{ title = \"A\", path = \"a.doc\" }")
             .contains("documents[0].path: its name does not end in one of")

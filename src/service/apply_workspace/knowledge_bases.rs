@@ -99,7 +99,11 @@ impl Run<'_> {
             let written = Written { id, ready, from_file: true, now: self.now };
             documents::put(conn.reborrow(), base, old, written).await?;
             let action = match old {
-                Some(_) => Action::Changed(vec!["text".to_owned()]),
+                Some(old) => {
+                    let was = old_base.map_or(base.language, |old| old.language);
+                    let keys = ready.differing(old, was, base.language);
+                    Action::Changed(keys.into_iter().map(str::to_owned).collect())
+                }
                 None => Action::Made,
             };
             self.changed(DOCUMENT, name, action);

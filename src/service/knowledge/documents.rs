@@ -5,7 +5,7 @@ use crate::domain::account::Account;
 use crate::domain::clock::Micros;
 use crate::domain::error::{Error, Thing};
 use crate::domain::ids::DocumentId;
-use crate::domain::knowledge::{Base, Document, Ready};
+use crate::domain::knowledge::{Base, Document, Ready, is_slug};
 use crate::service::Services;
 use crate::service::page::{self, Page};
 use crate::store::documents::{self, Written};
@@ -137,7 +137,9 @@ pub async fn delete(
 async fn find_within(conn: Conn<'_>, base: &Base, name: &str) -> Result<Option<Document>, StoreError> {
     match name.parse() {
         Ok(id) => documents::find(conn, base.workspace, base.id, id).await,
-        Err(_) => documents::find_by_slug(conn, base.workspace, base.id, name).await,
+        Err(_) if is_slug(name) => documents::find_by_slug(conn, base.workspace, base.id, name).await,
+        // A store may not even take it.
+        Err(_) => Ok(None),
     }
 }
 

@@ -13,6 +13,8 @@ use rejoinder::service::apply_workspace::{self, Applied, ApplyError, Mode, Site}
 use rejoinder::store::Db;
 use secrecy::SecretString;
 
+use crate::support::reading;
+
 /// A store, a clock that stands still, and an environment of its own.
 pub struct Operator {
     pub db: Db,
@@ -31,6 +33,7 @@ impl Operator {
             clock: FixedClock::at("2026-11-02T09:00:00Z".parse::<Timestamp>().unwrap()),
             ids: Ids::random(),
             seal: Some(SealKey::new([7; 32])),
+            readers: &reading::readers(),
             folder: None,
             environment: Mutex::default(),
         }

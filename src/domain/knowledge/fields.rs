@@ -1,0 +1,80 @@
+//! What may be said of a document, whoever says it: a workspace file or the API.
+
+use url::Url;
+
+use crate::domain::ids::DocumentId;
+
+/// Of a slug, in characters.
+pub(super) const LONGEST_SLUG: usize = 64;
+const LONGEST_TITLE: usize = 255;
+const LONGEST_URL: usize = 2048;
+
+/// Whether a document may have this slug. An id is none: a document is found by either.
+#[must_use]
+pub fn is_slug(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
+    (1..=LONGEST_SLUG).contains(&text.len()) && text.bytes().all(fits) && text.parse::<DocumentId>().is_err()
+}
+
+/// Why a document may not have this title, if it is not blank.
+#[must_use]
+pub fn title_fault(title: &str) -> Option<&'static str> {
+    if title.chars().count() > LONGEST_TITLE {
+        Some("must not be greater than 255 characters")
+    } else if title.contains('\0') {
+        Some("contains an invalid character")
+    } else {
+        None
+    }
+}
+
+/// The URL of a document as it is kept, spelled as it was understood; none where it is not to be kept. A model passes it
+/// on to people, so only what a browser opens.
+#[must_use]
+pub fn web_url(text: &str) -> Option<String> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+    Some(String::from(url)).filter(|url| url.len() <= LONGEST_URL)
+}
+
+/// What [`web_url`] wants.
+pub const URL_WANTED: &str = "must be an http or https URL of at most 2048 characters";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_kept_as_it_was_understood_and_only_one_of_the_web() {
+        for (text, kept) in [
+            ("https://shop.example/r", Some("https://shop.example/r")),
+            (" HTTPS://Shop.Example\n", Some("https://shop.example/")),
+            ("https://shop.example/a b\0", Some("https://shop.example/a%20b%00")),
+            ("javascript:alert(1)", None),
+            ("java\nscript:alert(1)", None),
+            ("data:text/html,x", None),
+            ("/returns", None),
+        ] {
+            assert_eq!(web_url(text).as_deref(), kept, "{text:?}");
+        }
+        assert_eq!(
+            web_url(&format!("https://shop.example/{}", "ä".repeat(400))),
+            None,
+            "encoded it is longer"
+        );
+    }
+
+    #[test]
+    fn titles_are_measured_in_characters() {
+        assert_eq!(title_fault(&"ä".repeat(255)), None);
+        assert!(title_fault(&"ä".repeat(256)).is_some());
+        assert!(title_fault("a\0").is_some());
+    }
+
+    #[test]
+    fn a_slug_is_no_id_and_has_no_odd_character() {
+        assert!(is_slug("returns-2_b"));
+        for text in ["", "A", "a b", "\0", "ä", "doc_01k9z3x8f5e4r9t2m6q7w8y0ab", &"a".repeat(65)] {
+            assert!(!is_slug(text), "{text:?}");
+        }
+    }
+}
