@@ -10,7 +10,7 @@ const DAV: &str = "DAV:";
 const CALDAV: &str = "urn:ietf:params:xml:ns:caldav";
 /// How many prefixes of namespaces an answer may have. Servers have less than ten, some declare them again and again.
 const MAX_PREFIXES: usize = 64;
-/// How many attributes one element may have; what looks like some within a text counts, too.
+/// How many attributes one element may have.
 const MAX_ATTRIBUTES: usize = 2_000;
 
 /// An event's resource.
@@ -81,16 +81,24 @@ fn check_declarations(text: &str) -> Result<(), Fault> {
             return Err(Fault::Unreadable("it has too many namespaces"));
         }
     }
-    for tag in text.split('<') {
-        let values = tag.match_indices('=').filter(|(place, _)| {
-            let rest = tag.get(place + 1..).unwrap_or_default();
-            rest.trim_start().starts_with(['"', '\''])
-        });
-        if values.count() > MAX_ATTRIBUTES {
-            return Err(Fault::Unreadable("it has too many attributes"));
-        }
+    if text.split('<').any(|tag| quoted_values(tag) > MAX_ATTRIBUTES) {
+        return Err(Fault::Unreadable("it has too many attributes"));
     }
     Ok(())
+}
+
+/// How many attributes a tag has, from behind its `<` on: each has a value in quotes.
+fn quoted_values(tag: &str) -> usize {
+    let (mut values, mut open) = (0, None);
+    for byte in tag.bytes() {
+        match (open, byte) {
+            (None, b'>') => break,
+            (None, b'"' | b'\'') => (values, open) = (values + 1, Some(byte)),
+            (Some(quote), byte) if quote == byte => open = None,
+            _ => {}
+        }
+    }
+    values
 }
 
 fn root<'d, 'i>(document: &'d Document<'i>) -> Result<Node<'d, 'i>, Fault> {
@@ -184,8 +192,16 @@ mod tests {
         assert!(read(&bomb).unwrap_err().contains("namespaces"));
         let attributes: String = (0..300_000).map(|n| format!(" a{n}=''")).collect();
         assert!(read(&format!("<d:x{attributes}/>")).unwrap_err().contains("attributes"));
+        let html = response(
+            "/a.ics",
+            &format!("<cal:calendar-data>{}</cal:calendar-data>", "a=\"b\" ".repeat(9_000)),
+        );
+        assert!(read(&html).is_ok(), "quotes in a text are no attributes");
         // As servers do that declare what they need in each element.
-        let again = response("/a.ics", "<c:calendar-data xmlns:c=\"urn:ietf:params:xml:ns:caldav\">A</c:calendar-data>");
+        let again = response(
+            "/a.ics",
+            "<c:calendar-data xmlns:c=\"urn:ietf:params:xml:ns:caldav\">A</c:calendar-data>",
+        );
         assert_eq!(read(&again.repeat(1_000)).unwrap().len(), 1_000);
     }
 
