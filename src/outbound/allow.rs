@@ -39,6 +39,11 @@ impl AllowHosts {
         entries
     }
 
+    /// Whether the host of a URL, as it is written, is in the set for its port.
+    pub fn has_host_of(&self, url: &str) -> bool {
+        Url::parse(url).is_ok_and(|url| self.contains(&url))
+    }
+
     /// Whether the URL's own host is in the set, for the URL's port.
     pub(super) fn contains(&self, url: &Url) -> bool {
         let Some(host) = url.host() else { return false };

@@ -71,6 +71,7 @@ pub async fn list_bookings(
         state: wanted.state,
         conversation,
         after: wanted.after,
+        last: false,
     };
     let (workspace, id, ask) = (calendar.workspace, calendar.id, page::rows(limit));
     let read = async |conn: Conn<'_>| booking_log::list(conn, workspace, id, &filter, ask).await;
@@ -154,11 +155,11 @@ async fn set_link(
     Ok(Calendar { link, ..calendar })
 }
 
-/// The file that an address leads to: bookings from [`PAST_DAYS`] ago on, the nearest first where there are
-/// too many. None where nothing has that address.
+/// The file that an address leads to: bookings from [`PAST_DAYS`] ago on; where there are too many, the
+/// oldest are left out. None where nothing has that address.
 pub async fn read_file(services: &Services, token: CalendarToken) -> Result<Option<String>, Error> {
     let from = services.clock.now().minus(std::time::Duration::from_hours(u64::from(PAST_DAYS) * 24));
-    let filter = Filter { from: Some(from), ..Filter::default() };
+    let filter = Filter { from: Some(from), last: true, ..Filter::default() };
     let read = async |mut conn: Conn<'_>| {
         let found = kept_calendars::find_by_link(conn.reborrow(), token).await?;
         let Some(calendar) = found else { return Ok(None) };

@@ -20,6 +20,8 @@ pub struct Filter {
     pub conversation: Option<ConversationId>,
     /// Those after this place: start and id of the last of the page before.
     pub after: Option<(Micros, BookingId)>,
+    /// Where there are too many: the last ones are listed, and not the first.
+    pub last: bool,
 }
 
 /// At most `limit` bookings of a calendar, in order of their start.
@@ -53,10 +55,15 @@ pub async fn list(
         if let Some((start, id)) = filter.after {
             query.push(" and (starts_at, id) > (").push_bind(start).push(", ").push_bind(id).push(")");
         }
-        query.push(" order by starts_at, id limit ").push_bind(limit);
+        query.push(if filter.last { " order by starts_at desc, id desc" } else { " order by starts_at, id" });
+        query.push(" limit ").push_bind(limit);
         query.build_query_as().fetch_all(c).await?
     });
-    Ok(rows.into_iter().map(Booking::from).collect())
+    let mut bookings: Vec<Booking> = rows.into_iter().map(Booking::from).collect();
+    if filter.last {
+        bookings.reverse();
+    }
+    Ok(bookings)
 }
 
 /// A booking of a calendar, whatever has become of it.

@@ -7,7 +7,7 @@ use sqlx::QueryBuilder;
 
 use super::{Conn, StoreError, on_conn};
 use crate::domain::batch::Booking;
-use crate::domain::calendar::Interval;
+use crate::domain::calendar::{Interval, LONGEST_SLOT};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{BookingId, CalendarId, ConversationId, TurnId, WorkspaceId};
 
@@ -68,8 +68,8 @@ pub async fn busy(
     let rows: Vec<(Micros, Micros)> = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new("select starts_at, ends_at from bookings where workspace_id = ");
         query.push_bind(workspace).push(" and calendar_id = ").push_bind(calendar);
-        query.push(" and cancelled_at is null and starts_at < ").push_bind(Micros::from(range.end));
-        query.push(" and ends_at > ").push_bind(Micros::from(range.start)).push(" and ").push(NOT_DEAD);
+        query.push(" and cancelled_at is null and ").push(NOT_DEAD);
+        push_range(&mut query, range.start, range.end);
         query.build_query_as().fetch_all(c).await?
     });
     let interval =
@@ -80,27 +80,28 @@ pub async fn busy(
 /// What bears on a calendar that is on a server, within a range of time, and is not what its server knows best.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Held {
-    /// By call: held by turns that are open, or booked here before the calendar was on a server.
+    /// By call: held by turns that are open, or booked before the calendar was on this server.
     pub busy: Vec<(String, Interval)>,
-    /// Calls that have held a time and will never book it, each with that time: what of theirs is on the
-    /// server is to go.
+    /// Calls that have held a time and will never book it, or whose booking was cancelled, each with that time:
+    /// what of theirs is on the server is to go. Of a cancelled one it is a request that came late.
     pub dead: Vec<(String, Interval)>,
 }
 
-/// The holds of a calendar that is on a server.
+/// The holds of a calendar that is on a server, at `url`.
 pub async fn held(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     calendar: CalendarId,
+    url: &str,
     range: Interval,
 ) -> Result<Held, StoreError> {
     let rows: Vec<(String, Micros, Micros, bool, bool)> = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new("select call_id, starts_at, ends_at, cancelled_at is null, ");
         query.push(NOT_DEAD).push(" from bookings where workspace_id = ").push_bind(workspace);
         query.push(" and calendar_id = ").push_bind(calendar);
-        query.push(" and starts_at < ").push_bind(Micros::from(range.end));
-        query.push(" and ends_at > ").push_bind(Micros::from(range.start));
-        query.push(" and (held_by is not null or (resource is null and cancelled_at is null))");
+        push_range(&mut query, range.start, range.end);
+        query.push(" and (held_by is not null or (resource is null) = (cancelled_at is null)");
+        query.push(" or substr(resource, 1, length(").push_bind(url).push(")) <> ").push_bind(url).push(")");
         query.build_query_as().fetch_all(c).await?
     });
     let mut held = Held::default();
@@ -115,17 +116,6 @@ pub async fn held(
     Ok(held)
 }
 
-/// The booking, or hold, that a call has made.
-pub async fn of_call(
-    conn: Conn<'_>,
-    workspace: WorkspaceId,
-    calendar: CalendarId,
-    call: &str,
-) -> Result<Option<Booking>, StoreError> {
-    let wanted = Wanted { workspace, calendar, range: None, call: Some(call.to_owned()), id: None };
-    Ok(bookings(conn, &wanted).await?.pop())
-}
-
 /// A booking, live or not, or a hold.
 pub async fn find(
     conn: Conn<'_>,
@@ -135,6 +125,17 @@ pub async fn find(
 ) -> Result<Option<Booking>, StoreError> {
     let wanted = Wanted { workspace, calendar, range: None, call: None, id: Some(id) };
     Ok(bookings(conn, &wanted).await?.pop())
+}
+
+/// Rows that touch a range. That nothing is longer than the longest slot bounds it for the index, too.
+fn push_range<D: sqlx::Database>(query: &mut QueryBuilder<D>, start: Timestamp, end: Timestamp)
+where
+    Micros: for<'q> sqlx::Encode<'q, D> + sqlx::Type<D>,
+{
+    let start = Micros::from(start);
+    query.push(" and starts_at < ").push_bind(Micros::from(end));
+    query.push(" and starts_at > ").push_bind(start.minus(LONGEST_SLOT));
+    query.push(" and ends_at > ").push_bind(start);
 }
 
 /// Locks the named calendars, in order of their ids.
@@ -174,9 +175,9 @@ pub(super) async fn bookings(conn: Conn<'_>, wanted: &Wanted) -> Result<Vec<Book
         query.push(" and calendar_id = ").push_bind(wanted.calendar).push(" and (call_id = ");
         query.push_bind(&wanted.call).push(" or id = ").push_bind(wanted.id);
         if let Some((start, end)) = wanted.range {
-            query.push(" or (cancelled_at is null and starts_at < ").push_bind(Micros::from(end));
-            query.push(" and ends_at > ").push_bind(Micros::from(start));
-            query.push(" and ").push(NOT_DEAD).push(")");
+            query.push(" or (cancelled_at is null and ").push(NOT_DEAD);
+            push_range(&mut query, start, end);
+            query.push(")");
         }
         query.push(")");
         query.build_query_as().fetch_all(c).await?

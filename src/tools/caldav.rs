@@ -7,6 +7,7 @@ mod booking;
 mod cancelling;
 mod fault;
 mod multistatus;
+mod reading;
 mod remote;
 mod removal;
 mod served;

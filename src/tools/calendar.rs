@@ -146,7 +146,10 @@ impl Tool for Cancelling {
 
     async fn call(&self, call: &Call, _context: &CallContext<'_>) -> Outcome {
         match CancelRequest::parse(&value(&call.arguments)) {
-            Ok(request) => Outcome::Write(StoreWrite::Cancel { calendar: self.calendar, request }),
+            Ok(request) => {
+                let calendar = self.calendar;
+                Outcome::Write(StoreWrite::Cancel { calendar, request, is_removed: false })
+            }
             Err(refusal) => refused(&refusal),
         }
     }

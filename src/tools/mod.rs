@@ -78,9 +78,18 @@ pub struct CallContext<'a> {
 /// Writes to our own store while a call is under way, in the name of the turn that makes it.
 #[async_trait]
 pub trait StoreWrites: fmt::Debug + Send + Sync {
-    /// What the writer decided. None where nothing was written, for the turn is not this process's any more:
-    /// then the call is another's too, and whatever this one returns is dropped.
-    async fn write(&self, write: StoreWrite) -> Option<Value>;
+    /// What the writer decided.
+    async fn write(&self, write: StoreWrite) -> Result<Value, NotWritten>;
+}
+
+/// Why a call's write was not decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotWritten {
+    /// The turn is not this process's any more: then the call is another's too, and whatever this one returns
+    /// is dropped.
+    Overtaken,
+    /// The store failed; it may have been written all the same. The log says why.
+    Store,
 }
 
 /// What came of a call.

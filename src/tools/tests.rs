@@ -123,7 +123,7 @@ pub(super) struct NoWrites;
 
 #[async_trait::async_trait]
 impl StoreWrites for NoWrites {
-    async fn write(&self, write: StoreWrite) -> Option<Value> {
+    async fn write(&self, write: StoreWrite) -> Result<Value, NotWritten> {
         panic!("{write:?}")
     }
 }
@@ -202,7 +202,7 @@ async fn booking_and_cancelling_are_left_to_the_writer() {
     assert_eq!((calendar, id.as_str(), request.title.as_str()), (CALENDAR, "call_1", "Demo"));
     let slot = decide_booking(&rules, &request, &[], NOW.parse().unwrap()).unwrap();
     assert_eq!(slot.start.to_string(), "2026-11-30T09:00:00Z");
-    let Outcome::Write(StoreWrite::Cancel { calendar, request }) = cancelling else {
+    let Outcome::Write(StoreWrite::Cancel { calendar, request, is_removed: false }) = cancelling else {
         panic!("{cancelling:?}")
     };
     assert_eq!((calendar, request.booking_id.as_str()), (CALENDAR, "bkg_1"));

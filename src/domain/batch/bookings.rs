@@ -17,7 +17,9 @@ impl Batch<'_> {
             StoreWrite::Book { calendar, rules, request, id, call } => {
                 self.book(turn, *calendar, rules, request, *id, call)
             }
-            StoreWrite::Cancel { calendar, request } => self.cancel(turn, *calendar, request),
+            StoreWrite::Cancel { calendar, request, is_removed } => {
+                self.cancel(turn, *calendar, request, *is_removed)
+            }
             StoreWrite::Hold(hold) => self.hold(turn, hold),
             StoreWrite::Confirm { calendar, id, rules } => self.confirm(turn, *calendar, *id, rules),
             StoreWrite::Release { calendar, id } => self.release(turn, *calendar, *id),
@@ -46,16 +48,20 @@ impl Batch<'_> {
     }
 
     /// What the server says is busy, and what others hold. Bookings that were confirmed are on the server:
-    /// where they are now, it knows better.
+    /// where they are now, it knows better, unless they are on another.
     fn hold(&mut self, turn: &TurnRef, hold: &Hold) -> Result<Value, Refusal> {
         let bookings = self.tables.bookings.entry(hold.calendar).or_default();
         if let Some(made) = bookings.iter().find(|booking| booking.call == hold.call) {
             if made.cancelled_at.is_some() {
                 return Err(Refusal::withdrawn());
             }
-            return Ok(booked_result(&made.id.to_string(), made.time, &hold.rules));
+            let result = booked_result(&made.id.to_string(), made.time, &hold.rules);
+            return Ok(if made.held_by.is_some() { held(result) } else { result });
         }
-        let is_ours = |booking: &&Booking| booking.resource.is_none() || booking.held_by.is_some();
+        let is_ours = |booking: &&Booking| {
+            let is_there = booking.resource.as_ref().is_some_and(|at| at.starts_with(&hold.url));
+            !is_there || booking.held_by.is_some()
+        };
         let live = bookings.iter().filter(|booking| booking.cancelled_at.is_none());
         let ours = live.filter(is_ours).map(|booking| booking.time);
         let busy: Vec<Interval> = ours.chain(hold.busy.iter().copied()).collect();
@@ -63,7 +69,7 @@ impl Batch<'_> {
         let time = decide_booking(&hold.rules, &hold.request, &busy, now)?;
         let resource = Some(hold.resource.clone());
         self.add(turn, hold.calendar, hold.id, &hold.call, time, &hold.request, resource);
-        Ok(booked_result(&hold.id.to_string(), time, &hold.rules))
+        Ok(held(booked_result(&hold.id.to_string(), time, &hold.rules)))
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of a row")]
@@ -144,6 +150,7 @@ impl Batch<'_> {
         turn: &TurnRef,
         calendar: CalendarId,
         request: &CancelRequest,
+        is_removed: bool,
     ) -> Result<Value, Refusal> {
         let unknown = || Refusal::unknown_booking(&request.booking_id);
         let id: BookingId = request.booking_id.parse().map_err(|_| unknown())?;
@@ -154,6 +161,9 @@ impl Batch<'_> {
         }
         // Cancelled already: a call that was repeated after a crash says what it said before.
         if booking.cancelled_at.is_none() {
+            if booking.resource.is_some() && !is_removed {
+                return Err(Refusal::elsewhere());
+            }
             booking.cancelled_at = Some(now);
             let cancelled = booking.clone();
             self.write_cancelled(cancelled);
@@ -167,4 +177,12 @@ impl Batch<'_> {
             None => self.written.cancelled_bookings.push(cancelled),
         }
     }
+}
+
+/// Told to the call that holds it alone: it is no booking yet.
+fn held(mut result: Value) -> Value {
+    if let Some(fields) = result.as_object_mut() {
+        fields.insert("held".to_owned(), Value::Bool(true));
+    }
+    result
 }

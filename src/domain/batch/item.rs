@@ -221,6 +221,8 @@ pub enum StoreWrite {
     Cancel {
         calendar: CalendarId,
         request: CancelRequest,
+        /// Its event has been removed from the server that it was on: one that is still there is not cancelled.
+        is_removed: bool,
     },
     /// Keeps a slot of a calendar on a server free for the call, while the turn is open.
     Hold(Box<Hold>),
@@ -246,6 +248,8 @@ pub struct Hold {
     pub id: BookingId,
     /// The call's stable id: what it has held is found again.
     pub call: String,
+    /// The calendar's address. What it has elsewhere, from before it had this one, its server does not know of.
+    pub url: String,
     /// Where it will be.
     pub resource: String,
     /// When the server says that the calendar is busy.

@@ -37,7 +37,12 @@ pub fn booking_range(rules: &CalendarRules, request: &BookingRequest, now: Times
 
 /// Whether what is busy bears on a slot, its buffer included.
 pub fn is_taken(rules: &CalendarRules, slot: Interval, busy: &[Interval]) -> bool {
-    BusyTimes::of(busy).overlaps(slot.widened(rules.buffer))
+    BusyTimes::of(busy).overlaps(guarded(rules, slot))
+}
+
+/// A slot with its buffer: what is busy then bears on it.
+pub fn guarded(rules: &CalendarRules, slot: Interval) -> Interval {
+    slot.widened(rules.buffer)
 }
 
 /// The moment that was asked for, and one near which to look for others.

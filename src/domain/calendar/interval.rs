@@ -27,6 +27,12 @@ impl Interval {
         Self { start: shifted(self.start, -margin), end: shifted(self.end, margin) }
     }
 
+    /// From the first instant of both to the last.
+    #[must_use]
+    pub fn joined(self, other: Self) -> Self {
+        Self { start: self.start.min(other.start), end: self.end.max(other.end) }
+    }
+
     pub(super) fn contains(self, instant: Timestamp) -> bool {
         self.start <= instant && instant < self.end
     }

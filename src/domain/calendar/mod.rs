@@ -21,7 +21,7 @@ mod window;
 
 pub use arguments::{AvailabilityRequest, BookingRequest, CancelRequest};
 pub use availability::{Availability, MAX_DAYS, MAX_SLOTS, availability_range, find_availability};
-pub use booking::{booking_range, decide_booking, is_taken};
+pub use booking::{booking_range, decide_booking, guarded, is_taken};
 pub use events::{EventReader, NewEvent, ReadResource, uid_of, write_event};
 pub use ics::{PAST_DAYS, to_ics};
 pub use interval::Interval;

@@ -30,6 +30,11 @@ impl Refusal {
         Self::new(format!("no appointment {booking_id} was booked in this conversation"))
     }
 
+    /// It is on a server that its calendar is not on any more.
+    pub fn elsewhere() -> Self {
+        Self::new("the appointment is on another calendar than this one; it has to be cancelled there")
+    }
+
     /// What a call held was given up again.
     pub fn withdrawn() -> Self {
         Self::new("the appointment was withdrawn; look for free times again")

@@ -192,6 +192,15 @@ fn check_addresses(file: &WorkspaceFile, of_all: &AllowHosts) -> Result<(), Appl
             check_url(&caldav.url, &[of_all, &own]).map_err(|refused| {
                 ApplyError::Refused(format!("the caldav.url of calendar \"{}\": {refused}", calendar.slug))
             })?;
+            let is_plain = caldav.url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http:"));
+            let is_named = [of_all, &own].iter().any(|hosts| hosts.has_host_of(&caldav.url));
+            if caldav.password.is_some() && is_plain && !is_named {
+                return Err(ApplyError::Refused(format!(
+                    "the caldav.url of calendar \"{}\": a password is sent over https only, or to a host that \
+                     allow_hosts names",
+                    calendar.slug
+                )));
+            }
         }
     }
     for endpoint in &file.webhook_endpoints {

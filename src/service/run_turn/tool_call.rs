@@ -13,7 +13,7 @@ use crate::domain::error::Error;
 use crate::domain::tool_loop::{CallResult, PlannedCall};
 use crate::domain::turn::Turn;
 use crate::telemetry::TOOL_CALL_SECONDS;
-use crate::tools::{Call, CallContext, Outcome, StoreWrites};
+use crate::tools::{Call, CallContext, NotWritten, Outcome, StoreWrites};
 
 /// What a call came to.
 pub(super) enum Called {
@@ -81,16 +81,16 @@ impl fmt::Debug for InTurn<'_> {
 
 #[async_trait]
 impl StoreWrites for InTurn<'_> {
-    async fn write(&self, write: StoreWrite) -> Option<Value> {
+    async fn write(&self, write: StoreWrite) -> Result<Value, NotWritten> {
         let (turn, fence) = (place(self.turn), self.turn.fence);
         let journaling = Journaling { turn, fence, rows: Vec::new(), result: None, write: Some(write) };
         match self.engine.services.writer.journal(journaling).await {
-            Ok((Step::Done(_), decided)) => decided,
-            Ok((Step::Overtaken(_), _)) => None,
+            Ok((Step::Done(_), decided)) => decided.ok_or(NotWritten::Store),
+            Ok((Step::Overtaken(_), _)) => Err(NotWritten::Overtaken),
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(turn.id = %self.turn.id, error, "what a call writes could not be written");
-                None
+                Err(NotWritten::Store)
             }
         }
     }

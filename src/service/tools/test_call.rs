@@ -20,7 +20,7 @@ use crate::outbound::AllowHosts;
 use crate::service::Services;
 use crate::store::configured::{self, Section};
 use crate::store::{Conn, StoreError};
-use crate::tools::{Call, CallContext, Exchange, Outcome, StoreWrites, Toolset};
+use crate::tools::{Call, CallContext, Exchange, NotWritten, Outcome, StoreWrites, Toolset};
 
 /// How long a call may take, whatever its own time-out is.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -100,8 +100,8 @@ struct NoWrites;
 
 #[async_trait]
 impl StoreWrites for NoWrites {
-    async fn write(&self, _write: StoreWrite) -> Option<Value> {
-        None
+    async fn write(&self, _write: StoreWrite) -> Result<Value, NotWritten> {
+        Err(NotWritten::Overtaken)
     }
 }
 

@@ -128,7 +128,7 @@ fn wanted(workspace: WorkspaceId, write: &StoreWrite, now: Micros) -> Wanted {
                 id: None,
             }
         }
-        StoreWrite::Cancel { calendar, request } => {
+        StoreWrite::Cancel { calendar, request, .. } => {
             let id = request.booking_id.parse().ok();
             Wanted { workspace, calendar: *calendar, range: None, call: None, id }
         }

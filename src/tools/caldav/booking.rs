@@ -13,20 +13,20 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::fault::Fault;
+use super::reading::is_event;
 use super::remote::Put;
 use super::served::Served;
 use super::{NOT_READ, failed, overtaken, refused};
-use crate::domain::batch::{Booking as Row, Hold, StoreWrite};
+use crate::domain::batch::{Hold, StoreWrite};
 use crate::domain::calendar::{
-    BookingRequest, Caldav, CalendarRules, EventReader, NewEvent, Refusal, booking_range, decide_booking,
-    is_taken, write_event,
+    BookingRequest, Caldav, CalendarRules, Interval, NewEvent, Refusal, booking_range, decide_booking,
+    guarded, is_taken, write_event,
 };
 use crate::domain::chat::ToolSpec;
 use crate::domain::clock::Clock;
 use crate::domain::ids::{BookingId, CalendarId, Ids};
 use crate::domain::tool_loop::CallResult;
-use crate::store::{Conn, calendars};
-use crate::tools::{Adapters, Call, CallContext, Outcome, Tool};
+use crate::tools::{Adapters, Call, CallContext, NotWritten, Outcome, Tool};
 
 const NOT_WRITTEN: &str = "The appointment was not booked: the calendar cannot be written at the moment.";
 
@@ -65,101 +65,124 @@ impl Booking {
             request: request.clone(),
             id: BookingId(self.ids.ordered(self.clock.as_ref())),
             call: call.id.clone(),
+            url: self.calendar.remote.url().to_owned(),
             resource: self.calendar.remote.address(&call.id),
             busy,
         }));
-        let Some(decided) = context.writes.write(hold).await else { return overtaken() };
-        if decided.get("error").is_some() {
-            return Outcome::Result(CallResult::new(decided));
-        }
-        let Some(row) = self.row(&call.id, context).await else { return failed(NOT_READ) };
-        if row.held_by.is_none() {
-            return Outcome::Result(CallResult::new(decided));
-        }
-        match self.put(&row, &request, context).await {
+        // This is written by the turn's owner alone: nothing comes between it and the event's making.
+        let decided = match context.writes.write(hold).await {
+            Ok(decided) => decided,
+            Err(NotWritten::Overtaken) => return overtaken(),
+            // Should it be there all the same, it ends with its turn.
+            Err(NotWritten::Store) => return failed(NOT_WRITTEN),
+        };
+        let held = match HeldTime::read(&decided) {
+            Ok(Some(held)) => held,
+            Ok(None) => return Outcome::Result(CallResult::new(decided)),
+            Err(()) => return failed(NOT_WRITTEN),
+        };
+        match self.put(call, held.time, &request, now, context).await {
             Ok(true) => {}
-            Ok(false) => return self.withdraw(&row, refused(&Refusal::withdrawn()), context).await,
+            Ok(false) => return self.withdraw(call, held.id, refused(&Refusal::withdrawn()), context).await,
             Err(fault) => {
                 self.calendar.warn(&call.id, &fault, "an appointment could not be put on its calendar");
-                return self.withdraw(&row, failed(NOT_WRITTEN), context).await;
+                return self.withdraw(call, held.id, failed(NOT_WRITTEN), context).await;
             }
         }
-        self.look_again(row, &request, now, context).await
-    }
-
-    async fn row(&self, call: &str, context: &CallContext<'_>) -> Option<Row> {
-        let (workspace, calendar) = (context.workspace, self.calendar.id);
-        let read = async |conn: Conn<'_>| calendars::of_call(conn, workspace, calendar, call).await;
-        match self.calendar.db.reading(read).await {
-            Ok(row) => row,
-            Err(error) => {
-                self.calendar.warn(call, &error, "a hold could not be read");
-                None
-            }
-        }
+        self.look_again(call, held, &request, now, context).await
     }
 
     /// Puts the event on the server. False where something else is at its address: what a person made of it.
     async fn put(
         &self,
-        row: &Row,
+        call: &Call,
+        time: Interval,
         request: &BookingRequest,
+        now: Timestamp,
         context: &CallContext<'_>,
     ) -> Result<bool, Fault> {
         let remote = &self.calendar.remote;
-        let address = remote.address(&row.call);
-        let made_at = row.created_at.timestamp();
-        let text = write_event(&NewEvent { uid: &row.call, time: row.time, request, made_at });
+        let address = remote.address(&call.id);
+        let text = write_event(&NewEvent { uid: &call.id, time, request, made_at: now });
         if remote.put(&address, text, context.allow_hosts).await? == Put::Made {
             return Ok(true);
         }
         // An earlier try of this call has put it there, unless it was changed since.
         let Some(found) = remote.get(&address, context.allow_hosts).await? else { return Ok(false) };
-        let read = EventReader::new(&self.calendar.rules, row.time, &|| false).read(&found.text);
-        Ok(read.is_ok_and(|read| read.uid == row.call && read.busy == [row.time]))
+        is_event(found.text, &call.id, time, &self.calendar.rules).await
     }
 
     /// Another program may have taken the time since it was looked at.
     async fn look_again(
         &self,
-        row: Row,
+        call: &Call,
+        held: HeldTime,
         request: &BookingRequest,
         now: Timestamp,
         context: &CallContext<'_>,
     ) -> Outcome {
         let rules = &self.calendar.rules;
-        let range = booking_range(rules, request, now);
-        match self.calendar.busy(range, Some(&row.call), context).await {
-            Ok(busy) if is_taken(rules, row.time, &busy) => {
+        // A call that was taken up on another day may have others in mind now than the one that it holds.
+        let range = booking_range(rules, request, now).joined(guarded(rules, held.time));
+        match self.calendar.busy_now(range, &call.id, context).await {
+            Ok(busy) if is_taken(rules, held.time, &busy) => {
                 let refusal = decide_booking(rules, request, &busy, now).err();
                 let refusal = refusal.unwrap_or_else(Refusal::withdrawn);
-                self.withdraw(&row, refused(&refusal), context).await
+                self.withdraw(call, held.id, refused(&refusal), context).await
             }
             Ok(_) => Outcome::Write(StoreWrite::Confirm {
                 calendar: self.calendar.id,
-                id: row.id,
+                id: held.id,
                 rules: Box::new(rules.clone()),
             }),
             Err(fault) => {
-                self.calendar.warn(&row.call, &fault, "a calendar could not be read again");
-                self.withdraw(&row, failed(NOT_WRITTEN), context).await
+                self.calendar.warn(&call.id, &fault, "a calendar could not be read again");
+                self.withdraw(call, held.id, failed(NOT_WRITTEN), context).await
             }
         }
     }
 
     /// Gives the hold up, and removes what was put on the server. First the hold: who does not own the turn any
     /// more must not remove what another process is about to confirm.
-    async fn withdraw(&self, row: &Row, result: Outcome, context: &CallContext<'_>) -> Outcome {
-        let release = StoreWrite::Release { calendar: self.calendar.id, id: row.id };
-        if context.writes.write(release).await.is_none() {
-            return overtaken();
+    async fn withdraw(
+        &self,
+        call: &Call,
+        id: BookingId,
+        result: Outcome,
+        context: &CallContext<'_>,
+    ) -> Outcome {
+        match context.writes.write(StoreWrite::Release { calendar: self.calendar.id, id }).await {
+            Ok(_) => {}
+            Err(NotWritten::Overtaken) => return overtaken(),
+            // It ends with its turn, and then its event is removed as one that nobody booked.
+            Err(NotWritten::Store) => return result,
         }
         let remote = &self.calendar.remote;
-        let address = remote.address(&row.call);
-        if let Err(fault) = remote.remove(&address, &row.call, context.allow_hosts).await {
-            self.calendar.warn(&row.call, &fault, "an event that was withdrawn could not be removed yet");
+        let address = remote.address(&call.id);
+        if let Err(fault) = remote.remove(&address, &call.id, context.allow_hosts).await {
+            self.calendar.warn(&call.id, &fault, "an event that was withdrawn could not be removed yet");
         }
         result
+    }
+}
+
+/// What a call holds.
+#[derive(Clone, Copy, Debug)]
+struct HeldTime {
+    id: BookingId,
+    time: Interval,
+}
+
+impl HeldTime {
+    /// Of what the writer decided; none where nothing is held: it was refused, or is booked by now.
+    fn read(decided: &Value) -> Result<Option<Self>, ()> {
+        if decided.get("held").is_none() {
+            return Ok(None);
+        }
+        let text = |field: &str| decided.get(field).and_then(Value::as_str).ok_or(());
+        let at = |field: &str| text(field)?.parse::<Timestamp>().map_err(|_| ());
+        let id = text("booking_id")?.parse().map_err(|_| ())?;
+        Ok(Some(Self { id, time: Interval { start: at("start")?, end: at("end")? } }))
     }
 }
 

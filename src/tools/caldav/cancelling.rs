@@ -55,7 +55,7 @@ impl Cancelling {
                 return failed(NOT_REMOVED);
             }
         }
-        Outcome::Write(StoreWrite::Cancel { calendar, request })
+        Outcome::Write(StoreWrite::Cancel { calendar, request, is_removed: true })
     }
 
     fn warn(&self, call: &str, fault: &(dyn std::error::Error + 'static)) {

@@ -2,7 +2,7 @@
 
 use crate::outbound::OutboundError;
 
-/// For the log alone: holds no secret, and nothing that the server has said.
+/// For the log alone: holds no secret, and of what the server has said no more than an event's name.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     #[error("the calendar's password cannot be opened with this REJOINDER_SECRET_KEY")]
@@ -19,6 +19,9 @@ pub enum Fault {
     NotACalendar,
     #[error("the answer cannot be read: {0}")]
     Unreadable(&'static str),
+    /// Nothing is known to be free then.
+    #[error("the event {href:?} cannot be read: {fault}")]
+    Event { href: String, fault: &'static str },
     #[error("the event is changed there again and again")]
     Contended,
 }

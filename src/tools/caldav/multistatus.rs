@@ -1,11 +1,17 @@
 //! What a server says of several resources at once (RFC 4918, section 13).
 
+use std::collections::HashSet;
+
 use roxmltree::{Document, Node};
 
 use super::fault::Fault;
 
 const DAV: &str = "DAV:";
 const CALDAV: &str = "urn:ietf:params:xml:ns:caldav";
+/// How many prefixes of namespaces an answer may have. Servers have less than ten, some declare them again and again.
+const MAX_PREFIXES: usize = 64;
+/// How many attributes one element may have.
+const MAX_ATTRIBUTES: usize = 2_000;
 
 /// An event's resource.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,7 +65,40 @@ fn text_of(body: &[u8]) -> Result<&str, Fault> {
 
 /// A document type is refused, so no entity can be defined.
 fn parse(text: &str) -> Result<Document<'_>, Fault> {
+    check_declarations(text)?;
     Document::parse(text).map_err(|_| Fault::Unreadable("it is not XML"))
+}
+
+/// The parser gives each element that declares a namespace a copy of all those around it, and compares each
+/// attribute of an element to all others: few short lines would take all memory, or minutes.
+fn check_declarations(text: &str) -> Result<(), Fault> {
+    let mut prefixes = HashSet::new();
+    for (place, _) in text.match_indices("xmlns:") {
+        let rest = text.get(place + "xmlns:".len()..).unwrap_or_default();
+        let end = rest.find(|c: char| c == '=' || c.is_whitespace()).unwrap_or(rest.len());
+        prefixes.insert(rest.get(..end).unwrap_or_default());
+        if prefixes.len() > MAX_PREFIXES {
+            return Err(Fault::Unreadable("it has too many namespaces"));
+        }
+    }
+    if text.split('<').any(|tag| quoted_values(tag) > MAX_ATTRIBUTES) {
+        return Err(Fault::Unreadable("it has too many attributes"));
+    }
+    Ok(())
+}
+
+/// How many attributes a tag has, from behind its `<` on: each has a value in quotes.
+fn quoted_values(tag: &str) -> usize {
+    let (mut values, mut open) = (0, None);
+    for byte in tag.bytes() {
+        match (open, byte) {
+            (None, b'>') => break,
+            (None, b'"' | b'\'') => (values, open) = (values + 1, Some(byte)),
+            (Some(quote), byte) if quote == byte => open = None,
+            _ => {}
+        }
+    }
+    values
 }
 
 fn root<'d, 'i>(document: &'d Document<'i>) -> Result<Node<'d, 'i>, Fault> {
@@ -144,6 +183,26 @@ mod tests {
             assert!(read_resources(body).is_err(), "{}", String::from_utf8_lossy(body));
             assert!(is_calendar(body).is_err());
         }
+    }
+
+    #[test]
+    fn what_would_take_all_memory_or_minutes_is_refused_before_it_is_parsed() {
+        let declared = |n: usize| (0..n).map(|n| format!(" xmlns:p{n}=\"u\"")).collect::<String>();
+        let bomb = format!("<d:x{}>{}</d:x>", declared(20_000), "<d:y xmlns:z=\"u\"/>".repeat(100_000));
+        assert!(read(&bomb).unwrap_err().contains("namespaces"));
+        let attributes: String = (0..300_000).map(|n| format!(" a{n}=''")).collect();
+        assert!(read(&format!("<d:x{attributes}/>")).unwrap_err().contains("attributes"));
+        let html = response(
+            "/a.ics",
+            &format!("<cal:calendar-data>{}</cal:calendar-data>", "a=\"b\" ".repeat(9_000)),
+        );
+        assert!(read(&html).is_ok(), "quotes in a text are no attributes");
+        // As servers do that declare what they need in each element.
+        let again = response(
+            "/a.ics",
+            "<c:calendar-data xmlns:c=\"urn:ietf:params:xml:ns:caldav\">A</c:calendar-data>",
+        );
+        assert_eq!(read(&again.repeat(1_000)).unwrap().len(), 1_000);
     }
 
     #[test]

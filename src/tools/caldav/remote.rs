@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,18 +14,21 @@ use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::fault::Fault;
-use super::multistatus::{is_calendar, read_resources};
-use crate::domain::calendar::{Caldav, CalendarRules, EventReader, Interval, ReadResource, uid_of};
+use super::multistatus::is_calendar;
+use super::reading::{aside, has_uid, read_events};
+use crate::domain::calendar::{Caldav, CalendarRules, Interval, ReadResource};
 use crate::domain::seal::SealKey;
 use crate::outbound::{AllowHosts, GuardedClient, OutboundRequest, OutboundResponse};
 use crate::tools::Adapters;
 
 /// For one request, its whole answer included.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How much of an answer is read, in bytes.
-const MAX_RESPONSE: usize = 4 * 1024 * 1024;
-/// How long the events of one answer may take to be expanded.
-const EXPANDING: Duration = Duration::from_secs(2);
+/// How much is read of an answer that lists events, in bytes.
+const MAX_EVENTS: usize = 4 * 1024 * 1024;
+/// The same of one event, with what is attached to it.
+const MAX_EVENT: usize = 1024 * 1024;
+/// The same of any other answer.
+const MAX_RESPONSE: usize = 64 * 1024;
 /// Servers read a time without a zone in one of their own choice: so much around the range is asked for.
 const MARGIN: SignedDuration = SignedDuration::from_hours(26);
 /// How often an event is removed that changes meanwhile.
@@ -85,6 +88,11 @@ impl Remote {
         }
     }
 
+    /// The calendar's own address.
+    pub(super) fn url(&self) -> &str {
+        &self.at.url
+    }
+
     /// The address of the event that a call makes.
     pub(super) fn address(&self, call: &str) -> String {
         format!("{}{call}.ics", self.at.url)
@@ -108,10 +116,7 @@ impl Remote {
         if answer.status != 207 {
             return Err(unexpected("REPORT", answer.status));
         }
-        let rules = rules.clone();
-        // Expanding is work: not where all else waits for its turn.
-        let reading = tokio::task::spawn_blocking(move || read_events(&answer.body, &rules, range));
-        reading.await.map_err(|_| Fault::Unreadable("its events made the reader fail"))?
+        read_events(answer.body, rules, range).await
     }
 
     /// Other collections answer a query with nothing, as if all times were free.
@@ -129,7 +134,7 @@ impl Remote {
         if answer.status != 207 {
             return Err(unexpected("PROPFIND", answer.status));
         }
-        if !is_calendar(&answer.body)? {
+        if !aside(move || is_calendar(&answer.body)).await? {
             return Err(Fault::NotACalendar);
         }
         self.is_calendar.store(true, Ordering::Relaxed);
@@ -165,7 +170,7 @@ impl Remote {
     pub(super) async fn remove(&self, url: &str, uid: &str, allow: &AllowHosts) -> Result<(), Fault> {
         for _ in 0..REMOVALS {
             let Some(found) = self.get(url, allow).await? else { return Ok(()) };
-            if uid_of(&found.text).is_none_or(|found| found != uid) {
+            if !has_uid(found.text, uid).await? {
                 return Ok(());
             }
             let headers = found.etag.map(|etag| (IF_MATCH, etag)).into_iter().collect();
@@ -186,13 +191,18 @@ impl Remote {
             headers.insert(AUTHORIZATION, credentials);
         }
         let method = Method::from_bytes(asked.method.as_bytes());
+        let max_response = match asked.method {
+            "REPORT" => MAX_EVENTS,
+            "GET" => MAX_EVENT,
+            _ => MAX_RESPONSE,
+        };
         let request = OutboundRequest {
             method: method.map_err(|_| Fault::Unreadable("a method that is none"))?,
             url: asked.url.to_owned(),
             headers,
             body: asked.body.map(Into::into),
             timeout: TIMEOUT,
-            max_response: MAX_RESPONSE,
+            max_response,
         };
         Ok(self.outbound.send(request, allow).await?)
     }
@@ -236,33 +246,4 @@ fn query(range: Interval) -> String {
 </C:comp-filter></C:comp-filter></C:filter>
 </C:calendar-query>"#
     )
-}
-
-fn read_events(body: &[u8], rules: &CalendarRules, range: Interval) -> Result<Vec<ReadResource>, Fault> {
-    let began = Instant::now();
-    let is_spent = || began.elapsed() > EXPANDING;
-    let mut reader = EventReader::new(rules, range, &is_spent);
-    let mut events = Vec::new();
-    for resource in read_resources(body)? {
-        match reader.read(&resource.text) {
-            Ok(read) => {
-                for fault in &read.faults {
-                    tracing::warn!(
-                        event.href = resource.href,
-                        fault,
-                        "an event of a calendar is not quite readable"
-                    );
-                }
-                events.push(read);
-            }
-            Err(fault) => {
-                tracing::warn!(
-                    event.href = resource.href,
-                    fault,
-                    "an event of a calendar cannot be read: left out"
-                );
-            }
-        }
-    }
-    Ok(events)
 }

@@ -3,7 +3,7 @@
 use super::fault::Fault;
 use super::remote::Remote;
 use crate::domain::batch::Booking;
-use crate::domain::calendar::Caldav;
+use crate::domain::calendar::{Caldav, Refusal};
 use crate::outbound::AllowHosts;
 use crate::tools::Adapters;
 
@@ -11,7 +11,7 @@ use crate::tools::Adapters;
 #[derive(Debug, thiserror::Error)]
 pub enum NotRemoved {
     /// The calendar has had another address when it was booked.
-    #[error("the appointment is on another calendar than this one; it has to be cancelled there")]
+    #[error("{}", Refusal::elsewhere())]
     Elsewhere,
     /// The cause is for the log.
     #[error("the calendar cannot be written at the moment")]

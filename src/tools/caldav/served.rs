@@ -1,15 +1,19 @@
 //! A calendar on a server, and what our own store knows of it.
 
+use std::time::Duration;
+
 use super::fault::Fault;
 use super::remote::Remote;
 use crate::domain::calendar::{Caldav, CalendarRules, Interval, ReadResource};
 use crate::domain::ids::CalendarId;
-use crate::store::calendars::{self, Held};
-use crate::store::{Db, StoreError};
+use crate::store::calendars;
+use crate::store::{Conn, Db, StoreError};
 use crate::tools::{Adapters, CallContext};
 
-/// How many events that nobody booked are removed in one go.
-const MAX_REMOVED: usize = 8;
+/// How many events that nobody booked are removed in one go: somebody waits meanwhile.
+const MAX_REMOVED: usize = 2;
+/// How long that may take.
+const REMOVING: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
 pub(super) struct Served {
@@ -33,41 +37,57 @@ impl Served {
         Self { id, rules: rules.clone(), remote: Remote::new(at, adapters), db: adapters.db.clone() }
     }
 
-    /// When it is busy within a range; what the call `own` has made does not count.
-    ///
-    /// Holds are read first: one that has gone by then had been put on the server before that is read.
+    /// When it is busy within a range; what the call `own` has made does not count. Events that nobody booked
+    /// are removed on the way.
     pub(super) async fn busy(
         &self,
         range: Interval,
         own: Option<&str>,
         context: &CallContext<'_>,
     ) -> Result<Vec<Interval>, NotRead> {
-        let workspace = context.workspace;
-        let held =
-            async |conn: crate::store::Conn<'_>| calendars::held(conn, workspace, self.id, range).await;
-        let held = self.db.reading(held).await?;
-        let mut events = self.remote.events(&self.rules, range, context.allow_hosts).await?;
-        self.remove_dead(&mut events, &held, own, context).await;
-        let others = events.into_iter().filter(|event| own.is_none_or(|own| event.uid != own));
-        let on_server = others.flat_map(|event| event.busy);
-        let held = held.busy.into_iter().filter(|(call, _)| own.is_none_or(|own| call != own));
-        Ok(on_server.chain(held.map(|(_, time)| time)).collect())
+        let (busy, dead) = self.read(range, own, context).await?;
+        let removing = self.remove_dead(&dead, context);
+        if tokio::time::timeout(REMOVING, removing).await.is_err() {
+            tracing::warn!(calendar.id = %self.id, "events that nobody booked could not be removed in time");
+        }
+        Ok(busy)
     }
 
-    /// An event whose turn ended before it could be told of was booked by nobody: it does not count, and goes.
-    /// One that a person has moved since stays theirs.
-    async fn remove_dead(
+    /// The same, with nothing removed: between an event's making and its confirmation nothing else is done.
+    pub(super) async fn busy_now(
         &self,
-        events: &mut Vec<ReadResource>,
-        held: &Held,
+        range: Interval,
+        own: &str,
+        context: &CallContext<'_>,
+    ) -> Result<Vec<Interval>, NotRead> {
+        Ok(self.read(range, Some(own), context).await?.0)
+    }
+
+    /// When it is busy, and events whose turn ended before they could be told of, or that came too late: booked
+    /// by nobody, they do not count. One that a person has moved since stays theirs.
+    ///
+    /// Holds are read first: one that has gone by then had been put on the server before that is read.
+    async fn read(
+        &self,
+        range: Interval,
         own: Option<&str>,
         context: &CallContext<'_>,
-    ) {
+    ) -> Result<(Vec<Interval>, Vec<ReadResource>), NotRead> {
+        let (workspace, url) = (context.workspace, self.remote.url());
+        let held = async |conn: Conn<'_>| calendars::held(conn, workspace, self.id, url, range).await;
+        let held = self.db.reading(held).await?;
+        let mut events = self.remote.events(&self.rules, range, context.allow_hosts).await?;
+        events.retain(|event| own.is_none_or(|own| event.uid != own));
         let is_dead = |event: &ReadResource| {
-            own.is_none_or(|own| event.uid != own)
-                && held.dead.iter().any(|(call, time)| *call == event.uid && event.busy == [*time])
+            held.dead.iter().any(|(call, time)| *call == event.uid && event.busy == [*time])
         };
-        let dead: Vec<ReadResource> = events.extract_if(.., |event| is_dead(event)).collect();
+        let dead = events.extract_if(.., |event| is_dead(event)).collect();
+        let held = held.busy.into_iter().filter(|(call, _)| own.is_none_or(|own| call != own));
+        let on_server = events.into_iter().flat_map(|event| event.busy);
+        Ok((on_server.chain(held.map(|(_, time)| time)).collect(), dead))
+    }
+
+    async fn remove_dead(&self, dead: &[ReadResource], context: &CallContext<'_>) {
         for event in dead.iter().take(MAX_REMOVED) {
             let address = self.remote.address(&event.uid);
             let removed = self.remote.remove(&address, &event.uid, context.allow_hosts).await;

@@ -98,7 +98,7 @@ async fn a_server_that_hangs_is_given_up() {
 }
 
 both_backends!(
-    async fn an_event_that_cannot_be_read_is_left_out_and_one_without_end_is_bounded(db: TestDb) {
+    async fn what_cannot_be_read_or_ended_is_never_free(db: TestDb) {
         let radicale = Arc::new(Radicale::start().await);
         let between = Between::start(&radicale).await;
         let server = at(&between.url(), &between.host()).start(&db).await;
@@ -120,16 +120,21 @@ both_backends!(
         let broken = event("broken", "DTSTART:yesterday\nDTEND:20260318T090000Z");
         let good = event("good", "DTSTART:20260318T090000Z\nDTEND:20260318T100000Z");
         let endless = event("endless", "DTSTART:20200101T000000Z\nDURATION:PT1S\nRRULE:FREQ=SECONDLY");
+        let long = event("long", "DTSTART:20260318T090000Z\nDTEND:never");
+        let deep = "BEGIN:A\nX;P=\"\nEND:A\n\":v\n".repeat(50_000);
         let day = || look("2026-03-18", "2026-03-18");
         result(&server, WIDGET, day()).await;
+        let mut told = Vec::new();
+        for events in [&[&good, &endless], &[&good, &long], &[&good, &broken], &[&good, &deep]] {
+            between.script().queue([answer(&events.map(String::as_str))]);
+            told.push(result(&server, WIDGET, day()).await);
+        }
 
-        between.script().queue([answer(&[&broken, "BEGIN:VEVENT\nno line\nEND:VEVENT", &good])]);
-        let without = result(&server, WIDGET, day()).await;
-        between.script().queue([answer(&[&good, &endless])]);
-        let bounded = result(&server, WIDGET, day()).await;
-
-        assert_eq!(without["available_slots"], json!(["2026-03-18 09:00", "2026-03-18 11:00"]));
-        assert_eq!(bounded["available_slots"], json!([]));
+        assert_eq!(told[0]["available_slots"], json!([]));
+        assert_eq!(told[1]["available_slots"], json!(["2026-03-18 09:00"]));
+        assert_eq!(told[2], not_read());
+        // No component lies in another one there, whatever its quotes pretend.
+        assert_eq!(told[3]["available_slots"], json!(["2026-03-18 09:00", "2026-03-18 11:00"]));
     }
 );
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use http::Method;
 use serde_json::json;
 
-use super::{at, book, look, result};
+use super::{at, book, cancel, look, on, result};
 use crate::support::db::both_backends;
 use crate::support::fake_model::Reply;
-use crate::support::radicale::{Between, Line, Radicale};
+use crate::support::radicale::{Between, Line, Radicale, event};
 use crate::support::script::Gate;
 use crate::support::server::{Setup, TestServer, WIDGET};
 use crate::support::wait::wait_for;
@@ -72,5 +72,23 @@ both_backends!(
         assert_eq!(free["available_slots"].as_array().unwrap().len(), 3);
         assert_eq!(gone, 0);
         assert_eq!(booked["success"], true, "{booked}");
+    }
+);
+
+both_backends!(
+    async fn an_event_that_comes_after_its_booking_was_cancelled_is_nobodys(db: TestDb) {
+        let radicale = Radicale::start().await;
+        let server = on(&radicale).start(&db).await;
+        let booked = result(&server, WIDGET, book("2026-03-18T10:00")).await;
+        let name = radicale.of_calls().await.pop().unwrap();
+        assert_eq!(result(&server, WIDGET, cancel(&booked["booking_id"])).await["success"], true);
+
+        // A process that was frozen since before it put the event wakes up.
+        let lines = "DTSTART:20260318T090000Z\nDTEND:20260318T100000Z";
+        radicale.put(&name, &event(name.trim_end_matches(".ics"), lines)).await;
+        let free = result(&server, WIDGET, look("2026-03-18", "2026-03-18")).await;
+
+        assert_eq!(free["available_slots"].as_array().unwrap().len(), 3, "{free}");
+        assert_eq!(radicale.count().await, 0);
     }
 );

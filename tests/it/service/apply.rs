@@ -233,6 +233,7 @@ both_backends!(
         for (url, why) in [
             ("http://10.0.0.7/me/", "is not a public address"),
             ("ftp://dav.example/", "must begin with http"),
+            ("http://dav.example/me/", "a password is sent over https only"),
         ] {
             let refusal = operator.refusal(&on(url)).await;
             assert!(

@@ -10,6 +10,7 @@ use rejoinder::domain::conversation::ConversationKind;
 use rejoinder::domain::failure::Failure;
 use rejoinder::domain::ids::BookingId;
 use rejoinder::domain::turn::TurnEnd;
+use rejoinder::store::booking_log::{self, Filter};
 use rejoinder::store::calendars::{self, Held};
 use serde_json::Value;
 use uuid::Uuid;
@@ -18,6 +19,7 @@ use crate::support::db::{TestDb, both_backends};
 use crate::support::seed::{self, Seed};
 use crate::support::writers::{Process, ending, journaling};
 
+const URL: &str = "https://dav.example/me/";
 const SLOT: &str = "2026-03-17T10:00";
 
 fn rules() -> CalendarRules {
@@ -55,7 +57,8 @@ fn hold(seeded: &Seed, call: &str, datetime: &str, busy: &[Interval]) -> StoreWr
         },
         id: BookingId(Uuid::now_v7()),
         call: call.to_owned(),
-        resource: format!("https://dav.example/me/{call}.ics"),
+        url: URL.to_owned(),
+        resource: format!("{URL}{call}.ics"),
         busy: busy.to_vec(),
     }))
 }
@@ -77,9 +80,13 @@ async fn turn(process: &Process, seeded: &Seed) -> TurnRef {
 }
 
 async fn held(process: &Process, seeded: &Seed) -> Held {
+    held_at(process, seeded, URL).await
+}
+
+async fn held_at(process: &Process, seeded: &Seed, url: &str) -> Held {
     let range = Interval { start: at("2026-03-17T00:00Z"), end: at("2026-03-18T00:00Z") };
     let mut read = process.db.read().await.unwrap();
-    calendars::held(read.conn(), seeded.workspace, seeded.calendar, range).await.unwrap()
+    calendars::held(read.conn(), seeded.workspace, seeded.calendar, url, range).await.unwrap()
 }
 
 async fn beginning(db: &TestDb) -> (Seed, Process) {
@@ -118,6 +125,7 @@ both_backends!(
         let cancel = || StoreWrite::Cancel {
             calendar: seeded.calendar,
             request: CancelRequest { booking_id: id(&made).to_string() },
+            is_removed: true,
         };
 
         let too_soon = write(&process, first, cancel()).await;
@@ -127,10 +135,48 @@ both_backends!(
         let cancelled = write(&process, first, cancel()).await;
 
         assert!(too_soon.get("error").is_some(), "a hold is no booking: {too_soon}");
-        assert_eq!(confirmed, [made.clone(), made.clone()]);
+        let mut told = made.clone();
+        assert_eq!(told.as_object_mut().unwrap().remove("held"), Some(Value::Bool(true)));
+        assert_eq!(confirmed, [told.clone(), told]);
         assert_eq!(taken["error"], "2026-03-17 10:00 is already taken");
         assert_eq!(moved["success"], true, "the server has it free: {moved}");
         assert_eq!(cancelled["success"], true);
+    }
+);
+
+both_backends!(
+    async fn what_is_on_another_server_is_busy_and_cancelled_only_there(db: TestDb) {
+        let (seeded, process) = beginning(&db).await;
+        let (first, second) = (turn(&process, &seeded).await, turn(&process, &seeded).await);
+        let made = write(&process, first, hold(&seeded, "call_1", SLOT, &[])).await;
+        let confirm =
+            StoreWrite::Confirm { calendar: seeded.calendar, id: id(&made), rules: Box::new(rules()) };
+        write(&process, first, confirm).await;
+        let cancel = |is_removed| StoreWrite::Cancel {
+            calendar: seeded.calendar,
+            request: CancelRequest { booking_id: id(&made).to_string() },
+            is_removed,
+        };
+        let moved = || {
+            let StoreWrite::Hold(mut hold) = hold(&seeded, "call_2", SLOT, &[]) else { unreachable!() };
+            (hold.url, hold.resource) = ("https://other/".to_owned(), "https://other/call_2.ics".to_owned());
+            StoreWrite::Hold(hold)
+        };
+
+        let (here, there) = (held(&process, &seeded).await, held_at(&process, &seeded, "https://other/").await);
+        let taken = write(&process, second, moved()).await;
+        let kept = write(&process, first, cancel(false)).await;
+        let cancelled = write(&process, first, cancel(true)).await;
+        let late = held(&process, &seeded).await;
+        let free = write(&process, second, moved()).await;
+
+        assert_eq!(here, Held::default(), "its server knows");
+        assert_eq!(there.busy, [("call_1".to_owned(), slot())]);
+        assert_eq!(taken["error"], "2026-03-17 10:00 is already taken");
+        assert!(kept["error"].as_str().unwrap().contains("has to be cancelled there"), "{kept}");
+        assert_eq!(cancelled["success"], true);
+        assert_eq!(late.dead, [("call_1".to_owned(), slot())], "an event that still comes is nobody's");
+        assert_eq!(free["success"], true, "{free}");
     }
 );
 
@@ -170,5 +216,24 @@ both_backends!(
         assert!(refused.get("error").is_some(), "{refused}");
         assert_eq!(now, Held { busy: Vec::new(), dead: vec![("call_1".to_owned(), slot())] });
         assert_eq!(made["success"], true, "{made}");
+    }
+);
+
+both_backends!(
+    async fn of_too_many_bookings_the_last_are_listed_in_order(db: TestDb) {
+        let (seeded, process) = beginning(&db).await;
+        let turn = turn(&process, &seeded).await;
+        for (call, time) in [("call_1", SLOT), ("call_2", "2026-03-17T12:00"), ("call_3", "2026-03-17T14:00")] {
+            let made = write(&process, turn, hold(&seeded, call, time, &[])).await;
+            let (calendar, id, rules) = (seeded.calendar, id(&made), Box::new(rules()));
+            write(&process, turn, StoreWrite::Confirm { calendar, id, rules }).await;
+        }
+
+        let filter = Filter { last: true, ..Filter::default() };
+        let mut read = process.db.read().await.unwrap();
+        let listed = booking_log::list(read.conn(), seeded.workspace, seeded.calendar, &filter, 2).await.unwrap();
+
+        let calls: Vec<&str> = listed.iter().map(|booking| booking.call.as_str()).collect();
+        assert_eq!(calls, ["call_2", "call_3"]);
     }
 );

@@ -420,6 +420,7 @@ both_backends!(
         let cancel = || StoreWrite::Cancel {
             calendar: seeded.calendar,
             request: CancelRequest { booking_id: booking_id.clone() },
+            is_removed: false,
         };
         let loser = (winner + 1) % 12;
         assert!(

@@ -24,6 +24,8 @@ pub(super) struct Event {
     pub instance_of: Option<Moment>,
     /// Neither cancelled nor transparent.
     pub is_busy: bool,
+    /// What of it cannot be read: it counts as busy from its start on.
+    pub unreadable: Option<&'static str>,
 }
 
 impl Event {
@@ -34,42 +36,67 @@ impl Event {
     ) -> Result<Self, &'static str> {
         let start = component.property("DTSTART").ok_or("an event without a start")?;
         let start = read_moment(start, zones, faults)?;
-        let length = read_length(component, &start, zones, faults)?;
+        let mut unreadable = None;
+        let length = read_length(component, &start, zones, faults).unwrap_or_else(|fault| {
+            unreadable = Some(fault);
+            Length::Exact(SignedDuration::ZERO)
+        });
         let instance_of = component.property("RECURRENCE-ID");
-        let instance_of = instance_of.map(|property| read_moment(property, zones, faults)).transpose()?;
+        let instance_of = instance_of.and_then(|property| {
+            // It counts alone then, and what it stands for counts, too.
+            read_moment(property, zones, faults).map_err(|fault| faults.push(fault)).ok()
+        });
         let mut dates = Vec::new();
         for property in component.properties("RDATE") {
-            dates.extend(read_moments(property, zones, faults)?);
+            for date in read_moments(property, zones, faults) {
+                match date {
+                    Ok(date) => dates.push(date),
+                    Err(fault) => unreadable = Some(fault),
+                }
+            }
         }
         let mut exceptions = Exceptions::default();
         let mut excepted = 0;
         for property in component.properties("EXDATE") {
-            for (moment, _) in read_moments(property, zones, faults)? {
-                exceptions.add(&moment);
+            for date in read_moments(property, zones, faults) {
                 excepted += 1;
+                match date {
+                    Ok((moment, _)) => exceptions.add(&moment),
+                    // What it would have excepted counts.
+                    Err(fault) => faults.push(fault),
+                }
             }
         }
         if dates.len().max(excepted) > MAX_DATES {
-            return Err("an event with too many dates");
+            unreadable = Some("an event with too many dates");
         }
-        let is = |name, value: &str| {
-            component.value(name).is_some_and(|found: &str| found.eq_ignore_ascii_case(value))
-        };
         Ok(Self {
-            uid: component.value("UID").unwrap_or_default().to_owned(),
+            uid: uid(component),
             start,
             length,
             rules: component.properties("RRULE").map(|property| property.value.clone()).collect(),
             dates,
             exceptions,
             instance_of,
-            is_busy: !is("STATUS", "CANCELLED") && !is("TRANSP", "TRANSPARENT"),
+            is_busy: is_busy(component),
+            unreadable,
         })
     }
 
     pub(super) fn recurs(&self) -> bool {
         !self.rules.is_empty() || !self.dates.is_empty()
     }
+}
+
+pub(super) fn uid(component: &Component) -> String {
+    component.value("UID").unwrap_or_default().to_owned()
+}
+
+/// Neither cancelled nor transparent.
+pub(super) fn is_busy(component: &Component) -> bool {
+    let is =
+        |name, value: &str| component.value(name).is_some_and(|found: &str| found.eq_ignore_ascii_case(value));
+    !is("STATUS", "CANCELLED") && !is("TRANSP", "TRANSPARENT")
 }
 
 /// Without an end, a day takes the day and a time takes none (RFC 5545, 3.6.1).

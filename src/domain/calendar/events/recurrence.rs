@@ -20,6 +20,10 @@ const MAX_STARTS: usize = 50_000;
 const STRIDE: usize = 256;
 /// No clock is further from UTC.
 const MAX_OFFSET: SignedDuration = SignedDuration::from_hours(26);
+/// A rule is not longer in bytes: hundreds of parts are nobody's appointment.
+const MAX_RULE: usize = 1_000;
+/// How many times of one day a rule may name. The crate makes all of a step's starts before it gives the first.
+const MAX_TIMES_OF_A_DAY: usize = 96;
 const CLOCK: &str = "%Y%m%dT%H%M%S";
 
 /// Starts that do not count: excepted, or moved.
@@ -53,6 +57,8 @@ pub(super) enum Expansion {
     Unreadable,
     /// More starts, or more work, than is done for one event.
     TooMany,
+    /// The time is up that all events may take.
+    Spent,
 }
 
 /// Expands an event's rules; `left` counts what all events together may still be expanded to.
@@ -69,12 +75,12 @@ pub(super) fn expand(
     let mut starts = vec![event.start.clone()];
     for rule in &event.rules {
         if is_spent() {
-            return Expansion::TooMany;
+            return Expansion::Spent;
         }
         let Some(rule) = Rule::read(rule, &event.start) else { return Expansion::Unreadable };
         match rule.starts(&event.start, first, last, left, is_spent) {
             Expansion::Whole(more) => starts.extend(more.into_iter().filter(|start| *start != event.start)),
-            other @ (Expansion::Unreadable | Expansion::TooMany) => return other,
+            other @ (Expansion::Unreadable | Expansion::TooMany | Expansion::Spent) => return other,
         }
     }
     Expansion::Whole(starts)
@@ -87,11 +93,20 @@ struct Rule {
     until: Option<Timestamp>,
     count: Option<usize>,
     is_within_a_day: bool,
+    /// Of it, more is to be expanded than is ever done.
+    is_too_much: bool,
 }
 
 impl Rule {
     fn read(text: &str, start: &Moment) -> Option<Self> {
-        let mut rule = Self { text: String::new(), until: None, count: None, is_within_a_day: false };
+        let mut rule = Self {
+            text: String::new(),
+            until: None,
+            count: None,
+            is_within_a_day: false,
+            is_too_much: text.len() > MAX_RULE,
+        };
+        let mut times_of_a_day = 1_usize;
         for part in text.split(';').filter(|part| !part.trim().is_empty()) {
             let (name, value) = part.split_once('=')?;
             let (name, value) = (name.trim().to_ascii_uppercase(), value.trim());
@@ -101,13 +116,24 @@ impl Rule {
                 "FREQ" => {
                     let within = ["HOURLY", "MINUTELY", "SECONDLY"];
                     rule.is_within_a_day = within.iter().any(|freq| value.eq_ignore_ascii_case(freq));
+                    rule.is_too_much |= rule.is_within_a_day && !value.eq_ignore_ascii_case("HOURLY");
+                }
+                "BYHOUR" | "BYMINUTE" | "BYSECOND" => {
+                    times_of_a_day = times_of_a_day.saturating_mul(value.split(',').count());
                 }
                 _ => {}
             }
-            if name != "UNTIL" {
+            // What all rules mean that do not say otherwise (RFC 7529).
+            let is_usual = match name.as_str() {
+                "RSCALE" => value.eq_ignore_ascii_case("GREGORIAN"),
+                "SKIP" => value.eq_ignore_ascii_case("OMIT"),
+                _ => false,
+            };
+            if name != "UNTIL" && !is_usual {
                 rule.text.extend([&name, "=", &value.to_ascii_uppercase(), ";"]);
             }
         }
+        rule.is_too_much |= times_of_a_day > MAX_TIMES_OF_A_DAY;
         if let Some(until) = rule.until {
             let until = Offset::UTC.to_datetime(until).strftime(CLOCK).to_string();
             rule.text.extend(["UNTIL=", &until, "Z"]);
@@ -128,6 +154,9 @@ impl Rule {
         if begin > last || self.until.is_some_and(|until| until < begin || until < first) {
             return Expansion::Whole(Vec::new());
         }
+        if self.is_too_much {
+            return Expansion::TooMany;
+        }
         let text = format!("DTSTART:{}Z\nRRULE:{}", start.local.strftime(CLOCK), self.text);
         let Ok(set) = text.trim_end_matches(';').parse::<RRuleSet>() else { return Expansion::Unreadable };
         let mut starts = Vec::new();
@@ -135,7 +164,10 @@ impl Rule {
         // The limit ends a rule that finds nothing in very many steps, as 30 February.
         for found in &set.limit() {
             seen += 1;
-            if seen > MAX_STARTS || *left == 0 || (seen % STRIDE == 0 && is_spent()) {
+            if seen % STRIDE == 0 && is_spent() {
+                return Expansion::Spent;
+            }
+            if seen > MAX_STARTS || *left == 0 {
                 return Expansion::TooMany;
             }
             *left -= 1;

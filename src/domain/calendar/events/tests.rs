@@ -49,6 +49,7 @@ fn times_of_all_kinds_have_their_length() {
         ("DTSTART:20260310T080000\nDTEND:20260310T090000", "2026-03-10T07:00Z", "2026-03-10T08:00Z"),
         ("DTSTART;VALUE=DATE:20260310", "2026-03-09T23:00Z", "2026-03-10T23:00Z"),
         ("DTSTART;VALUE=DATE:20260310\nDTEND;VALUE=DATE:20260313", "2026-03-09T23:00Z", "2026-03-12T23:00Z"),
+        ("DTSTART;VALUE=DATE:20260310\nDTEND;VALUE=DATE:20260310", "2026-03-09T23:00Z", "2026-03-10T23:00Z"),
         ("DTSTART;VALUE=DATE:20260329", "2026-03-28T23:00Z", "2026-03-29T22:00Z"),
         (
             "DTSTART;TZID=America/New_York:20260310T100000\nDTEND;TZID=Europe/Berlin:20260310T160000",
@@ -74,6 +75,8 @@ fn what_takes_no_time_or_lies_elsewhere_is_not_busy() {
         "DTSTART:20260310T080000Z\nDTEND:20260310T090000Z\nSTATUS:CANCELLED",
         "DTSTART:20250310T080000Z\nDTEND:20250310T090000Z",
         "DTSTART:20260501T000000Z\nDTEND:20260501T090000Z",
+        "DTSTART:20260310T080000Z",
+        "DTSTART:20260310T080000Z\nDTEND:20260310T080000Z",
         "DTSTART:20250101T080000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY;UNTIL=20250301T000000Z",
     ] {
         assert_eq!(starts(lines), Vec::<String>::new(), "{lines}");
@@ -161,75 +164,107 @@ fn instances_are_moved_cancelled_and_made_transparent() {
 }
 
 #[test]
-fn one_broken_event_of_a_resource_leaves_the_others() {
+fn what_has_no_readable_start_is_an_error_unless_it_is_not_busy() {
     let good = event("DTSTART:20260310T080000Z\nDURATION:PT1H");
     for broken in [
         "DTSTART:yesterday",
         "DURATION:PT1H",
-        "DTSTART:20260310T080000Z\nDTEND:20260310T070000Z",
-        "DTSTART:20260310T080000Z\nDURATION:-PT1H",
+        "DTSTART:",
         "DTSTART:20260310T080000Z,20260311T080000Z",
         "DTSTART:20261399T080000Z",
     ] {
-        let read = read(&calendar(&format!("{}\n{good}", event(broken)))).unwrap();
+        assert!(read(&calendar(&format!("{good}\n{}", event(broken)))).is_err(), "{broken}");
+        let free = event(&format!("{broken}\nTRANSP:TRANSPARENT"));
+        let read = read(&calendar(&format!("{good}\n{free}"))).unwrap();
         assert_eq!((read.busy.len(), read.faults.len()), (1, 1), "{broken}");
     }
     for text in [
         "",
         "}{",
         "BEGIN:VCALENDAR",
-        "BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n",
         "BEGIN:VEVENT\r\nEND:VEVENT\r\n",
+        "BEGIN:VCALENDAR\r\nRRULE\r\nEND:VCALENDAR\r\n",
     ] {
         assert!(read(text).is_err(), "{text}");
+    }
+    let none = read("BEGIN:VCALENDAR\r\nno line\r\nEND:VCALENDAR\r\n").unwrap();
+    assert_eq!((none.uid.as_str(), none.busy, none.faults), ("", vec![], vec![]));
+}
+
+#[test]
+fn a_length_or_a_rule_that_cannot_be_read_is_busy_from_its_start_on() {
+    let from_then_on = between("2026-03-10T08:00Z", "2026-05-01T00:00Z");
+    for lines in [
+        "DTEND:20260310T070000Z",
+        "DURATION:-PT1H",
+        "DTEND:never",
+        "DURATION:PT1H\nRDATE:never",
+        "DURATION:PT1H\nRRULE:FREQ=SOMETIMES",
+        "DURATION:PT1H\nRRULE:COUNT=3",
+        "DURATION:PT1H\nRRULE:FREQ=DAILY;X",
+        "DURATION:PT1H\nRRULE:FREQ=DAILY;BYDAY=XX",
+        "DURATION:PT1H\nRRULE:FREQ=DAILY;UNTIL=never",
+        "DURATION:PT1H\nRRULE:FREQ=DAILY;BYSECOND=60",
+        "DURATION:PT1H\nRRULE:RSCALE=CHINESE;FREQ=DAILY",
+    ] {
+        let read = read(&calendar(&event(&format!("DTSTART:20260310T080000Z\n{lines}")))).unwrap();
+        assert_eq!((read.busy, read.faults.len()), (vec![from_then_on], 1), "{lines}");
     }
 }
 
 #[test]
-fn a_rule_that_cannot_be_read_leaves_its_first_time() {
-    for rule in ["FREQ=SOMETIMES", "COUNT=3", "FREQ=DAILY;X", "FREQ=DAILY;BYDAY=XX", "FREQ=DAILY;UNTIL=never"]
-    {
-        let lines = format!("DTSTART:20260310T080000Z\nDURATION:PT1H\nRRULE:{rule}");
-        let read = read(&calendar(&event(&lines))).unwrap();
-        assert_eq!((read.busy.len(), read.faults.len()), (1, 1), "{rule}");
-    }
+fn exceptions_that_cannot_be_read_except_nothing_and_leave_the_rest() {
+    let daily = "DTSTART:20260310T080000Z\nDURATION:PT1H\nRRULE:RSCALE=GREGORIAN;FREQ=DAILY;SKIP=OMIT;COUNT=3";
+    let excepted = format!("{daily}\nEXDATE:\nEXDATE:20260311T080000Z,");
+    assert_eq!(starts(&excepted), ["2026-03-10T08:00:00Z", "2026-03-12T08:00:00Z"]);
+    let read = read(&calendar(&event(&format!("{daily}\nEXDATE:never,20260311T080000Z")))).unwrap();
+    assert_eq!((read.busy.len(), read.faults.len()), (2, 1));
 }
 
 #[test]
 fn what_would_never_end_counts_as_busy_throughout_and_takes_no_time() {
     let window = between("2026-03-01T00:00Z", "2026-05-01T00:00Z");
+    let numbers = |last: u8| (0..=last).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
+    let all_seconds = format!(
+        "FREQ=YEARLY;BYDAY=MO,TU,WE,TH,FR,SA,SU;BYHOUR={};BYMINUTE={};BYSECOND={}",
+        numbers(23),
+        numbers(59),
+        numbers(59)
+    );
+    let long = format!("FREQ=YEARLY;BYYEARDAY={}", "1,".repeat(500_000));
     let began = Instant::now();
     for rule in [
         "FREQ=SECONDLY",
         "FREQ=SECONDLY;BYMONTH=2;BYMONTHDAY=30",
         "FREQ=MINUTELY;BYMONTH=2;BYMONTHDAY=30",
+        "FREQ=SECONDLY;BYMONTH=1;BYHOUR=3;BYMINUTE=3;BYSECOND=3",
         "FREQ=HOURLY;COUNT=4000000000",
+        &all_seconds,
+        &long,
     ] {
         let lines = format!("DTSTART:20100101T080000Z\nDURATION:PT1S\nRRULE:{rule}");
         let read = read(&calendar(&event(&lines))).unwrap();
-        assert_eq!((read.busy, read.faults.len()), (vec![window], 1), "{rule}");
+        assert_eq!((read.busy, read.faults.len()), (vec![window], 1), "{rule:.80}");
     }
-    let rare = "DTSTART:20100101T080000Z\nDURATION:PT1S\nRRULE:FREQ=SECONDLY;BYMONTH=1;BYHOUR=3;BYMINUTE=3;BYSECOND=3";
-    assert_eq!(starts(rare), Vec::<String>::new(), "what can be expanded is");
     assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+    let ended = "DTSTART:20100101T080000Z\nDURATION:PT1S\nRRULE:FREQ=SECONDLY;UNTIL=20100102T000000Z";
+    assert_eq!(starts(ended), Vec::<String>::new(), "what has ended is over");
 }
 
 #[test]
-fn once_the_time_is_up_nothing_more_is_expanded() {
+fn once_the_time_is_up_nothing_more_is_read() {
     let berlin = rules("Europe/Berlin", &["09:00-12:00"]);
     let window = between("2026-03-01T00:00Z", "2026-05-01T00:00Z");
     let asked = Cell::new(0);
     let is_spent = || {
         asked.set(asked.get() + 1);
-        asked.get() > 1
+        asked.get() > 3
     };
     let mut reader = EventReader::new(&berlin, window, &is_spent);
     let weekly = calendar(&event("DTSTART:20260301T080000Z\nDURATION:PT1H\nRRULE:FREQ=WEEKLY"));
-    let single = calendar(&event("DTSTART:20260301T080000Z\nDURATION:PT1H"));
 
     assert_eq!(reader.read(&weekly).unwrap().busy.len(), 9);
-    assert_eq!(reader.read(&weekly).unwrap().busy, [window]);
-    assert_eq!(reader.read(&single).unwrap().busy.len(), 1);
+    assert!(reader.read(&weekly).unwrap_err().contains("takes too long"), "and nobody says that it is taken");
 }
 
 #[test]

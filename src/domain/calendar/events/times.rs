@@ -68,12 +68,13 @@ impl Length {
     }
 }
 
-/// The moments of a property, which may list several. `faults` is told what was guessed.
-pub(super) fn read_moments(
-    property: &Property,
+/// The moments of a property, which may list several, or none; each may be one that cannot be read. `faults` is
+/// told what was guessed.
+pub(super) fn read_moments<'p>(
+    property: &'p Property,
     zones: &Zones,
     faults: &mut Vec<&'static str>,
-) -> Result<Vec<(Moment, Option<Length>)>, &'static str> {
+) -> impl Iterator<Item = Result<(Moment, Option<Length>), &'static str>> + use<'p> {
     let zone = match property.parameter("TZID") {
         None => None,
         Some(name) => {
@@ -85,7 +86,8 @@ pub(super) fn read_moments(
         }
     };
     let zone = zone.unwrap_or_else(|| zones.calendar.clone());
-    property.value.split(',').map(|text| read_moment_or_period(text.trim(), &zone)).collect()
+    let texts = property.value.split(',').map(str::trim).filter(|text| !text.is_empty());
+    texts.map(move |text| read_moment_or_period(text, &zone))
 }
 
 /// The one moment of a property.
@@ -94,9 +96,10 @@ pub(super) fn read_moment(
     zones: &Zones,
     faults: &mut Vec<&'static str>,
 ) -> Result<Moment, &'static str> {
-    let mut moments = read_moments(property, zones, faults)?;
-    match (moments.pop(), moments.is_empty()) {
-        (Some((moment, None)), true) => Ok(moment),
+    let mut moments = read_moments(property, zones, faults);
+    match (moments.next().transpose()?, moments.next()) {
+        (Some((moment, None)), None) => Ok(moment),
+        (None, _) => Err("a property without a time"),
         _ => Err("a property with more than one time"),
     }
 }
@@ -125,21 +128,18 @@ pub(super) fn read_text(text: &str, zone: &TimeZone) -> Result<Moment, &'static 
     Ok(Moment { local: date.to_datetime(Time::midnight()), zone: zone.clone(), is_day: true })
 }
 
-/// From one moment to another: whole days between days, elapsed time between times.
+/// From one moment to another: whole days between days, and at least one; elapsed time between times.
 pub(super) fn exact(start: &Moment, end: &Moment) -> Result<Length, &'static str> {
-    const ENDS_BEFORE: &str = "an event that ends before it starts";
     if start.is_day && end.is_day {
-        let days = (end.local.date() - start.local.date()).get_days();
-        if days < 0 {
-            return Err(ENDS_BEFORE);
-        }
+        // Programs write the first day as the end, too.
+        let days = (end.local.date() - start.local.date()).get_days().max(1);
         let span = Span::new().try_days(days).map_err(|_| "an event that is too long")?;
         return Ok(Length::Nominal(span));
     }
     let (Some(start), Some(end)) = (start.instant(), end.instant()) else {
         return Err("a time beyond what can be reckoned with");
     };
-    if end < start { Err(ENDS_BEFORE) } else { Ok(Length::Exact(end.duration_since(start))) }
+    if end < start { Err("an event that ends before it starts") } else { Ok(Length::Exact(end.duration_since(start))) }
 }
 
 /// `PT30M`, `P1D`, `P2W`.

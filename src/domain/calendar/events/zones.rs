@@ -10,6 +10,9 @@ use jiff::tz::TimeZone;
 use super::component::Component;
 use super::windows_zones::WINDOWS_ZONES;
 
+/// No name of a zone is longer, be it a path that ends in one, in bytes.
+const MAX_NAME: usize = 255;
+
 /// What the names of one text mean.
 pub(super) struct Zones {
     by_name: HashMap<String, TimeZone>,
@@ -38,6 +41,9 @@ impl Zones {
 
 fn find(name: &str) -> Option<TimeZone> {
     let name = name.trim();
+    if name.len() > MAX_NAME {
+        return None;
+    }
     if let Ok(at) = WINDOWS_ZONES.binary_search_by_key(&name, |(windows, _)| windows) {
         let (_, iana) = WINDOWS_ZONES.get(at)?;
         return TimeZone::get(iana).ok();
@@ -65,6 +71,7 @@ mod tests {
         for name in ["", "/", "Customized Time Zone", "Mars/Base"] {
             assert_eq!(find(name), None, "{name}");
         }
+        assert_eq!(find(&format!("{}Europe/Berlin", "x/".repeat(2_000_000))), None, "too long");
     }
 
     #[test]
