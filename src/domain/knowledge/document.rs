@@ -3,7 +3,7 @@
 use sha2::{Digest as _, Sha256};
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::{Format, Language, cut, document_terms};
+use super::{Format, Language, TextDigest, cut, document_terms, embedding_text, text_digest};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
 
@@ -118,6 +118,13 @@ impl Ready {
         let digest =
             digest(&[&title, url.as_deref().unwrap_or_default(), format.as_str(), language.as_str(), &text]);
         Ok(Self { passages: passages.collect(), slug, title, url, format, text, digest })
+    }
+
+    /// Of the text that is embedded of each passage, in order.
+    #[must_use]
+    pub fn embedding_digests(&self) -> Vec<TextDigest> {
+        let text = |passage: &ReadyPassage| embedding_text(&self.title, &passage.heading, &passage.text);
+        self.passages.iter().map(|passage| text_digest(&text(passage))).collect()
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod cut;
 mod document;
+mod embedding;
 mod extract;
 mod language;
 mod nesting;
@@ -18,6 +19,7 @@ mod terms;
 
 pub use cut::{Passage, cut};
 pub use document::{Base, Document, MAX_PASSAGES, MAX_TEXT, Ready, ReadyPassage, TooLarge, slug_of};
+pub use embedding::{TextDigest, embedding_text, text_digest};
 pub use extract::{ExtractFault, Format, MAX_FILE, to_markdown};
 pub use language::Language;
 pub use plan::{MAX_CANDIDATES, Tier, plan};
