@@ -170,6 +170,8 @@ create table passage_vectors (
     position bigint not null,
     model text not null,
     number bigint not null,
+    -- Of the text that was embedded: a document that is written anew keeps the vectors of what is the same.
+    digest bytea not null,
     dimension bigint not null,
     -- So many 32-bit floats, little-endian, of length 1 together.
     vector bytea not null,
@@ -181,8 +183,14 @@ create index passage_vectors_of_passage on passage_vectors (workspace_id, docume
 -- Compressing them costs much and saves nothing.
 alter table passage_vectors alter column vector set storage external;
 
--- How far a document is embedded by a model, and until when a process is at it. It counts for the passages that begin
--- with this number.
+-- The models that processes embed with, and when one last did: a document that is written is to be embedded by each.
+create table embedding_models (
+    model text primary key not null,
+    last_used bigint not null
+);
+
+-- How far a document is embedded by a model, and until when a process is at it, or it is left alone. It counts for the
+-- passages that begin with this number. Unfinished is what is to be embedded.
 create table document_embeddings (
     workspace_id uuid not null,
     document_id uuid not null,
@@ -190,10 +198,15 @@ create table document_embeddings (
     first_number bigint not null,
     embedded bigint not null,
     claimed_until bigint not null,
+    -- How often the endpoint was silent for one of its passages alone.
+    failures bigint not null default 0,
     finished_at bigint,
     primary key (workspace_id, document_id, model),
     foreign key (workspace_id, document_id) references documents (workspace_id, id) on delete cascade
 );
+create index document_embeddings_unfinished on document_embeddings (model, workspace_id, first_number)
+    where finished_at is null;
+create index document_embeddings_of_model on document_embeddings (model, workspace_id, document_id);
 
 -- In how many passages of a base a word is.
 create table terms (

@@ -3,7 +3,7 @@
 
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, on_conn, passages};
+use super::{Conn, StoreError, embedding_work, on_conn, passage_vectors, passages};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
 use crate::domain::knowledge::{Base, Document, Format, Ready};
@@ -154,7 +154,14 @@ pub async fn put(
         updated_at: now,
     };
     upsert(conn.reborrow(), &document, &ready.text).await?;
+    let texts = ready.embedding_digests();
+    let carried = match old {
+        Some(_) => passage_vectors::carried(conn.reborrow(), base, id, &texts).await?,
+        None => Vec::new(),
+    };
     passages::replace(conn.reborrow(), base, id, &ready.passages).await?;
+    passage_vectors::restore(conn.reborrow(), base, id, &texts, &carried).await?;
+    embedding_work::mark(conn.reborrow(), base.workspace, id).await?;
     let (passages, words) = old.map_or((0, 0), |old| (old.passages, old.words));
     resize(conn, base, document.passages - passages, document.words - words).await?;
     Ok(document)

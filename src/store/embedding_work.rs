@@ -23,16 +23,80 @@ pub struct Work {
     pub first_number: i64,
 }
 
-/// From a document to what is to be embedded of it, for the model $1: nothing where there is no passage.
+/// What is left for the model $1. That of a document which was written anew behind our back is found by [`mark_all`].
 macro_rules! unfinished {
     () => {
-        "from documents d join knowledge_bases b \
+        "from document_embeddings e \
+        join documents d on d.workspace_id = e.workspace_id and d.id = e.document_id \
+        join knowledge_bases b \
             on b.workspace_id = d.workspace_id and b.id = d.base_id and b.archived_at is null \
         join passages p on p.workspace_id = d.workspace_id and p.document_id = d.id and p.position = 0 \
-        left join document_embeddings e \
-            on e.workspace_id = d.workspace_id and e.document_id = d.id and e.model = $1 \
-        where (e.finished_at is null or e.first_number <> p.number)"
+            and p.number = e.first_number \
+        where e.model = $1 and e.finished_at is null"
     };
+}
+
+/// How many passages of a row's document its model has embedded.
+macro_rules! embedded {
+    () => {
+        "(select count(*) from passage_vectors v where v.workspace_id = document_embeddings.workspace_id \
+            and v.document_id = document_embeddings.document_id and v.model = document_embeddings.model \
+            and v.dimension > 0)"
+    };
+}
+
+/// Marks a document that was written as one that is to be embedded by each model in use. Who is at it as it was has no claim
+/// any more. Its base is locked.
+pub(super) async fn mark(
+    mut conn: Conn<'_>,
+    workspace: WorkspaceId,
+    document: DocumentId,
+) -> Result<(), StoreError> {
+    const MARK: &str = "insert into document_embeddings \
+        (workspace_id, document_id, model, first_number, embedded, claimed_until) \
+        select p.workspace_id, p.document_id, m.model, p.number, 0, 0 from passages p cross join embedding_models m \
+        where p.workspace_id = $1 and p.document_id = $2 and p.position = 0 \
+        on conflict (workspace_id, document_id, model) do update \
+        set first_number = excluded.first_number, claimed_until = 0, failures = 0, finished_at = null";
+    // What was kept of its vectors counts at once.
+    const EMBEDDED: &str = concat!(
+        "update document_embeddings set embedded = ",
+        embedded!(),
+        " where workspace_id = $1 and document_id = $2"
+    );
+    // Without a passage there is nothing to do.
+    const EMPTY: &str = "delete from document_embeddings where workspace_id = $1 and document_id = $2 \
+        and not exists (select 1 from passages p where p.workspace_id = $1 and p.document_id = $2)";
+    for statement in [MARK, EMBEDDED, EMPTY] {
+        on_conn!(conn.reborrow(), |c| {
+            sqlx::query(statement).bind(workspace).bind(document).execute(c).await?;
+        });
+    }
+    Ok(())
+}
+
+/// Marks what no process has marked for this model, of at most `limit` documents whose first passage has a higher number than
+/// `after`; the highest number that was marked. It reads every document, so it is for a start, and now and then: for what was
+/// written while the model's first process began.
+pub async fn mark_all(
+    conn: Conn<'_>,
+    model: &str,
+    after: i64,
+    limit: i64,
+) -> Result<Option<i64>, StoreError> {
+    const MARK: &str = "insert into document_embeddings \
+        (workspace_id, document_id, model, first_number, embedded, claimed_until) \
+        select p.workspace_id, p.document_id, cast($1 as text), p.number, 0, 0 from passages p \
+        where p.position = 0 and p.number > $2 and not exists (select 1 from document_embeddings e \
+            where e.workspace_id = p.workspace_id and e.document_id = p.document_id and e.model = $1 \
+                and e.first_number = p.number) \
+        order by p.number limit $3 \
+        on conflict (workspace_id, document_id, model) do update \
+        set first_number = excluded.first_number, embedded = 0, claimed_until = 0, failures = 0, finished_at = null \
+        where document_embeddings.first_number < excluded.first_number returning first_number";
+    let marked: Vec<(i64,)> =
+        on_conn!(conn, |c| { sqlx::query_as(MARK).bind(model).bind(after).bind(limit).fetch_all(c).await? });
+    Ok(marked.into_iter().map(|(number,)| number).max())
 }
 
 /// How many documents are not embedded whole by this model.
@@ -50,16 +114,33 @@ pub async fn next(
     limit: i64,
     clock: &dyn Clock,
 ) -> Result<Vec<Work>, StoreError> {
-    const NEXT: &str = concat!(
-        "select d.workspace_id, d.base_id, d.id as document_id, p.number as first_number ",
-        unfinished!(),
-        " and (e.claimed_until is null or e.claimed_until <= $2) \
-        order by case when d.workspace_id > $3 then 0 else 1 end, d.workspace_id, p.number limit $4"
-    );
+    // Two walks along an index, which end early.
+    const NEXT: [&str; 2] = [
+        concat!(
+            "select d.workspace_id, d.base_id, e.document_id, e.first_number ",
+            unfinished!(),
+            " and e.claimed_until <= $2 and e.workspace_id > $3 \
+            order by e.workspace_id, e.first_number limit $4"
+        ),
+        concat!(
+            "select d.workspace_id, d.base_id, e.document_id, e.first_number ",
+            unfinished!(),
+            " and e.claimed_until <= $2 and e.workspace_id <= $3 \
+            order by e.workspace_id, e.first_number limit $4"
+        ),
+    ];
     let now = store_now(conn.reborrow(), clock).await?;
-    Ok(on_conn!(conn, |c| {
-        sqlx::query_as(NEXT).bind(model).bind(now).bind(after).bind(limit).fetch_all(c).await?
-    }))
+    let mut found: Vec<Work> = Vec::new();
+    for statement in NEXT {
+        let left = limit - i64::try_from(found.len()).unwrap_or(limit);
+        if left > 0 {
+            let more: Vec<Work> = on_conn!(conn.reborrow(), |c| {
+                sqlx::query_as(statement).bind(model).bind(now).bind(after).bind(left).fetch_all(c).await?
+            });
+            found.extend(more);
+        }
+    }
+    Ok(found)
 }
 
 /// Claims it for so long; whether it is this process's now.
@@ -70,14 +151,9 @@ pub async fn claim(
     lasting: Duration,
     clock: &dyn Clock,
 ) -> Result<bool, StoreError> {
-    const CLAIM: &str = "insert into document_embeddings \
-        (workspace_id, document_id, model, first_number, embedded, claimed_until) values ($1, $2, $3, $4, 0, $5) \
-        on conflict (workspace_id, document_id, model) do update \
-        set embedded = case when document_embeddings.first_number = excluded.first_number \
-                then document_embeddings.embedded else 0 end, \
-            first_number = excluded.first_number, claimed_until = excluded.claimed_until, finished_at = null \
-        where document_embeddings.claimed_until <= $6 and (document_embeddings.finished_at is null \
-            or document_embeddings.first_number <> excluded.first_number)";
+    const CLAIM: &str = "update document_embeddings set claimed_until = $5 \
+        where workspace_id = $1 and document_id = $2 and model = $3 and first_number = $4 \
+            and claimed_until <= $6 and finished_at is null";
     let now = store_now(conn.reborrow(), clock).await?;
     let claimed = on_conn!(conn, |c| {
         let query = sqlx::query(CLAIM).bind(work.workspace).bind(work.document).bind(model);
@@ -87,30 +163,39 @@ pub async fn claim(
     Ok(claimed == 1)
 }
 
-/// Counts what has been embedded of it anew, and keeps the claim for so long from now.
-pub async fn keep(
+/// Keeps a claim for so long from now.
+pub async fn renew(
     mut conn: Conn<'_>,
     work: Work,
     model: &str,
     lasting: Duration,
     clock: &dyn Clock,
 ) -> Result<(), StoreError> {
-    const KEEP: &str = "update document_embeddings set claimed_until = $5, embedded = (select count(*) \
-            from passage_vectors v join passages p on p.workspace_id = v.workspace_id \
-                and p.document_id = v.document_id and p.position = v.position and p.number = v.number \
-            where v.workspace_id = $1 and v.base_id = $6 and v.document_id = $2 and v.model = $3 \
-                and v.dimension > 0) \
-        where workspace_id = $1 and document_id = $2 and model = $3 and first_number = $4";
+    const RENEW: &str = "update document_embeddings set claimed_until = $5 \
+        where workspace_id = $1 and document_id = $2 and model = $3 and first_number = $4 and finished_at is null";
     let now = store_now(conn.reborrow(), clock).await?;
     on_conn!(conn, |c| {
-        let query = sqlx::query(KEEP).bind(work.workspace).bind(work.document).bind(model);
-        let query = query.bind(work.first_number).bind(now.plus(lasting)).bind(work.base);
-        query.execute(c).await?;
+        let query = sqlx::query(RENEW).bind(work.workspace).bind(work.document).bind(model);
+        query.bind(work.first_number).bind(now.plus(lasting)).execute(c).await?;
     });
     Ok(())
 }
 
-/// Gives the claim up. `is_finished`: no passage is left without a vector.
+/// Counts what has been embedded of it anew. Its base is locked.
+pub async fn recount(conn: Conn<'_>, work: Work, model: &str) -> Result<(), StoreError> {
+    const RECOUNT: &str = concat!(
+        "update document_embeddings set embedded = ",
+        embedded!(),
+        " where workspace_id = $1 and document_id = $2 and model = $3 and first_number = $4"
+    );
+    on_conn!(conn, |c| {
+        let query = sqlx::query(RECOUNT).bind(work.workspace).bind(work.document).bind(model);
+        query.bind(work.first_number).execute(c).await?;
+    });
+    Ok(())
+}
+
+/// Gives the claim up, and counts what has been embedded. `is_finished`: no passage is left without a vector.
 pub async fn release(
     mut conn: Conn<'_>,
     work: Work,
@@ -118,8 +203,12 @@ pub async fn release(
     is_finished: bool,
     clock: &dyn Clock,
 ) -> Result<(), StoreError> {
-    const RELEASE: &str = "update document_embeddings set claimed_until = 0, finished_at = $5 \
-        where workspace_id = $1 and document_id = $2 and model = $3 and first_number = $4";
+    // Counted here, too: whoever had the document before may have embedded it all.
+    const RELEASE: &str = concat!(
+        "update document_embeddings set claimed_until = 0, finished_at = $5, embedded = ",
+        embedded!(),
+        " where workspace_id = $1 and document_id = $2 and model = $3 and first_number = $4"
+    );
     let now = store_now(conn.reborrow(), clock).await?;
     let finished_at = is_finished.then_some(now);
     on_conn!(conn, |c| {
@@ -127,6 +216,26 @@ pub async fn release(
         query.bind(work.first_number).bind(finished_at).execute(c).await?;
     });
     Ok(())
+}
+
+/// Gives the claim up, and leaves the document alone for a while: `pauses` after its first, second, … failure, the last one
+/// from then on.
+pub async fn set_back(
+    mut conn: Conn<'_>,
+    work: Work,
+    model: &str,
+    pauses: &[Duration],
+    clock: &dyn Clock,
+) -> Result<(), StoreError> {
+    const FAIL: &str = "update document_embeddings set failures = failures + 1 \
+        where workspace_id = $1 and document_id = $2 and model = $3 and first_number = $4 returning failures";
+    let failed: Option<(i64,)> = on_conn!(conn.reborrow(), |c| {
+        let query = sqlx::query_as(FAIL).bind(work.workspace).bind(work.document).bind(model);
+        query.bind(work.first_number).fetch_optional(c).await?
+    });
+    let Some((failures,)) = failed else { return Ok(()) };
+    let index = usize::try_from(failures - 1).unwrap_or(0).min(pauses.len().saturating_sub(1));
+    renew(conn, work, model, pauses.get(index).copied().unwrap_or_default(), clock).await
 }
 
 /// Gives up all claims: at the start of the one process that a store has.
@@ -161,35 +270,4 @@ pub async fn embedded(
         query.build_query_as().fetch_one(c).await?
     });
     Ok(embedded)
-}
-
-/// Removes what other models made of documents that this one has finished `kept` ago, at most of so many documents; of how
-/// many it was.
-pub async fn remove_retired(
-    mut conn: Conn<'_>,
-    model: &str,
-    kept: Duration,
-    limit: i64,
-    clock: &dyn Clock,
-) -> Result<usize, StoreError> {
-    const RETIRED: &str = "select old.workspace_id, old.document_id, old.model from document_embeddings old \
-        join document_embeddings e on e.workspace_id = old.workspace_id and e.document_id = old.document_id \
-            and e.model = $1 and e.finished_at <= $2 \
-        where old.model <> $1 limit $3";
-    const VECTORS: &str =
-        "delete from passage_vectors where workspace_id = $1 and document_id = $2 and model = $3";
-    const STATE: &str =
-        "delete from document_embeddings where workspace_id = $1 and document_id = $2 and model = $3";
-    let before = store_now(conn.reborrow(), clock).await?.minus(kept);
-    let retired: Vec<(WorkspaceId, DocumentId, String)> = on_conn!(conn.reborrow(), |c| {
-        sqlx::query_as(RETIRED).bind(model).bind(before).bind(limit).fetch_all(c).await?
-    });
-    for (workspace, document, old) in &retired {
-        for statement in [VECTORS, STATE] {
-            on_conn!(conn.reborrow(), |c| {
-                sqlx::query(statement).bind(workspace).bind(document).bind(old).execute(c).await?;
-            });
-        }
-    }
-    Ok(retired.len())
 }

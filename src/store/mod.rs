@@ -20,6 +20,7 @@ mod deliveries;
 pub mod delivery_claims;
 pub mod delivery_log;
 pub mod documents;
+pub mod embedding_models;
 pub mod embedding_work;
 mod error;
 pub mod events;

@@ -1,11 +1,19 @@
 //! Vectors of passages, by model: written beside the passages that they are of, read one by one.
 
+use std::collections::HashMap;
+
 use futures::TryStreamExt as _;
 use sqlx::QueryBuilder;
 
 use super::{Conn, StoreError, knowledge_bases, on_conn};
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
+use crate::domain::knowledge::{Base, TextDigest};
 use crate::domain::vector::{Nearest, Vector};
+
+/// How many vectors of a document that is written anew are held in memory: the rest is made anew.
+const MOST_CARRIED: i64 = 2000;
+/// Vectors of one statement.
+const PORTION: usize = 200;
 
 /// A passage to embed.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -38,35 +46,120 @@ pub async fn unembedded(
     }))
 }
 
-/// Keeps the vector of each passage that is still there, or None where the model refuses it. The base is locked: its documents do
-/// not change meanwhile.
+/// What a model made of a passage.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Made {
+    /// The passage's.
+    pub number: i64,
+    /// Of the text that was embedded.
+    pub digest: TextDigest,
+    /// None where the model refuses the text.
+    pub vector: Option<Vector>,
+}
+
+/// Keeps what was made of each passage that is still there. The base is locked: its documents do not change meanwhile.
 pub async fn put(
     mut conn: Conn<'_>,
     workspace: WorkspaceId,
     base: KnowledgeBaseId,
     model: &str,
-    vectors: &[(i64, Option<Vector>)],
+    made: &[Made],
 ) -> Result<(), StoreError> {
     const PUT: &str = "insert into passage_vectors \
-        (workspace_id, base_id, document_id, position, model, number, dimension, vector) \
-        select p.workspace_id, p.base_id, p.document_id, p.position, v.column1, p.number, v.column3, v.column4 from (";
+        (workspace_id, base_id, document_id, position, model, number, digest, dimension, vector) \
+        select p.workspace_id, p.base_id, p.document_id, p.position, v.column1, p.number, v.column3, v.column4, \
+            v.column5 from (";
     const OF_PASSAGES: &str = ") as v join passages p on p.number = v.column2 where p.workspace_id = ";
     const AGAIN: &str = " on conflict (workspace_id, base_id, document_id, position, model) do update \
-        set number = excluded.number, dimension = excluded.dimension, vector = excluded.vector";
-    if vectors.is_empty() {
+        set number = excluded.number, digest = excluded.digest, dimension = excluded.dimension, \
+            vector = excluded.vector";
+    if made.is_empty() {
         return Ok(());
     }
     knowledge_bases::lock(conn.reborrow(), workspace, base).await?;
     on_conn!(conn, |c| {
         let mut query = QueryBuilder::new(PUT);
-        query.push_values(vectors, |mut row, (number, vector)| {
+        query.push_values(made, |mut row, Made { number, digest, vector }| {
             let dimension = i64::try_from(vector.as_ref().map_or(0, Vector::dimension)).unwrap_or(0);
             let bytes = vector.as_ref().map(Vector::to_bytes).unwrap_or_default();
-            row.push_bind(model).push_bind(number).push_bind(dimension).push_bind(bytes);
+            row.push_bind(model).push_bind(number).push_bind(digest.to_vec());
+            row.push_bind(dimension).push_bind(bytes);
         });
         query.push(OF_PASSAGES).push_bind(workspace).push(" and p.base_id = ").push_bind(base).push(AGAIN);
         query.build().execute(c).await?;
     });
+    Ok(())
+}
+
+/// What models made of a document's texts, whichever passages those are.
+#[derive(sqlx::FromRow)]
+pub(super) struct Carried {
+    model: String,
+    digest: Vec<u8>,
+    dimension: i64,
+    vector: Vec<u8>,
+}
+
+/// What a document that is about to be written anew can keep: what was made of texts that it will still have. The base is
+/// locked.
+pub(super) async fn carried(
+    conn: Conn<'_>,
+    base: &Base,
+    document: DocumentId,
+    texts: &[TextDigest],
+) -> Result<Vec<Carried>, StoreError> {
+    const CARRIED: &str =
+        "select model, digest, dimension, vector from passage_vectors where workspace_id = ";
+    if texts.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new(CARRIED);
+        query.push_bind(base.workspace).push(" and base_id = ").push_bind(base.id);
+        query.push(" and document_id = ").push_bind(document).push(" and digest in (");
+        let mut list = query.separated(", ");
+        for digest in texts {
+            list.push_bind(digest.to_vec());
+        }
+        query.push(") order by position limit ").push_bind(MOST_CARRIED);
+        query.build_query_as().fetch_all(c).await?
+    }))
+}
+
+/// Gives it to the passages that it now has, whose texts these are, in order.
+pub(super) async fn restore(
+    mut conn: Conn<'_>,
+    base: &Base,
+    document: DocumentId,
+    texts: &[TextDigest],
+    carried: &[Carried],
+) -> Result<(), StoreError> {
+    const RESTORE: &str = "insert into passage_vectors \
+        (workspace_id, base_id, document_id, position, model, number, digest, dimension, vector) \
+        select p.workspace_id, p.base_id, p.document_id, p.position, v.column2, p.number, v.column3, v.column4, \
+            v.column5 from (";
+    const OF_DOCUMENT: &str = ") as v join passages p on p.position = v.column1 where p.workspace_id = ";
+    let mut places: HashMap<&[u8], Vec<i64>> = HashMap::new();
+    for (position, digest) in (0..).zip(texts) {
+        places.entry(digest).or_default().push(position);
+    }
+    let places_of = |carried: &Carried| places.get(carried.digest.as_slice()).cloned().unwrap_or_default();
+    let rows: Vec<(i64, &Carried)> = carried
+        .iter()
+        .flat_map(|carried| places_of(carried).into_iter().map(move |position| (position, carried)))
+        .collect();
+    for rows in rows.chunks(PORTION) {
+        on_conn!(conn.reborrow(), |c| {
+            let mut query = QueryBuilder::new(RESTORE);
+            query.push_values(rows, |mut row, (position, carried)| {
+                row.push_bind(*position).push_bind(&carried.model).push_bind(&carried.digest);
+                row.push_bind(carried.dimension).push_bind(&carried.vector);
+            });
+            query.push(OF_DOCUMENT).push_bind(base.workspace).push(" and p.document_id = ");
+            query.push_bind(document).push(" on conflict do nothing");
+            query.build().execute(c).await?;
+        });
+    }
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //! document without vectors is found by its words.
 
 use std::error::Error;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Worker;
 use crate::domain::retry;
@@ -11,6 +11,10 @@ use crate::store::{StoreError, embedding_work};
 
 /// How often it is looked for what other processes have written.
 const EVERY: Duration = Duration::from_secs(10);
+/// How often the use of the model is noted, and counted what is left.
+const ROUND: Duration = Duration::from_mins(1);
+/// How often all documents are gone over, and models that nobody uses any more.
+const SWEEP: Duration = Duration::from_mins(10);
 /// Between two transactions that remove, so that on SQLite the writer gets its turn.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -21,12 +25,22 @@ pub(super) async fn embed(worker: Worker, embeddings: Embeddings) {
     }
     let mut course = embeddings.course();
     let mut failed = 0;
+    let begun = Instant::now();
+    let (mut round_at, mut sweep_at) = (begun, begun);
     loop {
-        note("documents could not be counted", embeddings.note_what_is_left(&worker.services).await);
+        if Instant::now() >= sweep_at {
+            note("documents could not be gone over", sweep(&worker, &embeddings).await);
+            // A document that was being written at the start may have been missed: soon once more.
+            sweep_at = if begun.elapsed() < EVERY { begun + EVERY } else { Instant::now() + SWEEP };
+        }
+        if Instant::now() >= round_at {
+            note("the use of the model could not be noted", embeddings.note_use(&worker.services).await);
+            note("documents could not be counted", embeddings.note_what_is_left(&worker.services).await);
+            round_at = Instant::now() + ROUND;
+        }
         match embeddings.embed_some(&worker.services, &mut course).await {
             Ok(0) => {
                 failed = 0;
-                note("old vectors could not be removed", remove_retired(&worker, &embeddings).await);
                 let changed = worker.services.documents_changed.notified();
                 // Either is a reason to look.
                 let _ = tokio::time::timeout(EVERY, changed).await;
@@ -48,8 +62,12 @@ pub(super) async fn embed(worker: Worker, embeddings: Embeddings) {
     }
 }
 
-async fn remove_retired(worker: &Worker, embeddings: &Embeddings) -> Result<(), StoreError> {
-    while embeddings.remove_retired(&worker.services, RETIRED_KEPT).await? > 0 {
+/// Marks what no process has marked, and removes what is of no use to any.
+async fn sweep(worker: &Worker, embeddings: &Embeddings) -> Result<(), StoreError> {
+    // First: what is written from now on is marked by whoever writes it.
+    embeddings.note_use(&worker.services).await?;
+    embeddings.mark_all(&worker.services).await?;
+    while embeddings.remove_retired(&worker.services, RETIRED_KEPT).await? {
         tokio::time::sleep(PAUSE).await;
     }
     Ok(())

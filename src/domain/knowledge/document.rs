@@ -4,7 +4,7 @@ use sha2::{Digest as _, Sha256};
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::fields::LONGEST_SLUG;
-use super::{Format, Language, cut, document_terms};
+use super::{Format, Language, TextDigest, cut, document_terms, embedding_text, text_digest};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
 
@@ -131,6 +131,13 @@ impl Ready {
             ("text", old.digest != with_this_text),
         ];
         parts.into_iter().filter(|(_, differs)| *differs).map(|(part, _)| part).collect()
+    }
+
+    /// Of the text that is embedded of each passage, in order.
+    #[must_use]
+    pub fn embedding_digests(&self) -> Vec<TextDigest> {
+        let text = |passage: &ReadyPassage| embedding_text(&self.title, &passage.heading, &passage.text);
+        self.passages.iter().map(|passage| text_digest(&text(passage))).collect()
     }
 }
 

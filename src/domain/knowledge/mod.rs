@@ -6,6 +6,7 @@
 
 mod cut;
 mod document;
+mod embedding;
 mod extract;
 mod fields;
 mod language;
@@ -19,6 +20,7 @@ mod terms;
 
 pub use cut::{Passage, cut};
 pub use document::{Base, Document, MAX_PASSAGES, MAX_TEXT, Ready, ReadyPassage, TooLarge, slug_of};
+pub use embedding::{TextDigest, embedding_text, text_digest};
 pub use extract::{ExtractFault, Format, MAX_FILE, to_markdown};
 pub use fields::{URL_WANTED, is_slug, title_fault, web_url};
 pub use language::Language;

@@ -1,30 +1,28 @@
 //! Embeds documents: gives the passages that have none a vector of the configured model, a batch of texts at a time, whichever
 //! documents they are of.
 
+mod claims;
 mod vectors;
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::Services;
 use crate::domain::ids::WorkspaceId;
-use crate::domain::vector::Vector;
+use crate::domain::knowledge::{embedding_text, text_digest};
 use crate::model::embeddings::{Embedder, EmbeddingsError};
 use crate::store::embedding_work::Work;
-use crate::store::passage_vectors::Unembedded;
-use crate::store::{Conn, StoreError, embedding_work, passage_vectors};
+use crate::store::passage_vectors::{Made, Unembedded};
+use crate::store::{Conn, StoreError, embedding_models, embedding_work, passage_vectors};
 use crate::telemetry::{DOCUMENTS_TO_EMBED, PASSAGES_EMBEDDED};
+use claims::Claims;
+use vectors::Stop;
 
-/// Documents that are claimed together.
-const CLAIMED: i64 = 16;
-/// How much longer than a request a claim lasts.
-const MARGIN: Duration = Duration::from_secs(30);
-/// How long another model's vectors stay once this one has its own: during an upgrade, processes may use either.
-pub const RETIRED_KEPT: Duration = Duration::from_hours(1);
-/// Documents of one transaction that removes such vectors.
-const RETIRED: i64 = 16;
+/// How long a model's vectors stay once no process uses it: processes of two configurations may take turns, or go back.
+pub const RETIRED_KEPT: Duration = Duration::from_hours(24);
+/// Documents that are marked in one transaction.
+const MARKED: i64 = 500;
 
 /// What embeds documents.
 #[derive(Clone, Debug)]
@@ -67,14 +65,19 @@ impl EmbedFault {
     }
 }
 
-/// A passage and the document that it is of.
+/// A passage, the document that it is of, and its text as it is embedded.
 struct Asked {
     work: Work,
-    passage: Unembedded,
+    number: i64,
+    text: String,
 }
 
-/// A document, and what its passages are given, by their numbers: None where the model refuses one.
-type OfDocument = (Work, Vec<(i64, Option<Vector>)>);
+impl Asked {
+    fn new(work: Work, passage: &Unembedded) -> Self {
+        let text = embedding_text(&passage.title, &passage.heading, &passage.text);
+        Self { work, number: passage.number, text }
+    }
+}
 
 impl Embeddings {
     /// Where a process begins.
@@ -85,15 +88,31 @@ impl Embeddings {
 
     /// Claims documents that are not embedded whole, and embeds them. How many they were; none: there is nothing to do here.
     pub async fn embed_some(&self, services: &Services, course: &mut Course) -> Result<usize, EmbedFault> {
-        let claimed = self.claim(services, course).await?;
-        let count = claimed.len();
-        let mut open = VecDeque::from(claimed);
-        let embedded = self.embed_all(services, course, &mut open).await;
+        let mut claims = self.claim(services, course).await?;
+        let count = claims.open.len();
+        let embedded = self.embed_all(services, course, &mut claims).await;
         // What is left is for whoever comes next, this process too.
-        for work in open {
+        for work in claims.open {
             self.release(services, work, false).await?;
         }
         embedded.map(|()| count)
+    }
+
+    /// Notes that this process uses the model, so that what other processes write is marked for it, and its vectors stay.
+    pub async fn note_use(&self, services: &Services) -> Result<(), StoreError> {
+        let (model, clock) = (self.embedder.model(), services.clock.as_ref());
+        services.db.writing(async |conn| embedding_models::note_use(conn, model, clock).await).await
+    }
+
+    /// Marks every document that has no mark of the model yet.
+    pub async fn mark_all(&self, services: &Services) -> Result<(), StoreError> {
+        let model = self.embedder.model();
+        let mut after = 0;
+        loop {
+            let mark = async |conn: Conn<'_>| embedding_work::mark_all(conn, model, after, MARKED).await;
+            let Some(last) = services.db.writing(mark).await? else { return Ok(()) };
+            after = last;
+        }
     }
 
     /// How many documents are not embedded whole, for the metrics.
@@ -104,50 +123,41 @@ impl Embeddings {
         Ok(())
     }
 
-    /// Removes some of what other models made of documents that this one finished `kept` ago; of how many it was.
-    pub async fn remove_retired(&self, services: &Services, kept: Duration) -> Result<usize, StoreError> {
-        let (model, clock) = (self.embedder.model(), services.clock.as_ref());
-        let remove =
-            async |conn: Conn<'_>| embedding_work::remove_retired(conn, model, kept, RETIRED, clock).await;
-        services.db.writing(remove).await
+    /// Removes what a model that no process has used for `kept` made of one document; whether there was anything.
+    pub async fn remove_retired(&self, services: &Services, kept: Duration) -> Result<bool, StoreError> {
+        let clock = services.clock.as_ref();
+        services.db.writing(async |conn| embedding_models::remove_retired(conn, kept, clock).await).await
     }
 
-    async fn claim(&self, services: &Services, course: &mut Course) -> Result<Vec<Work>, StoreError> {
-        let (model, clock, after) = (self.embedder.model(), services.clock.as_ref(), course.after);
-        let next = async |conn: Conn<'_>| embedding_work::next(conn, model, after, CLAIMED, clock).await;
-        let mut found = services.db.reading(next).await?;
-        let Some(last) = found.last() else { return Ok(found) };
-        course.after = last.workspace;
-        // In one order, whichever process: their rows are locked.
-        found.sort_by_key(|work| (work.workspace, work.document));
-        let lasting = self.claim_lasts();
-        let claim = async |mut conn: Conn<'_>| {
-            let mut claimed = Vec::new();
-            for work in &found {
-                if embedding_work::claim(conn.reborrow(), *work, model, lasting, clock).await? {
-                    claimed.push(*work);
-                }
-            }
-            Ok(claimed)
-        };
-        services.db.writing(claim).await
-    }
-
-    /// Embeds documents, and takes those off that are done.
+    /// Embeds documents, and takes those off that are done, or are not for now.
     async fn embed_all(
         &self,
         services: &Services,
         course: &mut Course,
-        open: &mut VecDeque<Work>,
+        claims: &mut Claims,
     ) -> Result<(), EmbedFault> {
         loop {
-            let batch = self.gather(services, course.size, open).await?;
+            let batch = self.gather(services, course.size, claims).await?;
             if batch.is_empty() {
                 return Ok(());
             }
-            let texts: Vec<String> = batch.iter().map(|asked| text_of(&asked.passage)).collect();
-            let vectors = self.vectors(&texts, course).await?;
-            self.keep(services, &batch, vectors, open).await?;
+            let texts: Vec<&str> = batch.iter().map(|asked| asked.text.as_str()).collect();
+            let given = self.vectors(services, &texts, course, claims).await;
+            // Whatever stopped it: what was paid for is kept.
+            let made = given.made.into_iter().filter_map(|(place, vector)| Some((batch.get(place)?, vector)));
+            let made = made.map(|(asked, vector)| {
+                (asked.work, Made { number: asked.number, digest: text_digest(&asked.text), vector })
+            });
+            self.keep(services, made.collect()).await?;
+            match given.stop {
+                None => {}
+                Some(Stop::Endpoint(error)) => return Err(error.into()),
+                Some(Stop::Silence(place)) => {
+                    if let Some(asked) = batch.get(place) {
+                        self.set_back(services, asked.work, claims).await?;
+                    }
+                }
+            }
         }
     }
 
@@ -156,79 +166,54 @@ impl Embeddings {
         &self,
         services: &Services,
         size: usize,
-        open: &mut VecDeque<Work>,
+        claims: &mut Claims,
     ) -> Result<Vec<Asked>, StoreError> {
         let model = self.embedder.model();
         let mut batch: Vec<Asked> = Vec::new();
         let mut place = 0;
-        while let Some(work) = open.get(place).copied().filter(|_| batch.len() < size) {
+        while let Some(work) = claims.open.get(place).copied().filter(|_| batch.len() < size) {
             let left = size - batch.len();
             let list = async |conn: Conn<'_>| {
                 passage_vectors::unembedded(conn, work.workspace, work.document, model, left).await
             };
             let passages = services.db.reading(list).await?;
             if passages.is_empty() {
-                open.remove(place);
+                claims.open.remove(place);
                 self.release(services, work, true).await?;
             } else {
-                batch.extend(passages.into_iter().map(|passage| Asked { work, passage }));
+                batch.extend(passages.iter().map(|passage| Asked::new(work, passage)));
                 place += 1;
             }
         }
         Ok(batch)
     }
 
-    /// Keeps a batch's vectors, and all claims.
-    async fn keep(
-        &self,
-        services: &Services,
-        batch: &[Asked],
-        vectors: Vec<Option<Vector>>,
-        open: &VecDeque<Work>,
-    ) -> Result<(), StoreError> {
-        let (model, clock, lasting) = (self.embedder.model(), services.clock.as_ref(), self.claim_lasts());
-        let mut kept: Vec<OfDocument> = Vec::new();
-        let (mut embedded, mut refused) = (0, 0);
-        for (asked, vector) in batch.iter().zip(vectors) {
-            *(if vector.is_some() { &mut embedded } else { &mut refused }) += 1;
-            match kept.last_mut().filter(|(work, _)| *work == asked.work) {
-                Some((_, of_document)) => of_document.push((asked.passage.number, vector)),
-                None => kept.push((asked.work, vec![(asked.passage.number, vector)])),
+    /// Keeps a batch's vectors.
+    async fn keep(&self, services: &Services, mut made: Vec<(Work, Made)>) -> Result<(), StoreError> {
+        let model = self.embedder.model();
+        // In one order, whichever process: the bases are locked.
+        made.sort_by_key(|(work, made)| (work.workspace, work.base, work.document, made.number));
+        let refused = made.iter().filter(|(_, made)| made.vector.is_none()).count();
+        let embedded = made.len() - refused;
+        let mut kept: Vec<(Work, Vec<Made>)> = Vec::new();
+        for (work, made) in made {
+            match kept.last_mut().filter(|(last, _)| *last == work) {
+                Some((_, of_document)) => of_document.push(made),
+                None => kept.push((work, vec![made])),
             }
         }
-        // In one order, whichever process: the bases are locked.
-        kept.sort_by_key(|(work, _)| (work.workspace, work.base));
         let write = async |mut conn: Conn<'_>| {
-            for (work, vectors) in &kept {
-                passage_vectors::put(conn.reborrow(), work.workspace, work.base, model, vectors).await?;
-            }
-            for work in open {
-                embedding_work::keep(conn.reborrow(), *work, model, lasting, clock).await?;
+            for (work, made) in &kept {
+                passage_vectors::put(conn.reborrow(), work.workspace, work.base, model, made).await?;
+                embedding_work::recount(conn.reborrow(), *work, model).await?;
             }
             Ok(())
         };
         services.db.writing(write).await?;
-        metrics::counter!(PASSAGES_EMBEDDED, "outcome" => "ok").increment(embedded);
-        metrics::counter!(PASSAGES_EMBEDDED, "outcome" => "refused").increment(refused);
+        for (outcome, count) in [("ok", embedded), ("refused", refused)] {
+            metrics::counter!(PASSAGES_EMBEDDED, "outcome" => outcome)
+                .increment(u64::try_from(count).unwrap_or_default());
+        }
         Ok(())
     }
-
-    async fn release(&self, services: &Services, work: Work, is_finished: bool) -> Result<(), StoreError> {
-        let (model, clock) = (self.embedder.model(), services.clock.as_ref());
-        let release =
-            async |conn: Conn<'_>| embedding_work::release(conn, work, model, is_finished, clock).await;
-        services.db.writing(release).await
-    }
-
-    /// A process that is alive writes before that: a batch that fails is at most asked for again in parts.
-    fn claim_lasts(&self) -> Duration {
-        self.timeout * 2 + MARGIN
-    }
-}
-
-/// What is embedded of a passage: with what it stands below, for many a passage does not name its subject.
-fn text_of(passage: &Unembedded) -> String {
-    let heads = [passage.title.as_str(), &passage.heading];
-    let heads = heads.into_iter().filter(|head| !head.is_empty());
-    heads.chain([passage.text.as_str()]).collect::<Vec<_>>().join("\n")
 }

@@ -1,7 +1,10 @@
 //! From texts to vectors, where the endpoint may be slow, ill, or refuse a single text.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use super::super::Services;
+use super::claims::Claims;
 use super::{Course, Embeddings};
 use crate::domain::chat::ModelError;
 use crate::domain::vector::Vector;
@@ -18,56 +21,132 @@ const PATIENCE: u32 = 16;
 /// Which part of a text is tried where more of it is too long for the model: one n-th.
 const PARTS: [usize; 3] = [1, 2, 4];
 
+/// What became of a batch.
+#[derive(Default)]
+pub(super) struct Given {
+    /// By the place of the text: its vector, or None where the model refuses that text alone.
+    pub(super) made: Vec<(usize, Option<Vector>)>,
+    /// Why it is not of all texts.
+    pub(super) stop: Option<Stop>,
+}
+
+/// Why there are no more vectors for now.
+pub(super) enum Stop {
+    Endpoint(EmbeddingsError),
+    /// The endpoint is silent for the text at this place, and answers another.
+    Silence(usize),
+}
+
 impl Embeddings {
-    /// A vector for each text, or None where the model refuses that text alone.
+    /// The vectors of a batch's texts. Where one of them may be at fault, it is found by halves.
     pub(super) async fn vectors(
         &self,
-        texts: &[String],
+        services: &Services,
+        texts: &[&str],
         course: &mut Course,
-    ) -> Result<Vec<Option<Vector>>, EmbeddingsError> {
-        let begun = Instant::now();
-        let whole: Vec<&str> = texts.iter().map(String::as_str).collect();
-        match self.call(&whole).await {
-            Ok(vectors) => {
-                course.answered(texts.len(), begun.elapsed(), self.batch);
-                Ok(vectors.into_iter().map(Some).collect())
+        claims: &mut Claims,
+    ) -> Given {
+        let mut given = Given::default();
+        // From the back.
+        let mut open: Vec<Range<usize>> = vec![0..texts.len()];
+        while let Some(range) = open.pop() {
+            self.renew(services, claims).await;
+            let part = texts.get(range.clone()).unwrap_or_default();
+            let begun = Instant::now();
+            match self.call(part).await {
+                Ok(vectors) => {
+                    course.answered(part.len(), begun.elapsed(), self.batch);
+                    given.made.extend(range.zip(vectors.into_iter().map(Some)));
+                }
+                Err(error) => {
+                    if let Err(stop) = self.after(error, range, part, course, &mut open, &mut given).await {
+                        given.stop = Some(stop);
+                        break;
+                    }
+                }
             }
-            Err(error @ EmbeddingsError::Call(ModelError::Timeout)) => {
-                course.halve(texts.len());
-                Err(error)
-            }
-            Err(error) if may_be_of_a_text(&error) => {
-                // An endpoint that is ill refuses this one, too.
-                self.call(&[PLAIN]).await.map_err(|_| error)?;
-                self.one_by_one(texts).await
-            }
-            Err(error) => Err(error),
         }
+        given
     }
 
-    async fn one_by_one(&self, texts: &[String]) -> Result<Vec<Option<Vector>>, EmbeddingsError> {
-        let mut vectors = Vec::with_capacity(texts.len());
-        for text in texts {
-            vectors.push(self.in_part(text).await?);
+    /// What a failed request means: for `open`, for `given`, or for all that is left.
+    async fn after(
+        &self,
+        error: EmbeddingsError,
+        range: Range<usize>,
+        part: &[&str],
+        course: &mut Course,
+        open: &mut Vec<Range<usize>>,
+        given: &mut Given,
+    ) -> Result<(), Stop> {
+        let is_silent = error == EmbeddingsError::Call(ModelError::Timeout);
+        if is_silent {
+            course.halve(part.len());
         }
-        Ok(vectors)
+        // An endpoint that is ill refuses a plain text, too.
+        let is_first = open.is_empty() && given.made.is_empty();
+        let [text] = part else {
+            if is_silent || !may_be_of_a_text(&error) {
+                return Err(Stop::Endpoint(error));
+            }
+            if is_first {
+                self.try_plain(error).await?;
+            }
+            let middle = range.start + part.len() / 2;
+            open.push(middle..range.end);
+            open.push(range.start..middle);
+            return Ok(());
+        };
+        let place = range.start;
+        if is_silent {
+            self.try_plain(error).await?;
+            return Err(Stop::Silence(place));
+        }
+        if !may_be_of_a_text(&error) {
+            return Err(Stop::Endpoint(error));
+        }
+        if is_first {
+            self.try_plain(error.clone()).await?;
+        }
+        let vector = self.in_part(text, place, error).await?;
+        given.made.push((place, vector));
+        Ok(())
     }
 
-    /// The vector of as much of a text as the model takes.
-    async fn in_part(&self, text: &str) -> Result<Option<Vector>, EmbeddingsError> {
+    /// The vector of as much of a text as the model takes, where it refused the whole.
+    async fn in_part(
+        &self,
+        text: &str,
+        place: usize,
+        refusal: EmbeddingsError,
+    ) -> Result<Option<Vector>, Stop> {
         let characters = text.chars().count();
-        let mut refusal = None;
         for part in PARTS {
             let end = text.char_indices().nth(characters.div_ceil(part)).map_or(text.len(), |(at, _)| at);
             match self.call(&[text.get(..end).unwrap_or(text)]).await {
                 Ok(vectors) => return Ok(vectors.into_iter().next()),
-                Err(error) if may_be_of_a_text(&error) => refusal = Some(error),
-                Err(error) => return Err(error),
+                Err(error) if may_be_of_a_text(&error) => {}
+                Err(error @ EmbeddingsError::Call(ModelError::Timeout)) => {
+                    self.try_plain(error).await?;
+                    return Err(Stop::Silence(place));
+                }
+                Err(error) => return Err(Stop::Endpoint(error)),
             }
         }
-        let error = refusal.as_ref().map(ToString::to_string);
-        tracing::warn!(error, characters, "a passage cannot be embedded; it is found by its words alone");
+        // What is written now is for good: the endpoint may have fallen ill since.
+        let said = refusal.to_string();
+        self.try_plain(refusal).await?;
+        tracing::warn!(
+            error = said,
+            characters,
+            "a passage cannot be embedded; it is found by its words alone"
+        );
         Ok(None)
+    }
+
+    /// Whether the endpoint answers at all; else it is its fault.
+    async fn try_plain(&self, error: EmbeddingsError) -> Result<(), Stop> {
+        self.call(&[PLAIN]).await.map(drop).map_err(|_| Stop::Endpoint(error))
     }
 
     async fn call(&self, texts: &[&str]) -> Result<Vec<Vector>, EmbeddingsError> {

@@ -1,14 +1,15 @@
 //! Finds passages: by words, by vectors where there are some, and by both.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::QueryEmbedder;
 use crate::domain::fusion::fuse;
+use crate::domain::ids::KnowledgeBaseId;
 use crate::domain::knowledge::{Base, Candidate, Corpus, Hit, SearchBy, plan, query_terms, rank};
 use crate::domain::vector::Vector;
 use crate::store::passage_vectors::Near;
@@ -22,6 +23,10 @@ const SCANS: usize = 2;
 const PLACE: Duration = Duration::from_secs(1);
 /// How often a search begins anew where documents change meanwhile.
 const TRIES: usize = 3;
+/// How long a search takes at most for what vectors add to it, from its beginning.
+const WHOLE: Duration = Duration::from_secs(5);
+/// How long a base whose vectors could not be read in time is searched by words alone.
+const SPARED: Duration = Duration::from_mins(1);
 
 /// What searches knowledge bases. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -30,12 +35,14 @@ pub struct Searcher {
     /// None where no endpoint is configured.
     embedder: Option<QueryEmbedder>,
     scans: Arc<Semaphore>,
+    /// The bases whose vectors could not be read in time, and until when they are not read again.
+    spared: Arc<Mutex<HashMap<KnowledgeBaseId, Instant>>>,
 }
 
 impl Searcher {
     #[must_use]
     pub fn new(db: Db, embedder: Option<QueryEmbedder>) -> Self {
-        Self { db, embedder, scans: Arc::new(Semaphore::new(SCANS)) }
+        Self { db, embedder, scans: Arc::new(Semaphore::new(SCANS)), spared: Arc::default() }
     }
 
     /// The model whose vectors are searched; None where words are all there is.
@@ -55,26 +62,62 @@ impl Searcher {
         limit: usize,
         by: SearchBy,
     ) -> Result<Vec<Hit>, StoreError> {
+        let until = Instant::now() + WHOLE;
         let has_words = by != SearchBy::Vectors;
+        let has_vectors = by != SearchBy::Words && !self.is_spared(base.id);
         let words = async { if has_words { self.by_words(base, query).await } else { Ok(Vec::new()) } };
-        let vector = async { if by == SearchBy::Words { None } else { self.query_vector(query).await } };
+        let vector = async { if has_vectors { self.query_vector(query).await } else { None } };
         let (by_words, vector) = tokio::join!(words, vector);
         let mut by_words = by_words?;
-        let Some(vector) = vector else {
-            by_words.truncate(limit);
-            return Ok(by_words);
-        };
-        for _ in 0..TRIES {
-            if let Some(hits) = self.fused(base, &by_words, &vector, limit).await? {
-                return Ok(hits);
-            }
-            // A document was replaced between two looks: it is found as it is now.
-            if has_words {
-                by_words = self.by_words(base, query).await?;
+        if let Some(vector) = vector {
+            match timeout_at(until, self.by_both(base, query, &by_words, &vector, (limit, has_words))).await {
+                Ok(Ok(Some(hits))) => return Ok(hits),
+                Ok(Ok(None)) => {}
+                Ok(Err(error)) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, "a query goes by its words alone");
+                }
+                Err(_) => {
+                    self.spare(base.id);
+                    tracing::warn!("a search took too long; it goes by its words alone");
+                }
             }
         }
         by_words.truncate(limit);
         Ok(by_words)
+    }
+
+    /// None where documents change all the while.
+    async fn by_both(
+        &self,
+        base: &Base,
+        query: &str,
+        by_words: &[Hit],
+        vector: &Vector,
+        (limit, has_words): (usize, bool),
+    ) -> Result<Option<Vec<Hit>>, StoreError> {
+        let mut found = self.fused(base, by_words, vector, limit).await?;
+        for _ in 1..TRIES {
+            if found.is_some() {
+                break;
+            }
+            // A document was replaced between two looks: it is found as it is now.
+            let by_words = if has_words { self.by_words(base, query).await? } else { Vec::new() };
+            found = self.fused(base, &by_words, vector, limit).await?;
+        }
+        Ok(found)
+    }
+
+    fn is_spared(&self, base: KnowledgeBaseId) -> bool {
+        let spared = self.spared.lock().unwrap_or_else(PoisonError::into_inner);
+        spared.get(&base).is_some_and(|until| Instant::now() < *until)
+    }
+
+    fn spare(&self, base: KnowledgeBaseId) {
+        let now = Instant::now();
+        let mut spared = self.spared.lock().unwrap_or_else(PoisonError::into_inner);
+        spared.retain(|_, until| now < *until);
+        spared.insert(base, now + SPARED);
     }
 
     async fn by_words(&self, base: &Base, query: &str) -> Result<Vec<Hit>, StoreError> {
@@ -110,6 +153,9 @@ impl Searcher {
         match self.db.reading(scan).await {
             Ok(near) => Some(near),
             Err(error) => {
+                if matches!(error, StoreError::TimedOut) {
+                    self.spare(base.id);
+                }
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "vectors could not be read; a query goes by its words alone"

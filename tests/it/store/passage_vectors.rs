@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use rejoinder::domain::clock::{Clock, FixedClock};
-use rejoinder::domain::ids::WorkspaceId;
-use rejoinder::domain::knowledge::{Base, Document, Language};
+use rejoinder::domain::ids::{DocumentId, WorkspaceId};
+use rejoinder::domain::knowledge::{Base, Document, Language, embedding_text, text_digest};
 use rejoinder::domain::vector::Vector;
 use rejoinder::store::embedding_work::{self, Work};
-use rejoinder::store::passage_vectors::{self, Near, Unembedded};
-use rejoinder::store::{Conn, Db};
+use rejoinder::store::passage_vectors::{self, Made, Near, Unembedded};
+use rejoinder::store::{Conn, Db, embedding_models};
 use uuid::Uuid;
 
 use super::knowledge::{base_in, base_of, put, remove};
@@ -46,16 +46,26 @@ async fn unembedded(store: &Db, document: &Document, model: &str) -> Vec<Unembed
 
 /// Gives all passages of a document that have no vector of this model this one.
 async fn embed(store: &Db, document: &Document, model: &str, numbers: Option<&[f32]>) -> Vec<i64> {
-    let passages: Vec<i64> =
-        unembedded(store, document, model).await.into_iter().map(|passage| passage.number).collect();
+    let passages = unembedded(store, document, model).await;
     keep(store, document, model, &passages, numbers).await;
-    passages
+    passages.into_iter().map(|passage| passage.number).collect()
 }
 
-async fn keep(store: &Db, document: &Document, model: &str, passages: &[i64], numbers: Option<&[f32]>) {
-    let vectors: Vec<_> = passages.iter().map(|number| (*number, numbers.map(vector))).collect();
+async fn keep(
+    store: &Db,
+    document: &Document,
+    model: &str,
+    passages: &[Unembedded],
+    numbers: Option<&[f32]>,
+) {
+    let made = |passage: &Unembedded| Made {
+        number: passage.number,
+        digest: text_digest(&embedding_text(&passage.title, &passage.heading, &passage.text)),
+        vector: numbers.map(vector),
+    };
+    let made: Vec<Made> = passages.iter().map(made).collect();
     let write = async |conn: Conn<'_>| {
-        passage_vectors::put(conn, document.workspace, document.base, model, &vectors).await
+        passage_vectors::put(conn, document.workspace, document.base, model, &made).await
     };
     store.writing(write).await.unwrap();
 }
@@ -71,6 +81,22 @@ async fn nearest(store: &Db, base: &Base, model: &str, query: &[f32], asked: &[i
 
 async fn found(store: &Db, base: &Base, model: &str, query: &[f32]) -> Vec<i64> {
     nearest(store, base, model, query, &[]).await.ranked.into_iter().map(|(number, _)| number).collect()
+}
+
+async fn mark_all(store: &Db, model: &str) -> Option<i64> {
+    store.writing(async |conn| embedding_work::mark_all(conn, model, 0, 100).await).await.unwrap()
+}
+
+async fn note_use(store: &Db, model: &str, clock: &FixedClock) {
+    store.writing(async |conn| embedding_models::note_use(conn, model, clock).await).await.unwrap();
+}
+
+async fn embedded(store: &Db, document: &Document, model: &str) -> i64 {
+    let (workspace, base) = (document.workspace, document.base);
+    let read = async |conn: Conn<'_>| {
+        embedding_work::embedded(conn, workspace, base, Some(document.id), model).await
+    };
+    store.reading(read).await.unwrap()
 }
 
 async fn next(store: &Db, model: &str, after: WorkspaceId, clock: &FixedClock) -> Vec<Work> {
@@ -124,13 +150,14 @@ both_backends!(
         let store = store::open(&db).await;
         let base = base_in(&db, &store, Language::English).await;
         let old = put(&store, &base, "returns", "# A\nOne.\n\n# B\nTwo.").await;
+        let before = unembedded(&store, &old, "m").await;
         let stale = embed(&store, &old, "m", Some(&[1.0, 0.0])).await;
         assert_eq!(stale.len(), 2);
 
         let new = put(&store, &base, "returns", "# A\nThree.\n\n# B\nFour.").await;
         assert_eq!(found(&store, &base, "m", &[1.0, 0.0]).await, [0_i64; 0]);
         // Whoever was at it when it was replaced comes too late.
-        keep(&store, &old, "m", &stale, Some(&[1.0, 0.0])).await;
+        keep(&store, &old, "m", &before, Some(&[1.0, 0.0])).await;
         assert_eq!(found(&store, &base, "m", &[1.0, 0.0]).await, [0_i64; 0]);
 
         let fresh = embed(&store, &new, "m", Some(&[1.0, 0.0])).await;
@@ -162,6 +189,10 @@ both_backends!(
         let base = base_in(&db, &store, Language::English).await;
         put(&store, &base, "nothing", "").await;
         let document = put(&store, &base, "a", "A.").await;
+        for model in ["m", "another"] {
+            mark_all(&store, model).await;
+        }
+        note_use(&store, "m", &clock).await;
         let [found] = work(&store, "m", &clock).await[..] else { panic!("one document has passages") };
         assert_eq!(found.document, document.id);
 
@@ -200,6 +231,7 @@ both_backends!(
             put(&store, base, "a", "A.").await;
             put(&store, base, "b", "B.").await;
         }
+        mark_all(&store, "m").await;
         let mut workspaces = bases.map(|base| base.workspace);
         workspaces.sort();
 
@@ -215,33 +247,139 @@ both_backends!(
 );
 
 both_backends!(
-    async fn another_models_vectors_stay_until_this_one_is_done_and_a_while_longer(db: TestDb) {
+    async fn what_is_written_is_marked_for_the_models_in_use_and_the_rest_when_all_is_gone_over(db: TestDb) {
+        let (store, clock) = (store::open(&db).await, clock());
+        let base = base_in(&db, &store, Language::English).await;
+        let early = put(&store, &base, "early", "A.").await;
+        note_use(&store, "m", &clock).await;
+        let late = put(&store, &base, "late", "B.").await;
+        let documents = async || -> Vec<DocumentId> {
+            work(&store, "m", &clock).await.into_iter().map(|work| work.document).collect()
+        };
+
+        assert_eq!(documents().await, [late.id]);
+        assert!(mark_all(&store, "m").await.is_some());
+        assert_eq!(documents().await, [early.id, late.id]);
+        assert_eq!(mark_all(&store, "m").await, None, "all are marked");
+
+        put(&store, &base, "early", "").await;
+        assert_eq!(documents().await, [late.id], "there is nothing to embed");
+        assert_eq!(seed::number(&db, "select count(*) from document_embeddings").await, 1);
+    }
+);
+
+both_backends!(
+    async fn a_claim_that_is_kept_lasts_and_a_document_that_is_set_back_waits_longer_each_time(db: TestDb) {
         let (store, clock) = (store::open(&db).await, clock());
         set_store_clock(&db, &clock).await;
         let base = base_in(&db, &store, Language::English).await;
+        put(&store, &base, "a", "A.").await;
+        mark_all(&store, "m").await;
+        let [found] = work(&store, "m", &clock).await[..] else { panic!("there is work") };
+        assert!(claim(&store, found, "m", &clock).await);
+        let pass = async |time: Duration| {
+            clock.advance(time);
+            set_store_clock(&db, &clock).await;
+            work(&store, "m", &clock).await.len()
+        };
+
+        assert_eq!(pass(LASTING / 2).await, 0);
+        let renew = async |conn: Conn<'_>| embedding_work::renew(conn, found, "m", LASTING, &clock).await;
+        store.writing(renew).await.unwrap();
+        assert_eq!(pass(LASTING / 2).await, 0, "it was kept");
+
+        let pauses = [Duration::from_secs(1), Duration::from_secs(9)];
+        for (waits, later) in [(0, 1), (8, 1), (8, 1)] {
+            let set_back =
+                async |conn: Conn<'_>| embedding_work::set_back(conn, found, "m", &pauses, &clock).await;
+            store.writing(set_back).await.unwrap();
+            assert_eq!(pass(Duration::from_secs(waits)).await, 0);
+            assert_eq!(pass(Duration::from_secs(later)).await, 1);
+        }
+    }
+);
+
+both_backends!(
+    async fn a_document_that_is_written_anew_keeps_the_vectors_of_what_is_the_same(db: TestDb) {
+        let (store, clock) = (store::open(&db).await, clock());
+        let base = base_in(&db, &store, Language::English).await;
+        note_use(&store, "m", &clock).await;
+        let old = put(&store, &base, "a", "# A\nOne.\n\n# B\nTwo.\n\n# B\nTwo.").await;
+        embed(&store, &old, "m", Some(&[1.0, 0.0])).await;
+
+        let new = put(&store, &base, "a", "# B\nTwo.\n\n# A\nThree.\n\n# B\nTwo.").await;
+
+        let left: Vec<String> =
+            unembedded(&store, &new, "m").await.into_iter().map(|passage| passage.text).collect();
+        assert_eq!(left, ["Three."]);
+        assert_eq!(embedded(&store, &new, "m").await, 2);
+        assert_eq!(found(&store, &base, "m", &[1.0, 0.0]).await.len(), 2);
+        let astray = "select count(*) from passage_vectors v left join passages p on p.number = v.number \
+            and p.position = v.position where p.number is null";
+        assert_eq!(seed::number(&db, astray).await, 0);
+    }
+);
+
+both_backends!(
+    async fn whoever_finishes_a_document_counts_what_others_embedded(db: TestDb) {
+        let (store, clock) = (store::open(&db).await, clock());
+        let base = base_in(&db, &store, Language::English).await;
+        note_use(&store, "m", &clock).await;
         let document = put(&store, &base, "a", "A.").await;
+        // Somebody who had claimed it as it was before.
+        embed(&store, &document, "m", Some(&[1.0, 0.0])).await;
+        assert_eq!(embedded(&store, &document, "m").await, 0);
+
+        let [found] = work(&store, "m", &clock).await[..] else { panic!("there is work") };
+        assert!(claim(&store, found, "m", &clock).await);
+        release(&store, found, "m", true, &clock).await;
+
+        assert_eq!(embedded(&store, &document, "m").await, 1);
+    }
+);
+
+both_backends!(
+    async fn a_models_vectors_stay_until_no_process_has_used_it_for_a_while(db: TestDb) {
+        let (store, clock) = (store::open(&db).await, clock());
+        set_store_clock(&db, &clock).await;
+        let base = base_in(&db, &store, Language::English).await;
+        for model in ["old", "new"] {
+            note_use(&store, model, &clock).await;
+        }
+        let documents = [put(&store, &base, "a", "A.").await, put(&store, &base, "b", "B.").await];
+        for model in ["old", "new"] {
+            for document in &documents {
+                embed(&store, document, model, Some(&[1.0, 0.0])).await;
+            }
+            for found in work(&store, model, &clock).await {
+                assert!(claim(&store, found, model, &clock).await);
+                release(&store, found, model, true, &clock).await;
+            }
+        }
         let kept = Duration::from_secs(600);
         let remove = async || {
-            let write =
-                async |conn: Conn<'_>| embedding_work::remove_retired(conn, "new", kept, 10, &clock).await;
+            let write = async |conn: Conn<'_>| embedding_models::remove_retired(conn, kept, &clock).await;
             store.writing(write).await.unwrap()
         };
-        for model in ["old", "new"] {
-            let [found] = work(&store, model, &clock).await[..] else { panic!("there is work") };
-            assert!(claim(&store, found, model, &clock).await);
-            embed(&store, &document, model, Some(&[1.0, 0.0])).await;
-            assert_eq!(remove().await, 0);
-            release(&store, found, model, true, &clock).await;
-        }
 
-        assert_eq!(remove().await, 0, "another process may still use them");
+        assert!(!remove().await);
         clock.advance(kept);
         set_store_clock(&db, &clock).await;
+        note_use(&store, "old", &clock).await;
+        note_use(&store, "new", &clock).await;
+        assert!(!remove().await, "both are in use, for however long");
 
-        assert_eq!(remove().await, 1);
-        assert_eq!(remove().await, 0);
+        clock.advance(kept);
+        set_store_clock(&db, &clock).await;
+        note_use(&store, "new", &clock).await;
+        assert!(remove().await);
+        assert_eq!(found(&store, &base, "old", &[1.0, 0.0]).await.len(), 1, "one document at a time");
+        assert!(remove().await);
+        assert!(remove().await, "and the model");
+        assert!(!remove().await);
+
         assert_eq!(found(&store, &base, "old", &[1.0, 0.0]).await, [0_i64; 0]);
-        assert_eq!(found(&store, &base, "new", &[1.0, 0.0]).await.len(), 1);
-        assert_eq!(seed::number(&db, "select count(*) from document_embeddings").await, 1);
+        assert_eq!(found(&store, &base, "new", &[1.0, 0.0]).await.len(), 2);
+        assert_eq!(seed::number(&db, "select count(*) from document_embeddings").await, 2);
     }
 );

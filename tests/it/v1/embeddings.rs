@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
+use rejoinder::store::Conn;
 use serde_json::{Value, json};
 
 use crate::support::db::{Backend, both_backends};
@@ -268,6 +269,133 @@ both_backends!(
         Base { server: &server, path }.embedded(5).await;
         let sizes: Vec<usize> = fake.calls().all().iter().map(|call| texts(&call.request).len()).collect();
         assert_eq!(sizes, [4, 2, 2, 1]);
+    }
+);
+
+both_backends!(
+    async fn a_document_that_is_replaced_while_it_is_embedded_is_embedded_as_it_is_now(db: TestDb) {
+        let fake = FakeEmbeddings::start().await;
+        let gate = Gate::closed();
+        let held = gate.clone();
+        fake.script().otherwise(move |request| embed(request).held_by(&held));
+        let server = with(&fake, "m").start(&db).await;
+        let base = Base::new(&server).await;
+        base.put("cars", "A car may stand in the yard.").await;
+        wait_for("a call", async || (!fake.texts().is_empty()).then_some(())).await;
+
+        base.put("cars", "A dog may not come in.").await;
+        gate.open();
+
+        base.embedded(1).await;
+        assert_eq!(base.found("canine").await, ["cars"]);
+        let finished =
+            "select count(*) from document_embeddings where finished_at is not null and embedded = 1";
+        wait_for("it is finished", async || (server.number(finished).await == 1).then_some(())).await;
+    }
+);
+
+both_backends!(
+    async fn what_is_the_same_in_a_new_version_is_not_sent_again(db: TestDb) {
+        let fake = FakeEmbeddings::start().await;
+        let server = with(&fake, "m").start(&db).await;
+        let base = Base::new(&server).await;
+        base.put("pets", "# Dogs\nA dog may not come in.\n\n# Cars\nA car may stand in the yard.").await;
+        base.embedded(2).await;
+        let sent = fake.texts().len();
+
+        base.put("pets", "# Dogs\nA dog may come in.\n\n# Cars\nA car may stand in the yard.").await;
+        base.embedded(2).await;
+
+        assert_eq!(fake.texts()[sent..], ["pets\nDogs\nA dog may come in."]);
+        assert_eq!(base.search(&json!({ "query": "automobile" })).await[0]["heading"], "Cars");
+    }
+);
+
+both_backends!(
+    async fn what_was_embedded_before_a_refusal_is_kept(db: TestDb) {
+        let fake = FakeEmbeddings::start().await;
+        fake.script().otherwise(|request| match (texts(request).len(), texts(request)) {
+            (1, texts) if texts[0].contains("poison") => ToolReply::status(StatusCode::TOO_MANY_REQUESTS),
+            (_, texts) if texts.iter().any(|text| text.contains("poison")) => {
+                ToolReply::status(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+            _ => embed(request),
+        });
+        let server = TestServer::start(&db).await;
+        let base = Base::new(&server).await;
+        for text in ["A car.", "A dog.", "A cat.", "poison"] {
+            base.put(&text.to_lowercase().replace([' ', '.'], ""), text).await;
+        }
+        let path = base.path.clone();
+
+        let server = server.restart(&db, with(&fake, "m")).await;
+
+        Base { server: &server, path }.embedded(3).await;
+        let sizes: Vec<usize> = fake.calls().all().iter().map(|call| texts(&call.request).len()).collect();
+        // All, a plain one, and then by halves.
+        assert_eq!(sizes[..6], [4, 1, 2, 2, 1, 1]);
+        let cars = fake.texts().iter().filter(|text| text.contains("car")).count();
+        assert_eq!(cars, 2, "what was answered is not paid for again");
+    }
+);
+
+both_backends!(
+    async fn a_text_for_which_the_endpoint_is_silent_holds_no_other_document_up(db: TestDb) {
+        let fake = FakeEmbeddings::start().await;
+        let never = Gate::closed();
+        fake.script().otherwise(move |request| {
+            let is_silent = texts(request).iter().any(|text| text.contains("silence"));
+            if is_silent { embed(request).held_by(&never) } else { embed(request) }
+        });
+        let server = TestServer::start(&db).await;
+        let base = Base::new(&server).await;
+        base.put("silence", "Here is silence.").await;
+        for number in 0..3 {
+            base.put(&format!("d{number}"), "A car.").await;
+        }
+        let path = base.path.clone();
+
+        let setup = Setup::default()
+            .env("REJOINDER_EMBEDDINGS__BASE_URL", &fake.base_url())
+            .env("REJOINDER_EMBEDDINGS__MODEL", "m")
+            .env("REJOINDER_EMBEDDINGS__BATCH", "1")
+            .env("REJOINDER_EMBEDDINGS__TIMEOUT", "500ms");
+        let server = server.restart(&db, setup).await;
+
+        let base = Base { server: &server, path };
+        base.embedded(3).await;
+        base.put("late", "A dog.").await;
+        base.embedded(4).await;
+        assert_eq!(base.found_by("words", "silence").await, ["silence"]);
+        let asked = fake.texts().iter().filter(|text| text.contains("silence")).count();
+        assert_eq!(asked, 1, "it is left alone for a while");
+    }
+);
+
+both_backends!(
+    async fn a_base_whose_vectors_cannot_be_read_in_time_is_searched_by_words_for_a_while(db: TestDb) {
+        if db.backend() == Backend::Sqlite {
+            return;
+        }
+        let fake = FakeEmbeddings::start().await;
+        let server = with(&fake, "m").start(&db).await;
+        let base = Base::new(&server).await;
+        base.put("cars", "A car may stand in the yard.").await;
+        base.embedded(1).await;
+        let mut tx = server.db().begin().await.unwrap();
+        let Conn::Postgres(conn) = tx.conn() else { panic!("it is PostgreSQL") };
+        sqlx::query("set local idle_in_transaction_session_timeout = '60s'")
+            .execute(&mut *conn)
+            .await
+            .unwrap();
+        sqlx::query("lock table passage_vectors in access exclusive mode").execute(&mut *conn).await.unwrap();
+
+        let begun = Instant::now();
+        for _ in 0..20 {
+            assert_eq!(base.found("cars").await, ["cars"]);
+        }
+
+        assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
     }
 );
 

@@ -1,0 +1,62 @@
+//! The models that processes embed with: what one of them made stays until no process has used it for a while.
+
+use std::time::Duration;
+
+use super::now::store_now;
+use super::{Conn, StoreError, knowledge_bases, on_conn};
+use crate::domain::clock::{Clock, Micros};
+use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
+
+/// Notes that a process uses a model: from now on documents that are written are to be embedded by it.
+pub async fn note_use(mut conn: Conn<'_>, model: &str, clock: &dyn Clock) -> Result<(), StoreError> {
+    const USE: &str = "insert into embedding_models (model, last_used) values ($1, $2) \
+        on conflict (model) do update set last_used = excluded.last_used";
+    let now = store_now(conn.reborrow(), clock).await?;
+    on_conn!(conn, |c| {
+        sqlx::query(USE).bind(model).bind(now).execute(c).await?;
+    });
+    Ok(())
+}
+
+/// Removes what one model that no process has used for so long made of one document, or, where there is nothing left of it,
+/// the model. Whether there was anything.
+pub async fn remove_retired(
+    mut conn: Conn<'_>,
+    kept: Duration,
+    clock: &dyn Clock,
+) -> Result<bool, StoreError> {
+    const MODEL: &str =
+        "select model, last_used from embedding_models where last_used <= $1 order by model limit 1";
+    const DOCUMENT: &str = "select d.workspace_id, d.base_id, d.id from document_embeddings e \
+        join documents d on d.workspace_id = e.workspace_id and d.id = e.document_id \
+        where e.model = $1 order by d.workspace_id, d.id limit 1";
+    // Whoever has begun to use it again meanwhile keeps it.
+    const OF_DOCUMENT: [&str; 2] = [
+        "delete from passage_vectors where workspace_id = $1 and document_id = $2 and model = $3 \
+            and exists (select 1 from embedding_models where model = $3 and last_used = $4)",
+        "delete from document_embeddings where workspace_id = $1 and document_id = $2 and model = $3 \
+            and exists (select 1 from embedding_models where model = $3 and last_used = $4)",
+    ];
+    const FORGET: &str = "delete from embedding_models where model = $1 and last_used = $2";
+    let before = store_now(conn.reborrow(), clock).await?.minus(kept);
+    let retired: Option<(String, Micros)> =
+        on_conn!(conn.reborrow(), |c| { sqlx::query_as(MODEL).bind(before).fetch_optional(c).await? });
+    let Some((model, last_used)) = retired else { return Ok(false) };
+    let document: Option<(WorkspaceId, KnowledgeBaseId, DocumentId)> =
+        on_conn!(conn.reborrow(), |c| { sqlx::query_as(DOCUMENT).bind(&model).fetch_optional(c).await? });
+    let Some((workspace, base, document)) = document else {
+        on_conn!(conn, |c| {
+            sqlx::query(FORGET).bind(&model).bind(last_used).execute(c).await?;
+        });
+        return Ok(true);
+    };
+    // The base first, as all who write vectors.
+    knowledge_bases::lock(conn.reborrow(), workspace, base).await?;
+    for statement in OF_DOCUMENT {
+        on_conn!(conn.reborrow(), |c| {
+            let query = sqlx::query(statement).bind(workspace).bind(document).bind(&model);
+            query.bind(last_used).execute(c).await?;
+        });
+    }
+    Ok(true)
+}
