@@ -2,8 +2,10 @@
 
 pub mod documents;
 mod make_ready;
+mod writes;
 
 pub use make_ready::{Readers, Source, Unready};
+pub use writes::Writes;
 
 use super::Services;
 use super::page::{self, Page};
