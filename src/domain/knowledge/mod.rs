@@ -17,7 +17,10 @@ mod search_by;
 mod terms;
 
 pub use cut::{Passage, cut};
-pub use document::{Base, Document, MAX_PASSAGES, MAX_TEXT, Ready, ReadyPassage, TooLarge, slug_of};
+pub use document::{
+    Base, Document, MAX_PASSAGES, MAX_TERMS, MAX_TEXT, Ready, ReadyPassage, TITLED, TooLarge, searched,
+    slug_of,
+};
 pub use extract::{ExtractFault, Format, MAX_FILE, to_markdown};
 pub use language::Language;
 pub use plan::{MAX_CANDIDATES, Tier, plan};
