@@ -142,8 +142,9 @@ create table documents (
 );
 create index documents_in_order on documents (workspace_id, base_id, id);
 
--- `words` is what is searched: the base's own word, then those of title, heading and text, stemmed. The base's is among
--- them so that the index itself keeps the bases apart.
+-- `words` is what is searched: the base's own word, then those of title, heading and text, stemmed, with `/` between the
+-- three. The base's is among them so that the index itself keeps the bases apart. From the 21st on (`TITLED`) a document's
+-- passages are not found by its title: one of thousands would be all that is found by it.
 create table passages (
     workspace_id uuid not null,
     number bigint generated always as identity,
@@ -154,7 +155,8 @@ create table passages (
     text text not null,
     words text not null,
     search tsvector not null generated always as
-        (array_to_tsvector(array_remove(string_to_array(words, ' '), '/'))) stored,
+        (array_to_tsvector(array_remove(string_to_array(case when position < 20 then words
+            else split_part(words, ' ', 1) || ' ' || substr(words, strpos(words, '/')) end, ' '), '/'))) stored,
     primary key (workspace_id, document_id, position),
     foreign key (workspace_id, document_id) references documents (workspace_id, id)
 );

@@ -138,8 +138,9 @@ create table documents (
 ) strict;
 create index documents_in_order on documents (workspace_id, base_id, id);
 
--- `words` is what is searched: the base's own word, then those of title, heading and text, stemmed. The base's is among
--- them so that the index itself keeps the bases apart.
+-- `words` is what is searched: the base's own word, then those of title, heading and text, stemmed, with `/` between the
+-- three. The base's is among them so that the index itself keeps the bases apart. From the 21st on (`TITLED`) a document's
+-- passages are not found by its title: one of thousands would be all that is found by it.
 create table passages (
     workspace_id blob not null,
     number integer primary key autoincrement not null,
@@ -154,7 +155,8 @@ create table passages (
 ) strict;
 create virtual table passage_search using fts5 (words, content = '', contentless_delete = 1, detail = none, tokenize = ascii);
 create trigger passages_inserted after insert on passages begin
-    insert into passage_search (rowid, words) values (new.number, new.words);
+    insert into passage_search (rowid, words) values (new.number, case when new.position < 20 then new.words
+        else substr(new.words, 1, instr(new.words, ' ')) || substr(new.words, instr(new.words, '/')) end);
 end;
 create trigger passages_deleted after delete on passages begin
     delete from passage_search where rowid = old.number;

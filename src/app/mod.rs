@@ -33,7 +33,7 @@ use crate::service::authenticate::{Keys, keep_uses_written};
 use crate::service::deliver_event::Sender;
 use crate::service::embed_documents::Embeddings;
 use crate::service::follow_events::{FollowerBounds, Followers};
-use crate::service::knowledge::Readers;
+use crate::service::knowledge::{Readers, Writes};
 use crate::service::private_file;
 use crate::service::run_turn::{Engine, EngineSettings};
 use crate::service::versions::Versions;
@@ -300,6 +300,7 @@ fn services(
     Services {
         db: on.db.clone(),
         readers: on.readers.clone(),
+        document_writes: Writes::default(),
         writer,
         clock: Arc::clone(&on.clock),
         ids: Arc::clone(&on.ids),

@@ -63,6 +63,8 @@ pub struct Services {
     pub tools: Adapters,
     /// What reads documents of knowledge bases.
     pub readers: knowledge::Readers,
+    /// How many of them are written at once.
+    pub document_writes: knowledge::Writes,
     /// What stored secrets are sealed with; none where none is configured.
     pub seal_key: Option<Arc<SealKey>>,
     /// Private hosts that tools and webhooks of every workspace may reach.

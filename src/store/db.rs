@@ -126,6 +126,35 @@ impl Db {
         tokio::time::timeout(READ, read).await.unwrap_or(Err(StoreError::TimedOut))
     }
 
+    /// The same, but all statements see what was committed before the first of them.
+    pub async fn snapshot<T>(
+        &self,
+        work: impl AsyncFnOnce(Conn<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let read = async {
+            let mut tx = self.begin_snapshot().await?;
+            let done = work(tx.conn()).await?;
+            tx.commit().await?;
+            Ok(done)
+        };
+        tokio::time::timeout(READ, read).await.unwrap_or(Err(StoreError::TimedOut))
+    }
+
+    async fn begin_snapshot(&self) -> Result<Tx, StoreError> {
+        Ok(match self {
+            Self::Postgres { read, .. } => {
+                let mut lent = Lent::of(read).await?;
+                lent.begin("begin isolation level repeatable read, read only").await?;
+                Tx::Postgres(lent)
+            }
+            Self::Sqlite { read, .. } => {
+                let mut lent = Lent::of(read).await?;
+                lent.begin("begin").await?;
+                Tx::Sqlite(lent)
+            }
+        })
+    }
+
     /// Writes in one transaction, for at most 8 s: then [`StoreError::TimedOut`]. Where it fails with
     /// an error that [`StoreError::is_away`], it may have been committed.
     pub async fn writing<T>(
@@ -211,7 +240,7 @@ fn libsqlite3_sys_version() -> i32 {
     libsqlite3_sys::SQLITE_VERSION_NUMBER
 }
 
-/// A writing transaction; rolled back where it is dropped.
+/// A transaction; rolled back where it is dropped.
 #[derive(Debug)]
 pub enum Tx {
     Postgres(Lent<Postgres>),

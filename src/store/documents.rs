@@ -3,10 +3,11 @@
 
 use sqlx::QueryBuilder;
 
+use super::passages::Changes;
 use super::{Conn, StoreError, embedding_work, on_conn, passage_vectors, passages};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
-use crate::domain::knowledge::{Base, Document, Format, Ready};
+use crate::domain::knowledge::{Base, Document, Format, Ready, ReadyPassage};
 
 const COLUMNS: &str = "workspace_id, id, base_id, slug, title, url, format, digest, passages, words, from_file, \
     created_at, updated_at";
@@ -130,6 +131,78 @@ pub struct Written<'a> {
     pub now: Micros,
 }
 
+/// Writes documents of one base that is locked. The base's counts change at the end, at once.
+#[derive(Debug)]
+pub struct Writing<'b> {
+    base: &'b Base,
+    changes: Changes,
+}
+
+impl<'b> Writing<'b> {
+    #[must_use]
+    pub fn to(base: &'b Base) -> Self {
+        Self { base, changes: Changes::default() }
+    }
+
+    /// Makes a document, or replaces `old` whole. As it now is.
+    pub async fn put(
+        &mut self,
+        mut conn: Conn<'_>,
+        old: Option<&Document>,
+        written: Written<'_>,
+    ) -> Result<Document, StoreError> {
+        let Written { id, ready, from_file, now } = written;
+        let document = Document {
+            workspace: self.base.workspace,
+            id,
+            base: self.base.id,
+            slug: ready.slug.clone(),
+            title: ready.title.clone(),
+            url: ready.url.clone(),
+            format: ready.format,
+            digest: ready.digest.to_vec(),
+            passages: i64::try_from(ready.passages.len()).unwrap_or(i64::MAX),
+            words: ready.passages.iter().map(ReadyPassage::count).sum(),
+            from_file,
+            created_at: old.map_or(now, |old| old.created_at),
+            updated_at: now,
+        };
+        upsert(conn.reborrow(), &document, &ready.text).await?;
+        let texts = ready.embedding_digests();
+        let carried = match old {
+            Some(_) => passage_vectors::carried(conn.reborrow(), self.base, id, &texts).await?,
+            None => Vec::new(),
+        };
+        passages::replace(conn.reborrow(), self.base, id, &ready.passages, &mut self.changes).await?;
+        passage_vectors::restore(conn.reborrow(), self.base, id, &texts, &carried).await?;
+        embedding_work::mark(conn, self.base.workspace, id).await?;
+        let (passages, words) = old.map_or((0, 0), |old| (old.passages, old.words));
+        self.resize(document.passages - passages, document.words - words);
+        Ok(document)
+    }
+
+    /// Removes a document.
+    pub async fn remove(&mut self, mut conn: Conn<'_>, document: &Document) -> Result<(), StoreError> {
+        const REMOVE: &str = "delete from documents where workspace_id = $1 and id = $2";
+        passages::replace(conn.reborrow(), self.base, document.id, &[], &mut self.changes).await?;
+        on_conn!(conn, |c| {
+            sqlx::query(REMOVE).bind(self.base.workspace).bind(document.id).execute(c).await?;
+        });
+        self.resize(-document.passages, -document.words);
+        Ok(())
+    }
+
+    /// Counts what was written. Without it the base's counts are wrong.
+    pub async fn finish(self, conn: Conn<'_>) -> Result<(), StoreError> {
+        passages::recount(conn, self.base, self.changes).await
+    }
+
+    fn resize(&mut self, passages: i64, words: i64) {
+        self.changes.passages += passages;
+        self.changes.words += words;
+    }
+}
+
 /// Makes a document of a base that is locked, or replaces `old` whole, and keeps the base's counts. As it now is.
 pub async fn put(
     mut conn: Conn<'_>,
@@ -137,44 +210,17 @@ pub async fn put(
     old: Option<&Document>,
     written: Written<'_>,
 ) -> Result<Document, StoreError> {
-    let Written { id, ready, from_file, now } = written;
-    let document = Document {
-        workspace: base.workspace,
-        id,
-        base: base.id,
-        slug: ready.slug.clone(),
-        title: ready.title.clone(),
-        url: ready.url.clone(),
-        format: ready.format,
-        digest: ready.digest.to_vec(),
-        passages: i64::try_from(ready.passages.len()).unwrap_or(i64::MAX),
-        words: ready.passages.iter().map(crate::domain::knowledge::ReadyPassage::count).sum(),
-        from_file,
-        created_at: old.map_or(now, |old| old.created_at),
-        updated_at: now,
-    };
-    upsert(conn.reborrow(), &document, &ready.text).await?;
-    let texts = ready.embedding_digests();
-    let carried = match old {
-        Some(_) => passage_vectors::carried(conn.reborrow(), base, id, &texts).await?,
-        None => Vec::new(),
-    };
-    passages::replace(conn.reborrow(), base, id, &ready.passages).await?;
-    passage_vectors::restore(conn.reborrow(), base, id, &texts, &carried).await?;
-    embedding_work::mark(conn.reborrow(), base.workspace, id).await?;
-    let (passages, words) = old.map_or((0, 0), |old| (old.passages, old.words));
-    resize(conn, base, document.passages - passages, document.words - words).await?;
+    let mut writing = Writing::to(base);
+    let document = writing.put(conn.reborrow(), old, written).await?;
+    writing.finish(conn).await?;
     Ok(document)
 }
 
 /// Removes a document of a base that is locked.
 pub async fn remove(mut conn: Conn<'_>, base: &Base, document: &Document) -> Result<(), StoreError> {
-    const REMOVE: &str = "delete from documents where workspace_id = $1 and id = $2";
-    passages::replace(conn.reborrow(), base, document.id, &[]).await?;
-    on_conn!(conn.reborrow(), |c| {
-        sqlx::query(REMOVE).bind(base.workspace).bind(document.id).execute(c).await?;
-    });
-    resize(conn, base, -document.passages, -document.words).await
+    let mut writing = Writing::to(base);
+    writing.remove(conn.reborrow(), document).await?;
+    writing.finish(conn).await
 }
 
 async fn upsert(conn: Conn<'_>, document: &Document, text: &str) -> Result<(), StoreError> {
@@ -194,16 +240,6 @@ async fn upsert(conn: Conn<'_>, document: &Document, text: &str) -> Result<(), S
              text = excluded.text",
         );
         query.build().execute(c).await?;
-    });
-    Ok(())
-}
-
-async fn resize(conn: Conn<'_>, base: &Base, passages: i64, words: i64) -> Result<(), StoreError> {
-    const RESIZE: &str = "update knowledge_bases set passages = passages + $1, words = words + $2 \
-        where workspace_id = $3 and id = $4";
-    on_conn!(conn, |c| {
-        let query = sqlx::query(RESIZE).bind(passages).bind(words).bind(base.workspace).bind(base.id);
-        query.execute(c).await?;
     });
     Ok(())
 }

@@ -153,7 +153,11 @@ pub async fn list_deleted(conn: Conn<'_>) -> Result<Vec<Deleted>, StoreError> {
     Ok(on_conn!(conn, |c| sqlx::query_as(LIST).fetch_all(c).await?))
 }
 
-/// Removes one document of a deleted base, or, where there are none left, the base. Whether more is left.
+/// Words of a deleted base that one transaction removes.
+const TERMS: i64 = 5000;
+
+/// Removes one document of a deleted base; where there are none left, some of its words, or at last the base. Whether
+/// more is left.
 pub async fn remove(mut conn: Conn<'_>, deleted: Deleted) -> Result<bool, StoreError> {
     const DOCUMENT: &str =
         "select id from documents where workspace_id = $1 and base_id = $2 order by id limit 1";
@@ -161,10 +165,9 @@ pub async fn remove(mut conn: Conn<'_>, deleted: Deleted) -> Result<bool, StoreE
         "delete from passages where workspace_id = $1 and document_id = $2",
         "delete from documents where workspace_id = $1 and id = $2",
     ];
-    const OF_BASE: [&str; 2] = [
-        "delete from terms where workspace_id = $1 and base_id = $2",
-        "delete from knowledge_bases where workspace_id = $1 and id = $2",
-    ];
+    const OF_TERMS: &str = "delete from terms where workspace_id = $1 and base_id = $2 and term in \
+        (select term from terms where workspace_id = $1 and base_id = $2 order by term limit $3)";
+    const OF_BASE: &str = "delete from knowledge_bases where workspace_id = $1 and id = $2";
     let Deleted { workspace, base } = deleted;
     if lock(conn.reborrow(), workspace, base).await?.is_none() {
         return Ok(false);
@@ -172,14 +175,23 @@ pub async fn remove(mut conn: Conn<'_>, deleted: Deleted) -> Result<bool, StoreE
     let document: Option<(DocumentId,)> = on_conn!(conn.reborrow(), |c| {
         sqlx::query_as(DOCUMENT).bind(workspace).bind(base).fetch_optional(c).await?
     });
-    let (statements, id) = match document {
-        Some((document,)) => (OF_DOCUMENT, document.0),
-        None => (OF_BASE, base.0),
-    };
-    for statement in statements {
-        on_conn!(conn.reborrow(), |c| {
-            sqlx::query(statement).bind(workspace).bind(id).execute(c).await?;
-        });
+    if let Some((document,)) = document {
+        for statement in OF_DOCUMENT {
+            on_conn!(conn.reborrow(), |c| {
+                sqlx::query(statement).bind(workspace).bind(document).execute(c).await?;
+            });
+        }
+        return Ok(true);
     }
-    Ok(document.is_some())
+    let terms = on_conn!(conn.reborrow(), |c| {
+        let query = sqlx::query(OF_TERMS).bind(workspace).bind(base).bind(TERMS);
+        query.execute(c).await?.rows_affected()
+    });
+    if terms > 0 {
+        return Ok(true);
+    }
+    on_conn!(conn, |c| {
+        sqlx::query(OF_BASE).bind(workspace).bind(base).execute(c).await?;
+    });
+    Ok(false)
 }

@@ -11,38 +11,53 @@ use sqlx::QueryBuilder;
 use super::{Conn, StoreError, on_conn};
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
 use crate::domain::knowledge::{
-    Base, Candidate, MAX_CANDIDATES, ReadyPassage, Tier, count_terms, scope_term,
+    Base, Candidate, MAX_CANDIDATES, ReadyPassage, Tier, count_terms, scope_term, searched,
 };
 
 /// Rows of one statement, so that none takes long.
 const PORTION: usize = 500;
+/// Words that one statement counts, likewise.
+const TERMS: usize = 20_000;
 
-/// Gives a document of a locked base these passages in place of those that it has, and keeps the counts of words.
+/// By how much the counts of a base change: kept apart while several of its documents are written, for most words are
+/// in many of them.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub passages: i64,
+    pub words: i64,
+    terms: BTreeMap<String, i64>,
+}
+
+/// Gives a document of a locked base these passages in place of those that it has, and notes how the counts of words
+/// change.
 pub(super) async fn replace(
     mut conn: Conn<'_>,
     base: &Base,
     document: DocumentId,
     passages: &[ReadyPassage],
+    changes: &mut Changes,
 ) -> Result<(), StoreError> {
-    const OLD: &str = "select words from passages where workspace_id = $1 and document_id = $2";
+    const OLD: &str = "select position, words from passages where workspace_id = $1 and document_id = $2";
     const REMOVE: &str = "delete from passages where workspace_id = $1 and document_id = $2";
-    let scope = scope_term(base.id);
-    let old: Vec<(String,)> = on_conn!(conn.reborrow(), |c| {
+    let old: Vec<(i64, String)> = on_conn!(conn.reborrow(), |c| {
         sqlx::query_as(OLD).bind(base.workspace).bind(document).fetch_all(c).await?
     });
-    let mut changes = count_terms(passages.iter().map(|passage| passage.words.as_str()));
-    for (term, count) in count_terms(old.iter().map(|(words,)| words.as_str())) {
-        *changes.entry(term).or_insert(0) -= count;
+    let old = old.iter().map(|(position, words)| searched(*position, words));
+    let new = (0..).zip(passages).map(|(position, passage)| searched(position, &passage.words));
+    let (old, new) = (count_terms(old), count_terms(new));
+    let was_there = !old.is_empty();
+    for (term, count) in new {
+        *changes.terms.entry(term).or_insert(0) += count;
     }
-    changes.retain(|term, change| *change != 0 && !term.is_empty() && *term != scope);
-
-    if !old.is_empty() {
+    for (term, count) in old {
+        *changes.terms.entry(term).or_insert(0) -= count;
+    }
+    if was_there {
         on_conn!(conn.reborrow(), |c| {
             sqlx::query(REMOVE).bind(base.workspace).bind(document).execute(c).await?;
         });
     }
-    insert(conn.reborrow(), base, document, passages).await?;
-    recount(conn, base, &changes).await
+    insert(conn, base, document, passages).await
 }
 
 async fn insert(
@@ -63,44 +78,56 @@ async fn insert(
                 values.push_bind(*position).push_bind(&passage.heading).push_bind(&passage.text);
                 values.push_bind(format!("{scope} {}", passage.words));
             });
-            query.build().execute(c).await?;
+            query.build().persistent(false).execute(c).await?;
         });
     }
     Ok(())
 }
 
-/// Adds to the counts of a base's words; those that no passage has any more are forgotten.
-async fn recount(mut conn: Conn<'_>, base: &Base, changes: &BTreeMap<String, i64>) -> Result<(), StoreError> {
-    let changes: Vec<(&String, &i64)> = changes.iter().collect();
-    for rows in changes.chunks(PORTION) {
-        on_conn!(conn.reborrow(), |c| {
-            let mut query = QueryBuilder::new("insert into terms (workspace_id, base_id, term, passages) ");
-            query.push_values(rows, |mut values, (term, change)| {
-                values.push_bind(base.workspace).push_bind(base.id).push_bind(*term).push_bind(**change);
+/// Adds to the counts of a locked base; words that no passage has any more are forgotten.
+pub(super) async fn recount(mut conn: Conn<'_>, base: &Base, mut changes: Changes) -> Result<(), StoreError> {
+    const RESIZE: &str = "update knowledge_bases set passages = passages + $1, words = words + $2 \
+        where workspace_id = $3 and id = $4";
+    // One value, however many words there are. `where true`: else SQLite would read `on` as that of a join.
+    const ADD: [&str; 2] = [
+        "insert into terms (workspace_id, base_id, term, passages) select $1, $2, key, cast(value as bigint) \
+            from json_each_text(cast($3 as json)) where true on conflict (workspace_id, base_id, term) \
+            do update set passages = terms.passages + excluded.passages",
+        "insert into terms (workspace_id, base_id, term, passages) select $1, $2, key, cast(value as bigint) \
+            from json_each($3) where true on conflict (workspace_id, base_id, term) \
+            do update set passages = terms.passages + excluded.passages",
+    ];
+    const FORGET: [&str; 2] = [
+        "delete from terms where passages <= 0 and workspace_id = $1 and base_id = $2 \
+            and term in (select key from json_each_text(cast($3 as json)))",
+        "delete from terms where passages <= 0 and workspace_id = $1 and base_id = $2 \
+            and term in (select key from json_each($3))",
+    ];
+    on_conn!(conn.reborrow(), |c| {
+        let query = sqlx::query(RESIZE).bind(changes.passages).bind(changes.words);
+        query.bind(base.workspace).bind(base.id).execute(c).await?;
+    });
+    let scope = scope_term(base.id);
+    changes.terms.retain(|term, change| *change != 0 && !term.is_empty() && *term != scope);
+    let changes: Vec<(&str, i64)> =
+        changes.terms.iter().map(|(term, change)| (term.as_str(), *change)).collect();
+    let fewer: Vec<(&str, i64)> = changes.iter().filter(|(_, change)| *change < 0).copied().collect();
+    let [add, forget] = [ADD, FORGET].map(|[postgres, sqlite]| conn.pick(postgres, sqlite));
+    for (statement, terms) in [(add, &changes), (forget, &fewer)] {
+        for rows in terms.chunks(TERMS) {
+            let rows = object(rows);
+            on_conn!(conn.reborrow(), |c| {
+                sqlx::query(statement).bind(base.workspace).bind(base.id).bind(&rows).execute(c).await?;
             });
-            query.push(
-                " on conflict (workspace_id, base_id, term) \
-                 do update set passages = terms.passages + excluded.passages",
-            );
-            query.build().execute(c).await?;
-        });
-    }
-    let fewer: Vec<&String> =
-        changes.iter().filter(|(_, change)| **change < 0).map(|(term, _)| *term).collect();
-    for rows in fewer.chunks(PORTION) {
-        on_conn!(conn.reborrow(), |c| {
-            let mut query = QueryBuilder::new("delete from terms where passages <= 0 and workspace_id = ");
-            query.push_bind(base.workspace).push(" and base_id = ").push_bind(base.id);
-            query.push(" and term in (");
-            let mut list = query.separated(", ");
-            for term in rows {
-                list.push_bind(*term);
-            }
-            query.push(")");
-            query.build().execute(c).await?;
-        });
+        }
     }
     Ok(())
+}
+
+/// Words and numbers as JSON.
+fn object(rows: &[(&str, i64)]) -> String {
+    let rows = rows.iter().map(|(term, number)| ((*term).to_owned(), (*number).into()));
+    serde_json::Value::Object(rows.collect()).to_string()
 }
 
 /// In how many passages of the base each of the words is; those in none are left out.
@@ -121,7 +148,7 @@ pub async fn frequencies(
             list.push_bind(term);
         }
         query.push(") order by passages, term");
-        query.build_query_as().fetch_all(c).await?
+        query.build_query_as().persistent(false).fetch_all(c).await?
     }))
 }
 
@@ -155,8 +182,8 @@ impl From<CandidateRow> for Candidate {
     }
 }
 
-/// The passages of the base that the tiers ask for, each once, in order of writing. One statement, so it sees each
-/// document as it was before a replacement or as it is after.
+/// The passages of the base that the tiers ask for, each once, in order of writing. Tiers are planned by
+/// [`frequencies`]: both belong into one snapshot, or a replaced document may be missed as it was and as it is.
 pub async fn candidates(
     conn: Conn<'_>,
     workspace: WorkspaceId,
@@ -187,7 +214,7 @@ pub async fn candidates(
             query.push(index);
         }
         query.push(") order by number");
-        query.build_query_as().fetch_all(c).await?
+        query.build_query_as().persistent(false).fetch_all(c).await?
     });
     Ok(rows.into_iter().map(Candidate::from).collect())
 }
@@ -210,7 +237,7 @@ pub async fn numbered(
             list.push_bind(number);
         }
         query.push(") order by number");
-        query.build_query_as().fetch_all(c).await?
+        query.build_query_as().persistent(false).fetch_all(c).await?
     });
     Ok(rows.into_iter().map(Candidate::from).collect())
 }
@@ -231,15 +258,4 @@ fn expression(scope: &str, tier: &Tier, quote: char, [and, or]: [&str; 2]) -> St
     };
     let quoted: Vec<String> = terms.iter().map(|term| format!("{quote}{term}{quote}")).collect();
     format!("{quote}{scope}{quote}{and}({})", quoted.join(between))
-}
-
-/// The headings and texts of a document's passages, in order.
-pub async fn of_document(
-    conn: Conn<'_>,
-    workspace: WorkspaceId,
-    document: DocumentId,
-) -> Result<Vec<(String, String)>, StoreError> {
-    const LIST: &str = "select heading, text from passages \
-        where workspace_id = $1 and document_id = $2 order by position";
-    Ok(on_conn!(conn, |c| sqlx::query_as(LIST).bind(workspace).bind(document).fetch_all(c).await?))
 }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::Worker;
 use crate::domain::ids::WorkspaceId;
 use crate::store::archived_endpoints::{self, Archived};
+use crate::store::knowledge_bases::Deleted;
 use crate::store::{Conn, StoreError, idempotency, knowledge_bases, processes, retention};
 
 const EVERY: Duration = Duration::from_mins(1);
@@ -60,11 +61,16 @@ async fn remove_archived(worker: &Worker) -> Result<(), StoreError> {
 }
 
 async fn remove_knowledge_bases(worker: &Worker) -> Result<(), StoreError> {
+    for deleted in worker.services.db.reading(knowledge_bases::list_deleted).await? {
+        note("documents", remove_knowledge_base(worker, deleted).await);
+    }
+    Ok(())
+}
+
+async fn remove_knowledge_base(worker: &Worker, deleted: Deleted) -> Result<(), StoreError> {
     let db = &worker.services.db;
-    for deleted in db.reading(knowledge_bases::list_deleted).await? {
-        while db.writing(async |conn| knowledge_bases::remove(conn, deleted).await).await? {
-            tokio::time::sleep(PAUSE).await;
-        }
+    while db.writing(async |conn| knowledge_bases::remove(conn, deleted).await).await? {
+        tokio::time::sleep(PAUSE).await;
     }
     Ok(())
 }

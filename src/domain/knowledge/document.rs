@@ -1,5 +1,7 @@
 //! A knowledge base, its documents, and a document made ready to be kept.
 
+use std::collections::HashSet;
+
 use sha2::{Digest as _, Sha256};
 use unicode_normalization::UnicodeNormalization as _;
 
@@ -12,6 +14,13 @@ use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
 pub const MAX_TEXT: usize = 2 * 1024 * 1024;
 /// How many passages a document may have: so many are written in one transaction.
 pub const MAX_PASSAGES: usize = 5000;
+/// How many different words a document may have, likewise: each is a row that is counted. A long novel has 30,000.
+pub const MAX_TERMS: usize = 100_000;
+/// So many passages of a document are found by the words of its title; the others only rank by them, or a long
+/// document would be all that is looked at for these words. The migrations have this number, too.
+pub const TITLED: i64 = 20;
+/// To be raised where the same text is cut otherwise, or has other words: then what was kept is not the same.
+const CUT_VERSION: &str = "2";
 
 /// A knowledge base.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +93,8 @@ pub enum TooLarge {
     Text,
     #[error("its text makes more than {MAX_PASSAGES} passages")]
     Passages,
+    #[error("it has more than {MAX_TERMS} different words")]
+    Terms,
 }
 
 impl Ready {
@@ -110,13 +121,22 @@ impl Ready {
             let divided = fields.join(&"/".to_owned());
             divided.join(" ")
         };
-        let passages = passages.into_iter().map(|passage| ReadyPassage {
-            words: words(&passage.heading, &passage.text),
-            heading: passage.heading,
-            text: passage.text,
-        });
+        let mut terms = HashSet::new();
+        let mut ready = Vec::with_capacity(passages.len());
+        for passage in passages {
+            let words = words(&passage.heading, &passage.text);
+            for word in words.split(' ') {
+                if !terms.contains(word) {
+                    terms.insert(word.to_owned());
+                }
+            }
+            if terms.len() > MAX_TERMS {
+                return Err(TooLarge::Terms);
+            }
+            ready.push(ReadyPassage { words, heading: passage.heading, text: passage.text });
+        }
         let digest = digest_of(&title, url.as_deref(), format, language, &text);
-        Ok(Self { passages: passages.collect(), slug, title, url, format, text, digest })
+        Ok(Self { passages: ready, slug, title, url, format, text, digest })
     }
 
     /// What is another in it than in the document that it replaces, and in which language that one was read.
@@ -151,7 +171,16 @@ impl ReadyPassage {
 }
 
 fn digest_of(title: &str, url: Option<&str>, format: Format, language: Language, text: &str) -> [u8; 32] {
-    digest(&[title, url.unwrap_or_default(), format.as_str(), language.as_str(), text])
+    digest(&[CUT_VERSION, title, url.unwrap_or_default(), format.as_str(), language.as_str(), text])
+}
+
+/// The words that the passage at this position, from 0, is found by.
+#[must_use]
+pub fn searched(position: i64, words: &str) -> &str {
+    if position < TITLED {
+        return words;
+    }
+    words.split_once('/').map_or(words, |(_, rest)| rest)
 }
 
 /// What differs where one of the parts does.
@@ -199,6 +228,24 @@ mod tests {
         assert_eq!(ready("t", &"a".repeat(MAX_TEXT + 1)), Err(TooLarge::Text));
         assert_eq!(ready("t", &"# a\n".repeat(MAX_PASSAGES + 1)), Err(TooLarge::Passages));
         assert_eq!(ready("t", "").unwrap().passages, []);
+        let words = |count: usize| (0..count).map(|number| format!("w{number} ")).collect::<String>();
+        assert_eq!(ready("t", &words(MAX_TERMS + 1)), Err(TooLarge::Terms));
+        assert!(ready("t", &words(MAX_TERMS / 2)).is_ok());
+    }
+
+    #[test]
+    fn the_digest_tells_which_cutting_it_was() {
+        let made = ready("t", "x").unwrap();
+
+        assert_ne!(made.digest, digest(&["t", "", "markdown", "english", "x"]));
+        assert_eq!(made.digest, digest(&[CUT_VERSION, "t", "", "markdown", "english", "x"]));
+    }
+
+    #[test]
+    fn a_late_passage_is_found_by_all_but_its_title() {
+        assert_eq!(searched(TITLED - 1, "return item / refund / day"), "return item / refund / day");
+        assert_eq!(searched(TITLED, "return item / refund / day"), " refund / day");
+        assert_eq!(searched(TITLED, "/ / day"), " / day");
     }
 
     #[test]

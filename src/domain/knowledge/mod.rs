@@ -19,7 +19,10 @@ mod search_by;
 mod terms;
 
 pub use cut::{Passage, cut};
-pub use document::{Base, Document, MAX_PASSAGES, MAX_TEXT, Ready, ReadyPassage, TooLarge, slug_of};
+pub use document::{
+    Base, Document, MAX_PASSAGES, MAX_TERMS, MAX_TEXT, Ready, ReadyPassage, TITLED, TooLarge, searched,
+    slug_of,
+};
 pub use embedding::{TextDigest, embedding_text, text_digest};
 pub use extract::{ExtractFault, Format, MAX_FILE, to_markdown};
 pub use fields::{URL_WANTED, is_slug, title_fault, web_url};

@@ -97,8 +97,11 @@ fn rarity(passages: i64, all: i64) -> f64 {
     (1.0 + (all - passages + 0.5) / (passages + 0.5)).ln()
 }
 
+/// Exact up to 2^53.
 fn float(count: i64) -> f64 {
-    u32::try_from(count).map_or(0.0, f64::from)
+    let [high, low] = [count >> 32, count & i64::from(u32::MAX)];
+    let high = f64::from(i32::try_from(high).unwrap_or(i32::MAX));
+    high * 4_294_967_296.0 + f64::from(u32::try_from(low).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]
@@ -134,6 +137,14 @@ mod tests {
             [3, 2, 1]
         );
         assert_eq!(order(&[(1, "t / h / fee b b b b b b b b"), (2, "t / h / fee b")], &terms), [2, 1]);
+    }
+
+    #[test]
+    fn a_count_may_be_above_32_bits() {
+        for (count, expected) in [(0, 0.0), (7, 7.0), (4_294_967_295, 4_294_967_295.0), (5_000_000_000, 5e9)]
+        {
+            assert!((float(count) - expected).abs() < 0.5, "{count}: {}", float(count));
+        }
     }
 
     #[test]

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 pub const SEARCH_NAME: &str = "search_knowledge_base";
 /// What the tool does, and what its answer means.
 pub const SEARCH_DESCRIPTION: &str = "Searches the company's documents. The answer has the passages that fit \
-    best, each with the source that it is from, the best first; there are none where the documents say nothing. \
-    Use it before you answer a question about the company, and say only what the passages say.";
+    best, each with the source that it is from, the best first. There may be none, and the best may still not fit: \
+    if they do not answer the question, say that the documents do not. Use it before you answer a question about \
+    the company, and say only what the passages say.";
 
 /// How long a query may be, in characters.
 const LONGEST_QUERY: u32 = 1000;

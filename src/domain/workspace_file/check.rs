@@ -39,13 +39,12 @@ pub(super) fn check(file: FileIn, document: &Document<'_>) -> Result<WorkspaceFi
     }
     let calendar_slugs = slugs.known;
     let knowledge_bases = knowledge_bases::check(document, file.knowledge_bases)?;
-    let base_slugs = knowledge_bases.iter().map(|base| base.slug.clone()).collect();
 
     let mut slugs = Slugs::of(document, "tools");
     let mut checked_tools = Vec::new();
     for (index, tool) in file.tools.into_iter().enumerate() {
         slugs.add(index, &tool.slug)?;
-        checked_tools.push(tools::check(document, index, tool, &calendar_slugs, &base_slugs)?);
+        checked_tools.push(tools::check(document, index, tool, &calendar_slugs)?);
     }
 
     let mut slugs = Slugs::of(document, "assistants");

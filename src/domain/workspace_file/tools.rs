@@ -66,7 +66,6 @@ pub(super) fn check(
     index: usize,
     mut tool: ToolIn,
     calendars: &HashSet<String>,
-    bases: &HashSet<String>,
 ) -> Result<FileTool, FileFault> {
     let place = Place { document, index };
     let (uses, usual) = match tool.kind.as_str() {
@@ -86,7 +85,7 @@ pub(super) fn check(
             (uses, Usual::new(calendar::CANCEL_NAME, calendar::CANCEL_DESCRIPTION, schema))
         }
         "knowledge" => {
-            let uses = FileUses::Knowledge { base: base_of(place, &mut tool, bases)? };
+            let uses = FileUses::Knowledge { base: base_of(place, &mut tool)? };
             let schema = knowledge::search_schema();
             (uses, Usual::new(knowledge::SEARCH_NAME, knowledge::SEARCH_DESCRIPTION, schema))
         }
@@ -128,12 +127,9 @@ fn calendar_of(
     Err(place.fault("calendar", format_args!("there is no calendar \"{calendar}\"")))
 }
 
-fn base_of(place: Place<'_>, tool: &mut ToolIn, bases: &HashSet<String>) -> Result<String, FileFault> {
-    let base = tool.knowledge_base.take().ok_or_else(|| place.missing("knowledge_base"))?;
-    if bases.contains(&base) {
-        return Ok(base);
-    }
-    Err(place.fault("knowledge_base", format_args!("there is no knowledge base \"{base}\"")))
+/// One that the file does not have may have been made through the API: that the store knows.
+fn base_of(place: Place<'_>, tool: &mut ToolIn) -> Result<String, FileFault> {
+    tool.knowledge_base.take().ok_or_else(|| place.missing("knowledge_base"))
 }
 
 /// Each key that the tool's kind takes was taken: what is left has no meaning.

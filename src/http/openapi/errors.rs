@@ -208,14 +208,14 @@ errors! {
     DocumentErrors(TextUpload) {
         "A field is to be mended, the document cannot be read, or the body is no JSON" => Error::invalid("title", "Field 'title' is required."),
         "The body is over 4 MiB" => too_large::<TextUpload>(),
-        "Too many documents are being read; see Retry-After" => reading(),
+        "Too many documents are being read or written; see Retry-After" => reading(),
     }
 
     /// Of a document that comes as a file, beside those of a write.
     UploadErrors(Upload) {
         "The file cannot be read, or is declared as nothing that can be" => Error::invalid("document", "The document has no text in it."),
         "The file is over 10 MiB" => too_large::<Upload>(),
-        "Too many documents are being read; see Retry-After" => reading(),
+        "Too many documents are being read or written; see Retry-After" => reading(),
     }
 
     /// Of what the API may not make or change.

@@ -7,14 +7,14 @@ use super::{Action, ApplyError, Before, Run, refuse_made_by_api};
 use crate::domain::ids::{DocumentId, KnowledgeBaseId};
 use crate::domain::knowledge::{Base, Document, Ready};
 use crate::domain::workspace_file::FileBase;
-use crate::store::documents::{self, Written};
+use crate::store::documents::{self, Writing, Written};
 use crate::store::{Conn, StoreError, knowledge_bases};
 
 const BASE: &str = "knowledge base";
 const DOCUMENT: &str = "document";
 
 impl Run<'_> {
-    /// The ids of the file's bases, by slug.
+    /// The ids of the bases that the file's tools may name, by slug: its own, and those that the API made.
     pub(super) async fn put_knowledge_bases(
         &mut self,
         mut conn: Conn<'_>,
@@ -28,6 +28,10 @@ impl Run<'_> {
             let base = self.put_base(conn.reborrow(), file, old).await?;
             self.put_documents(conn.reborrow(), &base, old, ready).await?;
             ids.insert(file.slug.clone(), base.id);
+        }
+        let is_made_by_api = |base: &&Base| !base.from_file && base.archived_at.is_none();
+        for base in before.knowledge_bases.iter().filter(is_made_by_api) {
+            ids.insert(base.slug.clone(), base.id);
         }
         let is_gone =
             |base: &&Base| base.from_file && base.archived_at.is_none() && !ids.contains_key(&base.slug);
@@ -88,6 +92,10 @@ impl Run<'_> {
         ready: &[Ready],
     ) -> Result<(), ApplyError> {
         let there = documents_of(conn.reborrow(), base).await?;
+        if old_base.is_some_and(|old| old.language != base.language) {
+            refuse_another_language(base, &there)?;
+        }
+        let mut writing = Writing::to(base);
         for ready in ready {
             let old = there.iter().find(|old| old.slug == ready.slug);
             let name = format!("{}/{}", base.slug, ready.slug);
@@ -97,7 +105,7 @@ impl Run<'_> {
             }
             let id = old.map_or_else(|| DocumentId(self.site.ids.ordered(self.site.clock)), |old| old.id);
             let written = Written { id, ready, from_file: true, now: self.now };
-            documents::put(conn.reborrow(), base, old, written).await?;
+            writing.put(conn.reborrow(), old, written).await?;
             let action = match old {
                 Some(old) => {
                     let was = old_base.map_or(base.language, |old| old.language);
@@ -110,15 +118,10 @@ impl Run<'_> {
         }
         let stays = |old: &Document| !old.from_file || ready.iter().any(|ready| ready.slug == old.slug);
         for old in there.iter().filter(|old| !stays(old)) {
-            documents::remove(conn.reborrow(), base, old).await?;
+            writing.remove(conn.reborrow(), old).await?;
             self.changed(DOCUMENT, format!("{}/{}", base.slug, old.slug), Action::Removed);
         }
-        if old_base.is_some_and(|old| old.language != base.language) {
-            for old in there.iter().filter(|old| !old.from_file) {
-                reread(conn.reborrow(), base, old).await?;
-            }
-        }
-        Ok(())
+        Ok(writing.finish(conn).await?)
     }
 }
 
@@ -137,13 +140,15 @@ async fn documents_of(mut conn: Conn<'_>, base: &Base) -> Result<Vec<Document>, 
     }
 }
 
-/// Finds the words of what the API made anew, in the base's new language.
-async fn reread(mut conn: Conn<'_>, base: &Base, old: &Document) -> Result<(), ApplyError> {
-    let text = documents::text(conn.reborrow(), base.workspace, old.id).await?.unwrap_or_default();
-    let (slug, title, url) = (old.slug.clone(), old.title.clone(), old.url.clone());
-    let ready = Ready::cut(slug, title, url, old.format, text, base.language);
-    let ready = ready.map_err(|fault| ApplyError::Refused(format!("document \"{}\": {fault}", old.slug)))?;
-    let written = Written { id: old.id, ready: &ready, from_file: false, now: old.updated_at };
-    documents::put(conn, base, Some(old), written).await?;
-    Ok(())
+/// What the API added would have to be cut and its words found anew, while all of this is locked.
+fn refuse_another_language(base: &Base, there: &[Document]) -> Result<(), ApplyError> {
+    let of_api = there.iter().filter(|document| !document.from_file).count();
+    if of_api == 0 {
+        return Ok(());
+    }
+    Err(ApplyError::Refused(format!(
+        "the language of knowledge base \"{}\" cannot be changed, for it has documents ({of_api}) that were added \
+         through the API: delete them first, or give the file's base another slug",
+        base.slug
+    )))
 }

@@ -68,7 +68,13 @@ impl Run<'_> {
             FileUses::CalendarCancel { calendar: slug } => Uses::CalendarCancel { calendar: calendar(slug)? },
             FileUses::Knowledge { base: slug } => {
                 let found = bases.get(slug).copied();
-                let missing = || ApplyError::Refused(format!("there is no knowledge base \"{slug}\""));
+                let missing = || {
+                    ApplyError::Refused(format!(
+                        "tool \"{}\": there is no knowledge base \"{slug}\", neither in this file nor made through \
+                         the API",
+                        file.slug
+                    ))
+                };
                 Uses::Knowledge { base: found.ok_or_else(missing)? }
             }
             FileUses::Webhook(webhook) => {

@@ -50,6 +50,7 @@ pub async fn put(
         };
         put_within(conn, &locked, &ready, existing, id, now).await
     };
+    let _place = services.document_writes.place().await?;
     let written = services.db.writing(write).await.map_err(unknown_if_away)?;
     services.documents_changed.notify_one();
     written
@@ -131,6 +132,7 @@ pub async fn delete(
         documents::remove(conn, &locked, &document).await?;
         Ok(Ok(document))
     };
+    let _place = services.document_writes.place().await?;
     services.db.writing(write).await.map_err(unknown_if_away)?
 }
 

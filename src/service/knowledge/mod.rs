@@ -3,9 +3,11 @@
 mod child;
 pub mod documents;
 mod make_ready;
+mod writes;
 
 pub use child::read_as_child;
 pub use make_ready::{Readers, Source, Unready};
+pub use writes::Writes;
 
 use super::Services;
 use super::page::{self, Page};

@@ -130,7 +130,7 @@ impl Searcher {
             let found = passages::candidates(conn, base.workspace, base.id, &plan(terms.clone())).await?;
             Ok((terms, found))
         };
-        let (terms, found) = self.db.reading(read).await?;
+        let (terms, found) = self.db.snapshot(read).await?;
         let corpus = Corpus { passages: base.passages, words: base.words, terms };
         Ok(rank(found, &corpus, DEPTH))
     }

@@ -1,10 +1,13 @@
 //! The knowledge bases of a workspace file, applied.
 
-use rejoinder::domain::ids::WorkspaceId;
-use rejoinder::domain::knowledge::{Base, SearchBy};
+use rejoinder::domain::clock::Micros;
+use rejoinder::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
+use rejoinder::domain::knowledge::{Base, Format, Language, Ready, SearchBy};
 use rejoinder::service::apply_workspace::Mode;
-use rejoinder::store::{Conn, documents, knowledge_bases, workspaces};
+use rejoinder::store::documents::{self, Written};
+use rejoinder::store::{Conn, knowledge_bases, workspaces};
 use rejoinder::tools::Searcher;
+use uuid::Uuid;
 
 use super::site::Operator;
 use crate::support::db::{TestDb, both_backends};
@@ -129,6 +132,85 @@ both_backends!(
         );
         assert_eq!(found(&operator, "shipped").await, [""; 0]);
         assert_eq!(found(&operator, "Ship").await, ["shipping"]);
+    }
+);
+
+both_backends!(
+    async fn a_base_with_documents_of_the_api_keeps_its_language(db: TestDb) {
+        let (operator, _folder) = operator(&db).await;
+        operator.apply(FILE).await;
+        let base = base(&operator).await;
+        let (slug, title, text) = ("own".to_owned(), "Own".to_owned(), "Parking.".to_owned());
+        let ready = Ready::cut(slug, title, None, Format::Markdown, text, base.language).unwrap();
+        let written =
+            Written { id: DocumentId(Uuid::new_v4()), ready: &ready, from_file: false, now: Micros(2) };
+        let write = async |conn: Conn<'_>| documents::put(conn, &base, None, written).await;
+        let own = operator.db.writing(write).await.unwrap();
+        let german =
+            FILE.replace("slug = \"help\"\ndocuments", "slug = \"help\"\nlanguage = \"german\"\ndocuments");
+
+        let refusal = operator.refusal(&german).await;
+
+        assert!(
+            refusal.starts_with(
+                "the language of knowledge base \"help\" cannot be changed, for it has documents (1) that were \
+                 added through the API"
+            ),
+            "{refusal}"
+        );
+        assert_eq!(found(&operator, "shipped parking").await.len(), 2);
+        let remove = async |conn: Conn<'_>| documents::remove(conn, &base, &own).await;
+        operator.db.writing(remove).await.unwrap();
+        assert_eq!(operator.apply(&german).await[0], "knowledge base help: changed language");
+    }
+);
+
+both_backends!(
+    async fn a_tool_may_search_a_base_that_the_api_made(db: TestDb) {
+        let operator = Operator::of(store::open(&db).await);
+        let file = r#"
+[workspace]
+slug = "shop"
+name = "Shop"
+
+[[assistants]]
+slug = "desk"
+name = "Desk"
+system_prompt = "You help."
+tools = ["help"]
+
+[[tools]]
+slug = "help"
+kind = "knowledge"
+knowledge_base = "of-api"
+"#;
+        let unknown = "tool \"help\": there is no knowledge base \"of-api\", neither in this file nor made through the API";
+        assert_eq!(operator.refusal(file).await, unknown);
+        operator.apply("[workspace]\nslug = \"shop\"\nname = \"Shop\"\n").await;
+        assert_eq!(operator.refusal(file).await, unknown);
+        let made = Base {
+            workspace: workspace(&operator).await,
+            id: KnowledgeBaseId(Uuid::new_v4()),
+            slug: "of-api".to_owned(),
+            name: None,
+            language: Language::English,
+            passages: 0,
+            words: 0,
+            from_file: false,
+            archived_at: None,
+            created_at: Micros(1),
+            updated_at: Micros(1),
+        };
+        assert!(operator.db.writing(async |conn| knowledge_bases::insert(conn, &made).await).await.unwrap());
+
+        assert_eq!(operator.apply(file).await, ["tool help: made", "assistant desk: made"]);
+        assert_eq!(operator.apply(file).await, [""; 0]);
+        let kept = seed::texts(&db, "select definition from tools").await;
+        assert!(kept[0].contains(&made.id.to_string()), "{kept:?}");
+
+        let deleted = Base { archived_at: Some(Micros(3)), ..made };
+        operator.db.writing(async |conn| knowledge_bases::update(conn, &deleted).await).await.unwrap();
+        assert_eq!(operator.refusal(file).await, unknown);
     }
 );
 

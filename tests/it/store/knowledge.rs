@@ -2,9 +2,11 @@
 
 use rejoinder::domain::clock::Micros;
 use rejoinder::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
-use rejoinder::domain::knowledge::{Base, Document, Format, Hit, Language, Ready, SearchBy};
+use rejoinder::domain::knowledge::{
+    Base, Document, Format, Hit, Language, Ready, SearchBy, TITLED, searched,
+};
 use rejoinder::store::documents::{self, Written};
-use rejoinder::store::{Conn, Db, knowledge_bases, passages};
+use rejoinder::store::{Conn, Db, knowledge_bases};
 use rejoinder::tools::Searcher;
 use uuid::Uuid;
 
@@ -79,12 +81,18 @@ async fn assert_counted(db: &TestDb, store: &Db, base: &Base) {
     let passages = seed::number(db, &format!("select count(*) from passages where base_id = {id}")).await;
     assert_eq!(kept.passages, passages);
     let terms = format!("select coalesce(sum(passages), 0) from terms where base_id = {id}");
-    let texts = seed::texts(db, &format!("select words from passages where base_id = {id}")).await;
-    let distinct = |words: &String| {
-        let words: std::collections::BTreeSet<_> = words.split(' ').filter(|word| *word != "/").collect();
-        i64::try_from(words.len()).unwrap() - 1
+    let of = |which: &str| {
+        format!("select words from passages where base_id = {id} and position {which} {TITLED}")
     };
-    assert_eq!(seed::number(db, &terms).await, texts.iter().map(distinct).sum::<i64>());
+    let (first, late) = (seed::texts(db, &of("<")).await, seed::texts(db, &of(">=")).await);
+    let words = |text: &str| {
+        // The base's own word counts for nothing.
+        let words = text.split(' ').filter(|word| !["", "/"].contains(word) && !word.starts_with("base"));
+        words.collect::<std::collections::BTreeSet<_>>().len()
+    };
+    let of_first = first.iter().map(|text| words(text));
+    let all: usize = of_first.chain(late.iter().map(|text| words(searched(TITLED, text)))).sum();
+    assert_eq!(seed::number(db, &terms).await, i64::try_from(all).unwrap());
     let none = format!("select count(*) from terms where passages <= 0 and base_id = {id}");
     assert_eq!(seed::number(db, &none).await, 0);
 }
@@ -278,6 +286,53 @@ both_backends!(
 );
 
 both_backends!(
+    async fn a_search_finds_a_document_by_words_of_before_or_after_its_replacement(db: TestDb) {
+        let store = store::open(&db).await;
+        let base = base_in(&db, &store, Language::English).await;
+        put(&store, &base, "it", "alpha").await;
+        let searching = async {
+            for _ in 0..300 {
+                assert_eq!(found(&store, &base, "alpha beta").await, ["it"]);
+            }
+        };
+        let writing = async {
+            loop {
+                put(&store, &base, "it", "beta").await;
+                put(&store, &base, "it", "alpha").await;
+            }
+        };
+
+        tokio::select! {
+            () = searching => {}
+            () = writing => unreachable!(),
+        }
+    }
+);
+
+both_backends!(
+    async fn a_long_document_does_not_hide_others_by_its_title(db: TestDb) {
+        let store = store::open(&db).await;
+        let base = base_in(&db, &store, Language::English).await;
+        let long: String = (0..600).map(|number| format!("# Part{number}\nfiller{number}\n\n")).collect();
+        put(&store, &base, "refunds", &long).await;
+        put(&store, &base, "policy", "A refund takes a week.").await;
+        assert_counted(&db, &store, &base).await;
+
+        let base = now(&store, &base).await;
+        let all =
+            Searcher::new(store.clone(), None).find(&base, "refund", 50, SearchBy::Words).await.unwrap();
+        let found: Vec<_> = all.iter().map(|hit| hit.passage.document_slug.as_str()).collect();
+        assert_eq!(found.iter().filter(|slug| **slug == "policy").count(), 1, "{found:?}");
+        assert_eq!(found.len(), 21);
+        let late = search(&store, &base, "refund filler500").await.remove(0);
+        assert_eq!((late.passage.text.as_str(), late.passage.title.as_str()), ("filler500", "refunds"));
+
+        put(&store, &base, "refunds", "short").await;
+        assert_counted(&db, &store, &base).await;
+    }
+);
+
+both_backends!(
     async fn two_that_write_to_one_base_at_once_both_count(db: TestDb) {
         let store = store::open(&db).await;
         let base = base_in(&db, &store, Language::English).await;
@@ -299,9 +354,9 @@ both_backends!(
     async fn a_deleted_base_is_removed_document_by_document(db: TestDb) {
         let store = store::open(&db).await;
         let base = base_in(&db, &store, Language::English).await;
-        for slug in ["a", "b"] {
-            put(&store, &base, slug, "apple").await;
-        }
+        put(&store, &base, "a", "apple").await;
+        put(&store, &base, "b", &(0..7000).map(|number| format!("apple w{number} ")).collect::<String>())
+            .await;
         assert_eq!(store.reading(knowledge_bases::list_deleted).await.unwrap(), []);
         let archived = Base { archived_at: Some(Micros(3)), ..now(&store, &base).await };
         store.writing(async |conn| knowledge_bases::update(conn, &archived).await).await.unwrap();
@@ -315,7 +370,7 @@ both_backends!(
             rounds += 1;
         }
 
-        assert_eq!(rounds, 2);
+        assert_eq!(rounds, 4, "two documents, and the words in two portions");
         let read = async |conn: Conn<'_>| knowledge_bases::find(conn, base.workspace, base.id).await;
         assert_eq!(store.reading(read).await.unwrap(), None);
         for table in ["passages", "documents", "terms"] {
@@ -334,10 +389,9 @@ both_backends!(
         let document = put(&store, &base, "long", &text).await;
 
         assert_eq!(document.passages, 1200);
-        let read = async |conn: Conn<'_>| passages::of_document(conn, base.workspace, document.id).await;
-        let listed = store.reading(read).await.unwrap();
+        let listed = seed::texts(&db, "select heading || ': ' || text from passages order by position").await;
         assert_eq!(listed.len(), 1200);
-        assert_eq!(listed[7], ("H7".to_owned(), "text 7".to_owned()));
+        assert_eq!(listed[7], "H7: text 7");
         let kept = async |conn: Conn<'_>| documents::text(conn, base.workspace, document.id).await;
         assert_eq!(store.reading(kept).await.unwrap(), Some(text));
     }

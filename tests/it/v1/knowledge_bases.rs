@@ -1,11 +1,14 @@
 //! Knowledge bases, as a back end sets them up, fills and tries them.
 
+use rejoinder::store::Db;
 use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
 use crate::support::http::Answer;
 use crate::support::pdf;
 use crate::support::server::{Setup, TestServer};
+use crate::support::wait::wait_for;
+use crate::support::{seed, store};
 
 const BASES: &str = "/v1/knowledge_bases";
 
@@ -324,3 +327,31 @@ both_backends!(
         assert_eq!(server.call("GET", &base).send().await.status, 401);
     }
 );
+
+#[tokio::test]
+async fn documents_that_wait_for_their_base_leave_connections_to_others() {
+    let db = store::postgres().await;
+    let server = TestServer::start(&db).await;
+    let base = base(&server).await;
+    let Db::Postgres { write, .. } = store::open(&db).await else { unreachable!("it is PostgreSQL") };
+    let mut held = write.begin().await.unwrap();
+    sqlx::query("select 1 from knowledge_bases for update").execute(&mut *held).await.unwrap();
+
+    let puts = (0..40).map(async |number| {
+        put(&server, &format!("{base}/documents/d{number}"), "text/plain", "Parking.").await.status
+    });
+    let others = async {
+        let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' \
+            and datname = current_database()";
+        wait_for("documents to wait", async || (seed::number(&db, waiting).await >= 2).then_some(())).await;
+        for slug in ["one", "two", "three"] {
+            let made = ask(&server, "POST", BASES, &json!({ "slug": slug })).await;
+            assert_eq!(made.status, 200, "{}", made.text());
+        }
+        assert_eq!(seed::number(&db, waiting).await, 2);
+        held.rollback().await.unwrap();
+    };
+    let (statuses, ()) = tokio::join!(futures::future::join_all(puts), others);
+
+    assert_eq!(statuses, [200; 40]);
+}
