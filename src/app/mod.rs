@@ -36,6 +36,7 @@ use crate::service::follow_events::{FollowerBounds, Followers};
 use crate::service::knowledge::{Readers, Writes};
 use crate::service::private_file;
 use crate::service::run_turn::{Engine, EngineSettings};
+use crate::service::tools::Trials;
 use crate::service::versions::Versions;
 use crate::service::waiters::Waiters;
 use crate::store::lease::{HasLease, LeaseKeeper, lease};
@@ -51,6 +52,8 @@ pub use serve::{openapi, serve};
 
 /// How long the lanes may take to write what is left, once everything else has ended.
 const LAST_WRITES: Duration = Duration::from_secs(10);
+/// How long the goodbyes to MCP servers may take.
+const GOODBYES: Duration = Duration::from_secs(2);
 
 /// Connections for what is written beside the lanes: claims, word of ends, sweeps.
 const BESIDE_THE_LANES: u32 = 4;
@@ -189,8 +192,10 @@ impl Server {
             never = self.let_go_of_what_nobody_can_start() => match never {},
         }
         self.last_writes.cancel();
-        self.services.tools.mcp.close().await;
-        if !self.lanes.drain(LAST_WRITES).await {
+        // Nobody else's server holds up what is to be written.
+        let goodbyes = tokio::time::timeout(GOODBYES, self.services.tools.mcp.close());
+        let (_, all_written) = tokio::join!(goodbyes, self.lanes.drain(LAST_WRITES));
+        if !all_written {
             tracing::warn!("not all could be written before the end");
         }
         // Only now may others take what this process owned.
@@ -309,6 +314,7 @@ fn services(
         followers: Followers::new(follower_bounds(config), tasks.soft()),
         keys: Keys::default(),
         tools,
+        trials: Trials::default(),
         seal_key: on.seal_key.clone(),
         allow_hosts,
         documents_changed: Arc::default(),

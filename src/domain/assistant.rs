@@ -92,7 +92,7 @@ pub enum ToolKind {
 }
 
 /// How many tools an assistant can have.
-const MAX_TOOLS: usize = 128;
+pub const MAX_TOOLS: usize = 128;
 
 /// Whether a model can tell the tools of an assistant apart. Those of an MCP server bring names
 /// that no file shows.

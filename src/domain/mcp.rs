@@ -26,7 +26,7 @@ pub struct McpTools {
     /// Names; none: all that the server lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow: Option<Vec<String>>,
-    /// Of those that are allowed, what the server listed. At least one.
+    /// Of those that are allowed, what the server listed, by name. At least one.
     pub found: Vec<FoundTool>,
     /// Since when the list is as it is.
     pub found_at: Timestamp,

@@ -24,6 +24,7 @@ pub mod message;
 pub mod money;
 pub mod rendered;
 pub mod retry;
+pub mod schema_work;
 pub mod seal;
 pub mod signature;
 pub mod template;

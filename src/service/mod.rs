@@ -61,6 +61,8 @@ pub struct Services {
     pub keys: authenticate::Keys,
     /// What tools reach the world with.
     pub tools: Adapters,
+    /// Test calls of tools, and new lists of theirs, that are under way.
+    pub trials: tools::Trials,
     /// What reads documents of knowledge bases.
     pub readers: knowledge::Readers,
     /// How many of them are written at once.

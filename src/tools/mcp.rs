@@ -25,7 +25,7 @@ use crate::domain::seal::SealKey;
 use crate::domain::tool_loop::CallResult;
 use crate::outbound::{AllowHosts, GuardedClient};
 
-pub use list::{Listing, list};
+pub use list::{Listing, NotListed, list};
 pub use sessions::Sessions;
 
 use fault::Fault;
@@ -107,9 +107,11 @@ impl Mcp {
             Err(problem) => return CallResult::failed(format!("The call was not sent: {problem}.")),
         };
         let timeout = reach.timeout;
+        let key = Key::new(context.workspace, &self.server, context.allow_hosts);
+        let mut used = None;
         let calling = async {
-            let key = Key::new(context.workspace, &self.server, context.allow_hosts);
-            let session = self.sessions.get(key, reach).await?;
+            let session = self.sessions.get(&key, reach).await?;
+            let session = used.insert(session);
             let params = CallToolRequestParams::new(self.spec.name.clone());
             let params = params.with_arguments(call.arguments.clone());
             session.call_tool(params).await.map_err(Fault::from)
@@ -119,13 +121,16 @@ impl Mcp {
         match called {
             Ok(answer) => result::read(answer, &secrets),
             Err(fault) => {
+                if let Some(session) = used.filter(|_| !matches!(fault, Fault::Answered { .. })) {
+                    self.sessions.forget(&key, &session);
+                }
                 tracing::info!(
                     tool.name = self.spec.name,
                     call.id = call.id,
-                    error = secrets.redact_text(fault.to_string()),
+                    error = fault.logged(&secrets),
                     "an MCP server gave no result"
                 );
-                CallResult::failed(secrets.redact_text(fault.told()))
+                CallResult::failed(fault.told(&secrets))
             }
         }
     }

@@ -33,8 +33,8 @@ use crate::store::Db;
 pub use caldav::{NotRemoved, remove_event};
 pub use exchange::{Exchange, ReceivedResponse, SentRequest};
 pub use knowledge::{QueryEmbedder, Searcher};
-pub use registry::{ToolFault, Toolset, check_tool};
-pub use secrets::Secrets;
+pub use registry::{ToolFault, Toolset};
+pub use secrets::{SHORTEST, Secrets};
 
 /// One tool of one version of an assistant.
 #[async_trait]

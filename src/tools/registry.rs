@@ -15,7 +15,6 @@ use super::{Adapters, Tool};
 use crate::domain::assistant::{Compiled, CompiledTool, ToolKind};
 use crate::domain::chat::ToolSpec;
 use crate::domain::tool_loop::Toolbox;
-use crate::outbound::{AllowHosts, check_url};
 
 /// How much of a name that no tool has is repeated, in characters.
 const MAX_NAME: usize = 64;
@@ -45,7 +44,7 @@ struct Entry {
 }
 
 impl Toolset {
-    /// Makes the tools of a version. Fails where [`check_tool`] would, and where two have one name.
+    /// Makes the tools of a version. Fails on a tool that cannot serve, and where two have one name.
     pub fn build(compiled: &Compiled, adapters: &Adapters) -> Result<Self, ToolFault> {
         Self::of(&compiled.tools, adapters)
     }
@@ -102,25 +101,6 @@ impl Toolbox for Toolset {
 impl fmt::Debug for Toolset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.0.iter().map(|entry| &entry.tool.spec().name)).finish()
-    }
-}
-
-/// Checks a tool when it is configured: its schema, and of a webhook all that does not depend on a
-/// call. `allow` holds the lists of hosts that apply to the workspace.
-pub fn check_tool(tool: &CompiledTool, allow: &[&AllowHosts]) -> Result<(), ToolFault> {
-    compile_schema(tool)?;
-    let checked =
-        |url: &str| check_url(url, allow).map_err(|refused| ToolFault::new(tool, format!("url: {refused}")));
-    match &tool.kind {
-        ToolKind::Webhook(webhook) => {
-            checked(&webhook.url)?;
-            super::webhook::check(webhook).map_err(|problem| ToolFault::new(tool, problem))
-        }
-        ToolKind::Mcp(server) => checked(&server.url).map(drop),
-        ToolKind::CalendarAvailability { .. }
-        | ToolKind::CalendarBooking { .. }
-        | ToolKind::CalendarCancel { .. }
-        | ToolKind::Knowledge { .. } => Ok(()),
     }
 }
 

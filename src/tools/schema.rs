@@ -1,38 +1,53 @@
 //! Arguments held to a tool's JSON Schema; a fault is put in words for the model to mend.
 
+#[cfg(test)]
+mod work;
+
 use std::fmt::Write as _;
 
 use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::{Map, Value};
 
+use crate::domain::schema_work::{check_schema, is_affordable};
+
 /// How many faults of one call are told, and how long each may be, in characters.
 const MAX_FAULTS: usize = 5;
 const MAX_FAULT: usize = 300;
+/// How large one pattern may get when it is compiled, in bytes.
+const MAX_PATTERN: usize = 1024 * 1024;
 
 /// A tool's schema, compiled.
 #[derive(Debug)]
-pub(super) struct ArgumentSchema(Validator);
+pub(super) struct ArgumentSchema {
+    validator: Validator,
+    schema: Value,
+}
 
 impl ArgumentSchema {
     /// Compiles a schema of type `object`. Nothing is fetched: a `$ref` out of the schema is a
-    /// fault. Patterns are matched in linear time, so none can keep the server busy.
+    /// fault. Patterns are matched in linear time, and `$ref`s are counted, so none can keep the server
+    /// busy.
     pub(super) fn compile(schema: &Value) -> Result<Self, String> {
         if schema.get("type").and_then(Value::as_str) != Some("object") {
             return Err("its `type` must be \"object\"".to_owned());
         }
-        jsonschema::options()
+        check_schema(schema)?;
+        let validator = jsonschema::options()
             .offline()
             .should_validate_formats(true)
-            .with_pattern_options(PatternOptions::regex())
+            .with_pattern_options(PatternOptions::regex().size_limit(MAX_PATTERN))
             .build(schema)
-            .map(Self)
-            .map_err(|error| describe(&error))
+            .map_err(|error| describe(&error))?;
+        Ok(Self { validator, schema: schema.clone() })
     }
 
     /// `Err`: what does not fit, with its place.
     pub(super) fn check(&self, arguments: &Map<String, Value>) -> Result<(), String> {
         let arguments = Value::Object(arguments.clone());
-        let mut faults = self.0.iter_errors(&arguments);
+        if !is_affordable(&self.schema, &arguments) {
+            return Err("The arguments are nested too deeply to be held to the tool's schema.".to_owned());
+        }
+        let mut faults = self.validator.iter_errors(&arguments);
         let Some(first) = faults.next() else { return Ok(()) };
         let mut told = format!("The arguments do not fit the tool's schema: {}", describe(&first));
         for fault in faults.by_ref().take(MAX_FAULTS - 1) {

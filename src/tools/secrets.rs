@@ -1,24 +1,26 @@
 //! The secrets of one call: opened for it, and kept out of what comes back.
 
+mod spelled;
+
+use std::cmp::Reverse;
 use std::fmt;
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
-use url::form_urlencoded;
 
 use crate::domain::seal::{SealKey, Sealed};
-use crate::domain::template::in_url;
 
 /// What is shown in a secret's place.
 pub(super) const MASK: &str = "***";
-/// A shorter text keeps no secret, and its like stands everywhere.
-const SHORTEST: usize = 4;
+/// In bytes: a shorter text keeps no secret, and its like stands everywhere.
+pub const SHORTEST: usize = 4;
 
 /// What was opened for a call, and is masked in whatever comes of it.
 pub struct Secrets<'k> {
     key: Option<&'k SealKey>,
-    /// What must not be shown; a text comes before its parts.
+    /// What must not be shown, the longest first: one may stand in another.
     hidden: Vec<SecretString>,
 }
 
@@ -40,34 +42,47 @@ impl<'k> Secrets<'k> {
         Ok(secret)
     }
 
-    /// Masks this text from now on. An endpoint that echoes `Bearer …` may leave the scheme out.
+    /// Masks this text from now on. An endpoint that echoes `Bearer …` may leave the scheme out, and one
+    /// that is sent `Basic …` knows a user and a password.
     pub fn hide(&mut self, secret: &str) {
         let secret = secret.trim();
-        let credentials = secret.split_once(' ').map_or("", |(_scheme, rest)| rest.trim());
-        for text in [secret, credentials] {
-            if text.len() < SHORTEST {
-                continue;
-            }
-            for spelling in spellings(text) {
-                if spelling != text {
-                    self.hidden.push(spelling.into());
-                }
-            }
+        let (scheme, credentials) = secret.split_once(' ').unwrap_or_default();
+        let credentials = credentials.trim();
+        self.add(secret);
+        self.add(credentials);
+        if scheme.eq_ignore_ascii_case("basic")
+            && let Some(decoded) = STANDARD.decode(credentials).ok().and_then(|it| String::from_utf8(it).ok())
+        {
+            self.add(&decoded);
+            self.add(decoded.split_once(':').unwrap_or_default().1);
+        }
+        self.hidden.sort_by_key(|text| Reverse(text.expose_secret().len()));
+    }
+
+    fn add(&mut self, text: &str) {
+        if text.len() >= SHORTEST {
             self.hidden.push(text.into());
         }
     }
 
-    /// The text with each secret masked.
+    /// The text with each secret masked, however it is spelled.
     pub fn redact_text(&self, mut text: String) -> String {
         for secret in &self.hidden {
-            if text.contains(secret.expose_secret()) {
-                text = text.replace(secret.expose_secret(), MASK);
+            let (mut masked, mut from) = (String::new(), 0);
+            while let Some(found) = spelled::find(&text, secret.expose_secret(), from) {
+                masked.push_str(text.get(from..found.start).unwrap_or_default());
+                masked.push_str(MASK);
+                from = found.end;
+            }
+            if from > 0 {
+                masked.push_str(text.get(from..).unwrap_or_default());
+                text = masked;
             }
         }
         text
     }
 
-    /// The same of every text in a value, its keys too.
+    /// The same of every text in a value, of its keys and its numbers too.
     pub fn redact_value(&self, value: Value) -> Value {
         if self.hidden.is_empty() {
             return value;
@@ -81,20 +96,14 @@ impl<'k> Secrets<'k> {
                 let redact = |(key, value)| (self.redact_text(key), self.redact_value(value));
                 Value::Object(fields.into_iter().map(redact).collect::<Map<_, _>>())
             }
-            other @ (Value::Null | Value::Bool(_) | Value::Number(_)) => other,
+            Value::Number(number) => {
+                let text = number.to_string();
+                let redacted = self.redact_text(text.clone());
+                if redacted == text { Value::Number(number) } else { Value::String(redacted) }
+            }
+            other @ (Value::Null | Value::Bool(_)) => other,
         }
     }
-}
-
-/// How a text stands in JSON, in a URL and in a form.
-fn spellings(text: &str) -> [String; 4] {
-    let quoted = Value::from(text).to_string();
-    let in_json = quoted[1..quoted.len() - 1].to_owned();
-    [in_json, in_url(text), utf8_percent_encode(text, NON_ALPHANUMERIC).to_string(), in_form(text)]
-}
-
-fn in_form(text: &str) -> String {
-    form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
 impl fmt::Debug for Secrets<'_> {
@@ -133,6 +142,39 @@ mod tests {
         let shown = secrets.redact_text("?k=a%2Fb%20c~d&f=a%2Fb+c%7Ed&g=a%2Fb%20c%7Ed".to_owned());
 
         assert_eq!(shown, "?k=***&f=***&g=***");
+    }
+
+    #[test]
+    fn a_secret_that_holds_another_is_hidden_whole_in_whichever_order_they_come() {
+        for order in [["canary", "canary-and-more"], ["canary-and-more", "canary"]] {
+            let mut secrets = Secrets::new(None);
+            order.iter().for_each(|secret| secrets.hide(secret));
+
+            let shown = secrets.redact_text("canary-and-more, canary".to_owned());
+
+            assert_eq!(shown, "***, ***");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_hidden_as_a_number_and_escaped_as_others_do() {
+        let secrets = knowing("12345678");
+        assert_eq!(
+            secrets.redact_value(json!({"n": 12_345_678, "m": 1_234, "d": 12_345_678.5})),
+            json!({"n": "***", "m": 1_234, "d": "***.5"})
+        );
+        let shown = knowing("a/b+c").redact_text(r"a\/b+c a/b\u002Bc a\u002fb%2bc".to_owned());
+        assert_eq!(shown, "*** *** ***");
+    }
+
+    #[test]
+    fn of_basic_the_user_and_the_password_are_hidden() {
+        // `user:canary`
+        let secrets = knowing("Basic dXNlcjpjYW5hcnk=");
+
+        let shown = secrets.redact_text("dXNlcjpjYW5hcnk= user:canary canary user".to_owned());
+
+        assert_eq!(shown, "*** *** *** user");
     }
 
     #[test]

@@ -239,14 +239,7 @@ async fn a_tool_that_cannot_serve_is_named() {
     let twice = [tools(), vec![hook(webhook("GET", "https://shop.example/"))]].concat();
     assert_eq!(fault(twice), "tool `its-hook`: another tool is named `hook`, too");
     let bad_schema = tool("hook", json!({"type": "string"}), webhook("GET", "https://shop.example/"));
-    assert_eq!(fault(vec![bad_schema.clone()]), "tool `its-hook`: parameters: its `type` must be \"object\"");
+    assert_eq!(fault(vec![bad_schema]), "tool `its-hook`: parameters: its `type` must be \"object\"");
     let bad_method = hook(webhook("HEAD", "https://shop.example/"));
-    assert!(fault(vec![bad_method.clone()]).starts_with("tool `its-hook`: method: `HEAD`"));
-    assert!(check_tool(&bad_schema, &[]).is_err() && check_tool(&bad_method, &[]).is_err());
-
-    let private = hook(webhook("GET", "http://127.0.0.1:9/{id}"));
-    let refused = check_tool(&private, &[]).unwrap_err().to_string();
-    assert_eq!(refused, "tool `its-hook`: url: the URL's host is not a public address");
-    assert_eq!(check_tool(&private, &[&AllowHosts::parse(["127.0.0.1:9"]).unwrap()]), Ok(()));
-    assert!(tools().iter().all(|tool| check_tool(tool, &[]).is_ok()));
+    assert!(fault(vec![bad_method]).starts_with("tool `its-hook`: method: `HEAD`"));
 }

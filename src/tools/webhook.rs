@@ -37,11 +37,6 @@ pub(super) struct Webhook {
     clock: Arc<dyn Clock>,
 }
 
-/// What can be found wrong with a webhook before it is called, its URL's host aside.
-pub(super) fn check(tool: &WebhookTool) -> Result<(), String> {
-    Endpoint::read(tool).map(|_readable| ())
-}
-
 impl Webhook {
     pub(super) fn new(spec: ToolSpec, tool: &WebhookTool, adapters: &Adapters) -> Result<Self, String> {
         Ok(Self {

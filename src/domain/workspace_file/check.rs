@@ -10,6 +10,7 @@ use super::{
     FileAssistant, FileConversation, FileTool, FileUses, WorkspaceFile, calendars, knowledge_bases, tools,
     webhook_endpoints,
 };
+use crate::domain::assistant::MAX_TOOLS;
 use crate::domain::conversation::ConversationKind;
 use crate::domain::ids::{AssistantId, WidgetUuid};
 use crate::domain::money::Money;
@@ -19,7 +20,6 @@ const MAX_SLUG: usize = 64;
 const MAX_NAME: usize = 200;
 const MAX_PROMPT: usize = 256 * 1024;
 const MAX_FIRST_MESSAGE: usize = 32 * 1024;
-const MAX_TOOLS: usize = 128;
 /// Parameters of the model that are the server's to set.
 const RESERVED_PARAMETERS: [&str; 5] = ["model", "messages", "tools", "stream", "n"];
 

@@ -249,6 +249,11 @@ fn values_that_cannot_be_meant_are_refused() {
             "{ type = \"array\",",
             "line 34: tools[1].parameters: a JSON Schema with type",
         ),
+        (
+            "{ type = \"string\" }",
+            "{ allOf = [{ \"$ref\" = \"#/properties/order_id\" }] }",
+            "line 34: tools[1].parameters: a `$ref` leads back to itself",
+        ),
         ("{ type = \"string\" }", "{ type = \"text\" }", "line 34: tools[1].parameters: not a JSON Schema"),
         (
             "orders/{order_id}",

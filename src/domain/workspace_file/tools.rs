@@ -14,6 +14,7 @@ use super::written::{TextIn, ToolIn};
 use super::{EnvName, FileTool, FileUses, FileWebhook};
 use crate::domain::calendar;
 use crate::domain::knowledge;
+use crate::domain::schema_work::check_schema;
 use crate::domain::template::{argument_names, is_variable};
 
 const MAX_NAME: usize = 64;
@@ -291,6 +292,7 @@ fn schema_of(place: Place<'_>, written: Option<Value>) -> Result<Value, FileFaul
     if schema.to_string().len() > MAX_SCHEMA {
         return Err(place.fault("parameters", format_args!("longer than {MAX_SCHEMA} bytes")));
     }
+    check_schema(&schema).map_err(|problem| place.fault("parameters", problem))?;
     match jsonschema::options().with_pattern_options(jsonschema::PatternOptions::regex()).build(&schema) {
         Ok(_) => Ok(schema),
         Err(error) => Err(place.fault("parameters", format_args!("not a JSON Schema: {error}"))),

@@ -242,11 +242,14 @@ errors! {
     CallErrors(Platform) {
         "A field is to be mended, or the body is no JSON" => Error::invalid("arguments", "Field 'arguments' must be an object."),
         "The body is over 256 KiB" => too_large::<Platform>(),
+        "Too many tools are being tried; see Retry-After" => trying(),
     }
 
     /// Of a new list of tools, beside those of a write.
     RefreshErrors(Platform) {
-        "The server cannot be asked, or the tool is of no server" => Error::invalid("id", "The MCP server of the tool 'crm' cannot be used: it cannot be listed: no connection."),
+        "The tool is of no server" => Error::invalid("id", "The tool 'orders' has no list: it is of no MCP server."),
+        "The server cannot be asked, what it lists cannot be used, or the tool was changed meanwhile" => Error::Conflict("The MCP server of the tool 'crm' cannot be used: it cannot be listed: no connection. Please retry.".to_owned()),
+        "Too many tools are being tried; see Retry-After" => trying(),
     }
 
     /// Of a tool in the path.
@@ -310,6 +313,10 @@ fn no_assistant() -> Error {
 
 fn reading() -> Error {
     Error::Overloaded { text: "Too many documents are being read", retry_after: Duration::from_secs(5) }
+}
+
+fn trying() -> Error {
+    Error::Overloaded { text: "Too many tools are being tried", retry_after: Duration::from_secs(5) }
 }
 
 fn in_flight() -> Error {

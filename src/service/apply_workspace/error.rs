@@ -3,6 +3,7 @@
 use crate::domain::error::Error;
 use crate::domain::workspace_file::FileFault;
 use crate::store::StoreError;
+use crate::tools::SHORTEST;
 
 /// Nothing was changed, but for [`ApplyError::Unknown`].
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +13,9 @@ pub enum ApplyError {
     File(#[from] FileFault),
     #[error("the secret {{ env = \"{0}\" }} is not set in the environment")]
     SecretMissing(String),
+    /// Its like stands everywhere: it could not be masked.
+    #[error("the secret {{ env = \"{0}\" }} is shorter than {SHORTEST} bytes")]
+    SecretTooShort(String),
     #[error(
         "the file has a secret, and there is no key to seal it with: set REJOINDER_SECRET_KEY (32 bytes in \
          base64, as `openssl rand -base64 32` prints them) or REJOINDER_SECRET_KEY_FILE"

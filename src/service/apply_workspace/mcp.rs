@@ -5,6 +5,7 @@ use super::{ApplyError, Run};
 use crate::domain::mcp::{FoundTool, McpServer, McpTools};
 use crate::domain::tool::{Tool, Uses};
 use crate::domain::workspace_file::FileMcp;
+use crate::tools::mcp::NotListed;
 
 impl Run<'_> {
     pub(super) fn list_mcp(
@@ -28,7 +29,8 @@ impl Run<'_> {
                 listing.tools.clone()
             }
             Some(Err(problem)) => {
-                let kept = old.and_then(|old| kept(old, file));
+                let may_be_so = matches!(problem, NotListed::Away(_));
+                let kept = old.filter(|_| may_be_so).and_then(|old| kept(old, file));
                 let told = format!("the MCP server of tool \"{slug}\": {problem}");
                 let Some(kept) = kept else { return Err(ApplyError::Refused(told)) };
                 self.warnings.push(format!("{told}; the tools that it listed before are kept"));

@@ -16,8 +16,8 @@ use crate::domain::signature::Secret;
 use crate::domain::workspace_file::{EnvName, FileMcp, FileSource, FileUses, TextIn, WorkspaceFile};
 use crate::outbound::{AllowHosts, check_url};
 use crate::service::knowledge::Source;
-use crate::tools::Secrets;
-use crate::tools::mcp::{self, Listing, Reach};
+use crate::tools::mcp::{self, Listing, NotListed, Reach};
+use crate::tools::{SHORTEST, Secrets};
 
 /// A file whose addresses were checked and whose secrets were read.
 pub(in crate::service) struct Prepared {
@@ -27,7 +27,7 @@ pub(in crate::service) struct Prepared {
     pub(super) secrets: HashMap<EnvName, SecretString>,
     pub(super) warnings: Vec<String>,
     /// What each MCP server listed, or why it did not, by the slug of its tool.
-    pub(super) listings: HashMap<String, Result<Listing, String>>,
+    pub(super) listings: HashMap<String, Result<Listing, NotListed>>,
 }
 
 impl Prepared {
@@ -37,7 +37,11 @@ impl Prepared {
         let mut secrets = HashMap::new();
         for name in file.secrets() {
             let missing = || ApplyError::SecretMissing(name.env.clone());
-            secrets.insert(name.clone(), (site.secret)(&name.env).ok_or_else(missing)?);
+            let secret = (site.secret)(&name.env).ok_or_else(missing)?;
+            if secret.expose_secret().trim().len() < SHORTEST {
+                return Err(ApplyError::SecretTooShort(name.env.clone()));
+            }
+            secrets.insert(name.clone(), secret);
         }
         check_signing_secrets(&file, &secrets)?;
         if (!secrets.is_empty() || !file.webhook_endpoints.is_empty()) && site.seal.is_none() {
@@ -87,7 +91,7 @@ async fn listings(
     site: &Site<'_>,
     file: &WorkspaceFile,
     secrets: &HashMap<EnvName, SecretString>,
-) -> Result<HashMap<String, Result<Listing, String>>, ApplyError> {
+) -> Result<HashMap<String, Result<Listing, NotListed>>, ApplyError> {
     let own = allow_hosts(file)?;
     let asked = file.tools.iter().filter_map(|tool| match &tool.uses {
         FileUses::Mcp(server) => Some((tool.slug.clone(), server)),
@@ -106,7 +110,7 @@ async fn ask(
     server: &FileMcp,
     own: &AllowHosts,
     secrets: &HashMap<EnvName, SecretString>,
-) -> Result<Listing, String> {
+) -> Result<Listing, NotListed> {
     let mut hidden = Secrets::new(None);
     let mut headers = HeaderMap::new();
     for (name, text) in &server.headers {
@@ -118,7 +122,7 @@ async fn ask(
                 (secret, true)
             }
         };
-        mcp::add_header(&mut headers, name, text, is_secret)?;
+        mcp::add_header(&mut headers, name, text, is_secret).map_err(NotListed::Refused)?;
     }
     let reach = Reach {
         outbound: site.outbound.clone(),
@@ -129,7 +133,7 @@ async fn ask(
     };
     let listing = mcp::list(reach, server.allow.as_deref(), &hidden).await?;
     match listing.missing.first() {
-        Some(name) => Err(format!("it has no tool {name:?}")),
+        Some(name) => Err(NotListed::Refused(format!("it has no tool {name:?}"))),
         None => Ok(listing),
     }
 }

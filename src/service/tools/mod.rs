@@ -3,6 +3,7 @@
 
 pub mod refresh;
 pub mod test_call;
+mod trials;
 
 use super::Services;
 use super::page::{self, Page};
@@ -13,6 +14,8 @@ use crate::domain::tool::Tool;
 use crate::outbound::AllowHosts;
 use crate::store::configured::{self, Configured, Section};
 use crate::store::{Conn, StoreError, workspaces};
+
+pub use trials::{Trial, Trials};
 
 /// A tool by its names.
 #[derive(Clone, Debug)]

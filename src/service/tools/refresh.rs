@@ -14,7 +14,7 @@ use crate::service::Services;
 use crate::store::assistants::{self, AssistantRow};
 use crate::store::configured::{self, Configured, Section};
 use crate::store::{Conn, StoreError, workspaces};
-use crate::tools::mcp::{self, Listing, Reach};
+use crate::tools::mcp::{self, Listing, NotListed, Reach};
 use crate::tools::{Adapters, Secrets};
 
 /// What became of a tool.
@@ -33,7 +33,7 @@ enum Written {
         tool: Tool,
         changed: bool,
     },
-    /// An apply was faster.
+    /// An apply was faster, or another refresh.
     Overtaken,
     /// An assistant cannot have what was found.
     Refused(String),
@@ -43,12 +43,18 @@ enum Written {
 pub async fn refresh(services: &Services, account: &Account, name: &str) -> Result<Refreshed, Error> {
     let named = super::find(services, account, name).await?;
     let Uses::Mcp(kept) = &named.tool.uses else {
-        return Err(refused(format!("The tool '{}' has no list: it is of no MCP server.", named.slug)));
+        let text = format!("The tool '{}' has no list: it is of no MCP server.", named.slug);
+        return Err(Error::invalid("id", text));
     };
+    let _trial = services.trials.begin(account.workspace)?;
     let allow_hosts =
         services.db.reading(async |conn| super::allow_hosts(conn, account.workspace).await).await?;
     let listing = ask(&services.tools, kept, &allow_hosts).await.map_err(|problem| {
-        refused(format!("The MCP server of the tool '{}' cannot be used: {problem}.", named.slug))
+        let again = if matches!(problem, NotListed::Away(_)) { " Please retry." } else { "" };
+        Error::Conflict(format!(
+            "The MCP server of the tool '{}' cannot be used: {problem}.{again}",
+            named.slug
+        ))
     })?;
     let found = McpTools { found: listing.tools, ..kept.as_ref().clone() };
     let now = services.clock.now();
@@ -60,19 +66,18 @@ pub async fn refresh(services: &Services, account: &Account, name: &str) -> Resu
             let warnings = listing.warnings.into_iter().chain(missing).collect();
             Ok(Refreshed { tool: NamedTool { tool, ..named }, changed, warnings })
         }
-        Written::Overtaken => Err(refused("The tool was changed meanwhile. Please retry.".to_owned())),
-        Written::Refused(problem) => Err(refused(problem)),
+        Written::Overtaken => {
+            Err(Error::Conflict("The tool was changed meanwhile. Please retry.".to_owned()))
+        }
+        Written::Refused(problem) => Err(Error::Conflict(problem)),
     }
 }
 
-async fn ask(adapters: &Adapters, kept: &McpTools, allow_hosts: &AllowHosts) -> Result<Listing, String> {
+async fn ask(adapters: &Adapters, kept: &McpTools, allow_hosts: &AllowHosts) -> Result<Listing, NotListed> {
     let mut secrets = Secrets::new(adapters.seal_key.as_deref());
-    let reach = Reach::open(&kept.server, &adapters.outbound, allow_hosts, &mut secrets)?;
+    let reach = Reach::open(&kept.server, &adapters.outbound, allow_hosts, &mut secrets);
+    let reach = reach.map_err(NotListed::Refused)?;
     mcp::list(reach, kept.allow.as_deref(), &secrets).await
-}
-
-fn refused(text: String) -> Error {
-    Error::invalid("id", text)
 }
 
 /// In the order of locks of every writer: the workspace's state guards its configuration.
@@ -86,10 +91,11 @@ async fn write(
     let row = configured::find(conn.reborrow(), Section::Tools, workspace, named.id.0).await?;
     let Some(row) = row else { return Ok(Written::Overtaken) };
     let mut tool: Tool = readable(serde_json::from_str(&row.text))?;
-    let Uses::Mcp(kept) = &mut tool.uses else { return Ok(Written::Overtaken) };
-    if (&kept.server, &kept.allow) != (&found.server, &found.allow) {
+    // What was asked for was of this tool as it then was, its list too: another may have a newer one.
+    if tool != named.tool {
         return Ok(Written::Overtaken);
     }
+    let Uses::Mcp(kept) = &mut tool.uses else { return Ok(Written::Overtaken) };
     if !kept.take(found.found, now.timestamp()) {
         return Ok(Written::Done { tool, changed: false });
     }

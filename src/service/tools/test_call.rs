@@ -54,6 +54,7 @@ pub async fn call(
 ) -> Result<Tested, Error> {
     let named = super::find(services, account, name).await?;
     refuse_writes(&named)?;
+    let _trial = services.trials.begin(account.workspace)?;
     let (calendars, allow_hosts) = services.db.reading(async |conn| read(conn, account).await).await?;
     let compiled = named.tool.compile(&named.slug, &calendars);
     let unusable = |fault: Box<dyn std::error::Error + Send + Sync>| Error::Unavailable {

@@ -68,8 +68,8 @@ struct Slot {
 
 impl Sessions {
     /// The session that is open, or a new one. Bounded by its caller's time-out.
-    pub(super) async fn get(&self, key: Key, reach: Reach) -> Result<Arc<Session>, Fault> {
-        let slot = self.slot(key);
+    pub(super) async fn get(&self, key: &Key, reach: Reach) -> Result<Arc<Session>, Fault> {
+        let slot = self.slot(key.clone());
         let mut session = slot.lock().await;
         if let Some(open) = session.as_ref()
             && !open.is_closed()
@@ -80,6 +80,18 @@ impl Sessions {
         let opened = Arc::new(open(reach).await?);
         *session = Some(Arc::clone(&opened));
         Ok(opened)
+    }
+
+    /// Lets go of a session in which something went wrong: the next call opens another. Calls that are
+    /// under way in it end there.
+    pub(super) fn forget(&self, key: &Key, failed: &Arc<Session>) {
+        let slot = self.lock().get(key).map(|slot| Arc::clone(&slot.session));
+        let Some(slot) = slot else { return };
+        // Who holds it is about to see for itself, or opens another already.
+        let Ok(mut session) = slot.try_lock() else { return };
+        if session.as_ref().is_some_and(|session| Arc::ptr_eq(session, failed)) {
+            *session = None;
+        }
     }
 
     /// Closes, on and on, what nobody uses.

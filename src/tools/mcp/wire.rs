@@ -1,21 +1,19 @@
 //! The SDK's HTTP, over the guarded client: no redirects, no proxies, bounded in bytes and in
-//! time. There is no stream beside the calls (`GET`): what a server would tell there is not
-//! followed.
+//! time. Only what answers a request gets through: what a server would tell beside it, in the same
+//! stream or in one of its own (`GET`), is not followed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::{self, BoxStream};
-use futures::{Stream, StreamExt as _};
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use rmcp::model::{ClientJsonRpcMessage, ErrorCode, ErrorData, RequestId, ServerJsonRpcMessage};
+use rmcp::model::{ClientJsonRpcMessage, RequestId, ServerJsonRpcMessage};
 use rmcp::transport::streamable_http_client::{
     SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse,
 };
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use sse_stream::{Sse, SseStream};
 
 use super::Reach;
@@ -27,8 +25,6 @@ const MAX_ANSWER: usize = 1024 * 1024;
 const SLACK: Duration = Duration::from_secs(2);
 /// How long the end of a session may take.
 const GOODBYE: Duration = Duration::from_secs(2);
-/// The code of an error that is made here: a stream ended without the answer that was awaited.
-pub(super) const BROKEN: i32 = -32_098;
 
 const JSON: &str = "application/json";
 const EVENTS: &str = "text/event-stream";
@@ -41,6 +37,8 @@ pub(super) enum WireFault {
     Outbound(#[from] OutboundError),
     #[error("status {0}")]
     Status(u16),
+    #[error("its answer ended too early")]
+    Ended,
 }
 
 type WireError = StreamableHttpError<WireFault>;
@@ -105,26 +103,34 @@ impl StreamableHttpClient for Wire {
         };
         let response = self.open(request).await?;
         let of_session = response.headers.get(&SESSION).and_then(|id| id.to_str().ok()).map(str::to_owned);
-        match (response.status, awaited) {
+        let status = response.status;
+        match (status, awaited) {
             (404, _) if session.is_some() => Err(WireError::SessionExpired),
             (200..=299, None) => Ok(StreamableHttpPostResponse::Accepted),
-            (200..=299, Some(id)) if is(&response.headers, EVENTS) => {
-                Ok(StreamableHttpPostResponse::Sse(until_answered(response.into_stream(), id), of_session))
+            (200..=299, Some(id)) => {
+                let answer = if is(&response.headers, EVENTS) {
+                    from_events(response, &id).await?
+                } else {
+                    let read = read(response).await?.and_then(|answer| answer_to(&id, answer));
+                    read.ok_or(WireError::UnexpectedContentType(None))?
+                };
+                Ok(StreamableHttpPostResponse::Json(answer, of_session))
             }
-            (200..=299, Some(_)) => match read(response).await? {
-                Some(answer) => Ok(StreamableHttpPostResponse::Json(answer, of_session)),
-                None => Err(WireError::UnexpectedContentType(None)),
-            },
             // A page of somebody's proxy is no answer, and a refusal is none of the protocol.
-            (status @ (401 | 403), _) => Err(WireError::Client(WireFault::Status(status))),
-            (status, Some(_)) if status >= 400 && is(&response.headers, JSON) => {
-                match read(response).await? {
-                    Some(answer @ ServerJsonRpcMessage::Error(_)) => {
-                        Ok(StreamableHttpPostResponse::Json(answer, of_session))
-                    }
-                    Some(_) | None => Err(WireError::Client(WireFault::Status(status))),
+            (401 | 403, _) => Err(WireError::Client(WireFault::Status(status))),
+            (400.., Some(id)) if is(&response.headers, JSON) => {
+                let answer = match read(response).await? {
+                    Some(ServerJsonRpcMessage::Error(error)) => error,
+                    Some(_) | None => return Err(WireError::Client(WireFault::Status(status))),
+                };
+                // So do servers say that they know no such session: they have looked at nothing else.
+                if status == 400 && session.is_some() && answer.id.as_ref() != Some(&id) {
+                    return Err(WireError::SessionExpired);
                 }
+                let answer = ServerJsonRpcMessage::error(answer.error, Some(id));
+                Ok(StreamableHttpPostResponse::Json(answer, of_session))
             }
+            (400, _) if session.is_some() => Err(WireError::SessionExpired),
             (status, _) => Err(WireError::Client(WireFault::Status(status))),
         }
     }
@@ -171,47 +177,47 @@ async fn read(response: OpenResponse) -> Result<Option<ServerJsonRpcMessage>, Wi
     Ok(serde_json::from_slice(&whole.body).ok())
 }
 
-/// The events of a stream. One that ends, or breaks, without the answer to `id` ends with an
-/// error in its place: the SDK would wait for it on and on.
-fn until_answered(
-    bytes: impl Stream<Item = Result<bytes::Bytes, OutboundError>> + Send + 'static,
-    id: RequestId,
-) -> Events {
-    let events = SseStream::from_bytes_stream(bytes).boxed();
-    let begun = (events, Some(id));
-    stream::unfold(begun, |(mut events, awaited)| async move {
-        match events.next().await {
-            Some(Ok(event)) => {
-                let awaited = awaited.filter(|_| !event.data.as_deref().is_some_and(is_answer));
-                Some((Ok(event), (events, awaited)))
-            }
-            ended => {
-                let error = in_place_of_answer(awaited?, ended.and_then(Result::err).as_ref());
-                Some((Ok(error), (stream::empty().boxed(), None)))
-            }
+/// The answer to `id` out of a stream. What else a server tells there is passed over.
+async fn from_events(response: OpenResponse, id: &RequestId) -> Result<ServerJsonRpcMessage, WireError> {
+    let mut events = SseStream::from_bytes_stream(response.into_stream()).boxed();
+    let mut is_odd = false;
+    while let Some(event) = events.next().await {
+        let event = event.map_err(|error| WireError::Client(broken(error)))?;
+        let data = event.data.unwrap_or_default();
+        if data.trim().is_empty() {
+            continue;
         }
-    })
-    .boxed()
-}
-
-/// A stream carries one request's answer; all else in it are notifications and requests.
-fn is_answer(data: &str) -> bool {
-    #[derive(Deserialize)]
-    struct Answer {
-        result: Option<IgnoredAny>,
-        error: Option<IgnoredAny>,
+        match serde_json::from_str(&data) {
+            Ok(message) => {
+                if let Some(answer) = answer_to(id, message) {
+                    return Ok(answer);
+                }
+            }
+            Err(_) => is_odd = true,
+        }
     }
-
-    serde_json::from_str::<Answer>(data).is_ok_and(|answer| answer.result.is_some() || answer.error.is_some())
+    let ended = WireError::Client(WireFault::Ended);
+    Err(if is_odd { WireError::UnexpectedContentType(None) } else { ended })
 }
 
-fn in_place_of_answer(id: RequestId, error: Option<&SseError>) -> Sse {
-    let outbound = match error {
-        Some(SseError::Body(error)) => error.downcast_ref::<OutboundError>(),
-        Some(_) | None => None,
-    };
-    let why = outbound.map_or_else(|| "its answer ended too early".to_owned(), ToString::to_string);
-    let error = ErrorData::new(ErrorCode(BROKEN), why, None);
-    let message = ServerJsonRpcMessage::error(error, Some(id));
-    Sse { data: serde_json::to_string(&message).ok(), ..Sse::default() }
+fn broken(error: SseError) -> WireFault {
+    let SseError::Body(error) = error else { return WireFault::Ended };
+    let outbound = error.downcast::<OutboundError>();
+    outbound.map_or(WireFault::Ended, |error| WireFault::Outbound(*error))
+}
+
+/// The message, if it answers `id`. An error without a good id is of this exchange, for there is no
+/// other in it.
+fn answer_to(id: &RequestId, message: ServerJsonRpcMessage) -> Option<ServerJsonRpcMessage> {
+    match message {
+        ServerJsonRpcMessage::Response(response) if response.id == *id => {
+            Some(ServerJsonRpcMessage::Response(response))
+        }
+        ServerJsonRpcMessage::Error(error) => {
+            Some(ServerJsonRpcMessage::error(error.error, Some(id.clone())))
+        }
+        ServerJsonRpcMessage::Response(_)
+        | ServerJsonRpcMessage::Notification(_)
+        | ServerJsonRpcMessage::Request(_) => None,
+    }
 }

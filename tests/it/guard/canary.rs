@@ -14,7 +14,14 @@ impl Canary {
     pub fn start() -> Self {
         let v4 = TcpListener::bind("0.0.0.0:0").unwrap();
         let port = v4.local_addr().unwrap().port();
-        let v6 = TcpListener::bind(("::1", port)).ok();
+        let v6 = match TcpListener::bind(("::1", port)) {
+            Ok(listener) => Some(listener),
+            Err(error) if matches!(error.kind(), ErrorKind::AddrNotAvailable | ErrorKind::Unsupported) => {
+                println!("this machine has no IPv6: nothing was tried over it");
+                None
+            }
+            Err(error) => panic!("the canary cannot listen on [::1]:{port}: {error}"),
+        };
         for listener in [Some(&v4), v6.as_ref()].into_iter().flatten() {
             listener.set_nonblocking(true).unwrap();
         }

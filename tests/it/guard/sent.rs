@@ -102,7 +102,9 @@ both_backends!(
         let calls = (0..urls.len()).map(|nth| ToolCall::new(&format!("call_{nth}"), &json!({ "text": "x" })));
         let of_mcp = results(&server, calls).await;
         for (url, result) in urls.iter().zip(&of_mcp) {
-            assert!(result["error"].is_string(), "{url:?}: {result}");
+            let error = result["error"].as_str().unwrap_or_default();
+            assert!(error.starts_with("The call was not sent: the URL"), "{url:?}: {result}");
+            assert!(!error.contains("127.0.0.1") && !error.contains(&*canary.port().to_string()), "{error}");
         }
 
         give_tools(&db, &urls, "availability", |tool, url| {
@@ -200,6 +202,29 @@ both_backends!(
         let made = async || (server.number(redirected).await >= 20).then_some(());
         wait_for("an attempt at each endpoint", made).await;
         assert_eq!(server.tool.calls().all().len(), 40);
+        assert_eq!(canary.connections(), 0);
+    }
+);
+
+both_backends!(
+    async fn no_mcp_server_sends_a_call_to_an_address_that_is_not_public(db: TestDb) {
+        let server = Setup::default().start(&db).await;
+        let canary = Canary::start();
+        give_tools(&db, &[server.tool.url("/mcp")], "notes", |tool, url| {
+            tool["kind"] = json!({ "kind": "mcp", "url": url, "headers": [], "timeout_ms": 10_000 });
+        })
+        .await;
+        let before = server.tool.calls().all().len();
+
+        for status in REDIRECTS {
+            let to = format!("http://127.0.0.1:{}/mcp", canary.port());
+            let redirect = ToolReply::status(status).with_header(header::LOCATION, &to);
+            server.tool.script().otherwise(move |_| redirect.clone());
+            let told = results(&server, [ToolCall::new("call_0", &json!({ "text": "x" }))]).await;
+            assert!(told[0]["error"].as_str().unwrap().contains("redirect"), "{told:?}");
+        }
+
+        assert!(server.tool.calls().all().len() >= before + REDIRECTS.len());
         assert_eq!(canary.connections(), 0);
     }
 );

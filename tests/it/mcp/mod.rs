@@ -1,6 +1,8 @@
 //! Tools of a Model Context Protocol server: a real one, built with another language's official SDK.
 
+mod bounds;
 mod configuring;
+mod logs;
 mod odd_servers;
 mod process;
 mod turns;

@@ -12,15 +12,26 @@ use crate::support::fake_tool::{FakeTool, ToolReply, ToolRequest};
 use crate::support::script::Gate;
 use crate::support::server::{TestServer, WIDGET};
 
-const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+pub(super) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
-fn result(request: &ToolRequest, result: &Value) -> ToolReply {
+pub(super) fn result(request: &ToolRequest, result: &Value) -> ToolReply {
     let id = request.json()["id"].clone();
     ToolReply::json(&json!({ "jsonrpc": "2.0", "id": id, "result": result })).with_header(SESSION, "s1")
 }
 
 /// A server that shakes hands and lists one tool, `say`; a call of it is answered by `call`.
-fn shaking_hands(fake: &FakeTool, mut call: impl FnMut(&ToolRequest) -> ToolReply + Send + 'static) {
+pub(super) fn shaking_hands(fake: &FakeTool, call: impl FnMut(&ToolRequest) -> ToolReply + Send + 'static) {
+    let schema = json!({ "type": "object" });
+    let tools = json!({ "tools": [{ "name": "say", "inputSchema": schema }] });
+    listing(fake, move |request| result(request, &tools), call);
+}
+
+/// The same, with what `list` answers for its list.
+pub(super) fn listing(
+    fake: &FakeTool,
+    mut list: impl FnMut(&ToolRequest) -> ToolReply + Send + 'static,
+    mut call: impl FnMut(&ToolRequest) -> ToolReply + Send + 'static,
+) {
     fake.script().otherwise(move |request| {
         if request.method != http::Method::POST {
             return ToolReply::status(StatusCode::OK);
@@ -31,21 +42,18 @@ fn shaking_hands(fake: &FakeTool, mut call: impl FnMut(&ToolRequest) -> ToolRepl
                 let body = json!({ "protocolVersion": "2025-06-18", "capabilities": { "tools": {} }, "serverInfo": info });
                 result(request, &body)
             }
-            Some("tools/list") => {
-                let schema = json!({ "type": "object" });
-                result(request, &json!({ "tools": [{ "name": "say", "inputSchema": schema }] }))
-            }
+            Some("tools/list") => list(request),
             Some("tools/call") => call(request),
             _ => ToolReply::status(StatusCode::ACCEPTED),
         }
     });
 }
 
-fn event_stream(body: impl Into<axum::body::Bytes>) -> ToolReply {
+pub(super) fn event_stream(body: impl Into<axum::body::Bytes>) -> ToolReply {
     ToolReply::status(StatusCode::OK).with_header(header::CONTENT_TYPE, "text/event-stream").with_body(body)
 }
 
-async fn said(server: &TestServer) -> Value {
+pub(super) async fn said(server: &TestServer) -> Value {
     server
         .model
         .script()

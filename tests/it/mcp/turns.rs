@@ -41,7 +41,7 @@ both_backends!(
         assert!(error(&failed).contains("no such customer"), "{failed}");
         assert_eq!(told, json!({ "result": "done" }), "what a tool tells before its result is passed over");
         assert!(error(&wrong).contains("do not fit the tool's schema"), "{wrong}");
-        let offered = &server.model.calls().all()[0].request.body["tools"][0]["function"];
+        let offered = &server.model.calls().all()[0].request.body["tools"][2]["function"];
         assert_eq!(offered["description"], "Finds a customer by name");
         assert_eq!(offered["parameters"]["required"], json!(["name"]));
         let sessions = mcp.sessions();

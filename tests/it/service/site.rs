@@ -33,7 +33,6 @@ impl Operator {
             clock: FixedClock::at("2026-11-02T09:00:00Z".parse::<Timestamp>().unwrap()),
             ids: Ids::random(),
             seal: Some(SealKey::new([7; 32])),
-            readers: &reading::readers(),
             folder: None,
             environment: Mutex::default(),
         }
@@ -53,6 +52,7 @@ impl Operator {
             outbound: &GuardedClient::new(AllowHosts::default()).unwrap(),
             allow_hosts: &AllowHosts::default(),
             folder: self.folder.as_deref(),
+            readers: &reading::readers(),
             has_connection: &|name| name == "backup",
             secret: &secret,
         };

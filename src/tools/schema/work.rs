@@ -1,0 +1,59 @@
+//! Schemas that could keep the server busy.
+
+use serde_json::{Map, Value, json};
+
+use super::ArgumentSchema;
+
+/// Each of `count` definitions is `of` the next.
+fn chain(count: usize, of: impl Fn(Value) -> Value) -> Value {
+    let next = |n: usize| json!({ "$ref": format!("#/$defs/a{}", n + 1) });
+    let mut definitions: Map<_, _> = (0..count).map(|n| (format!("a{n}"), of(next(n)))).collect();
+    definitions.insert(format!("a{count}"), json!({ "minProperties": 1 }));
+    json!({ "type": "object", "$ref": "#/$defs/a0", "$defs": definitions })
+}
+
+#[test]
+fn a_schema_that_would_never_be_through_is_refused() {
+    for (schema, problem) in [
+        (chain(90, |next| json!({ "allOf": [next, next] })), "more than 10000 schemas"),
+        (chain(20, |next| json!({ "anyOf": [next, next] })), "more than 10000 schemas"),
+        (chain(900, |next| json!({ "allOf": [next, next] })), "nested deeper"),
+        (chain(5_000, |next| json!({ "properties": { "a": next } })), "nested deeper"),
+        (json!({ "type": "object", "allOf": [{ "$ref": "#" }] }), "leads back to itself"),
+        (json!({ "type": "object", "$dynamicRef": "#x" }), "not supported"),
+        (json!({ "type": "object", "$ref": "#/$defs/none" }), "name a place"),
+    ] {
+        let fault = ArgumentSchema::compile(&schema).unwrap_err();
+        assert!(fault.contains(problem), "{problem}: {fault}");
+    }
+}
+
+#[test]
+fn arguments_that_would_take_too_long_are_refused_and_the_like_that_do_not_are_checked() {
+    let child = json!({ "properties": { "child": { "$ref": "#" } } });
+    let schema = json!({ "type": "object", "required": ["child"], "anyOf": [child, child] });
+    let schema = ArgumentSchema::compile(&schema).unwrap();
+    let nested = |depth| (0..depth).fold(json!({}), |inner, _| json!({ "child": inner }));
+    let check = |depth| schema.check(nested(depth).as_object().unwrap());
+
+    let told = check(100).unwrap_err();
+
+    assert!(told.contains("nested too deeply"), "{told}");
+    assert!(check(3).unwrap_err().contains("do not fit"));
+}
+
+#[test]
+fn a_tree_is_checked_to_its_leaves() {
+    let schema = json!({
+        "type": "object",
+        "properties": { "name": { "type": "string" }, "children": { "items": { "$ref": "#" } } },
+        "additionalProperties": false,
+    });
+    let schema = ArgumentSchema::compile(&schema).unwrap();
+    let tree = |leaf: Value| {
+        (0..50).fold(leaf, |inner, _| json!({ "name": "n", "children": [{ "name": "x" }, inner] }))
+    };
+
+    assert_eq!(schema.check(tree(json!({ "name": "leaf" })).as_object().unwrap()), Ok(()));
+    assert!(schema.check(tree(json!({ "name": 5 })).as_object().unwrap()).is_err());
+}
