@@ -66,7 +66,7 @@ fn the_demo_file_is_good() {
     let file = WorkspaceFile::parse(include_str!("../../../config/demo/workspace.toml")).unwrap();
 
     assert_eq!(file.slug, "demo");
-    assert_eq!(file.tools.len(), 3);
+    assert_eq!(file.tools.len(), 4);
     assert!(file.assistants[0].system_prompt.contains("offer two or three"));
 }
 
