@@ -185,7 +185,7 @@ mod tests {
             (Language::Russian, "Как вернуть товары?", "Возврат товара"),
             (Language::Russian, "Елка", "ёлки"),
             (Language::Greek, "επιστροφές", "ΕΠΙΣΤΡΟΦΗ"),
-            (Language::Turkish, "iadeler", "İADE"),
+            (Language::Turkish, "iptaller", "İPTAL"),
             (Language::Simple, "返品できますか", "商品の返品は三十日以内"),
             (Language::Simple, "คืนสินค้า", "นโยบายการคืนสินค้าของเรา"),
             (Language::Simple, "환불", "제품을환불할수있습니다"),
