@@ -227,16 +227,9 @@ pub enum StoreWrite {
     /// Keeps a slot of a calendar on a server free for the call, while the turn is open.
     Hold(Box<Hold>),
     /// What was held is on the server.
-    Confirm {
-        calendar: CalendarId,
-        id: BookingId,
-        rules: Box<CalendarRules>,
-    },
+    Confirm { calendar: CalendarId, id: BookingId, rules: Box<CalendarRules> },
     /// What was held is not, or must not be, on the server.
-    Release {
-        calendar: CalendarId,
-        id: BookingId,
-    },
+    Release { calendar: CalendarId, id: BookingId },
 }
 
 /// A slot to be held.

@@ -163,7 +163,8 @@ both_backends!(
             StoreWrite::Hold(hold)
         };
 
-        let (here, there) = (held(&process, &seeded).await, held_at(&process, &seeded, "https://other/").await);
+        let (here, there) =
+            (held(&process, &seeded).await, held_at(&process, &seeded, "https://other/").await);
         let taken = write(&process, second, moved()).await;
         let kept = write(&process, first, cancel(false)).await;
         let cancelled = write(&process, first, cancel(true)).await;
@@ -223,7 +224,8 @@ both_backends!(
     async fn of_too_many_bookings_the_last_are_listed_in_order(db: TestDb) {
         let (seeded, process) = beginning(&db).await;
         let turn = turn(&process, &seeded).await;
-        for (call, time) in [("call_1", SLOT), ("call_2", "2026-03-17T12:00"), ("call_3", "2026-03-17T14:00")] {
+        for (call, time) in [("call_1", SLOT), ("call_2", "2026-03-17T12:00"), ("call_3", "2026-03-17T14:00")]
+        {
             let made = write(&process, turn, hold(&seeded, call, time, &[])).await;
             let (calendar, id, rules) = (seeded.calendar, id(&made), Box::new(rules()));
             write(&process, turn, StoreWrite::Confirm { calendar, id, rules }).await;
@@ -231,7 +233,8 @@ both_backends!(
 
         let filter = Filter { last: true, ..Filter::default() };
         let mut read = process.db.read().await.unwrap();
-        let listed = booking_log::list(read.conn(), seeded.workspace, seeded.calendar, &filter, 2).await.unwrap();
+        let listed =
+            booking_log::list(read.conn(), seeded.workspace, seeded.calendar, &filter, 2).await.unwrap();
 
         let calls: Vec<&str> = listed.iter().map(|booking| booking.call.as_str()).collect();
         assert_eq!(calls, ["call_2", "call_3"]);

@@ -96,7 +96,8 @@ pub(super) fn read_components(text: &str) -> Result<Vec<Component>, &'static str
     let mut open: Vec<Component> = Vec::new();
     for line in unfolded(text.trim_start_matches('\u{feff}')) {
         let Some(property) = Property::read(&line) else {
-            let bears = |name: &str| line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
+            let bears =
+                |name: &str| line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
             if PROPERTIES.into_iter().chain(["BEGIN", "END"]).any(bears) {
                 return Err(NOT_ICALENDAR);
             }

@@ -94,8 +94,9 @@ pub(super) fn uid(component: &Component) -> String {
 
 /// Neither cancelled nor transparent.
 pub(super) fn is_busy(component: &Component) -> bool {
-    let is =
-        |name, value: &str| component.value(name).is_some_and(|found: &str| found.eq_ignore_ascii_case(value));
+    let is = |name, value: &str| {
+        component.value(name).is_some_and(|found: &str| found.eq_ignore_ascii_case(value))
+    };
     !is("STATUS", "CANCELLED") && !is("TRANSP", "TRANSPARENT")
 }
 

@@ -214,7 +214,8 @@ fn a_length_or_a_rule_that_cannot_be_read_is_busy_from_its_start_on() {
 
 #[test]
 fn exceptions_that_cannot_be_read_except_nothing_and_leave_the_rest() {
-    let daily = "DTSTART:20260310T080000Z\nDURATION:PT1H\nRRULE:RSCALE=GREGORIAN;FREQ=DAILY;SKIP=OMIT;COUNT=3";
+    let daily =
+        "DTSTART:20260310T080000Z\nDURATION:PT1H\nRRULE:RSCALE=GREGORIAN;FREQ=DAILY;SKIP=OMIT;COUNT=3";
     let excepted = format!("{daily}\nEXDATE:\nEXDATE:20260311T080000Z,");
     assert_eq!(starts(&excepted), ["2026-03-10T08:00:00Z", "2026-03-12T08:00:00Z"]);
     let read = read(&calendar(&event(&format!("{daily}\nEXDATE:never,20260311T080000Z")))).unwrap();

@@ -139,7 +139,11 @@ pub(super) fn exact(start: &Moment, end: &Moment) -> Result<Length, &'static str
     let (Some(start), Some(end)) = (start.instant(), end.instant()) else {
         return Err("a time beyond what can be reckoned with");
     };
-    if end < start { Err("an event that ends before it starts") } else { Ok(Length::Exact(end.duration_since(start))) }
+    if end < start {
+        Err("an event that ends before it starts")
+    } else {
+        Ok(Length::Exact(end.duration_since(start)))
+    }
 }
 
 /// `PT30M`, `P1D`, `P2W`.
