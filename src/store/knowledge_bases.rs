@@ -165,8 +165,8 @@ pub async fn remove(mut conn: Conn<'_>, deleted: Deleted) -> Result<bool, StoreE
         "delete from passages where workspace_id = $1 and document_id = $2",
         "delete from documents where workspace_id = $1 and id = $2",
     ];
-    const OF_TERMS: &str = "delete from terms where workspace_id = $1 and base_id = $2 and term in \
-        (select term from terms where workspace_id = $1 and base_id = $2 order by term limit $3)";
+    const OF_TERMS: &str = "delete from terms where workspace_id = $1 and base_id = $2 and term <= (select max(term) \
+        from (select term from terms where workspace_id = $1 and base_id = $2 order by term limit $3) t)";
     const OF_BASE: &str = "delete from knowledge_bases where workspace_id = $1 and id = $2";
     let Deleted { workspace, base } = deleted;
     if lock(conn.reborrow(), workspace, base).await?.is_none() {

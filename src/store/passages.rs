@@ -97,12 +97,6 @@ pub(super) async fn recount(mut conn: Conn<'_>, base: &Base, mut changes: Change
             from json_each($3) where true on conflict (workspace_id, base_id, term) \
             do update set passages = terms.passages + excluded.passages",
     ];
-    const FORGET: [&str; 2] = [
-        "delete from terms where passages <= 0 and workspace_id = $1 and base_id = $2 \
-            and term in (select key from json_each_text(cast($3 as json)))",
-        "delete from terms where passages <= 0 and workspace_id = $1 and base_id = $2 \
-            and term in (select key from json_each($3))",
-    ];
     on_conn!(conn.reborrow(), |c| {
         let query = sqlx::query(RESIZE).bind(changes.passages).bind(changes.words);
         query.bind(base.workspace).bind(base.id).execute(c).await?;
@@ -111,14 +105,37 @@ pub(super) async fn recount(mut conn: Conn<'_>, base: &Base, mut changes: Change
     changes.terms.retain(|term, change| *change != 0 && !term.is_empty() && *term != scope);
     let changes: Vec<(&str, i64)> =
         changes.terms.iter().map(|(term, change)| (term.as_str(), *change)).collect();
+    let add = conn.pick(ADD[0], ADD[1]);
+    for rows in changes.chunks(TERMS) {
+        let rows = object(rows);
+        on_conn!(conn.reborrow(), |c| {
+            sqlx::query(add).bind(base.workspace).bind(base.id).bind(&rows).execute(c).await?;
+        });
+    }
     let fewer: Vec<(&str, i64)> = changes.iter().filter(|(_, change)| *change < 0).copied().collect();
-    let [add, forget] = [ADD, FORGET].map(|[postgres, sqlite]| conn.pick(postgres, sqlite));
-    for (statement, terms) in [(add, &changes), (forget, &fewer)] {
-        for rows in terms.chunks(TERMS) {
-            let rows = object(rows);
-            on_conn!(conn.reborrow(), |c| {
-                sqlx::query(statement).bind(base.workspace).bind(base.id).bind(&rows).execute(c).await?;
-            });
+    for rows in fewer.chunks(TERMS) {
+        forget(conn.reborrow(), base, rows).await?;
+    }
+    Ok(())
+}
+
+/// Forgets those of the words that no passage has any more.
+async fn forget(conn: Conn<'_>, base: &Base, rows: &[(&str, i64)]) -> Result<(), StoreError> {
+    const POSTGRES: &str =
+        "delete from terms where passages <= 0 and workspace_id = $1 and base_id = $2 and term = any($3)";
+    const SQLITE: &str = "delete from terms where passages <= 0 and workspace_id = $1 and base_id = $2 \
+        and term in (select key from json_each($3))";
+    match conn {
+        // An array, and planned anew each time: where it knows little of the table, PostgreSQL looks through any other
+        // list once for each word of the base.
+        Conn::Postgres(c) => {
+            let terms: Vec<&str> = rows.iter().map(|(term, _)| *term).collect();
+            let query = sqlx::query(POSTGRES).bind(base.workspace).bind(base.id).bind(terms);
+            query.persistent(false).execute(c).await?;
+        }
+        Conn::Sqlite(c) => {
+            let query = sqlx::query(SQLITE).bind(base.workspace).bind(base.id).bind(object(rows));
+            query.execute(c).await?;
         }
     }
     Ok(())

@@ -15,7 +15,7 @@ pub const MAX_TEXT: usize = 2 * 1024 * 1024;
 /// How many passages a document may have: so many are written in one transaction.
 pub const MAX_PASSAGES: usize = 5000;
 /// How many different words a document may have, likewise: each is a row that is counted. A long novel has 30,000.
-pub const MAX_TERMS: usize = 100_000;
+pub const MAX_TERMS: usize = 50_000;
 /// So many passages of a document are found by the words of its title; the others only rank by them, or a long
 /// document would be all that is looked at for these words. The migrations have this number, too.
 pub const TITLED: i64 = 20;

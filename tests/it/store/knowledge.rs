@@ -203,7 +203,7 @@ both_backends!(
             (Language::French, "Les commandes sont remboursées.", ["remboursement de commande", "COMMANDE"]),
             (Language::Russian, "Товары можно вернуть.", ["товара", "ТОВАРОВ"]),
             (Language::Spanish, "Los envíos tardan tres días.", ["envio", "¿Tarda?"]),
-            (Language::Arabic, "يمكن إرجاع المنتجات", ["المنتج", "منتجات"]),
+            (Language::Arabic, "يمكن إرجاع المنتجات", ["المنتج", "إرجاع"]),
             (Language::Simple, "商品の返品は三十日以内に限ります。", ["返品できますか", "品"]),
             (Language::Simple, "退货政策：三十天内可以退货。", ["怎么退货？", "三十天"]),
             (Language::Simple, "제품을 환불할 수 있습니다", ["환불", "제품"]),
