@@ -14,7 +14,7 @@ use jiff::SpanRelativeTo;
 use jiff::fmt::friendly::SpanParser;
 
 use crate::app;
-use crate::app::commands::{self, CreateKey, KeyId, Money, Report, Scope};
+use crate::app::commands::{self, CreateKey, Format, KeyId, Money, Report, Scope};
 use crate::config::Config;
 
 /// A self-hosted conversation server.
@@ -70,6 +70,16 @@ enum Command {
     /// Print the machine-readable description of both doors (openapi.json)
     #[command(after_help = "Example:\n  rejoinder openapi > openapi.json")]
     Openapi,
+    /// Read a document from standard input, and write its Markdown: what the server has a child do, within bounds
+    #[command(
+        hide = true,
+        after_help = "Example:\n  rejoinder read-document --format pdf < leaflet.pdf > leaflet.md"
+    )]
+    ReadDocument {
+        /// One of markdown, text, html, pdf
+        #[arg(long)]
+        format: Format,
+    },
     /// Say whether configuration, store and model can be used, and if not, why
     #[command(after_help = "Example:\n  OPENAI_API_KEY=secret rejoinder check")]
     Check {
@@ -150,6 +160,10 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         show(&app::openapi()?)?;
         return Ok(ExitCode::SUCCESS);
     }
+    // Without configuration and store: what it reads may be hostile.
+    if let Some(Command::ReadDocument { format }) = cli.command {
+        return commands::read_document(format);
+    }
     let config = Config::from_process(cli.config.as_deref())?;
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => {
@@ -164,7 +178,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
             let reference = reference.map_or_else(announce_reference, Ok)?;
             print(&block_on(commands::credit(&config, &workspace, amount, &reference))??, form)?;
         }
-        Command::Openapi => {}
+        Command::Openapi | Command::ReadDocument { .. } => {}
         Command::Check { form } => {
             let (report, is_good) = block_on(commands::check(&config))?;
             print(&report, form)?;

@@ -184,6 +184,15 @@ pub fn raise_open_files() -> io::Result<u64> {
     rlimit::increase_nofile_limit(u64::MAX)
 }
 
+/// Bounds what this process may take from now on: address space in bytes, and time of the processor, beyond which it
+/// is killed. It leaves no core file.
+pub fn bound_process(memory: u64, processor: Duration) -> io::Result<()> {
+    let seconds = processor.as_secs();
+    rlimit::setrlimit(rlimit::Resource::CORE, 0, 0)?;
+    rlimit::setrlimit(rlimit::Resource::CPU, seconds, seconds)?;
+    rlimit::setrlimit(rlimit::Resource::AS, memory, memory)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -84,6 +84,8 @@ pub struct Foundation {
     pub ids: Arc<Ids>,
     /// Where stored secrets are opened with it.
     pub seal_key: Option<Arc<SealKey>>,
+    /// What reads documents of knowledge bases.
+    pub readers: Readers,
     /// None where this process does not count.
     pub metrics: Option<Metrics>,
 }
@@ -300,7 +302,7 @@ fn services(
 ) -> Services {
     Services {
         db: on.db.clone(),
-        readers: Readers::default(),
+        readers: on.readers.clone(),
         writer,
         clock: Arc::clone(&on.clock),
         ids: Arc::clone(&on.ids),

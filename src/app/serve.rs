@@ -7,13 +7,14 @@ use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 
 use super::{Foundation, Server, models, open_store, public_address};
-use crate::config::{Config, Database, ModelChoice, secret_from_env};
+use crate::config::{Config, Database, ModelChoice, own_program, secret_from_env};
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::ids::Ids;
 use crate::http;
 use crate::lifecycle;
 use crate::outbound::{AllowHosts, GuardedClient};
 use crate::service::apply_workspace::Site;
+use crate::service::knowledge::Readers;
 use crate::service::{demo, secret_key};
 use crate::store::lock::ServeLock;
 use crate::telemetry::{self, Metrics};
@@ -42,6 +43,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let seal_key = secret_key::read_or_make(&config, &ids)?.map(Arc::new);
     let allow_hosts = AllowHosts::parse(&config.outbound.allow_hosts)?;
     let outbound = GuardedClient::new(allow_hosts.clone())?;
+    let readers = Readers::new(own_program()?);
     let site = Site {
         db: &db,
         clock: clock.as_ref(),
@@ -49,6 +51,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         seal: seal_key.as_deref(),
         outbound: &outbound,
         allow_hosts: &allow_hosts,
+        readers: &readers,
         folder: None,
         has_connection: &|name| models::has_connection(&config, name),
         secret: &secret_from_env,
@@ -64,7 +67,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     io::stdout().write_all(banner.as_bytes())?;
     io::stdout().flush()?;
     let metrics = Some(Metrics::install()?);
-    let on = Foundation { db, clock, ids, seal_key, metrics };
+    let on = Foundation { db, clock, ids, seal_key, readers, metrics };
     Server::start(&config, on, listener).await?.run_until_stopped().await
 }
 

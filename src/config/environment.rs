@@ -1,4 +1,7 @@
-//! Secrets that a workspace file names by their environment variable.
+//! Secrets that a workspace file names by their environment variable, and where this program is.
+
+use std::io;
+use std::path::PathBuf;
 
 use secrecy::SecretString;
 
@@ -6,4 +9,10 @@ use secrecy::SecretString;
 pub fn secret_from_env(name: &str) -> Option<SecretString> {
     let text = std::env::var_os(name)?.into_string().ok()?;
     (!text.is_empty()).then(|| text.into())
+}
+
+/// The file of the program that runs, to be run as a child. On Linux that is the very one, though another has taken
+/// its place meanwhile.
+pub fn own_program() -> io::Result<PathBuf> {
+    if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() }
 }

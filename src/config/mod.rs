@@ -25,7 +25,7 @@ use url::Url;
 
 pub use choice::{Database, ModelChoice};
 pub use embeddings::{Embeddings, EmbeddingsChoice};
-pub use environment::secret_from_env;
+pub use environment::{own_program, secret_from_env};
 pub use error::{ConfigError, Origin};
 pub use model::{Connection, Model, ModelKind};
 pub use server::{DatabaseSection, Demo, Http, Log, LogFormat, Store};

@@ -230,3 +230,22 @@ fn postgresql_without_a_model_is_refused_with_the_settings_that_give_one() {
     assert_eq!(ended.status.code(), Some(1));
     assert!(err.contains("OPENAI_API_KEY") && err.contains("OPENAI_BASE_URL"), "{err}");
 }
+
+#[test]
+fn a_document_is_read_without_configuration_and_store() {
+    let place = Place::new();
+    let read = |format: &str, page: &str| {
+        std::fs::write(place.path().join("page"), page).unwrap();
+        let mut command = place.command(&["read-document", "--format", format]);
+        command.env("DATABASE_URL", "postgres://127.0.0.1:1/x").env("REJOINDER_TURN__DEADLIN", "wrong");
+        let page = std::fs::File::open(place.path().join("page")).unwrap();
+        let ended = command.stdin(page).output().unwrap();
+        (ended.status.code(), String::from_utf8(ended.stdout).unwrap())
+    };
+
+    assert_eq!(read("html", "<h1>A</h1><p>b"), (Some(0), "# A\n\nb".to_owned()));
+    assert_eq!(read("html", "<script>a</script>"), (Some(3), "has no text in it".to_owned()));
+    assert_eq!(read("pdf", "%PDF-1.7 no more").0, Some(3));
+    assert_eq!(read("doc", ""), (Some(2), String::new()));
+    assert!(!place.path().join("data").exists(), "nothing was begun");
+}

@@ -4,6 +4,7 @@
 mod check;
 mod credit;
 mod keys;
+mod read_document;
 
 use std::fmt::Write;
 use std::path::Path;
@@ -15,18 +16,21 @@ use serde_json::{Map, Value, json};
 pub use check::check;
 pub use credit::{credit, make_reference};
 pub use keys::{create_key, list_keys, revoke_key};
+pub use read_document::read_document;
 
 pub use crate::domain::account::Scope;
 pub use crate::domain::ids::KeyId;
+pub use crate::domain::knowledge::Format;
 pub use crate::domain::money::Money;
 pub use crate::service::keys::CreateKey;
 
 use super::{models, open_store};
-use crate::config::{Config, Database, secret_from_env};
+use crate::config::{Config, Database, own_program, secret_from_env};
 use crate::domain::clock::SystemClock;
 use crate::domain::ids::Ids;
 use crate::outbound::{AllowHosts, GuardedClient};
 use crate::service::apply_workspace::{self, Applied, Mode, Site};
+use crate::service::knowledge::Readers;
 use crate::service::secret_key;
 use crate::store::Db;
 
@@ -55,6 +59,7 @@ pub async fn apply(config: &Config, file: &Path, is_dry_run: bool) -> anyhow::Re
     let seal = secret_key::read_or_make(config, &ids)?;
     let allow_hosts = AllowHosts::parse(&config.outbound.allow_hosts)?;
     let outbound = GuardedClient::new(allow_hosts.clone())?;
+    let readers = Readers::new(own_program()?);
     let site = Site {
         db: &db,
         clock: &SystemClock,
@@ -62,6 +67,7 @@ pub async fn apply(config: &Config, file: &Path, is_dry_run: bool) -> anyhow::Re
         seal: seal.as_ref(),
         outbound: &outbound,
         allow_hosts: &allow_hosts,
+        readers: &readers,
         folder: file.parent(),
         has_connection: &|name| models::has_connection(config, name),
         secret: &secret_from_env,

@@ -2,13 +2,15 @@
 
 use std::marker::PhantomData;
 
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::domain::error::Error;
-use crate::http::envelope::Envelope;
+use crate::http::envelope::{Envelope, Platform};
 use crate::http::error::{ApiError, Edge};
 use crate::http::state::AppState;
 
@@ -56,6 +58,18 @@ impl<E: Envelope> FromRequest<AppState> for OptionalBody<E> {
         }
         let Body(bytes, of) = Body::<E>::from_request(request, state).await?;
         Ok(Self(bytes, of))
+    }
+}
+
+/// A place for a document, taken before its body is read, and held until the request is answered.
+#[derive(Debug)]
+pub(in crate::http) struct UploadPlace(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
+
+impl FromRequestParts<AppState> for UploadPlace {
+    type Rejection = ApiError<Platform>;
+
+    async fn from_request_parts(_parts: &mut Parts, state: &AppState) -> Result<Self, Self::Rejection> {
+        Ok(Self(state.services.readers.upload()?))
     }
 }
 

@@ -6,6 +6,6 @@ mod idempotency;
 mod parts;
 
 pub(super) use account::{BillingRead, ConfigWrite, MessagesWrite, Read, bearer};
-pub(super) use body::{Body, OptionalBody};
+pub(super) use body::{Body, OptionalBody, UploadPlace};
 pub(super) use idempotency::{idempotency_key, presented};
 pub(super) use parts::{Named, NamedWithin, Search};

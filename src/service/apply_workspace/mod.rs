@@ -34,6 +34,7 @@ use crate::domain::seal::SealKey;
 use crate::domain::webhook_endpoint::Endpoint;
 use crate::domain::workspace::Workspace;
 use crate::outbound::{AllowHosts, GuardedClient};
+use crate::service::knowledge::Readers;
 use crate::store::assistants::AssistantRow;
 use crate::store::configured::{self, Configured, Section};
 use crate::store::writer::decide_within;
@@ -56,6 +57,8 @@ pub struct Site<'a> {
     pub allow_hosts: &'a AllowHosts,
     /// Whether the configuration names a connection to a model so.
     pub has_connection: &'a (dyn Fn(&str) -> bool + Sync),
+    /// What reads the file's documents.
+    pub readers: &'a Readers,
     /// Where the paths in the file begin; none: it may have none.
     pub folder: Option<&'a Path>,
     /// Gives the secret that `{ env = "NAME" }` names.

@@ -15,7 +15,7 @@ use crate::domain::knowledge::{Format, MAX_FILE, Ready};
 use crate::domain::signature::Secret;
 use crate::domain::workspace_file::{EnvName, FileMcp, FileSource, FileUses, TextIn, WorkspaceFile};
 use crate::outbound::{AllowHosts, check_url};
-use crate::service::knowledge::{Readers, Source};
+use crate::service::knowledge::Source;
 use crate::tools::Secrets;
 use crate::tools::mcp::{self, Listing, Reach};
 
@@ -44,15 +44,14 @@ impl Prepared {
             return Err(ApplyError::NoSecretKey);
         }
         let warnings = unknown_connections(site, &file);
-        let documents = read_documents(site.folder, &file).await?;
+        let documents = read_documents(site, &file).await?;
         let listings = listings(site, &file, &secrets).await?;
         Ok(Self { file, documents, secrets, warnings, listings })
     }
 }
 
 /// Reads and cuts all documents; the first that cannot be read is named with its line.
-async fn read_documents(folder: Option<&Path>, file: &WorkspaceFile) -> Result<Vec<Vec<Ready>>, ApplyError> {
-    let readers = Readers::default();
+async fn read_documents(site: &Site<'_>, file: &WorkspaceFile) -> Result<Vec<Vec<Ready>>, ApplyError> {
     let mut of_bases = Vec::new();
     for base in &file.knowledge_bases {
         let mut documents = Vec::new();
@@ -60,13 +59,13 @@ async fn read_documents(folder: Option<&Path>, file: &WorkspaceFile) -> Result<V
             let (format, bytes) = match &document.source {
                 FileSource::Text(text) => (Format::Markdown, text.clone().into_bytes()),
                 FileSource::Path(path, format) => {
-                    let read = read_file(folder, Path::new(path));
+                    let read = read_file(site.folder, Path::new(path));
                     (*format, read.map_err(|fault| document.place.with(format_args!("{path} {fault}")))?)
                 }
             };
             let (slug, title) = (document.slug.clone(), document.title.clone());
-            let source = Source { slug, title, url: document.url.clone(), format, file: bytes };
-            let ready = readers.make_ready(source, base.language).await;
+            let source = Source { slug, title, url: document.url.clone(), format, file: bytes.into() };
+            let ready = site.readers.make_ready(source, base.language).await;
             documents.push(ready.map_err(|fault| document.place.with(format_args!("the document {fault}")))?);
         }
         of_bases.push(documents);

@@ -1,8 +1,10 @@
 //! Knowledge bases, as the platform door sets them up and tries them. Their documents are in [`documents`].
 
+mod child;
 pub mod documents;
 mod make_ready;
 
+pub use child::read_as_child;
 pub use make_ready::{Readers, Source, Unready};
 
 use super::Services;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::canary::Canary;
 use super::spellings::{named, urls};
 use crate::support::server::TestServer;
-use crate::support::store;
+use crate::support::{reading, store};
 
 /// A file whose webhook tool, whose webhook endpoint or whose calendar has this URL.
 fn files(url: &str) -> [String; 3] {
@@ -40,6 +40,7 @@ async fn refusal(server: &TestServer, file: &str) -> Option<String> {
         seal: server.services().seal_key.as_deref(),
         outbound: &outbound,
         allow_hosts: &allow_hosts,
+        readers: &reading::readers(),
         folder: None,
         has_connection: &|_| true,
         secret: &|_| None,

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 
 use super::site::Operator;
 use crate::support::db::both_backends;
-use crate::support::store;
+use crate::support::{reading, store};
 
 const FILE: &str = "[workspace]\nslug = \"shop\"\nname = \"Shop\"\nbalance = \"1.00\"\n";
 
@@ -34,6 +34,7 @@ async fn serve(db: Db) -> (Server, Arc<FixedClock>) {
         clock: Arc::clone(&clock) as Arc<dyn Clock>,
         ids: Arc::new(Ids::random()),
         seal_key: None,
+        readers: reading::readers(),
         metrics: None,
     };
     let config = Config::load(None, std::iter::empty()).unwrap();

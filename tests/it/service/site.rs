@@ -13,6 +13,8 @@ use rejoinder::service::apply_workspace::{self, Applied, ApplyError, Mode, Site}
 use rejoinder::store::Db;
 use secrecy::SecretString;
 
+use crate::support::reading;
+
 /// A store, a clock that stands still, and an environment of its own.
 pub struct Operator {
     pub db: Db,
@@ -49,6 +51,7 @@ impl Operator {
             seal: self.seal.as_ref(),
             outbound: &GuardedClient::new(AllowHosts::default()).unwrap(),
             allow_hosts: &AllowHosts::default(),
+            readers: &reading::readers(),
             folder: self.folder.as_deref(),
             has_connection: &|name| name == "backup",
             secret: &secret,

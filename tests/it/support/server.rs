@@ -21,6 +21,7 @@ use super::db::{Backend, TestDb};
 use super::fake_model::FakeModel;
 use super::fake_tool::FakeTool;
 use super::http::{Answer, Http, Request};
+use super::reading;
 use super::site::{self, Keys};
 use super::{install_tls_provider, seed, store, wait::wait_for};
 
@@ -177,6 +178,7 @@ impl TestServer {
             clock: clock_or_time(clock.as_ref()),
             ids: Arc::new(Ids::random()),
             seal_key: Some(Arc::new(SealKey::new(site::SEAL_KEY))),
+            readers: reading::readers(),
             metrics: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a spare port");

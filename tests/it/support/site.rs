@@ -15,6 +15,7 @@ use secrecy::SecretString;
 
 use super::fake_tool::FakeTool;
 use super::radicale::PASSWORD;
+use super::reading;
 
 /// What secrets are sealed with.
 pub const SEAL_KEY: [u8; 32] = [7; 32];
@@ -92,6 +93,7 @@ pub async fn try_apply(
         seal: Some(&SealKey::new(SEAL_KEY)),
         outbound: &outbound,
         allow_hosts: &allow_hosts,
+        readers: &reading::readers(),
         folder: None,
         has_connection: &|_| true,
         secret: &secret,

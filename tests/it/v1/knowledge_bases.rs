@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
 use crate::support::http::Answer;
+use crate::support::pdf;
 use crate::support::server::{Setup, TestServer};
 
 const BASES: &str = "/v1/knowledge_bases";
@@ -39,32 +40,6 @@ async fn found(server: &TestServer, base: &str, query: &str) -> Vec<String> {
     let body = answer.json();
     let items = body["data"]["items"].as_array().unwrap();
     items.iter().map(|item| item["document_slug"].as_str().unwrap().to_owned()).collect()
-}
-
-/// A PDF of one page with this text.
-fn pdf(text: &str) -> Vec<u8> {
-    let content = format!("BT /F1 24 Tf 72 700 Td ({text}) Tj ET");
-    let objects = [
-        "<</Type/Catalog/Pages 2 0 R>>".to_owned(),
-        "<</Type/Pages/Kids[3 0 R]/Count 1>>".to_owned(),
-        "<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>>>"
-            .to_owned(),
-        format!("<</Length {}>>stream\n{content}\nendstream", content.len()),
-        "<</Type/Font/Subtype/Type1/BaseFont/Helvetica/Encoding/WinAnsiEncoding>>".to_owned(),
-    ];
-    let mut file = "%PDF-1.4\n".to_owned();
-    let mut places = Vec::new();
-    for (number, object) in (1..).zip(&objects) {
-        places.push(file.len());
-        file.push_str(&format!("{number} 0 obj\n{object}\nendobj\n"));
-    }
-    let start = file.len();
-    file.push_str(&format!("xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1));
-    for place in places {
-        file.push_str(&format!("{place:010} 00000 n \n"));
-    }
-    file.push_str(&format!("trailer<</Size {}/Root 1 0 R>>\nstartxref\n{start}\n%%EOF\n", objects.len() + 1));
-    file.into_bytes()
 }
 
 both_backends!(
@@ -121,7 +96,7 @@ both_backends!(
         for (path, kind, file) in [
             ("page?title=Opening", "text/html; charset=utf-8", page.as_bytes().to_vec()),
             ("plain", "text/plain", b"Parking is behind the house.".to_vec()),
-            ("leaflet?title=Leaflet", "application/pdf", pdf("Vouchers expire after three years.")),
+            ("leaflet?title=Leaflet", "application/pdf", pdf::of_text("Vouchers expire after three years.")),
         ] {
             let put = put(&server, &format!("{documents}/{path}"), kind, file).await;
             assert_eq!(put.status, 200, "{path}: {}", put.text());
@@ -290,9 +265,15 @@ both_backends!(
             let refused = put(&server, path, kind, body).await;
             assert_eq!((refused.status, refused.json()["message"].as_str()), (400, Some(text)), "{kind}");
         }
-        for broken in [b"%PDF-1.4 no more".as_slice(), b"no pdf", &pdf("half")[..200]] {
+        for broken in [b"%PDF-1.4 no more".as_slice(), b"no pdf", &pdf::of_text("half")[..200]] {
             let refused = put(&server, &file, "application/pdf", broken).await;
             assert_eq!(refused.status, 400, "{}", refused.text());
+        }
+        for name in ["%00", "a%00", "A", "%ff", "a.b"] {
+            for method in ["GET", "DELETE"] {
+                let unknown = ask(&server, method, &format!("{documents}/{name}"), &json!({})).await;
+                assert_eq!(unknown.status, 404, "{method} {name}: {}", unknown.text());
+            }
         }
         assert_eq!(server.get(&documents).await.json()["data"]["items"], json!([]));
     }

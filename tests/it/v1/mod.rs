@@ -6,6 +6,7 @@ mod changing;
 mod creating;
 mod embeddings;
 mod events;
+mod hostile_documents;
 mod knowledge_bases;
 mod messages;
 mod reading;

@@ -9,7 +9,7 @@ use super::wire::{DocumentIn, DocumentOut, DocumentWithTextOut, UploadQuery};
 use crate::http::answer::success;
 use crate::http::envelope::{Platform, TextUpload, Upload};
 use crate::http::error::ApiError;
-use crate::http::extract::{Body, ConfigWrite, Named, NamedWithin, Read, Search};
+use crate::http::extract::{Body, ConfigWrite, Named, NamedWithin, Read, Search, UploadPlace};
 use crate::http::openapi::{
     ConfigErrors, DocumentErrors, DocumentPage, NoBase, NoDocument, OneDocument, OneDocumentWithText,
     QueryErrors, ReadErrors, SetUpByFile, UploadErrors,
@@ -31,6 +31,7 @@ pub(in crate::http::v1) async fn create(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite<Platform>,
     Named(base): Named,
+    _place: UploadPlace,
     Body(body, _): Body<TextUpload>,
 ) -> Answer {
     let source = validate::document(&body)?;
@@ -56,9 +57,10 @@ pub(in crate::http::v1) async fn put(
     NamedWithin(base, slug): NamedWithin,
     Search(query, _): Search<UploadQuery, Platform>,
     headers: HeaderMap,
+    _place: UploadPlace,
     Body(body, _): Body<Upload>,
 ) -> Answer {
-    let source = validate::upload(&slug, query, &headers, &body)?;
+    let source = validate::upload(&slug, query, &headers, body)?;
     let put = documents::put(&state.services, &account, &base, source, Existing::Replace).await?;
     Ok(success("Document stored successfully.", &DocumentOut::from(put)))
 }

@@ -1,19 +1,17 @@
 //! What is sent to set up knowledge bases, field by field.
 
+use bytes::Bytes;
 use http::{HeaderMap, header};
-use url::Url;
 
 use super::wire::{BaseChangeIn, BaseIn, DocumentIn, SearchIn, UploadQuery};
 use crate::domain::error::Error;
-use crate::domain::ids::DocumentId;
-use crate::domain::knowledge::{Format, Language, MOST_PASSAGES, SearchBy, slug_of};
+use crate::domain::knowledge::{
+    Format, Language, MOST_PASSAGES, SearchBy, URL_WANTED, is_slug, slug_of, title_fault, web_url,
+};
 use crate::http::fields::{Field, whole};
 use crate::http::v1::validate::{fields, invalid, optional_text, refuse_others, required, short_text};
 use crate::service::knowledge::{Asked, Source, Wanted};
 
-const LONGEST_SLUG: usize = 64;
-const LONGEST_TITLE: usize = 255;
-const LONGEST_URL: usize = 2048;
 const LONGEST_QUERY: usize = 1000;
 const MOST_FOUND: usize = 50;
 
@@ -49,7 +47,7 @@ pub(super) fn change(body: &[u8]) -> Result<Option<String>, Error> {
 /// A document that comes as JSON.
 pub(super) fn document(body: &[u8]) -> Result<Source, Error> {
     let sent: DocumentIn = fields(body)?;
-    let title = short_text("title", sent.title)?.ok_or_else(|| required("title"))?;
+    let title = checked_title(short_text("title", sent.title)?.ok_or_else(|| required("title"))?)?;
     let text = optional_text("text", sent.text)?.ok_or_else(|| required("text"))?;
     Ok(Source {
         slug: match optional_text("slug", sent.slug)? {
@@ -59,9 +57,9 @@ pub(super) fn document(body: &[u8]) -> Result<Source, Error> {
             }
         },
         title,
-        url: optional_text("url", sent.url)?.map(checked_url).transpose()?,
+        url: optional_text("url", sent.url)?.as_deref().map(checked_url).transpose()?,
         format: text_format(sent.format)?,
-        file: text.into_bytes(),
+        file: text.into(),
     })
 }
 
@@ -77,18 +75,12 @@ pub(super) fn upload(
     slug: &str,
     query: UploadQuery,
     headers: &HeaderMap,
-    file: &[u8],
+    file: Bytes,
 ) -> Result<Source, Error> {
     let slug = checked_slug(slug.to_owned())?;
     let title = query.title.filter(|title| !title.trim().is_empty()).unwrap_or_else(|| slug.clone());
-    if title.chars().count() > LONGEST_TITLE {
-        return Err(invalid("title", "must not be greater than 255 characters."));
-    }
-    if title.contains('\0') {
-        return Err(invalid("title", "contains an invalid character."));
-    }
-    let url = query.url.map(checked_url).transpose()?;
-    Ok(Source { slug, title, url, format: declared(headers)?, file: file.to_vec() })
+    let url = query.url.as_deref().map(checked_url).transpose()?;
+    Ok(Source { slug, title: checked_title(title)?, url, format: declared(headers)?, file })
 }
 
 fn declared(headers: &HeaderMap) -> Result<Format, Error> {
@@ -122,21 +114,20 @@ pub(super) fn search(body: &[u8]) -> Result<Asked, Error> {
     Ok(Asked { query, limit, by: by.transpose()?.unwrap_or(SearchBy::Both) })
 }
 
-/// An id is no slug: a document is found by either.
 fn checked_slug(slug: String) -> Result<String, Error> {
-    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
-    let is_slug = (1..=LONGEST_SLUG).contains(&slug.len()) && slug.bytes().all(fits);
-    if is_slug && slug.parse::<DocumentId>().is_err() {
+    if is_slug(&slug) {
         return Ok(slug);
     }
     Err(invalid("slug", "must be 1 to 64 lower-case letters, digits, hyphens or underscores, and no id."))
 }
 
-/// A model passes it on to people, so only what a browser opens.
-fn checked_url(url: String) -> Result<String, Error> {
-    let is_web = Url::parse(&url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-    if is_web && url.chars().count() <= LONGEST_URL && !url.contains('\0') {
-        return Ok(url);
+fn checked_title(title: String) -> Result<String, Error> {
+    match title_fault(&title) {
+        Some(fault) => Err(invalid("title", &format!("{fault}."))),
+        None => Ok(title),
     }
-    Err(invalid("url", "must be an http or https URL of at most 2048 characters."))
+}
+
+fn checked_url(url: &str) -> Result<String, Error> {
+    web_url(url).ok_or_else(|| invalid("url", &format!("{URL_WANTED}.")))
 }

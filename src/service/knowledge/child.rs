@@ -1,0 +1,74 @@
+//! A document read in a child process: this program itself, with a bounded memory and time. Libraries that read PDF and
+//! HTML can be made to recurse, to swell or to run on by a small file; then the child dies, and nothing else does.
+//!
+//! The file comes on its standard input. It answers with Markdown and exit code 0, or with a fault's text and
+//! [`REFUSED`]; whatever else its end may be, the document made it fail.
+
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::Command;
+
+use super::Unready;
+use crate::domain::knowledge::{Format, MAX_FILE, MAX_TEXT, TooLarge, to_markdown};
+use crate::lifecycle::bound_process;
+
+/// The address space of a child, in bytes.
+pub(super) const MEMORY: u64 = 512 * 1024 * 1024;
+/// The time of the processor that a child has, should its parent not end it before.
+const PROCESSOR: Duration = Duration::from_secs(20);
+/// What converters that recurse have, in bytes.
+const STACK: usize = 16 * 1024 * 1024;
+/// The exit code of a child that says why the document has no text.
+const REFUSED: u8 = 3;
+/// Of a fault's text, in bytes.
+const LONGEST_FAULT: usize = 1000;
+
+/// The Markdown of a file, read by a child of this program. It is killed where this is dropped.
+pub(super) async fn read(program: &Path, file: &[u8], format: Format) -> Result<String, Unready> {
+    let mut command = Command::new(program);
+    command.args(["read-document", "--format", format.as_str()]).env_clear().kill_on_drop(true);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().map_err(Unready::NotStarted)?;
+    let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err(Unready::Failed);
+    };
+    // A child that died took no more; how it ended tells why.
+    let _ = input.write_all(file).await;
+    drop(input);
+    let most = u64::try_from(MAX_TEXT).unwrap_or(u64::MAX);
+    let mut text = Vec::new();
+    output.take(most + 1).read_to_end(&mut text).await.map_err(|_| Unready::Failed)?;
+    if text.len() > MAX_TEXT {
+        return Err(TooLarge::Text.into());
+    }
+    let ended = child.wait().await.map_err(|_| Unready::Failed)?;
+    let text = String::from_utf8(text).map_err(|_| Unready::Failed)?;
+    match ended.code() {
+        Some(0) => Ok(text),
+        Some(code) if code == i32::from(REFUSED) && text.len() <= LONGEST_FAULT => {
+            Err(Unready::Refused(text))
+        }
+        _ => Err(Unready::Failed),
+    }
+}
+
+/// The child's part.
+pub fn read_as_child(format: Format, input: impl Read, mut output: impl Write) -> io::Result<ExitCode> {
+    bound_process(MEMORY, PROCESSOR)?;
+    let mut file = Vec::new();
+    let most = u64::try_from(MAX_FILE).unwrap_or(u64::MAX);
+    input.take(most + 1).read_to_end(&mut file)?;
+    let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || to_markdown(&file, format))?;
+    let read = thread.join().map_err(|_| io::Error::other("the reader has panicked"))?;
+    let (text, code) = match read {
+        Ok(markdown) => (markdown, ExitCode::SUCCESS),
+        Err(fault) => (fault.to_string(), ExitCode::from(REFUSED)),
+    };
+    output.write_all(text.as_bytes())?;
+    output.flush()?;
+    Ok(code)
+}

@@ -1,0 +1,52 @@
+//! PDF files, made by hand.
+
+/// A file of these objects, numbered from 1, of which the first is its catalogue.
+pub fn of_objects(objects: &[Vec<u8>]) -> Vec<u8> {
+    let mut file = b"%PDF-1.4\n".to_vec();
+    let mut places = Vec::new();
+    for (number, object) in (1..).zip(objects) {
+        places.push(file.len());
+        file.extend(format!("{number} 0 obj\n").bytes());
+        file.extend(object);
+        file.extend(b"\nendobj\n");
+    }
+    let start = file.len();
+    file.extend(format!("xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1).bytes());
+    for place in places {
+        file.extend(format!("{place:010} 00000 n \n").bytes());
+    }
+    let size = objects.len() + 1;
+    file.extend(format!("trailer<</Size {size}/Root 1 0 R>>\nstartxref\n{start}\n%%EOF\n").bytes());
+    file
+}
+
+/// A stream with these entries in its dictionary.
+pub fn stream(entries: &str, content: &[u8]) -> Vec<u8> {
+    let mut object = format!("<<{entries}/Length {}>>stream\n", content.len()).into_bytes();
+    object.extend(content);
+    object.extend(b"\nendstream");
+    object
+}
+
+/// A file of one page: the page's own entries, its content, and objects from number 5.
+pub fn of_page(page: &str, content: Vec<u8>, more: &[Vec<u8>]) -> Vec<u8> {
+    let mut objects = vec![
+        b"<</Type/Catalog/Pages 2 0 R>>".to_vec(),
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>".to_vec(),
+        format!("<</Type/Page/Contents 4 0 R{page}>>").into_bytes(),
+        content,
+    ];
+    objects.extend_from_slice(more);
+    of_objects(&objects)
+}
+
+/// What a page has that is well.
+pub const PAGE: &str = "/Parent 2 0 R/MediaBox[0 0 612 792]";
+
+/// A file of one page with this text.
+pub fn of_text(text: &str) -> Vec<u8> {
+    let page = format!("{PAGE}/Resources<</Font<</F1 5 0 R>>>>");
+    let content = stream("", format!("BT /F1 24 Tf 72 700 Td ({text}) Tj ET").as_bytes());
+    let font = b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica/Encoding/WinAnsiEncoding>>".to_vec();
+    of_page(&page, content, &[font])
+}

@@ -1,0 +1,157 @@
+//! Documents made to harm the server that reads them: each is refused, and the server goes on.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use rejoinder::domain::knowledge::{Format, Language};
+use rejoinder::service::knowledge::{Source, Unready};
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::support::http::Answer;
+use crate::support::server::TestServer;
+use crate::support::wait::wait_for;
+use crate::support::{pdf, reading, store};
+
+/// A new base's documents.
+async fn documents(server: &TestServer) -> String {
+    let base = server.call("POST", "/v1/knowledge_bases").bearer(&server.keys.all);
+    let base = base.json(&json!({ "slug": "help" })).send().await.json();
+    format!("/v1/knowledge_bases/{}/documents", base["data"]["id"].as_str().unwrap())
+}
+
+async fn put(server: &TestServer, path: &str, kind: &str, file: &[u8]) -> Answer {
+    server.call("PUT", path).bearer(&server.keys.all).header("content-type", kind).body(file).send().await
+}
+
+/// A form that draws itself.
+fn that_draws_itself() -> Vec<u8> {
+    let form = "/Type/XObject/Subtype/Form/BBox[0 0 9 9]/Resources<</XObject<</F 5 0 R>>>>";
+    let page = format!("{}/Resources<</XObject<</F 5 0 R>>>>", pdf::PAGE);
+    pdf::of_page(&page, pdf::stream("", b"/F Do"), &[pdf::stream(form, b"/F Do")])
+}
+
+/// A page that is its own parent.
+fn that_is_its_own_parent() -> Vec<u8> {
+    pdf::of_page("/Parent 3 0 R", pdf::stream("", b"BT ET"), &[])
+}
+
+/// A stream of zeros that is 1 GiB when it is unpacked, in 7 MB: a block of Deflate's fixed codes, of one zero and then
+/// repetitions of 258.
+fn that_swells() -> Vec<u8> {
+    let begin = [1, 1, 0].into_iter().chain([0, 0, 1, 1, 0, 0, 0, 0]);
+    let repetition = [1, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0];
+    let bits = begin.chain(repetition.into_iter().cycle().take(repetition.len() * (1 << 22)));
+    let bits: Vec<u8> = bits.collect();
+    let mut packed = vec![0x78, 0x01];
+    packed.extend(bits.chunks(8).map(|bits| (0..).zip(bits).fold(0, |byte, (at, bit)| byte | (bit << at))));
+    pdf::of_page(pdf::PAGE, pdf::stream("/Filter/FlateDecode", &packed), &[])
+}
+
+/// Each paragraph has all the open elements anew.
+fn that_is_rebuilt() -> Vec<u8> {
+    let open: String = (1..=390).map(|id| format!("<b id={id}>")).collect();
+    format!("<p>{open}{}", "<p>x".repeat(250_000)).into_bytes()
+}
+
+/// One tag, each attribute of which is compared with all before.
+fn of_attributes() -> Vec<u8> {
+    let attributes: String = (0..1_000_000).map(|id| format!(" a{id}")).collect();
+    format!("<p{attributes}>x").into_bytes()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_document_that_would_kill_its_reader_is_refused_and_the_next_is_read() {
+    let db = store::sqlite().await;
+    let server = TestServer::start(&db).await;
+    let documents = documents(&server).await;
+
+    for (name, kind, file) in [
+        ("draws", "application/pdf", that_draws_itself()),
+        ("parent", "application/pdf", that_is_its_own_parent()),
+        ("swells", "application/pdf", that_swells()),
+        ("rebuilt", "text/html", that_is_rebuilt()),
+    ] {
+        let refused = put(&server, &format!("{documents}/{name}"), kind, &file).await;
+
+        assert_eq!(refused.status, 400, "{name}: {}", refused.text());
+        let message = refused.json()["message"].as_str().unwrap().to_owned();
+        assert!(message.starts_with("The document cannot be read: "), "{name}: {message}");
+    }
+
+    let good = |number: usize| {
+        let path = format!("{documents}/good-{number}");
+        let server = &server;
+        async move { put(server, &path, "application/pdf", &pdf::of_text("Still here.")).await }
+    };
+    for answer in join_all((0..6).map(good)).await {
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    assert_eq!(server.get(&documents).await.json()["data"]["items"].as_array().unwrap().len(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_takes_too_long_gives_its_place_back() {
+    let readers = reading::readers();
+    let hasty = readers.clone().within(Duration::from_secs(2));
+    let file = of_attributes();
+    let source = |format, file: &[u8]| {
+        let (slug, title, file) = ("s".to_owned(), "S".to_owned(), file.to_vec().into());
+        Source { slug, title, url: None, format, file }
+    };
+
+    let slow = (0..4).map(|_| hasty.make_ready(source(Format::Html, &file), Language::English));
+    for ended in join_all(slow).await {
+        assert!(matches!(ended, Err(Unready::TooSlow)), "{ended:?}");
+    }
+
+    let page = source(Format::Html, b"<h1>Here</h1><p>Still.");
+    let read = readers.make_ready(page, Language::English).await.unwrap();
+    assert_eq!(read.text, "# Here\n\nStill.");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_so_many_documents_arrive_at_once() {
+    let db = store::sqlite().await;
+    let server = TestServer::start(&db).await;
+    let documents = documents(&server).await;
+    let head = format!(
+        "PUT {documents}/slow HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: text/plain\r\n\
+         content-length: 100\r\n\r\nbegun",
+        server.keys.all
+    );
+
+    // One more each time that there is a place still: so none of them is refused itself.
+    let path = format!("{documents}/next");
+    let mut stalled: Vec<TcpStream> = Vec::new();
+    let refused = loop {
+        let answer = put(&server, &path, "text/plain", b"Hi.").await;
+        if answer.status == 429 {
+            break answer;
+        }
+        assert!(answer.status == 200 && stalled.len() < 1000, "{}", answer.text());
+        let mut stream = TcpStream::connect(server.address()).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stalled.push(stream);
+    };
+    assert!(stalled.len() >= 16, "{}", stalled.len());
+    assert_eq!(refused.json()["message"], "Too many documents are being read");
+    assert_eq!(refused.header("retry-after"), Some("5"));
+    let text = json!({ "title": "Next", "text": "Hi." });
+    let refused = server.call("POST", &documents).bearer(&server.keys.all).json(&text).send().await;
+    assert_eq!(refused.status, 429, "{}", refused.text());
+
+    // One is whole, and leaves.
+    let mut first = stalled.remove(0);
+    first.write_all(&[b'x'; 95]).await.unwrap();
+    let mut answer = [0; 12];
+    first.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    drop(stalled);
+    wait_for("a place", async || {
+        let answer = put(&server, &path, "text/plain", b"Hi.").await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+}
