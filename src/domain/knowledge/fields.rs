@@ -48,7 +48,7 @@ mod tests {
         for (text, kept) in [
             ("https://shop.example/r", Some("https://shop.example/r")),
             (" HTTPS://Shop.Example\n", Some("https://shop.example/")),
-            ("https://shop.example/a b\0", Some("https://shop.example/a%20b%00")),
+            ("https://shop.example/a\0 b", Some("https://shop.example/a%00%20b")),
             ("javascript:alert(1)", None),
             ("java\nscript:alert(1)", None),
             ("data:text/html,x", None),
