@@ -2,7 +2,7 @@
 //! searched for, and the answer is right where it is the paragraph that the question was written about. By words, by vectors, and
 //! by both. `scripts/retrieval` starts a server and runs this; docs/knowledge.md has the figures.
 //!
-//! The set is a file of SQuAD's form: XQuAD (<https://github.com/google-deepmind/xquad>, CC BY-SA 4.0) has the same 1,190
+//! The set is a file of `SQuAD`'s form: `XQuAD` (<https://github.com/google-deepmind/xquad>, CC BY-SA 4.0) has the same 1,190
 //! questions in twelve languages.
 
 #![expect(clippy::print_stdout, reason = "a command line tool")]
@@ -49,7 +49,7 @@ struct Arguments {
     by: Vec<String>,
 }
 
-/// A file of SQuAD's form.
+/// A file of `SQuAD`'s form.
 #[derive(Deserialize)]
 struct QuestionSet {
     data: Vec<Article>,

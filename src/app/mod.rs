@@ -2,7 +2,9 @@
 
 pub mod commands;
 mod models;
+mod parts;
 mod serve;
+mod settings;
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -18,35 +20,20 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Database};
-use crate::domain::batch::Bounds;
 use crate::domain::clock::Clock;
-use crate::domain::history::HistoryBounds;
 use crate::domain::ids::{Ids, ProcessId};
 use crate::domain::seal::SealKey;
-use crate::domain::tool_loop::TurnLimits;
 use crate::http::{self, AppState, Limits};
 use crate::lifecycle::Tasks;
-use crate::model::embeddings::Embedder;
-use crate::outbound::{AllowHosts, GuardedClient};
 use crate::service::Services;
-use crate::service::authenticate::{Keys, keep_uses_written};
-use crate::service::deliver_event::Sender;
-use crate::service::embed_documents::Embeddings;
-use crate::service::follow_events::{FollowerBounds, Followers};
-use crate::service::knowledge::{Readers, Writes};
+use crate::service::authenticate::keep_uses_written;
+use crate::service::knowledge::Readers;
 use crate::service::private_file;
-use crate::service::run_turn::{Engine, EngineSettings};
-use crate::service::tools::Trials;
-use crate::service::versions::Versions;
-use crate::service::waiters::Waiters;
-use crate::store::lease::{HasLease, LeaseKeeper, lease};
-use crate::store::overdue::LifeBounds;
-use crate::store::writer::{SlotLimits, Slots, Writer, WriterContext};
+use crate::store::lease::{LeaseKeeper, lease};
+use crate::store::writer::{Slots, Writer, WriterContext};
 use crate::store::{Conn, Db, delivery_claims, queue};
 use crate::telemetry::Metrics;
-use crate::tools::mcp::Sessions;
-use crate::tools::{Adapters, QueryEmbedder, Searcher};
-use crate::worker::{DeliverySettings, Lease, Performers, Worker, WorkerSettings};
+use crate::worker::{Lease, Worker};
 
 pub use serve::{openapi, serve};
 
@@ -121,14 +108,14 @@ impl Server {
         let (keeper, has_lease) = lease();
         let lease = begin_lease(config, &on, process, keeper).await?;
 
-        let slots = Slots::new(slot_limits(config));
+        let slots = Slots::new(settings::slot_limits(config));
         let (effects_in, effects) = mpsc::unbounded_channel();
         let context = WriterContext {
             db: on.db.clone(),
             clock: Arc::clone(&on.clock),
             ids: Arc::clone(&on.ids),
             process,
-            bounds: bounds(config),
+            bounds: settings::bounds(config),
             slots: slots.clone(),
             effects: effects_in,
             has_lease: has_lease.clone(),
@@ -138,22 +125,13 @@ impl Server {
         for lane in lanes {
             lane_tasks.spawn_critical("lane", lane.map(Ok));
         }
-        let allow_hosts = Arc::new(AllowHosts::parse(&config.outbound.allow_hosts)?);
-        let outbound = GuardedClient::new(AllowHosts::clone(&allow_hosts))?;
-        let embedder = models::embedder(config)?;
-        let tools = adapters(config, &on, outbound.clone(), embedder.clone());
-        let services = services(config, &on, writer, &tasks, (allow_hosts, tools));
-        let performers = Performers {
-            embeddings: embedder.map(|embedder| embeddings(config, embedder)),
-            sender: sender(config, &on, outbound),
-            engine: Arc::new(engine(config, &on, services.clone(), has_lease.clone())?),
-        };
+        let (services, performers) = parts::assemble(config, &on, writer, &tasks, has_lease.clone())?;
         let worker = Worker::new(
             services.clone(),
             performers,
             process,
             slots.clone(),
-            worker_settings(config),
+            settings::worker(config),
             tasks.clone(),
             has_lease,
         );
@@ -269,138 +247,5 @@ async fn begin_lease(
             }
             Ok(None)
         }
-    }
-}
-
-fn adapters(
-    config: &Config,
-    on: &Foundation,
-    outbound: GuardedClient,
-    embedder: Option<Embedder>,
-) -> Adapters {
-    let timeout = config.embeddings.query_timeout;
-    let embedder = embedder.map(|embedder| QueryEmbedder::new(embedder, timeout));
-    Adapters {
-        db: on.db.clone(),
-        searcher: Searcher::new(on.db.clone(), embedder),
-        outbound,
-        mcp: Sessions::default(),
-        seal_key: on.seal_key.clone(),
-        clock: Arc::clone(&on.clock),
-        ids: Arc::clone(&on.ids),
-    }
-}
-
-fn embeddings(config: &Config, embedder: Embedder) -> Embeddings {
-    Embeddings { embedder, batch: config.embeddings.batch, timeout: config.embeddings.timeout }
-}
-
-fn services(
-    config: &Config,
-    on: &Foundation,
-    writer: Writer,
-    tasks: &Tasks,
-    (allow_hosts, tools): (Arc<AllowHosts>, Adapters),
-) -> Services {
-    Services {
-        db: on.db.clone(),
-        readers: on.readers.clone(),
-        document_writes: Writes::default(),
-        writer,
-        clock: Arc::clone(&on.clock),
-        ids: Arc::clone(&on.ids),
-        versions: Versions::default(),
-        waiters: Waiters::new(config.widget.max_waiting),
-        followers: Followers::new(follower_bounds(config), tasks.soft()),
-        keys: Keys::default(),
-        tools,
-        trials: Trials::default(),
-        seal_key: on.seal_key.clone(),
-        allow_hosts,
-        documents_changed: Arc::default(),
-        widget_deadline: config.widget.deadline,
-        stopping: tasks.hard().child_token(),
-    }
-}
-
-fn follower_bounds(config: &Config) -> FollowerBounds {
-    FollowerBounds {
-        most: config.events.max_followers,
-        per_workspace: config.events.max_followers_per_workspace,
-    }
-}
-
-fn engine(
-    config: &Config,
-    on: &Foundation,
-    services: Services,
-    has_lease: HasLease,
-) -> anyhow::Result<Engine> {
-    let (models, default_model) = models::build(config, &on.clock)?;
-    let settings = EngineSettings {
-        default_model,
-        limits: TurnLimits {
-            max_rounds: config.turn.max_rounds,
-            max_tool_calls: usize::try_from(config.turn.max_tool_calls)?,
-        },
-        history: HistoryBounds {
-            max_messages: config.model.history_messages,
-            max_tokens: config.model.history_tokens,
-        },
-        attempt: config.turn.deadline,
-        max_attempts: i64::from(config.turn.max_attempts),
-        max_age: config.turn.max_age,
-    };
-    Ok(Engine::new(services, models, settings, has_lease))
-}
-
-fn sender(config: &Config, on: &Foundation, outbound: GuardedClient) -> Sender {
-    Sender {
-        outbound,
-        seal_key: on.seal_key.clone(),
-        clock: Arc::clone(&on.clock),
-        ids: Arc::clone(&on.ids),
-        timeout: config.webhooks.timeout,
-    }
-}
-
-fn slot_limits(config: &Config) -> SlotLimits {
-    SlotLimits { max_in_flight: slots(config), per_workspace: config.turn.max_in_flight_per_workspace }
-}
-
-/// How many turns run here at once. Of those that wait for a place at the model some are enough: the rest
-/// is better queued, where it may wait for `turn.max_wait`, and others can claim it.
-fn slots(config: &Config) -> usize {
-    const FOR_EACH_CALL: usize = 16;
-    let served = config.model.max_in_flight.map_or(usize::MAX, |most| most.saturating_mul(FOR_EACH_CALL));
-    config.turn.max_in_flight.min(served)
-}
-
-fn bounds(config: &Config) -> Bounds {
-    let limits = config.limits.enabled.then_some(&config.limits);
-    Bounds {
-        max_open_per_conversation: i64::from(config.turn.max_open_per_conversation),
-        max_open: i64::from(config.turn.max_open),
-        messages_per_conversation: limits.map(|limits| i64::from(limits.messages_per_conversation)),
-        spend_per_conversation: limits.and_then(|limits| limits.spend_per_conversation).map(|spend| spend.0),
-        spend_per_day: limits.and_then(|limits| limits.spend_per_day).map(|spend| spend.0),
-        test_turns_per_day: limits.map(|limits| i64::from(limits.test_turns_per_day)),
-    }
-}
-
-fn worker_settings(config: &Config) -> WorkerSettings {
-    WorkerSettings {
-        lease: config.turn.lease,
-        attempt: config.turn.deadline,
-        life: LifeBounds {
-            max_age: config.turn.max_age,
-            max_wait: config.turn.max_wait,
-            max_takeovers: i64::from(config.turn.max_takeovers),
-        },
-        events_kept: config.events.retention,
-        deliveries: DeliverySettings {
-            max_in_flight: config.webhooks.max_in_flight,
-            max_in_flight_per_endpoint: config.webhooks.max_in_flight_per_endpoint,
-        },
     }
 }

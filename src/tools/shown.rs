@@ -11,15 +11,14 @@ const MARGIN: usize = 128;
 
 /// A result; one that is too long is cut, as text, and says so.
 pub(super) fn shown(value: Value) -> CallResult {
-    let text = match value {
-        Value::String(text) => text,
-        other => {
-            let text = other.to_string();
-            if text.len() <= MAX_SHOWN - MARGIN {
-                return CallResult::new(other);
-            }
-            text
+    let text = if let Value::String(text) = value {
+        text
+    } else {
+        let text = value.to_string();
+        if text.len() <= MAX_SHOWN - MARGIN {
+            return CallResult::new(value);
         }
+        text
     };
     CallResult::new(Value::String(bounded(text)))
 }

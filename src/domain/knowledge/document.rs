@@ -228,7 +228,8 @@ mod tests {
         assert_eq!(ready("t", &"a".repeat(MAX_TEXT + 1)), Err(TooLarge::Text));
         assert_eq!(ready("t", &"# a\n".repeat(MAX_PASSAGES + 1)), Err(TooLarge::Passages));
         assert_eq!(ready("t", "").unwrap().passages, []);
-        let words = |count: usize| (0..count).map(|number| format!("w{number} ")).collect::<String>();
+        let words =
+            |count: usize| (0..count).map(|number| format!("w{number}")).collect::<Vec<_>>().join(" ");
         assert_eq!(ready("t", &words(MAX_TERMS + 1)), Err(TooLarge::Terms));
         assert!(ready("t", &words(MAX_TERMS / 2)).is_ok());
     }

@@ -48,7 +48,7 @@ impl Embeddings {
     ) -> Given {
         let mut given = Given::default();
         // From the back.
-        let mut open: Vec<Range<usize>> = vec![0..texts.len()];
+        let mut open: Vec<Range<usize>> = Vec::from([Range { start: 0, end: texts.len() }]);
         while let Some(range) = open.pop() {
             self.renew(services, claims).await;
             let part = texts.get(range.clone()).unwrap_or_default();

@@ -138,10 +138,10 @@ impl Readers {
         // Not one of the runtime's own threads: a stop would wait for it.
         let thread = std::thread::Builder::new().name("document".to_owned()).stack_size(STACK);
         let spawned = thread.spawn(move || {
-            let made = catch_unwind(AssertUnwindSafe(make));
+            let ready = catch_unwind(AssertUnwindSafe(make));
             drop(place);
             // Whoever asked may have gone.
-            let _ = answer.send(made.unwrap_or(Err(Unready::Failed)));
+            let _ = answer.send(ready.unwrap_or(Err(Unready::Failed)));
         });
         spawned.map_err(Unready::NotStarted)?;
         answered.await.unwrap_or(Err(Unready::Failed))

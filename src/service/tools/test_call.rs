@@ -23,7 +23,7 @@ use crate::store::{Conn, StoreError};
 use crate::tools::{Call, CallContext, Exchange, NotWritten, Outcome, StoreWrites, Toolset};
 
 /// How long a call may take, whatever its own time-out is.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What is to be called with.
 #[derive(Debug)]

@@ -76,20 +76,20 @@ impl Booking {
             // Should it be there all the same, it ends with its turn.
             Err(NotWritten::Store) => return failed(NOT_WRITTEN),
         };
-        let held = match HeldTime::read(&decided) {
-            Ok(Some(held)) => held,
+        let taken = match HeldTime::read(&decided) {
+            Ok(Some(taken)) => taken,
             Ok(None) => return Outcome::Result(CallResult::new(decided)),
             Err(()) => return failed(NOT_WRITTEN),
         };
-        match self.put(call, held.time, &request, now, context).await {
+        match self.put(call, taken.time, &request, now, context).await {
             Ok(true) => {}
-            Ok(false) => return self.withdraw(call, held.id, refused(&Refusal::withdrawn()), context).await,
+            Ok(false) => return self.withdraw(call, taken.id, refused(&Refusal::withdrawn()), context).await,
             Err(fault) => {
                 self.calendar.warn(&call.id, &fault, "an appointment could not be put on its calendar");
-                return self.withdraw(call, held.id, failed(NOT_WRITTEN), context).await;
+                return self.withdraw(call, taken.id, failed(NOT_WRITTEN), context).await;
             }
         }
-        self.look_again(call, held, &request, now, context).await
+        self.look_again(call, taken, &request, now, context).await
     }
 
     /// Puts the event on the server. False where something else is at its address: what a person made of it.

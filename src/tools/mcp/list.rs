@@ -228,6 +228,7 @@ mod tests {
         compile(super::pick(listed, allow, &Secrets::new(None))?, allow)
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "a table of literals")]
     fn tool(name: &str, schema: Value) -> Tool {
         serde_json::from_value(json!({ "name": name, "description": "Does it", "inputSchema": schema }))
             .unwrap()

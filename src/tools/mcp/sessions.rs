@@ -20,8 +20,8 @@ use crate::domain::mcp::McpServer;
 use crate::outbound::AllowHosts;
 
 /// How long a session is kept that nobody uses, and how often that is looked at.
-const IDLE: Duration = Duration::from_secs(300);
-const SWEEP: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(5);
+const SWEEP: Duration = Duration::from_mins(1);
 /// How many are kept; beyond that, the one that was not used for longest is closed.
 const KEPT: usize = 1_000;
 /// How many calls may be under way in a session. One more waits, within its own time-out.

@@ -119,9 +119,8 @@ impl StreamableHttpClient for Wire {
             // A page of somebody's proxy is no answer, and a refusal is none of the protocol.
             (401 | 403, _) => Err(WireError::Client(WireFault::Status(status))),
             (400.., Some(id)) if is(&response.headers, JSON) => {
-                let answer = match read(response).await? {
-                    Some(ServerJsonRpcMessage::Error(error)) => error,
-                    Some(_) | None => return Err(WireError::Client(WireFault::Status(status))),
+                let Some(ServerJsonRpcMessage::Error(answer)) = read(response).await? else {
+                    return Err(WireError::Client(WireFault::Status(status)));
                 };
                 // So do servers say that they know no such session: they have looked at nothing else.
                 if status == 400 && session.is_some() && answer.id.as_ref() != Some(&id) {

@@ -66,10 +66,11 @@ fn refusal(response: &OutboundResponse, secrets: &Secrets<'_>) -> String {
     let status = response.status;
     let is_page =
         response.content_type.as_deref().is_some_and(|kind| kind.to_ascii_lowercase().contains("html"));
-    let text = match read_body(response, secrets) {
-        Value::String(_) if is_page => String::new(),
-        Value::String(text) => text,
-        value => value.to_string(),
+    let body = read_body(response, secrets);
+    let text = match body.as_str() {
+        Some(_) if is_page => String::new(),
+        Some(text) => text.to_owned(),
+        None => body.to_string(),
     };
     let text = text.trim();
     if text.is_empty() {

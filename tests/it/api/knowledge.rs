@@ -6,7 +6,7 @@ use crate::support::db::both_backends;
 use crate::support::fake_model::{Reply, ToolCall};
 use crate::support::server::{Setup, WIDGET};
 
-const BASE: &str = r##"
+const BASE: &str = r#"
 [[knowledge_bases]]
 slug = "help"
 documents = [
@@ -18,7 +18,7 @@ documents = [
 slug = "help"
 kind = "knowledge"
 knowledge_base = "help"
-"##;
+"#;
 
 fn setup() -> Setup {
     Setup::default().workspace(|text| {
@@ -48,7 +48,7 @@ both_backends!(
         let shipping = json!({ "source": "Shipping", "text": "We ship within two days." });
         assert_eq!(results[2], json!({ "passages": [shipping] }));
         let asked = &server.model.calls().all()[0].request;
-        assert!(asked.tools().contains(&"search_knowledge_base".into()));
+        assert!(asked.tools().contains(&"search_knowledge_base"));
     }
 );
 

@@ -35,7 +35,7 @@ both_backends!(
         let between = Between::start(&radicale).await;
         let url = between.url().replace("127.0.0.1", "localhost");
 
-        is_not_read(&db, at(&url, "127.0.0.1")).await;
+        is_not_read(&db, with_keys(&url, "127.0.0.1", "username = \"owner\"")).await;
 
         assert!(between.calls().all().is_empty());
     }

@@ -84,7 +84,6 @@ both_backends!(
             assert!(error.starts_with("The call was not sent: the URL"), "{url:?}: {result}");
             assert!(!error.contains("127.0.0.1") && !error.contains(&*canary.port().to_string()), "{error}");
         }
-        println!("{} spellings were not called by a tool", results.len());
         assert!(results.len() >= 80);
         assert_eq!(canary.connections(), 0);
     }
@@ -118,7 +117,6 @@ both_backends!(
             assert_eq!(result["error"], "The calendar cannot be read at the moment.", "{url:?}");
         }
 
-        println!("{} spellings were not asked as MCP servers and as calendars", of_calendars.len());
         assert!(of_mcp.len() >= 80 && of_calendars.len() >= 80);
         assert_eq!(canary.connections(), 0);
     }
@@ -158,7 +156,6 @@ both_backends!(
         assert_eq!(outcomes, [format!("delivered {good}")]);
         let blocked = "select count(distinct endpoint_id) from attempts where outcome = 'blocked'";
         assert_eq!(server.number(blocked).await, expected);
-        println!("nothing was delivered to {expected} spellings");
         assert!(expected >= 80);
         assert_eq!(canary.connections(), 0);
     }

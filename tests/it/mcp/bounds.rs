@@ -94,7 +94,7 @@ both_backends!(
             json!({ "jsonrpc": "2.0", "id": 8, "method": "roots/list" }),
             json!({ "jsonrpc": "2.0", "id": 12_345, "result": { "content": [] } }),
         ];
-        let events: String = beside.iter().map(|event| format!("data: {event}\n\n")).collect();
+        let events = beside.iter().map(|event| format!("data: {event}\n\n")).collect::<Vec<_>>().concat();
 
         let first = events.clone();
         shaking_hands(&fake, move |request| {

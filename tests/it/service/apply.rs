@@ -198,7 +198,7 @@ both_backends!(
         assert_eq!(opened.expose_secret(), "s3cret");
 
         assert_eq!(operator.apply(FILE).await, Vec::<String>::new());
-        operator.set("ORDERS_TOKEN", "n3w");
+        operator.set("ORDERS_TOKEN", "n3w-s3cret");
 
         assert_eq!(
             operator.apply(FILE).await,

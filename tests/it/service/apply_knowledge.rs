@@ -13,7 +13,7 @@ use super::site::Operator;
 use crate::support::db::{TestDb, both_backends};
 use crate::support::{seed, store};
 
-const FILE: &str = r##"
+const FILE: &str = r#"
 [workspace]
 slug = "shop"
 name = "Shop"
@@ -36,7 +36,7 @@ documents = [
 slug = "help"
 kind = "knowledge"
 knowledge_base = "help"
-"##;
+"#;
 
 /// With a folder that has the file's documents.
 async fn operator(db: &TestDb) -> (Operator, tempfile::TempDir) {

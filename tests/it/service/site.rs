@@ -51,7 +51,6 @@ impl Operator {
             seal: self.seal.as_ref(),
             outbound: &GuardedClient::new(AllowHosts::default()).unwrap(),
             allow_hosts: &AllowHosts::default(),
-            readers: &reading::readers(),
             folder: self.folder.as_deref(),
             readers: &reading::readers(),
             has_connection: &|name| name == "backup",

@@ -181,7 +181,7 @@ both_backends!(
             search(&store, &base, query).await;
         }
         search(&store, &base, &"apple ".repeat(5000)).await;
-        search(&store, &base, &(0..2000).map(|n| format!("w{n} ")).collect::<String>()).await;
+        search(&store, &base, &(0..2000).map(|n| format!("w{n} ")).collect::<Vec<_>>().concat()).await;
         search(&store, &base, &"a".repeat(100_000)).await;
         search(&store, &base, &"返品".repeat(2000)).await;
 
@@ -313,7 +313,8 @@ both_backends!(
     async fn a_long_document_does_not_hide_others_by_its_title(db: TestDb) {
         let store = store::open(&db).await;
         let base = base_in(&db, &store, Language::English).await;
-        let long: String = (0..600).map(|number| format!("# Part{number}\nfiller{number}\n\n")).collect();
+        let long =
+            (0..600).map(|number| format!("# Part{number}\nfiller{number}\n\n")).collect::<Vec<_>>().concat();
         put(&store, &base, "refunds", &long).await;
         put(&store, &base, "policy", "A refund takes a week.").await;
         assert_counted(&db, &store, &base).await;
@@ -355,8 +356,13 @@ both_backends!(
         let store = store::open(&db).await;
         let base = base_in(&db, &store, Language::English).await;
         put(&store, &base, "a", "apple").await;
-        put(&store, &base, "b", &(0..7000).map(|number| format!("apple w{number} ")).collect::<String>())
-            .await;
+        put(
+            &store,
+            &base,
+            "b",
+            &(0..7000).map(|number| format!("apple w{number} ")).collect::<Vec<_>>().concat(),
+        )
+        .await;
         assert_eq!(store.reading(knowledge_bases::list_deleted).await.unwrap(), []);
         let archived = Base { archived_at: Some(Micros(3)), ..now(&store, &base).await };
         store.writing(async |conn| knowledge_bases::update(conn, &archived).await).await.unwrap();

@@ -85,6 +85,7 @@ pub fn embed_with(request: &ToolRequest, dimension: usize) -> ToolReply {
     )
 }
 
+#[expect(clippy::float_arithmetic, reason = "vectors are floats; nothing is paid by them")]
 fn vector(text: &str, dimension: usize) -> Vec<f32> {
     // Never zero: a text of no words has a direction, too.
     let mut vector = vec![0.01; dimension];

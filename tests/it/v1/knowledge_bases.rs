@@ -337,7 +337,7 @@ async fn documents_that_wait_for_their_base_leave_connections_to_others() {
     let mut held = write.begin().await.unwrap();
     sqlx::query("select 1 from knowledge_bases for update").execute(&mut *held).await.unwrap();
 
-    let puts = (0..40).map(async |number| {
+    let puts = (0..16).map(async |number| {
         put(&server, &format!("{base}/documents/d{number}"), "text/plain", "Parking.").await.status
     });
     let others = async {
@@ -353,5 +353,5 @@ async fn documents_that_wait_for_their_base_leave_connections_to_others() {
     };
     let (statuses, ()) = tokio::join!(futures::future::join_all(puts), others);
 
-    assert_eq!(statuses, [200; 40]);
+    assert_eq!(statuses, [200; 16]);
 }

@@ -1,0 +1,81 @@
+//! What each part is told of the configuration.
+
+use crate::config::Config;
+use crate::domain::batch::Bounds;
+use crate::domain::history::HistoryBounds;
+use crate::domain::tool_loop::TurnLimits;
+use crate::service::follow_events::FollowerBounds;
+use crate::service::run_turn::EngineSettings;
+use crate::store::overdue::LifeBounds;
+use crate::store::writer::SlotLimits;
+use crate::worker::{DeliverySettings, WorkerSettings};
+
+/// The bounds that turns run within.
+pub(super) fn engine(config: &Config, default_model: String) -> anyhow::Result<EngineSettings> {
+    Ok(EngineSettings {
+        default_model,
+        limits: TurnLimits {
+            max_rounds: config.turn.max_rounds,
+            max_tool_calls: usize::try_from(config.turn.max_tool_calls)?,
+        },
+        history: HistoryBounds {
+            max_messages: config.model.history_messages,
+            max_tokens: config.model.history_tokens,
+        },
+        attempt: config.turn.deadline,
+        max_attempts: i64::from(config.turn.max_attempts),
+        max_age: config.turn.max_age,
+    })
+}
+
+/// How many may follow the events at once.
+pub(super) fn followers(config: &Config) -> FollowerBounds {
+    FollowerBounds {
+        most: config.events.max_followers,
+        per_workspace: config.events.max_followers_per_workspace,
+    }
+}
+
+/// How many turns run at once.
+pub(super) fn slot_limits(config: &Config) -> SlotLimits {
+    SlotLimits { max_in_flight: slots(config), per_workspace: config.turn.max_in_flight_per_workspace }
+}
+
+/// How many turns run here at once. Of those that wait for a place at the model some are enough: the rest
+/// is better queued, where it may wait for `turn.max_wait`, and others can claim it.
+fn slots(config: &Config) -> usize {
+    const FOR_EACH_CALL: usize = 16;
+    let served = config.model.max_in_flight.map_or(usize::MAX, |most| most.saturating_mul(FOR_EACH_CALL));
+    config.turn.max_in_flight.min(served)
+}
+
+/// What a message is refused beyond.
+pub(super) fn bounds(config: &Config) -> Bounds {
+    let limits = config.limits.enabled.then_some(&config.limits);
+    Bounds {
+        max_open_per_conversation: i64::from(config.turn.max_open_per_conversation),
+        max_open: i64::from(config.turn.max_open),
+        messages_per_conversation: limits.map(|limits| i64::from(limits.messages_per_conversation)),
+        spend_per_conversation: limits.and_then(|limits| limits.spend_per_conversation).map(|spend| spend.0),
+        spend_per_day: limits.and_then(|limits| limits.spend_per_day).map(|spend| spend.0),
+        test_turns_per_day: limits.map(|limits| i64::from(limits.test_turns_per_day)),
+    }
+}
+
+/// What the worker keeps to.
+pub(super) fn worker(config: &Config) -> WorkerSettings {
+    WorkerSettings {
+        lease: config.turn.lease,
+        attempt: config.turn.deadline,
+        life: LifeBounds {
+            max_age: config.turn.max_age,
+            max_wait: config.turn.max_wait,
+            max_takeovers: i64::from(config.turn.max_takeovers),
+        },
+        events_kept: config.events.retention,
+        deliveries: DeliverySettings {
+            max_in_flight: config.webhooks.max_in_flight,
+            max_in_flight_per_endpoint: config.webhooks.max_in_flight_per_endpoint,
+        },
+    }
+}
