@@ -16,8 +16,8 @@ impl Canary {
         let port = v4.local_addr().unwrap().port();
         let v6 = match TcpListener::bind(("::1", port)) {
             Ok(listener) => Some(listener),
+            // This machine has no IPv6: nothing can be tried over it.
             Err(error) if matches!(error.kind(), ErrorKind::AddrNotAvailable | ErrorKind::Unsupported) => {
-                println!("this machine has no IPv6: nothing was tried over it");
                 None
             }
             Err(error) => panic!("the canary cannot listen on [::1]:{port}: {error}"),

@@ -390,7 +390,8 @@ both_backends!(
     async fn a_documents_passages_are_listed_in_order(db: TestDb) {
         let store = store::open(&db).await;
         let base = base_in(&db, &store, Language::English).await;
-        let text: String = (0..1200).map(|number| format!("# H{number}\ntext {number}\n\n")).collect();
+        let text =
+            (0..1200).map(|number| format!("# H{number}\ntext {number}\n\n")).collect::<Vec<_>>().concat();
 
         let document = put(&store, &base, "long", &text).await;
 

@@ -15,7 +15,7 @@ use super::knowledge::{base_in, base_of, put, remove};
 use crate::support::db::{Backend, TestDb, both_backends};
 use crate::support::{seed, store};
 
-const LASTING: Duration = Duration::from_secs(60);
+const LASTING: Duration = Duration::from_mins(1);
 
 fn clock() -> FixedClock {
     FixedClock::at("2026-03-16T10:00:00Z".parse().unwrap())
@@ -356,7 +356,7 @@ both_backends!(
                 release(&store, found, model, true, &clock).await;
             }
         }
-        let kept = Duration::from_secs(600);
+        let kept = Duration::from_mins(10);
         let remove = async || {
             let write = async |conn: Conn<'_>| embedding_models::remove_retired(conn, kept, &clock).await;
             store.writing(write).await.unwrap()

@@ -45,7 +45,7 @@ impl<'a> Base<'a> {
     async fn put(&self, slug: &str, text: &str) {
         let path = format!("{}/documents/{slug}", self.path);
         let put = self.server.call("PUT", &path).bearer(&self.server.keys.all);
-        let put = put.header("content-type", "text/markdown").body(text.to_owned()).send().await;
+        let put = put.header("content-type", "text/markdown").body(text).send().await;
         assert_eq!(put.status, 200, "{}", put.text());
     }
 
