@@ -2,7 +2,7 @@
 //!
 //! Pure: one pipeline leads from a file to Markdown ([`to_markdown`]), to passages with their words
 //! ([`Ready::cut`]), and from a query to its words ([`query_terms`]), to what the store's engine is asked for
-//! ([`plan`]), and to an order ([`rank`]). Words are stemmed here, so both databases hold and find the same.
+//! ([`plan()`]), and to an order ([`rank()`]). Words are stemmed here, so both databases hold and find the same.
 
 mod cut;
 mod document;
