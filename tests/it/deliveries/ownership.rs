@@ -103,7 +103,8 @@ both_backends!(
 async fn what_another_has_taken_meanwhile_is_let_go() {
     let db = stores::postgres().await;
     let proxy = Proxy::before(&db.url()).await;
-    let setup = || setup().env("REJOINDER_TURN__LEASE", "2s").env("REJOINDER_WEBHOOKS__TIMEOUT", "30s");
+    // A renewal has a sixth of it, with its connection.
+    let setup = || setup().env("REJOINDER_TURN__LEASE", "3s").env("REJOINDER_WEBHOOKS__TIMEOUT", "30s");
     let first = setup().system_clock().lease_through(proxy.url()).start(&db).await;
     let receiver = FakeReceiver::start().await;
     receiver.hook(&first, &db, "/hook").await;
