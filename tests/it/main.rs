@@ -26,6 +26,7 @@ mod mcp;
 mod model;
 mod pages;
 mod processes;
+mod public_names;
 mod receivers;
 mod rooms;
 mod service;
