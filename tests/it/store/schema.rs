@@ -1,9 +1,11 @@
 //! The handle, its migrations, and how what goes wrong is told.
 
+use std::collections::BTreeSet;
+
 use rejoinder::store::{Conn, StoreError};
 use sqlx::AssertSqlSafe;
 
-use crate::support::db::{Backend, both_backends};
+use crate::support::db::{Backend, TestDb, both_backends};
 use crate::support::{seed, store};
 
 both_backends!(
@@ -127,3 +129,47 @@ both_backends!(
         }
     }
 );
+
+/// The tables of a migrated database, each as `table.column` or `table.column?` where it may be null.
+async fn columns(db: &TestDb) -> BTreeSet<String> {
+    let store = store::open(db).await;
+    let mut read = store.read().await.unwrap();
+    let rows: Vec<(String, String, bool)> = match read.conn() {
+        Conn::Postgres(conn) => sqlx::query_as(
+            "select table_name::text, column_name::text, is_nullable = 'YES' from information_schema.columns \
+             where table_schema = current_schema()",
+        )
+        .fetch_all(conn)
+        .await
+        .unwrap(),
+        Conn::Sqlite(conn) => sqlx::query_as(
+            "select t.name, c.name, not c.\"notnull\" and c.pk = 0 from sqlite_schema as t, pragma_table_info(t.name) as c \
+             where t.type = 'table' and t.name not like 'sqlite\\_%' escape '\\'",
+        )
+        .fetch_all(conn)
+        .await
+        .unwrap(),
+    };
+    // Each engine indexes words its own way: PostgreSQL in a column, SQLite in an FTS5 table with shadow tables.
+    let is_shared = |table: &str, column: &str| {
+        !table.starts_with("_sqlx")
+            && !table.starts_with("passage_search")
+            && (table, column) != ("passages", "search")
+    };
+    let shared = rows.into_iter().filter(|(table, column, _)| is_shared(table, column));
+    let name =
+        |(table, column, is_nullable)| format!("{table}.{column}{}", if is_nullable { "?" } else { "" });
+    shared.map(name).collect()
+}
+
+#[tokio::test]
+async fn both_databases_have_the_same_tables_and_columns() {
+    let postgres = columns(&store::postgres().await).await;
+    let sqlite = columns(&store::sqlite().await).await;
+
+    let only =
+        |one: &BTreeSet<String>, other: &BTreeSet<String>| one.difference(other).cloned().collect::<Vec<_>>();
+    assert_eq!(only(&postgres, &sqlite), Vec::<String>::new(), "only on PostgreSQL");
+    assert_eq!(only(&sqlite, &postgres), Vec::<String>::new(), "only on SQLite");
+    assert!(postgres.len() > 100, "{postgres:?}");
+}
