@@ -45,7 +45,7 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
         #[command(flatten)]
-        form: Form,
+        output: OutputArgs,
     },
     /// Make, list and revoke API keys
     #[command(
@@ -65,7 +65,7 @@ enum Command {
         #[arg(long, value_name = "TEXT")]
         reference: Option<String>,
         #[command(flatten)]
-        form: Form,
+        output: OutputArgs,
     },
     /// Print the machine-readable description of both doors (openapi.json)
     #[command(after_help = "Example:\n  rejoinder openapi > openapi.json")]
@@ -84,7 +84,7 @@ enum Command {
     #[command(after_help = "Example:\n  OPENAI_API_KEY=secret rejoinder check")]
     Check {
         #[command(flatten)]
-        form: Form,
+        output: OutputArgs,
     },
 }
 
@@ -108,7 +108,7 @@ enum Keys {
         #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
         expires_in: Option<Duration>,
         #[command(flatten)]
-        form: Form,
+        output: OutputArgs,
     },
     /// List the keys of a workspace, or of all
     #[command(after_help = "Example:\n  rejoinder keys list --workspace demo --json")]
@@ -117,7 +117,7 @@ enum Keys {
         #[arg(long, value_name = "SLUG")]
         workspace: Option<String>,
         #[command(flatten)]
-        form: Form,
+        output: OutputArgs,
     },
     /// Revoke a key
     #[command(after_help = "Example:\n  rejoinder keys revoke key_01kb3w2v9ye8qanvd4c7g6h5mt")]
@@ -125,12 +125,12 @@ enum Keys {
         /// Of the form key_…, as the list shows it
         id: KeyId,
         #[command(flatten)]
-        form: Form,
+        output: OutputArgs,
     },
 }
 
 #[derive(Clone, Copy, Debug, Args)]
-struct Form {
+struct OutputArgs {
     /// Print JSON, for a script
     #[arg(long)]
     json: bool,
@@ -157,7 +157,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     if let Some(Command::Openapi) = cli.command {
-        show(&app::openapi()?)?;
+        write_stdout(&app::openapi()?)?;
         return Ok(ExitCode::SUCCESS);
     }
     // Without configuration and store: what it reads may be hostile.
@@ -169,20 +169,20 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve => {
             tokio::runtime::Runtime::new()?.block_on(app::serve(config))?;
         }
-        Command::Migrate => print(&block_on(commands::migrate(&config))??, Form { json: false })?,
-        Command::Apply { file, dry_run, form } => {
-            print(&block_on(commands::apply(&config, &file, dry_run))??, form)?;
+        Command::Migrate => print(&block_on(commands::migrate(&config))??, OutputArgs { json: false })?,
+        Command::Apply { file, dry_run, output } => {
+            print(&block_on(commands::apply(&config, &file, dry_run))??, output)?;
         }
         Command::Keys(keys) => execute_keys(&config, keys)?,
-        Command::Credit { workspace, amount, reference, form } => {
+        Command::Credit { workspace, amount, reference, output } => {
             let reference = reference.map_or_else(announce_reference, Ok)?;
-            print(&block_on(commands::credit(&config, &workspace, amount, &reference))??, form)?;
+            print(&block_on(commands::credit(&config, &workspace, amount, &reference))??, output)?;
         }
         Command::Openapi | Command::ReadDocument { .. } => {}
-        Command::Check { form } => {
-            let (report, is_good) = block_on(commands::check(&config))?;
-            print(&report, form)?;
-            return Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        Command::Check { output } => {
+            let (report, is_usable) = block_on(commands::check(&config))?;
+            print(&report, output)?;
+            return Ok(if is_usable { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -190,14 +190,14 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
 
 fn execute_keys(config: &Config, keys: Keys) -> anyhow::Result<()> {
     match keys {
-        Keys::Create { workspace, name, scopes, expires_in, form } => {
+        Keys::Create { workspace, name, scopes, expires_in, output } => {
             let request = CreateKey { workspace, name, scopes, expires_in };
-            print(&block_on(commands::create_key(config, request))??, form)
+            print(&block_on(commands::create_key(config, request))??, output)
         }
-        Keys::List { workspace, form } => {
-            print(&block_on(commands::list_keys(config, workspace.as_deref()))??, form)
+        Keys::List { workspace, output } => {
+            print(&block_on(commands::list_keys(config, workspace.as_deref()))??, output)
         }
-        Keys::Revoke { id, form } => print(&block_on(commands::revoke_key(config, id))??, form),
+        Keys::Revoke { id, output } => print(&block_on(commands::revoke_key(config, id))??, output),
     }
 }
 
@@ -209,21 +209,21 @@ fn block_on<T>(work: impl Future<Output = T>) -> io::Result<T> {
 
 /// Shown before it is used: whoever does not hear how it went repeats the command with it.
 fn announce_reference() -> io::Result<String> {
-    let reference = commands::make_reference();
+    let reference = commands::generate_reference();
     writeln!(io::stderr(), "reference: {reference}")?;
     Ok(reference)
 }
 
-fn print(report: &Report, form: Form) -> anyhow::Result<()> {
-    if form.json {
-        show(&format!("{}\n", serde_json::to_string_pretty(&report.json)?))
+fn print(report: &Report, output: OutputArgs) -> anyhow::Result<()> {
+    if output.json {
+        write_stdout(&format!("{}\n", serde_json::to_string_pretty(&report.json)?))
     } else {
-        show(&report.text)
+        write_stdout(&report.text)
     }
 }
 
 /// Writes a result. Whoever closed the pipe has read enough.
-fn show(text: &str) -> anyhow::Result<()> {
+fn write_stdout(text: &str) -> anyhow::Result<()> {
     match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),

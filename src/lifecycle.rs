@@ -47,12 +47,12 @@ impl Tasks {
     }
 
     /// Cancelled when the process is to stop: accept nothing, claim nothing, finish what runs.
-    pub fn soft(&self) -> CancellationToken {
+    pub fn soft_stop(&self) -> CancellationToken {
         self.stop.soft.clone()
     }
 
     /// Cancelled when the grace is over: let go of what runs, hand it back.
-    pub fn hard(&self) -> CancellationToken {
+    pub fn hard_stop(&self) -> CancellationToken {
         self.stop.hard.clone()
     }
 
@@ -86,7 +86,7 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let soft = self.soft();
+        let soft = self.soft_stop();
         self.spawn(name, async move {
             soft.run_until_cancelled(task).await;
         })
@@ -135,7 +135,7 @@ impl Tasks {
     /// this group has ended, whether they all did: what ignores the hard stop for 5 s is left.
     pub async fn shutdown(&self, grace: Duration) -> bool {
         self.stop.soft.cancel();
-        let hard = self.hard();
+        let hard = self.hard_stop();
         hard.run_until_cancelled(self.drain(grace)).await;
         hard.cancel();
         self.drain(HARD_GRACE).await
@@ -180,14 +180,14 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 
 /// Raises the limit of open files as far as the system lets us, for each connection is one.
 /// Gives the limit that holds then.
-pub fn raise_open_files() -> io::Result<u64> {
+pub fn raise_open_file_limit() -> io::Result<u64> {
     rlimit::increase_nofile_limit(u64::MAX)
 }
 
 /// Bounds what this process may take from now on: address space in bytes, and time of the processor, beyond which it
 /// is killed. It leaves no core file.
-pub fn bound_process(memory: u64, processor: Duration) -> io::Result<()> {
-    let seconds = processor.as_secs();
+pub fn limit_process_resources(memory: u64, cpu_time: Duration) -> io::Result<()> {
+    let seconds = cpu_time.as_secs();
     rlimit::setrlimit(rlimit::Resource::CORE, 0, 0)?;
     rlimit::setrlimit(rlimit::Resource::CPU, seconds, seconds)?;
     rlimit::setrlimit(rlimit::Resource::AS, memory, memory)
@@ -207,7 +207,7 @@ mod tests {
 
         assert!(tasks.drain(LONG).await);
         assert!(!tasks.failed());
-        assert!(!tasks.soft().is_cancelled());
+        assert!(!tasks.soft_stop().is_cancelled());
     }
 
     #[tokio::test]
@@ -217,7 +217,7 @@ mod tests {
 
             tasks.spawn_critical("listener", async move { end() });
 
-            tasks.soft().cancelled().await;
+            tasks.soft_stop().cancelled().await;
             assert!(tasks.failed());
         }
     }
@@ -225,7 +225,7 @@ mod tests {
     #[tokio::test]
     async fn a_critical_task_that_ends_after_the_soft_stop_is_well() {
         let tasks = Tasks::new();
-        let soft = tasks.soft();
+        let soft = tasks.soft_stop();
         tasks.spawn_critical("listener", async move {
             soft.cancelled().await;
             Ok(())
@@ -236,9 +236,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_outlives_the_grace_is_told_to_let_go() {
+    async fn tasks_that_outlive_the_grace_see_the_hard_stop() {
         let tasks = Tasks::new();
-        let hard = tasks.hard();
+        let hard = tasks.hard_stop();
         tasks.spawn("turn", async move { hard.cancelled().await });
 
         assert!(tasks.shutdown(Duration::ZERO).await);
@@ -247,11 +247,11 @@ mod tests {
     #[tokio::test]
     async fn a_second_signal_cuts_the_grace_short() {
         let tasks = Tasks::new();
-        let hard = tasks.hard();
+        let hard = tasks.hard_stop();
         tasks.spawn("turn", async move { hard.cancelled().await });
 
         let shutdown = tasks.shutdown(LONG);
-        tasks.hard().cancel();
+        tasks.hard_stop().cancel();
 
         assert!(shutdown.await);
     }
@@ -271,7 +271,7 @@ mod tests {
         tasks.spawn_until_stop("sweeper", std::future::pending());
 
         assert!(tasks.shutdown(LONG).await);
-        assert!(tasks.hard().is_cancelled());
+        assert!(tasks.hard_stop().is_cancelled());
     }
 
     #[tokio::test]
@@ -287,7 +287,7 @@ mod tests {
         assert_eq!(writers.running(), 1);
         drop(sender);
         assert!(writers.drain(LONG).await);
-        assert!(writers.soft().is_cancelled());
+        assert!(writers.soft_stop().is_cancelled());
     }
 
     #[tokio::test]
@@ -301,10 +301,10 @@ mod tests {
         tasks.listen_for_signals().unwrap();
 
         terminate();
-        tasks.soft().cancelled().await;
-        assert!(!tasks.hard().is_cancelled());
+        tasks.soft_stop().cancelled().await;
+        assert!(!tasks.hard_stop().is_cancelled());
         terminate();
-        tasks.hard().cancelled().await;
+        tasks.hard_stop().cancelled().await;
 
         assert!(!tasks.failed());
     }
@@ -313,6 +313,6 @@ mod tests {
     fn the_open_file_limit_is_never_lowered() {
         let (before, _) = rlimit::Resource::NOFILE.get().unwrap();
 
-        assert!(raise_open_files().unwrap() >= before);
+        assert!(raise_open_file_limit().unwrap() >= before);
     }
 }

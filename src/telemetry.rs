@@ -13,55 +13,55 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// How often histograms are folded, so that they do not grow while nobody reads them.
-const UPKEEP: Duration = Duration::from_secs(5);
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Bounds in seconds, from a batch of the writer to the longest turn.
-const SECONDS: [f64; 14] =
+const DURATION_BUCKETS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
 
 /// Bounds in items, up to the largest batch of the writer.
-const ITEMS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+const BATCH_SIZE_BUCKETS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
 /// Histogram, seconds; `method`, `route` (its template), `status`.
-pub const HTTP_REQUEST_SECONDS: &str = "rejoinder_http_request_seconds";
-/// Counter; `door`, `state` (`completed`, `failed`, `discarded`).
+pub const HTTP_REQUEST_DURATION_SECONDS: &str = "rejoinder_http_request_duration_seconds";
+/// Counter; `api`, `state` (`completed`, `failed`, `discarded`).
 pub const TURNS_ENDED: &str = "rejoinder_turns_ended_total";
-/// Histogram, seconds from admission to end; `door`.
-pub const TURN_SECONDS: &str = "rejoinder_turn_seconds";
-/// Gauge of slots in use; `door`.
+/// Histogram, seconds from admission to end; `api`.
+pub const TURN_DURATION_SECONDS: &str = "rejoinder_turn_duration_seconds";
+/// Gauge of slots in use; `api`.
 pub const TURNS_RUNNING: &str = "rejoinder_turns_running";
 /// Counter of turns that this process took from another.
-pub const TURNS_TAKEN_OVER: &str = "rejoinder_turns_taken_over_total";
+pub const TURN_TAKEOVERS: &str = "rejoinder_turn_takeovers_total";
 /// Gauge of widget requests that wait for a reply.
-pub const WIDGET_WAITING: &str = "rejoinder_widget_waiting";
+pub const WIDGET_REQUESTS_WAITING: &str = "rejoinder_widget_requests_waiting";
 /// Gauge of streams and long polls that follow the events.
-pub const FEED_FOLLOWERS: &str = "rejoinder_feed_followers";
+pub const EVENT_FOLLOWERS: &str = "rejoinder_event_followers";
 /// Histogram, seconds; `connection` (configured name), `outcome` (`ok` or an error code).
-pub const MODEL_CALL_SECONDS: &str = "rejoinder_model_call_seconds";
+pub const MODEL_CALL_DURATION_SECONDS: &str = "rejoinder_model_call_duration_seconds";
 /// Counter; `connection`, `kind` (`input`, `cached`, `output`, `reasoning`).
 pub const MODEL_TOKENS: &str = "rejoinder_model_tokens_total";
 /// Histogram, seconds; `purpose` (`passages`, `query`), `outcome` (`ok` or an error code).
-pub const EMBEDDINGS_CALL_SECONDS: &str = "rejoinder_embeddings_call_seconds";
+pub const EMBEDDINGS_CALL_DURATION_SECONDS: &str = "rejoinder_embeddings_call_duration_seconds";
 /// Counter of passages that were given a vector, or that the model cannot embed; `outcome` (`ok`, `refused`).
 pub const PASSAGES_EMBEDDED: &str = "rejoinder_passages_embedded_total";
 /// Gauge of documents that are not embedded whole, as this process last saw it.
-pub const DOCUMENTS_TO_EMBED: &str = "rejoinder_documents_to_embed";
+pub const DOCUMENTS_PENDING_EMBEDDING: &str = "rejoinder_documents_pending_embedding";
 /// Histogram, seconds; `kind` (of tool), `outcome` (`ok`, `error`).
-pub const TOOL_CALL_SECONDS: &str = "rejoinder_tool_call_seconds";
+pub const TOOL_CALL_DURATION_SECONDS: &str = "rejoinder_tool_call_duration_seconds";
 /// Counter; `state` (`delivered`, `failed`, `closed`).
 pub const DELIVERIES_ENDED: &str = "rejoinder_deliveries_ended_total";
 /// Histogram, seconds; `outcome`.
-pub const DELIVERY_ATTEMPT_SECONDS: &str = "rejoinder_delivery_attempt_seconds";
+pub const DELIVERY_ATTEMPT_DURATION_SECONDS: &str = "rejoinder_delivery_attempt_duration_seconds";
 /// Gauge of deliveries under way.
-pub const DELIVERIES_RUNNING: &str = "rejoinder_deliveries_running";
+pub const DELIVERIES_IN_FLIGHT: &str = "rejoinder_deliveries_in_flight";
 /// Gauge, seconds since the oldest delivery that has not been claimed was due.
-pub const DELIVERIES_LATE_SECONDS: &str = "rejoinder_deliveries_late_seconds";
+pub const DELIVERY_LAG_SECONDS: &str = "rejoinder_delivery_lag_seconds";
 /// Histogram of items in one batch.
-pub const WRITER_BATCH_ITEMS: &str = "rejoinder_writer_batch_items";
+pub const WRITER_BATCH_COMMANDS: &str = "rejoinder_writer_batch_commands";
 /// Histogram, seconds for one batch; `outcome` (`ok`, `error`).
-pub const WRITER_BATCH_SECONDS: &str = "rejoinder_writer_batch_seconds";
-/// Gauge of items that wait in all lanes.
-pub const WRITER_QUEUED: &str = "rejoinder_writer_queued";
+pub const WRITER_BATCH_DURATION_SECONDS: &str = "rejoinder_writer_batch_duration_seconds";
+/// Gauge of items that wait in all shards.
+pub const WRITER_QUEUE_LENGTH: &str = "rejoinder_writer_queue_length";
 
 /// Sends logs to standard error, as JSON or for a human, at the levels of `filter` (the notation
 /// of `RUST_LOG`), and panics with them.
@@ -78,9 +78,9 @@ pub fn init_logs(json: bool, filter: &str) -> anyhow::Result<()> {
         registry.with(lines.with_target(false)).try_init()?;
     }
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string);
+        let location = panic.location().map(ToString::to_string);
         let text = panic.payload_as_str().unwrap_or("no text");
-        tracing::error!(panic.place = place, "panicked: {text}");
+        tracing::error!(panic.location = location, "panicked: {text}");
     }));
     Ok(())
 }
@@ -103,8 +103,8 @@ impl Metrics {
     }
 
     /// Keeps memory bounded while nobody reads the metrics; runs until it is dropped.
-    pub async fn keep_up(self) {
-        let mut ticks = tokio::time::interval(UPKEEP);
+    pub async fn run_upkeep(self) {
+        let mut ticks = tokio::time::interval(UPKEEP_INTERVAL);
         loop {
             ticks.tick().await;
             self.0.run_upkeep();
@@ -114,31 +114,31 @@ impl Metrics {
 
 fn builder() -> Result<PrometheusBuilder, BuildError> {
     PrometheusBuilder::new()
-        .set_buckets(&SECONDS)?
-        .set_buckets_for_metric(Matcher::Full(WRITER_BATCH_ITEMS.to_owned()), &ITEMS)
+        .set_buckets(&DURATION_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(WRITER_BATCH_COMMANDS.to_owned()), &BATCH_SIZE_BUCKETS)
 }
 
 fn describe() {
-    describe_histogram!(HTTP_REQUEST_SECONDS, "Time to answer a request.");
+    describe_histogram!(HTTP_REQUEST_DURATION_SECONDS, "Time to answer a request.");
     describe_counter!(TURNS_ENDED, "Turns that have ended.");
-    describe_histogram!(TURN_SECONDS, "Time from a turn's admission to its end.");
+    describe_histogram!(TURN_DURATION_SECONDS, "Time from a turn's admission to its end.");
     describe_gauge!(TURNS_RUNNING, "Turns that run in this process.");
-    describe_counter!(TURNS_TAKEN_OVER, "Turns that this process took from one that was silent.");
-    describe_gauge!(WIDGET_WAITING, "Widget requests that wait for a reply.");
-    describe_gauge!(FEED_FOLLOWERS, "Streams and long polls that follow the events.");
-    describe_histogram!(MODEL_CALL_SECONDS, "Time of a call of a model.");
+    describe_counter!(TURN_TAKEOVERS, "Turns that this process took from one that was silent.");
+    describe_gauge!(WIDGET_REQUESTS_WAITING, "Widget requests that wait for a reply.");
+    describe_gauge!(EVENT_FOLLOWERS, "Streams and long polls that follow the events.");
+    describe_histogram!(MODEL_CALL_DURATION_SECONDS, "Time of a call of a model.");
     describe_counter!(MODEL_TOKENS, "Tokens that models have read and written.");
-    describe_histogram!(EMBEDDINGS_CALL_SECONDS, "Time of a call of the embeddings endpoint.");
+    describe_histogram!(EMBEDDINGS_CALL_DURATION_SECONDS, "Time of a call of the embeddings endpoint.");
     describe_counter!(PASSAGES_EMBEDDED, "Passages that were embedded, or cannot be.");
-    describe_gauge!(DOCUMENTS_TO_EMBED, "Documents that are not embedded whole.");
-    describe_histogram!(TOOL_CALL_SECONDS, "Time of a call of a tool.");
+    describe_gauge!(DOCUMENTS_PENDING_EMBEDDING, "Documents that are not embedded whole.");
+    describe_histogram!(TOOL_CALL_DURATION_SECONDS, "Time of a call of a tool.");
     describe_counter!(DELIVERIES_ENDED, "Webhook deliveries that have ended.");
-    describe_histogram!(DELIVERY_ATTEMPT_SECONDS, "Time of an attempt at a webhook delivery.");
-    describe_gauge!(DELIVERIES_RUNNING, "Webhook deliveries that this process has under way.");
-    describe_gauge!(DELIVERIES_LATE_SECONDS, "How long the oldest due webhook delivery has waited.");
-    describe_histogram!(WRITER_BATCH_ITEMS, "Items in one batch of the writer.");
-    describe_histogram!(WRITER_BATCH_SECONDS, "Time of one batch of the writer.");
-    describe_gauge!(WRITER_QUEUED, "Items that wait in the lanes of the writer.");
+    describe_histogram!(DELIVERY_ATTEMPT_DURATION_SECONDS, "Time of an attempt at a webhook delivery.");
+    describe_gauge!(DELIVERIES_IN_FLIGHT, "Webhook deliveries that this process has under way.");
+    describe_gauge!(DELIVERY_LAG_SECONDS, "How long the oldest due webhook delivery has waited.");
+    describe_histogram!(WRITER_BATCH_COMMANDS, "Items in one batch of the writer.");
+    describe_histogram!(WRITER_BATCH_DURATION_SECONDS, "Time of one batch of the writer.");
+    describe_gauge!(WRITER_QUEUE_LENGTH, "Items that wait in the shards of the writer.");
 }
 
 #[cfg(test)]
@@ -152,16 +152,19 @@ mod tests {
 
         metrics::with_local_recorder(&recorder, || {
             describe();
-            metrics::counter!(TURNS_ENDED, "door" => "widget", "state" => "completed").increment(2);
-            metrics::histogram!(WRITER_BATCH_ITEMS).record(3.0);
-            metrics::histogram!(TURN_SECONDS, "door" => "platform").record(0.003);
+            metrics::counter!(TURNS_ENDED, "api" => "widget", "state" => "completed").increment(2);
+            metrics::histogram!(WRITER_BATCH_COMMANDS).record(3.0);
+            metrics::histogram!(TURN_DURATION_SECONDS, "api" => "platform").record(0.003);
         });
 
         let text = metrics.render();
         assert!(text.contains("# HELP rejoinder_turns_ended_total Turns that have ended."), "{text}");
-        assert!(text.contains(r#"rejoinder_turns_ended_total{door="widget",state="completed"} 2"#), "{text}");
-        assert!(text.contains(r#"rejoinder_writer_batch_items_bucket{le="4"} 1"#), "{text}");
-        assert!(text.contains(r#"rejoinder_turn_seconds_bucket{door="platform",le="0.005"} 1"#), "{text}");
+        assert!(text.contains(r#"rejoinder_turns_ended_total{api="widget",state="completed"} 2"#), "{text}");
+        assert!(text.contains(r#"rejoinder_writer_batch_commands_bucket{le="4"} 1"#), "{text}");
+        assert!(
+            text.contains(r#"rejoinder_turn_duration_seconds_bucket{api="platform",le="0.005"} 1"#),
+            "{text}"
+        );
     }
 
     #[test]

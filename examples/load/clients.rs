@@ -36,7 +36,7 @@ pub(crate) struct Run {
 }
 
 #[derive(Clone, Copy)]
-enum Door {
+enum Workload {
     PassThrough,
     Widget,
     Platform,
@@ -57,17 +57,17 @@ impl Run {
         print_head();
         for clients in &self.clients {
             let mut bare = None;
-            for (name, door) in [
-                ("pass-through", Door::PassThrough),
-                ("widget turn", Door::Widget),
-                ("platform enqueue", Door::Platform),
+            for (name, workload) in [
+                ("pass-through", Workload::PassThrough),
+                ("widget turn", Workload::Widget),
+                ("platform enqueue", Workload::Platform),
             ] {
-                let targets = self.targets(&http, door, *clients).await?;
+                let targets = self.targets(&http, workload, *clients).await?;
                 // What is cold (connections, prepared statements, caches) is not what is measured.
                 closed_loop(&http, &targets, Duration::from_secs(1)).await?;
                 let figures = closed_loop(&http, &targets, Duration::from_secs(self.seconds)).await?;
                 print_line(name, *clients, &figures, bare.as_ref());
-                if matches!(door, Door::PassThrough) {
+                if matches!(workload, Workload::PassThrough) {
                     bare = Some(figures);
                 }
             }
@@ -79,20 +79,20 @@ impl Run {
     async fn targets(
         &self,
         http: &reqwest::Client,
-        door: Door,
+        workload: Workload,
         clients: usize,
     ) -> anyhow::Result<Vec<Vec<Target>>> {
         let mut targets = vec![Vec::new(); clients];
         for client in (0..clients).cycle().take(CONVERSATIONS) {
-            targets[client].push(match door {
-                Door::PassThrough => widget_target(&self.pass_through, "none"),
-                Door::Widget => {
+            targets[client].push(match workload {
+                Workload::PassThrough => widget_target(&self.pass_through, "none"),
+                Workload::Widget => {
                     let body = json!({ "assistant_id": self.assistant, "type": "widget" });
                     let made = post(http, &format!("{}/api/conversations", self.server), None, &body).await?;
                     let id = made["conversation_id"].as_str().context("a conversation has an id")?;
                     widget_target(&self.server, id)
                 }
-                Door::Platform => self.platform_target(http).await?,
+                Workload::Platform => self.platform_target(http).await?,
             });
         }
         Ok(targets)

@@ -1,4 +1,4 @@
-//! A lane that commits one batch after another, with the statements of the server's writer.
+//! A shard that commits one batch after another, with the statements of the server's writer.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
@@ -24,7 +24,7 @@ pub(crate) enum Log {
     Sequence,
 }
 
-pub(crate) struct Lane {
+pub(crate) struct Shard {
     db: Db,
     tenants: Vec<Tenant>,
     batch: usize,
@@ -40,7 +40,7 @@ struct Row {
     cursor: i64,
 }
 
-impl Lane {
+impl Shard {
     pub(crate) fn new(db: Db, tenants: Vec<Tenant>, batch: usize, log: Log) -> Self {
         Self { db, tenants, batch, log }
     }
@@ -109,7 +109,7 @@ async fn lock(
     column: &str,
     named: &[Tenant],
 ) -> anyhow::Result<Vec<i64>> {
-    let lock = conn.lock();
+    let lock = conn.row_lock();
     let rows: Vec<(i64,)> = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new("select ");
         query.push(column).push(" from ").push(table).push(" where (workspace_id, ").push(key).push(") in (");

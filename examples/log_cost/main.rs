@@ -28,7 +28,7 @@ use clap::Parser;
 use rejoinder::store::Db;
 use tokio::task::JoinSet;
 
-use batch::{Lane, Log};
+use batch::{Log, Shard};
 
 #[derive(Parser)]
 struct Arguments {
@@ -42,11 +42,11 @@ struct Arguments {
     batch: usize,
 }
 
-/// How many workspaces are written to, by how many processes of how many lanes.
+/// How many workspaces are written to, by how many processes of how many shards.
 struct Shape {
     workspaces: usize,
     processes: usize,
-    lanes: usize,
+    shards: usize,
 }
 
 #[tokio::main]
@@ -63,8 +63,8 @@ async fn main() -> anyhow::Result<()> {
     println!("{:<44}{:>12}{:>10}{:>10}", "", "no log", "counter", "sequence");
     for (workspaces, processes) in [(1, 1), (256, 1), (1, 3), (256, 3)] {
         let shape = match url {
-            Some(_) => Shape { workspaces, processes, lanes: 4 },
-            None if processes == 1 => Shape { workspaces, processes, lanes: 1 },
+            Some(_) => Shape { workspaces, processes, shards: 4 },
+            None if processes == 1 => Shape { workspaces, processes, shards: 1 },
             // One process has an SQLite file.
             None => continue,
         };
@@ -85,25 +85,25 @@ async fn measure(arguments: &Arguments, shape: &Shape, dbs: &[Db]) -> anyhow::Re
         for (way, log) in [Log::None, Log::Counter, Log::Sequence].into_iter().enumerate() {
             let begun = Instant::now();
             let end = begun + Duration::from_secs(arguments.seconds);
-            let mut lanes = JoinSet::new();
+            let mut shards = JoinSet::new();
             for db in dbs {
-                for nth in 0..shape.lanes {
-                    // A workspace is always in the same lane of its process.
-                    let own: Vec<_> = tenants.iter().skip(nth).step_by(shape.lanes).copied().collect();
+                for nth in 0..shape.shards {
+                    // A workspace is always in the same shard of its process.
+                    let own: Vec<_> = tenants.iter().skip(nth).step_by(shape.shards).copied().collect();
                     if !own.is_empty() {
-                        lanes.spawn(Lane::new(db.clone(), own, arguments.batch, log).run(end));
+                        shards.spawn(Shard::new(db.clone(), own, arguments.batch, log).run(end));
                     }
                 }
             }
-            while let Some(lane) = lanes.join_next().await {
-                messages[way] += lane??;
+            while let Some(shard) = shards.join_next().await {
+                messages[way] += shard??;
             }
             spent[way] += begun.elapsed();
         }
     }
     let rate = |way: usize| messages[way] as f64 / spent[way].as_secs_f64();
     let name =
-        format!("{} workspaces, {} processes of {} lanes", shape.workspaces, shape.processes, shape.lanes);
+        format!("{} workspaces, {} processes of {} shards", shape.workspaces, shape.processes, shape.shards);
     println!("{name:<44}{:>10.0}/s{:>10.2}{:>10.2}", rate(0), rate(1) / rate(0), rate(2) / rate(0));
     Ok(())
 }

@@ -1,8 +1,8 @@
--- The clock of every time that one process writes and another acts on. Tests replace it.
+-- The clock for every timestamp that one process writes and another acts on. Tests replace it.
 create function store_now() returns bigint language sql volatile
     as $$ select cast(extract(epoch from clock_timestamp()) * 1000000 as bigint) $$;
 
--- Which binaries may still serve this database: one that is older than this is refused.
+-- The oldest binary that may still serve this database; older ones refuse to start.
 create table schema_floor (oldest_binary bigint not null);
 insert into schema_floor (oldest_binary) values (1);
 
@@ -20,7 +20,7 @@ create table workspaces (
     created_at bigint not null
 );
 
--- What the writer locks: one row a workspace, always first.
+-- One row per workspace. The writer always locks it first.
 create table workspace_state (
     workspace_id uuid primary key references workspaces (id),
     balance bigint not null check (balance >= 0),
@@ -31,7 +31,7 @@ create table workspace_state (
     day_test_turns bigint not null,
     day_spent bigint not null,
     low_notified boolean not null,
-    -- The cursor of the oldest event that is kept; those below it are told no more, and removed.
+    -- The cursor of the oldest retained event. Events below it are no longer returned and will be removed.
     events_from bigint not null default 1
 );
 
@@ -62,10 +62,10 @@ create table assistants (
     primary key (workspace_id, id),
     unique (workspace_id, slug)
 );
--- The widget door is asked for an assistant by its id alone, and no two workspaces may share one.
+-- The widget API names an assistant by its id alone, so ids are unique across workspaces.
 create unique index assistants_by_id on assistants (id);
 
--- Immutable: what a turn runs with, compiled.
+-- Immutable. The compiled configuration that a turn runs with.
 create table assistant_versions (
     workspace_id uuid not null,
     assistant_id uuid not null,
@@ -100,8 +100,8 @@ create table calendars (
     unique (workspace_id, slug)
 );
 
--- What assistants search. Its counts, and those of `terms`, are what ranking needs of the whole; they change under
--- the lock of its row. What the API deleted (archived, and of no file) the sweeper removes.
+-- The collections that assistants search. Ranking needs the counts here and in `terms`; both change only under this
+-- row's lock. The sweeper removes bases that the API deleted (archived, and not from a workspace file).
 create table knowledge_bases (
     workspace_id uuid not null references workspaces (id),
     id uuid not null,
@@ -128,7 +128,7 @@ create table documents (
     title text not null,
     url text,
     format text not null,
-    -- Markdown, whatever it was made from.
+    -- Always Markdown, whatever the source format was.
     text text not null,
     digest bytea not null,
     passages bigint not null,
@@ -142,9 +142,9 @@ create table documents (
 );
 create index documents_in_order on documents (workspace_id, base_id, id);
 
--- `words` is what is searched: the base's own word, then those of title, heading and text, stemmed, with `/` between the
--- three. The base's is among them so that the index itself keeps the bases apart. From the 21st on (`TITLED`) a document's
--- passages are not found by its title: one of thousands would be all that is found by it.
+-- Search runs over `words`: the base's scope term, then the stemmed words of title, heading and text, separated by `/`.
+-- The scope term lets the index itself keep bases apart. Only a document's first 20 passages match by its title;
+-- otherwise a title match would return nothing but the thousands of passages of one document.
 create table passages (
     workspace_id uuid not null,
     number bigint generated always as identity,
@@ -163,8 +163,8 @@ create table passages (
 create unique index passages_by_number on passages (number);
 create index passages_by_word on passages using gin (search);
 
--- Where an embeddings endpoint is configured: what it made of each passage, by model. `number` is the passage's: one that
--- was written anew has another. Without dimensions: the model refuses this text.
+-- The embedding of each passage, by model, where an embeddings endpoint is configured. `number` is the passage's number,
+-- which changes when the passage is rewritten. Dimension 0: the model rejects this text.
 create table passage_vectors (
     workspace_id uuid not null,
     base_id uuid not null,
@@ -172,27 +172,27 @@ create table passage_vectors (
     position bigint not null,
     model text not null,
     number bigint not null,
-    -- Of the text that was embedded: a document that is written anew keeps the vectors of what is the same.
+    -- Digest of the embedded text: a rewritten document keeps the vectors of unchanged passages.
     digest bytea not null,
     dimension bigint not null,
-    -- So many 32-bit floats, little-endian, of length 1 together.
+    -- `dimension` little-endian 32-bit floats, normalised to length 1.
     vector bytea not null,
     primary key (workspace_id, base_id, document_id, position, model),
     foreign key (workspace_id, document_id, position)
         references passages (workspace_id, document_id, position) on delete cascade
 );
 create index passage_vectors_of_passage on passage_vectors (workspace_id, document_id, position);
--- Compressing them costs much and saves nothing.
+-- Compressing vectors is expensive and saves nothing.
 alter table passage_vectors alter column vector set storage external;
 
--- The models that processes embed with, and when one last did: a document that is written is to be embedded by each.
+-- The embedding models in use, with the time of last use. Each new or changed document is embedded by every one of them.
 create table embedding_models (
     model text primary key not null,
     last_used bigint not null
 );
 
--- How far a document is embedded by a model, and until when a process is at it, or it is left alone. It counts for the
--- passages that begin with this number. Unfinished is what is to be embedded.
+-- The embedding progress of a document for a model. `claimed_until`: a process holds the claim, or backs off, until then.
+-- A row is valid only for the passages that start at `first_number`. Rows without `finished_at` are still to be embedded.
 create table document_embeddings (
     workspace_id uuid not null,
     document_id uuid not null,
@@ -200,7 +200,7 @@ create table document_embeddings (
     first_number bigint not null,
     embedded bigint not null,
     claimed_until bigint not null,
-    -- How often the endpoint was silent for one of its passages alone.
+    -- How often the endpoint timed out on a single passage of this document.
     failures bigint not null default 0,
     finished_at bigint,
     primary key (workspace_id, document_id, model),
@@ -210,7 +210,7 @@ create index document_embeddings_unfinished on document_embeddings (model, works
     where finished_at is null;
 create index document_embeddings_of_model on document_embeddings (model, workspace_id, document_id);
 
--- In how many passages of a base a word is.
+-- Document frequency: the number of passages of a base that contain a term.
 create table terms (
     workspace_id uuid not null,
     base_id uuid not null,
@@ -243,7 +243,7 @@ create index conversations_by_age on conversations (workspace_id, created_at, id
 create index conversations_by_external on conversations (workspace_id, external_identifier)
     where external_identifier is not null;
 
--- The widget door's directory: a capability leads to its conversation.
+-- The widget API's directory: maps a capability to its conversation.
 create table widget_links (
     id uuid primary key,
     workspace_id uuid not null,
@@ -278,7 +278,7 @@ create table turns (
     conversation_id uuid not null,
     position bigint not null,
     message_id uuid not null,
-    door text not null,
+    api text not null,
     state text not null,
     owner uuid,
     fence bigint not null,
@@ -299,7 +299,7 @@ create table turns (
     primary key (workspace_id, id),
     foreign key (workspace_id, conversation_id) references conversations (workspace_id, id)
 ) with (fillfactor = 70);
-create index turns_to_claim on turns (door, not_before) where state = 'queued';
+create index turns_to_claim on turns (api, not_before) where state = 'queued';
 create index turns_open on turns (workspace_id, conversation_id, position)
     where state in ('waiting', 'queued', 'running');
 create index turns_owned on turns (owner) where state = 'running';
@@ -309,7 +309,7 @@ create index turns_by_age on turns (admitted_at) where state in ('waiting', 'que
 create index turns_taken_over on turns (takeovers)
     where takeovers > 0 and state in ('waiting', 'queued', 'running');
 
--- Position 0 of a step is the model's answer; 1 and on are its calls.
+-- Position 0 of a step is the model's answer; positions from 1 on are its calls.
 create table journal (
     workspace_id uuid not null,
     turn_id uuid not null,
@@ -339,20 +339,20 @@ create table bookings (
     notes text,
     created_at bigint not null,
     cancelled_at bigint,
-    -- Of a booking on a server: the address of its resource there.
+    -- For a booking on a CalDAV server: the URL of its resource.
     resource text,
-    -- The turn that is about to put it there: until that is confirmed it is a hold.
+    -- The turn that is about to create the resource. While it is set, this row is a hold and not yet a booking.
     held_by uuid,
     primary key (workspace_id, calendar_id, id),
     unique (workspace_id, calendar_id, call_id),
     foreign key (workspace_id, calendar_id) references calendars (workspace_id, id)
 );
--- Where a booking on a server is now, that server knows.
+-- For a booking on a CalDAV server, only the server knows its current time.
 create unique index bookings_live on bookings (workspace_id, calendar_id, starts_at)
     where cancelled_at is null and resource is null;
 create index bookings_by_time on bookings (workspace_id, calendar_id, starts_at, id);
 
--- The directory of the addresses that calendar programs read: a capability leads to its calendar.
+-- The directory of iCalendar feed addresses: maps a capability to its calendar.
 create table calendar_links (
     id uuid primary key,
     workspace_id uuid not null,
@@ -386,13 +386,13 @@ create table events (
     primary key (workspace_id, cursor)
 );
 create unique index events_by_id on events (workspace_id, id);
--- What readers of the feed may filter by; a page is a short range of one of these.
+-- The filters of the event feed; a page is a short range of one of these indexes.
 create index events_by_type on events (workspace_id, type, cursor);
 create index events_by_conversation on events (workspace_id, conversation_id, cursor)
     where conversation_id is not null;
 
--- Written under the workspace's lock, but `failing_since`. What is archived takes no events; what the
--- API deleted (archived, and of no file) the sweeper removes.
+-- Written under the workspace's lock, except `failing_since`. Archived endpoints receive no events; the sweeper
+-- removes endpoints that the API deleted (archived, and not from a workspace file).
 create table webhook_endpoints (
     workspace_id uuid not null references workspaces (id),
     id uuid not null,
@@ -425,9 +425,9 @@ create table deliveries (
     owner uuid,
     fence bigint not null,
     attempts bigint not null,
-    -- Those of earlier rounds: a resend begins the schedule anew, and goes on counting.
+    -- Attempts of earlier rounds: a resend restarts the schedule but continues the count.
     attempts_before bigint not null,
-    -- Sent again by request, and says so.
+    -- Resent on request; the delivery says so.
     replay boolean not null,
     not_before bigint not null,
     created_at bigint not null,
@@ -477,7 +477,7 @@ create table processes (
     started_at bigint not null
 );
 
--- Ends that a turn's owner must hear of.
+-- Turns that someone other than their owner ended; the owner polls this table and stops them.
 create table cancellations (
     owner uuid not null,
     turn_id uuid not null,

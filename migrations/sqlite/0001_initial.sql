@@ -1,4 +1,4 @@
--- Which binaries may still serve this database: one that is older than this is refused.
+-- The oldest binary that may still serve this database; older ones refuse to start.
 create table schema_floor (oldest_binary integer not null) strict;
 insert into schema_floor (oldest_binary) values (1);
 
@@ -16,7 +16,7 @@ create table workspaces (
     created_at integer not null
 ) strict;
 
--- What the writer locks: one row a workspace, always first.
+-- One row per workspace. The writer always locks it first.
 create table workspace_state (
     workspace_id blob primary key not null references workspaces (id),
     balance integer not null check (balance >= 0),
@@ -27,7 +27,7 @@ create table workspace_state (
     day_test_turns integer not null,
     day_spent integer not null,
     low_notified integer not null,
-    -- The cursor of the oldest event that is kept; those below it are told no more, and removed.
+    -- The cursor of the oldest retained event. Events below it are no longer returned and will be removed.
     events_from integer not null default 1
 ) strict;
 
@@ -58,10 +58,10 @@ create table assistants (
     primary key (workspace_id, id),
     unique (workspace_id, slug)
 ) strict;
--- The widget door is asked for an assistant by its id alone, and no two workspaces may share one.
+-- The widget API names an assistant by its id alone, so ids are unique across workspaces.
 create unique index assistants_by_id on assistants (id);
 
--- Immutable: what a turn runs with, compiled.
+-- Immutable. The compiled configuration that a turn runs with.
 create table assistant_versions (
     workspace_id blob not null,
     assistant_id blob not null,
@@ -96,8 +96,8 @@ create table calendars (
     unique (workspace_id, slug)
 ) strict;
 
--- What assistants search. Its counts, and those of `terms`, are what ranking needs of the whole; they change under
--- the lock of its row. What the API deleted (archived, and of no file) the sweeper removes.
+-- The collections that assistants search. Ranking needs the counts here and in `terms`; both change only under this
+-- row's lock. The sweeper removes bases that the API deleted (archived, and not from a workspace file).
 create table knowledge_bases (
     workspace_id blob not null references workspaces (id),
     id blob not null,
@@ -124,7 +124,7 @@ create table documents (
     title text not null,
     url text,
     format text not null,
-    -- Markdown, whatever it was made from.
+    -- Always Markdown, whatever the source format was.
     text text not null,
     digest blob not null,
     passages integer not null,
@@ -138,9 +138,9 @@ create table documents (
 ) strict;
 create index documents_in_order on documents (workspace_id, base_id, id);
 
--- `words` is what is searched: the base's own word, then those of title, heading and text, stemmed, with `/` between the
--- three. The base's is among them so that the index itself keeps the bases apart. From the 21st on (`TITLED`) a document's
--- passages are not found by its title: one of thousands would be all that is found by it.
+-- Search runs over `words`: the base's scope term, then the stemmed words of title, heading and text, separated by `/`.
+-- The scope term lets the index itself keep bases apart. Only a document's first 20 passages match by its title;
+-- otherwise a title match would return nothing but the thousands of passages of one document.
 create table passages (
     workspace_id blob not null,
     number integer primary key autoincrement not null,
@@ -162,8 +162,8 @@ create trigger passages_deleted after delete on passages begin
     delete from passage_search where rowid = old.number;
 end;
 
--- Where an embeddings endpoint is configured: what it made of each passage, by model. `number` is the passage's: one that
--- was written anew has another. Without dimensions: the model refuses this text.
+-- The embedding of each passage, by model, where an embeddings endpoint is configured. `number` is the passage's number,
+-- which changes when the passage is rewritten. Dimension 0: the model rejects this text.
 create table passage_vectors (
     workspace_id blob not null,
     base_id blob not null,
@@ -171,10 +171,10 @@ create table passage_vectors (
     position integer not null,
     model text not null,
     number integer not null,
-    -- Of the text that was embedded: a document that is written anew keeps the vectors of what is the same.
+    -- Digest of the embedded text: a rewritten document keeps the vectors of unchanged passages.
     digest blob not null,
     dimension integer not null,
-    -- So many 32-bit floats, little-endian, of length 1 together.
+    -- `dimension` little-endian 32-bit floats, normalised to length 1.
     vector blob not null,
     primary key (workspace_id, base_id, document_id, position, model),
     foreign key (workspace_id, document_id, position)
@@ -182,14 +182,14 @@ create table passage_vectors (
 ) strict;
 create index passage_vectors_of_passage on passage_vectors (workspace_id, document_id, position);
 
--- The models that processes embed with, and when one last did: a document that is written is to be embedded by each.
+-- The embedding models in use, with the time of last use. Each new or changed document is embedded by every one of them.
 create table embedding_models (
     model text primary key not null,
     last_used integer not null
 ) strict;
 
--- How far a document is embedded by a model, and until when a process is at it, or it is left alone. It counts for the
--- passages that begin with this number. Unfinished is what is to be embedded.
+-- The embedding progress of a document for a model. `claimed_until`: a process holds the claim, or backs off, until then.
+-- A row is valid only for the passages that start at `first_number`. Rows without `finished_at` are still to be embedded.
 create table document_embeddings (
     workspace_id blob not null,
     document_id blob not null,
@@ -197,7 +197,7 @@ create table document_embeddings (
     first_number integer not null,
     embedded integer not null,
     claimed_until integer not null,
-    -- How often the endpoint was silent for one of its passages alone.
+    -- How often the endpoint timed out on a single passage of this document.
     failures integer not null default 0,
     finished_at integer,
     primary key (workspace_id, document_id, model),
@@ -207,7 +207,7 @@ create index document_embeddings_unfinished on document_embeddings (model, works
     where finished_at is null;
 create index document_embeddings_of_model on document_embeddings (model, workspace_id, document_id);
 
--- In how many passages of a base a word is.
+-- Document frequency: the number of passages of a base that contain a term.
 create table terms (
     workspace_id blob not null,
     base_id blob not null,
@@ -240,7 +240,7 @@ create index conversations_by_age on conversations (workspace_id, created_at, id
 create index conversations_by_external on conversations (workspace_id, external_identifier)
     where external_identifier is not null;
 
--- The widget door's directory: a capability leads to its conversation.
+-- The widget API's directory: maps a capability to its conversation.
 create table widget_links (
     id blob primary key not null,
     workspace_id blob not null,
@@ -275,7 +275,7 @@ create table turns (
     conversation_id blob not null,
     position integer not null,
     message_id blob not null,
-    door text not null,
+    api text not null,
     state text not null,
     owner blob,
     fence integer not null,
@@ -296,7 +296,7 @@ create table turns (
     primary key (workspace_id, id),
     foreign key (workspace_id, conversation_id) references conversations (workspace_id, id)
 ) strict;
-create index turns_to_claim on turns (door, not_before) where state = 'queued';
+create index turns_to_claim on turns (api, not_before) where state = 'queued';
 create index turns_open on turns (workspace_id, conversation_id, position)
     where state in ('waiting', 'queued', 'running');
 create index turns_owned on turns (owner) where state = 'running';
@@ -306,7 +306,7 @@ create index turns_by_age on turns (admitted_at) where state in ('waiting', 'que
 create index turns_taken_over on turns (takeovers)
     where takeovers > 0 and state in ('waiting', 'queued', 'running');
 
--- Position 0 of a step is the model's answer; 1 and on are its calls.
+-- Position 0 of a step is the model's answer; positions from 1 on are its calls.
 create table journal (
     workspace_id blob not null,
     turn_id blob not null,
@@ -336,20 +336,20 @@ create table bookings (
     notes text,
     created_at integer not null,
     cancelled_at integer,
-    -- Of a booking on a server: the address of its resource there.
+    -- For a booking on a CalDAV server: the URL of its resource.
     resource text,
-    -- The turn that is about to put it there: until that is confirmed it is a hold.
+    -- The turn that is about to create the resource. While it is set, this row is a hold and not yet a booking.
     held_by blob,
     primary key (workspace_id, calendar_id, id),
     unique (workspace_id, calendar_id, call_id),
     foreign key (workspace_id, calendar_id) references calendars (workspace_id, id)
 ) strict;
--- Where a booking on a server is now, that server knows.
+-- For a booking on a CalDAV server, only the server knows its current time.
 create unique index bookings_live on bookings (workspace_id, calendar_id, starts_at)
     where cancelled_at is null and resource is null;
 create index bookings_by_time on bookings (workspace_id, calendar_id, starts_at, id);
 
--- The directory of the addresses that calendar programs read: a capability leads to its calendar.
+-- The directory of iCalendar feed addresses: maps a capability to its calendar.
 create table calendar_links (
     id blob primary key not null,
     workspace_id blob not null,
@@ -383,13 +383,13 @@ create table events (
     primary key (workspace_id, cursor)
 ) strict;
 create unique index events_by_id on events (workspace_id, id);
--- What readers of the feed may filter by; a page is a short range of one of these.
+-- The filters of the event feed; a page is a short range of one of these indexes.
 create index events_by_type on events (workspace_id, type, cursor);
 create index events_by_conversation on events (workspace_id, conversation_id, cursor)
     where conversation_id is not null;
 
--- Written under the workspace's lock, but `failing_since`. What is archived takes no events; what the
--- API deleted (archived, and of no file) the sweeper removes.
+-- Written under the workspace's lock, except `failing_since`. Archived endpoints receive no events; the sweeper
+-- removes endpoints that the API deleted (archived, and not from a workspace file).
 create table webhook_endpoints (
     workspace_id blob not null references workspaces (id),
     id blob not null,
@@ -422,9 +422,9 @@ create table deliveries (
     owner blob,
     fence integer not null,
     attempts integer not null,
-    -- Those of earlier rounds: a resend begins the schedule anew, and goes on counting.
+    -- Attempts of earlier rounds: a resend restarts the schedule but continues the count.
     attempts_before integer not null,
-    -- Sent again by request, and says so.
+    -- Resent on request; the delivery says so.
     replay integer not null,
     not_before integer not null,
     created_at integer not null,
@@ -474,7 +474,7 @@ create table processes (
     started_at integer not null
 ) strict;
 
--- Ends that a turn's owner must hear of.
+-- Turns that someone other than their owner ended; the owner polls this table and stops them.
 create table cancellations (
     owner blob not null,
     turn_id blob not null,

@@ -21,15 +21,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Database};
 use crate::domain::clock::Clock;
-use crate::domain::ids::{Ids, ProcessId};
+use crate::domain::ids::{IdGenerator, ProcessId};
 use crate::domain::seal::SealKey;
 use crate::http::{self, AppState, Limits};
 use crate::lifecycle::Tasks;
 use crate::service::Services;
-use crate::service::authenticate::keep_uses_written;
-use crate::service::knowledge::Readers;
+use crate::service::authenticate::flush_last_used_periodically;
+use crate::service::knowledge::DocumentExtractor;
 use crate::service::private_file;
-use crate::store::lease::{LeaseKeeper, lease};
+use crate::store::lease::{LeaseKeeper, lease_channel};
 use crate::store::writer::{Slots, Writer, WriterContext};
 use crate::store::{Conn, Db, delivery_claims, queue};
 use crate::telemetry::Metrics;
@@ -37,13 +37,13 @@ use crate::worker::{Lease, Worker};
 
 pub use serve::{openapi, serve};
 
-/// How long the lanes may take to write what is left, once everything else has ended.
-const LAST_WRITES: Duration = Duration::from_secs(10);
+/// How long the shards may take to write what is left, once everything else has ended.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the goodbyes to MCP servers may take.
-const GOODBYES: Duration = Duration::from_secs(2);
+const MCP_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Connections for what is written beside the lanes: claims, word of ends, sweeps.
-const BESIDE_THE_LANES: u32 = 4;
+/// Connections for what is written beside the shards: claims, word of ends, sweeps.
+const EXTRA_WRITE_CONNECTIONS: u32 = 4;
 
 /// The embedded database, in the data folder.
 const SQLITE_FILE: &str = "rejoinder.db";
@@ -58,24 +58,24 @@ pub struct Server {
     tasks: Tasks,
     background: Tasks,
     slots: Slots,
-    /// Ends the lanes.
-    last_writes: CancellationToken,
-    /// Ends what must outlive the lanes: the lease, and who follows them.
-    last: CancellationToken,
-    lanes: Tasks,
+    /// Ends the shards.
+    writer_stop: CancellationToken,
+    /// Ends what must outlive the shards: the lease, and who follows them.
+    background_stop: CancellationToken,
+    shards: Tasks,
     grace: Duration,
 }
 
 /// What a server is built on, to be chosen by tests.
 #[derive(Clone, Debug)]
-pub struct Foundation {
+pub struct ServerDependencies {
     pub db: Db,
     pub clock: Arc<dyn Clock>,
-    pub ids: Arc<Ids>,
+    pub ids: Arc<IdGenerator>,
     /// Where stored secrets are opened with it.
     pub seal_key: Option<Arc<SealKey>>,
     /// What reads documents of knowledge bases.
-    pub readers: Readers,
+    pub document_extractor: DocumentExtractor,
     /// None where this process does not count.
     pub metrics: Option<Metrics>,
 }
@@ -84,13 +84,13 @@ pub struct Foundation {
 pub async fn open_store(config: &Config) -> anyhow::Result<Db> {
     match config.database() {
         Database::Sqlite { data_dir } => {
-            private_file::make_folder(&data_dir)
+            private_file::create_private_dir(&data_dir)
                 .with_context(|| format!("the data folder {} cannot be made", data_dir.display()))?;
             Ok(Db::sqlite(&data_dir.join(SQLITE_FILE)).await?)
         }
         Database::Postgres { url } => {
-            let lanes = u32::try_from(config.store.lanes)?;
-            let writing = lanes + BESIDE_THE_LANES;
+            let shards = u32::try_from(config.store.shards)?;
+            let writing = shards + EXTRA_WRITE_CONNECTIONS;
             Ok(Db::postgres(url.expose_secret(), writing, config.store.read_connections).await?)
         }
     }
@@ -98,45 +98,49 @@ pub async fn open_store(config: &Config) -> anyhow::Result<Db> {
 
 impl Server {
     /// Starts everything; the store has been migrated.
-    pub async fn start(config: &Config, on: Foundation, listener: TcpListener) -> anyhow::Result<Self> {
+    pub async fn start(
+        config: &Config,
+        deps: ServerDependencies,
+        listener: TcpListener,
+    ) -> anyhow::Result<Self> {
         let tasks = Tasks::new();
         let background = tasks.group();
-        let lane_tasks = tasks.group();
-        let (last_writes, last) = (CancellationToken::new(), CancellationToken::new());
+        let shard_tasks = tasks.group();
+        let (writer_stop, background_stop) = (CancellationToken::new(), CancellationToken::new());
         let address = listener.local_addr()?;
-        let process = ProcessId(on.ids.ordered(on.clock.as_ref()));
-        let (keeper, has_lease) = lease();
-        let lease = begin_lease(config, &on, process, keeper).await?;
+        let process = ProcessId(deps.ids.uuid_v7(deps.clock.as_ref()));
+        let (keeper, has_lease) = lease_channel();
+        let lease = acquire_lease(config, &deps, process, keeper).await?;
 
         let slots = Slots::new(settings::slot_limits(config));
-        let (effects_in, effects) = mpsc::unbounded_channel();
+        let (effects_tx, effects) = mpsc::unbounded_channel();
         let context = WriterContext {
-            db: on.db.clone(),
-            clock: Arc::clone(&on.clock),
-            ids: Arc::clone(&on.ids),
+            db: deps.db.clone(),
+            clock: Arc::clone(&deps.clock),
+            ids: Arc::clone(&deps.ids),
             process,
             bounds: settings::bounds(config),
             slots: slots.clone(),
-            effects: effects_in,
+            effects: effects_tx,
             has_lease: has_lease.clone(),
         };
-        let lanes = if on.db.is_shared() { config.store.lanes } else { 1 };
-        let (writer, lanes) = Writer::new(&context, lanes, &last_writes);
-        for lane in lanes {
-            lane_tasks.spawn_critical("lane", lane.map(Ok));
+        let shards = if deps.db.is_shared() { config.store.shards } else { 1 };
+        let (writer, shards) = Writer::new(&context, shards, &writer_stop);
+        for shard in shards {
+            shard_tasks.spawn_critical("shard", shard.map(Ok));
         }
-        let (services, performers) = parts::assemble(config, &on, writer, &tasks, has_lease.clone())?;
+        let (services, worker_deps) = parts::assemble(config, &deps, writer, &tasks, has_lease.clone())?;
         let worker = Worker::new(
             services.clone(),
-            performers,
+            worker_deps,
             process,
             slots.clone(),
             settings::worker(config),
             tasks.clone(),
             has_lease,
         );
-        worker.start(effects, lease, &background, &last);
-        listen(config, &on, services.clone(), &tasks, listener, address);
+        worker.start(effects, lease, &background, &background_stop);
+        listen(config, &deps, services.clone(), &tasks, listener, address);
         let grace = config.shutdown_grace;
         Ok(Self {
             address,
@@ -145,9 +149,9 @@ impl Server {
             tasks,
             background,
             slots,
-            last_writes,
-            last,
-            lanes: lane_tasks,
+            writer_stop,
+            background_stop,
+            shards: shard_tasks,
             grace,
         })
     }
@@ -155,7 +159,7 @@ impl Server {
     /// Waits for a signal, or for a task without which the server is of no use, and stops.
     pub async fn run_until_stopped(self) -> anyhow::Result<()> {
         self.tasks.listen_for_signals()?;
-        self.tasks.soft().cancelled().await;
+        self.tasks.soft_stop().cancelled().await;
         let failed = self.tasks.failed();
         self.stop().await;
         anyhow::ensure!(!failed, "a part of the server has failed; see the log");
@@ -167,27 +171,27 @@ impl Server {
         self.slots.close();
         tokio::select! {
             _ = self.tasks.shutdown(self.grace) => {}
-            never = self.let_go_of_what_nobody_can_start() => match never {},
+            never = self.fail_queued_turns_once_idle() => match never {},
         }
-        self.last_writes.cancel();
+        self.writer_stop.cancel();
         // Nobody else's server holds up what is to be written.
-        let goodbyes = tokio::time::timeout(GOODBYES, self.services.tools.mcp.close());
-        let (_, all_written) = tokio::join!(goodbyes, self.lanes.drain(LAST_WRITES));
+        let mcp_close = tokio::time::timeout(MCP_CLOSE_TIMEOUT, self.services.tools.mcp.close());
+        let (_, all_written) = tokio::join!(mcp_close, self.shards.drain(DRAIN_TIMEOUT));
         if !all_written {
             tracing::warn!("not all could be written before the end");
         }
         // Only now may others take what this process owned.
-        self.last.cancel();
-        self.background.drain(LAST_WRITES).await;
+        self.background_stop.cancel();
+        self.background.drain(DRAIN_TIMEOUT).await;
         self.services.db.close().await;
     }
 
     /// Where no other process could start a turn that is still queued, its client need not wait for the
     /// end of the grace to hear that it failed.
-    async fn let_go_of_what_nobody_can_start(&self) -> Infallible {
+    async fn fail_queued_turns_once_idle(&self) -> Infallible {
         if !self.services.db.is_shared() {
-            self.worker.idle().await;
-            self.services.stopping.cancel();
+            self.worker.wait_until_idle().await;
+            self.services.hard_stop.cancel();
         }
         pending().await
     }
@@ -200,7 +204,7 @@ fn public_address(config: &Config, listening_on: SocketAddr) -> String {
 
 fn listen(
     config: &Config,
-    on: &Foundation,
+    deps: &ServerDependencies,
     services: Services,
     tasks: &Tasks,
     listener: TcpListener,
@@ -208,13 +212,13 @@ fn listen(
 ) {
     let limits = Limits::new(&config.limits);
     if let Some(limits) = &limits {
-        tasks.spawn_until_stop("limits", Arc::clone(limits).keep_up());
+        tasks.spawn_until_stop("limits", Arc::clone(limits).sweep_periodically());
     }
-    tasks.spawn_until_stop("sessions of MCP", services.tools.mcp.clone().keep_up());
-    tasks.spawn_until_stop("uses of keys", keep_uses_written(services.clone()));
-    let metrics = on.metrics.clone();
+    tasks.spawn_until_stop("MCP sessions", services.tools.mcp.clone().sweep_idle());
+    tasks.spawn_until_stop("key usage", flush_last_used_periodically(services.clone()));
+    let metrics = deps.metrics.clone();
     if let Some(metrics) = &metrics {
-        tasks.spawn_until_stop("metrics", metrics.clone().keep_up());
+        tasks.spawn_until_stop("metrics", metrics.clone().run_upkeep());
     }
     let public_url = public_address(config, address);
     let public_url = public_url.trim_end_matches('/').into();
@@ -223,25 +227,25 @@ fn listen(
     tasks.spawn_critical("http", serving);
 }
 
-async fn begin_lease(
+async fn acquire_lease(
     config: &Config,
-    on: &Foundation,
+    deps: &ServerDependencies,
     process: ProcessId,
     keeper: LeaseKeeper,
 ) -> anyhow::Result<Option<(Lease, Db)>> {
     match config.database() {
-        Database::Postgres { url } if on.db.is_shared() => {
+        Database::Postgres { url } if deps.db.is_shared() => {
             let db = Db::postgres(url.expose_secret(), 1, 1).await?;
-            let lease = Lease::begin(&db, process, config.turn.lease, on.clock.as_ref(), keeper).await?;
+            let lease = Lease::acquire(&db, process, config.turn.lease, deps.clock.as_ref(), keeper).await?;
             Ok(Some((lease, db)))
         }
         Database::Postgres { .. } | Database::Sqlite { .. } => {
-            let clock = on.clock.as_ref();
+            let clock = deps.clock.as_ref();
             let queue = async |mut conn: Conn<'_>| {
                 let turns = queue::queue_all_running(conn.reborrow(), clock).await?;
                 Ok((turns, delivery_claims::queue_all_running(conn).await?))
             };
-            let (turns, deliveries) = on.db.writing(queue).await?;
+            let (turns, deliveries) = deps.db.write(queue).await?;
             if (turns, deliveries) != (0, 0) {
                 tracing::info!(turns, deliveries, "what ran when the server ended is run on");
             }

@@ -36,17 +36,17 @@ pub(super) fn build(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(
             },
         )
     };
-    let most = config.model.max_in_flight;
+    let max_in_flight = config.model.max_in_flight;
     let default_model = match config.model_choice() {
         ModelChoice::OpenAi { base_url, key, model } => {
             let openai = open(&base_url, key).context("model.base_url or model.api_key cannot be used")?;
-            models.add(DEFAULT_CONNECTION, Arc::new(openai), most);
+            models.add(DEFAULT_CONNECTION, Arc::new(openai), max_in_flight);
             model
         }
         ModelChoice::Offline { .. } => {
             let clock = Arc::clone(clock);
             let offline = Offline::new(Arc::new(move || clock.now().timestamp()), TimeZone::UTC);
-            models.add(DEFAULT_CONNECTION, Arc::new(offline), most);
+            models.add(DEFAULT_CONNECTION, Arc::new(offline), max_in_flight);
             OFFLINE.to_owned()
         }
         ModelChoice::Missing(text) => bail!(text),
@@ -54,7 +54,7 @@ pub(super) fn build(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(
     for (name, connection) in &config.connections {
         let openai = open(&connection.base_url, connection.api_key.clone());
         let openai = openai.with_context(|| format!("connections.{name} cannot be used"))?;
-        models.add(name.as_str(), Arc::new(openai), most);
+        models.add(name.as_str(), Arc::new(openai), max_in_flight);
     }
     Ok((models, default_model))
 }

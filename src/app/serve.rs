@@ -6,23 +6,23 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 
-use super::{Foundation, Server, models, open_store, public_address};
-use crate::config::{Config, Database, ModelChoice, own_program, secret_from_env};
+use super::{Server, ServerDependencies, models, open_store, public_address};
+use crate::config::{Config, Database, ModelChoice, current_executable, secret_from_env};
 use crate::domain::clock::{Clock, SystemClock};
-use crate::domain::ids::Ids;
+use crate::domain::ids::IdGenerator;
 use crate::http;
 use crate::lifecycle;
 use crate::outbound::{AllowHosts, GuardedClient};
-use crate::service::apply_workspace::Site;
-use crate::service::knowledge::Readers;
+use crate::service::apply_workspace::ApplyContext;
+use crate::service::knowledge::DocumentExtractor;
 use crate::service::{demo, secret_key};
-use crate::store::lock::ServeLock;
+use crate::store::lock::DataDirLock;
 use crate::telemetry::{self, Metrics};
 
 /// Runs a server until a signal.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
     telemetry::init_logs(config.log.format.is_json(io::stderr().is_terminal()), &config.log.filter)?;
-    if let Err(error) = lifecycle::raise_open_files() {
+    if let Err(error) = lifecycle::raise_open_file_limit() {
         tracing::warn!("the limit of open files could not be raised: {error}");
     }
     if let ModelChoice::Missing(text) = config.model_choice() {
@@ -30,7 +30,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     }
     let db = open_store(&config).await.context("the database cannot be opened")?;
     let _lock = match config.database() {
-        Database::Sqlite { data_dir } => Some(ServeLock::acquire(&data_dir)?),
+        Database::Sqlite { data_dir } => Some(DataDirLock::acquire(&data_dir)?),
         Database::Postgres { .. } => None,
     };
     if config.store.migrate {
@@ -38,25 +38,25 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     } else {
         db.check_schema().await?;
     }
-    let ids = Arc::new(Ids::random());
+    let ids = Arc::new(IdGenerator::random());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let seal_key = secret_key::read_or_make(&config, &ids)?.map(Arc::new);
+    let seal_key = secret_key::load_or_create(&config, &ids)?.map(Arc::new);
     let allow_hosts = AllowHosts::parse(&config.outbound.allow_hosts)?;
     let outbound = GuardedClient::new(allow_hosts.clone())?;
-    let readers = Readers::new(own_program()?);
-    let site = Site {
+    let document_extractor = DocumentExtractor::new(current_executable()?);
+    let context = ApplyContext {
         db: &db,
         clock: clock.as_ref(),
         ids: &ids,
         seal: seal_key.as_deref(),
         outbound: &outbound,
         allow_hosts: &allow_hosts,
-        readers: &readers,
+        document_extractor: &document_extractor,
         folder: None,
         has_connection: &|name| models::has_connection(&config, name),
         secret: &secret_from_env,
     };
-    let demo = demo::prepare(&site, &config).await?;
+    let demo = demo::prepare(&context, &config).await?;
 
     let listener = TcpListener::bind(config.listen)
         .await
@@ -67,8 +67,8 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     io::stdout().write_all(banner.as_bytes())?;
     io::stdout().flush()?;
     let metrics = Some(Metrics::install()?);
-    let on = Foundation { db, clock, ids, seal_key, readers, metrics };
-    Server::start(&config, on, listener).await?.run_until_stopped().await
+    let deps = ServerDependencies { db, clock, ids, seal_key, document_extractor, metrics };
+    Server::start(&config, deps, listener).await?.run_until_stopped().await
 }
 
 /// The `OpenAPI` document of both doors, as JSON text.

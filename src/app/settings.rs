@@ -6,7 +6,7 @@ use crate::domain::history::HistoryBounds;
 use crate::domain::tool_loop::TurnLimits;
 use crate::service::follow_events::FollowerBounds;
 use crate::service::run_turn::EngineSettings;
-use crate::store::overdue::LifeBounds;
+use crate::store::overdue::LifetimeLimits;
 use crate::store::writer::SlotLimits;
 use crate::worker::{DeliverySettings, WorkerSettings};
 
@@ -22,7 +22,7 @@ pub(super) fn engine(config: &Config, default_model: String) -> anyhow::Result<E
             max_messages: config.model.history_messages,
             max_tokens: config.model.history_tokens,
         },
-        attempt: config.turn.deadline,
+        attempt_timeout: config.turn.deadline,
         max_attempts: i64::from(config.turn.max_attempts),
         max_age: config.turn.max_age,
     })
@@ -31,22 +31,23 @@ pub(super) fn engine(config: &Config, default_model: String) -> anyhow::Result<E
 /// How many may follow the events at once.
 pub(super) fn followers(config: &Config) -> FollowerBounds {
     FollowerBounds {
-        most: config.events.max_followers,
-        per_workspace: config.events.max_followers_per_workspace,
+        max_followers: config.events.max_followers,
+        max_followers_per_workspace: config.events.max_followers_per_workspace,
     }
 }
 
 /// How many turns run at once.
 pub(super) fn slot_limits(config: &Config) -> SlotLimits {
-    SlotLimits { max_in_flight: slots(config), per_workspace: config.turn.max_in_flight_per_workspace }
+    SlotLimits { max_in_flight: turn_slots(config), per_workspace: config.turn.max_in_flight_per_workspace }
 }
 
 /// How many turns run here at once. Of those that wait for a place at the model some are enough: the rest
 /// is better queued, where it may wait for `turn.max_wait`, and others can claim it.
-fn slots(config: &Config) -> usize {
-    const FOR_EACH_CALL: usize = 16;
-    let served = config.model.max_in_flight.map_or(usize::MAX, |most| most.saturating_mul(FOR_EACH_CALL));
-    config.turn.max_in_flight.min(served)
+fn turn_slots(config: &Config) -> usize {
+    const SLOTS_PER_MODEL_CALL: usize = 16;
+    let model_bound =
+        config.model.max_in_flight.map_or(usize::MAX, |calls| calls.saturating_mul(SLOTS_PER_MODEL_CALL));
+    config.turn.max_in_flight.min(model_bound)
 }
 
 /// What a message is refused beyond.
@@ -66,13 +67,13 @@ pub(super) fn bounds(config: &Config) -> Bounds {
 pub(super) fn worker(config: &Config) -> WorkerSettings {
     WorkerSettings {
         lease: config.turn.lease,
-        attempt: config.turn.deadline,
-        life: LifeBounds {
+        attempt_timeout: config.turn.deadline,
+        life: LifetimeLimits {
             max_age: config.turn.max_age,
             max_wait: config.turn.max_wait,
             max_takeovers: i64::from(config.turn.max_takeovers),
         },
-        events_kept: config.events.retention,
+        event_retention: config.events.retention,
         deliveries: DeliverySettings {
             max_in_flight: config.webhooks.max_in_flight,
             max_in_flight_per_endpoint: config.webhooks.max_in_flight_per_endpoint,

@@ -27,14 +27,14 @@ fn the_commands_are_well_formed_and_each_has_an_example() {
 fn a_key_is_asked_for_with_scopes_and_an_end() {
     let line = "keys create --workspace demo --name ci --scopes read,messages:write --expires-in 30d --json";
 
-    let Ok(Command::Keys(Keys::Create { workspace, scopes, expires_in, form, .. })) = parse(line) else {
+    let Ok(Command::Keys(Keys::Create { workspace, scopes, expires_in, output, .. })) = parse(line) else {
         panic!("not understood")
     };
 
     assert_eq!(workspace, "demo");
     assert_eq!(scopes, [Scope::Read, Scope::MessagesWrite]);
     assert_eq!(expires_in, Some(Duration::from_hours(30 * 24)));
-    assert!(form.json);
+    assert!(output.json);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use secrecy::{SecretString, zeroize::Zeroizing};
 use url::Url;
 
-use super::value::Form;
+use super::value::SettingValue;
 use super::{Config, ConfigError, Demo, ModelKind, Origin, PostgresUrl, SecretKey};
 
 const OPENAI_BASE_URL: &str = "https://api.openai.com/v1";
@@ -36,7 +36,7 @@ pub enum ModelChoice {
     /// The built-in demonstration.
     Offline {
         /// `model.kind` says so; else nothing else was configured.
-        is_chosen: bool,
+        is_explicit: bool,
     },
     /// None; the text says which settings give one.
     Missing(&'static str),
@@ -53,11 +53,11 @@ impl Config {
 
     /// The endpoint that is configured; else, on the embedded database, the demonstration.
     pub fn model_choice(&self) -> ModelChoice {
-        let named = self.model.api_key.is_some() || self.model.base_url.is_some();
+        let has_endpoint = self.model.api_key.is_some() || self.model.base_url.is_some();
         match self.model.kind {
-            ModelKind::Offline => ModelChoice::Offline { is_chosen: true },
-            ModelKind::OpenAi | ModelKind::Auto if named => self.endpoint(),
-            ModelKind::Auto if self.database.url.is_none() => ModelChoice::Offline { is_chosen: false },
+            ModelKind::Offline => ModelChoice::Offline { is_explicit: true },
+            ModelKind::OpenAi | ModelKind::Auto if has_endpoint => self.openai_choice(),
+            ModelKind::Auto if self.database.url.is_none() => ModelChoice::Offline { is_explicit: false },
             ModelKind::OpenAi | ModelKind::Auto => ModelChoice::Missing(
                 "no model is configured: set OPENAI_API_KEY, or OPENAI_BASE_URL and OPENAI_MODEL for another \
                  endpoint, or REJOINDER_MODEL__KIND=offline for the built-in demonstration",
@@ -65,14 +65,14 @@ impl Config {
         }
     }
 
-    fn endpoint(&self) -> ModelChoice {
+    fn openai_choice(&self) -> ModelChoice {
         let base_url = self.model.base_url.clone().or_else(|| Url::parse(OPENAI_BASE_URL).ok());
-        let at_openai = |url: &Url| url.as_str().trim_end_matches('/') == OPENAI_BASE_URL;
+        let is_openai = |url: &Url| url.as_str().trim_end_matches('/') == OPENAI_BASE_URL;
         match (base_url, self.model.model.clone()) {
             (Some(base_url), Some(model)) => {
                 ModelChoice::OpenAi { base_url, key: self.model.api_key.clone(), model }
             }
-            (Some(base_url), None) if at_openai(&base_url) => ModelChoice::OpenAi {
+            (Some(base_url), None) if is_openai(&base_url) => ModelChoice::OpenAi {
                 base_url,
                 key: self.model.api_key.clone(),
                 model: OPENAI_MODEL.to_owned(),
@@ -84,7 +84,7 @@ impl Config {
     }
 
     /// Whether an empty store gets the demo workspace.
-    pub fn wants_demo(&self) -> bool {
+    pub fn is_demo_enabled(&self) -> bool {
         match self.demo {
             Demo::On => true,
             Demo::Off => false,

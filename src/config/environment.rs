@@ -13,6 +13,6 @@ pub fn secret_from_env(name: &str) -> Option<SecretString> {
 
 /// The file of the program that runs, to be run as a child. On Linux that is the very one, though another has taken
 /// its place meanwhile.
-pub fn own_program() -> io::Result<PathBuf> {
+pub fn current_executable() -> io::Result<PathBuf> {
     if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() }
 }

@@ -12,7 +12,7 @@ use toml::{Table, Value};
 use super::{ConfigError, DEFAULTS, Origin};
 
 /// Variables with names of their own, and the settings that they are.
-const USUAL_NAMES: [(&str, &str); 5] = [
+const ENV_ALIASES: [(&str, &str); 5] = [
     ("DATABASE_URL", "database.url"),
     ("OPENAI_API_KEY", "model.api_key"),
     ("OPENAI_BASE_URL", "model.base_url"),
@@ -39,7 +39,7 @@ impl Layers {
     }
 
     /// Lays a TOML file over what is there.
-    pub(super) fn lay_file(&mut self, path: &Path) -> Result<(), ConfigError> {
+    pub(super) fn merge_file(&mut self, path: &Path) -> Result<(), ConfigError> {
         let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
         let text = fs::read_to_string(path).map_err(unreadable)?;
         merge(&mut self.merged, parse(path, &text)?);
@@ -48,32 +48,32 @@ impl Layers {
     }
 
     /// Lays those variables over what is there that are settings; the rest is not ours.
-    pub(super) fn lay_environment(
+    pub(super) fn merge_environment(
         &mut self,
         env: impl Iterator<Item = (String, String)>,
     ) -> Result<(), ConfigError> {
-        let mut ours = Vec::new();
+        let mut settings = Vec::new();
         for (name, value) in env {
-            if let Some((_, setting)) = USUAL_NAMES.iter().find(|(usual, _)| *usual == name) {
+            if let Some((_, setting)) = ENV_ALIASES.iter().find(|(alias, _)| *alias == name) {
                 if !value.trim().is_empty() {
-                    ours.push((false, (*setting).to_owned(), name, value));
+                    settings.push((false, (*setting).to_owned(), name, value));
                 }
             } else if let Some(rest) = name.strip_prefix(PREFIX)
                 && !is_service_link(rest, &value)
             {
-                ours.push((true, rest.to_lowercase().replace("__", "."), name, value));
+                settings.push((true, rest.to_lowercase().replace("__", "."), name, value));
             }
         }
         // The same setting under both names: the one that is ours alone was meant for us.
-        ours.sort();
-        for (_, setting, name, value) in ours {
+        settings.sort();
+        for (_, setting, name, value) in settings {
             self.variables.push((setting.clone(), name));
-            self.lay_variable(&setting, value)?;
+            self.merge_variable(&setting, value)?;
         }
         Ok(())
     }
 
-    fn lay_variable(&mut self, setting: &str, text: String) -> Result<(), ConfigError> {
+    fn merge_variable(&mut self, setting: &str, text: String) -> Result<(), ConfigError> {
         let mut sections: Vec<&str> = setting.split('.').collect();
         let key = sections.pop().unwrap_or_default();
         let mut table = Some(&mut self.merged);
@@ -115,8 +115,8 @@ impl Layers {
             return Origin::File { path: path.clone(), line };
         }
         // A section that is wrong as a whole, for what one variable made of it.
-        let within = |known: &str| known.strip_prefix(setting).is_some_and(|rest| rest.starts_with('.'));
-        match self.variables.iter().rev().find(|(known, _)| within(known)) {
+        let is_below = |known: &str| known.strip_prefix(setting).is_some_and(|rest| rest.starts_with('.'));
+        match self.variables.iter().rev().find(|(known, _)| is_below(known)) {
             Some((_, name)) => Origin::Environment(name.clone()),
             None => Origin::Default,
         }
@@ -160,12 +160,12 @@ fn parse(path: &Path, text: &str) -> Result<Table, ConfigError> {
     })
 }
 
-fn merge(below: &mut Table, above: Table) {
-    for (key, value) in above {
-        match (below.get_mut(&key), value) {
-            (Some(Value::Table(below)), Value::Table(above)) => merge(below, above),
+fn merge(base: &mut Table, overlay: Table) {
+    for (key, value) in overlay {
+        match (base.get_mut(&key), value) {
+            (Some(Value::Table(base)), Value::Table(overlay)) => merge(base, overlay),
             (_, value) => {
-                below.insert(key, value);
+                base.insert(key, value);
             }
         }
     }
@@ -177,8 +177,8 @@ fn line_of(text: &str, setting: &str) -> Option<usize> {
     let mut table = Some(document.get_ref());
     let mut line = None;
     for key in setting.split('.') {
-        let (written, value) = table?.iter().find(|(written, _)| written.get_ref() == key)?;
-        line = Some(line_at(text, written.span().start));
+        let (spanned_key, value) = table?.iter().find(|(spanned_key, _)| spanned_key.get_ref() == key)?;
+        line = Some(line_at(text, spanned_key.span().start));
         table = value.get_ref().as_table();
     }
     line

@@ -25,7 +25,7 @@ use url::Url;
 
 pub use choice::{Database, ModelChoice};
 pub use embeddings::{Embeddings, EmbeddingsChoice};
-pub use environment::{own_program, secret_from_env};
+pub use environment::{current_executable, secret_from_env};
 pub use error::{ConfigError, Origin};
 pub use model::{Connection, Model, ModelKind};
 pub use server::{DatabaseSection, Demo, Http, Log, LogFormat, Store};
@@ -39,7 +39,7 @@ use value::{optional, required};
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 /// The file that is read where none is named and it is there.
-const USUAL_FILE: &str = "rejoinder.toml";
+const DEFAULT_FILE: &str = "rejoinder.toml";
 
 /// Every setting. What each means is said in `config/default.toml`.
 #[derive(Debug, Clone, Deserialize)]
@@ -57,7 +57,7 @@ pub struct Config {
     /// For running turns, after SIGTERM.
     #[serde(deserialize_with = "required")]
     pub shutdown_grace: Duration,
-    /// See [`Config::wants_demo`].
+    /// See [`Config::is_demo_enabled`].
     #[serde(deserialize_with = "required")]
     pub demo: Demo,
     /// See [`Config::read_secret_key`].
@@ -85,8 +85,8 @@ pub struct Config {
 impl Config {
     /// Reads `file` (or `./rejoinder.toml` if there is one) and this process's environment.
     pub fn from_process(file: Option<&Path>) -> Result<Self, ConfigError> {
-        let usual = Path::new(USUAL_FILE);
-        let file = file.or_else(|| usual.is_file().then_some(usual));
+        let default_file = Path::new(DEFAULT_FILE);
+        let file = file.or_else(|| default_file.is_file().then_some(default_file));
         let text = |os: std::ffi::OsString| os.to_string_lossy().into_owned();
         Self::load(file, std::env::vars_os().map(|(name, value)| (text(name), text(value))))
     }
@@ -101,9 +101,9 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let mut layers = Layers::defaults()?;
         if let Some(path) = file {
-            layers.lay_file(path)?;
+            layers.merge_file(path)?;
         }
-        layers.lay_environment(env)?;
+        layers.merge_environment(env)?;
         let config: Self = layers.read()?;
         config.validate().map_err(|(setting, message)| layers.error(setting, message))?;
         Ok(config)

@@ -6,7 +6,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
 
-use super::value::{ByteSize, Form, optional, required};
+use super::value::{ByteSize, SettingValue, optional, required};
 
 /// `[model]`: the default endpoint, and bounds that hold for every one.
 #[derive(Debug, Clone, Deserialize)]
@@ -58,7 +58,7 @@ pub enum ModelKind {
     Offline,
 }
 
-impl Form for ModelKind {
+impl SettingValue for ModelKind {
     const EXPECTED: &'static str = "`auto`, `openai` or `offline`";
 
     fn parse(text: &str) -> Option<Self> {

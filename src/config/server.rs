@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::value::{Form, PostgresUrl, optional, required};
+use super::value::{PostgresUrl, SettingValue, optional, required};
 
 /// `[database]`: which database. `Config::database` gives the choice that follows.
 #[derive(Debug, Clone, Deserialize)]
@@ -21,8 +21,8 @@ pub struct DatabaseSection {
 pub struct Store {
     /// Writers side by side on a server; the embedded database has one.
     #[serde(deserialize_with = "required")]
-    pub lanes: usize,
-    /// Connections for reading, beside those of the lanes.
+    pub shards: usize,
+    /// Connections for reading, beside those of the shards.
     #[serde(deserialize_with = "required")]
     pub read_connections: u32,
     /// Whether `serve` migrates at its start.
@@ -80,7 +80,7 @@ impl LogFormat {
     }
 }
 
-impl Form for LogFormat {
+impl SettingValue for LogFormat {
     const EXPECTED: &'static str = "`auto`, `human` or `json`";
 
     fn parse(text: &str) -> Option<Self> {
@@ -102,7 +102,7 @@ pub enum Demo {
     Off,
 }
 
-impl Form for Demo {
+impl SettingValue for Demo {
     const EXPECTED: &'static str = "`true`, `false` or `auto`";
 
     fn parse(text: &str) -> Option<Self> {

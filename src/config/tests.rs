@@ -14,11 +14,11 @@ use crate::domain::money::Money;
 const ZERO_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
 fn load(file: &str, env: &[(&str, &str)]) -> Result<Config, String> {
-    let mut written = NamedTempFile::new().unwrap();
-    written.write_all(file.as_bytes()).unwrap();
+    let mut temp_file = NamedTempFile::new().unwrap();
+    temp_file.write_all(file.as_bytes()).unwrap();
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Config::load(Some(written.path()), env)
-        .map_err(|error| error.to_string().replace(written.path().to_str().unwrap(), "FILE"))
+    Config::load(Some(temp_file.path()), env)
+        .map_err(|error| error.to_string().replace(temp_file.path().to_str().unwrap(), "FILE"))
 }
 
 fn refusal(file: &str, env: &[(&str, &str)]) -> String {
@@ -52,9 +52,9 @@ fn the_defaults_load_and_are_those_of_the_design() {
     assert_eq!(config.limits.per_conversation.period, Duration::from_mins(1));
     assert_eq!(config.events.retention, Duration::from_hours(24 * 30));
     assert_eq!(config.limits.spend_per_day, None);
-    assert!(config.wants_demo());
+    assert!(config.is_demo_enabled());
     assert!(matches!(config.database(), Database::Sqlite { .. }));
-    assert!(matches!(config.model_choice(), ModelChoice::Offline { is_chosen: false }));
+    assert!(matches!(config.model_choice(), ModelChoice::Offline { is_explicit: false }));
 }
 
 #[test]
@@ -140,12 +140,12 @@ fn each_kind_of_value_is_read_from_the_environment() {
     assert_eq!(config.turn.lease, Duration::from_millis(250));
     assert_eq!(config.read_secret_key().unwrap().unwrap().expose_secret(), &[0; 32]);
     assert_eq!(config.connections["backup"].base_url.as_str(), "http://127.0.0.1:11434/v1");
-    assert!(!config.wants_demo());
+    assert!(!config.is_demo_enabled());
     assert_eq!(config.log.filter, "debug");
 }
 
 #[test]
-fn a_setting_that_does_not_exist_is_named_with_its_place() {
+fn a_setting_that_does_not_exist_is_named_with_its_location() {
     insta::assert_snapshot!(refusal("listen = '[::1]:1'\n\n[widget]\ndedline = '1s'\n", &[]), @"setting `widget.dedline` (FILE, line 4): there is no setting `dedline`, expected `deadline` or `max_waiting`");
     insta::assert_snapshot!(refusal("[widgets]\ndeadline = '1s'\n", &[]).split(',').take(2).collect::<String>(), @"setting `widgets` (FILE line 1): there is no setting `widgets`");
     insta::assert_snapshot!(refusal("", &[("REJOINDER_WIDGET__DEDLINE", "1s")]), @"setting `widget.dedline` (environment variable REJOINDER_WIDGET__DEDLINE): there is no setting `dedline`, expected `deadline` or `max_waiting`");
@@ -153,7 +153,7 @@ fn a_setting_that_does_not_exist_is_named_with_its_place() {
 }
 
 #[test]
-fn a_value_that_does_not_parse_is_named_with_what_is_expected_and_not_shown() {
+fn a_value_that_does_not_parse_is_named_with_what_is_expected_and_redacted() {
     insta::assert_snapshot!(refusal("[turn]\nmax_rounds = 1\ndeadline = 'soon'\n", &[]), @"setting `turn.deadline` (FILE, line 3): expected a duration such as `250ms`, `120s`, `15m`, `24h` or `30d`");
     insta::assert_snapshot!(refusal("turn.max_attempts = -1", &[]), @"setting `turn.max_attempts` (FILE, line 1): expected a whole number");
     insta::assert_snapshot!(refusal("turn = 3", &[]), @"setting `turn` (FILE, line 1): expected a section of settings");
@@ -177,7 +177,7 @@ fn settings_that_contradict_each_other_are_refused() {
     let both = [("REJOINDER_SECRET_KEY", ZERO_KEY), ("REJOINDER_SECRET_KEY_FILE", "/key")];
     insta::assert_snapshot!(refusal("", &both), @"setting `secret_key_file` (environment variable REJOINDER_SECRET_KEY_FILE): `secret_key` is set too: only one of the two may be");
     insta::assert_snapshot!(refusal("", &[("RUST_LOG", "sqlx=loud")]), @"setting `log.filter` (environment variable RUST_LOG): expected levels such as `info` or `info,sqlx=debug`");
-    insta::assert_snapshot!(refusal("store.lanes = 0", &[]), @"setting `store.lanes` (FILE, line 1): expected 1 or more");
+    insta::assert_snapshot!(refusal("store.shards = 0", &[]), @"setting `store.shards` (FILE, line 1): expected 1 or more");
     insta::assert_snapshot!(refusal("widget.deadline = '0s'", &[]), @"setting `widget.deadline` (FILE, line 1): expected more than nothing");
     insta::assert_snapshot!(refusal("events.retention = '59m'", &[]), @"setting `events.retention` (FILE, line 1): expected from 1h to 3650d");
     insta::assert_snapshot!(refusal("webhooks.timeout = '31s'", &[]), @"setting `webhooks.timeout` (FILE, line 1): expected 30s or less");
@@ -190,7 +190,7 @@ fn settings_that_contradict_each_other_are_refused() {
 }
 
 #[test]
-fn what_is_not_ours_or_empty_is_passed_over() {
+fn foreign_and_empty_variables_are_ignored() {
     let config = load(
         "model.api_key = 'sk-file'",
         &[
@@ -262,13 +262,13 @@ fn embeddings_have_an_endpoint_of_their_own() {
 }
 
 #[test]
-fn a_demo_is_wanted_where_nobody_else_sees_it_or_where_it_is_asked_for() {
-    let wants = |env: &[(&str, &str)]| load("", env).unwrap().wants_demo();
+fn the_demo_is_enabled_on_loopback_or_by_its_setting() {
+    let is_enabled = |env: &[(&str, &str)]| load("", env).unwrap().is_demo_enabled();
 
-    assert!(wants(&[("REJOINDER_LISTEN", "[::1]:8080")]));
-    assert!(!wants(&[("REJOINDER_LISTEN", "0.0.0.0:8080")]));
-    assert!(wants(&[("REJOINDER_LISTEN", "0.0.0.0:8080"), ("REJOINDER_DEMO", "true")]));
-    assert!(!wants(&[("DATABASE_URL", "postgres://h/d")]));
+    assert!(is_enabled(&[("REJOINDER_LISTEN", "[::1]:8080")]));
+    assert!(!is_enabled(&[("REJOINDER_LISTEN", "0.0.0.0:8080")]));
+    assert!(is_enabled(&[("REJOINDER_LISTEN", "0.0.0.0:8080"), ("REJOINDER_DEMO", "true")]));
+    assert!(!is_enabled(&[("DATABASE_URL", "postgres://h/d")]));
 }
 
 #[test]
@@ -283,7 +283,7 @@ fn the_secret_key_may_come_from_a_file() {
 }
 
 #[test]
-fn no_secret_is_shown_by_debug() {
+fn debug_output_redacts_secrets() {
     let config = load(
         "connections.b = { base_url = 'http://h/v1', api_key = 'canary' }",
         &[
@@ -298,15 +298,15 @@ fn no_secret_is_shown_by_debug() {
     .unwrap();
 
     let choices = format!("{:?} {:?}", config.model_choice(), config.embeddings_choice());
-    let shown = format!("{config:?} {:?} {choices}", config.database());
+    let output = format!("{config:?} {:?} {choices}", config.database());
 
-    assert!(!shown.contains("canary"), "{shown}");
-    assert!(!shown.contains("[0, 0"), "{shown}");
+    assert!(!output.contains("canary"), "{output}");
+    assert!(!output.contains("[0, 0"), "{output}");
 }
 
 #[test]
 fn rates_sizes_and_amounts_of_another_form_are_refused() {
-    use super::value::Form;
+    use super::value::SettingValue;
 
     for text in ["", "0/min", "-1/min", "20", "20/fortnight", "/s", "1.5/s"] {
         assert_eq!(Rate::parse(text), None, "{text}");
@@ -321,7 +321,7 @@ fn rates_sizes_and_amounts_of_another_form_are_refused() {
         assert_eq!(Duration::parse(text), None, "{text}");
     }
     for text in ["ftp://h", "http://u:p@h/v1", "http://h/?q", "localhost:11434"] {
-        assert_eq!(Url::parse(text).ok().and_then(|_| <Url as Form>::parse(text)), None, "{text}");
+        assert_eq!(Url::parse(text).ok().and_then(|_| <Url as SettingValue>::parse(text)), None, "{text}");
     }
 }
 

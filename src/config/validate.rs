@@ -8,70 +8,70 @@ use tracing_subscriber::EnvFilter;
 use super::Config;
 
 /// How long events may be kept: a reader must be able to come back, and time must be able to count.
-const RETENTION: RangeInclusive<Duration> = Duration::from_hours(1)..=Duration::from_hours(24 * 3650);
+const RETENTION_RANGE: RangeInclusive<Duration> = Duration::from_hours(1)..=Duration::from_hours(24 * 3650);
 
 /// How long an endpoint may take to answer: it holds a place among those of all workspaces meanwhile.
-const LONGEST_ANSWER: Duration = Duration::from_secs(30);
+const MAX_WEBHOOK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Most passages in one request: OpenAI takes 2048 inputs, and 300,000 tokens.
-const LARGEST_BATCH: usize = 512;
+const MAX_EMBEDDINGS_BATCH: usize = 512;
 
 /// A setting that is refused, and why.
-type Fault = (&'static str, String);
+type ValidationError = (&'static str, String);
 
 impl Config {
     /// The first setting that cannot be meant.
-    pub(super) fn validate(&self) -> Result<(), Fault> {
+    pub(super) fn validate(&self) -> Result<(), ValidationError> {
         self.validate_counts()?;
         self.validate_durations()?;
         if self.secret_key.is_some() && self.secret_key_file.is_some() {
-            return fault("secret_key_file", "`secret_key` is set too: only one of the two may be");
+            return invalid("secret_key_file", "`secret_key` is set too: only one of the two may be");
         }
         if self.turn.max_in_flight < 2 {
-            return fault("turn.max_in_flight", "expected 2 or more: each door needs a slot");
+            return invalid("turn.max_in_flight", "expected 2 or more: each door needs a slot");
         }
-        if !RETENTION.contains(&self.events.retention) {
-            return fault("events.retention", "expected from 1h to 3650d");
+        if !RETENTION_RANGE.contains(&self.events.retention) {
+            return invalid("events.retention", "expected from 1h to 3650d");
         }
-        if self.webhooks.timeout > LONGEST_ANSWER {
-            return fault("webhooks.timeout", "expected 30s or less");
+        if self.webhooks.timeout > MAX_WEBHOOK_TIMEOUT {
+            return invalid("webhooks.timeout", "expected 30s or less");
         }
         self.validate_embeddings()?;
         if let Some(name) = self.connections.keys().find(|name| !is_connection_name(name)) {
             let expected =
                 "expected lower-case letters, digits, `-` and `_`, and not `default`, which is [model]";
-            return fault("connections", &format!("`{name}` is no name for a connection: {expected}"));
+            return invalid("connections", &format!("`{name}` is no name for a connection: {expected}"));
         }
         if self.outbound.allow_hosts.iter().any(|host| !is_host(host)) {
-            return fault("outbound.allow_hosts", "expected `host` or `host:port`, without scheme or path");
+            return invalid("outbound.allow_hosts", "expected `host` or `host:port`, without scheme or path");
         }
         if EnvFilter::builder().parse(&self.log.filter).is_err() {
-            return fault("log.filter", "expected levels such as `info` or `info,sqlx=debug`");
+            return invalid("log.filter", "expected levels such as `info` or `info,sqlx=debug`");
         }
         Ok(())
     }
 
-    fn validate_embeddings(&self) -> Result<(), Fault> {
+    fn validate_embeddings(&self) -> Result<(), ValidationError> {
         let section = &self.embeddings;
         if section.base_url.is_some() && section.model.is_none() {
-            return fault(
+            return invalid(
                 "embeddings.model",
                 "`embeddings.base_url` is set, so the model to use there has to be named",
             );
         }
         if section.base_url.is_none() && (section.model.is_some() || section.api_key.is_some()) {
             let text = "`embeddings.model` or `embeddings.api_key` is set, so the endpoint has to be named";
-            return fault("embeddings.base_url", text);
+            return invalid("embeddings.base_url", text);
         }
-        if section.batch > LARGEST_BATCH {
-            return fault("embeddings.batch", "expected 512 or less");
+        if section.batch > MAX_EMBEDDINGS_BATCH {
+            return invalid("embeddings.batch", "expected 512 or less");
         }
         Ok(())
     }
 
-    fn validate_counts(&self) -> Result<(), Fault> {
+    fn validate_counts(&self) -> Result<(), ValidationError> {
         let zero = [
-            ("store.lanes", self.store.lanes == 0),
+            ("store.shards", self.store.shards == 0),
             ("store.read_connections", self.store.read_connections == 0),
             ("turn.max_rounds", self.turn.max_rounds == 0),
             ("turn.max_attempts", self.turn.max_attempts == 0),
@@ -91,12 +91,12 @@ impl Config {
             ("http.max_connections", self.http.max_connections == 0),
         ];
         match zero.into_iter().find(|(_, is_zero)| *is_zero) {
-            Some((setting, _)) => fault(setting, "expected 1 or more"),
+            Some((setting, _)) => invalid(setting, "expected 1 or more"),
             None => Ok(()),
         }
     }
 
-    fn validate_durations(&self) -> Result<(), Fault> {
+    fn validate_durations(&self) -> Result<(), ValidationError> {
         let durations = [
             ("turn.deadline", self.turn.deadline),
             ("turn.max_age", self.turn.max_age),
@@ -114,13 +114,13 @@ impl Config {
             ("http.write_timeout", self.http.write_timeout),
         ];
         match durations.into_iter().find(|(_, duration)| duration.is_zero()) {
-            Some((setting, _)) => fault(setting, "expected more than nothing"),
+            Some((setting, _)) => invalid(setting, "expected more than nothing"),
             None => Ok(()),
         }
     }
 }
 
-fn fault(setting: &'static str, message: &str) -> Result<(), Fault> {
+fn invalid(setting: &'static str, message: &str) -> Result<(), ValidationError> {
     Err((setting, message.to_owned()))
 }
 

@@ -20,7 +20,7 @@ use url::Url;
 use crate::domain::money::Money;
 
 /// Something that a setting's text can be parsed into.
-pub(super) trait Form: Sized {
+pub(super) trait SettingValue: Sized {
     /// What a right text looks like, after "expected".
     const EXPECTED: &'static str;
 
@@ -29,13 +29,15 @@ pub(super) trait Form: Sized {
 }
 
 /// Reads a setting that always has a value.
-pub(super) fn required<'de, D: Deserializer<'de>, T: Form>(deserializer: D) -> Result<T, D::Error> {
+pub(super) fn required<'de, D: Deserializer<'de>, T: SettingValue>(deserializer: D) -> Result<T, D::Error> {
     let text = scalar::<D, T>(deserializer)?;
     T::parse(&text).ok_or_else(|| D::Error::custom(format_args!("expected {}", T::EXPECTED)))
 }
 
 /// Reads a setting that may be unset, which is written `""`.
-pub(super) fn optional<'de, D: Deserializer<'de>, T: Form>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub(super) fn optional<'de, D: Deserializer<'de>, T: SettingValue>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     let text = scalar::<D, T>(deserializer)?;
     if text.is_empty() {
         return Ok(None);
@@ -46,10 +48,10 @@ pub(super) fn optional<'de, D: Deserializer<'de>, T: Form>(deserializer: D) -> R
 }
 
 /// The text of a string, whole number or boolean.
-fn scalar<'de, D: Deserializer<'de>, T: Form>(deserializer: D) -> Result<String, D::Error> {
+fn scalar<'de, D: Deserializer<'de>, T: SettingValue>(deserializer: D) -> Result<String, D::Error> {
     struct Scalar<T>(PhantomData<T>);
 
-    impl<T: Form> Visitor<'_> for Scalar<T> {
+    impl<T: SettingValue> Visitor<'_> for Scalar<T> {
         type Value = String;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,8 +63,8 @@ fn scalar<'de, D: Deserializer<'de>, T: Form>(deserializer: D) -> Result<String,
         fn visit_i64<E: Error>(self, number: i64) -> Result<String, E> {
             Ok(number.to_string())
         }
-        fn visit_bool<E: Error>(self, truth: bool) -> Result<String, E> {
-            Ok(truth.to_string())
+        fn visit_bool<E: Error>(self, value: bool) -> Result<String, E> {
+            Ok(value.to_string())
         }
     }
 
@@ -76,7 +78,7 @@ pub struct Rate {
     pub period: Duration,
 }
 
-impl Form for Rate {
+impl SettingValue for Rate {
     const EXPECTED: &'static str = "a rate such as `10/s`, `20/min`, `100/hour` or `1000/day`";
 
     fn parse(text: &str) -> Option<Self> {
@@ -92,7 +94,7 @@ impl Form for Rate {
     }
 }
 
-impl Form for Duration {
+impl SettingValue for Duration {
     const EXPECTED: &'static str = "a duration such as `250ms`, `120s`, `15m`, `24h` or `30d`";
 
     fn parse(text: &str) -> Option<Self> {
@@ -105,7 +107,7 @@ impl Form for Duration {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub usize);
 
-impl Form for ByteSize {
+impl SettingValue for ByteSize {
     const EXPECTED: &'static str = "a size such as `512B`, `64KiB` or `4MiB`";
 
     fn parse(text: &str) -> Option<Self> {
@@ -122,7 +124,7 @@ impl Form for ByteSize {
     }
 }
 
-impl Form for Money {
+impl SettingValue for Money {
     const EXPECTED: &'static str = "an amount in dollars such as `5.00`, with at most six decimal places";
 
     fn parse(text: &str) -> Option<Self> {
@@ -130,7 +132,7 @@ impl Form for Money {
     }
 }
 
-impl Form for Url {
+impl SettingValue for Url {
     const EXPECTED: &'static str = "an http or https URL without user, password, query or fragment";
 
     fn parse(text: &str) -> Option<Self> {
@@ -147,7 +149,7 @@ impl Form for Url {
 #[derive(Debug, Clone)]
 pub struct PostgresUrl(pub SecretString);
 
-impl Form for PostgresUrl {
+impl SettingValue for PostgresUrl {
     const EXPECTED: &'static str =
         "a PostgreSQL URL such as `postgres://user@host/name` (unset: the embedded database in `data_dir`)";
 
@@ -160,7 +162,7 @@ impl Form for PostgresUrl {
 /// The key that seals stored secrets.
 pub type SecretKey = Arc<SecretBox<[u8; 32]>>;
 
-impl Form for SecretKey {
+impl SettingValue for SecretKey {
     const EXPECTED: &'static str = "32 bytes in base64, as `openssl rand -base64 32` prints them";
 
     fn parse(text: &str) -> Option<Self> {
@@ -169,7 +171,7 @@ impl Form for SecretKey {
     }
 }
 
-impl Form for SocketAddr {
+impl SettingValue for SocketAddr {
     const EXPECTED: &'static str = "an address and port such as `127.0.0.1:8080` or `[::1]:8080`";
 
     fn parse(text: &str) -> Option<Self> {
@@ -177,7 +179,7 @@ impl Form for SocketAddr {
     }
 }
 
-impl Form for SecretString {
+impl SettingValue for SecretString {
     const EXPECTED: &'static str = "a text in one line";
 
     fn parse(text: &str) -> Option<Self> {
@@ -185,7 +187,7 @@ impl Form for SecretString {
     }
 }
 
-impl Form for String {
+impl SettingValue for String {
     const EXPECTED: &'static str = "a text in one line";
 
     fn parse(text: &str) -> Option<Self> {
@@ -193,7 +195,7 @@ impl Form for String {
     }
 }
 
-impl Form for PathBuf {
+impl SettingValue for PathBuf {
     const EXPECTED: &'static str = "a path";
 
     fn parse(text: &str) -> Option<Self> {
@@ -201,7 +203,7 @@ impl Form for PathBuf {
     }
 }
 
-impl Form for bool {
+impl SettingValue for bool {
     const EXPECTED: &'static str = "`true` or `false`";
 
     fn parse(text: &str) -> Option<Self> {
@@ -209,7 +211,7 @@ impl Form for bool {
     }
 }
 
-impl Form for u32 {
+impl SettingValue for u32 {
     const EXPECTED: &'static str = "a whole number";
 
     fn parse(text: &str) -> Option<Self> {
@@ -217,7 +219,7 @@ impl Form for u32 {
     }
 }
 
-impl Form for usize {
+impl SettingValue for usize {
     const EXPECTED: &'static str = "a whole number";
 
     fn parse(text: &str) -> Option<Self> {

@@ -1,9 +1,9 @@
 //! Whoever sends a bearer key: its workspace, and what the key may do.
 
 use super::ids::{KeyId, WorkspaceId};
-use super::words::words;
+use super::string_enum::string_enum;
 
-words! {
+string_enum! {
     /// What a key may do.
     Scope {
         /// Send, create, patch, end, widget links, the AI's switch.
@@ -28,7 +28,7 @@ pub struct Account {
 impl Account {
     /// Whether the key has this scope.
     #[must_use]
-    pub fn may(&self, scope: Scope) -> bool {
+    pub fn has_scope(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope)
     }
 }

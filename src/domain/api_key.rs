@@ -9,11 +9,11 @@ use super::account::{Account, Scope};
 use super::clock::Micros;
 use super::ids::{KeyId, WorkspaceId};
 
-const START: &str = "sk_";
+const KEY_PREFIX: &str = "sk_";
 /// Longer than any key that is made (46), so that no one has us hash a book.
-const LONGEST: usize = 128;
+const MAX_LENGTH: usize = 128;
 /// How much of a key is kept to tell it from others.
-const SHOWN: usize = 9;
+const VISIBLE_LENGTH: usize = 9;
 
 /// What the store finds a key by.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -27,14 +27,14 @@ impl KeySecret {
     /// A key of 32 random bytes.
     #[must_use]
     pub fn new(bytes: [u8; 32]) -> Self {
-        Self(format!("{START}{}", URL_SAFE_NO_PAD.encode(bytes)).into())
+        Self(format!("{KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)).into())
     }
 
     /// What a client sent; none where it cannot be a key, so that the store need not be asked.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        let is_key = text.len() <= LONGEST && text.starts_with(START) && text.bytes().all(fits);
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let is_key = text.len() <= MAX_LENGTH && text.starts_with(KEY_PREFIX) && text.bytes().all(is_allowed);
         is_key.then(|| Self(text.into()))
     }
 
@@ -54,7 +54,7 @@ impl KeySecret {
     /// Its beginning, to tell it from others.
     #[must_use]
     pub fn prefix(&self) -> String {
-        self.expose().chars().take(SHOWN).collect()
+        self.expose().chars().take(VISIBLE_LENGTH).collect()
     }
 }
 
@@ -76,8 +76,8 @@ impl ApiKey {
     /// Whoever holds it, unless it was revoked or has expired.
     #[must_use]
     pub fn account(&self, now: Micros) -> Option<Account> {
-        let is_good = self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end);
-        is_good.then(|| Account { workspace: self.workspace, key: self.id, scopes: self.scopes.clone() })
+        let is_active = self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end);
+        is_active.then(|| Account { workspace: self.workspace, key: self.id, scopes: self.scopes.clone() })
     }
 }
 
@@ -97,8 +97,8 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_key_is_none() {
-        for text in ["", "sk", "pk_test", "sk_ ", "sk_é", &format!("sk_{}", "a".repeat(LONGEST))] {
+    fn malformed_keys_are_none() {
+        for text in ["", "sk", "pk_test", "sk_ ", "sk_é", &format!("sk_{}", "a".repeat(MAX_LENGTH))] {
             assert!(KeySecret::parse(text).is_none(), "{text}");
         }
     }

@@ -8,11 +8,11 @@ use serde_json::{Map, Value};
 use super::calendar::{Caldav, CalendarRules};
 use super::ids::{CalendarId, KnowledgeBaseId};
 use super::mcp::McpServer;
-use super::seal::Sealed;
+use super::seal::SealedSecret;
 
 /// A version of an assistant, kept as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Compiled {
+pub struct AssistantVersion {
     pub slug: String,
     pub name: String,
     /// With `{{variable}}`s.
@@ -25,7 +25,7 @@ pub struct Compiled {
     pub model: Option<String>,
     /// Tried in order where the first cannot answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub fallbacks: Vec<Fallback>,
+    pub fallbacks: Vec<ModelRef>,
     /// Passed through to the model.
     #[serde(default)]
     pub parameters: Map<String, Value>,
@@ -43,8 +43,8 @@ pub struct Compiled {
 
 /// A model on a named connection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Fallback {
+#[serde(deny_unknown_fields, expecting = "struct Fallback")]
+pub struct ModelRef {
     pub connection: String,
     pub model: String,
 }
@@ -149,10 +149,10 @@ pub struct WebhookTool {
     pub timeout_ms: u64,
     /// Signs the request, as Standard Webhooks do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<Sealed>,
+    pub secret: Option<SealedSecret>,
     /// Secrets by the names that `{{name}}` uses them by, over the variables of that name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub secrets: Vec<(String, Sealed)>,
+    pub secrets: Vec<(String, SealedSecret)>,
     /// A call that may have arrived may be sent again, whatever the method.
     #[serde(default)]
     pub idempotent: bool,
@@ -162,7 +162,7 @@ pub struct WebhookTool {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum HeaderText {
-    Sealed(Sealed),
+    Sealed(SealedSecret),
     /// With `{argument}`s and `{{variable}}`s.
     Plain(String),
 }

@@ -92,10 +92,10 @@ impl Usage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part {
     Text(String),
-    /// A piece of the call in `slot` (0, 1, …). The first piece that brings a name
+    /// A piece of the call in `index` (0, 1, …). The first piece that brings a name
     /// or an id gives it; arguments are appended.
     Call {
-        slot: usize,
+        index: usize,
         id: Option<String>,
         name: Option<String>,
         arguments: String,

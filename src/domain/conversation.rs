@@ -2,9 +2,9 @@
 
 use super::clock::Micros;
 use super::ids::{AssistantId, ConversationId, WorkspaceId};
-use super::words::words;
+use super::string_enum::string_enum;
 
-words! {
+string_enum! {
     /// What a conversation is for; decides what a reply in it costs.
     ConversationKind {
         /// A visitor of a chat widget.
@@ -16,7 +16,7 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// Who sent a message.
     SenderType {
         /// The person who is helped.

@@ -6,28 +6,28 @@ use std::time::Duration;
 use super::chat::clean_text;
 use super::clock::Micros;
 use super::ids::{DeliveryId, EndpointId, EventId, WorkspaceId};
-use super::retry::spread;
-use super::words::words;
+use super::retry::jitter;
+use super::string_enum::string_enum;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 /// The pauses after a round's first, second, … failed attempt, in seconds; after the last one there is none.
-const PAUSES: [u64; 9] =
+const RETRY_SCHEDULE: [u64; 9] =
     [5, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR];
 /// What an endpoint may ask for instead.
-const SHORTEST_WISH: Duration = Duration::from_secs(1);
-const LONGEST_WISH: Duration = Duration::from_hours(1);
+const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 /// After so many attempts of a round it may only ask for a longer pause: short ones would use up the round.
-const MAY_SHORTEN: i64 = 2;
+const SHORTENABLE_ATTEMPTS: i64 = 2;
 
 /// How long a delivery waits for an earlier one of its conversation at its endpoint that is to be tried
 /// again, counted from that one's event.
-pub const KEEPS_ORDER: Duration = Duration::from_secs(30);
+pub const ORDERING_WINDOW: Duration = Duration::from_secs(30);
 
 /// How much of an answer's body is kept, in bytes.
 pub const MAX_EXCERPT: usize = 2 * 1024;
 
-words! {
+string_enum! {
     /// Where a delivery stands.
     DeliveryState {
         /// May be claimed, from `not_before` on.
@@ -43,7 +43,7 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// How an attempt ended.
     AttemptOutcome {
         /// A 2xx.
@@ -70,7 +70,7 @@ words! {
 impl AttemptOutcome {
     /// What an answer with this status means.
     #[must_use]
-    pub fn of_status(status: u16) -> Self {
+    pub fn from_status(status: u16) -> Self {
         match status {
             200..=299 => Self::Delivered,
             300..=399 => Self::Redirected,
@@ -91,7 +91,7 @@ pub struct DeliveryKey {
 
 /// A delivery that a process owns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Claimed {
+pub struct ClaimedDelivery {
     pub key: DeliveryKey,
     pub id: DeliveryId,
     /// Rises by one with every claim, takeover, hand-back and end of an attempt.
@@ -106,7 +106,7 @@ pub struct Claimed {
 
 /// An event as it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SentEvent {
+pub struct EventPayload {
     pub workspace: WorkspaceId,
     pub cursor: i64,
     pub id: EventId,
@@ -129,44 +129,49 @@ pub struct Attempt {
 
 /// What becomes of a delivery after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum Disposition {
     Delivered,
     /// Tried again after this pause.
-    Again(Duration),
+    Retry(Duration),
     Failed,
 }
 
-/// What follows from the `attempt`th attempt of a round (from 1). `asked` is a `Retry-After`, which
+/// What follows from the `attempt`th attempt of a round (from 1). `retry_after` is a `Retry-After`, which
 /// replaces the pause, within bounds, and from the third attempt on only lengthens it; `random` spreads those that failed together.
 #[must_use]
-pub fn next(outcome: AttemptOutcome, attempt: i64, asked: Option<Duration>, random: u32) -> Next {
+pub fn disposition(
+    outcome: AttemptOutcome,
+    attempt: i64,
+    retry_after: Option<Duration>,
+    random: u32,
+) -> Disposition {
     if outcome == AttemptOutcome::Delivered {
-        return Next::Delivered;
+        return Disposition::Delivered;
     }
-    let pause = usize::try_from(attempt.max(1) - 1).ok().and_then(|index| PAUSES.get(index));
-    let Some(pause) = pause.map(|pause| spread(Duration::from_secs(*pause), random)) else {
-        return Next::Failed;
+    let delay = usize::try_from(attempt.max(1) - 1).ok().and_then(|index| RETRY_SCHEDULE.get(index));
+    let Some(delay) = delay.map(|delay| jitter(Duration::from_secs(*delay), random)) else {
+        return Disposition::Failed;
     };
-    match asked.map(|asked| asked.clamp(SHORTEST_WISH, LONGEST_WISH)) {
-        Some(asked) if attempt <= MAY_SHORTEN => Next::Again(asked),
-        Some(asked) => Next::Again(asked.max(pause)),
-        None => Next::Again(pause),
+    match retry_after.map(|retry_after| retry_after.clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER)) {
+        Some(retry_after) if attempt <= SHORTENABLE_ATTEMPTS => Disposition::Retry(retry_after),
+        Some(retry_after) => Disposition::Retry(retry_after.max(delay)),
+        None => Disposition::Retry(delay),
     }
 }
 
 /// The end of a process's hold on a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ended {
+pub struct OutcomeWrite {
     pub key: DeliveryKey,
     /// As it was claimed: who was overtaken changes nothing.
     pub fence: i64,
-    pub end: End,
+    pub outcome: DeliveryOutcome,
 }
 
 /// How a hold on a delivery ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    Attempted(Attempt, Next),
+pub enum DeliveryOutcome {
+    Attempted(Attempt, Disposition),
     /// For whoever claims it, with no attempt counted.
     HandedBack,
     /// There is nothing to send any more.
@@ -176,15 +181,15 @@ pub enum End {
 /// How an answer's body begins, as it is kept.
 #[must_use]
 pub fn excerpt(body: &[u8]) -> Option<String> {
-    let begin = &body[..body.len().min(MAX_EXCERPT)];
-    let text = String::from_utf8_lossy(begin);
+    let prefix = &body[..body.len().min(MAX_EXCERPT)];
+    let text = String::from_utf8_lossy(prefix);
     // A character that was cut in two is not half kept, and what replaces it takes more bytes.
     let mut end = text.len().min(MAX_EXCERPT);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    let kept = clean_text(text[..end].trim_end_matches('\u{fffd}').to_owned());
-    (!kept.is_empty()).then_some(kept)
+    let excerpt = clean_text(text[..end].trim_end_matches('\u{fffd}').to_owned());
+    (!excerpt.is_empty()).then_some(excerpt)
 }
 
 #[cfg(test)]
@@ -203,16 +208,16 @@ mod tests {
             (500, AttemptOutcome::Refused),
             (101, AttemptOutcome::Refused),
         ] {
-            assert_eq!(AttemptOutcome::of_status(status), outcome, "{status}");
+            assert_eq!(AttemptOutcome::from_status(status), outcome, "{status}");
         }
-        assert_eq!(next(AttemptOutcome::Delivered, 10, None, 0), Next::Delivered);
+        assert_eq!(disposition(AttemptOutcome::Delivered, 10, None, 0), Disposition::Delivered);
     }
 
     #[test]
-    fn the_pauses_are_the_schedules_and_end_after_the_tenth_attempt() {
-        let seconds = |attempt| match next(AttemptOutcome::Refused, attempt, None, 512) {
-            Next::Again(pause) => Some(pause.as_secs()),
-            Next::Delivered | Next::Failed => None,
+    fn delays_follow_the_schedule_and_end_after_the_tenth_attempt() {
+        let seconds = |attempt| match disposition(AttemptOutcome::Refused, attempt, None, 512) {
+            Disposition::Retry(delay) => Some(delay.as_secs()),
+            Disposition::Delivered | Disposition::Failed => None,
         };
 
         let pauses: Vec<_> = (1..=10).map(seconds).collect();
@@ -223,33 +228,40 @@ mod tests {
     }
 
     #[test]
-    fn pauses_are_spread_by_a_fifth() {
-        let first = |random| next(AttemptOutcome::TimedOut, 1, None, random);
+    fn delays_are_jittered_by_a_fifth() {
+        let first = |random| disposition(AttemptOutcome::TimedOut, 1, None, random);
 
-        assert_eq!(first(0), Next::Again(Duration::from_secs(4)));
-        let Next::Again(longest) = first(1023) else { panic!("{:?}", first(1023)) };
+        assert_eq!(first(0), Disposition::Retry(Duration::from_secs(4)));
+        let Disposition::Retry(longest) = first(1023) else { panic!("{:?}", first(1023)) };
         assert!(longest > Duration::from_millis(5990) && longest < Duration::from_secs(6));
     }
 
     #[test]
-    fn what_the_endpoint_asks_for_replaces_the_pause_within_bounds() {
-        let asked =
-            |attempt, seconds| next(AttemptOutcome::Refused, attempt, Some(Duration::from_secs(seconds)), 9);
+    fn a_retry_after_replaces_the_delay_within_bounds() {
+        let retry_after = |attempt, seconds| {
+            disposition(AttemptOutcome::Refused, attempt, Some(Duration::from_secs(seconds)), 9)
+        };
 
-        assert_eq!(asked(1, 7), Next::Again(Duration::from_secs(7)));
-        assert_eq!(asked(2, 0), Next::Again(Duration::from_secs(1)));
-        assert_eq!(asked(1, 86_400), Next::Again(Duration::from_hours(1)));
-        assert_eq!(asked(10, 7), Next::Failed);
+        assert_eq!(retry_after(1, 7), Disposition::Retry(Duration::from_secs(7)));
+        assert_eq!(retry_after(2, 0), Disposition::Retry(Duration::from_secs(1)));
+        assert_eq!(retry_after(1, 86_400), Disposition::Retry(Duration::from_hours(1)));
+        assert_eq!(retry_after(10, 7), Disposition::Failed);
     }
 
     #[test]
-    fn from_the_third_attempt_on_the_endpoint_lengthens_the_pause_only() {
+    fn from_the_third_attempt_on_a_retry_after_only_lengthens_the_delay() {
         let hour = Some(Duration::from_hours(1));
         for attempt in 3..10 {
-            let unasked = next(AttemptOutcome::Refused, attempt, None, 9);
-            assert_eq!(next(AttemptOutcome::Refused, attempt, Some(Duration::from_secs(1)), 9), unasked);
+            let without_retry_after = disposition(AttemptOutcome::Refused, attempt, None, 9);
+            assert_eq!(
+                disposition(AttemptOutcome::Refused, attempt, Some(Duration::from_secs(1)), 9),
+                without_retry_after
+            );
         }
-        assert_eq!(next(AttemptOutcome::Refused, 3, hour, 9), Next::Again(Duration::from_hours(1)));
+        assert_eq!(
+            disposition(AttemptOutcome::Refused, 3, hour, 9),
+            Disposition::Retry(Duration::from_hours(1))
+        );
     }
 
     #[test]
@@ -258,7 +270,7 @@ mod tests {
         assert_eq!(excerpt(b"a\0b"), Some("ab".to_owned()));
         let long = "é".repeat(MAX_EXCERPT);
         assert_eq!(excerpt(&long.as_bytes()[..=MAX_EXCERPT]), Some("é".repeat(MAX_EXCERPT / 2)));
-        assert_eq!(excerpt(&long.as_bytes()[1..]).map(|kept| kept.len() <= MAX_EXCERPT), Some(true));
-        assert!(excerpt(&[0xff; 4 * MAX_EXCERPT]).is_none_or(|kept| kept.len() <= MAX_EXCERPT));
+        assert_eq!(excerpt(&long.as_bytes()[1..]).map(|excerpt| excerpt.len() <= MAX_EXCERPT), Some(true));
+        assert!(excerpt(&[0xff; 4 * MAX_EXCERPT]).is_none_or(|excerpt| excerpt.len() <= MAX_EXCERPT));
     }
 }

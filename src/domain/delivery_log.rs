@@ -7,7 +7,7 @@ use super::ids::{ConversationId, DeliveryId, EventId};
 
 /// A delivery, as the log has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Logged {
+pub struct DeliveryLogEntry {
     pub id: DeliveryId,
     /// Of its event.
     pub cursor: i64,
@@ -27,7 +27,7 @@ pub struct Logged {
 
 /// An attempt, by its number within its delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LoggedAttempt {
+pub struct AttemptLogEntry {
     /// From 1.
     pub number: i64,
     pub attempt: Attempt,
@@ -35,7 +35,7 @@ pub struct LoggedAttempt {
 
 /// A delivery with its attempts, the last hundred of them, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
-    pub delivery: Logged,
-    pub attempts: Vec<LoggedAttempt>,
+pub struct DeliveryDetails {
+    pub delivery: DeliveryLogEntry,
+    pub attempts: Vec<AttemptLogEntry>,
 }

@@ -27,8 +27,8 @@ pub enum Error {
     #[error("This origin is not allowed.")]
     OriginRefused,
     /// `name` is the id as it was sent.
-    #[error("{} not found: {name}.", thing.as_str())]
-    NotFound { thing: Thing, name: String },
+    #[error("{} not found: {name}.", resource.as_str())]
+    NotFound { resource: ResourceKind, name: String },
     /// Events after a reader's cursor were removed. `resume` is the cursor before the oldest kept.
     #[error(
         "The events after this cursor are kept no longer. The oldest that is kept follows after={resume}, or without 'after'."
@@ -51,11 +51,11 @@ pub enum Error {
     #[error("{text}")]
     Overloaded { text: &'static str, retry_after: Duration },
     #[error("A request with this Idempotency-Key is still being processed")]
-    TwinInFlight { retry_after: Duration },
+    IdempotencyKeyInFlight { retry_after: Duration },
     #[error("This Idempotency-Key was used with another request")]
-    KeyReused,
+    IdempotencyKeyReused,
     #[error("The Idempotency-Key header must have 1 to 255 visible characters")]
-    KeyMalformed,
+    IdempotencyKeyMalformed,
     /// What the request would make or change is there already, or is not its to change.
     #[error("{0}")]
     Conflict(String),
@@ -71,9 +71,9 @@ pub enum Error {
     },
 }
 
-super::words::words! {
+super::string_enum::string_enum! {
     /// What was not found.
-    Thing {
+    ResourceKind {
         /// By either door's name for it.
         Conversation = "Conversation",
         /// A message.
@@ -108,8 +108,8 @@ impl Error {
 
     /// Something that is not there, by the name that was sent for it.
     #[must_use]
-    pub fn not_found(thing: Thing, name: impl Into<String>) -> Self {
-        Self::NotFound { thing, name: name.into() }
+    pub fn not_found(resource: ResourceKind, name: impl Into<String>) -> Self {
+        Self::NotFound { resource, name: name.into() }
     }
 
     /// The stable code of the `Rejoinder-Error` header; one list, in `docs/errors.md`.
@@ -120,18 +120,18 @@ impl Error {
             Self::Unauthenticated => "invalid_token",
             Self::MissingScope(_) => "missing_scope",
             Self::OriginRefused => "origin_refused",
-            Self::NotFound { thing, .. } => match thing {
-                Thing::Conversation => "conversation_not_found",
-                Thing::Message => "message_not_found",
-                Thing::Assistant => "assistant_not_found",
-                Thing::Turn => "turn_not_found",
-                Thing::Calendar => "calendar_not_found",
-                Thing::Booking => "booking_not_found",
-                Thing::Tool => "tool_not_found",
-                Thing::WebhookEndpoint => "webhook_endpoint_not_found",
-                Thing::Delivery => "delivery_not_found",
-                Thing::KnowledgeBase => "knowledge_base_not_found",
-                Thing::Document => "document_not_found",
+            Self::NotFound { resource, .. } => match resource {
+                ResourceKind::Conversation => "conversation_not_found",
+                ResourceKind::Message => "message_not_found",
+                ResourceKind::Assistant => "assistant_not_found",
+                ResourceKind::Turn => "turn_not_found",
+                ResourceKind::Calendar => "calendar_not_found",
+                ResourceKind::Booking => "booking_not_found",
+                ResourceKind::Tool => "tool_not_found",
+                ResourceKind::WebhookEndpoint => "webhook_endpoint_not_found",
+                ResourceKind::Delivery => "delivery_not_found",
+                ResourceKind::KnowledgeBase => "knowledge_base_not_found",
+                ResourceKind::Document => "document_not_found",
             },
             Self::CursorExpired { .. } => "cursor_expired",
             Self::DeliveryUnderWay => "delivery_under_way",
@@ -139,9 +139,9 @@ impl Error {
             Self::Processing(failure) => failure.as_str(),
             Self::LimitReached { .. } => "limit_reached",
             Self::Overloaded { .. } => "overloaded",
-            Self::TwinInFlight { .. } => "idempotency_key_in_flight",
-            Self::KeyReused => "idempotency_key_reused",
-            Self::KeyMalformed => "idempotency_key_malformed",
+            Self::IdempotencyKeyInFlight { .. } => "idempotency_key_in_flight",
+            Self::IdempotencyKeyReused => "idempotency_key_reused",
+            Self::IdempotencyKeyMalformed => "idempotency_key_malformed",
             Self::Conflict(_) => "conflict",
             Self::NotConfigured(_) => "not_configured",
             Self::Unavailable { outcome_unknown: true, .. } => "outcome_unknown",

@@ -2,9 +2,9 @@
 
 use super::clock::Micros;
 use super::ids::{ConversationId, DeliveryId, EndpointId, EventId, WorkspaceId};
-use super::words::words;
+use super::string_enum::string_enum;
 
-words! {
+string_enum! {
     /// What an event is about.
     EventType {
         ConversationCreated = "conversation.created",
@@ -49,17 +49,17 @@ pub struct Event {
 
 /// How far a workspace's feed reaches. Cursors count up from 1, without a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reach {
+pub struct CursorRange {
     /// The cursor of the oldest event that is kept, or of the next to be written.
-    pub from: i64,
+    pub oldest: i64,
     /// The cursor of the last event that was written; 0 before the first.
-    pub head: i64,
+    pub latest: i64,
 }
 
-impl Default for Reach {
+impl Default for CursorRange {
     /// Of a feed that nothing was written to.
     fn default() -> Self {
-        Self { from: 1, head: 0 }
+        Self { oldest: 1, latest: 0 }
     }
 }
 
@@ -75,7 +75,7 @@ pub struct EventFilter {
 impl EventFilter {
     /// Whether it lets an event through.
     #[must_use]
-    pub fn wants(&self, event: &Event) -> bool {
+    pub fn matches(&self, event: &Event) -> bool {
         (self.types.is_empty() || self.types.contains(&event.kind))
             && (self.conversation.is_none() || self.conversation == event.conversation)
     }
@@ -92,7 +92,7 @@ pub struct Subscriber {
 impl Subscriber {
     /// Whether it wants events of this type.
     #[must_use]
-    pub fn wants(&self, kind: EventType) -> bool {
+    pub fn is_subscribed_to(&self, kind: EventType) -> bool {
         kind.is_subscribable() && (self.types.is_empty() || self.types.contains(&kind))
     }
 }

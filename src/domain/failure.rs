@@ -1,9 +1,9 @@
 //! Why a turn gave no reply: the code that is stored and sent in `Rejoinder-Error`,
 //! and the words that the widget contract's `Failed to process message: ` is followed by.
 
-use super::words::words;
+use super::string_enum::string_enum;
 
-words! {
+string_enum! {
     /// Why a turn failed.
     Failure {
         /// The model, or the turn as a whole, took too long.
@@ -49,7 +49,7 @@ impl Failure {
     }
 }
 
-words! {
+string_enum! {
     /// Why a reply in the making was dropped.
     Discard {
         /// A person took over.

@@ -45,49 +45,49 @@ struct Exchange {
     messages: Vec<ChatMessage>,
 }
 
-/// The history of the turn that answers the message at `own`: what lies before it,
+/// The history of the turn that answers the message at `turn_position`: what lies before it,
 /// each earlier reply right after the message that it answers, and that message
 /// itself, whole. Entries may come in any order, also later ones, which are left out.
 ///
 /// The oldest are dropped to keep within `bounds`, but the system prompt (unless
-/// blank) and the message at `own` always stay.
-pub fn arrange(
+/// blank) and the message at `turn_position` always stay.
+pub fn build_history(
     system_prompt: &str,
     mut entries: Vec<HistoryEntry>,
-    own: i64,
+    turn_position: i64,
     bounds: HistoryBounds,
 ) -> Vec<ChatMessage> {
     entries.retain(|entry| match entry.answers {
-        Some(answered) => answered < own,
-        None => entry.position <= own,
+        Some(anchor) => anchor < turn_position,
+        None => entry.position <= turn_position,
     });
     entries.sort_by_key(|entry| {
-        let place = entry.answers.unwrap_or(entry.position);
-        (place, entry.answers.is_some(), entry.position)
+        let anchor = entry.answers.unwrap_or(entry.position);
+        (anchor, entry.answers.is_some(), entry.position)
     });
 
     let mut exchanges: Vec<Exchange> = Vec::new();
     for entry in entries {
-        let place = entry.answers.unwrap_or(entry.position);
-        let messages = show(entry);
+        let anchor = entry.answers.unwrap_or(entry.position);
+        let messages = to_messages(entry);
         match exchanges.last_mut() {
-            Some(exchange) if exchange.position == place => exchange.messages.extend(messages),
-            Some(_) | None => exchanges.push(Exchange { position: place, messages }),
+            Some(exchange) if exchange.position == anchor => exchange.messages.extend(messages),
+            Some(_) | None => exchanges.push(Exchange { position: anchor, messages }),
         }
     }
 
-    let mut shown = Vec::new();
+    let mut messages = Vec::new();
     if !system_prompt.trim().is_empty() {
-        shown.push(ChatMessage::System(system_prompt.to_owned()));
+        messages.push(ChatMessage::System(system_prompt.to_owned()));
     }
-    shown.extend(window::newest(exchanges, bounds).into_iter().flat_map(|exchange| exchange.messages));
-    shown
+    messages.extend(window::newest(exchanges, bounds).into_iter().flat_map(|exchange| exchange.messages));
+    messages
 }
 
 /// Makes a list of messages one that any endpoint accepts: each tool call has one
 /// result, in order, right behind it; results without a call are gone.
-pub fn heal(messages: Vec<ChatMessage>) -> Vec<ChatMessage> {
-    let mut healed = Vec::with_capacity(messages.len());
+pub fn repair_tool_calls(messages: Vec<ChatMessage>) -> Vec<ChatMessage> {
+    let mut repaired = Vec::with_capacity(messages.len());
     let mut rest = messages.into_iter().peekable();
     while let Some(message) = rest.next() {
         match message {
@@ -99,22 +99,22 @@ pub fn heal(messages: Vec<ChatMessage>) -> Vec<ChatMessage> {
                     results.entry(call_id).or_insert(content);
                 }
                 let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
-                healed.push(ChatMessage::Assistant { text, calls });
-                healed.extend(ids.into_iter().map(|call_id| {
+                repaired.push(ChatMessage::Assistant { text, calls });
+                repaired.extend(ids.into_iter().map(|call_id| {
                     let content = results.remove(&call_id).unwrap_or_else(|| UNAVAILABLE.to_owned());
                     ChatMessage::Tool { call_id, content }
                 }));
             }
             ChatMessage::Tool { .. } => {}
-            ChatMessage::System(_) | ChatMessage::User(_) => healed.push(message),
+            ChatMessage::System(_) | ChatMessage::User(_) => repaired.push(message),
         }
     }
-    healed
+    repaired
 }
 
 /// Reads a reply's stored `function_calls`. What has no readable result keeps its
 /// place with a neutral one; what is no call at all is left out.
-pub fn read_calls(function_calls: &Value) -> Vec<FinishedCall> {
+pub fn parse_function_calls(function_calls: &Value) -> Vec<FinishedCall> {
     let read = |entry: &Value| {
         let name = entry.get("name")?.as_str()?.to_owned();
         let arguments = entry.get("arguments").and_then(Value::as_object).cloned().unwrap_or_default();
@@ -127,21 +127,21 @@ pub fn read_calls(function_calls: &Value) -> Vec<FinishedCall> {
     function_calls.as_array().map(|entries| entries.iter().filter_map(read).collect()).unwrap_or_default()
 }
 
-fn show(entry: HistoryEntry) -> Vec<ChatMessage> {
+fn to_messages(entry: HistoryEntry) -> Vec<ChatMessage> {
     match entry.speaker {
         Speaker::User => vec![ChatMessage::User(entry.text)],
         Speaker::System => vec![ChatMessage::System(entry.text)],
         Speaker::Agent => vec![ChatMessage::Assistant { text: Some(entry.text), calls: Vec::new() }],
         Speaker::Assistant => {
-            let mut shown = show_calls(entry.position, entry.calls);
-            shown.push(ChatMessage::Assistant { text: Some(entry.text), calls: Vec::new() });
-            shown
+            let mut messages = tool_call_messages(entry.position, entry.calls);
+            messages.push(ChatMessage::Assistant { text: Some(entry.text), calls: Vec::new() });
+            messages
         }
     }
 }
 
 /// All calls of a reply as one round: which rounds they were made in is not kept.
-fn show_calls(position: i64, finished: Vec<FinishedCall>) -> Vec<ChatMessage> {
+fn tool_call_messages(position: i64, finished: Vec<FinishedCall>) -> Vec<ChatMessage> {
     if finished.is_empty() {
         return Vec::new();
     }
@@ -153,7 +153,7 @@ fn show_calls(position: i64, finished: Vec<FinishedCall>) -> Vec<ChatMessage> {
         let arguments = Value::Object(call.arguments).to_string();
         calls.push(ToolCall { id, name: call.name, arguments });
     }
-    let mut shown = vec![ChatMessage::Assistant { text: None, calls }];
-    shown.append(&mut results);
-    shown
+    let mut messages = vec![ChatMessage::Assistant { text: None, calls }];
+    messages.append(&mut results);
+    messages
 }

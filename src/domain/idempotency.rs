@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::clock::Micros;
 use super::ids::{TurnId, WorkspaceId};
-use super::rendered::Answer;
+use super::render::RenderedResponse;
 
 /// How long an answer is kept.
-pub const KEPT: Duration = Duration::from_hours(24);
+pub const IDEMPOTENCY_TTL: Duration = Duration::from_hours(24);
 
 /// A key, where it counts: the conversation on the widget door, the route on the platform door.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,29 +20,33 @@ pub struct IdempotencyKey {
 
 /// A key as a request brings it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Presented {
+pub struct IdempotencyRequest {
     pub key: IdempotencyKey,
     /// SHA-256 of route and raw body.
     pub fingerprint: Vec<u8>,
 }
 
-impl Presented {
+impl IdempotencyRequest {
     /// The key that was sent, with the SHA-256 of route and raw body, where it counts.
     #[must_use]
-    pub fn within(workspace: WorkspaceId, scope: impl Into<String>, sent: (String, Vec<u8>)) -> Self {
-        let (key, fingerprint) = sent;
+    pub fn new(
+        workspace: WorkspaceId,
+        scope: impl Into<String>,
+        key_and_fingerprint: (String, Vec<u8>),
+    ) -> Self {
+        let (key, fingerprint) = key_and_fingerprint;
         Self { key: IdempotencyKey { workspace, scope: scope.into(), key }, fingerprint }
     }
 }
 
 /// A key as its row keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
+pub struct IdempotencyRecord {
     pub key: IdempotencyKey,
     pub fingerprint: Vec<u8>,
     /// The turn whose end gives the answer, or gave it.
     pub turn: Option<TurnId>,
     /// None while that turn is open.
-    pub answer: Option<Answer>,
+    pub answer: Option<RenderedResponse>,
     pub created_at: Micros,
 }

@@ -41,7 +41,7 @@ fn decode(prefix: &'static str, text: &str) -> Result<Uuid, MalformedId> {
     };
     let mut value = 0_u128;
     for digit in digits.bytes() {
-        let Some(digit) = ALPHABET.iter().position(|known| *known == digit) else { return Err(malformed) };
+        let Some(digit) = ALPHABET.iter().position(|symbol| *symbol == digit) else { return Err(malformed) };
         value = (value << 5) | u128::try_from(digit).unwrap_or(0);
     }
     Ok(Uuid::from_u128(value))
@@ -162,11 +162,11 @@ impl fmt::Debug for CalendarToken {
 
 /// Makes ids and secrets. Seeded in tests, from the operating system otherwise.
 #[derive(Debug)]
-pub struct Ids {
+pub struct IdGenerator {
     source: Mutex<StdRng>,
 }
 
-impl Ids {
+impl IdGenerator {
     /// Ids that nobody can guess.
     #[must_use]
     pub fn random() -> Self {
@@ -188,12 +188,12 @@ impl Ids {
     }
 
     /// A random (v4) UUID, for capabilities.
-    pub fn capability(&self) -> Uuid {
+    pub fn uuid_v4(&self) -> Uuid {
         uuid::Builder::from_random_bytes(self.bytes()).into_uuid()
     }
 
     /// A time-ordered (v7) UUID, for keys of rows.
-    pub fn ordered(&self, clock: &dyn Clock) -> Uuid {
+    pub fn uuid_v7(&self, clock: &dyn Clock) -> Uuid {
         let millis = u64::try_from(clock.now().0 / 1000).unwrap_or(0);
         uuid::Builder::from_unix_timestamp_millis(millis, &self.bytes()).into_uuid()
     }

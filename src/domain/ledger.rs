@@ -3,9 +3,9 @@
 use super::clock::Micros;
 use super::ids::{TurnId, WorkspaceId};
 use super::money::Money;
-use super::words::words;
+use super::string_enum::string_enum;
 
-words! {
+string_enum! {
     /// What moved the balance.
     LedgerKind {
         /// The operator gave credit.

@@ -27,14 +27,14 @@ pub struct McpTools {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow: Option<Vec<String>>,
     /// Of those that are allowed, what the server listed, by name. At least one.
-    pub found: Vec<FoundTool>,
+    pub found: Vec<McpToolSpec>,
     /// Since when the list is as it is.
     pub found_at: Timestamp,
 }
 
 /// A tool that a server listed: its own name, words and schema.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct FoundTool {
+pub struct McpToolSpec {
     pub name: String,
     pub description: String,
     /// A JSON Schema of type `object`.
@@ -49,7 +49,7 @@ impl McpTools {
     }
 
     /// Takes a new list; whether it differs from the one that was kept.
-    pub fn take(&mut self, found: Vec<FoundTool>, now: Timestamp) -> bool {
+    pub fn update_tools(&mut self, found: Vec<McpToolSpec>, now: Timestamp) -> bool {
         if self.found == found {
             return false;
         }

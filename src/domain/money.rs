@@ -36,9 +36,9 @@ impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.0 < 0 { "-" } else { "" };
         let amount = self.0.unsigned_abs();
-        let places = format!("{:06}", amount % 1_000_000);
-        let kept = places.trim_end_matches('0').len().max(2);
-        write!(f, "{sign}{}.{}", amount / 1_000_000, &places[..kept])
+        let fraction = format!("{:06}", amount % 1_000_000);
+        let len = fraction.trim_end_matches('0').len().max(2);
+        write!(f, "{sign}{}.{}", amount / 1_000_000, &fraction[..len])
     }
 }
 
@@ -47,14 +47,14 @@ impl FromStr for Money {
 
     fn from_str(text: &str) -> Result<Self, MalformedAmount> {
         let (negative, digits) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
-        let (whole, places) = digits.split_once('.').unwrap_or((digits, "0"));
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
         let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-        if !all_digits(whole) || !all_digits(places) || places.len() > 6 {
+        if !all_digits(whole) || !all_digits(fraction) || fraction.len() > 6 {
             return Err(MalformedAmount);
         }
         let whole: i64 = whole.parse().map_err(|_| MalformedAmount)?;
-        let places: i64 = format!("{places:0<6}").parse().map_err(|_| MalformedAmount)?;
-        let amount = whole.checked_mul(1_000_000).and_then(|whole| whole.checked_add(places));
+        let fraction: i64 = format!("{fraction:0<6}").parse().map_err(|_| MalformedAmount)?;
+        let amount = whole.checked_mul(1_000_000).and_then(|whole| whole.checked_add(fraction));
         let amount = amount.ok_or(MalformedAmount)?;
         Ok(Self(if negative { -amount } else { amount }))
     }

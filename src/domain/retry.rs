@@ -5,32 +5,33 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 /// The pauses after a turn's first, second, … failed attempt; the last one goes on.
-const PAUSES: [u64; 4] = [1, 4, 15, 60];
+const BACKOFF: [u64; 4] = [1, 4, 15, 60];
 /// A longer wish of the model's is not honoured.
-const LONGEST: Duration = Duration::from_mins(1);
+const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
 
-/// How long to wait after `failed` attempts (at least one). `asked` is a `Retry-After`; `random`
+/// How long to wait after `attempts` attempts (at least one). `retry_after` is a `Retry-After`; `random`
 /// spreads those that failed together, by a fifth either way.
 #[must_use]
-pub fn pause(failed: i64, asked: Option<Duration>, random: u32) -> Duration {
-    let index = usize::try_from(failed.max(1) - 1).unwrap_or(usize::MAX).min(PAUSES.len() - 1);
-    spread(Duration::from_secs(PAUSES[index]), random).max(asked.unwrap_or_default().min(LONGEST))
+pub fn backoff(attempts: i64, retry_after: Option<Duration>, random: u32) -> Duration {
+    let index = usize::try_from(attempts.max(1) - 1).unwrap_or(usize::MAX).min(BACKOFF.len() - 1);
+    jitter(Duration::from_secs(BACKOFF[index]), random)
+        .max(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER))
 }
 
 /// A pause, a fifth longer or shorter at most.
 #[must_use]
-pub(super) fn spread(usual: Duration, random: u32) -> Duration {
-    usual * 4 / 5 + usual * 2 / 5 * (random % 1024) / 1024
+pub(super) fn jitter(base: Duration, random: u32) -> Duration {
+    base * 4 / 5 + base * 2 / 5 * (random % 1024) / 1024
 }
 
 /// A `Retry-After` in seconds, or as a date, which is measured against the answer's
 /// own `Date`, so that our clock does not matter. A date without that is ignored.
 #[must_use]
-pub fn retry_after(said: &str, date: Option<&str>) -> Option<Duration> {
-    if let Ok(seconds) = said.trim().parse::<u64>() {
+pub fn retry_after(value: &str, date: Option<&str>) -> Option<Duration> {
+    if let Ok(seconds) = value.trim().parse::<u64>() {
         return Some(Duration::from_secs(seconds));
     }
-    let until = http_date(said)?.duration_since(http_date(date?)?);
+    let until = http_date(value)?.duration_since(http_date(date?)?);
     Some(Duration::try_from(until).unwrap_or(Duration::ZERO))
 }
 
@@ -43,17 +44,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_and_are_spread() {
-        assert_eq!(pause(1, None, 0), Duration::from_millis(800));
-        assert!(pause(1, None, 1023) < Duration::from_millis(1200));
-        assert_eq!(pause(3, None, 512), Duration::from_secs(15));
-        assert_eq!(pause(99, None, 512), Duration::from_mins(1));
+    fn backoff_grows_and_is_jittered() {
+        assert_eq!(backoff(1, None, 0), Duration::from_millis(800));
+        assert!(backoff(1, None, 1023) < Duration::from_millis(1200));
+        assert_eq!(backoff(3, None, 512), Duration::from_secs(15));
+        assert_eq!(backoff(99, None, 512), Duration::from_mins(1));
     }
 
     #[test]
-    fn a_longer_wish_is_honoured_up_to_a_minute() {
-        assert_eq!(pause(1, Some(Duration::from_secs(30)), 0), Duration::from_secs(30));
-        assert_eq!(pause(1, Some(Duration::from_hours(24)), 0), Duration::from_mins(1));
-        assert_eq!(pause(2, Some(Duration::from_secs(1)), 512), Duration::from_secs(4));
+    fn a_longer_retry_after_is_honoured_up_to_a_minute() {
+        assert_eq!(backoff(1, Some(Duration::from_secs(30)), 0), Duration::from_secs(30));
+        assert_eq!(backoff(1, Some(Duration::from_hours(24)), 0), Duration::from_mins(1));
+        assert_eq!(backoff(2, Some(Duration::from_secs(1)), 512), Duration::from_secs(4));
     }
 }

@@ -15,14 +15,14 @@ pub struct SealKey(SecretBox<[u8; 32]>);
 
 /// A sealed secret, as the store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Sealed {
+pub struct SealedSecret {
     sealed: String,
 }
 
-impl Sealed {
+impl SealedSecret {
     /// What a column has kept.
     #[must_use]
-    pub fn from_kept(text: String) -> Self {
+    pub fn from_stored(text: String) -> Self {
         Self { sealed: text }
     }
 
@@ -36,7 +36,7 @@ impl Sealed {
 /// The key is another one, or what was sealed has been changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a stored secret cannot be opened with this REJOINDER_SECRET_KEY")]
-pub struct WrongKey;
+pub struct SealError;
 
 impl SealKey {
     /// A key of 32 random bytes.
@@ -46,33 +46,34 @@ impl SealKey {
     }
 
     /// Seals a secret; `nonce` must be random and is used once.
-    pub fn seal(&self, secret: &SecretString, nonce: [u8; NONCE]) -> Result<Sealed, WrongKey> {
+    pub fn seal(&self, secret: &SecretString, nonce: [u8; NONCE]) -> Result<SealedSecret, SealError> {
         let cipher = self.cipher().encrypt(&XNonce::from(nonce), secret.expose_secret().as_bytes());
-        let cipher = cipher.map_err(|_| WrongKey)?;
-        Ok(Sealed { sealed: STANDARD.encode([&nonce[..], &cipher].concat()) })
+        let cipher = cipher.map_err(|_| SealError)?;
+        Ok(SealedSecret { sealed: STANDARD.encode([&nonce[..], &cipher].concat()) })
     }
 
-    /// Seals a secret, but for one that is sealed already: that of `kept` stays as it is.
-    pub fn seal_unless_kept<'k>(
+    /// Seals a secret, but for one that is sealed already: that of `existing` stays as it is.
+    pub fn seal_or_reuse<'k>(
         &self,
         secret: &SecretString,
-        kept: impl IntoIterator<Item = &'k Sealed>,
+        existing: impl IntoIterator<Item = &'k SealedSecret>,
         nonce: [u8; NONCE],
-    ) -> Result<Sealed, WrongKey> {
-        let is_it =
-            |kept: &&Sealed| self.open(kept).is_ok_and(|kept| kept.expose_secret() == secret.expose_secret());
-        match kept.into_iter().find(is_it) {
-            Some(kept) => Ok(kept.clone()),
+    ) -> Result<SealedSecret, SealError> {
+        let is_same = |existing: &&SealedSecret| {
+            self.open(existing).is_ok_and(|existing| existing.expose_secret() == secret.expose_secret())
+        };
+        match existing.into_iter().find(is_same) {
+            Some(existing) => Ok(existing.clone()),
             None => self.seal(secret, nonce),
         }
     }
 
     /// Opens what was sealed with the same key.
-    pub fn open(&self, sealed: &Sealed) -> Result<SecretString, WrongKey> {
-        let bytes = STANDARD.decode(&sealed.sealed).map_err(|_| WrongKey)?;
-        let (nonce, cipher) = bytes.split_first_chunk::<NONCE>().ok_or(WrongKey)?;
-        let plain = self.cipher().decrypt(&XNonce::from(*nonce), cipher).map_err(|_| WrongKey)?;
-        String::from_utf8(plain).map(SecretString::from).map_err(|_| WrongKey)
+    pub fn open(&self, sealed: &SealedSecret) -> Result<SecretString, SealError> {
+        let bytes = STANDARD.decode(&sealed.sealed).map_err(|_| SealError)?;
+        let (nonce, cipher) = bytes.split_first_chunk::<NONCE>().ok_or(SealError)?;
+        let plain = self.cipher().decrypt(&XNonce::from(*nonce), cipher).map_err(|_| SealError)?;
+        String::from_utf8(plain).map(SecretString::from).map_err(|_| SealError)
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {
@@ -96,7 +97,7 @@ mod tests {
         let sealed = key.seal(&SecretString::from("token"), [7; NONCE]).unwrap();
 
         assert_eq!(key.open(&sealed).unwrap().expose_secret(), "token");
-        assert_eq!(SealKey::new([2; 32]).open(&sealed).unwrap_err(), WrongKey);
+        assert_eq!(SealKey::new([2; 32]).open(&sealed).unwrap_err(), SealError);
         assert!(!serde_json::to_string(&sealed).unwrap().contains("token"));
     }
 }

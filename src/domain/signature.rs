@@ -13,23 +13,24 @@ use sha2::Sha256;
 /// What a secret's text begins with.
 const PREFIX: &str = "whsec_";
 /// SHA-256's block: a key up to this length is used as it is, filled up with zeros.
-const BLOCK: usize = 64;
+const BLOCK_SIZE: usize = 64;
 
 /// A signing key of 24 to 64 bytes. Its `Debug` shows nothing of it.
 #[derive(Clone, Debug)]
-pub struct Secret(SecretSlice<u8>);
+pub struct SigningSecret(SecretSlice<u8>);
 
 /// A text that is no signing secret. Does not repeat it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a signing secret is `whsec_` and 24 to 64 bytes in base64")]
-pub struct InvalidSecret;
+pub struct InvalidSigningSecret;
 
-impl Secret {
+impl SigningSecret {
     /// Reads `whsec_…` (base64, its padding optional).
-    pub fn parse(text: &str) -> Result<Self, InvalidSecret> {
-        let encoded = text.strip_prefix(PREFIX).ok_or(InvalidSecret)?;
-        let key = STANDARD_PAD_INDIFFERENT.decode(encoded).map_err(|_says_where| InvalidSecret)?;
-        if (24..=BLOCK).contains(&key.len()) { Ok(Self(key.into())) } else { Err(InvalidSecret) }
+    pub fn parse(text: &str) -> Result<Self, InvalidSigningSecret> {
+        let encoded = text.strip_prefix(PREFIX).ok_or(InvalidSigningSecret)?;
+        let key =
+            STANDARD_PAD_INDIFFERENT.decode(encoded).map_err(|_reveals_position| InvalidSigningSecret)?;
+        if (24..=BLOCK_SIZE).contains(&key.len()) { Ok(Self(key.into())) } else { Err(InvalidSigningSecret) }
     }
 
     /// A new secret from 32 random bytes.
@@ -44,7 +45,7 @@ impl Secret {
 
     fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
         let key = self.0.expose_secret();
-        let mut block = Zeroizing::new([0; BLOCK]);
+        let mut block = Zeroizing::new([0; BLOCK_SIZE]);
         block[..key.len()].copy_from_slice(key);
         let mut mac = Hmac::<Sha256>::new((&*block).into());
         mac.update(format!("{id}.{timestamp}.").as_bytes());
@@ -56,7 +57,7 @@ impl Secret {
 /// The `webhook-signature` header: a `v1,…` for each secret, parted by spaces,
 /// so that a receiver may hold either while one is rotated. `timestamp` is in
 /// seconds since 1970, `body` the bytes that are sent.
-pub fn sign(id: &str, timestamp: i64, body: &[u8], secrets: &[Secret]) -> String {
+pub fn sign(id: &str, timestamp: i64, body: &[u8], secrets: &[SigningSecret]) -> String {
     let mut header = String::new();
     for secret in secrets {
         let space = if header.is_empty() { "" } else { " " };
@@ -79,7 +80,7 @@ mod tests {
     /// The vector of the Standard Webhooks reference libraries.
     #[test]
     fn the_reference_vector_is_met() {
-        let secret = Secret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let secret = SigningSecret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
 
         assert_eq!(sign(ID, TIME, BODY, &[secret]), "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
@@ -98,7 +99,7 @@ mod tests {
     fn each_secret_signs_whatever_its_length() {
         let keys = [vec![1; 24], vec![2; 63], vec![255; 64]];
         let secrets =
-            keys.clone().map(|key| Secret::parse(&format!("whsec_{}", STANDARD.encode(key))).unwrap());
+            keys.clone().map(|key| SigningSecret::parse(&format!("whsec_{}", STANDARD.encode(key))).unwrap());
         let signed = [b"evt_1.-5.".as_slice(), b"\x00\xff"].concat();
 
         let header = sign("evt_1", -5, b"\x00\xff", &secrets);
@@ -110,26 +111,26 @@ mod tests {
 
     #[test]
     fn a_new_secret_is_read_back() {
-        let secret = Secret::from_random([7; 32]);
+        let secret = SigningSecret::from_random([7; 32]);
 
         let text = secret.to_text();
-        let again = Secret::parse(text.expose_secret()).unwrap();
+        let parsed = SigningSecret::parse(text.expose_secret()).unwrap();
 
         assert_eq!(text.expose_secret(), "whsec_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=");
-        assert_eq!(sign(ID, TIME, BODY, &[secret]), sign(ID, TIME, BODY, &[again]));
-        assert!(Secret::parse(text.expose_secret().trim_end_matches('=')).is_ok());
+        assert_eq!(sign(ID, TIME, BODY, &[secret]), sign(ID, TIME, BODY, &[parsed]));
+        assert!(SigningSecret::parse(text.expose_secret().trim_end_matches('=')).is_ok());
     }
 
     #[test]
-    fn what_is_no_secret_is_refused_without_being_shown() {
+    fn an_invalid_secret_is_refused_without_repeating_it() {
         let long = format!("whsec_{}", STANDARD.encode([1; 65]));
         let short = format!("whsec_{}", STANDARD.encode([1; 23]));
         for text in
             ["", "whsec_", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_!!!!", "WHSEC_AAAA", &long, &short]
         {
-            assert_eq!(Secret::parse(text).unwrap_err(), InvalidSecret, "{text}");
+            assert_eq!(SigningSecret::parse(text).unwrap_err(), InvalidSigningSecret, "{text}");
         }
-        let shown = format!("{:?}", Secret::from_random([7; 32]));
-        assert!(!shown.contains('7'), "{shown}");
+        let debug = format!("{:?}", SigningSecret::from_random([7; 32]));
+        assert!(!debug.contains('7'), "{debug}");
     }
 }

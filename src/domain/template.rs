@@ -14,7 +14,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 use url::{Position, Url};
 
-use scan::{JsonPlace, Piece, pieces};
+use scan::{JsonScanner, Piece, pieces};
 
 /// All but RFC 3986's unreserved characters is encoded: such a text is one path
 /// segment, or one value of a query.
@@ -71,7 +71,7 @@ pub fn fill_prompt(
     let values = Values { variables, arguments: &Map::new() };
     fill(template, false, max_bytes, |out, piece| match piece {
         Piece::Text(text) => out.push_str(text),
-        Piece::Variable(_) | Piece::Argument(_) => out.push_str(&plain(values.of(piece))),
+        Piece::Variable(_) | Piece::Argument(_) => out.push_str(&plain(values.get(piece))),
     })
 }
 
@@ -79,7 +79,7 @@ pub fn fill_prompt(
 pub fn fill_header(template: &str, values: Values<'_>, max_bytes: usize) -> Result<String, TemplateError> {
     fill(template, true, max_bytes, |out, piece| match piece {
         Piece::Text(text) => out.push_str(text),
-        Piece::Variable(_) | Piece::Argument(_) => out.push_str(&plain(values.of(piece))),
+        Piece::Variable(_) | Piece::Argument(_) => out.push_str(&plain(values.get(piece))),
     })
 }
 
@@ -89,12 +89,12 @@ pub fn fill_header(template: &str, values: Values<'_>, max_bytes: usize) -> Resu
 pub fn fill_url(template: &str, values: Values<'_>, max_bytes: usize) -> Result<String, TemplateError> {
     // With the values of the first `count` placeholders, and harmless ones in the others.
     let fill_first = |count: usize| {
-        let mut place = 0;
+        let mut index = 0;
         fill(template, true, max_bytes, |out, piece| match piece {
             Piece::Text(text) => out.push_str(text),
-            Piece::Variable(_) | Piece::Argument(_) if place < count => {
-                place += 1;
-                out.push_str(&in_url(&plain(values.of(piece))));
+            Piece::Variable(_) | Piece::Argument(_) if index < count => {
+                index += 1;
+                out.push_str(&encode_url_value(&plain(values.get(piece))));
             }
             Piece::Variable(_) | Piece::Argument(_) => out.push('x'),
         })
@@ -115,7 +115,7 @@ pub fn fill_url(template: &str, values: Values<'_>, max_bytes: usize) -> Result<
 }
 
 /// A value as [`fill_url`] writes it.
-pub fn in_url(value: &str) -> String {
+pub fn encode_url_value(value: &str) -> String {
     utf8_percent_encode(value, RESERVED).to_string()
 }
 
@@ -131,16 +131,16 @@ fn names(template: &str) -> impl Iterator<Item = &str> {
 /// elsewhere it is a whole JSON value (a string with its quotes, an unknown name
 /// as `null`). So `{"id": {id}, "note": "for {name}"}` stays the JSON it is.
 pub fn fill_json(template: &str, values: Values<'_>, max_bytes: usize) -> Result<String, TemplateError> {
-    let mut place = JsonPlace::default();
+    let mut scanner = JsonScanner::default();
     fill(template, true, max_bytes, |out, piece| match piece {
         Piece::Text(text) => {
-            place.pass(text);
+            scanner.advance(text);
             out.push_str(text);
         }
         Piece::Variable(_) | Piece::Argument(_) => {
-            let value = values.of(piece);
-            if place.in_string() {
-                out.push_str(place.close_escape());
+            let value = values.get(piece);
+            if scanner.in_string() {
+                out.push_str(scanner.close_escape());
                 let quoted = Value::from(plain(value).into_owned()).to_string();
                 out.push_str(&quoted[1..quoted.len() - 1]);
             } else {
@@ -151,7 +151,7 @@ pub fn fill_json(template: &str, values: Values<'_>, max_bytes: usize) -> Result
 }
 
 impl<'a> Values<'a> {
-    fn of(self, piece: Piece<'_>) -> Option<&'a Value> {
+    fn get(self, piece: Piece<'_>) -> Option<&'a Value> {
         match piece {
             Piece::Text(_) => None,
             Piece::Variable(name) => self.variables.get(name),

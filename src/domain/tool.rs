@@ -19,13 +19,13 @@ pub struct Tool {
     pub description: String,
     /// A JSON Schema of the arguments, of type `object`.
     pub parameters: Value,
-    pub uses: Uses,
+    pub uses: ToolConfig,
 }
 
 /// What a tool works with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Uses {
+pub enum ToolConfig {
     CalendarAvailability {
         calendar: CalendarId,
     },
@@ -43,7 +43,7 @@ pub enum Uses {
     Mcp(Box<McpTools>),
 }
 
-impl Uses {
+impl ToolConfig {
     /// The tool's `kind`, as a workspace file has it.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
@@ -67,8 +67,8 @@ impl Tool {
         slug: &str,
         calendars: &HashMap<CalendarId, CalendarSettings>,
     ) -> Vec<CompiledTool> {
-        if let Uses::Mcp(tools) = &self.uses {
-            return compile_found(slug, tools);
+        if let ToolConfig::Mcp(tools) = &self.uses {
+            return compile_mcp_tools(slug, tools);
         }
         let compiled = self.kind(calendars).map(|kind| CompiledTool {
             slug: slug.to_owned(),
@@ -84,25 +84,25 @@ impl Tool {
         let rules = |calendar: &CalendarId| Some(Box::new(calendars.get(calendar)?.rules.clone()));
         let caldav = |calendar: &CalendarId| calendars.get(calendar)?.caldav.clone();
         Some(match &self.uses {
-            Uses::CalendarAvailability { calendar } => {
+            ToolConfig::CalendarAvailability { calendar } => {
                 let (rules, caldav) = (rules(calendar)?, caldav(calendar));
                 ToolKind::CalendarAvailability { calendar: *calendar, rules, caldav }
             }
-            Uses::CalendarBooking { calendar } => {
+            ToolConfig::CalendarBooking { calendar } => {
                 let (rules, caldav) = (rules(calendar)?, caldav(calendar));
                 ToolKind::CalendarBooking { calendar: *calendar, rules, caldav }
             }
-            Uses::CalendarCancel { calendar } => {
+            ToolConfig::CalendarCancel { calendar } => {
                 ToolKind::CalendarCancel { calendar: *calendar, caldav: caldav(calendar) }
             }
-            Uses::Knowledge { base } => ToolKind::Knowledge { base: *base },
-            Uses::Webhook(webhook) => ToolKind::Webhook(webhook.clone()),
-            Uses::Mcp(_) => return None,
+            ToolConfig::Knowledge { base } => ToolKind::Knowledge { base: *base },
+            ToolConfig::Webhook(webhook) => ToolKind::Webhook(webhook.clone()),
+            ToolConfig::Mcp(_) => return None,
         })
     }
 }
 
-fn compile_found(slug: &str, tools: &McpTools) -> Vec<CompiledTool> {
+fn compile_mcp_tools(slug: &str, tools: &McpTools) -> Vec<CompiledTool> {
     let compiled = tools.found.iter().map(|found| CompiledTool {
         slug: slug.to_owned(),
         name: found.name.clone(),

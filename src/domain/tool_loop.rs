@@ -41,7 +41,7 @@ pub trait Toolbox {
 
 /// What is to be done next.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Step {
+pub enum NextAction {
     /// Ask the model, with `tail` after the history; its answer is journalled at
     /// (`step`, 0) and told by [`ToolLoop::on_answer`].
     CallModel {
@@ -76,11 +76,11 @@ pub struct JournalEntry {
     pub step: u32,
     /// 0 for a round's answer, 1 … for its calls.
     pub position: u32,
-    pub record: Record,
+    pub record: JournalRecord,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub enum Record {
+pub enum JournalRecord {
     Answer(ModelAnswer),
     /// The call has left, or was about to.
     Started,
@@ -118,26 +118,28 @@ impl ToolLoop {
         mut journal: Vec<JournalEntry>,
     ) -> Self {
         let mut turn = Self::new(id, limits);
-        journal.sort_by_key(|entry| (entry.step, entry.position, matches!(entry.record, Record::Started)));
+        journal.sort_by_key(|entry| {
+            (entry.step, entry.position, matches!(entry.record, JournalRecord::Started))
+        });
 
         for entry in journal {
             match entry.record {
-                Record::Answer(answer) => turn.push_round(entry.step, answer, toolbox),
-                Record::Started => {
+                JournalRecord::Answer(answer) => turn.push_round(entry.step, answer, toolbox),
+                JournalRecord::Started => {
                     if let Some(call) = turn.call_mut(entry.step, entry.position) {
                         call.resume(toolbox);
                     }
                 }
-                Record::Finished(result) => turn.on_result(entry.step, entry.position, result),
+                JournalRecord::Finished(result) => turn.on_result(entry.step, entry.position, result),
             }
         }
         turn
     }
 
     /// What is to be done now. Changes nothing: asked twice, it says the same.
-    pub fn next(&self) -> Step {
+    pub fn next_action(&self) -> NextAction {
         let Some(last) = self.rounds.last() else {
-            return Step::CallModel { step: 0, tail: Vec::new() };
+            return NextAction::CallModel { step: 0, tail: Vec::new() };
         };
         if last.calls.is_empty() {
             return self.conclude(last);
@@ -145,25 +147,25 @@ impl ToolLoop {
         let total: usize = self.rounds.iter().map(|round| round.calls.len()).sum();
         let next_step = last.step.saturating_add(1);
         if total > self.limits.max_tool_calls || next_step >= self.limits.max_rounds {
-            return Step::Fail(Failure::TooManyToolCalls);
+            return NextAction::Fail(Failure::TooManyToolCalls);
         }
 
         let open: Vec<PlannedCall> = last.calls.iter().filter_map(|call| call.plan(last.step)).collect();
         if open.is_empty() {
-            Step::CallModel { step: next_step, tail: self.tail() }
+            NextAction::CallModel { step: next_step, tail: self.tail() }
         } else {
-            Step::RunTools(open)
+            NextAction::RunTools(open)
         }
     }
 
     /// Of the last round, the calls that could not be made, and what the model is told of each: no tool runs
     /// for them, so whoever journals keeps them with the answer. Asked right after it.
-    pub fn refused(&self) -> Vec<(PlannedCall, CallResult)> {
+    pub fn rejected_calls(&self) -> Vec<(PlannedCall, CallResult)> {
         let Some(last) = self.rounds.last() else { return Vec::new() };
-        last.calls.iter().filter_map(|call| call.refused(last.step)).collect()
+        last.calls.iter().filter_map(|call| call.rejection(last.step)).collect()
     }
 
-    /// The model has answered the last [`Step::CallModel`].
+    /// The model has answered the last [`NextAction::CallModel`].
     pub fn on_answer(&mut self, answer: ModelAnswer, toolbox: &dyn Toolbox) {
         let step = self.rounds.last().map_or(0, |last| last.step.saturating_add(1));
         self.push_round(step, answer, toolbox);
@@ -180,7 +182,9 @@ impl ToolLoop {
     fn push_round(&mut self, step: u32, answer: ModelAnswer, toolbox: &dyn Toolbox) {
         let calls = (1u32..)
             .zip(answer.calls)
-            .map(|(position, asked)| Call::new(call_id(&self.id, step, position), position, asked, toolbox))
+            .map(|(position, requested)| {
+                Call::new(call_id(&self.id, step, position), position, requested, toolbox)
+            })
             .collect();
         self.rounds.push(Round { step, text: answer.text, calls });
     }
@@ -190,13 +194,13 @@ impl ToolLoop {
         round.calls.iter_mut().find(|call| call.position == position)
     }
 
-    fn conclude(&self, last: &Round) -> Step {
+    fn conclude(&self, last: &Round) -> NextAction {
         match &last.text {
             Some(text) if !text.trim().is_empty() => {
                 let calls = self.rounds.iter().flat_map(|round| &round.calls);
-                Step::Reply { text: text.clone(), calls: calls.filter_map(Call::finished).collect() }
+                NextAction::Reply { text: text.clone(), calls: calls.filter_map(Call::finished).collect() }
             }
-            Some(_) | None => Step::Fail(Failure::ModelUnreadable),
+            Some(_) | None => NextAction::Fail(Failure::ModelUnreadable),
         }
     }
 
@@ -205,7 +209,7 @@ impl ToolLoop {
     fn tail(&self) -> Vec<ChatMessage> {
         let mut tail = Vec::new();
         for round in &self.rounds {
-            let calls: Vec<ToolCall> = round.calls.iter().map(Call::as_shown).collect();
+            let calls: Vec<ToolCall> = round.calls.iter().map(Call::to_tool_call).collect();
             tail.push(ChatMessage::Assistant { text: round.text.clone(), calls });
             for call in &round.calls {
                 if let State::Done(result) = &call.state {

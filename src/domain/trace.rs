@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::assistant::Fallback;
+use super::assistant::ModelRef;
 use super::batch::JournalRow;
 use super::chat::{ModelAnswer, Usage};
 use super::clock::Micros;
@@ -19,7 +19,7 @@ use super::turn::Turn;
 pub struct JournalledAnswer {
     /// Who gave it.
     #[serde(flatten)]
-    pub by: Fallback,
+    pub model_ref: ModelRef,
     /// What it says.
     pub answer: ModelAnswer,
 }
@@ -52,7 +52,7 @@ pub struct Round {
     /// The turn's attempt in which it came, from 1.
     pub attempt: i64,
     /// Which model gave it, on which connection.
-    pub by: Fallback,
+    pub model_ref: ModelRef,
     /// When it was asked for, retries with fallbacks included.
     pub time: Span,
     /// What the model said beside its calls, or as the reply.
@@ -73,12 +73,12 @@ pub struct TracedCall {
     /// A JSON object; empty where what the model wrote could not be read.
     pub arguments: String,
     /// Once it has begun.
-    pub begun: Option<Begun>,
+    pub execution: Option<CallExecution>,
 }
 
 /// A call that has begun.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Begun {
+pub struct CallExecution {
     /// The turn's attempt in which it first left.
     pub attempt: i64,
     /// When it left and, once there is a result, when that came.
@@ -131,7 +131,7 @@ impl Trace {
         for round in &self.rounds {
             totals.usage.add(round.usage);
             totals.model_time += round.time.duration().unwrap_or_default();
-            let calls = round.calls.iter().filter_map(|call| call.begun.as_ref()?.time.duration());
+            let calls = round.calls.iter().filter_map(|call| call.execution.as_ref()?.time.duration());
             totals.tool_time += calls.sum::<Duration>();
         }
         totals
@@ -143,28 +143,35 @@ fn span(row: &JournalRow) -> Span {
 }
 
 fn round(turn: &Turn, row: &JournalRow, journal: &[JournalRow]) -> Option<Round> {
-    let JournalledAnswer { by, answer } = serde_json::from_str(&row.content).ok()?;
-    let calls = (1_i64..).zip(answer.calls).map(|(position, asked)| {
-        let kept = journal.iter().find(|call| (call.step, call.position) == (row.step, position));
-        let begun =
-            kept.map(|kept| Begun { attempt: kept.attempt, time: span(kept), result: kept.result.clone() });
-        let call = kept.and_then(|kept| serde_json::from_str::<CallText<'_>>(&kept.content).ok());
+    let JournalledAnswer { model_ref, answer } = serde_json::from_str(&row.content).ok()?;
+    let calls = (1_i64..).zip(answer.calls).map(|(position, requested)| {
+        let call_row = journal.iter().find(|call| (call.step, call.position) == (row.step, position));
+        let execution = call_row.map(|call_row| CallExecution {
+            attempt: call_row.attempt,
+            time: span(call_row),
+            result: call_row.result.clone(),
+        });
+        let call = call_row
+            .and_then(|call_row| serde_json::from_str::<RawJournalledCall<'_>>(&call_row.content).ok());
         match call {
-            Some(call) => {
-                TracedCall { id: call.id, name: call.name, arguments: call.arguments.get().to_owned(), begun }
-            }
+            Some(call) => TracedCall {
+                id: call.id,
+                name: call.name,
+                arguments: call.arguments.get().to_owned(),
+                execution,
+            },
             None => TracedCall {
                 id: call_id(&turn.id.to_string(), row.step, position),
-                name: asked.name,
+                name: requested.name,
                 arguments: "{}".to_owned(),
-                begun,
+                execution,
             },
         }
     });
     Some(Round {
         step: row.step,
         attempt: row.attempt,
-        by,
+        model_ref,
         time: span(row),
         calls: calls.collect(),
         text: answer.text,
@@ -174,7 +181,7 @@ fn round(turn: &Turn, row: &JournalRow, journal: &[JournalRow]) -> Option<Round>
 
 /// A [`JournalledCall`] whose arguments stay as they are written.
 #[derive(Deserialize)]
-struct CallText<'a> {
+struct RawJournalledCall<'a> {
     id: String,
     name: String,
     #[serde(borrow)]

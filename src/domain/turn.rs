@@ -4,11 +4,11 @@ use super::clock::Micros;
 use super::failure::{Discard, Failure};
 use super::ids::{AssistantId, ConversationId, MessageId, ProcessId, TurnId, WorkspaceId};
 use super::money::Money;
-use super::words::words;
+use super::string_enum::string_enum;
 
-words! {
+string_enum! {
     /// Which door a message came through.
-    Door {
+    Api {
         /// `/api`: the client waits for the reply.
         Widget = "widget",
         /// `/v1`: the reply comes later.
@@ -16,7 +16,7 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// Where a turn stands.
     TurnState {
         /// An earlier turn of its conversation is open.
@@ -54,7 +54,7 @@ pub struct Turn {
     /// The position of the message that it answers; turns run in this order.
     pub position: i64,
     pub message: MessageId,
-    pub door: Door,
+    pub api: Api,
     pub state: TurnState,
     pub owner: Option<ProcessId>,
     /// Rises by one with every start, claim, takeover, hand-back and retry.

@@ -5,7 +5,7 @@
 use std::cmp::Ordering;
 
 /// Bytes of one number as it is kept.
-const WIDTH: usize = size_of::<f32>();
+const BYTES_PER_NUMBER: usize = size_of::<f32>();
 
 /// So many sums side by side: one alone would wait for each addition.
 const LANES: usize = 8;
@@ -44,19 +44,20 @@ impl Vector {
 
     /// The cosine to a vector as it is kept, from -1 to 1; None where that has another dimension.
     #[must_use]
-    pub fn cosine(&self, kept: &[u8]) -> Option<f32> {
-        if kept.len() != self.0.len() * WIDTH {
+    pub fn cosine(&self, stored: &[u8]) -> Option<f32> {
+        if stored.len() != self.0.len() * BYTES_PER_NUMBER {
             return None;
         }
         let mut sums = [0.0_f32; LANES];
         let (blocks, rest) = self.0.as_chunks::<LANES>();
-        let (kept_blocks, kept_rest) = kept.as_chunks::<{ LANES * WIDTH }>();
-        for (block, bytes) in blocks.iter().zip(kept_blocks) {
-            for ((sum, own), other) in sums.iter_mut().zip(block).zip(bytes.as_chunks::<WIDTH>().0) {
+        let (stored_blocks, stored_rest) = stored.as_chunks::<{ LANES * BYTES_PER_NUMBER }>();
+        for (block, bytes) in blocks.iter().zip(stored_blocks) {
+            for ((sum, own), other) in sums.iter_mut().zip(block).zip(bytes.as_chunks::<BYTES_PER_NUMBER>().0)
+            {
                 *sum += own * f32::from_le_bytes(*other);
             }
         }
-        let rest = rest.iter().zip(kept_rest.as_chunks::<WIDTH>().0);
+        let rest = rest.iter().zip(stored_rest.as_chunks::<BYTES_PER_NUMBER>().0);
         let rest: f32 = rest.map(|(own, other)| own * f32::from_le_bytes(*other)).sum();
         Some(sums.iter().sum::<f32>() + rest)
     }
@@ -64,37 +65,37 @@ impl Vector {
 
 /// The nearest of what is shown to it one by one, at most so many: memory does not grow with what is searched.
 #[derive(Clone, Debug)]
-pub struct Nearest<K> {
+pub struct NearestNeighbors<K> {
     limit: usize,
     /// Nearest first.
-    kept: Vec<(K, f32)>,
+    ranked: Vec<(K, f32)>,
 }
 
-impl<K: Ord> Nearest<K> {
+impl<K: Ord> NearestNeighbors<K> {
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { limit, kept: Vec::with_capacity(limit) }
+        Self { limit, ranked: Vec::with_capacity(limit) }
     }
 
     /// Keeps it where it is among the nearest so far. Of two as near, the lower key is the nearer.
-    pub fn show(&mut self, key: K, cosine: f32) {
+    pub fn push(&mut self, key: K, cosine: f32) {
         let is_nearer = |(other, other_cosine): &(K, f32)| match other_cosine.total_cmp(&cosine) {
             Ordering::Greater => true,
             Ordering::Equal => *other < key,
             Ordering::Less => false,
         };
-        let place = self.kept.partition_point(is_nearer);
-        if place >= self.limit {
+        let index = self.ranked.partition_point(is_nearer);
+        if index >= self.limit {
             return;
         }
-        self.kept.truncate(self.limit - 1);
-        self.kept.insert(place, (key, cosine));
+        self.ranked.truncate(self.limit - 1);
+        self.ranked.insert(index, (key, cosine));
     }
 
     /// Nearest first.
     #[must_use]
     pub fn into_ranked(self) -> Vec<(K, f32)> {
-        self.kept
+        self.ranked
     }
 }
 
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_points_nowhere_is_no_vector() {
+    fn numbers_without_a_direction_are_no_vector() {
         for numbers in [vec![], vec![0.0, 0.0], vec![1.0, f32::NAN], vec![f32::INFINITY, 1.0]] {
             assert_eq!(Vector::normalised(numbers.clone()), None, "{numbers:?}");
         }
@@ -130,9 +131,9 @@ mod tests {
 
     #[test]
     fn of_two_as_near_the_lower_key_comes_first() {
-        let mut nearest = Nearest::new(3);
+        let mut nearest = NearestNeighbors::new(3);
         for (key, cosine) in [(4, 0.5), (2, 0.5), (9, 0.9), (1, 0.1), (3, 0.5)] {
-            nearest.show(key, cosine);
+            nearest.push(key, cosine);
         }
 
         let keys: Vec<i32> = nearest.into_ranked().into_iter().map(|(key, _)| key).collect();
@@ -158,9 +159,9 @@ mod tests {
 
         #[test]
         fn the_nearest_are_those_of_a_full_sort(cosines in proptest::collection::vec(-1.0_f32..1.0, 0..50), limit in 1_usize..10) {
-            let mut nearest = Nearest::new(limit);
+            let mut nearest = NearestNeighbors::new(limit);
             for (key, cosine) in cosines.iter().enumerate() {
-                nearest.show(key, *cosine);
+                nearest.push(key, *cosine);
             }
             let mut sorted: Vec<(usize, f32)> = cosines.into_iter().enumerate().collect();
             sorted.sort_by(|(_, l), (_, r)| r.total_cmp(l));

@@ -5,27 +5,27 @@ use std::time::Duration;
 use super::clock::Micros;
 use super::event::EventType;
 use super::ids::{EndpointId, WorkspaceId};
-use super::seal::Sealed;
-use super::words::words;
+use super::seal::SealedSecret;
+use super::string_enum::string_enum;
 
 /// How long an endpoint may fail without one success before it is disabled.
-pub const FAILING_BOUND: Duration = Duration::from_hours(5 * 24);
+pub const DISABLE_AFTER: Duration = Duration::from_hours(5 * 24);
 
 /// How many endpoints a workspace may have: each of its events is written once for each.
 pub const MAX_ENDPOINTS: usize = 32;
 
 /// For how long an old secret signs too, unless said otherwise.
-pub const USUAL_OVERLAP: Duration = Duration::from_hours(24);
+pub const DEFAULT_ROTATION_OVERLAP: Duration = Duration::from_hours(24);
 
 /// The longest URL, in characters.
 pub const MAX_URL: usize = 2048;
 
-words! {
+string_enum! {
     /// Why an endpoint takes no events.
     DisabledReason {
         /// It answered 410.
         Gone = "gone",
-        /// It has failed for [`FAILING_BOUND`].
+        /// It has failed for [`DISABLE_AFTER`].
         Failing = "failing",
         /// By a request of the workspace.
         Api = "api",
@@ -46,7 +46,7 @@ pub struct Endpoint {
     /// Empty: all.
     pub types: Vec<EventType>,
     /// A `whsec_…` text.
-    pub secret: Sealed,
+    pub secret: SealedSecret,
     pub previous: Option<PreviousSecret>,
     pub enabled: bool,
     /// There where, and only where, it is not enabled.
@@ -64,7 +64,7 @@ pub struct Endpoint {
 /// An older secret, which signs beside the newest for a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreviousSecret {
-    pub secret: Sealed,
+    pub secret: SealedSecret,
     /// Until when it signs too: the store's time.
     pub until: Micros,
 }
@@ -72,26 +72,26 @@ pub struct PreviousSecret {
 impl Endpoint {
     /// Whether events go to it now.
     #[must_use]
-    pub fn takes_events(&self) -> bool {
+    pub fn is_active(&self) -> bool {
         self.enabled && self.archived_at.is_none()
     }
 
     /// The secrets that sign at `now` (the store's time), the newest first.
     #[must_use]
-    pub fn secrets(&self, now: Micros) -> Vec<&Sealed> {
+    pub fn secrets(&self, now: Micros) -> Vec<&SealedSecret> {
         let previous = self.previous.as_ref().filter(|previous| now < previous.until);
         std::iter::once(&self.secret).chain(previous.map(|previous| &previous.secret)).collect()
     }
 
     /// The secrets that its row holds, the newest first, whether they sign or not.
-    pub fn kept_secrets(&self) -> impl Iterator<Item = &Sealed> {
+    pub fn stored_secrets(&self) -> impl Iterator<Item = &SealedSecret> {
         std::iter::once(&self.secret).chain(self.previous.as_ref().map(|previous| &previous.secret))
     }
 
     /// Gives it a new secret at `now` (the store's time); for `overlap` an old one signs too. That is the
     /// one that was replaced, but within an overlap the one that signs from before it: its receiver has
     /// no other, where the answer that showed the one between was lost. So the same secret twice is once.
-    pub fn rotate(&mut self, secret: &Sealed, overlap: Duration, now: Micros) {
+    pub fn rotate(&mut self, secret: &SealedSecret, overlap: Duration, now: Micros) {
         if overlap.is_zero() {
             self.secret = secret.clone();
             self.previous = None;
@@ -105,13 +105,13 @@ impl Endpoint {
     }
 
     /// Forgets an old secret that does not sign any more at `now` (the store's time).
-    pub fn forget_expired(&mut self, now: Micros) {
+    pub fn drop_expired_secret(&mut self, now: Micros) {
         self.previous = self.previous.take().filter(|previous| now < previous.until);
     }
 
     /// Whether it has failed for so long, at `now` (the store's time), that it is to be disabled.
     #[must_use]
-    pub fn has_failed_for_long(&self, now: Micros) -> bool {
-        self.failing_since.is_some_and(|since| now.since(since) >= FAILING_BOUND)
+    pub fn should_disable(&self, now: Micros) -> bool {
+        self.failing_since.is_some_and(|since| now.since(since) >= DISABLE_AFTER)
     }
 }

@@ -13,17 +13,17 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::error::{Cause, REJOINDER_ERROR, whole_seconds};
-use super::etag::is_known_to;
-use super::extract::Named;
-use super::limits::{Counted, Peer, put_headers};
+use super::error::{Cause, REJOINDER_ERROR, ceil_seconds};
+use super::etag::is_not_modified;
+use super::extract::PathParam;
+use super::limits::{Peer, RequestKind, insert_headers};
 use super::state::AppState;
-use crate::domain::error::{Error, Thing};
+use crate::domain::error::{Error, ResourceKind};
 use crate::domain::ids::CalendarToken;
 use crate::service::calendars;
 
-const CALENDAR: HeaderValue = HeaderValue::from_static("text/calendar; charset=utf-8");
-const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const TEXT_CALENDAR: HeaderValue = HeaderValue::from_static("text/calendar; charset=utf-8");
+const TEXT_PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 /// The route, which lies outside of both doors.
 pub(super) fn routes(state: &AppState) -> Router<AppState> {
@@ -37,30 +37,30 @@ pub(super) fn url(public_url: &str, token: CalendarToken) -> String {
 }
 
 /// Answers 304 where the program has this very file.
-async fn read(State(state): State<AppState>, Named(name): Named, headers: HeaderMap) -> Response {
+async fn read(State(state): State<AppState>, PathParam(name): PathParam, headers: HeaderMap) -> Response {
     let Some(token) = token(&name) else { return not_found() };
-    let file = match calendars::read_file(&state.services, token).await {
+    let file = match calendars::read_ics(&state.services, token).await {
         Ok(Some(file)) => file,
         Ok(None) => return not_found(),
-        Err(error) => return failed(error),
+        Err(error) => return unavailable(error),
     };
-    let mut answer = HeaderMap::new();
-    answer.insert(CONTENT_TYPE, CALENDAR);
+    let mut response_headers = HeaderMap::new();
+    response_headers.insert(CONTENT_TYPE, TEXT_CALENDAR);
     // Kept by the program alone, and asked for each time: a booking shows at the next look.
-    answer.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-    answer.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    answer.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    answer.insert(HeaderName::from_static("x-robots-tag"), HeaderValue::from_static("noindex"));
+    response_headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    response_headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response_headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response_headers.insert(HeaderName::from_static("x-robots-tag"), HeaderValue::from_static("noindex"));
     let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(Sha256::digest(&file)));
     // Base64 in quotes: it cannot fail.
     if let Ok(tag) = HeaderValue::try_from(tag) {
-        if is_known_to(&headers, &tag) {
-            answer.insert(ETAG, tag);
-            return (StatusCode::NOT_MODIFIED, answer).into_response();
+        if is_not_modified(&headers, &tag) {
+            response_headers.insert(ETAG, tag);
+            return (StatusCode::NOT_MODIFIED, response_headers).into_response();
         }
-        answer.insert(ETAG, tag);
+        response_headers.insert(ETAG, tag);
     }
-    (answer, file).into_response()
+    (response_headers, file).into_response()
 }
 
 /// The token of a file's name.
@@ -69,9 +69,9 @@ fn token(name: &str) -> Option<CalendarToken> {
     Uuid::try_parse(digits).ok().map(CalendarToken)
 }
 
-fn plain(status: StatusCode, code: &'static str, text: &'static str) -> Response {
+fn plain_text(status: StatusCode, code: &'static str, text: &'static str) -> Response {
     let headers = [
-        (CONTENT_TYPE, PLAIN),
+        (CONTENT_TYPE, TEXT_PLAIN),
         (REJOINDER_ERROR, HeaderValue::from_static(code)),
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
@@ -79,13 +79,13 @@ fn plain(status: StatusCode, code: &'static str, text: &'static str) -> Response
 }
 
 fn not_found() -> Response {
-    let error = Error::not_found(Thing::Calendar, "");
-    plain(StatusCode::NOT_FOUND, error.code(), "There is no such calendar.\n")
+    let error = Error::not_found(ResourceKind::Calendar, "");
+    plain_text(StatusCode::NOT_FOUND, error.code(), "There is no such calendar.\n")
 }
 
-fn failed(error: Error) -> Response {
+fn unavailable(error: Error) -> Response {
     let text = "The service is temporarily unavailable. Please retry.\n";
-    let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, error.code(), text);
+    let mut response = plain_text(StatusCode::SERVICE_UNAVAILABLE, error.code(), text);
     response.extensions_mut().insert(Cause(std::sync::Arc::new(error)));
     response
 }
@@ -94,20 +94,21 @@ fn failed(error: Error) -> Response {
 async fn limit(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let Some(limits) = &state.limits else { return next.run(request).await };
     let peer = request.extensions().get::<Peer>().copied();
-    let address = limits.source.of(peer, request.headers());
-    let Some(standing) = limits.count(Counted::Request, Some(address)) else {
+    let address = limits.resolver.resolve(peer, request.headers());
+    let Some(status) = limits.count(RequestKind::Request, Some(address)) else {
         return next.run(request).await;
     };
-    let mut response = match standing.refused {
+    let mut response = match status.retry_after {
         None => next.run(request).await,
         Some(retry_after) => {
             let error = Error::LimitReached { retry_after };
-            let mut refused = plain(StatusCode::TOO_MANY_REQUESTS, error.code(), "Too Many Attempts.\n");
-            refused.headers_mut().insert(RETRY_AFTER, whole_seconds(retry_after).into());
-            refused
+            let mut rejection =
+                plain_text(StatusCode::TOO_MANY_REQUESTS, error.code(), "Too Many Attempts.\n");
+            rejection.headers_mut().insert(RETRY_AFTER, ceil_seconds(retry_after).into());
+            rejection
         }
     };
-    put_headers(response.headers_mut(), &standing, state.services.clock.now());
+    insert_headers(response.headers_mut(), &status, state.services.clock.now());
     response
 }
 

@@ -8,18 +8,18 @@ use std::collections::BTreeMap;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::error::{Problem, whole_seconds};
+use super::error::{Problem, ceil_seconds};
 use crate::domain::error::{Error, FieldError};
 use crate::domain::failure::Failure;
 use crate::domain::knowledge::{MAX_FILE, MAX_TEXT};
-use crate::domain::rendered::{platform_error, widget_error, widget_error_text};
+use crate::domain::render::{platform_error, widget_error, widget_error_text};
 
 /// How a door says that a request is not answered.
 pub(super) trait Envelope: Send + Sync + 'static {
     /// The largest body that the door reads, in bytes.
     const MAX_BODY: usize;
     /// Whether a body must be declared as JSON.
-    const DECLARED_JSON: bool;
+    const REQUIRES_JSON: bool;
 
     /// The door's status table.
     fn status(error: &Error) -> StatusCode;
@@ -34,35 +34,37 @@ pub(super) enum Widget {}
 
 impl Envelope for Widget {
     const MAX_BODY: usize = 64 * 1024;
-    const DECLARED_JSON: bool = false;
+    const REQUIRES_JSON: bool = false;
 
     fn status(error: &Error) -> StatusCode {
         match error {
-            Error::Invalid(_) | Error::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Error::Invalid(_) | Error::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Error::Unauthenticated => StatusCode::UNAUTHORIZED,
             Error::MissingScope(_) | Error::OriginRefused => StatusCode::FORBIDDEN,
             Error::NotFound { .. } => StatusCode::NOT_FOUND,
             Error::CursorExpired { .. } => StatusCode::GONE,
             Error::InsufficientBalance
             | Error::Processing(_)
-            | Error::KeyMalformed
+            | Error::IdempotencyKeyMalformed
             | Error::Unavailable { .. } => StatusCode::BAD_REQUEST,
             Error::LimitReached { .. } => StatusCode::TOO_MANY_REQUESTS,
             Error::Overloaded { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            Error::TwinInFlight { .. } | Error::DeliveryUnderWay | Error::Conflict(_) => StatusCode::CONFLICT,
+            Error::IdempotencyKeyInFlight { .. } | Error::DeliveryUnderWay | Error::Conflict(_) => {
+                StatusCode::CONFLICT
+            }
             Error::NotConfigured(_) => StatusCode::NOT_IMPLEMENTED,
         }
     }
 
     fn body(problem: &Problem) -> String {
         match problem {
-            Problem::Refused(Error::Invalid(fields)) => laravel(fields),
-            Problem::Refused(Error::LimitReached { retry_after }) => {
-                json!({"message": "Too Many Attempts.", "retry_after": whole_seconds(*retry_after)})
+            Problem::Domain(Error::Invalid(fields)) => laravel(fields),
+            Problem::Domain(Error::LimitReached { retry_after }) => {
+                json!({"message": "Too Many Attempts.", "retry_after": ceil_seconds(*retry_after)})
                     .to_string()
             }
-            Problem::Refused(error) => widget_error(&widget_error_text(error)),
-            Problem::Edge(edge) => widget_error(&edge.text()),
+            Problem::Domain(error) => widget_error(&widget_error_text(error)),
+            Problem::Transport(error) => widget_error(&error.text()),
         }
     }
 }
@@ -77,8 +79,8 @@ fn laravel(errors: &[FieldError]) -> String {
     };
     let mut by_field: BTreeMap<usize, (&str, Vec<Value>)> = BTreeMap::new();
     for (index, error) in errors.iter().enumerate() {
-        let place = errors.iter().position(|other| other.field == error.field).unwrap_or(index);
-        by_field.entry(place).or_insert((error.field, Vec::new())).1.push(error.text.clone().into());
+        let position = errors.iter().position(|other| other.field == error.field).unwrap_or(index);
+        by_field.entry(position).or_insert((error.field, Vec::new())).1.push(error.text.clone().into());
     }
     let by_field: Map<String, Value> =
         by_field.into_values().map(|(field, texts)| (field.to_owned(), texts.into())).collect();
@@ -87,11 +89,11 @@ fn laravel(errors: &[FieldError]) -> String {
 
 /// The widget door's switch of the AI, which says less of a key that does not hold.
 #[derive(Debug)]
-pub(super) enum Automate {}
+pub(super) enum AutomateOptions {}
 
-impl Envelope for Automate {
+impl Envelope for AutomateOptions {
     const MAX_BODY: usize = Widget::MAX_BODY;
-    const DECLARED_JSON: bool = Widget::DECLARED_JSON;
+    const REQUIRES_JSON: bool = Widget::REQUIRES_JSON;
 
     fn status(error: &Error) -> StatusCode {
         Widget::status(error)
@@ -99,8 +101,8 @@ impl Envelope for Automate {
 
     fn body(problem: &Problem) -> String {
         match problem {
-            Problem::Refused(Error::Unauthenticated) => json!({"error": "Unauthorized"}).to_string(),
-            Problem::Refused(_) | Problem::Edge(_) => Widget::body(problem),
+            Problem::Domain(Error::Unauthenticated) => json!({"error": "Unauthorized"}).to_string(),
+            Problem::Domain(_) | Problem::Transport(_) => Widget::body(problem),
         }
     }
 }
@@ -111,17 +113,21 @@ pub(super) enum Platform {}
 
 impl Envelope for Platform {
     const MAX_BODY: usize = 256 * 1024;
-    const DECLARED_JSON: bool = true;
+    const REQUIRES_JSON: bool = true;
 
     fn status(error: &Error) -> StatusCode {
         match error {
-            Error::Invalid(_) | Error::KeyMalformed | Error::InsufficientBalance => StatusCode::BAD_REQUEST,
+            Error::Invalid(_) | Error::IdempotencyKeyMalformed | Error::InsufficientBalance => {
+                StatusCode::BAD_REQUEST
+            }
             Error::Unauthenticated => StatusCode::UNAUTHORIZED,
             Error::MissingScope(_) | Error::OriginRefused => StatusCode::FORBIDDEN,
             Error::NotFound { .. } => StatusCode::NOT_FOUND,
             Error::CursorExpired { .. } => StatusCode::GONE,
-            Error::TwinInFlight { .. } | Error::DeliveryUnderWay | Error::Conflict(_) => StatusCode::CONFLICT,
-            Error::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Error::IdempotencyKeyInFlight { .. } | Error::DeliveryUnderWay | Error::Conflict(_) => {
+                StatusCode::CONFLICT
+            }
+            Error::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Error::LimitReached { .. } | Error::Overloaded { .. } => StatusCode::TOO_MANY_REQUESTS,
             Error::Processing(failure) => platform_failure(*failure),
             Error::NotConfigured(_) => StatusCode::NOT_IMPLEMENTED,
@@ -131,22 +137,22 @@ impl Envelope for Platform {
 
     fn body(problem: &Problem) -> String {
         match problem {
-            Problem::Refused(Error::Unavailable { .. }) => {
+            Problem::Domain(Error::Unavailable { .. }) => {
                 platform_error("The service is temporarily unavailable. Please retry.")
             }
-            Problem::Refused(error) => platform_error(&error.to_string()),
-            Problem::Edge(edge) => platform_error(&edge.text()),
+            Problem::Domain(error) => platform_error(&error.to_string()),
+            Problem::Transport(error) => platform_error(&error.text()),
         }
     }
 }
 
 /// The same door where a body is a file.
 #[derive(Debug)]
-pub(super) enum Upload {}
+pub(super) enum UploadOptions {}
 
-impl Envelope for Upload {
+impl Envelope for UploadOptions {
     const MAX_BODY: usize = MAX_FILE;
-    const DECLARED_JSON: bool = false;
+    const REQUIRES_JSON: bool = false;
 
     fn status(error: &Error) -> StatusCode {
         Platform::status(error)
@@ -159,11 +165,11 @@ impl Envelope for Upload {
 
 /// The same door where a body is JSON with a document's text, which escapes may make longer.
 #[derive(Debug)]
-pub(super) enum TextUpload {}
+pub(super) enum TextUploadOptions {}
 
-impl Envelope for TextUpload {
+impl Envelope for TextUploadOptions {
     const MAX_BODY: usize = 2 * MAX_TEXT;
-    const DECLARED_JSON: bool = true;
+    const REQUIRES_JSON: bool = true;
 
     fn status(error: &Error) -> StatusCode {
         Platform::status(error)
@@ -192,11 +198,11 @@ fn platform_failure(failure: Failure) -> StatusCode {
 
 /// `POST /v1/messages`, whose contract has words of its own for a store that is away.
 #[derive(Debug)]
-pub(super) enum Enqueue {}
+pub(super) enum EnqueueOptions {}
 
-impl Envelope for Enqueue {
+impl Envelope for EnqueueOptions {
     const MAX_BODY: usize = Platform::MAX_BODY;
-    const DECLARED_JSON: bool = Platform::DECLARED_JSON;
+    const REQUIRES_JSON: bool = Platform::REQUIRES_JSON;
 
     fn status(error: &Error) -> StatusCode {
         Platform::status(error)
@@ -204,10 +210,10 @@ impl Envelope for Enqueue {
 
     fn body(problem: &Problem) -> String {
         match problem {
-            Problem::Refused(Error::Unavailable { .. }) => {
+            Problem::Domain(Error::Unavailable { .. }) => {
                 platform_error("Failed to enqueue message. Please retry.")
             }
-            Problem::Refused(_) | Problem::Edge(_) => Platform::body(problem),
+            Problem::Domain(_) | Problem::Transport(_) => Platform::body(problem),
         }
     }
 }

@@ -21,80 +21,80 @@ const REJOINDER_RESUME: HeaderName = HeaderName::from_static("rejoinder-resume")
 /// Why a request is refused: by a use case, or at the edge, before one is called.
 #[derive(Debug)]
 pub(super) enum Problem {
-    Refused(Error),
-    Edge(Edge),
+    Domain(Error),
+    Transport(TransportError),
 }
 
 /// What no use case sees; the same at both doors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Edge {
-    NoRoute,
+pub(super) enum TransportError {
+    RouteNotFound,
     MethodNotAllowed,
     BodyTooLarge {
         /// In bytes.
         limit: usize,
     },
     /// The body did not arrive in time.
-    BodyTooSlow,
+    BodyTimeout,
     /// The client left while it sent its body.
-    BodyBroken,
+    BodyIncomplete,
     /// A fault of ours.
-    Panicked,
+    Panic,
 }
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        Self::Refused(error)
+        Self::Domain(error)
     }
 }
 
-impl From<Edge> for Problem {
-    fn from(edge: Edge) -> Self {
-        Self::Edge(edge)
+impl From<TransportError> for Problem {
+    fn from(error: TransportError) -> Self {
+        Self::Transport(error)
     }
 }
 
-impl Edge {
+impl TransportError {
     fn code(self) -> &'static str {
         match self {
-            Self::NoRoute => "route_not_found",
+            Self::RouteNotFound => "route_not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::BodyTooLarge { .. } => "body_too_large",
-            Self::BodyTooSlow => "body_timeout",
-            Self::BodyBroken => "body_incomplete",
-            Self::Panicked => "internal_error",
+            Self::BodyTimeout => "body_timeout",
+            Self::BodyIncomplete => "body_incomplete",
+            Self::Panic => "internal_error",
         }
     }
 
     pub(super) fn text(self) -> String {
         match self {
-            Self::NoRoute => "There is no such route.".to_owned(),
+            Self::RouteNotFound => "There is no such route.".to_owned(),
             Self::MethodNotAllowed => "This method is not allowed here.".to_owned(),
             Self::BodyTooLarge { limit } => {
                 format!("The request body must not be greater than {} KiB.", limit / 1024)
             }
-            Self::BodyTooSlow => "The request body did not arrive in time.".to_owned(),
-            Self::BodyBroken => "The request body is incomplete.".to_owned(),
-            Self::Panicked => "The server failed to process the request.".to_owned(),
+            Self::BodyTimeout => "The request body did not arrive in time.".to_owned(),
+            Self::BodyIncomplete => "The request body is incomplete.".to_owned(),
+            Self::Panic => "The server failed to process the request.".to_owned(),
         }
     }
 
     fn status(self) -> StatusCode {
         match self {
-            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::RouteNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::BodyBroken => StatusCode::BAD_REQUEST,
-            Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyIncomplete => StatusCode::BAD_REQUEST,
+            Self::Panic => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
     /// What is left of the body must not be read as the next request.
-    fn ends_connection(self) -> bool {
+    fn closes_connection(self) -> bool {
         match self {
-            Self::BodyTooLarge { .. } | Self::BodyTooSlow | Self::BodyBroken => true,
-            Self::NoRoute | Self::MethodNotAllowed | Self::Panicked => false,
+            Self::BodyTooLarge { .. } | Self::BodyTimeout | Self::BodyIncomplete => true,
+            Self::RouteNotFound | Self::MethodNotAllowed | Self::Panic => false,
         }
     }
 }
@@ -103,15 +103,15 @@ impl Problem {
     /// For the `Rejoinder-Error` header.
     pub(super) fn code(&self) -> &'static str {
         match self {
-            Self::Refused(error) => error.code(),
-            Self::Edge(edge) => edge.code(),
+            Self::Domain(error) => error.code(),
+            Self::Transport(error) => error.code(),
         }
     }
 
     pub(super) fn status<E: Envelope>(&self) -> StatusCode {
         match self {
-            Self::Refused(error) => E::status(error),
-            Self::Edge(edge) => edge.status(),
+            Self::Domain(error) => E::status(error),
+            Self::Transport(error) => error.status(),
         }
     }
 
@@ -120,35 +120,35 @@ impl Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(REJOINDER_ERROR, HeaderValue::from_static(self.code()));
         match self {
-            Self::Refused(Error::CursorExpired { resume }) => {
+            Self::Domain(Error::CursorExpired { resume }) => {
                 headers.insert(REJOINDER_RESUME, HeaderValue::from(*resume));
             }
-            Self::Refused(error) => {
+            Self::Domain(error) => {
                 if let Some(wait) = retry_after(error) {
-                    headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+                    headers.insert(header::RETRY_AFTER, HeaderValue::from(ceil_seconds(wait)));
                 }
                 if matches!(error, Error::Unauthenticated) {
                     headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
                 }
             }
-            Self::Edge(edge) if edge.ends_connection() => {
+            Self::Transport(error) if error.closes_connection() => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            Self::Edge(_) => {}
+            Self::Transport(_) => {}
         }
         headers
     }
 }
 
 /// When a conversation that is busy is worth another try.
-const BUSY: Duration = Duration::from_secs(1);
+const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 fn retry_after(error: &Error) -> Option<Duration> {
     match error {
         Error::LimitReached { retry_after }
         | Error::Overloaded { retry_after, .. }
-        | Error::TwinInFlight { retry_after } => Some(*retry_after),
-        Error::Processing(Failure::ConversationBusy) => Some(BUSY),
+        | Error::IdempotencyKeyInFlight { retry_after } => Some(*retry_after),
+        Error::Processing(Failure::ConversationBusy) => Some(BUSY_RETRY_AFTER),
         Error::Invalid(_)
         | Error::Unauthenticated
         | Error::MissingScope(_)
@@ -158,8 +158,8 @@ fn retry_after(error: &Error) -> Option<Duration> {
         | Error::DeliveryUnderWay
         | Error::InsufficientBalance
         | Error::Processing(_)
-        | Error::KeyReused
-        | Error::KeyMalformed
+        | Error::IdempotencyKeyReused
+        | Error::IdempotencyKeyMalformed
         | Error::Conflict(_)
         | Error::NotConfigured(_)
         | Error::Unavailable { .. } => None,
@@ -167,7 +167,7 @@ fn retry_after(error: &Error) -> Option<Duration> {
 }
 
 /// Seconds to wait, rounded up, at least one.
-pub(super) fn whole_seconds(wait: Duration) -> u64 {
+pub(super) fn ceil_seconds(wait: Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
@@ -192,7 +192,7 @@ impl<E: Envelope> IntoResponse for ApiError<E> {
     fn into_response(self) -> Response {
         let status = self.problem.status::<E>();
         let mut response = (status, self.problem.headers(), E::body(&self.problem)).into_response();
-        if let Problem::Refused(error @ Error::Unavailable { .. }) = self.problem {
+        if let Problem::Domain(error @ Error::Unavailable { .. }) = self.problem {
             response.extensions_mut().insert(Cause(Arc::new(error)));
         }
         response
@@ -200,16 +200,16 @@ impl<E: Envelope> IntoResponse for ApiError<E> {
 }
 
 /// Where no route is.
-pub(super) async fn no_route<E: Envelope>() -> ApiError<E> {
-    Edge::NoRoute.into()
+pub(super) async fn route_not_found<E: Envelope>() -> ApiError<E> {
+    TransportError::RouteNotFound.into()
 }
 
 /// Where the route has no such method; the router adds `Allow`.
-pub(super) async fn no_method<E: Envelope>() -> ApiError<E> {
-    Edge::MethodNotAllowed.into()
+pub(super) async fn method_not_allowed<E: Envelope>() -> ApiError<E> {
+    TransportError::MethodNotAllowed.into()
 }
 
 /// What a panic of a handler is answered with; its text went to the log.
-pub(super) fn panicked<E: Envelope>(_panic: Box<dyn Any + Send + 'static>) -> Response<Body> {
-    ApiError::<E>::from(Edge::Panicked).into_response()
+pub(super) fn handle_panic<E: Envelope>(_panic: Box<dyn Any + Send + 'static>) -> Response<Body> {
+    ApiError::<E>::from(TransportError::Panic).into_response()
 }

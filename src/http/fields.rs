@@ -15,79 +15,79 @@ pub(super) type Field = Option<Box<RawValue>>;
 
 /// Why a body gives no fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NoFields {
+pub(super) enum BodyError {
     NotJson,
     NotAnObject,
 }
 
 /// How many levels free JSON may have: as many as `serde_json` reads, by which it is read again
 /// wherever it was kept.
-pub(super) const DEEPEST: usize = 127;
+pub(super) const MAX_DEPTH: usize = 127;
 
 /// What is wrong with a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flaw {
+pub(super) enum FieldErrorKind {
     /// It is of another type.
     Type,
     /// It has U+0000 or half of a surrogate pair, which no store keeps.
     Character,
     /// It has a number that is out of the range of a double.
     Number,
-    /// It is nested deeper than [`DEEPEST`].
+    /// It is nested deeper than [`MAX_DEPTH`].
     Depth,
 }
 
 /// The fields of a body that is a JSON object. `T` has a [`Field`] each; others are ignored, and
 /// of two with one name the last counts.
-pub(super) fn read_fields<T: DeserializeOwned>(body: &[u8]) -> Result<T, NoFields> {
-    let fields: BTreeMap<String, &RawValue> = serde_json::from_slice(body).map_err(|_| no_fields(body))?;
+pub(super) fn read_fields<T: DeserializeOwned>(body: &[u8]) -> Result<T, BodyError> {
+    let fields: BTreeMap<String, &RawValue> = serde_json::from_slice(body).map_err(|_| body_error(body))?;
     let fields = fields.iter().map(|(name, value)| (name.as_str(), *value));
-    T::deserialize(MapDeserializer::new(fields)).map_err(|_: serde_json::Error| NoFields::NotJson)
+    T::deserialize(MapDeserializer::new(fields)).map_err(|_: serde_json::Error| BodyError::NotJson)
 }
 
-fn no_fields(body: &[u8]) -> NoFields {
+fn body_error(body: &[u8]) -> BodyError {
     match serde_json::from_slice::<&RawValue>(body) {
-        Ok(value) if !value.get().starts_with('{') => NoFields::NotAnObject,
-        Ok(_) | Err(_) => NoFields::NotJson,
+        Ok(value) if !value.get().starts_with('{') => BodyError::NotAnObject,
+        Ok(_) | Err(_) => BodyError::NotJson,
     }
 }
 
 /// A text.
-pub(super) fn text(field: &RawValue) -> Result<String, Flaw> {
+pub(super) fn string(field: &RawValue) -> Result<String, FieldErrorKind> {
     if !field.get().starts_with('"') {
-        return Err(Flaw::Type);
+        return Err(FieldErrorKind::Type);
     }
-    let text: String = serde_json::from_str(field.get()).map_err(|_| Flaw::Character)?;
-    if text.contains('\0') { Err(Flaw::Character) } else { Ok(text) }
+    let text: String = serde_json::from_str(field.get()).map_err(|_| FieldErrorKind::Character)?;
+    if text.contains('\0') { Err(FieldErrorKind::Character) } else { Ok(text) }
 }
 
 /// A JSON object.
-pub(super) fn object(field: &RawValue) -> Result<Map<String, Value>, Flaw> {
-    if field.get().starts_with('{') { entries(field, DEEPEST) } else { Err(Flaw::Type) }
+pub(super) fn object(field: &RawValue) -> Result<Map<String, Value>, FieldErrorKind> {
+    if field.get().starts_with('{') { entries(field, MAX_DEPTH) } else { Err(FieldErrorKind::Type) }
 }
 
 /// The entries of an object that may have `levels` levels, itself one of them.
-fn entries(object: &RawValue, levels: usize) -> Result<Map<String, Value>, Flaw> {
-    let inner = levels.checked_sub(1).ok_or(Flaw::Depth)?;
+fn entries(object: &RawValue, levels: usize) -> Result<Map<String, Value>, FieldErrorKind> {
+    let inner = levels.checked_sub(1).ok_or(FieldErrorKind::Depth)?;
     // The values are not looked into here, so only a name can be wrong.
-    let Entries(entries) = serde_json::from_str(object.get()).map_err(|_| Flaw::Character)?;
-    let checked = entries.into_iter().map(|(name, sent)| {
-        if name.contains('\0') { Err(Flaw::Character) } else { Ok((name, value(sent, inner)?)) }
+    let Entries(entries) = serde_json::from_str(object.get()).map_err(|_| FieldErrorKind::Character)?;
+    let checked = entries.into_iter().map(|(name, raw)| {
+        if name.contains('\0') { Err(FieldErrorKind::Character) } else { Ok((name, value(raw, inner)?)) }
     });
     checked.collect()
 }
 
-fn value(sent: &RawValue, levels: usize) -> Result<Value, Flaw> {
-    match sent.get().as_bytes() {
-        [b'{', ..] => entries(sent, levels).map(Value::Object),
+fn value(raw: &RawValue, levels: usize) -> Result<Value, FieldErrorKind> {
+    match raw.get().as_bytes() {
+        [b'{', ..] => entries(raw, levels).map(Value::Object),
         [b'[', ..] => {
-            let inner = levels.checked_sub(1).ok_or(Flaw::Depth)?;
-            let items: Vec<&RawValue> = serde_json::from_str(sent.get()).map_err(|_| Flaw::Type)?;
+            let inner = levels.checked_sub(1).ok_or(FieldErrorKind::Depth)?;
+            let items: Vec<&RawValue> = serde_json::from_str(raw.get()).map_err(|_| FieldErrorKind::Type)?;
             items.into_iter().map(|item| value(item, inner)).collect()
         }
-        [b'"', ..] => text(sent).map(Value::String),
+        [b'"', ..] => string(raw).map(Value::String),
         // A truth value or null is always read: what is left is a number.
-        _ => serde_json::from_str(sent.get()).map_err(|_| Flaw::Number),
+        _ => serde_json::from_str(raw.get()).map_err(|_| FieldErrorKind::Number),
     }
 }
 
@@ -96,9 +96,9 @@ struct Entries<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Entries<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
+        struct EntriesVisitor;
 
-        impl<'de> Visitor<'de> for InOrder {
+        impl<'de> Visitor<'de> for EntriesVisitor {
             type Value = Entries<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -114,24 +114,24 @@ impl<'de> Deserialize<'de> for Entries<'de> {
             }
         }
 
-        deserializer.deserialize_map(InOrder)
+        deserializer.deserialize_map(EntriesVisitor)
     }
 }
 
 /// A list of texts.
-pub(super) fn texts(field: &RawValue) -> Result<Vec<String>, Flaw> {
-    let items: Vec<&RawValue> = serde_json::from_str(field.get()).map_err(|_| Flaw::Type)?;
-    items.into_iter().map(text).collect()
+pub(super) fn strings(field: &RawValue) -> Result<Vec<String>, FieldErrorKind> {
+    let items: Vec<&RawValue> = serde_json::from_str(field.get()).map_err(|_| FieldErrorKind::Type)?;
+    items.into_iter().map(string).collect()
 }
 
 /// A whole number.
-pub(super) fn whole(field: &RawValue) -> Result<i64, Flaw> {
-    serde_json::from_str(field.get()).map_err(|_| Flaw::Type)
+pub(super) fn integer(field: &RawValue) -> Result<i64, FieldErrorKind> {
+    serde_json::from_str(field.get()).map_err(|_| FieldErrorKind::Type)
 }
 
 /// A truth value.
-pub(super) fn truth(field: &RawValue) -> Result<bool, Flaw> {
-    serde_json::from_str(field.get()).map_err(|_| Flaw::Type)
+pub(super) fn boolean(field: &RawValue) -> Result<bool, FieldErrorKind> {
+    serde_json::from_str(field.get()).map_err(|_| FieldErrorKind::Type)
 }
 
 #[cfg(test)]
@@ -143,36 +143,36 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_a_string_that_every_store_keeps() {
-        assert_eq!(text(&raw(r#""é \ud83d\ude00""#)), Ok("é 😀".to_owned()));
-        assert_eq!(text(&raw(r#""\ud800""#)), Err(Flaw::Character));
-        assert_eq!(text(&raw(r#""a\u0000""#)), Err(Flaw::Character));
-        assert_eq!(text(&raw("1")), Err(Flaw::Type));
-        assert_eq!(text(&raw(r#"["a"]"#)), Err(Flaw::Type));
+    fn a_string_has_no_character_that_a_database_rejects() {
+        assert_eq!(string(&raw(r#""é \ud83d\ude00""#)), Ok("é 😀".to_owned()));
+        assert_eq!(string(&raw(r#""\ud800""#)), Err(FieldErrorKind::Character));
+        assert_eq!(string(&raw(r#""a\u0000""#)), Err(FieldErrorKind::Character));
+        assert_eq!(string(&raw("1")), Err(FieldErrorKind::Type));
+        assert_eq!(string(&raw(r#"["a"]"#)), Err(FieldErrorKind::Type));
     }
 
     #[test]
-    fn an_object_is_looked_at_to_its_depth() {
+    fn an_object_is_checked_to_its_full_depth() {
         assert!(object(&raw(r#"{"a": [1]}"#)).is_ok());
-        assert_eq!(object(&raw("[]")), Err(Flaw::Type));
-        assert_eq!(object(&raw(r#"{"a": [{"b\u0000": 1}]}"#)), Err(Flaw::Character));
-        assert_eq!(object(&raw(r#"{"a": "\udc00"}"#)), Err(Flaw::Character));
-        assert_eq!(object(&raw(r#"{"a": [1e999]}"#)), Err(Flaw::Number));
-        assert_eq!(object(&raw(r#"{"a": 1e999, "a": 1}"#)), Err(Flaw::Number));
+        assert_eq!(object(&raw("[]")), Err(FieldErrorKind::Type));
+        assert_eq!(object(&raw(r#"{"a": [{"b\u0000": 1}]}"#)), Err(FieldErrorKind::Character));
+        assert_eq!(object(&raw(r#"{"a": "\udc00"}"#)), Err(FieldErrorKind::Character));
+        assert_eq!(object(&raw(r#"{"a": [1e999]}"#)), Err(FieldErrorKind::Number));
+        assert_eq!(object(&raw(r#"{"a": 1e999, "a": 1}"#)), Err(FieldErrorKind::Number));
         let nested = |levels: usize| format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
-        let deepest = nested(DEEPEST);
+        let deepest = nested(MAX_DEPTH);
         assert!(object(&raw(&deepest)).is_ok());
         assert!(serde_json::from_str::<Value>(&deepest).is_ok(), "what is taken can be read again");
-        assert_eq!(object(&raw(&nested(DEEPEST + 1))), Err(Flaw::Depth));
-        assert_eq!(object(&raw(&nested(5_000))), Err(Flaw::Depth));
+        assert_eq!(object(&raw(&nested(MAX_DEPTH + 1))), Err(FieldErrorKind::Depth));
+        assert_eq!(object(&raw(&nested(5_000))), Err(FieldErrorKind::Depth));
         assert_eq!(
             object(&raw(&format!(r#"{{"a":{}{}}}"#, "[".repeat(5_000), "]".repeat(5_000)))),
-            Err(Flaw::Depth)
+            Err(FieldErrorKind::Depth)
         );
     }
 
     #[test]
-    fn an_object_keeps_its_order_and_of_two_with_one_name_the_last() {
+    fn an_object_keeps_its_order_and_the_last_of_two_fields_with_one_name() {
         let read =
             object(&raw(r#"{"z": 1, "a": [null, true, -1.5e3, 18446744073709551615], "z": {"b": ""}}"#));
         let expected = r#"{"z":{"b":""},"a":[null,true,-1500.0,18446744073709551615]}"#;
@@ -190,14 +190,14 @@ mod tests {
         assert_eq!(read(r#" {"a": 1, "b": 2}"#), Ok(true));
         assert_eq!(read(r#"{"a": null}"#), Ok(false));
         assert_eq!(read(r#"{"a": null, "a": 1}"#), Ok(true));
-        assert_eq!(read(&"[".repeat(100_000)), Err(NoFields::NotJson));
+        assert_eq!(read(&"[".repeat(100_000)), Err(BodyError::NotJson));
         assert_eq!(
             read(&format!("{}{}", "[".repeat(100_000), "]".repeat(100_000))),
-            Err(NoFields::NotAnObject)
+            Err(BodyError::NotAnObject)
         );
-        assert_eq!(read(r#"["a"]"#), Err(NoFields::NotAnObject));
-        assert_eq!(read("{"), Err(NoFields::NotJson));
-        assert_eq!(read(""), Err(NoFields::NotJson));
-        assert_eq!(read_fields::<Fields>(b"{\"a\": \"\xff\"}").map(drop), Err(NoFields::NotJson));
+        assert_eq!(read(r#"["a"]"#), Err(BodyError::NotAnObject));
+        assert_eq!(read("{"), Err(BodyError::NotJson));
+        assert_eq!(read(""), Err(BodyError::NotJson));
+        assert_eq!(read_fields::<Fields>(b"{\"a\": \"\xff\"}").map(drop), Err(BodyError::NotJson));
     }
 }

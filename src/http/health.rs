@@ -9,8 +9,8 @@ use axum::routing::get;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
-use super::answer::json_text;
 use super::openapi::openapi;
+use super::response::json_text;
 use super::state::AppState;
 use crate::service::readiness;
 
@@ -24,7 +24,7 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .route("/openapi.json", get(document))
+        .route("/openapi.json", get(openapi_json))
 }
 
 async fn healthz() -> Response {
@@ -46,6 +46,6 @@ async fn metrics(State(state): State<AppState>) -> Response {
     ([(header::CONTENT_TYPE, PROMETHEUS)], text).into_response()
 }
 
-async fn document() -> Response {
+async fn openapi_json() -> Response {
     json_text(StatusCode::OK, OPENAPI.clone())
 }

@@ -1,7 +1,6 @@
 //! HTTP: the router with its two doors, and the loop that serves it. A handler reads its request,
 //! calls one use case, and renders what it says; every refusal answers in the door's own envelope.
 
-mod answer;
 mod api;
 mod calendar_file;
 mod envelope;
@@ -14,10 +13,11 @@ mod limits;
 mod observe;
 mod openapi;
 mod pages;
+mod response;
 mod router;
 mod serve;
+mod stalled_reader;
 mod state;
-mod taking;
 mod v1;
 
 pub use limits::Limits;

@@ -12,12 +12,12 @@ use http::{HeaderName, HeaderValue, Method};
 use super::error::Cause;
 use super::state::AppState;
 use crate::domain::error::Error;
-use crate::telemetry::HTTP_REQUEST_SECONDS;
+use crate::telemetry::HTTP_REQUEST_DURATION_SECONDS;
 
 /// Names a request in logs and to its client.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id of a client that is taken over.
-const LONGEST_ID: usize = 128;
+const MAX_ID_LENGTH: usize = 128;
 
 /// The outermost layer of the router.
 pub(super) async fn observe(State(state): State<AppState>, request: Request, next: Next) -> Response {
@@ -37,30 +37,33 @@ pub(super) async fn observe(State(state): State<AppState>, request: Request, nex
             http.route = route,
             http.status = status.as_u16(),
             "{method} {route} failed: {}",
-            chain(&error),
+            error_chain(&error),
         );
     }
-    let labels =
-        [("method", known(&method).to_owned()), ("route", route), ("status", status.as_str().to_owned())];
-    metrics::histogram!(HTTP_REQUEST_SECONDS, &labels).record(started.elapsed());
+    let labels = [
+        ("method", method_label(&method).to_owned()),
+        ("route", route),
+        ("status", status.as_str().to_owned()),
+    ];
+    metrics::histogram!(HTTP_REQUEST_DURATION_SECONDS, &labels).record(started.elapsed());
     response.headers_mut().insert(X_REQUEST_ID, id);
     response
 }
 
 /// The client's own id where it is short and visible, else a new one.
 fn request_id(request: &Request, state: &AppState) -> HeaderValue {
-    let sent = request.headers().get(&X_REQUEST_ID);
+    let header = request.headers().get(&X_REQUEST_ID);
     let usable = |value: &&HeaderValue| {
-        !value.is_empty() && value.len() <= LONGEST_ID && value.as_bytes().iter().all(u8::is_ascii_graphic)
+        !value.is_empty() && value.len() <= MAX_ID_LENGTH && value.as_bytes().iter().all(u8::is_ascii_graphic)
     };
-    sent.filter(usable).cloned().unwrap_or_else(|| {
-        let id = state.services.ids.ordered(state.services.clock.as_ref());
+    header.filter(usable).cloned().unwrap_or_else(|| {
+        let id = state.services.ids.uuid_v7(state.services.clock.as_ref());
         HeaderValue::try_from(id.to_string()).unwrap_or(HeaderValue::from_static("none"))
     })
 }
 
 /// Anyone may invent a method; as a label each is one of those that we know.
-fn known(method: &Method) -> &str {
+fn method_label(method: &Method) -> &str {
     match method.as_str() {
         name @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => name,
         _ => "other",
@@ -68,7 +71,7 @@ fn known(method: &Method) -> &str {
 }
 
 /// An error and what is behind it.
-fn chain(error: &Error) -> String {
+fn error_chain(error: &Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -7,44 +7,44 @@ use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::envelope::{Envelope, Platform, Widget};
-use super::error::{ApiError, Edge, no_method, no_route, panicked};
+use super::error::{ApiError, TransportError, handle_panic, method_not_allowed, route_not_found};
 use super::observe::observe;
 use super::state::AppState;
 use super::{api, calendar_file, health, pages, v1};
 
 /// All routes, ready to be served.
 pub fn router(state: AppState) -> Router {
-    let (widget, _) = api::door(&|counted, routes| {
-        routes.route_layer(from_fn_with_state((state.clone(), counted), api::guard))
+    let (widget, _) = api::routes(&|class, routes| {
+        routes.route_layer(from_fn_with_state((state.clone(), class), api::guard))
     })
     .split_for_parts();
-    let (platform, _) = v1::door().split_for_parts();
+    let (platform, _) = v1::routes().split_for_parts();
     let rest = health::routes()
         .merge(pages::router())
         .merge(calendar_file::routes(&state))
-        .fallback(nowhere)
-        .method_not_allowed_fallback(no_method::<Platform>);
-    rest.nest("/api", edges::<Widget>(widget).layer(api::cors()))
-        .nest("/v1", edges::<Platform>(platform))
-        .layer(CatchPanicLayer::custom(panicked::<Platform>))
+        .fallback(fallback)
+        .method_not_allowed_fallback(method_not_allowed::<Platform>);
+    rest.nest("/api", with_fallbacks::<Widget>(widget).layer(api::cors()))
+        .nest("/v1", with_fallbacks::<Platform>(platform))
+        .layer(CatchPanicLayer::custom(handle_panic::<Platform>))
         .layer(from_fn_with_state(state.clone(), observe))
         .with_state(state)
 }
 
 /// A door with its envelope wherever a request may fall off.
-fn edges<E: Envelope>(routes: Router<AppState>) -> Router<AppState> {
+fn with_fallbacks<E: Envelope>(routes: Router<AppState>) -> Router<AppState> {
     routes
-        .fallback(no_route::<E>)
-        .method_not_allowed_fallback(no_method::<E>)
-        .layer(CatchPanicLayer::custom(panicked::<E>))
+        .fallback(route_not_found::<E>)
+        .method_not_allowed_fallback(method_not_allowed::<E>)
+        .layer(CatchPanicLayer::custom(handle_panic::<E>))
 }
 
 /// Outside both doors; what a door's prefix alone names is the door's all the same.
-async fn nowhere(request: Request) -> Response {
+async fn fallback(request: Request) -> Response {
     if matches!(request.uri().path(), "/api" | "/api/") {
-        return ApiError::<Widget>::from(Edge::NoRoute).into_response();
+        return ApiError::<Widget>::from(TransportError::RouteNotFound).into_response();
     }
-    ApiError::<Platform>::from(Edge::NoRoute).into_response()
+    ApiError::<Platform>::from(TransportError::RouteNotFound).into_response()
 }
 
 #[cfg(test)]
@@ -57,25 +57,25 @@ mod tests {
     use super::*;
 
     /// What a door answers whose only handler panics.
-    async fn panics<E: Envelope>() -> (u16, String) {
+    async fn response_to_panic<E: Envelope>() -> (u16, String) {
         async fn handler() {
             panic!("on purpose")
         }
-        let door = Router::new().route("/", get(handler)).fallback(no_route::<E>);
-        let door = door.layer(CatchPanicLayer::custom(panicked::<E>));
-        let answer = door.oneshot(Request::new(Body::empty())).await.unwrap();
-        let status = answer.status().as_u16();
-        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let app = Router::new().route("/", get(handler)).fallback(route_not_found::<E>);
+        let app = app.layer(CatchPanicLayer::custom(handle_panic::<E>));
+        let response = app.oneshot(Request::new(Body::empty())).await.unwrap();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, String::from_utf8(body.to_vec()).unwrap())
     }
 
     #[tokio::test]
-    async fn a_panic_answers_in_the_doors_envelope_without_its_text() {
+    async fn a_panic_is_answered_in_the_apis_envelope_without_its_text() {
         let text = "The server failed to process the request.";
 
         let widget = (500, format!(r#"{{"status":false,"error":"{text}"}}"#));
-        assert_eq!(panics::<Widget>().await, widget);
+        assert_eq!(response_to_panic::<Widget>().await, widget);
         let platform = (500, format!(r#"{{"status":"error","message":"{text}","data":null}}"#));
-        assert_eq!(panics::<Platform>().await, platform);
+        assert_eq!(response_to_panic::<Platform>().await, platform);
     }
 }

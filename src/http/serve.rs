@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 use tower::{ServiceExt as _, service_fn};
 
 use super::limits::Peer;
-use super::taking::{Taking, watched};
+use super::stalled_reader::{StallDetector, detect_stalls};
 use crate::config;
 use crate::lifecycle::Tasks;
 
@@ -35,11 +35,11 @@ const MAX_STREAMS: u32 = 64;
 /// How long an HTTP/2 connection may be silent before it is asked whether it lives, and then to answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// How long to wait after an accept that failed of us: no file is free, no memory.
-const BACK_OFF: Duration = Duration::from_millis(100);
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// How long answers may still be written once the grace is over: waiting requests are told of it then.
-const LAST_WORDS: Duration = Duration::from_secs(3);
+const FORCE_CLOSE_DELAY: Duration = Duration::from_secs(3);
 /// How long the readers of streams have to take the end of them, when the process stops.
-const FAREWELL: Duration = Duration::from_secs(2);
+const STREAM_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Accepts connections until the soft stop, and serves each in a task of its own, which ends when
 /// its last request is answered.
@@ -49,11 +49,11 @@ pub async fn serve(
     tasks: Tasks,
     http: config::Http,
 ) -> anyhow::Result<()> {
-    let room = Arc::new(Semaphore::new(http.max_connections.min(Semaphore::MAX_PERMITS)));
-    let soft = tasks.soft();
+    let permits = Arc::new(Semaphore::new(http.max_connections.min(Semaphore::MAX_PERMITS)));
+    let soft = tasks.soft_stop();
     let server = Server { router, builder: builder(&tasks, &http), tasks, http };
     loop {
-        let accepted = soft.run_until_cancelled(accept(&listener, &room)).await;
+        let accepted = soft.run_until_cancelled(accept(&listener, &permits)).await;
         let Some((stream, peer, permit)) = accepted.transpose()? else { return Ok(()) };
         server.spawn(stream, peer, permit);
     }
@@ -62,31 +62,32 @@ pub async fn serve(
 /// The next connection, once there is room for it.
 async fn accept(
     listener: &TcpListener,
-    room: &Arc<Semaphore>,
+    permits: &Arc<Semaphore>,
 ) -> anyhow::Result<(TcpStream, Peer, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(room).acquire_owned().await?;
+    let permit = Arc::clone(permits).acquire_owned().await?;
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => return Ok((stream, Peer(peer), permit)),
-            Err(error) if is_of_the_peer(&error) => {}
+            Err(error) if is_connection_error(&error) => {}
             Err(error) => {
                 tracing::warn!("no connection could be accepted: {error}");
-                tokio::time::sleep(BACK_OFF).await;
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
             }
         }
     }
 }
 
 /// The peer left before it was accepted: nothing is wrong here.
-fn is_of_the_peer(error: &io::Error) -> bool {
+fn is_connection_error(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
     )
 }
 
-fn builder(tasks: &Tasks, http: &config::Http) -> Builder<Tracked> {
-    let mut builder = Builder::new(Tracked { tasks: tasks.clone(), write_timeout: http.write_timeout });
+fn builder(tasks: &Tasks, http: &config::Http) -> Builder<TrackedExecutor> {
+    let mut builder =
+        Builder::new(TrackedExecutor { tasks: tasks.clone(), write_timeout: http.write_timeout });
     // The head's time-out is also how long a connection may be idle between two requests.
     builder
         .http1()
@@ -106,47 +107,47 @@ fn builder(tasks: &Tasks, http: &config::Http) -> Builder<Tracked> {
 
 /// Runs the streams of HTTP/2 connections as tracked tasks.
 #[derive(Clone, Debug)]
-struct Tracked {
+struct TrackedExecutor {
     tasks: Tasks,
     write_timeout: Duration,
 }
 
-impl<F> Executor<F> for Tracked
+impl<F> Executor<F> for TrackedExecutor
 where
     F: Future + Send + 'static,
     F::Output: Send,
 {
     fn execute(&self, stream: F) {
-        let writes = async {
+        let task = async {
             stream.await;
         };
-        self.tasks.spawn("http stream", Taking::new(self.write_timeout).watch(writes));
+        self.tasks.spawn("http stream", StallDetector::new(self.write_timeout).run(task));
     }
 }
 
 /// What has been seen of a connection.
 #[derive(Debug, Default)]
-struct Seen {
+struct ConnectionState {
     /// A request has come.
-    request: AtomicBool,
+    has_request: AtomicBool,
     /// One was answered with a stream of events.
-    stream: AtomicBool,
+    has_stream: AtomicBool,
     /// The requests that have no answer yet.
-    unanswered: TaskTracker,
+    in_flight_requests: TaskTracker,
 }
 
-impl Seen {
+impl ConnectionState {
     /// Waits, once the process stops, until a connection is held by streams alone whose reader does
     /// not take the end of them.
-    async fn is_only_held(&self) {
-        self.unanswered.close();
+    async fn until_only_streams_remain(&self) {
+        self.in_flight_requests.close();
         loop {
-            self.unanswered.wait().await;
-            tokio::time::sleep(FAREWELL).await;
-            if !self.stream.load(Ordering::Acquire) {
+            self.in_flight_requests.wait().await;
+            tokio::time::sleep(STREAM_CLOSE_TIMEOUT).await;
+            if !self.has_stream.load(Ordering::Acquire) {
                 std::future::pending::<()>().await;
             }
-            if self.unanswered.is_empty() {
+            if self.in_flight_requests.is_empty() {
                 return;
             }
         }
@@ -155,7 +156,7 @@ impl Seen {
 
 struct Server {
     router: Router,
-    builder: Builder<Tracked>,
+    builder: Builder<TrackedExecutor>,
     tasks: Tasks,
     http: config::Http,
 }
@@ -164,42 +165,42 @@ impl Server {
     fn spawn(&self, stream: TcpStream, peer: Peer, permit: OwnedSemaphorePermit) {
         let (builder, router) = (self.builder.clone(), self.router.clone());
         let (head_timeout, write_timeout) = (self.http.head_timeout, self.http.write_timeout);
-        let (soft, hard) = (self.tasks.soft(), self.tasks.hard());
-        let serving = async move {
+        let (soft, hard) = (self.tasks.soft_stop(), self.tasks.hard_stop());
+        let task = async move {
             let _permit = permit;
             // A small answer must not wait for the acknowledgement of the one before.
             let _ = stream.set_nodelay(true);
-            let seen = Arc::new(Seen::default());
-            let service = service(router, peer, Arc::clone(&seen));
+            let state = Arc::new(ConnectionState::default());
+            let service = service(router, peer, Arc::clone(&state));
             // A client that stops reading would otherwise keep what waits for it, and its place.
             let mut stream = Box::pin(TimeoutStream::new(stream));
             stream.as_mut().set_write_timeout_pinned(Some(write_timeout));
             let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-            let silence = async {
+            let first_request_timeout = async {
                 tokio::time::sleep(head_timeout).await;
-                if seen.request.load(Ordering::Acquire) {
+                if state.has_request.load(Ordering::Acquire) {
                     std::future::pending::<()>().await;
                 }
             };
-            let let_go = async {
+            let force_close = async {
                 hard.cancelled().await;
-                tokio::time::sleep(LAST_WORDS).await;
+                tokio::time::sleep(FORCE_CLOSE_DELAY).await;
             };
-            let is_only_held = async {
+            let only_streams_remain = async {
                 soft.cancelled().await;
-                seen.is_only_held().await;
+                state.until_only_streams_remain().await;
             };
-            let (mut silence, mut let_go, mut is_only_held) =
-                (pin!(silence), pin!(let_go), pin!(is_only_held));
+            let (mut first_request_timeout, mut force_close, mut only_streams_remain) =
+                (pin!(first_request_timeout), pin!(force_close), pin!(only_streams_remain));
             let mut is_stopping = false;
             loop {
                 tokio::select! {
                     // What goes wrong on a connection is its peer's: it is gone, or speaks no HTTP.
                     _ = connection.as_mut() => return,
                     // The version is found out, and HTTP/2 begun, without a time-out of their own.
-                    () = &mut silence => return,
-                    () = &mut let_go => return,
-                    () = &mut is_only_held => return,
+                    () = &mut first_request_timeout => return,
+                    () = &mut force_close => return,
+                    () = &mut only_streams_remain => return,
                     () = soft.cancelled(), if !is_stopping => {
                         is_stopping = true;
                         connection.as_mut().graceful_shutdown();
@@ -207,31 +208,31 @@ impl Server {
                 }
             }
         };
-        self.tasks.spawn("connection", Taking::new(write_timeout).watch(serving));
+        self.tasks.spawn("connection", StallDetector::new(write_timeout).run(task));
     }
 }
 
 fn service(
     router: Router,
     peer: Peer,
-    seen: Arc<Seen>,
+    state: Arc<ConnectionState>,
 ) -> TowerToHyperService<
     impl tower::Service<http::Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone,
 > {
     TowerToHyperService::new(service_fn(move |request: http::Request<Incoming>| {
-        seen.request.store(true, Ordering::Release);
+        state.has_request.store(true, Ordering::Release);
         let mut request: Request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(peer);
         // Its body is never asked for.
         let is_head = request.method() == Method::HEAD;
-        let (answering, seen) = (router.clone().oneshot(request), Arc::clone(&seen));
-        seen.unanswered.clone().track_future(async move {
-            let response = answering.await?;
+        let (response_future, state) = (router.clone().oneshot(request), Arc::clone(&state));
+        state.in_flight_requests.clone().track_future(async move {
+            let response = response_future.await?;
             if is_head || !is_stream(&response) {
                 return Ok(response);
             }
-            seen.stream.store(true, Ordering::Release);
-            Ok(watched(response))
+            state.has_stream.store(true, Ordering::Release);
+            Ok(detect_stalls(response))
         })
     }))
 }

@@ -22,13 +22,13 @@ where
     while let Some(part) = parts.next().await {
         match part? {
             Part::Text(piece) => text.push_str(&piece),
-            Part::Call { slot, id, name, arguments } => {
-                let call = open_slot(&mut calls, slot)?;
-                give_once(&mut call.id, id);
-                give_once(&mut call.name, name);
+            Part::Call { index: slot, id, name, arguments } => {
+                let call = call_at(&mut calls, slot)?;
+                set_if_empty(&mut call.id, id);
+                set_if_empty(&mut call.name, name);
                 call.arguments.push_str(&arguments);
             }
-            Part::Usage(said) => usage = said,
+            Part::Usage(reported) => usage = reported,
             Part::Finished => is_finished = true,
         }
     }
@@ -42,14 +42,14 @@ where
 }
 
 /// Slots are numbered in order of appearance; a gap is a fault of the adapter.
-fn open_slot(calls: &mut Vec<ToolCall>, slot: usize) -> Result<&mut ToolCall, ModelError> {
+fn call_at(calls: &mut Vec<ToolCall>, slot: usize) -> Result<&mut ToolCall, ModelError> {
     if slot == calls.len() {
         calls.push(ToolCall { id: String::new(), name: String::new(), arguments: String::new() });
     }
     calls.get_mut(slot).ok_or(ModelError::Unreadable)
 }
 
-fn give_once(field: &mut String, value: Option<String>) {
+fn set_if_empty(field: &mut String, value: Option<String>) {
     if let Some(value) = value
         && field.is_empty()
     {
@@ -77,7 +77,7 @@ mod tests {
 
     fn call(slot: usize, name: Option<&str>, arguments: &str) -> Part {
         let name = name.map(str::to_owned);
-        Part::Call { slot, id: None, name, arguments: arguments.to_owned() }
+        Part::Call { index: slot, id: None, name, arguments: arguments.to_owned() }
     }
 
     #[test]
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn what_is_cut_or_empty_is_no_answer() {
-        let not_readable = [
+        let unreadable = [
             vec![],
             vec![text("half")],
             vec![call(0, Some("find"), "{\"a\":")],
@@ -113,7 +113,7 @@ mod tests {
             vec![call(1, Some("find"), "{}"), Part::Finished],
         ];
 
-        for parts in not_readable {
+        for parts in unreadable {
             assert_eq!(collected(parts), Err(ModelError::Unreadable));
         }
         let broken = stream::iter([Ok(text("half")), Err(ModelError::Timeout)]);

@@ -26,11 +26,11 @@ pub enum EmbeddingsError {
     #[error("{0}")]
     Call(ModelError),
     #[error("the answer is no list of embeddings")]
-    NoList,
-    #[error("{asked} texts were sent, but {got} embeddings came back")]
-    Count { asked: usize, got: usize },
+    Malformed,
+    #[error("{expected} texts were sent, but {actual} embeddings came back")]
+    CountMismatch { expected: usize, actual: usize },
     #[error("the embeddings of one answer differ in length")]
-    Lengths,
+    DimensionMismatch,
     /// A zero vector points nowhere; infinity is what a faulty model gives.
     #[error("an embedding is empty, zero or not finite")]
     NotFinite,
@@ -42,7 +42,9 @@ impl EmbeddingsError {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Call(error) => error.failure().as_str(),
-            Self::NoList | Self::Count { .. } | Self::Lengths | Self::NotFinite => "model_unreadable",
+            Self::Malformed | Self::CountMismatch { .. } | Self::DimensionMismatch | Self::NotFinite => {
+                "model_unreadable"
+            }
         }
     }
 
@@ -51,7 +53,11 @@ impl EmbeddingsError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Call(ModelError::RateLimited { retry_after }) => *retry_after,
-            Self::Call(_) | Self::NoList | Self::Count { .. } | Self::Lengths | Self::NotFinite => None,
+            Self::Call(_)
+            | Self::Malformed
+            | Self::CountMismatch { .. }
+            | Self::DimensionMismatch
+            | Self::NotFinite => None,
         }
     }
 }
@@ -76,16 +82,16 @@ pub struct Embedder {
 impl Embedder {
     /// # Errors
     /// Where the base URL or the key could never be used.
-    pub fn new(client: &HttpClient, to: EmbeddingsConnection) -> Result<Self, SetupError> {
+    pub fn new(client: &HttpClient, settings: EmbeddingsConnection) -> Result<Self, SetupError> {
         // Each call has a time of its own, from its request to the end of its answer.
         let connection = Connection {
             first_byte: Duration::MAX,
             idle: Duration::from_hours(1),
             max_body: MAX_BODY,
-            ..Connection::new(to.base_url, to.api_key)
+            ..Connection::new(settings.base_url, settings.api_key)
         };
         let endpoint = Endpoint::new(client, &connection, &["embeddings"], "application/json")?;
-        Ok(Self { endpoint: Arc::new(endpoint), model: to.model.into() })
+        Ok(Self { endpoint: Arc::new(endpoint), model: settings.model.into() })
     }
 
     /// The model's name: vectors are comparable where it is the same.
@@ -103,9 +109,9 @@ impl Embedder {
             let body = json!({ "model": &*self.model, "input": texts, "encoding_format": "float" });
             let response =
                 http::post(&self.endpoint, body.to_string().into()).await.map_err(EmbeddingsError::Call)?;
-            let bytes = http::bounded(response, self.endpoint.idle, self.endpoint.max_body);
-            let whole = http::read_whole(bytes).await.map_err(EmbeddingsError::Call)?;
-            reader::read(&whole, texts.len())
+            let bytes = http::bounded_body(response, self.endpoint.idle, self.endpoint.max_body);
+            let payload = http::read_to_end(bytes).await.map_err(EmbeddingsError::Call)?;
+            reader::read(&payload, texts.len())
         };
         timeout(limit, call).await.unwrap_or(Err(EmbeddingsError::Call(ModelError::Timeout)))
     }

@@ -3,7 +3,7 @@
 //! other model. It understands just enough English to show what the tools do.
 
 mod arguments;
-mod past;
+mod history;
 mod phrases;
 mod plan;
 #[cfg(test)]
@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 
 use crate::domain::chat::{ChatRequest, Part};
 
-use super::{ChatModel, Parts};
+use super::{ChatModel, PartStream};
 
 /// How the moment is learnt.
 pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -44,12 +44,12 @@ impl Offline {
 }
 
 impl ChatModel for Offline {
-    fn start(&self, request: ChatRequest) -> Parts {
+    fn start(&self, request: ChatRequest) -> PartStream {
         let today = (self.now)().to_zoned(self.zone.clone()).date();
         let parts = match plan::answer(&request, today) {
             Answer::Say(text) => pieces(&text),
             Answer::Call { name, arguments } => vec![Part::Call {
-                slot: 0,
+                index: 0,
                 id: Some("offline".to_owned()),
                 name: Some(name),
                 arguments: Value::Object(arguments).to_string(),

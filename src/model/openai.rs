@@ -24,7 +24,7 @@ use crate::domain::chat::{ChatRequest, ModelError};
 
 pub use probe::probe;
 
-use super::{ChatModel, Parts};
+use super::{ChatModel, PartStream};
 
 /// How an endpoint is reached.
 #[derive(Debug, Clone)]
@@ -105,7 +105,7 @@ impl Endpoint {
     ) -> Result<Self, SetupError> {
         Ok(Self {
             client: client.0.clone(),
-            url: url_below(&connection.base_url, path)?,
+            url: join_url(&connection.base_url, path)?,
             authorization: connection.api_key.as_ref().map(bearer).transpose()?,
             accept,
             first_byte: connection.first_byte,
@@ -126,33 +126,33 @@ impl OpenAi {
 }
 
 impl ChatModel for OpenAi {
-    fn start(&self, request: ChatRequest) -> Parts {
+    fn start(&self, request: ChatRequest) -> PartStream {
         let endpoint = Arc::clone(&self.endpoint);
         stream::once(async move { call(&endpoint, request).await }).try_flatten().boxed()
     }
 }
 
-async fn call(endpoint: &Endpoint, request: ChatRequest) -> Result<Parts, ModelError> {
+async fn call(endpoint: &Endpoint, request: ChatRequest) -> Result<PartStream, ModelError> {
     let body = request::encode(request)?;
     let response = http::post(endpoint, body).await?;
     let is_event_stream = http::is_event_stream(&response);
-    let bytes = http::bounded(response, endpoint.idle, endpoint.max_body);
+    let bytes = http::bounded_body(response, endpoint.idle, endpoint.max_body);
 
     if is_event_stream {
         return Ok(sse::read(bytes));
     }
     // Whoever ignores `stream: true` sends one JSON object; whoever forgets the
     // content type may send either.
-    let whole = http::read_whole(bytes).await?;
-    if whole.trim_ascii_start().starts_with(b"{") {
-        let parts = reader::read_completion(&whole)?;
+    let body = http::read_to_end(bytes).await?;
+    if body.trim_ascii_start().starts_with(b"{") {
+        let parts = reader::read_completion(&body)?;
         Ok(stream::iter(parts).map(Ok).boxed())
     } else {
-        Ok(sse::read(stream::iter([Ok(whole.into())]).boxed()))
+        Ok(sse::read(stream::iter([Ok(body.into())]).boxed()))
     }
 }
 
-fn url_below(base_url: &str, path: &[&str]) -> Result<Url, SetupError> {
+fn join_url(base_url: &str, path: &[&str]) -> Result<Url, SetupError> {
     let mut url = Url::parse(base_url.trim()).map_err(|_| SetupError::BaseUrl)?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(SetupError::BaseUrl);

@@ -57,8 +57,8 @@ mod tests {
     use super::is_public;
 
     #[test]
-    fn the_edges_of_each_refused_network_are_refused_and_their_neighbours_are_not() {
-        let edges = [
+    fn each_refused_network_is_refused_exactly_within_its_bounds() {
+        let bounds = [
             ("0.0.0.0", "0.255.255.255", "1.0.0.0"),
             ("10.0.0.0", "10.255.255.255", "11.0.0.0"),
             ("100.64.0.0", "100.127.255.255", "100.128.0.0"),
@@ -79,10 +79,10 @@ mod tests {
             ("3fff::", "3fff:fff:ffff:ffff:ffff:ffff:ffff:ffff", "3fff:1000::"),
         ];
 
-        for (first, last, neighbour) in edges {
+        for (first, last, outside) in bounds {
             assert!(!is_public(first.parse().unwrap()), "{first}");
             assert!(!is_public(last.parse().unwrap()), "{last}");
-            assert!(is_public(neighbour.parse().unwrap()), "{neighbour}");
+            assert!(is_public(outside.parse().unwrap()), "{outside}");
         }
     }
 

@@ -12,8 +12,8 @@ use reqwest::{Certificate, ClientBuilder, Response, redirect, retry};
 
 use super::allow::AllowHosts;
 use super::error::OutboundError;
-use super::open::OpenResponse;
-use super::resolver::PublicOnly;
+use super::resolver::PublicResolver;
+use super::streaming::StreamingResponse;
 use super::{install_crypto_provider, target};
 
 /// How long a connection may take to be made, within the request's time-out.
@@ -23,11 +23,11 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const IDLE_PER_HOST: usize = 8;
 
 /// How long a body is waited for, after the head, where the status is what matters.
-const EXCERPT_PATIENCE: Duration = Duration::from_secs(1);
+const EXCERPT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Headers that frame the message or name its receiver. They are the client's:
 /// set by a tenant, they could make a proxy in between read another request.
-const OWN_HEADERS: [HeaderName; 8] =
+const RESERVED_HEADERS: [HeaderName; 8] =
     [CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
 
 /// Sends requests to URLs that tenants chose. Cheap to clone.
@@ -79,11 +79,11 @@ impl GuardedClient {
     /// Sets up the client. `allow` is let through for every workspace. Installs
     /// the TLS provider where `main` has not.
     pub fn new(allow: AllowHosts) -> Result<Self, OutboundError> {
-        Self::resolving(allow, PublicOnly::of_system())
+        Self::with_resolver(allow, PublicResolver::system())
     }
 
     /// The same over this resolver.
-    pub(super) fn resolving(allow: AllowHosts, resolver: PublicOnly) -> Result<Self, OutboundError> {
+    pub(super) fn with_resolver(allow: AllowHosts, resolver: PublicResolver) -> Result<Self, OutboundError> {
         install_crypto_provider();
         let strict = builder()?.dns_resolver(resolver).build().map_err(OutboundError::Setup)?;
         let permissive = builder()?.build().map_err(OutboundError::Setup)?;
@@ -99,18 +99,18 @@ impl GuardedClient {
         allow: &AllowHosts,
     ) -> Result<OutboundResponse, OutboundError> {
         let limit = request.max_response;
-        OpenResponse::new(self.call(request, allow).await?, limit)?.read().await
+        StreamingResponse::new(self.call(request, allow).await?, limit)?.read().await
     }
 
     /// As [`Self::send`], for whom the body comes piece by piece. Time-out and limit are those of the
     /// whole answer, all the same.
-    pub async fn open(
+    pub async fn send_streaming(
         &self,
         request: OutboundRequest,
         allow: &AllowHosts,
-    ) -> Result<OpenResponse, OutboundError> {
+    ) -> Result<StreamingResponse, OutboundError> {
         let limit = request.max_response;
-        OpenResponse::new(self.call(request, allow).await?, limit)
+        StreamingResponse::new(self.call(request, allow).await?, limit)
     }
 
     /// As [`Self::send`], for whom the answer's status is enough: of its body only the beginning is
@@ -123,7 +123,7 @@ impl GuardedClient {
         let limit = request.max_response;
         let mut response = self.call(request, allow).await?;
         let mut body = BytesMut::new();
-        let beginning = async {
+        let read_excerpt = async {
             while body.len() < limit
                 && let Ok(Some(chunk)) = response.chunk().await
             {
@@ -131,8 +131,8 @@ impl GuardedClient {
             }
         };
         // What has come until then is kept.
-        let _ = tokio::time::timeout(EXCERPT_PATIENCE, beginning).await;
-        Ok(answer(response, body))
+        let _ = tokio::time::timeout(EXCERPT_TIMEOUT, read_excerpt).await;
+        Ok(outbound_response(response, body))
     }
 
     async fn call(
@@ -141,7 +141,7 @@ impl GuardedClient {
         allow: &AllowHosts,
     ) -> Result<Response, OutboundError> {
         let target = target::parse(&request.url, &[&self.allow, allow])?;
-        for name in OWN_HEADERS {
+        for name in RESERVED_HEADERS {
             request.headers.remove(name);
         }
         let client = if target.allowed { &self.permissive } else { &self.strict };
@@ -178,7 +178,7 @@ fn builder() -> Result<ClientBuilder, OutboundError> {
         .pool_max_idle_per_host(IDLE_PER_HOST))
 }
 
-pub(super) fn answer(mut response: Response, body: BytesMut) -> OutboundResponse {
+pub(super) fn outbound_response(mut response: Response, body: BytesMut) -> OutboundResponse {
     let status = response.status().as_u16();
     let headers = std::mem::take(response.headers_mut());
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);

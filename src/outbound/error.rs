@@ -5,7 +5,7 @@ use std::error::Error;
 
 /// Why a URL is not called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum UrlRefused {
+pub enum UrlError {
     #[error("the URL cannot be read")]
     Malformed,
     #[error("the URL must begin with http:// or https://")]
@@ -23,7 +23,7 @@ pub enum UrlRefused {
 pub enum OutboundError {
     /// Nothing was sent.
     #[error("refused: {0}")]
-    Refused(#[from] UrlRefused),
+    Refused(#[from] UrlError),
     #[error("the answer did not come in time")]
     Timeout,
     /// Nothing was sent: no such name, nobody listens, or TLS failed.
@@ -44,8 +44,8 @@ impl From<reqwest::Error> for OutboundError {
     fn from(error: reqwest::Error) -> Self {
         // The URL may hold a secret in its query; a source is for the logs.
         let error = error.without_url();
-        if let Some(refused) = refusal(&error) {
-            Self::Refused(refused)
+        if let Some(url_error) = url_error(&error) {
+            Self::Refused(url_error)
         } else if error.is_timeout() {
             Self::Timeout
         } else if error.is_connect() {
@@ -57,11 +57,11 @@ impl From<reqwest::Error> for OutboundError {
 }
 
 /// The resolver's refusal, somewhere down the chain of an error's sources.
-fn refusal(error: &reqwest::Error) -> Option<UrlRefused> {
+fn url_error(error: &reqwest::Error) -> Option<UrlError> {
     let mut source = error.source();
     while let Some(current) = source {
-        if let Some(refused) = current.downcast_ref::<UrlRefused>() {
-            return Some(*refused);
+        if let Some(url_error) = current.downcast_ref::<UrlError>() {
+            return Some(*url_error);
         }
         source = current.source();
     }

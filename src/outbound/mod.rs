@@ -8,14 +8,14 @@ mod address;
 mod allow;
 mod client;
 mod error;
-mod open;
 mod resolver;
+mod streaming;
 mod target;
 
 pub use allow::{AllowHosts, InvalidAllowHost};
 pub use client::{GuardedClient, OutboundRequest, OutboundResponse};
-pub use error::{OutboundError, UrlRefused};
-pub use open::OpenResponse;
+pub use error::{OutboundError, UrlError};
+pub use streaming::StreamingResponse;
 pub use target::check_url;
 
 #[cfg(test)]

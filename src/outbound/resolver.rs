@@ -11,21 +11,21 @@ use futures::future::BoxFuture;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::address::is_public;
-use super::error::UrlRefused;
+use super::error::UrlError;
 
 /// Finds the addresses of a name.
 pub(super) type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
 
 /// A resolver behind the guard. Literal addresses never come here: `target` looks at those.
 #[derive(Clone)]
-pub(super) struct PublicOnly {
+pub(super) struct PublicResolver {
     lookup: Lookup,
     is_public: fn(IpAddr) -> bool,
 }
 
-impl PublicOnly {
+impl PublicResolver {
     /// Over the system's resolver.
-    pub(super) fn of_system() -> Self {
+    pub(super) fn system() -> Self {
         let lookup =
             |name: String| async move { Ok(tokio::net::lookup_host((name, 0)).await?.collect()) }.boxed();
         Self { lookup: Arc::new(lookup), is_public }
@@ -33,12 +33,12 @@ impl PublicOnly {
 
     /// Over another resolver, and with another opinion of what is public: tests have no public address.
     #[cfg(test)]
-    pub(super) fn of(lookup: Lookup, is_public: fn(IpAddr) -> bool) -> Self {
+    pub(super) fn with_lookup(lookup: Lookup, is_public: fn(IpAddr) -> bool) -> Self {
         Self { lookup, is_public }
     }
 }
 
-impl Resolve for PublicOnly {
+impl Resolve for PublicResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let Self { lookup, is_public } = self.clone();
         Box::pin(async move {
@@ -51,13 +51,13 @@ impl Resolve for PublicOnly {
 
 /// The whole name is refused for one bad address: picking the good ones would
 /// let its owner choose, try by try, which of them is connected to.
-fn require_public(found: &[SocketAddr], is_public: fn(IpAddr) -> bool) -> Result<(), UrlRefused> {
-    if found.iter().all(|address| is_public(address.ip())) { Ok(()) } else { Err(UrlRefused::NotPublic) }
+fn require_public(found: &[SocketAddr], is_public: fn(IpAddr) -> bool) -> Result<(), UrlError> {
+    if found.iter().all(|address| is_public(address.ip())) { Ok(()) } else { Err(UrlError::NotPublic) }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{UrlRefused, is_public, require_public};
+    use super::{UrlError, is_public, require_public};
 
     #[test]
     fn one_bad_address_refuses_the_whole_name() {
@@ -65,6 +65,6 @@ mod tests {
         let bad = "[::1]:0".parse().unwrap();
 
         assert_eq!(require_public(&[good], is_public), Ok(()));
-        assert_eq!(require_public(&[good, bad], is_public), Err(UrlRefused::NotPublic));
+        assert_eq!(require_public(&[good, bad], is_public), Err(UrlError::NotPublic));
     }
 }

@@ -4,7 +4,7 @@ use url::{Host, Position, Url};
 
 use super::address::is_public;
 use super::allow::AllowHosts;
-use super::error::UrlRefused;
+use super::error::UrlError;
 
 /// A URL that may be called as far as its text tells.
 #[derive(Debug)]
@@ -18,28 +18,28 @@ pub(super) struct Target {
 /// whatever the host resolves to. `allow` holds the lists that apply to the
 /// workspace. A template is checked as it stands (`https://a.example/{id}`):
 /// braces pass in path and query, and never in scheme, host or port.
-pub fn check_url(url: &str, allow: &[&AllowHosts]) -> Result<Url, UrlRefused> {
+pub fn check_url(url: &str, allow: &[&AllowHosts]) -> Result<Url, UrlError> {
     parse(url, allow).map(|target| target.url)
 }
 
-pub(super) fn parse(text: &str, allow: &[&AllowHosts]) -> Result<Target, UrlRefused> {
-    let url = Url::parse(text).map_err(|_unreadable| UrlRefused::Malformed)?;
+pub(super) fn parse(text: &str, allow: &[&AllowHosts]) -> Result<Target, UrlError> {
+    let url = Url::parse(text).map_err(|_unreadable| UrlError::Malformed)?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(UrlRefused::Scheme);
+        return Err(UrlError::Scheme);
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(UrlRefused::UserInfo);
+        return Err(UrlError::UserInfo);
     }
     if url.host_str().is_none_or(|host| host.contains(['{', '}'])) {
-        return Err(UrlRefused::Malformed);
+        return Err(UrlError::Malformed);
     }
     let listed = allow.iter().any(|hosts| hosts.contains(&url));
     match literal_address(&url) {
         None => Ok(Target { url, allowed: listed }),
         // reqwest asks no resolver about a literal: this is its only check.
         Some(address) if is_public(address) => Ok(Target { url, allowed: false }),
-        Some(_) if listed && is_spelled_as_parsed(text, &url) => Ok(Target { url, allowed: true }),
-        Some(_) => Err(UrlRefused::NotPublic),
+        Some(_) if listed && is_canonical(text, &url) => Ok(Target { url, allowed: true }),
+        Some(_) => Err(UrlError::NotPublic),
     }
 }
 
@@ -53,7 +53,7 @@ fn literal_address(url: &Url) -> Option<std::net::IpAddr> {
 
 /// `http://2130706433/` is parsed to `http://127.0.0.1/`, but it is another
 /// spelling than the one that was let through.
-fn is_spelled_as_parsed(text: &str, url: &Url) -> bool {
+fn is_canonical(text: &str, url: &Url) -> bool {
     let parsed = &url[..Position::AfterHost];
     let (Some(start), Some(rest)) = (text.get(..parsed.len()), text.get(parsed.len()..)) else {
         return false;
@@ -64,9 +64,9 @@ fn is_spelled_as_parsed(text: &str, url: &Url) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{AllowHosts, UrlRefused, check_url};
+    use super::{AllowHosts, UrlError, check_url};
 
-    fn check(url: &str) -> Result<String, UrlRefused> {
+    fn check(url: &str) -> Result<String, UrlError> {
         let allow = AllowHosts::parse(["127.0.0.1:9000", "[::1]", "crm.internal"]).unwrap();
         check_url(url, &[&AllowHosts::default(), &allow]).map(String::from)
     }
@@ -80,13 +80,13 @@ mod tests {
 
     #[test]
     fn each_refusal_says_why() {
-        assert_eq!(check("shop.example/a"), Err(UrlRefused::Malformed));
-        assert_eq!(check("http://"), Err(UrlRefused::Malformed));
-        assert_eq!(check("ftp://shop.example/"), Err(UrlRefused::Scheme));
-        assert_eq!(check("file:///etc/passwd"), Err(UrlRefused::Scheme));
-        assert_eq!(check("https://key@shop.example/"), Err(UrlRefused::UserInfo));
-        assert_eq!(check("https://:key@shop.example/"), Err(UrlRefused::UserInfo));
-        assert_eq!(check("http://10.0.0.7/"), Err(UrlRefused::NotPublic));
+        assert_eq!(check("shop.example/a"), Err(UrlError::Malformed));
+        assert_eq!(check("http://"), Err(UrlError::Malformed));
+        assert_eq!(check("ftp://shop.example/"), Err(UrlError::Scheme));
+        assert_eq!(check("file:///etc/passwd"), Err(UrlError::Scheme));
+        assert_eq!(check("https://key@shop.example/"), Err(UrlError::UserInfo));
+        assert_eq!(check("https://:key@shop.example/"), Err(UrlError::UserInfo));
+        assert_eq!(check("http://10.0.0.7/"), Err(UrlError::NotPublic));
     }
 
     #[test]
@@ -102,7 +102,7 @@ mod tests {
             "0x7f.0.0.1:9000",
             "[0::1]",
         ] {
-            assert_eq!(check(&format!("http://{other}/")), Err(UrlRefused::NotPublic), "{other}");
+            assert_eq!(check(&format!("http://{other}/")), Err(UrlError::NotPublic), "{other}");
         }
     }
 
@@ -112,8 +112,8 @@ mod tests {
         for template in
             ["https://{host}/", "https://a.{zone}/", "{url}", "{s}://a.example", "http://a:{port}/"]
         {
-            assert_eq!(check(template), Err(UrlRefused::Malformed), "{template}");
+            assert_eq!(check(template), Err(UrlError::Malformed), "{template}");
         }
-        assert_eq!(check("https://{{user}}@shop.example/"), Err(UrlRefused::UserInfo));
+        assert_eq!(check("https://{{user}}@shop.example/"), Err(UrlError::UserInfo));
     }
 }

@@ -1,14 +1,14 @@
 //! The platform door's message: stored, acknowledged, and answered later.
 
-use super::{Answered, Services};
+use super::{ApiResponse, Services};
 use crate::domain::account::Account;
-use crate::domain::batch::{Admission, Admitted, Target};
+use crate::domain::batch::{Admission, AdmitOutcome, Target};
 use crate::domain::conversation::SenderType;
-use crate::domain::error::{Error, Thing};
-use crate::domain::idempotency::Presented;
+use crate::domain::error::{Error, ResourceKind};
+use crate::domain::idempotency::IdempotencyRequest;
 use crate::domain::ids::{ConversationId, MessageId, TurnId};
 use crate::domain::message::Message;
-use crate::domain::turn::Door;
+use crate::domain::turn::Api;
 use crate::store::{conversations, messages, workspaces};
 
 /// The scope of keys on this route.
@@ -36,49 +36,49 @@ pub async fn accept(
     services: &Services,
     account: &Account,
     message: AcceptMessage,
-) -> Result<Answered, Error> {
-    let replied = find_replied(services, account, &message).await?;
-    let target = target(services, account, &message, replied.as_ref()).await?;
+) -> Result<ApiResponse, Error> {
+    let replied_message = find_replied_message(services, account, &message).await?;
+    let target = target(services, account, &message, replied_message.as_ref()).await?;
     let workspace = account.workspace;
     let admission = Admission {
         workspace,
-        door: Door::Platform,
+        api: Api::Platform,
         target,
-        message: MessageId(services.ids.ordered(services.clock.as_ref())),
-        turn: TurnId(services.ids.ordered(services.clock.as_ref())),
+        message: MessageId(services.ids.uuid_v7(services.clock.as_ref())),
+        turn: TurnId(services.ids.uuid_v7(services.clock.as_ref())),
         sender_type: message.sender_type,
         sender_id: message.sender_id,
         text: message.text,
         metadata: message.metadata,
-        reply_to: replied.map(|replied| replied.id),
+        reply_to: replied_message.map(|replied_message| replied_message.id),
         auto_reply: message.auto_reply,
-        idempotency: message.idempotency.map(|sent| Presented::within(workspace, ROUTE, sent)),
+        idempotency: message.idempotency.map(|sent| IdempotencyRequest::new(workspace, ROUTE, sent)),
         deadline: None,
-        keyed: true,
+        has_api_key: true,
     };
     match services.writer.admit(admission).await? {
-        Admitted::Answered { answer, turn } => Ok(Answered { answer, turn, is_replay: false }),
-        Admitted::Replayed { answer, turn } => Ok(Answered { answer, turn, is_replay: true }),
+        AdmitOutcome::Answered { answer, turn } => Ok(ApiResponse { answer, turn, is_replay: false }),
+        AdmitOutcome::Replayed { answer, turn } => Ok(ApiResponse { answer, turn, is_replay: true }),
         // A platform message is answered where it is admitted: its key never waits for a turn.
-        Admitted::Waiting(_) | Admitted::Twin(_) => {
+        AdmitOutcome::Waiting(_) | AdmitOutcome::InFlightDuplicate(_) => {
             Err(Error::Unavailable { outcome_unknown: true, source: None })
         }
     }
 }
 
-async fn find_replied(
+async fn find_replied_message(
     services: &Services,
     account: &Account,
     message: &AcceptMessage,
 ) -> Result<Option<Message>, Error> {
     let Some(name) = &message.reply_to_message_id else { return Ok(None) };
-    let not_found = || Error::not_found(Thing::Message, name);
+    let not_found = || Error::not_found(ResourceKind::Message, name);
     if message.conversation_id.is_some() {
         // The conversation is looked at first: a message is only found within one that is there.
         find_conversation(services, account, message).await?;
     }
     let id: MessageId = name.parse().map_err(|_| not_found())?;
-    let found = services.db.reading(async |conn| messages::find(conn, account.workspace, id).await).await?;
+    let found = services.db.read(async |conn| messages::find(conn, account.workspace, id).await).await?;
     found.map(Some).ok_or_else(not_found)
 }
 
@@ -88,9 +88,9 @@ async fn find_conversation(
     message: &AcceptMessage,
 ) -> Result<(), Error> {
     let Some(name) = &message.conversation_id else { return Ok(()) };
-    let not_found = || Error::not_found(Thing::Conversation, name);
+    let not_found = || Error::not_found(ResourceKind::Conversation, name);
     let id: ConversationId = name.parse().map_err(|_| not_found())?;
-    let found = services.db.reading(async |conn| conversations::find(conn, account.workspace, id).await);
+    let found = services.db.read(async |conn| conversations::find(conn, account.workspace, id).await);
     found.await?.map(drop).ok_or_else(not_found)
 }
 
@@ -98,22 +98,22 @@ async fn target(
     services: &Services,
     account: &Account,
     message: &AcceptMessage,
-    replied: Option<&Message>,
+    replied_message: Option<&Message>,
 ) -> Result<Target, Error> {
     if let Some(name) = &message.conversation_id {
-        let id = name.parse().map_err(|_| Error::not_found(Thing::Conversation, name))?;
+        let id = name.parse().map_err(|_| Error::not_found(ResourceKind::Conversation, name))?;
         return Ok(Target::Existing { id, name: name.clone() });
     }
-    if let Some(replied) = replied {
-        let id = replied.conversation;
+    if let Some(replied_message) = replied_message {
+        let id = replied_message.conversation;
         return Ok(Target::Existing { id, name: id.to_string() });
     }
-    let named = [account.workspace].into();
-    let settings = services.db.reading(async |conn| workspaces::settings(conn, &named).await).await?;
+    let workspace_ids = [account.workspace].into();
+    let settings = services.db.read(async |conn| workspaces::settings(conn, &workspace_ids).await).await?;
     let settings = settings.into_iter().next().filter(|settings| settings.auto_create_conversations);
     match settings.and_then(|settings| settings.default_assistant) {
         Some(assistant) => {
-            Ok(Target::New { id: ConversationId(services.ids.ordered(services.clock.as_ref())), assistant })
+            Ok(Target::New { id: ConversationId(services.ids.uuid_v7(services.clock.as_ref())), assistant })
         }
         None => Err(Error::invalid("conversation_id", "Field 'conversation_id' is required.")),
     }

@@ -15,61 +15,61 @@ use crate::domain::ids::KeyId;
 use crate::store::keys;
 
 /// How long a key that was read is believed.
-const BELIEVED: Duration = Duration::from_secs(4);
+const KEY_CACHE_TTL: Duration = Duration::from_secs(4);
 /// How often it is written when keys were last used.
-const USES: Duration = Duration::from_mins(1);
+const LAST_USED_FLUSH_INTERVAL: Duration = Duration::from_mins(1);
 /// How many keys are kept; beyond that all are read anew.
-const KEPT: usize = 10_000;
+const MAX_CACHED_KEYS: usize = 10_000;
 
 /// The keys that were seen. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Keys {
-    seen: Arc<Mutex<Seen>>,
+pub struct KeyCache {
+    state: Arc<Mutex<CacheState>>,
 }
 
 #[derive(Default)]
-struct Seen {
-    good: HashMap<KeyHash, (Instant, ApiKey)>,
+struct CacheState {
+    valid: HashMap<KeyHash, (Instant, ApiKey)>,
     /// When each was last used, since that was last written.
-    used: HashMap<KeyId, Micros>,
+    last_used: HashMap<KeyId, Micros>,
 }
 
-impl fmt::Debug for Keys {
+impl fmt::Debug for KeyCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keys").finish_non_exhaustive()
+        f.debug_struct("KeyCache").finish_non_exhaustive()
     }
 }
 
-impl Keys {
+impl KeyCache {
     fn find(&self, hash: KeyHash, now: Instant) -> Option<ApiKey> {
-        let seen = self.lock();
-        let (read_at, key) = seen.good.get(&hash)?;
-        (now.saturating_duration_since(*read_at) < BELIEVED).then(|| key.clone())
+        let state = self.lock();
+        let (read_at, key) = state.valid.get(&hash)?;
+        (now.saturating_duration_since(*read_at) < KEY_CACHE_TTL).then(|| key.clone())
     }
 
-    /// `asked_at`: before the store was asked, for the answer is as old as that.
-    fn keep(&self, hash: KeyHash, key: ApiKey, asked_at: Instant) {
-        let mut seen = self.lock();
-        if seen.good.len() >= KEPT {
-            seen.good.clear();
+    /// `queried_at`: before the store was asked, for the answer is as old as that.
+    fn insert(&self, hash: KeyHash, key: ApiKey, queried_at: Instant) {
+        let mut state = self.lock();
+        if state.valid.len() >= MAX_CACHED_KEYS {
+            state.valid.clear();
         }
-        seen.good.insert(hash, (asked_at, key));
+        state.valid.insert(hash, (queried_at, key));
     }
 
-    fn note_use(&self, key: KeyId, at: Micros) {
-        let mut seen = self.lock();
+    fn record_use(&self, key: KeyId, at: Micros) {
+        let mut state = self.lock();
         // Where nobody writes them, they must not pile up.
-        if seen.used.len() < KEPT {
-            seen.used.insert(key, at);
+        if state.last_used.len() < MAX_CACHED_KEYS {
+            state.last_used.insert(key, at);
         }
     }
 
-    fn take_used(&self) -> Vec<(KeyId, Micros)> {
-        std::mem::take(&mut self.lock().used).into_iter().collect()
+    fn drain_last_used(&self) -> Vec<(KeyId, Micros)> {
+        std::mem::take(&mut self.lock().last_used).into_iter().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, CacheState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -77,28 +77,28 @@ impl Keys {
 /// unknown, revoked or expired; [`Error::Unavailable`] where the store could not be asked.
 pub async fn authenticate(services: &Services, bearer: &str) -> Result<Account, Error> {
     let hash = KeySecret::parse(bearer).ok_or(Error::Unauthenticated)?.hash();
-    let asked_at = Instant::now();
-    let key = if let Some(key) = services.keys.find(hash, asked_at) {
+    let queried_at = Instant::now();
+    let key = if let Some(key) = services.key_cache.find(hash, queried_at) {
         key
     } else {
-        let found = services.db.reading(async |conn| keys::find(conn, hash).await).await?;
+        let found = services.db.read(async |conn| keys::find(conn, hash).await).await?;
         let key = found.ok_or(Error::Unauthenticated)?;
         if key.revoked_at.is_none() {
-            services.keys.keep(hash, key.clone(), asked_at);
+            services.key_cache.insert(hash, key.clone(), queried_at);
         }
         key
     };
     let now = services.clock.now();
     let account = key.account(now).ok_or(Error::Unauthenticated)?;
-    services.keys.note_use(account.key, now);
+    services.key_cache.record_use(account.key, now);
     Ok(account)
 }
 
 /// Writes once a minute when keys were last used, so that no request has to.
-pub async fn keep_uses_written(services: Services) {
+pub async fn flush_last_used_periodically(services: Services) {
     loop {
-        tokio::time::sleep(USES).await;
-        if let Err(error) = write_uses(&services).await {
+        tokio::time::sleep(LAST_USED_FLUSH_INTERVAL).await;
+        if let Err(error) = flush_last_used(&services).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "when keys were used was not written");
         }
     }
@@ -106,14 +106,14 @@ pub async fn keep_uses_written(services: Services) {
 
 /// Writes when keys were last used. What a failure leaves unwritten is forgotten: the key's next
 /// use tells more.
-pub async fn write_uses(services: &Services) -> Result<(), Error> {
-    let mut used = services.keys.take_used();
+pub async fn flush_last_used(services: &Services) -> Result<(), Error> {
+    let mut used = services.key_cache.drain_last_used();
     if used.is_empty() {
         return Ok(());
     }
     // One order, so that two processes do not wait for each other's rows.
     used.sort_unstable();
-    Ok(services.db.writing(async |conn| keys::touch(conn, &used).await).await?)
+    Ok(services.db.write(async |conn| keys::touch(conn, &used).await).await?)
 }
 
 #[cfg(test)]
@@ -122,8 +122,8 @@ mod tests {
     use crate::domain::ids::WorkspaceId;
 
     #[test]
-    fn a_key_is_believed_for_less_than_five_seconds() {
-        let keys = Keys::default();
+    fn a_key_is_cached_for_less_than_five_seconds() {
+        let keys = KeyCache::default();
         let hash = KeySecret::new([1; 32]).hash();
         let read_at = Instant::now();
         let key = ApiKey {
@@ -138,10 +138,10 @@ mod tests {
             last_used_at: None,
         };
 
-        keys.keep(hash, key, read_at);
+        keys.insert(hash, key, read_at);
 
         assert!(keys.find(hash, read_at + Duration::from_secs(3)).is_some());
-        assert!(keys.find(hash, read_at + BELIEVED).is_none());
+        assert!(keys.find(hash, read_at + KEY_CACHE_TTL).is_none());
         assert!(keys.find(KeySecret::new([2; 32]).hash(), read_at).is_none());
     }
 }

@@ -6,14 +6,14 @@ use crate::domain::account::Account;
 use crate::domain::batch::Booking;
 use crate::domain::calendar::{BookingState, Calendar, DayOrTime, PAST_DAYS, to_ics};
 use crate::domain::clock::Micros;
-use crate::domain::error::{Error, Thing};
+use crate::domain::error::{Error, ResourceKind};
 use crate::domain::ids::{BookingId, CalendarId, CalendarToken};
-use crate::store::booking_log::{self, Filter};
-use crate::store::{Conn, kept_calendars};
+use crate::store::confirmed_bookings::{self, Filter};
+use crate::store::{Conn, calendars};
 use crate::tools::remove_event;
 
 /// How many bookings a file holds.
-const MOST_IN_A_FILE: i64 = 10_000;
+const MAX_ICS_BOOKINGS: i64 = 10_000;
 
 /// At most `limit` calendars after one, the oldest first.
 pub async fn list(
@@ -22,23 +22,23 @@ pub async fn list(
     after: Option<CalendarId>,
     limit: usize,
 ) -> Result<Page<Calendar, CalendarId>, Error> {
-    let ask = page::rows(limit);
-    let read = async |conn: Conn<'_>| kept_calendars::list(conn, account.workspace, after, ask).await;
-    let found = services.db.reading(read).await?;
-    Ok(Page::cut(found, limit, |calendar| calendar.id))
+    let fetch_limit = page::fetch_limit(limit);
+    let read = async |conn: Conn<'_>| calendars::list(conn, account.workspace, after, fetch_limit).await;
+    let found = services.db.read(read).await?;
+    Ok(Page::from_rows(found, limit, |calendar| calendar.id))
 }
 
 /// The calendar of the account's workspace that has this id, as it was sent.
 pub async fn find(services: &Services, account: &Account, name: &str) -> Result<Calendar, Error> {
-    let not_found = || Error::not_found(Thing::Calendar, name);
+    let not_found = || Error::not_found(ResourceKind::Calendar, name);
     let id = name.parse().map_err(|_| not_found())?;
-    let read = async |conn: Conn<'_>| kept_calendars::find(conn, account.workspace, id).await;
-    services.db.reading(read).await?.ok_or_else(not_found)
+    let read = async |conn: Conn<'_>| calendars::find(conn, account.workspace, id).await;
+    services.db.read(read).await?.ok_or_else(not_found)
 }
 
 /// Which bookings of a calendar are asked for.
 #[derive(Clone, Debug, Default)]
-pub struct WantedBookings {
+pub struct BookingQuery {
     /// Those that end after it begins.
     pub from: Option<DayOrTime>,
     /// Those that begin before it ends.
@@ -46,37 +46,38 @@ pub struct WantedBookings {
     pub state: Option<BookingState>,
     /// By its id, as it was sent.
     pub conversation: Option<String>,
-    pub after: Option<BookingPlace>,
+    pub after: Option<BookingPosition>,
 }
 
 /// Where a booking stands in a list: its start and its id.
-pub type BookingPlace = (Micros, BookingId);
+pub type BookingPosition = (Micros, BookingId);
 
 /// A calendar, and at most `limit` of its bookings in order of their start.
 pub async fn list_bookings(
     services: &Services,
     account: &Account,
     name: &str,
-    wanted: WantedBookings,
+    query: BookingQuery,
     limit: usize,
-) -> Result<(Calendar, Page<Booking, BookingPlace>), Error> {
+) -> Result<(Calendar, Page<Booking, BookingPosition>), Error> {
     let calendar = find(services, account, name).await?;
-    let conversation = match &wanted.conversation {
+    let conversation = match &query.conversation {
         Some(name) => Some(read_conversation::find(services, account, name).await?.id),
         None => None,
     };
     let filter = Filter {
-        from: wanted.from.map(|from| from.start(&calendar.rules).into()),
-        to: wanted.to.map(|to| to.end(&calendar.rules).into()),
-        state: wanted.state,
+        from: query.from.map(|from| from.start(&calendar.rules).into()),
+        to: query.to.map(|to| to.end(&calendar.rules).into()),
+        state: query.state,
         conversation,
-        after: wanted.after,
+        after: query.after,
         last: false,
     };
-    let (workspace, id, ask) = (calendar.workspace, calendar.id, page::rows(limit));
-    let read = async |conn: Conn<'_>| booking_log::list(conn, workspace, id, &filter, ask).await;
-    let found = services.db.reading(read).await?;
-    Ok((calendar, Page::cut(found, limit, |booking| (booking.time.start.into(), booking.id))))
+    let (workspace, id, fetch_limit) = (calendar.workspace, calendar.id, page::fetch_limit(limit));
+    let read =
+        async |conn: Conn<'_>| confirmed_bookings::list(conn, workspace, id, &filter, fetch_limit).await;
+    let found = services.db.read(read).await?;
+    Ok((calendar, Page::from_rows(found, limit, |booking| (booking.time.start.into(), booking.id))))
 }
 
 /// A booking of a calendar, both by their ids as they were sent.
@@ -87,10 +88,13 @@ pub async fn find_booking(
     name: &str,
 ) -> Result<(Calendar, Booking), Error> {
     let calendar = find(services, account, calendar).await?;
-    let not_found = || Error::not_found(Thing::Booking, name);
+    let not_found = || Error::not_found(ResourceKind::Booking, name);
     let id = name.parse().map_err(|_| not_found())?;
-    let (workspace, of) = (calendar.workspace, calendar.id);
-    let found = services.db.reading(async |conn| booking_log::find(conn, workspace, of, id).await).await?;
+    let (workspace, calendar_id) = (calendar.workspace, calendar.id);
+    let found = services
+        .db
+        .read(async |conn| confirmed_bookings::find(conn, workspace, calendar_id, id).await)
+        .await?;
     Ok((calendar, found.ok_or_else(not_found)?))
 }
 
@@ -105,10 +109,10 @@ pub async fn cancel_booking(
     remove_from_server(services, &calendar, &booking).await?;
     let now = services.clock.now();
     let cancel = async |conn: Conn<'_>| {
-        booking_log::cancel(conn, calendar.workspace, calendar.id, booking.id, now).await
+        confirmed_bookings::cancel(conn, calendar.workspace, calendar.id, booking.id, now).await
     };
-    let cancelled = services.db.writing(cancel).await?;
-    Ok((calendar, cancelled.ok_or_else(|| Error::not_found(Thing::Booking, name))?))
+    let cancelled = services.db.write(cancel).await?;
+    Ok((calendar, cancelled.ok_or_else(|| Error::not_found(ResourceKind::Booking, name))?))
 }
 
 /// Removes a booking's event, where it stands and is on a server.
@@ -121,17 +125,17 @@ async fn remove_from_server(
         return Ok(());
     }
     let (workspace, adapters) = (calendar.workspace, &services.tools);
-    let allow = services.db.reading(async |conn| tools::allow_hosts(conn, workspace).await).await?;
-    remove_event(calendar.caldav.as_deref(), booking, adapters, &allow).await.map_err(|fault| {
-        let error = &fault as &dyn std::error::Error;
+    let allow = services.db.read(async |conn| tools::allow_hosts(conn, workspace).await).await?;
+    remove_event(calendar.caldav.as_deref(), booking, adapters, &allow).await.map_err(|failure| {
+        let error = &failure as &dyn std::error::Error;
         tracing::warn!(calendar.id = %calendar.id, booking.id = %booking.id, error, "a booking could not be removed");
-        Error::Conflict(format!("Nothing was cancelled: {fault}."))
+        Error::Conflict(format!("Nothing was cancelled: {failure}."))
     })
 }
 
 /// Gives a calendar a new address for calendar programs; the one that it had is then unknown.
 pub async fn renew_link(services: &Services, account: &Account, name: &str) -> Result<Calendar, Error> {
-    let token = CalendarToken(services.ids.capability());
+    let token = CalendarToken(services.ids.uuid_v4());
     set_link(services, account, name, Some(token)).await
 }
 
@@ -148,25 +152,24 @@ async fn set_link(
 ) -> Result<Calendar, Error> {
     let calendar = find(services, account, name).await?;
     let now = services.clock.now();
-    let set = async |conn: Conn<'_>| {
-        kept_calendars::set_link(conn, calendar.workspace, calendar.id, link, now).await
-    };
-    services.db.writing(set).await?;
+    let set =
+        async |conn: Conn<'_>| calendars::set_link(conn, calendar.workspace, calendar.id, link, now).await;
+    services.db.write(set).await?;
     Ok(Calendar { link, ..calendar })
 }
 
 /// The file that an address leads to: bookings from [`PAST_DAYS`] ago on; where there are too many, the
 /// oldest are left out. None where nothing has that address.
-pub async fn read_file(services: &Services, token: CalendarToken) -> Result<Option<String>, Error> {
+pub async fn read_ics(services: &Services, token: CalendarToken) -> Result<Option<String>, Error> {
     let from = services.clock.now().minus(std::time::Duration::from_hours(u64::from(PAST_DAYS) * 24));
     let filter = Filter { from: Some(from), last: true, ..Filter::default() };
     let read = async |mut conn: Conn<'_>| {
-        let found = kept_calendars::find_by_link(conn.reborrow(), token).await?;
+        let found = calendars::find_by_link(conn.reborrow(), token).await?;
         let Some(calendar) = found else { return Ok(None) };
         let (workspace, id) = (calendar.workspace, calendar.id);
-        let bookings = booking_log::list(conn, workspace, id, &filter, MOST_IN_A_FILE).await?;
+        let bookings = confirmed_bookings::list(conn, workspace, id, &filter, MAX_ICS_BOOKINGS).await?;
         Ok(Some((calendar, bookings)))
     };
-    let found = services.db.reading(read).await?;
+    let found = services.db.read(read).await?;
     Ok(found.map(|(calendar, bookings)| to_ics(&calendar, &bookings)))
 }

@@ -1,14 +1,14 @@
 //! A conversation begins, through either door; a visitor's with the assistant's first message.
 
-use super::{Answered, Services};
+use super::{ApiResponse, Services};
 use crate::domain::account::Account;
-use crate::domain::assistant::Compiled;
-use crate::domain::batch::{Created, Creation, Made};
+use crate::domain::assistant::AssistantVersion;
+use crate::domain::batch::{CreateOutcome, CreatedConversation, NewConversation};
 use crate::domain::conversation::ConversationKind;
-use crate::domain::error::{Error, Thing};
-use crate::domain::idempotency::Presented;
+use crate::domain::error::{Error, ResourceKind};
+use crate::domain::idempotency::IdempotencyRequest;
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, WidgetUuid};
-use crate::domain::rendered;
+use crate::domain::render;
 use crate::domain::template::fill_prompt;
 use serde_json::{Map, Value};
 
@@ -36,25 +36,28 @@ pub struct CreateConversation {
 }
 
 /// Makes a conversation for the platform door, or answers what its key has kept.
-pub async fn create(services: &Services, request: CreateConversation) -> Result<Answered, Error> {
+pub async fn create(services: &Services, request: CreateConversation) -> Result<ApiResponse, Error> {
     let (answer, is_replay) = match services.writer.create(creation(services, request).await?).await? {
-        Created::Made(made) => (rendered::created(&made), false),
-        Created::Replayed(answer) => (answer, true),
+        CreateOutcome::Created(made) => (render::conversation_created(&made), false),
+        CreateOutcome::Replayed(answer) => (answer, true),
     };
-    Ok(Answered { answer, turn: None, is_replay })
+    Ok(ApiResponse { answer, turn: None, is_replay })
 }
 
 /// Makes a conversation for the widget door. The UUID that it gets is the only credential to it there.
-pub async fn begin(services: &Services, request: CreateConversation) -> Result<Made, Error> {
+pub async fn create_for_widget(
+    services: &Services,
+    request: CreateConversation,
+) -> Result<CreatedConversation, Error> {
     match services.writer.create(creation(services, request).await?).await? {
-        Created::Made(made) => Ok(*made),
+        CreateOutcome::Created(made) => Ok(*made),
         // This door's requests bring no key.
-        Created::Replayed(_) => Err(Error::Unavailable { outcome_unknown: true, source: None }),
+        CreateOutcome::Replayed(_) => Err(Error::Unavailable { outcome_unknown: true, source: None }),
     }
 }
 
-async fn creation(services: &Services, request: CreateConversation) -> Result<Creation, Error> {
-    let not_found = || Error::not_found(Thing::Assistant, request.assistant.0.to_string());
+async fn creation(services: &Services, request: CreateConversation) -> Result<NewConversation, Error> {
+    let not_found = || Error::not_found(ResourceKind::Assistant, request.assistant.0.to_string());
     let current = services.versions.current(services, request.assistant).await?;
     let (workspace, version) = current.ok_or_else(not_found)?;
     if request.account.as_ref().is_some_and(|account| account.workspace != workspace) {
@@ -70,29 +73,32 @@ async fn creation(services: &Services, request: CreateConversation) -> Result<Cr
     variables.extend(request.variables.clone());
     let is_for_widget = request.kind != ConversationKind::Api;
     let first_message = is_for_widget.then(|| first_message(&version, &variables)).flatten();
-    let link = is_for_widget.then(|| WidgetUuid(services.ids.capability()));
-    let given = Value::Object(request.variables).to_string();
-    let (key_variables, visitor_variables) =
-        if request.account.is_some() { (given, "{}".to_owned()) } else { ("{}".to_owned(), given) };
-    Ok(Creation {
+    let link = is_for_widget.then(|| WidgetUuid(services.ids.uuid_v4()));
+    let variables_json = Value::Object(request.variables).to_string();
+    let (key_variables, visitor_variables) = if request.account.is_some() {
+        (variables_json, "{}".to_owned())
+    } else {
+        ("{}".to_owned(), variables_json)
+    };
+    Ok(NewConversation {
         workspace,
-        id: ConversationId(services.ids.ordered(services.clock.as_ref())),
+        id: ConversationId(services.ids.uuid_v7(services.clock.as_ref())),
         kind: request.kind,
         assistant: request.assistant,
         link,
         first_message: first_message
-            .map(|text| (MessageId(services.ids.ordered(services.clock.as_ref())), text)),
+            .map(|text| (MessageId(services.ids.uuid_v7(services.clock.as_ref())), text)),
         key_variables,
         visitor_variables,
         metadata: request.metadata,
         external_identifier: request.external_identifier,
         check_balance: request.check_balance,
-        idempotency: request.idempotency.map(|sent| Presented::within(workspace, ROUTE, sent)),
+        idempotency: request.idempotency.map(|sent| IdempotencyRequest::new(workspace, ROUTE, sent)),
     })
 }
 
 /// What a conversation of this version begins with, filled from its variables.
-pub(super) fn first_message(version: &Compiled, variables: &Map<String, Value>) -> Option<String> {
+pub(super) fn first_message(version: &AssistantVersion, variables: &Map<String, Value>) -> Option<String> {
     let template = version.first_message.as_deref()?;
     fill_prompt(template, variables, MAX_FIRST_MESSAGE).ok().filter(|text| !text.trim().is_empty())
 }

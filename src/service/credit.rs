@@ -1,12 +1,12 @@
 //! Credit that the operator gives to a workspace, once for each reference.
 
-use crate::domain::batch::{Item, Outcome, TopUp};
+use crate::domain::batch::{Command, Outcome, TopUp};
 use crate::domain::clock::Clock;
 use crate::domain::error::Error;
-use crate::domain::ids::Ids;
+use crate::domain::ids::IdGenerator;
 use crate::domain::ledger::LedgerEntry;
 use crate::domain::money::Money;
-use crate::store::writer::decide_within;
+use crate::store::writer::decide_inline;
 use crate::store::{Db, StoreError, ledger, workspaces};
 
 /// Why credit was not given.
@@ -15,12 +15,12 @@ pub enum CreditError {
     #[error("there is no workspace \"{0}\"")]
     UnknownWorkspace(String),
     #[error("a reference has 1 to 200 characters")]
-    Reference,
+    InvalidReference,
     #[error("an amount of zero moves nothing")]
-    Nothing,
+    ZeroAmount,
     /// So this is another credit, or one of the two is mistaken.
-    #[error("{reference} has counted already, for {counted}; nothing was credited. Give another reference")]
-    OtherAmount { reference: String, counted: Money },
+    #[error("{reference} has counted already, for {amount}; nothing was credited. Give another reference")]
+    AmountMismatch { reference: String, amount: Money },
     /// The amount does not fit.
     #[error(transparent)]
     Refused(Error),
@@ -28,15 +28,15 @@ pub enum CreditError {
     Store(#[from] StoreError),
     /// The same reference again tells.
     #[error("whether the credit was given is unknown; repeat it with the same reference")]
-    Unknown(#[source] StoreError),
+    OutcomeUnknown(#[source] StoreError),
 }
 
 /// What credit came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Credited {
-    Now(LedgerEntry),
+pub enum CreditOutcome {
+    Granted(LedgerEntry),
     /// The reference had counted before, with the same amount; nothing was given.
-    Before {
+    AlreadyGranted {
         balance: Money,
     },
 }
@@ -45,36 +45,39 @@ pub enum Credited {
 pub async fn credit(
     db: &Db,
     clock: &dyn Clock,
-    ids: &Ids,
+    ids: &IdGenerator,
     slug: &str,
     amount: Money,
     reference: &str,
-) -> Result<Credited, CreditError> {
+) -> Result<CreditOutcome, CreditError> {
     if reference.trim().is_empty() || reference.chars().count() > 200 || reference.contains('\0') {
-        return Err(CreditError::Reference);
+        return Err(CreditError::InvalidReference);
     }
     if amount == Money::ZERO {
-        return Err(CreditError::Nothing);
+        return Err(CreditError::ZeroAmount);
     }
-    let found = db.reading(async |conn| workspaces::find_by_slug(conn, slug).await).await?;
+    let found = db.read(async |conn| workspaces::find_by_slug(conn, slug).await).await?;
     let workspace = found.ok_or_else(|| CreditError::UnknownWorkspace(slug.to_owned()))?.id;
-    let item = Item::TopUp(TopUp { workspace, amount, reference: reference.to_owned() });
+    let command = Command::TopUp(TopUp { workspace, amount, reference: reference.to_owned() });
 
     let mut tx = db.begin().await?;
     workspaces::lock(tx.conn(), &[workspace].into()).await?;
     if let Some(entry) = ledger::find_by_reference(tx.conn(), workspace, reference).await? {
         if entry.amount != amount {
-            return Err(CreditError::OtherAmount { reference: reference.to_owned(), counted: entry.amount });
+            return Err(CreditError::AmountMismatch {
+                reference: reference.to_owned(),
+                amount: entry.amount,
+            });
         }
         let balance = workspaces::balance(tx.conn(), workspace).await?;
-        return Ok(Credited::Before { balance: balance.unwrap_or_default() });
+        return Ok(CreditOutcome::AlreadyGranted { balance: balance.unwrap_or_default() });
     }
-    let outcome = decide_within(tx.conn(), clock, ids, &[item]).await?.pop();
+    let outcome = decide_inline(tx.conn(), clock, ids, &[command]).await?.pop();
     let entry = match outcome {
         Some(Ok(Outcome::ToppedUp(entry))) => entry,
         Some(Err(refusal)) => return Err(CreditError::Refused(refusal)),
         _ => return Err(CreditError::Refused(Error::Unavailable { outcome_unknown: false, source: None })),
     };
-    tx.commit().await.map_err(CreditError::Unknown)?;
-    Ok(Credited::Now(entry))
+    tx.commit().await.map_err(CreditError::OutcomeUnknown)?;
+    Ok(CreditOutcome::Granted(entry))
 }

@@ -10,19 +10,19 @@ use http::header::{CONTENT_TYPE, DATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use secrecy::ExposeSecret as _;
 
-use crate::domain::batch::Disabling;
+use crate::domain::batch::DisableEndpoint;
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::delivery::{
-    self, Attempt, AttemptOutcome, Claimed, DeliveryKey, MAX_EXCERPT, Next, SentEvent,
+    self, Attempt, AttemptOutcome, ClaimedDelivery, DeliveryKey, Disposition, EventPayload, MAX_EXCERPT,
 };
-use crate::domain::ids::{EndpointId, EventId, Ids, WorkspaceId};
+use crate::domain::ids::{EndpointId, EventId, IdGenerator, WorkspaceId};
 use crate::domain::retry::retry_after;
 use crate::domain::seal::SealKey;
-use crate::domain::signature::{self, Secret};
+use crate::domain::signature::{self, SigningSecret};
 use crate::domain::webhook_endpoint::{DisabledReason, Endpoint};
 use crate::outbound::{AllowHosts, GuardedClient, OutboundError, OutboundRequest, OutboundResponse};
 use crate::store::{Conn, Db, StoreError, delivery_claims, webhook_endpoints, workspaces};
-use crate::telemetry::DELIVERY_ATTEMPT_SECONDS;
+use crate::telemetry::DELIVERY_ATTEMPT_DURATION_SECONDS;
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
@@ -32,68 +32,73 @@ const WEBHOOK_REPLAY: HeaderName = HeaderName::from_static("webhook-replay");
 
 /// Sends events to webhook endpoints.
 #[derive(Clone, Debug)]
-pub struct Sender {
+pub struct WebhookSender {
     pub outbound: GuardedClient,
     /// Where secrets are opened with it.
     pub seal_key: Option<Arc<SealKey>>,
     pub clock: Arc<dyn Clock>,
-    pub ids: Arc<Ids>,
+    pub ids: Arc<IdGenerator>,
     /// `webhooks.timeout`.
     pub timeout: Duration,
 }
 
 /// Where events go, as it was when they were claimed.
 #[derive(Debug)]
-pub struct Receiver {
+pub struct WebhookDestination {
     endpoint: Endpoint,
     /// The store's time.
     read_at: Micros,
     /// None where they cannot be opened.
-    secrets: Option<Vec<Secret>>,
+    secrets: Option<Vec<SigningSecret>>,
     allow_hosts: AllowHosts,
 }
 
 /// A delivery, ready to be sent.
 #[derive(Clone, Debug)]
 pub struct Job {
-    pub claimed: Claimed,
-    receiver: Arc<Receiver>,
+    pub claimed: ClaimedDelivery,
+    destination: Arc<WebhookDestination>,
     event: EventId,
     body: Bytes,
 }
 
 /// Claimed deliveries with what they need.
 #[derive(Debug, Default)]
-pub struct Loaded {
+pub struct LoadedDeliveries {
     pub jobs: Vec<Job>,
     /// There is nothing to send: the event, its conversation or the endpoint is gone.
-    pub closed: Vec<Claimed>,
+    pub closed: Vec<ClaimedDelivery>,
     /// The endpoint has been disabled or put out of use since.
-    pub waiting: Vec<Claimed>,
+    pub waiting: Vec<ClaimedDelivery>,
 }
 
 /// An answer, as far as it matters.
-struct Answered {
+struct EndpointResponse {
     outcome: AttemptOutcome,
     status: Option<u16>,
     excerpt: Option<String>,
-    asked: Option<Duration>,
+    requested_delay: Option<Duration>,
 }
 
-impl Sender {
+impl WebhookSender {
     /// Reads what claimed deliveries need; `now` is the store's time.
-    pub async fn load(&self, db: &Db, claimed: Vec<Claimed>, now: Micros) -> Result<Loaded, StoreError> {
+    pub async fn load(
+        &self,
+        db: &Db,
+        claimed: Vec<ClaimedDelivery>,
+        now: Micros,
+    ) -> Result<LoadedDeliveries, StoreError> {
         let keys: Vec<DeliveryKey> = claimed.iter().map(|claimed| claimed.key).collect();
-        let (events, receivers) = db.reading(async |conn| self.read(conn, &keys, now).await).await?;
-        let mut loaded = Loaded::default();
+        let (events, destinations) = db.read(async |conn| self.read(conn, &keys, now).await).await?;
+        let mut loaded = LoadedDeliveries::default();
         for claimed in claimed {
             let key = claimed.key;
             let event = events.get(&(key.workspace, key.cursor)).filter(|event| !event.is_withheld);
-            match (event, receivers.get(&(key.workspace, key.endpoint))) {
-                (_, Some(receiver)) if !receiver.endpoint.takes_events() => loaded.waiting.push(claimed),
-                (Some(event), Some(receiver)) => loaded.jobs.push(Job {
+            match (event, destinations.get(&(key.workspace, key.endpoint))) {
+                (_, Some(destination)) if !destination.endpoint.is_active() => loaded.waiting.push(claimed),
+                (Some(event), Some(destination)) => loaded.jobs.push(Job {
                     claimed,
-                    receiver: Arc::clone(receiver),
+                    destination: Arc::clone(destination),
                     event: event.id,
                     body: Bytes::copy_from_slice(event.body.as_bytes()),
                 }),
@@ -109,35 +114,38 @@ impl Sender {
         keys: &[DeliveryKey],
         now: Micros,
     ) -> Result<
-        (HashMap<(WorkspaceId, i64), SentEvent>, HashMap<(WorkspaceId, EndpointId), Arc<Receiver>>),
+        (
+            HashMap<(WorkspaceId, i64), EventPayload>,
+            HashMap<(WorkspaceId, EndpointId), Arc<WebhookDestination>>,
+        ),
         StoreError,
     > {
-        let places: BTreeSet<_> = keys.iter().map(|key| (key.workspace, key.endpoint)).collect();
-        let places: Vec<_> = places.into_iter().collect();
-        let named: BTreeSet<_> = keys.iter().map(|key| key.workspace).collect();
-        let events = delivery_claims::events_of(conn.reborrow(), keys).await?;
-        let endpoints = webhook_endpoints::find_many(conn.reborrow(), &places).await?;
-        let settings = workspaces::settings(conn, &named).await?;
+        let endpoint_keys: BTreeSet<_> = keys.iter().map(|key| (key.workspace, key.endpoint)).collect();
+        let endpoint_keys: Vec<_> = endpoint_keys.into_iter().collect();
+        let workspace_ids: BTreeSet<_> = keys.iter().map(|key| key.workspace).collect();
+        let events = delivery_claims::list_events(conn.reborrow(), keys).await?;
+        let endpoints = webhook_endpoints::find_many(conn.reborrow(), &endpoint_keys).await?;
+        let settings = workspaces::settings(conn, &workspace_ids).await?;
         let allow_hosts = |id| {
             let hosts = settings.iter().find(|settings| settings.id == id).map(|found| &found.allow_hosts);
             hosts.and_then(|hosts| AllowHosts::parse(hosts).ok()).unwrap_or_default()
         };
-        let receiver = |endpoint: Endpoint| {
-            let place = (endpoint.workspace, endpoint.id);
+        let destination = |endpoint: Endpoint| {
+            let endpoint_key = (endpoint.workspace, endpoint.id);
             let secrets = self.open_secrets(&endpoint, now);
             let allow_hosts = allow_hosts(endpoint.workspace);
-            (place, Arc::new(Receiver { endpoint, read_at: now, secrets, allow_hosts }))
+            (endpoint_key, Arc::new(WebhookDestination { endpoint, read_at: now, secrets, allow_hosts }))
         };
         let events = events.into_iter().map(|event| ((event.workspace, event.cursor), event)).collect();
-        Ok((events, endpoints.into_iter().map(receiver).collect()))
+        Ok((events, endpoints.into_iter().map(destination).collect()))
     }
 
-    fn open_secrets(&self, endpoint: &Endpoint, now: Micros) -> Option<Vec<Secret>> {
+    fn open_secrets(&self, endpoint: &Endpoint, now: Micros) -> Option<Vec<SigningSecret>> {
         let open = |sealed| {
             let text = self.seal_key.as_deref()?.open(sealed).ok()?;
-            Secret::parse(text.expose_secret()).ok()
+            SigningSecret::parse(text.expose_secret()).ok()
         };
-        let secrets: Option<Vec<Secret>> = endpoint.secrets(now).into_iter().map(open).collect();
+        let secrets: Option<Vec<SigningSecret>> = endpoint.secrets(now).into_iter().map(open).collect();
         if secrets.is_none() {
             tracing::error!(endpoint.id = %endpoint.id, "an endpoint's secret cannot be opened with this REJOINDER_SECRET_KEY");
         }
@@ -145,37 +153,42 @@ impl Sender {
     }
 
     /// Sends a delivery once, and says what becomes of it.
-    pub async fn attempt(&self, job: &Job) -> (Attempt, Next) {
+    pub async fn attempt(&self, job: &Job) -> (Attempt, Disposition) {
         let started_at = self.clock.now();
-        let answered = match &job.receiver.secrets {
+        let response = match &job.destination.secrets {
             Some(secrets) => self.send(job, secrets, started_at).await,
-            None => Answered { outcome: AttemptOutcome::Unsigned, status: None, excerpt: None, asked: None },
+            None => EndpointResponse {
+                outcome: AttemptOutcome::Unsigned,
+                status: None,
+                excerpt: None,
+                requested_delay: None,
+            },
         };
-        let Answered { outcome, status, excerpt, asked } = answered;
+        let EndpointResponse { outcome, status, excerpt, requested_delay } = response;
         let finished_at = self.clock.now();
         let seconds = finished_at.since(started_at).as_secs_f64();
-        metrics::histogram!(DELIVERY_ATTEMPT_SECONDS, "outcome" => outcome.as_str()).record(seconds);
+        metrics::histogram!(DELIVERY_ATTEMPT_DURATION_SECONDS, "outcome" => outcome.as_str()).record(seconds);
         let in_round = job.claimed.attempts - job.claimed.attempts_before + 1;
         let random = u32::from_le_bytes(self.ids.bytes());
-        let next = delivery::next(outcome, in_round, asked, random);
-        (Attempt { started_at, finished_at, outcome, status, excerpt }, next)
+        let disposition = delivery::disposition(outcome, in_round, requested_delay, random);
+        (Attempt { started_at, finished_at, outcome, status, excerpt }, disposition)
     }
 
-    async fn send(&self, job: &Job, secrets: &[Secret], now: Micros) -> Answered {
+    async fn send(&self, job: &Job, secrets: &[SigningSecret], now: Micros) -> EndpointResponse {
         let request = OutboundRequest {
             method: Method::POST,
-            url: job.receiver.endpoint.url.clone(),
+            url: job.destination.endpoint.url.clone(),
             headers: headers(job, secrets, now),
             body: Some(job.body.clone()),
             timeout: self.timeout,
             max_response: MAX_EXCERPT,
         };
-        match self.outbound.send_for_status(request, &job.receiver.allow_hosts).await {
-            Ok(response) => Answered {
-                outcome: AttemptOutcome::of_status(response.status),
+        match self.outbound.send_for_status(request, &job.destination.allow_hosts).await {
+            Ok(response) => EndpointResponse {
+                outcome: AttemptOutcome::from_status(response.status),
                 status: Some(response.status),
                 excerpt: delivery::excerpt(&response.body),
-                asked: asked(&response),
+                requested_delay: requested_delay(&response),
             },
             Err(error) => {
                 tracing::info!(
@@ -184,7 +197,12 @@ impl Sender {
                     error = &error as &dyn std::error::Error,
                     "a webhook endpoint gave no answer"
                 );
-                Answered { outcome: outcome_of(&error), status: None, excerpt: None, asked: None }
+                EndpointResponse {
+                    outcome: outcome_of(&error),
+                    status: None,
+                    excerpt: None,
+                    requested_delay: None,
+                }
             }
         }
     }
@@ -193,8 +211,8 @@ impl Sender {
 /// Whether, and why, the endpoint is to be disabled after this attempt. For long failures it is as a delivery
 /// is given up: an endpoint that is rarely used is not judged by one attempt and the silence before it.
 #[must_use]
-pub fn disabling(job: &Job, attempt: &Attempt, next: Next) -> Option<Disabling> {
-    let Receiver { endpoint, read_at, .. } = job.receiver.as_ref();
+pub fn disable_command(job: &Job, attempt: &Attempt, disposition: Disposition) -> Option<DisableEndpoint> {
+    let WebhookDestination { endpoint, read_at, .. } = job.destination.as_ref();
     let reason = match attempt.outcome {
         AttemptOutcome::Delivered => None,
         AttemptOutcome::Gone => Some(DisabledReason::Gone),
@@ -205,14 +223,14 @@ pub fn disabling(job: &Job, attempt: &Attempt, next: Next) -> Option<Disabling> 
         | AttemptOutcome::Broken
         | AttemptOutcome::Blocked
         | AttemptOutcome::Unsigned => {
-            let is_to_be = next == Next::Failed && endpoint.has_failed_for_long(*read_at);
-            is_to_be.then_some(DisabledReason::Failing)
+            let must_disable = disposition == Disposition::Failed && endpoint.should_disable(*read_at);
+            must_disable.then_some(DisabledReason::Failing)
         }
     };
-    reason.map(|reason| Disabling { reason, url: endpoint.url.clone() })
+    reason.map(|reason| DisableEndpoint { reason, url: endpoint.url.clone() })
 }
 
-fn headers(job: &Job, secrets: &[Secret], now: Micros) -> HeaderMap {
+fn headers(job: &Job, secrets: &[SigningSecret], now: Micros) -> HeaderMap {
     let id = job.event.to_string();
     let timestamp = now.0.div_euclid(1_000_000);
     let signature = signature::sign(&id, timestamp, &job.body, secrets);
@@ -231,7 +249,7 @@ fn headers(job: &Job, secrets: &[Secret], now: Micros) -> HeaderMap {
     headers
 }
 
-fn asked(response: &OutboundResponse) -> Option<Duration> {
+fn requested_delay(response: &OutboundResponse) -> Option<Duration> {
     let text = |name| response.headers.get(name).and_then(|value| value.to_str().ok());
     retry_after(text(RETRY_AFTER)?, text(DATE))
 }
@@ -241,7 +259,7 @@ fn outcome_of(error: &OutboundError) -> AttemptOutcome {
         OutboundError::Refused(_) => AttemptOutcome::Blocked,
         OutboundError::Timeout => AttemptOutcome::TimedOut,
         OutboundError::Connect(_) => AttemptOutcome::Unreachable,
-        OutboundError::TooLarge { status } => AttemptOutcome::of_status(*status),
+        OutboundError::TooLarge { status } => AttemptOutcome::from_status(*status),
         OutboundError::Broken(_) | OutboundError::Setup(_) => AttemptOutcome::Broken,
     }
 }

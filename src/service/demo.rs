@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use secrecy::ExposeSecret;
 
-use super::apply_workspace::{ApplyError, Prepared, Site, apply_within};
-use super::keys::describe;
+use super::apply_workspace::{ApplyContext, ApplyError, PreparedFile, apply_in_transaction};
+use super::keys::build_key;
 use super::private_file;
 use crate::config::{Config, ModelChoice};
 use crate::domain::api_key::KeySecret;
@@ -48,56 +48,56 @@ pub enum DemoError {
 
 /// Makes the demo where the store is empty and the configuration wants one. None where this store
 /// has no demo, or one whose key is not in this data folder.
-pub async fn prepare(site: &Site<'_>, config: &Config) -> Result<Option<Demo>, DemoError> {
+pub async fn prepare(context: &ApplyContext<'_>, config: &Config) -> Result<Option<Demo>, DemoError> {
     let key_file = config.data_dir.join(KEY_FILE);
-    let is_empty = site.db.reading(async |conn| workspaces::count(conn).await).await? == 0;
-    if is_empty && config.wants_demo() {
-        let key = read_or_make_key(site, &key_file)?;
-        match make(site, &key).await {
+    let is_empty = context.db.read(async |conn| workspaces::count(conn).await).await? == 0;
+    if is_empty && config.is_demo_enabled() {
+        let key = read_or_create_key(context, &key_file)?;
+        match create(context, &key).await {
             Ok(true) => return Ok(Some(Demo { key_file, new_key: Some(key) })),
             // Another process of this database was faster, or some other workspace was made meanwhile.
             Ok(false) | Err(DemoError::Store(StoreError::Data(_))) => {}
             Err(error) => return Err(error),
         }
     }
-    find(site, key_file).await
+    find(context, key_file).await
 }
 
-async fn find(site: &Site<'_>, key_file: PathBuf) -> Result<Option<Demo>, DemoError> {
+async fn find(context: &ApplyContext<'_>, key_file: PathBuf) -> Result<Option<Demo>, DemoError> {
     // A file that cannot be read is no reason not to start a store that has its workspaces.
     let Ok(Some(text)) = private_file::read(&key_file) else { return Ok(None) };
     let Some(key) = KeySecret::parse(text.expose_secret()) else { return Ok(None) };
-    let found = site.db.reading(async |conn| keys::find(conn, key.hash()).await).await?;
-    let is_good = found.is_some_and(|found| found.account(site.clock.now()).is_some());
-    Ok(is_good.then_some(Demo { key_file, new_key: None }))
+    let found = context.db.read(async |conn| keys::find(conn, key.hash()).await).await?;
+    let is_active = found.is_some_and(|found| found.account(context.clock.now()).is_some());
+    Ok(is_active.then_some(Demo { key_file, new_key: None }))
 }
 
-fn read_or_make_key(site: &Site<'_>, path: &Path) -> Result<KeySecret, DemoError> {
-    let fault = |source| DemoError::File { path: path.to_owned(), source };
-    let mut text = private_file::read(path).map_err(fault)?;
+fn read_or_create_key(context: &ApplyContext<'_>, path: &Path) -> Result<KeySecret, DemoError> {
+    let error = |source| DemoError::File { path: path.to_owned(), source };
+    let mut text = private_file::read(path).map_err(error)?;
     if text.is_none() {
-        let key = KeySecret::new(site.ids.bytes());
-        let nonce = u64::from_ne_bytes(site.ids.bytes());
-        private_file::write_new(path, key.expose(), nonce).map_err(fault)?;
-        text = private_file::read(path).map_err(fault)?;
+        let key = KeySecret::new(context.ids.bytes());
+        let nonce = u64::from_ne_bytes(context.ids.bytes());
+        private_file::write_new(path, key.expose(), nonce).map_err(error)?;
+        text = private_file::read(path).map_err(error)?;
     }
     let key = text.and_then(|text| KeySecret::parse(text.expose_secret()));
     key.ok_or_else(|| DemoError::Malformed(path.to_owned()))
 }
 
 /// False where the store is not empty any more.
-async fn make(site: &Site<'_>, key: &KeySecret) -> Result<bool, DemoError> {
-    let prepared = Prepared::read(site, DEMO_FILE).await?;
-    let mut tx = site.db.begin().await?;
+async fn create(context: &ApplyContext<'_>, key: &KeySecret) -> Result<bool, DemoError> {
+    let prepared = PreparedFile::read(context, DEMO_FILE).await?;
+    let mut tx = context.db.begin().await?;
     if workspaces::count(tx.conn()).await? > 0 {
         return Ok(false);
     }
-    let applied = match apply_within(site, &prepared, tx.conn()).await {
+    let applied = match apply_in_transaction(context, &prepared, tx.conn()).await {
         Ok(applied) => applied,
         Err(ApplyError::Store(error)) => return Err(error.into()),
         Err(error) => return Err(error.into()),
     };
-    let row = describe(site.clock, site.ids, applied.workspace, "demo", key);
+    let row = build_key(context.clock, context.ids, applied.workspace, "demo", key);
     keys::insert(tx.conn(), &row, key.hash()).await?;
     tx.commit().await?;
     Ok(true)
@@ -111,10 +111,10 @@ pub fn banner(address: &str, demo: Option<&Demo>, model: &ModelChoice) -> String
     let mut text = format!("Rejoinder {} listens on {address}\n", env!("CARGO_PKG_VERSION"));
     text.push_str(match model {
         ModelChoice::OpenAi { .. } | ModelChoice::Missing(_) => "",
-        ModelChoice::Offline { is_chosen: true } => {
+        ModelChoice::Offline { is_explicit: true } => {
             "\nThe built-in demonstration answers, for that is what model.kind says (REJOINDER_MODEL__KIND).\n"
         }
-        ModelChoice::Offline { is_chosen: false } => {
+        ModelChoice::Offline { is_explicit: false } => {
             "\nNo model is configured: the built-in demonstration answers. For a real one set OPENAI_API_KEY,\n\
              or OPENAI_BASE_URL and OPENAI_MODEL.\n"
         }
@@ -126,7 +126,7 @@ pub fn banner(address: &str, demo: Option<&Demo>, model: &ModelChoice) -> String
 }
 
 fn push_demo(text: &mut String, address: &str, demo: &Demo) {
-    let file = quoted(&demo.key_file.display().to_string());
+    let file = shell_quote(&demo.key_file.display().to_string());
     let key = match &demo.new_key {
         Some(key) => format!("{}   (kept in {file})", key.expose()),
         None => format!("in {file}"),
@@ -153,7 +153,7 @@ Platform door:
 }
 
 /// A path as a shell takes it, also between `"$(` and `)"`.
-fn quoted(path: &str) -> String {
+fn shell_quote(path: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-');
     if path.chars().all(is_plain) { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }

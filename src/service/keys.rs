@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::domain::account::Scope;
 use crate::domain::api_key::{ApiKey, KeySecret};
 use crate::domain::clock::Clock;
-use crate::domain::ids::{Ids, KeyId, WorkspaceId};
+use crate::domain::ids::{IdGenerator, KeyId, WorkspaceId};
 use crate::store::{Db, StoreError, keys, workspaces};
 
 const MAX_NAME: usize = 200;
@@ -18,7 +18,7 @@ pub enum KeysError {
     #[error("there is no key {0}")]
     UnknownKey(KeyId),
     #[error("a key's name has 1 to {MAX_NAME} characters")]
-    Name,
+    InvalidName,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -39,34 +39,34 @@ pub struct CreateKey {
 pub async fn create(
     db: &Db,
     clock: &dyn Clock,
-    ids: &Ids,
+    ids: &IdGenerator,
     request: CreateKey,
 ) -> Result<(KeySecret, ApiKey), KeysError> {
     let name = request.name.trim();
     if name.is_empty() || name.chars().count() > MAX_NAME || name.contains('\0') {
-        return Err(KeysError::Name);
+        return Err(KeysError::InvalidName);
     }
     let workspace = find_workspace(db, &request.workspace).await?;
     let secret = KeySecret::new(ids.bytes());
-    let mut key = describe(clock, ids, workspace, name, &secret);
+    let mut key = build_key(clock, ids, workspace, name, &secret);
     if !request.scopes.is_empty() {
         key.scopes = request.scopes;
     }
     key.expires_at = request.expires_in.map(|duration| key.created_at.plus(duration));
-    db.writing(async |conn| keys::insert(conn, &key, secret.hash()).await).await?;
+    db.write(async |conn| keys::insert(conn, &key, secret.hash()).await).await?;
     Ok((secret, key))
 }
 
 /// A new key of all scopes that never expires.
-pub(super) fn describe(
+pub(super) fn build_key(
     clock: &dyn Clock,
-    ids: &Ids,
+    ids: &IdGenerator,
     workspace: WorkspaceId,
     name: &str,
     secret: &KeySecret,
 ) -> ApiKey {
     ApiKey {
-        id: KeyId(ids.ordered(clock)),
+        id: KeyId(ids.uuid_v7(clock)),
         workspace,
         name: name.to_owned(),
         prefix: secret.prefix(),
@@ -84,16 +84,16 @@ pub async fn list(db: &Db, slug: Option<&str>) -> Result<Vec<(String, ApiKey)>, 
         Some(slug) => Some(find_workspace(db, slug).await?),
         None => None,
     };
-    Ok(db.reading(async |conn| keys::list(conn, workspace).await).await?)
+    Ok(db.read(async |conn| keys::list(conn, workspace).await).await?)
 }
 
 /// Revokes a key: within five seconds it opens nothing, anywhere. Again changes nothing.
 pub async fn revoke(db: &Db, clock: &dyn Clock, id: KeyId) -> Result<(), KeysError> {
-    let is_known = db.writing(async |conn| keys::revoke(conn, id, clock.now()).await).await?;
+    let is_known = db.write(async |conn| keys::revoke(conn, id, clock.now()).await).await?;
     if is_known { Ok(()) } else { Err(KeysError::UnknownKey(id)) }
 }
 
 async fn find_workspace(db: &Db, slug: &str) -> Result<WorkspaceId, KeysError> {
-    let found = db.reading(async |conn| workspaces::find_by_slug(conn, slug).await).await?;
+    let found = db.read(async |conn| workspaces::find_by_slug(conn, slug).await).await?;
     Ok(found.ok_or_else(|| KeysError::UnknownWorkspace(slug.to_owned()))?.id)
 }

@@ -12,34 +12,35 @@ use crate::store::conversations::{self, Filter};
 
 /// Which conversations are asked for; what is absent does not matter.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted {
+pub struct ConversationFilter {
     pub kind: Option<ConversationKind>,
     pub assistant: Option<AssistantId>,
     pub external_identifier: Option<String>,
     pub widget: Option<WidgetUuid>,
     /// Those after this place of the list: where the page before ended.
-    pub after: Option<Place>,
+    pub after: Option<ConversationCursor>,
 }
 
 /// A conversation's place in the list, which is ordered by age.
-pub type Place = (Micros, ConversationId);
+pub type ConversationCursor = (Micros, ConversationId);
 
 /// At most `limit` conversations, the newest first.
 pub async fn list(
     services: &Services,
     account: &Account,
-    wanted: Wanted,
+    query: ConversationFilter,
     limit: usize,
-) -> Result<Page<Conversation, Place>, Error> {
+) -> Result<Page<Conversation, ConversationCursor>, Error> {
     let filter = Filter {
-        kind: wanted.kind,
-        assistant: wanted.assistant,
-        external_identifier: wanted.external_identifier,
-        widget: wanted.widget,
-        before: wanted.after,
+        kind: query.kind,
+        assistant: query.assistant,
+        external_identifier: query.external_identifier,
+        widget: query.widget,
+        before: query.after,
     };
-    let ask = page::rows(limit);
-    let read = async |conn: Conn<'_>| conversations::list(conn, account.workspace, &filter, ask).await;
-    let found = services.db.reading(read).await?;
-    Ok(Page::cut(found, limit, |conversation| (conversation.created_at, conversation.id)))
+    let fetch_limit = page::fetch_limit(limit);
+    let read =
+        async |conn: Conn<'_>| conversations::list(conn, account.workspace, &filter, fetch_limit).await;
+    let found = services.db.read(read).await?;
+    Ok(Page::from_rows(found, limit, |conversation| (conversation.created_at, conversation.id)))
 }

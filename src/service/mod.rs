@@ -5,7 +5,6 @@ pub mod accept_message;
 pub mod apply_workspace;
 pub mod authenticate;
 pub mod calendars;
-pub mod change_conversation;
 pub mod create_conversation;
 pub mod credit;
 pub mod deliver_event;
@@ -27,6 +26,7 @@ pub mod run_turn;
 pub mod secret_key;
 pub mod send_message;
 pub mod tools;
+pub mod update_conversation;
 pub mod versions;
 pub mod waiters;
 pub mod webhook_endpoints;
@@ -39,9 +39,9 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::clock::Clock;
-use crate::domain::ids::Ids;
+use crate::domain::ids::IdGenerator;
 use crate::domain::ids::TurnId;
-use crate::domain::rendered::Answer;
+use crate::domain::render::RenderedResponse;
 use crate::domain::seal::SealKey;
 use crate::outbound::AllowHosts;
 use crate::store::Db;
@@ -54,19 +54,19 @@ pub struct Services {
     pub db: Db,
     pub writer: Writer,
     pub clock: Arc<dyn Clock>,
-    pub ids: Arc<Ids>,
-    pub versions: versions::Versions,
+    pub ids: Arc<IdGenerator>,
+    pub versions: versions::VersionCache,
     pub waiters: waiters::Waiters,
     pub followers: follow_events::Followers,
-    pub keys: authenticate::Keys,
+    pub key_cache: authenticate::KeyCache,
     /// What tools reach the world with.
     pub tools: Adapters,
     /// Test calls of tools, and new lists of theirs, that are under way.
-    pub trials: tools::Trials,
+    pub test_call_limiter: tools::TestCallLimiter,
     /// What reads documents of knowledge bases.
-    pub readers: knowledge::Readers,
+    pub document_extractor: knowledge::DocumentExtractor,
     /// How many of them are written at once.
-    pub document_writes: knowledge::Writes,
+    pub document_write_limiter: knowledge::DocumentWriteLimiter,
     /// What stored secrets are sealed with; none where none is configured.
     pub seal_key: Option<Arc<SealKey>>,
     /// Private hosts that tools and webhooks of every workspace may reach.
@@ -76,7 +76,7 @@ pub struct Services {
     /// `widget.deadline`: how long a widget client waits for its reply.
     pub widget_deadline: Duration,
     /// Cancelled once the process lets go of what still runs.
-    pub stopping: CancellationToken,
+    pub hard_stop: CancellationToken,
 }
 
 impl fmt::Debug for Services {
@@ -87,8 +87,8 @@ impl fmt::Debug for Services {
 
 /// What a message was answered with, on either door.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answered {
-    pub answer: Answer,
+pub struct ApiResponse {
+    pub answer: RenderedResponse,
     /// For `Rejoinder-Turn`.
     pub turn: Option<TurnId>,
     /// For `Idempotent-Replayed`.

@@ -8,16 +8,16 @@ pub struct Page<T, P> {
 }
 
 /// How many rows to ask the store for: one more than are shown says whether more follow.
-pub(super) fn rows(limit: usize) -> i64 {
+pub(super) fn fetch_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1)
 }
 
 impl<T, P> Page<T, P> {
-    /// Cuts what [`rows`] brought down to the page.
-    pub(super) fn cut(mut items: Vec<T>, limit: usize, place: impl Fn(&T) -> P) -> Self {
-        let more = items.len() > limit;
+    /// Cuts what [`fetch_limit`] brought down to the page.
+    pub(super) fn from_rows(mut items: Vec<T>, limit: usize, cursor_of: impl Fn(&T) -> P) -> Self {
+        let has_more = items.len() > limit;
         items.truncate(limit);
-        let next = items.last().filter(|_| more).map(place);
+        let next = items.last().filter(|_| has_more).map(cursor_of);
         Self { items, next }
     }
 }

@@ -8,8 +8,8 @@ use std::path::Path;
 use secrecy::SecretString;
 
 /// Makes a folder, with those above it. Where it is there, it stays as open as it is.
-pub fn make_folder(path: &Path) -> io::Result<()> {
-    private_folder(DirBuilder::new().recursive(true)).create(path)
+pub fn create_private_dir(path: &Path) -> io::Result<()> {
+    private_dir(DirBuilder::new().recursive(true)).create(path)
 }
 
 /// The trimmed text of a file; none where there is no such file.
@@ -24,8 +24,8 @@ pub(super) fn read(path: &Path) -> io::Result<Option<SecretString>> {
 /// Writes a line to a new file. Where one is there, it stays as it is: read it afterwards.
 /// `nonce` keeps two writers apart.
 pub(super) fn write_new(path: &Path, line: &str, nonce: u64) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        make_folder(folder)?;
+    if let Some(dir) = path.parent() {
+        create_private_dir(dir)?;
     }
     let draft = path.with_extension(format!("{nonce:016x}.draft"));
     let linked = write_draft(&draft, line).and_then(|()| match fs::hard_link(&draft, path) {
@@ -43,12 +43,12 @@ fn write_draft(draft: &Path, line: &str) -> io::Result<()> {
 }
 
 #[cfg(unix)]
-fn private_folder(builder: &mut DirBuilder) -> &mut DirBuilder {
+fn private_dir(builder: &mut DirBuilder) -> &mut DirBuilder {
     std::os::unix::fs::DirBuilderExt::mode(builder, 0o700)
 }
 
 #[cfg(not(unix))]
-fn private_folder(builder: &mut DirBuilder) -> &mut DirBuilder {
+fn private_dir(builder: &mut DirBuilder) -> &mut DirBuilder {
     builder
 }
 
@@ -72,8 +72,8 @@ mod tests {
 
     #[test]
     fn a_file_and_its_folder_are_their_owners_alone_and_the_first_writer_wins() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("data/demo.key");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data/demo.key");
         assert!(read(&path).unwrap().is_none());
 
         write_new(&path, "first", 1).unwrap();

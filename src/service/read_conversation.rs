@@ -2,19 +2,19 @@
 
 use super::Services;
 use super::page::{self, Page};
-use super::send_message::{check_origin, open};
+use super::send_message::{check_origin, find_by_link};
 use crate::domain::account::Account;
 use crate::domain::conversation::{Conversation, SenderType};
-use crate::domain::error::{Error, Thing};
+use crate::domain::error::{Error, ResourceKind};
 use crate::domain::ids::{MessageId, WidgetUuid};
 use crate::domain::message::Message;
 use crate::store::{Conn, conversations, messages};
 
 /// The conversation of the account's workspace that has this id, as it was sent.
 pub async fn find(services: &Services, account: &Account, name: &str) -> Result<Conversation, Error> {
-    let not_found = || Error::not_found(Thing::Conversation, name);
+    let not_found = || Error::not_found(ResourceKind::Conversation, name);
     let id = name.parse().map_err(|_| not_found())?;
-    let found = services.db.reading(async |conn| conversations::find(conn, account.workspace, id).await);
+    let found = services.db.read(async |conn| conversations::find(conn, account.workspace, id).await);
     found.await?.ok_or_else(not_found)
 }
 
@@ -27,16 +27,16 @@ pub async fn list_messages(
     limit: usize,
 ) -> Result<Page<Message, i64>, Error> {
     let conversation = find(services, account, name).await?;
-    let ask = page::rows(limit);
+    let fetch_limit = page::fetch_limit(limit);
     let (workspace, id) = (account.workspace, conversation.id);
-    let read = async |conn: Conn<'_>| messages::list_after(conn, workspace, id, after, ask).await;
-    let found = services.db.reading(read).await?;
-    Ok(Page::cut(found, limit, |message| message.position))
+    let read = async |conn: Conn<'_>| messages::list_after(conn, workspace, id, after, fetch_limit).await;
+    let found = services.db.read(read).await?;
+    Ok(Page::from_rows(found, limit, |message| message.position))
 }
 
 /// What a widget asks to see.
 #[derive(Clone, Debug)]
-pub struct WantedHistory {
+pub struct HistoryRequest {
     pub link: WidgetUuid,
     /// The key that was sent, if one was.
     pub account: Option<Account>,
@@ -50,76 +50,76 @@ pub struct WantedHistory {
 /// the newest `limit`, or the first `limit` after a message.
 pub async fn read_history(
     services: &Services,
-    wanted: WantedHistory,
+    request: HistoryRequest,
 ) -> Result<(Conversation, Vec<Message>), Error> {
-    let conversation = open(services, wanted.link, wanted.account.as_ref()).await?;
-    check_origin(services, &conversation, wanted.origin.as_deref()).await?;
-    let shown = match &wanted.after {
+    let conversation = find_by_link(services, request.link, request.account.as_ref()).await?;
+    check_origin(services, &conversation, request.origin.as_deref()).await?;
+    let visible = match &request.after {
         Some(name) => {
             let after = position(services, &conversation, name).await?;
-            shown_after(services, &conversation, after, wanted.limit).await?
+            list_visible_after(services, &conversation, after, request.limit).await?
         }
-        None => shown_newest(services, &conversation, wanted.limit).await?,
+        None => list_newest_visible(services, &conversation, request.limit).await?,
     };
-    Ok((conversation, shown))
+    Ok((conversation, visible))
 }
 
 async fn position(services: &Services, conversation: &Conversation, name: &str) -> Result<i64, Error> {
-    let not_found = || Error::not_found(Thing::Message, name);
+    let not_found = || Error::not_found(ResourceKind::Message, name);
     let id: MessageId = name.parse().map_err(|_| not_found())?;
-    let found =
-        services.db.reading(async |conn| messages::find(conn, conversation.workspace, id).await).await?;
+    let found = services.db.read(async |conn| messages::find(conn, conversation.workspace, id).await).await?;
     let found = found.filter(|message| message.conversation == conversation.id);
     found.map(|message| message.position).ok_or_else(not_found)
 }
 
 /// Pages that hold nothing but system messages must not look like the end, so it reads on past them.
-async fn shown_after(
+async fn list_visible_after(
     services: &Services,
     conversation: &Conversation,
     mut after: i64,
     limit: usize,
 ) -> Result<Vec<Message>, Error> {
-    let mut shown = Vec::new();
-    let ask = page::rows(limit);
+    let mut visible = Vec::new();
+    let fetch_limit = page::fetch_limit(limit);
     loop {
         let (workspace, id) = (conversation.workspace, conversation.id);
-        let read = async |conn: Conn<'_>| messages::list_after(conn, workspace, id, after, ask).await;
-        let found = services.db.reading(read).await?;
-        let Some(last) = found.last() else { return Ok(shown) };
+        let read = async |conn: Conn<'_>| messages::list_after(conn, workspace, id, after, fetch_limit).await;
+        let found = services.db.read(read).await?;
+        let Some(last) = found.last() else { return Ok(visible) };
         after = last.position;
-        shown.extend(found.into_iter().filter(is_shown));
-        if shown.len() >= limit {
-            shown.truncate(limit);
-            return Ok(shown);
+        visible.extend(found.into_iter().filter(is_visible));
+        if visible.len() >= limit {
+            visible.truncate(limit);
+            return Ok(visible);
         }
     }
 }
 
-async fn shown_newest(
+async fn list_newest_visible(
     services: &Services,
     conversation: &Conversation,
     limit: usize,
 ) -> Result<Vec<Message>, Error> {
-    let mut shown = Vec::new();
+    let mut visible = Vec::new();
     let mut up_to = i64::MAX;
-    let ask = page::rows(limit);
+    let fetch_limit = page::fetch_limit(limit);
     loop {
         let (workspace, id) = (conversation.workspace, conversation.id);
-        let read = async |conn: Conn<'_>| messages::list_newest(conn, workspace, id, up_to, ask).await;
-        let found = services.db.reading(read).await?;
+        let read =
+            async |conn: Conn<'_>| messages::list_newest(conn, workspace, id, up_to, fetch_limit).await;
+        let found = services.db.read(read).await?;
         let Some(oldest) = found.first() else { break };
         up_to = oldest.position - 1;
-        shown.extend(found.into_iter().rev().filter(is_shown));
-        if shown.len() >= limit {
-            shown.truncate(limit);
+        visible.extend(found.into_iter().rev().filter(is_visible));
+        if visible.len() >= limit {
+            visible.truncate(limit);
             break;
         }
     }
-    shown.reverse();
-    Ok(shown)
+    visible.reverse();
+    Ok(visible)
 }
 
-fn is_shown(message: &Message) -> bool {
+fn is_visible(message: &Message) -> bool {
     message.sender_type != SenderType::System
 }

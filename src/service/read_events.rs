@@ -9,13 +9,13 @@ use super::read_conversation;
 use crate::domain::account::Account;
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
-use crate::domain::event::{Event, EventFilter, EventType, Reach};
+use crate::domain::event::{CursorRange, Event, EventFilter, EventType};
 use crate::domain::ids::{EventId, WorkspaceId};
 use crate::store::{Conn, events};
 
 /// Where a reader begins: after this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum After {
+pub enum StartPosition {
     /// From the oldest event that is kept.
     Oldest,
     /// From now.
@@ -26,10 +26,10 @@ pub enum After {
 
 /// What a reader asks for.
 #[derive(Clone, Debug)]
-pub struct Ask {
-    pub after: After,
+pub struct FeedQuery {
+    pub after: StartPosition,
     /// Where the request says that, for the text of a refusal: `Field 'after'`.
-    pub after_in: &'static str,
+    pub after_source: &'static str,
     /// Empty: all.
     pub types: Vec<EventType>,
     /// As it was sent.
@@ -38,7 +38,7 @@ pub struct Ask {
 
 /// A reader's place in its workspace's feed.
 #[derive(Clone, Debug)]
-pub struct Reader {
+pub struct FeedReader {
     pub workspace: WorkspaceId,
     /// All up to here has been read, or passed over as not wanted.
     pub cursor: i64,
@@ -57,17 +57,17 @@ pub struct EventPage {
 pub async fn list(
     services: &Services,
     account: &Account,
-    ask: &Ask,
+    query: &FeedQuery,
     limit: usize,
     wait: Duration,
 ) -> Result<EventPage, Error> {
     let deadline = tokio::time::Instant::now() + wait;
-    let reader = begin(services, account, ask).await?;
+    let reader = open_reader(services, account, query).await?;
     let page = read(services, reader.workspace, reader.cursor, &reader.filter, limit).await?;
     if !page.events.is_empty() || wait.is_zero() {
         return Ok(page);
     }
-    let mut follower = follow_events::join(services, account, Reader { cursor: page.next, ..reader })?;
+    let mut follower = follow_events::join(services, account, FeedReader { cursor: page.next, ..reader })?;
     let events = match tokio::time::timeout_at(deadline, follower.next(services, limit)).await {
         Ok(events) => events?.unwrap_or_default(),
         Err(_) => Vec::new(),
@@ -77,35 +77,39 @@ pub async fn list(
 
 /// The place at which a reader begins. A place before the oldest kept event is
 /// [`Error::CursorExpired`], one that never was is [`Error::Invalid`].
-pub async fn begin(services: &Services, account: &Account, ask: &Ask) -> Result<Reader, Error> {
+pub async fn open_reader(
+    services: &Services,
+    account: &Account,
+    query: &FeedQuery,
+) -> Result<FeedReader, Error> {
     let workspace = account.workspace;
-    let conversation = match &ask.conversation {
+    let conversation = match &query.conversation {
         Some(name) => Some(read_conversation::find(services, account, name).await?.id),
         None => None,
     };
-    let found = match ask.after {
-        After::Event(id) => {
-            services.db.reading(async |conn| events::cursor_of(conn, workspace, id).await).await?
+    let found = match query.after {
+        StartPosition::Event(id) => {
+            services.db.read(async |conn| events::find_cursor(conn, workspace, id).await).await?
         }
-        After::Cursor(cursor) => Some(cursor),
-        After::Oldest | After::Latest => None,
+        StartPosition::Cursor(cursor) => Some(cursor),
+        StartPosition::Oldest | StartPosition::Latest => None,
     };
-    let (reach, oldest) = services.db.reading(async |conn| events::reach(conn, workspace).await).await?;
-    let cursor = match (ask.after, found) {
-        (After::Oldest, _) => reach.from - 1,
-        (After::Latest, _) => reach.head,
-        (After::Event(id), None) if was_removed(id, reach, oldest) => return Err(expired(reach)),
-        (_, Some(cursor)) if cursor <= reach.head => {
-            check_kept(cursor, reach)?;
+    let (range, oldest) = services.db.read(async |conn| events::cursor_range(conn, workspace).await).await?;
+    let cursor = match (query.after, found) {
+        (StartPosition::Oldest, _) => range.oldest - 1,
+        (StartPosition::Latest, _) => range.latest,
+        (StartPosition::Event(id), None) if was_removed(id, range, oldest) => return Err(expired(range)),
+        (_, Some(cursor)) if cursor <= range.latest => {
+            check_retained(cursor, range)?;
             cursor
         }
-        (After::Event(_) | After::Cursor(_), _) => {
-            let text = format!("{} names no event of this feed.", ask.after_in);
+        (StartPosition::Event(_) | StartPosition::Cursor(_), _) => {
+            let text = format!("{} names no event of this feed.", query.after_source);
             return Err(Error::invalid("after", text));
         }
     };
-    let filter = EventFilter { types: ask.types.clone(), conversation };
-    Ok(Reader { workspace, cursor, filter })
+    let filter = EventFilter { types: query.types.clone(), conversation };
+    Ok(FeedReader { workspace, cursor, filter })
 }
 
 /// At most `limit` wanted events after a cursor. The page's `next` is past whatever was not wanted.
@@ -116,28 +120,28 @@ pub(super) async fn read(
     filter: &EventFilter,
     limit: usize,
 ) -> Result<EventPage, Error> {
-    let most = i64::try_from(limit).unwrap_or(i64::MAX);
-    let ask = async |conn: Conn<'_>| events::read_after(conn, workspace, after, filter, most).await;
-    let (reach, events) = services.db.reading(ask).await?;
-    check_kept(after, reach)?;
+    let max_rows = i64::try_from(limit).unwrap_or(i64::MAX);
+    let query = async |conn: Conn<'_>| events::read_after(conn, workspace, after, filter, max_rows).await;
+    let (range, events) = services.db.read(query).await?;
+    check_retained(after, range)?;
     let last = events.last().filter(|_| events.len() >= limit);
-    let next = last.map_or(reach.head, |last| last.cursor).max(after);
+    let next = last.map_or(range.latest, |last| last.cursor).max(after);
     Ok(EventPage { events: events.into_iter().map(Arc::new).collect(), next })
 }
 
 /// Whether all that follows a cursor is still kept.
-fn check_kept(after: i64, reach: Reach) -> Result<(), Error> {
-    if after + 1 < reach.from { Err(expired(reach)) } else { Ok(()) }
+fn check_retained(after: i64, range: CursorRange) -> Result<(), Error> {
+    if after + 1 < range.oldest { Err(expired(range)) } else { Ok(()) }
 }
 
-fn expired(reach: Reach) -> Error {
-    Error::CursorExpired { resume: reach.from - 1 }
+fn expired(range: CursorRange) -> Error {
+    Error::CursorExpired { resume: range.oldest - 1 }
 }
 
 /// Whether an event that is not there is older than the oldest that is: its id says when it was made.
-fn was_removed(id: EventId, reach: Reach, oldest: Option<Micros>) -> bool {
-    let Some(made) = id.0.get_timestamp() else { return false };
-    let (seconds, nanos) = made.to_unix();
+fn was_removed(id: EventId, range: CursorRange, oldest: Option<Micros>) -> bool {
+    let Some(timestamp) = id.0.get_timestamp() else { return false };
+    let (seconds, nanos) = timestamp.to_unix();
     let at = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000) + i64::from(nanos / 1000);
-    reach.from > 1 && oldest.is_none_or(|oldest| Micros(at) <= oldest)
+    range.oldest > 1 && oldest.is_none_or(|oldest| Micros(at) <= oldest)
 }

@@ -10,7 +10,7 @@ use crate::store::{Conn, ledger, workspaces};
 
 /// The balance as it stands.
 pub async fn balance(services: &Services, account: &Account) -> Result<Money, Error> {
-    let found = services.db.reading(async |conn| workspaces::balance(conn, account.workspace).await).await?;
+    let found = services.db.read(async |conn| workspaces::balance(conn, account.workspace).await).await?;
     Ok(found.unwrap_or_default())
 }
 
@@ -21,8 +21,8 @@ pub async fn list_entries(
     after: i64,
     limit: usize,
 ) -> Result<Page<LedgerEntry, i64>, Error> {
-    let ask = page::rows(limit);
-    let read = async |conn: Conn<'_>| ledger::list_after(conn, account.workspace, after, ask).await;
-    let found = services.db.reading(read).await?;
-    Ok(Page::cut(found, limit, |entry| entry.number))
+    let fetch_limit = page::fetch_limit(limit);
+    let read = async |conn: Conn<'_>| ledger::list_after(conn, account.workspace, after, fetch_limit).await;
+    let found = services.db.read(read).await?;
+    Ok(Page::from_rows(found, limit, |entry| entry.number))
 }

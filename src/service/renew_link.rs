@@ -9,7 +9,7 @@ use crate::domain::ids::WidgetUuid;
 /// Gives the conversation of this id, as it was sent, a new link; the old one is then unknown.
 pub async fn renew(services: &Services, account: &Account, name: &str) -> Result<WidgetUuid, Error> {
     let conversation = read_conversation::find(services, account, name).await?;
-    let link = WidgetUuid(services.ids.capability());
+    let link = WidgetUuid(services.ids.uuid_v4());
     let renewal = LinkRenewal { workspace: account.workspace, conversation: conversation.id, link };
     services.writer.renew_link(renewal).await?;
     Ok(link)

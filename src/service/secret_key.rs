@@ -10,7 +10,7 @@ use secrecy::ExposeSecret;
 
 use super::private_file;
 use crate::config::{Config, ConfigError, Database};
-use crate::domain::ids::Ids;
+use crate::domain::ids::IdGenerator;
 use crate::domain::seal::SealKey;
 
 const KEY_FILE: &str = "secret.key";
@@ -28,25 +28,25 @@ pub enum SecretKeyError {
 
 /// The key; none on PostgreSQL where none is configured, which is an error only once a secret is to
 /// be sealed or opened.
-pub fn read_or_make(config: &Config, ids: &Ids) -> Result<Option<SealKey>, SecretKeyError> {
+pub fn load_or_create(config: &Config, ids: &IdGenerator) -> Result<Option<SealKey>, SecretKeyError> {
     if let Some(key) = config.read_secret_key()? {
         return Ok(Some(SealKey::new(*key.expose_secret())));
     }
     match config.database() {
         Database::Postgres { .. } => Ok(None),
-        Database::Sqlite { data_dir } => in_folder(&data_dir, ids).map(Some),
+        Database::Sqlite { data_dir } => load_or_create_in(&data_dir, ids).map(Some),
     }
 }
 
-fn in_folder(data_dir: &Path, ids: &Ids) -> Result<SealKey, SecretKeyError> {
+fn load_or_create_in(data_dir: &Path, ids: &IdGenerator) -> Result<SealKey, SecretKeyError> {
     let path = data_dir.join(KEY_FILE);
-    let fault = |source| SecretKeyError::File { path: path.clone(), source };
-    let mut text = private_file::read(&path).map_err(fault)?;
+    let file_error = |source| SecretKeyError::File { path: path.clone(), source };
+    let mut text = private_file::read(&path).map_err(file_error)?;
     if text.is_none() {
         let line = STANDARD.encode(ids.bytes::<32>());
-        private_file::write_new(&path, &line, u64::from_ne_bytes(ids.bytes())).map_err(fault)?;
+        private_file::write_new(&path, &line, u64::from_ne_bytes(ids.bytes())).map_err(file_error)?;
         // Another process may have been first: what stands there is the key.
-        text = private_file::read(&path).map_err(fault)?;
+        text = private_file::read(&path).map_err(file_error)?;
     }
     let bytes = text.and_then(|text| STANDARD.decode(text.expose_secret()).ok());
     let bytes = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
@@ -62,10 +62,10 @@ mod tests {
     #[test]
     fn the_key_in_the_data_folder_is_made_once() {
         let folder = tempfile::tempdir().unwrap();
-        let first = in_folder(folder.path(), &Ids::seeded(1)).unwrap();
+        let first = load_or_create_in(folder.path(), &IdGenerator::seeded(1)).unwrap();
         let sealed = first.seal(&SecretString::from("token"), [0; 24]).unwrap();
 
-        let second = in_folder(folder.path(), &Ids::seeded(2)).unwrap();
+        let second = load_or_create_in(folder.path(), &IdGenerator::seeded(2)).unwrap();
 
         assert_eq!(second.open(&sealed).unwrap().expose_secret(), "token");
     }
@@ -75,7 +75,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(KEY_FILE), "short").unwrap();
 
-        let error = in_folder(folder.path(), &Ids::seeded(1)).unwrap_err();
+        let error = load_or_create_in(folder.path(), &IdGenerator::seeded(1)).unwrap_err();
 
         assert!(matches!(error, SecretKeyError::Malformed(_)), "{error}");
     }

@@ -2,19 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use super::waiters::Waited;
-use super::{Answered, Services};
+use super::waiters::WaitOutcome;
+use super::{ApiResponse, Services};
 use crate::domain::account::Account;
-use crate::domain::batch::{Admission, Admitted, Target};
+use crate::domain::batch::{Admission, AdmitOutcome, Target};
 use crate::domain::conversation::{Conversation, SenderType};
-use crate::domain::error::{Error, Thing};
-use crate::domain::idempotency::Presented;
+use crate::domain::error::{Error, ResourceKind};
+use crate::domain::idempotency::IdempotencyRequest;
 use crate::domain::ids::{MessageId, TurnId, WidgetUuid};
 use crate::domain::message::VISITOR;
-use crate::domain::turn::Door;
+use crate::domain::turn::Api;
 use crate::store::conversations;
 
-const TWIN_RETRY: Duration = Duration::from_secs(1);
+const DUPLICATE_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A message that passed the door's checks of its fields.
 #[derive(Clone, Debug)]
@@ -32,21 +32,21 @@ pub struct SendMessage {
 }
 
 /// Sends a message and waits for its reply, at most to the door's deadline.
-pub async fn send(services: &Services, message: SendMessage) -> Result<Answered, Error> {
-    services.waiters.check_room()?;
-    let conversation = open(services, message.link, message.account.as_ref()).await?;
+pub async fn send(services: &Services, message: SendMessage) -> Result<ApiResponse, Error> {
+    services.waiters.check_capacity()?;
+    let conversation = find_by_link(services, message.link, message.account.as_ref()).await?;
     check_origin(services, &conversation, message.origin.as_deref()).await?;
 
-    let turn = TurnId(services.ids.ordered(services.clock.as_ref()));
+    let turn = TurnId(services.ids.uuid_v7(services.clock.as_ref()));
     let deadline = message.arrived + services.widget_deadline;
     // Registered before the turn enters the writer, so that its end cannot be missed.
-    let waiting = services.waiters.register(conversation.workspace, turn)?;
+    let waiter = services.waiters.register(conversation.workspace, turn)?;
     let workspace = conversation.workspace;
     let admission = Admission {
         workspace,
-        door: Door::Widget,
+        api: Api::Widget,
         target: Target::Existing { id: conversation.id, name: message.link.to_string() },
-        message: MessageId(services.ids.ordered(services.clock.as_ref())),
+        message: MessageId(services.ids.uuid_v7(services.clock.as_ref())),
         turn,
         sender_type: SenderType::User,
         sender_id: VISITOR.to_owned(),
@@ -56,38 +56,42 @@ pub async fn send(services: &Services, message: SendMessage) -> Result<Answered,
         auto_reply: None,
         idempotency: message
             .idempotency
-            .map(|sent| Presented::within(workspace, format!("/api {}", conversation.id), sent)),
+            .map(|sent| IdempotencyRequest::new(workspace, format!("/api {}", conversation.id), sent)),
         deadline: Some(deadline),
-        keyed: message.account.is_some(),
+        has_api_key: message.account.is_some(),
     };
     match services.writer.admit(admission).await? {
-        Admitted::Answered { answer, turn } => Ok(Answered { answer, turn, is_replay: false }),
-        Admitted::Replayed { answer, turn } => Ok(Answered { answer, turn, is_replay: true }),
-        Admitted::Waiting(turn) => {
-            let answer = waiting.answer(services, conversation.id, deadline).await?;
-            Ok(Answered { answer, turn: Some(turn), is_replay: false })
+        AdmitOutcome::Answered { answer, turn } => Ok(ApiResponse { answer, turn, is_replay: false }),
+        AdmitOutcome::Replayed { answer, turn } => Ok(ApiResponse { answer, turn, is_replay: true }),
+        AdmitOutcome::Waiting(turn) => {
+            let answer = waiter.answer(services, conversation.id, deadline).await?;
+            Ok(ApiResponse { answer, turn: Some(turn), is_replay: false })
         }
-        Admitted::Twin(twin) => {
-            drop(waiting);
-            let waiting = services.waiters.register(workspace, twin)?;
-            match waiting.end(services, deadline).await {
-                Waited::Ended(answer) => Ok(Answered { answer, turn: Some(twin), is_replay: true }),
-                Waited::DeadlinePassed => Err(Error::TwinInFlight { retry_after: TWIN_RETRY }),
+        AdmitOutcome::InFlightDuplicate(duplicate) => {
+            drop(waiter);
+            let waiter = services.waiters.register(workspace, duplicate)?;
+            match waiter.wait_for_end(services, deadline).await {
+                WaitOutcome::Ended(answer) => {
+                    Ok(ApiResponse { answer, turn: Some(duplicate), is_replay: true })
+                }
+                WaitOutcome::DeadlinePassed => {
+                    Err(Error::IdempotencyKeyInFlight { retry_after: DUPLICATE_RETRY_AFTER })
+                }
             }
         }
     }
 }
 
 /// The conversation that a widget UUID opens; one of another workspace than the key's is unknown.
-pub async fn open(
+pub async fn find_by_link(
     services: &Services,
     link: WidgetUuid,
     account: Option<&Account>,
 ) -> Result<Conversation, Error> {
-    let found = services.db.reading(async |conn| conversations::find_by_link(conn, link).await).await?;
+    let found = services.db.read(async |conn| conversations::find_by_link(conn, link).await).await?;
     found
         .filter(|found| account.is_none_or(|account| account.workspace == found.workspace))
-        .ok_or_else(|| Error::not_found(Thing::Conversation, link.to_string()))
+        .ok_or_else(|| Error::not_found(ResourceKind::Conversation, link.to_string()))
 }
 
 /// Whether a page of this origin may talk to the conversation's assistant.

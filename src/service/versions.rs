@@ -4,23 +4,23 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Services;
-use crate::domain::assistant::Compiled;
+use crate::domain::assistant::AssistantVersion;
 use crate::domain::error::Error;
 use crate::domain::ids::{AssistantId, WorkspaceId};
 use crate::store::{Conn, assistants};
 
 /// How many versions are kept; beyond that all are read anew.
-const KEPT: usize = 10_000;
+const MAX_CACHED_VERSIONS: usize = 10_000;
 
 type Key = (AssistantId, i64);
 
 /// Versions that were read. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Versions {
-    read: Arc<Mutex<HashMap<Key, Arc<Compiled>>>>,
+pub struct VersionCache {
+    cache: Arc<Mutex<HashMap<Key, Arc<AssistantVersion>>>>,
 }
 
-impl Versions {
+impl VersionCache {
     /// A version; none where the store has none, or one that this binary cannot read.
     pub async fn get(
         &self,
@@ -28,21 +28,21 @@ impl Versions {
         workspace: WorkspaceId,
         assistant: AssistantId,
         version: i64,
-    ) -> Result<Option<Arc<Compiled>>, Error> {
+    ) -> Result<Option<Arc<AssistantVersion>>, Error> {
         let key = (assistant, version);
-        if let Some(known) = self.lock().get(&key) {
-            return Ok(Some(Arc::clone(known)));
+        if let Some(cached) = self.lock().get(&key) {
+            return Ok(Some(Arc::clone(cached)));
         }
         let read = async |conn: Conn<'_>| assistants::find_version(conn, workspace, assistant, version).await;
-        let Some(text) = services.db.reading(read).await? else { return Ok(None) };
-        let compiled: Compiled = serde_json::from_str(&text)
+        let Some(text) = services.db.read(read).await? else { return Ok(None) };
+        let compiled: AssistantVersion = serde_json::from_str(&text)
             .map_err(|error| Error::Unavailable { outcome_unknown: false, source: Some(Box::new(error)) })?;
         let compiled = Arc::new(compiled);
-        let mut known = self.lock();
-        if known.len() >= KEPT {
-            known.clear();
+        let mut cached = self.lock();
+        if cached.len() >= MAX_CACHED_VERSIONS {
+            cached.clear();
         }
-        known.insert(key, Arc::clone(&compiled));
+        cached.insert(key, Arc::clone(&compiled));
         Ok(Some(compiled))
     }
 
@@ -51,14 +51,14 @@ impl Versions {
         &self,
         services: &Services,
         assistant: AssistantId,
-    ) -> Result<Option<(WorkspaceId, Arc<Compiled>)>, Error> {
-        let found = services.db.reading(async |conn| assistants::find_current(conn, assistant).await).await?;
+    ) -> Result<Option<(WorkspaceId, Arc<AssistantVersion>)>, Error> {
+        let found = services.db.read(async |conn| assistants::find_current(conn, assistant).await).await?;
         let Some((workspace, version)) = found else { return Ok(None) };
         let compiled = self.get(services, workspace, assistant, version).await?;
         Ok(compiled.map(|compiled| (workspace, compiled)))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Arc<Compiled>>> {
-        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Arc<AssistantVersion>>> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

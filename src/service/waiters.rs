@@ -8,30 +8,30 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::Services;
-use crate::domain::batch::{Ending, Right, Step, TurnRef};
+use crate::domain::batch::{EndAuthority, EndTurn, TurnRef, TurnWriteOutcome};
 use crate::domain::error::Error;
 use crate::domain::failure::{Discard, Failure};
 use crate::domain::ids::{ConversationId, TurnId, WorkspaceId};
-use crate::domain::rendered::{Answer, widget_end};
+use crate::domain::render::{RenderedResponse, widget_turn_end};
 use crate::domain::turn::{Reply, Turn, TurnEnd, TurnState};
 use crate::store::{messages, turns};
 
 /// How long the store has to end a turn while its client waits for the answer.
-const PATIENCE: Duration = Duration::from_secs(4);
+const END_TIMEOUT: Duration = Duration::from_secs(4);
 /// The same where the process stops: the answer must be out before its connection is closed.
-const LAST_PATIENCE: Duration = Duration::from_secs(2);
+const SHUTDOWN_END_TIMEOUT: Duration = Duration::from_secs(2);
 
-type Sender = watch::Sender<Option<Answer>>;
+type AnswerSender = watch::Sender<Option<RenderedResponse>>;
 
 /// Who waits for which turn. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Waiters {
-    waiting: Arc<Mutex<Places>>,
-    most: usize,
+    state: Arc<Mutex<WaiterState>>,
+    max_waiting: usize,
 }
 
 #[derive(Debug, Default)]
-struct Places {
+struct WaiterState {
     by_turn: HashMap<TurnId, Entry>,
     /// Requests, of which several may wait for one turn.
     requests: usize,
@@ -41,64 +41,64 @@ struct Places {
 struct Entry {
     workspace: WorkspaceId,
     count: usize,
-    sender: Sender,
+    sender: AnswerSender,
 }
 
 /// One request's place; given up when it is dropped.
 #[derive(Debug)]
-pub struct Waiting {
+pub struct Waiter {
     waiters: Waiters,
     workspace: WorkspaceId,
     turn: TurnId,
-    receiver: watch::Receiver<Option<Answer>>,
+    receiver: watch::Receiver<Option<RenderedResponse>>,
 }
 
 /// What waiting came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Waited {
-    Ended(Answer),
+pub enum WaitOutcome {
+    Ended(RenderedResponse),
     DeadlinePassed,
 }
 
 impl Waiters {
-    /// With room for `most` requests at once (`widget.max_waiting`).
+    /// With room for `max_waiting` requests at once (`widget.max_waiting`).
     #[must_use]
-    pub fn new(most: usize) -> Self {
-        Self { waiting: Arc::default(), most }
+    pub fn new(max_waiting: usize) -> Self {
+        Self { state: Arc::default(), max_waiting }
     }
 
     /// Whether one more may wait: to be asked first, for a refusal must cost nothing.
-    pub fn check_room(&self) -> Result<(), Error> {
-        self.check_room_beside(self.lock().requests)
+    pub fn check_capacity(&self) -> Result<(), Error> {
+        self.check_capacity_beside(self.lock().requests)
     }
 
-    fn check_room_beside(&self, requests: usize) -> Result<(), Error> {
-        if requests < self.most {
+    fn check_capacity_beside(&self, requests: usize) -> Result<(), Error> {
+        if requests < self.max_waiting {
             return Ok(());
         }
         Err(Error::Overloaded { text: "Too many requests are waiting", retry_after: Duration::from_secs(1) })
     }
 
     /// Begins to wait for a turn.
-    pub fn register(&self, workspace: WorkspaceId, turn: TurnId) -> Result<Waiting, Error> {
-        let mut waiting = self.lock();
-        self.check_room_beside(waiting.requests)?;
-        let entry = waiting.by_turn.entry(turn).or_insert_with(|| Entry {
+    pub fn register(&self, workspace: WorkspaceId, turn: TurnId) -> Result<Waiter, Error> {
+        let mut state = self.lock();
+        self.check_capacity_beside(state.requests)?;
+        let entry = state.by_turn.entry(turn).or_insert_with(|| Entry {
             workspace,
             count: 0,
-            sender: Sender::new(None),
+            sender: AnswerSender::new(None),
         });
         entry.count += 1;
         let receiver = entry.sender.subscribe();
-        waiting.requests += 1;
-        drop(waiting);
-        Ok(Waiting { waiters: self.clone(), workspace, turn, receiver })
+        state.requests += 1;
+        drop(state);
+        Ok(Waiter { waiters: self.clone(), workspace, turn, receiver })
     }
 
     /// Wakes whoever waits for a turn.
     pub fn wake(&self, turn: TurnId, end: &TurnEnd) {
         if let Some(entry) = self.lock().by_turn.get(&turn) {
-            entry.sender.send_replace(Some(widget_end(end)));
+            entry.sender.send_replace(Some(widget_turn_end(end)));
         }
     }
 
@@ -110,23 +110,23 @@ impl Waiters {
 
     /// Whether a request of this process waits for a turn.
     #[must_use]
-    pub fn is_awaited(&self, turn: TurnId) -> bool {
+    pub fn has_waiter(&self, turn: TurnId) -> bool {
         self.lock().by_turn.contains_key(&turn)
     }
 
-    /// The turns that are waited for, of those that `is_here` does not run.
-    pub fn awaited(&self, is_here: impl Fn(TurnId) -> bool) -> Vec<(WorkspaceId, TurnId)> {
-        let waiting = self.lock();
-        let elsewhere = waiting.by_turn.iter().filter(|(turn, _)| !is_here(**turn));
+    /// The turns that are waited for, of those that `runs_here` does not run.
+    pub fn awaited_turns(&self, runs_here: impl Fn(TurnId) -> bool) -> Vec<(WorkspaceId, TurnId)> {
+        let state = self.lock();
+        let elsewhere = state.by_turn.iter().filter(|(turn, _)| !runs_here(**turn));
         elsewhere.map(|(turn, entry)| (entry.workspace, *turn)).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Places> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, WaiterState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Waiting {
+impl Waiter {
     /// Waits for the end, and brings it about once the deadline has passed, or the process lets go of
     /// what runs: then no reply comes later.
     pub async fn answer(
@@ -134,45 +134,45 @@ impl Waiting {
         services: &Services,
         conversation: ConversationId,
         deadline: Instant,
-    ) -> Result<Answer, Error> {
-        let (right, failure, patience) = tokio::select! {
-            answer = self.until(deadline) => match answer {
+    ) -> Result<RenderedResponse, Error> {
+        let (authority, failure, timeout) = tokio::select! {
+            answer = self.wait_until(deadline) => match answer {
                 Some(answer) => return Ok(answer),
-                None => (Right::Deadline, Failure::Timeout, PATIENCE),
+                None => (EndAuthority::Deadline, Failure::Timeout, END_TIMEOUT),
             },
-            () = services.stopping.cancelled() => {
-                (Right::Unheard, Failure::ServiceUnavailable, LAST_PATIENCE)
+            () = services.hard_stop.cancelled() => {
+                (EndAuthority::ClientGone, Failure::ServiceUnavailable, SHUTDOWN_END_TIMEOUT)
             }
         };
         let turn = TurnRef { workspace: self.workspace, conversation, turn: self.turn };
-        let ended = self.bring_about(services, turn, right, TurnEnd::Failed(failure));
+        let ended = self.end_turn(services, turn, authority, TurnEnd::Failed(failure));
         // A store that is away carries the end out once it is back.
         let unknown = || Err(Error::Unavailable { outcome_unknown: true, source: None });
-        tokio::time::timeout(patience, ended).await.unwrap_or_else(|_| unknown())
+        tokio::time::timeout(timeout, ended).await.unwrap_or_else(|_| unknown())
     }
 
-    async fn bring_about(
+    async fn end_turn(
         &mut self,
         services: &Services,
         turn: TurnRef,
-        right: Right,
+        authority: EndAuthority,
         end: TurnEnd,
-    ) -> Result<Answer, Error> {
+    ) -> Result<RenderedResponse, Error> {
         loop {
-            let ending = Ending { turn, right, end: end.clone(), journal: None };
-            match services.writer.end(ending).await.map_err(unknown)? {
-                Step::Done(_) => return Ok(widget_end(&end)),
-                Step::Overtaken(Some(turn)) if !turn.state.is_open() => {
+            let command = EndTurn { turn, authority, end: end.clone(), journal: None };
+            match services.writer.end(command).await.map_err(unknown)? {
+                TurnWriteOutcome::Accepted(_) => return Ok(widget_turn_end(&end)),
+                TurnWriteOutcome::FencedOff(Some(turn)) if !turn.state.is_open() => {
                     let end = read_end(services, &turn).await.map_err(unknown)?;
-                    return Ok(widget_end(&end));
+                    return Ok(widget_turn_end(&end));
                 }
                 // By the store's clock the deadline has a moment to go.
-                Step::Overtaken(Some(_)) => {
-                    if let Some(answer) = self.until(Instant::now() + Duration::from_millis(50)).await {
+                TurnWriteOutcome::FencedOff(Some(_)) => {
+                    if let Some(answer) = self.wait_until(Instant::now() + Duration::from_millis(50)).await {
                         return Ok(answer);
                     }
                 }
-                Step::Overtaken(None) => {
+                TurnWriteOutcome::FencedOff(None) => {
                     return Err(Error::Unavailable { outcome_unknown: true, source: None });
                 }
             }
@@ -180,38 +180,38 @@ impl Waiting {
     }
 
     /// Waits for the end, at most to the deadline, or until the process lets go of what runs.
-    pub async fn end(mut self, services: &Services, deadline: Instant) -> Waited {
-        let answer = services.stopping.run_until_cancelled(self.until(deadline)).await;
-        answer.flatten().map_or(Waited::DeadlinePassed, Waited::Ended)
+    pub async fn wait_for_end(mut self, services: &Services, deadline: Instant) -> WaitOutcome {
+        let answer = services.hard_stop.run_until_cancelled(self.wait_until(deadline)).await;
+        answer.flatten().map_or(WaitOutcome::DeadlinePassed, WaitOutcome::Ended)
     }
 
-    async fn until(&mut self, deadline: Instant) -> Option<Answer> {
+    async fn wait_until(&mut self, deadline: Instant) -> Option<RenderedResponse> {
         let ended = self.receiver.wait_for(Option::is_some);
         let ended = tokio::time::timeout_at(deadline.into(), ended).await;
         ended.ok().and_then(Result::ok).and_then(|answer| answer.clone())
     }
 }
 
-impl Drop for Waiting {
+impl Drop for Waiter {
     fn drop(&mut self) {
-        let mut waiting = self.waiters.lock();
-        waiting.requests -= 1;
-        if let Some(entry) = waiting.by_turn.get_mut(&self.turn) {
+        let mut state = self.waiters.lock();
+        state.requests -= 1;
+        if let Some(entry) = state.by_turn.get_mut(&self.turn) {
             entry.count -= 1;
             if entry.count == 0 {
-                waiting.by_turn.remove(&self.turn);
+                state.by_turn.remove(&self.turn);
             }
         }
     }
 }
 
 /// Asks once for all awaited turns that no task here runs, and wakes whose have ended.
-pub async fn poll(services: &Services, is_here: impl Fn(TurnId) -> bool) -> Result<(), Error> {
-    let awaited = services.waiters.awaited(is_here);
+pub async fn poll(services: &Services, runs_here: impl Fn(TurnId) -> bool) -> Result<(), Error> {
+    let awaited = services.waiters.awaited_turns(runs_here);
     if awaited.is_empty() {
         return Ok(());
     }
-    let ended = services.db.reading(async |conn| turns::list_ended(conn, &awaited).await).await?;
+    let ended = services.db.read(async |conn| turns::list_ended(conn, &awaited).await).await?;
     for turn in ended {
         // One that cannot be read keeps no other client waiting.
         match read_end(services, &turn).await {
@@ -236,7 +236,7 @@ pub async fn read_end(services: &Services, turn: &Turn) -> Result<TurnEnd, Error
     match turn.state {
         TurnState::Completed => {
             let id = turn.reply.ok_or_else(unreadable)?;
-            let read = services.db.reading(async |conn| messages::find(conn, turn.workspace, id).await);
+            let read = services.db.read(async |conn| messages::find(conn, turn.workspace, id).await);
             let message = read.await?.ok_or_else(unreadable)?;
             let function_calls = message.function_calls.unwrap_or_else(|| "[]".to_owned());
             Ok(TurnEnd::Completed(Reply { id, text: message.text, function_calls }))

@@ -11,7 +11,7 @@ use crate::domain::ids::{EndpointId, WorkspaceId};
 
 /// An endpoint that is out of use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
-pub struct Archived {
+pub struct ArchivedEndpoint {
     #[sqlx(rename = "workspace_id")]
     pub workspace: WorkspaceId,
     #[sqlx(rename = "id")]
@@ -21,7 +21,7 @@ pub struct Archived {
 }
 
 /// All of them.
-pub async fn list(conn: Conn<'_>) -> Result<Vec<Archived>, StoreError> {
+pub async fn list(conn: Conn<'_>) -> Result<Vec<ArchivedEndpoint>, StoreError> {
     const LIST: &str = "select workspace_id, id, from_file from webhook_endpoints \
         where archived_at is not null order by workspace_id, id";
     Ok(on_conn!(conn, |c| sqlx::query_as(LIST).fetch_all(c).await?))
@@ -29,9 +29,9 @@ pub async fn list(conn: Conn<'_>) -> Result<Vec<Archived>, StoreError> {
 
 /// Closes what is queued, at most `limit` deliveries; how many they were: none where the endpoint is in use
 /// again. What is being sent is let be: its end queues it, or ends it.
-pub async fn close(
+pub async fn close_deliveries(
     mut conn: Conn<'_>,
-    archived: Archived,
+    archived: ArchivedEndpoint,
     limit: i64,
     clock: &dyn Clock,
 ) -> Result<u64, StoreError> {
@@ -58,8 +58,8 @@ pub async fn close(
 
 /// Removes the first `limit` deliveries of a deleted one, once all of them have ended, with their
 /// attempts; where there are none left, the endpoint. How many deliveries they were.
-pub async fn remove(mut conn: Conn<'_>, deleted: Archived, limit: i64) -> Result<u64, StoreError> {
-    const IS_OPEN: &str = "select count(*) from (select 1 from deliveries \
+pub async fn remove(mut conn: Conn<'_>, deleted: ArchivedEndpoint, limit: i64) -> Result<u64, StoreError> {
+    const COUNT_OPEN: &str = "select count(*) from (select 1 from deliveries \
         where workspace_id = $1 and endpoint_id = $2 and state in ('queued', 'running') limit 1) as one";
     const LAST: &str = "select max(cursor) from (select cursor from deliveries \
         where workspace_id = $1 and endpoint_id = $2 order by cursor limit $3) as first";
@@ -68,9 +68,9 @@ pub async fn remove(mut conn: Conn<'_>, deleted: Archived, limit: i64) -> Result
     const DELIVERIES: &str =
         "delete from deliveries where workspace_id = $1 and endpoint_id = $2 and cursor <= $3";
     const ENDPOINT: &str = "delete from webhook_endpoints where workspace_id = $1 and id = $2";
-    let Archived { workspace, endpoint, .. } = deleted;
+    let ArchivedEndpoint { workspace, endpoint, .. } = deleted;
     let (open,): (i64,) = on_conn!(conn.reborrow(), |c| {
-        sqlx::query_as(IS_OPEN).bind(workspace).bind(endpoint).fetch_one(c).await?
+        sqlx::query_as(COUNT_OPEN).bind(workspace).bind(endpoint).fetch_one(c).await?
     });
     if open > 0 {
         return Ok(0);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sqlx::QueryBuilder;
 
 use super::{Conn, StoreError, on_conn};
-use crate::domain::batch::AssistantHead;
+use crate::domain::batch::AssistantSummary;
 use crate::domain::clock::Micros;
 use crate::domain::ids::{AssistantId, WorkspaceId};
 
@@ -32,11 +32,11 @@ pub async fn find_version(
 }
 
 /// What admission needs to know of the named assistants.
-pub(super) async fn heads(
+pub(super) async fn summaries(
     conn: Conn<'_>,
-    named: &BTreeSet<(WorkspaceId, AssistantId)>,
-) -> Result<Vec<(AssistantId, AssistantHead)>, StoreError> {
-    if named.is_empty() {
+    ids: &BTreeSet<(WorkspaceId, AssistantId)>,
+) -> Result<Vec<(AssistantId, AssistantSummary)>, StoreError> {
+    if ids.is_empty() {
         return Ok(Vec::new());
     }
     let rows: Vec<(AssistantId, WorkspaceId, i64, bool, bool)> = on_conn!(conn, |c| {
@@ -44,16 +44,16 @@ pub(super) async fn heads(
             "select id, workspace_id, current_version, archived_at is not null, pause_on_agent_message \
              from assistants where (workspace_id, id) in (",
         );
-        query.push_values(named, |mut row, (workspace, id)| {
+        query.push_values(ids, |mut row, (workspace, id)| {
             row.push_bind(*workspace).push_bind(*id);
         });
         query.push(")");
         query.build_query_as().fetch_all(c).await?
     });
-    let head = |(id, workspace, current_version, archived, pause_on_agent_message)| {
-        (id, AssistantHead { workspace, current_version, archived, pause_on_agent_message })
+    let summary = |(id, workspace, current_version, archived, pause_on_agent_message)| {
+        (id, AssistantSummary { workspace, current_version, archived, pause_on_agent_message })
     };
-    Ok(rows.into_iter().map(head).collect())
+    Ok(rows.into_iter().map(summary).collect())
 }
 
 /// An assistant with its current version, as its configuration is compared and written.
@@ -82,7 +82,7 @@ pub async fn list_all(conn: Conn<'_>, workspace: WorkspaceId) -> Result<Vec<Assi
 }
 
 /// Whether any workspace has an assistant of this id, archived or not.
-pub async fn is_taken(conn: Conn<'_>, id: AssistantId) -> Result<bool, StoreError> {
+pub async fn exists(conn: Conn<'_>, id: AssistantId) -> Result<bool, StoreError> {
     const FIND: &str = "select count(*) from assistants where id = $1";
     let (count,): (i64,) = on_conn!(conn, |c| sqlx::query_as(FIND).bind(id).fetch_one(c).await?);
     Ok(count > 0)

@@ -5,67 +5,77 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use sqlx::QueryBuilder;
 
 use super::now::store_now;
-use super::{Conn, StoreError, on_conn, portions};
+use super::{Conn, StoreError, bind_chunks, on_conn};
 use crate::domain::clock::{Clock, Micros};
-use crate::domain::delivery::{Attempt, AttemptOutcome, DeliveryKey, DeliveryState, End, Ended, Next};
+use crate::domain::delivery::{
+    Attempt, AttemptOutcome, DeliveryKey, DeliveryOutcome, DeliveryState, Disposition, OutcomeWrite,
+};
 use crate::domain::ids::{EndpointId, ProcessId, WorkspaceId};
 
-type Place = (WorkspaceId, EndpointId);
+type EndpointKey = (WorkspaceId, EndpointId);
 
 /// Writes how a process's holds on deliveries ended, the attempts with them. What it does not own any
 /// more, by the fence, is left as it is. Each delivery may be named once.
 pub async fn record(
     mut conn: Conn<'_>,
     process: ProcessId,
-    ended: &[Ended],
+    ended: &[OutcomeWrite],
     clock: &dyn Clock,
 ) -> Result<(), StoreError> {
     let now = store_now(conn.reborrow(), clock).await?;
-    let mut sorted: Vec<&Ended> = ended.iter().collect();
+    let mut sorted: Vec<&OutcomeWrite> = ended.iter().collect();
     // Locked in one order, whoever writes them.
     sorted.sort_unstable_by_key(|ended| ended.key);
     let mut owned = Vec::new();
-    for ended in portions(&sorted, 8) {
-        let numbers = end(conn.reborrow(), process, ended, now).await?;
-        let mut made = Vec::new();
-        for Ended { key, end, .. } in ended {
-            if let (End::Attempted(attempt, _), Some(number)) = (end, numbers.get(key)) {
-                made.push((*key, *number, attempt));
+    for ended in bind_chunks(&sorted, 8) {
+        let numbers = finish_deliveries(conn.reborrow(), process, ended, now).await?;
+        let mut attempts = Vec::new();
+        for OutcomeWrite { key, outcome, .. } in ended {
+            if let (DeliveryOutcome::Attempted(attempt, _), Some(number)) = (outcome, numbers.get(key)) {
+                attempts.push((*key, *number, attempt));
             }
         }
-        insert(conn.reborrow(), &made).await?;
+        insert(conn.reborrow(), &attempts).await?;
         owned.extend(ended.iter().copied().filter(|ended| numbers.contains_key(&ended.key)));
     }
-    mark_endpoints(conn, &owned, now).await
+    update_failing_since(conn, &owned, now).await
 }
 
 /// Keeps `failing_since`: set by the first failure since a success, and emptied by a success.
-async fn mark_endpoints(mut conn: Conn<'_>, ended: &[&Ended], now: Micros) -> Result<(), StoreError> {
-    let (mut good, mut failing): (BTreeSet<Place>, BTreeSet<Place>) = (BTreeSet::new(), BTreeSet::new());
-    for Ended { key, end, .. } in ended {
-        match end {
-            End::Attempted(attempt, _) if attempt.outcome == AttemptOutcome::Delivered => {
-                good.insert((key.workspace, key.endpoint));
+async fn update_failing_since(
+    mut conn: Conn<'_>,
+    ended: &[&OutcomeWrite],
+    now: Micros,
+) -> Result<(), StoreError> {
+    let (mut succeeded, mut failing): (BTreeSet<EndpointKey>, BTreeSet<EndpointKey>) =
+        (BTreeSet::new(), BTreeSet::new());
+    for OutcomeWrite { key, outcome, .. } in ended {
+        match outcome {
+            DeliveryOutcome::Attempted(attempt, _) if attempt.outcome == AttemptOutcome::Delivered => {
+                succeeded.insert((key.workspace, key.endpoint));
             }
-            End::Attempted(..) => {
+            DeliveryOutcome::Attempted(..) => {
                 failing.insert((key.workspace, key.endpoint));
             }
-            End::HandedBack | End::Closed => {}
+            DeliveryOutcome::HandedBack | DeliveryOutcome::Closed => {}
         }
     }
-    let good = good.iter().map(|place| (*place, false));
-    let all: BTreeMap<Place, bool> = failing.iter().map(|place| (*place, true)).chain(good).collect();
+    let succeeded = succeeded.iter().map(|key| (*key, false));
+    let all: BTreeMap<EndpointKey, bool> = failing.iter().map(|key| (*key, true)).chain(succeeded).collect();
     let all: Vec<_> = all.into_iter().collect();
-    for marks in portions(&all, 3) {
-        let changed = lock_changed(conn.reborrow(), marks).await?;
-        mark(conn.reborrow(), &changed, now).await?;
+    for marks in bind_chunks(&all, 3) {
+        let changed = lock_changed_endpoints(conn.reborrow(), marks).await?;
+        toggle_failing_since(conn.reborrow(), &changed, now).await?;
     }
     Ok(())
 }
 
 /// The endpoints that are not yet marked so, locked in one order, whoever marks them. Only these: an
 /// endpoint's row is read by every batch of its workspace.
-async fn lock_changed(conn: Conn<'_>, marks: &[(Place, bool)]) -> Result<Vec<Place>, StoreError> {
+async fn lock_changed_endpoints(
+    conn: Conn<'_>,
+    marks: &[(EndpointKey, bool)],
+) -> Result<Vec<EndpointKey>, StoreError> {
     let lock = conn.pick(" for no key update of p", "");
     Ok(on_conn!(conn, |c| {
         let mut query = QueryBuilder::new("select p.workspace_id, p.id from (");
@@ -81,8 +91,12 @@ async fn lock_changed(conn: Conn<'_>, marks: &[(Place, bool)]) -> Result<Vec<Pla
 }
 
 /// Turns `failing_since` over: set where there is none, and else emptied.
-async fn mark(conn: Conn<'_>, places: &[Place], now: Micros) -> Result<(), StoreError> {
-    if places.is_empty() {
+async fn toggle_failing_since(
+    conn: Conn<'_>,
+    endpoints: &[EndpointKey],
+    now: Micros,
+) -> Result<(), StoreError> {
+    if endpoints.is_empty() {
         return Ok(());
     }
     on_conn!(conn, |c| {
@@ -90,7 +104,7 @@ async fn mark(conn: Conn<'_>, places: &[Place], now: Micros) -> Result<(), Store
             "update webhook_endpoints set failing_since = case when failing_since is null then ",
         );
         query.push_bind(now).push(" end where (workspace_id, id) in (");
-        query.push_values(places, |mut row, (workspace, endpoint)| {
+        query.push_values(endpoints, |mut row, (workspace, endpoint)| {
             row.push_bind(*workspace).push_bind(*endpoint);
         });
         query.push(")").build().execute(c).await?;
@@ -99,21 +113,28 @@ async fn mark(conn: Conn<'_>, places: &[Place], now: Micros) -> Result<(), Store
 }
 
 /// What is written of a delivery: its state, how many attempts more, when it may be claimed, when it ended.
-fn change(end: &End, now: Micros) -> (DeliveryState, i64, Option<Micros>, Option<Micros>) {
-    match end {
-        End::Attempted(_, Next::Delivered) => (DeliveryState::Delivered, 1, None, Some(now)),
-        End::Attempted(_, Next::Again(pause)) => (DeliveryState::Queued, 1, Some(now.plus(*pause)), None),
-        End::Attempted(_, Next::Failed) => (DeliveryState::Failed, 1, None, Some(now)),
-        End::HandedBack => (DeliveryState::Queued, 0, None, None),
-        End::Closed => (DeliveryState::Closed, 0, None, Some(now)),
+fn delivery_columns(
+    outcome: &DeliveryOutcome,
+    now: Micros,
+) -> (DeliveryState, i64, Option<Micros>, Option<Micros>) {
+    match outcome {
+        DeliveryOutcome::Attempted(_, Disposition::Delivered) => {
+            (DeliveryState::Delivered, 1, None, Some(now))
+        }
+        DeliveryOutcome::Attempted(_, Disposition::Retry(pause)) => {
+            (DeliveryState::Queued, 1, Some(now.plus(*pause)), None)
+        }
+        DeliveryOutcome::Attempted(_, Disposition::Failed) => (DeliveryState::Failed, 1, None, Some(now)),
+        DeliveryOutcome::HandedBack => (DeliveryState::Queued, 0, None, None),
+        DeliveryOutcome::Closed => (DeliveryState::Closed, 0, None, Some(now)),
     }
 }
 
 /// The number of attempts of each delivery that was still owned.
-async fn end(
+async fn finish_deliveries(
     conn: Conn<'_>,
     process: ProcessId,
-    ended: &[&Ended],
+    ended: &[&OutcomeWrite],
     now: Micros,
 ) -> Result<HashMap<DeliveryKey, i64>, StoreError> {
     let rows: Vec<(WorkspaceId, EndpointId, i64, i64)> = on_conn!(conn, |c| {
@@ -123,7 +144,7 @@ async fn end(
              ended_at = new.column8 from (",
         );
         query.push_values(ended, |mut values, ended| {
-            let (state, more, not_before, ended_at) = change(&ended.end, now);
+            let (state, more, not_before, ended_at) = delivery_columns(&ended.outcome, now);
             values.push_bind(ended.key.workspace).push_bind(ended.key.endpoint).push_bind(ended.key.cursor);
             values.push_bind(ended.fence).push_bind(state).push_bind(more);
             values.push_bind(not_before).push_bind(ended_at);
@@ -141,7 +162,7 @@ async fn end(
 }
 
 async fn insert(mut conn: Conn<'_>, rows: &[(DeliveryKey, i64, &Attempt)]) -> Result<(), StoreError> {
-    for rows in portions(rows, 9) {
+    for rows in bind_chunks(rows, 9) {
         on_conn!(conn.reborrow(), |c| {
             let mut query = QueryBuilder::new(
                 "insert into attempts (workspace_id, endpoint_id, cursor, number, started_at, finished_at, \

@@ -2,15 +2,18 @@
 
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, on_conn, portions};
+use super::{Conn, StoreError, bind_chunks, on_conn};
 use crate::domain::ids::{ProcessId, TurnId};
 
 /// Leaves word for the owners of turns that were ended by another hand.
-pub(super) async fn leave(mut conn: Conn<'_>, ends: &[(ProcessId, TurnId)]) -> Result<(), StoreError> {
-    for ends in portions(ends, 2) {
+pub(super) async fn insert(
+    mut conn: Conn<'_>,
+    cancellations: &[(ProcessId, TurnId)],
+) -> Result<(), StoreError> {
+    for cancellations in bind_chunks(cancellations, 2) {
         on_conn!(conn.reborrow(), |c| {
             let mut query = QueryBuilder::new("insert into cancellations (owner, turn_id) ");
-            query.push_values(ends, |mut values, (owner, turn)| {
+            query.push_values(cancellations, |mut values, (owner, turn)| {
                 values.push_bind(*owner).push_bind(*turn);
             });
             query.push(" on conflict do nothing");
@@ -21,8 +24,8 @@ pub(super) async fn leave(mut conn: Conn<'_>, ends: &[(ProcessId, TurnId)]) -> R
 }
 
 /// Takes the word that was left for a process: turns of its that have ended.
-pub async fn take(conn: Conn<'_>, owner: ProcessId) -> Result<Vec<TurnId>, StoreError> {
-    const TAKE: &str = "delete from cancellations where owner = $1 returning turn_id";
-    let rows: Vec<(TurnId,)> = on_conn!(conn, |c| sqlx::query_as(TAKE).bind(owner).fetch_all(c).await?);
+pub async fn drain(conn: Conn<'_>, owner: ProcessId) -> Result<Vec<TurnId>, StoreError> {
+    const DRAIN: &str = "delete from cancellations where owner = $1 returning turn_id";
+    let rows: Vec<(TurnId,)> = on_conn!(conn, |c| sqlx::query_as(DRAIN).bind(owner).fetch_all(c).await?);
     Ok(rows.into_iter().map(|(turn,)| turn).collect())
 }

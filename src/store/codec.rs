@@ -20,31 +20,31 @@ use crate::domain::ids::{
 use crate::domain::knowledge::{Format, Language};
 use crate::domain::ledger::LedgerKind;
 use crate::domain::money::Money;
-use crate::domain::seal::Sealed;
-use crate::domain::turn::{Door, TurnState};
+use crate::domain::seal::SealedSecret;
+use crate::domain::turn::{Api, TurnState};
 use crate::domain::webhook_endpoint::DisabledReason;
 
 /// A value that is kept as another, on both databases.
-macro_rules! kept_as {
-    ($kept:ty, |$value:ident| $to:expr, |$raw:ident| $from:expr; $($name:ty),+ $(,)?) => {
+macro_rules! sql_newtype {
+    ($sql:ty, |$value:ident| $to:expr, |$raw:ident| $from:expr; $($name:ty),+ $(,)?) => {
         $(
             impl Type<Postgres> for $name {
                 fn type_info() -> PgTypeInfo {
-                    <$kept as Type<Postgres>>::type_info()
+                    <$sql as Type<Postgres>>::type_info()
                 }
 
                 fn compatible(info: &PgTypeInfo) -> bool {
-                    <$kept as Type<Postgres>>::compatible(info)
+                    <$sql as Type<Postgres>>::compatible(info)
                 }
             }
 
             impl Type<Sqlite> for $name {
                 fn type_info() -> SqliteTypeInfo {
-                    <$kept as Type<Sqlite>>::type_info()
+                    <$sql as Type<Sqlite>>::type_info()
                 }
 
                 fn compatible(info: &SqliteTypeInfo) -> bool {
-                    <$kept as Type<Sqlite>>::compatible(info)
+                    <$sql as Type<Sqlite>>::compatible(info)
                 }
             }
 
@@ -64,14 +64,14 @@ macro_rules! kept_as {
 
             impl<'r> Decode<'r, Postgres> for $name {
                 fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
-                    let $raw = decode_raw::<Postgres, $kept>(value)?;
+                    let $raw = decode_raw::<Postgres, $sql>(value)?;
                     $from
                 }
             }
 
             impl<'r> Decode<'r, Sqlite> for $name {
                 fn decode(value: SqliteValueRef<'r>) -> Result<Self, BoxDynError> {
-                    let $raw = decode_raw::<Sqlite, $kept>(value)?;
+                    let $raw = decode_raw::<Sqlite, $sql>(value)?;
                     $from
                 }
             }
@@ -83,12 +83,12 @@ fn decode_raw<'r, D: Database, T: Decode<'r, D>>(value: D::ValueRef<'r>) -> Resu
     T::decode(value)
 }
 
-kept_as!(Uuid, |id| id.0, |raw| Ok(Self(raw));
+sql_newtype!(Uuid, |id| id.0, |raw| Ok(Self(raw));
     AssistantId, BookingId, CalendarId, CalendarToken, ConversationId, DeliveryId, DocumentId, EndpointId, EventId, KeyId, KnowledgeBaseId, MessageId, ProcessId, ToolId, TurnId, WidgetUuid, WorkspaceId,
 );
-kept_as!(i64, |value| value.0, |raw| Ok(Self(raw)); Micros, Money);
-kept_as!(String, |word| word.as_str().to_owned(), |raw| Ok(raw.parse()?);
-    AttemptOutcome, ConversationKind, DeliveryState, DisabledReason, Door, EventType, Format, Language,
+sql_newtype!(i64, |value| value.0, |raw| Ok(Self(raw)); Micros, Money);
+sql_newtype!(String, |word| word.as_str().to_owned(), |raw| Ok(raw.parse()?);
+    AttemptOutcome, ConversationKind, DeliveryState, DisabledReason, Api, EventType, Format, Language,
     LedgerKind, SenderType, TurnState,
 );
-kept_as!(String, |sealed| sealed.as_str().to_owned(), |raw| Ok(Self::from_kept(raw)); Sealed);
+sql_newtype!(String, |sealed| sealed.as_str().to_owned(), |raw| Ok(Self::from_stored(raw)); SealedSecret);

@@ -30,17 +30,17 @@ impl Conn<'_> {
     /// Locks the rows that a select reads, against all but foreign keys; SQLite's
     /// transactions have the whole database already.
     #[must_use]
-    pub fn lock(&self) -> &'static str {
+    pub fn row_lock(&self) -> &'static str {
         self.pick(" for no key update", "")
     }
 }
 
 /// How many values one statement may bind: SQLite's bound, below PostgreSQL's 65,535.
-const MAX_VALUES: usize = 32_766;
+const MAX_BIND_VALUES: usize = 32_766;
 
 /// Rows in portions that one statement may write, or look for, at `columns` values a row.
-pub(super) fn portions<T>(rows: &[T], columns: usize) -> std::slice::Chunks<'_, T> {
-    rows.chunks((MAX_VALUES / columns).max(1))
+pub(super) fn bind_chunks<T>(rows: &[T], columns: usize) -> std::slice::Chunks<'_, T> {
+    rows.chunks((MAX_BIND_VALUES / columns).max(1))
 }
 
 /// Runs one body on whichever database the connection is of; it is compiled once for each.

@@ -71,9 +71,9 @@ pub async fn find(
 /// The conversation that a widget UUID opens: the directory, then the row.
 pub async fn find_by_link(mut conn: Conn<'_>, link: WidgetUuid) -> Result<Option<Conversation>, StoreError> {
     const FIND: &str = "select workspace_id, conversation_id from widget_links where id = $1";
-    let place: Option<(WorkspaceId, ConversationId)> =
+    let target: Option<(WorkspaceId, ConversationId)> =
         on_conn!(conn.reborrow(), |c| sqlx::query_as(FIND).bind(link).fetch_optional(c).await?);
-    match place {
+    match target {
         Some((workspace, id)) => find(conn, workspace, id).await,
         None => Ok(None),
     }
@@ -87,9 +87,9 @@ pub async fn find_links(
     const FIND: &str = "select id, workspace_id, conversation_id from widget_links where id = $1";
     let mut found = Vec::new();
     for link in links {
-        let place: Option<(WidgetUuid, WorkspaceId, ConversationId)> =
+        let target: Option<(WidgetUuid, WorkspaceId, ConversationId)> =
             on_conn!(conn.reborrow(), |c| sqlx::query_as(FIND).bind(link).fetch_optional(c).await?);
-        found.extend(place);
+        found.extend(target);
     }
     Ok(found)
 }
@@ -141,16 +141,16 @@ pub async fn list(
 /// Locks and reads the named conversations, in order of their ids.
 pub async fn lock(
     conn: Conn<'_>,
-    named: &BTreeSet<(WorkspaceId, ConversationId)>,
+    ids: &BTreeSet<(WorkspaceId, ConversationId)>,
 ) -> Result<Vec<Conversation>, StoreError> {
-    if named.is_empty() {
+    if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let lock = conn.lock();
+    let lock = conn.row_lock();
     let rows: Vec<ConversationRow> = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new("select ");
         query.push(COLUMNS).push(" from conversations where (workspace_id, id) in (");
-        query.push_values(named, |mut row, (workspace, id)| {
+        query.push_values(ids, |mut row, (workspace, id)| {
             row.push_bind(*workspace).push_bind(*id);
         });
         query.push(") order by id").push(lock);

@@ -10,37 +10,37 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Connection as _, PgConnection, PgPool, Postgres, Sqlite, SqlitePool};
 use tokio::time::timeout;
 
-use super::lent::{Lent, PULSE};
+use super::pooled_connection::{HEALTH_CHECK_TIMEOUT, PooledConnection};
 use super::{Conn, StoreError, on_conn};
 
 static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// What this binary understands; a database whose `schema_floor` is above it refuses it.
-const BINARY: i64 = 1;
+const BINARY_VERSION: i64 = 1;
 
 /// How long a caller waits for a connection of a pool, and a start for its first one.
-const ACQUIRE: Duration = Duration::from_secs(3);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a read may take, the wait for its connection included: a client is answered in less than 5 s.
-const READ: Duration = Duration::from_secs(4);
+const READ_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long a transaction may take, likewise: longer than the store lets one of its statements run.
-pub(super) const WRITE: Duration = Duration::from_secs(8);
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(8);
 /// A connection that was idle for less is taken to be alive.
-const FRESH: Duration = Duration::from_secs(1);
+const HEALTH_CHECK_AFTER_IDLE: Duration = Duration::from_secs(1);
 /// How long the connections may take to close; what is left then ends with the process.
-const CLOSE: Duration = Duration::from_secs(5);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Begins a transaction that can't keep its locks for long, whatever becomes of this process.
 const BEGIN_POSTGRES: &str =
     "begin; set local statement_timeout = '5s'; set local idle_in_transaction_session_timeout = '2s'";
 
 /// SQLite before this version has the WAL-reset corruption bug.
-const OLDEST_SQLITE: i32 = 3_051_003;
+const MIN_SQLITE_VERSION: i32 = 3_051_003;
 
 /// A store on either database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub enum Db {
-    /// Readers apart, so that a burst of them never keeps the lanes waiting.
+    /// Readers apart, so that a burst of them never keeps the shards waiting.
     Postgres { write: PgPool, read: PgPool },
     /// One writer; readers apart.
     Sqlite { write: SqlitePool, read: SqlitePool },
@@ -49,28 +49,34 @@ pub enum Db {
 impl Db {
     /// Connects to a PostgreSQL database, with at most so many connections to write and to read with.
     /// Where none can be had, that is [`StoreError::NoConnection`].
-    pub async fn postgres(url: &str, writing: u32, reading: u32) -> Result<Self, StoreError> {
+    pub async fn postgres(
+        url: &str,
+        write_connections: u32,
+        read_connections: u32,
+    ) -> Result<Self, StoreError> {
         let options: PgConnectOptions = url.parse().map_err(|error: sqlx::Error| {
             StoreError::Unusable(format!("DATABASE_URL is no address of a PostgreSQL database: {error}"))
         })?;
         let options = options.application_name("rejoinder").statement_cache_capacity(512);
-        reach(&options).await?;
+        check_connection(&options).await?;
         let pool = |connections| {
             PgPoolOptions::new()
                 .max_connections(connections)
-                .acquire_timeout(ACQUIRE)
+                .acquire_timeout(ACQUIRE_TIMEOUT)
                 .test_before_acquire(false)
                 .before_acquire(|conn, idle| {
-                    Box::pin(async move { Ok(idle.idle_for < FRESH || is_alive(conn).await) })
+                    Box::pin(
+                        async move { Ok(idle.idle_for < HEALTH_CHECK_AFTER_IDLE || is_alive(conn).await) },
+                    )
                 })
                 .connect_lazy_with(options.clone())
         };
-        Ok(Self::Postgres { write: pool(writing), read: pool(reading) })
+        Ok(Self::Postgres { write: pool(write_connections), read: pool(read_connections) })
     }
 
     /// Opens the SQLite database in `file`, and makes it where there is none.
     pub async fn sqlite(file: &Path) -> Result<Self, StoreError> {
-        if libsqlite3_sys_version() < OLDEST_SQLITE {
+        if libsqlite3_sys_version() < MIN_SQLITE_VERSION {
             return Err(StoreError::Unusable(
                 "this binary was built with an SQLite before 3.51.3".to_owned(),
             ));
@@ -83,8 +89,9 @@ impl Db {
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5))
             .statement_cache_capacity(512);
-        let pool =
-            |connections| SqlitePoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE);
+        let pool = |connections| {
+            SqlitePoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT)
+        };
         let write = pool(1).connect_with(options.clone()).await?;
         let read = pool(8).connect_with(options.read_only(true)).await?;
         Ok(Self::Sqlite { write, read })
@@ -102,11 +109,10 @@ impl Db {
     /// Whether this binary may serve the database as it is.
     pub async fn check_schema(&self) -> Result<(), StoreError> {
         const FLOOR: &str = "select oldest_binary from schema_floor";
-        let floor: Result<(i64,), sqlx::Error> = self
-            .reading(async |conn| Ok(on_conn!(conn, |c| sqlx::query_as(FLOOR).fetch_one(c).await)))
-            .await?;
+        let floor: Result<(i64,), sqlx::Error> =
+            self.read(async |conn| Ok(on_conn!(conn, |c| sqlx::query_as(FLOOR).fetch_one(c).await))).await?;
         match floor {
-            Ok((floor,)) if floor > BINARY => Err(StoreError::Unusable(
+            Ok((floor,)) if floor > BINARY_VERSION => Err(StoreError::Unusable(
                 "the database was migrated by a newer version that this one cannot serve beside".to_owned(),
             )),
             Ok(_) => Ok(()),
@@ -118,12 +124,12 @@ impl Db {
     }
 
     /// Reads, for at most 4 s: then [`StoreError::TimedOut`].
-    pub async fn reading<T>(
+    pub async fn read<T>(
         &self,
         work: impl AsyncFnOnce(Conn<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let read = async { work(self.read().await?.conn()).await };
-        tokio::time::timeout(READ, read).await.unwrap_or(Err(StoreError::TimedOut))
+        let read = async { work(self.acquire_read().await?.conn()).await };
+        tokio::time::timeout(READ_TIMEOUT, read).await.unwrap_or(Err(StoreError::TimedOut))
     }
 
     /// The same, but all statements see what was committed before the first of them.
@@ -133,65 +139,65 @@ impl Db {
     ) -> Result<T, StoreError> {
         let read = async {
             let mut tx = self.begin_snapshot().await?;
-            let done = work(tx.conn()).await?;
+            let output = work(tx.conn()).await?;
             tx.commit().await?;
-            Ok(done)
+            Ok(output)
         };
-        tokio::time::timeout(READ, read).await.unwrap_or(Err(StoreError::TimedOut))
+        tokio::time::timeout(READ_TIMEOUT, read).await.unwrap_or(Err(StoreError::TimedOut))
     }
 
     async fn begin_snapshot(&self) -> Result<Tx, StoreError> {
         Ok(match self {
             Self::Postgres { read, .. } => {
-                let mut lent = Lent::of(read).await?;
-                lent.begin("begin isolation level repeatable read, read only").await?;
-                Tx::Postgres(lent)
+                let mut conn = PooledConnection::acquire(read).await?;
+                conn.begin("begin isolation level repeatable read, read only").await?;
+                Tx::Postgres(conn)
             }
             Self::Sqlite { read, .. } => {
-                let mut lent = Lent::of(read).await?;
-                lent.begin("begin").await?;
-                Tx::Sqlite(lent)
+                let mut conn = PooledConnection::acquire(read).await?;
+                conn.begin("begin").await?;
+                Tx::Sqlite(conn)
             }
         })
     }
 
     /// Writes in one transaction, for at most 8 s: then [`StoreError::TimedOut`]. Where it fails with
-    /// an error that [`StoreError::is_away`], it may have been committed.
-    pub async fn writing<T>(
+    /// an error that [`StoreError::is_transient`], it may have been committed.
+    pub async fn write<T>(
         &self,
         work: impl AsyncFnOnce(Conn<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let written = async {
+        let write = async {
             let mut tx = self.begin().await?;
-            let done = work(tx.conn()).await?;
+            let output = work(tx.conn()).await?;
             tx.commit().await?;
-            Ok(done)
+            Ok(output)
         };
-        tokio::time::timeout(WRITE, written).await.unwrap_or(Err(StoreError::TimedOut))
+        tokio::time::timeout(WRITE_TIMEOUT, write).await.unwrap_or(Err(StoreError::TimedOut))
     }
 
     /// A writing transaction, of which the caller bounds the time. On SQLite it has the whole database.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
         Ok(match self {
             Self::Postgres { write, .. } => {
-                let mut lent = Lent::of(write).await?;
-                lent.begin(BEGIN_POSTGRES).await?;
-                Tx::Postgres(lent)
+                let mut conn = PooledConnection::acquire(write).await?;
+                conn.begin(BEGIN_POSTGRES).await?;
+                Tx::Postgres(conn)
             }
             Self::Sqlite { write, .. } => {
-                let mut lent = Lent::of(write).await?;
-                lent.begin("begin immediate").await?;
-                Tx::Sqlite(lent)
+                let mut conn = PooledConnection::acquire(write).await?;
+                conn.begin("begin immediate").await?;
+                Tx::Sqlite(conn)
             }
         })
     }
 
     /// A connection to read with, of which the caller bounds the time; each statement sees what was
     /// committed before it.
-    pub async fn read(&self) -> Result<Read, StoreError> {
+    pub async fn acquire_read(&self) -> Result<ReadConnection, StoreError> {
         Ok(match self {
-            Self::Postgres { read, .. } => Read::Postgres(Lent::of(read).await?),
-            Self::Sqlite { read, .. } => Read::Sqlite(read.acquire().await?),
+            Self::Postgres { read, .. } => ReadConnection::Postgres(PooledConnection::acquire(read).await?),
+            Self::Sqlite { read, .. } => ReadConnection::Sqlite(read.acquire().await?),
         })
     }
 
@@ -215,7 +221,7 @@ impl Db {
                 }
             }
         };
-        if tokio::time::timeout(CLOSE, closed).await.is_err() {
+        if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
             tracing::warn!("not all connections to the store could be closed");
         }
     }
@@ -223,13 +229,13 @@ impl Db {
 
 /// Whether a connection answers, soon.
 async fn is_alive(conn: &mut PgConnection) -> bool {
-    tokio::time::timeout(PULSE, conn.ping()).await.is_ok_and(|answered| answered.is_ok())
+    tokio::time::timeout(HEALTH_CHECK_TIMEOUT, conn.ping()).await.is_ok_and(|answered| answered.is_ok())
 }
 
 /// Connects once, beside any pool: a pool tries again until its time is up, and does not say why.
-async fn reach(options: &PgConnectOptions) -> Result<(), StoreError> {
-    let reached = async { PgConnection::connect_with(options).await?.close().await };
-    let outcome = timeout(ACQUIRE, reached).await;
+async fn check_connection(options: &PgConnectOptions) -> Result<(), StoreError> {
+    let connect = async { PgConnection::connect_with(options).await?.close().await };
+    let outcome = timeout(ACQUIRE_TIMEOUT, connect).await;
     outcome.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(|error| StoreError::NoConnection {
         address: format!("{}:{}", options.get_host(), options.get_port()),
         error,
@@ -243,24 +249,24 @@ fn libsqlite3_sys_version() -> i32 {
 /// A transaction; rolled back where it is dropped.
 #[derive(Debug)]
 pub enum Tx {
-    Postgres(Lent<Postgres>),
-    Sqlite(Lent<Sqlite>),
+    Postgres(PooledConnection<Postgres>),
+    Sqlite(PooledConnection<Sqlite>),
 }
 
 impl Tx {
     /// The connection that its statements run on.
     pub fn conn(&mut self) -> Conn<'_> {
         match self {
-            Self::Postgres(lent) => Conn::Postgres(lent.conn()),
-            Self::Sqlite(lent) => Conn::Sqlite(lent.conn()),
+            Self::Postgres(conn) => Conn::Postgres(conn.conn()),
+            Self::Sqlite(conn) => Conn::Sqlite(conn.conn()),
         }
     }
 
     /// Makes it durable. An error leaves the outcome unknown.
     pub async fn commit(self) -> Result<(), StoreError> {
         match self {
-            Self::Postgres(lent) => lent.commit().await?,
-            Self::Sqlite(lent) => lent.commit().await?,
+            Self::Postgres(conn) => conn.commit().await?,
+            Self::Sqlite(conn) => conn.commit().await?,
         }
         Ok(())
     }
@@ -268,16 +274,16 @@ impl Tx {
 
 /// A connection to read with.
 #[derive(Debug)]
-pub enum Read {
-    Postgres(Lent<Postgres>),
+pub enum ReadConnection {
+    Postgres(PooledConnection<Postgres>),
     Sqlite(PoolConnection<Sqlite>),
 }
 
-impl Read {
+impl ReadConnection {
     /// The connection that its statements run on.
     pub fn conn(&mut self) -> Conn<'_> {
         match self {
-            Self::Postgres(lent) => Conn::Postgres(lent.conn()),
+            Self::Postgres(conn) => Conn::Postgres(conn.conn()),
             Self::Sqlite(conn) => Conn::Sqlite(conn),
         }
     }

@@ -2,11 +2,11 @@
 
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, on_conn, portions};
+use super::{Conn, StoreError, bind_chunks, on_conn};
 use crate::domain::event::Delivery;
 
 pub(super) async fn insert(mut conn: Conn<'_>, rows: &[Delivery]) -> Result<(), StoreError> {
-    for rows in portions(rows, 12) {
+    for rows in bind_chunks(rows, 12) {
         on_conn!(conn.reborrow(), |c| {
             let mut query = QueryBuilder::new(
                 "insert into deliveries (workspace_id, endpoint_id, cursor, id, conversation_id, state, fence, \

@@ -7,14 +7,14 @@ use sqlx::QueryBuilder;
 use uuid::Uuid;
 
 use super::now::store_now;
-use super::{Conn, StoreError, on_conn, portions};
+use super::{Conn, StoreError, bind_chunks, on_conn};
 use crate::domain::clock::{Clock, Micros};
-use crate::domain::delivery::{Claimed, DeliveryKey, KEEPS_ORDER, SentEvent};
+use crate::domain::delivery::{ClaimedDelivery, DeliveryKey, EventPayload, ORDERING_WINDOW};
 use crate::domain::ids::{DeliveryId, EndpointId, EventId, ProcessId, WorkspaceId};
 
 /// An endpoint that a delivery is due at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Due {
+pub struct DueEndpoint {
     pub workspace: WorkspaceId,
     pub endpoint: EndpointId,
     /// When the first of its deliveries was to be sent.
@@ -25,7 +25,7 @@ pub struct Due {
 
 /// How many deliveries of an endpoint are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct ClaimRequest {
     pub workspace: WorkspaceId,
     pub endpoint: EndpointId,
     pub count: usize,
@@ -36,7 +36,7 @@ pub struct Wanted {
 const DUE: &str = "select due.w, due.i, due.since, p.failing_since is not null from due \
     join webhook_endpoints p on p.workspace_id = due.w and p.id = due.i \
     where p.enabled and p.archived_at is null and due.since <= ";
-const LEAP_POSTGRES: &str = "with recursive due (w, i, since) as (\
+const SKIP_SCAN_POSTGRES: &str = "with recursive due (w, i, since) as (\
     (select workspace_id, endpoint_id, not_before from deliveries where state = 'queued' \
      order by workspace_id, endpoint_id, not_before limit 1) \
     union all \
@@ -45,7 +45,7 @@ const LEAP_POSTGRES: &str = "with recursive due (w, i, since) as (\
      where state = 'queued' and (workspace_id, endpoint_id) > (due.w, due.i) \
      order by workspace_id, endpoint_id, not_before limit 1) n) ";
 /// Two looks, for SQLite does not seek by both columns at once.
-const LEAP_SQLITE: &str = "with recursive due (w, i, since) as (\
+const SKIP_SCAN_SQLITE: &str = "with recursive due (w, i, since) as (\
     select * from (select workspace_id, endpoint_id, not_before from deliveries where state = 'queued' \
      order by workspace_id, endpoint_id, not_before limit 1) \
     union all \
@@ -56,15 +56,19 @@ const LEAP_SQLITE: &str = "with recursive due (w, i, since) as (\
      order by workspace_id, endpoint_id, not_before limit 1))) ";
 
 /// The endpoints that take events and have deliveries that are due, and the store's time.
-pub async fn list_due(mut conn: Conn<'_>, clock: &dyn Clock) -> Result<(Vec<Due>, Micros), StoreError> {
+pub async fn list_due(
+    mut conn: Conn<'_>,
+    clock: &dyn Clock,
+) -> Result<(Vec<DueEndpoint>, Micros), StoreError> {
     let now = store_now(conn.reborrow(), clock).await?;
-    let leap = conn.pick(LEAP_POSTGRES, LEAP_SQLITE);
+    let skip_scan = conn.pick(SKIP_SCAN_POSTGRES, SKIP_SCAN_SQLITE);
     let rows: Vec<(WorkspaceId, EndpointId, Micros, bool)> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new(leap);
+        let mut query = QueryBuilder::new(skip_scan);
         query.push(DUE).push_bind(now);
         query.build_query_as().fetch_all(c).await?
     });
-    let due = |(workspace, endpoint, since, is_failing)| Due { workspace, endpoint, since, is_failing };
+    let due =
+        |(workspace, endpoint, since, is_failing)| DueEndpoint { workspace, endpoint, since, is_failing };
     Ok((rows.into_iter().map(due).collect(), now))
 }
 
@@ -73,7 +77,7 @@ pub async fn list_due(mut conn: Conn<'_>, clock: &dyn Clock) -> Result<(Vec<Due>
 /// question. No `not exists`: a planner that makes a join of it may read all that is open at the
 /// endpoint, for each. The latest one first: thousands that are old would be read for each young one.
 macro_rules! claimable {
-    ($workspace:literal, $endpoint:literal, $now:literal, $young:literal, $count:literal) => {
+    ($workspace:literal, $endpoint:literal, $now:literal, $ordered_since:literal, $count:literal) => {
         concat!(
             "select workspace_id, endpoint_id, cursor from deliveries q where workspace_id = ",
             $workspace,
@@ -87,7 +91,7 @@ macro_rules! claimable {
              and (earlier.state = 'running' or earlier.not_before <= ",
             $now,
             " or earlier.created_at > ",
-            $young,
+            $ordered_since,
             ") order by earlier.cursor desc limit 1) is null order by not_before, cursor limit ",
             $count
         )
@@ -123,7 +127,7 @@ struct ClaimedRow {
     replay: bool,
 }
 
-impl From<ClaimedRow> for Claimed {
+impl From<ClaimedRow> for ClaimedDelivery {
     fn from(row: ClaimedRow) -> Self {
         let key = DeliveryKey { workspace: row.workspace_id, endpoint: row.endpoint_id, cursor: row.cursor };
         Self {
@@ -141,25 +145,25 @@ impl From<ClaimedRow> for Claimed {
 pub async fn claim(
     mut conn: Conn<'_>,
     process: ProcessId,
-    wanted: &[Wanted],
+    requests: &[ClaimRequest],
     clock: &dyn Clock,
-) -> Result<Vec<Claimed>, StoreError> {
+) -> Result<Vec<ClaimedDelivery>, StoreError> {
     let now = store_now(conn.reborrow(), clock).await?;
-    let young = now.minus(KEEPS_ORDER);
-    let count = |wanted: &Wanted| i64::try_from(wanted.count).unwrap_or(i64::MAX);
+    let ordered_since = now.minus(ORDERING_WINDOW);
+    let count = |request: &ClaimRequest| i64::try_from(request.count).unwrap_or(i64::MAX);
     let mut rows: Vec<ClaimedRow> = match conn {
         Conn::Postgres(c) => {
-            let workspaces: Vec<Uuid> = wanted.iter().map(|wanted| wanted.workspace.0).collect();
-            let endpoints: Vec<Uuid> = wanted.iter().map(|wanted| wanted.endpoint.0).collect();
-            let counts: Vec<i64> = wanted.iter().map(count).collect();
-            let query = sqlx::query_as(CLAIM_POSTGRES).bind(process).bind(now).bind(young);
+            let workspaces: Vec<Uuid> = requests.iter().map(|request| request.workspace.0).collect();
+            let endpoints: Vec<Uuid> = requests.iter().map(|request| request.endpoint.0).collect();
+            let counts: Vec<i64> = requests.iter().map(count).collect();
+            let query = sqlx::query_as(CLAIM_POSTGRES).bind(process).bind(now).bind(ordered_since);
             query.bind(workspaces).bind(endpoints).bind(counts).fetch_all(c).await?
         }
         Conn::Sqlite(c) => {
             let mut rows = Vec::new();
-            for wanted in wanted {
-                let query = sqlx::query_as(CLAIM_SQLITE).bind(process).bind(now).bind(young);
-                let query = query.bind(wanted.workspace).bind(wanted.endpoint).bind(count(wanted));
+            for request in requests {
+                let query = sqlx::query_as(CLAIM_SQLITE).bind(process).bind(now).bind(ordered_since);
+                let query = query.bind(request.workspace).bind(request.endpoint).bind(count(request));
                 rows.extend(query.fetch_all(&mut *c).await?);
             }
             rows
@@ -167,15 +171,15 @@ pub async fn claim(
     };
     // The order of `returning` is nobody's.
     rows.sort_by_key(|row| (row.workspace_id, row.endpoint_id, row.cursor));
-    Ok(rows.into_iter().map(Claimed::from).collect())
+    Ok(rows.into_iter().map(ClaimedDelivery::from).collect())
 }
 
 /// The events of deliveries, as they are sent; those that are kept no longer are missing.
-pub async fn events_of(mut conn: Conn<'_>, keys: &[DeliveryKey]) -> Result<Vec<SentEvent>, StoreError> {
+pub async fn list_events(mut conn: Conn<'_>, keys: &[DeliveryKey]) -> Result<Vec<EventPayload>, StoreError> {
     let distinct: HashSet<_> = keys.iter().map(|key| (key.workspace, key.cursor)).collect();
     let distinct: Vec<_> = distinct.into_iter().collect();
     let mut rows: Vec<(WorkspaceId, i64, EventId, String, bool)> = Vec::new();
-    for places in portions(&distinct, 2) {
+    for cursors in bind_chunks(&distinct, 2) {
         rows.extend(on_conn!(conn.reborrow(), |c| {
             let mut query = QueryBuilder::new(
                 "select e.workspace_id, e.cursor, e.id, e.body, \
@@ -183,15 +187,20 @@ pub async fn events_of(mut conn: Conn<'_>, keys: &[DeliveryKey]) -> Result<Vec<S
                  left join conversations c on c.workspace_id = e.workspace_id and c.id = e.conversation_id \
                  where (e.workspace_id, e.cursor) in (",
             );
-            query.push_values(places, |mut row, (workspace, cursor)| {
+            query.push_values(cursors, |mut row, (workspace, cursor)| {
                 row.push_bind(*workspace).push_bind(*cursor);
             });
             query.push(")");
             query.build_query_as::<(WorkspaceId, i64, EventId, String, bool)>().fetch_all(c).await?
         }));
     }
-    let event =
-        |(workspace, cursor, id, body, is_withheld)| SentEvent { workspace, cursor, id, body, is_withheld };
+    let event = |(workspace, cursor, id, body, is_withheld)| EventPayload {
+        workspace,
+        cursor,
+        id,
+        body,
+        is_withheld,
+    };
     Ok(rows.into_iter().map(event).collect())
 }
 
@@ -199,7 +208,7 @@ pub async fn events_of(mut conn: Conn<'_>, keys: &[DeliveryKey]) -> Result<Vec<S
 /// At most `limit`; how many they were.
 pub async fn take_over(
     mut conn: Conn<'_>,
-    taker: ProcessId,
+    process: ProcessId,
     expired: bool,
     limit: u64,
     clock: &dyn Clock,
@@ -215,7 +224,7 @@ pub async fn take_over(
             " (select d.workspace_id, d.endpoint_id, d.cursor from deliveries d \
              left join processes p on p.id = d.owner where d.state = 'running' and d.owner <> ",
         );
-        query.push_bind(taker).push(" and (p.id is null");
+        query.push_bind(process).push(" and (p.id is null");
         if expired {
             query.push(" or p.expires_at < ").push_bind(now);
         }

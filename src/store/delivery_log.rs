@@ -6,7 +6,7 @@ use super::now::store_now;
 use super::{Conn, StoreError, on_conn};
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::delivery::{Attempt, AttemptOutcome, DeliveryKey, DeliveryState};
-use crate::domain::delivery_log::{Logged, LoggedAttempt};
+use crate::domain::delivery_log::{AttemptLogEntry, DeliveryLogEntry};
 use crate::domain::event::EventType;
 use crate::domain::ids::{ConversationId, DeliveryId, EndpointId, EventId, WorkspaceId};
 
@@ -15,7 +15,7 @@ const SELECT: &str = "select d.id, d.cursor, d.conversation_id, e.id as event, e
     join events e on e.workspace_id = d.workspace_id and e.cursor = d.cursor where d.workspace_id = ";
 
 #[derive(sqlx::FromRow)]
-struct LoggedRow {
+struct DeliveryRow {
     id: DeliveryId,
     cursor: i64,
     conversation_id: Option<ConversationId>,
@@ -29,8 +29,8 @@ struct LoggedRow {
     ended_at: Option<Micros>,
 }
 
-impl From<LoggedRow> for Logged {
-    fn from(row: LoggedRow) -> Self {
+impl From<DeliveryRow> for DeliveryLogEntry {
+    fn from(row: DeliveryRow) -> Self {
         Self {
             id: row.id,
             cursor: row.cursor,
@@ -55,8 +55,8 @@ pub async fn list(
     state: Option<DeliveryState>,
     before: i64,
     limit: i64,
-) -> Result<Vec<Logged>, StoreError> {
-    let rows: Vec<LoggedRow> = on_conn!(conn, |c| {
+) -> Result<Vec<DeliveryLogEntry>, StoreError> {
+    let rows: Vec<DeliveryRow> = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new(SELECT);
         query.push_bind(workspace).push(" and d.endpoint_id = ").push_bind(endpoint);
         query.push(" and d.cursor < ").push_bind(before);
@@ -67,7 +67,7 @@ pub async fn list(
         query.push(" order by d.cursor desc limit ").push_bind(limit);
         query.build_query_as().fetch_all(c).await?
     });
-    Ok(rows.into_iter().map(Logged::from).collect())
+    Ok(rows.into_iter().map(DeliveryLogEntry::from).collect())
 }
 
 /// A delivery of an endpoint.
@@ -76,14 +76,14 @@ pub async fn find(
     workspace: WorkspaceId,
     endpoint: EndpointId,
     id: DeliveryId,
-) -> Result<Option<Logged>, StoreError> {
-    let row: Option<LoggedRow> = on_conn!(conn, |c| {
+) -> Result<Option<DeliveryLogEntry>, StoreError> {
+    let row: Option<DeliveryRow> = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new(SELECT);
         query.push_bind(workspace).push(" and d.id = ").push_bind(id);
         query.push(" and d.endpoint_id = ").push_bind(endpoint);
         query.build_query_as().fetch_optional(c).await?
     });
-    Ok(row.map(Logged::from))
+    Ok(row.map(DeliveryLogEntry::from))
 }
 
 #[derive(sqlx::FromRow)]
@@ -96,7 +96,7 @@ struct AttemptRow {
     excerpt: Option<String>,
 }
 
-impl From<AttemptRow> for LoggedAttempt {
+impl From<AttemptRow> for AttemptLogEntry {
     fn from(row: AttemptRow) -> Self {
         Self {
             number: row.number,
@@ -116,7 +116,7 @@ pub async fn last_attempts(
     conn: Conn<'_>,
     key: DeliveryKey,
     limit: i64,
-) -> Result<Vec<LoggedAttempt>, StoreError> {
+) -> Result<Vec<AttemptLogEntry>, StoreError> {
     const LAST: &str = "select number, started_at, finished_at, status, outcome, excerpt from attempts \
         where workspace_id = $1 and endpoint_id = $2 and cursor = $3 and finished_at is not null \
         order by number desc limit $4";
@@ -124,25 +124,29 @@ pub async fn last_attempts(
         let query = sqlx::query_as(LAST).bind(key.workspace).bind(key.endpoint).bind(key.cursor);
         query.bind(limit).fetch_all(c).await?
     });
-    Ok(rows.into_iter().rev().map(LoggedAttempt::from).collect())
+    Ok(rows.into_iter().rev().map(AttemptLogEntry::from).collect())
 }
 
 /// What is delivered again.
 #[derive(Clone, Debug)]
-pub struct Again {
+pub struct DeliveryReplay {
     pub workspace: WorkspaceId,
     pub endpoint: EndpointId,
     /// Of events, in order, each with an id for the delivery that it may not have yet.
-    pub events: Vec<(AgainEvent, DeliveryId)>,
+    pub events: Vec<(ReplayEvent, DeliveryId)>,
 }
 
 /// An event that is delivered again, by its cursor, and the conversation that it is of.
-pub type AgainEvent = (i64, Option<ConversationId>);
+pub type ReplayEvent = (i64, Option<ConversationId>);
 
 /// Queues deliveries of events, whether they were delivered before or not; how many they were. What is
 /// being sent, or is to be sent for the first time, stays as it is.
-pub async fn queue_again(mut conn: Conn<'_>, again: &Again, clock: &dyn Clock) -> Result<u64, StoreError> {
-    if again.events.is_empty() {
+pub async fn enqueue_replay(
+    mut conn: Conn<'_>,
+    replay: &DeliveryReplay,
+    clock: &dyn Clock,
+) -> Result<u64, StoreError> {
+    if replay.events.is_empty() {
         return Ok(0);
     }
     let now = store_now(conn.reborrow(), clock).await?;
@@ -151,8 +155,8 @@ pub async fn queue_again(mut conn: Conn<'_>, again: &Again, clock: &dyn Clock) -
             "insert into deliveries (workspace_id, endpoint_id, cursor, id, conversation_id, state, fence, \
              attempts, attempts_before, replay, not_before, created_at) ",
         );
-        query.push_values(&again.events, |mut values, ((cursor, conversation), id)| {
-            values.push_bind(again.workspace).push_bind(again.endpoint).push_bind(*cursor);
+        query.push_values(&replay.events, |mut values, ((cursor, conversation), id)| {
+            values.push_bind(replay.workspace).push_bind(replay.endpoint).push_bind(*cursor);
             values.push_bind(*id).push_bind(*conversation).push_bind(DeliveryState::Queued);
             values.push_bind(0_i64).push_bind(0_i64).push_bind(0_i64).push_bind(true);
             values.push_bind(now).push_bind(now);

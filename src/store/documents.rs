@@ -3,11 +3,11 @@
 
 use sqlx::QueryBuilder;
 
-use super::passages::Changes;
-use super::{Conn, StoreError, embedding_work, on_conn, passage_vectors, passages};
+use super::passages::CountChanges;
+use super::{Conn, StoreError, embedding_jobs, on_conn, passage_vectors, passages};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
-use crate::domain::knowledge::{Base, Document, Format, Ready, ReadyPassage};
+use crate::domain::knowledge::{Document, Format, KnowledgeBase, PreparedDocument, PreparedPassage};
 
 const COLUMNS: &str = "workspace_id, id, base_id, slug, title, url, format, digest, passages, words, from_file, \
     created_at, updated_at";
@@ -124,24 +124,24 @@ pub async fn count(conn: Conn<'_>, workspace: WorkspaceId, base: KnowledgeBaseId
 
 /// What is to be written: the document as it then is, and what it is made of.
 #[derive(Clone, Copy, Debug)]
-pub struct Written<'a> {
+pub struct DocumentWrite<'a> {
     pub id: DocumentId,
-    pub ready: &'a Ready,
+    pub prepared: &'a PreparedDocument,
     pub from_file: bool,
     pub now: Micros,
 }
 
 /// Writes documents of one base that is locked. The base's counts change at the end, at once.
 #[derive(Debug)]
-pub struct Writing<'b> {
-    base: &'b Base,
-    changes: Changes,
+pub struct DocumentWriter<'b> {
+    base: &'b KnowledgeBase,
+    changes: CountChanges,
 }
 
-impl<'b> Writing<'b> {
+impl<'b> DocumentWriter<'b> {
     #[must_use]
-    pub fn to(base: &'b Base) -> Self {
-        Self { base, changes: Changes::default() }
+    pub fn new(base: &'b KnowledgeBase) -> Self {
+        Self { base, changes: CountChanges::default() }
     }
 
     /// Makes a document, or replaces `old` whole. As it now is.
@@ -149,33 +149,33 @@ impl<'b> Writing<'b> {
         &mut self,
         mut conn: Conn<'_>,
         old: Option<&Document>,
-        written: Written<'_>,
+        write: DocumentWrite<'_>,
     ) -> Result<Document, StoreError> {
-        let Written { id, ready, from_file, now } = written;
+        let DocumentWrite { id, prepared, from_file, now } = write;
         let document = Document {
             workspace: self.base.workspace,
             id,
             base: self.base.id,
-            slug: ready.slug.clone(),
-            title: ready.title.clone(),
-            url: ready.url.clone(),
-            format: ready.format,
-            digest: ready.digest.to_vec(),
-            passages: i64::try_from(ready.passages.len()).unwrap_or(i64::MAX),
-            words: ready.passages.iter().map(ReadyPassage::count).sum(),
+            slug: prepared.slug.clone(),
+            title: prepared.title.clone(),
+            url: prepared.url.clone(),
+            format: prepared.format,
+            digest: prepared.digest.to_vec(),
+            passages: i64::try_from(prepared.passages.len()).unwrap_or(i64::MAX),
+            words: prepared.passages.iter().map(PreparedPassage::word_count).sum(),
             from_file,
             created_at: old.map_or(now, |old| old.created_at),
             updated_at: now,
         };
-        upsert(conn.reborrow(), &document, &ready.text).await?;
-        let texts = ready.embedding_digests();
-        let carried = match old {
-            Some(_) => passage_vectors::carried(conn.reborrow(), self.base, id, &texts).await?,
+        upsert(conn.reborrow(), &document, &prepared.text).await?;
+        let texts = prepared.embedding_digests();
+        let reusable = match old {
+            Some(_) => passage_vectors::list_reusable(conn.reborrow(), self.base, id, &texts).await?,
             None => Vec::new(),
         };
-        passages::replace(conn.reborrow(), self.base, id, &ready.passages, &mut self.changes).await?;
-        passage_vectors::restore(conn.reborrow(), self.base, id, &texts, &carried).await?;
-        embedding_work::mark(conn, self.base.workspace, id).await?;
+        passages::replace(conn.reborrow(), self.base, id, &prepared.passages, &mut self.changes).await?;
+        passage_vectors::restore(conn.reborrow(), self.base, id, &texts, &reusable).await?;
+        embedding_jobs::enqueue(conn, self.base.workspace, id).await?;
         let (passages, words) = old.map_or((0, 0), |old| (old.passages, old.words));
         self.resize(document.passages - passages, document.words - words);
         Ok(document)
@@ -206,21 +206,21 @@ impl<'b> Writing<'b> {
 /// Makes a document of a base that is locked, or replaces `old` whole, and keeps the base's counts. As it now is.
 pub async fn put(
     mut conn: Conn<'_>,
-    base: &Base,
+    base: &KnowledgeBase,
     old: Option<&Document>,
-    written: Written<'_>,
+    write: DocumentWrite<'_>,
 ) -> Result<Document, StoreError> {
-    let mut writing = Writing::to(base);
-    let document = writing.put(conn.reborrow(), old, written).await?;
-    writing.finish(conn).await?;
+    let mut writer = DocumentWriter::new(base);
+    let document = writer.put(conn.reborrow(), old, write).await?;
+    writer.finish(conn).await?;
     Ok(document)
 }
 
 /// Removes a document of a base that is locked.
-pub async fn remove(mut conn: Conn<'_>, base: &Base, document: &Document) -> Result<(), StoreError> {
-    let mut writing = Writing::to(base);
-    writing.remove(conn.reborrow(), document).await?;
-    writing.finish(conn).await
+pub async fn remove(mut conn: Conn<'_>, base: &KnowledgeBase, document: &Document) -> Result<(), StoreError> {
+    let mut writer = DocumentWriter::new(base);
+    writer.remove(conn.reborrow(), document).await?;
+    writer.finish(conn).await
 }
 
 async fn upsert(conn: Conn<'_>, document: &Document, text: &str) -> Result<(), StoreError> {

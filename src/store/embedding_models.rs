@@ -8,12 +8,12 @@ use crate::domain::clock::{Clock, Micros};
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
 
 /// Notes that a process uses a model: from now on documents that are written are to be embedded by it.
-pub async fn note_use(mut conn: Conn<'_>, model: &str, clock: &dyn Clock) -> Result<(), StoreError> {
-    const USE: &str = "insert into embedding_models (model, last_used) values ($1, $2) \
+pub async fn record_use(mut conn: Conn<'_>, model: &str, clock: &dyn Clock) -> Result<(), StoreError> {
+    const UPSERT: &str = "insert into embedding_models (model, last_used) values ($1, $2) \
         on conflict (model) do update set last_used = excluded.last_used";
     let now = store_now(conn.reborrow(), clock).await?;
     on_conn!(conn, |c| {
-        sqlx::query(USE).bind(model).bind(now).execute(c).await?;
+        sqlx::query(UPSERT).bind(model).bind(now).execute(c).await?;
     });
     Ok(())
 }
@@ -22,7 +22,7 @@ pub async fn note_use(mut conn: Conn<'_>, model: &str, clock: &dyn Clock) -> Res
 /// the model. Whether there was anything.
 pub async fn remove_retired(
     mut conn: Conn<'_>,
-    kept: Duration,
+    unused_for: Duration,
     clock: &dyn Clock,
 ) -> Result<bool, StoreError> {
     const MODEL: &str =
@@ -31,14 +31,14 @@ pub async fn remove_retired(
         join documents d on d.workspace_id = e.workspace_id and d.id = e.document_id \
         where e.model = $1 order by d.workspace_id, d.id limit 1";
     // Whoever has begun to use it again meanwhile keeps it.
-    const OF_DOCUMENT: [&str; 2] = [
+    const DELETE_EMBEDDINGS: [&str; 2] = [
         "delete from passage_vectors where workspace_id = $1 and document_id = $2 and model = $3 \
             and exists (select 1 from embedding_models where model = $3 and last_used = $4)",
         "delete from document_embeddings where workspace_id = $1 and document_id = $2 and model = $3 \
             and exists (select 1 from embedding_models where model = $3 and last_used = $4)",
     ];
-    const FORGET: &str = "delete from embedding_models where model = $1 and last_used = $2";
-    let before = store_now(conn.reborrow(), clock).await?.minus(kept);
+    const DELETE_MODEL: &str = "delete from embedding_models where model = $1 and last_used = $2";
+    let before = store_now(conn.reborrow(), clock).await?.minus(unused_for);
     let retired: Option<(String, Micros)> =
         on_conn!(conn.reborrow(), |c| { sqlx::query_as(MODEL).bind(before).fetch_optional(c).await? });
     let Some((model, last_used)) = retired else { return Ok(false) };
@@ -46,13 +46,13 @@ pub async fn remove_retired(
         on_conn!(conn.reborrow(), |c| { sqlx::query_as(DOCUMENT).bind(&model).fetch_optional(c).await? });
     let Some((workspace, base, document)) = document else {
         on_conn!(conn, |c| {
-            sqlx::query(FORGET).bind(&model).bind(last_used).execute(c).await?;
+            sqlx::query(DELETE_MODEL).bind(&model).bind(last_used).execute(c).await?;
         });
         return Ok(true);
     };
     // The base first, as all who write vectors.
     knowledge_bases::lock(conn.reborrow(), workspace, base).await?;
-    for statement in OF_DOCUMENT {
+    for statement in DELETE_EMBEDDINGS {
         on_conn!(conn.reborrow(), |c| {
             let query = sqlx::query(statement).bind(workspace).bind(document).bind(&model);
             query.bind(last_used).execute(c).await?;

@@ -5,16 +5,16 @@
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The data does not fit (SQLSTATE class 22, 23 or 54): the fault of what was written.
-    #[error("the store refused the data: {}", told(.0))]
+    #[error("the store refused the data: {}", driver_message(.0))]
     Data(sqlx::Error),
     /// The statement itself is at fault: the same again would fail again.
-    #[error("the store refused a statement: {}", told(.0))]
+    #[error("the store refused a statement: {}", driver_message(.0))]
     Statement(sqlx::Error),
     /// Deadlock, serialization, time-out or a lost connection: the same again may succeed.
-    #[error("the store is away: {}", told(.0))]
-    Away(sqlx::Error),
+    #[error("the store is away: {}", driver_message(.0))]
+    Unavailable(sqlx::Error),
     /// At the start: the database cannot be reached, or does not let us in.
-    #[error("no connection to {address}: {}", told(.error))]
+    #[error("no connection to {address}: {}", driver_message(.error))]
     NoConnection {
         /// `host:port`.
         address: String,
@@ -27,7 +27,7 @@ pub enum StoreError {
     #[error("the writer has stopped")]
     Stopped,
     /// A row that this version cannot read.
-    #[error("a row of the store could not be read: {}", told(.0))]
+    #[error("a row of the store could not be read: {}", driver_message(.0))]
     Unreadable(sqlx::Error),
     /// The database says that this binary is too old for it, or cannot be prepared for it.
     #[error("{0}")]
@@ -37,8 +37,8 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same again may succeed.
     #[must_use]
-    pub fn is_away(&self) -> bool {
-        matches!(self, Self::Away(_) | Self::TimedOut)
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::TimedOut)
     }
 }
 
@@ -51,11 +51,11 @@ impl From<sqlx::Error> for StoreError {
             }
             // What cannot be bound would not be bound the next time either.
             sqlx::Error::Encode(_) => Self::Data(error),
-            sqlx::Error::Database(database) if is_data_fault(database.as_ref()) => Self::Data(error),
-            sqlx::Error::Database(database) if is_statement_fault(database.as_ref()) => {
+            sqlx::Error::Database(database) if is_data_error(database.as_ref()) => Self::Data(error),
+            sqlx::Error::Database(database) if is_statement_error(database.as_ref()) => {
                 Self::Statement(error)
             }
-            _ => Self::Away(error),
+            _ => Self::Unavailable(error),
         }
     }
 }
@@ -72,7 +72,7 @@ impl From<sqlx::migrate::MigrateError> for StoreError {
 
 /// What there is to say of an error, without the driver's own framing of it.
 #[expect(clippy::wildcard_enum_match_arm, reason = "sqlx may add kinds; the others speak for themselves")]
-fn told(error: &sqlx::Error) -> String {
+fn driver_message(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(error) => error.message().to_owned(),
         sqlx::Error::Io(error) => error.to_string(),
@@ -81,7 +81,7 @@ fn told(error: &sqlx::Error) -> String {
     }
 }
 
-fn is_data_fault(error: &dyn sqlx::error::DatabaseError) -> bool {
+fn is_data_error(error: &dyn sqlx::error::DatabaseError) -> bool {
     if error.is_unique_violation() || error.is_foreign_key_violation() || error.is_check_violation() {
         return true;
     }
@@ -97,7 +97,7 @@ fn is_data_fault(error: &dyn sqlx::error::DatabaseError) -> bool {
 
 /// A fault of ours, in SQL that was written or built wrong. PostgreSQL's class 42, but for missing
 /// rights, which the operator may give back; SQLite's code 1.
-fn is_statement_fault(error: &dyn sqlx::error::DatabaseError) -> bool {
+fn is_statement_error(error: &dyn sqlx::error::DatabaseError) -> bool {
     let Some(code) = error.code() else { return false };
     let is_sqlite = error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some();
     if is_sqlite { code == "1" } else { code.starts_with("42") && code != "42501" }

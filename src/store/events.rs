@@ -3,17 +3,17 @@
 
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, on_conn, portions};
+use super::{Conn, StoreError, bind_chunks, on_conn};
 use crate::domain::clock::Micros;
-use crate::domain::event::{Event, EventFilter, EventType, Reach};
+use crate::domain::event::{CursorRange, Event, EventFilter, EventType};
 use crate::domain::ids::{ConversationId, EventId, WorkspaceId};
-use crate::domain::rendered;
+use crate::domain::render;
 
 const COLUMNS: &str = "workspace_id, cursor, id, type, conversation_id, body, created_at";
 
 /// A workspace's reach, and one of its events if there is any.
 #[derive(sqlx::FromRow)]
-struct ReadRow {
+struct FeedRow {
     events_from: i64,
     next_cursor: i64,
     cursor: Option<i64>,
@@ -26,7 +26,7 @@ struct ReadRow {
     deleted_at: Option<Micros>,
 }
 
-impl ReadRow {
+impl FeedRow {
     fn event(self, workspace: WorkspaceId) -> Option<Event> {
         let mut event = Event {
             workspace,
@@ -38,7 +38,7 @@ impl ReadRow {
             created_at: self.created_at?,
         };
         if self.deleted_at.is_some() {
-            event.body = rendered::emptied_event(&event);
+            event.body = render::redacted_event(&event);
         }
         Some(event)
     }
@@ -52,8 +52,8 @@ pub async fn read_after(
     after: i64,
     filter: &EventFilter,
     limit: i64,
-) -> Result<(Reach, Vec<Event>), StoreError> {
-    let rows: Vec<ReadRow> = on_conn!(conn, |c| {
+) -> Result<(CursorRange, Vec<Event>), StoreError> {
+    let rows: Vec<FeedRow> = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new(
             "select s.events_from, s.next_cursor, e.cursor, e.id, e.type, e.conversation_id, e.body, \
              e.created_at, c.deleted_at from workspace_state s left join (select * from (",
@@ -84,24 +84,30 @@ pub async fn read_after(
         query.push_bind(workspace).push(" order by e.cursor");
         query.build_query_as().fetch_all(c).await?
     });
-    let reach = rows
-        .first()
-        .map_or(Reach::default(), |row| Reach { from: row.events_from, head: row.next_cursor - 1 });
-    Ok((reach, rows.into_iter().filter_map(|row| row.event(workspace)).collect()))
+    let range = rows.first().map_or(CursorRange::default(), |row| CursorRange {
+        oldest: row.events_from,
+        latest: row.next_cursor - 1,
+    });
+    Ok((range, rows.into_iter().filter_map(|row| row.event(workspace)).collect()))
 }
 
 /// How far a workspace's feed reaches, and when its oldest event was written, if one is kept.
-pub async fn reach(conn: Conn<'_>, workspace: WorkspaceId) -> Result<(Reach, Option<Micros>), StoreError> {
-    const REACH: &str = "select s.events_from, s.next_cursor, e.created_at from workspace_state s \
+pub async fn cursor_range(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+) -> Result<(CursorRange, Option<Micros>), StoreError> {
+    const CURSOR_RANGE: &str = "select s.events_from, s.next_cursor, e.created_at from workspace_state s \
         left join events e on e.workspace_id = s.workspace_id and e.cursor = s.events_from \
         where s.workspace_id = $1";
     let found: Option<(i64, i64, Option<Micros>)> =
-        on_conn!(conn, |c| sqlx::query_as(REACH).bind(workspace).fetch_optional(c).await?);
-    Ok(found.map_or((Reach::default(), None), |(from, next, at)| (Reach { from, head: next - 1 }, at)))
+        on_conn!(conn, |c| sqlx::query_as(CURSOR_RANGE).bind(workspace).fetch_optional(c).await?);
+    Ok(found.map_or((CursorRange::default(), None), |(from, next, at)| {
+        (CursorRange { oldest: from, latest: next - 1 }, at)
+    }))
 }
 
 /// The cursor of an event, while it is kept.
-pub async fn cursor_of(
+pub async fn find_cursor(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     id: EventId,
@@ -113,30 +119,30 @@ pub async fn cursor_of(
 }
 
 /// The cursor of the last event of each of these workspaces.
-pub async fn heads(
+pub async fn latest_cursors(
     mut conn: Conn<'_>,
     workspaces: &[WorkspaceId],
 ) -> Result<Vec<(WorkspaceId, i64)>, StoreError> {
-    let mut heads = Vec::with_capacity(workspaces.len());
-    for named in portions(workspaces, 1) {
+    let mut cursors = Vec::with_capacity(workspaces.len());
+    for ids in bind_chunks(workspaces, 1) {
         let rows: Vec<(WorkspaceId, i64)> = on_conn!(conn.reborrow(), |c| {
             let mut query = QueryBuilder::new(
                 "select workspace_id, next_cursor - 1 from workspace_state where workspace_id in (",
             );
             let mut list = query.separated(", ");
-            for id in named {
+            for id in ids {
                 list.push_bind(*id);
             }
             query.push(")");
             query.build_query_as().fetch_all(c).await?
         });
-        heads.extend(rows);
+        cursors.extend(rows);
     }
-    Ok(heads)
+    Ok(cursors)
 }
 
 /// Whether the event at a cursor is this one.
-pub(super) async fn is_there(
+pub(super) async fn exists(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     cursor: i64,
@@ -150,7 +156,7 @@ pub(super) async fn is_there(
 }
 
 pub(super) async fn insert(mut conn: Conn<'_>, rows: &[Event]) -> Result<(), StoreError> {
-    for rows in portions(rows, 7) {
+    for rows in bind_chunks(rows, 7) {
         on_conn!(conn.reborrow(), |c| {
             let mut query = QueryBuilder::new("insert into events (");
             query.push(COLUMNS).push(") ");

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use sqlx::QueryBuilder;
 
 use super::now::store_now;
-use super::{Conn, StoreError, on_conn, portions};
+use super::{Conn, StoreError, bind_chunks, on_conn};
 use crate::domain::clock::{Clock, Micros};
-use crate::domain::idempotency::{IdempotencyKey, KEPT, Kept};
+use crate::domain::idempotency::{IDEMPOTENCY_TTL, IdempotencyKey, IdempotencyRecord};
 use crate::domain::ids::{TurnId, WorkspaceId};
-use crate::domain::rendered::Answer;
+use crate::domain::render::RenderedResponse;
 
 #[derive(sqlx::FromRow)]
-struct KeptRow {
+struct RecordRow {
     workspace_id: WorkspaceId,
     scope: String,
     key: String,
@@ -25,10 +25,10 @@ struct KeptRow {
     created_at: Micros,
 }
 
-impl From<KeptRow> for Kept {
-    fn from(row: KeptRow) -> Self {
+impl From<RecordRow> for IdempotencyRecord {
+    fn from(row: RecordRow) -> Self {
         let status = row.status.and_then(|status| u16::try_from(status).ok());
-        let answer = status.zip(row.body).map(|(status, body)| Answer {
+        let answer = status.zip(row.body).map(|(status, body)| RenderedResponse {
             status,
             body,
             code: row.code,
@@ -45,32 +45,32 @@ impl From<KeptRow> for Kept {
 }
 
 /// What the named keys keep. Read under the workspaces' locks, which every writer of a key holds.
-pub(super) async fn read(
+pub(super) async fn find_many(
     mut conn: Conn<'_>,
-    named: &BTreeSet<IdempotencyKey>,
-) -> Result<Vec<Kept>, StoreError> {
-    let named: Vec<_> = named.iter().collect();
-    let mut kept = Vec::with_capacity(named.len());
-    for named in portions(&named, 3) {
-        let rows: Vec<KeptRow> = on_conn!(conn.reborrow(), |c| {
+    keys: &BTreeSet<IdempotencyKey>,
+) -> Result<Vec<IdempotencyRecord>, StoreError> {
+    let keys: Vec<_> = keys.iter().collect();
+    let mut records = Vec::with_capacity(keys.len());
+    for keys in bind_chunks(&keys, 3) {
+        let rows: Vec<RecordRow> = on_conn!(conn.reborrow(), |c| {
             let mut query = QueryBuilder::new(
                 "select workspace_id, scope, key, fingerprint, turn_id, status, body, code, reason, created_at \
              from idempotency where (workspace_id, scope, key) in (",
             );
-            query.push_values(named, |mut row, key| {
+            query.push_values(keys, |mut row, key| {
                 row.push_bind(key.workspace).push_bind(&key.scope).push_bind(&key.key);
             });
             query.push(")");
             query.build_query_as().fetch_all(c).await?
         });
-        kept.extend(rows.into_iter().map(Kept::from));
+        records.extend(rows.into_iter().map(IdempotencyRecord::from));
     }
-    Ok(kept)
+    Ok(records)
 }
 
 /// Writes keys, in place of what they kept before.
-pub(super) async fn put(mut conn: Conn<'_>, rows: &[&Kept]) -> Result<(), StoreError> {
-    for rows in portions(rows, 10) {
+pub(super) async fn put(mut conn: Conn<'_>, rows: &[&IdempotencyRecord]) -> Result<(), StoreError> {
+    for rows in bind_chunks(rows, 10) {
         on_conn!(conn.reborrow(), |c| {
             let mut query = QueryBuilder::new(
                 "insert into idempotency (workspace_id, scope, key, fingerprint, turn_id, status, body, code, \
@@ -102,6 +102,6 @@ pub async fn sweep(mut conn: Conn<'_>, limit: i64, clock: &dyn Clock) -> Result<
     // The age is asked for twice: a key that is used again while this waits for its row is young then.
     const SWEEP: &str = "delete from idempotency where created_at < $1 and (workspace_id, scope, key) in \
         (select workspace_id, scope, key from idempotency where created_at < $1 limit $2)";
-    let before = store_now(conn.reborrow(), clock).await?.minus(KEPT);
+    let before = store_now(conn.reborrow(), clock).await?.minus(IDEMPOTENCY_TTL);
     Ok(on_conn!(conn, |c| sqlx::query(SWEEP).bind(before).bind(limit).execute(c).await?.rows_affected()))
 }

@@ -2,7 +2,7 @@
 
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, on_conn, portions};
+use super::{Conn, StoreError, bind_chunks, on_conn};
 use crate::domain::batch::{JournalRow, TurnRef};
 use crate::domain::clock::Micros;
 
@@ -28,7 +28,7 @@ pub async fn list(conn: Conn<'_>, turn: TurnRef) -> Result<Vec<JournalRow>, Stor
 
 /// Keeps rows. One that is there already was written by a commit whose outcome was unknown.
 pub(super) async fn insert(mut conn: Conn<'_>, rows: &[JournalRow]) -> Result<(), StoreError> {
-    for rows in portions(rows, 10) {
+    for rows in bind_chunks(rows, 10) {
         on_conn!(conn.reborrow(), |c| {
             let mut query = QueryBuilder::new(
                 "insert into journal (workspace_id, turn_id, step, position, conversation_id, attempt, started_at, \

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, on_conn, portions};
+use super::{Conn, StoreError, bind_chunks, on_conn};
 use crate::domain::account::Scope;
 use crate::domain::api_key::{ApiKey, KeyHash};
 use crate::domain::clock::Micros;
@@ -61,13 +61,13 @@ struct ListedRow {
 }
 
 /// Those of these keys that hold: neither revoked nor expired.
-pub async fn list_good(
+pub async fn list_valid(
     mut conn: Conn<'_>,
     keys: &[KeyId],
     now: Micros,
 ) -> Result<HashSet<KeyId>, StoreError> {
-    let mut good = HashSet::with_capacity(keys.len());
-    for keys in portions(keys, 1) {
+    let mut valid = HashSet::with_capacity(keys.len());
+    for keys in bind_chunks(keys, 1) {
         let rows: Vec<(KeyId,)> = on_conn!(conn.reborrow(), |c| {
             let mut query = QueryBuilder::new("select id from api_keys where revoked_at is null");
             query.push(" and (expires_at is null or expires_at > ").push_bind(now).push(") and id in (");
@@ -78,9 +78,9 @@ pub async fn list_good(
             query.push(")");
             query.build_query_as().fetch_all(c).await?
         });
-        good.extend(rows.into_iter().map(|(key,)| key));
+        valid.extend(rows.into_iter().map(|(key,)| key));
     }
-    Ok(good)
+    Ok(valid)
 }
 
 /// The keys of one workspace or of all, each with its workspace's slug, the oldest first.

@@ -6,7 +6,7 @@ use sqlx::QueryBuilder;
 use super::{Conn, StoreError, on_conn};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
-use crate::domain::knowledge::{Base, Language};
+use crate::domain::knowledge::{KnowledgeBase, Language};
 
 const COLUMNS: &str = "workspace_id, id, slug, name, language, passages, words, from_file, archived_at, \
     created_at, updated_at";
@@ -26,7 +26,7 @@ struct BaseRow {
     updated_at: Micros,
 }
 
-impl From<BaseRow> for Base {
+impl From<BaseRow> for KnowledgeBase {
     fn from(row: BaseRow) -> Self {
         Self {
             workspace: row.workspace_id,
@@ -49,7 +49,7 @@ pub async fn find(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     id: KnowledgeBaseId,
-) -> Result<Option<Base>, StoreError> {
+) -> Result<Option<KnowledgeBase>, StoreError> {
     get(conn, workspace, id, "").await
 }
 
@@ -58,8 +58,8 @@ pub async fn lock(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     id: KnowledgeBaseId,
-) -> Result<Option<Base>, StoreError> {
-    let lock = conn.lock();
+) -> Result<Option<KnowledgeBase>, StoreError> {
+    let lock = conn.row_lock();
     get(conn, workspace, id, lock).await
 }
 
@@ -68,14 +68,14 @@ async fn get(
     workspace: WorkspaceId,
     id: KnowledgeBaseId,
     lock: &'static str,
-) -> Result<Option<Base>, StoreError> {
+) -> Result<Option<KnowledgeBase>, StoreError> {
     let found: Option<BaseRow> = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new("select ");
         query.push(COLUMNS).push(" from knowledge_bases where workspace_id = ").push_bind(workspace);
         query.push(" and id = ").push_bind(id).push(lock);
         query.build_query_as().fetch_optional(c).await?
     });
-    Ok(found.map(Base::from))
+    Ok(found.map(KnowledgeBase::from))
 }
 
 /// At most `limit` bases that are in use, after one, in order of age.
@@ -84,7 +84,7 @@ pub async fn list(
     workspace: WorkspaceId,
     after: Option<KnowledgeBaseId>,
     limit: i64,
-) -> Result<Vec<Base>, StoreError> {
+) -> Result<Vec<KnowledgeBase>, StoreError> {
     let rows: Vec<BaseRow> = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new("select ");
         query.push(COLUMNS).push(" from knowledge_bases where archived_at is null and workspace_id = ");
@@ -95,23 +95,23 @@ pub async fn list(
         query.push(" order by id limit ").push_bind(limit);
         query.build_query_as().fetch_all(c).await?
     });
-    Ok(rows.into_iter().map(Base::from).collect())
+    Ok(rows.into_iter().map(KnowledgeBase::from).collect())
 }
 
 /// Those that hold a slug: all in use, and what a workspace file made and no longer has. Locked, by id.
-pub async fn lock_all(conn: Conn<'_>, workspace: WorkspaceId) -> Result<Vec<Base>, StoreError> {
-    let lock = conn.lock();
+pub async fn lock_all(conn: Conn<'_>, workspace: WorkspaceId) -> Result<Vec<KnowledgeBase>, StoreError> {
+    let lock = conn.row_lock();
     let rows: Vec<BaseRow> = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new("select ");
         query.push(COLUMNS).push(" from knowledge_bases where (archived_at is null or from_file)");
         query.push(" and workspace_id = ").push_bind(workspace).push(" order by id").push(lock);
         query.build_query_as().fetch_all(c).await?
     });
-    Ok(rows.into_iter().map(Base::from).collect())
+    Ok(rows.into_iter().map(KnowledgeBase::from).collect())
 }
 
 /// Makes a base; false where its slug is taken.
-pub async fn insert(conn: Conn<'_>, base: &Base) -> Result<bool, StoreError> {
+pub async fn insert(conn: Conn<'_>, base: &KnowledgeBase) -> Result<bool, StoreError> {
     let inserted = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new("insert into knowledge_bases (");
         query.push(COLUMNS).push(") values (");
@@ -127,7 +127,7 @@ pub async fn insert(conn: Conn<'_>, base: &Base) -> Result<bool, StoreError> {
 }
 
 /// Writes name, language and whether it is archived of a base that is locked.
-pub async fn update(conn: Conn<'_>, base: &Base) -> Result<(), StoreError> {
+pub async fn update(conn: Conn<'_>, base: &KnowledgeBase) -> Result<(), StoreError> {
     const UPDATE: &str = "update knowledge_bases set name = $1, language = $2, archived_at = $3, updated_at = $4 \
         where workspace_id = $5 and id = $6";
     on_conn!(conn, |c| {
@@ -139,7 +139,7 @@ pub async fn update(conn: Conn<'_>, base: &Base) -> Result<(), StoreError> {
 
 /// A base that the API deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
-pub struct Deleted {
+pub struct DeletedKnowledgeBase {
     #[sqlx(rename = "workspace_id")]
     pub workspace: WorkspaceId,
     #[sqlx(rename = "id")]
@@ -147,28 +147,28 @@ pub struct Deleted {
 }
 
 /// What is to be removed of them.
-pub async fn list_deleted(conn: Conn<'_>) -> Result<Vec<Deleted>, StoreError> {
+pub async fn list_deleted(conn: Conn<'_>) -> Result<Vec<DeletedKnowledgeBase>, StoreError> {
     const LIST: &str = "select workspace_id, id from knowledge_bases \
         where archived_at is not null and not from_file order by workspace_id, id";
     Ok(on_conn!(conn, |c| sqlx::query_as(LIST).fetch_all(c).await?))
 }
 
 /// Words of a deleted base that one transaction removes.
-const TERMS: i64 = 5000;
+const TERMS_PER_TRANSACTION: i64 = 5000;
 
 /// Removes one document of a deleted base; where there are none left, some of its words, or at last the base. Whether
 /// more is left.
-pub async fn remove(mut conn: Conn<'_>, deleted: Deleted) -> Result<bool, StoreError> {
+pub async fn remove(mut conn: Conn<'_>, deleted: DeletedKnowledgeBase) -> Result<bool, StoreError> {
     const DOCUMENT: &str =
         "select id from documents where workspace_id = $1 and base_id = $2 order by id limit 1";
-    const OF_DOCUMENT: [&str; 2] = [
+    const DELETE_DOCUMENT: [&str; 2] = [
         "delete from passages where workspace_id = $1 and document_id = $2",
         "delete from documents where workspace_id = $1 and id = $2",
     ];
-    const OF_TERMS: &str = "delete from terms where workspace_id = $1 and base_id = $2 and term <= (select max(term) \
+    const DELETE_TERMS: &str = "delete from terms where workspace_id = $1 and base_id = $2 and term <= (select max(term) \
         from (select term from terms where workspace_id = $1 and base_id = $2 order by term limit $3) t)";
-    const OF_BASE: &str = "delete from knowledge_bases where workspace_id = $1 and id = $2";
-    let Deleted { workspace, base } = deleted;
+    const DELETE_BASE: &str = "delete from knowledge_bases where workspace_id = $1 and id = $2";
+    let DeletedKnowledgeBase { workspace, base } = deleted;
     if lock(conn.reborrow(), workspace, base).await?.is_none() {
         return Ok(false);
     }
@@ -176,7 +176,7 @@ pub async fn remove(mut conn: Conn<'_>, deleted: Deleted) -> Result<bool, StoreE
         sqlx::query_as(DOCUMENT).bind(workspace).bind(base).fetch_optional(c).await?
     });
     if let Some((document,)) = document {
-        for statement in OF_DOCUMENT {
+        for statement in DELETE_DOCUMENT {
             on_conn!(conn.reborrow(), |c| {
                 sqlx::query(statement).bind(workspace).bind(document).execute(c).await?;
             });
@@ -184,14 +184,14 @@ pub async fn remove(mut conn: Conn<'_>, deleted: Deleted) -> Result<bool, StoreE
         return Ok(true);
     }
     let terms = on_conn!(conn.reborrow(), |c| {
-        let query = sqlx::query(OF_TERMS).bind(workspace).bind(base).bind(TERMS);
+        let query = sqlx::query(DELETE_TERMS).bind(workspace).bind(base).bind(TERMS_PER_TRANSACTION);
         query.execute(c).await?.rows_affected()
     });
     if terms > 0 {
         return Ok(true);
     }
     on_conn!(conn, |c| {
-        sqlx::query(OF_BASE).bind(workspace).bind(base).execute(c).await?;
+        sqlx::query(DELETE_BASE).bind(workspace).bind(base).execute(c).await?;
     });
     Ok(false)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, on_conn, portions};
+use super::{Conn, StoreError, bind_chunks, on_conn};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{TurnId, WorkspaceId};
 use crate::domain::ledger::{LedgerEntry, LedgerKind};
@@ -74,16 +74,16 @@ pub async fn find_by_reference(
 /// Those of the references that have counted, with the number of their entry.
 pub async fn references(
     conn: Conn<'_>,
-    named: &BTreeSet<(WorkspaceId, String)>,
+    keys: &BTreeSet<(WorkspaceId, String)>,
 ) -> Result<Vec<(WorkspaceId, String, i64)>, StoreError> {
-    if named.is_empty() {
+    if keys.is_empty() {
         return Ok(Vec::new());
     }
     Ok(on_conn!(conn, |c| {
         let mut query = QueryBuilder::new(
             "select workspace_id, reference, number from ledger where (workspace_id, reference) in (",
         );
-        query.push_values(named, |mut row, (workspace, reference)| {
+        query.push_values(keys, |mut row, (workspace, reference)| {
             row.push_bind(*workspace).push_bind(reference);
         });
         query.push(")");
@@ -92,7 +92,7 @@ pub async fn references(
 }
 
 pub(super) async fn insert(mut conn: Conn<'_>, rows: &[LedgerEntry]) -> Result<(), StoreError> {
-    for rows in portions(rows, 8) {
+    for rows in bind_chunks(rows, 8) {
         on_conn!(conn.reborrow(), |c| {
             let mut query = QueryBuilder::new("insert into ledger (");
             query.push(COLUMNS).push(") ");

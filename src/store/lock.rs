@@ -9,7 +9,7 @@ const LOCK_FILE: &str = "rejoinder.lock";
 /// Held by the one server of a data folder; the operating system frees it when the process ends,
 /// however it ends.
 #[derive(Debug)]
-pub struct ServeLock {
+pub struct DataDirLock {
     _file: File,
 }
 
@@ -17,12 +17,12 @@ pub struct ServeLock {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     #[error("another server is running on this data folder ({})", .0.display())]
-    Held(PathBuf),
+    AlreadyRunning(PathBuf),
     #[error("the lock file {} cannot be used", path.display())]
     Unusable { path: PathBuf, source: io::Error },
 }
 
-impl ServeLock {
+impl DataDirLock {
     /// Takes the lock of a data folder that is there. Does not wait.
     pub fn acquire(data_dir: &Path) -> Result<Self, LockError> {
         let path = data_dir.join(LOCK_FILE);
@@ -30,7 +30,7 @@ impl ServeLock {
         let file = opened.map_err(|source| LockError::Unusable { path: path.clone(), source })?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(LockError::Held(data_dir.to_owned())),
+            Err(TryLockError::WouldBlock) => Err(LockError::AlreadyRunning(data_dir.to_owned())),
             Err(TryLockError::Error(source)) => Err(LockError::Unusable { path, source }),
         }
     }
@@ -43,12 +43,12 @@ mod tests {
     #[test]
     fn a_second_server_is_refused_until_the_first_has_ended() {
         let folder = tempfile::tempdir().unwrap();
-        let first = ServeLock::acquire(folder.path()).unwrap();
+        let first = DataDirLock::acquire(folder.path()).unwrap();
 
-        let refused = ServeLock::acquire(folder.path()).unwrap_err();
+        let refused = DataDirLock::acquire(folder.path()).unwrap_err();
 
         assert!(refused.to_string().starts_with("another server is running on this data folder ("));
         drop(first);
-        ServeLock::acquire(folder.path()).unwrap();
+        DataDirLock::acquire(folder.path()).unwrap();
     }
 }

@@ -68,7 +68,7 @@ pub async fn find(
 
 /// Which messages of a conversation are listed, by position.
 #[derive(Clone, Copy)]
-enum Part {
+enum MessageRange {
     /// The oldest after this one.
     After(i64),
     /// The newest up to this one.
@@ -85,7 +85,7 @@ pub async fn list_after(
     after: i64,
     limit: i64,
 ) -> Result<Vec<Message>, StoreError> {
-    list(conn, workspace, conversation, Part::After(after), limit).await
+    list(conn, workspace, conversation, MessageRange::After(after), limit).await
 }
 
 /// The newest `limit` messages up to a position, the oldest of them first.
@@ -96,35 +96,37 @@ pub async fn list_newest(
     up_to: i64,
     limit: i64,
 ) -> Result<Vec<Message>, StoreError> {
-    list(conn, workspace, conversation, Part::UpTo(up_to), limit).await
+    list(conn, workspace, conversation, MessageRange::UpTo(up_to), limit).await
 }
 
 /// The newest `limit` replies to messages before a position that stand after it, the oldest of them first.
-pub async fn late_replies(
+pub async fn list_late_replies(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     conversation: ConversationId,
     position: i64,
     limit: i64,
 ) -> Result<Vec<Message>, StoreError> {
-    list(conn, workspace, conversation, Part::LateReplies(position), limit).await
+    list(conn, workspace, conversation, MessageRange::LateReplies(position), limit).await
 }
 
 async fn list(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     conversation: ConversationId,
-    part: Part,
+    range: MessageRange,
     limit: i64,
 ) -> Result<Vec<Message>, StoreError> {
     let mut rows: Vec<MessageRow> = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new("select ");
         query.push(COLUMNS).push(" from messages where workspace_id = ").push_bind(workspace);
         query.push(" and conversation_id = ").push_bind(conversation).push(" and position ");
-        match part {
-            Part::After(position) => query.push("> ").push_bind(position).push(" order by position"),
-            Part::UpTo(position) => query.push("<= ").push_bind(position).push(" order by position desc"),
-            Part::LateReplies(position) => {
+        match range {
+            MessageRange::After(position) => query.push("> ").push_bind(position).push(" order by position"),
+            MessageRange::UpTo(position) => {
+                query.push("<= ").push_bind(position).push(" order by position desc")
+            }
+            MessageRange::LateReplies(position) => {
                 query.push("> ").push_bind(position).push(" and answers < ").push_bind(position);
                 query.push(" order by position desc")
             }
@@ -137,26 +139,26 @@ async fn list(
 }
 
 /// Where the named messages stand, those of them that there are.
-pub(super) async fn places(
+pub(super) async fn find_refs(
     conn: Conn<'_>,
-    named: &BTreeSet<(WorkspaceId, MessageId)>,
+    ids: &BTreeSet<(WorkspaceId, MessageId)>,
 ) -> Result<Vec<(MessageId, MessageRef)>, StoreError> {
-    if named.is_empty() {
+    if ids.is_empty() {
         return Ok(Vec::new());
     }
     let rows: Vec<(MessageId, WorkspaceId, ConversationId, i64)> = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new(
             "select id, workspace_id, conversation_id, position from messages where (workspace_id, id) in (",
         );
-        query.push_values(named, |mut row, (workspace, id)| {
+        query.push_values(ids, |mut row, (workspace, id)| {
             row.push_bind(*workspace).push_bind(*id);
         });
         query.push(")");
         query.build_query_as().fetch_all(c).await?
     });
-    let place =
+    let message_ref =
         |(id, workspace, conversation, position)| (id, MessageRef { workspace, conversation, position });
-    Ok(rows.into_iter().map(place).collect())
+    Ok(rows.into_iter().map(message_ref).collect())
 }
 
 pub(super) async fn insert(conn: Conn<'_>, rows: &[Message]) -> Result<(), StoreError> {

@@ -7,17 +7,17 @@ use sqlx::QueryBuilder;
 
 use super::{Conn, StoreError, knowledge_bases, on_conn};
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
-use crate::domain::knowledge::{Base, TextDigest};
-use crate::domain::vector::{Nearest, Vector};
+use crate::domain::knowledge::{KnowledgeBase, TextDigest};
+use crate::domain::vector::{NearestNeighbors, Vector};
 
 /// How many vectors of a document that is written anew are held in memory: the rest is made anew.
-const MOST_CARRIED: i64 = 2000;
+const MAX_REUSED: i64 = 2000;
 /// Vectors of one statement.
-const PORTION: usize = 200;
+const ROWS_PER_STATEMENT: usize = 200;
 
 /// A passage to embed.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
-pub struct Unembedded {
+pub struct UnembeddedPassage {
     pub number: i64,
     /// The document's.
     pub title: String,
@@ -27,28 +27,28 @@ pub struct Unembedded {
 }
 
 /// The passages of a document that have no vector of this model, in order, at most `limit`.
-pub async fn unembedded(
+pub async fn list_unembedded(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     document: DocumentId,
     model: &str,
     limit: usize,
-) -> Result<Vec<Unembedded>, StoreError> {
-    const UNEMBEDDED: &str = "select p.number, d.title, p.heading, p.text from passages p \
+) -> Result<Vec<UnembeddedPassage>, StoreError> {
+    const LIST: &str = "select p.number, d.title, p.heading, p.text from passages p \
         join documents d on d.workspace_id = p.workspace_id and d.id = p.document_id \
         left join passage_vectors v on v.workspace_id = p.workspace_id and v.base_id = p.base_id \
             and v.document_id = p.document_id and v.position = p.position and v.model = $3 and v.number = p.number \
         where p.workspace_id = $1 and p.document_id = $2 and v.number is null order by p.position limit $4";
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     Ok(on_conn!(conn, |c| {
-        let query = sqlx::query_as(UNEMBEDDED).bind(workspace).bind(document).bind(model).bind(limit);
+        let query = sqlx::query_as(LIST).bind(workspace).bind(document).bind(model).bind(limit);
         query.fetch_all(c).await?
     }))
 }
 
 /// What a model made of a passage.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Made {
+pub struct PassageEmbedding {
     /// The passage's.
     pub number: i64,
     /// Of the text that was embedded.
@@ -63,29 +63,34 @@ pub async fn put(
     workspace: WorkspaceId,
     base: KnowledgeBaseId,
     model: &str,
-    made: &[Made],
+    embeddings: &[PassageEmbedding],
 ) -> Result<(), StoreError> {
     const PUT: &str = "insert into passage_vectors \
         (workspace_id, base_id, document_id, position, model, number, digest, dimension, vector) \
         select p.workspace_id, p.base_id, p.document_id, p.position, v.column1, p.number, v.column3, v.column4, \
             v.column5 from (";
-    const OF_PASSAGES: &str = ") as v join passages p on p.number = v.column2 where p.workspace_id = ";
-    const AGAIN: &str = " on conflict (workspace_id, base_id, document_id, position, model) do update \
+    const JOIN_BY_NUMBER: &str = ") as v join passages p on p.number = v.column2 where p.workspace_id = ";
+    const ON_CONFLICT: &str = " on conflict (workspace_id, base_id, document_id, position, model) do update \
         set number = excluded.number, digest = excluded.digest, dimension = excluded.dimension, \
             vector = excluded.vector";
-    if made.is_empty() {
+    if embeddings.is_empty() {
         return Ok(());
     }
     knowledge_bases::lock(conn.reborrow(), workspace, base).await?;
     on_conn!(conn, |c| {
         let mut query = QueryBuilder::new(PUT);
-        query.push_values(made, |mut row, Made { number, digest, vector }| {
+        query.push_values(embeddings, |mut row, PassageEmbedding { number, digest, vector }| {
             let dimension = i64::try_from(vector.as_ref().map_or(0, Vector::dimension)).unwrap_or(0);
             let bytes = vector.as_ref().map(Vector::to_bytes).unwrap_or_default();
             row.push_bind(model).push_bind(number).push_bind(digest.to_vec());
             row.push_bind(dimension).push_bind(bytes);
         });
-        query.push(OF_PASSAGES).push_bind(workspace).push(" and p.base_id = ").push_bind(base).push(AGAIN);
+        query
+            .push(JOIN_BY_NUMBER)
+            .push_bind(workspace)
+            .push(" and p.base_id = ")
+            .push_bind(base)
+            .push(ON_CONFLICT);
         query.build().execute(c).await?;
     });
     Ok(())
@@ -93,7 +98,7 @@ pub async fn put(
 
 /// What models made of a document's texts, whichever passages those are.
 #[derive(sqlx::FromRow)]
-pub(super) struct Carried {
+pub(super) struct ReusableVector {
     model: String,
     digest: Vec<u8>,
     dimension: i64,
@@ -102,26 +107,26 @@ pub(super) struct Carried {
 
 /// What a document that is about to be written anew can keep: what was made of texts that it will still have. The base is
 /// locked.
-pub(super) async fn carried(
+pub(super) async fn list_reusable(
     conn: Conn<'_>,
-    base: &Base,
+    base: &KnowledgeBase,
     document: DocumentId,
     texts: &[TextDigest],
-) -> Result<Vec<Carried>, StoreError> {
-    const CARRIED: &str =
+) -> Result<Vec<ReusableVector>, StoreError> {
+    const LIST_REUSABLE: &str =
         "select model, digest, dimension, vector from passage_vectors where workspace_id = ";
     if texts.is_empty() {
         return Ok(Vec::new());
     }
     Ok(on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new(CARRIED);
+        let mut query = QueryBuilder::new(LIST_REUSABLE);
         query.push_bind(base.workspace).push(" and base_id = ").push_bind(base.id);
         query.push(" and document_id = ").push_bind(document).push(" and digest in (");
         let mut list = query.separated(", ");
         for digest in texts {
             list.push_bind(digest.to_vec());
         }
-        query.push(") order by position limit ").push_bind(MOST_CARRIED);
+        query.push(") order by position limit ").push_bind(MAX_REUSED);
         query.build_query_as().fetch_all(c).await?
     }))
 }
@@ -129,33 +134,34 @@ pub(super) async fn carried(
 /// Gives it to the passages that it now has, whose texts these are, in order.
 pub(super) async fn restore(
     mut conn: Conn<'_>,
-    base: &Base,
+    base: &KnowledgeBase,
     document: DocumentId,
     texts: &[TextDigest],
-    carried: &[Carried],
+    reusable: &[ReusableVector],
 ) -> Result<(), StoreError> {
     const RESTORE: &str = "insert into passage_vectors \
         (workspace_id, base_id, document_id, position, model, number, digest, dimension, vector) \
         select p.workspace_id, p.base_id, p.document_id, p.position, v.column2, p.number, v.column3, v.column4, \
             v.column5 from (";
-    const OF_DOCUMENT: &str = ") as v join passages p on p.position = v.column1 where p.workspace_id = ";
-    let mut places: HashMap<&[u8], Vec<i64>> = HashMap::new();
+    const JOIN_BY_POSITION: &str = ") as v join passages p on p.position = v.column1 where p.workspace_id = ";
+    let mut positions: HashMap<&[u8], Vec<i64>> = HashMap::new();
     for (position, digest) in (0..).zip(texts) {
-        places.entry(digest).or_default().push(position);
+        positions.entry(digest).or_default().push(position);
     }
-    let places_of = |carried: &Carried| places.get(carried.digest.as_slice()).cloned().unwrap_or_default();
-    let rows: Vec<(i64, &Carried)> = carried
+    let positions_of =
+        |vector: &ReusableVector| positions.get(vector.digest.as_slice()).cloned().unwrap_or_default();
+    let rows: Vec<(i64, &ReusableVector)> = reusable
         .iter()
-        .flat_map(|carried| places_of(carried).into_iter().map(move |position| (position, carried)))
+        .flat_map(|vector| positions_of(vector).into_iter().map(move |position| (position, vector)))
         .collect();
-    for rows in rows.chunks(PORTION) {
+    for rows in rows.chunks(ROWS_PER_STATEMENT) {
         on_conn!(conn.reborrow(), |c| {
             let mut query = QueryBuilder::new(RESTORE);
-            query.push_values(rows, |mut row, (position, carried)| {
-                row.push_bind(*position).push_bind(&carried.model).push_bind(&carried.digest);
-                row.push_bind(carried.dimension).push_bind(&carried.vector);
+            query.push_values(rows, |mut row, (position, vector)| {
+                row.push_bind(*position).push_bind(&vector.model).push_bind(&vector.digest);
+                row.push_bind(vector.dimension).push_bind(&vector.vector);
             });
-            query.push(OF_DOCUMENT).push_bind(base.workspace).push(" and p.document_id = ");
+            query.push(JOIN_BY_POSITION).push_bind(base.workspace).push(" and p.document_id = ");
             query.push_bind(document).push(" on conflict do nothing");
             query.build().execute(c).await?;
         });
@@ -163,9 +169,9 @@ pub(super) async fn restore(
     Ok(())
 }
 
-/// The passages of a base that are nearest to a query, and those of `asked` that have a vector at all.
+/// The passages of a base that are nearest to a query, and those of `candidates` that have a vector at all.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Near {
+pub struct NearestPassages {
     /// Numbers and cosines, nearest first.
     pub ranked: Vec<(i64, f32)>,
     /// Numbers, ascending.
@@ -179,27 +185,27 @@ pub async fn nearest(
     (workspace, base): (WorkspaceId, KnowledgeBaseId),
     (model, query): (&str, &Vector),
     limit: usize,
-    asked: &[i64],
-) -> Result<Near, StoreError> {
+    candidates: &[i64],
+) -> Result<NearestPassages, StoreError> {
     const SCAN: &str = "select number, vector from passage_vectors \
         where workspace_id = $1 and base_id = $2 and model = $3 and dimension = $4";
     let dimension = i64::try_from(query.dimension()).unwrap_or(i64::MAX);
-    let mut asked = asked.to_vec();
-    asked.sort_unstable();
-    let (mut nearest, mut embedded) = (Nearest::new(limit), Vec::new());
+    let mut candidates = candidates.to_vec();
+    candidates.sort_unstable();
+    let (mut nearest, mut embedded) = (NearestNeighbors::new(limit), Vec::new());
     on_conn!(conn, |c| {
         let scan =
             sqlx::query_as::<_, (i64, Vec<u8>)>(SCAN).bind(workspace).bind(base).bind(model).bind(dimension);
         let mut rows = scan.fetch(c);
         while let Some((number, vector)) = rows.try_next().await? {
             if let Some(cosine) = query.cosine(&vector) {
-                nearest.show(number, cosine);
+                nearest.push(number, cosine);
             }
-            if asked.binary_search(&number).is_ok() {
+            if candidates.binary_search(&number).is_ok() {
                 embedded.push(number);
             }
         }
     });
     embedded.sort_unstable();
-    Ok(Near { ranked: nearest.into_ranked(), embedded })
+    Ok(NearestPassages { ranked: nearest.into_ranked(), embedded })
 }

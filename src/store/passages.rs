@@ -11,18 +11,19 @@ use sqlx::QueryBuilder;
 use super::{Conn, StoreError, on_conn};
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
 use crate::domain::knowledge::{
-    Base, Candidate, MAX_CANDIDATES, ReadyPassage, Tier, count_terms, scope_term, searched,
+    Candidate, CandidateQuery, KnowledgeBase, MAX_CANDIDATES, PreparedPassage, count_terms, scope_term,
+    searchable_words,
 };
 
 /// Rows of one statement, so that none takes long.
-const PORTION: usize = 500;
+const ROWS_PER_STATEMENT: usize = 500;
 /// Words that one statement counts, likewise.
-const TERMS: usize = 20_000;
+const TERMS_PER_STATEMENT: usize = 20_000;
 
 /// By how much the counts of a base change: kept apart while several of its documents are written, for most words are
 /// in many of them.
 #[derive(Debug, Default)]
-pub(super) struct Changes {
+pub(super) struct CountChanges {
     pub passages: i64,
     pub words: i64,
     terms: BTreeMap<String, i64>,
@@ -32,27 +33,27 @@ pub(super) struct Changes {
 /// change.
 pub(super) async fn replace(
     mut conn: Conn<'_>,
-    base: &Base,
+    base: &KnowledgeBase,
     document: DocumentId,
-    passages: &[ReadyPassage],
-    changes: &mut Changes,
+    passages: &[PreparedPassage],
+    changes: &mut CountChanges,
 ) -> Result<(), StoreError> {
     const OLD: &str = "select position, words from passages where workspace_id = $1 and document_id = $2";
     const REMOVE: &str = "delete from passages where workspace_id = $1 and document_id = $2";
     let old: Vec<(i64, String)> = on_conn!(conn.reborrow(), |c| {
         sqlx::query_as(OLD).bind(base.workspace).bind(document).fetch_all(c).await?
     });
-    let old = old.iter().map(|(position, words)| searched(*position, words));
-    let new = (0..).zip(passages).map(|(position, passage)| searched(position, &passage.words));
+    let old = old.iter().map(|(position, words)| searchable_words(*position, words));
+    let new = (0..).zip(passages).map(|(position, passage)| searchable_words(position, &passage.words));
     let (old, new) = (count_terms(old), count_terms(new));
-    let was_there = !old.is_empty();
+    let existed = !old.is_empty();
     for (term, count) in new {
         *changes.terms.entry(term).or_insert(0) += count;
     }
     for (term, count) in old {
         *changes.terms.entry(term).or_insert(0) -= count;
     }
-    if was_there {
+    if existed {
         on_conn!(conn.reborrow(), |c| {
             sqlx::query(REMOVE).bind(base.workspace).bind(document).execute(c).await?;
         });
@@ -62,13 +63,13 @@ pub(super) async fn replace(
 
 async fn insert(
     mut conn: Conn<'_>,
-    base: &Base,
+    base: &KnowledgeBase,
     document: DocumentId,
-    passages: &[ReadyPassage],
+    passages: &[PreparedPassage],
 ) -> Result<(), StoreError> {
     let scope = scope_term(base.id);
-    let numbered: Vec<(i64, &ReadyPassage)> = (0..).zip(passages).collect();
-    for rows in numbered.chunks(PORTION) {
+    let numbered: Vec<(i64, &PreparedPassage)> = (0..).zip(passages).collect();
+    for rows in numbered.chunks(ROWS_PER_STATEMENT) {
         on_conn!(conn.reborrow(), |c| {
             let mut query = QueryBuilder::new(
                 "insert into passages (workspace_id, base_id, document_id, position, heading, text, words) ",
@@ -85,7 +86,11 @@ async fn insert(
 }
 
 /// Adds to the counts of a locked base; words that no passage has any more are forgotten.
-pub(super) async fn recount(mut conn: Conn<'_>, base: &Base, mut changes: Changes) -> Result<(), StoreError> {
+pub(super) async fn recount(
+    mut conn: Conn<'_>,
+    base: &KnowledgeBase,
+    mut changes: CountChanges,
+) -> Result<(), StoreError> {
     const RESIZE: &str = "update knowledge_bases set passages = passages + $1, words = words + $2 \
         where workspace_id = $3 and id = $4";
     // One value, however many words there are. `where true`: else SQLite would read `on` as that of a join.
@@ -106,21 +111,25 @@ pub(super) async fn recount(mut conn: Conn<'_>, base: &Base, mut changes: Change
     let changes: Vec<(&str, i64)> =
         changes.terms.iter().map(|(term, change)| (term.as_str(), *change)).collect();
     let add = conn.pick(ADD[0], ADD[1]);
-    for rows in changes.chunks(TERMS) {
-        let rows = object(rows);
+    for rows in changes.chunks(TERMS_PER_STATEMENT) {
+        let rows = json_object(rows);
         on_conn!(conn.reborrow(), |c| {
             sqlx::query(add).bind(base.workspace).bind(base.id).bind(&rows).execute(c).await?;
         });
     }
-    let fewer: Vec<(&str, i64)> = changes.iter().filter(|(_, change)| *change < 0).copied().collect();
-    for rows in fewer.chunks(TERMS) {
-        forget(conn.reborrow(), base, rows).await?;
+    let decreased: Vec<(&str, i64)> = changes.iter().filter(|(_, change)| *change < 0).copied().collect();
+    for rows in decreased.chunks(TERMS_PER_STATEMENT) {
+        delete_unused_terms(conn.reborrow(), base, rows).await?;
     }
     Ok(())
 }
 
 /// Forgets those of the words that no passage has any more.
-async fn forget(conn: Conn<'_>, base: &Base, rows: &[(&str, i64)]) -> Result<(), StoreError> {
+async fn delete_unused_terms(
+    conn: Conn<'_>,
+    base: &KnowledgeBase,
+    rows: &[(&str, i64)],
+) -> Result<(), StoreError> {
     const POSTGRES: &str =
         "delete from terms where passages <= 0 and workspace_id = $1 and base_id = $2 and term = any($3)";
     const SQLITE: &str = "delete from terms where passages <= 0 and workspace_id = $1 and base_id = $2 \
@@ -134,7 +143,7 @@ async fn forget(conn: Conn<'_>, base: &Base, rows: &[(&str, i64)]) -> Result<(),
             query.persistent(false).execute(c).await?;
         }
         Conn::Sqlite(c) => {
-            let query = sqlx::query(SQLITE).bind(base.workspace).bind(base.id).bind(object(rows));
+            let query = sqlx::query(SQLITE).bind(base.workspace).bind(base.id).bind(json_object(rows));
             query.execute(c).await?;
         }
     }
@@ -142,7 +151,7 @@ async fn forget(conn: Conn<'_>, base: &Base, rows: &[(&str, i64)]) -> Result<(),
 }
 
 /// Words and numbers as JSON.
-fn object(rows: &[(&str, i64)]) -> String {
+fn json_object(rows: &[(&str, i64)]) -> String {
     let rows = rows.iter().map(|(term, number)| ((*term).to_owned(), (*number).into()));
     serde_json::Value::Object(rows.collect()).to_string()
 }
@@ -205,29 +214,30 @@ pub async fn candidates(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     base: KnowledgeBaseId,
-    tiers: &[Tier],
+    queries: &[CandidateQuery],
 ) -> Result<Vec<Candidate>, StoreError> {
-    if tiers.is_empty() {
+    if queries.is_empty() {
         return Ok(Vec::new());
     }
     let scope = scope_term(base);
     let expressions: Vec<String> = match &conn {
-        Conn::Postgres(_) => tiers.iter().map(|tier| tsquery(&scope, tier)).collect(),
-        Conn::Sqlite(_) => tiers.iter().map(|tier| fts5(&scope, tier)).collect(),
+        Conn::Postgres(_) => queries.iter().map(|query| tsquery(&scope, query)).collect(),
+        Conn::Sqlite(_) => queries.iter().map(|query| fts5(&scope, query)).collect(),
     };
     // `offset 0`: PostgreSQL must not walk all passages in order of number until it has met enough that match.
-    let matching = conn.pick(
+    let match_prefix = conn.pick(
         "select number from (select number from passages where search @@ cast(",
         "select rowid as number from passage_search where passage_search match (",
     );
-    let matched = conn.pick(" as tsquery) offset 0) m order by number limit ", ") order by rowid limit ");
-    let most = i64::try_from(MAX_CANDIDATES).unwrap_or(i64::MAX);
+    let match_suffix =
+        conn.pick(" as tsquery) offset 0) m order by number limit ", ") order by rowid limit ");
+    let limit = i64::try_from(MAX_CANDIDATES).unwrap_or(i64::MAX);
     let rows: Vec<CandidateRow> = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new(CANDIDATES);
         query.push_bind(workspace).push(" and p.base_id = ").push_bind(base).push(" and number in (");
         for (index, expression) in expressions.iter().enumerate() {
             query.push(if index > 0 { " union select number from (" } else { "select number from (" });
-            query.push(matching).push_bind(expression).push(matched).push_bind(most).push(") t");
+            query.push(match_prefix).push_bind(expression).push(match_suffix).push_bind(limit).push(") t");
             query.push(index);
         }
         query.push(") order by number");
@@ -237,7 +247,7 @@ pub async fn candidates(
 }
 
 /// The passages of the base with these numbers, in order of writing; those that are there.
-pub async fn numbered(
+pub async fn find_by_numbers(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     base: KnowledgeBaseId,
@@ -260,19 +270,19 @@ pub async fn numbered(
 }
 
 /// Words have only letters and digits (`domain::knowledge::document_terms`), so quotes hold them.
-fn tsquery(scope: &str, tier: &Tier) -> String {
-    expression(scope, tier, '\'', [" & ", " | "])
+fn tsquery(scope: &str, query: &CandidateQuery) -> String {
+    expression(scope, query, '\'', [" & ", " | "])
 }
 
-fn fts5(scope: &str, tier: &Tier) -> String {
-    expression(scope, tier, '"', [" AND ", " OR "])
+fn fts5(scope: &str, query: &CandidateQuery) -> String {
+    expression(scope, query, '"', [" AND ", " OR "])
 }
 
-fn expression(scope: &str, tier: &Tier, quote: char, [and, or]: [&str; 2]) -> String {
-    let (terms, between) = match tier {
-        Tier::Any(terms) => (terms, or),
-        Tier::All(terms) => (terms, and),
+fn expression(scope: &str, query: &CandidateQuery, quote: char, [and, or]: [&str; 2]) -> String {
+    let (terms, separator) = match query {
+        CandidateQuery::Any(terms) => (terms, or),
+        CandidateQuery::All(terms) => (terms, and),
     };
     let quoted: Vec<String> = terms.iter().map(|term| format!("{quote}{term}{quote}")).collect();
-    format!("{quote}{scope}{quote}{and}({})", quoted.join(between))
+    format!("{quote}{scope}{quote}{and}({})", quoted.join(separator))
 }

@@ -24,28 +24,28 @@ pub async fn renew_lease(
 }
 
 /// Ends a process's lease: what it still owns may be taken over at once.
-pub async fn drop_lease(mut conn: Conn<'_>, process: ProcessId) -> Result<(), StoreError> {
-    const FORGET: &str = "delete from cancellations where owner = $1";
-    const DROP: &str = "delete from processes where id = $1";
+pub async fn release_lease(mut conn: Conn<'_>, process: ProcessId) -> Result<(), StoreError> {
+    const CANCELLATIONS: &str = "delete from cancellations where owner = $1";
+    const RELEASE: &str = "delete from processes where id = $1";
     on_conn!(conn.reborrow(), |c| {
-        sqlx::query(FORGET).bind(process).execute(c).await?;
+        sqlx::query(CANCELLATIONS).bind(process).execute(c).await?;
     });
     on_conn!(conn, |c| {
-        sqlx::query(DROP).bind(process).execute(c).await?;
+        sqlx::query(RELEASE).bind(process).execute(c).await?;
     });
     Ok(())
 }
 
-/// Removes leases that expired longer than `kept` ago, and the word left for their processes.
-pub async fn sweep(mut conn: Conn<'_>, kept: Duration, clock: &dyn Clock) -> Result<(), StoreError> {
-    const WORD: &str = "delete from cancellations where owner not in (select id from processes)";
+/// Removes leases that expired longer than `retention` ago, and the word left for their processes.
+pub async fn sweep(mut conn: Conn<'_>, retention: Duration, clock: &dyn Clock) -> Result<(), StoreError> {
+    const CANCELLATIONS: &str = "delete from cancellations where owner not in (select id from processes)";
     const LEASES: &str = "delete from processes where expires_at < $1";
-    let before = store_now(conn.reborrow(), clock).await?.minus(kept);
+    let before = store_now(conn.reborrow(), clock).await?.minus(retention);
     on_conn!(conn.reborrow(), |c| {
         sqlx::query(LEASES).bind(before).execute(c).await?;
     });
     on_conn!(conn, |c| {
-        sqlx::query(WORD).execute(c).await?;
+        sqlx::query(CANCELLATIONS).execute(c).await?;
     });
     Ok(())
 }

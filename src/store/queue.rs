@@ -7,21 +7,21 @@ use sqlx::QueryBuilder;
 
 use super::now::store_now;
 use super::turns::{COLUMNS, TurnRow};
-use super::writer::Room;
+use super::writer::WorkspaceCapacity;
 use super::{Conn, StoreError, on_conn};
 use crate::domain::clock::Clock;
 use crate::domain::ids::{ConversationId, ProcessId, TurnId, WorkspaceId};
-use crate::domain::turn::{Door, Turn};
+use crate::domain::turn::{Api, Turn};
 
 /// Claims at most `limit` queued turns of a door, the longest waiting first, none of a workspace beyond
-/// its `room`, and none that is to be ended: past its deadline, or taken over more often than
+/// its `capacity`, and none that is to be ended: past its deadline, or taken over more often than
 /// `max_takeovers`, for it may kill whoever runs it.
 pub async fn claim(
     mut conn: Conn<'_>,
     process: ProcessId,
-    door: Door,
+    api: Api,
     limit: usize,
-    room: Option<&Room>,
+    capacity: Option<&WorkspaceCapacity>,
     max_takeovers: i64,
     clock: &dyn Clock,
 ) -> Result<Vec<Turn>, StoreError> {
@@ -32,19 +32,19 @@ pub async fn claim(
     let rows: Vec<TurnRow> = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new("with picked (w, i) as");
         query.push(materialized).push(" (select workspace_id, id from turns where state = 'queued'");
-        if room.is_some() {
+        if capacity.is_some() {
             // A window cannot be locked: it is looked through first.
             query.push(
                 " and (workspace_id, id) in (select workspace_id, id from (select workspace_id, id, \
-                 row_number() over (partition by workspace_id order by not_before, id) as place \
+                 row_number() over (partition by workspace_id order by not_before, id) as workspace_rank \
                  from (select workspace_id, id, not_before from turns where state = 'queued'",
             );
         }
-        query.push(" and door = ").push_bind(door).push(" and not_before <= ").push_bind(now);
+        query.push(" and api = ").push_bind(api).push(" and not_before <= ").push_bind(now);
         query.push(" and (deadline_at is null or deadline_at > ").push_bind(now);
         query.push(") and takeovers <= ").push_bind(max_takeovers);
-        if let Some(room) = room {
-            within(&mut query, room, limit);
+        if let Some(capacity) = capacity {
+            push_quota_filter(&mut query, capacity, limit);
         }
         query.push(" order by not_before limit ").push_bind(limit).push(skip);
         query.push(") update turns set state = 'running', owner = ").push_bind(process);
@@ -59,36 +59,39 @@ pub async fn claim(
 
 /// Of the longest waiting, as many of each workspace as it has room for. Those that have none are left
 /// out before, so that their backlog hides no other's.
-fn within<D>(query: &mut QueryBuilder<D>, room: &Room, limit: i64)
+fn push_quota_filter<D>(query: &mut QueryBuilder<D>, capacity: &WorkspaceCapacity, limit: i64)
 where
     D: sqlx::Database,
     WorkspaceId: for<'q> sqlx::Encode<'q, D> + sqlx::Type<D>,
     i64: for<'q> sqlx::Encode<'q, D> + sqlx::Type<D>,
 {
     let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-    let (full, some): (Vec<_>, Vec<_>) = room.left.iter().copied().partition(|(_, left)| *left == 0);
+    let (full, some): (Vec<_>, Vec<_>) = capacity.remaining.iter().copied().partition(|(_, left)| *left == 0);
     for (workspace, _) in full {
         query.push(" and workspace_id <> ").push_bind(workspace);
     }
-    query.push(" order by not_before limit ").push_bind(limit).push(") longest) placed where place <= ");
+    query
+        .push(" order by not_before limit ")
+        .push_bind(limit)
+        .push(") longest) ranked where workspace_rank <= ");
     if some.is_empty() {
-        query.push_bind(count(room.most));
+        query.push_bind(count(capacity.limit));
     } else {
         query.push("case workspace_id");
         for (workspace, left) in some {
             query.push(" when ").push_bind(workspace).push(" then ").push_bind(count(left));
         }
-        query.push(" else ").push_bind(count(room.most)).push(" end");
+        query.push(" else ").push_bind(count(capacity.limit)).push(" end");
     }
     query.push(")");
 }
 
-/// Queues turns whose owner is gone, and with `overdue` also those whose owner's lease has expired or
+/// Queues turns whose owner is gone, and with `attempt_timeout` also those whose owner's lease has expired or
 /// whose attempt has run for longer than that. At most `limit`; how many they were.
 pub async fn take_over(
     mut conn: Conn<'_>,
-    taker: ProcessId,
-    overdue: Option<Duration>,
+    process: ProcessId,
+    attempt_timeout: Option<Duration>,
     limit: u64,
     clock: &dyn Clock,
 ) -> Result<u64, StoreError> {
@@ -103,10 +106,10 @@ pub async fn take_over(
             " (select t.workspace_id, t.id from turns t left join processes p on p.id = t.owner \
              where t.state = 'running' and t.owner <> ",
         );
-        query.push_bind(taker).push(" and (p.id is null");
-        if let Some(overdue) = overdue {
+        query.push_bind(process).push(" and (p.id is null");
+        if let Some(attempt_timeout) = attempt_timeout {
             query.push(" or p.expires_at < ").push_bind(now);
-            query.push(" or t.not_before < ").push_bind(now.minus(overdue));
+            query.push(" or t.not_before < ").push_bind(now.minus(attempt_timeout));
         }
         query.push(") limit ").push_bind(limit).push(skip);
         query.push(

@@ -8,52 +8,52 @@ use super::{Conn, StoreError, on_conn};
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::ids::WorkspaceId;
 
-/// At most `limit` workspaces after this one with events that are older than `kept`, or that are below
+/// At most `limit` workspaces after this one with events that are older than `max_age`, or that are below
 /// the oldest kept cursor and still there.
-pub async fn list_overdue(
+pub async fn list_expired(
     mut conn: Conn<'_>,
-    kept: Duration,
+    max_age: Duration,
     after: WorkspaceId,
     limit: i64,
     clock: &dyn Clock,
 ) -> Result<Vec<WorkspaceId>, StoreError> {
     // One look into the index for each workspace: as a join it would read all events.
-    const OVERDUE: &str = "select s.workspace_id from workspace_state s where (select \
+    const EXPIRED: &str = "select s.workspace_id from workspace_state s where (select \
         e.cursor < s.events_from or e.created_at < $1 from events e where e.workspace_id = s.workspace_id \
         order by e.cursor limit 1) and s.workspace_id > $3 order by s.workspace_id limit $2";
-    let before = store_now(conn.reborrow(), clock).await?.minus(kept);
+    let before = store_now(conn.reborrow(), clock).await?.minus(max_age);
     let rows: Vec<(WorkspaceId,)> =
-        on_conn!(conn, |c| sqlx::query_as(OVERDUE).bind(before).bind(limit).bind(after).fetch_all(c).await?);
+        on_conn!(conn, |c| sqlx::query_as(EXPIRED).bind(before).bind(limit).bind(after).fetch_all(c).await?);
     Ok(rows.into_iter().map(|(id,)| id).collect())
 }
 
-/// Moves a workspace's oldest kept cursor past at most `limit` events that are older than `kept`,
+/// Moves a workspace's oldest kept cursor past at most `limit` events that are older than `max_age`,
 /// but not past one that is still to be delivered. Gives how many it passed.
-pub async fn pass_over(
+pub async fn advance_cursor(
     mut conn: Conn<'_>,
     workspace: WorkspaceId,
-    kept: Duration,
+    max_age: Duration,
     limit: i64,
     clock: &dyn Clock,
 ) -> Result<i64, StoreError> {
     const OLDEST: &str = "select e.cursor, e.created_at from workspace_state s join events e \
         on e.workspace_id = s.workspace_id and e.cursor >= s.events_from where s.workspace_id = $1 \
         order by e.cursor limit $2";
-    const MOVE: &str =
+    const ADVANCE: &str =
         "update workspace_state set events_from = $2 where workspace_id = $1 and events_from < $2";
-    let before = store_now(conn.reborrow(), clock).await?.minus(kept);
+    let before = store_now(conn.reborrow(), clock).await?.minus(max_age);
     let oldest: Vec<(i64, Micros)> = on_conn!(conn.reborrow(), |c| {
         sqlx::query_as(OLDEST).bind(workspace).bind(limit).fetch_all(c).await?
     });
     // A prefix in order of cursors, though clocks of processes may differ by a little.
-    let old = oldest.iter().take_while(|(_, at)| *at < before).map(|(cursor, _)| *cursor);
-    let (Some((first, _)), Some(last)) = (oldest.first(), old.last()) else { return Ok(0) };
+    let expired = oldest.iter().take_while(|(_, at)| *at < before).map(|(cursor, _)| *cursor);
+    let (Some((first, _)), Some(last)) = (oldest.first(), expired.last()) else { return Ok(0) };
     let from = match first_open_delivery(conn.reborrow(), workspace, *first, last).await? {
         Some(open) => open,
         None => last + 1,
     };
     on_conn!(conn, |c| {
-        sqlx::query(MOVE).bind(workspace).bind(from).execute(c).await?;
+        sqlx::query(ADVANCE).bind(workspace).bind(from).execute(c).await?;
     });
     Ok(from - first)
 }

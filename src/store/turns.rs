@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, on_conn, portions};
+use super::{Conn, StoreError, bind_chunks, on_conn};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, ProcessId, TurnId, WorkspaceId};
 use crate::domain::money::Money;
-use crate::domain::turn::{Door, Turn, TurnState};
+use crate::domain::turn::{Api, Turn, TurnState};
 
-pub(super) const COLUMNS: &str = "workspace_id, id, conversation_id, position, message_id, door, state, owner, \
+pub(super) const COLUMNS: &str = "workspace_id, id, conversation_id, position, message_id, api, state, owner, \
     fence, attempts, takeovers, not_before, admitted_at, first_started_at, deadline_at, price, assistant_id, \
     assistant_version, idempotency_scope, idempotency_key, reason, reply_id, ended_at";
 
@@ -21,7 +21,7 @@ pub(super) struct TurnRow {
     conversation_id: ConversationId,
     position: i64,
     message_id: MessageId,
-    door: Door,
+    api: Api,
     state: TurnState,
     owner: Option<ProcessId>,
     fence: i64,
@@ -49,7 +49,7 @@ impl From<TurnRow> for Turn {
             conversation: row.conversation_id,
             position: row.position,
             message: row.message_id,
-            door: row.door,
+            api: row.api,
             state: row.state,
             owner: row.owner,
             fence: row.fence,
@@ -82,16 +82,13 @@ pub async fn find(conn: Conn<'_>, workspace: WorkspaceId, id: TurnId) -> Result<
 }
 
 /// Those of the named turns that have ended: what the poller of waiting clients asks, all at once.
-pub async fn list_ended(
-    mut conn: Conn<'_>,
-    named: &[(WorkspaceId, TurnId)],
-) -> Result<Vec<Turn>, StoreError> {
+pub async fn list_ended(mut conn: Conn<'_>, ids: &[(WorkspaceId, TurnId)]) -> Result<Vec<Turn>, StoreError> {
     let mut turns = Vec::new();
-    for named in portions(named, 2) {
+    for ids in bind_chunks(ids, 2) {
         let rows: Vec<TurnRow> = on_conn!(conn.reborrow(), |c| {
             let mut query = QueryBuilder::new("select ");
             query.push(COLUMNS).push(" from turns where (workspace_id, id) in (");
-            query.push_values(named, |mut row, (workspace, id)| {
+            query.push_values(ids, |mut row, (workspace, id)| {
                 row.push_bind(*workspace).push_bind(*id);
             });
             query.push(") and state in ('completed', 'failed', 'discarded')");
@@ -105,17 +102,17 @@ pub async fn list_ended(
 /// Locks and reads the named turns, in order of their ids.
 pub(super) async fn lock(
     mut conn: Conn<'_>,
-    named: &BTreeSet<(WorkspaceId, TurnId)>,
+    ids: &BTreeSet<(WorkspaceId, TurnId)>,
 ) -> Result<Vec<Turn>, StoreError> {
-    let lock = conn.lock();
-    let mut named: Vec<_> = named.iter().copied().collect();
-    named.sort_unstable_by_key(|(_, id)| *id);
-    let mut turns = Vec::with_capacity(named.len());
-    for named in portions(&named, 2) {
+    let lock = conn.row_lock();
+    let mut ids: Vec<_> = ids.iter().copied().collect();
+    ids.sort_unstable_by_key(|(_, id)| *id);
+    let mut turns = Vec::with_capacity(ids.len());
+    for ids in bind_chunks(&ids, 2) {
         let rows: Vec<TurnRow> = on_conn!(conn.reborrow(), |c| {
             let mut query = QueryBuilder::new("select ");
             query.push(COLUMNS).push(" from turns where (workspace_id, id) in (");
-            query.push_values(named, |mut row, (workspace, id)| {
+            query.push_values(ids, |mut row, (workspace, id)| {
                 row.push_bind(*workspace).push_bind(*id);
             });
             query.push(") order by id").push(lock);
@@ -127,7 +124,7 @@ pub(super) async fn lock(
 }
 
 /// The ids of the open turns of conversations; their rows are then locked with the others.
-pub(super) async fn open_of(
+pub(super) async fn list_open(
     conn: Conn<'_>,
     conversations: &BTreeSet<(WorkspaceId, ConversationId)>,
 ) -> Result<Vec<(WorkspaceId, TurnId)>, StoreError> {
@@ -157,7 +154,7 @@ pub(super) async fn insert(conn: Conn<'_>, rows: &[&Turn]) -> Result<(), StoreEr
         query.push_values(rows, |mut values, row| {
             let (scope, key) = row.idempotency.clone().unzip();
             values.push_bind(row.workspace).push_bind(row.id).push_bind(row.conversation);
-            values.push_bind(row.position).push_bind(row.message).push_bind(row.door);
+            values.push_bind(row.position).push_bind(row.message).push_bind(row.api);
             values.push_bind(row.state).push_bind(row.owner).push_bind(row.fence);
             values.push_bind(row.attempts).push_bind(row.takeovers).push_bind(row.not_before);
             values.push_bind(row.admitted_at).push_bind(row.first_started_at);
@@ -172,7 +169,7 @@ pub(super) async fn insert(conn: Conn<'_>, rows: &[&Turn]) -> Result<(), StoreEr
 
 /// Writes what a batch changes of turns that are there.
 pub(super) async fn update(mut conn: Conn<'_>, rows: &[&Turn]) -> Result<(), StoreError> {
-    for rows in portions(rows, 11) {
+    for rows in bind_chunks(rows, 11) {
         on_conn!(conn.reborrow(), |c| {
             let mut query = QueryBuilder::new(
                 "update turns set state = new.column3, owner = new.column4, fence = new.column5, \

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, on_conn, portions};
+use super::{Conn, StoreError, bind_chunks, on_conn};
 use crate::domain::clock::Micros;
 use crate::domain::event::{EventType, Subscriber};
 use crate::domain::ids::{EndpointId, WorkspaceId};
-use crate::domain::seal::Sealed;
+use crate::domain::seal::SealedSecret;
 use crate::domain::webhook_endpoint::{DisabledReason, Endpoint, PreviousSecret};
 
 const COLUMNS: &str = "workspace_id, id, slug, description, url, types, secret, previous_secret, \
@@ -23,8 +23,8 @@ struct EndpointRow {
     description: Option<String>,
     url: String,
     types: String,
-    secret: Sealed,
-    previous_secret: Option<Sealed>,
+    secret: SealedSecret,
+    previous_secret: Option<SealedSecret>,
     previous_secret_until: Option<Micros>,
     enabled: bool,
     disabled_reason: Option<DisabledReason>,
@@ -44,7 +44,7 @@ impl From<EndpointRow> for Endpoint {
             slug: row.slug,
             description: row.description,
             url: row.url,
-            types: types(&row.types),
+            types: parse_types(&row.types),
             secret: row.secret,
             previous: previous.map(|(secret, until)| PreviousSecret { secret, until }),
             enabled: row.enabled,
@@ -59,20 +59,20 @@ impl From<EndpointRow> for Endpoint {
 }
 
 /// Words that this version does not know are left out.
-fn types(words: &str) -> Vec<EventType> {
+fn parse_types(words: &str) -> Vec<EventType> {
     words.split_whitespace().filter_map(|word| word.parse().ok()).collect()
 }
 
-fn words(types: &[EventType]) -> String {
+fn join_types(types: &[EventType]) -> String {
     types.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(" ")
 }
 
 /// The endpoints of the named workspaces that take events now.
 pub(super) async fn subscribers(
     conn: Conn<'_>,
-    named: &BTreeSet<WorkspaceId>,
+    ids: &BTreeSet<WorkspaceId>,
 ) -> Result<Vec<(WorkspaceId, Subscriber)>, StoreError> {
-    if named.is_empty() {
+    if ids.is_empty() {
         return Ok(Vec::new());
     }
     let rows: Vec<(WorkspaceId, EndpointId, String)> = on_conn!(conn, |c| {
@@ -81,31 +81,31 @@ pub(super) async fn subscribers(
              where enabled and archived_at is null and workspace_id in (",
         );
         let mut list = query.separated(", ");
-        for id in named {
+        for id in ids {
             list.push_bind(*id);
         }
         query.push(") order by workspace_id, id");
         query.build_query_as().fetch_all(c).await?
     });
     let subscriber = |(workspace, endpoint, words): (WorkspaceId, EndpointId, String)| {
-        (workspace, Subscriber { endpoint, types: types(&words) })
+        (workspace, Subscriber { endpoint, types: parse_types(&words) })
     };
     Ok(rows.into_iter().map(subscriber).collect())
 }
 
 /// All endpoints of the named workspaces, archived ones too.
-pub async fn of_workspaces(
+pub async fn list_by_workspaces(
     conn: Conn<'_>,
-    named: &BTreeSet<WorkspaceId>,
+    ids: &BTreeSet<WorkspaceId>,
 ) -> Result<Vec<Endpoint>, StoreError> {
-    if named.is_empty() {
+    if ids.is_empty() {
         return Ok(Vec::new());
     }
     let rows: Vec<EndpointRow> = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new("select ");
         query.push(COLUMNS).push(" from webhook_endpoints where workspace_id in (");
         let mut list = query.separated(", ");
-        for id in named {
+        for id in ids {
             list.push_bind(*id);
         }
         query.push(")");
@@ -117,15 +117,15 @@ pub async fn of_workspaces(
 /// The named endpoints, archived ones too: for whoever sends to them.
 pub async fn find_many(
     conn: Conn<'_>,
-    named: &[(WorkspaceId, EndpointId)],
+    ids: &[(WorkspaceId, EndpointId)],
 ) -> Result<Vec<Endpoint>, StoreError> {
-    if named.is_empty() {
+    if ids.is_empty() {
         return Ok(Vec::new());
     }
     let rows: Vec<EndpointRow> = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new("select ");
         query.push(COLUMNS).push(" from webhook_endpoints where (workspace_id, id) in (");
-        query.push_values(named, |mut row, (workspace, id)| {
+        query.push_values(ids, |mut row, (workspace, id)| {
             row.push_bind(*workspace).push_bind(*id);
         });
         query.push(")");
@@ -155,14 +155,14 @@ pub async fn list(
 }
 
 pub(super) async fn insert(mut conn: Conn<'_>, rows: &[&Endpoint]) -> Result<(), StoreError> {
-    for rows in portions(rows, 16) {
+    for rows in bind_chunks(rows, 16) {
         on_conn!(conn.reborrow(), |c| {
             let mut query = QueryBuilder::new("insert into webhook_endpoints (");
             query.push(COLUMNS).push(") ");
             query.push_values(rows, |mut values, row| {
                 let previous = row.previous.as_ref();
                 values.push_bind(row.workspace).push_bind(row.id).push_bind(&row.slug);
-                values.push_bind(&row.description).push_bind(&row.url).push_bind(words(&row.types));
+                values.push_bind(&row.description).push_bind(&row.url).push_bind(join_types(&row.types));
                 values.push_bind(&row.secret).push_bind(previous.map(|previous| &previous.secret));
                 values.push_bind(previous.map(|previous| previous.until)).push_bind(row.enabled);
                 values.push_bind(row.disabled_reason).push_bind(row.failing_since);
@@ -186,7 +186,7 @@ pub(super) async fn update(mut conn: Conn<'_>, rows: &[&Endpoint]) -> Result<(),
         let previous = row.previous.as_ref();
         on_conn!(conn.reborrow(), |c| {
             let query = sqlx::query(UPDATE).bind(&row.slug).bind(&row.description).bind(&row.url);
-            let query = query.bind(words(&row.types)).bind(&row.secret);
+            let query = query.bind(join_types(&row.types)).bind(&row.secret);
             let query = query.bind(previous.map(|previous| &previous.secret));
             let query = query.bind(previous.map(|previous| previous.until)).bind(row.enabled);
             let query = query.bind(row.disabled_reason);

@@ -82,15 +82,15 @@ pub async fn find_by_slug(conn: Conn<'_>, slug: &str) -> Result<Option<Workspace
 }
 
 /// The named workspaces' settings.
-pub async fn settings(conn: Conn<'_>, named: &BTreeSet<WorkspaceId>) -> Result<Vec<Workspace>, StoreError> {
-    if named.is_empty() {
+pub async fn settings(conn: Conn<'_>, ids: &BTreeSet<WorkspaceId>) -> Result<Vec<Workspace>, StoreError> {
+    if ids.is_empty() {
         return Ok(Vec::new());
     }
     let rows: Vec<WorkspaceRow> = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new("select ");
         query.push(COLUMNS).push(" from workspaces where id in (");
         let mut list = query.separated(", ");
-        for id in named {
+        for id in ids {
             list.push_bind(*id);
         }
         query.push(")");
@@ -147,19 +147,19 @@ pub async fn put(mut conn: Conn<'_>, workspace: &Workspace, now: Micros) -> Resu
 /// Locks and reads the states of the named workspaces, in order of their ids: always the first locks.
 pub async fn lock(
     conn: Conn<'_>,
-    named: &BTreeSet<WorkspaceId>,
+    ids: &BTreeSet<WorkspaceId>,
 ) -> Result<Vec<(WorkspaceId, WorkspaceState)>, StoreError> {
-    if named.is_empty() {
+    if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let lock = conn.lock();
+    let lock = conn.row_lock();
     let rows: Vec<StateRow> = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new(
             "select workspace_id, balance, next_cursor, next_ledger_number, open_turns, day, day_test_turns, \
              day_spent, low_notified from workspace_state where workspace_id in (",
         );
         let mut list = query.separated(", ");
-        for id in named {
+        for id in ids {
             list.push_bind(*id);
         }
         query.push(") order by workspace_id").push(lock);

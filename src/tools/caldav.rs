@@ -4,34 +4,34 @@
 
 mod availability;
 mod booking;
-mod cancelling;
-mod fault;
+mod cancellation;
+mod client;
+mod error;
 mod multistatus;
-mod reading;
-mod remote;
+mod parsing;
+mod remote_calendar;
 mod removal;
-mod served;
 
 pub(super) use availability::Availability;
 pub(super) use booking::Booking;
-pub(super) use cancelling::Cancelling;
-pub use removal::{NotRemoved, remove_event};
+pub(super) use cancellation::Cancellation;
+pub use removal::{RemoveError, remove_event};
 
-use super::Outcome;
+use super::ToolOutcome;
 use crate::domain::calendar::Refusal;
 use crate::domain::tool_loop::CallResult;
 
-const NOT_READ: &str = "The calendar cannot be read at the moment.";
+const READ_FAILED: &str = "The calendar cannot be read at the moment.";
 
-fn refused(refusal: &Refusal) -> Outcome {
-    Outcome::Result(CallResult::new(refusal.to_result()))
+fn refused(refusal: &Refusal) -> ToolOutcome {
+    ToolOutcome::Result(CallResult::new(refusal.to_result()))
 }
 
-fn failed(message: &str) -> Outcome {
-    Outcome::Result(CallResult::failed(message))
+fn failed(message: &str) -> ToolOutcome {
+    ToolOutcome::Result(CallResult::failed(message))
 }
 
 /// What a call returns that is another process's by now: nobody reads it.
-fn overtaken() -> Outcome {
+fn fenced_off() -> ToolOutcome {
     failed("The call was taken over.")
 }

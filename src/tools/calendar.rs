@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
-use super::{Adapters, Call, CallContext, Outcome, Tool};
+use super::{Adapters, Call, CallContext, Tool, ToolOutcome};
 use crate::domain::batch::StoreWrite;
 use crate::domain::calendar::{
     AvailabilityRequest, BookingRequest, CalendarRules, CancelRequest, Interval, Refusal, availability_range,
@@ -13,9 +13,9 @@ use crate::domain::calendar::{
 };
 use crate::domain::chat::ToolSpec;
 use crate::domain::clock::Clock;
-use crate::domain::ids::{BookingId, CalendarId, Ids, WorkspaceId};
+use crate::domain::ids::{BookingId, CalendarId, IdGenerator, WorkspaceId};
 use crate::domain::tool_loop::CallResult;
-use crate::store::{Db, StoreError, calendars};
+use crate::store::{Db, StoreError, bookings};
 
 /// Lists free times.
 pub(super) struct Availability {
@@ -37,7 +37,7 @@ impl Availability {
     }
 
     async fn busy(&self, workspace: WorkspaceId, range: Interval) -> Result<Vec<Interval>, StoreError> {
-        self.db.reading(async |conn| calendars::busy(conn, workspace, self.calendar, range).await).await
+        self.db.read(async |conn| bookings::busy(conn, workspace, self.calendar, range).await).await
     }
 }
 
@@ -51,7 +51,7 @@ impl Tool for Availability {
         true
     }
 
-    async fn call(&self, call: &Call, context: &CallContext<'_>) -> Outcome {
+    async fn call(&self, call: &Call, context: &CallContext<'_>) -> ToolOutcome {
         let request = match AvailabilityRequest::parse(&value(&call.arguments)) {
             Ok(request) => request,
             Err(refusal) => return refused(&refusal),
@@ -66,11 +66,11 @@ impl Tool for Availability {
                     error = &error as &dyn std::error::Error,
                     "a calendar could not be read"
                 );
-                return Outcome::Result(CallResult::failed("The calendar cannot be read at the moment."));
+                return ToolOutcome::Result(CallResult::failed("The calendar cannot be read at the moment."));
             }
         };
         match find_availability(&self.rules, &request, &busy, now) {
-            Ok(found) => Outcome::Result(CallResult::new(found.to_result())),
+            Ok(found) => ToolOutcome::Result(CallResult::new(found.to_result())),
             Err(refusal) => refused(&refusal),
         }
     }
@@ -82,7 +82,7 @@ pub(super) struct Booking {
     calendar: CalendarId,
     rules: Box<CalendarRules>,
     clock: Arc<dyn Clock>,
-    ids: Arc<Ids>,
+    ids: Arc<IdGenerator>,
 }
 
 impl Booking {
@@ -108,13 +108,13 @@ impl Tool for Booking {
         true
     }
 
-    async fn call(&self, call: &Call, _context: &CallContext<'_>) -> Outcome {
+    async fn call(&self, call: &Call, _context: &CallContext<'_>) -> ToolOutcome {
         match BookingRequest::parse(&value(&call.arguments)) {
-            Ok(request) => Outcome::Write(StoreWrite::Book {
+            Ok(request) => ToolOutcome::Write(StoreWrite::Book {
                 calendar: self.calendar,
                 rules: self.rules.clone(),
                 request,
-                id: BookingId(self.ids.ordered(self.clock.as_ref())),
+                id: BookingId(self.ids.uuid_v7(self.clock.as_ref())),
                 call: call.id.clone(),
             }),
             Err(refusal) => refused(&refusal),
@@ -123,19 +123,19 @@ impl Tool for Booking {
 }
 
 /// Cancels what the same conversation has booked.
-pub(super) struct Cancelling {
+pub(super) struct Cancellation {
     spec: ToolSpec,
     calendar: CalendarId,
 }
 
-impl Cancelling {
+impl Cancellation {
     pub(super) fn new(spec: ToolSpec, calendar: CalendarId) -> Self {
         Self { spec, calendar }
     }
 }
 
 #[async_trait]
-impl Tool for Cancelling {
+impl Tool for Cancellation {
     fn spec(&self) -> &ToolSpec {
         &self.spec
     }
@@ -144,11 +144,11 @@ impl Tool for Cancelling {
         true
     }
 
-    async fn call(&self, call: &Call, _context: &CallContext<'_>) -> Outcome {
+    async fn call(&self, call: &Call, _context: &CallContext<'_>) -> ToolOutcome {
         match CancelRequest::parse(&value(&call.arguments)) {
             Ok(request) => {
                 let calendar = self.calendar;
-                Outcome::Write(StoreWrite::Cancel { calendar, request, is_removed: false })
+                ToolOutcome::Write(StoreWrite::Cancel { calendar, request, is_removed: false })
             }
             Err(refusal) => refused(&refusal),
         }
@@ -159,6 +159,6 @@ fn value(arguments: &Map<String, Value>) -> Value {
     Value::Object(arguments.clone())
 }
 
-fn refused(refusal: &Refusal) -> Outcome {
-    Outcome::Result(CallResult::new(refusal.to_result()))
+fn refused(refusal: &Refusal) -> ToolOutcome {
+    ToolOutcome::Result(CallResult::new(refusal.to_result()))
 }

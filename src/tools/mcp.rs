@@ -1,12 +1,12 @@
 //! The tools of a Model Context Protocol server, through the official SDK. Every byte of it
-//! goes through the guarded client (`wire`); a session is opened once and shared
+//! goes through the guarded client (`http_client`); a session is opened once and shared
 //! (`sessions`). `docs/tools.md` says what is sent and what comes back.
 
-mod fault;
+mod error;
+mod http_client;
 mod list;
 mod result;
 mod sessions;
-mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use rmcp::model::CallToolRequestParams;
 use secrecy::ExposeSecret as _;
 
 use super::secrets::Secrets;
-use super::{Adapters, Call, CallContext, Outcome, Tool};
+use super::{Adapters, Call, CallContext, Tool, ToolOutcome};
 use crate::domain::assistant::HeaderText;
 use crate::domain::chat::ToolSpec;
 use crate::domain::mcp::McpServer;
@@ -25,15 +25,15 @@ use crate::domain::seal::SealKey;
 use crate::domain::tool_loop::CallResult;
 use crate::outbound::{AllowHosts, GuardedClient};
 
-pub use list::{Listing, NotListed, list};
+pub use list::{ListError, Listing, list};
 pub use sessions::Sessions;
 
-use fault::Fault;
-use sessions::Key;
+use error::McpError;
+use sessions::SessionKey;
 
 /// A server, with what it is reached by: its secrets are opened.
 #[derive(Clone, Debug)]
-pub struct Reach {
+pub struct ServerConnection {
     pub outbound: GuardedClient,
     /// The private hosts that the workspace may reach.
     pub allow_hosts: AllowHosts,
@@ -42,7 +42,7 @@ pub struct Reach {
     pub timeout: Duration,
 }
 
-impl Reach {
+impl ServerConnection {
     /// Opens the server's secrets, which `secrets` then masks. Fails with what is wrong, in words
     /// for the model.
     pub fn open(
@@ -81,7 +81,7 @@ pub fn add_header(headers: &mut HeaderMap, name: &str, text: &str, is_secret: bo
 }
 
 /// One tool of a server.
-pub(super) struct Mcp {
+pub(super) struct McpTool {
     spec: ToolSpec,
     server: McpServer,
     sessions: Sessions,
@@ -89,7 +89,7 @@ pub(super) struct Mcp {
     seal_key: Option<Arc<SealKey>>,
 }
 
-impl Mcp {
+impl McpTool {
     pub(super) fn new(spec: ToolSpec, server: McpServer, adapters: &Adapters) -> Self {
         Self {
             spec,
@@ -102,42 +102,45 @@ impl Mcp {
 
     async fn send(&self, call: &Call, context: &CallContext<'_>) -> CallResult {
         let mut secrets = Secrets::new(self.seal_key.as_deref());
-        let reach = match Reach::open(&self.server, &self.outbound, context.allow_hosts, &mut secrets) {
-            Ok(reach) => reach,
-            Err(problem) => return CallResult::failed(format!("The call was not sent: {problem}.")),
-        };
-        let timeout = reach.timeout;
-        let key = Key::new(context.workspace, &self.server, context.allow_hosts);
-        let mut used = None;
+        let connection =
+            match ServerConnection::open(&self.server, &self.outbound, context.allow_hosts, &mut secrets) {
+                Ok(connection) => connection,
+                Err(problem) => return CallResult::failed(format!("The call was not sent: {problem}.")),
+            };
+        let timeout = connection.timeout;
+        let key = SessionKey::new(context.workspace, &self.server, context.allow_hosts);
+        let mut active_session = None;
         let calling = async {
-            let session = self.sessions.get(&key, reach).await?;
-            let session = used.insert(session);
+            let session = self.sessions.get(&key, connection).await?;
+            let session = active_session.insert(session);
             let params = CallToolRequestParams::new(self.spec.name.clone());
             let params = params.with_arguments(call.arguments.clone());
-            session.call_tool(params).await.map_err(Fault::from)
+            session.call_tool(params).await.map_err(McpError::from)
         };
         // The SDK has time-outs of its own, but no call may depend on them.
-        let called = tokio::time::timeout(timeout, calling).await.unwrap_or(Err(Fault::Timeout(timeout)));
-        match called {
-            Ok(answer) => result::read(answer, &secrets),
-            Err(fault) => {
-                if let Some(session) = used.filter(|_| !matches!(fault, Fault::Answered { .. })) {
-                    self.sessions.forget(&key, &session);
+        let outcome = tokio::time::timeout(timeout, calling).await.unwrap_or(Err(McpError::Timeout(timeout)));
+        match outcome {
+            Ok(response) => result::read(response, &secrets),
+            Err(error) => {
+                if let Some(session) =
+                    active_session.filter(|_| !matches!(error, McpError::ErrorResponse { .. }))
+                {
+                    self.sessions.discard(&key, &session);
                 }
                 tracing::info!(
                     tool.name = self.spec.name,
                     call.id = call.id,
-                    error = fault.logged(&secrets),
+                    error = error.log_message(&secrets),
                     "an MCP server gave no result"
                 );
-                CallResult::failed(fault.told(&secrets))
+                CallResult::failed(error.model_message(&secrets))
             }
         }
     }
 }
 
 #[async_trait]
-impl Tool for Mcp {
+impl Tool for McpTool {
     fn spec(&self) -> &ToolSpec {
         &self.spec
     }
@@ -147,7 +150,7 @@ impl Tool for Mcp {
         false
     }
 
-    async fn call(&self, call: &Call, context: &CallContext<'_>) -> Outcome {
-        Outcome::Result(self.send(call, context).await)
+    async fn call(&self, call: &Call, context: &CallContext<'_>) -> ToolOutcome {
+        ToolOutcome::Result(self.send(call, context).await)
     }
 }

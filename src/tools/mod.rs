@@ -10,9 +10,9 @@ pub mod mcp;
 mod registry;
 mod schema;
 mod secrets;
-mod shown;
 #[cfg(test)]
 mod tests;
+mod truncation;
 mod webhook;
 
 use std::fmt;
@@ -24,17 +24,17 @@ use serde_json::{Map, Value};
 use crate::domain::batch::StoreWrite;
 use crate::domain::chat::ToolSpec;
 use crate::domain::clock::Clock;
-use crate::domain::ids::{ConversationId, Ids, WorkspaceId};
+use crate::domain::ids::{ConversationId, IdGenerator, WorkspaceId};
 use crate::domain::seal::SealKey;
 use crate::domain::tool_loop::CallResult;
 use crate::outbound::{AllowHosts, GuardedClient};
 use crate::store::Db;
 
-pub use caldav::{NotRemoved, remove_event};
+pub use caldav::{RemoveError, remove_event};
 pub use exchange::{Exchange, ReceivedResponse, SentRequest};
 pub use knowledge::{QueryEmbedder, Searcher};
-pub use registry::{ToolFault, Toolset};
-pub use secrets::{SHORTEST, Secrets};
+pub use registry::{ToolError, Toolset};
+pub use secrets::{MIN_SECRET_BYTES, Secrets};
 
 /// One tool of one version of an assistant.
 #[async_trait]
@@ -46,10 +46,10 @@ pub trait Tool: Send + Sync {
     fn is_repeatable(&self) -> bool;
 
     /// Makes the call. Its arguments fit the schema of the spec.
-    async fn call(&self, call: &Call, context: &CallContext<'_>) -> Outcome;
+    async fn call(&self, call: &Call, context: &CallContext<'_>) -> ToolOutcome;
 
     /// The same call, with what it was over the wire, where the tool can tell.
-    async fn probe(&self, call: &Call, context: &CallContext<'_>) -> (Outcome, Option<Exchange>) {
+    async fn call_traced(&self, call: &Call, context: &CallContext<'_>) -> (ToolOutcome, Option<Exchange>) {
         (self.call(call, context).await, None)
     }
 }
@@ -72,29 +72,29 @@ pub struct CallContext<'a> {
     pub variables: &'a Map<String, Value>,
     /// The private hosts that the workspace may reach.
     pub allow_hosts: &'a AllowHosts,
-    pub writes: &'a dyn StoreWrites,
+    pub writer: &'a dyn StoreWriter,
 }
 
 /// Writes to our own store while a call is under way, in the name of the turn that makes it.
 #[async_trait]
-pub trait StoreWrites: fmt::Debug + Send + Sync {
+pub trait StoreWriter: fmt::Debug + Send + Sync {
     /// What the writer decided.
-    async fn write(&self, write: StoreWrite) -> Result<Value, NotWritten>;
+    async fn write(&self, write: StoreWrite) -> Result<Value, WriteError>;
 }
 
 /// Why a call's write was not decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotWritten {
+pub enum WriteError {
     /// The turn is not this process's any more: then the call is another's too, and whatever this one returns
     /// is dropped.
-    Overtaken,
+    FencedOff,
     /// The store failed; it may have been written all the same. The log says why.
     Store,
 }
 
 /// What came of a call.
 #[derive(Clone, Debug)]
-pub enum Outcome {
+pub enum ToolOutcome {
     Result(CallResult),
     /// Nothing has happened yet: the writer decides this under its locks, and journals the
     /// result in the same transaction.
@@ -112,7 +112,7 @@ pub struct Adapters {
     /// With MCP servers.
     pub mcp: mcp::Sessions,
     pub clock: Arc<dyn Clock>,
-    pub ids: Arc<Ids>,
+    pub ids: Arc<IdGenerator>,
 }
 
 impl fmt::Debug for Adapters {

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::caldav;
-use super::calendar::{Availability, Booking, Cancelling};
-use super::knowledge::Search;
-use super::mcp::Mcp;
+use super::calendar::{Availability, Booking, Cancellation};
+use super::knowledge::KnowledgeSearch;
+use super::mcp::McpTool;
 use super::schema::ArgumentSchema;
 use super::webhook::Webhook;
 use super::{Adapters, Tool};
-use crate::domain::assistant::{Compiled, CompiledTool, ToolKind};
+use crate::domain::assistant::{AssistantVersion, CompiledTool, ToolKind};
 use crate::domain::chat::ToolSpec;
 use crate::domain::tool_loop::Toolbox;
 
@@ -22,14 +22,14 @@ const MAX_NAME: usize = 64;
 /// What is wrong with a tool as it is configured.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("tool `{tool}`: {problem}")]
-pub struct ToolFault {
+pub struct ToolError {
     /// Its slug.
     pub tool: String,
     /// What to mend. Holds no secret.
     pub problem: String,
 }
 
-impl ToolFault {
+impl ToolError {
     fn new(tool: &CompiledTool, problem: impl Into<String>) -> Self {
         Self { tool: tool.slug.clone(), problem: problem.into() }
     }
@@ -45,18 +45,18 @@ struct Entry {
 
 impl Toolset {
     /// Makes the tools of a version. Fails on a tool that cannot serve, and where two have one name.
-    pub fn build(compiled: &Compiled, adapters: &Adapters) -> Result<Self, ToolFault> {
-        Self::of(&compiled.tools, adapters)
+    pub fn build(compiled: &AssistantVersion, adapters: &Adapters) -> Result<Self, ToolError> {
+        Self::from_tools(&compiled.tools, adapters)
     }
 
     /// The same of tools that are in no version.
-    pub fn of(tools: &[CompiledTool], adapters: &Adapters) -> Result<Self, ToolFault> {
+    pub fn from_tools(tools: &[CompiledTool], adapters: &Adapters) -> Result<Self, ToolError> {
         let mut entries: Vec<Entry> = Vec::with_capacity(tools.len());
         for tool in tools {
             if entries.iter().any(|entry| entry.tool.spec().name == tool.name) {
-                return Err(ToolFault::new(tool, format!("another tool is named `{}`, too", tool.name)));
+                return Err(ToolError::new(tool, format!("another tool is named `{}`, too", tool.name)));
             }
-            entries.push(Entry { schema: compile_schema(tool)?, tool: make(tool, adapters)? });
+            entries.push(Entry { schema: compile_schema(tool)?, tool: build_tool(tool, adapters)? });
         }
         Ok(Self(entries))
     }
@@ -75,7 +75,7 @@ impl Toolset {
         self.0.iter().find(|entry| entry.tool.spec().name == name)
     }
 
-    fn unknown(&self, name: &str) -> String {
+    fn unknown_tool(&self, name: &str) -> String {
         let name: String = name.chars().take(MAX_NAME).collect();
         if self.0.is_empty() {
             return format!("There is no tool `{name}`: there are no tools.");
@@ -89,7 +89,7 @@ impl Toolbox for Toolset {
     fn check(&self, name: &str, arguments: &Map<String, Value>) -> Result<(), String> {
         match self.find(name) {
             Some(entry) => entry.schema.check(arguments),
-            None => Err(self.unknown(name)),
+            None => Err(self.unknown_tool(name)),
         }
     }
 
@@ -104,26 +104,26 @@ impl fmt::Debug for Toolset {
     }
 }
 
-fn compile_schema(tool: &CompiledTool) -> Result<ArgumentSchema, ToolFault> {
+fn compile_schema(tool: &CompiledTool) -> Result<ArgumentSchema, ToolError> {
     ArgumentSchema::compile(&tool.parameters)
-        .map_err(|problem| ToolFault::new(tool, format!("parameters: {problem}")))
+        .map_err(|problem| ToolError::new(tool, format!("parameters: {problem}")))
 }
 
-fn make(tool: &CompiledTool, adapters: &Adapters) -> Result<Arc<dyn Tool>, ToolFault> {
+fn build_tool(tool: &CompiledTool, adapters: &Adapters) -> Result<Arc<dyn Tool>, ToolError> {
     let spec = ToolSpec {
         name: tool.name.clone(),
         description: tool.description.clone(),
         parameters: tool.parameters.clone(),
     };
     Ok(match &tool.kind {
-        ToolKind::CalendarAvailability { calendar, rules, caldav: Some(at) } => {
-            Arc::new(caldav::Availability::new(spec, *calendar, rules, at, adapters))
+        ToolKind::CalendarAvailability { calendar, rules, caldav: Some(config) } => {
+            Arc::new(caldav::Availability::new(spec, *calendar, rules, config, adapters))
         }
-        ToolKind::CalendarBooking { calendar, rules, caldav: Some(at) } => {
-            Arc::new(caldav::Booking::new(spec, *calendar, rules, at, adapters))
+        ToolKind::CalendarBooking { calendar, rules, caldav: Some(config) } => {
+            Arc::new(caldav::Booking::new(spec, *calendar, rules, config, adapters))
         }
-        ToolKind::CalendarCancel { calendar, caldav: Some(at) } => {
-            Arc::new(caldav::Cancelling::new(spec, *calendar, at, adapters))
+        ToolKind::CalendarCancel { calendar, caldav: Some(config) } => {
+            Arc::new(caldav::Cancellation::new(spec, *calendar, config, adapters))
         }
         ToolKind::CalendarAvailability { calendar, rules, caldav: None } => {
             Arc::new(Availability::new(spec, *calendar, (**rules).clone(), adapters))
@@ -131,11 +131,11 @@ fn make(tool: &CompiledTool, adapters: &Adapters) -> Result<Arc<dyn Tool>, ToolF
         ToolKind::CalendarBooking { calendar, rules, caldav: None } => {
             Arc::new(Booking::new(spec, *calendar, (**rules).clone(), adapters))
         }
-        ToolKind::CalendarCancel { calendar, caldav: None } => Arc::new(Cancelling::new(spec, *calendar)),
-        ToolKind::Knowledge { base } => Arc::new(Search::new(spec, *base, adapters)),
-        ToolKind::Mcp(server) => Arc::new(Mcp::new(spec, server.as_ref().clone(), adapters)),
+        ToolKind::CalendarCancel { calendar, caldav: None } => Arc::new(Cancellation::new(spec, *calendar)),
+        ToolKind::Knowledge { base } => Arc::new(KnowledgeSearch::new(spec, *base, adapters)),
+        ToolKind::Mcp(server) => Arc::new(McpTool::new(spec, server.as_ref().clone(), adapters)),
         ToolKind::Webhook(webhook) => {
-            Arc::new(Webhook::new(spec, webhook, adapters).map_err(|problem| ToolFault::new(tool, problem))?)
+            Arc::new(Webhook::new(spec, webhook, adapters).map_err(|problem| ToolError::new(tool, problem))?)
         }
     })
 }

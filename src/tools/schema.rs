@@ -8,11 +8,11 @@ use std::fmt::Write as _;
 use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::{Map, Value};
 
-use crate::domain::schema_work::{check_schema, is_affordable};
+use crate::domain::schema_cost::{check_schema, is_within_budget};
 
 /// How many faults of one call are told, and how long each may be, in characters.
-const MAX_FAULTS: usize = 5;
-const MAX_FAULT: usize = 300;
+const MAX_ERRORS: usize = 5;
+const MAX_ERROR_CHARS: usize = 300;
 /// How large one pattern may get when it is compiled, in bytes.
 const MAX_PATTERN: usize = 1024 * 1024;
 
@@ -44,30 +44,30 @@ impl ArgumentSchema {
     /// `Err`: what does not fit, with its place.
     pub(super) fn check(&self, arguments: &Map<String, Value>) -> Result<(), String> {
         let arguments = Value::Object(arguments.clone());
-        if !is_affordable(&self.schema, &arguments) {
+        if !is_within_budget(&self.schema, &arguments) {
             return Err("The arguments are nested too deeply to be held to the tool's schema.".to_owned());
         }
-        let mut faults = self.validator.iter_errors(&arguments);
-        let Some(first) = faults.next() else { return Ok(()) };
-        let mut told = format!("The arguments do not fit the tool's schema: {}", describe(&first));
-        for fault in faults.by_ref().take(MAX_FAULTS - 1) {
+        let mut errors = self.validator.iter_errors(&arguments);
+        let Some(first) = errors.next() else { return Ok(()) };
+        let mut message = format!("The arguments do not fit the tool's schema: {}", describe(&first));
+        for error in errors.by_ref().take(MAX_ERRORS - 1) {
             // Writing to a `String` cannot fail.
-            let _ = write!(told, "; {}", describe(&fault));
+            let _ = write!(message, "; {}", describe(&error));
         }
-        if faults.next().is_some() {
-            told.push_str("; and more");
+        if errors.next().is_some() {
+            message.push_str("; and more");
         }
-        Err(told)
+        Err(message)
     }
 }
 
 /// `/order/0: 5 is not of type "string"`, without a path where it is the whole.
 fn describe(error: &ValidationError<'_>) -> String {
     let path = error.instance_path().to_string();
-    let told = if path.is_empty() { error.to_string() } else { format!("{path}: {error}") };
-    match told.char_indices().nth(MAX_FAULT) {
-        Some((end, _)) => format!("{}…", &told[..end]),
-        None => told,
+    let message = if path.is_empty() { error.to_string() } else { format!("{path}: {error}") };
+    match message.char_indices().nth(MAX_ERROR_CHARS) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message,
     }
 }
 
@@ -77,12 +77,12 @@ mod tests {
 
     use super::*;
 
-    fn fault(schema: &Value, arguments: &Value) -> String {
+    fn check_error(schema: &Value, arguments: &Value) -> String {
         ArgumentSchema::compile(schema).unwrap().check(arguments.as_object().unwrap()).unwrap_err()
     }
 
     #[test]
-    fn each_fault_is_told_with_its_place() {
+    fn each_error_names_its_location() {
         let schema = json!({
             "type": "object",
             "properties": {
@@ -94,16 +94,16 @@ mod tests {
             "additionalProperties": false,
         });
 
-        let none = fault(&schema, &json!({}));
+        let none = check_error(&schema, &json!({}));
         assert_eq!(none, "The arguments do not fit the tool's schema: \"id\" is a required property");
-        let many = fault(&schema, &json!({"id": "a1", "when": "soon", "lines": [1, "2"], "why": 1}));
-        for told in [
+        let many = check_error(&schema, &json!({"id": "a1", "when": "soon", "lines": [1, "2"], "why": 1}));
+        for message in [
             r#"/id: "a1" does not match"#,
             r#"/when: "soon" is not a "date""#,
             r#"/lines/1: "2" is not of type "integer""#,
             "('why' was unexpected)",
         ] {
-            assert!(many.contains(told), "{many}");
+            assert!(many.contains(message), "{many}");
         }
         let good = json!({"id": "AB", "when": "2026-11-30", "lines": []});
         let schema = ArgumentSchema::compile(&schema).unwrap();
@@ -111,27 +111,28 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_stays_short_however_much_is_wrong() {
+    fn an_error_message_is_bounded() {
         let schema = json!({"type": "object", "additionalProperties": {"type": "integer"}});
         let long = "é".repeat(100_000);
         let arguments: Map<_, _> = (0..100).map(|n| (n.to_string(), json!(long))).collect();
 
-        let told = fault(&schema, &Value::Object(arguments));
+        let message = check_error(&schema, &Value::Object(arguments));
 
-        assert!(told.chars().count() < 2000 && told.ends_with("; and more"), "{told}");
+        assert!(message.chars().count() < 2000 && message.ends_with("; and more"), "{message}");
     }
 
     #[test]
     fn a_schema_that_cannot_serve_is_refused() {
-        let fetched = json!({"type": "object", "properties": {"a": {"$ref": "http://127.0.0.1:1/s.json"}}});
-        let looking_back =
+        let with_remote_ref =
+            json!({"type": "object", "properties": {"a": {"$ref": "http://127.0.0.1:1/s.json"}}});
+        let with_backreference =
             json!({"type": "object", "properties": {"a": {"type": "string", "pattern": "(a)\\1"}}});
         for schema in [
             json!({"type": "string"}),
             json!(true),
             json!({"type": "object", "required": 5}),
-            fetched,
-            looking_back,
+            with_remote_ref,
+            with_backreference,
         ] {
             assert!(ArgumentSchema::compile(&schema).is_err(), "{schema}");
         }

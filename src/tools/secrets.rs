@@ -1,6 +1,6 @@
 //! The secrets of one call: opened for it, and kept out of what comes back.
 
-mod spelled;
+mod encodings;
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -10,12 +10,12 @@ use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
 
-use crate::domain::seal::{SealKey, Sealed};
+use crate::domain::seal::{SealKey, SealedSecret};
 
 /// What is shown in a secret's place.
 pub(super) const MASK: &str = "***";
 /// In bytes: a shorter text keeps no secret, and its like stands everywhere.
-pub const SHORTEST: usize = 4;
+pub const MIN_SECRET_BYTES: usize = 4;
 
 /// What was opened for a call, and is masked in whatever comes of it.
 pub struct Secrets<'k> {
@@ -32,7 +32,7 @@ impl<'k> Secrets<'k> {
 
     /// Opens a secret; from then on it is redacted. The fault is for the model: the cause is the
     /// operator's, and is logged.
-    pub fn open(&mut self, sealed: &Sealed) -> Result<SecretString, &'static str> {
+    pub fn open(&mut self, sealed: &SealedSecret) -> Result<SecretString, &'static str> {
         let opened = self.key.and_then(|key| key.open(sealed).ok());
         let Some(secret) = opened else {
             tracing::error!("a tool's secret cannot be opened with this REJOINDER_SECRET_KEY");
@@ -60,7 +60,7 @@ impl<'k> Secrets<'k> {
     }
 
     fn add(&mut self, text: &str) {
-        if text.len() >= SHORTEST {
+        if text.len() >= MIN_SECRET_BYTES {
             self.hidden.push(text.into());
         }
     }
@@ -69,7 +69,7 @@ impl<'k> Secrets<'k> {
     pub fn redact_text(&self, mut text: String) -> String {
         for secret in &self.hidden {
             let (mut masked, mut from) = (String::new(), 0);
-            while let Some(found) = spelled::find(&text, secret.expose_secret(), from) {
+            while let Some(found) = encodings::find(&text, secret.expose_secret(), from) {
                 masked.push_str(text.get(from..found.start).unwrap_or_default());
                 masked.push_str(MASK);
                 from = found.end;
@@ -118,7 +118,7 @@ mod tests {
 
     use super::*;
 
-    fn knowing(secret: &str) -> Secrets<'static> {
+    fn secrets_with(secret: &str) -> Secrets<'static> {
         let mut secrets = Secrets::new(None);
         secrets.hide(secret);
         secrets
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_hidden_whole_in_part_and_escaped() {
-        let secrets = knowing("Bearer to\"ken");
+        let secrets = secrets_with("Bearer to\"ken");
 
         let text = secrets.redact_text(r#"Bearer to"ken, to"ken, {"a": "to\"ken"}"#.to_owned());
         let value = secrets.redact_value(json!({"to\"ken": ["x to\"ken", 5, null]}));
@@ -136,12 +136,12 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_hidden_as_it_stands_in_a_url_or_a_form() {
-        let secrets = knowing("a/b c~d");
+    fn a_secret_is_hidden_in_url_and_form_encoding() {
+        let secrets = secrets_with("a/b c~d");
 
-        let shown = secrets.redact_text("?k=a%2Fb%20c~d&f=a%2Fb+c%7Ed&g=a%2Fb%20c%7Ed".to_owned());
+        let redacted = secrets.redact_text("?k=a%2Fb%20c~d&f=a%2Fb+c%7Ed&g=a%2Fb%20c%7Ed".to_owned());
 
-        assert_eq!(shown, "?k=***&f=***&g=***");
+        assert_eq!(redacted, "?k=***&f=***&g=***");
     }
 
     #[test]
@@ -152,35 +152,35 @@ mod tests {
                 secrets.hide(secret);
             }
 
-            let shown = secrets.redact_text("canary-and-more, canary".to_owned());
+            let redacted = secrets.redact_text("canary-and-more, canary".to_owned());
 
-            assert_eq!(shown, "***, ***");
+            assert_eq!(redacted, "***, ***");
         }
     }
 
     #[test]
-    fn a_secret_is_hidden_as_a_number_and_escaped_as_others_do() {
-        let secrets = knowing("12345678");
+    fn a_secret_is_hidden_as_a_number_and_in_other_escapes() {
+        let secrets = secrets_with("12345678");
         assert_eq!(
             secrets.redact_value(json!({"n": 12_345_678, "m": 1_234, "d": 12_345_678.5})),
             json!({"n": "***", "m": 1_234, "d": "***.5"})
         );
-        let shown = knowing("a/b+c").redact_text(r"a\/b+c a/b\u002Bc a\u002fb%2bc".to_owned());
-        assert_eq!(shown, "*** *** ***");
+        let redacted = secrets_with("a/b+c").redact_text(r"a\/b+c a/b\u002Bc a\u002fb%2bc".to_owned());
+        assert_eq!(redacted, "*** *** ***");
     }
 
     #[test]
     fn of_basic_the_user_and_the_password_are_hidden() {
         // `user:canary`
-        let secrets = knowing("Basic dXNlcjpjYW5hcnk=");
+        let secrets = secrets_with("Basic dXNlcjpjYW5hcnk=");
 
-        let shown = secrets.redact_text("dXNlcjpjYW5hcnk= user:canary canary user".to_owned());
+        let redacted = secrets.redact_text("dXNlcjpjYW5hcnk= user:canary canary user".to_owned());
 
-        assert_eq!(shown, "*** *** *** user");
+        assert_eq!(redacted, "*** *** *** user");
     }
 
     #[test]
     fn what_is_too_short_to_be_secret_stays() {
-        assert_eq!(knowing("a 1").redact_text("a 1".to_owned()), "a 1");
+        assert_eq!(secrets_with("a 1").redact_text("a 1".to_owned()), "a 1");
     }
 }

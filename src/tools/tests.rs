@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::assistant::{Compiled, CompiledTool, ToolKind, WebhookTool};
+use crate::domain::assistant::{AssistantVersion, CompiledTool, ToolKind, WebhookTool};
 use crate::domain::calendar::{
     CalendarRules, availability_schema, booking_schema, cancel_schema, decide_booking,
 };
@@ -37,7 +37,7 @@ impl World {
             mcp: mcp::Sessions::default(),
             seal_key: None,
             clock: Arc::new(FixedClock::at(NOW.parse().unwrap())),
-            ids: Arc::new(Ids::seeded(1)),
+            ids: Arc::new(IdGenerator::seeded(1)),
         };
         let world = Self { adapters, _folder: folder };
         world.execute("insert into workspaces values ($1, 'w', 'W', 0, null, 0, 0, 0, null, '[]', 0)").await;
@@ -105,8 +105,8 @@ fn webhook(method: &str, url: &str) -> ToolKind {
     ToolKind::Webhook(Box::new(serde_json::from_value::<WebhookTool>(webhook).unwrap()))
 }
 
-fn assistant(tools: Vec<CompiledTool>) -> Compiled {
-    let mut compiled: Compiled =
+fn assistant(tools: Vec<CompiledTool>) -> AssistantVersion {
+    let mut compiled: AssistantVersion =
         serde_json::from_value(json!({"slug": "a", "name": "A", "system_prompt": ""})).unwrap();
     compiled.tools = tools;
     compiled
@@ -119,16 +119,16 @@ fn object(value: Value) -> Map<String, Value> {
 
 /// No tool here writes before its result.
 #[derive(Debug)]
-pub(super) struct NoWrites;
+pub(super) struct PanickingWriter;
 
 #[async_trait::async_trait]
-impl StoreWrites for NoWrites {
-    async fn write(&self, write: StoreWrite) -> Result<Value, NotWritten> {
+impl StoreWriter for PanickingWriter {
+    async fn write(&self, write: StoreWrite) -> Result<Value, WriteError> {
         panic!("{write:?}")
     }
 }
 
-async fn call(toolset: &Toolset, name: &str, arguments: Value) -> Outcome {
+async fn call(toolset: &Toolset, name: &str, arguments: Value) -> ToolOutcome {
     let arguments = object(arguments);
     assert_eq!(toolset.check(name, &arguments), Ok(()));
     let context = CallContext {
@@ -136,15 +136,15 @@ async fn call(toolset: &Toolset, name: &str, arguments: Value) -> Outcome {
         conversation: ConversationId(Uuid::from_u128(3)),
         variables: &Map::new(),
         allow_hosts: &AllowHosts::default(),
-        writes: &NoWrites,
+        writer: &PanickingWriter,
     };
     toolset.get(name).unwrap().call(&Call { id: "call_1".to_owned(), arguments }, &context).await
 }
 
 async fn result(toolset: &Toolset, name: &str, arguments: Value) -> Value {
     match call(toolset, name, arguments).await {
-        Outcome::Result(result) => Value::Object(result.fields().clone()),
-        Outcome::Write(write) => panic!("{write:?}"),
+        ToolOutcome::Result(result) => Value::Object(result.fields().clone()),
+        ToolOutcome::Write(write) => panic!("{write:?}"),
     }
 }
 
@@ -176,7 +176,7 @@ async fn an_impossible_question_is_answered_with_what_is_free() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_away_is_a_result() {
+async fn an_unavailable_store_is_a_result() {
     let world = World::new().await;
     let toolset = world.toolset();
     world.adapters.db.close().await;
@@ -191,18 +191,18 @@ async fn a_store_that_is_away_is_a_result() {
 async fn booking_and_cancelling_are_left_to_the_writer() {
     let world = World::new().await;
     let toolset = world.toolset();
-    let wanted = json!({"datetime": "2026-11-30T10:00", "title": " Demo ", "email": ""});
+    let arguments = json!({"datetime": "2026-11-30T10:00", "title": " Demo ", "email": ""});
 
-    let booking = call(&toolset, "book", wanted).await;
+    let booking = call(&toolset, "book", arguments).await;
     let cancelling = call(&toolset, "cancel", json!({"booking_id": " bkg_1 "})).await;
 
-    let Outcome::Write(StoreWrite::Book { calendar, rules, request, call: id, .. }) = booking else {
+    let ToolOutcome::Write(StoreWrite::Book { calendar, rules, request, call: id, .. }) = booking else {
         panic!("{booking:?}")
     };
     assert_eq!((calendar, id.as_str(), request.title.as_str()), (CALENDAR, "call_1", "Demo"));
     let slot = decide_booking(&rules, &request, &[], NOW.parse().unwrap()).unwrap();
     assert_eq!(slot.start.to_string(), "2026-11-30T09:00:00Z");
-    let Outcome::Write(StoreWrite::Cancel { calendar, request, is_removed: false }) = cancelling else {
+    let ToolOutcome::Write(StoreWrite::Cancel { calendar, request, is_removed: false }) = cancelling else {
         panic!("{cancelling:?}")
     };
     assert_eq!((calendar, request.booking_id.as_str()), (CALENDAR, "bkg_1"));
@@ -224,8 +224,8 @@ async fn the_toolbox_checks_names_arguments_and_repeats() {
     assert_eq!(unknown, "There is no tool `lookup`. The tools are: look, book, cancel, hook.");
     let long = toolset.check(&"é".repeat(1000), &Map::new()).unwrap_err();
     assert!(long.chars().count() < 140, "{long}");
-    let fault = toolset.check("cancel", &object(json!({"booking_id": 5}))).unwrap_err();
-    assert!(fault.contains(r#"/booking_id: 5 is not of type "string""#), "{fault}");
+    let error = toolset.check("cancel", &object(json!({"booking_id": 5}))).unwrap_err();
+    assert!(error.contains(r#"/booking_id: 5 is not of type "string""#), "{error}");
     let none = Toolset::build(&assistant(Vec::new()), &world.adapters).unwrap();
     assert_eq!(none.check("x", &Map::new()).unwrap_err(), "There is no tool `x`: there are no tools.");
 }
@@ -234,12 +234,12 @@ async fn the_toolbox_checks_names_arguments_and_repeats() {
 async fn a_tool_that_cannot_serve_is_named() {
     let world = World::new().await;
     let hook = |kind| tool("hook", json!({"type": "object"}), kind);
-    let fault = |tools| Toolset::build(&assistant(tools), &world.adapters).unwrap_err().to_string();
+    let build_error = |tools| Toolset::build(&assistant(tools), &world.adapters).unwrap_err().to_string();
 
     let twice = [tools(), vec![hook(webhook("GET", "https://shop.example/"))]].concat();
-    assert_eq!(fault(twice), "tool `its-hook`: another tool is named `hook`, too");
+    assert_eq!(build_error(twice), "tool `its-hook`: another tool is named `hook`, too");
     let bad_schema = tool("hook", json!({"type": "string"}), webhook("GET", "https://shop.example/"));
-    assert_eq!(fault(vec![bad_schema]), "tool `its-hook`: parameters: its `type` must be \"object\"");
+    assert_eq!(build_error(vec![bad_schema]), "tool `its-hook`: parameters: its `type` must be \"object\"");
     let bad_method = hook(webhook("HEAD", "https://shop.example/"));
-    assert!(fault(vec![bad_method]).starts_with("tool `its-hook`: method: `HEAD`"));
+    assert!(build_error(vec![bad_method]).starts_with("tool `its-hook`: method: `HEAD`"));
 }

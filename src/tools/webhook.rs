@@ -1,10 +1,10 @@
 //! The webhook tool: an HTTP endpoint of the operator's, called through the guarded client.
 //! `docs/tools.md` says what is sent and what comes back.
 
-mod answer;
+mod capture;
 mod endpoint;
 mod request;
-mod seen;
+mod response;
 #[cfg(test)]
 mod tests;
 
@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use secrecy::ExposeSecret as _;
 
 use super::secrets::Secrets;
-use super::{Adapters, Call, CallContext, Exchange, Outcome, Tool};
+use super::{Adapters, Call, CallContext, Exchange, Tool, ToolOutcome};
 use crate::domain::assistant::WebhookTool;
 use crate::domain::chat::ToolSpec;
 use crate::domain::clock::Clock;
@@ -24,7 +24,7 @@ use crate::domain::tool_loop::CallResult;
 use crate::outbound::{GuardedClient, OutboundRequest};
 
 use endpoint::Endpoint;
-use request::Prepared;
+use request::RequestBuilder;
 
 /// How much of an answer is read, in bytes.
 const MAX_RESPONSE: usize = 1024 * 1024;
@@ -48,27 +48,27 @@ impl Webhook {
         })
     }
 
-    /// `seen` is told what goes over the wire.
+    /// `exchange` is told what goes over the wire.
     async fn send(
         &self,
         call: &Call,
         context: &CallContext<'_>,
-        mut seen: Option<&mut Exchange>,
+        mut exchange: Option<&mut Exchange>,
     ) -> CallResult {
         let mut secrets = Secrets::new(self.seal_key.as_deref());
         let request = match self.request(call, context, &mut secrets) {
             Ok(request) => request,
-            Err(fault) => return CallResult::failed(format!("The call was not sent: {fault}.")),
+            Err(error) => return CallResult::failed(format!("The call was not sent: {error}.")),
         };
-        if let Some(seen) = &mut seen {
-            seen.request = Some(seen::request(&request, &secrets));
+        if let Some(exchange) = &mut exchange {
+            exchange.request = Some(capture::request(&request, &secrets));
         }
-        let answered = self.outbound.send(request, context.allow_hosts).await;
-        if let Some(seen) = &mut seen {
-            seen.response = seen::response(&answered, &secrets);
+        let outcome = self.outbound.send(request, context.allow_hosts).await;
+        if let Some(exchange) = &mut exchange {
+            exchange.response = capture::response(&outcome, &secrets);
         }
-        match answered {
-            Ok(response) => answer::read(&response, &secrets),
+        match outcome {
+            Ok(response) => response::read(&response, &secrets),
             Err(error) => {
                 tracing::info!(
                     tool.name = self.spec.name,
@@ -76,7 +76,7 @@ impl Webhook {
                     error = &error as &dyn std::error::Error,
                     "a webhook tool got no answer"
                 );
-                CallResult::failed(answer::describe(&error, &self.endpoint))
+                CallResult::failed(response::describe(&error, &self.endpoint))
             }
         }
     }
@@ -96,7 +96,7 @@ impl Webhook {
             variables.to_mut().insert(name.clone(), secret.into());
         }
         let timestamp = self.clock.now().0.div_euclid(1_000_000);
-        Prepared { endpoint: &self.endpoint, call, variables: &variables, timestamp }.build(secrets)
+        RequestBuilder { endpoint: &self.endpoint, call, variables: &variables, timestamp }.build(secrets)
     }
 }
 
@@ -110,15 +110,15 @@ impl Tool for Webhook {
         self.endpoint.is_repeatable()
     }
 
-    async fn call(&self, call: &Call, context: &CallContext<'_>) -> Outcome {
-        Outcome::Result(self.send(call, context, None).await)
+    async fn call(&self, call: &Call, context: &CallContext<'_>) -> ToolOutcome {
+        ToolOutcome::Result(self.send(call, context, None).await)
     }
 
-    async fn probe(&self, call: &Call, context: &CallContext<'_>) -> (Outcome, Option<Exchange>) {
-        let mut seen = Exchange::default();
-        let result = self.send(call, context, Some(&mut seen)).await;
+    async fn call_traced(&self, call: &Call, context: &CallContext<'_>) -> (ToolOutcome, Option<Exchange>) {
+        let mut exchange = Exchange::default();
+        let result = self.send(call, context, Some(&mut exchange)).await;
         // What was refused never left.
-        let seen = if seen.request.is_some() { Some(seen) } else { None };
-        (Outcome::Result(result), seen)
+        let exchange = if exchange.request.is_some() { Some(exchange) } else { None };
+        (ToolOutcome::Result(result), exchange)
     }
 }

@@ -6,53 +6,63 @@ use std::time::{Duration, Instant};
 
 use super::Worker;
 use crate::domain::retry;
-use crate::service::embed_documents::{Embeddings, RETIRED_KEPT};
-use crate::store::{StoreError, embedding_work};
+use crate::service::embed_documents::{DocumentEmbedder, RETIRED_RETENTION};
+use crate::store::{StoreError, embedding_jobs};
 
 /// How often it is looked for what other processes have written.
-const EVERY: Duration = Duration::from_secs(10);
+const IDLE_POLL_INTERVAL: Duration = Duration::from_secs(10);
 /// How often the use of the model is noted, and counted what is left.
-const ROUND: Duration = Duration::from_mins(1);
+const STATS_INTERVAL: Duration = Duration::from_mins(1);
 /// How often all documents are gone over, and models that nobody uses any more.
-const SWEEP: Duration = Duration::from_mins(10);
+const SWEEP_INTERVAL: Duration = Duration::from_mins(10);
 /// Between two transactions that remove, so that on SQLite the writer gets its turn.
-const PAUSE: Duration = Duration::from_millis(20);
+const REMOVAL_PAUSE: Duration = Duration::from_millis(20);
 
 /// Embeds until the process stops.
-pub(super) async fn embed(worker: Worker, embeddings: Embeddings) {
+pub(super) async fn embed(worker: Worker, embeddings: DocumentEmbedder) {
     if !worker.services.db.is_shared() {
-        note("claims could not be given up", worker.services.db.writing(embedding_work::release_all).await);
+        log_failure(
+            "claims could not be given up",
+            worker.services.db.write(embedding_jobs::release_all).await,
+        );
     }
-    let mut course = embeddings.course();
-    let mut failed = 0;
-    let begun = Instant::now();
-    let (mut round_at, mut sweep_at) = (begun, begun);
+    let mut state = embeddings.initial_state();
+    let mut failures = 0;
+    let started_at = Instant::now();
+    let (mut next_stats_at, mut next_sweep_at) = (started_at, started_at);
     loop {
-        if Instant::now() >= sweep_at {
-            note("documents could not be gone over", sweep(&worker, &embeddings).await);
+        if Instant::now() >= next_sweep_at {
+            log_failure("documents could not be gone over", sweep(&worker, &embeddings).await);
             // A document that was being written at the start may have been missed: soon once more.
-            sweep_at = if begun.elapsed() < EVERY { begun + EVERY } else { Instant::now() + SWEEP };
+            next_sweep_at = if started_at.elapsed() < IDLE_POLL_INTERVAL {
+                started_at + IDLE_POLL_INTERVAL
+            } else {
+                Instant::now() + SWEEP_INTERVAL
+            };
         }
-        if Instant::now() >= round_at {
-            note("the use of the model could not be noted", embeddings.note_use(&worker.services).await);
-            note("documents could not be counted", embeddings.note_what_is_left(&worker.services).await);
-            round_at = Instant::now() + ROUND;
+        if Instant::now() >= next_stats_at {
+            log_failure(
+                "the use of the model could not be noted",
+                embeddings.record_use(&worker.services).await,
+            );
+            log_failure("documents could not be counted", embeddings.report_backlog(&worker.services).await);
+            next_stats_at = Instant::now() + STATS_INTERVAL;
         }
-        match embeddings.embed_some(&worker.services, &mut course).await {
+        match embeddings.embed_next_documents(&worker.services, &mut state).await {
             Ok(0) => {
-                failed = 0;
+                failures = 0;
                 let changed = worker.services.documents_changed.notified();
                 // Either is a reason to look.
-                let _ = tokio::time::timeout(EVERY, changed).await;
+                let _ = tokio::time::timeout(IDLE_POLL_INTERVAL, changed).await;
             }
-            Ok(_) => failed = 0,
-            Err(fault) => {
-                failed += 1;
+            Ok(_) => failures = 0,
+            Err(error) => {
+                failures += 1;
                 let random = u32::from_le_bytes(worker.services.ids.bytes());
-                let pause = retry::pause(failed, fault.retry_after(), random);
+                let pause = retry::backoff(failures, error.retry_after(), random);
                 let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
                 tracing::warn!(
-                    error = &fault as &dyn Error,
+                    error = &error as &dyn Error,
                     pause_ms,
                     "documents could not be embedded; they are found by their words"
                 );
@@ -63,19 +73,19 @@ pub(super) async fn embed(worker: Worker, embeddings: Embeddings) {
 }
 
 /// Marks what no process has marked, and removes what is of no use to any.
-async fn sweep(worker: &Worker, embeddings: &Embeddings) -> Result<(), StoreError> {
+async fn sweep(worker: &Worker, embeddings: &DocumentEmbedder) -> Result<(), StoreError> {
     // First: what is written from now on is marked by whoever writes it.
-    embeddings.note_use(&worker.services).await?;
-    embeddings.mark_all(&worker.services).await?;
-    while embeddings.remove_retired(&worker.services, RETIRED_KEPT).await? {
-        tokio::time::sleep(PAUSE).await;
+    embeddings.record_use(&worker.services).await?;
+    embeddings.enqueue_missing(&worker.services).await?;
+    while embeddings.remove_retired(&worker.services, RETIRED_RETENTION).await? {
+        tokio::time::sleep(REMOVAL_PAUSE).await;
     }
     Ok(())
 }
 
 /// What did not succeed is tried again in the next round.
-fn note(what: &'static str, done: Result<(), StoreError>) {
-    if let Err(error) = done {
+fn log_failure(what: &'static str, result: Result<(), StoreError>) {
+    if let Err(error) = result {
         tracing::warn!(error = &error as &dyn Error, "{what}");
     }
 }

@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{POLL, Worker, deliveries};
+use super::{POLL_INTERVAL, Worker, deliveries};
 use crate::domain::clock::Clock;
 use crate::domain::ids::ProcessId;
 use crate::store::lease::LeaseKeeper;
 use crate::store::{Conn, Db, StoreError, delivery_claims, processes, queue};
-use crate::telemetry::TURNS_TAKEN_OVER;
+use crate::telemetry::TURN_TAKEOVERS;
 
 /// As many turns, or deliveries, as one query takes over at most.
-const TAKEN: u64 = 256;
+const TAKEOVER_BATCH: u64 = 256;
 
 /// The lease of this process.
 #[derive(Debug)]
@@ -23,14 +23,14 @@ pub struct Lease {
     keeper: LeaseKeeper,
     length: Duration,
     /// When the last renewal that succeeded was sent.
-    renewed: Instant,
+    renewed_at: Instant,
     /// Since when no renewal has failed.
     unbroken_since: Instant,
 }
 
 impl Lease {
     /// Begins the lease: before the process listens, and before it owns anything.
-    pub async fn begin(
+    pub async fn acquire(
         db: &Db,
         process: ProcessId,
         length: Duration,
@@ -38,54 +38,54 @@ impl Lease {
         keeper: LeaseKeeper,
     ) -> Result<Self, StoreError> {
         let now = Instant::now();
-        db.writing(async |conn| processes::renew_lease(conn, process, length, clock).await).await?;
-        keeper.holds_until(now + length);
-        Ok(Self { keeper, length, renewed: now, unbroken_since: now })
+        db.write(async |conn| processes::renew_lease(conn, process, length, clock).await).await?;
+        keeper.extend_until(now + length);
+        Ok(Self { keeper, length, renewed_at: now, unbroken_since: now })
     }
 
     fn is_lost(&self) -> bool {
-        self.renewed.elapsed() >= self.length
+        self.renewed_at.elapsed() >= self.length
     }
 }
 
-/// Keeps the lease on a connection of its own until `last`, and then gives it up.
-pub(super) async fn keep(worker: Worker, mut lease: Lease, db: Db, last: CancellationToken) {
+/// Keeps the lease on a connection of its own until `background_stop`, and then gives it up.
+pub(super) async fn keep_alive(worker: Worker, mut lease: Lease, db: Db, background_stop: CancellationToken) {
     let length = lease.length;
-    let mut taking_over = tokio::time::interval(POLL.max(length / 30));
-    let mut renewing = tokio::time::interval(length / 6);
+    let mut takeover_ticks = tokio::time::interval(POLL_INTERVAL.max(length / 30));
+    let mut renewal_ticks = tokio::time::interval(length / 6);
     loop {
         tokio::select! {
             biased;
-            () = last.cancelled() => break,
-            _ = renewing.tick() => keep_once(&worker, &mut lease, &db).await,
-            _ = taking_over.tick() => take_over(&worker, &lease).await,
+            () = background_stop.cancelled() => break,
+            _ = renewal_ticks.tick() => renew_once(&worker, &mut lease, &db).await,
+            _ = takeover_ticks.tick() => take_over(&worker, &lease).await,
         }
     }
-    let dropped = db.writing(async |conn| processes::drop_lease(conn, worker.process).await);
-    if let Err(error) = dropped.await {
+    let released = db.write(async |conn| processes::release_lease(conn, worker.process).await);
+    if let Err(error) = released.await {
         tracing::warn!(error = &error as &dyn std::error::Error, "the lease could not be given up");
     }
     db.close().await;
 }
 
-async fn keep_once(worker: &Worker, lease: &mut Lease, db: &Db) {
-    let sent = Instant::now();
+async fn renew_once(worker: &Worker, lease: &mut Lease, db: &Db) {
+    let sent_at = Instant::now();
     let was_lost = lease.is_lost();
     let clock = worker.services.clock.as_ref();
     let renew =
         async |conn: Conn<'_>| processes::renew_lease(conn, worker.process, lease.length, clock).await;
-    let renewed = tokio::time::timeout(lease.length / 6, db.writing(renew)).await;
-    if let Err(error) = renewed.unwrap_or(Err(StoreError::TimedOut)) {
+    let result = tokio::time::timeout(lease.length / 6, db.write(renew)).await;
+    if let Err(error) = result.unwrap_or(Err(StoreError::TimedOut)) {
         tracing::warn!(error = &error as &dyn std::error::Error, "the lease could not be renewed");
         lease.unbroken_since = Instant::now();
         return;
     }
     if was_lost {
         tracing::warn!("the lease was lost: what others have taken in the meantime is let go");
-        lease.keeper.lose();
+        lease.keeper.mark_lost();
         // Also where none failed, but this process was frozen.
-        lease.unbroken_since = sent;
-        if let Err(error) = look_again(worker).await {
+        lease.unbroken_since = sent_at;
+        if let Err(error) = cancel_fenced_off(worker).await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "own turns and deliveries could not be read"
@@ -93,21 +93,20 @@ async fn keep_once(worker: &Worker, lease: &mut Lease, db: &Db) {
             return;
         }
     }
-    lease.renewed = sent;
-    lease.keeper.holds_until(sent + lease.length);
+    lease.renewed_at = sent_at;
+    lease.keeper.extend_until(sent_at + lease.length);
 }
 
 /// After an outage: cancels the tasks of turns and deliveries that others have taken in the meantime.
-async fn look_again(worker: &Worker) -> Result<(), StoreError> {
+async fn cancel_fenced_off(worker: &Worker) -> Result<(), StoreError> {
     // Before the read: what is claimed since is ours.
-    let running = worker.books.turns();
-    let owned =
-        worker.services.db.reading(async |conn| queue::list_owned(conn, worker.process).await).await?;
+    let running = worker.task_registry.turns();
+    let owned = worker.services.db.read(async |conn| queue::list_owned(conn, worker.process).await).await?;
     let owned: HashSet<_> = owned.into_iter().map(|(_, _, turn, _)| turn).collect();
     for turn in running.into_iter().filter(|turn| !owned.contains(turn)) {
-        worker.books.cancel(turn);
+        worker.task_registry.cancel(turn);
     }
-    deliveries::look_again(worker).await
+    deliveries::cancel_fenced_off(worker).await
 }
 
 /// Queues what dead processes left. What an owner with an expired lease has only with a lease that has
@@ -118,29 +117,30 @@ async fn take_over(worker: &Worker, lease: &Lease) {
         return;
     }
     let is_unbroken = lease.unbroken_since.elapsed() >= length;
-    let overdue = is_unbroken.then_some(worker.settings.attempt + length);
+    let overdue = is_unbroken.then_some(worker.settings.attempt_timeout + length);
     let clock = worker.services.clock.as_ref();
-    let take = async |mut conn: Conn<'_>| {
-        let turns = queue::take_over(conn.reborrow(), worker.process, overdue, TAKEN, clock).await?;
-        let deliveries = delivery_claims::take_over(conn, worker.process, is_unbroken, TAKEN, clock).await?;
+    let take_over_batch = async |mut conn: Conn<'_>| {
+        let turns = queue::take_over(conn.reborrow(), worker.process, overdue, TAKEOVER_BATCH, clock).await?;
+        let deliveries =
+            delivery_claims::take_over(conn, worker.process, is_unbroken, TAKEOVER_BATCH, clock).await?;
         Ok((turns, deliveries))
     };
-    let take_all = async {
+    let take_over_all = async {
         // A full batch says that there may be more.
         loop {
-            let (turns, deliveries) = worker.services.db.writing(take).await?;
+            let (turns, deliveries) = worker.services.db.write(take_over_batch).await?;
             if (turns, deliveries) != (0, 0) {
-                metrics::counter!(TURNS_TAKEN_OVER).increment(turns);
+                metrics::counter!(TURN_TAKEOVERS).increment(turns);
                 tracing::info!(turns, deliveries, "what dead processes left was taken over");
             }
-            if turns < TAKEN && deliveries < TAKEN {
+            if turns < TAKEOVER_BATCH && deliveries < TAKEOVER_BATCH {
                 return Ok(());
             }
         }
     };
     // The next renewal must not wait for it.
-    let taken = tokio::time::timeout(length / 6, take_all).await;
-    if let Err(error) = taken.unwrap_or(Err(StoreError::TimedOut)) {
+    let result = tokio::time::timeout(length / 6, take_over_all).await;
+    if let Err(error) = result.unwrap_or(Err(StoreError::TimedOut)) {
         tracing::warn!(error = &error as &dyn std::error::Error, "not all could be taken over");
     }
 }

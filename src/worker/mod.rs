@@ -3,15 +3,15 @@
 //! processes left, ends what has been open for too long, and removes what is kept no
 //! longer.
 
-mod books;
 mod claims;
 mod deliveries;
 mod effects;
 mod embeddings;
 mod lease;
+mod poller;
 mod retention;
 mod sweeper;
-mod wakes;
+mod task_registry;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,23 +21,23 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::ids::ProcessId;
-use crate::domain::turn::Door;
+use crate::domain::turn::Api;
 use crate::lifecycle::Tasks;
 use crate::service::Services;
-use crate::service::deliver_event::Sender;
-use crate::service::embed_documents::Embeddings;
+use crate::service::deliver_event::WebhookSender;
+use crate::service::embed_documents::DocumentEmbedder;
 use crate::service::run_turn::Engine;
-use crate::store::lease::HasLease;
-use crate::store::overdue::LifeBounds;
+use crate::store::lease::LeaseStatus;
+use crate::store::overdue::LifetimeLimits;
 use crate::store::writer::{Effect, Slots};
 use crate::store::{Db, StoreError};
-use books::Books;
 use deliveries::Deliveries;
 pub use deliveries::DeliverySettings;
 pub use lease::Lease;
+use task_registry::TaskRegistry;
 
 /// How often other processes' doings are looked for.
-const POLL: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The bounds that the background keeps to.
 #[derive(Clone, Copy, Debug)]
@@ -45,20 +45,20 @@ pub struct WorkerSettings {
     /// `turn.lease`.
     pub lease: Duration,
     /// `turn.deadline`.
-    pub attempt: Duration,
-    pub life: LifeBounds,
+    pub attempt_timeout: Duration,
+    pub life: LifetimeLimits,
     /// `events.retention`.
-    pub events_kept: Duration,
+    pub event_retention: Duration,
     pub deliveries: DeliverySettings,
 }
 
 /// What performs the work of this process.
 #[derive(Debug)]
-pub struct Performers {
+pub struct WorkerDependencies {
     pub engine: Arc<Engine>,
-    pub sender: Sender,
+    pub sender: WebhookSender,
     /// None where no endpoint is configured.
-    pub embeddings: Option<Embeddings>,
+    pub embeddings: Option<DocumentEmbedder>,
 }
 
 /// The background of one process. Cheap to clone.
@@ -67,65 +67,76 @@ pub struct Worker {
     services: Services,
     engine: Arc<Engine>,
     deliveries: Deliveries,
-    embeddings: Option<Embeddings>,
+    embeddings: Option<DocumentEmbedder>,
     process: ProcessId,
     slots: Slots,
     settings: WorkerSettings,
     /// What runs here, turns and deliveries, are tasks of these, and may finish while the process stops.
-    turns: Tasks,
-    books: Books,
-    has_lease: HasLease,
+    tasks: Tasks,
+    task_registry: TaskRegistry,
+    has_lease: LeaseStatus,
 }
 
 impl Worker {
-    /// A worker that starts turns and deliveries as tasks of `turns`.
+    /// A worker that starts turns and deliveries as tasks of `tasks`.
     #[must_use]
     pub fn new(
         services: Services,
-        performers: Performers,
+        dependencies: WorkerDependencies,
         process: ProcessId,
         slots: Slots,
         settings: WorkerSettings,
-        turns: Tasks,
-        has_lease: HasLease,
+        tasks: Tasks,
+        has_lease: LeaseStatus,
     ) -> Self {
-        let Performers { engine, sender, embeddings } = performers;
+        let WorkerDependencies { engine, sender, embeddings } = dependencies;
         let deliveries = Deliveries::new(sender, settings.deliveries);
-        let books = Books::default();
-        Self { services, engine, deliveries, embeddings, process, slots, settings, turns, books, has_lease }
+        let task_registry = TaskRegistry::default();
+        Self {
+            services,
+            engine,
+            deliveries,
+            embeddings,
+            process,
+            slots,
+            settings,
+            tasks,
+            task_registry,
+            has_lease,
+        }
     }
 
-    /// Starts the background. What must outlive the running turns goes on until `last`, as tasks of
+    /// Starts the background. What must outlive the running turns goes on until `background_stop`, as tasks of
     /// `background`; claims and sweeps end where the process begins to stop.
     pub fn start(
         &self,
         effects: mpsc::UnboundedReceiver<Effect>,
         lease: Option<(Lease, Db)>,
         background: &Tasks,
-        last: &CancellationToken,
+        background_stop: &CancellationToken,
     ) {
-        let follow = effects::follow(self.clone(), effects, last.clone());
-        background.spawn_critical("effects", follow.map(Ok));
-        background.spawn_critical("wakes", wakes::poll(self.clone(), last.clone()).map(Ok));
+        let consume = effects::consume(self.clone(), effects, background_stop.clone());
+        background.spawn_critical("effects", consume.map(Ok));
+        background.spawn_critical("poller", poller::poll(self.clone(), background_stop.clone()).map(Ok));
         if let Some((lease, db)) = lease {
-            let keep = lease::keep(self.clone(), lease, db, last.clone());
-            background.spawn_critical("lease", keep.map(Ok));
+            let keep_alive = lease::keep_alive(self.clone(), lease, db, background_stop.clone());
+            background.spawn_critical("lease", keep_alive.map(Ok));
         }
-        self.turns.spawn_critical("claims", claims::claim(self.clone()).map(Ok));
+        self.tasks.spawn_critical("turn claims", claims::claim(self.clone()).map(Ok));
         self.spawn_until_stop("sweeper", sweeper::sweep(self.clone()));
         self.spawn_until_stop("retention", retention::remove(self.clone()));
-        self.spawn_until_stop("own books", books::compare(self.clone()));
+        self.spawn_until_stop("turn reconciliation", task_registry::reconcile(self.clone()));
         if let Some(embeddings) = self.embeddings.clone() {
             self.spawn_until_stop("embeddings", embeddings::embed(self.clone(), embeddings));
         }
-        deliveries::start(self, background, last);
+        deliveries::start(self, background, background_stop);
     }
 
     /// What may be dropped wherever it is, and is where the process begins to stop. Until then the process
     /// is of no use without it.
     fn spawn_until_stop(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        let soft = self.turns.soft();
-        self.turns.spawn_critical(name, async move {
+        let soft = self.tasks.soft_stop();
+        self.tasks.spawn_critical(name, async move {
             soft.run_until_cancelled(task).await;
             Ok(())
         });
@@ -134,7 +145,7 @@ impl Worker {
     /// Whether this process has its lease now, and may act on what it owns.
     #[must_use]
     pub fn has_lease(&self) -> bool {
-        self.has_lease.now()
+        self.has_lease.is_valid()
     }
 
     /// Who this process is in the store.
@@ -144,17 +155,17 @@ impl Worker {
     }
 
     /// Waits until no turn runs here, and none is about to.
-    pub async fn idle(&self) {
-        let in_use = || Door::ALL.iter().any(|door| self.slots.in_use(*door) > 0);
-        while in_use() || self.books.count() > 0 {
-            tokio::time::sleep(POLL).await;
+    pub async fn wait_until_idle(&self) {
+        let in_use = || Api::ALL.iter().any(|api| self.slots.in_use(*api) > 0);
+        while in_use() || self.task_registry.count() > 0 {
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
     /// Claims and runs queued turns until there are none that may start here: for tests.
     pub async fn run_until_empty(&self) {
-        while claims::claim_once(self).await > 0 || self.books.count() > 0 {
-            self.books.changed().await;
+        while claims::claim_once(self).await > 0 || self.task_registry.count() > 0 {
+            self.task_registry.changed().await;
         }
     }
 

@@ -7,34 +7,34 @@ use uuid::Uuid;
 
 use super::Worker;
 use crate::domain::ids::WorkspaceId;
-use crate::store::archived_endpoints::{self, Archived};
-use crate::store::knowledge_bases::Deleted;
+use crate::store::archived_endpoints::{self, ArchivedEndpoint};
+use crate::store::knowledge_bases::DeletedKnowledgeBase;
 use crate::store::{Conn, StoreError, idempotency, knowledge_bases, processes, retention};
 
-const EVERY: Duration = Duration::from_mins(1);
+const INTERVAL: Duration = Duration::from_mins(1);
 /// Rows of one transaction.
 const BATCH: i64 = 256;
 /// Between two of them, so that on SQLite the writer gets its turn.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Workspaces of one look.
-const WORKSPACES: i64 = 1000;
+const WORKSPACE_BATCH: i64 = 1000;
 /// A lease that is over stays for whoever looks into what a dead process left.
-const LEASES_KEPT: Duration = Duration::from_hours(24);
+const LEASE_RETENTION: Duration = Duration::from_hours(24);
 
 /// Removes until the process stops.
 pub(super) async fn remove(worker: Worker) {
     loop {
-        note("keys", remove_keys(&worker).await);
-        note("leases", remove_leases(&worker).await);
-        note("endpoints", remove_archived(&worker).await);
-        note("knowledge bases", remove_knowledge_bases(&worker).await);
-        note("events", remove_events(&worker).await);
-        tokio::time::sleep(EVERY).await;
+        log_failure("keys", remove_keys(&worker).await);
+        log_failure("leases", remove_leases(&worker).await);
+        log_failure("endpoints", remove_archived(&worker).await);
+        log_failure("knowledge bases", remove_knowledge_bases(&worker).await);
+        log_failure("events", remove_events(&worker).await);
+        tokio::time::sleep(INTERVAL).await;
     }
 }
 
 /// What could not be removed is tried again in the next round, and holds up nothing else.
-fn note(what: &'static str, removed: Result<(), StoreError>) {
+fn log_failure(what: &'static str, removed: Result<(), StoreError>) {
     if let Err(error) = removed {
         tracing::warn!(error = &error as &dyn std::error::Error, "old {what} could not be removed");
     }
@@ -42,7 +42,7 @@ fn note(what: &'static str, removed: Result<(), StoreError>) {
 
 async fn remove_keys(worker: &Worker) -> Result<(), StoreError> {
     let (db, clock) = (&worker.services.db, worker.services.clock.as_ref());
-    while db.writing(async |conn| idempotency::sweep(conn, BATCH, clock).await).await? > 0 {
+    while db.write(async |conn| idempotency::sweep(conn, BATCH, clock).await).await? > 0 {
         tokio::time::sleep(PAUSE).await;
     }
     Ok(())
@@ -50,39 +50,43 @@ async fn remove_keys(worker: &Worker) -> Result<(), StoreError> {
 
 async fn remove_leases(worker: &Worker) -> Result<(), StoreError> {
     let clock = worker.services.clock.as_ref();
-    worker.services.db.writing(async |conn| processes::sweep(conn, LEASES_KEPT, clock).await).await
+    worker.services.db.write(async |conn| processes::sweep(conn, LEASE_RETENTION, clock).await).await
 }
 
 async fn remove_archived(worker: &Worker) -> Result<(), StoreError> {
-    for archived in worker.services.db.reading(archived_endpoints::list).await? {
-        note("deliveries", remove_what_is_left_of(worker, archived).await);
+    for archived in worker.services.db.read(archived_endpoints::list).await? {
+        log_failure("deliveries", remove_archived_endpoint(worker, archived).await);
     }
     Ok(())
 }
 
 async fn remove_knowledge_bases(worker: &Worker) -> Result<(), StoreError> {
-    for deleted in worker.services.db.reading(knowledge_bases::list_deleted).await? {
-        note("documents", remove_knowledge_base(worker, deleted).await);
+    for deleted in worker.services.db.read(knowledge_bases::list_deleted).await? {
+        log_failure("documents", remove_knowledge_base(worker, deleted).await);
     }
     Ok(())
 }
 
-async fn remove_knowledge_base(worker: &Worker, deleted: Deleted) -> Result<(), StoreError> {
+async fn remove_knowledge_base(worker: &Worker, deleted: DeletedKnowledgeBase) -> Result<(), StoreError> {
     let db = &worker.services.db;
-    while db.writing(async |conn| knowledge_bases::remove(conn, deleted).await).await? {
+    while db.write(async |conn| knowledge_bases::remove(conn, deleted).await).await? {
         tokio::time::sleep(PAUSE).await;
     }
     Ok(())
 }
 
-async fn remove_what_is_left_of(worker: &Worker, archived: Archived) -> Result<(), StoreError> {
+async fn remove_archived_endpoint(worker: &Worker, archived: ArchivedEndpoint) -> Result<(), StoreError> {
     let (db, clock) = (&worker.services.db, worker.services.clock.as_ref());
-    while db.writing(async |conn| archived_endpoints::close(conn, archived, BATCH, clock).await).await? > 0 {
+    while db
+        .write(async |conn| archived_endpoints::close_deliveries(conn, archived, BATCH, clock).await)
+        .await?
+        > 0
+    {
         tokio::time::sleep(PAUSE).await;
     }
     let is_deleted = !archived.from_file;
     while is_deleted
-        && db.writing(async |conn| archived_endpoints::remove(conn, archived, BATCH).await).await? > 0
+        && db.write(async |conn| archived_endpoints::remove(conn, archived, BATCH).await).await? > 0
     {
         tokio::time::sleep(PAUSE).await;
     }
@@ -91,28 +95,31 @@ async fn remove_what_is_left_of(worker: &Worker, archived: Archived) -> Result<(
 
 /// Removes all events that are too old now.
 pub(super) async fn remove_events(worker: &Worker) -> Result<(), StoreError> {
-    let (kept, clock) = (worker.settings.events_kept, worker.services.clock.as_ref());
+    let (max_age, clock) = (worker.settings.event_retention, worker.services.clock.as_ref());
     let mut after = WorkspaceId(Uuid::nil());
     loop {
-        let list = async |conn: Conn<'_>| retention::list_overdue(conn, kept, after, WORKSPACES, clock).await;
-        let overdue = worker.services.db.reading(list).await?;
-        let Some(furthest) = overdue.last() else { return Ok(()) };
-        after = *furthest;
+        let list = async |conn: Conn<'_>| {
+            retention::list_expired(conn, max_age, after, WORKSPACE_BATCH, clock).await
+        };
+        let overdue = worker.services.db.read(list).await?;
+        let Some(last) = overdue.last() else { return Ok(()) };
+        after = *last;
         for workspace in overdue {
-            note("events", remove_events_of(worker, workspace).await);
+            log_failure("events", remove_events_of(worker, workspace).await);
         }
     }
 }
 
 async fn remove_events_of(worker: &Worker, workspace: WorkspaceId) -> Result<(), StoreError> {
-    let (kept, clock) = (worker.settings.events_kept, worker.services.clock.as_ref());
+    let (max_age, clock) = (worker.settings.event_retention, worker.services.clock.as_ref());
     let db = &worker.services.db;
-    let pass = async |conn: Conn<'_>| retention::pass_over(conn, workspace, kept, BATCH, clock).await;
+    let advance_cursor =
+        async |conn: Conn<'_>| retention::advance_cursor(conn, workspace, max_age, BATCH, clock).await;
     let remove = async |conn: Conn<'_>| retention::remove(conn, workspace, BATCH).await;
     loop {
-        let passed = db.writing(pass).await?;
-        let removed = db.writing(remove).await?;
-        if passed == 0 && removed == 0 {
+        let advanced = db.write(advance_cursor).await?;
+        let removed = db.write(remove).await?;
+        if advanced == 0 && removed == 0 {
             return Ok(());
         }
         tokio::time::sleep(PAUSE).await;

@@ -5,19 +5,19 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use super::Worker;
-use crate::domain::batch::{Ending, Right, Step, TurnRef};
+use crate::domain::batch::{EndAuthority, EndTurn, TurnRef, TurnWriteOutcome};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
 use crate::domain::turn::TurnEnd;
 use crate::store::Conn;
-use crate::store::overdue::{self, Overdue, OverdueKind};
+use crate::store::overdue::{self, OverdueReason, OverdueTurn};
 
-const EVERY: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(1);
 const BATCH: i64 = 256;
 /// Sweeps until the process stops.
 pub(super) async fn sweep(worker: Worker) {
     loop {
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(INTERVAL).await;
         if let Err(error) = end_overdue(&worker).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "overdue turns could not be ended");
         }
@@ -29,29 +29,29 @@ async fn end_overdue(worker: &Worker) -> Result<(), Error> {
     let (life, clock) = (worker.settings.life, services.clock.as_ref());
     let list = async |conn: Conn<'_>| overdue::list(conn, life, BATCH, clock).await;
     loop {
-        let overdue = services.db.reading(list).await?;
-        let (found, most) = (overdue.len(), usize::try_from(BATCH).unwrap_or(usize::MAX));
+        let overdue = services.db.read(list).await?;
+        let (found, batch) = (overdue.len(), usize::try_from(BATCH).unwrap_or(usize::MAX));
         // At once, so that they are committed together; one that cannot be ended holds up no other.
         let ended = join_all(overdue.into_iter().map(|overdue| end_one(worker, overdue))).await;
         // A full batch says that there may be more, unless it is the same ones again.
-        if found < most || !ended.contains(&true) {
+        if found < batch || !ended.contains(&true) {
             return Ok(());
         }
     }
 }
 
 /// Whether it is ended now.
-async fn end_one(worker: &Worker, Overdue { turn, why }: Overdue) -> bool {
-    let (right, failure) = match why {
-        OverdueKind::Deadline => (Right::Deadline, Failure::Timeout),
-        OverdueKind::Age => (Right::Overdue { fence: turn.fence }, Failure::TooOld),
-        OverdueKind::Takeovers => (Right::Overdue { fence: turn.fence }, Failure::TooManyTakeovers),
+async fn end_one(worker: &Worker, OverdueTurn { turn, reason }: OverdueTurn) -> bool {
+    let (authority, failure) = match reason {
+        OverdueReason::Deadline => (EndAuthority::Deadline, Failure::Timeout),
+        OverdueReason::Age => (EndAuthority::Overdue { fence: turn.fence }, Failure::TooOld),
+        OverdueReason::Takeovers => (EndAuthority::Overdue { fence: turn.fence }, Failure::TooManyTakeovers),
     };
-    let place = TurnRef { workspace: turn.workspace, conversation: turn.conversation, turn: turn.id };
+    let turn_ref = TurnRef { workspace: turn.workspace, conversation: turn.conversation, turn: turn.id };
     let end = TurnEnd::Failed(failure);
-    let ending = Ending { turn: place, right, end, journal: None };
-    match worker.services.writer.end(ending).await {
-        Ok(step) => matches!(step, Step::Done(_)),
+    let command = EndTurn { turn: turn_ref, authority, end, journal: None };
+    match worker.services.writer.end(command).await {
+        Ok(outcome) => matches!(outcome, TurnWriteOutcome::Accepted(_)),
         Err(error) => {
             tracing::warn!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "an overdue turn could not be ended");
             false

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::checker::{broken_by, names};
-use crate::client::{Client, Door, Operation, Outcome};
+use crate::client::{Api, Client, Operation, Outcome};
 use crate::cluster::{Cluster, Setup};
 use crate::evidence::{Evidence, gather};
 use crate::fakes::Plan;
@@ -63,8 +63,8 @@ async fn each_falsification_is_found() {
     let cluster = Cluster::start(Setup::new(Backend::Sqlite, 1)).await;
     let client = Client::new(&cluster, &Arc::new(History::new("bites", 0)));
     let watch = Watch::start(&cluster);
-    let talk = client.talk(Door::Widget, "widget").await;
-    let free = client.talk(Door::Widget, "test").await;
+    let talk = client.talk(Api::Widget, "widget").await;
+    let free = client.talk(Api::Widget, "test").await;
     let mut done = Vec::new();
     let plans = [(&talk, Plan::Note), (&talk, Plan::Refuse), (&talk, Plan::Plain), (&free, Plan::Lookup)];
     for (number, (talk, plan)) in plans.into_iter().enumerate() {

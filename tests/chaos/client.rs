@@ -16,7 +16,7 @@ use crate::support::wait::{wait_at_most, wait_for};
 const PATIENCE: Duration = Duration::from_secs(90);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum Api {
     Widget,
     Platform,
 }
@@ -24,7 +24,7 @@ pub enum Door {
 /// A conversation under its name at the door through which it is talked to.
 #[derive(Clone, Debug)]
 pub struct Talk {
-    pub door: Door,
+    pub api: Api,
     /// The `con_` id.
     pub id: String,
     /// At the widget door.
@@ -44,16 +44,16 @@ pub struct Operation {
 
 impl Operation {
     fn path(&self) -> String {
-        match self.talk.door {
-            Door::Widget => format!("/api/conversations/{}/messages", self.talk.uuid),
-            Door::Platform => "/v1/messages".to_owned(),
+        match self.talk.api {
+            Api::Widget => format!("/api/conversations/{}/messages", self.talk.uuid),
+            Api::Platform => "/v1/messages".to_owned(),
         }
     }
 
     fn body(&self) -> Value {
-        match self.talk.door {
-            Door::Widget => json!({ "message": self.text }),
-            Door::Platform => json!({
+        match self.talk.api {
+            Api::Widget => json!({ "message": self.text }),
+            Api::Platform => json!({
                 "conversation_id": self.talk.id, "sender_id": "u", "sender_type": "user", "text": self.text,
                 "auto_reply": self.auto_reply,
             }),
@@ -171,7 +171,7 @@ impl Client {
     pub async fn send(&self, operation: &Operation, address: &str) -> reqwest::Result<Told> {
         let url = format!("{address}{}", operation.path());
         let mut request = self.http.post(url).timeout(PATIENCE).json(&operation.body());
-        if operation.talk.door == Door::Platform {
+        if operation.talk.api == Api::Platform {
             request = request.bearer_auth(&self.cluster.key);
         }
         if let Some(key) = &operation.key {
@@ -186,7 +186,7 @@ impl Client {
     }
 
     /// A new conversation for this door, made once, whoever is killed meanwhile.
-    pub async fn talk(&self, door: Door, kind: &str) -> Talk {
+    pub async fn talk(&self, api: Api, kind: &str) -> Talk {
         let key = format!("talk-{:x}", rand::random::<u64>());
         let body = json!({ "assistant_id": "550e8400-e29b-41d4-a716-446655440000", "type": kind });
         let made = wait_for("a conversation", async || {
@@ -197,7 +197,7 @@ impl Client {
         })
         .await;
         let text = |name: &str| made["data"][name].as_str().unwrap_or_default().to_owned();
-        Talk { door, id: text("id"), uuid: text("widget_uuid") }
+        Talk { api, id: text("id"), uuid: text("widget_uuid") }
     }
 
     fn enter(&self, what: &str, operation: &Operation, details: &Value) {
@@ -211,7 +211,7 @@ fn judge(operation: &Operation, told: Told) -> Outcome {
     match told.status {
         200 => Outcome::Ok(told),
         _ if told.error.as_deref() == Some("outcome_unknown") => Outcome::Unknown,
-        400 if operation.talk.door == Door::Widget && told.error.as_deref().is_some_and(is_failure) => {
+        400 if operation.talk.api == Api::Widget && told.error.as_deref().is_some_and(is_failure) => {
             Outcome::Failed(told)
         }
         _ => Outcome::Refused(told),

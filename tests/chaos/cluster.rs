@@ -153,7 +153,7 @@ impl Cluster {
             ("REJOINDER_DATA_DIR", "data".to_owned()),
             ("REJOINDER_TURN__LEASE", "2s".to_owned()),
             ("REJOINDER_LIMITS__ENABLED", "false".to_owned()),
-            ("REJOINDER_STORE__LANES", "2".to_owned()),
+            ("REJOINDER_STORE__SHARDS", "2".to_owned()),
             ("REJOINDER_STORE__READ_CONNECTIONS", "4".to_owned()),
             ("REJOINDER_MODEL__HISTORY_MESSAGES", "8".to_owned()),
             ("REJOINDER_OUTBOUND__ALLOW_HOSTS", fakes.tool.host()),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::checker::check;
-use crate::client::{Client, Door, Operation, Outcome};
+use crate::client::{Api, Client, Operation, Outcome};
 use crate::cluster::{Between, Cluster, Setup};
 use crate::evidence::gather;
 use crate::fakes::Plan;
@@ -31,10 +31,10 @@ async fn whose_answer_is_lost_are_settled() {
     let mut done = Vec::new();
     for _ in 0..size("CHAOS_POINTS", 1) {
         for lost in [Lost::Admission, Lost::Reply] {
-            for (door, kind) in [(Door::Widget, "widget"), (Door::Platform, "api")] {
+            for (api, kind) in [(Api::Widget, "widget"), (Api::Platform, "api")] {
                 for has_key in [true, false] {
                     let number = done.len();
-                    let talk = client.talk(door, kind).await;
+                    let talk = client.talk(api, kind).await;
                     let text = format!("talk-{number} {lost:?} {}", Plan::Note.word());
                     let tap = cluster.tap.as_ref().expect("the setup has one");
                     cut(tap, lost, &text, &cuts);

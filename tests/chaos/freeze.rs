@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::checker::check;
-use crate::client::{Client, Door, Operation, Outcome};
+use crate::client::{Api, Client, Operation, Outcome};
 use crate::cluster::{Cluster, Setup, try_get};
 use crate::evidence::{Reader, gather};
 use crate::fakes::{self, Plan};
@@ -28,12 +28,12 @@ async fn a_frozen_process_wakes_up_fenced() {
     let gate = hold_first_calls(&cluster);
 
     // At the model and at a tool that may not be repeated, for both doors.
-    for (number, (door, plan)) in [Door::Widget, Door::Platform]
+    for (number, (api, plan)) in [Api::Widget, Api::Platform]
         .into_iter()
-        .flat_map(|door| [Plan::Plain, Plan::Note].map(|plan| (door, plan)))
+        .flat_map(|api| [Plan::Plain, Plan::Note].map(|plan| (api, plan)))
         .enumerate()
     {
-        let talk = client.talk(door, if door == Door::Widget { "widget" } else { "api" }).await;
+        let talk = client.talk(api, if api == Api::Widget { "widget" } else { "api" }).await;
         let text = format!("talk-{number} {}", plan.word());
         let operation = Operation { number, talk, text, key: None, auto_reply: true };
         let client = Arc::clone(&client);

@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::checker::check;
-use crate::client::{Client, Done, Door, Operation, Outcome, Talk};
+use crate::client::{Api, Client, Done, Operation, Outcome, Talk};
 use crate::cluster::{Cluster, Setup};
 use crate::evidence::{Reader, gather};
 use crate::fakes::Plan;
@@ -33,13 +33,13 @@ async fn the_last_money_is_spent_once_postgres() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn twins_are_one_sqlite() {
-    twins("twins_sqlite", Backend::Sqlite, 1).await;
+async fn duplicates_are_one_sqlite() {
+    duplicates("duplicates_sqlite", Backend::Sqlite, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn twins_are_one_postgres() {
-    twins("twins_postgres", Backend::Postgres, 2).await;
+async fn duplicates_are_one_postgres() {
+    duplicates("duplicates_postgres", Backend::Postgres, 2).await;
 }
 
 /// In each round there is money for some of the posts: exactly so many are answered. Every other round has a kill.
@@ -51,7 +51,7 @@ async fn race(test: &str, backend: Backend, processes: usize) {
     let watch = Watch::start(&cluster);
     let mut talks = Vec::new();
     for _ in 0..POSTS {
-        talks.push(client.talk(Door::Widget, "widget").await);
+        talks.push(client.talk(Api::Widget, "widget").await);
     }
     let mut all = Vec::new();
     for round in 0..size("CHAOS_ROUNDS", 6) {
@@ -86,9 +86,9 @@ fn is_insufficient(outcome: &Outcome) -> bool {
 }
 
 /// Each key is sent by many at once, to any process: all hear the same bytes.
-async fn twins(test: &str, backend: Backend, processes: usize) {
+async fn duplicates(test: &str, backend: Backend, processes: usize) {
     let seed = seed(test);
-    let (keys, twins, kills) =
+    let (keys, duplicates, kills) =
         (size("CHAOS_KEYS", 48), size("CHAOS_TWINS", 8), size("CHAOS_KILLS", 8).min(20));
     let cluster = Cluster::start(Setup::new(backend, processes)).await;
     let client = Client::new(&cluster, &Arc::new(History::new(test, seed)));
@@ -98,7 +98,7 @@ async fn twins(test: &str, backend: Backend, processes: usize) {
     let mut all = Vec::new();
     // Eight keys at once.
     for first in (0..keys).step_by(8) {
-        let keys = (first..keys.min(first + 8)).map(|number| send_twins(&client, number, twins));
+        let keys = (first..keys.min(first + 8)).map(|number| send_duplicates(&client, number, duplicates));
         all.extend(join_all(keys).await);
     }
     is_over.store(true, Ordering::Relaxed);
@@ -110,26 +110,26 @@ async fn twins(test: &str, backend: Backend, processes: usize) {
         assert_eq!((told.status, told.error.as_deref()), (422, Some("idempotency_key_reused")), "{told:?}");
     }
     let evidence = gather(&cluster, all, watch.end().await).await;
-    check(&evidence, test, &format!("{keys} keys, {twins} twins each"));
+    check(&evidence, test, &format!("{keys} keys, {duplicates} twins each"));
 }
 
 /// One message by all its twins, as one.
-async fn send_twins(client: &Arc<Client>, number: usize, twins: usize) -> Done {
-    let (door, kind) = [(Door::Widget, "widget"), (Door::Platform, "api")][number % 2];
-    let talk = client.talk(door, kind).await;
+async fn send_duplicates(client: &Arc<Client>, number: usize, duplicates: usize) -> Done {
+    let (api, kind) = [(Api::Widget, "widget"), (Api::Platform, "api")][number % 2];
+    let talk = client.talk(api, kind).await;
     let plan = [Plan::Plain, Plan::Note, Plan::Refuse, Plan::Lookup][number / 2 % 4];
     let operation = keyed(number, &talk, format!("talk-{number} {}", plan.word()));
-    let sent = (0..twins).map(|nth| {
+    let sent = (0..duplicates).map(|nth| {
         let (client, operation) = (Arc::clone(client), operation.clone());
         tokio::spawn(async move { client.perform(operation, nth).await })
     });
     let mut done: Vec<Done> =
         join_all(sent.collect::<Vec<_>>()).await.into_iter().map(Result::unwrap).collect();
     let told: Vec<_> = done.iter().map(|done| done.outcome.told().expect("a key gets an outcome")).collect();
-    for twin in &told {
-        assert_eq!((twin.status, &twin.body), (told[0].status, &told[0].body), "{operation:?}");
+    for duplicate in &told {
+        assert_eq!((duplicate.status, &duplicate.body), (told[0].status, &told[0].body), "{operation:?}");
     }
-    assert!(told.iter().filter(|twin| !twin.is_replay).count() <= 1, "{operation:?}: {told:#?}");
+    assert!(told.iter().filter(|duplicate| !duplicate.is_replay).count() <= 1, "{operation:?}: {told:#?}");
     done.pop().expect("there is a twin")
 }
 

@@ -13,7 +13,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::json;
 
 use crate::checker::check;
-use crate::client::{Client, Done, Door, Operation, Talk};
+use crate::client::{Api, Client, Done, Operation, Talk};
 use crate::cluster::{Between, Cluster, Setup};
 use crate::evidence::gather;
 use crate::fakes::Plan;
@@ -84,10 +84,10 @@ async fn run(test: &str, backend: Backend, processes: usize) {
 
 /// Half of them for each door; the first is free.
 async fn make_talks(client: &Client) -> Arc<[Talk]> {
-    let mut talks = vec![client.talk(Door::Widget, "test").await];
+    let mut talks = vec![client.talk(Api::Widget, "test").await];
     for _ in 0..TALKS / 2 {
-        talks.push(client.talk(Door::Platform, "api").await);
-        talks.push(client.talk(Door::Widget, "widget").await);
+        talks.push(client.talk(Api::Platform, "api").await);
+        talks.push(client.talk(Api::Widget, "widget").await);
     }
     talks.into()
 }
@@ -128,7 +128,7 @@ impl Person {
             18 => [Plan::Loop, Plan::Flaky][number % 2],
             _ => Plan::Refuse,
         };
-        let is_platform = talk.door == Door::Platform;
+        let is_platform = talk.api == Api::Platform;
         let auto_reply = !is_platform || self.random.random_range(0..10) > 0;
         // The same few keys in each widget conversation and at the other door: they never meet.
         let name = if is_platform { number } else { self.counts[nth].fetch_add(1, Ordering::Relaxed) };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::checker::check;
-use crate::client::{Client, Done, Door, Operation, Outcome, Talk};
+use crate::client::{Api, Client, Done, Operation, Outcome, Talk};
 use crate::cluster::{Cluster, Setup, try_get};
 use crate::evidence::gather;
 use crate::fakes::{self, Plan};
@@ -28,7 +28,7 @@ async fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
     let cluster = Cluster::start(Setup::new(Backend::Sqlite, 1)).await;
     let client = Client::new(&cluster, &Arc::new(History::new("disk", 0)));
     let watch = Watch::start(&cluster);
-    let (running, gate, talks) = hold_one_at_each_door(&client).await;
+    let (running, gate, talks) = hold_one_on_each_api(&client).await;
     let address = cluster.address(0).unwrap();
 
     cluster.limit(0, "--fsize=4096:");
@@ -37,7 +37,7 @@ async fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
         let begun = Instant::now();
         let operation = message(10 + nth, talk, Plan::Plain);
         let told = client.send(&operation, &address).await.unwrap();
-        let status = if talk.door == Door::Widget { 400 } else { 500 };
+        let status = if talk.api == Api::Widget { 400 } else { 500 };
         assert_eq!(told.status, status, "{told:?}");
         // SQLite writes at the commit, and what failed there is nobody's to know.
         let code = told.error.as_deref();
@@ -72,7 +72,7 @@ async fn open_files_run_out_postgres() {
 async fn run_out_of_files(test: &str, backend: Backend) {
     let cluster = Cluster::start(Setup::new(backend, 1)).await;
     let client = Client::new(&cluster, &Arc::new(History::new(test, 0)));
-    let (running, gate, talks) = hold_one_at_each_door(&client).await;
+    let (running, gate, talks) = hold_one_on_each_api(&client).await;
     let address = cluster.address(0).unwrap();
 
     let most = cluster.open_files(0) + SPARE;
@@ -99,7 +99,7 @@ async fn run_out_of_files(test: &str, backend: Backend) {
 type Running = Vec<tokio::task::JoinHandle<Done>>;
 
 /// A turn of each door that waits for the model; and the talks for what comes later.
-async fn hold_one_at_each_door(client: &Arc<Client>) -> (Running, Gate, [Talk; 2]) {
+async fn hold_one_on_each_api(client: &Arc<Client>) -> (Running, Gate, [Talk; 2]) {
     let gate = Gate::closed();
     let held = gate.clone();
     client.cluster.fakes.model.script().otherwise(move |request: &ModelRequest| {
@@ -108,16 +108,15 @@ async fn hold_one_at_each_door(client: &Arc<Client>) -> (Running, Gate, [Talk; 2
         if is_held { usual.held_by(&held) } else { usual }
     });
     let mut running = Vec::new();
-    for (number, (door, kind)) in [(Door::Widget, "widget"), (Door::Platform, "api")].into_iter().enumerate()
-    {
-        let talk = client.talk(door, kind).await;
+    for (number, (api, kind)) in [(Api::Widget, "widget"), (Api::Platform, "api")].into_iter().enumerate() {
+        let talk = client.talk(api, kind).await;
         let mut operation = message(number, &talk, Plan::Plain);
         operation.text = format!("talk-{number} held {}", Plan::Plain.word());
         let client = Arc::clone(client);
         running.push(tokio::spawn(async move { client.perform(operation, 0).await }));
     }
     client.cluster.fakes.model.calls().arrived(2).await;
-    let talks = [client.talk(Door::Widget, "widget").await, client.talk(Door::Platform, "api").await];
+    let talks = [client.talk(Api::Widget, "widget").await, client.talk(Api::Platform, "api").await];
     (running, gate, talks)
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::checker::check;
-use crate::client::{Client, Door, Operation, Outcome};
+use crate::client::{Api, Client, Operation, Outcome};
 use crate::cluster::{Cluster, Setup};
 use crate::evidence::gather;
 use crate::fakes::{self, Plan};
@@ -41,8 +41,8 @@ async fn run(test: &str, backend: Backend, processes: usize) {
     let address = cluster.address(0).expect("the process runs");
     let mut waiting = Vec::new();
     for number in 0..TURNS {
-        let (door, kind) = [(Door::Widget, "widget"), (Door::Platform, "api")][number % 2];
-        let talk = client.talk(door, kind).await;
+        let (api, kind) = [(Api::Widget, "widget"), (Api::Platform, "api")][number % 2];
+        let talk = client.talk(api, kind).await;
         let haste = if number % 4 < 2 { "early" } else { "late" };
         let said = format!("talk-{number} {haste} {}", Plan::Plain.word());
         let operation = Operation { number, talk, text: said, key: None, auto_reply: true };
@@ -64,8 +64,8 @@ async fn run(test: &str, backend: Backend, processes: usize) {
         done.push(waiting.await.unwrap());
     }
     for done in &done {
-        let is_right = match (done.operation.talk.door, done.operation.text.contains(" late ")) {
-            (Door::Widget, true) => matches!(&done.outcome, Outcome::Failed(told) if told.status == 400),
+        let is_right = match (done.operation.talk.api, done.operation.text.contains(" late ")) {
+            (Api::Widget, true) => matches!(&done.outcome, Outcome::Failed(told) if told.status == 400),
             _ => matches!(done.outcome, Outcome::Ok(_)),
         };
         assert!(is_right, "{done:#?}");

@@ -7,7 +7,7 @@ use http::{StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::checker::check;
-use crate::client::{Client, Done, Door, Operation};
+use crate::client::{Api, Client, Done, Operation};
 use crate::cluster::{Cluster, Setup};
 use crate::evidence::{Reader, gather};
 use crate::fakes;
@@ -128,22 +128,22 @@ async fn run(test: &str, backend: Backend) {
     let watch = Watch::start(&cluster);
     misbehave(&cluster);
     let mut done = Vec::new();
-    let doors = || [(Door::Widget, "widget"), (Door::Platform, "api")];
+    let apis = || [(Api::Widget, "widget"), (Api::Platform, "api")];
     for (name, _, part) in TOOL_FAULTS.map(|(name, _, reply, part)| (name, reply, part)) {
-        for (door, kind) in doors() {
-            let sent = send(&client, done.len(), door, kind, name).await;
+        for (api, kind) in apis() {
+            let sent = send(&client, done.len(), api, kind, name).await;
             let calls = calls_of(&client, &sent).await;
             let error = calls[0]["result"]["error"].as_str().unwrap_or_default();
-            assert_eq!(calls.len(), 1, "{name}, {door:?}: {calls:?}");
-            assert!(error.contains(part), "{name}, {door:?}: {calls:?}");
+            assert_eq!(calls.len(), 1, "{name}, {api:?}: {calls:?}");
+            assert!(error.contains(part), "{name}, {api:?}: {calls:?}");
             done.push(sent);
         }
     }
     for (name, _, code, words) in MODEL_FAULTS {
-        for (door, kind) in doors() {
-            let sent = send(&client, done.len(), door, kind, name).await;
+        for (api, kind) in apis() {
+            let sent = send(&client, done.len(), api, kind, name).await;
             let told = sent.outcome.told().expect("it was answered");
-            if door == Door::Widget {
+            if api == Api::Widget {
                 let expected =
                     json!({ "status": false, "error": format!("Failed to process message: {words}") });
                 assert_eq!((told.status, told.json()), (400, expected), "{name}");
@@ -153,7 +153,7 @@ async fn run(test: &str, backend: Backend) {
             assert_eq!(
                 (&turn["state"], &turn["reason"]),
                 (&json!("failed"), &json!(code)),
-                "{name}, {door:?}"
+                "{name}, {api:?}"
             );
             done.push(sent);
         }
@@ -185,8 +185,8 @@ fn misbehave(cluster: &Cluster) {
     });
 }
 
-async fn send(client: &Client, number: usize, door: Door, kind: &str, fault: &str) -> Done {
-    let talk = client.talk(door, kind).await;
+async fn send(client: &Client, number: usize, api: Api, kind: &str, fault: &str) -> Done {
+    let talk = client.talk(api, kind).await;
     let text = format!("talk-{number} {fault}");
     let operation = Operation { number, talk, text, key: None, auto_reply: true };
     client.perform(operation, 0).await

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::checker::check;
-use crate::client::{Client, Door, Operation, Outcome};
+use crate::client::{Api, Client, Operation, Outcome};
 use crate::cluster::{Cluster, Setup};
 use crate::evidence::{Reader, gather};
 use crate::fakes::{self, Plan};
@@ -40,8 +40,8 @@ async fn a_dead_process_is_replaced_within_its_lease_and_five_seconds() {
         .otherwise(move |request: &ModelRequest| fakes::usual_answer(request).held_by(&never));
     let mut waiting = Vec::new();
     for number in 0..TURNS * 2 {
-        let (door, kind) = [(Door::Widget, "widget"), (Door::Platform, "api")][number % 2];
-        let talk = client.talk(door, kind).await;
+        let (api, kind) = [(Api::Widget, "widget"), (Api::Platform, "api")][number % 2];
+        let talk = client.talk(api, kind).await;
         let text = format!("talk-{number} {}", Plan::Plain.word());
         let key = Some(format!("key-{number}"));
         let operation = Operation { number, talk, text, key, auto_reply: true };

@@ -29,7 +29,7 @@ const BETWEEN: usize = 60;
 const IN_FLIGHT: usize = 16;
 
 /// How long an earlier event of a conversation may hold up a later one; times in the feed are whole seconds.
-const KEEPS_ORDER: SignedDuration = SignedDuration::from_secs(29);
+const ORDERING_WINDOW: SignedDuration = SignedDuration::from_secs(29);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite() {
@@ -210,7 +210,7 @@ fn check(test: &str, cluster: &Cluster, events: &BTreeMap<String, Value>, secret
         let Some((before, then)) = last.insert(conversation, (cursor, came)) else { continue };
         // One that could not be sent for so long holds up the later ones no more.
         let created: Timestamp = events[&id]["created_at"].as_str().unwrap().parse().unwrap();
-        let was_old = then.duration_since(created) >= KEEPS_ORDER;
+        let was_old = then.duration_since(created) >= ORDERING_WINDOW;
         assert!(before < cursor || was_old, "{id} came after a later one of its conversation");
     }
     println!("{test}: {} events, {kills} kills, {repeats} repeats", events.len());

@@ -11,38 +11,38 @@ use crate::domain::vector::Vector;
 use crate::model::openai::{HttpClient, probe};
 
 /// How long the model may take to say that it is there.
-const MODEL: Duration = Duration::from_secs(10);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What was found of one part; the error is why it cannot be used.
-type Found = Result<String, String>;
+type CheckResult = Result<String, String>;
 
 /// Looks at each part; true where all can be used. The configuration was read, so that is good.
 pub async fn check(config: &Config) -> (Report, bool) {
-    let parts: [(&str, Found); 4] = [
+    let parts: [(&str, CheckResult); 4] = [
         ("configuration", Ok("read".to_owned())),
         ("store", check_store(config).await),
         ("model", check_model(config).await),
         ("embeddings", check_embeddings(config).await),
     ];
-    let is_good = parts.iter().all(|(_, found)| found.is_ok());
+    let is_usable = parts.iter().all(|(_, result)| result.is_ok());
     let text = parts
         .iter()
-        .map(|(part, found)| match found {
+        .map(|(part, result)| match result {
             Ok(text) => format!("{part}: {text}\n"),
             Err(text) => format!("{part}: NOT USABLE: {text}\n"),
         })
         .collect();
-    let json = parts.iter().map(|(part, found)| {
-        let (ok, detail) = match found {
+    let json = parts.iter().map(|(part, result)| {
+        let (ok, detail) = match result {
             Ok(text) => (true, text),
             Err(text) => (false, text),
         };
         ((*part).to_owned(), json!({ "ok": ok, "detail": detail }))
     });
-    (Report { text, json: Value::Object(json.collect()) }, is_good)
+    (Report { text, json: Value::Object(json.collect()) }, is_usable)
 }
 
-async fn check_store(config: &Config) -> Found {
+async fn check_store(config: &Config) -> CheckResult {
     let name = match config.database() {
         Database::Sqlite { data_dir } => {
             let file = data_dir.join(SQLITE_FILE);
@@ -62,13 +62,13 @@ async fn check_store(config: &Config) -> Found {
     reached.await.map(|()| format!("{name} reached")).map_err(|error| format!("{name}: {error:#}"))
 }
 
-async fn check_model(config: &Config) -> Found {
+async fn check_model(config: &Config) -> CheckResult {
     match config.model_choice() {
         ModelChoice::Offline { .. } => Ok("the built-in demonstration".to_owned()),
         ModelChoice::Missing(text) => Err(text.to_owned()),
         ModelChoice::OpenAi { base_url, key, model } => {
             let client = HttpClient::new(config.model.connect_timeout).map_err(|error| error.to_string())?;
-            let reached = probe(&client, &base_url, key.as_ref(), MODEL).await;
+            let reached = probe(&client, &base_url, key.as_ref(), PROBE_TIMEOUT).await;
             let host = base_url.host_str().unwrap_or_default();
             reached
                 .map(|()| format!("{host} reached, for {model}"))
@@ -78,14 +78,14 @@ async fn check_model(config: &Config) -> Found {
 }
 
 /// One word is embedded: that tells of the model, too, and costs next to nothing.
-async fn check_embeddings(config: &Config) -> Found {
+async fn check_embeddings(config: &Config) -> CheckResult {
     let Some(choice) = config.embeddings_choice() else {
         return Ok("none configured; documents are searched by their words".to_owned());
     };
     let host = choice.base_url.host_str().unwrap_or_default().to_owned();
-    let made = models::embedder(config).map_err(|error| format!("{error:#}"))?;
-    let answer = match made {
-        Some(embedder) => embedder.embed(&["check"], MODEL).await,
+    let embedder = models::embedder(config).map_err(|error| format!("{error:#}"))?;
+    let answer = match embedder {
+        Some(embedder) => embedder.embed(&["check"], PROBE_TIMEOUT).await,
         None => Ok(Vec::new()),
     };
     match answer {

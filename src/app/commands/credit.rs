@@ -2,15 +2,15 @@
 
 use serde_json::json;
 
-use super::{Money, Report, open_prepared};
+use super::{Money, Report, open_ready_store};
 use crate::config::Config;
 use crate::domain::clock::SystemClock;
-use crate::domain::ids::Ids;
-use crate::service::credit::{self, Credited};
+use crate::domain::ids::IdGenerator;
+use crate::service::credit::{self, CreditOutcome};
 
 /// A reference that nobody has used, to be shown before it is used.
-pub fn make_reference() -> String {
-    format!("credit-{}", Ids::random().capability().simple())
+pub fn generate_reference() -> String {
+    format!("credit-{}", IdGenerator::random().uuid_v4().simple())
 }
 
 /// Gives credit, or takes it where the amount is negative.
@@ -20,15 +20,16 @@ pub async fn credit(
     amount: Money,
     reference: &str,
 ) -> anyhow::Result<Report> {
-    let db = open_prepared(config).await?;
-    let credited = credit::credit(&db, &SystemClock, &Ids::random(), workspace, amount, reference).await?;
+    let db = open_ready_store(config).await?;
+    let credited =
+        credit::credit(&db, &SystemClock, &IdGenerator::random(), workspace, amount, reference).await?;
     db.close().await;
-    let (text, balance, counted) = match credited {
-        Credited::Now(entry) => {
+    let (text, balance, is_new) = match credited {
+        CreditOutcome::Granted(entry) => {
             let balance = entry.balance_after;
             (format!("{workspace}: {amount} credited, balance {balance}\n"), balance, true)
         }
-        Credited::Before { balance } => {
+        CreditOutcome::AlreadyGranted { balance } => {
             let text = format!(
                 "{workspace}: {reference} had counted already; nothing credited, balance {balance}\n"
             );
@@ -36,6 +37,6 @@ pub async fn credit(
         }
     };
     let json =
-        json!({ "workspace": workspace, "reference": reference, "credited": counted, "balance": balance });
+        json!({ "workspace": workspace, "reference": reference, "credited": is_new, "balance": balance });
     Ok(Report { text, json })
 }

@@ -4,32 +4,32 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::{CreateKey, KeyId, Report, open_prepared};
+use super::{CreateKey, KeyId, Report, open_ready_store};
 use crate::config::Config;
 use crate::domain::api_key::ApiKey;
 use crate::domain::clock::{Clock, Micros, SystemClock};
-use crate::domain::ids::Ids;
+use crate::domain::ids::IdGenerator;
 use crate::service::keys;
 
 /// Makes a key; the report is the only place where it is ever shown.
 pub async fn create_key(config: &Config, request: CreateKey) -> anyhow::Result<Report> {
-    let db = open_prepared(config).await?;
+    let db = open_ready_store(config).await?;
     let workspace = request.workspace.clone();
-    let (secret, key) = keys::create(&db, &SystemClock, &Ids::random(), request).await?;
+    let (secret, key) = keys::create(&db, &SystemClock, &IdGenerator::random(), request).await?;
     db.close().await;
-    let mut json = shown(&workspace, &key);
+    let mut json = key_json(&workspace, &key);
     json["key"] = secret.expose().into();
     Ok(Report { text: format!("{}\n", secret.expose()), json })
 }
 
 /// Lists the keys of the workspace of this slug, or of all.
 pub async fn list_keys(config: &Config, workspace: Option<&str>) -> anyhow::Result<Report> {
-    let db = open_prepared(config).await?;
-    let listed = keys::list(&db, workspace).await?;
+    let db = open_ready_store(config).await?;
+    let keys_by_workspace = keys::list(&db, workspace).await?;
     db.close().await;
     let now = SystemClock.now();
     let mut text = String::new();
-    for (workspace, key) in &listed {
+    for (workspace, key) in &keys_by_workspace {
         let scopes: Vec<_> = key.scopes.iter().map(|scope| scope.as_str()).collect();
         // Writing to a String does not fail.
         let _ = writeln!(
@@ -42,13 +42,13 @@ pub async fn list_keys(config: &Config, workspace: Option<&str>) -> anyhow::Resu
             key.name,
         );
     }
-    let json = listed.iter().map(|(workspace, key)| shown(workspace, key)).collect();
+    let json = keys_by_workspace.iter().map(|(workspace, key)| key_json(workspace, key)).collect();
     Ok(Report { text, json })
 }
 
 /// Revokes a key.
 pub async fn revoke_key(config: &Config, id: KeyId) -> anyhow::Result<Report> {
-    let db = open_prepared(config).await?;
+    let db = open_ready_store(config).await?;
     keys::revoke(&db, &SystemClock, id).await?;
     db.close().await;
     Ok(Report {
@@ -67,7 +67,7 @@ fn state(key: &ApiKey, now: Micros) -> &'static str {
     }
 }
 
-fn shown(workspace: &str, key: &ApiKey) -> Value {
+fn key_json(workspace: &str, key: &ApiKey) -> Value {
     let time = |at: Option<Micros>| at.map(|at| at.to_string());
     json!({
         "id": key.id,

@@ -14,7 +14,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
 pub use check::check;
-pub use credit::{credit, make_reference};
+pub use credit::{credit, generate_reference};
 pub use keys::{create_key, list_keys, revoke_key};
 pub use read_document::read_document;
 
@@ -25,12 +25,12 @@ pub use crate::domain::money::Money;
 pub use crate::service::keys::CreateKey;
 
 use super::{models, open_store};
-use crate::config::{Config, Database, own_program, secret_from_env};
+use crate::config::{Config, Database, current_executable, secret_from_env};
 use crate::domain::clock::SystemClock;
-use crate::domain::ids::Ids;
+use crate::domain::ids::IdGenerator;
 use crate::outbound::{AllowHosts, GuardedClient};
-use crate::service::apply_workspace::{self, Applied, Mode, Site};
-use crate::service::knowledge::Readers;
+use crate::service::apply_workspace::{self, ApplyContext, ApplyResult, Mode};
+use crate::service::knowledge::DocumentExtractor;
 use crate::service::secret_key;
 use crate::store::Db;
 
@@ -54,33 +54,33 @@ pub async fn migrate(config: &Config) -> anyhow::Result<Report> {
 /// Makes the store match a workspace file.
 pub async fn apply(config: &Config, file: &Path, is_dry_run: bool) -> anyhow::Result<Report> {
     let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
-    let db = open_prepared(config).await?;
-    let ids = Ids::random();
-    let seal = secret_key::read_or_make(config, &ids)?;
+    let db = open_ready_store(config).await?;
+    let ids = IdGenerator::random();
+    let seal = secret_key::load_or_create(config, &ids)?;
     let allow_hosts = AllowHosts::parse(&config.outbound.allow_hosts)?;
     let outbound = GuardedClient::new(allow_hosts.clone())?;
-    let readers = Readers::new(own_program()?);
-    let site = Site {
+    let document_extractor = DocumentExtractor::new(current_executable()?);
+    let context = ApplyContext {
         db: &db,
         clock: &SystemClock,
         ids: &ids,
         seal: seal.as_ref(),
         outbound: &outbound,
         allow_hosts: &allow_hosts,
-        readers: &readers,
+        document_extractor: &document_extractor,
         folder: file.parent(),
         has_connection: &|name| models::has_connection(config, name),
         secret: &secret_from_env,
     };
     let mode = if is_dry_run { Mode::DryRun } else { Mode::Apply };
-    let applied = apply_workspace::apply(&site, &text, mode)
+    let applied = apply_workspace::apply(&context, &text, mode)
         .await
         .with_context(|| format!("{} was not applied", file.display()))?;
     db.close().await;
     Ok(describe(&applied, is_dry_run))
 }
 
-fn describe(applied: &Applied, is_dry_run: bool) -> Report {
+fn describe(applied: &ApplyResult, is_dry_run: bool) -> Report {
     let mut text = String::new();
     for change in &applied.changes {
         // Writing to a String does not fail.
@@ -96,12 +96,12 @@ fn describe(applied: &Applied, is_dry_run: bool) -> Report {
     }
     // A dry run has made them for nothing.
     let secrets = if is_dry_run { &[][..] } else { &applied.secrets };
-    for made in secrets {
-        let (slug, secret) = (&made.endpoint, made.secret.expose_secret());
+    for new in secrets {
+        let (slug, secret) = (&new.endpoint, new.secret.expose_secret());
         let _ = writeln!(text, "webhook endpoint {slug}: its secret, shown this once, is {secret}");
     }
     let secrets: Map<String, Value> =
-        secrets.iter().map(|made| (made.endpoint.clone(), made.secret.expose_secret().into())).collect();
+        secrets.iter().map(|new| (new.endpoint.clone(), new.secret.expose_secret().into())).collect();
     let json = json!({
         "workspace": applied.slug,
         "dry_run": is_dry_run,
@@ -113,7 +113,7 @@ fn describe(applied: &Applied, is_dry_run: bool) -> Report {
 }
 
 /// The configured store, ready for use. An embedded one that is not there yet is made.
-async fn open_prepared(config: &Config) -> anyhow::Result<Db> {
+async fn open_ready_store(config: &Config) -> anyhow::Result<Db> {
     let is_new = match config.database() {
         Database::Sqlite { data_dir } => !data_dir.join(super::SQLITE_FILE).exists(),
         Database::Postgres { .. } => false,

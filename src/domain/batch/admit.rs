@@ -1,30 +1,30 @@
 //! Admission: a message is stored, charged for and given its turn, or refused
 //! without a trace. The order of the checks is each door's contract.
 
-use super::{Admission, Admitted, AssistantHead, Batch, Target};
+use super::{Admission, AdmitOutcome, AssistantSummary, Batch, Target};
 use crate::domain::conversation::{Conversation, ConversationKind, SenderType};
-use crate::domain::error::{Error, Thing};
+use crate::domain::error::{Error, ResourceKind};
 use crate::domain::event::EventType;
 use crate::domain::failure::Failure;
-use crate::domain::idempotency::Presented;
+use crate::domain::idempotency::IdempotencyRequest;
 use crate::domain::ids::{ConversationId, TurnId};
 use crate::domain::message::Message;
 use crate::domain::money::Money;
-use crate::domain::rendered::{self, EventData, NoReply};
-use crate::domain::turn::{Door, Turn, TurnState};
+use crate::domain::render::{self, EventData, NoReplyReason};
+use crate::domain::turn::{Api, Turn, TurnState};
 
 impl Batch<'_> {
     /// Admits a message, or says why not; a refusal has changed nothing.
-    pub(super) fn admit(&mut self, admission: &Admission) -> Result<Admitted, Error> {
+    pub(super) fn admit(&mut self, admission: &Admission) -> Result<AdmitOutcome, Error> {
         let conversation = self.target(admission)?;
         self.check_reply_to(admission, &conversation)?;
         if let Some(replayed) = self.replay(admission.idempotency.as_ref())? {
             return Ok(replayed);
         }
-        let head = self.head(admission, &conversation)?;
-        match admission.door {
-            Door::Widget => self.admit_widget(admission, &conversation, head),
-            Door::Platform => self.admit_platform(admission, conversation, head),
+        let assistant = self.assistant(admission, &conversation)?;
+        match admission.api {
+            Api::Widget => self.admit_widget(admission, &conversation, assistant),
+            Api::Platform => self.admit_platform(admission, conversation, assistant),
         }
     }
 
@@ -36,10 +36,10 @@ impl Batch<'_> {
                     .conversations
                     .get(id)
                     .filter(|found| found.workspace == admission.workspace && found.deleted_at.is_none());
-                found.cloned().ok_or_else(|| Error::not_found(Thing::Conversation, name))
+                found.cloned().ok_or_else(|| Error::not_found(ResourceKind::Conversation, name))
             }
             Target::New { id, assistant } => {
-                let now = self.setting.clock.now();
+                let now = self.context.clock.now();
                 let kind = ConversationKind::Api;
                 Ok(Conversation::new(admission.workspace, *id, kind, *assistant, now))
             }
@@ -48,43 +48,48 @@ impl Batch<'_> {
 
     fn check_reply_to(&self, admission: &Admission, conversation: &Conversation) -> Result<(), Error> {
         let Some(id) = admission.reply_to else { return Ok(()) };
-        let is_there = self.tables.messages.get(&id).is_some_and(|message| {
+        let exists = self.tables.messages.get(&id).is_some_and(|message| {
             message.workspace == admission.workspace && message.conversation == conversation.id
         });
-        if is_there { Ok(()) } else { Err(Error::not_found(Thing::Message, id.to_string())) }
+        if exists { Ok(()) } else { Err(Error::not_found(ResourceKind::Message, id.to_string())) }
     }
 
-    fn replay(&self, presented: Option<&Presented>) -> Result<Option<Admitted>, Error> {
-        let Some(kept) = self.kept(presented)? else { return Ok(None) };
-        Ok(match (&kept.answer, kept.turn) {
-            (Some(answer), turn) => Some(Admitted::Replayed { answer: answer.clone(), turn }),
-            (None, Some(turn)) => Some(Admitted::Twin(turn)),
+    fn replay(&self, request: Option<&IdempotencyRequest>) -> Result<Option<AdmitOutcome>, Error> {
+        let Some(record) = self.idempotency_record(request)? else { return Ok(None) };
+        Ok(match (&record.answer, record.turn) {
+            (Some(answer), turn) => Some(AdmitOutcome::Replayed { answer: answer.clone(), turn }),
+            (None, Some(turn)) => Some(AdmitOutcome::InFlightDuplicate(turn)),
             (None, None) => None,
         })
     }
 
-    fn head(&self, admission: &Admission, conversation: &Conversation) -> Result<AssistantHead, Error> {
-        let head = self.tables.assistants.get(&conversation.assistant).copied();
+    fn assistant(
+        &self,
+        admission: &Admission,
+        conversation: &Conversation,
+    ) -> Result<AssistantSummary, Error> {
+        let assistant = self.tables.assistants.get(&conversation.assistant).copied();
         // An archived one goes on answering where it already does.
         let is_new = matches!(admission.target, Target::New { .. });
-        head.filter(|head| head.workspace == admission.workspace && !(is_new && head.archived))
-            .ok_or_else(|| Error::not_found(Thing::Assistant, conversation.assistant.to_string()))
+        assistant
+            .filter(|assistant| assistant.workspace == admission.workspace && !(is_new && assistant.archived))
+            .ok_or_else(|| Error::not_found(ResourceKind::Assistant, conversation.assistant.to_string()))
     }
 
     fn admit_widget(
         &mut self,
         admission: &Admission,
         conversation: &Conversation,
-        head: AssistantHead,
-    ) -> Result<Admitted, Error> {
+        assistant: AssistantSummary,
+    ) -> Result<AdmitOutcome, Error> {
         if conversation.ended_at.is_some() {
             return Err(Error::Processing(Failure::ConversationEnded));
         }
         if !conversation.ai_enabled {
-            let answer = rendered::widget_ai_disabled();
+            let answer = render::widget_ai_disabled();
             self.store_message(admission, conversation, None);
-            self.keep(admission.idempotency.as_ref(), None, Some(answer.clone()));
-            return Ok(Admitted::Answered { answer, turn: None });
+            self.put_idempotency_record(admission.idempotency.as_ref(), None, Some(answer.clone()));
+            return Ok(AdmitOutcome::Answered { answer, turn: None });
         }
         self.check_caps(admission, conversation)?;
         let price = self.price(conversation);
@@ -93,30 +98,30 @@ impl Batch<'_> {
         }
         self.check_bounds(admission, conversation)?;
         self.store_message(admission, conversation, Some(admission.turn));
-        self.make_turn(admission, conversation, head, price);
-        self.keep(admission.idempotency.as_ref(), Some(admission.turn), None);
-        Ok(Admitted::Waiting(admission.turn))
+        self.create_turn(admission, conversation, assistant, price);
+        self.put_idempotency_record(admission.idempotency.as_ref(), Some(admission.turn), None);
+        Ok(AdmitOutcome::Waiting(admission.turn))
     }
 
     fn admit_platform(
         &mut self,
         admission: &Admission,
         mut conversation: Conversation,
-        head: AssistantHead,
-    ) -> Result<Admitted, Error> {
-        let pauses = head.pause_on_agent_message
+        assistant: AssistantSummary,
+    ) -> Result<AdmitOutcome, Error> {
+        let pauses = assistant.pause_on_agent_message
             && admission.sender_type == SenderType::Agent
             && admission.auto_reply != Some(true)
             && conversation.ended_at.is_none();
         let ai_before = conversation.ai_enabled;
         conversation.ai_enabled &= !pauses;
-        let reason = self.why_no_reply(admission, &conversation);
+        let reason = self.no_reply_reason(admission, &conversation);
         if reason.is_none() {
             self.check_test_turns(admission, &conversation)?;
             self.check_bounds(admission, &conversation)?;
         }
         if matches!(admission.target, Target::New { .. }) {
-            self.open_conversation(&Conversation { ai_enabled: ai_before, ..conversation.clone() }, None);
+            self.insert_conversation(&Conversation { ai_enabled: ai_before, ..conversation.clone() }, None);
         }
         if ai_before && !conversation.ai_enabled {
             self.update_conversation(conversation.id, Some(false), None);
@@ -125,15 +130,15 @@ impl Batch<'_> {
         let message = self.store_message(admission, &conversation, turn);
         if reason.is_none() {
             let price = self.price(&conversation);
-            self.make_turn(admission, &conversation, head, price);
+            self.create_turn(admission, &conversation, assistant, price);
         }
-        let answer = rendered::acknowledgement(&message, reason);
-        self.keep(admission.idempotency.as_ref(), turn, Some(answer.clone()));
-        Ok(Admitted::Answered { answer, turn })
+        let answer = render::acknowledgement(&message, reason);
+        self.put_idempotency_record(admission.idempotency.as_ref(), turn, Some(answer.clone()));
+        Ok(AdmitOutcome::Answered { answer, turn })
     }
 
     /// Why a platform message gets no reply, if it gets none.
-    fn why_no_reply(&self, admission: &Admission, conversation: &Conversation) -> NoReply {
+    fn no_reply_reason(&self, admission: &Admission, conversation: &Conversation) -> NoReplyReason {
         if admission.auto_reply == Some(false) {
             Some("auto_reply_off")
         } else if conversation.ended_at.is_some() {
@@ -176,7 +181,7 @@ impl Batch<'_> {
             answers: None,
             function_calls: None,
             turn,
-            created_at: self.setting.clock.now(),
+            created_at: self.context.clock.now(),
         }
     }
 
@@ -190,34 +195,34 @@ impl Batch<'_> {
         if let Some(row) = self.tables.conversations.get_mut(&conversation.id) {
             position = row.next_position;
             row.next_position += 1;
-            self.written.touch_conversation(conversation.id);
+            self.changes.touch_conversation(conversation.id);
         }
         let message = self.message(admission, conversation.id, position, turn);
-        let place =
+        let message_ref =
             super::MessageRef { workspace: message.workspace, conversation: conversation.id, position };
-        self.tables.messages.insert(message.id, place);
+        self.tables.messages.insert(message.id, message_ref);
         self.emit(admission.workspace, EventType::MessageCreated, &EventData::Message(&message));
-        self.written.messages.push(message.clone());
+        self.changes.messages.push(message.clone());
         message
     }
 
-    fn make_turn(
+    fn create_turn(
         &mut self,
         admission: &Admission,
         conversation: &Conversation,
-        head: AssistantHead,
+        assistant: AssistantSummary,
         price: Money,
     ) {
         self.charge(admission.workspace, conversation.id, admission.turn, price);
-        let now = self.setting.now;
-        let deadline = admission.deadline.map(|at| at.saturating_duration_since(self.setting.instant));
+        let now = self.context.now;
+        let deadline = admission.deadline.map(|at| at.saturating_duration_since(self.context.instant));
         let mut turn = Turn {
             workspace: admission.workspace,
             id: admission.turn,
             conversation: conversation.id,
             position: conversation.next_position,
             message: admission.message,
-            door: admission.door,
+            api: admission.api,
             state: TurnState::Waiting,
             owner: None,
             fence: 0,
@@ -229,7 +234,7 @@ impl Batch<'_> {
             deadline_at: deadline.map(|left| now.plus(left)),
             price,
             assistant: conversation.assistant,
-            assistant_version: head.current_version,
+            assistant_version: assistant.current_version,
             idempotency: admission
                 .idempotency
                 .as_ref()
@@ -243,7 +248,7 @@ impl Batch<'_> {
             self.start(&mut turn);
         }
         self.count_opened(admission, conversation);
-        self.written.new_turns.push(turn.id);
+        self.changes.new_turns.push(turn.id);
         self.tables.put_turn(turn);
     }
 
@@ -251,11 +256,11 @@ impl Batch<'_> {
         if let Some(row) = self.tables.conversations.get_mut(&conversation.id) {
             row.open_turns += 1;
         }
-        self.today(admission.workspace);
+        self.daily_usage(admission.workspace);
         if let Some(row) = self.tables.workspaces.get_mut(&admission.workspace) {
             row.state.open_turns += 1;
             row.state.day_test_turns += i64::from(conversation.kind == ConversationKind::Test);
-            self.written.touch_workspace(admission.workspace);
+            self.changes.touch_workspace(admission.workspace);
         }
     }
 }

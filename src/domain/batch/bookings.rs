@@ -13,7 +13,7 @@ use crate::domain::ids::{BookingId, CalendarId};
 impl Batch<'_> {
     /// The result of a call that changes our own store.
     pub(super) fn write_store(&mut self, turn: &TurnRef, write: &StoreWrite) -> Value {
-        let done = match write {
+        let result = match write {
             StoreWrite::Book { calendar, rules, request, id, call } => {
                 self.book(turn, *calendar, rules, request, *id, call)
             }
@@ -24,7 +24,7 @@ impl Batch<'_> {
             StoreWrite::Confirm { calendar, id, rules } => self.confirm(turn, *calendar, *id, rules),
             StoreWrite::Release { calendar, id } => self.release(turn, *calendar, *id),
         };
-        done.unwrap_or_else(|refusal| refusal.to_result())
+        result.unwrap_or_else(|refusal| refusal.to_result())
     }
 
     fn book(
@@ -37,12 +37,12 @@ impl Batch<'_> {
         call: &str,
     ) -> Result<Value, Refusal> {
         let bookings = self.tables.bookings.entry(calendar).or_default();
-        if let Some(made) = bookings.iter().find(|booking| booking.call == call) {
-            return Ok(booked_result(&made.id.to_string(), made.time, rules));
+        if let Some(existing) = bookings.iter().find(|booking| booking.call == call) {
+            return Ok(booked_result(&existing.id.to_string(), existing.time, rules));
         }
         let live = bookings.iter().filter(|booking| booking.cancelled_at.is_none());
         let busy: Vec<Interval> = live.map(|booking| booking.time).collect();
-        let time = decide_booking(rules, request, &busy, self.setting.clock.now().timestamp())?;
+        let time = decide_booking(rules, request, &busy, self.context.clock.now().timestamp())?;
         self.add(turn, calendar, id, call, time, request, None);
         Ok(booked_result(&id.to_string(), time, rules))
     }
@@ -51,25 +51,25 @@ impl Batch<'_> {
     /// where they are now, it knows better, unless they are on another.
     fn hold(&mut self, turn: &TurnRef, hold: &Hold) -> Result<Value, Refusal> {
         let bookings = self.tables.bookings.entry(hold.calendar).or_default();
-        if let Some(made) = bookings.iter().find(|booking| booking.call == hold.call) {
-            if made.cancelled_at.is_some() {
-                return Err(Refusal::withdrawn());
+        if let Some(existing) = bookings.iter().find(|booking| booking.call == hold.call) {
+            if existing.cancelled_at.is_some() {
+                return Err(Refusal::hold_released());
             }
-            let result = booked_result(&made.id.to_string(), made.time, &hold.rules);
-            return Ok(if made.held_by.is_some() { held(result) } else { result });
+            let result = booked_result(&existing.id.to_string(), existing.time, &hold.rules);
+            return Ok(if existing.held_by.is_some() { mark_held(result) } else { result });
         }
         let is_ours = |booking: &&Booking| {
-            let is_there = booking.resource.as_ref().is_some_and(|at| at.starts_with(&hold.url));
-            !is_there || booking.held_by.is_some()
+            let is_on_server = booking.resource.as_ref().is_some_and(|at| at.starts_with(&hold.url));
+            !is_on_server || booking.held_by.is_some()
         };
         let live = bookings.iter().filter(|booking| booking.cancelled_at.is_none());
         let ours = live.filter(is_ours).map(|booking| booking.time);
         let busy: Vec<Interval> = ours.chain(hold.busy.iter().copied()).collect();
-        let now = self.setting.clock.now().timestamp();
+        let now = self.context.clock.now().timestamp();
         let time = decide_booking(&hold.rules, &hold.request, &busy, now)?;
         let resource = Some(hold.resource.clone());
         self.add(turn, hold.calendar, hold.id, &hold.call, time, &hold.request, resource);
-        Ok(held(booked_result(&hold.id.to_string(), time, &hold.rules)))
+        Ok(mark_held(booked_result(&hold.id.to_string(), time, &hold.rules)))
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of a row")]
@@ -94,13 +94,13 @@ impl Batch<'_> {
             name: request.name.clone(),
             email: request.email.clone(),
             notes: request.notes.clone(),
-            created_at: self.setting.clock.now(),
+            created_at: self.context.clock.now(),
             cancelled_at: None,
             held_by: resource.as_ref().map(|_| turn.turn),
             resource,
         };
         self.tables.bookings.entry(calendar).or_default().push(booking.clone());
-        self.written.bookings.push(booking);
+        self.changes.bookings.push(booking);
     }
 
     fn confirm(
@@ -110,16 +110,16 @@ impl Batch<'_> {
         id: BookingId,
         rules: &CalendarRules,
     ) -> Result<Value, Refusal> {
-        let booking = self.held(turn, calendar, id)?;
+        let booking = self.booking_mut(turn, calendar, id)?;
         if booking.cancelled_at.is_some() {
-            return Err(Refusal::withdrawn());
+            return Err(Refusal::hold_released());
         }
         if booking.held_by.take().is_some() {
             let confirmed = booking.clone();
             let result = booked_result(&id.to_string(), confirmed.time, rules);
-            match self.written.bookings.iter_mut().find(|made| made.id == id) {
-                Some(made) => made.held_by = None,
-                None => self.written.confirmed_bookings.push(confirmed),
+            match self.changes.bookings.iter_mut().find(|existing| existing.id == id) {
+                Some(existing) => existing.held_by = None,
+                None => self.changes.confirmed_bookings.push(confirmed),
             }
             return Ok(result);
         }
@@ -128,8 +128,8 @@ impl Batch<'_> {
 
     /// It stays a hold, so that what a late request still puts on the server is known for what it is.
     fn release(&mut self, turn: &TurnRef, calendar: CalendarId, id: BookingId) -> Result<Value, Refusal> {
-        let now = self.setting.clock.now();
-        let booking = self.held(turn, calendar, id)?;
+        let now = self.context.clock.now();
+        let booking = self.booking_mut(turn, calendar, id)?;
         if booking.held_by.is_some() && booking.cancelled_at.is_none() {
             booking.cancelled_at = Some(now);
             let released = booking.clone();
@@ -138,7 +138,12 @@ impl Batch<'_> {
         Ok(cancelled_result())
     }
 
-    fn held(&mut self, turn: &TurnRef, calendar: CalendarId, id: BookingId) -> Result<&mut Booking, Refusal> {
+    fn booking_mut(
+        &mut self,
+        turn: &TurnRef,
+        calendar: CalendarId,
+        id: BookingId,
+    ) -> Result<&mut Booking, Refusal> {
         let bookings = self.tables.bookings.entry(calendar).or_default();
         let mut bookings = bookings.iter_mut();
         let found = bookings.find(|booking| booking.id == id && booking.conversation == turn.conversation);
@@ -154,15 +159,15 @@ impl Batch<'_> {
     ) -> Result<Value, Refusal> {
         let unknown = || Refusal::unknown_booking(&request.booking_id);
         let id: BookingId = request.booking_id.parse().map_err(|_| unknown())?;
-        let now = self.setting.clock.now();
-        let booking = self.held(turn, calendar, id).map_err(|_| unknown())?;
+        let now = self.context.clock.now();
+        let booking = self.booking_mut(turn, calendar, id).map_err(|_| unknown())?;
         if booking.held_by.is_some() {
             return Err(unknown());
         }
         // Cancelled already: a call that was repeated after a crash says what it said before.
         if booking.cancelled_at.is_none() {
             if booking.resource.is_some() && !is_removed {
-                return Err(Refusal::elsewhere());
+                return Err(Refusal::calendar_mismatch());
             }
             booking.cancelled_at = Some(now);
             let cancelled = booking.clone();
@@ -172,15 +177,15 @@ impl Batch<'_> {
     }
 
     fn write_cancelled(&mut self, cancelled: Booking) {
-        match self.written.bookings.iter_mut().find(|made| made.id == cancelled.id) {
-            Some(made) => made.cancelled_at = cancelled.cancelled_at,
-            None => self.written.cancelled_bookings.push(cancelled),
+        match self.changes.bookings.iter_mut().find(|existing| existing.id == cancelled.id) {
+            Some(existing) => existing.cancelled_at = cancelled.cancelled_at,
+            None => self.changes.cancelled_bookings.push(cancelled),
         }
     }
 }
 
 /// Told to the call that holds it alone: it is no booking yet.
-fn held(mut result: Value) -> Value {
+fn mark_held(mut result: Value) -> Value {
     if let Some(fields) = result.as_object_mut() {
         fields.insert("held".to_owned(), Value::Bool(true));
     }

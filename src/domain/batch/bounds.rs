@@ -9,9 +9,9 @@ use crate::domain::error::Error;
 use crate::domain::failure::Failure;
 use crate::domain::ids::WorkspaceId;
 use crate::domain::money::Money;
-use crate::domain::turn::Door;
+use crate::domain::turn::Api;
 
-const TRY_AGAIN: Duration = Duration::from_secs(1);
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_hours(24);
 
 impl Batch<'_> {
@@ -21,17 +21,17 @@ impl Batch<'_> {
         admission: &Admission,
         conversation: &Conversation,
     ) -> Result<(), Error> {
-        let bounds = self.setting.bounds;
-        let reached = |limit: Option<i64>, count: i64| limit.is_some_and(|limit| count > limit);
-        if reached(bounds.messages_per_conversation, conversation.next_position) {
+        let bounds = self.context.bounds;
+        let exceeds = |limit: Option<i64>, count: i64| limit.is_some_and(|limit| count > limit);
+        if exceeds(bounds.messages_per_conversation, conversation.next_position) {
             return Err(Error::LimitReached { retry_after: DAY });
         }
         let price = self.price(conversation).0;
-        if price > 0 && reached(bounds.spend_per_conversation, conversation.spent + price) {
+        if price > 0 && exceeds(bounds.spend_per_conversation, conversation.spent + price) {
             return Err(Error::LimitReached { retry_after: DAY });
         }
-        let spent = self.today(admission.workspace).map_or(0, |(_, spent)| spent.0);
-        if price > 0 && reached(bounds.spend_per_day, spent + price) {
+        let spent = self.daily_usage(admission.workspace).map_or(0, |(_, spent)| spent.0);
+        if price > 0 && exceeds(bounds.spend_per_day, spent + price) {
             return Err(Error::LimitReached { retry_after: self.until_tomorrow() });
         }
         self.check_test_turns(admission, conversation)
@@ -43,20 +43,20 @@ impl Batch<'_> {
         admission: &Admission,
         conversation: &Conversation,
     ) -> Result<(), Error> {
-        if conversation.kind != ConversationKind::Test || admission.keyed {
+        if conversation.kind != ConversationKind::Test || admission.has_api_key {
             return Ok(());
         }
-        let turns = self.today(admission.workspace).map_or(0, |(turns, _)| turns);
-        match self.setting.bounds.test_turns_per_day {
+        let turns = self.daily_usage(admission.workspace).map_or(0, |(turns, _)| turns);
+        match self.context.bounds.test_turns_per_day {
             Some(limit) if turns >= limit => Err(Error::LimitReached { retry_after: self.until_tomorrow() }),
             Some(_) | None => Ok(()),
         }
     }
 
     /// The day's test turns and spending; a new day begins with none.
-    pub(super) fn today(&mut self, workspace: WorkspaceId) -> Option<(i64, Money)> {
+    pub(super) fn daily_usage(&mut self, workspace: WorkspaceId) -> Option<(i64, Money)> {
         // By the store's clock: at midnight two processes must not take turns to begin the day.
-        let day = self.setting.now.day();
+        let day = self.context.now.day();
         let state = &mut self.tables.workspaces.get_mut(&workspace)?.state;
         if state.day != day {
             state.day = day;
@@ -67,7 +67,7 @@ impl Batch<'_> {
     }
 
     fn until_tomorrow(&self) -> Duration {
-        let now = self.setting.now;
+        let now = self.context.now;
         let tomorrow = Micros((now.day() + 1) * 86_400_000_000);
         tomorrow.since(now)
     }
@@ -77,19 +77,19 @@ impl Batch<'_> {
         admission: &Admission,
         conversation: &Conversation,
     ) -> Result<(), Error> {
-        if conversation.open_turns >= self.setting.bounds.max_open_per_conversation {
-            return Err(match admission.door {
-                Door::Widget => Error::Processing(Failure::ConversationBusy),
-                Door::Platform => {
-                    Error::Overloaded { text: "The conversation is busy", retry_after: TRY_AGAIN }
+        if conversation.open_turns >= self.context.bounds.max_open_per_conversation {
+            return Err(match admission.api {
+                Api::Widget => Error::Processing(Failure::ConversationBusy),
+                Api::Platform => {
+                    Error::Overloaded { text: "The conversation is busy", retry_after: RETRY_AFTER }
                 }
             });
         }
         let open = self.tables.workspaces.get(&admission.workspace).map_or(0, |row| row.state.open_turns);
-        if open >= self.setting.bounds.max_open {
+        if open >= self.context.bounds.max_open {
             return Err(Error::Overloaded {
                 text: "Too many replies are being made",
-                retry_after: TRY_AGAIN,
+                retry_after: RETRY_AFTER,
             });
         }
         Ok(())

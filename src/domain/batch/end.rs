@@ -1,79 +1,84 @@
 //! The end of a turn, and what its owner writes before: retries and hand-backs.
 
-use super::{Batch, Ending, HandBack, Retry, Right, Step, TurnRef};
+use super::{Batch, EndAuthority, EndTurn, HandBack, Retry, TurnRef, TurnWriteOutcome};
 use crate::domain::conversation::SenderType;
 use crate::domain::event::EventType;
 use crate::domain::failure::{Discard, Failure};
 use crate::domain::ids::{ConversationId, WorkspaceId};
 use crate::domain::message::Message;
-use crate::domain::rendered::{self, EventData};
-use crate::domain::turn::{Door, Reply, Turn, TurnEnd, TurnState};
+use crate::domain::render::{self, EventData};
+use crate::domain::turn::{Api, Reply, Turn, TurnEnd, TurnState};
 
 impl Batch<'_> {
     /// Ends a turn, unless who asks has no right to: then nothing is changed.
-    pub(super) fn end(&mut self, ending: &Ending) -> Step {
-        let Some(turn) = self.tables.turns.get(&ending.turn.turn).cloned() else {
-            return Step::Overtaken(None);
+    pub(super) fn end(&mut self, command: &EndTurn) -> TurnWriteOutcome {
+        let Some(turn) = self.tables.turns.get(&command.turn.turn).cloned() else {
+            return TurnWriteOutcome::FencedOff(None);
         };
-        let allowed = match ending.right {
-            Right::Owner { fence } => self.owns(&turn, fence),
-            Right::Deadline => turn.deadline_at.is_some_and(|deadline| deadline <= self.setting.now),
-            Right::Overdue { fence } => turn.fence == fence,
-            Right::Unheard => true,
+        let is_authorized = match command.authority {
+            EndAuthority::Owner { fence } => self.owns(&turn, fence),
+            EndAuthority::Deadline => turn.deadline_at.is_some_and(|deadline| deadline <= self.context.now),
+            EndAuthority::Overdue { fence } => turn.fence == fence,
+            EndAuthority::ClientGone => true,
         };
-        if !allowed || !turn.state.is_open() {
-            return Step::Overtaken(Some(Box::new(turn)));
+        if !is_authorized || !turn.state.is_open() {
+            return TurnWriteOutcome::FencedOff(Some(Box::new(turn)));
         }
-        self.written.journal.extend(ending.journal.clone());
-        let by_owner = matches!(ending.right, Right::Owner { .. });
+        self.changes.journal.extend(command.journal.clone());
+        let by_owner = matches!(command.authority, EndAuthority::Owner { .. });
         // Whoever waited was, or will be, told that it took too long: a reply that comes later is none.
-        let is_late = turn.deadline_at.is_some_and(|deadline| deadline <= self.setting.now);
+        let is_late = turn.deadline_at.is_some_and(|deadline| deadline <= self.context.now);
         let too_late = TurnEnd::Failed(Failure::Timeout);
-        let is_reply = matches!(ending.end, TurnEnd::Completed(_));
-        let end = if is_late && is_reply { &too_late } else { &ending.end };
+        let is_reply = matches!(command.end, TurnEnd::Completed(_));
+        let end = if is_late && is_reply { &too_late } else { &command.end };
         let ended = self.close(turn, end, by_owner);
-        self.start_next(ending.turn.workspace, ending.turn.conversation);
-        Step::Done(Box::new(ended))
+        self.start_next(command.turn.workspace, command.turn.conversation);
+        TurnWriteOutcome::Accepted(Box::new(ended))
     }
 
     /// A failed attempt: the turn stays running, and its next attempt begins after the delay.
-    pub(super) fn retry(&mut self, retry: &Retry) -> Step {
-        let now = self.setting.now;
-        self.change_owned(&retry.turn, retry.fence, |turn| {
+    pub(super) fn retry(&mut self, retry: &Retry) -> TurnWriteOutcome {
+        let now = self.context.now;
+        self.update_owned(&retry.turn, retry.fence, |turn| {
             turn.attempts += 1;
             turn.not_before = now.plus(retry.delay);
         })
     }
 
-    pub(super) fn hand_back(&mut self, hand_back: &HandBack) -> Step {
-        let now = self.setting.now;
-        self.change_owned(&hand_back.turn, hand_back.fence, |turn| {
+    pub(super) fn hand_back(&mut self, hand_back: &HandBack) -> TurnWriteOutcome {
+        let now = self.context.now;
+        self.update_owned(&hand_back.turn, hand_back.fence, |turn| {
             turn.state = TurnState::Queued;
             turn.owner = None;
             turn.not_before = now.plus(hand_back.delay);
         })
     }
 
-    fn change_owned(&mut self, named: &TurnRef, fence: i64, change: impl FnOnce(&mut Turn)) -> Step {
-        let Some(mut turn) = self.tables.turns.get(&named.turn).cloned() else {
-            return Step::Overtaken(None);
+    fn update_owned(
+        &mut self,
+        turn_ref: &TurnRef,
+        fence: i64,
+        change: impl FnOnce(&mut Turn),
+    ) -> TurnWriteOutcome {
+        let Some(mut turn) = self.tables.turns.get(&turn_ref.turn).cloned() else {
+            return TurnWriteOutcome::FencedOff(None);
         };
         if !self.owns(&turn, fence) {
-            return Step::Overtaken(Some(Box::new(turn)));
+            return TurnWriteOutcome::FencedOff(Some(Box::new(turn)));
         }
         turn.fence += 1;
         change(&mut turn);
-        self.written.touch_turn(turn.id);
+        self.changes.touch_turn(turn.id);
         self.tables.put_turn(turn.clone());
-        Step::Done(Box::new(turn))
+        TurnWriteOutcome::Accepted(Box::new(turn))
     }
 
     pub(super) fn owns(&self, turn: &Turn, fence: i64) -> bool {
-        turn.state == TurnState::Running && turn.owner == Some(self.setting.process) && turn.fence == fence
+        turn.state == TurnState::Running && turn.owner == Some(self.context.process) && turn.fence == fence
     }
 
     /// Ends all open turns of a conversation at once; its replies are not wanted any more.
-    pub(super) fn discard_open(&mut self, conversation: ConversationId, why: Discard) {
+    pub(super) fn discard_open(&mut self, conversation: ConversationId, reason: Discard) {
         let open: Vec<_> = self
             .tables
             .open
@@ -82,7 +87,7 @@ impl Batch<'_> {
             .unwrap_or_default();
         for id in open {
             if let Some(turn) = self.tables.turns.get(&id).cloned() {
-                self.close(turn, &TurnEnd::Discarded(why), false);
+                self.close(turn, &TurnEnd::Discarded(reason), false);
             }
         }
     }
@@ -92,31 +97,35 @@ impl Batch<'_> {
         let started = self.effects.started.len();
         self.effects.started.retain(|started| started.id != turn.id);
         if !by_owner && self.effects.started.len() == started {
-            self.tell_owner(&turn);
+            self.notify_owner(&turn);
         }
         match end {
             TurnEnd::Completed(reply) => {
                 turn.reply = Some(reply.id);
                 self.add_reply(&turn, reply);
             }
-            TurnEnd::Failed(failure) => self.give_up(&mut turn, EventType::ReplyFailed, failure.as_str()),
-            TurnEnd::Discarded(why) => self.give_up(&mut turn, EventType::ReplyDiscarded, why.as_str()),
+            TurnEnd::Failed(failure) => {
+                self.end_without_reply(&mut turn, EventType::ReplyFailed, failure.as_str())
+            }
+            TurnEnd::Discarded(reason) => {
+                self.end_without_reply(&mut turn, EventType::ReplyDiscarded, reason.as_str())
+            }
         }
         turn.state = end.state();
         turn.owner = None;
-        turn.ended_at = Some(self.setting.now);
+        turn.ended_at = Some(self.context.now);
         self.count_closed(turn.workspace, turn.conversation);
-        self.keep_answer(&turn, end);
-        self.written.touch_turn(turn.id);
+        self.complete_idempotency_record(&turn, end);
+        self.changes.touch_turn(turn.id);
         self.tables.put_turn(turn.clone());
         self.effects.ended.push((turn.clone(), end.clone()));
         turn
     }
 
-    fn tell_owner(&mut self, turn: &Turn) {
+    fn notify_owner(&mut self, turn: &Turn) {
         match turn.owner {
-            Some(owner) if owner == self.setting.process => self.effects.cancelled.push(turn.id),
-            Some(owner) => self.written.cancellations.push((owner, turn.id)),
+            Some(owner) if owner == self.context.process => self.effects.cancelled.push(turn.id),
+            Some(owner) => self.changes.cancellations.push((owner, turn.id)),
             None => {}
         }
     }
@@ -138,14 +147,14 @@ impl Batch<'_> {
             answers: Some(turn.position),
             function_calls: Some(reply.function_calls.clone()),
             turn: Some(turn.id),
-            created_at: self.setting.clock.now(),
+            created_at: self.context.clock.now(),
         };
-        self.written.touch_conversation(turn.conversation);
+        self.changes.touch_conversation(turn.conversation);
         self.emit(turn.workspace, EventType::MessageCreated, &EventData::Message(&message));
-        self.written.messages.push(message);
+        self.changes.messages.push(message);
     }
 
-    fn give_up(&mut self, turn: &mut Turn, kind: EventType, reason: &'static str) {
+    fn end_without_reply(&mut self, turn: &mut Turn, kind: EventType, reason: &'static str) {
         turn.reason = Some(reason.to_owned());
         self.refund(turn.workspace, turn.conversation, turn.id, turn.price);
         let data = EventData::NoReply {
@@ -160,26 +169,26 @@ impl Batch<'_> {
     fn count_closed(&mut self, workspace: WorkspaceId, conversation: ConversationId) {
         if let Some(row) = self.tables.workspaces.get_mut(&workspace) {
             row.state.open_turns -= 1;
-            self.written.touch_workspace(workspace);
+            self.changes.touch_workspace(workspace);
         }
         if let Some(row) = self.tables.conversations.get_mut(&conversation) {
             row.open_turns -= 1;
-            self.written.touch_conversation(conversation);
+            self.changes.touch_conversation(conversation);
         }
     }
 
     /// A widget's key keeps what its client is told; a platform's was kept at admission.
-    fn keep_answer(&mut self, turn: &Turn, end: &TurnEnd) {
-        if turn.door != Door::Widget {
+    fn complete_idempotency_record(&mut self, turn: &Turn, end: &TurnEnd) {
+        if turn.api != Api::Widget {
             return;
         }
         let Some((scope, key)) = turn.idempotency.clone() else { return };
         let key = crate::domain::idempotency::IdempotencyKey { workspace: turn.workspace, scope, key };
-        if let Some(kept) = self.tables.idempotency.get_mut(&key)
-            && kept.turn == Some(turn.id)
+        if let Some(record) = self.tables.idempotency.get_mut(&key)
+            && record.turn == Some(turn.id)
         {
-            kept.answer = Some(rendered::widget_end(end));
-            self.written.idempotency.insert(key);
+            record.answer = Some(render::widget_turn_end(end));
+            self.changes.idempotency.insert(key);
         }
     }
 
@@ -191,7 +200,7 @@ impl Batch<'_> {
             return;
         }
         self.start(&mut turn);
-        self.written.touch_turn(turn.id);
+        self.changes.touch_turn(turn.id);
         self.tables.put_turn(turn);
     }
 }

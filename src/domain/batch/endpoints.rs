@@ -1,43 +1,45 @@
 //! Webhook endpoints: made, changed, disabled, tried out and taken out of use.
 
-use super::{Batch, Disabling, EndpointAction, EndpointChange, EndpointWrite, NewEndpoint, Outcome, Switch};
-use crate::domain::error::{Error, Thing};
+use super::{
+    Batch, DisableEndpoint, EndpointAction, EndpointPatch, EndpointWrite, NewEndpoint, Outcome, Switch,
+};
+use crate::domain::error::{Error, ResourceKind};
 use crate::domain::event::{EventType, Subscriber};
-use crate::domain::rendered::EventData;
+use crate::domain::render::EventData;
 use crate::domain::webhook_endpoint::{DisabledReason, Endpoint, MAX_ENDPOINTS};
 
 impl Batch<'_> {
     pub(super) fn endpoint(&mut self, write: &EndpointWrite) -> Result<Outcome, Error> {
-        let before = match (&write.action, self.endpoint_named(write)) {
-            (EndpointAction::Make(new), None) => return self.make_endpoint(write, new),
+        let before = match (&write.action, self.find_endpoint(write)) {
+            (EndpointAction::Create(new), None) => return self.create_endpoint(write, new),
             // Made by the same item, before a commit whose outcome was unknown.
-            (EndpointAction::Make(_), Some(made)) => return Ok(Outcome::Endpoint(Box::new(made))),
+            (EndpointAction::Create(_), Some(existing)) => return Ok(Outcome::Endpoint(Box::new(existing))),
             (_, Some(before)) => before,
             (_, None) => return Err(not_found(write)),
         };
         if before.archived_at.is_some() && !may_be_archived(&write.action) {
             return Err(not_found(write));
         }
-        if before.archived_at.is_some() && matches!(write.action, EndpointAction::Change(_)) {
-            self.check_room(write)?;
+        if before.archived_at.is_some() && matches!(write.action, EndpointAction::Update(_)) {
+            self.check_endpoint_limit(write)?;
         }
         match &write.action {
-            EndpointAction::Make(_) => Ok(Outcome::Endpoint(Box::new(before))),
-            EndpointAction::Change(change) => Ok(self.change_endpoint(before, change)),
-            EndpointAction::Disable(disabling) => Ok(self.disable_endpoint(before, disabling)),
+            EndpointAction::Create(_) => Ok(Outcome::Endpoint(Box::new(before))),
+            EndpointAction::Update(patch) => Ok(self.update_endpoint(before, patch)),
+            EndpointAction::Disable(disable) => Ok(self.disable_endpoint(before, disable)),
             EndpointAction::Archive { by_file } => Ok(self.archive_endpoint(before, *by_file)),
             EndpointAction::Test => self.test_endpoint(&before),
         }
     }
 
-    fn endpoint_named(&self, write: &EndpointWrite) -> Option<Endpoint> {
+    fn find_endpoint(&self, write: &EndpointWrite) -> Option<Endpoint> {
         let endpoint = self.tables.endpoints.get(&write.endpoint);
         endpoint.filter(|endpoint| endpoint.workspace == write.workspace).cloned()
     }
 
-    fn make_endpoint(&mut self, write: &EndpointWrite, new: &NewEndpoint) -> Result<Outcome, Error> {
-        self.check_room(write)?;
-        let now = self.setting.clock.now();
+    fn create_endpoint(&mut self, write: &EndpointWrite, new: &NewEndpoint) -> Result<Outcome, Error> {
+        self.check_endpoint_limit(write)?;
+        let now = self.context.clock.now();
         let endpoint = Endpoint {
             workspace: write.workspace,
             id: write.endpoint,
@@ -55,11 +57,11 @@ impl Batch<'_> {
             created_at: now,
             updated_at: now,
         };
-        self.written.new_endpoints.push(endpoint.id);
+        self.changes.new_endpoints.push(endpoint.id);
         Ok(self.put_endpoint(endpoint))
     }
 
-    fn check_room(&self, write: &EndpointWrite) -> Result<(), Error> {
+    fn check_endpoint_limit(&self, write: &EndpointWrite) -> Result<(), Error> {
         let of_workspace =
             |endpoint: &&Endpoint| endpoint.workspace == write.workspace && endpoint.archived_at.is_none();
         if self.tables.endpoints.values().filter(of_workspace).count() < MAX_ENDPOINTS {
@@ -69,48 +71,48 @@ impl Batch<'_> {
         Err(Error::invalid("webhook_endpoints", text))
     }
 
-    fn change_endpoint(&mut self, before: Endpoint, change: &EndpointChange) -> Outcome {
+    fn update_endpoint(&mut self, before: Endpoint, patch: &EndpointPatch) -> Outcome {
         let mut after = before.clone();
-        if let Some(url) = change.url.as_ref().filter(|url| **url != before.url) {
+        if let Some(url) = patch.url.as_ref().filter(|url| **url != before.url) {
             after.url.clone_from(url);
             // Those were the failures of another place.
             after.failing_since = None;
         }
-        if let Some(types) = &change.types {
+        if let Some(types) = &patch.types {
             after.types.clone_from(types);
         }
-        if let Some(description) = &change.description {
+        if let Some(description) = &patch.description {
             after.description.clone_from(description);
         }
-        if let Some((secret, overlap)) = &change.secret {
-            after.rotate(secret, *overlap, self.setting.now);
+        if let Some((secret, overlap)) = &patch.secret {
+            after.rotate(secret, *overlap, self.context.now);
         }
         after.archived_at = None;
-        match change.switch {
-            Some(Switch::On) => switch_on(&mut after),
-            Some(Switch::Off(reason)) if before.enabled => return self.switch_off(after, reason),
+        match patch.switch {
+            Some(Switch::On) => mark_enabled(&mut after),
+            Some(Switch::Off(reason)) if before.enabled => return self.mark_disabled(after, reason),
             Some(Switch::Off(_)) | None => {}
         }
-        if after == before { Outcome::Endpoint(Box::new(before)) } else { self.update_endpoint(after) }
+        if after == before { Outcome::Endpoint(Box::new(before)) } else { self.save_endpoint(after) }
     }
 
     /// Disables an endpoint whose answers ask for it; where that no longer holds, nothing changes.
-    fn disable_endpoint(&mut self, before: Endpoint, disabling: &Disabling) -> Outcome {
-        let Disabling { reason, ref url } = *disabling;
-        let is_mended = reason == DisabledReason::Failing && !before.has_failed_for_long(self.setting.now);
-        let is_overtaken = is_mended || *url != before.url;
-        if !before.takes_events() || is_overtaken {
+    fn disable_endpoint(&mut self, before: Endpoint, disable: &DisableEndpoint) -> Outcome {
+        let DisableEndpoint { reason, ref url } = *disable;
+        let has_recovered = reason == DisabledReason::Failing && !before.should_disable(self.context.now);
+        let is_stale = has_recovered || *url != before.url;
+        if !before.is_active() || is_stale {
             return Outcome::Endpoint(Box::new(before));
         }
-        self.switch_off(before, reason)
+        self.mark_disabled(before, reason)
     }
 
     /// Tells the others.
-    fn switch_off(&mut self, mut endpoint: Endpoint, reason: DisabledReason) -> Outcome {
+    fn mark_disabled(&mut self, mut endpoint: Endpoint, reason: DisabledReason) -> Outcome {
         endpoint.enabled = false;
         endpoint.disabled_reason = Some(reason);
         let (workspace, id) = (endpoint.workspace, endpoint.id);
-        let outcome = self.update_endpoint(endpoint);
+        let outcome = self.save_endpoint(endpoint);
         let data = EventData::Endpoint { endpoint: id, reason: Some(reason) };
         self.emit(workspace, EventType::WebhookEndpointDisabled, &data);
         outcome
@@ -118,37 +120,37 @@ impl Batch<'_> {
 
     fn archive_endpoint(&mut self, mut endpoint: Endpoint, by_file: bool) -> Outcome {
         if endpoint.archived_at.is_none() {
-            endpoint.archived_at = Some(self.setting.now);
+            endpoint.archived_at = Some(self.context.now);
         }
         if !by_file {
             // What the API deletes is not found again by its slug: an apply makes a new one.
             endpoint.slug = None;
             endpoint.from_file = false;
         }
-        self.update_endpoint(endpoint)
+        self.save_endpoint(endpoint)
     }
 
     /// An event for this endpoint alone, whatever types it takes.
     fn test_endpoint(&mut self, endpoint: &Endpoint) -> Result<Outcome, Error> {
         let data = EventData::Endpoint { endpoint: endpoint.id, reason: None };
-        let is_it = |subscriber: &Subscriber| subscriber.endpoint == endpoint.id;
-        let deliveries = self.written.deliveries.len();
-        if !endpoint.takes_events() {
+        let is_target = |subscriber: &Subscriber| subscriber.endpoint == endpoint.id;
+        let deliveries = self.changes.deliveries.len();
+        if !endpoint.is_active() {
             return Err(Error::invalid("enabled", "The webhook endpoint is disabled."));
         }
-        self.emit_to(endpoint.workspace, EventType::WebhookEndpointTest, &data, is_it);
-        self.written
+        self.emit_to(endpoint.workspace, EventType::WebhookEndpointTest, &data, is_target);
+        self.changes
             .deliveries
             .get(deliveries)
             .map(|delivery| Outcome::Tested(delivery.id))
-            .ok_or_else(|| Error::not_found(Thing::WebhookEndpoint, endpoint.id.to_string()))
+            .ok_or_else(|| Error::not_found(ResourceKind::WebhookEndpoint, endpoint.id.to_string()))
     }
 
-    fn update_endpoint(&mut self, mut endpoint: Endpoint) -> Outcome {
-        endpoint.updated_at = self.setting.clock.now();
-        endpoint.forget_expired(self.setting.now);
-        if !self.written.new_endpoints.contains(&endpoint.id) {
-            self.written.endpoints.insert(endpoint.id);
+    fn save_endpoint(&mut self, mut endpoint: Endpoint) -> Outcome {
+        endpoint.updated_at = self.context.clock.now();
+        endpoint.drop_expired_secret(self.context.now);
+        if !self.changes.new_endpoints.contains(&endpoint.id) {
+            self.changes.endpoints.insert(endpoint.id);
         }
         self.put_endpoint(endpoint)
     }
@@ -157,7 +159,7 @@ impl Batch<'_> {
     fn put_endpoint(&mut self, endpoint: Endpoint) -> Outcome {
         if let Some(row) = self.tables.workspaces.get_mut(&endpoint.workspace) {
             row.subscribers.retain(|subscriber| subscriber.endpoint != endpoint.id);
-            if endpoint.takes_events() {
+            if endpoint.is_active() {
                 let types = endpoint.types.clone();
                 row.subscribers.push(Subscriber { endpoint: endpoint.id, types });
             }
@@ -167,7 +169,7 @@ impl Batch<'_> {
     }
 }
 
-fn switch_on(endpoint: &mut Endpoint) {
+fn mark_enabled(endpoint: &mut Endpoint) {
     if !endpoint.enabled {
         endpoint.enabled = true;
         endpoint.disabled_reason = None;
@@ -179,12 +181,12 @@ fn switch_on(endpoint: &mut Endpoint) {
 /// outcome was unknown.
 fn may_be_archived(action: &EndpointAction) -> bool {
     match action {
-        EndpointAction::Change(change) => change.restores,
+        EndpointAction::Update(patch) => patch.restores,
         EndpointAction::Archive { .. } | EndpointAction::Disable(_) => true,
-        EndpointAction::Make(_) | EndpointAction::Test => false,
+        EndpointAction::Create(_) | EndpointAction::Test => false,
     }
 }
 
 fn not_found(write: &EndpointWrite) -> Error {
-    Error::not_found(Thing::WebhookEndpoint, write.endpoint.to_string())
+    Error::not_found(ResourceKind::WebhookEndpoint, write.endpoint.to_string())
 }

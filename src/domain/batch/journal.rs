@@ -1,24 +1,24 @@
 //! What a running turn writes on its way: the model's answers, its calls and
 //! their results. What calls change in our own store is `bookings`.
 
-use super::{Batch, Journaling, Outcome, Step};
+use super::{Batch, JournalAppend, Outcome, TurnWriteOutcome};
 
 impl Batch<'_> {
     /// Keeps rows of a turn's journal, if who asks still owns the turn.
-    pub(super) fn journal(&mut self, journaling: &Journaling) -> Outcome {
-        let turn = self.tables.turns.get(&journaling.turn.turn).cloned();
-        let Some(turn) = turn.filter(|turn| self.owns(turn, journaling.fence)) else {
-            let turn = self.tables.turns.get(&journaling.turn.turn).cloned().map(Box::new);
-            return Outcome::Journaled { step: Step::Overtaken(turn), result: None };
+    pub(super) fn journal(&mut self, append: &JournalAppend) -> Outcome {
+        let turn = self.tables.turns.get(&append.turn.turn).cloned();
+        let Some(turn) = turn.filter(|turn| self.owns(turn, append.fence)) else {
+            let turn = self.tables.turns.get(&append.turn.turn).cloned().map(Box::new);
+            return Outcome::Journaled { turn_write: TurnWriteOutcome::FencedOff(turn), result: None };
         };
-        self.written.journal.extend(journaling.rows.iter().cloned());
-        let decided = journaling.write.as_ref().map(|write| self.write_store(&journaling.turn, write));
-        if let Some(mut row) = journaling.result.clone() {
+        self.changes.journal.extend(append.rows.iter().cloned());
+        let decided = append.write.as_ref().map(|write| self.write_store(&append.turn, write));
+        if let Some(mut row) = append.result.clone() {
             if let Some(result) = &decided {
                 row.result = Some(result.to_string());
             }
-            self.written.results.push(row);
+            self.changes.results.push(row);
         }
-        Outcome::Journaled { step: Step::Done(Box::new(turn)), result: decided }
+        Outcome::Journaled { turn_write: TurnWriteOutcome::Accepted(Box::new(turn)), result: decided }
     }
 }

@@ -2,31 +2,40 @@
 
 use super::Batch;
 use crate::domain::error::Error;
-use crate::domain::idempotency::{KEPT, Kept, Presented};
+use crate::domain::idempotency::{IDEMPOTENCY_TTL, IdempotencyRecord, IdempotencyRequest};
 use crate::domain::ids::TurnId;
-use crate::domain::rendered::Answer;
+use crate::domain::render::RenderedResponse;
 
 impl Batch<'_> {
     /// What the presented key keeps, if its time is not over. Another request's key is refused.
-    pub(super) fn kept(&self, presented: Option<&Presented>) -> Result<Option<&Kept>, Error> {
-        let Some(presented) = presented else { return Ok(None) };
-        let kept = self.tables.idempotency.get(&presented.key);
-        let Some(kept) = kept.filter(|kept| kept.created_at.plus(KEPT) > self.setting.now) else {
+    pub(super) fn idempotency_record(
+        &self,
+        request: Option<&IdempotencyRequest>,
+    ) -> Result<Option<&IdempotencyRecord>, Error> {
+        let Some(request) = request else { return Ok(None) };
+        let record = self.tables.idempotency.get(&request.key);
+        let Some(record) = record.filter(|record| record.created_at.plus(IDEMPOTENCY_TTL) > self.context.now)
+        else {
             return Ok(None);
         };
-        if kept.fingerprint == presented.fingerprint { Ok(Some(kept)) } else { Err(Error::KeyReused) }
+        if record.fingerprint == request.fingerprint {
+            Ok(Some(record))
+        } else {
+            Err(Error::IdempotencyKeyReused)
+        }
     }
 
     /// Keeps an answer for the presented key, or the turn whose end will give it.
-    pub(super) fn keep(
+    pub(super) fn put_idempotency_record(
         &mut self,
-        presented: Option<&Presented>,
+        request: Option<&IdempotencyRequest>,
         turn: Option<TurnId>,
-        answer: Option<Answer>,
+        answer: Option<RenderedResponse>,
     ) {
-        let Some(Presented { key, fingerprint }) = presented.cloned() else { return };
-        let kept = Kept { key: key.clone(), fingerprint, turn, answer, created_at: self.setting.now };
-        self.written.idempotency.insert(key.clone());
-        self.tables.idempotency.insert(key, kept);
+        let Some(IdempotencyRequest { key, fingerprint }) = request.cloned() else { return };
+        let record =
+            IdempotencyRecord { key: key.clone(), fingerprint, turn, answer, created_at: self.context.now };
+        self.changes.idempotency.insert(key.clone());
+        self.tables.idempotency.insert(key, record);
     }
 }

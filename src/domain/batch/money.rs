@@ -6,7 +6,7 @@ use crate::domain::event::EventType;
 use crate::domain::ids::{ConversationId, TurnId, WorkspaceId};
 use crate::domain::ledger::{LedgerEntry, LedgerKind};
 use crate::domain::money::Money;
-use crate::domain::rendered::EventData;
+use crate::domain::render::EventData;
 
 impl Batch<'_> {
     /// Takes the price of a turn. The caller has seen that the balance covers it.
@@ -22,7 +22,7 @@ impl Batch<'_> {
         }
         self.post(workspace, LedgerKind::Charge, price.negated(), Some(turn), None);
         self.spend(workspace, conversation, price.0);
-        self.warn_of_low_balance(workspace);
+        self.notify_low_balance(workspace);
     }
 
     /// Gives back exactly what a turn was charged.
@@ -41,11 +41,11 @@ impl Batch<'_> {
     }
 
     pub(super) fn top_up(&mut self, top_up: &TopUp) -> Result<LedgerEntry, Error> {
-        let place = (top_up.workspace, top_up.reference.clone());
+        let key = (top_up.workspace, top_up.reference.clone());
         let Some(row) = self.tables.workspaces.get(&top_up.workspace) else {
             return Err(Error::invalid("workspace", "There is no such workspace."));
         };
-        if self.tables.references.contains_key(&place) {
+        if self.tables.references.contains_key(&key) {
             return Err(Error::invalid(
                 "reference",
                 "A top-up with this reference has been counted already.",
@@ -61,8 +61,8 @@ impl Batch<'_> {
             None,
             Some(top_up.reference.clone()),
         );
-        self.tables.references.insert(place, entry.number);
-        self.forget_low_balance(top_up.workspace);
+        self.tables.references.insert(key, entry.number);
+        self.reset_low_balance_notice(top_up.workspace);
         Ok(entry)
     }
 
@@ -90,26 +90,26 @@ impl Batch<'_> {
             balance_after: balance,
             turn,
             reference,
-            created_at: self.setting.clock.now(),
+            created_at: self.context.clock.now(),
         };
-        self.written.ledger.push(entry.clone());
-        self.written.touch_workspace(workspace);
+        self.changes.ledger.push(entry.clone());
+        self.changes.touch_workspace(workspace);
         entry
     }
 
     fn spend(&mut self, workspace: WorkspaceId, conversation: ConversationId, micros: i64) {
         if let Some(conversation) = self.tables.conversations.get_mut(&conversation) {
             conversation.spent += micros;
-            self.written.touch_conversation(conversation.id);
+            self.changes.touch_conversation(conversation.id);
         }
-        self.today(workspace);
+        self.daily_usage(workspace);
         if let Some(row) = self.tables.workspaces.get_mut(&workspace) {
             // A refund counts on the day on which it is given; what was charged yesterday lowers no day below zero.
             row.state.day_spent.0 = (row.state.day_spent.0 + micros).max(0);
         }
     }
 
-    fn warn_of_low_balance(&mut self, workspace: WorkspaceId) {
+    fn notify_low_balance(&mut self, workspace: WorkspaceId) {
         let Some(row) = self.tables.workspaces.get_mut(&workspace) else { return };
         let Some(threshold) = row.settings.balance_low else { return };
         if row.state.low_notified || row.state.balance >= threshold {
@@ -120,7 +120,7 @@ impl Batch<'_> {
         self.emit(workspace, EventType::BalanceLow, &EventData::Balance { balance, threshold });
     }
 
-    fn forget_low_balance(&mut self, workspace: WorkspaceId) {
+    fn reset_low_balance_notice(&mut self, workspace: WorkspaceId) {
         if let Some(row) = self.tables.workspaces.get_mut(&workspace)
             && is_above_threshold(row)
         {

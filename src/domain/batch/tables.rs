@@ -6,7 +6,7 @@ use crate::domain::calendar::{BookingState, Interval};
 use crate::domain::clock::Micros;
 use crate::domain::conversation::Conversation;
 use crate::domain::event::{Delivery, Event, Subscriber};
-use crate::domain::idempotency::{IdempotencyKey, Kept};
+use crate::domain::idempotency::{IdempotencyKey, IdempotencyRecord};
 use crate::domain::ids::{
     AssistantId, BookingId, CalendarId, ConversationId, EndpointId, MessageId, ProcessId, TurnId, WidgetUuid,
     WorkspaceId,
@@ -17,7 +17,7 @@ use crate::domain::turn::Turn;
 use crate::domain::webhook_endpoint::Endpoint;
 use crate::domain::workspace::{Workspace, WorkspaceState};
 
-use super::item::JournalRow;
+use super::command::JournalRow;
 
 /// A workspace as a batch needs it.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ pub struct WorkspaceRow {
 
 /// What admission needs to know of an assistant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AssistantHead {
+pub struct AssistantSummary {
     pub workspace: WorkspaceId,
     pub current_version: i64,
     pub archived: bool,
@@ -79,12 +79,12 @@ impl Booking {
 pub struct Tables {
     pub workspaces: HashMap<WorkspaceId, WorkspaceRow>,
     pub conversations: HashMap<ConversationId, Conversation>,
-    pub assistants: HashMap<AssistantId, AssistantHead>,
+    pub assistants: HashMap<AssistantId, AssistantSummary>,
     pub messages: HashMap<MessageId, MessageRef>,
     pub turns: HashMap<TurnId, Turn>,
     /// The open turns of each conversation of which a turn ends in this batch, by position.
     pub open: HashMap<ConversationId, BTreeMap<i64, TurnId>>,
-    pub idempotency: HashMap<IdempotencyKey, Kept>,
+    pub idempotency: HashMap<IdempotencyKey, IdempotencyRecord>,
     /// Live bookings and holds near those that are asked for, and those that are named.
     pub bookings: HashMap<CalendarId, Vec<Booking>>,
     /// References of top-ups that have counted, with the entry's number.
@@ -108,7 +108,7 @@ impl Tables {
 
 /// What a batch will write. Changed rows are named here and stand in [`Tables`].
 #[derive(Debug, Default)]
-pub struct Written {
+pub struct ChangeSet {
     pub workspaces: BTreeSet<WorkspaceId>,
     pub new_conversations: Vec<ConversationId>,
     pub conversations: BTreeSet<ConversationId>,
@@ -135,7 +135,7 @@ pub struct Written {
     pub endpoints: BTreeSet<EndpointId>,
 }
 
-impl Written {
+impl ChangeSet {
     pub(super) fn touch_workspace(&mut self, id: WorkspaceId) {
         self.workspaces.insert(id);
     }

@@ -47,13 +47,13 @@ impl BookingRequest {
     /// Reads the tool's arguments; the refusal is the tool's result.
     pub fn parse(arguments: &Value) -> Result<Self, Refusal> {
         let raw: Self = read(arguments)?;
-        let title = present(&raw.title).ok_or_else(|| Refusal::new("the title is empty"))?;
+        let title = non_blank(&raw.title).ok_or_else(|| Refusal::new("the title is empty"))?;
         Ok(Self {
             datetime: raw.datetime,
             title,
-            name: raw.name.as_deref().and_then(present),
-            email: raw.email.as_deref().and_then(present),
-            notes: raw.notes.as_deref().and_then(present),
+            name: raw.name.as_deref().and_then(non_blank),
+            email: raw.email.as_deref().and_then(non_blank),
+            notes: raw.notes.as_deref().and_then(non_blank),
         })
     }
 }
@@ -71,7 +71,7 @@ fn read<'a, T: Deserialize<'a>>(arguments: &'a Value) -> Result<T, Refusal> {
 }
 
 /// The text without white space around it, if anything is left: models fill what they do not know with "".
-fn present(text: &str) -> Option<String> {
+fn non_blank(text: &str) -> Option<String> {
     let trimmed = text.trim();
     (!trimmed.is_empty()).then(|| trimmed.to_owned())
 }

@@ -6,11 +6,11 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::arguments::AvailabilityRequest;
+use super::datetime::{label, parse_date};
 use super::interval::Interval;
-use super::moment::{label, read_date};
 use super::results::Refusal;
 use super::rules::CalendarRules;
-use super::search::{Days, Search, later};
+use super::search::{Days, SlotSearch, add_days};
 
 /// So many days are looked at for one question; the days after them are cut.
 pub const MAX_DAYS: i64 = 31;
@@ -52,66 +52,67 @@ pub fn find_availability(
     busy: &[Interval],
     now: Timestamp,
 ) -> Result<Availability, Refusal> {
-    let search = Search::new(rules, busy, now);
-    let asked = read_question(rules, request, now).map_err(|fault| refuse(&search, fault))?;
-    let mut slots: Vec<Interval> = search.free_slots(asked.days).take(MAX_SLOTS + 1).collect();
-    let truncated = asked.truncated || slots.len() > MAX_SLOTS;
+    let search = SlotSearch::new(rules, busy, now);
+    let parsed = parse_request(rules, request, now).map_err(|error| refuse(&search, error))?;
+    let mut slots: Vec<Interval> = search.free_slots(parsed.days).take(MAX_SLOTS + 1).collect();
+    let truncated = parsed.truncated || slots.len() > MAX_SLOTS;
     slots.truncate(MAX_SLOTS);
     Ok(Availability { slots, truncated, zone: rules.zone.clone(), time_zone: rules.time_zone().to_owned() })
 }
 
 /// The time whose bookings [`find_availability`] must be given.
 pub fn availability_range(rules: &CalendarRules, request: &AvailabilityRequest, now: Timestamp) -> Interval {
-    let days = match read_question(rules, request, now) {
-        Ok(asked) => asked.days,
-        Err(fault) => Days::of_alternatives(rules, fault.near, now),
+    let days = match parse_request(rules, request, now) {
+        Ok(parsed) => parsed.days,
+        Err(error) => Days::for_alternatives(rules, error.near, now),
     };
-    days.in_time(rules)
+    days.to_interval(rules)
 }
 
-struct Question {
+struct ParsedRequest {
     days: Days,
     truncated: bool,
 }
 
 /// Why a question has no answer, and the day nearest to what it meant.
-struct Fault {
-    error: String,
+struct RequestError {
+    message: String,
     near: Date,
 }
 
-fn read_question(
+fn parse_request(
     rules: &CalendarRules,
     request: &AvailabilityRequest,
     now: Timestamp,
-) -> Result<Question, Fault> {
+) -> Result<ParsedRequest, RequestError> {
     let Days { first: today, last: horizon } = Days::bookable(rules, now);
-    let near_today = |error: String| Fault { error, near: today };
-    let start = read_date("start_date", &request.start_date).map_err(near_today)?;
-    let end = read_date("end_date", &request.end_date).map_err(|error| Fault { error, near: start })?;
+    let near_today = |message: String| RequestError { message, near: today };
+    let start = parse_date("start_date", &request.start_date).map_err(near_today)?;
+    let end =
+        parse_date("end_date", &request.end_date).map_err(|message| RequestError { message, near: start })?;
     if end < start {
-        let error = format!("end_date {end} is before start_date {start}");
-        return Err(Fault { error, near: start });
+        let message = format!("end_date {end} is before start_date {start}");
+        return Err(RequestError { message, near: start });
     }
     if end < today {
         return Err(near_today(format!("{end} is in the past: today is {today}")));
     }
     if start > horizon {
-        let error = format!("appointments can be booked up to {horizon}; {start} is later than that");
-        return Err(Fault { error, near: start });
+        let message = format!("appointments can be booked up to {horizon}; {start} is later than that");
+        return Err(RequestError { message, near: start });
     }
     let first = start.max(today);
-    let wanted = end.min(horizon);
-    let last = wanted.min(later(first, MAX_DAYS - 1));
-    Ok(Question { days: Days { first, last }, truncated: last < wanted })
+    let requested = end.min(horizon);
+    let last = requested.min(add_days(first, MAX_DAYS - 1));
+    Ok(ParsedRequest { days: Days { first, last }, truncated: last < requested })
 }
 
-fn refuse(search: &Search<'_>, fault: Fault) -> Refusal {
-    let days = Days::of_alternatives(search.rules, fault.near, search.now);
+fn refuse(search: &SlotSearch<'_>, error: RequestError) -> Refusal {
+    let days = Days::for_alternatives(search.rules, error.near, search.now);
     // A year that a model made up may lie beyond what timestamps hold.
-    let near = fault.near.clamp(days.first, days.last);
-    let wanted = search.rules.zone.to_timestamp(near.to_datetime(Time::midnight())).unwrap_or(search.now);
-    Refusal::with_alternatives(fault.error, search, days, wanted)
+    let near = error.near.clamp(days.first, days.last);
+    let target = search.rules.zone.to_timestamp(near.to_datetime(Time::midnight())).unwrap_or(search.now);
+    Refusal::with_alternatives(error.message, search, days, target)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use jiff::civil::{Date, Time};
 use jiff::tz::Offset;
 
-use super::interval::{Interval, shifted};
+use super::interval::{Interval, saturating_add};
 use super::rules::CalendarRules;
 use super::window::Window;
 
@@ -17,7 +17,7 @@ const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// Every slot whose day, in the calendar's zone, is `date`; in order. Empty on holidays and closed days.
 pub(super) fn slots_on(rules: &CalendarRules, date: Date) -> Vec<Interval> {
-    open_times(rules, date).into_iter().flat_map(|open| cut(open, rules.slot)).collect()
+    open_times(rules, date).into_iter().flat_map(|open| split_into_slots(open, rules.slot)).collect()
 }
 
 /// The stretches of time in which the calendar is open on `date`, in order.
@@ -31,14 +31,14 @@ pub(super) fn open_times(rules: &CalendarRules, date: Date) -> Vec<Interval> {
     }
     let offsets = offsets_around(rules, date);
     let mut open: Vec<Interval> =
-        windows.iter().flat_map(|window| window_in_time(*window, date, &offsets)).collect();
+        windows.iter().flat_map(|window| window_intervals(*window, date, &offsets)).collect();
     // Two windows within the repeated hour alternate: both once, then both again.
     open.sort_unstable_by_key(|interval| interval.start);
     open
 }
 
-fn cut(open: Interval, slot: SignedDuration) -> impl Iterator<Item = Interval> {
-    let from = move |start| Interval { start, end: shifted(start, slot) };
+fn split_into_slots(open: Interval, slot: SignedDuration) -> impl Iterator<Item = Interval> {
+    let from = move |start| Interval { start, end: saturating_add(start, slot) };
     std::iter::successors(Some(from(open.start)), move |last| Some(from(last.end)))
         .take_while(move |slot| slot.start < slot.end && slot.end <= open.end)
 }
@@ -48,8 +48,8 @@ fn offsets_around(rules: &CalendarRules, date: Date) -> Vec<(Interval, Offset)> 
     let Ok(midnight) = Offset::UTC.to_timestamp(date.to_datetime(Time::midnight())) else {
         return Vec::new(); // The last day of the year 9999.
     };
-    let until = shifted(midnight, DAY + MAX_OFFSET);
-    let mut start = shifted(midnight, -MAX_OFFSET);
+    let until = saturating_add(midnight, DAY + MAX_OFFSET);
+    let mut start = saturating_add(midnight, -MAX_OFFSET);
     let mut offset = rules.zone.to_offset(start);
     let mut offsets = Vec::new();
     for change in rules.zone.following(start).take_while(|change| change.timestamp() < until) {
@@ -62,7 +62,7 @@ fn offsets_around(rules: &CalendarRules, date: Date) -> Vec<(Interval, Offset)> 
 }
 
 /// The instants at which the clock shows a time within `window` on `date`; what touches is joined.
-fn window_in_time(window: Window, date: Date, offsets: &[(Interval, Offset)]) -> Vec<Interval> {
+fn window_intervals(window: Window, date: Date, offsets: &[(Interval, Offset)]) -> Vec<Interval> {
     let (opens, closes) = window.on(date);
     let mut open: Vec<Interval> = Vec::new();
     for (valid, offset) in offsets {

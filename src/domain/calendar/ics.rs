@@ -3,10 +3,10 @@
 //! Times are in UTC, which every program reads without a time zone's definition and shows in its own.
 //! The same bookings are the same bytes, whenever they are asked for: `DTSTAMP` is the last change.
 
-use icalendar::{Calendar as File, Component as _, Event, Property};
+use icalendar::{Component as _, Event, Property};
 use jiff::Timestamp;
 
-use super::kept::Calendar;
+use super::types::Calendar;
 use crate::domain::batch::Booking;
 
 /// How many days back a file reaches.
@@ -17,7 +17,7 @@ const REFRESH: &str = "PT15M";
 
 /// The file. Cancelled bookings are in it as such: a program that has taken them over hears of it.
 pub fn to_ics(calendar: &Calendar, bookings: &[Booking]) -> String {
-    let mut file = File::empty();
+    let mut file = icalendar::Calendar::empty();
     let zone = calendar.rules.time_zone();
     for (name, value) in [
         ("VERSION", "2.0"),
@@ -42,12 +42,12 @@ pub fn to_ics(calendar: &Calendar, bookings: &[Booking]) -> String {
 fn event(booking: &Booking) -> Event {
     let changed = booking.cancelled_at.unwrap_or(booking.created_at);
     // A booking changes once, when it is cancelled.
-    let (sequence, status, shown_as) = match booking.cancelled_at {
+    let (sequence, status, transparency) = match booking.cancelled_at {
         None => ("0", "CONFIRMED", "OPAQUE"),
         Some(_) => ("1", "CANCELLED", "TRANSPARENT"),
     };
     let mut event = Event::with_uid(&booking.id.to_string());
-    event.summary(&readable(&booking.title)).description(&description(booking));
+    event.summary(&strip_control_chars(&booking.title)).description(&description(booking));
     for (name, value) in [
         ("DTSTAMP", stamp(changed.timestamp()).as_str()),
         ("CREATED", &stamp(booking.created_at.timestamp())),
@@ -56,7 +56,7 @@ fn event(booking: &Booking) -> Event {
         ("DTEND", &stamp(booking.time.end)),
         ("SEQUENCE", sequence),
         ("STATUS", status),
-        ("TRANSP", shown_as),
+        ("TRANSP", transparency),
     ] {
         event.add_property(name, value);
     }
@@ -65,10 +65,12 @@ fn event(booking: &Booking) -> Event {
 
 /// What is known of the booking, a line each.
 fn description(booking: &Booking) -> String {
-    let said = [("Name", &booking.name), ("Email", &booking.email), ("Notes", &booking.notes)];
-    let mut lines: Vec<String> = said
+    let fields = [("Name", &booking.name), ("Email", &booking.email), ("Notes", &booking.notes)];
+    let mut lines: Vec<String> = fields
         .into_iter()
-        .filter_map(|(label, text)| text.as_ref().map(|text| format!("{label}: {}", readable(text))))
+        .filter_map(|(label, text)| {
+            text.as_ref().map(|text| format!("{label}: {}", strip_control_chars(text)))
+        })
         .collect();
     lines.push(format!("Booking: {}", booking.id));
     lines.push(format!("Conversation: {}", booking.conversation));
@@ -76,7 +78,7 @@ fn description(booking: &Booking) -> String {
 }
 
 /// The text without control characters, which no line of a file may have; every kind of line's end is `\n`.
-fn readable(text: &str) -> String {
+fn strip_control_chars(text: &str) -> String {
     let text = text.replace("\r\n", "\n").replace(['\r', '\u{85}', '\u{2028}', '\u{2029}'], "\n");
     text.chars().filter(|c| matches!(c, '\n' | '\t') || !c.is_control()).collect()
 }

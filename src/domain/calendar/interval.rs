@@ -23,13 +23,13 @@ impl Interval {
     }
 
     /// Grown by `margin` at both ends.
-    pub(super) fn widened(self, margin: SignedDuration) -> Self {
-        Self { start: shifted(self.start, -margin), end: shifted(self.end, margin) }
+    pub(super) fn pad(self, margin: SignedDuration) -> Self {
+        Self { start: saturating_add(self.start, -margin), end: saturating_add(self.end, margin) }
     }
 
     /// From the first instant of both to the last.
     #[must_use]
-    pub fn joined(self, other: Self) -> Self {
+    pub fn merge(self, other: Self) -> Self {
         Self { start: self.start.min(other.start), end: self.end.max(other.end) }
     }
 
@@ -39,7 +39,7 @@ impl Interval {
 }
 
 /// `instant` moved by `by`, held within the range of timestamps.
-pub(super) fn shifted(instant: Timestamp, by: SignedDuration) -> Timestamp {
+pub(super) fn saturating_add(instant: Timestamp, by: SignedDuration) -> Timestamp {
     // Saturates; the error is one of calendar units only, and a signed duration has none.
     instant.saturating_add(by).unwrap_or(instant)
 }
@@ -50,22 +50,22 @@ pub(super) fn shifted(instant: Timestamp, by: SignedDuration) -> Timestamp {
 pub(super) struct BusyTimes(Vec<Interval>);
 
 impl BusyTimes {
-    pub(super) fn of(busy: &[Interval]) -> Self {
+    pub(super) fn new(busy: &[Interval]) -> Self {
         let mut sorted = busy.to_vec();
         sorted.sort_unstable_by_key(|interval| interval.start);
-        let mut joined: Vec<Interval> = Vec::with_capacity(sorted.len());
+        let mut merged: Vec<Interval> = Vec::with_capacity(sorted.len());
         for interval in sorted {
-            match joined.last_mut() {
+            match merged.last_mut() {
                 Some(last) if interval.start <= last.end => last.end = last.end.max(interval.end),
-                _ => joined.push(interval),
+                _ => merged.push(interval),
             }
         }
-        Self(joined)
+        Self(merged)
     }
 
-    pub(super) fn overlaps(&self, asked: Interval) -> bool {
-        let first_after_start = self.0.partition_point(|busy| busy.end <= asked.start);
-        self.0.get(first_after_start).is_some_and(|busy| busy.start < asked.end)
+    pub(super) fn overlaps(&self, interval: Interval) -> bool {
+        let first_after_start = self.0.partition_point(|busy| busy.end <= interval.start);
+        self.0.get(first_after_start).is_some_and(|busy| busy.start < interval.end)
     }
 }
 
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn overlap_does_not_count_what_only_touches() {
-        let busy = BusyTimes::of(&[interval(50, 60), interval(10, 20), interval(15, 30), interval(30, 40)]);
+        let busy = BusyTimes::new(&[interval(50, 60), interval(10, 20), interval(15, 30), interval(30, 40)]);
 
         for (start, end, expected) in
             [(0, 10, false), (0, 11, true), (19, 21, true), (39, 41, true), (40, 50, false), (60, 90, false)]

@@ -6,36 +6,36 @@
 mod arguments;
 mod availability;
 mod booking;
+mod datetime;
 mod events;
 mod grid;
 mod ics;
 mod interval;
-mod kept;
-mod moment;
 mod results;
 mod rules;
 mod schemas;
 mod search;
 mod settings;
+mod types;
 mod window;
 
 pub use arguments::{AvailabilityRequest, BookingRequest, CancelRequest};
 pub use availability::{Availability, MAX_DAYS, MAX_SLOTS, availability_range, find_availability};
-pub use booking::{booking_range, decide_booking, guarded, is_taken};
-pub use events::{EventReader, NewEvent, ReadResource, uid_of, write_event};
+pub use booking::{booking_range, decide_booking, has_conflict, with_buffer};
+pub use datetime::label;
+pub use events::{EventReader, NewEvent, ParsedResource, first_uid, write_event};
 pub use ics::{PAST_DAYS, to_ics};
 pub use interval::Interval;
-pub use kept::{BookingState, Calendar, DayOrTime};
-pub use moment::label;
 pub use results::{Refusal, booked_result, cancelled_result, rfc3339};
 pub use rules::{
-    CalendarRules, CalendarRulesIn, DEFAULT_HORIZON_DAYS, DEFAULT_SLOT_MINUTES, HoursIn, LONGEST_SLOT,
-    RulesFault,
+    CalendarRules, CalendarRulesIn, DEFAULT_HORIZON_DAYS, DEFAULT_SLOT_MINUTES, HoursIn, MAX_SLOT_LENGTH,
+    RulesError,
 };
 pub use schemas::{
     AVAILABILITY_DESCRIPTION, AVAILABILITY_NAME, BOOKING_DESCRIPTION, BOOKING_NAME, CANCEL_DESCRIPTION,
     CANCEL_NAME, availability_schema, booking_schema, cancel_schema,
 };
+pub use types::{BookingState, Calendar, DayOrTime};
 
 pub use settings::{Caldav, CalendarSettings};
 

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::arguments::AvailabilityRequest;
 use super::samples::{request, rules_in};
-use super::search::later;
+use super::search::add_days;
 use super::*;
 
 const ZONES: [&str; 7] = [
@@ -80,7 +80,7 @@ fn today(rules: &CalendarRules, now: Timestamp) -> Date {
 
 fn next_days(rules: &CalendarRules, now: Timestamp, days: i64) -> AvailabilityRequest {
     let first = today(rules, now);
-    AvailabilityRequest { start_date: first.to_string(), end_date: later(first, days).to_string() }
+    AvailabilityRequest { start_date: first.to_string(), end_date: add_days(first, days).to_string() }
 }
 
 proptest! {
@@ -96,16 +96,16 @@ proptest! {
 
             let booked = [busy.as_slice(), &[*slot]].concat();
             prop_assert!(decide_booking(&rules, &request(&datetime), &booked, now).is_err());
-            let kept_free = slot.widened(rules.buffer);
-            let left = find_availability(&rules, &question, &booked, now).unwrap().slots;
-            prop_assert!(left.iter().all(|it| it.end <= kept_free.start || kept_free.end <= it.start));
-            let unaffected = offered.iter().filter(|it| it.end <= kept_free.start || kept_free.end <= it.start);
-            prop_assert!(offered.len() >= MAX_SLOTS || left.iter().eq(unaffected));
+            let blocked = slot.pad(rules.buffer);
+            let remaining = find_availability(&rules, &question, &booked, now).unwrap().slots;
+            prop_assert!(remaining.iter().all(|it| it.end <= blocked.start || blocked.end <= it.start));
+            let unaffected = offered.iter().filter(|it| it.end <= blocked.start || blocked.end <= it.start);
+            prop_assert!(offered.len() >= MAX_SLOTS || remaining.iter().eq(unaffected));
         }
     }
 
     #[test]
-    fn slots_are_whole_within_a_window_in_order_and_told_apart((rules, now, busy) in any_case()) {
+    fn slots_lie_within_a_window_in_order_with_distinct_labels((rules, now, busy) in any_case()) {
         let slots = find_availability(&rules, &next_days(&rules, now, 4), &busy, now).unwrap().slots;
         let labels: HashSet<String> = slots.iter().map(|slot| label(slot.start, &rules.zone)).collect();
         prop_assert_eq!(labels.len(), slots.len());
@@ -127,8 +127,8 @@ proptest! {
 
     #[test]
     fn only_the_bookings_in_the_named_range_matter((rules, now, busy) in any_case(), minutes in -3000_i64..60_000) {
-        let wanted = now + SignedDuration::from_mins(minutes);
-        let request = request(&wanted.to_string());
+        let requested = now + SignedDuration::from_mins(minutes);
+        let request = request(&requested.to_string());
         let range = booking_range(&rules, &request, now);
         let read: Vec<Interval> =
             busy.iter().copied().filter(|it| it.start < range.end && range.start < it.end).collect();
@@ -140,8 +140,8 @@ proptest! {
 
     #[test]
     fn what_a_refusal_names_can_be_booked((rules, now, busy) in any_case(), hour in 0_i8..24, days in -3_i64..50) {
-        let wanted = later(today(&rules, now), days).to_datetime(Time::constant(hour, 0, 0, 0));
-        let Err(refusal) = decide_booking(&rules, &request(&wanted.to_string()), &busy, now) else {
+        let requested = add_days(today(&rules, now), days).to_datetime(Time::constant(hour, 0, 0, 0));
+        let Err(refusal) = decide_booking(&rules, &request(&requested.to_string()), &busy, now) else {
             return Ok(());
         };
         for slot in &refusal.available_slots {
@@ -150,7 +150,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_the_decision_fall_over(text in "\\PC{0,40}") {
+    fn no_text_makes_the_decision_panic(text in "\\PC{0,40}") {
         let rules: CalendarRules = rules_in("Europe/Berlin", &["09:00-17:00"]).try_into().unwrap();
         let now = "2026-11-24T13:00Z".parse().unwrap();
         prop_assert!(decide_booking(&rules, &request(&text), &[], now).is_err());

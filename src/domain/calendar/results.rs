@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
+use super::datetime::label;
 use super::interval::Interval;
-use super::moment::label;
 use super::rules::CalendarRules;
-use super::search::{Days, Search};
+use super::search::{Days, SlotSearch};
 
 /// A request that was not fulfilled: why, and what is possible instead. A normal result of a tool.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,22 +31,22 @@ impl Refusal {
     }
 
     /// It is on a server that its calendar is not on any more.
-    pub fn elsewhere() -> Self {
+    pub fn calendar_mismatch() -> Self {
         Self::new("the appointment is on another calendar than this one; it has to be cancelled there")
     }
 
     /// What a call held was given up again.
-    pub fn withdrawn() -> Self {
+    pub fn hold_released() -> Self {
         Self::new("the appointment was withdrawn; look for free times again")
     }
 
     pub(super) fn with_alternatives(
         error: String,
-        search: &Search<'_>,
+        search: &SlotSearch<'_>,
         days: Days,
-        wanted: Timestamp,
+        target: Timestamp,
     ) -> Self {
-        let free = search.alternatives(days, wanted);
+        let free = search.alternatives(days, target);
         if free.is_empty() {
             return Self::new(format!("{error}; nothing is free from {} to {}", days.first, days.last));
         }
@@ -92,7 +92,7 @@ mod tests {
     use crate::domain::calendar::samples::{at, rules};
 
     #[test]
-    fn a_booking_is_shown_in_local_time_with_its_offset() {
+    fn a_booking_has_local_times_with_their_offset() {
         let berlin = rules("Europe/Berlin", &["09:00-12:00"]);
         let slot = Interval { start: at("2026-11-30T09:00Z"), end: at("2026-11-30T09:30Z") };
 

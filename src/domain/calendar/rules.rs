@@ -12,7 +12,7 @@ use super::window::Window;
 
 const MINUTES_PER_DAY: u32 = 24 * 60;
 /// No appointment is longer.
-pub const LONGEST_SLOT: std::time::Duration = std::time::Duration::from_hours(24);
+pub const MAX_SLOT_LENGTH: std::time::Duration = std::time::Duration::from_hours(24);
 const MAX_NOTICE_MINUTES: u32 = 365 * MINUTES_PER_DAY;
 const MAX_HORIZON_DAYS: u32 = 3650;
 
@@ -94,14 +94,14 @@ fn default_horizon_days() -> u32 {
 /// What is wrong with a calendar's rules; shown as `hours.mon[1]: …`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]
-pub struct RulesFault {
+pub struct RulesError {
     /// The setting at fault, as it is found in the file.
     pub field: String,
     /// What to mend, in one sentence.
     pub problem: String,
 }
 
-impl RulesFault {
+impl RulesError {
     fn new(field: impl fmt::Display, problem: impl fmt::Display) -> Self {
         Self { field: field.to_string(), problem: problem.to_string() }
     }
@@ -136,7 +136,7 @@ impl CalendarRules {
     }
 
     /// The rules as they were written, the zone spelt as [`Self::time_zone`] says it.
-    pub fn as_written(&self) -> &CalendarRulesIn {
+    pub fn source(&self) -> &CalendarRulesIn {
         &self.source
     }
 
@@ -156,15 +156,15 @@ impl From<CalendarRules> for CalendarRulesIn {
 }
 
 impl TryFrom<CalendarRulesIn> for CalendarRules {
-    type Error = RulesFault;
+    type Error = RulesError;
 
-    fn try_from(mut source: CalendarRulesIn) -> Result<Self, RulesFault> {
+    fn try_from(mut source: CalendarRulesIn) -> Result<Self, RulesError> {
         let zone = TimeZone::get(&source.time_zone).map_err(|_| {
             let problem = format!(
                 "\"{}\" is not a time zone of the IANA database, such as \"Europe/Berlin\"",
                 source.time_zone
             );
-            RulesFault::new("time_zone", problem)
+            RulesError::new("time_zone", problem)
         })?;
         if let Some(name) = zone.iana_name() {
             name.clone_into(&mut source.time_zone);
@@ -184,57 +184,57 @@ impl TryFrom<CalendarRulesIn> for CalendarRules {
     }
 }
 
-fn check_numbers(source: &CalendarRulesIn) -> Result<(), RulesFault> {
+fn check_numbers(source: &CalendarRulesIn) -> Result<(), RulesError> {
     let ranges = [
         ("slot_minutes", source.slot_minutes, 1, MINUTES_PER_DAY),
         ("buffer_minutes", source.buffer_minutes, 0, MINUTES_PER_DAY),
         ("minimum_notice_minutes", source.minimum_notice_minutes, 0, MAX_NOTICE_MINUTES),
         ("horizon_days", source.horizon_days, 1, MAX_HORIZON_DAYS),
     ];
-    for (field, value, least, most) in ranges {
-        if !(least..=most).contains(&value) {
-            return Err(RulesFault::new(field, format_args!("{value} is not between {least} and {most}")));
+    for (field, value, min, max) in ranges {
+        if !(min..=max).contains(&value) {
+            return Err(RulesError::new(field, format_args!("{value} is not between {min} and {max}")));
         }
     }
     if source.minimum_notice_minutes >= source.horizon_days * MINUTES_PER_DAY {
         let problem =
             format!("as long as the horizon of {} days: nothing could be booked", source.horizon_days);
-        return Err(RulesFault::new("minimum_notice_minutes", problem));
+        return Err(RulesError::new("minimum_notice_minutes", problem));
     }
     Ok(())
 }
 
-fn read_holidays(holidays: &[String]) -> Result<BTreeSet<Date>, RulesFault> {
+fn read_holidays(holidays: &[String]) -> Result<BTreeSet<Date>, RulesError> {
     let read = |(index, text): (usize, &String)| {
         Date::strptime("%Y-%m-%d", text).map_err(|_| {
             let problem = format!("\"{text}\" is not a date such as \"2026-12-25\"");
-            RulesFault::new(format_args!("holidays[{index}]"), problem)
+            RulesError::new(format_args!("holidays[{index}]"), problem)
         })
     };
     holidays.iter().enumerate().map(read).collect()
 }
 
-fn read_hours(hours: &HoursIn, slot_minutes: u32) -> Result<[Vec<Window>; 7], RulesFault> {
+fn read_hours(hours: &HoursIn, slot_minutes: u32) -> Result<[Vec<Window>; 7], RulesError> {
     let mut week: [Vec<Window>; 7] = Default::default();
     for (windows, (day, texts)) in week.iter_mut().zip(hours.days()) {
         *windows = read_day(day, texts, slot_minutes)?;
     }
     if week.iter().all(Vec::is_empty) {
-        return Err(RulesFault::new("hours", "no day has a window, such as mon = [\"09:00-17:00\"]"));
+        return Err(RulesError::new("hours", "no day has a window, such as mon = [\"09:00-17:00\"]"));
     }
     Ok(week)
 }
 
-fn read_day(day: &str, texts: &[String], slot_minutes: u32) -> Result<Vec<Window>, RulesFault> {
+fn read_day(day: &str, texts: &[String], slot_minutes: u32) -> Result<Vec<Window>, RulesError> {
     let mut windows: Vec<Window> = Vec::with_capacity(texts.len());
     for (index, text) in texts.iter().enumerate() {
-        let fault = |problem: String| RulesFault::new(format_args!("hours.{day}[{index}]"), problem);
-        let window: Window = text.parse().map_err(fault)?;
+        let error = |problem: String| RulesError::new(format_args!("hours.{day}[{index}]"), problem);
+        let window: Window = text.parse().map_err(error)?;
         if let Some(other) = windows.iter().find(|other| other.overlaps(window)) {
-            return Err(fault(format!("{window} overlaps {other}")));
+            return Err(error(format!("{window} overlaps {other}")));
         }
         if window.minutes() < slot_minutes {
-            return Err(fault(format!("{window} is shorter than a slot of {slot_minutes} minutes")));
+            return Err(error(format!("{window} is shorter than a slot of {slot_minutes} minutes")));
         }
         windows.push(window);
     }

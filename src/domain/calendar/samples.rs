@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::arguments::BookingRequest;
+use super::datetime::label;
 use super::interval::Interval;
-use super::moment::label;
 use super::rules::{CalendarRules, CalendarRulesIn, HoursIn};
 
 /// The same windows on every day, with the default numbers.

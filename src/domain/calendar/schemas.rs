@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn schemas_are_valid_and_hold_arguments_to_their_form() {
+    fn schemas_are_valid_and_reject_malformed_arguments() {
         let contract = json!({ "start_date": "2025-01-13", "end_date": "2025-01-17" });
         for (schema, good, bad) in [
             (availability_schema(), contract, json!({ "start_date": "2025-01-13" })),

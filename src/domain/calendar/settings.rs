@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::rules::CalendarRules;
-use crate::domain::seal::Sealed;
+use crate::domain::seal::SealedSecret;
 
 /// A calendar: when it can be booked, and where its appointments are.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ pub struct Caldav {
     pub username: Option<String>,
     /// Sealed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub password: Option<Sealed>,
+    pub password: Option<SealedSecret>,
 }
 
 #[cfg(test)]
@@ -35,15 +35,15 @@ mod tests {
     use crate::domain::calendar::samples::rules;
 
     #[test]
-    fn a_calendar_that_is_kept_here_is_its_rules_and_one_elsewhere_says_where() {
+    fn a_local_calendar_is_only_its_rules_and_a_remote_one_has_its_server() {
         let rules = rules("Europe/Berlin", &["09:00-12:00"]);
-        let here = CalendarSettings { rules: rules.clone(), caldav: None };
+        let local = CalendarSettings { rules: rules.clone(), caldav: None };
         let caldav = Caldav { url: "https://dav.example/me/".to_owned(), username: None, password: None };
-        let there = CalendarSettings { rules: rules.clone(), caldav: Some(Box::new(caldav)) };
+        let remote = CalendarSettings { rules: rules.clone(), caldav: Some(Box::new(caldav)) };
 
-        let text = serde_json::to_string(&here).unwrap();
+        let text = serde_json::to_string(&local).unwrap();
         assert_eq!(text, serde_json::to_string(&rules).unwrap());
-        for settings in [here, there] {
+        for settings in [local, remote] {
             let text = serde_json::to_string(&settings).unwrap();
             assert_eq!(serde_json::from_str::<CalendarSettings>(&text).unwrap(), settings);
         }

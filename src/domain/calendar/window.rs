@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn windows_are_read_and_shown_alike() {
+    fn windows_round_trip_through_text() {
         for text in ["09:00-12:00", "00:00-24:00", "23:59-24:00"] {
             assert_eq!(text.parse::<Window>().unwrap().to_string(), text);
         }

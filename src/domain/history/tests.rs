@@ -27,7 +27,7 @@ fn conversation(count: i64, text: &str) -> Vec<HistoryEntry> {
 }
 
 #[test]
-fn a_reply_follows_the_message_that_it_answers_and_later_messages_are_not_seen() {
+fn a_reply_follows_the_message_that_it_answers_and_later_messages_are_left_out() {
     let entries = vec![
         entry(1, Speaker::User, "one"),
         entry(2, Speaker::User, "two"),
@@ -35,21 +35,21 @@ fn a_reply_follows_the_message_that_it_answers_and_later_messages_are_not_seen()
         reply(4, 1, "to one"),
     ];
 
-    let shown = arrange("Be kind", entries, 2, ROOMY);
+    let messages = build_history("Be kind", entries, 2, ROOMY);
 
     let system = ChatMessage::System("Be kind".to_owned());
-    assert_eq!(shown, [system, user("one"), assistant("to one"), user("two")]);
+    assert_eq!(messages, [system, user("one"), assistant("to one"), user("two")]);
 }
 
 #[test]
 fn a_turn_never_sees_a_reply_to_its_own_message() {
     let entries = vec![entry(1, Speaker::User, "one"), reply(2, 1, "to one")];
 
-    assert_eq!(arrange("", entries, 1, ROOMY), [user("one")]);
+    assert_eq!(build_history("", entries, 1, ROOMY), [user("one")]);
 }
 
 #[test]
-fn each_speaker_is_shown_on_its_side() {
+fn each_speaker_maps_to_its_role() {
     let entries = vec![
         entry(1, Speaker::Assistant, "Welcome"),
         entry(2, Speaker::System, "The shop is closed"),
@@ -57,23 +57,24 @@ fn each_speaker_is_shown_on_its_side() {
         entry(4, Speaker::User, "hi"),
     ];
 
-    let shown = arrange(" ", entries, 4, ROOMY);
+    let messages = build_history(" ", entries, 4, ROOMY);
 
     let system = ChatMessage::System("The shop is closed".to_owned());
-    assert_eq!(shown, [assistant("Welcome"), system, assistant("Ann here"), user("hi")]);
+    assert_eq!(messages, [assistant("Welcome"), system, assistant("Ann here"), user("hi")]);
 }
 
 #[test]
-fn calls_of_an_earlier_reply_are_shown_with_their_results() {
+fn calls_of_an_earlier_reply_are_included_with_their_results() {
     let function_calls = json!([
         {"name": "find", "arguments": {"what": "shoes"}, "result": {"found": 2}},
         {"name": "pay", "arguments": {}},
         {"no": "call"},
     ]);
-    let with_calls = HistoryEntry { calls: read_calls(&function_calls), ..reply(2, 1, "Two pairs") };
+    let with_calls =
+        HistoryEntry { calls: parse_function_calls(&function_calls), ..reply(2, 1, "Two pairs") };
     let entries = vec![entry(1, Speaker::User, "shoes?"), with_calls, entry(3, Speaker::User, "thanks")];
 
-    let shown = arrange("", entries, 3, ROOMY);
+    let messages = build_history("", entries, 3, ROOMY);
 
     let call = |id: &str, name: &str, arguments: &str| ToolCall {
         id: id.to_owned(),
@@ -83,23 +84,23 @@ fn calls_of_an_earlier_reply_are_shown_with_their_results() {
     let result =
         |id: &str, content: &str| ChatMessage::Tool { call_id: id.to_owned(), content: content.to_owned() };
     let calls = vec![call("call_2_1", "find", r#"{"what":"shoes"}"#), call("call_2_2", "pay", "{}")];
-    assert_eq!(shown[1], ChatMessage::Assistant { text: None, calls });
-    assert_eq!(shown[2], result("call_2_1", r#"{"found":2}"#));
-    assert_eq!(shown[3], result("call_2_2", UNAVAILABLE));
-    assert_eq!(shown[4..], [assistant("Two pairs"), user("thanks")]);
-    assert_eq!(heal(shown.clone()), shown);
+    assert_eq!(messages[1], ChatMessage::Assistant { text: None, calls });
+    assert_eq!(messages[2], result("call_2_1", r#"{"found":2}"#));
+    assert_eq!(messages[3], result("call_2_2", UNAVAILABLE));
+    assert_eq!(messages[4..], [assistant("Two pairs"), user("thanks")]);
+    assert_eq!(repair_tool_calls(messages.clone()), messages);
 }
 
 #[test]
-fn healing_closes_open_calls_and_drops_orphans() {
+fn repairing_closes_open_calls_and_drops_orphans() {
     let call = |id: &str| ToolCall { id: id.to_owned(), name: "t".to_owned(), arguments: "{}".to_owned() };
     let result =
         |id: &str, content: &str| ChatMessage::Tool { call_id: id.to_owned(), content: content.to_owned() };
-    let asks = ChatMessage::Assistant { text: None, calls: vec![call("a"), call("b"), call("c")] };
+    let request = ChatMessage::Assistant { text: None, calls: vec![call("a"), call("b"), call("c")] };
     let broken = vec![
         result("x", "{}"),
         user("hi"),
-        asks.clone(),
+        request.clone(),
         result("c", "3"),
         result("a", "1"),
         result("x", "{}"),
@@ -107,12 +108,12 @@ fn healing_closes_open_calls_and_drops_orphans() {
         result("b", "2"),
     ];
 
-    let healed = heal(broken);
+    let repaired = repair_tool_calls(broken);
 
     let closed = [result("a", "1"), result("b", UNAVAILABLE), result("c", "3")];
     let expected: Vec<ChatMessage> =
-        [user("hi"), asks].into_iter().chain(closed).chain([user("and?")]).collect();
-    assert_eq!(healed, expected);
+        [user("hi"), request].into_iter().chain(closed).chain([user("and?")]).collect();
+    assert_eq!(repaired, expected);
 }
 
 #[test]
@@ -121,11 +122,11 @@ fn the_newest_message_stays_whole_however_long() {
     let mut entries = conversation(50, "hello");
     entries.push(entry(101, Speaker::User, &long));
 
-    let shown = arrange("prompt", entries, 101, HistoryBounds { max_messages: 10, max_tokens: 100 });
+    let messages = build_history("prompt", entries, 101, HistoryBounds { max_messages: 10, max_tokens: 100 });
 
-    assert_eq!(shown.first(), Some(&ChatMessage::System("prompt".to_owned())));
-    assert_eq!(shown.last(), Some(&user(&long)));
-    assert!((6..=12).contains(&shown.len()), "{}", shown.len());
+    assert_eq!(messages.first(), Some(&ChatMessage::System("prompt".to_owned())));
+    assert_eq!(messages.last(), Some(&user(&long)));
+    assert!((6..=12).contains(&messages.len()), "{}", messages.len());
 }
 
 #[test]
@@ -134,9 +135,9 @@ fn a_message_that_is_too_long_takes_what_is_older_with_it() {
     entries[2].text = "x".repeat(1000);
     entries.push(entry(7, Speaker::User, "now"));
 
-    let shown = arrange("", entries, 7, HistoryBounds { max_messages: 10, max_tokens: 100 });
+    let messages = build_history("", entries, 7, HistoryBounds { max_messages: 10, max_tokens: 100 });
 
-    assert_eq!(shown, [user("hello"), assistant("hello"), user("now")]);
+    assert_eq!(messages, [user("hello"), assistant("hello"), user("now")]);
 }
 
 #[test]
@@ -147,19 +148,19 @@ fn the_beginning_moves_seldom_and_never_leaves_less_than_half() {
 
         for turn in 0..200 {
             let mut entries = conversation(turn, text);
-            let own = 2 * turn + 1;
-            entries.push(entry(own, Speaker::User, text));
+            let turn_position = 2 * turn + 1;
+            entries.push(entry(turn_position, Speaker::User, text));
             for (entry, n) in entries.iter_mut().zip(0..) {
                 entry.text = format!("{n:04}{text}");
             }
 
-            let shown = arrange("", entries, own, bounds);
+            let messages = build_history("", entries, turn_position, bounds);
 
-            assert!(shown.len() <= bounds.max_messages + 1);
-            assert!(turn < 30 || shown.len() >= 12, "turn {turn}: {}", shown.len());
-            if last_first.as_ref() != shown.first() {
+            assert!(messages.len() <= bounds.max_messages + 1);
+            assert!(turn < 30 || messages.len() >= 12, "turn {turn}: {}", messages.len());
+            if last_first.as_ref() != messages.first() {
                 moves += 1;
-                last_first = shown.first().cloned();
+                last_first = messages.first().cloned();
             }
         }
 

@@ -27,23 +27,23 @@ struct Weight {
 /// The cut is at a multiple of a block of positions: of the largest block that
 /// still leaves half of what the bounds allow. So it moves seldom, and then far.
 pub(super) fn newest(mut exchanges: Vec<Exchange>, bounds: HistoryBounds) -> Vec<Exchange> {
-    let kept = suffix_weights(&exchanges);
+    let suffixes = suffix_weights(&exchanges);
     let fits = |weight: &Weight| weight.messages <= bounds.max_messages && weight.tokens <= bounds.max_tokens;
-    let most = kept.iter().position(fits).unwrap_or(kept.len().saturating_sub(1));
-    if most == 0 {
+    let earliest = suffixes.iter().position(fits).unwrap_or(suffixes.len().saturating_sub(1));
+    if earliest == 0 {
         return exchanges;
     }
 
-    let is_half = |weight: &Weight| {
+    let is_half_full = |weight: &Weight| {
         weight.messages.saturating_mul(2) >= bounds.max_messages
             || weight.tokens.saturating_mul(2) >= bounds.max_tokens
     };
     let mut block = largest_block(bounds.max_messages);
     let cut = loop {
-        let cut = first_at_block(&exchanges, most, block);
-        match cut.filter(|cut| kept.get(*cut).is_some_and(is_half)) {
+        let cut = first_block_start(&exchanges, earliest, block);
+        match cut.filter(|cut| suffixes.get(*cut).is_some_and(is_half_full)) {
             Some(cut) => break cut,
-            None if block <= 1 => break most,
+            None if block <= 1 => break earliest,
             None => block /= 2,
         }
     };
@@ -70,10 +70,10 @@ fn suffix_weights(exchanges: &[Exchange]) -> Vec<Weight> {
     weights
 }
 
-/// The first exchange, from `most` on, with which a block of positions begins.
-fn first_at_block(exchanges: &[Exchange], most: usize, block: i64) -> Option<usize> {
+/// The first exchange, from `earliest` on, with which a block of positions begins.
+fn first_block_start(exchanges: &[Exchange], earliest: usize, block: i64) -> Option<usize> {
     let block_of = |exchange: &Exchange| exchange.position.div_euclid(block.max(1));
-    (most.max(1)..exchanges.len()).find(|index| {
+    (earliest.max(1)..exchanges.len()).find(|index| {
         let before = exchanges.get(index - 1).map(block_of);
         before != exchanges.get(*index).map(block_of)
     })
@@ -93,10 +93,10 @@ fn estimate_tokens(message: &ChatMessage) -> usize {
     let characters = match message {
         ChatMessage::System(text) | ChatMessage::User(text) => text.chars().count(),
         ChatMessage::Assistant { text, calls } => {
-            let said = text.as_deref().map_or(0, |text| text.chars().count());
-            let asked: usize =
+            let text_length = text.as_deref().map_or(0, |text| text.chars().count());
+            let calls_length: usize =
                 calls.iter().map(|call| call.name.len() + call.arguments.chars().count()).sum();
-            said + asked
+            text_length + calls_length
         }
         ChatMessage::Tool { content, .. } => content.chars().count(),
     };

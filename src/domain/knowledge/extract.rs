@@ -5,16 +5,16 @@ use std::rc::Rc;
 
 use htmd::{HtmlToMarkdown, Node};
 
-use super::nesting::is_deeper;
+use super::nesting::exceeds_depth;
 
 /// How large a file may be, in bytes.
 pub const MAX_FILE: usize = 10 * 1024 * 1024;
 /// How deep HTML may be nested.
-const DEEPEST: usize = 400;
+const MAX_DEPTH: usize = 400;
 /// What a page has besides its text.
-const SKIPPED: [&str; 8] = ["script", "style", "noscript", "template", "nav", "svg", "iframe", "head"];
+const SKIPPED_TAGS: [&str; 8] = ["script", "style", "noscript", "template", "nav", "svg", "iframe", "head"];
 
-crate::domain::words::words! {
+crate::domain::string_enum::string_enum! {
     /// What a document was made from.
     Format {
         Markdown = "markdown",
@@ -27,7 +27,7 @@ crate::domain::words::words! {
 impl Format {
     /// By the name of a file.
     #[must_use]
-    pub fn of_file(name: &str) -> Option<Self> {
+    pub fn from_file_name(name: &str) -> Option<Self> {
         let (_, extension) = name.rsplit_once('.')?;
         match extension.to_ascii_lowercase().as_str() {
             "md" | "markdown" => Some(Self::Markdown),
@@ -40,7 +40,7 @@ impl Format {
 
     /// By a media type, without its parameters.
     #[must_use]
-    pub fn of_media_type(essence: &str) -> Option<Self> {
+    pub fn from_media_type(essence: &str) -> Option<Self> {
         match essence {
             "text/markdown" => Some(Self::Markdown),
             "text/plain" => Some(Self::Text),
@@ -53,12 +53,12 @@ impl Format {
 
 /// Why a file has no text, as a sentence goes on after "the document".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ExtractFault {
+pub enum ExtractError {
     #[error("is larger than {} MiB", MAX_FILE / 1024 / 1024)]
     TooLarge,
     #[error("is not UTF-8 text")]
     NotUtf8,
-    #[error("is nested deeper than {DEEPEST} levels")]
+    #[error("is nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
     #[error("is a PDF that cannot be read: {0}")]
     Pdf(String),
@@ -68,37 +68,37 @@ pub enum ExtractFault {
 }
 
 /// The Markdown of a file, without U+0000; text is taken as it is.
-pub fn to_markdown(file: &[u8], format: Format) -> Result<String, ExtractFault> {
+pub fn to_markdown(file: &[u8], format: Format) -> Result<String, ExtractError> {
     if file.len() > MAX_FILE {
-        return Err(ExtractFault::TooLarge);
+        return Err(ExtractError::TooLarge);
     }
     let markdown = match format {
         Format::Markdown | Format::Text => text(file)?.to_owned(),
         Format::Html => html(text(file)?)?,
-        Format::Pdf => pdf_extract::extract_text_from_mem(file).map_err(|fault| {
-            let told: String = fault.to_string().chars().take(200).collect();
-            ExtractFault::Pdf(told)
+        Format::Pdf => pdf_extract::extract_text_from_mem(file).map_err(|error| {
+            let message: String = error.to_string().chars().take(200).collect();
+            ExtractError::Pdf(message)
         })?,
     };
     let markdown = markdown.replace('\0', "");
-    if markdown.trim().is_empty() { Err(ExtractFault::NoText) } else { Ok(markdown) }
+    if markdown.trim().is_empty() { Err(ExtractError::NoText) } else { Ok(markdown) }
 }
 
-fn text(file: &[u8]) -> Result<&str, ExtractFault> {
-    let text = std::str::from_utf8(file).map_err(|_| ExtractFault::NotUtf8)?;
+fn text(file: &[u8]) -> Result<&str, ExtractError> {
+    let text = std::str::from_utf8(file).map_err(|_| ExtractError::NotUtf8)?;
     Ok(text.trim_start_matches('\u{feff}'))
 }
 
-fn html(html: &str) -> Result<String, ExtractFault> {
-    if is_deeper(html, DEEPEST) {
-        return Err(ExtractFault::TooDeep);
+fn html(html: &str) -> Result<String, ExtractError> {
+    if exceeds_depth(html, MAX_DEPTH) {
+        return Err(ExtractError::TooDeep);
     }
-    let converter = HtmlToMarkdown::builder().skip_tags(SKIPPED.to_vec()).build();
+    let converter = HtmlToMarkdown::builder().skip_tags(SKIPPED_TAGS.to_vec()).build();
     // From memory, where no I/O can fail.
-    let tree = converter.html_to_tree(html).map_err(|_| ExtractFault::NoText)?;
+    let tree = converter.html_to_tree(html).map_err(|_| ExtractError::NoText)?;
     // What the tags alone do not tell: within SVG any name nests.
     if is_too_deep(&tree) {
-        return Err(ExtractFault::TooDeep);
+        return Err(ExtractError::TooDeep);
     }
     Ok(converter.tree_to_markdown(&tree))
 }
@@ -106,7 +106,7 @@ fn html(html: &str) -> Result<String, ExtractFault> {
 fn is_too_deep(tree: &Rc<Node>) -> bool {
     let mut open = vec![(Rc::clone(tree), 1)];
     while let Some((node, depth)) = open.pop() {
-        if depth > DEEPEST {
+        if depth > MAX_DEPTH {
             return true;
         }
         open.extend(node.children.borrow().iter().map(|child| (Rc::clone(child), depth + 1)));
@@ -118,7 +118,7 @@ fn is_too_deep(tree: &Rc<Node>) -> bool {
 mod tests {
     use super::*;
 
-    fn read(file: &str, format: Format) -> Result<String, ExtractFault> {
+    fn read(file: &str, format: Format) -> Result<String, ExtractError> {
         to_markdown(file.as_bytes(), format)
     }
 
@@ -139,13 +139,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_said_so() {
-        assert_eq!(to_markdown(b"\xff\xfe", Format::Text), Err(ExtractFault::NotUtf8));
-        assert_eq!(read(" \n\0", Format::Markdown), Err(ExtractFault::NoText));
-        assert_eq!(read("<p> </p>", Format::Html), Err(ExtractFault::NoText));
+        assert_eq!(to_markdown(b"\xff\xfe", Format::Text), Err(ExtractError::NotUtf8));
+        assert_eq!(read(" \n\0", Format::Markdown), Err(ExtractError::NoText));
+        assert_eq!(read("<p> </p>", Format::Html), Err(ExtractError::NoText));
         let deep = format!("{}x", "<div>".repeat(100_000));
-        assert_eq!(read(&deep, Format::Html), Err(ExtractFault::TooDeep));
-        assert_eq!(to_markdown(&vec![b'a'; MAX_FILE + 1], Format::Text), Err(ExtractFault::TooLarge));
-        assert!(matches!(read("%PDF-1.7 nothing", Format::Pdf), Err(ExtractFault::Pdf(_))));
+        assert_eq!(read(&deep, Format::Html), Err(ExtractError::TooDeep));
+        assert_eq!(to_markdown(&vec![b'a'; MAX_FILE + 1], Format::Text), Err(ExtractError::TooLarge));
+        assert!(matches!(read("%PDF-1.7 nothing", Format::Pdf), Err(ExtractError::Pdf(_))));
     }
 
     #[test]

@@ -5,21 +5,23 @@ use url::Url;
 use crate::domain::ids::DocumentId;
 
 /// Of a slug, in characters.
-pub(super) const LONGEST_SLUG: usize = 64;
-const LONGEST_TITLE: usize = 255;
-const LONGEST_URL: usize = 2048;
+pub(super) const MAX_SLUG_LENGTH: usize = 64;
+const MAX_TITLE_LENGTH: usize = 255;
+const MAX_URL_LENGTH: usize = 2048;
 
 /// Whether a document may have this slug. An id is none: a document is found by either.
 #[must_use]
 pub fn is_slug(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
-    (1..=LONGEST_SLUG).contains(&text.len()) && text.bytes().all(fits) && text.parse::<DocumentId>().is_err()
+    (1..=MAX_SLUG_LENGTH).contains(&text.len())
+        && text.bytes().all(fits)
+        && text.parse::<DocumentId>().is_err()
 }
 
 /// Why a document may not have this title, if it is not blank.
 #[must_use]
-pub fn title_fault(title: &str) -> Option<&'static str> {
-    if title.chars().count() > LONGEST_TITLE {
+pub fn title_error(title: &str) -> Option<&'static str> {
+    if title.chars().count() > MAX_TITLE_LENGTH {
         Some("must not be greater than 255 characters")
     } else if title.contains('\0') {
         Some("contains an invalid character")
@@ -33,19 +35,19 @@ pub fn title_fault(title: &str) -> Option<&'static str> {
 #[must_use]
 pub fn web_url(text: &str) -> Option<String> {
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
-    Some(String::from(url)).filter(|url| url.len() <= LONGEST_URL)
+    Some(String::from(url)).filter(|url| url.len() <= MAX_URL_LENGTH)
 }
 
 /// What [`web_url`] wants.
-pub const URL_WANTED: &str = "must be an http or https URL of at most 2048 characters";
+pub const URL_REQUIREMENT: &str = "must be an http or https URL of at most 2048 characters";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_kept_as_it_was_understood_and_only_one_of_the_web() {
-        for (text, kept) in [
+    fn a_url_is_stored_normalized_and_only_one_of_the_web() {
+        for (text, expected) in [
             ("https://shop.example/r", Some("https://shop.example/r")),
             (" HTTPS://Shop.Example\n", Some("https://shop.example/")),
             ("https://shop.example/a\0 b", Some("https://shop.example/a%00%20b")),
@@ -54,7 +56,7 @@ mod tests {
             ("data:text/html,x", None),
             ("/returns", None),
         ] {
-            assert_eq!(web_url(text).as_deref(), kept, "{text:?}");
+            assert_eq!(web_url(text).as_deref(), expected, "{text:?}");
         }
         assert_eq!(
             web_url(&format!("https://shop.example/{}", "ä".repeat(400))),
@@ -65,9 +67,9 @@ mod tests {
 
     #[test]
     fn titles_are_measured_in_characters() {
-        assert_eq!(title_fault(&"ä".repeat(255)), None);
-        assert!(title_fault(&"ä".repeat(256)).is_some());
-        assert!(title_fault("a\0").is_some());
+        assert_eq!(title_error(&"ä".repeat(255)), None);
+        assert!(title_error(&"ä".repeat(256)).is_some());
+        assert!(title_error("a\0").is_some());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use rust_stemmers::{Algorithm, Stemmer};
 
-crate::domain::words::words! {
+crate::domain::string_enum::string_enum! {
     /// What a knowledge base is written in.
     Language {
         /// No stems: a word is found as it is written.
@@ -39,7 +39,7 @@ impl fmt::Display for Language {
 impl Language {
     /// All words, for whoever wrote another.
     #[must_use]
-    pub fn known() -> String {
+    pub fn names() -> String {
         Self::ALL.iter().map(|language| language.as_str()).collect::<Vec<_>>().join(", ")
     }
 

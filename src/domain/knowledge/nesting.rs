@@ -17,26 +17,26 @@ const UNCLOSED: [&str; 29] = [
     "tr", "track", "wbr",
 ];
 
-/// Whether more than `most` elements are open at once.
-pub(super) fn is_deeper(html: &str, most: usize) -> bool {
+/// Whether more than `max_depth` elements are open at once.
+pub(super) fn exceeds_depth(html: &str, max_depth: usize) -> bool {
     let input = BufferQueue::default();
     input.push_back(StrTendril::from_slice(html));
-    let counter = Counter { most, ..Counter::default() };
+    let counter = DepthCounter { max_depth, ..DepthCounter::default() };
     let tokenizer = Tokenizer::new(counter, TokenizerOpts::default());
     let _ = tokenizer.feed(&input);
-    tokenizer.sink.is_over.get()
+    tokenizer.sink.is_exceeded.get()
 }
 
 #[derive(Default)]
-struct Counter {
-    most: usize,
+struct DepthCounter {
+    max_depth: usize,
     /// By name, so that an end tag of nothing does not count.
     open: RefCell<HashMap<String, usize>>,
     depth: Cell<usize>,
-    is_over: Cell<bool>,
+    is_exceeded: Cell<bool>,
 }
 
-impl TokenSink for Counter {
+impl TokenSink for DepthCounter {
     type Handle = ();
 
     fn process_token(&self, token: Token, _line: u64) -> TokenSinkResult<()> {
@@ -46,16 +46,16 @@ impl TokenSink for Counter {
         }
         let is_start = kind == StartTag;
         let mut open = self.open.borrow_mut();
-        let of_name = open.entry(name.to_string()).or_default();
+        let open_count = open.entry(name.to_string()).or_default();
         if is_start {
-            *of_name += 1;
+            *open_count += 1;
             self.depth.set(self.depth.get() + 1);
-        } else if *of_name > 0 {
-            *of_name -= 1;
+        } else if *open_count > 0 {
+            *open_count -= 1;
             self.depth.set(self.depth.get().saturating_sub(1));
         }
-        if self.depth.get() > self.most {
-            self.is_over.set(true);
+        if self.depth.get() > self.max_depth {
+            self.is_exceeded.set(true);
         }
         match &*name {
             "script" if is_start => TokenSinkResult::RawData(RawKind::ScriptData),
@@ -72,11 +72,11 @@ mod tests {
 
     #[test]
     fn open_elements_count_and_closed_ones_do_not() {
-        assert!(is_deeper(&"<div>".repeat(11), 10));
-        assert!(is_deeper(&"<div></b>".repeat(11), 10));
-        assert!(!is_deeper(&"<div><p>a<br>b</div>".repeat(1000), 10));
-        assert!(!is_deeper(&"<ul><li>a<li>b<li><b>c</b></ul>".repeat(1000), 10));
-        assert!(!is_deeper("<script>'<div>'.repeat('<div><div><div>')</script><p>x", 2));
-        assert!(!is_deeper("no tags at all, 1 < 2", 0));
+        assert!(exceeds_depth(&"<div>".repeat(11), 10));
+        assert!(exceeds_depth(&"<div></b>".repeat(11), 10));
+        assert!(!exceeds_depth(&"<div><p>a<br>b</div>".repeat(1000), 10));
+        assert!(!exceeds_depth(&"<ul><li>a<li>b<li><b>c</b></ul>".repeat(1000), 10));
+        assert!(!exceeds_depth("<script>'<div>'.repeat('<div><div><div>')</script><p>x", 2));
+        assert!(!exceeds_depth("no tags at all, 1 < 2", 0));
     }
 }

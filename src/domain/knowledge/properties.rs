@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Format, Language, Ready, cut, document_terms, plan, query_terms};
+use super::{Format, Language, PreparedDocument, candidate_queries, chunk, document_terms, query_terms};
 
 /// Text as documents have it, with whatever Markdown may mean by it.
 fn markdown() -> impl Strategy<Value = String> {
@@ -30,30 +30,30 @@ fn letters(text: &str) -> Vec<char> {
 
 proptest! {
     #[test]
-    fn cutting_loses_no_text_and_its_passages_are_bounded(text in markdown()) {
-        let passages = cut(&text);
+    fn chunking_loses_no_text_and_its_passages_are_bounded(text in markdown()) {
+        let passages = chunk(&text);
 
         // A heading is told by its words, so its letters are looked for there; all else stands in order.
-        let told: Vec<char> =
+        let chunked: Vec<char> =
             passages.iter().flat_map(|passage| letters(&format!("{} {}", passage.heading, passage.text))).collect();
-        let mut rest: std::collections::HashMap<char, usize> = std::collections::HashMap::new();
-        for letter in told {
-            *rest.entry(letter).or_default() += 1;
+        let mut counts: std::collections::HashMap<char, usize> = std::collections::HashMap::new();
+        for letter in chunked {
+            *counts.entry(letter).or_default() += 1;
         }
         for letter in letters(&text) {
-            let left = rest.entry(letter).or_default();
+            let count = counts.entry(letter).or_default();
             // A reference such as `&amp;` in a heading is told as what it stands for.
-            prop_assert!(*left > 0 || text.contains('&'), "{letter:?} of {text:?} is lost: {passages:?}");
-            *left = left.saturating_sub(1);
+            prop_assert!(*count > 0 || text.contains('&'), "{letter:?} of {text:?} is lost: {passages:?}");
+            *count = count.saturating_sub(1);
         }
         for passage in &passages {
-            prop_assert!(passage.text.chars().count() <= super::cut::LONGEST, "{}", passage.text.len());
+            prop_assert!(passage.text.chars().count() <= super::chunk::MAX_LENGTH, "{}", passage.text.len());
             prop_assert!(!passage.text.trim().is_empty());
         }
     }
 
     #[test]
-    fn any_text_gives_words_that_either_engine_holds_as_they_are(text in any::<String>(), at in 0..Language::ALL.len()) {
+    fn any_text_gives_words_that_either_engine_stores_unchanged(text in any::<String>(), at in 0..Language::ALL.len()) {
         let language = Language::ALL[at];
 
         for term in document_terms(&text, language).into_iter().chain(query_terms(&text, language)) {
@@ -66,26 +66,26 @@ proptest! {
     fn a_document_is_found_by_any_word_of_it(text in "[\\p{L}\\p{N} ]{1,60}", at in 0..Language::ALL.len()) {
         let language = Language::ALL[at];
 
-        let known = document_terms(&text, language);
+        let indexed = document_terms(&text, language);
         for term in query_terms(&text, language) {
-            prop_assert!(known.contains(&term), "{term:?} is not in {known:?}");
+            prop_assert!(indexed.contains(&term), "{term:?} is not in {indexed:?}");
         }
     }
 
     #[test]
-    fn a_plan_asks_for_each_word_that_there_is(terms in prop::collection::vec(("[a-z]{1,3}", 0_i64..1000), 0..20)) {
-        let asked = format!("{:?}", plan(terms.clone()));
+    fn candidate_queries_cover_each_word_that_there_is(terms in prop::collection::vec(("[a-z]{1,3}", 0_i64..1000), 0..20)) {
+        let queries = format!("{:?}", candidate_queries(terms.clone()));
 
         for (term, passages) in terms {
-            prop_assert_eq!(passages > 0 && !asked.contains(&format!("{term:?}")), false);
+            prop_assert_eq!(passages > 0 && !queries.contains(&format!("{term:?}")), false);
         }
     }
 
     #[test]
-    fn a_document_of_any_text_can_be_made_ready(title in any::<String>(), text in markdown()) {
-        let made = Ready::cut(String::new(), title, None, Format::Text, text, Language::German).unwrap();
+    fn a_document_of_any_text_can_be_prepared(title in any::<String>(), text in markdown()) {
+        let document = PreparedDocument::prepare(String::new(), title, None, Format::Text, text, Language::German).unwrap();
 
-        for passage in made.passages {
+        for passage in document.passages {
             prop_assert_eq!(passage.words.split(' ').filter(|word| *word == "/").count(), 2);
             prop_assert!(!passage.words.contains("  "), "{:?}", passage.words);
         }

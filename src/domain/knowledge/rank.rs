@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use crate::domain::ids::DocumentId;
 
 /// How soon another occurrence of a word stops to count, and how much a passage's length does.
-const SATURATION: f64 = 1.2;
-const LENGTH: f64 = 0.75;
+const K1: f64 = 1.2;
+const B: f64 = 0.75;
 /// What a word counts in the title, in the heading and in the text.
-const WEIGHTS: [f64; 3] = [3.0, 2.0, 1.0];
+const FIELD_WEIGHTS: [f64; 3] = [3.0, 2.0, 1.0];
 
 /// A passage that has one of the words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,11 +52,11 @@ pub fn rank(candidates: Vec<Candidate>, corpus: &Corpus, limit: usize) -> Vec<Hi
     let weights: HashMap<&str, f64> = corpus
         .terms
         .iter()
-        .map(|(term, passages)| (term.as_str(), rarity(*passages, corpus.passages)))
+        .map(|(term, passages)| (term.as_str(), idf(*passages, corpus.passages)))
         .collect();
-    let usual = (float(corpus.words) / float(corpus.passages.max(1))).max(1.0);
+    let average_length = (float(corpus.words) / float(corpus.passages.max(1))).max(1.0);
     let score = |candidate: Candidate| {
-        let score = score(&candidate.words, &weights, usual);
+        let score = score(&candidate.words, &weights, average_length);
         Hit { passage: candidate, score }
     };
     let mut hits: Vec<Hit> = candidates.into_iter().map(score).filter(|hit| hit.score > 0.0).collect();
@@ -66,10 +66,10 @@ pub fn rank(candidates: Vec<Candidate>, corpus: &Corpus, limit: usize) -> Vec<Hi
     hits
 }
 
-fn score(words: &str, weights: &HashMap<&str, f64>, usual: f64) -> f64 {
+fn score(words: &str, weights: &HashMap<&str, f64>, average_length: f64) -> f64 {
     let mut found: HashMap<&str, f64> = HashMap::new();
     let mut length = 0.0;
-    let mut fields = WEIGHTS.iter();
+    let mut fields = FIELD_WEIGHTS.iter();
     let mut field = fields.next().copied().unwrap_or(1.0);
     for word in words.split(' ') {
         if word == "/" {
@@ -81,20 +81,20 @@ fn score(words: &str, weights: &HashMap<&str, f64>, usual: f64) -> f64 {
             *found.entry(word).or_insert(0.0) += field;
         }
     }
-    let dampened = SATURATION * (1.0 - LENGTH + LENGTH * length / usual);
+    let normalization = K1 * (1.0 - B + B * length / average_length);
     // In the order of the words, for a sum of floats depends on it.
     let mut parts: Vec<(&str, f64)> = found.into_iter().collect();
     parts.sort_by_key(|(word, _)| *word);
     let part = |(word, times): (&str, f64)| {
-        weights.get(word).copied().unwrap_or(0.0) * times * (SATURATION + 1.0) / (times + dampened)
+        weights.get(word).copied().unwrap_or(0.0) * times * (K1 + 1.0) / (times + normalization)
     };
     parts.into_iter().map(part).sum()
 }
 
 /// A word that few passages have says more; never below zero.
-fn rarity(passages: i64, all: i64) -> f64 {
-    let (passages, all) = (float(passages), float(all.max(passages)));
-    (1.0 + (all - passages + 0.5) / (passages + 0.5)).ln()
+fn idf(passages: i64, total: i64) -> f64 {
+    let (passages, total) = (float(passages), float(total.max(passages)));
+    (1.0 + (total - passages + 0.5) / (passages + 0.5)).ln()
 }
 
 /// Exact up to 2^53.

@@ -5,16 +5,16 @@ use serde_json::{Map, Value, json};
 use super::Hit;
 
 /// How many passages a model is shown.
-pub const MOST_PASSAGES: usize = 5;
+pub const MAX_RESULT_PASSAGES: usize = 5;
 
 /// `{passages: [{source, heading?, text, url?}]}`, the best first.
 #[must_use]
 pub fn search_result(hits: &[Hit]) -> Value {
-    let passages: Vec<Value> = hits.iter().map(|hit| Value::Object(shown(hit))).collect();
+    let passages: Vec<Value> = hits.iter().map(|hit| Value::Object(passage_fields(hit))).collect();
     json!({ "passages": passages })
 }
 
-fn shown(hit: &Hit) -> Map<String, Value> {
+fn passage_fields(hit: &Hit) -> Map<String, Value> {
     let passage = &hit.passage;
     let mut fields = Map::new();
     let mut put = |key: &str, text: &str| fields.insert(key.to_owned(), text.into());

@@ -11,7 +11,7 @@ pub const SEARCH_DESCRIPTION: &str = "Searches the company's documents. The answ
     the company, and say only what the passages say.";
 
 /// How long a query may be, in characters.
-const LONGEST_QUERY: u32 = 1000;
+const MAX_QUERY_LENGTH: u32 = 1000;
 
 /// Arguments of the tool.
 #[must_use]
@@ -21,7 +21,7 @@ pub fn search_schema() -> Value {
         "properties": {
             "query": {
                 "type": "string",
-                "maxLength": LONGEST_QUERY,
+                "maxLength": MAX_QUERY_LENGTH,
                 "description": "What to look for, in the words that a document would have; a question will do",
             },
         },

@@ -15,7 +15,7 @@ use crate::domain::ids::KnowledgeBaseId;
 /// How many different words of a query are looked up.
 pub const MAX_QUERY_TERMS: usize = 128;
 /// A longer word is no word: it is kept cut, and has no stem.
-const LONGEST_TERM: usize = 48;
+const MAX_TERM_LENGTH: usize = 48;
 
 /// A stretch of a text, by what its characters make.
 enum Run {
@@ -33,7 +33,7 @@ pub fn document_terms(text: &str, language: Language) -> Vec<String> {
         match run {
             Run::Word(word) => terms.extend(term(&word, stemmer.as_ref())),
             Run::Spaceless(characters) => {
-                terms.extend(pairs(&characters));
+                terms.extend(bigrams(&characters));
                 // A query may have one character alone.
                 terms.extend(characters);
             }
@@ -48,20 +48,21 @@ pub fn document_terms(text: &str, language: Language) -> Vec<String> {
 pub fn query_terms(query: &str, language: Language) -> Vec<String> {
     let stemmer = language.stemmer();
     let stop_words = language.stop_words();
-    let (mut telling, mut empty) = (Vec::new(), Vec::new());
+    let (mut content_terms, mut stop_terms) = (Vec::new(), Vec::new());
     for run in runs(query) {
         match run {
             Run::Word(word) => {
-                let list = if stop_words.contains(&word.as_str()) { &mut empty } else { &mut telling };
+                let list =
+                    if stop_words.contains(&word.as_str()) { &mut stop_terms } else { &mut content_terms };
                 list.extend(term(&word, stemmer.as_ref()));
             }
-            Run::Spaceless(characters) if characters.len() == 1 => telling.extend(characters),
-            Run::Spaceless(characters) => telling.extend(pairs(&characters)),
+            Run::Spaceless(characters) if characters.len() == 1 => content_terms.extend(characters),
+            Run::Spaceless(characters) => content_terms.extend(bigrams(&characters)),
         }
     }
-    let mut terms = if telling.is_empty() { empty } else { telling };
-    let mut known = BTreeSet::new();
-    terms.retain(|term| known.insert(term.clone()));
+    let mut terms = if content_terms.is_empty() { stop_terms } else { content_terms };
+    let mut unique = BTreeSet::new();
+    terms.retain(|term| unique.insert(term.clone()));
     terms.truncate(MAX_QUERY_TERMS);
     terms
 }
@@ -81,39 +82,39 @@ pub fn count_terms<'p>(passages: impl IntoIterator<Item = &'p str>) -> BTreeMap<
 /// The word that all passages of a base have, and no other's: no text makes it, for a document's words are shorter.
 #[must_use]
 pub fn scope_term(base: KnowledgeBaseId) -> String {
-    format!("base{}base{}", base.0.simple(), "x".repeat(LONGEST_TERM - 39))
+    format!("base{}base{}", base.0.simple(), "x".repeat(MAX_TERM_LENGTH - 39))
 }
 
 fn runs(text: &str) -> Vec<Run> {
     let folded: String = text.nfkc().filter(|c| !is_invisible(*c)).collect::<String>().to_lowercase();
     let mut runs: Vec<Run> = Vec::new();
-    let mut goes_on = false;
+    let mut continues = false;
     for grapheme in folded.graphemes(true) {
         let first = grapheme.chars().next().unwrap_or(' ');
         if !first.is_alphanumeric() {
-            goes_on = false;
+            continues = false;
             continue;
         }
-        let last = runs.last_mut().filter(|_| goes_on);
+        let last = runs.last_mut().filter(|_| continues);
         match (last, is_spaceless(first)) {
             (Some(Run::Spaceless(characters)), true) => characters.push(grapheme.to_owned()),
             (Some(Run::Word(word)), false) => word.push_str(grapheme),
             (_, true) => runs.push(Run::Spaceless(vec![grapheme.to_owned()])),
             (_, false) => runs.push(Run::Word(grapheme.to_owned())),
         }
-        goes_on = true;
+        continues = true;
     }
     for run in &mut runs {
         if let Run::Spaceless(characters) = run {
             for character in characters {
-                *character = shortened(character);
+                *character = truncated(character);
             }
         }
     }
     runs
 }
 
-fn pairs(characters: &[String]) -> impl Iterator<Item = String> {
+fn bigrams(characters: &[String]) -> impl Iterator<Item = String> {
     characters.windows(2).map(<[String]>::concat)
 }
 
@@ -121,31 +122,31 @@ fn term(word: &str, stemmer: Option<&Stemmer>) -> Option<String> {
     // The stemmer knows one of the two, as those who write mostly do.
     let word = &word.replace('ё', "е");
     let stem = match stemmer {
-        Some(stemmer) if word.chars().count() <= LONGEST_TERM => stemmer.stem(word),
+        Some(stemmer) if word.chars().count() <= MAX_TERM_LENGTH => stemmer.stem(word),
         Some(_) | None => word.into(),
     };
     // Accents count for the stem, and are left out by many who ask.
     let plain: String = stem.nfd().filter(|c| !matches!(c, '\u{300}'..='\u{36f}')).collect();
-    let spelled = plain.chars().fold(String::with_capacity(plain.len()), |mut spelled, letter| {
+    let folded = plain.chars().fold(String::with_capacity(plain.len()), |mut folded, letter| {
         match letter {
-            'ß' => spelled.push_str("ss"),
-            'æ' => spelled.push_str("ae"),
-            'œ' => spelled.push_str("oe"),
-            'ø' => spelled.push('o'),
-            'ł' => spelled.push('l'),
-            'đ' | 'ð' => spelled.push('d'),
-            'ı' => spelled.push('i'),
+            'ß' => folded.push_str("ss"),
+            'æ' => folded.push_str("ae"),
+            'œ' => folded.push_str("oe"),
+            'ø' => folded.push('o'),
+            'ł' => folded.push('l'),
+            'đ' | 'ð' => folded.push('d'),
+            'ı' => folded.push('i'),
             // A stemmer may leave what either engine would read as its own.
             letter if letter.is_ascii() && !letter.is_ascii_alphanumeric() => {}
-            letter => spelled.push(letter),
+            letter => folded.push(letter),
         }
-        spelled
+        folded
     });
-    Some(shortened(&spelled)).filter(|term| !term.is_empty())
+    Some(truncated(&folded)).filter(|term| !term.is_empty())
 }
 
-fn shortened(term: &str) -> String {
-    term.chars().take(LONGEST_TERM).collect()
+fn truncated(term: &str) -> String {
+    term.chars().take(MAX_TERM_LENGTH).collect()
 }
 
 /// Marks that stand within words and are not seen.
@@ -176,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_query_has_the_words_of_its_documents_in_each_language() {
-        for (language, asked, written) in [
+        for (language, query, document) in [
             (Language::English, "How can I return an item?", "Returns: returned items are refunded"),
             (Language::German, "Kann ich Bücher zurücksenden?", "Ein Buch zurücksenden"),
             (Language::German, "STRASSE", "die Straße"),
@@ -192,9 +193,9 @@ mod tests {
             (Language::Simple, "ﬁle", "FILE"),
             (Language::English, "cafe", "Le Café"),
         ] {
-            let asked = query_terms(asked, language);
-            let written = document_terms(written, language);
-            assert!(asked.iter().any(|term| written.contains(term)), "{language}: {asked:?} {written:?}");
+            let query = query_terms(query, language);
+            let document = document_terms(document, language);
+            assert!(query.iter().any(|term| document.contains(term)), "{language}: {query:?} {document:?}");
         }
     }
 
@@ -219,7 +220,7 @@ mod tests {
     fn a_bases_word_is_made_by_no_text() {
         let scope = scope_term(KnowledgeBaseId(uuid::Uuid::from_u128(7)));
 
-        assert!(scope.chars().count() > LONGEST_TERM);
+        assert!(scope.chars().count() > MAX_TERM_LENGTH);
         assert!(!document_terms(&scope, Language::Simple).contains(&scope));
     }
 }

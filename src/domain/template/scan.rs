@@ -54,13 +54,13 @@ fn is_name_char(c: char) -> bool {
 /// Where in a JSON text the scanner is, by the template's own text: a value that
 /// is filled in never opens or closes a string.
 #[derive(Default)]
-pub(super) struct JsonPlace {
+pub(super) struct JsonScanner {
     in_string: bool,
     after_backslash: bool,
 }
 
-impl JsonPlace {
-    pub(super) fn pass(&mut self, text: &str) {
+impl JsonScanner {
+    pub(super) fn advance(&mut self, text: &str) {
         for byte in text.bytes() {
             match byte {
                 _ if self.after_backslash => self.after_backslash = false,

@@ -74,14 +74,14 @@ pub(super) enum State {
 
 impl Call {
     /// Reads what the model asked for. A call that cannot be made is finished at once.
-    pub(super) fn new(id: String, position: u32, asked: ToolCall, toolbox: &dyn Toolbox) -> Self {
-        let name = clean_text(asked.name);
-        let (arguments, state) = match read_arguments(&asked.arguments) {
+    pub(super) fn new(id: String, position: u32, requested: ToolCall, toolbox: &dyn Toolbox) -> Self {
+        let name = clean_text(requested.name);
+        let (arguments, state) = match parse_arguments(&requested.arguments) {
             Ok(arguments) => match toolbox.check(&name, &arguments) {
                 Ok(()) => (arguments, State::Open),
-                Err(fault) => (arguments, State::Done(CallResult::failed(fault))),
+                Err(error) => (arguments, State::Done(CallResult::failed(error))),
             },
-            Err(fault) => (Map::new(), State::Done(CallResult::failed(fault))),
+            Err(error) => (Map::new(), State::Done(CallResult::failed(error))),
         };
         Self { id, position, state, name, arguments }
     }
@@ -108,7 +108,7 @@ impl Call {
     }
 
     /// The call with its result, which it has before it was sent; `None` where it is open.
-    pub(super) fn refused(&self, step: u32) -> Option<(PlannedCall, CallResult)> {
+    pub(super) fn rejection(&self, step: u32) -> Option<(PlannedCall, CallResult)> {
         match &self.state {
             State::Open => None,
             State::Done(result) => Some((self.planned(step), result.clone())),
@@ -136,7 +136,7 @@ impl Call {
         }
     }
 
-    pub(super) fn as_shown(&self) -> ToolCall {
+    pub(super) fn to_tool_call(&self) -> ToolCall {
         ToolCall {
             id: self.id.clone(),
             name: self.name.clone(),
@@ -146,11 +146,11 @@ impl Call {
 }
 
 /// Models write nothing at all, or `null`, where a tool takes no arguments.
-fn read_arguments(written: &str) -> Result<Map<String, Value>, &'static str> {
-    if written.trim().is_empty() {
+fn parse_arguments(text: &str) -> Result<Map<String, Value>, &'static str> {
+    if text.trim().is_empty() {
         return Ok(Map::new());
     }
-    match serde_json::from_str(written) {
+    match serde_json::from_str(text) {
         Ok(Value::Object(fields)) => Ok(clean_map(fields)),
         Ok(Value::Null) => Ok(Map::new()),
         Ok(_) => Err("The arguments must be a JSON object."),

@@ -24,13 +24,13 @@ fn turn() -> ToolLoop {
     ToolLoop::new("trn_1", LIMITS)
 }
 
-fn says(text: &str) -> ModelAnswer {
+fn text_answer(text: &str) -> ModelAnswer {
     ModelAnswer { text: Some(text.to_owned()), ..ModelAnswer::default() }
 }
 
 const LIMITS: TurnLimits = TurnLimits { max_rounds: 8, max_tool_calls: 32 };
 
-fn asks(calls: &[(&str, &str)]) -> ModelAnswer {
+fn tool_calls_answer(calls: &[(&str, &str)]) -> ModelAnswer {
     let calls = calls.iter().map(|(name, arguments)| ToolCall {
         id: "same-id".to_owned(),
         name: (*name).to_owned(),
@@ -39,8 +39,8 @@ fn asks(calls: &[(&str, &str)]) -> ModelAnswer {
     ModelAnswer { text: None, calls: calls.collect(), usage: Usage::default() }
 }
 
-fn planned(step: &Step) -> Vec<(&str, &str)> {
-    let Step::RunTools(calls) = step else { panic!("no tools are to be run: {step:?}") };
+fn planned(action: &NextAction) -> Vec<(&str, &str)> {
+    let NextAction::RunTools(calls) = action else { panic!("no tools are to be run: {action:?}") };
     calls.iter().map(|call| (call.id.as_str(), call.name.as_str())).collect()
 }
 
@@ -54,18 +54,18 @@ const PAY: (&str, &str) = ("pay", r#"{"what":"shoes"}"#);
 #[test]
 fn a_turn_without_tools_is_one_model_call_and_a_reply() {
     let mut turn = turn();
-    assert_eq!(turn.next(), Step::CallModel { step: 0, tail: vec![] });
+    assert_eq!(turn.next_action(), NextAction::CallModel { step: 0, tail: vec![] });
 
-    turn.on_answer(says("Hello"), &Shop);
+    turn.on_answer(text_answer("Hello"), &Shop);
 
-    assert_eq!(turn.next(), Step::Reply { text: "Hello".to_owned(), calls: vec![] });
+    assert_eq!(turn.next_action(), NextAction::Reply { text: "Hello".to_owned(), calls: vec![] });
 }
 
 #[test]
 fn a_tool_is_run_and_its_result_goes_back_under_our_id() {
     let mut turn = turn();
-    turn.on_answer(asks(&[FIND]), &Shop);
-    assert_eq!(planned(&turn.next()), [("call_trn_1_0_1", "find")]);
+    turn.on_answer(tool_calls_answer(&[FIND]), &Shop);
+    assert_eq!(planned(&turn.next_action()), [("call_trn_1_0_1", "find")]);
 
     turn.on_result(0, 1, result(json!({"found": 2})));
 
@@ -78,12 +78,12 @@ fn a_tool_is_run_and_its_result_goes_back_under_our_id() {
         ChatMessage::Assistant { text: None, calls: vec![call] },
         ChatMessage::Tool { call_id: "call_trn_1_0_1".to_owned(), content: r#"{"found":2}"#.to_owned() },
     ];
-    assert_eq!(turn.next(), Step::CallModel { step: 1, tail });
+    assert_eq!(turn.next_action(), NextAction::CallModel { step: 1, tail });
 }
 
 #[test]
-fn faults_of_the_model_are_results_for_it_and_never_run() {
-    let faulty = [
+fn invalid_calls_are_results_for_the_model_and_never_run() {
+    let invalid = [
         (("fly", "{}"), "There is no tool named `fly`.", json!({})),
         (("find", r#"{"what":"#), "The arguments are not valid JSON.", json!({})),
         (("find", "[1]"), "The arguments must be a JSON object.", json!({})),
@@ -91,47 +91,47 @@ fn faults_of_the_model_are_results_for_it_and_never_run() {
         (("find", ""), "`what` must be a string", json!({})),
     ];
 
-    for (asked, fault, arguments) in faulty {
+    for (requested, error, arguments) in invalid {
         let mut turn = turn();
-        turn.on_answer(asks(&[asked]), &Shop);
-        assert!(matches!(turn.next(), Step::CallModel { step: 1, .. }), "{asked:?}");
+        turn.on_answer(tool_calls_answer(&[requested]), &Shop);
+        assert!(matches!(turn.next_action(), NextAction::CallModel { step: 1, .. }), "{requested:?}");
 
-        turn.on_answer(says("Sorry"), &Shop);
+        turn.on_answer(text_answer("Sorry"), &Shop);
 
-        let Step::Reply { calls, .. } = turn.next() else { panic!("no reply") };
-        let shown = json!({"name": asked.0, "arguments": arguments, "result": {"error": fault}});
-        assert_eq!(serde_json::to_value(&calls).unwrap(), json!([shown]));
+        let NextAction::Reply { calls, .. } = turn.next_action() else { panic!("no reply") };
+        let expected = json!({"name": requested.0, "arguments": arguments, "result": {"error": error}});
+        assert_eq!(serde_json::to_value(&calls).unwrap(), json!([expected]));
     }
 }
 
 #[test]
 fn results_are_objects_whatever_a_tool_gives() {
-    let given = [
+    let cases = [
         (CallResult::new(json!({"a": "x\0"})), json!({"a": "x"})),
         (CallResult::new(json!([1])), json!({"result": [1]})),
         (CallResult::new(Value::Null), json!({"result": null})),
         (CallResult::failed("The tool\0 timed out"), json!({"error": "The tool timed out"})),
     ];
 
-    for (result, shown) in given {
-        assert_eq!(serde_json::from_str::<Value>(&result.to_string()).unwrap(), shown);
+    for (result, expected) in cases {
+        assert_eq!(serde_json::from_str::<Value>(&result.to_string()).unwrap(), expected);
     }
 }
 
 #[test]
-fn parallel_calls_are_shown_in_the_order_in_which_they_were_asked() {
+fn parallel_calls_keep_the_order_in_which_they_were_requested() {
     let mut turn = turn();
-    turn.on_answer(asks(&[FIND, ("fly", "{}"), PAY]), &Shop);
+    turn.on_answer(tool_calls_answer(&[FIND, ("fly", "{}"), PAY]), &Shop);
     let expected = [("call_trn_1_0_1", "find"), ("call_trn_1_0_3", "pay")];
-    assert_eq!(planned(&turn.next()), expected);
+    assert_eq!(planned(&turn.next_action()), expected);
 
     turn.on_result(0, 3, result(json!("paid")));
-    assert_eq!(planned(&turn.next()), expected[..1]);
+    assert_eq!(planned(&turn.next_action()), expected[..1]);
     turn.on_result(0, 1, CallResult::failed("It broke"));
     turn.on_result(0, 1, result(json!("too late")));
-    turn.on_answer(says("Done"), &Shop);
+    turn.on_answer(text_answer("Done"), &Shop);
 
-    let Step::Reply { calls, .. } = turn.next() else { panic!("no reply") };
+    let NextAction::Reply { calls, .. } = turn.next_action() else { panic!("no reply") };
     let results: Vec<String> = calls.iter().map(|call| call.result.to_string()).collect();
     assert_eq!(
         results,
@@ -143,72 +143,72 @@ fn parallel_calls_are_shown_in_the_order_in_which_they_were_asked() {
 fn an_endless_loop_ends_at_the_last_round() {
     let mut turn = ToolLoop::new("trn_1", TurnLimits { max_rounds: 3, max_tool_calls: 32 });
     for step in 0..2 {
-        turn.on_answer(asks(&[FIND]), &Shop);
+        turn.on_answer(tool_calls_answer(&[FIND]), &Shop);
         turn.on_result(step, 1, result(json!({})));
-        assert!(matches!(turn.next(), Step::CallModel { .. }));
+        assert!(matches!(turn.next_action(), NextAction::CallModel { .. }));
     }
 
-    turn.on_answer(asks(&[FIND]), &Shop);
+    turn.on_answer(tool_calls_answer(&[FIND]), &Shop);
 
-    assert_eq!(turn.next(), Step::Fail(Failure::TooManyToolCalls));
+    assert_eq!(turn.next_action(), NextAction::Fail(Failure::TooManyToolCalls));
 }
 
 #[test]
 fn a_call_over_the_limit_runs_none_of_its_round() {
     let mut turn = ToolLoop::new("trn_1", TurnLimits { max_rounds: 8, max_tool_calls: 2 });
-    turn.on_answer(asks(&[FIND, FIND]), &Shop);
-    assert_eq!(planned(&turn.next()).len(), 2);
+    turn.on_answer(tool_calls_answer(&[FIND, FIND]), &Shop);
+    assert_eq!(planned(&turn.next_action()).len(), 2);
     turn.on_result(0, 1, result(json!({})));
     turn.on_result(0, 2, result(json!({})));
 
-    turn.on_answer(asks(&[FIND]), &Shop);
+    turn.on_answer(tool_calls_answer(&[FIND]), &Shop);
 
-    assert_eq!(turn.next(), Step::Fail(Failure::TooManyToolCalls));
+    assert_eq!(turn.next_action(), NextAction::Fail(Failure::TooManyToolCalls));
 }
 
 #[test]
 fn an_empty_answer_is_unreadable() {
-    for empty in [ModelAnswer::default(), says(""), says(" \n")] {
+    for empty in [ModelAnswer::default(), text_answer(""), text_answer(" \n")] {
         let mut turn = turn();
         turn.on_answer(empty, &Shop);
 
-        assert_eq!(turn.next(), Step::Fail(Failure::ModelUnreadable));
+        assert_eq!(turn.next_action(), NextAction::Fail(Failure::ModelUnreadable));
     }
 }
 
 /// Journals what a whole turn tells, and replays each beginning of it.
 #[test]
-fn a_turn_goes_on_from_every_point_of_its_journal() {
+fn a_turn_resumes_from_every_point_of_its_journal() {
     let entry = |step, position, record| JournalEntry { step, position, record };
     let journal = [
-        entry(0, 0, Record::Answer(asks(&[FIND, PAY]))),
-        entry(0, 1, Record::Started),
-        entry(0, 1, Record::Finished(result(json!({"found": 2})))),
-        entry(0, 2, Record::Started),
-        entry(0, 2, Record::Finished(result(json!({"paid": true})))),
-        entry(1, 0, Record::Answer(says("Done"))),
+        entry(0, 0, JournalRecord::Answer(tool_calls_answer(&[FIND, PAY]))),
+        entry(0, 1, JournalRecord::Started),
+        entry(0, 1, JournalRecord::Finished(result(json!({"found": 2})))),
+        entry(0, 2, JournalRecord::Started),
+        entry(0, 2, JournalRecord::Finished(result(json!({"paid": true})))),
+        entry(1, 0, JournalRecord::Answer(text_answer("Done"))),
     ];
     let after = |count: usize| {
         let journal = journal[..count].to_vec();
-        ToolLoop::replay("trn_1", LIMITS, &Shop, journal).next()
+        ToolLoop::replay("trn_1", LIMITS, &Shop, journal).next_action()
     };
 
-    assert_eq!(after(0), Step::CallModel { step: 0, tail: vec![] });
+    assert_eq!(after(0), NextAction::CallModel { step: 0, tail: vec![] });
     assert_eq!(planned(&after(1)), [("call_trn_1_0_1", "find"), ("call_trn_1_0_2", "pay")]);
     assert_eq!(planned(&after(2)), [("call_trn_1_0_1", "find"), ("call_trn_1_0_2", "pay")]);
     assert_eq!(planned(&after(3)), [("call_trn_1_0_2", "pay")]);
-    let Step::CallModel { step: 1, tail } = after(4) else { panic!("the model is not asked") };
+    let NextAction::CallModel { step: 1, tail } = after(4) else { panic!("the model is not asked") };
     assert!(matches!(&tail[2], ChatMessage::Tool { content, .. } if content.contains("outcome")), "{tail:?}");
-    let Step::CallModel { step: 1, tail } = after(5) else { panic!("the model is not asked") };
+    let NextAction::CallModel { step: 1, tail } = after(5) else { panic!("the model is not asked") };
     assert!(matches!(&tail[2], ChatMessage::Tool { content, .. } if content == r#"{"paid":true}"#));
-    assert!(matches!(after(6), Step::Reply { text, calls } if text == "Done" && calls.len() == 2));
+    assert!(matches!(after(6), NextAction::Reply { text, calls } if text == "Done" && calls.len() == 2));
 }
 
 #[test]
 fn nul_from_the_model_reaches_no_tool() {
     let mut turn = turn();
-    turn.on_answer(asks(&[("find", r#"{"what":"a\u0000b"}"#)]), &Shop);
+    turn.on_answer(tool_calls_answer(&[("find", r#"{"what":"a\u0000b"}"#)]), &Shop);
 
-    let Step::RunTools(calls) = turn.next() else { panic!("no tools are to be run") };
+    let NextAction::RunTools(calls) = turn.next_action() else { panic!("no tools are to be run") };
     assert_eq!(calls[0].arguments["what"], "ab");
 }

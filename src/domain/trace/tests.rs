@@ -5,7 +5,7 @@ use super::*;
 use crate::domain::batch::TurnRef;
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, TurnId, WorkspaceId};
 use crate::domain::money::Money;
-use crate::domain::turn::{Door, TurnState};
+use crate::domain::turn::{Api, TurnState};
 
 fn turn() -> Turn {
     Turn {
@@ -14,7 +14,7 @@ fn turn() -> Turn {
         conversation: ConversationId(Uuid::nil()),
         position: 1,
         message: MessageId(Uuid::nil()),
-        door: Door::Platform,
+        api: Api::Platform,
         state: TurnState::Running,
         owner: None,
         fence: 1,
@@ -62,9 +62,9 @@ fn answer(calls: &Value) -> Value {
 
 #[test]
 fn a_round_has_its_calls_in_the_models_order_and_what_became_of_each() {
-    let asked = |name: &str| json!({ "id": "x", "name": name, "arguments": "{}" });
+    let requested = |name: &str| json!({ "id": "x", "name": name, "arguments": "{}" });
     let journal = [
-        row(0, 0, (0, Some(2_000)), &answer(&json!([asked("a"), asked("b"), asked("c")])), None),
+        row(0, 0, (0, Some(2_000)), &answer(&json!([requested("a"), requested("b"), requested("c")])), None),
         row(
             0,
             1,
@@ -78,15 +78,15 @@ fn a_round_has_its_calls_in_the_models_order_and_what_became_of_each() {
     let trace = Trace::new(turn(), &journal);
 
     let [round] = &trace.rounds[..] else { panic!("{trace:?}") };
-    assert_eq!((round.by.model.as_str(), round.text.as_deref()), ("m", Some("Let me see.")));
-    let [done, open, never] = &round.calls[..] else { panic!("{round:?}") };
+    assert_eq!((round.model_ref.model.as_str(), round.text.as_deref()), ("m", Some("Let me see.")));
+    let [done, open, not_started] = &round.calls[..] else { panic!("{round:?}") };
     assert_eq!((done.id.as_str(), done.arguments.as_str()), ("i1", r#"{"z":1,"b":2}"#), "as they are kept");
-    let begun = done.begun.as_ref().unwrap();
-    assert_eq!(begun.time.duration(), Some(Duration::from_millis(3)));
-    assert_eq!(begun.result.as_deref(), Some(r#"{"ok":true}"#));
-    assert_eq!(open.begun.as_ref().unwrap().result, None);
-    assert_eq!((never.name.as_str(), &never.begun), ("c", &None));
-    assert!(never.id.ends_with("_0_3"), "{}", never.id);
+    let execution = done.execution.as_ref().unwrap();
+    assert_eq!(execution.time.duration(), Some(Duration::from_millis(3)));
+    assert_eq!(execution.result.as_deref(), Some(r#"{"ok":true}"#));
+    assert_eq!(open.execution.as_ref().unwrap().result, None);
+    assert_eq!((not_started.name.as_str(), &not_started.execution), ("c", &None));
+    assert!(not_started.id.ends_with("_0_3"), "{}", not_started.id);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_call_reads_back_as_it_was_journalled() {
         arguments: Map::from_iter([("b".to_owned(), json!(1))]),
     };
 
-    let kept = serde_json::to_string(&call).unwrap();
+    let stored = serde_json::to_string(&call).unwrap();
 
-    assert_eq!(serde_json::from_str::<JournalledCall>(&kept).unwrap(), call);
+    assert_eq!(serde_json::from_str::<JournalledCall>(&stored).unwrap(), call);
 }

@@ -3,10 +3,10 @@
 use url::Url;
 
 use super::check::check_text;
-use super::document::{Document, FileFault};
-use super::written::{CaldavIn, CalendarIn};
+use super::document::{Document, WorkspaceFileError};
+use super::raw::{CaldavIn, CalendarIn};
 use super::{FileCaldav, FileCalendar};
-use crate::domain::calendar::{CalendarRulesIn, DEFAULT_HORIZON_DAYS, DEFAULT_SLOT_MINUTES, RulesFault};
+use crate::domain::calendar::{CalendarRulesIn, DEFAULT_HORIZON_DAYS, DEFAULT_SLOT_MINUTES, RulesError};
 
 const MAX_URL: usize = 2048;
 const MAX_USERNAME: usize = 255;
@@ -15,7 +15,7 @@ pub(super) fn check(
     document: &Document<'_>,
     index: usize,
     calendar: CalendarIn,
-) -> Result<FileCalendar, FileFault> {
+) -> Result<FileCalendar, WorkspaceFileError> {
     let rules = CalendarRulesIn {
         time_zone: calendar.time_zone,
         slot_minutes: calendar.slot_minutes.unwrap_or(DEFAULT_SLOT_MINUTES),
@@ -25,36 +25,36 @@ pub(super) fn check(
         hours: calendar.hours,
         holidays: calendar.holidays,
     };
-    let rules = rules.try_into().map_err(|fault: RulesFault| {
-        document.fault(&format!("calendars[{index}].{}", fault.field), fault.problem)
+    let rules = rules.try_into().map_err(|error: RulesError| {
+        document.error(&format!("calendars[{index}].{}", error.field), error.problem)
     })?;
     let caldav = calendar.caldav.map(|caldav| check_caldav(document, index, caldav)).transpose()?;
     Ok(FileCalendar { slug: calendar.slug, rules, caldav })
 }
 
-fn check_caldav(document: &Document<'_>, index: usize, written: CaldavIn) -> Result<FileCaldav, FileFault> {
+fn check_caldav(
+    document: &Document<'_>,
+    index: usize,
+    raw: CaldavIn,
+) -> Result<FileCaldav, WorkspaceFileError> {
     let path = |key: &str| format!("calendars[{index}].caldav.{key}");
-    check_text(document, &path("url"), &written.url, MAX_URL)?;
-    let fault = |problem: &str| document.fault(&path("url"), problem);
-    let url = Url::parse(&written.url).map_err(|_| fault("it cannot be read as a URL"))?;
+    check_text(document, &path("url"), &raw.url, MAX_URL)?;
+    let error = |problem: &str| document.error(&path("url"), problem);
+    let url = Url::parse(&raw.url).map_err(|_| error("it cannot be read as a URL"))?;
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(fault("the address of a calendar has neither ? nor #"));
+        return Err(error("the address of a calendar has neither ? nor #"));
     }
-    match (&written.username, &written.password) {
+    match (&raw.username, &raw.password) {
         (Some(username), _) => {
             check_text(document, &path("username"), username, MAX_USERNAME)?;
             if username.contains(|c: char| c == ':' || c.is_control()) {
-                return Err(document.fault(&path("username"), "it cannot hold a colon or control characters"));
+                return Err(document.error(&path("username"), "it cannot hold a colon or control characters"));
             }
         }
-        (None, Some(_)) => return Err(document.fault(&path("password"), "there is no username for it")),
+        (None, Some(_)) => return Err(document.error(&path("password"), "there is no username for it")),
         (None, None) => {}
     }
     // Its resources are below it: the text is kept as it is spelt, for by that hosts are let through.
-    let slash = if written.url.ends_with('/') { "" } else { "/" };
-    Ok(FileCaldav {
-        url: format!("{}{slash}", written.url),
-        username: written.username,
-        password: written.password,
-    })
+    let slash = if raw.url.ends_with('/') { "" } else { "/" };
+    Ok(FileCaldav { url: format!("{}{slash}", raw.url), username: raw.username, password: raw.password })
 }

@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use url::Url;
 
-use super::document::{Document, FileFault};
-use super::written::{AssistantIn, ConversationIn, FileIn, PricingIn};
+use super::document::{Document, WorkspaceFileError};
+use super::raw::{AssistantIn, ConversationIn, FileIn, PricingIn};
 use super::{
-    FileAssistant, FileConversation, FileTool, FileUses, WorkspaceFile, calendars, knowledge_bases, tools,
-    webhook_endpoints,
+    FileAssistant, FileConversation, FileTool, FileToolConfig, WorkspaceFile, calendars, knowledge_bases,
+    tools, webhook_endpoints,
 };
 use crate::domain::assistant::MAX_TOOLS;
 use crate::domain::conversation::ConversationKind;
@@ -23,7 +23,7 @@ const MAX_FIRST_MESSAGE: usize = 32 * 1024;
 /// Parameters of the model that are the server's to set.
 const RESERVED_PARAMETERS: [&str; 5] = ["model", "messages", "tools", "stream", "n"];
 
-pub(super) fn check(file: FileIn, document: &Document<'_>) -> Result<WorkspaceFile, FileFault> {
+pub(super) fn check(file: FileIn, document: &Document<'_>) -> Result<WorkspaceFile, WorkspaceFileError> {
     let workspace = file.workspace;
     check_slug(document, "workspace", &workspace.slug)?;
     check_text(document, "workspace.name", &workspace.name, MAX_NAME)?;
@@ -31,7 +31,7 @@ pub(super) fn check(file: FileIn, document: &Document<'_>) -> Result<WorkspaceFi
     check_amount(document, "workspace.balance_low", workspace.balance_low)?;
     let pricing = check_pricing(document, &workspace.pricing)?;
 
-    let mut slugs = Slugs::of(document, "calendars");
+    let mut slugs = Slugs::new(document, "calendars");
     let mut checked_calendars = Vec::new();
     for (index, calendar) in file.calendars.into_iter().enumerate() {
         slugs.add(index, &calendar.slug)?;
@@ -40,26 +40,26 @@ pub(super) fn check(file: FileIn, document: &Document<'_>) -> Result<WorkspaceFi
     let calendar_slugs = slugs.known;
     let knowledge_bases = knowledge_bases::check(document, file.knowledge_bases)?;
 
-    let mut slugs = Slugs::of(document, "tools");
+    let mut slugs = Slugs::new(document, "tools");
     let mut checked_tools = Vec::new();
     for (index, tool) in file.tools.into_iter().enumerate() {
         slugs.add(index, &tool.slug)?;
         checked_tools.push(tools::check(document, index, tool, &calendar_slugs)?);
     }
 
-    let mut slugs = Slugs::of(document, "assistants");
+    let mut slugs = Slugs::new(document, "assistants");
     let mut ids = HashSet::new();
     let mut assistants = Vec::new();
     for (index, assistant) in file.assistants.into_iter().enumerate() {
         slugs.add(index, &assistant.slug)?;
         if assistant.id.is_some_and(|id| !ids.insert(id)) {
-            return Err(document.fault(&format!("assistants[{index}].id"), "another assistant has this id"));
+            return Err(document.error(&format!("assistants[{index}].id"), "another assistant has this id"));
         }
         assistants.push(check_assistant(document, index, assistant, &checked_tools)?);
     }
     let assistant_slugs = slugs.known;
     if let Some(slug) = &workspace.default_assistant {
-        check_known(document, "workspace.default_assistant", slug, &assistant_slugs)?;
+        check_assistant_exists(document, "workspace.default_assistant", slug, &assistant_slugs)?;
     }
     Ok(WorkspaceFile {
         slug: workspace.slug,
@@ -79,21 +79,25 @@ pub(super) fn check(file: FileIn, document: &Document<'_>) -> Result<WorkspaceFi
     })
 }
 
-fn check_pricing(document: &Document<'_>, written: &PricingIn) -> Result<Pricing, FileFault> {
-    check_amount(document, "workspace.pricing.widget", written.widget)?;
-    check_amount(document, "workspace.pricing.test", written.test)?;
-    check_amount(document, "workspace.pricing.api", written.api)?;
-    let usual = Pricing::default();
+fn check_pricing(document: &Document<'_>, raw: &PricingIn) -> Result<Pricing, WorkspaceFileError> {
+    check_amount(document, "workspace.pricing.widget", raw.widget)?;
+    check_amount(document, "workspace.pricing.test", raw.test)?;
+    check_amount(document, "workspace.pricing.api", raw.api)?;
+    let defaults = Pricing::default();
     Ok(Pricing {
-        widget: written.widget.unwrap_or(usual.widget),
-        test: written.test.unwrap_or(usual.test),
-        api: written.api.unwrap_or(usual.api),
+        widget: raw.widget.unwrap_or(defaults.widget),
+        test: raw.test.unwrap_or(defaults.test),
+        api: raw.api.unwrap_or(defaults.api),
     })
 }
 
-fn check_amount(document: &Document<'_>, path: &str, amount: Option<Money>) -> Result<(), FileFault> {
+fn check_amount(
+    document: &Document<'_>,
+    path: &str,
+    amount: Option<Money>,
+) -> Result<(), WorkspaceFileError> {
     match amount {
-        Some(amount) if amount < Money::ZERO => Err(document.fault(path, "an amount below zero")),
+        Some(amount) if amount < Money::ZERO => Err(document.error(path, "an amount below zero")),
         _ => Ok(()),
     }
 }
@@ -103,7 +107,7 @@ fn check_assistant(
     index: usize,
     assistant: AssistantIn,
     tools: &[FileTool],
-) -> Result<FileAssistant, FileFault> {
+) -> Result<FileAssistant, WorkspaceFileError> {
     let path = |key: &str| format!("assistants[{index}].{key}");
     check_text(document, &path("name"), &assistant.name, MAX_NAME)?;
     check_text(document, &path("system_prompt"), &assistant.system_prompt, MAX_PROMPT)?;
@@ -114,15 +118,15 @@ fn check_assistant(
         check_text(document, &path("model"), model, MAX_NAME)?;
     }
     if let Some(key) = RESERVED_PARAMETERS.iter().find(|key| assistant.parameters.contains_key(**key)) {
-        return Err(document.fault(&path(&format!("parameters.{key}")), "set by the server itself"));
+        return Err(document.error(&path(&format!("parameters.{key}")), "set by the server itself"));
     }
     for (at, origin) in assistant.allowed_origins.iter().enumerate() {
         if !is_origin(origin) {
             let problem = format!("\"{origin}\" is not an origin such as \"https://www.example.com\"");
-            return Err(document.fault(&path(&format!("allowed_origins[{at}]")), problem));
+            return Err(document.error(&path(&format!("allowed_origins[{at}]")), problem));
         }
     }
-    check_tools_of(document, &path("tools"), &assistant.tools, tools)?;
+    check_tool_references(document, &path("tools"), &assistant.tools, tools)?;
     Ok(FileAssistant {
         slug: assistant.slug,
         id: assistant.id.map(AssistantId),
@@ -139,29 +143,29 @@ fn check_assistant(
     })
 }
 
-fn check_tools_of(
+fn check_tool_references(
     document: &Document<'_>,
     path: &str,
-    wanted: &[String],
+    slugs: &[String],
     tools: &[FileTool],
-) -> Result<(), FileFault> {
-    if wanted.len() > MAX_TOOLS {
-        return Err(document.fault(path, format_args!("more than {MAX_TOOLS} tools")));
+) -> Result<(), WorkspaceFileError> {
+    if slugs.len() > MAX_TOOLS {
+        return Err(document.error(path, format_args!("more than {MAX_TOOLS} tools")));
     }
     let mut names: HashMap<&str, &str> = HashMap::new();
-    for (at, slug) in wanted.iter().enumerate() {
+    for (at, slug) in slugs.iter().enumerate() {
         let path = format!("{path}[{at}]");
         let Some(tool) = tools.iter().find(|tool| tool.slug == *slug) else {
-            return Err(document.fault(&path, format_args!("there is no tool \"{slug}\"")));
+            return Err(document.error(&path, format_args!("there is no tool \"{slug}\"")));
         };
         // The names of a server's tools are known when it has been asked.
-        if matches!(tool.uses, FileUses::Mcp(_)) {
+        if matches!(tool.config, FileToolConfig::Mcp(_)) {
             continue;
         }
         if let Some(other) = names.insert(&tool.name, slug) {
             let name = &tool.name;
             let problem = format!("\"{other}\" and \"{slug}\" are both called {name}; the names must differ");
-            return Err(document.fault(&path, problem));
+            return Err(document.error(&path, problem));
         }
     }
     Ok(())
@@ -169,19 +173,19 @@ fn check_tools_of(
 
 fn check_conversations(
     document: &Document<'_>,
-    written: Vec<ConversationIn>,
+    raw: Vec<ConversationIn>,
     assistants: &HashSet<String>,
-) -> Result<Vec<FileConversation>, FileFault> {
+) -> Result<Vec<FileConversation>, WorkspaceFileError> {
     let mut known = HashSet::new();
     let mut checked = Vec::new();
-    for (index, conversation) in written.into_iter().enumerate() {
+    for (index, conversation) in raw.into_iter().enumerate() {
         let path = |key: &str| format!("conversations[{index}].{key}");
         if !known.insert(conversation.id) {
-            return Err(document.fault(&path("id"), "another conversation has this id"));
+            return Err(document.error(&path("id"), "another conversation has this id"));
         }
-        check_known(document, &path("assistant"), &conversation.assistant, assistants)?;
+        check_assistant_exists(document, &path("assistant"), &conversation.assistant, assistants)?;
         if conversation.kind == ConversationKind::Api {
-            return Err(document.fault(&path("type"), "expected \"widget\" or \"test\""));
+            return Err(document.error(&path("type"), "expected \"widget\" or \"test\""));
         }
         checked.push(FileConversation {
             link: WidgetUuid(conversation.id),
@@ -200,41 +204,42 @@ pub(super) struct Slugs<'d> {
 }
 
 impl<'d> Slugs<'d> {
-    pub(super) fn of(document: &'d Document<'d>, section: &'static str) -> Self {
+    pub(super) fn new(document: &'d Document<'d>, section: &'static str) -> Self {
         Self { document, section, known: HashSet::new() }
     }
 
-    pub(super) fn add(&mut self, index: usize, slug: &str) -> Result<(), FileFault> {
+    pub(super) fn add(&mut self, index: usize, slug: &str) -> Result<(), WorkspaceFileError> {
         let path = format!("{}[{index}]", self.section);
         check_slug(self.document, &path, slug)?;
         if self.known.insert(slug.to_owned()) {
             return Ok(());
         }
-        Err(self.document.fault(&format!("{path}.slug"), format_args!("\"{slug}\" is there twice")))
+        Err(self.document.error(&format!("{path}.slug"), format_args!("\"{slug}\" is there twice")))
     }
 }
 
-pub(super) fn check_slug(document: &Document<'_>, of: &str, slug: &str) -> Result<(), FileFault> {
-    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
-    if !slug.is_empty() && slug.len() <= MAX_SLUG && slug.bytes().all(fits) {
+pub(super) fn check_slug(document: &Document<'_>, of: &str, slug: &str) -> Result<(), WorkspaceFileError> {
+    let is_allowed =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
+    if !slug.is_empty() && slug.len() <= MAX_SLUG && slug.bytes().all(is_allowed) {
         return Ok(());
     }
     let problem = format!(
         "\"{slug}\" is not a slug: 1 to {MAX_SLUG} lower-case letters, digits, hyphens or underscores"
     );
-    Err(document.fault(&format!("{of}.slug"), problem))
+    Err(document.error(&format!("{of}.slug"), problem))
 }
 
-fn check_known(
+fn check_assistant_exists(
     document: &Document<'_>,
     path: &str,
     slug: &str,
     known: &HashSet<String>,
-) -> Result<(), FileFault> {
+) -> Result<(), WorkspaceFileError> {
     if known.contains(slug) {
         return Ok(());
     }
-    Err(document.fault(path, format_args!("there is no assistant \"{slug}\"")))
+    Err(document.error(path, format_args!("there is no assistant \"{slug}\"")))
 }
 
 /// A text that is not blank, of at most `max_bytes`.
@@ -243,12 +248,12 @@ pub(super) fn check_text(
     path: &str,
     text: &str,
     max_bytes: usize,
-) -> Result<(), FileFault> {
+) -> Result<(), WorkspaceFileError> {
     if text.trim().is_empty() {
-        return Err(document.fault(path, "empty"));
+        return Err(document.error(path, "empty"));
     }
     if text.len() > max_bytes {
-        return Err(document.fault(path, format_args!("longer than {max_bytes} bytes")));
+        return Err(document.error(path, format_args!("longer than {max_bytes} bytes")));
     }
     Ok(())
 }

@@ -8,13 +8,13 @@ use toml::de::{DeTable, DeValue};
 
 /// What is wrong with a workspace file: `line 12: tools[0].url: …`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileFault {
+pub struct WorkspaceFileError {
     /// From 1; none where the fault is that something is missing.
     pub line: Option<usize>,
     pub problem: String,
 }
 
-impl fmt::Display for FileFault {
+impl fmt::Display for WorkspaceFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(line) = self.line {
             write!(f, "line {line}: ")?;
@@ -23,12 +23,12 @@ impl fmt::Display for FileFault {
     }
 }
 
-impl std::error::Error for FileFault {}
+impl std::error::Error for WorkspaceFileError {}
 
-impl FileFault {
+impl WorkspaceFileError {
     /// The same place, with what is wrong there.
     #[must_use]
-    pub fn with(&self, problem: impl fmt::Display) -> Self {
+    pub fn with_problem(&self, problem: impl fmt::Display) -> Self {
         Self { line: self.line, problem: format!("{}: {problem}", self.problem) }
     }
 }
@@ -40,8 +40,8 @@ pub(super) struct Document<'t> {
 }
 
 impl<'t> Document<'t> {
-    pub(super) fn parse(text: &'t str) -> Result<Self, FileFault> {
-        let root = DeTable::parse(text).map_err(|error| toml_fault(text, &error))?;
+    pub(super) fn parse(text: &'t str) -> Result<Self, WorkspaceFileError> {
+        let root = DeTable::parse(text).map_err(|error| toml_error(text, &error))?;
         let document = Self { text, root: root.into_inner() };
         for (key, value) in &document.root {
             document.check_value(key.get_ref(), value)?;
@@ -50,13 +50,13 @@ impl<'t> Document<'t> {
     }
 
     /// Where something stands, for a fault that shows later.
-    pub(super) fn place(&self, path: &str) -> FileFault {
-        FileFault { line: self.line_of(path), problem: path.to_owned() }
+    pub(super) fn location(&self, path: &str) -> WorkspaceFileError {
+        WorkspaceFileError { line: self.line_of(path), problem: path.to_owned() }
     }
 
     /// A fault of what stands at `path`, such as `tools[0].url`.
-    pub(super) fn fault(&self, path: &str, problem: impl fmt::Display) -> FileFault {
-        FileFault { line: self.line_of(path), problem: format!("{path}: {problem}") }
+    pub(super) fn error(&self, path: &str, problem: impl fmt::Display) -> WorkspaceFileError {
+        WorkspaceFileError { line: self.line_of(path), problem: format!("{path}: {problem}") }
     }
 
     /// The line of the deepest part of a path that is written at all.
@@ -68,8 +68,10 @@ impl<'t> Document<'t> {
                 Some((key, index)) => (key, index.trim_end_matches(']').parse::<usize>().ok()),
                 None => (part, None),
             };
-            let Some((written, mut value)) = table.and_then(|table| table.get_key_value(key)) else { break };
-            line = Some(self.line_at(written.span().start));
+            let Some((spanned_key, mut value)) = table.and_then(|table| table.get_key_value(key)) else {
+                break;
+            };
+            line = Some(self.line_at(spanned_key.span().start));
             if let Some(index) = index {
                 let Some(element) = value.get_ref().get(index) else { break };
                 line = Some(self.line_at(element.span().start));
@@ -84,20 +86,23 @@ impl<'t> Document<'t> {
         line_at(self.text, offset)
     }
 
-    fn fault_at(&self, path: &str, value: &Spanned<DeValue<'_>>, problem: &str) -> FileFault {
-        FileFault { line: Some(self.line_at(value.span().start)), problem: format!("{path}: {problem}") }
+    fn error_at(&self, path: &str, value: &Spanned<DeValue<'_>>, problem: &str) -> WorkspaceFileError {
+        WorkspaceFileError {
+            line: Some(self.line_at(value.span().start)),
+            problem: format!("{path}: {problem}"),
+        }
     }
 
     /// What the store or JSON could not take, wherever it stands.
-    fn check_value(&self, path: &str, value: &Spanned<DeValue<'_>>) -> Result<(), FileFault> {
+    fn check_value(&self, path: &str, value: &Spanned<DeValue<'_>>) -> Result<(), WorkspaceFileError> {
         match value.get_ref() {
             DeValue::String(text) if text.contains('\0') => {
-                Err(self.fault_at(path, value, "a text cannot contain U+0000"))
+                Err(self.error_at(path, value, "a text cannot contain U+0000"))
             }
             DeValue::Float(float) if float.as_str().ends_with("nan") || float.as_str().ends_with("inf") => {
-                Err(self.fault_at(path, value, "not a number that JSON has"))
+                Err(self.error_at(path, value, "not a number that JSON has"))
             }
-            DeValue::Datetime(_) => Err(self.fault_at(
+            DeValue::Datetime(_) => Err(self.error_at(
                 path,
                 value,
                 "a bare date or time is not supported; write it as a text, such as \"2026-12-25\"",
@@ -108,7 +113,7 @@ impl<'t> Document<'t> {
                 .try_for_each(|(index, element)| self.check_value(&format!("{path}[{index}]"), element)),
             DeValue::Table(table) => table.iter().try_for_each(|(key, value)| {
                 if key.get_ref().contains('\0') {
-                    return Err(self.fault_at(path, value, "a key cannot contain U+0000"));
+                    return Err(self.error_at(path, value, "a key cannot contain U+0000"));
                 }
                 self.check_value(&format!("{path}.{}", key.get_ref()), value)
             }),
@@ -118,8 +123,8 @@ impl<'t> Document<'t> {
 }
 
 /// What the TOML parser, or serde over it, says.
-pub(super) fn toml_fault(text: &str, error: &toml::de::Error) -> FileFault {
-    FileFault {
+pub(super) fn toml_error(text: &str, error: &toml::de::Error) -> WorkspaceFileError {
+    WorkspaceFileError {
         line: error.span().map(|span| line_at(text, span.start)),
         problem: error.message().replace('\n', " "),
     }

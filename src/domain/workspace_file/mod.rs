@@ -6,9 +6,9 @@ mod calendars;
 mod check;
 mod document;
 mod knowledge_bases;
+mod raw;
 mod tools;
 mod webhook_endpoints;
-mod written;
 
 #[cfg(test)]
 mod tests;
@@ -16,10 +16,10 @@ mod tests;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-pub use document::FileFault;
-pub use written::TextIn;
+pub use document::WorkspaceFileError;
+pub use raw::TextOrEnv;
 
-use super::assistant::Fallback;
+use super::assistant::ModelRef;
 use super::calendar::CalendarRules;
 use super::conversation::ConversationKind;
 use super::event::EventType;
@@ -52,7 +52,7 @@ pub struct WorkspaceFile {
     pub allow_hosts: Vec<String>,
     pub assistants: Vec<FileAssistant>,
     pub calendars: Vec<FileCalendar>,
-    pub knowledge_bases: Vec<FileBase>,
+    pub knowledge_bases: Vec<FileKnowledgeBase>,
     pub tools: Vec<FileTool>,
     pub webhook_endpoints: Vec<FileEndpoint>,
     pub conversations: Vec<FileConversation>,
@@ -67,7 +67,7 @@ pub struct FileAssistant {
     pub system_prompt: String,
     pub first_message: Option<String>,
     pub model: Option<String>,
-    pub fallbacks: Vec<Fallback>,
+    pub fallbacks: Vec<ModelRef>,
     pub parameters: Map<String, Value>,
     pub pause_on_agent_message: bool,
     pub variables: Map<String, Value>,
@@ -96,7 +96,7 @@ pub struct FileCaldav {
 
 /// A knowledge base.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileBase {
+pub struct FileKnowledgeBase {
     pub slug: String,
     pub name: Option<String>,
     pub language: Language,
@@ -112,7 +112,7 @@ pub struct FileDocument {
     pub url: Option<String>,
     pub source: FileSource,
     /// Its line, and its place with nothing wrong yet: for what is found when its file is read.
-    pub place: FileFault,
+    pub location: WorkspaceFileError,
 }
 
 /// Where a document's text is.
@@ -132,12 +132,12 @@ pub struct FileTool {
     pub description: String,
     /// A JSON Schema of type `object`.
     pub parameters: Value,
-    pub uses: FileUses,
+    pub config: FileToolConfig,
 }
 
 /// What a tool works with; calendars and knowledge bases by their slug.
 #[derive(Clone, Debug, PartialEq)]
-pub enum FileUses {
+pub enum FileToolConfig {
     CalendarAvailability {
         calendar: String,
     },
@@ -160,7 +160,7 @@ pub enum FileUses {
 pub struct FileWebhook {
     pub method: String,
     pub url: String,
-    pub headers: Vec<(String, TextIn)>,
+    pub headers: Vec<(String, TextOrEnv)>,
     pub body: Option<String>,
     pub form: bool,
     pub static_fields: Map<String, Value>,
@@ -176,7 +176,7 @@ pub struct FileWebhook {
 pub struct FileMcp {
     pub url: String,
     /// Without placeholders.
-    pub headers: Vec<(String, TextIn)>,
+    pub headers: Vec<(String, TextOrEnv)>,
     /// None: all that it lists.
     pub allow: Option<Vec<String>>,
     pub timeout_ms: u64,
@@ -207,10 +207,10 @@ pub struct FileConversation {
 
 impl WorkspaceFile {
     /// Reads and checks a file's text; says the first thing that is wrong, and on which line.
-    pub fn parse(text: &str) -> Result<Self, FileFault> {
+    pub fn parse(text: &str) -> Result<Self, WorkspaceFileError> {
         let document = document::Document::parse(text)?;
-        let written = toml::from_str(text).map_err(|error| document::toml_fault(text, &error))?;
-        check::check(written, &document)
+        let raw = toml::from_str(text).map_err(|error| document::toml_error(text, &error))?;
+        check::check(raw, &document)
     }
 
     /// The names of all secrets that the file uses.
@@ -218,11 +218,11 @@ impl WorkspaceFile {
         let of_endpoints = self.webhook_endpoints.iter().filter_map(|endpoint| endpoint.secret.as_ref());
         let of_calendars =
             self.calendars.iter().filter_map(|calendar| calendar.caldav.as_ref()?.password.as_ref());
-        self.tools.iter().flat_map(|tool| tool.uses.secrets()).chain(of_endpoints).chain(of_calendars)
+        self.tools.iter().flat_map(|tool| tool.config.secrets()).chain(of_endpoints).chain(of_calendars)
     }
 }
 
-impl FileUses {
+impl FileToolConfig {
     fn secrets(&self) -> Vec<&EnvName> {
         let (headers, others) = match self {
             Self::Webhook(webhook) => {
@@ -236,8 +236,8 @@ impl FileUses {
             | Self::Knowledge { .. } => return Vec::new(),
         };
         let of_headers = headers.iter().filter_map(|(_, text)| match text {
-            TextIn::Env(name) => Some(name),
-            TextIn::Plain(_) => None,
+            TextOrEnv::Env(name) => Some(name),
+            TextOrEnv::Plain(_) => None,
         });
         of_headers.chain(others).collect()
     }

@@ -43,7 +43,7 @@ assistant = "front-desk"
 type = "widget"
 "#;
 
-fn fault(from: &str, to: &str) -> String {
+fn error(from: &str, to: &str) -> String {
     assert!(FILE.contains(from), "{from}");
     WorkspaceFile::parse(&FILE.replacen(from, to, 1)).unwrap_err().to_string()
 }
@@ -56,13 +56,13 @@ fn a_file_is_read_with_the_defaults_of_its_tools() {
     assert_eq!((file.pricing.widget, file.pricing.api), (Money(10_000), Money(20_000)));
     assert_eq!(file.tools[0].name, "check_calendar_availability");
     assert_eq!(file.secrets().map(|name| name.env.as_str()).collect::<Vec<_>>(), ["ORDERS_TOKEN"]);
-    let FileUses::Webhook(webhook) = &file.tools[1].uses else { panic!("no webhook") };
+    let FileToolConfig::Webhook(webhook) = &file.tools[1].config else { panic!("no webhook") };
     assert_eq!(webhook.timeout_ms, 10_000);
-    assert_eq!(webhook.headers[0], ("accept".to_owned(), TextIn::Plain("application/json".to_owned())));
+    assert_eq!(webhook.headers[0], ("accept".to_owned(), TextOrEnv::Plain("application/json".to_owned())));
 }
 
 #[test]
-fn the_demo_file_is_good() {
+fn the_demo_file_is_valid() {
     let file = WorkspaceFile::parse(include_str!("../../../config/demo/workspace.toml")).unwrap();
 
     assert_eq!(file.slug, "demo");
@@ -72,12 +72,12 @@ fn the_demo_file_is_good() {
 
 #[test]
 fn unknown_keys_are_named_with_their_line() {
-    assert!(fault("name = \"Demo Ltd\"", "title = \"x\"").starts_with("line 4: unknown field `title`"));
-    assert!(fault("system_prompt", "prompt").starts_with("line 12: unknown field `prompt`"));
-    assert!(fault("calendar = \"demos\"", "diary = 1").starts_with("line 24: unknown field `diary`"));
-    assert!(fault("env = \"ORDERS_TOKEN\"", "file = \"x\"").starts_with("line 33: unknown field `file`"));
-    assert!(fault("api = \"0.02\"", "api = 0.02").starts_with("line 7: invalid type: floating point"));
-    assert!(fault("[workspace]", "[workspace").starts_with("line 2: "));
+    assert!(error("name = \"Demo Ltd\"", "title = \"x\"").starts_with("line 4: unknown field `title`"));
+    assert!(error("system_prompt", "prompt").starts_with("line 12: unknown field `prompt`"));
+    assert!(error("calendar = \"demos\"", "diary = 1").starts_with("line 24: unknown field `diary`"));
+    assert!(error("env = \"ORDERS_TOKEN\"", "file = \"x\"").starts_with("line 33: unknown field `file`"));
+    assert!(error("api = \"0.02\"", "api = 0.02").starts_with("line 7: invalid type: floating point"));
+    assert!(error("[workspace]", "[workspace").starts_with("line 2: "));
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_calendar_may_be_on_a_server() {
     );
     assert!(file.secrets().any(|name| name.env == "CALDAV_PASSWORD"));
 
-    for (written, problem) in [
+    for (raw, problem) in [
         ("url = \"\"", "caldav.url: empty"),
         ("url = \"dav.example\"", "caldav.url: it cannot be read as a URL"),
         ("url = \"https://dav.example/?a\"", "caldav.url: the address of a calendar has neither"),
@@ -109,30 +109,30 @@ fn a_calendar_may_be_on_a_server() {
         ("username = \"me\"", "missing field `url`"),
         ("url = \"https://dav.example/\", token = \"x\"", "unknown field `token`"),
     ] {
-        let fault = WorkspaceFile::parse(&with(written)).unwrap_err().to_string();
-        assert!(fault.starts_with("line 19: ") && fault.contains(problem), "{written}: {fault}");
+        let error = WorkspaceFile::parse(&with(raw)).unwrap_err().to_string();
+        assert!(error.starts_with("line 19: ") && error.contains(problem), "{raw}: {error}");
     }
 }
 
 #[test]
-fn a_knowledge_base_holds_together() {
+fn a_knowledge_base_is_checked() {
     let parse = |text: &str| WorkspaceFile::parse(&format!("{FILE}{text}"));
     let base = |rest: &str| parse(&format!("[[knowledge_bases]]\nslug = \"help\"\n{rest}"));
-    let fault = |rest: &str| base(rest).unwrap_err().to_string();
+    let error = |rest: &str| base(rest).unwrap_err().to_string();
 
     let file = base(
         "documents = [ { title = \"Über uns\", text = \"Hi\" }, { slug = \"b\", title = \"B\", path = \"b.PDF\" } ]",
     );
     let file = file.unwrap();
-    let known = &file.knowledge_bases[0];
-    assert_eq!((known.language, known.documents[0].slug.as_str()), (Language::English, "uber-uns"));
-    assert_eq!(known.documents[1].source, FileSource::Path("b.PDF".to_owned(), Format::Pdf));
+    let checked = &file.knowledge_bases[0];
+    assert_eq!((checked.language, checked.documents[0].slug.as_str()), (Language::English, "uber-uns"));
+    assert_eq!(checked.documents[1].source, FileSource::Path("b.PDF".to_owned(), Format::Pdf));
 
     assert!(
-        fault("language = \"klingon\"")
+        error("language = \"klingon\"")
             .starts_with("line 42: knowledge_bases[0].language: \"klingon\" is none of: simple, ")
     );
-    let one = |document: &str| fault(&format!("documents = [\n  {document}\n]"));
+    let one = |document: &str| error(&format!("documents = [\n  {document}\n]"));
     let at = "line 43: knowledge_bases[0].documents[0]";
     assert_eq!(one("{ title = \"A\" }"), format!("{at}: text or path is missing"));
     assert_eq!(
@@ -143,12 +143,12 @@ fn a_knowledge_base_holds_together() {
         one("{ title = \"返品\", text = \"a\" }"),
         format!("{at}: its title makes no slug: give it one")
     );
-    for (fields, told) in [
+    for (fields, expected) in [
         ("url = \"javascript:x\"", "url: must be an http or https URL of at most 2048 characters"),
         ("slug = \"doc_01k9z3x8f5e4r9t2m6q7w8y0ab\"", "slug: an id is no slug"),
     ] {
-        let told_of = one(&format!("{{ title = \"A\", text = \"a\", {fields} }}"));
-        assert!(told_of.ends_with(told), "{told_of}");
+        let error = one(&format!("{{ title = \"A\", text = \"a\", {fields} }}"));
+        assert!(error.ends_with(expected), "{error}");
     }
     let title = "Ä".repeat(255);
     let file = base(&format!(
@@ -183,7 +183,7 @@ fn an_argument_may_be_named_anywhere_in_the_schema() {
 }
 
 #[test]
-fn names_that_lead_nowhere_are_refused() {
+fn unknown_references_are_refused() {
     for (from, to, text) in [
         (
             "default_assistant = \"front-desk\"",
@@ -202,13 +202,13 @@ fn names_that_lead_nowhere_are_refused() {
             "line 38: conversations[0].assistant: there is no assistant \"x\"",
         ),
     ] {
-        assert_eq!(fault(from, to), text);
+        assert_eq!(error(from, to), text);
     }
 }
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table")]
-fn values_that_cannot_be_meant_are_refused() {
+fn invalid_values_are_refused() {
     for (from, to, text) in [
         ("balance = \"10.00\"", "balance = \"-1\"", "line 5: workspace.balance: an amount below zero"),
         ("balance = \"10.00\"", "balance = \"ten\"", "line 5: an amount is a decimal number"),
@@ -275,7 +275,7 @@ fn values_that_cannot_be_meant_are_refused() {
         ("\"09:00-17:00\"", "\"17:00-09:00\"", "line 19: calendars[0].hours.mon[0]: "),
         ("type = \"widget\"", "type = \"api\"", "line 39: conversations[0].type: expected"),
     ] {
-        let fault = fault(from, to);
-        assert!(fault.starts_with(text), "{fault}");
+        let error = error(from, to);
+        assert!(error.starts_with(text), "{error}");
     }
 }

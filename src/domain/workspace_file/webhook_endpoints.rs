@@ -2,8 +2,8 @@
 
 use super::FileEndpoint;
 use super::check::{Slugs, check_text};
-use super::document::{Document, FileFault};
-use super::written::EndpointIn;
+use super::document::{Document, WorkspaceFileError};
+use super::raw::EndpointIn;
 use crate::domain::event::EventType;
 use crate::domain::webhook_endpoint::{MAX_ENDPOINTS, MAX_URL};
 
@@ -11,15 +11,15 @@ const MAX_DESCRIPTION: usize = 255;
 
 pub(super) fn check(
     document: &Document<'_>,
-    written: Vec<EndpointIn>,
-) -> Result<Vec<FileEndpoint>, FileFault> {
-    if written.len() > MAX_ENDPOINTS {
+    raw: Vec<EndpointIn>,
+) -> Result<Vec<FileEndpoint>, WorkspaceFileError> {
+    if raw.len() > MAX_ENDPOINTS {
         let path = format!("webhook_endpoints[{MAX_ENDPOINTS}]");
-        return Err(document.fault(&path, format_args!("more than {MAX_ENDPOINTS} webhook endpoints")));
+        return Err(document.error(&path, format_args!("more than {MAX_ENDPOINTS} webhook endpoints")));
     }
-    let mut slugs = Slugs::of(document, "webhook_endpoints");
+    let mut slugs = Slugs::new(document, "webhook_endpoints");
     let mut checked = Vec::new();
-    for (index, endpoint) in written.into_iter().enumerate() {
+    for (index, endpoint) in raw.into_iter().enumerate() {
         slugs.add(index, &endpoint.slug)?;
         let path = |key: &str| format!("webhook_endpoints[{index}].{key}");
         check_text(document, &path("url"), &endpoint.url, MAX_URL)?;
@@ -31,7 +31,7 @@ pub(super) fn check(
             let kind = word.parse().ok().filter(|kind: &EventType| kind.is_subscribable());
             let unknown = || {
                 let path = path(&format!("events[{at}]"));
-                document.fault(&path, format_args!("there is no event of type \"{word}\""))
+                document.error(&path, format_args!("there is no event of type \"{word}\""))
             };
             let kind = kind.ok_or_else(unknown)?;
             if !types.contains(&kind) {

@@ -6,14 +6,14 @@ use axum::response::Response;
 use super::validate;
 use super::wire::AiStatus;
 use crate::domain::account::Account;
-use crate::domain::batch::Change;
-use crate::http::answer::widget_success;
-use crate::http::envelope::Automate;
+use crate::domain::batch::ConversationPatch;
+use crate::http::envelope::AutomateOptions;
 use crate::http::error::ApiError;
-use crate::http::extract::{MessagesWrite, Named};
+use crate::http::extract::{MessagesWrite, PathParam};
 use crate::http::openapi::SwitchErrors;
+use crate::http::response::widget_success;
 use crate::http::state::AppState;
-use crate::service::change_conversation::change_by_link;
+use crate::service::update_conversation::update_by_link;
 
 /// Switch a conversation's AI off: replies in the making are dropped and refunded.
 #[utoipa::path(
@@ -23,10 +23,10 @@ use crate::service::change_conversation::change_by_link;
 )]
 pub(super) async fn disable(
     State(state): State<AppState>,
-    MessagesWrite(account, _): MessagesWrite<Automate>,
-    Named(name): Named,
-) -> Result<Response, ApiError<Automate>> {
-    switch(&state, &account, &name, false).await
+    MessagesWrite(account, _): MessagesWrite<AutomateOptions>,
+    PathParam(name): PathParam,
+) -> Result<Response, ApiError<AutomateOptions>> {
+    set_ai_enabled(&state, &account, &name, false).await
 }
 
 /// Switch a conversation's AI on again.
@@ -37,19 +37,19 @@ pub(super) async fn disable(
 )]
 pub(super) async fn enable(
     State(state): State<AppState>,
-    MessagesWrite(account, _): MessagesWrite<Automate>,
-    Named(name): Named,
-) -> Result<Response, ApiError<Automate>> {
-    switch(&state, &account, &name, true).await
+    MessagesWrite(account, _): MessagesWrite<AutomateOptions>,
+    PathParam(name): PathParam,
+) -> Result<Response, ApiError<AutomateOptions>> {
+    set_ai_enabled(&state, &account, &name, true).await
 }
 
-async fn switch(
+async fn set_ai_enabled(
     state: &AppState,
     account: &Account,
     name: &str,
     ai_enabled: bool,
-) -> Result<Response, ApiError<Automate>> {
-    let change = Change { ai_enabled: Some(ai_enabled), ..Change::default() };
-    let conversation = change_by_link(&state.services, account, validate::link(name)?, change).await?;
+) -> Result<Response, ApiError<AutomateOptions>> {
+    let update = ConversationPatch { ai_enabled: Some(ai_enabled), ..ConversationPatch::default() };
+    let conversation = update_by_link(&state.services, account, validate::link(name)?, update).await?;
     Ok(widget_success(&AiStatus { status: true, ai_enabled: conversation.ai_enabled }))
 }

@@ -7,15 +7,15 @@ use super::guard::Visitor;
 use super::validate;
 use super::wire::{ConversationIn, ConversationOut, FirstMessage, HistoryQuery, VisitorView};
 use crate::domain::error::Error;
-use crate::domain::rendered::raw;
-use crate::http::answer::widget_success;
+use crate::domain::render::raw;
 use crate::http::envelope::Widget;
 use crate::http::error::ApiError;
-use crate::http::extract::{Body, Named, Search};
+use crate::http::extract::{Body, PathParam, QueryParams};
 use crate::http::openapi::{BeginErrors, HistoryErrors};
+use crate::http::response::widget_success;
 use crate::http::state::AppState;
 use crate::service::create_conversation::{self, CreateConversation};
-use crate::service::read_conversation::{self, WantedHistory};
+use crate::service::read_conversation::{self, HistoryRequest};
 
 /// Begin a conversation.
 #[utoipa::path(
@@ -28,11 +28,11 @@ pub(super) async fn create(
     visitor: Visitor,
     Body(body, _): Body<Widget>,
 ) -> Result<Response, ApiError<Widget>> {
-    let asked = validate::conversation(&body)?;
+    let input = validate::conversation(&body)?;
     let request = CreateConversation {
-        assistant: asked.assistant,
-        kind: asked.kind,
-        variables: asked.variables,
+        assistant: input.assistant,
+        kind: input.kind,
+        variables: input.variables,
         metadata: None,
         external_identifier: None,
         check_balance: true,
@@ -40,13 +40,13 @@ pub(super) async fn create(
         origin: visitor.origin,
         idempotency: None,
     };
-    let made = create_conversation::begin(&state.services, request).await?;
-    let unlinked = || Error::Unavailable { outcome_unknown: true, source: Some("no widget link".into()) };
-    let first = made.first_message;
+    let created = create_conversation::create_for_widget(&state.services, request).await?;
+    let missing_link = || Error::Unavailable { outcome_unknown: true, source: Some("no widget link".into()) };
+    let first = created.first_message;
     let history = first.map(|first| FirstMessage { role: "assistant", content: first.text });
     Ok(widget_success(&ConversationOut {
         status: true,
-        conversation_id: made.link.ok_or_else(unlinked)?,
+        conversation_id: created.link.ok_or_else(missing_link)?,
         history: history.into_iter().collect(),
     }))
 }
@@ -59,18 +59,18 @@ pub(super) async fn create(
 )]
 pub(super) async fn read(
     State(state): State<AppState>,
-    Named(name): Named,
+    PathParam(name): PathParam,
     visitor: Visitor,
-    Search(query, _): Search<HistoryQuery, Widget>,
+    QueryParams(query, _): QueryParams<HistoryQuery, Widget>,
 ) -> Result<Response, ApiError<Widget>> {
-    let wanted = WantedHistory {
+    let request = HistoryRequest {
         limit: validate::limit(&query)?,
         link: validate::link(&name)?,
         account: visitor.account,
         origin: visitor.origin,
         after: query.after,
     };
-    let (conversation, messages) = read_conversation::read_history(&state.services, wanted).await?;
+    let (conversation, messages) = read_conversation::read_history(&state.services, request).await?;
     Ok(widget_success(&VisitorView {
         status: true,
         history: messages.into_iter().map(Into::into).collect(),

@@ -14,14 +14,14 @@ use crate::domain::account::Account;
 use crate::domain::error::Error;
 use crate::http::envelope::Widget;
 use crate::http::error::ApiError;
-use crate::http::extract::{Named, bearer};
-use crate::http::limits::{Counted, Peer, Standing, put_headers};
+use crate::http::extract::{PathParam, bearer};
+use crate::http::limits::{Peer, RateLimitStatus, RequestKind, insert_headers};
 use crate::http::state::AppState;
 use crate::service::authenticate::authenticate;
 
 /// What a route's requests count as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::http) enum Class {
+pub(in crate::http) enum RouteClass {
     Request,
     NewConversation,
     Message,
@@ -42,14 +42,14 @@ impl FromRequestParts<AppState> for Visitor {
 
     async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, ApiError<Widget>> {
         // Only a route that was mounted without the guard lacks it: a fault of ours.
-        let unguarded = || Error::Unavailable { outcome_unknown: false, source: Some("no guard".into()) };
-        parts.extensions.remove::<Self>().ok_or_else(|| unguarded().into())
+        let missing_guard = || Error::Unavailable { outcome_unknown: false, source: Some("no guard".into()) };
+        parts.extensions.remove::<Self>().ok_or_else(|| missing_guard().into())
     }
 }
 
 /// Lets a request through, with its [`Visitor`], or answers it.
 pub(in crate::http) async fn guard(
-    State((state, class)): State<(AppState, Class)>,
+    State((state, class)): State<(AppState, RouteClass)>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -61,8 +61,8 @@ pub(in crate::http) async fn guard(
             Err(error) => return ApiError::<Widget>::from(error).into_response(),
         },
     };
-    let standing = count(&state, class, account.is_some(), &mut request).await;
-    let mut response = if let Some(retry_after) = standing.and_then(|standing| standing.refused) {
+    let status = count(&state, class, account.is_some(), &mut request).await;
+    let mut response = if let Some(retry_after) = status.and_then(|status| status.retry_after) {
         ApiError::<Widget>::from(Error::LimitReached { retry_after }).into_response()
     } else {
         let origin = request.headers().get(header::ORIGIN).map(|origin| {
@@ -72,23 +72,28 @@ pub(in crate::http) async fn guard(
         request.extensions_mut().insert(Visitor { account, origin, arrived });
         next.run(request).await
     };
-    if let Some(standing) = standing {
-        put_headers(response.headers_mut(), &standing, state.services.clock.now());
+    if let Some(status) = status {
+        insert_headers(response.headers_mut(), &status, state.services.clock.now());
     }
     response
 }
 
-async fn count(state: &AppState, class: Class, has_key: bool, request: &mut Request) -> Option<Standing> {
+async fn count(
+    state: &AppState,
+    class: RouteClass,
+    has_key: bool,
+    request: &mut Request,
+) -> Option<RateLimitStatus> {
     let limits = state.limits.as_ref()?;
-    let counted = match class {
-        Class::Request => Counted::Request,
-        Class::NewConversation => Counted::NewConversation,
-        Class::Message => {
-            let Ok(Named(name)) = request.extract_parts().await;
-            Counted::Message(link(&name).ok().map(|link| link.0))
+    let kind = match class {
+        RouteClass::Request => RequestKind::Request,
+        RouteClass::NewConversation => RequestKind::NewConversation,
+        RouteClass::Message => {
+            let Ok(PathParam(name)) = request.extract_parts().await;
+            RequestKind::Message(link(&name).ok().map(|link| link.0))
         }
     };
     let peer = request.extensions().get::<Peer>().copied();
-    let address = (!has_key).then(|| limits.source.of(peer, request.headers()));
-    limits.count(counted, address)
+    let address = (!has_key).then(|| limits.resolver.resolve(peer, request.headers()));
+    limits.count(kind, address)
 }

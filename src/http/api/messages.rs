@@ -9,7 +9,7 @@ use super::validate;
 use super::wire::{MessageIn, WidgetReply};
 use crate::http::envelope::Widget;
 use crate::http::error::ApiError;
-use crate::http::extract::{Body, Named, idempotency_key, presented};
+use crate::http::extract::{Body, PathParam, idempotency_key, idempotency_request};
 use crate::http::openapi::ReplyErrors;
 use crate::http::state::AppState;
 use crate::service::send_message::{self, SendMessage};
@@ -37,7 +37,7 @@ const ROUTE: &str = "POST /api/conversations/{uuid}/messages";
 )]
 pub(super) async fn send(
     State(state): State<AppState>,
-    Named(name): Named,
+    PathParam(name): PathParam,
     visitor: Visitor,
     headers: HeaderMap,
     Body(body, _): Body<Widget>,
@@ -49,7 +49,7 @@ pub(super) async fn send(
         text,
         account: visitor.account,
         origin: visitor.origin,
-        idempotency: presented(key, ROUTE, &body),
+        idempotency: idempotency_request(key, ROUTE, &body),
         arrived: visitor.arrived,
     };
     Ok(send_message::send(&state.services, message).await?.into_response())

@@ -14,26 +14,26 @@ use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::answer::{IDEMPOTENT_REPLAYED, REJOINDER_TURN};
 use super::error::REJOINDER_ERROR;
 use super::observe::X_REQUEST_ID;
+use super::response::{IDEMPOTENT_REPLAYED, REJOINDER_TURN};
 use super::state::AppState;
 
-pub(super) use guard::{Class, guard};
+pub(super) use guard::{RouteClass, guard};
 
 /// Puts routes that count as one class under the guard.
-type Guarding<'a> = &'a dyn Fn(Class, OpenApiRouter<AppState>) -> OpenApiRouter<AppState>;
+type WithGuard<'a> = &'a dyn Fn(RouteClass, OpenApiRouter<AppState>) -> OpenApiRouter<AppState>;
 
 /// The door's routes, without its prefix, in the order in which the document tells of them.
-pub(super) fn door(guarded: Guarding<'_>) -> OpenApiRouter<AppState> {
+pub(super) fn routes(with_guard: WithGuard<'_>) -> OpenApiRouter<AppState> {
     let sending = OpenApiRouter::new().routes(routes!(messages::send));
     let creating = OpenApiRouter::new().routes(routes!(conversations::create));
     let reading = OpenApiRouter::new().routes(routes!(conversations::read));
     let switching = OpenApiRouter::new().routes(routes!(automate::disable)).routes(routes!(automate::enable));
     OpenApiRouter::new()
-        .merge(guarded(Class::Message, sending))
-        .merge(guarded(Class::NewConversation, creating))
-        .merge(guarded(Class::Request, reading))
+        .merge(with_guard(RouteClass::Message, sending))
+        .merge(with_guard(RouteClass::NewConversation, creating))
+        .merge(with_guard(RouteClass::Request, reading))
         .merge(switching)
 }
 

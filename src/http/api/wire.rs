@@ -7,7 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::domain::conversation::SenderType;
 use crate::domain::ids::{MessageId, WidgetUuid};
 use crate::domain::message::Message;
-use crate::domain::rendered::raw;
+use crate::domain::render::raw;
 use crate::http::fields::Field;
 
 /// A visitor's message.
@@ -47,7 +47,7 @@ pub(in crate::http) struct HistoryQuery {
 
 /// The reply to a visitor's message.
 #[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "describes what `domain::rendered` renders; a test compares the two")]
+#[expect(dead_code, reason = "describes what `domain::render` renders; a test compares the two")]
 pub(in crate::http) struct WidgetReply {
     status: bool,
     message: String,
@@ -58,7 +58,7 @@ pub(in crate::http) struct WidgetReply {
 
 /// A call that was made for a reply.
 #[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "describes what `domain::rendered` renders; a test compares the two")]
+#[expect(dead_code, reason = "describes what `domain::render` renders; a test compares the two")]
 pub(in crate::http) struct FunctionCall {
     #[schema(example = "check_calendar_availability")]
     name: String,

@@ -8,8 +8,8 @@ use http::header;
 use http_body_util::BodyExt as _;
 
 use super::*;
-use crate::domain::error::Thing;
-use crate::http::error::{ApiError, Edge};
+use crate::domain::error::ResourceKind;
+use crate::http::error::{ApiError, TransportError};
 
 fn problems() -> Vec<Problem> {
     let retry_after = Duration::from_millis(1_500);
@@ -27,40 +27,40 @@ fn problems() -> Vec<Problem> {
         Error::InsufficientBalance,
         Error::LimitReached { retry_after },
         Error::Overloaded { text: "The server is overloaded", retry_after },
-        Error::TwinInFlight { retry_after },
-        Error::KeyReused,
-        Error::KeyMalformed,
+        Error::IdempotencyKeyInFlight { retry_after },
+        Error::IdempotencyKeyReused,
+        Error::IdempotencyKeyMalformed,
         Error::Conflict("It is there already.".to_owned()),
         Error::NotConfigured("This server cannot keep secrets."),
         Error::Unavailable { outcome_unknown: false, source: Some("secret".into()) },
         Error::Unavailable { outcome_unknown: true, source: None },
     ];
-    errors.extend(Thing::ALL.iter().map(|thing| Error::not_found(*thing, "con_9s2kd81")));
+    errors.extend(ResourceKind::ALL.iter().map(|resource| Error::not_found(*resource, "con_9s2kd81")));
     errors.extend(Failure::ALL.iter().map(|failure| Error::Processing(*failure)));
-    let edges = [
-        Edge::NoRoute,
-        Edge::MethodNotAllowed,
-        Edge::BodyTooLarge { limit: 65_536 },
-        Edge::BodyTooSlow,
-        Edge::BodyBroken,
-        Edge::Panicked,
+    let transport_errors = [
+        TransportError::RouteNotFound,
+        TransportError::MethodNotAllowed,
+        TransportError::BodyTooLarge { limit: 65_536 },
+        TransportError::BodyTimeout,
+        TransportError::BodyIncomplete,
+        TransportError::Panic,
     ];
-    errors.into_iter().map(Problem::from).chain(edges.map(Problem::from)).collect()
+    errors.into_iter().map(Problem::from).chain(transport_errors.map(Problem::from)).collect()
 }
 
 async fn table<E: Envelope>() -> String {
     let mut table = String::new();
     for problem in problems() {
-        let answer = ApiError::<E>::from(problem).into_response();
-        let (head, body) = answer.into_parts();
+        let response = ApiError::<E>::from(problem).into_response();
+        let (head, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        let told =
+        let header_value =
             |name: &str| head.headers.get(name).map_or("-", |value| value.to_str().unwrap()).to_owned();
-        let code = told("rejoinder-error");
+        let code = header_value("rejoinder-error");
         write!(table, "{} {code}", head.status.as_u16()).unwrap();
         for name in [header::RETRY_AFTER, header::WWW_AUTHENTICATE, header::CONNECTION] {
             if head.headers.contains_key(&name) {
-                write!(table, " [{name}: {}]", told(name.as_str())).unwrap();
+                write!(table, " [{name}: {}]", header_value(name.as_str())).unwrap();
             }
         }
         writeln!(table, "\n    {}", std::str::from_utf8(&body).unwrap()).unwrap();
@@ -69,21 +69,21 @@ async fn table<E: Envelope>() -> String {
 }
 
 #[tokio::test]
-async fn the_widget_door_says_so() {
+async fn widget_api_errors() {
     insta::assert_snapshot!(table::<Widget>().await);
 }
 
 #[tokio::test]
-async fn the_switch_of_the_ai_says_so() {
-    insta::assert_snapshot!(table::<Automate>().await);
+async fn automate_errors() {
+    insta::assert_snapshot!(table::<AutomateOptions>().await);
 }
 
 #[tokio::test]
-async fn the_platform_door_says_so() {
+async fn platform_api_errors() {
     insta::assert_snapshot!(table::<Platform>().await);
 }
 
 #[tokio::test]
-async fn the_platform_doors_messages_say_so() {
-    insta::assert_snapshot!(table::<Enqueue>().await);
+async fn platform_message_errors() {
+    insta::assert_snapshot!(table::<EnqueueOptions>().await);
 }

@@ -20,7 +20,7 @@ pub(in crate::http) fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-macro_rules! scoped {
+macro_rules! scope_extractor {
     ($(#[$doc:meta])* $name:ident, $scope:expr) => {
         $(#[$doc])*
         #[derive(Debug)]
@@ -32,7 +32,7 @@ macro_rules! scoped {
             async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError<E>> {
                 let token = bearer(&parts.headers).ok_or(Error::Unauthenticated)?;
                 let account = authenticate(&state.services, token).await?;
-                if !account.may($scope) {
+                if !account.has_scope($scope) {
                     return Err(Error::MissingScope($scope.as_str()).into());
                 }
                 Ok(Self(account, PhantomData))
@@ -41,11 +41,11 @@ macro_rules! scoped {
     };
 }
 
-scoped!(/// Sends, creates, changes and ends.
+scope_extractor!(/// Sends, creates, changes and ends.
     MessagesWrite, Scope::MessagesWrite);
-scoped!(/// Reads balance and ledger.
+scope_extractor!(/// Reads balance and ledger.
     BillingRead, Scope::BillingRead);
-scoped!(/// Changes how the workspace is set up.
+scope_extractor!(/// Changes how the workspace is set up.
     ConfigWrite, Scope::Config);
-scoped!(/// Reads all else.
+scope_extractor!(/// Reads all else.
     Read, Scope::Read);

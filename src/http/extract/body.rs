@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::domain::error::Error;
 use crate::http::envelope::{Envelope, Platform};
-use crate::http::error::{ApiError, Edge};
+use crate::http::error::{ApiError, TransportError};
 use crate::http::state::AppState;
 
 /// A body of at most [`Envelope::MAX_BODY`] bytes.
@@ -22,7 +22,7 @@ impl<E: Envelope> FromRequest<AppState> for Body<E> {
     type Rejection = ApiError<E>;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError<E>> {
-        if E::DECLARED_JSON && !is_json(request.headers()) {
+        if E::REQUIRES_JSON && !is_json(request.headers()) {
             return Err(
                 Error::invalid("content-type", "Header 'Content-Type' must be application/json.").into()
             );
@@ -30,14 +30,16 @@ impl<E: Envelope> FromRequest<AppState> for Body<E> {
         let limit = E::MAX_BODY;
         let declared = hyper::body::Body::size_hint(request.body()).lower();
         if usize::try_from(declared).is_ok_and(|declared| declared > limit) {
-            return Err(Edge::BodyTooLarge { limit }.into());
+            return Err(TransportError::BodyTooLarge { limit }.into());
         }
         let reading = Limited::new(request.into_body(), limit).collect();
         match tokio::time::timeout(state.body_timeout, reading).await {
             Ok(Ok(body)) => Ok(Self(body.to_bytes(), PhantomData)),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Edge::BodyTooLarge { limit }.into()),
-            Ok(Err(_)) => Err(Edge::BodyBroken.into()),
-            Err(_) => Err(Edge::BodyTooSlow.into()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                Err(TransportError::BodyTooLarge { limit }.into())
+            }
+            Ok(Err(_)) => Err(TransportError::BodyIncomplete.into()),
+            Err(_) => Err(TransportError::BodyTimeout.into()),
         }
     }
 }
@@ -56,20 +58,22 @@ impl<E: Envelope> FromRequest<AppState> for OptionalBody<E> {
         if hyper::body::Body::is_end_stream(request.body()) {
             return Ok(Self(Bytes::from_static(b"{}"), PhantomData));
         }
-        let Body(bytes, of) = Body::<E>::from_request(request, state).await?;
-        Ok(Self(bytes, of))
+        let Body(bytes, envelope) = Body::<E>::from_request(request, state).await?;
+        Ok(Self(bytes, envelope))
     }
 }
 
 /// A place for a document, taken before its body is read, and held until the request is answered.
 #[derive(Debug)]
-pub(in crate::http) struct UploadPlace(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
+pub(in crate::http) struct UploadPermit(
+    #[expect(dead_code, reason = "released on drop")] OwnedSemaphorePermit,
+);
 
-impl FromRequestParts<AppState> for UploadPlace {
+impl FromRequestParts<AppState> for UploadPermit {
     type Rejection = ApiError<Platform>;
 
     async fn from_request_parts(_parts: &mut Parts, state: &AppState) -> Result<Self, Self::Rejection> {
-        Ok(Self(state.services.readers.upload()?))
+        Ok(Self(state.services.document_extractor.acquire_upload()?))
     }
 }
 

@@ -5,21 +5,25 @@ use sha2::{Digest as _, Sha256};
 
 use crate::domain::error::Error;
 
-const LONGEST: usize = 255;
+const MAX_LENGTH: usize = 255;
 
 /// The key that a request brings, if it brings one: 1 to 255 visible characters.
 pub(in crate::http) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Error> {
-    let mut sent = headers.get_all("idempotency-key").iter();
-    let Some(value) = sent.next() else { return Ok(None) };
-    let key = value.to_str().map_err(|_| Error::KeyMalformed)?;
-    if sent.next().is_some() || key.trim().is_empty() || key.len() > LONGEST || key.contains('\t') {
-        return Err(Error::KeyMalformed);
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let key = value.to_str().map_err(|_| Error::IdempotencyKeyMalformed)?;
+    if values.next().is_some() || key.trim().is_empty() || key.len() > MAX_LENGTH || key.contains('\t') {
+        return Err(Error::IdempotencyKeyMalformed);
     }
     Ok(Some(key.to_owned()))
 }
 
 /// A key with the SHA-256 of the route and the raw body that came with it.
-pub(in crate::http) fn presented(key: Option<String>, route: &str, body: &[u8]) -> Option<(String, Vec<u8>)> {
+pub(in crate::http) fn idempotency_request(
+    key: Option<String>,
+    route: &str,
+    body: &[u8],
+) -> Option<(String, Vec<u8>)> {
     let key = key?;
     let mut hash = Sha256::new();
     hash.update(route.as_bytes());

@@ -6,6 +6,6 @@ mod idempotency;
 mod parts;
 
 pub(super) use account::{BillingRead, ConfigWrite, MessagesWrite, Read, bearer};
-pub(super) use body::{Body, OptionalBody, UploadPlace};
-pub(super) use idempotency::{idempotency_key, presented};
-pub(super) use parts::{Named, NamedWithin, Search};
+pub(super) use body::{Body, OptionalBody, UploadPermit};
+pub(super) use idempotency::{idempotency_key, idempotency_request};
+pub(super) use parts::{NestedPathParams, PathParam, QueryParams};

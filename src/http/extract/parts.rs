@@ -14,9 +14,9 @@ use crate::http::error::ApiError;
 
 /// The one id in the path, as it was sent. What is no text is an id that nothing has.
 #[derive(Debug)]
-pub(in crate::http) struct Named(pub(in crate::http) String);
+pub(in crate::http) struct PathParam(pub(in crate::http) String);
 
-impl<S: Send + Sync> FromRequestParts<S> for Named {
+impl<S: Send + Sync> FromRequestParts<S> for PathParam {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
@@ -28,9 +28,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
 
 /// The two ids in the path, the outer one first, as they were sent.
 #[derive(Debug)]
-pub(in crate::http) struct NamedWithin(pub(in crate::http) String, pub(in crate::http) String);
+pub(in crate::http) struct NestedPathParams(pub(in crate::http) String, pub(in crate::http) String);
 
-impl<S: Send + Sync> FromRequestParts<S> for NamedWithin {
+impl<S: Send + Sync> FromRequestParts<S> for NestedPathParams {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
@@ -43,9 +43,12 @@ impl<S: Send + Sync> FromRequestParts<S> for NamedWithin {
 
 /// The query, whose fields are texts.
 #[derive(Debug)]
-pub(in crate::http) struct Search<T, E>(pub(in crate::http) T, pub(in crate::http) PhantomData<fn() -> E>);
+pub(in crate::http) struct QueryParams<T, E>(
+    pub(in crate::http) T,
+    pub(in crate::http) PhantomData<fn() -> E>,
+);
 
-impl<T: DeserializeOwned, E: Envelope, S: Send + Sync> FromRequestParts<S> for Search<T, E> {
+impl<T: DeserializeOwned, E: Envelope, S: Send + Sync> FromRequestParts<S> for QueryParams<T, E> {
     type Rejection = ApiError<E>;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError<E>> {

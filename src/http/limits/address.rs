@@ -34,25 +34,25 @@ impl From<[u8; 4]> for Address {
 
 /// Finds the address that a request comes from.
 #[derive(Debug)]
-pub(in crate::http) struct Addresses {
+pub(in crate::http) struct AddressResolver {
     /// `limits.trusted_proxy_hops`: so many proxies in front append to `X-Forwarded-For`.
     hops: usize,
     warned: AtomicBool,
 }
 
-impl Addresses {
+impl AddressResolver {
     pub(in crate::http) fn new(hops: usize) -> Self {
         Self { hops, warned: AtomicBool::new(false) }
     }
 
     /// The address that the outermost trusted proxy saw; the peer's where none is trusted or
     /// the header does not reach so far. What a client itself wrote further left never counts.
-    pub(in crate::http) fn of(&self, peer: Option<Peer>, headers: &HeaderMap) -> Address {
+    pub(in crate::http) fn resolve(&self, peer: Option<Peer>, headers: &HeaderMap) -> Address {
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
         let forwarded = headers.get_all("x-forwarded-for");
         if self.hops == 0 {
             if forwarded.iter().next().is_some() && is_private(peer) {
-                self.warn();
+                self.warn_once();
             }
             return peer.into();
         }
@@ -63,7 +63,7 @@ impl Addresses {
         trusted.and_then(|text| parse(text)).unwrap_or(peer).into()
     }
 
-    fn warn(&self) {
+    fn warn_once(&self) {
         if !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 "a proxy seems to stand in front (X-Forwarded-For from a private address), but \
@@ -90,13 +90,13 @@ fn is_private(address: IpAddr) -> bool {
 mod tests {
     use super::*;
 
-    fn found(hops: usize, forwarded: &[&'static str]) -> Address {
+    fn resolve(hops: usize, forwarded: &[&'static str]) -> Address {
         let peer = Peer("10.0.0.1:4000".parse().unwrap());
         let mut headers = HeaderMap::new();
         for value in forwarded {
             headers.append("x-forwarded-for", value.parse().unwrap());
         }
-        Addresses::new(hops).of(Some(peer), &headers)
+        AddressResolver::new(hops).resolve(Some(peer), &headers)
     }
 
     #[test]
@@ -104,13 +104,13 @@ mod tests {
         let peer = Address::from([10, 0, 0, 1]);
         let client = Address::from([203, 0, 113, 7]);
 
-        assert_eq!(found(0, &["203.0.113.7"]), peer);
-        assert_eq!(found(1, &["6.6.6.6, 203.0.113.7"]), client);
-        assert_eq!(found(1, &["6.6.6.6", "203.0.113.7:51000"]), client);
-        assert_eq!(found(2, &["6.6.6.6, 203.0.113.7, 10.0.0.9"]), client);
-        assert_eq!(found(2, &["203.0.113.7"]), peer);
-        assert_eq!(found(1, &["6.6.6.6, garbage"]), peer);
-        assert_eq!(found(1, &[]), peer);
+        assert_eq!(resolve(0, &["203.0.113.7"]), peer);
+        assert_eq!(resolve(1, &["6.6.6.6, 203.0.113.7"]), client);
+        assert_eq!(resolve(1, &["6.6.6.6", "203.0.113.7:51000"]), client);
+        assert_eq!(resolve(2, &["6.6.6.6, 203.0.113.7, 10.0.0.9"]), client);
+        assert_eq!(resolve(2, &["203.0.113.7"]), peer);
+        assert_eq!(resolve(1, &["6.6.6.6, garbage"]), peer);
+        assert_eq!(resolve(1, &[]), peer);
     }
 
     #[test]
@@ -120,6 +120,6 @@ mod tests {
         assert_eq!(address("2001:db8:1:2:3::4"), address("2001:db8:1:2:ffff::"));
         assert_ne!(address("2001:db8:1:2::"), address("2001:db8:1:3::"));
         assert_eq!(address("::ffff:203.0.113.7"), Address::from([203, 0, 113, 7]));
-        assert_eq!(found(1, &["[2001:db8:1:2::9]:443"]), address("2001:db8:1:2::1"));
+        assert_eq!(resolve(1, &["[2001:db8:1:2::9]:443"]), address("2001:db8:1:2::1"));
     }
 }

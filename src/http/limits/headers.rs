@@ -2,9 +2,9 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::Standing;
+use super::RateLimitStatus;
 use crate::domain::clock::Micros;
-use crate::http::error::whole_seconds;
+use crate::http::error::ceil_seconds;
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -14,20 +14,20 @@ const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// Tells of a limit; `X-RateLimit-Reset` is the second (UTC, since 1970) at which it is at its full
 /// burst again, or, where it is reached, at which the next request is not refused.
-pub(in crate::http) fn put_headers(headers: &mut HeaderMap, standing: &Standing, now: Micros) {
-    let Standing { name, rate, remaining, refused } = standing;
+pub(in crate::http) fn insert_headers(headers: &mut HeaderMap, status: &RateLimitStatus, now: Micros) {
+    let RateLimitStatus { name, rate, remaining, retry_after } = status;
     let count = rate.count.get();
     let full_again = rate.period / count * count.saturating_sub(*remaining);
-    let wait = whole_seconds(refused.unwrap_or(full_again));
+    let wait = ceil_seconds(retry_after.unwrap_or(full_again));
     let reset = u64::try_from(now.0 / 1_000_000).unwrap_or(0) + wait;
-    let mut put = |header: HeaderName, text: String| {
+    let mut set_header = |header: HeaderName, text: String| {
         if let Ok(value) = HeaderValue::try_from(text) {
             headers.insert(header, value);
         }
     };
-    put(RATE_LIMIT, format!("\"{name}\";r={remaining};t={wait}"));
-    put(RATE_LIMIT_POLICY, format!("\"{name}\";q={count};w={}", rate.period.as_secs()));
-    put(X_LIMIT, count.to_string());
-    put(X_REMAINING, remaining.to_string());
-    put(X_RESET, reset.to_string());
+    set_header(RATE_LIMIT, format!("\"{name}\";r={remaining};t={wait}"));
+    set_header(RATE_LIMIT_POLICY, format!("\"{name}\";q={count};w={}", rate.period.as_secs()));
+    set_header(X_LIMIT, count.to_string());
+    set_header(X_REMAINING, remaining.to_string());
+    set_header(X_RESET, reset.to_string());
 }

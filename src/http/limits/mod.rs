@@ -15,15 +15,15 @@ use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 use uuid::Uuid;
 
-pub(super) use address::{Address, Addresses, Peer};
-pub(super) use headers::put_headers;
+pub(super) use address::{Address, AddressResolver, Peer};
+pub(super) use headers::insert_headers;
 
 use crate::config::{self, Rate};
 
 /// How often keys that stand at their full burst are forgotten.
 const SWEEP: Duration = Duration::from_mins(1);
 
-type Keyed<K> = RateLimiter<K, DashMapStateStore<K>, DefaultClock, StateInformationMiddleware>;
+type KeyedRateLimiter<K> = RateLimiter<K, DashMapStateStore<K>, DefaultClock, StateInformationMiddleware>;
 
 /// The limiters of the widget door.
 pub struct Limits {
@@ -31,7 +31,7 @@ pub struct Limits {
     addresses: Limiter<Address>,
     new_conversations: Limiter<Address>,
     /// Who a request comes from.
-    pub(super) source: Addresses,
+    pub(super) resolver: AddressResolver,
 }
 
 impl fmt::Debug for Limits {
@@ -42,7 +42,7 @@ impl fmt::Debug for Limits {
 
 /// What a request counts as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Counted {
+pub(super) enum RequestKind {
     Request,
     NewConversation,
     /// In this conversation, whether there is such a one or not.
@@ -51,12 +51,12 @@ pub(super) enum Counted {
 
 /// How a limit stands after a request was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(super) struct RateLimitStatus {
     pub(super) name: &'static str,
     pub(super) rate: Rate,
     pub(super) remaining: u32,
     /// Where the request is one too many: how long until the next is not.
-    pub(super) refused: Option<Duration>,
+    pub(super) retry_after: Option<Duration>,
 }
 
 impl Limits {
@@ -68,33 +68,35 @@ impl Limits {
                 conversations: Limiter::new("conversation", limits.per_conversation),
                 addresses: Limiter::new("address", limits.per_address),
                 new_conversations: Limiter::new("new-conversations", limits.new_conversations_per_address),
-                source: Addresses::new(limits.trusted_proxy_hops),
+                resolver: AddressResolver::new(limits.trusted_proxy_hops),
             })
         })
     }
 
     /// Counts a request; `address` is none where a valid key lifts the limits by address.
     /// Gives the limit that is nearest, if any holds.
-    pub(super) fn count(&self, counted: Counted, address: Option<Address>) -> Option<Standing> {
+    pub(super) fn count(&self, kind: RequestKind, address: Option<Address>) -> Option<RateLimitStatus> {
         let mut nearest = address.map(|address| self.addresses.check(&address));
-        if nearest.is_some_and(|standing| standing.refused.is_some()) {
+        if nearest.is_some_and(|status| status.retry_after.is_some()) {
             return nearest;
         }
-        let special = match (counted, address) {
-            (Counted::Request | Counted::Message(None), _) | (Counted::NewConversation, None) => None,
-            (Counted::NewConversation, Some(address)) => Some(self.new_conversations.check(&address)),
-            (Counted::Message(Some(conversation)), _) => Some(self.conversations.check(&conversation)),
+        let specific = match (kind, address) {
+            (RequestKind::Request | RequestKind::Message(None), _) | (RequestKind::NewConversation, None) => {
+                None
+            }
+            (RequestKind::NewConversation, Some(address)) => Some(self.new_conversations.check(&address)),
+            (RequestKind::Message(Some(conversation)), _) => Some(self.conversations.check(&conversation)),
         };
-        if let Some(special) = special
-            && nearest.is_none_or(|nearest| special.remaining <= nearest.remaining)
+        if let Some(specific) = specific
+            && nearest.is_none_or(|nearest| specific.remaining <= nearest.remaining)
         {
-            nearest = Some(special);
+            nearest = Some(specific);
         }
         nearest
     }
 
     /// Forgets, from time to time, who has been quiet; runs until it is dropped.
-    pub async fn keep_up(self: Arc<Self>) {
+    pub async fn sweep_periodically(self: Arc<Self>) {
         let mut ticks = tokio::time::interval(SWEEP);
         loop {
             ticks.tick().await;
@@ -108,7 +110,7 @@ impl Limits {
 struct Limiter<K: Hash + Eq + Clone> {
     name: &'static str,
     rate: Rate,
-    keyed: Keyed<K>,
+    keyed: KeyedRateLimiter<K>,
 }
 
 impl<K: Hash + Eq + Clone> Limiter<K> {
@@ -120,12 +122,12 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
         Self { name, rate, keyed }
     }
 
-    fn check(&self, key: &K) -> Standing {
-        let (remaining, refused) = match self.keyed.check_key(key) {
+    fn check(&self, key: &K) -> RateLimitStatus {
+        let (remaining, retry_after) = match self.keyed.check_key(key) {
             Ok(state) => (state.remaining_burst_capacity(), None),
-            Err(early) => (0, Some(early.wait_time_from(self.keyed.clock().now()))),
+            Err(not_until) => (0, Some(not_until.wait_time_from(self.keyed.clock().now()))),
         };
-        Standing { name: self.name, rate: self.rate, remaining, refused }
+        RateLimitStatus { name: self.name, rate: self.rate, remaining, retry_after }
     }
 
     fn sweep(&self) {
@@ -146,23 +148,23 @@ mod tests {
             conversations: Limiter::new("conversation", rate(conversation)),
             addresses: Limiter::new("address", rate(address)),
             new_conversations: Limiter::new("new-conversations", rate(1)),
-            source: Addresses::new(0),
+            resolver: AddressResolver::new(0),
         }
     }
 
     #[test]
-    fn the_nearest_limit_is_the_one_that_is_told_of() {
+    fn the_nearest_limit_is_reported() {
         let limits = limits(2, 3);
         let here = Address::from([127, 0, 0, 1]);
-        let message = Counted::Message(Some(Uuid::nil()));
+        let message = RequestKind::Message(Some(Uuid::nil()));
 
         let first = limits.count(message, Some(here)).unwrap();
         assert_eq!((first.name, first.remaining), ("conversation", 1));
         let second = limits.count(message, Some(here)).unwrap();
-        assert_eq!((second.name, second.remaining, second.refused), ("conversation", 0, None));
+        assert_eq!((second.name, second.remaining, second.retry_after), ("conversation", 0, None));
         let third = limits.count(message, Some(here)).unwrap();
-        assert!(third.refused.is_some_and(|wait| wait > Duration::from_mins(20)));
-        let fourth = limits.count(Counted::Request, Some(here)).unwrap();
+        assert!(third.retry_after.is_some_and(|wait| wait > Duration::from_mins(20)));
+        let fourth = limits.count(RequestKind::Request, Some(here)).unwrap();
         assert_eq!((fourth.name, fourth.remaining), ("address", 0));
     }
 
@@ -170,17 +172,17 @@ mod tests {
     fn a_key_lifts_the_limits_by_address_alone() {
         let limits = limits(1, 1);
 
-        assert_eq!(limits.count(Counted::Request, None), None);
-        assert_eq!(limits.count(Counted::NewConversation, None), None);
-        let message = Counted::Message(Some(Uuid::nil()));
-        assert_eq!(limits.count(message, None).unwrap().refused, None);
-        assert!(limits.count(message, None).unwrap().refused.is_some());
+        assert_eq!(limits.count(RequestKind::Request, None), None);
+        assert_eq!(limits.count(RequestKind::NewConversation, None), None);
+        let message = RequestKind::Message(Some(Uuid::nil()));
+        assert_eq!(limits.count(message, None).unwrap().retry_after, None);
+        assert!(limits.count(message, None).unwrap().retry_after.is_some());
     }
 
     #[test]
-    fn a_sweep_keeps_who_is_still_counted() {
+    fn a_sweep_keeps_the_keys_that_are_still_counted() {
         let limits = limits(1, 1);
-        limits.count(Counted::Message(Some(Uuid::nil())), None);
+        limits.count(RequestKind::Message(Some(Uuid::nil())), None);
 
         limits.conversations.sweep();
 

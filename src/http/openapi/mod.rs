@@ -1,20 +1,21 @@
 //! The description of both doors, made from the very declarations that the router is made from.
 
 mod errors;
-mod shapes;
+mod schemas;
 
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{InfoBuilder, License, OpenApi, OpenApiBuilder};
 
 pub(super) use errors::{
-    BaseErrors, BeginErrors, BillingErrors, CalendarAway, CallErrors, ChangeErrors, ConfigErrors,
-    CreateErrors, DeliveryUnderWay, DocumentErrors, EndpointDisabled, EndpointErrors, EventsRemoved,
-    FeedErrors, HistoryErrors, NoBase, NoBooking, NoCalendar, NoConversation, NoDelivery, NoDocument,
-    NoEndpoint, NoMessage, NoTool, NoTurn, QueryErrors, ReadErrors, RefreshErrors, ReplyErrors, SearchErrors,
-    SendErrors, SetUpByFile, SwitchErrors, TooManyReaders, UploadErrors, WriteErrors,
+    BaseErrors, BeginErrors, BillingErrors, BookingNotFound, CalendarNotFound, CalendarUnavailable,
+    CallErrors, ConfigErrors, ConversationNotFound, CreateErrors, DeliveryInProgress, DeliveryNotFound,
+    DocumentErrors, DocumentNotFound, EndpointDisabled, EndpointErrors, EndpointNotFound, EventsRemoved,
+    FeedErrors, HistoryErrors, KnowledgeBaseNotFound, ManagedByFile, MessageNotFound, QueryErrors,
+    ReadErrors, RefreshErrors, ReplyErrors, SearchErrors, SendErrors, SwitchErrors, TooManyReaders,
+    ToolNotFound, TurnNotFound, UpdateErrors, UploadErrors, WriteErrors,
 };
-pub(super) use shapes::{
+pub(super) use schemas::{
     Acknowledgement, BasePage, BookingPage, CalendarPage, ConversationPage, CreatedConversation,
     DeliveryPage, DocumentPage, EndpointPage, EndpointWithSecret, EventPage, FoundPassages, LedgerPage,
     MessagePage, OneBalance, OneBase, OneBooking, OneCalendar, OneConversation, OneDelivery, OneDocument,
@@ -27,8 +28,8 @@ use super::{api, v1};
 /// The `OpenAPI` 3.1 document of this server.
 #[must_use]
 pub fn openapi() -> OpenApi {
-    let widget = api::door(&|_, routes| routes).into_openapi();
-    let platform = v1::door().into_openapi();
+    let widget = api::routes(&|_, routes| routes).into_openapi();
+    let platform = v1::routes().into_openapi();
     let tag = |name: &str, text: &str| TagBuilder::new().name(name).description(Some(text)).build();
     let head = OpenApiBuilder::new()
         .info(

@@ -12,7 +12,7 @@ use axum::Router;
 use axum::http::HeaderMap;
 use axum::routing::{MethodRouter, get};
 
-use page::{Page, Parts};
+use page::{Page, PageSources};
 
 /// `GET` and `HEAD` of `/` and `/docs`. Needs no state, and belongs outside of both doors' layers.
 pub(super) fn router<S>() -> Router<S>
@@ -27,17 +27,17 @@ where
     S: Clone + Send + Sync + 'static,
 {
     let page = Arc::new(page);
-    get(move |headers: HeaderMap| async move { page.answer(&headers) })
+    get(move |headers: HeaderMap| async move { page.respond(&headers) })
 }
 
 fn demo() -> Page {
-    Page::assemble(&Parts {
+    Page::assemble(&PageSources {
         html: include_str!("assets/demo.html"),
         styles: &[include_str!("assets/base.css"), include_str!("assets/demo.css")],
         scripts: &[
             include_str!("assets/shared.js"),
             include_str!("assets/markdown.js"),
-            include_str!("assets/demo_door.js"),
+            include_str!("assets/demo_api.js"),
             include_str!("assets/demo_view.js"),
             include_str!("assets/demo.js"),
         ],
@@ -45,7 +45,7 @@ fn demo() -> Page {
 }
 
 fn reference() -> Page {
-    Page::assemble(&Parts {
+    Page::assemble(&PageSources {
         html: include_str!("assets/docs.html"),
         styles: &[include_str!("assets/base.css"), include_str!("assets/docs.css")],
         scripts: &[

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use crate::http::etag::is_known_to;
+use crate::http::etag::is_not_modified;
 
 /// Where the HTML has its style and its script.
 const STYLE_SLOT: &str = "/*style*/";
@@ -18,7 +18,7 @@ const SCRIPT_SLOT: &str = "/*script*/";
 
 /// The source files of a page.
 #[derive(Debug)]
-pub(super) struct Parts {
+pub(super) struct PageSources {
     /// With one [`STYLE_SLOT`] as the text of a `style`, one [`SCRIPT_SLOT`] as that of a `script`.
     pub html: &'static str,
     pub styles: &'static [&'static str],
@@ -34,11 +34,11 @@ pub(super) struct Page {
 
 impl Page {
     /// Puts style and script into the HTML, and permits exactly these two by their hashes.
-    pub(super) fn assemble(parts: &Parts) -> Self {
-        let style = parts.styles.join("\n");
-        let script = parts.scripts.join("\n");
+    pub(super) fn assemble(sources: &PageSources) -> Self {
+        let style = sources.styles.join("\n");
+        let script = sources.scripts.join("\n");
         let policy = policy(&style, &script);
-        let body = parts.html.replacen(STYLE_SLOT, &style, 1).replacen(SCRIPT_SLOT, &script, 1);
+        let body = sources.html.replacen(STYLE_SLOT, &style, 1).replacen(SCRIPT_SLOT, &script, 1);
         let etag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(Sha256::digest(&body)));
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
@@ -56,16 +56,16 @@ impl Page {
     }
 
     /// The whole page, or 304 where the client has it.
-    pub(super) fn answer(&self, request: &HeaderMap) -> Response {
+    pub(super) fn respond(&self, request: &HeaderMap) -> Response {
         let headers = self.headers.clone();
-        if self.is_known_to(request) {
+        if self.is_not_modified(request) {
             return (StatusCode::NOT_MODIFIED, headers).into_response();
         }
         (headers, self.body.clone()).into_response()
     }
 
-    fn is_known_to(&self, request: &HeaderMap) -> bool {
-        self.headers.get(ETAG).is_some_and(|tag| is_known_to(request, tag))
+    fn is_not_modified(&self, request: &HeaderMap) -> bool {
+        self.headers.get(ETAG).is_some_and(|tag| is_not_modified(request, tag))
     }
 }
 

@@ -9,9 +9,9 @@ use tower::ServiceExt as _;
 
 const PAGES: [&str; 2] = ["/", "/docs"];
 
-async fn ask(method: Method, path: &str, known: Option<&str>) -> Response<Body> {
+async fn send(method: Method, path: &str, if_none_match: Option<&str>) -> Response<Body> {
     let mut request = Request::builder().method(method).uri(path);
-    if let Some(tags) = known {
+    if let Some(tags) = if_none_match {
         request = request.header(header::IF_NONE_MATCH, tags);
     }
     let router: Router = super::router();
@@ -34,9 +34,9 @@ fn header_of(response: &Response<Body>, name: header::HeaderName) -> String {
 }
 
 #[tokio::test]
-async fn each_page_is_html_that_nobody_may_sniff_or_frame_and_that_is_asked_for_anew() {
+async fn each_page_is_html_with_its_security_headers_and_is_revalidated() {
     for path in PAGES {
-        let response = ask(Method::GET, path, None).await;
+        let response = send(Method::GET, path, None).await;
 
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(header_of(&response, header::CONTENT_TYPE), "text/html; charset=utf-8");
@@ -51,7 +51,7 @@ async fn each_page_is_html_that_nobody_may_sniff_or_frame_and_that_is_asked_for_
 #[tokio::test]
 async fn the_policy_permits_the_style_and_the_script_that_are_in_the_page_and_no_others() {
     for path in PAGES {
-        let response = ask(Method::GET, path, None).await;
+        let response = send(Method::GET, path, None).await;
         let policy = header_of(&response, header::CONTENT_SECURITY_POLICY);
         let html = text(response).await;
 
@@ -72,7 +72,7 @@ async fn the_policy_permits_the_style_and_the_script_that_are_in_the_page_and_no
 #[tokio::test]
 async fn the_pages_load_nothing_from_elsewhere() {
     for path in PAGES {
-        let html = text(ask(Method::GET, path, None).await).await;
+        let html = text(send(Method::GET, path, None).await).await;
 
         for reference in ["url(", "@import"] {
             assert!(!content(&html, "style").contains(reference), "the style of {path} has {reference}");
@@ -88,28 +88,29 @@ async fn the_pages_load_nothing_from_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_client_that_has_the_page_is_told_so() {
+async fn a_client_that_has_the_page_gets_304() {
     for path in PAGES {
-        let etag = header_of(&ask(Method::GET, path, None).await, header::ETAG);
+        let etag = header_of(&send(Method::GET, path, None).await, header::ETAG);
 
-        for known in [etag.clone(), format!("W/{etag}"), format!("\"other\", {etag}"), "*".to_owned()] {
-            let response = ask(Method::GET, path, Some(&known)).await;
-            assert_eq!(response.status(), StatusCode::NOT_MODIFIED, "{known}");
+        for if_none_match in [etag.clone(), format!("W/{etag}"), format!("\"other\", {etag}"), "*".to_owned()]
+        {
+            let response = send(Method::GET, path, Some(&if_none_match)).await;
+            assert_eq!(response.status(), StatusCode::NOT_MODIFIED, "{if_none_match}");
             assert_eq!(header_of(&response, header::ETAG), etag);
             assert!(text(response).await.is_empty());
         }
-        let response = ask(Method::GET, path, Some("\"other\"")).await;
+        let response = send(Method::GET, path, Some("\"other\"")).await;
         assert_eq!(response.status(), StatusCode::OK);
     }
 }
 
 #[tokio::test]
 async fn a_head_is_the_page_without_its_body() {
-    let whole = text(ask(Method::GET, "/", None).await).await;
+    let page = text(send(Method::GET, "/", None).await).await;
 
-    let response = ask(Method::HEAD, "/", None).await;
+    let response = send(Method::HEAD, "/", None).await;
 
     assert_eq!(response.status(), StatusCode::OK);
-    assert_eq!(header_of(&response, header::CONTENT_LENGTH), whole.len().to_string());
+    assert_eq!(header_of(&response, header::CONTENT_LENGTH), page.len().to_string());
     assert!(text(response).await.is_empty());
 }

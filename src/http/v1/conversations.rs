@@ -4,24 +4,28 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
 
-use super::cursor::{Numbered, conversation_cursor, conversation_place, limit};
+use super::cursor::{SequenceCursor, conversation_cursor, decode_conversation_cursor, limit};
 use super::validate;
-use super::wire::{ChangeIn, ConversationIn, ConversationsQuery, LinkOut, PageOut, PageQuery, message_items};
-use crate::domain::rendered::ConversationOut;
-use crate::http::answer::success;
+use super::wire::{
+    ConversationIn, ConversationUpdateIn, ConversationsQuery, LinkOut, PageOut, PageQuery, message_items,
+};
+use crate::domain::render::ConversationOut;
 use crate::http::envelope::Platform;
 use crate::http::error::ApiError;
-use crate::http::extract::{Body, MessagesWrite, Named, Read, Search, idempotency_key, presented};
-use crate::http::openapi::{
-    ChangeErrors, ConversationPage, CreateErrors, CreatedConversation, MessagePage, NoConversation,
-    OneConversation, OneLink, QueryErrors, ReadErrors, WriteErrors,
+use crate::http::extract::{
+    Body, MessagesWrite, PathParam, QueryParams, Read, idempotency_key, idempotency_request,
 };
+use crate::http::openapi::{
+    ConversationNotFound, ConversationPage, CreateErrors, CreatedConversation, MessagePage, OneConversation,
+    OneLink, QueryErrors, ReadErrors, UpdateErrors, WriteErrors,
+};
+use crate::http::response::success;
 use crate::http::state::AppState;
-use crate::service::change_conversation::change as change_conversation;
 use crate::service::create_conversation::{self, CreateConversation};
-use crate::service::{list_conversations, read_conversation, renew_link as links};
+use crate::service::update_conversation;
+use crate::service::{list_conversations, read_conversation, renew_link};
 
-type Answer = Result<Response, ApiError<Platform>>;
+type ApiResult = Result<Response, ApiError<Platform>>;
 
 /// What an `Idempotency-Key`'s fingerprint is made of, beside the body.
 const ROUTE: &str = "POST /v1/conversations";
@@ -39,18 +43,18 @@ pub(super) async fn create(
     MessagesWrite(account, _): MessagesWrite<Platform>,
     headers: HeaderMap,
     Body(body, _): Body<Platform>,
-) -> Answer {
-    let asked = validate::conversation(validate::fields::<ConversationIn>(&body)?)?;
+) -> ApiResult {
+    let input = validate::conversation(validate::fields::<ConversationIn>(&body)?)?;
     let request = CreateConversation {
-        assistant: asked.assistant,
-        kind: asked.kind,
-        variables: asked.variables,
-        metadata: asked.metadata,
-        external_identifier: asked.external_identifier,
+        assistant: input.assistant,
+        kind: input.kind,
+        variables: input.variables,
+        metadata: input.metadata,
+        external_identifier: input.external_identifier,
         check_balance: false,
         account: Some(account),
         origin: None,
-        idempotency: presented(idempotency_key(&headers)?, ROUTE, &body),
+        idempotency: idempotency_request(idempotency_key(&headers)?, ROUTE, &body),
     };
     Ok(create_conversation::create(&state.services, request).await?.into_response())
 }
@@ -64,12 +68,12 @@ pub(super) async fn create(
 pub(super) async fn list(
     State(state): State<AppState>,
     Read(account, _): Read<Platform>,
-    Search(query, _): Search<ConversationsQuery, Platform>,
-) -> Answer {
+    QueryParams(query, _): QueryParams<ConversationsQuery, Platform>,
+) -> ApiResult {
     let limit = limit(query.limit.as_deref())?;
-    let mut wanted = validate::wanted(&query)?;
-    wanted.after = conversation_place(query.cursor.as_deref())?;
-    let page = list_conversations::list(&state.services, &account, wanted, limit).await?;
+    let mut filter = validate::conversation_filter(&query)?;
+    filter.after = decode_conversation_cursor(query.cursor.as_deref())?;
+    let page = list_conversations::list(&state.services, &account, filter, limit).await?;
     let items: Vec<ConversationOut<'_>> = page.items.iter().map(Into::into).collect();
     let data = PageOut { items, next_cursor: page.next.map(conversation_cursor) };
     Ok(success("Conversations retrieved successfully.", &data))
@@ -79,13 +83,13 @@ pub(super) async fn list(
 #[utoipa::path(
     get, path = "/conversations/{id}", tag = "platform", operation_id = "readConversation",
     security(("bearer" = [])), params(("id" = String, Path, description = "con_…")),
-    responses((status = 200, description = "The conversation", body = OneConversation), ReadErrors, NoConversation),
+    responses((status = 200, description = "The conversation", body = OneConversation), ReadErrors, ConversationNotFound),
 )]
 pub(super) async fn read(
     State(state): State<AppState>,
     Read(account, _): Read<Platform>,
-    Named(name): Named,
-) -> Answer {
+    PathParam(name): PathParam,
+) -> ApiResult {
     let conversation = read_conversation::find(&state.services, &account, &name).await?;
     Ok(success("Conversation retrieved successfully.", &ConversationOut::from(&conversation)))
 }
@@ -93,17 +97,17 @@ pub(super) async fn read(
 /// Change a conversation: switch its AI, describe it, end it. All that is sent is done at once.
 #[utoipa::path(
     patch, path = "/conversations/{id}", tag = "platform", operation_id = "changeConversation",
-    security(("bearer" = [])), params(("id" = String, Path, description = "con_…")), request_body = ChangeIn,
-    responses((status = 200, description = "The conversation as it now is", body = OneConversation), ChangeErrors),
+    security(("bearer" = [])), params(("id" = String, Path, description = "con_…")), request_body = ConversationUpdateIn,
+    responses((status = 200, description = "The conversation as it now is", body = OneConversation), UpdateErrors),
 )]
-pub(super) async fn change(
+pub(super) async fn update(
     State(state): State<AppState>,
     MessagesWrite(account, _): MessagesWrite<Platform>,
-    Named(name): Named,
+    PathParam(name): PathParam,
     Body(body, _): Body<Platform>,
-) -> Answer {
-    let change = validate::change(&body)?;
-    let conversation = change_conversation(&state.services, &account, &name, change).await?;
+) -> ApiResult {
+    let update = validate::update(&body)?;
+    let conversation = update_conversation::update(&state.services, &account, &name, update).await?;
     Ok(success("Conversation updated successfully.", &ConversationOut::from(&conversation)))
 }
 
@@ -111,18 +115,18 @@ pub(super) async fn change(
 #[utoipa::path(
     get, path = "/conversations/{id}/messages", tag = "platform", operation_id = "listMessages",
     security(("bearer" = [])), params(("id" = String, Path, description = "con_…"), PageQuery),
-    responses((status = 200, description = "A page", body = MessagePage), ReadErrors, QueryErrors, NoConversation),
+    responses((status = 200, description = "A page", body = MessagePage), ReadErrors, QueryErrors, ConversationNotFound),
 )]
 pub(super) async fn list_messages(
     State(state): State<AppState>,
     Read(account, _): Read<Platform>,
-    Named(name): Named,
-    Search(query, _): Search<PageQuery, Platform>,
-) -> Answer {
+    PathParam(name): PathParam,
+    QueryParams(query, _): QueryParams<PageQuery, Platform>,
+) -> ApiResult {
     let limit = limit(query.limit.as_deref())?;
-    let after = Numbered::Messages.place(query.cursor.as_deref())?;
+    let after = SequenceCursor::Messages.decode(query.cursor.as_deref())?;
     let page = read_conversation::list_messages(&state.services, &account, &name, after, limit).await?;
-    let next_cursor = page.next.map(|position| Numbered::Messages.cursor(position));
+    let next_cursor = page.next.map(|position| SequenceCursor::Messages.encode(position));
     let data = PageOut { items: message_items(&page.items), next_cursor };
     Ok(success("Messages retrieved successfully.", &data))
 }
@@ -131,13 +135,13 @@ pub(super) async fn list_messages(
 #[utoipa::path(
     post, path = "/conversations/{id}/widget_link", tag = "platform", operation_id = "renewWidgetLink",
     security(("bearer" = [])), params(("id" = String, Path, description = "con_…")),
-    responses((status = 200, description = "The new UUID", body = OneLink), WriteErrors, NoConversation),
+    responses((status = 200, description = "The new UUID", body = OneLink), WriteErrors, ConversationNotFound),
 )]
 pub(super) async fn renew_link(
     State(state): State<AppState>,
     MessagesWrite(account, _): MessagesWrite<Platform>,
-    Named(name): Named,
-) -> Answer {
-    let widget_uuid = links::renew(&state.services, &account, &name).await?;
+    PathParam(name): PathParam,
+) -> ApiResult {
+    let widget_uuid = renew_link::renew(&state.services, &account, &name).await?;
     Ok(success("Widget link renewed successfully.", &LinkOut { widget_uuid }))
 }

@@ -10,29 +10,29 @@ use crate::domain::error::Error;
 use crate::domain::ids::{
     BookingId, CalendarId, ConversationId, DocumentId, EndpointId, KnowledgeBaseId, ToolId,
 };
-use crate::service::calendars::BookingPlace;
-use crate::service::list_conversations::Place;
+use crate::service::calendars::BookingPosition;
+use crate::service::list_conversations::ConversationCursor;
 
 const DEFAULT_LIMIT: usize = 50;
-const MOST: usize = 200;
+const MAX_LIMIT: usize = 200;
 
 /// How many items a page is to have.
 pub(super) fn limit(text: Option<&str>) -> Result<usize, Error> {
     let Some(text) = text else { return Ok(DEFAULT_LIMIT) };
-    let limit = text.parse().ok().filter(|limit| (1..=MOST).contains(limit));
+    let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
     limit.ok_or_else(|| Error::invalid("limit", "Field 'limit' must be a number from 1 to 200."))
 }
 
 /// A list that is ordered by a number, by the tag of its cursors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Numbered {
+pub(super) enum SequenceCursor {
     Messages,
     Ledger,
     /// The newest first.
     Deliveries,
 }
 
-impl Numbered {
+impl SequenceCursor {
     fn tag(self) -> u8 {
         match self {
             Self::Messages => b'm',
@@ -42,16 +42,16 @@ impl Numbered {
     }
 
     /// The cursor of a place in this list.
-    pub(super) fn cursor(self, number: i64) -> String {
+    pub(super) fn encode(self, number: i64) -> String {
         let mut bytes = vec![self.tag()];
         bytes.extend(number.to_be_bytes());
         BASE64_URL_SAFE_NO_PAD.encode(bytes)
     }
 
     /// The place that a cursor names; before the first without one.
-    pub(super) fn place(self, cursor: Option<&str>) -> Result<i64, Error> {
+    pub(super) fn decode(self, cursor: Option<&str>) -> Result<i64, Error> {
         let Some(cursor) = cursor else { return Ok(0) };
-        let bytes = decode(cursor, self.tag())?;
+        let bytes = decode_tagged(cursor, self.tag())?;
         let number = <[u8; 8]>::try_from(bytes.as_slice()).map_err(|_| malformed())?;
         Ok(i64::from_be_bytes(number))
     }
@@ -60,18 +60,18 @@ impl Numbered {
 const CONVERSATIONS: u8 = b'c';
 
 /// The cursor of a conversation's place in the list.
-pub(super) fn conversation_cursor((at, id): Place) -> String {
+pub(super) fn conversation_cursor((at, id): ConversationCursor) -> String {
     time_cursor(CONVERSATIONS, at, id.0)
 }
 
 /// The place that a cursor of the list of conversations names.
-pub(super) fn conversation_place(cursor: Option<&str>) -> Result<Option<Place>, Error> {
-    Ok(time_place(CONVERSATIONS, cursor)?.map(|(at, id)| (at, ConversationId(id))))
+pub(super) fn decode_conversation_cursor(cursor: Option<&str>) -> Result<Option<ConversationCursor>, Error> {
+    Ok(decode_time_cursor(CONVERSATIONS, cursor)?.map(|(at, id)| (at, ConversationId(id))))
 }
 
 /// Lists that are ordered by their items' ids, each with the tag of its cursors.
-macro_rules! ordered_by_id {
-    ($($(#[$doc:meta])* $cursor:ident, $place:ident: $id:ident = $tag:literal;)+) => {
+macro_rules! id_cursors {
+    ($($(#[$doc:meta])* $cursor:ident, $decode:ident: $id:ident = $tag:literal;)+) => {
         $(
             $(#[$doc])*
             pub(super) fn $cursor(id: $id) -> String {
@@ -81,38 +81,38 @@ macro_rules! ordered_by_id {
             }
 
             /// The place that a cursor of this list names.
-            pub(super) fn $place(cursor: Option<&str>) -> Result<Option<$id>, Error> {
+            pub(super) fn $decode(cursor: Option<&str>) -> Result<Option<$id>, Error> {
                 let Some(cursor) = cursor else { return Ok(None) };
-                let id = Uuid::from_slice(&decode(cursor, $tag)?).map_err(|_| malformed())?;
+                let id = Uuid::from_slice(&decode_tagged(cursor, $tag)?).map_err(|_| malformed())?;
                 Ok(Some($id(id)))
             }
         )+
     };
 }
 
-ordered_by_id! {
+id_cursors! {
     /// The cursor of a webhook endpoint's place in the list.
-    endpoint_cursor, endpoint_place: EndpointId = b'w';
+    endpoint_cursor, decode_endpoint_cursor: EndpointId = b'w';
     /// The cursor of a calendar's place in the list.
-    calendar_cursor, calendar_place: CalendarId = b'a';
+    calendar_cursor, decode_calendar_cursor: CalendarId = b'a';
     /// The cursor of a tool's place in the list.
-    tool_cursor, tool_place: ToolId = b't';
+    tool_cursor, decode_tool_cursor: ToolId = b't';
     /// The cursor of a knowledge base's place in the list.
-    base_cursor, base_place: KnowledgeBaseId = b'k';
+    base_cursor, decode_base_cursor: KnowledgeBaseId = b'k';
     /// The cursor of a document's place in the list of its base.
-    document_cursor, document_place: DocumentId = b'o';
+    document_cursor, decode_document_cursor: DocumentId = b'o';
 }
 
 const BOOKINGS: u8 = b'b';
 
 /// The cursor of a booking's place in the list.
-pub(super) fn booking_cursor((start, id): BookingPlace) -> String {
+pub(super) fn booking_cursor((start, id): BookingPosition) -> String {
     time_cursor(BOOKINGS, start, id.0)
 }
 
 /// The place that a cursor of a list of bookings names.
-pub(super) fn booking_place(cursor: Option<&str>) -> Result<Option<BookingPlace>, Error> {
-    Ok(time_place(BOOKINGS, cursor)?.map(|(start, id)| (start, BookingId(id))))
+pub(super) fn decode_booking_cursor(cursor: Option<&str>) -> Result<Option<BookingPosition>, Error> {
+    Ok(decode_time_cursor(BOOKINGS, cursor)?.map(|(start, id)| (start, BookingId(id))))
 }
 
 /// Of a list that is ordered by a time, and by ids where that is the same.
@@ -123,15 +123,15 @@ fn time_cursor(tag: u8, at: Micros, id: Uuid) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
-fn time_place(tag: u8, cursor: Option<&str>) -> Result<Option<(Micros, Uuid)>, Error> {
+fn decode_time_cursor(tag: u8, cursor: Option<&str>) -> Result<Option<(Micros, Uuid)>, Error> {
     let Some(cursor) = cursor else { return Ok(None) };
-    let bytes = decode(cursor, tag)?;
+    let bytes = decode_tagged(cursor, tag)?;
     let (at, id) = bytes.split_first_chunk::<8>().ok_or_else(malformed)?;
     let id = Uuid::from_slice(id).map_err(|_| malformed())?;
     Ok(Some((Micros(i64::from_be_bytes(*at)), id)))
 }
 
-fn decode(cursor: &str, tag: u8) -> Result<Vec<u8>, Error> {
+fn decode_tagged(cursor: &str, tag: u8) -> Result<Vec<u8>, Error> {
     let mut bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).map_err(|_| malformed())?;
     if bytes.first() != Some(&tag) {
         return Err(malformed());
@@ -149,25 +149,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_leads_back_to_its_place() {
-        assert_eq!(Numbered::Ledger.place(Some(&Numbered::Ledger.cursor(42))).unwrap(), 42);
-        assert_eq!(Numbered::Messages.place(None).unwrap(), 0);
-        let place = (Micros(7), ConversationId(Uuid::from_u128(9)));
-        assert_eq!(conversation_place(Some(&conversation_cursor(place))).unwrap(), Some(place));
+    fn a_cursor_decodes_to_its_position() {
+        assert_eq!(SequenceCursor::Ledger.decode(Some(&SequenceCursor::Ledger.encode(42))).unwrap(), 42);
+        assert_eq!(SequenceCursor::Messages.decode(None).unwrap(), 0);
+        let position = (Micros(7), ConversationId(Uuid::from_u128(9)));
+        assert_eq!(decode_conversation_cursor(Some(&conversation_cursor(position))).unwrap(), Some(position));
         let id = EndpointId(Uuid::from_u128(9));
-        assert_eq!(endpoint_place(Some(&endpoint_cursor(id))).unwrap(), Some(id));
-        let place = (Micros(-7), BookingId(Uuid::from_u128(9)));
-        assert_eq!(booking_place(Some(&booking_cursor(place))).unwrap(), Some(place));
+        assert_eq!(decode_endpoint_cursor(Some(&endpoint_cursor(id))).unwrap(), Some(id));
+        let position = (Micros(-7), BookingId(Uuid::from_u128(9)));
+        assert_eq!(decode_booking_cursor(Some(&booking_cursor(position))).unwrap(), Some(position));
     }
 
     #[test]
     fn another_lists_cursor_and_garbage_are_refused() {
-        let of_ledger = Numbered::Ledger.cursor(42);
-        assert!(Numbered::Messages.place(Some(&of_ledger)).is_err());
-        assert!(conversation_place(Some(&of_ledger)).is_err());
-        assert!(endpoint_place(Some(&of_ledger)).is_err());
+        let of_ledger = SequenceCursor::Ledger.encode(42);
+        assert!(SequenceCursor::Messages.decode(Some(&of_ledger)).is_err());
+        assert!(decode_conversation_cursor(Some(&of_ledger)).is_err());
+        assert!(decode_endpoint_cursor(Some(&of_ledger)).is_err());
         for garbage in ["", "42", "*", "bA", "§"] {
-            assert!(Numbered::Ledger.place(Some(garbage)).is_err(), "{garbage}");
+            assert!(SequenceCursor::Ledger.decode(Some(garbage)).is_err(), "{garbage}");
         }
     }
 

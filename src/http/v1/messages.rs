@@ -6,9 +6,9 @@ use http::HeaderMap;
 
 use super::validate;
 use super::wire::MessageIn;
-use crate::http::envelope::Enqueue;
+use crate::http::envelope::EnqueueOptions;
 use crate::http::error::ApiError;
-use crate::http::extract::{Body, MessagesWrite, idempotency_key, presented};
+use crate::http::extract::{Body, MessagesWrite, idempotency_key, idempotency_request};
 use crate::http::openapi::{Acknowledgement, SendErrors};
 use crate::http::state::AppState;
 use crate::service::accept_message;
@@ -38,11 +38,11 @@ const ROUTE: &str = "POST /v1/messages";
 )]
 pub(super) async fn send(
     State(state): State<AppState>,
-    MessagesWrite(account, _): MessagesWrite<Enqueue>,
+    MessagesWrite(account, _): MessagesWrite<EnqueueOptions>,
     headers: HeaderMap,
-    Body(body, _): Body<Enqueue>,
-) -> Result<Response, ApiError<Enqueue>> {
+    Body(body, _): Body<EnqueueOptions>,
+) -> Result<Response, ApiError<EnqueueOptions>> {
     let mut message = validate::message(validate::fields::<MessageIn>(&body)?)?;
-    message.idempotency = presented(idempotency_key(&headers)?, ROUTE, &body);
+    message.idempotency = idempotency_request(idempotency_key(&headers)?, ROUTE, &body);
     Ok(accept_message::accept(&state.services, &account, message).await?.into_response())
 }

@@ -19,11 +19,11 @@ use utoipa_axum::routes;
 use super::state::AppState;
 
 /// The door's routes, without its prefix, in the order in which the document tells of them.
-pub(super) fn door() -> OpenApiRouter<AppState> {
+pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(messages::send))
         .routes(routes!(conversations::list, conversations::create))
-        .routes(routes!(conversations::read, conversations::change))
+        .routes(routes!(conversations::read, conversations::update))
         .routes(routes!(conversations::list_messages))
         .routes(routes!(conversations::renew_link))
         .merge(turns::routes())

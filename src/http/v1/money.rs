@@ -3,13 +3,13 @@
 use axum::extract::State;
 use axum::response::Response;
 
-use super::cursor::{Numbered, limit};
+use super::cursor::{SequenceCursor, limit};
 use super::wire::{BalanceOut, LedgerEntryOut, PageOut, PageQuery};
-use crate::http::answer::success;
 use crate::http::envelope::Platform;
 use crate::http::error::ApiError;
-use crate::http::extract::{BillingRead, Search};
+use crate::http::extract::{BillingRead, QueryParams};
 use crate::http::openapi::{BillingErrors, LedgerPage, OneBalance, QueryErrors};
+use crate::http::response::success;
 use crate::http::state::AppState;
 use crate::service::read_money;
 
@@ -35,12 +35,12 @@ pub(super) async fn balance(
 pub(super) async fn ledger(
     State(state): State<AppState>,
     BillingRead(account, _): BillingRead<Platform>,
-    Search(query, _): Search<PageQuery, Platform>,
+    QueryParams(query, _): QueryParams<PageQuery, Platform>,
 ) -> Result<Response, ApiError<Platform>> {
     let limit = limit(query.limit.as_deref())?;
-    let after = Numbered::Ledger.place(query.cursor.as_deref())?;
+    let after = SequenceCursor::Ledger.decode(query.cursor.as_deref())?;
     let page = read_money::list_entries(&state.services, &account, after, limit).await?;
     let items: Vec<LedgerEntryOut> = page.items.into_iter().map(Into::into).collect();
-    let next_cursor = page.next.map(|number| Numbered::Ledger.cursor(number));
+    let next_cursor = page.next.map(|number| SequenceCursor::Ledger.encode(number));
     Ok(success("Ledger retrieved successfully.", &PageOut { items, next_cursor }))
 }

@@ -7,7 +7,7 @@ use crate::domain::ids::{TurnId, WidgetUuid};
 use crate::domain::ledger::{LedgerEntry, LedgerKind};
 use crate::domain::message::Message;
 use crate::domain::money::Money;
-use crate::domain::rendered::MessageOut;
+use crate::domain::render::MessageOut;
 use crate::http::fields::Field;
 
 /// A message to a conversation that there is, or to a new one.
@@ -60,7 +60,7 @@ pub(in crate::http) struct ConversationIn {
 /// What is to change in a conversation.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = ConversationChange)]
-pub(in crate::http) struct ChangeIn {
+pub(in crate::http) struct ConversationUpdateIn {
     /// `false`: a person takes over; replies in the making are dropped and refunded.
     #[schema(value_type = bool, required = false, example = false)]
     pub(super) ai_enabled: Field,

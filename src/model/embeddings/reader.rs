@@ -6,38 +6,39 @@ use super::EmbeddingsError;
 use crate::domain::vector::Vector;
 
 #[derive(Deserialize)]
-struct Answer {
-    data: Vec<Item>,
+struct EmbeddingsResponse {
+    data: Vec<EmbeddingData>,
 }
 
 #[derive(Deserialize)]
-struct Item {
+struct EmbeddingData {
     /// Some leave it out, and mean the order.
     index: Option<usize>,
     embedding: Vec<f32>,
 }
 
-/// Reads an answer to `asked` texts.
-pub(super) fn read(json: &[u8], asked: usize) -> Result<Vec<Vector>, EmbeddingsError> {
-    let answer: Answer = serde_json::from_slice(json).map_err(|_| EmbeddingsError::NoList)?;
-    let got = answer.data.len();
-    if got != asked {
-        return Err(EmbeddingsError::Count { asked, got });
+/// Reads an answer to `expected` texts.
+pub(super) fn read(json: &[u8], expected: usize) -> Result<Vec<Vector>, EmbeddingsError> {
+    let response: EmbeddingsResponse =
+        serde_json::from_slice(json).map_err(|_| EmbeddingsError::Malformed)?;
+    let actual = response.data.len();
+    if actual != expected {
+        return Err(EmbeddingsError::CountMismatch { expected, actual });
     }
-    let mut placed: Vec<Option<Vector>> = vec![None; asked];
+    let mut vectors: Vec<Option<Vector>> = vec![None; expected];
     let mut length = None;
-    for (position, item) in answer.data.into_iter().enumerate() {
+    for (position, item) in response.data.into_iter().enumerate() {
         if *length.get_or_insert(item.embedding.len()) != item.embedding.len() {
-            return Err(EmbeddingsError::Lengths);
+            return Err(EmbeddingsError::DimensionMismatch);
         }
         let vector = Vector::normalised(item.embedding).ok_or(EmbeddingsError::NotFinite)?;
-        match placed.get_mut(item.index.unwrap_or(position)) {
-            Some(place @ None) => *place = Some(vector),
+        match vectors.get_mut(item.index.unwrap_or(position)) {
+            Some(entry @ None) => *entry = Some(vector),
             // An index twice, or beyond the end: some text has none.
-            Some(Some(_)) | None => return Err(EmbeddingsError::NoList),
+            Some(Some(_)) | None => return Err(EmbeddingsError::Malformed),
         }
     }
-    placed.into_iter().collect::<Option<Vec<_>>>().ok_or(EmbeddingsError::NoList)
+    vectors.into_iter().collect::<Option<Vec<_>>>().ok_or(EmbeddingsError::Malformed)
 }
 
 #[cfg(test)]
@@ -46,8 +47,8 @@ mod tests {
 
     use super::*;
 
-    fn read_json(body: &serde_json::Value, asked: usize) -> Result<Vec<Vector>, EmbeddingsError> {
-        read(body.to_string().as_bytes(), asked)
+    fn read_json(body: &serde_json::Value, expected: usize) -> Result<Vec<Vector>, EmbeddingsError> {
+        read(body.to_string().as_bytes(), expected)
     }
 
     fn vector(numbers: &[f32]) -> Vector {
@@ -70,26 +71,26 @@ mod tests {
     fn what_does_not_fit_what_was_asked_is_refused() {
         let one = json!({ "embedding": [1.0] });
         let cases = [
-            (json!({ "data": [one] }), EmbeddingsError::Count { asked: 2, got: 1 }),
-            (json!({ "data": [one, one, one] }), EmbeddingsError::Count { asked: 2, got: 3 }),
-            (json!({ "data": [one, { "embedding": [1.0, 2.0] }] }), EmbeddingsError::Lengths),
+            (json!({ "data": [one] }), EmbeddingsError::CountMismatch { expected: 2, actual: 1 }),
+            (json!({ "data": [one, one, one] }), EmbeddingsError::CountMismatch { expected: 2, actual: 3 }),
+            (json!({ "data": [one, { "embedding": [1.0, 2.0] }] }), EmbeddingsError::DimensionMismatch),
             (json!({ "data": [one, { "embedding": [0.0] }] }), EmbeddingsError::NotFinite),
-            (json!({ "data": [one, { "embedding": [1e39] }] }), EmbeddingsError::NoList),
+            (json!({ "data": [one, { "embedding": [1e39] }] }), EmbeddingsError::Malformed),
             (json!({ "data": [{ "embedding": [] }, { "embedding": [] }] }), EmbeddingsError::NotFinite),
-            (json!({ "data": [one, { "embedding": [null] }] }), EmbeddingsError::NoList),
-            (json!({ "data": [one, { "embedding": "AACAPw==" }] }), EmbeddingsError::NoList),
+            (json!({ "data": [one, { "embedding": [null] }] }), EmbeddingsError::Malformed),
+            (json!({ "data": [one, { "embedding": "AACAPw==" }] }), EmbeddingsError::Malformed),
             (
                 json!({ "data": [{ "index": 1, "embedding": [1.0] }, { "index": 1, "embedding": [1.0] }] }),
-                EmbeddingsError::NoList,
+                EmbeddingsError::Malformed,
             ),
-            (json!({ "data": [one, { "index": 2, "embedding": [1.0] }] }), EmbeddingsError::NoList),
-            (json!({ "error": { "message": "no" } }), EmbeddingsError::NoList),
+            (json!({ "data": [one, { "index": 2, "embedding": [1.0] }] }), EmbeddingsError::Malformed),
+            (json!({ "error": { "message": "no" } }), EmbeddingsError::Malformed),
         ];
         for (body, error) in cases {
             assert_eq!(read_json(&body, 2), Err(error), "{body}");
         }
         for bytes in [&b"{\"data\": [{\"embedding\": [NaN]}]}"[..], b"", b"<html>", b"\xff"] {
-            assert_eq!(read(bytes, 1), Err(EmbeddingsError::NoList));
+            assert_eq!(read(bytes, 1), Err(EmbeddingsError::Malformed));
         }
     }
 }

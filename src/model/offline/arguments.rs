@@ -14,7 +14,7 @@ pub(super) fn fill(schema: &Value, text: &str, rest: &str) -> Map<String, Value>
         .filter_map(Value::as_str)
         .collect();
     let is_word = |word: &&str| {
-        !word.is_empty() && !word.contains('=') && !FILLERS.contains(&word.to_lowercase().as_str())
+        !word.is_empty() && !word.contains('=') && !STOP_WORDS.contains(&word.to_lowercase().as_str())
     };
     let mut words = rest.split_whitespace().map(trim).filter(is_word).peekable();
 
@@ -22,7 +22,7 @@ pub(super) fn fill(schema: &Value, text: &str, rest: &str) -> Map<String, Value>
     for (name, property) in properties.into_iter().flatten() {
         let is_required = required.contains(&name.as_str());
         let kind = property.get("type").and_then(Value::as_str).unwrap_or("string");
-        let value = given(text, name).and_then(|word| convert(word, kind)).or_else(|| {
+        let value = named_value(text, name).and_then(|word| convert(word, kind)).or_else(|| {
             if !is_required {
                 return None;
             }
@@ -35,10 +35,10 @@ pub(super) fn fill(schema: &Value, text: &str, rest: &str) -> Map<String, Value>
     filled
 }
 
-const FILLERS: [&str; 8] = ["for", "of", "with", "the", "is", "to", "a", "please"];
+const STOP_WORDS: [&str; 8] = ["for", "of", "with", "the", "is", "to", "a", "please"];
 
 /// The value in `name=value` or `name: value`.
-fn given<'t>(text: &'t str, name: &str) -> Option<&'t str> {
+fn named_value<'t>(text: &'t str, name: &str) -> Option<&'t str> {
     let mut words = text.split_whitespace();
     while let Some(word) = words.next() {
         if let Some((key, value)) = word.split_once(['=', ':'])

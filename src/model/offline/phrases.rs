@@ -118,7 +118,7 @@ impl Days {
 }
 
 /// Takes a message apart; its days are counted from `today`.
-pub(super) fn read(message: &str, today: Date) -> Phrase {
+pub(super) fn parse(message: &str, today: Date) -> Phrase {
     let text = message.to_lowercase();
     let separates = |c: char| !(c.is_alphanumeric() || "-:+@._'".contains(c));
     let words: Vec<String> = text

@@ -8,37 +8,37 @@ use crate::domain::chat::{ChatMessage, ChatRequest, ToolSpec};
 
 use super::{
     Answer, arguments,
-    past::Past,
+    history::CallHistory,
     phrases::{self, Phrase},
     wording,
 };
 
 const AVAILABILITY: &str = "check_calendar_availability";
 const BOOKING: &str = "book_appointment";
-const CANCELLING: &str = "cancel_appointment";
+const CANCELLATION: &str = "cancel_appointment";
 const KNOWLEDGE: &str = "search_knowledge_base";
-const BUILT_IN: [&str; 4] = [AVAILABILITY, BOOKING, CANCELLING, KNOWLEDGE];
+const BUILT_IN: [&str; 4] = [AVAILABILITY, BOOKING, CANCELLATION, KNOWLEDGE];
 
 pub(super) fn answer(request: &ChatRequest, today: Date) -> Answer {
-    let asked = request.messages.iter().rposition(|message| matches!(message, ChatMessage::User(_)));
-    let (before, since) = request.messages.split_at(asked.unwrap_or_default());
+    let last_user = request.messages.iter().rposition(|message| matches!(message, ChatMessage::User(_)));
+    let (before, since) = request.messages.split_at(last_user.unwrap_or_default());
 
-    let results = Past::read(since).into_results();
+    let results = CallHistory::read(since).into_results();
     if !results.is_empty() {
         return Answer::Say(wording::results(&results, &request.tools));
     }
     let Some(ChatMessage::User(text)) = since.first() else {
         return Answer::Say(wording::introduction(&request.tools));
     };
-    let past = Past::read(before);
-    let phrase = phrases::read(text, today);
+    let history = CallHistory::read(before);
+    let phrase = phrases::parse(text, today);
     let has = |name: &str| request.tools.iter().any(|tool| tool.name == name);
     let searches = has(KNOWLEDGE);
 
     named_tool(text, &request.tools)
-        .or_else(|| has(CANCELLING).then(|| cancel(&phrase, &past, searches)).flatten())
-        .or_else(|| has(BOOKING).then(|| book(&phrase, &past)).flatten())
-        .or_else(|| has(AVAILABILITY).then(|| look_for_times(&phrase, today, searches)).flatten())
+        .or_else(|| has(CANCELLATION).then(|| cancel(&phrase, &history, searches)).flatten())
+        .or_else(|| has(BOOKING).then(|| book(&phrase, &history)).flatten())
+        .or_else(|| has(AVAILABILITY).then(|| check_availability(&phrase, today, searches)).flatten())
         .or_else(|| searches.then(|| search(text, &phrase)).flatten())
         .unwrap_or_else(|| Answer::Say(wording::introduction(&request.tools)))
 }
@@ -76,22 +76,24 @@ fn end_of_words(text: &str, words: &str) -> Option<usize> {
 
 /// None, too, for what is asked about cancelling, where documents may answer it: nobody wants to lose an
 /// appointment by a question.
-fn cancel(phrase: &Phrase, past: &Past, searches: bool) -> Option<Answer> {
+fn cancel(phrase: &Phrase, history: &CallHistory, searches: bool) -> Option<Answer> {
     if !phrase.has(&["cancel", "cancelled", "canceled", "cancelling"]) || searches && phrase.asks_about() {
         return None;
     }
-    let named = past.bookings().find(|id| phrase.text.contains(&id.to_lowercase()));
-    match named.or_else(|| past.bookings().next_back()) {
-        Some(id) => Some(call(CANCELLING, json!({"booking_id": id}))),
-        None => Some(Answer::Say(wording::signed("There is no appointment of yours that I could cancel."))),
+    let named = history.bookings().find(|id| phrase.text.contains(&id.to_lowercase()));
+    match named.or_else(|| history.bookings().next_back()) {
+        Some(id) => Some(call(CANCELLATION, json!({"booking_id": id}))),
+        None => Some(Answer::Say(wording::with_signature(
+            "There is no appointment of yours that I could cancel.",
+        ))),
     }
 }
 
-fn book(phrase: &Phrase, past: &Past) -> Option<Answer> {
-    let wants = phrase.has(&["book", "reserve", "take", "confirm", "schedule", "arrange"]);
+fn book(phrase: &Phrase, history: &CallHistory) -> Option<Answer> {
+    let wants_booking = phrase.has(&["book", "reserve", "take", "confirm", "schedule", "arrange"]);
     let only_asks = phrase.has(&["free", "available", "availability"]);
-    let slots = past.offered_slots();
-    if !wants && (only_asks || phrase.is_question()) {
+    let slots = history.offered_slots();
+    if !wants_booking && (only_asks || phrase.is_question()) {
         return None;
     }
 
@@ -99,7 +101,7 @@ fn book(phrase: &Phrase, past: &Past) -> Option<Answer> {
         (Some(time), Some(days)) => {
             let label = format!("{} {time}", days.first);
             let offered = slots.iter().find(|slot| slot.starts_with(&label));
-            Some(offered.cloned().unwrap_or(label)).filter(|_| wants || !slots.is_empty())
+            Some(offered.cloned().unwrap_or(label)).filter(|_| wants_booking || !slots.is_empty())
         }
         (Some(time), None) => {
             let time = format!(" {time}");
@@ -117,7 +119,7 @@ fn book(phrase: &Phrase, past: &Past) -> Option<Answer> {
     Some(Answer::Call { name: BOOKING.to_owned(), arguments })
 }
 
-fn look_for_times(phrase: &Phrase, today: Date, searches: bool) -> Option<Answer> {
+fn check_availability(phrase: &Phrase, today: Date, searches: bool) -> Option<Answer> {
     let about_times = phrase.has(&[
         "available",
         "availability",
@@ -132,9 +134,9 @@ fn look_for_times(phrase: &Phrase, today: Date, searches: bool) -> Option<Answer
     let has_time = phrase.days.is_some() || phrase.time.is_some();
     let is_free = phrase.has(&["free"]) && (has_time || phrase.has(&["time", "times", "when"]));
     // What is asked about a demo or a meeting may be in the documents; who wishes for one wants a time.
-    let wished = phrase.has(&["demo", "meeting", "calendar"])
+    let wants_meeting = phrase.has(&["demo", "meeting", "calendar"])
         && (!searches || !phrase.is_question() || has_time || phrase.has(&["when"]));
-    if !about_times && !is_free && !wished {
+    if !about_times && !is_free && !wants_meeting {
         return None;
     }
     let days = phrase.days.unwrap_or_else(|| phrases::Days::week_from(today));

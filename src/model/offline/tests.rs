@@ -5,7 +5,7 @@ use super::*;
 use crate::{
     domain::{
         chat::{ChatMessage, ModelAnswer, ToolCall, ToolSpec},
-        tool_loop::{CallResult, Step, ToolLoop, Toolbox, TurnLimits},
+        tool_loop::{CallResult, NextAction, ToolLoop, Toolbox, TurnLimits},
     },
     model::collect,
 };
@@ -42,7 +42,7 @@ fn user(text: &str) -> ChatMessage {
 }
 
 /// A call that was made, and its result.
-fn made(name: &str, arguments: &Value, result: &Value) -> [ChatMessage; 2] {
+fn completed_call(name: &str, arguments: &Value, result: &Value) -> [ChatMessage; 2] {
     let id = format!("{name}{arguments}");
     let call = ToolCall { id: id.clone(), name: name.to_owned(), arguments: arguments.to_string() };
     [
@@ -57,7 +57,7 @@ fn offered() -> Vec<ChatMessage> {
         "time_zone": "Europe/Berlin",
     });
     let mut messages = vec![user("What is free?")];
-    messages.extend(made("check_calendar_availability", &json!({}), &slots));
+    messages.extend(completed_call("check_calendar_availability", &json!({}), &slots));
     messages
 }
 
@@ -110,8 +110,8 @@ fn a_time_is_booked() {
         (offered(), "10:00", "2026-12-01T10:00"),
     ];
 
-    for (past, text, datetime) in cases {
-        let (name, arguments) = called(after(past, text));
+    for (history, text, datetime) in cases {
+        let (name, arguments) = called(after(history, text));
         assert_eq!((name.as_str(), &arguments["datetime"]), ("book_appointment", &json!(datetime)), "{text}");
     }
     let (_, arguments) = called(vec![user("Book a demo on Tuesday at 10 for ann@example.com.")]);
@@ -120,27 +120,35 @@ fn a_time_is_booked() {
 }
 
 #[test]
-fn the_latest_booking_that_stands_is_cancelled() {
-    let mut past = Vec::new();
+fn the_latest_active_booking_is_cancelled() {
+    let mut history = Vec::new();
     for id in ["bok_1", "bok_2", "bok_3"] {
-        past.extend(made("book_appointment", &json!({"n": id}), &json!({"success": true, "booking_id": id})));
+        history.extend(completed_call(
+            "book_appointment",
+            &json!({"n": id}),
+            &json!({"success": true, "booking_id": id}),
+        ));
     }
-    past.extend(made("cancel_appointment", &json!({"booking_id": "bok_3"}), &json!({"success": true})));
+    history.extend(completed_call(
+        "cancel_appointment",
+        &json!({"booking_id": "bok_3"}),
+        &json!({"success": true}),
+    ));
 
-    assert_eq!(called(after(past.clone(), "Cancel it")).1, json!({"booking_id": "bok_2"}));
-    assert_eq!(called(after(past, "Please cancel bok_1!")).1, json!({"booking_id": "bok_1"}));
+    assert_eq!(called(after(history.clone(), "Cancel it")).1, json!({"booking_id": "bok_2"}));
+    assert_eq!(called(after(history, "Please cancel bok_1!")).1, json!({"booking_id": "bok_1"}));
     assert!(ask(vec![user("cancel")]).text.unwrap().contains("no appointment"));
 }
 
 #[test]
 fn a_question_changes_nothing() {
     let booking = json!({"success": true, "booking_id": "bkg_1"});
-    let mut past = vec![user("Book it")];
-    past.extend(made("book_appointment", &json!({}), &booking));
-    for asked in ["What does it cost to cancel?", "Until when can I cancel?", "How do I cancel?"] {
-        assert_eq!(called(after(past.clone(), asked)).0, "search_knowledge_base", "{asked}");
+    let mut history = vec![user("Book it")];
+    history.extend(completed_call("book_appointment", &json!({}), &booking));
+    for question in ["What does it cost to cancel?", "Until when can I cancel?", "How do I cancel?"] {
+        assert_eq!(called(after(history.clone(), question)).0, "search_knowledge_base", "{question}");
     }
-    assert_eq!(called(after(past, "Can you cancel it, please?")).0, "cancel_appointment");
+    assert_eq!(called(after(history, "Can you cancel it, please?")).0, "cancel_appointment");
     assert_eq!(called(after(offered(), "Is 10:00 Berlin time?")).0, "search_knowledge_base");
     assert_eq!(called(after(offered(), "Can I book 10:00?")).0, "book_appointment");
 }
@@ -159,15 +167,19 @@ fn other_tools_are_called_by_name_and_documents_are_searched() {
     assert_eq!(status("get_order_status for A-17 2"), ("get_order_status".to_owned(), order.clone()));
     assert_eq!(status("Get order status, order_id=A-17 items: 2").1, order);
 
-    for asked in [
+    for question in [
         "How do I return shoes?",
         "Pricing",
         "How long does a demo take?",
         "Is there a calendar integration?",
         "What does it cost to cancel?",
     ] {
-        let (name, arguments) = called(vec![user(asked)]);
-        assert_eq!((name.as_str(), arguments), ("search_knowledge_base", json!({"query": asked})), "{asked}");
+        let (name, arguments) = called(vec![user(question)]);
+        assert_eq!(
+            (name.as_str(), arguments),
+            ("search_knowledge_base", json!({"query": question})),
+            "{question}"
+        );
     }
     for said in ["Hello there!", "Thank you very much", "What can you do?", "help"] {
         assert!(ask(vec![user(said)]).text.unwrap().contains("Here is what I can do"), "{said}");
@@ -180,7 +192,11 @@ fn other_tools_are_called_by_name_and_documents_are_searched() {
 fn results_are_worded_and_every_reply_says_who_speaks() {
     let said = |name: &str, result: Value| {
         let mut messages = vec![user("Do it")];
-        messages.extend(made(name, &json!({"start_date": "2026-12-01", "end_date": "2026-12-04"}), &result));
+        messages.extend(completed_call(
+            name,
+            &json!({"start_date": "2026-12-01", "end_date": "2026-12-04"}),
+            &result,
+        ));
         ask(messages).text.unwrap()
     };
     let cases = [
@@ -241,20 +257,20 @@ fn it_goes_through_the_tool_loop_as_any_model_does() {
 
     let mut turn = ToolLoop::new("trn_1", TurnLimits { max_rounds: 8, max_tool_calls: 32 });
     let (text, calls) = loop {
-        match turn.next() {
-            Step::CallModel { tail, .. } => {
+        match turn.next_action() {
+            NextAction::CallModel { tail, .. } => {
                 let mut messages = vec![user("What times are free for a demo next week?")];
                 messages.extend(tail);
                 turn.on_answer(ask(messages), &Anything);
             }
-            Step::RunTools(calls) => {
+            NextAction::RunTools(calls) => {
                 for call in calls {
                     let result = CallResult::new(json!({"available_slots": ["2026-11-30 09:00"]}));
                     turn.on_result(call.step, call.position, result);
                 }
             }
-            Step::Reply { text, calls } => break (text, calls),
-            Step::Fail(failure) => panic!("{failure:?}"),
+            NextAction::Reply { text, calls } => break (text, calls),
+            NextAction::Fail(failure) => panic!("{failure:?}"),
         }
     };
 

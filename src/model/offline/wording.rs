@@ -6,31 +6,31 @@ use serde_json::Value;
 
 use crate::domain::chat::ToolSpec;
 
-use super::past::{Seen, slots_of};
+use super::history::{CompletedCall, slots_of};
 
 const SIGNATURE: &str = "(I am Rejoinder's offline demonstration model: I follow simple rules. \
      Configure a real model for real conversations.)";
-const DAYS_SHOWN: usize = 5;
-const TIMES_SHOWN: usize = 6;
+const MAX_DAYS: usize = 5;
+const MAX_TIMES: usize = 6;
 const MAX_VALUE: usize = 400;
-const QUOTED: usize = 2;
-const OTHER_SOURCES: usize = 2;
+const MAX_QUOTED: usize = 2;
+const MAX_OTHER_SOURCES: usize = 2;
 
 /// A text with the notice that every reply carries.
-pub(super) fn signed(text: &str) -> String {
+pub(super) fn with_signature(text: &str) -> String {
     format!("{text}\n\n{SIGNATURE}")
 }
 
 /// A greeting, and what can be done with the tools that there are.
 pub(super) fn introduction(tools: &[ToolSpec]) -> String {
-    signed(&if tools.is_empty() {
+    with_signature(&if tools.is_empty() {
         "Hello! This assistant has no tools, so there is little that I can do for you.".to_owned()
     } else {
-        format!("Hello! {}", abilities(tools))
+        format!("Hello! {}", capabilities(tools))
     })
 }
 
-fn abilities(tools: &[ToolSpec]) -> String {
+fn capabilities(tools: &[ToolSpec]) -> String {
     let mut can: Vec<String> = Vec::new();
     for tool in tools {
         can.push(match tool.name.as_str() {
@@ -46,13 +46,13 @@ fn abilities(tools: &[ToolSpec]) -> String {
     format!("Here is what I can do: {}.", can.join("; "))
 }
 
-pub(super) fn results(results: &[Seen], tools: &[ToolSpec]) -> String {
-    let sentences: Vec<String> = results.iter().map(|seen| word(seen, tools)).collect();
-    signed(&sentences.join("\n\n"))
+pub(super) fn results(results: &[CompletedCall], tools: &[ToolSpec]) -> String {
+    let sentences: Vec<String> = results.iter().map(|call| describe_result(call, tools)).collect();
+    with_signature(&sentences.join("\n\n"))
 }
 
-fn word(seen: &Seen, tools: &[ToolSpec]) -> String {
-    let result = &seen.result;
+fn describe_result(call: &CompletedCall, tools: &[ToolSpec]) -> String {
+    let result = &call.result;
     let text = |key: &str| result.get(key).and_then(Value::as_str);
     if let Some(error) = text("error") {
         let slots = slots_of(result);
@@ -63,28 +63,29 @@ fn word(seen: &Seen, tools: &[ToolSpec]) -> String {
             format!("{regret} These times are free:\n{}", list(&slots))
         };
     }
-    match seen.name.as_str() {
-        "check_calendar_availability" => word_slots(seen),
+    match call.name.as_str() {
+        "check_calendar_availability" => describe_slots(call),
         "book_appointment" => {
-            let start = text("start").map_or_else(|| "the time that you asked for".to_owned(), word_moment);
+            let start =
+                text("start").map_or_else(|| "the time that you asked for".to_owned(), format_datetime);
             let id = text("booking_id").map(|id| format!(" Its number is {id}.")).unwrap_or_default();
             format!("Your appointment is booked for {start}.{id} Say “cancel” if you cannot come.")
         }
         "cancel_appointment" => "Your appointment is cancelled.".to_owned(),
-        "search_knowledge_base" => word_passages(result).unwrap_or_else(|| {
-            format!("I have found nothing about that in our documents. {}", abilities(tools))
+        "search_knowledge_base" => describe_passages(result).unwrap_or_else(|| {
+            format!("I have found nothing about that in our documents. {}", capabilities(tools))
         }),
-        name => format!("`{name}` answered: {}", word_value(result)),
+        name => format!("`{name}` answered: {}", describe_value(result)),
     }
 }
 
-fn word_slots(seen: &Seen) -> String {
-    let slots = slots_of(&seen.result);
-    let zone = seen.result.get("time_zone").and_then(Value::as_str);
+fn describe_slots(call: &CompletedCall) -> String {
+    let slots = slots_of(&call.result);
+    let zone = call.result.get("time_zone").and_then(Value::as_str);
     let zone = zone.map(|zone| format!(" ({zone} time)")).unwrap_or_default();
     if slots.is_empty() {
         let day =
-            |key: &str| seen.arguments.get(key).and_then(Value::as_str).map(word_day).unwrap_or_default();
+            |key: &str| call.arguments.get(key).and_then(Value::as_str).map(format_day).unwrap_or_default();
         return format!("Nothing is free from {} to {}.", day("start_date"), day("end_date"));
     }
     format!("These times are free{zone}:\n{}\nWhich one suits you?", list(&slots))
@@ -100,13 +101,13 @@ fn list(slots: &[String]) -> String {
             Some(_) | None => days.push((day, vec![time])),
         }
     }
-    let more_days = days.len().saturating_sub(DAYS_SHOWN);
+    let more_days = days.len().saturating_sub(MAX_DAYS);
     let mut lines: Vec<String> = Vec::new();
-    for (day, times) in days.iter().take(DAYS_SHOWN) {
-        let shown: Vec<&str> = times.iter().take(TIMES_SHOWN).copied().collect();
-        let more = times.len().saturating_sub(TIMES_SHOWN);
+    for (day, times) in days.iter().take(MAX_DAYS) {
+        let listed: Vec<&str> = times.iter().take(MAX_TIMES).copied().collect();
+        let more = times.len().saturating_sub(MAX_TIMES);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        lines.push(format!("- {}: {}{more}", word_day(day), shown.join(", ")));
+        lines.push(format!("- {}: {}{more}", format_day(day), listed.join(", ")));
     }
     if more_days > 0 {
         lines.push(format!("- and {more_days} more days"));
@@ -115,19 +116,19 @@ fn list(slots: &[String]) -> String {
 }
 
 /// The best passages of the best source, quoted, and where else to look; none: nothing was found.
-fn word_passages(result: &Value) -> Option<String> {
+fn describe_passages(result: &Value) -> Option<String> {
     let passages = result.get("passages").and_then(Value::as_array)?;
     let field = |passage: &Value, key: &str| passage.get(key).and_then(Value::as_str).map(str::to_owned);
     let source = field(passages.first()?, "source")?;
     let of_source = passages.iter().filter(|passage| field(passage, "source").as_ref() == Some(&source));
-    let quoted = of_source.clone().take(QUOTED).filter_map(|passage| field(passage, "text"));
+    let quoted = of_source.clone().take(MAX_QUOTED).filter_map(|passage| field(passage, "text"));
     let mut paragraphs = vec![format!("“{source}” says:")];
-    paragraphs.extend(quoted.map(|text| cut(&text)));
+    paragraphs.extend(quoted.map(|text| truncate(&text)));
     paragraphs
         .extend(of_source.take(1).filter_map(|passage| field(passage, "url")).map(|url| format!("({url})")));
     let mut others: Vec<String> = Vec::new();
     for other in passages.iter().filter_map(|passage| field(passage, "source")) {
-        if other != source && !others.contains(&other) && others.len() < OTHER_SOURCES {
+        if other != source && !others.contains(&other) && others.len() < MAX_OTHER_SOURCES {
             others.push(other);
         }
     }
@@ -137,25 +138,25 @@ fn word_passages(result: &Value) -> Option<String> {
     Some(paragraphs.join("\n\n"))
 }
 
-fn word_value(value: &Value) -> String {
-    let Some(fields) = value.as_object() else { return cut(&value.to_string()) };
+fn describe_value(value: &Value) -> String {
+    let Some(fields) = value.as_object() else { return truncate(&value.to_string()) };
     let fields = fields.iter().map(|(key, value)| match value.as_str() {
         Some(text) => format!("{key}: {text}"),
         None => format!("{key}: {value}"),
     });
-    cut(&fields.collect::<Vec<_>>().join("; "))
+    truncate(&fields.collect::<Vec<_>>().join("; "))
 }
 
 /// `Monday, 1 December`.
-fn word_day(day: &str) -> String {
+fn format_day(day: &str) -> String {
     match day.parse::<Date>() {
         Ok(date) => date.strftime("%A, %-d %B").to_string(),
         Err(_) => day.to_owned(),
     }
 }
 
-fn word_moment(moment: &str) -> String {
-    let day = moment.get(..10).map_or_else(|| moment.to_owned(), word_day);
+fn format_datetime(moment: &str) -> String {
+    let day = moment.get(..10).map_or_else(|| moment.to_owned(), format_day);
     match moment.get(11..16) {
         Some(time) => format!("{day}, at {time}"),
         None => day,
@@ -163,11 +164,11 @@ fn word_moment(moment: &str) -> String {
 }
 
 fn sentence(text: &str) -> String {
-    let text = cut(text);
+    let text = truncate(text);
     if text.ends_with(['.', '!', '?', '…']) { text } else { format!("{text}.") }
 }
 
-fn cut(text: &str) -> String {
+fn truncate(text: &str) -> String {
     let mut short: String = text.trim().chars().take(MAX_VALUE).collect();
     if short.len() < text.trim().len() {
         short.push('…');

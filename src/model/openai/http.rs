@@ -41,10 +41,13 @@ pub(super) fn build_client(connect: Duration) -> reqwest::Result<reqwest::Client
             .pool_max_idle_per_host(POOL_SIZE)
             .user_agent(concat!("rejoinder/", env!("CARGO_PKG_VERSION")))
     };
-    builder().tls_certs_merge(own_roots()).build().or_else(|_| builder().tls_certs_only(own_roots()).build())
+    builder()
+        .tls_certs_merge(bundled_roots())
+        .build()
+        .or_else(|_| builder().tls_certs_only(bundled_roots()).build())
 }
 
-fn own_roots() -> impl Iterator<Item = reqwest::Certificate> {
+fn bundled_roots() -> impl Iterator<Item = reqwest::Certificate> {
     webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().filter_map(|der| reqwest::Certificate::from_der(der).ok())
 }
 
@@ -64,7 +67,7 @@ pub(in crate::model) async fn post(endpoint: &Endpoint, body: Vec<u8>) -> Result
     let response = match timeout(endpoint.first_byte, request.send()).await {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => {
-            let kind = failure_of(&error);
+            let kind = model_error(&error);
             tracing::warn!(
                 model.host = host,
                 model.error = kind.failure().as_str(),
@@ -82,7 +85,7 @@ pub(in crate::model) async fn post(endpoint: &Endpoint, body: Vec<u8>) -> Result
     }
 
     let status = response.status();
-    let failure = failure_of_status(status, retry_after(response.headers()));
+    let failure = status_error(status, retry_after(response.headers()));
     let code = error_code(response, endpoint.idle).await;
     tracing::warn!(
         model.host = host,
@@ -93,11 +96,11 @@ pub(in crate::model) async fn post(endpoint: &Endpoint, body: Vec<u8>) -> Result
     Err(failure)
 }
 
-fn failure_of(error: &reqwest::Error) -> ModelError {
+fn model_error(error: &reqwest::Error) -> ModelError {
     if error.is_timeout() { ModelError::Timeout } else { ModelError::Unavailable }
 }
 
-pub(super) fn failure_of_status(status: StatusCode, retry_after: Option<Duration>) -> ModelError {
+pub(super) fn status_error(status: StatusCode, retry_after: Option<Duration>) -> ModelError {
     match status.as_u16() {
         408 => ModelError::Timeout,
         429 => ModelError::RateLimited { retry_after },
@@ -116,9 +119,9 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 /// The short code with which an endpoint names its error, such as `model_not_found`.
 async fn error_code(response: Response, idle: Duration) -> Option<String> {
-    let body = bounded(response, idle, MAX_ERROR_BODY);
-    let whole = timeout(idle, read_whole(body)).await.ok()?.ok()?;
-    reader::error_code(&whole)
+    let body = bounded_body(response, idle, MAX_ERROR_BODY);
+    let body = timeout(idle, read_to_end(body)).await.ok()?.ok()?;
+    reader::error_code(&body)
 }
 
 pub(super) fn is_event_stream(response: &Response) -> bool {
@@ -131,34 +134,35 @@ pub(super) fn is_event_stream(response: &Response) -> bool {
 
 /// The body, which ends with an error once it is larger than `max`, or once `idle`
 /// has passed without a whole new line: single bytes do not keep a call alive.
-pub(in crate::model) fn bounded(response: Response, idle: Duration, max: usize) -> Body {
+pub(in crate::model) fn bounded_body(response: Response, idle: Duration, max: usize) -> Body {
     struct State {
         bytes: BoxStream<'static, reqwest::Result<Bytes>>,
-        room: usize,
-        until: Instant,
+        remaining: usize,
+        deadline: Instant,
     }
 
-    let state = State { bytes: response.bytes_stream().boxed(), room: max, until: Instant::now() + idle };
+    let state =
+        State { bytes: response.bytes_stream().boxed(), remaining: max, deadline: Instant::now() + idle };
     stream::try_unfold(state, move |mut state| async move {
-        let chunk = match timeout_at(state.until, state.bytes.next()).await {
+        let chunk = match timeout_at(state.deadline, state.bytes.next()).await {
             Err(_) => return Err(ModelError::Timeout),
             Ok(None) => return Ok(None),
             Ok(Some(Err(_))) => return Err(ModelError::Unreadable),
             Ok(Some(Ok(chunk))) => chunk,
         };
-        state.room = state.room.checked_sub(chunk.len()).ok_or(ModelError::Unreadable)?;
+        state.remaining = state.remaining.checked_sub(chunk.len()).ok_or(ModelError::Unreadable)?;
         if chunk.contains(&b'\n') {
-            state.until = Instant::now() + idle;
+            state.deadline = Instant::now() + idle;
         }
         Ok(Some((chunk, state)))
     })
     .boxed()
 }
 
-pub(in crate::model) async fn read_whole(body: Body) -> Result<Vec<u8>, ModelError> {
-    body.try_fold(Vec::new(), |mut whole, chunk| async move {
-        whole.extend_from_slice(&chunk);
-        Ok(whole)
+pub(in crate::model) async fn read_to_end(body: Body) -> Result<Vec<u8>, ModelError> {
+    body.try_fold(Vec::new(), |mut body, chunk| async move {
+        body.extend_from_slice(&chunk);
+        Ok(body)
     })
     .await
 }
@@ -195,7 +199,7 @@ mod tests {
 
     #[test]
     fn each_status_has_its_meaning() {
-        let of = |code| failure_of_status(StatusCode::from_u16(code).unwrap(), None);
+        let of = |code| status_error(StatusCode::from_u16(code).unwrap(), None);
 
         assert_eq!(of(302), ModelError::Unreadable);
         assert_eq!(of(400), ModelError::Refused);

@@ -23,7 +23,7 @@ pub async fn probe(
     }
     let response = timeout(limit, request.send()).await.map_err(|_| ModelError::Timeout)?;
     let status = response.map_err(|_| ModelError::Unavailable)?.status();
-    let is_there =
+    let is_reachable =
         status.is_success() || matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED);
-    if is_there { Ok(()) } else { Err(http::failure_of_status(status, None)) }
+    if is_reachable { Ok(()) } else { Err(http::status_error(status, None)) }
 }

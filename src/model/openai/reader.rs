@@ -6,18 +6,18 @@ use serde_json::Value;
 
 use crate::domain::chat::{ModelError, Part, Usage};
 
-use super::http::failure_of_status;
+use super::http::status_error;
 
 /// Reads chunk by chunk, and remembers which call a piece belongs to.
 #[derive(Default)]
 pub(super) struct Reader {
-    calls: Vec<Slot>,
+    calls: Vec<CallState>,
     has_content: bool,
     is_finished: bool,
 }
 
 /// What is known of a call under way. Its place in the list is its number.
-struct Slot {
+struct CallState {
     index: Option<u64>,
     id: Option<String>,
 }
@@ -37,7 +37,7 @@ pub(super) fn read_completion(json: &[u8]) -> Result<Vec<Part>, ModelError> {
 pub(super) fn error_code(json: &[u8]) -> Option<String> {
     let body: Value = serde_json::from_slice(json).ok()?;
     let error = body.get("error")?;
-    let code = filled(error.get("code")).or_else(|| filled(error.get("type")))?;
+    let code = non_empty(error.get("code")).or_else(|| non_empty(error.get("type")))?;
     let is_plain = code.len() <= 64 && code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     is_plain.then_some(code)
 }
@@ -51,7 +51,7 @@ impl Reader {
     pub(super) fn read_chunk(&mut self, json: &[u8]) -> Result<Vec<Part>, ModelError> {
         let chunk: Value = serde_json::from_slice(json).map_err(|_| ModelError::Unreadable)?;
         if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
-            return Err(failure_in_answer(error));
+            return Err(embedded_error(error));
         }
 
         let mut parts = Vec::new();
@@ -62,7 +62,7 @@ impl Reader {
                     self.read_message(message, is_whole, &mut parts);
                 }
             }
-            self.read_reason(choice.get("finish_reason"), &mut parts)?;
+            self.read_finish_reason(choice.get("finish_reason"), &mut parts)?;
         }
         if let Some(usage) = chunk.get("usage").filter(|usage| usage.is_object()) {
             parts.push(Part::Usage(read_usage(usage)));
@@ -80,8 +80,8 @@ impl Reader {
         }
         let calls = message.get("tool_calls").and_then(Value::as_array);
         // Before there were `tool_calls` there was one `function_call`; some still send it.
-        let old = message.get("function_call").filter(|old| old.is_object() && calls.is_none());
-        for call in calls.into_iter().flatten().chain(old) {
+        let legacy = message.get("function_call").filter(|legacy| legacy.is_object() && calls.is_none());
+        for call in calls.into_iter().flatten().chain(legacy) {
             self.has_content = true;
             parts.push(self.read_call(call, is_whole));
         }
@@ -89,8 +89,8 @@ impl Reader {
 
     fn read_call(&mut self, call: &Value, is_whole: bool) -> Part {
         let function = call.get("function").unwrap_or(call);
-        let id = filled(call.get("id"));
-        let name = filled(function.get("name"));
+        let id = non_empty(call.get("id"));
+        let name = non_empty(function.get("name"));
         let arguments = match function.get("arguments") {
             None | Some(Value::Null) => String::new(),
             Some(Value::String(text)) => text.clone(),
@@ -98,19 +98,19 @@ impl Reader {
         };
 
         let index = call.get("index").and_then(Value::as_u64);
-        let known = if is_whole { None } else { self.find_slot(index, id.as_deref(), name.is_some()) };
-        let slot = known.unwrap_or(self.calls.len());
+        let existing = if is_whole { None } else { self.find_call(index, id.as_deref(), name.is_some()) };
+        let slot = existing.unwrap_or(self.calls.len());
         match self.calls.get_mut(slot) {
             Some(open) if open.id.is_none() => open.id.clone_from(&id),
             Some(_) => {}
-            None => self.calls.push(Slot { index, id: id.clone() }),
+            None => self.calls.push(CallState { index, id: id.clone() }),
         }
-        Part::Call { slot, id, name, arguments }
+        Part::Call { index: slot, id, name, arguments }
     }
 
     /// The call that a piece goes on with; none where it begins one. Some vendors give
     /// every call the index 0, some give every piece a new id, some give neither.
-    fn find_slot(&self, index: Option<u64>, id: Option<&str>, has_name: bool) -> Option<usize> {
+    fn find_call(&self, index: Option<u64>, id: Option<&str>, has_name: bool) -> Option<usize> {
         if let Some(id) = id
             && let Some(same) = self.calls.iter().position(|slot| slot.id.as_deref() == Some(id))
         {
@@ -125,7 +125,11 @@ impl Reader {
         (!begins).then_some(same)
     }
 
-    fn read_reason(&mut self, reason: Option<&Value>, parts: &mut Vec<Part>) -> Result<(), ModelError> {
+    fn read_finish_reason(
+        &mut self,
+        reason: Option<&Value>,
+        parts: &mut Vec<Part>,
+    ) -> Result<(), ModelError> {
         match reason.and_then(Value::as_str).unwrap_or_default() {
             "" => return Ok(()),
             "length" => return Err(ModelError::Unreadable),
@@ -151,7 +155,7 @@ fn read_text(content: &Value) -> String {
     }
 }
 
-fn filled(value: Option<&Value>) -> Option<String> {
+fn non_empty(value: Option<&Value>) -> Option<String> {
     value.and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
@@ -166,14 +170,14 @@ fn read_usage(usage: &Value) -> Usage {
 }
 
 /// An error inside an answer whose status was good. Its code is a status, or a word.
-fn failure_in_answer(error: &Value) -> ModelError {
+fn embedded_error(error: &Value) -> ModelError {
     let code = error.get("code");
     let number = code.and_then(Value::as_u64).or_else(|| code?.as_str()?.parse().ok());
     let status = number.and_then(|number| u16::try_from(number).ok());
     if let Some(status) = status.and_then(|status| StatusCode::from_u16(status).ok()) {
-        return failure_of_status(status, None);
+        return status_error(status, None);
     }
-    let word = filled(code).or_else(|| filled(error.get("type"))).unwrap_or_default();
+    let word = non_empty(code).or_else(|| non_empty(error.get("type"))).unwrap_or_default();
     match word {
         word if word.contains("rate_limit") => ModelError::RateLimited { retry_after: None },
         word if word.contains("invalid") || word.contains("context_length") => ModelError::Refused,

@@ -21,11 +21,11 @@ const MAX_NAME: usize = 64;
 /// does not know it can be served; `stream = false` asks for one JSON object.
 pub(super) fn encode(request: ChatRequest) -> Result<Vec<u8>, ModelError> {
     let parameters = request.parameters;
-    let mut ids = Ids::default();
+    let mut ids = CallIds::default();
     let body = CreateChatCompletionRequest {
         model: request.model,
-        messages: request.messages.into_iter().map(|message| show(message, &mut ids)).collect(),
-        tools: Some(request.tools.into_iter().map(offer).collect())
+        messages: request.messages.into_iter().map(|message| encode_message(message, &mut ids)).collect(),
+        tools: Some(request.tools.into_iter().map(encode_tool).collect())
             .filter(|tools: &Vec<_>| !tools.is_empty()),
         stream: Some(true),
         stream_options: Some(ChatCompletionStreamOptions {
@@ -56,18 +56,18 @@ fn merge(body: &mut Map<String, Value>, parameters: Map<String, Value>) {
 /// Call ids, numbered in order of appearance: nine letters and digits, the one form
 /// that every vendor takes. The same history always gets the same ones.
 #[derive(Default)]
-struct Ids {
-    known: HashMap<String, String>,
+struct CallIds {
+    assigned: HashMap<String, String>,
 }
 
-impl Ids {
-    fn of(&mut self, id: String) -> String {
-        let number = self.known.len();
-        self.known.entry(id).or_insert_with(|| format!("call{number:05}")).clone()
+impl CallIds {
+    fn assign(&mut self, id: String) -> String {
+        let number = self.assigned.len();
+        self.assigned.entry(id).or_insert_with(|| format!("call{number:05}")).clone()
     }
 }
 
-fn show(message: ChatMessage, ids: &mut Ids) -> ChatCompletionRequestMessage {
+fn encode_message(message: ChatMessage, ids: &mut CallIds) -> ChatCompletionRequestMessage {
     match message {
         ChatMessage::System(text) => {
             ChatCompletionRequestSystemMessage { content: text.into(), name: None }.into()
@@ -76,7 +76,7 @@ fn show(message: ChatMessage, ids: &mut Ids) -> ChatCompletionRequestMessage {
             ChatCompletionRequestUserMessage { content: text.into(), name: None }.into()
         }
         ChatMessage::Assistant { text, calls } => {
-            let calls: Vec<_> = calls.into_iter().map(|call| show_call(call, ids)).collect();
+            let calls: Vec<_> = calls.into_iter().map(|call| encode_call(call, ids)).collect();
             ChatCompletionRequestAssistantMessage {
                 content: text.map(Into::into),
                 tool_calls: Some(calls).filter(|calls| !calls.is_empty()),
@@ -85,26 +85,27 @@ fn show(message: ChatMessage, ids: &mut Ids) -> ChatCompletionRequestMessage {
             .into()
         }
         ChatMessage::Tool { call_id, content } => {
-            ChatCompletionRequestToolMessage { content: content.into(), tool_call_id: ids.of(call_id) }.into()
+            ChatCompletionRequestToolMessage { content: content.into(), tool_call_id: ids.assign(call_id) }
+                .into()
         }
     }
 }
 
-fn show_call(call: ToolCall, ids: &mut Ids) -> ChatCompletionMessageToolCalls {
+fn encode_call(call: ToolCall, ids: &mut CallIds) -> ChatCompletionMessageToolCalls {
     ChatCompletionMessageToolCalls::Function(ChatCompletionMessageToolCall {
-        id: ids.of(call.id),
-        function: FunctionCall { name: acceptable_name(&call.name), arguments: call.arguments },
+        id: ids.assign(call.id),
+        function: FunctionCall { name: sanitize_name(&call.name), arguments: call.arguments },
     })
 }
 
 /// A name that a model made up may be one that no endpoint takes back.
-fn acceptable_name(name: &str) -> String {
+fn sanitize_name(name: &str) -> String {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     let name: String = name.chars().take(MAX_NAME).map(|c| if fits(c) { c } else { '_' }).collect();
     if name.is_empty() { "unknown".to_owned() } else { name }
 }
 
-fn offer(tool: ToolSpec) -> ChatCompletionTools {
+fn encode_tool(tool: ToolSpec) -> ChatCompletionTools {
     ChatCompletionTools::Function(ChatCompletionTool {
         function: FunctionObject {
             name: tool.name,

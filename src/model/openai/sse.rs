@@ -8,31 +8,31 @@ use futures::{Stream, StreamExt, TryStreamExt, stream};
 use tokio::time::timeout;
 
 use crate::domain::chat::{ModelError, Part};
-use crate::model::Parts;
+use crate::model::PartStream;
 
 use super::{http::Body, reader::Reader};
 
 /// What may still come once the model is finished: its usage, and `[DONE]`.
-const AFTERMATH: Duration = Duration::from_secs(2);
+const USAGE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the end of the body is waited for, so that its connection can be used again.
-const DRAIN: Duration = Duration::from_millis(50);
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// The parts of a stream of chunks, up to `[DONE]` or its end. What goes wrong after
 /// the model is finished does not spoil its answer.
-pub(super) fn read(body: Body) -> Parts {
+pub(super) fn read(body: Body) -> PartStream {
     // Some leave out the empty line that ends the last event.
     let body = body.chain(stream::iter([Ok(Bytes::from_static(b"\n\n"))])).boxed();
     let state = (EventStream::new(lines(body).boxed()), Reader::default());
 
     stream::try_unfold(state, |(mut events, mut reader)| async move {
         let event = if reader.is_finished() {
-            timeout(AFTERMATH, events.next()).await.ok().flatten().and_then(Result::ok)
+            timeout(USAGE_TIMEOUT, events.next()).await.ok().flatten().and_then(Result::ok)
         } else {
-            events.next().await.transpose().map_err(failure_of)?
+            events.next().await.transpose().map_err(model_error)?
         };
         let Some(event) = event else { return Ok(None) };
         if event.data.trim() == "[DONE]" {
-            let _ = timeout(DRAIN, async { while let Some(Ok(_)) = events.next().await {} }).await;
+            let _ = timeout(DRAIN_TIMEOUT, async { while let Some(Ok(_)) = events.next().await {} }).await;
             return Ok(None);
         }
 
@@ -68,7 +68,7 @@ fn lines(body: Body) -> impl Stream<Item = Result<Bytes, ModelError>> + Send {
     })
 }
 
-fn failure_of(error: EventStreamError<ModelError>) -> ModelError {
+fn model_error(error: EventStreamError<ModelError>) -> ModelError {
     match error {
         EventStreamError::Transport(error) => error,
         EventStreamError::Utf8(_) | EventStreamError::Parser(_) => ModelError::Unreadable,

@@ -6,7 +6,7 @@ use std::slice;
 
 use serde_json::json;
 
-use server::{Act, Outcome, ask, ask_with, close, events, json_answer, respond, text_of};
+use server::{Action, Outcome, close, events, json_answer, respond, run, run_with, text_of};
 
 use super::*;
 use crate::domain::chat::{ChatMessage, ModelAnswer, Usage};
@@ -22,7 +22,7 @@ async fn a_plain_json_answer_is_read() {
         "usage": {"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 4}},
     }));
 
-    let outcome = ask(vec![answer]).await;
+    let outcome = run(vec![answer]).await;
 
     let usage = Usage { input: 9, cached: 4, output: 2, reasoning: 0 };
     assert_eq!(outcome.result, Ok(ModelAnswer { text: Some("Hello".to_owned()), calls: vec![], usage }));
@@ -42,7 +42,7 @@ async fn a_stream_is_read_with_its_calls_and_its_usage() {
         )
     };
 
-    let outcome = ask(vec![
+    let outcome = run(vec![
         events(&[
             delta(json!({"role": "assistant", "content": "Let me "})),
             delta(json!({"content": "see"})),
@@ -54,7 +54,7 @@ async fn a_stream_is_read_with_its_calls_and_its_usage() {
             json!({"choices": [{"delta": {}, "finish_reason": "tool_calls"}]}),
             json!({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}),
         ]),
-        Act::Send(b"data: [DONE]\n\n".to_vec()),
+        Action::Send(b"data: [DONE]\n\n".to_vec()),
     ])
     .await;
 
@@ -75,7 +75,7 @@ async fn an_error_status_is_one_call_and_says_what_it_means() {
     ];
 
     for (head, seconds, code) in cases {
-        let outcome = ask(vec![respond(head, "text/html", b"<h1>No</h1>")]).await;
+        let outcome = run(vec![respond(head, "text/html", b"<h1>No</h1>")]).await;
 
         let error = outcome.result.unwrap_err();
         assert_eq!(error.failure().as_str(), code);
@@ -91,23 +91,23 @@ async fn silence_is_a_timeout_at_every_point() {
     let chunk = json!({"choices": [{"delta": {"content": "Hel"}}]});
     let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n";
     let silences = [
-        vec![Act::Hang],
-        vec![Act::Send(head.as_bytes().to_vec()), Act::Hang],
-        vec![events(&[chunk]), Act::Hang],
-        vec![events(&[]), Act::Drip],
+        vec![Action::Hang],
+        vec![Action::Send(head.as_bytes().to_vec()), Action::Hang],
+        vec![events(&[chunk]), Action::Hang],
+        vec![events(&[]), Action::Drip],
     ];
 
-    for acts in silences {
-        assert_eq!(ask(acts).await.result, Err(ModelError::Timeout));
+    for actions in silences {
+        assert_eq!(run(actions).await.result, Err(ModelError::Timeout));
     }
 }
 
 #[tokio::test]
 async fn no_connection_is_unavailable() {
-    let outcome = ask_with("http://127.0.0.1:1/v1", None, vec![]).await;
+    let outcome = run_with("http://127.0.0.1:1/v1", None, vec![]).await;
     assert_eq!(outcome.result, Err(ModelError::Unavailable));
 
-    let outcome = ask(vec![close()]).await;
+    let outcome = run(vec![close()]).await;
     assert_eq!(outcome.result, Err(ModelError::Unavailable));
 }
 
@@ -118,7 +118,7 @@ async fn what_cannot_be_read_is_unreadable() {
     ]}}]});
     let half_text = json!({"choices": [{"delta": {"content": "Hel"}}]});
     let finish = |reason: &str| json!({"choices": [{"delta": {"content": "Hi"}, "finish_reason": reason}]});
-    let bad: Vec<(&str, Vec<Act>)> = vec![
+    let bad: Vec<(&str, Vec<Action>)> = vec![
         ("garbage", vec![respond("200 OK", "text/plain", b"\x00\xff oops")]),
         ("not JSON", vec![respond("200 OK", "application/json", b"{\"choices\": [")]),
         ("empty", vec![respond("200 OK", "application/json", b"")]),
@@ -140,15 +140,15 @@ async fn what_cannot_be_read_is_unreadable() {
             "invalid UTF-8 in a stream",
             vec![
                 events(&[]),
-                Act::Send(b"data: {\"choices\":[{\"delta\":{\"content\":\"\xff\"}}]}\n\n".to_vec()),
+                Action::Send(b"data: {\"choices\":[{\"delta\":{\"content\":\"\xff\"}}]}\n\n".to_vec()),
             ],
         ),
         (
             "garbage in a stream",
-            vec![events(slice::from_ref(&half_text)), Act::Send(b"data: oops\n\n".to_vec())],
+            vec![events(slice::from_ref(&half_text)), Action::Send(b"data: oops\n\n".to_vec())],
         ),
         ("cut in a call", vec![events(slice::from_ref(&half_call))]),
-        ("cut before the reason", vec![events(&[half_text]), Act::Send(b"data: [DONE]\n\n".to_vec())]),
+        ("cut before the reason", vec![events(&[half_text]), Action::Send(b"data: [DONE]\n\n".to_vec())]),
         ("out of room", vec![events(&[half_call, finish("length")])]),
         (
             "unknown reason, nothing said",
@@ -157,8 +157,8 @@ async fn what_cannot_be_read_is_unreadable() {
         ),
     ];
 
-    for (what, acts) in bad {
-        let outcome = ask(acts).await;
+    for (what, actions) in bad {
+        let outcome = run(actions).await;
         assert_eq!(outcome.result, Err(ModelError::Unreadable), "{what}");
         assert_eq!(outcome.requests.len(), 1, "{what}");
     }
@@ -170,8 +170,8 @@ async fn a_huge_answer_is_dropped_at_its_bound() {
     let length = format!("200 OK\r\nContent-Length: {}", 100 * MIB);
     let head = format!("HTTP/1.1 {length}\r\nContent-Type: application/json\r\n\r\n").into_bytes();
 
-    for begin in [Act::Send(head), events(&[])] {
-        let outcome = ask(vec![begin, Act::Flood(100 * MIB)]).await;
+    for begin in [Action::Send(head), events(&[])] {
+        let outcome = run(vec![begin, Action::Flood(100 * MIB)]).await;
 
         assert_eq!(outcome.result, Err(ModelError::Unreadable));
         assert!(outcome.sent < 60 * MIB, "{} bytes were taken", outcome.sent);
@@ -198,17 +198,17 @@ async fn other_vendors_are_forgiven() {
         respond("200 OK", "text/plain", b" {\"choices\":[{\"message\":{\"content\":\"Hi\"}}]}"),
         stream(&[json!({"content": "H", "tool_calls": null}), json!({"content": "i"})]),
     ];
-    for act in texts {
-        assert_eq!(text_of(&ask(vec![act]).await), "Hi");
+    for action in texts {
+        assert_eq!(text_of(&run(vec![action]).await), "Hi");
     }
 
     let no_ids =
         json!([{"function": {"name": "find", "arguments": {"a": 1}}}, {"function": {"name": "pay"}}]);
-    let outcome = ask(vec![message(json!({"content": "", "tool_calls": no_ids}))]).await;
+    let outcome = run(vec![message(json!({"content": "", "tool_calls": no_ids}))]).await;
     assert_eq!(call_names(&outcome.result.unwrap()), [("find", "{\"a\":1}"), ("pay", "")]);
 
     let all_zero = json!([call(0, "a", "find"), call(0, "b", "pay")]);
-    let outcome = ask(vec![stream(&[json!({"tool_calls": all_zero})])]).await;
+    let outcome = run(vec![stream(&[json!({"tool_calls": all_zero})])]).await;
     assert_eq!(call_names(&outcome.result.unwrap()), [("find", "{}"), ("pay", "{}")]);
 
     let no_index = [
@@ -216,20 +216,20 @@ async fn other_vendors_are_forgiven() {
         json!({"tool_calls": [{"function": {"arguments": "}"}}]}),
         json!({"tool_calls": [{"function": {"name": "pay", "arguments": "{}"}}]}),
     ];
-    let outcome = ask(vec![stream(&no_index)]).await;
+    let outcome = run(vec![stream(&no_index)]).await;
     assert_eq!(call_names(&outcome.result.unwrap()), [("find", "{}"), ("pay", "{}")]);
 
     let old = message(json!({"content": null, "function_call": {"name": "find", "arguments": "{}"}}));
-    assert_eq!(call_names(&ask(vec![old]).await.result.unwrap()), [("find", "{}")]);
+    assert_eq!(call_names(&run(vec![old]).await.result.unwrap()), [("find", "{}")]);
 }
 
 #[tokio::test]
 async fn a_stream_may_end_badly_once_the_model_is_finished() {
     let done = json!({"choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]});
-    let ends = [close(), Act::Send(b"data: oops\n\n".to_vec())];
+    let ends = [close(), Action::Send(b"data: oops\n\n".to_vec())];
 
     for end in ends {
-        assert_eq!(text_of(&ask(vec![events(slice::from_ref(&done)), end]).await), "Hi");
+        assert_eq!(text_of(&run(vec![events(slice::from_ref(&done)), end]).await), "Hi");
     }
 }
 
@@ -245,8 +245,8 @@ async fn an_error_inside_a_good_answer_is_one() {
     ];
 
     for (chunk, code) in cases {
-        assert_eq!(ask(vec![json_answer(&chunk)]).await.result.unwrap_err().failure().as_str(), code);
-        assert_eq!(ask(vec![events(&[chunk])]).await.result.unwrap_err().failure().as_str(), code);
+        assert_eq!(run(vec![json_answer(&chunk)]).await.result.unwrap_err().failure().as_str(), code);
+        assert_eq!(run(vec![events(&[chunk])]).await.result.unwrap_err().failure().as_str(), code);
     }
 }
 
@@ -255,17 +255,17 @@ async fn the_connection_of_a_finished_stream_is_used_again() {
     let stream = "data: {\"choices\":[{\"delta\":{\"content\":\"Hi\"},\"finish_reason\":\"stop\"}]}\n\n\
                   data: [DONE]\n\n";
 
-    assert_eq!(server::connections_of_two_calls(stream.as_bytes()).await, 1);
+    assert_eq!(server::count_connections_of_two_calls(stream.as_bytes()).await, 1);
 }
 
 #[tokio::test]
 async fn the_key_is_sent_only_where_there_is_one() {
     let hi = || json_answer(&json!({"choices": [{"message": {"content": "Hi"}}]}));
 
-    let Outcome { requests, .. } = ask_with("", Some("sk-1"), vec![hi()]).await;
+    let Outcome { requests, .. } = run_with("", Some("sk-1"), vec![hi()]).await;
     assert!(requests[0].contains("authorization: Bearer sk-1\r\n"), "{}", requests[0]);
 
-    let Outcome { requests, .. } = ask_with("", None, vec![hi()]).await;
+    let Outcome { requests, .. } = run_with("", None, vec![hi()]).await;
     assert!(!requests[0].to_lowercase().contains("authorization"), "{}", requests[0]);
 }
 
@@ -280,6 +280,6 @@ fn a_connection_that_cannot_work_is_refused_at_once() {
     assert!(matches!(connect("ftp://host/v1", None), Err(SetupError::BaseUrl)));
     assert!(matches!(connect("http://host/v1", Some("a\nb")), Err(SetupError::ApiKey)));
     assert!(connect("http://host/v1/", Some("sk-1\n")).is_ok());
-    let url = url_below("http://host/deployment/?api-version=1", &["chat", "completions"]).unwrap();
+    let url = join_url("http://host/deployment/?api-version=1", &["chat", "completions"]).unwrap();
     assert_eq!(url.as_str(), "http://host/deployment/chat/completions?api-version=1");
 }

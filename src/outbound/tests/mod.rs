@@ -1,8 +1,8 @@
 //! The client against real listeners on loopback.
 
-mod answers;
 mod environment;
 mod names;
+mod responses;
 mod server;
 mod spellings;
 

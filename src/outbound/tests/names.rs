@@ -9,14 +9,14 @@ use futures::FutureExt as _;
 use super::get;
 use super::server::{Canary, Server};
 use crate::outbound::address::is_public;
-use crate::outbound::resolver::PublicOnly;
-use crate::outbound::{AllowHosts, GuardedClient, OutboundError, OutboundResponse, UrlRefused};
+use crate::outbound::resolver::PublicResolver;
+use crate::outbound::{AllowHosts, GuardedClient, OutboundError, OutboundResponse, UrlError};
 
 /// Stands for a public address: nothing leaves this machine.
-const AS_PUBLIC: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+const FAKE_PUBLIC: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-fn is_public_or_stands_for_it(address: IpAddr) -> bool {
-    address == AS_PUBLIC || is_public(address)
+fn is_public_or_fake(address: IpAddr) -> bool {
+    address == FAKE_PUBLIC || is_public(address)
 }
 
 /// A client whose resolver gives these answers in turn, then the last one for ever; with all names that it
@@ -26,16 +26,16 @@ fn client(answers: &[&[&str]]) -> (GuardedClient, Arc<Mutex<Vec<String>>>) {
     let answers: VecDeque<Vec<SocketAddr>> =
         answers.iter().map(|answer| answer.iter().map(parse).collect()).collect();
     let answers = Mutex::new(answers);
-    let asked = Arc::new(Mutex::new(Vec::new()));
-    let book = Arc::clone(&asked);
+    let lookups = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&lookups);
     let lookup = move |name: String| {
-        book.lock().unwrap().push(name);
+        log.lock().unwrap().push(name);
         let mut answers = answers.lock().unwrap();
         let answer = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };
         async move { Ok(answer.unwrap()) }.boxed()
     };
-    let resolver = PublicOnly::of(Arc::new(lookup), is_public_or_stands_for_it);
-    (GuardedClient::resolving(AllowHosts::default(), resolver).unwrap(), asked)
+    let resolver = PublicResolver::with_lookup(Arc::new(lookup), is_public_or_fake);
+    (GuardedClient::with_resolver(AllowHosts::default(), resolver).unwrap(), lookups)
 }
 
 async fn send(client: &GuardedClient, port: u16) -> Result<OutboundResponse, OutboundError> {
@@ -43,14 +43,14 @@ async fn send(client: &GuardedClient, port: u16) -> Result<OutboundResponse, Out
 }
 
 fn is_refused(outcome: &Result<OutboundResponse, OutboundError>) -> bool {
-    matches!(outcome, Err(OutboundError::Refused(UrlRefused::NotPublic)))
+    matches!(outcome, Err(OutboundError::Refused(UrlError::NotPublic)))
 }
 
 #[tokio::test]
-async fn a_name_with_an_address_that_is_not_public_is_refused_wherever_that_stands() {
+async fn a_name_with_an_address_that_is_not_public_is_refused_at_any_position() {
     let canary = Canary::new();
-    let twin = canary.twin();
-    let public = AS_PUBLIC.to_string();
+    let ipv6_canary = canary.on_ipv6();
+    let public = FAKE_PUBLIC.to_string();
     let addresses = [
         "127.0.0.1",
         "127.1.2.3",
@@ -82,7 +82,7 @@ async fn a_name_with_an_address_that_is_not_public_is_refused_wherever_that_stan
         })
         .collect();
     let slices: Vec<&[&str]> = answers.iter().map(Vec::as_slice).collect();
-    let (client, asked) = client(&slices);
+    let (client, lookups) = client(&slices);
 
     for answer in &answers {
         let outcome = send(&client, canary.port()).await;
@@ -90,19 +90,19 @@ async fn a_name_with_an_address_that_is_not_public_is_refused_wherever_that_stan
         assert!(is_refused(&outcome), "{answer:?}: {outcome:?}");
     }
 
-    assert_eq!((answers.len(), asked.lock().unwrap().len()), (84, 84));
+    assert_eq!((answers.len(), lookups.lock().unwrap().len()), (84, 84));
     canary.assert_untouched();
-    twin.as_ref().inspect(|twin| twin.assert_untouched());
+    ipv6_canary.as_ref().inspect(|ipv6_canary| ipv6_canary.assert_untouched());
 }
 
 #[tokio::test]
 async fn the_address_that_was_looked_at_is_the_one_that_is_called() {
     let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     let canary = Canary::new();
-    let server = Server::on(AS_PUBLIC.into(), canary.port(), answer);
-    let public = AS_PUBLIC.to_string();
+    let server = Server::on(FAKE_PUBLIC.into(), canary.port(), answer);
+    let public = FAKE_PUBLIC.to_string();
     // Public to whoever asks first, and this machine to whoever asks again.
-    let (client, asked) = client(&[&[&public], &["127.0.0.1"], &[&public], &["127.0.0.1"]]);
+    let (client, lookups) = client(&[&[&public], &["127.0.0.1"], &[&public], &["127.0.0.1"]]);
 
     let outcomes = [
         send(&client, server.port).await,
@@ -111,7 +111,7 @@ async fn the_address_that_was_looked_at_is_the_one_that_is_called() {
         send(&client, server.port).await,
     ];
 
-    assert_eq!(asked.lock().unwrap().len(), 4, "each call asked once");
+    assert_eq!(lookups.lock().unwrap().len(), 4, "each call asked once");
     assert_eq!(server.requests.try_iter().count(), 2);
     for (nth, outcome) in outcomes.iter().enumerate() {
         let is_served = outcome.as_ref().is_ok_and(|answer| answer.status == 200);
@@ -123,7 +123,7 @@ async fn the_address_that_was_looked_at_is_the_one_that_is_called() {
 #[tokio::test]
 async fn whatever_a_name_looks_like_its_address_decides() {
     let canary = Canary::new();
-    let (client, asked) = client(&[&["127.0.0.1"]]);
+    let (client, lookups) = client(&[&["127.0.0.1"]]);
 
     let names = [
         "localhost.",
@@ -145,6 +145,6 @@ async fn whatever_a_name_looks_like_its_address_decides() {
         assert!(matches!(outcome, Err(OutboundError::Refused(_))), "{name}: {outcome:?}");
     }
 
-    assert!(!asked.lock().unwrap().is_empty());
+    assert!(!lookups.lock().unwrap().is_empty());
     canary.assert_untouched();
 }

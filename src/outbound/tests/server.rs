@@ -13,15 +13,15 @@ pub(super) struct Server {
 
 impl Server {
     /// Answers each request of each connection with these bytes.
-    pub(super) fn answering(answer: impl Into<Vec<u8>>) -> Self {
-        let answer = answer.into();
-        Self::serving(move |stream| stream.write_all(&answer).is_ok())
+    pub(super) fn answering(response: impl Into<Vec<u8>>) -> Self {
+        let response = response.into();
+        Self::serving(move |stream| stream.write_all(&response).is_ok())
     }
 
     /// The same on another address of this machine.
-    pub(super) fn on(address: IpAddr, port: u16, answer: &'static str) -> Self {
+    pub(super) fn on(address: IpAddr, port: u16, response: &'static str) -> Self {
         let listener = TcpListener::bind((address, port)).unwrap();
-        Self::listening(listener, move |stream| stream.write_all(answer.as_bytes()).is_ok())
+        Self::listening(listener, move |stream| stream.write_all(response.as_bytes()).is_ok())
     }
 
     /// Answers each request by `serve`, which says whether the connection stays.
@@ -77,7 +77,7 @@ impl Canary {
     }
 
     /// One on IPv6 with the same port, where the machine has IPv6.
-    pub(super) fn twin(&self) -> Option<Self> {
+    pub(super) fn on_ipv6(&self) -> Option<Self> {
         let listener = TcpListener::bind(("::1", self.port())).ok()?;
         listener.set_nonblocking(true).unwrap();
         Some(Self(listener))

@@ -3,45 +3,45 @@
 
 use std::collections::HashMap;
 
-use super::changes::differing;
-use super::{Action, ApplyError, Before, Run, refuse_made_by_api};
-use crate::domain::assistant::{Compiled, CompiledTool, check_names};
+use super::changes::changed_keys;
+use super::{Action, Applier, ApplyError, CurrentState, reject_api_owned};
+use crate::domain::assistant::{AssistantVersion, CompiledTool, check_names};
 use crate::domain::ids::AssistantId;
 use crate::domain::workspace_file::FileAssistant;
 use crate::store::Conn;
 use crate::store::assistants::{self, AssistantRow};
 
-impl Run<'_> {
+impl Applier<'_> {
     /// The ids of the file's assistants, by slug. An id stays for good, and no two workspaces share one.
     pub(super) async fn assistant_ids(
         &self,
         mut conn: Conn<'_>,
-        before: &Before,
+        current: &CurrentState,
     ) -> Result<HashMap<String, AssistantId>, ApplyError> {
         let mut ids = HashMap::new();
         for file in &self.prepared.file.assistants {
             let slug = &file.slug;
-            let id = match (before.assistants.iter().find(|row| row.slug == *slug), file.id) {
-                (Some(old), wanted) => {
-                    refuse_made_by_api("assistant", slug, old.from_file)?;
-                    if wanted.is_some_and(|wanted| wanted != old.id) {
+            let id = match (current.assistants.iter().find(|row| row.slug == *slug), file.id) {
+                (Some(old), requested) => {
+                    reject_api_owned("assistant", slug, old.from_file)?;
+                    if requested.is_some_and(|requested| requested != old.id) {
                         let problem =
                             format!("assistant \"{slug}\" has the id {}; it cannot change", old.id.0);
                         return Err(ApplyError::Refused(problem));
                     }
                     old.id
                 }
-                (None, Some(wanted)) => {
-                    if assistants::is_taken(conn.reborrow(), wanted).await? {
-                        let wanted = wanted.0;
+                (None, Some(requested)) => {
+                    if assistants::exists(conn.reborrow(), requested).await? {
+                        let requested = requested.0;
                         let problem = format!(
-                            "the id {wanted} of assistant \"{slug}\" is another's: give it another, or leave it out"
+                            "the id {requested} of assistant \"{slug}\" is another's: give it another, or leave it out"
                         );
                         return Err(ApplyError::Refused(problem));
                     }
-                    wanted
+                    requested
                 }
-                (None, None) => AssistantId(self.site.ids.ordered(self.site.clock)),
+                (None, None) => AssistantId(self.context.ids.uuid_v7(self.context.clock)),
             };
             ids.insert(slug.clone(), id);
         }
@@ -52,10 +52,10 @@ impl Run<'_> {
     pub(super) async fn put_assistants(
         &mut self,
         mut conn: Conn<'_>,
-        before: &Before,
+        current: &CurrentState,
         ids: &HashMap<String, AssistantId>,
         tools: &HashMap<String, Vec<CompiledTool>>,
-    ) -> Result<HashMap<String, Compiled>, ApplyError> {
+    ) -> Result<HashMap<String, AssistantVersion>, ApplyError> {
         let prepared = self.prepared;
         let mut compiled = HashMap::new();
         for file in &prepared.file.assistants {
@@ -63,14 +63,14 @@ impl Run<'_> {
             let version = compile(file, tools);
             check_names(&version.tools)
                 .map_err(|problem| ApplyError::Refused(format!("assistant \"{}\": {problem}", file.slug)))?;
-            let old = before.assistants.iter().find(|row| row.slug == file.slug);
+            let old = current.assistants.iter().find(|row| row.slug == file.slug);
             self.put_assistant(conn.reborrow(), id, &version, old).await?;
             compiled.insert(file.slug.clone(), version);
         }
-        let gone = |row: &&AssistantRow| row.from_file && !row.archived && !ids.contains_key(&row.slug);
-        for row in before.assistants.iter().filter(gone) {
+        let is_removed = |row: &&AssistantRow| row.from_file && !row.archived && !ids.contains_key(&row.slug);
+        for row in current.assistants.iter().filter(is_removed) {
             assistants::archive(conn.reborrow(), self.workspace, row.id, self.now).await?;
-            self.changed("assistant", &row.slug, Action::Archived);
+            self.record_change("assistant", &row.slug, Action::Archived);
         }
         Ok(compiled)
     }
@@ -79,23 +79,23 @@ impl Run<'_> {
         &mut self,
         mut conn: Conn<'_>,
         id: AssistantId,
-        version: &Compiled,
+        version: &AssistantVersion,
         old: Option<&AssistantRow>,
     ) -> Result<(), ApplyError> {
         let text = serde_json::to_string(version)?;
         let differs = old.is_none_or(|old| old.compiled != text);
         let action = match old {
-            None => Action::Made,
+            None => Action::Created,
             Some(old) if old.archived => Action::Restored,
-            Some(old) if differs => Action::Changed(differing(&old.compiled, &text)),
+            Some(old) if differs => Action::Changed(changed_keys(&old.compiled, &text)),
             Some(_) => return Ok(()),
         };
-        let current = old.map_or(0, |old| old.current_version);
+        let latest_version = old.map_or(0, |old| old.current_version);
         let row = AssistantRow {
             id,
             slug: version.slug.clone(),
             name: version.name.clone(),
-            current_version: if differs { current + 1 } else { current },
+            current_version: if differs { latest_version + 1 } else { latest_version },
             pause_on_agent_message: version.pause_on_agent_message,
             from_file: true,
             archived: false,
@@ -105,13 +105,13 @@ impl Run<'_> {
         if differs {
             assistants::insert_version(conn, self.workspace, &row, self.now).await?;
         }
-        self.changed("assistant", row.slug, action);
+        self.record_change("assistant", row.slug, action);
         Ok(())
     }
 }
 
-fn compile(file: &FileAssistant, tools: &HashMap<String, Vec<CompiledTool>>) -> Compiled {
-    Compiled {
+fn compile(file: &FileAssistant, tools: &HashMap<String, Vec<CompiledTool>>) -> AssistantVersion {
+    AssistantVersion {
         slug: file.slug.clone(),
         name: file.name.clone(),
         system_prompt: file.system_prompt.clone(),

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::{ApplyError, Before, Run, refuse_made_by_api};
+use super::{Applier, ApplyError, CurrentState, reject_api_owned};
 use crate::domain::calendar::{Caldav, CalendarSettings};
 use crate::domain::ids::{CalendarId, WorkspaceId};
 use crate::domain::workspace_file::{FileCaldav, FileCalendar};
-use crate::store::configured::{self, Configured, Section};
+use crate::store::workspace_config::{self, ConfigRow, Section};
 use crate::store::{Conn, StoreError};
 
 /// The file's calendars as the store has them.
@@ -17,43 +17,39 @@ pub(super) struct Calendars {
 }
 
 /// Locks all calendars of the workspace, in order of their ids, and reads them.
-pub(super) async fn lock(mut conn: Conn<'_>, workspace: WorkspaceId) -> Result<Vec<Configured>, StoreError> {
-    let rows = configured::list(conn.reborrow(), Section::Calendars, workspace).await?;
+pub(super) async fn lock(mut conn: Conn<'_>, workspace: WorkspaceId) -> Result<Vec<ConfigRow>, StoreError> {
+    let rows = workspace_config::list(conn.reborrow(), Section::Calendars, workspace).await?;
     let ids = rows.iter().map(|row| (workspace, CalendarId(row.id))).collect();
-    crate::store::calendars::lock(conn.reborrow(), &ids).await?;
-    configured::list(conn, Section::Calendars, workspace).await
+    crate::store::bookings::lock_calendars(conn.reborrow(), &ids).await?;
+    workspace_config::list(conn, Section::Calendars, workspace).await
 }
 
-impl Run<'_> {
+impl Applier<'_> {
     pub(super) async fn put_calendars(
         &mut self,
         mut conn: Conn<'_>,
-        before: &Before,
+        current: &CurrentState,
     ) -> Result<Calendars, ApplyError> {
         let prepared = self.prepared;
         let mut calendars = Calendars::default();
         for calendar in &prepared.file.calendars {
-            let old = before.calendars.iter().find(|row| row.slug == calendar.slug);
-            refuse_made_by_api("calendar", &calendar.slug, old.is_none_or(|old| old.from_file))?;
-            let id = old.map_or_else(|| self.site.ids.ordered(self.site.clock), |old| old.id);
+            let old = current.calendars.iter().find(|row| row.slug == calendar.slug);
+            reject_api_owned("calendar", &calendar.slug, old.is_none_or(|old| old.from_file))?;
+            let id = old.map_or_else(|| self.context.ids.uuid_v7(self.context.clock), |old| old.id);
             let settings = self.settings(calendar, old)?;
             let text = serde_json::to_string(&settings)?;
             let slug = calendar.slug.clone();
-            let row = Configured { id, slug, text, from_file: true, archived: false };
-            self.put_configured(conn.reborrow(), Section::Calendars, row, old).await?;
+            let row = ConfigRow { id, slug, text, from_file: true, archived: false };
+            self.put_config_row(conn.reborrow(), Section::Calendars, row, old).await?;
             calendars.by_slug.insert(calendar.slug.clone(), CalendarId(id));
             calendars.settings.insert(CalendarId(id), settings);
         }
         let has = |slug: &str| calendars.by_slug.contains_key(slug);
-        self.archive_rest(conn, Section::Calendars, &before.calendars, has).await?;
+        self.archive_missing(conn, Section::Calendars, &current.calendars, has).await?;
         Ok(calendars)
     }
 
-    fn settings(
-        &self,
-        file: &FileCalendar,
-        old: Option<&Configured>,
-    ) -> Result<CalendarSettings, ApplyError> {
+    fn settings(&self, file: &FileCalendar, old: Option<&ConfigRow>) -> Result<CalendarSettings, ApplyError> {
         let seal = |caldav: &FileCaldav| -> Result<Box<Caldav>, ApplyError> {
             let old = old.and_then(|old| serde_json::from_str::<CalendarSettings>(&old.text).ok());
             let old = old.and_then(|old| old.caldav?.password);

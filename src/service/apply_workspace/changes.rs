@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use crate::store::configured::Section;
+use crate::store::workspace_config::Section;
 
 /// One thing that was changed: `assistant front-desk: changed system_prompt, tools`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -21,7 +21,7 @@ pub struct Change {
 /// What became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    Made,
+    Created,
     /// Which of its keys have changed.
     Changed(Vec<String>),
     /// The file has it no longer: out of use, and kept.
@@ -41,7 +41,7 @@ impl fmt::Display for Change {
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Made => f.write_str("made"),
+            Self::Created => f.write_str("made"),
             Self::Changed(keys) => write!(f, "changed {}", keys.join(", ")),
             Self::Archived => f.write_str("archived"),
             Self::Removed => f.write_str("removed"),
@@ -57,7 +57,7 @@ impl Serialize for Action {
     }
 }
 
-pub(super) fn name_of(section: Section) -> &'static str {
+pub(super) fn section_name(section: Section) -> &'static str {
     match section {
         Section::Calendars => "calendar",
         Section::Tools => "tool",
@@ -65,13 +65,13 @@ pub(super) fn name_of(section: Section) -> &'static str {
 }
 
 /// The keys in which two JSON objects differ; values are not shown, for some are secrets.
-pub(super) fn differing(old: &str, new: &str) -> Vec<String> {
+pub(super) fn changed_keys(old: &str, new: &str) -> Vec<String> {
     let object = |text: &str| match serde_json::from_str(text) {
         Ok(Value::Object(object)) => object,
         Ok(_) | Err(_) => serde_json::Map::new(),
     };
     let (old, new) = (object(old), object(new));
     let keys = new.keys().chain(old.keys().filter(|key| !new.contains_key(*key)));
-    let differing: Vec<_> = keys.filter(|key| old.get(*key) != new.get(*key)).cloned().collect();
-    if differing.is_empty() { vec!["the order of keys".to_owned()] } else { differing }
+    let changed_keys: Vec<_> = keys.filter(|key| old.get(*key) != new.get(*key)).cloned().collect();
+    if changed_keys.is_empty() { vec!["the order of keys".to_owned()] } else { changed_keys }
 }

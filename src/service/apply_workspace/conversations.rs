@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Action, ApplyError, Before, Prepared, Run};
-use crate::domain::assistant::Compiled;
-use crate::domain::batch::{Creation, Item};
+use super::{Action, Applier, ApplyError, CurrentState, PreparedFile};
+use crate::domain::assistant::AssistantVersion;
+use crate::domain::batch::{Command, NewConversation};
 use crate::domain::conversation::Conversation;
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, WidgetUuid, WorkspaceId};
 use crate::domain::workspace_file::FileConversation;
@@ -12,14 +12,14 @@ use crate::service::create_conversation::first_message;
 use crate::store::{Conn, conversations};
 
 /// Where the file's UUIDs lead. One that leads to another workspace is an error.
-pub(super) async fn refuse_foreign(
+pub(super) async fn reject_foreign(
     conn: Conn<'_>,
-    prepared: &Prepared,
-    own: Option<WorkspaceId>,
+    prepared: &PreparedFile,
+    own_workspace: Option<WorkspaceId>,
 ) -> Result<Vec<(WidgetUuid, ConversationId)>, ApplyError> {
     let links: Vec<_> = prepared.file.conversations.iter().map(|conversation| conversation.link).collect();
     let found = conversations::find_links(conn, &links).await?;
-    if let Some((link, ..)) = found.iter().find(|(_, workspace, _)| Some(*workspace) != own) {
+    if let Some((link, ..)) = found.iter().find(|(_, workspace, _)| Some(*workspace) != own_workspace) {
         let problem =
             format!("the conversation {link} is another workspace's: give it another id, or leave it out");
         return Err(ApplyError::Refused(problem));
@@ -30,10 +30,10 @@ pub(super) async fn refuse_foreign(
 /// Locks and reads those of the file's conversations that are there.
 pub(super) async fn lock(
     mut conn: Conn<'_>,
-    prepared: &Prepared,
+    prepared: &PreparedFile,
     workspace: WorkspaceId,
 ) -> Result<HashMap<WidgetUuid, Conversation>, ApplyError> {
-    let links = refuse_foreign(conn.reborrow(), prepared, Some(workspace)).await?;
+    let links = reject_foreign(conn.reborrow(), prepared, Some(workspace)).await?;
     let named: BTreeSet<_> = links.iter().map(|(_, id)| (workspace, *id)).collect();
     let locked = conversations::lock(conn, &named).await?;
     let of_link = |(link, id): (WidgetUuid, ConversationId)| {
@@ -43,31 +43,31 @@ pub(super) async fn lock(
     Ok(links.into_iter().filter_map(of_link).collect())
 }
 
-impl Run<'_> {
+impl Applier<'_> {
     /// Those that are to be made; what changes in others is written.
     pub(super) async fn put_conversations(
         &mut self,
         mut conn: Conn<'_>,
-        before: &Before,
+        current: &CurrentState,
         ids: &HashMap<String, AssistantId>,
-        compiled: &HashMap<String, Compiled>,
-    ) -> Result<Vec<Item>, ApplyError> {
+        compiled: &HashMap<String, AssistantVersion>,
+    ) -> Result<Vec<Command>, ApplyError> {
         let prepared = self.prepared;
-        let mut items = Vec::new();
+        let mut commands = Vec::new();
         for file in &prepared.file.conversations {
             let (Some(assistant), Some(version)) = (ids.get(&file.assistant), compiled.get(&file.assistant))
             else {
                 continue;
             };
-            match before.conversations.get(&file.link) {
-                Some(old) => self.change_conversation(conn.reborrow(), file, old, *assistant).await?,
-                None => items.push(self.create_conversation(file, *assistant, version)),
+            match current.conversations.get(&file.link) {
+                Some(old) => self.update_conversation(conn.reborrow(), file, old, *assistant).await?,
+                None => commands.push(self.create_conversation(file, *assistant, version)),
             }
         }
-        Ok(items)
+        Ok(commands)
     }
 
-    async fn change_conversation(
+    async fn update_conversation(
         &mut self,
         conn: Conn<'_>,
         file: &FileConversation,
@@ -86,7 +86,7 @@ impl Run<'_> {
         }
         if old.assistant != assistant {
             conversations::set_assistant(conn, self.workspace, old.id, assistant).await?;
-            self.changed("conversation", link, Action::Changed(vec!["assistant".to_owned()]));
+            self.record_change("conversation", link, Action::Changed(vec!["assistant".to_owned()]));
         }
         Ok(())
     }
@@ -95,18 +95,18 @@ impl Run<'_> {
         &mut self,
         file: &FileConversation,
         assistant: AssistantId,
-        version: &Compiled,
-    ) -> Item {
-        let (ids, clock) = (self.site.ids, self.site.clock);
-        self.changed("conversation", file.link, Action::Made);
-        Item::Create(Box::new(Creation {
+        version: &AssistantVersion,
+    ) -> Command {
+        let (ids, clock) = (self.context.ids, self.context.clock);
+        self.record_change("conversation", file.link, Action::Created);
+        Command::Create(Box::new(NewConversation {
             workspace: self.workspace,
-            id: ConversationId(ids.ordered(clock)),
+            id: ConversationId(ids.uuid_v7(clock)),
             kind: file.kind,
             assistant,
             link: Some(file.link),
             first_message: first_message(version, &version.variables)
-                .map(|text| (MessageId(ids.ordered(clock)), text)),
+                .map(|text| (MessageId(ids.uuid_v7(clock)), text)),
             key_variables: "{}".to_owned(),
             visitor_variables: "{}".to_owned(),
             metadata: None,

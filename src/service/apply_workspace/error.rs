@@ -1,20 +1,20 @@
 //! Why a workspace file was not applied.
 
 use crate::domain::error::Error;
-use crate::domain::workspace_file::FileFault;
+use crate::domain::workspace_file::WorkspaceFileError;
 use crate::store::StoreError;
-use crate::tools::SHORTEST;
+use crate::tools::MIN_SECRET_BYTES;
 
-/// Nothing was changed, but for [`ApplyError::Unknown`].
+/// Nothing was changed, but for [`ApplyError::UncertainCommit`].
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// The text itself.
     #[error(transparent)]
-    File(#[from] FileFault),
+    File(#[from] WorkspaceFileError),
     #[error("the secret {{ env = \"{0}\" }} is not set in the environment")]
     SecretMissing(String),
     /// Its like stands everywhere: it could not be masked.
-    #[error("the secret {{ env = \"{0}\" }} is shorter than {SHORTEST} bytes")]
+    #[error("the secret {{ env = \"{0}\" }} is shorter than {MIN_SECRET_BYTES} bytes")]
     SecretTooShort(String),
     #[error(
         "the file has a secret, and there is no key to seal it with: set REJOINDER_SECRET_KEY (32 bytes in \
@@ -29,9 +29,9 @@ pub enum ApplyError {
     #[error("what the file asks for was refused")]
     Decision(#[source] Error),
     #[error("could not be written as text")]
-    Unwritable(#[from] serde_json::Error),
+    Serialize(#[from] serde_json::Error),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("whether the file was applied is unknown; apply it again")]
-    Unknown(#[source] StoreError),
+    UncertainCommit(#[source] StoreError),
 }

@@ -3,42 +3,44 @@
 
 use std::collections::HashMap;
 
-use super::{Action, ApplyError, Before, Run, refuse_made_by_api};
+use super::{Action, Applier, ApplyError, CurrentState, reject_api_owned};
 use crate::domain::ids::{DocumentId, KnowledgeBaseId};
-use crate::domain::knowledge::{Base, Document, Ready};
-use crate::domain::workspace_file::FileBase;
-use crate::store::documents::{self, Writing, Written};
+use crate::domain::knowledge::{Document, KnowledgeBase, PreparedDocument};
+use crate::domain::workspace_file::FileKnowledgeBase;
+use crate::store::documents::{self, DocumentWrite, DocumentWriter};
 use crate::store::{Conn, StoreError, knowledge_bases};
 
 const BASE: &str = "knowledge base";
 const DOCUMENT: &str = "document";
 
-impl Run<'_> {
+impl Applier<'_> {
     /// The ids of the bases that the file's tools may name, by slug: its own, and those that the API made.
     pub(super) async fn put_knowledge_bases(
         &mut self,
         mut conn: Conn<'_>,
-        before: &Before,
+        current: &CurrentState,
     ) -> Result<HashMap<String, KnowledgeBaseId>, ApplyError> {
         let prepared = self.prepared;
         let mut ids = HashMap::new();
         for (file, ready) in prepared.file.knowledge_bases.iter().zip(&prepared.documents) {
-            let old = before.knowledge_bases.iter().find(|base| base.slug == file.slug);
-            refuse_made_by_api(BASE, &file.slug, old.is_none_or(|old| old.from_file))?;
+            let old = current.knowledge_bases.iter().find(|base| base.slug == file.slug);
+            reject_api_owned(BASE, &file.slug, old.is_none_or(|old| old.from_file))?;
             let base = self.put_base(conn.reborrow(), file, old).await?;
             self.put_documents(conn.reborrow(), &base, old, ready).await?;
             ids.insert(file.slug.clone(), base.id);
         }
-        let is_made_by_api = |base: &&Base| !base.from_file && base.archived_at.is_none();
-        for base in before.knowledge_bases.iter().filter(is_made_by_api) {
+        let is_api_owned = |base: &&KnowledgeBase| !base.from_file && base.archived_at.is_none();
+        for base in current.knowledge_bases.iter().filter(is_api_owned) {
             ids.insert(base.slug.clone(), base.id);
         }
-        let is_gone =
-            |base: &&Base| base.from_file && base.archived_at.is_none() && !ids.contains_key(&base.slug);
-        for base in before.knowledge_bases.iter().filter(is_gone) {
-            let archived = Base { archived_at: Some(self.now), updated_at: self.now, ..base.clone() };
+        let is_removed = |base: &&KnowledgeBase| {
+            base.from_file && base.archived_at.is_none() && !ids.contains_key(&base.slug)
+        };
+        for base in current.knowledge_bases.iter().filter(is_removed) {
+            let archived =
+                KnowledgeBase { archived_at: Some(self.now), updated_at: self.now, ..base.clone() };
             knowledge_bases::update(conn.reborrow(), &archived).await?;
-            self.changed(BASE, &base.slug, Action::Archived);
+            self.record_change(BASE, &base.slug, Action::Archived);
         }
         Ok(ids)
     }
@@ -46,13 +48,13 @@ impl Run<'_> {
     async fn put_base(
         &mut self,
         conn: Conn<'_>,
-        file: &FileBase,
-        old: Option<&Base>,
-    ) -> Result<Base, ApplyError> {
+        file: &FileKnowledgeBase,
+        old: Option<&KnowledgeBase>,
+    ) -> Result<KnowledgeBase, ApplyError> {
         let Some(old) = old else {
-            let base = Base {
+            let base = KnowledgeBase {
                 workspace: self.workspace,
-                id: KnowledgeBaseId(self.site.ids.ordered(self.site.clock)),
+                id: KnowledgeBaseId(self.context.ids.uuid_v7(self.context.clock)),
                 slug: file.slug.clone(),
                 name: file.name.clone(),
                 language: file.language,
@@ -64,7 +66,7 @@ impl Run<'_> {
                 updated_at: self.now,
             };
             knowledge_bases::insert(conn, &base).await?;
-            self.changed(BASE, &file.slug, Action::Made);
+            self.record_change(BASE, &file.slug, Action::Created);
             return Ok(base);
         };
         let keys = [("name", old.name != file.name), ("language", old.language != file.language)];
@@ -78,55 +80,56 @@ impl Run<'_> {
             Action::Changed(keys)
         };
         let (name, language) = (file.name.clone(), file.language);
-        let base = Base { name, language, archived_at: None, updated_at: self.now, ..old.clone() };
+        let base = KnowledgeBase { name, language, archived_at: None, updated_at: self.now, ..old.clone() };
         knowledge_bases::update(conn, &base).await?;
-        self.changed(BASE, &file.slug, action);
+        self.record_change(BASE, &file.slug, action);
         Ok(base)
     }
 
     async fn put_documents(
         &mut self,
         mut conn: Conn<'_>,
-        base: &Base,
-        old_base: Option<&Base>,
-        ready: &[Ready],
+        base: &KnowledgeBase,
+        old_base: Option<&KnowledgeBase>,
+        ready: &[PreparedDocument],
     ) -> Result<(), ApplyError> {
-        let there = documents_of(conn.reborrow(), base).await?;
+        let existing = list_documents(conn.reborrow(), base).await?;
         if old_base.is_some_and(|old| old.language != base.language) {
-            refuse_another_language(base, &there)?;
+            reject_language_change(base, &existing)?;
         }
-        let mut writing = Writing::to(base);
+        let mut writing = DocumentWriter::new(base);
         for ready in ready {
-            let old = there.iter().find(|old| old.slug == ready.slug);
+            let old = existing.iter().find(|old| old.slug == ready.slug);
             let name = format!("{}/{}", base.slug, ready.slug);
-            refuse_made_by_api(DOCUMENT, &name, old.is_none_or(|old| old.from_file))?;
+            reject_api_owned(DOCUMENT, &name, old.is_none_or(|old| old.from_file))?;
             if old.is_some_and(|old| old.digest == ready.digest) {
                 continue;
             }
-            let id = old.map_or_else(|| DocumentId(self.site.ids.ordered(self.site.clock)), |old| old.id);
-            let written = Written { id, ready, from_file: true, now: self.now };
+            let id =
+                old.map_or_else(|| DocumentId(self.context.ids.uuid_v7(self.context.clock)), |old| old.id);
+            let written = DocumentWrite { id, prepared: ready, from_file: true, now: self.now };
             writing.put(conn.reborrow(), old, written).await?;
             let action = match old {
                 Some(old) => {
-                    let was = old_base.map_or(base.language, |old| old.language);
-                    let keys = ready.differing(old, was, base.language);
+                    let old_language = old_base.map_or(base.language, |old| old.language);
+                    let keys = ready.changed_fields(old, old_language, base.language);
                     Action::Changed(keys.into_iter().map(str::to_owned).collect())
                 }
-                None => Action::Made,
+                None => Action::Created,
             };
-            self.changed(DOCUMENT, name, action);
+            self.record_change(DOCUMENT, name, action);
         }
-        let stays = |old: &Document| !old.from_file || ready.iter().any(|ready| ready.slug == old.slug);
-        for old in there.iter().filter(|old| !stays(old)) {
+        let is_retained = |old: &Document| !old.from_file || ready.iter().any(|ready| ready.slug == old.slug);
+        for old in existing.iter().filter(|old| !is_retained(old)) {
             writing.remove(conn.reborrow(), old).await?;
-            self.changed(DOCUMENT, format!("{}/{}", base.slug, old.slug), Action::Removed);
+            self.record_change(DOCUMENT, format!("{}/{}", base.slug, old.slug), Action::Removed);
         }
         Ok(writing.finish(conn).await?)
     }
 }
 
 /// All documents of a base.
-async fn documents_of(mut conn: Conn<'_>, base: &Base) -> Result<Vec<Document>, StoreError> {
+async fn list_documents(mut conn: Conn<'_>, base: &KnowledgeBase) -> Result<Vec<Document>, StoreError> {
     const PAGE: i64 = 1000;
     let mut all: Vec<Document> = Vec::new();
     loop {
@@ -141,13 +144,13 @@ async fn documents_of(mut conn: Conn<'_>, base: &Base) -> Result<Vec<Document>, 
 }
 
 /// What the API added would have to be cut and its words found anew, while all of this is locked.
-fn refuse_another_language(base: &Base, there: &[Document]) -> Result<(), ApplyError> {
-    let of_api = there.iter().filter(|document| !document.from_file).count();
-    if of_api == 0 {
+fn reject_language_change(base: &KnowledgeBase, existing: &[Document]) -> Result<(), ApplyError> {
+    let api_documents = existing.iter().filter(|document| !document.from_file).count();
+    if api_documents == 0 {
         return Ok(());
     }
     Err(ApplyError::Refused(format!(
-        "the language of knowledge base \"{}\" cannot be changed, for it has documents ({of_api}) that were added \
+        "the language of knowledge base \"{}\" cannot be changed, for it has documents ({api_documents}) that were added \
          through the API: delete them first, or give the file's base another slug",
         base.slug
     )))

@@ -1,14 +1,14 @@
 //! The MCP servers of a file: what each listed before anything was locked becomes what
 //! assistants have. A server that cannot be asked keeps its earlier list.
 
-use super::{ApplyError, Run};
-use crate::domain::mcp::{FoundTool, McpServer, McpTools};
-use crate::domain::tool::{Tool, Uses};
+use super::{Applier, ApplyError};
+use crate::domain::mcp::{McpServer, McpToolSpec, McpTools};
+use crate::domain::tool::{Tool, ToolConfig};
 use crate::domain::workspace_file::FileMcp;
-use crate::tools::mcp::NotListed;
+use crate::tools::mcp::ListError;
 
-impl Run<'_> {
-    pub(super) fn list_mcp(
+impl Applier<'_> {
+    pub(super) fn resolve_mcp_tools(
         &mut self,
         slug: &str,
         file: &FileMcp,
@@ -29,12 +29,12 @@ impl Run<'_> {
                 listing.tools.clone()
             }
             Some(Err(problem)) => {
-                let may_be_so = matches!(problem, NotListed::Away(_));
-                let kept = old.filter(|_| may_be_so).and_then(|old| kept(old, file));
-                let told = format!("the MCP server of tool \"{slug}\": {problem}");
-                let Some(kept) = kept else { return Err(ApplyError::Refused(told)) };
-                self.warnings.push(format!("{told}; the tools that it listed before are kept"));
-                kept
+                let is_unreachable = matches!(problem, ListError::Unavailable(_));
+                let previous = old.filter(|_| is_unreachable).and_then(|old| previous_listing(old, file));
+                let message = format!("the MCP server of tool \"{slug}\": {problem}");
+                let Some(previous) = previous else { return Err(ApplyError::Refused(message)) };
+                self.warnings.push(format!("{message}; the tools that it listed before are kept"));
+                previous
             }
             None => {
                 return Err(ApplyError::Refused(format!("the MCP server of tool \"{slug}\" was not asked")));
@@ -47,7 +47,7 @@ impl Run<'_> {
 }
 
 /// What the same server listed before, where that is all that is wanted of it now.
-fn kept(old: &McpTools, file: &FileMcp) -> Option<Vec<FoundTool>> {
+fn previous_listing(old: &McpTools, file: &FileMcp) -> Option<Vec<McpToolSpec>> {
     if old.server.url != file.url {
         return None;
     }
@@ -63,11 +63,11 @@ fn kept(old: &McpTools, file: &FileMcp) -> Option<Vec<FoundTool>> {
 
 pub(super) fn old_mcp(text: &str) -> Option<Box<McpTools>> {
     match serde_json::from_str::<Tool>(text).ok()?.uses {
-        Uses::Mcp(tools) => Some(tools),
-        Uses::CalendarAvailability { .. }
-        | Uses::CalendarBooking { .. }
-        | Uses::CalendarCancel { .. }
-        | Uses::Knowledge { .. }
-        | Uses::Webhook(_) => None,
+        ToolConfig::Mcp(tools) => Some(tools),
+        ToolConfig::CalendarAvailability { .. }
+        | ToolConfig::CalendarBooking { .. }
+        | ToolConfig::CalendarCancel { .. }
+        | ToolConfig::Knowledge { .. }
+        | ToolConfig::Webhook(_) => None,
     }
 }

@@ -23,32 +23,32 @@ use secrecy::SecretString;
 
 pub use changes::{Action, Change};
 pub use error::ApplyError;
-pub(super) use prepare::Prepared;
+pub(super) use prepare::PreparedFile;
 
-use crate::domain::batch::Item;
+use crate::domain::batch::Command;
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::conversation::Conversation;
-use crate::domain::ids::{Ids, WidgetUuid, WorkspaceId};
-use crate::domain::knowledge::Base;
+use crate::domain::ids::{IdGenerator, WidgetUuid, WorkspaceId};
+use crate::domain::knowledge::KnowledgeBase;
 use crate::domain::seal::SealKey;
 use crate::domain::webhook_endpoint::Endpoint;
 use crate::domain::workspace::Workspace;
 use crate::outbound::{AllowHosts, GuardedClient};
-use crate::service::knowledge::Readers;
+use crate::service::knowledge::DocumentExtractor;
 use crate::store::assistants::AssistantRow;
-use crate::store::configured::{self, Configured, Section};
-use crate::store::writer::decide_within;
+use crate::store::workspace_config::{self, ConfigRow, Section};
+use crate::store::writer::decide_inline;
 use crate::store::{Conn, Db, StoreError, workspaces};
 
 /// How often an apply is tried where the store's refusal may pass.
-const TRIES: usize = 3;
+const MAX_ATTEMPTS: usize = 3;
 
 /// What `apply` works with.
 #[derive(Clone, Copy)]
-pub struct Site<'a> {
+pub struct ApplyContext<'a> {
     pub db: &'a Db,
     pub clock: &'a dyn Clock,
-    pub ids: &'a Ids,
+    pub ids: &'a IdGenerator,
     /// Needed once the file has a secret, or a webhook endpoint.
     pub seal: Option<&'a SealKey>,
     /// What MCP servers are asked through; it lets these hosts through, too.
@@ -58,16 +58,16 @@ pub struct Site<'a> {
     /// Whether the configuration names a connection to a model so.
     pub has_connection: &'a (dyn Fn(&str) -> bool + Sync),
     /// What reads the file's documents.
-    pub readers: &'a Readers,
+    pub document_extractor: &'a DocumentExtractor,
     /// Where the paths in the file begin; none: it may have none.
     pub folder: Option<&'a Path>,
     /// Gives the secret that `{ env = "NAME" }` names.
     pub secret: &'a (dyn Fn(&str) -> Option<SecretString> + Sync),
 }
 
-impl fmt::Debug for Site<'_> {
+impl fmt::Debug for ApplyContext<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Site").finish_non_exhaustive()
+        f.debug_struct("ApplyContext").finish_non_exhaustive()
     }
 }
 
@@ -81,7 +81,7 @@ pub enum Mode {
 
 /// What an apply did, or would do.
 #[derive(Clone, Debug)]
-pub struct Applied {
+pub struct ApplyResult {
     pub workspace: WorkspaceId,
     pub slug: String,
     /// Empty: the store matched the file already.
@@ -89,12 +89,12 @@ pub struct Applied {
     /// What was applied and will not work in this process's configuration; the server may have another.
     pub warnings: Vec<String>,
     /// Of webhook endpoints for which the file names none.
-    pub secrets: Vec<MadeSecret>,
+    pub secrets: Vec<GeneratedSecret>,
 }
 
 /// A signing secret that was made: to be shown now, and never again.
 #[derive(Clone, Debug)]
-pub struct MadeSecret {
+pub struct GeneratedSecret {
     /// The endpoint's slug.
     pub endpoint: String,
     /// `whsec_…`.
@@ -102,95 +102,99 @@ pub struct MadeSecret {
 }
 
 /// Makes the store match the file's text. An error has changed nothing, but for
-/// [`ApplyError::Unknown`], after which the same file can be applied again.
-pub async fn apply(site: &Site<'_>, text: &str, mode: Mode) -> Result<Applied, ApplyError> {
-    let prepared = Prepared::read(site, text).await?;
-    for _ in 1..TRIES {
-        match try_apply(site, &prepared, mode).await {
-            Err(ApplyError::Store(error)) if may_pass(&error) => {}
+/// [`ApplyError::UncertainCommit`], after which the same file can be applied again.
+pub async fn apply(context: &ApplyContext<'_>, text: &str, mode: Mode) -> Result<ApplyResult, ApplyError> {
+    let prepared = PreparedFile::read(context, text).await?;
+    for _ in 1..MAX_ATTEMPTS {
+        match try_apply(context, &prepared, mode).await {
+            Err(ApplyError::Store(error)) if is_retryable(&error) => {}
             // Another apply may have made this very workspace after it was looked for here: then what
             // seems to be another's is its own.
             Err(ApplyError::Refused(_)) => {}
             outcome => return outcome,
         }
     }
-    try_apply(site, &prepared, mode).await
+    try_apply(context, &prepared, mode).await
 }
 
 /// A deadlock, or another apply that made the same row first: that one is then read.
-fn may_pass(error: &StoreError) -> bool {
-    error.is_away() || matches!(error, StoreError::Data(_))
+fn is_retryable(error: &StoreError) -> bool {
+    error.is_transient() || matches!(error, StoreError::Data(_))
 }
 
-async fn try_apply(site: &Site<'_>, prepared: &Prepared, mode: Mode) -> Result<Applied, ApplyError> {
-    let mut tx = site.db.begin().await?;
-    let applied = apply_within(site, prepared, tx.conn()).await?;
+async fn try_apply(
+    context: &ApplyContext<'_>,
+    prepared: &PreparedFile,
+    mode: Mode,
+) -> Result<ApplyResult, ApplyError> {
+    let mut tx = context.db.begin().await?;
+    let applied = apply_in_transaction(context, prepared, tx.conn()).await?;
     if mode == Mode::Apply && !applied.changes.is_empty() {
-        tx.commit().await.map_err(ApplyError::Unknown)?;
+        tx.commit().await.map_err(ApplyError::UncertainCommit)?;
     }
     Ok(applied)
 }
 
 /// The same within a transaction, which the caller commits.
-pub(super) async fn apply_within(
-    site: &Site<'_>,
-    prepared: &Prepared,
+pub(super) async fn apply_in_transaction(
+    context: &ApplyContext<'_>,
+    prepared: &PreparedFile,
     mut conn: Conn<'_>,
-) -> Result<Applied, ApplyError> {
-    let before = Before::lock_and_read(conn.reborrow(), prepared).await?;
-    let workspace = match &before.workspace {
+) -> Result<ApplyResult, ApplyError> {
+    let current = CurrentState::lock_and_read(conn.reborrow(), prepared).await?;
+    let workspace = match &current.workspace {
         Some(workspace) => workspace.id,
-        None => WorkspaceId(site.ids.ordered(site.clock)),
+        None => WorkspaceId(context.ids.uuid_v7(context.clock)),
     };
-    let mut run = Run {
-        site,
+    let mut applier = Applier {
+        context,
         prepared,
         workspace,
-        now: site.clock.now(),
+        now: context.clock.now(),
         changes: Vec::new(),
         secrets: Vec::new(),
         warnings: prepared.warnings.clone(),
     };
 
-    let ids = run.assistant_ids(conn.reborrow(), &before).await?;
-    run.put_workspace(conn.reborrow(), &before, &ids).await?;
-    let calendars = run.put_calendars(conn.reborrow(), &before).await?;
-    let bases = run.put_knowledge_bases(conn.reborrow(), &before).await?;
-    let tools = run.put_tools(conn.reborrow(), &before, &calendars, &bases).await?;
-    let compiled = run.put_assistants(conn.reborrow(), &before, &ids, &tools).await?;
-    let mut items = run.opening_credit(&before);
-    items.extend(run.put_endpoints(&before)?);
-    items.extend(run.put_conversations(conn.reborrow(), &before, &ids, &compiled).await?);
-    run.decide(conn, &items).await?;
-    Ok(Applied {
+    let ids = applier.assistant_ids(conn.reborrow(), &current).await?;
+    applier.put_workspace(conn.reborrow(), &current, &ids).await?;
+    let calendars = applier.put_calendars(conn.reborrow(), &current).await?;
+    let bases = applier.put_knowledge_bases(conn.reborrow(), &current).await?;
+    let tools = applier.put_tools(conn.reborrow(), &current, &calendars, &bases).await?;
+    let compiled = applier.put_assistants(conn.reborrow(), &current, &ids, &tools).await?;
+    let mut commands = applier.opening_credit(&current);
+    commands.extend(applier.put_endpoints(&current)?);
+    commands.extend(applier.put_conversations(conn.reborrow(), &current, &ids, &compiled).await?);
+    applier.decide(conn, &commands).await?;
+    Ok(ApplyResult {
         workspace,
         slug: prepared.file.slug.clone(),
-        changes: run.changes,
-        warnings: run.warnings,
-        secrets: run.secrets,
+        changes: applier.changes,
+        warnings: applier.warnings,
+        secrets: applier.secrets,
     })
 }
 
 /// What the store has of the workspace, read under its locks.
-struct Before {
+struct CurrentState {
     /// None: it is to be made.
     workspace: Option<Workspace>,
     conversations: HashMap<WidgetUuid, Conversation>,
-    calendars: Vec<Configured>,
+    calendars: Vec<ConfigRow>,
     /// Those that hold a slug.
-    knowledge_bases: Vec<Base>,
-    tools: Vec<Configured>,
+    knowledge_bases: Vec<KnowledgeBase>,
+    tools: Vec<ConfigRow>,
     assistants: Vec<AssistantRow>,
     /// Those that a file made.
     endpoints: Vec<Endpoint>,
 }
 
-impl Before {
-    async fn lock_and_read(mut conn: Conn<'_>, prepared: &Prepared) -> Result<Self, ApplyError> {
+impl CurrentState {
+    async fn lock_and_read(mut conn: Conn<'_>, prepared: &PreparedFile) -> Result<Self, ApplyError> {
         let slug = &prepared.file.slug;
         let found = workspaces::find_by_slug(conn.reborrow(), slug).await?;
         let Some(found) = found else {
-            conversations::refuse_foreign(conn, prepared, None).await?;
+            conversations::reject_foreign(conn, prepared, None).await?;
             return Ok(Self {
                 workspace: None,
                 conversations: HashMap::new(),
@@ -212,68 +216,68 @@ impl Before {
             conversations,
             calendars,
             knowledge_bases,
-            tools: configured::list(conn.reborrow(), Section::Tools, id).await?,
+            tools: workspace_config::list(conn.reborrow(), Section::Tools, id).await?,
             assistants: crate::store::assistants::list_all(conn.reborrow(), id).await?,
-            endpoints: webhook_endpoints::of_file(conn, id).await?,
+            endpoints: webhook_endpoints::list_from_file(conn, id).await?,
         })
     }
 }
 
 /// One apply under way.
-struct Run<'a> {
-    site: &'a Site<'a>,
-    prepared: &'a Prepared,
+struct Applier<'a> {
+    context: &'a ApplyContext<'a>,
+    prepared: &'a PreparedFile,
     workspace: WorkspaceId,
     now: Micros,
     changes: Vec<Change>,
-    secrets: Vec<MadeSecret>,
+    secrets: Vec<GeneratedSecret>,
     warnings: Vec<String>,
 }
 
-impl Run<'_> {
-    fn changed(&mut self, section: &'static str, name: impl fmt::Display, action: Action) {
+impl Applier<'_> {
+    fn record_change(&mut self, section: &'static str, name: impl fmt::Display, action: Action) {
         self.changes.push(Change { section, name: name.to_string(), action });
     }
 
     /// Writes a calendar or a tool, unless it stands there as the file has it.
-    async fn put_configured(
+    async fn put_config_row(
         &mut self,
         conn: Conn<'_>,
         section: Section,
-        row: Configured,
-        old: Option<&Configured>,
+        row: ConfigRow,
+        old: Option<&ConfigRow>,
     ) -> Result<(), ApplyError> {
         let action = match old {
-            None => Action::Made,
+            None => Action::Created,
             Some(old) if old.archived => Action::Restored,
-            Some(old) if old.text != row.text => Action::Changed(changes::differing(&old.text, &row.text)),
+            Some(old) if old.text != row.text => Action::Changed(changes::changed_keys(&old.text, &row.text)),
             Some(_) => return Ok(()),
         };
-        configured::put(conn, section, self.workspace, &row, self.now).await?;
-        self.changed(changes::name_of(section), row.slug, action);
+        workspace_config::put(conn, section, self.workspace, &row, self.now).await?;
+        self.record_change(changes::section_name(section), row.slug, action);
         Ok(())
     }
 
     /// Archives what a file made and this file does not have.
-    async fn archive_rest(
+    async fn archive_missing(
         &mut self,
         mut conn: Conn<'_>,
         section: Section,
-        rows: &[Configured],
+        rows: &[ConfigRow],
         has: impl Fn(&str) -> bool,
     ) -> Result<(), ApplyError> {
         for row in rows.iter().filter(|row| row.from_file && !row.archived && !has(&row.slug)) {
-            configured::archive(conn.reborrow(), section, self.workspace, row.id, self.now).await?;
-            self.changed(changes::name_of(section), &row.slug, Action::Archived);
+            workspace_config::archive(conn.reborrow(), section, self.workspace, row.id, self.now).await?;
+            self.record_change(changes::section_name(section), &row.slug, Action::Archived);
         }
         Ok(())
     }
 
-    async fn decide(&self, conn: Conn<'_>, items: &[Item]) -> Result<(), ApplyError> {
-        if items.is_empty() {
+    async fn decide(&self, conn: Conn<'_>, commands: &[Command]) -> Result<(), ApplyError> {
+        if commands.is_empty() {
             return Ok(());
         }
-        let outcomes = decide_within(conn, self.site.clock, self.site.ids, items).await?;
+        let outcomes = decide_inline(conn, self.context.clock, self.context.ids, commands).await?;
         for outcome in outcomes {
             outcome.map_err(ApplyError::Decision)?;
         }
@@ -282,7 +286,7 @@ impl Run<'_> {
 }
 
 /// A row that the API made is not the file's to change.
-fn refuse_made_by_api(section: &str, slug: &str, from_file: bool) -> Result<(), ApplyError> {
+fn reject_api_owned(section: &str, slug: &str, from_file: bool) -> Result<(), ApplyError> {
     if from_file {
         return Ok(());
     }

@@ -9,131 +9,143 @@ use std::time::Duration;
 use http::HeaderMap;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{ApplyError, Site};
-use crate::domain::assistant::Fallback;
-use crate::domain::knowledge::{Format, MAX_FILE, Ready};
-use crate::domain::signature::Secret;
-use crate::domain::workspace_file::{EnvName, FileMcp, FileSource, FileUses, TextIn, WorkspaceFile};
+use super::{ApplyContext, ApplyError};
+use crate::domain::assistant::ModelRef;
+use crate::domain::knowledge::{Format, MAX_FILE, PreparedDocument};
+use crate::domain::signature::SigningSecret;
+use crate::domain::workspace_file::{EnvName, FileMcp, FileSource, FileToolConfig, TextOrEnv, WorkspaceFile};
 use crate::outbound::{AllowHosts, check_url};
-use crate::service::knowledge::Source;
-use crate::tools::mcp::{self, Listing, NotListed, Reach};
-use crate::tools::{SHORTEST, Secrets};
+use crate::service::knowledge::DocumentSource;
+use crate::tools::mcp::{self, ListError, Listing, ServerConnection};
+use crate::tools::{MIN_SECRET_BYTES, Secrets};
 
 /// A file whose addresses were checked and whose secrets were read.
-pub(in crate::service) struct Prepared {
+pub(in crate::service) struct PreparedFile {
     pub(super) file: WorkspaceFile,
     /// Of each knowledge base, in the file's order.
-    pub(super) documents: Vec<Vec<Ready>>,
+    pub(super) documents: Vec<Vec<PreparedDocument>>,
     pub(super) secrets: HashMap<EnvName, SecretString>,
     pub(super) warnings: Vec<String>,
     /// What each MCP server listed, or why it did not, by the slug of its tool.
-    pub(super) listings: HashMap<String, Result<Listing, NotListed>>,
+    pub(super) listings: HashMap<String, Result<Listing, ListError>>,
 }
 
-impl Prepared {
-    pub(in crate::service) async fn read(site: &Site<'_>, text: &str) -> Result<Self, ApplyError> {
+impl PreparedFile {
+    pub(in crate::service) async fn read(context: &ApplyContext<'_>, text: &str) -> Result<Self, ApplyError> {
         let file = WorkspaceFile::parse(text)?;
-        check_addresses(&file, site.allow_hosts)?;
+        check_addresses(&file, context.allow_hosts)?;
         let mut secrets = HashMap::new();
         for name in file.secrets() {
             let missing = || ApplyError::SecretMissing(name.env.clone());
-            let secret = (site.secret)(&name.env).ok_or_else(missing)?;
-            if secret.expose_secret().trim().len() < SHORTEST {
+            let secret = (context.secret)(&name.env).ok_or_else(missing)?;
+            if secret.expose_secret().trim().len() < MIN_SECRET_BYTES {
                 return Err(ApplyError::SecretTooShort(name.env.clone()));
             }
             secrets.insert(name.clone(), secret);
         }
         check_signing_secrets(&file, &secrets)?;
-        if (!secrets.is_empty() || !file.webhook_endpoints.is_empty()) && site.seal.is_none() {
+        if (!secrets.is_empty() || !file.webhook_endpoints.is_empty()) && context.seal.is_none() {
             return Err(ApplyError::NoSecretKey);
         }
-        let warnings = unknown_connections(site, &file);
-        let documents = read_documents(site, &file).await?;
-        let listings = listings(site, &file, &secrets).await?;
+        let warnings = unknown_connections(context, &file);
+        let documents = read_documents(context, &file).await?;
+        let listings = list_mcp_servers(context, &file, &secrets).await?;
         Ok(Self { file, documents, secrets, warnings, listings })
     }
 }
 
 /// Reads and cuts all documents; the first that cannot be read is named with its line.
-async fn read_documents(site: &Site<'_>, file: &WorkspaceFile) -> Result<Vec<Vec<Ready>>, ApplyError> {
-    let mut of_bases = Vec::new();
+async fn read_documents(
+    context: &ApplyContext<'_>,
+    file: &WorkspaceFile,
+) -> Result<Vec<Vec<PreparedDocument>>, ApplyError> {
+    let mut by_base = Vec::new();
     for base in &file.knowledge_bases {
         let mut documents = Vec::new();
         for document in &base.documents {
             let (format, bytes) = match &document.source {
                 FileSource::Text(text) => (Format::Markdown, text.clone().into_bytes()),
                 FileSource::Path(path, format) => {
-                    let read = read_file(site.folder, Path::new(path));
-                    (*format, read.map_err(|fault| document.place.with(format_args!("{path} {fault}")))?)
+                    let read = read_file(context.folder, Path::new(path));
+                    (
+                        *format,
+                        read.map_err(|error| document.location.with_problem(format_args!("{path} {error}")))?,
+                    )
                 }
             };
             let (slug, title) = (document.slug.clone(), document.title.clone());
-            let source = Source { slug, title, url: document.url.clone(), format, file: bytes.into() };
-            let ready = site.readers.make_ready(source, base.language).await;
-            documents.push(ready.map_err(|fault| document.place.with(format_args!("the document {fault}")))?);
+            let source =
+                DocumentSource { slug, title, url: document.url.clone(), format, file: bytes.into() };
+            let ready = context.document_extractor.ingest(source, base.language).await;
+            documents.push(
+                ready
+                    .map_err(|error| document.location.with_problem(format_args!("the document {error}")))?,
+            );
         }
-        of_bases.push(documents);
+        by_base.push(documents);
     }
-    Ok(of_bases)
+    Ok(by_base)
 }
 
 fn read_file(folder: Option<&Path>, path: &Path) -> Result<Vec<u8>, String> {
     let folder = folder.ok_or("cannot be read: this file has no folder")?;
     let mut bytes = Vec::new();
-    let most = u64::try_from(MAX_FILE).unwrap_or(u64::MAX);
-    let read = File::open(folder.join(path)).and_then(|file| file.take(most + 1).read_to_end(&mut bytes));
-    read.map_err(|fault| format!("cannot be read: {fault}"))?;
+    let limit = u64::try_from(MAX_FILE).unwrap_or(u64::MAX);
+    let read = File::open(folder.join(path)).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
+    read.map_err(|error| format!("cannot be read: {error}"))?;
     Ok(bytes)
 }
 
 /// Asks each MCP server of the file what it has.
-async fn listings(
-    site: &Site<'_>,
+async fn list_mcp_servers(
+    context: &ApplyContext<'_>,
     file: &WorkspaceFile,
     secrets: &HashMap<EnvName, SecretString>,
-) -> Result<HashMap<String, Result<Listing, NotListed>>, ApplyError> {
-    let own = allow_hosts(file)?;
-    let asked = file.tools.iter().filter_map(|tool| match &tool.uses {
-        FileUses::Mcp(server) => Some((tool.slug.clone(), server)),
-        FileUses::Webhook(_)
-        | FileUses::CalendarAvailability { .. }
-        | FileUses::CalendarBooking { .. }
-        | FileUses::CalendarCancel { .. }
-        | FileUses::Knowledge { .. } => None,
+) -> Result<HashMap<String, Result<Listing, ListError>>, ApplyError> {
+    let workspace_hosts = allow_hosts(file)?;
+    let servers = file.tools.iter().filter_map(|tool| match &tool.config {
+        FileToolConfig::Mcp(server) => Some((tool.slug.clone(), server)),
+        FileToolConfig::Webhook(_)
+        | FileToolConfig::CalendarAvailability { .. }
+        | FileToolConfig::CalendarBooking { .. }
+        | FileToolConfig::CalendarCancel { .. }
+        | FileToolConfig::Knowledge { .. } => None,
     });
-    let asking = asked.map(async |(slug, server)| (slug, ask(site, server, &own, secrets).await));
-    Ok(futures::future::join_all(asking).await.into_iter().collect())
+    let requests = servers.map(async |(slug, server)| {
+        (slug, list_server_tools(context, server, &workspace_hosts, secrets).await)
+    });
+    Ok(futures::future::join_all(requests).await.into_iter().collect())
 }
 
-async fn ask(
-    site: &Site<'_>,
+async fn list_server_tools(
+    context: &ApplyContext<'_>,
     server: &FileMcp,
-    own: &AllowHosts,
+    workspace_hosts: &AllowHosts,
     secrets: &HashMap<EnvName, SecretString>,
-) -> Result<Listing, NotListed> {
-    let mut hidden = Secrets::new(None);
+) -> Result<Listing, ListError> {
+    let mut masked = Secrets::new(None);
     let mut headers = HeaderMap::new();
     for (name, text) in &server.headers {
         let (text, is_secret) = match text {
-            TextIn::Plain(text) => (text.as_str(), false),
-            TextIn::Env(env) => {
+            TextOrEnv::Plain(text) => (text.as_str(), false),
+            TextOrEnv::Env(env) => {
                 let secret = secrets.get(env).map_or("", |secret| secret.expose_secret());
-                hidden.hide(secret);
+                masked.hide(secret);
                 (secret, true)
             }
         };
-        mcp::add_header(&mut headers, name, text, is_secret).map_err(NotListed::Refused)?;
+        mcp::add_header(&mut headers, name, text, is_secret).map_err(ListError::Refused)?;
     }
-    let reach = Reach {
-        outbound: site.outbound.clone(),
-        allow_hosts: own.clone(),
+    let connection = ServerConnection {
+        outbound: context.outbound.clone(),
+        allow_hosts: workspace_hosts.clone(),
         url: server.url.clone(),
         headers,
         timeout: Duration::from_millis(server.timeout_ms),
     };
-    let listing = mcp::list(reach, server.allow.as_deref(), &hidden).await?;
+    let listing = mcp::list(connection, server.allow.as_deref(), &masked).await?;
     match listing.missing.first() {
-        Some(name) => Err(NotListed::Refused(format!("it has no tool {name:?}"))),
+        Some(name) => Err(ListError::Refused(format!("it has no tool {name:?}"))),
         None => Ok(listing),
     }
 }
@@ -144,11 +156,11 @@ fn allow_hosts(file: &WorkspaceFile) -> Result<AllowHosts, ApplyError> {
 }
 
 /// A reply would pass over such a fallback.
-fn unknown_connections(site: &Site<'_>, file: &WorkspaceFile) -> Vec<String> {
+fn unknown_connections(context: &ApplyContext<'_>, file: &WorkspaceFile) -> Vec<String> {
     let mut warnings = Vec::new();
     for assistant in &file.assistants {
-        for Fallback { connection, model } in &assistant.fallbacks {
-            if !(site.has_connection)(connection) {
+        for ModelRef { connection, model } in &assistant.fallbacks {
+            if !(context.has_connection)(connection) {
                 let slug = &assistant.slug;
                 warnings.push(format!(
                     "assistant {slug}: the fallback to {model} is passed over, for the configuration has no \
@@ -167,37 +179,38 @@ fn check_signing_secrets(
 ) -> Result<(), ApplyError> {
     for endpoint in &file.webhook_endpoints {
         let secret = endpoint.secret.as_ref().and_then(|name| secrets.get(name));
-        if let Some(Err(fault)) = secret.map(|secret| Secret::parse(secret.expose_secret())) {
+        if let Some(Err(error)) = secret.map(|secret| SigningSecret::parse(secret.expose_secret())) {
             let slug = &endpoint.slug;
-            return Err(ApplyError::Refused(format!("the secret of webhook endpoint \"{slug}\": {fault}")));
+            return Err(ApplyError::Refused(format!("the secret of webhook endpoint \"{slug}\": {error}")));
         }
     }
     Ok(())
 }
 
 /// What would be refused at each call is refused here.
-fn check_addresses(file: &WorkspaceFile, of_all: &AllowHosts) -> Result<(), ApplyError> {
-    let own = allow_hosts(file)?;
+fn check_addresses(file: &WorkspaceFile, global_hosts: &AllowHosts) -> Result<(), ApplyError> {
+    let workspace_hosts = allow_hosts(file)?;
     for tool in &file.tools {
-        let url = match &tool.uses {
-            FileUses::Webhook(webhook) => &webhook.url,
-            FileUses::Mcp(server) => &server.url,
-            FileUses::CalendarAvailability { .. }
-            | FileUses::CalendarBooking { .. }
-            | FileUses::CalendarCancel { .. }
-            | FileUses::Knowledge { .. } => continue,
+        let url = match &tool.config {
+            FileToolConfig::Webhook(webhook) => &webhook.url,
+            FileToolConfig::Mcp(server) => &server.url,
+            FileToolConfig::CalendarAvailability { .. }
+            | FileToolConfig::CalendarBooking { .. }
+            | FileToolConfig::CalendarCancel { .. }
+            | FileToolConfig::Knowledge { .. } => continue,
         };
-        check_url(url, &[of_all, &own]).map_err(|refused| {
+        check_url(url, &[global_hosts, &workspace_hosts]).map_err(|refused| {
             ApplyError::Refused(format!("the url of tool \"{}\": {refused}", tool.slug))
         })?;
     }
     for calendar in &file.calendars {
         if let Some(caldav) = &calendar.caldav {
-            check_url(&caldav.url, &[of_all, &own]).map_err(|refused| {
+            check_url(&caldav.url, &[global_hosts, &workspace_hosts]).map_err(|refused| {
                 ApplyError::Refused(format!("the caldav.url of calendar \"{}\": {refused}", calendar.slug))
             })?;
             let is_plain = caldav.url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http:"));
-            let is_named = [of_all, &own].iter().any(|hosts| hosts.has_host_of(&caldav.url));
+            let is_named =
+                [global_hosts, &workspace_hosts].iter().any(|hosts| hosts.contains_host_of(&caldav.url));
             if caldav.password.is_some() && is_plain && !is_named {
                 return Err(ApplyError::Refused(format!(
                     "the caldav.url of calendar \"{}\": a password is sent over https only, or to a host that \
@@ -208,7 +221,7 @@ fn check_addresses(file: &WorkspaceFile, of_all: &AllowHosts) -> Result<(), Appl
         }
     }
     for endpoint in &file.webhook_endpoints {
-        check_url(&endpoint.url, &[of_all, &own]).map_err(|refused| {
+        check_url(&endpoint.url, &[global_hosts, &workspace_hosts]).map_err(|refused| {
             ApplyError::Refused(format!("the url of webhook endpoint \"{}\": {refused}", endpoint.slug))
         })?;
     }

@@ -5,68 +5,70 @@ use std::collections::HashMap;
 
 use super::calendars::Calendars;
 use super::mcp::old_mcp;
-use super::{ApplyError, Before, Run, refuse_made_by_api};
+use super::{Applier, ApplyError, CurrentState, reject_api_owned};
 use crate::domain::assistant::{CompiledTool, HeaderText, WebhookTool};
 use crate::domain::ids::{CalendarId, KnowledgeBaseId};
-use crate::domain::seal::Sealed;
-use crate::domain::tool::{Tool, Uses};
-use crate::domain::workspace_file::{EnvName, FileTool, FileUses, FileWebhook, TextIn};
+use crate::domain::seal::SealedSecret;
+use crate::domain::tool::{Tool, ToolConfig};
+use crate::domain::workspace_file::{EnvName, FileTool, FileToolConfig, FileWebhook, TextOrEnv};
 use crate::store::Conn;
-use crate::store::configured::{Configured, Section};
+use crate::store::workspace_config::{ConfigRow, Section};
 
-impl Run<'_> {
+impl Applier<'_> {
     /// The file's tools as assistants have them, by slug.
     pub(super) async fn put_tools(
         &mut self,
         mut conn: Conn<'_>,
-        before: &Before,
+        current: &CurrentState,
         calendars: &Calendars,
         bases: &HashMap<String, KnowledgeBaseId>,
     ) -> Result<HashMap<String, Vec<CompiledTool>>, ApplyError> {
         let prepared = self.prepared;
         let mut compiled = HashMap::new();
         for file in &prepared.file.tools {
-            let old = before.tools.iter().find(|row| row.slug == file.slug);
-            refuse_made_by_api("tool", &file.slug, old.is_none_or(|old| old.from_file))?;
-            let tool = self.define(file, calendars, bases, old)?;
-            let row = Configured {
-                id: old.map_or_else(|| self.site.ids.ordered(self.site.clock), |old| old.id),
+            let old = current.tools.iter().find(|row| row.slug == file.slug);
+            reject_api_owned("tool", &file.slug, old.is_none_or(|old| old.from_file))?;
+            let tool = self.build_tool(file, calendars, bases, old)?;
+            let row = ConfigRow {
+                id: old.map_or_else(|| self.context.ids.uuid_v7(self.context.clock), |old| old.id),
                 slug: file.slug.clone(),
                 text: serde_json::to_string(&tool)?,
                 from_file: true,
                 archived: false,
             };
-            self.put_configured(conn.reborrow(), Section::Tools, row, old).await?;
+            self.put_config_row(conn.reborrow(), Section::Tools, row, old).await?;
             let tools = tool.compile(&file.slug, &calendars.settings);
             if !tools.is_empty() {
                 compiled.insert(file.slug.clone(), tools);
             }
         }
         let has = |slug: &str| compiled.contains_key(slug);
-        self.archive_rest(conn, Section::Tools, &before.tools, has).await?;
+        self.archive_missing(conn, Section::Tools, &current.tools, has).await?;
         Ok(compiled)
     }
 
-    fn define(
+    fn build_tool(
         &mut self,
         file: &FileTool,
         calendars: &Calendars,
         bases: &HashMap<String, KnowledgeBaseId>,
-        old: Option<&Configured>,
+        old: Option<&ConfigRow>,
     ) -> Result<Tool, ApplyError> {
         let calendar = |slug: &str| -> Result<CalendarId, ApplyError> {
             let found = calendars.by_slug.get(slug).copied();
             found.ok_or_else(|| ApplyError::Refused(format!("there is no calendar \"{slug}\"")))
         };
-        let uses = match &file.uses {
-            FileUses::CalendarAvailability { calendar: slug } => {
-                Uses::CalendarAvailability { calendar: calendar(slug)? }
+        let uses = match &file.config {
+            FileToolConfig::CalendarAvailability { calendar: slug } => {
+                ToolConfig::CalendarAvailability { calendar: calendar(slug)? }
             }
-            FileUses::CalendarBooking { calendar: slug } => {
-                Uses::CalendarBooking { calendar: calendar(slug)? }
+            FileToolConfig::CalendarBooking { calendar: slug } => {
+                ToolConfig::CalendarBooking { calendar: calendar(slug)? }
             }
-            FileUses::CalendarCancel { calendar: slug } => Uses::CalendarCancel { calendar: calendar(slug)? },
-            FileUses::Knowledge { base: slug } => {
+            FileToolConfig::CalendarCancel { calendar: slug } => {
+                ToolConfig::CalendarCancel { calendar: calendar(slug)? }
+            }
+            FileToolConfig::Knowledge { base: slug } => {
                 let found = bases.get(slug).copied();
                 let missing = || {
                     ApplyError::Refused(format!(
@@ -75,15 +77,15 @@ impl Run<'_> {
                         file.slug
                     ))
                 };
-                Uses::Knowledge { base: found.ok_or_else(missing)? }
+                ToolConfig::Knowledge { base: found.ok_or_else(missing)? }
             }
-            FileUses::Webhook(webhook) => {
+            FileToolConfig::Webhook(webhook) => {
                 let old = old.and_then(|old| old_webhook(&old.text));
-                Uses::Webhook(Box::new(self.seal_webhook(webhook, old.as_deref())?))
+                ToolConfig::Webhook(Box::new(self.seal_webhook(webhook, old.as_deref())?))
             }
-            FileUses::Mcp(server) => {
+            FileToolConfig::Mcp(server) => {
                 let old = old.and_then(|old| old_mcp(&old.text));
-                Uses::Mcp(Box::new(self.list_mcp(&file.slug, server, old.as_deref())?))
+                ToolConfig::Mcp(Box::new(self.resolve_mcp_tools(&file.slug, server, old.as_deref())?))
             }
         };
         Ok(Tool {
@@ -96,14 +98,14 @@ impl Run<'_> {
 
     pub(super) fn seal_headers(
         &self,
-        written: &[(String, TextIn)],
+        file_headers: &[(String, TextOrEnv)],
         old: &[(String, HeaderText)],
     ) -> Result<Vec<(String, HeaderText)>, ApplyError> {
         let mut headers = Vec::new();
-        for (name, text) in written {
+        for (name, text) in file_headers {
             let text = match text {
-                TextIn::Plain(text) => HeaderText::Plain(text.clone()),
-                TextIn::Env(env) => HeaderText::Sealed(self.seal(env, old_header(old, name))?),
+                TextOrEnv::Plain(text) => HeaderText::Plain(text.clone()),
+                TextOrEnv::Env(env) => HeaderText::Sealed(self.seal(env, old_header(old, name))?),
             };
             headers.push((name.clone(), text));
         }
@@ -112,11 +114,11 @@ impl Run<'_> {
 
     fn seal_webhook(&self, file: &FileWebhook, old: Option<&WebhookTool>) -> Result<WebhookTool, ApplyError> {
         let headers = self.seal_headers(&file.headers, old.map_or(&[], |old| &old.headers))?;
-        let old_named = old.map_or(&[][..], |old| &old.secrets);
+        let old_secrets = old.map_or(&[][..], |old| &old.secrets);
         let mut secrets = Vec::new();
         for (name, env) in &file.secrets {
-            let kept = old_named.iter().filter(|(known, _)| known == name).map(|(_, sealed)| sealed);
-            secrets.push((name.clone(), self.seal(env, kept)?));
+            let existing = old_secrets.iter().filter(|(known, _)| known == name).map(|(_, sealed)| sealed);
+            secrets.push((name.clone(), self.seal(env, existing)?));
         }
         let old_secret = old.and_then(|old| old.secret.as_ref());
         Ok(WebhookTool {
@@ -136,27 +138,27 @@ impl Run<'_> {
     pub(super) fn seal<'o>(
         &self,
         name: &EnvName,
-        old: impl IntoIterator<Item = &'o Sealed>,
-    ) -> Result<Sealed, ApplyError> {
-        let key = self.site.seal.ok_or(ApplyError::NoSecretKey)?;
+        old: impl IntoIterator<Item = &'o SealedSecret>,
+    ) -> Result<SealedSecret, ApplyError> {
+        let key = self.context.seal.ok_or(ApplyError::NoSecretKey)?;
         let secret = self.prepared.secrets.get(name);
         let secret = secret.ok_or_else(|| ApplyError::SecretMissing(name.env.clone()))?;
-        key.seal_unless_kept(secret, old, self.site.ids.bytes()).map_err(|_| ApplyError::Seal)
+        key.seal_or_reuse(secret, old, self.context.ids.bytes()).map_err(|_| ApplyError::Seal)
     }
 }
 
 fn old_webhook(text: &str) -> Option<Box<WebhookTool>> {
     match serde_json::from_str::<Tool>(text).ok()?.uses {
-        Uses::Webhook(webhook) => Some(webhook),
-        Uses::CalendarAvailability { .. }
-        | Uses::CalendarBooking { .. }
-        | Uses::CalendarCancel { .. }
-        | Uses::Knowledge { .. }
-        | Uses::Mcp(_) => None,
+        ToolConfig::Webhook(webhook) => Some(webhook),
+        ToolConfig::CalendarAvailability { .. }
+        | ToolConfig::CalendarBooking { .. }
+        | ToolConfig::CalendarCancel { .. }
+        | ToolConfig::Knowledge { .. }
+        | ToolConfig::Mcp(_) => None,
     }
 }
 
-fn old_header<'o>(old: &'o [(String, HeaderText)], name: &str) -> Option<&'o Sealed> {
+fn old_header<'o>(old: &'o [(String, HeaderText)], name: &str) -> Option<&'o SealedSecret> {
     let (_, text) = old.iter().find(|(known, _)| known == name)?;
     match text {
         HeaderText::Sealed(sealed) => Some(sealed),

@@ -1,10 +1,10 @@
 //! The webhook endpoints of a file. Those that the API made have no slug, and are let be.
 
-use super::{Action, ApplyError, Before, MadeSecret, Run};
-use crate::domain::batch::{EndpointAction, EndpointChange, EndpointWrite, Item, NewEndpoint, Switch};
+use super::{Action, Applier, ApplyError, CurrentState, GeneratedSecret};
+use crate::domain::batch::{Command, EndpointAction, EndpointPatch, EndpointWrite, NewEndpoint, Switch};
 use crate::domain::ids::{EndpointId, WorkspaceId};
-use crate::domain::seal::Sealed;
-use crate::domain::webhook_endpoint::{DisabledReason, Endpoint, USUAL_OVERLAP};
+use crate::domain::seal::SealedSecret;
+use crate::domain::webhook_endpoint::{DEFAULT_ROTATION_OVERLAP, DisabledReason, Endpoint};
 use crate::domain::workspace_file::FileEndpoint;
 use crate::service::webhook_endpoints::make_secret;
 use crate::store::{Conn, StoreError, webhook_endpoints};
@@ -12,42 +12,45 @@ use crate::store::{Conn, StoreError, webhook_endpoints};
 const SECTION: &str = "webhook endpoint";
 
 /// The endpoints that a file made, archived ones too.
-pub(super) async fn of_file(conn: Conn<'_>, workspace: WorkspaceId) -> Result<Vec<Endpoint>, StoreError> {
-    let mut all = webhook_endpoints::of_workspaces(conn, &[workspace].into()).await?;
+pub(super) async fn list_from_file(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+) -> Result<Vec<Endpoint>, StoreError> {
+    let mut all = webhook_endpoints::list_by_workspaces(conn, &[workspace].into()).await?;
     all.retain(|endpoint| endpoint.from_file);
     Ok(all)
 }
 
-impl Run<'_> {
-    pub(super) fn put_endpoints(&mut self, before: &Before) -> Result<Vec<Item>, ApplyError> {
+impl Applier<'_> {
+    pub(super) fn put_endpoints(&mut self, current: &CurrentState) -> Result<Vec<Command>, ApplyError> {
         let files = &self.prepared.file.webhook_endpoints;
-        let mut items = Vec::new();
-        let is_gone = |old: &&Endpoint| {
-            let is_it = |file: &FileEndpoint| old.slug.as_ref() == Some(&file.slug);
-            old.archived_at.is_none() && !files.iter().any(is_it)
+        let mut commands = Vec::new();
+        let is_removed = |old: &&Endpoint| {
+            let is_same = |file: &FileEndpoint| old.slug.as_ref() == Some(&file.slug);
+            old.archived_at.is_none() && !files.iter().any(is_same)
         };
         // First, to make room for those that are new.
-        for old in before.endpoints.iter().filter(is_gone) {
-            items.push(self.write(old.id, EndpointAction::Archive { by_file: true }));
-            self.changed(SECTION, old.slug.as_deref().unwrap_or_default(), Action::Archived);
+        for old in current.endpoints.iter().filter(is_removed) {
+            commands.push(self.command(old.id, EndpointAction::Archive { by_file: true }));
+            self.record_change(SECTION, old.slug.as_deref().unwrap_or_default(), Action::Archived);
         }
         for file in files {
-            match before.endpoints.iter().find(|old| old.slug.as_ref() == Some(&file.slug)) {
-                Some(old) => items.extend(self.change_endpoint(file, old)?),
-                None => items.push(self.make_endpoint(file)?),
+            match current.endpoints.iter().find(|old| old.slug.as_ref() == Some(&file.slug)) {
+                Some(old) => commands.extend(self.update_endpoint(file, old)?),
+                None => commands.push(self.create_endpoint(file)?),
             }
         }
-        Ok(items)
+        Ok(commands)
     }
 
-    fn write(&self, endpoint: EndpointId, action: EndpointAction) -> Item {
-        Item::Endpoint(Box::new(EndpointWrite { workspace: self.workspace, endpoint, action }))
+    fn command(&self, endpoint: EndpointId, action: EndpointAction) -> Command {
+        Command::Endpoint(Box::new(EndpointWrite { workspace: self.workspace, endpoint, action }))
     }
 
-    fn make_endpoint(&mut self, file: &FileEndpoint) -> Result<Item, ApplyError> {
+    fn create_endpoint(&mut self, file: &FileEndpoint) -> Result<Command, ApplyError> {
         let secret = match &file.secret {
             Some(name) => self.seal(name, None)?,
-            None => self.make_secret(&file.slug)?,
+            None => self.generate_secret(&file.slug)?,
         };
         let new = NewEndpoint {
             slug: Some(file.slug.clone()),
@@ -57,21 +60,25 @@ impl Run<'_> {
             secret,
             disabled: (file.enabled == Some(false)).then_some(DisabledReason::File),
         };
-        self.changed(SECTION, &file.slug, Action::Made);
-        let id = EndpointId(self.site.ids.ordered(self.site.clock));
-        Ok(self.write(id, EndpointAction::Make(Box::new(new))))
+        self.record_change(SECTION, &file.slug, Action::Created);
+        let id = EndpointId(self.context.ids.uuid_v7(self.context.clock));
+        Ok(self.command(id, EndpointAction::Create(Box::new(new))))
     }
 
-    fn make_secret(&mut self, slug: &str) -> Result<Sealed, ApplyError> {
-        let secret = make_secret(self.site.ids).to_text();
-        let key = self.site.seal.ok_or(ApplyError::NoSecretKey)?;
-        let sealed = key.seal(&secret, self.site.ids.bytes()).map_err(|_| ApplyError::Seal)?;
-        self.secrets.push(MadeSecret { endpoint: slug.to_owned(), secret });
+    fn generate_secret(&mut self, slug: &str) -> Result<SealedSecret, ApplyError> {
+        let secret = make_secret(self.context.ids).to_text();
+        let key = self.context.seal.ok_or(ApplyError::NoSecretKey)?;
+        let sealed = key.seal(&secret, self.context.ids.bytes()).map_err(|_| ApplyError::Seal)?;
+        self.secrets.push(GeneratedSecret { endpoint: slug.to_owned(), secret });
         Ok(sealed)
     }
 
-    fn change_endpoint(&mut self, file: &FileEndpoint, old: &Endpoint) -> Result<Option<Item>, ApplyError> {
-        let secret = file.secret.as_ref().map(|name| self.seal(name, old.kept_secrets())).transpose()?;
+    fn update_endpoint(
+        &mut self,
+        file: &FileEndpoint,
+        old: &Endpoint,
+    ) -> Result<Option<Command>, ApplyError> {
+        let secret = file.secret.as_ref().map(|name| self.seal(name, old.stored_secrets())).transpose()?;
         let secret = secret.filter(|secret| *secret != old.secret);
         let switch = switch(file, old);
         let keys = [
@@ -89,16 +96,16 @@ impl Run<'_> {
         } else {
             Action::Changed(keys.into_iter().map(|(key, _)| key.to_owned()).collect())
         };
-        let change = EndpointChange {
+        let change = EndpointPatch {
             url: Some(file.url.clone()),
             types: Some(file.types.clone()),
             description: Some(file.description.clone()),
-            secret: secret.map(|secret| (secret, USUAL_OVERLAP)),
+            secret: secret.map(|secret| (secret, DEFAULT_ROTATION_OVERLAP)),
             switch,
             restores: true,
         };
-        self.changed(SECTION, &file.slug, action);
-        Ok(Some(self.write(old.id, EndpointAction::Change(Box::new(change)))))
+        self.record_change(SECTION, &file.slug, action);
+        Ok(Some(self.command(old.id, EndpointAction::Update(Box::new(change)))))
     }
 }
 

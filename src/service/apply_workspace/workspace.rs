@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::{Action, ApplyError, Before, Run};
-use crate::domain::batch::{Item, TopUp};
+use super::{Action, Applier, ApplyError, CurrentState};
+use crate::domain::batch::{Command, TopUp};
 use crate::domain::ids::AssistantId;
 use crate::domain::money::Money;
 use crate::domain::workspace::Workspace;
@@ -12,11 +12,11 @@ use crate::store::{Conn, workspaces};
 /// The reference of the credit that a workspace is made with.
 const OPENING: &str = "opening";
 
-impl Run<'_> {
+impl Applier<'_> {
     pub(super) async fn put_workspace(
         &mut self,
         conn: Conn<'_>,
-        before: &Before,
+        current: &CurrentState,
         ids: &HashMap<String, AssistantId>,
     ) -> Result<(), ApplyError> {
         let file = &self.prepared.file;
@@ -30,28 +30,28 @@ impl Run<'_> {
             balance_low: file.balance_low,
             allow_hosts: file.allow_hosts.iter().map(|host| host.trim().to_owned()).collect(),
         };
-        let action = match &before.workspace {
-            None => Action::Made,
+        let action = match &current.workspace {
+            None => Action::Created,
             Some(old) if *old == after => return Ok(()),
-            Some(old) => Action::Changed(differing(old, &after)),
+            Some(old) => Action::Changed(changed_keys(old, &after)),
         };
         workspaces::put(conn, &after, self.now).await?;
-        self.changed("workspace", after.slug, action);
+        self.record_change("workspace", after.slug, action);
         Ok(())
     }
 
     /// Given when the workspace is made, never again.
-    pub(super) fn opening_credit(&self, before: &Before) -> Vec<Item> {
+    pub(super) fn opening_credit(&self, current: &CurrentState) -> Vec<Command> {
         let amount = self.prepared.file.opening_credit;
-        if before.workspace.is_some() || amount == Money::ZERO {
+        if current.workspace.is_some() || amount == Money::ZERO {
             return Vec::new();
         }
         let top_up = TopUp { workspace: self.workspace, amount, reference: OPENING.to_owned() };
-        vec![Item::TopUp(top_up)]
+        vec![Command::TopUp(top_up)]
     }
 }
 
-fn differing(old: &Workspace, new: &Workspace) -> Vec<String> {
+fn changed_keys(old: &Workspace, new: &Workspace) -> Vec<String> {
     let keys = [
         ("name", old.name != new.name),
         ("auto_create_conversations", old.auto_create_conversations != new.auto_create_conversations),

@@ -3,11 +3,11 @@
 use super::*;
 
 #[test]
-fn the_first_start_shows_the_key_and_a_line_for_each_door() {
+fn the_first_start_prints_the_key_and_a_line_for_each_api() {
     let key = KeySecret::new([0; 32]);
     let demo = Demo { key_file: PathBuf::from("./data/demo.key"), new_key: Some(key) };
 
-    let text = banner("http://127.0.0.1:8080/", Some(&demo), &ModelChoice::Offline { is_chosen: false });
+    let text = banner("http://127.0.0.1:8080/", Some(&demo), &ModelChoice::Offline { is_explicit: false });
 
     assert_eq!(
         text.replace(env!("CARGO_PKG_VERSION"), "X"),
@@ -37,7 +37,7 @@ Platform door:
 fn later_starts_name_the_file_alone() {
     let demo = Demo { key_file: PathBuf::from("/my data/demo.key"), new_key: None };
 
-    let text = banner("http://[::1]:1", Some(&demo), &ModelChoice::Offline { is_chosen: true });
+    let text = banner("http://[::1]:1", Some(&demo), &ModelChoice::Offline { is_explicit: true });
 
     assert!(text.contains("Demo key    in '/my data/demo.key'\n"), "{text}");
     assert!(text.contains("$(cat '/my data/demo.key')"), "{text}");

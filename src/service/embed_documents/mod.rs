@@ -12,21 +12,21 @@ use super::Services;
 use crate::domain::ids::WorkspaceId;
 use crate::domain::knowledge::{embedding_text, text_digest};
 use crate::model::embeddings::{Embedder, EmbeddingsError};
-use crate::store::embedding_work::Work;
-use crate::store::passage_vectors::{Made, Unembedded};
-use crate::store::{Conn, StoreError, embedding_models, embedding_work, passage_vectors};
-use crate::telemetry::{DOCUMENTS_TO_EMBED, PASSAGES_EMBEDDED};
+use crate::store::embedding_jobs::EmbeddingJob;
+use crate::store::passage_vectors::{PassageEmbedding, UnembeddedPassage};
+use crate::store::{Conn, StoreError, embedding_jobs, embedding_models, passage_vectors};
+use crate::telemetry::{DOCUMENTS_PENDING_EMBEDDING, PASSAGES_EMBEDDED};
 use claims::Claims;
-use vectors::Stop;
+use vectors::StopReason;
 
 /// How long a model's vectors stay once no process uses it: processes of two configurations may take turns, or go back.
-pub const RETIRED_KEPT: Duration = Duration::from_hours(24);
+pub const RETIRED_RETENTION: Duration = Duration::from_hours(24);
 /// Documents that are marked in one transaction.
-const MARKED: i64 = 500;
+const ENQUEUE_BATCH: i64 = 500;
 
 /// What embeds documents.
 #[derive(Clone, Debug)]
-pub struct Embeddings {
+pub struct DocumentEmbedder {
     pub embedder: Embedder,
     /// Most texts in one request.
     pub batch: usize,
@@ -36,25 +36,25 @@ pub struct Embeddings {
 
 /// Where one process stands.
 #[derive(Clone, Debug)]
-pub struct Course {
+pub struct BatchState {
     /// Whose documents came last: the next workspace's come next.
-    after: WorkspaceId,
+    last_workspace: WorkspaceId,
     /// How many texts the endpoint is sent at once: fewer, where it could not do it in time.
     size: usize,
     /// How many requests of that size it has answered soon.
-    answered: u32,
+    fast_responses: u32,
 }
 
 /// Why documents could not be embedded for now.
 #[derive(Debug, thiserror::Error)]
-pub enum EmbedFault {
+pub enum EmbedError {
     #[error("the embeddings endpoint: {0}")]
     Endpoint(#[from] EmbeddingsError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-impl EmbedFault {
+impl EmbedError {
     /// How long the endpoint asked us to wait.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
@@ -66,95 +66,106 @@ impl EmbedFault {
 }
 
 /// A passage, the document that it is of, and its text as it is embedded.
-struct Asked {
-    work: Work,
+struct PendingPassage {
+    job: EmbeddingJob,
     number: i64,
     text: String,
 }
 
-impl Asked {
-    fn new(work: Work, passage: &Unembedded) -> Self {
+impl PendingPassage {
+    fn new(job: EmbeddingJob, passage: &UnembeddedPassage) -> Self {
         let text = embedding_text(&passage.title, &passage.heading, &passage.text);
-        Self { work, number: passage.number, text }
+        Self { job, number: passage.number, text }
     }
 }
 
-impl Embeddings {
+impl DocumentEmbedder {
     /// Where a process begins.
     #[must_use]
-    pub fn course(&self) -> Course {
-        Course { after: WorkspaceId(Uuid::nil()), size: self.batch, answered: 0 }
+    pub fn initial_state(&self) -> BatchState {
+        BatchState { last_workspace: WorkspaceId(Uuid::nil()), size: self.batch, fast_responses: 0 }
     }
 
     /// Claims documents that are not embedded whole, and embeds them. How many they were; none: there is nothing to do here.
-    pub async fn embed_some(&self, services: &Services, course: &mut Course) -> Result<usize, EmbedFault> {
-        let mut claims = self.claim(services, course).await?;
+    pub async fn embed_next_documents(
+        &self,
+        services: &Services,
+        state: &mut BatchState,
+    ) -> Result<usize, EmbedError> {
+        let mut claims = self.claim(services, state).await?;
         let count = claims.open.len();
-        let embedded = self.embed_all(services, course, &mut claims).await;
+        let embedded = self.embed_all(services, state, &mut claims).await;
         // What is left is for whoever comes next, this process too.
-        for work in claims.open {
-            self.release(services, work, false).await?;
+        for job in claims.open {
+            self.release(services, job, false).await?;
         }
         embedded.map(|()| count)
     }
 
     /// Notes that this process uses the model, so that what other processes write is marked for it, and its vectors stay.
-    pub async fn note_use(&self, services: &Services) -> Result<(), StoreError> {
+    pub async fn record_use(&self, services: &Services) -> Result<(), StoreError> {
         let (model, clock) = (self.embedder.model(), services.clock.as_ref());
-        services.db.writing(async |conn| embedding_models::note_use(conn, model, clock).await).await
+        services.db.write(async |conn| embedding_models::record_use(conn, model, clock).await).await
     }
 
     /// Marks every document that has no mark of the model yet.
-    pub async fn mark_all(&self, services: &Services) -> Result<(), StoreError> {
+    pub async fn enqueue_missing(&self, services: &Services) -> Result<(), StoreError> {
         let model = self.embedder.model();
         let mut after = 0;
         loop {
-            let mark = async |conn: Conn<'_>| embedding_work::mark_all(conn, model, after, MARKED).await;
-            let Some(last) = services.db.writing(mark).await? else { return Ok(()) };
+            let enqueue = async |conn: Conn<'_>| {
+                embedding_jobs::enqueue_missing(conn, model, after, ENQUEUE_BATCH).await
+            };
+            let Some(last) = services.db.write(enqueue).await? else { return Ok(()) };
             after = last;
         }
     }
 
     /// How many documents are not embedded whole, for the metrics.
-    pub async fn note_what_is_left(&self, services: &Services) -> Result<(), StoreError> {
+    pub async fn report_backlog(&self, services: &Services) -> Result<(), StoreError> {
         let model = self.embedder.model();
-        let left = services.db.reading(async |conn| embedding_work::count(conn, model).await).await?;
-        metrics::gauge!(DOCUMENTS_TO_EMBED).set(f64::from(u32::try_from(left).unwrap_or(u32::MAX)));
+        let backlog = services.db.read(async |conn| embedding_jobs::count(conn, model).await).await?;
+        metrics::gauge!(DOCUMENTS_PENDING_EMBEDDING)
+            .set(f64::from(u32::try_from(backlog).unwrap_or(u32::MAX)));
         Ok(())
     }
 
-    /// Removes what a model that no process has used for `kept` made of one document; whether there was anything.
-    pub async fn remove_retired(&self, services: &Services, kept: Duration) -> Result<bool, StoreError> {
+    /// Removes what a model that no process has used for `retention` made of one document; whether there was anything.
+    pub async fn remove_retired(&self, services: &Services, retention: Duration) -> Result<bool, StoreError> {
         let clock = services.clock.as_ref();
-        services.db.writing(async |conn| embedding_models::remove_retired(conn, kept, clock).await).await
+        services.db.write(async |conn| embedding_models::remove_retired(conn, retention, clock).await).await
     }
 
     /// Embeds documents, and takes those off that are done, or are not for now.
     async fn embed_all(
         &self,
         services: &Services,
-        course: &mut Course,
+        state: &mut BatchState,
         claims: &mut Claims,
-    ) -> Result<(), EmbedFault> {
+    ) -> Result<(), EmbedError> {
         loop {
-            let batch = self.gather(services, course.size, claims).await?;
+            let batch = self.next_batch(services, state.size, claims).await?;
             if batch.is_empty() {
                 return Ok(());
             }
-            let texts: Vec<&str> = batch.iter().map(|asked| asked.text.as_str()).collect();
-            let given = self.vectors(services, &texts, course, claims).await;
+            let texts: Vec<&str> = batch.iter().map(|passage| passage.text.as_str()).collect();
+            let result = self.embed_texts(services, &texts, state, claims).await;
             // Whatever stopped it: what was paid for is kept.
-            let made = given.made.into_iter().filter_map(|(place, vector)| Some((batch.get(place)?, vector)));
-            let made = made.map(|(asked, vector)| {
-                (asked.work, Made { number: asked.number, digest: text_digest(&asked.text), vector })
+            let rows =
+                result.vectors.into_iter().filter_map(|(index, vector)| Some((batch.get(index)?, vector)));
+            let rows = rows.map(|(passage, vector)| {
+                (
+                    passage.job,
+                    PassageEmbedding { number: passage.number, digest: text_digest(&passage.text), vector },
+                )
             });
-            self.keep(services, made.collect()).await?;
-            match given.stop {
+            self.store_vectors(services, rows.collect()).await?;
+            match result.stop {
                 None => {}
-                Some(Stop::Endpoint(error)) => return Err(error.into()),
-                Some(Stop::Silence(place)) => {
-                    if let Some(asked) = batch.get(place) {
-                        self.set_back(services, asked.work, claims).await?;
+                Some(StopReason::Endpoint(error)) => return Err(error.into()),
+                Some(StopReason::Timeout(index)) => {
+                    if let Some(passage) = batch.get(index) {
+                        self.snooze(services, passage.job, claims).await?;
                     }
                 }
             }
@@ -162,54 +173,58 @@ impl Embeddings {
     }
 
     /// The next passages, of the foremost documents. What is found to be whole is released.
-    async fn gather(
+    async fn next_batch(
         &self,
         services: &Services,
         size: usize,
         claims: &mut Claims,
-    ) -> Result<Vec<Asked>, StoreError> {
+    ) -> Result<Vec<PendingPassage>, StoreError> {
         let model = self.embedder.model();
-        let mut batch: Vec<Asked> = Vec::new();
-        let mut place = 0;
-        while let Some(work) = claims.open.get(place).copied().filter(|_| batch.len() < size) {
-            let left = size - batch.len();
+        let mut batch: Vec<PendingPassage> = Vec::new();
+        let mut index = 0;
+        while let Some(job) = claims.open.get(index).copied().filter(|_| batch.len() < size) {
+            let remaining = size - batch.len();
             let list = async |conn: Conn<'_>| {
-                passage_vectors::unembedded(conn, work.workspace, work.document, model, left).await
+                passage_vectors::list_unembedded(conn, job.workspace, job.document, model, remaining).await
             };
-            let passages = services.db.reading(list).await?;
+            let passages = services.db.read(list).await?;
             if passages.is_empty() {
-                claims.open.remove(place);
-                self.release(services, work, true).await?;
+                claims.open.remove(index);
+                self.release(services, job, true).await?;
             } else {
-                batch.extend(passages.iter().map(|passage| Asked::new(work, passage)));
-                place += 1;
+                batch.extend(passages.iter().map(|passage| PendingPassage::new(job, passage)));
+                index += 1;
             }
         }
         Ok(batch)
     }
 
     /// Keeps a batch's vectors.
-    async fn keep(&self, services: &Services, mut made: Vec<(Work, Made)>) -> Result<(), StoreError> {
+    async fn store_vectors(
+        &self,
+        services: &Services,
+        mut rows: Vec<(EmbeddingJob, PassageEmbedding)>,
+    ) -> Result<(), StoreError> {
         let model = self.embedder.model();
         // In one order, whichever process: the bases are locked.
-        made.sort_by_key(|(work, made)| (work.workspace, work.base, work.document, made.number));
-        let refused = made.iter().filter(|(_, made)| made.vector.is_none()).count();
-        let embedded = made.len() - refused;
-        let mut kept: Vec<(Work, Vec<Made>)> = Vec::new();
-        for (work, made) in made {
-            match kept.last_mut().filter(|(last, _)| *last == work) {
-                Some((_, of_document)) => of_document.push(made),
-                None => kept.push((work, vec![made])),
+        rows.sort_by_key(|(job, row)| (job.workspace, job.base, job.document, row.number));
+        let refused = rows.iter().filter(|(_, row)| row.vector.is_none()).count();
+        let embedded = rows.len() - refused;
+        let mut by_document: Vec<(EmbeddingJob, Vec<PassageEmbedding>)> = Vec::new();
+        for (job, row) in rows {
+            match by_document.last_mut().filter(|(last, _)| *last == job) {
+                Some((_, of_document)) => of_document.push(row),
+                None => by_document.push((job, vec![row])),
             }
         }
         let write = async |mut conn: Conn<'_>| {
-            for (work, made) in &kept {
-                passage_vectors::put(conn.reborrow(), work.workspace, work.base, model, made).await?;
-                embedding_work::recount(conn.reborrow(), *work, model).await?;
+            for (job, rows) in &by_document {
+                passage_vectors::put(conn.reborrow(), job.workspace, job.base, model, rows).await?;
+                embedding_jobs::recount(conn.reborrow(), *job, model).await?;
             }
             Ok(())
         };
-        services.db.writing(write).await?;
+        services.db.write(write).await?;
         for (outcome, count) in [("ok", embedded), ("refused", refused)] {
             metrics::counter!(PASSAGES_EMBEDDED, "outcome" => outcome)
                 .increment(u64::try_from(count).unwrap_or_default());

@@ -8,106 +8,113 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::tail::{MOST, Tail};
+use super::feed_cache::{FeedCache, MAX_EVENTS};
 use crate::domain::account::Account;
 use crate::domain::error::Error;
 use crate::domain::ids::{KeyId, WorkspaceId};
 use crate::service::Services;
-use crate::service::read_events::{EventPage, Reader, read};
+use crate::service::read_events::{EventPage, FeedReader, read};
 
 /// When a place may be free again.
-const TRY_AGAIN: Duration = Duration::from_secs(5);
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// How many followers may read for themselves at once, where they are behind the latest events: what
 /// connections are left (`store.read_connections`) is for the doors.
-const READING: usize = 3;
+const MAX_CONCURRENT_READS: usize = 3;
 
 /// How many readers may follow at once in this process.
 #[derive(Clone, Copy, Debug)]
 pub struct FollowerBounds {
     /// `events.max_followers`.
-    pub most: usize,
+    pub max_followers: usize,
     /// `events.max_followers_per_workspace`.
-    pub per_workspace: usize,
+    pub max_followers_per_workspace: usize,
 }
 
 /// The readers that follow here. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Followers {
-    places: Arc<Mutex<Places>>,
+    state: Arc<Mutex<FollowerState>>,
     bounds: FollowerBounds,
-    reading: Arc<Semaphore>,
+    read_permits: Arc<Semaphore>,
     /// Cancelled when the process begins to stop.
     stop: CancellationToken,
 }
 
 #[derive(Debug, Default)]
-struct Places {
-    by_workspace: HashMap<WorkspaceId, Counted<Arc<Followed>>>,
+struct FollowerState {
+    by_workspace: HashMap<WorkspaceId, RefCounted<Arc<FollowedFeed>>>,
     /// Cancelled once the key holds no more.
-    by_key: HashMap<KeyId, Counted<CancellationToken>>,
+    by_key: HashMap<KeyId, RefCounted<CancellationToken>>,
     readers: usize,
 }
 
 #[derive(Debug, Default)]
-struct Counted<T> {
+struct RefCounted<T> {
     readers: usize,
-    of: T,
+    value: T,
 }
 
 /// A workspace that is followed: how far its feed is known to reach, and what came last.
 #[derive(Debug, Default)]
-struct Followed {
-    head: watch::Sender<i64>,
-    tail: tokio::sync::Mutex<Tail>,
+struct FollowedFeed {
+    latest_cursor: watch::Sender<i64>,
+    cache: tokio::sync::Mutex<FeedCache>,
 }
 
 /// One reader's place.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Subscription {
     followers: Followers,
     workspace: WorkspaceId,
     key: KeyId,
-    followed: Arc<Followed>,
-    head: watch::Receiver<i64>,
-    key_ended: CancellationToken,
+    followed: Arc<FollowedFeed>,
+    latest_cursor: watch::Receiver<i64>,
+    key_revoked: CancellationToken,
 }
 
 impl Followers {
     /// None yet. All of them end with `stop`.
     #[must_use]
     pub fn new(bounds: FollowerBounds, stop: CancellationToken) -> Self {
-        Self { places: Arc::default(), bounds, reading: Arc::new(Semaphore::new(READING)), stop }
-    }
-
-    /// Waits until fewer than [`READING`] followers read for themselves; held while one does.
-    pub(super) async fn turn_to_read(&self) -> Option<SemaphorePermit<'_>> {
-        self.reading.acquire().await.ok()
-    }
-
-    pub(super) fn join(&self, account: &Account) -> Result<Place, Error> {
-        let (workspace, key) = (account.workspace, account.key);
-        let mut places = self.lock();
-        let of_workspace = places.by_workspace.get(&workspace).map_or(0, |counted| counted.readers);
-        if places.readers >= self.bounds.most || of_workspace >= self.bounds.per_workspace {
-            let text = "Too many readers follow the events";
-            return Err(Error::Overloaded { text, retry_after: TRY_AGAIN });
+        Self {
+            state: Arc::default(),
+            bounds,
+            read_permits: Arc::new(Semaphore::new(MAX_CONCURRENT_READS)),
+            stop,
         }
-        places.readers += 1;
-        let followed = join(&mut places.by_workspace, workspace);
-        let key_ended = join(&mut places.by_key, key);
-        drop(places);
-        let head = followed.head.subscribe();
-        Ok(Place { followers: self.clone(), workspace, key, followed, head, key_ended })
     }
 
-    /// Wakes a workspace's readers: its feed reaches to `head` at least.
-    pub fn raise(&self, workspace: WorkspaceId, head: i64) {
-        if let Some(counted) = self.lock().by_workspace.get(&workspace) {
-            counted.of.head.send_if_modified(|known| {
-                let is_news = head > *known;
-                *known = head.max(*known);
-                is_news
+    /// Waits until fewer than [`MAX_CONCURRENT_READS`] followers read for themselves; held while one does.
+    pub(super) async fn acquire_read_permit(&self) -> Option<SemaphorePermit<'_>> {
+        self.read_permits.acquire().await.ok()
+    }
+
+    pub(super) fn subscribe(&self, account: &Account) -> Result<Subscription, Error> {
+        let (workspace, key) = (account.workspace, account.key);
+        let mut state = self.lock();
+        let of_workspace = state.by_workspace.get(&workspace).map_or(0, |entry| entry.readers);
+        if state.readers >= self.bounds.max_followers
+            || of_workspace >= self.bounds.max_followers_per_workspace
+        {
+            let text = "Too many readers follow the events";
+            return Err(Error::Overloaded { text, retry_after: RETRY_AFTER });
+        }
+        state.readers += 1;
+        let followed = acquire(&mut state.by_workspace, workspace);
+        let key_revoked = acquire(&mut state.by_key, key);
+        drop(state);
+        let latest_cursor = followed.latest_cursor.subscribe();
+        Ok(Subscription { followers: self.clone(), workspace, key, followed, latest_cursor, key_revoked })
+    }
+
+    /// Wakes a workspace's readers: its feed reaches to `latest_cursor` at least.
+    pub fn advance(&self, workspace: WorkspaceId, latest_cursor: i64) {
+        if let Some(entry) = self.lock().by_workspace.get(&workspace) {
+            entry.value.latest_cursor.send_if_modified(|current| {
+                let is_advanced = latest_cursor > *current;
+                *current = latest_cursor.max(*current);
+                is_advanced
             });
         }
     }
@@ -127,87 +134,87 @@ impl Followers {
     }
 
     /// Ends the readers of the keys that were `asked` for and are not `good`.
-    pub(super) fn end_all_but(&self, asked: &[KeyId], good: &HashSet<KeyId>) {
-        let places = self.lock();
-        for key in asked.iter().filter(|key| !good.contains(key)) {
-            if let Some(counted) = places.by_key.get(key) {
-                counted.of.cancel();
+    pub(super) fn end_invalid_keys(&self, checked: &[KeyId], valid: &HashSet<KeyId>) {
+        let state = self.lock();
+        for key in checked.iter().filter(|key| !valid.contains(key)) {
+            if let Some(entry) = state.by_key.get(key) {
+                entry.value.cancel();
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Places> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, FollowerState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn join<K: Hash + Eq, T: Clone + Default>(places: &mut HashMap<K, Counted<T>>, key: K) -> T {
-    let counted = places.entry(key).or_default();
-    counted.readers += 1;
-    counted.of.clone()
+fn acquire<K: Hash + Eq, T: Clone + Default>(state: &mut HashMap<K, RefCounted<T>>, key: K) -> T {
+    let entry = state.entry(key).or_default();
+    entry.readers += 1;
+    entry.value.clone()
 }
 
-fn leave<K: Hash + Eq, T>(places: &mut HashMap<K, Counted<T>>, key: &K) {
-    if let Some(counted) = places.get_mut(key) {
-        counted.readers -= 1;
-        if counted.readers == 0 {
-            places.remove(key);
+fn release<K: Hash + Eq, T>(state: &mut HashMap<K, RefCounted<T>>, key: &K) {
+    if let Some(entry) = state.get_mut(key) {
+        entry.readers -= 1;
+        if entry.readers == 0 {
+            state.remove(key);
         }
     }
 }
 
-impl Place {
+impl Subscription {
     /// Waits until the process stops, or the reader's key holds no more.
     pub(super) async fn ended(&self) {
         tokio::select! {
             () = self.followers.stop.cancelled() => {}
-            () = self.key_ended.cancelled() => {}
+            () = self.key_revoked.cancelled() => {}
         }
     }
 
     pub(super) fn has_ended(&self) -> bool {
-        self.followers.stop.is_cancelled() || self.key_ended.is_cancelled()
+        self.followers.stop.is_cancelled() || self.key_revoked.is_cancelled()
     }
 
-    /// What follows the reader's cursor; waits until there is something, where `waits`.
+    /// What follows the reader's cursor; waits until there is something, where `wait`.
     pub(super) async fn page(
         &self,
         services: &Services,
-        reader: &Reader,
-        waits: bool,
+        reader: &FeedReader,
+        wait: bool,
         limit: usize,
     ) -> Result<EventPage, Error> {
-        if waits {
+        if wait {
             // The sender lives in `followed`, so this ends with news only.
-            let _ = self.head.clone().wait_for(|head| *head > reader.cursor).await;
+            let _ = self.latest_cursor.clone().wait_for(|latest_cursor| *latest_cursor > reader.cursor).await;
         }
-        let head = *self.head.borrow();
-        if (0..=MOST).contains(&(head - reader.cursor)) {
+        let latest_cursor = *self.latest_cursor.borrow();
+        if (0..=MAX_EVENTS).contains(&(latest_cursor - reader.cursor)) {
             // One reader at a time: the first of those that are woken reads for all.
-            let mut tail = self.followed.tail.lock().await;
-            tail.begin(reader.cursor);
-            while tail.reaches(reader.cursor) && tail.to() < head {
-                let page = tail.read(services, reader.workspace).await?;
-                if page.next == tail.to() {
+            let mut cache = self.followed.cache.lock().await;
+            cache.fast_forward(reader.cursor);
+            while cache.covers(reader.cursor) && cache.to() < latest_cursor {
+                let page = cache.read(services, reader.workspace).await?;
+                if page.next == cache.to() {
                     // The counter has gone back: another backup of the store was put in place.
                     break;
                 }
-                tail.append(page);
+                cache.append(page);
             }
-            if let Some(page) = tail.after(reader.cursor, &reader.filter, limit) {
+            if let Some(page) = cache.after(reader.cursor, &reader.filter, limit) {
                 return Ok(page);
             }
         }
-        let _turn = self.followers.turn_to_read().await;
+        let _permit = self.followers.acquire_read_permit().await;
         read(services, reader.workspace, reader.cursor, &reader.filter, limit).await
     }
 }
 
-impl Drop for Place {
+impl Drop for Subscription {
     fn drop(&mut self) {
-        let mut places = self.followers.lock();
-        places.readers -= 1;
-        leave(&mut places.by_workspace, &self.workspace);
-        leave(&mut places.by_key, &self.key);
+        let mut state = self.followers.lock();
+        state.readers -= 1;
+        release(&mut state.by_workspace, &self.workspace);
+        release(&mut state.by_key, &self.key);
     }
 }

@@ -1,49 +1,49 @@
 //! Readers that follow the feed as it grows: long polls and streams. What this process writes wakes
 //! them; what others write is seen by one poll for all of them. None holds a connection as it waits.
 
+mod feed_cache;
 mod followers;
-mod tail;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use followers::Place;
+use followers::Subscription;
 pub use followers::{FollowerBounds, Followers};
 
 use super::Services;
-use super::read_events::{Ask, Reader, begin};
+use super::read_events::{FeedQuery, FeedReader, open_reader};
 use crate::domain::account::Account;
 use crate::domain::error::Error;
 use crate::domain::event::Event;
 use crate::store::{events, keys};
 
 /// How many polls go by between two looks at the followers' keys: one second.
-const POLLS_A_LOOK: u32 = 4;
+const POLLS_PER_KEY_CHECK: u32 = 4;
 /// How long to wait where a feed that was said to reach further does not: its store was put back.
-const STANDSTILL: Duration = Duration::from_millis(250);
+const STALL_PAUSE: Duration = Duration::from_millis(250);
 
 /// A reader with its place among those that follow; given up when it is dropped.
 #[derive(Debug)]
 pub struct Follower {
-    place: Place,
-    reader: Reader,
+    subscription: Subscription,
+    reader: FeedReader,
     /// Whether it has looked at the store since it has its place: from then on it is woken.
-    has_looked: bool,
+    has_read: bool,
 }
 
 /// Begins to follow, at the place that is asked for. [`Error::Overloaded`] where too many do.
-pub async fn follow(services: &Services, account: &Account, ask: &Ask) -> Result<Follower, Error> {
+pub async fn follow(services: &Services, account: &Account, query: &FeedQuery) -> Result<Follower, Error> {
     let reader = {
-        let _turn = services.followers.turn_to_read().await;
-        begin(services, account, ask).await?
+        let _permit = services.followers.acquire_read_permit().await;
+        open_reader(services, account, query).await?
     };
     join(services, account, reader)
 }
 
 /// Takes a place for a reader that has begun.
-pub(super) fn join(services: &Services, account: &Account, reader: Reader) -> Result<Follower, Error> {
-    let place = services.followers.join(account)?;
-    Ok(Follower { place, reader, has_looked: false })
+pub(super) fn join(services: &Services, account: &Account, reader: FeedReader) -> Result<Follower, Error> {
+    let subscription = services.followers.subscribe(account)?;
+    Ok(Follower { subscription, reader, has_read: false })
 }
 
 impl Follower {
@@ -63,17 +63,17 @@ impl Follower {
         loop {
             let page = tokio::select! {
                 biased;
-                () = self.place.ended() => return Ok(None),
-                page = self.place.page(services, &self.reader, self.has_looked, limit) => page?,
+                () = self.subscription.ended() => return Ok(None),
+                page = self.subscription.page(services, &self.reader, self.has_read, limit) => page?,
             };
-            let stands = self.has_looked && page.next == self.reader.cursor;
-            self.has_looked = true;
+            let is_stalled = self.has_read && page.next == self.reader.cursor;
+            self.has_read = true;
             self.reader.cursor = page.next;
             if !page.events.is_empty() {
                 return Ok(Some(page.events));
             }
-            if stands {
-                self.pause(STANDSTILL).await;
+            if is_stalled {
+                self.pause(STALL_PAUSE).await;
             }
         }
     }
@@ -81,13 +81,13 @@ impl Follower {
     /// Whether the process stops, or the reader's key holds no more.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.place.has_ended()
+        self.subscription.has_ended()
     }
 
     /// Waits for so long, or until the reader is to end.
     pub async fn pause(&self, length: Duration) {
         // Whichever comes first: the next call of `next` tells them apart.
-        let _ = tokio::time::timeout(length, self.place.ended()).await;
+        let _ = tokio::time::timeout(length, self.subscription.ended()).await;
     }
 }
 
@@ -95,17 +95,19 @@ impl Follower {
 /// followed here; and now and then at the followers' keys. `round` counts the calls.
 pub async fn poll(services: &Services, round: u32) -> Result<(), Error> {
     let followers = &services.followers;
-    let followed = followers.workspaces();
-    if followed.is_empty() {
+    let workspaces = followers.workspaces();
+    if workspaces.is_empty() {
         return Ok(());
     }
-    for (workspace, head) in services.db.reading(async |conn| events::heads(conn, &followed).await).await? {
-        followers.raise(workspace, head);
+    for (workspace, latest_cursor) in
+        services.db.read(async |conn| events::latest_cursors(conn, &workspaces).await).await?
+    {
+        followers.advance(workspace, latest_cursor);
     }
-    if round.is_multiple_of(POLLS_A_LOOK) {
-        let (asked, now) = (followers.keys(), services.clock.now());
-        let good = services.db.reading(async |conn| keys::list_good(conn, &asked, now).await).await?;
-        followers.end_all_but(&asked, &good);
+    if round.is_multiple_of(POLLS_PER_KEY_CHECK) {
+        let (checked, now) = (followers.keys(), services.clock.now());
+        let valid = services.db.read(async |conn| keys::list_valid(conn, &checked, now).await).await?;
+        followers.end_invalid_keys(&checked, &valid);
     }
     Ok(())
 }

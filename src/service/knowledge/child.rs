@@ -12,61 +12,62 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
-use super::Unready;
-use crate::domain::knowledge::{Format, MAX_FILE, MAX_TEXT, TooLarge, to_markdown};
-use crate::lifecycle::bound_process;
+use super::IngestError;
+use crate::domain::knowledge::{DocumentTooLarge, Format, MAX_FILE, MAX_TEXT, to_markdown};
+use crate::lifecycle::limit_process_resources;
 
 /// The address space of a child, in bytes.
-pub(super) const MEMORY: u64 = 512 * 1024 * 1024;
+pub(super) const MEMORY_LIMIT: u64 = 512 * 1024 * 1024;
 /// The time of the processor that a child has, should its parent not end it before.
-const PROCESSOR: Duration = Duration::from_secs(20);
+const CPU_TIME_LIMIT: Duration = Duration::from_secs(20);
 /// What converters that recurse have, in bytes.
-const STACK: usize = 16 * 1024 * 1024;
+const STACK_SIZE: usize = 16 * 1024 * 1024;
 /// The exit code of a child that says why the document has no text.
 const REFUSED: u8 = 3;
 /// Of a fault's text, in bytes.
-const LONGEST_FAULT: usize = 1000;
+const MAX_ERROR_LENGTH: usize = 1000;
 
 /// The Markdown of a file, read by a child of this program. It is killed where this is dropped.
-pub(super) async fn read(program: &Path, file: &[u8], format: Format) -> Result<String, Unready> {
+pub(super) async fn read(program: &Path, file: &[u8], format: Format) -> Result<String, IngestError> {
     let mut command = Command::new(program);
     command.args(["read-document", "--format", format.as_str()]).env_clear().kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.spawn().map_err(Unready::NotStarted)?;
+    let mut child = command.spawn().map_err(IngestError::NotStarted)?;
     let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
-        return Err(Unready::Failed);
+        return Err(IngestError::Failed);
     };
     // A child that died took no more; how it ended tells why.
     let _ = input.write_all(file).await;
     drop(input);
-    let most = u64::try_from(MAX_TEXT).unwrap_or(u64::MAX);
+    let limit = u64::try_from(MAX_TEXT).unwrap_or(u64::MAX);
     let mut text = Vec::new();
-    output.take(most + 1).read_to_end(&mut text).await.map_err(|_| Unready::Failed)?;
+    output.take(limit + 1).read_to_end(&mut text).await.map_err(|_| IngestError::Failed)?;
     if text.len() > MAX_TEXT {
-        return Err(TooLarge::Text.into());
+        return Err(DocumentTooLarge::Text.into());
     }
-    let ended = child.wait().await.map_err(|_| Unready::Failed)?;
-    let text = String::from_utf8(text).map_err(|_| Unready::Failed)?;
-    match ended.code() {
+    let status = child.wait().await.map_err(|_| IngestError::Failed)?;
+    let text = String::from_utf8(text).map_err(|_| IngestError::Failed)?;
+    match status.code() {
         Some(0) => Ok(text),
-        Some(code) if code == i32::from(REFUSED) && text.len() <= LONGEST_FAULT => {
-            Err(Unready::Refused(text))
+        Some(code) if code == i32::from(REFUSED) && text.len() <= MAX_ERROR_LENGTH => {
+            Err(IngestError::Refused(text))
         }
-        _ => Err(Unready::Failed),
+        _ => Err(IngestError::Failed),
     }
 }
 
 /// The child's part.
 pub fn read_as_child(format: Format, input: impl Read, mut output: impl Write) -> io::Result<ExitCode> {
-    bound_process(MEMORY, PROCESSOR)?;
+    limit_process_resources(MEMORY_LIMIT, CPU_TIME_LIMIT)?;
     let mut file = Vec::new();
-    let most = u64::try_from(MAX_FILE).unwrap_or(u64::MAX);
-    input.take(most + 1).read_to_end(&mut file)?;
-    let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || to_markdown(&file, format))?;
+    let limit = u64::try_from(MAX_FILE).unwrap_or(u64::MAX);
+    input.take(limit + 1).read_to_end(&mut file)?;
+    let thread =
+        std::thread::Builder::new().stack_size(STACK_SIZE).spawn(move || to_markdown(&file, format))?;
     let read = thread.join().map_err(|_| io::Error::other("the reader has panicked"))?;
     let (text, code) = match read {
         Ok(markdown) => (markdown, ExitCode::SUCCESS),
-        Err(fault) => (fault.to_string(), ExitCode::from(REFUSED)),
+        Err(error) => (error.to_string(), ExitCode::from(REFUSED)),
     };
     output.write_all(text.as_bytes())?;
     output.flush()?;

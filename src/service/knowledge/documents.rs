@@ -1,29 +1,29 @@
 //! The documents of a knowledge base: read and cut first, then written in one transaction under the base's lock.
 
-use super::{Source, in_use, lock, not_found, unknown_if_away};
+use super::{DocumentSource, lock, not_found, require_active, write_error};
 use crate::domain::account::Account;
 use crate::domain::clock::Micros;
-use crate::domain::error::{Error, Thing};
+use crate::domain::error::{Error, ResourceKind};
 use crate::domain::ids::DocumentId;
-use crate::domain::knowledge::{Base, Document, Ready, is_slug};
+use crate::domain::knowledge::{Document, KnowledgeBase, PreparedDocument, is_slug};
 use crate::service::Services;
 use crate::service::page::{self, Page};
-use crate::store::documents::{self, Written};
+use crate::store::documents::{self, DocumentWrite};
 use crate::store::{Conn, StoreError, knowledge_bases};
 
 /// How many documents a base takes through the API.
-const MOST: i64 = 10_000;
+const MAX_DOCUMENTS: i64 = 10_000;
 
 /// Whether what is there may be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Existing {
+pub enum OnConflict {
     Refuse,
     Replace,
 }
 
 /// A document with its Markdown.
 #[derive(Debug)]
-pub struct WithText {
+pub struct DocumentDetails {
     pub document: Document,
     pub text: String,
     /// How many of its passages have a vector; None where no endpoint is configured.
@@ -35,51 +35,51 @@ pub async fn put(
     services: &Services,
     account: &Account,
     base: &str,
-    source: Source,
-    existing: Existing,
+    source: DocumentSource,
+    on_conflict: OnConflict,
 ) -> Result<Document, Error> {
     let found = super::find(services, account, base).await?;
-    let ready = services.readers.make_ready(source, found.language).await?;
-    let id = DocumentId(services.ids.ordered(services.clock.as_ref()));
+    let ready = services.document_extractor.ingest(source, found.language).await?;
+    let id = DocumentId(services.ids.uuid_v7(services.clock.as_ref()));
     let now = services.clock.now();
     let write = async |mut conn: Conn<'_>| {
         let locked = match lock(conn.reborrow(), account.workspace, found.id, base).await? {
             Ok(locked) if locked.language == found.language => locked,
-            Ok(_) => return Ok(Err(changed_meanwhile())),
-            Err(refused) => return Ok(Err(refused)),
+            Ok(_) => return Ok(Err(concurrent_change())),
+            Err(error) => return Ok(Err(error)),
         };
-        put_within(conn, &locked, &ready, existing, id, now).await
+        put_in_tx(conn, &locked, &ready, on_conflict, id, now).await
     };
-    let _place = services.document_writes.place().await?;
-    let written = services.db.writing(write).await.map_err(unknown_if_away)?;
+    let _permit = services.document_write_limiter.acquire().await?;
+    let written = services.db.write(write).await.map_err(write_error)?;
     services.documents_changed.notify_one();
     written
 }
 
-async fn put_within(
+async fn put_in_tx(
     mut conn: Conn<'_>,
-    base: &Base,
-    ready: &Ready,
-    existing: Existing,
+    base: &KnowledgeBase,
+    ready: &PreparedDocument,
+    on_conflict: OnConflict,
     id: DocumentId,
     now: Micros,
 ) -> Result<Result<Document, Error>, StoreError> {
     let old = documents::find_by_slug(conn.reborrow(), base.workspace, base.id, &ready.slug).await?;
     match &old {
-        Some(old) if old.from_file => return Ok(Err(of_file(old))),
-        Some(old) if existing == Existing::Refuse => {
+        Some(old) if old.from_file => return Ok(Err(file_managed_error(old))),
+        Some(old) if on_conflict == OnConflict::Refuse => {
             let text = format!("There is a document with the slug '{}' already: PUT replaces it.", old.slug);
             return Ok(Err(Error::Conflict(text)));
         }
         Some(old) if old.digest == ready.digest => return Ok(Ok(old.clone())),
-        None if documents::count(conn.reborrow(), base.workspace, base.id).await? >= MOST => {
-            let text = format!("A knowledge base takes {MOST} documents at most.");
+        None if documents::count(conn.reborrow(), base.workspace, base.id).await? >= MAX_DOCUMENTS => {
+            let text = format!("A knowledge base takes {MAX_DOCUMENTS} documents at most.");
             return Ok(Err(Error::Conflict(text)));
         }
         Some(_) | None => {}
     }
     let id = old.as_ref().map_or(id, |old| old.id);
-    let written = Written { id, ready, from_file: false, now };
+    let written = DocumentWrite { id, prepared: ready, from_file: false, now };
     Ok(Ok(documents::put(conn, base, old.as_ref(), written).await?))
 }
 
@@ -92,21 +92,27 @@ pub async fn list(
     limit: usize,
 ) -> Result<Page<Document, DocumentId>, Error> {
     let base = super::find(services, account, base).await?;
-    let ask = page::rows(limit);
-    let read = async |conn: Conn<'_>| documents::list(conn, base.workspace, base.id, after, ask).await;
-    Ok(Page::cut(services.db.reading(read).await?, limit, |document| document.id))
+    let fetch_limit = page::fetch_limit(limit);
+    let read =
+        async |conn: Conn<'_>| documents::list(conn, base.workspace, base.id, after, fetch_limit).await;
+    Ok(Page::from_rows(services.db.read(read).await?, limit, |document| document.id))
 }
 
 /// A document by its id or its slug, as it was sent.
-pub async fn find(services: &Services, account: &Account, base: &str, name: &str) -> Result<WithText, Error> {
+pub async fn find(
+    services: &Services,
+    account: &Account,
+    base: &str,
+    name: &str,
+) -> Result<DocumentDetails, Error> {
     let base = super::find(services, account, base).await?;
     let read = async |mut conn: Conn<'_>| {
-        let Some(document) = find_within(conn.reborrow(), &base, name).await? else { return Ok(None) };
+        let Some(document) = find_in_tx(conn.reborrow(), &base, name).await? else { return Ok(None) };
         let text = documents::text(conn.reborrow(), base.workspace, document.id).await?;
-        let embedded = super::embedded(services, conn, &base, Some(document.id)).await?;
-        Ok(text.map(|text| WithText { document, text, embedded }))
+        let embedded = super::count_embedded(services, conn, &base, Some(document.id)).await?;
+        Ok(text.map(|text| DocumentDetails { document, text, embedded }))
     };
-    services.db.reading(read).await?.ok_or_else(|| Error::not_found(Thing::Document, name))
+    services.db.read(read).await?.ok_or_else(|| Error::not_found(ResourceKind::Document, name))
 }
 
 /// Removes a document. As it was.
@@ -118,25 +124,31 @@ pub async fn delete(
 ) -> Result<Document, Error> {
     let id = base.parse().map_err(|_| not_found(base))?;
     let write = async |mut conn: Conn<'_>| {
-        let locked = match in_use(knowledge_bases::lock(conn.reborrow(), account.workspace, id).await?, base)
-        {
+        let locked = match require_active(
+            knowledge_bases::lock(conn.reborrow(), account.workspace, id).await?,
+            base,
+        ) {
             Ok(locked) => locked,
-            Err(refused) => return Ok(Err(refused)),
+            Err(error) => return Ok(Err(error)),
         };
-        let Some(document) = find_within(conn.reborrow(), &locked, name).await? else {
-            return Ok(Err(Error::not_found(Thing::Document, name)));
+        let Some(document) = find_in_tx(conn.reborrow(), &locked, name).await? else {
+            return Ok(Err(Error::not_found(ResourceKind::Document, name)));
         };
         if document.from_file {
-            return Ok(Err(of_file(&document)));
+            return Ok(Err(file_managed_error(&document)));
         }
         documents::remove(conn, &locked, &document).await?;
         Ok(Ok(document))
     };
-    let _place = services.document_writes.place().await?;
-    services.db.writing(write).await.map_err(unknown_if_away)?
+    let _permit = services.document_write_limiter.acquire().await?;
+    services.db.write(write).await.map_err(write_error)?
 }
 
-async fn find_within(conn: Conn<'_>, base: &Base, name: &str) -> Result<Option<Document>, StoreError> {
+async fn find_in_tx(
+    conn: Conn<'_>,
+    base: &KnowledgeBase,
+    name: &str,
+) -> Result<Option<Document>, StoreError> {
     match name.parse() {
         Ok(id) => documents::find(conn, base.workspace, base.id, id).await,
         Err(_) if is_slug(name) => documents::find_by_slug(conn, base.workspace, base.id, name).await,
@@ -145,11 +157,11 @@ async fn find_within(conn: Conn<'_>, base: &Base, name: &str) -> Result<Option<D
     }
 }
 
-fn of_file(document: &Document) -> Error {
+fn file_managed_error(document: &Document) -> Error {
     let slug = &document.slug;
     Error::Conflict(format!("The document '{slug}' is set up by a workspace file: change it there."))
 }
 
-fn changed_meanwhile() -> Error {
+fn concurrent_change() -> Error {
     Error::Conflict("The knowledge base was given another language meanwhile. Please retry.".to_owned())
 }

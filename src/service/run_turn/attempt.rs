@@ -5,28 +5,28 @@ use std::time::Instant;
 use futures::future::join_all;
 
 use super::budget::Budget;
-use super::context::{Context, load, place};
-use super::model_call::{Answered, NoAnswer, ask};
-use super::tool_call::{self, Called};
+use super::context::{Context, load, turn_ref};
+use super::model_call::{ModelCallError, ModelResponse, call_models};
+use super::tool_call::{self, CallOutcome};
 use super::{Engine, store_error};
-use crate::domain::batch::{JournalRow, Journaling, Step as Written};
+use crate::domain::batch::{JournalAppend, JournalRow, TurnWriteOutcome};
 use crate::domain::chat::{ChatMessage, ModelError};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
-use crate::domain::history::heal;
+use crate::domain::history::repair_tool_calls;
 use crate::domain::ids::MessageId;
-use crate::domain::tool_loop::{CallResult, JournalEntry, PlannedCall, Record, Step, ToolLoop};
+use crate::domain::tool_loop::{CallResult, JournalEntry, JournalRecord, NextAction, PlannedCall, ToolLoop};
 use crate::domain::trace::{JournalledAnswer, JournalledCall};
 use crate::domain::turn::{Reply, Turn, TurnEnd};
 use crate::store::StoreError;
 
 /// What an attempt came to.
-pub(super) enum Attempted {
+pub(super) enum AttemptResult {
     /// With the last answer, for the journal.
     Ended(TurnEnd, Option<JournalRow>),
     Failed(ModelError),
     Paused(Instant),
-    Overtaken,
+    FencedOff,
 }
 
 /// An attempt under way.
@@ -37,34 +37,34 @@ struct Attempt<'a> {
     tool_loop: ToolLoop,
     budget: Budget,
     /// The last answer, until it is journalled.
-    last: Option<JournalRow>,
+    last_answer: Option<JournalRow>,
 }
 
 /// Runs one attempt. An error is a write that the store refused for its data.
-pub(super) async fn run(engine: &Engine, turn: &Turn) -> Result<Attempted, Error> {
-    let context = match load_until_it_is_there(engine, turn).await {
+pub(super) async fn run(engine: &Engine, turn: &Turn) -> Result<AttemptResult, Error> {
+    let context = match load_with_retry(engine, turn).await {
         Ok(Some(context)) => context,
-        Ok(None) => return Ok(Attempted::Ended(TurnEnd::Failed(Failure::ServiceUnavailable), None)),
+        Ok(None) => return Ok(AttemptResult::Ended(TurnEnd::Failed(Failure::ServiceUnavailable), None)),
         Err(error) => {
             let error = &error as &dyn std::error::Error;
             tracing::error!(turn.id = %turn.id, error, "what a turn runs with could not be read");
-            return Ok(Attempted::Ended(TurnEnd::Failed(Failure::ServiceUnavailable), None));
+            return Ok(AttemptResult::Ended(TurnEnd::Failed(Failure::ServiceUnavailable), None));
         }
     };
     let entries = context.journal.iter().filter_map(entry).collect();
     let tool_loop =
         ToolLoop::replay(turn.id.to_string(), engine.settings.limits, context.toolset.as_ref(), entries);
-    let budget = Budget::new(engine.settings.attempt);
-    let attempt = Attempt { engine, turn, context, tool_loop, budget, last: None };
+    let budget = Budget::new(engine.settings.attempt_timeout);
+    let attempt = Attempt { engine, turn, context, tool_loop, budget, last_answer: None };
     attempt.run().await
 }
 
 /// Reads what the turn runs with; a store that is away is waited for, as long as the turn is ours.
-async fn load_until_it_is_there(engine: &Engine, turn: &Turn) -> Result<Option<Context>, Error> {
+async fn load_with_retry(engine: &Engine, turn: &Turn) -> Result<Option<Context>, Error> {
     const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
     loop {
         match load(engine, turn).await {
-            Err(error) if store_error(&error).is_some_and(StoreError::is_away) => {
+            Err(error) if store_error(&error).is_some_and(StoreError::is_transient) => {
                 tokio::time::sleep(PAUSE).await;
             }
             loaded => return loaded,
@@ -73,43 +73,56 @@ async fn load_until_it_is_there(engine: &Engine, turn: &Turn) -> Result<Option<C
 }
 
 impl Attempt<'_> {
-    async fn run(mut self) -> Result<Attempted, Error> {
+    async fn run(mut self) -> Result<AttemptResult, Error> {
         loop {
-            let stopped = match self.tool_loop.next() {
-                Step::CallModel { step, tail } => self.call_model(step, tail).await?,
-                Step::RunTools(calls) => self.run_tools(calls).await?,
-                Step::Reply { text, calls } => {
-                    let id = MessageId(self.engine.services.ids.ordered(self.engine.services.clock.as_ref()));
+            let result = match self.tool_loop.next_action() {
+                NextAction::CallModel { step, tail } => self.call_model(step, tail).await?,
+                NextAction::RunTools(calls) => self.run_tools(calls).await?,
+                NextAction::Reply { text, calls } => {
+                    let id = MessageId(self.engine.services.ids.uuid_v7(self.engine.services.clock.as_ref()));
                     let function_calls = serde_json::to_string(&calls).unwrap_or_else(|_| "[]".to_owned());
                     let reply = Reply { id, text, function_calls };
-                    Some(Attempted::Ended(TurnEnd::Completed(reply), self.last.take()))
+                    Some(AttemptResult::Ended(TurnEnd::Completed(reply), self.last_answer.take()))
                 }
-                Step::Fail(failure) => Some(Attempted::Ended(TurnEnd::Failed(failure), self.last.take())),
+                NextAction::Fail(failure) => {
+                    Some(AttemptResult::Ended(TurnEnd::Failed(failure), self.last_answer.take()))
+                }
             };
-            if let Some(stopped) = stopped {
-                return Ok(stopped);
+            if let Some(result) = result {
+                return Ok(result);
             }
         }
     }
 
     /// Asks the model; an answer that asks for tools is journalled before any of them runs.
-    async fn call_model(&mut self, step: u32, tail: Vec<ChatMessage>) -> Result<Option<Attempted>, Error> {
-        let messages = heal([self.context.history.clone(), tail].concat());
+    async fn call_model(
+        &mut self,
+        step: u32,
+        tail: Vec<ChatMessage>,
+    ) -> Result<Option<AttemptResult>, Error> {
+        let messages = repair_tool_calls([self.context.history.clone(), tail].concat());
         let began = self.engine.services.clock.now();
         let context = &self.context;
         let attempts = self.turn.attempts;
-        let asked =
-            ask(self.engine, &context.version, &context.toolset, messages, attempts, &mut self.budget).await;
-        let Answered { answer, by } = match asked {
-            Ok(answered) => answered,
-            Err(NoAnswer::Failed(error)) => return Ok(Some(Attempted::Failed(error))),
-            Err(NoAnswer::Paused(until)) => return Ok(Some(Attempted::Paused(until))),
+        let response = call_models(
+            self.engine,
+            &context.version,
+            &context.toolset,
+            messages,
+            attempts,
+            &mut self.budget,
+        )
+        .await;
+        let ModelResponse { answer, by } = match response {
+            Ok(response) => response,
+            Err(ModelCallError::Failed(error)) => return Ok(Some(AttemptResult::Failed(error))),
+            Err(ModelCallError::Paused(until)) => return Ok(Some(AttemptResult::Paused(until))),
         };
         let asks_for_tools = !answer.calls.is_empty();
-        let journalled = JournalledAnswer { by, answer: answer.clone() };
+        let journalled = JournalledAnswer { model_ref: by, answer: answer.clone() };
         let finished_at = Some(self.engine.services.clock.now());
         let row = JournalRow {
-            turn: place(self.turn),
+            turn: turn_ref(self.turn),
             step: i64::from(step),
             position: 0,
             attempt: attempts + 1,
@@ -120,48 +133,53 @@ impl Attempt<'_> {
         };
         self.tool_loop.on_answer(answer, self.context.toolset.as_ref());
         if !asks_for_tools {
-            self.last = Some(row);
+            self.last_answer = Some(row);
             return Ok(None);
         }
         let mut rows = vec![row];
-        rows.extend(self.tool_loop.refused().iter().map(|(call, told)| JournalRow {
+        rows.extend(self.tool_loop.rejected_calls().iter().map(|(call, result)| JournalRow {
             finished_at,
-            result: Some(told.to_string()),
+            result: Some(result.to_string()),
             ..self.call_row(call)
         }));
-        if let Step::RunTools(calls) = self.tool_loop.next() {
+        if let NextAction::RunTools(calls) = self.tool_loop.next_action() {
             rows.extend(calls.iter().map(|call| self.call_row(call)));
         }
         self.journal(rows).await
     }
 
-    async fn journal(&self, rows: Vec<JournalRow>) -> Result<Option<Attempted>, Error> {
-        let journaling =
-            Journaling { turn: place(self.turn), fence: self.turn.fence, rows, result: None, write: None };
-        match self.engine.services.writer.journal(journaling).await? {
-            (Written::Done(_), _) => Ok(None),
-            (Written::Overtaken(_), _) => Ok(Some(Attempted::Overtaken)),
+    async fn journal(&self, rows: Vec<JournalRow>) -> Result<Option<AttemptResult>, Error> {
+        let append = JournalAppend {
+            turn: turn_ref(self.turn),
+            fence: self.turn.fence,
+            rows,
+            result: None,
+            write: None,
+        };
+        match self.engine.services.writer.journal(append).await? {
+            (TurnWriteOutcome::Accepted(_), _) => Ok(None),
+            (TurnWriteOutcome::FencedOff(_), _) => Ok(Some(AttemptResult::FencedOff)),
         }
     }
 
     /// Runs a round's calls at once; each result is journalled as it comes.
-    async fn run_tools(&mut self, calls: Vec<PlannedCall>) -> Result<Option<Attempted>, Error> {
+    async fn run_tools(&mut self, calls: Vec<PlannedCall>) -> Result<Option<AttemptResult>, Error> {
         // A process that may have lost its turns sends no call until it knows.
-        self.engine.has_lease.regained().await;
-        let whole = self.budget.left();
-        if whole.is_zero() {
-            return Ok(Some(Attempted::Failed(ModelError::Timeout)));
+        self.engine.has_lease.wait_until_valid().await;
+        let time_left = self.budget.remaining();
+        if time_left.is_zero() {
+            return Ok(Some(AttemptResult::Failed(ModelError::Timeout)));
         }
         let began = Instant::now();
         let running = calls.iter().map(|call| {
-            tool_call::run(self.engine, self.turn, &self.context, call, self.call_row(call), whole)
+            tool_call::run(self.engine, self.turn, &self.context, call, self.call_row(call), time_left)
         });
         let done = join_all(running).await;
-        self.budget.take(began.elapsed());
+        self.budget.consume(began.elapsed());
         for (call, called) in calls.iter().zip(done) {
             match called? {
-                Called::Finished(result) => self.tool_loop.on_result(call.step, call.position, result),
-                Called::Overtaken => return Ok(Some(Attempted::Overtaken)),
+                CallOutcome::Finished(result) => self.tool_loop.on_result(call.step, call.position, result),
+                CallOutcome::FencedOff => return Ok(Some(AttemptResult::FencedOff)),
             }
         }
         Ok(None)
@@ -171,7 +189,7 @@ impl Attempt<'_> {
         let PlannedCall { id, name, arguments, .. } = call.clone();
         let content = JournalledCall { id, name, arguments };
         JournalRow {
-            turn: place(self.turn),
+            turn: turn_ref(self.turn),
             step: i64::from(call.step),
             position: i64::from(call.position),
             attempt: self.turn.attempts + 1,
@@ -188,9 +206,9 @@ fn entry(row: &JournalRow) -> Option<JournalEntry> {
     let step = u32::try_from(row.step).ok()?;
     let position = u32::try_from(row.position).ok()?;
     let record = match (position, &row.result) {
-        (0, _) => Record::Answer(serde_json::from_str::<JournalledAnswer>(&row.content).ok()?.answer),
-        (_, Some(result)) => Record::Finished(CallResult::new(serde_json::from_str(result).ok()?)),
-        (_, None) => Record::Started,
+        (0, _) => JournalRecord::Answer(serde_json::from_str::<JournalledAnswer>(&row.content).ok()?.answer),
+        (_, Some(result)) => JournalRecord::Finished(CallResult::new(serde_json::from_str(result).ok()?)),
+        (_, None) => JournalRecord::Started,
     };
     Some(JournalEntry { step, position, record })
 }

@@ -6,28 +6,28 @@ use std::time::{Duration, Instant};
 /// What is left of an attempt's time.
 #[derive(Debug)]
 pub(super) struct Budget {
-    left: Duration,
+    remaining: Duration,
 }
 
 impl Budget {
-    pub(super) fn new(whole: Duration) -> Self {
-        Self { left: whole }
+    pub(super) fn new(total: Duration) -> Self {
+        Self { remaining: total }
     }
 
-    pub(super) fn left(&self) -> Duration {
-        self.left
+    pub(super) fn remaining(&self) -> Duration {
+        self.remaining
     }
 
     /// Counts time that was spent.
-    pub(super) fn take(&mut self, spent: Duration) {
-        self.left = self.left.saturating_sub(spent);
+    pub(super) fn consume(&mut self, spent: Duration) {
+        self.remaining = self.remaining.saturating_sub(spent);
     }
 
     /// Runs `work` for at most what is left; none where that ran out.
     pub(super) async fn spend<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         let began = Instant::now();
-        let done = tokio::time::timeout(self.left, work).await.ok();
-        self.take(began.elapsed());
+        let done = tokio::time::timeout(self.remaining, work).await.ok();
+        self.consume(began.elapsed());
         done
     }
 }

@@ -6,12 +6,12 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
 use super::Engine;
-use crate::domain::assistant::{Compiled, ToolKind};
+use crate::domain::assistant::{AssistantVersion, ToolKind};
 use crate::domain::batch::{JournalRow, TurnRef};
 use crate::domain::chat::ChatMessage;
 use crate::domain::conversation::{Conversation, SenderType};
 use crate::domain::error::Error;
-use crate::domain::history::{HistoryEntry, Speaker, arrange, read_calls};
+use crate::domain::history::{HistoryEntry, Speaker, build_history, parse_function_calls};
 use crate::domain::message::Message;
 use crate::domain::template::fill_prompt;
 use crate::domain::turn::Turn;
@@ -24,7 +24,7 @@ const MAX_PROMPT: usize = 256 * 1024;
 
 /// All that a turn runs with. Nothing of it changes while it runs.
 pub(super) struct Context {
-    pub version: Arc<Compiled>,
+    pub version: Arc<AssistantVersion>,
     pub toolset: Arc<Toolset>,
     pub history: Vec<ChatMessage>,
     pub journal: Vec<JournalRow>,
@@ -34,7 +34,7 @@ pub(super) struct Context {
 }
 
 /// The turn's place, as the writer wants it.
-pub(super) fn place(turn: &Turn) -> TurnRef {
+pub(super) fn turn_ref(turn: &Turn) -> TurnRef {
     TurnRef { workspace: turn.workspace, conversation: turn.conversation, turn: turn.id }
 }
 
@@ -46,13 +46,13 @@ pub(super) async fn load(engine: &Engine, turn: &Turn) -> Result<Option<Context>
     let Some(version) = version else { return Ok(None) };
     let toolset = engine.toolset(turn, &version)?;
 
-    let read = services.db.reading(async |conn| read(conn, engine, turn).await).await?;
-    let Some(Stored { conversation, messages, journal, allow_hosts }) = read else { return Ok(None) };
+    let read = services.db.read(async |conn| read(conn, engine, turn).await).await?;
+    let Some(StoredContext { conversation, messages, journal, allow_hosts }) = read else { return Ok(None) };
 
-    let (shown, trusted) = variables(&version, &conversation);
-    let prompt = prompt(engine, &version, [&shown, &trusted]);
+    let (prompt_variables, trusted) = variables(&version, &conversation);
+    let prompt = prompt(engine, &version, [&prompt_variables, &trusted]);
     let entries = messages.iter().map(entry).collect();
-    let history = arrange(&prompt, entries, turn.position, engine.settings.history);
+    let history = build_history(&prompt, entries, turn.position, engine.settings.history);
     Ok(Some(Context {
         version,
         toolset,
@@ -64,50 +64,56 @@ pub(super) async fn load(engine: &Engine, turn: &Turn) -> Result<Option<Context>
 }
 
 /// What the store has for a turn.
-struct Stored {
+struct StoredContext {
     conversation: Conversation,
     messages: Vec<Message>,
     journal: Vec<JournalRow>,
     allow_hosts: Vec<String>,
 }
 
-async fn read(mut conn: Conn<'_>, engine: &Engine, turn: &Turn) -> Result<Option<Stored>, StoreError> {
+async fn read(mut conn: Conn<'_>, engine: &Engine, turn: &Turn) -> Result<Option<StoredContext>, StoreError> {
     let conversation = conversations::find(conn.reborrow(), turn.workspace, turn.conversation).await?;
     let Some(conversation) = conversation else { return Ok(None) };
-    let most = i64::try_from(engine.settings.history.max_messages).unwrap_or(i64::MAX);
+    let max_messages = i64::try_from(engine.settings.history.max_messages).unwrap_or(i64::MAX);
     let (workspace, id) = (turn.workspace, turn.conversation);
-    let mut messages = messages::list_newest(conn.reborrow(), workspace, id, turn.position, most).await?;
+    let mut messages =
+        messages::list_newest(conn.reborrow(), workspace, id, turn.position, max_messages).await?;
     // Replies to what came before may stand after later messages.
     if conversation.next_position > turn.position + 1 {
-        messages.extend(messages::late_replies(conn.reborrow(), workspace, id, turn.position, most).await?);
+        messages.extend(
+            messages::list_late_replies(conn.reborrow(), workspace, id, turn.position, max_messages).await?,
+        );
     }
     // A turn that begins has no journal: only one that was begun before is asked for.
     let journal =
-        if turn.fence > 1 { journal::list(conn.reborrow(), place(turn)).await? } else { Vec::new() };
+        if turn.fence > 1 { journal::list(conn.reborrow(), turn_ref(turn)).await? } else { Vec::new() };
     let settings = workspaces::settings(conn, &[turn.workspace].into()).await?.pop();
     let allow_hosts = settings.map(|settings| settings.allow_hosts).unwrap_or_default();
-    Ok(Some(Stored { conversation, messages, journal, allow_hosts }))
+    Ok(Some(StoredContext { conversation, messages, journal, allow_hosts }))
 }
 
 /// The variables that fill the prompt, and those of them that tools may use.
-fn variables(version: &Compiled, conversation: &Conversation) -> (Map<String, Value>, Map<String, Value>) {
+fn variables(
+    version: &AssistantVersion,
+    conversation: &Conversation,
+) -> (Map<String, Value>, Map<String, Value>) {
     let read = |text: &str| serde_json::from_str::<Map<String, Value>>(text).unwrap_or_default();
-    let by_key = read(&conversation.key_variables);
-    let mut shown = version.variables.clone();
+    let key_variables = read(&conversation.key_variables);
+    let mut prompt_variables = version.variables.clone();
     let mut trusted = version.variables.clone();
-    shown.extend(read(&conversation.visitor_variables));
-    shown.extend(by_key.clone());
-    trusted.extend(by_key);
-    (shown, trusted)
+    prompt_variables.extend(read(&conversation.visitor_variables));
+    prompt_variables.extend(key_variables.clone());
+    trusted.extend(key_variables);
+    (prompt_variables, trusted)
 }
 
 /// The system prompt, with the day, to which its prefix stays the same. It is filled from the first of
 /// `variables` that do not make it too long: a visitor cannot take away what others have set.
-fn prompt(engine: &Engine, version: &Compiled, variables: [&Map<String, Value>; 2]) -> String {
-    let none = Map::new();
+fn prompt(engine: &Engine, version: &AssistantVersion, variables: [&Map<String, Value>; 2]) -> String {
+    let empty = Map::new();
     let filled = variables
         .into_iter()
-        .chain([&none])
+        .chain([&empty])
         .find_map(|variables| fill_prompt(&version.system_prompt, variables, MAX_PROMPT).ok())
         .unwrap_or_else(|| version.system_prompt.clone());
     let zone = version.tools.iter().find_map(|tool| match &tool.kind {
@@ -138,6 +144,6 @@ fn entry(message: &Message) -> HistoryEntry {
         answers: message.answers,
         speaker,
         text: message.text.clone(),
-        calls: calls.map(|calls| read_calls(&calls)).unwrap_or_default(),
+        calls: calls.map(|calls| parse_function_calls(&calls)).unwrap_or_default(),
     }
 }

@@ -6,7 +6,7 @@ mod attempt;
 mod budget;
 mod context;
 mod model_call;
-mod pauses;
+mod rate_limit_backoff;
 mod tool_call;
 
 use std::collections::HashMap;
@@ -17,26 +17,26 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::Services;
-use crate::domain::assistant::Compiled;
-use crate::domain::batch::{Ending, HandBack, JournalRow, Retry, Right, Step};
+use crate::domain::assistant::AssistantVersion;
+use crate::domain::batch::{EndAuthority, EndTurn, HandBack, JournalRow, Retry, TurnWriteOutcome};
 use crate::domain::chat::ModelError;
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
 use crate::domain::history::HistoryBounds;
 use crate::domain::ids::AssistantId;
-use crate::domain::retry::pause;
+use crate::domain::retry::backoff;
 use crate::domain::tool_loop::TurnLimits;
-use crate::domain::turn::{Door, Turn, TurnEnd};
+use crate::domain::turn::{Api, Turn, TurnEnd};
 use crate::model::Models;
 use crate::store::StoreError;
-use crate::store::lease::HasLease;
+use crate::store::lease::LeaseStatus;
 use crate::tools::Toolset;
-use attempt::Attempted;
-use context::place;
-use pauses::Pauses;
+use attempt::AttemptResult;
+use context::turn_ref;
+use rate_limit_backoff::RateLimitBackoff;
 
 /// How many toolsets are kept; beyond that all are built anew.
-const TOOLSETS: usize = 1_000;
+const MAX_CACHED_TOOLSETS: usize = 1_000;
 
 /// The bounds that turns run within.
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ pub struct EngineSettings {
     pub limits: TurnLimits,
     pub history: HistoryBounds,
     /// `turn.deadline`: for one attempt.
-    pub attempt: Duration,
+    pub attempt_timeout: Duration,
     pub max_attempts: i64,
     /// `turn.max_age`: from a platform turn's first start.
     pub max_age: Duration,
@@ -58,9 +58,9 @@ pub struct Engine {
     models: Models,
     settings: EngineSettings,
     /// False while this process has no good lease: no call is sent then.
-    has_lease: HasLease,
+    has_lease: LeaseStatus,
     toolsets: Mutex<HashMap<(AssistantId, i64), Arc<Toolset>>>,
-    pauses: Pauses,
+    rate_limit_backoff: RateLimitBackoff,
 }
 
 impl fmt::Debug for Engine {
@@ -70,10 +70,10 @@ impl fmt::Debug for Engine {
 }
 
 /// What is to be done after an attempt.
-enum After {
+enum AfterAttempt {
     End(TurnEnd, Option<JournalRow>),
     /// Another attempt, after this pause, unless it would come too late.
-    Again(Duration, Failure),
+    Retry(Duration, Failure),
     /// All its models are paused until then.
     Paused(Instant),
     Stop,
@@ -82,8 +82,15 @@ enum After {
 impl Engine {
     /// Over its models and tools.
     #[must_use]
-    pub fn new(services: Services, models: Models, settings: EngineSettings, has_lease: HasLease) -> Self {
-        Self { services, models, settings, has_lease, toolsets: Mutex::default(), pauses: Pauses::default() }
+    pub fn new(services: Services, models: Models, settings: EngineSettings, has_lease: LeaseStatus) -> Self {
+        Self {
+            services,
+            models,
+            settings,
+            has_lease,
+            toolsets: Mutex::default(),
+            rate_limit_backoff: RateLimitBackoff::default(),
+        }
     }
 
     /// Runs a turn that this process owns, to its end or until someone else has it. Once `hard` is
@@ -91,34 +98,34 @@ impl Engine {
     pub async fn run(&self, turn: Turn, hard: &CancellationToken) {
         let id = turn.id;
         let mut owned = turn;
-        let ran = tokio::select! {
-            ran = self.attempts(&mut owned) => ran,
+        let result = tokio::select! {
+            result = self.run_attempts(&mut owned) => result,
             () = hard.cancelled() => self.stop(&owned).await,
         };
-        if let Err(error) = ran {
+        if let Err(error) = result {
             tracing::error!(turn.id = %id, error = &error as &dyn std::error::Error, "a turn could not be run on");
         }
     }
 
-    async fn attempts(&self, turn: &mut Turn) -> Result<(), Error> {
+    async fn run_attempts(&self, turn: &mut Turn) -> Result<(), Error> {
         loop {
-            let after = match attempt::run(self, turn).await {
-                Ok(Attempted::Ended(end, journal)) => After::End(end, journal),
-                Ok(Attempted::Failed(error)) if self.may_try_again(turn, &error) => {
-                    After::Again(self.delay(turn, &error), error.failure())
+            let action = match attempt::run(self, turn).await {
+                Ok(AttemptResult::Ended(end, journal)) => AfterAttempt::End(end, journal),
+                Ok(AttemptResult::Failed(error)) if self.may_retry(turn, &error) => {
+                    AfterAttempt::Retry(self.delay(turn, &error), error.failure())
                 }
-                Ok(Attempted::Failed(error)) => After::End(TurnEnd::Failed(error.failure()), None),
-                Ok(Attempted::Paused(until)) => After::Paused(until),
-                Ok(Attempted::Overtaken) => After::Stop,
+                Ok(AttemptResult::Failed(error)) => AfterAttempt::End(TurnEnd::Failed(error.failure()), None),
+                Ok(AttemptResult::Paused(until)) => AfterAttempt::Paused(until),
+                Ok(AttemptResult::FencedOff) => AfterAttempt::Stop,
                 Err(error) => {
                     tracing::error!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "a turn could not be written");
-                    After::End(TurnEnd::Failed(unwritten(&error)), None)
+                    AfterAttempt::End(TurnEnd::Failed(write_failure(&error)), None)
                 }
             };
-            match after {
-                After::End(end, journal) => return self.end(turn, end, journal).await,
-                After::Stop => return Ok(()),
-                After::Again(delay, failure) => {
+            match action {
+                AfterAttempt::End(end, journal) => return self.end(turn, end, journal).await,
+                AfterAttempt::Stop => return Ok(()),
+                AfterAttempt::Retry(delay, failure) => {
                     if !self.retry(turn, delay).await? {
                         return Ok(());
                     }
@@ -127,12 +134,12 @@ impl Engine {
                     }
                     tokio::time::sleep(delay).await;
                 }
-                After::Paused(until) if turn.door == Door::Widget => {
+                AfterAttempt::Paused(until) if turn.api == Api::Widget => {
                     tokio::time::sleep_until(until.into()).await;
                 }
-                After::Paused(until) => {
+                AfterAttempt::Paused(until) => {
                     let delay = until.saturating_duration_since(Instant::now());
-                    let hand_back = HandBack { turn: place(turn), fence: turn.fence, delay };
+                    let hand_back = HandBack { turn: turn_ref(turn), fence: turn.fence, delay };
                     return self.services.writer.hand_back(hand_back).await.map(drop);
                 }
             }
@@ -140,17 +147,17 @@ impl Engine {
     }
 
     fn delay(&self, turn: &Turn, error: &ModelError) -> Duration {
-        let asked = match error {
+        let requested_delay = match error {
             ModelError::RateLimited { retry_after } => *retry_after,
             ModelError::Timeout | ModelError::Unavailable | ModelError::Refused | ModelError::Unreadable => {
                 None
             }
         };
-        pause(turn.attempts + 1, asked, self.random())
+        backoff(turn.attempts + 1, requested_delay, self.random())
     }
 
     /// Whether a failed attempt may be followed by another.
-    fn may_try_again(&self, turn: &Turn, error: &ModelError) -> bool {
+    fn may_retry(&self, turn: &Turn, error: &ModelError) -> bool {
         error.is_transient() && turn.attempts + 1 < self.settings.max_attempts
     }
 
@@ -161,47 +168,47 @@ impl Engine {
 
     /// Ends the attempt, and says when the next begins; false where the turn is not ours any more.
     async fn retry(&self, turn: &mut Turn, delay: Duration) -> Result<bool, Error> {
-        let retry = Retry { turn: place(turn), fence: turn.fence, delay };
+        let retry = Retry { turn: turn_ref(turn), fence: turn.fence, delay };
         match self.services.writer.retry(retry).await? {
-            Step::Done(now) => *turn = *now,
-            Step::Overtaken(_) => return Ok(false),
+            TurnWriteOutcome::Accepted(now) => *turn = *now,
+            TurnWriteOutcome::FencedOff(_) => return Ok(false),
         }
         Ok(true)
     }
 
     async fn end(&self, turn: &Turn, end: TurnEnd, journal: Option<JournalRow>) -> Result<(), Error> {
-        let right = Right::Owner { fence: turn.fence };
-        let ending = Ending { turn: place(turn), right, end, journal };
-        let Err(error) = self.services.writer.end(ending).await else { return Ok(()) };
+        let authority = EndAuthority::Owner { fence: turn.fence };
+        let command = EndTurn { turn: turn_ref(turn), authority, end, journal };
+        let Err(error) = self.services.writer.end(command).await else { return Ok(()) };
         tracing::error!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "a turn's end could not be written");
-        let end = TurnEnd::Failed(unwritten(&error));
-        let ending = Ending { turn: place(turn), right, end, journal: None };
-        self.services.writer.end(ending).await.map(drop)
+        let end = TurnEnd::Failed(write_failure(&error));
+        let command = EndTurn { turn: turn_ref(turn), authority, end, journal: None };
+        self.services.writer.end(command).await.map(drop)
     }
 
     /// The process stops: whoever waits here is told now, and another process takes the rest.
     async fn stop(&self, turn: &Turn) -> Result<(), Error> {
-        if self.services.waiters.is_awaited(turn.id) {
+        if self.services.waiters.has_waiter(turn.id) {
             return self.end(turn, TurnEnd::Failed(Failure::ServiceUnavailable), None).await;
         }
-        let hand_back = HandBack { turn: place(turn), fence: turn.fence, delay: Duration::ZERO };
+        let hand_back = HandBack { turn: turn_ref(turn), fence: turn.fence, delay: Duration::ZERO };
         self.services.writer.hand_back(hand_back).await.map(drop)
     }
 
     /// The tools of a version, built once.
-    fn toolset(&self, turn: &Turn, version: &Arc<Compiled>) -> Result<Arc<Toolset>, Error> {
+    fn toolset(&self, turn: &Turn, version: &Arc<AssistantVersion>) -> Result<Arc<Toolset>, Error> {
         let key = (turn.assistant, turn.assistant_version);
-        let mut known = self.toolsets.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(toolset) = known.get(&key) {
+        let mut cache = self.toolsets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(toolset) = cache.get(&key) {
             return Ok(Arc::clone(toolset));
         }
         let built = Toolset::build(version, &self.services.tools)
-            .map_err(|fault| Error::Unavailable { outcome_unknown: false, source: Some(Box::new(fault)) })?;
+            .map_err(|error| Error::Unavailable { outcome_unknown: false, source: Some(Box::new(error)) })?;
         let built = Arc::new(built);
-        if known.len() >= TOOLSETS {
-            known.clear();
+        if cache.len() >= MAX_CACHED_TOOLSETS {
+            cache.clear();
         }
-        known.insert(key, Arc::clone(&built));
+        cache.insert(key, Arc::clone(&built));
         Ok(built)
     }
 
@@ -212,7 +219,7 @@ impl Engine {
 
 /// Why a turn fails that could not be written: it ends by a write that carries nothing of what was
 /// refused. What the store refuses as data came from the model.
-fn unwritten(error: &Error) -> Failure {
+fn write_failure(error: &Error) -> Failure {
     match store_error(error) {
         Some(StoreError::Data(_)) => Failure::ModelUnreadable,
         Some(_) | None => Failure::ServiceUnavailable,

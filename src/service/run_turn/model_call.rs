@@ -4,21 +4,21 @@ use std::time::{Duration, Instant};
 
 use super::Engine;
 use super::budget::Budget;
-use crate::domain::assistant::{Compiled, Fallback};
+use crate::domain::assistant::{AssistantVersion, ModelRef};
 use crate::domain::chat::{ChatMessage, ChatRequest, ModelAnswer, ModelError};
-use crate::domain::retry::pause;
+use crate::domain::retry::backoff;
 use crate::model::{DEFAULT_CONNECTION, collect};
-use crate::telemetry::{MODEL_CALL_SECONDS, MODEL_TOKENS};
+use crate::telemetry::{MODEL_CALL_DURATION_SECONDS, MODEL_TOKENS};
 use crate::tools::Toolset;
 
 /// An answer, and who gave it.
-pub(super) struct Answered {
+pub(super) struct ModelResponse {
     pub answer: ModelAnswer,
-    pub by: Fallback,
+    pub by: ModelRef,
 }
 
 /// Why no model answered.
-pub(super) enum NoAnswer {
+pub(super) enum ModelCallError {
     /// Of those that were asked, what the last one said.
     Failed(ModelError),
     /// All are paused; the first of them until then.
@@ -26,14 +26,14 @@ pub(super) enum NoAnswer {
 }
 
 /// Asks the models of an assistant in order until one answers.
-pub(super) async fn ask(
+pub(super) async fn call_models(
     engine: &Engine,
-    version: &Compiled,
+    version: &AssistantVersion,
     toolset: &Toolset,
     messages: Vec<ChatMessage>,
     attempts: i64,
     budget: &mut Budget,
-) -> Result<Answered, NoAnswer> {
+) -> Result<ModelResponse, ModelCallError> {
     let mut failed = None;
     let mut paused_until: Option<Instant> = None;
     for candidate in candidates(engine, version) {
@@ -46,9 +46,9 @@ pub(super) async fn ask(
             continue;
         };
         // Neither wait is the model's: the attempt's time goes on where the call is sent.
-        let _place = model.place().await;
-        engine.has_lease.regained().await;
-        if let Some(until) = engine.pauses.until(&candidate) {
+        let _permit = model.acquire().await;
+        engine.has_lease.wait_until_valid().await;
+        if let Some(until) = engine.rate_limit_backoff.until(&candidate) {
             paused_until = Some(paused_until.map_or(until, |earliest| earliest.min(until)));
             continue;
         }
@@ -62,11 +62,11 @@ pub(super) async fn ask(
         let answer = budget.spend(collect(model.start(request))).await.unwrap_or(Err(ModelError::Timeout));
         record(&candidate, &answer, began.elapsed());
         match answer {
-            Ok(answer) => return Ok(Answered { answer, by: candidate }),
+            Ok(answer) => return Ok(ModelResponse { answer, by: candidate }),
             Err(error) => {
                 if let ModelError::RateLimited { retry_after } = &error {
-                    let length = pause(attempts + 1, *retry_after, engine.random());
-                    engine.pauses.pause(&candidate, Instant::now() + length);
+                    let length = backoff(attempts + 1, *retry_after, engine.random());
+                    engine.rate_limit_backoff.pause(&candidate, Instant::now() + length);
                 }
                 // One that can pass is worth another attempt, whatever the fallbacks said.
                 failed = failed.filter(ModelError::is_transient).or(Some(error));
@@ -74,25 +74,25 @@ pub(super) async fn ask(
         }
     }
     Err(match (failed, paused_until) {
-        (Some(error), _) => NoAnswer::Failed(error),
-        (None, Some(until)) => NoAnswer::Paused(until),
-        (None, None) => NoAnswer::Failed(ModelError::Unavailable),
+        (Some(error), _) => ModelCallError::Failed(error),
+        (None, Some(until)) => ModelCallError::Paused(until),
+        (None, None) => ModelCallError::Failed(ModelError::Unavailable),
     })
 }
 
-fn candidates(engine: &Engine, version: &Compiled) -> Vec<Fallback> {
+fn candidates(engine: &Engine, version: &AssistantVersion) -> Vec<ModelRef> {
     let model = version.model.clone().unwrap_or_else(|| engine.settings.default_model.clone());
-    let own = Fallback { connection: DEFAULT_CONNECTION.to_owned(), model };
+    let own = ModelRef { connection: DEFAULT_CONNECTION.to_owned(), model };
     std::iter::once(own).chain(version.fallbacks.iter().cloned()).collect()
 }
 
-fn record(by: &Fallback, answer: &Result<ModelAnswer, ModelError>, took: Duration) {
+fn record(by: &ModelRef, answer: &Result<ModelAnswer, ModelError>, elapsed: Duration) {
     let outcome = match answer {
         Ok(_) => "ok",
         Err(error) => error.failure().as_str(),
     };
-    metrics::histogram!(MODEL_CALL_SECONDS, "connection" => by.connection.clone(), "outcome" => outcome)
-        .record(took.as_secs_f64());
+    metrics::histogram!(MODEL_CALL_DURATION_SECONDS, "connection" => by.connection.clone(), "outcome" => outcome)
+        .record(elapsed.as_secs_f64());
     if let Ok(answer) = answer {
         let usage = answer.usage;
         let kinds = [

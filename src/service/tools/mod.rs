@@ -3,19 +3,19 @@
 
 pub mod refresh;
 pub mod test_call;
-mod trials;
+mod test_call_limiter;
 
 use super::Services;
 use super::page::{self, Page};
 use crate::domain::account::Account;
-use crate::domain::error::{Error, Thing};
+use crate::domain::error::{Error, ResourceKind};
 use crate::domain::ids::{ToolId, WorkspaceId};
 use crate::domain::tool::Tool;
 use crate::outbound::AllowHosts;
-use crate::store::configured::{self, Configured, Section};
+use crate::store::workspace_config::{self, ConfigRow, Section};
 use crate::store::{Conn, StoreError, workspaces};
 
-pub use trials::{Trial, Trials};
+pub use test_call_limiter::{TestCallLimiter, TestCallPermit};
 
 /// A tool by its names.
 #[derive(Clone, Debug)]
@@ -27,11 +27,12 @@ pub struct NamedTool {
 
 /// The tool of the account's workspace that has this id, as it was sent.
 pub async fn find(services: &Services, account: &Account, name: &str) -> Result<NamedTool, Error> {
-    let not_found = || Error::not_found(Thing::Tool, name);
+    let not_found = || Error::not_found(ResourceKind::Tool, name);
     let id: ToolId = name.parse().map_err(|_| not_found())?;
-    let read = async |conn: Conn<'_>| configured::find(conn, Section::Tools, account.workspace, id.0).await;
-    let row = services.db.reading(read).await?;
-    row.map_or_else(|| Err(not_found()), named)
+    let read =
+        async |conn: Conn<'_>| workspace_config::find(conn, Section::Tools, account.workspace, id.0).await;
+    let row = services.db.read(read).await?;
+    row.map_or_else(|| Err(not_found()), tool_from_row)
 }
 
 /// At most `limit` tools after one, the oldest first.
@@ -41,12 +42,13 @@ pub async fn list(
     after: Option<ToolId>,
     limit: usize,
 ) -> Result<Page<NamedTool, ToolId>, Error> {
-    let (ask, after) = (page::rows(limit), after.map(|id| id.0));
-    let read =
-        async |conn: Conn<'_>| configured::page(conn, Section::Tools, account.workspace, after, ask).await;
-    let rows = services.db.reading(read).await?;
-    let found = rows.into_iter().map(named).collect::<Result<_, _>>()?;
-    Ok(Page::cut(found, limit, |tool: &NamedTool| tool.id))
+    let (fetch_limit, after) = (page::fetch_limit(limit), after.map(|id| id.0));
+    let read = async |conn: Conn<'_>| {
+        workspace_config::page(conn, Section::Tools, account.workspace, after, fetch_limit).await
+    };
+    let rows = services.db.read(read).await?;
+    let found = rows.into_iter().map(tool_from_row).collect::<Result<_, _>>()?;
+    Ok(Page::from_rows(found, limit, |tool: &NamedTool| tool.id))
 }
 
 /// The private hosts that a workspace may reach.
@@ -56,7 +58,7 @@ pub(super) async fn allow_hosts(conn: Conn<'_>, workspace: WorkspaceId) -> Resul
     Ok(AllowHosts::parse(own).unwrap_or_default())
 }
 
-fn named(row: Configured) -> Result<NamedTool, Error> {
+fn tool_from_row(row: ConfigRow) -> Result<NamedTool, Error> {
     let unreadable = |error| Error::Unavailable { outcome_unknown: false, source: Some(Box::new(error)) };
     let tool = serde_json::from_str(&row.text).map_err(unreadable)?;
     Ok(NamedTool { id: ToolId(row.id), slug: row.slug, tool })

@@ -3,23 +3,23 @@
 
 use super::NamedTool;
 use crate::domain::account::Account;
-use crate::domain::assistant::{Compiled, CompiledTool, check_names};
+use crate::domain::assistant::{AssistantVersion, CompiledTool, check_names};
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::WorkspaceId;
 use crate::domain::mcp::McpTools;
-use crate::domain::tool::{Tool, Uses};
+use crate::domain::tool::{Tool, ToolConfig};
 use crate::outbound::AllowHosts;
 use crate::service::Services;
 use crate::store::assistants::{self, AssistantRow};
-use crate::store::configured::{self, Configured, Section};
+use crate::store::workspace_config::{self, ConfigRow, Section};
 use crate::store::{Conn, StoreError, workspaces};
-use crate::tools::mcp::{self, Listing, NotListed, Reach};
+use crate::tools::mcp::{self, ListError, Listing, ServerConnection};
 use crate::tools::{Adapters, Secrets};
 
 /// What became of a tool.
 #[derive(Debug)]
-pub struct Refreshed {
+pub struct RefreshResult {
     pub tool: NamedTool,
     /// Whether the list differs from the one that was kept.
     pub changed: bool,
@@ -28,56 +28,60 @@ pub struct Refreshed {
 }
 
 /// What a new list may come to, under the locks.
-enum Written {
+enum WriteOutcome {
     Done {
         tool: Tool,
         changed: bool,
     },
     /// An apply was faster, or another refresh.
-    Overtaken,
+    Conflict,
     /// An assistant cannot have what was found.
     Refused(String),
 }
 
 /// Lists the tools of the server anew. A server that cannot be asked changes nothing.
-pub async fn refresh(services: &Services, account: &Account, name: &str) -> Result<Refreshed, Error> {
+pub async fn refresh(services: &Services, account: &Account, name: &str) -> Result<RefreshResult, Error> {
     let named = super::find(services, account, name).await?;
-    let Uses::Mcp(kept) = &named.tool.uses else {
+    let ToolConfig::Mcp(current) = &named.tool.uses else {
         let text = format!("The tool '{}' has no list: it is of no MCP server.", named.slug);
         return Err(Error::invalid("id", text));
     };
-    let _trial = services.trials.begin(account.workspace)?;
+    let _permit = services.test_call_limiter.acquire(account.workspace)?;
     let allow_hosts =
-        services.db.reading(async |conn| super::allow_hosts(conn, account.workspace).await).await?;
-    let listing = ask(&services.tools, kept, &allow_hosts).await.map_err(|problem| {
-        let again = if matches!(problem, NotListed::Away(_)) { " Please retry." } else { "" };
+        services.db.read(async |conn| super::allow_hosts(conn, account.workspace).await).await?;
+    let listing = fetch_listing(&services.tools, current, &allow_hosts).await.map_err(|problem| {
+        let again = if matches!(problem, ListError::Unavailable(_)) { " Please retry." } else { "" };
         Error::Conflict(format!(
             "The MCP server of the tool '{}' cannot be used: {problem}.{again}",
             named.slug
         ))
     })?;
-    let found = McpTools { found: listing.tools, ..kept.as_ref().clone() };
+    let found = McpTools { found: listing.tools, ..current.as_ref().clone() };
     let now = services.clock.now();
-    let place = (account.workspace, &named);
-    let written = services.db.writing(async |conn| write(conn, place, found, now).await).await?;
-    match written {
-        Written::Done { tool, changed } => {
+    let target = (account.workspace, &named);
+    let outcome = services.db.write(async |conn| write(conn, target, found, now).await).await?;
+    match outcome {
+        WriteOutcome::Done { tool, changed } => {
             let missing = listing.missing.iter().map(|name| format!("it has no tool {name:?}"));
             let warnings = listing.warnings.into_iter().chain(missing).collect();
-            Ok(Refreshed { tool: NamedTool { tool, ..named }, changed, warnings })
+            Ok(RefreshResult { tool: NamedTool { tool, ..named }, changed, warnings })
         }
-        Written::Overtaken => {
+        WriteOutcome::Conflict => {
             Err(Error::Conflict("The tool was changed meanwhile. Please retry.".to_owned()))
         }
-        Written::Refused(problem) => Err(Error::Conflict(problem)),
+        WriteOutcome::Refused(problem) => Err(Error::Conflict(problem)),
     }
 }
 
-async fn ask(adapters: &Adapters, kept: &McpTools, allow_hosts: &AllowHosts) -> Result<Listing, NotListed> {
+async fn fetch_listing(
+    adapters: &Adapters,
+    current: &McpTools,
+    allow_hosts: &AllowHosts,
+) -> Result<Listing, ListError> {
     let mut secrets = Secrets::new(adapters.seal_key.as_deref());
-    let reach = Reach::open(&kept.server, &adapters.outbound, allow_hosts, &mut secrets);
-    let reach = reach.map_err(NotListed::Refused)?;
-    mcp::list(reach, kept.allow.as_deref(), &secrets).await
+    let connection = ServerConnection::open(&current.server, &adapters.outbound, allow_hosts, &mut secrets);
+    let connection = connection.map_err(ListError::Refused)?;
+    mcp::list(connection, current.allow.as_deref(), &secrets).await
 }
 
 /// In the order of locks of every writer: the workspace's state guards its configuration.
@@ -86,44 +90,44 @@ async fn write(
     (workspace, named): (WorkspaceId, &NamedTool),
     found: McpTools,
     now: Micros,
-) -> Result<Written, StoreError> {
+) -> Result<WriteOutcome, StoreError> {
     workspaces::lock(conn.reborrow(), &[workspace].into()).await?;
-    let row = configured::find(conn.reborrow(), Section::Tools, workspace, named.id.0).await?;
-    let Some(row) = row else { return Ok(Written::Overtaken) };
-    let mut tool: Tool = readable(serde_json::from_str(&row.text))?;
+    let row = workspace_config::find(conn.reborrow(), Section::Tools, workspace, named.id.0).await?;
+    let Some(row) = row else { return Ok(WriteOutcome::Conflict) };
+    let mut tool: Tool = map_json_error(serde_json::from_str(&row.text))?;
     // What was asked for was of this tool as it then was, its list too: another may have a newer one.
     if tool != named.tool {
-        return Ok(Written::Overtaken);
+        return Ok(WriteOutcome::Conflict);
     }
-    let Uses::Mcp(kept) = &mut tool.uses else { return Ok(Written::Overtaken) };
-    if !kept.take(found.found, now.timestamp()) {
-        return Ok(Written::Done { tool, changed: false });
+    let ToolConfig::Mcp(current) = &mut tool.uses else { return Ok(WriteOutcome::Conflict) };
+    if !current.update_tools(found.found, now.timestamp()) {
+        return Ok(WriteOutcome::Done { tool, changed: false });
     }
     let compiled = tool.compile(&row.slug, &std::collections::HashMap::new());
     let mut versions = Vec::new();
     for old in assistants::list_all(conn.reborrow(), workspace).await? {
-        match renewed(&old, &row.slug, &compiled)? {
+        match next_version(&old, &row.slug, &compiled)? {
             Ok(version) => versions.extend(version),
-            Err(problem) => return Ok(Written::Refused(problem)),
+            Err(problem) => return Ok(WriteOutcome::Refused(problem)),
         }
     }
     for version in versions {
         assistants::put(conn.reborrow(), workspace, &version, now).await?;
         assistants::insert_version(conn.reborrow(), workspace, &version, now).await?;
     }
-    let text = readable(serde_json::to_string(&tool))?;
-    configured::put(conn, Section::Tools, workspace, &Configured { text, ..row }, now).await?;
-    Ok(Written::Done { tool, changed: true })
+    let text = map_json_error(serde_json::to_string(&tool))?;
+    workspace_config::put(conn, Section::Tools, workspace, &ConfigRow { text, ..row }, now).await?;
+    Ok(WriteOutcome::Done { tool, changed: true })
 }
 
 /// An assistant's next version, with the tool's new parts where its old ones were; none where it has
 /// none of them.
-fn renewed(
+fn next_version(
     old: &AssistantRow,
     slug: &str,
     tools: &[CompiledTool],
 ) -> Result<Result<Option<AssistantRow>, String>, StoreError> {
-    let mut version: Compiled = readable(serde_json::from_str(&old.compiled))?;
+    let mut version: AssistantVersion = map_json_error(serde_json::from_str(&old.compiled))?;
     let first = version.tools.iter().position(|tool| tool.slug == slug);
     let Some(first) = first.filter(|_| !old.archived) else { return Ok(Ok(None)) };
     version.tools.retain(|tool| tool.slug != slug);
@@ -134,10 +138,10 @@ fn renewed(
             old.slug
         )));
     }
-    let compiled = readable(serde_json::to_string(&version))?;
+    let compiled = map_json_error(serde_json::to_string(&version))?;
     Ok(Ok(Some(AssistantRow { compiled, current_version: old.current_version + 1, ..old.clone() })))
 }
 
-fn readable<T>(outcome: Result<T, serde_json::Error>) -> Result<T, StoreError> {
+fn map_json_error<T>(outcome: Result<T, serde_json::Error>) -> Result<T, StoreError> {
     outcome.map_err(|error| StoreError::Unusable(error.to_string()))
 }

@@ -14,20 +14,20 @@ use crate::domain::batch::StoreWrite;
 use crate::domain::calendar::CalendarSettings;
 use crate::domain::error::Error;
 use crate::domain::ids::{CalendarId, ConversationId};
-use crate::domain::tool::Uses;
+use crate::domain::tool::ToolConfig;
 use crate::domain::tool_loop::{CallResult, Toolbox as _};
 use crate::outbound::AllowHosts;
 use crate::service::Services;
-use crate::store::configured::{self, Section};
+use crate::store::workspace_config::{self, Section};
 use crate::store::{Conn, StoreError};
-use crate::tools::{Call, CallContext, Exchange, NotWritten, Outcome, StoreWrites, Toolset};
+use crate::tools::{Call, CallContext, Exchange, StoreWriter, ToolOutcome, Toolset, WriteError};
 
 /// How long a call may take, whatever its own time-out is.
-const PATIENCE: Duration = Duration::from_mins(1);
+const MAX_DURATION: Duration = Duration::from_mins(1);
 
 /// What is to be called with.
 #[derive(Debug)]
-pub struct Wanted {
+pub struct TestCallRequest {
     pub arguments: Map<String, Value>,
     /// For `{{name}}`, as if a key's holder had set them on a conversation.
     pub variables: Map<String, Value>,
@@ -37,7 +37,7 @@ pub struct Wanted {
 
 /// What a test call came to.
 #[derive(Debug)]
-pub struct Tested {
+pub struct TestCallResult {
     /// What the model would be shown.
     pub result: CallResult,
     pub duration: Duration,
@@ -50,48 +50,52 @@ pub async fn call(
     services: &Services,
     account: &Account,
     name: &str,
-    wanted: Wanted,
-) -> Result<Tested, Error> {
+    request: TestCallRequest,
+) -> Result<TestCallResult, Error> {
     let named = super::find(services, account, name).await?;
     refuse_writes(&named)?;
-    let _trial = services.trials.begin(account.workspace)?;
-    let (calendars, allow_hosts) = services.db.reading(async |conn| read(conn, account).await).await?;
+    let _permit = services.test_call_limiter.acquire(account.workspace)?;
+    let (calendars, allow_hosts) = services.db.read(async |conn| read(conn, account).await).await?;
     let compiled = named.tool.compile(&named.slug, &calendars);
-    let unusable = |fault: Box<dyn std::error::Error + Send + Sync>| Error::Unavailable {
+    let unusable = |error: Box<dyn std::error::Error + Send + Sync>| Error::Unavailable {
         outcome_unknown: false,
-        source: Some(fault),
+        source: Some(error),
     };
-    let toolset = Toolset::of(&compiled, &services.tools).map_err(|fault| unusable(fault.into()))?;
-    let name = chosen(&named, wanted.name.as_deref())?;
+    let toolset = Toolset::from_tools(&compiled, &services.tools).map_err(|error| unusable(error.into()))?;
+    let name = resolve_name(&named, request.name.as_deref())?;
     let tool = toolset.get(name).ok_or_else(|| unusable("the tool's calendar is gone".into()))?;
 
     let began = Instant::now();
-    if let Err(fault) = toolset.check(name, &wanted.arguments) {
-        return Ok(Tested { result: CallResult::failed(fault), duration: began.elapsed(), exchange: None });
+    if let Err(error) = toolset.check(name, &request.arguments) {
+        return Ok(TestCallResult {
+            result: CallResult::failed(error),
+            duration: began.elapsed(),
+            exchange: None,
+        });
     }
     let call =
-        Call { id: format!("call_test_{}", services.ids.capability().simple()), arguments: wanted.arguments };
+        Call { id: format!("call_test_{}", services.ids.uuid_v4().simple()), arguments: request.arguments };
     let context = CallContext {
         workspace: account.workspace,
         // No conversation has it.
         conversation: ConversationId(Uuid::nil()),
-        variables: &wanted.variables,
+        variables: &request.variables,
         allow_hosts: &allow_hosts,
-        writes: &NoWrites,
+        writer: &NoWrites,
     };
-    let probed = tokio::time::timeout(PATIENCE, tool.probe(&call, &context)).await;
+    let traced = tokio::time::timeout(MAX_DURATION, tool.call_traced(&call, &context)).await;
     let duration = began.elapsed();
-    let (outcome, exchange) = probed.unwrap_or_else(|_| {
+    let (outcome, exchange) = traced.unwrap_or_else(|_| {
         (
-            Outcome::Result(CallResult::failed(
+            ToolOutcome::Result(CallResult::failed(
                 "the call took too long; it may or may not have taken effect",
             )),
             None,
         )
     });
     match outcome {
-        Outcome::Result(result) => Ok(Tested { result, duration, exchange }),
-        Outcome::Write(_) => Err(refusal(&named)),
+        ToolOutcome::Result(result) => Ok(TestCallResult { result, duration, exchange }),
+        ToolOutcome::Write(_) => Err(write_not_allowed(&named)),
     }
 }
 
@@ -100,24 +104,24 @@ pub async fn call(
 struct NoWrites;
 
 #[async_trait]
-impl StoreWrites for NoWrites {
-    async fn write(&self, _write: StoreWrite) -> Result<Value, NotWritten> {
-        Err(NotWritten::Overtaken)
+impl StoreWriter for NoWrites {
+    async fn write(&self, _write: StoreWrite) -> Result<Value, WriteError> {
+        Err(WriteError::FencedOff)
     }
 }
 
 /// What the model would call it by.
-fn chosen<'n>(named: &'n NamedTool, wanted: Option<&'n str>) -> Result<&'n str, Error> {
-    let Uses::Mcp(tools) = &named.tool.uses else { return Ok(&named.tool.name) };
-    let offered: Vec<&str> = tools.found.iter().map(|tool| tool.name.as_str()).collect();
-    match (wanted, offered.as_slice()) {
-        (Some(name), offered) if offered.contains(&name) => Ok(name),
+fn resolve_name<'n>(named: &'n NamedTool, requested: Option<&'n str>) -> Result<&'n str, Error> {
+    let ToolConfig::Mcp(tools) = &named.tool.uses else { return Ok(&named.tool.name) };
+    let available: Vec<&str> = tools.found.iter().map(|tool| tool.name.as_str()).collect();
+    match (requested, available.as_slice()) {
+        (Some(name), available) if available.contains(&name) => Ok(name),
         (None, [only]) => Ok(only),
-        (Some(_), offered) => {
-            Err(Error::invalid("name", format!("Field 'name' must be one of: {}.", offered.join(", "))))
+        (Some(_), available) => {
+            Err(Error::invalid("name", format!("Field 'name' must be one of: {}.", available.join(", "))))
         }
-        (None, offered) => {
-            let text = format!("Field 'name' is required: which of {}?", offered.join(", "));
+        (None, available) => {
+            let text = format!("Field 'name' is required: which of {}?", available.join(", "));
             Err(Error::invalid("name", text))
         }
     }
@@ -126,14 +130,17 @@ fn chosen<'n>(named: &'n NamedTool, wanted: Option<&'n str>) -> Result<&'n str, 
 /// A test must not book.
 fn refuse_writes(named: &NamedTool) -> Result<(), Error> {
     match named.tool.uses {
-        Uses::CalendarBooking { .. } | Uses::CalendarCancel { .. } => Err(refusal(named)),
-        Uses::CalendarAvailability { .. } | Uses::Knowledge { .. } | Uses::Webhook(_) | Uses::Mcp(_) => {
-            Ok(())
+        ToolConfig::CalendarBooking { .. } | ToolConfig::CalendarCancel { .. } => {
+            Err(write_not_allowed(named))
         }
+        ToolConfig::CalendarAvailability { .. }
+        | ToolConfig::Knowledge { .. }
+        | ToolConfig::Webhook(_)
+        | ToolConfig::Mcp(_) => Ok(()),
     }
 }
 
-fn refusal(named: &NamedTool) -> Error {
+fn write_not_allowed(named: &NamedTool) -> Error {
     let slug = &named.slug;
     Error::invalid(
         "id",
@@ -145,9 +152,9 @@ async fn read(
     mut conn: Conn<'_>,
     account: &Account,
 ) -> Result<(HashMap<CalendarId, CalendarSettings>, AllowHosts), StoreError> {
-    let rows = configured::list(conn.reborrow(), Section::Calendars, account.workspace).await?;
-    let readable =
-        |row: configured::Configured| Some((CalendarId(row.id), serde_json::from_str(&row.text).ok()?));
-    let calendars = rows.into_iter().filter_map(readable).collect();
+    let rows = workspace_config::list(conn.reborrow(), Section::Calendars, account.workspace).await?;
+    let parse_row =
+        |row: workspace_config::ConfigRow| Some((CalendarId(row.id), serde_json::from_str(&row.text).ok()?));
+    let calendars = rows.into_iter().filter_map(parse_row).collect();
     Ok((calendars, super::allow_hosts(conn, account.workspace).await?))
 }

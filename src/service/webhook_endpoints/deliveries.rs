@@ -4,28 +4,28 @@ use super::find;
 use crate::domain::account::Account;
 use crate::domain::clock::Micros;
 use crate::domain::delivery::{DeliveryKey, DeliveryState};
-use crate::domain::delivery_log::{Logged, Told};
-use crate::domain::error::{Error, Thing};
+use crate::domain::delivery_log::{DeliveryDetails, DeliveryLogEntry};
+use crate::domain::error::{Error, ResourceKind};
 use crate::domain::event::EventType;
 use crate::domain::ids::{DeliveryId, EndpointId, WorkspaceId};
 use crate::domain::webhook_endpoint::Endpoint;
 use crate::service::Services;
 use crate::service::page::{self, Page};
-use crate::service::read_events::{self, After, Ask};
+use crate::service::read_events::{self, FeedQuery, StartPosition};
 use crate::store::Conn;
-use crate::store::delivery_log::{self, Again, AgainEvent};
-use crate::store::kept_events::{self, Range};
+use crate::store::delivery_log::{self, DeliveryReplay, ReplayEvent};
+use crate::store::event_replay::{self, EventRange};
 
 /// How many attempts are told of a delivery.
-const ATTEMPTS: i64 = 100;
+const MAX_ATTEMPTS: i64 = 100;
 /// How many events are queued again in one transaction.
-const PORTION: usize = 500;
+const REPLAY_BATCH: usize = 500;
 /// How many of them one request takes.
-const MOST_AGAIN: usize = 10_000;
+const MAX_REPLAY_EVENTS: usize = 10_000;
 
 /// Which deliveries of an endpoint are asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct WantedDeliveries {
+pub struct DeliveryQuery {
     pub state: Option<DeliveryState>,
     /// Of events before this cursor.
     pub before: i64,
@@ -36,39 +36,45 @@ pub async fn list(
     services: &Services,
     account: &Account,
     name: &str,
-    wanted: WantedDeliveries,
+    query: DeliveryQuery,
     limit: usize,
-) -> Result<Page<Logged, i64>, Error> {
+) -> Result<Page<DeliveryLogEntry, i64>, Error> {
     let endpoint = find(services, account, name).await?;
-    let (workspace, id, ask) = (account.workspace, endpoint.id, page::rows(limit));
-    let WantedDeliveries { state, before } = wanted;
-    let read = async |conn: Conn<'_>| delivery_log::list(conn, workspace, id, state, before, ask).await;
-    let found = services.db.reading(read).await?;
-    Ok(Page::cut(found, limit, |delivery| delivery.cursor))
+    let (workspace, id, fetch_limit) = (account.workspace, endpoint.id, page::fetch_limit(limit));
+    let DeliveryQuery { state, before } = query;
+    let read =
+        async |conn: Conn<'_>| delivery_log::list(conn, workspace, id, state, before, fetch_limit).await;
+    let found = services.db.read(read).await?;
+    Ok(Page::from_rows(found, limit, |delivery| delivery.cursor))
 }
 
 /// A delivery of an endpoint, both by their ids as they were sent, with its attempts.
-pub async fn read(services: &Services, account: &Account, endpoint: &str, name: &str) -> Result<Told, Error> {
+pub async fn read(
+    services: &Services,
+    account: &Account,
+    endpoint: &str,
+    name: &str,
+) -> Result<DeliveryDetails, Error> {
     let endpoint = find(services, account, endpoint).await?;
-    tell(services, account.workspace, endpoint.id, name).await
+    load_details(services, account.workspace, endpoint.id, name).await
 }
 
-async fn tell(
+async fn load_details(
     services: &Services,
     workspace: WorkspaceId,
     endpoint: EndpointId,
     name: &str,
-) -> Result<Told, Error> {
-    let not_found = || Error::not_found(Thing::Delivery, name);
+) -> Result<DeliveryDetails, Error> {
+    let not_found = || Error::not_found(ResourceKind::Delivery, name);
     let id: DeliveryId = name.parse().map_err(|_| not_found())?;
     let read = async |mut conn: Conn<'_>| {
         let found = delivery_log::find(conn.reborrow(), workspace, endpoint, id).await?;
         let Some(delivery) = found else { return Ok(None) };
         let key = DeliveryKey { workspace, endpoint, cursor: delivery.cursor };
-        let attempts = delivery_log::last_attempts(conn, key, ATTEMPTS).await?;
-        Ok(Some(Told { delivery, attempts }))
+        let attempts = delivery_log::last_attempts(conn, key, MAX_ATTEMPTS).await?;
+        Ok(Some(DeliveryDetails { delivery, attempts }))
     };
-    services.db.reading(read).await?.ok_or_else(not_found)
+    services.db.read(read).await?.ok_or_else(not_found)
 }
 
 /// Sends a delivery again, with the id that it had. One that is being sent, or is to be sent for the
@@ -78,19 +84,19 @@ pub async fn resend(
     account: &Account,
     endpoint: &str,
     name: &str,
-) -> Result<Told, Error> {
-    let endpoint = find_taking(services, account, endpoint).await?;
-    let told = tell(services, account.workspace, endpoint.id, name).await?;
-    let event = (told.delivery.cursor, told.delivery.conversation);
-    if queue_again(services, &endpoint, vec![event]).await? == 0 {
+) -> Result<DeliveryDetails, Error> {
+    let endpoint = find_enabled(services, account, endpoint).await?;
+    let details = load_details(services, account.workspace, endpoint.id, name).await?;
+    let event = (details.delivery.cursor, details.delivery.conversation);
+    if requeue(services, &endpoint, vec![event]).await? == 0 {
         return Err(Error::DeliveryUnderWay);
     }
-    tell(services, account.workspace, endpoint.id, name).await
+    load_details(services, account.workspace, endpoint.id, name).await
 }
 
 /// Which events are to be sent again.
 #[derive(Clone, Debug)]
-pub struct WantedReplay {
+pub struct ReplayRequest {
     pub from: ReplayFrom,
     /// Absent: those that the endpoint takes.
     pub types: Option<Vec<EventType>>,
@@ -100,14 +106,14 @@ pub struct WantedReplay {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplayFrom {
     /// After this place of the feed.
-    After(After),
+    After(StartPosition),
     /// With the events of this time.
     Since(Micros),
 }
 
 /// What a replay came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Replayed {
+pub struct ReplayResult {
     /// Without those that were under way.
     pub deliveries: u64,
     /// Where to go on, if there are more events than one request takes.
@@ -120,50 +126,51 @@ pub async fn replay(
     services: &Services,
     account: &Account,
     name: &str,
-    wanted: WantedReplay,
-) -> Result<Replayed, Error> {
-    let endpoint = find_taking(services, account, name).await?;
-    let mut range = range(services, account, &endpoint, wanted).await?;
-    let mut replayed = Replayed { deliveries: 0, next: None };
-    for _ in 0..MOST_AGAIN / PORTION {
-        let limit = page::rows(PORTION - 1);
-        let events = services.db.reading(async |conn| kept_events::list(conn, &range, limit).await).await?;
-        let Some((last, _)) = events.last().copied() else { return Ok(replayed) };
-        let is_whole = events.len() == PORTION;
-        replayed.deliveries += queue_again(services, &endpoint, events).await?;
+    request: ReplayRequest,
+) -> Result<ReplayResult, Error> {
+    let endpoint = find_enabled(services, account, name).await?;
+    let mut range = range(services, account, &endpoint, request).await?;
+    let mut result = ReplayResult { deliveries: 0, next: None };
+    for _ in 0..MAX_REPLAY_EVENTS / REPLAY_BATCH {
+        let limit = page::fetch_limit(REPLAY_BATCH - 1);
+        let events = services.db.read(async |conn| event_replay::list(conn, &range, limit).await).await?;
+        let Some((last, _)) = events.last().copied() else { return Ok(result) };
+        let is_full = events.len() == REPLAY_BATCH;
+        result.deliveries += requeue(services, &endpoint, events).await?;
         range.after = last;
-        if !is_whole {
-            return Ok(replayed);
+        if !is_full {
+            return Ok(result);
         }
     }
-    replayed.next = Some(range.after);
-    Ok(replayed)
+    result.next = Some(range.after);
+    Ok(result)
 }
 
 async fn range(
     services: &Services,
     account: &Account,
     endpoint: &Endpoint,
-    wanted: WantedReplay,
-) -> Result<Range, Error> {
+    request: ReplayRequest,
+) -> Result<EventRange, Error> {
     let workspace = account.workspace;
-    let types = wanted.types.unwrap_or_else(|| endpoint.types.clone());
-    let last = services.db.reading(async |conn| kept_events::last(conn, workspace).await).await?;
-    let (after, since) = match wanted.from {
+    let types = request.types.unwrap_or_else(|| endpoint.types.clone());
+    let last = services.db.read(async |conn| event_replay::latest_cursor(conn, workspace).await).await?;
+    let (after, since) = match request.from {
         ReplayFrom::After(after) => {
-            let ask = Ask { after, after_in: "Field 'after'", types: Vec::new(), conversation: None };
-            (read_events::begin(services, account, &ask).await?.cursor, None)
+            let feed_query =
+                FeedQuery { after, after_source: "Field 'after'", types: Vec::new(), conversation: None };
+            (read_events::open_reader(services, account, &feed_query).await?.cursor, None)
         }
         ReplayFrom::Since(at) => {
-            let before = async |conn: Conn<'_>| kept_events::before(conn, workspace, at, last).await;
-            (services.db.reading(before).await?, Some(at))
+            let before = async |conn: Conn<'_>| event_replay::cursor_before(conn, workspace, at, last).await;
+            (services.db.read(before).await?, Some(at))
         }
     };
-    Ok(Range { workspace, after, last, since, types })
+    Ok(EventRange { workspace, after, last, since, types })
 }
 
 /// An endpoint that takes events: what is queued for another would wait.
-async fn find_taking(services: &Services, account: &Account, name: &str) -> Result<Endpoint, Error> {
+async fn find_enabled(services: &Services, account: &Account, name: &str) -> Result<Endpoint, Error> {
     let endpoint = find(services, account, name).await?;
     if endpoint.enabled { Ok(endpoint) } else { Err(disabled()) }
 }
@@ -172,20 +179,16 @@ fn disabled() -> Error {
     Error::invalid("enabled", "The webhook endpoint is disabled.")
 }
 
-async fn queue_again(
-    services: &Services,
-    endpoint: &Endpoint,
-    events: Vec<AgainEvent>,
-) -> Result<u64, Error> {
+async fn requeue(services: &Services, endpoint: &Endpoint, events: Vec<ReplayEvent>) -> Result<u64, Error> {
     let clock = services.clock.as_ref();
-    let events = events.into_iter().map(|event| (event, DeliveryId(services.ids.ordered(clock)))).collect();
-    let again = Again { workspace: endpoint.workspace, endpoint: endpoint.id, events };
-    Ok(services.db.writing(async |conn| delivery_log::queue_again(conn, &again, clock).await).await?)
+    let events = events.into_iter().map(|event| (event, DeliveryId(services.ids.uuid_v7(clock)))).collect();
+    let batch = DeliveryReplay { workspace: endpoint.workspace, endpoint: endpoint.id, events };
+    Ok(services.db.write(async |conn| delivery_log::enqueue_replay(conn, &batch, clock).await).await?)
 }
 
 /// Sends a test event to an endpoint; its delivery.
-pub async fn test(services: &Services, account: &Account, name: &str) -> Result<Told, Error> {
+pub async fn test(services: &Services, account: &Account, name: &str) -> Result<DeliveryDetails, Error> {
     let endpoint = find(services, account, name).await?;
     let delivery = services.writer.test_endpoint(account.workspace, endpoint.id).await?;
-    tell(services, account.workspace, endpoint.id, &delivery.to_string()).await
+    load_details(services, account.workspace, endpoint.id, &delivery.to_string()).await
 }

@@ -10,63 +10,67 @@ use secrecy::SecretString;
 use super::Services;
 use super::page::{self, Page};
 use crate::domain::account::Account;
-use crate::domain::batch::{EndpointAction, EndpointChange, EndpointWrite, NewEndpoint};
-use crate::domain::error::{Error, Thing};
+use crate::domain::batch::{EndpointAction, EndpointPatch, EndpointWrite, NewEndpoint};
+use crate::domain::error::{Error, ResourceKind};
 use crate::domain::event::EventType;
-use crate::domain::ids::{EndpointId, Ids, WorkspaceId};
-use crate::domain::seal::Sealed;
-use crate::domain::signature::Secret;
+use crate::domain::ids::{EndpointId, IdGenerator, WorkspaceId};
+use crate::domain::seal::SealedSecret;
+use crate::domain::signature::SigningSecret;
 use crate::domain::webhook_endpoint::Endpoint;
 use crate::outbound::{AllowHosts, check_url};
 use crate::store::{Conn, StoreError, webhook_endpoints, workspaces};
 
 const NO_KEY: &str = "This server cannot keep secrets: its operator has to set REJOINDER_SECRET_KEY.";
 
-const STILL_SIGNS: &str = "Field 'secret' is required while the secret before this one still signs; \
+const SECRET_REQUIRED: &str = "Field 'secret' is required while the secret before this one still signs; \
     'overlap_seconds': 0 ends it at once.";
 
 /// An endpoint to be made; its fields were checked but for where its URL leads.
 #[derive(Debug)]
-pub struct Wanted {
+pub struct CreateEndpoint {
     pub url: String,
     /// Empty: all.
     pub types: Vec<EventType>,
     pub description: Option<String>,
     /// None: one is made.
-    pub secret: Option<Secret>,
+    pub secret: Option<SigningSecret>,
 }
 
 /// An endpoint with a new secret, as its `whsec_…` text: shown now, and never again.
 #[derive(Debug)]
-pub struct WithSecret {
+pub struct EndpointAndSecret {
     pub endpoint: Endpoint,
     pub secret: SecretString,
 }
 
 /// Makes an endpoint.
-pub async fn create(services: &Services, account: &Account, wanted: Wanted) -> Result<WithSecret, Error> {
-    check_target(services, account.workspace, &wanted.url).await?;
-    let (secret, sealed) = new_secret(services, wanted.secret, [])?;
+pub async fn create(
+    services: &Services,
+    account: &Account,
+    request: CreateEndpoint,
+) -> Result<EndpointAndSecret, Error> {
+    check_target(services, account.workspace, &request.url).await?;
+    let (secret, sealed) = new_secret(services, request.secret, [])?;
     let new = NewEndpoint {
         slug: None,
-        description: wanted.description,
-        url: wanted.url,
-        types: wanted.types,
+        description: request.description,
+        url: request.url,
+        types: request.types,
         secret: sealed,
         disabled: None,
     };
-    let id = EndpointId(services.ids.ordered(services.clock.as_ref()));
-    let action = EndpointAction::Make(Box::new(new));
+    let id = EndpointId(services.ids.uuid_v7(services.clock.as_ref()));
+    let action = EndpointAction::Create(Box::new(new));
     let endpoint = write(services, account, id, action).await?;
-    Ok(WithSecret { endpoint, secret })
+    Ok(EndpointAndSecret { endpoint, secret })
 }
 
 /// The endpoint of the account's workspace that has this id, as it was sent.
 pub async fn find(services: &Services, account: &Account, name: &str) -> Result<Endpoint, Error> {
-    let not_found = || Error::not_found(Thing::WebhookEndpoint, name);
+    let not_found = || Error::not_found(ResourceKind::WebhookEndpoint, name);
     let id = name.parse().map_err(|_| not_found())?;
-    let place = [(account.workspace, id)];
-    let found = services.db.reading(async |conn| webhook_endpoints::find_many(conn, &place).await).await?;
+    let keys = [(account.workspace, id)];
+    let found = services.db.read(async |conn| webhook_endpoints::find_many(conn, &keys).await).await?;
     let found = found.into_iter().next().filter(|endpoint| endpoint.archived_at.is_none());
     found.ok_or_else(not_found)
 }
@@ -78,24 +82,25 @@ pub async fn list(
     after: Option<EndpointId>,
     limit: usize,
 ) -> Result<Page<Endpoint, EndpointId>, Error> {
-    let ask = page::rows(limit);
-    let read = async |conn: Conn<'_>| webhook_endpoints::list(conn, account.workspace, after, ask).await;
-    let found = services.db.reading(read).await?;
-    Ok(Page::cut(found, limit, |endpoint| endpoint.id))
+    let fetch_limit = page::fetch_limit(limit);
+    let read =
+        async |conn: Conn<'_>| webhook_endpoints::list(conn, account.workspace, after, fetch_limit).await;
+    let found = services.db.read(read).await?;
+    Ok(Page::from_rows(found, limit, |endpoint| endpoint.id))
 }
 
 /// Changes what is named. One that is enabled again begins with no failures.
-pub async fn change(
+pub async fn update(
     services: &Services,
     account: &Account,
     name: &str,
-    change: EndpointChange,
+    update: EndpointPatch,
 ) -> Result<Endpoint, Error> {
     let endpoint = find(services, account, name).await?;
-    if let Some(url) = &change.url {
+    if let Some(url) = &update.url {
         check_target(services, account.workspace, url).await?;
     }
-    write(services, account, endpoint.id, EndpointAction::Change(Box::new(change))).await
+    write(services, account, endpoint.id, EndpointAction::Update(Box::new(update))).await
 }
 
 /// Gives it a new secret; an old one signs too for `overlap`, as [`Endpoint::rotate`] says. Where none is
@@ -105,17 +110,17 @@ pub async fn rotate_secret(
     services: &Services,
     account: &Account,
     name: &str,
-    secret: Option<Secret>,
+    secret: Option<SigningSecret>,
     overlap: Duration,
-) -> Result<WithSecret, Error> {
+) -> Result<EndpointAndSecret, Error> {
     let endpoint = find(services, account, name).await?;
     if secret.is_none() && !overlap.is_zero() && endpoint.secrets(services.clock.now()).len() > 1 {
-        return Err(Error::invalid("secret", STILL_SIGNS));
+        return Err(Error::invalid("secret", SECRET_REQUIRED));
     }
-    let (secret, sealed) = new_secret(services, secret, endpoint.kept_secrets())?;
-    let change = EndpointChange { secret: Some((sealed, overlap)), ..EndpointChange::default() };
-    let endpoint = write(services, account, endpoint.id, EndpointAction::Change(Box::new(change))).await?;
-    Ok(WithSecret { endpoint, secret })
+    let (secret, sealed) = new_secret(services, secret, endpoint.stored_secrets())?;
+    let update = EndpointPatch { secret: Some((sealed, overlap)), ..EndpointPatch::default() };
+    let endpoint = write(services, account, endpoint.id, EndpointAction::Update(Box::new(update))).await?;
+    Ok(EndpointAndSecret { endpoint, secret })
 }
 
 /// Deletes it: nothing more is sent to it, and its rows are removed by and by. As it was.
@@ -137,26 +142,26 @@ async fn write(
 /// What would be refused at each delivery, whatever the name resolves to, is refused now.
 async fn check_target(services: &Services, workspace: WorkspaceId, url: &str) -> Result<(), Error> {
     let read = async |conn: Conn<'_>| workspaces::settings(conn, &[workspace].into()).await;
-    let settings = services.db.reading(read).await?.into_iter().next();
+    let settings = services.db.read(read).await?.into_iter().next();
     let own = settings.map(|settings| settings.allow_hosts).unwrap_or_default();
-    let own = AllowHosts::parse(own).map_err(|fault| StoreError::Unusable(fault.to_string()))?;
+    let own = AllowHosts::parse(own).map_err(|error| StoreError::Unusable(error.to_string()))?;
     let refused = |refused| Error::invalid("url", format!("Field 'url' is refused: {refused}."));
     check_url(url, &[&services.allow_hosts, &own]).map(drop).map_err(refused)
 }
 
 fn new_secret<'k>(
     services: &Services,
-    given: Option<Secret>,
-    kept: impl IntoIterator<Item = &'k Sealed>,
-) -> Result<(SecretString, Sealed), Error> {
+    given: Option<SigningSecret>,
+    existing: impl IntoIterator<Item = &'k SealedSecret>,
+) -> Result<(SecretString, SealedSecret), Error> {
     let text = given.unwrap_or_else(|| make_secret(&services.ids)).to_text();
     let key = services.seal_key.as_ref().ok_or(Error::NotConfigured(NO_KEY))?;
-    let sealed = key.seal_unless_kept(&text, kept, services.ids.bytes());
-    let failed = |fault| Error::Unavailable { outcome_unknown: false, source: Some(Box::new(fault)) };
+    let sealed = key.seal_or_reuse(&text, existing, services.ids.bytes());
+    let failed = |error| Error::Unavailable { outcome_unknown: false, source: Some(Box::new(error)) };
     Ok((text, sealed.map_err(failed)?))
 }
 
 /// A new secret, for an endpoint that brings none.
-pub(super) fn make_secret(ids: &Ids) -> Secret {
-    Secret::from_random(ids.bytes())
+pub(super) fn make_secret(ids: &IdGenerator) -> SigningSecret {
+    SigningSecret::from_random(ids.bytes())
 }

@@ -1,15 +1,15 @@
-//! The write path: a few lanes, a workspace always on the same one, each
+//! The write path: a few shards, a workspace always on the same one, each
 //! committing its items in batches. What is decided is `domain::batch`'s; what
 //! follows from it is handed on as [`Effect`]s once it is durable.
 
 mod batch;
-mod lane;
-mod needs;
+mod inline;
+mod load_plan;
 mod read;
+mod request_state;
+mod shard;
 mod slots;
-mod standing;
-mod unknown;
-mod within;
+mod uncertain_commit;
 mod write;
 
 use std::fmt;
@@ -23,28 +23,29 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-pub use slots::{Room, Slot, SlotLimits, Slots};
-pub use within::decide_within;
+pub use inline::decide_inline;
+pub use slots::{Slot, SlotLimits, Slots, WorkspaceCapacity};
 
-use super::lease::HasLease;
+use super::lease::LeaseStatus;
 use super::{Db, StoreError};
 use crate::domain::batch::{
-    Admission, Admitted, Bounds, Changing, Created, Creation, Disabling, Effects, Ending, EndpointAction,
-    EndpointWrite, HandBack, Item, Journaling, LinkRenewal, Outcome, Retry, Step,
+    Admission, AdmitOutcome, Bounds, Command, CreateOutcome, DisableEndpoint, Effects, EndTurn,
+    EndpointAction, EndpointWrite, HandBack, JournalAppend, LinkRenewal, NewConversation, Outcome, Retry,
+    TurnWriteOutcome, UpdateConversation,
 };
 use crate::domain::clock::Clock;
 use crate::domain::conversation::Conversation;
 use crate::domain::error::Error;
-use crate::domain::ids::{DeliveryId, EndpointId, Ids, ProcessId, TurnId, WorkspaceId};
+use crate::domain::ids::{DeliveryId, EndpointId, IdGenerator, ProcessId, TurnId, WorkspaceId};
 use crate::domain::turn::{Turn, TurnEnd};
 use crate::domain::webhook_endpoint::Endpoint;
-use lane::{Lane, Queued};
-use standing::Standing;
+use request_state::RequestState;
+use shard::{QueuedCommand, Shard};
 
 /// How long a request waits for its place in the store.
-const ADMISSION: Duration = Duration::from_secs(4);
-/// How many items, and bytes, a lane holds before its door refuses.
-const LANE_HOLDS: (usize, usize) = (10_000, 64 << 20);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
+/// How many items, and bytes, a shard holds before its door refuses.
+const SHARD_CAPACITY: (usize, usize) = (10_000, 64 << 20);
 
 /// What follows, in this process, from a batch that was committed.
 #[derive(Debug)]
@@ -56,23 +57,23 @@ pub enum Effect {
     /// A task of this process whose turn was ended by another hand.
     Cancelled(TurnId),
     /// The workspace has new events, up to this cursor.
-    Told(WorkspaceId, i64),
+    EventsAdvanced(WorkspaceId, i64),
     /// Deliveries were written.
     Deliveries,
 }
 
-/// What the lanes work with.
+/// What the shards work with.
 #[derive(Clone)]
 pub struct WriterContext {
     pub db: Db,
     pub clock: Arc<dyn Clock>,
-    pub ids: Arc<Ids>,
+    pub ids: Arc<IdGenerator>,
     pub process: ProcessId,
     pub bounds: Bounds,
     pub slots: Slots,
     pub effects: mpsc::UnboundedSender<Effect>,
     /// False while this process has no good lease: it starts nothing.
-    pub has_lease: HasLease,
+    pub has_lease: LeaseStatus,
 }
 
 impl fmt::Debug for WriterContext {
@@ -83,7 +84,7 @@ impl fmt::Debug for WriterContext {
 
 impl WriterContext {
     fn may_start(&self) -> bool {
-        self.has_lease.now()
+        self.has_lease.is_valid()
     }
 
     fn send(&self, effect: Effect) {
@@ -92,123 +93,127 @@ impl WriterContext {
     }
 
     fn dispatch(&self, effects: Effects, slots: Vec<Slot>) {
-        lane::dispatch(self, effects, slots);
+        shard::dispatch(self, effects, slots);
     }
 }
 
-/// The way into one lane.
-struct Entrance {
-    lane: mpsc::UnboundedSender<Queued>,
-    waiting: Arc<Waiting>,
+/// The way into one shard.
+struct ShardHandle {
+    sender: mpsc::UnboundedSender<QueuedCommand>,
+    depth: Arc<QueueDepth>,
 }
 
-/// What waits in a lane.
+/// What waits in a shard.
 #[derive(Debug, Default)]
-struct Waiting {
-    items: AtomicUsize,
+struct QueueDepth {
+    commands: AtomicUsize,
     bytes: AtomicUsize,
 }
 
-impl Waiting {
+impl QueueDepth {
     fn add(&self, bytes: usize) {
-        self.items.fetch_add(1, Ordering::Relaxed);
+        self.commands.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     fn remove(&self, bytes: usize) {
-        self.items.fetch_sub(1, Ordering::Relaxed);
+        self.commands.fetch_sub(1, Ordering::Relaxed);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     fn is_full(&self) -> bool {
-        let (items, bytes) = LANE_HOLDS;
-        self.items.load(Ordering::Relaxed) >= items || self.bytes.load(Ordering::Relaxed) >= bytes
+        let (commands, bytes) = SHARD_CAPACITY;
+        self.commands.load(Ordering::Relaxed) >= commands || self.bytes.load(Ordering::Relaxed) >= bytes
     }
 }
 
 /// The way into the store for everything that is written while the server runs.
 #[derive(Clone)]
 pub struct Writer {
-    lanes: Arc<[Entrance]>,
+    shards: Arc<[ShardHandle]>,
 }
 
 impl fmt::Debug for Writer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Writer").field("lanes", &self.lanes.len()).finish()
+        f.debug_struct("Writer").field("shards", &self.shards.len()).finish()
     }
 }
 
 impl Writer {
-    /// A writer with `lanes` lanes, and the tasks that run them until `stop`, each to be spawned.
+    /// A writer with `shards` shards, and the tasks that run them until `stop`, each to be spawned.
     pub fn new(
         context: &WriterContext,
-        lanes: usize,
+        shards: usize,
         stop: &CancellationToken,
     ) -> (Self, Vec<impl Future<Output = ()> + Send + 'static>) {
-        let mut entrances = Vec::new();
+        let mut handles = Vec::new();
         let mut tasks = Vec::new();
-        for _ in 0..lanes.max(1) {
-            let (lane, incoming) = mpsc::unbounded_channel();
-            let waiting = Arc::new(Waiting::default());
-            tasks.push(Lane::new(context.clone(), incoming, Arc::clone(&waiting)).run(stop.clone()));
-            entrances.push(Entrance { lane, waiting });
+        for _ in 0..shards.max(1) {
+            let (sender, incoming) = mpsc::unbounded_channel();
+            let depth = Arc::new(QueueDepth::default());
+            tasks.push(Shard::new(context.clone(), incoming, Arc::clone(&depth)).run(stop.clone()));
+            handles.push(ShardHandle { sender, depth });
         }
-        (Self { lanes: entrances.into() }, tasks)
+        (Self { shards: handles.into() }, tasks)
     }
 
     /// Admits a message. Answered within 4 s, whatever becomes of the store.
-    pub async fn admit(&self, admission: Admission) -> Result<Admitted, Error> {
+    pub async fn admit(&self, admission: Admission) -> Result<AdmitOutcome, Error> {
         let workspace = admission.workspace;
-        let outcome = self.ask(workspace, Item::Admit(Box::new(admission))).await?;
+        let outcome = self.request(workspace, Command::Admit(Box::new(admission))).await?;
         if let Outcome::Admitted(admitted) = outcome { Ok(admitted) } else { Err(mismatch()) }
     }
 
     /// Makes a conversation. Answered within 4 s.
-    pub async fn create(&self, creation: Creation) -> Result<Created, Error> {
-        let workspace = creation.workspace;
-        let outcome = self.ask(workspace, Item::Create(Box::new(creation))).await?;
+    pub async fn create(&self, conversation: NewConversation) -> Result<CreateOutcome, Error> {
+        let workspace = conversation.workspace;
+        let outcome = self.request(workspace, Command::Create(Box::new(conversation))).await?;
         if let Outcome::Created(created) = outcome { Ok(created) } else { Err(mismatch()) }
     }
 
     /// Changes a conversation, which may end it. Answered within 4 s.
-    pub async fn change(&self, changing: Changing) -> Result<Conversation, Error> {
-        let workspace = changing.workspace;
-        let outcome = self.ask(workspace, Item::Change(Box::new(changing))).await?;
+    pub async fn update(&self, update: UpdateConversation) -> Result<Conversation, Error> {
+        let workspace = update.workspace;
+        let outcome = self.request(workspace, Command::Update(Box::new(update))).await?;
         if let Outcome::Conversation(conversation) = outcome { Ok(*conversation) } else { Err(mismatch()) }
     }
 
     /// Gives a conversation a new link. Answered within 4 s.
     pub async fn renew_link(&self, renewal: LinkRenewal) -> Result<(), Error> {
-        self.ask(renewal.workspace, Item::RenewLink(renewal)).await.map(drop)
+        self.request(renewal.workspace, Command::RenewLink(renewal)).await.map(drop)
     }
 
     /// Ends a turn. Waits for the store as long as the process lives.
-    pub async fn end(&self, ending: Ending) -> Result<Step, Error> {
-        let workspace = ending.turn.workspace;
-        step(self.submit(workspace, Item::End(Box::new(ending))).await?)
+    pub async fn end(&self, end: EndTurn) -> Result<TurnWriteOutcome, Error> {
+        let workspace = end.turn.workspace;
+        turn_write(self.enqueue(workspace, Command::End(Box::new(end))).await?)
     }
 
     /// Keeps rows of a turn's journal; the result is that of a call over our own store.
     /// Waits for the store as long as the process lives.
-    pub async fn journal(&self, journaling: Journaling) -> Result<(Step, Option<Value>), Error> {
-        let workspace = journaling.turn.workspace;
-        let outcome = self.submit(workspace, Item::Journal(Box::new(journaling))).await?;
-        if let Outcome::Journaled { step, result } = outcome { Ok((step, result)) } else { Err(mismatch()) }
+    pub async fn journal(&self, append: JournalAppend) -> Result<(TurnWriteOutcome, Option<Value>), Error> {
+        let workspace = append.turn.workspace;
+        let outcome = self.enqueue(workspace, Command::Journal(Box::new(append))).await?;
+        if let Outcome::Journaled { turn_write, result } = outcome {
+            Ok((turn_write, result))
+        } else {
+            Err(mismatch())
+        }
     }
 
     /// Ends an attempt; the turn as its next one begins.
-    pub async fn retry(&self, retry: Retry) -> Result<Step, Error> {
-        step(self.submit(retry.turn.workspace, Item::Retry(retry)).await?)
+    pub async fn retry(&self, retry: Retry) -> Result<TurnWriteOutcome, Error> {
+        turn_write(self.enqueue(retry.turn.workspace, Command::Retry(retry)).await?)
     }
 
     /// Gives a turn back to whoever claims it.
-    pub async fn hand_back(&self, hand_back: HandBack) -> Result<Step, Error> {
-        step(self.submit(hand_back.turn.workspace, Item::HandBack(hand_back)).await?)
+    pub async fn hand_back(&self, hand_back: HandBack) -> Result<TurnWriteOutcome, Error> {
+        turn_write(self.enqueue(hand_back.turn.workspace, Command::HandBack(hand_back)).await?)
     }
 
     /// Makes, changes or takes out of use a webhook endpoint. Answered within 4 s.
     pub async fn write_endpoint(&self, write: EndpointWrite) -> Result<Endpoint, Error> {
-        let outcome = self.ask(write.workspace, Item::Endpoint(Box::new(write))).await?;
+        let outcome = self.request(write.workspace, Command::Endpoint(Box::new(write))).await?;
         if let Outcome::Endpoint(endpoint) = outcome { Ok(*endpoint) } else { Err(mismatch()) }
     }
 
@@ -219,7 +224,7 @@ impl Writer {
         endpoint: EndpointId,
     ) -> Result<DeliveryId, Error> {
         let write = EndpointWrite { workspace, endpoint, action: EndpointAction::Test };
-        let outcome = self.ask(workspace, Item::Endpoint(Box::new(write))).await?;
+        let outcome = self.request(workspace, Command::Endpoint(Box::new(write))).await?;
         if let Outcome::Tested(delivery) = outcome { Ok(delivery) } else { Err(mismatch()) }
     }
 
@@ -229,67 +234,67 @@ impl Writer {
         &self,
         workspace: WorkspaceId,
         endpoint: EndpointId,
-        disabling: Disabling,
+        disable: DisableEndpoint,
     ) -> Result<Endpoint, Error> {
-        let write = EndpointWrite { workspace, endpoint, action: EndpointAction::Disable(disabling) };
-        let outcome = self.submit(workspace, Item::Endpoint(Box::new(write))).await?;
+        let write = EndpointWrite { workspace, endpoint, action: EndpointAction::Disable(disable) };
+        let outcome = self.enqueue(workspace, Command::Endpoint(Box::new(write))).await?;
         if let Outcome::Endpoint(endpoint) = outcome { Ok(*endpoint) } else { Err(mismatch()) }
     }
 
-    /// How many items wait in all lanes.
+    /// How many items wait in all shards.
     #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.waiting.items.load(Ordering::Relaxed)).sum()
+    pub fn queue_depth(&self) -> usize {
+        self.shards.iter().map(|shard| shard.depth.commands.load(Ordering::Relaxed)).sum()
     }
 
-    async fn ask(&self, workspace: WorkspaceId, item: Item) -> Result<Outcome, Error> {
-        let entrance = self.entrance(workspace);
-        if entrance.waiting.is_full() {
+    async fn request(&self, workspace: WorkspaceId, command: Command) -> Result<Outcome, Error> {
+        let shard = self.shard(workspace);
+        if shard.depth.is_full() {
             return Err(Error::Overloaded {
                 text: "The server is overloaded",
                 retry_after: Duration::from_secs(1),
             });
         }
-        let standing = Arc::new(Standing::default());
-        let mut answer = entrance.enter(item, Arc::clone(&standing));
-        match tokio::time::timeout(ADMISSION, &mut answer).await {
+        let state = Arc::new(RequestState::default());
+        let mut answer = shard.push(command, Arc::clone(&state));
+        match tokio::time::timeout(REQUEST_TIMEOUT, &mut answer).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(gone()),
+            Ok(Err(_)) => Err(shard_stopped()),
             Err(_) => {
-                // From here on the lane knows that nobody listens; what it said before still counts.
-                let outcome_unknown = standing.give_up();
+                // From here on the shard knows that nobody listens; what it said before still counts.
+                let outcome_unknown = state.abandon();
                 answer.close();
                 answer.try_recv().unwrap_or(Err(Error::Unavailable { outcome_unknown, source: None }))
             }
         }
     }
 
-    async fn submit(&self, workspace: WorkspaceId, item: Item) -> Result<Outcome, Error> {
-        self.entrance(workspace).enter(item, Arc::default()).await.unwrap_or_else(|_| Err(gone()))
+    async fn enqueue(&self, workspace: WorkspaceId, command: Command) -> Result<Outcome, Error> {
+        self.shard(workspace).push(command, Arc::default()).await.unwrap_or_else(|_| Err(shard_stopped()))
     }
 
-    fn entrance(&self, workspace: WorkspaceId) -> &Entrance {
-        // The same hash in every process, so that two seldom lock a workspace from several lanes.
+    fn shard(&self, workspace: WorkspaceId) -> &ShardHandle {
+        // The same hash in every process, so that two seldom lock a workspace from several shards.
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(workspace);
-        let count = u64::try_from(self.lanes.len()).unwrap_or(1);
+        let count = u64::try_from(self.shards.len()).unwrap_or(1);
         let index = usize::try_from(hash % count).unwrap_or(0);
-        &self.lanes[index]
+        &self.shards[index]
     }
 }
 
-impl Entrance {
-    fn enter(&self, item: Item, standing: Arc<Standing>) -> oneshot::Receiver<Result<Outcome, Error>> {
+impl ShardHandle {
+    fn push(&self, command: Command, state: Arc<RequestState>) -> oneshot::Receiver<Result<Outcome, Error>> {
         let (reply, answer) = oneshot::channel();
-        let queued = Queued { item, reply: Some(reply), standing };
-        self.waiting.add(queued.bytes());
-        // Where the lane has ended, the sender is dropped with the item, and the caller sees that.
-        let _ = self.lane.send(queued);
+        let queued = QueuedCommand { command, reply: Some(reply), state };
+        self.depth.add(queued.bytes());
+        // Where the shard has ended, the sender is dropped with the item, and the caller sees that.
+        let _ = self.sender.send(queued);
         answer
     }
 }
 
-fn step(outcome: Outcome) -> Result<Step, Error> {
-    if let Outcome::Step(step) = outcome { Ok(step) } else { Err(mismatch()) }
+fn turn_write(outcome: Outcome) -> Result<TurnWriteOutcome, Error> {
+    if let Outcome::TurnWrite(outcome) = outcome { Ok(outcome) } else { Err(mismatch()) }
 }
 
 /// An outcome of another kind than its item: a fault of ours.
@@ -297,7 +302,7 @@ fn mismatch() -> Error {
     Error::Unavailable { outcome_unknown: true, source: Some("the outcome is of another kind".into()) }
 }
 
-/// The lane has ended, for the process stops; what it had sent may be there.
-fn gone() -> Error {
+/// The shard has ended, for the process stops; what it had sent may be there.
+fn shard_stopped() -> Error {
     Error::Unavailable { outcome_unknown: true, source: Some(Box::new(StoreError::Stopped)) }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::served::Served;
-use super::{NOT_READ, failed, refused};
+use super::remote_calendar::RemoteCalendar;
+use super::{READ_FAILED, failed, refused};
 use crate::domain::calendar::{
     AvailabilityRequest, Caldav, CalendarRules, availability_range, find_availability,
 };
@@ -14,11 +14,11 @@ use crate::domain::chat::ToolSpec;
 use crate::domain::clock::Clock;
 use crate::domain::ids::CalendarId;
 use crate::domain::tool_loop::CallResult;
-use crate::tools::{Adapters, Call, CallContext, Outcome, Tool};
+use crate::tools::{Adapters, Call, CallContext, Tool, ToolOutcome};
 
 pub(in crate::tools) struct Availability {
     spec: ToolSpec,
-    calendar: Served,
+    calendar: RemoteCalendar,
     clock: Arc<dyn Clock>,
 }
 
@@ -27,10 +27,10 @@ impl Availability {
         spec: ToolSpec,
         calendar: CalendarId,
         rules: &CalendarRules,
-        at: &Caldav,
+        config: &Caldav,
         adapters: &Adapters,
     ) -> Self {
-        let calendar = Served::new(calendar, rules, at, adapters);
+        let calendar = RemoteCalendar::new(calendar, rules, config, adapters);
         Self { spec, calendar, clock: Arc::clone(&adapters.clock) }
     }
 }
@@ -45,7 +45,7 @@ impl Tool for Availability {
         true
     }
 
-    async fn call(&self, call: &Call, context: &CallContext<'_>) -> Outcome {
+    async fn call(&self, call: &Call, context: &CallContext<'_>) -> ToolOutcome {
         let request = match AvailabilityRequest::parse(&Value::Object(call.arguments.clone())) {
             Ok(request) => request,
             Err(refusal) => return refused(&refusal),
@@ -55,13 +55,13 @@ impl Tool for Availability {
         let range = availability_range(rules, &request, now);
         let busy = match self.calendar.busy(range, None, context).await {
             Ok(busy) => busy,
-            Err(fault) => {
-                self.calendar.warn(&call.id, &fault, "a calendar could not be read");
-                return failed(NOT_READ);
+            Err(error) => {
+                self.calendar.warn(&call.id, &error, "a calendar could not be read");
+                return failed(READ_FAILED);
             }
         };
         match find_availability(rules, &request, &busy, now) {
-            Ok(found) => Outcome::Result(CallResult::new(found.to_result())),
+            Ok(found) => ToolOutcome::Result(CallResult::new(found.to_result())),
             Err(refusal) => refused(&refusal),
         }
     }

@@ -4,7 +4,7 @@
 //!
 //! A call that is repeated after a crash finds its hold, and at its event's address its own event. What is left
 //! of a call that is never repeated is a dead hold: it keeps nobody from the time, and its event is removed by
-//! the next call that reads the calendar (`served`).
+//! the next call that reads the calendar (`remote_calendar`).
 
 use std::sync::Arc;
 
@@ -12,29 +12,29 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::fault::Fault;
-use super::reading::is_event;
-use super::remote::Put;
-use super::served::Served;
-use super::{NOT_READ, failed, overtaken, refused};
+use super::client::PutOutcome;
+use super::error::CaldavError;
+use super::parsing::is_event;
+use super::remote_calendar::RemoteCalendar;
+use super::{READ_FAILED, failed, fenced_off, refused};
 use crate::domain::batch::{Hold, StoreWrite};
 use crate::domain::calendar::{
     BookingRequest, Caldav, CalendarRules, Interval, NewEvent, Refusal, booking_range, decide_booking,
-    guarded, is_taken, write_event,
+    has_conflict, with_buffer, write_event,
 };
 use crate::domain::chat::ToolSpec;
 use crate::domain::clock::Clock;
-use crate::domain::ids::{BookingId, CalendarId, Ids};
+use crate::domain::ids::{BookingId, CalendarId, IdGenerator};
 use crate::domain::tool_loop::CallResult;
-use crate::tools::{Adapters, Call, CallContext, NotWritten, Outcome, Tool};
+use crate::tools::{Adapters, Call, CallContext, Tool, ToolOutcome, WriteError};
 
-const NOT_WRITTEN: &str = "The appointment was not booked: the calendar cannot be written at the moment.";
+const WRITE_FAILED: &str = "The appointment was not booked: the calendar cannot be written at the moment.";
 
 pub(in crate::tools) struct Booking {
     spec: ToolSpec,
-    calendar: Served,
+    calendar: RemoteCalendar,
     clock: Arc<dyn Clock>,
-    ids: Arc<Ids>,
+    ids: Arc<IdGenerator>,
 }
 
 impl Booking {
@@ -42,54 +42,56 @@ impl Booking {
         spec: ToolSpec,
         calendar: CalendarId,
         rules: &CalendarRules,
-        at: &Caldav,
+        config: &Caldav,
         adapters: &Adapters,
     ) -> Self {
-        let calendar = Served::new(calendar, rules, at, adapters);
+        let calendar = RemoteCalendar::new(calendar, rules, config, adapters);
         Self { spec, calendar, clock: Arc::clone(&adapters.clock), ids: Arc::clone(&adapters.ids) }
     }
 
-    async fn book(&self, call: &Call, request: BookingRequest, context: &CallContext<'_>) -> Outcome {
+    async fn book(&self, call: &Call, request: BookingRequest, context: &CallContext<'_>) -> ToolOutcome {
         let (rules, now) = (&self.calendar.rules, self.clock.now().timestamp());
         let range = booking_range(rules, &request, now);
         let busy = match self.calendar.busy(range, Some(&call.id), context).await {
             Ok(busy) => busy,
-            Err(fault) => {
-                self.calendar.warn(&call.id, &fault, "a calendar could not be read");
-                return failed(NOT_READ);
+            Err(error) => {
+                self.calendar.warn(&call.id, &error, "a calendar could not be read");
+                return failed(READ_FAILED);
             }
         };
-        let hold = StoreWrite::Hold(Box::new(Hold {
+        let write = StoreWrite::Hold(Box::new(Hold {
             calendar: self.calendar.id,
             rules: rules.clone(),
             request: request.clone(),
-            id: BookingId(self.ids.ordered(self.clock.as_ref())),
+            id: BookingId(self.ids.uuid_v7(self.clock.as_ref())),
             call: call.id.clone(),
-            url: self.calendar.remote.url().to_owned(),
-            resource: self.calendar.remote.address(&call.id),
+            url: self.calendar.client.url().to_owned(),
+            resource: self.calendar.client.event_url(&call.id),
             busy,
         }));
         // This is written by the turn's owner alone: nothing comes between it and the event's making.
-        let decided = match context.writes.write(hold).await {
-            Ok(decided) => decided,
-            Err(NotWritten::Overtaken) => return overtaken(),
+        let decision = match context.writer.write(write).await {
+            Ok(decision) => decision,
+            Err(WriteError::FencedOff) => return fenced_off(),
             // Should it be there all the same, it ends with its turn.
-            Err(NotWritten::Store) => return failed(NOT_WRITTEN),
+            Err(WriteError::Store) => return failed(WRITE_FAILED),
         };
-        let taken = match HeldTime::read(&decided) {
-            Ok(Some(taken)) => taken,
-            Ok(None) => return Outcome::Result(CallResult::new(decided)),
-            Err(()) => return failed(NOT_WRITTEN),
+        let hold = match ActiveHold::read(&decision) {
+            Ok(Some(hold)) => hold,
+            Ok(None) => return ToolOutcome::Result(CallResult::new(decision)),
+            Err(()) => return failed(WRITE_FAILED),
         };
-        match self.put(call, taken.time, &request, now, context).await {
+        match self.put(call, hold.time, &request, now, context).await {
             Ok(true) => {}
-            Ok(false) => return self.withdraw(call, taken.id, refused(&Refusal::withdrawn()), context).await,
-            Err(fault) => {
-                self.calendar.warn(&call.id, &fault, "an appointment could not be put on its calendar");
-                return self.withdraw(call, taken.id, failed(NOT_WRITTEN), context).await;
+            Ok(false) => {
+                return self.withdraw(call, hold.id, refused(&Refusal::hold_released()), context).await;
+            }
+            Err(error) => {
+                self.calendar.warn(&call.id, &error, "an appointment could not be put on its calendar");
+                return self.withdraw(call, hold.id, failed(WRITE_FAILED), context).await;
             }
         }
-        self.look_again(call, taken, &request, now, context).await
+        self.confirm_if_free(call, hold, &request, now, context).await
     }
 
     /// Puts the event on the server. False where something else is at its address: what a person made of it.
@@ -100,44 +102,44 @@ impl Booking {
         request: &BookingRequest,
         now: Timestamp,
         context: &CallContext<'_>,
-    ) -> Result<bool, Fault> {
-        let remote = &self.calendar.remote;
-        let address = remote.address(&call.id);
-        let text = write_event(&NewEvent { uid: &call.id, time, request, made_at: now });
-        if remote.put(&address, text, context.allow_hosts).await? == Put::Made {
+    ) -> Result<bool, CaldavError> {
+        let client = &self.calendar.client;
+        let event_url = client.event_url(&call.id);
+        let text = write_event(&NewEvent { uid: &call.id, time, request, created_at: now });
+        if client.put(&event_url, text, context.allow_hosts).await? == PutOutcome::Created {
             return Ok(true);
         }
         // An earlier try of this call has put it there, unless it was changed since.
-        let Some(found) = remote.get(&address, context.allow_hosts).await? else { return Ok(false) };
+        let Some(found) = client.get(&event_url, context.allow_hosts).await? else { return Ok(false) };
         is_event(found.text, &call.id, time, &self.calendar.rules).await
     }
 
     /// Another program may have taken the time since it was looked at.
-    async fn look_again(
+    async fn confirm_if_free(
         &self,
         call: &Call,
-        held: HeldTime,
+        hold: ActiveHold,
         request: &BookingRequest,
         now: Timestamp,
         context: &CallContext<'_>,
-    ) -> Outcome {
+    ) -> ToolOutcome {
         let rules = &self.calendar.rules;
         // A call that was taken up on another day may have others in mind now than the one that it holds.
-        let range = booking_range(rules, request, now).joined(guarded(rules, held.time));
-        match self.calendar.busy_now(range, &call.id, context).await {
-            Ok(busy) if is_taken(rules, held.time, &busy) => {
+        let range = booking_range(rules, request, now).merge(with_buffer(rules, hold.time));
+        match self.calendar.busy_without_cleanup(range, &call.id, context).await {
+            Ok(busy) if has_conflict(rules, hold.time, &busy) => {
                 let refusal = decide_booking(rules, request, &busy, now).err();
-                let refusal = refusal.unwrap_or_else(Refusal::withdrawn);
-                self.withdraw(call, held.id, refused(&refusal), context).await
+                let refusal = refusal.unwrap_or_else(Refusal::hold_released);
+                self.withdraw(call, hold.id, refused(&refusal), context).await
             }
-            Ok(_) => Outcome::Write(StoreWrite::Confirm {
+            Ok(_) => ToolOutcome::Write(StoreWrite::Confirm {
                 calendar: self.calendar.id,
-                id: held.id,
+                id: hold.id,
                 rules: Box::new(rules.clone()),
             }),
-            Err(fault) => {
-                self.calendar.warn(&call.id, &fault, "a calendar could not be read again");
-                self.withdraw(call, held.id, failed(NOT_WRITTEN), context).await
+            Err(error) => {
+                self.calendar.warn(&call.id, &error, "a calendar could not be read again");
+                self.withdraw(call, hold.id, failed(WRITE_FAILED), context).await
             }
         }
     }
@@ -148,19 +150,19 @@ impl Booking {
         &self,
         call: &Call,
         id: BookingId,
-        result: Outcome,
+        result: ToolOutcome,
         context: &CallContext<'_>,
-    ) -> Outcome {
-        match context.writes.write(StoreWrite::Release { calendar: self.calendar.id, id }).await {
+    ) -> ToolOutcome {
+        match context.writer.write(StoreWrite::Release { calendar: self.calendar.id, id }).await {
             Ok(_) => {}
-            Err(NotWritten::Overtaken) => return overtaken(),
+            Err(WriteError::FencedOff) => return fenced_off(),
             // It ends with its turn, and then its event is removed as one that nobody booked.
-            Err(NotWritten::Store) => return result,
+            Err(WriteError::Store) => return result,
         }
-        let remote = &self.calendar.remote;
-        let address = remote.address(&call.id);
-        if let Err(fault) = remote.remove(&address, &call.id, context.allow_hosts).await {
-            self.calendar.warn(&call.id, &fault, "an event that was withdrawn could not be removed yet");
+        let client = &self.calendar.client;
+        let event_url = client.event_url(&call.id);
+        if let Err(error) = client.remove(&event_url, &call.id, context.allow_hosts).await {
+            self.calendar.warn(&call.id, &error, "an event that was withdrawn could not be removed yet");
         }
         result
     }
@@ -168,18 +170,18 @@ impl Booking {
 
 /// What a call holds.
 #[derive(Clone, Copy, Debug)]
-struct HeldTime {
+struct ActiveHold {
     id: BookingId,
     time: Interval,
 }
 
-impl HeldTime {
+impl ActiveHold {
     /// Of what the writer decided; none where nothing is held: it was refused, or is booked by now.
-    fn read(decided: &Value) -> Result<Option<Self>, ()> {
-        if decided.get("held").is_none() {
+    fn read(decision: &Value) -> Result<Option<Self>, ()> {
+        if decision.get("held").is_none() {
             return Ok(None);
         }
-        let text = |field: &str| decided.get(field).and_then(Value::as_str).ok_or(());
+        let text = |field: &str| decision.get(field).and_then(Value::as_str).ok_or(());
         let at = |field: &str| text(field)?.parse::<Timestamp>().map_err(|_| ());
         let id = text("booking_id")?.parse().map_err(|_| ())?;
         Ok(Some(Self { id, time: Interval { start: at("start")?, end: at("end")? } }))
@@ -197,7 +199,7 @@ impl Tool for Booking {
         true
     }
 
-    async fn call(&self, call: &Call, context: &CallContext<'_>) -> Outcome {
+    async fn call(&self, call: &Call, context: &CallContext<'_>) -> ToolOutcome {
         match BookingRequest::parse(&Value::Object(call.arguments.clone())) {
             Ok(request) => self.book(call, request, context).await,
             Err(refusal) => refused(&refusal),

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use roxmltree::{Document, Node};
 
-use super::fault::Fault;
+use super::error::CaldavError;
 
 const DAV: &str = "DAV:";
 const CALDAV: &str = "urn:ietf:params:xml:ns:caldav";
@@ -23,16 +23,16 @@ pub(super) struct Resource {
 
 /// The resources that a `calendar-query` has found. An answer that leaves any out is an error: what is not
 /// known to be free is not free.
-pub(super) fn read_resources(body: &[u8]) -> Result<Vec<Resource>, Fault> {
+pub(super) fn read_resources(body: &[u8]) -> Result<Vec<Resource>, CaldavError> {
     let text = text_of(body)?;
     let document = parse(text)?;
     let mut resources = Vec::new();
     for response in children(root(&document)?, DAV, "response") {
-        let href = children(response, DAV, "href").next().map(whole_text).unwrap_or_default();
+        let href = children(response, DAV, "href").next().map(text_content).unwrap_or_default();
         match children(response, DAV, "status").next().map(status) {
             // Removed while the server was reading.
             Some(404 | 410) => continue,
-            Some(_) => return Err(Fault::Unreadable("it is not complete")),
+            Some(_) => return Err(CaldavError::Unreadable("it is not complete")),
             None => {}
         }
         let good = children(response, DAV, "propstat").filter(|propstat| {
@@ -41,48 +41,48 @@ pub(super) fn read_resources(body: &[u8]) -> Result<Vec<Resource>, Fault> {
         let mut properties = good.flat_map(|propstat| children(propstat, DAV, "prop"));
         let data = properties.find_map(|property| children(property, CALDAV, "calendar-data").next());
         match data {
-            Some(data) => resources.push(Resource { href, text: whole_text(data) }),
+            Some(data) => resources.push(Resource { href, text: text_content(data) }),
             // Some servers name the calendar itself, too.
             None if href.ends_with('/') => {}
-            None => return Err(Fault::Unreadable("an event is there without its data")),
+            None => return Err(CaldavError::Unreadable("an event is there without its data")),
         }
     }
     Ok(resources)
 }
 
 /// Whether a `PROPFIND` for its `resourcetype` has found a calendar.
-pub(super) fn is_calendar(body: &[u8]) -> Result<bool, Fault> {
+pub(super) fn is_calendar(body: &[u8]) -> Result<bool, CaldavError> {
     let text = text_of(body)?;
     let document = parse(text)?;
     let types = root(&document)?.descendants().filter(|node| node.has_tag_name((DAV, "resourcetype")));
     Ok(types.flat_map(|kind| children(kind, CALDAV, "calendar")).next().is_some())
 }
 
-fn text_of(body: &[u8]) -> Result<&str, Fault> {
-    let text = std::str::from_utf8(body).map_err(|_| Fault::Unreadable("it is not UTF-8"))?;
+fn text_of(body: &[u8]) -> Result<&str, CaldavError> {
+    let text = std::str::from_utf8(body).map_err(|_| CaldavError::Unreadable("it is not UTF-8"))?;
     Ok(text.trim_start_matches('\u{feff}'))
 }
 
 /// A document type is refused, so no entity can be defined.
-fn parse(text: &str) -> Result<Document<'_>, Fault> {
+fn parse(text: &str) -> Result<Document<'_>, CaldavError> {
     check_declarations(text)?;
-    Document::parse(text).map_err(|_| Fault::Unreadable("it is not XML"))
+    Document::parse(text).map_err(|_| CaldavError::Unreadable("it is not XML"))
 }
 
 /// The parser gives each element that declares a namespace a copy of all those around it, and compares each
 /// attribute of an element to all others: few short lines would take all memory, or minutes.
-fn check_declarations(text: &str) -> Result<(), Fault> {
+fn check_declarations(text: &str) -> Result<(), CaldavError> {
     let mut prefixes = HashSet::new();
-    for (place, _) in text.match_indices("xmlns:") {
-        let rest = text.get(place + "xmlns:".len()..).unwrap_or_default();
+    for (offset, _) in text.match_indices("xmlns:") {
+        let rest = text.get(offset + "xmlns:".len()..).unwrap_or_default();
         let end = rest.find(|c: char| c == '=' || c.is_whitespace()).unwrap_or(rest.len());
         prefixes.insert(rest.get(..end).unwrap_or_default());
         if prefixes.len() > MAX_PREFIXES {
-            return Err(Fault::Unreadable("it has too many namespaces"));
+            return Err(CaldavError::Unreadable("it has too many namespaces"));
         }
     }
     if text.split('<').any(|tag| quoted_values(tag) > MAX_ATTRIBUTES) {
-        return Err(Fault::Unreadable("it has too many attributes"));
+        return Err(CaldavError::Unreadable("it has too many attributes"));
     }
     Ok(())
 }
@@ -101,12 +101,12 @@ fn quoted_values(tag: &str) -> usize {
     values
 }
 
-fn root<'d, 'i>(document: &'d Document<'i>) -> Result<Node<'d, 'i>, Fault> {
+fn root<'d, 'i>(document: &'d Document<'i>) -> Result<Node<'d, 'i>, CaldavError> {
     let root = document.root_element();
     if root.has_tag_name((DAV, "multistatus")) {
         return Ok(root);
     }
-    Err(Fault::Unreadable("it is no multistatus"))
+    Err(CaldavError::Unreadable("it is no multistatus"))
 }
 
 fn children<'d, 'i: 'd>(
@@ -118,13 +118,13 @@ fn children<'d, 'i: 'd>(
 }
 
 /// Texts and CDATA sections together.
-fn whole_text(node: Node<'_, '_>) -> String {
+fn text_content(node: Node<'_, '_>) -> String {
     node.descendants().filter(Node::is_text).filter_map(|text| text.text()).collect()
 }
 
 /// Of `HTTP/1.1 200 OK`; 0 where it cannot be read.
 fn status(node: Node<'_, '_>) -> u16 {
-    whole_text(node).split_whitespace().nth(1).and_then(|code| code.parse().ok()).unwrap_or(0)
+    text_content(node).split_whitespace().nth(1).and_then(|code| code.parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -145,7 +145,7 @@ mod tests {
     }
 
     fn read(responses: &str) -> Result<Vec<Resource>, String> {
-        read_resources(multistatus(responses).as_bytes()).map_err(|fault| fault.to_string())
+        read_resources(multistatus(responses).as_bytes()).map_err(|error| error.to_string())
     }
 
     #[test]

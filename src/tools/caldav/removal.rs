@@ -1,7 +1,7 @@
 //! The removal of a booking from its server, whoever asks for it.
 
-use super::fault::Fault;
-use super::remote::Remote;
+use super::client::CaldavClient;
+use super::error::CaldavError;
 use crate::domain::batch::Booking;
 use crate::domain::calendar::{Caldav, Refusal};
 use crate::outbound::AllowHosts;
@@ -9,18 +9,18 @@ use crate::tools::Adapters;
 
 /// Why an appointment is still on its server.
 #[derive(Debug, thiserror::Error)]
-pub enum NotRemoved {
+pub enum RemoveError {
     /// The calendar has had another address when it was booked.
-    #[error("{}", Refusal::elsewhere())]
-    Elsewhere,
+    #[error("{}", Refusal::calendar_mismatch())]
+    OtherCalendar,
     /// The cause is for the log.
     #[error("the calendar cannot be written at the moment")]
-    NotWritten(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Caldav(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-impl From<Fault> for NotRemoved {
-    fn from(fault: Fault) -> Self {
-        Self::NotWritten(Box::new(fault))
+impl From<CaldavError> for RemoveError {
+    fn from(error: CaldavError) -> Self {
+        Self::Caldav(Box::new(error))
     }
 }
 
@@ -28,24 +28,30 @@ impl From<Fault> for NotRemoved {
 /// person has moved it in time. One that is gone has been removed. Nothing is done for a booking that was
 /// cancelled, or is on no server.
 pub async fn remove_event(
-    at: Option<&Caldav>,
+    config: Option<&Caldav>,
     booking: &Booking,
     adapters: &Adapters,
     allow: &AllowHosts,
-) -> Result<(), NotRemoved> {
-    match at {
-        Some(at) => remove(&Remote::new(at, adapters), booking, allow).await,
-        None if booking.resource.is_some() && booking.cancelled_at.is_none() => Err(NotRemoved::Elsewhere),
+) -> Result<(), RemoveError> {
+    match config {
+        Some(config) => remove(&CaldavClient::new(config, adapters), booking, allow).await,
+        None if booking.resource.is_some() && booking.cancelled_at.is_none() => {
+            Err(RemoveError::OtherCalendar)
+        }
         None => Ok(()),
     }
 }
 
-pub(super) async fn remove(remote: &Remote, booking: &Booking, allow: &AllowHosts) -> Result<(), NotRemoved> {
+pub(super) async fn remove(
+    client: &CaldavClient,
+    booking: &Booking,
+    allow: &AllowHosts,
+) -> Result<(), RemoveError> {
     let Some(resource) = booking.resource.as_ref().filter(|_| booking.cancelled_at.is_none()) else {
         return Ok(());
     };
-    if *resource != remote.address(&booking.call) {
-        return Err(NotRemoved::Elsewhere);
+    if *resource != client.event_url(&booking.call) {
+        return Err(RemoveError::OtherCalendar);
     }
-    Ok(remote.remove(resource, &booking.call, allow).await?)
+    Ok(client.remove(resource, &booking.call, allow).await?)
 }

@@ -6,26 +6,26 @@ use std::time::{Duration, Instant};
 use crate::domain::chat::ModelError;
 use crate::domain::vector::Vector;
 use crate::model::embeddings::{Embedder, EmbeddingsError};
-use crate::telemetry::EMBEDDINGS_CALL_SECONDS;
+use crate::telemetry::EMBEDDINGS_CALL_DURATION_SECONDS;
 
 /// A query's first characters say what it is about; a model takes no endless text.
-const LONGEST: usize = 2000;
+const MAX_QUERY_CHARS: usize = 2000;
 /// How long an endpoint that was silent is not asked again: else each search would wait for it in vain.
-const QUIET: Duration = Duration::from_secs(10);
+const COOLDOWN: Duration = Duration::from_secs(10);
 
 /// What embeds queries. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct QueryEmbedder {
     embedder: Embedder,
     timeout: Duration,
-    quiet_until: Arc<Mutex<Option<Instant>>>,
+    cooldown_until: Arc<Mutex<Option<Instant>>>,
 }
 
 impl QueryEmbedder {
     /// `timeout` is for one query.
     #[must_use]
     pub fn new(embedder: Embedder, timeout: Duration) -> Self {
-        Self { embedder, timeout, quiet_until: Arc::default() }
+        Self { embedder, timeout, cooldown_until: Arc::default() }
     }
 
     /// The model that its vectors are of.
@@ -36,29 +36,29 @@ impl QueryEmbedder {
 
     /// The vector of a query; None where there is none in time: a search goes on without it.
     pub(super) async fn embed(&self, query: &str) -> Option<Vector> {
-        let begun = Instant::now();
-        if self.quiet_until().is_some_and(|until| begun < until) {
+        let started = Instant::now();
+        if self.cooldown_until().is_some_and(|until| started < until) {
             return None;
         }
-        let end = query.char_indices().nth(LONGEST).map_or(query.len(), |(at, _)| at);
-        let answer = self.embedder.embed(&[query.get(..end).unwrap_or(query)], self.timeout).await;
-        let outcome = answer.as_ref().map_or_else(EmbeddingsError::as_str, |_| "ok");
-        metrics::histogram!(EMBEDDINGS_CALL_SECONDS, "purpose" => "query", "outcome" => outcome)
-            .record(begun.elapsed().as_secs_f64());
-        match answer {
+        let end = query.char_indices().nth(MAX_QUERY_CHARS).map_or(query.len(), |(at, _)| at);
+        let result = self.embedder.embed(&[query.get(..end).unwrap_or(query)], self.timeout).await;
+        let outcome = result.as_ref().map_or_else(EmbeddingsError::as_str, |_| "ok");
+        metrics::histogram!(EMBEDDINGS_CALL_DURATION_SECONDS, "purpose" => "query", "outcome" => outcome)
+            .record(started.elapsed().as_secs_f64());
+        match result {
             Ok(vectors) => vectors.into_iter().next(),
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "a query goes by its words alone");
                 if error == EmbeddingsError::Call(ModelError::Timeout) {
-                    *self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner) =
-                        Some(Instant::now() + QUIET);
+                    *self.cooldown_until.lock().unwrap_or_else(PoisonError::into_inner) =
+                        Some(Instant::now() + COOLDOWN);
                 }
                 None
             }
         }
     }
 
-    fn quiet_until(&self) -> Option<Instant> {
-        *self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cooldown_until(&self) -> Option<Instant> {
+        *self.cooldown_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,17 +5,17 @@ use std::collections::HashSet;
 use rmcp::model::{PaginatedRequestParams, Tool};
 use serde_json::Value;
 
-use super::Reach;
-use super::fault::Fault;
+use super::ServerConnection;
+use super::error::McpError;
 use super::sessions::{self, Session};
 use crate::domain::assistant::MAX_TOOLS;
 use crate::domain::chat::{clean_text, clean_value};
-use crate::domain::mcp::FoundTool;
+use crate::domain::mcp::McpToolSpec;
 use crate::tools::schema::ArgumentSchema;
 use crate::tools::secrets::Secrets;
 
 /// How much may be listed in all: tools, pages, bytes.
-const MAX_LISTED: usize = 2_000;
+const MAX_LISTED_TOOLS: usize = 2_000;
 const MAX_PAGES: usize = 50;
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// How long the mark of a next page may be, in bytes.
@@ -26,13 +26,13 @@ const MAX_DESCRIPTION: usize = 4_096;
 /// In bytes.
 const MAX_SCHEMA: usize = 64 * 1024;
 /// All that is kept of a list, in bytes.
-const MAX_KEPT: usize = 1024 * 1024;
+const MAX_LISTING_BYTES: usize = 1024 * 1024;
 
 /// What can be used of what a server lists; no secret that it was sent is in it.
 #[derive(Clone, Debug)]
 pub struct Listing {
     /// At least one, by name.
-    pub tools: Vec<FoundTool>,
+    pub tools: Vec<McpToolSpec>,
     /// What is allowed and not there.
     pub missing: Vec<String>,
     /// What was left out, and why.
@@ -41,10 +41,10 @@ pub struct Listing {
 
 /// Why there is no list, in words for whoever configures the server. Holds no secret.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum NotListed {
+pub enum ListError {
     /// It could not be asked: what it listed before may still be so.
     #[error("{0}")]
-    Away(String),
+    Unavailable(String),
     /// It said no, or what it lists cannot be used.
     #[error("{0}")]
     Refused(String),
@@ -52,33 +52,33 @@ pub enum NotListed {
 
 /// Lists the tools of a server, those that `allow` names; without it all that a model can call.
 pub async fn list(
-    reach: Reach,
+    connection: ServerConnection,
     allow: Option<&[String]>,
     secrets: &Secrets<'_>,
-) -> Result<Listing, NotListed> {
-    let timeout = reach.timeout;
+) -> Result<Listing, ListError> {
+    let timeout = connection.timeout;
     let listing = async {
-        let session = sessions::open(reach).await?;
-        let listed = ask(&session).await;
+        let session = sessions::open(connection).await?;
+        let listed = fetch_tools(&session).await;
         Ok((session, listed?))
     };
-    let listed = tokio::time::timeout(timeout, listing).await.unwrap_or(Err(Fault::Timeout(timeout)));
-    let (session, tools) = listed.map_err(|fault| {
-        let told = format!("it cannot be listed: {}", fault.logged(secrets));
-        if fault.is_away() { NotListed::Away(told) } else { NotListed::Refused(told) }
+    let listed = tokio::time::timeout(timeout, listing).await.unwrap_or(Err(McpError::Timeout(timeout)));
+    let (session, tools) = listed.map_err(|error| {
+        let message = format!("it cannot be listed: {}", error.log_message(secrets));
+        if error.is_unavailable() { ListError::Unavailable(message) } else { ListError::Refused(message) }
     })?;
     sessions::close(session).await;
-    let picked = pick(tools, allow, secrets).map_err(NotListed::Refused)?;
+    let selection = select(tools, allow, secrets).map_err(ListError::Refused)?;
     let allow = allow.map(<[String]>::to_vec);
     // Schemas are a stranger's: to compile them may take a while.
-    let compiling = tokio::task::spawn_blocking(move || compile(picked, allow.as_deref()));
+    let compiling = tokio::task::spawn_blocking(move || compile(selection, allow.as_deref()));
     let compiled = compiling.await.unwrap_or_else(|_| Err("its schemas could not be read".to_owned()));
-    compiled.map_err(NotListed::Refused)
+    compiled.map_err(ListError::Refused)
 }
 
-async fn ask(session: &Session) -> Result<Vec<Tool>, Fault> {
+async fn fetch_tools(session: &Session) -> Result<Vec<Tool>, McpError> {
     let mut tools = Vec::new();
-    let mut seen = HashSet::new();
+    let mut cursors = HashSet::new();
     let mut cursor = None;
     let mut bytes = 0;
     for _ in 0..MAX_PAGES {
@@ -86,47 +86,47 @@ async fn ask(session: &Session) -> Result<Vec<Tool>, Fault> {
         let page = session.list_tools(Some(params)).await?;
         bytes += serde_json::to_vec(&page.tools).map_or(MAX_BYTES, |text| text.len());
         tools.extend(page.tools);
-        if tools.len() > MAX_LISTED {
-            return Err(too_much(format_args!("more than {MAX_LISTED} tools")));
+        if tools.len() > MAX_LISTED_TOOLS {
+            return Err(too_large(format_args!("more than {MAX_LISTED_TOOLS} tools")));
         }
         if bytes > MAX_BYTES {
-            return Err(too_much(format_args!("more than {MAX_BYTES} bytes")));
+            return Err(too_large(format_args!("more than {MAX_BYTES} bytes")));
         }
         match page.next_cursor {
             Some(next) if next.len() > MAX_CURSOR => {
-                return Err(too_much(format_args!("pages by a cursor of more than {MAX_CURSOR} bytes")));
+                return Err(too_large(format_args!("pages by a cursor of more than {MAX_CURSOR} bytes")));
             }
             // A page that comes again would come for ever.
-            Some(next) if seen.insert(next.clone()) => cursor = Some(next),
+            Some(next) if cursors.insert(next.clone()) => cursor = Some(next),
             Some(_) | None => return Ok(tools),
         }
     }
-    Err(too_much(format_args!("more than {MAX_PAGES} pages")))
+    Err(too_large(format_args!("more than {MAX_PAGES} pages")))
 }
 
-fn too_much(what: std::fmt::Arguments<'_>) -> Fault {
-    Fault::Excess(format!("it lists {what}"))
+fn too_large(what: std::fmt::Arguments<'_>) -> McpError {
+    McpError::TooLarge(format!("it lists {what}"))
 }
 
 /// What was picked of a list.
-struct Picked {
-    tools: Vec<FoundTool>,
+struct Selection {
+    tools: Vec<McpToolSpec>,
     warnings: Vec<String>,
 }
 
 /// What an assistant could have of it, masked and counted. What is wrong with a tool that is named is an
 /// error; of the others it is left out, with a warning.
-fn pick(listed: Vec<Tool>, allow: Option<&[String]>, secrets: &Secrets<'_>) -> Result<Picked, String> {
-    let mut tools: Vec<FoundTool> = Vec::new();
+fn select(listed: Vec<Tool>, allow: Option<&[String]>, secrets: &Secrets<'_>) -> Result<Selection, String> {
+    let mut tools: Vec<McpToolSpec> = Vec::new();
     let mut warnings = Vec::new();
     for tool in listed {
         if allow.is_some_and(|allow| !allow.iter().any(|name| *name == *tool.name)) {
             continue;
         }
         let name = secrets.redact_text(tool.name.to_string());
-        match usable(tool, &name, &tools, secrets) {
+        match validate_tool(tool, &name, &tools, secrets) {
             Ok(tool) => tools.push(tool),
-            Err(problem) => leave_out(&name, &problem, allow, &mut warnings)?,
+            Err(problem) => exclude(&name, &problem, allow, &mut warnings)?,
         }
         if tools.len() > MAX_TOOLS {
             return Err(format!("it has more than {MAX_TOOLS} tools: name those that are wanted in `allow`"));
@@ -134,23 +134,23 @@ fn pick(listed: Vec<Tool>, allow: Option<&[String]>, secrets: &Secrets<'_>) -> R
     }
     let size: usize =
         tools.iter().map(|tool| tool.description.len() + tool.parameters.to_string().len()).sum();
-    if size > MAX_KEPT {
+    if size > MAX_LISTING_BYTES {
         return Err(format!(
-            "its list is longer than {MAX_KEPT} bytes: name the tools that are wanted in `allow`"
+            "its list is longer than {MAX_LISTING_BYTES} bytes: name the tools that are wanted in `allow`"
         ));
     }
     // Servers that list in another order each time list nothing new.
     tools.sort_by(|one, other| one.name.cmp(&other.name));
-    Ok(Picked { tools, warnings })
+    Ok(Selection { tools, warnings })
 }
 
-fn leave_out(
+fn exclude(
     name: &str,
     problem: &str,
     allow: Option<&[String]>,
     warnings: &mut Vec<String>,
 ) -> Result<(), String> {
-    let name = shorten(name, MAX_NAME);
+    let name = truncate_chars(name, MAX_NAME);
     if allow.is_some() {
         return Err(format!("its tool {name:?}: {problem}"));
     }
@@ -158,17 +158,17 @@ fn leave_out(
     Ok(())
 }
 
-fn usable(
+fn validate_tool(
     tool: Tool,
-    masked: &str,
-    others: &[FoundTool],
+    redacted_name: &str,
+    others: &[McpToolSpec],
     secrets: &Secrets<'_>,
-) -> Result<FoundTool, String> {
+) -> Result<McpToolSpec, String> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     if !(1..=MAX_NAME).contains(&tool.name.len()) || !tool.name.bytes().all(fits) {
         return Err(format!("a model takes names of 1 to {MAX_NAME} of A-Z a-z 0-9 _ -"));
     }
-    if masked != tool.name {
+    if redacted_name != tool.name {
         return Err("its name repeats a secret".to_owned());
     }
     if others.iter().any(|other| other.name == *tool.name) {
@@ -178,24 +178,24 @@ fn usable(
     if parameters.to_string().len() > MAX_SCHEMA {
         return Err(format!("its schema is longer than {MAX_SCHEMA} bytes"));
     }
-    let described =
+    let description =
         clean_text(tool.description.or(tool.title.map(Into::into)).unwrap_or_default().into_owned());
-    Ok(FoundTool {
+    Ok(McpToolSpec {
         name: tool.name.into_owned(),
-        description: shorten(&secrets.redact_text(described), MAX_DESCRIPTION),
+        description: truncate_chars(&secrets.redact_text(description), MAX_DESCRIPTION),
         parameters: secrets.redact_value(clean_value(parameters)),
     })
 }
 
 /// The list, of what can be called.
-fn compile(picked: Picked, allow: Option<&[String]>) -> Result<Listing, String> {
-    let Picked { tools, mut warnings } = picked;
-    let mut found: Vec<FoundTool> = Vec::new();
+fn compile(selection: Selection, allow: Option<&[String]>) -> Result<Listing, String> {
+    let Selection { tools, mut warnings } = selection;
+    let mut found: Vec<McpToolSpec> = Vec::new();
     for tool in tools {
         match ArgumentSchema::compile(&tool.parameters) {
             Ok(_) => found.push(tool),
             Err(problem) => {
-                leave_out(&tool.name, &format!("its schema: {problem}"), allow, &mut warnings)?;
+                exclude(&tool.name, &format!("its schema: {problem}"), allow, &mut warnings)?;
             }
         }
     }
@@ -210,8 +210,8 @@ fn compile(picked: Picked, allow: Option<&[String]>) -> Result<Listing, String> 
     Ok(Listing { tools: found, missing, warnings })
 }
 
-fn shorten(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
+fn truncate_chars(text: &str, max: usize) -> String {
+    match text.char_indices().nth(max) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
@@ -224,8 +224,8 @@ mod tests {
     use super::*;
 
     /// The whole of it, of a server that was sent no secret.
-    fn pick(listed: Vec<Tool>, allow: Option<&[String]>) -> Result<Listing, String> {
-        compile(super::pick(listed, allow, &Secrets::new(None))?, allow)
+    fn select(listed: Vec<Tool>, allow: Option<&[String]>) -> Result<Listing, String> {
+        compile(super::select(listed, allow, &Secrets::new(None))?, allow)
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "a table of literals")]
@@ -253,25 +253,25 @@ mod tests {
             (good("a"), "listed twice"),
         ] {
             let name = odd.name.to_string();
-            let listing = pick(vec![good("a"), odd.clone()], None).unwrap();
+            let listing = select(vec![good("a"), odd.clone()], None).unwrap();
             assert_eq!(names(&listing), ["a"], "{name}");
             assert!(listing.warnings[0].contains(problem), "{:?}", listing.warnings);
-            let refused = pick(vec![good("a"), odd], Some(&["a".to_owned(), name])).unwrap_err();
+            let refused = select(vec![good("a"), odd], Some(&["a".to_owned(), name])).unwrap_err();
             assert!(refused.contains(problem), "{refused}");
         }
     }
 
     #[test]
-    fn only_what_is_allowed_is_taken_and_what_is_missing_is_told() {
+    fn only_allowed_tools_are_listed_and_missing_ones_reported() {
         let listed = || vec![good("a"), good("b"), good("not a name")];
 
-        assert_eq!(names(&pick(listed(), Some(&["b".to_owned()])).unwrap()), ["b"]);
-        let some = pick(listed(), Some(&["b".to_owned(), "c".to_owned()])).unwrap();
+        assert_eq!(names(&select(listed(), Some(&["b".to_owned()])).unwrap()), ["b"]);
+        let some = select(listed(), Some(&["b".to_owned(), "c".to_owned()])).unwrap();
         assert_eq!((names(&some), some.missing.as_slice()), (vec!["b"], &["c".to_owned()][..]));
-        assert!(pick(Vec::new(), None).is_err());
+        assert!(select(Vec::new(), None).is_err());
         let many: Vec<_> = (0..129).map(|n| good(&format!("t{n}"))).collect();
-        assert!(pick(many.clone(), None).unwrap_err().contains("name those that are wanted"));
-        assert_eq!(names(&pick(many, Some(&["t5".to_owned()])).unwrap()), ["t5"]);
+        assert!(select(many.clone(), None).unwrap_err().contains("name those that are wanted"));
+        assert_eq!(names(&select(many, Some(&["t5".to_owned()])).unwrap()), ["t5"]);
     }
 
     #[test]
@@ -279,7 +279,7 @@ mod tests {
         let mut long = good("a");
         long.description = Some("é".repeat(5_000).into());
 
-        let listing = pick(vec![long], None).unwrap();
+        let listing = select(vec![long], None).unwrap();
 
         assert_eq!(listing.tools[0].description.chars().count(), MAX_DESCRIPTION + 1);
     }
@@ -294,7 +294,7 @@ mod tests {
         long.description = Some(format!("{}canary-t0ken", "x".repeat(MAX_DESCRIPTION - 5)).into());
 
         let listed = vec![long, good("canary-t0ken"), good("not canary-t0ken")];
-        let listing = compile(super::pick(listed, None, &secrets).unwrap(), None).unwrap();
+        let listing = compile(super::select(listed, None, &secrets).unwrap(), None).unwrap();
 
         assert_eq!((names(&listing), listing.warnings.len()), (vec!["a"], 2));
         let all = format!("{listing:?}");
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn the_order_of_a_list_is_of_no_account() {
-        let listing = pick(vec![good("b"), good("c"), good("a")], None).unwrap();
+        let listing = select(vec![good("b"), good("c"), good("a")], None).unwrap();
 
         assert_eq!(names(&listing), ["a", "b", "c"]);
     }
@@ -316,7 +316,7 @@ mod tests {
         definitions.insert("a60".to_owned(), json!({ "required": ["x"] }));
         let endless = json!({ "type": "object", "$ref": "#/$defs/a0", "$defs": definitions });
 
-        let listing = pick(vec![good("a"), tool("endless", endless)], None).unwrap();
+        let listing = select(vec![good("a"), tool("endless", endless)], None).unwrap();
 
         assert_eq!(names(&listing), ["a"]);
         assert!(listing.warnings[0].contains("more than 10000 schemas"), "{:?}", listing.warnings);

@@ -6,21 +6,21 @@ use serde_json::Value;
 use crate::domain::chat::{clean_text, clean_value};
 use crate::domain::tool_loop::CallResult;
 use crate::tools::secrets::Secrets;
-use crate::tools::shown::{bounded, shown};
+use crate::tools::truncation::{truncate_result, truncate_text};
 
 /// Structured content where there is any, else the texts; pictures and the like are only named.
-pub(super) fn read(answer: CallToolResult, secrets: &Secrets<'_>) -> CallResult {
-    let is_error = answer.is_error == Some(true);
-    if let Some(value) = answer.structured_content.filter(|value| !value.is_null() && !is_error) {
-        return shown(secrets.redact_value(clean_value(value)));
+pub(super) fn read(response: CallToolResult, secrets: &Secrets<'_>) -> CallResult {
+    let is_error = response.is_error == Some(true);
+    if let Some(value) = response.structured_content.filter(|value| !value.is_null() && !is_error) {
+        return truncate_result(secrets.redact_value(clean_value(value)));
     }
-    let parts: Vec<String> = answer.content.into_iter().map(part).collect();
+    let parts: Vec<String> = response.content.into_iter().map(part).collect();
     let text = secrets.redact_text(clean_text(parts.join("\n")));
     if !is_error {
-        return shown(Value::String(text));
+        return truncate_result(Value::String(text));
     }
     let text = if text.trim().is_empty() { "The tool failed.".to_owned() } else { text };
-    CallResult::failed(bounded(text))
+    CallResult::failed(truncate_text(text))
 }
 
 fn part(block: ContentBlock) -> String {

@@ -23,8 +23,8 @@ fn a_schema_that_would_never_be_through_is_refused() {
         (json!({ "type": "object", "$dynamicRef": "#x" }), "not supported"),
         (json!({ "type": "object", "$ref": "#/$defs/none" }), "name a place"),
     ] {
-        let fault = ArgumentSchema::compile(&schema).unwrap_err();
-        assert!(fault.contains(problem), "{problem}: {fault}");
+        let error = ArgumentSchema::compile(&schema).unwrap_err();
+        assert!(error.contains(problem), "{problem}: {error}");
     }
 }
 
@@ -36,9 +36,9 @@ fn arguments_that_would_take_too_long_are_refused_and_the_like_that_do_not_are_c
     let nested = |depth| (0..depth).fold(json!({}), |inner, _| json!({ "child": inner }));
     let check = |depth| schema.check(nested(depth).as_object().unwrap());
 
-    let told = check(100).unwrap_err();
+    let message = check(100).unwrap_err();
 
-    assert!(told.contains("nested too deeply"), "{told}");
+    assert!(message.contains("nested too deeply"), "{message}");
     assert!(check(3).unwrap_err().contains("do not fit"));
 }
 

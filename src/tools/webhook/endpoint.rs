@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use crate::domain::assistant::{HeaderText, WebhookTool};
-use crate::domain::seal::Sealed;
+use crate::domain::seal::SealedSecret;
 use crate::domain::template::{Values, fill_json};
 
 /// How long an endpoint may take, in milliseconds.
@@ -22,9 +22,9 @@ pub(super) struct Endpoint {
     pub payload: Payload,
     pub static_fields: Map<String, Value>,
     pub timeout: Duration,
-    pub secret: Option<Sealed>,
+    pub secret: Option<SealedSecret>,
     /// For `{{name}}`, over the variables of that name.
-    pub secrets: Vec<(String, Sealed)>,
+    pub secrets: Vec<(String, SealedSecret)>,
     idempotent: bool,
 }
 
@@ -102,7 +102,7 @@ fn read_payload(tool: &WebhookTool, method: &Method) -> Result<Payload, String> 
 fn check_template(template: &str) -> Result<(), String> {
     let none = Map::new();
     let filled = fill_json(template, Values { variables: &none, arguments: &none }, MAX_BODY)
-        .map_err(|fault| format!("body: {fault}"))?;
+        .map_err(|error| format!("body: {error}"))?;
     let parsed: Result<IgnoredAny, _> = serde_json::from_str(&filled);
     parsed.map(|_json| ()).map_err(|_| {
         "body: not JSON; a placeholder may stand within a string, or for a whole value".to_owned()

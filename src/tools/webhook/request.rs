@@ -10,7 +10,7 @@ use url::form_urlencoded;
 use super::MAX_RESPONSE;
 use super::endpoint::{Endpoint, MAX_BODY, Payload};
 use crate::domain::assistant::HeaderText;
-use crate::domain::signature::{Secret, sign};
+use crate::domain::signature::{SigningSecret, sign};
 use crate::domain::template::{Values, argument_names, fill_header, fill_json, fill_url};
 use crate::outbound::OutboundRequest;
 use crate::tools::Call;
@@ -27,7 +27,7 @@ const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 
-pub(super) struct Prepared<'a> {
+pub(super) struct RequestBuilder<'a> {
     pub endpoint: &'a Endpoint,
     pub call: &'a Call,
     /// For `{{name}}`.
@@ -36,7 +36,7 @@ pub(super) struct Prepared<'a> {
     pub timestamp: i64,
 }
 
-impl Prepared<'_> {
+impl RequestBuilder<'_> {
     /// Fails with what is wrong, in words for the model.
     pub(super) fn build(&self, secrets: &mut Secrets<'_>) -> Result<OutboundRequest, String> {
         let url = self.url()?;
@@ -70,7 +70,7 @@ impl Prepared<'_> {
 
     fn url(&self) -> Result<String, String> {
         let template = &self.endpoint.url;
-        let mut url = fill_url(template, self.values(), MAX_URL).map_err(|fault| fault.to_string())?;
+        let mut url = fill_url(template, self.values(), MAX_URL).map_err(|error| error.to_string())?;
         if !matches!(self.endpoint.payload, Payload::Query) {
             return Ok(url);
         }
@@ -87,12 +87,12 @@ impl Prepared<'_> {
         if let Some(fragment) = url.find('#') {
             url.truncate(fragment);
         }
-        let joint = match url.find('?') {
+        let separator = match url.find('?') {
             None => "?",
             Some(_) if url.ends_with(['?', '&']) => "",
             Some(_) => "&",
         };
-        url.push_str(joint);
+        url.push_str(separator);
         url.push_str(&query);
         if url.len() > MAX_URL { Err(format!("the URL is longer than {MAX_URL} bytes")) } else { Ok(url) }
     }
@@ -103,7 +103,7 @@ impl Prepared<'_> {
             Payload::Json => (JSON, Value::Object(self.fields()).to_string()),
             Payload::Form => (FORM, encode(&self.fields())),
             Payload::Template(template) => {
-                (JSON, fill_json(template, self.values(), MAX_BODY).map_err(|fault| fault.to_string())?)
+                (JSON, fill_json(template, self.values(), MAX_BODY).map_err(|error| error.to_string())?)
             }
         };
         if text.len() > MAX_BODY {
@@ -119,7 +119,7 @@ impl Prepared<'_> {
                 HeaderText::Sealed(sealed) => (secrets.open(sealed)?.expose_secret().to_owned(), true),
                 HeaderText::Plain(template) => {
                     let filled = fill_header(template, self.values(), MAX_HEADER);
-                    (filled.map_err(|fault| fault.to_string())?, false)
+                    (filled.map_err(|error| error.to_string())?, false)
                 }
             };
             // Refuses line breaks: no value begins another header.
@@ -136,7 +136,8 @@ impl Prepared<'_> {
     fn sign(&self, headers: &mut HeaderMap, body: &[u8], secrets: &mut Secrets<'_>) -> Result<(), String> {
         let Some(sealed) = &self.endpoint.secret else { return Ok(()) };
         let opened = secrets.open(sealed)?;
-        let secret = Secret::parse(opened.expose_secret().trim()).map_err(|invalid| invalid.to_string())?;
+        let secret =
+            SigningSecret::parse(opened.expose_secret().trim()).map_err(|invalid| invalid.to_string())?;
         let signature = sign(&self.call.id, self.timestamp, body, &[secret]);
         headers.insert(WEBHOOK_ID, header(&self.call.id)?);
         headers.insert(WEBHOOK_TIMESTAMP, self.timestamp.into());

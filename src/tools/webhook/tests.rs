@@ -1,7 +1,7 @@
 //! The tool against a real HTTP server on loopback.
 
-mod answers;
-mod sent;
+mod requests;
+mod responses;
 mod server;
 
 use std::time::Duration;
@@ -14,9 +14,9 @@ use super::*;
 use crate::domain::assistant::HeaderText;
 use crate::domain::clock::FixedClock;
 use crate::domain::ids::{ConversationId, WorkspaceId};
-use crate::domain::seal::Sealed;
+use crate::domain::seal::SealedSecret;
 use crate::outbound::AllowHosts;
-use crate::tools::tests::NoWrites;
+use crate::tools::tests::PanickingWriter;
 
 use server::Server;
 
@@ -26,7 +26,7 @@ const CALL: &str = "call_trn_1_0_1";
 /// 2026-11-24T13:00:00Z.
 const NOW: i64 = 1_795_525_200;
 
-fn seal(secret: &str) -> Sealed {
+fn seal(secret: &str) -> SealedSecret {
     SealKey::new([1; 32]).seal(&SecretString::from(secret), [7; 24]).unwrap()
 }
 
@@ -54,7 +54,7 @@ fn tool(method: &str, server: &Server, path: &str) -> WebhookTool {
     }
 }
 
-fn made(tool: &WebhookTool) -> Webhook {
+fn build_webhook(tool: &WebhookTool) -> Webhook {
     Webhook {
         spec: ToolSpec { name: "hook".to_owned(), description: String::new(), parameters: json!({}) },
         endpoint: Endpoint::read(tool).unwrap(),
@@ -73,14 +73,14 @@ async fn call_allowing(hosts: &[&str], webhook: &Webhook, arguments: Value) -> V
         conversation: ConversationId(Uuid::nil()),
         variables: &variables,
         allow_hosts: &AllowHosts::parse(hosts).unwrap(),
-        writes: &NoWrites,
+        writer: &PanickingWriter,
     };
     match webhook.call(&Call { id: CALL.to_owned(), arguments }, &context).await {
-        Outcome::Result(result) => Value::Object(result.fields().clone()),
-        Outcome::Write(write) => panic!("{write:?}"),
+        ToolOutcome::Result(result) => Value::Object(result.fields().clone()),
+        ToolOutcome::Write(write) => panic!("{write:?}"),
     }
 }
 
 async fn call(tool: &WebhookTool, arguments: Value) -> Value {
-    call_allowing(&["127.0.0.1"], &made(tool), arguments).await
+    call_allowing(&["127.0.0.1"], &build_webhook(tool), arguments).await
 }

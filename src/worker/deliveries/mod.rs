@@ -3,9 +3,9 @@
 //! endpoint may get an event twice, never not at all.
 
 mod claims;
-mod ends;
-mod flights;
-mod owned;
+mod in_flight;
+mod outcome_writer;
+mod reconcile;
 
 use std::sync::Arc;
 
@@ -14,13 +14,13 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::Worker;
-use crate::domain::delivery::{End, Ended, Next};
+use crate::domain::delivery::{DeliveryOutcome, Disposition, OutcomeWrite};
 use crate::lifecycle::Tasks;
-use crate::service::deliver_event::{Job, Sender, disabling};
+use crate::service::deliver_event::{Job, WebhookSender, disable_command};
 use crate::store::StoreError;
 use crate::telemetry::DELIVERIES_ENDED;
-use ends::Ends;
-use flights::{Flight, Flights};
+use in_flight::{InFlightGuard, InFlightSet};
+use outcome_writer::OutcomeWriter;
 
 /// How many deliveries this process may have under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,21 +34,21 @@ pub struct DeliverySettings {
 /// The deliveries of this process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Deliveries {
-    sender: Arc<Sender>,
+    sender: Arc<WebhookSender>,
     settings: DeliverySettings,
-    flights: Flights,
-    ends: Ends,
+    in_flight: InFlightSet,
+    outcomes: OutcomeWriter,
     /// There may be something to claim.
     wake: Arc<Notify>,
 }
 
 impl Deliveries {
-    pub(super) fn new(sender: Sender, settings: DeliverySettings) -> Self {
+    pub(super) fn new(sender: WebhookSender, settings: DeliverySettings) -> Self {
         Self {
             sender: Arc::new(sender),
             settings,
-            flights: Flights::default(),
-            ends: Ends::default(),
+            in_flight: InFlightSet::default(),
+            outcomes: OutcomeWriter::default(),
             wake: Arc::default(),
         }
     }
@@ -59,71 +59,71 @@ impl Deliveries {
     }
 }
 
-/// Starts what claims, which ends where the process begins to stop, and what writes ends, until `last`.
-pub(super) fn start(worker: &Worker, background: &Tasks, last: &CancellationToken) {
-    let write = ends::write(worker.clone(), last.clone());
-    background.spawn_critical("ends of deliveries", write.map(Ok));
-    worker.turns.spawn_critical("deliveries", claims::claim(worker.clone()).map(Ok));
-    worker.spawn_until_stop("own deliveries", owned::compare(worker.clone()));
+/// Starts what claims, which ends where the process begins to stop, and what writes ends, until `background_stop`.
+pub(super) fn start(worker: &Worker, background: &Tasks, background_stop: &CancellationToken) {
+    let write_outcomes = outcome_writer::run(worker.clone(), background_stop.clone());
+    background.spawn_critical("delivery outcomes", write_outcomes.map(Ok));
+    worker.tasks.spawn_critical("delivery claims", claims::claim(worker.clone()).map(Ok));
+    worker.spawn_until_stop("delivery reconciliation", reconcile::run(worker.clone()));
 }
 
 /// After an outage: ends the attempts at deliveries that others have taken in the meantime.
-pub(super) async fn look_again(worker: &Worker) -> Result<(), StoreError> {
-    owned::look_again(worker).await
+pub(super) async fn cancel_fenced_off(worker: &Worker) -> Result<(), StoreError> {
+    reconcile::cancel_fenced_off(worker).await
 }
 
 /// Sends a claimed delivery as a task of its own, which may finish while the process stops.
-fn send(worker: &Worker, job: Job, mut flight: Flight) {
-    let at_work = worker.clone();
-    worker.turns.spawn("delivery", async move {
-        let (hard, overtaken) = (at_work.turns.hard(), flight.overtaken());
-        let end = tokio::select! {
+fn send(worker: &Worker, job: Job, mut guard: InFlightGuard) {
+    let task_worker = worker.clone();
+    worker.tasks.spawn("delivery", async move {
+        let (hard, fenced_off) = (task_worker.tasks.hard_stop(), guard.fenced_off());
+        let outcome = tokio::select! {
             biased;
-            () = hard.cancelled() => End::HandedBack,
-            () = overtaken.cancelled() => End::HandedBack,
-            end = attempt(&at_work, &job) => end,
+            () = hard.cancelled() => DeliveryOutcome::HandedBack,
+            () = fenced_off.cancelled() => DeliveryOutcome::HandedBack,
+            outcome = attempt(&task_worker, &job) => outcome,
         };
-        flight.land();
-        at_work.deliveries.wake();
-        finish(&at_work, &job, end).await;
-        drop(flight);
+        guard.release();
+        task_worker.deliveries.wake();
+        finish(&task_worker, &job, outcome).await;
+        drop(guard);
         // The next of its conversation may go now.
-        at_work.deliveries.wake();
+        task_worker.deliveries.wake();
     });
 }
 
-async fn attempt(worker: &Worker, job: &Job) -> End {
+async fn attempt(worker: &Worker, job: &Job) -> DeliveryOutcome {
     // A process that was frozen between claim and sending may have been overtaken.
-    if !worker.has_lease.now() {
-        return End::HandedBack;
+    if !worker.has_lease.is_valid() {
+        return DeliveryOutcome::HandedBack;
     }
-    let (attempt, next) = worker.deliveries.sender.attempt(job).await;
-    End::Attempted(attempt, next)
+    let (attempt, disposition) = worker.deliveries.sender.attempt(job).await;
+    DeliveryOutcome::Attempted(attempt, disposition)
 }
 
-async fn finish(worker: &Worker, job: &Job, end: End) {
-    count(&end);
+async fn finish(worker: &Worker, job: &Job, outcome: DeliveryOutcome) {
+    record_end(&outcome);
     let key = job.claimed.key;
-    let disabling = match &end {
-        End::Attempted(attempt, next) => disabling(job, attempt, *next),
-        End::HandedBack | End::Closed => None,
+    let disable = match &outcome {
+        DeliveryOutcome::Attempted(attempt, disposition) => disable_command(job, attempt, *disposition),
+        DeliveryOutcome::HandedBack | DeliveryOutcome::Closed => None,
     };
-    worker.deliveries.ends.write(Ended { key, fence: job.claimed.fence, end }).await;
-    if let Some(disabling) = disabling
+    worker.deliveries.outcomes.write(OutcomeWrite { key, fence: job.claimed.fence, outcome }).await;
+    if let Some(disable) = disable
         && let Err(error) =
-            worker.services.writer.disable_endpoint(key.workspace, key.endpoint, disabling).await
+            worker.services.writer.disable_endpoint(key.workspace, key.endpoint, disable).await
     {
         // The next attempt finds the same.
         tracing::warn!(endpoint.id = %key.endpoint, error = &error as &dyn std::error::Error, "an endpoint could not be disabled");
     }
 }
 
-fn count(end: &End) {
-    let state = match end {
-        End::Attempted(_, Next::Delivered) => "delivered",
-        End::Attempted(_, Next::Failed) => "failed",
-        End::Closed => "closed",
-        End::Attempted(_, Next::Again(_)) | End::HandedBack => return,
+fn record_end(outcome: &DeliveryOutcome) {
+    let state = match outcome {
+        DeliveryOutcome::Attempted(_, Disposition::Delivered) => "delivered",
+        DeliveryOutcome::Attempted(_, Disposition::Failed) => "failed",
+        DeliveryOutcome::Closed => "closed",
+        DeliveryOutcome::Attempted(_, Disposition::Retry(_)) | DeliveryOutcome::HandedBack => return,
     };
     metrics::counter!(DELIVERIES_ENDED, "state" => state).increment(1);
 }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::Value;
 
 use super::{Broken, calls, copies, replies, text};
-use crate::client::{Door, Outcome};
+use crate::client::{Api, Outcome};
 use crate::evidence::Evidence;
 
 pub(super) fn acknowledged_is_stored(evidence: &Evidence) -> Broken {
@@ -14,7 +14,7 @@ pub(super) fn acknowledged_is_stored(evidence: &Evidence) -> Broken {
         let Outcome::Ok(told) = &done.outcome else { continue };
         let stored = copies(evidence, done);
         let id = &told.json()["data"]["message"]["id"];
-        let is_this = |message: &&Value| done.operation.talk.door == Door::Widget || message["id"] == *id;
+        let is_this = |message: &&Value| done.operation.talk.api == Api::Widget || message["id"] == *id;
         if !stored.iter().any(is_this) {
             broken.push(format!("{:?} was acknowledged as {id}", done.operation.text));
         }
@@ -100,7 +100,7 @@ pub(super) fn refusal_stores_nothing(evidence: &Evidence) -> Broken {
 
 pub(super) fn told_is_stored(evidence: &Evidence) -> Broken {
     let mut broken = Broken::new();
-    for done in evidence.done.iter().filter(|done| done.operation.talk.door == Door::Widget) {
+    for done in evidence.done.iter().filter(|done| done.operation.talk.api == Api::Widget) {
         let replies = replies(evidence, done);
         match &done.outcome {
             Outcome::Ok(told) => {

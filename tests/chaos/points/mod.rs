@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use self::scene::Scene;
 use crate::checker::check;
-use crate::client::{Client, Door};
+use crate::client::{Api, Client};
 use crate::cluster::{Between, Cluster, Setup};
 use crate::evidence::gather;
 use crate::fakes::Plan;
@@ -78,9 +78,9 @@ async fn run(test: &str, backend: Backend, processes: usize) {
     let mut slowest = Duration::ZERO;
     for round in 0..size("CHAOS_POINTS", 1) {
         for (nth, (point, plan)) in ROWS.into_iter().enumerate() {
-            for door in [Door::Widget, Door::Platform] {
-                let number = (round * ROWS.len() + nth) * 2 + usize::from(door == Door::Platform);
-                let scene = Scene::new(&client, number, (point, plan), door).await;
+            for api in [Api::Widget, Api::Platform] {
+                let number = (round * ROWS.len() + nth) * 2 + usize::from(api == Api::Platform);
+                let scene = Scene::new(&client, number, (point, plan), api).await;
                 let (outcome, took) = scene.play().await;
                 slowest = slowest.max(took);
                 done.push(outcome);

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 
 use super::Point;
-use crate::client::{Client, Done, Door, Operation, Outcome};
+use crate::client::{Api, Client, Done, Operation, Outcome};
 use crate::cluster::Cluster;
 use crate::evidence::Reader;
 use crate::fakes::{self, Plan};
@@ -56,10 +56,10 @@ impl Scene {
         client: &Arc<Client>,
         number: usize,
         (point, plan): (Point, Plan),
-        door: Door,
+        api: Api,
     ) -> Self {
-        let kind = if door == Door::Widget { "widget" } else { "api" };
-        let talk = client.talk(door, kind).await;
+        let kind = if api == Api::Widget { "widget" } else { "api" };
+        let talk = client.talk(api, kind).await;
         let text = format!("talk-{number} {point:?} {}", plan.word());
         let key = Some(format!("key-{number}"));
         let operation = Operation { number, talk, text, key, auto_reply: true };
@@ -69,9 +69,9 @@ impl Scene {
             killed: Mutex::default(),
         });
         let client = Arc::clone(client);
-        let has_line = match (point, door) {
-            (Point::Begun, Door::Platform) => client.cluster.tap.is_none(),
-            (Point::Replied, Door::Widget) => true,
+        let has_line = match (point, api) {
+            (Point::Begun, Api::Platform) => client.cluster.tap.is_none(),
+            (Point::Replied, Api::Widget) => true,
             _ => false,
         };
         let address = client.cluster.address(0).expect("the first process runs");
@@ -85,7 +85,7 @@ impl Scene {
         self.arm();
         match self.point {
             Point::HalfSent => self.send_half().await,
-            Point::Asked if self.operation.talk.door == Door::Platform => {
+            Point::Asked if self.operation.talk.api == Api::Platform => {
                 self.send_and_kill_after_answer().await;
             }
             Point::Replied if self.line.is_none() => self.send_and_leave().await,
@@ -192,10 +192,10 @@ impl Scene {
     async fn send(&self) {
         let address = self.address();
         let first = self.client.send(&self.operation, &address).await;
-        let must_break = match self.operation.talk.door {
+        let must_break = match self.operation.talk.api {
             // The reply may have been faster than the kill.
-            Door::Widget => self.point != Point::Answered || self.is_on_the_line(Point::Answered),
-            Door::Platform => self.point == Point::Begun,
+            Api::Widget => self.point != Point::Answered || self.is_on_the_line(Point::Answered),
+            Api::Platform => self.point == Point::Begun,
         };
         assert!(!must_break || first.is_err(), "{:?} was answered by a dead process", self.operation);
     }
@@ -203,9 +203,9 @@ impl Scene {
     async fn send_half(&self) {
         let address = self.address();
         let mut socket = tokio::net::TcpStream::connect(address.trim_start_matches("http://")).await.unwrap();
-        let path = match self.operation.talk.door {
-            Door::Widget => format!("/api/conversations/{}/messages", self.operation.talk.uuid),
-            Door::Platform => "/v1/messages".to_owned(),
+        let path = match self.operation.talk.api {
+            Api::Widget => format!("/api/conversations/{}/messages", self.operation.talk.uuid),
+            Api::Platform => "/v1/messages".to_owned(),
         };
         let head = format!(
             "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\nidempotency-key: {}\r\n\

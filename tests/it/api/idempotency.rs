@@ -28,7 +28,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_twin_in_flight_waits_for_the_same_reply(db: TestDb) {
+    async fn a_duplicate_in_flight_waits_for_the_same_reply(db: TestDb) {
         let server = TestServer::start(&db).await;
         let gate = Gate::closed();
         server.model.script().queue([Reply::text("Once.").held_by(&gate)]);
@@ -53,7 +53,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_twin_whose_deadline_comes_first_is_told_to_come_again(db: TestDb) {
+    async fn a_duplicate_whose_deadline_comes_first_is_asked_to_retry(db: TestDb) {
         let server =
             Setup::default().env("REJOINDER_WIDGET__DEADLINE", "500ms").system_clock().start(&db).await;
         server.model.script().otherwise(|_| Reply::text("Never.").held_by(&Gate::closed()));

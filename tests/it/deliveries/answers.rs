@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{StatusCode, header};
-use rejoinder::domain::batch::{EndpointChange, Switch};
+use rejoinder::domain::batch::{EndpointPatch, Switch};
 use rejoinder::service::webhook_endpoints;
 
 use super::{all_ended, store};
@@ -136,9 +136,9 @@ both_backends!(
 
         store(&server, Some(&conversation), "Nobody is told").await;
         server.advance(&db, Duration::from_secs(7)).await;
-        let on = EndpointChange { switch: Some(Switch::On), ..EndpointChange::default() };
+        let on = EndpointPatch { switch: Some(Switch::On), ..EndpointPatch::default() };
         assert_eq!(receiver.calls().all().len(), came);
-        webhook_endpoints::change(server.services(), &hook.account, &hook.id.to_string(), on).await.unwrap();
+        webhook_endpoints::update(server.services(), &hook.account, &hook.id.to_string(), on).await.unwrap();
         all_ended(&server).await;
 
         assert_eq!(server.number("select count(*) from deliveries where state = 'delivered'").await, 2);

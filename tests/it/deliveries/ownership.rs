@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rejoinder::domain::clock::Micros;
-use rejoinder::domain::delivery::{Attempt, AttemptOutcome, Claimed, DeliveryKey, End, Ended, Next};
+use rejoinder::domain::delivery::{
+    Attempt, AttemptOutcome, ClaimedDelivery, DeliveryKey, DeliveryOutcome, Disposition, OutcomeWrite,
+};
 use rejoinder::domain::ids::DeliveryId;
 use rejoinder::outbound::{AllowHosts, GuardedClient};
-use rejoinder::service::deliver_event::Sender;
+use rejoinder::service::deliver_event::WebhookSender;
 use rejoinder::store::{Conn, attempts};
 use serde_json::json;
 use uuid::Uuid;
@@ -39,10 +41,14 @@ async fn fail(server: &TestServer, key: DeliveryKey, fence: i64) {
         status: Some(500),
         excerpt: None,
     };
-    let ended = [Ended { key, fence, end: End::Attempted(attempt, Next::Again(Duration::from_hours(1))) }];
+    let ended = [OutcomeWrite {
+        key,
+        fence,
+        outcome: DeliveryOutcome::Attempted(attempt, Disposition::Retry(Duration::from_hours(1))),
+    }];
     let (process, clock) = (server.worker().process(), server.services().clock.as_ref());
     let record = async |conn: Conn<'_>| attempts::record(conn, process, &ended, clock).await;
-    server.db().writing(record).await.unwrap();
+    server.db().write(record).await.unwrap();
 }
 
 both_backends!(
@@ -80,9 +86,9 @@ both_backends!(
         all_ended(&server).await;
         let key = last(&server, &hook).await;
         let id = DeliveryId(Uuid::nil());
-        let claimed = Claimed { key, id, fence: 1, attempts: 0, attempts_before: 0, replay: false };
+        let claimed = ClaimedDelivery { key, id, fence: 1, attempts: 0, attempts_before: 0, replay: false };
         let services = server.services();
-        let sender = Sender {
+        let sender = WebhookSender {
             outbound: GuardedClient::new(AllowHosts::default()).unwrap(),
             seal_key: services.seal_key.clone(),
             clock: Arc::clone(&services.clock),

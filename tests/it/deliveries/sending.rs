@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::StatusCode;
-use rejoinder::service::webhook_endpoints::{self, WithSecret};
+use rejoinder::service::webhook_endpoints::{self, EndpointAndSecret};
 use secrecy::ExposeSecret as _;
 
 use super::{all_ended, store};
@@ -91,7 +91,7 @@ both_backends!(
         let (name, overlap) = (hook.id.to_string(), Duration::from_mins(1));
         let rotated =
             webhook_endpoints::rotate_secret(server.services(), &hook.account, &name, None, overlap).await;
-        let WithSecret { secret: new, .. } = rotated.unwrap();
+        let EndpointAndSecret { secret: new, .. } = rotated.unwrap();
 
         let conversation = store(&server, None, "In the overlap").await;
         all_ended(&server).await;

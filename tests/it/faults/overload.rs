@@ -52,7 +52,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_workspace_with_too_many_open_turns_is_refused_at_both_doors(db: TestDb) {
+    async fn a_workspace_with_too_many_open_turns_is_refused_by_both_apis(db: TestDb) {
         let server = Setup::default().env("REJOINDER_TURN__MAX_OPEN", "1").start(&db).await;
         let gate = hold(&server, "held");
         let held = server.enqueue(platform("held")).send().await;

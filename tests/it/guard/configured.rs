@@ -1,9 +1,9 @@
 //! What can be configured: no URL that is refused for its text alone, by API or by file.
 
 use rejoinder::domain::clock::SystemClock;
-use rejoinder::domain::ids::Ids;
+use rejoinder::domain::ids::IdGenerator;
 use rejoinder::outbound::{AllowHosts, GuardedClient};
-use rejoinder::service::apply_workspace::{self, Mode, Site};
+use rejoinder::service::apply_workspace::{self, ApplyContext, Mode};
 use serde_json::{Value, json};
 
 use super::canary::Canary;
@@ -32,17 +32,17 @@ fn mcp_file(url: &str) -> String {
 
 /// What a dry run says of a file, if it is refused.
 async fn refusal(server: &TestServer, file: &str) -> Option<String> {
-    let ids = Ids::random();
+    let ids = IdGenerator::random();
     let allow_hosts = AllowHosts::default();
     let outbound = GuardedClient::new(allow_hosts.clone()).unwrap();
-    let site = Site {
+    let site = ApplyContext {
         db: server.db(),
         clock: &SystemClock,
         ids: &ids,
         seal: server.services().seal_key.as_deref(),
         outbound: &outbound,
         allow_hosts: &allow_hosts,
-        readers: &reading::readers(),
+        document_extractor: &reading::readers(),
         folder: None,
         has_connection: &|_| true,
         secret: &|_| None,

@@ -57,7 +57,7 @@ fn assert_platform(answer: &Answer, what: &str) {
 }
 
 both_backends!(
-    async fn a_bad_body_is_refused_by_every_route_in_its_doors_envelope(db: TestDb) {
+    async fn a_bad_body_is_refused_by_every_route_in_its_apis_envelope(db: TestDb) {
         let server = TestServer::start(&db).await;
         let con = server.con_of(WIDGET).await;
         let before = server.dump().await;
@@ -133,7 +133,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_content_type_that_is_no_json_is_named_by_the_platform_door(db: TestDb) {
+    async fn a_content_type_that_is_no_json_is_named_by_the_platform_api(db: TestDb) {
         let server = TestServer::start(&db).await;
         let body = r#"{"sender_id": "u", "sender_type": "user", "text": "Hi"}"#;
         let before = server.dump().await;

@@ -29,7 +29,7 @@ fn with_names(path: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_document_is_served_and_describes_both_doors_with_their_errors() {
+async fn the_document_is_served_and_describes_both_apis_with_their_errors() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
 
@@ -46,7 +46,7 @@ async fn the_document_is_served_and_describes_both_doors_with_their_errors() {
     ] {
         assert!(paths.contains(&path), "{paths:?}");
     }
-    let first = |door: &str| paths.iter().find(|path| path.starts_with(door)).copied();
+    let first = |prefix: &str| paths.iter().find(|path| path.starts_with(prefix)).copied();
     assert_eq!(first("/api"), Some("/api/conversations/{uuid}/messages"), "sending comes first");
     assert_eq!(first("/v1"), Some("/v1/messages"), "sending comes first");
     assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
@@ -159,8 +159,8 @@ fn examples(document: &Value, method: &str, path: &str, status: u16) -> Vec<(Str
     examples.into_iter().map(|(code, example)| (code, example["value"].clone())).collect()
 }
 
-fn named(door: &[(&str, Value)]) -> Vec<(String, Value)> {
-    door.iter().map(|(code, body)| ((*code).to_owned(), body.clone())).collect()
+fn named(errors: &[(&str, Value)]) -> Vec<(String, Value)> {
+    errors.iter().map(|(code, body)| ((*code).to_owned(), body.clone())).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 const NO_ROUTE: &str = "There is no such route.";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unknown_route_and_method_answer_in_the_doors_envelope() {
+async fn an_unknown_route_and_method_answer_in_the_apis_envelope() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
 

@@ -7,7 +7,7 @@ mod odd_servers;
 mod process;
 mod turns;
 
-use rejoinder::service::apply_workspace::{Applied, ApplyError};
+use rejoinder::service::apply_workspace::{ApplyError, ApplyResult};
 use serde_json::Value;
 use url::Url;
 
@@ -33,7 +33,7 @@ fn edited(text: &str, url: &str, more: &str) -> String {
 }
 
 /// Applies that workspace to a running server's store.
-async fn reapply(server: &TestServer, url: &str, more: &str) -> Result<Applied, ApplyError> {
+async fn reapply(server: &TestServer, url: &str, more: &str) -> Result<ApplyResult, ApplyError> {
     let text = edited(&site::workspace(&server.tool), url, more);
     let clock = &server.services().clock;
     site::try_apply(server.db(), clock.as_ref(), &server.tool, &text).await

@@ -166,7 +166,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_secret_header_opens_the_door_and_is_never_shown(db: TestDb) {
+    async fn a_secret_header_authenticates_and_never_leaks(db: TestDb) {
         let mcp = McpServer::start_with(&[("TOKEN", "canary-t0ken")]).await;
         let more = r#"headers = { authorization = { env = "TOKEN" }, x-plain = "plain" }"#;
         let server = with_mcp(&mcp.url(), more).start(&db).await;

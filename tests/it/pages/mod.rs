@@ -57,7 +57,7 @@ async fn the_reference_shows_every_operation_of_the_document() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_page_of_another_origin_talks_to_the_widget_door() {
+async fn a_page_of_another_origin_talks_to_the_widget_api() {
     let (_db, server) = newcomer().await;
     let page =
         axum::Router::new().route("/", axum::routing::get(async || axum::response::Html("<p>Shop</p>")));
@@ -82,7 +82,7 @@ async fn a_page_of_another_origin_talks_to_the_widget_door() {
 
 #[test]
 fn the_demo_page_begins_with_the_assistant_of_the_demo_workspace() {
-    let page = include_str!("../../../src/http/pages/assets/demo_door.js");
+    let page = include_str!("../../../src/http/pages/assets/demo_api.js");
 
     let (_, rest) = page.split_once("const ASSISTANT = \"").unwrap();
     let assistant = rest.split_once('"').unwrap().0;

@@ -1,13 +1,13 @@
 //! A workspace file, applied.
 
-use rejoinder::domain::assistant::{Compiled, HeaderText, ToolKind};
+use rejoinder::domain::assistant::{AssistantVersion, HeaderText, ToolKind};
 use rejoinder::domain::event::EventFilter;
 use rejoinder::domain::ids::WidgetUuid;
 use rejoinder::domain::money::Money;
 use rejoinder::domain::workspace::Workspace;
 use rejoinder::service::apply_workspace::Mode;
 use rejoinder::store::assistants::{self, AssistantRow};
-use rejoinder::store::configured::{self, Section};
+use rejoinder::store::workspace_config::{self, Section};
 use rejoinder::store::{Db, conversations, events, ledger, messages, workspaces};
 use secrecy::ExposeSecret;
 
@@ -76,13 +76,13 @@ fn operator(db: Db) -> Operator {
 }
 
 async fn workspace(db: &Db) -> Workspace {
-    let mut read = db.read().await.unwrap();
+    let mut read = db.acquire_read().await.unwrap();
     workspaces::find_by_slug(read.conn(), "shop").await.unwrap().unwrap()
 }
 
 async fn desk(db: &Db) -> AssistantRow {
     let workspace = workspace(db).await.id;
-    let listed = assistants::list_all(db.read().await.unwrap().conn(), workspace).await.unwrap();
+    let listed = assistants::list_all(db.acquire_read().await.unwrap().conn(), workspace).await.unwrap();
     listed.into_iter().find(|row| row.slug == "desk").unwrap()
 }
 
@@ -113,7 +113,7 @@ both_backends!(
         let desk = desk(&operator.db).await;
         assert_eq!(workspace.default_assistant, Some(desk.id));
         assert_eq!((desk.id.0.to_string().as_str(), desk.current_version), (ID, 1));
-        let compiled: Compiled = serde_json::from_str(&desk.compiled).unwrap();
+        let compiled: AssistantVersion = serde_json::from_str(&desk.compiled).unwrap();
         assert_eq!(compiled.tools[0].name, "book_appointment");
     }
 );
@@ -126,7 +126,7 @@ both_backends!(
         operator.apply(&FILE.replace("10.00", "99.00")).await;
 
         let workspace = workspace(&operator.db).await.id;
-        let mut read = operator.db.read().await.unwrap();
+        let mut read = operator.db.acquire_read().await.unwrap();
         let entries = ledger::list_after(read.conn(), workspace, 0, 10).await.unwrap();
         let balance = workspaces::balance(read.conn(), workspace).await.unwrap();
         assert_eq!(entries.iter().map(|entry| entry.amount).collect::<Vec<_>>(), [Money(10_000_000)]);
@@ -141,7 +141,7 @@ both_backends!(
 
         operator.apply(FILE).await;
 
-        let mut read = operator.db.read().await.unwrap();
+        let mut read = operator.db.acquire_read().await.unwrap();
         let conversation = conversations::find_by_link(read.conn(), link()).await.unwrap().unwrap();
         let listed =
             messages::list_after(read.conn(), conversation.workspace, conversation.id, 0, 10).await.unwrap();
@@ -162,7 +162,7 @@ both_backends!(
 
         let dry = operator.try_apply(FILE, Mode::DryRun).await.unwrap();
 
-        let mut read = operator.db.read().await.unwrap();
+        let mut read = operator.db.acquire_read().await.unwrap();
         assert_eq!(workspaces::count(read.conn()).await.unwrap(), 0);
         drop(read);
         assert_eq!(shown(&dry), operator.apply(FILE).await);
@@ -191,7 +191,7 @@ both_backends!(
         operator.apply(FILE).await;
         let row = desk(&operator.db).await;
         assert!(!row.compiled.contains("s3cret"));
-        let compiled: Compiled = serde_json::from_str(&row.compiled).unwrap();
+        let compiled: AssistantVersion = serde_json::from_str(&row.compiled).unwrap();
         let ToolKind::Webhook(webhook) = &compiled.tools[1].kind else { panic!("no webhook") };
         let HeaderText::Sealed(sealed) = &webhook.headers[0].1 else { panic!("not sealed") };
         let opened = operator.seal.as_ref().unwrap().open(sealed).unwrap();
@@ -217,8 +217,8 @@ both_backends!(
         };
         let rules = async || {
             let id = workspace(&operator.db).await.id;
-            let mut read = operator.db.read().await.unwrap();
-            configured::list(read.conn(), Section::Calendars, id).await.unwrap().remove(0).text
+            let mut read = operator.db.acquire_read().await.unwrap();
+            workspace_config::list(read.conn(), Section::Calendars, id).await.unwrap().remove(0).text
         };
 
         operator.apply(&on("https://dav.example/me/work")).await;
@@ -263,7 +263,7 @@ both_backends!(
         operator.seal = None;
         assert!(operator.refusal(FILE).await.contains("set REJOINDER_SECRET_KEY"));
 
-        let count = workspaces::count(operator.db.read().await.unwrap().conn()).await.unwrap();
+        let count = workspaces::count(operator.db.acquire_read().await.unwrap().conn()).await.unwrap();
         assert_eq!(count, 0);
     }
 );
@@ -286,7 +286,7 @@ both_backends!(
                 "assistant desk: archived",
             ]
         );
-        let mut read = operator.db.read().await.unwrap();
+        let mut read = operator.db.acquire_read().await.unwrap();
         assert!(conversations::find_by_link(read.conn(), link()).await.unwrap().is_some());
         drop(read);
         let back = operator.apply(FILE).await;
@@ -309,13 +309,15 @@ both_backends!(
         operator.apply(FILE).await;
         let id = workspace(&operator.db).await.id;
         let rows =
-            configured::list(operator.db.read().await.unwrap().conn(), Section::Tools, id).await.unwrap();
+            workspace_config::list(operator.db.acquire_read().await.unwrap().conn(), Section::Tools, id)
+                .await
+                .unwrap();
         let mut made = rows[0].clone();
-        made.id = operator.ids.capability();
+        made.id = operator.ids.uuid_v4();
         "crm".clone_into(&mut made.slug);
         made.from_file = false;
         let mut tx = operator.db.begin().await.unwrap();
-        configured::put(tx.conn(), Section::Tools, id, &made, rejoinder::domain::clock::Micros(0))
+        workspace_config::put(tx.conn(), Section::Tools, id, &made, rejoinder::domain::clock::Micros(0))
             .await
             .unwrap();
         tx.commit().await.unwrap();
@@ -323,7 +325,9 @@ both_backends!(
         operator.apply(BARE).await;
 
         let rows =
-            configured::list(operator.db.read().await.unwrap().conn(), Section::Tools, id).await.unwrap();
+            workspace_config::list(operator.db.acquire_read().await.unwrap().conn(), Section::Tools, id)
+                .await
+                .unwrap();
         let archived: Vec<_> = rows.iter().map(|row| (row.slug.as_str(), row.archived)).collect();
         assert_eq!(archived, [("booking", true), ("crm", false), ("orders", true)]);
         let refusal = operator.refusal(&FILE.replace("\"orders\"", "\"crm\"")).await;
@@ -363,7 +367,7 @@ both_backends!(
             id,
             format!("the id {ID} of assistant \"desk\" is another's: give it another, or leave it out")
         );
-        let count = workspaces::count(operator.db.read().await.unwrap().conn()).await.unwrap();
+        let count = workspaces::count(operator.db.acquire_read().await.unwrap().conn()).await.unwrap();
         assert_eq!(count, 1);
     }
 );
@@ -399,7 +403,7 @@ both_backends!(
         assert_eq!(first.len() + second.len(), 6, "{first:?} {second:?}");
         assert_eq!(desk(&one.db).await.current_version, 1);
         let id = workspace(&one.db).await.id;
-        let balance = workspaces::balance(one.db.read().await.unwrap().conn(), id).await.unwrap();
+        let balance = workspaces::balance(one.db.acquire_read().await.unwrap().conn(), id).await.unwrap();
         assert_eq!(balance, Some(Money(10_000_000)));
     }
 );

@@ -1,13 +1,13 @@
 //! The webhook endpoints of a workspace file, applied.
 
-use rejoinder::domain::batch::{Disabling, EndpointAction, EndpointWrite, Item, NewEndpoint};
+use rejoinder::domain::batch::{Command, DisableEndpoint, EndpointAction, EndpointWrite, NewEndpoint};
 use rejoinder::domain::event::EventType;
 use rejoinder::domain::ids::{EndpointId, WorkspaceId};
-use rejoinder::domain::seal::Sealed;
-use rejoinder::domain::signature::Secret;
+use rejoinder::domain::seal::SealedSecret;
+use rejoinder::domain::signature::SigningSecret;
 use rejoinder::domain::webhook_endpoint::{DisabledReason, Endpoint};
 use rejoinder::service::apply_workspace::Mode;
-use rejoinder::store::writer::decide_within;
+use rejoinder::store::writer::decide_inline;
 use rejoinder::store::{Conn, webhook_endpoints, workspaces};
 use secrecy::ExposeSecret;
 use uuid::Uuid;
@@ -42,28 +42,28 @@ async fn operator(db: &crate::support::db::TestDb) -> Operator {
 }
 
 async fn workspace(operator: &Operator) -> WorkspaceId {
-    let mut read = operator.db.read().await.unwrap();
+    let mut read = operator.db.acquire_read().await.unwrap();
     workspaces::find_by_slug(read.conn(), "shop").await.unwrap().unwrap().id
 }
 
 /// All endpoints, in order of their slugs.
 async fn endpoints(operator: &Operator) -> Vec<Endpoint> {
     let workspace = workspace(operator).await;
-    let mut read = operator.db.read().await.unwrap();
-    let mut all = webhook_endpoints::of_workspaces(read.conn(), &[workspace].into()).await.unwrap();
+    let mut read = operator.db.acquire_read().await.unwrap();
+    let mut all = webhook_endpoints::list_by_workspaces(read.conn(), &[workspace].into()).await.unwrap();
     all.sort_by(|one, other| one.slug.cmp(&other.slug));
     all
 }
 
-fn opened(operator: &Operator, sealed: &Sealed) -> String {
+fn opened(operator: &Operator, sealed: &SealedSecret) -> String {
     operator.seal.as_ref().unwrap().open(sealed).unwrap().expose_secret().to_owned()
 }
 
 async fn write(operator: &Operator, endpoint: EndpointId, action: EndpointAction) {
     let workspace = workspace(operator).await;
-    let items = [Item::Endpoint(Box::new(EndpointWrite { workspace, endpoint, action }))];
-    let decide = async |conn: Conn<'_>| decide_within(conn, &operator.clock, &operator.ids, &items).await;
-    operator.db.writing(decide).await.unwrap().remove(0).unwrap();
+    let commands = [Command::Endpoint(Box::new(EndpointWrite { workspace, endpoint, action }))];
+    let decide = async |conn: Conn<'_>| decide_inline(conn, &operator.clock, &operator.ids, &commands).await;
+    operator.db.write(decide).await.unwrap().remove(0).unwrap();
 }
 
 both_backends!(
@@ -90,7 +90,7 @@ both_backends!(
             (crm.types.as_slice(), opened(&operator, &crm.secret)),
             (&[EventType::MessageCreated][..], SECRET.to_owned())
         );
-        assert!(crm.from_file && crm.takes_events() && log.takes_events());
+        assert!(crm.from_file && crm.is_active() && log.is_active());
     }
 );
 
@@ -120,14 +120,14 @@ both_backends!(
         let operator = operator(&db).await;
         operator.apply(FILE).await;
         let crm = endpoints(&operator).await.remove(0);
-        let gone = Disabling { reason: DisabledReason::Gone, url: crm.url };
+        let gone = DisableEndpoint { reason: DisabledReason::Gone, url: crm.url };
         write(&operator, crm.id, EndpointAction::Disable(gone)).await;
 
         assert_eq!(operator.apply(FILE).await, Vec::<String>::new());
         let enabled = operator.apply(&FILE.replace("slug = \"crm\"", "slug = \"crm\"\nenabled = true")).await;
 
         assert_eq!(enabled, ["webhook endpoint crm: changed enabled"]);
-        assert!(endpoints(&operator).await[0].takes_events());
+        assert!(endpoints(&operator).await[0].is_active());
     }
 );
 
@@ -143,7 +143,7 @@ both_backends!(
             secret: endpoints(&operator).await[0].secret.clone(),
             disabled: None,
         };
-        write(&operator, EndpointId(Uuid::from_u128(1)), EndpointAction::Make(Box::new(new))).await;
+        write(&operator, EndpointId(Uuid::from_u128(1)), EndpointAction::Create(Box::new(new))).await;
         let before = endpoints(&operator).await;
 
         let dropped = operator.apply(NONE).await;
@@ -182,7 +182,7 @@ both_backends!(
         );
         let text = "the secret of webhook endpoint \"crm\": a signing secret is `whsec_` and 24 to 64 bytes in base64";
         assert_eq!(unsigned, text);
-        assert!(Secret::parse("s3cret").is_err());
+        assert!(SigningSecret::parse("s3cret").is_err());
         assert!(unsealed.contains("set REJOINDER_SECRET_KEY"), "{unsealed}");
     }
 );

@@ -2,9 +2,9 @@
 
 use rejoinder::domain::clock::Micros;
 use rejoinder::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
-use rejoinder::domain::knowledge::{Base, Format, Language, Ready, SearchBy};
+use rejoinder::domain::knowledge::{Format, KnowledgeBase, Language, PreparedDocument, SearchMode};
 use rejoinder::service::apply_workspace::Mode;
-use rejoinder::store::documents::{self, Written};
+use rejoinder::store::documents::{self, DocumentWrite};
 use rejoinder::store::{Conn, knowledge_bases, workspaces};
 use rejoinder::tools::Searcher;
 use uuid::Uuid;
@@ -55,19 +55,19 @@ fn write(folder: &tempfile::TempDir, name: &str, text: impl AsRef<[u8]>) {
 
 async fn workspace(operator: &Operator) -> WorkspaceId {
     let find = async |conn: Conn<'_>| workspaces::find_by_slug(conn, "shop").await;
-    operator.db.reading(find).await.unwrap().unwrap().id
+    operator.db.read(find).await.unwrap().unwrap().id
 }
 
-async fn base(operator: &Operator) -> Base {
+async fn base(operator: &Operator) -> KnowledgeBase {
     let workspace = workspace(operator).await;
     let list = async |conn: Conn<'_>| knowledge_bases::lock_all(conn, workspace).await;
-    operator.db.writing(list).await.unwrap().remove(0)
+    operator.db.write(list).await.unwrap().remove(0)
 }
 
 async fn found(operator: &Operator, query: &str) -> Vec<String> {
     let base = base(operator).await;
     let searcher = Searcher::new(operator.db.clone(), None);
-    let hits = searcher.find(&base, query, 5, SearchBy::Both).await.unwrap();
+    let hits = searcher.find(&base, query, 5, SearchMode::Both).await.unwrap();
     hits.into_iter().map(|hit| hit.passage.document_slug).collect()
 }
 
@@ -141,11 +141,16 @@ both_backends!(
         operator.apply(FILE).await;
         let base = base(&operator).await;
         let (slug, title, text) = ("own".to_owned(), "Own".to_owned(), "Parking.".to_owned());
-        let ready = Ready::cut(slug, title, None, Format::Markdown, text, base.language).unwrap();
-        let written =
-            Written { id: DocumentId(Uuid::new_v4()), ready: &ready, from_file: false, now: Micros(2) };
+        let ready =
+            PreparedDocument::prepare(slug, title, None, Format::Markdown, text, base.language).unwrap();
+        let written = DocumentWrite {
+            id: DocumentId(Uuid::new_v4()),
+            prepared: &ready,
+            from_file: false,
+            now: Micros(2),
+        };
         let write = async |conn: Conn<'_>| documents::put(conn, &base, None, written).await;
-        let own = operator.db.writing(write).await.unwrap();
+        let own = operator.db.write(write).await.unwrap();
         let german =
             FILE.replace("slug = \"help\"\ndocuments", "slug = \"help\"\nlanguage = \"german\"\ndocuments");
 
@@ -160,7 +165,7 @@ both_backends!(
         );
         assert_eq!(found(&operator, "shipped parking").await.len(), 2);
         let remove = async |conn: Conn<'_>| documents::remove(conn, &base, &own).await;
-        operator.db.writing(remove).await.unwrap();
+        operator.db.write(remove).await.unwrap();
         assert_eq!(operator.apply(&german).await[0], "knowledge base help: changed language");
     }
 );
@@ -188,7 +193,7 @@ knowledge_base = "of-api"
         assert_eq!(operator.refusal(file).await, unknown);
         operator.apply("[workspace]\nslug = \"shop\"\nname = \"Shop\"\n").await;
         assert_eq!(operator.refusal(file).await, unknown);
-        let made = Base {
+        let made = KnowledgeBase {
             workspace: workspace(&operator).await,
             id: KnowledgeBaseId(Uuid::new_v4()),
             slug: "of-api".to_owned(),
@@ -201,15 +206,15 @@ knowledge_base = "of-api"
             created_at: Micros(1),
             updated_at: Micros(1),
         };
-        assert!(operator.db.writing(async |conn| knowledge_bases::insert(conn, &made).await).await.unwrap());
+        assert!(operator.db.write(async |conn| knowledge_bases::insert(conn, &made).await).await.unwrap());
 
         assert_eq!(operator.apply(file).await, ["tool help: made", "assistant desk: made"]);
         assert_eq!(operator.apply(file).await, [""; 0]);
         let kept = seed::texts(&db, "select definition from tools").await;
         assert!(kept[0].contains(&made.id.to_string()), "{kept:?}");
 
-        let deleted = Base { archived_at: Some(Micros(3)), ..made };
-        operator.db.writing(async |conn| knowledge_bases::update(conn, &deleted).await).await.unwrap();
+        let deleted = KnowledgeBase { archived_at: Some(Micros(3)), ..made };
+        operator.db.write(async |conn| knowledge_bases::update(conn, &deleted).await).await.unwrap();
         assert_eq!(operator.refusal(file).await, unknown);
     }
 );
@@ -275,7 +280,7 @@ both_backends!(
         let base = base(&operator).await;
         let list = async |conn: Conn<'_>| documents::list(conn, base.workspace, base.id, None, 10).await;
         // Ids of one moment have no order.
-        let mut listed = operator.db.reading(list).await.unwrap();
+        let mut listed = operator.db.read(list).await.unwrap();
         listed.sort_by(|one, other| one.slug.cmp(&other.slug));
         let sources: Vec<_> =
             listed.iter().map(|document| (document.slug.as_str(), document.format.as_str())).collect();

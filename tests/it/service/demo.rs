@@ -30,7 +30,7 @@ both_backends!(
         let key = first.new_key.unwrap();
         assert_eq!(std::fs::read_to_string(&first.key_file).unwrap().trim(), key.expose());
         assert!(second.new_key.is_none());
-        let listed = keys::list(operator.db.read().await.unwrap().conn(), None).await.unwrap();
+        let listed = keys::list(operator.db.acquire_read().await.unwrap().conn(), None).await.unwrap();
         assert_eq!(listed.len(), 1);
         assert_eq!((listed[0].0.as_str(), listed[0].1.prefix.clone()), ("demo", key.prefix()));
     }
@@ -48,7 +48,7 @@ both_backends!(
             operator.with_site(async |site| demo::prepare(site, &config).await).await.unwrap().unwrap();
 
         assert_eq!(demo.new_key.unwrap().expose(), left.expose());
-        let found = keys::find(operator.db.read().await.unwrap().conn(), left.hash()).await.unwrap();
+        let found = keys::find(operator.db.acquire_read().await.unwrap().conn(), left.hash()).await.unwrap();
         assert!(found.is_some());
     }
 );
@@ -65,7 +65,7 @@ both_backends!(
         let late = operator.with_site(async |site| demo::prepare(site, &wanted).await).await.unwrap();
 
         assert!(none.is_none() && late.is_none());
-        assert_eq!(workspaces::count(operator.db.read().await.unwrap().conn()).await.unwrap(), 1);
+        assert_eq!(workspaces::count(operator.db.acquire_read().await.unwrap().conn()).await.unwrap(), 1);
         assert!(!folder.path().join("demo.key").exists());
     }
 );

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rejoinder::app::{Foundation, Server};
+use rejoinder::app::{Server, ServerDependencies};
 use rejoinder::config::Config;
 use rejoinder::domain::account::Scope;
 use rejoinder::domain::clock::{Clock, FixedClock};
 use rejoinder::domain::error::Error;
-use rejoinder::domain::ids::Ids;
+use rejoinder::domain::ids::IdGenerator;
 use rejoinder::domain::money::Money;
-use rejoinder::service::authenticate::{authenticate, write_uses};
-use rejoinder::service::credit::{Credited, credit};
+use rejoinder::service::authenticate::{authenticate, flush_last_used};
+use rejoinder::service::credit::{CreditOutcome, credit};
 use rejoinder::service::keys::{self, CreateKey};
 use rejoinder::store::Db;
 use tokio::net::TcpListener;
@@ -29,12 +29,12 @@ fn request(expires_in: Option<Duration>) -> CreateKey {
 /// A server over the store, whose clock is given back with it.
 async fn serve(db: Db) -> (Server, Arc<FixedClock>) {
     let clock = Arc::new(FixedClock::at("2026-11-02T09:00:00Z".parse().unwrap()));
-    let on = Foundation {
+    let on = ServerDependencies {
         db,
         clock: Arc::clone(&clock) as Arc<dyn Clock>,
-        ids: Arc::new(Ids::random()),
+        ids: Arc::new(IdGenerator::random()),
         seal_key: None,
-        readers: reading::readers(),
+        document_extractor: reading::readers(),
         metrics: None,
     };
     let config = Config::load(None, std::iter::empty()).unwrap();
@@ -52,7 +52,7 @@ both_backends!(
         let (server, clock) = serve(store::open(&db).await).await;
 
         let account = authenticate(&server.services, secret.expose()).await.unwrap();
-        write_uses(&server.services).await.unwrap();
+        flush_last_used(&server.services).await.unwrap();
         let listed = keys::list(&operator.db, Some("shop")).await.unwrap();
         clock.advance(hour);
         let expired = authenticate(&server.services, secret.expose()).await;
@@ -126,9 +126,9 @@ both_backends!(
         let nothing = give(0, "invoice-2").await;
         let taken = give(-9_000_000, "correction").await;
 
-        let Credited::Now(entry) = first else { panic!("{first:?}") };
+        let CreditOutcome::Granted(entry) = first else { panic!("{first:?}") };
         assert_eq!(entry.balance_after, Money(3_000_000));
-        assert_eq!(again, Credited::Before { balance: Money(3_000_000) });
+        assert_eq!(again, CreditOutcome::AlreadyGranted { balance: Money(3_000_000) });
         assert_eq!(
             other.unwrap_err().to_string(),
             "invoice-1 has counted already, for 2.00; nothing was credited. Give another reference"

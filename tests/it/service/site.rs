@@ -6,10 +6,10 @@ use std::sync::Mutex;
 
 use jiff::Timestamp;
 use rejoinder::domain::clock::FixedClock;
-use rejoinder::domain::ids::Ids;
+use rejoinder::domain::ids::IdGenerator;
 use rejoinder::domain::seal::SealKey;
 use rejoinder::outbound::{AllowHosts, GuardedClient};
-use rejoinder::service::apply_workspace::{self, Applied, ApplyError, Mode, Site};
+use rejoinder::service::apply_workspace::{self, ApplyContext, ApplyError, ApplyResult, Mode};
 use rejoinder::store::Db;
 use secrecy::SecretString;
 
@@ -19,7 +19,7 @@ use crate::support::reading;
 pub struct Operator {
     pub db: Db,
     pub clock: FixedClock,
-    pub ids: Ids,
+    pub ids: IdGenerator,
     pub seal: Option<SealKey>,
     /// Where the paths of a file begin.
     pub folder: Option<PathBuf>,
@@ -31,7 +31,7 @@ impl Operator {
         Self {
             db,
             clock: FixedClock::at("2026-11-02T09:00:00Z".parse::<Timestamp>().unwrap()),
-            ids: Ids::random(),
+            ids: IdGenerator::random(),
             seal: Some(SealKey::new([7; 32])),
             folder: None,
             environment: Mutex::default(),
@@ -42,9 +42,9 @@ impl Operator {
         self.environment.lock().unwrap().insert(name.to_owned(), secret.to_owned());
     }
 
-    pub async fn with_site<T>(&self, work: impl AsyncFnOnce(&Site<'_>) -> T) -> T {
+    pub async fn with_site<T>(&self, work: impl AsyncFnOnce(&ApplyContext<'_>) -> T) -> T {
         let secret = |name: &str| self.environment.lock().unwrap().get(name).cloned().map(SecretString::from);
-        let site = Site {
+        let site = ApplyContext {
             db: &self.db,
             clock: &self.clock,
             ids: &self.ids,
@@ -52,14 +52,14 @@ impl Operator {
             outbound: &GuardedClient::new(AllowHosts::default()).unwrap(),
             allow_hosts: &AllowHosts::default(),
             folder: self.folder.as_deref(),
-            readers: &reading::readers(),
+            document_extractor: &reading::readers(),
             has_connection: &|name| name == "backup",
             secret: &secret,
         };
         work(&site).await
     }
 
-    pub async fn try_apply(&self, text: &str, mode: Mode) -> Result<Applied, ApplyError> {
+    pub async fn try_apply(&self, text: &str, mode: Mode) -> Result<ApplyResult, ApplyError> {
         self.with_site(async |site| apply_workspace::apply(site, text, mode).await).await
     }
 
@@ -74,6 +74,6 @@ impl Operator {
     }
 }
 
-pub fn shown(applied: &Applied) -> Vec<String> {
+pub fn shown(applied: &ApplyResult) -> Vec<String> {
     applied.changes.iter().map(ToString::to_string).collect()
 }

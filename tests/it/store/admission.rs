@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use rejoinder::domain::batch::{Admitted, Right, Step};
+use rejoinder::domain::batch::{AdmitOutcome, EndAuthority, TurnWriteOutcome};
 use rejoinder::domain::conversation::ConversationKind;
 use rejoinder::domain::error::Error;
 use rejoinder::domain::failure::Failure;
-use rejoinder::domain::turn::{Door, TurnEnd, TurnState};
+use rejoinder::domain::turn::{Api, TurnEnd, TurnState};
 use rejoinder::store::writer::Effect;
 
 use crate::support::db::both_backends;
@@ -32,7 +32,7 @@ both_backends!(
             matches!(&process.effects(1).await[..], [Effect::Started(started, Some(_))] if **started == stored)
         );
         assert_eq!(
-            process.slots.in_use(Door::Widget) + process.slots.in_use(Door::Platform),
+            process.slots.in_use(Api::Widget) + process.slots.in_use(Api::Platform),
             0,
             "the effect held the slot"
         );
@@ -56,7 +56,7 @@ both_backends!(
                 assert_eq!(process.turn(*later).await.state, TurnState::Waiting);
             }
             assert_eq!(process.turn(turn).await.state, TurnState::Running);
-            assert!(matches!(process.complete(turn, 1).await, Step::Done(_)));
+            assert!(matches!(process.complete(turn, 1).await, TurnWriteOutcome::Accepted(_)));
             assert_invariants(&db).await;
         }
     }
@@ -74,10 +74,14 @@ both_backends!(
         ];
         process.complete(first, 1).await;
 
-        let again = process.writer.end(ending(first, Right::Unheard, TurnEnd::Failed(Failure::TooOld)));
+        let again =
+            process.writer.end(ending(first, EndAuthority::ClientGone, TurnEnd::Failed(Failure::TooOld)));
         let (again, done) = tokio::join!(again, process.complete(second, 1));
 
-        assert!(matches!((again.unwrap(), done), (Step::Overtaken(Some(_)), Step::Done(_))));
+        assert!(matches!(
+            (again.unwrap(), done),
+            (TurnWriteOutcome::FencedOff(Some(_)), TurnWriteOutcome::Accepted(_))
+        ));
         assert_eq!(process.turn(third).await.state, TurnState::Running);
         assert_invariants(&db).await;
     }
@@ -99,7 +103,7 @@ both_backends!(
         assert_eq!(process.turn(first).await.state, TurnState::Running);
         assert_eq!(process.turn(second).await.state, TurnState::Queued);
         drop(held);
-        process.lease.lose();
+        process.lease.mark_lost();
         process.complete(first, 1).await;
         let third = process.ask(&conversations[0]).await;
         assert_eq!(process.turn(third).await.state, TurnState::Queued);
@@ -114,8 +118,7 @@ both_backends!(
         let conversations =
             join_all((0..8).map(|_| process.conversation(&seeded, ConversationKind::Widget))).await;
 
-        let admissions =
-            (0..64).map(|n| process.writer.admit(admission(&conversations[n % 8], Door::Widget)));
+        let admissions = (0..64).map(|n| process.writer.admit(admission(&conversations[n % 8], Api::Widget)));
         let outcomes = join_all(admissions).await;
 
         assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 10);
@@ -138,22 +141,22 @@ both_backends!(
         process.ask(&test).await;
         let before = seed::contents(&db).await;
 
-        let mut stranger = admission(&conversation, Door::Platform);
+        let mut stranger = admission(&conversation, Api::Platform);
         stranger.workspace = other.workspace;
-        let mut reply = admission(&test, Door::Platform);
+        let mut reply = admission(&test, Api::Platform);
         reply.reply_to = Some(reply.message);
         let poor = creation(&seeded, ConversationKind::Widget);
-        let poor = rejoinder::domain::batch::Creation { check_balance: true, ..poor };
+        let poor = rejoinder::domain::batch::NewConversation { check_balance: true, ..poor };
         assert!(matches!(
-            process.writer.admit(admission(&conversation, Door::Widget)).await,
+            process.writer.admit(admission(&conversation, Api::Widget)).await,
             Err(Error::InsufficientBalance)
         ));
         assert!(matches!(
-            process.writer.admit(admission(&test, Door::Widget)).await,
+            process.writer.admit(admission(&test, Api::Widget)).await,
             Err(Error::Processing(Failure::ConversationBusy))
         ));
         assert!(matches!(
-            process.writer.admit(admission(&test, Door::Platform)).await,
+            process.writer.admit(admission(&test, Api::Platform)).await,
             Err(Error::Overloaded { .. })
         ));
         assert!(matches!(process.writer.admit(stranger).await, Err(Error::NotFound { .. })));
@@ -185,7 +188,7 @@ both_backends!(
                     .any(|effect| matches!(effect, Effect::Cancelled(turn) if *turn == turns[0].turn))
             );
             assert_eq!(effects.iter().filter(|effect| matches!(effect, Effect::Ended(..))).count(), 2);
-            assert!(matches!(process.complete(turns[0], 1).await, Step::Overtaken(Some(_))));
+            assert!(matches!(process.complete(turns[0], 1).await, TurnWriteOutcome::FencedOff(Some(_))));
         }
         assert_eq!(balance(&process.db, seeded.workspace).await, 1_000_000);
         assert_invariants(&db).await;
@@ -202,7 +205,7 @@ both_backends!(
             let outcomes = join_all(
                 conversations
                     .iter()
-                    .map(|conversation| process.writer.admit(admission(conversation, Door::Widget))),
+                    .map(|conversation| process.writer.admit(admission(conversation, Api::Widget))),
             )
             .await;
             assert!(outcomes.iter().all(Result::is_ok));
@@ -233,16 +236,16 @@ both_backends!(
             process.ask(&widget).await;
             process.ask(&test).await;
             let platform = process.conversation(&seeded, ConversationKind::Api).await;
-            process.writer.admit(admission(&platform, Door::Platform)).await.unwrap();
+            process.writer.admit(admission(&platform, Api::Platform)).await.unwrap();
             for conversation in [&widget, &test] {
-                let refused = process.writer.admit(admission(conversation, Door::Widget)).await;
+                let refused = process.writer.admit(admission(conversation, Api::Widget)).await;
                 assert!(matches!(refused, Err(Error::LimitReached { .. })), "{refused:?}");
             }
             process.advance(&db, Duration::from_hours(24)).await;
         }
         // A platform's charge is the first of the new day, and counts in it.
         let platform = process.conversation(&seeded, ConversationKind::Api).await;
-        process.writer.admit(admission(&platform, Door::Platform)).await.unwrap();
+        process.writer.admit(admission(&platform, Api::Platform)).await.unwrap();
         assert_eq!(seed::number(&db, "select day_spent from workspace_state").await, 10_000);
         assert_invariants(&db).await;
     }
@@ -262,7 +265,7 @@ both_backends!(
                 } else {
                     TurnEnd::Failed(Failure::ModelUnavailable)
                 };
-                process.writer.end(ending(turn, Right::Unheard, end)).await.unwrap();
+                process.writer.end(ending(turn, EndAuthority::ClientGone, end)).await.unwrap();
             }
         }));
         let watch = async {
@@ -287,13 +290,13 @@ both_backends!(
         let process = Process::start(&db).await;
         let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
         let turn = process.ask(&conversation).await;
-        let mut agent = admission(&conversation, Door::Platform);
+        let mut agent = admission(&conversation, Api::Platform);
         agent.sender_type = rejoinder::domain::conversation::SenderType::Agent;
         agent.auto_reply = Some(false);
 
         let admitted = process.writer.admit(agent).await.unwrap();
 
-        let Admitted::Answered { answer, turn: None } = admitted else { panic!("{admitted:?}") };
+        let AdmitOutcome::Answered { answer, turn: None } = admitted else { panic!("{admitted:?}") };
         assert_eq!(answer.reason.as_deref(), Some("auto_reply_off"));
         assert_eq!(process.turn(turn).await.state, TurnState::Discarded);
         assert_eq!(

@@ -5,18 +5,21 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use rejoinder::domain::batch::{
-    Admission, AssistantHead, Batch, Change, Changing, Effects, HandBack, Item, Retry, Right, Setting,
-    SlotBudget, Tables, Target, TopUp, TurnRef, WorkspaceRow, Written,
+    Admission, AssistantSummary, Batch, ChangeSet, Command, ConversationPatch, DecisionContext, Effects,
+    EndAuthority, HandBack, Retry, SlotBudget, Tables, Target, TopUp, TurnRef, UpdateConversation,
+    WorkspaceRow,
 };
 use rejoinder::domain::clock::Clock;
 use rejoinder::domain::clock::FixedClock;
 use rejoinder::domain::conversation::{Conversation, ConversationKind, SenderType};
 use rejoinder::domain::failure::Failure;
-use rejoinder::domain::idempotency::{IdempotencyKey, Presented};
-use rejoinder::domain::ids::{AssistantId, ConversationId, Ids, MessageId, ProcessId, TurnId, WorkspaceId};
+use rejoinder::domain::idempotency::{IdempotencyKey, IdempotencyRequest};
+use rejoinder::domain::ids::{
+    AssistantId, ConversationId, IdGenerator, MessageId, ProcessId, TurnId, WorkspaceId,
+};
 use rejoinder::domain::ledger::LedgerEntry;
 use rejoinder::domain::money::Money;
-use rejoinder::domain::turn::{Door, Reply, TurnEnd, TurnState};
+use rejoinder::domain::turn::{Api, Reply, TurnEnd, TurnState};
 use rejoinder::domain::workspace::{Pricing, Workspace, WorkspaceState};
 use uuid::Uuid;
 
@@ -32,7 +35,7 @@ const MONEY: i64 = 60_000;
 enum Op {
     Admit { conversation: u8, widget: bool, key: Option<u8>, auto_reply: Option<bool>, agent: bool },
     End { made_by: u8, fence: Option<i64>, completes: bool },
-    Change { conversation: u8, change: Change },
+    Change { conversation: u8, change: ConversationPatch },
     Retry { made_by: u8, fence: i64 },
     HandBack { made_by: u8, fence: i64 },
     TopUp { reference: u8 },
@@ -42,7 +45,7 @@ fn op() -> impl Strategy<Value = Op> {
     let switch = prop_oneof![2 => Just(None), 4 => Just(Some(true)), 2 => Just(Some(false))];
     let metadata = proptest::option::of(prop_oneof![Just(r#"{"a":1}"#.to_owned()), Just("{}".to_owned())]);
     let change = (switch, metadata, proptest::bool::weighted(0.15))
-        .prop_map(|(ai_enabled, metadata, ends)| Change { ai_enabled, metadata, ends });
+        .prop_map(|(ai_enabled, metadata, ends)| ConversationPatch { ai_enabled, metadata, ends });
     let made_by = || 0..24_u8;
     let admit = (
         0..3_u8,
@@ -67,7 +70,7 @@ fn conversation_id(index: u8) -> ConversationId {
     ConversationId(Uuid::from_u128(100 + u128::from(index)))
 }
 
-fn items(ops: &[Op]) -> Vec<Item> {
+fn commands(ops: &[Op]) -> Vec<Command> {
     let places: HashMap<u8, u8> = (0_u8..)
         .zip(ops)
         .filter_map(|(index, op)| match op {
@@ -80,15 +83,15 @@ fn items(ops: &[Op]) -> Vec<Item> {
         conversation: conversation_id(places.get(&made_by).copied().unwrap_or(0)),
         turn: TurnId(Uuid::from_u128(1000 + u128::from(made_by))),
     };
-    (0_u8..).zip(ops).map(|(index, op)| item(index, op, &turn)).collect()
+    (0_u8..).zip(ops).map(|(index, op)| command(index, op, &turn)).collect()
 }
 
-fn item(index: u8, op: &Op, turn: &dyn Fn(u8) -> TurnRef) -> Item {
+fn command(index: u8, op: &Op, turn: &dyn Fn(u8) -> TurnRef) -> Command {
     let delay = Duration::from_secs(1);
     match *op {
-        Op::Admit { conversation, widget, key, auto_reply, agent } => Item::Admit(Box::new(Admission {
+        Op::Admit { conversation, widget, key, auto_reply, agent } => Command::Admit(Box::new(Admission {
             workspace: WORKSPACE,
-            door: if widget { Door::Widget } else { Door::Platform },
+            api: if widget { Api::Widget } else { Api::Platform },
             target: Target::Existing { id: conversation_id(conversation), name: String::new() },
             message: MessageId(Uuid::from_u128(2000 + u128::from(index))),
             turn: turn(index).turn,
@@ -98,7 +101,7 @@ fn item(index: u8, op: &Op, turn: &dyn Fn(u8) -> TurnRef) -> Item {
             metadata: None,
             reply_to: None,
             auto_reply: auto_reply.filter(|_| !widget),
-            idempotency: key.map(|key| Presented {
+            idempotency: key.map(|key| IdempotencyRequest {
                 key: IdempotencyKey {
                     workspace: WORKSPACE,
                     scope: format!("{conversation} {widget}"),
@@ -107,7 +110,7 @@ fn item(index: u8, op: &Op, turn: &dyn Fn(u8) -> TurnRef) -> Item {
                 fingerprint: vec![key],
             }),
             deadline: None,
-            keyed: false,
+            has_api_key: false,
         })),
         Op::End { made_by, fence, completes } => {
             let reply = Reply {
@@ -116,17 +119,17 @@ fn item(index: u8, op: &Op, turn: &dyn Fn(u8) -> TurnRef) -> Item {
                 function_calls: "[]".to_owned(),
             };
             let end = if completes { TurnEnd::Completed(reply) } else { TurnEnd::Failed(Failure::Timeout) };
-            let right = fence.map_or(Right::Unheard, |fence| Right::Owner { fence });
-            Item::End(Box::new(ending(turn(made_by), right, end)))
+            let authority = fence.map_or(EndAuthority::ClientGone, |fence| EndAuthority::Owner { fence });
+            Command::End(Box::new(ending(turn(made_by), authority, end)))
         }
-        Op::Change { conversation, ref change } => Item::Change(Box::new(Changing {
+        Op::Change { conversation, ref change } => Command::Update(Box::new(UpdateConversation {
             workspace: WORKSPACE,
             conversation: conversation_id(conversation),
-            change: change.clone(),
+            patch: change.clone(),
         })),
-        Op::Retry { made_by, fence } => Item::Retry(Retry { turn: turn(made_by), fence, delay }),
-        Op::HandBack { made_by, fence } => Item::HandBack(HandBack { turn: turn(made_by), fence, delay }),
-        Op::TopUp { reference } => Item::TopUp(TopUp {
+        Op::Retry { made_by, fence } => Command::Retry(Retry { turn: turn(made_by), fence, delay }),
+        Op::HandBack { made_by, fence } => Command::HandBack(HandBack { turn: turn(made_by), fence, delay }),
+        Op::TopUp { reference } => Command::TopUp(TopUp {
             workspace: WORKSPACE,
             amount: Money(25_000),
             reference: reference.to_string(),
@@ -148,13 +151,13 @@ fn tables(clock: &FixedClock) -> Tables {
     let state = WorkspaceState { balance: Money(MONEY), ..WorkspaceState::new(0) };
     let mut tables = Tables::default();
     tables.workspaces.insert(WORKSPACE, WorkspaceRow { settings, state, subscribers: Vec::new() });
-    let head = AssistantHead {
+    let assistant = AssistantSummary {
         workspace: WORKSPACE,
         current_version: 1,
         archived: false,
         pause_on_agent_message: true,
     };
-    tables.assistants.insert(ASSISTANT, head);
+    tables.assistants.insert(ASSISTANT, assistant);
     for (index, kind) in (0_u8..).zip(ConversationKind::ALL) {
         let id = conversation_id(index);
         let conversation = Conversation::new(WORKSPACE, id, *kind, ASSISTANT, clock.now());
@@ -185,13 +188,13 @@ fn read_again(old: Tables) -> Tables {
 struct Run {
     outcomes: Vec<String>,
     tables: Tables,
-    written: Vec<Written>,
+    changes: Vec<ChangeSet>,
     effects: Vec<Effects>,
 }
 
 impl Run {
     fn ledger(&self) -> Vec<&LedgerEntry> {
-        self.written.iter().flat_map(|written| &written.ledger).collect()
+        self.changes.iter().flat_map(|changes| &changes.ledger).collect()
     }
 
     /// Everything that must not depend on how the items were put into batches.
@@ -202,8 +205,8 @@ impl Run {
         conversations.sort_by_key(|conversation| conversation.id);
         let mut kept: Vec<_> = self.tables.idempotency.values().collect();
         kept.sort_by_key(|kept| kept.key.clone());
-        let events: Vec<_> = self.written.iter().flat_map(|written| &written.events).collect();
-        let messages: Vec<_> = self.written.iter().flat_map(|written| &written.messages).collect();
+        let events: Vec<_> = self.changes.iter().flat_map(|changes| &changes.events).collect();
+        let messages: Vec<_> = self.changes.iter().flat_map(|changes| &changes.messages).collect();
         let ended: Vec<_> = self.effects.iter().flat_map(|effects| &effects.ended).collect();
         let state = self.tables.workspaces[&WORKSPACE].state;
         format!(
@@ -213,13 +216,13 @@ impl Run {
     }
 }
 
-fn run(items: &[Item], batch_size: usize, slots: usize) -> Run {
+fn run(commands: &[Command], batch_size: usize, slots: usize) -> Run {
     let clock = FixedClock::at("2026-03-16T10:00:00Z".parse().unwrap());
-    let ids = Ids::seeded(7);
+    let ids = IdGenerator::seeded(7);
     let mut run =
-        Run { outcomes: Vec::new(), tables: tables(&clock), written: Vec::new(), effects: Vec::new() };
-    for items in items.chunks(batch_size) {
-        let setting = Setting {
+        Run { outcomes: Vec::new(), tables: tables(&clock), changes: Vec::new(), effects: Vec::new() };
+    for commands in commands.chunks(batch_size) {
+        let context = DecisionContext {
             now: clock.now(),
             instant: Instant::now(),
             clock: &clock,
@@ -228,11 +231,11 @@ fn run(items: &[Item], batch_size: usize, slots: usize) -> Run {
             bounds: rejoinder::domain::batch::Bounds { max_open_per_conversation: 4, ..BOUNDS },
         };
         let budget = SlotBudget { widget: slots, platform: slots, per_workspace: None };
-        let mut batch = Batch::new(setting, budget, read_again(std::mem::take(&mut run.tables)));
-        run.outcomes.extend(items.iter().map(|item| format!("{:?}", batch.decide(item))));
-        let (tables, written, effects) = batch.finish();
+        let mut batch = Batch::new(context, budget, read_again(std::mem::take(&mut run.tables)));
+        run.outcomes.extend(commands.iter().map(|command| format!("{:?}", batch.decide(command))));
+        let (tables, changes, effects) = batch.finish();
         run.tables = tables;
-        run.written.push(written);
+        run.changes.push(changes);
         run.effects.push(effects);
     }
     run
@@ -246,7 +249,7 @@ fn check(run: &Run) {
     let numbers: Vec<i64> = ledger.iter().map(|entry| entry.number).collect();
     assert_eq!(numbers, (1..state.next_ledger_number).collect::<Vec<_>>());
     let cursors: Vec<i64> =
-        run.written.iter().flat_map(|written| &written.events).map(|event| event.cursor).collect();
+        run.changes.iter().flat_map(|changes| &changes.events).map(|event| event.cursor).collect();
     assert_eq!(cursors, (1..state.next_cursor).collect::<Vec<_>>());
     let open = |turn: &&rejoinder::domain::turn::Turn| turn.state.is_open();
     assert_eq!(state.open_turns, i64::try_from(run.tables.turns.values().filter(open).count()).unwrap());
@@ -262,7 +265,7 @@ fn check(run: &Run) {
         for (index, turn) in turns.iter().enumerate() {
             assert_eq!(turn.state == TurnState::Waiting, index > 0, "only the oldest is on: {turns:?}");
         }
-        let messages = run.written.iter().flat_map(|written| &written.messages);
+        let messages = run.changes.iter().flat_map(|changes| &changes.messages);
         let positions: Vec<i64> = messages
             .filter(|message| message.conversation == conversation.id)
             .map(|message| message.position)
@@ -289,11 +292,11 @@ proptest! {
 
     #[test]
     fn one_batch_decides_as_many_of_one_item_do(ops in proptest::collection::vec(op(), 1..24), has_slots: bool) {
-        let items = items(&ops);
+        let commands = commands(&ops);
         let slots = if has_slots { 1000 } else { 0 };
 
-        let together = run(&items, items.len(), slots);
-        let singly = run(&items, 1, slots);
+        let together = run(&commands, commands.len(), slots);
+        let singly = run(&commands, 1, slots);
 
         prop_assert_eq!(together.summary(), singly.summary());
         check(&together);

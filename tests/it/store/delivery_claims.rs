@@ -6,9 +6,11 @@ use std::time::Duration;
 use futures::future::join_all;
 use rejoinder::domain::clock::Clock;
 use rejoinder::domain::conversation::ConversationKind;
-use rejoinder::domain::delivery::{Attempt, AttemptOutcome, Claimed, End, Ended, Next};
+use rejoinder::domain::delivery::{
+    Attempt, AttemptOutcome, ClaimedDelivery, DeliveryOutcome, Disposition, OutcomeWrite,
+};
 use rejoinder::domain::ids::{EndpointId, ProcessId};
-use rejoinder::store::delivery_claims::{self, Wanted};
+use rejoinder::store::delivery_claims::{self, ClaimRequest};
 use rejoinder::store::{Conn, attempts};
 use uuid::Uuid;
 
@@ -23,29 +25,33 @@ async fn events(process: &Process, seeded: &Seed, count: usize) {
 
 async fn due(process: &Process) -> Vec<EndpointId> {
     let due = async |conn: Conn<'_>| delivery_claims::list_due(conn, process.clock.as_ref()).await;
-    process.db.reading(due).await.unwrap().0.into_iter().map(|due| due.endpoint).collect()
+    process.db.read(due).await.unwrap().0.into_iter().map(|due| due.endpoint).collect()
 }
 
-async fn claim(process: &Process, owner: ProcessId, seeded: &Seed, count: usize) -> Vec<Claimed> {
+async fn claim(process: &Process, owner: ProcessId, seeded: &Seed, count: usize) -> Vec<ClaimedDelivery> {
     let Some(endpoint) = due(process).await.pop() else { return Vec::new() };
-    let wanted = [Wanted { workspace: seeded.workspace, endpoint, count }];
+    let wanted = [ClaimRequest { workspace: seeded.workspace, endpoint, count }];
     let clock = process.clock.as_ref();
     let claim = async |conn: Conn<'_>| delivery_claims::claim(conn, owner, &wanted, clock).await;
-    process.db.writing(claim).await.unwrap()
+    process.db.write(claim).await.unwrap()
 }
 
-async fn record(process: &Process, owner: ProcessId, claimed: &[Claimed], end: &End) {
-    let ended = |claimed: &Claimed| Ended { key: claimed.key, fence: claimed.fence, end: end.clone() };
-    let ended: Vec<Ended> = claimed.iter().map(ended).collect();
+async fn record(process: &Process, owner: ProcessId, claimed: &[ClaimedDelivery], outcome: &DeliveryOutcome) {
+    let ended = |claimed: &ClaimedDelivery| OutcomeWrite {
+        key: claimed.key,
+        fence: claimed.fence,
+        outcome: outcome.clone(),
+    };
+    let ended: Vec<OutcomeWrite> = claimed.iter().map(ended).collect();
     let clock = process.clock.as_ref();
     let record = async |conn: Conn<'_>| attempts::record(conn, owner, &ended, clock).await;
-    process.db.writing(record).await.unwrap();
+    process.db.write(record).await.unwrap();
 }
 
-fn attempted(process: &Process, outcome: AttemptOutcome, next: Next) -> End {
+fn attempted(process: &Process, outcome: AttemptOutcome, disposition: Disposition) -> DeliveryOutcome {
     let now = process.clock.now();
     let attempt = Attempt { started_at: now, finished_at: now, outcome, status: None, excerpt: None };
-    End::Attempted(attempt, next)
+    DeliveryOutcome::Attempted(attempt, disposition)
 }
 
 both_backends!(
@@ -86,9 +92,9 @@ both_backends!(
 
         let clock = process.clock.as_ref();
         let take = async |conn: Conn<'_>| delivery_claims::take_over(conn, process.id, false, 9, clock).await;
-        assert_eq!(process.db.writing(take).await.unwrap(), 2);
+        assert_eq!(process.db.write(take).await.unwrap(), 2);
         let again = claim(&process, process.id, &seeded, 9).await;
-        let delivered = attempted(&process, AttemptOutcome::Delivered, Next::Delivered);
+        let delivered = attempted(&process, AttemptOutcome::Delivered, Disposition::Delivered);
         record(&process, dead, &lost, &delivered).await;
         record(&process, process.id, &lost, &delivered).await;
 
@@ -115,7 +121,7 @@ both_backends!(
         let process = Process::start(&db).await;
         events(&process, &seeded, 2).await;
         let claimed = claim(&process, process.id, &seeded, 9).await;
-        let pause = Next::Again(Duration::from_secs(5));
+        let pause = Disposition::Retry(Duration::from_secs(5));
         let failed = attempted(&process, AttemptOutcome::TimedOut, pause);
 
         record(&process, process.id, &claimed[..1], &failed).await;
@@ -125,7 +131,7 @@ both_backends!(
         process.advance(&db, Duration::from_secs(5)).await;
         let again = claim(&process, process.id, &seeded, 9).await;
         assert_eq!((again.len(), again[0].key, again[0].attempts), (1, claimed[0].key, 1));
-        let delivered = attempted(&process, AttemptOutcome::Delivered, Next::Delivered);
+        let delivered = attempted(&process, AttemptOutcome::Delivered, Disposition::Delivered);
         record(&process, process.id, &claimed[1..], &delivered).await;
         assert_eq!(seed::number(&db, FAILING).await, 0);
     }
@@ -138,8 +144,8 @@ both_backends!(
         events(&process, &seeded, 2).await;
         let claimed = claim(&process, process.id, &seeded, 9).await;
 
-        record(&process, process.id, &claimed[..1], &End::HandedBack).await;
-        record(&process, process.id, &claimed[1..], &End::Closed).await;
+        record(&process, process.id, &claimed[..1], &DeliveryOutcome::HandedBack).await;
+        record(&process, process.id, &claimed[1..], &DeliveryOutcome::Closed).await;
 
         let again = claim(&process, process.id, &seeded, 9).await;
         assert_eq!((again.len(), again[0].key, again[0].attempts), (1, claimed[0].key, 0));

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
-use rejoinder::domain::batch::{Admitted, Retry, Step};
+use rejoinder::domain::batch::{AdmitOutcome, Retry, TurnWriteOutcome};
 use rejoinder::domain::conversation::ConversationKind;
 use rejoinder::domain::error::Error;
-use rejoinder::domain::turn::{Door, TurnState};
+use rejoinder::domain::turn::{Api, TurnState};
 use rejoinder::store::Db;
 use rejoinder::store::writer::Effect;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,7 +27,7 @@ both_backends!(
         let conversations =
             join_all((0..10).map(|_| process.conversation(&seeded, ConversationKind::Widget))).await;
         let admissions: Vec<_> =
-            conversations.iter().map(|conversation| admission(conversation, Door::Widget)).collect();
+            conversations.iter().map(|conversation| admission(conversation, Api::Widget)).collect();
         process.writer.admit(admissions[4].clone()).await.unwrap();
 
         // The fifth brings ids that are there already.
@@ -117,10 +117,10 @@ both_backends!(
         cutter.armed.store(true, Ordering::SeqCst);
         let retried =
             process.writer.retry(Retry { turn: first, fence: 1, delay: Duration::ZERO }).await.unwrap();
-        assert!(matches!(retried, Step::Done(turn) if turn.fence == 2 && turn.attempts == 1));
+        assert!(matches!(retried, TurnWriteOutcome::Accepted(turn) if turn.fence == 2 && turn.attempts == 1));
 
         cutter.armed.store(true, Ordering::SeqCst);
-        assert!(matches!(process.complete(first, 2).await, Step::Done(_)));
+        assert!(matches!(process.complete(first, 2).await, TurnWriteOutcome::Accepted(_)));
         let effects = process.effects(2).await;
         assert!(
             effects
@@ -142,7 +142,7 @@ both_backends!(
         );
         assert!(!cutter.armed.load(Ordering::SeqCst), "each commit was cut");
         drop(effects);
-        assert_eq!(process.slots.in_use(Door::Widget) + process.slots.in_use(Door::Platform), 0);
+        assert_eq!(process.slots.in_use(Api::Widget) + process.slots.in_use(Api::Platform), 0);
         assert_invariants(&db).await;
     }
 );
@@ -161,7 +161,7 @@ both_backends!(
         process.effects(1).await;
 
         cutter.armed.store(true, Ordering::SeqCst);
-        let refused = process.writer.admit(admission(&conversation, Door::Widget));
+        let refused = process.writer.admit(admission(&conversation, Api::Widget));
         let back = async {
             wait_for("the cut", async || (!cutter.armed.load(Ordering::SeqCst)).then_some(())).await;
             cutter.refusing.store(true, Ordering::SeqCst);
@@ -176,7 +176,7 @@ both_backends!(
             let waiting = tokio::time::timeout(Duration::from_millis(200), &mut completing).await;
             assert!(waiting.is_err(), "the store is away");
             cutter.refusing.store(false, Ordering::SeqCst);
-            assert!(matches!(within("the end", completing).await, Step::Done(_)));
+            assert!(matches!(within("the end", completing).await, TurnWriteOutcome::Accepted(_)));
         }
 
         // The third, if it was refused, is ended before it runs.
@@ -210,19 +210,19 @@ both_backends!(
         sqlx::query("set local idle_in_transaction_session_timeout = 0").execute(&mut *conn).await.unwrap();
         sqlx::query("select * from workspace_state for update").execute(&mut *conn).await.unwrap();
 
-        let held = process.writer.admit(admission(&conversation, Door::Widget));
+        let held = process.writer.admit(admission(&conversation, Api::Widget));
         let (held, behind) =
-            tokio::join!(held, process.writer.admit(admission(&conversation, Door::Platform)));
+            tokio::join!(held, process.writer.admit(admission(&conversation, Api::Platform)));
         // Neither was decided, nor ever will be.
         assert!(matches!(held, Err(Error::Unavailable { outcome_unknown: false, .. })), "{held:?}");
         assert!(behind.is_err());
         drop(tx);
 
-        // The lane goes on, with no one of the two.
-        let turn = within("the lane", async {
+        // The shard goes on, with no one of the two.
+        let turn = within("the shard", async {
             loop {
-                if let Ok(Admitted::Waiting(turn)) =
-                    process.writer.admit(admission(&conversation, Door::Widget)).await
+                if let Ok(AdmitOutcome::Waiting(turn)) =
+                    process.writer.admit(admission(&conversation, Api::Widget)).await
                 {
                     return turn;
                 }
@@ -252,7 +252,7 @@ async fn an_admission_that_was_given_up_after_it_was_sent_is_ended_before_it_run
     // What a batch reads is free, what it writes is not.
     sqlx::query("lock table messages in exclusive mode").execute(&mut *conn).await.unwrap();
 
-    let given_up = process.writer.admit(admission(&conversation, Door::Widget)).await;
+    let given_up = process.writer.admit(admission(&conversation, Api::Widget)).await;
     drop(tx);
 
     assert!(matches!(given_up, Err(Error::Unavailable { outcome_unknown: true, .. })), "{given_up:?}");
@@ -283,8 +283,7 @@ both_backends!(
         let load = join_all(conversations.iter().map(async |conversation| {
             let mut sent = 0;
             for _ in 0..10 {
-                sent +=
-                    usize::from(process.writer.admit(admission(conversation, Door::Widget)).await.is_ok());
+                sent += usize::from(process.writer.admit(admission(conversation, Api::Widget)).await.is_ok());
             }
             sent
         }));

@@ -2,7 +2,7 @@
 
 use futures::future::join_all;
 use jiff::Timestamp;
-use rejoinder::domain::batch::{Hold, Right, StoreWrite, TurnRef};
+use rejoinder::domain::batch::{EndAuthority, Hold, StoreWrite, TurnRef};
 use rejoinder::domain::calendar::{
     BookingRequest, CalendarRules, CalendarRulesIn, CancelRequest, HoursIn, Interval,
 };
@@ -10,8 +10,8 @@ use rejoinder::domain::conversation::ConversationKind;
 use rejoinder::domain::failure::Failure;
 use rejoinder::domain::ids::BookingId;
 use rejoinder::domain::turn::TurnEnd;
-use rejoinder::store::booking_log::{self, Filter};
-use rejoinder::store::calendars::{self, Held};
+use rejoinder::store::bookings::{self, Holds};
+use rejoinder::store::confirmed_bookings::{self, Filter};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -79,14 +79,14 @@ async fn turn(process: &Process, seeded: &Seed) -> TurnRef {
     process.ask(&conversation).await
 }
 
-async fn held(process: &Process, seeded: &Seed) -> Held {
+async fn held(process: &Process, seeded: &Seed) -> Holds {
     held_at(process, seeded, URL).await
 }
 
-async fn held_at(process: &Process, seeded: &Seed, url: &str) -> Held {
+async fn held_at(process: &Process, seeded: &Seed, url: &str) -> Holds {
     let range = Interval { start: at("2026-03-17T00:00Z"), end: at("2026-03-18T00:00Z") };
-    let mut read = process.db.read().await.unwrap();
-    calendars::held(read.conn(), seeded.workspace, seeded.calendar, url, range).await.unwrap()
+    let mut read = process.db.acquire_read().await.unwrap();
+    bookings::list_holds(read.conn(), seeded.workspace, seeded.calendar, url, range).await.unwrap()
 }
 
 async fn beginning(db: &TestDb) -> (Seed, Process) {
@@ -111,7 +111,7 @@ both_backends!(
             write(&process, turns[won[0]], hold(&seeded, &format!("call_{}", won[0]), SLOT, &[slot()])).await;
         assert_eq!(again, results[won[0]]);
         let now = held(&process, &seeded).await;
-        assert_eq!((now.busy.len(), now.dead.len()), (1, 0));
+        assert_eq!((now.busy.len(), now.stale.len()), (1, 0));
     }
 );
 
@@ -171,12 +171,12 @@ both_backends!(
         let late = held(&process, &seeded).await;
         let free = write(&process, second, moved()).await;
 
-        assert_eq!(here, Held::default(), "its server knows");
+        assert_eq!(here, Holds::default(), "its server knows");
         assert_eq!(there.busy, [("call_1".to_owned(), slot())]);
         assert_eq!(taken["error"], "2026-03-17 10:00 is already taken");
         assert!(kept["error"].as_str().unwrap().contains("has to be cancelled there"), "{kept}");
         assert_eq!(cancelled["success"], true);
-        assert_eq!(late.dead, [("call_1".to_owned(), slot())], "an event that still comes is nobody's");
+        assert_eq!(late.stale, [("call_1".to_owned(), slot())], "an event that still comes is nobody's");
         assert_eq!(free["success"], true, "{free}");
     }
 );
@@ -198,7 +198,7 @@ both_backends!(
         assert!(confirmed.get("error").is_some(), "{confirmed}");
         assert_eq!(other["success"], true, "{other}");
         let now = held(&process, &seeded).await;
-        assert_eq!(now.dead, [("call_1".to_owned(), slot())]);
+        assert_eq!(now.stale, [("call_1".to_owned(), slot())]);
         assert_eq!(now.busy, [("call_2".to_owned(), slot())]);
     }
 );
@@ -210,12 +210,16 @@ both_backends!(
         write(&process, first, hold(&seeded, "call_1", SLOT, &[])).await;
         let refused = write(&process, second, hold(&seeded, "call_2", SLOT, &[])).await;
 
-        process.writer.end(ending(first, Right::Unheard, TurnEnd::Failed(Failure::Timeout))).await.unwrap();
+        process
+            .writer
+            .end(ending(first, EndAuthority::ClientGone, TurnEnd::Failed(Failure::Timeout)))
+            .await
+            .unwrap();
         let now = held(&process, &seeded).await;
         let made = write(&process, second, hold(&seeded, "call_2", SLOT, &[])).await;
 
         assert!(refused.get("error").is_some(), "{refused}");
-        assert_eq!(now, Held { busy: Vec::new(), dead: vec![("call_1".to_owned(), slot())] });
+        assert_eq!(now, Holds { busy: Vec::new(), stale: vec![("call_1".to_owned(), slot())] });
         assert_eq!(made["success"], true, "{made}");
     }
 );
@@ -232,9 +236,10 @@ both_backends!(
         }
 
         let filter = Filter { last: true, ..Filter::default() };
-        let mut read = process.db.read().await.unwrap();
-        let listed =
-            booking_log::list(read.conn(), seeded.workspace, seeded.calendar, &filter, 2).await.unwrap();
+        let mut read = process.db.acquire_read().await.unwrap();
+        let listed = confirmed_bookings::list(read.conn(), seeded.workspace, seeded.calendar, &filter, 2)
+            .await
+            .unwrap();
 
         let calls: Vec<&str> = listed.iter().map(|booking| booking.call.as_str()).collect();
         assert_eq!(calls, ["call_2", "call_3"]);

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use rejoinder::domain::batch::{Admitted, Item, Outcome, Right, TopUp};
+use rejoinder::domain::batch::{AdmitOutcome, Command, EndAuthority, Outcome, TopUp};
 use rejoinder::domain::clock::Clock;
 use rejoinder::domain::conversation::ConversationKind;
 use rejoinder::domain::error::Error;
 use rejoinder::domain::money::Money;
-use rejoinder::domain::rendered::widget_end;
-use rejoinder::domain::turn::Door;
-use rejoinder::store::writer::decide_within;
+use rejoinder::domain::render::widget_turn_end;
+use rejoinder::domain::turn::Api;
+use rejoinder::store::writer::decide_inline;
 use rejoinder::store::{Conn, Db, idempotency};
 
 use crate::support::db::{Backend, both_backends};
@@ -23,33 +23,34 @@ both_backends!(
         let seeded = seed::workspace(&db, 1_000_000).await;
         let process = Process::start(&db).await;
         let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
-        let ask = |body: &str| process.writer.admit(keyed(admission(&conversation, Door::Widget), "k", body));
+        let ask = |body: &str| process.writer.admit(keyed(admission(&conversation, Api::Widget), "k", body));
 
         // Twenty twins, most of them in one batch: one is the first, the others wait for its turn.
         let outcomes = join_all((0..20).map(|_| ask("body"))).await;
 
         let first = outcomes.iter().find_map(|outcome| match outcome {
-            Ok(Admitted::Waiting(turn)) => Some(*turn),
+            Ok(AdmitOutcome::Waiting(turn)) => Some(*turn),
             _ => None,
         });
         let turn = first.unwrap();
-        let twins =
-            outcomes.iter().filter(|outcome| matches!(outcome, Ok(Admitted::Twin(twin)) if *twin == turn));
-        assert_eq!(twins.count(), 19);
-        assert!(matches!(ask("another body").await, Err(Error::KeyReused)));
+        let duplicates = outcomes.iter().filter(
+            |outcome| matches!(outcome, Ok(AdmitOutcome::InFlightDuplicate(duplicate)) if *duplicate == turn),
+        );
+        assert_eq!(duplicates.count(), 19);
+        assert!(matches!(ask("another body").await, Err(Error::IdempotencyKeyReused)));
 
         let end = completed("The answer");
         process
             .writer
-            .end(ending(reference(&conversation, turn), Right::Unheard, end.clone()))
+            .end(ending(reference(&conversation, turn), EndAuthority::ClientGone, end.clone()))
             .await
             .unwrap();
-        let replayed = Admitted::Replayed { answer: widget_end(&end), turn: Some(turn) };
+        let replayed = AdmitOutcome::Replayed { answer: widget_turn_end(&end), turn: Some(turn) };
         assert_eq!(ask("body").await.unwrap(), replayed);
         assert_eq!(seed::number(&db, "select count(*) from messages").await, 2);
 
         process.advance(&db, Duration::from_hours(24)).await;
-        assert!(matches!(ask("another body").await.unwrap(), Admitted::Waiting(_)));
+        assert!(matches!(ask("another body").await.unwrap(), AdmitOutcome::Waiting(_)));
         assert_invariants(&db).await;
     }
 );
@@ -62,8 +63,8 @@ both_backends!(
             for _ in 0..2 {
                 let conversation = process.conversation(seeded, ConversationKind::Widget).await;
                 let admitted =
-                    process.writer.admit(keyed(admission(&conversation, Door::Widget), "k", "body")).await;
-                assert!(matches!(admitted.unwrap(), Admitted::Waiting(_)));
+                    process.writer.admit(keyed(admission(&conversation, Api::Widget), "k", "body")).await;
+                assert!(matches!(admitted.unwrap(), AdmitOutcome::Waiting(_)));
             }
         }
     }
@@ -74,9 +75,9 @@ both_backends!(
         let seeded = seed::workspace(&db, 0).await;
         let process = Process::start(&db).await;
         let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
-        let ask = || process.writer.admit(keyed(admission(&conversation, Door::Widget), "k", "body"));
+        let ask = || process.writer.admit(keyed(admission(&conversation, Api::Widget), "k", "body"));
         assert!(matches!(ask().await, Err(Error::InsufficientBalance)));
-        let credit = Item::TopUp(TopUp {
+        let credit = Command::TopUp(TopUp {
             workspace: seeded.workspace,
             amount: Money(10_000),
             reference: "invoice 1".to_owned(),
@@ -84,12 +85,12 @@ both_backends!(
 
         let clock = process.clock.as_ref();
         let twice = [credit.clone(), credit];
-        let decide = async |conn: Conn<'_>| decide_within(conn, clock, &process.context.ids, &twice).await;
-        let outcomes = process.db.writing(decide).await.unwrap();
+        let decide = async |conn: Conn<'_>| decide_inline(conn, clock, &process.context.ids, &twice).await;
+        let outcomes = process.db.write(decide).await.unwrap();
 
         assert!(matches!(outcomes[0], Ok(Outcome::ToppedUp(_))));
         assert!(matches!(outcomes[1], Err(Error::Invalid(_))), "a reference counts once");
-        assert!(matches!(ask().await.unwrap(), Admitted::Waiting(_)));
+        assert!(matches!(ask().await.unwrap(), AdmitOutcome::Waiting(_)));
         assert_invariants(&db).await;
     }
 );
@@ -99,14 +100,16 @@ both_backends!(
         let seeded = seed::workspace(&db, 1_000_000).await;
         let process = Process::start(&db).await;
         let conversation = process.conversation(&seeded, ConversationKind::Api).await;
-        let ask = || process.writer.admit(keyed(admission(&conversation, Door::Platform), "k", "body"));
+        let ask = || process.writer.admit(keyed(admission(&conversation, Api::Platform), "k", "body"));
 
         let outcomes = join_all((0..5).map(|_| ask())).await;
 
         let mut answers = Vec::new();
         for outcome in outcomes {
             match outcome.unwrap() {
-                Admitted::Answered { answer, .. } | Admitted::Replayed { answer, .. } => answers.push(answer),
+                AdmitOutcome::Answered { answer, .. } | AdmitOutcome::Replayed { answer, .. } => {
+                    answers.push(answer)
+                }
                 other => panic!("{other:?}"),
             }
         }
@@ -125,7 +128,7 @@ both_backends!(
         let seeded = seed::workspace(&db, 1_000_000).await;
         let process = Process::start(&db).await;
         let conversation = process.conversation(&seeded, ConversationKind::Api).await;
-        process.writer.admit(keyed(admission(&conversation, Door::Platform), "k", "body")).await.unwrap();
+        process.writer.admit(keyed(admission(&conversation, Api::Platform), "k", "body")).await.unwrap();
         let now = process.clock.now();
         process.advance(&db, Duration::from_hours(25)).await;
         // As an admission does it whose batch is under way.
@@ -134,8 +137,7 @@ both_backends!(
         let again = now.plus(Duration::from_hours(25));
         sqlx::query("update idempotency set created_at = $1").bind(again).execute(&mut *using).await.unwrap();
 
-        let sweep =
-            process.db.writing(async |conn| idempotency::sweep(conn, 9, process.clock.as_ref()).await);
+        let sweep = process.db.write(async |conn| idempotency::sweep(conn, 9, process.clock.as_ref()).await);
         let used = async {
             let waits = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' \
                 and query like 'delete from idempotency%' and datname = current_database()";

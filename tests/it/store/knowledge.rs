@@ -3,9 +3,10 @@
 use rejoinder::domain::clock::Micros;
 use rejoinder::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
 use rejoinder::domain::knowledge::{
-    Base, Document, Format, Hit, Language, Ready, SearchBy, TITLED, searched,
+    Document, Format, Hit, KnowledgeBase, Language, MAX_TITLE_PASSAGES, PreparedDocument, SearchMode,
+    searchable_words,
 };
-use rejoinder::store::documents::{self, Written};
+use rejoinder::store::documents::{self, DocumentWrite};
 use rejoinder::store::{Conn, Db, knowledge_bases};
 use rejoinder::tools::Searcher;
 use uuid::Uuid;
@@ -14,12 +15,17 @@ use crate::support::db::{TestDb, both_backends};
 use crate::support::{seed, store};
 
 /// A base of a workspace of its own.
-pub(super) async fn base_in(db: &TestDb, store: &Db, language: Language) -> Base {
+pub(super) async fn base_in(db: &TestDb, store: &Db, language: Language) -> KnowledgeBase {
     base_of(store, seed::workspace(db, 0).await.workspace, "help", language).await
 }
 
-pub(super) async fn base_of(store: &Db, workspace: WorkspaceId, slug: &str, language: Language) -> Base {
-    let base = Base {
+pub(super) async fn base_of(
+    store: &Db,
+    workspace: WorkspaceId,
+    slug: &str,
+    language: Language,
+) -> KnowledgeBase {
+    let base = KnowledgeBase {
         workspace,
         id: KnowledgeBaseId(Uuid::new_v4()),
         slug: slug.to_owned(),
@@ -32,57 +38,59 @@ pub(super) async fn base_of(store: &Db, workspace: WorkspaceId, slug: &str, lang
         created_at: Micros(1),
         updated_at: Micros(1),
     };
-    assert!(store.writing(async |conn| knowledge_bases::insert(conn, &base).await).await.unwrap());
+    assert!(store.write(async |conn| knowledge_bases::insert(conn, &base).await).await.unwrap());
     base
 }
 
-pub(super) async fn put(store: &Db, base: &Base, slug: &str, text: &str) -> Document {
+pub(super) async fn put(store: &Db, base: &KnowledgeBase, slug: &str, text: &str) -> Document {
     let (slug, title) = (slug.to_owned(), slug.to_owned());
-    let ready = Ready::cut(slug, title, None, Format::Markdown, text.to_owned(), base.language).unwrap();
+    let ready =
+        PreparedDocument::prepare(slug, title, None, Format::Markdown, text.to_owned(), base.language)
+            .unwrap();
     let write = async |mut conn: Conn<'_>| {
         let base = knowledge_bases::lock(conn.reborrow(), base.workspace, base.id).await?.unwrap();
         let old = documents::find_by_slug(conn.reborrow(), base.workspace, base.id, &ready.slug).await?;
         let id = old.as_ref().map_or_else(|| DocumentId(Uuid::new_v4()), |old| old.id);
-        let written = Written { id, ready: &ready, from_file: false, now: Micros(2) };
+        let written = DocumentWrite { id, prepared: &ready, from_file: false, now: Micros(2) };
         documents::put(conn, &base, old.as_ref(), written).await
     };
-    store.writing(write).await.unwrap()
+    store.write(write).await.unwrap()
 }
 
-pub(super) async fn remove(store: &Db, base: &Base, document: &Document) {
+pub(super) async fn remove(store: &Db, base: &KnowledgeBase, document: &Document) {
     let write = async |mut conn: Conn<'_>| {
         let base = knowledge_bases::lock(conn.reborrow(), base.workspace, base.id).await?.unwrap();
         documents::remove(conn, &base, document).await
     };
-    store.writing(write).await.unwrap();
+    store.write(write).await.unwrap();
 }
 
-async fn now(store: &Db, base: &Base) -> Base {
+async fn now(store: &Db, base: &KnowledgeBase) -> KnowledgeBase {
     let read = async |conn: Conn<'_>| knowledge_bases::find(conn, base.workspace, base.id).await;
-    store.reading(read).await.unwrap().unwrap()
+    store.read(read).await.unwrap().unwrap()
 }
 
-async fn find(store: &Db, base: &Base, query: &str) -> Vec<Hit> {
-    Searcher::new(store.clone(), None).find(base, query, 5, SearchBy::Both).await.unwrap()
+async fn find(store: &Db, base: &KnowledgeBase, query: &str) -> Vec<Hit> {
+    Searcher::new(store.clone(), None).find(base, query, 5, SearchMode::Both).await.unwrap()
 }
 
-async fn search(store: &Db, base: &Base, query: &str) -> Vec<Hit> {
+async fn search(store: &Db, base: &KnowledgeBase, query: &str) -> Vec<Hit> {
     find(store, &now(store, base).await, query).await
 }
 
-async fn found(store: &Db, base: &Base, query: &str) -> Vec<String> {
+async fn found(store: &Db, base: &KnowledgeBase, query: &str) -> Vec<String> {
     search(store, base, query).await.into_iter().map(|hit| hit.passage.document_slug).collect()
 }
 
 /// What is kept of a base must be what its passages say.
-async fn assert_counted(db: &TestDb, store: &Db, base: &Base) {
+async fn assert_counted(db: &TestDb, store: &Db, base: &KnowledgeBase) {
     let kept = now(store, base).await;
     let id = seed::literal(db, base.id.0);
     let passages = seed::number(db, &format!("select count(*) from passages where base_id = {id}")).await;
     assert_eq!(kept.passages, passages);
     let terms = format!("select coalesce(sum(passages), 0) from terms where base_id = {id}");
     let of = |which: &str| {
-        format!("select words from passages where base_id = {id} and position {which} {TITLED}")
+        format!("select words from passages where base_id = {id} and position {which} {MAX_TITLE_PASSAGES}")
     };
     let (first, late) = (seed::texts(db, &of("<")).await, seed::texts(db, &of(">=")).await);
     let words = |text: &str| {
@@ -91,7 +99,8 @@ async fn assert_counted(db: &TestDb, store: &Db, base: &Base) {
         words.collect::<std::collections::BTreeSet<_>>().len()
     };
     let of_first = first.iter().map(|text| words(text));
-    let all: usize = of_first.chain(late.iter().map(|text| words(searched(TITLED, text)))).sum();
+    let all: usize =
+        of_first.chain(late.iter().map(|text| words(searchable_words(MAX_TITLE_PASSAGES, text)))).sum();
     assert_eq!(seed::number(db, &terms).await, i64::try_from(all).unwrap());
     let none = format!("select count(*) from terms where passages <= 0 and base_id = {id}");
     assert_eq!(seed::number(db, &none).await, 0);
@@ -235,8 +244,8 @@ both_backends!(
         assert_eq!(hits.len(), 1);
         assert_eq!(hits[0].passage.document, own.id);
         let read = async |conn: Conn<'_>| knowledge_bases::find(conn, stranger.workspace, base.id).await;
-        assert_eq!(store.reading(read).await.unwrap(), None, "another workspace has no such base");
-        let foreign = Base { workspace: stranger.workspace, ..now(&store, &base).await };
+        assert_eq!(store.read(read).await.unwrap(), None, "another workspace has no such base");
+        let foreign = KnowledgeBase { workspace: stranger.workspace, ..now(&store, &base).await };
         assert_eq!(find(&store, &foreign, "apple").await, []);
     }
 );
@@ -321,7 +330,7 @@ both_backends!(
 
         let base = now(&store, &base).await;
         let all =
-            Searcher::new(store.clone(), None).find(&base, "refund", 50, SearchBy::Words).await.unwrap();
+            Searcher::new(store.clone(), None).find(&base, "refund", 50, SearchMode::Words).await.unwrap();
         let found: Vec<_> = all.iter().map(|hit| hit.passage.document_slug.as_str()).collect();
         assert_eq!(found.iter().filter(|slug| **slug == "policy").count(), 1, "{found:?}");
         assert_eq!(found.len(), 21);
@@ -363,22 +372,22 @@ both_backends!(
             &(0..7000).map(|number| format!("apple w{number} ")).collect::<Vec<_>>().concat(),
         )
         .await;
-        assert_eq!(store.reading(knowledge_bases::list_deleted).await.unwrap(), []);
-        let archived = Base { archived_at: Some(Micros(3)), ..now(&store, &base).await };
-        store.writing(async |conn| knowledge_bases::update(conn, &archived).await).await.unwrap();
+        assert_eq!(store.read(knowledge_bases::list_deleted).await.unwrap(), []);
+        let archived = KnowledgeBase { archived_at: Some(Micros(3)), ..now(&store, &base).await };
+        store.write(async |conn| knowledge_bases::update(conn, &archived).await).await.unwrap();
 
         let again = base_of(&store, base.workspace, "help", Language::English).await;
-        let deleted = store.reading(knowledge_bases::list_deleted).await.unwrap();
+        let deleted = store.read(knowledge_bases::list_deleted).await.unwrap();
         assert_eq!(deleted.iter().map(|deleted| deleted.base).collect::<Vec<_>>(), [base.id]);
         let remove = async |conn: Conn<'_>| knowledge_bases::remove(conn, deleted[0]).await;
         let mut rounds = 0;
-        while store.writing(remove).await.unwrap() {
+        while store.write(remove).await.unwrap() {
             rounds += 1;
         }
 
         assert_eq!(rounds, 4, "two documents, and the words in two portions");
         let read = async |conn: Conn<'_>| knowledge_bases::find(conn, base.workspace, base.id).await;
-        assert_eq!(store.reading(read).await.unwrap(), None);
+        assert_eq!(store.read(read).await.unwrap(), None);
         for table in ["passages", "documents", "terms"] {
             assert_eq!(seed::number(&db, &format!("select count(*) from {table}")).await, 0, "{table}");
         }
@@ -400,6 +409,6 @@ both_backends!(
         assert_eq!(listed.len(), 1200);
         assert_eq!(listed[7], "H7: text 7");
         let kept = async |conn: Conn<'_>| documents::text(conn, base.workspace, document.id).await;
-        assert_eq!(store.reading(kept).await.unwrap(), Some(text));
+        assert_eq!(store.read(kept).await.unwrap(), Some(text));
     }
 );

@@ -4,16 +4,16 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use futures::future::join_all;
-use rejoinder::domain::batch::{HandBack, Retry, Right, Step, StoreWrite, TurnRef};
+use rejoinder::domain::batch::{EndAuthority, HandBack, Retry, StoreWrite, TurnRef, TurnWriteOutcome};
 use rejoinder::domain::calendar::{BookingRequest, CalendarRules, CalendarRulesIn, CancelRequest, HoursIn};
 use rejoinder::domain::clock::Clock;
 use rejoinder::domain::conversation::ConversationKind;
 use rejoinder::domain::failure::Failure;
 use rejoinder::domain::ids::{BookingId, WorkspaceId};
-use rejoinder::domain::turn::{Door, TurnEnd, TurnState};
+use rejoinder::domain::turn::{Api, TurnEnd, TurnState};
 use rejoinder::store::journal;
-use rejoinder::store::overdue::{self, LifeBounds, OverdueKind};
-use rejoinder::store::writer::Room;
+use rejoinder::store::overdue::{self, LifetimeLimits, OverdueReason};
+use rejoinder::store::writer::WorkspaceCapacity;
 use rejoinder::store::{cancellations, processes, queue};
 use serde_json::Value;
 use uuid::Uuid;
@@ -24,13 +24,16 @@ use crate::support::store;
 use crate::support::writers::{BOUNDS, Process, admission, ai, ending, journaling};
 
 const LEASE: Duration = Duration::from_secs(30);
-const LIFE: LifeBounds =
-    LifeBounds { max_age: Duration::from_mins(15), max_wait: Duration::from_hours(24), max_takeovers: 20 };
+const LIFE: LifetimeLimits = LifetimeLimits {
+    max_age: Duration::from_mins(15),
+    max_wait: Duration::from_hours(24),
+    max_takeovers: 20,
+};
 
-async fn claim(process: &Process, door: Door, limit: usize) -> Vec<rejoinder::domain::turn::Turn> {
+async fn claim(process: &Process, api: Api, limit: usize) -> Vec<rejoinder::domain::turn::Turn> {
     let mut tx = process.db.begin().await.unwrap();
     let claimed =
-        queue::claim(tx.conn(), process.id, door, limit, None, 20, process.clock.as_ref()).await.unwrap();
+        queue::claim(tx.conn(), process.id, api, limit, None, 20, process.clock.as_ref()).await.unwrap();
     tx.commit().await.unwrap();
     claimed
 }
@@ -53,45 +56,45 @@ async fn take_over_after(process: &Process, overdue: Option<Duration>) -> u64 {
 }
 
 both_backends!(
-    async fn whoever_was_overtaken_changes_nothing(db: TestDb) {
+    async fn an_owner_that_is_fenced_off_changes_nothing(db: TestDb) {
         let seeded = seed::workspace(&db, 1_000_000).await;
         let process = Process::start(&db).await;
         let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
         let turn = process.ask(&conversation).await;
         let retried =
             process.writer.retry(Retry { turn, fence: 1, delay: Duration::from_secs(4) }).await.unwrap();
-        let Step::Done(retried) = retried else { panic!("{retried:?}") };
+        let TurnWriteOutcome::Accepted(retried) = retried else { panic!("{retried:?}") };
         assert_eq!((retried.fence, retried.attempts, retried.state), (2, 1, TurnState::Running));
         assert_eq!(retried.not_before, process.clock.now().plus(Duration::from_secs(4)));
         let before = seed::contents(&db).await;
 
-        assert!(matches!(process.complete(turn, 1).await, Step::Overtaken(Some(_))));
+        assert!(matches!(process.complete(turn, 1).await, TurnWriteOutcome::FencedOff(Some(_))));
         let delay = Duration::ZERO;
         assert!(matches!(
             process.writer.retry(Retry { turn, fence: 1, delay }).await.unwrap(),
-            Step::Overtaken(_)
+            TurnWriteOutcome::FencedOff(_)
         ));
         assert!(matches!(
             process.writer.hand_back(HandBack { turn, fence: 1, delay }).await.unwrap(),
-            Step::Overtaken(_)
+            TurnWriteOutcome::FencedOff(_)
         ));
         let (step, _) = process.writer.journal(journaling(turn, 1, None)).await.unwrap();
-        assert!(matches!(step, Step::Overtaken(_)));
+        assert!(matches!(step, TurnWriteOutcome::FencedOff(_)));
         let early = process
             .writer
-            .end(ending(turn, Right::Deadline, TurnEnd::Failed(Failure::Timeout)))
+            .end(ending(turn, EndAuthority::Deadline, TurnEnd::Failed(Failure::Timeout)))
             .await
             .unwrap();
-        assert!(matches!(early, Step::Overtaken(_)), "the deadline has not passed");
+        assert!(matches!(early, TurnWriteOutcome::FencedOff(_)), "the deadline has not passed");
 
         assert_eq!(seed::contents(&db).await, before);
         process.advance(&db, Duration::from_secs(55)).await;
         let late = process
             .writer
-            .end(ending(turn, Right::Deadline, TurnEnd::Failed(Failure::Timeout)))
+            .end(ending(turn, EndAuthority::Deadline, TurnEnd::Failed(Failure::Timeout)))
             .await
             .unwrap();
-        assert!(matches!(late, Step::Done(_)));
+        assert!(matches!(late, TurnWriteOutcome::Accepted(_)));
         assert_invariants(&db).await;
     }
 );
@@ -100,14 +103,14 @@ both_backends!(
     async fn a_turn_is_claimed_once(db: TestDb) {
         let seeded = seed::workspace(&db, 1_000_000).await;
         let process = Process::start(&db).await;
-        process.lease.lose();
+        process.lease.mark_lost();
         let conversations =
             join_all((0..40).map(|_| process.conversation(&seeded, ConversationKind::Widget))).await;
         let turns = join_all(conversations.iter().map(|conversation| process.ask(conversation))).await;
         let claimed = join_all((0..8).map(|_| async {
             let mut mine = Vec::new();
             loop {
-                let claimed = claim(&process, Door::Widget, 3).await;
+                let claimed = claim(&process, Api::Widget, 3).await;
                 if claimed.is_empty() {
                     return mine;
                 }
@@ -119,7 +122,7 @@ both_backends!(
         let claimed: Vec<_> = claimed.into_iter().flatten().collect();
         assert_eq!(claimed.len(), turns.len());
         assert_eq!(claimed.iter().collect::<HashSet<_>>().len(), turns.len());
-        assert!(claim(&process, Door::Platform, 3).await.is_empty());
+        assert!(claim(&process, Api::Platform, 3).await.is_empty());
         assert_invariants(&db).await;
     }
 );
@@ -129,20 +132,20 @@ both_backends!(
         let seeded = seed::workspace(&db, 1_000_000).await;
         let process = Process::start(&db).await;
         let conversation = process.conversation(&seeded, ConversationKind::Api).await;
-        process.writer.admit(admission(&conversation, Door::Platform)).await.unwrap();
+        process.writer.admit(admission(&conversation, Api::Platform)).await.unwrap();
         let turn = owned(&process).await[0];
         process.writer.hand_back(HandBack { turn, fence: 1, delay: Duration::from_secs(9) }).await.unwrap();
-        assert!(claim(&process, Door::Platform, 9).await.is_empty());
+        assert!(claim(&process, Api::Platform, 9).await.is_empty());
 
         process.advance(&db, Duration::from_secs(9)).await;
 
-        let claimed = claim(&process, Door::Platform, 9).await;
+        let claimed = claim(&process, Api::Platform, 9).await;
         assert_eq!((claimed.len(), claimed[0].fence, claimed[0].attempts), (1, 3, 0));
     }
 );
 
 async fn owned(process: &Process) -> Vec<TurnRef> {
-    let mut read = process.db.read().await.unwrap();
+    let mut read = process.db.acquire_read().await.unwrap();
     let owned = queue::list_owned(read.conn(), process.id).await.unwrap();
     owned
         .into_iter()
@@ -160,7 +163,7 @@ both_backends!(
         renew(&dead).await;
         renew(&living).await;
         let conversation = dead.conversation(&seeded, ConversationKind::Api).await;
-        dead.writer.admit(admission(&conversation, Door::Platform)).await.unwrap();
+        dead.writer.admit(admission(&conversation, Api::Platform)).await.unwrap();
         let turn = owned(&dead).await[0];
         assert_eq!(take_over(&living).await, 0);
 
@@ -170,8 +173,8 @@ both_backends!(
 
         let taken = living.turn(turn).await;
         assert_eq!((taken.state, taken.owner, taken.fence, taken.takeovers), (TurnState::Queued, None, 2, 1));
-        assert!(matches!(dead.complete(turn, 1).await, Step::Overtaken(_)));
-        assert_eq!(claim(&living, Door::Platform, 9).await.len(), 1);
+        assert!(matches!(dead.complete(turn, 1).await, TurnWriteOutcome::FencedOff(_)));
+        assert_eq!(claim(&living, Api::Platform, 9).await.len(), 1);
         // Its owner lives, but the attempt has run for too long.
         living.advance(&db, Duration::from_secs(151)).await;
         renew(&living).await;
@@ -191,7 +194,7 @@ both_backends!(
         renew(&expired).await;
         for owner in [&stopped, &expired] {
             let conversation = owner.conversation(&seeded, ConversationKind::Api).await;
-            owner.writer.admit(admission(&conversation, Door::Platform)).await.unwrap();
+            owner.writer.admit(admission(&conversation, Api::Platform)).await.unwrap();
         }
         taker.advance(&db, LEASE + Duration::from_secs(1)).await;
 
@@ -207,13 +210,13 @@ both_backends!(
         let process = Process::start_with(&db, store::open(&db).await, BOUNDS, 0).await;
         for seeded in [&busy, &busy, &busy, &busy, &idle, &idle, &idle] {
             let conversation = process.conversation(seeded, ConversationKind::Api).await;
-            process.writer.admit(admission(&conversation, Door::Platform)).await.unwrap();
+            process.writer.admit(admission(&conversation, Api::Platform)).await.unwrap();
         }
         let claimed = async |left: Vec<(WorkspaceId, usize)>, limit| {
-            let room = Room { most: 1, left };
+            let capacity = WorkspaceCapacity { limit: 1, remaining: left };
             let mut tx = process.db.begin().await.unwrap();
             let (id, clock) = (process.id, process.clock.as_ref());
-            let turns = queue::claim(tx.conn(), id, Door::Platform, limit, Some(&room), 20, clock).await;
+            let turns = queue::claim(tx.conn(), id, Api::Platform, limit, Some(&capacity), 20, clock).await;
             tx.commit().await.unwrap();
             let of = turns.unwrap().into_iter().map(|turn| turn.workspace);
             let mut of: Vec<_> = of.map(|id| if id == busy.workspace { "busy" } else { "idle" }).collect();
@@ -240,8 +243,8 @@ both_backends!(
         other.change(&conversation, ai(false)).await.unwrap();
 
         let mut tx = owner.db.begin().await.unwrap();
-        assert_eq!(cancellations::take(tx.conn(), owner.id).await.unwrap(), [turn.turn]);
-        assert!(cancellations::take(tx.conn(), owner.id).await.unwrap().is_empty());
+        assert_eq!(cancellations::drain(tx.conn(), owner.id).await.unwrap(), [turn.turn]);
+        assert!(cancellations::drain(tx.conn(), owner.id).await.unwrap().is_empty());
     }
 );
 
@@ -263,7 +266,7 @@ both_backends!(
             for process in &processes {
                 for turn in owned(process).await {
                     let fence = process.turn(turn).await.fence;
-                    assert!(matches!(process.complete(turn, fence).await, Step::Done(_)));
+                    assert!(matches!(process.complete(turn, fence).await, TurnWriteOutcome::Accepted(_)));
                     ended += 1;
                     assert_invariants(&db).await;
                 }
@@ -302,7 +305,7 @@ both_backends!(
         let mut turns = Vec::new();
         for _ in 0..6 {
             let conversation = process.conversation(&seeded, ConversationKind::Api).await;
-            let admission = admission(&conversation, Door::Platform);
+            let admission = admission(&conversation, Api::Platform);
             turns.push(admission.turn);
             process.writer.admit(admission).await.unwrap();
         }
@@ -327,16 +330,16 @@ both_backends!(
             .await;
         }
 
-        let mut read = process.db.read().await.unwrap();
+        let mut read = process.db.acquire_read().await.unwrap();
         let overdue = overdue::list(read.conn(), LIFE, 100, process.clock.as_ref()).await.unwrap();
 
-        let mut found: Vec<_> = overdue.iter().map(|overdue| (overdue.turn.id, overdue.why)).collect();
+        let mut found: Vec<_> = overdue.iter().map(|overdue| (overdue.turn.id, overdue.reason)).collect();
         found.sort_by_key(|(id, _)| turns.iter().position(|turn| turn == id));
         let expected = [
-            (0, OverdueKind::Deadline),
-            (1, OverdueKind::Age),
-            (2, OverdueKind::Age),
-            (5, OverdueKind::Takeovers),
+            (0, OverdueReason::Deadline),
+            (1, OverdueReason::Age),
+            (2, OverdueReason::Age),
+            (5, OverdueReason::Takeovers),
         ];
         assert_eq!(found, expected.map(|(index, why)| (turns[index], why)));
         let two = overdue::list(read.conn(), LIFE, 2, process.clock.as_ref()).await.unwrap();
@@ -377,7 +380,7 @@ fn book(seeded: &Seed, call: &str, datetime: &str) -> StoreWrite {
 
 async fn write(process: &Process, turn: TurnRef, write: StoreWrite) -> Value {
     let (step, result) = process.writer.journal(journaling(turn, 1, Some(write))).await.unwrap();
-    assert!(matches!(step, Step::Done(_)));
+    assert!(matches!(step, TurnWriteOutcome::Accepted(_)));
     result.unwrap()
 }
 
@@ -433,7 +436,7 @@ both_backends!(
         );
         assert!(cancelled.get("error").is_none(), "{cancelled}");
         assert!(rebooked.get("error").is_none(), "{rebooked}");
-        let mut read = process.db.read().await.unwrap();
+        let mut read = process.db.acquire_read().await.unwrap();
         let kept = journal::list(read.conn(), turns[winner]).await.unwrap();
         assert_eq!(kept.len(), 1);
         assert_eq!(kept[0].result, Some(result.to_string()), "the first result counts");
@@ -447,12 +450,15 @@ both_backends!(
         let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
         let turn = process.ask(&conversation).await;
         let found = process.turn(turn).await.fence;
-        let end = |fence| ending(turn, Right::Overdue { fence }, TurnEnd::Failed(Failure::TooOld));
+        let end = |fence| ending(turn, EndAuthority::Overdue { fence }, TurnEnd::Failed(Failure::TooOld));
 
         process.writer.retry(Retry { turn, fence: found, delay: Duration::ZERO }).await.unwrap();
 
-        assert!(matches!(process.writer.end(end(found)).await.unwrap(), Step::Overtaken(Some(_))));
-        assert!(matches!(process.writer.end(end(found + 1)).await.unwrap(), Step::Done(_)));
+        assert!(matches!(
+            process.writer.end(end(found)).await.unwrap(),
+            TurnWriteOutcome::FencedOff(Some(_))
+        ));
+        assert!(matches!(process.writer.end(end(found + 1)).await.unwrap(), TurnWriteOutcome::Accepted(_)));
         assert_invariants(&db).await;
     }
 );

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use rejoinder::domain::clock::{Clock, FixedClock};
 use rejoinder::domain::ids::{DocumentId, WorkspaceId};
-use rejoinder::domain::knowledge::{Base, Document, Language, embedding_text, text_digest};
+use rejoinder::domain::knowledge::{Document, KnowledgeBase, Language, embedding_text, text_digest};
 use rejoinder::domain::vector::Vector;
-use rejoinder::store::embedding_work::{self, Work};
-use rejoinder::store::passage_vectors::{self, Made, Near, Unembedded};
+use rejoinder::store::embedding_jobs::{self, EmbeddingJob};
+use rejoinder::store::passage_vectors::{self, NearestPassages, PassageEmbedding, UnembeddedPassage};
 use rejoinder::store::{Conn, Db, embedding_models};
 use uuid::Uuid;
 
@@ -37,11 +37,11 @@ fn vector(numbers: &[f32]) -> Vector {
     Vector::normalised(numbers.to_vec()).unwrap()
 }
 
-async fn unembedded(store: &Db, document: &Document, model: &str) -> Vec<Unembedded> {
+async fn unembedded(store: &Db, document: &Document, model: &str) -> Vec<UnembeddedPassage> {
     let read = async |conn: Conn<'_>| {
-        passage_vectors::unembedded(conn, document.workspace, document.id, model, 100).await
+        passage_vectors::list_unembedded(conn, document.workspace, document.id, model, 100).await
     };
-    store.reading(read).await.unwrap()
+    store.read(read).await.unwrap()
 }
 
 /// Gives all passages of a document that have no vector of this model this one.
@@ -55,66 +55,72 @@ async fn keep(
     store: &Db,
     document: &Document,
     model: &str,
-    passages: &[Unembedded],
+    passages: &[UnembeddedPassage],
     numbers: Option<&[f32]>,
 ) {
-    let made = |passage: &Unembedded| Made {
+    let made = |passage: &UnembeddedPassage| PassageEmbedding {
         number: passage.number,
         digest: text_digest(&embedding_text(&passage.title, &passage.heading, &passage.text)),
         vector: numbers.map(vector),
     };
-    let made: Vec<Made> = passages.iter().map(made).collect();
+    let made: Vec<PassageEmbedding> = passages.iter().map(made).collect();
     let write = async |conn: Conn<'_>| {
         passage_vectors::put(conn, document.workspace, document.base, model, &made).await
     };
-    store.writing(write).await.unwrap();
+    store.write(write).await.unwrap();
 }
 
-async fn nearest(store: &Db, base: &Base, model: &str, query: &[f32], asked: &[i64]) -> Near {
+async fn nearest(
+    store: &Db,
+    base: &KnowledgeBase,
+    model: &str,
+    query: &[f32],
+    asked: &[i64],
+) -> NearestPassages {
     let query = vector(query);
     let place = (base.workspace, base.id);
     store
-        .reading(async |conn| passage_vectors::nearest(conn, place, (model, &query), 10, asked).await)
+        .read(async |conn| passage_vectors::nearest(conn, place, (model, &query), 10, asked).await)
         .await
         .unwrap()
 }
 
-async fn found(store: &Db, base: &Base, model: &str, query: &[f32]) -> Vec<i64> {
+async fn found(store: &Db, base: &KnowledgeBase, model: &str, query: &[f32]) -> Vec<i64> {
     nearest(store, base, model, query, &[]).await.ranked.into_iter().map(|(number, _)| number).collect()
 }
 
 async fn mark_all(store: &Db, model: &str) -> Option<i64> {
-    store.writing(async |conn| embedding_work::mark_all(conn, model, 0, 100).await).await.unwrap()
+    store.write(async |conn| embedding_jobs::enqueue_missing(conn, model, 0, 100).await).await.unwrap()
 }
 
 async fn note_use(store: &Db, model: &str, clock: &FixedClock) {
-    store.writing(async |conn| embedding_models::note_use(conn, model, clock).await).await.unwrap();
+    store.write(async |conn| embedding_models::record_use(conn, model, clock).await).await.unwrap();
 }
 
 async fn embedded(store: &Db, document: &Document, model: &str) -> i64 {
     let (workspace, base) = (document.workspace, document.base);
     let read = async |conn: Conn<'_>| {
-        embedding_work::embedded(conn, workspace, base, Some(document.id), model).await
+        embedding_jobs::count_embedded(conn, workspace, base, Some(document.id), model).await
     };
-    store.reading(read).await.unwrap()
+    store.read(read).await.unwrap()
 }
 
-async fn next(store: &Db, model: &str, after: WorkspaceId, clock: &FixedClock) -> Vec<Work> {
-    store.reading(async |conn| embedding_work::next(conn, model, after, 10, clock).await).await.unwrap()
+async fn next(store: &Db, model: &str, after: WorkspaceId, clock: &FixedClock) -> Vec<EmbeddingJob> {
+    store.read(async |conn| embedding_jobs::list_due(conn, model, after, 10, clock).await).await.unwrap()
 }
 
 /// What is to be embedded, by whomsoever.
-async fn work(store: &Db, model: &str, clock: &FixedClock) -> Vec<Work> {
+async fn work(store: &Db, model: &str, clock: &FixedClock) -> Vec<EmbeddingJob> {
     next(store, model, WorkspaceId(Uuid::nil()), clock).await
 }
 
-async fn claim(store: &Db, work: Work, model: &str, clock: &FixedClock) -> bool {
-    store.writing(async |conn| embedding_work::claim(conn, work, model, LASTING, clock).await).await.unwrap()
+async fn claim(store: &Db, work: EmbeddingJob, model: &str, clock: &FixedClock) -> bool {
+    store.write(async |conn| embedding_jobs::claim(conn, work, model, LASTING, clock).await).await.unwrap()
 }
 
-async fn release(store: &Db, work: Work, model: &str, is_finished: bool, clock: &FixedClock) {
-    let write = async |conn: Conn<'_>| embedding_work::release(conn, work, model, is_finished, clock).await;
-    store.writing(write).await.unwrap();
+async fn release(store: &Db, work: EmbeddingJob, model: &str, is_finished: bool, clock: &FixedClock) {
+    let write = async |conn: Conn<'_>| embedding_jobs::release(conn, work, model, is_finished, clock).await;
+    store.write(write).await.unwrap();
 }
 
 both_backends!(
@@ -284,15 +290,15 @@ both_backends!(
         };
 
         assert_eq!(pass(LASTING / 2).await, 0);
-        let renew = async |conn: Conn<'_>| embedding_work::renew(conn, found, "m", LASTING, &clock).await;
-        store.writing(renew).await.unwrap();
+        let renew = async |conn: Conn<'_>| embedding_jobs::renew(conn, found, "m", LASTING, &clock).await;
+        store.write(renew).await.unwrap();
         assert_eq!(pass(LASTING / 2).await, 0, "it was kept");
 
         let pauses = [Duration::from_secs(1), Duration::from_secs(9)];
         for (waits, later) in [(0, 1), (8, 1), (8, 1)] {
             let set_back =
-                async |conn: Conn<'_>| embedding_work::set_back(conn, found, "m", &pauses, &clock).await;
-            store.writing(set_back).await.unwrap();
+                async |conn: Conn<'_>| embedding_jobs::snooze(conn, found, "m", &pauses, &clock).await;
+            store.write(set_back).await.unwrap();
             assert_eq!(pass(Duration::from_secs(waits)).await, 0);
             assert_eq!(pass(Duration::from_secs(later)).await, 1);
         }
@@ -359,7 +365,7 @@ both_backends!(
         let kept = Duration::from_mins(10);
         let remove = async || {
             let write = async |conn: Conn<'_>| embedding_models::remove_retired(conn, kept, &clock).await;
-            store.writing(write).await.unwrap()
+            store.write(write).await.unwrap()
         };
 
         assert!(!remove().await);

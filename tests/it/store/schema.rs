@@ -88,7 +88,7 @@ both_backends!(
         if db.backend() == Backend::Postgres {
             let mut tx = store.begin().await.unwrap();
             let fault = fault_of(tx.conn(), "select pg_terminate_backend(pg_backend_pid())").await;
-            assert!(fault.is_away(), "{fault:?}");
+            assert!(fault.is_transient(), "{fault:?}");
         }
     }
 );
@@ -111,7 +111,7 @@ both_backends!(
         ];
         let store = store::open(&db).await;
         for statement in statements {
-            let mut read = store.read().await.unwrap();
+            let mut read = store.acquire_read().await.unwrap();
             let Conn::Sqlite(conn) = read.conn() else { panic!("a SQLite") };
             let explain = format!("explain query plan {statement}");
             let plan: Vec<(i64, i64, i64, String)> =
@@ -133,7 +133,7 @@ both_backends!(
 /// The tables of a migrated database, each as `table.column` or `table.column?` where it may be null.
 async fn columns(db: &TestDb) -> BTreeSet<String> {
     let store = store::open(db).await;
-    let mut read = store.read().await.unwrap();
+    let mut read = store.acquire_read().await.unwrap();
     let rows: Vec<(String, String, bool)> = match read.conn() {
         Conn::Postgres(conn) => sqlx::query_as(
             "select table_name::text, column_name::text, is_nullable = 'YES' from information_schema.columns \

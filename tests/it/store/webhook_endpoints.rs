@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use rejoinder::domain::batch::{
-    Disabling, EndpointAction, EndpointChange, EndpointWrite, Item, NewEndpoint, Outcome,
+    Command, DisableEndpoint, EndpointAction, EndpointPatch, EndpointWrite, NewEndpoint, Outcome,
 };
 use rejoinder::domain::clock::SystemClock;
 use rejoinder::domain::error::Error;
 use rejoinder::domain::event::EventType;
-use rejoinder::domain::ids::{EndpointId, Ids, WorkspaceId};
-use rejoinder::domain::seal::Sealed;
+use rejoinder::domain::ids::{EndpointId, IdGenerator, WorkspaceId};
+use rejoinder::domain::seal::SealedSecret;
 use rejoinder::domain::webhook_endpoint::{DisabledReason, Endpoint, PreviousSecret};
-use rejoinder::store::writer::decide_within;
+use rejoinder::store::writer::decide_inline;
 use rejoinder::store::{Conn, Db, archived_endpoints, webhook_endpoints};
 use uuid::Uuid;
 
@@ -21,33 +21,33 @@ use crate::support::{seed, store};
 const NEW: EndpointId = EndpointId(Uuid::from_u128(7));
 
 fn make(url: &str) -> EndpointAction {
-    EndpointAction::Make(Box::new(NewEndpoint {
+    EndpointAction::Create(Box::new(NewEndpoint {
         slug: None,
         description: Some("CRM".to_owned()),
         url: url.to_owned(),
         types: vec![EventType::MessageCreated, EventType::ReplyFailed],
-        secret: Sealed::from_kept("sealed".to_owned()),
+        secret: SealedSecret::from_stored("sealed".to_owned()),
         disabled: None,
     }))
 }
 
 fn disable(url: &str, reason: DisabledReason) -> EndpointAction {
-    EndpointAction::Disable(Disabling { url: url.to_owned(), reason })
+    EndpointAction::Disable(DisableEndpoint { url: url.to_owned(), reason })
 }
 
-fn sealed(text: &str) -> Sealed {
-    Sealed::from_kept(text.to_owned())
+fn sealed(text: &str) -> SealedSecret {
+    SealedSecret::from_stored(text.to_owned())
 }
 
 /// A rotation to this secret, with an overlap of so many seconds.
 fn rotate(secret: &str, seconds: u64) -> EndpointAction {
     let secret = Some((sealed(secret), Duration::from_secs(seconds)));
-    EndpointAction::Change(Box::new(EndpointChange { secret, ..EndpointChange::default() }))
+    EndpointAction::Update(Box::new(EndpointPatch { secret, ..EndpointPatch::default() }))
 }
 
 fn move_to(url: &str) -> EndpointAction {
     let url = Some(url.to_owned());
-    EndpointAction::Change(Box::new(EndpointChange { url, ..EndpointChange::default() }))
+    EndpointAction::Update(Box::new(EndpointPatch { url, ..EndpointPatch::default() }))
 }
 
 async fn decide(
@@ -56,23 +56,23 @@ async fn decide(
     endpoint: EndpointId,
     actions: &[EndpointAction],
 ) -> Vec<Result<Outcome, Error>> {
-    let item = |action: &EndpointAction| {
-        Item::Endpoint(Box::new(EndpointWrite { workspace, endpoint, action: action.clone() }))
+    let command = |action: &EndpointAction| {
+        Command::Endpoint(Box::new(EndpointWrite { workspace, endpoint, action: action.clone() }))
     };
-    let items: Vec<_> = actions.iter().map(item).collect();
-    let ids = Ids::random();
-    let decide = async |conn: Conn<'_>| decide_within(conn, &SystemClock, &ids, &items).await;
-    store.writing(decide).await.unwrap()
+    let commands: Vec<_> = actions.iter().map(command).collect();
+    let ids = IdGenerator::random();
+    let decide = async |conn: Conn<'_>| decide_inline(conn, &SystemClock, &ids, &commands).await;
+    store.write(decide).await.unwrap()
 }
 
 async fn find(store: &Db, workspace: WorkspaceId, endpoint: EndpointId) -> Option<Endpoint> {
-    let mut read = store.read().await.unwrap();
+    let mut read = store.acquire_read().await.unwrap();
     webhook_endpoints::find_many(read.conn(), &[(workspace, endpoint)]).await.unwrap().pop()
 }
 
 /// The endpoint that a seeded workspace has.
 async fn seeded_endpoint(store: &Db, workspace: WorkspaceId) -> Endpoint {
-    let mut read = store.read().await.unwrap();
+    let mut read = store.acquire_read().await.unwrap();
     webhook_endpoints::list(read.conn(), workspace, None, 10).await.unwrap().remove(0)
 }
 
@@ -111,7 +111,7 @@ both_backends!(
             outcomes.iter().all(|outcome| matches!(outcome, Err(Error::NotFound { .. }))),
             "{outcomes:?}"
         );
-        assert!(find(&store, workspace, NEW).await.unwrap().takes_events());
+        assert!(find(&store, workspace, NEW).await.unwrap().is_active());
     }
 );
 
@@ -121,8 +121,9 @@ both_backends!(
         let store = store::open(&db).await;
         let Endpoint { id: endpoint, url, .. } = seeded_endpoint(&store, workspace).await;
         let failing =
-            [EndpointAction::Disable(Disabling { reason: DisabledReason::Failing, url: url.clone() })];
-        let elsewhere = Disabling { reason: DisabledReason::Gone, url: "https://old.example/".to_owned() };
+            [EndpointAction::Disable(DisableEndpoint { reason: DisabledReason::Failing, url: url.clone() })];
+        let elsewhere =
+            DisableEndpoint { reason: DisabledReason::Gone, url: "https://old.example/".to_owned() };
         let since = async |ago: Duration| {
             let now = if store.is_shared() { "store_now()" } else { "unixepoch() * 1000000" };
             let micros = ago.as_micros();
@@ -135,11 +136,11 @@ both_backends!(
         decide(&store, workspace, endpoint, &failing).await;
         decide(&store, workspace, endpoint, &[EndpointAction::Disable(elsewhere)]).await;
         assert!(seeded_endpoint(&store, workspace).await.enabled, "its URL answers well");
-        let moved = EndpointChange { url: Some(url.clone() + "new"), ..EndpointChange::default() };
-        decide(&store, workspace, endpoint, &[EndpointAction::Change(Box::new(moved))]).await;
+        let moved = EndpointPatch { url: Some(url.clone() + "new"), ..EndpointPatch::default() };
+        decide(&store, workspace, endpoint, &[EndpointAction::Update(Box::new(moved))]).await;
         assert_eq!(seeded_endpoint(&store, workspace).await.failing_since, None, "those of another place");
-        let back = EndpointChange { url: Some(url.clone()), ..EndpointChange::default() };
-        decide(&store, workspace, endpoint, &[EndpointAction::Change(Box::new(back))]).await;
+        let back = EndpointPatch { url: Some(url.clone()), ..EndpointPatch::default() };
+        decide(&store, workspace, endpoint, &[EndpointAction::Update(Box::new(back))]).await;
         since(Duration::from_hours(5 * 24 + 1)).await;
         decide(&store, workspace, endpoint, &failing).await;
         decide(&store, workspace, endpoint, &failing).await;
@@ -182,7 +183,7 @@ both_backends!(
         let kept = async |actions: &[EndpointAction]| {
             decide(&store, workspace, NEW, actions).await;
             let endpoint = find(&store, workspace, NEW).await.unwrap();
-            endpoint.kept_secrets().map(|kept| kept.as_str().to_owned()).collect::<Vec<_>>()
+            endpoint.stored_secrets().map(|kept| kept.as_str().to_owned()).collect::<Vec<_>>()
         };
 
         assert_eq!(kept(&[rotate("b", 60)]).await, ["b", "sealed"]);
@@ -240,15 +241,16 @@ both_backends!(
         decide(&store, workspace, of_file, &[EndpointAction::Archive { by_file: true }]).await;
         let mut closed = Vec::new();
         let mut removed = Vec::new();
-        for archived in store.reading(archived_endpoints::list).await.unwrap() {
+        for archived in store.read(archived_endpoints::list).await.unwrap() {
             for _ in 0..3 {
-                let close =
-                    async |conn: Conn<'_>| archived_endpoints::close(conn, archived, 2, &SystemClock).await;
-                closed.push(store.writing(close).await.unwrap());
+                let close = async |conn: Conn<'_>| {
+                    archived_endpoints::close_deliveries(conn, archived, 2, &SystemClock).await
+                };
+                closed.push(store.write(close).await.unwrap());
             }
             for _ in 0..if archived.from_file { 0 } else { 3 } {
                 let remove = async |conn: Conn<'_>| archived_endpoints::remove(conn, archived, 2).await;
-                removed.push(store.writing(remove).await.unwrap());
+                removed.push(store.write(remove).await.unwrap());
             }
         }
 
@@ -294,13 +296,14 @@ both_backends!(
         let store = store::open(&db).await;
         let endpoint = seeded_endpoint(&store, workspace).await.id;
         decide(&store, workspace, endpoint, &[EndpointAction::Archive { by_file: true }]).await;
-        let seen = store.reading(archived_endpoints::list).await.unwrap()[0];
-        let back = EndpointChange { restores: true, ..EndpointChange::default() };
-        let back = [EndpointAction::Change(Box::new(back)), EndpointAction::Test];
+        let seen = store.read(archived_endpoints::list).await.unwrap()[0];
+        let back = EndpointPatch { restores: true, ..EndpointPatch::default() };
+        let back = [EndpointAction::Update(Box::new(back)), EndpointAction::Test];
         decide(&store, workspace, endpoint, &back).await;
 
-        let close = async |conn: Conn<'_>| archived_endpoints::close(conn, seen, 9, &SystemClock).await;
-        assert_eq!(store.writing(close).await.unwrap(), 0);
+        let close =
+            async |conn: Conn<'_>| archived_endpoints::close_deliveries(conn, seen, 9, &SystemClock).await;
+        assert_eq!(store.write(close).await.unwrap(), 0);
         assert_eq!(seed::number(&db, "select count(*) from deliveries where state = 'queued'").await, 1);
     }
 );

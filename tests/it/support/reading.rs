@@ -1,7 +1,7 @@
 //! What reads documents: the real program, as a child.
 
-use rejoinder::service::knowledge::Readers;
+use rejoinder::service::knowledge::DocumentExtractor;
 
-pub fn readers() -> Readers {
-    Readers::new(env!("CARGO_BIN_EXE_rejoinder").into())
+pub fn readers() -> DocumentExtractor {
+    DocumentExtractor::new(env!("CARGO_BIN_EXE_rejoinder").into())
 }

@@ -2,7 +2,7 @@
 
 use rejoinder::domain::account::Account;
 use rejoinder::domain::ids::{EndpointId, KeyId, WorkspaceId};
-use rejoinder::service::webhook_endpoints::{self, Wanted, WithSecret};
+use rejoinder::service::webhook_endpoints::{self, CreateEndpoint, EndpointAndSecret};
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use standardwebhooks::Webhook;
@@ -66,9 +66,9 @@ pub async fn hook(server: &TestServer, db: &TestDb, url: String) -> Hook {
     let workspace = seed::texts(db, &format!("select {id} from workspaces where slug = 'demo'")).await;
     let workspace = WorkspaceId(Uuid::parse_str(&workspace[0]).unwrap());
     let account = Account { workspace, key: KeyId(Uuid::nil()), scopes: Vec::new() };
-    let wanted = Wanted { url, types: Vec::new(), description: None, secret: None };
+    let wanted = CreateEndpoint { url, types: Vec::new(), description: None, secret: None };
     let made = webhook_endpoints::create(server.services(), &account, wanted).await.unwrap();
-    let WithSecret { endpoint, secret } = made;
+    let EndpointAndSecret { endpoint, secret } = made;
     Hook { account, id: endpoint.id, secret: secret.expose_secret().to_owned() }
 }
 

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rejoinder::app::{Foundation, Server};
+use rejoinder::app::{Server, ServerDependencies};
 use rejoinder::config::Config;
 use rejoinder::domain::clock::{Clock, FixedClock, SystemClock};
-use rejoinder::domain::ids::Ids;
+use rejoinder::domain::ids::IdGenerator;
 use rejoinder::domain::seal::SealKey;
 use rejoinder::service::Services;
 use rejoinder::store::Db;
@@ -49,7 +49,7 @@ impl Default for Setup {
         setup
             .env("REJOINDER_LIMITS__ENABLED", "false")
             .env("REJOINDER_TURN__MAX_ATTEMPTS", "1")
-            .env("REJOINDER_STORE__LANES", "2")
+            .env("REJOINDER_STORE__SHARDS", "2")
             .env("REJOINDER_STORE__READ_CONNECTIONS", "4")
             // PostgreSQL's own clock is far ahead of one that stands still.
             .env("REJOINDER_EVENTS__RETENTION", "3650d")
@@ -173,12 +173,12 @@ impl TestServer {
         install_tls_provider();
         let config = setup.config(db, &model, &tool);
         let clock = setup.fixed_clock();
-        let on = Foundation {
+        let on = ServerDependencies {
             db: store::open_url(&setup.store_url(db)).await,
             clock: clock_or_time(clock.as_ref()),
-            ids: Arc::new(Ids::random()),
+            ids: Arc::new(IdGenerator::random()),
             seal_key: Some(Arc::new(SealKey::new(site::SEAL_KEY))),
-            readers: reading::readers(),
+            document_extractor: reading::readers(),
             metrics: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a spare port");

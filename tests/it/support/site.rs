@@ -5,10 +5,10 @@ use std::time::Duration;
 use rejoinder::domain::account::Scope;
 use rejoinder::domain::api_key::ApiKey;
 use rejoinder::domain::clock::Clock;
-use rejoinder::domain::ids::Ids;
+use rejoinder::domain::ids::IdGenerator;
 use rejoinder::domain::seal::SealKey;
 use rejoinder::outbound::{AllowHosts, GuardedClient};
-use rejoinder::service::apply_workspace::{self, Applied, ApplyError, Mode, Site};
+use rejoinder::service::apply_workspace::{self, ApplyContext, ApplyError, ApplyResult, Mode};
 use rejoinder::service::keys::{self, CreateKey};
 use rejoinder::store::Db;
 use secrecy::SecretString;
@@ -82,18 +82,18 @@ pub async fn try_apply(
     clock: &dyn Clock,
     tool: &FakeTool,
     file: &str,
-) -> Result<Applied, ApplyError> {
-    let ids = Ids::random();
+) -> Result<ApplyResult, ApplyError> {
+    let ids = IdGenerator::random();
     let allow_hosts = AllowHosts::parse([tool.host()]).expect("a host and its port");
     let outbound = GuardedClient::new(allow_hosts.clone()).expect("the client can be set up");
-    let site = Site {
+    let site = ApplyContext {
         db,
         clock,
         ids: &ids,
         seal: Some(&SealKey::new(SEAL_KEY)),
         outbound: &outbound,
         allow_hosts: &allow_hosts,
-        readers: &reading::readers(),
+        document_extractor: &reading::readers(),
         folder: None,
         has_connection: &|_| true,
         secret: &secret,
@@ -103,7 +103,7 @@ pub async fn try_apply(
 
 /// Applies a workspace file and the other tenant's, and makes the keys.
 pub async fn apply(db: &Db, clock: &dyn Clock, tool: &FakeTool, file: &str) -> Keys {
-    let ids = Ids::random();
+    let ids = IdGenerator::random();
     for text in [file, OTHER] {
         try_apply(db, clock, tool, text).await.expect("the workspace file is good");
     }

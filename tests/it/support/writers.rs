@@ -1,19 +1,22 @@
-//! A process as the store sees it: a writer with real lanes, its slots, and what follows from its batches.
+//! A process as the store sees it: a writer with real shards, its slots, and what follows from its batches.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rejoinder::domain::batch::{
-    Admission, Admitted, Bounds, Change, Changing, Created, Creation, Ending, JournalRow, Journaling, Made,
-    Right, Step, StoreWrite, Target, TurnRef,
+    Admission, AdmitOutcome, Bounds, ConversationPatch, CreateOutcome, CreatedConversation, EndAuthority,
+    EndTurn, JournalAppend, JournalRow, NewConversation, StoreWrite, Target, TurnRef, TurnWriteOutcome,
+    UpdateConversation,
 };
 use rejoinder::domain::clock::{Clock, FixedClock, Micros};
 use rejoinder::domain::conversation::{Conversation, ConversationKind, SenderType};
 use rejoinder::domain::error::Error;
-use rejoinder::domain::idempotency::{IdempotencyKey, Presented};
-use rejoinder::domain::ids::{ConversationId, Ids, MessageId, ProcessId, TurnId, WidgetUuid, WorkspaceId};
-use rejoinder::domain::turn::{Door, Reply, Turn, TurnEnd};
-use rejoinder::store::lease::{LeaseKeeper, lease};
+use rejoinder::domain::idempotency::{IdempotencyKey, IdempotencyRequest};
+use rejoinder::domain::ids::{
+    ConversationId, IdGenerator, MessageId, ProcessId, TurnId, WidgetUuid, WorkspaceId,
+};
+use rejoinder::domain::turn::{Api, Reply, Turn, TurnEnd};
+use rejoinder::store::lease::{LeaseKeeper, lease_channel};
 use rejoinder::store::writer::{Effect, SlotLimits, Slots, Writer, WriterContext};
 use rejoinder::store::{Db, turns};
 use tokio::sync::mpsc;
@@ -62,12 +65,12 @@ impl Process {
         set_store_clock(test, clock.now()).await;
         let slots = Slots::new(SlotLimits { max_in_flight, per_workspace: None });
         let (effects, received) = mpsc::unbounded_channel();
-        let (lease, has_lease) = lease();
+        let (lease, has_lease) = lease_channel();
         let id = ProcessId(Uuid::new_v4());
         let context = WriterContext {
             db: db.clone(),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            ids: Arc::new(Ids::random()),
+            ids: Arc::new(IdGenerator::random()),
             process: id,
             bounds,
             slots: slots.clone(),
@@ -75,9 +78,9 @@ impl Process {
             has_lease,
         };
         let stop = CancellationToken::new();
-        let (writer, lanes) = Writer::new(&context, 2, &stop);
-        for lane in lanes {
-            tokio::spawn(lane);
+        let (writer, shards) = Writer::new(&context, 2, &stop);
+        for shard in shards {
+            tokio::spawn(shard);
         }
         Self { id, db, clock, slots, writer, effects: received, context, lease, stop }
     }
@@ -94,30 +97,39 @@ impl Process {
 
     /// Admits a widget message, and returns its turn.
     pub async fn ask(&self, conversation: &Conversation) -> TurnRef {
-        let admission = admission(conversation, Door::Widget);
+        let admission = admission(conversation, Api::Widget);
         let turn = reference(conversation, admission.turn);
-        assert_eq!(self.writer.admit(admission).await.unwrap(), Admitted::Waiting(turn.turn));
+        assert_eq!(self.writer.admit(admission).await.unwrap(), AdmitOutcome::Waiting(turn.turn));
         turn
     }
 
     pub async fn turn(&self, turn: TurnRef) -> Turn {
-        let mut read = self.db.read().await.unwrap();
+        let mut read = self.db.acquire_read().await.unwrap();
         turns::find(read.conn(), turn.workspace, turn.turn).await.unwrap().unwrap()
     }
 
     /// Ends a turn with a reply, as its owner.
-    pub async fn complete(&self, turn: TurnRef, fence: i64) -> Step {
-        self.writer.end(ending(turn, Right::Owner { fence }, completed("An answer"))).await.unwrap()
+    pub async fn complete(&self, turn: TurnRef, fence: i64) -> TurnWriteOutcome {
+        self.writer.end(ending(turn, EndAuthority::Owner { fence }, completed("An answer"))).await.unwrap()
     }
 
-    pub async fn change(&self, conversation: &Conversation, change: Change) -> Result<Conversation, Error> {
-        let changing = Changing { workspace: conversation.workspace, conversation: conversation.id, change };
-        self.writer.change(changing).await
+    pub async fn change(
+        &self,
+        conversation: &Conversation,
+        change: ConversationPatch,
+    ) -> Result<Conversation, Error> {
+        let command = UpdateConversation {
+            workspace: conversation.workspace,
+            conversation: conversation.id,
+            patch: change,
+        };
+        self.writer.update(command).await
     }
 
     /// At least so many effects on turns, of what was done before: they follow its answers.
     pub async fn effects(&mut self, at_least: usize) -> Vec<Effect> {
-        let is_on_a_turn = |effect: &Effect| !matches!(effect, Effect::Told(..) | Effect::Deliveries);
+        let is_on_a_turn =
+            |effect: &Effect| !matches!(effect, Effect::EventsAdvanced(..) | Effect::Deliveries);
         let mut effects = Vec::new();
         while effects.len() < at_least {
             effects.extend(within("an effect", self.effects.recv()).await.filter(is_on_a_turn));
@@ -137,8 +149,8 @@ async fn set_store_clock(db: &TestDb, now: Micros) {
     }
 }
 
-pub fn creation(seed: &Seed, kind: ConversationKind) -> Creation {
-    Creation {
+pub fn creation(seed: &Seed, kind: ConversationKind) -> NewConversation {
+    NewConversation {
         workspace: seed.workspace,
         id: ConversationId(Uuid::now_v7()),
         kind,
@@ -154,26 +166,26 @@ pub fn creation(seed: &Seed, kind: ConversationKind) -> Creation {
     }
 }
 
-pub fn made(created: Result<Created, Error>) -> Made {
+pub fn made(created: Result<CreateOutcome, Error>) -> CreatedConversation {
     match created.unwrap() {
-        Created::Made(made) => *made,
-        Created::Replayed(answer) => panic!("replayed: {answer:?}"),
+        CreateOutcome::Created(made) => *made,
+        CreateOutcome::Replayed(answer) => panic!("replayed: {answer:?}"),
     }
 }
 
-pub fn ai(enabled: bool) -> Change {
-    Change { ai_enabled: Some(enabled), ..Change::default() }
+pub fn ai(enabled: bool) -> ConversationPatch {
+    ConversationPatch { ai_enabled: Some(enabled), ..ConversationPatch::default() }
 }
 
-pub fn the_end() -> Change {
-    Change { ends: true, ..Change::default() }
+pub fn the_end() -> ConversationPatch {
+    ConversationPatch { ends: true, ..ConversationPatch::default() }
 }
 
-pub fn admission(conversation: &Conversation, door: Door) -> Admission {
-    let is_widget = door == Door::Widget;
+pub fn admission(conversation: &Conversation, api: Api) -> Admission {
+    let is_widget = api == Api::Widget;
     Admission {
         workspace: conversation.workspace,
-        door,
+        api,
         target: Target::Existing { id: conversation.id, name: "as sent".to_owned() },
         message: MessageId(Uuid::now_v7()),
         turn: TurnId(Uuid::now_v7()),
@@ -185,7 +197,7 @@ pub fn admission(conversation: &Conversation, door: Door) -> Admission {
         auto_reply: None,
         idempotency: None,
         deadline: is_widget.then(|| Instant::now() + Duration::from_secs(55)),
-        keyed: false,
+        has_api_key: false,
     }
 }
 
@@ -193,7 +205,7 @@ pub fn admission(conversation: &Conversation, door: Door) -> Admission {
 pub fn keyed(mut admission: Admission, key: &str, body: &str) -> Admission {
     let Target::Existing { id, .. } = &admission.target else { panic!("a conversation that is there") };
     let scope = format!("/api {id}");
-    admission.idempotency = Some(Presented {
+    admission.idempotency = Some(IdempotencyRequest {
         key: IdempotencyKey { workspace: admission.workspace, scope, key: key.to_owned() },
         fingerprint: body.as_bytes().to_vec(),
     });
@@ -209,18 +221,18 @@ pub fn completed(text: &str) -> TurnEnd {
     TurnEnd::Completed(Reply { id, text: text.to_owned(), function_calls: "[]".to_owned() })
 }
 
-pub fn ending(turn: TurnRef, right: Right, end: TurnEnd) -> Ending {
-    Ending { turn, right, end, journal: None }
+pub fn ending(turn: TurnRef, authority: EndAuthority, end: TurnEnd) -> EndTurn {
+    EndTurn { turn, authority, end, journal: None }
 }
 
 /// The balance as the store has it.
 pub async fn balance(db: &Db, workspace: WorkspaceId) -> i64 {
-    let mut read = db.read().await.unwrap();
+    let mut read = db.acquire_read().await.unwrap();
     rejoinder::store::workspaces::balance(read.conn(), workspace).await.unwrap().unwrap().0
 }
 
 /// A call with its result, for the journal.
-pub fn journaling(turn: TurnRef, fence: i64, write: Option<StoreWrite>) -> Journaling {
+pub fn journaling(turn: TurnRef, fence: i64, write: Option<StoreWrite>) -> JournalAppend {
     let row = JournalRow {
         turn,
         step: 1,
@@ -232,5 +244,5 @@ pub fn journaling(turn: TurnRef, fence: i64, write: Option<StoreWrite>) -> Journ
         result: None,
     };
     let result = JournalRow { finished_at: Some(Micros(2)), ..row.clone() };
-    Journaling { turn, fence, rows: vec![row], result: Some(result), write }
+    JournalAppend { turn, fence, rows: vec![row], result: Some(result), write }
 }

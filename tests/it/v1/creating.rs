@@ -38,15 +38,15 @@ both_backends!(
 );
 
 both_backends!(
-    async fn twins_of_a_creation_make_one_conversation(db: TestDb) {
+    async fn duplicates_of_a_creation_make_one_conversation(db: TestDb) {
         let server = TestServer::start(&db).await;
         let before = server.number("select count(*) from conversations").await;
 
-        let twins =
+        let duplicates =
             tokio::join!(create(&server, "k", BODY), create(&server, "k", BODY), create(&server, "k", BODY));
 
-        assert_eq!((twins.0.status, twins.0.text()), (200, twins.1.text()));
-        assert_eq!(twins.1.text(), twins.2.text());
+        assert_eq!((duplicates.0.status, duplicates.0.text()), (200, duplicates.1.text()));
+        assert_eq!(duplicates.1.text(), duplicates.2.text());
         assert_eq!(server.number("select count(*) from conversations").await, before + 1);
     }
 );

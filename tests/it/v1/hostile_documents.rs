@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use rejoinder::domain::knowledge::{Format, Language};
-use rejoinder::service::knowledge::{Source, Unready};
+use rejoinder::service::knowledge::{DocumentSource, IngestError};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -94,20 +94,20 @@ async fn a_document_that_would_kill_its_reader_is_refused_and_the_next_is_read()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_takes_too_long_gives_its_place_back() {
     let readers = reading::readers();
-    let hasty = readers.clone().within(Duration::from_secs(2));
+    let hasty = readers.clone().with_timeout(Duration::from_secs(2));
     let file = of_attributes();
     let source = |format, file: &[u8]| {
         let (slug, title, file) = ("s".to_owned(), "S".to_owned(), file.to_vec().into());
-        Source { slug, title, url: None, format, file }
+        DocumentSource { slug, title, url: None, format, file }
     };
 
-    let slow = (0..4).map(|_| hasty.make_ready(source(Format::Html, &file), Language::English));
+    let slow = (0..4).map(|_| hasty.ingest(source(Format::Html, &file), Language::English));
     for ended in join_all(slow).await {
-        assert!(matches!(ended, Err(Unready::TooSlow)), "{ended:?}");
+        assert!(matches!(ended, Err(IngestError::TooSlow)), "{ended:?}");
     }
 
     let page = source(Format::Html, b"<h1>Here</h1><p>Still.");
-    let read = readers.make_ready(page, Language::English).await.unwrap();
+    let read = readers.ingest(page, Language::English).await.unwrap();
     assert_eq!(read.text, "# Here\n\nStill.");
 }
 

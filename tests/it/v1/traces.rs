@@ -42,7 +42,7 @@ both_backends!(
 
         let turn = said.header("rejoinder-turn").unwrap();
         assert_eq!((&told["turn"]["id"], &told["turn"]["state"]), (&json!(turn), &json!("completed")));
-        assert_eq!((&told["turn"]["door"], &told["turn"]["takeovers"]), (&json!("widget"), &json!(0)));
+        assert_eq!((&told["turn"]["api"], &told["turn"]["takeovers"]), (&json!("widget"), &json!(0)));
         let [first, last] = &told["rounds"].as_array().unwrap()[..] else { panic!("{told}") };
         assert_eq!((&first["model"], &first["connection"]), (&json!("fake"), &json!("default")));
         assert_eq!((&first["step"], &first["attempt"]), (&json!(0), &json!(1)));

@@ -5,18 +5,18 @@ use crate::domain::calendar::samples::{at, between, labels, rules, rules_in};
 /// A Tuesday, 14:00 in Berlin.
 const NOW: &str = "2026-11-24T13:00Z";
 
-fn ask(start: &str, end: &str) -> AvailabilityRequest {
+fn request(start: &str, end: &str) -> AvailabilityRequest {
     AvailabilityRequest { start_date: start.to_owned(), end_date: end.to_owned() }
 }
 
-fn found(rules: &CalendarRules, start: &str, end: &str, busy: &[Interval]) -> Vec<String> {
-    labels(&find_availability(rules, &ask(start, end), busy, at(NOW)).unwrap().slots, rules)
+fn free_slots(rules: &CalendarRules, start: &str, end: &str, busy: &[Interval]) -> Vec<String> {
+    labels(&find_availability(rules, &request(start, end), busy, at(NOW)).unwrap().slots, rules)
 }
 
 #[test]
 fn the_answer_has_the_form_of_the_contract() {
     let rules = rules("Europe/Berlin", &["14:00-15:00"]);
-    let answer = find_availability(&rules, &ask("2026-11-30", "2026-12-01"), &[], at(NOW)).unwrap();
+    let answer = find_availability(&rules, &request("2026-11-30", "2026-12-01"), &[], at(NOW)).unwrap();
 
     assert_eq!(
         answer.to_result(),
@@ -36,11 +36,11 @@ fn what_is_booked_or_in_its_buffer_is_not_offered() {
     source.buffer_minutes = 15;
     let with: CalendarRules = source.try_into().unwrap();
 
-    let free = found(&without, "2026-11-30", "2026-11-30", &booked);
+    let free = free_slots(&without, "2026-11-30", "2026-11-30", &booked);
     assert_eq!(free.len(), 5);
     assert!(!free.contains(&"2026-11-30 10:00".to_owned()));
     assert_eq!(
-        found(&with, "2026-11-30", "2026-11-30", &booked),
+        free_slots(&with, "2026-11-30", "2026-11-30", &booked),
         ["2026-11-30 09:00", "2026-11-30 11:00", "2026-11-30 11:30"]
     );
 }
@@ -52,8 +52,8 @@ fn today_begins_now_and_after_the_notice() {
     source.minimum_notice_minutes = 61;
     let with_notice: CalendarRules = source.try_into().unwrap();
 
-    assert_eq!(found(&at_once, "2026-11-01", "2026-11-24", &[])[0], "2026-11-24 14:00");
-    assert_eq!(found(&with_notice, "2026-11-24", "2026-11-24", &[]), ["2026-11-24 15:30"]);
+    assert_eq!(free_slots(&at_once, "2026-11-01", "2026-11-24", &[])[0], "2026-11-24 14:00");
+    assert_eq!(free_slots(&with_notice, "2026-11-24", "2026-11-24", &[]), ["2026-11-24 15:30"]);
 }
 
 #[test]
@@ -62,27 +62,27 @@ fn the_horizon_ends_the_list_with_its_last_day() {
         CalendarRulesIn { horizon_days: 2, slot_minutes: 60, ..rules_in("Europe/Berlin", &["09:00-10:00"]) }
             .try_into()
             .unwrap();
-    let answer = find_availability(&rules, &ask("2026-11-24", "2026-12-24"), &[], at(NOW)).unwrap();
+    let answer = find_availability(&rules, &request("2026-11-24", "2026-12-24"), &[], at(NOW)).unwrap();
 
     assert_eq!(labels(&answer.slots, &rules), ["2026-11-25 09:00", "2026-11-26 09:00"]);
     assert!(!answer.truncated, "what cannot be booked is not more to ask for");
 }
 
 #[test]
-fn a_long_answer_is_cut_and_says_so() {
+fn a_long_answer_is_truncated_and_says_so() {
     let many = rules("UTC", &["00:00-24:00"]);
-    let answer = find_availability(&many, &ask("2026-11-25", "2026-12-01"), &[], at(NOW)).unwrap();
+    let answer = find_availability(&many, &request("2026-11-25", "2026-12-01"), &[], at(NOW)).unwrap();
     assert_eq!((answer.slots.len(), answer.truncated), (MAX_SLOTS, true));
     assert_eq!(answer.to_result()["truncated"], true);
 
     let few = rules("UTC", &["09:00-09:30"]);
-    let days = |end| find_availability(&few, &ask("2026-11-25", end), &[], at(NOW)).unwrap();
+    let days = |end| find_availability(&few, &request("2026-11-25", end), &[], at(NOW)).unwrap();
     assert_eq!((days("2026-12-25").slots.len(), days("2026-12-25").truncated), (31, false));
     assert_eq!((days("2026-12-26").slots.len(), days("2026-12-26").truncated), (31, true));
 }
 
 #[test]
-fn a_question_without_a_bookable_day_is_told_why_and_what_is_free() {
+fn a_request_without_a_bookable_day_gets_a_reason_and_alternatives() {
     let rules = rules("Europe/Berlin", &["09:00-10:00"]);
     for (start, end, error, first) in [
         (
@@ -97,7 +97,7 @@ fn a_question_without_a_bookable_day_is_told_why_and_what_is_free() {
         ("next week", "2026-12-01", "start_date \"next week\" is not a date", "2026-11-25 09:00"),
         ("2026-12-01", "soon", "end_date \"soon\" is not a date", "2026-12-01 09:00"),
     ] {
-        let refusal = find_availability(&rules, &ask(start, end), &[], at(NOW)).unwrap_err();
+        let refusal = find_availability(&rules, &request(start, end), &[], at(NOW)).unwrap_err();
         assert!(refusal.error.starts_with(error), "{refusal}");
         assert_eq!(refusal.available_slots.first().map(String::as_str), Some(first), "{start} {end}");
         assert_eq!(refusal.available_slots.len(), 10);
@@ -112,9 +112,9 @@ fn the_bookings_to_read_are_those_of_the_days_asked_for_and_their_buffers() {
             .unwrap();
 
     assert_eq!(
-        availability_range(&rules, &ask("2026-11-30", "2026-12-01"), at(NOW)),
+        availability_range(&rules, &request("2026-11-30", "2026-12-01"), at(NOW)),
         between("2026-11-29T22:45Z", "2026-12-01T23:15Z")
     );
-    let refused = availability_range(&rules, &ask("2026-11-01", "2026-11-02"), at(NOW));
+    let refused = availability_range(&rules, &request("2026-11-01", "2026-11-02"), at(NOW));
     assert_eq!(refused, between("2026-11-23T22:45Z", "2026-12-24T23:15Z"));
 }

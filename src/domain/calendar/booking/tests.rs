@@ -91,7 +91,7 @@ fn the_slots_nearest_to_the_one_that_was_taken_are_named_in_order() {
 }
 
 #[test]
-fn no_day_before_the_wanted_one_is_named() {
+fn no_day_before_the_requested_one_is_offered() {
     let rules = rules("Europe/Berlin", &["09:00-10:00"]);
     let full = [between("2026-11-29T23:00Z", "2026-11-30T23:00Z")];
 
@@ -156,12 +156,12 @@ fn what_is_read_still_suffices_when_midnight_passes_before_the_decision() {
     let berlin = rules("Europe/Berlin", &["09:00-12:00"]);
     let (before, after) = (at("2026-11-24T22:59:59Z"), at("2026-11-24T23:00:01Z"));
     // The first day that can be booked only after midnight.
-    let wanted = request("2027-01-24T09:00");
+    let requested = request("2027-01-24T09:00");
     let taken = between("2027-01-24T08:00Z", "2027-01-24T08:30Z");
-    assert!(decide_booking(&berlin, &wanted, &[], before).is_err());
-    assert!(decide_booking(&berlin, &wanted, &[], after).is_ok());
+    assert!(decide_booking(&berlin, &requested, &[], before).is_err());
+    assert!(decide_booking(&berlin, &requested, &[], after).is_ok());
 
-    let range = booking_range(&berlin, &wanted, before);
+    let range = booking_range(&berlin, &requested, before);
 
     assert!(taken.start < range.end && range.start < taken.end, "{range:?}");
 }

@@ -96,9 +96,9 @@ pub(super) fn read_components(text: &str) -> Result<Vec<Component>, &'static str
     let mut open: Vec<Component> = Vec::new();
     for line in unfolded(text.trim_start_matches('\u{feff}')) {
         let Some(property) = Property::read(&line) else {
-            let bears =
+            let is_relevant =
                 |name: &str| line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
-            if PROPERTIES.into_iter().chain(["BEGIN", "END"]).any(bears) {
+            if PROPERTIES.into_iter().chain(["BEGIN", "END"]).any(is_relevant) {
                 return Err(NOT_ICALENDAR);
             }
             continue;
@@ -112,11 +112,11 @@ pub(super) fn read_components(text: &str) -> Result<Vec<Component>, &'static str
                 }
             }
             "END" => {
-                let ended = open.pop().filter(|open| open.name.eq_ignore_ascii_case(&property.value));
-                let ended = ended.ok_or(NOT_ICALENDAR)?;
+                let closed = open.pop().filter(|open| open.name.eq_ignore_ascii_case(&property.value));
+                let closed = closed.ok_or(NOT_ICALENDAR)?;
                 match open.last_mut() {
-                    Some(outer) => outer.components.push(ended),
-                    None => done.push(ended),
+                    Some(outer) => outer.components.push(closed),
+                    None => done.push(closed),
                 }
             }
             name if PROPERTIES.contains(&name) => {
@@ -143,11 +143,11 @@ fn unfolded(text: &str) -> impl Iterator<Item = String> {
 
 fn split_outside_quotes(text: &str, at: char) -> Option<(&str, &str)> {
     let mut is_quoted = false;
-    let (place, _) = text.char_indices().find(|(_, c)| {
+    let (position, _) = text.char_indices().find(|(_, c)| {
         is_quoted ^= *c == '"';
         *c == at && !is_quoted
     })?;
-    Some((text.get(..place)?, text.get(place + at.len_utf8()..)?))
+    Some((text.get(..position)?, text.get(position + at.len_utf8()..)?))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Span};
 
 use super::component::Component;
 use super::recurrence::Exceptions;
-use super::times::{Length, Moment, exact, read_duration, read_moment, read_moments};
+use super::times::{EventTime, Length, length_between, read_duration, read_time, read_times};
 use super::zones::Zones;
 
 /// How many single dates and exceptions of one event are read.
@@ -12,16 +12,16 @@ const MAX_DATES: usize = 10_000;
 
 pub(super) struct Event {
     pub uid: String,
-    pub start: Moment,
+    pub start: EventTime,
     pub length: Length,
     /// `RRULE`s, still as text.
     pub rules: Vec<String>,
     /// `RDATE`s, with a length where they have one of their own.
-    pub dates: Vec<(Moment, Option<Length>)>,
+    pub dates: Vec<(EventTime, Option<Length>)>,
     /// `EXDATE`s.
     pub exceptions: Exceptions,
     /// The instance of a recurring event that it stands for: `RECURRENCE-ID`.
-    pub instance_of: Option<Moment>,
+    pub recurrence_id: Option<EventTime>,
     /// Neither cancelled nor transparent.
     pub is_busy: bool,
     /// What of it cannot be read: it counts as busy from its start on.
@@ -32,42 +32,42 @@ impl Event {
     pub(super) fn read(
         component: &Component,
         zones: &Zones,
-        faults: &mut Vec<&'static str>,
+        warnings: &mut Vec<&'static str>,
     ) -> Result<Self, &'static str> {
         let start = component.property("DTSTART").ok_or("an event without a start")?;
-        let start = read_moment(start, zones, faults)?;
+        let start = read_time(start, zones, warnings)?;
         let mut unreadable = None;
-        let length = read_length(component, &start, zones, faults).unwrap_or_else(|fault| {
-            unreadable = Some(fault);
+        let length = read_length(component, &start, zones, warnings).unwrap_or_else(|reason| {
+            unreadable = Some(reason);
             Length::Exact(SignedDuration::ZERO)
         });
-        let instance_of = component.property("RECURRENCE-ID");
-        let instance_of = instance_of.and_then(|property| {
+        let recurrence_id = component.property("RECURRENCE-ID");
+        let recurrence_id = recurrence_id.and_then(|property| {
             // It counts alone then, and what it stands for counts, too.
-            read_moment(property, zones, faults).map_err(|fault| faults.push(fault)).ok()
+            read_time(property, zones, warnings).map_err(|reason| warnings.push(reason)).ok()
         });
         let mut dates = Vec::new();
         for property in component.properties("RDATE") {
-            for date in read_moments(property, zones, faults) {
+            for date in read_times(property, zones, warnings) {
                 match date {
                     Ok(date) => dates.push(date),
-                    Err(fault) => unreadable = Some(fault),
+                    Err(reason) => unreadable = Some(reason),
                 }
             }
         }
         let mut exceptions = Exceptions::default();
-        let mut excepted = 0;
+        let mut exception_count = 0;
         for property in component.properties("EXDATE") {
-            for date in read_moments(property, zones, faults) {
-                excepted += 1;
+            for date in read_times(property, zones, warnings) {
+                exception_count += 1;
                 match date {
-                    Ok((moment, _)) => exceptions.add(&moment),
+                    Ok((time, _)) => exceptions.add(&time),
                     // What it would have excepted counts.
-                    Err(fault) => faults.push(fault),
+                    Err(reason) => warnings.push(reason),
                 }
             }
         }
-        if dates.len().max(excepted) > MAX_DATES {
+        if dates.len().max(exception_count) > MAX_DATES {
             unreadable = Some("an event with too many dates");
         }
         Ok(Self {
@@ -77,7 +77,7 @@ impl Event {
             rules: component.properties("RRULE").map(|property| property.value.clone()).collect(),
             dates,
             exceptions,
-            instance_of,
+            recurrence_id,
             is_busy: is_busy(component),
             unreadable,
         })
@@ -103,12 +103,12 @@ pub(super) fn is_busy(component: &Component) -> bool {
 /// Without an end, a day takes the day and a time takes none (RFC 5545, 3.6.1).
 fn read_length(
     component: &Component,
-    start: &Moment,
+    start: &EventTime,
     zones: &Zones,
-    faults: &mut Vec<&'static str>,
+    warnings: &mut Vec<&'static str>,
 ) -> Result<Length, &'static str> {
     if let Some(end) = component.property("DTEND") {
-        return exact(start, &read_moment(end, zones, faults)?);
+        return length_between(start, &read_time(end, zones, warnings)?);
     }
     if let Some(duration) = component.value("DURATION") {
         return read_duration(duration);

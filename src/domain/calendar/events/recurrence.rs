@@ -10,21 +10,21 @@ use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 use rrule::RRuleSet;
 
-use super::super::interval::{Interval, shifted};
+use super::super::interval::{Interval, saturating_add};
 use super::event::Event;
-use super::times::{Moment, read_text};
+use super::times::{EventTime, parse_time};
 
 /// How many starts of one event are looked at.
 const MAX_STARTS: usize = 50_000;
 /// So many starts are expanded before the time is looked at again.
-const STRIDE: usize = 256;
+const TIMEOUT_CHECK_INTERVAL: usize = 256;
 /// No clock is further from UTC.
 const MAX_OFFSET: SignedDuration = SignedDuration::from_hours(26);
 /// A rule is not longer in bytes: hundreds of parts are nobody's appointment.
-const MAX_RULE: usize = 1_000;
+const MAX_RULE_LENGTH: usize = 1_000;
 /// How many times of one day a rule may name. The crate makes all of a step's starts before it gives the first.
-const MAX_TIMES_OF_A_DAY: usize = 96;
-const CLOCK: &str = "%Y%m%dT%H%M%S";
+const MAX_TIMES_PER_DAY: usize = 96;
+const LOCAL_FORMAT: &str = "%Y%m%dT%H%M%S";
 
 /// Starts that do not count: excepted, or moved.
 #[derive(Debug, Default)]
@@ -35,15 +35,15 @@ pub(super) struct Exceptions {
 }
 
 impl Exceptions {
-    pub(super) fn add(&mut self, moment: &Moment) {
-        if moment.is_day {
-            self.days.insert(moment.local.date());
+    pub(super) fn add(&mut self, time: &EventTime) {
+        if time.is_day {
+            self.days.insert(time.local.date());
         } else {
-            self.instants.extend(moment.instant());
+            self.instants.extend(time.instant());
         }
     }
 
-    pub(super) fn has(&self, start: &Moment) -> bool {
+    pub(super) fn contains(&self, start: &EventTime) -> bool {
         self.days.contains(&start.local.date())
             || start.instant().is_some_and(|instant| self.instants.contains(&instant))
     }
@@ -53,37 +53,39 @@ impl Exceptions {
 #[derive(Debug)]
 pub(super) enum Expansion {
     /// Every start that may bear on the window, exceptions included, and some that do not.
-    Whole(Vec<Moment>),
+    Complete(Vec<EventTime>),
     Unreadable,
     /// More starts, or more work, than is done for one event.
     TooMany,
     /// The time is up that all events may take.
-    Spent,
+    TimedOut,
 }
 
-/// Expands an event's rules; `left` counts what all events together may still be expanded to.
+/// Expands an event's rules; `remaining` counts what all events together may still be expanded to.
 pub(super) fn expand(
     event: &Event,
     window: Interval,
-    left: &mut usize,
-    is_spent: &dyn Fn() -> bool,
+    remaining: &mut usize,
+    is_timed_out: &dyn Fn() -> bool,
 ) -> Expansion {
-    let first = shifted(window.start, -MAX_OFFSET).checked_sub(event.length.longest());
+    let first = saturating_add(window.start, -MAX_OFFSET).checked_sub(event.length.upper_bound());
     let first = first.unwrap_or(Timestamp::MIN);
-    let last = shifted(window.end, MAX_OFFSET);
+    let last = saturating_add(window.end, MAX_OFFSET);
     // The start itself always counts, be it one of the rule or not.
     let mut starts = vec![event.start.clone()];
     for rule in &event.rules {
-        if is_spent() {
-            return Expansion::Spent;
+        if is_timed_out() {
+            return Expansion::TimedOut;
         }
         let Some(rule) = Rule::read(rule, &event.start) else { return Expansion::Unreadable };
-        match rule.starts(&event.start, first, last, left, is_spent) {
-            Expansion::Whole(more) => starts.extend(more.into_iter().filter(|start| *start != event.start)),
-            other @ (Expansion::Unreadable | Expansion::TooMany | Expansion::Spent) => return other,
+        match rule.starts(&event.start, first, last, remaining, is_timed_out) {
+            Expansion::Complete(more) => {
+                starts.extend(more.into_iter().filter(|start| *start != event.start))
+            }
+            other @ (Expansion::Unreadable | Expansion::TooMany | Expansion::TimedOut) => return other,
         }
     }
-    Expansion::Whole(starts)
+    Expansion::Complete(starts)
 }
 
 /// A rule whose `UNTIL` is on the event's clock.
@@ -92,21 +94,21 @@ struct Rule {
     /// On the clock.
     until: Option<Timestamp>,
     count: Option<usize>,
-    is_within_a_day: bool,
+    is_subdaily: bool,
     /// Of it, more is to be expanded than is ever done.
-    is_too_much: bool,
+    is_too_expensive: bool,
 }
 
 impl Rule {
-    fn read(text: &str, start: &Moment) -> Option<Self> {
+    fn read(text: &str, start: &EventTime) -> Option<Self> {
         let mut rule = Self {
             text: String::new(),
             until: None,
             count: None,
-            is_within_a_day: false,
-            is_too_much: text.len() > MAX_RULE,
+            is_subdaily: false,
+            is_too_expensive: text.len() > MAX_RULE_LENGTH,
         };
-        let mut times_of_a_day = 1_usize;
+        let mut times_per_day = 1_usize;
         for part in text.split(';').filter(|part| !part.trim().is_empty()) {
             let (name, value) = part.split_once('=')?;
             let (name, value) = (name.trim().to_ascii_uppercase(), value.trim());
@@ -114,28 +116,28 @@ impl Rule {
                 "UNTIL" => rule.until = Some(read_until(value, start)?),
                 "COUNT" => rule.count = Some(value.parse().ok()?),
                 "FREQ" => {
-                    let within = ["HOURLY", "MINUTELY", "SECONDLY"];
-                    rule.is_within_a_day = within.iter().any(|freq| value.eq_ignore_ascii_case(freq));
-                    rule.is_too_much |= rule.is_within_a_day && !value.eq_ignore_ascii_case("HOURLY");
+                    let subdaily = ["HOURLY", "MINUTELY", "SECONDLY"];
+                    rule.is_subdaily = subdaily.iter().any(|freq| value.eq_ignore_ascii_case(freq));
+                    rule.is_too_expensive |= rule.is_subdaily && !value.eq_ignore_ascii_case("HOURLY");
                 }
                 "BYHOUR" | "BYMINUTE" | "BYSECOND" => {
-                    times_of_a_day = times_of_a_day.saturating_mul(value.split(',').count());
+                    times_per_day = times_per_day.saturating_mul(value.split(',').count());
                 }
                 _ => {}
             }
             // What all rules mean that do not say otherwise (RFC 7529).
-            let is_usual = match name.as_str() {
+            let is_default = match name.as_str() {
                 "RSCALE" => value.eq_ignore_ascii_case("GREGORIAN"),
                 "SKIP" => value.eq_ignore_ascii_case("OMIT"),
                 _ => false,
             };
-            if name != "UNTIL" && !is_usual {
+            if name != "UNTIL" && !is_default {
                 rule.text.extend([&name, "=", &value.to_ascii_uppercase(), ";"]);
             }
         }
-        rule.is_too_much |= times_of_a_day > MAX_TIMES_OF_A_DAY;
+        rule.is_too_expensive |= times_per_day > MAX_TIMES_PER_DAY;
         if let Some(until) = rule.until {
-            let until = Offset::UTC.to_datetime(until).strftime(CLOCK).to_string();
+            let until = Offset::UTC.to_datetime(until).strftime(LOCAL_FORMAT).to_string();
             rule.text.extend(["UNTIL=", &until, "Z"]);
         }
         Some(rule)
@@ -144,36 +146,36 @@ impl Rule {
     /// The starts from `first` to `last`, both on the clock.
     fn starts(
         &self,
-        start: &Moment,
+        start: &EventTime,
         first: Timestamp,
         last: Timestamp,
-        left: &mut usize,
-        is_spent: &dyn Fn() -> bool,
+        remaining: &mut usize,
+        is_timed_out: &dyn Fn() -> bool,
     ) -> Expansion {
-        let Some(begin) = start.on_the_clock() else { return Expansion::Unreadable };
+        let Some(begin) = start.local_as_utc() else { return Expansion::Unreadable };
         if begin > last || self.until.is_some_and(|until| until < begin || until < first) {
-            return Expansion::Whole(Vec::new());
+            return Expansion::Complete(Vec::new());
         }
-        if self.is_too_much {
+        if self.is_too_expensive {
             return Expansion::TooMany;
         }
-        let text = format!("DTSTART:{}Z\nRRULE:{}", start.local.strftime(CLOCK), self.text);
+        let text = format!("DTSTART:{}Z\nRRULE:{}", start.local.strftime(LOCAL_FORMAT), self.text);
         let Ok(set) = text.trim_end_matches(';').parse::<RRuleSet>() else { return Expansion::Unreadable };
         let mut starts = Vec::new();
-        let mut seen = 0;
+        let mut expanded = 0;
         // The limit ends a rule that finds nothing in very many steps, as 30 February.
         for found in &set.limit() {
-            seen += 1;
-            if seen % STRIDE == 0 && is_spent() {
-                return Expansion::Spent;
+            expanded += 1;
+            if expanded % TIMEOUT_CHECK_INTERVAL == 0 && is_timed_out() {
+                return Expansion::TimedOut;
             }
-            if seen > MAX_STARTS || *left == 0 {
+            if expanded > MAX_STARTS || *remaining == 0 {
                 return Expansion::TooMany;
             }
-            *left -= 1;
+            *remaining -= 1;
             let Ok(at) = Timestamp::from_second(found.timestamp()) else { break };
             if at > last {
-                return Expansion::Whole(starts);
+                return Expansion::Complete(starts);
             }
             if at >= first {
                 starts.push(start.at(TimeZone::UTC.to_datetime(at)));
@@ -181,18 +183,18 @@ impl Rule {
         }
         // A rule within the day that has no more to give, though it neither has ended nor was counted out,
         // has met the limit.
-        let is_counted_out = self.count.is_some_and(|count| count <= seen);
-        let has_ended = self.until.is_some_and(|until| until < last);
-        if self.is_within_a_day && !is_counted_out && !has_ended {
+        let is_count_reached = self.count.is_some_and(|count| count <= expanded);
+        let is_until_reached = self.until.is_some_and(|until| until < last);
+        if self.is_subdaily && !is_count_reached && !is_until_reached {
             return Expansion::TooMany;
         }
-        Expansion::Whole(starts)
+        Expansion::Complete(starts)
     }
 }
 
 /// On the event's clock. A day is meant with all its times.
-fn read_until(text: &str, start: &Moment) -> Option<Timestamp> {
-    let until = read_text(text, &start.zone).ok()?;
+fn read_until(text: &str, start: &EventTime) -> Option<Timestamp> {
+    let until = parse_time(text, &start.zone).ok()?;
     let local: DateTime = if until.is_day {
         until.local.date().at(23, 59, 59, 0)
     } else if until.zone == start.zone {

@@ -16,7 +16,7 @@ fn event(lines: &str) -> String {
 }
 
 /// From March to May 2026, in a calendar of Berlin.
-fn read(text: &str) -> Result<ReadResource, &'static str> {
+fn read(text: &str) -> Result<ParsedResource, &'static str> {
     let berlin = rules("Europe/Berlin", &["09:00-12:00"]);
     let window = between("2026-03-01T00:00Z", "2026-05-01T00:00Z");
     EventReader::new(&berlin, window, &|| false).read(text)
@@ -25,11 +25,11 @@ fn read(text: &str) -> Result<ReadResource, &'static str> {
 /// The starts of an event's busy times, in order; nothing of it may be a fault.
 fn starts(lines: &str) -> Vec<String> {
     let read = read(&calendar(&event(lines))).unwrap();
-    assert_eq!(read.faults, Vec::<&str>::new());
-    shown(read.busy)
+    assert_eq!(read.warnings, Vec::<&str>::new());
+    sorted_starts(read.busy)
 }
 
-fn shown(mut busy: Vec<Interval>) -> Vec<String> {
+fn sorted_starts(mut busy: Vec<Interval>) -> Vec<String> {
     busy.sort_by_key(|busy| busy.start);
     busy.iter().map(|busy| busy.start.to_string()).collect()
 }
@@ -84,16 +84,19 @@ fn what_takes_no_time_or_lies_elsewhere_is_not_busy() {
 }
 
 #[test]
-fn a_zone_of_the_texts_own_is_found_by_its_hint_and_an_unknown_one_is_said() {
+fn a_custom_zone_is_found_by_its_hint_and_an_unknown_one_is_a_warning() {
     let lines = "DTSTART;TZID=Ours:20260310T100000\nDURATION:PT1H";
     let zone = "BEGIN:VTIMEZONE\nTZID:Ours\nX-LIC-LOCATION:America/New_York\nEND:VTIMEZONE";
 
     let hinted = read(&calendar(&format!("{zone}\n{}", event(lines)))).unwrap();
     let unknown = read(&calendar(&event(lines))).unwrap();
 
-    assert_eq!((shown(hinted.busy), hinted.faults), (vec!["2026-03-10T14:00:00Z".to_owned()], vec![]));
-    assert_eq!(shown(unknown.busy), ["2026-03-10T09:00:00Z"]);
-    assert_eq!(unknown.faults, ["a time zone that is not known: read as the calendar's own"]);
+    assert_eq!(
+        (sorted_starts(hinted.busy), hinted.warnings),
+        (vec!["2026-03-10T14:00:00Z".to_owned()], vec![])
+    );
+    assert_eq!(sorted_starts(unknown.busy), ["2026-03-10T09:00:00Z"]);
+    assert_eq!(unknown.warnings, ["a time zone that is not known: read as the calendar's own"]);
 }
 
 #[test]
@@ -160,7 +163,7 @@ fn instances_are_moved_cancelled_and_made_transparent() {
     let text = calendar(&[master, moved, cancelled, transparent].join("\n"));
 
     let expected = ["2026-03-01T08:00:00Z", "2026-03-05T08:00:00Z", "2026-03-10T12:00:00Z"];
-    assert_eq!(shown(read(&text).unwrap().busy), expected);
+    assert_eq!(sorted_starts(read(&text).unwrap().busy), expected);
 }
 
 #[test]
@@ -176,7 +179,7 @@ fn what_has_no_readable_start_is_an_error_unless_it_is_not_busy() {
         assert!(read(&calendar(&format!("{good}\n{}", event(broken)))).is_err(), "{broken}");
         let free = event(&format!("{broken}\nTRANSP:TRANSPARENT"));
         let read = read(&calendar(&format!("{good}\n{free}"))).unwrap();
-        assert_eq!((read.busy.len(), read.faults.len()), (1, 1), "{broken}");
+        assert_eq!((read.busy.len(), read.warnings.len()), (1, 1), "{broken}");
     }
     for text in [
         "",
@@ -188,7 +191,7 @@ fn what_has_no_readable_start_is_an_error_unless_it_is_not_busy() {
         assert!(read(text).is_err(), "{text}");
     }
     let none = read("BEGIN:VCALENDAR\r\nno line\r\nEND:VCALENDAR\r\n").unwrap();
-    assert_eq!((none.uid.as_str(), none.busy, none.faults), ("", vec![], vec![]));
+    assert_eq!((none.uid.as_str(), none.busy, none.warnings), ("", vec![], vec![]));
 }
 
 #[test]
@@ -208,7 +211,7 @@ fn a_length_or_a_rule_that_cannot_be_read_is_busy_from_its_start_on() {
         "DURATION:PT1H\nRRULE:RSCALE=CHINESE;FREQ=DAILY",
     ] {
         let read = read(&calendar(&event(&format!("DTSTART:20260310T080000Z\n{lines}")))).unwrap();
-        assert_eq!((read.busy, read.faults.len()), (vec![from_then_on], 1), "{lines}");
+        assert_eq!((read.busy, read.warnings.len()), (vec![from_then_on], 1), "{lines}");
     }
 }
 
@@ -219,7 +222,7 @@ fn exceptions_that_cannot_be_read_except_nothing_and_leave_the_rest() {
     let excepted = format!("{daily}\nEXDATE:\nEXDATE:20260311T080000Z,");
     assert_eq!(starts(&excepted), ["2026-03-10T08:00:00Z", "2026-03-12T08:00:00Z"]);
     let read = read(&calendar(&event(&format!("{daily}\nEXDATE:never,20260311T080000Z")))).unwrap();
-    assert_eq!((read.busy.len(), read.faults.len()), (2, 1));
+    assert_eq!((read.busy.len(), read.warnings.len()), (2, 1));
 }
 
 #[test]
@@ -245,7 +248,7 @@ fn what_would_never_end_counts_as_busy_throughout_and_takes_no_time() {
     ] {
         let lines = format!("DTSTART:20100101T080000Z\nDURATION:PT1S\nRRULE:{rule}");
         let read = read(&calendar(&event(&lines))).unwrap();
-        assert_eq!((read.busy, read.faults.len()), (vec![window], 1), "{rule:.80}");
+        assert_eq!((read.busy, read.warnings.len()), (vec![window], 1), "{rule:.80}");
     }
     assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
     let ended = "DTSTART:20100101T080000Z\nDURATION:PT1S\nRRULE:FREQ=SECONDLY;UNTIL=20100102T000000Z";
@@ -256,12 +259,12 @@ fn what_would_never_end_counts_as_busy_throughout_and_takes_no_time() {
 fn once_the_time_is_up_nothing_more_is_read() {
     let berlin = rules("Europe/Berlin", &["09:00-12:00"]);
     let window = between("2026-03-01T00:00Z", "2026-05-01T00:00Z");
-    let asked = Cell::new(0);
-    let is_spent = || {
-        asked.set(asked.get() + 1);
-        asked.get() > 3
+    let calls = Cell::new(0);
+    let is_timed_out = || {
+        calls.set(calls.get() + 1);
+        calls.get() > 3
     };
-    let mut reader = EventReader::new(&berlin, window, &is_spent);
+    let mut reader = EventReader::new(&berlin, window, &is_timed_out);
     let weekly = calendar(&event("DTSTART:20260301T080000Z\nDURATION:PT1H\nRRULE:FREQ=WEEKLY"));
 
     assert_eq!(reader.read(&weekly).unwrap().busy.len(), 9);
@@ -275,7 +278,7 @@ fn nesting_without_end_is_refused() {
 }
 
 #[test]
-fn what_is_written_is_read_back_and_holds_no_line_of_anothers() {
+fn what_is_written_is_read_back_and_cannot_inject_lines() {
     let time = between("2026-03-10T08:00Z", "2026-03-10T09:00Z");
     let request = BookingRequest {
         datetime: String::new(),
@@ -284,7 +287,8 @@ fn what_is_written_is_read_back_and_holds_no_line_of_anothers() {
         email: None,
         notes: Some("One\nTwo".to_owned()),
     };
-    let new = NewEvent { uid: "call_trn_1_0_1", time, request: &request, made_at: at("2026-03-01T00:00Z") };
+    let new =
+        NewEvent { uid: "call_trn_1_0_1", time, request: &request, created_at: at("2026-03-01T00:00Z") };
 
     let text = write_event(&new);
 
@@ -296,6 +300,6 @@ fn what_is_written_is_read_back_and_holds_no_line_of_anothers() {
     assert!(text.contains("\r\nDESCRIPTION:Name: Ada\\nNotes: One\\nTwo\r\n"), "{text}");
     assert!(text.contains("\r\nDTSTAMP:20260301T000000Z\r\n"), "{text}");
     let read = read(&text).unwrap();
-    assert_eq!((read.uid.as_str(), read.busy, read.faults), ("call_trn_1_0_1", vec![time], vec![]));
-    assert_eq!(uid_of(&text).as_deref(), Some("call_trn_1_0_1"));
+    assert_eq!((read.uid.as_str(), read.busy, read.warnings), ("call_trn_1_0_1", vec![time], vec![]));
+    assert_eq!(first_uid(&text).as_deref(), Some("call_trn_1_0_1"));
 }

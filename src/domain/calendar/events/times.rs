@@ -4,20 +4,20 @@ use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Span, Timestamp};
 
-use super::super::interval::{Interval, shifted};
+use super::super::interval::{Interval, saturating_add};
 use super::component::Property;
 use super::zones::Zones;
 
 /// A time on the clock of a zone, or a day of it.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Moment {
+pub(super) struct EventTime {
     /// A day's midnight where it is one.
     pub local: DateTime,
     pub zone: TimeZone,
     pub is_day: bool,
 }
 
-impl Moment {
+impl EventTime {
     /// None beyond what timestamps hold. A time that the clocks skip is what they show just before and after
     /// it is read on; of one that comes twice it is the first (RFC 5545, 3.3.5).
     pub(super) fn instant(&self) -> Option<Timestamp> {
@@ -30,7 +30,7 @@ impl Moment {
     }
 
     /// What the clock shows, as if it were UTC's: recurrences are reckoned on the clock.
-    pub(super) fn on_the_clock(&self) -> Option<Timestamp> {
+    pub(super) fn local_as_utc(&self) -> Option<Timestamp> {
         Offset::UTC.to_timestamp(self.local).ok()
     }
 }
@@ -46,17 +46,17 @@ pub(super) enum Length {
 
 impl Length {
     /// The time that it takes from a start; none beyond what timestamps hold, or where it ends before.
-    pub(super) fn from(&self, start: &Moment) -> Option<Interval> {
+    pub(super) fn interval_from(&self, start: &EventTime) -> Option<Interval> {
         let at = start.instant()?;
         let end = match self {
-            Self::Exact(length) => shifted(at, *length),
+            Self::Exact(length) => saturating_add(at, *length),
             Self::Nominal(span) => at.to_zoned(start.zone.clone()).checked_add(*span).ok()?.timestamp(),
         };
         (at <= end).then_some(Interval { start: at, end })
     }
 
     /// At least as long as it ever is.
-    pub(super) fn longest(&self) -> SignedDuration {
+    pub(super) fn upper_bound(&self) -> SignedDuration {
         const DAY: SignedDuration = SignedDuration::from_hours(24);
         match self {
             Self::Exact(length) => *length,
@@ -68,68 +68,68 @@ impl Length {
     }
 }
 
-/// The moments of a property, which may list several, or none; each may be one that cannot be read. `faults` is
+/// The moments of a property, which may list several, or none; each may be one that cannot be read. `warnings` is
 /// told what was guessed.
-pub(super) fn read_moments<'p>(
+pub(super) fn read_times<'p>(
     property: &'p Property,
     zones: &Zones,
-    faults: &mut Vec<&'static str>,
-) -> impl Iterator<Item = Result<(Moment, Option<Length>), &'static str>> + use<'p> {
+    warnings: &mut Vec<&'static str>,
+) -> impl Iterator<Item = Result<(EventTime, Option<Length>), &'static str>> + use<'p> {
     let zone = match property.parameter("TZID") {
         None => None,
         Some(name) => {
             let zone = zones.get(name);
             if zone.is_none() {
-                faults.push("a time zone that is not known: read as the calendar's own");
+                warnings.push("a time zone that is not known: read as the calendar's own");
             }
             zone
         }
     };
     let zone = zone.unwrap_or_else(|| zones.calendar.clone());
     let texts = property.value.split(',').map(str::trim).filter(|text| !text.is_empty());
-    texts.map(move |text| read_moment_or_period(text, &zone))
+    texts.map(move |text| read_time_or_period(text, &zone))
 }
 
 /// The one moment of a property.
-pub(super) fn read_moment(
+pub(super) fn read_time(
     property: &Property,
     zones: &Zones,
-    faults: &mut Vec<&'static str>,
-) -> Result<Moment, &'static str> {
-    let mut moments = read_moments(property, zones, faults);
-    match (moments.next().transpose()?, moments.next()) {
-        (Some((moment, None)), None) => Ok(moment),
+    warnings: &mut Vec<&'static str>,
+) -> Result<EventTime, &'static str> {
+    let mut times = read_times(property, zones, warnings);
+    match (times.next().transpose()?, times.next()) {
+        (Some((time, None)), None) => Ok(time),
         (None, _) => Err("a property without a time"),
         _ => Err("a property with more than one time"),
     }
 }
 
-fn read_moment_or_period(text: &str, zone: &TimeZone) -> Result<(Moment, Option<Length>), &'static str> {
-    let Some((start, end)) = text.split_once('/') else { return Ok((read_text(text, zone)?, None)) };
-    let start = read_text(start, zone)?;
-    let length = match read_text(end, zone) {
-        Ok(end) => exact(&start, &end)?,
+fn read_time_or_period(text: &str, zone: &TimeZone) -> Result<(EventTime, Option<Length>), &'static str> {
+    let Some((start, end)) = text.split_once('/') else { return Ok((parse_time(text, zone)?, None)) };
+    let start = parse_time(start, zone)?;
+    let length = match parse_time(end, zone) {
+        Ok(end) => length_between(&start, &end)?,
         Err(_) => read_duration(end)?,
     };
     Ok((start, Some(length)))
 }
 
 /// `20261130`, `20261130T100000` or `20261130T090000Z`.
-pub(super) fn read_text(text: &str, zone: &TimeZone) -> Result<Moment, &'static str> {
+pub(super) fn parse_time(text: &str, zone: &TimeZone) -> Result<EventTime, &'static str> {
     const UNREADABLE: &str = "a time that cannot be read";
     if let Some(clock) = text.strip_suffix(['Z', 'z']) {
         let local = DateTime::strptime("%Y%m%dT%H%M%S", clock).map_err(|_| UNREADABLE)?;
-        return Ok(Moment { local, zone: TimeZone::UTC, is_day: false });
+        return Ok(EventTime { local, zone: TimeZone::UTC, is_day: false });
     }
     if let Ok(local) = DateTime::strptime("%Y%m%dT%H%M%S", text) {
-        return Ok(Moment { local, zone: zone.clone(), is_day: false });
+        return Ok(EventTime { local, zone: zone.clone(), is_day: false });
     }
     let date = Date::strptime("%Y%m%d", text).map_err(|_| UNREADABLE)?;
-    Ok(Moment { local: date.to_datetime(Time::midnight()), zone: zone.clone(), is_day: true })
+    Ok(EventTime { local: date.to_datetime(Time::midnight()), zone: zone.clone(), is_day: true })
 }
 
 /// From one moment to another: whole days between days, and at least one; elapsed time between times.
-pub(super) fn exact(start: &Moment, end: &Moment) -> Result<Length, &'static str> {
+pub(super) fn length_between(start: &EventTime, end: &EventTime) -> Result<Length, &'static str> {
     if start.is_day && end.is_day {
         // Programs write the first day as the end, too.
         let days = (end.local.date() - start.local.date()).get_days().max(1);

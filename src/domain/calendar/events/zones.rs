@@ -21,7 +21,7 @@ pub(super) struct Zones {
 }
 
 impl Zones {
-    pub(super) fn of(calendars: &[Component], calendar: &TimeZone) -> Self {
+    pub(super) fn new(calendars: &[Component], calendar: &TimeZone) -> Self {
         let mut by_name = HashMap::new();
         for definition in calendars.iter().flat_map(|calendar| calendar.children("VTIMEZONE")) {
             let Some(name) = definition.value("TZID") else { continue };

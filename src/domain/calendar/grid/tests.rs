@@ -67,7 +67,7 @@ fn in_a_gap_there_is_no_slot_and_a_window_opens_after_it() {
 }
 
 #[test]
-fn slots_are_cut_in_elapsed_time_across_a_change() {
+fn slots_are_split_in_elapsed_time_across_a_change() {
     let mut source = rules_in("Europe/Berlin", &["01:00-05:00"]);
     source.slot_minutes = 90;
     let rules: CalendarRules = source.try_into().unwrap();
@@ -77,7 +77,7 @@ fn slots_are_cut_in_elapsed_time_across_a_change() {
 }
 
 #[test]
-fn the_hour_that_comes_twice_has_both_its_slots_told_apart() {
+fn the_hour_that_comes_twice_has_distinct_labels_for_its_slots() {
     let across = rules("Europe/Berlin", &["01:30-03:30"]);
     assert_eq!(
         day(&across, "2026-10-25"),

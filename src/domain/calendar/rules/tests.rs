@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 use crate::domain::calendar::samples::rules_in;
 
-fn fault(change: impl FnOnce(&mut CalendarRulesIn)) -> String {
+fn rules_error(change: impl FnOnce(&mut CalendarRulesIn)) -> String {
     let mut source = rules_in("Europe/Berlin", &["09:00-12:00", "13:00-17:00"]);
     change(&mut source);
     CalendarRules::try_from(source).unwrap_err().to_string()
@@ -28,7 +28,7 @@ fn the_workspace_file_is_read_with_its_defaults() {
 }
 
 #[test]
-fn kept_as_json_the_rules_come_back_the_same() {
+fn rules_round_trip_through_json() {
     let rules: CalendarRules = CalendarRulesIn {
         holidays: vec!["2026-12-25".to_owned()],
         ..rules_in("Asia/Tokyo", &["09:00-12:00"])
@@ -36,11 +36,11 @@ fn kept_as_json_the_rules_come_back_the_same() {
     .try_into()
     .unwrap();
 
-    let kept = serde_json::to_value(&rules).unwrap();
+    let value = serde_json::to_value(&rules).unwrap();
 
-    assert_eq!(kept["time_zone"], "Asia/Tokyo");
-    assert_eq!(kept["hours"]["sun"], json!(["09:00-12:00"]));
-    assert_eq!(serde_json::from_value::<CalendarRules>(kept).unwrap(), rules);
+    assert_eq!(value["time_zone"], "Asia/Tokyo");
+    assert_eq!(value["hours"]["sun"], json!(["09:00-12:00"]));
+    assert_eq!(serde_json::from_value::<CalendarRules>(value).unwrap(), rules);
 }
 
 #[test]
@@ -57,9 +57,9 @@ fn unknown_settings_are_refused_by_name() {
 }
 
 #[test]
-fn each_fault_names_its_setting() {
+fn each_error_names_its_setting() {
     type Change = fn(&mut CalendarRulesIn);
-    let faults: [(Change, &str); 13] = [
+    let cases: [(Change, &str); 13] = [
         (|r| r.time_zone = "Berlin".to_owned(), "time_zone: \"Berlin\" is not a time zone"),
         (|r| r.time_zone = String::new(), "time_zone: \"\" is not a time zone"),
         (|r| r.slot_minutes = 0, "slot_minutes: 0 is not between 1 and 1440"),
@@ -77,12 +77,12 @@ fn each_fault_names_its_setting() {
         (|r| r.hours.sun[1] = "17:00-13:00".into(), "hours.sun[1]: \"17:00-13:00\" ends before it starts"),
         (|r| r.slot_minutes = 200, "hours.mon[0]: 09:00-12:00 is shorter than a slot of 200 minutes"),
     ];
-    for (change, expected) in faults {
-        let text = fault(change);
+    for (change, expected) in cases {
+        let text = rules_error(change);
         assert!(text.starts_with(expected), "{text}");
     }
     assert_eq!(
-        fault(|rules| rules.hours = HoursIn::default()),
+        rules_error(|rules| rules.hours = HoursIn::default()),
         "hours: no day has a window, such as mon = [\"09:00-17:00\"]"
     );
 }

@@ -7,43 +7,43 @@ const SUGGESTIONS = [
   "Book a demo next Tuesday at 10:00",
 ];
 
-let conversation = kept.read("conversation");
+let conversation = storage.read("conversation");
 let busy = false;
 
 async function start() {
   showState(el("p", {}, "Opening the conversation…"), "busy");
   try {
-    const opened = (conversation && (await resumed())) || (await begun());
+    const opened = (conversation && (await resumeConversation())) || (await beginConversation());
     $("state").replaceChildren();
     showHistory(opened.history);
     await finishPending();
-  } catch (trouble) {
-    showStartTrouble(trouble);
+  } catch (failure) {
+    showStartError(failure);
   }
 }
 
 /** The conversation that was kept; nothing where the server does not know it any more. */
-async function resumed() {
+async function resumeConversation() {
   try {
-    return await door.history(conversation);
-  } catch (trouble) {
-    if (trouble.kind !== "gone") throw trouble;
-    kept.write("pending", null);
+    return await api.history(conversation);
+  } catch (failure) {
+    if (failure.kind !== "gone") throw failure;
+    storage.write("pending", null);
     return null;
   }
 }
 
-async function begun() {
-  const answer = await door.begin();
+async function beginConversation() {
+  const answer = await api.begin();
   conversation = answer.conversation_id;
-  kept.write("conversation", conversation);
+  storage.write("conversation", conversation);
   return answer;
 }
 
 async function restart() {
   conversation = null;
-  kept.write("conversation", null);
-  kept.write("pending", null);
+  storage.write("conversation", null);
+  storage.write("pending", null);
   setBusy(false);
   await start();
 }
@@ -78,13 +78,13 @@ function showBeginning() {
 
 /** A message that was under way when the page was left: its key gives the same answer again. */
 async function finishPending() {
-  const pending = kept.read("pending");
+  const pending = storage.read("pending");
   if (!pending) return;
   const said = [...$("log").querySelectorAll(".visitor")];
   const entry = said.length > pending.before ? said.at(-1) : visitorEntry(pending.text);
   if (!entry.isConnected) $("log").append(entry);
   showBeginning();
-  if (await deliver(entry, pending)) showHistory((await door.history(conversation)).history);
+  if (await deliver(entry, pending)) showHistory((await api.history(conversation)).history);
 }
 
 function submit(text) {
@@ -98,28 +98,28 @@ function submit(text) {
   void deliver(entry, { text: message, key: newKey(), before });
 }
 
-/** Sends a message and shows its reply, or its trouble with a way on. Whether a reply came. */
+/** Sends a message and shows its reply, or its failure with a way on. Whether a reply came. */
 async function deliver(entry, pending) {
   setBusy(true);
-  kept.write("pending", pending);
+  storage.write("pending", pending);
   entry.classList.add("pending");
   const typing = typingEntry();
   entry.after(typing.entry);
   scrollToEnd();
   let reply = null;
-  let trouble = null;
+  let failure = null;
   try {
-    reply = await door.send(conversation, pending.text, pending.key);
+    reply = await api.send(conversation, pending.text, pending.key);
   } catch (error) {
-    trouble = error;
+    failure = error;
   }
   typing.end();
   // Another conversation was begun meanwhile.
   if (!entry.isConnected) return false;
-  const next = trouble && (await showTrouble(entry, pending, trouble));
+  const next = failure && (await showError(entry, pending, failure));
   if (next) return deliver(entry, next);
   if (reply) {
-    kept.write("pending", null);
+    storage.write("pending", null);
     entry.after(reply.ai_disabled ? note("The assistant is paused here. Your message was kept for a person to answer.") : assistantEntry(reply.message, reply.function_calls));
   }
   entry.classList.remove("pending");
@@ -129,42 +129,42 @@ async function deliver(entry, pending) {
 }
 
 /** Gives the message as it is to be sent at once again, if it is. */
-async function showTrouble(entry, pending, trouble) {
-  if (trouble.kind === "gone") return moveOn(entry, pending);
-  if (!trouble.unsure) kept.write("pending", null);
-  if (trouble.kind === "invalid") {
+async function showError(entry, pending, failure) {
+  if (failure.kind === "gone") return resendInNewConversation(entry, pending);
+  if (!failure.uncertain) storage.write("pending", null);
+  if (failure.kind === "invalid") {
     $("message").value = pending.text;
-    entry.replaceWith(note(trouble.title));
+    entry.replaceWith(note(failure.title));
     return null;
   }
-  const ended = trouble.kind === "ended";
-  const box = troubleBox(trouble, ended ? "Start a new one" : "Try again", () => {
+  const ended = failure.kind === "ended";
+  const box = errorBox(failure, ended ? "Start a new one" : "Try again", () => {
     if (ended) return void restart();
     if (busy) return;
     box.remove();
     // A definite answer is kept under its key: only a new key asks anew.
-    void deliver(entry, trouble.unsure ? pending : { ...pending, key: newKey() });
+    void deliver(entry, failure.uncertain ? pending : { ...pending, key: newKey() });
   });
   entry.append(box);
   return null;
 }
 
 /** The conversation is not there any more: a new one takes the message. */
-async function moveOn(entry, pending) {
-  kept.write("pending", null);
+async function resendInNewConversation(entry, pending) {
+  storage.write("pending", null);
   try {
-    const { history } = await begun();
+    const { history } = await beginConversation();
     const greeting = history.map((message) => assistantEntry(message.content));
     $("log").replaceChildren(note("The earlier conversation is gone, so this is a new one."), ...greeting, entry);
     return { text: pending.text, key: newKey(), before: 0 };
-  } catch (trouble) {
-    showStartTrouble(trouble);
+  } catch (failure) {
+    showStartError(failure);
     return null;
   }
 }
 
-function showStartTrouble(trouble) {
-  if (trouble.kind === "absent") {
+function showStartError(failure) {
+  if (failure.kind === "absent") {
     const words = "Its demo workspace is made at the first start on an empty embedded database, or anywhere with:";
     showState([
       el("h1", {}, "There is no demo on this server."),
@@ -174,10 +174,10 @@ function showStartTrouble(trouble) {
     ]);
   } else {
     const again = el("button", { type: "button", class: "outline", onclick: start }, "Try again");
-    countDown(again, "Try again", trouble.after ?? 0);
+    countDown(again, "Try again", failure.after ?? 0);
     showState([
-      el("h1", {}, trouble.title ?? "Something went wrong on this page."),
-      el("p", {}, ...inline(trouble.unsure ? "The server could not be asked for the conversation. Is it running?" : (trouble.detail ?? trouble.message))),
+      el("h1", {}, failure.title ?? "Something went wrong on this page."),
+      el("p", {}, ...inline(failure.uncertain ? "The server could not be asked for the conversation. Is it running?" : (failure.detail ?? failure.message))),
       el("div", { class: "actions" }, again, el("a", { href: "docs" }, "API reference")),
     ]);
   }

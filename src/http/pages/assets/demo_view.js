@@ -24,12 +24,12 @@ function note(text) {
   return el("p", { class: "note" }, text);
 }
 
-/** Title, detail (with `code`) and an action; waits `trouble.after` seconds before it can be taken. */
-function troubleBox(trouble, label, action) {
+/** Title, detail (with `code`) and an action; waits `failure.after` seconds before it can be taken. */
+function errorBox(failure, label, action) {
   const button = el("button", { type: "button", class: "outline", onclick: action }, label);
-  countDown(button, label, trouble.after);
-  const detail = trouble.detail ? el("span", {}, ...inline(trouble.detail)) : null;
-  return el("div", { class: "trouble", role: "alert" }, el("div", {}, el("strong", {}, trouble.title), detail), button);
+  countDown(button, label, failure.after);
+  const detail = failure.detail ? el("span", {}, ...inline(failure.detail)) : null;
+  return el("div", { class: "failure", role: "alert" }, el("div", {}, el("strong", {}, failure.title), detail), button);
 }
 
 function countDown(button, label, seconds) {
@@ -38,20 +38,20 @@ function countDown(button, label, seconds) {
   if (seconds > 0) setTimeout(() => countDown(button, label, seconds - 1), 1000);
 }
 
-const KNOWN = {
+const CALL_TITLES = {
   check_calendar_availability: "Looked for free times",
   book_appointment: "Booked an appointment",
   cancel_appointment: "Cancelled an appointment",
   search_knowledge_base: "Searched the documents",
 };
-const TRIED = {
+const FAILED_CALL_TITLES = {
   book_appointment: "Tried to book",
   cancel_appointment: "Tried to cancel",
 };
 
 function callDetails({ name, arguments: given, result }) {
   const failed = Boolean(result?.error) || result?.success === false;
-  const title = (failed && TRIED[name]) || KNOWN[name];
+  const title = (failed && FAILED_CALL_TITLES[name]) || CALL_TITLES[name];
   const what = title ? [title, el("code", {}, name)] : [el("code", { class: "alone" }, name)];
   return el(
     "details",
@@ -61,7 +61,7 @@ function callDetails({ name, arguments: given, result }) {
       {},
       el("span", { class: "dot", "aria-hidden": "true" }),
       el("span", { class: "what" }, what),
-      el("span", { class: "came" }, failed ? "did not work" : cameOf(result)),
+      el("span", { class: "came" }, failed ? "did not work" : resultSummary(result)),
       chevron(),
     ),
     el(
@@ -76,7 +76,7 @@ function callDetails({ name, arguments: given, result }) {
 }
 
 /** A result in two words: how many there are of what it lists. */
-function cameOf(result) {
+function resultSummary(result) {
   const list = Object.values(result ?? {}).find(Array.isArray);
   if (!list) return "done";
   return list.length === 0 ? "none found" : `${list.length} found`;
@@ -92,7 +92,7 @@ function chevron() {
   return svg;
 }
 
-const MOMENT = /^(\d{4}-\d{2}-\d{2}) (\d{2}:\d{2}\S*)$/;
+const DATE_TIME = /^(\d{4}-\d{2}-\d{2}) (\d{2}:\d{2}\S*)$/;
 
 function readable(value) {
   if (Array.isArray(value)) return readableList(value);
@@ -106,7 +106,7 @@ function readable(value) {
 
 function readableList(values) {
   if (values.length === 0) return el("span", { class: "v-none" }, "none");
-  if (values.every((value) => typeof value === "string" && MOMENT.test(value))) return readableDays(values);
+  if (values.every((value) => typeof value === "string" && DATE_TIME.test(value))) return readableDays(values);
   const plain = values.every((value) => value === null || typeof value !== "object");
   return el(plain ? "ul" : "ol", { class: plain ? "v-list" : "v-rows" }, values.map((value) => el("li", {}, readable(value))));
 }
@@ -115,7 +115,7 @@ function readableList(values) {
 function readableDays(values) {
   const days = new Map();
   for (const value of values) {
-    const [, day, time] = value.match(MOMENT);
+    const [, day, time] = value.match(DATE_TIME);
     days.set(day, [...(days.get(day) ?? []), time]);
   }
   const name = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "numeric", month: "short", timeZone: "UTC" });

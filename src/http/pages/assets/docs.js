@@ -36,7 +36,7 @@ function byTag() {
       const operation = item[method];
       const tag = operation.tags?.[0] ?? "Other";
       if (!groups.has(tag)) groups.set(tag, { tag, operations: [] });
-      const parameters = [...(item.parameters ?? []), ...(operation.parameters ?? [])].map((parameter) => follow(parameter));
+      const parameters = [...(item.parameters ?? []), ...(operation.parameters ?? [])].map((parameter) => resolveRef(parameter));
       const id = operation.operationId ?? `${method}${path.replaceAll(/[^a-z0-9]+/gi, "-")}`;
       groups.get(tag).operations.push({ ...operation, id, method, path, parameters });
     }
@@ -77,9 +77,9 @@ function operationArticle(operation) {
       groups.map(([place, title]) => parameterList(title, parameters.filter((parameter) => parameter.in === place))),
       bodyFields(operation),
       el("h4", {}, "Answers"),
-      el("ul", { class: "answers" }, Object.entries(operation.responses ?? {}).map(answer)),
+      el("ul", { class: "answers" }, Object.entries(operation.responses ?? {}).map(responseItem)),
     ),
-    el("div", { class: "code" }, requestPanel(operation), answerPanel(operation)),
+    el("div", { class: "code" }, requestPanel(operation), responsePanel(operation)),
   );
 }
 
@@ -90,7 +90,7 @@ function methodName(method) {
 function parameterList(title, parameters) {
   if (parameters.length === 0) return null;
   const items = parameters.map((parameter) => {
-    const schema = merged(parameter.schema);
+    const schema = resolveSchema(parameter.schema);
     // An absent parameter is what its schema may call null.
     const plain = { ...schema, type: typesOf(schema), description: parameter.description };
     return field(parameter.name, plain, parameter.required, 9);
@@ -103,13 +103,13 @@ function jsonOf(content = {}) {
 }
 
 function bodyFields({ requestBody }) {
-  const body = follow(requestBody);
+  const body = resolveRef(requestBody);
   const fields = body.content && fieldsOf(jsonOf(body.content)?.schema);
   return fields ? [el("h4", {}, "Body"), body.description ? markdown(body.description) : null, fields].filter(Boolean) : null;
 }
 
-function answer([status, response]) {
-  const { description, content } = follow(response);
+function responseItem([status, response]) {
+  const { description, content } = resolveRef(response);
   const fields = content && fieldsOf(jsonOf(content)?.schema);
   const head = [el("span", { class: `status s${status[0]}` }, status), markdown(description ?? "")];
   if (!fields) return el("li", {}, el("div", { class: "plain" }, head));
@@ -117,7 +117,7 @@ function answer([status, response]) {
 }
 
 function needsKey(operation) {
-  return (operation.security ?? document_.security ?? []).some((way) => Object.keys(way).length > 0);
+  return (operation.security ?? document_.security ?? []).some((requirement) => Object.keys(requirement).length > 0);
 }
 
 function baseUrl() {
@@ -131,11 +131,11 @@ function requestPanel(operation) {
 }
 
 function curl(operation) {
-  const known = (parameter) => parameter.example ?? givenExample(merged(parameter.schema));
-  const path = operation.path.replaceAll(/\{([^}]+)\}/g, (whole, name) => known(operation.parameters.find((parameter) => parameter.name === name) ?? {}) ?? whole);
+  const parameterExample = (parameter) => parameter.example ?? givenExample(resolveSchema(parameter.schema));
+  const path = operation.path.replaceAll(/\{([^}]+)\}/g, (whole, name) => parameterExample(operation.parameters.find((parameter) => parameter.name === name) ?? {}) ?? whole);
   const lines = [`curl${operation.method === "get" ? "" : ` -X ${operation.method.toUpperCase()}`} "${baseUrl()}${path}"`];
   if (needsKey(operation)) lines.push('-H "Authorization: Bearer $API_KEY"');
-  const content = jsonOf(follow(operation.requestBody).content);
+  const content = jsonOf(resolveRef(operation.requestBody).content);
   if (content) {
     const body = JSON.stringify(examplesOf(content)[0]?.value ?? exampleOf(content.schema, { request: true }), null, 2);
     lines.push('-H "Content-Type: application/json"', `-d '${body.replaceAll("'", "'\\''")}'`);
@@ -146,14 +146,14 @@ function curl(operation) {
 /** `[{ name, value }]` of a media type. */
 function examplesOf(content) {
   if (content?.examples) {
-    return Object.entries(content.examples).map(([name, example]) => ({ name: follow(example).summary ?? name, value: follow(example).value }));
+    return Object.entries(content.examples).map(([name, example]) => ({ name: resolveRef(example).summary ?? name, value: resolveRef(example).value }));
   }
   return content?.example === undefined ? [] : [{ name: "", value: content.example }];
 }
 
-function answerPanel({ responses = {} }) {
+function responsePanel({ responses = {} }) {
   const examples = Object.entries(responses).flatMap(([status, response]) => {
-    const content = jsonOf(follow(response).content);
+    const content = jsonOf(resolveRef(response).content);
     if (!content) return [];
     const given = examplesOf(content);
     const all = given.length ? given : [{ name: "", value: exampleOf(content.schema) }];
@@ -163,7 +163,7 @@ function answerPanel({ responses = {} }) {
   const code = el("code");
   const select = el("select", { "aria-label": "Answer", onchange: () => draw() }, examples.map(({ name }, at) => el("option", { value: at }, name)));
   const chosen = () => JSON.stringify(examples[Number(select.value)].value, null, 2);
-  const draw = () => code.replaceChildren(...highlighted(chosen()));
+  const draw = () => code.replaceChildren(...highlight(chosen()));
   draw();
   return panel(select, chosen, code);
 }
@@ -175,7 +175,7 @@ function panel(title, text, code) {
 const TOKEN = /("(?:[^"\\]|\\.)*")(\s*:)?|\b(true|false|null|-?\d+(?:\.\d+)?)\b/g;
 
 /** JSON text with its strings and words coloured. */
-function highlighted(json) {
+function highlight(json) {
   const nodes = [];
   let from = 0;
   for (const token of json.matchAll(TOKEN)) {
@@ -209,7 +209,7 @@ function filter() {
 /** Marks in the index the operation that is being read. */
 function watch() {
   const links = new Map([...$("index").querySelectorAll("a")].map((link) => [link.hash.slice(1), link]));
-  const seen = new IntersectionObserver(
+  const observer = new IntersectionObserver(
     (entries) => {
       const entered = entries.find((entry) => entry.isIntersecting);
       if (!entered) return;
@@ -217,12 +217,12 @@ function watch() {
       const link = links.get(entered.target.id);
       link?.setAttribute("aria-current", "location");
       const side = document.querySelector(".side");
-      const isSeen = link && link.offsetTop > side.scrollTop && link.offsetTop + 40 < side.scrollTop + side.clientHeight;
-      if (link && !isSeen) side.scrollTop = link.offsetTop - side.clientHeight / 2;
+      const isVisible = link && link.offsetTop > side.scrollTop && link.offsetTop + 40 < side.scrollTop + side.clientHeight;
+      if (link && !isVisible) side.scrollTop = link.offsetTop - side.clientHeight / 2;
     },
     { rootMargin: "-10% 0px -80% 0px" },
   );
-  for (const article of document.querySelectorAll(".operation")) seen.observe(article);
+  for (const article of document.querySelectorAll(".operation")) observer.observe(article);
 }
 
 void start();

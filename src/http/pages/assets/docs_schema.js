@@ -3,27 +3,27 @@
 let document_ = {};
 
 /** Follows a `$ref` within the document; what stands beside it is laid over. */
-function follow(schema, depth = 0) {
+function resolveRef(schema, depth = 0) {
   if (!schema || typeof schema !== "object" || !schema.$ref || depth > 12) return schema ?? {};
   const { $ref: reference, ...beside } = schema;
   const keys = reference.replace(/^#\//, "").split("/").map((key) => key.replaceAll("~1", "/").replaceAll("~0", "~"));
   const target = keys.reduce((at, key) => at?.[key], document_);
-  return { ...follow(target, depth + 1), ...beside };
+  return { ...resolveRef(target, depth + 1), ...beside };
 }
 
 /** `allOf` joined into one; and a choice between something and null is that something. */
-function merged(schema) {
-  let whole = follow(schema);
+function resolveSchema(schema) {
+  let whole = resolveRef(schema);
   for (const part of whole.allOf ?? []) {
-    const { properties, required, ...rest } = merged(part);
+    const { properties, required, ...rest } = resolveSchema(part);
     whole = { ...rest, ...whole, properties: { ...properties, ...whole.properties }, required: [...(required ?? []), ...(whole.required ?? [])] };
   }
   const choices = variantsOf(whole);
-  return choices.length === 1 ? { ...merged(choices[0]), description: whole.description ?? merged(choices[0]).description } : whole;
+  return choices.length === 1 ? { ...resolveSchema(choices[0]), description: whole.description ?? resolveSchema(choices[0]).description } : whole;
 }
 
 function variantsOf(schema) {
-  return (schema.oneOf ?? schema.anyOf ?? []).filter((choice) => follow(choice).type !== "null");
+  return (schema.oneOf ?? schema.anyOf ?? []).filter((choice) => resolveRef(choice).type !== "null");
 }
 
 function typesOf(schema) {
@@ -37,7 +37,7 @@ function kindOf(schema) {
   const parts = [];
   if (schema.const !== undefined) parts.push(`always ${JSON.stringify(schema.const)}`);
   else if (schema.enum) parts.push(schema.enum.filter((value) => value !== null).map((value) => JSON.stringify(value)).join(" or "));
-  else if (is("array")) parts.push(`list of ${kindOf(merged(schema.items)) || "anything"}`);
+  else if (is("array")) parts.push(`list of ${kindOf(resolveSchema(schema.items)) || "anything"}`);
   else if (types.length) parts.push(types.join(" or ") + (schema.format ? ` (${schema.format})` : ""));
   else if (variantsOf(schema).length) parts.push("one of these");
   if (schema.minLength || schema.maxLength) parts.push(bounds(schema.minLength, schema.maxLength, "characters"));
@@ -54,7 +54,7 @@ function bounds(least, most, unit) {
 
 /** A schema's fields as a list; nothing where it has none to show. */
 function fieldsOf(schema, depth = 0) {
-  const whole = merged(schema);
+  const whole = resolveSchema(schema);
   if (depth > 6) return null;
   if (typesOf(whole).includes("array")) return fieldsOf(whole.items, depth + 1);
   const variants = variantsOf(whole);
@@ -64,11 +64,11 @@ function fieldsOf(schema, depth = 0) {
   }
   const entries = Object.entries(whole.properties ?? {});
   if (entries.length === 0) return null;
-  return el("ul", { class: "fields" }, entries.map(([name, inner]) => field(name, merged(inner), whole.required?.includes(name), depth)));
+  return el("ul", { class: "fields" }, entries.map(([name, inner]) => field(name, resolveSchema(inner), whole.required?.includes(name), depth)));
 }
 
 function variantHead(variant) {
-  const { title, description } = merged(variant);
+  const { title, description } = resolveSchema(variant);
   const name = title ?? variant.$ref?.split("/").at(-1);
   return [name ? el("div", { class: "kind" }, name) : null, description ? markdown(description) : null].filter(Boolean);
 }
@@ -91,7 +91,7 @@ function givenExample(schema) {
  * with what it needs and what has an example, no more. */
 function exampleOf(schema, { depth = 0, request = false } = {}) {
   const deeper = { depth: depth + 1, request };
-  const whole = merged(schema);
+  const whole = resolveSchema(schema);
   const given = givenExample(whole) ?? whole.const ?? whole.default ?? whole.enum?.[0];
   if (given !== undefined) return given;
   const variants = variantsOf(whole);
@@ -100,8 +100,8 @@ function exampleOf(schema, { depth = 0, request = false } = {}) {
   if (type === "array") return depth > 6 ? [] : [exampleOf(whole.items, deeper)];
   if (type === "object" || whole.properties) {
     if (depth > 6) return {};
-    const shown = ([name, inner]) => !request || whole.required?.includes(name) || givenExample(merged(inner)) !== undefined;
-    const entries = Object.entries(whole.properties ?? {}).filter(shown);
+    const isIncluded = ([name, inner]) => !request || whole.required?.includes(name) || givenExample(resolveSchema(inner)) !== undefined;
+    const entries = Object.entries(whole.properties ?? {}).filter(isIncluded);
     return Object.fromEntries(entries.map(([name, inner]) => [name, exampleOf(inner, deeper)]));
   }
   if (type === "string") return { uuid: "7c9e6679-7425-40de-944b-e07fc1f90ae7", "date-time": "2026-03-15T14:22:11Z", date: "2026-03-15" }[whole.format] ?? "…";

@@ -17,13 +17,13 @@ function el(tag, attributes = {}, ...children) {
 function copyButton(text, label = "Copy") {
   const button = el("button", { type: "button", class: "copy", onclick: copy }, label);
   async function copy() {
-    button.textContent = (await copied(text())) ? "Copied" : "Not copied";
+    button.textContent = (await copyText(text())) ? "Copied" : "Not copied";
     setTimeout(() => (button.textContent = label), 1600);
   }
   return button;
 }
 
-async function copied(text) {
+async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);
     return true;

@@ -9,21 +9,21 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::wire::{BookingOut, BookingsQuery, CalendarOut};
-use super::cursor::{booking_cursor, booking_place, calendar_cursor, calendar_place, limit};
+use super::cursor::{booking_cursor, calendar_cursor, decode_booking_cursor, decode_calendar_cursor, limit};
 use super::wire::{PageOut, PageQuery};
 use crate::domain::calendar::Calendar;
-use crate::http::answer::success;
 use crate::http::envelope::Platform;
 use crate::http::error::ApiError;
-use crate::http::extract::{ConfigWrite, Named, NamedWithin, Read, Search};
+use crate::http::extract::{ConfigWrite, NestedPathParams, PathParam, QueryParams, Read};
 use crate::http::openapi::{
-    BookingPage, CalendarAway, CalendarPage, ConfigErrors, NoBooking, NoCalendar, NoConversation, OneBooking,
-    OneCalendar, QueryErrors, ReadErrors,
+    BookingNotFound, BookingPage, CalendarNotFound, CalendarPage, CalendarUnavailable, ConfigErrors,
+    ConversationNotFound, OneBooking, OneCalendar, QueryErrors, ReadErrors,
 };
+use crate::http::response::success;
 use crate::http::state::AppState;
 use crate::service::calendars;
 
-type Answer = Result<Response, ApiError<Platform>>;
+type ApiResult = Result<Response, ApiError<Platform>>;
 
 /// The routes of calendars.
 pub(super) fn routes() -> OpenApiRouter<AppState> {
@@ -49,10 +49,10 @@ fn calendar(state: &AppState, message: &str, calendar: &Calendar) -> Response {
 pub(super) async fn list(
     State(state): State<AppState>,
     Read(account, _): Read<Platform>,
-    Search(query, _): Search<PageQuery, Platform>,
-) -> Answer {
+    QueryParams(query, _): QueryParams<PageQuery, Platform>,
+) -> ApiResult {
     let limit = limit(query.limit.as_deref())?;
-    let after = calendar_place(query.cursor.as_deref())?;
+    let after = decode_calendar_cursor(query.cursor.as_deref())?;
     let page = calendars::list(&state.services, &account, after, limit).await?;
     let items: Vec<_> =
         page.items.iter().map(|calendar| CalendarOut::new(calendar, &state.public_url)).collect();
@@ -64,13 +64,13 @@ pub(super) async fn list(
 #[utoipa::path(
     get, path = "/calendars/{id}", tag = "platform", operation_id = "readCalendar",
     security(("bearer" = [])), params(("id" = String, Path, description = "cal_…")),
-    responses((status = 200, description = "The calendar", body = OneCalendar), ReadErrors, NoCalendar),
+    responses((status = 200, description = "The calendar", body = OneCalendar), ReadErrors, CalendarNotFound),
 )]
 pub(super) async fn read(
     State(state): State<AppState>,
     Read(account, _): Read<Platform>,
-    Named(name): Named,
-) -> Answer {
+    PathParam(name): PathParam,
+) -> ApiResult {
     let found = calendars::find(&state.services, &account, &name).await?;
     Ok(calendar(&state, "Calendar retrieved successfully.", &found))
 }
@@ -79,18 +79,18 @@ pub(super) async fn read(
 #[utoipa::path(
     get, path = "/calendars/{id}/bookings", tag = "platform", operation_id = "listBookings",
     security(("bearer" = [])), params(("id" = String, Path, description = "cal_…"), BookingsQuery),
-    responses((status = 200, description = "A page", body = BookingPage), ReadErrors, QueryErrors, NoCalendar, NoConversation),
+    responses((status = 200, description = "A page", body = BookingPage), ReadErrors, QueryErrors, CalendarNotFound, ConversationNotFound),
 )]
 pub(super) async fn list_bookings(
     State(state): State<AppState>,
     Read(account, _): Read<Platform>,
-    Named(name): Named,
-    Search(query, _): Search<BookingsQuery, Platform>,
-) -> Answer {
+    PathParam(name): PathParam,
+    QueryParams(query, _): QueryParams<BookingsQuery, Platform>,
+) -> ApiResult {
     let limit = limit(query.limit.as_deref())?;
-    let mut wanted = validate::bookings(&query)?;
-    wanted.after = booking_place(query.cursor.as_deref())?;
-    let (calendar, page) = calendars::list_bookings(&state.services, &account, &name, wanted, limit).await?;
+    let mut filter = validate::bookings(&query)?;
+    filter.after = decode_booking_cursor(query.cursor.as_deref())?;
+    let (calendar, page) = calendars::list_bookings(&state.services, &account, &name, filter, limit).await?;
     let items: Vec<_> = page.items.iter().map(|booking| BookingOut::new(booking, &calendar)).collect();
     let data = PageOut { items, next_cursor: page.next.map(booking_cursor) };
     Ok(success("Bookings retrieved successfully.", &data))
@@ -101,13 +101,13 @@ pub(super) async fn list_bookings(
     get, path = "/calendars/{id}/bookings/{booking_id}", tag = "platform", operation_id = "readBooking",
     security(("bearer" = [])),
     params(("id" = String, Path, description = "cal_…"), ("booking_id" = String, Path, description = "bkg_…")),
-    responses((status = 200, description = "The booking", body = OneBooking), ReadErrors, NoCalendar, NoBooking),
+    responses((status = 200, description = "The booking", body = OneBooking), ReadErrors, CalendarNotFound, BookingNotFound),
 )]
 pub(super) async fn read_booking(
     State(state): State<AppState>,
     Read(account, _): Read<Platform>,
-    NamedWithin(calendar, name): NamedWithin,
-) -> Answer {
+    NestedPathParams(calendar, name): NestedPathParams,
+) -> ApiResult {
     let (calendar, booking) = calendars::find_booking(&state.services, &account, &calendar, &name).await?;
     Ok(success("Booking retrieved successfully.", &BookingOut::new(&booking, &calendar)))
 }
@@ -117,13 +117,13 @@ pub(super) async fn read_booking(
     post, path = "/calendars/{id}/bookings/{booking_id}/cancel", tag = "platform",
     operation_id = "cancelBooking", security(("bearer" = [])),
     params(("id" = String, Path, description = "cal_…"), ("booking_id" = String, Path, description = "bkg_…")),
-    responses((status = 200, description = "The booking as it now is", body = OneBooking), ConfigErrors, NoCalendar, NoBooking, CalendarAway),
+    responses((status = 200, description = "The booking as it now is", body = OneBooking), ConfigErrors, CalendarNotFound, BookingNotFound, CalendarUnavailable),
 )]
 pub(super) async fn cancel_booking(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite<Platform>,
-    NamedWithin(calendar, name): NamedWithin,
-) -> Answer {
+    NestedPathParams(calendar, name): NestedPathParams,
+) -> ApiResult {
     let (calendar, booking) = calendars::cancel_booking(&state.services, &account, &calendar, &name).await?;
     Ok(success("Booking cancelled successfully.", &BookingOut::new(&booking, &calendar)))
 }
@@ -133,13 +133,13 @@ pub(super) async fn cancel_booking(
 #[utoipa::path(
     post, path = "/calendars/{id}/ics_link", tag = "platform", operation_id = "renewCalendarLink",
     security(("bearer" = [])), params(("id" = String, Path, description = "cal_…")),
-    responses((status = 200, description = "The calendar with its new address", body = OneCalendar), ConfigErrors, NoCalendar),
+    responses((status = 200, description = "The calendar with its new address", body = OneCalendar), ConfigErrors, CalendarNotFound),
 )]
 pub(super) async fn renew_link(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite<Platform>,
-    Named(name): Named,
-) -> Answer {
+    PathParam(name): PathParam,
+) -> ApiResult {
     let linked = calendars::renew_link(&state.services, &account, &name).await?;
     Ok(calendar(&state, "Calendar link renewed successfully.", &linked))
 }
@@ -148,13 +148,13 @@ pub(super) async fn renew_link(
 #[utoipa::path(
     delete, path = "/calendars/{id}/ics_link", tag = "platform", operation_id = "removeCalendarLink",
     security(("bearer" = [])), params(("id" = String, Path, description = "cal_…")),
-    responses((status = 200, description = "The calendar without an address", body = OneCalendar), ConfigErrors, NoCalendar),
+    responses((status = 200, description = "The calendar without an address", body = OneCalendar), ConfigErrors, CalendarNotFound),
 )]
 pub(super) async fn remove_link(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite<Platform>,
-    Named(name): Named,
-) -> Answer {
+    PathParam(name): PathParam,
+) -> ApiResult {
     let unlinked = calendars::remove_link(&state.services, &account, &name).await?;
     Ok(calendar(&state, "Calendar link removed successfully.", &unlinked))
 }

@@ -4,14 +4,14 @@ use super::wire::BookingsQuery;
 use crate::domain::calendar::{BookingState, DayOrTime};
 use crate::domain::error::Error;
 use crate::http::v1::validate::invalid;
-use crate::service::calendars::WantedBookings;
+use crate::service::calendars::BookingQuery;
 
 /// Which bookings, but for the page.
-pub(super) fn bookings(query: &BookingsQuery) -> Result<WantedBookings, Error> {
+pub(super) fn bookings(query: &BookingsQuery) -> Result<BookingQuery, Error> {
     let state = query.state.as_deref().map(|word| {
         word.parse::<BookingState>().map_err(|_| invalid("state", "must be one of: booked, cancelled."))
     });
-    Ok(WantedBookings {
+    Ok(BookingQuery {
         from: bound("from", query.from.as_deref())?,
         to: bound("to", query.to.as_deref())?,
         state: state.transpose()?,
@@ -21,6 +21,6 @@ pub(super) fn bookings(query: &BookingsQuery) -> Result<WantedBookings, Error> {
 }
 
 fn bound(field: &'static str, text: Option<&str>) -> Result<Option<DayOrTime>, Error> {
-    let flaw = "must be a date such as 2026-03-15, or a time such as 2026-03-15T14:00:00Z.";
-    text.map(|text| DayOrTime::parse(text).ok_or_else(|| invalid(field, flaw))).transpose()
+    let message = "must be a date such as 2026-03-15, or a time such as 2026-03-15T14:00:00Z.";
+    text.map(|text| DayOrTime::parse(text).ok_or_else(|| invalid(field, message))).transpose()
 }

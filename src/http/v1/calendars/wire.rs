@@ -83,7 +83,7 @@ impl From<HoursIn> for HoursOut {
 impl CalendarOut {
     /// `public_url` is the address of this server.
     pub(super) fn new(calendar: &Calendar, public_url: &str) -> Self {
-        let rules = calendar.rules.as_written();
+        let rules = calendar.rules.source();
         Self {
             id: calendar.id,
             slug: calendar.slug.clone(),

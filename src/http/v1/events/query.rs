@@ -4,40 +4,40 @@ use std::time::Duration;
 
 use crate::domain::error::Error;
 use crate::domain::event::EventType;
-use crate::service::read_events::{After, Ask};
+use crate::service::read_events::{FeedQuery, StartPosition};
 
 /// Of a long poll, in seconds.
-const LONGEST_WAIT: u64 = 60;
+const MAX_WAIT_SECONDS: u64 = 60;
 
 /// Where to begin, and what of. `last_event_id`, the header of a stream that goes on, wins.
-pub(super) fn ask(
+pub(super) fn feed_query(
     after: Option<&str>,
     last_event_id: Option<&str>,
     types: Option<&str>,
     conversation: Option<String>,
-) -> Result<Ask, Error> {
-    let (after_in, text) = match last_event_id {
+) -> Result<FeedQuery, Error> {
+    let (after_source, text) = match last_event_id {
         Some(id) => ("Header 'Last-Event-ID'", Some(id)),
         None => ("Field 'after'", after),
     };
-    Ok(Ask {
-        after: place(after_in, text)?,
-        after_in,
+    Ok(FeedQuery {
+        after: position(after_source, text)?,
+        after_source,
         types: types.map_or(Ok(Vec::new()), event_types)?,
         conversation,
     })
 }
 
-fn place(said_in: &'static str, text: Option<&str>) -> Result<After, Error> {
-    let Some(text) = text else { return Ok(After::Oldest) };
+fn position(source: &'static str, text: Option<&str>) -> Result<StartPosition, Error> {
+    let Some(text) = text else { return Ok(StartPosition::Oldest) };
     if text == "latest" {
-        return Ok(After::Latest);
+        return Ok(StartPosition::Latest);
     }
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let cursor = text.parse().ok().filter(|_| is_number).map(After::Cursor);
-    let place = cursor.or_else(|| text.parse().ok().map(After::Event));
-    place.ok_or_else(|| {
-        let text = format!("{said_in} must be a cursor of this list, the id of an event, or 'latest'.");
+    let cursor = text.parse().ok().filter(|_| is_number).map(StartPosition::Cursor);
+    let position = cursor.or_else(|| text.parse().ok().map(StartPosition::Event));
+    position.ok_or_else(|| {
+        let text = format!("{source} must be a cursor of this list, the id of an event, or 'latest'.");
         Error::invalid("after", text)
     })
 }
@@ -56,7 +56,7 @@ fn event_types(text: &str) -> Result<Vec<EventType>, Error> {
 /// For how long to wait where there is nothing.
 pub(super) fn wait(text: Option<&str>) -> Result<Duration, Error> {
     let Some(text) = text else { return Ok(Duration::ZERO) };
-    let seconds = text.parse().ok().filter(|seconds| *seconds <= LONGEST_WAIT).map(Duration::from_secs);
+    let seconds = text.parse().ok().filter(|seconds| *seconds <= MAX_WAIT_SECONDS).map(Duration::from_secs);
     seconds.ok_or_else(|| Error::invalid("wait", "Field 'wait' must be a number of seconds from 0 to 60."))
 }
 
@@ -65,38 +65,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_a_cursor_an_event_or_a_word() {
+    fn a_position_is_a_cursor_an_event_or_latest() {
         let id = "evt_00000000000000000000000001";
 
-        assert_eq!(place("", None).unwrap(), After::Oldest);
-        assert_eq!(place("", Some("latest")).unwrap(), After::Latest);
-        assert_eq!(place("", Some("42")).unwrap(), After::Cursor(42));
-        assert_eq!(place("", Some(id)).unwrap(), After::Event(id.parse().unwrap()));
+        assert_eq!(position("", None).unwrap(), StartPosition::Oldest);
+        assert_eq!(position("", Some("latest")).unwrap(), StartPosition::Latest);
+        assert_eq!(position("", Some("42")).unwrap(), StartPosition::Cursor(42));
+        assert_eq!(position("", Some(id)).unwrap(), StartPosition::Event(id.parse().unwrap()));
         for garbage in
             ["", "-1", "+1", "1 ", "oldest", "evt_", "msg_00000000000000000000000001", "9223372036854775808"]
         {
-            let refused = place("Field 'after'", Some(garbage)).unwrap_err().to_string();
-            assert!(refused.starts_with("Field 'after' must be a cursor"), "{garbage}: {refused}");
+            let error = position("Field 'after'", Some(garbage)).unwrap_err().to_string();
+            assert!(error.starts_with("Field 'after' must be a cursor"), "{garbage}: {error}");
         }
     }
 
     #[test]
-    fn the_header_of_a_stream_that_goes_on_wins_over_the_query() {
-        let ask =
-            ask(Some("1"), Some("7"), Some("reply.failed, message.created,reply.failed"), None).unwrap();
+    fn the_header_of_a_resumed_stream_wins_over_the_query() {
+        let feed_query =
+            feed_query(Some("1"), Some("7"), Some("reply.failed, message.created,reply.failed"), None)
+                .unwrap();
 
-        assert_eq!((ask.after, ask.after_in), (After::Cursor(7), "Header 'Last-Event-ID'"));
-        assert_eq!(ask.types, [EventType::MessageCreated, EventType::ReplyFailed]);
+        assert_eq!(
+            (feed_query.after, feed_query.after_source),
+            (StartPosition::Cursor(7), "Header 'Last-Event-ID'")
+        );
+        assert_eq!(feed_query.types, [EventType::MessageCreated, EventType::ReplyFailed]);
     }
 
     #[test]
     fn an_unknown_type_is_answered_with_those_that_there_are() {
         for text in ["", "message", "message.created,", "message.created;reply.failed"] {
-            let refused = ask(None, None, Some(text), None).unwrap_err().to_string();
-            assert!(
-                refused.starts_with("Field 'types' must be a list of: conversation.created, "),
-                "{refused}"
-            );
+            let error = feed_query(None, None, Some(text), None).unwrap_err().to_string();
+            assert!(error.starts_with("Field 'types' must be a list of: conversation.created, "), "{error}");
         }
     }
 

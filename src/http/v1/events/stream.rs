@@ -1,5 +1,5 @@
 //! The feed as server-sent events. The body is made as the client takes it: a reader that is slow
-//! holds no more than the events of one read, and one that stalls is cut off (`http::taking`).
+//! holds no more than the events of one read, and one that stalls is cut off (`http::stalled_reader`).
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::response::sse::{Event as Frame, Sse};
+use axum::response::sse::{self, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::Stream;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -19,7 +19,7 @@ use crate::domain::error::Error;
 use crate::domain::event::Event;
 use crate::http::envelope::Platform;
 use crate::http::error::ApiError;
-use crate::http::extract::{Read, Search};
+use crate::http::extract::{QueryParams, Read};
 use crate::http::openapi::{FeedErrors, ReadErrors, TooManyReaders};
 use crate::http::state::AppState;
 use crate::http::v1::wire::StreamQuery;
@@ -35,9 +35,9 @@ const PING: Duration = Duration::from_secs(10);
 /// How long a client waits before it comes back.
 const RETRY: Duration = Duration::from_secs(2);
 /// How long to wait where the store could not be asked.
-const PAUSE: Duration = Duration::from_secs(1);
+const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Events of one read.
-const READ: usize = 64;
+const BATCH_SIZE: usize = 64;
 
 /// Follow events as they become true, as server-sent events: `id` is the cursor, `event` the type, `data` the event.
 #[utoipa::path(
@@ -55,14 +55,15 @@ const READ: usize = 64;
 pub(in crate::http::v1) async fn stream(
     State(state): State<AppState>,
     Read(account, _): Read<Platform>,
-    Search(query, _): Search<StreamQuery, Platform>,
+    QueryParams(query, _): QueryParams<StreamQuery, Platform>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError<Platform>> {
     // A client that has seen no event yet may send it empty.
     let last = headers.get(LAST_EVENT_ID).map(|id| id.to_str().unwrap_or("?")).filter(|id| !id.is_empty());
-    let ask = query::ask(query.after.as_deref(), last, query.types.as_deref(), query.conversation_id)?;
-    let follower = follow(&state.services, &account, &ask).await?;
-    let mut response = Sse::new(frames(state.services, follower)).into_response();
+    let feed_query =
+        query::feed_query(query.after.as_deref(), last, query.types.as_deref(), query.conversation_id)?;
+    let follower = follow(&state.services, &account, &feed_query).await?;
+    let mut response = Sse::new(sse_events(state.services, follower)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
@@ -70,25 +71,29 @@ pub(in crate::http::v1) async fn stream(
 }
 
 /// A stream under way.
-struct Streaming {
+struct EventStream {
     services: Services,
     follower: Follower,
     has_begun: bool,
     /// Read, and not yet taken by the client.
     events: VecDeque<Arc<Event>>,
     /// The last cursor that the client knows.
-    told: i64,
+    last_sent: i64,
     next_ping: Instant,
 }
 
-fn frames(services: Services, follower: Follower) -> impl Stream<Item = Result<Frame, Infallible>> + Send {
-    let told = follower.cursor();
+fn sse_events(
+    services: Services,
+    follower: Follower,
+) -> impl Stream<Item = Result<sse::Event, Infallible>> + Send {
+    let last_sent = follower.cursor();
     let next_ping = Instant::now() + PING;
-    let begun = Streaming { services, follower, has_begun: false, events: VecDeque::new(), told, next_ping };
-    futures::stream::unfold(begun, async |mut streaming| {
-        let frame = streaming.next().await?;
-        streaming.next_ping = Instant::now() + PING;
-        Some((Ok(frame), streaming))
+    let initial =
+        EventStream { services, follower, has_begun: false, events: VecDeque::new(), last_sent, next_ping };
+    futures::stream::unfold(initial, async |mut state| {
+        let sse_event = state.next().await?;
+        state.next_ping = Instant::now() + PING;
+        Some((Ok(sse_event), state))
     })
 }
 
@@ -98,19 +103,19 @@ fn one_line(body: &str) -> Cow<'_, str> {
     if body.contains(['\r', '\n']) { body.replace(['\r', '\n'], " ").into() } else { body.into() }
 }
 
-impl Streaming {
+impl EventStream {
     /// The next thing to send, once there is one; none where the stream ends.
-    async fn next(&mut self) -> Option<Frame> {
+    async fn next(&mut self) -> Option<sse::Event> {
         if !self.has_begun {
             self.has_begun = true;
-            return Some(Frame::default().retry(RETRY).comment("the events follow"));
+            return Some(sse::Event::default().retry(RETRY).comment("the events follow"));
         }
         // What was read before its key was revoked is not for it any more.
         while !self.follower.has_ended() {
             if let Some(event) = self.events.pop_front() {
-                self.told = event.cursor;
-                let frame = Frame::default().id(event.cursor.to_string()).event(event.kind.as_str());
-                return Some(frame.data(one_line(&event.body)));
+                self.last_sent = event.cursor;
+                let sse_event = sse::Event::default().id(event.cursor.to_string()).event(event.kind.as_str());
+                return Some(sse_event.data(one_line(&event.body)));
             }
             match tokio::time::timeout_at(self.next_ping, self.read()).await {
                 Ok(events) => self.events = events?.into(),
@@ -122,12 +127,12 @@ impl Streaming {
 
     /// What follows; nothing, after a pause, where the store is away. None where the stream ends.
     async fn read(&mut self) -> Option<Vec<Arc<Event>>> {
-        match self.follower.next(&self.services, READ).await {
+        match self.follower.next(&self.services, BATCH_SIZE).await {
             Ok(events) => events,
             // It has fallen behind what is kept, and is told so when it comes back.
             Err(Error::CursorExpired { .. }) => None,
             Err(_) => {
-                self.follower.pause(PAUSE).await;
+                self.follower.pause(STORE_RETRY_DELAY).await;
                 Some(Vec::new())
             }
         }
@@ -135,13 +140,13 @@ impl Streaming {
 
     /// A comment; with the cursor where events went by that were not wanted, so that a client that
     /// comes back does not begin at the last one that it got.
-    fn ping(&mut self) -> Frame {
-        let ping = Frame::default().comment("ping");
-        let reached = self.follower.cursor();
-        if reached == self.told {
+    fn ping(&mut self) -> sse::Event {
+        let ping = sse::Event::default().comment("ping");
+        let cursor = self.follower.cursor();
+        if cursor == self.last_sent {
             return ping;
         }
-        self.told = reached;
-        ping.id(reached.to_string())
+        self.last_sent = cursor;
+        ping.id(cursor.to_string())
     }
 }

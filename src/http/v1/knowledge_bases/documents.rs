@@ -6,37 +6,37 @@ use http::HeaderMap;
 
 use super::validate;
 use super::wire::{DocumentIn, DocumentOut, DocumentWithTextOut, UploadQuery};
-use crate::http::answer::success;
-use crate::http::envelope::{Platform, TextUpload, Upload};
+use crate::http::envelope::{Platform, TextUploadOptions, UploadOptions};
 use crate::http::error::ApiError;
-use crate::http::extract::{Body, ConfigWrite, Named, NamedWithin, Read, Search, UploadPlace};
+use crate::http::extract::{Body, ConfigWrite, NestedPathParams, PathParam, QueryParams, Read, UploadPermit};
 use crate::http::openapi::{
-    ConfigErrors, DocumentErrors, DocumentPage, NoBase, NoDocument, OneDocument, OneDocumentWithText,
-    QueryErrors, ReadErrors, SetUpByFile, UploadErrors,
+    ConfigErrors, DocumentErrors, DocumentNotFound, DocumentPage, KnowledgeBaseNotFound, ManagedByFile,
+    OneDocument, OneDocumentWithText, QueryErrors, ReadErrors, UploadErrors,
 };
+use crate::http::response::success;
 use crate::http::state::AppState;
-use crate::http::v1::cursor::{document_cursor, document_place, limit};
+use crate::http::v1::cursor::{decode_document_cursor, document_cursor, limit};
 use crate::http::v1::wire::{PageOut, PageQuery};
-use crate::service::knowledge::documents::{self, Existing};
+use crate::service::knowledge::documents::{self, OnConflict};
 
-type Answer = Result<Response, ApiError<Platform>>;
+type ApiResult = Result<Response, ApiError<Platform>>;
 
 /// Add a document to a knowledge base.
 #[utoipa::path(
     post, path = "/knowledge_bases/{id}/documents", tag = "platform", operation_id = "createDocument",
     security(("bearer" = [])), params(("id" = String, Path, description = "kb_…")), request_body = DocumentIn,
-    responses((status = 200, description = "The document", body = OneDocument), ConfigErrors, DocumentErrors, NoBase, SetUpByFile),
+    responses((status = 200, description = "The document", body = OneDocument), ConfigErrors, DocumentErrors, KnowledgeBaseNotFound, ManagedByFile),
 )]
 pub(in crate::http::v1) async fn create(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite<Platform>,
-    Named(base): Named,
-    _place: UploadPlace,
-    Body(body, _): Body<TextUpload>,
-) -> Answer {
+    PathParam(base): PathParam,
+    _permit: UploadPermit,
+    Body(body, _): Body<TextUploadOptions>,
+) -> ApiResult {
     let source = validate::document(&body)?;
-    let made = documents::put(&state.services, &account, &base, source, Existing::Refuse).await?;
-    Ok(success("Document created successfully.", &DocumentOut::from(made)))
+    let created = documents::put(&state.services, &account, &base, source, OnConflict::Refuse).await?;
+    Ok(success("Document created successfully.", &DocumentOut::from(created)))
 }
 
 /// Put a document into a knowledge base, in place of the one with this slug if there is one. The body is the file: Markdown, text, HTML or PDF.
@@ -49,36 +49,36 @@ pub(in crate::http::v1) async fn create(
             (Vec<u8> = "text/markdown"), (Vec<u8> = "text/plain"), (Vec<u8> = "text/html"), (Vec<u8> = "application/pdf"),
         ),
     ),
-    responses((status = 200, description = "The document", body = OneDocument), ConfigErrors, UploadErrors, NoBase, SetUpByFile),
+    responses((status = 200, description = "The document", body = OneDocument), ConfigErrors, UploadErrors, KnowledgeBaseNotFound, ManagedByFile),
 )]
 pub(in crate::http::v1) async fn put(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite<Platform>,
-    NamedWithin(base, slug): NamedWithin,
-    Search(query, _): Search<UploadQuery, Platform>,
+    NestedPathParams(base, slug): NestedPathParams,
+    QueryParams(query, _): QueryParams<UploadQuery, Platform>,
     headers: HeaderMap,
-    _place: UploadPlace,
-    Body(body, _): Body<Upload>,
-) -> Answer {
+    _permit: UploadPermit,
+    Body(body, _): Body<UploadOptions>,
+) -> ApiResult {
     let source = validate::upload(&slug, query, &headers, body)?;
-    let put = documents::put(&state.services, &account, &base, source, Existing::Replace).await?;
-    Ok(success("Document stored successfully.", &DocumentOut::from(put)))
+    let document = documents::put(&state.services, &account, &base, source, OnConflict::Replace).await?;
+    Ok(success("Document stored successfully.", &DocumentOut::from(document)))
 }
 
 /// List the documents of a knowledge base, the oldest first.
 #[utoipa::path(
     get, path = "/knowledge_bases/{id}/documents", tag = "platform", operation_id = "listDocuments",
     security(("bearer" = [])), params(("id" = String, Path, description = "kb_…"), PageQuery),
-    responses((status = 200, description = "A page", body = DocumentPage), ReadErrors, QueryErrors, NoBase),
+    responses((status = 200, description = "A page", body = DocumentPage), ReadErrors, QueryErrors, KnowledgeBaseNotFound),
 )]
 pub(in crate::http::v1) async fn list(
     State(state): State<AppState>,
     Read(account, _): Read<Platform>,
-    Named(base): Named,
-    Search(query, _): Search<PageQuery, Platform>,
-) -> Answer {
+    PathParam(base): PathParam,
+    QueryParams(query, _): QueryParams<PageQuery, Platform>,
+) -> ApiResult {
     let limit = limit(query.limit.as_deref())?;
-    let after = document_place(query.cursor.as_deref())?;
+    let after = decode_document_cursor(query.cursor.as_deref())?;
     let page = documents::list(&state.services, &account, &base, after, limit).await?;
     let items: Vec<DocumentOut> = page.items.into_iter().map(Into::into).collect();
     let data = PageOut { items, next_cursor: page.next.map(document_cursor) };
@@ -90,13 +90,13 @@ pub(in crate::http::v1) async fn list(
     get, path = "/knowledge_bases/{id}/documents/{document}", tag = "platform", operation_id = "readDocument",
     security(("bearer" = [])),
     params(("id" = String, Path, description = "kb_…"), ("document" = String, Path, description = "doc_…, or the document's slug")),
-    responses((status = 200, description = "The document", body = OneDocumentWithText), ReadErrors, NoBase, NoDocument),
+    responses((status = 200, description = "The document", body = OneDocumentWithText), ReadErrors, KnowledgeBaseNotFound, DocumentNotFound),
 )]
 pub(in crate::http::v1) async fn read(
     State(state): State<AppState>,
     Read(account, _): Read<Platform>,
-    NamedWithin(base, name): NamedWithin,
-) -> Answer {
+    NestedPathParams(base, name): NestedPathParams,
+) -> ApiResult {
     let found = documents::find(&state.services, &account, &base, &name).await?;
     Ok(success("Document retrieved successfully.", &DocumentWithTextOut::from(found)))
 }
@@ -106,13 +106,13 @@ pub(in crate::http::v1) async fn read(
     delete, path = "/knowledge_bases/{id}/documents/{document}", tag = "platform", operation_id = "deleteDocument",
     security(("bearer" = [])),
     params(("id" = String, Path, description = "kb_…"), ("document" = String, Path, description = "doc_…, or the document's slug")),
-    responses((status = 200, description = "The document as it was", body = OneDocument), ConfigErrors, NoBase, NoDocument, SetUpByFile),
+    responses((status = 200, description = "The document as it was", body = OneDocument), ConfigErrors, KnowledgeBaseNotFound, DocumentNotFound, ManagedByFile),
 )]
 pub(in crate::http::v1) async fn delete(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite<Platform>,
-    NamedWithin(base, name): NamedWithin,
-) -> Answer {
+    NestedPathParams(base, name): NestedPathParams,
+) -> ApiResult {
     let document = documents::delete(&state.services, &account, &base, &name).await?;
     Ok(success("Document deleted successfully.", &DocumentOut::from(document)))
 }

@@ -9,27 +9,27 @@ use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::wire::{BaseChangeIn, BaseIn, BaseOut, FoundOut, HitOut, SearchIn};
-use super::cursor::{base_cursor, base_place, limit};
+use self::wire::{BaseIn, BaseOut, BaseUpdateIn, HitOut, SearchIn, SearchResultsOut};
+use super::cursor::{base_cursor, decode_base_cursor, limit};
 use super::wire::{PageOut, PageQuery};
-use crate::http::answer::success;
 use crate::http::envelope::Platform;
 use crate::http::error::ApiError;
-use crate::http::extract::{Body, ConfigWrite, Named, Read, Search};
+use crate::http::extract::{Body, ConfigWrite, PathParam, QueryParams, Read};
 use crate::http::openapi::{
-    BaseErrors, BasePage, ConfigErrors, FoundPassages, NoBase, OneBase, QueryErrors, ReadErrors,
-    SearchErrors, SetUpByFile,
+    BaseErrors, BasePage, ConfigErrors, FoundPassages, KnowledgeBaseNotFound, ManagedByFile, OneBase,
+    QueryErrors, ReadErrors, SearchErrors,
 };
+use crate::http::response::success;
 use crate::http::state::AppState;
 use crate::service::knowledge;
 
-type Answer = Result<Response, ApiError<Platform>>;
+type ApiResult = Result<Response, ApiError<Platform>>;
 
 /// The routes of knowledge bases.
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list, create))
-        .routes(routes!(read, change, delete))
+        .routes(routes!(read, update, delete))
         .routes(routes!(search))
         .routes(routes!(documents::list, documents::create))
         .routes(routes!(documents::read, documents::put, documents::delete))
@@ -39,15 +39,15 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
 #[utoipa::path(
     post, path = "/knowledge_bases", tag = "platform", operation_id = "createKnowledgeBase",
     security(("bearer" = [])), request_body = BaseIn,
-    responses((status = 200, description = "The knowledge base", body = OneBase), ConfigErrors, BaseErrors, SetUpByFile),
+    responses((status = 200, description = "The knowledge base", body = OneBase), ConfigErrors, BaseErrors, ManagedByFile),
 )]
 pub(super) async fn create(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite<Platform>,
     Body(body, _): Body<Platform>,
-) -> Answer {
-    let made = knowledge::create(&state.services, &account, validate::base(&body)?).await?;
-    Ok(success("Knowledge base created successfully.", &BaseOut::from(made)))
+) -> ApiResult {
+    let created = knowledge::create(&state.services, &account, validate::base(&body)?).await?;
+    Ok(success("Knowledge base created successfully.", &BaseOut::from(created)))
 }
 
 /// List knowledge bases, the oldest first.
@@ -59,10 +59,10 @@ pub(super) async fn create(
 pub(super) async fn list(
     State(state): State<AppState>,
     Read(account, _): Read<Platform>,
-    Search(query, _): Search<PageQuery, Platform>,
-) -> Answer {
+    QueryParams(query, _): QueryParams<PageQuery, Platform>,
+) -> ApiResult {
     let limit = limit(query.limit.as_deref())?;
-    let after = base_place(query.cursor.as_deref())?;
+    let after = decode_base_cursor(query.cursor.as_deref())?;
     let page = knowledge::list(&state.services, &account, after, limit).await?;
     let items: Vec<BaseOut> = page.items.into_iter().map(Into::into).collect();
     let data = PageOut { items, next_cursor: page.next.map(base_cursor) };
@@ -73,13 +73,13 @@ pub(super) async fn list(
 #[utoipa::path(
     get, path = "/knowledge_bases/{id}", tag = "platform", operation_id = "readKnowledgeBase",
     security(("bearer" = [])), params(("id" = String, Path, description = "kb_…")),
-    responses((status = 200, description = "The knowledge base", body = OneBase), ReadErrors, NoBase),
+    responses((status = 200, description = "The knowledge base", body = OneBase), ReadErrors, KnowledgeBaseNotFound),
 )]
 pub(super) async fn read(
     State(state): State<AppState>,
     Read(account, _): Read<Platform>,
-    Named(name): Named,
-) -> Answer {
+    PathParam(name): PathParam,
+) -> ApiResult {
     let base = knowledge::read(&state.services, &account, &name).await?;
     Ok(success("Knowledge base retrieved successfully.", &BaseOut::from(base)))
 }
@@ -87,16 +87,16 @@ pub(super) async fn read(
 /// Rename a knowledge base.
 #[utoipa::path(
     patch, path = "/knowledge_bases/{id}", tag = "platform", operation_id = "changeKnowledgeBase",
-    security(("bearer" = [])), params(("id" = String, Path, description = "kb_…")), request_body = BaseChangeIn,
-    responses((status = 200, description = "The knowledge base as it now is", body = OneBase), ConfigErrors, BaseErrors, NoBase, SetUpByFile),
+    security(("bearer" = [])), params(("id" = String, Path, description = "kb_…")), request_body = BaseUpdateIn,
+    responses((status = 200, description = "The knowledge base as it now is", body = OneBase), ConfigErrors, BaseErrors, KnowledgeBaseNotFound, ManagedByFile),
 )]
-pub(super) async fn change(
+pub(super) async fn update(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite<Platform>,
-    Named(name): Named,
+    PathParam(name): PathParam,
     Body(body, _): Body<Platform>,
-) -> Answer {
-    let base = knowledge::rename(&state.services, &account, &name, validate::change(&body)?).await?;
+) -> ApiResult {
+    let base = knowledge::rename(&state.services, &account, &name, validate::update(&body)?).await?;
     Ok(success("Knowledge base updated successfully.", &BaseOut::from(base)))
 }
 
@@ -104,13 +104,13 @@ pub(super) async fn change(
 #[utoipa::path(
     delete, path = "/knowledge_bases/{id}", tag = "platform", operation_id = "deleteKnowledgeBase",
     security(("bearer" = [])), params(("id" = String, Path, description = "kb_…")),
-    responses((status = 200, description = "The knowledge base as it was", body = OneBase), ConfigErrors, NoBase, SetUpByFile),
+    responses((status = 200, description = "The knowledge base as it was", body = OneBase), ConfigErrors, KnowledgeBaseNotFound, ManagedByFile),
 )]
 pub(super) async fn delete(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite<Platform>,
-    Named(name): Named,
-) -> Answer {
+    PathParam(name): PathParam,
+) -> ApiResult {
     let base = knowledge::delete(&state.services, &account, &name).await?;
     Ok(success("Knowledge base deleted successfully.", &BaseOut::from(base)))
 }
@@ -119,16 +119,16 @@ pub(super) async fn delete(
 #[utoipa::path(
     post, path = "/knowledge_bases/{id}/search", tag = "platform", operation_id = "searchKnowledgeBase",
     security(("bearer" = [])), params(("id" = String, Path, description = "kb_…")), request_body = SearchIn,
-    responses((status = 200, description = "The passages that fit best", body = FoundPassages), ReadErrors, SearchErrors, NoBase),
+    responses((status = 200, description = "The passages that fit best", body = FoundPassages), ReadErrors, SearchErrors, KnowledgeBaseNotFound),
 )]
 pub(super) async fn search(
     State(state): State<AppState>,
     Read(account, _): Read<Platform>,
-    Named(name): Named,
+    PathParam(name): PathParam,
     Body(body, _): Body<Platform>,
-) -> Answer {
-    let asked = validate::search(&body)?;
-    let hits = knowledge::search(&state.services, &account, &name, &asked).await?;
+) -> ApiResult {
+    let request = validate::search(&body)?;
+    let hits = knowledge::search(&state.services, &account, &name, &request).await?;
     let items: Vec<HitOut> = hits.into_iter().map(Into::into).collect();
-    Ok(success("Knowledge base searched successfully.", &FoundOut { items }))
+    Ok(success("Knowledge base searched successfully.", &SearchResultsOut { items }))
 }

@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::ids::{DocumentId, KnowledgeBaseId};
-use crate::domain::knowledge::{Base, Document, Format, Hit, Language};
+use crate::domain::knowledge::{Document, Format, Hit, KnowledgeBase, Language};
 use crate::http::fields::Field;
-use crate::service::knowledge::WithEmbedded;
-use crate::service::knowledge::documents::WithText;
+use crate::service::knowledge::KnowledgeBaseDetails;
+use crate::service::knowledge::documents::DocumentDetails;
 
 /// A knowledge base to be made.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -26,7 +26,7 @@ pub(in crate::http) struct BaseIn {
 /// What is to change in a knowledge base.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = KnowledgeBaseChange)]
-pub(in crate::http) struct BaseChangeIn {
+pub(in crate::http) struct BaseUpdateIn {
     /// Empty: none.
     #[schema(value_type = String, required, max_length = 255)]
     pub(super) name: Field,
@@ -55,8 +55,8 @@ pub(in crate::http) struct BaseOut {
     updated_at: String,
 }
 
-impl From<Base> for BaseOut {
-    fn from(base: Base) -> Self {
+impl From<KnowledgeBase> for BaseOut {
+    fn from(base: KnowledgeBase) -> Self {
         Self {
             id: base.id,
             slug: base.slug,
@@ -71,8 +71,8 @@ impl From<Base> for BaseOut {
     }
 }
 
-impl From<WithEmbedded> for BaseOut {
-    fn from(WithEmbedded { base, embedded }: WithEmbedded) -> Self {
+impl From<KnowledgeBaseDetails> for BaseOut {
+    fn from(KnowledgeBaseDetails { base, embedded }: KnowledgeBaseDetails) -> Self {
         Self { embedded_passages: embedded, ..base.into() }
     }
 }
@@ -161,8 +161,8 @@ pub(in crate::http) struct DocumentWithTextOut {
     embedded_passages: Option<i64>,
 }
 
-impl From<WithText> for DocumentWithTextOut {
-    fn from(with: WithText) -> Self {
+impl From<DocumentDetails> for DocumentWithTextOut {
+    fn from(with: DocumentDetails) -> Self {
         Self { document: with.document.into(), text: with.text, embedded_passages: with.embedded }
     }
 }
@@ -221,6 +221,7 @@ impl From<Hit> for HitOut {
 
 /// Passages, the best first.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct FoundOut {
+#[schema(as = FoundOut)]
+pub(in crate::http) struct SearchResultsOut {
     pub(super) items: Vec<HitOut>,
 }

@@ -5,20 +5,20 @@ use serde_json::{Map, Value};
 use super::wire::TestCallIn;
 use crate::domain::error::Error;
 use crate::http::fields::{Field, object};
-use crate::http::v1::validate::{fields, flawed, short_text};
-use crate::service::tools::test_call::Wanted;
+use crate::http::v1::validate::{fields, invalid_field, short_text};
+use crate::service::tools::test_call::TestCallRequest;
 
-pub(super) fn test_call(body: &[u8]) -> Result<Wanted, Error> {
-    let sent: TestCallIn = fields(body)?;
-    Ok(Wanted {
-        arguments: map("arguments", sent.arguments)?,
-        variables: map("variables", sent.variables)?,
-        name: short_text("name", sent.name)?,
+pub(super) fn test_call(body: &[u8]) -> Result<TestCallRequest, Error> {
+    let input: TestCallIn = fields(body)?;
+    Ok(TestCallRequest {
+        arguments: map("arguments", input.arguments)?,
+        variables: map("variables", input.variables)?,
+        name: short_text("name", input.name)?,
     })
 }
 
 /// Absent: empty.
-fn map(field: &'static str, sent: Field) -> Result<Map<String, Value>, Error> {
-    let Some(sent) = sent else { return Ok(Map::new()) };
-    object(&sent).map_err(|flaw| flawed(field, flaw, "must be an object."))
+fn map(field: &'static str, input: Field) -> Result<Map<String, Value>, Error> {
+    let Some(input) = input else { return Ok(Map::new()) };
+    object(&input).map_err(|kind| invalid_field(field, kind, "must be an object."))
 }

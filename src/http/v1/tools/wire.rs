@@ -7,12 +7,12 @@ use utoipa::ToSchema;
 use crate::domain::assistant::{HeaderText, WebhookTool};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{CalendarId, KnowledgeBaseId, ToolId};
-use crate::domain::mcp::{FoundTool, McpTools};
-use crate::domain::tool::Uses;
+use crate::domain::mcp::{McpToolSpec, McpTools};
+use crate::domain::tool::ToolConfig;
 use crate::http::fields::Field;
 use crate::service::tools::NamedTool;
-use crate::service::tools::refresh::Refreshed;
-use crate::service::tools::test_call::Tested;
+use crate::service::tools::refresh::RefreshResult;
+use crate::service::tools::test_call::TestCallResult;
 
 /// What a tool is tried with.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -31,7 +31,8 @@ pub(in crate::http) struct TestCallIn {
 
 /// A tool, in short.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct ToolListedOut {
+#[schema(as = ToolListedOut)]
+pub(in crate::http) struct ToolSummaryOut {
     #[schema(value_type = String, example = "tool_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: ToolId,
     /// Its name in the workspace file.
@@ -45,7 +46,7 @@ pub(in crate::http) struct ToolListedOut {
     description: String,
 }
 
-impl From<&NamedTool> for ToolListedOut {
+impl From<&NamedTool> for ToolSummaryOut {
     fn from(named: &NamedTool) -> Self {
         Self {
             id: named.id,
@@ -62,7 +63,7 @@ impl From<&NamedTool> for ToolListedOut {
 pub(in crate::http) struct ToolOut {
     #[serde(flatten)]
     #[schema(inline)]
-    tool: ToolListedOut,
+    tool: ToolSummaryOut,
     /// The JSON Schema of its arguments.
     #[schema(value_type = Object)]
     parameters: Value,
@@ -82,10 +83,10 @@ pub(in crate::http) struct ToolOut {
 
 impl From<NamedTool> for ToolOut {
     fn from(named: NamedTool) -> Self {
-        let listed = ToolListedOut::from(&named);
+        let summary = ToolSummaryOut::from(&named);
         let parameters = named.tool.parameters;
-        let bare = Self {
-            tool: listed,
+        let tool_out = Self {
+            tool: summary,
             parameters,
             calendar_id: None,
             knowledge_base_id: None,
@@ -93,12 +94,12 @@ impl From<NamedTool> for ToolOut {
             mcp: None,
         };
         match named.tool.uses {
-            Uses::CalendarAvailability { calendar }
-            | Uses::CalendarBooking { calendar }
-            | Uses::CalendarCancel { calendar } => Self { calendar_id: Some(calendar), ..bare },
-            Uses::Knowledge { base } => Self { knowledge_base_id: Some(base), ..bare },
-            Uses::Webhook(webhook) => Self { webhook: Some((*webhook).into()), ..bare },
-            Uses::Mcp(tools) => Self { mcp: Some((*tools).into()), ..bare },
+            ToolConfig::CalendarAvailability { calendar }
+            | ToolConfig::CalendarBooking { calendar }
+            | ToolConfig::CalendarCancel { calendar } => Self { calendar_id: Some(calendar), ..tool_out },
+            ToolConfig::Knowledge { base } => Self { knowledge_base_id: Some(base), ..tool_out },
+            ToolConfig::Webhook(webhook) => Self { webhook: Some((*webhook).into()), ..tool_out },
+            ToolConfig::Mcp(tools) => Self { mcp: Some((*tools).into()), ..tool_out },
         }
     }
 }
@@ -111,7 +112,7 @@ pub(in crate::http) struct WebhookOut {
     /// With its placeholders.
     #[schema(example = "https://shop.example/orders/{order_id}")]
     url: String,
-    headers: Vec<HeaderOut>,
+    headers: Vec<ToolHeaderOut>,
     /// The body's template, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<String>,
@@ -133,7 +134,7 @@ impl From<WebhookTool> for WebhookOut {
         Self {
             method: tool.method,
             url: tool.url,
-            headers: tool.headers.into_iter().map(HeaderOut::from).collect(),
+            headers: tool.headers.into_iter().map(ToolHeaderOut::from).collect(),
             body: tool.body,
             form: tool.form,
             static_fields: tool.static_fields.into_iter().map(|(name, _)| name).collect(),
@@ -150,7 +151,7 @@ impl From<WebhookTool> for WebhookOut {
 pub(in crate::http) struct McpOut {
     #[schema(example = "https://crm.example/mcp")]
     url: String,
-    headers: Vec<HeaderOut>,
+    headers: Vec<ToolHeaderOut>,
     timeout_ms: u64,
     /// The tools that are wanted; absent: all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -158,7 +159,7 @@ pub(in crate::http) struct McpOut {
     /// Of those that are wanted, what the server does not have.
     missing: Vec<String>,
     /// What assistants have of it.
-    tools: Vec<FoundOut>,
+    tools: Vec<McpToolOut>,
     /// Since when the list is as it is.
     listed_since: String,
 }
@@ -168,10 +169,10 @@ impl From<McpTools> for McpOut {
         Self {
             missing: tools.missing().map(str::to_owned).collect(),
             url: tools.server.url,
-            headers: tools.server.headers.into_iter().map(HeaderOut::from).collect(),
+            headers: tools.server.headers.into_iter().map(ToolHeaderOut::from).collect(),
             timeout_ms: tools.server.timeout_ms,
             allow: tools.allow,
-            tools: tools.found.into_iter().map(FoundOut::from).collect(),
+            tools: tools.found.into_iter().map(McpToolOut::from).collect(),
             listed_since: Micros::from(tools.found_at).to_string(),
         }
     }
@@ -179,24 +180,22 @@ impl From<McpTools> for McpOut {
 
 /// A tool that an MCP server listed.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = McpToolOut)]
-pub(in crate::http) struct FoundOut {
+pub(in crate::http) struct McpToolOut {
     name: String,
     description: String,
     #[schema(value_type = Object)]
     parameters: Value,
 }
 
-impl From<FoundTool> for FoundOut {
-    fn from(found: FoundTool) -> Self {
+impl From<McpToolSpec> for McpToolOut {
+    fn from(found: McpToolSpec) -> Self {
         Self { name: found.name, description: found.description, parameters: found.parameters }
     }
 }
 
 /// What a new list of an MCP server's tools came to.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = RefreshedToolOut)]
-pub(in crate::http) struct RefreshedOut {
+pub(in crate::http) struct RefreshedToolOut {
     tool: ToolOut,
     /// Whether the list differs from the one before; then assistants have new versions.
     changed: bool,
@@ -204,23 +203,22 @@ pub(in crate::http) struct RefreshedOut {
     warnings: Vec<String>,
 }
 
-impl From<Refreshed> for RefreshedOut {
-    fn from(refreshed: Refreshed) -> Self {
+impl From<RefreshResult> for RefreshedToolOut {
+    fn from(refreshed: RefreshResult) -> Self {
         Self { tool: refreshed.tool.into(), changed: refreshed.changed, warnings: refreshed.warnings }
     }
 }
 
 /// A header that a tool sends.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ToolHeaderOut)]
-pub(in crate::http) struct HeaderOut {
+pub(in crate::http) struct ToolHeaderOut {
     #[schema(example = "authorization")]
     name: String,
     /// Whether its value is a secret.
     secret: bool,
 }
 
-impl From<(String, HeaderText)> for HeaderOut {
+impl From<(String, HeaderText)> for ToolHeaderOut {
     fn from((name, text): (String, HeaderText)) -> Self {
         Self { name, secret: matches!(text, HeaderText::Sealed(_)) }
     }
@@ -228,40 +226,41 @@ impl From<(String, HeaderText)> for HeaderOut {
 
 /// What a test call came to.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct TestedOut {
+#[schema(as = TestedOut)]
+pub(in crate::http) struct TestCallOut {
     /// What the model would be shown; `{"error": …}` where the call failed.
     #[schema(value_type = Object)]
     result: Map<String, Value>,
     duration_ms: u64,
     /// Of a webhook: what was sent, its secrets masked. Absent where nothing was.
     #[serde(skip_serializing_if = "Option::is_none")]
-    request: Option<SentOut>,
+    request: Option<SentRequestOut>,
     /// Of a webhook: what it answered, secrets masked. Absent where no answer came.
     #[serde(skip_serializing_if = "Option::is_none")]
-    response: Option<ReceivedOut>,
+    response: Option<ReceivedResponseOut>,
 }
 
-impl From<Tested> for TestedOut {
-    fn from(tested: Tested) -> Self {
+impl From<TestCallResult> for TestCallOut {
+    fn from(tested: TestCallResult) -> Self {
         let (request, response) =
             tested.exchange.map_or((None, None), |exchange| (exchange.request, exchange.response));
         Self {
             result: tested.result.fields().clone(),
             duration_ms: u64::try_from(tested.duration.as_millis()).unwrap_or(u64::MAX),
-            request: request.map(|sent| SentOut {
-                method: sent.method,
-                url: sent.url,
-                headers: sent
+            request: request.map(|request| SentRequestOut {
+                method: request.method,
+                url: request.url,
+                headers: request
                     .headers
                     .into_iter()
                     .map(|(name, value)| SentHeaderOut { name, value })
                     .collect(),
-                body: sent.body,
+                body: request.body,
             }),
-            response: response.map(|received| ReceivedOut {
-                status: received.status,
-                content_type: received.content_type,
-                body: received.body,
+            response: response.map(|response| ReceivedResponseOut {
+                status: response.status,
+                content_type: response.content_type,
+                body: response.body,
             }),
         }
     }
@@ -269,8 +268,7 @@ impl From<Tested> for TestedOut {
 
 /// A request as it was sent.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = SentRequestOut)]
-pub(in crate::http) struct SentOut {
+pub(in crate::http) struct SentRequestOut {
     method: String,
     url: String,
     headers: Vec<SentHeaderOut>,
@@ -289,8 +287,7 @@ pub(in crate::http) struct SentHeaderOut {
 
 /// An answer as it came.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ReceivedResponseOut)]
-pub(in crate::http) struct ReceivedOut {
+pub(in crate::http) struct ReceivedResponseOut {
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     content_type: Option<String>,

@@ -8,15 +8,15 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::wire::{MessageTraceOut, TracedTurnOut};
-use crate::http::answer::success;
 use crate::http::envelope::Platform;
 use crate::http::error::ApiError;
-use crate::http::extract::{Named, Read};
-use crate::http::openapi::{NoMessage, NoTurn, OneTrace, OneTurn, ReadErrors};
+use crate::http::extract::{PathParam, Read};
+use crate::http::openapi::{MessageNotFound, OneTrace, OneTurn, ReadErrors, TurnNotFound};
+use crate::http::response::success;
 use crate::http::state::AppState;
 use crate::service::read_turn;
 
-type Answer = Result<Response, ApiError<Platform>>;
+type ApiResult = Result<Response, ApiError<Platform>>;
 
 /// The routes of turns.
 pub(super) fn routes() -> OpenApiRouter<AppState> {
@@ -27,13 +27,13 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
 #[utoipa::path(
     get, path = "/turns/{id}", tag = "platform", operation_id = "readTurn",
     security(("bearer" = [])), params(("id" = String, Path, description = "trn_…")),
-    responses((status = 200, description = "The turn", body = OneTurn), ReadErrors, NoTurn),
+    responses((status = 200, description = "The turn", body = OneTurn), ReadErrors, TurnNotFound),
 )]
 pub(super) async fn read(
     State(state): State<AppState>,
     Read(account, _): Read<Platform>,
-    Named(name): Named,
-) -> Answer {
+    PathParam(name): PathParam,
+) -> ApiResult {
     let trace = read_turn::read(&state.services, &account, &name).await?;
     Ok(success("Turn retrieved successfully.", &TracedTurnOut::from(trace)))
 }
@@ -42,13 +42,13 @@ pub(super) async fn read(
 #[utoipa::path(
     get, path = "/messages/{id}/trace", tag = "platform", operation_id = "readTrace",
     security(("bearer" = [])), params(("id" = String, Path, description = "msg_…")),
-    responses((status = 200, description = "The trace", body = OneTrace), ReadErrors, NoMessage),
+    responses((status = 200, description = "The trace", body = OneTrace), ReadErrors, MessageNotFound),
 )]
 pub(super) async fn read_of_message(
     State(state): State<AppState>,
     Read(account, _): Read<Platform>,
-    Named(name): Named,
-) -> Answer {
+    PathParam(name): PathParam,
+) -> ApiResult {
     let trace = read_turn::read_of_message(&state.services, &account, &name).await?;
     Ok(success("Trace retrieved successfully.", &MessageTraceOut::from(trace)))
 }

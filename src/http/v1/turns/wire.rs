@@ -9,9 +9,9 @@ use utoipa::ToSchema;
 use crate::domain::chat::Usage;
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, TurnId};
 use crate::domain::money::Money;
-use crate::domain::rendered::raw;
+use crate::domain::render::raw;
 use crate::domain::trace::{Round, Span, Totals, Trace, TracedCall};
-use crate::domain::turn::{Door, Turn, TurnState};
+use crate::domain::turn::{Api, Turn, TurnState};
 
 /// A reply to be given, or given.
 #[derive(Debug, Serialize, ToSchema)]
@@ -25,7 +25,7 @@ pub(in crate::http) struct TurnOut {
     message_id: MessageId,
     /// `widget` or `platform`.
     #[schema(value_type = String, example = "platform")]
-    door: Door,
+    api: Api,
     /// `waiting`, `queued`, `running`, `completed`, `failed` or `discarded`.
     #[schema(value_type = String, example = "completed")]
     state: TurnState,
@@ -159,7 +159,7 @@ impl From<Turn> for TurnOut {
             id: turn.id,
             conversation_id: turn.conversation,
             message_id: turn.message,
-            door: turn.door,
+            api: turn.api,
             state: turn.state,
             reason: turn.reason,
             reply_message_id: turn.reply,
@@ -177,7 +177,7 @@ impl From<Turn> for TurnOut {
 
 impl From<Trace> for TracedTurnOut {
     fn from(trace: Trace) -> Self {
-        let totals = TotalsOut::of(&trace);
+        let totals = TotalsOut::new(&trace);
         Self { turn: trace.turn.into(), rounds: rounds(trace.rounds), totals }
     }
 }
@@ -189,7 +189,7 @@ impl From<Option<Trace>> for MessageTraceOut {
                 let TracedTurnOut { turn, rounds, totals } = trace.into();
                 Self { turn: Some(turn), rounds, totals }
             }
-            None => Self { turn: None, rounds: Vec::new(), totals: TotalsOut::none() },
+            None => Self { turn: None, rounds: Vec::new(), totals: TotalsOut::zero() },
         }
     }
 }
@@ -200,12 +200,12 @@ fn rounds(rounds: Vec<Round>) -> Vec<RoundOut> {
 
 impl From<Round> for RoundOut {
     fn from(round: Round) -> Self {
-        let (started_at, finished_at, duration_ms) = shown(round.time);
+        let (started_at, finished_at, duration_ms) = times(round.time);
         Self {
             step: round.step,
             attempt: round.attempt,
-            connection: round.by.connection,
-            model: round.by.model,
+            connection: round.model_ref.connection,
+            model: round.model_ref.model,
             started_at,
             finished_at,
             duration_ms,
@@ -230,7 +230,7 @@ impl From<Usage> for TokensOut {
 impl From<TracedCall> for CallOut {
     fn from(call: TracedCall) -> Self {
         let arguments = raw(&call.arguments);
-        let Some(begun) = call.begun else {
+        let Some(execution) = call.execution else {
             return Self {
                 id: call.id,
                 name: call.name,
@@ -242,13 +242,13 @@ impl From<TracedCall> for CallOut {
                 duration_ms: None,
             };
         };
-        let (started_at, finished_at, duration_ms) = shown(begun.time);
+        let (started_at, finished_at, duration_ms) = times(execution.time);
         Self {
             id: call.id,
             name: call.name,
             arguments,
-            result: begun.result.as_deref().map(raw),
-            attempt: Some(begun.attempt),
+            result: execution.result.as_deref().map(raw),
+            attempt: Some(execution.attempt),
             started_at: Some(started_at),
             finished_at,
             duration_ms,
@@ -257,9 +257,9 @@ impl From<TracedCall> for CallOut {
 }
 
 impl TotalsOut {
-    fn of(trace: &Trace) -> Self {
+    fn new(trace: &Trace) -> Self {
         let Totals { usage, model_time, tool_time } = trace.totals();
-        let is_given_back = match trace.turn.state {
+        let is_refunded = match trace.turn.state {
             TurnState::Failed | TurnState::Discarded => true,
             TurnState::Waiting | TurnState::Queued | TurnState::Running | TurnState::Completed => false,
         };
@@ -269,17 +269,17 @@ impl TotalsOut {
             tokens: usage.into(),
             model_ms: milliseconds(model_time),
             tool_ms: milliseconds(tool_time),
-            price: if is_given_back { Money(0) } else { trace.turn.price },
+            price: if is_refunded { Money(0) } else { trace.turn.price },
         }
     }
 
-    fn none() -> Self {
+    fn zero() -> Self {
         let tokens = Usage::default().into();
         Self { rounds: 0, calls: 0, tokens, model_ms: 0, tool_ms: 0, price: Money(0) }
     }
 }
 
-fn shown(time: Span) -> (String, Option<String>, Option<u64>) {
+fn times(time: Span) -> (String, Option<String>, Option<u64>) {
     let finished_at = time.finished_at.map(|at| at.to_string());
     (time.started_at.to_string(), finished_at, time.duration().map(milliseconds))
 }

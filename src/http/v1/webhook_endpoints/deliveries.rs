@@ -3,57 +3,58 @@
 use axum::extract::State;
 use axum::response::Response;
 
-use super::wire::{DeliveriesQuery, DeliveryOut, ReplayIn, ReplayedOut, ToldDeliveryOut};
-use super::{Answer, validate};
-use crate::domain::delivery_log::Told;
-use crate::http::answer::success;
+use super::wire::{DeliveriesQuery, DeliveryDetailsOut, DeliveryOut, ReplayIn, ReplayOut};
+use super::{ApiResult, validate};
+use crate::domain::delivery_log::DeliveryDetails;
 use crate::http::envelope::Platform;
-use crate::http::extract::{Body, ConfigWrite, Named, NamedWithin, Read, Search};
+use crate::http::extract::{Body, ConfigWrite, NestedPathParams, PathParam, QueryParams, Read};
 use crate::http::openapi::{
-    ConfigErrors, DeliveryPage, DeliveryUnderWay, EndpointDisabled, EndpointErrors, EventsRemoved,
-    NoDelivery, NoEndpoint, OneDelivery, OneReplay, QueryErrors, ReadErrors,
+    ConfigErrors, DeliveryInProgress, DeliveryNotFound, DeliveryPage, EndpointDisabled, EndpointErrors,
+    EndpointNotFound, EventsRemoved, OneDelivery, OneReplay, QueryErrors, ReadErrors,
 };
+use crate::http::response::success;
 use crate::http::state::AppState;
-use crate::http::v1::cursor::{Numbered, limit};
+use crate::http::v1::cursor::{SequenceCursor, limit};
 use crate::http::v1::wire::PageOut;
 use crate::service::webhook_endpoints::deliveries;
 
-fn delivery(message: &str, told: Told) -> Response {
-    success(message, &ToldDeliveryOut::from(told))
+fn delivery(message: &str, details: DeliveryDetails) -> Response {
+    success(message, &DeliveryDetailsOut::from(details))
 }
 
 /// Send a test event to a webhook endpoint alone, whatever types it takes.
 #[utoipa::path(
     post, path = "/webhook_endpoints/{id}/test", tag = "platform", operation_id = "testWebhookEndpoint",
     security(("bearer" = [])), params(("id" = String, Path, description = "whe_…")),
-    responses((status = 200, description = "The test's delivery", body = OneDelivery), ConfigErrors, EndpointDisabled, NoEndpoint),
+    responses((status = 200, description = "The test's delivery", body = OneDelivery), ConfigErrors, EndpointDisabled, EndpointNotFound),
 )]
 pub(in crate::http::v1) async fn test(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite<Platform>,
-    Named(name): Named,
-) -> Answer {
-    let told = deliveries::test(&state.services, &account, &name).await?;
-    Ok(delivery("Test event sent successfully.", told))
+    PathParam(name): PathParam,
+) -> ApiResult {
+    let details = deliveries::test(&state.services, &account, &name).await?;
+    Ok(delivery("Test event sent successfully.", details))
 }
 
 /// List the deliveries to a webhook endpoint, the newest event's first.
 #[utoipa::path(
     get, path = "/webhook_endpoints/{id}/deliveries", tag = "platform", operation_id = "listDeliveries",
     security(("bearer" = [])), params(("id" = String, Path, description = "whe_…"), DeliveriesQuery),
-    responses((status = 200, description = "A page", body = DeliveryPage), ReadErrors, QueryErrors, NoEndpoint),
+    responses((status = 200, description = "A page", body = DeliveryPage), ReadErrors, QueryErrors, EndpointNotFound),
 )]
 pub(in crate::http::v1) async fn list(
     State(state): State<AppState>,
     Read(account, _): Read<Platform>,
-    Named(name): Named,
-    Search(query, _): Search<DeliveriesQuery, Platform>,
-) -> Answer {
+    PathParam(name): PathParam,
+    QueryParams(query, _): QueryParams<DeliveriesQuery, Platform>,
+) -> ApiResult {
     let limit = limit(query.limit.as_deref())?;
-    let wanted = validate::deliveries(&query)?;
-    let page = deliveries::list(&state.services, &account, &name, wanted, limit).await?;
+    let filter = validate::deliveries(&query)?;
+    let page = deliveries::list(&state.services, &account, &name, filter, limit).await?;
     let items: Vec<DeliveryOut> = page.items.into_iter().map(Into::into).collect();
-    let data = PageOut { items, next_cursor: page.next.map(|cursor| Numbered::Deliveries.cursor(cursor)) };
+    let data =
+        PageOut { items, next_cursor: page.next.map(|cursor| SequenceCursor::Deliveries.encode(cursor)) };
     Ok(success("Deliveries retrieved successfully.", &data))
 }
 
@@ -62,15 +63,15 @@ pub(in crate::http::v1) async fn list(
     get, path = "/webhook_endpoints/{id}/deliveries/{delivery_id}", tag = "platform",
     operation_id = "readDelivery", security(("bearer" = [])),
     params(("id" = String, Path, description = "whe_…"), ("delivery_id" = String, Path, description = "dlv_…")),
-    responses((status = 200, description = "The delivery", body = OneDelivery), ReadErrors, NoEndpoint, NoDelivery),
+    responses((status = 200, description = "The delivery", body = OneDelivery), ReadErrors, EndpointNotFound, DeliveryNotFound),
 )]
 pub(in crate::http::v1) async fn read(
     State(state): State<AppState>,
     Read(account, _): Read<Platform>,
-    NamedWithin(endpoint, name): NamedWithin,
-) -> Answer {
-    let told = deliveries::read(&state.services, &account, &endpoint, &name).await?;
-    Ok(delivery("Delivery retrieved successfully.", told))
+    NestedPathParams(endpoint, name): NestedPathParams,
+) -> ApiResult {
+    let details = deliveries::read(&state.services, &account, &endpoint, &name).await?;
+    Ok(delivery("Delivery retrieved successfully.", details))
 }
 
 /// Send a delivery again: with the same `webhook-id` and body, and `webhook-replay: true`. One that is
@@ -79,15 +80,15 @@ pub(in crate::http::v1) async fn read(
     post, path = "/webhook_endpoints/{id}/deliveries/{delivery_id}/resend", tag = "platform",
     operation_id = "resendDelivery", security(("bearer" = [])),
     params(("id" = String, Path, description = "whe_…"), ("delivery_id" = String, Path, description = "dlv_…")),
-    responses((status = 200, description = "The delivery as it now is", body = OneDelivery), ConfigErrors, EndpointDisabled, DeliveryUnderWay, NoEndpoint, NoDelivery),
+    responses((status = 200, description = "The delivery as it now is", body = OneDelivery), ConfigErrors, EndpointDisabled, DeliveryInProgress, EndpointNotFound, DeliveryNotFound),
 )]
 pub(in crate::http::v1) async fn resend(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite<Platform>,
-    NamedWithin(endpoint, name): NamedWithin,
-) -> Answer {
-    let told = deliveries::resend(&state.services, &account, &endpoint, &name).await?;
-    Ok(delivery("Delivery queued again successfully.", told))
+    NestedPathParams(endpoint, name): NestedPathParams,
+) -> ApiResult {
+    let details = deliveries::resend(&state.services, &account, &endpoint, &name).await?;
+    Ok(delivery("Delivery queued again successfully.", details))
 }
 
 /// Send all kept events since a time, or after a cursor, to a webhook endpoint again. One request takes
@@ -95,17 +96,17 @@ pub(in crate::http::v1) async fn resend(
 #[utoipa::path(
     post, path = "/webhook_endpoints/{id}/replay", tag = "platform", operation_id = "replayEvents",
     security(("bearer" = [])), params(("id" = String, Path, description = "whe_…")), request_body = ReplayIn,
-    responses((status = 200, description = "How many are sent", body = OneReplay), ConfigErrors, EndpointErrors, EndpointDisabled, EventsRemoved, NoEndpoint),
+    responses((status = 200, description = "How many are sent", body = OneReplay), ConfigErrors, EndpointErrors, EndpointDisabled, EventsRemoved, EndpointNotFound),
 )]
 pub(in crate::http::v1) async fn replay(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite<Platform>,
-    Named(name): Named,
+    PathParam(name): PathParam,
     Body(body, _): Body<Platform>,
-) -> Answer {
-    let wanted = validate::replay(&body)?;
-    let replayed = deliveries::replay(&state.services, &account, &name, wanted).await?;
+) -> ApiResult {
+    let request = validate::replay(&body)?;
+    let replayed = deliveries::replay(&state.services, &account, &name, request).await?;
     let next_cursor = replayed.next.map(|cursor| cursor.to_string());
-    let data = ReplayedOut { deliveries: replayed.deliveries, next_cursor };
+    let data = ReplayOut { deliveries: replayed.deliveries, next_cursor };
     Ok(success("Events queued again successfully.", &data))
 }

@@ -9,27 +9,27 @@ use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::wire::{EndpointChangeIn, EndpointIn, EndpointOut, EndpointWithSecretOut, RotationIn};
-use super::cursor::{endpoint_cursor, endpoint_place, limit};
+use self::wire::{EndpointIn, EndpointOut, EndpointUpdateIn, EndpointWithSecretOut, RotationIn};
+use super::cursor::{decode_endpoint_cursor, endpoint_cursor, limit};
 use super::wire::{PageOut, PageQuery};
-use crate::http::answer::success;
 use crate::http::envelope::Platform;
 use crate::http::error::ApiError;
-use crate::http::extract::{Body, ConfigWrite, Named, OptionalBody, Read, Search};
+use crate::http::extract::{Body, ConfigWrite, OptionalBody, PathParam, QueryParams, Read};
 use crate::http::openapi::{
-    ConfigErrors, EndpointErrors, EndpointPage, EndpointWithSecret, NoEndpoint, OneEndpoint, QueryErrors,
-    ReadErrors,
+    ConfigErrors, EndpointErrors, EndpointNotFound, EndpointPage, EndpointWithSecret, OneEndpoint,
+    QueryErrors, ReadErrors,
 };
+use crate::http::response::success;
 use crate::http::state::AppState;
 use crate::service::webhook_endpoints;
 
-type Answer = Result<Response, ApiError<Platform>>;
+type ApiResult = Result<Response, ApiError<Platform>>;
 
 /// The routes of webhook endpoints.
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list, create))
-        .routes(routes!(read, change, delete))
+        .routes(routes!(read, update, delete))
         .routes(routes!(rotate_secret))
         .routes(routes!(deliveries::test))
         .routes(routes!(deliveries::list))
@@ -48,9 +48,9 @@ pub(super) async fn create(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite<Platform>,
     Body(body, _): Body<Platform>,
-) -> Answer {
-    let made = webhook_endpoints::create(&state.services, &account, validate::endpoint(&body)?).await?;
-    Ok(success("Webhook endpoint created successfully.", &EndpointWithSecretOut::from(made)))
+) -> ApiResult {
+    let endpoint = webhook_endpoints::create(&state.services, &account, validate::endpoint(&body)?).await?;
+    Ok(success("Webhook endpoint created successfully.", &EndpointWithSecretOut::from(endpoint)))
 }
 
 /// List webhook endpoints, the oldest first.
@@ -62,10 +62,10 @@ pub(super) async fn create(
 pub(super) async fn list(
     State(state): State<AppState>,
     Read(account, _): Read<Platform>,
-    Search(query, _): Search<PageQuery, Platform>,
-) -> Answer {
+    QueryParams(query, _): QueryParams<PageQuery, Platform>,
+) -> ApiResult {
     let limit = limit(query.limit.as_deref())?;
-    let after = endpoint_place(query.cursor.as_deref())?;
+    let after = decode_endpoint_cursor(query.cursor.as_deref())?;
     let page = webhook_endpoints::list(&state.services, &account, after, limit).await?;
     let items: Vec<EndpointOut> = page.items.into_iter().map(Into::into).collect();
     let data = PageOut { items, next_cursor: page.next.map(endpoint_cursor) };
@@ -76,13 +76,13 @@ pub(super) async fn list(
 #[utoipa::path(
     get, path = "/webhook_endpoints/{id}", tag = "platform", operation_id = "readWebhookEndpoint",
     security(("bearer" = [])), params(("id" = String, Path, description = "whe_…")),
-    responses((status = 200, description = "The endpoint", body = OneEndpoint), ReadErrors, NoEndpoint),
+    responses((status = 200, description = "The endpoint", body = OneEndpoint), ReadErrors, EndpointNotFound),
 )]
 pub(super) async fn read(
     State(state): State<AppState>,
     Read(account, _): Read<Platform>,
-    Named(name): Named,
-) -> Answer {
+    PathParam(name): PathParam,
+) -> ApiResult {
     let endpoint = webhook_endpoints::find(&state.services, &account, &name).await?;
     Ok(success("Webhook endpoint retrieved successfully.", &EndpointOut::from(endpoint)))
 }
@@ -90,17 +90,17 @@ pub(super) async fn read(
 /// Change a webhook endpoint, or switch it. All that is sent is done at once.
 #[utoipa::path(
     patch, path = "/webhook_endpoints/{id}", tag = "platform", operation_id = "changeWebhookEndpoint",
-    security(("bearer" = [])), params(("id" = String, Path, description = "whe_…")), request_body = EndpointChangeIn,
-    responses((status = 200, description = "The endpoint as it now is", body = OneEndpoint), ConfigErrors, EndpointErrors, NoEndpoint),
+    security(("bearer" = [])), params(("id" = String, Path, description = "whe_…")), request_body = EndpointUpdateIn,
+    responses((status = 200, description = "The endpoint as it now is", body = OneEndpoint), ConfigErrors, EndpointErrors, EndpointNotFound),
 )]
-pub(super) async fn change(
+pub(super) async fn update(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite<Platform>,
-    Named(name): Named,
+    PathParam(name): PathParam,
     Body(body, _): Body<Platform>,
-) -> Answer {
-    let change = validate::change(&body)?;
-    let endpoint = webhook_endpoints::change(&state.services, &account, &name, change).await?;
+) -> ApiResult {
+    let update = validate::update(&body)?;
+    let endpoint = webhook_endpoints::update(&state.services, &account, &name, update).await?;
     Ok(success("Webhook endpoint updated successfully.", &EndpointOut::from(endpoint)))
 }
 
@@ -108,13 +108,13 @@ pub(super) async fn change(
 #[utoipa::path(
     delete, path = "/webhook_endpoints/{id}", tag = "platform", operation_id = "deleteWebhookEndpoint",
     security(("bearer" = [])), params(("id" = String, Path, description = "whe_…")),
-    responses((status = 200, description = "The endpoint as it was", body = OneEndpoint), ConfigErrors, NoEndpoint),
+    responses((status = 200, description = "The endpoint as it was", body = OneEndpoint), ConfigErrors, EndpointNotFound),
 )]
 pub(super) async fn delete(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite<Platform>,
-    Named(name): Named,
-) -> Answer {
+    PathParam(name): PathParam,
+) -> ApiResult {
     let endpoint = webhook_endpoints::delete(&state.services, &account, &name).await?;
     Ok(success("Webhook endpoint deleted successfully.", &EndpointOut::from(endpoint)))
 }
@@ -124,15 +124,16 @@ pub(super) async fn delete(
     post, path = "/webhook_endpoints/{id}/rotate_secret", tag = "platform",
     operation_id = "rotateWebhookSecret", security(("bearer" = [])),
     params(("id" = String, Path, description = "whe_…")), request_body = Option<RotationIn>,
-    responses((status = 200, description = "The endpoint, with its new secret", body = EndpointWithSecret), ConfigErrors, EndpointErrors, NoEndpoint),
+    responses((status = 200, description = "The endpoint, with its new secret", body = EndpointWithSecret), ConfigErrors, EndpointErrors, EndpointNotFound),
 )]
 pub(super) async fn rotate_secret(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite<Platform>,
-    Named(name): Named,
+    PathParam(name): PathParam,
     OptionalBody(body, _): OptionalBody<Platform>,
-) -> Answer {
+) -> ApiResult {
     let (secret, overlap) = validate::rotation(&body)?;
-    let made = webhook_endpoints::rotate_secret(&state.services, &account, &name, secret, overlap).await?;
-    Ok(success("Webhook secret rotated successfully.", &EndpointWithSecretOut::from(made)))
+    let endpoint =
+        webhook_endpoints::rotate_secret(&state.services, &account, &name, secret, overlap).await?;
+    Ok(success("Webhook secret rotated successfully.", &EndpointWithSecretOut::from(endpoint)))
 }

@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::delivery::{AttemptOutcome, DeliveryState};
-use crate::domain::delivery_log::{Logged, LoggedAttempt, Told};
+use crate::domain::delivery_log::{AttemptLogEntry, DeliveryDetails, DeliveryLogEntry};
 use crate::domain::event::EventType;
 use crate::domain::ids::{DeliveryId, EndpointId, EventId};
 use crate::domain::webhook_endpoint::{DisabledReason, Endpoint};
 use crate::http::fields::Field;
-use crate::service::webhook_endpoints::WithSecret;
+use crate::service::webhook_endpoints::EndpointAndSecret;
 
 /// A webhook endpoint to be made.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -32,7 +32,7 @@ pub(in crate::http) struct EndpointIn {
 /// What is to change in a webhook endpoint.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = WebhookEndpointChange)]
-pub(in crate::http) struct EndpointChangeIn {
+pub(in crate::http) struct EndpointUpdateIn {
     #[schema(value_type = String, required = false, max_length = 2048)]
     pub(super) url: Field,
     /// In place of those that it took. Empty: all.
@@ -146,8 +146,8 @@ pub(in crate::http) struct EndpointWithSecretOut {
     secret: String,
 }
 
-impl From<WithSecret> for EndpointWithSecretOut {
-    fn from(with: WithSecret) -> Self {
+impl From<EndpointAndSecret> for EndpointWithSecretOut {
+    fn from(with: EndpointAndSecret) -> Self {
         Self { endpoint: with.endpoint.into(), secret: with.secret.expose_secret().to_owned() }
     }
 }
@@ -177,8 +177,8 @@ pub(in crate::http) struct DeliveryOut {
     ended_at: Option<String>,
 }
 
-impl From<Logged> for DeliveryOut {
-    fn from(logged: Logged) -> Self {
+impl From<DeliveryLogEntry> for DeliveryOut {
+    fn from(logged: DeliveryLogEntry) -> Self {
         let next = (logged.state == DeliveryState::Queued).then(|| logged.not_before.to_string());
         Self {
             id: logged.id,
@@ -212,8 +212,8 @@ pub(in crate::http) struct AttemptOut {
     excerpt: Option<String>,
 }
 
-impl From<LoggedAttempt> for AttemptOut {
-    fn from(LoggedAttempt { number, attempt }: LoggedAttempt) -> Self {
+impl From<AttemptLogEntry> for AttemptOut {
+    fn from(AttemptLogEntry { number, attempt }: AttemptLogEntry) -> Self {
         let latency = attempt.finished_at.since(attempt.started_at);
         Self {
             number,
@@ -228,7 +228,8 @@ impl From<LoggedAttempt> for AttemptOut {
 
 /// A delivery with its tries.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct ToldDeliveryOut {
+#[schema(as = ToldDeliveryOut)]
+pub(in crate::http) struct DeliveryDetailsOut {
     #[serde(flatten)]
     #[schema(inline)]
     delivery: DeliveryOut,
@@ -236,18 +237,19 @@ pub(in crate::http) struct ToldDeliveryOut {
     attempts: Vec<AttemptOut>,
 }
 
-impl From<Told> for ToldDeliveryOut {
-    fn from(told: Told) -> Self {
+impl From<DeliveryDetails> for DeliveryDetailsOut {
+    fn from(details: DeliveryDetails) -> Self {
         Self {
-            delivery: told.delivery.into(),
-            attempts: told.attempts.into_iter().map(AttemptOut::from).collect(),
+            delivery: details.delivery.into(),
+            attempts: details.attempts.into_iter().map(AttemptOut::from).collect(),
         }
     }
 }
 
 /// How many deliveries are sent again.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct ReplayedOut {
+#[schema(as = ReplayedOut)]
+pub(in crate::http) struct ReplayOut {
     /// Without those that are under way already.
     pub(super) deliveries: u64,
     /// For `after` of the next request, where more follow than one request takes; else null.

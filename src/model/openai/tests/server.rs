@@ -21,7 +21,7 @@ use crate::{
     model::{ChatModel, collect},
 };
 
-pub(super) enum Act {
+pub(super) enum Action {
     Send(Vec<u8>),
     /// Sends so many bytes without a line end.
     Flood(usize),
@@ -45,58 +45,58 @@ struct Log {
     sent: usize,
 }
 
-pub(super) fn respond(head: &str, content_type: &str, body: &[u8]) -> Act {
+pub(super) fn respond(head: &str, content_type: &str, body: &[u8]) -> Action {
     let head =
         format!("HTTP/1.1 {head}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n", body.len());
-    Act::Send([head.as_bytes(), body].concat())
+    Action::Send([head.as_bytes(), body].concat())
 }
 
-pub(super) fn json_answer(body: &Value) -> Act {
+pub(super) fn json_answer(body: &Value) -> Action {
     respond("200 OK", "application/json", body.to_string().as_bytes())
 }
 
 /// The head of a stream, and these chunks.
-pub(super) fn events(chunks: &[Value]) -> Act {
+pub(super) fn events(chunks: &[Value]) -> Action {
     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\n: hello\n\n";
     let mut bytes = head.as_bytes().to_vec();
     for chunk in chunks {
         bytes.extend_from_slice(format!("data: {chunk}\n\n").as_bytes());
     }
-    Act::Send(bytes)
+    Action::Send(bytes)
 }
 
 /// Nothing: the connection is closed when a script has ended.
-pub(super) fn close() -> Act {
-    Act::Send(Vec::new())
+pub(super) fn close() -> Action {
+    Action::Send(Vec::new())
 }
 
 pub(super) fn text_of(outcome: &Outcome) -> &str {
     outcome.result.as_ref().unwrap().text.as_deref().unwrap()
 }
 
-pub(super) async fn ask(acts: Vec<Act>) -> Outcome {
-    ask_with("", None, acts).await
+pub(super) async fn run(actions: Vec<Action>) -> Outcome {
+    run_with("", None, actions).await
 }
 
 /// How long a silent answer is waited for; a flood is no silence, however slowly a busy machine sends it.
 const IDLE: Duration = Duration::from_millis(300);
-const PATIENT: Duration = Duration::from_secs(30);
+const FLOOD_IDLE: Duration = Duration::from_secs(30);
 
 /// Asks the scripted server, or `base_url` where it is not empty.
-pub(super) async fn ask_with(base_url: &str, key: Option<&str>, acts: Vec<Act>) -> Outcome {
+pub(super) async fn run_with(base_url: &str, key: Option<&str>, actions: Vec<Action>) -> Outcome {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let own_url = format!("http://{}/v1/", listener.local_addr().unwrap());
     let base_url = if base_url.is_empty() { &own_url } else { base_url };
     let connection = Connection {
         first_byte: Duration::from_millis(500),
-        idle: if acts.iter().any(|act| matches!(act, Act::Flood(_))) { PATIENT } else { IDLE },
+        idle: if actions.iter().any(|action| matches!(action, Action::Flood(_))) { FLOOD_IDLE } else { IDLE },
         ..Connection::new(base_url, key.map(SecretString::from))
     };
     let model = OpenAi::new(&HttpClient::new(Duration::from_secs(5)).unwrap(), &connection).unwrap();
     let log = Mutex::new(Log::default());
     let result = tokio::select! {
         result = collect(model.start(request())) => result,
-        () = serve(&listener, &acts, &log) => unreachable!("the server goes on for ever"),
+        () = serve(&listener, &actions, &log) => unreachable!("the server goes on for ever"),
     };
     let log = log.into_inner().unwrap();
     Outcome { result, requests: log.requests, sent: log.sent }
@@ -104,7 +104,7 @@ pub(super) async fn ask_with(base_url: &str, key: Option<&str>, acts: Vec<Act>) 
 
 /// Asks twice, one after the other, a server that ends each stream a moment after its
 /// `[DONE]`; says how many connections were made.
-pub(super) async fn connections_of_two_calls(stream: &[u8]) -> usize {
+pub(super) async fn count_connections_of_two_calls(stream: &[u8]) -> usize {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
     let model =
@@ -145,38 +145,38 @@ fn request() -> ChatRequest {
     }
 }
 
-async fn serve(listener: &TcpListener, acts: &[Act], log: &Mutex<Log>) {
+async fn serve(listener: &TcpListener, actions: &[Action], log: &Mutex<Log>) {
     loop {
         let (mut stream, _) = listener.accept().await.unwrap();
         let request = read_request(&mut stream).await;
         log.lock().unwrap().requests.push(request);
-        for act in acts {
-            if perform(&mut stream, act, log).await.is_err() {
+        for action in actions {
+            if perform(&mut stream, action, log).await.is_err() {
                 break;
             }
         }
     }
 }
 
-async fn perform(stream: &mut TcpStream, act: &Act, log: &Mutex<Log>) -> std::io::Result<()> {
+async fn perform(stream: &mut TcpStream, action: &Action, log: &Mutex<Log>) -> std::io::Result<()> {
     static BLOCK: [u8; 64 * 1024] = [b' '; 64 * 1024];
-    match act {
-        Act::Send(bytes) => stream.write_all(bytes).await,
-        Act::Flood(length) => {
+    match action {
+        Action::Send(bytes) => stream.write_all(bytes).await,
+        Action::Flood(length) => {
             for _ in 0..length / BLOCK.len() {
                 stream.write_all(&BLOCK).await?;
                 log.lock().unwrap().sent += BLOCK.len();
             }
             Ok(())
         }
-        Act::Drip => {
+        Action::Drip => {
             let mut tick = tokio::time::interval(Duration::from_millis(50));
             loop {
                 tick.tick().await;
                 stream.write_all(b"x").await?;
             }
         }
-        Act::Hang => std::future::pending().await,
+        Action::Hang => std::future::pending().await,
     }
 }
 

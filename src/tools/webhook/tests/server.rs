@@ -9,20 +9,20 @@ use super::PATIENCE;
 
 pub(super) struct Server {
     port: u16,
-    requests: Receiver<Received>,
+    requests: Receiver<ReceivedRequest>,
 }
 
-pub(super) struct Received {
+pub(super) struct ReceivedRequest {
     /// `GET /path?query`.
     pub line: String,
     headers: Vec<(String, String)>,
     pub body: String,
 }
 
-impl Received {
+impl ReceivedRequest {
     /// The values of a header, joined; empty where it was not sent.
     pub(super) fn header(&self, name: &str) -> String {
-        let values = self.headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        let values = self.headers.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
         values.map(|(_, value)| value.as_str()).collect::<Vec<_>>().join(", ")
     }
 }
@@ -32,14 +32,14 @@ impl Server {
     pub(super) fn answering(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Self {
         let body = body.as_ref();
         let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n{headers}\r\n", body.len());
-        let answer = [head.as_bytes(), body].concat();
+        let response = [head.as_bytes(), body].concat();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (sender, requests) = channel();
         thread::spawn(move || {
             for mut stream in listener.incoming().flatten() {
-                while let Some(received) = receive(&mut stream) {
-                    if sender.send(received).is_err() || stream.write_all(&answer).is_err() {
+                while let Some(request) = read_request(&mut stream) {
+                    if sender.send(request).is_err() || stream.write_all(&response).is_err() {
                         break;
                     }
                 }
@@ -57,7 +57,7 @@ impl Server {
         format!("127.0.0.1:{}", self.port)
     }
 
-    pub(super) fn received(&self) -> Received {
+    pub(super) fn next_request(&self) -> ReceivedRequest {
         self.requests.recv_timeout(PATIENCE).unwrap()
     }
 
@@ -67,7 +67,7 @@ impl Server {
     }
 }
 
-fn receive(stream: &mut TcpStream) -> Option<Received> {
+fn read_request(stream: &mut TcpStream) -> Option<ReceivedRequest> {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
@@ -79,13 +79,13 @@ fn receive(stream: &mut TcpStream) -> Option<Received> {
     let head = String::from_utf8(head).ok()?;
     let (line, rest) = head.split_once("\r\n")?;
     let header = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let mut received = Received {
+    let mut request = ReceivedRequest {
         line: line.strip_suffix(" HTTP/1.1")?.to_owned(),
         headers: rest.lines().filter_map(header).collect(),
         body: String::new(),
     };
-    let mut body = vec![0; received.header("content-length").parse().unwrap_or(0)];
+    let mut body = vec![0; request.header("content-length").parse().unwrap_or(0)];
     stream.read_exact(&mut body).ok()?;
-    received.body = String::from_utf8(body).ok()?;
-    Some(received)
+    request.body = String::from_utf8(body).ok()?;
+    Some(request)
 }

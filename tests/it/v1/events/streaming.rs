@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rejoinder::domain::clock::SystemClock;
-use rejoinder::domain::ids::Ids;
+use rejoinder::domain::ids::IdGenerator;
 use rejoinder::service::keys::{self, CreateKey};
 use serde_json::Value;
 
@@ -110,7 +110,8 @@ both_backends!(
             scopes: Vec::new(),
             expires_in: None,
         };
-        let (secret, key) = keys::create(server.db(), &SystemClock, &Ids::random(), request).await.unwrap();
+        let (secret, key) =
+            keys::create(server.db(), &SystemClock, &IdGenerator::random(), request).await.unwrap();
         let by_it = server.call("GET", "/v1/events/stream?after=latest").bearer(secret.expose());
         let mut by_it = by_it.stream().await;
         let mut by_other = open(&server, "after=latest").await;

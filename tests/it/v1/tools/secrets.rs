@@ -182,6 +182,6 @@ async fn no_secret_is_in_logs_or_metrics() {
     let line = log.lines().find(|line| leaked(line).is_some());
     assert_eq!(line, None);
     let metrics = server.http.get("/metrics").send().await;
-    assert!(metrics.text().contains("rejoinder_tool_call_seconds"), "{}", metrics.text());
+    assert!(metrics.text().contains("rejoinder_tool_call_duration_seconds"), "{}", metrics.text());
     assert_eq!(leaked(metrics.text()), None);
 }

@@ -1,0 +1,84 @@
+//! Which passages the store's engine is asked for: those with the query's rarest words first, and never many.
+//!
+//! A common word (`account`, in the documents of a bank) would bring half of the base. So the rare words that
+//! together bring few enough passages are asked for whole; of the common ones, those passages first that have two.
+
+/// How many passages one tier may bring.
+pub const MAX_CANDIDATES: usize = 200;
+/// How many words of a query count.
+const MAX_CANDIDATE_TERMS: usize = 32;
+
+/// Passages that are asked for, at most [`MAX_CANDIDATES`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CandidateQuery {
+    /// With any of these words.
+    Any(Vec<String>),
+    /// With all of these words.
+    All(Vec<String>),
+}
+
+/// What to ask for, given in how many passages each word of the query is. Empty: nothing can be found.
+#[must_use]
+pub fn candidate_queries(mut terms: Vec<(String, i64)>) -> Vec<CandidateQuery> {
+    terms.retain(|(_, passages)| *passages > 0);
+    terms.sort_by(|(a, in_a), (b, in_b)| in_a.cmp(in_b).then_with(|| a.cmp(b)));
+    terms.truncate(MAX_CANDIDATE_TERMS);
+    let limit = i64::try_from(MAX_CANDIDATES).unwrap_or(i64::MAX);
+    let mut total: i64 = 0;
+    let rare = terms.iter().take_while(|(_, passages)| {
+        total = total.saturating_add(*passages);
+        total <= limit
+    });
+    let rare = rare.count();
+    let names =
+        |terms: &[(String, i64)]| -> Vec<String> { terms.iter().map(|(term, _)| term.clone()).collect() };
+    let (rare, common) =
+        (names(terms.get(..rare).unwrap_or_default()), names(terms.get(rare..).unwrap_or_default()));
+    let mut queries = Vec::new();
+    if !rare.is_empty() {
+        queries.push(CandidateQuery::Any(rare));
+    }
+    if common.len() >= 2 {
+        queries.push(CandidateQuery::All(common.iter().take(2).cloned().collect()));
+    }
+    if !common.is_empty() {
+        queries.push(CandidateQuery::Any(common));
+    }
+    queries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queries_for(terms: &[(&str, i64)]) -> Vec<CandidateQuery> {
+        candidate_queries(terms.iter().map(|(term, passages)| ((*term).to_owned(), *passages)).collect())
+    }
+
+    fn words(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    #[test]
+    fn words_that_bring_few_passages_are_asked_for_at_once() {
+        assert_eq!(
+            queries_for(&[("b", 40), ("a", 3), ("none", 0)]),
+            [CandidateQuery::Any(words(&["a", "b"]))]
+        );
+        assert_eq!(queries_for(&[("none", 0)]), []);
+        assert_eq!(queries_for(&[]), []);
+    }
+
+    #[test]
+    fn common_words_never_crowd_out_the_rare_ones() {
+        assert_eq!(
+            queries_for(&[("the", 9000), ("account", 5000), ("fee", 60), ("escrow", 2)]),
+            [
+                CandidateQuery::Any(words(&["escrow", "fee"])),
+                CandidateQuery::All(words(&["account", "the"])),
+                CandidateQuery::Any(words(&["account", "the"])),
+            ]
+        );
+        assert_eq!(queries_for(&[("account", 5000)]), [CandidateQuery::Any(words(&["account"]))]);
+    }
+}

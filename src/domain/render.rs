@@ -1,0 +1,383 @@
+//! Every body that is stored as it is sent: answers kept for their idempotency
+//! key, and events. The doors render what they do not store through the same types.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::batch::CreatedConversation;
+use super::clock::Micros;
+use super::conversation::{Conversation, ConversationKind, SenderType};
+use super::error::Error;
+use super::event::{Event, EventType};
+use super::failure::Discard;
+use super::ids::{AssistantId, ConversationId, EndpointId, EventId, MessageId, TurnId, WidgetUuid};
+use super::message::Message;
+use super::money::Money;
+use super::turn::TurnEnd;
+use super::webhook_endpoint::DisabledReason;
+
+/// An answer to a request: what is sent now, and again to whoever asks with its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RenderedResponse {
+    pub status: u16,
+    pub body: String,
+    /// For `Rejoinder-Error`.
+    pub code: Option<String>,
+    /// For `Rejoinder-Reason`.
+    pub reason: Option<String>,
+}
+
+/// A message as the platform contract shows it.
+#[derive(Debug, Serialize)]
+pub struct MessageOut<'a> {
+    pub id: MessageId,
+    pub sender_id: &'a str,
+    pub sender_type: SenderType,
+    pub text: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub function_calls: Option<Box<RawValue>>,
+    pub created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reply_to_message_id: Option<MessageId>,
+}
+
+impl<'a> From<&'a Message> for MessageOut<'a> {
+    fn from(message: &'a Message) -> Self {
+        Self {
+            id: message.id,
+            sender_id: &message.sender_id,
+            sender_type: message.sender_type,
+            text: &message.text,
+            metadata: message.metadata.as_deref().map(raw),
+            function_calls: message.function_calls.as_deref().map(raw),
+            created_at: message.created_at.to_string(),
+            reply_to_message_id: message.reply_to,
+        }
+    }
+}
+
+/// A conversation as the platform door shows it.
+#[derive(Debug, Serialize)]
+pub struct ConversationOut<'a> {
+    pub id: ConversationId,
+    #[serde(rename = "type")]
+    pub kind: ConversationKind,
+    pub assistant_id: AssistantId,
+    pub ai_enabled: bool,
+    pub variables: Box<RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_identifier: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Box<RawValue>>,
+    pub created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<String>,
+}
+
+impl<'a> From<&'a Conversation> for ConversationOut<'a> {
+    fn from(conversation: &'a Conversation) -> Self {
+        Self {
+            id: conversation.id,
+            kind: conversation.kind,
+            assistant_id: conversation.assistant,
+            ai_enabled: conversation.ai_enabled,
+            variables: raw(&all_variables(conversation)),
+            external_identifier: conversation.external_identifier.as_deref(),
+            metadata: conversation.metadata.as_deref().map(raw),
+            created_at: conversation.created_at.to_string(),
+            ended_at: conversation.ended_at.map(|at| at.to_string()),
+        }
+    }
+}
+
+/// The visitor's variables with those of a key over them, as JSON text.
+#[must_use]
+pub fn all_variables(conversation: &Conversation) -> String {
+    let mut all: serde_json::Map<_, _> =
+        serde_json::from_str(&conversation.visitor_variables).unwrap_or_default();
+    let trusted: serde_json::Map<_, _> =
+        serde_json::from_str(&conversation.key_variables).unwrap_or_default();
+    all.extend(trusted);
+    serde_json::Value::Object(all).to_string()
+}
+
+/// Stored JSON text, to be sent as it is; `null` where it is none.
+#[must_use]
+pub fn raw(json: &str) -> Box<RawValue> {
+    RawValue::from_string(json.to_owned()).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
+/// `value` as JSON text. Our own types have string keys only, so this cannot fail.
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
+}
+
+#[derive(Serialize)]
+struct WidgetReply<'a> {
+    status: bool,
+    message: &'a str,
+    function_calls: &'a RawValue,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    ai_disabled: bool,
+}
+
+/// The widget door's 200: the reply, with its calls (a JSON array).
+#[must_use]
+pub fn widget_reply(text: &str, function_calls: &str) -> RenderedResponse {
+    let calls = raw(function_calls);
+    let body = WidgetReply { status: true, message: text, function_calls: &calls, ai_disabled: false };
+    RenderedResponse { status: 200, body: json(&body), code: None, reason: None }
+}
+
+/// The widget door's 200 of a conversation whose AI is off: stored, not answered.
+#[must_use]
+pub fn widget_ai_disabled() -> RenderedResponse {
+    let calls = raw("[]");
+    let body = WidgetReply { status: true, message: "", function_calls: &calls, ai_disabled: true };
+    RenderedResponse { status: 200, body: json(&body), code: None, reason: None }
+}
+
+#[derive(Serialize)]
+struct WidgetError<'a> {
+    status: bool,
+    error: &'a str,
+}
+
+/// A body of the widget door's error envelope.
+#[must_use]
+pub fn widget_error(error: &str) -> String {
+    json(&WidgetError { status: false, error })
+}
+
+/// What a widget client that waited for a turn is told when it ends.
+#[must_use]
+pub fn widget_turn_end(end: &TurnEnd) -> RenderedResponse {
+    match end {
+        TurnEnd::Completed(reply) => widget_reply(&reply.text, &reply.function_calls),
+        TurnEnd::Failed(failure) => widget_failure(failure.detail(), failure.as_str()),
+        TurnEnd::Discarded(Discard::AiDisabled) => widget_ai_disabled(),
+        TurnEnd::Discarded(Discard::ConversationEnded) => {
+            widget_failure("The conversation has ended", Discard::ConversationEnded.as_str())
+        }
+        TurnEnd::Discarded(Discard::ConversationDeleted) => RenderedResponse {
+            status: 404,
+            body: widget_error("Conversation not found"),
+            code: Some("conversation_not_found".to_owned()),
+            reason: None,
+        },
+    }
+}
+
+fn widget_failure(detail: &str, code: &str) -> RenderedResponse {
+    RenderedResponse {
+        status: 400,
+        body: widget_error(&format!("Failed to process message: {detail}")),
+        code: Some(code.to_owned()),
+        reason: None,
+    }
+}
+
+#[derive(Serialize)]
+struct Envelope<'a, T> {
+    status: &'a str,
+    message: &'a str,
+    data: T,
+}
+
+/// A body of the platform door's success envelope.
+#[must_use]
+pub fn platform_success(message: &str, data: &impl Serialize) -> String {
+    json(&Envelope { status: "success", message, data })
+}
+
+/// A body of the platform door's error envelope.
+#[must_use]
+pub fn platform_error(message: &str) -> String {
+    json(&Envelope { status: "error", message, data: () })
+}
+
+/// Why no reply was enqueued, as `Rejoinder-Reason` says it.
+pub type NoReplyReason = Option<&'static str>;
+
+#[derive(Serialize)]
+struct AcknowledgementOut<'a> {
+    conversation_id: ConversationId,
+    message: MessageOut<'a>,
+    auto_reply_enqueued: bool,
+}
+
+/// The platform door's acknowledgement of a stored message.
+#[must_use]
+pub fn acknowledgement(message: &Message, no_reply: NoReplyReason) -> RenderedResponse {
+    let data = AcknowledgementOut {
+        conversation_id: message.conversation,
+        message: message.into(),
+        auto_reply_enqueued: no_reply.is_none(),
+    };
+    let body = platform_success("Message sent successfully.", &data);
+    RenderedResponse { status: 200, body, code: None, reason: no_reply.map(str::to_owned) }
+}
+
+#[derive(Serialize)]
+struct CreatedConversationOut<'a> {
+    #[serde(flatten)]
+    conversation: ConversationOut<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    widget_uuid: Option<WidgetUuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_message: Option<MessageOut<'a>>,
+}
+
+/// The platform door's answer to a conversation that was made, with what only its creation tells.
+#[must_use]
+pub fn conversation_created(made: &CreatedConversation) -> RenderedResponse {
+    let data = CreatedConversationOut {
+        conversation: (&made.conversation).into(),
+        widget_uuid: made.link,
+        first_message: made.first_message.as_ref().map(MessageOut::from),
+    };
+    let body = platform_success("Conversation created successfully.", &data);
+    RenderedResponse { status: 200, body, code: None, reason: None }
+}
+
+/// What the widget door says of `error` in its ordinary envelope (not the 422 and 429 shapes).
+#[must_use]
+pub fn widget_error_text(error: &Error) -> String {
+    match error {
+        Error::NotFound { resource, .. } => format!("{} not found", resource.as_str()),
+        Error::Processing(failure) => format!("Failed to process message: {}", failure.detail()),
+        Error::Unavailable { .. } => format!("Failed to process message: {error}"),
+        Error::Invalid(_)
+        | Error::Unauthenticated
+        | Error::MissingScope(_)
+        | Error::OriginRefused
+        | Error::CursorExpired { .. }
+        | Error::DeliveryUnderWay
+        | Error::InsufficientBalance
+        | Error::LimitReached { .. }
+        | Error::Overloaded { .. }
+        | Error::IdempotencyKeyInFlight { .. }
+        | Error::IdempotencyKeyReused
+        | Error::IdempotencyKeyMalformed
+        | Error::Conflict(_)
+        | Error::NotConfigured(_) => error.to_string(),
+    }
+}
+
+/// What an event tells; see design of events for the shapes.
+#[derive(Debug)]
+pub enum EventData<'a> {
+    Message(&'a Message),
+    /// A conversation; with its first message where it has just begun with one.
+    Conversation(&'a Conversation, Option<&'a Message>),
+    NoReply {
+        conversation: ConversationId,
+        turn: TurnId,
+        message: MessageId,
+        reason: &'a str,
+    },
+    Balance {
+        balance: Money,
+        threshold: Money,
+    },
+    /// A webhook endpoint, and why it was disabled.
+    Endpoint {
+        endpoint: EndpointId,
+        reason: Option<DisabledReason>,
+    },
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum EventDataOut<'a> {
+    Deleted {
+        conversation_id: ConversationId,
+    },
+    Message {
+        conversation_id: ConversationId,
+        message: MessageOut<'a>,
+    },
+    Conversation {
+        conversation: StartedConversation<'a>,
+    },
+    NoReply {
+        conversation_id: ConversationId,
+        turn_id: TurnId,
+        reply_to_message_id: MessageId,
+        reason: &'a str,
+    },
+    Balance {
+        balance: Money,
+        currency: &'static str,
+        threshold: Money,
+    },
+    Endpoint {
+        webhook_endpoint_id: EndpointId,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<DisabledReason>,
+    },
+}
+
+#[derive(Serialize)]
+struct StartedConversation<'a> {
+    #[serde(flatten)]
+    conversation: ConversationOut<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_message: Option<MessageOut<'a>>,
+}
+
+#[derive(Serialize)]
+struct EventOut<'a> {
+    id: EventId,
+    #[serde(rename = "type")]
+    kind: EventType,
+    created_at: String,
+    cursor: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<EventDataOut<'a>>,
+}
+
+/// An event's whole body.
+#[must_use]
+pub fn event(id: EventId, kind: EventType, at: Micros, cursor: i64, data: &EventData<'_>) -> String {
+    let data = match *data {
+        EventData::Message(message) => {
+            EventDataOut::Message { conversation_id: message.conversation, message: message.into() }
+        }
+        EventData::Conversation(conversation, first) => EventDataOut::Conversation {
+            conversation: StartedConversation {
+                conversation: conversation.into(),
+                first_message: first.map(MessageOut::from),
+            },
+        },
+        EventData::NoReply { conversation, turn, message, reason } => EventDataOut::NoReply {
+            conversation_id: conversation,
+            turn_id: turn,
+            reply_to_message_id: message,
+            reason,
+        },
+        EventData::Balance { balance, threshold } => {
+            EventDataOut::Balance { balance, currency: "USD", threshold }
+        }
+        EventData::Endpoint { endpoint, reason } => {
+            EventDataOut::Endpoint { webhook_endpoint_id: endpoint, reason }
+        }
+    };
+    json(&EventOut { id, kind, created_at: at.to_string(), cursor: cursor.to_string(), data: Some(data) })
+}
+
+/// An event's body once its conversation is deleted: without `data`, but for the deletion itself,
+/// which names the conversation.
+#[must_use]
+pub fn redacted_event(event: &Event) -> String {
+    let deleted = event.conversation.filter(|_| event.kind == EventType::ConversationDeleted);
+    json(&EventOut {
+        id: event.id,
+        kind: event.kind,
+        created_at: event.created_at.to_string(),
+        cursor: event.cursor.to_string(),
+        data: deleted.map(|conversation_id| EventDataOut::Deleted { conversation_id }),
+    })
+}

@@ -1,0 +1,106 @@
+// The widget door, as this page uses it: three requests, and what their answers mean here.
+
+const ASSISTANT = "550e8400-e29b-41d4-a716-446655440000";
+const LIMIT = 2000;
+/** A little more than the server waits for a reply (`widget.deadline`). */
+const REPLY_TIMEOUT_MS = 75_000;
+
+/** What went wrong, in words for a visitor.
+ *
+ * `kind`: `gone` (no such conversation), `absent` (no demo here), `ended`, `invalid`, `refused`.
+ * `uncertain`: the message may have arrived, so a retry must carry the same key. `after`: seconds. */
+class ChatError extends Error {
+  constructor(title, { detail = "", kind = "refused", uncertain = false, after = 0 } = {}) {
+    super(title);
+    Object.assign(this, { title, detail, kind, uncertain, after });
+  }
+}
+
+const api = {
+  begin: () => call("POST", "api/conversations", { body: { assistant_id: ASSISTANT } }),
+  history: (uuid) => call("GET", `api/conversations/${uuid}`),
+  send: (uuid, message, key) =>
+    call("POST", `api/conversations/${uuid}/messages`, { body: { message }, key }),
+};
+
+async function call(method, path, { body, key } = {}) {
+  const headers = { Accept: "application/json" };
+  if (body) headers["Content-Type"] = "application/json";
+  if (key) headers["Idempotency-Key"] = key;
+  let response, answer;
+  try {
+    const signal = AbortSignal.timeout(REPLY_TIMEOUT_MS);
+    response = await fetch(path, { method, headers, signal, body: body && JSON.stringify(body) });
+    answer = await response.json();
+  } catch (error) {
+    throw connectionError(error, response);
+  }
+  if (response.ok) return answer;
+  throw contractError(response, answer);
+}
+
+function connectionError(error, response) {
+  if (response && !response.ok) {
+    return new ChatError("The server could not answer.", { detail: `It said ${response.status}.`, uncertain: true });
+  }
+  if (error.name === "TimeoutError") {
+    return new ChatError("No answer came in time.", { detail: "Trying again will not send it twice.", uncertain: true });
+  }
+  return new ChatError("The connection was lost.", { detail: "Trying again will not send it twice.", uncertain: true });
+}
+
+/** The contract's errors. See `docs/errors.md` for the codes. */
+function contractError(response, answer) {
+  const code = response.headers.get("Rejoinder-Error") ?? "";
+  const text = answer?.error ?? answer?.message ?? `The server said ${response.status}.`;
+  const after = Number(response.headers.get("Retry-After") ?? answer?.retry_after) || 0;
+  if (response.status === 404 && text === "Assistant not found") return new ChatError(text, { kind: "absent" });
+  if (response.status === 404) return new ChatError(text, { kind: "gone" });
+  if (response.status === 422 && answer?.errors) return new ChatError(text, { kind: "invalid" });
+  if (response.status === 429) {
+    return new ChatError("That was fast.", { detail: "The demo takes a limited number of messages a minute.", after, uncertain: true });
+  }
+  if (response.status === 409) {
+    return new ChatError("Your message is still being answered.", { detail: "Ask again for its reply.", after, uncertain: true });
+  }
+  if (response.status >= 500) {
+    return new ChatError("The server is busy.", { detail: `${text.replace(/\.$/, "")}.`, after, uncertain: true });
+  }
+  if (text.startsWith("Insufficient balance")) {
+    return new ChatError("The demo's balance is used up.", { detail: "Top it up with `rejoinder credit demo 10.00`, then try again." });
+  }
+  if (code === "conversation_ended" || text.endsWith("The conversation has ended")) {
+    return new ChatError("This conversation has ended.", { kind: "ended" });
+  }
+  const reason = text.match(/^Failed to process message: (.*)$/)?.[1];
+  if (!reason) return new ChatError("The message was not taken.", { detail: text });
+  if (code === "outcome_unknown") {
+    return new ChatError(`${reason}.`, { detail: "Trying again will not send it twice.", uncertain: true });
+  }
+  return new ChatError("No reply came.", { detail: `${reason}. You were not charged.`, after });
+}
+
+/** A fresh key. Not `randomUUID`, which is missing where the page is not served by TLS. */
+function newKey() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** What outlives a reload: the conversation's UUID, and the message that awaits its answer. */
+const storage = {
+  read(name) {
+    try {
+      return JSON.parse(localStorage.getItem(`rejoinder.demo.${name}`));
+    } catch {
+      return null;
+    }
+  },
+  write(name, value) {
+    try {
+      if (value === null) localStorage.removeItem(`rejoinder.demo.${name}`);
+      else localStorage.setItem(`rejoinder.demo.${name}`, JSON.stringify(value));
+    } catch {
+      // A browser that keeps nothing: the conversation then ends with the page.
+    }
+  },
+};

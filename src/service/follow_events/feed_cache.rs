@@ -1,0 +1,159 @@
+//! The end of a workspace's feed, read once for all readers that stand near it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::domain::error::Error;
+use crate::domain::event::{Event, EventFilter, EventType};
+use crate::domain::ids::WorkspaceId;
+use crate::service::Services;
+use crate::service::read_events::{EventPage, read};
+
+/// How many events are kept.
+pub(super) const MAX_EVENTS: i64 = 256;
+/// How much of their bodies is kept, in bytes.
+const MAX_BYTES: usize = 1 << 20;
+/// Events of one read.
+const READ_BATCH: usize = 128;
+
+/// The events after `from`, up to `to`.
+#[derive(Debug)]
+pub(super) struct FeedCache {
+    from: i64,
+    to: i64,
+    bytes: usize,
+    events: VecDeque<Arc<Event>>,
+}
+
+impl Default for FeedCache {
+    /// Before everything: it begins anew with its first reader.
+    fn default() -> Self {
+        Self { from: -1, to: -1, bytes: 0, events: VecDeque::new() }
+    }
+}
+
+impl FeedCache {
+    pub(super) fn to(&self) -> i64 {
+        self.to
+    }
+
+    /// Begins anew for a reader that is ahead of it.
+    pub(super) fn fast_forward(&mut self, cursor: i64) {
+        if cursor > self.to {
+            *self = Self { from: cursor, to: cursor, ..Self::default() };
+        }
+    }
+
+    /// Whether it has all that follows a cursor, as far as it goes.
+    pub(super) fn covers(&self, cursor: i64) -> bool {
+        cursor >= self.from
+    }
+
+    /// What follows it in the store, to be appended.
+    pub(super) async fn read(&self, services: &Services, workspace: WorkspaceId) -> Result<EventPage, Error> {
+        read(services, workspace, self.to, &EventFilter::default(), READ_BATCH).await
+    }
+
+    /// Appends what was read; drops the oldest where that is too much.
+    pub(super) fn append(&mut self, page: EventPage) {
+        if page.events.iter().any(|event| event.kind == EventType::ConversationDeleted) {
+            // What was read before that still has the `data` that is told no more.
+            *self = Self { from: self.to, to: self.to, ..Self::default() };
+        }
+        self.bytes += page.events.iter().map(|event| event.body.len()).sum::<usize>();
+        self.events.extend(page.events);
+        self.to = page.next;
+        while self.bytes > MAX_BYTES || i64::try_from(self.events.len()).is_ok_and(|count| count > MAX_EVENTS)
+        {
+            let Some(oldest) = self.events.pop_front() else { break };
+            self.bytes -= oldest.body.len();
+            self.from = oldest.cursor;
+        }
+    }
+
+    /// At most `limit` wanted events after a cursor. None where it does not reach so far back, for
+    /// what was appended may have pushed out what its reader came for.
+    pub(super) fn after(&self, cursor: i64, filter: &EventFilter, limit: usize) -> Option<EventPage> {
+        if !self.covers(cursor) {
+            return None;
+        }
+        let new = self.events.iter().filter(|event| event.cursor > cursor && filter.matches(event));
+        let events: Vec<_> = new.take(limit).map(Arc::clone).collect();
+        let last = events.last().filter(|_| events.len() >= limit);
+        let next = last.map_or(self.to, |last| last.cursor);
+        Some(EventPage { events, next })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::clock::Micros;
+    use crate::domain::ids::EventId;
+
+    fn page(cursors: impl IntoIterator<Item = i64>, kind: EventType, bytes: usize) -> EventPage {
+        let event = |cursor| Event {
+            workspace: WorkspaceId(Uuid::nil()),
+            cursor,
+            id: EventId(Uuid::nil()),
+            kind,
+            conversation: None,
+            body: "x".repeat(bytes),
+            created_at: Micros(0),
+        };
+        let events: Vec<_> = cursors.into_iter().map(event).map(Arc::new).collect();
+        let next = events.last().unwrap().cursor;
+        EventPage { events, next }
+    }
+
+    fn cursors(page: &EventPage) -> Vec<i64> {
+        page.events.iter().map(|event| event.cursor).collect()
+    }
+
+    #[test]
+    fn readers_are_served_what_follows_their_cursor_and_passes_their_filter() {
+        let mut cache = FeedCache::default();
+        cache.fast_forward(10);
+        cache.append(page(11..=13, EventType::MessageCreated, 1));
+        cache.append(page([14], EventType::ReplyFailed, 1));
+
+        let all = cache.after(11, &EventFilter::default(), 2).unwrap();
+        let failed = EventFilter { types: vec![EventType::ReplyFailed], conversation: None };
+
+        assert_eq!((cursors(&all), all.next), (vec![12, 13], 13));
+        assert_eq!(cursors(&cache.after(10, &failed, 9).unwrap()), [14]);
+        assert_eq!(cache.after(14, &failed, 9), Some(EventPage { events: Vec::new(), next: 14 }));
+        assert_eq!(cache.after(9, &failed, 9), None, "its reader asks the store");
+        cache.fast_forward(12);
+        assert!(cache.covers(10), "who is behind changes nothing");
+        cache.fast_forward(20);
+        assert_eq!((cache.to(), cache.covers(19)), (20, false), "who is ahead begins anew");
+    }
+
+    #[test]
+    fn evicted_events_are_not_skipped() {
+        let mut cache = FeedCache::default();
+        cache.fast_forward(0);
+
+        cache.append(page(1..=MAX_EVENTS + 5, EventType::MessageCreated, 1));
+        assert!(!cache.covers(4) && cache.covers(5));
+        cache.append(page([MAX_EVENTS + 6], EventType::MessageCreated, MAX_BYTES + 1));
+
+        assert_eq!(cache.after(MAX_EVENTS + 5, &EventFilter::default(), 9), None, "nothing of it fits");
+        assert_eq!(cache.after(MAX_EVENTS + 6, &EventFilter::default(), 9).unwrap().next, MAX_EVENTS + 6);
+    }
+
+    #[test]
+    fn a_deletion_makes_it_forget_what_came_before() {
+        let mut cache = FeedCache::default();
+        cache.fast_forward(0);
+        cache.append(page(1..=3, EventType::MessageCreated, 1));
+
+        cache.append(page([4], EventType::ConversationDeleted, 1));
+
+        assert_eq!(cache.after(2, &EventFilter::default(), 9), None);
+        assert_eq!(cursors(&cache.after(3, &EventFilter::default(), 9).unwrap()), [4]);
+    }
+}

@@ -1,0 +1,187 @@
+//! A document made ready to be written: read and cut, a few at a time, and waited for so long and no longer.
+//! PDF and HTML are read by a child process.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::child;
+use crate::domain::error::Error;
+use crate::domain::knowledge::{
+    DocumentTooLarge, ExtractError, Format, Language, MAX_FILE, PreparedDocument, to_markdown,
+};
+
+/// How many are read at once.
+const MAX_CONCURRENT: usize = 4;
+/// How many may arrive, wait and be written at once: each is held whole.
+const MAX_UPLOADS: usize = 16;
+/// How long a document may wait to be read, and then be read.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What its thread has, in bytes.
+const STACK_SIZE: usize = 16 * 1024 * 1024;
+
+/// What a document is made from.
+#[derive(Clone, Debug)]
+pub struct DocumentSource {
+    pub slug: String,
+    pub title: String,
+    pub url: Option<String>,
+    pub format: Format,
+    pub file: Bytes,
+}
+
+/// Why no document was made, as a sentence goes on after "the document".
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    #[error(transparent)]
+    Extract(#[from] ExtractError),
+    /// The same, as the child said it.
+    #[error("{0}")]
+    Refused(String),
+    #[error("is too large: {0}")]
+    TooLarge(#[from] DocumentTooLarge),
+    #[error("cannot be read: its reader failed, or needed more than {} MiB; it may be damaged", child::MEMORY_LIMIT / 1024 / 1024)]
+    Failed,
+    #[error("cannot be read: it takes longer than {} s", TIMEOUT.as_secs())]
+    TooSlow,
+    /// Others are being read: the same again may succeed.
+    #[error("has to wait: too many others are being read")]
+    Busy,
+    /// A fault of ours.
+    #[error("cannot be read, for the program that does it cannot be started: {0}")]
+    NotStarted(std::io::Error),
+}
+
+impl From<IngestError> for Error {
+    fn from(error: IngestError) -> Self {
+        match error {
+            IngestError::Busy => busy(),
+            IngestError::NotStarted(_) => {
+                Self::Unavailable { outcome_unknown: false, source: Some(Box::new(error)) }
+            }
+            IngestError::Extract(_)
+            | IngestError::Refused(_)
+            | IngestError::TooLarge(_)
+            | IngestError::Failed
+            | IngestError::TooSlow => Self::invalid("document", format!("The document {error}.")),
+        }
+    }
+}
+
+fn busy() -> Error {
+    Error::Overloaded { text: "Too many documents are being read", retry_after: Duration::from_secs(5) }
+}
+
+/// Reads and cuts documents. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct DocumentExtractor {
+    /// This program, which reads as a child.
+    program: Arc<Path>,
+    permits: Arc<Semaphore>,
+    upload_permits: Arc<Semaphore>,
+    timeout: Duration,
+}
+
+impl DocumentExtractor {
+    /// With the program whose `read-document` reads PDF and HTML.
+    #[must_use]
+    pub fn new(program: PathBuf) -> Self {
+        Self {
+            program: program.into(),
+            permits: Arc::new(Semaphore::new(MAX_CONCURRENT)),
+            upload_permits: Arc::new(Semaphore::new(MAX_UPLOADS)),
+            timeout: TIMEOUT,
+        }
+    }
+
+    /// The same, but no document may take longer.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// A place for a document that is about to arrive, held until it is stored.
+    pub fn acquire_upload(&self) -> Result<OwnedSemaphorePermit, Error> {
+        Arc::clone(&self.upload_permits).try_acquire_owned().map_err(|_| busy())
+    }
+
+    /// The document, cut for a base of this language.
+    pub async fn ingest(
+        &self,
+        source: DocumentSource,
+        language: Language,
+    ) -> Result<PreparedDocument, IngestError> {
+        let permit = tokio::time::timeout(self.timeout, Arc::clone(&self.permits).acquire_owned());
+        let permit = permit.await.map_err(|_| IngestError::Busy)?.map_err(|_| IngestError::Busy)?;
+        let ingested = tokio::time::timeout(self.timeout, self.extract_and_chunk(source, language, permit));
+        ingested.await.unwrap_or(Err(IngestError::TooSlow))
+    }
+
+    async fn extract_and_chunk(
+        &self,
+        source: DocumentSource,
+        language: Language,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<PreparedDocument, IngestError> {
+        let DocumentSource { slug, title, url, format, file } = source;
+        if file.len() > MAX_FILE {
+            return Err(ExtractError::TooLarge.into());
+        }
+        let read = match format {
+            Format::Markdown | Format::Text => None,
+            Format::Html | Format::Pdf => Some(child::read(&self.program, &file, format).await?),
+        };
+        let prepare = move || {
+            let markdown = read.map_or_else(|| to_markdown(&file, format), Ok)?;
+            Ok(PreparedDocument::prepare(slug, title, url, format, markdown, language)?)
+        };
+        let (sender, receiver) = oneshot::channel();
+        // Not one of the runtime's own threads: a stop would wait for it.
+        let thread = std::thread::Builder::new().name("document".to_owned()).stack_size(STACK_SIZE);
+        let spawned = thread.spawn(move || {
+            let prepared = catch_unwind(AssertUnwindSafe(prepare));
+            drop(permit);
+            // Whoever asked may have gone.
+            let _ = sender.send(prepared.unwrap_or(Err(IngestError::Failed)));
+        });
+        spawned.map_err(IngestError::NotStarted)?;
+        receiver.await.unwrap_or(Err(IngestError::Failed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(format: Format, file: &'static [u8]) -> DocumentSource {
+        let (slug, title) = ("s".to_owned(), "S".to_owned());
+        DocumentSource { slug, title, url: None, format, file: Bytes::from_static(file) }
+    }
+
+    #[tokio::test]
+    async fn text_needs_no_program_and_the_rest_says_that_there_is_none() {
+        let extractor = DocumentExtractor::new("/nowhere/rejoinder".into());
+
+        let prepared = extractor.ingest(source(Format::Text, b"Hello."), Language::English).await.unwrap();
+        let error = extractor.ingest(source(Format::Html, b"<p>Hello."), Language::English).await;
+
+        assert_eq!(prepared.passages[0].text, "Hello.");
+        assert!(matches!(error, Err(IngestError::NotStarted(_))), "{error:?}");
+        assert!(matches!(error.map_err(Error::from), Err(Error::Unavailable { outcome_unknown: false, .. })));
+    }
+
+    #[test]
+    fn only_so_many_documents_arrive_at_once() {
+        let extractor = DocumentExtractor::new(PathBuf::new());
+        let mut permits: Vec<_> = (0..MAX_UPLOADS).map(|_| extractor.acquire_upload().unwrap()).collect();
+
+        assert!(matches!(extractor.acquire_upload(), Err(Error::Overloaded { .. })));
+        permits.pop();
+        assert!(extractor.acquire_upload().is_ok());
+    }
+}

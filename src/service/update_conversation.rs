@@ -1,0 +1,37 @@
+//! A conversation changes: a person takes over, hands it back, describes it, or ends it.
+
+use super::Services;
+use super::send_message::find_by_link;
+use crate::domain::account::Account;
+use crate::domain::batch::{ConversationPatch, UpdateConversation};
+use crate::domain::conversation::Conversation;
+use crate::domain::error::{Error, ResourceKind};
+use crate::domain::ids::WidgetUuid;
+
+/// Changes the conversation of the account's workspace that has this id, as it was sent.
+/// Switching the AI off, and ending, discard the replies in the making.
+pub async fn update(
+    services: &Services,
+    account: &Account,
+    name: &str,
+    change: ConversationPatch,
+) -> Result<Conversation, Error> {
+    let id = name.parse().map_err(|_| Error::not_found(ResourceKind::Conversation, name))?;
+    services
+        .writer
+        .update(UpdateConversation { workspace: account.workspace, conversation: id, patch: change })
+        .await
+}
+
+/// [`update`], by the conversation's widget UUID.
+pub async fn update_by_link(
+    services: &Services,
+    account: &Account,
+    link: WidgetUuid,
+    change: ConversationPatch,
+) -> Result<Conversation, Error> {
+    let conversation = find_by_link(services, link, Some(account)).await?;
+    let command =
+        UpdateConversation { workspace: account.workspace, conversation: conversation.id, patch: change };
+    services.writer.update(command).await
+}

@@ -1,0 +1,84 @@
+//! A batch whose commit was sent and never answered. It was one transaction, so
+//! one row of it tells whether all of it is there.
+
+use super::WriterContext;
+use super::batch::CommittedBatch;
+use crate::domain::batch::{ChangeSet, JournalRow, Tables};
+use crate::domain::event::Event;
+use crate::domain::ids::{EventId, WorkspaceId};
+use crate::domain::turn::Turn;
+use crate::store::db::WRITE_TIMEOUT;
+use crate::store::{StoreError, Tx, events, journal, turns, workspaces};
+
+/// What the batch came to, if it was committed.
+pub(super) struct UncertainCommit {
+    pub batch: CommittedBatch,
+    pub probe: CommitProbe,
+}
+
+/// A row that is there if, and only if, the batch was committed.
+pub(super) enum CommitProbe {
+    Event(WorkspaceId, i64, EventId),
+    /// Turns as they were written. One that has changed since was its owner's no more, either way.
+    Turns(Vec<Turn>),
+    /// The result of a call.
+    Result(Box<JournalRow>),
+    /// To decide the same again does no harm: journal rows, links and holds keep what came first.
+    NotNeeded,
+}
+
+impl CommitProbe {
+    pub(super) fn of(tables: &Tables, changes: &ChangeSet) -> Self {
+        if let Some(Event { workspace, cursor, id, .. }) = changes.events.first() {
+            return Self::Event(*workspace, *cursor, *id);
+        }
+        if !changes.turns.is_empty() {
+            return Self::Turns(
+                changes.turns.iter().filter_map(|id| tables.turns.get(id)).cloned().collect(),
+            );
+        }
+        changes.results.first().map_or(Self::NotNeeded, |row| Self::Result(Box::new(row.clone())))
+    }
+
+    /// Whether the batch was committed. It is looked for under the batch's first lock: once that is
+    /// had, the old transaction has ended.
+    pub(super) async fn is_committed(&self, context: &WriterContext) -> Result<bool, StoreError> {
+        let workspace = match self {
+            Self::Event(workspace, ..) => *workspace,
+            Self::Turns(turns) => match turns.first() {
+                Some(turn) => turn.workspace,
+                None => return Ok(false),
+            },
+            Self::Result(row) => row.turn.workspace,
+            Self::NotNeeded => return Ok(false),
+        };
+        let probe = async {
+            let mut tx = context.db.begin().await?;
+            workspaces::lock(tx.conn(), &[workspace].into()).await?;
+            match self {
+                Self::Event(_, cursor, id) => events::exists(tx.conn(), workspace, *cursor, *id).await,
+                Self::Turns(turns) => is_any_unchanged(&mut tx, turns).await,
+                Self::Result(row) => {
+                    let rows = journal::list(tx.conn(), row.turn).await?;
+                    Ok(rows.iter().any(|stored| is_same_result(stored, row)))
+                }
+                Self::NotNeeded => Ok(false),
+            }
+        };
+        tokio::time::timeout(WRITE_TIMEOUT, probe).await.unwrap_or(Err(StoreError::TimedOut))
+    }
+}
+
+async fn is_any_unchanged(tx: &mut Tx, turns: &[Turn]) -> Result<bool, StoreError> {
+    for turn in turns {
+        if turns::find(tx.conn(), turn.workspace, turn.id).await?.is_some_and(|found| found == *turn) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn is_same_result(stored: &JournalRow, expected: &JournalRow) -> bool {
+    let key = |row: &JournalRow| (row.step, row.position, row.finished_at);
+    key(stored) == key(expected) && stored.result == expected.result
+}

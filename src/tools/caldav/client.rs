@@ -1,0 +1,264 @@
+//! A calendar's collection on its server: what is asked of it, request by request.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use jiff::tz::Offset;
+use jiff::{SignedDuration, Timestamp};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::error::CaldavError;
+use super::multistatus::is_calendar;
+use super::parsing::{has_uid, read_events, run_blocking};
+use crate::domain::calendar::{Caldav, CalendarRules, Interval, ParsedResource};
+use crate::domain::seal::SealKey;
+use crate::outbound::{AllowHosts, GuardedClient, OutboundRequest, OutboundResponse};
+use crate::tools::Adapters;
+
+/// For one request, its whole answer included.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How much is read of an answer that lists events, in bytes.
+const MAX_EVENTS: usize = 4 * 1024 * 1024;
+/// The same of one event, with what is attached to it.
+const MAX_EVENT: usize = 1024 * 1024;
+/// The same of any other answer.
+const MAX_RESPONSE: usize = 64 * 1024;
+/// Servers read a time without a zone in one of their own choice: so much around the range is asked for.
+const MARGIN: SignedDuration = SignedDuration::from_hours(26);
+/// How often an event is removed that changes meanwhile.
+const MAX_REMOVE_ATTEMPTS: usize = 3;
+
+const DEPTH: HeaderName = HeaderName::from_static("depth");
+const XML: HeaderValue = HeaderValue::from_static("application/xml; charset=utf-8");
+const ICALENDAR: HeaderValue = HeaderValue::from_static("text/calendar; charset=utf-8");
+
+const RESOURCETYPE_PROPFIND: &str = r#"<?xml version="1.0" encoding="utf-8"?>
+<D:propfind xmlns:D="DAV:"><D:prop><D:resourcetype/></D:prop></D:propfind>"#;
+
+/// A calendar on a server.
+pub(super) struct CaldavClient {
+    config: Caldav,
+    outbound: GuardedClient,
+    seal_key: Option<Arc<SealKey>>,
+    /// The server has said so.
+    is_calendar: AtomicBool,
+}
+
+/// Without credentials.
+impl fmt::Debug for CaldavClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CaldavClient").field("url", &self.config.url).finish_non_exhaustive()
+    }
+}
+
+/// What is at an address.
+pub(super) struct CalendarObject {
+    pub text: String,
+    etag: Option<HeaderValue>,
+}
+
+/// What became of an event that was put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PutOutcome {
+    Created,
+    /// Something is at its address.
+    Exists,
+}
+
+struct DavRequest<'r> {
+    method: &'static str,
+    url: &'r str,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    body: Option<String>,
+}
+
+impl CaldavClient {
+    pub(super) fn new(config: &Caldav, adapters: &Adapters) -> Self {
+        Self {
+            config: config.clone(),
+            outbound: adapters.outbound.clone(),
+            seal_key: adapters.seal_key.clone(),
+            is_calendar: AtomicBool::new(false),
+        }
+    }
+
+    /// The calendar's own address.
+    pub(super) fn url(&self) -> &str {
+        &self.config.url
+    }
+
+    /// The address of the event that a call makes.
+    pub(super) fn event_url(&self, call: &str) -> String {
+        format!("{}{call}.ics", self.config.url)
+    }
+
+    /// The events that bear on `range`, or may do so.
+    pub(super) async fn events(
+        &self,
+        rules: &CalendarRules,
+        range: Interval,
+        allow: &AllowHosts,
+    ) -> Result<Vec<ParsedResource>, CaldavError> {
+        self.ensure_calendar(allow).await?;
+        let request = DavRequest {
+            method: "REPORT",
+            url: &self.config.url,
+            headers: vec![(DEPTH, HeaderValue::from_static("1")), (CONTENT_TYPE, XML)],
+            body: Some(query(range)),
+        };
+        let response = self.send(request, allow).await?;
+        if response.status != 207 {
+            return Err(unexpected_status("REPORT", response.status));
+        }
+        read_events(response.body, rules, range).await
+    }
+
+    /// Other collections answer a query with nothing, as if all times were free.
+    async fn ensure_calendar(&self, allow: &AllowHosts) -> Result<(), CaldavError> {
+        if self.is_calendar.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let request = DavRequest {
+            method: "PROPFIND",
+            url: &self.config.url,
+            headers: vec![(DEPTH, HeaderValue::from_static("0")), (CONTENT_TYPE, XML)],
+            body: Some(RESOURCETYPE_PROPFIND.to_owned()),
+        };
+        let response = self.send(request, allow).await?;
+        if response.status != 207 {
+            return Err(unexpected_status("PROPFIND", response.status));
+        }
+        if !run_blocking(move || is_calendar(&response.body)).await? {
+            return Err(CaldavError::NotACalendar);
+        }
+        self.is_calendar.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Makes an event, unless something is at its address.
+    pub(super) async fn put(
+        &self,
+        url: &str,
+        text: String,
+        allow: &AllowHosts,
+    ) -> Result<PutOutcome, CaldavError> {
+        let headers = vec![(IF_NONE_MATCH, HeaderValue::from_static("*")), (CONTENT_TYPE, ICALENDAR)];
+        let response = self.send(DavRequest { method: "PUT", url, headers, body: Some(text) }, allow).await?;
+        match response.status {
+            200..=299 => Ok(PutOutcome::Created),
+            412 => Ok(PutOutcome::Exists),
+            status => Err(unexpected_status("PUT", status)),
+        }
+    }
+
+    /// What is at an address.
+    pub(super) async fn get(
+        &self,
+        url: &str,
+        allow: &AllowHosts,
+    ) -> Result<Option<CalendarObject>, CaldavError> {
+        let response =
+            self.send(DavRequest { method: "GET", url, headers: Vec::new(), body: None }, allow).await?;
+        match response.status {
+            200 => {
+                let etag = response.headers.get(ETAG).cloned();
+                Ok(Some(CalendarObject { text: String::from_utf8_lossy(&response.body).into_owned(), etag }))
+            }
+            404 | 410 => Ok(None),
+            status => Err(unexpected_status("GET", status)),
+        }
+    }
+
+    /// Removes the event with this UID from its address, as it now is. Nothing, or an event that is not ours,
+    /// is left as it is.
+    pub(super) async fn remove(&self, url: &str, uid: &str, allow: &AllowHosts) -> Result<(), CaldavError> {
+        for _ in 0..MAX_REMOVE_ATTEMPTS {
+            let Some(found) = self.get(url, allow).await? else { return Ok(()) };
+            if !has_uid(found.text, uid).await? {
+                return Ok(());
+            }
+            let headers = found.etag.map(|etag| (IF_MATCH, etag)).into_iter().collect();
+            let response =
+                self.send(DavRequest { method: "DELETE", url, headers, body: None }, allow).await?;
+            match response.status {
+                200..=299 | 404 | 410 => return Ok(()),
+                // Changed since it was looked at.
+                412 => {}
+                status => return Err(unexpected_status("DELETE", status)),
+            }
+        }
+        Err(CaldavError::Contended)
+    }
+
+    async fn send(
+        &self,
+        request: DavRequest<'_>,
+        allow: &AllowHosts,
+    ) -> Result<OutboundResponse, CaldavError> {
+        let mut headers: HeaderMap = request.headers.into_iter().collect();
+        if let Some(credentials) = self.credentials()? {
+            headers.insert(AUTHORIZATION, credentials);
+        }
+        let method = Method::from_bytes(request.method.as_bytes());
+        let max_response = match request.method {
+            "REPORT" => MAX_EVENTS,
+            "GET" => MAX_EVENT,
+            _ => MAX_RESPONSE,
+        };
+        let outbound_request = OutboundRequest {
+            method: method.map_err(|_| CaldavError::Unreadable("a method that is none"))?,
+            url: request.url.to_owned(),
+            headers,
+            body: request.body.map(Into::into),
+            timeout: TIMEOUT,
+            max_response,
+        };
+        Ok(self.outbound.send(outbound_request, allow).await?)
+    }
+
+    /// For HTTP's Basic authentication (RFC 7617).
+    fn credentials(&self) -> Result<Option<HeaderValue>, CaldavError> {
+        let Some(username) = &self.config.username else { return Ok(None) };
+        let password = match &self.config.password {
+            None => SecretString::default(),
+            Some(sealed) => {
+                let opened = self.seal_key.as_ref().and_then(|key| key.open(sealed).ok());
+                opened.ok_or(CaldavError::Secret)?
+            }
+        };
+        let pair = SecretString::from(STANDARD.encode(format!("{username}:{}", password.expose_secret())));
+        let mut value = HeaderValue::from_str(&format!("Basic {}", pair.expose_secret()))
+            .map_err(|_| CaldavError::Secret)?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+}
+
+fn unexpected_status(method: &'static str, status: u16) -> CaldavError {
+    match status {
+        300..=399 => CaldavError::Redirect { method },
+        status => CaldavError::Status { method, status },
+    }
+}
+
+/// Asks for all events that bear on a range; recurring ones come with their rule.
+fn query(range: Interval) -> String {
+    let format_utc = |at: Timestamp| Offset::UTC.to_datetime(at).strftime("%Y%m%dT%H%M%SZ").to_string();
+    let start = format_utc(range.start.saturating_sub(MARGIN).unwrap_or(range.start));
+    let end = format_utc(range.end.saturating_add(MARGIN).unwrap_or(range.end));
+    format!(
+        r#"<?xml version="1.0" encoding="utf-8"?>
+<C:calendar-query xmlns:D="DAV:" xmlns:C="urn:ietf:params:xml:ns:caldav">
+<D:prop><D:getetag/><C:calendar-data/></D:prop>
+<C:filter><C:comp-filter name="VCALENDAR"><C:comp-filter name="VEVENT">
+<C:time-range start="{start}" end="{end}"/>
+</C:comp-filter></C:comp-filter></C:filter>
+</C:calendar-query>"#
+    )
+}

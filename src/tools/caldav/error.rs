@@ -1,0 +1,27 @@
+//! Why a server did not do what it was asked.
+
+use crate::outbound::OutboundError;
+
+/// For the log alone: holds no secret, and of what the server has said no more than an event's name.
+#[derive(Debug, thiserror::Error)]
+pub enum CaldavError {
+    #[error("the calendar's password cannot be opened with this REJOINDER_SECRET_KEY")]
+    Secret,
+    #[error("no answer: {0}")]
+    NoAnswer(#[from] OutboundError),
+    #[error(
+        "{method} was answered with a redirect, which is not followed: configure the calendar's own address"
+    )]
+    Redirect { method: &'static str },
+    #[error("{method} was answered with status {status}")]
+    Status { method: &'static str, status: u16 },
+    #[error("the address is not that of a calendar: configure the calendar's own address")]
+    NotACalendar,
+    #[error("the answer cannot be read: {0}")]
+    Unreadable(&'static str),
+    /// Nothing is known to be free then.
+    #[error("the event {href:?} cannot be read: {error}")]
+    Event { href: String, error: &'static str },
+    #[error("the event is changed there again and again")]
+    Contended,
+}

@@ -1,0 +1,112 @@
+//! A calendar on a server, and what our own store knows of it.
+
+use std::time::Duration;
+
+use super::client::CaldavClient;
+use super::error::CaldavError;
+use crate::domain::calendar::{Caldav, CalendarRules, Interval, ParsedResource};
+use crate::domain::ids::CalendarId;
+use crate::store::bookings;
+use crate::store::{Conn, Db, StoreError};
+use crate::tools::{Adapters, CallContext};
+
+/// How many events that nobody booked are removed in one go: somebody waits meanwhile.
+const MAX_ORPHANS_REMOVED: usize = 2;
+/// How long that may take.
+const CLEANUP_TIMEOUT: Duration = Duration::from_secs(3);
+
+#[derive(Debug)]
+pub(super) struct RemoteCalendar {
+    pub id: CalendarId,
+    pub rules: CalendarRules,
+    pub client: CaldavClient,
+    pub db: Db,
+}
+
+/// Why it is not known when a calendar is busy.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    #[error(transparent)]
+    Caldav(#[from] CaldavError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl RemoteCalendar {
+    pub(super) fn new(id: CalendarId, rules: &CalendarRules, config: &Caldav, adapters: &Adapters) -> Self {
+        Self {
+            id,
+            rules: rules.clone(),
+            client: CaldavClient::new(config, adapters),
+            db: adapters.db.clone(),
+        }
+    }
+
+    /// When it is busy within a range; what the call `own_call` has made does not count. Events that nobody booked
+    /// are removed on the way.
+    pub(super) async fn busy(
+        &self,
+        range: Interval,
+        own_call: Option<&str>,
+        context: &CallContext<'_>,
+    ) -> Result<Vec<Interval>, ReadError> {
+        let (busy, orphans) = self.read_busy(range, own_call, context).await?;
+        let cleanup = self.remove_orphans(&orphans, context);
+        if tokio::time::timeout(CLEANUP_TIMEOUT, cleanup).await.is_err() {
+            tracing::warn!(calendar.id = %self.id, "events that nobody booked could not be removed in time");
+        }
+        Ok(busy)
+    }
+
+    /// The same, with nothing removed: between an event's making and its confirmation nothing else is done.
+    pub(super) async fn busy_without_cleanup(
+        &self,
+        range: Interval,
+        own_call: &str,
+        context: &CallContext<'_>,
+    ) -> Result<Vec<Interval>, ReadError> {
+        Ok(self.read_busy(range, Some(own_call), context).await?.0)
+    }
+
+    /// When it is busy, and events whose turn ended before they could be told of, or that came too late: booked
+    /// by nobody, they do not count. One that a person has moved since stays theirs.
+    ///
+    /// Holds are read first: one that has gone by then had been put on the server before that is read.
+    async fn read_busy(
+        &self,
+        range: Interval,
+        own_call: Option<&str>,
+        context: &CallContext<'_>,
+    ) -> Result<(Vec<Interval>, Vec<ParsedResource>), ReadError> {
+        let (workspace, url) = (context.workspace, self.client.url());
+        let read_holds =
+            async |conn: Conn<'_>| bookings::list_holds(conn, workspace, self.id, url, range).await;
+        let holds = self.db.read(read_holds).await?;
+        let mut events = self.client.events(&self.rules, range, context.allow_hosts).await?;
+        events.retain(|event| own_call.is_none_or(|own_call| event.uid != own_call));
+        let is_orphan = |event: &ParsedResource| {
+            holds.stale.iter().any(|(call, time)| *call == event.uid && event.busy == [*time])
+        };
+        let orphans = events.extract_if(.., |event| is_orphan(event)).collect();
+        let active_holds =
+            holds.busy.into_iter().filter(|(call, _)| own_call.is_none_or(|own_call| call != own_call));
+        let on_server = events.into_iter().flat_map(|event| event.busy);
+        Ok((on_server.chain(active_holds.map(|(_, time)| time)).collect(), orphans))
+    }
+
+    async fn remove_orphans(&self, orphans: &[ParsedResource], context: &CallContext<'_>) {
+        for event in orphans.iter().take(MAX_ORPHANS_REMOVED) {
+            let event_url = self.client.event_url(&event.uid);
+            let removed = self.client.remove(&event_url, &event.uid, context.allow_hosts).await;
+            if let Err(error) = removed {
+                self.warn(&event.uid, &error, "an event that nobody booked could not be removed");
+                continue;
+            }
+            tracing::info!(calendar.id = %self.id, call.id = event.uid, "an event that nobody booked was removed");
+        }
+    }
+
+    pub(super) fn warn(&self, call: &str, error: &(dyn std::error::Error + 'static), what: &'static str) {
+        tracing::warn!(calendar.id = %self.id, call.id = call, error = error, "{what}");
+    }
+}

@@ -1,0 +1,55 @@
+//! What other processes have done is seen by polls: ends of turns that clients
+//! wait for here, ends of turns that tasks run here, and events that readers follow.
+
+use tokio_util::sync::CancellationToken;
+
+use super::{POLL_INTERVAL, Worker};
+use crate::domain::error::Error;
+use crate::domain::turn::Api;
+use crate::service::{follow_events, waiters};
+use crate::store::{Conn, cancellations};
+use crate::telemetry::{EVENT_FOLLOWERS, TURNS_RUNNING, WIDGET_REQUESTS_WAITING, WRITER_QUEUE_LENGTH};
+
+/// Polls until `background_stop`.
+pub(super) async fn poll(worker: Worker, background_stop: CancellationToken) {
+    for round in 0_u32.. {
+        tokio::select! {
+            () = tokio::time::sleep(POLL_INTERVAL) => {}
+            () = background_stop.cancelled() => return,
+        }
+        record_gauges(&worker);
+        // None waits for another to succeed.
+        let feed = follow_events::poll(&worker.services, round);
+        for read in [wake_clients(&worker).await, cancel_tasks(&worker).await, feed.await] {
+            if let Err(error) = read {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "other processes' doings could not be read");
+            }
+        }
+    }
+}
+
+async fn wake_clients(worker: &Worker) -> Result<(), Error> {
+    waiters::poll(&worker.services, |turn| worker.task_registry.contains(turn)).await
+}
+
+async fn cancel_tasks(worker: &Worker) -> Result<(), Error> {
+    if worker.services.db.is_shared() && worker.task_registry.count() > 0 {
+        let take_cancelled = async |conn: Conn<'_>| cancellations::drain(conn, worker.process).await;
+        let ended = worker.services.db.write(take_cancelled).await?;
+        for turn in ended {
+            worker.task_registry.cancel(turn);
+        }
+    }
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float; counts are far below 2^52")]
+fn record_gauges(worker: &Worker) {
+    metrics::gauge!(WRITER_QUEUE_LENGTH).set(worker.services.writer.queue_depth() as f64);
+    metrics::gauge!(WIDGET_REQUESTS_WAITING).set(worker.services.waiters.count() as f64);
+    metrics::gauge!(EVENT_FOLLOWERS).set(worker.services.followers.count() as f64);
+    for api in Api::ALL {
+        metrics::gauge!(TURNS_RUNNING, "api" => api.as_str()).set(worker.slots.in_use(*api) as f64);
+    }
+}
