@@ -8,24 +8,24 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::envelope::{Envelope, Platform, Widget};
 use super::error::{ApiError, TransportError, handle_panic, method_not_allowed, route_not_found};
-use super::observe::observe;
+use super::server::observe;
 use super::state::AppState;
-use super::{api, calendar_file, health, pages, v1};
+use super::{pages, platform, server, widget};
 
 /// All routes, ready to be served.
 pub fn router(state: AppState) -> Router {
-    let (widget, _) = api::routes(&|class, routes| {
-        routes.route_layer(from_fn_with_state((state.clone(), class), api::guard))
+    let (widget_routes, _) = widget::routes(&|class, routes| {
+        routes.route_layer(from_fn_with_state((state.clone(), class), widget::guard))
     })
     .split_for_parts();
-    let (platform, _) = v1::routes().split_for_parts();
-    let rest = health::routes()
+    let (platform_routes, _) = platform::routes().split_for_parts();
+    let rest = server::routes()
         .merge(pages::router())
-        .merge(calendar_file::routes(&state))
+        .merge(pages::calendar_file::routes(&state))
         .fallback(fallback)
         .method_not_allowed_fallback(method_not_allowed::<Platform>);
-    rest.nest("/api", with_fallbacks::<Widget>(widget).layer(api::cors()))
-        .nest("/v1", with_fallbacks::<Platform>(platform))
+    rest.nest("/api", with_fallbacks::<Widget>(widget_routes).layer(widget::cors()))
+        .nest("/v1", with_fallbacks::<Platform>(platform_routes))
         .layer(CatchPanicLayer::custom(handle_panic::<Platform>))
         .layer(from_fn_with_state(state.clone(), observe))
         .with_state(state)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::limits::Limits;
+use super::server::Limits;
 use crate::service::Services;
 use crate::telemetry::Metrics;
 

@@ -5,15 +5,17 @@
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::http::api::wire::FunctionCall;
-use crate::http::v1::calendars::wire::{BookingOut, CalendarOut};
-use crate::http::v1::knowledge_bases::wire::{BaseOut, DocumentOut, DocumentWithTextOut, SearchResultsOut};
-use crate::http::v1::tools::wire::{RefreshedToolOut, TestCallOut, ToolOut, ToolSummaryOut};
-use crate::http::v1::turns::wire::{MessageTraceOut, TracedTurnOut};
-use crate::http::v1::webhook_endpoints::wire::{
+use crate::http::platform::calendars::wire::{BookingOut, CalendarOut};
+use crate::http::platform::knowledge_bases::wire::{
+    BaseOut, DocumentOut, DocumentWithTextOut, SearchResultsOut,
+};
+use crate::http::platform::tools::wire::{RefreshedToolOut, TestCallOut, ToolOut, ToolSummaryOut};
+use crate::http::platform::turns::wire::{MessageTraceOut, TracedTurnOut};
+use crate::http::platform::webhook_endpoints::wire::{
     DeliveryDetailsOut, DeliveryOut, EndpointOut, EndpointWithSecretOut, ReplayOut,
 };
-use crate::http::v1::wire::{BalanceOut, LedgerEntryOut, LinkOut};
+use crate::http::platform::wire::{BalanceOut, LedgerEntryOut, LinkOut};
+use crate::http::widget::wire::FunctionCall;
 
 /// A message.
 #[derive(ToSchema)]

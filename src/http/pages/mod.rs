@@ -2,6 +2,8 @@
 //! Each is one self-contained answer from the binary: it loads nothing but this
 //! server's own JSON, and its policy permits nothing else.
 
+pub(super) mod calendar_file;
+mod etag;
 mod page;
 #[cfg(test)]
 mod tests;

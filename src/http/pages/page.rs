@@ -10,7 +10,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use crate::http::etag::is_not_modified;
+use super::etag::is_not_modified;
 
 /// Where the HTML has its style and its script.
 const STYLE_SLOT: &str = "/*style*/";

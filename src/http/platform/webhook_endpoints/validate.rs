@@ -12,8 +12,8 @@ use crate::domain::event::EventType;
 use crate::domain::signature::SigningSecret;
 use crate::domain::webhook_endpoint::{DEFAULT_ROTATION_OVERLAP, DisabledReason, MAX_URL};
 use crate::http::fields::{Field, integer, strings};
-use crate::http::v1::cursor::SequenceCursor;
-use crate::http::v1::validate::{
+use crate::http::platform::cursor::SequenceCursor;
+use crate::http::platform::validate::{
     fields, flag, invalid, invalid_field, optional_text, reject_unknown_fields, required, short_text,
 };
 use crate::service::read_events::StartPosition;

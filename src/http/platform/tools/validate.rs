@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::wire::TestCallIn;
 use crate::domain::error::Error;
 use crate::http::fields::{Field, object};
-use crate::http::v1::validate::{fields, invalid_field, short_text};
+use crate::http::platform::validate::{fields, invalid_field, short_text};
 use crate::service::tools::test_call::TestCallRequest;
 
 pub(super) fn test_call(body: &[u8]) -> Result<TestCallRequest, Error> {

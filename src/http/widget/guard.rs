@@ -15,7 +15,7 @@ use crate::domain::error::Error;
 use crate::http::envelope::Widget;
 use crate::http::error::ApiError;
 use crate::http::extract::{PathParam, bearer};
-use crate::http::limits::{Peer, RateLimitStatus, RequestKind, insert_headers};
+use crate::http::server::{Peer, RateLimitStatus, RequestKind, insert_headers};
 use crate::http::state::AppState;
 use crate::service::authenticate::authenticate;
 

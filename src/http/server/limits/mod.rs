@@ -15,8 +15,8 @@ use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 use uuid::Uuid;
 
-pub(super) use address::{Address, AddressResolver, Peer};
-pub(super) use headers::insert_headers;
+pub(in crate::http) use address::{Address, AddressResolver, Peer};
+pub(in crate::http) use headers::insert_headers;
 
 use crate::config::{self, Rate};
 
@@ -31,7 +31,7 @@ pub struct Limits {
     addresses: Limiter<Address>,
     new_conversations: Limiter<Address>,
     /// Who a request comes from.
-    pub(super) resolver: AddressResolver,
+    pub(in crate::http) resolver: AddressResolver,
 }
 
 impl fmt::Debug for Limits {
@@ -42,7 +42,7 @@ impl fmt::Debug for Limits {
 
 /// What a request counts as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RequestKind {
+pub(in crate::http) enum RequestKind {
     Request,
     NewConversation,
     /// In this conversation, whether there is such a one or not.
@@ -51,12 +51,12 @@ pub(super) enum RequestKind {
 
 /// How a limit stands after a request was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RateLimitStatus {
-    pub(super) name: &'static str,
-    pub(super) rate: Rate,
-    pub(super) remaining: u32,
+pub(in crate::http) struct RateLimitStatus {
+    pub(in crate::http) name: &'static str,
+    pub(in crate::http) rate: Rate,
+    pub(in crate::http) remaining: u32,
     /// Where the request is one too many: how long until the next is not.
-    pub(super) retry_after: Option<Duration>,
+    pub(in crate::http) retry_after: Option<Duration>,
 }
 
 impl Limits {
@@ -75,7 +75,11 @@ impl Limits {
 
     /// Counts a request; `address` is none where a valid key lifts the limits by address.
     /// Gives the limit that is nearest, if any holds.
-    pub(super) fn count(&self, kind: RequestKind, address: Option<Address>) -> Option<RateLimitStatus> {
+    pub(in crate::http) fn count(
+        &self,
+        kind: RequestKind,
+        address: Option<Address>,
+    ) -> Option<RateLimitStatus> {
         let mut nearest = address.map(|address| self.addresses.check(&address));
         if nearest.is_some_and(|status| status.retry_after.is_some()) {
             return nearest;

@@ -1,5 +1,5 @@
 //! The feed as server-sent events. The body is made as the client takes it: a reader that is slow
-//! holds no more than the events of one read, and one that stalls is cut off (`http::stalled_reader`).
+//! holds no more than the events of one read, and one that stalls is cut off (`http::server::stalled_reader`).
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -21,8 +21,8 @@ use crate::http::envelope::Platform;
 use crate::http::error::ApiError;
 use crate::http::extract::{QueryParams, Read};
 use crate::http::openapi::{FeedErrors, ReadErrors, TooManyReaders};
+use crate::http::platform::wire::StreamQuery;
 use crate::http::state::AppState;
-use crate::http::v1::wire::StreamQuery;
 use crate::service::Services;
 use crate::service::follow_events::{Follower, follow};
 
@@ -52,7 +52,7 @@ const BATCH_SIZE: usize = 64;
         ReadErrors, FeedErrors, TooManyReaders,
     ),
 )]
-pub(in crate::http::v1) async fn stream(
+pub(in crate::http::platform) async fn stream(
     State(state): State<AppState>,
     Read(account, _): Read<Platform>,
     QueryParams(query, _): QueryParams<StreamQuery, Platform>,

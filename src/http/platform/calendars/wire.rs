@@ -7,7 +7,7 @@ use crate::domain::batch::Booking;
 use crate::domain::calendar::{BookingState, Calendar, HoursIn, rfc3339};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{BookingId, CalendarId, ConversationId};
-use crate::http::calendar_file;
+use crate::http::pages::calendar_file;
 
 /// Which bookings.
 #[derive(Debug, Deserialize, IntoParams)]

@@ -13,26 +13,26 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::error::{Cause, REJOINDER_ERROR, ceil_seconds};
 use super::etag::is_not_modified;
-use super::extract::PathParam;
-use super::limits::{Peer, RequestKind, insert_headers};
-use super::state::AppState;
 use crate::domain::error::{Error, ResourceKind};
 use crate::domain::ids::CalendarToken;
+use crate::http::error::{Cause, REJOINDER_ERROR, ceil_seconds};
+use crate::http::extract::PathParam;
+use crate::http::server::{Peer, RequestKind, insert_headers};
+use crate::http::state::AppState;
 use crate::service::calendars;
 
 const TEXT_CALENDAR: HeaderValue = HeaderValue::from_static("text/calendar; charset=utf-8");
 const TEXT_PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 /// The route, which lies outside of both doors.
-pub(super) fn routes(state: &AppState) -> Router<AppState> {
+pub(in crate::http) fn routes(state: &AppState) -> Router<AppState> {
     let routes = Router::new().route("/calendars/{file}", get(read));
     routes.route_layer(from_fn_with_state(state.clone(), limit))
 }
 
 /// The address of a calendar's file on the server of this address.
-pub(super) fn url(public_url: &str, token: CalendarToken) -> String {
+pub(in crate::http) fn url(public_url: &str, token: CalendarToken) -> String {
     format!("{public_url}/calendars/{token}.ics")
 }
 

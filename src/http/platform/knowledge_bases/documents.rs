@@ -13,10 +13,10 @@ use crate::http::openapi::{
     ConfigErrors, DocumentErrors, DocumentNotFound, DocumentPage, KnowledgeBaseNotFound, ManagedByFile,
     OneDocument, OneDocumentWithText, QueryErrors, ReadErrors, UploadErrors,
 };
+use crate::http::platform::cursor::{decode_document_cursor, document_cursor, limit};
+use crate::http::platform::wire::{PageOut, PageQuery};
 use crate::http::response::success;
 use crate::http::state::AppState;
-use crate::http::v1::cursor::{decode_document_cursor, document_cursor, limit};
-use crate::http::v1::wire::{PageOut, PageQuery};
 use crate::service::knowledge::documents::{self, OnConflict};
 
 type ApiResult = Result<Response, ApiError<Platform>>;
@@ -27,7 +27,7 @@ type ApiResult = Result<Response, ApiError<Platform>>;
     security(("bearer" = [])), params(("id" = String, Path, description = "kb_…")), request_body = DocumentIn,
     responses((status = 200, description = "The document", body = OneDocument), ConfigErrors, DocumentErrors, KnowledgeBaseNotFound, ManagedByFile),
 )]
-pub(in crate::http::v1) async fn create(
+pub(in crate::http::platform) async fn create(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite<Platform>,
     PathParam(base): PathParam,
@@ -51,7 +51,7 @@ pub(in crate::http::v1) async fn create(
     ),
     responses((status = 200, description = "The document", body = OneDocument), ConfigErrors, UploadErrors, KnowledgeBaseNotFound, ManagedByFile),
 )]
-pub(in crate::http::v1) async fn put(
+pub(in crate::http::platform) async fn put(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite<Platform>,
     NestedPathParams(base, slug): NestedPathParams,
@@ -71,7 +71,7 @@ pub(in crate::http::v1) async fn put(
     security(("bearer" = [])), params(("id" = String, Path, description = "kb_…"), PageQuery),
     responses((status = 200, description = "A page", body = DocumentPage), ReadErrors, QueryErrors, KnowledgeBaseNotFound),
 )]
-pub(in crate::http::v1) async fn list(
+pub(in crate::http::platform) async fn list(
     State(state): State<AppState>,
     Read(account, _): Read<Platform>,
     PathParam(base): PathParam,
@@ -92,7 +92,7 @@ pub(in crate::http::v1) async fn list(
     params(("id" = String, Path, description = "kb_…"), ("document" = String, Path, description = "doc_…, or the document's slug")),
     responses((status = 200, description = "The document", body = OneDocumentWithText), ReadErrors, KnowledgeBaseNotFound, DocumentNotFound),
 )]
-pub(in crate::http::v1) async fn read(
+pub(in crate::http::platform) async fn read(
     State(state): State<AppState>,
     Read(account, _): Read<Platform>,
     NestedPathParams(base, name): NestedPathParams,
@@ -108,7 +108,7 @@ pub(in crate::http::v1) async fn read(
     params(("id" = String, Path, description = "kb_…"), ("document" = String, Path, description = "doc_…, or the document's slug")),
     responses((status = 200, description = "The document as it was", body = OneDocument), ConfigErrors, KnowledgeBaseNotFound, DocumentNotFound, ManagedByFile),
 )]
-pub(in crate::http::v1) async fn delete(
+pub(in crate::http::platform) async fn delete(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite<Platform>,
     NestedPathParams(base, name): NestedPathParams,

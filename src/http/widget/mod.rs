@@ -15,8 +15,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::REJOINDER_ERROR;
-use super::observe::X_REQUEST_ID;
 use super::response::{IDEMPOTENT_REPLAYED, REJOINDER_TURN};
+use super::server::X_REQUEST_ID;
 use super::state::AppState;
 
 pub(super) use guard::{RouteClass, guard};

@@ -3,7 +3,7 @@
 use super::wire::BookingsQuery;
 use crate::domain::calendar::{BookingState, DayOrTime};
 use crate::domain::error::Error;
-use crate::http::v1::validate::invalid;
+use crate::http::platform::validate::invalid;
 use crate::service::calendars::BookingQuery;
 
 /// Which bookings, but for the page.

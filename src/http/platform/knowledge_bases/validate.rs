@@ -10,7 +10,7 @@ use crate::domain::knowledge::{
     web_url,
 };
 use crate::http::fields::{Field, integer};
-use crate::http::v1::validate::{
+use crate::http::platform::validate::{
     fields, invalid, optional_text, reject_unknown_fields, required, short_text,
 };
 use crate::service::knowledge::{CreateKnowledgeBase, DocumentSource, SearchRequest};

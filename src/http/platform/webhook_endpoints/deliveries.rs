@@ -12,10 +12,10 @@ use crate::http::openapi::{
     ConfigErrors, DeliveryInProgress, DeliveryNotFound, DeliveryPage, EndpointDisabled, EndpointErrors,
     EndpointNotFound, EventsRemoved, OneDelivery, OneReplay, QueryErrors, ReadErrors,
 };
+use crate::http::platform::cursor::{SequenceCursor, limit};
+use crate::http::platform::wire::PageOut;
 use crate::http::response::success;
 use crate::http::state::AppState;
-use crate::http::v1::cursor::{SequenceCursor, limit};
-use crate::http::v1::wire::PageOut;
 use crate::service::webhook_endpoints::deliveries;
 
 fn delivery(message: &str, details: DeliveryDetails) -> Response {
@@ -28,7 +28,7 @@ fn delivery(message: &str, details: DeliveryDetails) -> Response {
     security(("bearer" = [])), params(("id" = String, Path, description = "whe_…")),
     responses((status = 200, description = "The test's delivery", body = OneDelivery), ConfigErrors, EndpointDisabled, EndpointNotFound),
 )]
-pub(in crate::http::v1) async fn test(
+pub(in crate::http::platform) async fn test(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite<Platform>,
     PathParam(name): PathParam,
@@ -43,7 +43,7 @@ pub(in crate::http::v1) async fn test(
     security(("bearer" = [])), params(("id" = String, Path, description = "whe_…"), DeliveriesQuery),
     responses((status = 200, description = "A page", body = DeliveryPage), ReadErrors, QueryErrors, EndpointNotFound),
 )]
-pub(in crate::http::v1) async fn list(
+pub(in crate::http::platform) async fn list(
     State(state): State<AppState>,
     Read(account, _): Read<Platform>,
     PathParam(name): PathParam,
@@ -65,7 +65,7 @@ pub(in crate::http::v1) async fn list(
     params(("id" = String, Path, description = "whe_…"), ("delivery_id" = String, Path, description = "dlv_…")),
     responses((status = 200, description = "The delivery", body = OneDelivery), ReadErrors, EndpointNotFound, DeliveryNotFound),
 )]
-pub(in crate::http::v1) async fn read(
+pub(in crate::http::platform) async fn read(
     State(state): State<AppState>,
     Read(account, _): Read<Platform>,
     NestedPathParams(endpoint, name): NestedPathParams,
@@ -82,7 +82,7 @@ pub(in crate::http::v1) async fn read(
     params(("id" = String, Path, description = "whe_…"), ("delivery_id" = String, Path, description = "dlv_…")),
     responses((status = 200, description = "The delivery as it now is", body = OneDelivery), ConfigErrors, EndpointDisabled, DeliveryInProgress, EndpointNotFound, DeliveryNotFound),
 )]
-pub(in crate::http::v1) async fn resend(
+pub(in crate::http::platform) async fn resend(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite<Platform>,
     NestedPathParams(endpoint, name): NestedPathParams,
@@ -98,7 +98,7 @@ pub(in crate::http::v1) async fn resend(
     security(("bearer" = [])), params(("id" = String, Path, description = "whe_…")), request_body = ReplayIn,
     responses((status = 200, description = "How many are sent", body = OneReplay), ConfigErrors, EndpointErrors, EndpointDisabled, EventsRemoved, EndpointNotFound),
 )]
-pub(in crate::http::v1) async fn replay(
+pub(in crate::http::platform) async fn replay(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite<Platform>,
     PathParam(name): PathParam,

@@ -9,18 +9,22 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::{HeaderName, HeaderValue, Method};
 
-use super::error::Cause;
-use super::state::AppState;
 use crate::domain::error::Error;
+use crate::http::error::Cause;
+use crate::http::state::AppState;
 use crate::telemetry::HTTP_REQUEST_DURATION_SECONDS;
 
 /// Names a request in logs and to its client.
-pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(in crate::http) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id of a client that is taken over.
 const MAX_ID_LENGTH: usize = 128;
 
 /// The outermost layer of the router.
-pub(super) async fn observe(State(state): State<AppState>, request: Request, next: Next) -> Response {
+pub(in crate::http) async fn observe(
+    State(state): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
     // Labels are bounded, and a path may hold the key to a conversation: the template stands for it.
