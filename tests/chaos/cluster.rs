@@ -11,13 +11,13 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::fakes::Fakes;
-use crate::losses::Losses;
+use crate::fault_proxy::Tap;
+use crate::outages::Losses;
 use crate::support::db::{Backend, Template, TestDb};
 use crate::support::http::client;
 use crate::support::proxy::Proxy;
 use crate::support::store;
 use crate::support::wait::{wait_at_most, wait_for};
-use crate::tap::Tap;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_rejoinder");
 

@@ -8,12 +8,12 @@ use crate::client::{Api, Client, Operation, Outcome};
 use crate::cluster::{Between, Cluster, Setup};
 use crate::evidence::gather;
 use crate::fakes::Plan;
+use crate::fault_proxy::{Side, Tap, Verdict};
 use crate::history::History;
+use crate::ledger_monitor::Watch;
 use crate::sizes::size;
 use crate::support::db::Backend;
 use crate::support::wait::wait_for;
-use crate::tap::{Side, Tap, Verdict};
-use crate::watch::Watch;
 
 /// What the commit that is lost keeps of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

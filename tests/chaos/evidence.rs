@@ -9,13 +9,13 @@ use serde_json::Value;
 
 use crate::client::Done;
 use crate::cluster::Cluster;
-use crate::losses::Loss;
+use crate::ledger_monitor::Watched;
+use crate::outages::Loss;
 use crate::support::calls::Call;
 use crate::support::fake_model::ModelRequest;
 use crate::support::fake_tool::ToolRequest;
 use crate::support::http::client;
 use crate::support::wait::{wait_at_most, wait_for};
-use crate::watch::Watched;
 
 /// Within which every turn has ended, from the last kill on.
 const UNTIL_ENDED: Duration = Duration::from_mins(1);

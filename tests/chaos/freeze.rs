@@ -9,12 +9,12 @@ use crate::cluster::{Cluster, Setup, try_get};
 use crate::evidence::{Reader, gather};
 use crate::fakes::{self, Plan};
 use crate::history::History;
+use crate::ledger_monitor::Watch;
 use crate::support::db::Backend;
 use crate::support::fake_model::ModelRequest;
 use crate::support::fake_tool::ToolRequest;
 use crate::support::script::Gate;
 use crate::support::wait::wait_for;
-use crate::watch::Watch;
 
 /// With the lease of these tests, 2 s: what a takeover may take besides it.
 const BESIDES: Duration = Duration::from_secs(5);

@@ -16,29 +16,29 @@
 )]
 #![expect(unreachable_pub, reason = "`pub` says what a module offers to the tests")]
 
-mod bites;
 mod checker;
+mod checker_self_test;
 mod client;
 mod cluster;
 mod commits;
+mod crash_points;
 mod evidence;
 mod fakes;
+mod fault_matrix;
+mod fault_proxy;
 mod freeze;
+mod graceful_stop;
 mod history;
 mod keys;
-mod losses;
+mod ledger_monitor;
 mod migration;
 mod money;
-mod points;
+mod outages;
 mod random_kills;
-mod scarcity;
+mod resource_exhaustion;
 mod sizes;
-mod stop;
 #[path = "../it/support/mod.rs"]
 #[expect(dead_code, unused_imports, unused_macros, reason = "these tests use a part of the support")]
 mod support;
-mod sweep;
 mod takeover;
-mod tap;
-mod watch;
 mod webhooks;

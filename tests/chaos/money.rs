@@ -14,9 +14,9 @@ use crate::cluster::{Cluster, Setup};
 use crate::evidence::{Reader, gather};
 use crate::fakes::Plan;
 use crate::history::History;
+use crate::ledger_monitor::Watch;
 use crate::sizes::{seed, size};
 use crate::support::db::Backend;
-use crate::watch::Watch;
 
 /// Posts at once, of which the balance pays for so many.
 const POSTS: usize = 64;

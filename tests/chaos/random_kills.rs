@@ -18,11 +18,11 @@ use crate::cluster::{Between, Cluster, Setup};
 use crate::evidence::gather;
 use crate::fakes::Plan;
 use crate::history::History;
+use crate::ledger_monitor::Watch;
 use crate::sizes::{seed, size};
 use crate::support::db::Backend;
 use crate::support::proxy::Line;
 use crate::support::wait::wait_at_most;
-use crate::watch::Watch;
 
 /// People who send one message after the other.
 const PEOPLE: usize = 24;

@@ -12,12 +12,12 @@ use crate::cluster::{Cluster, Setup};
 use crate::evidence::{Reader, gather};
 use crate::fakes::{self, Plan};
 use crate::history::History;
+use crate::ledger_monitor::Watch;
 use crate::sizes::size;
 use crate::support::db::Backend;
 use crate::support::fake_model::ModelRequest;
 use crate::support::script::Gate;
 use crate::support::wait::wait_at_most;
-use crate::watch::Watch;
 
 /// What a takeover may take besides the lease, the reply included.
 const BESIDES: Duration = Duration::from_secs(5);

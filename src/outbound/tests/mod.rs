@@ -1,10 +1,10 @@
 //! The client against real listeners on loopback.
 
+mod address_encodings;
 mod environment;
 mod names;
 mod responses;
 mod server;
-mod spellings;
 
 use std::time::Duration;
 

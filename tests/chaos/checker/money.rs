@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Broken, text};
 use crate::evidence::{Evidence, micros};
-use crate::watch::Reading;
+use crate::ledger_monitor::Reading;
 
 pub(super) fn spent_is_price_of_replies(evidence: &Evidence) -> Broken {
     let topped_up: i64 = entries(evidence, "top_up").map(|entry| micros(&entry["amount"])).sum();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Broken, calls, replies, text};
 use crate::evidence::Evidence;
 use crate::fakes::Plan;
-use crate::losses::Loss;
+use crate::outages::Loss;
 use crate::support::calls::Call;
 use crate::support::fake_model::ModelRequest;
 

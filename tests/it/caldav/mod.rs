@@ -2,7 +2,7 @@
 
 mod booking;
 mod busy;
-mod failing;
+mod failures;
 mod races;
 mod turns;
 

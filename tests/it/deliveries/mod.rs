@@ -1,10 +1,10 @@
 //! Webhooks as their receivers see them: each event at least once, signed, in order, whatever dies or hangs.
 
-mod answers;
+mod crash_recovery;
 mod order;
 mod ownership;
+mod responses;
 mod sending;
-mod survival;
 
 use serde_json::json;
 

@@ -1,8 +1,8 @@
 //! What fails outside of the server, or in it: what its callers are told, and what is true afterwards.
 
+mod database_outage;
 mod lease;
 mod model;
 mod overload;
 mod ownership;
 mod stopping;
-mod store_away;

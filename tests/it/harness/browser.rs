@@ -5,7 +5,7 @@ use axum::response::Html;
 use axum::routing::get;
 
 use crate::support::browser::Browser;
-use crate::support::served::Served;
+use crate::support::router_server::Served;
 
 const PAGE: &str = r#"<!doctype html>
 <title>A small page</title>

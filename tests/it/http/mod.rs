@@ -2,4 +2,4 @@
 
 mod bad_input;
 mod document;
-mod edges;
+mod transport_errors;

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::odd_servers::{event_stream, listing, result, said, shaking_hands};
+use super::misbehaving_servers::{event_stream, listing, result, said, shaking_hands};
 use super::{offered, reapply, refresh, with_mcp};
 use crate::support::db::both_backends;
 use crate::support::fake_tool::{FakeTool, ToolReply, ToolRequest};

@@ -5,12 +5,12 @@ use std::process::Stdio;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::odd_servers::{listing, result};
+use super::misbehaving_servers::{listing, result};
 use crate::support::binary::Place;
 use crate::support::fake_model::{FakeModel, Reply, ToolCall};
 use crate::support::fake_tool::{FakeTool, ToolReply, ToolRequest};
-use crate::support::site::{QUERY_KEY, SIGNING, TOKEN, workspace};
 use crate::support::wait::wait_for;
+use crate::support::workspaces::{QUERY_KEY, SIGNING, TOKEN, workspace};
 
 fn token(request: &ToolRequest) -> String {
     request.headers["authorization"].to_str().unwrap().to_owned()

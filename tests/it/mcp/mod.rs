@@ -1,9 +1,9 @@
 //! Tools of a Model Context Protocol server: a real one, built with another language's official SDK.
 
 mod bounds;
-mod configuring;
+mod configuration;
 mod logs;
-mod odd_servers;
+mod misbehaving_servers;
 mod process;
 mod turns;
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::support::server::{Setup, TestServer};
-use crate::support::site;
+use crate::support::workspaces;
 
 /// The usual workspace, whose front desk has, beside the webhook of orders, the tools of an MCP server at `url`. `more` stands in
 /// the tool.
@@ -34,9 +34,9 @@ fn edited(text: &str, url: &str, more: &str) -> String {
 
 /// Applies that workspace to a running server's store.
 async fn reapply(server: &TestServer, url: &str, more: &str) -> Result<ApplyResult, ApplyError> {
-    let text = edited(&site::workspace(&server.tool), url, more);
+    let text = edited(&workspaces::workspace(&server.tool), url, more);
     let clock = &server.services().clock;
-    site::try_apply(server.db(), clock.as_ref(), &server.tool, &text).await
+    workspaces::try_apply(server.db(), clock.as_ref(), &server.tool, &text).await
 }
 
 /// The tools of the assistant's current version, as a model is offered them.

@@ -61,7 +61,7 @@ async fn a_page_of_another_origin_talks_to_the_widget_api() {
     let (_db, server) = newcomer().await;
     let page =
         axum::Router::new().route("/", axum::routing::get(async || axum::response::Html("<p>Shop</p>")));
-    let page = crate::support::served::Served::start(page).await;
+    let page = crate::support::router_server::Served::start(page).await;
     let browser = Browser::open().await;
 
     browser.visit(&page.url()).await;

@@ -11,7 +11,7 @@ use rejoinder::store::workspace_config::{self, Section};
 use rejoinder::store::{Db, conversations, events, ledger, messages, workspaces};
 use secrecy::ExposeSecret;
 
-use super::site::{Operator, shown};
+use super::operator::{Operator, shown};
 use crate::support::db::both_backends;
 use crate::support::store;
 

@@ -12,7 +12,7 @@ use rejoinder::store::{Conn, webhook_endpoints, workspaces};
 use secrecy::ExposeSecret;
 use uuid::Uuid;
 
-use super::site::{Operator, shown};
+use super::operator::{Operator, shown};
 use crate::support::db::both_backends;
 use crate::support::store;
 

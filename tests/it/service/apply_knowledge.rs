@@ -9,7 +9,7 @@ use rejoinder::store::{Conn, knowledge_bases, workspaces};
 use rejoinder::tools::Searcher;
 use uuid::Uuid;
 
-use super::site::Operator;
+use super::operator::Operator;
 use crate::support::db::{TestDb, both_backends};
 use crate::support::{seed, store};
 

@@ -5,7 +5,7 @@ use rejoinder::domain::api_key::KeySecret;
 use rejoinder::service::demo;
 use rejoinder::store::{keys, workspaces};
 
-use super::site::Operator;
+use super::operator::Operator;
 use crate::support::db::both_backends;
 use crate::support::store;
 

@@ -16,9 +16,9 @@ use rejoinder::service::keys::{self, CreateKey};
 use rejoinder::store::Db;
 use tokio::net::TcpListener;
 
-use super::site::Operator;
+use super::operator::Operator;
 use crate::support::db::both_backends;
-use crate::support::{reading, store};
+use crate::support::{document_extractor, store};
 
 const FILE: &str = "[workspace]\nslug = \"shop\"\nname = \"Shop\"\nbalance = \"1.00\"\n";
 
@@ -34,7 +34,7 @@ async fn serve(db: Db) -> (Server, Arc<FixedClock>) {
         clock: Arc::clone(&clock) as Arc<dyn Clock>,
         ids: Arc::new(IdGenerator::random()),
         seal_key: None,
-        document_extractor: reading::readers(),
+        document_extractor: document_extractor::child_process(),
         metrics: None,
     };
     let config = Config::load(None, std::iter::empty()).unwrap();

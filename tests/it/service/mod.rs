@@ -5,4 +5,4 @@ mod apply_endpoints;
 mod apply_knowledge;
 mod demo;
 mod keys;
-mod site;
+mod operator;

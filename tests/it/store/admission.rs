@@ -13,7 +13,7 @@ use rejoinder::store::writer::Effect;
 use crate::support::db::both_backends;
 use crate::support::seed::{self, assert_invariants};
 use crate::support::store;
-use crate::support::writers::{
+use crate::support::writer_process::{
     BOUNDS, Process, admission, ai, balance, completed, creation, ending, reference, the_end,
 };
 

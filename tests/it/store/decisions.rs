@@ -23,7 +23,7 @@ use rejoinder::domain::turn::{Api, Reply, TurnEnd, TurnState};
 use rejoinder::domain::workspace::{Pricing, Workspace, WorkspaceState};
 use uuid::Uuid;
 
-use crate::support::writers::{BOUNDS, ending};
+use crate::support::writer_process::{BOUNDS, ending};
 
 const WORKSPACE: WorkspaceId = WorkspaceId(Uuid::from_u128(1));
 const ASSISTANT: AssistantId = AssistantId(Uuid::from_u128(2));

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::support::db::{Backend, both_backends};
 use crate::support::seed::{self, Seed};
-use crate::support::writers::Process;
+use crate::support::writer_process::Process;
 
 /// An event each, in a conversation of its own.
 async fn events(process: &Process, seeded: &Seed, count: usize) {

@@ -18,7 +18,7 @@ use url::Url;
 use crate::support::db::{Backend, both_backends};
 use crate::support::seed::{self, assert_invariants};
 use crate::support::wait::{wait_for, within};
-use crate::support::writers::{BOUNDS, Process, admission, ai, journaling};
+use crate::support::writer_process::{BOUNDS, Process, admission, ai, journaling};
 
 both_backends!(
     async fn a_fault_in_the_data_fails_its_own_item_alone(db: TestDb) {
@@ -233,7 +233,7 @@ both_backends!(
             (seed::number(&db, "select open_turns from conversations").await == 1).then_some(())
         })
         .await;
-        let turn = process.turn(crate::support::writers::reference(&conversation, turn)).await;
+        let turn = process.turn(crate::support::writer_process::reference(&conversation, turn)).await;
         assert_eq!(turn.state, TurnState::Running);
         assert_invariants(&db).await;
     }
@@ -258,7 +258,7 @@ async fn an_admission_that_was_given_up_after_it_was_sent_is_ended_before_it_run
     assert!(matches!(given_up, Err(Error::Unavailable { outcome_unknown: true, .. })), "{given_up:?}");
     let failed = "select count(*) from turns where state = 'failed'";
     wait_for("its end", async || (seed::number(&db, failed).await == 1).then_some(())).await;
-    assert_eq!(crate::support::writers::balance(&process.db, seeded.workspace).await, 1_000_000);
+    assert_eq!(crate::support::writer_process::balance(&process.db, seeded.workspace).await, 1_000_000);
     let effects = process.effects(1).await;
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::Started(..))), "{effects:?}");
     assert_invariants(&db).await;

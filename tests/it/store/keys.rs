@@ -16,7 +16,7 @@ use rejoinder::store::{Conn, Db, idempotency};
 use crate::support::db::{Backend, both_backends};
 use crate::support::seed::{self, assert_invariants};
 use crate::support::wait::wait_for;
-use crate::support::writers::{Process, admission, completed, ending, keyed, reference};
+use crate::support::writer_process::{Process, admission, completed, ending, keyed, reference};
 
 both_backends!(
     async fn a_key_is_one_message_for_a_day(db: TestDb) {

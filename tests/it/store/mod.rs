@@ -1,10 +1,10 @@
 //! The store's contract: what every function of it promises, on both databases.
 
 mod admission;
+mod booking_holds;
 mod decisions;
 mod delivery_claims;
 mod failures;
-mod holds;
 mod keys;
 mod knowledge;
 mod ownership;

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::support::db::{Backend, both_backends};
 use crate::support::seed::{self, Seed, assert_invariants};
 use crate::support::store;
-use crate::support::writers::{BOUNDS, Process, admission, ai, ending, journaling};
+use crate::support::writer_process::{BOUNDS, Process, admission, ai, ending, journaling};
 
 const LEASE: Duration = Duration::from_secs(30);
 const LIFE: LifetimeLimits = LifetimeLimits {

@@ -11,8 +11,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use serde_json::{Value, json};
 
 use super::calls::Calls;
+use super::router_server::Served;
 use super::script::{Gate, Script};
-use super::served::Served;
 
 #[derive(Clone, Debug)]
 pub struct ToolRequest {

@@ -15,8 +15,8 @@ use tempfile::TempDir;
 
 use super::calls::Calls;
 use super::http::client;
+use super::router_server::Served;
 use super::script::{Gate, Script};
-use super::served::Served;
 use super::wait::wait_for;
 
 pub const OWNER: &str = "owner";

@@ -18,14 +18,14 @@ use sqlx::{AssertSqlSafe, Row};
 use tokio::net::TcpListener;
 
 use super::db::{Backend, TestDb};
+use super::document_extractor;
 use super::fake_model::FakeModel;
 use super::fake_tool::FakeTool;
 use super::http::{Answer, Http, Request};
-use super::reading;
-use super::site::{self, Keys};
+use super::workspaces::{self, Keys};
 use super::{install_tls_provider, seed, store, wait::wait_for};
 
-pub use super::site::{ASSISTANT, GUARDED, TEST, WIDGET};
+pub use super::workspaces::{ASSISTANT, GUARDED, TEST, WIDGET};
 
 /// When the clock of a server stands still, unless a test says otherwise: the moment of the platform contract's example.
 const NOW: &str = "2026-03-15T14:22:11Z";
@@ -69,7 +69,7 @@ impl Setup {
         self.env("REJOINDER_LIMITS__ENABLED", "true")
     }
 
-    /// Another workspace file than [`site::workspace`], made of its text.
+    /// Another workspace file than [`workspaces::workspace`], made of its text.
     pub fn workspace(mut self, edit: impl Fn(String) -> String + 'static) -> Self {
         self.edit = Box::new(edit);
         self
@@ -113,7 +113,9 @@ impl Setup {
         let tool = Arc::new(FakeTool::start().await);
         let opened = store::open(db).await;
         let clock = clock_or_time(self.fixed_clock().as_ref());
-        let keys = site::apply(&opened, clock.as_ref(), &tool, &(self.edit)(site::workspace(&tool))).await;
+        let keys =
+            workspaces::apply(&opened, clock.as_ref(), &tool, &(self.edit)(workspaces::workspace(&tool)))
+                .await;
         opened.close().await;
         TestServer::run(self, db, model, tool, keys).await
     }
@@ -177,8 +179,8 @@ impl TestServer {
             db: store::open_url(&setup.store_url(db)).await,
             clock: clock_or_time(clock.as_ref()),
             ids: Arc::new(IdGenerator::random()),
-            seal_key: Some(Arc::new(SealKey::new(site::SEAL_KEY))),
-            document_extractor: reading::readers(),
+            seal_key: Some(Arc::new(SealKey::new(workspaces::SEAL_KEY))),
+            document_extractor: document_extractor::child_process(),
             metrics: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a spare port");

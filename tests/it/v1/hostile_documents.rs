@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use crate::support::http::Answer;
 use crate::support::server::TestServer;
 use crate::support::wait::wait_for;
-use crate::support::{pdf, reading, store};
+use crate::support::{document_extractor, pdf, store};
 
 /// A new base's documents.
 async fn documents(server: &TestServer) -> String {
@@ -93,7 +93,7 @@ async fn a_document_that_would_kill_its_reader_is_refused_and_the_next_is_read()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_takes_too_long_gives_its_place_back() {
-    let readers = reading::readers();
+    let readers = document_extractor::child_process();
     let hasty = readers.clone().with_timeout(Duration::from_secs(2));
     let file = of_attributes();
     let source = |format, file: &[u8]| {

@@ -2,14 +2,14 @@
 
 mod calendar_files;
 mod calendars;
-mod changing;
-mod creating;
+mod conversation_creation;
+mod conversation_updates;
 mod embeddings;
 mod events;
 mod hostile_documents;
 mod knowledge_bases;
 mod messages;
-mod reading;
+mod reads;
 pub mod tools;
 mod traces;
 mod turns;

@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 pub use self::reply::{Reply, ToolCall};
 use self::wire::{Ending, Wire};
 use super::calls::{Calls, OpenCall};
+use super::router_server::Served;
 use super::script::Script;
-use super::served::Served;
 
 #[derive(Clone, Debug)]
 pub struct ModelRequest {

@@ -14,8 +14,8 @@ use crate::support::db::both_backends;
 use crate::support::fake_model::{FakeModel, Reply, ToolCall};
 use crate::support::fake_tool::{FakeTool, ToolReply, ToolRequest};
 use crate::support::server::WIDGET;
-use crate::support::site::{QUERY_KEY, SIGNING, TOKEN, workspace};
 use crate::support::wait::wait_for;
+use crate::support::workspaces::{QUERY_KEY, SIGNING, TOKEN, workspace};
 
 /// Whatever spelling of a secret must be nowhere.
 fn leaked(text: &str) -> Option<&'static str> {

@@ -10,9 +10,9 @@ use crate::cluster::{Cluster, Setup};
 use crate::evidence::{Evidence, gather};
 use crate::fakes::Plan;
 use crate::history::History;
-use crate::losses::Loss;
+use crate::ledger_monitor::Watch;
+use crate::outages::Loss;
 use crate::support::db::Backend;
-use crate::watch::Watch;
 
 /// What is falsified, how, and which invariants see it.
 type Falsified = (&'static str, fn(&mut Evidence), &'static [&'static str]);

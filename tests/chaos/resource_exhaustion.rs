@@ -10,11 +10,11 @@ use crate::cluster::{Cluster, Setup, try_get};
 use crate::evidence::gather;
 use crate::fakes::{self, Plan};
 use crate::history::History;
+use crate::ledger_monitor::Watch;
 use crate::support::db::Backend;
 use crate::support::fake_model::ModelRequest;
 use crate::support::script::Gate;
 use crate::support::wait::wait_for;
-use crate::watch::Watch;
 
 /// As long as a client is kept waiting for the answer that there is no store; twice that on a busy machine.
 const PROMPT: Duration = Duration::from_secs(10);

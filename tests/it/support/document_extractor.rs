@@ -1,7 +1,7 @@
-//! What reads documents: the real program, as a child.
+//! The document extractor that runs the real program as a child process.
 
 use rejoinder::service::knowledge::DocumentExtractor;
 
-pub fn readers() -> DocumentExtractor {
+pub fn child_process() -> DocumentExtractor {
     DocumentExtractor::new(env!("CARGO_BIN_EXE_rejoinder").into())
 }

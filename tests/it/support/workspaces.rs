@@ -13,9 +13,9 @@ use rejoinder::service::keys::{self, CreateKey};
 use rejoinder::store::Db;
 use secrecy::SecretString;
 
+use super::document_extractor;
 use super::fake_tool::FakeTool;
 use super::radicale::PASSWORD;
-use super::reading;
 
 /// What secrets are sealed with.
 pub const SEAL_KEY: [u8; 32] = [7; 32];
@@ -93,7 +93,7 @@ pub async fn try_apply(
         seal: Some(&SealKey::new(SEAL_KEY)),
         outbound: &outbound,
         allow_hosts: &allow_hosts,
-        document_extractor: &reading::readers(),
+        document_extractor: &document_extractor::child_process(),
         folder: None,
         has_connection: &|_| true,
         secret: &secret,

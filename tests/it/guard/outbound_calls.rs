@@ -5,8 +5,8 @@ use http::{StatusCode, header};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::address_encodings::{named, urls};
 use super::canary::Canary;
-use super::spellings::{named, urls};
 use crate::support::db::{TestDb, both_backends};
 use crate::support::fake_model::{Reply, ToolCall};
 use crate::support::fake_tool::ToolReply;

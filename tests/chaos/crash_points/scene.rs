@@ -12,11 +12,11 @@ use crate::client::{Api, Client, Done, Operation, Outcome};
 use crate::cluster::Cluster;
 use crate::evidence::Reader;
 use crate::fakes::{self, Plan};
+use crate::fault_proxy::{Side, Tap, Verdict};
 use crate::support::fake_model::{ModelRequest, Reply};
 use crate::support::fake_tool::ToolRequest;
 use crate::support::script::Gate;
 use crate::support::wait::wait_for;
-use crate::tap::{Side, Tap, Verdict};
 
 /// Kills the first process, once.
 struct Trigger {

@@ -1,7 +1,7 @@
 //! Every way we know to write an address that is not public.
 
-#[path = "../../../tests/it/guard/spellings.rs"]
-mod list;
+#[path = "../../../tests/it/guard/address_encodings.rs"]
+mod encodings;
 
 use super::server::{Canary, Server};
 use super::{PATIENCE, allow, get, send};
@@ -13,7 +13,7 @@ async fn no_spelling_of_an_address_that_is_not_public_is_called() {
     let ipv6_canary = canary.on_ipv6();
     let client = GuardedClient::new(AllowHosts::default()).unwrap();
 
-    for url in list::urls(canary.port()) {
+    for url in encodings::urls(canary.port()) {
         let outcome = client.send(get(&url), &AllowHosts::default()).await.err();
 
         assert!(matches!(outcome, Some(OutboundError::Refused(_))), "{url:?}: {outcome:?}");
@@ -30,7 +30,7 @@ async fn a_name_that_leads_to_loopback_is_refused() {
     let canary = Canary::new();
     let ipv6_canary = canary.on_ipv6();
 
-    for url in list::named(canary.port()) {
+    for url in encodings::named(canary.port()) {
         let outcome = send(get(&url), &["127.0.0.1", "[::1]"]).await.err();
 
         assert!(matches!(outcome, Some(OutboundError::Refused(UrlError::NotPublic))), "{url}: {outcome:?}");

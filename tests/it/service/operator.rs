@@ -13,7 +13,7 @@ use rejoinder::service::apply_workspace::{self, ApplyContext, ApplyError, ApplyR
 use rejoinder::store::Db;
 use secrecy::SecretString;
 
-use crate::support::reading;
+use crate::support::document_extractor;
 
 /// A store, a clock that stands still, and an environment of its own.
 pub struct Operator {
@@ -52,7 +52,7 @@ impl Operator {
             outbound: &GuardedClient::new(AllowHosts::default()).unwrap(),
             allow_hosts: &AllowHosts::default(),
             folder: self.folder.as_deref(),
-            document_extractor: &reading::readers(),
+            document_extractor: &document_extractor::child_process(),
             has_connection: &|name| name == "backup",
             secret: &secret,
         };

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::support::db::{TestDb, both_backends};
 use crate::support::seed::{self, Seed};
-use crate::support::writers::{Process, ending, journaling};
+use crate::support::writer_process::{Process, ending, journaling};
 
 const URL: &str = "https://dav.example/me/";
 const SLOT: &str = "2026-03-17T10:00";

@@ -12,12 +12,12 @@ use crate::cluster::{Cluster, Setup};
 use crate::evidence::{Reader, gather};
 use crate::fakes;
 use crate::history::History;
+use crate::ledger_monitor::Watch;
 use crate::support::db::Backend;
 use crate::support::fake_model::{ModelRequest, Reply, ToolCall};
 use crate::support::fake_tool::{ToolReply, ToolRequest};
 use crate::support::script::Gate;
 use crate::support::wait::wait_for;
-use crate::watch::Watch;
 
 /// A fault of the model, the code under which both doors tell it, and the widget's words for it.
 type ModelFault = (&'static str, fn() -> Reply, &'static str, &'static str);

@@ -6,10 +6,10 @@ use rejoinder::outbound::{AllowHosts, GuardedClient};
 use rejoinder::service::apply_workspace::{self, ApplyContext, Mode};
 use serde_json::{Value, json};
 
+use super::address_encodings::{named, urls};
 use super::canary::Canary;
-use super::spellings::{named, urls};
 use crate::support::server::TestServer;
-use crate::support::{reading, store};
+use crate::support::{document_extractor, store};
 
 /// A file whose webhook tool, whose webhook endpoint or whose calendar has this URL.
 fn files(url: &str) -> [String; 3] {
@@ -42,7 +42,7 @@ async fn refusal(server: &TestServer, file: &str) -> Option<String> {
         seal: server.services().seal_key.as_deref(),
         outbound: &outbound,
         allow_hosts: &allow_hosts,
-        document_extractor: &reading::readers(),
+        document_extractor: &document_extractor::child_process(),
         folder: None,
         has_connection: &|_| true,
         secret: &|_| None,

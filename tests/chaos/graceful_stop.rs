@@ -8,10 +8,10 @@ use crate::cluster::{Cluster, Setup};
 use crate::evidence::gather;
 use crate::fakes::{self, Plan};
 use crate::history::History;
+use crate::ledger_monitor::Watch;
 use crate::support::db::Backend;
 use crate::support::fake_model::ModelRequest;
 use crate::support::script::Gate;
-use crate::watch::Watch;
 
 /// Turns that run at the signal: as many at each door, and half of each are answered within the grace.
 const TURNS: usize = 200;

@@ -180,10 +180,11 @@ both_backends!(
 
 /// Applies the workspace with a server at `url` and no host let through.
 async fn reapply_without_allowing(server: &TestServer, url: &str) -> String {
-    let text = super::edited(&crate::support::site::workspace(&server.tool), url, "");
+    let text = super::edited(&crate::support::workspaces::workspace(&server.tool), url, "");
     let text = text.lines().filter(|line| !line.starts_with("allow_hosts")).collect::<Vec<_>>().join("\n");
     let clock = &server.services().clock;
-    let applied = crate::support::site::try_apply(server.db(), clock.as_ref(), &server.tool, &text).await;
+    let applied =
+        crate::support::workspaces::try_apply(server.db(), clock.as_ref(), &server.tool, &text).await;
     applied.unwrap_err().to_string()
 }
 

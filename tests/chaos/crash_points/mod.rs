@@ -28,9 +28,9 @@ use crate::cluster::{Between, Cluster, Setup};
 use crate::evidence::gather;
 use crate::fakes::Plan;
 use crate::history::History;
+use crate::ledger_monitor::Watch;
 use crate::sizes::size;
 use crate::support::db::Backend;
-use crate::watch::Watch;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Point {
