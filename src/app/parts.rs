@@ -8,15 +8,12 @@ use crate::lifecycle::Tasks;
 use crate::model::embeddings::Embedder;
 use crate::outbound::{AllowHosts, GuardedClient};
 use crate::service::Services;
-use crate::service::authenticate::KeyCache;
 use crate::service::deliver_event::WebhookSender;
 use crate::service::embed_documents::DocumentEmbedder;
-use crate::service::follow_events::Followers;
-use crate::service::knowledge::DocumentWriteLimiter;
 use crate::service::run_turn::Engine;
-use crate::service::tools::TestCallLimiter;
-use crate::service::versions::VersionCache;
-use crate::service::waiters::Waiters;
+use crate::service::state::{
+    DocumentWriteLimiter, Followers, KeyCache, TestCallLimiter, VersionCache, Waiters,
+};
 use crate::store::lease::LeaseStatus;
 use crate::store::writer::Writer;
 use crate::tools::mcp::Sessions;

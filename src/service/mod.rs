@@ -4,6 +4,7 @@
 pub mod accept_message;
 pub mod apply_workspace;
 pub mod authenticate;
+pub mod await_reply;
 pub mod calendars;
 pub mod create_conversation;
 pub mod credit;
@@ -25,10 +26,9 @@ pub mod renew_link;
 pub mod run_turn;
 pub mod secret_key;
 pub mod send_message;
+pub mod state;
 pub mod tools;
 pub mod update_conversation;
-pub mod versions;
-pub mod waiters;
 pub mod webhook_endpoints;
 
 use std::fmt;
@@ -47,6 +47,7 @@ use crate::outbound::AllowHosts;
 use crate::store::Db;
 use crate::store::writer::Writer;
 use crate::tools::Adapters;
+use state::{DocumentWriteLimiter, Followers, KeyCache, TestCallLimiter, VersionCache, Waiters};
 
 /// What the use cases need.
 #[derive(Clone)]
@@ -55,18 +56,18 @@ pub struct Services {
     pub writer: Writer,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<IdGenerator>,
-    pub versions: versions::VersionCache,
-    pub waiters: waiters::Waiters,
-    pub followers: follow_events::Followers,
-    pub key_cache: authenticate::KeyCache,
+    pub versions: VersionCache,
+    pub waiters: Waiters,
+    pub followers: Followers,
+    pub key_cache: KeyCache,
     /// What tools reach the world with.
     pub tools: Adapters,
     /// Test calls of tools, and new lists of theirs, that are under way.
-    pub test_call_limiter: tools::TestCallLimiter,
+    pub test_call_limiter: TestCallLimiter,
     /// What reads documents of knowledge bases.
     pub document_extractor: knowledge::DocumentExtractor,
     /// How many of them are written at once.
-    pub document_write_limiter: knowledge::DocumentWriteLimiter,
+    pub document_write_limiter: DocumentWriteLimiter,
     /// What stored secrets are sealed with; none where none is configured.
     pub seal_key: Option<Arc<SealKey>>,
     /// Private hosts that tools and webhooks of every workspace may reach.

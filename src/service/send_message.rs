@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::waiters::WaitOutcome;
+use super::await_reply::WaitOutcome;
 use super::{ApiResponse, Services};
 use crate::domain::account::Account;
 use crate::domain::batch::{Admission, AdmitOutcome, Target};

@@ -3,15 +3,13 @@
 //! processes left, ends what has been open for too long, and removes what is kept no
 //! longer.
 
-mod claims;
 mod deliveries;
 mod effects;
-mod embeddings;
 mod lease;
 mod poller;
-mod retention;
-mod sweeper;
-mod task_registry;
+mod registry;
+mod sweeps;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +32,9 @@ use crate::store::{Db, StoreError};
 use deliveries::Deliveries;
 pub use deliveries::DeliverySettings;
 pub use lease::Lease;
-use task_registry::TaskRegistry;
+use registry::TaskRegistry;
+use sweeps::{embeddings, overdue_turns, retention};
+use turns::claims;
 
 /// How often other processes' doings are looked for.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
@@ -123,9 +123,9 @@ impl Worker {
             background.spawn_critical("lease", keep_alive.map(Ok));
         }
         self.tasks.spawn_critical("turn claims", claims::claim(self.clone()).map(Ok));
-        self.spawn_until_stop("sweeper", sweeper::sweep(self.clone()));
+        self.spawn_until_stop("sweeper", overdue_turns::sweep(self.clone()));
         self.spawn_until_stop("retention", retention::remove(self.clone()));
-        self.spawn_until_stop("turn reconciliation", task_registry::reconcile(self.clone()));
+        self.spawn_until_stop("turn reconciliation", registry::reconcile(self.clone()));
         if let Some(embeddings) = self.embeddings.clone() {
             self.spawn_until_stop("embeddings", embeddings::embed(self.clone(), embeddings));
         }

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use super::{POLL_INTERVAL, Worker};
 use crate::domain::error::Error;
 use crate::domain::turn::Api;
-use crate::service::{follow_events, waiters};
+use crate::service::{await_reply, follow_events};
 use crate::store::{Conn, cancellations};
 use crate::telemetry::{EVENT_FOLLOWERS, TURNS_RUNNING, WIDGET_REQUESTS_WAITING, WRITER_QUEUE_LENGTH};
 
@@ -30,7 +30,7 @@ pub(super) async fn poll(worker: Worker, background_stop: CancellationToken) {
 }
 
 async fn wake_clients(worker: &Worker) -> Result<(), Error> {
-    waiters::poll(&worker.services, |turn| worker.task_registry.contains(turn)).await
+    await_reply::poll(&worker.services, |turn| worker.task_registry.contains(turn)).await
 }
 
 async fn cancel_tasks(worker: &Worker) -> Result<(), Error> {

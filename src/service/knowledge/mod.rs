@@ -3,11 +3,9 @@
 mod child;
 pub mod documents;
 mod ingest;
-mod write_limiter;
 
 pub use child::read_as_child;
 pub use ingest::{DocumentExtractor, DocumentSource, IngestError};
-pub use write_limiter::DocumentWriteLimiter;
 
 use super::Services;
 use super::page::{self, Page};

@@ -6,7 +6,6 @@ mod attempt;
 mod budget;
 mod context;
 mod model_call;
-mod rate_limit_backoff;
 mod tool_call;
 
 use std::collections::HashMap;
@@ -17,6 +16,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::Services;
+use super::state::RateLimitBackoff;
 use crate::domain::assistant::AssistantVersion;
 use crate::domain::batch::{EndAuthority, EndTurn, HandBack, JournalRow, Retry, TurnWriteOutcome};
 use crate::domain::chat::ModelError;
@@ -33,7 +33,6 @@ use crate::store::lease::LeaseStatus;
 use crate::tools::Toolset;
 use attempt::AttemptResult;
 use context::turn_ref;
-use rate_limit_backoff::RateLimitBackoff;
 
 /// How many toolsets are kept; beyond that all are built anew.
 const MAX_CACHED_TOOLSETS: usize = 1_000;

@@ -3,7 +3,6 @@
 
 pub mod refresh;
 pub mod test_call;
-mod test_call_limiter;
 
 use super::Services;
 use super::page::{self, Page};
@@ -14,8 +13,6 @@ use crate::domain::tool::Tool;
 use crate::outbound::AllowHosts;
 use crate::store::workspace_config::{self, ConfigRow, Section};
 use crate::store::{Conn, StoreError, workspaces};
-
-pub use test_call_limiter::{TestCallLimiter, TestCallPermit};
 
 /// A tool by its names.
 #[derive(Clone, Debug)]

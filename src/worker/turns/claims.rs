@@ -1,15 +1,15 @@
 //! Queued turns are claimed for the slots that are free, each door by its own query.
 
-use super::effects::run;
-use super::{POLL_INTERVAL, Worker};
+use super::run;
 use crate::domain::turn::Api;
 use crate::store::{Conn, StoreError, queue};
+use crate::worker::{POLL_INTERVAL, Worker};
 
 /// As many turns as one query claims at most.
 const BATCH: usize = 64;
 
 /// Claims until the process stops. Never dropped in the middle: what is claimed is run.
-pub(super) async fn claim(worker: Worker) {
+pub(in crate::worker) async fn claim(worker: Worker) {
     let soft = worker.tasks.soft_stop();
     while !soft.is_cancelled() {
         // A full batch says that there may be more.
@@ -20,7 +20,7 @@ pub(super) async fn claim(worker: Worker) {
 }
 
 /// Claims once for each door; how many turns now run.
-pub(super) async fn claim_once(worker: &Worker) -> usize {
+pub(in crate::worker) async fn claim_once(worker: &Worker) -> usize {
     let mut claimed = 0;
     for api in [Api::Widget, Api::Platform] {
         match claim_for_api(worker, api).await {

@@ -64,7 +64,7 @@ struct FollowedFeed {
 
 /// One reader's place.
 #[derive(Debug)]
-pub(super) struct Subscription {
+pub(in crate::service) struct Subscription {
     followers: Followers,
     workspace: WorkspaceId,
     key: KeyId,
@@ -86,11 +86,11 @@ impl Followers {
     }
 
     /// Waits until fewer than [`MAX_CONCURRENT_READS`] followers read for themselves; held while one does.
-    pub(super) async fn acquire_read_permit(&self) -> Option<SemaphorePermit<'_>> {
+    pub(in crate::service) async fn acquire_read_permit(&self) -> Option<SemaphorePermit<'_>> {
         self.read_permits.acquire().await.ok()
     }
 
-    pub(super) fn subscribe(&self, account: &Account) -> Result<Subscription, Error> {
+    pub(in crate::service) fn subscribe(&self, account: &Account) -> Result<Subscription, Error> {
         let (workspace, key) = (account.workspace, account.key);
         let mut state = self.lock();
         let of_workspace = state.by_workspace.get(&workspace).map_or(0, |entry| entry.readers);
@@ -125,16 +125,16 @@ impl Followers {
         self.lock().readers
     }
 
-    pub(super) fn workspaces(&self) -> Vec<WorkspaceId> {
+    pub(in crate::service) fn workspaces(&self) -> Vec<WorkspaceId> {
         self.lock().by_workspace.keys().copied().collect()
     }
 
-    pub(super) fn keys(&self) -> Vec<KeyId> {
+    pub(in crate::service) fn keys(&self) -> Vec<KeyId> {
         self.lock().by_key.keys().copied().collect()
     }
 
     /// Ends the readers of the keys that were `asked` for and are not `good`.
-    pub(super) fn end_invalid_keys(&self, checked: &[KeyId], valid: &HashSet<KeyId>) {
+    pub(in crate::service) fn end_invalid_keys(&self, checked: &[KeyId], valid: &HashSet<KeyId>) {
         let state = self.lock();
         for key in checked.iter().filter(|key| !valid.contains(key)) {
             if let Some(entry) = state.by_key.get(key) {
@@ -165,19 +165,19 @@ fn release<K: Hash + Eq, T>(state: &mut HashMap<K, RefCounted<T>>, key: &K) {
 
 impl Subscription {
     /// Waits until the process stops, or the reader's key holds no more.
-    pub(super) async fn ended(&self) {
+    pub(in crate::service) async fn ended(&self) {
         tokio::select! {
             () = self.followers.stop.cancelled() => {}
             () = self.key_revoked.cancelled() => {}
         }
     }
 
-    pub(super) fn has_ended(&self) -> bool {
+    pub(in crate::service) fn has_ended(&self) -> bool {
         self.followers.stop.is_cancelled() || self.key_revoked.is_cancelled()
     }
 
     /// What follows the reader's cursor; waits until there is something, where `wait`.
-    pub(super) async fn page(
+    pub(in crate::service) async fn page(
         &self,
         services: &Services,
         reader: &FeedReader,

@@ -8,13 +8,13 @@ use crate::domain::assistant::ModelRef;
 
 /// The paused models of this process.
 #[derive(Debug, Default)]
-pub(super) struct RateLimitBackoff {
+pub(in crate::service) struct RateLimitBackoff {
     until: Mutex<HashMap<ModelRef, Instant>>,
 }
 
 impl RateLimitBackoff {
     /// Pauses a model until then.
-    pub(super) fn pause(&self, model: &ModelRef, until: Instant) {
+    pub(in crate::service) fn pause(&self, model: &ModelRef, until: Instant) {
         let mut paused = self.until.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         paused.retain(|_, until| *until > now);
@@ -23,7 +23,7 @@ impl RateLimitBackoff {
 
     /// When a paused model may be called again; none where it is not paused.
     #[must_use]
-    pub(super) fn until(&self, model: &ModelRef) -> Option<Instant> {
+    pub(in crate::service) fn until(&self, model: &ModelRef) -> Option<Instant> {
         let paused = self.until.lock().unwrap_or_else(PoisonError::into_inner);
         paused.get(model).copied().filter(|until| *until > Instant::now())
     }

@@ -1,17 +1,12 @@
 //! Readers that follow the feed as it grows: long polls and streams. What this process writes wakes
 //! them; what others write is seen by one poll for all of them. None holds a connection as it waits.
 
-mod feed_cache;
-mod followers;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use followers::Subscription;
-pub use followers::{FollowerBounds, Followers};
-
 use super::Services;
 use super::read_events::{FeedQuery, FeedReader, open_reader};
+use super::state::Subscription;
 use crate::domain::account::Account;
 use crate::domain::error::Error;
 use crate::domain::event::Event;

@@ -27,7 +27,7 @@ impl Default for DocumentWriteLimiter {
 
 impl DocumentWriteLimiter {
     /// A place, to be held until the transaction has ended; [`Error::Overloaded`] where there was none in 10 s.
-    pub(super) async fn acquire(&self) -> Result<OwnedSemaphorePermit, Error> {
+    pub(in crate::service) async fn acquire(&self) -> Result<OwnedSemaphorePermit, Error> {
         let permit = tokio::time::timeout(self.timeout, Arc::clone(&self.permits).acquire_owned()).await;
         let text = "Too many documents are being written";
         permit

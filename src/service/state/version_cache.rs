@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Services;
 use crate::domain::assistant::AssistantVersion;
 use crate::domain::error::Error;
 use crate::domain::ids::{AssistantId, WorkspaceId};
+use crate::service::Services;
 use crate::store::{Conn, assistants};
 
 /// How many versions are kept; beyond that all are read anew.

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::Worker;
 use crate::domain::ids::WorkspaceId;
 use crate::store::archived_endpoints::{self, ArchivedEndpoint};
 use crate::store::knowledge_bases::DeletedKnowledgeBase;
 use crate::store::{Conn, StoreError, idempotency, knowledge_bases, processes, retention};
+use crate::worker::Worker;
 
 const INTERVAL: Duration = Duration::from_mins(1);
 /// Rows of one transaction.
@@ -22,7 +22,7 @@ const WORKSPACE_BATCH: i64 = 1000;
 const LEASE_RETENTION: Duration = Duration::from_hours(24);
 
 /// Removes until the process stops.
-pub(super) async fn remove(worker: Worker) {
+pub(in crate::worker) async fn remove(worker: Worker) {
     loop {
         log_failure("keys", remove_keys(&worker).await);
         log_failure("leases", remove_leases(&worker).await);
@@ -94,7 +94,7 @@ async fn remove_archived_endpoint(worker: &Worker, archived: ArchivedEndpoint) -
 }
 
 /// Removes all events that are too old now.
-pub(super) async fn remove_events(worker: &Worker) -> Result<(), StoreError> {
+pub(in crate::worker) async fn remove_events(worker: &Worker) -> Result<(), StoreError> {
     let (max_age, clock) = (worker.settings.event_retention, worker.services.clock.as_ref());
     let mut after = WorkspaceId(Uuid::nil());
     loop {

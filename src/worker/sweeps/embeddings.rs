@@ -4,10 +4,10 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use super::Worker;
 use crate::domain::retry;
 use crate::service::embed_documents::{DocumentEmbedder, RETIRED_RETENTION};
 use crate::store::{StoreError, embedding_jobs};
+use crate::worker::Worker;
 
 /// How often it is looked for what other processes have written.
 const IDLE_POLL_INTERVAL: Duration = Duration::from_secs(10);
@@ -19,7 +19,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_mins(10);
 const REMOVAL_PAUSE: Duration = Duration::from_millis(20);
 
 /// Embeds until the process stops.
-pub(super) async fn embed(worker: Worker, embeddings: DocumentEmbedder) {
+pub(in crate::worker) async fn embed(worker: Worker, embeddings: DocumentEmbedder) {
     if !worker.services.db.is_shared() {
         log_failure(
             "claims could not be given up",

@@ -1,17 +1,14 @@
-//! Widget requests that wait for their turn to end: woken in process where it
-//! ends here, else by one poller that asks for all of them in one query.
+//! A widget request waits for its turn to end: it is woken in process where the turn ends here, else by one poller
+//! that reads the ends of all awaited turns in one query.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
-
 use super::Services;
+use super::state::Waiter;
 use crate::domain::batch::{EndAuthority, EndTurn, TurnRef, TurnWriteOutcome};
 use crate::domain::error::Error;
 use crate::domain::failure::{Discard, Failure};
-use crate::domain::ids::{ConversationId, TurnId, WorkspaceId};
+use crate::domain::ids::{ConversationId, TurnId};
 use crate::domain::render::{RenderedResponse, widget_turn_end};
 use crate::domain::turn::{Reply, Turn, TurnEnd, TurnState};
 use crate::store::{messages, turns};
@@ -21,109 +18,11 @@ const END_TIMEOUT: Duration = Duration::from_secs(4);
 /// The same where the process stops: the answer must be out before its connection is closed.
 const SHUTDOWN_END_TIMEOUT: Duration = Duration::from_secs(2);
 
-type AnswerSender = watch::Sender<Option<RenderedResponse>>;
-
-/// Who waits for which turn. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Waiters {
-    state: Arc<Mutex<WaiterState>>,
-    max_waiting: usize,
-}
-
-#[derive(Debug, Default)]
-struct WaiterState {
-    by_turn: HashMap<TurnId, Entry>,
-    /// Requests, of which several may wait for one turn.
-    requests: usize,
-}
-
-#[derive(Debug)]
-struct Entry {
-    workspace: WorkspaceId,
-    count: usize,
-    sender: AnswerSender,
-}
-
-/// One request's place; given up when it is dropped.
-#[derive(Debug)]
-pub struct Waiter {
-    waiters: Waiters,
-    workspace: WorkspaceId,
-    turn: TurnId,
-    receiver: watch::Receiver<Option<RenderedResponse>>,
-}
-
 /// What waiting came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WaitOutcome {
     Ended(RenderedResponse),
     DeadlinePassed,
-}
-
-impl Waiters {
-    /// With room for `max_waiting` requests at once (`widget.max_waiting`).
-    #[must_use]
-    pub fn new(max_waiting: usize) -> Self {
-        Self { state: Arc::default(), max_waiting }
-    }
-
-    /// Whether one more may wait: to be asked first, for a refusal must cost nothing.
-    pub fn check_capacity(&self) -> Result<(), Error> {
-        self.check_capacity_beside(self.lock().requests)
-    }
-
-    fn check_capacity_beside(&self, requests: usize) -> Result<(), Error> {
-        if requests < self.max_waiting {
-            return Ok(());
-        }
-        Err(Error::Overloaded { text: "Too many requests are waiting", retry_after: Duration::from_secs(1) })
-    }
-
-    /// Begins to wait for a turn.
-    pub fn register(&self, workspace: WorkspaceId, turn: TurnId) -> Result<Waiter, Error> {
-        let mut state = self.lock();
-        self.check_capacity_beside(state.requests)?;
-        let entry = state.by_turn.entry(turn).or_insert_with(|| Entry {
-            workspace,
-            count: 0,
-            sender: AnswerSender::new(None),
-        });
-        entry.count += 1;
-        let receiver = entry.sender.subscribe();
-        state.requests += 1;
-        drop(state);
-        Ok(Waiter { waiters: self.clone(), workspace, turn, receiver })
-    }
-
-    /// Wakes whoever waits for a turn.
-    pub fn wake(&self, turn: TurnId, end: &TurnEnd) {
-        if let Some(entry) = self.lock().by_turn.get(&turn) {
-            entry.sender.send_replace(Some(widget_turn_end(end)));
-        }
-    }
-
-    /// How many requests wait.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.lock().requests
-    }
-
-    /// Whether a request of this process waits for a turn.
-    #[must_use]
-    pub fn has_waiter(&self, turn: TurnId) -> bool {
-        self.lock().by_turn.contains_key(&turn)
-    }
-
-    /// The turns that are waited for, of those that `runs_here` does not run.
-    pub fn awaited_turns(&self, runs_here: impl Fn(TurnId) -> bool) -> Vec<(WorkspaceId, TurnId)> {
-        let state = self.lock();
-        let elsewhere = state.by_turn.iter().filter(|(turn, _)| !runs_here(**turn));
-        elsewhere.map(|(turn, entry)| (entry.workspace, *turn)).collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, WaiterState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Waiter {
@@ -183,25 +82,6 @@ impl Waiter {
     pub async fn wait_for_end(mut self, services: &Services, deadline: Instant) -> WaitOutcome {
         let answer = services.hard_stop.run_until_cancelled(self.wait_until(deadline)).await;
         answer.flatten().map_or(WaitOutcome::DeadlinePassed, WaitOutcome::Ended)
-    }
-
-    async fn wait_until(&mut self, deadline: Instant) -> Option<RenderedResponse> {
-        let ended = self.receiver.wait_for(Option::is_some);
-        let ended = tokio::time::timeout_at(deadline.into(), ended).await;
-        ended.ok().and_then(Result::ok).and_then(|answer| answer.clone())
-    }
-}
-
-impl Drop for Waiter {
-    fn drop(&mut self) {
-        let mut state = self.waiters.lock();
-        state.requests -= 1;
-        if let Some(entry) = state.by_turn.get_mut(&self.turn) {
-            entry.count -= 1;
-            if entry.count == 0 {
-                state.by_turn.remove(&self.turn);
-            }
-        }
     }
 }
 

@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use super::Worker;
 use crate::domain::batch::{EndAuthority, EndTurn, TurnRef, TurnWriteOutcome};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
 use crate::domain::turn::TurnEnd;
 use crate::store::Conn;
 use crate::store::overdue::{self, OverdueReason, OverdueTurn};
+use crate::worker::Worker;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 const BATCH: i64 = 256;
 /// Sweeps until the process stops.
-pub(super) async fn sweep(worker: Worker) {
+pub(in crate::worker) async fn sweep(worker: Worker) {
     loop {
         tokio::time::sleep(INTERVAL).await;
         if let Err(error) = end_overdue(&worker).await {

@@ -1,0 +1,132 @@
+//! Widget requests that wait for their turn to end.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::domain::error::Error;
+use crate::domain::ids::{TurnId, WorkspaceId};
+use crate::domain::render::{RenderedResponse, widget_turn_end};
+use crate::domain::turn::TurnEnd;
+
+type AnswerSender = watch::Sender<Option<RenderedResponse>>;
+
+/// Who waits for which turn. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Waiters {
+    state: Arc<Mutex<WaiterState>>,
+    max_waiting: usize,
+}
+
+#[derive(Debug, Default)]
+struct WaiterState {
+    by_turn: HashMap<TurnId, Entry>,
+    /// Requests, of which several may wait for one turn.
+    requests: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    workspace: WorkspaceId,
+    count: usize,
+    sender: AnswerSender,
+}
+
+/// One request's place; given up when it is dropped.
+#[derive(Debug)]
+pub struct Waiter {
+    waiters: Waiters,
+    pub(in crate::service) workspace: WorkspaceId,
+    pub(in crate::service) turn: TurnId,
+    receiver: watch::Receiver<Option<RenderedResponse>>,
+}
+
+impl Waiters {
+    /// With room for `max_waiting` requests at once (`widget.max_waiting`).
+    #[must_use]
+    pub fn new(max_waiting: usize) -> Self {
+        Self { state: Arc::default(), max_waiting }
+    }
+
+    /// Whether one more may wait: to be asked first, for a refusal must cost nothing.
+    pub fn check_capacity(&self) -> Result<(), Error> {
+        self.check_capacity_beside(self.lock().requests)
+    }
+
+    fn check_capacity_beside(&self, requests: usize) -> Result<(), Error> {
+        if requests < self.max_waiting {
+            return Ok(());
+        }
+        Err(Error::Overloaded { text: "Too many requests are waiting", retry_after: Duration::from_secs(1) })
+    }
+
+    /// Begins to wait for a turn.
+    pub fn register(&self, workspace: WorkspaceId, turn: TurnId) -> Result<Waiter, Error> {
+        let mut state = self.lock();
+        self.check_capacity_beside(state.requests)?;
+        let entry = state.by_turn.entry(turn).or_insert_with(|| Entry {
+            workspace,
+            count: 0,
+            sender: AnswerSender::new(None),
+        });
+        entry.count += 1;
+        let receiver = entry.sender.subscribe();
+        state.requests += 1;
+        drop(state);
+        Ok(Waiter { waiters: self.clone(), workspace, turn, receiver })
+    }
+
+    /// Wakes whoever waits for a turn.
+    pub fn wake(&self, turn: TurnId, end: &TurnEnd) {
+        if let Some(entry) = self.lock().by_turn.get(&turn) {
+            entry.sender.send_replace(Some(widget_turn_end(end)));
+        }
+    }
+
+    /// How many requests wait.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.lock().requests
+    }
+
+    /// Whether a request of this process waits for a turn.
+    #[must_use]
+    pub fn has_waiter(&self, turn: TurnId) -> bool {
+        self.lock().by_turn.contains_key(&turn)
+    }
+
+    /// The turns that are waited for, of those that `runs_here` does not run.
+    pub fn awaited_turns(&self, runs_here: impl Fn(TurnId) -> bool) -> Vec<(WorkspaceId, TurnId)> {
+        let state = self.lock();
+        let elsewhere = state.by_turn.iter().filter(|(turn, _)| !runs_here(**turn));
+        elsewhere.map(|(turn, entry)| (entry.workspace, *turn)).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, WaiterState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiter {
+    /// Waits for the end, at most until `deadline`.
+    pub(in crate::service) async fn wait_until(&mut self, deadline: Instant) -> Option<RenderedResponse> {
+        let ended = self.receiver.wait_for(Option::is_some);
+        let ended = tokio::time::timeout_at(deadline.into(), ended).await;
+        ended.ok().and_then(Result::ok).and_then(|answer| answer.clone())
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        let mut state = self.waiters.lock();
+        state.requests -= 1;
+        if let Some(entry) = state.by_turn.get_mut(&self.turn) {
+            entry.count -= 1;
+            if entry.count == 0 {
+                state.by_turn.remove(&self.turn);
+            }
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Periodic work of a process that no request waits for.
+
+pub(super) mod embeddings;
+pub(super) mod overdue_turns;
+pub(super) mod retention;
