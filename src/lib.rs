@@ -5,6 +5,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod formats;
 pub mod http;
 pub mod lifecycle;
 pub mod model;

@@ -36,4 +36,3 @@ pub mod turn;
 pub mod vector;
 pub mod webhook_endpoint;
 pub mod workspace;
-pub mod workspace_file;

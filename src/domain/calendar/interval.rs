@@ -39,7 +39,7 @@ impl Interval {
 }
 
 /// `instant` moved by `by`, held within the range of timestamps.
-pub(super) fn saturating_add(instant: Timestamp, by: SignedDuration) -> Timestamp {
+pub(crate) fn saturating_add(instant: Timestamp, by: SignedDuration) -> Timestamp {
     // Saturates; the error is one of calendar units only, and a signed duration has none.
     instant.saturating_add(by).unwrap_or(instant)
 }

@@ -7,9 +7,7 @@ mod arguments;
 mod availability;
 mod booking;
 mod datetime;
-mod events;
 mod grid;
-mod ics;
 mod interval;
 mod results;
 mod rules;
@@ -23,9 +21,8 @@ pub use arguments::{AvailabilityRequest, BookingRequest, CancelRequest};
 pub use availability::{Availability, MAX_DAYS, MAX_SLOTS, availability_range, find_availability};
 pub use booking::{booking_range, decide_booking, has_conflict, with_buffer};
 pub use datetime::label;
-pub use events::{EventReader, NewEvent, ParsedResource, first_uid, write_event};
-pub use ics::{PAST_DAYS, to_ics};
 pub use interval::Interval;
+pub(crate) use interval::saturating_add;
 pub use results::{Refusal, booked_result, cancelled_result, rfc3339};
 pub use rules::{
     CalendarRules, CalendarRulesIn, DEFAULT_HORIZON_DAYS, DEFAULT_SLOT_MINUTES, HoursIn, MAX_SLOT_LENGTH,
@@ -42,4 +39,4 @@ pub use settings::{Caldav, CalendarSettings};
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;

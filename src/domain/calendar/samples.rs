@@ -8,7 +8,7 @@ use super::interval::Interval;
 use super::rules::{CalendarRules, CalendarRulesIn, HoursIn};
 
 /// The same windows on every day, with the default numbers.
-pub(super) fn rules_in(time_zone: &str, windows: &[&str]) -> CalendarRulesIn {
+pub(crate) fn rules_in(time_zone: &str, windows: &[&str]) -> CalendarRulesIn {
     let day: Vec<String> = windows.iter().map(ToString::to_string).collect();
     let hours = HoursIn {
         mon: day.clone(),
@@ -30,19 +30,19 @@ pub(super) fn rules_in(time_zone: &str, windows: &[&str]) -> CalendarRulesIn {
     }
 }
 
-pub(super) fn rules(time_zone: &str, windows: &[&str]) -> CalendarRules {
+pub(crate) fn rules(time_zone: &str, windows: &[&str]) -> CalendarRules {
     rules_in(time_zone, windows).try_into().unwrap()
 }
 
-pub(super) fn at(text: &str) -> Timestamp {
+pub(crate) fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-pub(super) fn between(start: &str, end: &str) -> Interval {
+pub(crate) fn between(start: &str, end: &str) -> Interval {
     Interval { start: at(start), end: at(end) }
 }
 
-pub(super) fn request(datetime: &str) -> BookingRequest {
+pub(crate) fn request(datetime: &str) -> BookingRequest {
     BookingRequest {
         datetime: datetime.to_owned(),
         title: "Demo".to_owned(),
@@ -52,6 +52,6 @@ pub(super) fn request(datetime: &str) -> BookingRequest {
     }
 }
 
-pub(super) fn labels(slots: &[Interval], rules: &CalendarRules) -> Vec<String> {
+pub(crate) fn labels(slots: &[Interval], rules: &CalendarRules) -> Vec<String> {
     slots.iter().map(|slot| label(slot.start, &rules.zone)).collect()
 }

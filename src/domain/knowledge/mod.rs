@@ -1,6 +1,6 @@
 //! Knowledge: documents of a base, cut into passages, and how they are found again.
 //!
-//! Pure: one pipeline leads from a file to Markdown ([`to_markdown`]), to passages with their words
+//! Pure: one pipeline leads from a file to Markdown (`formats::documents`), to passages with their words
 //! ([`PreparedDocument::prepare`]), and from a query to its words ([`query_terms`]), to what the store's engine is asked for
 //! ([`candidate_queries()`]), and to an order ([`rank()`]). Words are stemmed here, so both databases hold and find the same.
 
@@ -8,10 +8,9 @@ mod candidate_queries;
 mod chunk;
 mod document;
 mod embedding;
-mod extract;
 mod fields;
+mod format;
 mod language;
-mod nesting;
 mod rank;
 mod results;
 mod schema;
@@ -25,8 +24,8 @@ pub use document::{
     PreparedDocument, PreparedPassage, searchable_words, slugify,
 };
 pub use embedding::{TextDigest, embedding_text, text_digest};
-pub use extract::{ExtractError, Format, MAX_FILE, to_markdown};
 pub use fields::{URL_REQUIREMENT, is_slug, title_error, web_url};
+pub use format::{Format, MAX_FILE};
 pub use language::Language;
 pub use rank::{Candidate, Corpus, Hit, rank};
 pub use results::{MAX_RESULT_PASSAGES, search_result};

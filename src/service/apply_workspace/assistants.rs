@@ -7,7 +7,7 @@ use super::changes::changed_keys;
 use super::{Action, Applier, ApplyError, CurrentState, reject_api_owned};
 use crate::domain::assistant::{AssistantVersion, CompiledTool, check_names};
 use crate::domain::ids::AssistantId;
-use crate::domain::workspace_file::FileAssistant;
+use crate::formats::workspace_file::FileAssistant;
 use crate::store::Conn;
 use crate::store::assistants::{self, AssistantRow};
 

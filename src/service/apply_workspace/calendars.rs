@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{Applier, ApplyError, CurrentState, reject_api_owned};
 use crate::domain::calendar::{Caldav, CalendarSettings};
 use crate::domain::ids::{CalendarId, WorkspaceId};
-use crate::domain::workspace_file::{FileCaldav, FileCalendar};
+use crate::formats::workspace_file::{FileCaldav, FileCalendar};
 use crate::store::workspace_config::{self, ConfigRow, Section};
 use crate::store::{Conn, StoreError};
 

@@ -7,7 +7,7 @@ use crate::domain::assistant::AssistantVersion;
 use crate::domain::batch::{Command, NewConversation};
 use crate::domain::conversation::Conversation;
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, WidgetUuid, WorkspaceId};
-use crate::domain::workspace_file::FileConversation;
+use crate::formats::workspace_file::FileConversation;
 use crate::service::create_conversation::first_message;
 use crate::store::{Conn, conversations};
 

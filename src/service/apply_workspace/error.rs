@@ -1,7 +1,7 @@
 //! Why a workspace file was not applied.
 
 use crate::domain::error::Error;
-use crate::domain::workspace_file::WorkspaceFileError;
+use crate::formats::workspace_file::WorkspaceFileError;
 use crate::store::StoreError;
 use crate::tools::MIN_SECRET_BYTES;
 

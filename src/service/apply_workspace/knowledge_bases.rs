@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::{Action, Applier, ApplyError, CurrentState, reject_api_owned};
 use crate::domain::ids::{DocumentId, KnowledgeBaseId};
 use crate::domain::knowledge::{Document, KnowledgeBase, PreparedDocument};
-use crate::domain::workspace_file::FileKnowledgeBase;
+use crate::formats::workspace_file::FileKnowledgeBase;
 use crate::store::documents::{self, DocumentWrite, DocumentWriter};
 use crate::store::{Conn, StoreError, knowledge_bases};
 

@@ -4,7 +4,7 @@
 use super::{Applier, ApplyError};
 use crate::domain::mcp::{McpServer, McpToolSpec, McpTools};
 use crate::domain::tool::{Tool, ToolConfig};
-use crate::domain::workspace_file::FileMcp;
+use crate::formats::workspace_file::FileMcp;
 use crate::tools::mcp::ListError;
 
 impl Applier<'_> {

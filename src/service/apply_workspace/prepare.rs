@@ -13,7 +13,9 @@ use super::{ApplyContext, ApplyError};
 use crate::domain::assistant::ModelRef;
 use crate::domain::knowledge::{Format, MAX_FILE, PreparedDocument};
 use crate::domain::signature::SigningSecret;
-use crate::domain::workspace_file::{EnvName, FileMcp, FileSource, FileToolConfig, TextOrEnv, WorkspaceFile};
+use crate::formats::workspace_file::{
+    EnvName, FileMcp, FileSource, FileToolConfig, TextOrEnv, WorkspaceFile,
+};
 use crate::outbound::{AllowHosts, check_url};
 use crate::service::knowledge::DocumentSource;
 use crate::tools::mcp::{self, ListError, Listing, ServerConnection};

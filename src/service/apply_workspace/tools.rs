@@ -10,7 +10,7 @@ use crate::domain::assistant::{CompiledTool, HeaderText, WebhookTool};
 use crate::domain::ids::{CalendarId, KnowledgeBaseId};
 use crate::domain::seal::SealedSecret;
 use crate::domain::tool::{Tool, ToolConfig};
-use crate::domain::workspace_file::{EnvName, FileTool, FileToolConfig, FileWebhook, TextOrEnv};
+use crate::formats::workspace_file::{EnvName, FileTool, FileToolConfig, FileWebhook, TextOrEnv};
 use crate::store::Conn;
 use crate::store::workspace_config::{ConfigRow, Section};
 

@@ -5,7 +5,7 @@ use crate::domain::batch::{Command, EndpointAction, EndpointPatch, EndpointWrite
 use crate::domain::ids::{EndpointId, WorkspaceId};
 use crate::domain::seal::SealedSecret;
 use crate::domain::webhook_endpoint::{DEFAULT_ROTATION_OVERLAP, DisabledReason, Endpoint};
-use crate::domain::workspace_file::FileEndpoint;
+use crate::formats::workspace_file::FileEndpoint;
 use crate::service::webhook_endpoints::make_secret;
 use crate::store::{Conn, StoreError, webhook_endpoints};
 

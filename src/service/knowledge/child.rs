@@ -13,7 +13,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
 use super::IngestError;
-use crate::domain::knowledge::{DocumentTooLarge, Format, MAX_FILE, MAX_TEXT, to_markdown};
+use crate::domain::knowledge::{DocumentTooLarge, Format, MAX_FILE, MAX_TEXT};
+use crate::formats::documents::to_markdown;
 use crate::lifecycle::limit_process_resources;
 
 /// The address space of a child, in bytes.

@@ -11,9 +11,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::child;
 use crate::domain::error::Error;
-use crate::domain::knowledge::{
-    DocumentTooLarge, ExtractError, Format, Language, MAX_FILE, PreparedDocument, to_markdown,
-};
+use crate::domain::knowledge::{DocumentTooLarge, Format, Language, MAX_FILE, PreparedDocument};
+use crate::formats::documents::{ExtractError, to_markdown};
 
 /// How many are read at once.
 const MAX_CONCURRENT: usize = 4;

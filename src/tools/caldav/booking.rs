@@ -19,13 +19,14 @@ use super::remote_calendar::RemoteCalendar;
 use super::{READ_FAILED, failed, fenced_off, refused};
 use crate::domain::batch::{Hold, StoreWrite};
 use crate::domain::calendar::{
-    BookingRequest, Caldav, CalendarRules, Interval, NewEvent, Refusal, booking_range, decide_booking,
-    has_conflict, with_buffer, write_event,
+    BookingRequest, Caldav, CalendarRules, Interval, Refusal, booking_range, decide_booking, has_conflict,
+    with_buffer,
 };
 use crate::domain::chat::ToolSpec;
 use crate::domain::clock::Clock;
 use crate::domain::ids::{BookingId, CalendarId, IdGenerator};
 use crate::domain::tool_loop::CallResult;
+use crate::formats::icalendar::{NewEvent, write_event};
 use crate::tools::{Adapters, Call, CallContext, Tool, ToolOutcome, WriteError};
 
 const WRITE_FAILED: &str = "The appointment was not booked: the calendar cannot be written at the moment.";

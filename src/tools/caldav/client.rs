@@ -16,8 +16,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::error::CaldavError;
 use super::multistatus::is_calendar;
 use super::parsing::{has_uid, read_events, run_blocking};
-use crate::domain::calendar::{Caldav, CalendarRules, Interval, ParsedResource};
+use crate::domain::calendar::{Caldav, CalendarRules, Interval};
 use crate::domain::seal::SealKey;
+use crate::formats::icalendar::ParsedResource;
 use crate::outbound::{AllowHosts, GuardedClient, OutboundRequest, OutboundResponse};
 use crate::tools::Adapters;
 

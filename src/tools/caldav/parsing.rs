@@ -9,7 +9,8 @@ use tokio::sync::Semaphore;
 
 use super::error::CaldavError;
 use super::multistatus::read_resources;
-use crate::domain::calendar::{CalendarRules, EventReader, Interval, ParsedResource, first_uid};
+use crate::domain::calendar::{CalendarRules, Interval};
+use crate::formats::icalendar::{EventReader, ParsedResource, first_uid};
 
 /// How many answers are read at once.
 const MAX_CONCURRENT_READS: usize = 4;

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::client::CaldavClient;
 use super::error::CaldavError;
-use crate::domain::calendar::{Caldav, CalendarRules, Interval, ParsedResource};
+use crate::domain::calendar::{Caldav, CalendarRules, Interval};
 use crate::domain::ids::CalendarId;
+use crate::formats::icalendar::ParsedResource;
 use crate::store::bookings;
 use crate::store::{Conn, Db, StoreError};
 use crate::tools::{Adapters, CallContext};

@@ -1,55 +1,20 @@
 //! From a file to Markdown. Slow for a large one, and a broken PDF may make its reader panic or run on: call it where
 //! neither hurts.
 
+mod nesting;
+
 use std::rc::Rc;
 
 use htmd::{HtmlToMarkdown, Node};
 
-use super::nesting::exceeds_depth;
+use nesting::exceeds_depth;
 
-/// How large a file may be, in bytes.
-pub const MAX_FILE: usize = 10 * 1024 * 1024;
+use crate::domain::knowledge::{Format, MAX_FILE};
+
 /// How deep HTML may be nested.
 const MAX_DEPTH: usize = 400;
 /// What a page has besides its text.
 const SKIPPED_TAGS: [&str; 8] = ["script", "style", "noscript", "template", "nav", "svg", "iframe", "head"];
-
-crate::domain::string_enum::string_enum! {
-    /// What a document was made from.
-    Format {
-        Markdown = "markdown",
-        Text = "text",
-        Html = "html",
-        Pdf = "pdf",
-    }
-}
-
-impl Format {
-    /// By the name of a file.
-    #[must_use]
-    pub fn from_file_name(name: &str) -> Option<Self> {
-        let (_, extension) = name.rsplit_once('.')?;
-        match extension.to_ascii_lowercase().as_str() {
-            "md" | "markdown" => Some(Self::Markdown),
-            "txt" | "text" => Some(Self::Text),
-            "html" | "htm" => Some(Self::Html),
-            "pdf" => Some(Self::Pdf),
-            _ => None,
-        }
-    }
-
-    /// By a media type, without its parameters.
-    #[must_use]
-    pub fn from_media_type(essence: &str) -> Option<Self> {
-        match essence {
-            "text/markdown" => Some(Self::Markdown),
-            "text/plain" => Some(Self::Text),
-            "text/html" => Some(Self::Html),
-            "application/pdf" => Some(Self::Pdf),
-            _ => None,
-        }
-    }
-}
 
 /// Why a file has no text, as a sentence goes on after "the document".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

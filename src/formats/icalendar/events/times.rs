@@ -4,9 +4,9 @@ use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Span, Timestamp};
 
-use super::super::interval::{Interval, saturating_add};
 use super::component::Property;
 use super::zones::Zones;
+use crate::domain::calendar::{Interval, saturating_add};
 
 /// A time on the clock of a zone, or a day of it.
 #[derive(Debug, Clone, PartialEq)]

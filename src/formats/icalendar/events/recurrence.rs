@@ -10,9 +10,9 @@ use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 use rrule::RRuleSet;
 
-use super::super::interval::{Interval, saturating_add};
 use super::event::Event;
 use super::times::{EventTime, parse_time};
+use crate::domain::calendar::{Interval, saturating_add};
 
 /// How many starts of one event are looked at.
 const MAX_STARTS: usize = 50_000;

@@ -6,10 +6,10 @@ use serde_json::json;
 
 use super::{MAX_URL, ToolLocation, headers, is_function_name, reject_unused_keys, timeout_ms};
 use crate::domain::template::is_template;
-use crate::domain::workspace_file::check::check_text;
-use crate::domain::workspace_file::document::WorkspaceFileError;
-use crate::domain::workspace_file::raw::{TextOrEnv, ToolIn};
-use crate::domain::workspace_file::{FileMcp, FileTool, FileToolConfig};
+use crate::formats::workspace_file::check::check_text;
+use crate::formats::workspace_file::document::WorkspaceFileError;
+use crate::formats::workspace_file::raw::{TextOrEnv, ToolIn};
+use crate::formats::workspace_file::{FileMcp, FileTool, FileToolConfig};
 
 const MAX_DESCRIPTION: usize = 4_096;
 /// Headers that the protocol sets.

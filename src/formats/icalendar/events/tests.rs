@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::*;
 use crate::domain::calendar::BookingRequest;
 use crate::domain::calendar::samples::{at, between, rules};
+use crate::formats::icalendar::{NewEvent, write_event};
 
 fn calendar(lines: &str) -> String {
     format!("BEGIN:VCALENDAR\r\nVERSION:2.0\r\n{}\r\nEND:VCALENDAR\r\n", lines.trim().replace('\n', "\r\n"))

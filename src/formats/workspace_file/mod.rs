@@ -19,14 +19,14 @@ use serde_json::{Map, Value};
 pub use document::WorkspaceFileError;
 pub use raw::TextOrEnv;
 
-use super::assistant::ModelRef;
-use super::calendar::CalendarRules;
-use super::conversation::ConversationKind;
-use super::event::EventType;
-use super::ids::{AssistantId, WidgetUuid};
-use super::knowledge::{Format, Language};
-use super::money::Money;
-use super::workspace::Pricing;
+use crate::domain::assistant::ModelRef;
+use crate::domain::calendar::CalendarRules;
+use crate::domain::conversation::ConversationKind;
+use crate::domain::event::EventType;
+use crate::domain::ids::{AssistantId, WidgetUuid};
+use crate::domain::knowledge::{Format, Language};
+use crate::domain::money::Money;
+use crate::domain::workspace::Pricing;
 
 /// Where a secret is found when the file is applied: `{ env = "NAME" }`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]

@@ -7,7 +7,6 @@
 
 mod component;
 mod event;
-mod new_event;
 mod recurrence;
 mod times;
 mod windows_zones;
@@ -24,10 +23,7 @@ use recurrence::{Exceptions, Expansion, expand};
 use times::EventTime;
 use zones::Zones;
 
-use super::interval::Interval;
-use super::rules::CalendarRules;
-
-pub use new_event::{NewEvent, write_event};
+use crate::domain::calendar::{CalendarRules, Interval};
 
 /// How many recurrences all events of one reading may be expanded to.
 const MAX_RECURRENCES: usize = 200_000;
@@ -66,7 +62,7 @@ impl<'a> EventReader<'a> {
     pub fn read(&mut self, text: &str) -> Result<ParsedResource, &'static str> {
         self.check_timeout()?;
         let calendars = read_components(text)?;
-        let zones = Zones::new(&calendars, &self.rules.zone);
+        let zones = Zones::new(&calendars, self.rules.zone());
         let mut resource = ParsedResource { uid: String::new(), busy: Vec::new(), warnings: Vec::new() };
         let mut events = Vec::new();
         for component in calendars.iter().flat_map(|calendar| calendar.children("VEVENT")) {

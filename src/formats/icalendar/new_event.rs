@@ -4,8 +4,7 @@ use icalendar::{Calendar, Component as _, Event, Property};
 use jiff::Timestamp;
 use jiff::tz::Offset;
 
-use super::super::arguments::BookingRequest;
-use super::super::interval::Interval;
+use crate::domain::calendar::{BookingRequest, Interval};
 
 /// An appointment to be written.
 #[derive(Debug, Clone, Copy)]

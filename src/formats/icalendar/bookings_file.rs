@@ -6,8 +6,8 @@
 use icalendar::{Component as _, Event, Property};
 use jiff::Timestamp;
 
-use super::types::Calendar;
 use crate::domain::batch::Booking;
+use crate::domain::calendar::Calendar;
 
 /// How many days back a file reaches.
 pub const PAST_DAYS: u32 = 90;
