@@ -2,6 +2,7 @@
 
 mod health;
 mod limits;
+mod linger;
 mod observe;
 mod serve;
 mod stalled_reader;

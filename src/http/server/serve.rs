@@ -2,14 +2,14 @@
 //! head to come, and for a client to take what is sent.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
 use axum::response::Response;
 use http::{Method, header};
 use hyper::body::Incoming;
@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use tower::{ServiceExt as _, service_fn};
 
 use super::limits::Peer;
+use super::linger::{self, Shared, UnreadBody};
 use super::stalled_reader::{StallDetector, detect_stalls};
 use crate::config;
 use crate::lifecycle::Tasks;
@@ -38,7 +39,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// How long answers may still be written once the grace is over: waiting requests are told of it then.
 const FORCE_CLOSE_DELAY: Duration = Duration::from_secs(3);
-/// How long the readers of streams have to take the end of them, when the process stops.
+/// How long the readers of streams have to take the end of them, and clients that are still sending to read their answer,
+/// when the process stops.
 const STREAM_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Accepts connections until the soft stop, and serves each in a task of its own, which ends when
@@ -132,6 +134,8 @@ struct ConnectionState {
     has_request: AtomicBool,
     /// One was answered with a stream of events.
     has_stream: AtomicBool,
+    /// The bodies that were not read before their request was answered: the client may still be sending them.
+    unread: Arc<AtomicUsize>,
     /// The requests that have no answer yet.
     in_flight_requests: TaskTracker,
 }
@@ -166,16 +170,17 @@ impl Server {
         let (builder, router) = (self.builder.clone(), self.router.clone());
         let (head_timeout, write_timeout) = (self.http.head_timeout, self.http.write_timeout);
         let (soft, hard) = (self.tasks.soft_stop(), self.tasks.hard_stop());
+        let tasks = self.tasks.clone();
         let task = async move {
             let _permit = permit;
             // A small answer must not wait for the acknowledgement of the one before.
             let _ = stream.set_nodelay(true);
             let state = Arc::new(ConnectionState::default());
-            let service = service(router, peer, Arc::clone(&state));
+            let service = service(router, peer, Arc::clone(&state), tasks);
             // A client that stops reading would otherwise keep what waits for it, and its place.
             let mut stream = Box::pin(TimeoutStream::new(stream));
             stream.as_mut().set_write_timeout_pinned(Some(write_timeout));
-            let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+            let (shared, stream) = Shared::pair(stream);
             let first_request_timeout = async {
                 tokio::time::sleep(head_timeout).await;
                 if state.has_request.load(Ordering::Acquire) {
@@ -190,44 +195,65 @@ impl Server {
                 soft.cancelled().await;
                 state.until_only_streams_remain().await;
             };
-            let (mut first_request_timeout, mut force_close, mut only_streams_remain) =
-                (pin!(first_request_timeout), pin!(force_close), pin!(only_streams_remain));
-            let mut is_stopping = false;
-            loop {
-                tokio::select! {
-                    // What goes wrong on a connection is its peer's: it is gone, or speaks no HTTP.
-                    _ = connection.as_mut() => return,
-                    // The version is found out, and HTTP/2 begun, without a time-out of their own.
-                    () = &mut first_request_timeout => return,
-                    () = &mut force_close => return,
-                    () = &mut only_streams_remain => return,
-                    () = soft.cancelled(), if !is_stopping => {
-                        is_stopping = true;
-                        connection.as_mut().graceful_shutdown();
+            let ended = {
+                let mut connection = pin!(builder.serve_connection(TokioIo::new(shared), service));
+                let (mut first_request_timeout, mut force_close, mut only_streams_remain) =
+                    (pin!(first_request_timeout), pin!(force_close), pin!(only_streams_remain));
+                let mut is_stopping = false;
+                loop {
+                    tokio::select! {
+                        // An error here is the peer's: it is gone, or speaks no HTTP.
+                        ended = connection.as_mut() => break ended,
+                        // The version is found out, and HTTP/2 started, without a time-out of their own.
+                        () = &mut first_request_timeout => return,
+                        () = &mut force_close => return,
+                        () = &mut only_streams_remain => return,
+                        () = soft.cancelled(), if !is_stopping => {
+                            is_stopping = true;
+                            connection.as_mut().graceful_shutdown();
+                        }
                     }
                 }
+            };
+            let is_sending =
+                state.unread.load(Ordering::Acquire) > 0 || ended.is_err_and(|error| is_refused(&*error));
+            let Some(stream) = stream.reclaim() else { return };
+            tokio::select! {
+                () = linger::close(stream, is_sending) => {}
+                () = async {
+                    soft.cancelled().await;
+                    tokio::time::sleep(STREAM_CLOSE_TIMEOUT).await;
+                } => {}
             }
         };
         self.tasks.spawn("connection", StallDetector::new(write_timeout).run(task));
     }
 }
 
+/// Whether hyper answered a request itself because its head is malformed or too large, and did not read on.
+fn is_refused(error: &(dyn Error + Send + Sync + 'static)) -> bool {
+    error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse)
+}
+
 fn service(
     router: Router,
     peer: Peer,
     state: Arc<ConnectionState>,
+    tasks: Tasks,
 ) -> TowerToHyperService<
     impl tower::Service<http::Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone,
 > {
     TowerToHyperService::new(service_fn(move |request: http::Request<Incoming>| {
         state.has_request.store(true, Ordering::Release);
-        let mut request: Request = request.map(axum::body::Body::new);
+        let (mut request, unread) = UnreadBody::lend(request);
         request.extensions_mut().insert(peer);
         // Its body is never asked for.
         let is_head = request.method() == Method::HEAD;
-        let (response_future, state) = (router.clone().oneshot(request), Arc::clone(&state));
+        let (response_future, state, tasks) =
+            (router.clone().oneshot(request), Arc::clone(&state), tasks.clone());
         state.in_flight_requests.clone().track_future(async move {
-            let response = response_future.await?;
+            let mut response = response_future.await?;
+            unread.finish(&mut response, &state.unread, &tasks);
             if is_head || !is_stream(&response) {
                 return Ok(response);
             }

@@ -2,4 +2,5 @@
 
 mod bad_input;
 mod document;
+mod early_answers;
 mod transport_errors;

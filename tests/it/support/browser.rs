@@ -1,6 +1,7 @@
 //! Headless Chromium for the tests of pages, driven by its WebDriver over plain HTTP.
 
-use std::io::{BufRead, BufReader, Read};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -16,6 +17,9 @@ use super::wait::wait_for;
 
 /// The key under which WebDriver keeps an element's reference.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+/// How often the driver is started before its test fails.
+const STARTS: usize = 5;
 
 const FLAGS: [&str; 9] = [
     "--headless",
@@ -145,24 +149,48 @@ struct Driver {
 }
 
 impl Driver {
+    /// Tries again if the driver ends before it says its port. The kernel gives it a free port of `::1`, and it needs the
+    /// same port of 127.0.0.1. If another process has that one, it says "IPv4 port not available" and exits.
     fn start(folder: &Path) -> Self {
+        let mut outputs = Vec::new();
+        for _ in 0..STARTS {
+            match Self::try_start(folder) {
+                Ok(driver) => return driver,
+                Err(output) => outputs.push(output),
+            }
+        }
+        panic!("chromedriver ended {STARTS} times before it said its port:\n{}", outputs.join("\n"));
+    }
+
+    /// The error is what the driver wrote before it ended.
+    fn try_start(folder: &Path) -> Result<Self, String> {
+        let errors = folder.join("chromedriver.errors");
         let started = Command::new("chromedriver")
             .arg("--port=0")
             .env("TMPDIR", folder)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(File::create(&errors).expect("a file in a folder of our own"))
             .spawn();
         let mut process = started.unwrap_or_else(|fault| {
             panic!("chromedriver cannot be started ({fault}): this test needs Chromium, which `scripts/setup` installs")
         });
         let mut output = BufReader::new(process.stdout.take().expect("its output is piped"));
-        let port = output.by_ref().lines().map_while(Result::ok).find_map(|line| {
-            let (_, port) = line.split_once("started successfully on port ")?;
-            port.trim_end_matches('.').parse::<u16>().ok()
-        });
-        let port = port.expect("chromedriver says its port");
+        let mut written = String::new();
+        let port = loop {
+            let begin = written.len();
+            if output.read_line(&mut written).unwrap_or(0) == 0 {
+                let ended = process.wait().expect("a child that nobody else waits for");
+                let errors = std::fs::read_to_string(&errors).unwrap_or_default();
+                return Err(format!("{ended}\n{written}{errors}"));
+            }
+            if let Some((_, port)) = written[begin..].split_once("started successfully on port ")
+                && let Ok(port) = port.trim_end().trim_end_matches('.').parse::<u16>()
+            {
+                break port;
+            }
+        };
         let url = format!("http://127.0.0.1:{port}");
-        Self { process, http: Http::new(&*url), url, _output: output }
+        Ok(Self { process, http: Http::new(&*url), url, _output: output })
     }
 
     async fn call(&self, method: Method, path: &str, body: &Value) -> Value {
