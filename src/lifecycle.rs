@@ -3,6 +3,8 @@
 //! A stop has two steps. *Soft*: stop accepting and claiming, finish what runs. *Hard*: the grace
 //! is over, or a second signal came: let go of what still runs.
 
+pub mod lease;
+
 use std::any::Any;
 use std::io;
 use std::panic::AssertUnwindSafe;

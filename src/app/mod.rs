@@ -1,6 +1,7 @@
 //! The composition root: the one place that builds adapters and joins tasks.
 
 pub mod commands;
+mod data_dir_lock;
 mod models;
 mod parts;
 mod serve;
@@ -25,13 +26,13 @@ use crate::domain::ids::{IdGenerator, ProcessId};
 use crate::domain::seal::SealKey;
 use crate::http::{self, AppState, Limits};
 use crate::lifecycle::Tasks;
+use crate::lifecycle::lease::{LeaseKeeper, lease_channel};
 use crate::service::Services;
 use crate::service::authenticate::flush_last_used_periodically;
 use crate::service::knowledge::DocumentExtractor;
 use crate::service::private_file;
-use crate::store::lease::{LeaseKeeper, lease_channel};
 use crate::store::writer::{Slots, Writer, WriterContext};
-use crate::store::{Conn, Db, delivery_claims, queue};
+use crate::store::{Conn, Db, deliveries, turns};
 use crate::telemetry::Metrics;
 use crate::worker::{Lease, Worker};
 
@@ -242,8 +243,8 @@ async fn acquire_lease(
         Database::Postgres { .. } | Database::Sqlite { .. } => {
             let clock = deps.clock.as_ref();
             let queue = async |mut conn: Conn<'_>| {
-                let turns = queue::queue_all_running(conn.reborrow(), clock).await?;
-                Ok((turns, delivery_claims::queue_all_running(conn).await?))
+                let turns = turns::claims::queue_all_running(conn.reborrow(), clock).await?;
+                Ok((turns, deliveries::claims::queue_all_running(conn).await?))
             };
             let (turns, deliveries) = deps.db.write(queue).await?;
             if (turns, deliveries) != (0, 0) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{ServerDependencies, models, settings};
 use crate::config::Config;
 use crate::lifecycle::Tasks;
+use crate::lifecycle::lease::LeaseStatus;
 use crate::model::embeddings::Embedder;
 use crate::outbound::{AllowHosts, GuardedClient};
 use crate::service::Services;
@@ -14,7 +15,6 @@ use crate::service::run_turn::Engine;
 use crate::service::state::{
     DocumentWriteLimiter, Followers, KeyCache, TestCallLimiter, VersionCache, Waiters,
 };
-use crate::store::lease::LeaseStatus;
 use crate::store::writer::Writer;
 use crate::tools::mcp::Sessions;
 use crate::tools::{Adapters, QueryEmbedder, Searcher};

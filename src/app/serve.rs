@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 
+use super::data_dir_lock::DataDirLock;
 use super::{Server, ServerDependencies, models, open_store, public_address};
 use crate::config::{Config, Database, ModelChoice, current_executable, secret_from_env};
 use crate::domain::clock::{Clock, SystemClock};
@@ -16,7 +17,6 @@ use crate::outbound::{AllowHosts, GuardedClient};
 use crate::service::apply_workspace::ApplyContext;
 use crate::service::knowledge::DocumentExtractor;
 use crate::service::{demo, secret_key};
-use crate::store::lock::DataDirLock;
 use crate::telemetry::{self, Metrics};
 
 /// Runs a server until a signal.

@@ -6,7 +6,7 @@ use crate::domain::history::HistoryBounds;
 use crate::domain::tool_loop::TurnLimits;
 use crate::service::run_turn::EngineSettings;
 use crate::service::state::FollowerBounds;
-use crate::store::overdue::LifetimeLimits;
+use crate::store::turns::overdue::LifetimeLimits;
 use crate::store::writer::SlotLimits;
 use crate::worker::{DeliverySettings, WorkerSettings};
 

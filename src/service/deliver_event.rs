@@ -21,7 +21,7 @@ use crate::domain::seal::SealKey;
 use crate::domain::signature::{self, SigningSecret};
 use crate::domain::webhook_endpoint::{DisabledReason, Endpoint};
 use crate::outbound::{AllowHosts, GuardedClient, OutboundError, OutboundRequest, OutboundResponse};
-use crate::store::{Conn, Db, StoreError, delivery_claims, webhook_endpoints, workspaces};
+use crate::store::{Conn, Db, StoreError, deliveries, webhook_endpoints, workspaces};
 use crate::telemetry::DELIVERY_ATTEMPT_DURATION_SECONDS;
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
@@ -123,7 +123,7 @@ impl WebhookSender {
         let endpoint_keys: BTreeSet<_> = keys.iter().map(|key| (key.workspace, key.endpoint)).collect();
         let endpoint_keys: Vec<_> = endpoint_keys.into_iter().collect();
         let workspace_ids: BTreeSet<_> = keys.iter().map(|key| key.workspace).collect();
-        let events = delivery_claims::list_events(conn.reborrow(), keys).await?;
+        let events = deliveries::claims::list_events(conn.reborrow(), keys).await?;
         let endpoints = webhook_endpoints::find_many(conn.reborrow(), &endpoint_keys).await?;
         let settings = workspaces::settings(conn, &workspace_ids).await?;
         let allow_hosts = |id| {

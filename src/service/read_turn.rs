@@ -6,7 +6,8 @@ use crate::domain::batch::TurnRef;
 use crate::domain::error::{Error, ResourceKind};
 use crate::domain::ids::{MessageId, TurnId, WorkspaceId};
 use crate::domain::trace::Trace;
-use crate::store::{Conn, StoreError, conversations, journal, messages, turns};
+use crate::store::turns::journal;
+use crate::store::{Conn, StoreError, conversations, messages, turns};
 
 /// The turn of the account's workspace that has this id, as it was sent. The turns of a conversation that
 /// was deleted are unknown with it.

@@ -32,7 +32,7 @@ pub async fn find_version(
 }
 
 /// What admission needs to know of the named assistants.
-pub(super) async fn summaries(
+pub async fn summaries(
     conn: Conn<'_>,
     ids: &BTreeSet<(WorkspaceId, AssistantId)>,
 ) -> Result<Vec<(AssistantId, AssistantSummary)>, StoreError> {

@@ -11,7 +11,7 @@ use crate::domain::calendar::{Interval, MAX_SLOT_LENGTH};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{BookingId, CalendarId, ConversationId, TurnId, WorkspaceId};
 
-pub(super) const COLUMNS: &str = "workspace_id, calendar_id, id, call_id, conversation_id, starts_at, ends_at, title, name, \
+pub const COLUMNS: &str = "workspace_id, calendar_id, id, call_id, conversation_id, starts_at, ends_at, title, name, \
     email, notes, created_at, cancelled_at, resource, held_by";
 
 /// Of a row that is no dead hold: one whose turn has ended without a word of what came of it.
@@ -19,7 +19,7 @@ const NOT_STALE: &str = "(held_by is null or exists (select 1 from turns where t
     bookings.workspace_id and turns.id = bookings.held_by and turns.state in ('waiting', 'queued', 'running')))";
 
 #[derive(sqlx::FromRow)]
-pub(super) struct BookingRow {
+pub struct BookingRow {
     workspace_id: WorkspaceId,
     calendar_id: CalendarId,
     id: BookingId,
@@ -160,7 +160,7 @@ pub async fn lock_calendars(
 
 /// What a booking or a cancellation must see of its calendar.
 #[derive(Clone, Debug)]
-pub(super) struct BookingLookup {
+pub struct BookingLookup {
     pub workspace: WorkspaceId,
     pub calendar: CalendarId,
     /// Live bookings and holds that touch this range.
@@ -171,10 +171,7 @@ pub(super) struct BookingLookup {
     pub id: Option<BookingId>,
 }
 
-pub(super) async fn list_matching(
-    conn: Conn<'_>,
-    lookup: &BookingLookup,
-) -> Result<Vec<Booking>, StoreError> {
+pub async fn list_matching(conn: Conn<'_>, lookup: &BookingLookup) -> Result<Vec<Booking>, StoreError> {
     let rows: Vec<BookingRow> = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new("select ");
         query.push(COLUMNS).push(" from bookings where workspace_id = ").push_bind(lookup.workspace);
@@ -191,7 +188,7 @@ pub(super) async fn list_matching(
     Ok(rows.into_iter().map(Booking::from).collect())
 }
 
-pub(super) async fn insert(conn: Conn<'_>, rows: &[Booking]) -> Result<(), StoreError> {
+pub async fn insert(conn: Conn<'_>, rows: &[Booking]) -> Result<(), StoreError> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -211,7 +208,7 @@ pub(super) async fn insert(conn: Conn<'_>, rows: &[Booking]) -> Result<(), Store
     Ok(())
 }
 
-pub(super) async fn mark_cancelled(mut conn: Conn<'_>, rows: &[Booking]) -> Result<(), StoreError> {
+pub async fn mark_cancelled(mut conn: Conn<'_>, rows: &[Booking]) -> Result<(), StoreError> {
     const CANCEL: &str = "update bookings set cancelled_at = $1 \
         where workspace_id = $2 and calendar_id = $3 and id = $4 and cancelled_at is null";
     for row in rows {
@@ -223,7 +220,7 @@ pub(super) async fn mark_cancelled(mut conn: Conn<'_>, rows: &[Booking]) -> Resu
     Ok(())
 }
 
-pub(super) async fn mark_confirmed(mut conn: Conn<'_>, rows: &[Booking]) -> Result<(), StoreError> {
+pub async fn mark_confirmed(mut conn: Conn<'_>, rows: &[Booking]) -> Result<(), StoreError> {
     const CONFIRM: &str = "update bookings set held_by = null \
         where workspace_id = $1 and calendar_id = $2 and id = $3 and cancelled_at is null";
     for row in rows {

@@ -159,7 +159,7 @@ pub async fn lock(
     Ok(rows.into_iter().map(Conversation::from).collect())
 }
 
-pub(super) async fn insert(conn: Conn<'_>, rows: &[&Conversation]) -> Result<(), StoreError> {
+pub async fn insert(conn: Conn<'_>, rows: &[&Conversation]) -> Result<(), StoreError> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -180,7 +180,7 @@ pub(super) async fn insert(conn: Conn<'_>, rows: &[&Conversation]) -> Result<(),
 }
 
 /// Writes what every message changes of conversations that are there.
-pub(super) async fn update(conn: Conn<'_>, rows: &[&Conversation]) -> Result<(), StoreError> {
+pub async fn update(conn: Conn<'_>, rows: &[&Conversation]) -> Result<(), StoreError> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -201,7 +201,7 @@ pub(super) async fn update(conn: Conn<'_>, rows: &[&Conversation]) -> Result<(),
 }
 
 /// Writes the metadata, which may be large, of those of which it changes.
-pub(super) async fn update_metadata(conn: Conn<'_>, rows: &[&Conversation]) -> Result<(), StoreError> {
+pub async fn update_metadata(conn: Conn<'_>, rows: &[&Conversation]) -> Result<(), StoreError> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -231,7 +231,7 @@ pub async fn set_assistant(
 }
 
 /// Gives conversations their link to the widget door; an older one is then unknown.
-pub(super) async fn put_links(
+pub async fn put_links(
     mut conn: Conn<'_>,
     links: &[(WidgetUuid, WorkspaceId, ConversationId)],
     now: Micros,

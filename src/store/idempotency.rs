@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use sqlx::QueryBuilder;
 
-use super::now::store_now;
-use super::{Conn, StoreError, bind_chunks, on_conn};
+use super::{Conn, StoreError, bind_chunks, on_conn, store_now};
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::idempotency::{IDEMPOTENCY_TTL, IdempotencyKey, IdempotencyRecord};
 use crate::domain::ids::{TurnId, WorkspaceId};
@@ -45,7 +44,7 @@ impl From<RecordRow> for IdempotencyRecord {
 }
 
 /// What the named keys keep. Read under the workspaces' locks, which every writer of a key holds.
-pub(super) async fn find_many(
+pub async fn find_many(
     mut conn: Conn<'_>,
     keys: &BTreeSet<IdempotencyKey>,
 ) -> Result<Vec<IdempotencyRecord>, StoreError> {
@@ -69,7 +68,7 @@ pub(super) async fn find_many(
 }
 
 /// Writes keys, in place of what they kept before.
-pub(super) async fn put(mut conn: Conn<'_>, rows: &[&IdempotencyRecord]) -> Result<(), StoreError> {
+pub async fn put(mut conn: Conn<'_>, rows: &[&IdempotencyRecord]) -> Result<(), StoreError> {
     for rows in bind_chunks(rows, 10) {
         on_conn!(conn.reborrow(), |c| {
             let mut query = QueryBuilder::new(

@@ -91,7 +91,7 @@ pub async fn references(
     }))
 }
 
-pub(super) async fn insert(mut conn: Conn<'_>, rows: &[LedgerEntry]) -> Result<(), StoreError> {
+pub async fn insert(mut conn: Conn<'_>, rows: &[LedgerEntry]) -> Result<(), StoreError> {
     for rows in bind_chunks(rows, 8) {
         on_conn!(conn.reborrow(), |c| {
             let mut query = QueryBuilder::new("insert into ledger (");

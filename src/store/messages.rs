@@ -139,7 +139,7 @@ async fn list(
 }
 
 /// Where the named messages stand, those of them that there are.
-pub(super) async fn find_refs(
+pub async fn find_refs(
     conn: Conn<'_>,
     ids: &BTreeSet<(WorkspaceId, MessageId)>,
 ) -> Result<Vec<(MessageId, MessageRef)>, StoreError> {
@@ -161,7 +161,7 @@ pub(super) async fn find_refs(
     Ok(rows.into_iter().map(message_ref).collect())
 }
 
-pub(super) async fn insert(conn: Conn<'_>, rows: &[Message]) -> Result<(), StoreError> {
+pub async fn insert(conn: Conn<'_>, rows: &[Message]) -> Result<(), StoreError> {
     if rows.is_empty() {
         return Ok(());
     }

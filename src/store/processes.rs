@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::now::store_now;
-use super::{Conn, StoreError, on_conn};
+use super::{Conn, StoreError, on_conn, store_now};
 use crate::domain::clock::Clock;
 use crate::domain::ids::ProcessId;
 

@@ -168,10 +168,7 @@ pub async fn lock(
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
-pub(super) async fn update_states(
-    conn: Conn<'_>,
-    rows: &[(WorkspaceId, WorkspaceState)],
-) -> Result<(), StoreError> {
+pub async fn update_states(conn: Conn<'_>, rows: &[(WorkspaceId, WorkspaceState)]) -> Result<(), StoreError> {
     if rows.is_empty() {
         return Ok(());
     }

@@ -11,7 +11,8 @@ use crate::domain::chat::ToolSpec;
 use crate::domain::ids::{KnowledgeBaseId, WorkspaceId};
 use crate::domain::knowledge::{Hit, MAX_RESULT_PASSAGES, SearchMode, search_result};
 use crate::domain::tool_loop::CallResult;
-use crate::store::{Conn, Db, StoreError, knowledge_bases};
+use crate::store::knowledge::knowledge_bases;
+use crate::store::{Conn, Db, StoreError};
 
 pub use query_embedder::QueryEmbedder;
 pub use searcher::Searcher;

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use super::{POLL_INTERVAL, Worker, deliveries};
 use crate::domain::clock::Clock;
 use crate::domain::ids::ProcessId;
-use crate::store::lease::LeaseKeeper;
-use crate::store::{Conn, Db, StoreError, delivery_claims, processes, queue};
+use crate::lifecycle::lease::LeaseKeeper;
+use crate::store::{self, Conn, Db, StoreError, processes, turns};
 use crate::telemetry::TURN_TAKEOVERS;
 
 /// As many turns, or deliveries, as one query takes over at most.
@@ -101,7 +101,8 @@ async fn renew_once(worker: &Worker, lease: &mut Lease, db: &Db) {
 async fn cancel_fenced_off(worker: &Worker) -> Result<(), StoreError> {
     // Before the read: what is claimed since is ours.
     let running = worker.task_registry.turns();
-    let owned = worker.services.db.read(async |conn| queue::list_owned(conn, worker.process).await).await?;
+    let owned =
+        worker.services.db.read(async |conn| turns::claims::list_owned(conn, worker.process).await).await?;
     let owned: HashSet<_> = owned.into_iter().map(|(_, _, turn, _)| turn).collect();
     for turn in running.into_iter().filter(|turn| !owned.contains(turn)) {
         worker.task_registry.cancel(turn);
@@ -120,9 +121,11 @@ async fn take_over(worker: &Worker, lease: &Lease) {
     let overdue = is_unbroken.then_some(worker.settings.attempt_timeout + length);
     let clock = worker.services.clock.as_ref();
     let take_over_batch = async |mut conn: Conn<'_>| {
-        let turns = queue::take_over(conn.reborrow(), worker.process, overdue, TAKEOVER_BATCH, clock).await?;
+        let turns =
+            turns::claims::take_over(conn.reborrow(), worker.process, overdue, TAKEOVER_BATCH, clock).await?;
         let deliveries =
-            delivery_claims::take_over(conn, worker.process, is_unbroken, TAKEOVER_BATCH, clock).await?;
+            store::deliveries::claims::take_over(conn, worker.process, is_unbroken, TAKEOVER_BATCH, clock)
+                .await?;
         Ok((turns, deliveries))
     };
     let take_over_all = async {

@@ -7,7 +7,8 @@ use super::{POLL_INTERVAL, Worker};
 use crate::domain::error::Error;
 use crate::domain::turn::Api;
 use crate::service::{await_reply, follow_events};
-use crate::store::{Conn, cancellations};
+use crate::store::Conn;
+use crate::store::turns::cancellations;
 use crate::telemetry::{EVENT_FOLLOWERS, TURNS_RUNNING, WIDGET_REQUESTS_WAITING, WRITER_QUEUE_LENGTH};
 
 /// Polls until `background_stop`.

@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 use super::Worker;
 use crate::domain::batch::{HandBack, TurnRef};
 use crate::domain::ids::TurnId;
-use crate::store::queue;
+use crate::store::turns;
 
 /// The turns that run here. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -152,7 +152,8 @@ async fn reconcile_once(
     worker: &Worker,
     missing: &HashSet<(TurnId, i64)>,
 ) -> Result<HashSet<(TurnId, i64)>, crate::domain::error::Error> {
-    let owned = worker.services.db.read(async |conn| queue::list_owned(conn, worker.process).await).await?;
+    let owned =
+        worker.services.db.read(async |conn| turns::claims::list_owned(conn, worker.process).await).await?;
     let mut now_missing = HashSet::new();
     for (workspace, conversation, turn, fence) in owned {
         if worker.task_registry.contains(turn) {

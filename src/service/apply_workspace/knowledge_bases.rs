@@ -7,8 +7,9 @@ use super::{Action, Applier, ApplyError, CurrentState, reject_api_owned};
 use crate::domain::ids::{DocumentId, KnowledgeBaseId};
 use crate::domain::knowledge::{Document, KnowledgeBase, PreparedDocument};
 use crate::formats::workspace_file::FileKnowledgeBase;
-use crate::store::documents::{self, DocumentWrite, DocumentWriter};
-use crate::store::{Conn, StoreError, knowledge_bases};
+use crate::store::knowledge::documents::{self, DocumentWrite, DocumentWriter};
+use crate::store::knowledge::knowledge_bases;
+use crate::store::{Conn, StoreError};
 
 const BASE: &str = "knowledge base";
 const DOCUMENT: &str = "document";

@@ -209,7 +209,7 @@ impl CurrentState {
         workspaces::lock(conn.reborrow(), &[id].into()).await?;
         let conversations = conversations::lock(conn.reborrow(), prepared, id).await?;
         let calendars = calendars::lock(conn.reborrow(), id).await?;
-        let knowledge_bases = crate::store::knowledge_bases::lock_all(conn.reborrow(), id).await?;
+        let knowledge_bases = crate::store::knowledge::knowledge_bases::lock_all(conn.reborrow(), id).await?;
         Ok(Self {
             // Again, for another apply may have changed it before the lock was got.
             workspace: workspaces::find_by_slug(conn.reborrow(), slug).await?,

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::super::Services;
 use super::{BatchState, DocumentEmbedder};
-use crate::store::embedding_jobs::EmbeddingJob;
-use crate::store::{Conn, StoreError, embedding_jobs};
+use crate::store::knowledge::embedding_jobs;
+use crate::store::knowledge::embedding_jobs::EmbeddingJob;
+use crate::store::{Conn, StoreError};
 
 /// Documents that are claimed together.
 const CLAIM_BATCH: i64 = 16;

@@ -8,8 +8,9 @@ use crate::domain::ids::DocumentId;
 use crate::domain::knowledge::{Document, KnowledgeBase, PreparedDocument, is_slug};
 use crate::service::Services;
 use crate::service::page::{self, Page};
-use crate::store::documents::{self, DocumentWrite};
-use crate::store::{Conn, StoreError, knowledge_bases};
+use crate::store::knowledge::documents::{self, DocumentWrite};
+use crate::store::knowledge::knowledge_bases;
+use crate::store::{Conn, StoreError};
 
 /// How many documents a base takes through the API.
 const MAX_DOCUMENTS: i64 = 10_000;

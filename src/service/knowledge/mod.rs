@@ -13,7 +13,8 @@ use crate::domain::account::Account;
 use crate::domain::error::{Error, ResourceKind};
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
 use crate::domain::knowledge::{Hit, KnowledgeBase, Language, SearchMode};
-use crate::store::{Conn, StoreError, embedding_jobs, knowledge_bases};
+use crate::store::knowledge::{embedding_jobs, knowledge_bases};
+use crate::store::{Conn, StoreError};
 
 /// A base to be made; its fields were checked.
 #[derive(Debug)]

@@ -16,7 +16,8 @@ use crate::domain::message::Message;
 use crate::domain::template::fill_prompt;
 use crate::domain::turn::Turn;
 use crate::outbound::AllowHosts;
-use crate::store::{Conn, StoreError, conversations, journal, messages, workspaces};
+use crate::store::turns::journal;
+use crate::store::{Conn, StoreError, conversations, messages, workspaces};
 use crate::tools::Toolset;
 
 /// The longest system prompt, filled in, in bytes.

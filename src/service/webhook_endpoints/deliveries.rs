@@ -13,8 +13,10 @@ use crate::service::Services;
 use crate::service::page::{self, Page};
 use crate::service::read_events::{self, FeedQuery, StartPosition};
 use crate::store::Conn;
-use crate::store::delivery_log::{self, DeliveryReplay, ReplayEvent};
-use crate::store::event_replay::{self, EventRange};
+use crate::store::deliveries;
+use crate::store::deliveries::log::{DeliveryReplay, ReplayEvent};
+use crate::store::events;
+use crate::store::events::replay::EventRange;
 
 /// How many attempts are told of a delivery.
 const MAX_ATTEMPTS: i64 = 100;
@@ -43,7 +45,7 @@ pub async fn list(
     let (workspace, id, fetch_limit) = (account.workspace, endpoint.id, page::fetch_limit(limit));
     let DeliveryQuery { state, before } = query;
     let read =
-        async |conn: Conn<'_>| delivery_log::list(conn, workspace, id, state, before, fetch_limit).await;
+        async |conn: Conn<'_>| deliveries::log::list(conn, workspace, id, state, before, fetch_limit).await;
     let found = services.db.read(read).await?;
     Ok(Page::from_rows(found, limit, |delivery| delivery.cursor))
 }
@@ -68,10 +70,10 @@ async fn load_details(
     let not_found = || Error::not_found(ResourceKind::Delivery, name);
     let id: DeliveryId = name.parse().map_err(|_| not_found())?;
     let read = async |mut conn: Conn<'_>| {
-        let found = delivery_log::find(conn.reborrow(), workspace, endpoint, id).await?;
+        let found = deliveries::log::find(conn.reborrow(), workspace, endpoint, id).await?;
         let Some(delivery) = found else { return Ok(None) };
         let key = DeliveryKey { workspace, endpoint, cursor: delivery.cursor };
-        let attempts = delivery_log::last_attempts(conn, key, MAX_ATTEMPTS).await?;
+        let attempts = deliveries::log::last_attempts(conn, key, MAX_ATTEMPTS).await?;
         Ok(Some(DeliveryDetails { delivery, attempts }))
     };
     services.db.read(read).await?.ok_or_else(not_found)
@@ -133,7 +135,7 @@ pub async fn replay(
     let mut result = ReplayResult { deliveries: 0, next: None };
     for _ in 0..MAX_REPLAY_EVENTS / REPLAY_BATCH {
         let limit = page::fetch_limit(REPLAY_BATCH - 1);
-        let events = services.db.read(async |conn| event_replay::list(conn, &range, limit).await).await?;
+        let events = services.db.read(async |conn| events::replay::list(conn, &range, limit).await).await?;
         let Some((last, _)) = events.last().copied() else { return Ok(result) };
         let is_full = events.len() == REPLAY_BATCH;
         result.deliveries += requeue(services, &endpoint, events).await?;
@@ -154,7 +156,7 @@ async fn range(
 ) -> Result<EventRange, Error> {
     let workspace = account.workspace;
     let types = request.types.unwrap_or_else(|| endpoint.types.clone());
-    let last = services.db.read(async |conn| event_replay::latest_cursor(conn, workspace).await).await?;
+    let last = services.db.read(async |conn| events::replay::latest_cursor(conn, workspace).await).await?;
     let (after, since) = match request.from {
         ReplayFrom::After(after) => {
             let feed_query =
@@ -162,7 +164,8 @@ async fn range(
             (read_events::open_reader(services, account, &feed_query).await?.cursor, None)
         }
         ReplayFrom::Since(at) => {
-            let before = async |conn: Conn<'_>| event_replay::cursor_before(conn, workspace, at, last).await;
+            let before =
+                async |conn: Conn<'_>| events::replay::cursor_before(conn, workspace, at, last).await;
             (services.db.read(before).await?, Some(at))
         }
     };
@@ -183,7 +186,7 @@ async fn requeue(services: &Services, endpoint: &Endpoint, events: Vec<ReplayEve
     let clock = services.clock.as_ref();
     let events = events.into_iter().map(|event| (event, DeliveryId(services.ids.uuid_v7(clock)))).collect();
     let batch = DeliveryReplay { workspace: endpoint.workspace, endpoint: endpoint.id, events };
-    Ok(services.db.write(async |conn| delivery_log::enqueue_replay(conn, &batch, clock).await).await?)
+    Ok(services.db.write(async |conn| deliveries::log::enqueue_replay(conn, &batch, clock).await).await?)
 }
 
 /// Sends a test event to an endpoint; its delivery.

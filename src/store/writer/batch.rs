@@ -12,7 +12,7 @@ use crate::domain::error::Error;
 use crate::domain::turn::Api;
 use crate::store::StoreError;
 use crate::store::db::WRITE_TIMEOUT;
-use crate::store::now::store_now;
+use crate::store::store_now;
 use crate::telemetry::{WRITER_BATCH_COMMANDS, WRITER_BATCH_DURATION_SECONDS};
 
 /// What a committed batch came to.

@@ -11,8 +11,7 @@ use crate::domain::batch::{Batch, Bounds, Command, DecisionContext, Outcome, Slo
 use crate::domain::clock::Clock;
 use crate::domain::error::Error;
 use crate::domain::ids::{IdGenerator, ProcessId};
-use crate::store::now::store_now;
-use crate::store::{Conn, StoreError};
+use crate::store::{Conn, StoreError, store_now};
 
 /// The items that are decided here meet none of them.
 const UNLIMITED: Bounds = Bounds {

@@ -26,7 +26,6 @@ use tokio_util::sync::CancellationToken;
 pub use inline::decide_inline;
 pub use slots::{Slot, SlotLimits, Slots, WorkspaceCapacity};
 
-use super::lease::LeaseStatus;
 use super::{Db, StoreError};
 use crate::domain::batch::{
     Admission, AdmitOutcome, Bounds, Command, CreateOutcome, DisableEndpoint, Effects, EndTurn,
@@ -39,6 +38,7 @@ use crate::domain::error::Error;
 use crate::domain::ids::{DeliveryId, EndpointId, IdGenerator, ProcessId, TurnId, WorkspaceId};
 use crate::domain::turn::{Turn, TurnEnd};
 use crate::domain::webhook_endpoint::Endpoint;
+use crate::lifecycle::lease::LeaseStatus;
 use request_state::RequestState;
 use shard::{QueuedCommand, Shard};
 

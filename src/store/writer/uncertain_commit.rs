@@ -8,7 +8,8 @@ use crate::domain::event::Event;
 use crate::domain::ids::{EventId, WorkspaceId};
 use crate::domain::turn::Turn;
 use crate::store::db::WRITE_TIMEOUT;
-use crate::store::{StoreError, Tx, events, journal, turns, workspaces};
+use crate::store::turns::journal;
+use crate::store::{StoreError, Tx, events, turns, workspaces};
 
 /// What the batch came to, if it was committed.
 pub(super) struct UncertainCommit {

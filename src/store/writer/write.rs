@@ -2,9 +2,10 @@
 
 use crate::domain::batch::{ChangeSet, Tables};
 use crate::domain::clock::Micros;
+use crate::store::turns::{cancellations, journal};
 use crate::store::{
-    Conn, StoreError, bookings, cancellations, conversations, deliveries, events, idempotency, journal,
-    ledger, messages, turns, webhook_endpoints, workspaces,
+    Conn, StoreError, bookings, conversations, deliveries, events, idempotency, ledger, messages, turns,
+    webhook_endpoints, workspaces,
 };
 
 /// Writes all of it; `now` is the store's time.

@@ -14,8 +14,9 @@ use crate::domain::knowledge::{
 };
 use crate::domain::rank_fusion::reciprocal_rank_fusion;
 use crate::domain::vector::Vector;
-use crate::store::passage_vectors::NearestPassages;
-use crate::store::{Conn, Db, StoreError, passage_vectors, passages};
+use crate::store::knowledge::passage_vectors::NearestPassages;
+use crate::store::knowledge::{passage_vectors, passages};
+use crate::store::{Conn, Db, StoreError};
 
 /// How many passages of each ranking are fused.
 const RANKING_DEPTH: usize = 100;

@@ -8,7 +8,8 @@ use super::{InFlightGuard, send};
 use crate::domain::clock::Micros;
 use crate::domain::delivery::{ClaimedDelivery, DeliveryOutcome, OutcomeWrite};
 use crate::domain::ids::{EndpointId, WorkspaceId};
-use crate::store::delivery_claims::{self, DueEndpoint};
+use crate::store::deliveries;
+use crate::store::deliveries::claims::DueEndpoint;
 use crate::store::{Conn, StoreError};
 use crate::telemetry::{DELIVERIES_IN_FLIGHT, DELIVERY_LAG_SECONDS};
 
@@ -43,7 +44,8 @@ async fn claim_once(worker: &Worker, round: usize) -> Result<usize, StoreError> 
     }
     let (services, deliveries) = (&worker.services, &worker.deliveries);
     let clock = services.clock.as_ref();
-    let (mut due, now) = services.db.read(async |conn| delivery_claims::list_due(conn, clock).await).await?;
+    let (mut due, now) =
+        services.db.read(async |conn| deliveries::claims::list_due(conn, clock).await).await?;
     record_lag(&due, now);
     let failing: Vec<_> = due.iter().filter(|due| due.is_failing).map(endpoint_key).collect();
     let mut count = 0;
@@ -55,7 +57,7 @@ async fn claim_once(worker: &Worker, round: usize) -> Result<usize, StoreError> 
             break;
         }
         let claim =
-            async |conn: Conn<'_>| delivery_claims::claim(conn, worker.process, &allocations, clock).await;
+            async |conn: Conn<'_>| deliveries::claims::claim(conn, worker.process, &allocations, clock).await;
         let claimed = services.db.write(claim).await?;
         count += claimed.len();
         if !claimed.is_empty() {

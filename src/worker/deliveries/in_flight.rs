@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::DeliverySettings;
 use crate::domain::delivery::DeliveryKey;
 use crate::domain::ids::{EndpointId, WorkspaceId};
-use crate::store::delivery_claims::{ClaimRequest, DueEndpoint};
+use crate::store::deliveries::claims::{ClaimRequest, DueEndpoint};
 
 /// How many deliveries to a failing endpoint are under way at once: enough to see that it is back.
 const MAX_PER_FAILING_ENDPOINT: usize = 2;

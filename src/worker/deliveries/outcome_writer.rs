@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::Worker;
 use crate::domain::delivery::OutcomeWrite;
-use crate::store::{Conn, StoreError, attempts};
+use crate::store::deliveries::attempts;
+use crate::store::{Conn, StoreError};
 
 /// As many as one transaction writes at most.
 const BATCH: usize = 256;

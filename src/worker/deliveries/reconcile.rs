@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::super::Worker;
 use crate::domain::delivery::{DeliveryKey, DeliveryOutcome, OutcomeWrite};
-use crate::store::{Conn, StoreError, delivery_claims};
+use crate::store::{Conn, StoreError, deliveries};
 
 pub(super) async fn run(worker: Worker) {
     let mut missing = HashSet::new();
@@ -26,7 +26,7 @@ async fn reconcile_once(
     worker: &Worker,
     missing: &HashSet<(DeliveryKey, i64)>,
 ) -> Result<HashSet<(DeliveryKey, i64)>, StoreError> {
-    let list = async |conn: Conn<'_>| delivery_claims::list_owned(conn, worker.process).await;
+    let list = async |conn: Conn<'_>| deliveries::claims::list_owned(conn, worker.process).await;
     let owned = worker.services.db.read(list).await?;
     let mut now_missing = HashSet::new();
     for (key, fence) in owned {
@@ -52,7 +52,7 @@ pub(super) async fn cancel_fenced_off(worker: &Worker) -> Result<(), StoreError>
     let in_flight = &worker.deliveries.in_flight;
     // Before the read: what is claimed since is ours.
     let before = in_flight.owned();
-    let list = async |conn: Conn<'_>| delivery_claims::list_owned(conn, worker.process).await;
+    let list = async |conn: Conn<'_>| deliveries::claims::list_owned(conn, worker.process).await;
     let owned: HashSet<_> = worker.services.db.read(list).await?.into_iter().collect();
     for (key, fence) in before.into_iter().filter(|delivery| !owned.contains(delivery)) {
         in_flight.fence_off(key, fence);

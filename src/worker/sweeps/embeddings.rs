@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::domain::retry;
 use crate::service::embed_documents::{DocumentEmbedder, RETIRED_RETENTION};
-use crate::store::{StoreError, embedding_jobs};
+use crate::store::StoreError;
+use crate::store::knowledge::embedding_jobs;
 use crate::worker::Worker;
 
 /// How often it is looked for what other processes have written.

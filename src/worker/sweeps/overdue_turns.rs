@@ -9,7 +9,7 @@ use crate::domain::error::Error;
 use crate::domain::failure::Failure;
 use crate::domain::turn::TurnEnd;
 use crate::store::Conn;
-use crate::store::overdue::{self, OverdueReason, OverdueTurn};
+use crate::store::turns::overdue::{self, OverdueReason, OverdueTurn};
 use crate::worker::Worker;
 
 const INTERVAL: Duration = Duration::from_secs(1);

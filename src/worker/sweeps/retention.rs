@@ -6,9 +6,12 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::domain::ids::WorkspaceId;
-use crate::store::archived_endpoints::{self, ArchivedEndpoint};
-use crate::store::knowledge_bases::DeletedKnowledgeBase;
-use crate::store::{Conn, StoreError, idempotency, knowledge_bases, processes, retention};
+use crate::store::events::retention;
+use crate::store::knowledge::knowledge_bases;
+use crate::store::knowledge::knowledge_bases::DeletedKnowledgeBase;
+use crate::store::webhook_endpoints;
+use crate::store::webhook_endpoints::archived::ArchivedEndpoint;
+use crate::store::{Conn, StoreError, idempotency, processes};
 use crate::worker::Worker;
 
 const INTERVAL: Duration = Duration::from_mins(1);
@@ -54,7 +57,7 @@ async fn remove_leases(worker: &Worker) -> Result<(), StoreError> {
 }
 
 async fn remove_archived(worker: &Worker) -> Result<(), StoreError> {
-    for archived in worker.services.db.read(archived_endpoints::list).await? {
+    for archived in worker.services.db.read(webhook_endpoints::archived::list).await? {
         log_failure("deliveries", remove_archived_endpoint(worker, archived).await);
     }
     Ok(())
@@ -78,7 +81,7 @@ async fn remove_knowledge_base(worker: &Worker, deleted: DeletedKnowledgeBase) -
 async fn remove_archived_endpoint(worker: &Worker, archived: ArchivedEndpoint) -> Result<(), StoreError> {
     let (db, clock) = (&worker.services.db, worker.services.clock.as_ref());
     while db
-        .write(async |conn| archived_endpoints::close_deliveries(conn, archived, BATCH, clock).await)
+        .write(async |conn| webhook_endpoints::archived::close_deliveries(conn, archived, BATCH, clock).await)
         .await?
         > 0
     {
@@ -86,7 +89,7 @@ async fn remove_archived_endpoint(worker: &Worker, archived: ArchivedEndpoint) -
     }
     let is_deleted = !archived.from_file;
     while is_deleted
-        && db.write(async |conn| archived_endpoints::remove(conn, archived, BATCH).await).await? > 0
+        && db.write(async |conn| webhook_endpoints::archived::remove(conn, archived, BATCH).await).await? > 0
     {
         tokio::time::sleep(PAUSE).await;
     }

@@ -2,7 +2,7 @@
 
 use super::run;
 use crate::domain::turn::Api;
-use crate::store::{Conn, StoreError, queue};
+use crate::store::{Conn, StoreError, turns};
 use crate::worker::{POLL_INTERVAL, Worker};
 
 /// As many turns as one query claims at most.
@@ -46,7 +46,8 @@ async fn claim_for_api(worker: &Worker, api: Api) -> Result<usize, StoreError> {
     let (capacity, clock) = (worker.slots.workspace_capacity(), services.clock.as_ref());
     let max_takeovers = worker.settings.life.max_takeovers;
     let claim = async |conn: Conn<'_>| {
-        queue::claim(conn, worker.process, api, slots.len(), capacity.as_ref(), max_takeovers, clock).await
+        turns::claims::claim(conn, worker.process, api, slots.len(), capacity.as_ref(), max_takeovers, clock)
+            .await
     };
     let turns = services.db.write(claim).await?;
     let count = turns.len();

@@ -10,7 +10,8 @@ use rejoinder::domain::delivery::{
 use rejoinder::domain::ids::DeliveryId;
 use rejoinder::outbound::{AllowHosts, GuardedClient};
 use rejoinder::service::deliver_event::WebhookSender;
-use rejoinder::store::{Conn, attempts};
+use rejoinder::store::Conn;
+use rejoinder::store::deliveries::attempts;
 use serde_json::json;
 use uuid::Uuid;
 

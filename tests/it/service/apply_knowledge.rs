@@ -4,8 +4,9 @@ use rejoinder::domain::clock::Micros;
 use rejoinder::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
 use rejoinder::domain::knowledge::{Format, KnowledgeBase, Language, PreparedDocument, SearchMode};
 use rejoinder::service::apply_workspace::Mode;
-use rejoinder::store::documents::{self, DocumentWrite};
-use rejoinder::store::{Conn, knowledge_bases, workspaces};
+use rejoinder::store::knowledge::documents::{self, DocumentWrite};
+use rejoinder::store::knowledge::knowledge_bases;
+use rejoinder::store::{Conn, workspaces};
 use rejoinder::tools::Searcher;
 use uuid::Uuid;
 

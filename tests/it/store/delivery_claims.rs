@@ -10,8 +10,10 @@ use rejoinder::domain::delivery::{
     Attempt, AttemptOutcome, ClaimedDelivery, DeliveryOutcome, Disposition, OutcomeWrite,
 };
 use rejoinder::domain::ids::{EndpointId, ProcessId};
-use rejoinder::store::delivery_claims::{self, ClaimRequest};
-use rejoinder::store::{Conn, attempts};
+use rejoinder::store::Conn;
+use rejoinder::store::deliveries;
+use rejoinder::store::deliveries::attempts;
+use rejoinder::store::deliveries::claims::ClaimRequest;
 use uuid::Uuid;
 
 use crate::support::db::{Backend, both_backends};
@@ -24,7 +26,7 @@ async fn events(process: &Process, seeded: &Seed, count: usize) {
 }
 
 async fn due(process: &Process) -> Vec<EndpointId> {
-    let due = async |conn: Conn<'_>| delivery_claims::list_due(conn, process.clock.as_ref()).await;
+    let due = async |conn: Conn<'_>| deliveries::claims::list_due(conn, process.clock.as_ref()).await;
     process.db.read(due).await.unwrap().0.into_iter().map(|due| due.endpoint).collect()
 }
 
@@ -32,7 +34,7 @@ async fn claim(process: &Process, owner: ProcessId, seeded: &Seed, count: usize)
     let Some(endpoint) = due(process).await.pop() else { return Vec::new() };
     let wanted = [ClaimRequest { workspace: seeded.workspace, endpoint, count }];
     let clock = process.clock.as_ref();
-    let claim = async |conn: Conn<'_>| delivery_claims::claim(conn, owner, &wanted, clock).await;
+    let claim = async |conn: Conn<'_>| deliveries::claims::claim(conn, owner, &wanted, clock).await;
     process.db.write(claim).await.unwrap()
 }
 
@@ -91,7 +93,8 @@ both_backends!(
         assert_eq!(lost.len(), 2);
 
         let clock = process.clock.as_ref();
-        let take = async |conn: Conn<'_>| delivery_claims::take_over(conn, process.id, false, 9, clock).await;
+        let take =
+            async |conn: Conn<'_>| deliveries::claims::take_over(conn, process.id, false, 9, clock).await;
         assert_eq!(process.db.write(take).await.unwrap(), 2);
         let again = claim(&process, process.id, &seeded, 9).await;
         let delivered = attempted(&process, AttemptOutcome::Delivered, Disposition::Delivered);

@@ -6,8 +6,9 @@ use rejoinder::domain::knowledge::{
     Document, Format, Hit, KnowledgeBase, Language, MAX_TITLE_PASSAGES, PreparedDocument, SearchMode,
     searchable_words,
 };
-use rejoinder::store::documents::{self, DocumentWrite};
-use rejoinder::store::{Conn, Db, knowledge_bases};
+use rejoinder::store::knowledge::documents::{self, DocumentWrite};
+use rejoinder::store::knowledge::knowledge_bases;
+use rejoinder::store::{Conn, Db};
 use rejoinder::tools::Searcher;
 use uuid::Uuid;
 

@@ -11,10 +11,11 @@ use rejoinder::domain::conversation::ConversationKind;
 use rejoinder::domain::failure::Failure;
 use rejoinder::domain::ids::{BookingId, WorkspaceId};
 use rejoinder::domain::turn::{Api, TurnEnd, TurnState};
-use rejoinder::store::journal;
-use rejoinder::store::overdue::{self, LifetimeLimits, OverdueReason};
+use rejoinder::store::turns::cancellations;
+use rejoinder::store::turns::journal;
+use rejoinder::store::turns::overdue::{self, LifetimeLimits, OverdueReason};
 use rejoinder::store::writer::WorkspaceCapacity;
-use rejoinder::store::{cancellations, processes, queue};
+use rejoinder::store::{processes, turns};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -32,8 +33,9 @@ const LIFE: LifetimeLimits = LifetimeLimits {
 
 async fn claim(process: &Process, api: Api, limit: usize) -> Vec<rejoinder::domain::turn::Turn> {
     let mut tx = process.db.begin().await.unwrap();
-    let claimed =
-        queue::claim(tx.conn(), process.id, api, limit, None, 20, process.clock.as_ref()).await.unwrap();
+    let claimed = turns::claims::claim(tx.conn(), process.id, api, limit, None, 20, process.clock.as_ref())
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
     claimed
 }
@@ -50,7 +52,8 @@ async fn take_over(process: &Process) -> u64 {
 
 async fn take_over_after(process: &Process, overdue: Option<Duration>) -> u64 {
     let mut tx = process.db.begin().await.unwrap();
-    let taken = queue::take_over(tx.conn(), process.id, overdue, 100, process.clock.as_ref()).await.unwrap();
+    let taken =
+        turns::claims::take_over(tx.conn(), process.id, overdue, 100, process.clock.as_ref()).await.unwrap();
     tx.commit().await.unwrap();
     taken
 }
@@ -146,7 +149,7 @@ both_backends!(
 
 async fn owned(process: &Process) -> Vec<TurnRef> {
     let mut read = process.db.acquire_read().await.unwrap();
-    let owned = queue::list_owned(read.conn(), process.id).await.unwrap();
+    let owned = turns::claims::list_owned(read.conn(), process.id).await.unwrap();
     owned
         .into_iter()
         .map(|(workspace, conversation, turn, _)| TurnRef { workspace, conversation, turn })
@@ -216,7 +219,8 @@ both_backends!(
             let capacity = WorkspaceCapacity { limit: 1, remaining: left };
             let mut tx = process.db.begin().await.unwrap();
             let (id, clock) = (process.id, process.clock.as_ref());
-            let turns = queue::claim(tx.conn(), id, Api::Platform, limit, Some(&capacity), 20, clock).await;
+            let turns =
+                turns::claims::claim(tx.conn(), id, Api::Platform, limit, Some(&capacity), 20, clock).await;
             tx.commit().await.unwrap();
             let of = turns.unwrap().into_iter().map(|turn| turn.workspace);
             let mut of: Vec<_> = of.map(|id| if id == busy.workspace { "busy" } else { "idle" }).collect();
@@ -288,7 +292,7 @@ both_backends!(
         let (first, second) = (process.ask(&conversation).await, process.ask(&conversation).await);
 
         let mut tx = process.db.begin().await.unwrap();
-        assert_eq!(queue::queue_all_running(tx.conn(), process.clock.as_ref()).await.unwrap(), 1);
+        assert_eq!(turns::claims::queue_all_running(tx.conn(), process.clock.as_ref()).await.unwrap(), 1);
         tx.commit().await.unwrap();
 
         let queued = process.turn(first).await;

@@ -6,9 +6,12 @@ use rejoinder::domain::clock::{Clock, FixedClock};
 use rejoinder::domain::ids::{DocumentId, WorkspaceId};
 use rejoinder::domain::knowledge::{Document, KnowledgeBase, Language, embedding_text, text_digest};
 use rejoinder::domain::vector::Vector;
-use rejoinder::store::embedding_jobs::{self, EmbeddingJob};
-use rejoinder::store::passage_vectors::{self, NearestPassages, PassageEmbedding, UnembeddedPassage};
-use rejoinder::store::{Conn, Db, embedding_models};
+use rejoinder::store::knowledge::embedding_jobs::{self, EmbeddingJob};
+use rejoinder::store::knowledge::embedding_models;
+use rejoinder::store::knowledge::passage_vectors::{
+    self, NearestPassages, PassageEmbedding, UnembeddedPassage,
+};
+use rejoinder::store::{Conn, Db};
 use uuid::Uuid;
 
 use super::knowledge::{base_in, base_of, put, remove};

@@ -12,7 +12,7 @@ use rejoinder::domain::ids::{EndpointId, IdGenerator, WorkspaceId};
 use rejoinder::domain::seal::SealedSecret;
 use rejoinder::domain::webhook_endpoint::{DisabledReason, Endpoint, PreviousSecret};
 use rejoinder::store::writer::decide_inline;
-use rejoinder::store::{Conn, Db, archived_endpoints, webhook_endpoints};
+use rejoinder::store::{Conn, Db, webhook_endpoints};
 use uuid::Uuid;
 
 use crate::support::db::{TestDb, both_backends};
@@ -241,15 +241,16 @@ both_backends!(
         decide(&store, workspace, of_file, &[EndpointAction::Archive { by_file: true }]).await;
         let mut closed = Vec::new();
         let mut removed = Vec::new();
-        for archived in store.read(archived_endpoints::list).await.unwrap() {
+        for archived in store.read(webhook_endpoints::archived::list).await.unwrap() {
             for _ in 0..3 {
                 let close = async |conn: Conn<'_>| {
-                    archived_endpoints::close_deliveries(conn, archived, 2, &SystemClock).await
+                    webhook_endpoints::archived::close_deliveries(conn, archived, 2, &SystemClock).await
                 };
                 closed.push(store.write(close).await.unwrap());
             }
             for _ in 0..if archived.from_file { 0 } else { 3 } {
-                let remove = async |conn: Conn<'_>| archived_endpoints::remove(conn, archived, 2).await;
+                let remove =
+                    async |conn: Conn<'_>| webhook_endpoints::archived::remove(conn, archived, 2).await;
                 removed.push(store.write(remove).await.unwrap());
             }
         }
@@ -296,13 +297,14 @@ both_backends!(
         let store = store::open(&db).await;
         let endpoint = seeded_endpoint(&store, workspace).await.id;
         decide(&store, workspace, endpoint, &[EndpointAction::Archive { by_file: true }]).await;
-        let seen = store.read(archived_endpoints::list).await.unwrap()[0];
+        let seen = store.read(webhook_endpoints::archived::list).await.unwrap()[0];
         let back = EndpointPatch { restores: true, ..EndpointPatch::default() };
         let back = [EndpointAction::Update(Box::new(back)), EndpointAction::Test];
         decide(&store, workspace, endpoint, &back).await;
 
-        let close =
-            async |conn: Conn<'_>| archived_endpoints::close_deliveries(conn, seen, 9, &SystemClock).await;
+        let close = async |conn: Conn<'_>| {
+            webhook_endpoints::archived::close_deliveries(conn, seen, 9, &SystemClock).await
+        };
         assert_eq!(store.write(close).await.unwrap(), 0);
         assert_eq!(seed::number(&db, "select count(*) from deliveries where state = 'queued'").await, 1);
     }

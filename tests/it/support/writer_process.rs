@@ -16,7 +16,7 @@ use rejoinder::domain::ids::{
     ConversationId, IdGenerator, MessageId, ProcessId, TurnId, WidgetUuid, WorkspaceId,
 };
 use rejoinder::domain::turn::{Api, Reply, Turn, TurnEnd};
-use rejoinder::store::lease::{LeaseKeeper, lease_channel};
+use rejoinder::lifecycle::lease::{LeaseKeeper, lease_channel};
 use rejoinder::store::writer::{Effect, SlotLimits, Slots, Writer, WriterContext};
 use rejoinder::store::{Db, turns};
 use tokio::sync::mpsc;

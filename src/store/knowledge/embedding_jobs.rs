@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use sqlx::QueryBuilder;
 
-use super::now::store_now;
-use super::{Conn, StoreError, on_conn};
 use crate::domain::clock::Clock;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
+use crate::store::{Conn, StoreError, on_conn, store_now};
 
 /// A document that is not embedded whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -47,7 +46,7 @@ macro_rules! embedded_count {
 
 /// Marks a document that was written as one that is to be embedded by each model in use. Who is at it as it was has no claim
 /// any more. Its base is locked.
-pub(super) async fn enqueue(
+pub async fn enqueue(
     mut conn: Conn<'_>,
     workspace: WorkspaceId,
     document: DocumentId,

@@ -39,7 +39,7 @@ impl Conn<'_> {
 const MAX_BIND_VALUES: usize = 32_766;
 
 /// Rows in portions that one statement may write, or look for, at `columns` values a row.
-pub(super) fn bind_chunks<T>(rows: &[T], columns: usize) -> std::slice::Chunks<'_, T> {
+pub(crate) fn bind_chunks<T>(rows: &[T], columns: usize) -> std::slice::Chunks<'_, T> {
     rows.chunks((MAX_BIND_VALUES / columns).max(1))
 }
 

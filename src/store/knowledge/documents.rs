@@ -4,10 +4,11 @@
 use sqlx::QueryBuilder;
 
 use super::passages::CountChanges;
-use super::{Conn, StoreError, embedding_jobs, on_conn, passage_vectors, passages};
+use super::{embedding_jobs, passage_vectors, passages};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
 use crate::domain::knowledge::{Document, Format, KnowledgeBase, PreparedDocument, PreparedPassage};
+use crate::store::{Conn, StoreError, on_conn};
 
 const COLUMNS: &str = "workspace_id, id, base_id, slug, title, url, format, digest, passages, words, from_file, \
     created_at, updated_at";

@@ -1,15 +1,17 @@
 //! Webhook endpoints.
 
+pub mod archived;
+
 use std::collections::BTreeSet;
 
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, bind_chunks, on_conn};
 use crate::domain::clock::Micros;
 use crate::domain::event::{EventType, Subscriber};
 use crate::domain::ids::{EndpointId, WorkspaceId};
 use crate::domain::seal::SealedSecret;
 use crate::domain::webhook_endpoint::{DisabledReason, Endpoint, PreviousSecret};
+use crate::store::{Conn, StoreError, bind_chunks, on_conn};
 
 const COLUMNS: &str = "workspace_id, id, slug, description, url, types, secret, previous_secret, \
     previous_secret_until, enabled, disabled_reason, failing_since, from_file, archived_at, created_at, \
@@ -68,7 +70,7 @@ fn join_types(types: &[EventType]) -> String {
 }
 
 /// The endpoints of the named workspaces that take events now.
-pub(super) async fn subscribers(
+pub async fn subscribers(
     conn: Conn<'_>,
     ids: &BTreeSet<WorkspaceId>,
 ) -> Result<Vec<(WorkspaceId, Subscriber)>, StoreError> {
@@ -154,7 +156,7 @@ pub async fn list(
     Ok(rows.into_iter().map(Endpoint::from).collect())
 }
 
-pub(super) async fn insert(mut conn: Conn<'_>, rows: &[&Endpoint]) -> Result<(), StoreError> {
+pub async fn insert(mut conn: Conn<'_>, rows: &[&Endpoint]) -> Result<(), StoreError> {
     for rows in bind_chunks(rows, 16) {
         on_conn!(conn.reborrow(), |c| {
             let mut query = QueryBuilder::new("insert into webhook_endpoints (");
@@ -177,7 +179,7 @@ pub(super) async fn insert(mut conn: Conn<'_>, rows: &[&Endpoint]) -> Result<(),
 
 /// Failures are written beside the workspace's lock: here they are only forgotten, by what is enabled again
 /// and by a new URL.
-pub(super) async fn update(mut conn: Conn<'_>, rows: &[&Endpoint]) -> Result<(), StoreError> {
+pub async fn update(mut conn: Conn<'_>, rows: &[&Endpoint]) -> Result<(), StoreError> {
     const UPDATE: &str = "update webhook_endpoints set slug = $1, description = $2, url = $3, types = $4, \
         secret = $5, previous_secret = $6, previous_secret_until = $7, enabled = $8, disabled_reason = $9, \
         failing_since = case when ($8 and not enabled) or url <> $3 then null else failing_since end, \

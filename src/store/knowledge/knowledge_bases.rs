@@ -3,10 +3,10 @@
 
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, on_conn};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
 use crate::domain::knowledge::{KnowledgeBase, Language};
+use crate::store::{Conn, StoreError, on_conn};
 
 const COLUMNS: &str = "workspace_id, id, slug, name, language, passages, words, from_file, archived_at, \
     created_at, updated_at";

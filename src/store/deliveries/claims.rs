@@ -6,11 +6,10 @@ use std::collections::HashSet;
 use sqlx::QueryBuilder;
 use uuid::Uuid;
 
-use super::now::store_now;
-use super::{Conn, StoreError, bind_chunks, on_conn};
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::delivery::{ClaimedDelivery, DeliveryKey, EventPayload, ORDERING_WINDOW};
 use crate::domain::ids::{DeliveryId, EndpointId, EventId, ProcessId, WorkspaceId};
+use crate::store::{Conn, StoreError, bind_chunks, on_conn, store_now};
 
 /// An endpoint that a delivery is due at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, on_conn};
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
 use crate::domain::knowledge::{
     Candidate, CandidateQuery, KnowledgeBase, MAX_CANDIDATES, PreparedPassage, count_terms, scope_term,
     searchable_words,
 };
+use crate::store::{Conn, StoreError, on_conn};
 
 /// Rows of one statement, so that none takes long.
 const ROWS_PER_STATEMENT: usize = 500;
@@ -23,7 +23,7 @@ const TERMS_PER_STATEMENT: usize = 20_000;
 /// By how much the counts of a base change: kept apart while several of its documents are written, for most words are
 /// in many of them.
 #[derive(Debug, Default)]
-pub(super) struct CountChanges {
+pub struct CountChanges {
     pub passages: i64,
     pub words: i64,
     terms: BTreeMap<String, i64>,
@@ -31,7 +31,7 @@ pub(super) struct CountChanges {
 
 /// Gives a document of a locked base these passages in place of those that it has, and notes how the counts of words
 /// change.
-pub(super) async fn replace(
+pub async fn replace(
     mut conn: Conn<'_>,
     base: &KnowledgeBase,
     document: DocumentId,
@@ -86,7 +86,7 @@ async fn insert(
 }
 
 /// Adds to the counts of a locked base; words that no passage has any more are forgotten.
-pub(super) async fn recount(
+pub async fn recount(
     mut conn: Conn<'_>,
     base: &KnowledgeBase,
     mut changes: CountChanges,

@@ -3,11 +3,10 @@
 
 use sqlx::QueryBuilder;
 
-use super::now::store_now;
-use super::{Conn, StoreError, on_conn};
 use crate::domain::clock::Clock;
 use crate::domain::delivery::DeliveryState;
 use crate::domain::ids::{EndpointId, WorkspaceId};
+use crate::store::{Conn, StoreError, on_conn, store_now};
 
 /// An endpoint that is out of use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]

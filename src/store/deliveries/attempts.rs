@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sqlx::QueryBuilder;
 
-use super::now::store_now;
-use super::{Conn, StoreError, bind_chunks, on_conn};
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::delivery::{
     Attempt, AttemptOutcome, DeliveryKey, DeliveryOutcome, DeliveryState, Disposition, OutcomeWrite,
 };
 use crate::domain::ids::{EndpointId, ProcessId, WorkspaceId};
+use crate::store::{Conn, StoreError, bind_chunks, on_conn, store_now};
 
 type EndpointKey = (WorkspaceId, EndpointId);
 

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use sqlx::QueryBuilder;
 
-use super::now::store_now;
-use super::turns::{COLUMNS, TurnRow};
-use super::{Conn, StoreError, on_conn};
+use super::{COLUMNS, TurnRow};
 use crate::domain::clock::Clock;
 use crate::domain::turn::Turn;
+use crate::store::{Conn, StoreError, on_conn, store_now};
 
 /// Open turns that are to be ended: past their deadline, or older than a turn may be.
 #[derive(Clone, Debug)]

@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use super::now::store_now;
-use super::{Conn, StoreError, on_conn};
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::ids::WorkspaceId;
+use crate::store::{Conn, StoreError, on_conn, store_now};
 
 /// At most `limit` workspaces after this one with events that are older than `max_age`, or that are below
 /// the oldest kept cursor and still there.

@@ -2,13 +2,12 @@
 
 use sqlx::QueryBuilder;
 
-use super::now::store_now;
-use super::{Conn, StoreError, on_conn};
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::delivery::{Attempt, AttemptOutcome, DeliveryKey, DeliveryState};
 use crate::domain::delivery_log::{AttemptLogEntry, DeliveryLogEntry};
 use crate::domain::event::EventType;
 use crate::domain::ids::{ConversationId, DeliveryId, EndpointId, EventId, WorkspaceId};
+use crate::store::{Conn, StoreError, on_conn, store_now};
 
 const SELECT: &str = "select d.id, d.cursor, d.conversation_id, e.id as event, e.type as kind, d.state, d.replay, d.attempts, \
     d.not_before, d.created_at, d.ended_at from deliveries d \

@@ -1,11 +1,15 @@
 //! Events on their way to webhook endpoints.
 
+pub mod attempts;
+pub mod claims;
+pub mod log;
+
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, bind_chunks, on_conn};
 use crate::domain::event::Delivery;
+use crate::store::{Conn, StoreError, bind_chunks, on_conn};
 
-pub(super) async fn insert(mut conn: Conn<'_>, rows: &[Delivery]) -> Result<(), StoreError> {
+pub async fn insert(mut conn: Conn<'_>, rows: &[Delivery]) -> Result<(), StoreError> {
     for rows in bind_chunks(rows, 12) {
         on_conn!(conn.reborrow(), |c| {
             let mut query = QueryBuilder::new(

@@ -2,14 +2,11 @@
 
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, bind_chunks, on_conn};
 use crate::domain::ids::{ProcessId, TurnId};
+use crate::store::{Conn, StoreError, bind_chunks, on_conn};
 
 /// Leaves word for the owners of turns that were ended by another hand.
-pub(super) async fn insert(
-    mut conn: Conn<'_>,
-    cancellations: &[(ProcessId, TurnId)],
-) -> Result<(), StoreError> {
+pub async fn insert(mut conn: Conn<'_>, cancellations: &[(ProcessId, TurnId)]) -> Result<(), StoreError> {
     for cancellations in bind_chunks(cancellations, 2) {
         on_conn!(conn.reborrow(), |c| {
             let mut query = QueryBuilder::new("insert into cancellations (owner, turn_id) ");

@@ -1,13 +1,16 @@
 //! Events: the log that the feed and the webhooks tell, in order of its cursor.
 //! Of what a deleted conversation has left, the `data` is told no more.
 
+pub mod replay;
+pub mod retention;
+
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, bind_chunks, on_conn};
 use crate::domain::clock::Micros;
 use crate::domain::event::{CursorRange, Event, EventFilter, EventType};
 use crate::domain::ids::{ConversationId, EventId, WorkspaceId};
 use crate::domain::render;
+use crate::store::{Conn, StoreError, bind_chunks, on_conn};
 
 const COLUMNS: &str = "workspace_id, cursor, id, type, conversation_id, body, created_at";
 
@@ -142,7 +145,7 @@ pub async fn latest_cursors(
 }
 
 /// Whether the event at a cursor is this one.
-pub(super) async fn exists(
+pub async fn exists(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     cursor: i64,
@@ -155,7 +158,7 @@ pub(super) async fn exists(
     Ok(count > 0)
 }
 
-pub(super) async fn insert(mut conn: Conn<'_>, rows: &[Event]) -> Result<(), StoreError> {
+pub async fn insert(mut conn: Conn<'_>, rows: &[Event]) -> Result<(), StoreError> {
     for rows in bind_chunks(rows, 7) {
         on_conn!(conn.reborrow(), |c| {
             let mut query = QueryBuilder::new("insert into events (");

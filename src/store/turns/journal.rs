@@ -2,9 +2,9 @@
 
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, bind_chunks, on_conn};
 use crate::domain::batch::{JournalRow, TurnRef};
 use crate::domain::clock::Micros;
+use crate::store::{Conn, StoreError, bind_chunks, on_conn};
 
 /// The whole journal of a turn, in order.
 pub async fn list(conn: Conn<'_>, turn: TurnRef) -> Result<Vec<JournalRow>, StoreError> {
@@ -27,7 +27,7 @@ pub async fn list(conn: Conn<'_>, turn: TurnRef) -> Result<Vec<JournalRow>, Stor
 }
 
 /// Keeps rows. One that is there already was written by a commit whose outcome was unknown.
-pub(super) async fn insert(mut conn: Conn<'_>, rows: &[JournalRow]) -> Result<(), StoreError> {
+pub async fn insert(mut conn: Conn<'_>, rows: &[JournalRow]) -> Result<(), StoreError> {
     for rows in bind_chunks(rows, 10) {
         on_conn!(conn.reborrow(), |c| {
             let mut query = QueryBuilder::new(
@@ -48,7 +48,7 @@ pub(super) async fn insert(mut conn: Conn<'_>, rows: &[JournalRow]) -> Result<()
 }
 
 /// Keeps the results of calls that were started. The first result counts.
-pub(super) async fn finish(conn: Conn<'_>, rows: &[JournalRow]) -> Result<(), StoreError> {
+pub async fn finish(conn: Conn<'_>, rows: &[JournalRow]) -> Result<(), StoreError> {
     if rows.is_empty() {
         return Ok(());
     }

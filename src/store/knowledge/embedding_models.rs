@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::now::store_now;
-use super::{Conn, StoreError, knowledge_bases, on_conn};
+use super::knowledge_bases;
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
+use crate::store::{Conn, StoreError, on_conn, store_now};
 
 /// Notes that a process uses a model: from now on documents that are written are to be embedded by it.
 pub async fn record_use(mut conn: Conn<'_>, model: &str, clock: &dyn Clock) -> Result<(), StoreError> {

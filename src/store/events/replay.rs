@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use sqlx::QueryBuilder;
 
-use super::delivery_log::ReplayEvent;
-use super::{Conn, StoreError, on_conn};
 use crate::domain::clock::Micros;
 use crate::domain::event::EventType;
 use crate::domain::ids::WorkspaceId;
+use crate::store::deliveries::log::ReplayEvent;
+use crate::store::{Conn, StoreError, on_conn};
 
 /// Which of a workspace's events.
 #[derive(Clone, Debug)]

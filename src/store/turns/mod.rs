@@ -1,21 +1,26 @@
 //! Turns: the queue is this table itself.
 
+pub mod cancellations;
+pub mod claims;
+pub mod journal;
+pub mod overdue;
+
 use std::collections::BTreeSet;
 
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, bind_chunks, on_conn};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, ProcessId, TurnId, WorkspaceId};
 use crate::domain::money::Money;
 use crate::domain::turn::{Api, Turn, TurnState};
+use crate::store::{Conn, StoreError, bind_chunks, on_conn};
 
-pub(super) const COLUMNS: &str = "workspace_id, id, conversation_id, position, message_id, api, state, owner, \
+const COLUMNS: &str = "workspace_id, id, conversation_id, position, message_id, api, state, owner, \
     fence, attempts, takeovers, not_before, admitted_at, first_started_at, deadline_at, price, assistant_id, \
     assistant_version, idempotency_scope, idempotency_key, reason, reply_id, ended_at";
 
 #[derive(sqlx::FromRow)]
-pub(super) struct TurnRow {
+struct TurnRow {
     workspace_id: WorkspaceId,
     id: TurnId,
     conversation_id: ConversationId,
@@ -100,7 +105,7 @@ pub async fn list_ended(mut conn: Conn<'_>, ids: &[(WorkspaceId, TurnId)]) -> Re
 }
 
 /// Locks and reads the named turns, in order of their ids.
-pub(super) async fn lock(
+pub async fn lock(
     mut conn: Conn<'_>,
     ids: &BTreeSet<(WorkspaceId, TurnId)>,
 ) -> Result<Vec<Turn>, StoreError> {
@@ -124,7 +129,7 @@ pub(super) async fn lock(
 }
 
 /// The ids of the open turns of conversations; their rows are then locked with the others.
-pub(super) async fn list_open(
+pub async fn list_open(
     conn: Conn<'_>,
     conversations: &BTreeSet<(WorkspaceId, ConversationId)>,
 ) -> Result<Vec<(WorkspaceId, TurnId)>, StoreError> {
@@ -144,7 +149,7 @@ pub(super) async fn list_open(
     }))
 }
 
-pub(super) async fn insert(conn: Conn<'_>, rows: &[&Turn]) -> Result<(), StoreError> {
+pub async fn insert(conn: Conn<'_>, rows: &[&Turn]) -> Result<(), StoreError> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -168,7 +173,7 @@ pub(super) async fn insert(conn: Conn<'_>, rows: &[&Turn]) -> Result<(), StoreEr
 }
 
 /// Writes what a batch changes of turns that are there.
-pub(super) async fn update(mut conn: Conn<'_>, rows: &[&Turn]) -> Result<(), StoreError> {
+pub async fn update(mut conn: Conn<'_>, rows: &[&Turn]) -> Result<(), StoreError> {
     for rows in bind_chunks(rows, 11) {
         on_conn!(conn.reborrow(), |c| {
             let mut query = QueryBuilder::new(

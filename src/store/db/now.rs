@@ -4,7 +4,7 @@ use super::{Conn, StoreError};
 use crate::domain::clock::{Clock, Micros};
 
 /// PostgreSQL's own clock there, this process's on SQLite.
-pub(super) async fn store_now(conn: Conn<'_>, clock: &dyn Clock) -> Result<Micros, StoreError> {
+pub async fn store_now(conn: Conn<'_>, clock: &dyn Clock) -> Result<Micros, StoreError> {
     match conn {
         Conn::Postgres(c) => {
             let (now,): (Micros,) = sqlx::query_as("select store_now()").fetch_one(c).await?;

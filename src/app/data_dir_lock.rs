@@ -9,13 +9,13 @@ const LOCK_FILE: &str = "rejoinder.lock";
 /// Held by the one server of a data folder; the operating system frees it when the process ends,
 /// however it ends.
 #[derive(Debug)]
-pub struct DataDirLock {
+pub(super) struct DataDirLock {
     _file: File,
 }
 
 /// Why the lock was not got.
 #[derive(Debug, thiserror::Error)]
-pub enum LockError {
+pub(super) enum LockError {
     #[error("another server is running on this data folder ({})", .0.display())]
     AlreadyRunning(PathBuf),
     #[error("the lock file {} cannot be used", path.display())]
@@ -24,7 +24,7 @@ pub enum LockError {
 
 impl DataDirLock {
     /// Takes the lock of a data folder that is there. Does not wait.
-    pub fn acquire(data_dir: &Path) -> Result<Self, LockError> {
+    pub(super) fn acquire(data_dir: &Path) -> Result<Self, LockError> {
         let path = data_dir.join(LOCK_FILE);
         let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
         let file = opened.map_err(|source| LockError::Unusable { path: path.clone(), source })?;

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use futures::TryStreamExt as _;
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, knowledge_bases, on_conn};
+use super::knowledge_bases;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
 use crate::domain::knowledge::{KnowledgeBase, TextDigest};
 use crate::domain::vector::{NearestNeighbors, Vector};
+use crate::store::{Conn, StoreError, on_conn};
 
 /// How many vectors of a document that is written anew are held in memory: the rest is made anew.
 const MAX_REUSED: i64 = 2000;
@@ -98,7 +99,7 @@ pub async fn put(
 
 /// What models made of a document's texts, whichever passages those are.
 #[derive(sqlx::FromRow)]
-pub(super) struct ReusableVector {
+pub struct ReusableVector {
     model: String,
     digest: Vec<u8>,
     dimension: i64,
@@ -107,7 +108,7 @@ pub(super) struct ReusableVector {
 
 /// What a document that is about to be written anew can keep: what was made of texts that it will still have. The base is
 /// locked.
-pub(super) async fn list_reusable(
+pub async fn list_reusable(
     conn: Conn<'_>,
     base: &KnowledgeBase,
     document: DocumentId,
@@ -132,7 +133,7 @@ pub(super) async fn list_reusable(
 }
 
 /// Gives it to the passages that it now has, whose texts these are, in order.
-pub(super) async fn restore(
+pub async fn restore(
     mut conn: Conn<'_>,
     base: &KnowledgeBase,
     document: DocumentId,

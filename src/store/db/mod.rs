@@ -1,17 +1,28 @@
 //! The handle of a store: its pools, its transactions and its migrations.
 
+mod codec;
+mod conn;
+mod error;
+mod now;
+mod pooled_connection;
+mod transaction;
+
 use std::path::Path;
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection as _, PgConnection, PgPool, Postgres, Sqlite, SqlitePool};
+use sqlx::{Connection as _, PgConnection, PgPool, SqlitePool};
 use tokio::time::timeout;
 
-use super::pooled_connection::{HEALTH_CHECK_TIMEOUT, PooledConnection};
-use super::{Conn, StoreError, on_conn};
+pub use conn::Conn;
+pub(crate) use conn::{bind_chunks, on_conn};
+pub use error::StoreError;
+pub use now::store_now;
+use pooled_connection::HEALTH_CHECK_TIMEOUT;
+pub use pooled_connection::PooledConnection;
+pub use transaction::{ReadConnection, Tx};
 
 static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -24,7 +35,7 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a read may take, the wait for its connection included: a client is answered in less than 5 s.
 const READ_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long a transaction may take, likewise: longer than the store lets one of its statements run.
-pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(8);
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(8);
 /// A connection that was idle for less is taken to be alive.
 const HEALTH_CHECK_AFTER_IDLE: Duration = Duration::from_secs(1);
 /// How long the connections may take to close; what is left then ends with the process.
@@ -244,47 +255,4 @@ async fn check_connection(options: &PgConnectOptions) -> Result<(), StoreError> 
 
 fn libsqlite3_sys_version() -> i32 {
     libsqlite3_sys::SQLITE_VERSION_NUMBER
-}
-
-/// A transaction; rolled back where it is dropped.
-#[derive(Debug)]
-pub enum Tx {
-    Postgres(PooledConnection<Postgres>),
-    Sqlite(PooledConnection<Sqlite>),
-}
-
-impl Tx {
-    /// The connection that its statements run on.
-    pub fn conn(&mut self) -> Conn<'_> {
-        match self {
-            Self::Postgres(conn) => Conn::Postgres(conn.conn()),
-            Self::Sqlite(conn) => Conn::Sqlite(conn.conn()),
-        }
-    }
-
-    /// Makes it durable. An error leaves the outcome unknown.
-    pub async fn commit(self) -> Result<(), StoreError> {
-        match self {
-            Self::Postgres(conn) => conn.commit().await?,
-            Self::Sqlite(conn) => conn.commit().await?,
-        }
-        Ok(())
-    }
-}
-
-/// A connection to read with.
-#[derive(Debug)]
-pub enum ReadConnection {
-    Postgres(PooledConnection<Postgres>),
-    Sqlite(PoolConnection<Sqlite>),
-}
-
-impl ReadConnection {
-    /// The connection that its statements run on.
-    pub fn conn(&mut self) -> Conn<'_> {
-        match self {
-            Self::Postgres(conn) => Conn::Postgres(conn.conn()),
-            Self::Sqlite(conn) => Conn::Sqlite(conn),
-        }
-    }
 }

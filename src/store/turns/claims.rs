@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use sqlx::QueryBuilder;
 
-use super::now::store_now;
-use super::turns::{COLUMNS, TurnRow};
-use super::writer::WorkspaceCapacity;
-use super::{Conn, StoreError, on_conn};
+use super::{COLUMNS, TurnRow};
 use crate::domain::clock::Clock;
 use crate::domain::ids::{ConversationId, ProcessId, TurnId, WorkspaceId};
 use crate::domain::turn::{Api, Turn};
+use crate::store::store_now;
+use crate::store::writer::WorkspaceCapacity;
+use crate::store::{Conn, StoreError, on_conn};
 
 /// Claims at most `limit` queued turns of a door, the longest waiting first, none of a workspace beyond
 /// its `capacity`, and none that is to be ended: past its deadline, or taken over more often than
