@@ -1,24 +1,25 @@
-//! The checker finds what it is there for: a good run's evidence is falsified in one place at a time.
+//! Self-test of the checker: it falsifies one thing at a time in the evidence of a good run, and expects the violated
+//! invariants to be found.
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::checker::{broken_by, names};
+use crate::checker::{names, violated_by};
 use crate::client::{Api, Client, Operation, Outcome};
 use crate::cluster::{Cluster, Setup};
 use crate::evidence::{Evidence, gather};
 use crate::fakes::Plan;
 use crate::history::History;
-use crate::ledger_monitor::Watch;
-use crate::outages::Loss;
+use crate::ledger_monitor::LedgerMonitor;
+use crate::outages::Outage;
 use crate::support::db::Backend;
 
-/// What is falsified, how, and which invariants see it.
+/// Description, falsification, and the codes of the invariants that must report it.
 type Falsified = (&'static str, fn(&mut Evidence), &'static [&'static str]);
 
 const FALSIFIED: [Falsified; 20] = [
-    ("a reply that was not paid for", |evidence| evidence.balance += 10_000, &["M1", "M5"]),
+    ("a reply without a charge", |evidence| evidence.balance += 10_000, &["M1", "M5"]),
     ("a balance below zero", |evidence| evidence.ledger[1]["balance_after"] = json!("-0.01"), &["M2", "M5"]),
     ("a charge that is taken twice", |evidence| repeat(&mut evidence.ledger, is_charge), &["M3", "M5"]),
     (
@@ -31,67 +32,73 @@ const FALSIFIED: [Falsified; 20] = [
     ("a reply that is stored twice", |evidence| repeat(messages(evidence), is_reply), &["A4"]),
     ("an end that is announced twice", |evidence| repeat(&mut evidence.events, is_reply_event), &["A3"]),
     ("replies in another order", swap_replies, &["A5"]),
-    ("another reply than the client was told", change_reply, &["I1"]),
+    ("a reply that differs from the client's", change_reply, &["I1"]),
     ("a tool that is called twice", repeat_note, &["T1"]),
     ("a call that nobody asked for", |evidence| change_calls(evidence), &["I1", "T2"]),
     ("a test conversation that is charged", charge_test, &["M4"]),
     (
-        "a balance that was never that of the ledger",
-        |evidence| evidence.watched.readings[0].balance += 1,
+        "a balance that never matches the ledger",
+        |evidence| evidence.observed_ledger.readings[0].balance += 1,
         &["M5b"],
     ),
-    ("an entry that has changed since", |evidence| rewrite(&mut evidence.watched.entries), &["M5b"]),
+    ("an entry that changed later", |evidence| rewrite(&mut evidence.observed_ledger.entries), &["M5b"]),
     (
-        "an entry that was read twice, and differed",
+        "an entry that differed on the second read",
         |evidence| {
-            evidence.watched.rewritten.push(json!({ "number": 1 }));
+            evidence.observed_ledger.rewritten.push(json!({ "number": 1 }));
         },
         &["M5b"],
     ),
     (
-        "a turn that begins before the one before has ended",
+        "a turn that starts before the previous one has ended",
         |evidence| evidence.model_calls[0].ended = None,
         &["A5b"],
     ),
-    ("the same of a process that was killed too late", lose_too_late, &["A5b"]),
-    ("a refusal that has stored its message", refuse_first, &["A6"]),
-    ("a turn without end", call_without_end, &["T3"]),
+    ("an overlapping turn of a process that was killed later", lose_too_late, &["A5b"]),
+    ("a refusal that stored its message", refuse_first, &["A6"]),
+    ("a turn with endless tool calls", call_without_end, &["T3"]),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_falsification_is_found() {
+async fn the_checker_finds_each_falsification() {
     let cluster = Cluster::start(Setup::new(Backend::Sqlite, 1)).await;
-    let client = Client::new(&cluster, &Arc::new(History::new("bites", 0)));
-    let watch = Watch::start(&cluster);
-    let talk = client.talk(Api::Widget, "widget").await;
-    let free = client.talk(Api::Widget, "test").await;
+    let client = Client::new(&cluster, &Arc::new(History::new("checker_self_test", 0)));
+    let monitor = LedgerMonitor::start(&cluster);
+    let conversation = client.create_conversation(Api::Widget, "widget").await;
+    let free = client.create_conversation(Api::Widget, "test").await;
     let mut done = Vec::new();
-    let plans = [(&talk, Plan::Note), (&talk, Plan::Refuse), (&talk, Plan::Plain), (&free, Plan::Lookup)];
-    for (number, (talk, plan)) in plans.into_iter().enumerate() {
-        let text = format!("talk-{} {number} {}", talk.id, plan.word());
-        let operation = Operation { number, talk: talk.clone(), text, key: None, auto_reply: true };
+    let plans = [
+        (&conversation, Plan::Note),
+        (&conversation, Plan::Refuse),
+        (&conversation, Plan::Plain),
+        (&free, Plan::Lookup),
+    ];
+    for (number, (conversation, plan)) in plans.into_iter().enumerate() {
+        let text = format!("conversation-{} {number} {}", conversation.id, plan.word());
+        let operation =
+            Operation { number, conversation: conversation.clone(), text, key: None, auto_reply: true };
         done.push(client.perform(operation, 0).await);
     }
-    let evidence = gather(&cluster, done, watch.end().await).await;
-    assert!(broken_by(&evidence).is_empty(), "{:?}", broken_by(&evidence));
+    let evidence = gather(&cluster, done, monitor.stop().await).await;
+    assert!(violated_by(&evidence).is_empty(), "{:?}", violated_by(&evidence));
 
-    let bitten: Vec<_> = FALSIFIED.iter().flat_map(|(_, _, expected)| *expected).collect();
-    assert_eq!(names().find(|name| !bitten.contains(&name)), None, "an invariant that is not tried");
+    let covered: Vec<_> = FALSIFIED.iter().flat_map(|(_, _, expected)| *expected).collect();
+    assert_eq!(names().find(|name| !covered.contains(&name)), None, "an invariant without a falsification");
     for (what, falsify, expected) in FALSIFIED {
         let mut false_evidence = evidence.clone();
         falsify(&mut false_evidence);
-        let found = broken_by(&false_evidence);
-        assert!(expected.iter().all(|name| found.contains(name)), "{what}: only {found:?} are broken");
+        let found = violated_by(&false_evidence);
+        assert!(expected.iter().all(|name| found.contains(name)), "{what}: only {found:?} are reported");
     }
 }
 
-/// Those of the conversation that is paid for.
+/// The messages of the conversation that is charged.
 fn messages(evidence: &mut Evidence) -> &mut Vec<Value> {
-    let id = &evidence.done[0].operation.talk.id;
+    let id = &evidence.done[0].operation.conversation.id;
     evidence.messages.get_mut(id).expect("its conversation")
 }
 
-/// Adds the first of a kind once more.
+/// Duplicates the first value of a kind.
 fn repeat(values: &mut Vec<Value>, is_of_kind: fn(&Value) -> bool) {
     let first = values.iter().find(|value| is_of_kind(value)).expect("there is one").clone();
     values.push(first);
@@ -136,7 +143,7 @@ fn repeat_note(evidence: &mut Evidence) {
 }
 
 fn charge_test(evidence: &mut Evidence) {
-    let test = evidence.done.last().and_then(|done| done.outcome.told()?.turn.clone()).expect("its turn");
+    let test = evidence.done.last().and_then(|done| done.outcome.response()?.turn.clone()).expect("its turn");
     evidence.ledger.iter_mut().find(|entry| is_charge(entry)).expect("a charge")["turn_id"] = json!(test);
 }
 
@@ -144,17 +151,17 @@ fn rewrite(entries: &mut [Value]) {
     entries[0]["amount"] = json!("0.01");
 }
 
-/// Its first call has no end, and the loss of its process comes after the next has begun.
+/// Removes the end of the first model call, and adds an outage of its process after the next call has begun.
 fn lose_too_late(evidence: &mut Evidence) {
     evidence.model_calls[0].ended = None;
     let at = evidence.model_calls.last().expect("a call").began;
     let process = "server-0-1".to_owned();
-    evidence.losses.push(Loss { process, at, until: None });
+    evidence.outages.push(Outage { process, at, until: None });
 }
 
 fn refuse_first(evidence: &mut Evidence) {
-    let told = evidence.done[0].outcome.told().expect("it was answered").clone();
-    evidence.done[0].outcome = Outcome::Refused(told);
+    let response = evidence.done[0].outcome.response().expect("it was answered").clone();
+    evidence.done[0].outcome = Outcome::Refused(response);
 }
 
 fn call_without_end(evidence: &mut Evidence) {

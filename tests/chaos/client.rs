@@ -1,4 +1,4 @@
-//! A client of both doors that does what their documents say: it asks again, elsewhere, with the same key.
+//! A client of both APIs that follows their documentation: it retries with the same idempotency key, at another process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use crate::history::History;
 use crate::support::http::client;
 use crate::support::wait::{wait_at_most, wait_for};
 
-/// Longer than any turn may take; reached by a failing test only.
+/// Longer than any turn; only a failing test reaches it.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,22 +21,22 @@ pub enum Api {
     Platform,
 }
 
-/// A conversation under its name at the door through which it is talked to.
+/// A conversation, and the API through which the test uses it.
 #[derive(Clone, Debug)]
-pub struct Talk {
+pub struct Conversation {
     pub api: Api,
     /// The `con_` id.
     pub id: String,
-    /// At the widget door.
+    /// The name in the widget API.
     pub uuid: String,
 }
 
-/// One message that somebody wants to send.
+/// One message to send.
 #[derive(Clone, Debug)]
 pub struct Operation {
     pub number: usize,
-    pub talk: Talk,
-    /// No two have the same.
+    pub conversation: Conversation,
+    /// Unique within a test.
     pub text: String,
     pub key: Option<String>,
     pub auto_reply: bool,
@@ -44,26 +44,26 @@ pub struct Operation {
 
 impl Operation {
     fn path(&self) -> String {
-        match self.talk.api {
-            Api::Widget => format!("/api/conversations/{}/messages", self.talk.uuid),
+        match self.conversation.api {
+            Api::Widget => format!("/api/conversations/{}/messages", self.conversation.uuid),
             Api::Platform => "/v1/messages".to_owned(),
         }
     }
 
     fn body(&self) -> Value {
-        match self.talk.api {
+        match self.conversation.api {
             Api::Widget => json!({ "message": self.text }),
             Api::Platform => json!({
-                "conversation_id": self.talk.id, "sender_id": "u", "sender_type": "user", "text": self.text,
+                "conversation_id": self.conversation.id, "sender_id": "u", "sender_type": "user", "text": self.text,
                 "auto_reply": self.auto_reply,
             }),
         }
     }
 }
 
-/// An answer's bytes, and what its headers say.
+/// The response's body and the headers that matter.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct Response {
     pub status: u16,
     pub body: Bytes,
     pub error: Option<String>,
@@ -71,42 +71,42 @@ pub struct Told {
     pub turn: Option<String>,
 }
 
-impl Told {
+impl Response {
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// Whether to ask again tells more, given a key.
+    /// True if a retry with a key can tell more.
     fn is_unsure(&self) -> bool {
         let is_open = matches!(self.error.as_deref(), Some("outcome_unknown" | "service_unavailable"));
         !self.is_replay && (matches!(self.status, 409 | 429 | 500..) || is_open)
     }
 }
 
-/// What somebody knows of an operation in the end.
+/// The final outcome of an operation, as its client knows it.
 #[derive(Clone, Debug)]
 pub enum Outcome {
     /// 200.
-    Ok(Told),
+    Ok(Response),
     /// The message may be stored, and no reply will come.
-    Failed(Told),
+    Failed(Response),
     /// Nothing is stored.
-    Refused(Told),
-    /// No answer came, or one that says that it does not know.
+    Refused(Response),
+    /// No response, or one that says the outcome is unknown.
     Unknown,
 }
 
 impl Outcome {
-    pub fn told(&self) -> Option<&Told> {
+    pub fn response(&self) -> Option<&Response> {
         match self {
-            Self::Ok(told) | Self::Failed(told) | Self::Refused(told) => Some(told),
+            Self::Ok(response) | Self::Failed(response) | Self::Refused(response) => Some(response),
             Self::Unknown => None,
         }
     }
 }
 
 #[derive(Clone, Debug)]
-pub struct Done {
+pub struct CompletedOperation {
     pub operation: Operation,
     pub outcome: Outcome,
     pub tries: usize,
@@ -123,55 +123,55 @@ impl Client {
         Arc::new(Self { http: client(), cluster: Arc::clone(cluster), history: Arc::clone(history) })
     }
 
-    /// Sends it, first to the process `node`, until the outcome is known or, without a key, cannot be.
-    pub async fn perform(&self, operation: Operation, node: usize) -> Done {
+    /// Sends the message, first to process `node`, until the outcome is known or, without a key, cannot be known.
+    pub async fn perform(&self, operation: Operation, node: usize) -> CompletedOperation {
         let tries = AtomicUsize::new(0);
         let what = format!("an outcome of {operation:?}");
         let attempt = async || self.attempt(&operation, node + tries.fetch_add(1, Ordering::Relaxed)).await;
         let outcome = wait_at_most(PATIENCE, &what, attempt).await;
-        Done { operation, outcome, tries: tries.into_inner() }
+        CompletedOperation { operation, outcome, tries: tries.into_inner() }
     }
 
-    /// None where it is to be sent again.
+    /// `None` if the client has to retry.
     async fn attempt(&self, operation: &Operation, node: usize) -> Option<Outcome> {
         let address = self.cluster.some_address(node).await;
         let said = json!({ "key": operation.key, "text": operation.text, "at": address });
-        self.enter("invoke", operation, &said);
+        self.record("invoke", operation, &said);
         match self.send(operation, &address).await {
-            Ok(told) => {
-                let outcome = judge(operation, told.clone());
+            Ok(response) => {
+                let outcome = judge(operation, response.clone());
                 let what = match &outcome {
                     Outcome::Ok(_) => "ok",
                     Outcome::Unknown => "info",
                     Outcome::Failed(_) | Outcome::Refused(_) => "fail",
                 };
-                self.enter(what, operation, &json!({ "status": told.status, "error": told.error }));
-                (operation.key.is_none() || !told.is_unsure()).then_some(outcome)
+                self.record(what, operation, &json!({ "status": response.status, "error": response.error }));
+                (operation.key.is_none() || !response.is_unsure()).then_some(outcome)
             }
             // Nothing was sent, so nothing was done.
             Err(error) if error.is_connect() => {
-                self.enter("fail", operation, &json!({ "error": "not connected" }));
+                self.record("fail", operation, &json!({ "error": "not connected" }));
                 None
             }
             Err(error) => {
-                self.enter("info", operation, &json!({ "error": error.to_string() }));
+                self.record("info", operation, &json!({ "error": error.to_string() }));
                 operation.key.is_none().then_some(Outcome::Unknown)
             }
         }
     }
 
-    /// Sends it once, to this process.
-    pub async fn perform_at(&self, operation: Operation, address: &str) -> Done {
-        let told = self.send(&operation, address).await;
-        let outcome = told.map_or(Outcome::Unknown, |told| judge(&operation, told));
-        Done { operation, outcome, tries: 1 }
+    /// Sends the message once, to this process.
+    pub async fn perform_at(&self, operation: Operation, address: &str) -> CompletedOperation {
+        let response = self.send(&operation, address).await;
+        let outcome = response.map_or(Outcome::Unknown, |response| judge(&operation, response));
+        CompletedOperation { operation, outcome, tries: 1 }
     }
 
     /// One request, at one process.
-    pub async fn send(&self, operation: &Operation, address: &str) -> reqwest::Result<Told> {
+    pub async fn send(&self, operation: &Operation, address: &str) -> reqwest::Result<Response> {
         let url = format!("{address}{}", operation.path());
         let mut request = self.http.post(url).timeout(PATIENCE).json(&operation.body());
-        if operation.talk.api == Api::Platform {
+        if operation.conversation.api == Api::Platform {
             request = request.bearer_auth(&self.cluster.key);
         }
         if let Some(key) = &operation.key {
@@ -182,12 +182,18 @@ impl Client {
             |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
         let (error, turn) = (header("rejoinder-error"), header("rejoinder-turn"));
         let is_replay = header("idempotent-replayed").is_some();
-        Ok(Told { status: response.status().as_u16(), error, is_replay, turn, body: response.bytes().await? })
+        Ok(Response {
+            status: response.status().as_u16(),
+            error,
+            is_replay,
+            turn,
+            body: response.bytes().await?,
+        })
     }
 
-    /// A new conversation for this door, made once, whoever is killed meanwhile.
-    pub async fn talk(&self, api: Api, kind: &str) -> Talk {
-        let key = format!("talk-{:x}", rand::random::<u64>());
+    /// Creates a conversation for this API exactly once, even if processes are killed meanwhile.
+    pub async fn create_conversation(&self, api: Api, kind: &str) -> Conversation {
+        let key = format!("conversation-{:x}", rand::random::<u64>());
         let body = json!({ "assistant_id": "550e8400-e29b-41d4-a716-446655440000", "type": kind });
         let made = wait_for("a conversation", async || {
             let url = format!("{}/v1/conversations", self.cluster.some_address(0).await);
@@ -197,28 +203,30 @@ impl Client {
         })
         .await;
         let text = |name: &str| made["data"][name].as_str().unwrap_or_default().to_owned();
-        Talk { api, id: text("id"), uuid: text("widget_uuid") }
+        Conversation { api, id: text("id"), uuid: text("widget_uuid") }
     }
 
-    fn enter(&self, what: &str, operation: &Operation, details: &Value) {
+    fn record(&self, what: &str, operation: &Operation, details: &Value) {
         let mut details = details.clone();
         details["operation"] = operation.number.into();
-        self.history.enter(what, &details);
+        self.history.record(what, &details);
     }
 }
 
-fn judge(operation: &Operation, told: Told) -> Outcome {
-    match told.status {
-        200 => Outcome::Ok(told),
-        _ if told.error.as_deref() == Some("outcome_unknown") => Outcome::Unknown,
-        400 if operation.talk.api == Api::Widget && told.error.as_deref().is_some_and(is_failure) => {
-            Outcome::Failed(told)
+fn judge(operation: &Operation, response: Response) -> Outcome {
+    match response.status {
+        200 => Outcome::Ok(response),
+        _ if response.error.as_deref() == Some("outcome_unknown") => Outcome::Unknown,
+        400 if operation.conversation.api == Api::Widget
+            && response.error.as_deref().is_some_and(is_failure) =>
+        {
+            Outcome::Failed(response)
         }
-        _ => Outcome::Refused(told),
+        _ => Outcome::Refused(response),
     }
 }
 
-/// Whether this code is of a turn that gave no reply.
+/// True if this is the code of a turn that ended without a reply.
 fn is_failure(code: &str) -> bool {
     code.starts_with("model_") || matches!(code, "too_many_tool_calls" | "service_unavailable" | "too_old")
 }

@@ -1,4 +1,4 @@
-//! Server processes on one store, that a test may kill, freeze, stop and start again.
+//! Server processes on one database that a test can kill, freeze, stop and restart.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -11,8 +11,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::fakes::Fakes;
-use crate::fault_proxy::Tap;
-use crate::outages::Losses;
+use crate::fault_proxy::FaultProxy;
+use crate::outages::Outages;
 use crate::support::db::{Backend, Template, TestDb};
 use crate::support::http::client;
 use crate::support::proxy::Proxy;
@@ -23,41 +23,47 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_rejoinder");
 
 const WORKSPACE: &str = include_str!("workspace.toml");
 
-/// A stop takes as long as its grace, and on a busy machine longer.
+/// A stop takes the grace period, and longer on a busy machine.
 const UNTIL_STOPPED: Duration = Duration::from_mins(1);
 
 /// A database that has not been migrated.
 const EMPTY: Template = Template { name: "empty", migrate: |_| Box::pin(async { Ok(()) }) };
 
-/// What a test wants of its servers.
+/// The configuration of a test's servers.
 pub struct Setup {
     pub backend: Backend,
-    /// One on SQLite.
+    /// Must be 1 on SQLite.
     pub processes: usize,
     /// The workspace's credit, in dollars.
     pub balance: &'static str,
     pub env: Vec<(&'static str, String)>,
-    /// What stands between the servers and PostgreSQL.
-    pub between: Between,
+    /// The route from the servers to PostgreSQL.
+    pub database_route: DatabaseRoute,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Between {
-    Nothing,
-    /// A line that may fail, see [`Cluster::line`].
+pub enum DatabaseRoute {
+    Direct,
+    /// Through a proxy that can fail, see [`Cluster::line`].
     Proxy,
-    /// A line that is watched, see [`Cluster::tap`].
-    Tap,
+    /// A line that is observed_ledger, see [`Cluster::fault_proxy`].
+    FaultProxy,
 }
 
 impl Setup {
     pub fn new(backend: Backend, processes: usize) -> Self {
-        Self { backend, processes, balance: "1000.00", env: Vec::new(), between: Between::Nothing }
+        Self {
+            backend,
+            processes,
+            balance: "1000.00",
+            env: Vec::new(),
+            database_route: DatabaseRoute::Direct,
+        }
     }
 
-    /// On SQLite there is nothing to stand between.
-    pub fn between(mut self, between: Between) -> Self {
-        self.between = between;
+    /// Ignored on SQLite.
+    pub fn database_route(mut self, database_route: DatabaseRoute) -> Self {
+        self.database_route = database_route;
         self
     }
 
@@ -72,19 +78,19 @@ impl Setup {
     }
 }
 
-/// The servers, what they stand on, and what they call. All is ended when this is dropped.
+/// The servers, their database and the fakes. Dropping it ends them all.
 pub struct Cluster {
     nodes: Vec<Node>,
     pub fakes: Arc<Fakes>,
     /// Of the workspace, with all scopes.
     pub key: String,
     settings: Vec<(String, String)>,
-    place: TempDir,
-    /// The line to the store, where the setup wants one that may fail.
+    directory: TempDir,
+    /// The failing proxy, with [`DatabaseRoute::Proxy`].
     pub line: Option<Proxy>,
-    /// The same where it is to be watched.
-    pub tap: Option<Tap>,
-    pub losses: Losses,
+    /// The same where it is to be observed_ledger.
+    pub fault_proxy: Option<FaultProxy>,
+    pub outages: Outages,
     pub began: Instant,
     _db: Option<TestDb>,
 }
@@ -93,8 +99,8 @@ pub struct Cluster {
 struct Node {
     process: Mutex<Option<Child>>,
     address: Mutex<Option<String>>,
-    /// How many processes have been this one.
-    lives: AtomicUsize,
+    /// Number of starts of this process.
+    starts: AtomicUsize,
 }
 
 impl Cluster {
@@ -107,7 +113,7 @@ impl Cluster {
         cluster
     }
 
-    /// Applies the workspace, and starts nothing.
+    /// Applies the workspace without starting a process.
     async fn prepare(setup: Setup) -> Arc<Self> {
         let db = match setup.backend {
             Backend::Sqlite => None,
@@ -119,23 +125,23 @@ impl Cluster {
         Arc::new(cluster)
     }
 
-    /// Another workspace that has all that the first has, with its assistant under the second of the ids. Gives its key.
+    /// Creates a second workspace like the first, with another assistant id, and returns its API key.
     pub fn second_tenant(&self, [first, second]: [&str; 2]) -> String {
         let workspace = WORKSPACE.replace("@BALANCE@", "1000.00").replace(first, second);
         self.apply(&workspace.replace(r#"slug = "chaos""#, r#"slug = "other""#), "other")
     }
 
-    /// Applies a workspace, and gives a key of it.
+    /// Applies a workspace, and returns an API key.
     fn apply(&self, workspace: &str, slug: &str) -> String {
         let workspace = workspace.replace("@TOOL@", &self.fakes.tool.url(""));
-        std::fs::write(self.place.path().join("workspace.toml"), workspace).expect("a file is written");
+        std::fs::write(self.directory.path().join("workspace.toml"), workspace).expect("a file is written");
         self.run(&["apply", "workspace.toml"]);
         let made = self.run(&["keys", "create", "--workspace", slug, "--name", "chaos", "--json"]);
         let made: Value = serde_json::from_str(&made).expect("JSON");
         made["key"].as_str().expect("a key").to_owned()
     }
 
-    /// On a database without a table, with nothing started.
+    /// A cluster on an empty database, with no process started.
     pub async fn empty(setup: Setup) -> Self {
         let db = match setup.backend {
             Backend::Sqlite => None,
@@ -145,7 +151,7 @@ impl Cluster {
     }
 
     async fn new(setup: Setup, db: Option<TestDb>) -> Self {
-        let place = tempfile::tempdir().expect("a temporary folder");
+        let directory = tempfile::tempdir().expect("a temporary folder");
         let fakes = Arc::new(Fakes::start().await);
         let mut settings: Vec<(String, String)> = [
             ("REJOINDER_LISTEN", "127.0.0.1:0".to_owned()),
@@ -163,12 +169,14 @@ impl Cluster {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();
-        let (mut line, mut tap) = (None, None);
+        let (mut line, mut fault_proxy) = (None, None);
         if let Some(db) = &db {
-            let url = match setup.between {
-                Between::Nothing => db.url(),
-                Between::Proxy => line.insert(Proxy::before(&db.url()).await).url().to_owned(),
-                Between::Tap => tap.insert(Tap::before(&db.url()).await).url().to_owned(),
+            let url = match setup.database_route {
+                DatabaseRoute::Direct => db.url(),
+                DatabaseRoute::Proxy => line.insert(Proxy::before(&db.url()).await).url().to_owned(),
+                DatabaseRoute::FaultProxy => {
+                    fault_proxy.insert(FaultProxy::before(&db.url()).await).url().to_owned()
+                }
             };
             settings.push(("DATABASE_URL".to_owned(), url));
         }
@@ -179,10 +187,10 @@ impl Cluster {
             fakes,
             key: String::new(),
             settings,
-            place,
+            directory,
             line,
-            tap,
-            losses: Losses::default(),
+            fault_proxy,
+            outages: Outages::default(),
             began: Instant::now(),
             _db: db,
         }
@@ -192,42 +200,42 @@ impl Cluster {
         self.nodes.len()
     }
 
-    /// The program, with the settings of these servers.
+    /// A command of the program with the settings of these servers.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
-        command.args(arguments).current_dir(self.place.path()).env_clear();
+        command.args(arguments).current_dir(self.directory.path()).env_clear();
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         command
     }
 
-    /// The server itself. A write beyond a limit of the system shall fail, and not end it.
+    /// The server. It ignores SIGXFSZ, so that a write beyond the file size limit fails instead of ending the process.
     fn start_command(&self) -> Command {
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", "trap '' XFSZ; exec \"$0\"", PROGRAM]).current_dir(self.place.path());
+        command.args(["-c", "trap '' XFSZ; exec \"$0\"", PROGRAM]).current_dir(self.directory.path());
         command.env_clear().envs(self.settings.iter().map(|(name, value)| (name, value)));
         command
     }
 
-    /// Runs a command of the program, and gives what it prints.
+    /// Runs a command of the program, and returns its output.
     pub fn run(&self, arguments: &[&str]) -> String {
         let done = self.command(arguments).output().expect("the program starts");
         assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
         String::from_utf8(done.stdout).expect("the program writes UTF-8")
     }
 
-    /// Starts a process that does not run, and waits until it is ready.
+    /// Starts a process, and waits until it is ready.
     pub async fn start_node(&self, node: usize) {
-        let log = File::options().create(true).append(true).open(self.log_of(node)).expect("a log");
-        self.nodes[node].lives.fetch_add(1, Ordering::SeqCst);
+        let log = File::options().create(true).append(true).open(self.log_path(node)).expect("a log");
+        self.nodes[node].starts.fetch_add(1, Ordering::SeqCst);
         let mut command = self.start_command();
-        // By its key the fake model knows which process asks, and in which of its lives.
+        // The API key tells the fake model which process calls, and after which start.
         command.env("OPENAI_API_KEY", self.name(node));
         let mut process = command.stdout(Stdio::piped()).stderr(log).spawn().expect("the program starts");
         let output = process.stdout.take().expect("its output is piped");
         *self.nodes[node].process.lock().unwrap() = Some(process);
         let (said, lines) = std::sync::mpsc::channel();
         let lines = Mutex::new(lines);
-        // Reads on to the end, for a server that writes to a closed pipe may fail.
+        // Reads to the end, because a server that writes to a closed pipe may fail.
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 let _ = said.send(line);
@@ -249,23 +257,23 @@ impl Cluster {
         *self.nodes[node].address.lock().unwrap() = Some(address);
     }
 
-    /// The process's name among all that were ever started here.
+    /// A name that is unique among all started processes.
     fn name(&self, node: usize) -> String {
-        format!("server-{node}-{}", self.nodes[node].lives.load(Ordering::SeqCst))
+        format!("server-{node}-{}", self.nodes[node].starts.load(Ordering::SeqCst))
     }
 
-    /// Where a process listens, if it runs.
+    /// The address of a process, if it runs.
     pub fn address(&self, node: usize) -> Option<String> {
         self.nodes[node].address.lock().unwrap().clone()
     }
 
-    /// Any process that runs, but rather another than `not`.
-    pub async fn some_address(&self, wanted: usize) -> String {
-        let look = async || (0..self.len()).find_map(|step| self.address((wanted + step) % self.len()));
+    /// The address of a running process, preferably `preferred`.
+    pub async fn some_address(&self, preferred: usize) -> String {
+        let look = async || (0..self.len()).find_map(|step| self.address((preferred + step) % self.len()));
         wait_for("a server that runs", look).await
     }
 
-    /// SIGKILL, and waits for the end. Gives the moment.
+    /// Sends SIGKILL, waits for the end, and returns the time of the signal.
     pub fn kill(&self, node: usize) -> Instant {
         *self.nodes[node].address.lock().unwrap() = None;
         let mut process = self.nodes[node].process.lock().unwrap();
@@ -273,33 +281,33 @@ impl Cluster {
         if let Some(mut process) = process.take() {
             let _ = process.kill();
             let _ = process.wait();
-            self.losses.killed(self.name(node), at);
+            self.outages.record_kill(self.name(node), at);
         }
         at
     }
 
-    /// Whichever of the processes run.
+    /// Kills all running processes.
     pub fn kill_all(&self) {
         for node in 0..self.len() {
             self.kill(node);
         }
     }
 
-    /// Tells a process to stop.
+    /// Sends SIGTERM.
     pub fn terminate(&self, node: usize) {
         self.signal(node, "TERM");
     }
 
-    /// SIGSTOP: it neither answers nor renews its lease until it is woken.
+    /// Sends SIGSTOP: the process neither answers nor renews its lease until [`Self::wake`].
     pub fn freeze(&self, node: usize) {
         let at = Instant::now();
         self.signal(node, "STOP");
-        self.losses.frozen(self.name(node), at);
+        self.outages.record_freeze(self.name(node), at);
     }
 
-    /// SIGCONT.
+    /// Sends SIGCONT.
     pub fn wake(&self, node: usize) {
-        self.losses.woken(&self.name(node));
+        self.outages.record_wake(&self.name(node));
         self.signal(node, "CONT");
     }
 
@@ -309,13 +317,13 @@ impl Cluster {
         assert!(sent.success());
     }
 
-    /// Bounds what a running process may take of the system, as `prlimit` words it (`--nofile=64:`).
+    /// Sets a resource limit of a running process with an option of `prlimit` (`--nofile=64:`).
     pub fn limit(&self, node: usize, limit: &str) {
         let set = Command::new("prlimit").args(["--pid", &self.pid(node), limit]).status();
         assert!(set.expect("prlimit is there").success(), "{limit}");
     }
 
-    /// How many files, sockets among them, a process has open.
+    /// The number of open file descriptors of a process.
     pub fn open_files(&self, node: usize) -> usize {
         let folder = format!("/proc/{}/fd", self.pid(node));
         std::fs::read_dir(folder).expect("the system tells a process's open files").count()
@@ -326,7 +334,7 @@ impl Cluster {
         process.as_ref().expect("the process runs").id().to_string()
     }
 
-    /// Waits for the end of a process that was told to stop.
+    /// Waits for the end of a process after SIGTERM.
     pub async fn ended(&self, node: usize) -> ExitStatus {
         *self.nodes[node].address.lock().unwrap() = None;
         let ended = async || {
@@ -336,17 +344,17 @@ impl Cluster {
         wait_at_most(UNTIL_STOPPED, "the server's end", ended).await
     }
 
-    fn log_of(&self, node: usize) -> std::path::PathBuf {
-        self.place.path().join(format!("server-{node}.log"))
+    fn log_path(&self, node: usize) -> std::path::PathBuf {
+        self.directory.path().join(format!("server-{node}.log"))
     }
 
-    /// What a process has logged, over all its lives.
+    /// The log of a process, over all its starts.
     pub fn log(&self, node: usize) -> String {
-        std::fs::read_to_string(self.log_of(node)).unwrap_or_default()
+        std::fs::read_to_string(self.log_path(node)).unwrap_or_default()
     }
 }
 
-/// The body of a 200; none for anything else, no answer included.
+/// The body of a 200 response; `None` for any other response or none.
 pub async fn try_get(url: &str) -> Option<String> {
     let answer = client().get(url).send().await.ok()?;
     if answer.status() == 200 { answer.text().await.ok() } else { None }

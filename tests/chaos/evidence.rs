@@ -1,4 +1,4 @@
-//! All that the API says once everything has ended, beside what the clients and the fakes know.
+//! The state that the API reports once all turns have ended, with the records of the clients and the fakes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 use futures::stream::{self, StreamExt as _};
 use serde_json::Value;
 
-use crate::client::Done;
+use crate::client::CompletedOperation;
 use crate::cluster::Cluster;
-use crate::ledger_monitor::Watched;
-use crate::outages::Loss;
+use crate::ledger_monitor::ObservedLedger;
+use crate::outages::Outage;
 use crate::support::calls::Call;
 use crate::support::fake_model::ModelRequest;
 use crate::support::fake_tool::ToolRequest;
 use crate::support::http::client;
 use crate::support::wait::{wait_at_most, wait_for};
 
-/// Within which every turn has ended, from the last kill on.
+/// Upper bound from the last kill to the end of every turn.
 const UNTIL_ENDED: Duration = Duration::from_mins(1);
 
 /// An amount in millionths of a dollar.
@@ -30,7 +30,7 @@ pub fn micros(amount: &Value) -> i64 {
 
 #[derive(Clone)]
 pub struct Evidence {
-    pub done: Vec<Done>,
+    pub done: Vec<CompletedOperation>,
     /// By `con_` id, oldest first.
     pub messages: BTreeMap<String, Vec<Value>>,
     pub conversations: BTreeMap<String, Value>,
@@ -42,21 +42,21 @@ pub struct Evidence {
     pub events: Vec<Value>,
     pub model_calls: Vec<Call<ModelRequest>>,
     pub tool_calls: Vec<Call<ToolRequest>>,
-    pub losses: Vec<Loss>,
-    /// What was read of the money while all this went on.
-    pub watched: Watched,
-    /// How long the servers have been up.
+    pub outages: Vec<Outage>,
+    /// The readings of the ledger monitor.
+    pub observed_ledger: ObservedLedger,
+    /// Time since the cluster started.
     pub took: Duration,
     /// From the last answer to the end of the last turn.
     pub until_ended: Duration,
 }
 
-/// Reads the platform door.
+/// Reads from the platform API.
 #[derive(Clone)]
 pub struct Reader {
     http: reqwest::Client,
     cluster: Arc<Cluster>,
-    /// Of any process that runs, where none is named.
+    /// `None` reads from any running process.
     node: Option<usize>,
 }
 
@@ -65,7 +65,7 @@ impl Reader {
         Self { http: client(), cluster: Arc::clone(cluster), node: None }
     }
 
-    /// Of this process alone.
+    /// Reads from this process only.
     pub fn at(cluster: &Arc<Cluster>, node: usize) -> Self {
         Self { node: Some(node), ..Self::new(cluster) }
     }
@@ -74,7 +74,7 @@ impl Reader {
         wait_for(path, async || self.try_get(path).await).await
     }
 
-    /// None for anything but a 200, no answer included.
+    /// `None` for anything but a 200 response.
     pub async fn try_get(&self, path: &str) -> Option<Value> {
         let address = match self.node {
             Some(node) => self.cluster.address(node)?,
@@ -89,13 +89,13 @@ impl Reader {
     /// All items of a list.
     pub async fn list(&self, path: &str, cursor: &str) -> Vec<Value> {
         let mut items = Vec::new();
-        let mut place = String::new();
+        let mut position = String::new();
         loop {
-            let page = self.get(&format!("{path}?limit=200{place}")).await;
+            let page = self.get(&format!("{path}?limit=200{position}")).await;
             let found = page["items"].as_array().expect("a list");
             items.extend(found.iter().cloned());
             match page["next_cursor"].as_str() {
-                Some(next) if !found.is_empty() => place = format!("&{cursor}={next}"),
+                Some(next) if !found.is_empty() => position = format!("&{cursor}={next}"),
                 _ => return items,
             }
         }
@@ -106,16 +106,16 @@ impl Reader {
         micros(&self.get("/v1/balance").await["balance"])
     }
 
-    /// Of the turns that were charged for, or that a client was told of.
-    async fn turn_ids(&self, done: &[Done]) -> BTreeSet<String> {
+    /// The ids of all turns that were charged or reported to a client.
+    async fn turn_ids(&self, done: &[CompletedOperation]) -> BTreeSet<String> {
         let ledger = self.list("/v1/ledger", "cursor").await;
         let charged = ledger.iter().filter_map(|entry| entry["turn_id"].as_str());
-        let told = done.iter().filter_map(|done| done.outcome.told()?.turn.as_deref());
-        charged.chain(told).map(str::to_owned).collect()
+        let response = done.iter().filter_map(|done| done.outcome.response()?.turn.as_deref());
+        charged.chain(response).map(str::to_owned).collect()
     }
 
-    /// Reads those that are open, or all that are new where none is. None unless there was nothing left to read.
-    async fn ended(&self, done: &[Done], known: &Mutex<Turns>) -> Option<()> {
+    /// Reads the open turns, or all new ones if none is open. `None` until there is nothing left to read.
+    async fn ended(&self, done: &[CompletedOperation], known: &Mutex<Turns>) -> Option<()> {
         let mut unread = std::mem::take(&mut known.lock().unwrap().open);
         if unread.is_empty() {
             unread = self.turn_ids(done).await;
@@ -139,15 +139,19 @@ impl Reader {
     }
 }
 
-/// What is known of the turns.
+/// The turns read so far.
 #[derive(Default)]
 struct Turns {
     ended: BTreeMap<String, Value>,
     open: BTreeSet<String>,
 }
 
-/// Waits until no turn is open, and reads all there is.
-pub async fn gather(cluster: &Arc<Cluster>, done: Vec<Done>, watched: Watched) -> Evidence {
+/// Waits until no turn is open, and reads everything.
+pub async fn gather(
+    cluster: &Arc<Cluster>,
+    done: Vec<CompletedOperation>,
+    observed_ledger: ObservedLedger,
+) -> Evidence {
     let reader = Reader::new(cluster);
     let begun = Instant::now();
     let turns = Mutex::<Turns>::default();
@@ -170,8 +174,8 @@ pub async fn gather(cluster: &Arc<Cluster>, done: Vec<Done>, watched: Watched) -
         events: reader.list("/v1/events", "after").await,
         model_calls: cluster.fakes.model.calls().all(),
         tool_calls: cluster.fakes.tool.calls().all(),
-        losses: cluster.losses.all(),
-        watched,
+        outages: cluster.outages.all(),
+        observed_ledger,
         took: cluster.began.elapsed(),
         until_ended,
     }

@@ -1,5 +1,5 @@
-//! The model and the tools. What the model does follows from the last word of the message that it is to answer, so that
-//! a step which is repeated after a kill gets the same answer again.
+//! The fake model and the fake tools. The last word of a message decides how the model behaves, so that a step that is
+//! repeated after a kill gets the same answer.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -10,22 +10,22 @@ use serde_json::json;
 use crate::support::fake_model::{FakeModel, ModelRequest, Reply, ToolCall};
 use crate::support::fake_tool::{FakeTool, ToolReply, ToolRequest};
 
-/// What a message makes the model do.
+/// How the model behaves for a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plan {
     /// It answers.
     Plain,
-    /// It asks for a tool that may be repeated.
+    /// It calls a tool that may be repeated.
     Lookup,
-    /// For one that may not.
+    /// It calls a tool that must not be repeated.
     Note,
-    /// For one that may be, for it knows the call's id.
+    /// It calls a tool that deduplicates by the call's id.
     Keyed,
-    /// For two at once.
+    /// It calls two tools at once.
     Both,
-    /// For a tool, again and again.
+    /// It calls a tool in every round.
     Loop,
-    /// It fails once in a way that may pass, and then answers.
+    /// It fails once with a transient error, and then answers.
     Flaky,
     /// It refuses.
     Refuse,
@@ -60,7 +60,7 @@ impl Plan {
         Self::named(text).unwrap_or(Self::Plain)
     }
 
-    /// None where the message names no plan of these.
+    /// `None` if the message names no plan.
     pub fn named(text: &str) -> Option<Self> {
         let word = text.rsplit(' ').next().unwrap_or_default();
         Self::ALL.into_iter().find(|plan| plan.word() == word)
@@ -90,22 +90,22 @@ impl Fakes {
         fakes.model.script().otherwise(move |request: &ModelRequest| {
             let said = request.last_text("user").unwrap_or_default();
             let is_flaky = Plan::of(&said) == Plan::Flaky && failed.insert(said.clone());
-            if is_flaky { passing_failure(&said) } else { usual_answer(request) }
+            if is_flaky { transient_failure(&said) } else { default_answer(request) }
         });
-        fakes.tool.script().otherwise(usual_result);
+        fakes.tool.script().otherwise(default_result);
         fakes
     }
 }
 
-/// How many rounds of tools the turn has behind it, as the model is told.
+/// The number of completed tool rounds in the request's history.
 pub fn rounds(request: &ModelRequest) -> usize {
     let messages = request.messages();
     let asked = messages.iter().rposition(|message| message["role"] == "user").unwrap_or(0);
     messages[asked..].iter().filter(|message| message["tool_calls"].is_array()).count()
 }
 
-/// What the model answers to a request.
-pub fn usual_answer(request: &ModelRequest) -> Reply {
+/// The model's answer to a request.
+pub fn default_answer(request: &ModelRequest) -> Reply {
     let said = request.last_text("user").unwrap_or_default();
     let plan = Plan::of(&said);
     let reply = match plan {
@@ -115,12 +115,12 @@ pub fn usual_answer(request: &ModelRequest) -> Reply {
         }
         _ => Reply::tool_calls(plan.tools().iter().map(|name| ToolCall::new(name, &json!({ "text": said })))),
     };
-    reply.after(Duration::from_millis(thinking(&said)))
+    reply.after(Duration::from_millis(thinking_millis(&said)))
 }
 
-/// One of the failures after which a turn is tried again.
-fn passing_failure(text: &str) -> Reply {
-    match thinking(text) % 4 {
+/// A transient failure, after which the turn is retried.
+fn transient_failure(text: &str) -> Reply {
+    match thinking_millis(text) % 4 {
         0 => Reply::error(StatusCode::SERVICE_UNAVAILABLE, "Not now."),
         1 => Reply::cut(text),
         2 => Reply::unfinished(text),
@@ -128,12 +128,12 @@ fn passing_failure(text: &str) -> Reply {
     }
 }
 
-/// What a tool answers: its path, which is its name.
-pub fn usual_result(request: &ToolRequest) -> ToolReply {
+/// A tool's answer: its path, which is its name.
+pub fn default_result(request: &ToolRequest) -> ToolReply {
     ToolReply::json(&json!({ "by": request.uri.path() })).after(Duration::from_millis(5))
 }
 
-/// Up to 50 ms, the same for the same text.
-fn thinking(text: &str) -> u64 {
+/// Up to 50 ms, derived from the text.
+fn thinking_millis(text: &str) -> u64 {
     text.bytes().fold(7_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into())) % 50
 }

@@ -1,4 +1,4 @@
-//! T-6: each fault of a model or a tool, at both doors, on both databases: what the client is told, and what it costs.
+//! Every fault of a model or a tool, through both APIs, on both databases: the client's error and the charge.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,19 +7,19 @@ use http::{StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::checker::check;
-use crate::client::{Api, Client, Done, Operation};
+use crate::client::{Api, Client, CompletedOperation, Operation};
 use crate::cluster::{Cluster, Setup};
 use crate::evidence::{Reader, gather};
 use crate::fakes;
 use crate::history::History;
-use crate::ledger_monitor::Watch;
+use crate::ledger_monitor::LedgerMonitor;
 use crate::support::db::Backend;
 use crate::support::fake_model::{ModelRequest, Reply, ToolCall};
 use crate::support::fake_tool::{ToolReply, ToolRequest};
 use crate::support::script::Gate;
 use crate::support::wait::wait_for;
 
-/// A fault of the model, the code under which both doors tell it, and the widget's words for it.
+/// Name, a faulty reply of the model, the error code of both APIs, and the widget API's error text.
 type ModelFault = (&'static str, fn() -> Reply, &'static str, &'static str);
 
 const UNREADABLE: &str = "The model's answer could not be read";
@@ -27,7 +27,7 @@ const HALF_A_CALL: &str = r#"data: {"choices":[{"delta":{"tool_calls":[{"index":
 
 "#;
 
-/// The last one pauses the model for a moment, which the next would notice.
+/// The last one rate-limits the model for a moment, which would affect a following test.
 const MODEL_FAULTS: [ModelFault; 16] = [
     ("500", || failing(StatusCode::INTERNAL_SERVER_ERROR), "model_unavailable", "The model is unavailable"),
     ("502", || html(StatusCode::BAD_GATEWAY), "model_unavailable", "The model is unavailable"),
@@ -67,7 +67,7 @@ const MODEL_FAULTS: [ModelFault; 16] = [
     ("429", || html(StatusCode::TOO_MANY_REQUESTS), "model_rate_limited", "The model is rate limited"),
 ];
 
-/// What the model asks for, how the tool then fails, and a part of what the model is told: the turn goes on.
+/// Name, the model's tool call, the tool's faulty reply, and a part of the error in the call's result. The turn goes on.
 type ToolFault = (&'static str, fn(&str) -> ToolCall, fn() -> ToolReply, &'static str);
 
 const TOOL_FAULTS: [ToolFault; 7] = [
@@ -110,12 +110,12 @@ fn redirect() -> ToolReply {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite() {
-    run("sweep_sqlite", Backend::Sqlite).await;
+    run("fault_matrix_sqlite", Backend::Sqlite).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres() {
-    run("sweep_postgres", Backend::Postgres).await;
+    run("fault_matrix_postgres", Backend::Postgres).await;
 }
 
 async fn run(test: &str, backend: Backend) {
@@ -125,7 +125,7 @@ async fn run(test: &str, backend: Backend) {
         .env("REJOINDER_MODEL__IDLE_TIMEOUT", "1s");
     let cluster = Cluster::start(setup).await;
     let client = Client::new(&cluster, &Arc::new(History::new(test, 0)));
-    let watch = Watch::start(&cluster);
+    let monitor = LedgerMonitor::start(&cluster);
     misbehave(&cluster);
     let mut done = Vec::new();
     let apis = || [(Api::Widget, "widget"), (Api::Platform, "api")];
@@ -142,14 +142,14 @@ async fn run(test: &str, backend: Backend) {
     for (name, _, code, words) in MODEL_FAULTS {
         for (api, kind) in apis() {
             let sent = send(&client, done.len(), api, kind, name).await;
-            let told = sent.outcome.told().expect("it was answered");
+            let response = sent.outcome.response().expect("it was answered");
             if api == Api::Widget {
                 let expected =
                     json!({ "status": false, "error": format!("Failed to process message: {words}") });
-                assert_eq!((told.status, told.json()), (400, expected), "{name}");
-                assert_eq!(told.error.as_deref(), Some(code), "{name}");
+                assert_eq!((response.status, response.json()), (400, expected), "{name}");
+                assert_eq!(response.error.as_deref(), Some(code), "{name}");
             }
-            let turn = ended_turn(&client, told.turn.as_deref().unwrap()).await;
+            let turn = ended_turn(&client, response.turn.as_deref().unwrap()).await;
             assert_eq!(
                 (&turn["state"], &turn["reason"]),
                 (&json!("failed"), &json!(code)),
@@ -158,14 +158,14 @@ async fn run(test: &str, backend: Backend) {
             done.push(sent);
         }
     }
-    let evidence = gather(&cluster, done, watch.end().await).await;
+    let evidence = gather(&cluster, done, monitor.stop().await).await;
     let events: String = evidence.events.iter().map(Value::to_string).collect();
-    assert!(!events.contains("secret-7") && !events.contains("127.0.0.1"), "nothing of the inside is told");
+    assert!(!events.contains("secret-7") && !events.contains("127.0.0.1"), "no internal detail leaks");
     let faults = MODEL_FAULTS.len() + TOOL_FAULTS.len();
-    check(&evidence, test, &format!("{faults} faults of model and tools at both doors"));
+    check(&evidence, test, &format!("{faults} faults of model and tools through both APIs"));
 }
 
-/// The last word of a message names the fault that it meets.
+/// Makes the fakes fail as the last word of a message says.
 fn misbehave(cluster: &Cluster) {
     cluster.fakes.model.script().otherwise(|request: &ModelRequest| {
         let said = request.last_text("user").unwrap_or_default();
@@ -185,20 +185,20 @@ fn misbehave(cluster: &Cluster) {
     });
 }
 
-async fn send(client: &Client, number: usize, api: Api, kind: &str, fault: &str) -> Done {
-    let talk = client.talk(api, kind).await;
-    let text = format!("talk-{number} {fault}");
-    let operation = Operation { number, talk, text, key: None, auto_reply: true };
+async fn send(client: &Client, number: usize, api: Api, kind: &str, fault: &str) -> CompletedOperation {
+    let conversation = client.create_conversation(api, kind).await;
+    let text = format!("conversation-{number} {fault}");
+    let operation = Operation { number, conversation, text, key: None, auto_reply: true };
     client.perform(operation, 0).await
 }
 
-/// The calls of the reply, which at the platform door is still to come.
-async fn calls_of(client: &Client, done: &Done) -> Vec<Value> {
-    let told = done.outcome.told().expect("it was answered");
-    assert_eq!(told.status, 200, "{told:?}");
-    let turn = ended_turn(client, told.turn.as_deref().unwrap()).await;
+/// The calls of the reply, which follows later in the platform API.
+async fn calls_of(client: &Client, done: &CompletedOperation) -> Vec<Value> {
+    let response = done.outcome.response().expect("it was answered");
+    assert_eq!(response.status, 200, "{response:?}");
+    let turn = ended_turn(client, response.turn.as_deref().unwrap()).await;
     assert_eq!(turn["state"], "completed", "{turn}");
-    let path = format!("/v1/conversations/{}/messages", done.operation.talk.id);
+    let path = format!("/v1/conversations/{}/messages", done.operation.conversation.id);
     let messages = Reader::new(&client.cluster).list(&path, "cursor").await;
     let reply =
         messages.iter().find(|message| message.get("reply_to_message_id").is_some()).expect("a reply");

@@ -1,4 +1,4 @@
-//! A process that is frozen (SIGSTOP) loses its turns to another; when it wakes up, it finds itself fenced.
+//! A frozen process (SIGSTOP) loses its turns to another process, and is fenced off when it wakes up.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,33 +9,34 @@ use crate::cluster::{Cluster, Setup, try_get};
 use crate::evidence::{Reader, gather};
 use crate::fakes::{self, Plan};
 use crate::history::History;
-use crate::ledger_monitor::Watch;
+use crate::ledger_monitor::LedgerMonitor;
 use crate::support::db::Backend;
 use crate::support::fake_model::ModelRequest;
 use crate::support::fake_tool::ToolRequest;
 use crate::support::script::Gate;
 use crate::support::wait::wait_for;
 
-/// With the lease of these tests, 2 s: what a takeover may take besides it.
-const BESIDES: Duration = Duration::from_secs(5);
+/// Upper bound of a takeover beyond the lease of these tests, 2 s.
+const MARGIN: Duration = Duration::from_secs(5);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_frozen_process_wakes_up_fenced() {
+async fn a_frozen_process_is_fenced_off_when_it_wakes_up() {
     let cluster = Cluster::start(Setup::new(Backend::Postgres, 2)).await;
     let client = Client::new(&cluster, &Arc::new(History::new("freeze", 0)));
-    let watch = Watch::start(&cluster);
+    let monitor = LedgerMonitor::start(&cluster);
     let mut waiting = Vec::new();
     let gate = hold_first_calls(&cluster);
 
-    // At the model and at a tool that may not be repeated, for both doors.
+    // Turns of both APIs wait for the model and for a tool that must not be repeated.
     for (number, (api, plan)) in [Api::Widget, Api::Platform]
         .into_iter()
         .flat_map(|api| [Plan::Plain, Plan::Note].map(|plan| (api, plan)))
         .enumerate()
     {
-        let talk = client.talk(api, if api == Api::Widget { "widget" } else { "api" }).await;
-        let text = format!("talk-{number} {}", plan.word());
-        let operation = Operation { number, talk, text, key: None, auto_reply: true };
+        let conversation =
+            client.create_conversation(api, if api == Api::Widget { "widget" } else { "api" }).await;
+        let text = format!("conversation-{number} {}", plan.word());
+        let operation = Operation { number, conversation, text, key: None, auto_reply: true };
         let client = Arc::clone(&client);
         waiting.push(tokio::spawn(async move { client.perform(operation, 0).await }));
     }
@@ -52,45 +53,45 @@ async fn a_frozen_process_wakes_up_fenced() {
     };
     wait_for("the other process to answer all", replied).await;
     let taken_over = frozen.elapsed();
-    // What the frozen process was waiting for comes at last.
+    // The answers that the frozen process waits for arrive.
     gate.open();
     cluster.wake(0);
-    let at_rest = async || {
+    let idle = async || {
         let metrics = try_get(&format!("{}/metrics", cluster.address(0)?)).await?;
         let mut lines = metrics.lines().filter(|line| line.starts_with("rejoinder_turns_running"));
         lines.all(|line| line.ends_with(" 0")).then_some(())
     };
-    wait_for("the woken process to give up its turns", at_rest).await;
+    wait_for("the woken process to give up its turns", idle).await;
 
     let mut done = Vec::new();
     for waiting in waiting {
         done.push(waiting.await.unwrap());
     }
     assert!(done.iter().all(|done| matches!(done.outcome, Outcome::Ok(_))), "{done:#?}");
-    let evidence = gather(&cluster, done, watch.end().await).await;
+    let evidence = gather(&cluster, done, monitor.stop().await).await;
     check(&evidence, "freeze", &format!("all four turns were run by the other process {taken_over:?} later"));
-    assert!(taken_over < Duration::from_secs(2) + BESIDES, "the takeover took {taken_over:?}");
+    assert!(taken_over < Duration::from_secs(2) + MARGIN, "the takeover took {taken_over:?}");
 }
 
-/// The first call for each plain answer, and all notes, wait for the gate.
+/// The first model call for each plain answer and all `note` tool calls wait for the gate.
 fn hold_first_calls(cluster: &Cluster) -> Gate {
     let gate = Gate::closed();
     let held = gate.clone();
     let mut held_texts = Vec::new();
     cluster.fakes.model.script().otherwise(move |request: &ModelRequest| {
-        let usual = fakes::usual_answer(request);
+        let reply = fakes::default_answer(request);
         let said = request.last_text("user").unwrap_or_default();
         if Plan::of(&said) == Plan::Plain && !held_texts.contains(&said) {
             held_texts.push(said);
-            return usual.held_by(&held);
+            return reply.held_by(&held);
         }
-        usual
+        reply
     });
     let held = gate.clone();
     cluster
         .fakes
         .tool
         .script()
-        .otherwise(move |request: &ToolRequest| fakes::usual_result(request).held_by(&held));
+        .otherwise(move |request: &ToolRequest| fakes::default_result(request).held_by(&held));
     gate
 }

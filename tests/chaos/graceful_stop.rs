@@ -1,4 +1,5 @@
-//! SIGTERM in the midst of work: what runs is finished, handed back, or failed and refunded where its request waits here.
+//! SIGTERM during work: running turns are finished, handed back, or failed and refunded if their request waits in this
+//! process.
 
 use std::sync::Arc;
 
@@ -8,12 +9,12 @@ use crate::cluster::{Cluster, Setup};
 use crate::evidence::gather;
 use crate::fakes::{self, Plan};
 use crate::history::History;
-use crate::ledger_monitor::Watch;
+use crate::ledger_monitor::LedgerMonitor;
 use crate::support::db::Backend;
 use crate::support::fake_model::ModelRequest;
 use crate::support::script::Gate;
 
-/// Turns that run at the signal: as many at each door, and half of each are answered within the grace.
+/// Turns that run at the signal, half of them through each API. Half of each are answered within the grace period.
 const TURNS: usize = 200;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -30,22 +31,22 @@ async fn run(test: &str, backend: Backend, processes: usize) {
     let setup = Setup::new(backend, processes).env("REJOINDER_SHUTDOWN_GRACE", "2s");
     let cluster = Cluster::start(setup).await;
     let client = Client::new(&cluster, &Arc::new(History::new(test, 0)));
-    let watch = Watch::start(&cluster);
+    let monitor = LedgerMonitor::start(&cluster);
     let in_time = Gate::closed();
     let (held, never) = (in_time.clone(), Gate::closed());
     cluster.fakes.model.script().otherwise(move |request: &ModelRequest| {
         let is_late = request.last_text("user").is_some_and(|said| said.contains(" late "));
-        fakes::usual_answer(request).held_by(if is_late { &never } else { &held })
+        fakes::default_answer(request).held_by(if is_late { &never } else { &held })
     });
 
     let address = cluster.address(0).expect("the process runs");
     let mut waiting = Vec::new();
     for number in 0..TURNS {
         let (api, kind) = [(Api::Widget, "widget"), (Api::Platform, "api")][number % 2];
-        let talk = client.talk(api, kind).await;
+        let conversation = client.create_conversation(api, kind).await;
         let haste = if number % 4 < 2 { "early" } else { "late" };
-        let said = format!("talk-{number} {haste} {}", Plan::Plain.word());
-        let operation = Operation { number, talk, text: said, key: None, auto_reply: true };
+        let said = format!("conversation-{number} {haste} {}", Plan::Plain.word());
+        let operation = Operation { number, conversation, text: said, key: None, auto_reply: true };
         let (client, address) = (Arc::clone(&client), address.clone());
         waiting.push(tokio::spawn(async move { client.perform_at(operation, &address).await }));
     }
@@ -54,7 +55,7 @@ async fn run(test: &str, backend: Backend, processes: usize) {
     in_time.open();
     let status = cluster.ended(0).await;
     assert_eq!(status.code(), Some(0), "{}", cluster.log(0));
-    cluster.fakes.model.script().otherwise(fakes::usual_answer);
+    cluster.fakes.model.script().otherwise(fakes::default_answer);
     if processes == 1 {
         cluster.start_node(0).await;
     }
@@ -64,14 +65,16 @@ async fn run(test: &str, backend: Backend, processes: usize) {
         done.push(waiting.await.unwrap());
     }
     for done in &done {
-        let is_right = match (done.operation.talk.api, done.operation.text.contains(" late ")) {
-            (Api::Widget, true) => matches!(&done.outcome, Outcome::Failed(told) if told.status == 400),
+        let is_right = match (done.operation.conversation.api, done.operation.text.contains(" late ")) {
+            (Api::Widget, true) => {
+                matches!(&done.outcome, Outcome::Failed(response) if response.status == 400)
+            }
             _ => matches!(done.outcome, Outcome::Ok(_)),
         };
         assert!(is_right, "{done:#?}");
     }
-    let evidence = gather(&cluster, done, watch.end().await).await;
+    let evidence = gather(&cluster, done, monitor.stop().await).await;
     let completed = evidence.turns.values().filter(|turn| turn["state"] == "completed").count();
-    assert_eq!(completed, TURNS / 4 * 3, "all but the late ones of the widget door");
+    assert_eq!(completed, TURNS / 4 * 3, "all but the late ones of the widget API");
     check(&evidence, test, &format!("{TURNS} turns ran at SIGTERM"));
 }

@@ -1,4 +1,4 @@
-//! What the clients did and heard, as lines of JSON: `invoke`, then `ok`, `fail` or `info` (nobody knows).
+//! The log of client operations as lines of JSON: `invoke`, then `ok`, `fail` or `info` (the outcome is unknown).
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -23,9 +23,9 @@ impl History {
         Self { file, began: Instant::now() }
     }
 
-    /// `what` is `invoke`, `ok`, `fail`, `info`, or what the test itself did (`kill`, `start`).
-    pub fn enter(&self, what: &str, details: &Value) {
-        let mut line = json!({ "at_ms": self.began.elapsed().as_millis(), "type": what });
+    /// `kind` is `invoke`, `ok`, `fail`, `info`, or an action of the test (`kill`, `start`).
+    pub fn record(&self, kind: &str, details: &Value) {
+        let mut line = json!({ "at_ms": self.began.elapsed().as_millis(), "type": kind });
         for (name, value) in details.as_object().expect("an object") {
             line[name] = value.clone();
         }

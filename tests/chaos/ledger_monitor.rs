@@ -1,4 +1,4 @@
-//! Reads ledger and balance again and again while the load goes on, from whichever process runs.
+//! Reads ledger and balance continuously during the load, from any running process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,69 +10,72 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::Cluster;
 use crate::evidence::{Reader, micros};
 
-/// The pace of the readings; each is three requests or more.
+/// Interval of the readings; each takes three requests or more.
 const PACE: Duration = Duration::from_millis(100);
 
-/// A balance, and how many entries the ledger had just before and just after it was read.
+/// A balance, with the number of ledger entries just before and just after it was read.
 #[derive(Clone, Copy, Debug)]
-pub struct Reading {
+pub struct BalanceReading {
     pub before: usize,
     /// In millionths of a dollar.
     pub balance: i64,
     pub after: usize,
 }
 
-/// All that was read.
+/// Everything that was read.
 #[derive(Clone, Debug, Default)]
-pub struct Watched {
+pub struct ObservedLedger {
     pub entries: Vec<Value>,
-    pub readings: Vec<Reading>,
-    /// Entries that were another when they were read again.
+    pub readings: Vec<BalanceReading>,
+    /// Entries that differed when they were read again.
     pub rewritten: Vec<Value>,
 }
 
-pub struct Watch {
+pub struct LedgerMonitor {
     stop: CancellationToken,
-    task: JoinHandle<Watched>,
+    task: JoinHandle<ObservedLedger>,
 }
 
-impl Watch {
+impl LedgerMonitor {
     pub fn start(cluster: &Arc<Cluster>) -> Self {
         let stop = CancellationToken::new();
-        let mut watcher =
-            Watcher { reader: Reader::new(cluster), page: String::new(), known: Watched::default() };
+        let mut reader = LedgerReader {
+            reader: Reader::new(cluster),
+            page: String::new(),
+            known: ObservedLedger::default(),
+        };
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
             while !stopped.is_cancelled() {
-                // None where a process died over it; the next reading is at another.
-                let _ = watcher.read().await;
+                // Fails if the process dies meanwhile; the next reading uses another.
+                let _ = reader.read().await;
                 tokio::time::sleep(PACE).await;
             }
-            watcher.known
+            reader.known
         });
         Self { stop, task }
     }
 
-    pub async fn end(self) -> Watched {
+    pub async fn stop(self) -> ObservedLedger {
         self.stop.cancel();
-        self.task.await.expect("the watcher ends")
+        self.task.await.expect("the reader ends")
     }
 }
 
-struct Watcher {
+struct LedgerReader {
     reader: Reader,
-    /// The cursor of the last page that was begun.
+    /// Query parameter with the cursor of the last page.
     page: String,
-    known: Watched,
+    known: ObservedLedger,
 }
 
-impl Watcher {
+impl LedgerReader {
     async fn read(&mut self) -> Option<()> {
         self.read_ledger().await?;
         let before = self.known.entries.len();
         let balance = micros(&self.reader.try_get("/v1/balance").await?["balance"]);
         self.read_ledger().await?;
-        self.known.readings.push(Reading { before, balance, after: self.known.entries.len() });
+        self.known.readings.push(BalanceReading { before, balance, after: self.known.entries.len() });
         Some(())
     }
 
@@ -83,7 +86,7 @@ impl Watcher {
                 let nth = usize::try_from(entry["number"].as_u64()?).ok()?.checked_sub(1)?;
                 match self.known.entries.get(nth) {
                     Some(known) if known == entry => {}
-                    // One that leaves a gap is left for the checker to find.
+                    // The checker reports gaps.
                     None => self.known.entries.push(entry.clone()),
                     Some(_) => self.known.rewritten.push(entry.clone()),
                 }

@@ -1,5 +1,5 @@
-//! Faults from outside: real server processes are killed, frozen and stopped while clients talk to them, and what the
-//! API and the fakes say afterwards is held against the promises. `scripts/chaos` runs all of it at length.
+//! Fault injection: real server processes are killed, frozen and stopped while clients send requests. Afterwards a checker
+//! compares the state that the API reports with the records of clients and fakes. `scripts/chaos` runs the large sizes.
 
 #![expect(
     clippy::unwrap_used,
@@ -29,7 +29,7 @@ mod fault_proxy;
 mod freeze;
 mod graceful_stop;
 mod history;
-mod keys;
+mod idempotency_keys;
 mod ledger_monitor;
 mod migration;
 mod money;

@@ -1,5 +1,5 @@
-//! T-1: messages at both doors, with keys and without, while processes are killed, stopped and frozen, and their store
-//! is away or hangs, at random moments.
+//! Messages through both APIs, with and without keys, while at random moments processes are killed, stopped and frozen, and
+//! their database is unreachable or hangs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,27 +13,27 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::json;
 
 use crate::checker::check;
-use crate::client::{Api, Client, Done, Operation, Talk};
-use crate::cluster::{Between, Cluster, Setup};
+use crate::client::{Api, Client, CompletedOperation, Conversation, Operation};
+use crate::cluster::{Cluster, DatabaseRoute, Setup};
 use crate::evidence::gather;
 use crate::fakes::Plan;
 use crate::history::History;
-use crate::ledger_monitor::Watch;
+use crate::ledger_monitor::LedgerMonitor;
 use crate::sizes::{seed, size};
 use crate::support::db::Backend;
 use crate::support::proxy::Line;
 use crate::support::wait::wait_at_most;
 
-/// People who send one message after the other.
-const PEOPLE: usize = 24;
-/// Longer than the lease.
+/// Clients that each send one message after the other.
+const SENDERS: usize = 24;
+/// Duration of a freeze, longer than the lease.
 const FROZEN: Duration = Duration::from_secs(3);
-/// Long enough for renewals and writes to fail.
+/// Duration of a database outage, long enough for renewals and writes to fail.
 const AWAY: Duration = Duration::from_secs(1);
-/// Longer than the messages between two faults may take.
+/// Upper bound for the messages between two faults.
 const BETWEEN_FAULTS: Duration = Duration::from_mins(10);
-/// Conversations that they have together.
-const TALKS: usize = 30;
+/// Conversations that the senders share.
+const CONVERSATIONS: usize = 30;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite_one_process() {
@@ -52,58 +52,62 @@ async fn postgres_three_processes() {
 
 async fn run(test: &str, backend: Backend, processes: usize) {
     let seed = seed(test);
-    // The two on PostgreSQL have together what the one on SQLite has.
+    // The two tests on PostgreSQL share the size of the one on SQLite.
     let tests = if backend == Backend::Sqlite { 1 } else { 2 };
     let (messages, kills) = (size("CHAOS_MESSAGES", 400) / tests, size("CHAOS_KILLS", 8).div_ceil(tests));
-    // Short, for a process that is told to stop may have turns that wait for others until then.
-    let setup = Setup::new(backend, processes).env("REJOINDER_SHUTDOWN_GRACE", "2s").between(Between::Proxy);
+    // Short, because turns in a stopping process may wait until the end of the grace period.
+    let setup = Setup::new(backend, processes)
+        .env("REJOINDER_SHUTDOWN_GRACE", "2s")
+        .database_route(DatabaseRoute::Proxy);
     let cluster = Cluster::start(setup).await;
     let history = Arc::new(History::new(test, seed));
     let client = Client::new(&cluster, &history);
-    let watch = Watch::start(&cluster);
+    let monitor = LedgerMonitor::start(&cluster);
     let sent = Arc::new(AtomicUsize::new(0));
 
-    let talks = make_talks(&client).await;
-    let counts: Arc<[AtomicUsize]> = talks.iter().map(|_| AtomicUsize::new(0)).collect();
-    let people = (0..PEOPLE).map(|number| {
+    let conversations = create_conversations(&client).await;
+    let counts: Arc<[AtomicUsize]> = conversations.iter().map(|_| AtomicUsize::new(0)).collect();
+    let senders = (0..SENDERS).map(|number| {
         let random = StdRng::seed_from_u64(seed ^ number as u64);
-        let (client, talks, counts) = (Arc::clone(&client), Arc::clone(&talks), Arc::clone(&counts));
-        let person = Person { client, random, number, talks, counts };
+        let (client, conversations, counts) =
+            (Arc::clone(&client), Arc::clone(&conversations), Arc::clone(&counts));
+        let sender = Sender { client, random, number, conversations, counts };
         let sent = Arc::clone(&sent);
-        tokio::spawn(async move { person.talk(messages, &sent).await })
+        tokio::spawn(async move { sender.run(messages, &sent).await })
     });
-    let people: Vec<_> = people.collect();
+    let senders: Vec<_> = senders.collect();
     let killer = tokio::spawn(kill_at_random(Arc::clone(&client), Arc::clone(&sent), seed, messages, kills));
-    let done: Vec<Done> = join_all(people).await.into_iter().flat_map(Result::unwrap).collect();
+    let done: Vec<CompletedOperation> =
+        join_all(senders).await.into_iter().flat_map(Result::unwrap).collect();
     killer.await.unwrap();
     replay_all(&client, &done).await;
 
-    let evidence = gather(&cluster, done, watch.end().await).await;
+    let evidence = gather(&cluster, done, monitor.stop().await).await;
     check(&evidence, test, &format!("{processes} processes, {kills} faults"));
 }
 
-/// Half of them for each door; the first is free.
-async fn make_talks(client: &Client) -> Arc<[Talk]> {
-    let mut talks = vec![client.talk(Api::Widget, "test").await];
-    for _ in 0..TALKS / 2 {
-        talks.push(client.talk(Api::Platform, "api").await);
-        talks.push(client.talk(Api::Widget, "widget").await);
+/// Half of them for each API; the first is a test conversation, which is free.
+async fn create_conversations(client: &Client) -> Arc<[Conversation]> {
+    let mut conversations = vec![client.create_conversation(Api::Widget, "test").await];
+    for _ in 0..CONVERSATIONS / 2 {
+        conversations.push(client.create_conversation(Api::Platform, "api").await);
+        conversations.push(client.create_conversation(Api::Widget, "widget").await);
     }
-    talks.into()
+    conversations.into()
 }
 
-struct Person {
+struct Sender {
     client: Arc<Client>,
     random: StdRng,
     number: usize,
-    talks: Arc<[Talk]>,
-    /// How many keys each conversation has had.
+    conversations: Arc<[Conversation]>,
+    /// Number of keys used so far in each conversation.
     counts: Arc<[AtomicUsize]>,
 }
 
-impl Person {
-    /// Sends until all people together have sent enough.
-    async fn talk(mut self, messages: usize, sent: &AtomicUsize) -> Vec<Done> {
+impl Sender {
+    /// Sends until all senders together have sent `messages`.
+    async fn run(mut self, messages: usize, sent: &AtomicUsize) -> Vec<CompletedOperation> {
         let mut done = Vec::new();
         loop {
             let number = sent.fetch_add(1, Ordering::Relaxed);
@@ -117,8 +121,8 @@ impl Person {
     }
 
     fn choose(&mut self, number: usize) -> Operation {
-        let nth = self.random.random_range(0..self.talks.len());
-        let talk = self.talks[nth].clone();
+        let nth = self.random.random_range(0..self.conversations.len());
+        let conversation = self.conversations[nth].clone();
         let plan = match self.random.random_range(0..20) {
             0..8 => Plan::Plain,
             8..11 => Plan::Lookup,
@@ -128,22 +132,22 @@ impl Person {
             18 => [Plan::Loop, Plan::Flaky][number % 2],
             _ => Plan::Refuse,
         };
-        let is_platform = talk.api == Api::Platform;
+        let is_platform = conversation.api == Api::Platform;
         let auto_reply = !is_platform || self.random.random_range(0..10) > 0;
-        // The same few keys in each widget conversation and at the other door: they never meet.
+        // The same few keys are used in each widget conversation and in the platform API: their scopes differ.
         let name = if is_platform { number } else { self.counts[nth].fetch_add(1, Ordering::Relaxed) };
         let has_key = is_platform || nth == 0 || self.random.random_range(0..3) > 0;
         Operation {
             number,
-            talk,
-            text: format!("talk-{nth} {number} of person {}, {}", self.number, plan.word()),
+            conversation,
+            text: format!("conversation-{nth} {number} of sender {}, {}", self.number, plan.word()),
             key: has_key.then(|| format!("key-{name}")),
             auto_reply,
         }
     }
 }
 
-/// Kills a process each time that a share of the messages has been sent, at a moment of the work that follows.
+/// Injects a fault each time that a share of the messages has been sent, after a random delay.
 async fn kill_at_random(
     client: Arc<Client>,
     sent: Arc<AtomicUsize>,
@@ -161,7 +165,7 @@ async fn kill_at_random(
         tokio::time::sleep(Duration::from_millis(random.random_range(0..30))).await;
         let node = random.random_range(0..cluster.len());
         let fault = Fault::choose(&mut random, cluster.len());
-        client.history.enter("fault", &json!({ "node": node, "fault": format!("{fault:?}") }));
+        client.history.record("fault", &json!({ "node": node, "fault": format!("{fault:?}") }));
         match fault {
             Fault::Kill => drop(cluster.kill(node)),
             Fault::Stop => {
@@ -184,22 +188,22 @@ async fn kill_at_random(
             }
         }
         cluster.start_node(node).await;
-        client.history.enter("start", &json!({ "node": node }));
+        client.history.record("start", &json!({ "node": node }));
     }
 }
 
-/// What happens to a process.
+/// A fault of one process.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     Kill,
     Stop,
     Freeze,
-    /// What becomes of the line to the store.
+    /// A fault of the connection to the database.
     Store(Line),
 }
 
 impl Fault {
-    /// Mostly a kill; a single process is not frozen, for nobody takes its place, and its store is a file.
+    /// Mostly a kill. A single process is never frozen, because no other would take its turns, and its database is a file.
     fn choose(random: &mut StdRng, processes: usize) -> Self {
         match random.random_range(0..20) {
             0..2 => Self::Stop,
@@ -212,14 +216,14 @@ impl Fault {
     }
 }
 
-/// Whoever asks again with a key gets the same bytes, from any process.
-async fn replay_all(client: &Client, done: &[Done]) {
+/// Every operation with a key is replayed with the same bytes, by any process.
+async fn replay_all(client: &Client, done: &[CompletedOperation]) {
     let keyed = done.iter().filter(|done| done.operation.key.is_some()).enumerate();
-    let replay = async |(nth, done): (usize, &Done)| {
-        let Some(told) = done.outcome.told() else { return };
+    let replay = async |(nth, done): (usize, &CompletedOperation)| {
+        let Some(response) = done.outcome.response() else { return };
         let address = client.cluster.some_address(nth).await;
         let again = client.send(&done.operation, &address).await.unwrap();
-        assert_eq!((again.status, &again.body), (told.status, &told.body), "{:?}", done.operation);
+        assert_eq!((again.status, &again.body), (response.status, &response.body), "{:?}", done.operation);
         assert!(again.is_replay, "{:?}", done.operation);
     };
     stream::iter(keyed).for_each_concurrent(8, replay).await;

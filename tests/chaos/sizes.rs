@@ -1,11 +1,11 @@
-//! How much is done: little by default, for every run of the tests; what the variables say in `scripts/chaos`.
+//! The sizes of the tests: small by default, larger with the variables that `scripts/chaos` sets.
 
-/// A number of the environment.
-pub fn size(variable: &str, usual: usize) -> usize {
-    std::env::var(variable).ok().map_or(usual, |text| text.parse().expect("a number"))
+/// Reads a number from the environment.
+pub fn size(variable: &str, default: usize) -> usize {
+    std::env::var(variable).ok().map_or(default, |text| text.parse().expect("a number"))
 }
 
-/// What all choices of a test follow from; printed, so that `CHAOS_SEED` repeats them.
+/// The seed of a test's random choices; printed, so that `CHAOS_SEED` can repeat them.
 pub fn seed(test: &str) -> u64 {
     let seed =
         std::env::var("CHAOS_SEED").ok().map_or_else(rand::random, |text| text.parse().expect("a seed"));

@@ -1,5 +1,5 @@
-//! How long it takes another process to take the turns of one that was killed: one lease, and little more. At length
-//! with the lease that the product has by default.
+//! A killed process's turns are taken over within one lease plus five seconds. `scripts/chaos` runs it with the default lease
+//! of the product.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,49 +12,49 @@ use crate::cluster::{Cluster, Setup};
 use crate::evidence::{Reader, gather};
 use crate::fakes::{self, Plan};
 use crate::history::History;
-use crate::ledger_monitor::Watch;
+use crate::ledger_monitor::LedgerMonitor;
 use crate::sizes::size;
 use crate::support::db::Backend;
 use crate::support::fake_model::ModelRequest;
 use crate::support::script::Gate;
 use crate::support::wait::wait_at_most;
 
-/// What a takeover may take besides the lease, the reply included.
-const BESIDES: Duration = Duration::from_secs(5);
-/// Turns at each door.
+/// Upper bound of a takeover beyond the lease, including the reply.
+const MARGIN: Duration = Duration::from_secs(5);
+/// Turns through each API.
 const TURNS: usize = 10;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dead_process_is_replaced_within_its_lease_and_five_seconds() {
+async fn turns_of_a_killed_process_are_taken_over_within_the_lease_and_five_seconds() {
     let seconds = size("CHAOS_LEASE", 2);
     let lease = Duration::from_secs(seconds.try_into().unwrap());
     let setup = Setup::new(Backend::Postgres, 2).env("REJOINDER_TURN__LEASE", &format!("{seconds}s"));
     let cluster = Cluster::start(setup).await;
     let client = Client::new(&cluster, &Arc::new(History::new("takeover", 0)));
-    let watch = Watch::start(&cluster);
+    let monitor = LedgerMonitor::start(&cluster);
     let never = Gate::closed();
     cluster
         .fakes
         .model
         .script()
-        .otherwise(move |request: &ModelRequest| fakes::usual_answer(request).held_by(&never));
+        .otherwise(move |request: &ModelRequest| fakes::default_answer(request).held_by(&never));
     let mut waiting = Vec::new();
     for number in 0..TURNS * 2 {
         let (api, kind) = [(Api::Widget, "widget"), (Api::Platform, "api")][number % 2];
-        let talk = client.talk(api, kind).await;
-        let text = format!("talk-{number} {}", Plan::Plain.word());
+        let conversation = client.create_conversation(api, kind).await;
+        let text = format!("conversation-{number} {}", Plan::Plain.word());
         let key = Some(format!("key-{number}"));
-        let operation = Operation { number, talk, text, key, auto_reply: true };
+        let operation = Operation { number, conversation, text, key, auto_reply: true };
         let client = Arc::clone(&client);
         waiting.push(tokio::spawn(async move { client.perform(operation, 0).await }));
     }
     cluster.fakes.model.calls().arrived(TURNS * 2).await;
-    cluster.fakes.model.script().otherwise(fakes::usual_answer);
+    cluster.fakes.model.script().otherwise(fakes::default_answer);
 
     let killed = cluster.kill(0);
     let reader = Reader::at(&cluster, 1);
     let all_answered = async || (replies(&reader).await == TURNS * 2).then_some(());
-    wait_at_most(lease + BESIDES * 4, "all replies", all_answered).await;
+    wait_at_most(lease + MARGIN * 4, "all replies", all_answered).await;
     let took = killed.elapsed();
 
     let mut done = Vec::new();
@@ -62,10 +62,10 @@ async fn a_dead_process_is_replaced_within_its_lease_and_five_seconds() {
         done.push(waiting.await.unwrap());
     }
     assert!(done.iter().all(|done| matches!(done.outcome, Outcome::Ok(_))), "{done:#?}");
-    let evidence = gather(&cluster, done, watch.end().await).await;
+    let evidence = gather(&cluster, done, monitor.stop().await).await;
     let remark = format!("with a lease of {lease:?} all {} turns were answered {took:?} later", TURNS * 2);
     check(&evidence, "takeover", &remark);
-    assert!(took < lease + BESIDES, "{remark}");
+    assert!(took < lease + MARGIN, "{remark}");
 }
 
 async fn replies(reader: &Reader) -> usize {

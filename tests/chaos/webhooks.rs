@@ -1,6 +1,6 @@
-//! K8 and W1 to W4: processes are killed while a receiver holds a webhook whose answer nobody will note, and others are
-//! under way. Each event arrives, signed, always with the same id and bytes, in order within its conversation, never twice
-//! at once; and no more often than what was under way at the kills.
+//! Processes are killed while a receiver holds a webhook open and others are in flight. Each event is delivered, signed, with
+//! the same id and bytes on every attempt, in order within its conversation, never twice at once, and repeated no more
+//! often than there were deliveries in flight at the kills.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -21,11 +21,11 @@ use crate::support::script::Gate;
 use crate::support::wait::wait_for;
 
 const CONVERSATIONS: usize = 12;
-/// Between two messages of a conversation: more than this machine sends webhooks would only make a queue.
+/// DatabaseRoute two messages of a conversation: more than this machine sends webhooks would only make a queue.
 const PACE: Duration = Duration::from_millis(50);
 /// Webhooks between two kills.
 const BETWEEN: usize = 60;
-/// Under way at once to one endpoint; as many again may be answered and not yet noted.
+/// Deliveries in flight to one endpoint; as many again may be answered and not yet recorded.
 const IN_FLIGHT: usize = 16;
 
 /// How long an earlier event of a conversation may hold up a later one; times in the feed are whole seconds.
@@ -46,7 +46,7 @@ async fn run(test: &str, backend: Backend, processes: usize) {
         .env("REJOINDER_SECRET_KEY", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
         .env("REJOINDER_WEBHOOKS__TIMEOUT", "3s");
     let cluster = Cluster::start(setup).await;
-    let secret = make_endpoint(&cluster).await;
+    let secret = create_endpoint(&cluster).await;
     let killer = Arc::new(Killer {
         is_set: AtomicBool::new(false),
         next: AtomicUsize::new(0),
@@ -60,7 +60,7 @@ async fn run(test: &str, backend: Backend, processes: usize) {
         .collect();
     let kills = size("CHAOS_POINTS", 1) * 4;
     for kill in 0..kills {
-        // In full work, and not in what the start before it took up again.
+        // During new work, not while the previous start recovers.
         cluster.fakes.tool.calls().arrived(cluster.fakes.tool.calls().all().len() + BETWEEN).await;
         killer.is_set.store(true, Ordering::SeqCst);
         let is_dead = async || (killer.killed.load(Ordering::SeqCst) > kill).then_some(());
@@ -91,13 +91,13 @@ struct Killer {
 }
 
 fn arm(cluster: &Arc<Cluster>, killer: &Arc<Killer>) {
-    // Weak, for the fakes that hold this belong to the cluster.
+    // Weak, because the cluster owns the fakes that own this closure.
     let (cluster, killer, never): (Weak<Cluster>, _, _) =
         (Arc::downgrade(cluster), Arc::clone(killer), Gate::closed());
     let Some(fakes) = cluster.upgrade().map(|cluster| Arc::clone(&cluster.fakes)) else { return };
     fakes.tool.script().otherwise(move |request: &ToolRequest| {
         if request.uri.path() != "/hook" {
-            return fakes::usual_result(request);
+            return fakes::default_result(request);
         }
         let reply = ToolReply::json(&json!({}));
         match cluster.upgrade().filter(|_| killer.is_set.swap(false, Ordering::SeqCst)) {
@@ -125,14 +125,14 @@ async fn post(cluster: &Cluster, path: &str, key: Option<&str>, body: &Value) ->
     serde_json::from_str(&answer.text().await.ok()?).ok()
 }
 
-/// Its secret.
-async fn make_endpoint(cluster: &Cluster) -> String {
+/// Creates an endpoint, and returns its secret.
+async fn create_endpoint(cluster: &Cluster) -> String {
     let hook = json!({ "url": cluster.fakes.tool.url("/hook") });
     let made = post(cluster, "webhook_endpoints", None, &hook).await.expect("an endpoint is made");
     made["data"]["secret"].as_str().unwrap().to_owned()
 }
 
-/// Writes messages of one conversation, each until it is acknowledged; how many.
+/// Sends messages to one conversation, each until it is acknowledged, and returns their number.
 async fn write(cluster: Arc<Cluster>, number: usize, writing: Arc<AtomicBool>) -> usize {
     let mut body = json!({ "sender_id": "u", "sender_type": "user", "text": "", "auto_reply": false });
     let mut pace = tokio::time::interval(PACE);
@@ -169,7 +169,7 @@ async fn feed(cluster: &Cluster) -> BTreeMap<String, Value> {
     }
 }
 
-/// What arrived, by the event's id, in order.
+/// The received webhooks by event id, in order.
 fn arrived(cluster: &Cluster) -> BTreeMap<String, Vec<ToolRequest>> {
     let mut arrived: BTreeMap<String, Vec<ToolRequest>> = BTreeMap::new();
     for call in cluster.fakes.tool.calls().all() {
@@ -183,13 +183,13 @@ fn arrived(cluster: &Cluster) -> BTreeMap<String, Vec<ToolRequest>> {
 fn check(test: &str, cluster: &Cluster, events: &BTreeMap<String, Value>, secret: &str, kills: usize) {
     let arrived = arrived(cluster);
     let known: BTreeSet<_> = events.keys().collect();
-    assert_eq!(arrived.keys().collect::<BTreeSet<_>>(), known, "W1, W2: the same events");
+    assert_eq!(arrived.keys().collect::<BTreeSet<_>>(), known, "every event is delivered, and no other");
     for (id, copies) in &arrived {
         for copy in copies {
-            assert_eq!(copy.body, copies[0].body, "W2: {id} has the same bytes each time");
-            assert!(is_signed(copy, secret), "W3: {id}");
+            assert_eq!(copy.body, copies[0].body, "{id} has the same bytes each time");
+            assert!(is_signed(copy, secret), "{id} is signed");
         }
-        assert_eq!(copies[0].json(), events[id], "W2: as the feed has it");
+        assert_eq!(copies[0].json(), events[id], "the delivered event is that of the feed");
     }
     let calls = cluster.fakes.tool.calls();
     let id = |request: &ToolRequest| {
@@ -197,8 +197,8 @@ fn check(test: &str, cluster: &Cluster, events: &BTreeMap<String, Value>, secret
     };
     assert!(calls.overlaps(id).is_empty(), "none is sent twice at once");
     let repeats: usize = arrived.values().map(|copies| copies.len() - 1).sum();
-    assert!(repeats >= 1, "K8: what a dead process had sent is sent again");
-    assert!(repeats <= kills * 2 * IN_FLIGHT, "W4: {repeats} repeats, {kills} kills");
+    assert!(repeats >= 1, "deliveries in flight at a kill are repeated");
+    assert!(repeats <= kills * 2 * IN_FLIGHT, "{repeats} repeats, {kills} kills");
 
     let mut last: HashMap<String, (i64, Timestamp)> = HashMap::new();
     let mut seen = BTreeSet::new();
@@ -208,7 +208,7 @@ fn check(test: &str, cluster: &Cluster, events: &BTreeMap<String, Value>, secret
         let cursor: i64 = events[&id]["cursor"].as_str().unwrap().parse().unwrap();
         let came = Timestamp::now() - SignedDuration::try_from(call.began.elapsed()).unwrap();
         let Some((before, then)) = last.insert(conversation, (cursor, came)) else { continue };
-        // One that could not be sent for so long holds up the later ones no more.
+        // An event that cannot be delivered for that long no longer blocks later ones.
         let created: Timestamp = events[&id]["created_at"].as_str().unwrap().parse().unwrap();
         let was_old = then.duration_since(created) >= ORDERING_WINDOW;
         assert!(before < cursor || was_old, "{id} came after a later one of its conversation");

@@ -18,14 +18,14 @@ pub(super) struct Figures<'a> {
 
 impl<'a> Figures<'a> {
     pub(super) fn of(evidence: &Evidence, test: &'a str) -> Self {
-        let kills = evidence.losses.iter().filter(|loss| loss.until.is_none()).count();
+        let kills = evidence.outages.iter().filter(|outage| outage.until.is_none()).count();
         let doubled = messages::no_copies(evidence).len() + messages::one_reply_each(evidence).len();
         let open = evidence.turns.values().filter(|turn| turn.get("ended_at").is_none()).count();
         let count = |number: usize| number.to_string();
         let columns = [
             ("messages", count(evidence.done.len())),
             ("kills", count(kills)),
-            ("frozen", count(evidence.losses.len() - kills)),
+            ("frozen", count(evidence.outages.len() - kills)),
             ("lost", count(messages::acknowledged_is_stored(evidence).len())),
             ("doubled", count(doubled)),
             ("charged twice", count(money::each_charge_has_reply_or_refund(evidence).len())),

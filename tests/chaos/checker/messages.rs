@@ -1,20 +1,21 @@
-//! What was acknowledged or refused, and what is stored and announced of it.
+//! Invariants A1 to A4, A6 and I1: acknowledged and refused messages against the stored messages and the event feed.
 
 use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
-use super::{Broken, calls, copies, replies, text};
+use super::{Violations, calls, copies, replies, text};
 use crate::client::{Api, Outcome};
 use crate::evidence::Evidence;
 
-pub(super) fn acknowledged_is_stored(evidence: &Evidence) -> Broken {
-    let mut broken = Broken::new();
+pub(super) fn acknowledged_is_stored(evidence: &Evidence) -> Violations {
+    let mut broken = Violations::new();
     for done in &evidence.done {
-        let Outcome::Ok(told) = &done.outcome else { continue };
+        let Outcome::Ok(response) = &done.outcome else { continue };
         let stored = copies(evidence, done);
-        let id = &told.json()["data"]["message"]["id"];
-        let is_this = |message: &&Value| done.operation.talk.api == Api::Widget || message["id"] == *id;
+        let id = &response.json()["data"]["message"]["id"];
+        let is_this =
+            |message: &&Value| done.operation.conversation.api == Api::Widget || message["id"] == *id;
         if !stored.iter().any(is_this) {
             broken.push(format!("{:?} was acknowledged as {id}", done.operation.text));
         }
@@ -22,15 +23,15 @@ pub(super) fn acknowledged_is_stored(evidence: &Evidence) -> Broken {
     broken
 }
 
-pub(super) fn no_copies(evidence: &Evidence) -> Broken {
+pub(super) fn no_copies(evidence: &Evidence) -> Violations {
     let twice = evidence.done.iter().filter(|done| copies(evidence, done).len() > 1);
     twice.map(|done| format!("{:?} after {} tries", done.operation.text, done.tries)).collect()
 }
 
-pub(super) fn one_end_each(evidence: &Evidence) -> Broken {
+pub(super) fn one_end_each(evidence: &Evidence) -> Violations {
     let mut ends = HashMap::<&str, usize>::new();
     let mut stored = HashMap::<&str, usize>::new();
-    let mut broken = Broken::new();
+    let mut broken = Violations::new();
     let mut last = 0;
     for event in &evidence.events {
         let cursor: i64 = text(event, "cursor").parse().expect("a cursor is a number");
@@ -69,14 +70,14 @@ pub(super) fn one_end_each(evidence: &Evidence) -> Broken {
     broken
 }
 
-pub(super) fn one_reply_each(evidence: &Evidence) -> Broken {
+pub(super) fn one_reply_each(evidence: &Evidence) -> Violations {
     let mut replies = HashMap::<&str, usize>::new();
     for message in evidence.messages.values().flatten() {
         if let Some(answered) = message["reply_to_message_id"].as_str() {
             *replies.entry(answered).or_default() += 1;
         }
     }
-    let mut broken: Broken = replies
+    let mut broken: Violations = replies
         .iter()
         .filter(|(_, count)| **count > 1)
         .map(|(id, count)| format!("{id}: {count} replies"))
@@ -90,7 +91,7 @@ pub(super) fn one_reply_each(evidence: &Evidence) -> Broken {
     broken
 }
 
-pub(super) fn refusal_stores_nothing(evidence: &Evidence) -> Broken {
+pub(super) fn refusal_stores_nothing(evidence: &Evidence) -> Violations {
     let refused = evidence.done.iter().filter(|done| matches!(done.outcome, Outcome::Refused(_)));
     refused
         .filter(|done| !copies(evidence, done).is_empty())
@@ -98,17 +99,18 @@ pub(super) fn refusal_stores_nothing(evidence: &Evidence) -> Broken {
         .collect()
 }
 
-pub(super) fn told_is_stored(evidence: &Evidence) -> Broken {
-    let mut broken = Broken::new();
-    for done in evidence.done.iter().filter(|done| done.operation.talk.api == Api::Widget) {
+pub(super) fn told_reply_is_stored(evidence: &Evidence) -> Violations {
+    let mut broken = Violations::new();
+    for done in evidence.done.iter().filter(|done| done.operation.conversation.api == Api::Widget) {
         let replies = replies(evidence, done);
         match &done.outcome {
-            Outcome::Ok(told) => {
-                let told = told.json();
+            Outcome::Ok(response) => {
+                let response = response.json();
                 let is_same =
-                    |reply: &&Value| reply["text"] == told["message"] && calls(reply) == calls(&told);
+                    |reply: &&Value| reply["text"] == response["message"] && calls(reply) == calls(&response);
                 if !replies.iter().any(is_same) {
-                    broken.push(format!("{:?}: told {told}, stored {replies:?}", done.operation.text));
+                    broken
+                        .push(format!("{:?}: received {response}, stored {replies:?}", done.operation.text));
                 }
             }
             Outcome::Failed(_) if !replies.is_empty() => {

@@ -1,5 +1,5 @@
-//! The invariants, each a function that names what breaks it. Their names are those of the plan: M of money, A of what
-//! was acknowledged, I of idempotency, T of tools.
+//! The invariants, each a function that lists its violations. Their codes, which the failure table and the self-test use:
+//! `M` for money, `A` for acknowledged messages, `I` for idempotency, `T` for tools. [`INVARIANTS`] says what each means.
 
 mod figures;
 mod messages;
@@ -12,17 +12,17 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use self::figures::Figures;
-use crate::client::{Done, Outcome};
+use crate::client::{CompletedOperation, Outcome};
 use crate::evidence::Evidence;
 
-/// A line for each breach of an invariant.
-type Broken = Vec<String>;
+/// One line for each violation of an invariant.
+type Violations = Vec<String>;
 
-/// Name, what it says, and what finds its breaches.
-type Invariant = (&'static str, &'static str, fn(&Evidence) -> Broken);
+/// Code, meaning, and the function that finds its violations.
+type Invariant = (&'static str, &'static str, fn(&Evidence) -> Violations);
 
 const INVARIANTS: [Invariant; 17] = [
-    ("M1", "what was spent is the price of the replies that are stored", money::spent_is_price_of_replies),
+    ("M1", "the money spent is the price of the stored replies", money::spent_is_price_of_replies),
     ("M2", "the balance was never below zero", money::never_below_zero),
     (
         "M3",
@@ -31,29 +31,33 @@ const INVARIANTS: [Invariant; 17] = [
     ),
     ("M4", "test conversations never touch money", money::test_is_free),
     ("M5", "the ledger is numbered without a gap, and sums up to the balance", money::ledger_sums_up),
-    ("M5b", "that held at every read, and no entry has changed since", money::in_step_at_each_read),
-    ("A1", "what was acknowledged is stored", messages::acknowledged_is_stored),
+    ("M5b", "M5 is true at every read, and no entry ever changes", money::in_step_at_each_read),
+    ("A1", "an acknowledged message is stored", messages::acknowledged_is_stored),
     ("A2", "no message is stored twice, however often it was sent", messages::no_copies),
-    ("A3", "each message that asks for a reply has exactly one end in the feed", messages::one_end_each),
+    (
+        "A3",
+        "each message that asks for a reply has exactly one end event in the feed",
+        messages::one_end_each,
+    ),
     (
         "A4",
-        "one reply a message at most, and no model call where none was asked for",
+        "a message has at most one reply, and no model call if it asked for none",
         messages::one_reply_each,
     ),
     ("A5", "replies follow the order of their messages", turns::in_order),
     ("A5b", "no two turns of a conversation call the model at once", turns::never_overlapping),
     ("A6", "a refusal stores nothing", messages::refusal_stores_nothing),
-    ("I1", "the reply that a client was told is the one that is stored", messages::told_is_stored),
+    ("I1", "the reply that a client received is the stored one", messages::told_reply_is_stored),
     (
         "T1",
-        "a tool that may not be repeated is called once; a repeated call has the same id",
+        "a tool that must not be repeated is called once; a repeated call has the same id",
         turns::tools_called_once,
     ),
     ("T2", "function_calls are the calls that the model asked for, in order", turns::calls_as_asked),
     ("T3", "no turn calls more tools than it may", turns::tool_calls_bounded),
 ];
 
-/// Prints the figures and the table, and panics where an invariant is broken.
+/// Prints the figures and the table, and panics if an invariant is violated.
 pub fn check(evidence: &Evidence, test: &str, remark: &str) {
     let figures = Figures::of(evidence, test);
     figures.hand_over();
@@ -63,7 +67,7 @@ pub fn check(evidence: &Evidence, test: &str, remark: &str) {
         let found = find(evidence);
         broken += found.len();
         let verdict =
-            if found.is_empty() { "holds".to_owned() } else { format!("BROKEN {} times", found.len()) };
+            if found.is_empty() { "ok".to_owned() } else { format!("BROKEN {} times", found.len()) };
         let _ = writeln!(table, "  {name:<4} {verdict:<8} {says}");
         for line in found.iter().take(10) {
             let _ = writeln!(table, "        {line}");
@@ -73,13 +77,13 @@ pub fn check(evidence: &Evidence, test: &str, remark: &str) {
     assert_eq!(broken, 0, "{table}");
 }
 
-/// The names of all of them.
+/// The codes of all invariants.
 pub fn names() -> impl Iterator<Item = &'static str> {
     INVARIANTS.into_iter().map(|(name, ..)| name)
 }
 
-/// The names of the invariants that this evidence breaks.
-pub fn broken_by(evidence: &Evidence) -> Vec<&'static str> {
+/// The codes of the invariants that this evidence violates.
+pub fn violated_by(evidence: &Evidence) -> Vec<&'static str> {
     INVARIANTS.into_iter().filter(|(_, _, find)| !find(evidence).is_empty()).map(|(name, ..)| name).collect()
 }
 
@@ -101,13 +105,13 @@ fn summary(evidence: &Evidence) -> String {
         evidence.until_ended,
         evidence.model_calls.len(),
         evidence.tool_calls.len(),
-        evidence.watched.readings.len(),
+        evidence.observed_ledger.readings.len(),
     )
 }
 
 /// The stored messages of an operation.
-fn copies<'a>(evidence: &'a Evidence, done: &Done) -> Vec<&'a Value> {
-    let messages = evidence.messages.get(&done.operation.talk.id).map_or(&[][..], Vec::as_slice);
+fn copies<'a>(evidence: &'a Evidence, done: &CompletedOperation) -> Vec<&'a Value> {
+    let messages = evidence.messages.get(&done.operation.conversation.id).map_or(&[][..], Vec::as_slice);
     messages
         .iter()
         .filter(|message| message["sender_type"] == "user" && message["text"] == *done.operation.text)
@@ -115,15 +119,15 @@ fn copies<'a>(evidence: &'a Evidence, done: &Done) -> Vec<&'a Value> {
 }
 
 /// The stored replies to an operation's message.
-fn replies<'a>(evidence: &'a Evidence, done: &Done) -> Vec<&'a Value> {
+fn replies<'a>(evidence: &'a Evidence, done: &CompletedOperation) -> Vec<&'a Value> {
     let ids: HashSet<_> = copies(evidence, done).iter().map(|message| text(message, "id")).collect();
-    let messages = evidence.messages.get(&done.operation.talk.id).map_or(&[][..], Vec::as_slice);
+    let messages = evidence.messages.get(&done.operation.conversation.id).map_or(&[][..], Vec::as_slice);
     let answers =
         |message: &&Value| message["reply_to_message_id"].as_str().is_some_and(|id| ids.contains(id));
     messages.iter().filter(answers).collect()
 }
 
-/// The calls of a reply; one without any may lack the field.
+/// The tool calls of a reply; the field is absent if there are none.
 fn calls(reply: &Value) -> &[Value] {
     reply["function_calls"].as_array().map_or(&[], Vec::as_slice)
 }

@@ -1,27 +1,27 @@
-//! M1 to M5: what was charged, given back, and is left.
+//! Invariants M1 to M5b: charges, refunds and balances.
 
 use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
-use super::{Broken, text};
+use super::{Violations, text};
 use crate::evidence::{Evidence, micros};
-use crate::ledger_monitor::Reading;
+use crate::ledger_monitor::BalanceReading;
 
-pub(super) fn spent_is_price_of_replies(evidence: &Evidence) -> Broken {
+pub(super) fn spent_is_price_of_replies(evidence: &Evidence) -> Violations {
     let topped_up: i64 = entries(evidence, "top_up").map(|entry| micros(&entry["amount"])).sum();
     let completed = evidence.turns.values().filter(|turn| turn["state"] == "completed");
     let price: i64 = completed.map(|turn| micros(&turn["price"])).sum();
     let spent = topped_up - evidence.balance;
-    if spent == price { Broken::new() } else { vec![format!("spent {spent}, replies are worth {price}")] }
+    if spent == price { Violations::new() } else { vec![format!("spent {spent}, replies are worth {price}")] }
 }
 
-pub(super) fn never_below_zero(evidence: &Evidence) -> Broken {
+pub(super) fn never_below_zero(evidence: &Evidence) -> Violations {
     let below = evidence.ledger.iter().filter(|entry| micros(&entry["balance_after"]) < 0);
     below.map(Value::to_string).collect()
 }
 
-pub(super) fn each_charge_has_reply_or_refund(evidence: &Evidence) -> Broken {
+pub(super) fn each_charge_has_reply_or_refund(evidence: &Evidence) -> Violations {
     let mut sums = HashMap::<&str, (usize, usize, i64)>::new();
     for entry in &evidence.ledger {
         let Some(turn) = entry["turn_id"].as_str() else { continue };
@@ -43,7 +43,7 @@ pub(super) fn each_charge_has_reply_or_refund(evidence: &Evidence) -> Broken {
         .collect()
 }
 
-pub(super) fn test_is_free(evidence: &Evidence) -> Broken {
+pub(super) fn test_is_free(evidence: &Evidence) -> Violations {
     let is_test = |turn: &&Value| evidence.conversations[text(turn, "conversation_id")]["type"] == "test";
     let tests = evidence.turns.values().filter(is_test);
     let charged: HashSet<_> = evidence.ledger.iter().filter_map(|entry| entry["turn_id"].as_str()).collect();
@@ -51,8 +51,8 @@ pub(super) fn test_is_free(evidence: &Evidence) -> Broken {
     paid.map(|turn| text(turn, "id").to_owned()).collect()
 }
 
-pub(super) fn ledger_sums_up(evidence: &Evidence) -> Broken {
-    let mut broken = Broken::new();
+pub(super) fn ledger_sums_up(evidence: &Evidence) -> Violations {
+    let mut broken = Violations::new();
     let mut sum = 0;
     for (nth, entry) in (1_i64..).zip(&evidence.ledger) {
         sum += micros(&entry["amount"]);
@@ -66,19 +66,19 @@ pub(super) fn ledger_sums_up(evidence: &Evidence) -> Broken {
     broken
 }
 
-pub(super) fn in_step_at_each_read(evidence: &Evidence) -> Broken {
-    let watched = &evidence.watched;
+pub(super) fn in_step_at_each_read(evidence: &Evidence) -> Violations {
+    let observed_ledger = &evidence.observed_ledger;
     let balance_after = |number: usize| match number.checked_sub(1) {
-        Some(nth) => micros(&watched.entries[nth]["balance_after"]),
+        Some(nth) => micros(&observed_ledger.entries[nth]["balance_after"]),
         None => 0,
     };
-    let is_in_step = |reading: &&Reading| {
+    let is_in_step = |reading: &&BalanceReading| {
         (reading.before..=reading.after).any(|number| balance_after(number) == reading.balance)
     };
-    let wrong = watched.readings.iter().filter(|reading| !is_in_step(reading));
-    let mut broken: Broken = wrong.map(|reading| format!("{reading:?}")).collect();
-    broken.extend(watched.rewritten.iter().map(|entry| format!("now {entry}")));
-    if !evidence.ledger.starts_with(&watched.entries) {
+    let wrong = observed_ledger.readings.iter().filter(|reading| !is_in_step(reading));
+    let mut broken: Violations = wrong.map(|reading| format!("{reading:?}")).collect();
+    broken.extend(observed_ledger.rewritten.iter().map(|entry| format!("now {entry}")));
+    if !evidence.ledger.starts_with(&observed_ledger.entries) {
         broken.push("the ledger does not begin with what was read of it".to_owned());
     }
     broken

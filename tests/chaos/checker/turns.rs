@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use super::{Broken, calls, replies, text};
+use super::{Violations, calls, replies, text};
 use crate::evidence::Evidence;
 use crate::fakes::Plan;
-use crate::outages::Loss;
+use crate::outages::Outage;
 use crate::support::calls::Call;
 use crate::support::fake_model::ModelRequest;
 
-pub(super) fn in_order(evidence: &Evidence) -> Broken {
-    let mut broken = Broken::new();
+pub(super) fn in_order(evidence: &Evidence) -> Violations {
+    let mut broken = Violations::new();
     for (conversation, messages) in &evidence.messages {
         let places: HashMap<_, _> =
             messages.iter().enumerate().map(|(at, message)| (text(message, "id"), at)).collect();
@@ -24,30 +24,30 @@ pub(super) fn in_order(evidence: &Evidence) -> Broken {
     broken
 }
 
-pub(super) fn never_overlapping(evidence: &Evidence) -> Broken {
-    let mut broken = Broken::new();
+pub(super) fn never_overlapping(evidence: &Evidence) -> Violations {
+    let mut broken = Violations::new();
     let mut calls = BTreeMap::<String, Vec<_>>::new();
     for call in &evidence.model_calls {
         let said = said(call);
-        let talk = said.split(' ').next().unwrap_or_default().to_owned();
-        calls.entry(talk).or_default().push((call.began, heard_until(call, &evidence.losses), said));
+        let conversation = said.split(' ').next().unwrap_or_default().to_owned();
+        calls.entry(conversation).or_default().push((call.began, heard_until(call, &evidence.outages), said));
     }
-    for (talk, calls) in calls {
+    for (conversation, calls) in calls {
         for pair in calls.windows(2) {
             let [(_, ended, first), (began, _, second)] = pair else { continue };
             if ended.is_none_or(|ended| ended > *began) {
-                broken.push(format!("{talk}: the calls for {first:?} and {second:?} overlap"));
+                broken.push(format!("{conversation}: the calls for {first:?} and {second:?} overlap"));
             }
         }
     }
     broken
 }
 
-/// The longest time from the loss of a process that waited for the model to the next call for the same message.
+/// The longest time from the outage of a process that waited for the model to the next call for the same message.
 pub(super) fn slowest_takeover(evidence: &Evidence) -> Option<Duration> {
     let calls = &evidence.model_calls;
     let takeovers = calls.iter().enumerate().filter_map(|(nth, call)| {
-        let lost = lost(call, &evidence.losses)?;
+        let lost = lost(call, &evidence.outages)?;
         let is_next = |next: &&Call<ModelRequest>| process(next) != process(call) && said(next) == said(call);
         Some(calls[nth + 1..].iter().find(is_next)?.began.duration_since(lost))
     });
@@ -55,16 +55,16 @@ pub(super) fn slowest_takeover(evidence: &Evidence) -> Option<Duration> {
 }
 
 /// When the last of a call's answer came, or its process was lost: from then on it is nobody's.
-fn heard_until(call: &Call<ModelRequest>, losses: &[Loss]) -> Option<Instant> {
-    lost(call, losses).or(call.ended)
+fn heard_until(call: &Call<ModelRequest>, outages: &[Outage]) -> Option<Instant> {
+    lost(call, outages).or(call.ended)
 }
 
 /// When its process was lost over it: killed, or frozen though it woke up again.
-fn lost(call: &Call<ModelRequest>, losses: &[Loss]) -> Option<Instant> {
+fn lost(call: &Call<ModelRequest>, outages: &[Outage]) -> Option<Instant> {
     let process = process(call)?;
-    let mut its = losses.iter().filter(|loss| loss.process == process);
+    let mut its = outages.iter().filter(|outage| outage.process == process);
     // What was sent just before may arrive just after.
-    let first = its.find(|loss| loss.until.is_none_or(|until| until > call.began))?.at.max(call.began);
+    let first = its.find(|outage| outage.until.is_none_or(|until| until > call.began))?.at.max(call.began);
     call.ended.is_none_or(|ended| ended > first).then_some(first)
 }
 
@@ -77,7 +77,7 @@ fn said(call: &Call<ModelRequest>) -> String {
     call.request.last_text("user").unwrap_or_default()
 }
 
-pub(super) fn tools_called_once(evidence: &Evidence) -> Broken {
+pub(super) fn tools_called_once(evidence: &Evidence) -> Violations {
     let mut ids = HashMap::<&str, (usize, HashSet<String>)>::new();
     for call in &evidence.tool_calls {
         let id =
@@ -90,8 +90,8 @@ pub(super) fn tools_called_once(evidence: &Evidence) -> Broken {
     wrong.map(|(id, (notes, bodies))| format!("{id}: {notes} unrepeatable calls, {bodies:?}")).collect()
 }
 
-pub(super) fn calls_as_asked(evidence: &Evidence) -> Broken {
-    let mut broken = Broken::new();
+pub(super) fn calls_as_asked(evidence: &Evidence) -> Violations {
+    let mut broken = Violations::new();
     for done in &evidence.done {
         let said = &done.operation.text;
         let Some(plan) = Plan::named(said).filter(|plan| *plan != Plan::Loop) else { continue };
@@ -109,7 +109,7 @@ pub(super) fn calls_as_asked(evidence: &Evidence) -> Broken {
     broken
 }
 
-pub(super) fn tool_calls_bounded(evidence: &Evidence) -> Broken {
+pub(super) fn tool_calls_bounded(evidence: &Evidence) -> Violations {
     const ROUNDS: usize = 8;
     let mut ids = HashMap::<String, HashSet<&str>>::new();
     for call in evidence.tool_calls.iter().filter(|call| call.request.uri.path() == "/lookup") {

@@ -1,4 +1,4 @@
-//! One message on its way, and the kill at a point of it.
+//! One message, and the kill at one point of its way.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -8,11 +8,11 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 
 use super::Point;
-use crate::client::{Api, Client, Done, Operation, Outcome};
+use crate::client::{Api, Client, CompletedOperation, Operation, Outcome};
 use crate::cluster::Cluster;
 use crate::evidence::Reader;
 use crate::fakes::{self, Plan};
-use crate::fault_proxy::{Side, Tap, Verdict};
+use crate::fault_proxy::{FaultProxy, Side, Verdict};
 use crate::support::fake_model::{ModelRequest, Reply};
 use crate::support::fake_tool::ToolRequest;
 use crate::support::script::Gate;
@@ -27,7 +27,7 @@ struct Trigger {
 }
 
 impl Trigger {
-    fn pull(&self) -> bool {
+    fn fire(&self) -> bool {
         let is_first = self.is_set.swap(false, Ordering::SeqCst);
         if let Some(cluster) = self.cluster.upgrade().filter(|_| is_first) {
             *self.killed.lock().unwrap() = Some(cluster.kill(0));
@@ -40,18 +40,18 @@ impl Trigger {
     }
 }
 
-/// One message, and the kill on its way.
-pub(super) struct Scene {
+/// One message, and the point at which the first process is killed.
+pub(super) struct Scenario {
     client: Arc<Client>,
     operation: Operation,
     point: Point,
     plan: Plan,
     trigger: Arc<Trigger>,
-    /// Between the client and the server, where the answer itself is the moment.
-    line: Option<Tap>,
+    /// DatabaseRoute the client and the server, where the answer itself is the moment.
+    line: Option<FaultProxy>,
 }
 
-impl Scene {
+impl Scenario {
     pub(super) async fn new(
         client: &Arc<Client>,
         number: usize,
@@ -59,10 +59,10 @@ impl Scene {
         api: Api,
     ) -> Self {
         let kind = if api == Api::Widget { "widget" } else { "api" };
-        let talk = client.talk(api, kind).await;
-        let text = format!("talk-{number} {point:?} {}", plan.word());
+        let conversation = client.create_conversation(api, kind).await;
+        let text = format!("conversation-{number} {point:?} {}", plan.word());
         let key = Some(format!("key-{number}"));
-        let operation = Operation { number, talk, text, key, auto_reply: true };
+        let operation = Operation { number, conversation, text, key, auto_reply: true };
         let trigger = Arc::new(Trigger {
             is_set: AtomicBool::new(true),
             cluster: Arc::downgrade(&client.cluster),
@@ -70,38 +70,38 @@ impl Scene {
         });
         let client = Arc::clone(client);
         let has_line = match (point, api) {
-            (Point::Begun, Api::Platform) => client.cluster.tap.is_none(),
-            (Point::Replied, Api::Widget) => true,
+            (Point::Admitted, Api::Platform) => client.cluster.fault_proxy.is_none(),
+            (Point::ReplyStored, Api::Widget) => true,
             _ => false,
         };
         let address = client.cluster.address(0).expect("the first process runs");
-        let line = if has_line { Some(Tap::before(&address).await) } else { None };
+        let line = if has_line { Some(FaultProxy::before(&address).await) } else { None };
         Self { client, operation, point, plan, trigger, line }
     }
 
-    /// Gives what the client knew in the end, and how long it was from the kill to the reply.
-    pub(super) async fn play(self) -> (Done, Duration) {
+    /// Returns the client's final outcome and the time from the kill to the reply.
+    pub(super) async fn run(self) -> (CompletedOperation, Duration) {
         let cluster = &self.client.cluster;
         self.arm();
         match self.point {
-            Point::HalfSent => self.send_half().await,
-            Point::Asked if self.operation.talk.api == Api::Platform => {
+            Point::RequestHalfSent => self.send_half().await,
+            Point::ModelCalled if self.operation.conversation.api == Api::Platform => {
                 self.send_and_kill_after_answer().await;
             }
-            Point::Replied if self.line.is_none() => self.send_and_leave().await,
+            Point::ReplyStored if self.line.is_none() => self.send_and_disconnect().await,
             _ => self.send().await,
         }
         let killed = wait_for("the kill", async || self.trigger.killed()).await;
         if cluster.len() == 1 {
             cluster.start_node(0).await;
         }
-        if self.point == Point::HalfSent {
+        if self.point == Point::RequestHalfSent {
             assert_eq!(self.stored().await.len(), 0, "half a request leaves no trace");
         }
         let done = self.client.perform(self.operation.clone(), 1).await;
         assert!(matches!(done.outcome, Outcome::Ok(_)), "{:?}: {:?}", self.operation, done.outcome);
-        let told = done.outcome.told().unwrap();
-        assert_eq!(told.is_replay, self.was_stored_before(), "{:?}: {told:?}", self.operation);
+        let response = done.outcome.response().unwrap();
+        assert_eq!(response.is_replay, self.was_stored_before(), "{:?}: {response:?}", self.operation);
         let answered = async || Some(self.stored().await).filter(|messages| messages.len() == 2);
         let messages = wait_for("the reply", answered).await;
         let took = killed.elapsed();
@@ -112,75 +112,76 @@ impl Scene {
         (done, took)
     }
 
-    /// Tells the fakes and the lines when to kill.
+    /// Sets the triggers in the fakes and the proxies.
     fn arm(&self) {
         self.arm_model();
         let (point, trigger, never) = (self.point, Arc::clone(&self.trigger), Gate::closed());
         self.client.cluster.fakes.tool.script().otherwise(move |request: &ToolRequest| {
-            let usual = fakes::usual_result(request);
-            if point == Point::ToolCalled && trigger.pull() { usual.held_by(&never) } else { usual }
+            let reply = fakes::default_result(request);
+            if point == Point::ToolCalled && trigger.fire() { reply.held_by(&never) } else { reply }
         });
         if let Some(line) = &self.line {
             let trigger = Arc::clone(&self.trigger);
-            line.watch(move |piece| {
-                if piece.from == Side::Server && trigger.pull() { Verdict::Cut } else { Verdict::Pass }
+            line.inspect(move |chunk| {
+                if chunk.from == Side::Server && trigger.fire() { Verdict::Cut } else { Verdict::Pass }
             });
         }
-        if let Some(store) = &self.client.cluster.tap {
-            self.arm_store(store);
+        if let Some(proxy) = &self.client.cluster.fault_proxy {
+            self.arm_database(proxy);
         }
     }
 
     fn arm_model(&self) {
         let (point, text, trigger) = (self.point, self.operation.text.clone(), Arc::clone(&self.trigger));
-        let is_by_model = !self.is_on_the_line(Point::Begun) && !self.is_on_the_line(Point::Answered);
+        let is_by_model =
+            !self.is_observed_by_proxy(Point::Admitted) && !self.is_observed_by_proxy(Point::ModelAnswered);
         // Never opened: a dead process gets no answer.
         let never = Gate::closed();
         self.client.cluster.fakes.model.script().otherwise(move |request: &ModelRequest| {
-            let usual = fakes::usual_answer(request);
+            let reply = fakes::default_answer(request);
             let is_first = fakes::rounds(request) == 0;
             let is_due = match point {
-                Point::Begun | Point::Answered => is_by_model,
-                Point::Asked => true,
-                Point::ToolKept => !is_first,
+                Point::Admitted | Point::ModelAnswered => is_by_model,
+                Point::ModelCalled => true,
+                Point::ToolResultStored => !is_first,
                 _ => false,
             };
             if !is_due || request.last_text("user").as_ref() != Some(&text) {
-                return usual;
+                return reply;
             }
-            if point == Point::Answered {
+            if point == Point::ModelAnswered {
                 let trigger = Arc::clone(&trigger);
-                return usual.then(move || {
-                    trigger.pull();
+                return reply.then(move || {
+                    trigger.fire();
                 });
             }
-            if trigger.pull() { usual.held_by(&never) } else { usual }
+            if trigger.fire() { reply.held_by(&never) } else { reply }
         });
     }
 
-    /// On the line to the store the message is seen with its admission, and again with what is kept of its turn.
-    fn arm_store(&self, store: &Tap) {
+    /// On the connection to the database the message's text appears with its admission, and again with the turn's journal.
+    fn arm_database(&self, proxy: &FaultProxy) {
         let (point, text, trigger) = (self.point, self.operation.text.clone(), Arc::clone(&self.trigger));
         let (mut admitting, mut is_admitted) = (None, false);
-        store.watch(move |piece| {
-            let has_text = piece.from == Side::Client && piece.contains(&text);
+        proxy.inspect(move |chunk| {
+            let has_text = chunk.from == Side::Client && chunk.contains(&text);
             if has_text {
-                admitting.get_or_insert(piece.connection);
+                admitting.get_or_insert(chunk.connection);
             }
             let was_admitted = is_admitted;
-            is_admitted |= admitting == Some(piece.connection) && piece.is_committed();
+            is_admitted |= admitting == Some(chunk.connection) && chunk.is_committed();
             let is_due = match point {
-                Point::Begun => is_admitted,
-                Point::Answered => was_admitted && has_text,
+                Point::Admitted => is_admitted,
+                Point::ModelAnswered => was_admitted && has_text,
                 _ => false,
             };
-            if is_due && trigger.pull() { Verdict::Cut } else { Verdict::Pass }
+            if is_due && trigger.fire() { Verdict::Cut } else { Verdict::Pass }
         });
     }
 
-    /// Whether this is the scene's point, and a line sees it.
-    fn is_on_the_line(&self, point: Point) -> bool {
-        self.point == point && (self.line.is_some() || self.client.cluster.tap.is_some())
+    /// True if this is the scenario's point and a proxy observes it.
+    fn is_observed_by_proxy(&self, point: Point) -> bool {
+        self.point == point && (self.line.is_some() || self.client.cluster.fault_proxy.is_some())
     }
 
     fn address(&self) -> String {
@@ -188,14 +189,16 @@ impl Scene {
         self.line.as_ref().map_or_else(direct, |line| line.url().to_owned())
     }
 
-    /// The first try: what it hears, if anything, does not matter.
+    /// The first attempt; its response does not matter.
     async fn send(&self) {
         let address = self.address();
         let first = self.client.send(&self.operation, &address).await;
-        let must_break = match self.operation.talk.api {
+        let must_break = match self.operation.conversation.api {
             // The reply may have been faster than the kill.
-            Api::Widget => self.point != Point::Answered || self.is_on_the_line(Point::Answered),
-            Api::Platform => self.point == Point::Begun,
+            Api::Widget => {
+                self.point != Point::ModelAnswered || self.is_observed_by_proxy(Point::ModelAnswered)
+            }
+            Api::Platform => self.point == Point::Admitted,
         };
         assert!(!must_break || first.is_err(), "{:?} was answered by a dead process", self.operation);
     }
@@ -203,8 +206,8 @@ impl Scene {
     async fn send_half(&self) {
         let address = self.address();
         let mut socket = tokio::net::TcpStream::connect(address.trim_start_matches("http://")).await.unwrap();
-        let path = match self.operation.talk.api {
-            Api::Widget => format!("/api/conversations/{}/messages", self.operation.talk.uuid),
+        let path = match self.operation.conversation.api {
+            Api::Widget => format!("/api/conversations/{}/messages", self.operation.conversation.uuid),
             Api::Platform => "/v1/messages".to_owned(),
         };
         let head = format!(
@@ -214,24 +217,24 @@ impl Scene {
             self.operation.key.as_deref().unwrap_or_default()
         );
         socket.write_all(head.as_bytes()).await.unwrap();
-        self.trigger.pull();
+        self.trigger.fire();
     }
 
-    /// The client has its answer, and the turn waits for a model that is never to answer.
+    /// Kills after the client has its answer, while the turn waits for a model that never answers.
     async fn send_and_kill_after_answer(&self) {
         let asked = self.client.cluster.fakes.model.calls().all().len() + 1;
         let never = Gate::closed();
         let fakes = &self.client.cluster.fakes;
         fakes.model.script().queue([Reply::text("Never sent.").held_by(&never)]);
         let address = self.address();
-        let told = self.client.send(&self.operation, &address).await.unwrap();
-        assert_eq!(told.status, 200, "{told:?}");
+        let response = self.client.send(&self.operation, &address).await.unwrap();
+        assert_eq!(response.status, 200, "{response:?}");
         fakes.model.calls().arrived(asked).await;
-        self.trigger.pull();
+        self.trigger.fire();
     }
 
-    /// The client hangs up as soon as the model is asked; the reply is stored all the same.
-    async fn send_and_leave(&self) {
+    /// The client disconnects as soon as the model is called; the reply is stored all the same.
+    async fn send_and_disconnect(&self) {
         let asked = self.client.cluster.fakes.model.calls().all().len() + 1;
         let address = self.address();
         tokio::select! {
@@ -240,39 +243,39 @@ impl Scene {
         }
         let answered = async || Some(self.stored().await).filter(|messages| messages.len() == 2);
         wait_for("the reply", answered).await;
-        self.trigger.pull();
+        self.trigger.fire();
     }
 
-    /// Whether the first try had stored the message, so that the next is answered as its repetition.
+    /// True if the first attempt stored the message, so that the retry is a replay.
     fn was_stored_before(&self) -> bool {
-        self.point != Point::HalfSent
+        self.point != Point::RequestHalfSent
     }
 
-    /// Whether it was killed at K2 before it could ask the model.
-    fn is_begun_in_the_store(&self) -> bool {
-        self.point == Point::Begun && self.client.cluster.tap.is_some()
+    /// True if the process was killed at [`Point::Admitted`] before it could call the model.
+    fn is_killed_before_model_call(&self) -> bool {
+        self.point == Point::Admitted && self.client.cluster.fault_proxy.is_some()
     }
 
     async fn stored(&self) -> Vec<Value> {
         let reader = Reader::new(&self.client.cluster);
-        let path = format!("/v1/conversations/{}/messages", self.operation.talk.id);
+        let path = format!("/v1/conversations/{}/messages", self.operation.conversation.id);
         let mut messages = reader.list(&path, "cursor").await;
-        // A widget's first message is not part of the story.
+        // The first message of a widget conversation is not part of the scenario.
         messages.retain(|message| {
             message["sender_type"] == "user" || message.get("reply_to_message_id").is_some()
         });
         messages
     }
 
-    /// How often model and tools were called, as the matrix says.
+    /// Checks how often the model and the tools were called.
     fn check_calls(&self, reply: &Value) {
         let fakes = &self.client.cluster.fakes;
         let text = &self.operation.text;
         let model = fakes.model.calls().all();
         let model = model.iter().filter(|call| call.request.last_text("user").as_ref() == Some(text)).count();
         let rounds = 1 + usize::from(!self.plan.tools().is_empty());
-        let is_asked_before = !matches!(self.point, Point::HalfSent | Point::Replied);
-        let extra = usize::from(is_asked_before && !self.is_begun_in_the_store());
+        let is_asked_before = !matches!(self.point, Point::RequestHalfSent | Point::ReplyStored);
+        let extra = usize::from(is_asked_before && !self.is_killed_before_model_call());
         assert!((rounds..=rounds + extra).contains(&model), "{text}: {model} model calls");
 
         let tools = fakes.tool.calls().all();
@@ -282,12 +285,14 @@ impl Scene {
                 || String::from_utf8_lossy(&request.body).contains(text.as_str())
         };
         let tools = tools.iter().filter(|call| is_its(&call.request)).count();
-        let told = reply["function_calls"][0]["result"]["error"].as_str().unwrap_or_default();
-        let is_unknown = told.contains("unknown");
+        let response = reply["function_calls"][0]["result"]["error"].as_str().unwrap_or_default();
+        let is_unknown = response.contains("unknown");
         let expected = match (self.point, self.plan) {
             (Point::ToolCalled, Plan::Lookup | Plan::Keyed) => 2,
-            // The answer may have been kept, with the calls that it asks for, and none of them sent.
-            (Point::Answered, Plan::Note) if is_unknown && !self.is_on_the_line(Point::Answered) => {
+            // The answer may have been journaled with its tool calls before any of them was sent.
+            (Point::ModelAnswered, Plan::Note)
+                if is_unknown && !self.is_observed_by_proxy(Point::ModelAnswered) =>
+            {
                 tools.min(1)
             }
             _ => self.plan.tools().len(),
