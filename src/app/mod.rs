@@ -27,14 +27,13 @@ use crate::domain::seal::SealKey;
 use crate::http::{self, AppState, Limits};
 use crate::lifecycle::Tasks;
 use crate::lifecycle::lease::{LeaseKeeper, lease_channel};
-use crate::service::Services;
 use crate::service::authenticate::flush_last_used_periodically;
 use crate::service::knowledge::DocumentExtractor;
-use crate::service::private_file;
-use crate::store::writer::{Slots, Writer, WriterContext};
+use crate::service::{Services, private_file};
 use crate::store::{Conn, Db, deliveries, turns};
 use crate::telemetry::Metrics;
 use crate::worker::{Lease, Worker};
+use crate::writer::{Slots, Writer, WriterContext};
 
 pub use serve::{openapi, serve};
 

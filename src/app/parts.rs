@@ -15,10 +15,10 @@ use crate::service::run_turn::Engine;
 use crate::service::state::{
     DocumentWriteLimiter, Followers, KeyCache, TestCallLimiter, VersionCache, Waiters,
 };
-use crate::store::writer::Writer;
 use crate::tools::mcp::Sessions;
 use crate::tools::{Adapters, QueryEmbedder, Searcher};
 use crate::worker::WorkerDependencies;
+use crate::writer::Writer;
 
 /// What the use cases need, and what does the work that no request waits for.
 pub(super) fn assemble(

@@ -1,14 +1,13 @@
 //! What each part is told of the configuration.
 
 use crate::config::Config;
-use crate::domain::batch::Bounds;
 use crate::domain::history::HistoryBounds;
 use crate::domain::tool_loop::TurnLimits;
 use crate::service::run_turn::EngineSettings;
 use crate::service::state::FollowerBounds;
 use crate::store::turns::overdue::LifetimeLimits;
-use crate::store::writer::SlotLimits;
 use crate::worker::{DeliverySettings, WorkerSettings};
+use crate::writer::{Bounds, SlotLimits};
 
 /// The bounds that turns run within.
 pub(super) fn engine(config: &Config, default_model: String) -> anyhow::Result<EngineSettings> {

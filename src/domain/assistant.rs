@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::calendar::{Caldav, CalendarRules};
-use super::ids::{CalendarId, KnowledgeBaseId};
+use super::ids::{CalendarId, KnowledgeBaseId, WorkspaceId};
 use super::mcp::McpServer;
 use super::seal::SealedSecret;
 
@@ -165,4 +165,13 @@ pub enum HeaderText {
     Sealed(SealedSecret),
     /// With `{argument}`s and `{{variable}}`s.
     Plain(String),
+}
+
+/// What admission needs to know of an assistant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AssistantSummary {
+    pub workspace: WorkspaceId,
+    pub current_version: i64,
+    pub archived: bool,
+    pub pause_on_agent_message: bool,
 }

@@ -1,7 +1,8 @@
 //! A conversation and who speaks in it.
 
 use super::clock::Micros;
-use super::ids::{AssistantId, ConversationId, WorkspaceId};
+use super::ids::{AssistantId, ConversationId, WidgetUuid, WorkspaceId};
+use super::message::Message;
 use super::string_enum::string_enum;
 
 string_enum! {
@@ -84,4 +85,30 @@ impl Conversation {
             external_identifier: None,
         }
     }
+}
+
+/// What changes in a conversation, all of it at once; what is not named stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConversationPatch {
+    pub ai_enabled: Option<bool>,
+    /// A JSON object, in place of the one that was there.
+    pub metadata: Option<String>,
+    /// Whether the conversation ends, for good.
+    pub ends: bool,
+}
+
+impl ConversationPatch {
+    /// Whether replies in the making may have to be discarded.
+    #[must_use]
+    pub fn discards(&self) -> bool {
+        self.ends || self.ai_enabled == Some(false)
+    }
+}
+
+/// A conversation that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreatedConversation {
+    pub conversation: Conversation,
+    pub link: Option<WidgetUuid>,
+    pub first_message: Option<Message>,
 }

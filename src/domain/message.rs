@@ -29,3 +29,11 @@ pub struct Message {
     pub turn: Option<TurnId>,
     pub created_at: Micros,
 }
+
+/// Where a message stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageRef {
+    pub workspace: WorkspaceId,
+    pub conversation: ConversationId,
+    pub position: i64,
+}

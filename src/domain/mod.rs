@@ -3,7 +3,6 @@
 pub mod account;
 pub mod api_key;
 pub mod assistant;
-pub mod batch;
 pub mod calendar;
 pub mod chat;
 pub mod clock;
@@ -16,6 +15,7 @@ pub mod failure;
 pub mod history;
 pub mod idempotency;
 pub mod ids;
+pub mod journal;
 pub mod knowledge;
 pub mod ledger;
 pub mod mcp;

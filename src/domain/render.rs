@@ -4,9 +4,8 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::batch::CreatedConversation;
 use super::clock::Micros;
-use super::conversation::{Conversation, ConversationKind, SenderType};
+use super::conversation::{Conversation, ConversationKind, CreatedConversation, SenderType};
 use super::error::Error;
 use super::event::{Event, EventType};
 use super::failure::Discard;

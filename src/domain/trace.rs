@@ -8,9 +8,9 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::assistant::ModelRef;
-use super::batch::JournalRow;
 use super::chat::{ModelAnswer, Usage};
 use super::clock::Micros;
+use super::journal::JournalRow;
 use super::tool_loop::call_id;
 use super::turn::Turn;
 

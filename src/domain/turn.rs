@@ -80,6 +80,14 @@ pub struct Turn {
     pub ended_at: Option<Micros>,
 }
 
+/// Names a turn as its owner, or anyone, does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TurnRef {
+    pub workspace: WorkspaceId,
+    pub conversation: ConversationId,
+    pub turn: TurnId,
+}
+
 /// A reply, as the tool loop gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {

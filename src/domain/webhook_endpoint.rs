@@ -115,3 +115,39 @@ impl Endpoint {
         self.failing_since.is_some_and(|since| now.since(since) >= DISABLE_AFTER)
     }
 }
+
+/// A webhook endpoint to be made.
+#[derive(Clone, Debug)]
+pub struct NewEndpoint {
+    /// Its name in the workspace file, which makes it; none for one that the API makes.
+    pub slug: Option<String>,
+    pub description: Option<String>,
+    pub url: String,
+    /// Empty: all.
+    pub types: Vec<EventType>,
+    pub secret: SealedSecret,
+    /// It begins disabled.
+    pub disabled: Option<DisabledReason>,
+}
+
+/// What changes in a webhook endpoint; what is not named stays as it is.
+#[derive(Clone, Debug, Default)]
+pub struct EndpointPatch {
+    pub url: Option<String>,
+    /// Empty: all.
+    pub types: Option<Vec<EventType>>,
+    pub description: Option<Option<String>>,
+    /// A new secret, and for how long the old one signs too.
+    pub secret: Option<(SealedSecret, Duration)>,
+    pub switch: Option<Switch>,
+    /// Whether it is brought back where it was archived.
+    pub restores: bool,
+}
+
+/// Whether an endpoint is to take events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// Its failures are forgotten.
+    On,
+    Off(DisabledReason),
+}

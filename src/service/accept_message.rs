@@ -2,7 +2,6 @@
 
 use super::{ApiResponse, Services};
 use crate::domain::account::Account;
-use crate::domain::batch::{Admission, AdmitOutcome, Target};
 use crate::domain::conversation::SenderType;
 use crate::domain::error::{Error, ResourceKind};
 use crate::domain::idempotency::IdempotencyRequest;
@@ -10,6 +9,7 @@ use crate::domain::ids::{ConversationId, MessageId, TurnId};
 use crate::domain::message::Message;
 use crate::domain::turn::Api;
 use crate::store::{conversations, messages, workspaces};
+use crate::writer::{Admission, AdmitOutcome, Target};
 
 /// The scope of keys on this route.
 const ROUTE: &str = "POST /v1/messages";

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use super::Services;
 use super::state::Waiter;
-use crate::domain::batch::{EndAuthority, EndTurn, TurnRef, TurnWriteOutcome};
 use crate::domain::error::Error;
 use crate::domain::failure::{Discard, Failure};
 use crate::domain::ids::{ConversationId, TurnId};
 use crate::domain::render::{RenderedResponse, widget_turn_end};
-use crate::domain::turn::{Reply, Turn, TurnEnd, TurnState};
+use crate::domain::turn::{Reply, Turn, TurnEnd, TurnRef, TurnState};
 use crate::store::{messages, turns};
+use crate::writer::{EndAuthority, EndTurn, TurnWriteOutcome};
 
 /// How long the store has to end a turn while its client waits for the answer.
 const END_TIMEOUT: Duration = Duration::from_secs(4);

@@ -3,8 +3,7 @@
 use super::page::{self, Page};
 use super::{Services, read_conversation, tools};
 use crate::domain::account::Account;
-use crate::domain::batch::Booking;
-use crate::domain::calendar::{BookingState, Calendar, DayOrTime};
+use crate::domain::calendar::{Booking, BookingState, Calendar, DayOrTime};
 use crate::domain::clock::Micros;
 use crate::domain::error::{Error, ResourceKind};
 use crate::domain::ids::{BookingId, CalendarId, CalendarToken};

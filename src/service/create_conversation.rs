@@ -3,13 +3,13 @@
 use super::{ApiResponse, Services};
 use crate::domain::account::Account;
 use crate::domain::assistant::AssistantVersion;
-use crate::domain::batch::{CreateOutcome, CreatedConversation, NewConversation};
-use crate::domain::conversation::ConversationKind;
+use crate::domain::conversation::{ConversationKind, CreatedConversation};
 use crate::domain::error::{Error, ResourceKind};
 use crate::domain::idempotency::IdempotencyRequest;
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, WidgetUuid};
 use crate::domain::render;
 use crate::domain::template::fill_prompt;
+use crate::writer::{CreateOutcome, NewConversation};
 use serde_json::{Map, Value};
 
 /// What an idempotency key of the platform door is scoped to, within the workspace.

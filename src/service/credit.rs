@@ -1,13 +1,12 @@
 //! Credit that the operator gives to a workspace, once for each reference.
 
-use crate::domain::batch::{Command, Outcome, TopUp};
 use crate::domain::clock::Clock;
 use crate::domain::error::Error;
 use crate::domain::ids::IdGenerator;
 use crate::domain::ledger::LedgerEntry;
 use crate::domain::money::Money;
-use crate::store::writer::decide_inline;
 use crate::store::{Db, StoreError, ledger, workspaces};
+use crate::writer::{Command, Outcome, TopUp, decide_inline};
 
 /// Why credit was not given.
 #[derive(Debug, thiserror::Error)]

@@ -10,7 +10,6 @@ use http::header::{CONTENT_TYPE, DATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use secrecy::ExposeSecret as _;
 
-use crate::domain::batch::DisableEndpoint;
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::delivery::{
     self, Attempt, AttemptOutcome, ClaimedDelivery, DeliveryKey, Disposition, EventPayload, MAX_EXCERPT,
@@ -23,6 +22,7 @@ use crate::domain::webhook_endpoint::{DisabledReason, Endpoint};
 use crate::outbound::{AllowHosts, GuardedClient, OutboundError, OutboundRequest, OutboundResponse};
 use crate::store::{Conn, Db, StoreError, deliveries, webhook_endpoints, workspaces};
 use crate::telemetry::DELIVERY_ATTEMPT_DURATION_SECONDS;
+use crate::writer::DisableEndpoint;
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");

@@ -39,14 +39,13 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::clock::Clock;
-use crate::domain::ids::IdGenerator;
-use crate::domain::ids::TurnId;
+use crate::domain::ids::{IdGenerator, TurnId};
 use crate::domain::render::RenderedResponse;
 use crate::domain::seal::SealKey;
 use crate::outbound::AllowHosts;
 use crate::store::Db;
-use crate::store::writer::Writer;
 use crate::tools::Adapters;
+use crate::writer::Writer;
 use state::{DocumentWriteLimiter, Followers, KeyCache, TestCallLimiter, VersionCache, Waiters};
 
 /// What the use cases need.

@@ -2,10 +2,10 @@
 
 use super::Services;
 use crate::domain::account::Account;
-use crate::domain::batch::TurnRef;
 use crate::domain::error::{Error, ResourceKind};
 use crate::domain::ids::{MessageId, TurnId, WorkspaceId};
 use crate::domain::trace::Trace;
+use crate::domain::turn::TurnRef;
 use crate::store::turns::journal;
 use crate::store::{Conn, StoreError, conversations, messages, turns};
 

@@ -2,9 +2,9 @@
 
 use super::{Services, read_conversation};
 use crate::domain::account::Account;
-use crate::domain::batch::LinkRenewal;
 use crate::domain::error::Error;
 use crate::domain::ids::WidgetUuid;
+use crate::writer::LinkRenewal;
 
 /// Gives the conversation of this id, as it was sent, a new link; the old one is then unknown.
 pub async fn renew(services: &Services, account: &Account, name: &str) -> Result<WidgetUuid, Error> {

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use super::await_reply::WaitOutcome;
 use super::{ApiResponse, Services};
 use crate::domain::account::Account;
-use crate::domain::batch::{Admission, AdmitOutcome, Target};
 use crate::domain::conversation::{Conversation, SenderType};
 use crate::domain::error::{Error, ResourceKind};
 use crate::domain::idempotency::IdempotencyRequest;
@@ -13,6 +12,7 @@ use crate::domain::ids::{MessageId, TurnId, WidgetUuid};
 use crate::domain::message::VISITOR;
 use crate::domain::turn::Api;
 use crate::store::conversations;
+use crate::writer::{Admission, AdmitOutcome, Target};
 
 const DUPLICATE_RETRY_AFTER: Duration = Duration::from_secs(1);
 

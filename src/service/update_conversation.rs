@@ -3,10 +3,10 @@
 use super::Services;
 use super::send_message::find_by_link;
 use crate::domain::account::Account;
-use crate::domain::batch::{ConversationPatch, UpdateConversation};
-use crate::domain::conversation::Conversation;
+use crate::domain::conversation::{Conversation, ConversationPatch};
 use crate::domain::error::{Error, ResourceKind};
 use crate::domain::ids::WidgetUuid;
+use crate::writer::UpdateConversation;
 
 /// Changes the conversation of the account's workspace that has this id, as it was sent.
 /// Switching the AI off, and ending, discard the replies in the making.

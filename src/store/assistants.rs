@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sqlx::QueryBuilder;
 
 use super::{Conn, StoreError, on_conn};
-use crate::domain::batch::AssistantSummary;
+use crate::domain::assistant::AssistantSummary;
 use crate::domain::clock::Micros;
 use crate::domain::ids::{AssistantId, WorkspaceId};
 

@@ -6,8 +6,7 @@ use jiff::Timestamp;
 use sqlx::QueryBuilder;
 
 use super::{Conn, StoreError, on_conn};
-use crate::domain::batch::Booking;
-use crate::domain::calendar::{Interval, MAX_SLOT_LENGTH};
+use crate::domain::calendar::{Booking, Interval, MAX_SLOT_LENGTH};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{BookingId, CalendarId, ConversationId, TurnId, WorkspaceId};
 

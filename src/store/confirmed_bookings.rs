@@ -4,8 +4,7 @@ use sqlx::QueryBuilder;
 
 use super::bookings::{self, BookingRow, COLUMNS};
 use super::{Conn, StoreError, on_conn};
-use crate::domain::batch::Booking;
-use crate::domain::calendar::{BookingState, MAX_SLOT_LENGTH};
+use crate::domain::calendar::{Booking, BookingState, MAX_SLOT_LENGTH};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{BookingId, CalendarId, ConversationId, WorkspaceId};
 

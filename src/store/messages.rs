@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 use sqlx::QueryBuilder;
 
 use super::{Conn, StoreError, on_conn};
-use crate::domain::batch::MessageRef;
 use crate::domain::clock::Micros;
 use crate::domain::conversation::SenderType;
 use crate::domain::ids::{ConversationId, MessageId, TurnId, WorkspaceId};
-use crate::domain::message::Message;
+use crate::domain::message::{Message, MessageRef};
 
 const COLUMNS: &str = "workspace_id, conversation_id, position, id, sender_type, sender_id, text, metadata, \
     reply_to_id, answers, function_calls, turn_id, created_at";

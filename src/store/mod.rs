@@ -23,7 +23,6 @@ pub mod turns;
 pub mod webhook_endpoints;
 pub mod workspace_config;
 pub mod workspaces;
-pub mod writer;
 
 use db::bind_chunks;
 pub(crate) use db::on_conn;

@@ -6,10 +6,9 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 
 use super::{Adapters, Call, CallContext, Tool, ToolOutcome};
-use crate::domain::batch::StoreWrite;
 use crate::domain::calendar::{
-    AvailabilityRequest, BookingRequest, CalendarRules, CancelRequest, Interval, Refusal, availability_range,
-    find_availability,
+    AvailabilityRequest, BookingRequest, BookingWrite, CalendarRules, CancelRequest, Interval, Refusal,
+    availability_range, find_availability,
 };
 use crate::domain::chat::ToolSpec;
 use crate::domain::clock::Clock;
@@ -110,7 +109,7 @@ impl Tool for Booking {
 
     async fn call(&self, call: &Call, _context: &CallContext<'_>) -> ToolOutcome {
         match BookingRequest::parse(&value(&call.arguments)) {
-            Ok(request) => ToolOutcome::Write(StoreWrite::Book {
+            Ok(request) => ToolOutcome::Write(BookingWrite::Book {
                 calendar: self.calendar,
                 rules: self.rules.clone(),
                 request,
@@ -148,7 +147,7 @@ impl Tool for Cancellation {
         match CancelRequest::parse(&value(&call.arguments)) {
             Ok(request) => {
                 let calendar = self.calendar;
-                ToolOutcome::Write(StoreWrite::Cancel { calendar, request, is_removed: false })
+                ToolOutcome::Write(BookingWrite::Cancel { calendar, request, is_removed: false })
             }
             Err(refusal) => refused(&refusal),
         }

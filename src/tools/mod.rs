@@ -21,7 +21,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
-use crate::domain::batch::StoreWrite;
+use crate::domain::calendar::BookingWrite;
 use crate::domain::chat::ToolSpec;
 use crate::domain::clock::Clock;
 use crate::domain::ids::{ConversationId, IdGenerator, WorkspaceId};
@@ -79,7 +79,7 @@ pub struct CallContext<'a> {
 #[async_trait]
 pub trait StoreWriter: fmt::Debug + Send + Sync {
     /// What the writer decided.
-    async fn write(&self, write: StoreWrite) -> Result<Value, WriteError>;
+    async fn write(&self, write: BookingWrite) -> Result<Value, WriteError>;
 }
 
 /// Why a call's write was not decided.
@@ -98,7 +98,7 @@ pub enum ToolOutcome {
     Result(CallResult),
     /// Nothing has happened yet: the writer decides this under its locks, and journals the
     /// result in the same transaction.
-    Write(StoreWrite),
+    Write(BookingWrite),
 }
 
 /// What tools reach the world with. Cheap to clone.

@@ -123,7 +123,7 @@ pub(super) struct PanickingWriter;
 
 #[async_trait::async_trait]
 impl StoreWriter for PanickingWriter {
-    async fn write(&self, write: StoreWrite) -> Result<Value, WriteError> {
+    async fn write(&self, write: BookingWrite) -> Result<Value, WriteError> {
         panic!("{write:?}")
     }
 }
@@ -196,13 +196,13 @@ async fn booking_and_cancelling_are_left_to_the_writer() {
     let booking = call(&toolset, "book", arguments).await;
     let cancelling = call(&toolset, "cancel", json!({"booking_id": " bkg_1 "})).await;
 
-    let ToolOutcome::Write(StoreWrite::Book { calendar, rules, request, call: id, .. }) = booking else {
+    let ToolOutcome::Write(BookingWrite::Book { calendar, rules, request, call: id, .. }) = booking else {
         panic!("{booking:?}")
     };
     assert_eq!((calendar, id.as_str(), request.title.as_str()), (CALENDAR, "call_1", "Demo"));
     let slot = decide_booking(&rules, &request, &[], NOW.parse().unwrap()).unwrap();
     assert_eq!(slot.start.to_string(), "2026-11-30T09:00:00Z");
-    let ToolOutcome::Write(StoreWrite::Cancel { calendar, request, is_removed: false }) = cancelling else {
+    let ToolOutcome::Write(BookingWrite::Cancel { calendar, request, is_removed: false }) = cancelling else {
         panic!("{cancelling:?}")
     };
     assert_eq!((calendar, request.booking_id.as_str()), (CALENDAR, "bkg_1"));

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Worker;
 use super::turns::{record_end, run};
-use crate::store::writer::Effect;
+use crate::writer::Effect;
 
 /// Follows the writer until `background_stop`, and then to the end of what it has said.
 pub(super) async fn consume(

@@ -8,9 +8,10 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::Worker;
-use crate::domain::batch::{HandBack, TurnRef};
 use crate::domain::ids::TurnId;
+use crate::domain::turn::TurnRef;
 use crate::store::turns;
+use crate::writer::HandBack;
 
 /// The turns that run here. Cheap to clone.
 #[derive(Clone, Debug, Default)]

@@ -2,10 +2,9 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::batch::TurnRef;
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, TurnId, WorkspaceId};
 use crate::domain::money::Money;
-use crate::domain::turn::{Api, TurnState};
+use crate::domain::turn::{Api, TurnRef, TurnState};
 
 fn turn() -> Turn {
     Turn {

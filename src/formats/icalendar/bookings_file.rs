@@ -6,8 +6,7 @@
 use icalendar::{Component as _, Event, Property};
 use jiff::Timestamp;
 
-use crate::domain::batch::Booking;
-use crate::domain::calendar::Calendar;
+use crate::domain::calendar::{Booking, Calendar};
 
 /// How many days back a file reaches.
 pub const PAST_DAYS: u32 = 90;

@@ -8,8 +8,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::wire::{ConversationIn, ConversationUpdateIn, ConversationsQuery, MessageIn};
-use crate::domain::batch::ConversationPatch;
-use crate::domain::conversation::{ConversationKind, SenderType};
+use crate::domain::conversation::{ConversationKind, ConversationPatch, SenderType};
 use crate::domain::error::Error;
 use crate::domain::ids::{AssistantId, WidgetUuid};
 use crate::http::fields::{

@@ -6,7 +6,7 @@ use axum::response::Response;
 use super::validate;
 use super::wire::AiStatus;
 use crate::domain::account::Account;
-use crate::domain::batch::ConversationPatch;
+use crate::domain::conversation::ConversationPatch;
 use crate::http::envelope::AutomateOptions;
 use crate::http::error::ApiError;
 use crate::http::extract::{MessagesWrite, PathParam};

@@ -4,12 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::{Action, Applier, ApplyError, CurrentState, PreparedFile};
 use crate::domain::assistant::AssistantVersion;
-use crate::domain::batch::{Command, NewConversation};
 use crate::domain::conversation::Conversation;
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, WidgetUuid, WorkspaceId};
 use crate::formats::workspace_file::FileConversation;
 use crate::service::create_conversation::first_message;
 use crate::store::{Conn, conversations};
+use crate::writer::{Command, NewConversation};
 
 /// Where the file's UUIDs lead. One that leads to another workspace is an error.
 pub(super) async fn reject_foreign(

@@ -25,7 +25,6 @@ pub use changes::{Action, Change};
 pub use error::ApplyError;
 pub(super) use prepare::PreparedFile;
 
-use crate::domain::batch::Command;
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::conversation::Conversation;
 use crate::domain::ids::{IdGenerator, WidgetUuid, WorkspaceId};
@@ -37,8 +36,8 @@ use crate::outbound::{AllowHosts, GuardedClient};
 use crate::service::knowledge::DocumentExtractor;
 use crate::store::assistants::AssistantRow;
 use crate::store::workspace_config::{self, ConfigRow, Section};
-use crate::store::writer::decide_inline;
 use crate::store::{Conn, Db, StoreError, workspaces};
+use crate::writer::{Command, decide_inline};
 
 /// How often an apply is tried where the store's refusal may pass.
 const MAX_ATTEMPTS: usize = 3;

@@ -1,13 +1,15 @@
 //! The webhook endpoints of a file. Those that the API made have no slug, and are let be.
 
 use super::{Action, Applier, ApplyError, CurrentState, GeneratedSecret};
-use crate::domain::batch::{Command, EndpointAction, EndpointPatch, EndpointWrite, NewEndpoint, Switch};
 use crate::domain::ids::{EndpointId, WorkspaceId};
 use crate::domain::seal::SealedSecret;
-use crate::domain::webhook_endpoint::{DEFAULT_ROTATION_OVERLAP, DisabledReason, Endpoint};
+use crate::domain::webhook_endpoint::{
+    DEFAULT_ROTATION_OVERLAP, DisabledReason, Endpoint, EndpointPatch, NewEndpoint, Switch,
+};
 use crate::formats::workspace_file::FileEndpoint;
 use crate::service::webhook_endpoints::make_secret;
 use crate::store::{Conn, StoreError, webhook_endpoints};
+use crate::writer::{Command, EndpointAction, EndpointWrite};
 
 const SECTION: &str = "webhook endpoint";
 

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use super::{Action, Applier, ApplyError, CurrentState};
-use crate::domain::batch::{Command, TopUp};
 use crate::domain::ids::AssistantId;
 use crate::domain::money::Money;
 use crate::domain::workspace::Workspace;
 use crate::store::{Conn, workspaces};
+use crate::writer::{Command, TopUp};
 
 /// The reference of the credit that a workspace is made with.
 const OPENING: &str = "opening";

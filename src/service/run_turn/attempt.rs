@@ -9,16 +9,17 @@ use super::context::{Context, load, turn_ref};
 use super::model_call::{ModelCallError, ModelResponse, call_models};
 use super::tool_call::{self, CallOutcome};
 use super::{Engine, store_error};
-use crate::domain::batch::{JournalAppend, JournalRow, TurnWriteOutcome};
 use crate::domain::chat::{ChatMessage, ModelError};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
 use crate::domain::history::repair_tool_calls;
 use crate::domain::ids::MessageId;
+use crate::domain::journal::JournalRow;
 use crate::domain::tool_loop::{CallResult, JournalEntry, JournalRecord, NextAction, PlannedCall, ToolLoop};
 use crate::domain::trace::{JournalledAnswer, JournalledCall};
 use crate::domain::turn::{Reply, Turn, TurnEnd};
 use crate::store::StoreError;
+use crate::writer::{JournalAppend, TurnWriteOutcome};
 
 /// What an attempt came to.
 pub(super) enum AttemptResult {

@@ -7,14 +7,14 @@ use serde_json::{Map, Value};
 
 use super::Engine;
 use crate::domain::assistant::{AssistantVersion, ToolKind};
-use crate::domain::batch::{JournalRow, TurnRef};
 use crate::domain::chat::ChatMessage;
 use crate::domain::conversation::{Conversation, SenderType};
 use crate::domain::error::Error;
 use crate::domain::history::{HistoryEntry, Speaker, build_history, parse_function_calls};
+use crate::domain::journal::JournalRow;
 use crate::domain::message::Message;
 use crate::domain::template::fill_prompt;
-use crate::domain::turn::Turn;
+use crate::domain::turn::{Turn, TurnRef};
 use crate::outbound::AllowHosts;
 use crate::store::turns::journal;
 use crate::store::{Conn, StoreError, conversations, messages, workspaces};

@@ -8,12 +8,14 @@ use serde_json::Value;
 
 use super::Engine;
 use super::context::{Context, turn_ref};
-use crate::domain::batch::{JournalAppend, JournalRow, StoreWrite, TurnWriteOutcome};
+use crate::domain::calendar::BookingWrite;
 use crate::domain::error::Error;
+use crate::domain::journal::JournalRow;
 use crate::domain::tool_loop::{CallResult, PlannedCall};
 use crate::domain::turn::Turn;
 use crate::telemetry::TOOL_CALL_DURATION_SECONDS;
 use crate::tools::{Call, CallContext, StoreWriter, ToolOutcome, WriteError};
+use crate::writer::{JournalAppend, TurnWriteOutcome};
 
 /// What a call came to.
 pub(super) enum CallOutcome {
@@ -81,7 +83,7 @@ impl fmt::Debug for TurnWriter<'_> {
 
 #[async_trait]
 impl StoreWriter for TurnWriter<'_> {
-    async fn write(&self, write: StoreWrite) -> Result<Value, WriteError> {
+    async fn write(&self, write: BookingWrite) -> Result<Value, WriteError> {
         let (turn, fence) = (turn_ref(self.turn), self.turn.fence);
         let append = JournalAppend { turn, fence, rows: Vec::new(), result: None, write: Some(write) };
         match self.engine.services.writer.journal(append).await {
@@ -101,7 +103,7 @@ async fn journal_result(
     turn: &Turn,
     mut row: JournalRow,
     result: Option<CallResult>,
-    write: Option<StoreWrite>,
+    write: Option<BookingWrite>,
 ) -> Result<CallOutcome, Error> {
     row.finished_at = Some(engine.services.clock.now());
     row.result = result.as_ref().map(ToString::to_string);

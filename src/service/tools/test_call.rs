@@ -10,8 +10,7 @@ use uuid::Uuid;
 
 use super::NamedTool;
 use crate::domain::account::Account;
-use crate::domain::batch::StoreWrite;
-use crate::domain::calendar::CalendarSettings;
+use crate::domain::calendar::{BookingWrite, CalendarSettings};
 use crate::domain::error::Error;
 use crate::domain::ids::{CalendarId, ConversationId};
 use crate::domain::tool::ToolConfig;
@@ -105,7 +104,7 @@ struct NoWrites;
 
 #[async_trait]
 impl StoreWriter for NoWrites {
-    async fn write(&self, _write: StoreWrite) -> Result<Value, WriteError> {
+    async fn write(&self, _write: BookingWrite) -> Result<Value, WriteError> {
         Err(WriteError::FencedOff)
     }
 }

@@ -10,15 +10,15 @@ use secrecy::SecretString;
 use super::Services;
 use super::page::{self, Page};
 use crate::domain::account::Account;
-use crate::domain::batch::{EndpointAction, EndpointPatch, EndpointWrite, NewEndpoint};
 use crate::domain::error::{Error, ResourceKind};
 use crate::domain::event::EventType;
 use crate::domain::ids::{EndpointId, IdGenerator, WorkspaceId};
 use crate::domain::seal::SealedSecret;
 use crate::domain::signature::SigningSecret;
-use crate::domain::webhook_endpoint::Endpoint;
+use crate::domain::webhook_endpoint::{Endpoint, EndpointPatch, NewEndpoint};
 use crate::outbound::{AllowHosts, check_url};
 use crate::store::{Conn, StoreError, webhook_endpoints, workspaces};
+use crate::writer::{EndpointAction, EndpointWrite};
 
 const NO_KEY: &str = "This server cannot keep secrets: its operator has to set REJOINDER_SECRET_KEY.";
 

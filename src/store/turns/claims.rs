@@ -9,9 +9,16 @@ use super::{COLUMNS, TurnRow};
 use crate::domain::clock::Clock;
 use crate::domain::ids::{ConversationId, ProcessId, TurnId, WorkspaceId};
 use crate::domain::turn::{Api, Turn};
-use crate::store::store_now;
-use crate::store::writer::WorkspaceCapacity;
-use crate::store::{Conn, StoreError, on_conn};
+use crate::store::{Conn, StoreError, on_conn, store_now};
+
+/// How many more turns of each workspace may start here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkspaceCapacity {
+    /// For a workspace that runs no turns here.
+    pub limit: usize,
+    /// For each workspace that runs some.
+    pub remaining: Vec<(WorkspaceId, usize)>,
+}
 
 /// Claims at most `limit` queued turns of a door, the longest waiting first, none of a workspace beyond
 /// its `capacity`, and none that is to be ended: past its deadline, or taken over more often than

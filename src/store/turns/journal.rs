@@ -2,8 +2,9 @@
 
 use sqlx::QueryBuilder;
 
-use crate::domain::batch::{JournalRow, TurnRef};
 use crate::domain::clock::Micros;
+use crate::domain::journal::JournalRow;
+use crate::domain::turn::TurnRef;
 use crate::store::{Conn, StoreError, bind_chunks, on_conn};
 
 /// The whole journal of a turn, in order.

@@ -17,10 +17,9 @@ use super::error::CaldavError;
 use super::parsing::is_event;
 use super::remote_calendar::RemoteCalendar;
 use super::{READ_FAILED, failed, fenced_off, refused};
-use crate::domain::batch::{Hold, StoreWrite};
 use crate::domain::calendar::{
-    BookingRequest, Caldav, CalendarRules, Interval, Refusal, booking_range, decide_booking, has_conflict,
-    with_buffer,
+    BookingRequest, BookingWrite, Caldav, CalendarRules, Hold, Interval, Refusal, booking_range,
+    decide_booking, has_conflict, with_buffer,
 };
 use crate::domain::chat::ToolSpec;
 use crate::domain::clock::Clock;
@@ -60,7 +59,7 @@ impl Booking {
                 return failed(READ_FAILED);
             }
         };
-        let write = StoreWrite::Hold(Box::new(Hold {
+        let write = BookingWrite::Hold(Box::new(Hold {
             calendar: self.calendar.id,
             rules: rules.clone(),
             request: request.clone(),
@@ -133,7 +132,7 @@ impl Booking {
                 let refusal = refusal.unwrap_or_else(Refusal::hold_released);
                 self.withdraw(call, hold.id, refused(&refusal), context).await
             }
-            Ok(_) => ToolOutcome::Write(StoreWrite::Confirm {
+            Ok(_) => ToolOutcome::Write(BookingWrite::Confirm {
                 calendar: self.calendar.id,
                 id: hold.id,
                 rules: Box::new(rules.clone()),
@@ -154,7 +153,7 @@ impl Booking {
         result: ToolOutcome,
         context: &CallContext<'_>,
     ) -> ToolOutcome {
-        match context.writer.write(StoreWrite::Release { calendar: self.calendar.id, id }).await {
+        match context.writer.write(BookingWrite::Release { calendar: self.calendar.id, id }).await {
             Ok(_) => {}
             Err(WriteError::FencedOff) => return fenced_off(),
             // It ends with its turn, and then its event is removed as one that nobody booked.

@@ -7,8 +7,7 @@ use serde_json::Value;
 use super::client::CaldavClient;
 use super::removal::{RemoveError, remove};
 use super::{failed, refused};
-use crate::domain::batch::StoreWrite;
-use crate::domain::calendar::{Caldav, CancelRequest, Refusal};
+use crate::domain::calendar::{BookingWrite, Caldav, CancelRequest, Refusal};
 use crate::domain::chat::ToolSpec;
 use crate::domain::ids::{BookingId, CalendarId};
 use crate::store::{Conn, Db, bookings};
@@ -56,7 +55,7 @@ impl Cancellation {
                 return failed(REMOVE_FAILED);
             }
         }
-        ToolOutcome::Write(StoreWrite::Cancel { calendar, request, is_removed: true })
+        ToolOutcome::Write(BookingWrite::Cancel { calendar, request, is_removed: true })
     }
 
     fn warn(&self, call: &str, error: &(dyn std::error::Error + 'static)) {

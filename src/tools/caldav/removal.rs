@@ -2,8 +2,7 @@
 
 use super::client::CaldavClient;
 use super::error::CaldavError;
-use crate::domain::batch::Booking;
-use crate::domain::calendar::{Caldav, Refusal};
+use crate::domain::calendar::{Booking, Caldav, Refusal};
 use crate::outbound::AllowHosts;
 use crate::tools::Adapters;
 

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use crate::domain::batch::{EndAuthority, EndTurn, TurnRef, TurnWriteOutcome};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
-use crate::domain::turn::TurnEnd;
+use crate::domain::turn::{TurnEnd, TurnRef};
 use crate::store::Conn;
 use crate::store::turns::overdue::{self, OverdueReason, OverdueTurn};
 use crate::worker::Worker;
+use crate::writer::{EndAuthority, EndTurn, TurnWriteOutcome};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 const BATCH: i64 = 256;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::Worker;
 use crate::domain::turn::Turn;
-use crate::store::writer::Slot;
 use crate::telemetry::{TURN_DURATION_SECONDS, TURNS_ENDED};
+use crate::writer::Slot;
 
 /// Counts a turn that has ended, once: in the process whose batch ended it.
 pub(super) fn record_end(turn: &Turn) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{StatusCode, header};
-use rejoinder::domain::batch::{EndpointPatch, Switch};
+use rejoinder::domain::webhook_endpoint::{EndpointPatch, Switch};
 use rejoinder::service::webhook_endpoints;
 
 use super::{all_ended, store};

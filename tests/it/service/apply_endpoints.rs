@@ -1,14 +1,13 @@
 //! The webhook endpoints of a workspace file, applied.
 
-use rejoinder::domain::batch::{Command, DisableEndpoint, EndpointAction, EndpointWrite, NewEndpoint};
 use rejoinder::domain::event::EventType;
 use rejoinder::domain::ids::{EndpointId, WorkspaceId};
 use rejoinder::domain::seal::SealedSecret;
 use rejoinder::domain::signature::SigningSecret;
-use rejoinder::domain::webhook_endpoint::{DisabledReason, Endpoint};
+use rejoinder::domain::webhook_endpoint::{DisabledReason, Endpoint, NewEndpoint};
 use rejoinder::service::apply_workspace::Mode;
-use rejoinder::store::writer::decide_inline;
 use rejoinder::store::{Conn, webhook_endpoints, workspaces};
+use rejoinder::writer::{Command, DisableEndpoint, EndpointAction, EndpointWrite, decide_inline};
 use secrecy::ExposeSecret;
 use uuid::Uuid;
 

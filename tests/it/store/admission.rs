@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use rejoinder::domain::batch::{AdmitOutcome, EndAuthority, TurnWriteOutcome};
 use rejoinder::domain::conversation::ConversationKind;
 use rejoinder::domain::error::Error;
 use rejoinder::domain::failure::Failure;
 use rejoinder::domain::turn::{Api, TurnEnd, TurnState};
-use rejoinder::store::writer::Effect;
+use rejoinder::writer::{AdmitOutcome, Effect, EndAuthority, TurnWriteOutcome};
 
 use crate::support::db::both_backends;
 use crate::support::seed::{self, assert_invariants};
@@ -133,7 +132,7 @@ both_backends!(
     async fn a_refusal_leaves_no_trace(db: TestDb) {
         let seeded = seed::workspace(&db, 10_000).await;
         let other = seed::workspace(&db, 10_000).await;
-        let bounds = rejoinder::domain::batch::Bounds { max_open_per_conversation: 1, ..BOUNDS };
+        let bounds = rejoinder::writer::Bounds { max_open_per_conversation: 1, ..BOUNDS };
         let process = Process::start_with(&db, store::open(&db).await, bounds, 10).await;
         let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
         let test = process.conversation(&seeded, ConversationKind::Test).await;
@@ -146,7 +145,7 @@ both_backends!(
         let mut reply = admission(&test, Api::Platform);
         reply.reply_to = Some(reply.message);
         let poor = creation(&seeded, ConversationKind::Widget);
-        let poor = rejoinder::domain::batch::NewConversation { check_balance: true, ..poor };
+        let poor = rejoinder::writer::NewConversation { check_balance: true, ..poor };
         assert!(matches!(
             process.writer.admit(admission(&conversation, Api::Widget)).await,
             Err(Error::InsufficientBalance)
@@ -224,11 +223,8 @@ both_backends!(
 both_backends!(
     async fn the_counts_of_a_day_begin_anew_with_the_next(db: TestDb) {
         let seeded = seed::workspace(&db, 1_000_000).await;
-        let bounds = rejoinder::domain::batch::Bounds {
-            spend_per_day: Some(20_000),
-            test_turns_per_day: Some(1),
-            ..BOUNDS
-        };
+        let bounds =
+            rejoinder::writer::Bounds { spend_per_day: Some(20_000), test_turns_per_day: Some(1), ..BOUNDS };
         let process = Process::start_with(&db, store::open(&db).await, bounds, 10).await;
         let widget = process.conversation(&seeded, ConversationKind::Widget).await;
         let test = process.conversation(&seeded, ConversationKind::Test).await;

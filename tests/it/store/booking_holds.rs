@@ -2,16 +2,16 @@
 
 use futures::future::join_all;
 use jiff::Timestamp;
-use rejoinder::domain::batch::{EndAuthority, Hold, StoreWrite, TurnRef};
 use rejoinder::domain::calendar::{
-    BookingRequest, CalendarRules, CalendarRulesIn, CancelRequest, HoursIn, Interval,
+    BookingRequest, BookingWrite, CalendarRules, CalendarRulesIn, CancelRequest, Hold, HoursIn, Interval,
 };
 use rejoinder::domain::conversation::ConversationKind;
 use rejoinder::domain::failure::Failure;
 use rejoinder::domain::ids::BookingId;
-use rejoinder::domain::turn::TurnEnd;
+use rejoinder::domain::turn::{TurnEnd, TurnRef};
 use rejoinder::store::bookings::{self, Holds};
 use rejoinder::store::confirmed_bookings::{self, Filter};
+use rejoinder::writer::EndAuthority;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -44,8 +44,8 @@ fn slot() -> Interval {
 }
 
 /// A hold of a time, where the server says that it is busy then.
-fn hold(seeded: &Seed, call: &str, datetime: &str, busy: &[Interval]) -> StoreWrite {
-    StoreWrite::Hold(Box::new(Hold {
+fn hold(seeded: &Seed, call: &str, datetime: &str, busy: &[Interval]) -> BookingWrite {
+    BookingWrite::Hold(Box::new(Hold {
         calendar: seeded.calendar,
         rules: rules(),
         request: BookingRequest {
@@ -64,7 +64,7 @@ fn hold(seeded: &Seed, call: &str, datetime: &str, busy: &[Interval]) -> StoreWr
 }
 
 /// As a call writes that has no result yet.
-async fn write(process: &Process, turn: TurnRef, write: StoreWrite) -> Value {
+async fn write(process: &Process, turn: TurnRef, write: BookingWrite) -> Value {
     let mut journaling = journaling(turn, 1, Some(write));
     (journaling.rows, journaling.result) = (Vec::new(), None);
     process.writer.journal(journaling).await.unwrap().1.unwrap()
@@ -121,8 +121,8 @@ both_backends!(
         let (first, second) = (turn(&process, &seeded).await, turn(&process, &seeded).await);
         let made = write(&process, first, hold(&seeded, "call_1", SLOT, &[])).await;
         let confirm =
-            || StoreWrite::Confirm { calendar: seeded.calendar, id: id(&made), rules: Box::new(rules()) };
-        let cancel = || StoreWrite::Cancel {
+            || BookingWrite::Confirm { calendar: seeded.calendar, id: id(&made), rules: Box::new(rules()) };
+        let cancel = || BookingWrite::Cancel {
             calendar: seeded.calendar,
             request: CancelRequest { booking_id: id(&made).to_string() },
             is_removed: true,
@@ -150,17 +150,17 @@ both_backends!(
         let (first, second) = (turn(&process, &seeded).await, turn(&process, &seeded).await);
         let made = write(&process, first, hold(&seeded, "call_1", SLOT, &[])).await;
         let confirm =
-            StoreWrite::Confirm { calendar: seeded.calendar, id: id(&made), rules: Box::new(rules()) };
+            BookingWrite::Confirm { calendar: seeded.calendar, id: id(&made), rules: Box::new(rules()) };
         write(&process, first, confirm).await;
-        let cancel = |is_removed| StoreWrite::Cancel {
+        let cancel = |is_removed| BookingWrite::Cancel {
             calendar: seeded.calendar,
             request: CancelRequest { booking_id: id(&made).to_string() },
             is_removed,
         };
         let moved = || {
-            let StoreWrite::Hold(mut hold) = hold(&seeded, "call_2", SLOT, &[]) else { unreachable!() };
+            let BookingWrite::Hold(mut hold) = hold(&seeded, "call_2", SLOT, &[]) else { unreachable!() };
             (hold.url, hold.resource) = ("https://other/".to_owned(), "https://other/call_2.ics".to_owned());
-            StoreWrite::Hold(hold)
+            BookingWrite::Hold(hold)
         };
 
         let (here, there) =
@@ -187,10 +187,10 @@ both_backends!(
         let (first, second) = (turn(&process, &seeded).await, turn(&process, &seeded).await);
         let made = write(&process, first, hold(&seeded, "call_1", SLOT, &[])).await;
 
-        write(&process, first, StoreWrite::Release { calendar: seeded.calendar, id: id(&made) }).await;
+        write(&process, first, BookingWrite::Release { calendar: seeded.calendar, id: id(&made) }).await;
         let again = write(&process, first, hold(&seeded, "call_1", SLOT, &[])).await;
         let confirm =
-            StoreWrite::Confirm { calendar: seeded.calendar, id: id(&made), rules: Box::new(rules()) };
+            BookingWrite::Confirm { calendar: seeded.calendar, id: id(&made), rules: Box::new(rules()) };
         let confirmed = write(&process, first, confirm).await;
         let other = write(&process, second, hold(&seeded, "call_2", SLOT, &[])).await;
 
@@ -232,7 +232,7 @@ both_backends!(
         {
             let made = write(&process, turn, hold(&seeded, call, time, &[])).await;
             let (calendar, id, rules) = (seeded.calendar, id(&made), Box::new(rules()));
-            write(&process, turn, StoreWrite::Confirm { calendar, id, rules }).await;
+            write(&process, turn, BookingWrite::Confirm { calendar, id, rules }).await;
         }
 
         let filter = Filter { last: true, ..Filter::default() };

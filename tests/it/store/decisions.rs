@@ -4,14 +4,9 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use rejoinder::domain::batch::{
-    Admission, AssistantSummary, Batch, ChangeSet, Command, ConversationPatch, DecisionContext, Effects,
-    EndAuthority, HandBack, Retry, SlotBudget, Tables, Target, TopUp, TurnRef, UpdateConversation,
-    WorkspaceRow,
-};
-use rejoinder::domain::clock::Clock;
-use rejoinder::domain::clock::FixedClock;
-use rejoinder::domain::conversation::{Conversation, ConversationKind, SenderType};
+use rejoinder::domain::assistant::AssistantSummary;
+use rejoinder::domain::clock::{Clock, FixedClock};
+use rejoinder::domain::conversation::{Conversation, ConversationKind, ConversationPatch, SenderType};
 use rejoinder::domain::failure::Failure;
 use rejoinder::domain::idempotency::{IdempotencyKey, IdempotencyRequest};
 use rejoinder::domain::ids::{
@@ -19,8 +14,12 @@ use rejoinder::domain::ids::{
 };
 use rejoinder::domain::ledger::LedgerEntry;
 use rejoinder::domain::money::Money;
-use rejoinder::domain::turn::{Api, Reply, TurnEnd, TurnState};
+use rejoinder::domain::turn::{Api, Reply, TurnEnd, TurnRef, TurnState};
 use rejoinder::domain::workspace::{Pricing, Workspace, WorkspaceState};
+use rejoinder::writer::commands::{
+    Admission, Batch, ChangeSet, Command, DecisionContext, Effects, EndAuthority, HandBack, Retry,
+    SlotBudget, Tables, Target, TopUp, UpdateConversation, WorkspaceRow,
+};
 use uuid::Uuid;
 
 use crate::support::writer_process::{BOUNDS, ending};
@@ -228,7 +227,7 @@ fn run(commands: &[Command], batch_size: usize, slots: usize) -> Run {
             clock: &clock,
             ids: &ids,
             process: PROCESS,
-            bounds: rejoinder::domain::batch::Bounds { max_open_per_conversation: 4, ..BOUNDS },
+            bounds: rejoinder::writer::Bounds { max_open_per_conversation: 4, ..BOUNDS },
         };
         let budget = SlotBudget { widget: slots, platform: slots, per_workspace: None };
         let mut batch = Batch::new(context, budget, read_again(std::mem::take(&mut run.tables)));

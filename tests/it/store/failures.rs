@@ -5,12 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
-use rejoinder::domain::batch::{AdmitOutcome, Retry, TurnWriteOutcome};
 use rejoinder::domain::conversation::ConversationKind;
 use rejoinder::domain::error::Error;
 use rejoinder::domain::turn::{Api, TurnState};
 use rejoinder::store::Db;
-use rejoinder::store::writer::Effect;
+use rejoinder::writer::{AdmitOutcome, Effect, Retry, TurnWriteOutcome};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use url::Url;

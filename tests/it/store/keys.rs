@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use rejoinder::domain::batch::{AdmitOutcome, Command, EndAuthority, Outcome, TopUp};
 use rejoinder::domain::clock::Clock;
 use rejoinder::domain::conversation::ConversationKind;
 use rejoinder::domain::error::Error;
 use rejoinder::domain::money::Money;
 use rejoinder::domain::render::widget_turn_end;
 use rejoinder::domain::turn::Api;
-use rejoinder::store::writer::decide_inline;
 use rejoinder::store::{Conn, Db, idempotency};
+use rejoinder::writer::{AdmitOutcome, Command, EndAuthority, Outcome, TopUp, decide_inline};
 
 use crate::support::db::{Backend, both_backends};
 use crate::support::seed::{self, assert_invariants};

@@ -4,18 +4,19 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use futures::future::join_all;
-use rejoinder::domain::batch::{EndAuthority, HandBack, Retry, StoreWrite, TurnRef, TurnWriteOutcome};
-use rejoinder::domain::calendar::{BookingRequest, CalendarRules, CalendarRulesIn, CancelRequest, HoursIn};
+use rejoinder::domain::calendar::{
+    BookingRequest, BookingWrite, CalendarRules, CalendarRulesIn, CancelRequest, HoursIn,
+};
 use rejoinder::domain::clock::Clock;
 use rejoinder::domain::conversation::ConversationKind;
 use rejoinder::domain::failure::Failure;
 use rejoinder::domain::ids::{BookingId, WorkspaceId};
-use rejoinder::domain::turn::{Api, TurnEnd, TurnState};
-use rejoinder::store::turns::cancellations;
-use rejoinder::store::turns::journal;
+use rejoinder::domain::turn::{Api, TurnEnd, TurnRef, TurnState};
+use rejoinder::store::turns::claims::WorkspaceCapacity;
 use rejoinder::store::turns::overdue::{self, LifetimeLimits, OverdueReason};
-use rejoinder::store::writer::WorkspaceCapacity;
+use rejoinder::store::turns::{cancellations, journal};
 use rejoinder::store::{processes, turns};
+use rejoinder::writer::{EndAuthority, HandBack, Retry, TurnWriteOutcome};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -366,8 +367,8 @@ fn rules() -> CalendarRules {
     rules.try_into().unwrap()
 }
 
-fn book(seeded: &Seed, call: &str, datetime: &str) -> StoreWrite {
-    StoreWrite::Book {
+fn book(seeded: &Seed, call: &str, datetime: &str) -> BookingWrite {
+    BookingWrite::Book {
         calendar: seeded.calendar,
         rules: Box::new(rules()),
         request: BookingRequest {
@@ -382,7 +383,7 @@ fn book(seeded: &Seed, call: &str, datetime: &str) -> StoreWrite {
     }
 }
 
-async fn write(process: &Process, turn: TurnRef, write: StoreWrite) -> Value {
+async fn write(process: &Process, turn: TurnRef, write: BookingWrite) -> Value {
     let (step, result) = process.writer.journal(journaling(turn, 1, Some(write))).await.unwrap();
     assert!(matches!(step, TurnWriteOutcome::Accepted(_)));
     result.unwrap()
@@ -424,7 +425,7 @@ both_backends!(
         )
         .await;
         let booking_id = BookingId(booking_id[0].parse().unwrap()).to_string();
-        let cancel = || StoreWrite::Cancel {
+        let cancel = || BookingWrite::Cancel {
             calendar: seeded.calendar,
             request: CancelRequest { booking_id: booking_id.clone() },
             is_removed: false,

@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use rejoinder::domain::batch::{
-    Command, DisableEndpoint, EndpointAction, EndpointPatch, EndpointWrite, NewEndpoint, Outcome,
-};
 use rejoinder::domain::clock::SystemClock;
 use rejoinder::domain::error::Error;
 use rejoinder::domain::event::EventType;
 use rejoinder::domain::ids::{EndpointId, IdGenerator, WorkspaceId};
 use rejoinder::domain::seal::SealedSecret;
-use rejoinder::domain::webhook_endpoint::{DisabledReason, Endpoint, PreviousSecret};
-use rejoinder::store::writer::decide_inline;
+use rejoinder::domain::webhook_endpoint::{
+    DisabledReason, Endpoint, EndpointPatch, NewEndpoint, PreviousSecret,
+};
 use rejoinder::store::{Conn, Db, webhook_endpoints};
+use rejoinder::writer::{Command, DisableEndpoint, EndpointAction, EndpointWrite, Outcome, decide_inline};
 use uuid::Uuid;
 
 use crate::support::db::{TestDb, both_backends};

@@ -3,22 +3,24 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rejoinder::domain::batch::{
-    Admission, AdmitOutcome, Bounds, ConversationPatch, CreateOutcome, CreatedConversation, EndAuthority,
-    EndTurn, JournalAppend, JournalRow, NewConversation, StoreWrite, Target, TurnRef, TurnWriteOutcome,
-    UpdateConversation,
-};
+use rejoinder::domain::calendar::BookingWrite;
 use rejoinder::domain::clock::{Clock, FixedClock, Micros};
-use rejoinder::domain::conversation::{Conversation, ConversationKind, SenderType};
+use rejoinder::domain::conversation::{
+    Conversation, ConversationKind, ConversationPatch, CreatedConversation, SenderType,
+};
 use rejoinder::domain::error::Error;
 use rejoinder::domain::idempotency::{IdempotencyKey, IdempotencyRequest};
 use rejoinder::domain::ids::{
     ConversationId, IdGenerator, MessageId, ProcessId, TurnId, WidgetUuid, WorkspaceId,
 };
-use rejoinder::domain::turn::{Api, Reply, Turn, TurnEnd};
+use rejoinder::domain::journal::JournalRow;
+use rejoinder::domain::turn::{Api, Reply, Turn, TurnEnd, TurnRef};
 use rejoinder::lifecycle::lease::{LeaseKeeper, lease_channel};
-use rejoinder::store::writer::{Effect, SlotLimits, Slots, Writer, WriterContext};
 use rejoinder::store::{Db, turns};
+use rejoinder::writer::{
+    Admission, AdmitOutcome, Bounds, CreateOutcome, Effect, EndAuthority, EndTurn, JournalAppend,
+    NewConversation, SlotLimits, Slots, Target, TurnWriteOutcome, UpdateConversation, Writer, WriterContext,
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -232,7 +234,7 @@ pub async fn balance(db: &Db, workspace: WorkspaceId) -> i64 {
 }
 
 /// A call with its result, for the journal.
-pub fn journaling(turn: TurnRef, fence: i64, write: Option<StoreWrite>) -> JournalAppend {
+pub fn journaling(turn: TurnRef, fence: i64, write: Option<BookingWrite>) -> JournalAppend {
     let row = JournalRow {
         turn,
         step: 1,

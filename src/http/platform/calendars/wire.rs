@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::domain::batch::Booking;
-use crate::domain::calendar::{BookingState, Calendar, HoursIn, rfc3339};
+use crate::domain::calendar::{Booking, BookingState, Calendar, HoursIn, rfc3339};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{BookingId, CalendarId, ConversationId};
 use crate::http::pages::calendar_file;

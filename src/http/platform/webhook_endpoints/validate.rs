@@ -5,12 +5,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::wire::{DeliveriesQuery, EndpointIn, EndpointUpdateIn, ReplayIn, RotationIn};
-use crate::domain::batch::{EndpointPatch, Switch};
 use crate::domain::delivery::DeliveryState;
 use crate::domain::error::Error;
 use crate::domain::event::EventType;
 use crate::domain::signature::SigningSecret;
-use crate::domain::webhook_endpoint::{DEFAULT_ROTATION_OVERLAP, DisabledReason, MAX_URL};
+use crate::domain::webhook_endpoint::{
+    DEFAULT_ROTATION_OVERLAP, DisabledReason, EndpointPatch, MAX_URL, Switch,
+};
 use crate::http::fields::{Field, integer, strings};
 use crate::http::platform::cursor::SequenceCursor;
 use crate::http::platform::validate::{

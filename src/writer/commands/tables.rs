@@ -2,22 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::domain::calendar::{BookingState, Interval};
-use crate::domain::clock::Micros;
+use crate::domain::assistant::AssistantSummary;
+use crate::domain::calendar::Booking;
 use crate::domain::conversation::Conversation;
 use crate::domain::event::{Delivery, Event, Subscriber};
 use crate::domain::idempotency::{IdempotencyKey, IdempotencyRecord};
 use crate::domain::ids::{
-    AssistantId, BookingId, CalendarId, ConversationId, EndpointId, MessageId, ProcessId, TurnId, WidgetUuid,
+    AssistantId, CalendarId, ConversationId, EndpointId, MessageId, ProcessId, TurnId, WidgetUuid,
     WorkspaceId,
 };
+use crate::domain::journal::JournalRow;
 use crate::domain::ledger::LedgerEntry;
-use crate::domain::message::Message;
+use crate::domain::message::{Message, MessageRef};
 use crate::domain::turn::Turn;
 use crate::domain::webhook_endpoint::Endpoint;
 use crate::domain::workspace::{Workspace, WorkspaceState};
-
-use super::command::JournalRow;
 
 /// A workspace as a batch needs it.
 #[derive(Clone, Debug)]
@@ -25,53 +24,6 @@ pub struct WorkspaceRow {
     pub settings: Workspace,
     pub state: WorkspaceState,
     pub subscribers: Vec<Subscriber>,
-}
-
-/// What admission needs to know of an assistant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AssistantSummary {
-    pub workspace: WorkspaceId,
-    pub current_version: i64,
-    pub archived: bool,
-    pub pause_on_agent_message: bool,
-}
-
-/// Where a message stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MessageRef {
-    pub workspace: WorkspaceId,
-    pub conversation: ConversationId,
-    pub position: i64,
-}
-
-/// A booking.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Booking {
-    pub workspace: WorkspaceId,
-    pub calendar: CalendarId,
-    pub id: BookingId,
-    /// The tool call that made it; unique within the calendar.
-    pub call: String,
-    pub conversation: ConversationId,
-    pub time: Interval,
-    pub title: String,
-    pub name: Option<String>,
-    pub email: Option<String>,
-    pub notes: Option<String>,
-    pub created_at: Micros,
-    pub cancelled_at: Option<Micros>,
-    /// The address of its resource, where it is on a CalDAV server: that knows when it is now, and whether.
-    pub resource: Option<String>,
-    /// The turn that is about to put it there: until that is confirmed, it is a hold and no booking.
-    pub held_by: Option<TurnId>,
-}
-
-impl Booking {
-    /// What has become of it.
-    #[must_use]
-    pub fn state(&self) -> BookingState {
-        if self.cancelled_at.is_none() { BookingState::Booked } else { BookingState::Cancelled }
-    }
 }
 
 /// Rows as they were read under the locks, and as the items before have changed them.

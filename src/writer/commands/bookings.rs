@@ -3,26 +3,27 @@
 
 use serde_json::Value;
 
-use super::{Batch, Booking, Hold, StoreWrite, TurnRef};
+use super::Batch;
 use crate::domain::calendar::{
-    BookingRequest, CalendarRules, CancelRequest, Interval, Refusal, booked_result, cancelled_result,
-    decide_booking,
+    Booking, BookingRequest, BookingWrite, CalendarRules, CancelRequest, Hold, Interval, Refusal,
+    booked_result, cancelled_result, decide_booking,
 };
 use crate::domain::ids::{BookingId, CalendarId};
+use crate::domain::turn::TurnRef;
 
 impl Batch<'_> {
     /// The result of a call that changes our own store.
-    pub(super) fn write_store(&mut self, turn: &TurnRef, write: &StoreWrite) -> Value {
+    pub(super) fn write_store(&mut self, turn: &TurnRef, write: &BookingWrite) -> Value {
         let result = match write {
-            StoreWrite::Book { calendar, rules, request, id, call } => {
+            BookingWrite::Book { calendar, rules, request, id, call } => {
                 self.book(turn, *calendar, rules, request, *id, call)
             }
-            StoreWrite::Cancel { calendar, request, is_removed } => {
+            BookingWrite::Cancel { calendar, request, is_removed } => {
                 self.cancel(turn, *calendar, request, *is_removed)
             }
-            StoreWrite::Hold(hold) => self.hold(turn, hold),
-            StoreWrite::Confirm { calendar, id, rules } => self.confirm(turn, *calendar, *id, rules),
-            StoreWrite::Release { calendar, id } => self.release(turn, *calendar, *id),
+            BookingWrite::Hold(hold) => self.hold(turn, hold),
+            BookingWrite::Confirm { calendar, id, rules } => self.confirm(turn, *calendar, *id, rules),
+            BookingWrite::Release { calendar, id } => self.release(turn, *calendar, *id),
         };
         result.unwrap_or_else(|refusal| refusal.to_result())
     }

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::domain::batch::SlotBudget;
 use crate::domain::ids::WorkspaceId;
 use crate::domain::turn::Api;
+use crate::store::turns::claims::WorkspaceCapacity;
+use crate::writer::commands::SlotBudget;
 
 /// How many turns may run here at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,15 +23,6 @@ struct SlotUsage {
     platform: usize,
     by_workspace: HashMap<WorkspaceId, usize>,
     closed: bool,
-}
-
-/// How many more turns of each workspace may start here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WorkspaceCapacity {
-    /// Of a workspace that has none here.
-    pub limit: usize,
-    /// Of those that have some.
-    pub remaining: Vec<(WorkspaceId, usize)>,
 }
 
 /// Counts who runs here. Cheap to clone.

@@ -1,8 +1,9 @@
 //! The write path: a few shards, a workspace always on the same one, each
-//! committing its items in batches. What is decided is `domain::batch`'s; what
+//! committing its items in batches. What is decided is [`commands`]'s; what
 //! follows from it is handed on as [`Effect`]s once it is durable.
 
 mod batch;
+pub mod commands;
 mod inline;
 mod load_plan;
 mod read;
@@ -23,15 +24,14 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-pub use inline::decide_inline;
-pub use slots::{Slot, SlotLimits, Slots, WorkspaceCapacity};
-
-use super::{Db, StoreError};
-use crate::domain::batch::{
-    Admission, AdmitOutcome, Bounds, Command, CreateOutcome, DisableEndpoint, Effects, EndTurn,
+pub use commands::{
+    Admission, AdmitOutcome, Bounds, Command, CreateOutcome, DisableEndpoint, EndAuthority, EndTurn,
     EndpointAction, EndpointWrite, HandBack, JournalAppend, LinkRenewal, NewConversation, Outcome, Retry,
-    TurnWriteOutcome, UpdateConversation,
+    Target, TopUp, TurnWriteOutcome, UpdateConversation,
 };
+pub use inline::decide_inline;
+pub use slots::{Slot, SlotLimits, Slots};
+
 use crate::domain::clock::Clock;
 use crate::domain::conversation::Conversation;
 use crate::domain::error::Error;
@@ -39,6 +39,8 @@ use crate::domain::ids::{DeliveryId, EndpointId, IdGenerator, ProcessId, TurnId,
 use crate::domain::turn::{Turn, TurnEnd};
 use crate::domain::webhook_endpoint::Endpoint;
 use crate::lifecycle::lease::LeaseStatus;
+use crate::store::{Db, StoreError};
+use commands::Effects;
 use request_state::RequestState;
 use shard::{QueuedCommand, Shard};
 

@@ -3,13 +3,14 @@
 
 use super::WriterContext;
 use super::batch::CommittedBatch;
-use crate::domain::batch::{ChangeSet, JournalRow, Tables};
 use crate::domain::event::Event;
 use crate::domain::ids::{EventId, WorkspaceId};
+use crate::domain::journal::JournalRow;
 use crate::domain::turn::Turn;
 use crate::store::db::WRITE_TIMEOUT;
 use crate::store::turns::journal;
 use crate::store::{StoreError, Tx, events, turns, workspaces};
+use crate::writer::commands::{ChangeSet, Tables};
 
 /// What the batch came to, if it was committed.
 pub(super) struct UncertainCommit {

@@ -15,17 +15,17 @@ mod money;
 mod tables;
 
 pub use command::*;
-pub use tables::{AssistantSummary, Booking, ChangeSet, MessageRef, Tables, WorkspaceRow};
+pub use tables::{ChangeSet, Tables, WorkspaceRow};
 
 use std::collections::HashMap;
 use std::time::Instant;
 
-use super::clock::{Clock, Micros};
-use super::error::Error;
-use super::event::{Delivery, Event, EventType, Subscriber};
-use super::ids::{DeliveryId, EventId, IdGenerator, ProcessId, TurnId, WorkspaceId};
-use super::render::{self, EventData};
-use super::turn::{Api, Turn, TurnEnd, TurnState};
+use crate::domain::clock::{Clock, Micros};
+use crate::domain::error::Error;
+use crate::domain::event::{Delivery, Event, EventType, Subscriber};
+use crate::domain::ids::{DeliveryId, EventId, IdGenerator, ProcessId, TurnId, WorkspaceId};
+use crate::domain::render::{self, EventData};
+use crate::domain::turn::{Api, Turn, TurnEnd, TurnState};
 
 /// The free slots that were reserved for a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

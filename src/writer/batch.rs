@@ -7,13 +7,12 @@ use super::read::read;
 use super::uncertain_commit::{CommitProbe, UncertainCommit};
 use super::write::write;
 use super::{Slot, WriterContext};
-use crate::domain::batch::{Batch, Command, DecisionContext, Effects, Outcome};
 use crate::domain::error::Error;
 use crate::domain::turn::Api;
-use crate::store::StoreError;
 use crate::store::db::WRITE_TIMEOUT;
-use crate::store::store_now;
+use crate::store::{StoreError, store_now};
 use crate::telemetry::{WRITER_BATCH_COMMANDS, WRITER_BATCH_DURATION_SECONDS};
+use crate::writer::commands::{Batch, Command, DecisionContext, Effects, Outcome};
 
 /// What a committed batch came to.
 pub(super) struct CommittedBatch {

@@ -4,22 +4,20 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::domain::calendar::{BookingRequest, CalendarRules, CancelRequest, Interval};
-use crate::domain::clock::Micros;
-use crate::domain::conversation::{Conversation, ConversationKind, SenderType};
-use crate::domain::event::EventType;
+use crate::domain::calendar::BookingWrite;
+use crate::domain::conversation::{
+    Conversation, ConversationKind, ConversationPatch, CreatedConversation, SenderType,
+};
 use crate::domain::idempotency::IdempotencyRequest;
 use crate::domain::ids::{
-    AssistantId, BookingId, CalendarId, ConversationId, DeliveryId, EndpointId, MessageId, TurnId,
-    WidgetUuid, WorkspaceId,
+    AssistantId, ConversationId, DeliveryId, EndpointId, MessageId, TurnId, WidgetUuid, WorkspaceId,
 };
+use crate::domain::journal::JournalRow;
 use crate::domain::ledger::LedgerEntry;
-use crate::domain::message::Message;
 use crate::domain::money::Money;
 use crate::domain::render::RenderedResponse;
-use crate::domain::seal::SealedSecret;
-use crate::domain::turn::{Api, Turn, TurnEnd};
-use crate::domain::webhook_endpoint::{DisabledReason, Endpoint};
+use crate::domain::turn::{Api, Turn, TurnEnd, TurnRef};
+use crate::domain::webhook_endpoint::{DisabledReason, Endpoint, EndpointPatch, NewEndpoint};
 
 /// One thing for a batch to decide.
 #[derive(Clone, Debug)]
@@ -131,22 +129,6 @@ pub enum CreateOutcome {
     Replayed(RenderedResponse),
 }
 
-/// A conversation that was made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CreatedConversation {
-    pub conversation: Conversation,
-    pub link: Option<WidgetUuid>,
-    pub first_message: Option<Message>,
-}
-
-/// Names a turn as its owner, or anyone, does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TurnRef {
-    pub workspace: WorkspaceId,
-    pub conversation: ConversationId,
-    pub turn: TurnId,
-}
-
 /// By what right a turn is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndAuthority {
@@ -189,78 +171,7 @@ pub struct JournalAppend {
     /// A result of a call whose row is there.
     pub result: Option<JournalRow>,
     /// A call over our own store: its result is decided here, and kept in the row named by `result`.
-    pub write: Option<StoreWrite>,
-}
-
-/// A row of the journal: position 0 of a step is the model's answer, 1 and on its calls.
-#[derive(Clone, Debug, PartialEq)]
-pub struct JournalRow {
-    pub turn: TurnRef,
-    pub step: i64,
-    pub position: i64,
-    pub attempt: i64,
-    pub started_at: Micros,
-    pub finished_at: Option<Micros>,
-    /// JSON: the answer with its model and connection, or the call.
-    pub content: String,
-    /// JSON: what the call returned.
-    pub result: Option<String>,
-}
-
-/// A call of a tool that changes our own store; decided under the calendar's lock.
-#[derive(Clone, Debug)]
-pub enum StoreWrite {
-    Book {
-        calendar: CalendarId,
-        rules: Box<CalendarRules>,
-        request: BookingRequest,
-        id: BookingId,
-        /// The call's stable id: a booking that it made is found again, not made twice.
-        call: String,
-    },
-    Cancel {
-        calendar: CalendarId,
-        request: CancelRequest,
-        /// Its event has been removed from the server that it was on: one that is still there is not cancelled.
-        is_removed: bool,
-    },
-    /// Keeps a slot of a calendar on a server free for the call, while the turn is open.
-    Hold(Box<Hold>),
-    /// What was held is on the server.
-    Confirm { calendar: CalendarId, id: BookingId, rules: Box<CalendarRules> },
-    /// What was held is not, or must not be, on the server.
-    Release { calendar: CalendarId, id: BookingId },
-}
-
-/// A slot to be held.
-#[derive(Clone, Debug)]
-pub struct Hold {
-    pub calendar: CalendarId,
-    pub rules: CalendarRules,
-    pub request: BookingRequest,
-    pub id: BookingId,
-    /// The call's stable id: what it has held is found again.
-    pub call: String,
-    /// The calendar's address. What it has elsewhere, from before it had this one, its server does not know of.
-    pub url: String,
-    /// Where it will be.
-    pub resource: String,
-    /// When the server says that the calendar is busy.
-    pub busy: Vec<Interval>,
-}
-
-impl StoreWrite {
-    /// The calendar whose row is to be locked.
-    #[must_use]
-    pub fn calendar(&self) -> CalendarId {
-        match self {
-            Self::Book { calendar, .. }
-            | Self::Cancel { calendar, .. }
-            | Self::Confirm { calendar, .. }
-            | Self::Release { calendar, .. } => *calendar,
-            Self::Hold(hold) => hold.calendar,
-        }
-    }
+    pub write: Option<BookingWrite>,
 }
 
 /// An attempt has failed in a way that can pass: the next begins after `delay`.
@@ -285,24 +196,6 @@ pub struct UpdateConversation {
     pub workspace: WorkspaceId,
     pub conversation: ConversationId,
     pub patch: ConversationPatch,
-}
-
-/// What changes in a conversation, all of it at once; what is not named stays as it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ConversationPatch {
-    pub ai_enabled: Option<bool>,
-    /// A JSON object, in place of the one that was there.
-    pub metadata: Option<String>,
-    /// Whether the conversation ends, for good.
-    pub ends: bool,
-}
-
-impl ConversationPatch {
-    /// Whether replies in the making may have to be discarded.
-    #[must_use]
-    pub fn discards(&self) -> bool {
-        self.ends || self.ai_enabled == Some(false)
-    }
 }
 
 /// A conversation gets a new widget UUID; the old one is then unknown.
@@ -351,40 +244,4 @@ pub enum EndpointAction {
     },
     /// An event is sent to it alone.
     Test,
-}
-
-/// A webhook endpoint to be made.
-#[derive(Clone, Debug)]
-pub struct NewEndpoint {
-    /// Its name in the workspace file, which makes it; none for one that the API makes.
-    pub slug: Option<String>,
-    pub description: Option<String>,
-    pub url: String,
-    /// Empty: all.
-    pub types: Vec<EventType>,
-    pub secret: SealedSecret,
-    /// It begins disabled.
-    pub disabled: Option<DisabledReason>,
-}
-
-/// What changes in a webhook endpoint; what is not named stays as it is.
-#[derive(Clone, Debug, Default)]
-pub struct EndpointPatch {
-    pub url: Option<String>,
-    /// Empty: all.
-    pub types: Option<Vec<EventType>>,
-    pub description: Option<Option<String>>,
-    /// A new secret, and for how long the old one signs too.
-    pub secret: Option<(SealedSecret, Duration)>,
-    pub switch: Option<Switch>,
-    /// Whether it is brought back where it was archived.
-    pub restores: bool,
-}
-
-/// Whether an endpoint is to take events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Switch {
-    /// Its failures are forgotten.
-    On,
-    Off(DisabledReason),
 }

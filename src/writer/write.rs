@@ -1,12 +1,12 @@
 //! Writes what a batch decided, in as few statements as there are tables.
 
-use crate::domain::batch::{ChangeSet, Tables};
 use crate::domain::clock::Micros;
 use crate::store::turns::{cancellations, journal};
 use crate::store::{
     Conn, StoreError, bookings, conversations, deliveries, events, idempotency, ledger, messages, turns,
     webhook_endpoints, workspaces,
 };
+use crate::writer::commands::{ChangeSet, Tables};
 
 /// Writes all of it; `now` is the store's time.
 pub(super) async fn write(

@@ -1,12 +1,12 @@
 //! Webhook endpoints: made, changed, disabled, tried out and taken out of use.
 
-use super::{
-    Batch, DisableEndpoint, EndpointAction, EndpointPatch, EndpointWrite, NewEndpoint, Outcome, Switch,
-};
+use super::{Batch, DisableEndpoint, EndpointAction, EndpointWrite, Outcome};
 use crate::domain::error::{Error, ResourceKind};
 use crate::domain::event::{EventType, Subscriber};
 use crate::domain::render::EventData;
-use crate::domain::webhook_endpoint::{DisabledReason, Endpoint, MAX_ENDPOINTS};
+use crate::domain::webhook_endpoint::{
+    DisabledReason, Endpoint, EndpointPatch, MAX_ENDPOINTS, NewEndpoint, Switch,
+};
 
 impl Batch<'_> {
     pub(super) fn endpoint(&mut self, write: &EndpointWrite) -> Result<Outcome, Error> {

@@ -1,14 +1,15 @@
 //! Admission: a message is stored, charged for and given its turn, or refused
 //! without a trace. The order of the checks is each door's contract.
 
-use super::{Admission, AdmitOutcome, AssistantSummary, Batch, Target};
+use super::{Admission, AdmitOutcome, Batch, Target};
+use crate::domain::assistant::AssistantSummary;
 use crate::domain::conversation::{Conversation, ConversationKind, SenderType};
 use crate::domain::error::{Error, ResourceKind};
 use crate::domain::event::EventType;
 use crate::domain::failure::Failure;
 use crate::domain::idempotency::IdempotencyRequest;
 use crate::domain::ids::{ConversationId, TurnId};
-use crate::domain::message::Message;
+use crate::domain::message::{Message, MessageRef};
 use crate::domain::money::Money;
 use crate::domain::render::{self, EventData, NoReplyReason};
 use crate::domain::turn::{Api, Turn, TurnState};
@@ -199,7 +200,7 @@ impl Batch<'_> {
         }
         let message = self.message(admission, conversation.id, position, turn);
         let message_ref =
-            super::MessageRef { workspace: message.workspace, conversation: conversation.id, position };
+            MessageRef { workspace: message.workspace, conversation: conversation.id, position };
         self.tables.messages.insert(message.id, message_ref);
         self.emit(admission.workspace, EventType::MessageCreated, &EventData::Message(&message));
         self.changes.messages.push(message.clone());

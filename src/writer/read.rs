@@ -5,13 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::load_plan::LoadPlan;
-use crate::domain::batch::{Tables, WorkspaceRow};
 use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::turn::Turn;
 use crate::store::{
     Conn, StoreError, assistants, bookings, conversations, idempotency, ledger, messages, turns,
     webhook_endpoints, workspaces,
 };
+use crate::writer::commands::{Tables, WorkspaceRow};
 
 /// Locks and reads.
 pub(super) async fn read(mut conn: Conn<'_>, mut plan: LoadPlan) -> Result<Tables, StoreError> {

@@ -7,11 +7,11 @@ use uuid::Uuid;
 use super::load_plan::LoadPlan;
 use super::read::read;
 use super::write::write;
-use crate::domain::batch::{Batch, Bounds, Command, DecisionContext, Outcome, SlotBudget};
 use crate::domain::clock::Clock;
 use crate::domain::error::Error;
 use crate::domain::ids::{IdGenerator, ProcessId};
 use crate::store::{Conn, StoreError, store_now};
+use crate::writer::commands::{Batch, Bounds, Command, DecisionContext, Outcome, SlotBudget};
 
 /// The items that are decided here meet none of them.
 const UNLIMITED: Bounds = Bounds {

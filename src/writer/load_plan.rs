@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use crate::domain::batch::{Command, StoreWrite, Target, TurnRef};
-use crate::domain::calendar::booking_range;
+use crate::domain::calendar::{BookingWrite, booking_range};
 use crate::domain::clock::Micros;
 use crate::domain::conversation::SenderType;
 use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, TurnId, WorkspaceId};
+use crate::domain::turn::TurnRef;
 use crate::store::bookings::BookingLookup;
+use crate::writer::commands::{Command, Target};
 
 /// The rows that a batch's items name.
 #[derive(Debug, Default)]
@@ -105,9 +106,9 @@ impl LoadPlan {
     }
 }
 
-fn booking_lookup(workspace: WorkspaceId, write: &StoreWrite, now: Micros) -> BookingLookup {
+fn booking_lookup(workspace: WorkspaceId, write: &BookingWrite, now: Micros) -> BookingLookup {
     match write {
-        StoreWrite::Book { calendar, rules, request, call, .. } => {
+        BookingWrite::Book { calendar, rules, request, call, .. } => {
             let range = booking_range(rules, request, now.timestamp());
             BookingLookup {
                 workspace,
@@ -117,7 +118,7 @@ fn booking_lookup(workspace: WorkspaceId, write: &StoreWrite, now: Micros) -> Bo
                 id: None,
             }
         }
-        StoreWrite::Hold(hold) => {
+        BookingWrite::Hold(hold) => {
             let range = booking_range(&hold.rules, &hold.request, now.timestamp());
             BookingLookup {
                 workspace,
@@ -127,11 +128,11 @@ fn booking_lookup(workspace: WorkspaceId, write: &StoreWrite, now: Micros) -> Bo
                 id: None,
             }
         }
-        StoreWrite::Cancel { calendar, request, .. } => {
+        BookingWrite::Cancel { calendar, request, .. } => {
             let id = request.booking_id.parse().ok();
             BookingLookup { workspace, calendar: *calendar, range: None, call: None, id }
         }
-        StoreWrite::Confirm { calendar, id, .. } | StoreWrite::Release { calendar, id } => {
+        BookingWrite::Confirm { calendar, id, .. } | BookingWrite::Release { calendar, id } => {
             BookingLookup { workspace, calendar: *calendar, range: None, call: None, id: Some(*id) }
         }
     }

@@ -1,13 +1,13 @@
 //! The end of a turn, and what its owner writes before: retries and hand-backs.
 
-use super::{Batch, EndAuthority, EndTurn, HandBack, Retry, TurnRef, TurnWriteOutcome};
+use super::{Batch, EndAuthority, EndTurn, HandBack, Retry, TurnWriteOutcome};
 use crate::domain::conversation::SenderType;
 use crate::domain::event::EventType;
 use crate::domain::failure::{Discard, Failure};
 use crate::domain::ids::{ConversationId, WorkspaceId};
 use crate::domain::message::Message;
 use crate::domain::render::{self, EventData};
-use crate::domain::turn::{Api, Reply, Turn, TurnEnd, TurnState};
+use crate::domain::turn::{Api, Reply, Turn, TurnEnd, TurnRef, TurnState};
 
 impl Batch<'_> {
     /// Ends a turn, unless who asks has no right to: then nothing is changed.

@@ -12,14 +12,14 @@ use super::batch::{self, CommittedBatch};
 use super::request_state::RequestState;
 use super::uncertain_commit::UncertainCommit;
 use super::{Effect, QueueDepth, WriterContext};
-use crate::domain::batch::{
-    AdmitOutcome, Command, Effects, EndAuthority, EndTurn, EndpointAction, Outcome, TurnRef,
-};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
 use crate::domain::ids::TurnId;
-use crate::domain::turn::TurnEnd;
+use crate::domain::turn::{TurnEnd, TurnRef};
 use crate::store::StoreError;
+use crate::writer::commands::{
+    AdmitOutcome, Command, Effects, EndAuthority, EndTurn, EndpointAction, Outcome,
+};
 
 const MAX_COMMANDS: usize = 256;
 const MAX_BYTES: usize = 4 << 20;
@@ -301,9 +301,8 @@ fn turn_without_idempotency_key(command: &Command, outcome: &Result<Outcome, Err
         Ok(_) | Err(_) => return None,
     };
     let conversation = match &admission.target {
-        crate::domain::batch::Target::Existing { id, .. } | crate::domain::batch::Target::New { id, .. } => {
-            *id
-        }
+        crate::writer::commands::Target::Existing { id, .. }
+        | crate::writer::commands::Target::New { id, .. } => *id,
     };
     Some(TurnRef { workspace: admission.workspace, conversation, turn })
 }

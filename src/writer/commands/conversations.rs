@@ -1,7 +1,7 @@
 //! Conversations: made, changed, ended, and linked to the widget door.
 
-use super::{Batch, CreateOutcome, CreatedConversation, LinkRenewal, NewConversation, UpdateConversation};
-use crate::domain::conversation::{Conversation, SenderType};
+use super::{Batch, CreateOutcome, LinkRenewal, NewConversation, UpdateConversation};
+use crate::domain::conversation::{Conversation, CreatedConversation, SenderType};
 use crate::domain::error::{Error, ResourceKind};
 use crate::domain::event::EventType;
 use crate::domain::failure::Discard;

@@ -1,0 +1,19 @@
+//! The journal of a turn: the model's answers and the tool calls that it has recorded.
+
+use super::clock::Micros;
+use super::turn::TurnRef;
+
+/// A row of the journal: position 0 of a step is the model's answer, 1 and on its calls.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JournalRow {
+    pub turn: TurnRef,
+    pub step: i64,
+    pub position: i64,
+    pub attempt: i64,
+    pub started_at: Micros,
+    pub finished_at: Option<Micros>,
+    /// JSON: the answer with its model and connection, or the call.
+    pub content: String,
+    /// JSON: what the call returned.
+    pub result: Option<String>,
+}
