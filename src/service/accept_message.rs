@@ -1,4 +1,4 @@
-//! The platform door's message: stored, acknowledged, and answered later.
+//! A message through the platform API: stored, acknowledged, and answered in the background.
 
 use super::{ApiResponse, Services};
 use crate::domain::account::Account;
@@ -11,10 +11,10 @@ use crate::domain::turn::Api;
 use crate::store::{conversations, messages, workspaces};
 use crate::writer::{Admission, AdmitOutcome, Target};
 
-/// The scope of keys on this route.
+/// The scope of idempotency keys on this route.
 const ROUTE: &str = "POST /v1/messages";
 
-/// A message that passed the door's checks of its fields.
+/// A message with validated fields.
 #[derive(Clone, Debug)]
 pub struct AcceptMessage {
     /// As it was sent.
@@ -31,7 +31,7 @@ pub struct AcceptMessage {
     pub idempotency: Option<(String, Vec<u8>)>,
 }
 
-/// Stores a message and says whether a reply will come.
+/// Stores a message and responds whether a reply will follow.
 pub async fn accept(
     services: &Services,
     account: &Account,
@@ -59,7 +59,7 @@ pub async fn accept(
     match services.writer.admit(admission).await? {
         AdmitOutcome::Answered { answer, turn } => Ok(ApiResponse { answer, turn, is_replay: false }),
         AdmitOutcome::Replayed { answer, turn } => Ok(ApiResponse { answer, turn, is_replay: true }),
-        // A platform message is answered where it is admitted: its key never waits for a turn.
+        // A platform message is answered on admission, so its idempotency key never waits for a turn.
         AdmitOutcome::Waiting(_) | AdmitOutcome::InFlightDuplicate(_) => {
             Err(Error::Unavailable { outcome_unknown: true, source: None })
         }
@@ -74,7 +74,7 @@ async fn find_replied_message(
     let Some(name) = &message.reply_to_message_id else { return Ok(None) };
     let not_found = || Error::not_found(ResourceKind::Message, name);
     if message.conversation_id.is_some() {
-        // The conversation is looked at first: a message is only found within one that is there.
+        // An unknown conversation is reported before an unknown message.
         find_conversation(services, account, message).await?;
     }
     let id: MessageId = name.parse().map_err(|_| not_found())?;

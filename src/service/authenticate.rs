@@ -1,5 +1,5 @@
-//! Who sends a bearer key. What was found to be good holds for four seconds, so that
-//! a key that is revoked opens nothing within five, in any process.
+//! Authentication by API key. A key that was read is trusted for four seconds, so that within five seconds after its
+//! revocation every process rejects it.
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,14 @@ use crate::domain::api_key::KeySecret;
 use crate::domain::error::Error;
 use crate::store::keys;
 
-/// How often it is written when keys were last used.
+/// How often the last-used times of keys are written.
 const LAST_USED_FLUSH_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Whoever sends this bearer token. [`Error::Unauthenticated`] where it is no key, or one that is
-/// unknown, revoked or expired; [`Error::Unavailable`] where the store could not be asked.
+/// The account of a bearer token.
+///
+/// # Errors
+/// [`Error::Unauthenticated`] if it is malformed, unknown, revoked or expired; [`Error::Unavailable`] if the database
+/// cannot be read.
 pub async fn authenticate(services: &Services, bearer: &str) -> Result<Account, Error> {
     let hash = KeySecret::parse(bearer).ok_or(Error::Unauthenticated)?.hash();
     let queried_at = Instant::now();
@@ -33,24 +36,26 @@ pub async fn authenticate(services: &Services, bearer: &str) -> Result<Account, 
     Ok(account)
 }
 
-/// Writes once a minute when keys were last used, so that no request has to.
+/// Writes the last-used times of keys once a minute, so that no request has to.
 pub async fn flush_last_used_periodically(services: Services) {
     loop {
         tokio::time::sleep(LAST_USED_FLUSH_INTERVAL).await;
         if let Err(error) = flush_last_used(&services).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "when keys were used was not written");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the last-used times of keys could not be written"
+            );
         }
     }
 }
 
-/// Writes when keys were last used. What a failure leaves unwritten is forgotten: the key's next
-/// use tells more.
+/// Writes the last-used times of keys. After a failure they are dropped: the key's next use records a later time.
 pub async fn flush_last_used(services: &Services) -> Result<(), Error> {
     let mut used = services.key_cache.drain_last_used();
     if used.is_empty() {
         return Ok(());
     }
-    // One order, so that two processes do not wait for each other's rows.
+    // Sorted, so that two processes do not deadlock on the rows.
     used.sort_unstable();
     Ok(services.db.write(async |conn| keys::touch(conn, &used).await).await?)
 }

@@ -13,12 +13,12 @@ use crate::domain::turn::{Reply, Turn, TurnEnd, TurnRef, TurnState};
 use crate::store::{messages, turns};
 use crate::writer::{EndAuthority, EndTurn, TurnWriteOutcome};
 
-/// How long the store has to end a turn while its client waits for the answer.
+/// How long ending a turn may take while its client waits.
 const END_TIMEOUT: Duration = Duration::from_secs(4);
-/// The same where the process stops: the answer must be out before its connection is closed.
+/// The same during shutdown: the answer must be sent before its connection is closed.
 const SHUTDOWN_END_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What waiting came to.
+/// The outcome of a wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WaitOutcome {
     Ended(RenderedResponse),
@@ -26,8 +26,8 @@ pub enum WaitOutcome {
 }
 
 impl Waiter {
-    /// Waits for the end, and brings it about once the deadline has passed, or the process lets go of
-    /// what runs: then no reply comes later.
+    /// Waits for the turn to end. Ends it itself once the deadline has passed or the process stops hard, so that no reply
+    /// comes later.
     pub async fn answer(
         mut self,
         services: &Services,
@@ -45,7 +45,7 @@ impl Waiter {
         };
         let turn = TurnRef { workspace: self.workspace, conversation, turn: self.turn };
         let ended = self.end_turn(services, turn, authority, TurnEnd::Failed(failure));
-        // A store that is away carries the end out once it is back.
+        // The writer still ends the turn once the database is available again.
         let unknown = || Err(Error::Unavailable { outcome_unknown: true, source: None });
         tokio::time::timeout(timeout, ended).await.unwrap_or_else(|_| unknown())
     }
@@ -65,7 +65,7 @@ impl Waiter {
                     let end = read_end(services, &turn).await.map_err(unknown)?;
                     return Ok(widget_turn_end(&end));
                 }
-                // By the store's clock the deadline has a moment to go.
+                // By the database clock the deadline has not quite passed.
                 TurnWriteOutcome::FencedOff(Some(_)) => {
                     if let Some(answer) = self.wait_until(Instant::now() + Duration::from_millis(50)).await {
                         return Ok(answer);
@@ -78,14 +78,14 @@ impl Waiter {
         }
     }
 
-    /// Waits for the end, at most to the deadline, or until the process lets go of what runs.
+    /// Waits for the turn to end, at most until the deadline or the hard stop.
     pub async fn wait_for_end(mut self, services: &Services, deadline: Instant) -> WaitOutcome {
         let answer = services.hard_stop.run_until_cancelled(self.wait_until(deadline)).await;
         answer.flatten().map_or(WaitOutcome::DeadlinePassed, WaitOutcome::Ended)
     }
 }
 
-/// Asks once for all awaited turns that no task here runs, and wakes whose have ended.
+/// Reads once which awaited turns that do not run here have ended, and wakes their waiters.
 pub async fn poll(services: &Services, runs_here: impl Fn(TurnId) -> bool) -> Result<(), Error> {
     let awaited = services.waiters.awaited_turns(runs_here);
     if awaited.is_empty() {
@@ -93,23 +93,23 @@ pub async fn poll(services: &Services, runs_here: impl Fn(TurnId) -> bool) -> Re
     }
     let ended = services.db.read(async |conn| turns::list_ended(conn, &awaited).await).await?;
     for turn in ended {
-        // One that cannot be read keeps no other client waiting.
+        // An unreadable end must not keep other clients waiting.
         match read_end(services, &turn).await {
             Ok(end) => services.waiters.wake(turn.id, &end),
             Err(error) => {
-                tracing::warn!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "how a turn ended could not be read");
+                tracing::warn!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "the end of a turn could not be read");
             }
         }
     }
     Ok(())
 }
 
-/// The message was admitted: whatever fails from there on, its reply may be there.
+/// The message was admitted, so after any later error its reply may exist.
 fn unknown(error: Error) -> Error {
     Error::Unavailable { outcome_unknown: true, source: Some(Box::new(error)) }
 }
 
-/// How a turn ended, as its row says it.
+/// How a turn ended, from its row.
 pub async fn read_end(services: &Services, turn: &Turn) -> Result<TurnEnd, Error> {
     let unreadable = || Error::Unavailable { outcome_unknown: true, source: None };
     let reason = turn.reason.as_deref().unwrap_or_default();

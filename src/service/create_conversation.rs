@@ -1,4 +1,4 @@
-//! A conversation begins, through either door; a visitor's with the assistant's first message.
+//! Creates a conversation for either API; a widget conversation begins with the assistant's first message.
 
 use super::{ApiResponse, Services};
 use crate::domain::account::Account;
@@ -12,12 +12,12 @@ use crate::domain::template::fill_prompt;
 use crate::writer::{CreateOutcome, NewConversation};
 use serde_json::{Map, Value};
 
-/// What an idempotency key of the platform door is scoped to, within the workspace.
+/// The scope of idempotency keys on this route.
 const ROUTE: &str = "POST /v1/conversations";
-/// The longest first message, filled in, in bytes.
+/// The maximum length of the filled-in first message, in bytes.
 const MAX_FIRST_MESSAGE: usize = 32 * 1024;
 
-/// A request that passed the door's checks of its fields.
+/// A request with validated fields.
 #[derive(Clone, Debug)]
 pub struct CreateConversation {
     pub assistant: AssistantId,
@@ -26,16 +26,16 @@ pub struct CreateConversation {
     /// A JSON object, as it was sent.
     pub metadata: Option<String>,
     pub external_identifier: Option<String>,
-    /// Whether a balance that does not cover one reply refuses it: so at the widget door.
+    /// Whether to refuse if the balance does not cover one reply, as the widget API does.
     pub check_balance: bool,
-    /// The key that was sent, if one was: then the variables are trusted by tools.
+    /// The account of the API key, if one was sent: then tools trust the variables.
     pub account: Option<Account>,
     pub origin: Option<String>,
-    /// The key, and the SHA-256 of route and raw body: only the platform door takes one.
+    /// The idempotency key, and the SHA-256 of route and raw body: only the platform API accepts one.
     pub idempotency: Option<(String, Vec<u8>)>,
 }
 
-/// Makes a conversation for the platform door, or answers what its key has kept.
+/// Creates a conversation for the platform API, or replays the stored answer of its idempotency key.
 pub async fn create(services: &Services, request: CreateConversation) -> Result<ApiResponse, Error> {
     let (answer, is_replay) = match services.writer.create(creation(services, request).await?).await? {
         CreateOutcome::Created(made) => (render::conversation_created(&made), false),
@@ -44,14 +44,14 @@ pub async fn create(services: &Services, request: CreateConversation) -> Result<
     Ok(ApiResponse { answer, turn: None, is_replay })
 }
 
-/// Makes a conversation for the widget door. The UUID that it gets is the only credential to it there.
+/// Creates a conversation for the widget API, where its widget UUID is the only credential.
 pub async fn create_for_widget(
     services: &Services,
     request: CreateConversation,
 ) -> Result<CreatedConversation, Error> {
     match services.writer.create(creation(services, request).await?).await? {
         CreateOutcome::Created(made) => Ok(*made),
-        // This door's requests bring no key.
+        // Requests of the widget API have no idempotency key here.
         CreateOutcome::Replayed(_) => Err(Error::Unavailable { outcome_unknown: true, source: None }),
     }
 }
@@ -97,7 +97,7 @@ async fn creation(services: &Services, request: CreateConversation) -> Result<Ne
     })
 }
 
-/// What a conversation of this version begins with, filled from its variables.
+/// The first message of a conversation with this version, filled from the variables.
 pub(super) fn first_message(version: &AssistantVersion, variables: &Map<String, Value>) -> Option<String> {
     let template = version.first_message.as_deref()?;
     fill_prompt(template, variables, MAX_FIRST_MESSAGE).ok().filter(|text| !text.trim().is_empty())

@@ -1,4 +1,4 @@
-//! Credit that the operator gives to a workspace, once for each reference.
+//! Credit that the operator grants to a workspace, once for each reference.
 
 use crate::domain::clock::Clock;
 use crate::domain::error::Error;
@@ -8,7 +8,7 @@ use crate::domain::money::Money;
 use crate::store::{Db, StoreError, ledger, workspaces};
 use crate::writer::{Command, Outcome, TopUp, decide_inline};
 
-/// Why credit was not given.
+/// Why credit was not granted.
 #[derive(Debug, thiserror::Error)]
 pub enum CreditError {
     #[error("there is no workspace \"{0}\"")]
@@ -17,30 +17,30 @@ pub enum CreditError {
     InvalidReference,
     #[error("an amount of zero moves nothing")]
     ZeroAmount,
-    /// So this is another credit, or one of the two is mistaken.
+    /// The reference was used before with another amount.
     #[error("{reference} has counted already, for {amount}; nothing was credited. Give another reference")]
     AmountMismatch { reference: String, amount: Money },
-    /// The amount does not fit.
+    /// The balance would become negative or too large.
     #[error(transparent)]
     Refused(Error),
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The same reference again tells.
+    /// Repeating with the same reference shows whether it was granted.
     #[error("whether the credit was given is unknown; repeat it with the same reference")]
     OutcomeUnknown(#[source] StoreError),
 }
 
-/// What credit came to.
+/// The outcome of granting credit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CreditOutcome {
     Granted(LedgerEntry),
-    /// The reference had counted before, with the same amount; nothing was given.
+    /// The reference was used before with the same amount; nothing was granted.
     AlreadyGranted {
         balance: Money,
     },
 }
 
-/// Gives credit, or takes it where `amount` is negative, down to a balance of zero.
+/// Grants credit; a negative `amount` deducts it, down to a balance of zero.
 pub async fn credit(
     db: &Db,
     clock: &dyn Clock,

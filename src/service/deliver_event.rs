@@ -1,5 +1,5 @@
-//! One attempt at a webhook delivery: signs the event, sends it to its endpoint, and
-//! says what the answer means. The event's bytes are those that were stored, each time.
+//! One attempt at a webhook delivery: signs the event, sends it to its endpoint, and interprets the answer. Every attempt
+//! sends the stored bytes of the event.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -27,14 +27,14 @@ use crate::writer::DisableEndpoint;
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
-/// On what is sent again by request.
+/// Set on deliveries that were resent on request.
 const WEBHOOK_REPLAY: HeaderName = HeaderName::from_static("webhook-replay");
 
 /// Sends events to webhook endpoints.
 #[derive(Clone, Debug)]
 pub struct WebhookSender {
     pub outbound: GuardedClient,
-    /// Where secrets are opened with it.
+    /// Opens sealed secrets; `None` if none is configured.
     pub seal_key: Option<Arc<SealKey>>,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<IdGenerator>,
@@ -42,18 +42,18 @@ pub struct WebhookSender {
     pub timeout: Duration,
 }
 
-/// Where events go, as it was when they were claimed.
+/// An endpoint as it was when its deliveries were claimed.
 #[derive(Debug)]
 pub struct WebhookDestination {
     endpoint: Endpoint,
-    /// The store's time.
+    /// By the database clock.
     read_at: Micros,
-    /// None where they cannot be opened.
+    /// `None` if they cannot be opened.
     secrets: Option<Vec<SigningSecret>>,
     allow_hosts: AllowHosts,
 }
 
-/// A delivery, ready to be sent.
+/// A delivery that is ready to be sent.
 #[derive(Clone, Debug)]
 pub struct Job {
     pub claimed: ClaimedDelivery,
@@ -62,17 +62,17 @@ pub struct Job {
     body: Bytes,
 }
 
-/// Claimed deliveries with what they need.
+/// Claimed deliveries, by what must be done with them.
 #[derive(Debug, Default)]
 pub struct LoadedDeliveries {
     pub jobs: Vec<Job>,
-    /// There is nothing to send: the event, its conversation or the endpoint is gone.
+    /// There is nothing to send: the event, its conversation or the endpoint no longer exists.
     pub closed: Vec<ClaimedDelivery>,
-    /// The endpoint has been disabled or put out of use since.
+    /// The endpoint has been disabled or archived since the claim.
     pub waiting: Vec<ClaimedDelivery>,
 }
 
-/// An answer, as far as it matters.
+/// The relevant parts of an answer.
 struct EndpointResponse {
     outcome: AttemptOutcome,
     status: Option<u16>,
@@ -81,7 +81,7 @@ struct EndpointResponse {
 }
 
 impl WebhookSender {
-    /// Reads what claimed deliveries need; `now` is the store's time.
+    /// Reads the events and endpoints of claimed deliveries; `now` is the time of the database clock.
     pub async fn load(
         &self,
         db: &Db,
@@ -152,7 +152,7 @@ impl WebhookSender {
         secrets
     }
 
-    /// Sends a delivery once, and says what becomes of it.
+    /// Sends a delivery once, and decides what happens to it next.
     pub async fn attempt(&self, job: &Job) -> (Attempt, Disposition) {
         let started_at = self.clock.now();
         let response = match &job.destination.secrets {
@@ -195,7 +195,7 @@ impl WebhookSender {
                     delivery.id = %job.claimed.id,
                     endpoint.id = %job.claimed.key.endpoint,
                     error = &error as &dyn std::error::Error,
-                    "a webhook endpoint gave no answer"
+                    "a webhook endpoint did not answer"
                 );
                 EndpointResponse {
                     outcome: outcome_of(&error),
@@ -208,8 +208,8 @@ impl WebhookSender {
     }
 }
 
-/// Whether, and why, the endpoint is to be disabled after this attempt. For long failures it is as a delivery
-/// is given up: an endpoint that is rarely used is not judged by one attempt and the silence before it.
+/// The command that disables the endpoint, if this attempt calls for it. An endpoint that keeps failing is disabled only
+/// when a delivery is given up, so that a rarely used endpoint is not judged by one attempt after a long silence.
 #[must_use]
 pub fn disable_command(job: &Job, attempt: &Attempt, disposition: Disposition) -> Option<DisableEndpoint> {
     let WebhookDestination { endpoint, read_at, .. } = job.destination.as_ref();

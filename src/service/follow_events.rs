@@ -1,5 +1,5 @@
-//! Readers that follow the feed as it grows: long polls and streams. What this process writes wakes
-//! them; what others write is seen by one poll for all of them. None holds a connection as it waits.
+//! Followers of the event feed: long polls and streams. Events that this process writes wake them; one poll for all
+//! followers detects events of other processes. A waiting follower holds no database connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,21 +12,24 @@ use crate::domain::error::Error;
 use crate::domain::event::Event;
 use crate::store::{events, keys};
 
-/// How many polls go by between two looks at the followers' keys: one second.
+/// How many polls pass between two checks of the followers' API keys: one second.
 const POLLS_PER_KEY_CHECK: u32 = 4;
-/// How long to wait where a feed that was said to reach further does not: its store was put back.
+/// The pause when a feed ends before its known latest cursor: the database was restored from a backup.
 const STALL_PAUSE: Duration = Duration::from_millis(250);
 
-/// A reader with its place among those that follow; given up when it is dropped.
+/// A reader that follows the feed; unsubscribes when it is dropped.
 #[derive(Debug)]
 pub struct Follower {
     subscription: Subscription,
     reader: FeedReader,
-    /// Whether it has looked at the store since it has its place: from then on it is woken.
+    /// Whether it has read since it subscribed; from then on it waits to be woken.
     has_read: bool,
 }
 
-/// Begins to follow, at the place that is asked for. [`Error::Overloaded`] where too many do.
+/// Begins to follow at the requested position.
+///
+/// # Errors
+/// [`Error::Overloaded`] if there are too many followers.
 pub async fn follow(services: &Services, account: &Account, query: &FeedQuery) -> Result<Follower, Error> {
     let reader = {
         let _permit = services.followers.acquire_read_permit().await;
@@ -35,21 +38,21 @@ pub async fn follow(services: &Services, account: &Account, query: &FeedQuery) -
     join(services, account, reader)
 }
 
-/// Takes a place for a reader that has begun.
+/// Subscribes a reader that has already read.
 pub(super) fn join(services: &Services, account: &Account, reader: FeedReader) -> Result<Follower, Error> {
     let subscription = services.followers.subscribe(account)?;
     Ok(Follower { subscription, reader, has_read: false })
 }
 
 impl Follower {
-    /// All up to here has been given, or was not wanted.
+    /// All events up to here were returned, or do not match the filter.
     #[must_use]
     pub fn cursor(&self) -> i64 {
         self.reader.cursor
     }
 
-    /// The next wanted events, at most `limit`, once there are any. None once the process stops or
-    /// the reader's key holds no more. May be dropped at any time: nothing is lost by that.
+    /// Waits for the next matching events, at most `limit`. `None` once the process stops or the API key becomes invalid.
+    /// Cancel safe.
     pub async fn next(
         &mut self,
         services: &Services,
@@ -73,21 +76,21 @@ impl Follower {
         }
     }
 
-    /// Whether the process stops, or the reader's key holds no more.
+    /// Whether the process stops or the API key has become invalid.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.subscription.has_ended()
     }
 
-    /// Waits for so long, or until the reader is to end.
+    /// Waits for this long, or until the follower has ended.
     pub async fn pause(&self, length: Duration) {
         // Whichever comes first: the next call of `next` tells them apart.
         let _ = tokio::time::timeout(length, self.subscription.ended()).await;
     }
 }
 
-/// Looks once at what other processes have written, in one query for all workspaces that are
-/// followed here; and now and then at the followers' keys. `round` counts the calls.
+/// Reads the latest cursors of all followed workspaces in one query and, in some rounds, checks the followers' API keys.
+/// `round` counts the calls.
 pub async fn poll(services: &Services, round: u32) -> Result<(), Error> {
     let followers = &services.followers;
     let workspaces = followers.workspaces();

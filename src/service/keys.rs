@@ -1,4 +1,4 @@
-//! API keys, as an operator makes, lists and revokes them.
+//! API keys, which an operator creates, lists and revokes.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::store::{Db, StoreError, keys, workspaces};
 
 const MAX_NAME: usize = 200;
 
-/// Why a key was not made, listed or revoked.
+/// Why a key was not created, listed or revoked.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
     #[error("there is no workspace \"{0}\"")]
@@ -23,19 +23,19 @@ pub enum KeysError {
     Store(#[from] StoreError),
 }
 
-/// A key to be made.
+/// A request for a new key.
 #[derive(Clone, Debug)]
 pub struct CreateKey {
     /// The workspace's slug.
     pub workspace: String,
     pub name: String,
-    /// Empty: all.
+    /// All scopes if empty.
     pub scopes: Vec<Scope>,
-    /// None: never.
+    /// `None` means never.
     pub expires_in: Option<Duration>,
 }
 
-/// Makes a key. The secret is known to the caller alone.
+/// Creates a key. Only the caller gets the secret; it is not stored.
 pub async fn create(
     db: &Db,
     clock: &dyn Clock,
@@ -57,7 +57,7 @@ pub async fn create(
     Ok((secret, key))
 }
 
-/// A new key of all scopes that never expires.
+/// A new key with all scopes that never expires.
 pub(super) fn build_key(
     clock: &dyn Clock,
     ids: &IdGenerator,
@@ -78,7 +78,7 @@ pub(super) fn build_key(
     }
 }
 
-/// The keys of the workspace of this slug, or of all, each with its workspace's slug.
+/// The keys of the workspace with this slug, or of all workspaces, each with its workspace's slug.
 pub async fn list(db: &Db, slug: Option<&str>) -> Result<Vec<(String, ApiKey)>, KeysError> {
     let workspace = match slug {
         Some(slug) => Some(find_workspace(db, slug).await?),
@@ -87,7 +87,7 @@ pub async fn list(db: &Db, slug: Option<&str>) -> Result<Vec<(String, ApiKey)>, 
     Ok(db.read(async |conn| keys::list(conn, workspace).await).await?)
 }
 
-/// Revokes a key: within five seconds it opens nothing, anywhere. Again changes nothing.
+/// Revokes a key. Within five seconds every process rejects it. Revoking it again changes nothing.
 pub async fn revoke(db: &Db, clock: &dyn Clock, id: KeyId) -> Result<(), KeysError> {
     let is_known = db.write(async |conn| keys::revoke(conn, id, clock.now()).await).await?;
     if is_known { Ok(()) } else { Err(KeysError::UnknownKey(id)) }

@@ -10,18 +10,18 @@ use crate::domain::ids::{AssistantId, ConversationId, WidgetUuid};
 use crate::store::Conn;
 use crate::store::conversations::{self, Filter};
 
-/// Which conversations are asked for; what is absent does not matter.
+/// A filter; absent fields match all conversations.
 #[derive(Clone, Debug, Default)]
 pub struct ConversationFilter {
     pub kind: Option<ConversationKind>,
     pub assistant: Option<AssistantId>,
     pub external_identifier: Option<String>,
     pub widget: Option<WidgetUuid>,
-    /// Those after this place of the list: where the page before ended.
+    /// The end of the previous page.
     pub after: Option<ConversationCursor>,
 }
 
-/// A conversation's place in the list, which is ordered by age.
+/// A conversation's position in the list, which is ordered by age.
 pub type ConversationCursor = (Micros, ConversationId);
 
 /// At most `limit` conversations, the newest first.

@@ -1,5 +1,5 @@
-//! The use cases, one file each. A handler calls one of them; they call the store,
-//! the writer, models and tools. They take [`Services`], never the server's state.
+//! The use cases, one file each. Handlers call them; they call the store, the writer, models and tools. They take
+//! [`Services`], never the state of the HTTP server.
 
 pub mod accept_message;
 pub mod apply_workspace;
@@ -48,7 +48,7 @@ use crate::tools::Adapters;
 use crate::writer::Writer;
 use state::{DocumentWriteLimiter, Followers, KeyCache, TestCallLimiter, VersionCache, Waiters};
 
-/// What the use cases need.
+/// The dependencies of the use cases.
 #[derive(Clone)]
 pub struct Services {
     pub db: Db,
@@ -59,23 +59,23 @@ pub struct Services {
     pub waiters: Waiters,
     pub followers: Followers,
     pub key_cache: KeyCache,
-    /// What tools reach the world with.
+    /// Clients and other dependencies of tools.
     pub tools: Adapters,
-    /// Test calls of tools, and new lists of theirs, that are under way.
+    /// Limits concurrent test calls of tools and refreshes of tool lists.
     pub test_call_limiter: TestCallLimiter,
-    /// What reads documents of knowledge bases.
+    /// Extracts the text of documents for knowledge bases.
     pub document_extractor: knowledge::DocumentExtractor,
-    /// How many of them are written at once.
+    /// Limits how many documents are written at once.
     pub document_write_limiter: DocumentWriteLimiter,
-    /// What stored secrets are sealed with; none where none is configured.
+    /// Seals stored secrets; `None` if none is configured.
     pub seal_key: Option<Arc<SealKey>>,
-    /// Private hosts that tools and webhooks of every workspace may reach.
+    /// Private hosts that the tools and webhooks of every workspace may reach.
     pub allow_hosts: Arc<AllowHosts>,
-    /// Told when documents were written here: they are to be embedded.
+    /// Notified when documents were written here that need to be embedded.
     pub documents_changed: Arc<Notify>,
     /// `widget.deadline`: how long a widget client waits for its reply.
     pub widget_deadline: Duration,
-    /// Cancelled once the process lets go of what still runs.
+    /// Cancelled when the grace period of a shutdown is over.
     pub hard_stop: CancellationToken,
 }
 
@@ -85,7 +85,7 @@ impl fmt::Debug for Services {
     }
 }
 
-/// What a message was answered with, on either door.
+/// The response to a request of either API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiResponse {
     pub answer: RenderedResponse,

@@ -1,5 +1,5 @@
-//! The data folder, and the files in it that hold a secret of this server: open to their
-//! owner alone. A file is written whole or not at all, and never over another.
+//! The data folder and the secret files in it, readable only by their owner. A file is written completely or not at all,
+//! and an existing file is never overwritten.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -7,12 +7,12 @@ use std::path::Path;
 
 use secrecy::SecretString;
 
-/// Makes a folder, with those above it. Where it is there, it stays as open as it is.
+/// Creates a folder and its parents. An existing folder keeps its permissions.
 pub fn create_private_dir(path: &Path) -> io::Result<()> {
     private_dir(DirBuilder::new().recursive(true)).create(path)
 }
 
-/// The trimmed text of a file; none where there is no such file.
+/// The trimmed text of a file; `None` if it does not exist.
 pub(super) fn read(path: &Path) -> io::Result<Option<SecretString>> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text.trim().into())),
@@ -21,8 +21,8 @@ pub(super) fn read(path: &Path) -> io::Result<Option<SecretString>> {
     }
 }
 
-/// Writes a line to a new file. Where one is there, it stays as it is: read it afterwards.
-/// `nonce` keeps two writers apart.
+/// Writes a line to a new file, and leaves an existing file as it is: read it afterwards. `nonce` distinguishes
+/// concurrent writers.
 pub(super) fn write_new(path: &Path, line: &str, nonce: u64) -> io::Result<()> {
     if let Some(dir) = path.parent() {
         create_private_dir(dir)?;

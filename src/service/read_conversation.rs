@@ -1,4 +1,4 @@
-//! A conversation and what was said in it, as either door asks for it.
+//! A conversation and its messages, for either API.
 
 use super::Services;
 use super::page::{self, Page};
@@ -10,7 +10,7 @@ use crate::domain::ids::{MessageId, WidgetUuid};
 use crate::domain::message::Message;
 use crate::store::{Conn, conversations, messages};
 
-/// The conversation of the account's workspace that has this id, as it was sent.
+/// The conversation of the account's workspace with this id, as it was sent.
 pub async fn find(services: &Services, account: &Account, name: &str) -> Result<Conversation, Error> {
     let not_found = || Error::not_found(ResourceKind::Conversation, name);
     let id = name.parse().map_err(|_| not_found())?;
@@ -34,20 +34,20 @@ pub async fn list_messages(
     Ok(Page::from_rows(found, limit, |message| message.position))
 }
 
-/// What a widget asks to see.
+/// A widget's request for the history.
 #[derive(Clone, Debug)]
 pub struct HistoryRequest {
     pub link: WidgetUuid,
-    /// The key that was sent, if one was.
+    /// The account of the API key, if one was sent.
     pub account: Option<Account>,
     pub origin: Option<String>,
-    /// A message, by its id as it was sent: only what is newer.
+    /// The id of a message, as it was sent: only newer messages are returned.
     pub after: Option<String>,
     pub limit: usize,
 }
 
-/// A conversation and its history as a visitor sees it, the oldest first, without system messages:
-/// the newest `limit`, or the first `limit` after a message.
+/// A conversation and its history as a visitor sees it, without system messages, the oldest first: the newest `limit`
+/// messages, or the first `limit` after a message.
 pub async fn read_history(
     services: &Services,
     request: HistoryRequest,
@@ -72,7 +72,7 @@ async fn position(services: &Services, conversation: &Conversation, name: &str) 
     found.map(|message| message.position).ok_or_else(not_found)
 }
 
-/// Pages that hold nothing but system messages must not look like the end, so it reads on past them.
+/// Reads past pages that contain only system messages, which must not look like the end.
 async fn list_visible_after(
     services: &Services,
     conversation: &Conversation,

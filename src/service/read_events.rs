@@ -13,47 +13,46 @@ use crate::domain::event::{CursorRange, Event, EventFilter, EventType};
 use crate::domain::ids::{EventId, WorkspaceId};
 use crate::store::{Conn, events};
 
-/// Where a reader begins: after this.
+/// The position after which a reader begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartPosition {
-    /// From the oldest event that is kept.
+    /// Before the oldest retained event.
     Oldest,
-    /// From now.
+    /// After the latest event.
     Latest,
     Cursor(i64),
     Event(EventId),
 }
 
-/// What a reader asks for.
+/// A reader's query.
 #[derive(Clone, Debug)]
 pub struct FeedQuery {
     pub after: StartPosition,
-    /// Where the request says that, for the text of a refusal: `Field 'after'`.
+    /// The source of `after` in the request, for error texts, such as `Field 'after'`.
     pub after_source: &'static str,
-    /// Empty: all.
+    /// All types if empty.
     pub types: Vec<EventType>,
     /// As it was sent.
     pub conversation: Option<String>,
 }
 
-/// A reader's place in its workspace's feed.
+/// A reader's position in its workspace's feed.
 #[derive(Clone, Debug)]
 pub struct FeedReader {
     pub workspace: WorkspaceId,
-    /// All up to here has been read, or passed over as not wanted.
+    /// All events up to here have been read, or do not match the filter.
     pub cursor: i64,
     pub filter: EventFilter,
 }
 
-/// Some events, and the cursor from which their reader goes on.
+/// Events, and the cursor after which the reader continues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventPage {
     pub events: Vec<Arc<Event>>,
     pub next: i64,
 }
 
-/// At most `limit` events of those asked for. Where there are none, waits for the first for at most
-/// `wait`, and then gives an empty page.
+/// At most `limit` matching events. If there are none, waits for the first for at most `wait`, then returns an empty page.
 pub async fn list(
     services: &Services,
     account: &Account,
@@ -75,8 +74,10 @@ pub async fn list(
     Ok(EventPage { events, next: follower.cursor() })
 }
 
-/// The place at which a reader begins. A place before the oldest kept event is
-/// [`Error::CursorExpired`], one that never was is [`Error::Invalid`].
+/// Resolves the position at which a reader begins.
+///
+/// # Errors
+/// [`Error::CursorExpired`] if it is before the oldest retained event; [`Error::Invalid`] if it never existed.
 pub async fn open_reader(
     services: &Services,
     account: &Account,
@@ -112,7 +113,7 @@ pub async fn open_reader(
     Ok(FeedReader { workspace, cursor, filter })
 }
 
-/// At most `limit` wanted events after a cursor. The page's `next` is past whatever was not wanted.
+/// At most `limit` matching events after a cursor. The page's `next` is past the events that do not match.
 pub(super) async fn read(
     services: &Services,
     workspace: WorkspaceId,
@@ -129,7 +130,7 @@ pub(super) async fn read(
     Ok(EventPage { events: events.into_iter().map(Arc::new).collect(), next })
 }
 
-/// Whether all that follows a cursor is still kept.
+/// Checks that all events after a cursor are still retained.
 fn check_retained(after: i64, range: CursorRange) -> Result<(), Error> {
     if after + 1 < range.oldest { Err(expired(range)) } else { Ok(()) }
 }
@@ -138,7 +139,7 @@ fn expired(range: CursorRange) -> Error {
     Error::CursorExpired { resume: range.oldest - 1 }
 }
 
-/// Whether an event that is not there is older than the oldest that is: its id says when it was made.
+/// Whether a missing event is older than the oldest retained one, by the time in its id.
 fn was_removed(id: EventId, range: CursorRange, oldest: Option<Micros>) -> bool {
     let Some(timestamp) = id.0.get_timestamp() else { return false };
     let (seconds, nanos) = timestamp.to_unix();

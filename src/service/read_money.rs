@@ -1,4 +1,4 @@
-//! A workspace's balance, and the ledger that it is the sum of.
+//! A workspace's balance, and its ledger.
 
 use super::Services;
 use super::page::{self, Page};
@@ -8,7 +8,7 @@ use crate::domain::ledger::LedgerEntry;
 use crate::domain::money::Money;
 use crate::store::{Conn, ledger, workspaces};
 
-/// The balance as it stands.
+/// The current balance.
 pub async fn balance(services: &Services, account: &Account) -> Result<Money, Error> {
     let found = services.db.read(async |conn| workspaces::balance(conn, account.workspace).await).await?;
     Ok(found.unwrap_or_default())

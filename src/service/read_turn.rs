@@ -1,4 +1,4 @@
-//! A turn with its trace: how a reply came about, or why none did.
+//! A turn with its trace: how a reply was made, or why there is none.
 
 use super::Services;
 use crate::domain::account::Account;
@@ -9,8 +9,7 @@ use crate::domain::turn::TurnRef;
 use crate::store::turns::journal;
 use crate::store::{Conn, StoreError, conversations, messages, turns};
 
-/// The turn of the account's workspace that has this id, as it was sent. The turns of a conversation that
-/// was deleted are unknown with it.
+/// The turn of the account's workspace with this id, as it was sent. The turns of a deleted conversation are unknown.
 pub async fn read(services: &Services, account: &Account, name: &str) -> Result<Trace, Error> {
     let not_found = || Error::not_found(ResourceKind::Turn, name);
     let id: TurnId = name.parse().map_err(|_| not_found())?;
@@ -18,8 +17,8 @@ pub async fn read(services: &Services, account: &Account, name: &str) -> Result<
     services.db.read(read).await?.ok_or_else(not_found)
 }
 
-/// The turn that answers a message, or that gave this reply: none where it asked for no reply. The message
-/// is named by its id, as it was sent.
+/// The turn that answers a message or produced this reply, by the id of the message as it was sent; `None` if the message
+/// requested no reply.
 pub async fn read_of_message(
     services: &Services,
     account: &Account,

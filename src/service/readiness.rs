@@ -1,18 +1,18 @@
-//! Whether this server can serve: its store is reached, and is one that it understands.
+//! Readiness of this server: its database can be reached and has the expected schema.
 
 use std::time::Duration;
 
 use super::Services;
 
-/// How long the store has to answer.
+/// How long the database may take to answer.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Why this server cannot serve now; for operators, without addresses or passwords.
+/// Why this server is not ready. The text is for operators and contains no addresses or passwords.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct NotReady(String);
 
-/// Asks the store, for at most 2 s.
+/// Checks the schema of the database, for at most 2 s.
 pub async fn check(services: &Services) -> Result<(), NotReady> {
     match tokio::time::timeout(STORE_TIMEOUT, services.db.check_schema()).await {
         Ok(Ok(())) => Ok(()),

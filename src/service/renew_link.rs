@@ -1,4 +1,4 @@
-//! A conversation gets a widget UUID, in place of the one that it had.
+//! Replaces the widget UUID of a conversation.
 
 use super::{Services, read_conversation};
 use crate::domain::account::Account;
@@ -6,7 +6,7 @@ use crate::domain::error::Error;
 use crate::domain::ids::WidgetUuid;
 use crate::writer::LinkRenewal;
 
-/// Gives the conversation of this id, as it was sent, a new link; the old one is then unknown.
+/// Gives the conversation with this id, as it was sent, a new widget UUID; the old one becomes unknown.
 pub async fn renew(services: &Services, account: &Account, name: &str) -> Result<WidgetUuid, Error> {
     let conversation = read_conversation::find(services, account, name).await?;
     let link = WidgetUuid(services.ids.uuid_v4());

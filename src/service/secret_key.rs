@@ -1,5 +1,4 @@
-//! The key that stored secrets are sealed with: configured, or beside the embedded
-//! database made once and kept in the data folder.
+//! The key that seals stored secrets: configured, or, with the embedded database, created once in the data folder.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,7 +14,7 @@ use crate::domain::seal::SealKey;
 
 const KEY_FILE: &str = "secret.key";
 
-/// Why there is no key.
+/// Why the key could not be loaded or created.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretKeyError {
     #[error(transparent)]
@@ -26,8 +25,7 @@ pub enum SecretKeyError {
     Malformed(PathBuf),
 }
 
-/// The key; none on PostgreSQL where none is configured, which is an error only once a secret is to
-/// be sealed or opened.
+/// The key. `None` on PostgreSQL if none is configured, which is an error only when a secret must be sealed or opened.
 pub fn load_or_create(config: &Config, ids: &IdGenerator) -> Result<Option<SealKey>, SecretKeyError> {
     if let Some(key) = config.read_secret_key()? {
         return Ok(Some(SealKey::new(*key.expose_secret())));
@@ -45,7 +43,7 @@ fn load_or_create_in(data_dir: &Path, ids: &IdGenerator) -> Result<SealKey, Secr
     if text.is_none() {
         let line = STANDARD.encode(ids.bytes::<32>());
         private_file::write_new(&path, &line, u64::from_ne_bytes(ids.bytes())).map_err(file_error)?;
-        // Another process may have been first: what stands there is the key.
+        // Another process may have been first: the file has the key that counts.
         text = private_file::read(&path).map_err(file_error)?;
     }
     let bytes = text.and_then(|text| STANDARD.decode(text.expose_secret()).ok());

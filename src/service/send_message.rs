@@ -1,4 +1,4 @@
-//! The widget door's message: stored, charged for, and answered with the reply.
+//! A message through the widget API: stored, charged for, and answered with the reply.
 
 use std::time::{Duration, Instant};
 
@@ -16,22 +16,22 @@ use crate::writer::{Admission, AdmitOutcome, Target};
 
 const DUPLICATE_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// A message that passed the door's checks of its fields.
+/// A message with validated fields.
 #[derive(Clone, Debug)]
 pub struct SendMessage {
     pub link: WidgetUuid,
     /// Trimmed, 1 to 2,000 characters.
     pub text: String,
-    /// The key that was sent, if one was.
+    /// The account of the API key, if one was sent.
     pub account: Option<Account>,
     pub origin: Option<String>,
     /// The key, and the SHA-256 of route and raw body.
     pub idempotency: Option<(String, Vec<u8>)>,
-    /// When the request arrived: its deadline counts from there.
+    /// When the request arrived; its deadline is counted from then.
     pub arrived: Instant,
 }
 
-/// Sends a message and waits for its reply, at most to the door's deadline.
+/// Sends a message and waits for its reply, at most until the deadline of the widget API.
 pub async fn send(services: &Services, message: SendMessage) -> Result<ApiResponse, Error> {
     services.waiters.check_capacity()?;
     let conversation = find_by_link(services, message.link, message.account.as_ref()).await?;
@@ -39,7 +39,7 @@ pub async fn send(services: &Services, message: SendMessage) -> Result<ApiRespon
 
     let turn = TurnId(services.ids.uuid_v7(services.clock.as_ref()));
     let deadline = message.arrived + services.widget_deadline;
-    // Registered before the turn enters the writer, so that its end cannot be missed.
+    // Registered before the turn is admitted, so that its end cannot be missed.
     let waiter = services.waiters.register(conversation.workspace, turn)?;
     let workspace = conversation.workspace;
     let admission = Admission {
@@ -82,7 +82,7 @@ pub async fn send(services: &Services, message: SendMessage) -> Result<ApiRespon
     }
 }
 
-/// The conversation that a widget UUID opens; one of another workspace than the key's is unknown.
+/// The conversation of a widget UUID. A conversation of another workspace than the API key's is reported as unknown.
 pub async fn find_by_link(
     services: &Services,
     link: WidgetUuid,
@@ -94,7 +94,7 @@ pub async fn find_by_link(
         .ok_or_else(|| Error::not_found(ResourceKind::Conversation, link.to_string()))
 }
 
-/// Whether a page of this origin may talk to the conversation's assistant.
+/// Checks that a page of this origin may talk to the conversation's assistant.
 pub async fn check_origin(
     services: &Services,
     conversation: &Conversation,

@@ -1,4 +1,4 @@
-//! A conversation changes: a person takes over, hands it back, describes it, or ends it.
+//! Updates a conversation: a person takes over, hands it back, describes it, or ends it.
 
 use super::Services;
 use super::send_message::find_by_link;
@@ -8,8 +8,8 @@ use crate::domain::error::{Error, ResourceKind};
 use crate::domain::ids::WidgetUuid;
 use crate::writer::UpdateConversation;
 
-/// Changes the conversation of the account's workspace that has this id, as it was sent.
-/// Switching the AI off, and ending, discard the replies in the making.
+/// Updates the conversation of the account's workspace with this id, as it was sent. Switching the AI off, or ending the
+/// conversation, discards the replies in progress.
 pub async fn update(
     services: &Services,
     account: &Account,

@@ -1,5 +1,5 @@
-//! What follows from committed batches: turns are run, waiting clients and readers of the feed
-//! woken, tasks cancelled, deliveries looked for.
+//! Applies the effects of committed batches: runs turns, wakes waiting clients and followers of the feed, cancels tasks,
+//! and claims deliveries.
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -8,7 +8,7 @@ use super::Worker;
 use super::turns::{record_end, run};
 use crate::writer::Effect;
 
-/// Follows the writer until `background_stop`, and then to the end of what it has said.
+/// Applies the writer's effects until `background_stop`, then those that are still queued.
 pub(super) async fn consume(
     worker: Worker,
     mut effects: mpsc::UnboundedReceiver<Effect>,

@@ -1,7 +1,5 @@
-//! The background of a process: it runs the turns that start here, claims those
-//! that are queued, sends webhook deliveries, keeps its lease, takes over what dead
-//! processes left, ends what has been open for too long, and removes what is kept no
-//! longer.
+//! The background work of a process: it runs turns, sends webhook deliveries, renews its lease, takes over the work of dead
+//! processes, ends overdue turns, and removes expired rows.
 
 mod deliveries;
 mod effects;
@@ -36,10 +34,10 @@ use registry::TaskRegistry;
 use sweeps::{embeddings, overdue_turns, retention};
 use turns::claims;
 
-/// How often other processes' doings are looked for.
+/// How often changes of other processes are polled.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The bounds that the background keeps to.
+/// The limits of the background work.
 #[derive(Clone, Copy, Debug)]
 pub struct WorkerSettings {
     /// `turn.lease`.
@@ -52,16 +50,16 @@ pub struct WorkerSettings {
     pub deliveries: DeliverySettings,
 }
 
-/// What performs the work of this process.
+/// The dependencies of the worker.
 #[derive(Debug)]
 pub struct WorkerDependencies {
     pub engine: Arc<Engine>,
     pub sender: WebhookSender,
-    /// None where no endpoint is configured.
+    /// `None` if no embedding model is configured.
     pub embeddings: Option<DocumentEmbedder>,
 }
 
-/// The background of one process. Cheap to clone.
+/// The background work of one process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Worker {
     services: Services,
@@ -71,7 +69,7 @@ pub struct Worker {
     process: ProcessId,
     slots: Slots,
     settings: WorkerSettings,
-    /// What runs here, turns and deliveries, are tasks of these, and may finish while the process stops.
+    /// The tasks of turns and deliveries, which may finish while the process stops.
     tasks: Tasks,
     task_registry: TaskRegistry,
     has_lease: LeaseStatus,
@@ -106,8 +104,8 @@ impl Worker {
         }
     }
 
-    /// Starts the background. What must outlive the running turns goes on until `background_stop`, as tasks of
-    /// `background`; claims and sweeps end where the process begins to stop.
+    /// Starts the background work. Tasks that must outlive the running turns belong to `background` and end at
+    /// `background_stop`; claims and sweeps end when the process begins to stop.
     pub fn start(
         &self,
         effects: mpsc::UnboundedReceiver<Effect>,
@@ -132,8 +130,7 @@ impl Worker {
         deliveries::start(self, background, background_stop);
     }
 
-    /// What may be dropped wherever it is, and is where the process begins to stop. Until then the process
-    /// is of no use without it.
+    /// Runs a task that is cancelled at shutdown. If it ends earlier, the process stops.
     fn spawn_until_stop(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let soft = self.tasks.soft_stop();
         self.tasks.spawn_critical(name, async move {
@@ -142,13 +139,13 @@ impl Worker {
         });
     }
 
-    /// Whether this process has its lease now, and may act on what it owns.
+    /// Whether the lease of this process is valid, so that it may act on the work that it owns.
     #[must_use]
     pub fn has_lease(&self) -> bool {
         self.has_lease.is_valid()
     }
 
-    /// Who this process is in the store.
+    /// The id of this process in the database.
     #[must_use]
     pub fn process(&self) -> ProcessId {
         self.process
@@ -162,14 +159,14 @@ impl Worker {
         }
     }
 
-    /// Claims and runs queued turns until there are none that may start here: for tests.
+    /// Claims and runs queued turns until none may start here: for tests.
     pub async fn run_until_empty(&self) {
         while claims::claim_once(self).await > 0 || self.task_registry.count() > 0 {
             self.task_registry.changed().await;
         }
     }
 
-    /// Removes events that are kept no longer: for tests.
+    /// Removes expired events: for tests.
     pub async fn remove_old_events(&self) -> Result<(), StoreError> {
         retention::remove_events(self).await
     }

@@ -1,5 +1,5 @@
-//! What other processes have done is seen by polls: ends of turns that clients
-//! wait for here, ends of turns that tasks run here, and events that readers follow.
+//! Polls for the effects of other processes: ends of turns that clients of this process wait for or its tasks run, and
+//! events that its followers wait for.
 
 use tokio_util::sync::CancellationToken;
 
@@ -19,12 +19,12 @@ pub(super) async fn poll(worker: Worker, background_stop: CancellationToken) {
             () = background_stop.cancelled() => return,
         }
         record_gauges(&worker);
-        // None waits for another to succeed.
+        // An error of one poll does not prevent the others.
         let feed = follow_events::poll(&worker.services, round);
         for read in [wake_clients(&worker).await, cancel_tasks(&worker).await, feed.await] {
             if let Err(error) = read {
                 let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, "other processes' doings could not be read");
+                tracing::warn!(error, "changes of other processes could not be read");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! One attempt at a turn, from what its journal holds to its reply, or to what stops it.
+//! One attempt at a turn: continues from the journal until the reply, a failure, a pause or the loss of ownership.
 
 use std::time::Instant;
 
@@ -21,16 +21,16 @@ use crate::domain::turn::{Reply, Turn, TurnEnd};
 use crate::store::StoreError;
 use crate::writer::{JournalAppend, TurnWriteOutcome};
 
-/// What an attempt came to.
+/// The result of an attempt.
 pub(super) enum AttemptResult {
-    /// With the last answer, for the journal.
+    /// With the last answer, which is not journalled yet.
     Ended(TurnEnd, Option<JournalRow>),
     Failed(ModelError),
     Paused(Instant),
     FencedOff,
 }
 
-/// An attempt under way.
+/// An attempt in progress.
 struct Attempt<'a> {
     engine: &'a Engine,
     turn: &'a Turn,
@@ -41,14 +41,17 @@ struct Attempt<'a> {
     last_answer: Option<JournalRow>,
 }
 
-/// Runs one attempt. An error is a write that the store refused for its data.
+/// Runs one attempt.
+///
+/// # Errors
+/// The store refused a write because of its data.
 pub(super) async fn run(engine: &Engine, turn: &Turn) -> Result<AttemptResult, Error> {
     let context = match load_with_retry(engine, turn).await {
         Ok(Some(context)) => context,
         Ok(None) => return Ok(AttemptResult::Ended(TurnEnd::Failed(Failure::ServiceUnavailable), None)),
         Err(error) => {
             let error = &error as &dyn std::error::Error;
-            tracing::error!(turn.id = %turn.id, error, "what a turn runs with could not be read");
+            tracing::error!(turn.id = %turn.id, error, "the context of a turn could not be read");
             return Ok(AttemptResult::Ended(TurnEnd::Failed(Failure::ServiceUnavailable), None));
         }
     };
@@ -60,7 +63,7 @@ pub(super) async fn run(engine: &Engine, turn: &Turn) -> Result<AttemptResult, E
     attempt.run().await
 }
 
-/// Reads what the turn runs with; a store that is away is waited for, as long as the turn is ours.
+/// Reads the context of the turn; retries while the database is unavailable.
 async fn load_with_retry(engine: &Engine, turn: &Turn) -> Result<Option<Context>, Error> {
     const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
     loop {
@@ -95,7 +98,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Asks the model; an answer that asks for tools is journalled before any of them runs.
+    /// Calls the model. An answer with tool calls is journalled before any tool runs.
     async fn call_model(
         &mut self,
         step: u32,
@@ -163,9 +166,9 @@ impl Attempt<'_> {
         }
     }
 
-    /// Runs a round's calls at once; each result is journalled as it comes.
+    /// Runs the calls of a round concurrently and journals each result when it arrives.
     async fn run_tools(&mut self, calls: Vec<PlannedCall>) -> Result<Option<AttemptResult>, Error> {
-        // A process that may have lost its turns sends no call until it knows.
+        // A process whose lease is stale may have lost the turn, and sends no call until it has renewed the lease.
         self.engine.has_lease.wait_until_valid().await;
         let time_left = self.budget.remaining();
         if time_left.is_zero() {
@@ -202,7 +205,7 @@ impl Attempt<'_> {
     }
 }
 
-/// A row of the journal, as the loop reads it; one that cannot be read is as if it were not there.
+/// Parses a row of the journal for the tool loop; an unreadable row is skipped.
 fn entry(row: &JournalRow) -> Option<JournalEntry> {
     let step = u32::try_from(row.step).ok()?;
     let position = u32::try_from(row.position).ok()?;

@@ -1,9 +1,9 @@
-//! The time that one attempt may spend on models and tools; waiting for the store is not counted.
+//! The time that one attempt may spend on models and tools. Waiting for the database is not counted.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-/// What is left of an attempt's time.
+/// The remaining time of an attempt.
 #[derive(Debug)]
 pub(super) struct Budget {
     remaining: Duration,
@@ -18,12 +18,12 @@ impl Budget {
         self.remaining
     }
 
-    /// Counts time that was spent.
+    /// Subtracts time that was spent.
     pub(super) fn consume(&mut self, spent: Duration) {
         self.remaining = self.remaining.saturating_sub(spent);
     }
 
-    /// Runs `work` for at most what is left; none where that ran out.
+    /// Runs `work` for at most the remaining time; `None` on timeout.
     pub(super) async fn spend<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         let began = Instant::now();
         let done = tokio::time::timeout(self.remaining, work).await.ok();

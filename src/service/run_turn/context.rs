@@ -1,4 +1,4 @@
-//! What a turn runs with: its assistant's version, its conversation, and the messages before it.
+//! The input of a turn: its assistant's version, its conversation, the messages before it, and its journal.
 
 use std::sync::Arc;
 
@@ -20,26 +20,25 @@ use crate::store::turns::journal;
 use crate::store::{Conn, StoreError, conversations, messages, workspaces};
 use crate::tools::Toolset;
 
-/// The longest system prompt, filled in, in bytes.
+/// The maximum length of the filled-in system prompt, in bytes.
 const MAX_PROMPT: usize = 256 * 1024;
 
-/// All that a turn runs with. Nothing of it changes while it runs.
+/// The input of a turn, which does not change while the turn runs.
 pub(super) struct Context {
     pub version: Arc<AssistantVersion>,
     pub toolset: Arc<Toolset>,
     pub history: Vec<ChatMessage>,
     pub journal: Vec<JournalRow>,
-    /// What tools may fill in: set by a key, the assistant or its workspace, never by a visitor.
+    /// Variables that tools may use: set by a key, the assistant or its workspace, never by a visitor.
     pub trusted: Map<String, Value>,
     pub allow_hosts: AllowHosts,
 }
 
-/// The turn's place, as the writer wants it.
 pub(super) fn turn_ref(turn: &Turn) -> TurnRef {
     TurnRef { workspace: turn.workspace, conversation: turn.conversation, turn: turn.id }
 }
 
-/// Reads it; none where the turn's conversation or version is gone.
+/// Reads the context; `None` if the turn's conversation or assistant version no longer exists.
 pub(super) async fn load(engine: &Engine, turn: &Turn) -> Result<Option<Context>, Error> {
     let services = &engine.services;
     let version =
@@ -64,7 +63,7 @@ pub(super) async fn load(engine: &Engine, turn: &Turn) -> Result<Option<Context>
     }))
 }
 
-/// What the store has for a turn.
+/// The rows that a turn needs.
 struct StoredContext {
     conversation: Conversation,
     messages: Vec<Message>,
@@ -79,13 +78,13 @@ async fn read(mut conn: Conn<'_>, engine: &Engine, turn: &Turn) -> Result<Option
     let (workspace, id) = (turn.workspace, turn.conversation);
     let mut messages =
         messages::list_newest(conn.reborrow(), workspace, id, turn.position, max_messages).await?;
-    // Replies to what came before may stand after later messages.
+    // Replies to earlier messages may have later positions.
     if conversation.next_position > turn.position + 1 {
         messages.extend(
             messages::list_late_replies(conn.reborrow(), workspace, id, turn.position, max_messages).await?,
         );
     }
-    // A turn that begins has no journal: only one that was begun before is asked for.
+    // A turn that starts for the first time has no journal.
     let journal =
         if turn.fence > 1 { journal::list(conn.reborrow(), turn_ref(turn)).await? } else { Vec::new() };
     let settings = workspaces::settings(conn, &[turn.workspace].into()).await?.pop();
@@ -93,7 +92,7 @@ async fn read(mut conn: Conn<'_>, engine: &Engine, turn: &Turn) -> Result<Option
     Ok(Some(StoredContext { conversation, messages, journal, allow_hosts }))
 }
 
-/// The variables that fill the prompt, and those of them that tools may use.
+/// The variables for the prompt, and the trusted ones that tools may use.
 fn variables(
     version: &AssistantVersion,
     conversation: &Conversation,
@@ -108,8 +107,8 @@ fn variables(
     (prompt_variables, trusted)
 }
 
-/// The system prompt, with the day, to which its prefix stays the same. It is filled from the first of
-/// `variables` that do not make it too long: a visitor cannot take away what others have set.
+/// The system prompt, followed by the date, so that its prefix stays cacheable. It is filled from the first of `variables`
+/// that does not make it too long: a visitor's long values must not displace those that others have set.
 fn prompt(engine: &Engine, version: &AssistantVersion, variables: [&Map<String, Value>; 2]) -> String {
     let empty = Map::new();
     let filled = variables

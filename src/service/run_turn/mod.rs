@@ -1,6 +1,5 @@
-//! Runs a turn: performs the steps of its tool loop, journals them, and ends it.
-//! Whoever was overtaken (another process took the turn, a person took over, its
-//! deadline passed) learns it from the next write, and stops.
+//! Runs a turn: performs the steps of its tool loop, journals them, and ends it. An owner that was fenced off (another
+//! process took the turn over, a person took over, the deadline passed) learns so from its next write, and stops.
 
 mod attempt;
 mod budget;
@@ -35,29 +34,29 @@ use crate::writer::{EndAuthority, EndTurn, HandBack, Retry, TurnWriteOutcome};
 use attempt::AttemptResult;
 use context::turn_ref;
 
-/// How many toolsets are kept; beyond that all are built anew.
+/// How many toolsets are cached; when the cache is full it is cleared.
 const MAX_CACHED_TOOLSETS: usize = 1_000;
 
-/// The bounds that turns run within.
+/// The limits of turns.
 #[derive(Clone, Debug)]
 pub struct EngineSettings {
-    /// What an assistant that names no model is answered by.
+    /// The model of assistants that name none.
     pub default_model: String,
     pub limits: TurnLimits,
     pub history: HistoryBounds,
-    /// `turn.deadline`: for one attempt.
+    /// `turn.deadline`, for one attempt.
     pub attempt_timeout: Duration,
     pub max_attempts: i64,
-    /// `turn.max_age`: from a platform turn's first start.
+    /// `turn.max_age`, counted from a platform turn's first start.
     pub max_age: Duration,
 }
 
-/// What runs turns.
+/// Runs turns.
 pub struct Engine {
     services: Services,
     models: Models,
     settings: EngineSettings,
-    /// False while this process has no good lease: no call is sent then.
+    /// No call is sent while the lease of this process is not valid.
     has_lease: LeaseStatus,
     toolsets: Mutex<HashMap<(AssistantId, i64), Arc<Toolset>>>,
     rate_limit_backoff: RateLimitBackoff,
@@ -69,18 +68,18 @@ impl fmt::Debug for Engine {
     }
 }
 
-/// What is to be done after an attempt.
+/// The next action after an attempt.
 enum AfterAttempt {
     End(TurnEnd, Option<JournalRow>),
-    /// Another attempt, after this pause, unless it would come too late.
+    /// Another attempt after this pause, unless the turn is too old by then.
     Retry(Duration, Failure),
-    /// All its models are paused until then.
+    /// All models of the assistant are paused until then.
     Paused(Instant),
     Stop,
 }
 
 impl Engine {
-    /// Over its models and tools.
+    /// An engine without cached toolsets.
     #[must_use]
     pub fn new(services: Services, models: Models, settings: EngineSettings, has_lease: LeaseStatus) -> Self {
         Self {
@@ -93,8 +92,8 @@ impl Engine {
         }
     }
 
-    /// Runs a turn that this process owns, to its end or until someone else has it. Once `hard` is
-    /// cancelled it is failed, if a request of this process waits for it, or handed back.
+    /// Runs a turn that this process owns until it ends or is fenced off. Once `hard` is cancelled, the turn is failed if a
+    /// request of this process waits for it, and handed back otherwise.
     pub async fn run(&self, turn: Turn, hard: &CancellationToken) {
         let id = turn.id;
         let mut owned = turn;
@@ -103,7 +102,7 @@ impl Engine {
             () = hard.cancelled() => self.stop(&owned).await,
         };
         if let Err(error) = result {
-            tracing::error!(turn.id = %id, error = &error as &dyn std::error::Error, "a turn could not be run on");
+            tracing::error!(turn.id = %id, error = &error as &dyn std::error::Error, "a turn could not be continued");
         }
     }
 
@@ -161,12 +160,12 @@ impl Engine {
         error.is_transient() && turn.attempts + 1 < self.settings.max_attempts
     }
 
-    /// Whether its next attempt begins beyond its age; both times are the store's.
+    /// Whether the next attempt would begin after `max_age`; both times are from the database clock.
     fn is_too_old(&self, turn: &Turn) -> bool {
         turn.first_started_at.is_some_and(|started| turn.not_before.since(started) >= self.settings.max_age)
     }
 
-    /// Ends the attempt, and says when the next begins; false where the turn is not ours any more.
+    /// Records the failed attempt and when the next one begins; `false` if the turn was fenced off.
     async fn retry(&self, turn: &mut Turn, delay: Duration) -> Result<bool, Error> {
         let retry = Retry { turn: turn_ref(turn), fence: turn.fence, delay };
         match self.services.writer.retry(retry).await? {
@@ -186,7 +185,7 @@ impl Engine {
         self.services.writer.end(command).await.map(drop)
     }
 
-    /// The process stops: whoever waits here is told now, and another process takes the rest.
+    /// On shutdown: fails the turn if a request waits for it here; otherwise hands it back to another process.
     async fn stop(&self, turn: &Turn) -> Result<(), Error> {
         if self.services.waiters.has_waiter(turn.id) {
             return self.end(turn, TurnEnd::Failed(Failure::ServiceUnavailable), None).await;
@@ -195,7 +194,7 @@ impl Engine {
         self.services.writer.hand_back(hand_back).await.map(drop)
     }
 
-    /// The tools of a version, built once.
+    /// The tools of a version, from the cache or newly built.
     fn toolset(&self, turn: &Turn, version: &Arc<AssistantVersion>) -> Result<Arc<Toolset>, Error> {
         let key = (turn.assistant, turn.assistant_version);
         let mut cache = self.toolsets.lock().unwrap_or_else(PoisonError::into_inner);
@@ -217,8 +216,8 @@ impl Engine {
     }
 }
 
-/// Why a turn fails that could not be written: it ends by a write that carries nothing of what was
-/// refused. What the store refuses as data came from the model.
+/// The failure of a turn whose write was refused; the end that follows carries none of the refused data. Data that the
+/// store refuses came from the model.
 fn write_failure(error: &Error) -> Failure {
     match store_error(error) {
         Some(StoreError::Data(_)) => Failure::ModelUnreadable,
@@ -226,7 +225,7 @@ fn write_failure(error: &Error) -> Failure {
     }
 }
 
-/// What the store said, where that is the error's cause.
+/// The store error that caused `error`, if any.
 fn store_error(error: &Error) -> Option<&StoreError> {
     let Error::Unavailable { source: Some(source), .. } = error else { return None };
     source.downcast_ref()

@@ -1,4 +1,4 @@
-//! One round's call of the model: the assistant's own, then its fallbacks in order.
+//! One model call: the assistant's own model, then its fallbacks in order.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::model::{DEFAULT_CONNECTION, collect};
 use crate::telemetry::{MODEL_CALL_DURATION_SECONDS, MODEL_TOKENS};
 use crate::tools::Toolset;
 
-/// An answer, and who gave it.
+/// An answer and the model that gave it.
 pub(super) struct ModelResponse {
     pub answer: ModelAnswer,
     pub by: ModelRef,
@@ -19,13 +19,13 @@ pub(super) struct ModelResponse {
 
 /// Why no model answered.
 pub(super) enum ModelCallError {
-    /// Of those that were asked, what the last one said.
+    /// The error to report: the last one, unless an earlier one was transient.
     Failed(ModelError),
-    /// All are paused; the first of them until then.
+    /// All are paused, the first of them until then.
     Paused(Instant),
 }
 
-/// Asks the models of an assistant in order until one answers.
+/// Calls the models of an assistant in order until one answers.
 pub(super) async fn call_models(
     engine: &Engine,
     version: &AssistantVersion,
@@ -45,7 +45,7 @@ pub(super) async fn call_models(
             failed = Some(ModelError::Unavailable);
             continue;
         };
-        // Neither wait is the model's: the attempt's time goes on where the call is sent.
+        // These waits are not counted: the attempt's budget is spent from the moment the call is sent.
         let _permit = model.acquire().await;
         engine.has_lease.wait_until_valid().await;
         if let Some(until) = engine.rate_limit_backoff.until(&candidate) {
@@ -68,7 +68,7 @@ pub(super) async fn call_models(
                     let length = backoff(attempts + 1, *retry_after, engine.random());
                     engine.rate_limit_backoff.pause(&candidate, Instant::now() + length);
                 }
-                // One that can pass is worth another attempt, whatever the fallbacks said.
+                // A transient error is worth another attempt, whatever the fallbacks return.
                 failed = failed.filter(ModelError::is_transient).or(Some(error));
             }
         }

@@ -1,4 +1,4 @@
-//! One call of a tool, and its result in the journal.
+//! One tool call, and its result in the journal.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -17,13 +17,13 @@ use crate::telemetry::TOOL_CALL_DURATION_SECONDS;
 use crate::tools::{Call, CallContext, StoreWriter, ToolOutcome, WriteError};
 use crate::writer::{JournalAppend, TurnWriteOutcome};
 
-/// What a call came to.
+/// The outcome of a call.
 pub(super) enum CallOutcome {
     Finished(CallResult),
     FencedOff,
 }
 
-/// Makes a call, for at most `time`, and journals its result in `row`.
+/// Makes a call, limited to `time`, and journals its result in `row`.
 pub(super) async fn run(
     engine: &Engine,
     turn: &Turn,
@@ -69,7 +69,7 @@ async fn call(engine: &Engine, turn: &Turn, context: &Context, planned: &Planned
     tool.call(&call, &context).await
 }
 
-/// What a call under way writes, as its turn's owner.
+/// Writes of a running call, made as the owner of its turn.
 struct TurnWriter<'a> {
     engine: &'a Engine,
     turn: &'a Turn,
@@ -91,7 +91,7 @@ impl StoreWriter for TurnWriter<'_> {
             Ok((TurnWriteOutcome::FencedOff(_), _)) => Err(WriteError::FencedOff),
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
-                tracing::error!(turn.id = %self.turn.id, error, "what a call writes could not be written");
+                tracing::error!(turn.id = %self.turn.id, error, "the write of a tool call failed");
                 Err(WriteError::Store)
             }
         }

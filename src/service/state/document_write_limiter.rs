@@ -1,5 +1,5 @@
-//! How many documents this process writes at once. Those of one base wait for its row, each with a connection of those
-//! that messages are written with: so they wait for their place first, without one.
+//! Limits how many documents this process writes at once. Writes to one knowledge base wait for the lock of its row while
+//! they hold a write connection, which messages need too; so they wait for a permit first, without a connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::domain::error::Error;
 
 const MAX_CONCURRENT: usize = 2;
-/// How long one waits for its place.
+/// How long a write waits for a permit.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Places of those that write documents. Cheap to clone.
+/// Permits for writing documents. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct DocumentWriteLimiter {
     permits: Arc<Semaphore>,
@@ -26,7 +26,10 @@ impl Default for DocumentWriteLimiter {
 }
 
 impl DocumentWriteLimiter {
-    /// A place, to be held until the transaction has ended; [`Error::Overloaded`] where there was none in 10 s.
+    /// Acquires a permit, to be held until the transaction has ended.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] after 10 s.
     pub(in crate::service) async fn acquire(&self) -> Result<OwnedSemaphorePermit, Error> {
         let permit = tokio::time::timeout(self.timeout, Arc::clone(&self.permits).acquire_owned()).await;
         let text = "Too many documents are being written";

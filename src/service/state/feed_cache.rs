@@ -1,4 +1,4 @@
-//! The end of a workspace's feed, read once for all readers that stand near it.
+//! The latest events of a workspace's feed, read once for all followers that are close to its end.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use crate::domain::ids::WorkspaceId;
 use crate::service::Services;
 use crate::service::read_events::{EventPage, read};
 
-/// How many events are kept.
+/// How many events are cached.
 pub(super) const MAX_EVENTS: i64 = 256;
-/// How much of their bodies is kept, in bytes.
+/// The maximum size of their bodies, in bytes.
 const MAX_BYTES: usize = 1 << 20;
-/// Events of one read.
+/// How many events one read returns at most.
 const READ_BATCH: usize = 128;
 
-/// The events after `from`, up to `to`.
+/// The cached events: those after `from`, up to `to`.
 #[derive(Debug)]
 pub(super) struct FeedCache {
     from: i64,
@@ -26,7 +26,7 @@ pub(super) struct FeedCache {
 }
 
 impl Default for FeedCache {
-    /// Before everything: it begins anew with its first reader.
+    /// Empty and before every cursor; the first reader resets it.
     fn default() -> Self {
         Self { from: -1, to: -1, bytes: 0, events: VecDeque::new() }
     }
@@ -37,27 +37,27 @@ impl FeedCache {
         self.to
     }
 
-    /// Begins anew for a reader that is ahead of it.
+    /// Resets the cache if a reader is ahead of it.
     pub(super) fn fast_forward(&mut self, cursor: i64) {
         if cursor > self.to {
             *self = Self { from: cursor, to: cursor, ..Self::default() };
         }
     }
 
-    /// Whether it has all that follows a cursor, as far as it goes.
+    /// Whether it has all events between a cursor and `to`.
     pub(super) fn covers(&self, cursor: i64) -> bool {
         cursor >= self.from
     }
 
-    /// What follows it in the store, to be appended.
+    /// Reads the events after the cached ones, to be appended.
     pub(super) async fn read(&self, services: &Services, workspace: WorkspaceId) -> Result<EventPage, Error> {
         read(services, workspace, self.to, &EventFilter::default(), READ_BATCH).await
     }
 
-    /// Appends what was read; drops the oldest where that is too much.
+    /// Appends events that were read, and evicts the oldest if there are too many.
     pub(super) fn append(&mut self, page: EventPage) {
         if page.events.iter().any(|event| event.kind == EventType::ConversationDeleted) {
-            // What was read before that still has the `data` that is told no more.
+            // Events that were read before still have the deleted `data`.
             *self = Self { from: self.to, to: self.to, ..Self::default() };
         }
         self.bytes += page.events.iter().map(|event| event.body.len()).sum::<usize>();
@@ -71,8 +71,7 @@ impl FeedCache {
         }
     }
 
-    /// At most `limit` wanted events after a cursor. None where it does not reach so far back, for
-    /// what was appended may have pushed out what its reader came for.
+    /// At most `limit` matching events after a cursor. `None` if the events after it are not cached or were evicted.
     pub(super) fn after(&self, cursor: i64, filter: &EventFilter, limit: usize) -> Option<EventPage> {
         if !self.covers(cursor) {
             return None;

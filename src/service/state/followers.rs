@@ -1,4 +1,4 @@
-//! Who follows: places by workspace and by key, bounded in number.
+//! The followers of event feeds, limited in number, by workspace and by API key.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -15,14 +15,14 @@ use crate::domain::ids::{KeyId, WorkspaceId};
 use crate::service::Services;
 use crate::service::read_events::{EventPage, FeedReader, read};
 
-/// When a place may be free again.
+/// How long a refused follower is asked to wait.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// How many followers may read for themselves at once, where they are behind the latest events: what
-/// connections are left (`store.read_connections`) is for the doors.
+/// How many followers that are behind the cached events may read at once. The other read connections
+/// (`store.read_connections`) are left to requests.
 const MAX_CONCURRENT_READS: usize = 3;
 
-/// How many readers may follow at once in this process.
+/// How many followers this process accepts.
 #[derive(Clone, Copy, Debug)]
 pub struct FollowerBounds {
     /// `events.max_followers`.
@@ -31,7 +31,7 @@ pub struct FollowerBounds {
     pub max_followers_per_workspace: usize,
 }
 
-/// The readers that follow here. Cheap to clone.
+/// The followers of this process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Followers {
     state: Arc<Mutex<FollowerState>>,
@@ -44,7 +44,7 @@ pub struct Followers {
 #[derive(Debug, Default)]
 struct FollowerState {
     by_workspace: HashMap<WorkspaceId, RefCounted<Arc<FollowedFeed>>>,
-    /// Cancelled once the key holds no more.
+    /// Cancelled when the key becomes invalid.
     by_key: HashMap<KeyId, RefCounted<CancellationToken>>,
     readers: usize,
 }
@@ -55,14 +55,14 @@ struct RefCounted<T> {
     value: T,
 }
 
-/// A workspace that is followed: how far its feed is known to reach, and what came last.
+/// The feed of a followed workspace: its known latest cursor, and its latest events.
 #[derive(Debug, Default)]
 struct FollowedFeed {
     latest_cursor: watch::Sender<i64>,
     cache: tokio::sync::Mutex<FeedCache>,
 }
 
-/// One reader's place.
+/// The subscription of one follower.
 #[derive(Debug)]
 pub(in crate::service) struct Subscription {
     followers: Followers,
@@ -74,7 +74,7 @@ pub(in crate::service) struct Subscription {
 }
 
 impl Followers {
-    /// None yet. All of them end with `stop`.
+    /// No followers yet; all of them end when `stop` is cancelled.
     #[must_use]
     pub fn new(bounds: FollowerBounds, stop: CancellationToken) -> Self {
         Self {
@@ -85,7 +85,7 @@ impl Followers {
         }
     }
 
-    /// Waits until fewer than [`MAX_CONCURRENT_READS`] followers read for themselves; held while one does.
+    /// Waits until fewer than [`MAX_CONCURRENT_READS`] followers read on their own.
     pub(in crate::service) async fn acquire_read_permit(&self) -> Option<SemaphorePermit<'_>> {
         self.read_permits.acquire().await.ok()
     }
@@ -108,7 +108,7 @@ impl Followers {
         Ok(Subscription { followers: self.clone(), workspace, key, followed, latest_cursor, key_revoked })
     }
 
-    /// Wakes a workspace's readers: its feed reaches to `latest_cursor` at least.
+    /// Wakes a workspace's followers: its feed reaches at least to `latest_cursor`.
     pub fn advance(&self, workspace: WorkspaceId, latest_cursor: i64) {
         if let Some(entry) = self.lock().by_workspace.get(&workspace) {
             entry.value.latest_cursor.send_if_modified(|current| {
@@ -119,7 +119,7 @@ impl Followers {
         }
     }
 
-    /// How many readers follow.
+    /// The number of followers.
     #[must_use]
     pub fn count(&self) -> usize {
         self.lock().readers
@@ -133,7 +133,7 @@ impl Followers {
         self.lock().by_key.keys().copied().collect()
     }
 
-    /// Ends the readers of the keys that were `asked` for and are not `good`.
+    /// Ends the followers whose keys were `checked` and are not `valid`.
     pub(in crate::service) fn end_invalid_keys(&self, checked: &[KeyId], valid: &HashSet<KeyId>) {
         let state = self.lock();
         for key in checked.iter().filter(|key| !valid.contains(key)) {
@@ -164,7 +164,7 @@ fn release<K: Hash + Eq, T>(state: &mut HashMap<K, RefCounted<T>>, key: &K) {
 }
 
 impl Subscription {
-    /// Waits until the process stops, or the reader's key holds no more.
+    /// Waits until the process stops or the API key becomes invalid.
     pub(in crate::service) async fn ended(&self) {
         tokio::select! {
             () = self.followers.stop.cancelled() => {}
@@ -176,7 +176,7 @@ impl Subscription {
         self.followers.stop.is_cancelled() || self.key_revoked.is_cancelled()
     }
 
-    /// What follows the reader's cursor; waits until there is something, where `wait`.
+    /// The events after the reader's cursor; with `wait`, waits until there are any.
     pub(in crate::service) async fn page(
         &self,
         services: &Services,
@@ -185,18 +185,18 @@ impl Subscription {
         limit: usize,
     ) -> Result<EventPage, Error> {
         if wait {
-            // The sender lives in `followed`, so this ends with news only.
+            // The sender lives in `followed`, so this returns only when the cursor advances.
             let _ = self.latest_cursor.clone().wait_for(|latest_cursor| *latest_cursor > reader.cursor).await;
         }
         let latest_cursor = *self.latest_cursor.borrow();
         if (0..=MAX_EVENTS).contains(&(latest_cursor - reader.cursor)) {
-            // One reader at a time: the first of those that are woken reads for all.
+            // The first follower to get the lock reads for all that were woken.
             let mut cache = self.followed.cache.lock().await;
             cache.fast_forward(reader.cursor);
             while cache.covers(reader.cursor) && cache.to() < latest_cursor {
                 let page = cache.read(services, reader.workspace).await?;
                 if page.next == cache.to() {
-                    // The counter has gone back: another backup of the store was put in place.
+                    // The cursor went backwards: the database was restored from a backup.
                     break;
                 }
                 cache.append(page);

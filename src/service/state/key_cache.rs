@@ -11,10 +11,10 @@ use crate::domain::ids::KeyId;
 
 /// How long a key that was read is trusted.
 const KEY_CACHE_TTL: Duration = Duration::from_secs(4);
-/// How many keys are kept; beyond that all are read anew.
+/// How many keys are cached; when the cache is full it is cleared.
 const MAX_CACHED_KEYS: usize = 10_000;
 
-/// The keys that were seen. Cheap to clone.
+/// The keys that were read. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct KeyCache {
     state: Arc<Mutex<CacheState>>,
@@ -23,7 +23,7 @@ pub struct KeyCache {
 #[derive(Default)]
 struct CacheState {
     valid: HashMap<KeyHash, (Instant, ApiKey)>,
-    /// When each was last used, since that was last written.
+    /// The last-used times that are not yet written.
     last_used: HashMap<KeyId, Micros>,
 }
 
@@ -40,7 +40,7 @@ impl KeyCache {
         (now.saturating_duration_since(*read_at) < KEY_CACHE_TTL).then(|| key.clone())
     }
 
-    /// `queried_at`: before the store was asked, for the answer is as old as that.
+    /// `queried_at` is the time before the query, as the answer may be that old.
     pub(in crate::service) fn insert(&self, hash: KeyHash, key: ApiKey, queried_at: Instant) {
         let mut state = self.lock();
         if state.valid.len() >= MAX_CACHED_KEYS {
@@ -51,7 +51,7 @@ impl KeyCache {
 
     pub(in crate::service) fn record_use(&self, key: KeyId, at: Micros) {
         let mut state = self.lock();
-        // Where nobody writes them, they must not pile up.
+        // Bounded in case they are not written.
         if state.last_used.len() < MAX_CACHED_KEYS {
             state.last_used.insert(key, at);
         }

@@ -1,4 +1,4 @@
-//! Models that asked to be left alone for a while (429): each is skipped until then.
+//! Models that answered 429 (too many requests) are skipped for a while.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -13,7 +13,7 @@ pub(in crate::service) struct RateLimitBackoff {
 }
 
 impl RateLimitBackoff {
-    /// Pauses a model until then.
+    /// Pauses a model.
     pub(in crate::service) fn pause(&self, model: &ModelRef, until: Instant) {
         let mut paused = self.until.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
@@ -21,7 +21,7 @@ impl RateLimitBackoff {
         paused.insert(model.clone(), until);
     }
 
-    /// When a paused model may be called again; none where it is not paused.
+    /// When a paused model may be called again; `None` if it is not paused.
     #[must_use]
     pub(in crate::service) fn until(&self, model: &ModelRef) -> Option<Instant> {
         let paused = self.until.lock().unwrap_or_else(PoisonError::into_inner);

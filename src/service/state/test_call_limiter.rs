@@ -1,5 +1,5 @@
-//! How many test calls and new lists may be under way at once: each holds a request and a connection for
-//! as long as somebody else's server likes.
+//! Limits concurrent test calls and refreshes of tools: each holds a request and a connection for as long as a third
+//! party's server takes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,16 +8,16 @@ use std::time::Duration;
 use crate::domain::error::Error;
 use crate::domain::ids::WorkspaceId;
 
-/// In this process, and of one workspace.
+/// The limit for this process; the next one is for one workspace.
 const MAX_IN_FLIGHT: usize = 16;
 const MAX_PER_WORKSPACE: usize = 4;
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// What is under way. Cheap to clone.
+/// The calls in progress, by workspace. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct TestCallLimiter(Arc<Mutex<HashMap<WorkspaceId, usize>>>);
 
-/// One that is under way, until this is dropped.
+/// Permits one call until it is dropped.
 #[derive(Debug)]
 pub struct TestCallPermit {
     limiter: TestCallLimiter,
@@ -25,7 +25,10 @@ pub struct TestCallPermit {
 }
 
 impl TestCallLimiter {
-    /// Begins one. [`Error::Overloaded`] where too many are under way.
+    /// Acquires a permit.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] if there are too many calls.
     pub fn acquire(&self, workspace: WorkspaceId) -> Result<TestCallPermit, Error> {
         let mut in_flight = self.lock();
         let of_workspace = in_flight.get(&workspace).copied().unwrap_or_default();

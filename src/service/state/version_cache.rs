@@ -1,4 +1,4 @@
-//! The versions of assistants: immutable, so they are kept once they are read.
+//! The versions of assistants, which are immutable and therefore cached.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,7 @@ use crate::domain::ids::{AssistantId, WorkspaceId};
 use crate::service::Services;
 use crate::store::{Conn, assistants};
 
-/// How many versions are kept; beyond that all are read anew.
+/// How many versions are cached; when the cache is full it is cleared.
 const MAX_CACHED_VERSIONS: usize = 10_000;
 
 type Key = (AssistantId, i64);
@@ -21,7 +21,7 @@ pub struct VersionCache {
 }
 
 impl VersionCache {
-    /// A version; none where the store has none, or one that this binary cannot read.
+    /// A version; `None` if it does not exist.
     pub async fn get(
         &self,
         services: &Services,
@@ -46,7 +46,7 @@ impl VersionCache {
         Ok(Some(compiled))
     }
 
-    /// The version that an assistant has now, with the workspace that it is of.
+    /// The current version of an assistant, with its workspace.
     pub async fn current(
         &self,
         services: &Services,

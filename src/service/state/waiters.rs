@@ -13,7 +13,7 @@ use crate::domain::turn::TurnEnd;
 
 type AnswerSender = watch::Sender<Option<RenderedResponse>>;
 
-/// Who waits for which turn. Cheap to clone.
+/// The waiting requests, by turn. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Waiters {
     state: Arc<Mutex<WaiterState>>,
@@ -23,7 +23,7 @@ pub struct Waiters {
 #[derive(Debug, Default)]
 struct WaiterState {
     by_turn: HashMap<TurnId, Entry>,
-    /// Requests, of which several may wait for one turn.
+    /// The number of requests; several may wait for one turn.
     requests: usize,
 }
 
@@ -34,7 +34,7 @@ struct Entry {
     sender: AnswerSender,
 }
 
-/// One request's place; given up when it is dropped.
+/// A waiting request; deregistered when this is dropped.
 #[derive(Debug)]
 pub struct Waiter {
     waiters: Waiters,
@@ -44,13 +44,13 @@ pub struct Waiter {
 }
 
 impl Waiters {
-    /// With room for `max_waiting` requests at once (`widget.max_waiting`).
+    /// At most `max_waiting` requests wait at once (`widget.max_waiting`).
     #[must_use]
     pub fn new(max_waiting: usize) -> Self {
         Self { state: Arc::default(), max_waiting }
     }
 
-    /// Whether one more may wait: to be asked first, for a refusal must cost nothing.
+    /// Checks whether one more request may wait. Called before any other work, so that a refusal costs nothing.
     pub fn check_capacity(&self) -> Result<(), Error> {
         self.check_capacity_beside(self.lock().requests)
     }
@@ -62,7 +62,7 @@ impl Waiters {
         Err(Error::Overloaded { text: "Too many requests are waiting", retry_after: Duration::from_secs(1) })
     }
 
-    /// Begins to wait for a turn.
+    /// Registers a request that waits for a turn.
     pub fn register(&self, workspace: WorkspaceId, turn: TurnId) -> Result<Waiter, Error> {
         let mut state = self.lock();
         self.check_capacity_beside(state.requests)?;
@@ -78,7 +78,7 @@ impl Waiters {
         Ok(Waiter { waiters: self.clone(), workspace, turn, receiver })
     }
 
-    /// Wakes whoever waits for a turn.
+    /// Wakes the requests that wait for a turn.
     pub fn wake(&self, turn: TurnId, end: &TurnEnd) {
         if let Some(entry) = self.lock().by_turn.get(&turn) {
             entry.sender.send_replace(Some(widget_turn_end(end)));
@@ -97,7 +97,7 @@ impl Waiters {
         self.lock().by_turn.contains_key(&turn)
     }
 
-    /// The turns that are waited for, of those that `runs_here` does not run.
+    /// The awaited turns that do not run in this process, according to `runs_here`.
     pub fn awaited_turns(&self, runs_here: impl Fn(TurnId) -> bool) -> Vec<(WorkspaceId, TurnId)> {
         let state = self.lock();
         let elsewhere = state.by_turn.iter().filter(|(turn, _)| !runs_here(**turn));

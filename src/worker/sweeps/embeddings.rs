@@ -1,5 +1,5 @@
-//! Embeds documents in the background: after a change, after another model was configured, at the start. It holds up nothing: a
-//! document without vectors is found by its words.
+//! Embeds documents in the background: after a change, at the start, and when another model was configured. Documents
+//! without vectors are found by their words, so nothing waits for this.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -10,20 +10,20 @@ use crate::store::StoreError;
 use crate::store::knowledge::embedding_jobs;
 use crate::worker::Worker;
 
-/// How often it is looked for what other processes have written.
+/// How often documents of other processes are looked for.
 const IDLE_POLL_INTERVAL: Duration = Duration::from_secs(10);
-/// How often the use of the model is noted, and counted what is left.
+/// How often the use of the model is recorded and the backlog is counted.
 const STATS_INTERVAL: Duration = Duration::from_mins(1);
-/// How often all documents are gone over, and models that nobody uses any more.
+/// How often all documents are checked and unused models are removed.
 const SWEEP_INTERVAL: Duration = Duration::from_mins(10);
-/// Between two transactions that remove, so that on SQLite the writer gets its turn.
+/// The pause between removals, so that on SQLite the writer gets its turn.
 const REMOVAL_PAUSE: Duration = Duration::from_millis(20);
 
 /// Embeds until the process stops.
 pub(in crate::worker) async fn embed(worker: Worker, embeddings: DocumentEmbedder) {
     if !worker.services.db.is_shared() {
         log_failure(
-            "claims could not be given up",
+            "claims could not be released",
             worker.services.db.write(embedding_jobs::release_all).await,
         );
     }
@@ -33,8 +33,8 @@ pub(in crate::worker) async fn embed(worker: Worker, embeddings: DocumentEmbedde
     let (mut next_stats_at, mut next_sweep_at) = (started_at, started_at);
     loop {
         if Instant::now() >= next_sweep_at {
-            log_failure("documents could not be gone over", sweep(&worker, &embeddings).await);
-            // A document that was being written at the start may have been missed: soon once more.
+            log_failure("documents could not be checked", sweep(&worker, &embeddings).await);
+            // A document that was being written at the start may have been missed, so the second sweep comes soon.
             next_sweep_at = if started_at.elapsed() < IDLE_POLL_INTERVAL {
                 started_at + IDLE_POLL_INTERVAL
             } else {
@@ -43,7 +43,7 @@ pub(in crate::worker) async fn embed(worker: Worker, embeddings: DocumentEmbedde
         }
         if Instant::now() >= next_stats_at {
             log_failure(
-                "the use of the model could not be noted",
+                "the use of the model could not be recorded",
                 embeddings.record_use(&worker.services).await,
             );
             log_failure("documents could not be counted", embeddings.report_backlog(&worker.services).await);
@@ -53,7 +53,6 @@ pub(in crate::worker) async fn embed(worker: Worker, embeddings: DocumentEmbedde
             Ok(0) => {
                 failures = 0;
                 let changed = worker.services.documents_changed.notified();
-                // Either is a reason to look.
                 let _ = tokio::time::timeout(IDLE_POLL_INTERVAL, changed).await;
             }
             Ok(_) => failures = 0,
@@ -73,9 +72,9 @@ pub(in crate::worker) async fn embed(worker: Worker, embeddings: DocumentEmbedde
     }
 }
 
-/// Marks what no process has marked, and removes what is of no use to any.
+/// Enqueues documents that no process has enqueued, and removes the vectors of unused models.
 async fn sweep(worker: &Worker, embeddings: &DocumentEmbedder) -> Result<(), StoreError> {
-    // First: what is written from now on is marked by whoever writes it.
+    // First, so that processes which write documents from now on enqueue them.
     embeddings.record_use(&worker.services).await?;
     embeddings.enqueue_missing(&worker.services).await?;
     while embeddings.remove_retired(&worker.services, RETIRED_RETENTION).await? {
@@ -84,7 +83,7 @@ async fn sweep(worker: &Worker, embeddings: &DocumentEmbedder) -> Result<(), Sto
     Ok(())
 }
 
-/// What did not succeed is tried again in the next round.
+/// Logs an error; the next round repeats the work.
 fn log_failure(what: &'static str, result: Result<(), StoreError>) {
     if let Err(error) = result {
         tracing::warn!(error = &error as &dyn Error, "{what}");

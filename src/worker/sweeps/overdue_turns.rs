@@ -1,4 +1,4 @@
-//! Ends what has been open for too long.
+//! Ends turns that have been open for too long.
 
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use crate::writer::{EndAuthority, EndTurn, TurnWriteOutcome};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 const BATCH: i64 = 256;
+
 /// Sweeps until the process stops.
 pub(in crate::worker) async fn sweep(worker: Worker) {
     loop {
@@ -31,16 +32,16 @@ async fn end_overdue(worker: &Worker) -> Result<(), Error> {
     loop {
         let overdue = services.db.read(list).await?;
         let (found, batch) = (overdue.len(), usize::try_from(BATCH).unwrap_or(usize::MAX));
-        // At once, so that they are committed together; one that cannot be ended holds up no other.
+        // Concurrently, so that they are committed together and an error of one does not affect the others.
         let ended = join_all(overdue.into_iter().map(|overdue| end_one(worker, overdue))).await;
-        // A full batch says that there may be more, unless it is the same ones again.
+        // After a full batch there may be more, unless none could be ended.
         if found < batch || !ended.contains(&true) {
             return Ok(());
         }
     }
 }
 
-/// Whether it is ended now.
+/// Whether the turn was ended.
 async fn end_one(worker: &Worker, OverdueTurn { turn, reason }: OverdueTurn) -> bool {
     let (authority, failure) = match reason {
         OverdueReason::Deadline => (EndAuthority::Deadline, Failure::Timeout),

@@ -1,5 +1,5 @@
-//! Removes what is kept no longer, a little at a time: events with their deliveries and attempts, keys of
-//! idempotency, leases that are over, and what deleted endpoints and knowledge bases have left.
+//! Removes expired rows in small batches: events with their deliveries and attempts, idempotency keys, expired leases, and
+//! the rows of deleted endpoints and knowledge bases.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use crate::store::{Conn, StoreError, idempotency, processes};
 use crate::worker::Worker;
 
 const INTERVAL: Duration = Duration::from_mins(1);
-/// Rows of one transaction.
+/// How many rows one transaction removes at most.
 const BATCH: i64 = 256;
-/// Between two of them, so that on SQLite the writer gets its turn.
+/// The pause between transactions, so that on SQLite the writer gets its turn.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Workspaces of one look.
+/// How many workspaces one query lists at most.
 const WORKSPACE_BATCH: i64 = 1000;
-/// A lease that is over stays for whoever looks into what a dead process left.
+/// Expired leases are kept for a day, for the diagnosis of dead processes.
 const LEASE_RETENTION: Duration = Duration::from_hours(24);
 
 /// Removes until the process stops.
@@ -36,7 +36,7 @@ pub(in crate::worker) async fn remove(worker: Worker) {
     }
 }
 
-/// What could not be removed is tried again in the next round, and holds up nothing else.
+/// A failed removal is repeated in the next round, and does not prevent the others.
 fn log_failure(what: &'static str, removed: Result<(), StoreError>) {
     if let Err(error) = removed {
         tracing::warn!(error = &error as &dyn std::error::Error, "old {what} could not be removed");
@@ -96,7 +96,7 @@ async fn remove_archived_endpoint(worker: &Worker, archived: ArchivedEndpoint) -
     Ok(())
 }
 
-/// Removes all events that are too old now.
+/// Removes all expired events.
 pub(in crate::worker) async fn remove_events(worker: &Worker) -> Result<(), StoreError> {
     let (max_age, clock) = (worker.settings.event_retention, worker.services.clock.as_ref());
     let mut after = WorkspaceId(Uuid::nil());
