@@ -8,7 +8,7 @@ use crate::domain::clock::Micros;
 use crate::domain::error::{Error, ResourceKind};
 use crate::domain::ids::{BookingId, CalendarId, CalendarToken};
 use crate::formats::icalendar::{PAST_DAYS, to_ics};
-use crate::store::confirmed_bookings::{self, Filter};
+use crate::store::bookings::{self, Filter};
 use crate::store::{Conn, calendars};
 use crate::tools::remove_event;
 
@@ -74,8 +74,7 @@ pub async fn list_bookings(
         last: false,
     };
     let (workspace, id, fetch_limit) = (calendar.workspace, calendar.id, page::fetch_limit(limit));
-    let read =
-        async |conn: Conn<'_>| confirmed_bookings::list(conn, workspace, id, &filter, fetch_limit).await;
+    let read = async |conn: Conn<'_>| bookings::list(conn, workspace, id, &filter, fetch_limit).await;
     let found = services.db.read(read).await?;
     Ok((calendar, Page::from_rows(found, limit, |booking| (booking.time.start.into(), booking.id))))
 }
@@ -93,7 +92,7 @@ pub async fn find_booking(
     let (workspace, calendar_id) = (calendar.workspace, calendar.id);
     let found = services
         .db
-        .read(async |conn| confirmed_bookings::find(conn, workspace, calendar_id, id).await)
+        .read(async |conn| bookings::find_confirmed(conn, workspace, calendar_id, id).await)
         .await?;
     Ok((calendar, found.ok_or_else(not_found)?))
 }
@@ -108,9 +107,8 @@ pub async fn cancel_booking(
     let (calendar, booking) = find_booking(services, account, calendar, name).await?;
     remove_from_server(services, &calendar, &booking).await?;
     let now = services.clock.now();
-    let cancel = async |conn: Conn<'_>| {
-        confirmed_bookings::cancel(conn, calendar.workspace, calendar.id, booking.id, now).await
-    };
+    let cancel =
+        async |conn: Conn<'_>| bookings::cancel(conn, calendar.workspace, calendar.id, booking.id, now).await;
     let cancelled = services.db.write(cancel).await?;
     Ok((calendar, cancelled.ok_or_else(|| Error::not_found(ResourceKind::Booking, name))?))
 }
@@ -167,7 +165,7 @@ pub async fn read_ics(services: &Services, token: CalendarToken) -> Result<Optio
         let found = calendars::find_by_link(conn.reborrow(), token).await?;
         let Some(calendar) = found else { return Ok(None) };
         let (workspace, id) = (calendar.workspace, calendar.id);
-        let bookings = confirmed_bookings::list(conn, workspace, id, &filter, MAX_ICS_BOOKINGS).await?;
+        let bookings = bookings::list(conn, workspace, id, &filter, MAX_ICS_BOOKINGS).await?;
         Ok(Some((calendar, bookings)))
     };
     let found = services.db.read(read).await?;

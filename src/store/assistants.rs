@@ -1,4 +1,4 @@
-//! Assistants, and the immutable versions that turns run with.
+//! Assistants and their immutable versions. A turn runs with one version.
 
 use std::collections::BTreeSet;
 
@@ -9,14 +9,14 @@ use crate::domain::assistant::AssistantSummary;
 use crate::domain::clock::Micros;
 use crate::domain::ids::{AssistantId, WorkspaceId};
 
-/// The workspace that an assistant is of, and its current version: an archived one's too, for it goes
-/// on answering where it already does.
+/// The workspace and current version of an assistant. Archived assistants are found too, because they still
+/// answer in their existing conversations.
 pub async fn find_current(conn: Conn<'_>, id: AssistantId) -> Result<Option<(WorkspaceId, i64)>, StoreError> {
     const FIND: &str = "select workspace_id, current_version from assistants where id = $1";
     Ok(on_conn!(conn, |c| sqlx::query_as(FIND).bind(id).fetch_optional(c).await?))
 }
 
-/// A version as it was compiled: JSON text.
+/// The compiled JSON text of a version.
 pub async fn find_version(
     conn: Conn<'_>,
     workspace: WorkspaceId,
@@ -31,7 +31,7 @@ pub async fn find_version(
     Ok(found.map(|(compiled,)| compiled))
 }
 
-/// What admission needs to know of the named assistants.
+/// The columns of assistants that admission needs.
 pub async fn summaries(
     conn: Conn<'_>,
     ids: &BTreeSet<(WorkspaceId, AssistantId)>,
@@ -56,7 +56,7 @@ pub async fn summaries(
     Ok(rows.into_iter().map(summary).collect())
 }
 
-/// An assistant with its current version, as its configuration is compared and written.
+/// An assistant with its current version, as `apply` compares and writes it.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct AssistantRow {
     pub id: AssistantId,
@@ -64,14 +64,14 @@ pub struct AssistantRow {
     pub name: String,
     pub current_version: i64,
     pub pause_on_agent_message: bool,
-    /// A workspace file made it.
+    /// Created by a workspace file.
     pub from_file: bool,
     pub archived: bool,
-    /// JSON, as it was compiled.
+    /// JSON text.
     pub compiled: String,
 }
 
-/// All assistants of the workspace, archived ones too, by slug.
+/// All assistants of the workspace, archived ones included, by slug.
 pub async fn list_all(conn: Conn<'_>, workspace: WorkspaceId) -> Result<Vec<AssistantRow>, StoreError> {
     const LIST: &str = "select assistants.id, slug, name, current_version, pause_on_agent_message, from_file, \
         archived_at is not null as archived, compiled from assistants \
@@ -81,15 +81,14 @@ pub async fn list_all(conn: Conn<'_>, workspace: WorkspaceId) -> Result<Vec<Assi
     Ok(on_conn!(conn, |c| sqlx::query_as(LIST).bind(workspace).fetch_all(c).await?))
 }
 
-/// Whether any workspace has an assistant of this id, archived or not.
+/// Returns true if any workspace has an assistant with this id, archived or not.
 pub async fn exists(conn: Conn<'_>, id: AssistantId) -> Result<bool, StoreError> {
     const FIND: &str = "select count(*) from assistants where id = $1";
     let (count,): (i64,) = on_conn!(conn, |c| sqlx::query_as(FIND).bind(id).fetch_one(c).await?);
     Ok(count > 0)
 }
 
-/// Makes an assistant, or gives the one of this id its new head; it is then not archived.
-/// Its version is written by [`insert_version`].
+/// Inserts or updates an assistant, which is then not archived. [`insert_version`] writes its version.
 pub async fn put(
     conn: Conn<'_>,
     workspace: WorkspaceId,
@@ -109,7 +108,7 @@ pub async fn put(
     Ok(())
 }
 
-/// Keeps the current version of an assistant that is there.
+/// Inserts the current version of an assistant.
 pub async fn insert_version(
     conn: Conn<'_>,
     workspace: WorkspaceId,
@@ -125,7 +124,7 @@ pub async fn insert_version(
     Ok(())
 }
 
-/// Takes an assistant out of use.
+/// Archives an assistant.
 pub async fn archive(
     conn: Conn<'_>,
     workspace: WorkspaceId,

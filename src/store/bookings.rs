@@ -1,92 +1,96 @@
-//! Calendars and their bookings.
-
-use std::collections::BTreeSet;
+//! Bookings, and the holds on times that open turns are about to book.
 
 use jiff::Timestamp;
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, on_conn};
-use crate::domain::calendar::{Booking, Interval, MAX_SLOT_LENGTH};
+use super::{Conn, StoreError, calendars, from_row, insert_row, insert_rows, on_conn};
+use crate::domain::calendar::{Booking, BookingState, Interval, MAX_SLOT_LENGTH};
 use crate::domain::clock::Micros;
-use crate::domain::ids::{BookingId, CalendarId, ConversationId, TurnId, WorkspaceId};
+use crate::domain::ids::{BookingId, CalendarId, ConversationId, WorkspaceId};
 
-pub const COLUMNS: &str = "workspace_id, calendar_id, id, call_id, conversation_id, starts_at, ends_at, title, name, \
-    email, notes, created_at, cancelled_at, resource, held_by";
-
-/// Of a row that is no dead hold: one whose turn has ended without a word of what came of it.
-const NOT_STALE: &str = "(held_by is null or exists (select 1 from turns where turns.workspace_id = \
-    bookings.workspace_id and turns.id = bookings.held_by and turns.state in ('waiting', 'queued', 'running')))";
-
-#[derive(sqlx::FromRow)]
-pub struct BookingRow {
-    workspace_id: WorkspaceId,
-    calendar_id: CalendarId,
-    id: BookingId,
-    call_id: String,
-    conversation_id: ConversationId,
-    starts_at: Micros,
-    ends_at: Micros,
-    title: String,
-    name: Option<String>,
-    email: Option<String>,
-    notes: Option<String>,
-    created_at: Micros,
-    cancelled_at: Option<Micros>,
-    resource: Option<String>,
-    held_by: Option<TurnId>,
+/// True for all rows but stale holds: holds of a turn that ended without confirming or cancelling them.
+macro_rules! not_stale {
+    () => {
+        "(held_by is null or exists (select 1 from turns where turns.workspace_id = bookings.workspace_id \
+         and turns.id = bookings.held_by and turns.state in ('waiting', 'queued', 'running')))"
+    };
 }
 
-impl From<BookingRow> for Booking {
-    fn from(row: BookingRow) -> Self {
-        Self {
-            workspace: row.workspace_id,
-            calendar: row.calendar_id,
-            id: row.id,
-            call: row.call_id,
-            conversation: row.conversation_id,
-            time: Interval { start: row.starts_at.timestamp(), end: row.ends_at.timestamp() },
-            title: row.title,
-            name: row.name,
-            email: row.email,
-            notes: row.notes,
-            created_at: row.created_at,
-            cancelled_at: row.cancelled_at,
-            resource: row.resource,
-            held_by: row.held_by,
-        }
-    }
+insert_row!(Booking, "bookings", booking_columns, |booking| {
+    "workspace_id": booking.workspace,
+    "calendar_id": booking.calendar,
+    "id": booking.id,
+    "call_id": &booking.call,
+    "conversation_id": booking.conversation,
+    "starts_at": Micros::from(booking.time.start),
+    "ends_at": Micros::from(booking.time.end),
+    "title": &booking.title,
+    "name": &booking.name,
+    "email": &booking.email,
+    "notes": &booking.notes,
+    "created_at": booking.created_at,
+    "cancelled_at": booking.cancelled_at,
+    "resource": &booking.resource,
+    "held_by": booking.held_by,
+});
+
+from_row!(Booking, |row| Self {
+    workspace: row.try_get("workspace_id")?,
+    calendar: row.try_get("calendar_id")?,
+    id: row.try_get("id")?,
+    call: row.try_get("call_id")?,
+    conversation: row.try_get("conversation_id")?,
+    time: interval(row.try_get("starts_at")?, row.try_get("ends_at")?),
+    title: row.try_get("title")?,
+    name: row.try_get("name")?,
+    email: row.try_get("email")?,
+    notes: row.try_get("notes")?,
+    created_at: row.try_get("created_at")?,
+    cancelled_at: row.try_get("cancelled_at")?,
+    resource: row.try_get("resource")?,
+    held_by: row.try_get("held_by")?,
+});
+
+fn interval(start: Micros, end: Micros) -> Interval {
+    Interval { start: start.timestamp(), end: end.timestamp() }
 }
 
-/// When a calendar that is kept here is busy within a range of time.
+/// The busy times within a range, of a calendar that is not on a server.
 pub async fn busy(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     calendar: CalendarId,
     range: Interval,
 ) -> Result<Vec<Interval>, StoreError> {
+    const BUSY: &str = concat!(
+        "select starts_at, ends_at from bookings where workspace_id = $1 and calendar_id = $2 \
+         and starts_at < $3 and starts_at > $4 and ends_at > $5 and cancelled_at is null and ",
+        not_stale!()
+    );
     let rows: Vec<(Micros, Micros)> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("select starts_at, ends_at from bookings where workspace_id = ");
-        query.push_bind(workspace).push(" and calendar_id = ").push_bind(calendar);
-        query.push(" and cancelled_at is null and ").push(NOT_STALE);
-        push_range(&mut query, range.start, range.end);
-        query.build_query_as().fetch_all(c).await?
+        let query = sqlx::query_as(BUSY).bind(workspace).bind(calendar).bind(Micros::from(range.end));
+        query.bind(earliest_start(range.start)).bind(Micros::from(range.start)).fetch_all(c).await?
     });
-    let interval =
-        |(start, end): (Micros, Micros)| Interval { start: start.timestamp(), end: end.timestamp() };
-    Ok(rows.into_iter().map(interval).collect())
+    Ok(rows.into_iter().map(|(start, end)| interval(start, end)).collect())
 }
 
-/// What bears on a calendar that is on a server, within a range of time, and is not what its server knows best.
+/// A lower bound for the start of bookings that end after `start`. No booking is longer than the longest slot;
+/// this bound lets the index on `starts_at` skip earlier rows.
+fn earliest_start(start: Timestamp) -> Micros {
+    Micros::from(start).minus(MAX_SLOT_LENGTH)
+}
+
+/// The times that the database knows about a calendar on a server, within a range, beyond what the server knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holds {
-    /// By call: held by turns that are open, or booked before the calendar was on this server.
+    /// By call: times held by open turns, or booked before the calendar was on this server.
     pub busy: Vec<(String, Interval)>,
-    /// Calls that have held a time and will never book it, or whose booking was cancelled, each with that time:
-    /// what of theirs is on the server is to go. Of a cancelled one it is a request that came late.
+    /// Calls that held a time and will never book it, or whose booking was cancelled, each with that time. If the
+    /// server has a resource of theirs, it has to be removed. For a cancelled booking it stems from a late request.
     pub stale: Vec<(String, Interval)>,
 }
 
-/// The holds of a calendar that is on a server, at `url`.
+/// The holds of a calendar on a server whose address is `url`.
 pub async fn list_holds(
     conn: Conn<'_>,
     workspace: WorkspaceId,
@@ -94,119 +98,165 @@ pub async fn list_holds(
     url: &str,
     range: Interval,
 ) -> Result<Holds, StoreError> {
+    const LIST: &str = concat!(
+        "select call_id, starts_at, ends_at, cancelled_at is null, ",
+        not_stale!(),
+        " from bookings where workspace_id = $1 and calendar_id = $2 \
+         and starts_at < $3 and starts_at > $4 and ends_at > $5 \
+         and (held_by is not null or (resource is null) = (cancelled_at is null) \
+         or substr(resource, 1, length($6)) <> $6)"
+    );
     let rows: Vec<(String, Micros, Micros, bool, bool)> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("select call_id, starts_at, ends_at, cancelled_at is null, ");
-        query.push(NOT_STALE).push(" from bookings where workspace_id = ").push_bind(workspace);
-        query.push(" and calendar_id = ").push_bind(calendar);
-        push_range(&mut query, range.start, range.end);
-        query.push(" and (held_by is not null or (resource is null) = (cancelled_at is null)");
-        query.push(" or substr(resource, 1, length(").push_bind(url).push(")) <> ").push_bind(url).push(")");
-        query.build_query_as().fetch_all(c).await?
+        let query = sqlx::query_as(LIST).bind(workspace).bind(calendar).bind(Micros::from(range.end));
+        let query = query.bind(earliest_start(range.start)).bind(Micros::from(range.start));
+        query.bind(url).fetch_all(c).await?
     });
     let mut holds = Holds::default();
-    for (call, start, end, is_live, is_under_way) in rows {
-        let time = Interval { start: start.timestamp(), end: end.timestamp() };
-        if is_live && is_under_way {
-            holds.busy.push((call, time));
-        } else {
-            holds.stale.push((call, time));
-        }
+    for (call, start, end, is_live, is_not_stale) in rows {
+        let list = if is_live && is_not_stale { &mut holds.busy } else { &mut holds.stale };
+        list.push((call, interval(start, end)));
     }
     Ok(holds)
 }
 
-/// A booking, live or not, or a hold.
+/// The bookings of a calendar that a list shows: those that match every field that is set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Bookings that end after this moment.
+    pub from: Option<Micros>,
+    /// Bookings that begin before this moment.
+    pub to: Option<Micros>,
+    pub state: Option<BookingState>,
+    pub conversation: Option<ConversationId>,
+    /// Start and id of the last booking of the previous page.
+    pub after: Option<(Micros, BookingId)>,
+    /// The limit keeps the last bookings instead of the first.
+    pub last: bool,
+}
+
+/// At most `limit` bookings of a calendar, without holds, in order of their start.
+pub async fn list(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    calendar: CalendarId,
+    filter: &Filter,
+    limit: i64,
+) -> Result<Vec<Booking>, StoreError> {
+    let mut bookings: Vec<Booking> = on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new(concat!(
+            "select ",
+            booking_columns!(),
+            " from bookings where held_by is null and workspace_id = "
+        ));
+        query.push_bind(workspace).push(" and calendar_id = ").push_bind(calendar);
+        if let Some(from) = filter.from {
+            query.push(" and ends_at > ").push_bind(from);
+            query.push(" and starts_at > ").push_bind(from.minus(MAX_SLOT_LENGTH));
+        }
+        if let Some(to) = filter.to {
+            query.push(" and starts_at < ").push_bind(to);
+        }
+        match filter.state {
+            Some(BookingState::Booked) => query.push(" and cancelled_at is null"),
+            Some(BookingState::Cancelled) => query.push(" and cancelled_at is not null"),
+            None => &mut query,
+        };
+        if let Some(conversation) = filter.conversation {
+            query.push(" and conversation_id = ").push_bind(conversation);
+        }
+        if let Some((start, id)) = filter.after {
+            query.push(" and (starts_at, id) > (").push_bind(start).push(", ").push_bind(id).push(")");
+        }
+        query.push(if filter.last { " order by starts_at desc, id desc" } else { " order by starts_at, id" });
+        query.push(" limit ").push_bind(limit);
+        query.build_query_as().fetch_all(c).await?
+    });
+    if filter.last {
+        bookings.reverse();
+    }
+    Ok(bookings)
+}
+
+/// A booking or hold, live or cancelled.
 pub async fn find(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     calendar: CalendarId,
     id: BookingId,
 ) -> Result<Option<Booking>, StoreError> {
-    let lookup = BookingLookup { workspace, calendar, range: None, call: None, id: Some(id) };
-    Ok(list_matching(conn, &lookup).await?.pop())
+    const FIND: &str = concat!(
+        "select ",
+        booking_columns!(),
+        " from bookings where workspace_id = $1 and calendar_id = $2 and id = $3"
+    );
+    Ok(on_conn!(conn, |c| {
+        sqlx::query_as(FIND).bind(workspace).bind(calendar).bind(id).fetch_optional(c).await?
+    }))
 }
 
-/// Rows that touch a range. That nothing is longer than the longest slot bounds it for the index, too.
-fn push_range<D: sqlx::Database>(query: &mut QueryBuilder<D>, start: Timestamp, end: Timestamp)
-where
-    Micros: for<'q> sqlx::Encode<'q, D> + sqlx::Type<D>,
-{
-    let start = Micros::from(start);
-    query.push(" and starts_at < ").push_bind(Micros::from(end));
-    query.push(" and starts_at > ").push_bind(start.minus(MAX_SLOT_LENGTH));
-    query.push(" and ends_at > ").push_bind(start);
-}
-
-/// Locks the named calendars, in order of their ids.
-pub async fn lock_calendars(
+/// A booking, live or cancelled. A hold is not found.
+pub async fn find_confirmed(
     conn: Conn<'_>,
-    ids: &BTreeSet<(WorkspaceId, CalendarId)>,
-) -> Result<(), StoreError> {
-    if ids.is_empty() {
-        return Ok(());
-    }
-    let lock = conn.row_lock();
-    on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("select id from calendars where (workspace_id, id) in (");
-        query.push_values(ids, |mut row, (workspace, id)| {
-            row.push_bind(*workspace).push_bind(*id);
-        });
-        query.push(") order by id").push(lock);
-        query.build().fetch_all(c).await?;
-    });
-    Ok(())
+    workspace: WorkspaceId,
+    calendar: CalendarId,
+    id: BookingId,
+) -> Result<Option<Booking>, StoreError> {
+    Ok(find(conn, workspace, calendar, id).await?.filter(|booking| booking.held_by.is_none()))
 }
 
-/// What a booking or a cancellation must see of its calendar.
+/// Cancels a booking unless it already is, and returns it.
+pub async fn cancel(
+    mut conn: Conn<'_>,
+    workspace: WorkspaceId,
+    calendar: CalendarId,
+    id: BookingId,
+    now: Micros,
+) -> Result<Option<Booking>, StoreError> {
+    calendars::lock(conn.reborrow(), &[(workspace, calendar)].into()).await?;
+    let found = find_confirmed(conn.reborrow(), workspace, calendar, id).await?;
+    let Some(mut booking) = found else { return Ok(None) };
+    if booking.cancelled_at.is_none() {
+        booking.cancelled_at = Some(now);
+        mark_cancelled(conn, std::slice::from_ref(&booking)).await?;
+    }
+    Ok(Some(booking))
+}
+
+/// The rows of a calendar that a booking or a cancellation depends on.
 #[derive(Clone, Debug)]
 pub struct BookingLookup {
     pub workspace: WorkspaceId,
     pub calendar: CalendarId,
-    /// Live bookings and holds that touch this range.
+    /// Live bookings and holds that overlap this range.
     pub range: Option<(Timestamp, Timestamp)>,
-    /// The booking that a call made, live or not.
+    /// The booking of a call, live or cancelled.
     pub call: Option<String>,
-    /// A booking by its id, live or not.
+    /// A booking by its id, live or cancelled.
     pub id: Option<BookingId>,
 }
 
 pub async fn list_matching(conn: Conn<'_>, lookup: &BookingLookup) -> Result<Vec<Booking>, StoreError> {
-    let rows: Vec<BookingRow> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("select ");
-        query.push(COLUMNS).push(" from bookings where workspace_id = ").push_bind(lookup.workspace);
-        query.push(" and calendar_id = ").push_bind(lookup.calendar).push(" and (call_id = ");
-        query.push_bind(&lookup.call).push(" or id = ").push_bind(lookup.id);
+    Ok(on_conn!(conn, |c| {
+        let mut query =
+            QueryBuilder::new(concat!("select ", booking_columns!(), " from bookings where workspace_id = "));
+        query.push_bind(lookup.workspace).push(" and calendar_id = ").push_bind(lookup.calendar);
+        query.push(" and (call_id = ").push_bind(&lookup.call).push(" or id = ").push_bind(lookup.id);
         if let Some((start, end)) = lookup.range {
-            query.push(" or (cancelled_at is null and ").push(NOT_STALE);
-            push_range(&mut query, start, end);
-            query.push(")");
+            query.push(concat!(" or (cancelled_at is null and ", not_stale!(), " and starts_at < "));
+            query.push_bind(Micros::from(end)).push(" and starts_at > ").push_bind(earliest_start(start));
+            query.push(" and ends_at > ").push_bind(Micros::from(start)).push(")");
         }
         query.push(")");
         query.build_query_as().fetch_all(c).await?
-    });
-    Ok(rows.into_iter().map(Booking::from).collect())
+    }))
 }
 
 pub async fn insert(conn: Conn<'_>, rows: &[Booking]) -> Result<(), StoreError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("insert into bookings (");
-        query.push(COLUMNS).push(") ");
-        query.push_values(rows, |mut values, row| {
-            values.push_bind(row.workspace).push_bind(row.calendar).push_bind(row.id);
-            values.push_bind(&row.call).push_bind(row.conversation);
-            values.push_bind(Micros::from(row.time.start)).push_bind(Micros::from(row.time.end));
-            values.push_bind(&row.title).push_bind(&row.name).push_bind(&row.email);
-            values.push_bind(&row.notes).push_bind(row.created_at).push_bind(row.cancelled_at);
-            values.push_bind(&row.resource).push_bind(row.held_by);
-        });
-        query.build().execute(c).await?;
-    });
+    insert_rows(conn, rows, "").await?;
     Ok(())
 }
 
+/// Writes `cancelled_at` of bookings that are not cancelled yet.
 pub async fn mark_cancelled(mut conn: Conn<'_>, rows: &[Booking]) -> Result<(), StoreError> {
     const CANCEL: &str = "update bookings set cancelled_at = $1 \
         where workspace_id = $2 and calendar_id = $3 and id = $4 and cancelled_at is null";
@@ -219,6 +269,7 @@ pub async fn mark_cancelled(mut conn: Conn<'_>, rows: &[Booking]) -> Result<(), 
     Ok(())
 }
 
+/// Turns holds into bookings.
 pub async fn mark_confirmed(mut conn: Conn<'_>, rows: &[Booking]) -> Result<(), StoreError> {
     const CONFIRM: &str = "update bookings set held_by = null \
         where workspace_id = $1 and calendar_id = $2 and id = $3 and cancelled_at is null";

@@ -1,79 +1,62 @@
-//! Calendars as the API shows them, and the directory of the addresses at which programs read them.
+//! Calendars, and the directory of the addresses of their iCalendar feeds.
+
+use std::collections::BTreeSet;
 
 use sqlx::QueryBuilder;
+use uuid::Uuid;
 
-use super::{Conn, StoreError, bookings, on_conn};
+use super::{Conn, StoreError, from_row, on_conn};
 use crate::domain::calendar::{Calendar, CalendarSettings};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{CalendarId, CalendarToken, WorkspaceId};
 
-const SELECT: &str = "select c.workspace_id, c.id, c.slug, c.rules, l.id as link, c.created_at from calendars c \
-    left join calendar_links l on l.workspace_id = c.workspace_id and l.calendar_id = c.id \
-    where c.archived_at is null";
-
-#[derive(sqlx::FromRow)]
-struct CalendarRow {
-    workspace_id: WorkspaceId,
-    id: CalendarId,
-    slug: String,
-    rules: String,
-    link: Option<CalendarToken>,
-    created_at: Micros,
+macro_rules! select {
+    () => {
+        "select c.workspace_id, c.id, c.slug, c.rules, l.id as link, c.created_at from calendars c \
+         left join calendar_links l on l.workspace_id = c.workspace_id and l.calendar_id = c.id \
+         where c.archived_at is null and c.workspace_id = $1"
+    };
 }
 
-impl TryFrom<CalendarRow> for Calendar {
-    type Error = StoreError;
-
-    fn try_from(row: CalendarRow) -> Result<Self, StoreError> {
-        let unusable =
-            |error| StoreError::Unusable(format!("the settings of {} cannot be read: {error}", row.id));
-        let CalendarSettings { rules, caldav } = serde_json::from_str(&row.rules).map_err(unusable)?;
-        Ok(Self {
-            workspace: row.workspace_id,
-            id: row.id,
-            slug: row.slug,
-            rules,
-            caldav,
-            link: row.link,
-            created_at: row.created_at,
-        })
+from_row!(Calendar, |row| {
+    let settings = serde_json::from_str(row.try_get("rules")?);
+    let CalendarSettings { rules, caldav } = settings.map_err(|error| sqlx::Error::Decode(error.into()))?;
+    Self {
+        workspace: row.try_get("workspace_id")?,
+        id: row.try_get("id")?,
+        slug: row.try_get("slug")?,
+        rules,
+        caldav,
+        link: row.try_get("link")?,
+        created_at: row.try_get("created_at")?,
     }
-}
+});
 
-/// A calendar of the workspace that is in use.
+/// A calendar of the workspace, unless it is archived.
 pub async fn find(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     id: CalendarId,
 ) -> Result<Option<Calendar>, StoreError> {
-    let found: Option<CalendarRow> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new(SELECT);
-        query.push(" and c.workspace_id = ").push_bind(workspace).push(" and c.id = ").push_bind(id);
-        query.build_query_as().fetch_optional(c).await?
-    });
-    found.map(Calendar::try_from).transpose()
+    const FIND: &str = concat!(select!(), " and c.id = $2");
+    Ok(on_conn!(conn, |c| sqlx::query_as(FIND).bind(workspace).bind(id).fetch_optional(c).await?))
 }
 
-/// At most `limit` calendars that are in use, after one, in order of age.
+/// At most `limit` calendars that are not archived, in order of age, after `after`.
 pub async fn list(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     after: Option<CalendarId>,
     limit: i64,
 ) -> Result<Vec<Calendar>, StoreError> {
-    let rows: Vec<CalendarRow> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new(SELECT);
-        query.push(" and c.workspace_id = ").push_bind(workspace);
-        if let Some(after) = after {
-            query.push(" and c.id > ").push_bind(after);
-        }
-        query.push(" order by c.id limit ").push_bind(limit);
-        query.build_query_as().fetch_all(c).await?
-    });
-    rows.into_iter().map(Calendar::try_from).collect()
+    const LIST: &str = concat!(select!(), " and c.id > $2 order by c.id limit $3");
+    let after = after.map_or(Uuid::nil(), |id| id.0);
+    Ok(on_conn!(conn, |c| {
+        sqlx::query_as(LIST).bind(workspace).bind(after).bind(limit).fetch_all(c).await?
+    }))
 }
 
-/// The calendar that an address leads to, in whatever workspace.
+/// The calendar that a feed address leads to, of any workspace.
 pub async fn find_by_link(mut conn: Conn<'_>, token: CalendarToken) -> Result<Option<Calendar>, StoreError> {
     const FIND: &str = "select workspace_id, calendar_id from calendar_links where id = $1";
     let target: Option<(WorkspaceId, CalendarId)> =
@@ -84,7 +67,7 @@ pub async fn find_by_link(mut conn: Conn<'_>, token: CalendarToken) -> Result<Op
     }
 }
 
-/// Gives a calendar this address, or none; the one that it had is then unknown.
+/// Replaces or removes the feed address of a calendar. The previous address stops working.
 pub async fn set_link(
     mut conn: Conn<'_>,
     workspace: WorkspaceId,
@@ -93,17 +76,34 @@ pub async fn set_link(
     now: Micros,
 ) -> Result<(), StoreError> {
     const REMOVE: &str = "delete from calendar_links where workspace_id = $1 and calendar_id = $2";
-    const PUT: &str =
+    const INSERT: &str =
         "insert into calendar_links (id, workspace_id, calendar_id, created_at) values ($1, $2, $3, $4)";
-    // Of two at once, one replaces the other's.
-    bookings::lock_calendars(conn.reborrow(), &[(workspace, id)].into()).await?;
+    // Two concurrent calls replace one another's address instead of failing.
+    lock(conn.reborrow(), &[(workspace, id)].into()).await?;
     on_conn!(conn.reborrow(), |c| {
         sqlx::query(REMOVE).bind(workspace).bind(id).execute(c).await?;
     });
     if let Some(token) = token {
         on_conn!(conn, |c| {
-            sqlx::query(PUT).bind(token).bind(workspace).bind(id).bind(now).execute(c).await?;
+            sqlx::query(INSERT).bind(token).bind(workspace).bind(id).bind(now).execute(c).await?;
         });
     }
+    Ok(())
+}
+
+/// Locks calendars, in the order of their ids.
+pub async fn lock(conn: Conn<'_>, ids: &BTreeSet<(WorkspaceId, CalendarId)>) -> Result<(), StoreError> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let lock = conn.row_lock();
+    on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new("select id from calendars where (workspace_id, id) in (");
+        query.push_values(ids, |mut row, (workspace, id)| {
+            row.push_bind(*workspace).push_bind(*id);
+        });
+        query.push(") order by id").push(lock);
+        query.build().fetch_all(c).await?;
+    });
     Ok(())
 }

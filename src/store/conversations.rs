@@ -1,85 +1,59 @@
-//! Conversations, and the widget door's directory to them.
+//! Conversations, and the widget API's directory of links to them.
 
 use std::collections::BTreeSet;
 
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, on_conn};
+use super::{Conn, StoreError, insert_rows, map_row, on_conn};
 use crate::domain::clock::Micros;
 use crate::domain::conversation::{Conversation, ConversationKind};
 use crate::domain::ids::{AssistantId, ConversationId, WidgetUuid, WorkspaceId};
 
-const COLUMNS: &str = "workspace_id, id, kind, assistant_id, ai_enabled, created_at, ended_at, deleted_at, \
-    next_position, open_turns, spent, key_variables, visitor_variables, metadata, external_identifier";
-
-#[derive(sqlx::FromRow)]
-struct ConversationRow {
-    workspace_id: WorkspaceId,
-    id: ConversationId,
-    kind: ConversationKind,
-    assistant_id: AssistantId,
-    ai_enabled: bool,
-    created_at: Micros,
-    ended_at: Option<Micros>,
-    deleted_at: Option<Micros>,
-    next_position: i64,
-    open_turns: i64,
-    spent: i64,
-    key_variables: String,
-    visitor_variables: String,
-    metadata: Option<String>,
-    external_identifier: Option<String>,
-}
-
-impl From<ConversationRow> for Conversation {
-    fn from(row: ConversationRow) -> Self {
-        Self {
-            workspace: row.workspace_id,
-            id: row.id,
-            kind: row.kind,
-            assistant: row.assistant_id,
-            ai_enabled: row.ai_enabled,
-            created_at: row.created_at,
-            ended_at: row.ended_at,
-            deleted_at: row.deleted_at,
-            next_position: row.next_position,
-            open_turns: row.open_turns,
-            spent: row.spent,
-            key_variables: row.key_variables,
-            visitor_variables: row.visitor_variables,
-            metadata: row.metadata,
-            external_identifier: row.external_identifier,
-        }
+map_row!(
+    Conversation,
+    "conversations",
+    conversation_columns {
+        workspace: "workspace_id",
+        id: "id",
+        kind: "kind",
+        assistant: "assistant_id",
+        ai_enabled: "ai_enabled",
+        created_at: "created_at",
+        ended_at: "ended_at",
+        deleted_at: "deleted_at",
+        next_position: "next_position",
+        open_turns: "open_turns",
+        spent: "spent",
+        key_variables: "key_variables",
+        visitor_variables: "visitor_variables",
+        metadata: "metadata",
+        external_identifier: "external_identifier",
     }
-}
+);
 
-/// A conversation of the workspace that was not deleted.
+/// A conversation of the workspace, unless it was deleted.
 pub async fn find(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     id: ConversationId,
 ) -> Result<Option<Conversation>, StoreError> {
-    let found: Option<ConversationRow> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("select ");
-        query.push(COLUMNS).push(" from conversations where workspace_id = ").push_bind(workspace);
-        query.push(" and id = ").push_bind(id).push(" and deleted_at is null");
-        query.build_query_as().fetch_optional(c).await?
-    });
-    Ok(found.map(Conversation::from))
+    const FIND: &str = concat!(
+        "select ",
+        conversation_columns!(),
+        " from conversations where workspace_id = $1 and id = $2 and deleted_at is null"
+    );
+    Ok(on_conn!(conn, |c| sqlx::query_as(FIND).bind(workspace).bind(id).fetch_optional(c).await?))
 }
 
-/// The conversation that a widget UUID opens: the directory, then the row.
+/// The conversation that a widget UUID opens.
 pub async fn find_by_link(mut conn: Conn<'_>, link: WidgetUuid) -> Result<Option<Conversation>, StoreError> {
-    const FIND: &str = "select workspace_id, conversation_id from widget_links where id = $1";
-    let target: Option<(WorkspaceId, ConversationId)> =
-        on_conn!(conn.reborrow(), |c| sqlx::query_as(FIND).bind(link).fetch_optional(c).await?);
-    match target {
-        Some((workspace, id)) => find(conn, workspace, id).await,
+    match find_links(conn.reborrow(), &[link]).await?.pop() {
+        Some((_, workspace, id)) => find(conn, workspace, id).await,
         None => Ok(None),
     }
 }
 
-/// Where those of the links lead that are known, in whatever workspace.
+/// The conversations that the links open, of any workspace. Unknown links are left out.
 pub async fn find_links(
     mut conn: Conn<'_>,
     links: &[WidgetUuid],
@@ -87,34 +61,41 @@ pub async fn find_links(
     const FIND: &str = "select id, workspace_id, conversation_id from widget_links where id = $1";
     let mut found = Vec::new();
     for link in links {
-        let target: Option<(WidgetUuid, WorkspaceId, ConversationId)> =
-            on_conn!(conn.reborrow(), |c| sqlx::query_as(FIND).bind(link).fetch_optional(c).await?);
-        found.extend(target);
+        found.extend(on_conn!(conn.reborrow(), |c| {
+            sqlx::query_as::<_, (WidgetUuid, WorkspaceId, ConversationId)>(FIND)
+                .bind(link)
+                .fetch_optional(c)
+                .await?
+        }));
     }
     Ok(found)
 }
 
-/// Which conversations a list shows.
+/// The conversations that a list shows: those that match every field that is set.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     pub kind: Option<ConversationKind>,
     pub assistant: Option<AssistantId>,
     pub external_identifier: Option<String>,
     pub widget: Option<WidgetUuid>,
-    /// Those made before this place: the last of the page before.
+    /// The last conversation of the previous page.
     pub before: Option<(Micros, ConversationId)>,
 }
 
-/// A page of the workspace's conversations, the newest first.
+/// A page of the workspace's conversations, newest first.
 pub async fn list(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     filter: &Filter,
     limit: i64,
 ) -> Result<Vec<Conversation>, StoreError> {
-    let rows: Vec<ConversationRow> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("select ");
-        query.push(COLUMNS).push(" from conversations where workspace_id = ").push_bind(workspace);
+    Ok(on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new(concat!(
+            "select ",
+            conversation_columns!(),
+            " from conversations where workspace_id = "
+        ));
+        query.push_bind(workspace);
         query.push(" and deleted_at is null");
         if let Some(kind) = filter.kind {
             query.push(" and kind = ").push_bind(kind);
@@ -134,11 +115,10 @@ pub async fn list(
         }
         query.push(" order by created_at desc, id desc limit ").push_bind(limit);
         query.build_query_as().fetch_all(c).await?
-    });
-    Ok(rows.into_iter().map(Conversation::from).collect())
+    }))
 }
 
-/// Locks and reads the named conversations, in order of their ids.
+/// Locks and reads conversations, in the order of their ids.
 pub async fn lock(
     conn: Conn<'_>,
     ids: &BTreeSet<(WorkspaceId, ConversationId)>,
@@ -147,39 +127,26 @@ pub async fn lock(
         return Ok(Vec::new());
     }
     let lock = conn.row_lock();
-    let rows: Vec<ConversationRow> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("select ");
-        query.push(COLUMNS).push(" from conversations where (workspace_id, id) in (");
+    Ok(on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new(concat!(
+            "select ",
+            conversation_columns!(),
+            " from conversations where (workspace_id, id) in ("
+        ));
         query.push_values(ids, |mut row, (workspace, id)| {
             row.push_bind(*workspace).push_bind(*id);
         });
         query.push(") order by id").push(lock);
         query.build_query_as().fetch_all(c).await?
-    });
-    Ok(rows.into_iter().map(Conversation::from).collect())
+    }))
 }
 
 pub async fn insert(conn: Conn<'_>, rows: &[&Conversation]) -> Result<(), StoreError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("insert into conversations (");
-        query.push(COLUMNS).push(") ");
-        query.push_values(rows, |mut values, row| {
-            values.push_bind(row.workspace).push_bind(row.id).push_bind(row.kind);
-            values.push_bind(row.assistant).push_bind(row.ai_enabled).push_bind(row.created_at);
-            values.push_bind(row.ended_at).push_bind(row.deleted_at).push_bind(row.next_position);
-            values.push_bind(row.open_turns).push_bind(row.spent).push_bind(&row.key_variables);
-            values.push_bind(&row.visitor_variables).push_bind(&row.metadata);
-            values.push_bind(&row.external_identifier);
-        });
-        query.build().execute(c).await?;
-    });
+    insert_rows(conn, rows, "").await?;
     Ok(())
 }
 
-/// Writes what every message changes of conversations that are there.
+/// Writes the columns that messages change.
 pub async fn update(conn: Conn<'_>, rows: &[&Conversation]) -> Result<(), StoreError> {
     if rows.is_empty() {
         return Ok(());
@@ -200,7 +167,7 @@ pub async fn update(conn: Conn<'_>, rows: &[&Conversation]) -> Result<(), StoreE
     Ok(())
 }
 
-/// Writes the metadata, which may be large, of those of which it changes.
+/// Writes the metadata. It may be large, so only conversations whose metadata changes are passed.
 pub async fn update_metadata(conn: Conn<'_>, rows: &[&Conversation]) -> Result<(), StoreError> {
     if rows.is_empty() {
         return Ok(());
@@ -216,7 +183,7 @@ pub async fn update_metadata(conn: Conn<'_>, rows: &[&Conversation]) -> Result<(
     Ok(())
 }
 
-/// Gives a conversation another assistant, from its next turn on.
+/// Assigns another assistant, which answers from the next turn on.
 pub async fn set_assistant(
     conn: Conn<'_>,
     workspace: WorkspaceId,
@@ -230,7 +197,7 @@ pub async fn set_assistant(
     Ok(())
 }
 
-/// Gives conversations their link to the widget door; an older one is then unknown.
+/// Writes the widget links of conversations. The previous link of each stops working.
 pub async fn put_links(
     mut conn: Conn<'_>,
     links: &[(WidgetUuid, WorkspaceId, ConversationId)],

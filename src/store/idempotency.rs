@@ -1,49 +1,45 @@
-//! Idempotency keys and the answers that they keep.
+//! Idempotency keys, with the responses recorded for them.
 
 use std::collections::BTreeSet;
 
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, bind_chunks, on_conn, store_now};
-use crate::domain::clock::{Clock, Micros};
+use super::{Conn, StoreError, bind_chunks, from_row, insert_row, insert_rows, on_conn, store_now};
+use crate::domain::clock::Clock;
 use crate::domain::idempotency::{IDEMPOTENCY_TTL, IdempotencyKey, IdempotencyRecord};
-use crate::domain::ids::{TurnId, WorkspaceId};
 use crate::domain::render::RenderedResponse;
 
-#[derive(sqlx::FromRow)]
-struct RecordRow {
-    workspace_id: WorkspaceId,
-    scope: String,
-    key: String,
-    fingerprint: Vec<u8>,
-    turn_id: Option<TurnId>,
-    status: Option<i64>,
-    body: Option<String>,
-    code: Option<String>,
-    reason: Option<String>,
-    created_at: Micros,
-}
+insert_row!(IdempotencyRecord, "idempotency", idempotency_columns, |record| {
+    "workspace_id": record.key.workspace,
+    "scope": &record.key.scope,
+    "key": &record.key.key,
+    "fingerprint": &record.fingerprint,
+    "turn_id": record.turn,
+    "status": record.answer.as_ref().map(|answer| i64::from(answer.status)),
+    "body": record.answer.as_ref().map(|answer| &answer.body),
+    "code": record.answer.as_ref().and_then(|answer| answer.code.as_ref()),
+    "reason": record.answer.as_ref().and_then(|answer| answer.reason.as_ref()),
+    "created_at": record.created_at,
+});
 
-impl From<RecordRow> for IdempotencyRecord {
-    fn from(row: RecordRow) -> Self {
-        let status = row.status.and_then(|status| u16::try_from(status).ok());
-        let answer = status.zip(row.body).map(|(status, body)| RenderedResponse {
-            status,
-            body,
-            code: row.code,
-            reason: row.reason,
-        });
-        Self {
-            key: IdempotencyKey { workspace: row.workspace_id, scope: row.scope, key: row.key },
-            fingerprint: row.fingerprint,
-            turn: row.turn_id,
-            answer,
-            created_at: row.created_at,
-        }
+from_row!(IdempotencyRecord, |row| {
+    let status = row.try_get::<Option<i64>, _>("status")?.and_then(|status| u16::try_from(status).ok());
+    let (code, reason) = (row.try_get("code")?, row.try_get("reason")?);
+    let answer = status.zip(row.try_get("body")?);
+    Self {
+        key: IdempotencyKey {
+            workspace: row.try_get("workspace_id")?,
+            scope: row.try_get("scope")?,
+            key: row.try_get("key")?,
+        },
+        fingerprint: row.try_get("fingerprint")?,
+        turn: row.try_get("turn_id")?,
+        answer: answer.map(|(status, body)| RenderedResponse { status, body, code, reason }),
+        created_at: row.try_get("created_at")?,
     }
-}
+});
 
-/// What the named keys keep. Read under the workspaces' locks, which every writer of a key holds.
+/// The records of keys. Read under the workspaces' locks, which every writer of a key takes.
 pub async fn find_many(
     mut conn: Conn<'_>,
     keys: &BTreeSet<IdempotencyKey>,
@@ -51,54 +47,34 @@ pub async fn find_many(
     let keys: Vec<_> = keys.iter().collect();
     let mut records = Vec::with_capacity(keys.len());
     for keys in bind_chunks(&keys, 3) {
-        let rows: Vec<RecordRow> = on_conn!(conn.reborrow(), |c| {
-            let mut query = QueryBuilder::new(
-                "select workspace_id, scope, key, fingerprint, turn_id, status, body, code, reason, created_at \
-             from idempotency where (workspace_id, scope, key) in (",
-            );
+        records.extend(on_conn!(conn.reborrow(), |c| {
+            let mut query = QueryBuilder::new(concat!(
+                "select ",
+                idempotency_columns!(),
+                " from idempotency where (workspace_id, scope, key) in ("
+            ));
             query.push_values(keys, |mut row, key| {
                 row.push_bind(key.workspace).push_bind(&key.scope).push_bind(&key.key);
             });
             query.push(")");
-            query.build_query_as().fetch_all(c).await?
-        });
-        records.extend(rows.into_iter().map(IdempotencyRecord::from));
+            query.build_query_as::<IdempotencyRecord>().fetch_all(c).await?
+        }));
     }
     Ok(records)
 }
 
-/// Writes keys, in place of what they kept before.
-pub async fn put(mut conn: Conn<'_>, rows: &[&IdempotencyRecord]) -> Result<(), StoreError> {
-    for rows in bind_chunks(rows, 10) {
-        on_conn!(conn.reborrow(), |c| {
-            let mut query = QueryBuilder::new(
-                "insert into idempotency (workspace_id, scope, key, fingerprint, turn_id, status, body, code, \
-                 reason, created_at) ",
-            );
-            query.push_values(rows, |mut values, row| {
-                let answer = row.answer.as_ref();
-                values.push_bind(row.key.workspace).push_bind(&row.key.scope).push_bind(&row.key.key);
-                values.push_bind(&row.fingerprint).push_bind(row.turn);
-                values.push_bind(answer.map(|answer| i64::from(answer.status)));
-                values.push_bind(answer.map(|answer| &answer.body));
-                values.push_bind(answer.and_then(|answer| answer.code.as_ref()));
-                values.push_bind(answer.and_then(|answer| answer.reason.as_ref()));
-                values.push_bind(row.created_at);
-            });
-            query.push(
-                " on conflict (workspace_id, scope, key) do update set fingerprint = excluded.fingerprint, \
-             turn_id = excluded.turn_id, status = excluded.status, body = excluded.body, \
-             code = excluded.code, reason = excluded.reason, created_at = excluded.created_at",
-            );
-            query.build().execute(c).await?;
-        });
-    }
+/// Writes records. The previous record of a key is replaced.
+pub async fn put(conn: Conn<'_>, rows: &[&IdempotencyRecord]) -> Result<(), StoreError> {
+    const REPLACE: &str = " on conflict (workspace_id, scope, key) do update \
+        set fingerprint = excluded.fingerprint, turn_id = excluded.turn_id, status = excluded.status, \
+        body = excluded.body, code = excluded.code, reason = excluded.reason, created_at = excluded.created_at";
+    insert_rows(conn, rows, REPLACE).await?;
     Ok(())
 }
 
-/// Removes at most `limit` keys whose time is over; how many there were.
+/// Removes at most `limit` expired keys and returns how many were removed.
 pub async fn sweep(mut conn: Conn<'_>, limit: i64, clock: &dyn Clock) -> Result<u64, StoreError> {
-    // The age is asked for twice: a key that is used again while this waits for its row is young then.
+    // The age is compared twice: a key may be reused while this statement waits for its row.
     const SWEEP: &str = "delete from idempotency where created_at < $1 and (workspace_id, scope, key) in \
         (select workspace_id, scope, key from idempotency where created_at < $1 limit $2)";
     let before = store_now(conn.reborrow(), clock).await?.minus(IDEMPOTENCY_TTL);

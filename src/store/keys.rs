@@ -1,66 +1,53 @@
-//! API keys: the directory from a key's hash to its workspace.
+//! API keys, found by their hash.
 
 use std::collections::HashSet;
 
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, bind_chunks, on_conn};
+use super::{Conn, StoreError, bind_chunks, from_row, on_conn};
 use crate::domain::account::Scope;
 use crate::domain::api_key::{ApiKey, KeyHash};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{KeyId, WorkspaceId};
 
-const COLUMNS: &str = "api_keys.id, api_keys.workspace_id, api_keys.name, api_keys.prefix, api_keys.scopes, \
-    api_keys.created_at, api_keys.expires_at, api_keys.revoked_at, api_keys.last_used_at";
-
-#[derive(sqlx::FromRow)]
-struct KeyRow {
-    id: KeyId,
-    workspace_id: WorkspaceId,
-    name: String,
-    prefix: String,
-    scopes: String,
-    created_at: Micros,
-    expires_at: Option<Micros>,
-    revoked_at: Option<Micros>,
-    last_used_at: Option<Micros>,
+macro_rules! key_columns {
+    () => {
+        "api_keys.id, api_keys.workspace_id, api_keys.name, api_keys.prefix, api_keys.scopes, \
+         api_keys.created_at, api_keys.expires_at, api_keys.revoked_at, api_keys.last_used_at"
+    };
 }
 
-impl From<KeyRow> for ApiKey {
-    fn from(row: KeyRow) -> Self {
-        Self {
-            id: row.id,
-            workspace: row.workspace_id,
-            name: row.name,
-            prefix: row.prefix,
-            // A scope that this version does not know gives no right here.
-            scopes: row.scopes.split_whitespace().filter_map(|scope| scope.parse().ok()).collect(),
-            created_at: row.created_at,
-            expires_at: row.expires_at,
-            revoked_at: row.revoked_at,
-            last_used_at: row.last_used_at,
-        }
-    }
+from_row!(ApiKey, |row| Self {
+    id: row.try_get("id")?,
+    workspace: row.try_get("workspace_id")?,
+    name: row.try_get("name")?,
+    prefix: row.try_get("prefix")?,
+    scopes: parse_scopes(row.try_get("scopes")?),
+    created_at: row.try_get("created_at")?,
+    expires_at: row.try_get("expires_at")?,
+    revoked_at: row.try_get("revoked_at")?,
+    last_used_at: row.try_get("last_used_at")?,
+});
+
+/// Scopes that this version does not know grant nothing.
+fn parse_scopes(scopes: &str) -> Vec<Scope> {
+    scopes.split_whitespace().filter_map(|scope| scope.parse().ok()).collect()
 }
 
-/// The key of this hash, revoked and expired ones too.
+/// The key with this hash, revoked and expired keys included.
 pub async fn find(conn: Conn<'_>, hash: KeyHash) -> Result<Option<ApiKey>, StoreError> {
-    let found: Option<KeyRow> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("select ");
-        query.push(COLUMNS).push(" from api_keys where hash = ").push_bind(hash.0.to_vec());
-        query.build_query_as().fetch_optional(c).await?
-    });
-    Ok(found.map(ApiKey::from))
+    const FIND: &str = concat!("select ", key_columns!(), " from api_keys where hash = $1");
+    Ok(on_conn!(conn, |c| sqlx::query_as(FIND).bind(hash.0.to_vec()).fetch_optional(c).await?))
 }
 
 #[derive(sqlx::FromRow)]
 struct ListedRow {
     slug: String,
     #[sqlx(flatten)]
-    key: KeyRow,
+    key: ApiKey,
 }
 
-/// Those of these keys that hold: neither revoked nor expired.
+/// The keys among these that are valid: neither revoked nor expired.
 pub async fn list_valid(
     mut conn: Conn<'_>,
     keys: &[KeyId],
@@ -83,24 +70,27 @@ pub async fn list_valid(
     Ok(valid)
 }
 
-/// The keys of one workspace or of all, each with its workspace's slug, the oldest first.
+/// The keys of one workspace or of all, each with the slug of its workspace, oldest first.
 pub async fn list(
     conn: Conn<'_>,
     workspace: Option<WorkspaceId>,
 ) -> Result<Vec<(String, ApiKey)>, StoreError> {
     let rows: Vec<ListedRow> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("select workspaces.slug, ");
-        query.push(COLUMNS).push(" from api_keys join workspaces on workspaces.id = api_keys.workspace_id");
+        let mut query = QueryBuilder::new(concat!(
+            "select workspaces.slug, ",
+            key_columns!(),
+            " from api_keys join workspaces on workspaces.id = api_keys.workspace_id"
+        ));
         if let Some(workspace) = workspace {
             query.push(" where api_keys.workspace_id = ").push_bind(workspace);
         }
         query.push(" order by workspaces.slug, api_keys.created_at, api_keys.id");
         query.build_query_as().fetch_all(c).await?
     });
-    Ok(rows.into_iter().map(|row| (row.slug, row.key.into())).collect())
+    Ok(rows.into_iter().map(|row| (row.slug, row.key)).collect())
 }
 
-/// Keeps a new key under its hash.
+/// Inserts a new key under its hash.
 pub async fn insert(conn: Conn<'_>, key: &ApiKey, hash: KeyHash) -> Result<(), StoreError> {
     const INSERT: &str = "insert into api_keys (hash, id, workspace_id, name, prefix, scopes, created_at, \
         expires_at) values ($1, $2, $3, $4, $5, $6, $7, $8)";
@@ -113,7 +103,7 @@ pub async fn insert(conn: Conn<'_>, key: &ApiKey, hash: KeyHash) -> Result<(), S
     Ok(())
 }
 
-/// Revokes a key, if it is not revoked already; false where there is none of this id.
+/// Revokes a key unless it already is. Returns false if no key has this id.
 pub async fn revoke(conn: Conn<'_>, id: KeyId, now: Micros) -> Result<bool, StoreError> {
     const REVOKE: &str = "update api_keys set revoked_at = coalesce(revoked_at, $1) where id = $2";
     let changed =
@@ -121,7 +111,7 @@ pub async fn revoke(conn: Conn<'_>, id: KeyId, now: Micros) -> Result<bool, Stor
     Ok(changed > 0)
 }
 
-/// Notes when keys were last used. An earlier time changes nothing.
+/// Records when keys were last used. An earlier time changes nothing.
 pub async fn touch(mut conn: Conn<'_>, used: &[(KeyId, Micros)]) -> Result<(), StoreError> {
     const TOUCH: &str = "update api_keys set last_used_at = $1 \
         where id = $2 and (last_used_at is null or last_used_at < $1)";

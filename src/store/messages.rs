@@ -4,51 +4,29 @@ use std::collections::BTreeSet;
 
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, on_conn};
-use crate::domain::clock::Micros;
-use crate::domain::conversation::SenderType;
-use crate::domain::ids::{ConversationId, MessageId, TurnId, WorkspaceId};
+use super::{Conn, StoreError, insert_rows, map_row, on_conn};
+use crate::domain::ids::{ConversationId, MessageId, WorkspaceId};
 use crate::domain::message::{Message, MessageRef};
 
-const COLUMNS: &str = "workspace_id, conversation_id, position, id, sender_type, sender_id, text, metadata, \
-    reply_to_id, answers, function_calls, turn_id, created_at";
-
-#[derive(sqlx::FromRow)]
-struct MessageRow {
-    workspace_id: WorkspaceId,
-    conversation_id: ConversationId,
-    position: i64,
-    id: MessageId,
-    sender_type: SenderType,
-    sender_id: String,
-    text: String,
-    metadata: Option<String>,
-    reply_to_id: Option<MessageId>,
-    answers: Option<i64>,
-    function_calls: Option<String>,
-    turn_id: Option<TurnId>,
-    created_at: Micros,
-}
-
-impl From<MessageRow> for Message {
-    fn from(row: MessageRow) -> Self {
-        Self {
-            workspace: row.workspace_id,
-            conversation: row.conversation_id,
-            position: row.position,
-            id: row.id,
-            sender_type: row.sender_type,
-            sender_id: row.sender_id,
-            text: row.text,
-            metadata: row.metadata,
-            reply_to: row.reply_to_id,
-            answers: row.answers,
-            function_calls: row.function_calls,
-            turn: row.turn_id,
-            created_at: row.created_at,
-        }
+map_row!(
+    Message,
+    "messages",
+    message_columns {
+        workspace: "workspace_id",
+        conversation: "conversation_id",
+        position: "position",
+        id: "id",
+        sender_type: "sender_type",
+        sender_id: "sender_id",
+        text: "text",
+        metadata: "metadata",
+        reply_to: "reply_to_id",
+        answers: "answers",
+        function_calls: "function_calls",
+        turn: "turn_id",
+        created_at: "created_at",
     }
-}
+);
 
 /// A message of the workspace.
 pub async fn find(
@@ -56,27 +34,12 @@ pub async fn find(
     workspace: WorkspaceId,
     id: MessageId,
 ) -> Result<Option<Message>, StoreError> {
-    let found: Option<MessageRow> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("select ");
-        query.push(COLUMNS).push(" from messages where workspace_id = ").push_bind(workspace);
-        query.push(" and id = ").push_bind(id);
-        query.build_query_as().fetch_optional(c).await?
-    });
-    Ok(found.map(Message::from))
+    const FIND: &str =
+        concat!("select ", message_columns!(), " from messages where workspace_id = $1 and id = $2");
+    Ok(on_conn!(conn, |c| sqlx::query_as(FIND).bind(workspace).bind(id).fetch_optional(c).await?))
 }
 
-/// Which messages of a conversation are listed, by position.
-#[derive(Clone, Copy)]
-enum MessageRange {
-    /// The oldest after this one.
-    After(i64),
-    /// The newest up to this one.
-    UpTo(i64),
-    /// The newest replies to what is before this one that stand after it.
-    LateReplies(i64),
-}
-
-/// The messages after a position (0: from the first), the oldest first.
+/// The messages after a position (0: from the first), oldest first.
 pub async fn list_after(
     conn: Conn<'_>,
     workspace: WorkspaceId,
@@ -84,10 +47,16 @@ pub async fn list_after(
     after: i64,
     limit: i64,
 ) -> Result<Vec<Message>, StoreError> {
-    list(conn, workspace, conversation, MessageRange::After(after), limit).await
+    const LIST: &str = concat!(
+        "select ",
+        message_columns!(),
+        " from messages where workspace_id = $1 and conversation_id = $2 and position > $3 \
+         order by position limit $4"
+    );
+    list(conn, LIST, workspace, conversation, after, limit).await
 }
 
-/// The newest `limit` messages up to a position, the oldest of them first.
+/// The newest `limit` messages up to a position, oldest first.
 pub async fn list_newest(
     conn: Conn<'_>,
     workspace: WorkspaceId,
@@ -95,10 +64,16 @@ pub async fn list_newest(
     up_to: i64,
     limit: i64,
 ) -> Result<Vec<Message>, StoreError> {
-    list(conn, workspace, conversation, MessageRange::UpTo(up_to), limit).await
+    const LIST: &str = concat!(
+        "select ",
+        message_columns!(),
+        " from messages where workspace_id = $1 and conversation_id = $2 and position <= $3 \
+         order by position desc limit $4"
+    );
+    list(conn, LIST, workspace, conversation, up_to, limit).await
 }
 
-/// The newest `limit` replies to messages before a position that stand after it, the oldest of them first.
+/// The newest `limit` messages after a position that reply to messages before it, oldest first.
 pub async fn list_late_replies(
     conn: Conn<'_>,
     workspace: WorkspaceId,
@@ -106,38 +81,33 @@ pub async fn list_late_replies(
     position: i64,
     limit: i64,
 ) -> Result<Vec<Message>, StoreError> {
-    list(conn, workspace, conversation, MessageRange::LateReplies(position), limit).await
+    const LIST: &str = concat!(
+        "select ",
+        message_columns!(),
+        " from messages where workspace_id = $1 and conversation_id = $2 and position > $3 and answers < $3 \
+         order by position desc limit $4"
+    );
+    list(conn, LIST, workspace, conversation, position, limit).await
 }
 
+/// Runs one of the three lists and returns its messages in order of position.
 async fn list(
     conn: Conn<'_>,
+    statement: &'static str,
     workspace: WorkspaceId,
     conversation: ConversationId,
-    range: MessageRange,
+    position: i64,
     limit: i64,
 ) -> Result<Vec<Message>, StoreError> {
-    let mut rows: Vec<MessageRow> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("select ");
-        query.push(COLUMNS).push(" from messages where workspace_id = ").push_bind(workspace);
-        query.push(" and conversation_id = ").push_bind(conversation).push(" and position ");
-        match range {
-            MessageRange::After(position) => query.push("> ").push_bind(position).push(" order by position"),
-            MessageRange::UpTo(position) => {
-                query.push("<= ").push_bind(position).push(" order by position desc")
-            }
-            MessageRange::LateReplies(position) => {
-                query.push("> ").push_bind(position).push(" and answers < ").push_bind(position);
-                query.push(" order by position desc")
-            }
-        };
-        query.push(" limit ").push_bind(limit);
-        query.build_query_as().fetch_all(c).await?
+    let mut messages: Vec<Message> = on_conn!(conn, |c| {
+        let query = sqlx::query_as(statement).bind(workspace).bind(conversation).bind(position);
+        query.bind(limit).fetch_all(c).await?
     });
-    rows.sort_by_key(|row| row.position);
-    Ok(rows.into_iter().map(Message::from).collect())
+    messages.sort_by_key(|message| message.position);
+    Ok(messages)
 }
 
-/// Where the named messages stand, those of them that there are.
+/// The positions of messages. Unknown ids are left out.
 pub async fn find_refs(
     conn: Conn<'_>,
     ids: &BTreeSet<(WorkspaceId, MessageId)>,
@@ -161,20 +131,6 @@ pub async fn find_refs(
 }
 
 pub async fn insert(conn: Conn<'_>, rows: &[Message]) -> Result<(), StoreError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("insert into messages (");
-        query.push(COLUMNS).push(") ");
-        query.push_values(rows, |mut values, row| {
-            values.push_bind(row.workspace).push_bind(row.conversation).push_bind(row.position);
-            values.push_bind(row.id).push_bind(row.sender_type).push_bind(&row.sender_id);
-            values.push_bind(&row.text).push_bind(&row.metadata).push_bind(row.reply_to);
-            values.push_bind(row.answers).push_bind(&row.function_calls).push_bind(row.turn);
-            values.push_bind(row.created_at);
-        });
-        query.build().execute(c).await?;
-    });
+    insert_rows(conn, rows, "").await?;
     Ok(())
 }

@@ -1,14 +1,33 @@
-//! All SQL: one text for both databases. Functions take a [`Conn`] and the
-//! workspace whose rows they touch; absence is `None`, and becomes an error in
-//! the service that knows what it means.
+//! All SQL, with one text for both databases wherever possible. Functions take a [`Conn`] and the workspace whose rows
+//! they touch. A missing row is `None`; the service that knows its meaning turns it into an error.
 //!
-//! Where the dialects must differ (`Conn::pick`): row locks, the store's clock,
-//! the claims of queued turns and deliveries, and what full-text search is asked.
+//! The dialects differ ([`Conn::pick`]) in row locks, the clock, the claims of queued turns and deliveries, and full-text
+//! search.
+//!
+//! | module | tables |
+//! |---|---|
+//! | [`workspaces`] | `workspaces`, `workspace_state` |
+//! | [`workspace_config`] | `calendars` and `tools` as configuration |
+//! | [`assistants`] | `assistants`, `assistant_versions` |
+//! | [`keys`] | `api_keys` |
+//! | [`conversations`] | `conversations`, `widget_links` |
+//! | [`messages`] | `messages` |
+//! | [`turns`] | `turns`, `journal`, `cancellations` |
+//! | [`bookings`] | `bookings` |
+//! | [`calendars`] | `calendars`, `calendar_links` |
+//! | [`knowledge`] | `knowledge_bases`, `documents`, `passages`, `terms`, `passage_vectors`, `embedding_models`, `document_embeddings` |
+//! | [`ledger`] | `ledger` |
+//! | [`events`] | `events` |
+//! | [`webhook_endpoints`] | `webhook_endpoints` |
+//! | [`deliveries`] | `deliveries`, `attempts` |
+//! | [`idempotency`] | `idempotency` |
+//! | [`processes`] | `processes` |
+//!
+//! [`db`] has the pools, connections, transactions and the mapping between types and rows; it reads `schema_floor`.
 
 pub mod assistants;
 pub mod bookings;
 pub mod calendars;
-pub mod confirmed_bookings;
 pub mod conversations;
 pub mod db;
 pub mod deliveries;
@@ -24,6 +43,6 @@ pub mod webhook_endpoints;
 pub mod workspace_config;
 pub mod workspaces;
 
-use db::bind_chunks;
 pub(crate) use db::on_conn;
 pub use db::{Conn, Db, PooledConnection, ReadConnection, StoreError, Tx, store_now};
+use db::{bind_chunks, from_row, insert_row, insert_rows, map_row};

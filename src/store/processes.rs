@@ -1,4 +1,4 @@
-//! Processes: their leases, where several share a store.
+//! The leases of processes that share a PostgreSQL database.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::{Conn, StoreError, on_conn, store_now};
 use crate::domain::clock::Clock;
 use crate::domain::ids::ProcessId;
 
-/// Renews a process's lease, or begins it.
+/// Begins or renews the lease of a process.
 pub async fn renew_lease(
     mut conn: Conn<'_>,
     process: ProcessId,
@@ -22,7 +22,7 @@ pub async fn renew_lease(
     Ok(())
 }
 
-/// Ends a process's lease: what it still owns may be taken over at once.
+/// Ends the lease of a process. Others may then take over its work immediately.
 pub async fn release_lease(mut conn: Conn<'_>, process: ProcessId) -> Result<(), StoreError> {
     const CANCELLATIONS: &str = "delete from cancellations where owner = $1";
     const RELEASE: &str = "delete from processes where id = $1";
@@ -35,7 +35,7 @@ pub async fn release_lease(mut conn: Conn<'_>, process: ProcessId) -> Result<(),
     Ok(())
 }
 
-/// Removes leases that expired longer than `retention` ago, and the word left for their processes.
+/// Removes leases that expired longer than `retention` ago, with the notices for their processes.
 pub async fn sweep(mut conn: Conn<'_>, retention: Duration, clock: &dyn Clock) -> Result<(), StoreError> {
     const CANCELLATIONS: &str = "delete from cancellations where owner not in (select id from processes)";
     const LEASES: &str = "delete from processes where expires_at < $1";

@@ -1,32 +1,64 @@
-//! Calendars and tools as a workspace's configuration keeps them: found by their slug,
-//! kept as JSON, archived and never deleted.
+//! The `calendars` and `tools` tables as a workspace's configuration sees them: rows with a slug and a JSON text,
+//! which are archived and never deleted.
 
-use sqlx::QueryBuilder;
 use uuid::Uuid;
 
 use super::{Conn, StoreError, on_conn};
 use crate::domain::clock::Micros;
 use crate::domain::ids::WorkspaceId;
 
-/// A kind of row.
+/// A table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Section {
     Calendars,
     Tools,
 }
 
-impl Section {
-    fn table(self) -> &'static str {
-        match self {
-            Self::Calendars => "calendars",
-            Self::Tools => "tools",
-        }
-    }
+struct Statements {
+    list: &'static str,
+    find: &'static str,
+    page: &'static str,
+    put: &'static str,
+    archive: &'static str,
+}
 
-    fn column(self) -> &'static str {
+/// The statements over one of the two tables.
+macro_rules! statements {
+    ($table:literal, $text:literal) => {
+        Statements {
+            list: concat!(
+                statements!(@select $table, $text),
+                " order by slug"
+            ),
+            find: concat!(
+                statements!(@select $table, $text),
+                " and archived_at is null and id = $2"
+            ),
+            page: concat!(
+                statements!(@select $table, $text),
+                " and archived_at is null and id > $2 order by id limit $3"
+            ),
+            put: concat!(
+                "insert into ", $table, " (workspace_id, id, slug, ", $text, ", from_file, created_at) \
+                 values ($1, $2, $3, $4, $5, $6) on conflict (workspace_id, id) do update \
+                 set archived_at = null, ", $text, " = excluded.", $text
+            ),
+            archive: concat!("update ", $table, " set archived_at = $1 where workspace_id = $2 and id = $3"),
+        }
+    };
+    (@select $table:literal, $text:literal) => {
+        concat!(
+            "select id, slug, ", $text, " as text, from_file, archived_at is not null as archived from ", $table,
+            " where workspace_id = $1"
+        )
+    };
+}
+
+impl Section {
+    const fn statements(self) -> &'static Statements {
         match self {
-            Self::Calendars => "rules",
-            Self::Tools => "definition",
+            Self::Calendars => &statements!("calendars", "rules"),
+            Self::Tools => &statements!("tools", "definition"),
         }
     }
 }
@@ -36,41 +68,35 @@ impl Section {
 pub struct ConfigRow {
     pub id: Uuid,
     pub slug: String,
-    /// JSON: a calendar's rules, or a tool.
+    /// JSON: the settings of a calendar, or a tool.
     pub text: String,
-    /// A workspace file made it.
+    /// Created by a workspace file.
     pub from_file: bool,
     pub archived: bool,
 }
 
-/// All rows of the workspace, archived ones too, by slug.
+/// All rows of the workspace, archived ones included, by slug.
 pub async fn list(
     conn: Conn<'_>,
     section: Section,
     workspace: WorkspaceId,
 ) -> Result<Vec<ConfigRow>, StoreError> {
-    Ok(on_conn!(conn, |c| {
-        let mut query = select(section, workspace);
-        query.push(" order by slug");
-        query.build_query_as().fetch_all(c).await?
-    }))
+    let list = section.statements().list;
+    Ok(on_conn!(conn, |c| sqlx::query_as(list).bind(workspace).fetch_all(c).await?))
 }
 
-/// A row that is in use.
+/// A row, unless it is archived.
 pub async fn find(
     conn: Conn<'_>,
     section: Section,
     workspace: WorkspaceId,
     id: Uuid,
 ) -> Result<Option<ConfigRow>, StoreError> {
-    Ok(on_conn!(conn, |c| {
-        let mut query = select(section, workspace);
-        query.push(" and archived_at is null and id = ").push_bind(id);
-        query.build_query_as().fetch_optional(c).await?
-    }))
+    let find = section.statements().find;
+    Ok(on_conn!(conn, |c| sqlx::query_as(find).bind(workspace).bind(id).fetch_optional(c).await?))
 }
 
-/// At most `limit` rows that are in use, after one, in order of age.
+/// At most `limit` rows that are not archived, in order of age, after `after`.
 pub async fn page(
     conn: Conn<'_>,
     section: Section,
@@ -78,29 +104,14 @@ pub async fn page(
     after: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<ConfigRow>, StoreError> {
+    let page = section.statements().page;
+    let after = after.unwrap_or(Uuid::nil());
     Ok(on_conn!(conn, |c| {
-        let mut query = select(section, workspace);
-        query.push(" and archived_at is null");
-        if let Some(after) = after {
-            query.push(" and id > ").push_bind(after);
-        }
-        query.push(" order by id limit ").push_bind(limit);
-        query.build_query_as().fetch_all(c).await?
+        sqlx::query_as(page).bind(workspace).bind(after).bind(limit).fetch_all(c).await?
     }))
 }
 
-/// The beginning of a query for rows of the workspace.
-fn select<'q, D: sqlx::Database>(section: Section, workspace: WorkspaceId) -> QueryBuilder<D>
-where
-    WorkspaceId: sqlx::Encode<'q, D> + sqlx::Type<D> + 'q,
-{
-    let mut query = QueryBuilder::new("select id, slug, ");
-    query.push(section.column()).push(" as text, from_file, archived_at is not null as archived from ");
-    query.push(section.table()).push(" where workspace_id = ").push_bind(workspace);
-    query
-}
-
-/// Makes a row, or gives the one of this id its new text; it is then not archived.
+/// Inserts a row or updates its text. The row is then not archived.
 pub async fn put(
     conn: Conn<'_>,
     section: Section,
@@ -108,22 +119,15 @@ pub async fn put(
     row: &ConfigRow,
     now: Micros,
 ) -> Result<(), StoreError> {
-    let column = section.column();
+    let put = section.statements().put;
     on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("insert into ");
-        query.push(section.table()).push(" (workspace_id, id, slug, ").push(column);
-        query.push(", from_file, created_at) values (");
-        let mut values = query.separated(", ");
-        values.push_bind(workspace).push_bind(row.id).push_bind(&row.slug).push_bind(&row.text);
-        values.push_bind(row.from_file).push_bind(now);
-        query.push(") on conflict (workspace_id, id) do update set archived_at = null, ").push(column);
-        query.push(" = excluded.").push(column);
-        query.build().execute(c).await?;
+        let query = sqlx::query(put).bind(workspace).bind(row.id).bind(&row.slug).bind(&row.text);
+        query.bind(row.from_file).bind(now).execute(c).await?;
     });
     Ok(())
 }
 
-/// Takes a row out of use.
+/// Archives a row.
 pub async fn archive(
     conn: Conn<'_>,
     section: Section,
@@ -131,11 +135,9 @@ pub async fn archive(
     id: Uuid,
     now: Micros,
 ) -> Result<(), StoreError> {
+    let archive = section.statements().archive;
     on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("update ");
-        query.push(section.table()).push(" set archived_at = ").push_bind(now);
-        query.push(" where workspace_id = ").push_bind(workspace).push(" and id = ").push_bind(id);
-        query.build().execute(c).await?;
+        sqlx::query(archive).bind(now).bind(workspace).bind(id).execute(c).await?;
     });
     Ok(())
 }

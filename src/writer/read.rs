@@ -8,7 +8,7 @@ use super::load_plan::LoadPlan;
 use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::turn::Turn;
 use crate::store::{
-    Conn, StoreError, assistants, bookings, conversations, idempotency, ledger, messages, turns,
+    Conn, StoreError, assistants, bookings, calendars, conversations, idempotency, ledger, messages, turns,
     webhook_endpoints, workspaces,
 };
 use crate::writer::commands::{Tables, WorkspaceRow};
@@ -22,7 +22,7 @@ pub(super) async fn read(mut conn: Conn<'_>, mut plan: LoadPlan) -> Result<Table
         tables.conversations.insert(conversation.id, conversation);
     }
     let calendar_keys = plan.bookings.iter().map(|lookup| (lookup.workspace, lookup.calendar)).collect();
-    bookings::lock_calendars(conn.reborrow(), &calendar_keys).await?;
+    calendars::lock(conn.reborrow(), &calendar_keys).await?;
     lock_turns(conn.reborrow(), &mut plan, &mut tables).await?;
 
     let mut settings = workspaces::settings(conn.reborrow(), &plan.workspaces).await?;

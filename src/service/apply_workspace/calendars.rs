@@ -20,7 +20,7 @@ pub(super) struct Calendars {
 pub(super) async fn lock(mut conn: Conn<'_>, workspace: WorkspaceId) -> Result<Vec<ConfigRow>, StoreError> {
     let rows = workspace_config::list(conn.reborrow(), Section::Calendars, workspace).await?;
     let ids = rows.iter().map(|row| (workspace, CalendarId(row.id))).collect();
-    crate::store::bookings::lock_calendars(conn.reborrow(), &ids).await?;
+    crate::store::calendars::lock(conn.reborrow(), &ids).await?;
     workspace_config::list(conn, Section::Calendars, workspace).await
 }
 

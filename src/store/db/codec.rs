@@ -1,5 +1,4 @@
-//! How the field's values are kept in columns: ids as UUIDs (16 bytes on SQLite),
-//! words as text, instants and money as integers.
+//! Column encodings of domain types: ids as UUIDs (16 bytes on SQLite), enums as text, instants and money as integers.
 
 use sqlx::database::Database;
 use sqlx::encode::IsNull;
@@ -24,7 +23,7 @@ use crate::domain::seal::SealedSecret;
 use crate::domain::turn::{Api, TurnState};
 use crate::domain::webhook_endpoint::DisabledReason;
 
-/// A value that is kept as another, on both databases.
+/// Encodes a type as another type, on both databases.
 macro_rules! sql_newtype {
     ($sql:ty, |$value:ident| $to:expr, |$raw:ident| $from:expr; $($name:ty),+ $(,)?) => {
         $(

@@ -1,8 +1,8 @@
-//! A connection of either database, and the macro that runs one body on whichever it is.
+//! A connection of either database, and the macro that compiles one body for both.
 
 use sqlx::{PgConnection, SqliteConnection};
 
-/// A borrowed connection, in a transaction or not.
+/// A borrowed connection, inside or outside a transaction.
 #[derive(Debug)]
 pub enum Conn<'c> {
     Postgres(&'c mut PgConnection),
@@ -10,7 +10,7 @@ pub enum Conn<'c> {
 }
 
 impl Conn<'_> {
-    /// The same connection again, for a function of several statements.
+    /// Borrows the connection again, to run several statements.
     pub fn reborrow(&mut self) -> Conn<'_> {
         match self {
             Self::Postgres(conn) => Conn::Postgres(conn),
@@ -18,7 +18,7 @@ impl Conn<'_> {
         }
     }
 
-    /// The text for this database, where the dialects differ.
+    /// Picks the text for this database where the dialects differ.
     #[must_use]
     pub fn pick(&self, postgres: &'static str, sqlite: &'static str) -> &'static str {
         match self {
@@ -27,23 +27,23 @@ impl Conn<'_> {
         }
     }
 
-    /// Locks the rows that a select reads, against all but foreign keys; SQLite's
-    /// transactions have the whole database already.
+    /// The suffix that makes a `select` lock its rows, without blocking foreign key checks. Empty on SQLite, where a
+    /// transaction locks the whole database.
     #[must_use]
     pub fn row_lock(&self) -> &'static str {
         self.pick(" for no key update", "")
     }
 }
 
-/// How many values one statement may bind: SQLite's bound, below PostgreSQL's 65,535.
+/// How many values a statement may bind: the limit of SQLite. That of PostgreSQL is 65,535.
 const MAX_BIND_VALUES: usize = 32_766;
 
-/// Rows in portions that one statement may write, or look for, at `columns` values a row.
+/// Splits rows into chunks that fit into one statement with `columns` values for each row.
 pub(crate) fn bind_chunks<T>(rows: &[T], columns: usize) -> std::slice::Chunks<'_, T> {
     rows.chunks((MAX_BIND_VALUES / columns).max(1))
 }
 
-/// Runs one body on whichever database the connection is of; it is compiled once for each.
+/// Runs a body on a connection of either database. The body is compiled once for each.
 macro_rules! on_conn {
     ($conn:expr, |$c:ident| $body:expr) => {
         match $conn {

@@ -1,41 +1,41 @@
-//! What can go wrong with a store, by what is to be done about it. What the database itself said is
-//! part of each text, once: sqlx's own errors say it again as their source.
+//! Database errors, classified by the reaction they call for. Each text includes the database's own message; the sqlx
+//! error is not exposed as a source, because it would repeat that message.
 
 /// A failed statement or connection.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The data does not fit (SQLSTATE class 22, 23 or 54): the fault of what was written.
-    #[error("the store refused the data: {}", driver_message(.0))]
+    /// The database rejected the data (SQLSTATE class 22, 23 or 54).
+    #[error("the database rejected the data: {}", driver_message(.0))]
     Data(sqlx::Error),
-    /// The statement itself is at fault: the same again would fail again.
-    #[error("the store refused a statement: {}", driver_message(.0))]
+    /// The statement itself is wrong. A retry would fail again.
+    #[error("the database rejected a statement: {}", driver_message(.0))]
     Statement(sqlx::Error),
-    /// Deadlock, serialization, time-out or a lost connection: the same again may succeed.
-    #[error("the store is away: {}", driver_message(.0))]
+    /// Deadlock, serialization failure, timeout or lost connection. A retry may succeed.
+    #[error("the database is unavailable: {}", driver_message(.0))]
     Unavailable(sqlx::Error),
-    /// At the start: the database cannot be reached, or does not let us in.
+    /// At the start: the database is unreachable, or rejects our login.
     #[error("no connection to {address}: {}", driver_message(.error))]
     NoConnection {
         /// `host:port`.
         address: String,
         error: sqlx::Error,
     },
-    /// Nothing came back in time.
-    #[error("the store did not answer in time")]
+    /// The database did not answer in time.
+    #[error("the database did not answer in time")]
     TimedOut,
-    /// The process stops; nothing is written any more.
+    /// The process is stopping and accepts no more writes.
     #[error("the writer has stopped")]
     Stopped,
-    /// A row that this version cannot read.
-    #[error("a row of the store could not be read: {}", driver_message(.0))]
+    /// This version cannot read a row.
+    #[error("a row of the database could not be read: {}", driver_message(.0))]
     Unreadable(sqlx::Error),
-    /// The database says that this binary is too old for it, or cannot be prepared for it.
+    /// This binary and the database do not fit together.
     #[error("{0}")]
     Unusable(String),
 }
 
 impl StoreError {
-    /// Whether the same again may succeed.
+    /// Returns true if a retry may succeed.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::TimedOut)
@@ -43,13 +43,16 @@ impl StoreError {
 }
 
 impl From<sqlx::Error> for StoreError {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "sqlx may add kinds; what is not known may pass")]
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "sqlx may add kinds; unknown errors count as transient"
+    )]
     fn from(error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) | sqlx::Error::Decode(_) => {
                 Self::Unreadable(error)
             }
-            // What cannot be bound would not be bound the next time either.
+            // A value that cannot be encoded now never can.
             sqlx::Error::Encode(_) => Self::Data(error),
             sqlx::Error::Database(database) if is_data_error(database.as_ref()) => Self::Data(error),
             sqlx::Error::Database(database) if is_statement_error(database.as_ref()) => {
@@ -61,7 +64,7 @@ impl From<sqlx::Error> for StoreError {
 }
 
 impl From<sqlx::migrate::MigrateError> for StoreError {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "sqlx may add kinds; none of them is of our rows")]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "sqlx may add kinds; none concern our rows")]
     fn from(error: sqlx::migrate::MigrateError) -> Self {
         match error {
             sqlx::migrate::MigrateError::Execute(error) => error.into(),
@@ -70,8 +73,8 @@ impl From<sqlx::migrate::MigrateError> for StoreError {
     }
 }
 
-/// What there is to say of an error, without the driver's own framing of it.
-#[expect(clippy::wildcard_enum_match_arm, reason = "sqlx may add kinds; the others speak for themselves")]
+/// The message of an error without the driver's prefix.
+#[expect(clippy::wildcard_enum_match_arm, reason = "sqlx may add kinds; the others have no prefix")]
 fn driver_message(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(error) => error.message().to_owned(),
@@ -86,8 +89,8 @@ fn is_data_error(error: &dyn sqlx::error::DatabaseError) -> bool {
         return true;
     }
     let Some(code) = error.code() else { return false };
-    // SQLite's primary codes 18 to 20: too big, constraint, mismatch; PostgreSQL's classes 22 and 23, and 54:
-    // a value that is too big for an index.
+    // SQLite: primary codes 18 to 20 (too big, constraint, mismatch). PostgreSQL: classes 22 and 23, and 54 for
+    // values that are too large for an index.
     let is_sqlite = error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some();
     if is_sqlite {
         return code.parse::<i64>().is_ok_and(|code| matches!(code & 0xff, 18..=20));
@@ -95,8 +98,7 @@ fn is_data_error(error: &dyn sqlx::error::DatabaseError) -> bool {
     ["22", "23", "54"].iter().any(|class| code.starts_with(class))
 }
 
-/// A fault of ours, in SQL that was written or built wrong. PostgreSQL's class 42, but for missing
-/// rights, which the operator may give back; SQLite's code 1.
+/// Wrong SQL: PostgreSQL's class 42 except for missing privileges, which an operator may grant; SQLite's code 1.
 fn is_statement_error(error: &dyn sqlx::error::DatabaseError) -> bool {
     let Some(code) = error.code() else { return false };
     let is_sqlite = error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some();

@@ -1,10 +1,11 @@
-//! The handle of a store: its pools, its transactions and its migrations.
+//! Access to the database: pools, connections, transactions, migrations, codec and errors.
 
 mod codec;
 mod conn;
 mod error;
 mod now;
 mod pooled_connection;
+mod row;
 mod transaction;
 
 use std::path::Path;
@@ -22,51 +23,56 @@ pub use error::StoreError;
 pub use now::store_now;
 use pooled_connection::HEALTH_CHECK_TIMEOUT;
 pub use pooled_connection::PooledConnection;
+
+pub(crate) use row::{InsertRow, from_row, insert_row, insert_rows, map_row};
 pub use transaction::{ReadConnection, Tx};
 
 static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
-/// What this binary understands; a database whose `schema_floor` is above it refuses it.
+/// The version of this binary. It refuses a database whose `schema_floor` is higher.
 const BINARY_VERSION: i64 = 1;
 
-/// How long a caller waits for a connection of a pool, and a start for its first one.
+/// How long callers wait for a connection of a pool, and the start for its first connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a read may take, the wait for its connection included: a client is answered in less than 5 s.
+/// How long a read may take, including the wait for its connection. Clients get their response within 5 s.
 const READ_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long a transaction may take, likewise: longer than the store lets one of its statements run.
+/// How long a write may take, including the wait for its connection. Longer than `statement_timeout` below.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(8);
-/// A connection that was idle for less is taken to be alive.
+/// Connections that were idle for less are not checked before use.
 const HEALTH_CHECK_AFTER_IDLE: Duration = Duration::from_secs(1);
-/// How long the connections may take to close; what is left then ends with the process.
+/// How long connections may take to close. The end of the process closes the others.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Begins a transaction that can't keep its locks for long, whatever becomes of this process.
+/// Begins a transaction that cannot keep its locks for long, even if this process hangs.
 const BEGIN_POSTGRES: &str =
     "begin; set local statement_timeout = '5s'; set local idle_in_transaction_session_timeout = '2s'";
 
 /// SQLite before this version has the WAL-reset corruption bug.
 const MIN_SQLITE_VERSION: i32 = 3_051_003;
 
-/// A store on either database. Cheap to clone.
+/// The pools of a PostgreSQL or an SQLite database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub enum Db {
-    /// Readers apart, so that a burst of them never keeps the shards waiting.
+    /// A pool of its own for reads, so that a burst of reads never delays the writer.
     Postgres { write: PgPool, read: PgPool },
-    /// One writer; readers apart.
+    /// `write` has a single connection.
     Sqlite { write: SqlitePool, read: SqlitePool },
 }
 
 impl Db {
-    /// Connects to a PostgreSQL database, with at most so many connections to write and to read with.
-    /// Where none can be had, that is [`StoreError::NoConnection`].
+    /// Connects to a PostgreSQL database, with pools of the given sizes.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NoConnection`] if the database cannot be reached.
     pub async fn postgres(
         url: &str,
         write_connections: u32,
         read_connections: u32,
     ) -> Result<Self, StoreError> {
         let options: PgConnectOptions = url.parse().map_err(|error: sqlx::Error| {
-            StoreError::Unusable(format!("DATABASE_URL is no address of a PostgreSQL database: {error}"))
+            StoreError::Unusable(format!("DATABASE_URL is not the address of a PostgreSQL database: {error}"))
         })?;
         let options = options.application_name("rejoinder").statement_cache_capacity(512);
         check_connection(&options).await?;
@@ -85,11 +91,11 @@ impl Db {
         Ok(Self::Postgres { write: pool(write_connections), read: pool(read_connections) })
     }
 
-    /// Opens the SQLite database in `file`, and makes it where there is none.
+    /// Opens the SQLite database in `file`, which is created if it does not exist.
     pub async fn sqlite(file: &Path) -> Result<Self, StoreError> {
         if libsqlite3_sys_version() < MIN_SQLITE_VERSION {
             return Err(StoreError::Unusable(
-                "this binary was built with an SQLite before 3.51.3".to_owned(),
+                "this binary was built with a version of SQLite before 3.51.3".to_owned(),
             ));
         }
         let options = SqliteConnectOptions::new()
@@ -108,7 +114,7 @@ impl Db {
         Ok(Self::Sqlite { write, read })
     }
 
-    /// Brings the schema up to this version. Two that start at once take turns.
+    /// Migrates the schema to this version. Concurrent migrations run one after the other.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         match self {
             Self::Postgres { write, .. } => POSTGRES_MIGRATIONS.run(write).await?,
@@ -117,14 +123,15 @@ impl Db {
         self.check_schema().await
     }
 
-    /// Whether this binary may serve the database as it is.
+    /// Checks that this binary may use the database as it is.
     pub async fn check_schema(&self) -> Result<(), StoreError> {
         const FLOOR: &str = "select oldest_binary from schema_floor";
         let floor: Result<(i64,), sqlx::Error> =
             self.read(async |conn| Ok(on_conn!(conn, |c| sqlx::query_as(FLOOR).fetch_one(c).await))).await?;
         match floor {
             Ok((floor,)) if floor > BINARY_VERSION => Err(StoreError::Unusable(
-                "the database was migrated by a newer version that this one cannot serve beside".to_owned(),
+                "the database was migrated by a newer version, which this version does not support"
+                    .to_owned(),
             )),
             Ok(_) => Ok(()),
             Err(sqlx::Error::Database(_)) => Err(StoreError::Unusable(
@@ -134,7 +141,11 @@ impl Db {
         }
     }
 
-    /// Reads, for at most 4 s: then [`StoreError::TimedOut`].
+    /// Runs reads, for at most 4 s.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::TimedOut`] after that time.
     pub async fn read<T>(
         &self,
         work: impl AsyncFnOnce(Conn<'_>) -> Result<T, StoreError>,
@@ -143,7 +154,7 @@ impl Db {
         tokio::time::timeout(READ_TIMEOUT, read).await.unwrap_or(Err(StoreError::TimedOut))
     }
 
-    /// The same, but all statements see what was committed before the first of them.
+    /// Like [`Self::read`], but all statements read the same snapshot.
     pub async fn snapshot<T>(
         &self,
         work: impl AsyncFnOnce(Conn<'_>) -> Result<T, StoreError>,
@@ -172,8 +183,12 @@ impl Db {
         })
     }
 
-    /// Writes in one transaction, for at most 8 s: then [`StoreError::TimedOut`]. Where it fails with
-    /// an error that [`StoreError::is_transient`], it may have been committed.
+    /// Runs writes in one transaction, for at most 8 s.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::TimedOut`] after that time. After an error that [`StoreError::is_transient`] the transaction
+    /// may have been committed.
     pub async fn write<T>(
         &self,
         work: impl AsyncFnOnce(Conn<'_>) -> Result<T, StoreError>,
@@ -187,7 +202,7 @@ impl Db {
         tokio::time::timeout(WRITE_TIMEOUT, write).await.unwrap_or(Err(StoreError::TimedOut))
     }
 
-    /// A writing transaction, of which the caller bounds the time. On SQLite it has the whole database.
+    /// Begins a write transaction without a timeout of its own. On SQLite it locks the whole database.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
         Ok(match self {
             Self::Postgres { write, .. } => {
@@ -203,8 +218,7 @@ impl Db {
         })
     }
 
-    /// A connection to read with, of which the caller bounds the time; each statement sees what was
-    /// committed before it.
+    /// A connection for reads without a timeout of its own. Each statement reads a snapshot of its own.
     pub async fn acquire_read(&self) -> Result<ReadConnection, StoreError> {
         Ok(match self {
             Self::Postgres { read, .. } => ReadConnection::Postgres(PooledConnection::acquire(read).await?),
@@ -212,13 +226,13 @@ impl Db {
         })
     }
 
-    /// Whether the store is a PostgreSQL, which several processes may share.
+    /// Returns true for PostgreSQL, which several processes may share.
     #[must_use]
     pub fn is_shared(&self) -> bool {
         matches!(self, Self::Postgres { .. })
     }
 
-    /// Closes all connections once they are given back, but waits for no more than 5 s.
+    /// Closes all connections as they are released. Waits for at most 5 s.
     pub async fn close(&self) {
         let closed = async {
             match self {
@@ -233,17 +247,17 @@ impl Db {
             }
         };
         if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
-            tracing::warn!("not all connections to the store could be closed");
+            tracing::warn!("some database connections did not close in time");
         }
     }
 }
 
-/// Whether a connection answers, soon.
+/// Returns true if a connection answers a ping in time.
 async fn is_alive(conn: &mut PgConnection) -> bool {
     tokio::time::timeout(HEALTH_CHECK_TIMEOUT, conn.ping()).await.is_ok_and(|answered| answered.is_ok())
 }
 
-/// Connects once, beside any pool: a pool tries again until its time is up, and does not say why.
+/// Connects once without a pool, because a pool retries until its timeout and hides the cause.
 async fn check_connection(options: &PgConnectOptions) -> Result<(), StoreError> {
     let connect = async { PgConnection::connect_with(options).await?.close().await };
     let outcome = timeout(ACQUIRE_TIMEOUT, connect).await;

@@ -1,9 +1,9 @@
-//! The time that processes compare.
+//! The clock that all processes of a database share.
 
 use super::{Conn, StoreError};
 use crate::domain::clock::{Clock, Micros};
 
-/// PostgreSQL's own clock there, this process's on SQLite.
+/// The current time: by the clock of the PostgreSQL server, or of this process on SQLite.
 pub async fn store_now(conn: Conn<'_>, clock: &dyn Clock) -> Result<Micros, StoreError> {
     match conn {
         Conn::Postgres(c) => {

@@ -1,11 +1,11 @@
-//! A writing transaction, and a connection to read with.
+//! Transactions and read connections.
 
 use sqlx::pool::PoolConnection;
 use sqlx::{Postgres, Sqlite};
 
 use super::{Conn, PooledConnection, StoreError};
 
-/// A transaction; rolled back where it is dropped.
+/// A transaction. Dropping it rolls it back.
 #[derive(Debug)]
 pub enum Tx {
     Postgres(PooledConnection<Postgres>),
@@ -13,7 +13,7 @@ pub enum Tx {
 }
 
 impl Tx {
-    /// The connection that its statements run on.
+    /// The connection to run statements on.
     pub fn conn(&mut self) -> Conn<'_> {
         match self {
             Self::Postgres(conn) => Conn::Postgres(conn.conn()),
@@ -21,7 +21,11 @@ impl Tx {
         }
     }
 
-    /// Makes it durable. An error leaves the outcome unknown.
+    /// Commits.
+    ///
+    /// # Errors
+    ///
+    /// After any error the outcome is unknown.
     pub async fn commit(self) -> Result<(), StoreError> {
         match self {
             Self::Postgres(conn) => conn.commit().await?,
@@ -31,7 +35,7 @@ impl Tx {
     }
 }
 
-/// A connection to read with.
+/// A connection for reads.
 #[derive(Debug)]
 pub enum ReadConnection {
     Postgres(PooledConnection<Postgres>),
@@ -39,7 +43,7 @@ pub enum ReadConnection {
 }
 
 impl ReadConnection {
-    /// The connection that its statements run on.
+    /// The connection to run statements on.
     pub fn conn(&mut self) -> Conn<'_> {
         match self {
             Self::Postgres(conn) => Conn::Postgres(conn.conn()),

@@ -1,4 +1,4 @@
-//! Attempts at deliveries, and what they make of their delivery and endpoint.
+//! Attempts at deliveries, and their effect on the delivery and the endpoint.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -9,12 +9,12 @@ use crate::domain::delivery::{
     Attempt, AttemptOutcome, DeliveryKey, DeliveryOutcome, DeliveryState, Disposition, OutcomeWrite,
 };
 use crate::domain::ids::{EndpointId, ProcessId, WorkspaceId};
-use crate::store::{Conn, StoreError, bind_chunks, on_conn, store_now};
+use crate::store::{Conn, StoreError, bind_chunks, insert_row, insert_rows, on_conn, store_now};
 
 type EndpointKey = (WorkspaceId, EndpointId);
 
-/// Writes how a process's holds on deliveries ended, the attempts with them. What it does not own any
-/// more, by the fence, is left as it is. Each delivery may be named once.
+/// Writes the outcomes of a process's deliveries, with their attempts. Deliveries that the process no longer owns,
+/// judged by the fence, are skipped. `ended` must name each delivery at most once.
 pub async fn record(
     mut conn: Conn<'_>,
     process: ProcessId,
@@ -23,24 +23,24 @@ pub async fn record(
 ) -> Result<(), StoreError> {
     let now = store_now(conn.reborrow(), clock).await?;
     let mut sorted: Vec<&OutcomeWrite> = ended.iter().collect();
-    // Locked in one order, whoever writes them.
+    // All processes lock in the same order, so that they never deadlock.
     sorted.sort_unstable_by_key(|ended| ended.key);
     let mut owned = Vec::new();
     for ended in bind_chunks(&sorted, 8) {
         let numbers = finish_deliveries(conn.reborrow(), process, ended, now).await?;
-        let mut attempts = Vec::new();
+        let mut attempts: Vec<NumberedAttempt<'_>> = Vec::new();
         for OutcomeWrite { key, outcome, .. } in ended {
             if let (DeliveryOutcome::Attempted(attempt, _), Some(number)) = (outcome, numbers.get(key)) {
                 attempts.push((*key, *number, attempt));
             }
         }
-        insert(conn.reborrow(), &attempts).await?;
+        insert_rows(conn.reborrow(), &attempts, "").await?;
         owned.extend(ended.iter().copied().filter(|ended| numbers.contains_key(&ended.key)));
     }
     update_failing_since(conn, &owned, now).await
 }
 
-/// Keeps `failing_since`: set by the first failure since a success, and emptied by a success.
+/// Maintains `failing_since`: the first failure after a success sets it, a success clears it.
 async fn update_failing_since(
     mut conn: Conn<'_>,
     ended: &[&OutcomeWrite],
@@ -69,8 +69,8 @@ async fn update_failing_since(
     Ok(())
 }
 
-/// The endpoints that are not yet marked so, locked in one order, whoever marks them. Only these: an
-/// endpoint's row is read by every batch of its workspace.
+/// Locks and returns the endpoints whose `failing_since` has to change, in one order for all processes. Others stay
+/// unlocked, because every batch of the workspace reads its endpoints.
 async fn lock_changed_endpoints(
     conn: Conn<'_>,
     marks: &[(EndpointKey, bool)],
@@ -89,7 +89,7 @@ async fn lock_changed_endpoints(
     }))
 }
 
-/// Turns `failing_since` over: set where there is none, and else emptied.
+/// Toggles `failing_since`: sets it where it is null, else clears it.
 async fn toggle_failing_since(
     conn: Conn<'_>,
     endpoints: &[EndpointKey],
@@ -111,7 +111,7 @@ async fn toggle_failing_since(
     Ok(())
 }
 
-/// What is written of a delivery: its state, how many attempts more, when it may be claimed, when it ended.
+/// The columns of a delivery after an outcome: state, number of new attempts, `not_before`, `ended_at`.
 fn delivery_columns(
     outcome: &DeliveryOutcome,
     now: Micros,
@@ -129,7 +129,7 @@ fn delivery_columns(
     }
 }
 
-/// The number of attempts of each delivery that was still owned.
+/// Writes the outcomes and returns the number of attempts of each delivery that was still owned.
 async fn finish_deliveries(
     conn: Conn<'_>,
     process: ProcessId,
@@ -160,21 +160,17 @@ async fn finish_deliveries(
     Ok(rows.into_iter().map(number).collect())
 }
 
-async fn insert(mut conn: Conn<'_>, rows: &[(DeliveryKey, i64, &Attempt)]) -> Result<(), StoreError> {
-    for rows in bind_chunks(rows, 9) {
-        on_conn!(conn.reborrow(), |c| {
-            let mut query = QueryBuilder::new(
-                "insert into attempts (workspace_id, endpoint_id, cursor, number, started_at, finished_at, \
-                 status, outcome, excerpt) ",
-            );
-            query.push_values(rows, |mut values, (key, number, attempt)| {
-                values.push_bind(key.workspace).push_bind(key.endpoint).push_bind(key.cursor);
-                values.push_bind(*number).push_bind(attempt.started_at).push_bind(attempt.finished_at);
-                values.push_bind(attempt.status.map(i64::from)).push_bind(attempt.outcome);
-                values.push_bind(attempt.excerpt.as_deref());
-            });
-            query.build().execute(c).await?;
-        });
-    }
-    Ok(())
-}
+/// An attempt with the key of its delivery and its number there.
+type NumberedAttempt<'a> = (DeliveryKey, i64, &'a Attempt);
+
+insert_row!(NumberedAttempt<'_>, "attempts", attempt_columns, |row| {
+    "workspace_id": row.0.workspace,
+    "endpoint_id": row.0.endpoint,
+    "cursor": row.0.cursor,
+    "number": row.1,
+    "started_at": row.2.started_at,
+    "finished_at": row.2.finished_at,
+    "status": row.2.status.map(i64::from),
+    "outcome": row.2.outcome,
+    "excerpt": row.2.excerpt.as_deref(),
+});

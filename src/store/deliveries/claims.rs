@@ -1,5 +1,5 @@
-//! Deliveries as work: which endpoints have some that are due, claims, takeovers. A claim
-//! goes endpoint by endpoint, so that the backlog of one hides nothing of another's.
+//! Ownership of deliveries: the endpoints with due deliveries, claims, takeovers. Deliveries are claimed by
+//! endpoint, so that the backlog of one endpoint does not hide the deliveries of another.
 
 use std::collections::HashSet;
 
@@ -8,21 +8,21 @@ use uuid::Uuid;
 
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::delivery::{ClaimedDelivery, DeliveryKey, EventPayload, ORDERING_WINDOW};
-use crate::domain::ids::{DeliveryId, EndpointId, EventId, ProcessId, WorkspaceId};
-use crate::store::{Conn, StoreError, bind_chunks, on_conn, store_now};
+use crate::domain::ids::{EndpointId, EventId, ProcessId, WorkspaceId};
+use crate::store::{Conn, StoreError, bind_chunks, from_row, on_conn, store_now};
 
-/// An endpoint that a delivery is due at.
+/// An endpoint with due deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DueEndpoint {
     pub workspace: WorkspaceId,
     pub endpoint: EndpointId,
-    /// When the first of its deliveries was to be sent.
+    /// When its first delivery became due.
     pub since: Micros,
     /// Its last attempt failed.
     pub is_failing: bool,
 }
 
-/// How many deliveries of an endpoint are wanted.
+/// The number of deliveries to claim for an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClaimRequest {
     pub workspace: WorkspaceId,
@@ -30,51 +30,60 @@ pub struct ClaimRequest {
     pub count: usize,
 }
 
-/// The endpoints that deliveries are due at, whatever their number: the index of queued deliveries is
-/// read by leaps from endpoint to endpoint.
-const DUE: &str = "select due.w, due.i, due.since, p.failing_since is not null from due \
-    join webhook_endpoints p on p.workspace_id = due.w and p.id = due.i \
-    where p.enabled and p.archived_at is null and due.since <= ";
-const SKIP_SCAN_POSTGRES: &str = "with recursive due (w, i, since) as (\
-    (select workspace_id, endpoint_id, not_before from deliveries where state = 'queued' \
-     order by workspace_id, endpoint_id, not_before limit 1) \
-    union all \
-    select n.workspace_id, n.endpoint_id, n.not_before from due cross join lateral \
-    (select workspace_id, endpoint_id, not_before from deliveries \
-     where state = 'queued' and (workspace_id, endpoint_id) > (due.w, due.i) \
-     order by workspace_id, endpoint_id, not_before limit 1) n) ";
-/// Two looks, for SQLite does not seek by both columns at once.
-const SKIP_SCAN_SQLITE: &str = "with recursive due (w, i, since) as (\
-    select * from (select workspace_id, endpoint_id, not_before from deliveries where state = 'queued' \
-     order by workspace_id, endpoint_id, not_before limit 1) \
-    union all \
-    select n.workspace_id, n.endpoint_id, n.not_before from due join deliveries n on n.rowid = coalesce(\
-    (select rowid from deliveries where state = 'queued' and workspace_id = due.w and endpoint_id > due.i \
-     order by endpoint_id, not_before limit 1), \
-    (select rowid from deliveries where state = 'queued' and workspace_id > due.w \
-     order by workspace_id, endpoint_id, not_before limit 1))) ";
+/// The end of both statements that list the endpoints with due deliveries. A recursive skip scan over the index of
+/// queued deliveries visits each endpoint once, however many deliveries it has.
+macro_rules! select_due {
+    () => {
+        "select due.w, due.i, due.since, p.failing_since is not null from due \
+         join webhook_endpoints p on p.workspace_id = due.w and p.id = due.i \
+         where p.enabled and p.archived_at is null and due.since <= $1"
+    };
+}
 
-/// The endpoints that take events and have deliveries that are due, and the store's time.
+const DUE_POSTGRES: &str = concat!(
+    "with recursive due (w, i, since) as (\
+     (select workspace_id, endpoint_id, not_before from deliveries where state = 'queued' \
+      order by workspace_id, endpoint_id, not_before limit 1) \
+     union all \
+     select n.workspace_id, n.endpoint_id, n.not_before from due cross join lateral \
+     (select workspace_id, endpoint_id, not_before from deliveries \
+      where state = 'queued' and (workspace_id, endpoint_id) > (due.w, due.i) \
+      order by workspace_id, endpoint_id, not_before limit 1) n) ",
+    select_due!()
+);
+/// With two subqueries, because SQLite does not seek by both columns at once.
+const DUE_SQLITE: &str = concat!(
+    "with recursive due (w, i, since) as (\
+     select * from (select workspace_id, endpoint_id, not_before from deliveries where state = 'queued' \
+      order by workspace_id, endpoint_id, not_before limit 1) \
+     union all \
+     select n.workspace_id, n.endpoint_id, n.not_before from due join deliveries n on n.rowid = coalesce(\
+     (select rowid from deliveries where state = 'queued' and workspace_id = due.w and endpoint_id > due.i \
+      order by endpoint_id, not_before limit 1), \
+     (select rowid from deliveries where state = 'queued' and workspace_id > due.w \
+      order by workspace_id, endpoint_id, not_before limit 1))) ",
+    select_due!()
+);
+
+/// The active endpoints with due deliveries, and the database's time.
 pub async fn list_due(
     mut conn: Conn<'_>,
     clock: &dyn Clock,
 ) -> Result<(Vec<DueEndpoint>, Micros), StoreError> {
     let now = store_now(conn.reborrow(), clock).await?;
-    let skip_scan = conn.pick(SKIP_SCAN_POSTGRES, SKIP_SCAN_SQLITE);
-    let rows: Vec<(WorkspaceId, EndpointId, Micros, bool)> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new(skip_scan);
-        query.push(DUE).push_bind(now);
-        query.build_query_as().fetch_all(c).await?
-    });
+    let list = conn.pick(DUE_POSTGRES, DUE_SQLITE);
+    let rows: Vec<(WorkspaceId, EndpointId, Micros, bool)> =
+        on_conn!(conn, |c| sqlx::query_as(list).bind(now).fetch_all(c).await?);
     let due =
         |(workspace, endpoint, since, is_failing)| DueEndpoint { workspace, endpoint, since, is_failing };
     Ok((rows.into_iter().map(due).collect(), now))
 }
 
-/// What may be claimed of one endpoint: the longest due first, and none while an earlier one of its
-/// conversation there is open, but for an old one that waits to be tried again. `q` is the delivery in
-/// question. No `not exists`: a planner that makes a join of it may read all that is open at the
-/// endpoint, for each. The latest one first: thousands that are old would be read for each young one.
+/// The claimable deliveries `q` of one endpoint, longest due first. A delivery is not claimable while an earlier
+/// delivery of the same conversation to this endpoint is open, unless that one is past the ordering window and
+/// waits for a retry. The subquery is no `not exists`, because a planner may turn that into a join that reads all
+/// open deliveries of the endpoint for each row; and it reads the latest earlier delivery first, because there may
+/// be thousands of old ones.
 macro_rules! claimable {
     ($workspace:literal, $endpoint:literal, $now:literal, $ordered_since:literal, $count:literal) => {
         concat!(
@@ -114,33 +123,20 @@ const CLAIM_SQLITE: &str = concat!(
      returning workspace_id, endpoint_id, cursor, id, fence, attempts, attempts_before, replay"
 );
 
-#[derive(sqlx::FromRow)]
-struct ClaimedRow {
-    workspace_id: WorkspaceId,
-    endpoint_id: EndpointId,
-    cursor: i64,
-    id: DeliveryId,
-    fence: i64,
-    attempts: i64,
-    attempts_before: i64,
-    replay: bool,
-}
+from_row!(ClaimedDelivery, |row| Self {
+    key: DeliveryKey {
+        workspace: row.try_get("workspace_id")?,
+        endpoint: row.try_get("endpoint_id")?,
+        cursor: row.try_get("cursor")?,
+    },
+    id: row.try_get("id")?,
+    fence: row.try_get("fence")?,
+    attempts: row.try_get("attempts")?,
+    attempts_before: row.try_get("attempts_before")?,
+    replay: row.try_get("replay")?,
+});
 
-impl From<ClaimedRow> for ClaimedDelivery {
-    fn from(row: ClaimedRow) -> Self {
-        let key = DeliveryKey { workspace: row.workspace_id, endpoint: row.endpoint_id, cursor: row.cursor };
-        Self {
-            key,
-            id: row.id,
-            fence: row.fence,
-            attempts: row.attempts,
-            attempts_before: row.attempts_before,
-            replay: row.replay,
-        }
-    }
-}
-
-/// Claims at most the wanted number of deliveries of each endpoint, in order.
+/// Claims at most the requested number of deliveries of each endpoint, in order.
 pub async fn claim(
     mut conn: Conn<'_>,
     process: ProcessId,
@@ -150,7 +146,7 @@ pub async fn claim(
     let now = store_now(conn.reborrow(), clock).await?;
     let ordered_since = now.minus(ORDERING_WINDOW);
     let count = |request: &ClaimRequest| i64::try_from(request.count).unwrap_or(i64::MAX);
-    let mut rows: Vec<ClaimedRow> = match conn {
+    let mut claimed: Vec<ClaimedDelivery> = match conn {
         Conn::Postgres(c) => {
             let workspaces: Vec<Uuid> = requests.iter().map(|request| request.workspace.0).collect();
             let endpoints: Vec<Uuid> = requests.iter().map(|request| request.endpoint.0).collect();
@@ -161,19 +157,20 @@ pub async fn claim(
         Conn::Sqlite(c) => {
             let mut rows = Vec::new();
             for request in requests {
-                let query = sqlx::query_as(CLAIM_SQLITE).bind(process).bind(now).bind(ordered_since);
+                let query = sqlx::query_as::<_, ClaimedDelivery>(CLAIM_SQLITE);
+                let query = query.bind(process).bind(now).bind(ordered_since);
                 let query = query.bind(request.workspace).bind(request.endpoint).bind(count(request));
                 rows.extend(query.fetch_all(&mut *c).await?);
             }
             rows
         }
     };
-    // The order of `returning` is nobody's.
-    rows.sort_by_key(|row| (row.workspace_id, row.endpoint_id, row.cursor));
-    Ok(rows.into_iter().map(ClaimedDelivery::from).collect())
+    // `returning` has no defined order.
+    claimed.sort_by_key(|delivery| delivery.key);
+    Ok(claimed)
 }
 
-/// The events of deliveries, as they are sent; those that are kept no longer are missing.
+/// The events of deliveries. Events that retention has removed are left out.
 pub async fn list_events(mut conn: Conn<'_>, keys: &[DeliveryKey]) -> Result<Vec<EventPayload>, StoreError> {
     let distinct: HashSet<_> = keys.iter().map(|key| (key.workspace, key.cursor)).collect();
     let distinct: Vec<_> = distinct.into_iter().collect();

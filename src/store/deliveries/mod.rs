@@ -1,29 +1,36 @@
-//! Events on their way to webhook endpoints.
+//! Deliveries of events to webhook endpoints.
+
+use crate::domain::delivery::DeliveryState;
+use crate::domain::event::Delivery;
+use crate::store::{Conn, StoreError, insert_row, insert_rows};
+
+/// A delivery that waits for its first attempt, or for the first attempt of a replay.
+struct QueuedDelivery {
+    delivery: Delivery,
+    is_replay: bool,
+}
+
+insert_row!(QueuedDelivery, "deliveries", delivery_columns, |row| {
+    "workspace_id": row.delivery.workspace,
+    "endpoint_id": row.delivery.endpoint,
+    "cursor": row.delivery.cursor,
+    "id": row.delivery.id,
+    "conversation_id": row.delivery.conversation,
+    "state": DeliveryState::Queued,
+    "fence": 0_i64,
+    "attempts": 0_i64,
+    "attempts_before": 0_i64,
+    "replay": row.is_replay,
+    "not_before": row.delivery.created_at,
+    "created_at": row.delivery.created_at,
+});
 
 pub mod attempts;
 pub mod claims;
 pub mod log;
 
-use sqlx::QueryBuilder;
-
-use crate::domain::event::Delivery;
-use crate::store::{Conn, StoreError, bind_chunks, on_conn};
-
-pub async fn insert(mut conn: Conn<'_>, rows: &[Delivery]) -> Result<(), StoreError> {
-    for rows in bind_chunks(rows, 12) {
-        on_conn!(conn.reborrow(), |c| {
-            let mut query = QueryBuilder::new(
-                "insert into deliveries (workspace_id, endpoint_id, cursor, id, conversation_id, state, fence, \
-                 attempts, attempts_before, replay, not_before, created_at) ",
-            );
-            query.push_values(rows, |mut values, row| {
-                values.push_bind(row.workspace).push_bind(row.endpoint).push_bind(row.cursor);
-                values.push_bind(row.id).push_bind(row.conversation).push_bind("queued");
-                values.push_bind(0_i64).push_bind(0_i64).push_bind(0_i64).push_bind(false);
-                values.push_bind(row.created_at).push_bind(row.created_at);
-            });
-            query.build().execute(c).await?;
-        });
-    }
+pub async fn insert(conn: Conn<'_>, rows: &[Delivery]) -> Result<(), StoreError> {
+    let queued = |delivery: &Delivery| QueuedDelivery { delivery: *delivery, is_replay: false };
+    insert_rows(conn, &rows.iter().map(queued).collect::<Vec<_>>(), "").await?;
     Ok(())
 }

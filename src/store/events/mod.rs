@@ -1,5 +1,5 @@
-//! Events: the log that the feed and the webhooks tell, in order of its cursor.
-//! Of what a deleted conversation has left, the `data` is told no more.
+//! Events: the log behind the event feed and the webhooks, in the order of its cursor.
+//! The `data` of events is redacted once their conversation has been deleted.
 
 pub mod replay;
 pub mod retention;
@@ -10,11 +10,19 @@ use crate::domain::clock::Micros;
 use crate::domain::event::{CursorRange, Event, EventFilter, EventType};
 use crate::domain::ids::{ConversationId, EventId, WorkspaceId};
 use crate::domain::render;
-use crate::store::{Conn, StoreError, bind_chunks, on_conn};
+use crate::store::{Conn, StoreError, bind_chunks, insert_row, insert_rows, on_conn};
 
-const COLUMNS: &str = "workspace_id, cursor, id, type, conversation_id, body, created_at";
+insert_row!(Event, "events", event_columns, |event| {
+    "workspace_id": event.workspace,
+    "cursor": event.cursor,
+    "id": event.id,
+    "type": event.kind,
+    "conversation_id": event.conversation,
+    "body": &event.body,
+    "created_at": event.created_at,
+});
 
-/// A workspace's reach, and one of its events if there is any.
+/// The range of a workspace's feed, and one of its events if there is any.
 #[derive(sqlx::FromRow)]
 struct FeedRow {
     events_from: i64,
@@ -47,8 +55,8 @@ impl FeedRow {
     }
 }
 
-/// The events after a cursor that a reader wants, at most `limit`, in order; and how far the feed
-/// reaches at that very moment, so that whoever read all that there was knows it.
+/// At most `limit` events after a cursor that match a filter, in order, and the range of the feed as of the
+/// same statement, so that the caller knows whether it has read to the end.
 pub async fn read_after(
     conn: Conn<'_>,
     workspace: WorkspaceId,
@@ -61,13 +69,17 @@ pub async fn read_after(
             "select s.events_from, s.next_cursor, e.cursor, e.id, e.type, e.conversation_id, e.body, \
              e.created_at, c.deleted_at from workspace_state s left join (select * from (",
         );
-        // A range of an index for each type: together they give no more than a page each, however
-        // rare a type is.
+        // One index range for each type: however rare a type is, no range yields more than a page.
         let types: Vec<_> = filter.types.iter().map(Some).collect();
         let types = if types.is_empty() { vec![None] } else { types };
         for (nth, kind) in types.into_iter().enumerate() {
-            query.push(if nth == 0 { "" } else { " union all " }).push("select * from (select ");
-            query.push(COLUMNS).push(" from events where workspace_id = ").push_bind(workspace);
+            query.push(if nth == 0 { "" } else { " union all " });
+            query.push(concat!(
+                "select * from (select ",
+                event_columns!(),
+                " from events where workspace_id = "
+            ));
+            query.push_bind(workspace);
             if let Some(kind) = kind {
                 query.push(" and type = ").push_bind(*kind);
             }
@@ -94,7 +106,7 @@ pub async fn read_after(
     Ok((range, rows.into_iter().filter_map(|row| row.event(workspace)).collect()))
 }
 
-/// How far a workspace's feed reaches, and when its oldest event was written, if one is kept.
+/// The range of a workspace's feed, and the time of its oldest event, if there is one.
 pub async fn cursor_range(
     conn: Conn<'_>,
     workspace: WorkspaceId,
@@ -109,7 +121,7 @@ pub async fn cursor_range(
     }))
 }
 
-/// The cursor of an event, while it is kept.
+/// The cursor of an event that retention has not removed.
 pub async fn find_cursor(
     conn: Conn<'_>,
     workspace: WorkspaceId,
@@ -121,7 +133,7 @@ pub async fn find_cursor(
     Ok(found.map(|(cursor,)| cursor))
 }
 
-/// The cursor of the last event of each of these workspaces.
+/// The cursor of the latest event of each workspace.
 pub async fn latest_cursors(
     mut conn: Conn<'_>,
     workspaces: &[WorkspaceId],
@@ -144,7 +156,7 @@ pub async fn latest_cursors(
     Ok(cursors)
 }
 
-/// Whether the event at a cursor is this one.
+/// Returns true if the event at this cursor has this id.
 pub async fn exists(
     conn: Conn<'_>,
     workspace: WorkspaceId,
@@ -158,18 +170,7 @@ pub async fn exists(
     Ok(count > 0)
 }
 
-pub async fn insert(mut conn: Conn<'_>, rows: &[Event]) -> Result<(), StoreError> {
-    for rows in bind_chunks(rows, 7) {
-        on_conn!(conn.reborrow(), |c| {
-            let mut query = QueryBuilder::new("insert into events (");
-            query.push(COLUMNS).push(") ");
-            query.push_values(rows, |mut values, row| {
-                values.push_bind(row.workspace).push_bind(row.cursor).push_bind(row.id);
-                values.push_bind(row.kind).push_bind(row.conversation).push_bind(&row.body);
-                values.push_bind(row.created_at);
-            });
-            query.build().execute(c).await?;
-        });
-    }
+pub async fn insert(conn: Conn<'_>, rows: &[Event]) -> Result<(), StoreError> {
+    insert_rows(conn, rows, "").await?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Which events are kept, for whoever asks for them again.
+//! Reads events that are to be delivered again.
 
 use std::time::Duration;
 
@@ -10,22 +10,22 @@ use crate::domain::ids::WorkspaceId;
 use crate::store::deliveries::log::ReplayEvent;
 use crate::store::{Conn, StoreError, on_conn};
 
-/// Which of a workspace's events.
+/// A range of a workspace's events.
 #[derive(Clone, Debug)]
 pub struct EventRange {
     pub workspace: WorkspaceId,
-    /// Their cursors are greater than this one…
+    /// Exclusive lower bound of the cursor.
     pub after: i64,
-    /// … and not greater than this one.
+    /// Inclusive upper bound of the cursor.
     pub last: i64,
-    /// They were made at or after this time.
+    /// Inclusive lower bound of the creation time.
     pub since: Option<Micros>,
-    /// Empty: all.
+    /// Empty: all types.
     pub types: Vec<EventType>,
 }
 
-/// The first events of a range, at most `limit`. What retention has passed is left out, though it may
-/// still be there, and so are tests: they are for one endpoint alone.
+/// The first `limit` events of a range. Events below the retention cursor are left out even if they have not
+/// been removed yet; so are test events, which belong to a single endpoint.
 pub async fn list(conn: Conn<'_>, range: &EventRange, limit: i64) -> Result<Vec<ReplayEvent>, StoreError> {
     Ok(on_conn!(conn, |c| {
         let mut query = QueryBuilder::new("select cursor, conversation_id from events where workspace_id = ");
@@ -50,15 +50,15 @@ pub async fn list(conn: Conn<'_>, range: &EventRange, limit: i64) -> Result<Vec<
     }))
 }
 
-/// The newest event's cursor; 0 where there is none.
+/// The cursor of the latest event; 0 if there is none.
 pub async fn latest_cursor(conn: Conn<'_>, workspace: WorkspaceId) -> Result<i64, StoreError> {
     const LAST: &str = "select coalesce(max(cursor), 0) from events where workspace_id = $1";
     let (last,): (i64,) = on_conn!(conn, |c| sqlx::query_as(LAST).bind(workspace).fetch_one(c).await?);
     Ok(last)
 }
 
-/// A cursor that is not after any event since a time, and not long before the first: cursors are in the
-/// order of time but for how far the processes' clocks are apart.
+/// A cursor shortly before the first event since `since`, found by binary search. Cursors follow the order of
+/// time only as far as the clocks of the processes agree; the search allows for a minute of difference.
 pub async fn cursor_before(
     mut conn: Conn<'_>,
     workspace: WorkspaceId,
@@ -69,7 +69,7 @@ pub async fn cursor_before(
         order by cursor limit 1";
     const CLOCKS_APART: Duration = Duration::from_mins(1);
     let cutoff = since.minus(CLOCKS_APART);
-    // What is at `low` or before it is too old.
+    // Events up to `low` are too old.
     let (mut low, mut high) = (0, last);
     while low < high {
         let middle = low + (high - low) / 2;

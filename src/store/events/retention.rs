@@ -1,5 +1,5 @@
-//! What is kept no longer: events, with their deliveries and attempts. First a workspace's oldest
-//! kept cursor is moved, a moment under its lock; then what is below it goes, without that lock.
+//! Retention of events, with their deliveries and attempts. A workspace's oldest kept cursor is advanced first,
+//! briefly under the workspace's lock; the rows below it are then removed without that lock.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use crate::domain::clock::{Clock, Micros};
 use crate::domain::ids::WorkspaceId;
 use crate::store::{Conn, StoreError, on_conn, store_now};
 
-/// At most `limit` workspaces after this one with events that are older than `max_age`, or that are below
-/// the oldest kept cursor and still there.
+/// At most `limit` workspaces after this one with events to remove: events older than `max_age`, or events
+/// below the oldest kept cursor.
 pub async fn list_expired(
     mut conn: Conn<'_>,
     max_age: Duration,
@@ -16,7 +16,7 @@ pub async fn list_expired(
     limit: i64,
     clock: &dyn Clock,
 ) -> Result<Vec<WorkspaceId>, StoreError> {
-    // One look into the index for each workspace: as a join it would read all events.
+    // A subquery for each workspace reads one index entry; a join would read all events.
     const EXPIRED: &str = "select s.workspace_id from workspace_state s where (select \
         e.cursor < s.events_from or e.created_at < $1 from events e where e.workspace_id = s.workspace_id \
         order by e.cursor limit 1) and s.workspace_id > $3 order by s.workspace_id limit $2";
@@ -26,8 +26,8 @@ pub async fn list_expired(
     Ok(rows.into_iter().map(|(id,)| id).collect())
 }
 
-/// Moves a workspace's oldest kept cursor past at most `limit` events that are older than `max_age`,
-/// but not past one that is still to be delivered. Gives how many it passed.
+/// Advances a workspace's oldest kept cursor past at most `limit` events that are older than `max_age`, but not
+/// past an event with an open delivery. Returns the number of events it passed.
 pub async fn advance_cursor(
     mut conn: Conn<'_>,
     workspace: WorkspaceId,
@@ -44,7 +44,7 @@ pub async fn advance_cursor(
     let oldest: Vec<(i64, Micros)> = on_conn!(conn.reborrow(), |c| {
         sqlx::query_as(OLDEST).bind(workspace).bind(limit).fetch_all(c).await?
     });
-    // A prefix in order of cursors, though clocks of processes may differ by a little.
+    // Clocks of processes differ slightly, so only a prefix in cursor order counts as expired.
     let expired = oldest.iter().take_while(|(_, at)| *at < before).map(|(cursor, _)| *cursor);
     let (Some((first, _)), Some(last)) = (oldest.first(), expired.last()) else { return Ok(0) };
     let from = match first_open_delivery(conn.reborrow(), workspace, *first, last).await? {
@@ -57,15 +57,14 @@ pub async fn advance_cursor(
     Ok(from - first)
 }
 
-/// The first event between two cursors that an endpoint is still to get. One that takes no events
-/// holds nothing back.
+/// The first event between two cursors with an open delivery. Disabled endpoints do not count.
 async fn first_open_delivery(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     first: i64,
     last: i64,
 ) -> Result<Option<i64>, StoreError> {
-    // One look into the key for each endpoint: as a join SQLite reads all deliveries of the workspace.
+    // A subquery for each endpoint; for a join SQLite would read all deliveries of the workspace.
     const OPEN: &str = "select min(open_at) from (select (select d.cursor from deliveries d \
         where d.workspace_id = w.workspace_id and d.endpoint_id = w.id and d.cursor between $2 and $3 \
         and d.ended_at is null order by d.cursor limit 1) as open_at \
@@ -76,8 +75,8 @@ async fn first_open_delivery(
     Ok(open)
 }
 
-/// Removes the lowest `limit` cursors of what is below a workspace's oldest kept one, with their
-/// deliveries and attempts. Gives how many events there were.
+/// Removes the first `limit` events below a workspace's oldest kept cursor, with their deliveries and attempts.
+/// Returns the number of events removed.
 pub async fn remove(mut conn: Conn<'_>, workspace: WorkspaceId, limit: i64) -> Result<u64, StoreError> {
     const LAST: &str = "select max(cursor) from (select e.cursor from workspace_state s join events e \
         on e.workspace_id = s.workspace_id and e.cursor < s.events_from where s.workspace_id = $1 \

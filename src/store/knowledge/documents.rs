@@ -1,54 +1,37 @@
-//! Documents. A document is replaced with its passages in the caller's transaction, beside the base's lock: a search
-//! sees the old one or the new.
+//! Documents. A document and its passages are replaced in one transaction under the base's lock, so a search sees either
+//! the old document or the new one.
 
-use sqlx::QueryBuilder;
+use uuid::Uuid;
 
 use super::passages::CountChanges;
 use super::{embedding_jobs, passage_vectors, passages};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
-use crate::domain::knowledge::{Document, Format, KnowledgeBase, PreparedDocument, PreparedPassage};
-use crate::store::{Conn, StoreError, on_conn};
+use crate::domain::knowledge::{Document, KnowledgeBase, PreparedDocument, PreparedPassage};
+use crate::store::{Conn, StoreError, from_row, on_conn};
 
-const COLUMNS: &str = "workspace_id, id, base_id, slug, title, url, format, digest, passages, words, from_file, \
-    created_at, updated_at";
-
-#[derive(sqlx::FromRow)]
-struct DocumentRow {
-    workspace_id: WorkspaceId,
-    id: DocumentId,
-    base_id: KnowledgeBaseId,
-    slug: String,
-    title: String,
-    url: Option<String>,
-    format: Format,
-    digest: Vec<u8>,
-    passages: i64,
-    words: i64,
-    from_file: bool,
-    created_at: Micros,
-    updated_at: Micros,
+macro_rules! document_columns {
+    () => {
+        "workspace_id, id, base_id, slug, title, url, format, digest, passages, words, from_file, created_at, \
+         updated_at"
+    };
 }
 
-impl From<DocumentRow> for Document {
-    fn from(row: DocumentRow) -> Self {
-        Self {
-            workspace: row.workspace_id,
-            id: row.id,
-            base: row.base_id,
-            slug: row.slug,
-            title: row.title,
-            url: row.url,
-            format: row.format,
-            digest: row.digest,
-            passages: row.passages,
-            words: row.words,
-            from_file: row.from_file,
-            created_at: row.created_at,
-            updated_at: row.updated_at,
-        }
-    }
-}
+from_row!(Document, |row| Self {
+    workspace: row.try_get("workspace_id")?,
+    id: row.try_get("id")?,
+    base: row.try_get("base_id")?,
+    slug: row.try_get("slug")?,
+    title: row.try_get("title")?,
+    url: row.try_get("url")?,
+    format: row.try_get("format")?,
+    digest: row.try_get("digest")?,
+    passages: row.try_get("passages")?,
+    words: row.try_get("words")?,
+    from_file: row.try_get("from_file")?,
+    created_at: row.try_get("created_at")?,
+    updated_at: row.try_get("updated_at")?,
+});
 
 /// A document of a base.
 pub async fn find(
@@ -57,13 +40,14 @@ pub async fn find(
     base: KnowledgeBaseId,
     id: DocumentId,
 ) -> Result<Option<Document>, StoreError> {
-    let found: Option<DocumentRow> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("select ");
-        query.push(COLUMNS).push(" from documents where workspace_id = ").push_bind(workspace);
-        query.push(" and base_id = ").push_bind(base).push(" and id = ").push_bind(id);
-        query.build_query_as().fetch_optional(c).await?
-    });
-    Ok(found.map(Document::from))
+    const FIND: &str = concat!(
+        "select ",
+        document_columns!(),
+        " from documents where workspace_id = $1 and base_id = $2 and id = $3"
+    );
+    Ok(on_conn!(conn, |c| {
+        sqlx::query_as(FIND).bind(workspace).bind(base).bind(id).fetch_optional(c).await?
+    }))
 }
 
 /// A document of a base by its slug.
@@ -73,16 +57,17 @@ pub async fn find_by_slug(
     base: KnowledgeBaseId,
     slug: &str,
 ) -> Result<Option<Document>, StoreError> {
-    let found: Option<DocumentRow> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("select ");
-        query.push(COLUMNS).push(" from documents where workspace_id = ").push_bind(workspace);
-        query.push(" and base_id = ").push_bind(base).push(" and slug = ").push_bind(slug);
-        query.build_query_as().fetch_optional(c).await?
-    });
-    Ok(found.map(Document::from))
+    const FIND: &str = concat!(
+        "select ",
+        document_columns!(),
+        " from documents where workspace_id = $1 and base_id = $2 and slug = $3"
+    );
+    Ok(on_conn!(conn, |c| {
+        sqlx::query_as(FIND).bind(workspace).bind(base).bind(slug).fetch_optional(c).await?
+    }))
 }
 
-/// A document's Markdown.
+/// The Markdown text of a document.
 pub async fn text(
     conn: Conn<'_>,
     workspace: WorkspaceId,
@@ -94,7 +79,7 @@ pub async fn text(
     Ok(found.map(|(text,)| text))
 }
 
-/// At most `limit` documents of a base, after one, in order of age.
+/// At most `limit` documents of a base, in order of age, after `after`.
 pub async fn list(
     conn: Conn<'_>,
     workspace: WorkspaceId,
@@ -102,20 +87,18 @@ pub async fn list(
     after: Option<DocumentId>,
     limit: i64,
 ) -> Result<Vec<Document>, StoreError> {
-    let rows: Vec<DocumentRow> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("select ");
-        query.push(COLUMNS).push(" from documents where workspace_id = ").push_bind(workspace);
-        query.push(" and base_id = ").push_bind(base);
-        if let Some(after) = after {
-            query.push(" and id > ").push_bind(after);
-        }
-        query.push(" order by id limit ").push_bind(limit);
-        query.build_query_as().fetch_all(c).await?
-    });
-    Ok(rows.into_iter().map(Document::from).collect())
+    const LIST: &str = concat!(
+        "select ",
+        document_columns!(),
+        " from documents where workspace_id = $1 and base_id = $2 and id > $3 order by id limit $4"
+    );
+    let after = after.map_or(Uuid::nil(), |id| id.0);
+    Ok(on_conn!(conn, |c| {
+        sqlx::query_as(LIST).bind(workspace).bind(base).bind(after).bind(limit).fetch_all(c).await?
+    }))
 }
 
-/// How many documents a base has.
+/// The number of documents of a base.
 pub async fn count(conn: Conn<'_>, workspace: WorkspaceId, base: KnowledgeBaseId) -> Result<i64, StoreError> {
     const COUNT: &str = "select count(*) from documents where workspace_id = $1 and base_id = $2";
     let (count,): (i64,) =
@@ -123,7 +106,7 @@ pub async fn count(conn: Conn<'_>, workspace: WorkspaceId, base: KnowledgeBaseId
     Ok(count)
 }
 
-/// What is to be written: the document as it then is, and what it is made of.
+/// A document to write.
 #[derive(Clone, Copy, Debug)]
 pub struct DocumentWrite<'a> {
     pub id: DocumentId,
@@ -132,7 +115,7 @@ pub struct DocumentWrite<'a> {
     pub now: Micros,
 }
 
-/// Writes documents of one base that is locked. The base's counts change at the end, at once.
+/// Writes documents of one locked base. [`DocumentWriter::finish`] updates the base's counts, once for all of them.
 #[derive(Debug)]
 pub struct DocumentWriter<'b> {
     base: &'b KnowledgeBase,
@@ -145,7 +128,7 @@ impl<'b> DocumentWriter<'b> {
         Self { base, changes: CountChanges::default() }
     }
 
-    /// Makes a document, or replaces `old` whole. As it now is.
+    /// Inserts a document, or replaces `old` completely. Returns the new document.
     pub async fn put(
         &mut self,
         mut conn: Conn<'_>,
@@ -193,7 +176,7 @@ impl<'b> DocumentWriter<'b> {
         Ok(())
     }
 
-    /// Counts what was written. Without it the base's counts are wrong.
+    /// Updates the counts of the base. Without this call they stay wrong.
     pub async fn finish(self, conn: Conn<'_>) -> Result<(), StoreError> {
         passages::recount(conn, self.base, self.changes).await
     }
@@ -204,7 +187,8 @@ impl<'b> DocumentWriter<'b> {
     }
 }
 
-/// Makes a document of a base that is locked, or replaces `old` whole, and keeps the base's counts. As it now is.
+/// Inserts a document of a locked base, or replaces `old` completely, and updates the base's counts. Returns the new
+/// document.
 pub async fn put(
     mut conn: Conn<'_>,
     base: &KnowledgeBase,
@@ -217,7 +201,7 @@ pub async fn put(
     Ok(document)
 }
 
-/// Removes a document of a base that is locked.
+/// Removes a document of a locked base, and updates the base's counts.
 pub async fn remove(mut conn: Conn<'_>, base: &KnowledgeBase, document: &Document) -> Result<(), StoreError> {
     let mut writer = DocumentWriter::new(base);
     writer.remove(conn.reborrow(), document).await?;
@@ -225,22 +209,21 @@ pub async fn remove(mut conn: Conn<'_>, base: &KnowledgeBase, document: &Documen
 }
 
 async fn upsert(conn: Conn<'_>, document: &Document, text: &str) -> Result<(), StoreError> {
+    const UPSERT: &str = concat!(
+        "insert into documents (",
+        document_columns!(),
+        ", text) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+         on conflict (workspace_id, id) do update set title = excluded.title, url = excluded.url, \
+         format = excluded.format, digest = excluded.digest, passages = excluded.passages, \
+         words = excluded.words, from_file = excluded.from_file, updated_at = excluded.updated_at, \
+         text = excluded.text"
+    );
     on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("insert into documents (");
-        query.push(COLUMNS).push(", text) values (");
-        let mut values = query.separated(", ");
-        values.push_bind(document.workspace).push_bind(document.id).push_bind(document.base);
-        values.push_bind(&document.slug).push_bind(&document.title).push_bind(&document.url);
-        values.push_bind(document.format).push_bind(&document.digest).push_bind(document.passages);
-        values.push_bind(document.words).push_bind(document.from_file).push_bind(document.created_at);
-        values.push_bind(document.updated_at).push_bind(text);
-        query.push(
-            ") on conflict (workspace_id, id) do update set title = excluded.title, url = excluded.url, \
-             format = excluded.format, digest = excluded.digest, passages = excluded.passages, \
-             words = excluded.words, from_file = excluded.from_file, updated_at = excluded.updated_at, \
-             text = excluded.text",
-        );
-        query.build().execute(c).await?;
+        let query = sqlx::query(UPSERT).bind(document.workspace).bind(document.id).bind(document.base);
+        let query = query.bind(&document.slug).bind(&document.title).bind(&document.url);
+        let query = query.bind(document.format).bind(&document.digest).bind(document.passages);
+        let query = query.bind(document.words).bind(document.from_file).bind(document.created_at);
+        query.bind(document.updated_at).bind(text).execute(c).await?;
     });
     Ok(())
 }

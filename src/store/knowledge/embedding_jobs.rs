@@ -1,5 +1,5 @@
-//! Which documents are to be embedded by a model, and which process is at it. A claim only saves work done twice: what is
-//! written is the same whoever writes it.
+//! Embedding jobs: the documents that a model has yet to embed, and the claims on them. A claim only avoids duplicate work;
+//! the result does not depend on which process writes it.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::domain::clock::Clock;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
 use crate::store::{Conn, StoreError, on_conn, store_now};
 
-/// A document that is not embedded whole.
+/// A document that is not completely embedded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct EmbeddingJob {
     #[sqlx(rename = "workspace_id")]
@@ -18,11 +18,11 @@ pub struct EmbeddingJob {
     pub base: KnowledgeBaseId,
     #[sqlx(rename = "document_id")]
     pub document: DocumentId,
-    /// Of its first passage: another one where it was written anew.
+    /// Number of its first passage, which changes when the document is rewritten.
     pub first_number: i64,
 }
 
-/// What is left for the model $1. That of a document which was written anew behind our back is found by [`enqueue_missing`].
+/// The unfinished jobs of the model $1. [`enqueue_missing`] finds documents that were rewritten without a new job.
 macro_rules! from_unfinished {
     () => {
         "from document_embeddings e \
@@ -35,7 +35,7 @@ macro_rules! from_unfinished {
     };
 }
 
-/// How many passages of a row's document its model has embedded.
+/// The number of passages of a row's document that its model has embedded.
 macro_rules! embedded_count {
     () => {
         "(select count(*) from passage_vectors v where v.workspace_id = document_embeddings.workspace_id \
@@ -44,8 +44,8 @@ macro_rules! embedded_count {
     };
 }
 
-/// Marks a document that was written as one that is to be embedded by each model in use. Who is at it as it was has no claim
-/// any more. Its base is locked.
+/// Enqueues a document for every model in use after it was written. This ends claims on its previous text. The caller has
+/// locked its base.
 pub async fn enqueue(
     mut conn: Conn<'_>,
     workspace: WorkspaceId,
@@ -57,13 +57,13 @@ pub async fn enqueue(
         where p.workspace_id = $1 and p.document_id = $2 and p.position = 0 \
         on conflict (workspace_id, document_id, model) do update \
         set first_number = excluded.first_number, claimed_until = 0, failures = 0, finished_at = null";
-    // What was kept of its vectors counts at once.
+    // Vectors that were kept count as embedded immediately.
     const EMBEDDED: &str = concat!(
         "update document_embeddings set embedded = ",
         embedded_count!(),
         " where workspace_id = $1 and document_id = $2"
     );
-    // Without a passage there is nothing to do.
+    // A document without passages needs no embedding.
     const EMPTY: &str = "delete from document_embeddings where workspace_id = $1 and document_id = $2 \
         and not exists (select 1 from passages p where p.workspace_id = $1 and p.document_id = $2)";
     for statement in [MARK, EMBEDDED, EMPTY] {
@@ -74,9 +74,9 @@ pub async fn enqueue(
     Ok(())
 }
 
-/// Marks what no process has marked for this model, of at most `limit` documents whose first passage has a higher number than
-/// `after`; the highest number that was marked. It reads every document, so it is for a start, and now and then: for what was
-/// written while the model's first process began.
+/// Enqueues at most `limit` documents that have no job for this model and whose first passage has a number above `after`.
+/// Returns the highest such number. It reads every document, so it runs at the start and rarely afterwards: for documents that
+/// were written while the model's first process was starting.
 pub async fn enqueue_missing(
     conn: Conn<'_>,
     model: &str,
@@ -98,14 +98,14 @@ pub async fn enqueue_missing(
     Ok(marked.into_iter().map(|(number,)| number).max())
 }
 
-/// How many documents are not embedded whole by this model.
+/// The number of unfinished jobs of a model.
 pub async fn count(conn: Conn<'_>, model: &str) -> Result<i64, StoreError> {
     const COUNT: &str = concat!("select count(*) ", from_unfinished!());
     let (count,): (i64,) = on_conn!(conn, |c| sqlx::query_as(COUNT).bind(model).fetch_one(c).await?);
     Ok(count)
 }
 
-/// The next documents that no process is at, at most `limit`: of the workspaces after this one first, so that each has its turn.
+/// At most `limit` jobs that no process has claimed. Workspaces after `after` come first, so that all get their turn.
 pub async fn list_due(
     mut conn: Conn<'_>,
     model: &str,
@@ -113,7 +113,7 @@ pub async fn list_due(
     limit: i64,
     clock: &dyn Clock,
 ) -> Result<Vec<EmbeddingJob>, StoreError> {
-    // Two walks along an index, which end early.
+    // Two index scans that end early.
     const NEXT: [&str; 2] = [
         concat!(
             "select d.workspace_id, d.base_id, e.document_id, e.first_number ",
@@ -142,7 +142,7 @@ pub async fn list_due(
     Ok(found)
 }
 
-/// Claims it for so long; whether it is this process's now.
+/// Claims a job for a duration. Returns false if another process was faster.
 pub async fn claim(
     mut conn: Conn<'_>,
     job: EmbeddingJob,
@@ -162,7 +162,7 @@ pub async fn claim(
     Ok(claimed == 1)
 }
 
-/// Keeps a claim for so long from now.
+/// Extends a claim to a duration from now.
 pub async fn renew(
     mut conn: Conn<'_>,
     job: EmbeddingJob,
@@ -180,7 +180,7 @@ pub async fn renew(
     Ok(())
 }
 
-/// Counts what has been embedded of it anew. Its base is locked.
+/// Updates the number of embedded passages of a job. The caller has locked its base.
 pub async fn recount(conn: Conn<'_>, job: EmbeddingJob, model: &str) -> Result<(), StoreError> {
     const RECOUNT: &str = concat!(
         "update document_embeddings set embedded = ",
@@ -194,7 +194,7 @@ pub async fn recount(conn: Conn<'_>, job: EmbeddingJob, model: &str) -> Result<(
     Ok(())
 }
 
-/// Gives the claim up, and counts what has been embedded. `is_finished`: no passage is left without a vector.
+/// Releases a claim and updates the number of embedded passages. `is_finished`: every passage has a vector.
 pub async fn release(
     mut conn: Conn<'_>,
     job: EmbeddingJob,
@@ -202,7 +202,7 @@ pub async fn release(
     is_finished: bool,
     clock: &dyn Clock,
 ) -> Result<(), StoreError> {
-    // Counted here, too: whoever had the document before may have embedded it all.
+    // Counted here as well: a previous owner may have embedded the whole document.
     const RELEASE: &str = concat!(
         "update document_embeddings set claimed_until = 0, finished_at = $5, embedded = ",
         embedded_count!(),
@@ -217,8 +217,7 @@ pub async fn release(
     Ok(())
 }
 
-/// Gives the claim up, and leaves the document alone for a while: `backoff` after its first, second, … failure, the last one
-/// from then on.
+/// Releases a claim after a failure and delays the job by `backoff[n]` after its n-th failure. The last delay repeats.
 pub async fn snooze(
     mut conn: Conn<'_>,
     job: EmbeddingJob,
@@ -237,7 +236,7 @@ pub async fn snooze(
     renew(conn, job, model, backoff.get(index).copied().unwrap_or_default(), clock).await
 }
 
-/// Gives up all claims: at the start of the one process that a store has.
+/// Releases all claims, at the start of the only process of an SQLite database.
 pub async fn release_all(conn: Conn<'_>) -> Result<(), StoreError> {
     const RELEASE: &str = "update document_embeddings set claimed_until = 0 where claimed_until > 0";
     on_conn!(conn, |c| {
@@ -246,7 +245,7 @@ pub async fn release_all(conn: Conn<'_>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// How many passages of a base, or of one document in it, the model has embedded.
+/// The number of passages of a base, or of one of its documents, that the model has embedded.
 pub async fn count_embedded(
     conn: Conn<'_>,
     workspace: WorkspaceId,

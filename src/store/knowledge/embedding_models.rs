@@ -1,4 +1,4 @@
-//! The models that processes embed with: what one of them made stays until no process has used it for a while.
+//! The embedding models in use. The vectors of a model are kept until no process has used it for a while.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::domain::clock::{Clock, Micros};
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
 use crate::store::{Conn, StoreError, on_conn, store_now};
 
-/// Notes that a process uses a model: from now on documents that are written are to be embedded by it.
+/// Records that a process uses a model. From now on, written documents are enqueued for it.
 pub async fn record_use(mut conn: Conn<'_>, model: &str, clock: &dyn Clock) -> Result<(), StoreError> {
     const UPSERT: &str = "insert into embedding_models (model, last_used) values ($1, $2) \
         on conflict (model) do update set last_used = excluded.last_used";
@@ -18,8 +18,8 @@ pub async fn record_use(mut conn: Conn<'_>, model: &str, clock: &dyn Clock) -> R
     Ok(())
 }
 
-/// Removes what one model that no process has used for so long made of one document, or, where there is nothing left of it,
-/// the model. Whether there was anything.
+/// Removes the vectors of one document by one model that no process has used for `unused_for`; if none are left, the model
+/// itself. Returns true if there was anything to remove.
 pub async fn remove_retired(
     mut conn: Conn<'_>,
     unused_for: Duration,
@@ -30,7 +30,7 @@ pub async fn remove_retired(
     const DOCUMENT: &str = "select d.workspace_id, d.base_id, d.id from document_embeddings e \
         join documents d on d.workspace_id = e.workspace_id and d.id = e.document_id \
         where e.model = $1 order by d.workspace_id, d.id limit 1";
-    // Whoever has begun to use it again meanwhile keeps it.
+    // `last_used` is compared again, because a process may have started to use the model meanwhile.
     const DELETE_EMBEDDINGS: [&str; 2] = [
         "delete from passage_vectors where workspace_id = $1 and document_id = $2 and model = $3 \
             and exists (select 1 from embedding_models where model = $3 and last_used = $4)",
@@ -50,7 +50,7 @@ pub async fn remove_retired(
         });
         return Ok(true);
     };
-    // The base first, as all who write vectors.
+    // All writers of vectors lock the base first.
     knowledge_bases::lock(conn.reborrow(), workspace, base).await?;
     for statement in DELETE_EMBEDDINGS {
         on_conn!(conn.reborrow(), |c| {

@@ -1,47 +1,34 @@
-//! Knowledge bases. A base's row is locked by whoever writes its documents: after workspaces, conversations and
-//! calendars, and ordered by id where there are several.
+//! Knowledge bases. Writers of documents lock the row of their base: after workspaces, conversations and calendars, and
+//! in the order of ids if there are several.
 
-use sqlx::QueryBuilder;
+use uuid::Uuid;
 
-use crate::domain::clock::Micros;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
-use crate::domain::knowledge::{KnowledgeBase, Language};
-use crate::store::{Conn, StoreError, on_conn};
+use crate::domain::knowledge::KnowledgeBase;
+use crate::store::{Conn, StoreError, insert_rows, map_row, on_conn};
 
-const COLUMNS: &str = "workspace_id, id, slug, name, language, passages, words, from_file, archived_at, \
-    created_at, updated_at";
-
-#[derive(sqlx::FromRow)]
-struct BaseRow {
-    workspace_id: WorkspaceId,
-    id: KnowledgeBaseId,
-    slug: String,
-    name: Option<String>,
-    language: Language,
-    passages: i64,
-    words: i64,
-    from_file: bool,
-    archived_at: Option<Micros>,
-    created_at: Micros,
-    updated_at: Micros,
-}
-
-impl From<BaseRow> for KnowledgeBase {
-    fn from(row: BaseRow) -> Self {
-        Self {
-            workspace: row.workspace_id,
-            id: row.id,
-            slug: row.slug,
-            name: row.name,
-            language: row.language,
-            passages: row.passages,
-            words: row.words,
-            from_file: row.from_file,
-            archived_at: row.archived_at,
-            created_at: row.created_at,
-            updated_at: row.updated_at,
-        }
+map_row!(
+    KnowledgeBase,
+    "knowledge_bases",
+    base_columns {
+        workspace: "workspace_id",
+        id: "id",
+        slug: "slug",
+        name: "name",
+        language: "language",
+        passages: "passages",
+        words: "words",
+        from_file: "from_file",
+        archived_at: "archived_at",
+        created_at: "created_at",
+        updated_at: "updated_at",
     }
+);
+
+macro_rules! find {
+    () => {
+        concat!("select ", base_columns!(), " from knowledge_bases where workspace_id = $1 and id = $2")
+    };
 }
 
 /// A base, archived or not.
@@ -50,83 +37,60 @@ pub async fn find(
     workspace: WorkspaceId,
     id: KnowledgeBaseId,
 ) -> Result<Option<KnowledgeBase>, StoreError> {
-    get(conn, workspace, id, "").await
+    Ok(on_conn!(conn, |c| sqlx::query_as(find!()).bind(workspace).bind(id).fetch_optional(c).await?))
 }
 
-/// The same, locked: until the transaction ends nobody else writes to the base or its documents.
+/// Finds and locks a base: until the transaction ends, no other process writes the base or its documents.
 pub async fn lock(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     id: KnowledgeBaseId,
 ) -> Result<Option<KnowledgeBase>, StoreError> {
-    let lock = conn.row_lock();
-    get(conn, workspace, id, lock).await
+    let lock = conn.pick(concat!(find!(), " for no key update"), find!());
+    Ok(on_conn!(conn, |c| sqlx::query_as(lock).bind(workspace).bind(id).fetch_optional(c).await?))
 }
 
-async fn get(
-    conn: Conn<'_>,
-    workspace: WorkspaceId,
-    id: KnowledgeBaseId,
-    lock: &'static str,
-) -> Result<Option<KnowledgeBase>, StoreError> {
-    let found: Option<BaseRow> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("select ");
-        query.push(COLUMNS).push(" from knowledge_bases where workspace_id = ").push_bind(workspace);
-        query.push(" and id = ").push_bind(id).push(lock);
-        query.build_query_as().fetch_optional(c).await?
-    });
-    Ok(found.map(KnowledgeBase::from))
-}
-
-/// At most `limit` bases that are in use, after one, in order of age.
+/// At most `limit` bases that are not archived, in order of age, after `after`.
 pub async fn list(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     after: Option<KnowledgeBaseId>,
     limit: i64,
 ) -> Result<Vec<KnowledgeBase>, StoreError> {
-    let rows: Vec<BaseRow> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("select ");
-        query.push(COLUMNS).push(" from knowledge_bases where archived_at is null and workspace_id = ");
-        query.push_bind(workspace);
-        if let Some(after) = after {
-            query.push(" and id > ").push_bind(after);
-        }
-        query.push(" order by id limit ").push_bind(limit);
-        query.build_query_as().fetch_all(c).await?
-    });
-    Ok(rows.into_iter().map(KnowledgeBase::from).collect())
+    const LIST: &str = concat!(
+        "select ",
+        base_columns!(),
+        " from knowledge_bases where archived_at is null and workspace_id = $1 and id > $2 order by id limit $3"
+    );
+    let after = after.map_or(Uuid::nil(), |id| id.0);
+    Ok(on_conn!(conn, |c| {
+        sqlx::query_as(LIST).bind(workspace).bind(after).bind(limit).fetch_all(c).await?
+    }))
 }
 
-/// Those that hold a slug: all in use, and what a workspace file made and no longer has. Locked, by id.
+/// Locks the bases that occupy a slug: those that are not archived, and those that a workspace file created and no longer
+/// contains. In the order of ids.
 pub async fn lock_all(conn: Conn<'_>, workspace: WorkspaceId) -> Result<Vec<KnowledgeBase>, StoreError> {
-    let lock = conn.row_lock();
-    let rows: Vec<BaseRow> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("select ");
-        query.push(COLUMNS).push(" from knowledge_bases where (archived_at is null or from_file)");
-        query.push(" and workspace_id = ").push_bind(workspace).push(" order by id").push(lock);
-        query.build_query_as().fetch_all(c).await?
-    });
-    Ok(rows.into_iter().map(KnowledgeBase::from).collect())
+    macro_rules! lock_all {
+        ($lock:literal) => {
+            concat!(
+                "select ",
+                base_columns!(),
+                " from knowledge_bases where (archived_at is null or from_file) and workspace_id = $1 order by id",
+                $lock
+            )
+        };
+    }
+    let lock_all = conn.pick(lock_all!(" for no key update"), lock_all!(""));
+    Ok(on_conn!(conn, |c| sqlx::query_as(lock_all).bind(workspace).fetch_all(c).await?))
 }
 
-/// Makes a base; false where its slug is taken.
+/// Inserts a base. Returns false if its slug is taken.
 pub async fn insert(conn: Conn<'_>, base: &KnowledgeBase) -> Result<bool, StoreError> {
-    let inserted = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("insert into knowledge_bases (");
-        query.push(COLUMNS).push(") values (");
-        let mut values = query.separated(", ");
-        values.push_bind(base.workspace).push_bind(base.id).push_bind(&base.slug).push_bind(&base.name);
-        values.push_bind(base.language).push_bind(base.passages).push_bind(base.words);
-        values.push_bind(base.from_file).push_bind(base.archived_at).push_bind(base.created_at);
-        values.push_bind(base.updated_at);
-        query.push(") on conflict do nothing");
-        query.build().execute(c).await?.rows_affected()
-    });
-    Ok(inserted > 0)
+    Ok(insert_rows(conn, &[base], " on conflict do nothing").await? > 0)
 }
 
-/// Writes name, language and whether it is archived of a base that is locked.
+/// Writes the name, language and `archived_at` of a locked base.
 pub async fn update(conn: Conn<'_>, base: &KnowledgeBase) -> Result<(), StoreError> {
     const UPDATE: &str = "update knowledge_bases set name = $1, language = $2, archived_at = $3, updated_at = $4 \
         where workspace_id = $5 and id = $6";
@@ -137,7 +101,7 @@ pub async fn update(conn: Conn<'_>, base: &KnowledgeBase) -> Result<(), StoreErr
     Ok(())
 }
 
-/// A base that the API deleted.
+/// A base that was deleted through the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct DeletedKnowledgeBase {
     #[sqlx(rename = "workspace_id")]
@@ -146,18 +110,18 @@ pub struct DeletedKnowledgeBase {
     pub base: KnowledgeBaseId,
 }
 
-/// What is to be removed of them.
+/// The deleted bases, which are yet to be removed.
 pub async fn list_deleted(conn: Conn<'_>) -> Result<Vec<DeletedKnowledgeBase>, StoreError> {
     const LIST: &str = "select workspace_id, id from knowledge_bases \
         where archived_at is not null and not from_file order by workspace_id, id";
     Ok(on_conn!(conn, |c| sqlx::query_as(LIST).fetch_all(c).await?))
 }
 
-/// Words of a deleted base that one transaction removes.
+/// How many terms of a deleted base one transaction removes.
 const TERMS_PER_TRANSACTION: i64 = 5000;
 
-/// Removes one document of a deleted base; where there are none left, some of its words, or at last the base. Whether
-/// more is left.
+/// Removes one document of a deleted base; if none are left, some of its terms; and in the end the base itself. Returns
+/// true while there is more to remove.
 pub async fn remove(mut conn: Conn<'_>, deleted: DeletedKnowledgeBase) -> Result<bool, StoreError> {
     const DOCUMENT: &str =
         "select id from documents where workspace_id = $1 and base_id = $2 order by id limit 1";

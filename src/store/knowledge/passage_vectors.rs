@@ -1,4 +1,4 @@
-//! Vectors of passages, by model: written beside the passages that they are of, read one by one.
+//! Vectors of passages, by model. Searches read them one by one.
 
 use std::collections::HashMap;
 
@@ -11,23 +11,23 @@ use crate::domain::knowledge::{KnowledgeBase, TextDigest};
 use crate::domain::vector::{NearestNeighbors, Vector};
 use crate::store::{Conn, StoreError, on_conn};
 
-/// How many vectors of a document that is written anew are held in memory: the rest is made anew.
+/// How many vectors of a rewritten document are held in memory for reuse. The others are computed again.
 const MAX_REUSED: i64 = 2000;
-/// Vectors of one statement.
+/// Vectors of one statement. Bounds its size.
 const ROWS_PER_STATEMENT: usize = 200;
 
-/// A passage to embed.
+/// A passage without a vector.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct UnembeddedPassage {
     pub number: i64,
-    /// The document's.
+    /// Title of the document.
     pub title: String,
-    /// Empty where it stands below none.
+    /// Empty if the passage is below no heading.
     pub heading: String,
     pub text: String,
 }
 
-/// The passages of a document that have no vector of this model, in order, at most `limit`.
+/// The first `limit` passages of a document without a vector of this model, in order.
 pub async fn list_unembedded(
     conn: Conn<'_>,
     workspace: WorkspaceId,
@@ -47,18 +47,18 @@ pub async fn list_unembedded(
     }))
 }
 
-/// What a model made of a passage.
+/// The result of embedding a passage.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PassageEmbedding {
-    /// The passage's.
+    /// Number of the passage.
     pub number: i64,
-    /// Of the text that was embedded.
+    /// Digest of the embedded text.
     pub digest: TextDigest,
-    /// None where the model refuses the text.
+    /// None if the model rejects the text.
     pub vector: Option<Vector>,
 }
 
-/// Keeps what was made of each passage that is still there. The base is locked: its documents do not change meanwhile.
+/// Writes the vectors of passages that still exist. Locks the base, so that its documents do not change meanwhile.
 pub async fn put(
     mut conn: Conn<'_>,
     workspace: WorkspaceId,
@@ -97,7 +97,7 @@ pub async fn put(
     Ok(())
 }
 
-/// What models made of a document's texts, whichever passages those are.
+/// A vector of a text of a document, whichever passage the text belongs to.
 #[derive(sqlx::FromRow)]
 pub struct ReusableVector {
     model: String,
@@ -106,8 +106,8 @@ pub struct ReusableVector {
     vector: Vec<u8>,
 }
 
-/// What a document that is about to be written anew can keep: what was made of texts that it will still have. The base is
-/// locked.
+/// The vectors that a document keeps when it is rewritten: those of texts that it still contains. The caller has locked the
+/// base.
 pub async fn list_reusable(
     conn: Conn<'_>,
     base: &KnowledgeBase,
@@ -132,7 +132,7 @@ pub async fn list_reusable(
     }))
 }
 
-/// Gives it to the passages that it now has, whose texts these are, in order.
+/// Assigns reusable vectors to the new passages of a document. `texts` are the digests of the passages, in order.
 pub async fn restore(
     mut conn: Conn<'_>,
     base: &KnowledgeBase,
@@ -170,17 +170,17 @@ pub async fn restore(
     Ok(())
 }
 
-/// The passages of a base that are nearest to a query, and those of `candidates` that have a vector at all.
+/// The passages of a base nearest to a query, and the candidates that have a vector at all.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NearestPassages {
-    /// Numbers and cosines, nearest first.
+    /// Passage numbers and cosine similarities, nearest first.
     pub ranked: Vec<(i64, f32)>,
-    /// Numbers, ascending.
+    /// Passage numbers, ascending.
     pub embedded: Vec<i64>,
 }
 
-/// Compares a query with every vector of its model in the base, one after the other: memory holds a few of them, however many
-/// there are.
+/// Compares a query with every vector of its model in the base. The vectors are streamed, so memory use does not depend on
+/// their number.
 pub async fn nearest(
     conn: Conn<'_>,
     (workspace, base): (WorkspaceId, KnowledgeBaseId),

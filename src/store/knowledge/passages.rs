@@ -1,8 +1,8 @@
-//! Passages, the words that they are found by, and in how many each word is.
+//! Passages, the words they are found by, and the number of passages that contain each word.
 //!
-//! `words` is what either engine has: on PostgreSQL a `tsvector` column made of it, with a GIN index; on SQLite an
-//! FTS5 table that triggers keep. Both hold its words exactly as they are, the base's own (`scope_term`) among them,
-//! and both are asked with an expression that is built here: nothing that a client sent is read as an operator.
+//! Full-text search runs over the column `words`: on PostgreSQL through a generated `tsvector` column with a GIN index, on
+//! SQLite through an FTS5 table that triggers maintain. Both index the words exactly as they are, the base's `scope_term`
+//! included. The search expressions are built here from words only, so nothing a client sends is read as an operator.
 
 use std::collections::BTreeMap;
 
@@ -13,15 +13,14 @@ use crate::domain::knowledge::{
     Candidate, CandidateQuery, KnowledgeBase, MAX_CANDIDATES, PreparedPassage, count_terms, scope_term,
     searchable_words,
 };
-use crate::store::{Conn, StoreError, on_conn};
+use crate::store::{Conn, StoreError, from_row, on_conn};
 
-/// Rows of one statement, so that none takes long.
+/// Rows of one statement. Bounds its run time.
 const ROWS_PER_STATEMENT: usize = 500;
-/// Words that one statement counts, likewise.
+/// Terms of one statement. Bounds its run time.
 const TERMS_PER_STATEMENT: usize = 20_000;
 
-/// By how much the counts of a base change: kept apart while several of its documents are written, for most words are
-/// in many of them.
+/// Changes of a base's counts, accumulated while several of its documents are written: most terms occur in many of them.
 #[derive(Debug, Default)]
 pub struct CountChanges {
     pub passages: i64,
@@ -29,8 +28,7 @@ pub struct CountChanges {
     terms: BTreeMap<String, i64>,
 }
 
-/// Gives a document of a locked base these passages in place of those that it has, and notes how the counts of words
-/// change.
+/// Replaces the passages of a document of a locked base, and adds the changes of the counts to `changes`.
 pub async fn replace(
     mut conn: Conn<'_>,
     base: &KnowledgeBase,
@@ -85,7 +83,7 @@ async fn insert(
     Ok(())
 }
 
-/// Adds to the counts of a locked base; words that no passage has any more are forgotten.
+/// Applies changes to the counts of a locked base. Terms that no passage contains any more are deleted.
 pub async fn recount(
     mut conn: Conn<'_>,
     base: &KnowledgeBase,
@@ -93,7 +91,7 @@ pub async fn recount(
 ) -> Result<(), StoreError> {
     const RESIZE: &str = "update knowledge_bases set passages = passages + $1, words = words + $2 \
         where workspace_id = $3 and id = $4";
-    // One value, however many words there are. `where true`: else SQLite would read `on` as that of a join.
+    // All terms are bound as one JSON value. `where true`: otherwise SQLite would parse `on` as part of a join.
     const ADD: [&str; 2] = [
         "insert into terms (workspace_id, base_id, term, passages) select $1, $2, key, cast(value as bigint) \
             from json_each_text(cast($3 as json)) where true on conflict (workspace_id, base_id, term) \
@@ -124,7 +122,7 @@ pub async fn recount(
     Ok(())
 }
 
-/// Forgets those of the words that no passage has any more.
+/// Deletes the terms among these that no passage contains any more.
 async fn delete_unused_terms(
     conn: Conn<'_>,
     base: &KnowledgeBase,
@@ -135,8 +133,8 @@ async fn delete_unused_terms(
     const SQLITE: &str = "delete from terms where passages <= 0 and workspace_id = $1 and base_id = $2 \
         and term in (select key from json_each($3))";
     match conn {
-        // An array, and planned anew each time: where it knows little of the table, PostgreSQL looks through any other
-        // list once for each word of the base.
+        // An array, and a new plan each time: without table statistics PostgreSQL would scan any other list once for
+        // each term of the base.
         Conn::Postgres(c) => {
             let terms: Vec<&str> = rows.iter().map(|(term, _)| *term).collect();
             let query = sqlx::query(POSTGRES).bind(base.workspace).bind(base.id).bind(terms);
@@ -150,13 +148,13 @@ async fn delete_unused_terms(
     Ok(())
 }
 
-/// Words and numbers as JSON.
+/// A JSON object of terms and numbers.
 fn json_object(rows: &[(&str, i64)]) -> String {
     let rows = rows.iter().map(|(term, number)| ((*term).to_owned(), (*number).into()));
     serde_json::Value::Object(rows.collect()).to_string()
 }
 
-/// In how many passages of the base each of the words is; those in none are left out.
+/// The number of passages of the base that contain each term, rarest first. Terms without passages are left out.
 pub async fn frequencies(
     conn: Conn<'_>,
     workspace: WorkspaceId,
@@ -181,35 +179,19 @@ pub async fn frequencies(
 const CANDIDATES: &str = "select number, document_id, slug, title, url, heading, p.text, p.words from passages p \
     join documents d on d.workspace_id = p.workspace_id and d.id = p.document_id where p.workspace_id = ";
 
-#[derive(sqlx::FromRow)]
-struct CandidateRow {
-    number: i64,
-    document_id: DocumentId,
-    slug: String,
-    title: String,
-    url: Option<String>,
-    heading: String,
-    text: String,
-    words: String,
-}
+from_row!(Candidate, |row| Self {
+    number: row.try_get("number")?,
+    document: row.try_get("document_id")?,
+    document_slug: row.try_get("slug")?,
+    title: row.try_get("title")?,
+    url: row.try_get("url")?,
+    heading: row.try_get("heading")?,
+    text: row.try_get("text")?,
+    words: row.try_get("words")?,
+});
 
-impl From<CandidateRow> for Candidate {
-    fn from(row: CandidateRow) -> Self {
-        Self {
-            number: row.number,
-            document: row.document_id,
-            document_slug: row.slug,
-            title: row.title,
-            url: row.url,
-            heading: row.heading,
-            text: row.text,
-            words: row.words,
-        }
-    }
-}
-
-/// The passages of the base that the tiers ask for, each once, in order of writing. Tiers are planned by
-/// [`frequencies`]: both belong into one snapshot, or a replaced document may be missed as it was and as it is.
+/// The passages of the base that match any of the queries, each once, in the order of their numbers. The queries derive
+/// from [`frequencies`]. Both reads need one snapshot; otherwise a document that is replaced in between may be missed.
 pub async fn candidates(
     conn: Conn<'_>,
     workspace: WorkspaceId,
@@ -224,7 +206,7 @@ pub async fn candidates(
         Conn::Postgres(_) => queries.iter().map(|query| tsquery(&scope, query)).collect(),
         Conn::Sqlite(_) => queries.iter().map(|query| fts5(&scope, query)).collect(),
     };
-    // `offset 0`: PostgreSQL must not walk all passages in order of number until it has met enough that match.
+    // `offset 0` stops PostgreSQL from scanning all passages in the order of numbers until enough of them match.
     let match_prefix = conn.pick(
         "select number from (select number from passages where search @@ cast(",
         "select rowid as number from passage_search where passage_search match (",
@@ -232,7 +214,7 @@ pub async fn candidates(
     let match_suffix =
         conn.pick(" as tsquery) offset 0) m order by number limit ", ") order by rowid limit ");
     let limit = i64::try_from(MAX_CANDIDATES).unwrap_or(i64::MAX);
-    let rows: Vec<CandidateRow> = on_conn!(conn, |c| {
+    Ok(on_conn!(conn, |c| {
         let mut query = QueryBuilder::new(CANDIDATES);
         query.push_bind(workspace).push(" and p.base_id = ").push_bind(base).push(" and number in (");
         for (index, expression) in expressions.iter().enumerate() {
@@ -242,11 +224,10 @@ pub async fn candidates(
         }
         query.push(") order by number");
         query.build_query_as().persistent(false).fetch_all(c).await?
-    });
-    Ok(rows.into_iter().map(Candidate::from).collect())
+    }))
 }
 
-/// The passages of the base with these numbers, in order of writing; those that are there.
+/// The passages of the base with these numbers, in order. Unknown numbers are left out.
 pub async fn find_by_numbers(
     conn: Conn<'_>,
     workspace: WorkspaceId,
@@ -256,7 +237,7 @@ pub async fn find_by_numbers(
     if numbers.is_empty() {
         return Ok(Vec::new());
     }
-    let rows: Vec<CandidateRow> = on_conn!(conn, |c| {
+    Ok(on_conn!(conn, |c| {
         let mut query = QueryBuilder::new(CANDIDATES);
         query.push_bind(workspace).push(" and p.base_id = ").push_bind(base).push(" and number in (");
         let mut list = query.separated(", ");
@@ -265,11 +246,10 @@ pub async fn find_by_numbers(
         }
         query.push(") order by number");
         query.build_query_as().persistent(false).fetch_all(c).await?
-    });
-    Ok(rows.into_iter().map(Candidate::from).collect())
+    }))
 }
 
-/// Words have only letters and digits (`domain::knowledge::document_terms`), so quotes hold them.
+/// Terms consist of letters and digits (`domain::knowledge::document_terms`), so quoting them is safe.
 fn tsquery(scope: &str, query: &CandidateQuery) -> String {
     expression(scope, query, '\'', [" & ", " | "])
 }

@@ -1,11 +1,11 @@
-//! Word for the owners of turns that were ended by another hand.
+//! Notices to the owners of turns that were ended by another process.
 
 use sqlx::QueryBuilder;
 
 use crate::domain::ids::{ProcessId, TurnId};
 use crate::store::{Conn, StoreError, bind_chunks, on_conn};
 
-/// Leaves word for the owners of turns that were ended by another hand.
+/// Notifies the owners of turns that were ended by another process.
 pub async fn insert(mut conn: Conn<'_>, cancellations: &[(ProcessId, TurnId)]) -> Result<(), StoreError> {
     for cancellations in bind_chunks(cancellations, 2) {
         on_conn!(conn.reborrow(), |c| {
@@ -20,7 +20,7 @@ pub async fn insert(mut conn: Conn<'_>, cancellations: &[(ProcessId, TurnId)]) -
     Ok(())
 }
 
-/// Takes the word that was left for a process: turns of its that have ended.
+/// Removes and returns the notices for a process: the turns that it must stop.
 pub async fn drain(conn: Conn<'_>, owner: ProcessId) -> Result<Vec<TurnId>, StoreError> {
     const DRAIN: &str = "delete from cancellations where owner = $1 returning turn_id";
     let rows: Vec<(TurnId,)> = on_conn!(conn, |c| sqlx::query_as(DRAIN).bind(owner).fetch_all(c).await?);

@@ -1,11 +1,10 @@
-//! Who runs a turn: claims of queued ones, and takeovers of what dead processes left. They lock turns
-//! alone, and skip those that are locked.
+//! Ownership of turns: claims of queued turns, and takeovers of turns whose process has died. These
+//! statements lock no rows but turns, and skip turns that are locked.
 
 use std::time::Duration;
 
 use sqlx::QueryBuilder;
 
-use super::{COLUMNS, TurnRow};
 use crate::domain::clock::Clock;
 use crate::domain::ids::{ConversationId, ProcessId, TurnId, WorkspaceId};
 use crate::domain::turn::{Api, Turn};
@@ -20,9 +19,9 @@ pub struct WorkspaceCapacity {
     pub remaining: Vec<(WorkspaceId, usize)>,
 }
 
-/// Claims at most `limit` queued turns of a door, the longest waiting first, none of a workspace beyond
-/// its `capacity`, and none that is to be ended: past its deadline, or taken over more often than
-/// `max_takeovers`, for it may kill whoever runs it.
+/// Claims at most `limit` queued turns of an API, longest waiting first, and for each workspace no more
+/// than its `capacity`. Turns that are due to be ended are left out: those past their deadline, and those
+/// taken over more than `max_takeovers` times, because such a turn may crash every process that runs it.
 pub async fn claim(
     mut conn: Conn<'_>,
     process: ProcessId,
@@ -36,11 +35,11 @@ pub async fn claim(
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let materialized = conn.pick(" materialized", "");
     let skip = conn.pick(" for no key update skip locked", "");
-    let rows: Vec<TurnRow> = on_conn!(conn, |c| {
+    Ok(on_conn!(conn, |c| {
         let mut query = QueryBuilder::new("with picked (w, i) as");
         query.push(materialized).push(" (select workspace_id, id from turns where state = 'queued'");
         if capacity.is_some() {
-            // A window cannot be locked: it is looked through first.
+            // Rows of a window function cannot be locked, so a subquery ranks them first.
             query.push(
                 " and (workspace_id, id) in (select workspace_id, id from (select workspace_id, id, \
                  row_number() over (partition by workspace_id order by not_before, id) as workspace_rank \
@@ -57,15 +56,16 @@ pub async fn claim(
         query.push(") update turns set state = 'running', owner = ").push_bind(process);
         query.push(", fence = fence + 1, not_before = ").push_bind(now);
         query.push(", first_started_at = coalesce(first_started_at, ").push_bind(now);
-        query.push(") from picked where workspace_id = picked.w and id = picked.i returning ");
-        query.push(COLUMNS);
+        query.push(concat!(
+            ") from picked where workspace_id = picked.w and id = picked.i returning ",
+            turn_columns!()
+        ));
         query.build_query_as().fetch_all(c).await?
-    });
-    Ok(rows.into_iter().map(Turn::from).collect())
+    }))
 }
 
-/// Of the longest waiting, as many of each workspace as it has room for. Those that have none are left
-/// out before, so that their backlog hides no other's.
+/// Restricts a claim to the capacity of each workspace. Workspaces without any are excluded first, so that
+/// their backlog does not hide the turns of others.
 fn push_quota_filter<D>(query: &mut QueryBuilder<D>, capacity: &WorkspaceCapacity, limit: i64)
 where
     D: sqlx::Database,

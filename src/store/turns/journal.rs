@@ -1,54 +1,56 @@
-//! The journal of a turn: its model answers and its calls, step by step.
+//! The journal of a turn: the model's answers and its tool calls, step by step.
 
 use sqlx::QueryBuilder;
 
-use crate::domain::clock::Micros;
 use crate::domain::journal::JournalRow;
 use crate::domain::turn::TurnRef;
-use crate::store::{Conn, StoreError, bind_chunks, on_conn};
+use crate::store::{Conn, StoreError, from_row, insert_row, insert_rows, on_conn};
 
-/// The whole journal of a turn, in order.
+insert_row!(JournalRow, "journal", journal_columns, |row| {
+    "workspace_id": row.turn.workspace,
+    "turn_id": row.turn.turn,
+    "step": row.step,
+    "position": row.position,
+    "conversation_id": row.turn.conversation,
+    "attempt": row.attempt,
+    "started_at": row.started_at,
+    "finished_at": row.finished_at,
+    "content": &row.content,
+    "result": &row.result,
+});
+
+from_row!(JournalRow, |row| Self {
+    turn: TurnRef {
+        workspace: row.try_get("workspace_id")?,
+        conversation: row.try_get("conversation_id")?,
+        turn: row.try_get("turn_id")?,
+    },
+    step: row.try_get("step")?,
+    position: row.try_get("position")?,
+    attempt: row.try_get("attempt")?,
+    started_at: row.try_get("started_at")?,
+    finished_at: row.try_get("finished_at")?,
+    content: row.try_get("content")?,
+    result: row.try_get("result")?,
+});
+
+/// The journal of a turn, in order.
 pub async fn list(conn: Conn<'_>, turn: TurnRef) -> Result<Vec<JournalRow>, StoreError> {
-    const LIST: &str = "select step, position, attempt, started_at, finished_at, content, result from journal \
-        where workspace_id = $1 and turn_id = $2 order by step, position";
-    type Row = (i64, i64, i64, Micros, Option<Micros>, String, Option<String>);
-    let rows: Vec<Row> =
-        on_conn!(conn, |c| sqlx::query_as(LIST).bind(turn.workspace).bind(turn.turn).fetch_all(c).await?);
-    let row = |(step, position, attempt, started_at, finished_at, content, result): Row| JournalRow {
-        turn,
-        step,
-        position,
-        attempt,
-        started_at,
-        finished_at,
-        content,
-        result,
-    };
-    Ok(rows.into_iter().map(row).collect())
+    const LIST: &str = concat!(
+        "select ",
+        journal_columns!(),
+        " from journal where workspace_id = $1 and turn_id = $2 order by step, position"
+    );
+    Ok(on_conn!(conn, |c| sqlx::query_as(LIST).bind(turn.workspace).bind(turn.turn).fetch_all(c).await?))
 }
 
-/// Keeps rows. One that is there already was written by a commit whose outcome was unknown.
-pub async fn insert(mut conn: Conn<'_>, rows: &[JournalRow]) -> Result<(), StoreError> {
-    for rows in bind_chunks(rows, 10) {
-        on_conn!(conn.reborrow(), |c| {
-            let mut query = QueryBuilder::new(
-                "insert into journal (workspace_id, turn_id, step, position, conversation_id, attempt, started_at, \
-                 finished_at, content, result) ",
-            );
-            query.push_values(rows, |mut values, row| {
-                values.push_bind(row.turn.workspace).push_bind(row.turn.turn).push_bind(row.step);
-                values.push_bind(row.position).push_bind(row.turn.conversation).push_bind(row.attempt);
-                values.push_bind(row.started_at).push_bind(row.finished_at);
-                values.push_bind(&row.content).push_bind(&row.result);
-            });
-            query.push(" on conflict (workspace_id, turn_id, step, position) do nothing");
-            query.build().execute(c).await?;
-        });
-    }
+/// Inserts rows. A row that already exists was written by a commit whose outcome was unknown; it stays.
+pub async fn insert(conn: Conn<'_>, rows: &[JournalRow]) -> Result<(), StoreError> {
+    insert_rows(conn, rows, " on conflict (workspace_id, turn_id, step, position) do nothing").await?;
     Ok(())
 }
 
-/// Keeps the results of calls that were started. The first result counts.
+/// Writes the results of calls. If a call already has a result, that one stays.
 pub async fn finish(conn: Conn<'_>, rows: &[JournalRow]) -> Result<(), StoreError> {
     if rows.is_empty() {
         return Ok(());

@@ -1,110 +1,100 @@
-//! Turns: the queue is this table itself.
-
-pub mod cancellations;
-pub mod claims;
-pub mod journal;
-pub mod overdue;
+//! Turns. This table is also the queue of turns, see [`claims`].
 
 use std::collections::BTreeSet;
 
 use sqlx::QueryBuilder;
 
-use crate::domain::clock::Micros;
-use crate::domain::ids::{AssistantId, ConversationId, MessageId, ProcessId, TurnId, WorkspaceId};
-use crate::domain::money::Money;
-use crate::domain::turn::{Api, Turn, TurnState};
-use crate::store::{Conn, StoreError, bind_chunks, on_conn};
+use crate::domain::ids::{ConversationId, TurnId, WorkspaceId};
+use crate::domain::turn::Turn;
+use crate::store::{Conn, StoreError, bind_chunks, from_row, insert_row, insert_rows, on_conn};
 
-const COLUMNS: &str = "workspace_id, id, conversation_id, position, message_id, api, state, owner, \
-    fence, attempts, takeovers, not_before, admitted_at, first_started_at, deadline_at, price, assistant_id, \
-    assistant_version, idempotency_scope, idempotency_key, reason, reply_id, ended_at";
+insert_row!(Turn, "turns", turn_columns, |turn| {
+    "workspace_id": turn.workspace,
+    "id": turn.id,
+    "conversation_id": turn.conversation,
+    "position": turn.position,
+    "message_id": turn.message,
+    "api": turn.api,
+    "state": turn.state,
+    "owner": turn.owner,
+    "fence": turn.fence,
+    "attempts": turn.attempts,
+    "takeovers": turn.takeovers,
+    "not_before": turn.not_before,
+    "admitted_at": turn.admitted_at,
+    "first_started_at": turn.first_started_at,
+    "deadline_at": turn.deadline_at,
+    "price": turn.price,
+    "assistant_id": turn.assistant,
+    "assistant_version": turn.assistant_version,
+    "idempotency_scope": turn.idempotency.as_ref().map(|(scope, _)| scope),
+    "idempotency_key": turn.idempotency.as_ref().map(|(_, key)| key),
+    "reason": &turn.reason,
+    "reply_id": turn.reply,
+    "ended_at": turn.ended_at,
+});
 
-#[derive(sqlx::FromRow)]
-struct TurnRow {
-    workspace_id: WorkspaceId,
-    id: TurnId,
-    conversation_id: ConversationId,
-    position: i64,
-    message_id: MessageId,
-    api: Api,
-    state: TurnState,
-    owner: Option<ProcessId>,
-    fence: i64,
-    attempts: i64,
-    takeovers: i64,
-    not_before: Micros,
-    admitted_at: Micros,
-    first_started_at: Option<Micros>,
-    deadline_at: Option<Micros>,
-    price: Money,
-    assistant_id: AssistantId,
-    assistant_version: i64,
-    idempotency_scope: Option<String>,
-    idempotency_key: Option<String>,
-    reason: Option<String>,
-    reply_id: Option<MessageId>,
-    ended_at: Option<Micros>,
-}
-
-impl From<TurnRow> for Turn {
-    fn from(row: TurnRow) -> Self {
-        Self {
-            workspace: row.workspace_id,
-            id: row.id,
-            conversation: row.conversation_id,
-            position: row.position,
-            message: row.message_id,
-            api: row.api,
-            state: row.state,
-            owner: row.owner,
-            fence: row.fence,
-            attempts: row.attempts,
-            takeovers: row.takeovers,
-            not_before: row.not_before,
-            admitted_at: row.admitted_at,
-            first_started_at: row.first_started_at,
-            deadline_at: row.deadline_at,
-            price: row.price,
-            assistant: row.assistant_id,
-            assistant_version: row.assistant_version,
-            idempotency: row.idempotency_scope.zip(row.idempotency_key),
-            reason: row.reason,
-            reply: row.reply_id,
-            ended_at: row.ended_at,
-        }
+from_row!(Turn, |row| {
+    let scope: Option<String> = row.try_get("idempotency_scope")?;
+    Self {
+        workspace: row.try_get("workspace_id")?,
+        id: row.try_get("id")?,
+        conversation: row.try_get("conversation_id")?,
+        position: row.try_get("position")?,
+        message: row.try_get("message_id")?,
+        api: row.try_get("api")?,
+        state: row.try_get("state")?,
+        owner: row.try_get("owner")?,
+        fence: row.try_get("fence")?,
+        attempts: row.try_get("attempts")?,
+        takeovers: row.try_get("takeovers")?,
+        not_before: row.try_get("not_before")?,
+        admitted_at: row.try_get("admitted_at")?,
+        first_started_at: row.try_get("first_started_at")?,
+        deadline_at: row.try_get("deadline_at")?,
+        price: row.try_get("price")?,
+        assistant: row.try_get("assistant_id")?,
+        assistant_version: row.try_get("assistant_version")?,
+        idempotency: scope.zip(row.try_get("idempotency_key")?),
+        reason: row.try_get("reason")?,
+        reply: row.try_get("reply_id")?,
+        ended_at: row.try_get("ended_at")?,
     }
-}
+});
+
+// After the mapping, whose column list they use.
+pub mod cancellations;
+pub mod claims;
+pub mod journal;
+pub mod overdue;
 
 /// A turn of the workspace.
 pub async fn find(conn: Conn<'_>, workspace: WorkspaceId, id: TurnId) -> Result<Option<Turn>, StoreError> {
-    let found: Option<TurnRow> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("select ");
-        query.push(COLUMNS).push(" from turns where workspace_id = ").push_bind(workspace);
-        query.push(" and id = ").push_bind(id);
-        query.build_query_as().fetch_optional(c).await?
-    });
-    Ok(found.map(Turn::from))
+    const FIND: &str = concat!("select ", turn_columns!(), " from turns where workspace_id = $1 and id = $2");
+    Ok(on_conn!(conn, |c| sqlx::query_as(FIND).bind(workspace).bind(id).fetch_optional(c).await?))
 }
 
-/// Those of the named turns that have ended: what the poller of waiting clients asks, all at once.
+/// The turns among these that have ended. The poller of waiting clients asks for all of them at once.
 pub async fn list_ended(mut conn: Conn<'_>, ids: &[(WorkspaceId, TurnId)]) -> Result<Vec<Turn>, StoreError> {
     let mut turns = Vec::new();
     for ids in bind_chunks(ids, 2) {
-        let rows: Vec<TurnRow> = on_conn!(conn.reborrow(), |c| {
-            let mut query = QueryBuilder::new("select ");
-            query.push(COLUMNS).push(" from turns where (workspace_id, id) in (");
+        turns.extend(on_conn!(conn.reborrow(), |c| {
+            let mut query = QueryBuilder::new(concat!(
+                "select ",
+                turn_columns!(),
+                " from turns where (workspace_id, id) in ("
+            ));
             query.push_values(ids, |mut row, (workspace, id)| {
                 row.push_bind(*workspace).push_bind(*id);
             });
             query.push(") and state in ('completed', 'failed', 'discarded')");
-            query.build_query_as().fetch_all(c).await?
-        });
-        turns.extend(rows.into_iter().map(Turn::from));
+            query.build_query_as::<Turn>().fetch_all(c).await?
+        }));
     }
     Ok(turns)
 }
 
-/// Locks and reads the named turns, in order of their ids.
+/// Locks and reads turns, in the order of their ids.
 pub async fn lock(
     mut conn: Conn<'_>,
     ids: &BTreeSet<(WorkspaceId, TurnId)>,
@@ -114,21 +104,23 @@ pub async fn lock(
     ids.sort_unstable_by_key(|(_, id)| *id);
     let mut turns = Vec::with_capacity(ids.len());
     for ids in bind_chunks(&ids, 2) {
-        let rows: Vec<TurnRow> = on_conn!(conn.reborrow(), |c| {
-            let mut query = QueryBuilder::new("select ");
-            query.push(COLUMNS).push(" from turns where (workspace_id, id) in (");
+        turns.extend(on_conn!(conn.reborrow(), |c| {
+            let mut query = QueryBuilder::new(concat!(
+                "select ",
+                turn_columns!(),
+                " from turns where (workspace_id, id) in ("
+            ));
             query.push_values(ids, |mut row, (workspace, id)| {
                 row.push_bind(*workspace).push_bind(*id);
             });
             query.push(") order by id").push(lock);
-            query.build_query_as().fetch_all(c).await?
-        });
-        turns.extend(rows.into_iter().map(Turn::from));
+            query.build_query_as::<Turn>().fetch_all(c).await?
+        }));
     }
     Ok(turns)
 }
 
-/// The ids of the open turns of conversations; their rows are then locked with the others.
+/// The ids of the open turns of conversations.
 pub async fn list_open(
     conn: Conn<'_>,
     conversations: &BTreeSet<(WorkspaceId, ConversationId)>,
@@ -150,29 +142,11 @@ pub async fn list_open(
 }
 
 pub async fn insert(conn: Conn<'_>, rows: &[&Turn]) -> Result<(), StoreError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("insert into turns (");
-        query.push(COLUMNS).push(") ");
-        query.push_values(rows, |mut values, row| {
-            let (scope, key) = row.idempotency.clone().unzip();
-            values.push_bind(row.workspace).push_bind(row.id).push_bind(row.conversation);
-            values.push_bind(row.position).push_bind(row.message).push_bind(row.api);
-            values.push_bind(row.state).push_bind(row.owner).push_bind(row.fence);
-            values.push_bind(row.attempts).push_bind(row.takeovers).push_bind(row.not_before);
-            values.push_bind(row.admitted_at).push_bind(row.first_started_at);
-            values.push_bind(row.deadline_at).push_bind(row.price).push_bind(row.assistant);
-            values.push_bind(row.assistant_version).push_bind(scope).push_bind(key);
-            values.push_bind(&row.reason).push_bind(row.reply).push_bind(row.ended_at);
-        });
-        query.build().execute(c).await?;
-    });
+    insert_rows(conn, rows, "").await?;
     Ok(())
 }
 
-/// Writes what a batch changes of turns that are there.
+/// Writes the columns that a batch changes.
 pub async fn update(mut conn: Conn<'_>, rows: &[&Turn]) -> Result<(), StoreError> {
     for rows in bind_chunks(rows, 11) {
         on_conn!(conn.reborrow(), |c| {

@@ -1,33 +1,30 @@
-//! Open turns that are to be ended, whoever runs them.
+//! Open turns that are due to be ended, whichever process runs them.
 
 use std::time::Duration;
 
-use sqlx::QueryBuilder;
-
-use super::{COLUMNS, TurnRow};
 use crate::domain::clock::Clock;
 use crate::domain::turn::Turn;
 use crate::store::{Conn, StoreError, on_conn, store_now};
 
-/// Open turns that are to be ended: past their deadline, or older than a turn may be.
+/// An open turn that is due to be ended.
 #[derive(Clone, Debug)]
 pub struct OverdueTurn {
     pub turn: Turn,
     pub reason: OverdueReason,
 }
 
-/// Why a turn is to be ended.
+/// The reason to end a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OverdueReason {
-    /// A widget's client has given up.
+    /// The widget client's deadline has passed.
     Deadline,
-    /// Older than `turn.max_age`, or `turn.max_wait` where it never started.
+    /// The turn started longer than `turn.max_age` ago, or has waited for its start longer than `turn.max_wait`.
     Age,
-    /// Taken over more often than `turn.max_takeovers`.
+    /// The turn was taken over more than `turn.max_takeovers` times.
     Takeovers,
 }
 
-/// The bounds of an open turn's life.
+/// The limits of an open turn.
 #[derive(Clone, Copy, Debug)]
 pub struct LifetimeLimits {
     pub max_age: Duration,
@@ -35,7 +32,29 @@ pub struct LifetimeLimits {
     pub max_takeovers: i64,
 }
 
-/// At most `limit` open turns that are to be ended.
+// One statement for each reason, because each uses another index of open turns. A turn that is overdue for
+// several reasons is listed once.
+const PAST_DEADLINE: &str = concat!(
+    "select ",
+    turn_columns!(),
+    " from turns where state in ('waiting', 'queued', 'running') and deadline_at <= $1 \
+     order by deadline_at limit $2"
+);
+const TAKEN_OVER: &str = concat!(
+    "select ",
+    turn_columns!(),
+    " from turns where state in ('waiting', 'queued', 'running') and takeovers > 0 and takeovers > $3 \
+     and (deadline_at is null or deadline_at > $1) limit $2"
+);
+const TOO_OLD: &str = concat!(
+    "select ",
+    turn_columns!(),
+    " from turns where state in ('waiting', 'queued', 'running') and admitted_at <= $4 and (first_started_at <= $5 \
+     or (state = 'queued' and first_started_at is null and admitted_at <= $6)) and takeovers <= $3 \
+     and (deadline_at is null or deadline_at > $1) order by admitted_at limit $2"
+);
+
+/// At most `limit` overdue turns.
 pub async fn list(
     mut conn: Conn<'_>,
     limits: LifetimeLimits,
@@ -43,37 +62,25 @@ pub async fn list(
     clock: &dyn Clock,
 ) -> Result<Vec<OverdueTurn>, StoreError> {
     let now = store_now(conn.reborrow(), clock).await?;
-    let too_old = now.minus(limits.max_age);
-    let waited_too_long = now.minus(limits.max_wait);
+    let started_before = now.minus(limits.max_age);
+    let queued_before = now.minus(limits.max_wait);
     let mut overdue = Vec::new();
     for reason in [OverdueReason::Deadline, OverdueReason::Takeovers, OverdueReason::Age] {
         let left = limit.saturating_sub(i64::try_from(overdue.len()).unwrap_or(limit));
-        let rows: Vec<TurnRow> = on_conn!(conn.reborrow(), |c| {
-            let mut query = QueryBuilder::new("select ");
-            query.push(COLUMNS).push(" from turns where state in ('waiting', 'queued', 'running') and ");
-            // Each over an index of open turns; one that is overdue twice is named once.
-            match reason {
-                OverdueReason::Deadline => {
-                    query.push("deadline_at <= ").push_bind(now).push(" order by deadline_at");
-                }
+        let turns: Vec<Turn> = on_conn!(conn.reborrow(), |c| {
+            let query = match reason {
+                OverdueReason::Deadline => sqlx::query_as(PAST_DEADLINE).bind(now).bind(left),
                 OverdueReason::Takeovers => {
-                    query.push("takeovers > 0 and takeovers > ").push_bind(limits.max_takeovers);
-                    query.push(" and (deadline_at is null or deadline_at > ").push_bind(now).push(")");
+                    sqlx::query_as(TAKEN_OVER).bind(now).bind(left).bind(limits.max_takeovers)
                 }
                 OverdueReason::Age => {
-                    query.push("admitted_at <= ").push_bind(too_old.max(waited_too_long));
-                    query.push(" and (first_started_at <= ").push_bind(too_old);
-                    query.push(" or (state = 'queued' and first_started_at is null and admitted_at <= ");
-                    query.push_bind(waited_too_long).push(")) and takeovers <= ");
-                    query.push_bind(limits.max_takeovers);
-                    query.push(" and (deadline_at is null or deadline_at > ").push_bind(now);
-                    query.push(") order by admitted_at");
+                    let query = sqlx::query_as(TOO_OLD).bind(now).bind(left).bind(limits.max_takeovers);
+                    query.bind(started_before.max(queued_before)).bind(started_before).bind(queued_before)
                 }
-            }
-            query.push(" limit ").push_bind(left);
-            query.build_query_as().fetch_all(c).await?
+            };
+            query.fetch_all(c).await?
         });
-        overdue.extend(rows.into_iter().map(|row| OverdueTurn { turn: row.into(), reason }));
+        overdue.extend(turns.into_iter().map(|turn| OverdueTurn { turn, reason }));
     }
     Ok(overdue)
 }

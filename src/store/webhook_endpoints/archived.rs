@@ -1,62 +1,60 @@
-//! What endpoints that are out of use leave behind: their queued deliveries are closed; those of
-//! deleted ones are removed, a little at a time, and then the endpoints themselves.
-
-use sqlx::QueryBuilder;
+//! Clean-up after archived endpoints: their queued deliveries are closed. Deleted endpoints then lose their
+//! deliveries in small batches, and are removed themselves at the end.
 
 use crate::domain::clock::Clock;
-use crate::domain::delivery::DeliveryState;
 use crate::domain::ids::{EndpointId, WorkspaceId};
 use crate::store::{Conn, StoreError, on_conn, store_now};
 
-/// An endpoint that is out of use.
+/// An archived endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct ArchivedEndpoint {
     #[sqlx(rename = "workspace_id")]
     pub workspace: WorkspaceId,
     #[sqlx(rename = "id")]
     pub endpoint: EndpointId,
-    /// A workspace file's, which may have it again: it stays.
+    /// Created by a workspace file, which may contain it again: it is never removed.
     pub from_file: bool,
 }
 
-/// All of them.
+/// All archived endpoints.
 pub async fn list(conn: Conn<'_>) -> Result<Vec<ArchivedEndpoint>, StoreError> {
     const LIST: &str = "select workspace_id, id, from_file from webhook_endpoints \
         where archived_at is not null order by workspace_id, id";
     Ok(on_conn!(conn, |c| sqlx::query_as(LIST).fetch_all(c).await?))
 }
 
-/// Closes what is queued, at most `limit` deliveries; how many they were: none where the endpoint is in use
-/// again. What is being sent is let be: its end queues it, or ends it.
+/// Closes at most `limit` queued deliveries and returns how many were closed: none if the endpoint is no longer
+/// archived. Running deliveries are left alone; their outcome ends them or queues them again.
 pub async fn close_deliveries(
     mut conn: Conn<'_>,
     archived: ArchivedEndpoint,
     limit: i64,
     clock: &dyn Clock,
 ) -> Result<u64, StoreError> {
+    macro_rules! close {
+        ($materialized:literal, $lock:literal) => {
+            concat!(
+                "with picked (c) as",
+                $materialized,
+                " (select cursor from deliveries where workspace_id = $1 and endpoint_id = $2 and state = 'queued' \
+                 and exists (select 1 from webhook_endpoints p where p.workspace_id = deliveries.workspace_id \
+                 and p.id = deliveries.endpoint_id and p.archived_at is not null) order by not_before, cursor limit $3",
+                $lock,
+                ") update deliveries set state = 'closed', fence = fence + 1, ended_at = $4 from picked \
+                 where workspace_id = $1 and endpoint_id = $2 and cursor = picked.c"
+            )
+        };
+    }
     let now = store_now(conn.reborrow(), clock).await?;
-    let materialized = conn.pick(" materialized", "");
-    let skip = conn.pick(" for no key update skip locked", "");
+    let close = conn.pick(close!(" materialized", " for no key update skip locked"), close!("", ""));
     Ok(on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("with picked (c) as");
-        query.push(materialized).push(" (select cursor from deliveries where workspace_id = ");
-        query.push_bind(archived.workspace).push(" and endpoint_id = ").push_bind(archived.endpoint);
-        query.push(
-            " and state = 'queued' and exists (select 1 from webhook_endpoints p \
-             where p.workspace_id = deliveries.workspace_id and p.id = deliveries.endpoint_id \
-             and p.archived_at is not null) order by not_before, cursor limit ",
-        );
-        query.push_bind(limit);
-        query.push(skip).push(") update deliveries set state = ").push_bind(DeliveryState::Closed);
-        query.push(", fence = fence + 1, ended_at = ").push_bind(now);
-        query.push(" from picked where workspace_id = ").push_bind(archived.workspace);
-        query.push(" and endpoint_id = ").push_bind(archived.endpoint).push(" and cursor = picked.c");
-        query.build().execute(c).await?.rows_affected()
+        let query = sqlx::query(close).bind(archived.workspace).bind(archived.endpoint).bind(limit);
+        query.bind(now).execute(c).await?.rows_affected()
     }))
 }
 
-/// Removes the first `limit` deliveries of a deleted one, once all of them have ended, with their
-/// attempts; where there are none left, the endpoint. How many deliveries they were.
+/// Removes the first `limit` deliveries of a deleted endpoint and their attempts, once all its deliveries have
+/// ended; when none are left, removes the endpoint. Returns how many deliveries were removed.
 pub async fn remove(mut conn: Conn<'_>, deleted: ArchivedEndpoint, limit: i64) -> Result<u64, StoreError> {
     const COUNT_OPEN: &str = "select count(*) from (select 1 from deliveries \
         where workspace_id = $1 and endpoint_id = $2 and state in ('queued', 'running') limit 1) as one";

@@ -5,62 +5,56 @@ pub mod archived;
 use std::collections::BTreeSet;
 
 use sqlx::QueryBuilder;
+use uuid::Uuid;
 
-use crate::domain::clock::Micros;
 use crate::domain::event::{EventType, Subscriber};
 use crate::domain::ids::{EndpointId, WorkspaceId};
 use crate::domain::seal::SealedSecret;
-use crate::domain::webhook_endpoint::{DisabledReason, Endpoint, PreviousSecret};
-use crate::store::{Conn, StoreError, bind_chunks, on_conn};
+use crate::domain::webhook_endpoint::{Endpoint, PreviousSecret};
+use crate::store::{Conn, StoreError, from_row, insert_row, insert_rows, on_conn};
 
-const COLUMNS: &str = "workspace_id, id, slug, description, url, types, secret, previous_secret, \
-    previous_secret_until, enabled, disabled_reason, failing_since, from_file, archived_at, created_at, \
-    updated_at";
+insert_row!(Endpoint, "webhook_endpoints", endpoint_columns, |endpoint| {
+    "workspace_id": endpoint.workspace,
+    "id": endpoint.id,
+    "slug": &endpoint.slug,
+    "description": &endpoint.description,
+    "url": &endpoint.url,
+    "types": join_types(&endpoint.types),
+    "secret": &endpoint.secret,
+    "previous_secret": endpoint.previous.as_ref().map(|previous| &previous.secret),
+    "previous_secret_until": endpoint.previous.as_ref().map(|previous| previous.until),
+    "enabled": endpoint.enabled,
+    "disabled_reason": endpoint.disabled_reason,
+    "failing_since": endpoint.failing_since,
+    "from_file": endpoint.from_file,
+    "archived_at": endpoint.archived_at,
+    "created_at": endpoint.created_at,
+    "updated_at": endpoint.updated_at,
+});
 
-#[derive(sqlx::FromRow)]
-struct EndpointRow {
-    workspace_id: WorkspaceId,
-    id: EndpointId,
-    slug: Option<String>,
-    description: Option<String>,
-    url: String,
-    types: String,
-    secret: SealedSecret,
-    previous_secret: Option<SealedSecret>,
-    previous_secret_until: Option<Micros>,
-    enabled: bool,
-    disabled_reason: Option<DisabledReason>,
-    failing_since: Option<Micros>,
-    from_file: bool,
-    archived_at: Option<Micros>,
-    created_at: Micros,
-    updated_at: Micros,
-}
-
-impl From<EndpointRow> for Endpoint {
-    fn from(row: EndpointRow) -> Self {
-        let previous = row.previous_secret.zip(row.previous_secret_until);
-        Self {
-            workspace: row.workspace_id,
-            id: row.id,
-            slug: row.slug,
-            description: row.description,
-            url: row.url,
-            types: parse_types(&row.types),
-            secret: row.secret,
-            previous: previous.map(|(secret, until)| PreviousSecret { secret, until }),
-            enabled: row.enabled,
-            disabled_reason: row.disabled_reason,
-            failing_since: row.failing_since,
-            from_file: row.from_file,
-            archived_at: row.archived_at,
-            created_at: row.created_at,
-            updated_at: row.updated_at,
-        }
+from_row!(Endpoint, |row| {
+    let previous: Option<SealedSecret> = row.try_get("previous_secret")?;
+    let previous = previous.zip(row.try_get("previous_secret_until")?);
+    Self {
+        workspace: row.try_get("workspace_id")?,
+        id: row.try_get("id")?,
+        slug: row.try_get("slug")?,
+        description: row.try_get("description")?,
+        url: row.try_get("url")?,
+        types: parse_types(row.try_get("types")?),
+        secret: row.try_get("secret")?,
+        previous: previous.map(|(secret, until)| PreviousSecret { secret, until }),
+        enabled: row.try_get("enabled")?,
+        disabled_reason: row.try_get("disabled_reason")?,
+        failing_since: row.try_get("failing_since")?,
+        from_file: row.try_get("from_file")?,
+        archived_at: row.try_get("archived_at")?,
+        created_at: row.try_get("created_at")?,
+        updated_at: row.try_get("updated_at")?,
     }
-}
+});
 
-/// Words that this version does not know are left out.
+/// Event types that this version does not know are left out.
 fn parse_types(words: &str) -> Vec<EventType> {
     words.split_whitespace().filter_map(|word| word.parse().ok()).collect()
 }
@@ -69,7 +63,7 @@ fn join_types(types: &[EventType]) -> String {
     types.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(" ")
 }
 
-/// The endpoints of the named workspaces that take events now.
+/// The endpoints of workspaces that receive events.
 pub async fn subscribers(
     conn: Conn<'_>,
     ids: &BTreeSet<WorkspaceId>,
@@ -95,7 +89,7 @@ pub async fn subscribers(
     Ok(rows.into_iter().map(subscriber).collect())
 }
 
-/// All endpoints of the named workspaces, archived ones too.
+/// All endpoints of workspaces, archived ones included.
 pub async fn list_by_workspaces(
     conn: Conn<'_>,
     ids: &BTreeSet<WorkspaceId>,
@@ -103,20 +97,22 @@ pub async fn list_by_workspaces(
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let rows: Vec<EndpointRow> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("select ");
-        query.push(COLUMNS).push(" from webhook_endpoints where workspace_id in (");
+    Ok(on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new(concat!(
+            "select ",
+            endpoint_columns!(),
+            " from webhook_endpoints where workspace_id in ("
+        ));
         let mut list = query.separated(", ");
         for id in ids {
             list.push_bind(*id);
         }
         query.push(")");
         query.build_query_as().fetch_all(c).await?
-    });
-    Ok(rows.into_iter().map(Endpoint::from).collect())
+    }))
 }
 
-/// The named endpoints, archived ones too: for whoever sends to them.
+/// Endpoints by id, archived ones included.
 pub async fn find_many(
     conn: Conn<'_>,
     ids: &[(WorkspaceId, EndpointId)],
@@ -124,61 +120,45 @@ pub async fn find_many(
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let rows: Vec<EndpointRow> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("select ");
-        query.push(COLUMNS).push(" from webhook_endpoints where (workspace_id, id) in (");
+    Ok(on_conn!(conn, |c| {
+        let mut query = QueryBuilder::new(concat!(
+            "select ",
+            endpoint_columns!(),
+            " from webhook_endpoints where (workspace_id, id) in ("
+        ));
         query.push_values(ids, |mut row, (workspace, id)| {
             row.push_bind(*workspace).push_bind(*id);
         });
         query.push(")");
         query.build_query_as().fetch_all(c).await?
-    });
-    Ok(rows.into_iter().map(Endpoint::from).collect())
+    }))
 }
 
-/// At most `limit` endpoints that are in use, after one, in order of age.
+/// At most `limit` endpoints that are not archived, in order of age, after `after`.
 pub async fn list(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     after: Option<EndpointId>,
     limit: i64,
 ) -> Result<Vec<Endpoint>, StoreError> {
-    let rows: Vec<EndpointRow> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("select ");
-        query.push(COLUMNS).push(" from webhook_endpoints where archived_at is null and workspace_id = ");
-        query.push_bind(workspace);
-        if let Some(after) = after {
-            query.push(" and id > ").push_bind(after);
-        }
-        query.push(" order by id limit ").push_bind(limit);
-        query.build_query_as().fetch_all(c).await?
-    });
-    Ok(rows.into_iter().map(Endpoint::from).collect())
+    const LIST: &str = concat!(
+        "select ",
+        endpoint_columns!(),
+        " from webhook_endpoints where archived_at is null and workspace_id = $1 and id > $2 order by id limit $3"
+    );
+    let after = after.map_or(Uuid::nil(), |id| id.0);
+    Ok(on_conn!(conn, |c| {
+        sqlx::query_as(LIST).bind(workspace).bind(after).bind(limit).fetch_all(c).await?
+    }))
 }
 
-pub async fn insert(mut conn: Conn<'_>, rows: &[&Endpoint]) -> Result<(), StoreError> {
-    for rows in bind_chunks(rows, 16) {
-        on_conn!(conn.reborrow(), |c| {
-            let mut query = QueryBuilder::new("insert into webhook_endpoints (");
-            query.push(COLUMNS).push(") ");
-            query.push_values(rows, |mut values, row| {
-                let previous = row.previous.as_ref();
-                values.push_bind(row.workspace).push_bind(row.id).push_bind(&row.slug);
-                values.push_bind(&row.description).push_bind(&row.url).push_bind(join_types(&row.types));
-                values.push_bind(&row.secret).push_bind(previous.map(|previous| &previous.secret));
-                values.push_bind(previous.map(|previous| previous.until)).push_bind(row.enabled);
-                values.push_bind(row.disabled_reason).push_bind(row.failing_since);
-                values.push_bind(row.from_file).push_bind(row.archived_at).push_bind(row.created_at);
-                values.push_bind(row.updated_at);
-            });
-            query.build().execute(c).await?;
-        });
-    }
+pub async fn insert(conn: Conn<'_>, rows: &[&Endpoint]) -> Result<(), StoreError> {
+    insert_rows(conn, rows, "").await?;
     Ok(())
 }
 
-/// Failures are written beside the workspace's lock: here they are only forgotten, by what is enabled again
-/// and by a new URL.
+/// Updates endpoints under their workspace's lock. Failures are recorded without that lock, so `failing_since` is
+/// only ever cleared here: when an endpoint is enabled again or gets a new URL.
 pub async fn update(mut conn: Conn<'_>, rows: &[&Endpoint]) -> Result<(), StoreError> {
     const UPDATE: &str = "update webhook_endpoints set slug = $1, description = $2, url = $3, types = $4, \
         secret = $5, previous_secret = $6, previous_secret_until = $7, enabled = $8, disabled_reason = $9, \

@@ -9,8 +9,7 @@ use rejoinder::domain::conversation::ConversationKind;
 use rejoinder::domain::failure::Failure;
 use rejoinder::domain::ids::BookingId;
 use rejoinder::domain::turn::{TurnEnd, TurnRef};
-use rejoinder::store::bookings::{self, Holds};
-use rejoinder::store::confirmed_bookings::{self, Filter};
+use rejoinder::store::bookings::{self, Filter, Holds};
 use rejoinder::writer::EndAuthority;
 use serde_json::Value;
 use uuid::Uuid;
@@ -237,9 +236,8 @@ both_backends!(
 
         let filter = Filter { last: true, ..Filter::default() };
         let mut read = process.db.acquire_read().await.unwrap();
-        let listed = confirmed_bookings::list(read.conn(), seeded.workspace, seeded.calendar, &filter, 2)
-            .await
-            .unwrap();
+        let listed =
+            bookings::list(read.conn(), seeded.workspace, seeded.calendar, &filter, 2).await.unwrap();
 
         let calls: Vec<&str> = listed.iter().map(|booking| booking.call.as_str()).collect();
         assert_eq!(calls, ["call_2", "call_3"]);
