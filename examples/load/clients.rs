@@ -25,7 +25,7 @@ pub(crate) struct Run {
     /// A key of the workspace that the messages are sent to.
     #[arg(long)]
     key: String,
-    /// The assistant that answers, by the UUID that the widget door knows.
+    /// The assistant that answers, by the UUID that the widget API knows.
     #[arg(long)]
     assistant: String,
     #[arg(long, default_value_t = 10)]
@@ -51,7 +51,7 @@ struct Target {
 }
 
 impl Run {
-    /// Measures pass-through, widget door and platform door by turns, for each number of clients.
+    /// Measures pass-through, widget API and platform API by turns, for each number of clients.
     pub(crate) async fn measure(self) -> anyhow::Result<()> {
         let http = crate::http_client()?;
         print_head();

@@ -1,5 +1,5 @@
 //! The load generator behind `scripts/bench`: a model that answers at once, a bare pass-through to compare with, clients of
-//! both doors, readers of the events, and a receiver of webhooks. It speaks public HTTP only.
+//! both APIs, readers of the events, and a receiver of webhooks. It speaks public HTTP only.
 
 #![expect(clippy::print_stdout, reason = "a command line tool")]
 #![expect(clippy::disallowed_methods, reason = "servers that only a benchmark meets")]
@@ -31,7 +31,7 @@ enum Command {
         #[arg(long, default_value_t = 0)]
         delay_ms: u64,
     },
-    /// Serves a bare axum and reqwest pass-through of the widget door.
+    /// Serves a bare axum and reqwest pass-through of the widget API.
     PassThrough {
         #[arg(long)]
         listen: SocketAddr,
@@ -39,7 +39,7 @@ enum Command {
         #[arg(long)]
         model: String,
     },
-    /// Measures both doors of a server, and the pass-through.
+    /// Measures both APIs of a server, and the pass-through.
     Run(clients::Run),
     /// Measures what open streams of events cost a server in memory.
     Streams(streams::Streams),

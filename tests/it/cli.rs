@@ -30,7 +30,7 @@ fn demo_key(place: &Place) -> String {
 }
 
 #[tokio::test]
-async fn a_start_with_nothing_prints_requests_that_are_answered_as_pasted() {
+async fn the_demo_banner_prints_requests_that_work_as_pasted() {
     let place = Place::new();
     let server = place.serve().await;
 
@@ -54,7 +54,7 @@ async fn a_start_with_nothing_prints_requests_that_are_answered_as_pasted() {
 }
 
 #[tokio::test]
-async fn a_second_server_on_the_folder_is_refused_until_the_first_has_ended() {
+async fn a_data_folder_has_one_server_at_a_time() {
     let place = Place::new();
     let first = place.serve().await;
     let key = demo_key(&place);
@@ -71,7 +71,7 @@ async fn a_second_server_on_the_folder_is_refused_until_the_first_has_ended() {
 }
 
 #[tokio::test]
-async fn a_key_made_beside_a_server_opens_it_until_it_is_revoked() {
+async fn a_key_created_by_the_cli_works_until_it_is_revoked() {
     let place = Place::new();
     let server = place.serve().await;
 
@@ -95,7 +95,7 @@ async fn a_key_made_beside_a_server_opens_it_until_it_is_revoked() {
 }
 
 #[tokio::test]
-async fn credit_counts_once_for_each_reference() {
+async fn credit_is_added_once_for_each_reference() {
     let place = Place::new();
     let server = place.serve().await;
     let key = demo_key(&place);
@@ -118,7 +118,7 @@ async fn credit_counts_once_for_each_reference() {
 }
 
 #[tokio::test]
-async fn a_workspace_file_is_tried_and_then_applied_beside_a_server() {
+async fn a_workspace_file_is_dry_run_and_applied_while_a_server_runs() {
     let place = Place::new();
     let server = place.serve().await;
     let file = "[workspace]\nslug = \"shop\"\nname = \"Shop\"\nbalance = \"1.00\"\n";
@@ -154,7 +154,7 @@ async fn a_workspace_file_is_tried_and_then_applied_beside_a_server() {
 }
 
 #[test]
-fn check_says_of_each_part_whether_it_can_be_used() {
+fn check_reports_the_state_of_each_part() {
     let place = Place::new();
 
     let good = place.run(&["check"]);
@@ -174,7 +174,7 @@ fn check_says_of_each_part_whether_it_can_be_used() {
 }
 
 #[test]
-fn check_says_why_postgresql_cannot_be_reached_once_and_at_once() {
+fn check_reports_an_unreachable_postgresql_once_and_at_once() {
     let place = Place::new();
     let mut command = place.command(&["check", "--json"]);
     command.env("DATABASE_URL", "postgres://127.0.0.1:1/x").env("REJOINDER_MODEL__KIND", "offline");
@@ -191,7 +191,7 @@ fn check_says_why_postgresql_cannot_be_reached_once_and_at_once() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn the_data_folder_is_its_owners_alone() {
+async fn the_data_folder_is_private_to_its_owner() {
     use std::os::unix::fs::PermissionsExt;
 
     let place = Place::new();
@@ -202,7 +202,7 @@ async fn the_data_folder_is_its_owners_alone() {
 }
 
 #[test]
-fn a_setting_that_does_not_exist_or_parse_stops_the_start_with_its_name() {
+fn an_unknown_or_invalid_setting_fails_the_start_with_its_name() {
     let place = Place::new();
 
     for (name, value, told) in [
@@ -221,7 +221,7 @@ fn a_setting_that_does_not_exist_or_parse_stops_the_start_with_its_name() {
 }
 
 #[test]
-fn postgresql_without_a_model_is_refused_with_the_settings_that_give_one() {
+fn postgresql_without_a_model_is_refused_with_the_missing_settings() {
     let place = Place::new();
 
     let ended = place.command(&["serve"]).env("DATABASE_URL", "postgres://127.0.0.1:1/x").output().unwrap();
@@ -232,7 +232,7 @@ fn postgresql_without_a_model_is_refused_with_the_settings_that_give_one() {
 }
 
 #[test]
-fn a_document_is_read_without_configuration_and_store() {
+fn a_document_is_extracted_without_configuration_and_database() {
     let place = Place::new();
     let read = |format: &str, page: &str| {
         std::fs::write(place.path().join("page"), page).unwrap();

@@ -27,7 +27,7 @@ fn hold_the_text(server: &TestServer, text: &'static str) -> Gate {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_turn_that_one_process_has_no_slot_for_runs_on_the_other() {
+async fn a_turn_without_a_slot_in_one_process_runs_in_the_other() {
     let (db, first) = small().await;
     let gate = hold_the_text(&first, "held");
     let body = |text: &str| json!({ "sender_id": "u", "sender_type": "user", "text": text }).to_string();
@@ -49,7 +49,7 @@ async fn a_turn_that_one_process_has_no_slot_for_runs_on_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_widget_that_waits_at_one_process_gets_the_reply_that_the_other_makes() {
+async fn a_widget_request_at_one_process_gets_the_reply_of_the_other() {
     let (db, first) = small().await;
     let gate = hold_the_text(&first, "held");
     let held = first.conversation().await;
@@ -92,7 +92,7 @@ async fn turns_of_one_conversation_keep_their_order_across_processes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn switching_the_ai_off_at_one_process_ends_what_runs_at_the_other() {
+async fn disabling_the_ai_at_one_process_ends_the_turn_at_the_other() {
     let db = store::postgres().await;
     let first = Setup::default().system_clock().start(&db).await;
     let second = first.beside(&db, Setup::default().system_clock()).await;
@@ -113,7 +113,7 @@ async fn switching_the_ai_off_at_one_process_ends_what_runs_at_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_stops_hands_its_turns_to_the_other() {
+async fn a_stopping_process_hands_its_turns_to_the_other() {
     let db = store::postgres().await;
     let first = Setup::default().env("REJOINDER_SHUTDOWN_GRACE", "100ms").system_clock().start(&db).await;
     let gate = Gate::closed();

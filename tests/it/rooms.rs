@@ -29,7 +29,7 @@ fn files_of_rooms() -> impl Iterator<Item = Source> {
 }
 
 #[test]
-fn each_room_uses_only_what_lies_below_it() {
+fn each_room_imports_only_allowed_rooms() {
     let mut faults = BTreeSet::new();
     for source in files_of_rooms() {
         let allowed = may_use(&source.room);
@@ -47,7 +47,7 @@ fn each_room_uses_only_what_lies_below_it() {
 }
 
 #[test]
-fn the_table_has_no_way_round() {
+fn the_table_has_no_mutual_imports() {
     for (room, below) in ROOMS {
         for used in *below {
             assert!(!may_use(used).contains(room), "{room} and {used} may use each other");
@@ -56,7 +56,7 @@ fn the_table_has_no_way_round() {
 }
 
 #[test]
-fn foreign_crates_stay_in_their_homes() {
+fn external_crates_are_used_only_in_their_rooms() {
     let mut faults = BTreeSet::new();
     for source in files_of_rooms() {
         for home in HOMES.iter().filter(|home| !home.rooms.contains(&source.room.as_str())) {
@@ -78,20 +78,20 @@ fn no_file_is_too_long() {
 }
 
 #[test]
-fn each_file_says_what_it_is_for() {
+fn each_file_has_a_header() {
     let silent = |source: &Source| !source.has_header && source.room != "main";
     let told = |source: Source| format!("{}: has no `//!` header", source.path.display());
     assert_none(&files_of_rooms().filter(silent).map(told).collect());
 }
 
 #[test]
-fn nothing_is_left_to_do() {
+fn no_todo_is_left() {
     let told = |source: Source| source.unfinished.map(|name| format!("{}: {name}!", source.path.display()));
     assert_none(&files_of_rooms().filter_map(told).collect());
 }
 
 #[test]
-fn each_migration_has_its_twin() {
+fn both_databases_have_the_same_migration_files() {
     let names = |database: &str| -> BTreeSet<PathBuf> {
         let folder = std::fs::read_dir(root().join("migrations").join(database));
         folder.into_iter().flatten().map(|entry| entry.unwrap().file_name().into()).collect()

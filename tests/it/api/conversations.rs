@@ -23,7 +23,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_conversation_that_cannot_be_made_says_of_every_field_why(db: TestDb) {
+    async fn every_invalid_field_of_a_new_conversation_is_reported(db: TestDb) {
         let server = TestServer::start(&db).await;
         let make = async |body: &str| server.call("POST", "/api/conversations").body(body).send().await;
 
@@ -75,7 +75,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_history_is_shown_oldest_first_without_system_messages(db: TestDb) {
+    async fn the_history_is_oldest_first_without_system_messages(db: TestDb) {
         let server = TestServer::start(&db).await;
         let uuid = server.conversation().await;
         server.say(&uuid, r#"{"message": "Hi"}"#).send().await;
@@ -135,7 +135,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_person_with_a_key_switches_the_ai(db: TestDb) {
+    async fn an_api_key_can_disable_and_enable_the_ai(db: TestDb) {
         let server = TestServer::start(&db).await;
         let uuid = server.conversation().await;
         let switch = |word: &str, key: Option<&str>| {
@@ -163,7 +163,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_browser_may_ask_from_anywhere(db: TestDb) {
+    async fn cors_allows_any_origin(db: TestDb) {
         let server = TestServer::start(&db).await;
 
         let preflight = server

@@ -17,7 +17,7 @@ async fn say(server: &TestServer, text: &str) -> (String, Value) {
 }
 
 both_backends!(
-    async fn a_visitor_asks_checks_books_and_cancels(db: TestDb) {
+    async fn the_demo_assistant_answers_checks_books_and_cancels(db: TestDb) {
         let setup = Setup::default()
             .env("REJOINDER_MODEL__KIND", "offline")
             .workspace(|_| DEMO_FILE.to_owned())

@@ -25,7 +25,7 @@ async fn patch(server: &TestServer, con: &str, body: &serde_json::Value) -> Answ
 }
 
 both_backends!(
-    async fn switching_the_ai_off_discards_the_reply_in_the_making_and_refunds_it(db: TestDb) {
+    async fn disabling_the_ai_discards_and_refunds_the_running_reply(db: TestDb) {
         let (server, gate) = held(&db).await;
         let con = server.con_of(WIDGET).await;
 
@@ -49,7 +49,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn the_ai_that_is_switched_on_again_answers_what_comes_then(db: TestDb) {
+    async fn the_ai_answers_new_messages_after_it_is_enabled_again(db: TestDb) {
         let server = TestServer::start(&db).await;
         let con = server.con_of(TEST).await;
 
@@ -68,7 +68,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn an_agent_that_takes_over_switches_the_ai_off_where_the_assistant_says_so(db: TestDb) {
+    async fn an_agent_message_disables_the_ai_if_the_assistant_is_configured_so(db: TestDb) {
         let pausing = |text: String| {
             text.replacen("first_message =", "pause_on_agent_message = true\nfirst_message =", 1)
         };
@@ -86,7 +86,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn ending_a_conversation_discards_the_reply_and_refuses_what_comes_later(db: TestDb) {
+    async fn ending_a_conversation_discards_the_reply_and_refuses_later_messages(db: TestDb) {
         let (server, gate) = held(&db).await;
         let con = server.con_of(WIDGET).await;
 
@@ -109,7 +109,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_visitor_who_leaves_finds_the_reply_in_the_history(db: TestDb) {
+    async fn the_reply_to_a_disconnected_visitor_is_in_the_history(db: TestDb) {
         let server = TestServer::start(&db).await;
         let gate = Gate::closed();
         server.model.script().queue([Reply::text("Still here.").held_by(&gate)]);

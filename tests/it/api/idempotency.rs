@@ -11,7 +11,7 @@ async fn tell(server: &TestServer, text: &str, key: &str) -> Answer {
 }
 
 both_backends!(
-    async fn a_refunded_failure_is_replayed_and_asks_the_model_nothing(db: TestDb) {
+    async fn a_refunded_failure_is_replayed_without_a_model_call(db: TestDb) {
         let server = TestServer::start(&db).await;
         server.model.script().queue([Reply::garbage()]);
 
@@ -53,7 +53,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_duplicate_whose_deadline_comes_first_is_asked_to_retry(db: TestDb) {
+    async fn a_duplicate_that_reaches_its_deadline_first_is_told_to_retry(db: TestDb) {
         let server =
             Setup::default().env("REJOINDER_WIDGET__DEADLINE", "500ms").system_clock().start(&db).await;
         server.model.script().otherwise(|_| Reply::text("Never.").held_by(&Gate::closed()));
@@ -78,7 +78,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_key_belongs_to_its_conversation_and_a_refusal_keeps_nothing(db: TestDb) {
+    async fn a_key_is_scoped_to_its_conversation_and_a_refusal_stores_no_record(db: TestDb) {
         let server = TestServer::start(&db).await;
 
         let widget = tell(&server, "Hi", "k").await;

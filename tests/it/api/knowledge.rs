@@ -28,7 +28,7 @@ fn setup() -> Setup {
 }
 
 both_backends!(
-    async fn the_model_finds_passages_with_their_source(db: TestDb) {
+    async fn the_model_gets_passages_with_their_source(db: TestDb) {
         let server = setup().start(&db).await;
         let ask = |query: &str| ToolCall::new("search_knowledge_base", &json!({ "query": query }));
         let calls = [ask("When is a returned item refunded?"), ask("quantum physics"), ask("ship' OR \"")];
@@ -53,7 +53,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_document_that_was_just_replaced_is_what_the_model_finds(db: TestDb) {
+    async fn the_model_gets_the_new_text_of_a_replaced_document(db: TestDb) {
         let server = setup().start(&db).await;
         let bases = server.get("/v1/knowledge_bases").await.json();
         let base = bases["data"]["items"][0]["id"].as_str().unwrap().to_owned();

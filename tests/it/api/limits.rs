@@ -34,7 +34,7 @@ both_backends!(
 );
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_are_limited_by_address_unless_a_key_comes() {
+async fn requests_without_a_key_are_limited_by_address() {
     let db = store::sqlite().await;
     let server = Setup::default()
         .limited()
@@ -52,7 +52,7 @@ async fn requests_are_limited_by_address_unless_a_key_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn new_conversations_are_limited_by_address_apart() {
+async fn new_conversations_have_a_separate_limit_by_address() {
     let db = store::sqlite().await;
     let server = Setup::default()
         .limited()
@@ -73,7 +73,7 @@ async fn new_conversations_are_limited_by_address_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_limited_where_limits_are_off() {
+async fn disabled_limits_limit_nothing() {
     let db = store::sqlite().await;
     let server = Setup::default().env("REJOINDER_LIMITS__PER_ADDRESS", "1/min").start(&db).await;
 
@@ -95,7 +95,7 @@ async fn assert_capped(server: &TestServer, request: Request) {
 }
 
 both_backends!(
-    async fn free_turns_of_test_conversations_are_capped_by_day_unless_a_key_comes(db: TestDb) {
+    async fn free_turns_of_test_conversations_have_a_daily_cap_without_a_key(db: TestDb) {
         let server =
             Setup::default().limited().env("REJOINDER_LIMITS__TEST_TURNS_PER_DAY", "1").start(&db).await;
 
@@ -108,7 +108,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_conversation_holds_so_many_messages_and_no_more(db: TestDb) {
+    async fn a_conversation_has_a_maximum_number_of_messages(db: TestDb) {
         let server = Setup::default()
             .limited()
             .env("REJOINDER_LIMITS__MESSAGES_PER_CONVERSATION", "3")

@@ -11,7 +11,7 @@ use crate::support::server::{GUARDED, Setup, TestServer, WIDGET};
 const HELLO: &str = r#"{"message": "I would like to schedule a demo for next week"}"#;
 
 both_backends!(
-    async fn a_message_is_answered_with_the_contracts_success(db: TestDb) {
+    async fn a_message_is_answered_with_the_contracts_success_body(db: TestDb) {
         let server = TestServer::start(&db).await;
         let text = "I'd be happy to help you schedule a demo! I have availability on Monday at 2 PM.";
         server.model.script().queue([Reply::text(text)]);
@@ -33,7 +33,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn an_unknown_conversation_is_not_found_whatever_its_name(db: TestDb) {
+    async fn an_unknown_conversation_is_a_404_whatever_its_id(db: TestDb) {
         let server = TestServer::start(&db).await;
         let uuid = server.conversation().await;
         let compact = uuid.replace('-', "");
@@ -55,7 +55,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_message_that_cannot_be_taken_is_a_422_that_says_why(db: TestDb) {
+    async fn an_invalid_message_is_a_422_with_the_reason(db: TestDb) {
         let server = TestServer::start(&db).await;
         let uuid = server.conversation().await;
         let before = server.dump().await;
@@ -91,7 +91,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn two_thousand_characters_pass_in_any_content_type_and_are_trimmed(db: TestDb) {
+    async fn two_thousand_characters_are_accepted_in_any_content_type_and_trimmed(db: TestDb) {
         let server = TestServer::start(&db).await;
         let uuid = server.conversation().await;
         let text = "😀".repeat(2_000);
@@ -107,7 +107,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_balance_that_is_too_low_leaves_no_trace(db: TestDb) {
+    async fn an_insufficient_balance_changes_nothing(db: TestDb) {
         let server = Setup::default().balance("0.009999").start(&db).await;
         let uuid = WIDGET;
         let before = server.dump().await;
@@ -161,7 +161,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_page_of_an_origin_that_is_not_listed_is_refused(db: TestDb) {
+    async fn an_origin_that_is_not_listed_is_refused(db: TestDb) {
         let server = TestServer::start(&db).await;
         let body = json!({ "assistant_id": GUARDED }).to_string();
         let made = server.call("POST", "/api/conversations").body(body.clone()).send().await.json();
@@ -186,7 +186,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_key_that_does_not_hold_is_a_401_before_all_else(db: TestDb) {
+    async fn an_invalid_api_key_is_a_401_before_any_other_error(db: TestDb) {
         let server = TestServer::start(&db).await;
 
         for key in ["sk_unknown", &server.keys.expired, &server.keys.revoked, ""] {
@@ -203,7 +203,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn the_widget_waits_no_longer_than_its_deadline(db: TestDb) {
+    async fn a_widget_request_ends_at_its_deadline(db: TestDb) {
         let server =
             Setup::default().env("REJOINDER_WIDGET__DEADLINE", "50ms").system_clock().start(&db).await;
         server.model.script().queue([Reply::text("Too late.").held_by(&Gate::closed())]);

@@ -14,7 +14,7 @@ async fn impatient(db: &crate::support::db::TestDb) -> TestServer {
 }
 
 both_backends!(
-    async fn each_fault_of_the_model_has_its_text_and_code_and_costs_nothing(db: TestDb) {
+    async fn each_model_error_has_its_text_and_code_and_is_refunded(db: TestDb) {
         let server = impatient(&db).await;
         let con = server.con_of(WIDGET).await;
         let unreadable = "The model's answer could not be read";
@@ -68,7 +68,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_model_that_is_rate_limited_says_so_and_is_left_alone_for_its_retry_after(db: TestDb) {
+    async fn a_rate_limited_model_is_not_called_until_its_retry_after(db: TestDb) {
         let server = Setup::default().env("REJOINDER_WIDGET__DEADLINE", "1s").system_clock().start(&db).await;
         server.model.script().queue([Reply::rate_limited(Some("30"))]);
 
@@ -86,7 +86,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_fault_that_passes_is_tried_again_and_never_seen(db: TestDb) {
+    async fn a_transient_model_error_is_retried_and_not_visible(db: TestDb) {
         let server =
             Setup::default().env("REJOINDER_TURN__MAX_ATTEMPTS", "2").system_clock().start(&db).await;
         server
@@ -104,7 +104,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn text_that_no_database_takes_is_cleaned(db: TestDb) {
+    async fn text_that_no_database_can_store_is_cleaned(db: TestDb) {
         let server = TestServer::start(&db).await;
         server.model.script().queue([Reply::text("a\0b")]);
 

@@ -85,7 +85,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn the_balance_is_told_to_be_low_once(db: TestDb) {
+    async fn a_low_balance_is_reported_once(db: TestDb) {
         let low =
             |text: String| text.replace("balance = \"10.00\"", "balance = \"0.04\"\nbalance_low = \"0.03\"");
         let server = Setup::default().workspace(low).start(&db).await;

@@ -27,7 +27,7 @@ fn only_result(answer: &Answer) -> Value {
 }
 
 both_backends!(
-    async fn the_contracts_look_into_the_calendar_is_answered_in_its_form(db: TestDb) {
+    async fn a_calendar_lookup_is_answered_as_the_contract_shows(db: TestDb) {
         let server = Setup::default().at("2025-01-10T09:00:00Z").start(&db).await;
         let text = "I've checked our calendar and found several available slots for next week. I can offer you \
                     Monday at 2 PM, Wednesday at 10 AM, or Friday at 3 PM. Which would you prefer?";
@@ -50,7 +50,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn the_model_is_told_each_result_under_the_id_of_its_call(db: TestDb) {
+    async fn the_model_receives_each_result_under_the_id_of_its_call(db: TestDb) {
         let server = TestServer::start(&db).await;
         server.tool.script().queue([ToolReply::json(&json!({ "status": "shipped" }))]);
 
@@ -81,7 +81,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn several_calls_of_one_round_are_answered_in_the_order_of_the_model(db: TestDb) {
+    async fn calls_of_one_round_are_answered_in_the_models_order(db: TestDb) {
         let server = TestServer::start(&db).await;
         server.tool.script().otherwise(|request| {
             let slow = if request.uri.path() == "/orders/first" { 60 } else { 0 };
@@ -103,7 +103,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn rounds_follow_one_another_and_all_calls_are_told(db: TestDb) {
+    async fn the_response_lists_the_calls_of_all_rounds(db: TestDb) {
         let server = TestServer::start(&db).await;
         let day = json!({ "start_date": "2026-03-18", "end_date": "2026-03-18" });
         let booking = json!({ "datetime": "2026-03-18T10:00:00", "title": "Demo" });
@@ -127,7 +127,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_result_that_is_no_object_is_wrapped(db: TestDb) {
+    async fn a_result_that_is_not_an_object_is_wrapped(db: TestDb) {
         let server = TestServer::start(&db).await;
         server.tool.script().queue([ToolReply::json(&json!(["shipped", 2]))]);
 
@@ -139,7 +139,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_call_that_cannot_be_made_is_told_to_the_model_and_the_turn_goes_on(db: TestDb) {
+    async fn an_invalid_call_is_reported_to_the_model_and_the_turn_goes_on(db: TestDb) {
         let server = TestServer::start(&db).await;
 
         for (call, arguments, error) in [
@@ -167,7 +167,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_tool_that_fails_is_told_to_the_model_and_the_turn_goes_on(db: TestDb) {
+    async fn a_failing_tool_is_reported_to_the_model_and_the_turn_goes_on(db: TestDb) {
         let server = TestServer::start(&db).await;
         let order = || ToolCall::new("get_order_status", &json!({ "order_id": "7" }));
         let huge = vec![b'x'; 1024 * 1024 + 1];
@@ -186,7 +186,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_model_that_calls_tools_without_end_is_stopped_and_refunded(db: TestDb) {
+    async fn endless_tool_calls_end_the_turn_with_a_refund(db: TestDb) {
         let server = Setup::default().env("REJOINDER_TURN__MAX_ROUNDS", "3").start(&db).await;
         let order = || ToolCall::new("get_order_status", &json!({ "order_id": "7" }));
         server.model.script().otherwise(move |_| Reply::tool_calls([order()]));
@@ -204,7 +204,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn more_calls_than_a_turn_may_have_stop_it_before_they_run(db: TestDb) {
+    async fn too_many_calls_in_one_round_end_the_turn_before_they_run(db: TestDb) {
         let server = Setup::default().env("REJOINDER_TURN__MAX_TOOL_CALLS", "2").start(&db).await;
         let calls = ["1", "2", "3"].map(|id| ToolCall::new("get_order_status", &json!({ "order_id": id })));
 
@@ -218,7 +218,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn no_slot_is_booked_twice_though_twelve_conversations_race_for_it(db: TestDb) {
+    async fn twelve_conversations_race_for_one_slot_and_one_books_it(db: TestDb) {
         let server = TestServer::start(&db).await;
         let booking = json!({ "datetime": "2026-03-18T10:00", "title": "Demo" });
         server.model.script().otherwise(move |request| {
@@ -249,7 +249,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_a_visitor_sets_fills_the_prompt_and_never_a_tools_url(db: TestDb) {
+    async fn visitor_variables_fill_the_prompt_but_never_a_tool_url(db: TestDb) {
         let in_url = |text: String| text.replace("/orders/{order_id}", "/orders/{{company}}/{order_id}");
         let server = Setup::default().workspace(in_url).start(&db).await;
         let body = json!({ "assistant_id": ASSISTANT, "variables": { "company": "evil" } }).to_string();
@@ -266,7 +266,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_visitor_who_sets_too_much_leaves_the_prompt_to_what_others_set(db: TestDb) {
+    async fn oversized_visitor_variables_are_left_out_of_the_prompt(db: TestDb) {
         let much =
             |text: String| text.replace("desk of {{company}}", &"desk of {{company}}{{pet}}".repeat(20));
         let server = Setup::default().workspace(much).start(&db).await;

@@ -21,7 +21,7 @@ async fn results(server: &TestServer, calls: impl IntoIterator<Item = ToolCall>)
 }
 
 both_backends!(
-    async fn a_turn_looks_books_and_another_cancels(db: TestDb) {
+    async fn one_turn_books_and_another_cancels(db: TestDb) {
         let radicale = Radicale::start().await;
         let server = on(&radicale).start(&db).await;
         let day = || look("2026-03-18", "2026-03-18");
@@ -56,7 +56,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_is_taken_is_refused_with_what_is_free_and_nothing_is_written(db: TestDb) {
+    async fn a_busy_time_is_refused_with_free_times_and_nothing_is_written(db: TestDb) {
         let radicale = Radicale::start().await;
         let server = on(&radicale).start(&db).await;
         radicale.put("x.ics", &event("x", "DTSTART:20260318T093000Z\nDTEND:20260318T094500Z")).await;
@@ -70,7 +70,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_moved_appointment_frees_its_time_and_is_cancelled_where_it_now_is(db: TestDb) {
+    async fn a_moved_appointment_frees_its_time_and_is_cancelled_at_its_new_time(db: TestDb) {
         let radicale = Radicale::start().await;
         let server = on(&radicale).start(&db).await;
         let booked = result(&server, WIDGET, book("2026-03-18T10:00")).await;
@@ -94,7 +94,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_a_person_removed_is_free_and_cancelling_it_succeeds(db: TestDb) {
+    async fn an_event_removed_on_the_server_is_free_and_cancelling_it_succeeds(db: TestDb) {
         let radicale = Radicale::start().await;
         let server = on(&radicale).start(&db).await;
         let booked = result(&server, WIDGET, book("2026-03-18T10:00")).await;
@@ -112,7 +112,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn the_back_end_sees_where_a_calendar_is_and_cancels_on_its_server(db: TestDb) {
+    async fn the_platform_api_shows_the_calendar_server_and_cancels_on_it(db: TestDb) {
         let radicale = Radicale::start().await;
         let server = on(&radicale).start(&db).await;
         let booked = result(&server, WIDGET, book("2026-03-18T10:00")).await;
@@ -134,7 +134,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_server_that_cannot_be_written_keeps_the_back_end_from_cancelling(db: TestDb) {
+    async fn a_read_only_server_makes_cancelling_fail(db: TestDb) {
         let radicale = Arc::new(Radicale::start().await);
         let between = Between::start(&radicale).await;
         let server = at(&between.url(), &between.host()).start(&db).await;

@@ -12,7 +12,7 @@ async fn free(server: &TestServer, first: &str, last: &str) -> Value {
 }
 
 both_backends!(
-    async fn single_events_days_zones_and_what_is_transparent_or_cancelled(db: TestDb) {
+    async fn busy_times_respect_days_zones_transparency_and_cancellation(db: TestDb) {
         let radicale = Radicale::start().await;
         let server = on(&radicale).start(&db).await;
         let before = free(&server, "2026-03-17", "2026-03-17").await;
@@ -35,7 +35,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_weekly_event_keeps_its_clock_across_the_change_with_what_was_excepted_and_moved(db: TestDb) {
+    async fn a_weekly_event_keeps_local_time_across_dst_with_exceptions(db: TestDb) {
         let radicale = Radicale::start().await;
         let server = on(&radicale).start(&db).await;
         let zone = "BEGIN:VTIMEZONE\nTZID:Europe/Berlin\nBEGIN:STANDARD\nDTSTART:19961027T030000\nRRULE:FREQ=YEARLY;BYDAY=-1SU;BYMONTH=10\n\
@@ -68,7 +68,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn another_programs_event_is_seen_at_once_and_its_end_too(db: TestDb) {
+    async fn events_of_another_program_are_seen_at_once(db: TestDb) {
         let radicale = Radicale::start().await;
         let server = on(&radicale).start(&db).await;
         let all = free(&server, "2026-03-20", "2026-03-20").await;

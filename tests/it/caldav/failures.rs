@@ -30,7 +30,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_host_that_is_not_let_through_is_not_called(db: TestDb) {
+    async fn a_host_that_is_not_allowed_is_not_called(db: TestDb) {
         let radicale = Arc::new(Radicale::start().await);
         let between = Between::start(&radicale).await;
         let url = between.url().replace("127.0.0.1", "localhost");
@@ -42,7 +42,7 @@ both_backends!(
 );
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn wrong_credentials_none_and_an_address_that_is_no_calendar() {
+async fn wrong_or_missing_credentials_and_wrong_addresses_are_errors() {
     let radicale = Radicale::start().await;
     let home = radicale.url().replace("work/", "");
     for setup in [
@@ -60,7 +60,7 @@ async fn wrong_credentials_none_and_an_address_that_is_no_calendar() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn garbage_redirects_refusals_and_answers_without_end() {
+async fn invalid_redirecting_refusing_and_endless_responses_are_errors() {
     let radicale = Arc::new(Radicale::start().await);
     let between = Between::start(&radicale).await;
     let db = store::sqlite().await;
@@ -86,7 +86,7 @@ async fn garbage_redirects_refusals_and_answers_without_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_hangs_is_given_up() {
+async fn a_hanging_server_times_out() {
     let radicale = Arc::new(Radicale::start().await);
     let between = Between::start(&radicale).await;
     let db = store::sqlite().await;
@@ -98,7 +98,7 @@ async fn a_server_that_hangs_is_given_up() {
 }
 
 both_backends!(
-    async fn what_cannot_be_read_or_ended_is_never_free(db: TestDb) {
+    async fn unreadable_events_are_treated_as_busy(db: TestDb) {
         let radicale = Arc::new(Radicale::start().await);
         let between = Between::start(&radicale).await;
         let server = at(&between.url(), &between.host()).start(&db).await;
@@ -139,7 +139,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_server_that_cannot_be_written_leaves_no_booking_and_no_hold(db: TestDb) {
+    async fn a_failed_write_leaves_no_booking_and_no_hold(db: TestDb) {
         let radicale = Arc::new(Radicale::start().await);
         let between = Between::start(&radicale).await;
         let server = at(&between.url(), &between.host()).start(&db).await;
@@ -177,7 +177,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_password_is_in_no_table_as_it_is(db: TestDb) {
+    async fn no_table_contains_a_plain_text_password(db: TestDb) {
         let radicale = Radicale::start().await;
         let server = on(&radicale).start(&db).await;
 

@@ -22,7 +22,7 @@ fn book_once(server: &TestServer) {
     });
 }
 
-async fn exactly_one_books(servers: &[&TestServer], radicale: &Radicale) {
+async fn exactly_one_booking_succeeds(servers: &[&TestServer], radicale: &Radicale) {
     let mut asked = Vec::new();
     for turn in 0..8 {
         let server = servers[turn % servers.len()];
@@ -40,28 +40,28 @@ async fn exactly_one_books(servers: &[&TestServer], radicale: &Radicale) {
 }
 
 both_backends!(
-    async fn of_eight_conversations_exactly_one_gets_a_time(db: TestDb) {
+    async fn one_of_eight_conversations_gets_a_time(db: TestDb) {
         let radicale = Radicale::start().await;
         let server = on(&radicale).start(&db).await;
         book_once(&server);
 
-        exactly_one_books(&[&server], &radicale).await;
+        exactly_one_booking_succeeds(&[&server], &radicale).await;
     }
 );
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_the_conversations_of_two_processes_exactly_one_gets_a_time() {
+async fn one_conversation_of_two_processes_gets_a_time() {
     let db = TestDb::copy_of(&store::STORE, Backend::Postgres).await;
     let radicale = Radicale::start().await;
     let server = on(&radicale).start(&db).await;
     let beside = server.beside(&db, on(&radicale)).await;
     book_once(&server);
 
-    exactly_one_books(&[&server, &beside], &radicale).await;
+    exactly_one_booking_succeeds(&[&server, &beside], &radicale).await;
 }
 
 both_backends!(
-    async fn who_comes_second_to_another_program_withdraws_with_what_is_free(db: TestDb) {
+    async fn losing_a_race_to_another_program_withdraws_the_booking(db: TestDb) {
         let radicale = Arc::new(Radicale::start().await);
         let between = Between::start(&radicale).await;
         let server = at(&between.url(), &between.host()).start(&db).await;

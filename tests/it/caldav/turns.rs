@@ -25,7 +25,7 @@ async fn held_at_put(between: &Between, setup: Setup, db: &crate::support::db::T
 }
 
 both_backends!(
-    async fn a_booking_that_was_put_is_found_by_whoever_takes_the_turn_up(db: TestDb) {
+    async fn a_takeover_finds_the_booking_that_was_already_written(db: TestDb) {
         let radicale = Arc::new(Radicale::start().await);
         let between = Between::start(&radicale).await;
         let setup = || at(&between.url(), &between.host()).env("REJOINDER_SHUTDOWN_GRACE", "100ms");
@@ -51,7 +51,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_a_discarded_turn_had_put_is_free_and_removed_when_the_calendar_is_next_read(db: TestDb) {
+    async fn the_booking_of_a_discarded_turn_is_removed_at_the_next_read(db: TestDb) {
         let radicale = Arc::new(Radicale::start().await);
         let between = Between::start(&radicale).await;
         let server = held_at_put(&between, at(&between.url(), &between.host()), &db).await;
@@ -76,7 +76,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn an_event_that_comes_after_its_booking_was_cancelled_is_nobodys(db: TestDb) {
+    async fn an_event_written_after_its_cancellation_is_not_a_booking(db: TestDb) {
         let radicale = Radicale::start().await;
         let server = on(&radicale).start(&db).await;
         let booked = result(&server, WIDGET, book("2026-03-18T10:00")).await;

@@ -14,7 +14,7 @@ use crate::support::script::Gate;
 use crate::support::{seed, store as stores};
 
 both_backends!(
-    async fn a_stop_hands_back_what_has_no_answer_and_the_next_process_sends_it_again(db: TestDb) {
+    async fn a_stop_hands_back_unanswered_deliveries_and_the_next_process_repeats_them(db: TestDb) {
         let setup = || setup().env("REJOINDER_SHUTDOWN_GRACE", "100ms").system_clock();
         let server = setup().start(&db).await;
         let receiver = FakeReceiver::start().await;
@@ -37,7 +37,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_can_finish_within_the_grace_is_recorded(db: TestDb) {
+    async fn deliveries_that_finish_within_the_grace_period_are_recorded(db: TestDb) {
         let server = setup().system_clock().start(&db).await;
         let receiver = FakeReceiver::start().await;
         let gate = Gate::closed();
@@ -53,7 +53,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_a_dead_process_had_under_way_is_sent_by_another(db: TestDb) {
+    async fn in_flight_deliveries_of_a_dead_process_are_sent_by_another(db: TestDb) {
         let setup = || setup().env("REJOINDER_TURN__LEASE", "1s").system_clock();
         let server = setup().start(&db).await;
         let receiver = FakeReceiver::start().await;
@@ -81,7 +81,7 @@ both_backends!(
 );
 
 #[tokio::test(flavor = "multi_thread")]
-async fn processes_share_the_work_and_never_send_one_twice() {
+async fn processes_share_the_deliveries_and_never_send_one_twice() {
     let db = stores::postgres().await;
     let server = setup().system_clock().start(&db).await;
     let beside = server.beside(&db, setup().system_clock()).await;

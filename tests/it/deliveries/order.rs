@@ -15,7 +15,7 @@ use crate::support::wait::wait_for;
 const WAITS: &str = "select count(*) from deliveries where state = 'queued' and attempts = 1";
 
 both_backends!(
-    async fn a_conversations_events_arrive_in_order_and_wait_for_each_other(db: TestDb) {
+    async fn events_of_a_conversation_are_delivered_in_order(db: TestDb) {
         let server = setup().start(&db).await;
         let receiver = FakeReceiver::start().await;
         let conversation = store(&server, None, "Before there was an endpoint").await;
@@ -44,7 +44,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn an_event_waits_for_an_earlier_one_for_half_a_minute_at_most(db: TestDb) {
+    async fn an_event_waits_at_most_half_a_minute_for_an_earlier_one(db: TestDb) {
         let server = setup().start(&db).await;
         let receiver = FakeReceiver::start().await;
         let conversation = store(&server, None, "Before there was an endpoint").await;
@@ -65,7 +65,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_backlog_goes_out_in_order_however_old_it_is(db: TestDb) {
+    async fn an_old_backlog_is_delivered_in_order(db: TestDb) {
         let server = setup().start(&db).await;
         let receiver = FakeReceiver::start().await;
         let conversation = store(&server, None, "Before there was an endpoint").await;
@@ -96,7 +96,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn endpoints_whose_next_event_waits_for_its_order_use_up_nothing(db: TestDb) {
+    async fn endpoints_that_wait_for_ordering_use_no_slots(db: TestDb) {
         let server = setup().env("REJOINDER_WEBHOOKS__TIMEOUT", "30s").start(&db).await;
         let (slow, failing) = (FakeReceiver::start().await, FakeReceiver::start().await);
         let conversation = store(&server, None, "Before there was an endpoint").await;
@@ -124,7 +124,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn endpoints_that_hang_leave_places_to_the_others(db: TestDb) {
+    async fn hanging_endpoints_leave_slots_to_others(db: TestDb) {
         let setup = setup()
             .env("REJOINDER_WEBHOOKS__MAX_IN_FLIGHT", "8")
             .env("REJOINDER_WEBHOOKS__MAX_IN_FLIGHT_PER_ENDPOINT", "4")

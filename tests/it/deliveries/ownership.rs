@@ -53,7 +53,7 @@ async fn fail(server: &TestServer, key: DeliveryKey, fence: i64) {
 }
 
 both_backends!(
-    async fn who_was_overtaken_does_not_say_that_an_endpoint_fails(db: TestDb) {
+    async fn a_fenced_off_process_does_not_report_an_endpoint_as_failing(db: TestDb) {
         let server = setup().start(&db).await;
         let receiver = FakeReceiver::start().await;
         let hook = receiver.hook(&server, &db, "/hook").await;
@@ -79,7 +79,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_was_claimed_before_its_endpoint_was_disabled_is_not_sent(db: TestDb) {
+    async fn a_claimed_delivery_of_a_disabled_endpoint_is_not_sent(db: TestDb) {
         let server = setup().start(&db).await;
         let receiver = FakeReceiver::start().await;
         let hook = receiver.hook(&server, &db, "/hook").await;
@@ -107,7 +107,7 @@ both_backends!(
 );
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_another_has_taken_meanwhile_is_let_go() {
+async fn deliveries_taken_over_by_another_process_are_released() {
     let db = stores::postgres().await;
     let proxy = Proxy::before(&db.url()).await;
     // A renewal has a sixth of it, with its connection.

@@ -33,7 +33,7 @@ async fn attempts(server: &TestServer, db: &TestDb, count: i64) -> Vec<String> {
 }
 
 both_backends!(
-    async fn a_redirect_is_a_failure_and_not_followed(db: TestDb) {
+    async fn a_redirect_is_a_failure_and_is_not_followed(db: TestDb) {
         let server = setup().start(&db).await;
         let receiver = FakeReceiver::start().await;
         receiver.hook(&server, &db, "/hook").await;
@@ -50,7 +50,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn no_answer_says_why(db: TestDb) {
+    async fn a_delivery_without_a_response_records_the_reason(db: TestDb) {
         let server = setup().env("REJOINDER_WEBHOOKS__TIMEOUT", "300ms").start(&db).await;
         let slow = FakeReceiver::start().await;
         let never = Gate::closed();
@@ -77,7 +77,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn an_answer_counts_though_its_body_does_not_end(db: TestDb) {
+    async fn a_response_counts_even_if_its_body_never_ends(db: TestDb) {
         let server = setup().env("REJOINDER_WEBHOOKS__TIMEOUT", "30s").start(&db).await;
         let conversation = store(&server, None, "Before there was an endpoint").await;
         receiver::hook(&server, &db, receiver::drips().await).await;
@@ -93,7 +93,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_retry_after_replaces_the_pause(db: TestDb) {
+    async fn retry_after_replaces_the_backoff(db: TestDb) {
         let server = setup().start(&db).await;
         let receiver = FakeReceiver::start().await;
         let busy = ToolReply::status(StatusCode::TOO_MANY_REQUESTS).with_header(header::RETRY_AFTER, "90");
@@ -120,7 +120,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_410_disables_the_endpoint_and_what_is_open_goes_on_once_it_is_enabled(db: TestDb) {
+    async fn a_410_disables_the_endpoint_until_it_is_enabled_again(db: TestDb) {
         let server = setup().start(&db).await;
         let receiver = FakeReceiver::start().await;
         receiver.script().queue([ToolReply::status(StatusCode::GONE)]);
@@ -168,7 +168,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn after_the_last_attempt_a_delivery_has_failed(db: TestDb) {
+    async fn a_delivery_fails_after_its_last_attempt(db: TestDb) {
         let server = setup().start(&db).await;
         let receiver = FakeReceiver::start().await;
         receiver.script().otherwise(|_| ToolReply::status(StatusCode::NOT_FOUND));

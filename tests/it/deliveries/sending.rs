@@ -18,7 +18,7 @@ const FAILING: &str = "select count(*) from webhook_endpoints where failing_sinc
 const SECOND: &str = "select count(*) from attempts where number = 2 and outcome = 'delivered'";
 
 both_backends!(
-    async fn every_event_arrives_as_it_was_stored_and_signed(db: TestDb) {
+    async fn every_event_is_delivered_as_stored_and_signed(db: TestDb) {
         let server = setup().start(&db).await;
         let receiver = FakeReceiver::start().await;
         let hook = receiver.hook(&server, &db, "/hook").await;
@@ -59,7 +59,7 @@ async fn bodies(server: &TestServer) -> BTreeMap<String, serde_json::Value> {
 }
 
 both_backends!(
-    async fn what_is_tried_again_has_the_same_id_and_bytes_and_a_fresh_timestamp(db: TestDb) {
+    async fn a_retry_has_the_same_id_and_bytes_and_a_new_timestamp(db: TestDb) {
         let server = setup().start(&db).await;
         let receiver = FakeReceiver::start().await;
         let hook = receiver.hook(&server, &db, "/hook").await;

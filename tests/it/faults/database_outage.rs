@@ -116,28 +116,28 @@ async fn fails_and_recovers(db: &TestDb, proxy: &Proxy, fault: Line) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_that_is_away_is_said_to_be_and_found_again() {
+async fn an_unreachable_database_is_reported_and_recovers() {
     let db = store::postgres().await;
     let proxy = Proxy::before(&db.url()).await;
     fails_and_recovers(&db, &proxy, Line::Away).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_that_hangs_is_said_to_be_away_and_goes_on() {
+async fn a_hanging_database_is_reported_and_recovers() {
     let db = store::postgres().await;
     let proxy = Proxy::before(&db.url()).await;
     fails_and_recovers(&db, &proxy, Line::Frozen).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_that_are_lost_without_a_word_are_replaced() {
+async fn silently_lost_connections_are_replaced() {
     let db = store::postgres().await;
     let proxy = Proxy::before(&db.url()).await;
     fails_and_recovers(&db, &proxy, Line::BlackHole).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_that_another_writer_has_locked_is_waited_for_no_longer_than_a_client_waits() {
+async fn a_locked_sqlite_file_is_reported_within_the_clients_timeout() {
     let db = store::sqlite().await;
     let server = Setup::default().system_clock().start(&db).await;
     let (con, gate) = held_turn(&server).await;

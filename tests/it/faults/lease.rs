@@ -25,7 +25,7 @@ async fn state(server: &TestServer, turn: &str) -> serde_json::Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_its_lease_a_process_starts_nothing_and_calls_nobody() {
+async fn a_process_without_its_lease_starts_no_turn_and_no_call() {
     let db = store::postgres().await;
     let proxy = Proxy::before(&db.url()).await;
     let setup = Setup::default().env("REJOINDER_TURN__LEASE", "2s").lease_through(proxy.url());
@@ -55,7 +55,7 @@ async fn without_its_lease_a_process_starts_nothing_and_calls_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_another_has_taken_meanwhile_is_let_go_unsaid() {
+async fn turns_taken_over_by_another_process_are_released_silently() {
     let db = store::postgres().await;
     let proxy = Proxy::before(&db.url()).await;
     let setup = || Setup::default().env("REJOINDER_TURN__LEASE", "2s").system_clock();

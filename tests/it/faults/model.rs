@@ -31,7 +31,7 @@ async fn delay_once(server: &TestServer, state: &str) -> i64 {
 }
 
 both_backends!(
-    async fn a_wish_to_be_left_alone_for_a_day_is_honoured_for_a_minute(db: TestDb) {
+    async fn a_retry_after_of_a_day_is_capped_at_a_minute(db: TestDb) {
         let server =
             Setup::default().env("REJOINDER_TURN__MAX_ATTEMPTS", "5").system_clock().start(&db).await;
         server.model.script().queue([Reply::rate_limited(Some("86400"))]);
@@ -45,7 +45,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_turn_whose_models_are_all_paused_is_queued_and_spends_no_attempt(db: TestDb) {
+    async fn a_turn_is_queued_without_an_attempt_while_all_models_are_rate_limited(db: TestDb) {
         let server = Setup::default().system_clock().start(&db).await;
         server.model.script().queue([Reply::rate_limited(Some("86400"))]);
         send(&server, "Hi").await;
@@ -63,7 +63,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_fallback_answers_within_the_attempt_and_a_paused_model_is_skipped(db: TestDb) {
+    async fn a_fallback_model_answers_within_the_attempt(db: TestDb) {
         let backup = Arc::new(FakeModel::start().await);
         backup.script().otherwise(|_| Reply::text("From the backup."));
         let server = Setup::default()
@@ -91,7 +91,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_turn_gives_up_after_its_last_attempt_and_says_why(db: TestDb) {
+    async fn a_turn_fails_with_a_reason_after_its_last_attempt(db: TestDb) {
         let server =
             Setup::default().env("REJOINDER_TURN__MAX_ATTEMPTS", "2").system_clock().start(&db).await;
         let faults = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::BAD_GATEWAY];
@@ -108,7 +108,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_turn_that_is_too_old_is_not_tried_again(db: TestDb) {
+    async fn a_turn_that_is_too_old_is_not_retried(db: TestDb) {
         let setup = Setup::default().env("REJOINDER_TURN__MAX_ATTEMPTS", "5").system_clock();
         let server = setup.env("REJOINDER_TURN__MAX_AGE", "1ms").start(&db).await;
         server.model.script().otherwise(|_| Reply::error(StatusCode::BAD_GATEWAY, "Oops"));
@@ -121,7 +121,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn nothing_comes_after_the_deadline(db: TestDb) {
+    async fn no_reply_is_stored_after_the_deadline(db: TestDb) {
         let server =
             Setup::default().env("REJOINDER_WIDGET__DEADLINE", "500ms").system_clock().start(&db).await;
         let gate = Gate::closed();
@@ -143,7 +143,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn the_wait_for_a_place_at_the_model_is_not_the_attempts_time(db: TestDb) {
+    async fn waiting_for_model_concurrency_does_not_count_as_attempt_time(db: TestDb) {
         let setup = Setup::default()
             .env("REJOINDER_MODEL__MAX_IN_FLIGHT", "1")
             .env("REJOINDER_TURN__DEADLINE", "3s")

@@ -34,7 +34,7 @@ fn assert_refused(answer: &Answer, status: u16) {
 }
 
 both_backends!(
-    async fn a_busy_conversation_says_when_to_come_back(db: TestDb) {
+    async fn a_busy_conversation_sends_retry_after(db: TestDb) {
         let server = Setup::default().env("REJOINDER_TURN__MAX_OPEN_PER_CONVERSATION", "1").start(&db).await;
         let gate = hold(&server, "held");
 
@@ -72,7 +72,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn more_waiting_clients_than_there_may_be_are_refused_before_anything_is_stored(db: TestDb) {
+    async fn too_many_waiting_clients_are_refused_before_storing(db: TestDb) {
         let server = Setup::default().env("REJOINDER_WIDGET__MAX_WAITING", "1").start(&db).await;
         let gate = hold(&server, "held");
 
@@ -92,7 +92,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_workspace_takes_no_more_slots_than_its_own(db: TestDb) {
+    async fn a_workspace_uses_at_most_its_own_slots(db: TestDb) {
         let server = Setup::default()
             .env("REJOINDER_TURN__MAX_IN_FLIGHT_PER_WORKSPACE", "2")
             .system_clock()
@@ -131,7 +131,7 @@ async fn burst(server: &TestServer, messages: usize) -> usize {
 /// A long burst while the model answers nothing: all of it is kept, none of it in memory.
 #[ignore = "takes a minute"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_burst_of_messages_is_kept_outside_of_memory() {
+async fn a_burst_of_messages_is_queued_in_the_database() {
     let db = store::sqlite().await;
     let server = Setup::default().env("REJOINDER_TURN__MAX_IN_FLIGHT", "64").system_clock().start(&db).await;
     let never = Gate::closed();

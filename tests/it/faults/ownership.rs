@@ -11,7 +11,7 @@ use crate::support::store;
 use crate::support::wait::wait_for;
 
 both_backends!(
-    async fn a_turn_that_a_process_owns_and_does_not_run_is_handed_back(db: TestDb) {
+    async fn an_owned_turn_that_does_not_run_is_handed_back(db: TestDb) {
         let server = Setup::default()
             .env("REJOINDER_TURN__LEASE", "1s")
             .env("REJOINDER_TURN__MAX_IN_FLIGHT_PER_WORKSPACE", "1")
@@ -68,7 +68,7 @@ async fn refuse_word(db: &TestDb) {
 }
 
 both_backends!(
-    async fn a_reply_that_the_store_refuses_ends_its_turn_without_a_word_of_it(db: TestDb) {
+    async fn a_reply_that_the_database_refuses_fails_its_turn(db: TestDb) {
         let server = TestServer::start(&db).await;
         refuse_word(&db).await;
         server.model.script().queue([Reply::text("An unspeakable reply."), Reply::text("A better one.")]);
@@ -89,7 +89,7 @@ both_backends!(
 );
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deadline_that_a_waiter_sees_ends_the_task_of_another_process() {
+async fn a_passed_deadline_ends_the_task_in_another_process() {
     let db = store::postgres().await;
     let setup = || Setup::default().env("REJOINDER_WIDGET__DEADLINE", "3s").system_clock();
     let first = setup().env("REJOINDER_TURN__MAX_IN_FLIGHT", "2").start(&db).await;

@@ -10,7 +10,7 @@ use crate::support::store;
 use crate::support::wait::within;
 
 both_backends!(
-    async fn who_waits_is_told_and_refunded_and_the_rest_is_handed_back(db: TestDb) {
+    async fn a_stop_refunds_waiting_requests_and_hands_back_other_turns(db: TestDb) {
         // One slot for each door: the second widget message is queued.
         let setup = Setup::default()
             .env("REJOINDER_TURN__MAX_IN_FLIGHT", "2")
@@ -49,7 +49,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_can_finish_within_the_grace_does(db: TestDb) {
+    async fn turns_that_finish_within_the_grace_period_complete(db: TestDb) {
         let server = Setup::default().system_clock().start(&db).await;
         let gate = Gate::closed();
         server.model.script().queue([Reply::text("Here it is.").held_by(&gate)]);
@@ -66,7 +66,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn who_waits_for_a_turn_that_nobody_can_start_is_told_before_the_grace_is_over(db: TestDb) {
+    async fn a_stop_answers_requests_for_unstarted_turns_within_the_grace_period(db: TestDb) {
         // Beside other processes it may still be started.
         if db.backend() == Backend::Postgres {
             return;

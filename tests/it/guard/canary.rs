@@ -48,7 +48,7 @@ fn count(listener: &TcpListener) -> usize {
 }
 
 #[test]
-fn the_canary_sings() {
+fn the_canary_counts_connections() {
     let canary = Canary::start();
 
     let callers = ["127.0.0.1", "127.0.0.2"].map(|host| std::net::TcpStream::connect((host, canary.port())));

@@ -51,7 +51,7 @@ async fn refusal(server: &TestServer, file: &str) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_spelling_of_an_address_that_is_not_public_can_be_configured() {
+async fn no_encoding_of_a_private_address_can_be_configured() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
     let canary = Canary::start();

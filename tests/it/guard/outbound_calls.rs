@@ -68,7 +68,7 @@ async fn results(server: &TestServer, calls: impl IntoIterator<Item = ToolCall>)
 }
 
 both_backends!(
-    async fn no_tool_calls_an_address_that_is_not_public_however_it_is_spelled(db: TestDb) {
+    async fn no_webhook_tool_calls_any_encoding_of_a_private_address(db: TestDb) {
         let server = Setup::default().env("REJOINDER_TURN__MAX_TOOL_CALLS", "1000").start(&db).await;
         let canary = Canary::start();
         let urls = all(&canary);
@@ -90,7 +90,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn no_calendar_and_no_mcp_server_is_asked_at_an_address_that_is_not_public(db: TestDb) {
+    async fn no_calendar_and_no_mcp_tool_calls_a_private_address(db: TestDb) {
         let server = Setup::default().env("REJOINDER_TURN__MAX_TOOL_CALLS", "1000").start(&db).await;
         let canary = Canary::start();
         let urls = all(&canary);
@@ -123,7 +123,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn nothing_is_delivered_to_an_address_that_is_not_public_however_it_is_spelled(db: TestDb) {
+    async fn no_webhook_is_delivered_to_any_encoding_of_a_private_address(db: TestDb) {
         let server = Setup::default().start(&db).await;
         let canary = Canary::start();
         let urls = all(&canary);
@@ -162,7 +162,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_redirect_to_an_address_that_is_not_public_is_an_answer_and_no_more(db: TestDb) {
+    async fn a_redirect_to_a_private_address_is_not_followed(db: TestDb) {
         let server = Setup::default().start(&db).await;
         let canary = Canary::start();
         let port = canary.port();
@@ -204,7 +204,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn no_mcp_server_sends_a_call_to_an_address_that_is_not_public(db: TestDb) {
+    async fn a_redirect_of_an_mcp_server_is_not_followed(db: TestDb) {
         let server = Setup::default().start(&db).await;
         let canary = Canary::start();
         give_tools(&db, &[server.tool.url("/mcp")], "notes", |tool, url| {
@@ -227,7 +227,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn no_argument_of_a_model_moves_a_call_to_another_host(db: TestDb) {
+    async fn model_arguments_cannot_change_the_called_host(db: TestDb) {
         let anywhere = |text: String| {
             // Its base is the host alone: what follows is the model's.
             text.replace("/orders/{order_id}", "/{order_id}")

@@ -62,7 +62,7 @@ url = "http://localhost:{}/"
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn proxies_of_the_environment_see_no_call_of_a_tool_and_no_delivery() {
+async fn proxies_of_the_environment_are_not_used() {
     let (model, tool) = (FakeModel::start().await, FakeTool::start().await);
     for scheme in ["http", "socks5", "socks5h"] {
         let canary = Canary::start();

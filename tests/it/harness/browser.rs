@@ -25,7 +25,7 @@ const PAGE: &str = r#"<!doctype html>
 </script>"#;
 
 #[tokio::test]
-async fn a_page_is_used_as_a_person_uses_it() {
+async fn a_page_can_be_used_by_typing_and_clicking() {
     let page = Served::start(Router::new().route("/", get(async || Html(PAGE)))).await;
     let browser = Browser::open().await;
 

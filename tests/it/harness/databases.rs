@@ -31,7 +31,7 @@ async fn run(url: &str, statements: &str) -> anyhow::Result<()> {
     }
 }
 
-both_backends!(TEMPLATE => async fn a_database_is_migrated_and_its_own(db: TestDb) {
+both_backends!(TEMPLATE => async fn each_test_has_its_own_migrated_database(db: TestDb) {
     run(&db.url(), "insert into notes (id, body) values (1, 'mine')").await.expect("the template's table is there");
 
     let other = TestDb::copy_of(&TEMPLATE, db.backend()).await;
@@ -39,7 +39,7 @@ both_backends!(TEMPLATE => async fn a_database_is_migrated_and_its_own(db: TestD
     run(&db.url(), "insert into notes (id, body) values (1, 'again')").await.expect_err("one's own row is");
 });
 
-both_backends!(TEMPLATE => async fn a_database_is_gone_with_its_guard(db: TestDb) {
+both_backends!(TEMPLATE => async fn dropping_the_guard_removes_the_database(db: TestDb) {
     let url = db.url();
 
     drop(db);
@@ -47,7 +47,7 @@ both_backends!(TEMPLATE => async fn a_database_is_gone_with_its_guard(db: TestDb
     run(&url, "select 1").await.expect_err("there is nothing to connect to");
 });
 
-both_backends!(TEMPLATE => async fn many_databases_are_made_at_once(db: TestDb) {
+both_backends!(TEMPLATE => async fn databases_can_be_created_concurrently(db: TestDb) {
     let copies = futures::future::join_all((0..8).map(|_| TestDb::copy_of(&TEMPLATE, db.backend()))).await;
 
     let mut urls: Vec<_> = copies.iter().map(TestDb::url).collect();

@@ -53,7 +53,7 @@ async fn a_text_is_answered_as_json_or_as_a_stream() {
 }
 
 #[tokio::test]
-async fn several_tool_calls_are_asked_for_in_either_form() {
+async fn tool_calls_are_requested_as_json_or_as_a_stream() {
     let model = FakeModel::start().await;
     let calls = [
         ToolCall::new("look_up", &json!({ "id": 7 })),
@@ -80,7 +80,7 @@ async fn several_tool_calls_are_asked_for_in_either_form() {
 }
 
 #[tokio::test]
-async fn each_fault_is_what_it_is_called() {
+async fn each_fault_behaves_as_its_name_says() {
     let model = FakeModel::start().await;
     model.script().queue([
         Reply::rate_limited(Some("7")),
@@ -107,7 +107,7 @@ async fn each_fault_is_what_it_is_called() {
 }
 
 #[tokio::test]
-async fn a_cut_answer_breaks_the_connection_after_its_first_half() {
+async fn a_cut_answer_closes_the_connection_after_its_first_half() {
     let model = FakeModel::start().await;
     model.script().queue([Reply::cut("a long answer"), Reply::cut("a long answer")]);
     let url = format!("{}/chat/completions", model.base_url());
@@ -128,7 +128,7 @@ async fn a_cut_answer_breaks_the_connection_after_its_first_half() {
 }
 
 #[tokio::test]
-async fn a_held_call_is_under_way_until_its_gate_opens() {
+async fn a_held_call_is_open_until_its_gate_opens() {
     let model = FakeModel::start().await;
     let gate = Gate::closed();
     model.script().queue([Reply::text("late").held_by(&gate), Reply::text("late").held_by(&gate)]);
@@ -189,7 +189,7 @@ async fn a_slow_answer_takes_its_time() {
 }
 
 #[tokio::test]
-async fn an_answer_may_have_a_consequence_that_comes_after_its_last_byte() {
+async fn an_answer_can_run_a_callback_after_its_last_byte() {
     let model = FakeModel::start().await;
     let calls = model.calls().clone();
     let (seen, ended) = std::sync::mpsc::channel();

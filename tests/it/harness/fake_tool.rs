@@ -10,7 +10,7 @@ use crate::support::http::{Http, send_raw};
 use crate::support::script::Gate;
 
 #[tokio::test]
-async fn a_call_is_noted_and_answered_by_the_script() {
+async fn a_call_is_recorded_and_answered_by_the_script() {
     let tool = FakeTool::start().await;
     tool.script().otherwise(|request: &ToolRequest| ToolReply::json(&json!({ "path": request.uri.path() })));
     tool.script().queue([ToolReply::status(StatusCode::FOUND)

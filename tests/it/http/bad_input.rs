@@ -57,7 +57,7 @@ fn assert_platform(answer: &Answer, what: &str) {
 }
 
 both_backends!(
-    async fn a_bad_body_is_refused_by_every_route_in_its_apis_envelope(db: TestDb) {
+    async fn every_route_refuses_an_invalid_body_in_its_apis_envelope(db: TestDb) {
         let server = TestServer::start(&db).await;
         let con = server.con_of(WIDGET).await;
         let before = server.dump().await;
@@ -81,7 +81,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn names_that_are_unknown_or_of_another_tenant_are_refused_alike(db: TestDb) {
+    async fn unknown_ids_and_ids_of_other_tenants_are_refused_alike(db: TestDb) {
         let server = TestServer::start(&db).await;
         let con = server.con_of(WIDGET).await;
         let turn = server.tell(WIDGET, "Hi").send().await.header("rejoinder-turn").unwrap().to_owned();
@@ -133,7 +133,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_content_type_that_is_no_json_is_named_by_the_platform_api(db: TestDb) {
+    async fn the_platform_api_reports_a_content_type_that_is_not_json(db: TestDb) {
         let server = TestServer::start(&db).await;
         let body = r#"{"sender_id": "u", "sender_type": "user", "text": "Hi"}"#;
         let before = server.dump().await;
@@ -152,7 +152,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn queries_that_make_no_sense_are_refused(db: TestDb) {
+    async fn invalid_queries_are_refused(db: TestDb) {
         let server = TestServer::start(&db).await;
         let con = server.con_of(WIDGET).await;
 

@@ -70,7 +70,7 @@ async fn every_route_of_the_document_is_served() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_sent_has_no_field_that_is_not_described() {
+async fn every_field_of_a_response_is_described() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
     let document = server.call("GET", "/openapi.json").send().await.json();
@@ -164,7 +164,7 @@ fn named(errors: &[(&str, Value)]) -> Vec<(String, Value)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_route_lists_its_own_errors_as_they_are_sent() {
+async fn each_route_lists_its_errors_as_they_are_sent() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
     let document = server.call("GET", "/openapi.json").send().await.json();
@@ -210,7 +210,7 @@ async fn each_route_lists_its_own_errors_as_they_are_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_field_is_required_exactly_where_a_request_without_it_is_refused() {
+async fn a_field_is_required_exactly_if_a_request_without_it_is_refused() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
     let document = server.call("GET", "/openapi.json").send().await.json();
@@ -274,7 +274,7 @@ async fn a_field_is_required_exactly_where_a_request_without_it_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pages_next_cursor_is_always_there_and_null_only_on_a_last_page() {
+async fn next_cursor_is_always_present_and_null_only_on_the_last_page() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
     let document = server.call("GET", "/openapi.json").send().await.json();

@@ -46,7 +46,7 @@ async fn an_unknown_route_and_method_answer_in_the_apis_envelope() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_body_over_the_limit_is_a_413_of_its_door() {
+async fn a_body_over_the_limit_is_a_413_in_its_apis_envelope() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
     let uuid = server.conversation().await;
@@ -75,7 +75,7 @@ async fn a_body_over_the_limit_is_a_413_of_its_door() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_body_that_does_not_come_is_a_408_and_the_connection_closes() {
+async fn a_body_that_does_not_arrive_is_a_408_and_closes_the_connection() {
     let db = store::sqlite().await;
     let server = Setup::default().env("REJOINDER_HTTP__BODY_TIMEOUT", "50ms").start(&db).await;
 
@@ -92,7 +92,7 @@ async fn a_body_that_does_not_come_is_a_408_and_the_connection_closes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_says_nothing_is_let_go() {
+async fn a_connection_without_a_complete_request_head_is_closed() {
     let db = store::sqlite().await;
     let server = Setup::default().env("REJOINDER_HTTP__HEAD_TIMEOUT", "50ms").start(&db).await;
 
@@ -106,7 +106,7 @@ async fn who_says_nothing_is_let_go() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_id_is_taken_over_or_made() {
+async fn a_valid_request_id_is_kept_and_an_invalid_one_replaced() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
 
@@ -119,7 +119,7 @@ async fn a_request_id_is_taken_over_or_made() {
 }
 
 both_backends!(
-    async fn a_server_whose_store_is_gone_says_so_in_every_envelope(db: TestDb) {
+    async fn an_unavailable_database_is_reported_in_every_envelope(db: TestDb) {
         let server = TestServer::start(&db).await;
         let uuid = server.conversation().await;
         let ready = server.call("GET", "/readyz").send().await;
@@ -145,7 +145,7 @@ both_backends!(
 );
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stop_answers_who_waits_and_accepts_nobody() {
+async fn a_stop_answers_waiting_requests_and_closes_the_listener() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
     let gate = Gate::closed();
@@ -170,7 +170,7 @@ async fn a_stop_answers_who_waits_and_accepts_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_requests_share_one_connection_of_http_2() {
+async fn many_requests_share_one_http_2_connection() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
     let client = client_of_http_2();

@@ -27,7 +27,7 @@ fn calls(fake: &FakeTool) -> usize {
 }
 
 both_backends!(
-    async fn an_error_without_the_right_id_is_told_at_once(db: TestDb) {
+    async fn an_error_with_a_wrong_id_is_reported_at_once(db: TestDb) {
         let fake = FakeTool::start().await;
         shaking_hands(&fake, hi);
         let server = with_mcp(&fake.url("/mcp"), "timeout = \"20s\"").start(&db).await;
@@ -50,7 +50,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_session_that_is_refused_with_400_is_renewed_and_the_call_made_once(db: TestDb) {
+    async fn a_session_refused_with_400_is_renewed_and_the_call_sent_once(db: TestDb) {
         let fake = FakeTool::start().await;
         shaking_hands(&fake, hi);
         let server = with_mcp(&fake.url("/mcp"), "timeout = \"10s\"").start(&db).await;
@@ -84,7 +84,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_a_server_tells_beside_an_answer_is_passed_over_and_bounded(db: TestDb) {
+    async fn notifications_beside_an_answer_are_ignored_and_bounded(db: TestDb) {
         let fake = FakeTool::start().await;
         shaking_hands(&fake, hi);
         let server = with_mcp(&fake.url("/mcp"), "timeout = \"10s\"").start(&db).await;
@@ -121,7 +121,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_list_without_an_end_is_refused(db: TestDb) {
+    async fn an_endless_tool_list_is_refused(db: TestDb) {
         let server = TestServer::start(&db).await;
         let fake = FakeTool::start().await;
         let tool = |name: &str, text: usize| json!({ "name": name, "description": "x".repeat(text), "inputSchema": { "type": "object" } });
@@ -144,7 +144,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_a_server_lists_of_its_secret_is_masked(db: TestDb) {
+    async fn secrets_in_a_tool_list_are_masked(db: TestDb) {
         let fake = FakeTool::start().await;
         let list = |request: &ToolRequest| {
             let token = request.headers["authorization"].to_str().unwrap();
@@ -174,7 +174,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_server_that_says_no_does_not_keep_its_list(db: TestDb) {
+    async fn a_server_that_refuses_loses_its_tool_list(db: TestDb) {
         let fake = FakeTool::start().await;
         shaking_hands(&fake, hi);
         let server = with_mcp(&fake.url("/mcp"), "").start(&db).await;
@@ -196,7 +196,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn only_a_few_tools_are_tried_at_once(db: TestDb) {
+    async fn test_calls_have_a_concurrency_limit(db: TestDb) {
         let fake = FakeTool::start().await;
         shaking_hands(&fake, hi);
         let server = with_mcp(&fake.url("/mcp"), "timeout = \"30s\"").start(&db).await;

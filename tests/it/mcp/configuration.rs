@@ -14,7 +14,7 @@ const ALL: [&str; 9] =
     ["count", "fail", "find_customer", "huge", "picture", "say", "slow", "steps", "whoami"];
 
 both_backends!(
-    async fn all_that_a_server_lists_or_what_is_allowed_of_it_is_offered(db: TestDb) {
+    async fn the_model_is_offered_all_listed_or_only_the_allowed_tools(db: TestDb) {
         let mcp = McpServer::start().await;
         let server = with_mcp(&mcp.url(), "").start(&db).await;
         let all = offered(&server).await;
@@ -36,7 +36,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_cannot_be_used_is_refused_and_changes_nothing(db: TestDb) {
+    async fn an_unusable_server_is_refused_and_changes_nothing(db: TestDb) {
         let mcp = McpServer::start_with(&[("TOKEN", "canary-t0ken")]).await;
         let server = TestServer::start(&db).await;
         let locked = McpServer::start().await;
@@ -69,7 +69,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn two_tools_of_one_name_are_refused(db: TestDb) {
+    async fn two_tools_with_one_name_are_refused(db: TestDb) {
         let mcp = McpServer::start().await;
         let server = TestServer::start(&db).await;
 
@@ -81,7 +81,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_server_that_is_away_keeps_its_list_with_a_warning(db: TestDb) {
+    async fn an_unreachable_server_keeps_its_tool_list_with_a_warning(db: TestDb) {
         let mcp = McpServer::start().await;
         let server = with_mcp(&mcp.url(), "").start(&db).await;
         let (url, port) = (mcp.url(), mcp.port());
@@ -107,7 +107,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_refresh_gives_assistants_what_is_new_and_takes_what_is_gone(db: TestDb) {
+    async fn a_refresh_adds_new_tools_and_removes_missing_ones(db: TestDb) {
         let mcp = McpServer::start().await;
         let server = with_mcp(&mcp.url(), "").start(&db).await;
         let port = mcp.port();
@@ -138,7 +138,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_refresh_keeps_to_the_list_of_what_is_allowed(db: TestDb) {
+    async fn a_refresh_respects_the_allowed_tools(db: TestDb) {
         let mcp = McpServer::start_with(&[("EXTRA", "1")]).await;
         let server = with_mcp(&mcp.url(), "allow = [\"say\", \"extra\"]").start(&db).await;
         let port = mcp.port();
@@ -154,7 +154,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_test_call_says_which_tool_of_the_server(db: TestDb) {
+    async fn a_test_call_names_the_tool_of_the_server(db: TestDb) {
         let mcp = McpServer::start().await;
         let server = with_mcp(&mcp.url(), "allow = [\"say\", \"count\"]").start(&db).await;
 
@@ -176,7 +176,7 @@ both_backends!(
 );
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tool_of_no_server_has_no_list_to_refresh() {
+async fn only_an_mcp_tool_can_be_refreshed() {
     let db = store::sqlite().await;
     let server = Setup::default().start(&db).await;
     let id = tool(&server, "orders").await["id"].as_str().unwrap().to_owned();

@@ -64,7 +64,7 @@ pub(super) async fn said(server: &TestServer) -> Value {
 }
 
 both_backends!(
-    async fn a_server_that_is_none_is_refused_when_it_is_configured(db: TestDb) {
+    async fn an_endpoint_that_is_not_an_mcp_server_is_refused_at_configuration(db: TestDb) {
         let server = TestServer::start(&db).await;
         let fake = FakeTool::start().await;
         let elsewhere = FakeTool::start().await;
@@ -92,7 +92,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_server_that_hangs_is_given_up(db: TestDb) {
+    async fn a_hanging_server_times_out(db: TestDb) {
         let server = TestServer::start(&db).await;
         let fake = FakeTool::start().await;
         let gate = Gate::closed();
@@ -109,7 +109,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn an_answer_that_is_none_is_told_and_the_next_call_works(db: TestDb) {
+    async fn an_invalid_answer_is_reported_and_the_next_call_works(db: TestDb) {
         let fake = FakeTool::start().await;
         shaking_hands(&fake, |_| ToolReply::status(StatusCode::OK));
         let server = with_mcp(&fake.url("/mcp"), "timeout = \"5s\"").start(&db).await;
@@ -140,7 +140,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_session_that_is_gone_is_renewed_and_the_call_made_once(db: TestDb) {
+    async fn an_expired_session_is_renewed_and_the_call_sent_once(db: TestDb) {
         let fake = FakeTool::start().await;
         shaking_hands(&fake, |_| ToolReply::status(StatusCode::OK));
         let server = with_mcp(&fake.url("/mcp"), "").start(&db).await;
@@ -162,7 +162,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_private_host_is_reached_only_where_it_is_let_through(db: TestDb) {
+    async fn a_private_host_is_called_only_if_it_is_allowed(db: TestDb) {
         let server = TestServer::start(&db).await;
         let fake = FakeTool::start().await;
         shaking_hands(&fake, |_| ToolReply::status(StatusCode::OK));
@@ -189,7 +189,7 @@ async fn reapply_without_allowing(server: &TestServer, url: &str) -> String {
 }
 
 both_backends!(
-    async fn a_host_that_is_let_through_no_more_is_not_called(db: TestDb) {
+    async fn a_host_that_is_no_longer_allowed_is_not_called(db: TestDb) {
         let fake = FakeTool::start().await;
         shaking_hands(&fake, |request| result(request, &json!({ "content": [] })));
         let server = with_mcp(&fake.url("/mcp"), "").start(&db).await;

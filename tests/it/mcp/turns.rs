@@ -24,7 +24,7 @@ fn error(result: &Value) -> &str {
 }
 
 both_backends!(
-    async fn a_turn_calls_the_tools_of_a_server_and_tells_their_results(db: TestDb) {
+    async fn a_turn_calls_the_tools_of_a_server_and_returns_their_results(db: TestDb) {
         let mcp = McpServer::start().await;
         let server = with_mcp(&mcp.url(), "").start(&db).await;
 
@@ -67,7 +67,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_slow_tool_is_cut_off_in_time_and_delays_no_other(db: TestDb) {
+    async fn a_slow_tool_times_out_and_delays_no_other(db: TestDb) {
         let mcp = McpServer::start().await;
         let server = with_mcp(&mcp.url(), "timeout = \"1s\"").start(&db).await;
         called(&server, "say", &json!({ "text": "hi" })).await;
@@ -91,7 +91,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_long_result_is_cut_and_one_that_is_too_long_is_an_error(db: TestDb) {
+    async fn a_long_result_is_truncated_and_an_oversized_one_is_an_error(db: TestDb) {
         let mcp = McpServer::start().await;
         let server = with_mcp(&mcp.url(), "").start(&db).await;
 
@@ -107,7 +107,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_server_that_was_restarted_is_found_again_and_one_that_is_gone_is_told(db: TestDb) {
+    async fn a_restarted_server_is_reconnected_and_a_missing_one_reported(db: TestDb) {
         let mcp = McpServer::start().await;
         let (url, port) = (mcp.url(), mcp.port());
         let server = with_mcp(&url, "timeout = \"8s\"").start(&db).await;
@@ -125,7 +125,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_restart_between_two_calls_is_not_noticed(db: TestDb) {
+    async fn a_server_restart_between_two_calls_is_not_visible(db: TestDb) {
         let mcp = McpServer::start().await;
         let port = mcp.port();
         let server = with_mcp(&mcp.url(), "").start(&db).await;
@@ -184,7 +184,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_process_that_stops_is_not_held_by_a_call(db: TestDb) {
+    async fn a_running_call_does_not_delay_a_stop(db: TestDb) {
         let mcp = McpServer::start().await;
         let server =
             with_mcp(&mcp.url(), "timeout = \"30s\"").env("REJOINDER_SHUTDOWN_GRACE", "1s").start(&db).await;

@@ -52,7 +52,7 @@ async fn texts_become_vectors_in_their_order() {
 }
 
 #[tokio::test]
-async fn an_answer_that_does_not_fit_is_refused_with_what_is_wrong() {
+async fn an_invalid_answer_is_refused_with_the_reason() {
     let fake = FakeEmbeddings::start().await;
     let list = |embedding: serde_json::Value| {
         ToolReply::json(&json!({ "data": [{ "embedding": embedding }, { "embedding": [1.0, 2.0] }] }))
@@ -87,7 +87,7 @@ async fn an_answer_that_does_not_fit_is_refused_with_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_hangs_or_is_not_there_is_given_up() {
+async fn a_hanging_or_missing_endpoint_times_out() {
     let fake = FakeEmbeddings::start().await;
     let gate = Gate::closed();
     let held = gate.clone();
@@ -101,7 +101,7 @@ async fn an_endpoint_that_hangs_or_is_not_there_is_given_up() {
 }
 
 #[test]
-fn what_could_never_be_used_is_said_at_the_start() {
+fn invalid_settings_fail_at_the_start() {
     install_tls_provider();
     let client = HttpClient::new(Duration::from_secs(5)).unwrap();
     for (base_url, key) in [("ftp://h/v1", "sk"), ("http://h/v1", "s\nk")] {

@@ -81,7 +81,7 @@ async fn a_page_of_another_origin_talks_to_the_widget_api() {
 }
 
 #[test]
-fn the_demo_page_begins_with_the_assistant_of_the_demo_workspace() {
+fn the_demo_page_uses_the_assistant_of_the_demo_workspace() {
     let page = include_str!("../../../src/http/pages/assets/demo_api.js");
 
     let (_, rest) = page.split_once("const ASSISTANT = \"").unwrap();

@@ -114,7 +114,7 @@ fn metrics() -> Vec<String> {
 }
 
 #[test]
-fn the_public_names_are_those_of_the_list() {
+fn the_public_names_match_the_committed_list() {
     let place = Place::new();
     let document = serde_json::from_str(&place.run(&["openapi"]).out).unwrap();
     let sections = [

@@ -115,7 +115,7 @@ async fn is_good(program: PathBuf, script: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_python_receiver_takes_what_is_signed_and_nothing_else() {
+async fn the_python_receiver_accepts_only_signed_webhooks() {
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("receiver.py");
     std::fs::write(&script, listing("python")).unwrap();
@@ -124,7 +124,7 @@ async fn the_python_receiver_takes_what_is_signed_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_javascript_receiver_takes_what_is_signed_and_nothing_else() {
+async fn the_javascript_receiver_accepts_only_signed_webhooks() {
     // Node looks for packages beside the script.
     let folder = tempfile::tempdir_in(installed("node")).unwrap();
     let script = folder.path().join("receiver.mjs");
@@ -134,7 +134,7 @@ async fn the_javascript_receiver_takes_what_is_signed_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_rust_receiver_takes_what_is_signed_and_nothing_else() {
+async fn the_rust_receiver_accepts_only_signed_webhooks() {
     assert!(include_str!("rust.rs").ends_with(listing("rust")), "the page shows what is tested");
     let db = store::sqlite().await;
     let server = server(&db).await;

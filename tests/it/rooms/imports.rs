@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn nested_uses_are_read_to_their_leaves() {
+    fn nested_imports_are_expanded() {
         let text = "use crate::{a, b::{self, C as D}}; pub(crate) use ::sqlx; use std::{env, fs::read};";
         let leaves = ["crate::a", "crate::b::C", "crate::b::self", "sqlx", "std::env", "std::fs::read"];
         assert_eq!(paths(text, &["x"]), leaves);
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_strings_and_tests_do_not_count() {
+    fn comments_strings_and_tests_are_ignored() {
         let text = r#"/// crate::a::b
             // crate::a::b
             const A: &str = "crate::a::b";

@@ -91,7 +91,7 @@ fn link() -> WidgetUuid {
 }
 
 both_backends!(
-    async fn a_file_makes_its_workspace_whole_and_again_changes_nothing(db: TestDb) {
+    async fn applying_a_file_creates_the_workspace_and_again_changes_nothing(db: TestDb) {
         let operator = operator(store::open(&db).await);
 
         let changes = operator.apply(FILE).await;
@@ -119,7 +119,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn the_opening_credit_is_an_entry_of_the_ledger_and_is_given_once(db: TestDb) {
+    async fn the_opening_credit_is_a_ledger_entry_and_is_given_once(db: TestDb) {
         let operator = operator(store::open(&db).await);
         operator.apply(FILE).await;
 
@@ -157,7 +157,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_dry_run_says_the_same_and_keeps_nothing(db: TestDb) {
+    async fn a_dry_run_reports_the_same_changes_and_stores_nothing(db: TestDb) {
         let operator = operator(store::open(&db).await);
 
         let dry = operator.try_apply(FILE, Mode::DryRun).await.unwrap();
@@ -170,7 +170,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_new_version_is_made_only_where_the_compiled_assistant_differs(db: TestDb) {
+    async fn a_new_version_is_created_only_if_the_compiled_assistant_differs(db: TestDb) {
         let operator = operator(store::open(&db).await);
         operator.apply(FILE).await;
 
@@ -245,7 +245,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_cannot_be_applied_says_why_and_changes_nothing(db: TestDb) {
+    async fn an_invalid_file_is_refused_with_the_reason_and_changes_nothing(db: TestDb) {
         let mut operator = operator(store::open(&db).await);
 
         let missing = FILE.replace("ORDERS_TOKEN", "OTHER_TOKEN");
@@ -269,7 +269,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_a_file_has_no_more_is_archived_and_comes_back(db: TestDb) {
+    async fn removed_entries_are_archived_and_can_be_restored(db: TestDb) {
         let operator = operator(store::open(&db).await);
         operator.apply(FILE).await;
 
@@ -304,7 +304,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_the_api_made_is_never_touched(db: TestDb) {
+    async fn objects_created_through_the_api_are_untouched(db: TestDb) {
         let operator = operator(store::open(&db).await);
         operator.apply(FILE).await;
         let id = workspace(&operator.db).await.id;
@@ -336,7 +336,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_fallback_on_a_connection_that_the_configuration_lacks_is_applied_with_a_warning(db: TestDb) {
+    async fn a_fallback_with_an_unknown_connection_is_applied_with_a_warning(db: TestDb) {
         let operator = operator(store::open(&db).await);
         let fallbacks =
             r#"fallbacks = [{ connection = "backup", model = "a" }, { connection = "bakcup", model = "b" }]"#;
@@ -393,7 +393,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn two_applies_at_once_make_one_workspace(db: TestDb) {
+    async fn concurrent_applies_create_one_workspace(db: TestDb) {
         let one = operator(store::open(&db).await);
         let two = operator(store::open(&db).await);
 

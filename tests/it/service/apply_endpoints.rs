@@ -66,7 +66,7 @@ async fn write(operator: &Operator, endpoint: EndpointId, action: EndpointAction
 }
 
 both_backends!(
-    async fn endpoints_are_made_and_a_secret_that_the_file_has_not_is_shown_once(db: TestDb) {
+    async fn endpoints_are_created_and_a_generated_secret_is_shown_once(db: TestDb) {
         let operator = operator(&db).await;
 
         let dry = operator.try_apply(FILE, Mode::DryRun).await.unwrap();
@@ -94,7 +94,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_changes_is_named_and_an_old_secret_signs_for_a_day(db: TestDb) {
+    async fn changes_are_listed_and_an_old_secret_signs_for_a_day(db: TestDb) {
         let operator = operator(&db).await;
         operator.apply(FILE).await;
 
@@ -115,7 +115,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_failed_stays_disabled_until_the_file_says_otherwise(db: TestDb) {
+    async fn a_failed_endpoint_stays_disabled_until_the_file_enables_it(db: TestDb) {
         let operator = operator(&db).await;
         operator.apply(FILE).await;
         let crm = endpoints(&operator).await.remove(0);
@@ -131,7 +131,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_the_file_drops_is_archived_and_comes_back_and_the_apis_is_let_be(db: TestDb) {
+    async fn removed_endpoints_are_archived_and_those_of_the_api_untouched(db: TestDb) {
         let operator = operator(&db).await;
         operator.apply(FILE).await;
         let new = NewEndpoint {
@@ -162,7 +162,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_cannot_be_sent_to_or_signed_with_is_refused(db: TestDb) {
+    async fn an_unusable_url_or_secret_is_refused(db: TestDb) {
         let mut operator = operator(&db).await;
 
         let private = operator.refusal(&FILE.replace("crm.example", "10.0.0.7")).await;

@@ -73,7 +73,7 @@ async fn found(operator: &Operator, query: &str) -> Vec<String> {
 }
 
 both_backends!(
-    async fn documents_are_read_changed_and_removed_as_the_file_says(db: TestDb) {
+    async fn documents_are_added_changed_and_removed_as_the_file_says(db: TestDb) {
         let (operator, folder) = operator(&db).await;
 
         let made = operator.apply(FILE).await;
@@ -116,7 +116,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn another_language_finds_the_words_anew(db: TestDb) {
+    async fn another_language_reindexes_the_documents(db: TestDb) {
         let (operator, _folder) = operator(&db).await;
         operator.apply(FILE).await;
         assert_eq!(found(&operator, "shipped").await, ["shipping"]);
@@ -221,7 +221,7 @@ knowledge_base = "of-api"
 );
 
 both_backends!(
-    async fn a_base_that_the_file_has_no_longer_is_archived_and_comes_back(db: TestDb) {
+    async fn a_removed_base_is_archived_and_can_be_restored(db: TestDb) {
         let (operator, _folder) = operator(&db).await;
         operator.apply(FILE).await;
         let id = base(&operator).await.id;
@@ -239,7 +239,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_document_that_cannot_be_read_is_named_with_its_line_and_nothing_is_applied(db: TestDb) {
+    async fn an_unreadable_document_is_reported_with_its_line_and_nothing_is_applied(db: TestDb) {
         let (mut operator, folder) = operator(&db).await;
         write(&folder, "help/empty.txt", " \n");
         write(&folder, "help/bad.md", [0xff, 0xfe]);
@@ -269,7 +269,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_dry_run_keeps_nothing(db: TestDb) {
+    async fn a_dry_run_stores_nothing(db: TestDb) {
         let (operator, _folder) = operator(&db).await;
 
         operator.try_apply(FILE, Mode::DryRun).await.unwrap();

@@ -17,7 +17,7 @@ fn config(folder: &std::path::Path, demo: &str) -> Config {
 }
 
 both_backends!(
-    async fn an_empty_store_gets_the_demo_and_its_key_once(db: TestDb) {
+    async fn an_empty_database_gets_the_demo_and_its_key_once(db: TestDb) {
         let operator = Operator::of(store::open(&db).await);
         let folder = tempfile::tempdir().unwrap();
         let config = config(folder.path(), "true");
@@ -37,7 +37,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_start_that_died_after_writing_the_key_is_mended_by_the_next(db: TestDb) {
+    async fn the_next_start_completes_a_demo_setup_that_died(db: TestDb) {
         let operator = Operator::of(store::open(&db).await);
         let folder = tempfile::tempdir().unwrap();
         let left = KeySecret::new([9; 32]);
@@ -54,7 +54,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn there_is_no_demo_where_none_is_wanted_or_the_store_has_a_workspace(db: TestDb) {
+    async fn no_demo_is_created_if_disabled_or_a_workspace_exists(db: TestDb) {
         let operator = Operator::of(store::open(&db).await);
         let folder = tempfile::tempdir().unwrap();
         let unwanted = config(folder.path(), "false");

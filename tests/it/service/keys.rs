@@ -43,7 +43,7 @@ async fn serve(db: Db) -> (Server, Arc<FixedClock>) {
 }
 
 both_backends!(
-    async fn a_key_opens_its_workspace_until_it_expires(db: TestDb) {
+    async fn a_key_authenticates_until_it_expires(db: TestDb) {
         let operator = Operator::of(store::open(&db).await);
         operator.apply(FILE).await;
         let hour = Duration::from_hours(1);
@@ -65,7 +65,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_revoked_or_unknown_key_opens_nothing(db: TestDb) {
+    async fn a_revoked_or_unknown_key_does_not_authenticate(db: TestDb) {
         let operator = Operator::of(store::open(&db).await);
         operator.apply(FILE).await;
         let (secret, key) =
@@ -85,7 +85,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_store_that_is_away_is_no_wrong_key(db: TestDb) {
+    async fn an_unavailable_database_is_not_an_invalid_key(db: TestDb) {
         let operator = Operator::of(store::open(&db).await);
         operator.apply(FILE).await;
         let (server, _) = serve(store::open(&db).await).await;
@@ -100,7 +100,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_does_not_exist_is_named(db: TestDb) {
+    async fn a_missing_object_is_named_in_the_error(db: TestDb) {
         let operator = Operator::of(store::open(&db).await);
 
         let made = keys::create(&operator.db, &operator.clock, &operator.ids, request(None)).await;
@@ -113,7 +113,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_reference_of_credit_counts_once(db: TestDb) {
+    async fn a_credit_reference_counts_once(db: TestDb) {
         let operator = Operator::of(store::open(&db).await);
         operator.apply(FILE).await;
         let give = async |amount, reference: &str| {

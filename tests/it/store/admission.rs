@@ -62,7 +62,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn the_end_of_a_turn_starts_the_next_though_an_ended_one_is_named_too(db: TestDb) {
+    async fn ending_a_turn_starts_the_next_one(db: TestDb) {
         let seeded = seed::workspace(&db, 1_000_000).await;
         let process = Process::start(&db).await;
         let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
@@ -111,7 +111,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn money_for_ten_is_spent_ten_times(db: TestDb) {
+    async fn a_balance_for_ten_turns_pays_for_ten_turns(db: TestDb) {
         let seeded = seed::workspace(&db, 100_000).await;
         let process = Process::start(&db).await;
         let conversations =
@@ -129,7 +129,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_refusal_leaves_no_trace(db: TestDb) {
+    async fn a_refusal_stores_nothing(db: TestDb) {
         let seeded = seed::workspace(&db, 10_000).await;
         let other = seed::workspace(&db, 10_000).await;
         let bounds = rejoinder::writer::Bounds { max_open_per_conversation: 1, ..BOUNDS };
@@ -167,7 +167,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn whoever_takes_over_discards_all_that_is_open(db: TestDb) {
+    async fn a_human_takeover_discards_all_open_turns(db: TestDb) {
         let seeded = seed::workspace(&db, 1_000_000).await;
         let mut process = Process::start(&db).await;
         for change in [ai(false), the_end()] {
@@ -195,7 +195,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_big_batch_fits_into_the_databases_statements(db: TestDb) {
+    async fn a_large_batch_fits_into_the_bind_limits(db: TestDb) {
         let seeded = seed::workspace(&db, 1_000_000_000).await;
         let process = Process::start(&db).await;
         let conversations =
@@ -221,7 +221,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn the_counts_of_a_day_begin_anew_with_the_next(db: TestDb) {
+    async fn daily_counts_reset_on_the_next_day(db: TestDb) {
         let seeded = seed::workspace(&db, 1_000_000).await;
         let bounds =
             rejoinder::writer::Bounds { spend_per_day: Some(20_000), test_turns_per_day: Some(1), ..BOUNDS };
@@ -248,7 +248,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn the_ledger_is_the_balance_at_every_moment(db: TestDb) {
+    async fn the_ledger_always_sums_up_to_the_balance(db: TestDb) {
         let seeded = seed::workspace(&db, 1_000_000).await;
         let process = Process::start(&db).await;
         let conversations =
@@ -280,7 +280,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn an_agent_who_pauses_the_assistant_discards_its_replies(db: TestDb) {
+    async fn disabling_the_ai_discards_its_open_replies(db: TestDb) {
         let seeded = seed::workspace(&db, 1_000_000).await;
         seed::execute(&db, "update assistants set pause_on_agent_message = true").await;
         let process = Process::start(&db).await;

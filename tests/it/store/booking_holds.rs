@@ -93,7 +93,7 @@ async fn beginning(db: &TestDb) -> (Seed, Process) {
 }
 
 both_backends!(
-    async fn of_twelve_one_holds_a_time_and_finds_it_again(db: TestDb) {
+    async fn one_of_twelve_gets_the_hold_and_can_repeat_it(db: TestDb) {
         let (seeded, process) = beginning(&db).await;
         let turns = join_all((0..12).map(|_| turn(&process, &seeded))).await;
 
@@ -115,7 +115,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_is_confirmed_is_the_servers_to_know(db: TestDb) {
+    async fn a_confirmed_booking_is_decided_by_its_server(db: TestDb) {
         let (seeded, process) = beginning(&db).await;
         let (first, second) = (turn(&process, &seeded).await, turn(&process, &seeded).await);
         let made = write(&process, first, hold(&seeded, "call_1", SLOT, &[])).await;
@@ -144,7 +144,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_is_on_another_server_is_busy_and_cancelled_only_there(db: TestDb) {
+    async fn a_booking_on_another_server_is_busy_and_cancelled_only_there(db: TestDb) {
         let (seeded, process) = beginning(&db).await;
         let (first, second) = (turn(&process, &seeded).await, turn(&process, &seeded).await);
         let made = write(&process, first, hold(&seeded, "call_1", SLOT, &[])).await;
@@ -181,7 +181,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_is_released_is_free_and_known_to_be_nobodys(db: TestDb) {
+    async fn a_released_hold_is_free(db: TestDb) {
         let (seeded, process) = beginning(&db).await;
         let (first, second) = (turn(&process, &seeded).await, turn(&process, &seeded).await);
         let made = write(&process, first, hold(&seeded, "call_1", SLOT, &[])).await;
@@ -224,7 +224,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn of_too_many_bookings_the_last_are_listed_in_order(db: TestDb) {
+    async fn the_latest_bookings_are_listed_in_order(db: TestDb) {
         let (seeded, process) = beginning(&db).await;
         let turn = turn(&process, &seeded).await;
         for (call, time) in [("call_1", SLOT), ("call_2", "2026-03-17T12:00"), ("call_3", "2026-03-17T14:00")]

@@ -290,7 +290,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
 
     #[test]
-    fn one_batch_decides_as_many_of_one_item_do(ops in proptest::collection::vec(op(), 1..24), has_slots: bool) {
+    fn one_batch_decides_like_many_batches_of_one_command(ops in proptest::collection::vec(op(), 1..24), has_slots: bool) {
         let commands = commands(&ops);
         let slots = if has_slots { 1000 } else { 0 };
 

@@ -84,7 +84,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn whoever_was_overtaken_records_nothing(db: TestDb) {
+    async fn a_fenced_off_owner_records_nothing(db: TestDb) {
         let seeded = seed::workspace(&db, 1_000_000).await;
         let process = Process::start(&db).await;
         events(&process, &seeded, 2).await;
@@ -118,7 +118,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_failure_waits_for_its_time_and_marks_the_endpoint_until_a_success(db: TestDb) {
+    async fn a_failure_is_retried_later_and_marks_the_endpoint_until_a_success(db: TestDb) {
         const FAILING: &str = "select count(*) from webhook_endpoints where failing_since is not null";
         let seeded = seed::workspace(&db, 1_000_000).await;
         let process = Process::start(&db).await;
@@ -141,7 +141,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_is_handed_back_counts_no_attempt_and_what_is_closed_is_never_claimed_again(db: TestDb) {
+    async fn a_handed_back_delivery_counts_no_attempt_and_a_closed_one_is_never_claimed(db: TestDb) {
         let seeded = seed::workspace(&db, 1_000_000).await;
         let process = Process::start(&db).await;
         events(&process, &seeded, 2).await;

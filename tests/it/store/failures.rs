@@ -20,7 +20,7 @@ use crate::support::wait::{wait_for, within};
 use crate::support::writer_process::{BOUNDS, Process, admission, ai, journaling};
 
 both_backends!(
-    async fn a_fault_in_the_data_fails_its_own_item_alone(db: TestDb) {
+    async fn a_data_error_fails_only_its_own_command(db: TestDb) {
         let seeded = seed::workspace(&db, 1_000_000).await;
         let process = Process::start(&db).await;
         let conversations =
@@ -95,7 +95,7 @@ async fn forward(
 }
 
 both_backends!(
-    async fn a_commit_that_was_never_answered_is_not_done_twice(db: TestDb) {
+    async fn an_unanswered_commit_is_not_repeated(db: TestDb) {
         if db.backend() == Backend::Sqlite {
             return;
         }
@@ -147,7 +147,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn an_end_waits_for_the_store_though_its_commit_was_cut_and_the_store_stays_away(db: TestDb) {
+    async fn an_end_waits_for_the_database_after_an_uncertain_commit(db: TestDb) {
         if db.backend() == Backend::Sqlite {
             return;
         }
@@ -196,7 +196,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn an_admission_that_was_given_up_does_not_run_later(db: TestDb) {
+    async fn an_abandoned_admission_does_not_run_later(db: TestDb) {
         if db.backend() == Backend::Sqlite {
             return;
         }
@@ -239,7 +239,7 @@ both_backends!(
 );
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_admission_that_was_given_up_after_it_was_sent_is_ended_before_it_runs() {
+async fn an_admission_abandoned_after_the_commit_is_ended_before_it_runs() {
     let db = crate::support::store::postgres().await;
     let seeded = seed::workspace(&db, 1_000_000).await;
     let mut process = Process::start(&db).await;
@@ -264,7 +264,7 @@ async fn an_admission_that_was_given_up_after_it_was_sent_is_ended_before_it_run
 }
 
 both_backends!(
-    async fn a_backend_that_is_ended_in_the_middle_doubles_nothing(db: TestDb) {
+    async fn a_terminated_backend_duplicates_nothing(db: TestDb) {
         if db.backend() == Backend::Sqlite {
             return;
         }
@@ -296,7 +296,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_statement_that_can_never_run_refuses_its_item_and_holds_up_no_other(db: TestDb) {
+    async fn a_failing_statement_refuses_only_its_own_command(db: TestDb) {
         let seeded = seed::workspace(&db, 1_000_000).await;
         let process = Process::start(&db).await;
         let conversation = process.conversation(&seeded, ConversationKind::Widget).await;

@@ -55,7 +55,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn keys_of_two_conversations_or_workspaces_never_meet(db: TestDb) {
+    async fn keys_of_two_conversations_or_workspaces_are_separate(db: TestDb) {
         let seeds = [seed::workspace(&db, 1_000_000).await, seed::workspace(&db, 1_000_000).await];
         let process = Process::start(&db).await;
         for seeded in &seeds {
@@ -70,7 +70,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_refused_message_keeps_no_key(db: TestDb) {
+    async fn a_refused_message_stores_no_key(db: TestDb) {
         let seeded = seed::workspace(&db, 0).await;
         let process = Process::start(&db).await;
         let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
@@ -120,7 +120,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_key_that_is_used_again_while_it_is_swept_stays(db: TestDb) {
+    async fn a_key_reused_during_the_sweep_stays(db: TestDb) {
         if db.backend() == Backend::Sqlite {
             return;
         }

@@ -108,7 +108,7 @@ async fn assert_counted(db: &TestDb, store: &Db, base: &KnowledgeBase) {
 }
 
 both_backends!(
-    async fn a_document_is_found_replaced_and_removed_with_all_that_was_kept_of_it(db: TestDb) {
+    async fn a_document_is_found_replaced_and_removed_completely(db: TestDb) {
         let store = store::open(&db).await;
         let base = base_in(&db, &store, Language::English).await;
         let returns = put(&store, &base, "returns", "# Refunds\nReturned items are refunded.").await;
@@ -135,7 +135,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn nothing_that_is_asked_is_an_error_or_an_operator(db: TestDb) {
+    async fn no_query_is_an_error_or_an_operator(db: TestDb) {
         let store = store::open(&db).await;
         let base = base_in(&db, &store, Language::English).await;
         put(&store, &base, "fruit", "An apple AND a pear; NOT a \"plum\", title:fig near 3.14 x").await;
@@ -231,7 +231,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_base_is_searched_alone_however_much_others_hold(db: TestDb) {
+    async fn a_search_is_limited_to_its_base(db: TestDb) {
         let store = store::open(&db).await;
         let base = base_in(&db, &store, Language::English).await;
         let neighbour = base_of(&store, base.workspace, "other", Language::English).await;
@@ -252,7 +252,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn rare_words_are_found_among_many_passages_that_have_the_common_ones(db: TestDb) {
+    async fn rare_words_are_found_among_many_passages_with_common_words(db: TestDb) {
         let store = store::open(&db).await;
         let base = base_in(&db, &store, Language::English).await;
         put(&store, &base, "common", &"# Account\nAn account of the bank.\n\n".repeat(600)).await;
@@ -320,7 +320,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_long_document_does_not_hide_others_by_its_title(db: TestDb) {
+    async fn a_long_documents_title_does_not_hide_others(db: TestDb) {
         let store = store::open(&db).await;
         let base = base_in(&db, &store, Language::English).await;
         let long =
@@ -344,7 +344,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn two_that_write_to_one_base_at_once_both_count(db: TestDb) {
+    async fn concurrent_writes_to_one_base_are_both_counted(db: TestDb) {
         let store = store::open(&db).await;
         let base = base_in(&db, &store, Language::English).await;
 

@@ -132,7 +132,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_turn_that_is_handed_back_is_claimed_when_its_time_has_come(db: TestDb) {
+    async fn a_handed_back_turn_is_claimed_when_it_is_due(db: TestDb) {
         let seeded = seed::workspace(&db, 1_000_000).await;
         let process = Process::start(&db).await;
         let conversation = process.conversation(&seeded, ConversationKind::Api).await;
@@ -158,7 +158,7 @@ async fn owned(process: &Process) -> Vec<TurnRef> {
 }
 
 both_backends!(
-    async fn turns_of_a_dead_process_are_taken_over_and_those_of_a_living_one_are_not(db: TestDb) {
+    async fn only_turns_of_a_dead_process_are_taken_over(db: TestDb) {
         if db.backend() == Backend::Sqlite {
             return;
         }
@@ -188,7 +188,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_an_owner_without_a_row_has_left_waits_for_no_lease(db: TestDb) {
+    async fn turns_of_an_owner_without_a_row_are_taken_over_at_once(db: TestDb) {
         if db.backend() == Backend::Sqlite {
             return;
         }
@@ -209,7 +209,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_claim_takes_of_each_workspace_what_it_has_room_for(db: TestDb) {
+    async fn a_claim_respects_the_slots_of_each_workspace(db: TestDb) {
         let (busy, idle) = (seed::workspace(&db, 1_000_000).await, seed::workspace(&db, 1_000_000).await);
         let process = Process::start_with(&db, store::open(&db).await, BOUNDS, 0).await;
         for seeded in [&busy, &busy, &busy, &busy, &idle, &idle, &idle] {
@@ -236,7 +236,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn another_process_hears_of_an_end(db: TestDb) {
+    async fn another_process_is_notified_of_an_end(db: TestDb) {
         if db.backend() == Backend::Sqlite {
             return;
         }
@@ -304,7 +304,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_turn_is_overdue_by_its_deadline_its_age_its_wait_or_its_takeovers(db: TestDb) {
+    async fn a_turn_is_overdue_by_deadline_age_wait_or_takeovers(db: TestDb) {
         let seeded = seed::workspace(&db, 1_000_000).await;
         let process = Process::start(&db).await;
         let mut turns = Vec::new();
@@ -390,7 +390,7 @@ async fn write(process: &Process, turn: TurnRef, write: BookingWrite) -> Value {
 }
 
 both_backends!(
-    async fn twelve_want_one_slot_and_one_has_it(db: TestDb) {
+    async fn one_of_twelve_gets_a_slot(db: TestDb) {
         let seeded = seed::workspace(&db, 1_000_000).await;
         let process = Process::start(&db).await;
         let turns = join_all((0..12).map(async |_| {
@@ -449,7 +449,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_turn_that_went_on_since_it_was_found_to_be_overdue_is_not_ended(db: TestDb) {
+    async fn an_overdue_turn_that_went_on_is_not_ended(db: TestDb) {
         let seeded = seed::workspace(&db, 1_000_000).await;
         let process = Process::start(&db).await;
         let conversation = process.conversation(&seeded, ConversationKind::Widget).await;

@@ -127,7 +127,7 @@ async fn release(store: &Db, work: EmbeddingJob, model: &str, is_finished: bool,
 }
 
 both_backends!(
-    async fn vectors_are_found_in_their_base_and_of_their_model_alone(db: TestDb) {
+    async fn vectors_are_searched_by_base_and_model(db: TestDb) {
         let store = store::open(&db).await;
         let base = base_in(&db, &store, Language::English).await;
         let neighbour = base_of(&store, base.workspace, "neighbour", Language::English).await;
@@ -155,7 +155,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_document_that_is_replaced_or_removed_takes_its_vectors_along(db: TestDb) {
+    async fn replacing_or_removing_a_document_removes_its_vectors(db: TestDb) {
         let store = store::open(&db).await;
         let base = base_in(&db, &store, Language::English).await;
         let old = put(&store, &base, "returns", "# A\nOne.\n\n# B\nTwo.").await;
@@ -178,7 +178,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_passage_that_a_model_refuses_is_not_asked_for_again_and_never_found(db: TestDb) {
+    async fn a_refused_passage_is_not_embedded_again(db: TestDb) {
         let store = store::open(&db).await;
         let base = base_in(&db, &store, Language::English).await;
         let document = put(&store, &base, "odd", "Odd.").await;
@@ -192,7 +192,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_document_is_claimed_by_one_until_it_is_done_or_the_claim_is_over(db: TestDb) {
+    async fn a_document_has_one_claim_until_it_is_done_or_expires(db: TestDb) {
         let (store, clock) = (store::open(&db).await, clock());
         set_store_clock(&db, &clock).await;
         let base = base_in(&db, &store, Language::English).await;
@@ -232,7 +232,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn each_workspace_has_its_turn(db: TestDb) {
+    async fn workspaces_are_embedded_in_rotation(db: TestDb) {
         let (store, clock) = (store::open(&db).await, clock());
         let bases =
             [base_in(&db, &store, Language::English).await, base_in(&db, &store, Language::English).await];
@@ -256,7 +256,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_is_written_is_marked_for_the_models_in_use_and_the_rest_when_all_is_gone_over(db: TestDb) {
+    async fn new_passages_are_marked_for_active_models_and_older_ones_by_the_backfill(db: TestDb) {
         let (store, clock) = (store::open(&db).await, clock());
         let base = base_in(&db, &store, Language::English).await;
         let early = put(&store, &base, "early", "A.").await;
@@ -278,7 +278,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_claim_that_is_kept_lasts_and_a_document_that_is_set_back_waits_longer_each_time(db: TestDb) {
+    async fn a_renewed_claim_lasts_and_a_postponed_document_waits_longer_each_time(db: TestDb) {
         let (store, clock) = (store::open(&db).await, clock());
         set_store_clock(&db, &clock).await;
         let base = base_in(&db, &store, Language::English).await;
@@ -309,7 +309,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_document_that_is_written_anew_keeps_the_vectors_of_what_is_the_same(db: TestDb) {
+    async fn a_new_version_keeps_the_vectors_of_unchanged_passages(db: TestDb) {
         let (store, clock) = (store::open(&db).await, clock());
         let base = base_in(&db, &store, Language::English).await;
         note_use(&store, "m", &clock).await;
@@ -330,7 +330,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn whoever_finishes_a_document_counts_what_others_embedded(db: TestDb) {
+    async fn finishing_a_document_counts_all_embedded_passages(db: TestDb) {
         let (store, clock) = (store::open(&db).await, clock());
         let base = base_in(&db, &store, Language::English).await;
         note_use(&store, "m", &clock).await;
@@ -348,7 +348,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_models_vectors_stay_until_no_process_has_used_it_for_a_while(db: TestDb) {
+    async fn vectors_of_an_unused_model_are_removed_after_a_while(db: TestDb) {
         let (store, clock) = (store::open(&db).await, clock());
         set_store_clock(&db, &clock).await;
         let base = base_in(&db, &store, Language::English).await;

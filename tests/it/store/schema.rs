@@ -9,7 +9,7 @@ use crate::support::db::{Backend, TestDb, both_backends};
 use crate::support::{seed, store};
 
 both_backends!(
-    async fn a_migrated_store_is_usable_and_migrates_again_to_nothing(db: TestDb) {
+    async fn migrating_twice_changes_nothing(db: TestDb) {
         let db = store::open(&db).await;
 
         db.migrate().await.unwrap();
@@ -19,7 +19,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_transaction_on_postgres_cannot_keep_its_locks(db: TestDb) {
+    async fn a_stuck_transaction_on_postgres_loses_its_locks(db: TestDb) {
         if db.backend() == Backend::Sqlite {
             return;
         }
@@ -48,7 +48,7 @@ async fn fault_of(conn: Conn<'_>, statement: &str) -> StoreError {
 }
 
 both_backends!(
-    async fn a_transaction_that_the_store_ended_itself_is_not_the_last(db: TestDb) {
+    async fn the_connection_survives_a_transaction_that_the_database_ended(db: TestDb) {
         let seeded = seed::workspace(&db, 0).await;
         let w = seed::literal(&db, seeded.workspace.0);
         let store = store::open(&db).await;
@@ -68,7 +68,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_fault_of_the_data_is_told_from_a_store_that_is_away(db: TestDb) {
+    async fn data_errors_differ_from_an_unavailable_database(db: TestDb) {
         let seeded = seed::workspace(&db, 0).await;
         let w = seed::literal(&db, seeded.workspace.0);
         let stranger = seed::literal(&db, uuid::Uuid::from_u128(7));

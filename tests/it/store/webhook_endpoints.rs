@@ -80,7 +80,7 @@ async fn disabled_events(db: &TestDb) -> i64 {
 }
 
 both_backends!(
-    async fn the_same_creation_twice_is_one_endpoint(db: TestDb) {
+    async fn repeating_a_creation_makes_one_endpoint(db: TestDb) {
         let workspace = seed::workspace(&db, 0).await.workspace;
         let store = store::open(&db).await;
 
@@ -97,7 +97,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn another_workspaces_endpoint_is_not_there(db: TestDb) {
+    async fn an_endpoint_of_another_workspace_is_not_found(db: TestDb) {
         let workspace = seed::workspace(&db, 0).await.workspace;
         let other = seed::workspace(&db, 0).await.workspace;
         let store = store::open(&db).await;
@@ -115,7 +115,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn an_endpoint_is_disabled_for_failing_only_after_five_days(db: TestDb) {
+    async fn an_endpoint_is_disabled_only_after_five_days_of_failure(db: TestDb) {
         let workspace = seed::workspace(&db, 0).await.workspace;
         let store = store::open(&db).await;
         let Endpoint { id: endpoint, url, .. } = seeded_endpoint(&store, workspace).await;
@@ -151,7 +151,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_new_url_does_not_answer_for_the_old_one(db: TestDb) {
+    async fn outcomes_of_an_old_url_do_not_count_for_the_new_one(db: TestDb) {
         let workspace = seed::workspace(&db, 0).await.workspace;
         let store = store::open(&db).await;
         decide(&store, workspace, NEW, &[make("https://a.example/")]).await;
@@ -175,7 +175,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_signs_through_an_overlap_is_what_signed_before_it(db: TestDb) {
+    async fn the_previous_secret_signs_through_the_overlap(db: TestDb) {
         let workspace = seed::workspace(&db, 0).await.workspace;
         let store = store::open(&db).await;
         decide(&store, workspace, NEW, &[make("https://a.example/")]).await;
@@ -199,7 +199,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_a_batch_makes_takes_its_later_events_and_what_it_disables_does_not(db: TestDb) {
+    async fn endpoints_changed_in_a_batch_apply_to_its_later_events(db: TestDb) {
         let workspace = seed::workspace(&db, 0).await.workspace;
         let store = store::open(&db).await;
         let gone = disable("https://a.example/", DisabledReason::Gone);
@@ -221,7 +221,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_is_archived_is_closed_and_only_what_is_deleted_is_removed(db: TestDb) {
+    async fn an_archived_endpoint_is_closed_and_only_a_deleted_one_removed(db: TestDb) {
         let workspace = seed::workspace(&db, 0).await.workspace;
         let store = store::open(&db).await;
         let of_file = seeded_endpoint(&store, workspace).await.id;
@@ -291,7 +291,7 @@ fn an_old_secret_signs_until_its_time() {
 }
 
 both_backends!(
-    async fn what_is_in_use_again_loses_nothing_to_a_sweep_that_had_seen_it_archived(db: TestDb) {
+    async fn a_restored_endpoint_survives_a_concurrent_sweep(db: TestDb) {
         let workspace = seed::workspace(&db, 0).await.workspace;
         let store = store::open(&db).await;
         let endpoint = seeded_endpoint(&store, workspace).await.id;

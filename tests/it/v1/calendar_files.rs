@@ -16,7 +16,7 @@ async fn read(server: &TestServer, path: &str) -> Answer {
 }
 
 both_backends!(
-    async fn an_address_is_made_read_renewed_and_removed(db: TestDb) {
+    async fn a_feed_address_is_created_read_renewed_and_removed(db: TestDb) {
         let server = TestServer::start(&db).await;
         server.book("2026-03-16 14:00", "Demo").await;
         let calendar = server.calendar().await;
@@ -49,7 +49,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_program_is_sent_only_what_it_does_not_have(db: TestDb) {
+    async fn an_unchanged_file_is_a_304(db: TestDb) {
         let server = TestServer::start(&db).await;
         let path = server.calendar_link().await;
         let file = read(&server, &path).await;
@@ -76,7 +76,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn an_unknown_address_is_plain_text_and_tells_nothing(db: TestDb) {
+    async fn an_unknown_address_is_a_plain_text_404(db: TestDb) {
         let server = TestServer::start(&db).await;
         let calendar = server.calendar().await;
         let id = calendar.rsplit('/').next().unwrap();
@@ -101,7 +101,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn two_who_renew_at_once_leave_one_address_that_is_told(db: TestDb) {
+    async fn concurrent_renewals_leave_one_address(db: TestDb) {
         let server = TestServer::start(&db).await;
 
         let links = futures::future::join_all((0..6).map(|_| server.calendar_link())).await;
@@ -118,7 +118,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_ended_more_than_90_days_ago_is_in_the_file_no_more(db: TestDb) {
+    async fn bookings_older_than_90_days_are_left_out(db: TestDb) {
         let server = TestServer::start(&db).await;
         server.book("2026-03-16 14:00", "Old").await;
         let path = server.calendar_link().await;
@@ -136,7 +136,7 @@ both_backends!(
 );
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_guesses_is_counted_by_address() {
+async fn guesses_are_limited_by_address() {
     let db = store::sqlite().await;
     let server = Setup::default().limited().env("REJOINDER_LIMITS__PER_ADDRESS", "3/hour").start(&db).await;
     let path = "/calendars/7c9e6679742540de944be07fc1f90ae7.ics";
@@ -152,7 +152,7 @@ async fn who_guesses_is_counted_by_address() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_address_is_on_the_public_one_where_that_is_set() {
+async fn the_feed_address_uses_the_public_url() {
     let db = store::sqlite().await;
     let setup = Setup::default().env("REJOINDER_PUBLIC_URL", "https://chat.example/rejoinder/");
     let server = setup.start(&db).await;
@@ -177,7 +177,7 @@ fn read_by_python(file: &[u8]) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_program_reads_the_very_bookings() {
+async fn another_program_reads_the_same_bookings() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
     let title =

@@ -12,7 +12,7 @@ fn ids(bookings: &[Value]) -> Vec<&str> {
 }
 
 both_backends!(
-    async fn a_calendar_is_told_with_its_rules(db: TestDb) {
+    async fn a_calendar_is_returned_with_its_rules(db: TestDb) {
         let rules = "slot_minutes = 60\nbuffer_minutes = 10\nholidays = [\"2026-12-25\"]";
         let edit = move |text: String| text.replace("slot_minutes = 60", rules);
         let server = Setup::default().workspace(edit).start(&db).await;
@@ -38,7 +38,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_a_visitor_books_is_read_by_the_back_end(db: TestDb) {
+    async fn a_visitors_booking_is_listed_by_the_platform_api(db: TestDb) {
         let server = TestServer::start(&db).await;
         let arguments = json!({
             "datetime": "2026-03-16 14:00", "title": "Demo", "name": "Ada", "email": "ada@shop.example",
@@ -66,7 +66,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn bookings_are_found_by_time_state_and_conversation_and_have_pages(db: TestDb) {
+    async fn bookings_are_filtered_and_paged(db: TestDb) {
         let server = TestServer::start(&db).await;
         // After the change of the clock on 29 March: 15:00 is 13:00 UTC.
         let third = server.book("2026-04-03 15:00", "third").await;
@@ -122,7 +122,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_bad_query_is_told_which_field_to_mend(db: TestDb) {
+    async fn an_invalid_query_names_the_field(db: TestDb) {
         let server = TestServer::start(&db).await;
         let path = server.calendar().await;
         let time = "must be a date such as 2026-03-15, or a time such as 2026-03-15T14:00:00Z.";
@@ -149,7 +149,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn reading_needs_read_cancelling_config_and_strangers_see_nothing(db: TestDb) {
+    async fn reads_and_cancellations_need_their_scope_and_workspace(db: TestDb) {
         let server = TestServer::start(&db).await;
         let booking = server.book("2026-03-16 14:00", "Demo").await;
         let path = server.calendar().await;
@@ -189,7 +189,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_is_on_another_server_is_not_cancelled_here_and_a_hold_is_no_booking(db: TestDb) {
+    async fn a_booking_on_another_server_is_not_cancelled_and_a_hold_is_not_listed(db: TestDb) {
         let server = TestServer::start(&db).await;
         let booking = server.book("2026-03-16 14:00", "Demo").await;
         let path = format!("{}/bookings/{booking}", server.calendar().await);

@@ -14,7 +14,7 @@ async fn create(server: &TestServer, key: &str, body: &str) -> Answer {
 }
 
 both_backends!(
-    async fn a_repeated_creation_is_answered_with_the_first_ones_bytes(db: TestDb) {
+    async fn a_repeated_creation_is_replayed_with_the_same_bytes(db: TestDb) {
         let server = TestServer::start(&db).await;
 
         let first = create(&server, "k", BODY).await;
@@ -38,7 +38,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn duplicates_of_a_creation_make_one_conversation(db: TestDb) {
+    async fn concurrent_duplicates_create_one_conversation(db: TestDb) {
         let server = TestServer::start(&db).await;
         let before = server.number("select count(*) from conversations").await;
 
@@ -52,7 +52,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_key_of_a_creation_belongs_to_its_route_and_a_refusal_keeps_nothing(db: TestDb) {
+    async fn a_key_is_scoped_to_its_route_and_a_refusal_stores_no_record(db: TestDb) {
         let server = TestServer::start(&db).await;
         let message = json!({"sender_id": "u", "sender_type": "user", "text": "Hi"}).to_string();
 
@@ -69,7 +69,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_malformed_key_of_a_creation_is_refused(db: TestDb) {
+    async fn a_malformed_key_is_refused(db: TestDb) {
         let server = TestServer::start(&db).await;
         let before = server.dump().await;
 

@@ -20,7 +20,7 @@ async fn change(server: &TestServer, id: &str, body: &str) -> Answer {
 }
 
 both_backends!(
-    async fn a_conversation_is_switched_and_ended(db: TestDb) {
+    async fn a_conversation_can_be_updated_and_ended(db: TestDb) {
         let server = TestServer::start(&db).await;
         let made = widget(&server).await;
         let (id, uuid) = (made["id"].as_str().unwrap(), made["widget_uuid"].as_str().unwrap());
@@ -48,7 +48,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn switch_metadata_and_end_are_one_change_with_one_event_of_each_kind(db: TestDb) {
+    async fn one_update_makes_one_event_of_each_type(db: TestDb) {
         let server = TestServer::start(&db).await;
         let made = widget(&server).await;
         let id = made["id"].as_str().unwrap();
@@ -76,7 +76,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn metadata_is_replaced_and_what_is_not_named_stays(db: TestDb) {
+    async fn metadata_is_replaced_and_absent_fields_stay(db: TestDb) {
         let server = TestServer::start(&db).await;
         let made = widget(&server).await;
         let id = made["id"].as_str().unwrap();
@@ -103,7 +103,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_change_that_cannot_be_made_is_refused_by_name_and_changes_nothing(db: TestDb) {
+    async fn an_invalid_update_names_the_field_and_changes_nothing(db: TestDb) {
         let server = TestServer::start(&db).await;
         let made = widget(&server).await;
         let id = made["id"].as_str().unwrap();

@@ -81,7 +81,7 @@ fn slugs(hits: &[Value]) -> Vec<String> {
 }
 
 both_backends!(
-    async fn what_is_meant_is_found_though_no_word_is_the_same(db: TestDb) {
+    async fn a_search_finds_passages_by_meaning(db: TestDb) {
         let fake = FakeEmbeddings::start().await;
         let server = with(&fake, "m").start(&db).await;
         let base = Base::new(&server).await;
@@ -125,7 +125,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn whatever_the_endpoint_answers_a_search_goes_by_words(db: TestDb) {
+    async fn a_search_falls_back_to_words_whatever_the_endpoint_answers(db: TestDb) {
         let fake = FakeEmbeddings::start().await;
         let server = with(&fake, "m").start(&db).await;
         let base = Base::new(&server).await;
@@ -153,7 +153,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn an_endpoint_that_hangs_holds_a_search_up_once_and_for_a_moment(db: TestDb) {
+    async fn a_hanging_endpoint_delays_one_search_briefly(db: TestDb) {
         let fake = FakeEmbeddings::start().await;
         let server = with(&fake, "m").env("REJOINDER_EMBEDDINGS__QUERY_TIMEOUT", "500ms").start(&db).await;
         let base = Base::new(&server).await;
@@ -179,7 +179,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn another_model_embeds_all_anew_and_the_old_vectors_are_not_compared(db: TestDb) {
+    async fn a_new_model_embeds_everything_again_and_ignores_old_vectors(db: TestDb) {
         let fake = FakeEmbeddings::start().await;
         let server = with(&fake, "old").start(&db).await;
         let base = Base::new(&server).await;
@@ -203,7 +203,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_is_there_before_an_endpoint_is_configured_is_embedded_at_the_start(db: TestDb) {
+    async fn existing_documents_are_embedded_at_the_start(db: TestDb) {
         let fake = FakeEmbeddings::start().await;
         let server = TestServer::start(&db).await;
         let base = Base::new(&server).await;
@@ -222,7 +222,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_text_that_the_model_refuses_holds_no_other_up(db: TestDb) {
+    async fn a_refused_text_delays_no_other(db: TestDb) {
         let fake = FakeEmbeddings::start().await;
         fake.script().otherwise(|request| {
             let is_too_long = |text: &String| text.chars().count() > 200;
@@ -273,7 +273,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_document_that_is_replaced_while_it_is_embedded_is_embedded_as_it_is_now(db: TestDb) {
+    async fn a_document_replaced_during_embedding_is_embedded_in_its_new_version(db: TestDb) {
         let fake = FakeEmbeddings::start().await;
         let gate = Gate::closed();
         let held = gate.clone();
@@ -295,7 +295,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_is_the_same_in_a_new_version_is_not_sent_again(db: TestDb) {
+    async fn unchanged_passages_are_not_embedded_again(db: TestDb) {
         let fake = FakeEmbeddings::start().await;
         let server = with(&fake, "m").start(&db).await;
         let base = Base::new(&server).await;
@@ -312,7 +312,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_was_embedded_before_a_refusal_is_kept(db: TestDb) {
+    async fn vectors_from_before_a_refusal_are_kept(db: TestDb) {
         let fake = FakeEmbeddings::start().await;
         fake.script().otherwise(|request| match (texts(request).len(), texts(request)) {
             (1, texts) if texts[0].contains("poison") => ToolReply::status(StatusCode::TOO_MANY_REQUESTS),
@@ -340,7 +340,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_text_for_which_the_endpoint_is_silent_holds_no_other_document_up(db: TestDb) {
+    async fn a_text_without_an_answer_delays_no_other_document(db: TestDb) {
         let fake = FakeEmbeddings::start().await;
         let never = Gate::closed();
         fake.script().otherwise(move |request| {
@@ -373,7 +373,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_base_whose_vectors_cannot_be_read_in_time_is_searched_by_words_for_a_while(db: TestDb) {
+    async fn slow_vector_reads_fall_back_to_words_for_a_while(db: TestDb) {
         if db.backend() == Backend::Sqlite {
             return;
         }
@@ -425,7 +425,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn an_assistant_is_shown_what_is_meant(db: TestDb) {
+    async fn an_assistant_gets_passages_found_by_meaning(db: TestDb) {
         let fake = FakeEmbeddings::start().await;
         let server = with(&fake, "m")
             .workspace(|text| {

@@ -62,7 +62,7 @@ fn of_attributes() -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_document_that_would_kill_its_reader_is_refused_and_the_next_is_read() {
+async fn a_hostile_document_is_refused_and_the_next_is_extracted() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
     let documents = documents(&server).await;
@@ -92,7 +92,7 @@ async fn a_document_that_would_kill_its_reader_is_refused_and_the_next_is_read()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_that_takes_too_long_gives_its_place_back() {
+async fn a_document_that_times_out_frees_its_slot() {
     let readers = document_extractor::child_process();
     let hasty = readers.clone().with_timeout(Duration::from_secs(2));
     let file = of_attributes();
@@ -112,7 +112,7 @@ async fn one_that_takes_too_long_gives_its_place_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_so_many_documents_arrive_at_once() {
+async fn concurrent_uploads_are_limited() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
     let documents = documents(&server).await;

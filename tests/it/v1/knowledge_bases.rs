@@ -46,7 +46,7 @@ async fn found(server: &TestServer, base: &str, query: &str) -> Vec<String> {
 }
 
 both_backends!(
-    async fn a_base_is_made_listed_renamed_and_deleted(db: TestDb) {
+    async fn a_base_is_created_listed_renamed_and_deleted(db: TestDb) {
         let server = TestServer::start(&db).await;
 
         let made = ask(&server, "POST", BASES, &json!({ "slug": "help", "language": "german" })).await.json();
@@ -139,7 +139,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_search_shows_passages_with_scores_the_best_first(db: TestDb) {
+    async fn a_search_returns_passages_by_descending_score(db: TestDb) {
         let server = TestServer::start(&db).await;
         let base = base(&server).await;
         let documents = format!("{base}/documents");
@@ -165,7 +165,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_a_file_made_is_changed_there_but_takes_documents(db: TestDb) {
+    async fn a_base_of_a_file_is_read_only_but_accepts_documents(db: TestDb) {
         let server = with_file().start(&db).await;
         let listed = server.get(BASES).await.json();
         let base = format!("{BASES}/{}", listed["data"]["items"][0]["id"].as_str().unwrap());
@@ -190,7 +190,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn bad_input_names_what_to_mend(db: TestDb) {
+    async fn invalid_input_names_the_field(db: TestDb) {
         let server = TestServer::start(&db).await;
         let base = base(&server).await;
         let documents = format!("{base}/documents");
@@ -283,7 +283,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn files_have_their_own_bounds(db: TestDb) {
+    async fn uploads_have_their_own_limits(db: TestDb) {
         let server = TestServer::start(&db).await;
         let base = base(&server).await;
         let file = format!("{base}/documents/file");
@@ -306,7 +306,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn keys_see_and_change_their_own_workspace_by_their_scopes(db: TestDb) {
+    async fn keys_are_limited_to_their_workspace_and_scopes(db: TestDb) {
         let server = TestServer::start(&db).await;
         let base = base(&server).await;
         let file = format!("{base}/documents/file");
@@ -329,7 +329,7 @@ both_backends!(
 );
 
 #[tokio::test]
-async fn documents_that_wait_for_their_base_leave_connections_to_others() {
+async fn documents_waiting_for_their_base_leave_connections_to_others() {
     let db = store::postgres().await;
     let server = TestServer::start(&db).await;
     let base = base(&server).await;

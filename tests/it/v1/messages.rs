@@ -49,7 +49,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_message_that_cannot_be_taken_is_a_400_that_names_the_field(db: TestDb) {
+    async fn an_invalid_message_is_a_400_that_names_the_field(db: TestDb) {
         let server = TestServer::start(&db).await;
         let deep: Value = (0..126).fold(json!({}), |inner, _| json!({"a": inner}));
 
@@ -90,7 +90,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_body_that_is_no_json_object_is_a_400(db: TestDb) {
+    async fn a_body_that_is_not_a_json_object_is_a_400(db: TestDb) {
         let server = TestServer::start(&db).await;
         let surrogate = r#"{"sender_id": "a", "sender_type": "user", "text": "\udc00"}"#;
         let hidden = r#"{"sender_id": "a", "sender_type": "user", "text": "a", "metadata": {"a": "\ud800"}}"#;
@@ -132,7 +132,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_key_is_asked_for_before_all_else(db: TestDb) {
+    async fn authentication_is_checked_first(db: TestDb) {
         let server = TestServer::start(&db).await;
         let text = error("Invalid or expired token.");
 
@@ -161,7 +161,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn unknown_and_foreign_names_answer_with_the_same_bytes(db: TestDb) {
+    async fn unknown_and_foreign_ids_get_the_same_bytes(db: TestDb) {
         let server = TestServer::start(&db).await;
         let unanswered = || message(&json!({ "auto_reply": false }));
         let mine = server.enqueue(unanswered()).send().await.json();
@@ -197,7 +197,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_conversation_is_made_only_where_the_workspace_can(db: TestDb) {
+    async fn a_conversation_is_created_only_if_the_workspace_allows_it(db: TestDb) {
         let server = TestServer::start(&db).await;
 
         let answer = server

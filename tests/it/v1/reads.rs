@@ -38,7 +38,7 @@ async fn pages(server: &TestServer, path: &str) -> Vec<Vec<Value>> {
 }
 
 both_backends!(
-    async fn a_conversation_is_made_and_found_again(db: TestDb) {
+    async fn a_conversation_is_created_and_found(db: TestDb) {
         let server = TestServer::start(&db).await;
 
         let made = create(
@@ -71,7 +71,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_widget_conversation_is_linked_and_begins_with_the_first_message(db: TestDb) {
+    async fn a_widget_conversation_has_a_link_and_a_first_message(db: TestDb) {
         let server = TestServer::start(&db).await;
 
         let made = create(
@@ -100,7 +100,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_conversation_that_cannot_be_made_says_why(db: TestDb) {
+    async fn an_invalid_conversation_is_refused_with_the_reason(db: TestDb) {
         let server = TestServer::start(&db).await;
 
         for (body, text) in [
@@ -173,7 +173,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn money_is_told_with_every_movement(db: TestDb) {
+    async fn balance_and_ledger_show_every_entry(db: TestDb) {
         let server = TestServer::start(&db).await;
         let uuid = server.conversation().await;
         server.say(&uuid, r#"{"message": "Hi"}"#).send().await;
@@ -197,7 +197,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_turn_and_its_events_are_told(db: TestDb) {
+    async fn a_turn_and_its_events_can_be_read(db: TestDb) {
         let server = TestServer::start(&db).await;
         let uuid = server.conversation().await;
         let said = server.say(&uuid, r#"{"message": "Hi"}"#).send().await;
@@ -230,7 +230,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn foreign_and_unknown_conversations_answer_with_the_same_bytes(db: TestDb) {
+    async fn foreign_and_unknown_conversations_get_the_same_bytes(db: TestDb) {
         let server = TestServer::start(&db).await;
         let id = create(&server, json!({"assistant_id": ASSISTANT})).await["id"].as_str().unwrap().to_owned();
 

@@ -91,7 +91,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_test_call_is_the_call_of_a_turn_and_shows_what_went_over_the_wire(db: TestDb) {
+    async fn a_test_call_is_sent_like_a_turns_call_and_shows_the_exchange(db: TestDb) {
         let server = with_canary().start(&db).await;
         server.tool.script().queue([ToolReply::json(&json!({ "found": true }))]);
         let before = server.dump().await;
@@ -134,7 +134,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_test_call_that_fails_says_how(db: TestDb) {
+    async fn a_failed_test_call_reports_the_reason(db: TestDb) {
         let server = TestServer::start(&db).await;
         let order = json!({ "arguments": { "order_id": "7" } });
         let huge = vec![b'x'; 1024 * 1024 + 1];
@@ -175,7 +175,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_test_call_looks_into_a_calendar_and_never_books(db: TestDb) {
+    async fn a_test_call_reads_a_calendar_and_never_books(db: TestDb) {
         let server = TestServer::start(&db).await;
         let before = server.dump().await;
 
@@ -195,7 +195,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_test_call_is_refused_where_it_cannot_be_read_or_is_not_allowed(db: TestDb) {
+    async fn an_invalid_or_forbidden_test_call_is_refused(db: TestDb) {
         let server = TestServer::start(&db).await;
         let id = tool(&server, "orders").await["id"].as_str().unwrap().to_owned();
         let path = format!("/v1/tools/{id}/test");

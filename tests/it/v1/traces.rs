@@ -84,7 +84,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_retry_and_a_fallback_are_seen(db: TestDb) {
+    async fn a_trace_shows_retries_and_fallbacks(db: TestDb) {
         let fallback = "tools = [\"availability\", \"booking\", \"cancelling\", \"orders\", \"notes\"]";
         let edit = move |text: String| {
             let with = "fallbacks = [{ connection = \"backup\", model = \"second\" }]";
@@ -119,7 +119,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_turn_under_way_tells_what_there_is_so_far(db: TestDb) {
+    async fn the_trace_of_a_running_turn_is_partial(db: TestDb) {
         let server = TestServer::start(&db).await;
         let gate = Gate::closed();
         server.tool.script().queue([ToolReply::json(&json!({ "ok": true })).held_by(&gate)]);
@@ -146,7 +146,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_turn_that_failed_says_why_and_cost_nothing_in_the_end(db: TestDb) {
+    async fn the_trace_of_a_failed_turn_shows_the_reason_and_refund(db: TestDb) {
         let server = TestServer::start(&db).await;
         server.model.script().queue([Reply::tool_calls([order("7")]), Reply::garbage()]);
         let said = server.tell(WIDGET, "Where is order 7?").send().await;
@@ -162,7 +162,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_message_that_asked_for_no_reply_has_an_empty_trace_and_an_unknown_one_none(db: TestDb) {
+    async fn a_message_without_reply_has_an_empty_trace_and_an_unknown_one_is_a_404(db: TestDb) {
         let server = TestServer::start(&db).await;
         let con = server.note(None, "For the record").await;
         let message = server.messages_of(&con).await[0]["id"].clone();

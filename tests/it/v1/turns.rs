@@ -47,7 +47,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_reply_tells_its_calls_in_its_message_and_its_event(db: TestDb) {
+    async fn a_reply_lists_its_calls_in_message_and_event(db: TestDb) {
         let server = TestServer::start(&db).await;
         let call = ToolCall::new("get_order_status", &json!({ "order_id": "7" }));
         server.model.script().queue([Reply::tool_calls([call]), Reply::text("Shipped.")]);
@@ -100,7 +100,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_reply_that_stands_far_behind_its_message_is_seen_by_the_next_turn(db: TestDb) {
+    async fn a_reply_far_after_its_message_is_in_the_next_turns_history(db: TestDb) {
         let server = TestServer::start(&db).await;
         let gate = Gate::closed();
         let answers = [Reply::text("re: one").held_by(&gate), Reply::text("re: two")];
@@ -140,7 +140,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_message_that_asks_for_no_reply_gets_none_and_costs_nothing(db: TestDb) {
+    async fn a_message_without_auto_reply_is_free(db: TestDb) {
         let server = TestServer::start(&db).await;
         let con = server.con_of(WIDGET).await;
 
@@ -191,7 +191,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn metadata_comes_back_as_it_was_written_everywhere(db: TestDb) {
+    async fn metadata_is_returned_as_it_was_sent(db: TestDb) {
         let server = TestServer::start(&db).await;
         let metadata = r#"{"zebra": 1, "ape":1.50,  "nested": {"b": null, "a": "é"}}"#;
         let body = format!(
@@ -210,7 +210,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_fault_of_the_model_is_an_event_and_the_next_message_is_answered(db: TestDb) {
+    async fn a_model_error_is_an_event_and_the_next_message_is_answered(db: TestDb) {
         let server = TestServer::start(&db).await;
         server.model.script().queue([Reply::garbage(), Reply::text("Now I can.")]);
 
@@ -226,7 +226,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_turn_whose_model_is_paused_waits_without_spending_an_attempt(db: TestDb) {
+    async fn a_turn_waits_without_an_attempt_while_its_model_is_rate_limited(db: TestDb) {
         let server =
             Setup::default().env("REJOINDER_TURN__MAX_ATTEMPTS", "2").system_clock().start(&db).await;
         server.model.script().queue([Reply::rate_limited(Some("1")), Reply::text("At last.")]);
@@ -240,7 +240,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_balance_that_does_not_cover_a_reply_stores_the_message_and_says_so(db: TestDb) {
+    async fn an_insufficient_balance_stores_the_message_without_a_reply(db: TestDb) {
         let priced = |text: String| {
             text.replace("balance = \"10.00\"", "balance = \"0.01\"\npricing = { api = \"0.01\" }")
         };
@@ -261,7 +261,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn requests_with_one_key_at_once_are_one_message(db: TestDb) {
+    async fn concurrent_requests_with_one_key_are_one_message(db: TestDb) {
         let server = TestServer::start(&db).await;
         let body = json!({ "sender_id": "u", "sender_type": "user", "text": "Hi" }).to_string();
         let send = async || server.enqueue(&body).header("Idempotency-Key", "order-42").send().await;
@@ -309,7 +309,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_turn_that_found_no_slot_is_claimed_once_one_is_free(db: TestDb) {
+    async fn a_turn_without_a_slot_is_claimed_when_one_is_free(db: TestDb) {
         let server = Setup::default().env("REJOINDER_TURN__MAX_IN_FLIGHT", "2").start(&db).await;
         let gate = Gate::closed();
         let held = gate.clone();
@@ -331,7 +331,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_conversation_is_made_with_its_variables_and_the_prompt_has_them(db: TestDb) {
+    async fn the_variables_of_a_new_conversation_are_in_the_prompt(db: TestDb) {
         let server = TestServer::start(&db).await;
         let body = json!({ "assistant_id": ASSISTANT, "variables": { "company": "{{name}} & Sons" } });
         let made = server.call("POST", "/v1/conversations").bearer(&server.keys.all).json(&body).send().await;

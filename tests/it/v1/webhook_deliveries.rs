@@ -48,7 +48,7 @@ fn signature(request: &ToolRequest, secret: &str) -> String {
 }
 
 both_backends!(
-    async fn a_test_goes_to_its_endpoint_alone_and_is_told_with_its_attempt(db: TestDb) {
+    async fn a_test_event_goes_only_to_its_endpoint_and_shows_its_attempt(db: TestDb) {
         let server = TestServer::start(&db).await;
         let (path, secret) = endpoint(&server, "/tested", &["message.created"]).await;
         endpoint(&server, "/other", &[]).await;
@@ -78,7 +78,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_is_disabled_is_sent_nothing_by_request_either(db: TestDb) {
+    async fn a_disabled_endpoint_gets_no_manual_delivery(db: TestDb) {
         let server = TestServer::start(&db).await;
         let (path, _) = endpoint(&server, "/hooks", &[]).await;
         say(&server, "Hi").await;
@@ -103,7 +103,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_rotated_secret_signs_beside_the_old_one_or_at_once_alone(db: TestDb) {
+    async fn a_rotated_secret_signs_beside_or_instead_of_the_old_one(db: TestDb) {
         let server = TestServer::start(&db).await;
         let (path, first) = endpoint(&server, "/hooks", &["message.created"]).await;
         let rotate = format!("{path}/rotate_secret");
@@ -142,7 +142,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_resend_is_the_same_message_marked_and_counted_on(db: TestDb) {
+    async fn a_resend_has_the_same_id_and_continues_the_attempt_count(db: TestDb) {
         let server = TestServer::start(&db).await;
         let (path, _) = endpoint(&server, "/hooks", &["message.created"]).await;
         say(&server, "Hi").await;
@@ -170,7 +170,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_is_under_way_is_not_resent(db: TestDb) {
+    async fn an_in_flight_delivery_is_not_resent(db: TestDb) {
         let server = TestServer::start(&db).await;
         let gate = Gate::closed();
         server.tool.script().queue([ToolReply::status(StatusCode::OK).held_by(&gate)]);
@@ -198,7 +198,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_resend_is_looked_up_within_its_endpoint(db: TestDb) {
+    async fn a_resend_is_scoped_to_its_endpoint(db: TestDb) {
         let server = TestServer::start(&db).await;
         let (path, _) = endpoint(&server, "/hooks", &["message.created"]).await;
         let (other, _) = endpoint(&server, "/other", &["reply.failed"]).await;
@@ -215,7 +215,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_replay_takes_what_is_kept_since_then_of_the_wanted_types(db: TestDb) {
+    async fn a_replay_covers_retained_events_of_the_requested_types(db: TestDb) {
         let server = TestServer::start(&db).await;
         for text in ["one", "two", "three"] {
             say(&server, text).await;
@@ -255,7 +255,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_replay_begins_where_the_feed_would(db: TestDb) {
+    async fn a_replay_starts_like_the_feed(db: TestDb) {
         let server = TestServer::start(&db).await;
         for text in ["one", "two", "three"] {
             say(&server, text).await;
@@ -286,7 +286,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_replay_goes_through_all_portions_and_says_where_to_go_on(db: TestDb) {
+    async fn a_replay_processes_all_chunks_and_returns_its_cursor(db: TestDb) {
         let server = TestServer::start(&db).await;
         let first = server.number("select max(next_cursor) from workspace_state").await;
         let rows = "with recursive n (i) as (select 0 union all select i + 1 from n where i < 10499) \

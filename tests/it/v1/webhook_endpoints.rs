@@ -23,7 +23,7 @@ fn path_of(endpoint: &Value) -> String {
 }
 
 both_backends!(
-    async fn an_endpoint_is_made_and_its_secret_shown_once(db: TestDb) {
+    async fn an_endpoint_is_created_and_its_secret_shown_once(db: TestDb) {
         let server = TestServer::start(&db).await;
 
         let mut made =
@@ -47,7 +47,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn an_endpoint_is_changed_switched_and_deleted(db: TestDb) {
+    async fn an_endpoint_is_updated_disabled_and_deleted(db: TestDb) {
         let server = TestServer::start(&db).await;
         let made = create(&server, json!({"url": "https://crm.example/hooks"})).await;
         let path = path_of(&made);
@@ -73,7 +73,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_list_has_pages(db: TestDb) {
+    async fn endpoints_are_paged(db: TestDb) {
         let server = TestServer::start(&db).await;
         let mut made = Vec::new();
         for _ in 0..3 {
@@ -95,7 +95,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_would_be_refused_at_each_delivery_is_refused_at_once(db: TestDb) {
+    async fn an_undeliverable_url_is_refused_at_creation(db: TestDb) {
         let server = TestServer::start(&db).await;
         let made = create(&server, json!({"url": "https://crm.example/hooks"})).await;
         let before = server.dump().await;
@@ -122,7 +122,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn hosts_that_are_let_through_may_be_private(db: TestDb) {
+    async fn allowed_hosts_may_be_private(db: TestDb) {
         let edit =
             |text: String| text.replacen("[workspace]", "[workspace]\nallow_hosts = [\"10.0.0.7\"]", 1);
         let server = Setup::default().workspace(edit).start(&db).await;
@@ -197,7 +197,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn reading_needs_read_writing_config_and_strangers_see_nothing(db: TestDb) {
+    async fn reads_and_writes_need_their_scope_and_workspace(db: TestDb) {
         let server = TestServer::start(&db).await;
         let made = create(&server, json!({"url": "https://crm.example/hooks"})).await;
         let path = path_of(&made);
@@ -233,7 +233,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn who_is_disabled_is_told_to_the_others_and_takes_nothing_more(db: TestDb) {
+    async fn a_disabled_endpoint_gets_no_events_and_its_disabling_is_an_event(db: TestDb) {
         let server = TestServer::start(&db).await;
         let made = create(&server, json!({"url": server.tool.url("/first")})).await;
         let other = create(&server, json!({"url": server.tool.url("/other")})).await;

@@ -8,7 +8,7 @@ use crate::support::seed;
 use crate::support::server::{Setup, TestServer};
 
 both_backends!(
-    async fn a_reader_gets_the_types_and_the_conversation_that_it_asks_for_and_passes_the_rest(db: TestDb) {
+    async fn a_page_is_filtered_by_types_and_conversation(db: TestDb) {
         let server = TestServer::start(&db).await;
         let begun = head(&server).await;
         let first = server.note(None, "one").await;
@@ -30,7 +30,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_page_of_several_types_is_cut_at_its_limit_and_goes_on_there(db: TestDb) {
+    async fn a_filtered_page_ends_at_its_limit_and_continues_there(db: TestDb) {
         let server = TestServer::start(&db).await;
         let begun = head(&server).await;
         let con = server.note(None, "0").await;
@@ -52,7 +52,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_place_may_be_named_by_an_event_and_latest_is_now(db: TestDb) {
+    async fn after_accepts_an_event_id_and_latest(db: TestDb) {
         let server = TestServer::start(&db).await;
         let con = server.note(None, "one").await;
         server.note(Some(&con), "two").await;
@@ -69,7 +69,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_cannot_be_asked_is_refused_by_name(db: TestDb) {
+    async fn an_invalid_query_names_its_field(db: TestDb) {
         let server = TestServer::start(&db).await;
         let types = "Field 'types' must be a list of: conversation.created, conversation.updated, \
             conversation.ended, conversation.deleted, message.created, reply.failed, reply.discarded, \
@@ -103,7 +103,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_tenant_never_sees_anothers_events_though_their_ids_are_equal(db: TestDb) {
+    async fn a_tenant_never_sees_events_of_another_with_equal_ids(db: TestDb) {
         let server = TestServer::start(&db).await;
         let con = server.note(None, "ours").await;
         let (ours, next) = parts(&page(&server, "").await);
@@ -133,7 +133,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn of_a_deleted_conversation_the_data_is_told_no_more(db: TestDb) {
+    async fn data_of_a_deleted_conversation_is_not_returned(db: TestDb) {
         let server = Setup::default().start(&db).await;
         let begun = head(&server).await;
         let gone = server.note(None, "secret").await;

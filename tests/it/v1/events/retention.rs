@@ -17,7 +17,7 @@ async fn age(db: &TestDb, up_to: i64) {
 }
 
 both_backends!(
-    async fn old_events_go_and_a_reader_that_missed_them_is_told_where_to_resume(db: TestDb) {
+    async fn removed_events_are_a_410_with_the_oldest_cursor(db: TestDb) {
         let server = TestServer::start(&db).await;
         server.note(None, "Hi").await;
         let (before, _) = parts(&page(&server, "").await);
@@ -47,7 +47,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_feed_without_events_is_not_one_whose_events_are_gone(db: TestDb) {
+    async fn an_empty_feed_differs_from_an_expired_one(db: TestDb) {
         let server = TestServer::start(&db).await;
         let empty = server.call("GET", "/v1/events?after=0").bearer(&server.keys.foreign).send().await;
         assert_eq!(parts(&empty), (Vec::new(), "0".to_owned()));
@@ -64,7 +64,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn many_are_removed_a_little_at_a_time_while_others_are_written(db: TestDb) {
+    async fn events_are_removed_in_small_steps_during_writes(db: TestDb) {
         let server = TestServer::start(&db).await;
         let con = server.note(None, "Hi").await;
         let many = "with recursive n (i) as (select 1 union all select i + 1 from n where i < 600) \
@@ -87,7 +87,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn an_event_that_is_still_to_be_delivered_stays_and_holds_what_follows(db: TestDb) {
+    async fn an_undelivered_event_and_its_successors_stay(db: TestDb) {
         let server = TestServer::start(&db).await;
         server.note(None, "Hi").await;
         let [on, off] = [1, 2].map(|id| seed::literal(&db, Uuid::from_u128(id)));

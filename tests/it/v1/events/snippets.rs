@@ -74,17 +74,17 @@ async fn follows(program: &str, file: &str, text: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_python_that_polls_follows_the_events() {
+async fn the_python_snippet_polls_events() {
     follows("python3", "follow.py", blocks("python")[0]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_javascript_that_streams_follows_the_events() {
+async fn the_javascript_snippet_streams_events() {
     follows("node", "follow.mjs", blocks("js")[0]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_curl_lines_show_events() {
+async fn the_curl_snippets_return_events() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
     server.note(None, "Hi").await;
@@ -103,7 +103,7 @@ async fn the_curl_lines_show_events() {
 
 /// Cargo builds the example with the tests; here it is only that the page shows it.
 #[test]
-fn the_rust_is_that_of_the_example() {
+fn the_rust_snippet_matches_the_example() {
     let (_, code) = EXAMPLE.split_once("// docs/events.md: from here\n").unwrap();
 
     assert_eq!(blocks("rust"), [code]);

@@ -51,7 +51,7 @@ fn large(conversation: &str) -> String {
 
 /// Such a reader holds what fits into the sockets' buffers, and then loses its connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_that_stalls_is_cut_off() {
+async fn a_stalled_reader_is_disconnected() {
     let db = store::sqlite().await;
     let server = impatient().start(&db).await;
     let con = server.note(None, "begin").await;
@@ -74,7 +74,7 @@ async fn a_reader_that_stalls_is_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn over_http_2_the_stream_that_stalls_is_reset_and_no_other() {
+async fn only_the_stalled_http_2_stream_is_reset() {
     let db = store::sqlite().await;
     let server = impatient().start(&db).await;
     let client = client_that_takes_nothing();
@@ -87,7 +87,7 @@ async fn over_http_2_the_stream_that_stalls_is_reset_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_that_stalls_does_not_hold_the_stop() {
+async fn a_stalled_reader_does_not_delay_a_stop() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
     let con = server.note(None, "begin").await;
@@ -106,7 +106,7 @@ async fn a_reader_that_stalls_does_not_hold_the_stop() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_over_http_2_that_stalls_does_not_hold_the_stop() {
+async fn a_stalled_http_2_stream_does_not_delay_a_stop() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
     let client = client_that_takes_nothing();

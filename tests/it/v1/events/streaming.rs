@@ -22,7 +22,7 @@ async fn open(server: &TestServer, query: &str) -> Stream {
 }
 
 both_backends!(
-    async fn events_are_streamed_as_the_feed_has_them_old_ones_first(db: TestDb) {
+    async fn events_are_streamed_like_the_feed_oldest_first(db: TestDb) {
         let server = TestServer::start(&db).await;
         let con = server.note(None, "old").await;
         let mut stream = open(&server, &format!("conversation_id={con}")).await;
@@ -55,7 +55,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_stream_goes_on_after_the_event_that_its_client_saw_last(db: TestDb) {
+    async fn a_stream_resumes_after_last_event_id(db: TestDb) {
         let server = TestServer::start(&db).await;
         let begun = head(&server).await;
         let con = server.note(None, "one").await;
@@ -82,7 +82,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn what_is_wrong_before_the_first_event_is_told_in_the_usual_envelope(db: TestDb) {
+    async fn errors_before_the_first_event_use_the_platform_envelope(db: TestDb) {
         let server = TestServer::start(&db).await;
         let ask = async |key: &str, query: &str| {
             server.call("GET", &format!("/v1/events/stream?{query}")).bearer(key).send().await
@@ -128,7 +128,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_stop_ends_streams_at_once_and_as_it_should(db: TestDb) {
+    async fn a_stop_ends_streams_cleanly_at_once(db: TestDb) {
         let server = TestServer::start(&db).await;
         let mut stream = open(&server, "after=latest").await;
         assert!(stream.block().await.is_some());
@@ -142,7 +142,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn readers_of_every_kind_share_what_is_read_and_miss_nothing(db: TestDb) {
+    async fn all_kinds_of_readers_share_reads_and_miss_nothing(db: TestDb) {
         let server = TestServer::start(&db).await;
         let begun = head(&server).await;
         let mut streams = Vec::new();
@@ -170,7 +170,7 @@ both_backends!(
 );
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_leaves_frees_its_place() {
+async fn a_disconnected_client_frees_its_follower_slot() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
     let mut stream = open(&server, "after=latest").await;
@@ -183,7 +183,7 @@ async fn a_client_that_leaves_frees_its_place() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_silent_stream_is_pinged_and_told_how_far_it_is() {
+async fn an_idle_stream_gets_pings_with_its_position() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
     let begun = head(&server).await;

@@ -21,7 +21,7 @@ async fn followed_by(server: &TestServer, count: usize) {
 }
 
 both_backends!(
-    async fn a_reader_that_waits_is_answered_at_once_by_what_it_wants(db: TestDb) {
+    async fn a_waiting_reader_is_answered_at_once_by_a_matching_event(db: TestDb) {
         let server = TestServer::start(&db).await;
         let begun = head(&server).await;
         let query = format!("after={begun}&types=message.created&{LONG}");
@@ -39,7 +39,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_wait_that_is_over_gives_an_empty_page_past_what_was_not_wanted(db: TestDb) {
+    async fn a_timed_out_wait_returns_an_empty_page_with_an_advanced_cursor(db: TestDb) {
         let server = TestServer::start(&db).await;
         let begun = head(&server).await;
         let query = format!("after={begun}&types=reply.failed&wait=2");
@@ -54,7 +54,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_client_that_leaves_frees_its_place(db: TestDb) {
+    async fn a_disconnected_client_frees_its_follower_slot(db: TestDb) {
         let server = TestServer::start(&db).await;
         let waiting = tokio::spawn(poll(&server, &format!("after=latest&{LONG}")).send());
         followed_by(&server, 1).await;
@@ -66,7 +66,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_stop_ends_waits_with_what_there_is(db: TestDb) {
+    async fn a_stop_ends_long_polls_with_their_page(db: TestDb) {
         let server = TestServer::start(&db).await;
         let begun = head(&server).await;
         let waiting = tokio::spawn(poll(&server, &format!("after={begun}&{LONG}")).send());
@@ -82,7 +82,7 @@ both_backends!(
 );
 
 both_backends!(
-    async fn more_readers_than_may_follow_are_refused_for_now(db: TestDb) {
+    async fn too_many_followers_are_refused(db: TestDb) {
         let setup = Setup::default().env("REJOINDER_EVENTS__MAX_FOLLOWERS_PER_WORKSPACE", "1");
         let server = setup.start(&db).await;
         let waiting = tokio::spawn(poll(&server, &format!("after=latest&{LONG}")).send());
@@ -101,7 +101,7 @@ both_backends!(
 );
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_another_process_writes_is_seen_in_a_moment() {
+async fn events_of_another_process_are_seen_soon() {
     let db = store::postgres().await;
     let first = TestServer::start(&db).await;
     let second = first.beside(&db, Setup::default()).await;
