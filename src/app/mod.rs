@@ -22,15 +22,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Database};
 use crate::domain::clock::Clock;
+use crate::domain::delivery::DeliveryKey;
 use crate::domain::ids::{IdGenerator, ProcessId};
 use crate::domain::seal::SealKey;
+use crate::domain::turn::TurnRef;
 use crate::http::{self, AppState, Limits};
 use crate::lifecycle::Tasks;
 use crate::lifecycle::lease::{LeaseKeeper, lease_channel};
 use crate::service::authenticate::flush_last_used_periodically;
 use crate::service::knowledge::DocumentExtractor;
 use crate::service::{Services, private_file};
-use crate::store::{Conn, Db, deliveries, turns};
+use crate::store::ownership::queue_all_running;
+use crate::store::{Conn, Db};
 use crate::telemetry::Metrics;
 use crate::worker::{Lease, Worker};
 use crate::writer::{Slots, Writer, WriterContext};
@@ -242,12 +245,12 @@ async fn acquire_lease(
         Database::Postgres { .. } | Database::Sqlite { .. } => {
             let clock = deps.clock.as_ref();
             let queue = async |mut conn: Conn<'_>| {
-                let turns = turns::claims::queue_all_running(conn.reborrow(), clock).await?;
-                Ok((turns, deliveries::claims::queue_all_running(conn).await?))
+                let turns = queue_all_running::<TurnRef>(conn.reborrow(), clock).await?;
+                Ok((turns, queue_all_running::<DeliveryKey>(conn, clock).await?))
             };
             let (turns, deliveries) = deps.db.write(queue).await?;
             if (turns, deliveries) != (0, 0) {
-                tracing::info!(turns, deliveries, "what ran when the server ended is run on");
+                tracing::info!(turns, deliveries, "work that was running when the server ended is resumed");
             }
             Ok(None)
         }

@@ -81,7 +81,7 @@ pub struct Turn {
 }
 
 /// Names a turn as its owner, or anyone, does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TurnRef {
     pub workspace: WorkspaceId,
     pub conversation: ConversationId,

@@ -37,6 +37,7 @@ pub mod keys;
 pub mod knowledge;
 pub mod ledger;
 pub mod messages;
+pub mod ownership;
 pub mod processes;
 pub mod turns;
 pub mod webhook_endpoints;

@@ -35,7 +35,7 @@ fn apply(worker: &Worker, effect: Effect) {
             record_end(&turn);
             worker.services.waiters.wake(turn.id, &end);
         }
-        Effect::Cancelled(turn) => worker.task_registry.cancel(turn),
+        Effect::Cancelled(turn) => worker.turns.cancel(turn),
         Effect::EventsAdvanced(workspace, cursor) => worker.services.followers.advance(workspace, cursor),
         Effect::Deliveries => worker.deliveries.wake(),
     }

@@ -5,6 +5,7 @@ mod deliveries;
 mod effects;
 mod lease;
 mod poller;
+mod reconcile;
 mod registry;
 mod sweeps;
 mod turns;
@@ -16,8 +17,8 @@ use futures::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::ids::ProcessId;
-use crate::domain::turn::Api;
+use crate::domain::ids::{ProcessId, TurnId};
+use crate::domain::turn::{Api, TurnRef};
 use crate::lifecycle::Tasks;
 use crate::lifecycle::lease::LeaseStatus;
 use crate::service::Services;
@@ -71,7 +72,7 @@ pub struct Worker {
     settings: WorkerSettings,
     /// The tasks of turns and deliveries, which may finish while the process stops.
     tasks: Tasks,
-    task_registry: TaskRegistry,
+    turns: TaskRegistry<TurnId>,
     has_lease: LeaseStatus,
 }
 
@@ -89,19 +90,8 @@ impl Worker {
     ) -> Self {
         let WorkerDependencies { engine, sender, embeddings } = dependencies;
         let deliveries = Deliveries::new(sender, settings.deliveries);
-        let task_registry = TaskRegistry::default();
-        Self {
-            services,
-            engine,
-            deliveries,
-            embeddings,
-            process,
-            slots,
-            settings,
-            tasks,
-            task_registry,
-            has_lease,
-        }
+        let turns = TaskRegistry::default();
+        Self { services, engine, deliveries, embeddings, process, slots, settings, tasks, turns, has_lease }
     }
 
     /// Starts the background work. Tasks that must outlive the running turns belong to `background` and end at
@@ -123,7 +113,7 @@ impl Worker {
         self.tasks.spawn_critical("turn claims", claims::claim(self.clone()).map(Ok));
         self.spawn_until_stop("sweeper", overdue_turns::sweep(self.clone()));
         self.spawn_until_stop("retention", retention::remove(self.clone()));
-        self.spawn_until_stop("turn reconciliation", registry::reconcile(self.clone()));
+        self.spawn_until_stop("turn reconciliation", reconcile::run::<TurnRef>(self.clone()));
         if let Some(embeddings) = self.embeddings.clone() {
             self.spawn_until_stop("embeddings", embeddings::embed(self.clone(), embeddings));
         }
@@ -154,15 +144,15 @@ impl Worker {
     /// Waits until no turn runs here, and none is about to.
     pub async fn wait_until_idle(&self) {
         let in_use = || Api::ALL.iter().any(|api| self.slots.in_use(*api) > 0);
-        while in_use() || self.task_registry.count() > 0 {
+        while in_use() || self.turns.count() > 0 {
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
     /// Claims and runs queued turns until none may start here: for tests.
     pub async fn run_until_empty(&self) {
-        while claims::claim_once(self).await > 0 || self.task_registry.count() > 0 {
-            self.task_registry.changed().await;
+        while claims::claim_once(self).await > 0 || self.turns.count() > 0 {
+            self.turns.changed().await;
         }
     }
 

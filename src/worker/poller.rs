@@ -31,15 +31,15 @@ pub(super) async fn poll(worker: Worker, background_stop: CancellationToken) {
 }
 
 async fn wake_clients(worker: &Worker) -> Result<(), Error> {
-    await_reply::poll(&worker.services, |turn| worker.task_registry.contains(turn)).await
+    await_reply::poll(&worker.services, |turn| worker.turns.contains(turn)).await
 }
 
 async fn cancel_tasks(worker: &Worker) -> Result<(), Error> {
-    if worker.services.db.is_shared() && worker.task_registry.count() > 0 {
+    if worker.services.db.is_shared() && worker.turns.count() > 0 {
         let take_cancelled = async |conn: Conn<'_>| cancellations::drain(conn, worker.process).await;
         let ended = worker.services.db.write(take_cancelled).await?;
         for turn in ended {
-            worker.task_registry.cancel(turn);
+            worker.turns.cancel(turn);
         }
     }
     Ok(())

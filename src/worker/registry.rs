@@ -1,109 +1,95 @@
-//! A process's own books: which turns its tasks run, to be compared with what the store says.
+//! The tasks of this process that work on turns or deliveries that it owns, by the key of that work.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
 
-use super::Worker;
-use crate::domain::ids::TurnId;
-use crate::domain::turn::TurnRef;
-use crate::store::turns;
-use crate::writer::HandBack;
-
-/// The turns that run here. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub(super) struct TaskRegistry {
-    inner: Arc<Inner>,
+/// The tasks in flight. Cheap to clone.
+#[derive(Debug)]
+pub(super) struct TaskRegistry<K> {
+    inner: Arc<Inner<K>>,
 }
 
-#[derive(Debug, Default)]
-struct Inner {
-    running: Mutex<RegistryState>,
+#[derive(Debug)]
+struct Inner<K> {
+    state: Mutex<RegistryState<K>>,
     changed: Notify,
 }
 
-#[derive(Debug, Default)]
-struct RegistryState {
-    entries: HashMap<TurnId, TaskEntry>,
-    /// Tells a turn's tasks apart: one that was overtaken may end after a new one has begun.
-    next: u64,
-}
-
-/// What is kept of a task.
 #[derive(Debug)]
-struct TaskEntry {
-    number: u64,
-    /// None until the task has been spawned.
-    handle: Option<AbortHandle>,
-    /// Cancelled before it was spawned.
-    is_cancelled: bool,
+struct RegistryState<K> {
+    tasks: HashMap<K, RegisteredTask>,
+    next_number: u64,
 }
 
-impl TaskEntry {
-    fn cancel(&mut self) {
-        self.is_cancelled = true;
-        if let Some(handle) = &self.handle {
-            handle.abort();
-        }
-    }
-}
-
-/// A task's entry; it leaves the books when this is dropped, however the task ends.
 #[derive(Debug)]
-pub(super) struct TaskGuard {
-    task_registry: TaskRegistry,
-    turn: TurnId,
+struct RegisteredTask {
+    /// Distinguishes the tasks of one key: a task that was fenced off may end after the next one has begun.
     number: u64,
+    cancelled: CancellationToken,
 }
 
-impl TaskRegistry {
-    /// Enters a turn that is about to run.
-    pub(super) fn register(&self, turn: TurnId) -> TaskGuard {
-        let mut running = self.lock();
-        let number = running.next;
-        running.next += 1;
-        let entry = TaskEntry { number, handle: None, is_cancelled: false };
-        if let Some(mut previous) = running.entries.insert(turn, entry) {
-            previous.cancel();
+/// The entry of one task, removed when this is dropped, however the task ends.
+#[derive(Debug)]
+pub(super) struct TaskGuard<K: Copy + Eq + Hash> {
+    registry: TaskRegistry<K>,
+    key: K,
+    number: u64,
+    cancelled: CancellationToken,
+}
+
+impl<K> Clone for TaskRegistry<K> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<K> Default for TaskRegistry<K> {
+    fn default() -> Self {
+        let state = Mutex::new(RegistryState { tasks: HashMap::new(), next_number: 0 });
+        Self { inner: Arc::new(Inner { state, changed: Notify::new() }) }
+    }
+}
+
+impl<K: Copy + Eq + Hash> TaskRegistry<K> {
+    /// Enters a task that is about to run. An earlier task of the same key has been fenced off, and is cancelled.
+    pub(super) fn register(&self, key: K) -> TaskGuard<K> {
+        let cancelled = CancellationToken::new();
+        let mut state = self.lock();
+        let number = state.next_number;
+        state.next_number += 1;
+        let task = RegisteredTask { number, cancelled: cancelled.clone() };
+        if let Some(previous) = state.tasks.insert(key, task) {
+            previous.cancelled.cancel();
         }
-        TaskGuard { task_registry: self.clone(), turn, number }
+        drop(state);
+        TaskGuard { registry: self.clone(), key, number, cancelled }
     }
 
-    /// Keeps the handle by which the task of the entry of this number is cancelled.
-    pub(super) fn set_handle(&self, turn: TurnId, number: u64, handle: AbortHandle) {
-        let mut running = self.lock();
-        match running.entries.get_mut(&turn).filter(|entry| entry.number == number) {
-            Some(entry) if entry.is_cancelled => handle.abort(),
-            Some(entry) => entry.handle = Some(handle),
-            // The task has ended already.
-            None => {}
+    /// Cancels the task of a key, whose work someone else has ended.
+    pub(super) fn cancel(&self, key: K) {
+        if let Some(task) = self.lock().tasks.get(&key) {
+            task.cancelled.cancel();
         }
     }
 
-    /// Cancels the task of a turn that someone else has ended.
-    pub(super) fn cancel(&self, turn: TurnId) {
-        if let Some(entry) = self.lock().entries.get_mut(&turn) {
-            entry.cancel();
-        }
-    }
-
-    pub(super) fn contains(&self, turn: TurnId) -> bool {
-        self.lock().entries.contains_key(&turn)
+    pub(super) fn contains(&self, key: K) -> bool {
+        self.lock().tasks.contains_key(&key)
     }
 
     pub(super) fn count(&self) -> usize {
-        self.lock().entries.len()
+        self.lock().tasks.len()
     }
 
-    /// The turns that run here.
-    pub(super) fn turns(&self) -> Vec<TurnId> {
-        self.lock().entries.keys().copied().collect()
+    /// All keys, each with the token that cancels the task registered now and no later one.
+    pub(super) fn running(&self) -> Vec<(K, CancellationToken)> {
+        self.lock().tasks.iter().map(|(key, task)| (*key, task.cancelled.clone())).collect()
     }
 
-    /// Waits until a task has ended.
+    /// Waits until a task has ended; returns at once when none is registered.
     pub(super) async fn changed(&self) {
         let changed = self.inner.changed.notified();
         if self.count() > 0 {
@@ -111,62 +97,49 @@ impl TaskRegistry {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, RegistryState> {
-        self.inner.running.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, RegistryState<K>> {
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl TaskGuard {
-    /// What tells this entry from others of the same turn.
-    pub(super) fn number(&self) -> u64 {
-        self.number
+impl<K: Copy + Eq + Hash> TaskGuard<K> {
+    /// Cancelled when someone else has taken over or ended the work: the task must stop.
+    pub(super) fn cancelled(&self) -> CancellationToken {
+        self.cancelled.clone()
     }
 }
 
-impl Drop for TaskGuard {
+impl<K: Copy + Eq + Hash> Drop for TaskGuard<K> {
     fn drop(&mut self) {
-        let mut running = self.task_registry.lock();
-        if running.entries.get(&self.turn).is_some_and(|entry| entry.number == self.number) {
-            running.entries.remove(&self.turn);
+        let mut state = self.registry.lock();
+        if state.tasks.get(&self.key).is_some_and(|task| task.number == self.number) {
+            state.tasks.remove(&self.key);
         }
-        drop(running);
-        self.task_registry.inner.changed.notify_waiters();
+        drop(state);
+        self.registry.inner.changed.notify_waiters();
     }
 }
 
-/// Compares the books with the store every half lease: what the store says is owned here and no task
-/// runs, in two reads running with the same fence, is handed back.
-pub(super) async fn reconcile(worker: Worker) {
-    let mut missing: HashSet<(TurnId, i64)> = HashSet::new();
-    loop {
-        tokio::time::sleep(worker.settings.lease.max(Duration::from_secs(1)) / 2).await;
-        match reconcile_once(&worker, &missing).await {
-            Ok(now_missing) => missing = now_missing,
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "own turns could not be read");
-            }
-        }
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-async fn reconcile_once(
-    worker: &Worker,
-    missing: &HashSet<(TurnId, i64)>,
-) -> Result<HashSet<(TurnId, i64)>, crate::domain::error::Error> {
-    let owned =
-        worker.services.db.read(async |conn| turns::claims::list_owned(conn, worker.process).await).await?;
-    let mut now_missing = HashSet::new();
-    for (workspace, conversation, turn, fence) in owned {
-        if worker.task_registry.contains(turn) {
-            continue;
-        }
-        if !missing.contains(&(turn, fence)) {
-            now_missing.insert((turn, fence));
-            continue;
-        }
-        tracing::warn!(turn.id = %turn, "no task runs a turn that this process owns: it is handed back");
-        let turn = TurnRef { workspace, conversation, turn };
-        worker.services.writer.hand_back(HandBack { turn, fence, delay: Duration::ZERO }).await?;
+    #[test]
+    fn work_that_was_claimed_again_stays_registered_when_its_first_task_ends() {
+        let registry = TaskRegistry::default();
+        let first = registry.register(1);
+        let running = registry.running();
+        let again = registry.register(1);
+        assert!(first.cancelled().is_cancelled(), "only the last owner works on it");
+
+        running.into_iter().for_each(|(_, cancelled)| cancelled.cancel());
+        drop(first);
+        assert!(!again.cancelled().is_cancelled());
+
+        assert_eq!((registry.contains(1), registry.count()), (true, 1));
+        registry.cancel(1);
+        assert!(again.cancelled().is_cancelled());
+        drop(again);
+        assert!(!registry.contains(1));
     }
-    Ok(now_missing)
 }

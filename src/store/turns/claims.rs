@@ -1,12 +1,9 @@
-//! Ownership of turns: claims of queued turns, and takeovers of turns whose process has died. These
-//! statements lock no rows but turns, and skip turns that are locked.
-
-use std::time::Duration;
+//! Claims of queued turns. A claim locks no rows but turns, and skips locked ones.
 
 use sqlx::QueryBuilder;
 
 use crate::domain::clock::Clock;
-use crate::domain::ids::{ConversationId, ProcessId, TurnId, WorkspaceId};
+use crate::domain::ids::{ProcessId, WorkspaceId};
 use crate::domain::turn::{Api, Turn};
 use crate::store::{Conn, StoreError, on_conn, store_now};
 
@@ -91,58 +88,4 @@ where
         query.push(" else ").push_bind(count(capacity.limit)).push(" end");
     }
     query.push(")");
-}
-
-/// Queues turns whose owner is gone, and with `attempt_timeout` also those whose owner's lease has expired or
-/// whose attempt has run for longer than that. At most `limit`; how many they were.
-pub async fn take_over(
-    mut conn: Conn<'_>,
-    process: ProcessId,
-    attempt_timeout: Option<Duration>,
-    limit: u64,
-    clock: &dyn Clock,
-) -> Result<u64, StoreError> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let now = store_now(conn.reborrow(), clock).await?;
-    let materialized = conn.pick(" materialized", "");
-    let skip = conn.pick(" for no key update of t skip locked", "");
-    let count = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("with picked (w, i) as");
-        query.push(materialized);
-        query.push(
-            " (select t.workspace_id, t.id from turns t left join processes p on p.id = t.owner \
-             where t.state = 'running' and t.owner <> ",
-        );
-        query.push_bind(process).push(" and (p.id is null");
-        if let Some(attempt_timeout) = attempt_timeout {
-            query.push(" or p.expires_at < ").push_bind(now);
-            query.push(" or t.not_before < ").push_bind(now.minus(attempt_timeout));
-        }
-        query.push(") limit ").push_bind(limit).push(skip);
-        query.push(
-            ") update turns set state = 'queued', owner = null, fence = fence + 1, takeovers = takeovers + 1, \
-             not_before = ",
-        );
-        query.push_bind(now).push(" from picked where workspace_id = picked.w and id = picked.i");
-        query.build().execute(c).await?.rows_affected()
-    });
-    Ok(count)
-}
-
-/// Queues every turn that is running: what the one process of an SQLite store does as it starts.
-pub async fn queue_all_running(mut conn: Conn<'_>, clock: &dyn Clock) -> Result<u64, StoreError> {
-    const QUEUE: &str = "update turns set state = 'queued', owner = null, fence = fence + 1, \
-        takeovers = takeovers + 1, not_before = $1 where state = 'running'";
-    let now = store_now(conn.reborrow(), clock).await?;
-    Ok(on_conn!(conn, |c| sqlx::query(QUEUE).bind(now).execute(c).await?.rows_affected()))
-}
-
-/// The turns that the store says a process owns, with their fence.
-pub async fn list_owned(
-    conn: Conn<'_>,
-    process: ProcessId,
-) -> Result<Vec<(WorkspaceId, ConversationId, TurnId, i64)>, StoreError> {
-    const OWNED: &str =
-        "select workspace_id, conversation_id, id, fence from turns where owner = $1 and state = 'running'";
-    Ok(on_conn!(conn, |c| sqlx::query_as(OWNED).bind(process).fetch_all(c).await?))
 }

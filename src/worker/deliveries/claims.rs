@@ -1,22 +1,23 @@
-//! Deliveries that are due are claimed for the places that are free: at once where this
-//! process wrote them or has finished others, by polls where another process wrote them.
+//! Claims due deliveries for the free slots: at once if this process wrote them or has freed slots, by polls if another
+//! process wrote them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::super::{POLL_INTERVAL, Worker};
-use super::{InFlightGuard, send};
+use super::{OwnedDelivery, send};
 use crate::domain::clock::Micros;
-use crate::domain::delivery::{ClaimedDelivery, DeliveryOutcome, OutcomeWrite};
+use crate::domain::delivery::{ClaimedDelivery, DeliveryKey, DeliveryOutcome, OutcomeWrite};
 use crate::domain::ids::{EndpointId, WorkspaceId};
+use crate::service::deliver_event::LoadedDeliveries;
 use crate::store::deliveries;
 use crate::store::deliveries::claims::DueEndpoint;
 use crate::store::{Conn, StoreError};
 use crate::telemetry::{DELIVERIES_IN_FLIGHT, DELIVERY_LAG_SECONDS};
 
-/// As many deliveries as one query claims at most.
+/// How many deliveries one statement claims at most.
 const BATCH: usize = 128;
 
-/// Claims until the process stops. Never dropped in the middle: what is claimed is sent.
+/// Claims until the process stops. Never dropped half-way, so that every claimed delivery is sent.
 pub(super) async fn claim(worker: Worker) {
     let soft = worker.tasks.soft_stop();
     for round in 0_usize.. {
@@ -24,11 +25,11 @@ pub(super) async fn claim(worker: Worker) {
             return;
         }
         let claimed = claim_once(&worker, round).await.unwrap_or_else(|error| {
-            tracing::warn!(error = &error as &dyn std::error::Error, "no deliveries could be claimed");
+            tracing::warn!(error = &error as &dyn std::error::Error, "deliveries could not be claimed");
             0
         });
         record_in_flight(&worker);
-        // A full batch says that there may be more.
+        // After a full batch there may be more.
         if claimed < BATCH {
             let woken = tokio::time::timeout(POLL_INTERVAL, worker.deliveries.wake.notified());
             soft.run_until_cancelled(woken).await;
@@ -36,8 +37,8 @@ pub(super) async fn claim(worker: Worker) {
     }
 }
 
-/// Claims a batch, and says how many deliveries are now being sent. An endpoint may have less to give
-/// than it is asked for, as what is due there waits for its order: then the others are asked.
+/// Claims a batch and returns how many deliveries it claimed. An endpoint may yield fewer than were allocated to it, as
+/// its due deliveries may wait for earlier ones; the rest is then allocated to the other endpoints.
 async fn claim_once(worker: &Worker, round: usize) -> Result<usize, StoreError> {
     if !worker.has_lease.is_valid() {
         return Ok(0);
@@ -51,8 +52,13 @@ async fn claim_once(worker: &Worker, round: usize) -> Result<usize, StoreError> 
     let mut count = 0;
     let may_continue = || worker.has_lease.is_valid() && !worker.tasks.soft_stop().is_cancelled();
     while count < BATCH && may_continue() {
-        let allocations =
-            deliveries.in_flight.allocate(due.clone(), deliveries.settings, BATCH - count, round);
+        let allocations = deliveries.slots.allocate(
+            due.clone(),
+            deliveries.settings,
+            BATCH - count,
+            round,
+            deliveries.tasks.count(),
+        );
         if allocations.is_empty() {
             break;
         }
@@ -74,7 +80,7 @@ fn endpoint_key(due: &DueEndpoint) -> (WorkspaceId, EndpointId) {
     (due.workspace, due.endpoint)
 }
 
-/// Sends what was claimed. From here on each is in the books.
+/// Registers claimed deliveries and sends them.
 async fn start_claimed(
     worker: &Worker,
     claimed: Vec<ClaimedDelivery>,
@@ -82,52 +88,41 @@ async fn start_claimed(
     now: Micros,
 ) {
     let deliveries = &worker.deliveries;
-    let insert = |claimed: &ClaimedDelivery| {
-        let key = claimed.key;
+    let register = |ClaimedDelivery { key, .. }: &ClaimedDelivery| {
         let is_failing = failing.contains(&(key.workspace, key.endpoint));
-        (*claimed, deliveries.in_flight.insert(key, claimed.fence, is_failing))
+        (*key, OwnedDelivery::register(deliveries, *key, is_failing))
     };
-    let mut registered: Vec<(ClaimedDelivery, InFlightGuard)> = claimed.iter().map(insert).collect();
-    let mut take_guard = |claimed: ClaimedDelivery| {
-        let index = registered.iter().position(|(registered, _)| registered.key == claimed.key)?;
-        Some(registered.swap_remove(index).1)
-    };
-    match deliveries.sender.load(&worker.services.db, claimed, now).await {
-        Ok(loaded) => {
-            for job in loaded.jobs {
-                if let Some(guard) = take_guard(job.claimed) {
-                    send(worker, job, guard);
-                }
-            }
-            for claimed in loaded.closed {
-                end(worker, claimed, DeliveryOutcome::Closed, take_guard(claimed));
-            }
-            for claimed in loaded.waiting {
-                end(worker, claimed, DeliveryOutcome::HandedBack, take_guard(claimed));
-            }
+    let mut registered: HashMap<DeliveryKey, OwnedDelivery> = claimed.iter().map(register).collect();
+    let loaded = deliveries.sender.load(&worker.services.db, claimed.clone(), now).await;
+    let loaded = loaded.unwrap_or_else(|error| {
+        tracing::warn!(error = &error as &dyn std::error::Error, "claimed deliveries could not be read");
+        LoadedDeliveries { waiting: claimed, ..LoadedDeliveries::default() }
+    });
+    for job in loaded.jobs {
+        if let Some(owned) = registered.remove(&job.claimed.key) {
+            send(worker, job, owned);
         }
-        Err(error) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "claimed deliveries could not be read");
-            for (claimed, guard) in registered {
-                end(worker, claimed, DeliveryOutcome::HandedBack, Some(guard));
-            }
-        }
+    }
+    let closed = loaded.closed.into_iter().map(|claimed| (claimed, DeliveryOutcome::Closed));
+    let waiting = loaded.waiting.into_iter().map(|claimed| (claimed, DeliveryOutcome::HandedBack));
+    for (claimed, outcome) in closed.chain(waiting) {
+        end(worker, claimed, outcome, registered.remove(&claimed.key));
     }
 }
 
-/// Ends a delivery that was not sent.
-fn end(worker: &Worker, claimed: ClaimedDelivery, outcome: DeliveryOutcome, guard: Option<InFlightGuard>) {
+/// Records the outcome of a delivery that was not sent.
+fn end(worker: &Worker, claimed: ClaimedDelivery, outcome: DeliveryOutcome, owned: Option<OwnedDelivery>) {
     super::record_end(&outcome);
     let outcomes = worker.deliveries.outcomes.clone();
     worker.tasks.spawn("delivery", async move {
         outcomes.write(OutcomeWrite { key: claimed.key, fence: claimed.fence, outcome }).await;
-        drop(guard);
+        drop(owned);
     });
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; counts are far below 2^52")]
 fn record_in_flight(worker: &Worker) {
-    metrics::gauge!(DELIVERIES_IN_FLIGHT).set(worker.deliveries.in_flight.count() as f64);
+    metrics::gauge!(DELIVERIES_IN_FLIGHT).set(worker.deliveries.slots.in_use() as f64);
 }
 
 fn record_lag(due: &[DueEndpoint], now: Micros) {

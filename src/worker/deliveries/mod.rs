@@ -1,11 +1,9 @@
-//! Events on their way to webhook endpoints: claims deliveries that are due, sends them,
-//! and writes how that ended. What a dead process had under way is claimed again: an
-//! endpoint may get an event twice, never not at all.
+//! Webhook deliveries: claims due ones, sends them, and records their outcomes. The deliveries of a dead process are
+//! claimed again, so an endpoint gets each event at least once.
 
 mod claims;
-mod in_flight;
 mod outcome_writer;
-mod reconcile;
+mod slots;
 
 use std::sync::Arc;
 
@@ -14,15 +12,18 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::Worker;
-use crate::domain::delivery::{DeliveryOutcome, Disposition, OutcomeWrite};
+use super::reconcile::{self, RegisteredWork};
+use super::registry::{TaskGuard, TaskRegistry};
+use crate::domain::delivery::{DeliveryKey, DeliveryOutcome, Disposition, OutcomeWrite};
+use crate::domain::error::Error;
 use crate::lifecycle::Tasks;
 use crate::service::deliver_event::{Job, WebhookSender, disable_command};
-use crate::store::StoreError;
+use crate::store::ownership::Owned;
 use crate::telemetry::DELIVERIES_ENDED;
-use in_flight::{InFlightGuard, InFlightSet};
 use outcome_writer::OutcomeWriter;
+use slots::{DeliverySlot, DeliverySlots};
 
-/// How many deliveries this process may have under way.
+/// How many deliveries this process sends at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeliverySettings {
     /// `webhooks.max_in_flight`.
@@ -36,9 +37,10 @@ pub struct DeliverySettings {
 pub(super) struct Deliveries {
     sender: Arc<WebhookSender>,
     settings: DeliverySettings,
-    in_flight: InFlightSet,
+    tasks: TaskRegistry<DeliveryKey>,
+    slots: DeliverySlots,
     outcomes: OutcomeWriter,
-    /// There may be something to claim.
+    /// Notified when there may be something to claim.
     wake: Arc<Notify>,
 }
 
@@ -47,53 +49,81 @@ impl Deliveries {
         Self {
             sender: Arc::new(sender),
             settings,
-            in_flight: InFlightSet::default(),
+            tasks: TaskRegistry::default(),
+            slots: DeliverySlots::default(),
             outcomes: OutcomeWriter::default(),
             wake: Arc::default(),
         }
     }
 
-    /// Looks for deliveries at once: some were written here, or places are free again.
+    /// Claims at once instead of at the next poll: deliveries were written here, or slots were freed.
     pub(super) fn wake(&self) {
         self.wake.notify_one();
     }
 }
 
-/// Starts what claims, which ends where the process begins to stop, and what writes ends, until `background_stop`.
+/// Starts the claims, which end when the process begins to stop, and the outcome writer, which ends at `background_stop`.
 pub(super) fn start(worker: &Worker, background: &Tasks, background_stop: &CancellationToken) {
     let write_outcomes = outcome_writer::run(worker.clone(), background_stop.clone());
     background.spawn_critical("delivery outcomes", write_outcomes.map(Ok));
     worker.tasks.spawn_critical("delivery claims", claims::claim(worker.clone()).map(Ok));
-    worker.spawn_until_stop("delivery reconciliation", reconcile::run(worker.clone()));
+    worker.spawn_until_stop("delivery reconciliation", reconcile::run::<DeliveryKey>(worker.clone()));
 }
 
-/// After an outage: ends the attempts at deliveries that others have taken in the meantime.
-pub(super) async fn cancel_fenced_off(worker: &Worker) -> Result<(), StoreError> {
-    reconcile::cancel_fenced_off(worker).await
+/// A delivery that this process owns: its task, and its slot until it is answered.
+struct OwnedDelivery {
+    task: TaskGuard<DeliveryKey>,
+    slot: DeliverySlot,
 }
 
-/// Sends a claimed delivery as a task of its own, which may finish while the process stops.
-fn send(worker: &Worker, job: Job, mut guard: InFlightGuard) {
+impl OwnedDelivery {
+    /// Registers a delivery that this process has claimed.
+    fn register(deliveries: &Deliveries, key: DeliveryKey, is_failing: bool) -> Self {
+        let slot = deliveries.slots.take((key.workspace, key.endpoint), is_failing);
+        Self { task: deliveries.tasks.register(key), slot }
+    }
+}
+
+impl RegisteredWork for DeliveryKey {
+    type TaskKey = Self;
+
+    fn task_key(&self) -> Self {
+        *self
+    }
+
+    fn registry(worker: &Worker) -> &TaskRegistry<Self> {
+        &worker.deliveries.tasks
+    }
+
+    async fn hand_back(worker: &Worker, Owned { key, fence }: Owned<Self>) -> Result<(), Error> {
+        let outcome = DeliveryOutcome::HandedBack;
+        worker.deliveries.outcomes.write(OutcomeWrite { key, fence, outcome }).await;
+        Ok(())
+    }
+}
+
+/// Sends a claimed delivery as a task, which may finish while the process stops.
+fn send(worker: &Worker, job: Job, OwnedDelivery { task, slot }: OwnedDelivery) {
     let task_worker = worker.clone();
     worker.tasks.spawn("delivery", async move {
-        let (hard, fenced_off) = (task_worker.tasks.hard_stop(), guard.fenced_off());
+        let (hard, cancelled) = (task_worker.tasks.hard_stop(), task.cancelled());
         let outcome = tokio::select! {
             biased;
             () = hard.cancelled() => DeliveryOutcome::HandedBack,
-            () = fenced_off.cancelled() => DeliveryOutcome::HandedBack,
+            () = cancelled.cancelled() => DeliveryOutcome::HandedBack,
             outcome = attempt(&task_worker, &job) => outcome,
         };
-        guard.release();
+        drop(slot);
         task_worker.deliveries.wake();
         finish(&task_worker, &job, outcome).await;
-        drop(guard);
-        // The next of its conversation may go now.
+        drop(task);
+        // The next delivery of its conversation may be claimed now.
         task_worker.deliveries.wake();
     });
 }
 
 async fn attempt(worker: &Worker, job: &Job) -> DeliveryOutcome {
-    // A process that was frozen between claim and sending may have been overtaken.
+    // If this process was frozen after the claim, another may have taken the delivery over.
     if !worker.has_lease.is_valid() {
         return DeliveryOutcome::HandedBack;
     }
@@ -113,7 +143,7 @@ async fn finish(worker: &Worker, job: &Job, outcome: DeliveryOutcome) {
         && let Err(error) =
             worker.services.writer.disable_endpoint(key.workspace, key.endpoint, disable).await
     {
-        // The next attempt finds the same.
+        // The next attempt comes to the same decision.
         tracing::warn!(endpoint.id = %key.endpoint, error = &error as &dyn std::error::Error, "an endpoint could not be disabled");
     }
 }

@@ -1,32 +1,32 @@
-//! Queued turns are claimed for the slots that are free, each door by its own query.
+//! Claims queued turns for the free slots, by one query for each API.
 
 use super::run;
 use crate::domain::turn::Api;
 use crate::store::{Conn, StoreError, turns};
 use crate::worker::{POLL_INTERVAL, Worker};
 
-/// As many turns as one query claims at most.
+/// How many turns one query claims at most.
 const BATCH: usize = 64;
 
-/// Claims until the process stops. Never dropped in the middle: what is claimed is run.
+/// Claims until the process stops. Never dropped half-way, so that every claimed turn runs.
 pub(in crate::worker) async fn claim(worker: Worker) {
     let soft = worker.tasks.soft_stop();
     while !soft.is_cancelled() {
-        // A full batch says that there may be more.
+        // After a full batch there may be more.
         if claim_once(&worker).await < BATCH {
             soft.run_until_cancelled(tokio::time::sleep(POLL_INTERVAL)).await;
         }
     }
 }
 
-/// Claims once for each door; how many turns now run.
+/// Claims once for each API and returns how many turns it started.
 pub(in crate::worker) async fn claim_once(worker: &Worker) -> usize {
     let mut claimed = 0;
     for api in [Api::Widget, Api::Platform] {
         match claim_for_api(worker, api).await {
             Ok(count) => claimed += count,
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "no turns could be claimed");
+                tracing::warn!(error = &error as &dyn std::error::Error, "turns could not be claimed");
             }
         }
     }
@@ -37,7 +37,7 @@ async fn claim_for_api(worker: &Worker, api: Api) -> Result<usize, StoreError> {
     if !worker.has_lease.is_valid() {
         return Ok(0);
     }
-    // Reserved first: a turn that is claimed has a place to run.
+    // Reserved first, so that every claimed turn has a slot.
     let mut slots = worker.slots.reserve(api, BATCH);
     if slots.is_empty() {
         return Ok(0);

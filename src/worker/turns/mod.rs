@@ -1,4 +1,4 @@
-//! Turns as tasks of this process.
+//! Turns as tasks of this process: claims them, runs them, and counts their ends.
 
 pub(super) mod claims;
 
@@ -6,11 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Worker;
-use crate::domain::turn::Turn;
+use super::reconcile::RegisteredWork;
+use super::registry::TaskRegistry;
+use crate::domain::error::Error;
+use crate::domain::ids::TurnId;
+use crate::domain::turn::{Turn, TurnRef};
+use crate::store::ownership::Owned;
 use crate::telemetry::{TURN_DURATION_SECONDS, TURNS_ENDED};
-use crate::writer::Slot;
+use crate::writer::{HandBack, Slot};
 
-/// Counts a turn that has ended, once: in the process whose batch ended it.
+/// Counts a turn that has ended, in the process whose batch ended it.
 pub(super) fn record_end(turn: &Turn) {
     let api = turn.api.as_str();
     let duration = turn.ended_at.map_or(Duration::ZERO, |at| at.since(turn.admitted_at));
@@ -18,17 +23,36 @@ pub(super) fn record_end(turn: &Turn) {
     metrics::histogram!(TURN_DURATION_SECONDS, "api" => api).record(duration.as_secs_f64());
 }
 
-/// Runs a turn that this process owns as a task of its own: it goes on though its client leaves.
+/// Runs a turn that this process owns as a task, which goes on when the turn's client leaves.
 pub(super) fn run(worker: &Worker, turn: Turn, slot: Option<Slot>) {
-    let id = turn.id;
-    let entry = worker.task_registry.register(id);
-    let number = entry.number();
+    let guard = worker.turns.register(turn.id);
     let engine = Arc::clone(&worker.engine);
     let hard = worker.tasks.hard_stop();
-    let handle = worker.tasks.spawn("turn", async move {
-        // Both are given up however the task ends: by its last line, a panic, or from outside.
-        let _guards = (entry, slot);
-        engine.run(turn, &hard).await;
+    worker.tasks.spawn("turn", async move {
+        // Both are released however the task ends, also by a panic.
+        let (_slot, guard) = (slot, guard);
+        let cancelled = guard.cancelled();
+        tokio::select! {
+            biased;
+            () = cancelled.cancelled() => {}
+            () = engine.run(turn, &hard) => {}
+        }
     });
-    worker.task_registry.set_handle(id, number, handle);
+}
+
+impl RegisteredWork for TurnRef {
+    type TaskKey = TurnId;
+
+    fn task_key(&self) -> TurnId {
+        self.turn
+    }
+
+    fn registry(worker: &Worker) -> &TaskRegistry<TurnId> {
+        &worker.turns
+    }
+
+    async fn hand_back(worker: &Worker, Owned { key, fence }: Owned<Self>) -> Result<(), Error> {
+        let hand_back = HandBack { turn: key, fence, delay: Duration::ZERO };
+        worker.services.writer.hand_back(hand_back).await.map(drop)
+    }
 }

@@ -7,13 +7,14 @@ use futures::future::join_all;
 use rejoinder::domain::clock::Clock;
 use rejoinder::domain::conversation::ConversationKind;
 use rejoinder::domain::delivery::{
-    Attempt, AttemptOutcome, ClaimedDelivery, DeliveryOutcome, Disposition, OutcomeWrite,
+    Attempt, AttemptOutcome, ClaimedDelivery, DeliveryKey, DeliveryOutcome, Disposition, OutcomeWrite,
 };
 use rejoinder::domain::ids::{EndpointId, ProcessId};
 use rejoinder::store::Conn;
 use rejoinder::store::deliveries;
 use rejoinder::store::deliveries::attempts;
 use rejoinder::store::deliveries::claims::ClaimRequest;
+use rejoinder::store::ownership;
 use uuid::Uuid;
 
 use crate::support::db::{Backend, both_backends};
@@ -93,8 +94,9 @@ both_backends!(
         assert_eq!(lost.len(), 2);
 
         let clock = process.clock.as_ref();
-        let take =
-            async |conn: Conn<'_>| deliveries::claims::take_over(conn, process.id, false, 9, clock).await;
+        let take = async |conn: Conn<'_>| {
+            ownership::take_over::<DeliveryKey>(conn, process.id, None, 9, clock).await
+        };
         assert_eq!(process.db.write(take).await.unwrap(), 2);
         let again = claim(&process, process.id, &seeded, 9).await;
         let delivered = attempted(&process, AttemptOutcome::Delivered, Disposition::Delivered);

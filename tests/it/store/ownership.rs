@@ -15,7 +15,7 @@ use rejoinder::domain::turn::{Api, TurnEnd, TurnRef, TurnState};
 use rejoinder::store::turns::claims::WorkspaceCapacity;
 use rejoinder::store::turns::overdue::{self, LifetimeLimits, OverdueReason};
 use rejoinder::store::turns::{cancellations, journal};
-use rejoinder::store::{processes, turns};
+use rejoinder::store::{ownership, processes, turns};
 use rejoinder::writer::{EndAuthority, HandBack, Retry, TurnWriteOutcome};
 use serde_json::Value;
 use uuid::Uuid;
@@ -53,8 +53,9 @@ async fn take_over(process: &Process) -> u64 {
 
 async fn take_over_after(process: &Process, overdue: Option<Duration>) -> u64 {
     let mut tx = process.db.begin().await.unwrap();
-    let taken =
-        turns::claims::take_over(tx.conn(), process.id, overdue, 100, process.clock.as_ref()).await.unwrap();
+    let taken = ownership::take_over::<TurnRef>(tx.conn(), process.id, overdue, 100, process.clock.as_ref())
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
     taken
 }
@@ -150,11 +151,8 @@ both_backends!(
 
 async fn owned(process: &Process) -> Vec<TurnRef> {
     let mut read = process.db.acquire_read().await.unwrap();
-    let owned = turns::claims::list_owned(read.conn(), process.id).await.unwrap();
-    owned
-        .into_iter()
-        .map(|(workspace, conversation, turn, _)| TurnRef { workspace, conversation, turn })
-        .collect()
+    let owned = ownership::list_owned(read.conn(), process.id).await.unwrap();
+    owned.into_iter().map(|owned| owned.key).collect()
 }
 
 both_backends!(
@@ -293,7 +291,10 @@ both_backends!(
         let (first, second) = (process.ask(&conversation).await, process.ask(&conversation).await);
 
         let mut tx = process.db.begin().await.unwrap();
-        assert_eq!(turns::claims::queue_all_running(tx.conn(), process.clock.as_ref()).await.unwrap(), 1);
+        assert_eq!(
+            ownership::queue_all_running::<TurnRef>(tx.conn(), process.clock.as_ref()).await.unwrap(),
+            1
+        );
         tx.commit().await.unwrap();
 
         let queued = process.turn(first).await;
