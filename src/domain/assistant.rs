@@ -41,6 +41,14 @@ pub struct AssistantVersion {
     pub pause_on_agent_message: bool,
 }
 
+impl AssistantVersion {
+    /// Whether pages of this origin may talk to it.
+    #[must_use]
+    pub fn allows_origin(&self, origin: &str) -> bool {
+        self.allowed_origins.is_empty() || self.allowed_origins.iter().any(|allowed| allowed == origin)
+    }
+}
+
 /// A model on a named connection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "struct Fallback")]

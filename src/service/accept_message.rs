@@ -1,6 +1,6 @@
 //! A message through the platform API: stored, acknowledged, and answered in the background.
 
-use super::{ApiResponse, Services};
+use super::{ApiResponse, Services, read_conversation};
 use crate::domain::account::Account;
 use crate::domain::conversation::SenderType;
 use crate::domain::error::{Error, ResourceKind};
@@ -8,7 +8,7 @@ use crate::domain::idempotency::IdempotencyRequest;
 use crate::domain::ids::{ConversationId, MessageId, TurnId};
 use crate::domain::message::Message;
 use crate::domain::turn::Api;
-use crate::store::{conversations, messages, workspaces};
+use crate::store::{messages, workspaces};
 use crate::writer::{Admission, AdmitOutcome, Target};
 
 /// The scope of idempotency keys on this route.
@@ -73,25 +73,13 @@ async fn find_replied_message(
 ) -> Result<Option<Message>, Error> {
     let Some(name) = &message.reply_to_message_id else { return Ok(None) };
     let not_found = || Error::not_found(ResourceKind::Message, name);
-    if message.conversation_id.is_some() {
+    if let Some(conversation) = &message.conversation_id {
         // An unknown conversation is reported before an unknown message.
-        find_conversation(services, account, message).await?;
+        read_conversation::find(services, account, conversation).await?;
     }
     let id: MessageId = name.parse().map_err(|_| not_found())?;
     let found = services.db.read(async |conn| messages::find(conn, account.workspace, id).await).await?;
     found.map(Some).ok_or_else(not_found)
-}
-
-async fn find_conversation(
-    services: &Services,
-    account: &Account,
-    message: &AcceptMessage,
-) -> Result<(), Error> {
-    let Some(name) = &message.conversation_id else { return Ok(()) };
-    let not_found = || Error::not_found(ResourceKind::Conversation, name);
-    let id: ConversationId = name.parse().map_err(|_| not_found())?;
-    let found = services.db.read(async |conn| conversations::find(conn, account.workspace, id).await);
-    found.await?.map(drop).ok_or_else(not_found)
 }
 
 async fn target(

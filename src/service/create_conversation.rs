@@ -64,8 +64,7 @@ async fn creation(services: &Services, request: CreateConversation) -> Result<Ne
         return Err(not_found());
     }
     if let Some(origin) = &request.origin
-        && !version.allowed_origins.is_empty()
-        && !version.allowed_origins.contains(origin)
+        && !version.allows_origin(origin)
     {
         return Err(Error::OriginRefused);
     }

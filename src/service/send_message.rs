@@ -102,9 +102,6 @@ pub async fn check_origin(
 ) -> Result<(), Error> {
     let Some(origin) = origin else { return Ok(()) };
     let current = services.versions.current(services, conversation.assistant).await?;
-    let allowed = current.map(|(_, version)| version);
-    let is_allowed = allowed.is_some_and(|version| {
-        version.allowed_origins.is_empty() || version.allowed_origins.iter().any(|allowed| allowed == origin)
-    });
+    let is_allowed = current.is_some_and(|(_, version)| version.allows_origin(origin));
     if is_allowed { Ok(()) } else { Err(Error::OriginRefused) }
 }
