@@ -1,8 +1,12 @@
 //! An assistant as it was compiled: all that a turn runs with, in one immutable version.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::calendar::{Caldav, CalendarRules};
@@ -136,15 +140,17 @@ impl ToolKind {
     }
 }
 
-/// An HTTP endpoint that a tool calls.
+/// An HTTP endpoint that a tool calls. `S` is a secret: sealed where it is stored, the name of an environment variable
+/// in a workspace file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct WebhookTool {
+#[serde(bound(deserialize = "S: Deserialize<'de>"))]
+pub struct WebhookTool<S = SealedSecret> {
     /// `GET`, `POST`, `PUT`, `PATCH` or `DELETE`.
     pub method: String,
     /// With `{argument}`s and `{{variable}}`s.
     pub url: String,
     #[serde(default)]
-    pub headers: Vec<(String, HeaderText)>,
+    pub headers: Vec<(String, HeaderText<S>)>,
     /// With `{argument}`s and `{{variable}}`s; none: the arguments as JSON, or as a form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<String>,
@@ -157,22 +163,55 @@ pub struct WebhookTool {
     pub timeout_ms: u64,
     /// Signs the request, as Standard Webhooks do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<SealedSecret>,
+    pub secret: Option<S>,
     /// Secrets by the names that `{{name}}` uses them by, over the variables of that name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub secrets: Vec<(String, SealedSecret)>,
+    pub secrets: Vec<(String, S)>,
     /// A call that may have arrived may be sent again, whatever the method.
     #[serde(default)]
     pub idempotent: bool,
 }
 
-/// A header's text, or the sealed secret that it is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// A header's value: a text, or a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(untagged)]
-pub enum HeaderText {
-    Sealed(SealedSecret),
+pub enum HeaderText<S = SealedSecret> {
+    Secret(S),
     /// With `{argument}`s and `{{variable}}`s.
     Plain(String),
+}
+
+impl<S> HeaderText<S> {
+    /// The secret, if it is one.
+    pub fn secret(&self) -> Option<&S> {
+        match self {
+            Self::Secret(secret) => Some(secret),
+            Self::Plain(_) => None,
+        }
+    }
+}
+
+// Not derived: an untagged enum would lose the inner error and its line.
+impl<'de, S: Deserialize<'de>> Deserialize<'de> for HeaderText<S> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct HeaderVisitor<S>(PhantomData<S>);
+
+        impl<'de, S: Deserialize<'de>> Visitor<'de> for HeaderVisitor<S> {
+            type Value = HeaderText<S>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, or { env = \"NAME\" }")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(HeaderText::Plain(text.to_owned()))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                S::deserialize(MapAccessDeserializer::new(map)).map(HeaderText::Secret)
+            }
+        }
+
+        deserializer.deserialize_any(HeaderVisitor(PhantomData))
+    }
 }
 
 /// What admission needs to know of an assistant.

@@ -6,15 +6,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::assistant::HeaderText;
+use super::seal::SealedSecret;
 
-/// Where a server is, and what it is sent. Reached over streamable HTTP.
+/// The address of a server and the headers sent to it, over streamable HTTP. `S` is a secret, as in a webhook tool.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct McpServer {
+#[serde(bound(deserialize = "S: Deserialize<'de>"))]
+pub struct McpServer<S = SealedSecret> {
     pub url: String,
-    /// Sent with each request. A session is shared by conversations, so plain texts stand as
-    /// they are, without placeholders.
+    /// Sent with each request, without placeholders: conversations share a session.
     #[serde(default)]
-    pub headers: Vec<(String, HeaderText)>,
+    pub headers: Vec<(String, HeaderText<S>)>,
     /// For a call, or for listing, with the connection and the handshake: 1,000 to 30,000.
     pub timeout_ms: u64,
 }

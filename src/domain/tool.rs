@@ -1,5 +1,5 @@
-//! A tool as its workspace keeps it: named and described, with its calendar by id.
-//! An assistant's version has it compiled, with the calendar's rules as they then are.
+//! A tool as its workspace stores it: its name, description and configuration, with its calendar by id. An assistant's
+//! version has it compiled, with the calendar's rules at that time.
 
 use std::collections::HashMap;
 
@@ -10,11 +10,12 @@ use super::assistant::{CompiledTool, ToolKind, WebhookTool};
 use super::calendar::CalendarSettings;
 use super::ids::{CalendarId, KnowledgeBaseId};
 use super::mcp::McpTools;
+use super::seal::SealedSecret;
 
-/// A tool, kept as JSON.
+/// A tool, stored as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tool {
-    /// What the model calls it by.
+    /// The name by which the model calls it.
     pub name: String,
     pub description: String,
     /// A JSON Schema of the arguments, of type `object`.
@@ -22,28 +23,30 @@ pub struct Tool {
     pub uses: ToolConfig,
 }
 
-/// What a tool works with.
+/// The configuration of each kind of tool, as it is stored. A workspace file has the same with a slug for each calendar
+/// `C` and knowledge base `K`, the name of an environment variable for each secret `S`, and no list of an MCP
+/// server's tools in `M`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum ToolConfig {
+pub enum ToolConfig<C = CalendarId, K = KnowledgeBaseId, S = SealedSecret, M = McpTools> {
     CalendarAvailability {
-        calendar: CalendarId,
+        calendar: C,
     },
     CalendarBooking {
-        calendar: CalendarId,
+        calendar: C,
     },
     CalendarCancel {
-        calendar: CalendarId,
+        calendar: C,
     },
     Knowledge {
-        base: KnowledgeBaseId,
+        base: K,
     },
-    Webhook(Box<WebhookTool>),
-    /// Several tools, each with its own name, words and schema.
-    Mcp(Box<McpTools>),
+    Webhook(Box<WebhookTool<S>>),
+    /// Several tools, each with its own name, description and schema.
+    Mcp(Box<M>),
 }
 
-impl ToolConfig {
+impl<C, K, S, M> ToolConfig<C, K, S, M> {
     /// The tool's `kind`, as a workspace file has it.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
@@ -56,6 +59,19 @@ impl ToolConfig {
             Self::Mcp(_) => "mcp",
         }
     }
+    /// The webhook, if it is one.
+    #[must_use]
+    pub fn webhook(&self) -> Option<&WebhookTool<S>> {
+        let Self::Webhook(webhook) = self else { return None };
+        Some(webhook)
+    }
+
+    /// The MCP server, if it is one.
+    #[must_use]
+    pub fn mcp(&self) -> Option<&M> {
+        let Self::Mcp(mcp) = self else { return None };
+        Some(mcp)
+    }
 }
 
 impl Tool {
@@ -67,7 +83,7 @@ impl Tool {
         slug: &str,
         calendars: &HashMap<CalendarId, CalendarSettings>,
     ) -> Vec<CompiledTool> {
-        if let ToolConfig::Mcp(tools) = &self.uses {
+        if let Some(tools) = self.uses.mcp() {
             return compile_mcp_tools(slug, tools);
         }
         let compiled = self.kind(calendars).map(|kind| CompiledTool {

@@ -1,5 +1,7 @@
 //! A workspace: one tenant, its settings and what the writer locks of it.
 
+use serde::Deserialize;
+
 use super::conversation::ConversationKind;
 use super::ids::{AssistantId, WorkspaceId};
 use super::money::Money;
@@ -21,7 +23,8 @@ pub struct Workspace {
 }
 
 /// What one reply costs, by the type of its conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Pricing {
     pub widget: Money,
     pub test: Money,

@@ -12,7 +12,7 @@ use crate::store::bookings::{self, Filter};
 use crate::store::{Conn, calendars};
 use crate::tools::remove_event;
 
-/// How many bookings a file holds.
+/// Maximum number of bookings in a file.
 const MAX_ICS_BOOKINGS: i64 = 10_000;
 
 /// At most `limit` calendars after one, the oldest first.
@@ -49,7 +49,7 @@ pub struct BookingQuery {
     pub after: Option<BookingPosition>,
 }
 
-/// Where a booking stands in a list: its start and its id.
+/// The position of a booking in a list: its start and its id.
 pub type BookingPosition = (Micros, BookingId);
 
 /// A calendar, and at most `limit` of its bookings in order of their start.
@@ -113,7 +113,7 @@ pub async fn cancel_booking(
     Ok((calendar, cancelled.ok_or_else(|| Error::not_found(ResourceKind::Booking, name))?))
 }
 
-/// Removes a booking's event, where it stands and is on a server.
+/// Removes a booking's event from its CalDAV server, if it has one and is not cancelled.
 async fn remove_from_server(
     services: &Services,
     calendar: &Calendar,

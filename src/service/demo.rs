@@ -27,7 +27,7 @@ const KEY_FILE: &str = "demo.key";
 /// The demo of this store.
 #[derive(Clone, Debug)]
 pub struct Demo {
-    /// Where its key is kept.
+    /// The path of its key file.
     pub key_file: PathBuf,
     /// At the start that made it: the key, to be shown.
     pub new_key: Option<KeySecret>,

@@ -54,7 +54,7 @@ impl ServerConnection {
         let mut headers = HeaderMap::new();
         for (name, text) in &server.headers {
             let (text, is_secret) = match text {
-                HeaderText::Sealed(sealed) => (secrets.open(sealed)?.expose_secret().to_owned(), true),
+                HeaderText::Secret(sealed) => (secrets.open(sealed)?.expose_secret().to_owned(), true),
                 HeaderText::Plain(text) => (text.clone(), false),
             };
             add_header(&mut headers, name, &text, is_secret)?;

@@ -16,16 +16,16 @@ use crate::domain::assistant::{AssistantVersion, CompiledTool, ToolKind};
 use crate::domain::chat::ToolSpec;
 use crate::domain::tool_loop::Toolbox;
 
-/// How much of a name that no tool has is repeated, in characters.
+/// Maximum length of an unknown tool's name in an error text, in characters.
 const MAX_NAME: usize = 64;
 
-/// What is wrong with a tool as it is configured.
+/// A tool whose configuration cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("tool `{tool}`: {problem}")]
 pub struct ToolError {
     /// Its slug.
     pub tool: String,
-    /// What to mend. Holds no secret.
+    /// The problem. Contains no secret.
     pub problem: String,
 }
 
@@ -49,7 +49,7 @@ impl Toolset {
         Self::from_tools(&compiled.tools, adapters)
     }
 
-    /// The same of tools that are in no version.
+    /// The same for tools outside a version.
     pub fn from_tools(tools: &[CompiledTool], adapters: &Adapters) -> Result<Self, ToolError> {
         let mut entries: Vec<Entry> = Vec::with_capacity(tools.len());
         for tool in tools {

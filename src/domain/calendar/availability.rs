@@ -12,9 +12,9 @@ use super::results::Refusal;
 use super::rules::CalendarRules;
 use super::search::{Days, SlotSearch, add_days};
 
-/// So many days are looked at for one question; the days after them are cut.
+/// Maximum number of days searched for one request; later days are left out.
 pub const MAX_DAYS: i64 = 31;
-/// So many slots are listed in one answer; the later ones are cut.
+/// Maximum number of slots in one answer; later ones are left out.
 pub const MAX_SLOTS: usize = 200;
 
 /// The free slots of a range.

@@ -1,4 +1,4 @@
-//! Whether an appointment may be booked: the decision that is taken under the calendar's lock.
+//! Decides, under the calendar's lock, whether an appointment may be booked.
 
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 
@@ -35,7 +35,7 @@ pub fn booking_range(rules: &CalendarRules, request: &BookingRequest, now: Times
     Days { last: add_days(days.last, 1), ..days }.to_interval(rules)
 }
 
-/// Whether what is busy bears on a slot, its buffer included.
+/// Whether a busy time overlaps a slot, its buffer included.
 pub fn has_conflict(rules: &CalendarRules, slot: Interval, busy: &[Interval]) -> bool {
     BusyTimes::new(busy).overlaps(with_buffer(rules, slot))
 }

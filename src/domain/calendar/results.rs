@@ -1,4 +1,4 @@
-//! What the calendar's tools answer, as the model and `function_calls` show it.
+//! The results of the calendar tools, as the model and `function_calls` see them.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;

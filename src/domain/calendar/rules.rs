@@ -16,7 +16,7 @@ pub const MAX_SLOT_LENGTH: std::time::Duration = std::time::Duration::from_hours
 const MAX_NOTICE_MINUTES: u32 = 365 * MINUTES_PER_DAY;
 const MAX_HORIZON_DAYS: u32 = 3650;
 
-/// The rules as they are written: in the workspace file, and as JSON wherever they are kept.
+/// The rules as they are written in the workspace file and stored as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CalendarRulesIn {
@@ -91,13 +91,13 @@ fn default_horizon_days() -> u32 {
     DEFAULT_HORIZON_DAYS
 }
 
-/// What is wrong with a calendar's rules; shown as `hours.mon[1]: …`.
+/// An invalid rule, displayed as `hours.mon[1]: …`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]
 pub struct RulesError {
     /// The setting at fault, as it is found in the file.
     pub field: String,
-    /// What to mend, in one sentence.
+    /// The problem, in one sentence.
     pub problem: String,
 }
 

@@ -4,21 +4,21 @@ use serde_json::{Value, json};
 
 /// The default name of the availability tool.
 pub const AVAILABILITY_NAME: &str = "check_calendar_availability";
-/// What the availability tool does, and what its answer means.
+/// The availability tool's description, for the model.
 pub const AVAILABILITY_DESCRIPTION: &str = "Lists the free appointment times between two dates. Each of \
     available_slots is the start of a free appointment in time_zone. truncated means that there are more: ask \
     again for later dates. Use it before you offer or book a time.";
 
 /// The default name of the booking tool.
 pub const BOOKING_NAME: &str = "book_appointment";
-/// What the booking tool does, and what its answer means.
+/// The booking tool's description, for the model.
 pub const BOOKING_DESCRIPTION: &str = "Books an appointment at a free time. Book only what the user has agreed \
     to. The answer has the booking_id, which is needed to cancel it; where the time cannot be booked, it has \
     an error and, in available_slots, times that can.";
 
 /// The default name of the cancelling tool.
 pub const CANCEL_NAME: &str = "cancel_appointment";
-/// What the cancelling tool does.
+/// The cancellation tool's description, for the model.
 pub const CANCEL_DESCRIPTION: &str = "Cancels an appointment that was booked in this conversation. Cancel only what the user has asked to cancel.";
 
 /// Arguments of the availability tool.

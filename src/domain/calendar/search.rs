@@ -12,7 +12,7 @@ const ALTERNATIVE_DAYS: i64 = 31;
 /// How many other times are named.
 const MAX_ALTERNATIVES: usize = 10;
 
-/// What can be booked, seen from one moment.
+/// The slots that can be booked at one moment.
 pub(super) struct SlotSearch<'a> {
     pub(super) rules: &'a CalendarRules,
     pub(super) now: Timestamp,

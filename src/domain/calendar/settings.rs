@@ -1,4 +1,4 @@
-//! What a workspace's configuration says of a calendar, as it is kept in JSON.
+//! A calendar's configuration, as it is stored in JSON.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ pub struct CalendarSettings {
     /// When it can be booked.
     #[serde(flatten)]
     pub rules: CalendarRules,
-    /// The server that it is on; none: it is kept here.
+    /// The CalDAV server that stores it; none: the store does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caldav: Option<Box<Caldav>>,
 }

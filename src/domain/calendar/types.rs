@@ -20,9 +20,9 @@ pub struct Calendar {
     pub slug: String,
     /// When it can be booked.
     pub rules: CalendarRules,
-    /// The server that it is on; none: it is kept here.
+    /// The CalDAV server that stores it; none: the store does.
     pub caldav: Option<Box<Caldav>>,
-    /// Where calendar programs read it, once someone has asked for such an address.
+    /// The token of its `.ics` address, once someone has requested one.
     pub link: Option<CalendarToken>,
     /// When it was made.
     pub created_at: Micros,

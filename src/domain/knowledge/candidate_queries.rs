@@ -3,9 +3,9 @@
 //! A common word (`account`, in the documents of a bank) would bring half of the base. So the rare words that
 //! together bring few enough passages are asked for whole; of the common ones, those passages first that have two.
 
-/// How many passages one tier may bring.
+/// Maximum number of passages of one candidate query.
 pub const MAX_CANDIDATES: usize = 200;
-/// How many words of a query count.
+/// Maximum number of terms of a query.
 const MAX_CANDIDATE_TERMS: usize = 32;
 
 /// Passages that are asked for, at most [`MAX_CANDIDATES`].
@@ -17,7 +17,7 @@ pub enum CandidateQuery {
     All(Vec<String>),
 }
 
-/// What to ask for, given in how many passages each word of the query is. Empty: nothing can be found.
+/// The queries to run, given the number of passages that contain each term. Empty: nothing matches.
 #[must_use]
 pub fn candidate_queries(mut terms: Vec<(String, i64)>) -> Vec<CandidateQuery> {
     terms.retain(|(_, passages)| *passages > 0);

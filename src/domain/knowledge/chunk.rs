@@ -19,13 +19,13 @@ const MAX_HEADING_LENGTH: usize = 200;
 /// A part of a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Passage {
-    /// The headings that it stands below, the outermost first: `Returns > Refunds`; empty where there are none.
+    /// The headings above it, outermost first: `Returns > Refunds`; empty if there are none.
     pub heading: String,
     /// Markdown, trimmed; at most 2,000 characters.
     pub text: String,
 }
 
-/// What a document consists of, side by side.
+/// A block of a document.
 struct Block {
     kind: Kind,
     /// In bytes of the document, with all that stands before it since the last one.

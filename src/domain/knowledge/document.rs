@@ -1,4 +1,4 @@
-//! A knowledge base, its documents, and a document made ready to be kept.
+//! A knowledge base, its documents, and a document prepared for storage.
 
 use std::collections::HashSet;
 
@@ -19,7 +19,7 @@ pub const MAX_TERMS: usize = 50_000;
 /// So many passages of a document are found by the words of its title; the others only rank by them, or a long
 /// document would be all that is looked at for these words. The migrations have this number, too.
 pub const MAX_TITLE_PASSAGES: i64 = 20;
-/// To be raised where the same text is cut otherwise, or has other words: then what was kept is not the same.
+/// Raise it when the chunker or the terms of a text change, so that stored documents are prepared again.
 const CHUNKER_VERSION: &str = "2";
 
 /// A knowledge base.
@@ -50,9 +50,9 @@ pub struct Document {
     /// Unique in its base.
     pub slug: String,
     pub title: String,
-    /// Where people read it.
+    /// The address at which people read it.
     pub url: Option<String>,
-    /// What it was made from; its text is Markdown.
+    /// The format of its source; its text is Markdown.
     pub format: Format,
     /// Of all that its passages come from.
     pub digest: Vec<u8>,
@@ -64,7 +64,7 @@ pub struct Document {
     pub updated_at: Micros,
 }
 
-/// A document as it is to be written: cut, and its words found. Made before anything is locked.
+/// A document ready to be written: chunked and indexed, before anything is locked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreparedDocument {
     pub slug: String,
@@ -77,7 +77,7 @@ pub struct PreparedDocument {
     pub passages: Vec<PreparedPassage>,
 }
 
-/// A passage as it is to be written.
+/// A passage ready to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreparedPassage {
     pub heading: String,
@@ -188,7 +188,7 @@ pub fn searchable_words(position: i64, words: &str) -> &str {
     words.split_once('/').map_or(words, |(_, rest)| rest)
 }
 
-/// What differs where one of the parts does.
+/// A digest of all parts.
 fn digest(parts: &[&str]) -> [u8; 32] {
     let mut digest = Sha256::new();
     for part in parts {

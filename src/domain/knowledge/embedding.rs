@@ -1,8 +1,8 @@
-//! What is embedded of a passage.
+//! The text that is embedded for a passage.
 
 use sha2::{Digest as _, Sha256};
 
-/// What tells apart the texts that are embedded.
+/// Identifies an embedded text: its SHA-256.
 pub type TextDigest = [u8; 32];
 
 /// A passage's text below its document's title and its heading, where there are such: for many a passage does not name its

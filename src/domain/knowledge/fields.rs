@@ -1,15 +1,15 @@
-//! What may be said of a document, whoever says it: a workspace file or the API.
+//! The rules for a document's fields, from a workspace file or the API.
 
 use url::Url;
 
 use crate::domain::ids::DocumentId;
 
-/// Of a slug, in characters.
+/// Maximum length of a slug, in characters.
 pub(super) const MAX_SLUG_LENGTH: usize = 64;
 const MAX_TITLE_LENGTH: usize = 255;
 const MAX_URL_LENGTH: usize = 2048;
 
-/// Whether a document may have this slug. An id is none: a document is found by either.
+/// Whether a document may have this slug. An id is not a slug, because either finds a document.
 #[must_use]
 pub fn is_slug(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
@@ -38,7 +38,7 @@ pub fn web_url(text: &str) -> Option<String> {
     Some(String::from(url)).filter(|url| url.len() <= MAX_URL_LENGTH)
 }
 
-/// What [`web_url`] wants.
+/// The requirement of [`web_url`], for error texts.
 pub const URL_REQUIREMENT: &str = "must be an http or https URL of at most 2048 characters";
 
 #[cfg(test)]

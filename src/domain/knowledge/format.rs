@@ -4,7 +4,7 @@
 pub const MAX_FILE: usize = 10 * 1024 * 1024;
 
 crate::domain::string_enum::string_enum! {
-    /// What a document was made from.
+    /// The format of a document's source.
     Format {
         Markdown = "markdown",
         Text = "text",

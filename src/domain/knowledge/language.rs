@@ -5,7 +5,7 @@ use std::fmt;
 use rust_stemmers::{Algorithm, Stemmer};
 
 crate::domain::string_enum::string_enum! {
-    /// What a knowledge base is written in.
+    /// The language of a knowledge base.
     Language {
         /// No stems: a word is found as it is written.
         Simple = "simple",

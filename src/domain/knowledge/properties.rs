@@ -1,4 +1,4 @@
-//! What holds for any text at all.
+//! Properties that any text has.
 
 use proptest::prelude::*;
 

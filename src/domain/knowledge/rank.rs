@@ -8,7 +8,7 @@ use crate::domain::ids::DocumentId;
 /// How soon another occurrence of a word stops to count, and how much a passage's length does.
 const K1: f64 = 1.2;
 const B: f64 = 0.75;
-/// What a word counts in the title, in the heading and in the text.
+/// The weight of a word in the title, the heading and the text.
 const FIELD_WEIGHTS: [f64; 3] = [3.0, 2.0, 1.0];
 
 /// A passage that has one of the words.
@@ -21,14 +21,14 @@ pub struct Candidate {
     /// The document's.
     pub title: String,
     pub url: Option<String>,
-    /// `Returns > Refunds`; empty where it stands below none.
+    /// `Returns > Refunds`; empty if there is none.
     pub heading: String,
     pub text: String,
     /// The words of title, heading and text, with `/` between the three.
     pub words: String,
 }
 
-/// What is known of the whole base.
+/// Statistics of the whole knowledge base.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Corpus {
     pub passages: i64,

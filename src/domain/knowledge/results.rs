@@ -1,4 +1,4 @@
-//! What a search answers, as the model and `function_calls` show it.
+//! The result of a search, as the model and `function_calls` see it.
 
 use serde_json::{Map, Value, json};
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 /// The default name of the tool.
 pub const SEARCH_NAME: &str = "search_knowledge_base";
-/// What the tool does, and what its answer means.
+/// The tool's description, for the model.
 pub const SEARCH_DESCRIPTION: &str = "Searches the company's documents. The answer has the passages that fit \
     best, each with the source that it is from, the best first. There may be none, and the best may still not fit: \
     if they do not answer the question, say that the documents do not. Use it before you answer a question about \

@@ -1,4 +1,4 @@
-//! Words as they are searched: folded, stemmed, and written so that either engine holds them exactly.
+//! Search terms: folded, stemmed, and spelled so that both engines store them unchanged.
 //!
 //! A word is a run of letters and digits; between them all else divides. Scripts that put no spaces between words
 //! (Chinese, Japanese, Korean, Thai, Lao, Khmer, Burmese) become pairs of characters.
@@ -14,7 +14,7 @@ use crate::domain::ids::KnowledgeBaseId;
 
 /// How many different words of a query are looked up.
 pub const MAX_QUERY_TERMS: usize = 128;
-/// A longer word is no word: it is kept cut, and has no stem.
+/// A longer word is truncated and not stemmed.
 const MAX_TERM_LENGTH: usize = 48;
 
 /// A stretch of a text, by what its characters make.

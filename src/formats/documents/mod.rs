@@ -1,5 +1,5 @@
-//! From a file to Markdown. Slow for a large one, and a broken PDF may make its reader panic or run on: call it where
-//! neither hurts.
+//! Converts documents to Markdown. A large file is slow, and a malformed PDF may make its reader panic or never return:
+//! run it in a process that can be ended.
 
 mod nesting;
 
@@ -13,7 +13,7 @@ use crate::domain::knowledge::{Format, MAX_FILE};
 
 /// How deep HTML may be nested.
 const MAX_DEPTH: usize = 400;
-/// What a page has besides its text.
+/// Elements of a page that are not part of its text.
 const SKIPPED_TAGS: [&str; 8] = ["script", "style", "noscript", "template", "nav", "svg", "iframe", "head"];
 
 /// Why a file has no text, as a sentence goes on after "the document".
@@ -61,7 +61,7 @@ fn html(html: &str) -> Result<String, ExtractError> {
     let converter = HtmlToMarkdown::builder().skip_tags(SKIPPED_TAGS.to_vec()).build();
     // From memory, where no I/O can fail.
     let tree = converter.html_to_tree(html).map_err(|_| ExtractError::NoText)?;
-    // What the tags alone do not tell: within SVG any name nests.
+    // The tags alone do not show this depth: within SVG any element nests.
     if is_too_deep(&tree) {
         return Err(ExtractError::TooDeep);
     }

@@ -1,5 +1,5 @@
-//! How deep HTML is nested, told from its tags alone: the parser takes time by the square of it, and the converter
-//! recurses.
+//! Measures the nesting depth of HTML from its tags, before it is parsed: the parser takes quadratic time in the depth,
+//! and the converter recurses.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

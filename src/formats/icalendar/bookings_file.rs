@@ -1,7 +1,7 @@
 //! Bookings as an iCalendar file (RFC 5545), for any calendar program to read.
 //!
 //! Times are in UTC, which every program reads without a time zone's definition and shows in its own.
-//! The same bookings are the same bytes, whenever they are asked for: `DTSTAMP` is the last change.
+//! The output depends on the bookings alone, not on the time of the request: `DTSTAMP` is the last change.
 
 use icalendar::{Component as _, Event, Property};
 use jiff::Timestamp;
@@ -11,10 +11,10 @@ use crate::domain::calendar::{Booking, Calendar};
 /// How many days back a file reaches.
 pub const PAST_DAYS: u32 = 90;
 
-/// How often a program is asked to look again.
+/// The refresh interval suggested to calendar programs.
 const REFRESH: &str = "PT15M";
 
-/// The file. Cancelled bookings are in it as such: a program that has taken them over hears of it.
+/// Writes the file. It includes cancelled bookings, so that a program that imported them removes them.
 pub fn to_ics(calendar: &Calendar, bookings: &[Booking]) -> String {
     let mut file = icalendar::Calendar::empty();
     let zone = calendar.rules.time_zone();
@@ -37,7 +37,7 @@ pub fn to_ics(calendar: &Calendar, bookings: &[Booking]) -> String {
     file.to_string()
 }
 
-/// Nobody is an attendee: programs would write to them.
+/// Without attendees, because calendar programs send invitations to them.
 fn event(booking: &Booking) -> Event {
     let changed = booking.cancelled_at.unwrap_or(booking.created_at);
     // A booking changes once, when it is cancelled.
@@ -62,7 +62,7 @@ fn event(booking: &Booking) -> Event {
     event.done()
 }
 
-/// What is known of the booking, a line each.
+/// The booking's details, one per line.
 fn description(booking: &Booking) -> String {
     let fields = [("Name", &booking.name), ("Email", &booking.email), ("Notes", &booking.notes)];
     let mut lines: Vec<String> = fields

@@ -35,19 +35,19 @@ const OUT_OF_RANGE: &str = "a time beyond what can be reckoned with";
 pub struct EventReader<'a> {
     rules: &'a CalendarRules,
     window: Interval,
-    /// Whether the time is up that reading may take.
+    /// Returns true once reading has taken too long.
     is_timed_out: &'a dyn Fn() -> bool,
     remaining: usize,
 }
 
-/// One resource: an event, or what of it there is, and when it keeps the calendar busy.
+/// One resource: an event with its overrides, and the times at which it is busy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParsedResource {
-    /// Of its events; all of one resource have the same. Empty where it has none.
+    /// The UID that all its events share; empty if there is none.
     pub uid: String,
     /// Within the window; in no order, and they may overlap.
     pub busy: Vec<Interval>,
-    /// What could not be read, or was read with a guess: for the log. Holds no text of the event.
+    /// Parts that were unreadable or guessed, for the log. They contain no text of the event.
     pub warnings: Vec<&'static str>,
 }
 
@@ -58,7 +58,10 @@ impl<'a> EventReader<'a> {
         Self { rules, window, is_timed_out, remaining: MAX_RECURRENCES }
     }
 
-    /// Reads a resource. After an error it is not known when the calendar is busy.
+    /// Reads a resource.
+    ///
+    /// # Errors
+    /// The calendar's busy times are unknown: the caller must not offer any slot.
     pub fn read(&mut self, text: &str) -> Result<ParsedResource, &'static str> {
         self.check_timeout()?;
         let calendars = read_components(text)?;
@@ -126,7 +129,7 @@ impl<'a> EventReader<'a> {
         }
         for time in times {
             match time {
-                // One that takes no time is not busy.
+                // A time of zero length is not busy.
                 Some(time) if time.start >= time.end => {}
                 Some(time) if time.start < self.window.end && self.window.start < time.end => {
                     resource.busy.push(time);

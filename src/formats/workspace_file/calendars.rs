@@ -4,7 +4,7 @@ use url::Url;
 
 use super::check::check_text;
 use super::document::{Document, WorkspaceFileError};
-use super::raw::{CaldavIn, CalendarIn};
+use super::raw::CalendarIn;
 use super::{FileCaldav, FileCalendar};
 use crate::domain::calendar::{CalendarRulesIn, DEFAULT_HORIZON_DAYS, DEFAULT_SLOT_MINUTES, RulesError};
 
@@ -35,7 +35,7 @@ pub(super) fn check(
 fn check_caldav(
     document: &Document<'_>,
     index: usize,
-    raw: CaldavIn,
+    mut raw: FileCaldav,
 ) -> Result<FileCaldav, WorkspaceFileError> {
     let path = |key: &str| format!("calendars[{index}].caldav.{key}");
     check_text(document, &path("url"), &raw.url, MAX_URL)?;
@@ -54,7 +54,9 @@ fn check_caldav(
         (None, Some(_)) => return Err(document.error(&path("password"), "there is no username for it")),
         (None, None) => {}
     }
-    // Its resources are below it: the text is kept as it is spelt, for by that hosts are let through.
-    let slash = if raw.url.ends_with('/') { "" } else { "/" };
-    Ok(FileCaldav { url: format!("{}{slash}", raw.url), username: raw.username, password: raw.password })
+    // Its resources lie below it. The rest of the text stays as written, because allow_hosts matches that.
+    if !raw.url.ends_with('/') {
+        raw.url.push('/');
+    }
+    Ok(raw)
 }

@@ -1,26 +1,24 @@
-//! From the file as written to a file that holds together.
+//! The checks of a file that span its sections, and those of the workspace, assistants and conversations.
 
 use std::collections::{HashMap, HashSet};
 
 use url::Url;
 
 use super::document::{Document, WorkspaceFileError};
-use super::raw::{AssistantIn, ConversationIn, FileIn, PricingIn};
+use super::raw::FileIn;
 use super::{
-    FileAssistant, FileConversation, FileTool, FileToolConfig, WorkspaceFile, calendars, knowledge_bases,
-    tools, webhook_endpoints,
+    FileAssistant, FileConversation, FileTool, WorkspaceFile, calendars, knowledge_bases, tools,
+    webhook_endpoints,
 };
 use crate::domain::assistant::MAX_TOOLS;
 use crate::domain::conversation::ConversationKind;
-use crate::domain::ids::{AssistantId, WidgetUuid};
 use crate::domain::money::Money;
-use crate::domain::workspace::Pricing;
 
 const MAX_SLUG: usize = 64;
 const MAX_NAME: usize = 200;
 const MAX_PROMPT: usize = 256 * 1024;
 const MAX_FIRST_MESSAGE: usize = 32 * 1024;
-/// Parameters of the model that are the server's to set.
+/// Model parameters that the server sets itself.
 const RESERVED_PARAMETERS: [&str; 5] = ["model", "messages", "tools", "stream", "n"];
 
 pub(super) fn check(file: FileIn, document: &Document<'_>) -> Result<WorkspaceFile, WorkspaceFileError> {
@@ -29,7 +27,13 @@ pub(super) fn check(file: FileIn, document: &Document<'_>) -> Result<WorkspaceFi
     check_text(document, "workspace.name", &workspace.name, MAX_NAME)?;
     check_amount(document, "workspace.balance", Some(workspace.balance))?;
     check_amount(document, "workspace.balance_low", workspace.balance_low)?;
-    let pricing = check_pricing(document, &workspace.pricing)?;
+    for (key, price) in [
+        ("widget", workspace.pricing.widget),
+        ("test", workspace.pricing.test),
+        ("api", workspace.pricing.api),
+    ] {
+        check_amount(document, &format!("workspace.pricing.{key}"), Some(price))?;
+    }
 
     let mut slugs = Slugs::new(document, "calendars");
     let mut checked_calendars = Vec::new();
@@ -49,45 +53,27 @@ pub(super) fn check(file: FileIn, document: &Document<'_>) -> Result<WorkspaceFi
 
     let mut slugs = Slugs::new(document, "assistants");
     let mut ids = HashSet::new();
-    let mut assistants = Vec::new();
-    for (index, assistant) in file.assistants.into_iter().enumerate() {
+    for (index, assistant) in file.assistants.iter().enumerate() {
         slugs.add(index, &assistant.slug)?;
         if assistant.id.is_some_and(|id| !ids.insert(id)) {
             return Err(document.error(&format!("assistants[{index}].id"), "another assistant has this id"));
         }
-        assistants.push(check_assistant(document, index, assistant, &checked_tools)?);
+        check_assistant(document, index, assistant, &checked_tools)?;
     }
     let assistant_slugs = slugs.known;
     if let Some(slug) = &workspace.default_assistant {
         check_assistant_exists(document, "workspace.default_assistant", slug, &assistant_slugs)?;
     }
+    webhook_endpoints::check(document, &file.webhook_endpoints)?;
+    check_conversations(document, &file.conversations, &assistant_slugs)?;
     Ok(WorkspaceFile {
-        slug: workspace.slug,
-        name: workspace.name,
-        opening_credit: workspace.balance,
-        auto_create_conversations: workspace.auto_create_conversations,
-        balance_low: workspace.balance_low,
-        default_assistant: workspace.default_assistant,
-        pricing,
-        allow_hosts: workspace.allow_hosts,
-        webhook_endpoints: webhook_endpoints::check(document, file.webhook_endpoints)?,
-        conversations: check_conversations(document, file.conversations, &assistant_slugs)?,
-        assistants,
+        workspace,
+        assistants: file.assistants,
         calendars: checked_calendars,
         knowledge_bases,
         tools: checked_tools,
-    })
-}
-
-fn check_pricing(document: &Document<'_>, raw: &PricingIn) -> Result<Pricing, WorkspaceFileError> {
-    check_amount(document, "workspace.pricing.widget", raw.widget)?;
-    check_amount(document, "workspace.pricing.test", raw.test)?;
-    check_amount(document, "workspace.pricing.api", raw.api)?;
-    let defaults = Pricing::default();
-    Ok(Pricing {
-        widget: raw.widget.unwrap_or(defaults.widget),
-        test: raw.test.unwrap_or(defaults.test),
-        api: raw.api.unwrap_or(defaults.api),
+        webhook_endpoints: file.webhook_endpoints,
+        conversations: file.conversations,
     })
 }
 
@@ -105,9 +91,9 @@ fn check_amount(
 fn check_assistant(
     document: &Document<'_>,
     index: usize,
-    assistant: AssistantIn,
+    assistant: &FileAssistant,
     tools: &[FileTool],
-) -> Result<FileAssistant, WorkspaceFileError> {
+) -> Result<(), WorkspaceFileError> {
     let path = |key: &str| format!("assistants[{index}].{key}");
     check_text(document, &path("name"), &assistant.name, MAX_NAME)?;
     check_text(document, &path("system_prompt"), &assistant.system_prompt, MAX_PROMPT)?;
@@ -126,21 +112,7 @@ fn check_assistant(
             return Err(document.error(&path(&format!("allowed_origins[{at}]")), problem));
         }
     }
-    check_tool_references(document, &path("tools"), &assistant.tools, tools)?;
-    Ok(FileAssistant {
-        slug: assistant.slug,
-        id: assistant.id.map(AssistantId),
-        name: assistant.name,
-        system_prompt: assistant.system_prompt,
-        first_message: assistant.first_message,
-        model: assistant.model,
-        fallbacks: assistant.fallbacks,
-        parameters: assistant.parameters,
-        pause_on_agent_message: assistant.pause_on_agent_message,
-        variables: assistant.variables,
-        tools: assistant.tools,
-        allowed_origins: assistant.allowed_origins,
-    })
+    check_tool_references(document, &path("tools"), &assistant.tools, tools)
 }
 
 fn check_tool_references(
@@ -158,8 +130,8 @@ fn check_tool_references(
         let Some(tool) = tools.iter().find(|tool| tool.slug == *slug) else {
             return Err(document.error(&path, format_args!("there is no tool \"{slug}\"")));
         };
-        // The names of a server's tools are known when it has been asked.
-        if matches!(tool.config, FileToolConfig::Mcp(_)) {
+        // An MCP server names its tools when it lists them.
+        if tool.config.mcp().is_some() {
             continue;
         }
         if let Some(other) = names.insert(&tool.name, slug) {
@@ -173,30 +145,24 @@ fn check_tool_references(
 
 fn check_conversations(
     document: &Document<'_>,
-    raw: Vec<ConversationIn>,
+    conversations: &[FileConversation],
     assistants: &HashSet<String>,
-) -> Result<Vec<FileConversation>, WorkspaceFileError> {
+) -> Result<(), WorkspaceFileError> {
     let mut known = HashSet::new();
-    let mut checked = Vec::new();
-    for (index, conversation) in raw.into_iter().enumerate() {
+    for (index, conversation) in conversations.iter().enumerate() {
         let path = |key: &str| format!("conversations[{index}].{key}");
-        if !known.insert(conversation.id) {
+        if !known.insert(conversation.link) {
             return Err(document.error(&path("id"), "another conversation has this id"));
         }
         check_assistant_exists(document, &path("assistant"), &conversation.assistant, assistants)?;
         if conversation.kind == ConversationKind::Api {
             return Err(document.error(&path("type"), "expected \"widget\" or \"test\""));
         }
-        checked.push(FileConversation {
-            link: WidgetUuid(conversation.id),
-            assistant: conversation.assistant,
-            kind: conversation.kind,
-        });
     }
-    Ok(checked)
+    Ok(())
 }
 
-/// The slugs of one section, each of which may stand there once.
+/// The slugs of one section, which are unique.
 pub(super) struct Slugs<'d> {
     document: &'d Document<'d>,
     section: &'static str,

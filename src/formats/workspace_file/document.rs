@@ -1,15 +1,14 @@
-//! The file as TOML, with the place of everything in it: what no part of it may hold,
-//! and the line that a fault is on.
+//! The file as TOML with source positions: the checks of every value, and the line of an error.
 
 use std::fmt;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// What is wrong with a workspace file: `line 12: tools[0].url: …`.
+/// An error in a workspace file: `line 12: tools[0].url: …`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkspaceFileError {
-    /// From 1; none where the fault is that something is missing.
+    /// Counted from 1; none if the error is a missing section.
     pub line: Option<usize>,
     pub problem: String,
 }
@@ -26,7 +25,7 @@ impl fmt::Display for WorkspaceFileError {
 impl std::error::Error for WorkspaceFileError {}
 
 impl WorkspaceFileError {
-    /// The same place, with what is wrong there.
+    /// The same location, with a problem.
     #[must_use]
     pub fn with_problem(&self, problem: impl fmt::Display) -> Self {
         Self { line: self.line, problem: format!("{}: {problem}", self.problem) }
@@ -49,17 +48,17 @@ impl<'t> Document<'t> {
         Ok(document)
     }
 
-    /// Where something stands, for a fault that shows later.
+    /// The location of a path, for an error that is found later.
     pub(super) fn location(&self, path: &str) -> WorkspaceFileError {
         WorkspaceFileError { line: self.line_of(path), problem: path.to_owned() }
     }
 
-    /// A fault of what stands at `path`, such as `tools[0].url`.
+    /// An error at `path`, such as `tools[0].url`.
     pub(super) fn error(&self, path: &str, problem: impl fmt::Display) -> WorkspaceFileError {
         WorkspaceFileError { line: self.line_of(path), problem: format!("{path}: {problem}") }
     }
 
-    /// The line of the deepest part of a path that is written at all.
+    /// The line of the deepest part of a path that the file contains.
     fn line_of(&self, path: &str) -> Option<usize> {
         let mut table = Some(&self.root);
         let mut line = None;
@@ -93,7 +92,7 @@ impl<'t> Document<'t> {
         }
     }
 
-    /// What the store or JSON could not take, wherever it stands.
+    /// Refuses values that neither the store nor JSON can represent.
     fn check_value(&self, path: &str, value: &Spanned<DeValue<'_>>) -> Result<(), WorkspaceFileError> {
         match value.get_ref() {
             DeValue::String(text) if text.contains('\0') => {
@@ -122,7 +121,7 @@ impl<'t> Document<'t> {
     }
 }
 
-/// What the TOML parser, or serde over it, says.
+/// An error of the TOML parser or of serde.
 pub(super) fn toml_error(text: &str, error: &toml::de::Error) -> WorkspaceFileError {
     WorkspaceFileError {
         line: error.span().map(|span| line_at(text, span.start)),

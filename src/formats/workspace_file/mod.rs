@@ -1,6 +1,5 @@
-//! The workspace file: one TOML text that describes a workspace, whole. Here it is
-//! read and checked as far as its text goes; `service::apply_workspace` checks
-//! addresses, reads secrets and makes the store match it.
+//! The workspace file: one TOML text that describes a whole workspace. It is parsed and checked here as far as its
+//! text allows; `service::apply_workspace` checks addresses, reads secrets and updates the store.
 
 mod calendars;
 mod check;
@@ -15,20 +14,22 @@ mod tests;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 pub use document::WorkspaceFileError;
-pub use raw::TextOrEnv;
 
 use crate::domain::assistant::ModelRef;
 use crate::domain::calendar::CalendarRules;
 use crate::domain::conversation::ConversationKind;
 use crate::domain::event::EventType;
-use crate::domain::ids::{AssistantId, WidgetUuid};
+use crate::domain::ids::WidgetUuid;
 use crate::domain::knowledge::{Format, Language};
+use crate::domain::mcp::McpServer;
 use crate::domain::money::Money;
+use crate::domain::tool::ToolConfig;
 use crate::domain::workspace::Pricing;
 
-/// Where a secret is found when the file is applied: `{ env = "NAME" }`.
+/// The environment variable from which a secret is read when the file is applied: `{ env = "NAME" }`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EnvName {
@@ -36,20 +37,10 @@ pub struct EnvName {
     pub env: String,
 }
 
-/// A file that holds together: each name that it uses is in it, once.
+/// A checked file: every name that it uses is declared in it exactly once.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WorkspaceFile {
-    pub slug: String,
-    pub name: String,
-    /// Given when the workspace is made, never again.
-    pub opening_credit: Money,
-    pub auto_create_conversations: bool,
-    pub balance_low: Option<Money>,
-    /// A slug of `assistants`.
-    pub default_assistant: Option<String>,
-    pub pricing: Pricing,
-    /// Not yet checked to be hosts.
-    pub allow_hosts: Vec<String>,
+    pub workspace: FileWorkspace,
     pub assistants: Vec<FileAssistant>,
     pub calendars: Vec<FileCalendar>,
     pub knowledge_bases: Vec<FileKnowledgeBase>,
@@ -58,21 +49,50 @@ pub struct WorkspaceFile {
     pub conversations: Vec<FileConversation>,
 }
 
+/// The workspace itself.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileWorkspace {
+    pub slug: String,
+    pub name: String,
+    /// The opening credit, given once, when the workspace is created.
+    #[serde(default)]
+    pub balance: Money,
+    #[serde(default = "default_true")]
+    pub auto_create_conversations: bool,
+    pub balance_low: Option<Money>,
+    /// A slug of `assistants`.
+    pub default_assistant: Option<String>,
+    #[serde(default)]
+    pub pricing: Pricing,
+    /// Not yet parsed as hosts.
+    #[serde(default)]
+    pub allow_hosts: Vec<String>,
+}
+
 /// An assistant of the file.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FileAssistant {
     pub slug: String,
-    pub id: Option<AssistantId>,
+    /// A UUID: a file writes it without the prefix that the API shows.
+    pub id: Option<Uuid>,
     pub name: String,
     pub system_prompt: String,
     pub first_message: Option<String>,
     pub model: Option<String>,
+    #[serde(default)]
     pub fallbacks: Vec<ModelRef>,
+    #[serde(default)]
     pub parameters: Map<String, Value>,
+    #[serde(default)]
     pub pause_on_agent_message: bool,
+    #[serde(default)]
     pub variables: Map<String, Value>,
     /// Slugs of the file's tools, whose names differ.
+    #[serde(default)]
     pub tools: Vec<String>,
+    #[serde(default)]
     pub allowed_origins: Vec<String>,
 }
 
@@ -81,14 +101,15 @@ pub struct FileAssistant {
 pub struct FileCalendar {
     pub slug: String,
     pub rules: CalendarRules,
-    /// None: it is kept here.
+    /// None: the store keeps its bookings.
     pub caldav: Option<FileCaldav>,
 }
 
-/// The server that a calendar is on. Its host is not yet checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The server that stores a calendar. Its host is not yet checked.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FileCaldav {
-    /// Of the calendar's collection; it ends in a slash.
+    /// URL of the calendar's collection; the check makes it end in a slash.
     pub url: String,
     pub username: Option<String>,
     pub password: Option<EnvName>,
@@ -106,16 +127,16 @@ pub struct FileKnowledgeBase {
 /// A document of a knowledge base.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileDocument {
-    /// Once in its base.
+    /// Unique in its knowledge base.
     pub slug: String,
     pub title: String,
     pub url: Option<String>,
     pub source: FileSource,
-    /// Its line, and its place with nothing wrong yet: for what is found when its file is read.
+    /// Its location, for errors that are found when its file is read.
     pub location: WorkspaceFileError,
 }
 
-/// Where a document's text is.
+/// The source of a document's text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileSource {
     /// Markdown.
@@ -135,78 +156,65 @@ pub struct FileTool {
     pub config: FileToolConfig,
 }
 
-/// What a tool works with; calendars and knowledge bases by their slug.
-#[derive(Clone, Debug, PartialEq)]
-pub enum FileToolConfig {
-    CalendarAvailability {
-        calendar: String,
-    },
-    CalendarBooking {
-        calendar: String,
-    },
-    CalendarCancel {
-        calendar: String,
-    },
-    Knowledge {
-        base: String,
-    },
-    Webhook(Box<FileWebhook>),
-    /// Several tools, which the server names.
-    Mcp(Box<FileMcp>),
-}
+/// The configuration of a file's tool: calendars and knowledge bases by slug, secrets by environment variable. Its host
+/// is not yet checked.
+pub type FileToolConfig = ToolConfig<String, String, EnvName, FileMcp>;
 
-/// An HTTP endpoint, its secrets by name. Its host is not yet checked.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FileWebhook {
-    pub method: String,
-    pub url: String,
-    pub headers: Vec<(String, TextOrEnv)>,
-    pub body: Option<String>,
-    pub form: bool,
-    pub static_fields: Map<String, Value>,
-    pub timeout_ms: u64,
-    pub secret: Option<EnvName>,
-    /// By the names that `{{name}}` uses them by.
-    pub secrets: Vec<(String, EnvName)>,
-    pub idempotent: bool,
-}
-
-/// A Model Context Protocol server, its secrets by name. Its host is not yet checked, nor has it been asked.
+/// A Model Context Protocol server, before it has listed its tools.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileMcp {
-    pub url: String,
-    /// Without placeholders.
-    pub headers: Vec<(String, TextOrEnv)>,
-    /// None: all that it lists.
+    pub server: McpServer<EnvName>,
+    /// Names of its tools; none: all that it lists.
     pub allow: Option<Vec<String>>,
-    pub timeout_ms: u64,
 }
 
 /// A webhook endpoint. Its host is not yet checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FileEndpoint {
     pub slug: String,
     pub url: String,
     pub description: Option<String>,
-    /// Empty: all.
-    pub types: Vec<EventType>,
-    /// Absent: one is made, and kept.
+    /// Event types; empty: all. The API calls this `types`.
+    #[serde(default, alias = "types")]
+    pub events: Vec<String>,
+    /// None: one is generated, and kept.
     pub secret: Option<EnvName>,
-    /// Absent: enabled when it is made, and then as it is.
+    /// None: enabled at creation, and unchanged afterwards.
     pub enabled: Option<bool>,
 }
 
 /// A conversation with a fixed widget UUID, of type `widget` or `test`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FileConversation {
+    #[serde(rename = "id")]
     pub link: WidgetUuid,
     /// A slug of `assistants`.
     pub assistant: String,
+    #[serde(rename = "type")]
     pub kind: ConversationKind,
 }
 
+fn default_true() -> bool {
+    true
+}
+
+impl FileEndpoint {
+    /// The event types, each once.
+    pub fn types(&self) -> Vec<EventType> {
+        let mut types = Vec::new();
+        for kind in self.events.iter().filter_map(|word| word.parse().ok()) {
+            if !types.contains(&kind) {
+                types.push(kind);
+            }
+        }
+        types
+    }
+}
+
 impl WorkspaceFile {
-    /// Reads and checks a file's text; says the first thing that is wrong, and on which line.
+    /// Parses and checks a file's text. The error is the first that is found, with its line.
     pub fn parse(text: &str) -> Result<Self, WorkspaceFileError> {
         let document = document::Document::parse(text)?;
         let raw = toml::from_str(text).map_err(|error| document::toml_error(text, &error))?;
@@ -218,27 +226,18 @@ impl WorkspaceFile {
         let of_endpoints = self.webhook_endpoints.iter().filter_map(|endpoint| endpoint.secret.as_ref());
         let of_calendars =
             self.calendars.iter().filter_map(|calendar| calendar.caldav.as_ref()?.password.as_ref());
-        self.tools.iter().flat_map(|tool| tool.config.secrets()).chain(of_endpoints).chain(of_calendars)
+        self.tools.iter().flat_map(|tool| tool_secrets(&tool.config)).chain(of_endpoints).chain(of_calendars)
     }
 }
 
-impl FileToolConfig {
-    fn secrets(&self) -> Vec<&EnvName> {
-        let (headers, others) = match self {
-            Self::Webhook(webhook) => {
-                let named = webhook.secrets.iter().map(|(_, name)| name);
-                (&webhook.headers, webhook.secret.iter().chain(named).collect())
-            }
-            Self::Mcp(mcp) => (&mcp.headers, Vec::new()),
-            Self::CalendarAvailability { .. }
-            | Self::CalendarBooking { .. }
-            | Self::CalendarCancel { .. }
-            | Self::Knowledge { .. } => return Vec::new(),
-        };
-        let of_headers = headers.iter().filter_map(|(_, text)| match text {
-            TextOrEnv::Env(name) => Some(name),
-            TextOrEnv::Plain(_) => None,
-        });
-        of_headers.chain(others).collect()
-    }
+/// The names of all secrets of one tool.
+fn tool_secrets(config: &FileToolConfig) -> Vec<&EnvName> {
+    let mcp = config.mcp().map(|mcp| &mcp.server.headers);
+    let webhook = config.webhook();
+    let headers = webhook.map(|webhook| &webhook.headers).or(mcp).into_iter().flatten();
+    let of_headers = headers.filter_map(|(_, text)| text.secret());
+    let of_webhook = webhook
+        .into_iter()
+        .flat_map(|webhook| webhook.secret.iter().chain(webhook.secrets.iter().map(|(_, name)| name)));
+    of_headers.chain(of_webhook).collect()
 }

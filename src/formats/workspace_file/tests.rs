@@ -1,6 +1,7 @@
-//! What a workspace file may say, and on which line it is told what is wrong.
+//! Valid files, and the lines and texts of errors.
 
 use super::*;
+use crate::domain::assistant::HeaderText;
 
 const FILE: &str = r#"
 [workspace]
@@ -52,20 +53,20 @@ fn error(from: &str, to: &str) -> String {
 fn a_file_is_read_with_the_defaults_of_its_tools() {
     let file = WorkspaceFile::parse(FILE).unwrap();
 
-    assert_eq!(file.opening_credit, Money(10_000_000));
-    assert_eq!((file.pricing.widget, file.pricing.api), (Money(10_000), Money(20_000)));
+    assert_eq!(file.workspace.balance, Money(10_000_000));
+    assert_eq!((file.workspace.pricing.widget, file.workspace.pricing.api), (Money(10_000), Money(20_000)));
     assert_eq!(file.tools[0].name, "check_calendar_availability");
     assert_eq!(file.secrets().map(|name| name.env.as_str()).collect::<Vec<_>>(), ["ORDERS_TOKEN"]);
     let FileToolConfig::Webhook(webhook) = &file.tools[1].config else { panic!("no webhook") };
     assert_eq!(webhook.timeout_ms, 10_000);
-    assert_eq!(webhook.headers[0], ("accept".to_owned(), TextOrEnv::Plain("application/json".to_owned())));
+    assert_eq!(webhook.headers[0], ("accept".to_owned(), HeaderText::Plain("application/json".to_owned())));
 }
 
 #[test]
 fn the_demo_file_is_valid() {
     let file = WorkspaceFile::parse(include_str!("../../../config/demo/workspace.toml")).unwrap();
 
-    assert_eq!(file.slug, "demo");
+    assert_eq!(file.workspace.slug, "demo");
     assert_eq!((file.tools.len(), file.knowledge_bases[0].documents.len()), (4, 4));
     assert!(file.assistants[0].system_prompt.contains("offer two or three"));
 }

@@ -1,4 +1,4 @@
-//! The tools of a file: which keys each kind takes, and what they may hold.
+//! The tools of a file: the keys of each kind, and their checks.
 
 mod mcp;
 
@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 
 use super::check::check_text;
 use super::document::{Document, WorkspaceFileError};
-use super::raw::{TextOrEnv, ToolIn};
-use super::{EnvName, FileTool, FileToolConfig, FileWebhook};
+use super::raw::ToolIn;
+use super::{EnvName, FileTool, FileToolConfig};
+use crate::domain::assistant::{HeaderText, WebhookTool};
 use crate::domain::calendar;
 use crate::domain::knowledge;
 use crate::domain::schema_cost::check_schema;
@@ -28,7 +29,7 @@ const DEFAULT_TIMEOUT_MS: u64 = 10_000;
 /// Headers that the HTTP client sets itself.
 const RESERVED_HEADERS: [&str; 4] = ["host", "content-length", "transfer-encoding", "connection"];
 
-/// A tool being checked: where it stands, for what is said of it.
+/// The location of the tool being checked, for error texts.
 #[derive(Clone, Copy)]
 struct ToolLocation<'d> {
     document: &'d Document<'d>,
@@ -49,7 +50,7 @@ impl ToolLocation<'_> {
     }
 }
 
-/// What a tool has where the file does not say it.
+/// The defaults of a tool's kind.
 struct ToolDefaults {
     name: Option<&'static str>,
     description: Option<&'static str>,
@@ -135,12 +136,12 @@ fn take_calendar(
     Err(location.error("calendar", format_args!("there is no calendar \"{calendar}\"")))
 }
 
-/// One that the file does not have may have been made through the API: that the store knows.
+/// Not looked up here: a knowledge base that is not in the file may have been created through the API.
 fn take_knowledge_base(location: ToolLocation<'_>, tool: &mut ToolIn) -> Result<String, WorkspaceFileError> {
     tool.knowledge_base.take().ok_or_else(|| location.missing("knowledge_base"))
 }
 
-/// Each key that the tool's kind takes was taken: what is left has no meaning.
+/// Refuses keys that the tool's kind does not have: those were not taken by its check.
 fn reject_unused_keys(location: ToolLocation<'_>, tool: &ToolIn) -> Result<(), WorkspaceFileError> {
     let keys = [
         ("calendar", tool.calendar.is_some()),
@@ -166,7 +167,10 @@ fn reject_unused_keys(location: ToolLocation<'_>, tool: &ToolIn) -> Result<(), W
     }
 }
 
-fn webhook(location: ToolLocation<'_>, tool: &mut ToolIn) -> Result<FileWebhook, WorkspaceFileError> {
+fn webhook(
+    location: ToolLocation<'_>,
+    tool: &mut ToolIn,
+) -> Result<WebhookTool<EnvName>, WorkspaceFileError> {
     let url = tool.url.take().ok_or_else(|| location.missing("url"))?;
     check_text(location.document, &location.path("url"), &url, MAX_URL)?;
     let method = tool.method.take().unwrap_or_else(|| "POST".to_owned());
@@ -181,7 +185,7 @@ fn webhook(location: ToolLocation<'_>, tool: &mut ToolIn) -> Result<FileWebhook,
     let form = tool.form.take().unwrap_or(false);
     let static_fields = tool.static_fields.take().unwrap_or_default();
     check_body(location, &method, body.is_some(), form, !static_fields.is_empty())?;
-    Ok(FileWebhook {
+    Ok(WebhookTool {
         headers: headers(location, tool.headers.take().unwrap_or_default())?,
         timeout_ms: timeout_ms(location, tool.timeout.take().as_deref())?,
         secret: tool.secret.take(),
@@ -219,8 +223,8 @@ fn check_body(
 
 fn headers(
     location: ToolLocation<'_>,
-    raw: BTreeMap<String, TextOrEnv>,
-) -> Result<Vec<(String, TextOrEnv)>, WorkspaceFileError> {
+    raw: BTreeMap<String, HeaderText<EnvName>>,
+) -> Result<Vec<(String, HeaderText<EnvName>)>, WorkspaceFileError> {
     let mut known = HashSet::new();
     for (name, text) in &raw {
         let error = |problem: &str| location.error(&format!("headers.{name}"), problem);
@@ -231,7 +235,7 @@ fn headers(
         if !known.insert(parsed) {
             return Err(error("is there twice"));
         }
-        if let TextOrEnv::Plain(text) = text
+        if let HeaderText::Plain(text) = text
             && (text.len() > MAX_HEADER || text.contains(|c: char| c.is_control() && c != '\t'))
         {
             return Err(error("longer than 8 KiB, or with line breaks or control characters"));
@@ -256,15 +260,15 @@ fn secrets(
 /// Each argument that a template uses is one that the model can give.
 fn check_arguments(
     location: ToolLocation<'_>,
-    webhook: &FileWebhook,
+    webhook: &WebhookTool<EnvName>,
     schema: &Value,
 ) -> Result<(), WorkspaceFileError> {
     let mut known = HashSet::new();
     collect_properties(schema, &mut known);
     let url = ("url".to_owned(), &webhook.url);
     let headers = webhook.headers.iter().filter_map(|(name, text)| match text {
-        TextOrEnv::Plain(text) => Some((format!("headers.{name}"), text)),
-        TextOrEnv::Env(_) => None,
+        HeaderText::Plain(text) => Some((format!("headers.{name}"), text)),
+        HeaderText::Secret(_) => None,
     });
     let body = webhook.body.iter().map(|body| ("body".to_owned(), body));
     for (key, template) in std::iter::once(url).chain(headers).chain(body) {
@@ -297,7 +301,7 @@ fn timeout_ms(location: ToolLocation<'_>, text: Option<&str>) -> Result<u64, Wor
     })
 }
 
-/// The schema of a webhook's arguments; none: it takes none.
+/// The schema of a webhook's arguments; without one it takes no arguments.
 fn parameters_schema(location: ToolLocation<'_>, raw: Option<Value>) -> Result<Value, WorkspaceFileError> {
     let schema = raw.unwrap_or_else(|| json!({ "type": "object", "properties": {} }));
     if schema.get("type").and_then(Value::as_str) != Some("object") {
@@ -313,7 +317,7 @@ fn parameters_schema(location: ToolLocation<'_>, raw: Option<Value>) -> Result<V
     }
 }
 
-/// What every vendor takes as the name of a function.
+/// Whether every model vendor accepts this as the name of a function.
 fn is_function_name(name: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(is_allowed)

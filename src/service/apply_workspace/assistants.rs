@@ -21,7 +21,8 @@ impl Applier<'_> {
         let mut ids = HashMap::new();
         for file in &self.prepared.file.assistants {
             let slug = &file.slug;
-            let id = match (current.assistants.iter().find(|row| row.slug == *slug), file.id) {
+            let requested = file.id.map(AssistantId);
+            let id = match (current.assistants.iter().find(|row| row.slug == *slug), requested) {
                 (Some(old), requested) => {
                     reject_api_owned("assistant", slug, old.from_file)?;
                     if requested.is_some_and(|requested| requested != old.id) {

@@ -1,4 +1,4 @@
-//! What an apply changed, in words for whoever runs it.
+//! The changes that an apply made, as the command prints them.
 
 use std::fmt;
 
@@ -18,13 +18,13 @@ pub struct Change {
     pub action: Action,
 }
 
-/// What became of it.
+/// How it changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     Created,
     /// Which of its keys have changed.
     Changed(Vec<String>),
-    /// The file has it no longer: out of use, and kept.
+    /// No longer in the file: unused, but not deleted.
     Archived,
     /// The file has it no longer: gone.
     Removed,

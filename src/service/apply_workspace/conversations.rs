@@ -11,7 +11,7 @@ use crate::service::create_conversation::first_message;
 use crate::store::{Conn, conversations};
 use crate::writer::{Command, NewConversation};
 
-/// Where the file's UUIDs lead. One that leads to another workspace is an error.
+/// The conversations that the file's UUIDs name. A UUID of another workspace is an error.
 pub(super) async fn reject_foreign(
     conn: Conn<'_>,
     prepared: &PreparedFile,

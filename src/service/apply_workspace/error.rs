@@ -13,7 +13,7 @@ pub enum ApplyError {
     File(#[from] WorkspaceFileError),
     #[error("the secret {{ env = \"{0}\" }} is not set in the environment")]
     SecretMissing(String),
-    /// Its like stands everywhere: it could not be masked.
+    /// A short secret occurs in ordinary text by chance, so it could not be masked.
     #[error("the secret {{ env = \"{0}\" }} is shorter than {MIN_SECRET_BYTES} bytes")]
     SecretTooShort(String),
     #[error(
@@ -23,7 +23,7 @@ pub enum ApplyError {
     NoSecretKey,
     #[error("a secret could not be sealed")]
     Seal,
-    /// What the file asks for cannot be made of what the store has.
+    /// The file conflicts with the stored workspace.
     #[error("{0}")]
     Refused(String),
     #[error("what the file asks for was refused")]

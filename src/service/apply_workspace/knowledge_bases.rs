@@ -1,5 +1,5 @@
 //! The knowledge bases of a file and their documents. What a file made and this one does not have is archived (a
-//! base) or removed (a document); what the API made is let be. A document that has not changed is not written again.
+//! base) or removed (a document); documents added through the API stay. A document that has not changed is not written again.
 
 use std::collections::HashMap;
 
@@ -144,7 +144,7 @@ async fn list_documents(mut conn: Conn<'_>, base: &KnowledgeBase) -> Result<Vec<
     }
 }
 
-/// What the API added would have to be cut and its words found anew, while all of this is locked.
+/// Refused, because documents added through the API would have to be chunked and indexed again under the locks.
 fn reject_language_change(base: &KnowledgeBase, existing: &[Document]) -> Result<(), ApplyError> {
     let api_documents = existing.iter().filter(|document| !document.from_file).count();
     if api_documents == 0 {

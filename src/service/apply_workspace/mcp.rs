@@ -1,9 +1,8 @@
-//! The MCP servers of a file: what each listed before anything was locked becomes what
-//! assistants have. A server that cannot be asked keeps its earlier list.
+//! The MCP servers of a file. Each is listed before anything is locked; a server that is unreachable keeps its
+//! previous list.
 
 use super::{Applier, ApplyError};
 use crate::domain::mcp::{McpServer, McpToolSpec, McpTools};
-use crate::domain::tool::{Tool, ToolConfig};
 use crate::formats::workspace_file::FileMcp;
 use crate::tools::mcp::ListError;
 
@@ -16,9 +15,9 @@ impl Applier<'_> {
     ) -> Result<McpTools, ApplyError> {
         let old_headers = old.map_or(&[][..], |old| &old.server.headers);
         let server = McpServer {
-            url: file.url.clone(),
-            headers: self.seal_headers(&file.headers, old_headers)?,
-            timeout_ms: file.timeout_ms,
+            url: file.server.url.clone(),
+            headers: self.seal_headers(&file.server.headers, old_headers)?,
+            timeout_ms: file.server.timeout_ms,
         };
         let prepared = self.prepared;
         let found = match prepared.listings.get(slug) {
@@ -46,9 +45,9 @@ impl Applier<'_> {
     }
 }
 
-/// What the same server listed before, where that is all that is wanted of it now.
+/// The tools that the same server listed before, if they include all that the file allows.
 fn previous_listing(old: &McpTools, file: &FileMcp) -> Option<Vec<McpToolSpec>> {
-    if old.server.url != file.url {
+    if old.server.url != file.server.url {
         return None;
     }
     let Some(allow) = &file.allow else {
@@ -59,15 +58,4 @@ fn previous_listing(old: &McpTools, file: &FileMcp) -> Option<Vec<McpToolSpec>> 
         return None;
     }
     Some(old.found.iter().filter(|tool| allow.contains(&tool.name)).cloned().collect())
-}
-
-pub(super) fn old_mcp(text: &str) -> Option<Box<McpTools>> {
-    match serde_json::from_str::<Tool>(text).ok()?.uses {
-        ToolConfig::Mcp(tools) => Some(tools),
-        ToolConfig::CalendarAvailability { .. }
-        | ToolConfig::CalendarBooking { .. }
-        | ToolConfig::CalendarCancel { .. }
-        | ToolConfig::Knowledge { .. }
-        | ToolConfig::Webhook(_) => None,
-    }
 }

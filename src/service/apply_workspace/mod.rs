@@ -42,7 +42,7 @@ use crate::writer::{Command, decide_inline};
 /// How often an apply is tried where the store's refusal may pass.
 const MAX_ATTEMPTS: usize = 3;
 
-/// What `apply` works with.
+/// The dependencies of `apply`.
 #[derive(Clone, Copy)]
 pub struct ApplyContext<'a> {
     pub db: &'a Db,
@@ -50,15 +50,15 @@ pub struct ApplyContext<'a> {
     pub ids: &'a IdGenerator,
     /// Needed once the file has a secret, or a webhook endpoint.
     pub seal: Option<&'a SealKey>,
-    /// What MCP servers are asked through; it lets these hosts through, too.
+    /// The client for MCP servers; it allows `allow_hosts`, too.
     pub outbound: &'a GuardedClient,
     /// Private hosts that tools of every workspace may reach.
     pub allow_hosts: &'a AllowHosts,
-    /// Whether the configuration names a connection to a model so.
+    /// Whether the configuration has a model connection of this name.
     pub has_connection: &'a (dyn Fn(&str) -> bool + Sync),
-    /// What reads the file's documents.
+    /// Extracts the text of the file's documents.
     pub document_extractor: &'a DocumentExtractor,
-    /// Where the paths in the file begin; none: it may have none.
+    /// The base of relative paths in the file; without it, paths are refused.
     pub folder: Option<&'a Path>,
     /// Gives the secret that `{ env = "NAME" }` names.
     pub secret: &'a (dyn Fn(&str) -> Option<SecretString> + Sync),
@@ -70,7 +70,7 @@ impl fmt::Debug for ApplyContext<'_> {
     }
 }
 
-/// Whether what was decided is kept.
+/// Whether the transaction is committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     Apply,
@@ -78,16 +78,16 @@ pub enum Mode {
     DryRun,
 }
 
-/// What an apply did, or would do.
+/// The outcome of an apply, or of a dry run.
 #[derive(Clone, Debug)]
 pub struct ApplyResult {
     pub workspace: WorkspaceId,
     pub slug: String,
     /// Empty: the store matched the file already.
     pub changes: Vec<Change>,
-    /// What was applied and will not work in this process's configuration; the server may have another.
+    /// Settings that were applied but do not work with this process's configuration; the server's may differ.
     pub warnings: Vec<String>,
-    /// Of webhook endpoints for which the file names none.
+    /// Secrets generated for webhook endpoints for which the file names none.
     pub secrets: Vec<GeneratedSecret>,
 }
 
@@ -167,16 +167,16 @@ pub(super) async fn apply_in_transaction(
     applier.decide(conn, &commands).await?;
     Ok(ApplyResult {
         workspace,
-        slug: prepared.file.slug.clone(),
+        slug: prepared.file.workspace.slug.clone(),
         changes: applier.changes,
         warnings: applier.warnings,
         secrets: applier.secrets,
     })
 }
 
-/// What the store has of the workspace, read under its locks.
+/// The stored workspace, read under its locks.
 struct CurrentState {
-    /// None: it is to be made.
+    /// None: the workspace does not exist yet.
     workspace: Option<Workspace>,
     conversations: HashMap<WidgetUuid, Conversation>,
     calendars: Vec<ConfigRow>,
@@ -190,7 +190,7 @@ struct CurrentState {
 
 impl CurrentState {
     async fn lock_and_read(mut conn: Conn<'_>, prepared: &PreparedFile) -> Result<Self, ApplyError> {
-        let slug = &prepared.file.slug;
+        let slug = &prepared.file.workspace.slug;
         let found = workspaces::find_by_slug(conn.reborrow(), slug).await?;
         let Some(found) = found else {
             conversations::reject_foreign(conn, prepared, None).await?;
@@ -238,7 +238,7 @@ impl Applier<'_> {
         self.changes.push(Change { section, name: name.to_string(), action });
     }
 
-    /// Writes a calendar or a tool, unless it stands there as the file has it.
+    /// Writes a calendar or a tool, unless it is unchanged.
     async fn put_config_row(
         &mut self,
         conn: Conn<'_>,

@@ -1,4 +1,4 @@
-//! What is read and checked before anything is locked.
+//! Reads and checks the file, its documents and its secrets before anything is locked.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -10,12 +10,10 @@ use http::HeaderMap;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{ApplyContext, ApplyError};
-use crate::domain::assistant::ModelRef;
+use crate::domain::assistant::{HeaderText, ModelRef};
 use crate::domain::knowledge::{Format, MAX_FILE, PreparedDocument};
 use crate::domain::signature::SigningSecret;
-use crate::formats::workspace_file::{
-    EnvName, FileMcp, FileSource, FileToolConfig, TextOrEnv, WorkspaceFile,
-};
+use crate::formats::workspace_file::{EnvName, FileMcp, FileSource, WorkspaceFile};
 use crate::outbound::{AllowHosts, check_url};
 use crate::service::knowledge::DocumentSource;
 use crate::tools::mcp::{self, ListError, Listing, ServerConnection};
@@ -24,11 +22,11 @@ use crate::tools::{MIN_SECRET_BYTES, Secrets};
 /// A file whose addresses were checked and whose secrets were read.
 pub(in crate::service) struct PreparedFile {
     pub(super) file: WorkspaceFile,
-    /// Of each knowledge base, in the file's order.
+    /// The documents of each knowledge base, in the file's order.
     pub(super) documents: Vec<Vec<PreparedDocument>>,
     pub(super) secrets: HashMap<EnvName, SecretString>,
     pub(super) warnings: Vec<String>,
-    /// What each MCP server listed, or why it did not, by the slug of its tool.
+    /// The tools of each MCP server, or why it could not list them, by the slug of its tool.
     pub(super) listings: HashMap<String, Result<Listing, ListError>>,
 }
 
@@ -105,14 +103,7 @@ async fn list_mcp_servers(
     secrets: &HashMap<EnvName, SecretString>,
 ) -> Result<HashMap<String, Result<Listing, ListError>>, ApplyError> {
     let workspace_hosts = allow_hosts(file)?;
-    let servers = file.tools.iter().filter_map(|tool| match &tool.config {
-        FileToolConfig::Mcp(server) => Some((tool.slug.clone(), server)),
-        FileToolConfig::Webhook(_)
-        | FileToolConfig::CalendarAvailability { .. }
-        | FileToolConfig::CalendarBooking { .. }
-        | FileToolConfig::CalendarCancel { .. }
-        | FileToolConfig::Knowledge { .. } => None,
-    });
+    let servers = file.tools.iter().filter_map(|tool| Some((tool.slug.clone(), tool.config.mcp()?)));
     let requests = servers.map(async |(slug, server)| {
         (slug, list_server_tools(context, server, &workspace_hosts, secrets).await)
     });
@@ -121,7 +112,7 @@ async fn list_mcp_servers(
 
 async fn list_server_tools(
     context: &ApplyContext<'_>,
-    server: &FileMcp,
+    FileMcp { server, allow }: &FileMcp,
     workspace_hosts: &AllowHosts,
     secrets: &HashMap<EnvName, SecretString>,
 ) -> Result<Listing, ListError> {
@@ -129,8 +120,8 @@ async fn list_server_tools(
     let mut headers = HeaderMap::new();
     for (name, text) in &server.headers {
         let (text, is_secret) = match text {
-            TextOrEnv::Plain(text) => (text.as_str(), false),
-            TextOrEnv::Env(env) => {
+            HeaderText::Plain(text) => (text.as_str(), false),
+            HeaderText::Secret(env) => {
                 let secret = secrets.get(env).map_or("", |secret| secret.expose_secret());
                 masked.hide(secret);
                 (secret, true)
@@ -145,7 +136,7 @@ async fn list_server_tools(
         headers,
         timeout: Duration::from_millis(server.timeout_ms),
     };
-    let listing = mcp::list(connection, server.allow.as_deref(), &masked).await?;
+    let listing = mcp::list(connection, allow.as_deref(), &masked).await?;
     match listing.missing.first() {
         Some(name) => Err(ListError::Refused(format!("it has no tool {name:?}"))),
         None => Ok(listing),
@@ -153,11 +144,11 @@ async fn list_server_tools(
 }
 
 fn allow_hosts(file: &WorkspaceFile) -> Result<AllowHosts, ApplyError> {
-    AllowHosts::parse(&file.allow_hosts)
+    AllowHosts::parse(&file.workspace.allow_hosts)
         .map_err(|error| ApplyError::Refused(format!("workspace.allow_hosts: {error}")))
 }
 
-/// A reply would pass over such a fallback.
+/// Warns about fallbacks that a reply would skip.
 fn unknown_connections(context: &ApplyContext<'_>, file: &WorkspaceFile) -> Vec<String> {
     let mut warnings = Vec::new();
     for assistant in &file.assistants {
@@ -174,7 +165,7 @@ fn unknown_connections(context: &ApplyContext<'_>, file: &WorkspaceFile) -> Vec<
     warnings
 }
 
-/// What could sign nothing is refused here.
+/// Refuses secrets that cannot sign.
 fn check_signing_secrets(
     file: &WorkspaceFile,
     secrets: &HashMap<EnvName, SecretString>,
@@ -189,18 +180,13 @@ fn check_signing_secrets(
     Ok(())
 }
 
-/// What would be refused at each call is refused here.
+/// Refuses the addresses that would be refused at each call.
 fn check_addresses(file: &WorkspaceFile, global_hosts: &AllowHosts) -> Result<(), ApplyError> {
     let workspace_hosts = allow_hosts(file)?;
     for tool in &file.tools {
-        let url = match &tool.config {
-            FileToolConfig::Webhook(webhook) => &webhook.url,
-            FileToolConfig::Mcp(server) => &server.url,
-            FileToolConfig::CalendarAvailability { .. }
-            | FileToolConfig::CalendarBooking { .. }
-            | FileToolConfig::CalendarCancel { .. }
-            | FileToolConfig::Knowledge { .. } => continue,
-        };
+        let config = &tool.config;
+        let webhook = config.webhook().map(|webhook| &webhook.url);
+        let Some(url) = webhook.or(config.mcp().map(|mcp| &mcp.server.url)) else { continue };
         check_url(url, &[global_hosts, &workspace_hosts]).map_err(|refused| {
             ApplyError::Refused(format!("the url of tool \"{}\": {refused}", tool.slug))
         })?;

@@ -4,13 +4,12 @@
 use std::collections::HashMap;
 
 use super::calendars::Calendars;
-use super::mcp::old_mcp;
 use super::{Applier, ApplyError, CurrentState, reject_api_owned};
 use crate::domain::assistant::{CompiledTool, HeaderText, WebhookTool};
 use crate::domain::ids::{CalendarId, KnowledgeBaseId};
 use crate::domain::seal::SealedSecret;
 use crate::domain::tool::{Tool, ToolConfig};
-use crate::formats::workspace_file::{EnvName, FileTool, FileToolConfig, FileWebhook, TextOrEnv};
+use crate::formats::workspace_file::{EnvName, FileTool};
 use crate::store::Conn;
 use crate::store::workspace_config::{ConfigRow, Section};
 
@@ -58,17 +57,18 @@ impl Applier<'_> {
             let found = calendars.by_slug.get(slug).copied();
             found.ok_or_else(|| ApplyError::Refused(format!("there is no calendar \"{slug}\"")))
         };
+        let old = old.and_then(|old| serde_json::from_str::<Tool>(&old.text).ok()).map(|old| old.uses);
         let uses = match &file.config {
-            FileToolConfig::CalendarAvailability { calendar: slug } => {
+            ToolConfig::CalendarAvailability { calendar: slug } => {
                 ToolConfig::CalendarAvailability { calendar: calendar(slug)? }
             }
-            FileToolConfig::CalendarBooking { calendar: slug } => {
+            ToolConfig::CalendarBooking { calendar: slug } => {
                 ToolConfig::CalendarBooking { calendar: calendar(slug)? }
             }
-            FileToolConfig::CalendarCancel { calendar: slug } => {
+            ToolConfig::CalendarCancel { calendar: slug } => {
                 ToolConfig::CalendarCancel { calendar: calendar(slug)? }
             }
-            FileToolConfig::Knowledge { base: slug } => {
+            ToolConfig::Knowledge { base: slug } => {
                 let found = bases.get(slug).copied();
                 let missing = || {
                     ApplyError::Refused(format!(
@@ -79,13 +79,13 @@ impl Applier<'_> {
                 };
                 ToolConfig::Knowledge { base: found.ok_or_else(missing)? }
             }
-            FileToolConfig::Webhook(webhook) => {
-                let old = old.and_then(|old| old_webhook(&old.text));
-                ToolConfig::Webhook(Box::new(self.seal_webhook(webhook, old.as_deref())?))
+            ToolConfig::Webhook(webhook) => {
+                let old = old.as_ref().and_then(ToolConfig::webhook);
+                ToolConfig::Webhook(Box::new(self.seal_webhook(webhook, old)?))
             }
-            FileToolConfig::Mcp(server) => {
-                let old = old.and_then(|old| old_mcp(&old.text));
-                ToolConfig::Mcp(Box::new(self.resolve_mcp_tools(&file.slug, server, old.as_deref())?))
+            ToolConfig::Mcp(server) => {
+                let old = old.as_ref().and_then(ToolConfig::mcp);
+                ToolConfig::Mcp(Box::new(self.resolve_mcp_tools(&file.slug, server, old)?))
             }
         };
         Ok(Tool {
@@ -98,21 +98,25 @@ impl Applier<'_> {
 
     pub(super) fn seal_headers(
         &self,
-        file_headers: &[(String, TextOrEnv)],
+        file_headers: &[(String, HeaderText<EnvName>)],
         old: &[(String, HeaderText)],
     ) -> Result<Vec<(String, HeaderText)>, ApplyError> {
         let mut headers = Vec::new();
         for (name, text) in file_headers {
             let text = match text {
-                TextOrEnv::Plain(text) => HeaderText::Plain(text.clone()),
-                TextOrEnv::Env(env) => HeaderText::Sealed(self.seal(env, old_header(old, name))?),
+                HeaderText::Plain(text) => HeaderText::Plain(text.clone()),
+                HeaderText::Secret(env) => HeaderText::Secret(self.seal(env, old_header(old, name))?),
             };
             headers.push((name.clone(), text));
         }
         Ok(headers)
     }
 
-    fn seal_webhook(&self, file: &FileWebhook, old: Option<&WebhookTool>) -> Result<WebhookTool, ApplyError> {
+    fn seal_webhook(
+        &self,
+        file: &WebhookTool<EnvName>,
+        old: Option<&WebhookTool>,
+    ) -> Result<WebhookTool, ApplyError> {
         let headers = self.seal_headers(&file.headers, old.map_or(&[], |old| &old.headers))?;
         let old_secrets = old.map_or(&[][..], |old| &old.secrets);
         let mut secrets = Vec::new();
@@ -147,21 +151,7 @@ impl Applier<'_> {
     }
 }
 
-fn old_webhook(text: &str) -> Option<Box<WebhookTool>> {
-    match serde_json::from_str::<Tool>(text).ok()?.uses {
-        ToolConfig::Webhook(webhook) => Some(webhook),
-        ToolConfig::CalendarAvailability { .. }
-        | ToolConfig::CalendarBooking { .. }
-        | ToolConfig::CalendarCancel { .. }
-        | ToolConfig::Knowledge { .. }
-        | ToolConfig::Mcp(_) => None,
-    }
-}
-
 fn old_header<'o>(old: &'o [(String, HeaderText)], name: &str) -> Option<&'o SealedSecret> {
     let (_, text) = old.iter().find(|(known, _)| known == name)?;
-    match text {
-        HeaderText::Sealed(sealed) => Some(sealed),
-        HeaderText::Plain(_) => None,
-    }
+    text.secret()
 }

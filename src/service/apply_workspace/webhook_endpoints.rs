@@ -1,4 +1,4 @@
-//! The webhook endpoints of a file. Those that the API made have no slug, and are let be.
+//! The webhook endpoints of a file. Endpoints created through the API have no slug and stay unchanged.
 
 use super::{Action, Applier, ApplyError, CurrentState, GeneratedSecret};
 use crate::domain::ids::{EndpointId, WorkspaceId};
@@ -58,7 +58,7 @@ impl Applier<'_> {
             slug: Some(file.slug.clone()),
             description: file.description.clone(),
             url: file.url.clone(),
-            types: file.types.clone(),
+            types: file.types(),
             secret,
             disabled: (file.enabled == Some(false)).then_some(DisabledReason::File),
         };
@@ -86,7 +86,7 @@ impl Applier<'_> {
         let keys = [
             ("url", old.url != file.url),
             ("description", old.description != file.description),
-            ("events", old.types != file.types),
+            ("events", old.types != file.types()),
             ("secret", secret.is_some()),
             ("enabled", switch.is_some()),
         ];
@@ -100,7 +100,7 @@ impl Applier<'_> {
         };
         let change = EndpointPatch {
             url: Some(file.url.clone()),
-            types: Some(file.types.clone()),
+            types: Some(file.types()),
             description: Some(file.description.clone()),
             secret: secret.map(|secret| (secret, DEFAULT_ROTATION_OVERLAP)),
             switch,
@@ -111,8 +111,8 @@ impl Applier<'_> {
     }
 }
 
-/// What the file says; where it says nothing, what it has disabled before is enabled again, and what
-/// was disabled otherwise stays so.
+/// The file's setting. Without one, an endpoint that a file disabled is enabled again; one that was disabled
+/// otherwise stays disabled.
 fn switch(file: &FileEndpoint, old: &Endpoint) -> Option<Switch> {
     match file.enabled {
         Some(false) => old.enabled.then_some(Switch::Off(DisabledReason::File)),

@@ -19,7 +19,7 @@ impl Applier<'_> {
         current: &CurrentState,
         ids: &HashMap<String, AssistantId>,
     ) -> Result<(), ApplyError> {
-        let file = &self.prepared.file;
+        let file = &self.prepared.file.workspace;
         let after = Workspace {
             id: self.workspace,
             slug: file.slug.clone(),
@@ -42,7 +42,7 @@ impl Applier<'_> {
 
     /// Given when the workspace is made, never again.
     pub(super) fn opening_credit(&self, current: &CurrentState) -> Vec<Command> {
-        let amount = self.prepared.file.opening_credit;
+        let amount = self.prepared.file.workspace.balance;
         if current.workspace.is_some() || amount == Money::ZERO {
             return Vec::new();
         }

@@ -18,7 +18,7 @@ const MARGIN: Duration = Duration::from_secs(30);
 const BACKOFF: [Duration; 4] =
     [Duration::from_mins(1), Duration::from_mins(10), Duration::from_hours(1), Duration::from_hours(6)];
 
-/// What is claimed and not done.
+/// The documents that are claimed and not done.
 pub(super) struct Claims {
     pub(super) open: VecDeque<EmbeddingJob>,
     renewed_at: Instant,
@@ -48,7 +48,7 @@ impl DocumentEmbedder {
         Ok(claims)
     }
 
-    /// Before each request: keeps the claims, where they were last kept a while ago.
+    /// Called before each request: renews the claims if the last renewal is old.
     pub(super) async fn renew(&self, services: &Services, claims: &mut Claims) {
         let (model, clock, ttl) = (self.embedder.model(), services.clock.as_ref(), self.claim_ttl());
         if claims.renewed_at.elapsed() < ttl / 4 {

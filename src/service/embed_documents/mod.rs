@@ -25,7 +25,7 @@ pub const RETIRED_RETENTION: Duration = Duration::from_hours(24);
 /// Documents that are marked in one transaction.
 const ENQUEUE_BATCH: i64 = 500;
 
-/// What embeds documents.
+/// Embeds documents in the background.
 #[derive(Clone, Debug)]
 pub struct DocumentEmbedder {
     pub embedder: Embedder,
@@ -35,10 +35,10 @@ pub struct DocumentEmbedder {
     pub timeout: Duration,
 }
 
-/// Where one process stands.
+/// The state of one process.
 #[derive(Clone, Debug)]
 pub struct BatchState {
-    /// Whose documents came last: the next workspace's come next.
+    /// The workspace that was served last; the next one in order follows.
     last_workspace: WorkspaceId,
     /// How many texts the endpoint is sent at once: fewer, where it could not do it in time.
     size: usize,
@@ -81,7 +81,7 @@ impl PendingPassage {
 }
 
 impl DocumentEmbedder {
-    /// Where a process begins.
+    /// The initial state of a process.
     #[must_use]
     pub fn initial_state(&self) -> BatchState {
         BatchState { last_workspace: WorkspaceId(Uuid::nil()), size: self.batch, fast_responses: 0 }
@@ -96,7 +96,7 @@ impl DocumentEmbedder {
         let mut claims = self.claim(services, state).await?;
         let count = claims.open.len();
         let embedded = self.embed_all(services, state, &mut claims).await;
-        // What is left is for whoever comes next, this process too.
+        // Any process may continue with the rest, this one included.
         for job in claims.open {
             self.release(services, job, false).await?;
         }
@@ -151,7 +151,7 @@ impl DocumentEmbedder {
             }
             let texts: Vec<&str> = batch.iter().map(|passage| passage.text.as_str()).collect();
             let result = self.embed_texts(services, &texts, state, claims).await;
-            // Whatever stopped it: what was paid for is kept.
+            // Store the vectors that were paid for, whatever stopped the work.
             let rows =
                 result.vectors.into_iter().filter_map(|(index, vector)| Some((batch.get(index)?, vector)));
             let rows = rows.map(|(passage, vector)| {

@@ -21,7 +21,7 @@ const FAST_RESPONSES_TO_GROW: u32 = 16;
 /// Which part of a text is tried where more of it is too long for the model: one n-th.
 const FRACTIONS: [usize; 3] = [1, 2, 4];
 
-/// What became of a batch.
+/// The outcome of a batch.
 #[derive(Default)]
 pub(super) struct BatchResult {
     /// By the place of the text: its vector, or None where the model refuses that text alone.
@@ -146,7 +146,7 @@ impl DocumentEmbedder {
         Ok(None)
     }
 
-    /// Whether the endpoint answers at all; else it is its fault.
+    /// Whether the endpoint answers at all; if not, the text is not at fault.
     async fn probe_endpoint(&self, error: EmbeddingsError) -> Result<(), StopReason> {
         self.call(&[PROBE_TEXT]).await.map(drop).map_err(|_| StopReason::Endpoint(error))
     }

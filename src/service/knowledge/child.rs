@@ -21,11 +21,11 @@ use crate::lifecycle::limit_process_resources;
 pub(super) const MEMORY_LIMIT: u64 = 512 * 1024 * 1024;
 /// The time of the processor that a child has, should its parent not end it before.
 const CPU_TIME_LIMIT: Duration = Duration::from_secs(20);
-/// What converters that recurse have, in bytes.
+/// Stack size for the recursive converters, in bytes.
 const STACK_SIZE: usize = 16 * 1024 * 1024;
 /// The exit code of a child that says why the document has no text.
 const REFUSED: u8 = 3;
-/// Of a fault's text, in bytes.
+/// Maximum length of an error text, in bytes.
 const MAX_ERROR_LENGTH: usize = 1000;
 
 /// The Markdown of a file, read by a child of this program. It is killed where this is dropped.

@@ -15,7 +15,7 @@ use crate::store::{Conn, StoreError};
 /// How many documents a base takes through the API.
 const MAX_DOCUMENTS: i64 = 10_000;
 
-/// Whether what is there may be replaced.
+/// Whether an existing document may be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnConflict {
     Refuse,

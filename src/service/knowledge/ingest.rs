@@ -21,10 +21,10 @@ const MAX_UPLOADS: usize = 16;
 /// How long a document may wait to be read, and then be read.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What its thread has, in bytes.
+/// Stack size of the thread, in bytes.
 const STACK_SIZE: usize = 16 * 1024 * 1024;
 
-/// What a document is made from.
+/// The source of a document.
 #[derive(Clone, Debug)]
 pub struct DocumentSource {
     pub slug: String,
@@ -145,7 +145,7 @@ impl DocumentExtractor {
         let spawned = thread.spawn(move || {
             let prepared = catch_unwind(AssertUnwindSafe(prepare));
             drop(permit);
-            // Whoever asked may have gone.
+            // The caller may have been cancelled.
             let _ = sender.send(prepared.unwrap_or(Err(IngestError::Failed)));
         });
         spawned.map_err(IngestError::NotStarted)?;

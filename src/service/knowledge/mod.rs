@@ -104,7 +104,7 @@ pub async fn delete(services: &Services, account: &Account, name: &str) -> Resul
         .await
 }
 
-/// What is looked for; its fields were checked.
+/// A search query whose fields were checked.
 #[derive(Debug)]
 pub struct SearchRequest {
     pub query: String,
@@ -182,7 +182,7 @@ fn not_found(name: &str) -> Error {
     Error::not_found(ResourceKind::KnowledgeBase, name)
 }
 
-/// What failed after it was sent may have been written all the same.
+/// A write that failed after it was sent may have been committed.
 fn write_error(error: StoreError) -> Error {
     let outcome_unknown = error.is_transient();
     Error::Unavailable { outcome_unknown, source: Some(Box::new(error)) }

@@ -17,17 +17,17 @@ use crate::store::{Conn, StoreError, workspaces};
 use crate::tools::mcp::{self, ListError, Listing, ServerConnection};
 use crate::tools::{Adapters, Secrets};
 
-/// What became of a tool.
+/// The outcome of a refresh.
 #[derive(Debug)]
 pub struct RefreshResult {
     pub tool: NamedTool,
-    /// Whether the list differs from the one that was kept.
+    /// Whether the list differs from the stored one.
     pub changed: bool,
-    /// What was left out, and what is allowed and not there.
+    /// Tools that were left out, and allowed names that the server does not list.
     pub warnings: Vec<String>,
 }
 
-/// What a new list may come to, under the locks.
+/// The outcome of storing a new list.
 enum WriteOutcome {
     Done {
         tool: Tool,

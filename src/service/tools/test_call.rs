@@ -24,7 +24,7 @@ use crate::tools::{Call, CallContext, Exchange, StoreWriter, ToolOutcome, Toolse
 /// How long a call may take, whatever its own time-out is.
 const MAX_DURATION: Duration = Duration::from_mins(1);
 
-/// What is to be called with.
+/// The request for a test call.
 #[derive(Debug)]
 pub struct TestCallRequest {
     pub arguments: Map<String, Value>,
@@ -34,13 +34,13 @@ pub struct TestCallRequest {
     pub name: Option<String>,
 }
 
-/// What a test call came to.
+/// The outcome of a test call.
 #[derive(Debug)]
 pub struct TestCallResult {
-    /// What the model would be shown.
+    /// The result that the model would see.
     pub result: CallResult,
     pub duration: Duration,
-    /// Of a webhook that was called.
+    /// The HTTP exchange of a webhook.
     pub exchange: Option<Exchange>,
 }
 
@@ -109,7 +109,7 @@ impl StoreWriter for NoWrites {
     }
 }
 
-/// What the model would call it by.
+/// The name by which the model would call it.
 fn resolve_name<'n>(named: &'n NamedTool, requested: Option<&'n str>) -> Result<&'n str, Error> {
     let ToolConfig::Mcp(tools) = &named.tool.uses else { return Ok(&named.tool.name) };
     let available: Vec<&str> = tools.found.iter().map(|tool| tool.name.as_str()).collect();

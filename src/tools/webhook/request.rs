@@ -116,7 +116,7 @@ impl RequestBuilder<'_> {
         let mut headers = HeaderMap::new();
         for (name, text) in &self.endpoint.headers {
             let (text, is_secret) = match text {
-                HeaderText::Sealed(sealed) => (secrets.open(sealed)?.expose_secret().to_owned(), true),
+                HeaderText::Secret(sealed) => (secrets.open(sealed)?.expose_secret().to_owned(), true),
                 HeaderText::Plain(template) => {
                     let filled = fill_header(template, self.values(), MAX_HEADER);
                     (filled.map_err(|error| error.to_string())?, false)

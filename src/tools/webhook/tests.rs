@@ -31,7 +31,7 @@ fn seal(secret: &str) -> SealedSecret {
 }
 
 fn sealed(name: &str, secret: &str) -> (String, HeaderText) {
-    (name.to_owned(), HeaderText::Sealed(seal(secret)))
+    (name.to_owned(), HeaderText::Secret(seal(secret)))
 }
 
 fn plain(name: &str, template: &str) -> (String, HeaderText) {

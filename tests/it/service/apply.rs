@@ -193,7 +193,7 @@ both_backends!(
         assert!(!row.compiled.contains("s3cret"));
         let compiled: AssistantVersion = serde_json::from_str(&row.compiled).unwrap();
         let ToolKind::Webhook(webhook) = &compiled.tools[1].kind else { panic!("no webhook") };
-        let HeaderText::Sealed(sealed) = &webhook.headers[0].1 else { panic!("not sealed") };
+        let HeaderText::Secret(sealed) = &webhook.headers[0].1 else { panic!("not sealed") };
         let opened = operator.seal.as_ref().unwrap().open(sealed).unwrap();
         assert_eq!(opened.expose_secret(), "s3cret");
 

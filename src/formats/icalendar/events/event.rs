@@ -20,11 +20,11 @@ pub(super) struct Event {
     pub dates: Vec<(EventTime, Option<Length>)>,
     /// `EXDATE`s.
     pub exceptions: Exceptions,
-    /// The instance of a recurring event that it stands for: `RECURRENCE-ID`.
+    /// The instance of a recurring event that it replaces: `RECURRENCE-ID`.
     pub recurrence_id: Option<EventTime>,
     /// Neither cancelled nor transparent.
     pub is_busy: bool,
-    /// What of it cannot be read: it counts as busy from its start on.
+    /// Why its length or rule is unreadable; the event then counts as busy from its start on.
     pub unreadable: Option<&'static str>,
 }
 
@@ -43,7 +43,7 @@ impl Event {
         });
         let recurrence_id = component.property("RECURRENCE-ID");
         let recurrence_id = recurrence_id.and_then(|property| {
-            // It counts alone then, and what it stands for counts, too.
+            // The event then counts in addition to the instance that it replaces.
             read_time(property, zones, warnings).map_err(|reason| warnings.push(reason)).ok()
         });
         let mut dates = Vec::new();
@@ -62,7 +62,7 @@ impl Event {
                 exception_count += 1;
                 match date {
                     Ok((time, _)) => exceptions.add(&time),
-                    // What it would have excepted counts.
+                    // The dates that it would have excluded count as busy.
                     Err(reason) => warnings.push(reason),
                 }
             }

@@ -16,7 +16,7 @@ use crate::domain::calendar::{Interval, saturating_add};
 
 /// How many starts of one event are looked at.
 const MAX_STARTS: usize = 50_000;
-/// So many starts are expanded before the time is looked at again.
+/// The time-out is checked once in this many starts.
 const TIMEOUT_CHECK_INTERVAL: usize = 256;
 /// No clock is further from UTC.
 const MAX_OFFSET: SignedDuration = SignedDuration::from_hours(26);
@@ -49,7 +49,7 @@ impl Exceptions {
     }
 }
 
-/// What became of a recurrence.
+/// The outcome of expanding a recurrence.
 #[derive(Debug)]
 pub(super) enum Expansion {
     /// Every start that may bear on the window, exceptions included, and some that do not.
@@ -125,7 +125,7 @@ impl Rule {
                 }
                 _ => {}
             }
-            // What all rules mean that do not say otherwise (RFC 7529).
+            // The default of every rule (RFC 7529).
             let is_default = match name.as_str() {
                 "RSCALE" => value.eq_ignore_ascii_case("GREGORIAN"),
                 "SKIP" => value.eq_ignore_ascii_case("OMIT"),

@@ -29,7 +29,7 @@ impl EventTime {
         Self { local, zone: self.zone.clone(), is_day: self.is_day }
     }
 
-    /// What the clock shows, as if it were UTC's: recurrences are reckoned on the clock.
+    /// The local time read as UTC, because recurrences are computed in local time.
     pub(super) fn local_as_utc(&self) -> Option<Timestamp> {
         Offset::UTC.to_timestamp(self.local).ok()
     }

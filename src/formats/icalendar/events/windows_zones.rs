@@ -1,4 +1,4 @@
-//! What Windows calls the time zones, for events that Outlook and Exchange have written.
+//! The Windows names of time zones, for events written by Outlook and Exchange.
 //! From CLDR's `windowsZones.xml`, territory 001, as jiff 0.2.46 has it.
 
 /// By their names in bytes.

@@ -13,10 +13,10 @@ use super::windows_zones::WINDOWS_ZONES;
 /// No name of a zone is longer, be it a path that ends in one, in bytes.
 const MAX_NAME: usize = 255;
 
-/// What the names of one text mean.
+/// The time zones that one text names.
 pub(super) struct Zones {
     by_name: HashMap<String, TimeZone>,
-    /// For times that say no zone, and for names that mean nothing here.
+    /// Used for times without a zone, and for unknown names.
     pub calendar: TimeZone,
 }
 

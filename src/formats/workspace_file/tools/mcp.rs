@@ -1,14 +1,16 @@
-//! A Model Context Protocol server of a file: where it is, and which of its tools are wanted.
+//! A Model Context Protocol server of a file: its address, and the names of its allowed tools.
 
 use std::collections::HashSet;
 
 use serde_json::json;
 
 use super::{MAX_URL, ToolLocation, headers, is_function_name, reject_unused_keys, timeout_ms};
+use crate::domain::assistant::HeaderText;
+use crate::domain::mcp::McpServer;
 use crate::domain::template::is_template;
 use crate::formats::workspace_file::check::check_text;
 use crate::formats::workspace_file::document::WorkspaceFileError;
-use crate::formats::workspace_file::raw::{TextOrEnv, ToolIn};
+use crate::formats::workspace_file::raw::ToolIn;
 use crate::formats::workspace_file::{FileMcp, FileTool, FileToolConfig};
 
 const MAX_DESCRIPTION: usize = 4_096;
@@ -25,7 +27,7 @@ pub(super) fn check(location: ToolLocation<'_>, mut tool: ToolIn) -> Result<File
         if PROTOCOL_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
             return Err(location.error(&path, "set by the protocol"));
         }
-        if matches!(text, TextOrEnv::Plain(text) if is_template(text)) {
+        if matches!(text, HeaderText::Plain(text) if is_template(text)) {
             return Err(
                 location.error(&path, "placeholders have no value here: all conversations share a session")
             );
@@ -46,10 +48,13 @@ pub(super) fn check(location: ToolLocation<'_>, mut tool: ToolIn) -> Result<File
     Ok(FileTool {
         name: tool.slug.clone(),
         slug: tool.slug,
-        // For people: models are told what the server says of each tool.
+        // For people: the model sees the server's description of each tool.
         description: tool.description.unwrap_or_default(),
         parameters: json!({ "type": "object" }),
-        config: FileToolConfig::Mcp(Box::new(FileMcp { url, headers, allow, timeout_ms })),
+        config: FileToolConfig::Mcp(Box::new(FileMcp {
+            server: McpServer { url, headers, timeout_ms },
+            allow,
+        })),
     })
 }
 

@@ -220,7 +220,7 @@ pub(in crate::http) struct ToolHeaderOut {
 
 impl From<(String, HeaderText)> for ToolHeaderOut {
     fn from((name, text): (String, HeaderText)) -> Self {
-        Self { name, secret: matches!(text, HeaderText::Sealed(_)) }
+        Self { name, secret: matches!(text, HeaderText::Secret(_)) }
     }
 }
 
