@@ -10,7 +10,7 @@ use axum::response::Response;
 use http::{HeaderName, HeaderValue, Method};
 
 use crate::domain::error::Error;
-use crate::http::error::Cause;
+use crate::http::envelope::Cause;
 use crate::http::state::AppState;
 use crate::telemetry::HTTP_REQUEST_DURATION_SECONDS;
 
