@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::clock::Micros;
 use super::conversation::{Conversation, ConversationKind, CreatedConversation, SenderType};
@@ -12,6 +13,7 @@ use super::failure::Discard;
 use super::ids::{AssistantId, ConversationId, EndpointId, EventId, MessageId, TurnId, WidgetUuid};
 use super::message::Message;
 use super::money::Money;
+use super::tool_loop::FinishedCall;
 use super::turn::TurnEnd;
 use super::webhook_endpoint::DisabledReason;
 
@@ -26,19 +28,29 @@ pub struct RenderedResponse {
     pub reason: Option<String>,
 }
 
-/// A message as the platform contract shows it.
-#[derive(Debug, Serialize)]
+/// A message.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Message)]
 pub struct MessageOut<'a> {
+    #[schema(value_type = String, example = "msg_45kd01")]
     pub id: MessageId,
+    #[schema(example = "usr_82hd92")]
     pub sender_id: &'a str,
+    /// `user`, `agent`, `system` or `assistant`.
+    #[schema(value_type = String, example = "user")]
     pub sender_type: SenderType,
     pub text: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub metadata: Option<Box<RawValue>>,
+    /// The tool calls that were made for a reply.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<FinishedCall>>)]
     pub function_calls: Option<Box<RawValue>>,
+    #[schema(example = "2026-03-15T14:22:11Z")]
     pub created_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub reply_to_message_id: Option<MessageId>,
 }
 
@@ -57,18 +69,25 @@ impl<'a> From<&'a Message> for MessageOut<'a> {
     }
 }
 
-/// A conversation as the platform door shows it.
-#[derive(Debug, Serialize)]
+/// A conversation.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Conversation)]
 pub struct ConversationOut<'a> {
+    #[schema(value_type = String, example = "con_9s2kd81")]
     pub id: ConversationId,
+    /// `widget`, `test` or `api`.
     #[serde(rename = "type")]
+    #[schema(value_type = String)]
     pub kind: ConversationKind,
+    #[schema(value_type = String)]
     pub assistant_id: AssistantId,
     pub ai_enabled: bool,
+    #[schema(value_type = Object)]
     pub variables: Box<RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external_identifier: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub metadata: Option<Box<RawValue>>,
     pub created_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,12 +132,16 @@ fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
 }
 
-#[derive(Serialize)]
-struct WidgetReply<'a> {
+/// The reply to a visitor's message.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WidgetReply<'a> {
     status: bool,
     message: &'a str,
+    #[schema(value_type = Vec<FinishedCall>)]
     function_calls: &'a RawValue,
+    /// Present and true only while the conversation's AI is off: the message is stored and not answered.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(value_type = Option<bool>)]
     ai_disabled: bool,
 }
 
@@ -178,32 +201,53 @@ fn widget_failure(detail: &str, code: &str) -> RenderedResponse {
     }
 }
 
-#[derive(Serialize)]
-struct Envelope<'a, T> {
-    status: &'a str,
-    message: &'a str,
+/// A successful response of the platform API.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Success<T> {
+    #[schema(value_type = String, example = "success")]
+    status: &'static str,
+    #[schema(value_type = String)]
+    message: &'static str,
     data: T,
 }
 
-/// A body of the platform door's success envelope.
-#[must_use]
-pub fn platform_success(message: &str, data: &impl Serialize) -> String {
-    json(&Envelope { status: "success", message, data })
+impl<T: Serialize> Success<T> {
+    #[must_use]
+    pub fn new(message: &'static str, data: T) -> Self {
+        Self { status: "success", message, data }
+    }
+
+    /// The response's body.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        json(self)
+    }
 }
 
-/// A body of the platform door's error envelope.
+#[derive(Serialize)]
+struct PlatformError<'a> {
+    status: &'static str,
+    message: &'a str,
+    data: (),
+}
+
+/// The body of an error of the platform API.
 #[must_use]
 pub fn platform_error(message: &str) -> String {
-    json(&Envelope { status: "error", message, data: () })
+    json(&PlatformError { status: "error", message, data: () })
 }
 
 /// Why no reply was enqueued, as `Rejoinder-Reason` says it.
 pub type NoReplyReason = Option<&'static str>;
 
-#[derive(Serialize)]
-struct AcknowledgementOut<'a> {
+/// A message that is stored.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Acknowledgement)]
+pub struct AcknowledgementOut<'a> {
+    #[schema(value_type = String)]
     conversation_id: ConversationId,
     message: MessageOut<'a>,
+    /// When false, the `Rejoinder-Reason` header says why.
     auto_reply_enqueued: bool,
 }
 
@@ -215,15 +259,20 @@ pub fn acknowledgement(message: &Message, no_reply: NoReplyReason) -> RenderedRe
         message: message.into(),
         auto_reply_enqueued: no_reply.is_none(),
     };
-    let body = platform_success("Message sent successfully.", &data);
+    let body = Success::new("Message sent successfully.", data).to_json();
     RenderedResponse { status: 200, body, code: None, reason: no_reply.map(str::to_owned) }
 }
 
-#[derive(Serialize)]
-struct CreatedConversationOut<'a> {
+/// A new conversation, with what only its creation returns.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NewConversation)]
+pub struct CreatedConversationOut<'a> {
     #[serde(flatten)]
+    #[schema(inline)]
     conversation: ConversationOut<'a>,
+    /// The id of the conversation in the widget API. Only types `widget` and `test` have one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Uuid>)]
     widget_uuid: Option<WidgetUuid>,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_message: Option<MessageOut<'a>>,
@@ -237,7 +286,7 @@ pub fn conversation_created(made: &CreatedConversation) -> RenderedResponse {
         widget_uuid: made.link,
         first_message: made.first_message.as_ref().map(MessageOut::from),
     };
-    let body = platform_success("Conversation created successfully.", &data);
+    let body = Success::new("Conversation created successfully.", data).to_json();
     RenderedResponse { status: 200, body, code: None, reason: None }
 }
 
@@ -327,14 +376,20 @@ struct StartedConversation<'a> {
     first_message: Option<MessageOut<'a>>,
 }
 
-#[derive(Serialize)]
-struct EventOut<'a> {
+/// An event. The fields of `data` depend on its type.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Event)]
+pub struct EventOut<'a> {
+    #[schema(value_type = String)]
     id: EventId,
     #[serde(rename = "type")]
+    #[schema(value_type = String, example = "message.created")]
     kind: EventType,
     created_at: String,
     cursor: String,
+    /// Absent after the event's conversation was deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     data: Option<EventDataOut<'a>>,
 }
 

@@ -1,41 +1,64 @@
-//! The doors' envelopes: for each, the one table of its statuses, and the body of its errors.
+//! The envelopes of the two APIs: their status tables, their error bodies and their wording of field errors.
 
 #[cfg(test)]
 mod tests;
 
+use std::any::Any;
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::sync::Arc;
 
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::error::{Problem, ceil_seconds};
+use super::error::{Problem, TransportError, ceil_seconds};
+use super::fields::{BodyError, Violation};
 use crate::domain::error::{Error, FieldError};
 use crate::domain::failure::Failure;
-use crate::domain::knowledge::{MAX_FILE, MAX_TEXT};
 use crate::domain::render::{platform_error, widget_error, widget_error_text};
 
-/// How a door says that a request is not answered.
+/// The way in which an API answers errors.
 pub(super) trait Envelope: Send + Sync + 'static {
-    /// The largest body that the door reads, in bytes.
+    /// The API's status table.
+    fn status(error: &Error) -> StatusCode;
+
+    /// The API's error body.
+    fn body(problem: &Problem) -> String;
+
+    /// The API's wording of a field error.
+    fn field_error(field: &str, violation: &Violation) -> String;
+
+    /// The error of a body without readable fields; none where such a body counts as an empty object.
+    fn unreadable_body(error: BodyError) -> Option<Error>;
+}
+
+/// The options of a route: its envelope, and the bounds of its request body.
+pub(super) trait RouteOptions: Send + Sync + 'static {
+    type Envelope: Envelope;
+    /// The largest request body, in bytes.
     const MAX_BODY: usize;
     /// Whether a body must be declared as JSON.
     const REQUIRES_JSON: bool;
 
-    /// The door's status table.
-    fn status(error: &Error) -> StatusCode;
-
-    /// The door's error body.
-    fn body(problem: &Problem) -> String;
+    /// The body of an error; a route may word some errors itself.
+    fn error_body(problem: &Problem) -> String {
+        Self::Envelope::body(problem)
+    }
 }
 
-/// The widget door, `/api`.
+/// The widget API, `/api`.
 #[derive(Debug)]
 pub(super) enum Widget {}
 
-impl Envelope for Widget {
+impl RouteOptions for Widget {
+    type Envelope = Self;
     const MAX_BODY: usize = 64 * 1024;
     const REQUIRES_JSON: bool = false;
+}
 
+impl Envelope for Widget {
     fn status(error: &Error) -> StatusCode {
         match error {
             Error::Invalid(_) | Error::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
@@ -67,9 +90,25 @@ impl Envelope for Widget {
             Problem::Transport(error) => widget_error(&error.text()),
         }
     }
+
+    /// In the words of Laravel's validator.
+    fn field_error(field: &str, violation: &Violation) -> String {
+        let name = field.replace('_', " ");
+        match violation {
+            Violation::UnknownWord(_) => format!("The selected {name} is invalid."),
+            Violation::TooLarge { max_bytes } => {
+                format!("The {name} field must not be greater than {} kilobytes.", max_bytes / 1024)
+            }
+            violation => format!("The {name} field {violation}"),
+        }
+    }
+
+    fn unreadable_body(_error: BodyError) -> Option<Error> {
+        None
+    }
 }
 
-/// Laravel's shape of a 422: the first error, how many more, and all of them by field.
+/// Laravel's body of a 422: the first error, the number of others, and all errors by field.
 fn laravel(errors: &[FieldError]) -> String {
     let first = errors.first().map_or("The given data was invalid.", |first| first.text.as_str());
     let message = match errors.len() {
@@ -87,34 +126,17 @@ fn laravel(errors: &[FieldError]) -> String {
     json!({"message": message, "errors": by_field}).to_string()
 }
 
-/// The widget door's switch of the AI, which says less of a key that does not hold.
-#[derive(Debug)]
-pub(super) enum AutomateOptions {}
-
-impl Envelope for AutomateOptions {
-    const MAX_BODY: usize = Widget::MAX_BODY;
-    const REQUIRES_JSON: bool = Widget::REQUIRES_JSON;
-
-    fn status(error: &Error) -> StatusCode {
-        Widget::status(error)
-    }
-
-    fn body(problem: &Problem) -> String {
-        match problem {
-            Problem::Domain(Error::Unauthenticated) => json!({"error": "Unauthorized"}).to_string(),
-            Problem::Domain(_) | Problem::Transport(_) => Widget::body(problem),
-        }
-    }
-}
-
-/// The platform door, `/v1`.
+/// The platform API, `/v1`.
 #[derive(Debug)]
 pub(super) enum Platform {}
 
-impl Envelope for Platform {
+impl RouteOptions for Platform {
+    type Envelope = Self;
     const MAX_BODY: usize = 256 * 1024;
     const REQUIRES_JSON: bool = true;
+}
 
+impl Envelope for Platform {
     fn status(error: &Error) -> StatusCode {
         match error {
             Error::Invalid(_) | Error::IdempotencyKeyMalformed | Error::InsufficientBalance => {
@@ -144,43 +166,20 @@ impl Envelope for Platform {
             Problem::Transport(error) => platform_error(&error.text()),
         }
     }
-}
 
-/// The same door where a body is a file.
-#[derive(Debug)]
-pub(super) enum UploadOptions {}
-
-impl Envelope for UploadOptions {
-    const MAX_BODY: usize = MAX_FILE;
-    const REQUIRES_JSON: bool = false;
-
-    fn status(error: &Error) -> StatusCode {
-        Platform::status(error)
+    fn field_error(field: &str, violation: &Violation) -> String {
+        format!("Field '{field}' {violation}")
     }
 
-    fn body(problem: &Problem) -> String {
-        Platform::body(problem)
+    fn unreadable_body(error: BodyError) -> Option<Error> {
+        Some(match error {
+            BodyError::NotJson => Error::invalid("body", "Request body is not valid JSON."),
+            BodyError::NotAnObject => Error::invalid("body", "Request body must be a JSON object."),
+        })
     }
 }
 
-/// The same door where a body is JSON with a document's text, which escapes may make longer.
-#[derive(Debug)]
-pub(super) enum TextUploadOptions {}
-
-impl Envelope for TextUploadOptions {
-    const MAX_BODY: usize = 2 * MAX_TEXT;
-    const REQUIRES_JSON: bool = true;
-
-    fn status(error: &Error) -> StatusCode {
-        Platform::status(error)
-    }
-
-    fn body(problem: &Problem) -> String {
-        Platform::body(problem)
-    }
-}
-
-/// This door waits for no reply, so only what refuses the request itself is ever answered.
+/// The platform API does not wait for replies, so only failures that refuse the request itself are ever answered.
 fn platform_failure(failure: Failure) -> StatusCode {
     match failure {
         Failure::ConversationEnded => StatusCode::CONFLICT,
@@ -196,24 +195,53 @@ fn platform_failure(failure: Failure) -> StatusCode {
     }
 }
 
-/// `POST /v1/messages`, whose contract has words of its own for a store that is away.
+/// The status of a problem in the envelope `E`.
+pub(super) fn status<E: Envelope>(problem: &Problem) -> StatusCode {
+    match problem {
+        Problem::Domain(error) => E::status(error),
+        Problem::Transport(error) => error.status(),
+    }
+}
+
+/// A problem of a route with the options `O`, ready to be answered.
 #[derive(Debug)]
-pub(super) enum EnqueueOptions {}
+pub(super) struct ApiError<O> {
+    problem: Problem,
+    options: PhantomData<fn() -> O>,
+}
 
-impl Envelope for EnqueueOptions {
-    const MAX_BODY: usize = Platform::MAX_BODY;
-    const REQUIRES_JSON: bool = Platform::REQUIRES_JSON;
-
-    fn status(error: &Error) -> StatusCode {
-        Platform::status(error)
+impl<O, P: Into<Problem>> From<P> for ApiError<O> {
+    fn from(problem: P) -> Self {
+        Self { problem: problem.into(), options: PhantomData }
     }
+}
 
-    fn body(problem: &Problem) -> String {
-        match problem {
-            Problem::Domain(Error::Unavailable { .. }) => {
-                platform_error("Failed to enqueue message. Please retry.")
-            }
-            Problem::Domain(_) | Problem::Transport(_) => Platform::body(problem),
+/// The error behind a response, for the layer that logs it.
+#[derive(Clone, Debug)]
+pub(super) struct Cause(pub(super) Arc<Error>);
+
+impl<O: RouteOptions> IntoResponse for ApiError<O> {
+    fn into_response(self) -> Response {
+        let status = status::<O::Envelope>(&self.problem);
+        let mut response = (status, self.problem.headers(), O::error_body(&self.problem)).into_response();
+        if let Problem::Domain(error @ Error::Unavailable { .. }) = self.problem {
+            response.extensions_mut().insert(Cause(Arc::new(error)));
         }
+        response
     }
+}
+
+/// Answers a path without a route.
+pub(super) async fn route_not_found<O: RouteOptions>() -> ApiError<O> {
+    TransportError::RouteNotFound.into()
+}
+
+/// Answers a method that the route does not have; the router adds `Allow`.
+pub(super) async fn method_not_allowed<O: RouteOptions>() -> ApiError<O> {
+    TransportError::MethodNotAllowed.into()
+}
+
+/// Answers a panic of a handler, whose text is only logged.
+pub(super) fn handle_panic<O: RouteOptions>(_panic: Box<dyn Any + Send + 'static>) -> Response<Body> {
+    ApiError::<O>::from(TransportError::Panic).into_response()
 }

@@ -1,31 +1,25 @@
-//! What is answered where a request is not: a problem, rendered by the envelope of its door.
+//! The errors of requests: those of use cases, and those of the transport.
 
-use std::any::Any;
-use std::marker::PhantomData;
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::envelope::Envelope;
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
 
-/// Names the cause of an error answer with a stable code.
+/// The stable code of an error.
 pub(super) const REJOINDER_ERROR: HeaderName = HeaderName::from_static("rejoinder-error");
-/// The cursor from which a reader goes on, where events after its own are gone.
+/// The cursor to resume from after the events that follow the reader's own cursor were removed.
 const REJOINDER_RESUME: HeaderName = HeaderName::from_static("rejoinder-resume");
 
-/// Why a request is refused: by a use case, or at the edge, before one is called.
+/// An error of a request: from a use case, or from the transport before any use case is called.
 #[derive(Debug)]
 pub(super) enum Problem {
     Domain(Error),
     Transport(TransportError),
 }
 
-/// What no use case sees; the same at both doors.
+/// An error that no use case sees; both APIs word it alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TransportError {
     RouteNotFound,
@@ -38,7 +32,7 @@ pub(super) enum TransportError {
     BodyTimeout,
     /// The client left while it sent its body.
     BodyIncomplete,
-    /// A fault of ours.
+    /// A handler panicked.
     Panic,
 }
 
@@ -79,7 +73,7 @@ impl TransportError {
         }
     }
 
-    fn status(self) -> StatusCode {
+    pub(super) fn status(self) -> StatusCode {
         match self {
             Self::RouteNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -90,7 +84,7 @@ impl TransportError {
         }
     }
 
-    /// What is left of the body must not be read as the next request.
+    /// Whether the connection has to close, because the rest of the body would be read as the next request.
     fn closes_connection(self) -> bool {
         match self {
             Self::BodyTooLarge { .. } | Self::BodyTimeout | Self::BodyIncomplete => true,
@@ -100,7 +94,7 @@ impl TransportError {
 }
 
 impl Problem {
-    /// For the `Rejoinder-Error` header.
+    /// The value of the `Rejoinder-Error` header.
     pub(super) fn code(&self) -> &'static str {
         match self {
             Self::Domain(error) => error.code(),
@@ -108,14 +102,7 @@ impl Problem {
         }
     }
 
-    pub(super) fn status<E: Envelope>(&self) -> StatusCode {
-        match self {
-            Self::Domain(error) => E::status(error),
-            Self::Transport(error) => error.status(),
-        }
-    }
-
-    fn headers(&self) -> HeaderMap {
+    pub(super) fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(REJOINDER_ERROR, HeaderValue::from_static(self.code()));
@@ -140,7 +127,7 @@ impl Problem {
     }
 }
 
-/// When a conversation that is busy is worth another try.
+/// The delay after which a busy conversation is worth another attempt.
 const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 fn retry_after(error: &Error) -> Option<Duration> {
@@ -166,50 +153,7 @@ fn retry_after(error: &Error) -> Option<Duration> {
     }
 }
 
-/// Seconds to wait, rounded up, at least one.
+/// Seconds to wait: rounded up, at least one.
 pub(super) fn ceil_seconds(wait: Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
-}
-
-/// A problem in the envelope `E`.
-#[derive(Debug)]
-pub(super) struct ApiError<E> {
-    problem: Problem,
-    envelope: PhantomData<fn() -> E>,
-}
-
-impl<E, P: Into<Problem>> From<P> for ApiError<E> {
-    fn from(problem: P) -> Self {
-        Self { problem: problem.into(), envelope: PhantomData }
-    }
-}
-
-/// The error behind an answer, for the one place that logs it.
-#[derive(Clone, Debug)]
-pub(super) struct Cause(pub(super) Arc<Error>);
-
-impl<E: Envelope> IntoResponse for ApiError<E> {
-    fn into_response(self) -> Response {
-        let status = self.problem.status::<E>();
-        let mut response = (status, self.problem.headers(), E::body(&self.problem)).into_response();
-        if let Problem::Domain(error @ Error::Unavailable { .. }) = self.problem {
-            response.extensions_mut().insert(Cause(Arc::new(error)));
-        }
-        response
-    }
-}
-
-/// Where no route is.
-pub(super) async fn route_not_found<E: Envelope>() -> ApiError<E> {
-    TransportError::RouteNotFound.into()
-}
-
-/// Where the route has no such method; the router adds `Allow`.
-pub(super) async fn method_not_allowed<E: Envelope>() -> ApiError<E> {
-    TransportError::MethodNotAllowed.into()
-}
-
-/// What a panic of a handler is answered with; its text went to the log.
-pub(super) fn handle_panic<E: Envelope>(_panic: Box<dyn Any + Send + 'static>) -> Response<Body> {
-    ApiError::<E>::from(TransportError::Panic).into_response()
 }

@@ -1,10 +1,12 @@
-//! HTTP: the router with its two doors, and the loop that serves it. A handler reads its request,
-//! calls one use case, and renders what it says; every refusal answers in the door's own envelope.
+//! HTTP: the two APIs, the pages for people, and the server. A handler reads its request, calls one use case, and renders the
+//! result. Every error is answered in the envelope of its API.
 
+mod describe;
 mod envelope;
 mod error;
 mod extract;
 mod fields;
+mod health;
 mod openapi;
 mod pages;
 mod platform;

@@ -1,36 +1,54 @@
-//! Answers that went well: their bodies and the headers that say more of them.
+//! Successful responses: their bodies and headers.
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::error::REJOINDER_ERROR;
-use crate::domain::render::platform_success;
+use crate::domain::render::Success;
 use crate::service::ApiResponse;
 
-/// The turn that a message made.
+/// The turn of the message that was sent.
 pub(super) const REJOINDER_TURN: HeaderName = HeaderName::from_static("rejoinder-turn");
-/// Why no reply was enqueued.
+/// The reason that no reply was enqueued.
 pub(super) const REJOINDER_REASON: HeaderName = HeaderName::from_static("rejoinder-reason");
-/// The answer is the one that was kept for the request's `Idempotency-Key`.
+/// The response is the one that was stored for the request's `Idempotency-Key`.
 pub(super) const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
-/// JSON text, as it is.
+/// A page of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Page<T> {
+    items: Vec<T>,
+    /// For `?cursor=`; null on the last page.
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+impl<T> Page<T> {
+    pub(super) fn new<I: Into<T>>(items: impl IntoIterator<Item = I>, next_cursor: Option<String>) -> Self {
+        Self { items: items.into_iter().map(Into::into).collect(), next_cursor }
+    }
+}
+
+/// A response with a body of JSON text.
 pub(super) fn json_text(status: StatusCode, body: String) -> Response {
     (status, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
 }
 
-/// A 200 of the platform door.
-pub(super) fn success(message: &str, data: &impl Serialize) -> Response {
-    json_text(StatusCode::OK, platform_success(message, data))
+/// A 200 of the platform API.
+impl<T: Serialize> IntoResponse for Success<T> {
+    fn into_response(self) -> Response {
+        json_text(StatusCode::OK, self.to_json())
+    }
 }
 
-/// A 200 with a body of the widget door. Our own types have string keys only, so this cannot fail.
+/// A 200 of the widget API. Our own types have string keys only, so this cannot fail.
 pub(super) fn widget_success(body: &impl Serialize) -> Response {
     json_text(StatusCode::OK, serde_json::to_string(body).unwrap_or_default())
 }
 
-/// What a message was answered with.
+/// The response to a message, or to a new conversation.
 impl IntoResponse for ApiResponse {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -1,4 +1,4 @@
-//! The router: two doors side by side, each with its envelope at every edge.
+//! The router: both APIs, each with its own envelope also for requests without a route.
 
 use axum::Router;
 use axum::extract::Request;
@@ -6,20 +6,22 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::envelope::{Envelope, Platform, Widget};
-use super::error::{ApiError, TransportError, handle_panic, method_not_allowed, route_not_found};
+use super::envelope::{
+    ApiError, Platform, RouteOptions, Widget, handle_panic, method_not_allowed, route_not_found,
+};
+use super::error::TransportError;
 use super::server::observe;
 use super::state::AppState;
-use super::{pages, platform, server, widget};
+use super::{health, pages, platform, widget};
 
-/// All routes, ready to be served.
+/// All routes.
 pub fn router(state: AppState) -> Router {
     let (widget_routes, _) = widget::routes(&|class, routes| {
         routes.route_layer(from_fn_with_state((state.clone(), class), widget::guard))
     })
     .split_for_parts();
     let (platform_routes, _) = platform::routes().split_for_parts();
-    let rest = server::routes()
+    let rest = health::routes()
         .merge(pages::router())
         .merge(pages::calendar_file::routes(&state))
         .fallback(fallback)
@@ -31,15 +33,15 @@ pub fn router(state: AppState) -> Router {
         .with_state(state)
 }
 
-/// A door with its envelope wherever a request may fall off.
-fn with_fallbacks<E: Envelope>(routes: Router<AppState>) -> Router<AppState> {
+/// Adds the fallbacks of an API, which answer in its envelope.
+fn with_fallbacks<O: RouteOptions>(routes: Router<AppState>) -> Router<AppState> {
     routes
-        .fallback(route_not_found::<E>)
-        .method_not_allowed_fallback(method_not_allowed::<E>)
-        .layer(CatchPanicLayer::custom(handle_panic::<E>))
+        .fallback(route_not_found::<O>)
+        .method_not_allowed_fallback(method_not_allowed::<O>)
+        .layer(CatchPanicLayer::custom(handle_panic::<O>))
 }
 
-/// Outside both doors; what a door's prefix alone names is the door's all the same.
+/// Answers paths outside both APIs. The bare prefix of an API still belongs to that API.
 async fn fallback(request: Request) -> Response {
     if matches!(request.uri().path(), "/api" | "/api/") {
         return ApiError::<Widget>::from(TransportError::RouteNotFound).into_response();
@@ -56,13 +58,13 @@ mod tests {
 
     use super::*;
 
-    /// What a door answers whose only handler panics.
-    async fn response_to_panic<E: Envelope>() -> (u16, String) {
+    /// The response of an API whose only handler panics.
+    async fn response_to_panic<O: RouteOptions>() -> (u16, String) {
         async fn handler() {
             panic!("on purpose")
         }
-        let app = Router::new().route("/", get(handler)).fallback(route_not_found::<E>);
-        let app = app.layer(CatchPanicLayer::custom(handle_panic::<E>));
+        let app = Router::new().route("/", get(handler)).fallback(route_not_found::<O>);
+        let app = app.layer(CatchPanicLayer::custom(handle_panic::<O>));
         let response = app.oneshot(Request::new(Body::empty())).await.unwrap();
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();

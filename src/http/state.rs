@@ -1,4 +1,4 @@
-//! What the handlers share.
+//! The state that handlers share.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,16 +7,16 @@ use super::server::Limits;
 use crate::service::Services;
 use crate::telemetry::Metrics;
 
-/// What the handlers share. Cheap to clone.
+/// The state that handlers share. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct AppState {
     pub services: Services,
-    /// None where `limits.enabled` is false.
+    /// None if `limits.enabled` is false.
     pub limits: Option<Arc<Limits>>,
-    /// What `/metrics` shows; none where this process does not count.
+    /// The metrics of `/metrics`; none if this process records none.
     pub metrics: Option<Metrics>,
-    /// The address under which others reach this server, without a slash at its end.
+    /// The public base URL of this server, without a trailing slash.
     pub public_url: Arc<str>,
-    /// `http.body_timeout`: for a request's whole body to arrive.
+    /// `http.body_timeout`: the time in which a whole request body must arrive.
     pub body_timeout: Duration,
 }

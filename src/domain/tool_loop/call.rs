@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use crate::domain::chat::{ToolCall, clean_map, clean_text, clean_value};
 
@@ -47,13 +48,17 @@ impl fmt::Display for CallResult {
     }
 }
 
-/// An entry of `function_calls`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// A tool call that was made for a reply.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = FunctionCall)]
 pub struct FinishedCall {
+    #[schema(example = "check_calendar_availability")]
     pub name: String,
-    /// Empty where what the model wrote could not be read.
+    /// Empty when the model's arguments were malformed.
     #[serde(default)]
+    #[schema(value_type = Object, required)]
     pub arguments: Map<String, Value>,
+    #[schema(value_type = Object)]
     pub result: CallResult,
 }
 

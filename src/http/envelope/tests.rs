@@ -1,15 +1,15 @@
-//! Every problem in every envelope, as one table that a person can read.
+//! Snapshots of every problem in every envelope, as readable tables.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use axum::response::IntoResponse as _;
 use http::header;
 use http_body_util::BodyExt as _;
 
 use super::*;
 use crate::domain::error::ResourceKind;
-use crate::http::error::{ApiError, TransportError};
+use crate::http::platform::EnqueueOptions;
+use crate::http::widget::AutomateOptions;
 
 fn problems() -> Vec<Problem> {
     let retry_after = Duration::from_millis(1_500);
@@ -48,10 +48,10 @@ fn problems() -> Vec<Problem> {
     errors.into_iter().map(Problem::from).chain(transport_errors.map(Problem::from)).collect()
 }
 
-async fn table<E: Envelope>() -> String {
+async fn table<O: RouteOptions>() -> String {
     let mut table = String::new();
     for problem in problems() {
-        let response = ApiError::<E>::from(problem).into_response();
+        let response = ApiError::<O>::from(problem).into_response();
         let (head, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         let header_value =

@@ -1,4 +1,4 @@
-//! The bearer key: an extractor's type is the scope that the key must have.
+//! The bearer key. Each extractor requires one scope of the key.
 
 use std::marker::PhantomData;
 
@@ -8,12 +8,12 @@ use http::{HeaderMap, header};
 
 use crate::domain::account::{Account, Scope};
 use crate::domain::error::Error;
-use crate::http::envelope::Envelope;
-use crate::http::error::ApiError;
+use crate::http::describe::{ErrorCase, ErrorSet};
+use crate::http::envelope::{ApiError, Platform, RouteOptions};
 use crate::http::state::AppState;
 use crate::service::authenticate::authenticate;
 
-/// The bearer token that a request sends, if it sends one.
+/// The bearer token of a request.
 pub(in crate::http) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let text = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
@@ -24,12 +24,12 @@ macro_rules! scope_extractor {
     ($(#[$doc:meta])* $name:ident, $scope:expr) => {
         $(#[$doc])*
         #[derive(Debug)]
-        pub(in crate::http) struct $name<E>(pub(in crate::http) Account, pub(in crate::http) PhantomData<fn() -> E>);
+        pub(in crate::http) struct $name<O = Platform>(pub(in crate::http) Account, pub(in crate::http) PhantomData<fn() -> O>);
 
-        impl<E: Envelope> FromRequestParts<AppState> for $name<E> {
-            type Rejection = ApiError<E>;
+        impl<O: RouteOptions> FromRequestParts<AppState> for $name<O> {
+            type Rejection = ApiError<O>;
 
-            async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError<E>> {
+            async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError<O>> {
                 let token = bearer(&parts.headers).ok_or(Error::Unauthenticated)?;
                 let account = authenticate(&state.services, token).await?;
                 if !account.has_scope($scope) {
@@ -38,14 +38,26 @@ macro_rules! scope_extractor {
                 Ok(Self(account, PhantomData))
             }
         }
+
+        impl<O> ErrorSet for $name<O> {
+            fn cases() -> Vec<ErrorCase> {
+                vec![
+                    ErrorCase::new(
+                        "The API key is missing, invalid, revoked or expired",
+                        Error::Unauthenticated,
+                    ),
+                    ErrorCase::new("The API key lacks the scope", Error::MissingScope($scope.as_str())),
+                ]
+            }
+        }
     };
 }
 
-scope_extractor!(/// Sends, creates, changes and ends.
+scope_extractor!(/// Sends messages, and creates, changes and ends conversations.
     MessagesWrite, Scope::MessagesWrite);
-scope_extractor!(/// Reads balance and ledger.
+scope_extractor!(/// Reads the balance and the ledger.
     BillingRead, Scope::BillingRead);
-scope_extractor!(/// Changes how the workspace is set up.
+scope_extractor!(/// Changes the workspace's configuration.
     ConfigWrite, Scope::Config);
-scope_extractor!(/// Reads all else.
+scope_extractor!(/// Reads everything else.
     Read, Scope::Read);

@@ -1,4 +1,4 @@
-//! A request's whole body, bounded in size and in time.
+//! Request bodies: read whole, bounded in size and time, and checked.
 
 use std::marker::PhantomData;
 
@@ -10,24 +10,26 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::domain::error::Error;
-use crate::http::envelope::{Envelope, Platform};
-use crate::http::error::{ApiError, TransportError};
+use crate::http::describe::{ErrorCase, ErrorSet};
+use crate::http::envelope::{ApiError, Platform, RouteOptions};
+use crate::http::error::TransportError;
+use crate::http::fields::{self, example_error, read};
 use crate::http::state::AppState;
 
-/// A body of at most [`Envelope::MAX_BODY`] bytes.
+/// A body of at most [`RouteOptions::MAX_BODY`] bytes.
 #[derive(Debug)]
-pub(in crate::http) struct Body<E>(pub(in crate::http) Bytes, pub(in crate::http) PhantomData<fn() -> E>);
+pub(in crate::http) struct Body<O>(pub(in crate::http) Bytes, pub(in crate::http) PhantomData<fn() -> O>);
 
-impl<E: Envelope> FromRequest<AppState> for Body<E> {
-    type Rejection = ApiError<E>;
+impl<O: RouteOptions> FromRequest<AppState> for Body<O> {
+    type Rejection = ApiError<O>;
 
-    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError<E>> {
-        if E::REQUIRES_JSON && !is_json(request.headers()) {
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError<O>> {
+        if O::REQUIRES_JSON && !is_json(request.headers()) {
             return Err(
                 Error::invalid("content-type", "Header 'Content-Type' must be application/json.").into()
             );
         }
-        let limit = E::MAX_BODY;
+        let limit = O::MAX_BODY;
         let declared = hyper::body::Body::size_hint(request.body()).lower();
         if usize::try_from(declared).is_ok_and(|declared| declared > limit) {
             return Err(TransportError::BodyTooLarge { limit }.into());
@@ -44,26 +46,63 @@ impl<E: Envelope> FromRequest<AppState> for Body<E> {
     }
 }
 
-/// A body as [`Body`] reads it, or none at all, which counts as an empty object.
-#[derive(Debug)]
-pub(in crate::http) struct OptionalBody<E>(
-    pub(in crate::http) Bytes,
-    pub(in crate::http) PhantomData<fn() -> E>,
-);
-
-impl<E: Envelope> FromRequest<AppState> for OptionalBody<E> {
-    type Rejection = ApiError<E>;
-
-    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError<E>> {
-        if hyper::body::Body::is_end_stream(request.body()) {
-            return Ok(Self(Bytes::from_static(b"{}"), PhantomData));
-        }
-        let Body(bytes, envelope) = Body::<E>::from_request(request, state).await?;
-        Ok(Self(bytes, envelope))
+impl<O: RouteOptions> ErrorSet for Body<O> {
+    fn cases() -> Vec<ErrorCase> {
+        let limit = O::MAX_BODY;
+        let size = match limit / 1024 {
+            kib if kib >= 1024 => format!("{} MiB", kib / 1024),
+            kib => format!("{kib} KiB"),
+        };
+        vec![ErrorCase::new(format!("The body exceeds {size}"), TransportError::BodyTooLarge { limit })]
     }
 }
 
-/// A place for a document, taken before its body is read, and held until the request is answered.
+/// A checked body, with the bytes that were sent.
+#[derive(Debug)]
+pub(in crate::http) struct Input<T, O = Platform> {
+    pub(in crate::http) value: T,
+    pub(in crate::http) bytes: Bytes,
+    options: PhantomData<fn() -> O>,
+}
+
+impl<T: fields::Request, O: RouteOptions> FromRequest<AppState> for Input<T, O> {
+    type Rejection = ApiError<O>;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError<O>> {
+        let Body(bytes, options) = Body::<O>::from_request(request, state).await?;
+        Ok(Self { value: read::<O::Envelope, T>(&bytes)?, bytes, options })
+    }
+}
+
+impl<T: fields::Request, O: RouteOptions> ErrorSet for Input<T, O> {
+    fn cases() -> Vec<ErrorCase> {
+        let description = if O::REQUIRES_JSON {
+            "A field is invalid, or the body is not JSON"
+        } else {
+            "A field is invalid"
+        };
+        let invalid = ErrorCase::new(description, example_error::<O::Envelope, T>());
+        [invalid].into_iter().chain(Body::<O>::cases()).collect()
+    }
+}
+
+/// A checked body that may be absent: then it counts as an empty object.
+#[derive(Debug)]
+pub(in crate::http) struct OptionalInput<T>(pub(in crate::http) T);
+
+impl<T: fields::Request> FromRequest<AppState> for OptionalInput<T> {
+    type Rejection = ApiError<Platform>;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError<Platform>> {
+        if hyper::body::Body::is_end_stream(request.body()) {
+            return Ok(Self(read::<Platform, T>(b"{}")?));
+        }
+        let input = Input::<T>::from_request(request, state).await?;
+        Ok(Self(input.value))
+    }
+}
+
+/// A permit to upload a document: acquired before its body is read, released when the request is answered.
 #[derive(Debug)]
 pub(in crate::http) struct UploadPermit(
     #[expect(dead_code, reason = "released on drop")] OwnedSemaphorePermit,
@@ -77,7 +116,7 @@ impl FromRequestParts<AppState> for UploadPermit {
     }
 }
 
-/// `application/json`, or another type that ends in `+json`, with any parameters.
+/// Whether the body is declared as `application/json` or as a type that ends in `+json`, with any parameters.
 fn is_json(headers: &HeaderMap) -> bool {
     let declared = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let essence = declared.split(';').next().unwrap_or("").trim().to_ascii_lowercase();

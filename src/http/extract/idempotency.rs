@@ -1,4 +1,4 @@
-//! The `Idempotency-Key` header, and the fingerprint of the request that it names.
+//! The `Idempotency-Key` header, and the fingerprint of its request.
 
 use http::HeaderMap;
 use sha2::{Digest as _, Sha256};
@@ -7,7 +7,7 @@ use crate::domain::error::Error;
 
 const MAX_LENGTH: usize = 255;
 
-/// The key that a request brings, if it brings one: 1 to 255 visible characters.
+/// The key of a request: 1 to 255 visible characters.
 pub(in crate::http) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Error> {
     let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else { return Ok(None) };
@@ -18,7 +18,7 @@ pub(in crate::http) fn idempotency_key(headers: &HeaderMap) -> Result<Option<Str
     Ok(Some(key.to_owned()))
 }
 
-/// A key with the SHA-256 of the route and the raw body that came with it.
+/// A key with the SHA-256 of its request's route and raw body.
 pub(in crate::http) fn idempotency_request(
     key: Option<String>,
     route: &str,

@@ -1,4 +1,4 @@
-//! Extractors: what a handler takes says what a request needs. Each refuses in the envelope `E`.
+//! Extractors. Each rejects a request in the envelope of its route.
 
 mod account;
 mod body;
@@ -6,6 +6,6 @@ mod idempotency;
 mod parts;
 
 pub(super) use account::{BillingRead, ConfigWrite, MessagesWrite, Read, bearer};
-pub(super) use body::{Body, OptionalBody, UploadPermit};
+pub(super) use body::{Body, Input, OptionalInput, UploadPermit};
 pub(super) use idempotency::{idempotency_key, idempotency_request};
 pub(super) use parts::{NestedPathParams, PathParam, QueryParams};

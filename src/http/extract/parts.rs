@@ -1,4 +1,4 @@
-//! What a request's line says: the id in its path, and its query.
+//! Extractors of path parameters and of the query.
 
 use std::convert::Infallible;
 use std::marker::PhantomData;
@@ -9,10 +9,9 @@ use http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use crate::domain::error::Error;
-use crate::http::envelope::Envelope;
-use crate::http::error::ApiError;
+use crate::http::envelope::{ApiError, Platform, RouteOptions};
 
-/// The one id in the path, as it was sent. What is no text is an id that nothing has.
+/// The only id in the path, as it was sent. One that is not UTF-8 becomes a name that no resource has.
 #[derive(Debug)]
 pub(in crate::http) struct PathParam(pub(in crate::http) String);
 
@@ -41,17 +40,17 @@ impl<S: Send + Sync> FromRequestParts<S> for NestedPathParams {
     }
 }
 
-/// The query, whose fields are texts.
+/// The query, whose fields are strings.
 #[derive(Debug)]
-pub(in crate::http) struct QueryParams<T, E>(
+pub(in crate::http) struct QueryParams<T, O = Platform>(
     pub(in crate::http) T,
-    pub(in crate::http) PhantomData<fn() -> E>,
+    pub(in crate::http) PhantomData<fn() -> O>,
 );
 
-impl<T: DeserializeOwned, E: Envelope, S: Send + Sync> FromRequestParts<S> for QueryParams<T, E> {
-    type Rejection = ApiError<E>;
+impl<T: DeserializeOwned, O: RouteOptions, S: Send + Sync> FromRequestParts<S> for QueryParams<T, O> {
+    type Rejection = ApiError<O>;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError<E>> {
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError<O>> {
         let Query(fields) = Query::try_from_uri(&parts.uri)
             .map_err(|_| Error::invalid("query", "A field of the query may be given once only."))?;
         Ok(Self(fields, PhantomData))

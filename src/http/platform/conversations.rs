@@ -1,147 +1,278 @@
-//! Conversations, for whoever runs them: made, found, read, changed, and linked to the widget door.
+//! Conversations: created, listed, read, updated, and linked to the widget API.
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::openapi::schema::Schema;
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
 
-use super::cursor::{SequenceCursor, conversation_cursor, decode_conversation_cursor, limit};
-use super::validate;
-use super::wire::{
-    ConversationIn, ConversationUpdateIn, ConversationsQuery, LinkOut, PageOut, PageQuery, message_items,
-};
-use crate::domain::render::ConversationOut;
-use crate::http::envelope::Platform;
-use crate::http::error::ApiError;
+use super::list::{Cursor, InvalidQuery, limit};
+use super::{Answer, ReadErrors};
+use crate::domain::clock::Micros;
+use crate::domain::conversation::{ConversationKind, ConversationPatch};
+use crate::domain::error::Error;
+use crate::domain::ids::{AssistantId, ConversationId, WidgetUuid};
+use crate::domain::render::{ConversationOut, CreatedConversationOut, Success};
+use crate::http::describe::{Errors, IdempotencyErrors, NotFound, Overloaded, WriteUnavailable};
+use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{
-    Body, MessagesWrite, PathParam, QueryParams, Read, idempotency_key, idempotency_request,
+    Input, MessagesWrite, PathParam, QueryParams, Read, idempotency_key, idempotency_request,
 };
-use crate::http::openapi::{
-    ConversationNotFound, ConversationPage, CreateErrors, CreatedConversation, MessagePage, OneConversation,
-    OneLink, QueryErrors, ReadErrors, UpdateErrors, WriteErrors,
+use crate::http::fields::{
+    AnyText, Choice, FieldType, Flag, FreeObject, JsonText, Name, OneOf, Violation, check_choice,
+    nothing_to_update, request, string_schema,
 };
-use crate::http::response::success;
+use crate::http::response::Page;
 use crate::http::state::AppState;
 use crate::service::create_conversation::{self, CreateConversation};
-use crate::service::update_conversation;
-use crate::service::{list_conversations, read_conversation, renew_link};
+use crate::service::list_conversations::{self, ConversationFilter};
+use crate::service::{read_conversation, renew_link, update_conversation};
 
 type ApiResult = Result<Response, ApiError<Platform>>;
+type ConversationsCursor = Cursor<(Micros, ConversationId), 'c'>;
 
-/// What an `Idempotency-Key`'s fingerprint is made of, beside the body.
+/// The route in the fingerprint of an `Idempotency-Key`.
 const ROUTE: &str = "POST /v1/conversations";
+/// Of `metadata` or `variables`, as they were sent.
+const MAX_OBJECT_BYTES: usize = 16 * 1024;
 
-/// Make a conversation.
+/// The kinds of conversations.
+#[derive(Debug)]
+pub(super) enum Kinds {}
+
+impl Choice for Kinds {
+    type Value = ConversationKind;
+
+    fn words() -> Vec<&'static str> {
+        vec!["widget", "test", "api"]
+    }
+}
+
+/// An assistant by its `ast_…` id, or by its UUID in the widget API.
+#[derive(Debug)]
+pub(super) enum AssistantName {}
+
+impl FieldType for AssistantName {
+    type Value = AssistantId;
+
+    fn check(raw: &RawValue) -> Result<Option<AssistantId>, Violation> {
+        AnyText::check(raw)?.as_deref().map(assistant_id).transpose()
+    }
+
+    fn schema() -> Schema {
+        string_schema(None)
+    }
+}
+
+fn assistant_id(text: &str) -> Result<AssistantId, Violation> {
+    let uuid = Uuid::try_parse(text).map(AssistantId).ok();
+    let id = text.parse().ok().or(uuid);
+    id.ok_or_else(|| Violation::rule("must be an id of the form ast_…, or a UUID"))
+}
+
+request! {
+    /// A new conversation.
+    pub(super) struct ConversationIn as ConversationIn {
+        /// An `ast_…` id, or the assistant's UUID in the widget API.
+        assistant_id: AssistantName = "550e8400-e29b-41d4-a716-446655440000",
+        /// `api` (default), `widget` or `test`.
+        kind("type"): Option<OneOf<Kinds>> = "api",
+        /// Values for `{{name}}` in prompts and tools.
+        variables: Option<FreeObject<MAX_OBJECT_BYTES>>,
+        /// Your own name for the conversation, to find it by.
+        external_identifier: Option<Name>,
+        /// At most 16 KB.
+        metadata: Option<JsonText<MAX_OBJECT_BYTES>>,
+    }
+}
+
+request! {
+    /// Changes to a conversation.
+    pub(super) struct ConversationUpdateIn as ConversationChange update {
+        /// `false`: a person takes over; pending replies are discarded and refunded.
+        ai_enabled: Option<Flag> = false,
+        /// At most 16 KB; replaces the previous metadata. `{}` clears it.
+        metadata: Option<JsonText<MAX_OBJECT_BYTES>>,
+        /// Only `true`: the conversation ends permanently.
+        ended: Option<Flag>,
+    }
+}
+
+fn patch(input: ConversationUpdateIn) -> Result<ConversationPatch, Error> {
+    if input.ended == Some(false) {
+        return Err(Violation::rule("can only be true: an end is for good").of::<Platform>("ended"));
+    }
+    let patch = ConversationPatch {
+        ai_enabled: input.ai_enabled,
+        metadata: input.metadata,
+        ends: input.ended.is_some(),
+    };
+    if patch == ConversationPatch::default() {
+        return Err(nothing_to_update::<ConversationUpdateIn>());
+    }
+    Ok(patch)
+}
+
+/// The query of the list of conversations.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ConversationsQuery {
+    /// Number of items per page: 1 to 200, 50 by default.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    limit: Option<String>,
+    /// The `next_cursor` of the previous page.
+    cursor: Option<String>,
+    /// `widget`, `test` or `api`.
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    /// An `ast_…` id, or a UUID.
+    assistant_id: Option<String>,
+    external_identifier: Option<String>,
+    /// The conversation's UUID in the widget API.
+    #[param(value_type = Option<Uuid>)]
+    widget_uuid: Option<String>,
+}
+
+/// The filter of a query, without the position of its page.
+fn filter(query: &ConversationsQuery) -> Result<ConversationFilter, Error> {
+    let kind = check_choice::<Kinds>("type", query.kind.as_deref())?;
+    let assistant = query.assistant_id.as_deref().map(assistant_id).transpose();
+    let assistant = assistant.map_err(|violation| violation.of::<Platform>("assistant_id"))?;
+    let external_identifier = query.external_identifier.clone();
+    if external_identifier.as_deref().is_some_and(|text| text.contains('\0')) {
+        return Err(Violation::Character.of::<Platform>("external_identifier"));
+    }
+    let widget = query.widget_uuid.as_deref().map(Uuid::try_parse).transpose();
+    let widget = widget.map_err(|_| Violation::rule("must be a UUID").of::<Platform>("widget_uuid"))?;
+    Ok(ConversationFilter {
+        kind,
+        assistant,
+        external_identifier,
+        widget: widget.map(WidgetUuid),
+        after: None,
+    })
+}
+
+/// A conversation's new UUID in the widget API.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct LinkOut {
+    #[schema(value_type = Uuid)]
+    widget_uuid: WidgetUuid,
+}
+
+type CreateErrors = Errors<
+    Platform,
+    (
+        MessagesWrite,
+        Input<ConversationIn>,
+        IdempotencyErrors,
+        NotFound<AssistantId>,
+        Overloaded,
+        WriteUnavailable,
+    ),
+>;
+type UpdateErrors = Errors<
+    Platform,
+    (MessagesWrite, Input<ConversationUpdateIn>, NotFound<ConversationId>, Overloaded, WriteUnavailable),
+>;
+type RenewErrors = Errors<Platform, (MessagesWrite, NotFound<ConversationId>, Overloaded, WriteUnavailable)>;
+
+/// Create a conversation.
 #[utoipa::path(
     post, path = "/conversations", tag = "platform", operation_id = "createConversation",
     security(("bearer" = [])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; the answer is kept for 24 h")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; the response is stored for 24 hours")),
     request_body = ConversationIn,
-    responses((status = 200, description = "The conversation", body = CreatedConversation), CreateErrors),
+    responses((status = 200, description = "The conversation", body = Success<CreatedConversationOut>), CreateErrors),
 )]
 pub(super) async fn create(
     State(state): State<AppState>,
-    MessagesWrite(account, _): MessagesWrite<Platform>,
+    MessagesWrite(account, _): MessagesWrite,
     headers: HeaderMap,
-    Body(body, _): Body<Platform>,
+    input: Input<ConversationIn>,
 ) -> ApiResult {
-    let input = validate::conversation(validate::fields::<ConversationIn>(&body)?)?;
+    let Input { value: input, bytes, .. } = input;
     let request = CreateConversation {
-        assistant: input.assistant,
-        kind: input.kind,
-        variables: input.variables,
+        assistant: input.assistant_id,
+        kind: input.kind.unwrap_or(ConversationKind::Api),
+        variables: input.variables.unwrap_or_default(),
         metadata: input.metadata,
         external_identifier: input.external_identifier,
         check_balance: false,
         account: Some(account),
         origin: None,
-        idempotency: idempotency_request(idempotency_key(&headers)?, ROUTE, &body),
+        idempotency: idempotency_request(idempotency_key(&headers)?, ROUTE, &bytes),
     };
     Ok(create_conversation::create(&state.services, request).await?.into_response())
 }
 
-/// List conversations, the newest first.
+/// List conversations, newest first.
 #[utoipa::path(
     get, path = "/conversations", tag = "platform", operation_id = "listConversations",
     security(("bearer" = [])), params(ConversationsQuery),
-    responses((status = 200, description = "A page", body = ConversationPage), ReadErrors, QueryErrors),
+    responses((status = 200, description = "A page", body = Success<Page<ConversationOut>>), ReadErrors<InvalidQuery>),
 )]
 pub(super) async fn list(
     State(state): State<AppState>,
-    Read(account, _): Read<Platform>,
-    QueryParams(query, _): QueryParams<ConversationsQuery, Platform>,
+    Read(account, _): Read,
+    QueryParams(query, _): QueryParams<ConversationsQuery>,
 ) -> ApiResult {
     let limit = limit(query.limit.as_deref())?;
-    let mut filter = validate::conversation_filter(&query)?;
-    filter.after = decode_conversation_cursor(query.cursor.as_deref())?;
+    let mut filter = filter(&query)?;
+    filter.after = ConversationsCursor::decode(query.cursor.as_deref())?;
     let page = list_conversations::list(&state.services, &account, filter, limit).await?;
-    let items: Vec<ConversationOut<'_>> = page.items.iter().map(Into::into).collect();
-    let data = PageOut { items, next_cursor: page.next.map(conversation_cursor) };
-    Ok(success("Conversations retrieved successfully.", &data))
+    let items: Page<ConversationOut<'_>> = Page::new(&page.items, page.next.map(ConversationsCursor::encode));
+    Ok(Success::new("Conversations retrieved successfully.", items).into_response())
 }
 
 /// Read a conversation.
 #[utoipa::path(
     get, path = "/conversations/{id}", tag = "platform", operation_id = "readConversation",
     security(("bearer" = [])), params(("id" = String, Path, description = "con_…")),
-    responses((status = 200, description = "The conversation", body = OneConversation), ReadErrors, ConversationNotFound),
+    responses((status = 200, description = "The conversation", body = Success<ConversationOut>), ReadErrors<NotFound<ConversationId>>),
 )]
 pub(super) async fn read(
     State(state): State<AppState>,
-    Read(account, _): Read<Platform>,
+    Read(account, _): Read,
     PathParam(name): PathParam,
 ) -> ApiResult {
     let conversation = read_conversation::find(&state.services, &account, &name).await?;
-    Ok(success("Conversation retrieved successfully.", &ConversationOut::from(&conversation)))
+    Ok(Success::new("Conversation retrieved successfully.", ConversationOut::from(&conversation))
+        .into_response())
 }
 
-/// Change a conversation: switch its AI, describe it, end it. All that is sent is done at once.
+/// Update a conversation: switch its AI, replace its metadata, or end it. All changes of a request are applied together.
 #[utoipa::path(
     patch, path = "/conversations/{id}", tag = "platform", operation_id = "changeConversation",
     security(("bearer" = [])), params(("id" = String, Path, description = "con_…")), request_body = ConversationUpdateIn,
-    responses((status = 200, description = "The conversation as it now is", body = OneConversation), UpdateErrors),
+    responses((status = 200, description = "The conversation after the change", body = Success<ConversationOut>), UpdateErrors),
 )]
 pub(super) async fn update(
     State(state): State<AppState>,
-    MessagesWrite(account, _): MessagesWrite<Platform>,
+    MessagesWrite(account, _): MessagesWrite,
     PathParam(name): PathParam,
-    Body(body, _): Body<Platform>,
+    input: Input<ConversationUpdateIn>,
 ) -> ApiResult {
-    let update = validate::update(&body)?;
+    let update = patch(input.value)?;
     let conversation = update_conversation::update(&state.services, &account, &name, update).await?;
-    Ok(success("Conversation updated successfully.", &ConversationOut::from(&conversation)))
+    Ok(Success::new("Conversation updated successfully.", ConversationOut::from(&conversation))
+        .into_response())
 }
 
-/// List a conversation's messages, the oldest first.
-#[utoipa::path(
-    get, path = "/conversations/{id}/messages", tag = "platform", operation_id = "listMessages",
-    security(("bearer" = [])), params(("id" = String, Path, description = "con_…"), PageQuery),
-    responses((status = 200, description = "A page", body = MessagePage), ReadErrors, QueryErrors, ConversationNotFound),
-)]
-pub(super) async fn list_messages(
-    State(state): State<AppState>,
-    Read(account, _): Read<Platform>,
-    PathParam(name): PathParam,
-    QueryParams(query, _): QueryParams<PageQuery, Platform>,
-) -> ApiResult {
-    let limit = limit(query.limit.as_deref())?;
-    let after = SequenceCursor::Messages.decode(query.cursor.as_deref())?;
-    let page = read_conversation::list_messages(&state.services, &account, &name, after, limit).await?;
-    let next_cursor = page.next.map(|position| SequenceCursor::Messages.encode(position));
-    let data = PageOut { items: message_items(&page.items), next_cursor };
-    Ok(success("Messages retrieved successfully.", &data))
-}
-
-/// Give a conversation a new UUID at the widget door; the one that it had is then unknown.
+/// Give a conversation a new UUID in the widget API. The previous one stops working.
 #[utoipa::path(
     post, path = "/conversations/{id}/widget_link", tag = "platform", operation_id = "renewWidgetLink",
     security(("bearer" = [])), params(("id" = String, Path, description = "con_…")),
-    responses((status = 200, description = "The new UUID", body = OneLink), WriteErrors, ConversationNotFound),
+    responses((status = 200, description = "The new UUID", body = Success<LinkOut>), RenewErrors),
 )]
 pub(super) async fn renew_link(
     State(state): State<AppState>,
-    MessagesWrite(account, _): MessagesWrite<Platform>,
+    MessagesWrite(account, _): MessagesWrite,
     PathParam(name): PathParam,
-) -> ApiResult {
+) -> Answer<LinkOut> {
     let widget_uuid = renew_link::renew(&state.services, &account, &name).await?;
-    Ok(success("Widget link renewed successfully.", &LinkOut { widget_uuid }))
+    Ok(Success::new("Widget link renewed successfully.", LinkOut { widget_uuid }))
 }

@@ -1,27 +1,102 @@
-//! A message from a back end: acknowledged at once, answered later.
+//! Messages: sent by a back end, which are acknowledged at once and answered in the background, and listed.
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
 
-use super::validate;
-use super::wire::MessageIn;
-use crate::http::envelope::EnqueueOptions;
-use crate::http::error::ApiError;
-use crate::http::extract::{Body, MessagesWrite, idempotency_key, idempotency_request};
-use crate::http::openapi::{Acknowledgement, SendErrors};
+use super::ReadErrors;
+use super::list::{Cursor, InvalidQuery, PageQuery, limit};
+use crate::domain::conversation::SenderType;
+use crate::domain::error::Error;
+use crate::domain::ids::{ConversationId, MessageId};
+use crate::domain::render::{AcknowledgementOut, MessageOut, Success, platform_error};
+use crate::http::describe::{
+    Errors, IdempotencyErrors, LimitReached, NotFound, Overloaded, WriteUnavailable,
+};
+use crate::http::envelope::{ApiError, Platform, RouteOptions};
+use crate::http::error::Problem;
+use crate::http::extract::{
+    Input, MessagesWrite, PathParam, QueryParams, Read, idempotency_key, idempotency_request,
+};
+use crate::http::fields::{AnyText, Choice, Flag, JsonText, Name, Text, Word, request};
+use crate::http::response::Page;
 use crate::http::state::AppState;
-use crate::service::accept_message;
+use crate::service::accept_message::{self, AcceptMessage};
+use crate::service::read_conversation;
 
-/// What an `Idempotency-Key`'s fingerprint is made of, beside the body.
+/// The route in the fingerprint of an `Idempotency-Key`.
 const ROUTE: &str = "POST /v1/messages";
+const MAX_METADATA_BYTES: usize = 16 * 1024;
 
-/// Send a message into an existing or new conversation.
+/// `POST /v1/messages`, whose contract words an unavailable database itself.
+#[derive(Debug)]
+pub(in crate::http) enum EnqueueOptions {}
+
+impl RouteOptions for EnqueueOptions {
+    type Envelope = Platform;
+    const MAX_BODY: usize = Platform::MAX_BODY;
+    const REQUIRES_JSON: bool = Platform::REQUIRES_JSON;
+
+    fn error_body(problem: &Problem) -> String {
+        match problem {
+            Problem::Domain(Error::Unavailable { .. }) => {
+                platform_error("Failed to enqueue message. Please retry.")
+            }
+            Problem::Domain(_) | Problem::Transport(_) => Platform::error_body(problem),
+        }
+    }
+}
+
+/// The types of senders that a back end may name.
+#[derive(Debug)]
+pub(super) enum Senders {}
+
+impl Choice for Senders {
+    type Value = SenderType;
+
+    fn words() -> Vec<&'static str> {
+        vec!["user", "agent", "system"]
+    }
+}
+
+request! {
+    /// A message to an existing conversation or to a new one.
+    pub(super) struct MessageIn as MessageIn {
+        /// By default a conversation is created, if the workspace's settings allow it.
+        conversation_id: Option<AnyText> = "con_01k9z3x8f5e4r9t2m6q7w8y0ab",
+        sender_id: Name = "usr_82hd92",
+        /// `user`, `agent` or `system`.
+        sender_type: Word<Senders> = "user",
+        text: Text<10_000> = "Can you summarize my last 5 calls?",
+        /// A message of the same conversation.
+        reply_to_message_id: Option<AnyText>,
+        /// At most 16 KB; returned as it was sent.
+        metadata: Option<JsonText<MAX_METADATA_BYTES>> = {"channel": "web", "locale": "en-US"},
+        /// Whether the AI replies; true by default.
+        auto_reply: Option<Flag> = true,
+    }
+}
+
+type SendErrors = Errors<
+    EnqueueOptions,
+    (
+        MessagesWrite<EnqueueOptions>,
+        Input<MessageIn, EnqueueOptions>,
+        IdempotencyErrors,
+        NotFound<ConversationId>,
+        NotFound<MessageId>,
+        LimitReached,
+        Overloaded,
+        WriteUnavailable,
+    ),
+>;
+
+/// Send a message to an existing or new conversation.
 #[utoipa::path(
     post, path = "/messages", tag = "platform", operation_id = "sendMessage", security(("bearer" = [])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; the answer is kept for 24 h")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; the response is stored for 24 hours")),
     request_body = MessageIn,
-    responses((status = 200, description = "The message is stored", body = Acknowledgement, example = json!({
+    responses((status = 200, description = "The message is stored", body = Success<AcknowledgementOut>, example = json!({
         "status": "success",
         "message": "Message sent successfully.",
         "data": {
@@ -40,9 +115,47 @@ pub(super) async fn send(
     State(state): State<AppState>,
     MessagesWrite(account, _): MessagesWrite<EnqueueOptions>,
     headers: HeaderMap,
-    Body(body, _): Body<EnqueueOptions>,
+    input: Input<MessageIn, EnqueueOptions>,
 ) -> Result<Response, ApiError<EnqueueOptions>> {
-    let mut message = validate::message(validate::fields::<MessageIn>(&body)?)?;
-    message.idempotency = idempotency_request(idempotency_key(&headers)?, ROUTE, &body);
+    let idempotency = idempotency_request(idempotency_key(&headers)?, ROUTE, &input.bytes);
+    let MessageIn {
+        conversation_id,
+        sender_id,
+        sender_type,
+        text,
+        reply_to_message_id,
+        metadata,
+        auto_reply,
+    } = input.value;
+    let message = AcceptMessage {
+        conversation_id,
+        sender_id,
+        sender_type,
+        text,
+        reply_to_message_id,
+        metadata,
+        auto_reply,
+        idempotency,
+    };
     Ok(accept_message::accept(&state.services, &account, message).await?.into_response())
+}
+
+/// List a conversation's messages, oldest first.
+#[utoipa::path(
+    get, path = "/conversations/{id}/messages", tag = "platform", operation_id = "listMessages",
+    security(("bearer" = [])), params(("id" = String, Path, description = "con_…"), PageQuery),
+    responses((status = 200, description = "A page", body = Success<Page<MessageOut>>), ReadErrors<(InvalidQuery, NotFound<ConversationId>)>),
+)]
+pub(super) async fn list(
+    State(state): State<AppState>,
+    Read(account, _): Read,
+    PathParam(name): PathParam,
+    QueryParams(query, _): QueryParams<PageQuery>,
+) -> Result<Response, ApiError<Platform>> {
+    type MessageCursor = Cursor<i64, 'm'>;
+    let limit = limit(query.limit.as_deref())?;
+    let after = MessageCursor::decode(query.cursor.as_deref())?.unwrap_or(0);
+    let page = read_conversation::list_messages(&state.services, &account, &name, after, limit).await?;
+    let items: Page<MessageOut<'_>> = Page::new(&page.items, page.next.map(MessageCursor::encode));
+    Ok(Success::new("Messages retrieved successfully.", items).into_response())
 }

@@ -1,46 +1,96 @@
-//! What the workspace has and what it spent.
+//! The balance and the ledger.
 
 use axum::extract::State;
-use axum::response::Response;
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::cursor::{SequenceCursor, limit};
-use super::wire::{BalanceOut, LedgerEntryOut, PageOut, PageQuery};
+use super::Answer;
+use super::list::{Cursor, InvalidQuery, PageQuery, limit};
+use crate::domain::ids::TurnId;
+use crate::domain::ledger::{LedgerEntry, LedgerKind};
+use crate::domain::money::Money;
+use crate::domain::render::Success;
+use crate::http::describe::{Errors, Unavailable};
 use crate::http::envelope::Platform;
-use crate::http::error::ApiError;
 use crate::http::extract::{BillingRead, QueryParams};
-use crate::http::openapi::{BillingErrors, LedgerPage, OneBalance, QueryErrors};
-use crate::http::response::success;
+use crate::http::response::Page;
 use crate::http::state::AppState;
 use crate::service::read_money;
+
+type BillingErrors = Errors<Platform, (BillingRead, Unavailable)>;
+type LedgerErrors = Errors<Platform, (BillingRead, Unavailable, InvalidQuery)>;
+type LedgerCursor = Cursor<i64, 'l'>;
+
+/// The workspace's balance.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct BalanceOut {
+    #[schema(value_type = String, example = "9.99")]
+    balance: Money,
+    #[schema(example = "USD")]
+    currency: &'static str,
+}
+
+/// An entry of the ledger.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct LedgerEntryOut {
+    number: i64,
+    /// `top_up`, `charge` or `refund`.
+    #[schema(value_type = String, example = "charge")]
+    kind: LedgerKind,
+    #[schema(value_type = String, example = "-0.01")]
+    amount: Money,
+    #[schema(value_type = String, example = "9.99")]
+    balance_after: Money,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    turn_id: Option<TurnId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<String>,
+    #[schema(example = "2026-03-15T14:22:11Z")]
+    created_at: String,
+}
+
+impl From<LedgerEntry> for LedgerEntryOut {
+    fn from(entry: LedgerEntry) -> Self {
+        Self {
+            number: entry.number,
+            kind: entry.kind,
+            amount: entry.amount,
+            balance_after: entry.balance_after,
+            turn_id: entry.turn,
+            reference: entry.reference,
+            created_at: entry.created_at.to_string(),
+        }
+    }
+}
 
 /// Read the balance.
 #[utoipa::path(
     get, path = "/balance", tag = "platform", operation_id = "readBalance", security(("bearer" = [])),
-    responses((status = 200, description = "The balance", body = OneBalance), BillingErrors),
+    responses((status = 200, description = "The balance", body = Success<BalanceOut>), BillingErrors),
 )]
 pub(super) async fn balance(
     State(state): State<AppState>,
-    BillingRead(account, _): BillingRead<Platform>,
-) -> Result<Response, ApiError<Platform>> {
+    BillingRead(account, _): BillingRead,
+) -> Answer<BalanceOut> {
     let balance = read_money::balance(&state.services, &account).await?;
-    Ok(success("Balance retrieved successfully.", &BalanceOut { balance, currency: "USD" }))
+    Ok(Success::new("Balance retrieved successfully.", BalanceOut { balance, currency: "USD" }))
 }
 
-/// List the ledger, the oldest entry first.
+/// List the ledger, oldest entry first.
 #[utoipa::path(
     get, path = "/ledger", tag = "platform", operation_id = "listLedger", security(("bearer" = [])),
     params(PageQuery),
-    responses((status = 200, description = "A page", body = LedgerPage), BillingErrors, QueryErrors),
+    responses((status = 200, description = "A page", body = Success<Page<LedgerEntryOut>>), LedgerErrors),
 )]
 pub(super) async fn ledger(
     State(state): State<AppState>,
-    BillingRead(account, _): BillingRead<Platform>,
-    QueryParams(query, _): QueryParams<PageQuery, Platform>,
-) -> Result<Response, ApiError<Platform>> {
+    BillingRead(account, _): BillingRead,
+    QueryParams(query, _): QueryParams<PageQuery>,
+) -> Answer<Page<LedgerEntryOut>> {
     let limit = limit(query.limit.as_deref())?;
-    let after = SequenceCursor::Ledger.decode(query.cursor.as_deref())?;
+    let after = LedgerCursor::decode(query.cursor.as_deref())?.unwrap_or(0);
     let page = read_money::list_entries(&state.services, &account, after, limit).await?;
-    let items: Vec<LedgerEntryOut> = page.items.into_iter().map(Into::into).collect();
-    let next_cursor = page.next.map(|number| SequenceCursor::Ledger.encode(number));
-    Ok(success("Ledger retrieved successfully.", &PageOut { items, next_cursor }))
+    let entries = Page::new(page.items, page.next.map(LedgerCursor::encode));
+    Ok(Success::new("Ledger retrieved successfully.", entries))
 }

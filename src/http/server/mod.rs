@@ -1,6 +1,5 @@
-//! The server: accepted connections, their limits, and what surrounds every request.
+//! The server: connections, rate limits, and the layer around every request.
 
-mod health;
 mod limits;
 mod linger;
 mod observe;
@@ -11,5 +10,3 @@ pub use limits::Limits;
 pub(super) use limits::{Peer, RateLimitStatus, RequestKind, insert_headers};
 pub(super) use observe::{X_REQUEST_ID, observe};
 pub use serve::serve;
-
-pub(super) use health::routes;

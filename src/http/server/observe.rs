@@ -1,5 +1,4 @@
-//! Around every request: its `x-request-id`, its time by route, and the one line that is
-//! logged where it failed through no fault of its own.
+//! The outermost layer: `x-request-id`, the duration by route, and one log line for each request that fails because of the server.
 
 use std::error::Error as _;
 use std::time::Instant;
@@ -10,13 +9,13 @@ use axum::response::Response;
 use http::{HeaderName, HeaderValue, Method};
 
 use crate::domain::error::Error;
-use crate::http::error::Cause;
+use crate::http::envelope::Cause;
 use crate::http::state::AppState;
 use crate::telemetry::HTTP_REQUEST_DURATION_SECONDS;
 
-/// Names a request in logs and to its client.
+/// Identifies a request in logs and responses.
 pub(in crate::http) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// The longest id of a client that is taken over.
+/// The longest client-supplied id that is accepted.
 const MAX_ID_LENGTH: usize = 128;
 
 /// The outermost layer of the router.
@@ -27,7 +26,7 @@ pub(in crate::http) async fn observe(
 ) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
-    // Labels are bounded, and a path may hold the key to a conversation: the template stands for it.
+    // The path template: labels must be bounded, and a path may contain the UUID that grants access to a conversation.
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let id = request_id(&request, &state);
 
@@ -54,7 +53,7 @@ pub(in crate::http) async fn observe(
     response
 }
 
-/// The client's own id where it is short and visible, else a new one.
+/// The client's own id if it is short and visible, otherwise a new one.
 fn request_id(request: &Request, state: &AppState) -> HeaderValue {
     let header = request.headers().get(&X_REQUEST_ID);
     let usable = |value: &&HeaderValue| {
@@ -66,7 +65,7 @@ fn request_id(request: &Request, state: &AppState) -> HeaderValue {
     })
 }
 
-/// Anyone may invent a method; as a label each is one of those that we know.
+/// Clients may invent methods; unknown ones share one label.
 fn method_label(method: &Method) -> &str {
     match method.as_str() {
         name @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => name,
@@ -74,7 +73,7 @@ fn method_label(method: &Method) -> &str {
     }
 }
 
-/// An error and what is behind it.
+/// An error with its sources.
 fn error_chain(error: &Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

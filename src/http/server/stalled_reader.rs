@@ -1,5 +1,5 @@
-//! Whether a client takes the stream of events that it asked for. A socket does not tell: over HTTP/2 it goes on,
-//! with answers to pings, while the window of one stream stays shut.
+//! Detects clients that stop reading an event stream. The socket does not show it: over HTTP/2 it stays active while the window
+//! of one stream is closed.
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -12,26 +12,26 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 tokio::task_local! {
-    /// Of the task that writes the answer: its stream's over HTTP/2, its connection's over HTTP/1.
+    /// The detector of the task that writes the response: the stream's task over HTTP/2, the connection's over HTTP/1.
     static STALL_DETECTOR: StallDetector;
 }
 
-/// The client's side of the answer that a task writes.
+/// Watches how a client reads the response that a task writes.
 #[derive(Clone, Debug)]
 pub(super) struct StallDetector {
-    /// When the client must have taken what it was given last; none where all is taken.
+    /// The time by which the client must have read the last part; none if it has read everything.
     deadline: Arc<watch::Sender<Option<Instant>>>,
     timeout: Duration,
 }
 
 impl StallDetector {
-    /// Nothing is to be taken yet. `timeout` is for each event of a stream.
+    /// `timeout` is the time to read one event of a stream.
     pub(super) fn new(timeout: Duration) -> Self {
         Self { deadline: Arc::new(watch::Sender::new(None)), timeout }
     }
 
-    /// Runs what writes an answer, and drops it where the client does not take a stream in time:
-    /// over HTTP/2 that resets the stream alone, over HTTP/1 it closes the connection.
+    /// Runs a task that writes a response, and drops it if the client stalls: over HTTP/2 that resets only the stream, over
+    /// HTTP/1 it closes the connection.
     pub(super) async fn run(self, task: impl Future<Output = ()>) {
         let deadline = self.deadline.subscribe();
         tokio::select! {
@@ -45,17 +45,17 @@ impl StallDetector {
     }
 
     fn disarm(&self) {
-        // A task that is woken for nothing would ask again, and be woken without end.
+        // An unnecessary wake-up would poll the stream again, and wake this task for ever.
         self.deadline.send_if_modified(|deadline| deadline.take().is_some());
     }
 }
 
-/// An answer without end whose client is watched: each part must be taken before the next is asked for.
+/// Watches the client of an endless response: it must read each part before the next one is polled.
 pub(super) fn detect_stalls(response: Response) -> Response {
     let Ok(detector) = STALL_DETECTOR.try_with(StallDetector::clone) else { return response };
     response.map(|body| {
         let mut parts = body.into_data_stream();
-        // Where the window is shut from the beginning, the first part is never asked for.
+        // If the window is closed from the start, the first part is never polled.
         detector.arm();
         Body::from_stream(futures::stream::poll_fn(move |context| {
             detector.disarm();
@@ -68,7 +68,7 @@ pub(super) fn detect_stalls(response: Response) -> Response {
     })
 }
 
-/// Waits until something should have been taken and is not.
+/// Waits until a deadline passes.
 async fn until_stalled(mut deadline: watch::Receiver<Option<Instant>>) {
     loop {
         let until = *deadline.borrow_and_update();
@@ -81,7 +81,7 @@ async fn until_stalled(mut deadline: watch::Receiver<Option<Instant>>) {
             None => changed.await.is_err(),
         };
         if is_finished {
-            // The answer is written: its task ends.
+            // The response is complete, and its task ends.
             return std::future::pending().await;
         }
     }

@@ -2,24 +2,57 @@
 
 use axum::extract::State;
 use axum::response::Response;
+use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
 
-use super::validate;
-use super::wire::AiStatus;
+use super::link::link;
 use crate::domain::account::Account;
 use crate::domain::conversation::ConversationPatch;
-use crate::http::envelope::AutomateOptions;
-use crate::http::error::ApiError;
+use crate::domain::error::Error;
+use crate::domain::ids::ConversationId;
+use crate::http::describe::{Errors, NotFound, Overloaded, Unavailable};
+use crate::http::envelope::{ApiError, RouteOptions, Widget};
+use crate::http::error::Problem;
 use crate::http::extract::{MessagesWrite, PathParam};
-use crate::http::openapi::SwitchErrors;
 use crate::http::response::widget_success;
 use crate::http::state::AppState;
 use crate::service::update_conversation::update_by_link;
 
-/// Switch a conversation's AI off: replies in the making are dropped and refunded.
+/// The routes of the switch, which word an invalid key themselves.
+#[derive(Debug)]
+pub(in crate::http) enum AutomateOptions {}
+
+impl RouteOptions for AutomateOptions {
+    type Envelope = Widget;
+    const MAX_BODY: usize = Widget::MAX_BODY;
+    const REQUIRES_JSON: bool = Widget::REQUIRES_JSON;
+
+    fn error_body(problem: &Problem) -> String {
+        match problem {
+            Problem::Domain(Error::Unauthenticated) => json!({"error": "Unauthorized"}).to_string(),
+            Problem::Domain(_) | Problem::Transport(_) => Widget::error_body(problem),
+        }
+    }
+}
+
+type SwitchErrors = Errors<
+    AutomateOptions,
+    (MessagesWrite<AutomateOptions>, NotFound<ConversationId>, Unavailable, Overloaded),
+>;
+
+/// The state of a conversation's AI.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AiStatus {
+    status: bool,
+    ai_enabled: bool,
+}
+
+/// Disable a conversation's AI. Pending replies are discarded and refunded.
 #[utoipa::path(
     post, path = "/automate/conversations/{uuid}/disable-ai", tag = "widget", operation_id = "disableAi",
     params(("uuid" = Uuid, Path, description = "The conversation's UUID")), security(("bearer" = [])),
-    responses((status = 200, description = "Switched off", body = AiStatus), SwitchErrors),
+    responses((status = 200, description = "Disabled", body = AiStatus), SwitchErrors),
 )]
 pub(super) async fn disable(
     State(state): State<AppState>,
@@ -29,11 +62,11 @@ pub(super) async fn disable(
     set_ai_enabled(&state, &account, &name, false).await
 }
 
-/// Switch a conversation's AI on again.
+/// Enable a conversation's AI again.
 #[utoipa::path(
     post, path = "/automate/conversations/{uuid}/enable-ai", tag = "widget", operation_id = "enableAi",
     params(("uuid" = Uuid, Path, description = "The conversation's UUID")), security(("bearer" = [])),
-    responses((status = 200, description = "Switched on", body = AiStatus), SwitchErrors),
+    responses((status = 200, description = "Enabled", body = AiStatus), SwitchErrors),
 )]
 pub(super) async fn enable(
     State(state): State<AppState>,
@@ -50,6 +83,6 @@ async fn set_ai_enabled(
     ai_enabled: bool,
 ) -> Result<Response, ApiError<AutomateOptions>> {
     let update = ConversationPatch { ai_enabled: Some(ai_enabled), ..ConversationPatch::default() };
-    let conversation = update_by_link(&state.services, account, validate::link(name)?, update).await?;
+    let conversation = update_by_link(&state.services, account, link(name)?, update).await?;
     Ok(widget_success(&AiStatus { status: true, ai_enabled: conversation.ai_enabled }))
 }

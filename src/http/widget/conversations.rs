@@ -1,38 +1,223 @@
-//! A visitor's conversation: begun, and read again after a reload.
+//! A visitor's conversation: started, and read again after a reload.
 
 use axum::extract::State;
 use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema};
+use utoipa::openapi::{SchemaFormat, Type};
+use utoipa::{IntoParams, ToSchema};
 
-use super::guard::Visitor;
-use super::validate;
-use super::wire::{ConversationIn, ConversationOut, FirstMessage, HistoryQuery, VisitorView};
+use super::guard::{Guarded, Visitor};
+use super::link::{link, uuid};
+use crate::domain::conversation::{ConversationKind, SenderType};
 use crate::domain::error::Error;
+use crate::domain::ids::{AssistantId, ConversationId, MessageId, WidgetUuid};
+use crate::domain::message::Message;
 use crate::domain::render::raw;
-use crate::http::envelope::Widget;
-use crate::http::error::ApiError;
-use crate::http::extract::{Body, PathParam, QueryParams};
-use crate::http::openapi::{BeginErrors, HistoryErrors};
+use crate::domain::tool_loop::FinishedCall;
+use crate::http::describe::{Errors, NotFound, Overloaded, Unavailable, error_sets};
+use crate::http::envelope::{ApiError, Widget};
+use crate::http::extract::{Input, PathParam, QueryParams};
+use crate::http::fields::{AnyText, Choice, FieldType, FreeObject, Violation, Word, request};
 use crate::http::response::widget_success;
 use crate::http::state::AppState;
 use crate::service::create_conversation::{self, CreateConversation};
 use crate::service::read_conversation::{self, HistoryRequest};
 
-/// Begin a conversation.
+/// The most messages of one history.
+const MAX_HISTORY: usize = 200;
+/// The largest set of variables, in bytes of JSON.
+const MAX_VARIABLES_BYTES: usize = 16 * 1024;
+
+/// The UUID of an assistant.
+#[derive(Debug)]
+pub(super) enum AssistantUuid {}
+
+impl FieldType for AssistantUuid {
+    type Value = AssistantId;
+
+    fn check(raw: &RawValue) -> Result<Option<AssistantId>, Violation> {
+        let invalid = || Violation::rule("must be a valid UUID");
+        let text = AnyText::check(raw).map_err(|_| invalid())?;
+        let Some(text) = text.filter(|text| !text.trim().is_empty()) else { return Ok(None) };
+        uuid(&text).map(AssistantId).map(Some).ok_or_else(invalid)
+    }
+
+    fn schema() -> Schema {
+        let format = SchemaFormat::KnownFormat(KnownFormat::Uuid);
+        ObjectBuilder::new().schema_type(Type::String).format(Some(format)).build().into()
+    }
+}
+
+/// The kinds of conversations that a visitor may start.
+#[derive(Debug)]
+pub(super) enum Kinds {}
+
+impl Choice for Kinds {
+    type Value = ConversationKind;
+
+    fn words() -> Vec<&'static str> {
+        vec!["widget", "test"]
+    }
+}
+
+/// Variables. Their size is checked before their type.
+#[derive(Debug)]
+pub(super) enum Variables {}
+
+impl FieldType for Variables {
+    type Value = Map<String, Value>;
+
+    fn check(raw: &RawValue) -> Result<Option<Self::Value>, Violation> {
+        if raw.get().len() > MAX_VARIABLES_BYTES {
+            return Err(Violation::TooLarge { max_bytes: MAX_VARIABLES_BYTES });
+        }
+        FreeObject::<MAX_VARIABLES_BYTES>::check(raw)
+    }
+
+    fn schema() -> Schema {
+        FreeObject::<MAX_VARIABLES_BYTES>::schema()
+    }
+}
+
+request! {
+    /// A new conversation of a visitor.
+    pub(super) struct ConversationIn as WidgetConversation {
+        assistant_id: AssistantUuid = "550e8400-e29b-41d4-a716-446655440000",
+        /// `widget` (default) or `test`, which is free.
+        kind("type"): Option<Word<Kinds>> = "widget",
+        /// Values for `{{name}}` in the assistant's prompt and first message.
+        variables: Option<Variables> = {"customer_name": "Ada"},
+    }
+}
+
+/// The query of a history.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct HistoryQuery {
+    /// Number of messages, the newest ones: 1 to 200.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    limit: Option<String>,
+    /// The id of a message: only newer messages are returned.
+    after: Option<String>,
+}
+
+fn limit(query: &HistoryQuery) -> Result<usize, Error> {
+    let Some(text) = &query.limit else { return Ok(MAX_HISTORY) };
+    let limit = text.parse().ok().filter(|limit| (1..=MAX_HISTORY).contains(limit));
+    limit.ok_or_else(|| Violation::rule("must be between 1 and 200").of::<Widget>("limit"))
+}
+
+/// A new conversation.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ConversationOut {
+    status: bool,
+    #[schema(value_type = Uuid)]
+    conversation_id: WidgetUuid,
+    /// The assistant's first message, if it has one.
+    history: Vec<FirstMessage>,
+}
+
+/// An assistant's first message.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct FirstMessage {
+    #[schema(example = "assistant")]
+    role: &'static str,
+    content: String,
+}
+
+/// A conversation as a visitor sees it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct VisitorView {
+    status: bool,
+    /// Oldest first.
+    history: Vec<Entry>,
+    /// The variables that the visitor set.
+    #[schema(value_type = Object)]
+    variables: Box<RawValue>,
+    ai_enabled: bool,
+}
+
+/// A message as a visitor sees it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Entry {
+    /// `user`, or `assistant` for an assistant or a human agent.
+    #[schema(example = "assistant")]
+    role: &'static str,
+    content: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<FinishedCall>>)]
+    function_calls: Option<Box<RawValue>>,
+    #[schema(value_type = String, example = "msg_01k9z3x8f5e4r9t2m6q7w8y0ab")]
+    id: MessageId,
+    #[schema(example = "2026-03-15T14:22:11Z")]
+    created_at: String,
+    /// `user`, `agent` or `assistant`.
+    #[schema(value_type = String, example = "assistant")]
+    sender_type: SenderType,
+}
+
+impl From<Message> for Entry {
+    fn from(message: Message) -> Self {
+        let role = match message.sender_type {
+            SenderType::User => "user",
+            SenderType::Agent | SenderType::Assistant => "assistant",
+            SenderType::System => "system",
+        };
+        Self {
+            role,
+            content: message.text,
+            function_calls: message.function_calls.as_deref().map(raw),
+            id: message.id,
+            created_at: message.created_at.to_string(),
+            sender_type: message.sender_type,
+        }
+    }
+}
+
+error_sets! {
+    /// The balance of the workspace.
+    InsufficientBalance {
+        "The balance does not cover a reply" => Error::InsufficientBalance,
+    }
+
+    /// The query of a history.
+    InvalidQuery {
+        "A query parameter is invalid" => Violation::rule("must be between 1 and 200").of::<Widget>("limit"),
+    }
+}
+
+type CreateErrors = Errors<
+    Widget,
+    (
+        Guarded,
+        Input<ConversationIn, Widget>,
+        InsufficientBalance,
+        NotFound<AssistantId>,
+        Unavailable,
+        Overloaded,
+    ),
+>;
+type HistoryErrors =
+    Errors<Widget, (Guarded, InvalidQuery, NotFound<ConversationId>, NotFound<MessageId>, Unavailable)>;
+
+/// Start a conversation.
 #[utoipa::path(
     post, path = "/conversations", tag = "widget", operation_id = "createWidgetConversation",
     request_body = ConversationIn,
-    responses((status = 200, description = "The conversation", body = ConversationOut), BeginErrors),
+    responses((status = 200, description = "The conversation", body = ConversationOut), CreateErrors),
 )]
 pub(super) async fn create(
     State(state): State<AppState>,
     visitor: Visitor,
-    Body(body, _): Body<Widget>,
+    Input { value: input, .. }: Input<ConversationIn, Widget>,
 ) -> Result<Response, ApiError<Widget>> {
-    let input = validate::conversation(&body)?;
     let request = CreateConversation {
-        assistant: input.assistant,
-        kind: input.kind,
-        variables: input.variables,
+        assistant: input.assistant_id,
+        kind: input.kind.unwrap_or(ConversationKind::Widget),
+        variables: input.variables.unwrap_or_default(),
         metadata: None,
         external_identifier: None,
         check_balance: true,
@@ -55,7 +240,7 @@ pub(super) async fn create(
 #[utoipa::path(
     get, path = "/conversations/{uuid}", tag = "widget", operation_id = "readWidgetConversation",
     params(("uuid" = Uuid, Path, description = "The conversation's UUID"), HistoryQuery),
-    responses((status = 200, description = "The history, the oldest first", body = VisitorView), HistoryErrors),
+    responses((status = 200, description = "The history, oldest first", body = VisitorView), HistoryErrors),
 )]
 pub(super) async fn read(
     State(state): State<AppState>,
@@ -64,8 +249,8 @@ pub(super) async fn read(
     QueryParams(query, _): QueryParams<HistoryQuery, Widget>,
 ) -> Result<Response, ApiError<Widget>> {
     let request = HistoryRequest {
-        limit: validate::limit(&query)?,
-        link: validate::link(&name)?,
+        limit: limit(&query)?,
+        link: link(&name)?,
         account: visitor.account,
         origin: visitor.origin,
         after: query.after,

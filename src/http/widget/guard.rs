@@ -1,4 +1,4 @@
-//! Before a visitor's request is looked at: the key, if one is sent, then the limits by rate.
+//! The guard in front of a visitor's requests: the API key, if one is sent, and then the rate limits.
 
 use std::time::Instant;
 
@@ -9,17 +9,17 @@ use axum::response::{IntoResponse, Response};
 use http::header;
 use http::request::Parts;
 
-use super::validate::link;
+use super::link::link;
 use crate::domain::account::Account;
 use crate::domain::error::Error;
-use crate::http::envelope::Widget;
-use crate::http::error::ApiError;
+use crate::http::describe::{ErrorCase, ErrorSet, LimitReached};
+use crate::http::envelope::{ApiError, Widget};
 use crate::http::extract::{PathParam, bearer};
 use crate::http::server::{Peer, RateLimitStatus, RequestKind, insert_headers};
 use crate::http::state::AppState;
 use crate::service::authenticate::authenticate;
 
-/// What a route's requests count as.
+/// The rate limits that the requests of a route count towards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum RouteClass {
     Request,
@@ -27,13 +27,13 @@ pub(in crate::http) enum RouteClass {
     Message,
 }
 
-/// Who asks, once the guard has let the request through.
+/// The sender of a request that the guard has passed.
 #[derive(Clone, Debug)]
 pub(super) struct Visitor {
-    /// The key that was sent, if one was.
+    /// The account of the API key, if one was sent.
     pub(super) account: Option<Account>,
     pub(super) origin: Option<String>,
-    /// When the request's head was read.
+    /// The time at which the head of the request was read.
     pub(super) arrived: Instant,
 }
 
@@ -41,13 +41,25 @@ impl FromRequestParts<AppState> for Visitor {
     type Rejection = ApiError<Widget>;
 
     async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, ApiError<Widget>> {
-        // Only a route that was mounted without the guard lacks it: a fault of ours.
+        // Only a route that was mounted without the guard lacks it, which is a bug.
         let missing_guard = || Error::Unavailable { outcome_unknown: false, source: Some("no guard".into()) };
         parts.extensions.remove::<Self>().ok_or_else(|| missing_guard().into())
     }
 }
 
-/// Lets a request through, with its [`Visitor`], or answers it.
+/// The errors of the guard and of the origin check behind it.
+#[derive(Debug)]
+pub(super) struct Guarded;
+
+impl ErrorSet for Guarded {
+    fn cases() -> Vec<ErrorCase> {
+        let key = ErrorCase::new("The API key is invalid, revoked or expired", Error::Unauthenticated);
+        let origin = ErrorCase::new("The origin of the page is not allowed", Error::OriginRefused);
+        [key, origin].into_iter().chain(LimitReached::cases()).collect()
+    }
+}
+
+/// Passes a request on with its [`Visitor`], or rejects it.
 pub(in crate::http) async fn guard(
     State((state, class)): State<(AppState, RouteClass)>,
     mut request: Request,
@@ -66,7 +78,7 @@ pub(in crate::http) async fn guard(
         ApiError::<Widget>::from(Error::LimitReached { retry_after }).into_response()
     } else {
         let origin = request.headers().get(header::ORIGIN).map(|origin| {
-            // What is no text is an origin that no list has.
+            // An origin that is not UTF-8 is in no list.
             origin.to_str().unwrap_or("null").to_owned()
         });
         request.extensions_mut().insert(Visitor { account, origin, arrived });

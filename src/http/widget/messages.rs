@@ -1,28 +1,82 @@
-//! A visitor's message, and the reply to it.
+//! A visitor's message and the reply to it.
+
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
+use serde_json::value::RawValue;
+use utoipa::openapi::schema::Schema;
 
-use super::guard::Visitor;
-use super::validate;
-use super::wire::{MessageIn, WidgetReply};
-use crate::http::envelope::Widget;
-use crate::http::error::ApiError;
-use crate::http::extract::{Body, PathParam, idempotency_key, idempotency_request};
-use crate::http::openapi::ReplyErrors;
+use super::guard::{Guarded, Visitor};
+use super::link::link;
+use crate::domain::error::Error;
+use crate::domain::failure::Failure;
+use crate::domain::ids::ConversationId;
+use crate::domain::render::WidgetReply;
+use crate::http::describe::{Errors, IdempotencyErrors, NotFound, Overloaded, error_sets};
+use crate::http::envelope::{ApiError, Widget};
+use crate::http::extract::{Input, PathParam, idempotency_key, idempotency_request};
+use crate::http::fields::{AnyText, FieldType, Text, Violation, request};
 use crate::http::state::AppState;
 use crate::service::send_message::{self, SendMessage};
 
-/// What an `Idempotency-Key`'s fingerprint is made of, beside the body.
+/// The route in the fingerprint of an `Idempotency-Key`.
 const ROUTE: &str = "POST /api/conversations/{uuid}/messages";
+/// The longest message, in Unicode scalar values.
+const MAX_CHARS: usize = 2_000;
+
+/// The text of a message. It is trimmed before its length is checked.
+#[derive(Debug)]
+pub(super) enum TrimmedText {}
+
+impl FieldType for TrimmedText {
+    type Value = String;
+
+    fn check(raw: &RawValue) -> Result<Option<String>, Violation> {
+        let Some(text) = AnyText::check(raw)? else { return Ok(None) };
+        let text = text.trim();
+        if text.chars().count() > MAX_CHARS {
+            return Err(Violation::TooLong { max_chars: MAX_CHARS });
+        }
+        Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
+    }
+
+    fn schema() -> Schema {
+        Text::<MAX_CHARS>::schema()
+    }
+}
+
+request! {
+    /// A visitor's message.
+    pub(super) struct MessageIn as WidgetMessage {
+        /// The message. Leading and trailing white space is removed.
+        message: TrimmedText = "I would like to schedule a demo for next week",
+    }
+}
+
+error_sets! {
+    /// The reply to a message.
+    ReplyFailed {
+        "The message could not be processed; nothing was charged" => Error::Processing(Failure::Timeout),
+        "The balance does not cover a reply; nothing was stored" => Error::InsufficientBalance,
+        "A request with this Idempotency-Key is in progress; see Retry-After" => Error::IdempotencyKeyInFlight {
+            retry_after: Duration::from_secs(1),
+        },
+    }
+}
+
+type ReplyErrors = Errors<
+    Widget,
+    (Guarded, Input<MessageIn, Widget>, IdempotencyErrors, NotFound<ConversationId>, ReplyFailed, Overloaded),
+>;
 
 /// Send a message and wait for the reply.
 #[utoipa::path(
     post, path = "/conversations/{uuid}/messages", tag = "widget", operation_id = "sendWidgetMessage",
     params(
         ("uuid" = Uuid, Path, description = "The conversation's UUID"),
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; the answer is kept for 24 h"),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; the response is stored for 24 hours"),
     ),
     request_body = MessageIn,
     responses((status = 200, description = "The reply", body = WidgetReply, example = json!({
@@ -40,16 +94,15 @@ pub(super) async fn send(
     PathParam(name): PathParam,
     visitor: Visitor,
     headers: HeaderMap,
-    Body(body, _): Body<Widget>,
+    input: Input<MessageIn, Widget>,
 ) -> Result<Response, ApiError<Widget>> {
-    let text = validate::message(&body)?;
     let key = idempotency_key(&headers)?;
     let message = SendMessage {
-        link: validate::link(&name)?,
-        text,
+        link: link(&name)?,
+        text: input.value.message,
         account: visitor.account,
         origin: visitor.origin,
-        idempotency: idempotency_request(key, ROUTE, &body),
+        idempotency: idempotency_request(key, ROUTE, &input.bytes),
         arrived: visitor.arrived,
     };
     Ok(send_message::send(&state.services, message).await?.into_response())

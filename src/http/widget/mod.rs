@@ -1,11 +1,10 @@
-//! The widget door: a chat widget in a browser, whose only credential is a conversation's UUID.
+//! The widget API: a chat widget in a browser, whose only credential is a conversation's UUID.
 
 mod automate;
 mod conversations;
 mod guard;
+mod link;
 mod messages;
-mod validate;
-pub(super) mod wire;
 
 use std::time::Duration;
 
@@ -19,12 +18,14 @@ use super::response::{IDEMPOTENT_REPLAYED, REJOINDER_TURN};
 use super::server::X_REQUEST_ID;
 use super::state::AppState;
 
+#[cfg(test)]
+pub(super) use automate::AutomateOptions;
 pub(super) use guard::{RouteClass, guard};
 
-/// Puts routes that count as one class under the guard.
+/// Adds the guard to routes of one class.
 type WithGuard<'a> = &'a dyn Fn(RouteClass, OpenApiRouter<AppState>) -> OpenApiRouter<AppState>;
 
-/// The door's routes, without its prefix, in the order in which the document tells of them.
+/// The API's routes without their prefix, in the order of the OpenAPI document.
 pub(super) fn routes(with_guard: WithGuard<'_>) -> OpenApiRouter<AppState> {
     let sending = OpenApiRouter::new().routes(routes!(messages::send));
     let creating = OpenApiRouter::new().routes(routes!(conversations::create));
@@ -37,7 +38,7 @@ pub(super) fn routes(with_guard: WithGuard<'_>) -> OpenApiRouter<AppState> {
         .merge(switching)
 }
 
-/// Any page may ask; which ones an assistant answers is its own list, judged by the use case.
+/// Allows every origin: the use case checks it against the list of the assistant.
 pub(super) fn cors() -> CorsLayer {
     let exposed = [
         REJOINDER_ERROR,

@@ -1,43 +1,81 @@
-//! The feed of events, page by page. Whoever follows it as it grows has `stream`.
+//! The event feed, page by page. `stream` follows it.
 
 mod query;
 mod stream;
 
 use axum::extract::State;
-use axum::response::Response;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
 
-use super::cursor::limit;
-use super::wire::{EventsQuery, PageOut};
-use crate::domain::render::raw;
-use crate::http::envelope::Platform;
-use crate::http::error::ApiError;
+use super::list::limit;
+use super::{Answer, ReadErrors};
+use crate::domain::error::Error;
+use crate::domain::ids::ConversationId;
+use crate::domain::render::{EventOut, Success, raw};
+use crate::http::describe::{EventsRemoved, NotFound, error_sets};
 use crate::http::extract::{QueryParams, Read};
-use crate::http::openapi::{EventPage, FeedErrors, ReadErrors};
-use crate::http::response::success;
 use crate::http::state::AppState;
 use crate::service::read_events;
 
 pub(super) use stream::{__path_stream, stream};
 
-/// List events after a cursor, in the order in which they became true.
+/// The query of the list of events.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct EventsQuery {
+    /// The position to start after: a cursor, the id of an event, or `latest` for new events only. By default, the oldest stored event.
+    after: Option<String>,
+    /// Only these types, separated by commas.
+    #[param(example = "message.created,reply.failed")]
+    types: Option<String>,
+    /// Only events of this conversation.
+    conversation_id: Option<String>,
+    /// Number of events per page: 1 to 200, 50 by default.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    limit: Option<String>,
+    /// Seconds to wait for the first event before an empty page is returned; 0 by default.
+    #[param(value_type = Option<u32>, minimum = 0, maximum = 60)]
+    wait: Option<String>,
+}
+
+/// Events, in order.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Events)]
+pub(super) struct EventsOut {
+    #[schema(value_type = Vec<EventOut>)]
+    items: Vec<Box<RawValue>>,
+    /// For `?after=`; never null.
+    next_cursor: String,
+}
+
+error_sets! {
+    /// The query of the feed.
+    InvalidFeedQuery {
+        "A query parameter is invalid" => query::wait(Some("")).err().unwrap_or_else(|| Error::Invalid(Vec::new())),
+    }
+}
+
+/// The errors of the feed.
+type FeedErrors = (InvalidFeedQuery, NotFound<ConversationId>, EventsRemoved);
+
+/// List events after a cursor, in the order in which they happened.
 #[utoipa::path(
     get, path = "/events", tag = "platform", operation_id = "listEvents", security(("bearer" = [])),
     params(EventsQuery),
-    responses((status = 200, description = "A page; `next_cursor` is never null", body = EventPage), ReadErrors, FeedErrors),
+    responses((status = 200, description = "A page; `next_cursor` is never null", body = Success<EventsOut>), ReadErrors<FeedErrors>),
 )]
 pub(super) async fn list(
     State(state): State<AppState>,
-    Read(account, _): Read<Platform>,
-    QueryParams(query, _): QueryParams<EventsQuery, Platform>,
-) -> Result<Response, ApiError<Platform>> {
+    Read(account, _): Read,
+    QueryParams(query, _): QueryParams<EventsQuery>,
+) -> Answer<EventsOut> {
     let limit = limit(query.limit.as_deref())?;
     let wait = query::wait(query.wait.as_deref())?;
     let feed_query =
         query::feed_query(query.after.as_deref(), None, query.types.as_deref(), query.conversation_id)?;
     let page = read_events::list(&state.services, &account, &feed_query, limit, wait).await?;
     let items: Vec<Box<RawValue>> = page.events.iter().map(|event| raw(&event.body)).collect();
-    // Whoever has read all goes on from where it is.
-    let data = PageOut { items, next_cursor: Some(page.next.to_string()) };
-    Ok(success("Events retrieved successfully.", &data))
+    let events = EventsOut { items, next_cursor: page.next.to_string() };
+    Ok(Success::new("Events retrieved successfully.", events))
 }

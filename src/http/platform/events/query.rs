@@ -1,4 +1,4 @@
-//! What a reader of the feed asks for, in the words of its request.
+//! Parsing of the queries of the feed.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use crate::domain::error::Error;
 use crate::domain::event::EventType;
 use crate::service::read_events::{FeedQuery, StartPosition};
 
-/// Of a long poll, in seconds.
+/// The longest wait of a long poll, in seconds.
 const MAX_WAIT_SECONDS: u64 = 60;
 
-/// Where to begin, and what of. `last_event_id`, the header of a stream that goes on, wins.
+/// The query of the feed. `last_event_id`, the header of a stream that is resumed, takes precedence over `after`.
 pub(super) fn feed_query(
     after: Option<&str>,
     last_event_id: Option<&str>,
@@ -53,7 +53,7 @@ fn event_types(text: &str) -> Result<Vec<EventType>, Error> {
     Ok(types)
 }
 
-/// For how long to wait where there is nothing.
+/// The time to wait for the first event.
 pub(super) fn wait(text: Option<&str>) -> Result<Duration, Error> {
     let Some(text) = text else { return Ok(Duration::ZERO) };
     let seconds = text.parse().ok().filter(|seconds| *seconds <= MAX_WAIT_SECONDS).map(Duration::from_secs);
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_type_is_answered_with_those_that_there_are() {
+    fn an_unknown_type_is_answered_with_the_known_types() {
         for text in ["", "message", "message.created,", "message.created;reply.failed"] {
             let error = feed_query(None, None, Some(text), None).unwrap_err().to_string();
             assert!(error.starts_with("Field 'types' must be a list of: conversation.created, "), "{error}");

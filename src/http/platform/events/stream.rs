@@ -1,5 +1,5 @@
-//! The feed as server-sent events. The body is made as the client takes it: a reader that is slow
-//! holds no more than the events of one read, and one that stalls is cut off (`http::server::stalled_reader`).
+//! The feed as server-sent events. The body is produced as the client reads it: a slow client keeps at most the events of one
+//! read in memory, and a stalled one is disconnected (`http::server::stalled_reader`).
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -12,53 +12,77 @@ use axum::response::sse::{self, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::Stream;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use serde::Deserialize;
 use tokio::time::Instant;
+use utoipa::IntoParams;
 
-use super::query;
+use super::{FeedErrors, query};
 use crate::domain::error::Error;
 use crate::domain::event::Event;
-use crate::http::envelope::Platform;
-use crate::http::error::ApiError;
+use crate::http::describe::error_sets;
+use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{QueryParams, Read};
-use crate::http::openapi::{FeedErrors, ReadErrors, TooManyReaders};
-use crate::http::platform::wire::StreamQuery;
+use crate::http::platform::ReadErrors;
 use crate::http::state::AppState;
 use crate::service::Services;
 use crate::service::follow_events::{Follower, follow};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// Keeps nginx from gathering what is to arrive at once.
+/// Disables response buffering in nginx.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Sent where nothing else was for so long: proxies drop what is silent for a minute.
+/// The interval of pings on a quiet stream; proxies close connections that are silent for a minute.
 const PING: Duration = Duration::from_secs(10);
-/// How long a client waits before it comes back.
+/// The delay after which a client reconnects.
 const RETRY: Duration = Duration::from_secs(2);
-/// How long to wait where the store could not be asked.
+/// The delay before the next read after the database was unavailable.
 const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
-/// Events of one read.
+/// The number of events of one read.
 const BATCH_SIZE: usize = 64;
 
-/// Follow events as they become true, as server-sent events: `id` is the cursor, `event` the type, `data` the event.
+/// The query of the event stream. The header `Last-Event-ID` takes precedence over `after`.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http::platform) struct StreamQuery {
+    /// The position to start after: a cursor, the id of an event, or `latest` for new events only. By default, the oldest stored event.
+    after: Option<String>,
+    /// Only these types, separated by commas.
+    #[param(example = "message.created,reply.failed")]
+    types: Option<String>,
+    /// Only events of this conversation.
+    conversation_id: Option<String>,
+}
+
+error_sets! {
+    /// Streams are limited in number.
+    TooManyReaders {
+        "Too many clients follow the events; see Retry-After" => Error::Overloaded {
+            text: "Too many readers follow the events",
+            retry_after: Duration::from_secs(5),
+        },
+    }
+}
+
+/// Follow new events as server-sent events: `id` is the cursor, `event` the type, `data` the event.
 #[utoipa::path(
     get, path = "/events/stream", tag = "platform", operation_id = "streamEvents", security(("bearer" = [])),
-    params(StreamQuery, ("Last-Event-ID" = Option<String>, Header, description = "Where to go on: the last `id` that was seen. Wins over `after`")),
+    params(StreamQuery, ("Last-Event-ID" = Option<String>, Header, description = "The last `id` that the client received. Takes precedence over `after`")),
     responses(
         (
             status = 200, content_type = "text/event-stream", body = String,
-            description = "Events without end, with a comment at least every 15 s; ends where the server stops, and where the key is revoked",
+            description = "Events without end, with a comment at least every 15 s. The stream ends when the server stops or the key is revoked",
             example = "id: 42\nevent: message.created\ndata: {\"id\":\"evt_01k9z3x8f5e4r9t2m6q7w8y0ab\",…}\n\n",
         ),
-        ReadErrors, FeedErrors, TooManyReaders,
+        ReadErrors<(FeedErrors, TooManyReaders)>,
     ),
 )]
 pub(in crate::http::platform) async fn stream(
     State(state): State<AppState>,
-    Read(account, _): Read<Platform>,
-    QueryParams(query, _): QueryParams<StreamQuery, Platform>,
+    Read(account, _): Read,
+    QueryParams(query, _): QueryParams<StreamQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError<Platform>> {
-    // A client that has seen no event yet may send it empty.
+    // A client that has received no event yet may send an empty value.
     let last = headers.get(LAST_EVENT_ID).map(|id| id.to_str().unwrap_or("?")).filter(|id| !id.is_empty());
     let feed_query =
         query::feed_query(query.after.as_deref(), last, query.types.as_deref(), query.conversation_id)?;
@@ -70,14 +94,14 @@ pub(in crate::http::platform) async fn stream(
     Ok(response)
 }
 
-/// A stream under way.
+/// The state of a stream.
 struct EventStream {
     services: Services,
     follower: Follower,
     has_begun: bool,
-    /// Read, and not yet taken by the client.
+    /// Read from the feed, and not yet sent.
     events: VecDeque<Arc<Event>>,
-    /// The last cursor that the client knows.
+    /// The last cursor that was sent.
     last_sent: i64,
     next_ping: Instant,
 }
@@ -97,20 +121,19 @@ fn sse_events(
     })
 }
 
-/// A body without line breaks, which JSON has between its values only: not every client puts a frame
-/// of several lines together.
+/// The body on one line, because not every client joins the lines of a frame. JSON has line breaks only between values.
 fn one_line(body: &str) -> Cow<'_, str> {
     if body.contains(['\r', '\n']) { body.replace(['\r', '\n'], " ").into() } else { body.into() }
 }
 
 impl EventStream {
-    /// The next thing to send, once there is one; none where the stream ends.
+    /// Waits for the next frame; none at the end of the stream.
     async fn next(&mut self) -> Option<sse::Event> {
         if !self.has_begun {
             self.has_begun = true;
             return Some(sse::Event::default().retry(RETRY).comment("the events follow"));
         }
-        // What was read before its key was revoked is not for it any more.
+        // Events that were read before the key was revoked must not be sent.
         while !self.follower.has_ended() {
             if let Some(event) = self.events.pop_front() {
                 self.last_sent = event.cursor;
@@ -125,11 +148,11 @@ impl EventStream {
         None
     }
 
-    /// What follows; nothing, after a pause, where the store is away. None where the stream ends.
+    /// Reads the next events; after a pause none if the database is unavailable. Returns `None` at the end of the stream.
     async fn read(&mut self) -> Option<Vec<Arc<Event>>> {
         match self.follower.next(&self.services, BATCH_SIZE).await {
             Ok(events) => events,
-            // It has fallen behind what is kept, and is told so when it comes back.
+            // The client is further behind than the stored events; it gets the error when it reconnects.
             Err(Error::CursorExpired { .. }) => None,
             Err(_) => {
                 self.follower.pause(STORE_RETRY_DELAY).await;
@@ -138,8 +161,7 @@ impl EventStream {
         }
     }
 
-    /// A comment; with the cursor where events went by that were not wanted, so that a client that
-    /// comes back does not begin at the last one that it got.
+    /// A comment. It carries the cursor if filtered events were skipped, so that a reconnecting client resumes after them.
     fn ping(&mut self) -> sse::Event {
         let ping = sse::Event::default().comment("ping");
         let cursor = self.follower.cursor();

@@ -1,4 +1,4 @@
-//! Whose requests are counted together: the peer's address, or the one that a trusted proxy names.
+//! The address by which requests are counted: the peer's, or the one that a trusted proxy reports.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,8 +9,7 @@ use http::HeaderMap;
 #[derive(Clone, Copy, Debug)]
 pub(in crate::http) struct Peer(pub(in crate::http) SocketAddr);
 
-/// An IPv4 address, or the half of an IPv6 address that names a network: whoever has one
-/// address of such a network has all of them.
+/// An IPv4 address, or the /64 network of an IPv6 address, because one client usually owns a whole network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::http) struct Address(IpAddr);
 
@@ -32,10 +31,10 @@ impl From<[u8; 4]> for Address {
     }
 }
 
-/// Finds the address that a request comes from.
+/// Resolves the address that a request comes from.
 #[derive(Debug)]
 pub(in crate::http) struct AddressResolver {
-    /// `limits.trusted_proxy_hops`: so many proxies in front append to `X-Forwarded-For`.
+    /// `limits.trusted_proxy_hops`: the number of proxies that append to `X-Forwarded-For`.
     hops: usize,
     warned: AtomicBool,
 }
@@ -45,8 +44,8 @@ impl AddressResolver {
         Self { hops, warned: AtomicBool::new(false) }
     }
 
-    /// The address that the outermost trusted proxy saw; the peer's where none is trusted or
-    /// the header does not reach so far. What a client itself wrote further left never counts.
+    /// The address that the outermost trusted proxy saw; the peer's if no proxy is trusted or the header is too short. Entries
+    /// further left were written by the client and are never trusted.
     pub(in crate::http) fn resolve(&self, peer: Option<Peer>, headers: &HeaderMap) -> Address {
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
         let forwarded = headers.get_all("x-forwarded-for");

@@ -1,4 +1,4 @@
-//! How a limit stands, in headers: the draft of `RateLimit`, and what Laravel's clients know.
+//! Rate limit headers: those of the IETF `RateLimit` draft, and those that Laravel's clients know.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -12,8 +12,8 @@ const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// Tells of a limit; `X-RateLimit-Reset` is the second (UTC, since 1970) at which it is at its full
-/// burst again, or, where it is reached, at which the next request is not refused.
+/// Adds the headers of a limit. `X-RateLimit-Reset` is the Unix time in seconds at which the full burst is available again or,
+/// after the limit was exceeded, at which the next request is allowed.
 pub(in crate::http) fn insert_headers(headers: &mut HeaderMap, status: &RateLimitStatus, now: Micros) {
     let RateLimitStatus { name, rate, remaining, retry_after } = status;
     let count = rate.count.get();

@@ -1,5 +1,5 @@
-//! The widget door's limits by rate, counted in this process: a burst of the rate's
-//! size, refilled evenly. Days and spending are counted in the store.
+//! The rate limits of the widget API, counted in this process: a burst of the rate's size, refilled evenly. Daily and spending
+//! limits are counted in the database.
 
 mod address;
 mod headers;
@@ -20,17 +20,17 @@ pub(in crate::http) use headers::insert_headers;
 
 use crate::config::{self, Rate};
 
-/// How often keys that stand at their full burst are forgotten.
+/// The interval at which keys with a full burst are removed.
 const SWEEP: Duration = Duration::from_mins(1);
 
 type KeyedRateLimiter<K> = RateLimiter<K, DashMapStateStore<K>, DefaultClock, StateInformationMiddleware>;
 
-/// The limiters of the widget door.
+/// The limiters of the widget API.
 pub struct Limits {
     conversations: Limiter<Uuid>,
     addresses: Limiter<Address>,
     new_conversations: Limiter<Address>,
-    /// Who a request comes from.
+    /// Resolves the address that a request comes from.
     pub(in crate::http) resolver: AddressResolver,
 }
 
@@ -40,27 +40,27 @@ impl fmt::Debug for Limits {
     }
 }
 
-/// What a request counts as.
+/// The limits that a request counts towards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum RequestKind {
     Request,
     NewConversation,
-    /// In this conversation, whether there is such a one or not.
+    /// A message to this conversation, which need not exist.
     Message(Option<Uuid>),
 }
 
-/// How a limit stands after a request was counted.
+/// The state of a limit after a request was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) struct RateLimitStatus {
     pub(in crate::http) name: &'static str,
     pub(in crate::http) rate: Rate,
     pub(in crate::http) remaining: u32,
-    /// Where the request is one too many: how long until the next is not.
+    /// Present if the request exceeds the limit: the time until the next one does not.
     pub(in crate::http) retry_after: Option<Duration>,
 }
 
 impl Limits {
-    /// The limiters of a configuration; none where it switches them off.
+    /// The limiters of a configuration; none if they are disabled.
     #[must_use]
     pub fn new(limits: &config::Limits) -> Option<Arc<Self>> {
         limits.enabled.then(|| {
@@ -73,8 +73,8 @@ impl Limits {
         })
     }
 
-    /// Counts a request; `address` is none where a valid key lifts the limits by address.
-    /// Gives the limit that is nearest, if any holds.
+    /// Counts a request. `address` is none if a valid key lifts the limits by address. Returns the limit with the fewest
+    /// remaining requests.
     pub(in crate::http) fn count(
         &self,
         kind: RequestKind,
@@ -99,7 +99,7 @@ impl Limits {
         nearest
     }
 
-    /// Forgets, from time to time, who has been quiet; runs until it is dropped.
+    /// Removes idle keys periodically; runs until it is dropped.
     pub async fn sweep_periodically(self: Arc<Self>) {
         let mut ticks = tokio::time::interval(SWEEP);
         loop {

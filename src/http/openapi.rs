@@ -1,27 +1,8 @@
-//! The description of both doors, made from the very declarations that the router is made from.
-
-mod errors;
-mod schemas;
+//! The OpenAPI document of both APIs, generated from the declarations that the router uses.
 
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{InfoBuilder, License, OpenApi, OpenApiBuilder};
-
-pub(super) use errors::{
-    BaseErrors, BeginErrors, BillingErrors, BookingNotFound, CalendarNotFound, CalendarUnavailable,
-    CallErrors, ConfigErrors, ConversationNotFound, CreateErrors, DeliveryInProgress, DeliveryNotFound,
-    DocumentErrors, DocumentNotFound, EndpointDisabled, EndpointErrors, EndpointNotFound, EventsRemoved,
-    FeedErrors, HistoryErrors, KnowledgeBaseNotFound, ManagedByFile, MessageNotFound, QueryErrors,
-    ReadErrors, RefreshErrors, ReplyErrors, SearchErrors, SendErrors, SwitchErrors, TooManyReaders,
-    ToolNotFound, TurnNotFound, UpdateErrors, UploadErrors, WriteErrors,
-};
-pub(super) use schemas::{
-    Acknowledgement, BasePage, BookingPage, CalendarPage, ConversationPage, CreatedConversation,
-    DeliveryPage, DocumentPage, EndpointPage, EndpointWithSecret, EventPage, FoundPassages, LedgerPage,
-    MessagePage, OneBalance, OneBase, OneBooking, OneCalendar, OneConversation, OneDelivery, OneDocument,
-    OneDocumentWithText, OneEndpoint, OneLink, OneReplay, OneTool, OneTrace, OneTurn, RefreshedTool,
-    TestedCall, ToolPage,
-};
 
 use super::{platform, widget};
 
@@ -48,7 +29,7 @@ pub fn openapi() -> OpenApi {
     let mut document = head.nest("/api", widget).nest("/v1", platform);
     let key = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
-        .description(Some("A key of the workspace: `sk_…`, made by `rejoinder keys create`."))
+        .description(Some("An API key of the workspace: `sk_…`, created by `rejoinder keys create`."))
         .build();
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("bearer", SecurityScheme::Http(key));

@@ -1,43 +1,141 @@
-//! Tools, as they travel.
+//! Tools: listed, read, tested and refreshed.
 
-use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+use axum::extract::State;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::list::{Cursor, InvalidQuery, PageQuery, limit};
+use super::{Answer, ConfigErrors, ReadErrors};
 use crate::domain::assistant::{HeaderText, WebhookTool};
 use crate::domain::clock::Micros;
+use crate::domain::error::Error;
 use crate::domain::ids::{CalendarId, KnowledgeBaseId, ToolId};
 use crate::domain::mcp::{McpToolSpec, McpTools};
+use crate::domain::render::Success;
 use crate::domain::tool::ToolConfig;
-use crate::http::fields::Field;
-use crate::service::tools::NamedTool;
+use crate::http::describe::{NotFound, error_sets};
+use crate::http::extract::{ConfigWrite, Input, OptionalInput, PathParam, QueryParams, Read};
+use crate::http::fields::{FreeObject, Name, request};
+use crate::http::response::Page;
+use crate::http::state::AppState;
 use crate::service::tools::refresh::RefreshResult;
-use crate::service::tools::test_call::TestCallResult;
+use crate::service::tools::test_call::{TestCallRequest, TestCallResult};
+use crate::service::tools::{self, NamedTool};
 
-/// What a tool is tried with.
-#[derive(Debug, Deserialize, ToSchema)]
-#[schema(as = TestCall)]
-pub(in crate::http) struct TestCallIn {
-    /// As the model would give them. Absent: none.
-    #[schema(value_type = Object, required = false, example = json!({"order_id": "A7"}))]
-    pub(super) arguments: Field,
-    /// For `{{name}}`, as if they had been set on a conversation with a key.
-    #[schema(value_type = Object, required = false)]
-    pub(super) variables: Field,
-    /// Which tool of an MCP server that has several.
-    #[schema(value_type = String, required = false, example = "find_customer")]
-    pub(super) name: Field,
+type ToolCursor = Cursor<ToolId, 't'>;
+
+request! {
+    /// A test call of a tool.
+    pub(super) struct TestCallIn as TestCall {
+        /// The arguments as the model would give them; none by default.
+        arguments: Option<FreeObject<{ usize::MAX }>> = {"order_id": "A7"},
+        /// Values for `{{name}}`, as if a key had set them on the conversation.
+        variables: Option<FreeObject<{ usize::MAX }>>,
+        /// The tool to call, of an MCP server with several.
+        name: Option<Name> = "find_customer",
+    }
 }
 
-/// A tool, in short.
+error_sets! {
+    /// Test calls and refreshes share a limit of concurrent calls.
+    TooManyTestCalls {
+        "Too many tools are being tested; see Retry-After" => Error::Overloaded {
+            text: "Too many tools are being tried",
+            retry_after: Duration::from_secs(5),
+        },
+    }
+
+    /// The tools of a server cannot be refreshed.
+    RefreshFailed {
+        "The tool has no MCP server" => Error::invalid("id", "The tool 'orders' has no list: it is of no MCP server."),
+        "The server cannot be reached, its list cannot be used, or the tool was changed meanwhile" => Error::Conflict(
+            "The MCP server of the tool 'crm' cannot be used: it cannot be listed: no connection. Please retry.".to_owned(),
+        ),
+    }
+}
+
+/// List tools, oldest first.
+#[utoipa::path(
+    get, path = "/tools", tag = "platform", operation_id = "listTools",
+    security(("bearer" = [])), params(PageQuery),
+    responses((status = 200, description = "A page", body = Success<Page<ToolSummaryOut>>), ReadErrors<InvalidQuery>),
+)]
+pub(super) async fn list(
+    State(state): State<AppState>,
+    Read(account, _): Read,
+    QueryParams(query, _): QueryParams<PageQuery>,
+) -> Answer<Page<ToolSummaryOut>> {
+    let limit = limit(query.limit.as_deref())?;
+    let after = ToolCursor::decode(query.cursor.as_deref())?;
+    let page = tools::list(&state.services, &account, after, limit).await?;
+    let summaries = Page::new(&page.items, page.next.map(ToolCursor::encode));
+    Ok(Success::new("Tools retrieved successfully.", summaries))
+}
+
+/// Read a tool, without its secrets.
+#[utoipa::path(
+    get, path = "/tools/{id}", tag = "platform", operation_id = "readTool",
+    security(("bearer" = [])), params(("id" = String, Path, description = "tool_…")),
+    responses((status = 200, description = "The tool", body = Success<ToolOut>), ReadErrors<NotFound<ToolId>>),
+)]
+pub(super) async fn read(
+    State(state): State<AppState>,
+    Read(account, _): Read,
+    PathParam(name): PathParam,
+) -> Answer<ToolOut> {
+    let tool = tools::find(&state.services, &account, &name).await?;
+    Ok(Success::new("Tool retrieved successfully.", ToolOut::from(tool)))
+}
+
+/// Test a tool: make one real call, as a reply would. Tools that book or cancel are refused.
+#[utoipa::path(
+    post, path = "/tools/{id}/test", tag = "platform", operation_id = "testTool",
+    security(("bearer" = [])), params(("id" = String, Path, description = "tool_…")),
+    request_body = Option<TestCallIn>,
+    responses((status = 200, description = "The result, which may be a failure", body = Success<TestCallOut>), ConfigErrors<(Input<TestCallIn>, TooManyTestCalls, NotFound<ToolId>)>),
+)]
+pub(super) async fn test(
+    State(state): State<AppState>,
+    ConfigWrite(account, _): ConfigWrite,
+    PathParam(name): PathParam,
+    OptionalInput(input): OptionalInput<TestCallIn>,
+) -> Answer<TestCallOut> {
+    let request = TestCallRequest {
+        arguments: input.arguments.unwrap_or_default(),
+        variables: input.variables.unwrap_or_default(),
+        name: input.name,
+    };
+    let tested = tools::test_call::call(&state.services, &account, &name, request).await?;
+    Ok(Success::new("Tool called.", TestCallOut::from(tested)))
+}
+
+/// Refresh the tools of an MCP server. Assistants use the new list from the next message.
+#[utoipa::path(
+    post, path = "/tools/{id}/refresh", tag = "platform", operation_id = "refreshTool",
+    security(("bearer" = [])), params(("id" = String, Path, description = "tool_…")),
+    responses((status = 200, description = "The tool after the change", body = Success<RefreshedToolOut>), ConfigErrors<(RefreshFailed, TooManyTestCalls, NotFound<ToolId>)>),
+)]
+pub(super) async fn refresh(
+    State(state): State<AppState>,
+    ConfigWrite(account, _): ConfigWrite,
+    PathParam(name): PathParam,
+) -> Answer<RefreshedToolOut> {
+    let refreshed = tools::refresh::refresh(&state.services, &account, &name).await?;
+    Ok(Success::new("Tool refreshed successfully.", RefreshedToolOut::from(refreshed)))
+}
+
+/// A summary of a tool.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ToolListedOut)]
-pub(in crate::http) struct ToolSummaryOut {
+#[schema(as = ToolSummaryOut)]
+pub(super) struct ToolSummaryOut {
     #[schema(value_type = String, example = "tool_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: ToolId,
     /// Its name in the workspace file.
     slug: String,
-    /// What the model calls it by.
+    /// The name that the model calls it by.
     #[schema(example = "get_order_status")]
     name: String,
     /// `calendar_availability`, `calendar_booking`, `calendar_cancel`, `knowledge`, `webhook` or `mcp`.
@@ -60,18 +158,18 @@ impl From<&NamedTool> for ToolSummaryOut {
 
 /// A tool.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct ToolOut {
+pub(super) struct ToolOut {
     #[serde(flatten)]
     #[schema(inline)]
     tool: ToolSummaryOut,
     /// The JSON Schema of its arguments.
     #[schema(value_type = Object)]
     parameters: Value,
-    /// Of a calendar's tools.
+    /// Only calendar tools have it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "cal_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     calendar_id: Option<CalendarId>,
-    /// Of a search.
+    /// Only knowledge tools have it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "kb_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     knowledge_base_id: Option<KnowledgeBaseId>,
@@ -104,24 +202,24 @@ impl From<NamedTool> for ToolOut {
     }
 }
 
-/// The endpoint that a webhook tool calls. Of what it sends by itself only names are shown.
+/// The endpoint that a webhook tool calls. Values that the tool adds itself are not shown, only their names.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct WebhookOut {
+pub(super) struct WebhookOut {
     #[schema(example = "GET")]
     method: String,
     /// With its placeholders.
     #[schema(example = "https://shop.example/orders/{order_id}")]
     url: String,
     headers: Vec<ToolHeaderOut>,
-    /// The body's template, where it has one.
+    /// The template of the body.
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<String>,
-    /// Whether its body is a form.
+    /// Whether the body is a form.
     form: bool,
-    /// The fields that are sent besides the arguments.
+    /// Names of the fields that are sent in addition to the arguments.
     #[serde(rename = "static")]
     static_fields: Vec<String>,
-    /// The secrets that `{{name}}` may use.
+    /// Names of the secrets that `{{name}}` may use.
     secrets: Vec<String>,
     /// Whether requests are signed.
     signed: bool,
@@ -146,21 +244,21 @@ impl From<WebhookTool> for WebhookOut {
     }
 }
 
-/// A Model Context Protocol server, and what it listed.
+/// A Model Context Protocol server with its tools.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct McpOut {
+pub(super) struct McpOut {
     #[schema(example = "https://crm.example/mcp")]
     url: String,
     headers: Vec<ToolHeaderOut>,
     timeout_ms: u64,
-    /// The tools that are wanted; absent: all.
+    /// Names of the allowed tools; absent: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     allow: Option<Vec<String>>,
-    /// Of those that are wanted, what the server does not have.
+    /// Names of allowed tools that the server does not have.
     missing: Vec<String>,
-    /// What assistants have of it.
+    /// The tools that assistants can use.
     tools: Vec<McpToolOut>,
-    /// Since when the list is as it is.
+    /// The time since which the list has not changed.
     listed_since: String,
 }
 
@@ -180,7 +278,7 @@ impl From<McpTools> for McpOut {
 
 /// A tool that an MCP server listed.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct McpToolOut {
+pub(super) struct McpToolOut {
     name: String,
     description: String,
     #[schema(value_type = Object)]
@@ -193,13 +291,13 @@ impl From<McpToolSpec> for McpToolOut {
     }
 }
 
-/// What a new list of an MCP server's tools came to.
+/// The result of refreshing the tools of an MCP server.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct RefreshedToolOut {
+pub(super) struct RefreshedToolOut {
     tool: ToolOut,
-    /// Whether the list differs from the one before; then assistants have new versions.
+    /// Whether the list changed; if so, assistants have new versions.
     changed: bool,
-    /// What was left out, and why.
+    /// Tools that were left out, with the reasons.
     warnings: Vec<String>,
 }
 
@@ -211,7 +309,7 @@ impl From<RefreshResult> for RefreshedToolOut {
 
 /// A header that a tool sends.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct ToolHeaderOut {
+pub(super) struct ToolHeaderOut {
     #[schema(example = "authorization")]
     name: String,
     /// Whether its value is a secret.
@@ -224,18 +322,17 @@ impl From<(String, HeaderText)> for ToolHeaderOut {
     }
 }
 
-/// What a test call came to.
+/// The result of a test call.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = TestedOut)]
-pub(in crate::http) struct TestCallOut {
-    /// What the model would be shown; `{"error": …}` where the call failed.
+pub(super) struct TestCallOut {
+    /// The result that the model would see; `{"error": …}` for a failure.
     #[schema(value_type = Object)]
     result: Map<String, Value>,
     duration_ms: u64,
-    /// Of a webhook: what was sent, its secrets masked. Absent where nothing was.
+    /// The request of a webhook tool with its secrets masked. Absent if none was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     request: Option<SentRequestOut>,
-    /// Of a webhook: what it answered, secrets masked. Absent where no answer came.
+    /// The response to a webhook tool with its secrets masked. Absent if none arrived.
     #[serde(skip_serializing_if = "Option::is_none")]
     response: Option<ReceivedResponseOut>,
 }
@@ -266,32 +363,32 @@ impl From<TestCallResult> for TestCallOut {
     }
 }
 
-/// A request as it was sent.
+/// A request that was sent.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct SentRequestOut {
+pub(super) struct SentRequestOut {
     method: String,
     url: String,
     headers: Vec<SentHeaderOut>,
-    /// Its beginning.
+    /// The beginning of the body.
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<String>,
 }
 
-/// A header as it was sent; `***` for a secret.
+/// A header that was sent; `***` for a secret.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct SentHeaderOut {
+pub(super) struct SentHeaderOut {
     name: String,
     #[schema(example = "***")]
     value: String,
 }
 
-/// An answer as it came.
+/// A response that was received.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct ReceivedResponseOut {
+pub(super) struct ReceivedResponseOut {
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     content_type: Option<String>,
-    /// Its beginning; absent where it was too large to be read.
+    /// The beginning of the body; absent if it was too large to read.
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<String>,
 }

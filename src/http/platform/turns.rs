@@ -1,21 +1,57 @@
-//! A turn and its trace, as they are shown.
+//! Turns and their traces: how a reply was produced, or the reason that there is none.
 
 use std::time::Duration;
 
+use axum::extract::State;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::{Answer, ReadErrors};
 use crate::domain::chat::Usage;
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, TurnId};
 use crate::domain::money::Money;
-use crate::domain::render::raw;
+use crate::domain::render::{Success, raw};
 use crate::domain::trace::{Round, Span, Totals, Trace, TracedCall};
 use crate::domain::turn::{Api, Turn, TurnState};
+use crate::http::describe::NotFound;
+use crate::http::extract::{PathParam, Read};
+use crate::http::state::AppState;
+use crate::service::read_turn;
 
-/// A reply to be given, or given.
+/// Read a turn with its trace so far: the model's rounds and their tool calls.
+#[utoipa::path(
+    get, path = "/turns/{id}", tag = "platform", operation_id = "readTurn",
+    security(("bearer" = [])), params(("id" = String, Path, description = "trn_…")),
+    responses((status = 200, description = "The turn", body = Success<TracedTurnOut>), ReadErrors<NotFound<TurnId>>),
+)]
+pub(super) async fn read(
+    State(state): State<AppState>,
+    Read(account, _): Read,
+    PathParam(name): PathParam,
+) -> Answer<TracedTurnOut> {
+    let trace = read_turn::read(&state.services, &account, &name).await?;
+    Ok(Success::new("Turn retrieved successfully.", TracedTurnOut::from(trace)))
+}
+
+/// Read the trace of a message: of the turn that answers it or, for a reply, that produced it.
+#[utoipa::path(
+    get, path = "/messages/{id}/trace", tag = "platform", operation_id = "readTrace",
+    security(("bearer" = [])), params(("id" = String, Path, description = "msg_…")),
+    responses((status = 200, description = "The trace", body = Success<MessageTraceOut>), ReadErrors<NotFound<MessageId>>),
+)]
+pub(super) async fn read_of_message(
+    State(state): State<AppState>,
+    Read(account, _): Read,
+    PathParam(name): PathParam,
+) -> Answer<MessageTraceOut> {
+    let trace = read_turn::read_of_message(&state.services, &account, &name).await?;
+    Ok(Success::new("Trace retrieved successfully.", MessageTraceOut::from(trace)))
+}
+
+/// A turn: one reply that is being produced or was produced.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct TurnOut {
+pub(super) struct TurnOut {
     #[schema(value_type = String, example = "trn_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: TurnId,
     #[schema(value_type = String)]
@@ -29,22 +65,22 @@ pub(in crate::http) struct TurnOut {
     /// `waiting`, `queued`, `running`, `completed`, `failed` or `discarded`.
     #[schema(value_type = String, example = "completed")]
     state: TurnState,
-    /// Why it failed or was discarded.
+    /// The reason of a failure or a discard.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-    /// The reply, once it is given.
+    /// The reply, once there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     reply_message_id: Option<MessageId>,
     #[schema(value_type = String)]
     assistant_id: AssistantId,
     assistant_version: i64,
-    /// What was charged; given back where no reply came.
+    /// The amount charged; refunded if there is no reply.
     #[schema(value_type = String, example = "0.01")]
     price: Money,
     /// Attempts that ended without a reply.
     attempts: i64,
-    /// How often another process went on with it, for its own was gone.
+    /// Number of times that another process resumed it after its own had stopped.
     takeovers: i64,
     created_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,9 +89,9 @@ pub(in crate::http) struct TurnOut {
     ended_at: Option<String>,
 }
 
-/// A turn, and what was done for it so far.
+/// A turn with its trace so far.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct TracedTurnOut {
+pub(super) struct TracedTurnOut {
     #[serde(flatten)]
     #[schema(inline)]
     turn: TurnOut,
@@ -64,10 +100,10 @@ pub(in crate::http) struct TracedTurnOut {
     totals: TotalsOut,
 }
 
-/// What was done for a message so far.
+/// The trace of a message so far.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct MessageTraceOut {
-    /// Null where no reply was asked for, or none could be given.
+pub(super) struct MessageTraceOut {
+    /// Null if no reply was requested or possible.
     #[schema(required)]
     turn: Option<TurnOut>,
     /// In order.
@@ -75,12 +111,12 @@ pub(in crate::http) struct MessageTraceOut {
     totals: TotalsOut,
 }
 
-/// An answer of the model, and the calls that it asked for.
+/// A response of the model, and the tool calls that it requested.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct RoundOut {
+pub(super) struct RoundOut {
     /// From 0.
     step: i64,
-    /// The turn's attempt in which it came, from 1.
+    /// The turn's attempt, from 1.
     attempt: i64,
     #[schema(example = "default")]
     connection: String,
@@ -94,41 +130,41 @@ pub(in crate::http) struct RoundOut {
     #[serde(flatten)]
     #[schema(inline)]
     tokens: TokensOut,
-    /// What the model said: beside its calls, or as the reply.
+    /// The model's text: the reply, or beside its calls.
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
     /// In the model's order.
     calls: Vec<CallOut>,
 }
 
-/// Tokens; zero where the model's endpoint does not say.
+/// Token counts; zero if the model's endpoint does not report them.
 #[derive(Debug, Serialize, ToSchema)]
-#[expect(clippy::struct_field_names, reason = "they stand among other fields where they are sent")]
-pub(in crate::http) struct TokensOut {
+#[expect(clippy::struct_field_names, reason = "flattened among other fields")]
+pub(super) struct TokensOut {
     input_tokens: i64,
-    /// Those of the input that the provider had kept.
+    /// Input tokens that the provider had cached.
     cached_tokens: i64,
     output_tokens: i64,
-    /// Those of the output that were spent on reasoning.
+    /// Output tokens that were spent on reasoning.
     reasoning_tokens: i64,
 }
 
-/// A call of a tool.
+/// A tool call.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct CallOut {
-    /// The same for every try of it; a tool's endpoint gets it as `Idempotency-Key`.
+pub(super) struct CallOut {
+    /// The same for every attempt; a webhook tool receives it as `Idempotency-Key`.
     id: String,
     name: String,
     #[schema(value_type = Object)]
     arguments: Box<RawValue>,
-    /// Once there is one.
+    /// Absent until the call has finished.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     result: Option<Box<RawValue>>,
-    /// The turn's attempt in which it first left.
+    /// The turn's attempt in which it was first sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     attempt: Option<i64>,
-    /// Absent where it never left.
+    /// Absent if it was never sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     started_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -137,18 +173,18 @@ pub(in crate::http) struct CallOut {
     duration_ms: Option<u64>,
 }
 
-/// What all rounds came to.
+/// The totals of all rounds.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct TotalsOut {
+pub(super) struct TotalsOut {
     rounds: usize,
     calls: usize,
     #[serde(flatten)]
     #[schema(inline)]
     tokens: TokensOut,
     model_ms: u64,
-    /// Of each call, added up; those of one round are made at once.
+    /// The sum over all calls; the calls of one round run concurrently.
     tool_ms: u64,
-    /// What it has cost: zero where it was given back.
+    /// The cost; zero if it was refunded.
     #[schema(value_type = String, example = "0.01")]
     price: Money,
 }

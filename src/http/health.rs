@@ -1,4 +1,4 @@
-//! For whoever runs the server: alive, ready, metrics, and the description of its API.
+//! Routes for operators: liveness, readiness, metrics and the OpenAPI document.
 
 use std::sync::LazyLock;
 
@@ -9,9 +9,9 @@ use axum::routing::get;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
-use crate::http::openapi::openapi;
-use crate::http::response::json_text;
-use crate::http::state::AppState;
+use super::openapi::openapi;
+use super::response::json_text;
+use super::state::AppState;
 use crate::service::readiness;
 
 /// The version of Prometheus' text format.
@@ -19,7 +19,7 @@ const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.
 
 static OPENAPI: LazyLock<String> = LazyLock::new(|| openapi().to_json().unwrap_or_default());
 
-pub(in crate::http) fn routes() -> Router<AppState> {
+pub(super) fn routes() -> Router<AppState> {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))

@@ -1,0 +1,199 @@
+//! The errors of routes in the OpenAPI document. An error is declared once, as the error that is answered with its description;
+//! each example is rendered by the route's own envelope.
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::Value;
+use utoipa::IntoResponses;
+use utoipa::openapi::example::ExampleBuilder;
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::{ContentBuilder, RefOr, Response, ResponseBuilder};
+
+use super::envelope::{RouteOptions, status};
+use super::error::Problem;
+use crate::domain::error::{Error, ResourceKind};
+use crate::domain::ids::{
+    AssistantId, BookingId, CalendarId, ConversationId, DeliveryId, DocumentId, EndpointId, KnowledgeBaseId,
+    MessageId, ToolId, TurnId,
+};
+
+/// An error as a route answers it, with a description of its cause.
+pub(super) struct ErrorCase {
+    pub(super) description: String,
+    pub(super) problem: Problem,
+}
+
+impl ErrorCase {
+    pub(super) fn new(description: impl Into<String>, problem: impl Into<Problem>) -> Self {
+        Self { description: description.into(), problem: problem.into() }
+    }
+}
+
+/// Errors that a route may answer with: one, those of an extractor, or a tuple of sets.
+pub(super) trait ErrorSet {
+    fn cases() -> Vec<ErrorCase>;
+}
+
+macro_rules! tuple_sets {
+    ($($set:ident)+) => {
+        impl<$($set: ErrorSet),+> ErrorSet for ($($set,)+) {
+            fn cases() -> Vec<ErrorCase> {
+                [$($set::cases()),+].into_iter().flatten().collect()
+            }
+        }
+    };
+}
+
+tuple_sets!(A);
+tuple_sets!(A B);
+tuple_sets!(A B C);
+tuple_sets!(A B C D);
+tuple_sets!(A B C D E);
+tuple_sets!(A B C D E F);
+tuple_sets!(A B C D E F G);
+tuple_sets!(A B C D E F G H);
+
+/// Declares sets of errors, each `description => error`.
+macro_rules! error_sets {
+    ($($(#[$doc:meta])* $name:ident { $($description:expr => $problem:expr,)+ })+) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug)]
+            pub(in crate::http) struct $name;
+
+            impl $crate::http::describe::ErrorSet for $name {
+                fn cases() -> Vec<$crate::http::describe::ErrorCase> {
+                    vec![$($crate::http::describe::ErrorCase::new($description, $problem)),+]
+                }
+            }
+        )+
+    };
+}
+
+pub(super) use error_sets;
+
+error_sets! {
+    /// The Idempotency-Key header, on either API.
+    IdempotencyErrors {
+        "The Idempotency-Key header is malformed" => Error::IdempotencyKeyMalformed,
+        "The Idempotency-Key was used with another request" => Error::IdempotencyKeyReused,
+    }
+
+    /// The server has no capacity for another request.
+    Overloaded {
+        "The server is overloaded; see Retry-After" => Error::Overloaded {
+            text: "The server is overloaded",
+            retry_after: Duration::from_secs(1),
+        },
+    }
+
+    /// A rate, daily or spending limit.
+    LimitReached {
+        "A limit is reached; see Retry-After" => Error::LimitReached { retry_after: Duration::from_secs(3) },
+    }
+
+    /// The database, for a request that changes nothing.
+    Unavailable {
+        "The database is unavailable" => Error::Unavailable { outcome_unknown: false, source: None },
+    }
+
+    /// The database, for a request that writes.
+    WriteUnavailable {
+        "The database is unavailable; nothing was changed" => Error::Unavailable { outcome_unknown: false, source: None },
+        "The request may have been carried out; with an Idempotency-Key a retry is safe" => Error::Unavailable {
+            outcome_unknown: true,
+            source: None,
+        },
+    }
+
+    /// A workspace file owns the resource.
+    ManagedByFile {
+        "The slug is taken, or the resource is managed by a workspace file" => Error::Conflict(
+            "The document 'returns' is set up by a workspace file: change it there.".to_owned(),
+        ),
+    }
+
+    /// A cursor of the event feed.
+    EventsRemoved {
+        "The events after this cursor were removed" => Error::CursorExpired { resume: 1041 },
+    }
+}
+
+/// A resource that a request names by its id.
+pub(super) trait Resource {
+    const KIND: ResourceKind;
+    /// An id of it.
+    const EXAMPLE: &'static str;
+}
+
+macro_rules! resources {
+    ($($id:ty: $kind:ident, $example:literal;)+) => {
+        $(
+            impl Resource for $id {
+                const KIND: ResourceKind = ResourceKind::$kind;
+                const EXAMPLE: &'static str = $example;
+            }
+        )+
+    };
+}
+
+resources! {
+    ConversationId: Conversation, "con_9s2kd81";
+    MessageId: Message, "msg_45kd01";
+    AssistantId: Assistant, "ast_01k9z3x8f5e4r9t2m6q7w8y0ab";
+    TurnId: Turn, "trn_7hd83k";
+    CalendarId: Calendar, "cal_2mf81s";
+    BookingId: Booking, "bkg_6tz93v";
+    ToolId: Tool, "tool_7fd02k";
+    EndpointId: WebhookEndpoint, "whe_5kq20d";
+    DeliveryId: Delivery, "dlv_8xw41p";
+    KnowledgeBaseId: KnowledgeBase, "kb_3h1m9x";
+    DocumentId: Document, "doc_6pq0az";
+}
+
+/// The resource does not exist, or not in this workspace.
+#[derive(Debug)]
+pub(super) struct NotFound<R>(PhantomData<R>);
+
+impl<R: Resource> ErrorSet for NotFound<R> {
+    fn cases() -> Vec<ErrorCase> {
+        let description = format!("The {} does not exist", R::KIND.as_str().to_lowercase());
+        vec![ErrorCase::new(description, Error::not_found(R::KIND, R::EXAMPLE))]
+    }
+}
+
+/// The errors of a route with the options `O`, for `#[utoipa::path]`.
+#[derive(Debug)]
+pub(super) struct Errors<O, S>(PhantomData<(O, S)>);
+
+impl<O: RouteOptions, S: ErrorSet> IntoResponses for Errors<O, S> {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let mut by_status: BTreeMap<StatusCode, Vec<ErrorCase>> = BTreeMap::new();
+        for case in S::cases() {
+            by_status.entry(status::<O::Envelope>(&case.problem)).or_default().push(case);
+        }
+        let entry =
+            |(status, cases): (StatusCode, Vec<_>)| (status.as_str().to_owned(), response::<O>(&cases));
+        by_status.into_iter().map(entry).collect()
+    }
+}
+
+/// The response of one status, with an example of each error under its code.
+fn response<O: RouteOptions>(cases: &[ErrorCase]) -> RefOr<Response> {
+    let examples = cases.iter().map(|case| {
+        let body: Value = serde_json::from_str(&O::error_body(&case.problem)).unwrap_or_default();
+        let example = ExampleBuilder::new().summary(case.description.as_str()).value(Some(body));
+        (case.problem.code(), example.build())
+    });
+    let descriptions: Vec<&str> = cases.iter().map(|case| case.description.as_str()).collect();
+    let content = ContentBuilder::new().examples_from_iter(examples).build();
+    let code = HeaderBuilder::new().description(Some("The stable code of the error")).build();
+    let response = ResponseBuilder::new()
+        .description(descriptions.join(". Or: "))
+        .content("application/json", content)
+        .header("Rejoinder-Error", code);
+    RefOr::T(response.build())
+}

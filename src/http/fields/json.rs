@@ -1,0 +1,182 @@
+//! JSON values read one by one from their raw text, so that an error names its field.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::Violation;
+
+/// The reason that a body has no fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::http) enum BodyError {
+    NotJson,
+    NotAnObject,
+}
+
+/// The deepest nesting of free JSON: as deep as `serde_json` reads, because stored JSON is read with it again.
+pub(in crate::http) const MAX_DEPTH: usize = 127;
+
+/// The fields of a body that is a JSON object; of two with one name the last counts.
+pub(super) fn read_fields(body: &[u8]) -> Result<BTreeMap<String, &RawValue>, BodyError> {
+    serde_json::from_slice(body).map_err(|_| body_error(body))
+}
+
+fn body_error(body: &[u8]) -> BodyError {
+    match serde_json::from_slice::<&RawValue>(body) {
+        Ok(value) if !value.get().starts_with('{') => BodyError::NotAnObject,
+        Ok(_) | Err(_) => BodyError::NotJson,
+    }
+}
+
+/// A string.
+pub(super) fn string(field: &RawValue) -> Result<String, Violation> {
+    if !field.get().starts_with('"') {
+        return Err(Violation::Type("a string"));
+    }
+    let text: String = serde_json::from_str(field.get()).map_err(|_| Violation::Character)?;
+    if text.contains('\0') { Err(Violation::Character) } else { Ok(text) }
+}
+
+/// A JSON object.
+pub(super) fn object(field: &RawValue) -> Result<Map<String, Value>, Violation> {
+    if field.get().starts_with('{') { entries(field, MAX_DEPTH) } else { Err(Violation::Type("an object")) }
+}
+
+/// The entries of an object that may be nested `levels` deep, itself included.
+fn entries(object: &RawValue, levels: usize) -> Result<Map<String, Value>, Violation> {
+    let inner = levels.checked_sub(1).ok_or(Violation::Depth)?;
+    // The values are not parsed here, so only a name can be invalid.
+    let Entries(entries) = serde_json::from_str(object.get()).map_err(|_| Violation::Character)?;
+    let checked = entries.into_iter().map(|(name, raw)| {
+        if name.contains('\0') { Err(Violation::Character) } else { Ok((name, value(raw, inner)?)) }
+    });
+    checked.collect()
+}
+
+fn value(raw: &RawValue, levels: usize) -> Result<Value, Violation> {
+    match raw.get().as_bytes() {
+        [b'{', ..] => entries(raw, levels).map(Value::Object),
+        [b'[', ..] => {
+            let inner = levels.checked_sub(1).ok_or(Violation::Depth)?;
+            let items: Vec<&RawValue> =
+                serde_json::from_str(raw.get()).map_err(|_| Violation::Type("an array"))?;
+            items.into_iter().map(|item| value(item, inner)).collect()
+        }
+        [b'"', ..] => string(raw).map(Value::String),
+        // Booleans and null always parse, so the only possible failure is a number.
+        _ => serde_json::from_str(raw.get()).map_err(|_| Violation::Number),
+    }
+}
+
+/// The entries of an object in their order, each value as it was sent.
+struct Entries<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Entries<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EntriesVisitor;
+
+        impl<'de> Visitor<'de> for EntriesVisitor {
+            type Value = Entries<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<'de>, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+
+        deserializer.deserialize_map(EntriesVisitor)
+    }
+}
+
+/// A list of strings.
+pub(in crate::http) fn strings(field: &RawValue) -> Result<Vec<String>, Violation> {
+    let items: Vec<&RawValue> =
+        serde_json::from_str(field.get()).map_err(|_| Violation::Type("a list of strings"))?;
+    items.into_iter().map(string).collect()
+}
+
+/// A whole number.
+pub(super) fn integer(field: &RawValue) -> Result<i64, Violation> {
+    serde_json::from_str(field.get()).map_err(|_| Violation::Type("a whole number"))
+}
+
+/// A boolean.
+pub(super) fn boolean(field: &RawValue) -> Result<bool, Violation> {
+    serde_json::from_str(field.get()).map_err(|_| Violation::Type("a boolean"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(json: &str) -> Box<RawValue> {
+        RawValue::from_string(json.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn a_string_has_no_character_that_a_database_rejects() {
+        assert_eq!(string(&raw(r#""é \ud83d\ude00""#)), Ok("é 😀".to_owned()));
+        assert_eq!(string(&raw(r#""\ud800""#)), Err(Violation::Character));
+        assert_eq!(string(&raw(r#""a\u0000""#)), Err(Violation::Character));
+        assert_eq!(string(&raw("1")), Err(Violation::Type("a string")));
+        assert_eq!(string(&raw(r#"["a"]"#)), Err(Violation::Type("a string")));
+    }
+
+    #[test]
+    fn an_object_is_checked_to_its_full_depth() {
+        assert!(object(&raw(r#"{"a": [1]}"#)).is_ok());
+        assert_eq!(object(&raw("[]")), Err(Violation::Type("an object")));
+        assert_eq!(object(&raw(r#"{"a": [{"b\u0000": 1}]}"#)), Err(Violation::Character));
+        assert_eq!(object(&raw(r#"{"a": "\udc00"}"#)), Err(Violation::Character));
+        assert_eq!(object(&raw(r#"{"a": [1e999]}"#)), Err(Violation::Number));
+        assert_eq!(object(&raw(r#"{"a": 1e999, "a": 1}"#)), Err(Violation::Number));
+        let nested = |levels: usize| format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
+        let deepest = nested(MAX_DEPTH);
+        assert!(object(&raw(&deepest)).is_ok());
+        assert!(serde_json::from_str::<Value>(&deepest).is_ok(), "what is taken can be read again");
+        assert_eq!(object(&raw(&nested(MAX_DEPTH + 1))), Err(Violation::Depth));
+        assert_eq!(object(&raw(&nested(5_000))), Err(Violation::Depth));
+        assert_eq!(
+            object(&raw(&format!(r#"{{"a":{}{}}}"#, "[".repeat(5_000), "]".repeat(5_000)))),
+            Err(Violation::Depth)
+        );
+    }
+
+    #[test]
+    fn an_object_keeps_its_order_and_the_last_of_two_fields_with_one_name() {
+        let read =
+            object(&raw(r#"{"z": 1, "a": [null, true, -1.5e3, 18446744073709551615], "z": {"b": ""}}"#));
+        let expected = r#"{"z":{"b":""},"a":[null,true,-1500.0,18446744073709551615]}"#;
+        assert_eq!(Value::Object(read.unwrap()).to_string(), expected);
+    }
+
+    #[test]
+    fn a_body_is_a_json_object() {
+        let read = |body: &str| {
+            read_fields(body.as_bytes()).map(|fields| fields.get("a").map(|value| value.get() != "null"))
+        };
+        assert_eq!(read(r#" {"a": 1, "b": 2}"#), Ok(Some(true)));
+        assert_eq!(read(r#"{"a": null}"#), Ok(Some(false)));
+        assert_eq!(read(r#"{"a": null, "a": 1}"#), Ok(Some(true)));
+        assert_eq!(read(&"[".repeat(100_000)), Err(BodyError::NotJson));
+        assert_eq!(
+            read(&format!("{}{}", "[".repeat(100_000), "]".repeat(100_000))),
+            Err(BodyError::NotAnObject)
+        );
+        assert_eq!(read(r#"["a"]"#), Err(BodyError::NotAnObject));
+        assert_eq!(read("{"), Err(BodyError::NotJson));
+        assert_eq!(read(""), Err(BodyError::NotJson));
+        assert_eq!(read_fields(b"{\"a\": \"\xff\"}").map(drop), Err(BodyError::NotJson));
+    }
+}

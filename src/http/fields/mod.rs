@@ -1,0 +1,238 @@
+//! Request bodies. A body is declared once, field by field in the contract's order: the order in which errors are listed, each
+//! field's check and its OpenAPI schema all follow from that declaration.
+
+mod json;
+mod types;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+use utoipa::openapi::schema::{ObjectBuilder, Schema};
+use utoipa::openapi::{RefOr, Type};
+
+pub(super) use json::{BodyError, MAX_DEPTH, strings};
+pub(super) use types::{
+    AnyText, Choice, Clearable, FieldType, Flag, FreeObject, Integer, JsonText, Name, OneOf, RequestField,
+    Text, Word, check_choice, string_schema,
+};
+
+use super::envelope::Envelope;
+use crate::domain::error::{Error, FieldError};
+
+/// The rule that a field's value breaks. `Display` completes a sentence whose subject is the field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Violation {
+    /// The field is absent, null or, where its type says so, blank.
+    Missing,
+    /// The value has another JSON type than this one.
+    Type(&'static str),
+    /// A string contains U+0000 or half of a surrogate pair, which the databases cannot store.
+    Character,
+    /// A number is out of the range of a double.
+    Number,
+    /// The value is nested deeper than [`MAX_DEPTH`].
+    Depth,
+    TooLong {
+        max_chars: usize,
+    },
+    TooLarge {
+        max_bytes: usize,
+    },
+    /// The value is none of these words.
+    UnknownWord(Vec<&'static str>),
+    OutOfRange {
+        min: i64,
+        max: i64,
+    },
+    /// A rule of this one field, without the final full stop.
+    Rule(String),
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("is required."),
+            Self::Type(expected) => write!(f, "must be {expected}."),
+            Self::Character => f.write_str("contains an invalid character."),
+            Self::Number => f.write_str("contains a number that is out of range."),
+            Self::Depth => write!(f, "must not be nested deeper than {MAX_DEPTH} levels."),
+            Self::TooLong { max_chars } => write!(f, "must not be greater than {max_chars} characters."),
+            Self::TooLarge { max_bytes } => write!(f, "must not be greater than {} KB.", max_bytes / 1024),
+            Self::UnknownWord(words) => write!(f, "must be one of: {}.", words.join(", ")),
+            Self::OutOfRange { min, max } => write!(f, "must be a whole number from {min} to {max}."),
+            Self::Rule(rule) => write!(f, "{rule}."),
+        }
+    }
+}
+
+impl Violation {
+    pub(super) fn rule(text: impl Into<String>) -> Self {
+        Self::Rule(text.into())
+    }
+
+    /// The error of a field, in the words of the envelope `E`.
+    pub(super) fn of<E: Envelope>(&self, field: &'static str) -> Error {
+        Error::invalid(field, E::field_error(field, self))
+    }
+}
+
+/// The fields of a JSON object as they were sent. `null` counts as absent; of two fields with one name the last counts.
+#[derive(Debug, Default)]
+pub(super) struct RawFields<'a>(BTreeMap<String, &'a RawValue>);
+
+impl<'a> RawFields<'a> {
+    fn parse(body: &'a [u8]) -> Result<Self, BodyError> {
+        let mut fields = json::read_fields(body)?;
+        fields.retain(|_, value| value.get() != "null");
+        Ok(Self(fields))
+    }
+
+    /// Checks one field. A violation is recorded, and the value is then absent.
+    pub(super) fn check<F: RequestField>(
+        &self,
+        field: &'static str,
+        violations: &mut Vec<(&'static str, Violation)>,
+    ) -> Option<F::Value> {
+        let checked = F::read(self.0.get(field).copied());
+        checked.map_err(|violation| violations.push((field, violation))).ok()
+    }
+}
+
+/// A request body that [`request!`] declares.
+pub(super) trait Request: Sized {
+    /// Whether the body updates a resource: then it must not have unknown fields, because a change must not be dropped silently.
+    const IS_UPDATE: bool;
+    /// The names of its fields in the contract's order.
+    const FIELDS: &'static [&'static str];
+
+    /// Checks every field, and lists all violations in the contract's order.
+    fn check(fields: &RawFields<'_>) -> Result<Self, Vec<(&'static str, Violation)>>;
+}
+
+/// Reads a request body.
+pub(super) fn read<E: Envelope, T: Request>(body: &[u8]) -> Result<T, Error> {
+    let fields = RawFields::parse(body)
+        .or_else(|error| E::unreadable_body(error).map_or(Ok(RawFields::default()), Err))?;
+    let is_unknown = |name: &&String| !T::FIELDS.contains(&name.as_str());
+    if T::IS_UPDATE
+        && let Some(name) = fields.0.keys().find(is_unknown)
+    {
+        return Err(Error::invalid("body", format!("Field '{name}' cannot be changed.")));
+    }
+    T::check(&fields).map_err(|violations| {
+        let field_error = |(field, violation)| FieldError { field, text: E::field_error(field, &violation) };
+        Error::Invalid(violations.into_iter().map(field_error).collect())
+    })
+}
+
+/// The error of a body whose first required field is missing or whose first field has a wrong type.
+pub(super) fn example_error<E: Envelope, T: Request>() -> Error {
+    let first = T::FIELDS.first().copied().unwrap_or_default();
+    let wrong_type = format!("{{\"{first}\": []}}");
+    let error = read::<E, T>(b"{}").err().or_else(|| read::<E, T>(wrong_type.as_bytes()).err());
+    error.unwrap_or_else(|| Error::Invalid(Vec::new()))
+}
+
+/// The error of an update that changes nothing.
+pub(super) fn nothing_to_update<T: Request>() -> Error {
+    let fields: Vec<_> = T::FIELDS.iter().map(|field| format!("'{field}'")).collect();
+    Error::invalid("body", format!("One of the fields {} is required.", fields.join(", ")))
+}
+
+/// Declares a request body: `field("name in JSON"): type = example`. The struct has the checked values. `update` after the
+/// name of the schema marks an update.
+macro_rules! request {
+    ($(#[doc = $about:literal])+ $vis:vis struct $name:ident as $schema:ident $($update:ident)? {
+        $($(#[doc = $doc:literal])* $field:ident $(($wire:literal))? : $kind:ty $(= $example:tt)?,)+
+    }) => {
+        $(#[doc = $about])+
+        #[derive(Debug)]
+        $vis struct $name {
+            $($(#[doc = $doc])* $vis $field: <$kind as $crate::http::fields::RequestField>::Value,)+
+        }
+
+        impl $crate::http::fields::Request for $name {
+            const IS_UPDATE: bool = $crate::http::fields::request!(@update $($update)?);
+            const FIELDS: &'static [&'static str] =
+                &[$($crate::http::fields::request!(@name $field $($wire)?)),+];
+
+            fn check(
+                fields: &$crate::http::fields::RawFields<'_>,
+            ) -> Result<Self, Vec<(&'static str, $crate::http::fields::Violation)>> {
+                let mut violations = Vec::new();
+                $(
+                    let $field = fields.check::<$kind>(
+                        $crate::http::fields::request!(@name $field $($wire)?),
+                        &mut violations,
+                    );
+                )+
+                if let ($(Some($field),)+) = ($($field,)+) { Ok(Self { $($field),+ }) } else { Err(violations) }
+            }
+        }
+
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                $crate::http::fields::object_schema(&[$($about),+], [
+                    $($crate::http::fields::Property::new::<$kind>(
+                        $crate::http::fields::request!(@name $field $($wire)?),
+                        &[$($doc),*],
+                        [$(serde_json::json!($example))?].into_iter().next(),
+                    )),+
+                ])
+            }
+        }
+
+        impl utoipa::ToSchema for $name {
+            fn name() -> std::borrow::Cow<'static, str> {
+                stringify!($schema).into()
+            }
+        }
+    };
+    (@update) => { false };
+    (@update update) => { true };
+    (@name $field:ident) => { stringify!($field) };
+    (@name $field:ident $wire:literal) => { $wire };
+}
+
+pub(super) use request;
+
+/// A field of a request body in the OpenAPI document.
+pub(super) struct Property {
+    name: &'static str,
+    is_required: bool,
+    schema: Schema,
+}
+
+impl Property {
+    pub(super) fn new<F: RequestField>(
+        name: &'static str,
+        docs: &[&'static str],
+        example: Option<Value>,
+    ) -> Self {
+        let mut schema = F::field_schema();
+        match &mut schema {
+            Schema::Object(object) => (object.description, object.example) = (description(docs), example),
+            Schema::Array(array) => (array.description, array.example) = (description(docs), example),
+            _ => {}
+        }
+        Self { name, is_required: F::IS_REQUIRED, schema }
+    }
+}
+
+fn description(lines: &[&str]) -> Option<String> {
+    let lines: Vec<_> = lines.iter().map(|line| line.trim()).collect();
+    Some(lines.join("\n")).filter(|text| !text.is_empty())
+}
+
+pub(super) fn object_schema(about: &[&str], properties: impl IntoIterator<Item = Property>) -> RefOr<Schema> {
+    let mut object = ObjectBuilder::new().schema_type(Type::Object).description(description(about));
+    for property in properties {
+        object = object.property(property.name, property.schema);
+        if property.is_required {
+            object = object.required(property.name);
+        }
+    }
+    RefOr::T(object.build().into())
+}

@@ -1,0 +1,155 @@
+//! Calendars: listed, read, and linked to calendar programs.
+
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::list::{Cursor, InvalidQuery, PageQuery, limit};
+use super::{Answer, ConfigErrors, ReadErrors};
+use crate::domain::calendar::{Calendar, HoursIn};
+use crate::domain::ids::CalendarId;
+use crate::domain::render::Success;
+use crate::http::describe::NotFound;
+use crate::http::extract::{ConfigWrite, PathParam, QueryParams, Read};
+use crate::http::pages::calendar_file;
+use crate::http::response::Page;
+use crate::http::state::AppState;
+use crate::service::calendars;
+
+type CalendarCursor = Cursor<CalendarId, 'a'>;
+
+/// A calendar.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CalendarOut {
+    #[schema(value_type = String, example = "cal_01k9z3x8f5e4r9t2m6q7w8y0ab")]
+    id: CalendarId,
+    /// Its name in the workspace file.
+    #[schema(example = "demos")]
+    slug: String,
+    #[schema(example = "Europe/Berlin")]
+    time_zone: String,
+    slot_minutes: u32,
+    buffer_minutes: u32,
+    minimum_notice_minutes: u32,
+    horizon_days: u32,
+    hours: HoursOut,
+    /// Days without any appointment.
+    #[schema(example = json!(["2026-12-25"]))]
+    holidays: Vec<String>,
+    /// `here`, or `caldav` if its appointments are on a CalDAV server.
+    #[schema(example = "here")]
+    source: &'static str,
+    /// The calendar's address on that server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caldav_url: Option<String>,
+    /// The URL at which calendar programs read its bookings. It is the only credential. Null until one is created.
+    #[schema(required)]
+    ics_url: Option<String>,
+    created_at: String,
+}
+
+/// Opening hours by day of the week.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"mon": ["09:00-12:00", "13:00-17:00"], "tue": [], "wed": [], "thu": [], "fri": [], "sat": [], "sun": []}))]
+pub(super) struct HoursOut {
+    mon: Vec<String>,
+    tue: Vec<String>,
+    wed: Vec<String>,
+    thu: Vec<String>,
+    fri: Vec<String>,
+    sat: Vec<String>,
+    sun: Vec<String>,
+}
+
+impl From<HoursIn> for HoursOut {
+    fn from(hours: HoursIn) -> Self {
+        let HoursIn { mon, tue, wed, thu, fri, sat, sun } = hours;
+        Self { mon, tue, wed, thu, fri, sat, sun }
+    }
+}
+
+impl CalendarOut {
+    /// `public_url` is the address of this server.
+    pub(super) fn new(calendar: &Calendar, public_url: &str) -> Self {
+        let rules = calendar.rules.source();
+        Self {
+            id: calendar.id,
+            slug: calendar.slug.clone(),
+            time_zone: rules.time_zone.clone(),
+            slot_minutes: rules.slot_minutes,
+            buffer_minutes: rules.buffer_minutes,
+            minimum_notice_minutes: rules.minimum_notice_minutes,
+            horizon_days: rules.horizon_days,
+            hours: rules.hours.clone().into(),
+            holidays: rules.holidays.clone(),
+            source: if calendar.caldav.is_some() { "caldav" } else { "here" },
+            caldav_url: calendar.caldav.as_ref().map(|caldav| caldav.url.clone()),
+            ics_url: calendar.link.map(|token| calendar_file::url(public_url, token)),
+            created_at: calendar.created_at.to_string(),
+        }
+    }
+}
+
+/// List calendars, oldest first.
+#[utoipa::path(
+    get, path = "/calendars", tag = "platform", operation_id = "listCalendars",
+    security(("bearer" = [])), params(PageQuery),
+    responses((status = 200, description = "A page", body = Success<Page<CalendarOut>>), ReadErrors<InvalidQuery>),
+)]
+pub(super) async fn list(
+    State(state): State<AppState>,
+    Read(account, _): Read,
+    QueryParams(query, _): QueryParams<PageQuery>,
+) -> Answer<Page<CalendarOut>> {
+    let limit = limit(query.limit.as_deref())?;
+    let after = CalendarCursor::decode(query.cursor.as_deref())?;
+    let page = calendars::list(&state.services, &account, after, limit).await?;
+    let items = page.items.iter().map(|calendar| CalendarOut::new(calendar, &state.public_url));
+    let calendars = Page::new(items, page.next.map(CalendarCursor::encode));
+    Ok(Success::new("Calendars retrieved successfully.", calendars))
+}
+
+/// Read a calendar: its rules, and its iCalendar URL if it has one.
+#[utoipa::path(
+    get, path = "/calendars/{id}", tag = "platform", operation_id = "readCalendar",
+    security(("bearer" = [])), params(("id" = String, Path, description = "cal_…")),
+    responses((status = 200, description = "The calendar", body = Success<CalendarOut>), ReadErrors<NotFound<CalendarId>>),
+)]
+pub(super) async fn read(
+    State(state): State<AppState>,
+    Read(account, _): Read,
+    PathParam(name): PathParam,
+) -> Answer<CalendarOut> {
+    let found = calendars::find(&state.services, &account, &name).await?;
+    Ok(Success::new("Calendar retrieved successfully.", CalendarOut::new(&found, &state.public_url)))
+}
+
+/// Give a calendar a new iCalendar URL, at which calendar programs read its bookings. The previous one stops working.
+#[utoipa::path(
+    post, path = "/calendars/{id}/ics_link", tag = "platform", operation_id = "renewCalendarLink",
+    security(("bearer" = [])), params(("id" = String, Path, description = "cal_…")),
+    responses((status = 200, description = "The calendar with its new URL", body = Success<CalendarOut>), ConfigErrors<NotFound<CalendarId>>),
+)]
+pub(super) async fn renew_link(
+    State(state): State<AppState>,
+    ConfigWrite(account, _): ConfigWrite,
+    PathParam(name): PathParam,
+) -> Answer<CalendarOut> {
+    let linked = calendars::renew_link(&state.services, &account, &name).await?;
+    Ok(Success::new("Calendar link renewed successfully.", CalendarOut::new(&linked, &state.public_url)))
+}
+
+/// Remove a calendar's iCalendar URL.
+#[utoipa::path(
+    delete, path = "/calendars/{id}/ics_link", tag = "platform", operation_id = "removeCalendarLink",
+    security(("bearer" = [])), params(("id" = String, Path, description = "cal_…")),
+    responses((status = 200, description = "The calendar without a URL", body = Success<CalendarOut>), ConfigErrors<NotFound<CalendarId>>),
+)]
+pub(super) async fn remove_link(
+    State(state): State<AppState>,
+    ConfigWrite(account, _): ConfigWrite,
+    PathParam(name): PathParam,
+) -> Answer<CalendarOut> {
+    let unlinked = calendars::remove_link(&state.services, &account, &name).await?;
+    Ok(Success::new("Calendar link removed successfully.", CalendarOut::new(&unlinked, &state.public_url)))
+}
