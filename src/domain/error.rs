@@ -62,13 +62,18 @@ pub enum Error {
     /// What this server was not set up for.
     #[error("{0}")]
     NotConfigured(&'static str),
-    /// The store refused or is away. Where `outcome_unknown`, the request may have been carried out.
+    /// The database is unavailable: the same request may succeed later. With `outcome_unknown`, the
+    /// request may have been carried out.
     #[error("The service is temporarily unavailable")]
     Unavailable {
         outcome_unknown: bool,
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
+    /// A fault of this server: the same request fails again until someone repairs it. A write may have
+    /// been carried out.
+    #[error("The server failed to process the request.")]
+    Internal { source: Box<dyn std::error::Error + Send + Sync> },
 }
 
 super::string_enum::string_enum! {
@@ -104,6 +109,12 @@ impl Error {
     #[must_use]
     pub fn invalid(field: &'static str, text: impl Into<String>) -> Self {
         Self::Invalid(vec![FieldError { field, text: text.into() }])
+    }
+
+    /// A fault of this server; `source` is logged and never sent.
+    #[must_use]
+    pub fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Internal { source: source.into() }
     }
 
     /// Something that is not there, by the name that was sent for it.
@@ -146,6 +157,7 @@ impl Error {
             Self::NotConfigured(_) => "not_configured",
             Self::Unavailable { outcome_unknown: true, .. } => "outcome_unknown",
             Self::Unavailable { outcome_unknown: false, .. } => "service_unavailable",
+            Self::Internal { .. } => "internal_error",
         }
     }
 }

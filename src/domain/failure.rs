@@ -22,8 +22,10 @@ string_enum! {
         ConversationEnded = "conversation_ended",
         /// The conversation has as many open turns as it may have.
         ConversationBusy = "conversation_busy",
-        /// The store, or this server, could not do its part.
+        /// The database was unavailable, or this process stopped.
         ServiceUnavailable = "service_unavailable",
+        /// A fault of this server, such as stored data that it cannot read.
+        InternalError = "internal_error",
         /// Open for longer than a turn may be.
         TooOld = "too_old",
         /// Its owners died more often than a turn may have it.
@@ -45,6 +47,7 @@ impl Failure {
             Self::ConversationEnded => "The conversation has ended",
             Self::ConversationBusy => "The conversation is busy",
             Self::ServiceUnavailable | Self::TooManyTakeovers => "The service is temporarily unavailable",
+            Self::InternalError => "The server failed to process the request",
         }
     }
 }

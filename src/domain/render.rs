@@ -249,7 +249,8 @@ pub fn widget_error_text(error: &Error) -> String {
         Error::NotFound { resource, .. } => format!("{} not found", resource.as_str()),
         Error::Processing(failure) => format!("Failed to process message: {}", failure.detail()),
         Error::Unavailable { .. } => format!("Failed to process message: {error}"),
-        Error::Invalid(_)
+        Error::Internal { .. }
+        | Error::Invalid(_)
         | Error::Unauthenticated
         | Error::MissingScope(_)
         | Error::OriginRefused

@@ -53,6 +53,7 @@ impl Envelope for Widget {
                 StatusCode::CONFLICT
             }
             Error::NotConfigured(_) => StatusCode::NOT_IMPLEMENTED,
+            Error::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -85,6 +86,28 @@ fn laravel(errors: &[FieldError]) -> String {
     let by_field: Map<String, Value> =
         by_field.into_values().map(|(field, texts)| (field.to_owned(), texts.into())).collect();
     json!({"message": message, "errors": by_field}).to_string()
+}
+
+/// `POST /api/conversations/{uuid}/messages`, whose contract answers every failure with 400.
+#[derive(Debug)]
+pub(super) enum ReplyOptions {}
+
+impl Envelope for ReplyOptions {
+    const MAX_BODY: usize = Widget::MAX_BODY;
+    const REQUIRES_JSON: bool = Widget::REQUIRES_JSON;
+
+    fn status(error: &Error) -> StatusCode {
+        if matches!(error, Error::Internal { .. }) { StatusCode::BAD_REQUEST } else { Widget::status(error) }
+    }
+
+    fn body(problem: &Problem) -> String {
+        match problem {
+            Problem::Domain(Error::Internal { .. }) => {
+                widget_error(&widget_error_text(&Error::Processing(Failure::InternalError)))
+            }
+            Problem::Domain(_) | Problem::Transport(_) => Widget::body(problem),
+        }
+    }
 }
 
 /// The widget door's switch of the AI, which says less of a key that does not hold.
@@ -131,7 +154,7 @@ impl Envelope for Platform {
             Error::LimitReached { .. } | Error::Overloaded { .. } => StatusCode::TOO_MANY_REQUESTS,
             Error::Processing(failure) => platform_failure(*failure),
             Error::NotConfigured(_) => StatusCode::NOT_IMPLEMENTED,
-            Error::Unavailable { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Error::Unavailable { .. } | Error::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -191,12 +214,13 @@ fn platform_failure(failure: Failure) -> StatusCode {
         | Failure::ModelUnreadable
         | Failure::TooManyToolCalls
         | Failure::ServiceUnavailable
+        | Failure::InternalError
         | Failure::TooOld
         | Failure::TooManyTakeovers => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
-/// `POST /v1/messages`, whose contract has words of its own for a store that is away.
+/// `POST /v1/messages`, whose contract has its own text for a request that failed.
 #[derive(Debug)]
 pub(super) enum EnqueueOptions {}
 
@@ -210,7 +234,7 @@ impl Envelope for EnqueueOptions {
 
     fn body(problem: &Problem) -> String {
         match problem {
-            Problem::Domain(Error::Unavailable { .. }) => {
+            Problem::Domain(Error::Unavailable { .. } | Error::Internal { .. }) => {
                 platform_error("Failed to enqueue message. Please retry.")
             }
             Problem::Domain(_) | Problem::Transport(_) => Platform::body(problem),

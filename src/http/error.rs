@@ -162,7 +162,8 @@ fn retry_after(error: &Error) -> Option<Duration> {
         | Error::IdempotencyKeyMalformed
         | Error::Conflict(_)
         | Error::NotConfigured(_)
-        | Error::Unavailable { .. } => None,
+        | Error::Unavailable { .. }
+        | Error::Internal { .. } => None,
     }
 }
 
@@ -192,7 +193,7 @@ impl<E: Envelope> IntoResponse for ApiError<E> {
     fn into_response(self) -> Response {
         let status = self.problem.status::<E>();
         let mut response = (status, self.problem.headers(), E::body(&self.problem)).into_response();
-        if let Problem::Domain(error @ Error::Unavailable { .. }) = self.problem {
+        if let Problem::Domain(error @ (Error::Unavailable { .. } | Error::Internal { .. })) = self.problem {
             response.extensions_mut().insert(Cause(Arc::new(error)));
         }
         response

@@ -52,7 +52,7 @@ pub async fn create_for_widget(
     match services.writer.create(creation(services, request).await?).await? {
         CreateOutcome::Created(made) => Ok(*made),
         // This door's requests bring no key.
-        CreateOutcome::Replayed(_) => Err(Error::Unavailable { outcome_unknown: true, source: None }),
+        CreateOutcome::Replayed(_) => Err(Error::internal("a request without a key was replayed")),
     }
 }
 

@@ -25,9 +25,8 @@ impl TryFrom<CalendarRow> for Calendar {
     type Error = StoreError;
 
     fn try_from(row: CalendarRow) -> Result<Self, StoreError> {
-        let unusable =
-            |error| StoreError::Unusable(format!("the settings of {} cannot be read: {error}", row.id));
-        let CalendarSettings { rules, caldav } = serde_json::from_str(&row.rules).map_err(unusable)?;
+        let CalendarSettings { rules, caldav } =
+            serde_json::from_str(&row.rules).map_err(StoreError::unreadable)?;
         Ok(Self {
             workspace: row.workspace_id,
             id: row.id,

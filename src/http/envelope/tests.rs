@@ -34,6 +34,7 @@ fn problems() -> Vec<Problem> {
         Error::NotConfigured("This server cannot keep secrets."),
         Error::Unavailable { outcome_unknown: false, source: Some("secret".into()) },
         Error::Unavailable { outcome_unknown: true, source: None },
+        Error::internal("secret"),
     ];
     errors.extend(ResourceKind::ALL.iter().map(|resource| Error::not_found(*resource, "con_9s2kd81")));
     errors.extend(Failure::ALL.iter().map(|failure| Error::Processing(*failure)));
@@ -71,6 +72,11 @@ async fn table<E: Envelope>() -> String {
 #[tokio::test]
 async fn widget_api_errors() {
     insta::assert_snapshot!(table::<Widget>().await);
+}
+
+#[tokio::test]
+async fn widget_message_errors() {
+    insta::assert_snapshot!(table::<ReplyOptions>().await);
 }
 
 #[tokio::test]

@@ -59,6 +59,7 @@ errors! {
     BeginErrors(Widget) {
         "The balance does not cover one reply" => Error::InsufficientBalance,
         "The store is away" => unavailable(),
+        "The server failed; the log says why" => internal(),
         "A key was sent that does not hold" => Error::Unauthenticated,
         "The page's origin is not allowed" => Error::OriginRefused,
         "There is no such assistant" => assistant_not_found(),
@@ -71,6 +72,7 @@ errors! {
     /// Of a history that a visitor reads.
     HistoryErrors(Widget) {
         "The store is away" => unavailable(),
+        "The server failed; the log says why" => internal(),
         "A key was sent that does not hold" => Error::Unauthenticated,
         "The page's origin is not allowed" => Error::OriginRefused,
         "There is no such conversation" => conversation_not_found(),
@@ -82,6 +84,7 @@ errors! {
     /// Of the switch of a conversation's AI.
     SwitchErrors(AutomateOptions) {
         "The store is away" => unavailable(),
+        "The server failed; the log says why" => internal(),
         "The key is missing or does not hold" => Error::Unauthenticated,
         "The key lacks the scope" => Error::MissingScope(Scope::MessagesWrite.as_str()),
         "There is no such conversation" => conversation_not_found(),
@@ -102,6 +105,7 @@ errors! {
         "A bound is reached; see Retry-After" => overloaded(),
         "The store refused or is away; nothing was stored" => unavailable(),
         "The message may have been stored: only a retry with its Idempotency-Key is safe" => outcome_unknown(),
+        "The server failed; the log says why" => internal(),
     }
 
     /// Of a conversation that a back end makes.
@@ -116,6 +120,7 @@ errors! {
         "The server is overloaded; see Retry-After" => overloaded(),
         "The store refused or is away; nothing was stored" => unavailable(),
         "It may have been made: only a retry with its Idempotency-Key is safe" => outcome_unknown(),
+        "The server failed; the log says why" => internal(),
     }
 
     /// Of a conversation that a back end changes.
@@ -128,6 +133,7 @@ errors! {
         "The server is overloaded; see Retry-After" => overloaded(),
         "The store refused or is away; nothing was changed" => unavailable(),
         "It may have been changed" => outcome_unknown(),
+        "The server failed; the log says why" => internal(),
     }
 
     /// Of a write that has no body.
@@ -137,6 +143,7 @@ errors! {
         "The server is overloaded; see Retry-After" => overloaded(),
         "The store refused or is away; nothing was changed" => unavailable(),
         "It may have been changed" => outcome_unknown(),
+        "The server failed; the log says why" => internal(),
     }
 
     /// Of whatever is read but money.
@@ -144,6 +151,7 @@ errors! {
         "The key is missing or does not hold" => Error::Unauthenticated,
         "The key lacks the scope" => Error::MissingScope(Scope::Read.as_str()),
         "The store is away" => unavailable(),
+        "The server failed; the log says why" => internal(),
     }
 
     /// Of what is read of money.
@@ -151,6 +159,7 @@ errors! {
         "The key is missing or does not hold" => Error::Unauthenticated,
         "The key lacks the scope" => Error::MissingScope(Scope::BillingRead.as_str()),
         "The store is away" => unavailable(),
+        "The server failed; the log says why" => internal(),
     }
 
     /// Of a query, beside those of what is read.
@@ -185,6 +194,7 @@ errors! {
         "The server is overloaded; see Retry-After" => overloaded(),
         "The store refused or is away; nothing was changed" => unavailable(),
         "It may have been changed" => outcome_unknown(),
+        "The server failed; the log says why" => internal(),
     }
 
     /// Of a body that says how a webhook endpoint is to be, beside those of a write.
@@ -335,6 +345,10 @@ fn overloaded() -> Error {
 
 fn unavailable() -> Error {
     Error::Unavailable { outcome_unknown: false, source: None }
+}
+
+fn internal() -> Error {
+    Error::internal("an example")
 }
 
 fn outcome_unknown() -> Error {

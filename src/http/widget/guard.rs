@@ -12,7 +12,7 @@ use http::request::Parts;
 use super::validate::link;
 use crate::domain::account::Account;
 use crate::domain::error::Error;
-use crate::http::envelope::Widget;
+use crate::http::envelope::{ReplyOptions, Widget};
 use crate::http::error::ApiError;
 use crate::http::extract::{PathParam, bearer};
 use crate::http::server::{Peer, RateLimitStatus, RequestKind, insert_headers};
@@ -25,6 +25,16 @@ pub(in crate::http) enum RouteClass {
     Request,
     NewConversation,
     Message,
+}
+
+impl RouteClass {
+    /// The answer to a request that is refused before its handler runs.
+    fn refuse(self, error: Error) -> Response {
+        match self {
+            Self::Request | Self::NewConversation => ApiError::<Widget>::from(error).into_response(),
+            Self::Message => ApiError::<ReplyOptions>::from(error).into_response(),
+        }
+    }
 }
 
 /// Who asks, once the guard has let the request through.
@@ -42,7 +52,7 @@ impl FromRequestParts<AppState> for Visitor {
 
     async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, ApiError<Widget>> {
         // Only a route that was mounted without the guard lacks it: a fault of ours.
-        let missing_guard = || Error::Unavailable { outcome_unknown: false, source: Some("no guard".into()) };
+        let missing_guard = || Error::internal("the route has no guard");
         parts.extensions.remove::<Self>().ok_or_else(|| missing_guard().into())
     }
 }
@@ -58,12 +68,12 @@ pub(in crate::http) async fn guard(
         None => None,
         Some(token) => match authenticate(&state.services, token).await {
             Ok(account) => Some(account),
-            Err(error) => return ApiError::<Widget>::from(error).into_response(),
+            Err(error) => return class.refuse(error),
         },
     };
     let status = count(&state, class, account.is_some(), &mut request).await;
     let mut response = if let Some(retry_after) = status.and_then(|status| status.retry_after) {
-        ApiError::<Widget>::from(Error::LimitReached { retry_after }).into_response()
+        class.refuse(Error::LimitReached { retry_after })
     } else {
         let origin = request.headers().get(header::ORIGIN).map(|origin| {
             // What is no text is an origin that no list has.

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use super::guard::Visitor;
 use super::validate;
 use super::wire::{MessageIn, WidgetReply};
-use crate::http::envelope::Widget;
+use crate::http::envelope::ReplyOptions;
 use crate::http::error::ApiError;
 use crate::http::extract::{Body, PathParam, idempotency_key, idempotency_request};
 use crate::http::openapi::ReplyErrors;
@@ -40,8 +40,8 @@ pub(super) async fn send(
     PathParam(name): PathParam,
     visitor: Visitor,
     headers: HeaderMap,
-    Body(body, _): Body<Widget>,
-) -> Result<Response, ApiError<Widget>> {
+    Body(body, _): Body<ReplyOptions>,
+) -> Result<Response, ApiError<ReplyOptions>> {
     let text = validate::message(&body)?;
     let key = idempotency_key(&headers)?;
     let message = SendMessage {

@@ -8,7 +8,7 @@ use super::budget::Budget;
 use super::context::{Context, load, turn_ref};
 use super::model_call::{ModelCallError, ModelResponse, call_models};
 use super::tool_call::{self, CallOutcome};
-use super::{Engine, store_error};
+use super::{Engine, failure_of};
 use crate::domain::batch::{JournalAppend, JournalRow, TurnWriteOutcome};
 use crate::domain::chat::{ChatMessage, ModelError};
 use crate::domain::error::Error;
@@ -18,7 +18,6 @@ use crate::domain::ids::MessageId;
 use crate::domain::tool_loop::{CallResult, JournalEntry, JournalRecord, NextAction, PlannedCall, ToolLoop};
 use crate::domain::trace::{JournalledAnswer, JournalledCall};
 use crate::domain::turn::{Reply, Turn, TurnEnd};
-use crate::store::StoreError;
 
 /// What an attempt came to.
 pub(super) enum AttemptResult {
@@ -46,9 +45,10 @@ pub(super) async fn run(engine: &Engine, turn: &Turn) -> Result<AttemptResult, E
         Ok(Some(context)) => context,
         Ok(None) => return Ok(AttemptResult::Ended(TurnEnd::Failed(Failure::ServiceUnavailable), None)),
         Err(error) => {
+            let failure = failure_of(&error);
             let error = &error as &dyn std::error::Error;
-            tracing::error!(turn.id = %turn.id, error, "what a turn runs with could not be read");
-            return Ok(AttemptResult::Ended(TurnEnd::Failed(Failure::ServiceUnavailable), None));
+            tracing::error!(turn.id = %turn.id, error, "the context of a turn cannot be read");
+            return Ok(AttemptResult::Ended(TurnEnd::Failed(failure), None));
         }
     };
     let entries = context.journal.iter().filter_map(entry).collect();
@@ -59,12 +59,12 @@ pub(super) async fn run(engine: &Engine, turn: &Turn) -> Result<AttemptResult, E
     attempt.run().await
 }
 
-/// Reads what the turn runs with; a store that is away is waited for, as long as the turn is ours.
+/// Reads the context of the turn. While the database is unavailable it retries, until the turn is fenced off.
 async fn load_with_retry(engine: &Engine, turn: &Turn) -> Result<Option<Context>, Error> {
     const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
     loop {
         match load(engine, turn).await {
-            Err(error) if store_error(&error).is_some_and(StoreError::is_transient) => {
+            Err(Error::Unavailable { .. }) => {
                 tokio::time::sleep(PAUSE).await;
             }
             loaded => return loaded,

@@ -118,7 +118,7 @@ impl Engine {
                 Ok(AttemptResult::FencedOff) => AfterAttempt::Stop,
                 Err(error) => {
                     tracing::error!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "a turn could not be written");
-                    AfterAttempt::End(TurnEnd::Failed(write_failure(&error)), None)
+                    AfterAttempt::End(TurnEnd::Failed(failure_of(&error)), None)
                 }
             };
             match action {
@@ -180,7 +180,7 @@ impl Engine {
         let command = EndTurn { turn: turn_ref(turn), authority, end, journal };
         let Err(error) = self.services.writer.end(command).await else { return Ok(()) };
         tracing::error!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "a turn's end could not be written");
-        let end = TurnEnd::Failed(write_failure(&error));
+        let end = TurnEnd::Failed(failure_of(&error));
         let command = EndTurn { turn: turn_ref(turn), authority, end, journal: None };
         self.services.writer.end(command).await.map(drop)
     }
@@ -201,8 +201,7 @@ impl Engine {
         if let Some(toolset) = cache.get(&key) {
             return Ok(Arc::clone(toolset));
         }
-        let built = Toolset::build(version, &self.services.tools)
-            .map_err(|error| Error::Unavailable { outcome_unknown: false, source: Some(Box::new(error)) })?;
+        let built = Toolset::build(version, &self.services.tools).map_err(Error::internal)?;
         let built = Arc::new(built);
         if cache.len() >= MAX_CACHED_TOOLSETS {
             cache.clear();
@@ -216,17 +215,11 @@ impl Engine {
     }
 }
 
-/// Why a turn fails that could not be written: it ends by a write that carries nothing of what was
-/// refused. What the store refuses as data came from the model.
-fn write_failure(error: &Error) -> Failure {
-    match store_error(error) {
-        Some(StoreError::Data(_)) => Failure::ModelUnreadable,
-        Some(_) | None => Failure::ServiceUnavailable,
-    }
-}
-
-/// What the store said, where that is the error's cause.
-fn store_error(error: &Error) -> Option<&StoreError> {
-    let Error::Unavailable { source: Some(source), .. } = error else { return None };
-    source.downcast_ref()
+/// The failure of a turn that could not be read or written. It ends with a write that carries nothing of what
+/// the database refused, and is not tried again: the same data would fail again.
+fn failure_of(error: &Error) -> Failure {
+    let Error::Internal { source } = error else { return Failure::ServiceUnavailable };
+    // Data that the database refuses came from the model.
+    let is_data = matches!(source.downcast_ref(), Some(StoreError::Data(_)));
+    if is_data { Failure::ModelUnreadable } else { Failure::InternalError }
 }

@@ -7,7 +7,7 @@ use crate::domain::assistant::AssistantVersion;
 use crate::domain::error::Error;
 use crate::domain::ids::{AssistantId, WorkspaceId};
 use crate::service::Services;
-use crate::store::{Conn, assistants};
+use crate::store::{Conn, StoreError, assistants};
 
 /// How many versions are kept; beyond that all are read anew.
 const MAX_CACHED_VERSIONS: usize = 10_000;
@@ -21,7 +21,7 @@ pub struct VersionCache {
 }
 
 impl VersionCache {
-    /// A version; none where the store has none, or one that this binary cannot read.
+    /// A version; none if there is no such version.
     pub async fn get(
         &self,
         services: &Services,
@@ -35,8 +35,7 @@ impl VersionCache {
         }
         let read = async |conn: Conn<'_>| assistants::find_version(conn, workspace, assistant, version).await;
         let Some(text) = services.db.read(read).await? else { return Ok(None) };
-        let compiled: AssistantVersion = serde_json::from_str(&text)
-            .map_err(|error| Error::Unavailable { outcome_unknown: false, source: Some(Box::new(error)) })?;
+        let compiled: AssistantVersion = serde_json::from_str(&text).map_err(StoreError::unreadable)?;
         let compiled = Arc::new(compiled);
         let mut cached = self.lock();
         if cached.len() >= MAX_CACHED_VERSIONS {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::Services;
 use super::page::{self, Page};
+use super::{Services, workspace_hosts};
 use crate::domain::account::Account;
 use crate::domain::batch::{EndpointAction, EndpointPatch, EndpointWrite, NewEndpoint};
 use crate::domain::error::{Error, ResourceKind};
@@ -17,8 +17,8 @@ use crate::domain::ids::{EndpointId, IdGenerator, WorkspaceId};
 use crate::domain::seal::SealedSecret;
 use crate::domain::signature::SigningSecret;
 use crate::domain::webhook_endpoint::Endpoint;
-use crate::outbound::{AllowHosts, check_url};
-use crate::store::{Conn, StoreError, webhook_endpoints, workspaces};
+use crate::outbound::check_url;
+use crate::store::{Conn, webhook_endpoints};
 
 const NO_KEY: &str = "This server cannot keep secrets: its operator has to set REJOINDER_SECRET_KEY.";
 
@@ -141,10 +141,7 @@ async fn write(
 
 /// What would be refused at each delivery, whatever the name resolves to, is refused now.
 async fn check_target(services: &Services, workspace: WorkspaceId, url: &str) -> Result<(), Error> {
-    let read = async |conn: Conn<'_>| workspaces::settings(conn, &[workspace].into()).await;
-    let settings = services.db.read(read).await?.into_iter().next();
-    let own = settings.map(|settings| settings.allow_hosts).unwrap_or_default();
-    let own = AllowHosts::parse(own).map_err(|error| StoreError::Unusable(error.to_string()))?;
+    let own = services.db.read(async |conn| workspace_hosts::load(conn, workspace).await).await?;
     let refused = |refused| Error::invalid("url", format!("Field 'url' is refused: {refused}."));
     check_url(url, &[&services.allow_hosts, &own]).map(drop).map_err(refused)
 }
@@ -157,8 +154,7 @@ fn new_secret<'k>(
     let text = given.unwrap_or_else(|| make_secret(&services.ids)).to_text();
     let key = services.seal_key.as_ref().ok_or(Error::NotConfigured(NO_KEY))?;
     let sealed = key.seal_or_reuse(&text, existing, services.ids.bytes());
-    let failed = |error| Error::Unavailable { outcome_unknown: false, source: Some(Box::new(error)) };
-    Ok((text, sealed.map_err(failed)?))
+    Ok((text, sealed.map_err(Error::internal)?))
 }
 
 /// A new secret, for an endpoint that brings none.
