@@ -28,7 +28,7 @@ pub(super) fn assemble(
     tasks: &Tasks,
     has_lease: LeaseStatus,
 ) -> anyhow::Result<(Services, WorkerDependencies)> {
-    let allow_hosts = Arc::new(AllowHosts::parse(&config.outbound.allow_hosts)?);
+    let allow_hosts = Arc::new(config.outbound.allow_hosts.clone());
     let outbound = GuardedClient::new(AllowHosts::clone(&allow_hosts))?;
     let embedder = models::embedder(config)?;
     let tools = adapters(config, deps, outbound.clone(), embedder.clone());

@@ -13,7 +13,7 @@ use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::ids::IdGenerator;
 use crate::http;
 use crate::lifecycle;
-use crate::outbound::{AllowHosts, GuardedClient};
+use crate::outbound::GuardedClient;
 use crate::service::apply_workspace::ApplyContext;
 use crate::service::knowledge::DocumentExtractor;
 use crate::service::{demo, secret_key};
@@ -41,8 +41,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let ids = Arc::new(IdGenerator::random());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let seal_key = secret_key::load_or_create(&config, &ids)?.map(Arc::new);
-    let allow_hosts = AllowHosts::parse(&config.outbound.allow_hosts)?;
-    let outbound = GuardedClient::new(allow_hosts.clone())?;
+    let outbound = GuardedClient::new(config.outbound.allow_hosts.clone())?;
     let document_extractor = DocumentExtractor::new(current_executable()?);
     let context = ApplyContext {
         db: &db,
@@ -50,7 +49,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         ids: &ids,
         seal: seal_key.as_deref(),
         outbound: &outbound,
-        allow_hosts: &allow_hosts,
+        allow_hosts: &config.outbound.allow_hosts,
         document_extractor: &document_extractor,
         folder: None,
         has_connection: &|name| models::has_connection(&config, name),

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use super::value::{Rate, optional, required};
+use crate::domain::allow_hosts::AllowHosts;
 use crate::domain::money::Money;
 
 /// `[turn]`: how long a turn may take, how often it is tried, how many there may be.
@@ -129,5 +131,12 @@ pub struct Limits {
 #[serde(deny_unknown_fields, expecting = "a section of settings")]
 pub struct Outbound {
     /// Private hosts that may be reached: `host` or `host:port`, as URLs write them.
-    pub allow_hosts: Vec<String>,
+    #[serde(deserialize_with = "hosts")]
+    pub allow_hosts: AllowHosts,
+}
+
+fn hosts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AllowHosts, D::Error> {
+    let entries = Vec::<String>::deserialize(deserializer)?;
+    AllowHosts::parse(entries)
+        .map_err(|_| D::Error::custom("expected `host` or `host:port`, without scheme or path"))
 }

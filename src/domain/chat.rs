@@ -107,7 +107,8 @@ pub enum Part {
 }
 
 /// Why a model call gave no answer. Never carries an address, a key or a body.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.failure().detail())]
 pub enum ModelError {
     Timeout,
     /// No connection, or a 5xx.

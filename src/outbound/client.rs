@@ -10,7 +10,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, Method};
 use reqwest::{Certificate, ClientBuilder, Response, redirect, retry};
 
-use super::allow::AllowHosts;
+use super::AllowHosts;
 use super::error::OutboundError;
 use super::resolver::PublicResolver;
 use super::streaming::StreamingResponse;

@@ -2,8 +2,8 @@
 
 use url::{Host, Position, Url};
 
+use super::AllowHosts;
 use super::address::is_public;
-use super::allow::AllowHosts;
 use super::error::UrlError;
 
 /// A URL that may be called as far as its text tells.

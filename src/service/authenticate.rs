@@ -1,5 +1,4 @@
-//! Who sends a bearer key. What was found to be good holds for four seconds, so that
-//! a key that is revoked opens nothing within five, in any process.
+//! Authentication with a bearer key.
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +8,13 @@ use crate::domain::api_key::KeySecret;
 use crate::domain::error::Error;
 use crate::store::keys;
 
-/// How often it is written when keys were last used.
 const LAST_USED_FLUSH_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Whoever sends this bearer token. [`Error::Unauthenticated`] where it is no key, or one that is
-/// unknown, revoked or expired; [`Error::Unavailable`] where the store could not be asked.
+/// The account of a bearer token.
+///
+/// # Errors
+/// [`Error::Unauthenticated`] if the token is malformed, unknown, revoked or expired; [`Error::Unavailable`] if
+/// the database is unavailable.
 pub async fn authenticate(services: &Services, bearer: &str) -> Result<Account, Error> {
     let hash = KeySecret::parse(bearer).ok_or(Error::Unauthenticated)?.hash();
     let queried_at = Instant::now();
@@ -33,24 +34,26 @@ pub async fn authenticate(services: &Services, bearer: &str) -> Result<Account, 
     Ok(account)
 }
 
-/// Writes once a minute when keys were last used, so that no request has to.
+/// Writes once a minute when keys were last used.
 pub async fn flush_last_used_periodically(services: Services) {
     loop {
         tokio::time::sleep(LAST_USED_FLUSH_INTERVAL).await;
         if let Err(error) = flush_last_used(&services).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "when keys were used was not written");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the last use of keys could not be written"
+            );
         }
     }
 }
 
-/// Writes when keys were last used. What a failure leaves unwritten is forgotten: the key's next
-/// use tells more.
+/// Writes when keys were last used. A failed write is not repeated: the next use of the key is written instead.
 pub async fn flush_last_used(services: &Services) -> Result<(), Error> {
     let mut used = services.key_cache.drain_last_used();
     if used.is_empty() {
         return Ok(());
     }
-    // One order, so that two processes do not wait for each other's rows.
+    // Sorted, so that two processes lock the rows in the same order.
     used.sort_unstable();
     Ok(services.db.write(async |conn| keys::touch(conn, &used).await).await?)
 }

@@ -28,7 +28,7 @@ use super::{models, open_store};
 use crate::config::{Config, Database, current_executable, secret_from_env};
 use crate::domain::clock::SystemClock;
 use crate::domain::ids::IdGenerator;
-use crate::outbound::{AllowHosts, GuardedClient};
+use crate::outbound::GuardedClient;
 use crate::service::apply_workspace::{self, ApplyContext, ApplyResult, Mode};
 use crate::service::knowledge::DocumentExtractor;
 use crate::service::secret_key;
@@ -57,8 +57,7 @@ pub async fn apply(config: &Config, file: &Path, is_dry_run: bool) -> anyhow::Re
     let db = open_ready_store(config).await?;
     let ids = IdGenerator::random();
     let seal = secret_key::load_or_create(config, &ids)?;
-    let allow_hosts = AllowHosts::parse(&config.outbound.allow_hosts)?;
-    let outbound = GuardedClient::new(allow_hosts.clone())?;
+    let outbound = GuardedClient::new(config.outbound.allow_hosts.clone())?;
     let document_extractor = DocumentExtractor::new(current_executable()?);
     let context = ApplyContext {
         db: &db,
@@ -66,7 +65,7 @@ pub async fn apply(config: &Config, file: &Path, is_dry_run: bool) -> anyhow::Re
         ids: &ids,
         seal: seal.as_ref(),
         outbound: &outbound,
-        allow_hosts: &allow_hosts,
+        allow_hosts: &config.outbound.allow_hosts,
         document_extractor: &document_extractor,
         folder: file.parent(),
         has_connection: &|name| models::has_connection(config, name),

@@ -8,11 +8,11 @@ mod context;
 mod model_call;
 mod tool_call;
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use quick_cache::sync::Cache;
 use tokio_util::sync::CancellationToken;
 
 use super::Services;
@@ -34,7 +34,6 @@ use crate::tools::Toolset;
 use attempt::AttemptResult;
 use context::turn_ref;
 
-/// How many toolsets are kept; beyond that all are built anew.
 const MAX_CACHED_TOOLSETS: usize = 1_000;
 
 /// The bounds that turns run within.
@@ -58,7 +57,7 @@ pub struct Engine {
     settings: EngineSettings,
     /// False while this process has no good lease: no call is sent then.
     has_lease: LeaseStatus,
-    toolsets: Mutex<HashMap<(AssistantId, i64), Arc<Toolset>>>,
+    toolsets: Cache<(AssistantId, i64), Arc<Toolset>>,
     rate_limit_backoff: RateLimitBackoff,
 }
 
@@ -87,7 +86,7 @@ impl Engine {
             models,
             settings,
             has_lease,
-            toolsets: Mutex::default(),
+            toolsets: Cache::new(MAX_CACHED_TOOLSETS),
             rate_limit_backoff: RateLimitBackoff::default(),
         }
     }
@@ -194,20 +193,12 @@ impl Engine {
         self.services.writer.hand_back(hand_back).await.map(drop)
     }
 
-    /// The tools of a version, built once.
+    /// The tools of a version.
     fn toolset(&self, turn: &Turn, version: &Arc<AssistantVersion>) -> Result<Arc<Toolset>, Error> {
         let key = (turn.assistant, turn.assistant_version);
-        let mut cache = self.toolsets.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(toolset) = cache.get(&key) {
-            return Ok(Arc::clone(toolset));
-        }
-        let built = Toolset::build(version, &self.services.tools).map_err(Error::internal)?;
-        let built = Arc::new(built);
-        if cache.len() >= MAX_CACHED_TOOLSETS {
-            cache.clear();
-        }
-        cache.insert(key, Arc::clone(&built));
-        Ok(built)
+        self.toolsets.get_or_insert_with(&key, || {
+            Toolset::build(version, &self.services.tools).map(Arc::new).map_err(Error::internal)
+        })
     }
 
     fn random(&self) -> u32 {
