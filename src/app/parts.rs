@@ -1,4 +1,4 @@
-//! The parts that a server is put together from, and how they hold on to each other.
+//! Builds the parts of a server from its configuration and dependencies.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::tools::mcp::Sessions;
 use crate::tools::{Adapters, QueryEmbedder, Searcher};
 use crate::worker::WorkerDependencies;
 
-/// What the use cases need, and what does the work that no request waits for.
+/// The services, and the dependencies of the worker.
 pub(super) fn assemble(
     config: &Config,
     deps: &ServerDependencies,

@@ -1,4 +1,4 @@
-//! `serve`: from the configuration to a server that runs until it is told to stop.
+//! `serve`: runs a server until it is told to stop.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -61,7 +61,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
     let address = public_address(&config, listener.local_addr()?);
-    // Before the first answer: whoever waits for that has the banner.
+    // Printed before the first response, so that a client that got one can rely on the banner.
     let banner = demo::banner(&address, demo.as_ref(), &config.model_choice());
     io::stdout().write_all(banner.as_bytes())?;
     io::stdout().flush()?;
@@ -70,7 +70,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     Server::start(&config, deps, listener).await?.run_until_stopped().await
 }
 
-/// The `OpenAPI` document of both doors, as JSON text.
+/// The `OpenAPI` document of both APIs, as JSON text.
 pub fn openapi() -> anyhow::Result<String> {
     let mut text = http::openapi().to_pretty_json()?;
     text.push('\n');

@@ -1,4 +1,4 @@
-//! What a newcomer, an operator and a typing error do to a configuration.
+//! Tests of how a configuration is read and refused.
 
 use std::io::Write as _;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Checks that take more than one setting, or more than a form.
+//! Checks that involve several settings, or more than the syntax of one.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -7,20 +7,20 @@ use tracing_subscriber::EnvFilter;
 
 use super::Config;
 
-/// How long events may be kept: a reader must be able to come back, and time must be able to count.
+/// Bounds of the retention: readers need time to return, and timestamps must not overflow.
 const RETENTION_RANGE: RangeInclusive<Duration> = Duration::from_hours(1)..=Duration::from_hours(24 * 3650);
 
-/// How long an endpoint may take to answer: it holds a place among those of all workspaces meanwhile.
+/// A slow endpoint occupies a slot that all workspaces share.
 const MAX_WEBHOOK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Most passages in one request: OpenAI takes 2048 inputs, and 300,000 tokens.
 const MAX_EMBEDDINGS_BATCH: usize = 512;
 
-/// A setting that is refused, and why.
+/// An invalid setting and the reason.
 type ValidationError = (&'static str, String);
 
 impl Config {
-    /// The first setting that cannot be meant.
+    /// Returns the first invalid setting.
     pub(super) fn validate(&self) -> Result<(), ValidationError> {
         self.validate_counts()?;
         self.validate_durations()?;
@@ -28,7 +28,7 @@ impl Config {
             return invalid("secret_key_file", "`secret_key` is set too: only one of the two may be");
         }
         if self.turn.max_in_flight < 2 {
-            return invalid("turn.max_in_flight", "expected 2 or more: each door needs a slot");
+            return invalid("turn.max_in_flight", "expected 2 or more: each API needs a slot");
         }
         if !RETENTION_RANGE.contains(&self.events.retention) {
             return invalid("events.retention", "expected from 1h to 3650d");
@@ -121,7 +121,7 @@ fn invalid(setting: &'static str, message: &str) -> Result<(), ValidationError> 
     Err((setting, message.to_owned()))
 }
 
-/// Names that a variable can spell, too.
+/// Whether a variable can spell the name of a connection.
 fn is_connection_name(name: &str) -> bool {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     !name.is_empty() && name != "default" && name.chars().all(fits)
