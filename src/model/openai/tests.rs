@@ -1,4 +1,4 @@
-//! The real client against a server that says whatever a test wants.
+//! The real client against a scripted server.
 
 mod server;
 
