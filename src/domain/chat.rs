@@ -2,7 +2,7 @@
 //! answer they add up to, and the ways in which it can fail. No vendor's wire
 //! format is known here.
 
-use std::{error::Error, fmt, time::Duration};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -121,14 +121,6 @@ pub enum ModelError {
     /// Garbage, empty, cut or too large.
     Unreadable,
 }
-
-impl fmt::Display for ModelError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.failure().detail())
-    }
-}
-
-impl Error for ModelError {}
 
 impl ModelError {
     /// Whether the cause can pass, so that the same call may succeed later.
