@@ -6,7 +6,7 @@ use std::sync::{Mutex, OnceLock};
 
 use serde_json::json;
 
-use crate::support::db::{TestDb, both_backends};
+use crate::support::db::both_backends;
 use crate::support::http::Answer;
 use crate::support::seed;
 use crate::support::server::{TestServer, WIDGET};
