@@ -1,6 +1,5 @@
-//! The command line: what can be asked for, and how answers and errors are shown.
-//! Results go to standard output, everything else to standard error. The exit code is
-//! 0 where all went well, 1 where something failed, 2 where the command was not understood.
+//! The command line: arguments, output and exit codes. Results go to standard output, everything else to standard
+//! error. The exit code is 0 for success, 1 for a failure, 2 for invalid arguments.
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -21,7 +20,7 @@ use crate::config::Config;
 #[derive(Debug, Parser)]
 #[command(name = "rejoinder", version, after_help = "Example:\n  rejoinder serve --config rejoinder.toml")]
 struct Cli {
-    /// Settings that differ from the defaults [default: ./rejoinder.toml, if it is there]
+    /// Configuration file [default: ./rejoinder.toml, if it exists]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -30,30 +29,30 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the server (what happens without a command, too)
+    /// Run the server (the default command)
     #[command(after_help = "Example:\n  DATABASE_URL=postgres://localhost/rejoinder rejoinder serve")]
     Serve,
-    /// Bring the database to this version
+    /// Migrate the database to this version
     #[command(after_help = "Example:\n  DATABASE_URL=postgres://localhost/rejoinder rejoinder migrate")]
     Migrate,
-    /// Make the store match a workspace file, and say what was changed
+    /// Apply a workspace file and print what changed
     #[command(after_help = "Example:\n  ORDERS_TOKEN=secret rejoinder apply shop.toml --dry-run")]
     Apply {
         /// The workspace file (TOML)
         file: PathBuf,
-        /// Only say what would be changed
+        /// Print what would change, and change nothing
         #[arg(long)]
         dry_run: bool,
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Make, list and revoke API keys
+    /// Create, list and revoke API keys
     #[command(
         subcommand,
         after_help = "Example:\n  rejoinder keys create --workspace demo --name \"Back end\""
     )]
     Keys(Keys),
-    /// Give a workspace credit
+    /// Add credit to a workspace
     #[command(after_help = "Example:\n  rejoinder credit demo 25.00 --reference invoice-1042")]
     Credit {
         /// Slug of the workspace
@@ -61,16 +60,16 @@ enum Command {
         /// In dollars; a negative amount takes credit back
         #[arg(allow_negative_numbers = true)]
         amount: Money,
-        /// Counts once: the same reference again changes nothing [default: a new one]
+        /// Repeating a reference changes nothing [default: a new one]
         #[arg(long, value_name = "TEXT")]
         reference: Option<String>,
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Print the machine-readable description of both doors (openapi.json)
+    /// Print the OpenAPI document of both APIs
     #[command(after_help = "Example:\n  rejoinder openapi > openapi.json")]
     Openapi,
-    /// Read a document from standard input, and write its Markdown: what the server has a child do, within bounds
+    /// Read a document from standard input and write it as Markdown: the child process of the server
     #[command(
         hide = true,
         after_help = "Example:\n  rejoinder read-document --format pdf < leaflet.pdf > leaflet.md"
@@ -80,7 +79,7 @@ enum Command {
         #[arg(long)]
         format: Format,
     },
-    /// Say whether configuration, store and model can be used, and if not, why
+    /// Check whether configuration, database, model and embeddings are usable
     #[command(after_help = "Example:\n  OPENAI_API_KEY=secret rejoinder check")]
     Check {
         #[command(flatten)]
@@ -90,7 +89,7 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum Keys {
-    /// Make a key and print it, once
+    /// Create a key and print it once
     #[command(
         after_help = "Example:\n  rejoinder keys create --workspace demo --name \"Back end\" --expires-in 30d"
     )]
@@ -101,7 +100,7 @@ enum Keys {
         /// What the key is for
         #[arg(long)]
         name: String,
-        /// Of messages:write, billing:read, read, config, separated by commas [default: all]
+        /// Comma-separated list of messages:write, billing:read, read, config [default: all]
         #[arg(long, value_delimiter = ',', value_parser = parse_scope)]
         scopes: Vec<Scope>,
         /// Such as 12h, 30d or 8w [default: never]
@@ -110,7 +109,7 @@ enum Keys {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// List the keys of a workspace, or of all
+    /// List the keys of a workspace or of all workspaces
     #[command(after_help = "Example:\n  rejoinder keys list --workspace demo --json")]
     List {
         /// Slug of the workspace [default: all]
@@ -122,7 +121,7 @@ enum Keys {
     /// Revoke a key
     #[command(after_help = "Example:\n  rejoinder keys revoke key_01kb3w2v9ye8qanvd4c7g6h5mt")]
     Revoke {
-        /// Of the form key_…, as the list shows it
+        /// As printed by `keys list` (key_…)
         id: KeyId,
         #[command(flatten)]
         output: OutputArgs,
@@ -131,17 +130,17 @@ enum Keys {
 
 #[derive(Clone, Copy, Debug, Args)]
 struct OutputArgs {
-    /// Print JSON, for a script
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Runs the command that these arguments name; the first is the program's own name.
+/// Runs a command; the first argument is the name of the program.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help goes to standard output, the rest to standard error; nothing helps where that is closed.
+            // Help goes to standard output, errors to standard error; a closed stream is ignored.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
@@ -160,7 +159,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         write_stdout(&app::openapi()?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    // Without configuration and store: what it reads may be hostile.
+    // Without configuration and database, because the input may be hostile.
     if let Some(Command::ReadDocument { format }) = cli.command {
         return commands::read_document(format);
     }
@@ -201,13 +200,13 @@ fn execute_keys(config: &Config, keys: Keys) -> anyhow::Result<()> {
     }
 }
 
-/// Runs a short piece of work to its end, on this thread.
+/// Runs a future on this thread.
 fn block_on<T>(work: impl Future<Output = T>) -> io::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(work))
 }
 
-/// Shown before it is used: whoever does not hear how it went repeats the command with it.
+/// Printed before it is used, so that a command whose result was lost can be repeated with it.
 fn announce_reference() -> io::Result<String> {
     let reference = commands::generate_reference();
     writeln!(io::stderr(), "reference: {reference}")?;
@@ -222,7 +221,7 @@ fn print(report: &Report, output: OutputArgs) -> anyhow::Result<()> {
     }
 }
 
-/// Writes a result. Whoever closed the pipe has read enough.
+/// Writes a result. A closed pipe is not an error.
 fn write_stdout(text: &str) -> anyhow::Result<()> {
     match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),

@@ -1,7 +1,7 @@
-//! The life of the process: signals, tracked tasks, draining. The only home of `tokio::spawn`.
+//! The life of the process: signals, tracked tasks, draining. The only module that calls `tokio::spawn`.
 //!
-//! A stop has two steps. *Soft*: stop accepting and claiming, finish what runs. *Hard*: the grace
-//! is over, or a second signal came: let go of what still runs.
+//! A stop has two steps. *Soft*: accept and claim nothing, finish running work. *Hard*: the grace period is over or a
+//! second signal came; running work is cancelled or handed back.
 
 pub mod lease;
 
@@ -18,10 +18,10 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long tasks have to let go, once they have been told that the grace is over.
+/// For tasks to end after the hard stop.
 const HARD_GRACE: Duration = Duration::from_secs(5);
 
-/// A group of tracked tasks, and the stop that it shares with all other groups of the process.
+/// A group of tracked tasks. All groups of a process share one stop.
 #[derive(Debug, Clone, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
@@ -36,39 +36,39 @@ struct Stop {
 }
 
 impl Tasks {
-    /// The first group, with a stop of its own.
+    /// The first group, with a new stop.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Another group under the same stop, to be drained by itself: the store's writers, which
-    /// must outlive those who write.
+    /// Another group under the same stop that is drained separately, such as the writers, which must outlive the
+    /// tasks that write.
     #[must_use]
     pub fn group(&self) -> Self {
         Self { tracker: TaskTracker::new(), stop: Arc::clone(&self.stop) }
     }
 
-    /// Cancelled when the process is to stop: accept nothing, claim nothing, finish what runs.
+    /// Cancelled at the soft stop: accept nothing, claim nothing, finish running work.
     pub fn soft_stop(&self) -> CancellationToken {
         self.stop.soft.clone()
     }
 
-    /// Cancelled when the grace is over: let go of what runs, hand it back.
+    /// Cancelled at the hard stop: hand back running work.
     pub fn hard_stop(&self) -> CancellationToken {
         self.stop.hard.clone()
     }
 
-    /// Whether a critical task has ended before its time: the exit code is then not zero.
+    /// Whether a critical task ended too early: then the exit code is not zero.
     pub fn failed(&self) -> bool {
         self.stop.failed.load(Ordering::Acquire)
     }
 
-    /// Tasks of this group that have not ended.
+    /// The number of tasks of this group that have not ended.
     pub fn running(&self) -> usize {
         self.tracker.len()
     }
 
-    /// Runs a task that may end at any time. A panic in it is logged and ends it alone.
+    /// Runs a task that may end at any time. A panic is logged and ends only this task.
     pub fn spawn<F>(&self, name: &'static str, task: F) -> AbortHandle
     where
         F: Future<Output = ()> + Send + 'static,
@@ -82,8 +82,7 @@ impl Tasks {
         self.tracker.spawn(watched).abort_handle()
     }
 
-    /// Runs a task until it ends or the soft stop comes, which drops it where it stands: for
-    /// sweeps, polls and timers that hold nothing.
+    /// Runs a task that is cancelled at the soft stop: sweeps, polls and timers without state.
     pub fn spawn_until_stop<F>(&self, name: &'static str, task: F) -> AbortHandle
     where
         F: Future<Output = ()> + Send + 'static,
@@ -94,8 +93,8 @@ impl Tasks {
         })
     }
 
-    /// Runs a task without which the process is of no use. If it ends, fails or panics before the
-    /// soft stop, the process stops, and [`Tasks::failed`] says so.
+    /// Runs a critical task. If it ends, fails or panics before the soft stop, the process stops and
+    /// [`Tasks::failed`] is true.
     pub fn spawn_critical<F>(&self, name: &'static str, task: F) -> AbortHandle
     where
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
@@ -113,19 +112,20 @@ impl Tasks {
         self.tracker.spawn(watched).abort_handle()
     }
 
-    /// SIGTERM or SIGINT is the soft stop; the second of them is the hard one.
+    /// The first SIGTERM or SIGINT is the soft stop, the second the hard stop.
     ///
-    /// The error is the system's, where no handler can be set.
+    /// # Errors
+    /// If the system refuses a signal handler.
     pub fn listen_for_signals(&self) -> io::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let stop = Arc::clone(&self.stop);
         let listener = async move {
             next_signal(&mut terminate, &mut interrupt).await;
-            tracing::info!("stopping: what runs may finish; a second signal ends it at once");
+            tracing::info!("stopping: running work may finish; a second signal cancels it");
             stop.soft.cancel();
             next_signal(&mut terminate, &mut interrupt).await;
-            tracing::warn!("second signal: what still runs is let go");
+            tracing::warn!("second signal: running work is cancelled");
             stop.hard.cancel();
         };
         #[expect(clippy::disallowed_methods, reason = "not tracked: it listens until the process ends")]
@@ -133,8 +133,8 @@ impl Tasks {
         Ok(())
     }
 
-    /// Stops: soft at once, hard after `grace` or at a second signal. Returns when every task of
-    /// this group has ended, whether they all did: what ignores the hard stop for 5 s is left.
+    /// Stops: soft at once, hard after `grace` or at a second signal. Returns whether every task of this group has
+    /// ended; tasks that ignore the hard stop for 5 s are abandoned.
     pub async fn shutdown(&self, grace: Duration) -> bool {
         self.stop.soft.cancel();
         let hard = self.hard_stop();
@@ -143,7 +143,7 @@ impl Tasks {
         self.drain(HARD_GRACE).await
     }
 
-    /// Waits until every task of this group has ended, at most `limit`; whether they all did.
+    /// Waits at most `limit` for every task of this group to end; whether they did.
     pub async fn drain(&self, limit: Duration) -> bool {
         self.tracker.close();
         tokio::time::timeout(limit, self.tracker.wait()).await.is_ok()
@@ -151,7 +151,7 @@ impl Tasks {
 }
 
 impl Stop {
-    /// Notes the end of a critical task; `cause` is why it did not end well.
+    /// Records the early end of a critical task and its cause.
     fn critical_task_ended(&self, name: &'static str, cause: Option<&str>) {
         let early = !self.soft.is_cancelled();
         if early || cause.is_some() {
@@ -180,14 +180,13 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
         .unwrap_or("no text")
 }
 
-/// Raises the limit of open files as far as the system lets us, for each connection is one.
-/// Gives the limit that holds then.
+/// Raises the limit of open files as far as the system allows, because each connection is one. Returns the new limit.
 pub fn raise_open_file_limit() -> io::Result<u64> {
     rlimit::increase_nofile_limit(u64::MAX)
 }
 
-/// Bounds what this process may take from now on: address space in bytes, and time of the processor, beyond which it
-/// is killed. It leaves no core file.
+/// Limits the address space (bytes) and processor time of this process, which is killed beyond them. It leaves no
+/// core file.
 pub fn limit_process_resources(memory: u64, cpu_time: Duration) -> io::Result<()> {
     let seconds = cpu_time.as_secs();
     rlimit::setrlimit(rlimit::Resource::CORE, 0, 0)?;

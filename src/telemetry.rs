@@ -1,7 +1,7 @@
-//! Logs and metrics: where they go, how they look, and the names under which we count.
+//! Logs and metrics: their setup and the names of the metrics.
 //!
-//! Logs go to standard error, for standard output belongs to what the commands print. Labels are
-//! bounded: route templates, states, codes and configured names; never a path, id or text.
+//! Logs go to standard error, because standard output carries the results of commands. Labels are bounded: route
+//! templates, states, codes and configured names; never a path, id or text.
 
 use std::io;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// How often histograms are folded, so that they do not grow while nobody reads them.
+/// Interval at which histograms are folded, so that they do not grow while nobody reads them.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Bounds in seconds, from a batch of the writer to the longest turn.
+/// Buckets in seconds, from a batch of the writer to the longest turn.
 const DURATION_BUCKETS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
 
-/// Bounds in items, up to the largest batch of the writer.
+/// Buckets in commands, up to the largest batch of the writer.
 const BATCH_SIZE_BUCKETS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
 /// Histogram, seconds; `method`, `route` (its template), `status`.
@@ -30,7 +30,7 @@ pub const TURNS_ENDED: &str = "rejoinder_turns_ended_total";
 pub const TURN_DURATION_SECONDS: &str = "rejoinder_turn_duration_seconds";
 /// Gauge of slots in use; `api`.
 pub const TURNS_RUNNING: &str = "rejoinder_turns_running";
-/// Counter of turns that this process took from another.
+/// Counter of turns that this process took over.
 pub const TURN_TAKEOVERS: &str = "rejoinder_turn_takeovers_total";
 /// Gauge of widget requests that wait for a reply.
 pub const WIDGET_REQUESTS_WAITING: &str = "rejoinder_widget_requests_waiting";
@@ -42,9 +42,9 @@ pub const MODEL_CALL_DURATION_SECONDS: &str = "rejoinder_model_call_duration_sec
 pub const MODEL_TOKENS: &str = "rejoinder_model_tokens_total";
 /// Histogram, seconds; `purpose` (`passages`, `query`), `outcome` (`ok` or an error code).
 pub const EMBEDDINGS_CALL_DURATION_SECONDS: &str = "rejoinder_embeddings_call_duration_seconds";
-/// Counter of passages that were given a vector, or that the model cannot embed; `outcome` (`ok`, `refused`).
+/// Counter of passages that were embedded, or that the model refused; `outcome` (`ok`, `refused`).
 pub const PASSAGES_EMBEDDED: &str = "rejoinder_passages_embedded_total";
-/// Gauge of documents that are not embedded whole, as this process last saw it.
+/// Gauge of documents with passages that are not embedded, as last counted by this process.
 pub const DOCUMENTS_PENDING_EMBEDDING: &str = "rejoinder_documents_pending_embedding";
 /// Histogram, seconds; `kind` (of tool), `outcome` (`ok`, `error`).
 pub const TOOL_CALL_DURATION_SECONDS: &str = "rejoinder_tool_call_duration_seconds";
@@ -54,21 +54,22 @@ pub const DELIVERIES_ENDED: &str = "rejoinder_deliveries_ended_total";
 pub const DELIVERY_ATTEMPT_DURATION_SECONDS: &str = "rejoinder_delivery_attempt_duration_seconds";
 /// Gauge of deliveries under way.
 pub const DELIVERIES_IN_FLIGHT: &str = "rejoinder_deliveries_in_flight";
-/// Gauge, seconds since the oldest delivery that has not been claimed was due.
+/// Gauge, seconds by which the oldest unclaimed delivery is overdue.
 pub const DELIVERY_LAG_SECONDS: &str = "rejoinder_delivery_lag_seconds";
-/// Histogram of items in one batch.
+/// Histogram of commands in one batch.
 pub const WRITER_BATCH_COMMANDS: &str = "rejoinder_writer_batch_commands";
 /// Histogram, seconds for one batch; `outcome` (`ok`, `error`).
 pub const WRITER_BATCH_DURATION_SECONDS: &str = "rejoinder_writer_batch_duration_seconds";
-/// Gauge of items that wait in all shards.
+/// Gauge of commands that wait in all shards.
 pub const WRITER_QUEUE_LENGTH: &str = "rejoinder_writer_queue_length";
 
-/// Sends logs to standard error, as JSON or for a human, at the levels of `filter` (the notation
-/// of `RUST_LOG`), and panics with them.
+/// Sends logs and panics to standard error, as JSON or text, at the levels of `filter` (the notation of `RUST_LOG`).
 ///
-/// An error where the filter does not parse, or where logs have been set up before.
+/// # Errors
+/// If the filter does not parse, or logs were already set up.
 pub fn init_logs(json: bool, filter: &str) -> anyhow::Result<()> {
-    // It logs what MCP servers say, word by word, and they may repeat a secret. What matters of it we log.
+    // rmcp logs the messages of MCP servers verbatim, and they may repeat a secret. We log the relevant parts
+    // ourselves.
     let filter = EnvFilter::builder().parse(filter)?.add_directive("rmcp=off".parse()?);
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let registry = tracing_subscriber::registry().with(filter);
@@ -85,12 +86,15 @@ pub fn init_logs(json: bool, filter: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The recorder of this process's metrics.
+/// The metrics of this process.
 #[derive(Debug, Clone)]
 pub struct Metrics(PrometheusHandle);
 
 impl Metrics {
-    /// Makes this process count. To be called once: an error where a recorder is installed already.
+    /// Installs the recorder.
+    ///
+    /// # Errors
+    /// If a recorder is already installed.
     pub fn install() -> Result<Self, BuildError> {
         let handle = builder()?.install_recorder()?;
         describe();
@@ -102,7 +106,7 @@ impl Metrics {
         self.0.render()
     }
 
-    /// Keeps memory bounded while nobody reads the metrics; runs until it is dropped.
+    /// Keeps memory bounded while nobody reads the metrics; never returns.
     pub async fn run_upkeep(self) {
         let mut ticks = tokio::time::interval(UPKEEP_INTERVAL);
         loop {

@@ -1,4 +1,4 @@
-//! The composition root: the one place that builds adapters and joins tasks.
+//! The composition root: builds the adapters and starts the tasks.
 
 pub mod commands;
 mod data_dir_lock;
@@ -40,55 +40,55 @@ use crate::writer::{Slots, Writer, WriterContext};
 
 pub use serve::{openapi, serve};
 
-/// How long the shards may take to write what is left, once everything else has ended.
+/// For the shards to write what is left once all other tasks have ended.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the goodbyes to MCP servers may take.
+/// For closing the sessions of MCP servers.
 const MCP_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Connections for what is written beside the shards: claims, word of ends, sweeps.
+/// Write connections besides those of the shards: claims, delivery outcomes, sweeps.
 const EXTRA_WRITE_CONNECTIONS: u32 = 4;
 
-/// The embedded database, in the data folder.
+/// The file of the embedded database in the data folder.
 const SQLITE_FILE: &str = "rejoinder.db";
 
-/// A server that runs.
+/// A running server.
 #[derive(Debug)]
 pub struct Server {
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: SocketAddr,
     pub services: Services,
     pub worker: Worker,
     tasks: Tasks,
     background: Tasks,
     slots: Slots,
-    /// Ends the shards.
+    /// Stops the shards.
     writer_stop: CancellationToken,
-    /// Ends what must outlive the shards: the lease, and who follows them.
+    /// Stops the tasks that must outlive the shards: the lease and its watchers.
     background_stop: CancellationToken,
     shards: Tasks,
     grace: Duration,
 }
 
-/// What a server is built on, to be chosen by tests.
+/// What a server is built from; tests choose their own.
 #[derive(Clone, Debug)]
 pub struct ServerDependencies {
     pub db: Db,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<IdGenerator>,
-    /// Where stored secrets are opened with it.
+    /// Opens stored secrets.
     pub seal_key: Option<Arc<SealKey>>,
-    /// What reads documents of knowledge bases.
+    /// Reads documents of knowledge bases.
     pub document_extractor: DocumentExtractor,
-    /// None where this process does not count.
+    /// None if this process records no metrics.
     pub metrics: Option<Metrics>,
 }
 
-/// Connects to the store that the configuration names. The embedded one's folder is made, for its owner alone.
+/// Connects to the configured database. The folder of the embedded one is created with access for its owner only.
 pub async fn open_store(config: &Config) -> anyhow::Result<Db> {
     match config.database() {
         Database::Sqlite { data_dir } => {
             private_file::create_private_dir(&data_dir)
-                .with_context(|| format!("the data folder {} cannot be made", data_dir.display()))?;
+                .with_context(|| format!("the data folder {} cannot be created", data_dir.display()))?;
             Ok(Db::sqlite(&data_dir.join(SQLITE_FILE)).await?)
         }
         Database::Postgres { url } => {
@@ -100,7 +100,7 @@ pub async fn open_store(config: &Config) -> anyhow::Result<Db> {
 }
 
 impl Server {
-    /// Starts everything; the store has been migrated.
+    /// Starts the server on a migrated database.
     pub async fn start(
         config: &Config,
         deps: ServerDependencies,
@@ -159,7 +159,7 @@ impl Server {
         })
     }
 
-    /// Waits for a signal, or for a task without which the server is of no use, and stops.
+    /// Waits for a signal or the failure of a critical task, and stops.
     pub async fn run_until_stopped(self) -> anyhow::Result<()> {
         self.tasks.listen_for_signals()?;
         self.tasks.soft_stop().cancelled().await;
@@ -169,7 +169,8 @@ impl Server {
         Ok(())
     }
 
-    /// Stops: what runs may finish within the grace, the rest is handed back, and all is written.
+    /// Stops: running turns may finish within the grace period, the rest is handed back, and all queued writes are
+    /// written.
     pub async fn stop(self) {
         self.slots.close();
         tokio::select! {
@@ -177,20 +178,20 @@ impl Server {
             never = self.fail_queued_turns_once_idle() => match never {},
         }
         self.writer_stop.cancel();
-        // Nobody else's server holds up what is to be written.
+        // A foreign server must not delay our writes.
         let mcp_close = tokio::time::timeout(MCP_CLOSE_TIMEOUT, self.services.tools.mcp.close());
         let (_, all_written) = tokio::join!(mcp_close, self.shards.drain(DRAIN_TIMEOUT));
         if !all_written {
-            tracing::warn!("not all could be written before the end");
+            tracing::warn!("some queued writes were lost at shutdown");
         }
-        // Only now may others take what this process owned.
+        // From here on other processes may take over what this process owned.
         self.background_stop.cancel();
         self.background.drain(DRAIN_TIMEOUT).await;
         self.services.db.close().await;
     }
 
-    /// Where no other process could start a turn that is still queued, its client need not wait for the
-    /// end of the grace to hear that it failed.
+    /// On the embedded database no other process can start a queued turn, so its client learns at once that it
+    /// failed.
     async fn fail_queued_turns_once_idle(&self) -> Infallible {
         if !self.services.db.is_shared() {
             self.worker.wait_until_idle().await;
@@ -200,7 +201,7 @@ impl Server {
     }
 }
 
-/// The address under which others reach this server.
+/// The address under which clients reach this server.
 fn public_address(config: &Config, listening_on: SocketAddr) -> String {
     config.public_url.as_ref().map_or_else(|| format!("http://{listening_on}"), ToString::to_string)
 }

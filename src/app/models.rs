@@ -1,4 +1,4 @@
-//! The models that the configuration names, built once.
+//! Builds the configured models.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::model::offline::Offline;
 use crate::model::openai::{Connection, HttpClient, OpenAi};
 use crate::model::{DEFAULT_CONNECTION, Models};
 
-/// The name that the offline model goes by where a model is named.
+/// The model name of the offline model.
 const OFFLINE: &str = "offline";
 
 /// Whether [`build`] makes a connection of this name.
@@ -20,7 +20,7 @@ pub(super) fn has_connection(config: &Config, name: &str) -> bool {
     name == DEFAULT_CONNECTION || config.connections.contains_key(name)
 }
 
-/// All connections, and the model that an assistant is answered by which names none.
+/// All connections, and the model of assistants that name none.
 pub(super) fn build(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(Models, String)> {
     let client = HttpClient::new(config.model.connect_timeout)?;
     let mut models = Models::default();
@@ -59,7 +59,7 @@ pub(super) fn build(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(
     Ok((models, default_model))
 }
 
-/// What makes vectors of texts, where an endpoint is configured.
+/// The embedder, if an endpoint is configured.
 pub(super) fn embedder(config: &Config) -> anyhow::Result<Option<Embedder>> {
     let Some(choice) = config.embeddings_choice() else { return Ok(None) };
     let client = HttpClient::new(config.model.connect_timeout)?;

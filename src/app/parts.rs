@@ -1,4 +1,4 @@
-//! The parts that a server is put together from, and how they hold on to each other.
+//! Builds the parts of a server from its configuration and dependencies.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::tools::{Adapters, QueryEmbedder, Searcher};
 use crate::worker::WorkerDependencies;
 use crate::writer::Writer;
 
-/// What the use cases need, and what does the work that no request waits for.
+/// The services, and the dependencies of the worker.
 pub(super) fn assemble(
     config: &Config,
     deps: &ServerDependencies,
@@ -28,7 +28,7 @@ pub(super) fn assemble(
     tasks: &Tasks,
     has_lease: LeaseStatus,
 ) -> anyhow::Result<(Services, WorkerDependencies)> {
-    let allow_hosts = Arc::new(AllowHosts::parse(&config.outbound.allow_hosts)?);
+    let allow_hosts = Arc::new(config.outbound.allow_hosts.clone());
     let outbound = GuardedClient::new(AllowHosts::clone(&allow_hosts))?;
     let embedder = models::embedder(config)?;
     let tools = adapters(config, deps, outbound.clone(), embedder.clone());

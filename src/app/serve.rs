@@ -1,4 +1,4 @@
-//! `serve`: from the configuration to a server that runs until it is told to stop.
+//! `serve`: runs a server until it is told to stop.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::ids::IdGenerator;
 use crate::http;
 use crate::lifecycle;
-use crate::outbound::{AllowHosts, GuardedClient};
+use crate::outbound::GuardedClient;
 use crate::service::apply_workspace::ApplyContext;
 use crate::service::knowledge::DocumentExtractor;
 use crate::service::{demo, secret_key};
@@ -41,8 +41,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let ids = Arc::new(IdGenerator::random());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let seal_key = secret_key::load_or_create(&config, &ids)?.map(Arc::new);
-    let allow_hosts = AllowHosts::parse(&config.outbound.allow_hosts)?;
-    let outbound = GuardedClient::new(allow_hosts.clone())?;
+    let outbound = GuardedClient::new(config.outbound.allow_hosts.clone())?;
     let document_extractor = DocumentExtractor::new(current_executable()?);
     let context = ApplyContext {
         db: &db,
@@ -50,7 +49,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         ids: &ids,
         seal: seal_key.as_deref(),
         outbound: &outbound,
-        allow_hosts: &allow_hosts,
+        allow_hosts: &config.outbound.allow_hosts,
         document_extractor: &document_extractor,
         folder: None,
         has_connection: &|name| models::has_connection(&config, name),
@@ -62,7 +61,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
     let address = public_address(&config, listener.local_addr()?);
-    // Before the first answer: whoever waits for that has the banner.
+    // Printed before the first response, so that a client that got one can rely on the banner.
     let banner = demo::banner(&address, demo.as_ref(), &config.model_choice());
     io::stdout().write_all(banner.as_bytes())?;
     io::stdout().flush()?;
@@ -71,7 +70,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     Server::start(&config, deps, listener).await?.run_until_stopped().await
 }
 
-/// The `OpenAPI` document of both doors, as JSON text.
+/// The `OpenAPI` document of both APIs, as JSON text.
 pub fn openapi() -> anyhow::Result<String> {
     let mut text = http::openapi().to_pretty_json()?;
     text.push('\n');

@@ -1,4 +1,4 @@
-//! What each part is told of the configuration.
+//! Derives the settings of each part from the configuration.
 
 use crate::config::Config;
 use crate::domain::history::HistoryBounds;
@@ -9,7 +9,7 @@ use crate::store::turns::overdue::LifetimeLimits;
 use crate::worker::{DeliverySettings, WorkerSettings};
 use crate::writer::{Bounds, SlotLimits};
 
-/// The bounds that turns run within.
+/// The limits of turns.
 pub(super) fn engine(config: &Config, default_model: String) -> anyhow::Result<EngineSettings> {
     Ok(EngineSettings {
         default_model,
@@ -27,7 +27,7 @@ pub(super) fn engine(config: &Config, default_model: String) -> anyhow::Result<E
     })
 }
 
-/// How many may follow the events at once.
+/// The limits of event followers.
 pub(super) fn followers(config: &Config) -> FollowerBounds {
     FollowerBounds {
         max_followers: config.events.max_followers,
@@ -35,13 +35,13 @@ pub(super) fn followers(config: &Config) -> FollowerBounds {
     }
 }
 
-/// How many turns run at once.
+/// The limits of concurrent turns.
 pub(super) fn slot_limits(config: &Config) -> SlotLimits {
     SlotLimits { max_in_flight: turn_slots(config), per_workspace: config.turn.max_in_flight_per_workspace }
 }
 
-/// How many turns run here at once. Of those that wait for a place at the model some are enough: the rest
-/// is better queued, where it may wait for `turn.max_wait`, and others can claim it.
+/// The most turns that run in this process. Only a few of them should wait for a model: the others are better queued,
+/// where they may wait for `turn.max_wait` and other processes can claim them.
 fn turn_slots(config: &Config) -> usize {
     const SLOTS_PER_MODEL_CALL: usize = 16;
     let model_bound =
@@ -49,7 +49,7 @@ fn turn_slots(config: &Config) -> usize {
     config.turn.max_in_flight.min(model_bound)
 }
 
-/// What a message is refused beyond.
+/// The limits beyond which a message is refused.
 pub(super) fn bounds(config: &Config) -> Bounds {
     let limits = config.limits.enabled.then_some(&config.limits);
     Bounds {
@@ -62,7 +62,7 @@ pub(super) fn bounds(config: &Config) -> Bounds {
     }
 }
 
-/// What the worker keeps to.
+/// The settings of the worker.
 pub(super) fn worker(config: &Config) -> WorkerSettings {
     WorkerSettings {
         lease: config.turn.lease,

@@ -1,5 +1,4 @@
-//! What follows from several settings together: which database, which model, whether there is a
-//! demo, which key seals secrets.
+//! Choices that follow from several settings: database, model, demo and secret key.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,7 +12,7 @@ use super::{Config, ConfigError, Demo, ModelKind, Origin, PostgresUrl, SecretKey
 const OPENAI_BASE_URL: &str = "https://api.openai.com/v1";
 const OPENAI_MODEL: &str = "gpt-5-mini";
 
-/// Which database holds everything.
+/// The database.
 #[derive(Debug, Clone)]
 pub enum Database {
     /// Embedded, in this folder.
@@ -25,7 +24,7 @@ pub enum Database {
     },
 }
 
-/// Which model answers where an assistant does not say otherwise.
+/// The model of assistants that name none.
 #[derive(Debug, Clone)]
 pub enum ModelChoice {
     OpenAi {
@@ -35,15 +34,15 @@ pub enum ModelChoice {
     },
     /// The built-in demonstration.
     Offline {
-        /// `model.kind` says so; else nothing else was configured.
+        /// True if `model.kind` says so, false if nothing else was configured.
         is_explicit: bool,
     },
-    /// None; the text says which settings give one.
+    /// No model; the text names the settings that configure one.
     Missing(&'static str),
 }
 
 impl Config {
-    /// The server's where a URL is set, else the embedded one.
+    /// PostgreSQL if a URL is set, otherwise the embedded database.
     pub fn database(&self) -> Database {
         match &self.database.url {
             Some(PostgresUrl(url)) => Database::Postgres { url: url.clone() },
@@ -51,7 +50,7 @@ impl Config {
         }
     }
 
-    /// The endpoint that is configured; else, on the embedded database, the demonstration.
+    /// The configured endpoint; without one, the demonstration model on the embedded database.
     pub fn model_choice(&self) -> ModelChoice {
         let has_endpoint = self.model.api_key.is_some() || self.model.base_url.is_some();
         match self.model.kind {
@@ -83,7 +82,7 @@ impl Config {
         }
     }
 
-    /// Whether an empty store gets the demo workspace.
+    /// Whether an empty database gets the demo workspace.
     pub fn is_demo_enabled(&self) -> bool {
         match self.demo {
             Demo::On => true,
@@ -92,8 +91,7 @@ impl Config {
         }
     }
 
-    /// The key that seals stored secrets, from its setting or from its file; `None` where neither
-    /// is set.
+    /// The key that seals stored secrets, from its setting or its file; `None` if neither is set.
     pub fn read_secret_key(&self) -> Result<Option<SecretKey>, ConfigError> {
         let Some(path) = &self.secret_key_file else {
             return Ok(self.secret_key.clone());

@@ -1,4 +1,4 @@
-//! `[embeddings]`: the endpoint that turns texts into vectors. Without one, documents are searched by their words alone.
+//! `[embeddings]`: the endpoint that embeds texts. Without one, documents are searched by their words only.
 
 use std::time::Duration;
 
@@ -9,31 +9,31 @@ use url::Url;
 use super::Config;
 use super::value::{optional, required};
 
-/// `[embeddings]`. `Config::embeddings_choice` gives what follows of it.
+/// `[embeddings]`. `Config::embeddings_choice` gives the resulting choice.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a section of settings")]
 pub struct Embeddings {
-    /// Up to the version. `None`: no vectors are made, and none used.
+    /// Including the version. `None`: no vectors are made or used.
     #[serde(deserialize_with = "optional")]
     pub base_url: Option<Url>,
     /// `None`: no key is sent.
     #[serde(deserialize_with = "optional")]
     pub api_key: Option<SecretString>,
-    /// Vectors are compared with those of the same model alone.
+    /// Only vectors of the same model are compared.
     #[serde(deserialize_with = "optional")]
     pub model: Option<String>,
     /// Most passages in one request.
     #[serde(deserialize_with = "required")]
     pub batch: usize,
-    /// For a request with passages, to the end of its answer.
+    /// For a request with passages, to the end of the response.
     #[serde(deserialize_with = "required")]
     pub timeout: Duration,
-    /// For a request with what is searched for, likewise.
+    /// For a request with a query, to the end of the response.
     #[serde(deserialize_with = "required")]
     pub query_timeout: Duration,
 }
 
-/// The endpoint that is configured.
+/// The configured endpoint.
 #[derive(Debug, Clone)]
 pub struct EmbeddingsChoice {
     pub base_url: Url,
@@ -42,7 +42,7 @@ pub struct EmbeddingsChoice {
 }
 
 impl Config {
-    /// The embeddings that are configured; validation saw to it that they are whole.
+    /// The configured embeddings; validation ensures that they are complete.
     #[must_use]
     pub fn embeddings_choice(&self) -> Option<EmbeddingsChoice> {
         let base_url = self.embeddings.base_url.clone()?;

@@ -1,11 +1,11 @@
-//! Why a configuration was refused: which setting, where it was written, what was expected.
-//! No text here shows a value: it may be a secret.
+//! Configuration errors: the setting, where it was written, what was expected. No text shows a value, which may be a
+//! secret.
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// A configuration that cannot be used. Its text names the setting and where it was written.
+/// An invalid configuration. The text names the setting and where it was written.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A file that was named cannot be read.

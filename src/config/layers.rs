@@ -1,5 +1,4 @@
-//! The layers of a configuration: tables laid over each other, remembering where each setting
-//! was written so that an error can say it.
+//! Configuration layers: merged tables that remember where each setting was written, for errors.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use toml::{Table, Value};
 
 use super::{ConfigError, DEFAULTS, Origin};
 
-/// Variables with names of their own, and the settings that they are.
+/// Variables with other names than `REJOINDER_…`, and their settings.
 const ENV_ALIASES: [(&str, &str); 5] = [
     ("DATABASE_URL", "database.url"),
     ("OPENAI_API_KEY", "model.api_key"),
@@ -22,23 +21,23 @@ const ENV_ALIASES: [(&str, &str); 5] = [
 
 const PREFIX: &str = "REJOINDER_";
 
-/// Settings as written, merged, with their origins.
+/// The merged settings with their origins.
 pub(super) struct Layers {
     merged: Table,
-    /// Path and text of the file that was laid.
+    /// Path and text of the merged file.
     file: Option<(PathBuf, String)>,
-    /// Dotted setting and name of each variable that was laid, the strongest last.
+    /// Dotted setting and name of each merged variable, the strongest last.
     variables: Vec<(String, String)>,
 }
 
 impl Layers {
-    /// The embedded defaults alone.
+    /// Only the embedded defaults.
     pub(super) fn defaults() -> Result<Self, ConfigError> {
         let merged = parse(Path::new("default.toml"), DEFAULTS)?;
         Ok(Self { merged, file: None, variables: Vec::new() })
     }
 
-    /// Lays a TOML file over what is there.
+    /// Merges a TOML file over the current settings.
     pub(super) fn merge_file(&mut self, path: &Path) -> Result<(), ConfigError> {
         let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
         let text = fs::read_to_string(path).map_err(unreadable)?;
@@ -47,7 +46,7 @@ impl Layers {
         Ok(())
     }
 
-    /// Lays those variables over what is there that are settings; the rest is not ours.
+    /// Merges the variables that are settings and ignores all others.
     pub(super) fn merge_environment(
         &mut self,
         env: impl Iterator<Item = (String, String)>,
@@ -64,7 +63,7 @@ impl Layers {
                 settings.push((true, rest.to_lowercase().replace("__", "."), name, value));
             }
         }
-        // The same setting under both names: the one that is ours alone was meant for us.
+        // If a setting is given under both names, the `REJOINDER_` name wins.
         settings.sort();
         for (_, setting, name, value) in settings {
             self.variables.push((setting.clone(), name));
@@ -100,7 +99,7 @@ impl Layers {
         })
     }
 
-    /// An error about `setting`, with where it was written.
+    /// An error about `setting`, with its origin.
     pub(super) fn error(&self, setting: &str, message: String) -> ConfigError {
         ConfigError::Setting { setting: setting.to_owned(), origin: self.origin(setting), message }
     }
@@ -114,7 +113,7 @@ impl Layers {
         {
             return Origin::File { path: path.clone(), line };
         }
-        // A section that is wrong as a whole, for what one variable made of it.
+        // A whole section that one variable made invalid.
         let is_below = |known: &str| known.strip_prefix(setting).is_some_and(|rest| rest.starts_with('.'));
         match self.variables.iter().rev().find(|(known, _)| is_below(known)) {
             Some((_, name)) => Origin::Environment(name.clone()),
@@ -123,8 +122,8 @@ impl Layers {
     }
 }
 
-/// Kubernetes gives each pod the addresses of every service: one that is called `rejoinder`
-/// makes `REJOINDER_SERVICE_HOST`, `REJOINDER_PORT=tcp://…` and the like, which are no settings.
+/// Kubernetes gives each pod the addresses of every service: a service called `rejoinder` makes
+/// `REJOINDER_SERVICE_HOST`, `REJOINDER_PORT=tcp://…` and the like, which are not settings.
 fn is_service_link(rest: &str, value: &str) -> bool {
     rest == "SERVICE_HOST"
         || rest.starts_with("SERVICE_PORT")
@@ -143,7 +142,7 @@ fn key_of(segment: &Segment) -> Option<&str> {
     }
 }
 
-/// Serde's message in our words, without the value that it quotes where the type is another.
+/// The message of serde in our words, without the value that it quotes for a type error.
 fn without_value(message: &str) -> String {
     match message.split_once(", expected ") {
         Some((found, expected)) if found.starts_with("invalid") => format!("expected {expected}"),
@@ -151,7 +150,7 @@ fn without_value(message: &str) -> String {
     }
 }
 
-/// The TOML of `text`. Its error leaves out the line itself, which may hold a secret.
+/// Parses TOML. The error omits the line itself, which may contain a secret.
 fn parse(path: &Path, text: &str) -> Result<Table, ConfigError> {
     text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
         path: path.to_owned(),

@@ -1,5 +1,5 @@
-//! The configuration: one struct per section, read from the embedded `config/default.toml`, a
-//! file and the environment, the later winning. No other module reads the environment.
+//! The configuration: one struct for each section, read from the embedded `config/default.toml`, a file and the
+//! environment; later sources override earlier ones. No other module reads the environment.
 
 mod choice;
 mod embeddings;
@@ -38,20 +38,20 @@ use value::{optional, required};
 /// The reference manual of the settings, and their defaults.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 
-/// The file that is read where none is named and it is there.
+/// The file that is read if it exists and none is named.
 const DEFAULT_FILE: &str = "rejoinder.toml";
 
-/// Every setting. What each means is said in `config/default.toml`.
+/// All settings; `config/default.toml` describes them.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where to listen.
+    /// The address to listen on.
     #[serde(deserialize_with = "required")]
     pub listen: SocketAddr,
     /// Folder of the embedded database and the demo key.
     #[serde(deserialize_with = "required")]
     pub data_dir: PathBuf,
-    /// The address under which others reach this server. `None`: made from `listen`.
+    /// The address under which clients reach this server. `None`: derived from `listen`.
     #[serde(deserialize_with = "optional")]
     pub public_url: Option<Url>,
     /// For running turns, after SIGTERM.
@@ -72,7 +72,7 @@ pub struct Config {
     pub widget: Widget,
     pub events: Events,
     pub model: Model,
-    /// By name. `default` is the endpoint of `[model]` and is not in here.
+    /// By name. `default` is the endpoint of `[model]` and not in this map.
     pub connections: BTreeMap<String, Connection>,
     pub embeddings: Embeddings,
     pub outbound: Outbound,
@@ -83,7 +83,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads `file` (or `./rejoinder.toml` if there is one) and this process's environment.
+    /// Reads `file` (or `./rejoinder.toml` if it exists) and the environment of this process.
     pub fn from_process(file: Option<&Path>) -> Result<Self, ConfigError> {
         let default_file = Path::new(DEFAULT_FILE);
         let file = file.or_else(|| default_file.is_file().then_some(default_file));
@@ -91,10 +91,11 @@ impl Config {
         Self::load(file, std::env::vars_os().map(|(name, value)| (text(name), text(value))))
     }
 
-    /// Lays `file` and `env` over the defaults. Reads nothing but `file`.
+    /// Merges `file` and `env` over the defaults. Reads only `file`.
     ///
-    /// The error names the first setting that does not exist, does not parse or contradicts
-    /// another, and where it was written.
+    /// # Errors
+    /// The error names the first setting that does not exist, does not parse or contradicts another, and where it was
+    /// written.
     pub fn load(
         file: Option<&Path>,
         env: impl Iterator<Item = (String, String)>,

@@ -8,35 +8,35 @@ use url::Url;
 
 use super::value::{ByteSize, SettingValue, optional, required};
 
-/// `[model]`: the default endpoint, and bounds that hold for every one.
+/// `[model]`: the default endpoint, and bounds of all endpoints.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a section of settings")]
 pub struct Model {
-    /// Which kind of model answers.
+    /// The kind of the model.
     #[serde(deserialize_with = "required")]
     pub kind: ModelKind,
-    /// Up to the version, `https://api.openai.com/v1`. `None`: that one.
+    /// Including the version. `None`: `https://api.openai.com/v1`.
     #[serde(deserialize_with = "optional")]
     pub base_url: Option<Url>,
     /// `None`: no key is sent.
     #[serde(deserialize_with = "optional")]
     pub api_key: Option<SecretString>,
-    /// What an assistant that names none uses. See `Config::model_choice` for the default.
+    /// The model of assistants that name none; see `Config::model_choice` for the default.
     #[serde(deserialize_with = "optional")]
     pub model: Option<String>,
-    /// Calls under way at once from this process.
+    /// Concurrent calls of this process.
     #[serde(deserialize_with = "optional")]
     pub max_in_flight: Option<usize>,
     /// To connect.
     #[serde(deserialize_with = "required")]
     pub connect_timeout: Duration,
-    /// From the sent request to a streamed answer's first byte.
+    /// From the request to the first byte of a streamed response.
     #[serde(deserialize_with = "required")]
     pub first_byte_timeout: Duration,
-    /// Between two parts of a streamed answer.
+    /// Between two parts of a streamed response.
     #[serde(deserialize_with = "required")]
     pub idle_timeout: Duration,
-    /// Largest answer that is read.
+    /// The largest response.
     #[serde(deserialize_with = "required")]
     pub max_body: ByteSize,
     /// Messages of history that are sent.

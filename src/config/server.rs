@@ -1,4 +1,4 @@
-//! Sections about the process: database and store, connections that come in, logs.
+//! Sections about the process: database and store, incoming connections, logs.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::value::{PostgresUrl, SettingValue, optional, required};
 
-/// `[database]`: which database. `Config::database` gives the choice that follows.
+/// `[database]`; `Config::database` gives the resulting choice.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a section of settings")]
 pub struct DatabaseSection {
@@ -19,10 +19,10 @@ pub struct DatabaseSection {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a section of settings")]
 pub struct Store {
-    /// Writers side by side on a server; the embedded database has one.
+    /// Shards of the write queue on PostgreSQL; the embedded database has one.
     #[serde(deserialize_with = "required")]
     pub shards: usize,
-    /// Connections for reading, beside those of the shards.
+    /// Read connections, besides those of the shards.
     #[serde(deserialize_with = "required")]
     pub read_connections: u32,
     /// Whether `serve` migrates at its start.
@@ -30,7 +30,7 @@ pub struct Store {
     pub migrate: bool,
 }
 
-/// `[http]`: bounds on connections that come in.
+/// `[http]`: bounds of incoming connections.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a section of settings")]
 pub struct Http {
@@ -40,15 +40,15 @@ pub struct Http {
     /// For a request's body to arrive.
     #[serde(deserialize_with = "required")]
     pub body_timeout: Duration,
-    /// For a client to take anything of what is sent to it.
+    /// For a client to read any part of a response.
     #[serde(deserialize_with = "required")]
     pub write_timeout: Duration,
-    /// Open at once; more wait to be accepted.
+    /// Open connections; further ones wait to be accepted.
     #[serde(deserialize_with = "required")]
     pub max_connections: usize,
 }
 
-/// `[log]`: how logs are written, and which.
+/// `[log]`: format and levels of logs.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a section of settings")]
 pub struct Log {
@@ -63,14 +63,14 @@ pub struct Log {
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Human on a terminal, JSON elsewhere.
+    /// Text on a terminal, JSON elsewhere.
     Auto,
     Human,
     Json,
 }
 
 impl LogFormat {
-    /// Whether lines are JSON, where `terminal` says that standard error is one.
+    /// Whether lines are JSON; `terminal` says whether standard error is a terminal.
     pub fn is_json(self, terminal: bool) -> bool {
         match self {
             Self::Auto => !terminal,
@@ -93,7 +93,7 @@ impl SettingValue for LogFormat {
     }
 }
 
-/// Whether an empty store gets the demo workspace.
+/// Whether an empty database gets the demo workspace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Demo {
     /// Only with the embedded database and a loopback address.

@@ -1,4 +1,4 @@
-//! What a newcomer, an operator and a typing error do to a configuration.
+//! Tests of how a configuration is read and refused.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -130,7 +130,7 @@ fn each_kind_of_value_is_read_from_the_environment() {
     )
     .unwrap();
 
-    assert_eq!(config.outbound.allow_hosts, ["127.0.0.1:9000", "crm.local"]);
+    assert_eq!(config.outbound.allow_hosts.entries(), ["127.0.0.1:9000", "crm.local"]);
     assert!(!config.limits.enabled);
     assert_eq!(config.limits.per_address.period, Duration::from_secs(1));
     assert_eq!(config.limits.spend_per_day, Some(Money(2_500_000)));

@@ -1,4 +1,4 @@
-//! Checks that take more than one setting, or more than a form.
+//! Checks that involve several settings, or more than the syntax of one.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -7,20 +7,20 @@ use tracing_subscriber::EnvFilter;
 
 use super::Config;
 
-/// How long events may be kept: a reader must be able to come back, and time must be able to count.
+/// Bounds of the retention: readers need time to return, and timestamps must not overflow.
 const RETENTION_RANGE: RangeInclusive<Duration> = Duration::from_hours(1)..=Duration::from_hours(24 * 3650);
 
-/// How long an endpoint may take to answer: it holds a place among those of all workspaces meanwhile.
+/// A slow endpoint occupies a slot that all workspaces share.
 const MAX_WEBHOOK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Most passages in one request: OpenAI takes 2048 inputs, and 300,000 tokens.
 const MAX_EMBEDDINGS_BATCH: usize = 512;
 
-/// A setting that is refused, and why.
+/// An invalid setting and the reason.
 type ValidationError = (&'static str, String);
 
 impl Config {
-    /// The first setting that cannot be meant.
+    /// Returns the first invalid setting.
     pub(super) fn validate(&self) -> Result<(), ValidationError> {
         self.validate_counts()?;
         self.validate_durations()?;
@@ -28,7 +28,7 @@ impl Config {
             return invalid("secret_key_file", "`secret_key` is set too: only one of the two may be");
         }
         if self.turn.max_in_flight < 2 {
-            return invalid("turn.max_in_flight", "expected 2 or more: each door needs a slot");
+            return invalid("turn.max_in_flight", "expected 2 or more: each API needs a slot");
         }
         if !RETENTION_RANGE.contains(&self.events.retention) {
             return invalid("events.retention", "expected from 1h to 3650d");
@@ -41,9 +41,6 @@ impl Config {
             let expected =
                 "expected lower-case letters, digits, `-` and `_`, and not `default`, which is [model]";
             return invalid("connections", &format!("`{name}` is no name for a connection: {expected}"));
-        }
-        if self.outbound.allow_hosts.iter().any(|host| !is_host(host)) {
-            return invalid("outbound.allow_hosts", "expected `host` or `host:port`, without scheme or path");
         }
         if EnvFilter::builder().parse(&self.log.filter).is_err() {
             return invalid("log.filter", "expected levels such as `info` or `info,sqlx=debug`");
@@ -124,14 +121,8 @@ fn invalid(setting: &'static str, message: &str) -> Result<(), ValidationError> 
     Err((setting, message.to_owned()))
 }
 
-/// Names that a variable can spell, too.
+/// Whether a variable can spell the name of a connection.
 fn is_connection_name(name: &str) -> bool {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     !name.is_empty() && name != "default" && name.chars().all(fits)
-}
-
-/// Whether a URL could have this as its host and port.
-fn is_host(text: &str) -> bool {
-    !text.is_empty()
-        && !text.contains(|c: char| c.is_whitespace() || matches!(c, '/' | '@' | '?' | '#' | '*'))
 }

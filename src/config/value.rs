@@ -1,5 +1,5 @@
-//! The forms in which settings are written, and how each is read: durations, rates, sizes, money,
-//! URLs, secrets. A form that does not fit is answered with what was expected, never with the value.
+//! Parsers of setting values: durations, rates, sizes, money, URLs, secrets. Errors say what was expected and never
+//! show the value.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -19,16 +19,16 @@ use url::Url;
 
 use crate::domain::money::Money;
 
-/// Something that a setting's text can be parsed into.
+/// A type that the text of a setting parses into.
 pub(super) trait SettingValue: Sized {
-    /// What a right text looks like, after "expected".
+    /// The expected form, as it follows "expected".
     const EXPECTED: &'static str;
 
-    /// `None` where the text has another form.
+    /// `None` if the text has another form.
     fn parse(text: &str) -> Option<Self>;
 }
 
-/// Reads a setting that always has a value.
+/// Reads a setting with a value.
 pub(super) fn required<'de, D: Deserializer<'de>, T: SettingValue>(deserializer: D) -> Result<T, D::Error> {
     let text = scalar::<D, T>(deserializer)?;
     T::parse(&text).ok_or_else(|| D::Error::custom(format_args!("expected {}", T::EXPECTED)))
@@ -47,7 +47,7 @@ pub(super) fn optional<'de, D: Deserializer<'de>, T: SettingValue>(
         .ok_or_else(|| D::Error::custom(format_args!("expected {}, or \"\" for none", T::EXPECTED)))
 }
 
-/// The text of a string, whole number or boolean.
+/// The text of a string, integer or boolean.
 fn scalar<'de, D: Deserializer<'de>, T: SettingValue>(deserializer: D) -> Result<String, D::Error> {
     struct Scalar<T>(PhantomData<T>);
 
@@ -71,7 +71,7 @@ fn scalar<'de, D: Deserializer<'de>, T: SettingValue>(deserializer: D) -> Result
     deserializer.deserialize_any(Scalar::<T>(PhantomData))
 }
 
-/// So many in each period, with a burst of the same size.
+/// A number of requests for each period, with a burst of the same size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     pub count: NonZeroU32,
@@ -145,7 +145,7 @@ impl SettingValue for Url {
     }
 }
 
-/// The address of a database server. It may hold a password, so it is not shown.
+/// The address of a database server. It may contain a password, so `Debug` hides it.
 #[derive(Debug, Clone)]
 pub struct PostgresUrl(pub SecretString);
 

@@ -1,13 +1,15 @@
-//! Sections about the work: turns, the widget door that waits for them, events, limits, the outbound client.
+//! Sections about the work: turns, widget requests, events, webhooks, limits, the outbound client.
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use super::value::{Rate, optional, required};
+use crate::domain::allow_hosts::AllowHosts;
 use crate::domain::money::Money;
 
-/// `[turn]`: how long a turn may take, how often it is tried, how many there may be.
+/// `[turn]`: limits of turns.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a section of settings")]
 pub struct Turn {
@@ -29,7 +31,7 @@ pub struct Turn {
     /// Attempts at one turn.
     #[serde(deserialize_with = "required")]
     pub max_attempts: u32,
-    /// How long a silent process keeps its turns.
+    /// The time after which the turns of a silent process are taken over.
     #[serde(deserialize_with = "required")]
     pub lease: Duration,
     /// Takeovers after which a turn fails.
@@ -49,53 +51,53 @@ pub struct Turn {
     pub max_open: u32,
 }
 
-/// `[widget]`: requests of the widget door that wait for their turn.
+/// `[widget]`: widget requests that wait for their turn.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a section of settings")]
 pub struct Widget {
-    /// From a request's arrival to its answer.
+    /// From the arrival of a request to its response.
     #[serde(deserialize_with = "required")]
     pub deadline: Duration,
-    /// Requests that wait at once in this process.
+    /// Requests that wait concurrently in this process.
     #[serde(deserialize_with = "required")]
     pub max_waiting: usize,
 }
 
-/// `[events]`: the log of events, and who follows it.
+/// `[events]`: the event log and its followers.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a section of settings")]
 pub struct Events {
-    /// How long events, closed deliveries and their attempts are kept.
+    /// The retention of events, closed deliveries and their attempts.
     #[serde(deserialize_with = "required")]
     pub retention: Duration,
-    /// Streams and long polls that follow at once in this process.
+    /// Concurrent streams and long polls of this process.
     #[serde(deserialize_with = "required")]
     pub max_followers: usize,
-    /// The same, of one workspace.
+    /// The same for one workspace.
     #[serde(deserialize_with = "required")]
     pub max_followers_per_workspace: usize,
 }
 
-/// `[webhooks]`: events on their way to webhook endpoints.
+/// `[webhooks]`: deliveries to webhook endpoints.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a section of settings")]
 pub struct Webhooks {
-    /// Deliveries under way at once from this process.
+    /// Concurrent deliveries of this process.
     #[serde(deserialize_with = "required")]
     pub max_in_flight: usize,
-    /// Of these, to one endpoint.
+    /// The same to one endpoint.
     #[serde(deserialize_with = "required")]
     pub max_in_flight_per_endpoint: usize,
-    /// From a request to the end of its answer.
+    /// From a request to the end of the response.
     #[serde(deserialize_with = "required")]
     pub timeout: Duration,
 }
 
-/// `[limits]`: guards of the widget door, whose only credential is a UUID.
+/// `[limits]`: limits of the widget API, whose only credential is a UUID.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a section of settings")]
 pub struct Limits {
-    /// `false`: none of these hold.
+    /// `false`: none of these limits apply.
     #[serde(deserialize_with = "required")]
     pub enabled: bool,
     /// Messages.
@@ -107,27 +109,34 @@ pub struct Limits {
     /// New conversations.
     #[serde(deserialize_with = "required")]
     pub new_conversations_per_address: Rate,
-    /// Messages that a conversation may hold.
+    /// Messages of a conversation.
     #[serde(deserialize_with = "required")]
     pub messages_per_conversation: u32,
     /// Cost of a conversation.
     #[serde(deserialize_with = "optional")]
     pub spend_per_conversation: Option<Money>,
-    /// Cost of a workspace's widget door a day.
+    /// Cost of the widget conversations of a workspace a day.
     #[serde(deserialize_with = "optional")]
     pub spend_per_day: Option<Money>,
     /// Free test turns of a workspace a day.
     #[serde(deserialize_with = "required")]
     pub test_turns_per_day: u32,
-    /// Proxies in front whose `X-Forwarded-For` entry is believed.
+    /// Trusted proxies whose `X-Forwarded-For` entry is used.
     #[serde(deserialize_with = "required")]
     pub trusted_proxy_hops: usize,
 }
 
-/// `[outbound]`: the guarded client for addresses that tenants choose.
+/// `[outbound]`: the client for URLs that tenants choose.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a section of settings")]
 pub struct Outbound {
-    /// Private hosts that may be reached: `host` or `host:port`, as URLs write them.
-    pub allow_hosts: Vec<String>,
+    /// Private hosts that are allowed: `host` or `host:port`, as URLs write them.
+    #[serde(deserialize_with = "hosts")]
+    pub allow_hosts: AllowHosts,
+}
+
+fn hosts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AllowHosts, D::Error> {
+    let entries = Vec::<String>::deserialize(deserializer)?;
+    AllowHosts::parse(entries)
+        .map_err(|_| D::Error::custom("expected `host` or `host:port`, without scheme or path"))
 }

@@ -1,4 +1,4 @@
-//! Whoever sends a bearer key: its workspace, and what the key may do.
+//! The account of a bearer key: its workspace and scopes.
 
 use super::ids::{KeyId, WorkspaceId};
 use super::string_enum::string_enum;
@@ -6,7 +6,7 @@ use super::string_enum::string_enum;
 string_enum! {
     /// What a key may do.
     Scope {
-        /// Send, create, patch, end, widget links, the AI's switch.
+        /// Send messages; create, update and end conversations; widget links; the AI switch.
         MessagesWrite = "messages:write",
         /// Balance, ledger, usage.
         BillingRead = "billing:read",
@@ -17,7 +17,7 @@ string_enum! {
     }
 }
 
-/// A key that was checked.
+/// A checked key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     pub workspace: WorkspaceId,

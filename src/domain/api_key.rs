@@ -1,4 +1,4 @@
-//! Keys of the platform door: what they look like, and what is kept of them.
+//! Keys of the platform API: their format, and what is stored of them.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,16 +10,16 @@ use super::clock::Micros;
 use super::ids::{KeyId, WorkspaceId};
 
 const KEY_PREFIX: &str = "sk_";
-/// Longer than any key that is made (46), so that no one has us hash a book.
+/// Longer than any key (46 bytes); longer input is not hashed.
 const MAX_LENGTH: usize = 128;
-/// How much of a key is kept to tell it from others.
+/// Characters of a key that are stored to identify it.
 const VISIBLE_LENGTH: usize = 9;
 
-/// What the store finds a key by.
+/// The hash by which the database finds a key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct KeyHash(pub [u8; 32]);
 
-/// The secret itself: shown once, never stored.
+/// The secret: shown once, never stored.
 #[derive(Clone, Debug)]
 pub struct KeySecret(SecretString);
 
@@ -30,7 +30,7 @@ impl KeySecret {
         Self(format!("{KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)).into())
     }
 
-    /// What a client sent; none where it cannot be a key, so that the store need not be asked.
+    /// Parses what a client sent; none if it cannot be a key, which saves a query.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
@@ -38,27 +38,27 @@ impl KeySecret {
         is_key.then(|| Self(text.into()))
     }
 
-    /// For whoever is to have it.
+    /// The text for its owner.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 
-    /// SHA-256 of the whole text. A key has 256 random bits, so no salt is needed, and whoever
-    /// measures how long the search for a hash takes learns nothing about a key.
+    /// SHA-256 of the text. A key has 256 random bits, so it needs no salt, and the time of a lookup by hash reveals
+    /// nothing about a key.
     #[must_use]
     pub fn hash(&self) -> KeyHash {
         KeyHash(Sha256::digest(self.expose()).into())
     }
 
-    /// Its beginning, to tell it from others.
+    /// The stored prefix.
     #[must_use]
     pub fn prefix(&self) -> String {
         self.expose().chars().take(VISIBLE_LENGTH).collect()
     }
 }
 
-/// A key as its row keeps it.
+/// A stored key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKey {
     pub id: KeyId,
@@ -73,7 +73,7 @@ pub struct ApiKey {
 }
 
 impl ApiKey {
-    /// Whoever holds it, unless it was revoked or has expired.
+    /// Its account, unless it was revoked or has expired.
     #[must_use]
     pub fn account(&self, now: Micros) -> Option<Account> {
         let is_active = self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end);

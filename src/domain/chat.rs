@@ -1,8 +1,6 @@
-//! The vocabulary of a model call: what is sent, the parts that come back, the
-//! answer they add up to, and the ways in which it can fail. No vendor's wire
-//! format is known here.
+//! A model call: request, parts of the response, the collected response, and errors. Independent of any wire format.
 
-use std::{error::Error, fmt, time::Duration};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -12,7 +10,7 @@ use super::failure::Failure;
 /// One call of a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChatRequest {
-    /// The model's name, as its endpoint knows it.
+    /// The name of the model at its endpoint.
     pub model: String,
     /// Oldest first; every tool call is followed by its result.
     pub messages: Vec<ChatMessage>,
@@ -37,7 +35,7 @@ pub enum ChatMessage {
     },
 }
 
-/// A tool as it is offered to the model.
+/// A tool as the model sees it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ToolSpec {
     pub name: String,
@@ -46,16 +44,16 @@ pub struct ToolSpec {
     pub parameters: Value,
 }
 
-/// A call that the model asks for.
+/// A call that the model requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolCall {
     pub id: String,
     pub name: String,
-    /// As the model wrote them: meant to be a JSON object, but nothing is promised.
+    /// As the model wrote them: supposed to be a JSON object.
     pub arguments: String,
 }
 
-/// A whole answer: text, calls, or both. It is journalled as JSON.
+/// A whole response: text, calls, or both. It is journalled as JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelAnswer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -66,15 +64,15 @@ pub struct ModelAnswer {
     pub usage: Usage,
 }
 
-/// Tokens of one call; zero where the endpoint does not say.
+/// Tokens of one call; zero if the endpoint does not report them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Usage {
     pub input: i64,
-    /// Those of `input` that the provider had cached.
+    /// The part of `input` that the provider had cached.
     pub cached: i64,
     pub output: i64,
-    /// Those of `output` that were spent on reasoning.
+    /// The part of `output` that was spent on reasoning.
     pub reasoning: i64,
 }
 
@@ -88,26 +86,27 @@ impl Usage {
     }
 }
 
-/// A piece of an answer, in order of arrival.
+/// A piece of a response, in order of arrival.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part {
     Text(String),
-    /// A piece of the call in `index` (0, 1, …). The first piece that brings a name
-    /// or an id gives it; arguments are appended.
+    /// A piece of the call in `index` (0, 1, …). The first piece with a name or an id sets it; arguments are
+    /// appended.
     Call {
         index: usize,
         id: Option<String>,
         name: Option<String>,
         arguments: String,
     },
-    /// Replaces what was said of tokens before.
+    /// Replaces the previous token counts.
     Usage(Usage),
-    /// The model has said that it is done; without it an answer was cut.
+    /// The model has finished; a response without it was truncated.
     Finished,
 }
 
-/// Why a model call gave no answer. Never carries an address, a key or a body.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Why a model call failed. Never contains an address, a key or a body.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.failure().detail())]
 pub enum ModelError {
     Timeout,
     /// No connection, or a 5xx.
@@ -115,22 +114,14 @@ pub enum ModelError {
     RateLimited {
         retry_after: Option<Duration>,
     },
-    /// Another 4xx, or an answer that its content filter held back.
+    /// Another 4xx, or a response that a content filter withheld.
     Refused,
-    /// Garbage, empty, cut or too large.
+    /// Invalid, empty, truncated or too large.
     Unreadable,
 }
 
-impl fmt::Display for ModelError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.failure().detail())
-    }
-}
-
-impl Error for ModelError {}
-
 impl ModelError {
-    /// Whether the cause can pass, so that the same call may succeed later.
+    /// Whether the same call may succeed later.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Timeout | Self::Unavailable | Self::RateLimited { .. } => true,
@@ -138,7 +129,7 @@ impl ModelError {
         }
     }
 
-    /// What a turn that ends with this error failed of.
+    /// The failure of a turn that ends with this error.
     pub fn failure(&self) -> Failure {
         match self {
             Self::Timeout => Failure::Timeout,
@@ -150,7 +141,7 @@ impl ModelError {
     }
 }
 
-/// Takes U+0000 out of a text: not every store can keep it.
+/// Removes U+0000 from a text, because PostgreSQL cannot store it.
 pub fn clean_text(mut text: String) -> String {
     if text.contains('\0') {
         text.retain(|c| c != '\0');
@@ -158,7 +149,7 @@ pub fn clean_text(mut text: String) -> String {
     text
 }
 
-/// Takes U+0000 out of every string and key of a JSON value.
+/// Removes U+0000 from every string and key of a JSON value.
 pub fn clean_value(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(clean_text(text)),

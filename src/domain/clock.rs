@@ -1,4 +1,4 @@
-//! Time as a value that is passed in, so that tests decide what time it is.
+//! Time as a parameter, so that tests control it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// An instant: microseconds since 1970-01-01T00:00:00Z, as both databases keep it.
+/// An instant: microseconds since 1970-01-01T00:00:00Z, as both databases store it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Micros(pub i64);
 
@@ -23,7 +23,7 @@ impl Micros {
         Self(self.0.saturating_sub(micros(duration)))
     }
 
-    /// How long after `earlier` this is; zero where it is not after.
+    /// The duration since `earlier`; zero if it is not later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
@@ -35,7 +35,7 @@ impl Micros {
         self.0.div_euclid(86_400_000_000)
     }
 
-    /// As a jiff timestamp; out of range becomes the epoch, which no clock of ours gives.
+    /// As a jiff timestamp; the epoch if it is out of range.
     #[must_use]
     pub fn timestamp(self) -> Timestamp {
         Timestamp::from_microsecond(self.0).unwrap_or(Timestamp::UNIX_EPOCH)
@@ -59,7 +59,7 @@ fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Tells the time, truncated to microseconds.
+/// A clock with a resolution of microseconds.
 pub trait Clock: Send + Sync + fmt::Debug {
     /// The present instant.
     fn now(&self) -> Micros;
@@ -76,18 +76,18 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is moved, for tests.
+/// A clock for tests that only moves when told to.
 #[derive(Debug)]
 pub struct FixedClock(AtomicI64);
 
 impl FixedClock {
-    /// Stands at `now`.
+    /// Starts at `now`.
     #[must_use]
     pub fn at(now: Timestamp) -> Self {
         Self(AtomicI64::new(Micros::from(now).0))
     }
 
-    /// Moves on by `duration`.
+    /// Advances by `duration`.
     pub fn advance(&self, duration: Duration) {
         self.0.fetch_add(micros(duration), Ordering::SeqCst);
     }

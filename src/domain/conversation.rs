@@ -1,4 +1,4 @@
-//! A conversation and who speaks in it.
+//! Conversations and the senders of messages.
 
 use super::clock::Micros;
 use super::ids::{AssistantId, ConversationId, WidgetUuid, WorkspaceId};
@@ -6,13 +6,13 @@ use super::message::Message;
 use super::string_enum::string_enum;
 
 string_enum! {
-    /// What a conversation is for; decides what a reply in it costs.
+    /// The type of a conversation, which determines its price.
     ConversationKind {
         /// A visitor of a chat widget.
         Widget = "widget",
-        /// A trial of the assistant; free.
+        /// A test of the assistant; free.
         Test = "test",
-        /// A back end's, through the platform door.
+        /// A conversation of a back end, through the platform API.
         Api = "api",
     }
 }
@@ -20,18 +20,18 @@ string_enum! {
 string_enum! {
     /// Who sent a message.
     SenderType {
-        /// The person who is helped.
+        /// The person who is served.
         User = "user",
-        /// A person on the assistant's side.
+        /// A human agent.
         Agent = "agent",
-        /// An instruction to the model from there on.
+        /// An instruction to the model, from this message on.
         System = "system",
         /// The model's reply.
         Assistant = "assistant",
     }
 }
 
-/// A conversation as its row keeps it. Free-form JSON is kept as the text that was sent.
+/// A stored conversation. Free-form JSON keeps the text that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conversation {
     pub workspace: WorkspaceId,
@@ -42,15 +42,15 @@ pub struct Conversation {
     pub created_at: Micros,
     pub ended_at: Option<Micros>,
     pub deleted_at: Option<Micros>,
-    /// The position that its next message gets; also how many it has had.
+    /// The position of its next message, and so the number of its messages.
     pub next_position: i64,
     /// Turns that have not ended.
     pub open_turns: i64,
-    /// Charges less refunds, in millionths of a dollar.
+    /// Charges minus refunds, in millionths of a dollar.
     pub spent: i64,
-    /// A JSON object: variables that a bearer key or a workspace file set. Trusted by tools.
+    /// A JSON object: variables set by a bearer key or the workspace file. Tools may use them.
     pub key_variables: String,
-    /// A JSON object: variables that a visitor set. Never in a tool's URL, headers or body.
+    /// A JSON object: variables set by a visitor. Never used in the URL, headers or body of a tool.
     pub visitor_variables: String,
     /// A JSON object.
     pub metadata: Option<String>,
@@ -58,7 +58,7 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// One without messages, its AI on.
+    /// A new conversation without messages, with its AI on.
     #[must_use]
     pub fn new(
         workspace: WorkspaceId,

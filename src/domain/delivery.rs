@@ -1,5 +1,4 @@
-//! Deliveries: an event on its way to a webhook endpoint. What an endpoint's answer
-//! means, and when a delivery that failed is tried again.
+//! Deliveries of events to webhook endpoints: the meaning of responses, and the schedule of retries.
 
 use std::time::Duration;
 
@@ -11,56 +10,56 @@ use super::string_enum::string_enum;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
-/// The pauses after a round's first, second, … failed attempt, in seconds; after the last one there is none.
+/// The pauses after the first, second, … failed attempt of a round, in seconds; the delivery fails after the last.
 const RETRY_SCHEDULE: [u64; 9] =
     [5, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR];
-/// What an endpoint may ask for instead.
+/// The range of a requested delay.
 const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
-/// After so many attempts of a round it may only ask for a longer pause: short ones would use up the round.
+/// From this attempt of a round on, an endpoint may only request a longer pause: shorter ones would use up the round.
 const SHORTENABLE_ATTEMPTS: i64 = 2;
 
-/// How long a delivery waits for an earlier one of its conversation at its endpoint that is to be tried
-/// again, counted from that one's event.
+/// The ordering window: how long a delivery waits for an earlier one of its conversation that is being retried,
+/// counted from the earlier event.
 pub const ORDERING_WINDOW: Duration = Duration::from_secs(30);
 
-/// How much of an answer's body is kept, in bytes.
+/// Bytes of a response body that are stored.
 pub const MAX_EXCERPT: usize = 2 * 1024;
 
 string_enum! {
-    /// Where a delivery stands.
+    /// The state of a delivery.
     DeliveryState {
         /// May be claimed, from `not_before` on.
         Queued = "queued",
         /// Owned by a process.
         Running = "running",
-        /// Answered with a 2xx.
+        /// The endpoint responded with a 2xx.
         Delivered = "delivered",
         /// Every attempt of the schedule failed.
         Failed = "failed",
-        /// Not to be sent any more: its endpoint, its conversation or its event is gone.
+        /// Cancelled: its endpoint, conversation or event is gone.
         Closed = "closed",
     }
 }
 
 string_enum! {
-    /// How an attempt ended.
+    /// The outcome of an attempt.
     AttemptOutcome {
         /// A 2xx.
         Delivered = "delivered",
         /// A 3xx, which is never followed.
         Redirected = "redirected",
-        /// A 410: the endpoint wants no more.
+        /// A 410: the endpoint wants no more events.
         Gone = "gone",
         /// Another status.
         Refused = "refused",
-        /// No answer in time.
+        /// A time-out.
         TimedOut = "timed_out",
-        /// No such name, nobody listens, or TLS failed.
+        /// The name does not resolve, the connection is refused, or TLS failed.
         Unreachable = "unreachable",
-        /// The connection broke before an answer.
+        /// The connection broke before a response.
         Broken = "broken",
-        /// Not sent: the URL may not be called.
+        /// Not sent: the URL is refused.
         Blocked = "blocked",
         /// Not sent: the endpoint's secret cannot be opened.
         Unsigned = "unsigned",
@@ -68,7 +67,7 @@ string_enum! {
 }
 
 impl AttemptOutcome {
-    /// What an answer with this status means.
+    /// The outcome of a response with this status.
     #[must_use]
     pub fn from_status(status: u16) -> Self {
         match status {
@@ -80,12 +79,12 @@ impl AttemptOutcome {
     }
 }
 
-/// Which delivery.
+/// The key of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeliveryKey {
     pub workspace: WorkspaceId,
     pub endpoint: EndpointId,
-    /// Of its event.
+    /// The cursor of its event.
     pub cursor: i64,
 }
 
@@ -96,11 +95,11 @@ pub struct ClaimedDelivery {
     pub id: DeliveryId,
     /// Rises by one with every claim, takeover, hand-back and end of an attempt.
     pub fence: i64,
-    /// Made so far.
+    /// The number of attempts.
     pub attempts: i64,
-    /// Of these, those of earlier rounds: a resend begins the schedule anew.
+    /// Of these, the attempts of earlier rounds; a resend starts a new round.
     pub attempts_before: i64,
-    /// Sent again by request, and says so.
+    /// Whether it was resent by request; its header says so.
     pub replay: bool,
 }
 
@@ -110,34 +109,35 @@ pub struct EventPayload {
     pub workspace: WorkspaceId,
     pub cursor: i64,
     pub id: EventId,
-    /// The same bytes each time.
+    /// The same bytes at every attempt.
     pub body: String,
-    /// Its conversation has been deleted since: it is not to be sent.
+    /// Its conversation was deleted: it must not be sent.
     pub is_withheld: bool,
 }
 
-/// An attempt that was made.
+/// A finished attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
     pub started_at: Micros,
     pub finished_at: Micros,
     pub outcome: AttemptOutcome,
     pub status: Option<u16>,
-    /// How the answer's body begins, at most [`MAX_EXCERPT`] bytes.
+    /// The beginning of the response body, at most [`MAX_EXCERPT`] bytes.
     pub excerpt: Option<String>,
 }
 
-/// What becomes of a delivery after an attempt.
+/// The next state of a delivery after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
     Delivered,
-    /// Tried again after this pause.
+    /// Retried after this pause.
     Retry(Duration),
     Failed,
 }
 
-/// What follows from the `attempt`th attempt of a round (from 1). `retry_after` is a `Retry-After`, which
-/// replaces the pause, within bounds, and from the third attempt on only lengthens it; `random` spreads those that failed together.
+/// The disposition after the `attempt`th attempt of a round (from 1). `retry_after` is a `Retry-After`, which
+/// replaces the pause, within bounds, and from the third attempt on only lengthens it; `random` spreads deliveries
+/// that failed together.
 #[must_use]
 pub fn disposition(
     outcome: AttemptOutcome,
@@ -159,31 +159,31 @@ pub fn disposition(
     }
 }
 
-/// The end of a process's hold on a delivery.
+/// The release of a delivery by its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutcomeWrite {
     pub key: DeliveryKey,
-    /// As it was claimed: who was overtaken changes nothing.
+    /// As it was claimed; a process that was fenced off changes nothing.
     pub fence: i64,
     pub outcome: DeliveryOutcome,
 }
 
-/// How a hold on a delivery ends.
+/// The result of the release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeliveryOutcome {
     Attempted(Attempt, Disposition),
-    /// For whoever claims it, with no attempt counted.
+    /// Back to the queue, with no attempt counted.
     HandedBack,
     /// There is nothing to send any more.
     Closed,
 }
 
-/// How an answer's body begins, as it is kept.
+/// The stored beginning of a response body.
 #[must_use]
 pub fn excerpt(body: &[u8]) -> Option<String> {
     let prefix = &body[..body.len().min(MAX_EXCERPT)];
     let text = String::from_utf8_lossy(prefix);
-    // A character that was cut in two is not half kept, and what replaces it takes more bytes.
+    // A split character is dropped, and its replacement could exceed the limit.
     let mut end = text.len().min(MAX_EXCERPT);
     while !text.is_char_boundary(end) {
         end -= 1;

@@ -1,11 +1,11 @@
-//! Deliveries as they are told to whoever runs the endpoint.
+//! The delivery log, for whoever runs the endpoint.
 
 use super::clock::Micros;
 use super::delivery::{Attempt, DeliveryState};
 use super::event::EventType;
 use super::ids::{ConversationId, DeliveryId, EventId};
 
-/// A delivery, as the log has it.
+/// A delivery in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliveryLogEntry {
     pub id: DeliveryId,
@@ -15,12 +15,12 @@ pub struct DeliveryLogEntry {
     pub event: EventId,
     pub kind: EventType,
     pub state: DeliveryState,
-    /// Sent again by request.
+    /// Whether it was resent by request.
     pub replay: bool,
     pub attempts: i64,
-    /// When the next attempt may begin, while it is queued.
+    /// The earliest start of the next attempt, while it is queued.
     pub not_before: Micros,
-    /// When it was queued, the last time: the store's time.
+    /// When it was last queued, by the clock of the database.
     pub created_at: Micros,
     pub ended_at: Option<Micros>,
 }

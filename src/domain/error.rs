@@ -1,19 +1,18 @@
-//! What can be wrong with a request, without HTTP. `Display` is always safe to
-//! show; what must not be shown lives in a source.
+//! Errors of requests, independent of HTTP. `Display` is always safe to show; internals are only in sources.
 
 use std::time::Duration;
 
 use super::failure::Failure;
 
-/// One field of a request that cannot be taken.
+/// An invalid field of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
     pub field: &'static str,
-    /// A whole sentence, in the words of the door that the request came through.
+    /// A whole sentence, in the wording of the API.
     pub text: String,
 }
 
-/// A refusal, or a failure, of a request.
+/// A request that was refused or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{}", .0.first().map_or("The request is invalid.", |first| &first.text))]
@@ -29,12 +28,12 @@ pub enum Error {
     /// `name` is the id as it was sent.
     #[error("{} not found: {name}.", resource.as_str())]
     NotFound { resource: ResourceKind, name: String },
-    /// Events after a reader's cursor were removed. `resume` is the cursor before the oldest kept.
+    /// Events after the cursor of a reader were removed. `resume` is the cursor before the oldest retained event.
     #[error(
         "The events after this cursor are kept no longer. The oldest that is kept follows after={resume}, or without 'after'."
     )]
     CursorExpired { resume: i64 },
-    /// What is to be sent again has not been sent yet, or is being sent.
+    /// A delivery to resend is waiting for its first attempt, or being sent.
     #[error(
         "The delivery is under way: it is queued for its first attempt, or being sent. If that fails, send it again then."
     )]
@@ -47,7 +46,7 @@ pub enum Error {
     /// A limit by rate, count, day or spending.
     #[error("Too Many Attempts.")]
     LimitReached { retry_after: Duration },
-    /// A bound of this server is reached.
+    /// A limit of this server is reached.
     #[error("{text}")]
     Overloaded { text: &'static str, retry_after: Duration },
     #[error("A request with this Idempotency-Key is still being processed")]
@@ -56,25 +55,30 @@ pub enum Error {
     IdempotencyKeyReused,
     #[error("The Idempotency-Key header must have 1 to 255 visible characters")]
     IdempotencyKeyMalformed,
-    /// What the request would make or change is there already, or is not its to change.
+    /// The target of the request exists already, or is managed elsewhere.
     #[error("{0}")]
     Conflict(String),
-    /// What this server was not set up for.
+    /// The server is not configured for this request.
     #[error("{0}")]
     NotConfigured(&'static str),
-    /// The store refused or is away. Where `outcome_unknown`, the request may have been carried out.
+    /// The database is unavailable: the same request may succeed later. With `outcome_unknown`, the
+    /// request may have been carried out.
     #[error("The service is temporarily unavailable")]
     Unavailable {
         outcome_unknown: bool,
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
+    /// A fault of this server: the same request fails again until someone repairs it. A write may have
+    /// been carried out.
+    #[error("The server failed to process the request.")]
+    Internal { source: Box<dyn std::error::Error + Send + Sync> },
 }
 
 super::string_enum::string_enum! {
-    /// What was not found.
+    /// The kind of a resource that was not found.
     ResourceKind {
-        /// By either door's name for it.
+        /// By its name on either API.
         Conversation = "Conversation",
         /// A message.
         Message = "Message",
@@ -100,13 +104,19 @@ super::string_enum::string_enum! {
 }
 
 impl Error {
-    /// An error of a field.
+    /// An error of one field.
     #[must_use]
     pub fn invalid(field: &'static str, text: impl Into<String>) -> Self {
         Self::Invalid(vec![FieldError { field, text: text.into() }])
     }
 
-    /// Something that is not there, by the name that was sent for it.
+    /// A fault of this server; `source` is logged and never sent.
+    #[must_use]
+    pub fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Internal { source: source.into() }
+    }
+
+    /// A resource that does not exist, by its name as sent.
     #[must_use]
     pub fn not_found(resource: ResourceKind, name: impl Into<String>) -> Self {
         Self::NotFound { resource, name: name.into() }
@@ -146,6 +156,7 @@ impl Error {
             Self::NotConfigured(_) => "not_configured",
             Self::Unavailable { outcome_unknown: true, .. } => "outcome_unknown",
             Self::Unavailable { outcome_unknown: false, .. } => "service_unavailable",
+            Self::Internal { .. } => "internal_error",
         }
     }
 }

@@ -1,43 +1,43 @@
-//! Events: what the feed and the webhooks tell.
+//! Events of the feed and the webhooks.
 
 use super::clock::Micros;
 use super::ids::{ConversationId, DeliveryId, EndpointId, EventId, WorkspaceId};
 use super::string_enum::string_enum;
 
 string_enum! {
-    /// What an event is about.
+    /// The type of an event.
     EventType {
         ConversationCreated = "conversation.created",
         ConversationUpdated = "conversation.updated",
         ConversationEnded = "conversation.ended",
         ConversationDeleted = "conversation.deleted",
-        /// Every message that someone sends, and every reply.
+        /// A message or a reply.
         MessageCreated = "message.created",
-        /// A reply that will not come.
+        /// A turn failed.
         ReplyFailed = "reply.failed",
-        /// A reply that was not wanted any more.
+        /// A reply was discarded.
         ReplyDiscarded = "reply.discarded",
-        /// Once, when the balance crosses the workspace's threshold.
+        /// Sent once when the balance falls below the threshold of the workspace.
         BalanceLow = "balance.low",
         WebhookEndpointDisabled = "webhook_endpoint.disabled",
-        /// By request, to one endpoint alone.
+        /// A requested test, for one endpoint only.
         WebhookEndpointTest = "webhook_endpoint.test",
     }
 }
 
 impl EventType {
-    /// Whether it goes to whoever takes its type; a test goes to one endpoint alone.
+    /// Whether all endpoints with this type get it; a test goes to one endpoint only.
     #[must_use]
     pub fn is_subscribable(self) -> bool {
         self != Self::WebhookEndpointTest
     }
 }
 
-/// An event as its row keeps it: rendered once, in the transaction that makes it true.
+/// A stored event: rendered once, in the transaction that it describes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     pub workspace: WorkspaceId,
-    /// Its place in the workspace's feed: commit order is cursor order.
+    /// Its position in the feed of the workspace: commit order is cursor order.
     pub cursor: i64,
     pub id: EventId,
     pub kind: EventType,
@@ -47,33 +47,33 @@ pub struct Event {
     pub created_at: Micros,
 }
 
-/// How far a workspace's feed reaches. Cursors count up from 1, without a gap.
+/// The bounds of the feed of a workspace. Cursors count up from 1 without gaps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CursorRange {
-    /// The cursor of the oldest event that is kept, or of the next to be written.
+    /// The cursor of the oldest retained event, or of the next event.
     pub oldest: i64,
-    /// The cursor of the last event that was written; 0 before the first.
+    /// The cursor of the last event; 0 before the first.
     pub latest: i64,
 }
 
 impl Default for CursorRange {
-    /// Of a feed that nothing was written to.
+    /// The bounds of an empty feed.
     fn default() -> Self {
         Self { oldest: 1, latest: 0 }
     }
 }
 
-/// Which events a reader of the feed wants.
+/// The filter of a reader.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventFilter {
     /// Empty: all.
     pub types: Vec<EventType>,
-    /// None: of all conversations, and of none.
+    /// None: events of all conversations, and of none.
     pub conversation: Option<ConversationId>,
 }
 
 impl EventFilter {
-    /// Whether it lets an event through.
+    /// Whether an event matches.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {
         (self.types.is_empty() || self.types.contains(&event.kind))
@@ -81,7 +81,7 @@ impl EventFilter {
     }
 }
 
-/// An endpoint that events are delivered to, as far as an event needs to know it.
+/// An endpoint, as far as events need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscriber {
     pub endpoint: EndpointId,
@@ -90,14 +90,14 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    /// Whether it wants events of this type.
+    /// Whether it takes events of this type.
     #[must_use]
     pub fn is_subscribed_to(&self, kind: EventType) -> bool {
         kind.is_subscribable() && (self.types.is_empty() || self.types.contains(&kind))
     }
 }
 
-/// An event on its way to an endpoint.
+/// The delivery of an event to an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery {
     pub workspace: WorkspaceId,

@@ -1,5 +1,5 @@
-//! Why a turn gave no reply: the code that is stored and sent in `Rejoinder-Error`,
-//! and the words that the widget contract's `Failed to process message: ` is followed by.
+//! Why a turn has no reply: the code that is stored and sent in `Rejoinder-Error`, and the text after `Failed to
+//! process message: ` of the widget contract.
 
 use super::string_enum::string_enum;
 
@@ -14,25 +14,27 @@ string_enum! {
         ModelRateLimited = "model_rate_limited",
         /// Another 4xx of the model.
         ModelRefused = "model_refused",
-        /// An answer that is garbage, empty or cut.
+        /// The response of the model is invalid, empty or truncated.
         ModelUnreadable = "model_unreadable",
-        /// More rounds or calls than a turn may have.
+        /// The turn exceeded its limits of rounds or calls.
         TooManyToolCalls = "too_many_tool_calls",
         /// The conversation has ended.
         ConversationEnded = "conversation_ended",
-        /// The conversation has as many open turns as it may have.
+        /// The conversation has the maximum of open turns.
         ConversationBusy = "conversation_busy",
-        /// The store, or this server, could not do its part.
+        /// The database was unavailable, or this process stopped.
         ServiceUnavailable = "service_unavailable",
-        /// Open for longer than a turn may be.
+        /// A fault of this server, such as stored data that it cannot read.
+        InternalError = "internal_error",
+        /// The turn was open for too long.
         TooOld = "too_old",
-        /// Its owners died more often than a turn may have it.
+        /// The turn was taken over too often.
         TooManyTakeovers = "too_many_takeovers",
     }
 }
 
 impl Failure {
-    /// What follows `Failed to process message: `. Never internals.
+    /// The text after `Failed to process message: `. Never internals.
     #[must_use]
     pub fn detail(self) -> &'static str {
         match self {
@@ -45,14 +47,15 @@ impl Failure {
             Self::ConversationEnded => "The conversation has ended",
             Self::ConversationBusy => "The conversation is busy",
             Self::ServiceUnavailable | Self::TooManyTakeovers => "The service is temporarily unavailable",
+            Self::InternalError => "The server failed to process the request",
         }
     }
 }
 
 string_enum! {
-    /// Why a reply in the making was dropped.
+    /// Why a reply was discarded.
     Discard {
-        /// A person took over.
+        /// A human took over.
         AiDisabled = "ai_disabled",
         /// The conversation was ended.
         ConversationEnded = "conversation_ended",

@@ -1,5 +1,5 @@
-//! The messages that a turn's model call begins with: the system prompt, then as
-//! much of the conversation as fits, arranged as the model is to read it.
+//! The messages of a model call: the system prompt, then as much of the conversation as fits, in the order for the
+//! model.
 
 #[cfg(test)]
 mod tests;
@@ -26,31 +26,31 @@ pub struct HistoryEntry {
     pub answers: Option<i64>,
     pub speaker: Speaker,
     pub text: String,
-    /// A reply's calls, as they are stored.
+    /// The stored calls of a reply.
     pub calls: Vec<FinishedCall>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Speaker {
     User,
-    /// A person on the assistant's side.
+    /// A human agent.
     Agent,
     System,
     Assistant,
 }
 
-/// Messages that stay or go together: one that was sent, and the replies to it.
+/// A message and its replies, which are kept or dropped together.
 struct Exchange {
     position: i64,
     messages: Vec<ChatMessage>,
 }
 
-/// The history of the turn that answers the message at `turn_position`: what lies before it,
-/// each earlier reply right after the message that it answers, and that message
-/// itself, whole. Entries may come in any order, also later ones, which are left out.
+/// The history of the turn that answers the message at `turn_position`: the earlier messages, each earlier reply
+/// directly after the message that it answers, and the complete message itself. Entries may come in any order; later
+/// ones are ignored.
 ///
-/// The oldest are dropped to keep within `bounds`, but the system prompt (unless
-/// blank) and the message at `turn_position` always stay.
+/// The oldest messages are dropped to stay within `bounds`, but never the system prompt (unless blank) and the
+/// message at `turn_position`.
 pub fn build_history(
     system_prompt: &str,
     mut entries: Vec<HistoryEntry>,
@@ -84,8 +84,8 @@ pub fn build_history(
     messages
 }
 
-/// Makes a list of messages one that any endpoint accepts: each tool call has one
-/// result, in order, right behind it; results without a call are gone.
+/// Repairs a list of messages for endpoints: each tool call has one result, in order, directly after it; results
+/// without a call are removed.
 pub fn repair_tool_calls(messages: Vec<ChatMessage>) -> Vec<ChatMessage> {
     let mut repaired = Vec::with_capacity(messages.len());
     let mut rest = messages.into_iter().peekable();
@@ -112,8 +112,8 @@ pub fn repair_tool_calls(messages: Vec<ChatMessage>) -> Vec<ChatMessage> {
     repaired
 }
 
-/// Reads a reply's stored `function_calls`. What has no readable result keeps its
-/// place with a neutral one; what is no call at all is left out.
+/// Parses the stored `function_calls` of a reply. An unreadable result is replaced by a neutral one; an invalid call
+/// is omitted.
 pub fn parse_function_calls(function_calls: &Value) -> Vec<FinishedCall> {
     let read = |entry: &Value| {
         let name = entry.get("name")?.as_str()?.to_owned();
@@ -140,7 +140,7 @@ fn to_messages(entry: HistoryEntry) -> Vec<ChatMessage> {
     }
 }
 
-/// All calls of a reply as one round: which rounds they were made in is not kept.
+/// All calls of a reply as one round, because their rounds are not stored.
 fn tool_call_messages(position: i64, finished: Vec<FinishedCall>) -> Vec<ChatMessage> {
     if finished.is_empty() {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! What an `Idempotency-Key` keeps: the answer that was given, for whoever asks again.
+//! Idempotency keys and the responses that are stored for them.
 
 use std::time::Duration;
 
@@ -6,19 +6,19 @@ use super::clock::Micros;
 use super::ids::{TurnId, WorkspaceId};
 use super::render::RenderedResponse;
 
-/// How long an answer is kept.
+/// The retention of a response.
 pub const IDEMPOTENCY_TTL: Duration = Duration::from_hours(24);
 
-/// A key, where it counts: the conversation on the widget door, the route on the platform door.
+/// A key in its scope: the conversation on the widget API, the route on the platform API.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IdempotencyKey {
     pub workspace: WorkspaceId,
     pub scope: String,
-    /// 1 to 255 characters, as the client chose them.
+    /// 1 to 255 characters, chosen by the client.
     pub key: String,
 }
 
-/// A key as a request brings it.
+/// The key of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyRequest {
     pub key: IdempotencyKey,
@@ -27,7 +27,7 @@ pub struct IdempotencyRequest {
 }
 
 impl IdempotencyRequest {
-    /// The key that was sent, with the SHA-256 of route and raw body, where it counts.
+    /// Scopes a key with the SHA-256 of route and raw body.
     #[must_use]
     pub fn new(
         workspace: WorkspaceId,
@@ -39,14 +39,14 @@ impl IdempotencyRequest {
     }
 }
 
-/// A key as its row keeps it.
+/// A stored key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyRecord {
     pub key: IdempotencyKey,
     pub fingerprint: Vec<u8>,
-    /// The turn whose end gives the answer, or gave it.
+    /// The turn whose end determines the response.
     pub turn: Option<TurnId>,
-    /// None while that turn is open.
+    /// None while the turn is open.
     pub answer: Option<RenderedResponse>,
     pub created_at: Micros,
 }

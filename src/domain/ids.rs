@@ -1,5 +1,5 @@
-//! Identifiers: one newtype a thing, shown as a TypeID (`con_` and 26 characters
-//! of Crockford base 32 over a UUID), so that an id names its kind wherever it travels.
+//! Identifiers: one newtype for each kind, displayed as a TypeID (`con_` and 26 characters of Crockford base 32 over
+//! a UUID), so that an id always names its kind.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,7 +14,7 @@ use super::clock::Clock;
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
-/// A text that is no id of the kind asked for.
+/// A text that is not an id of this kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not an id of the form {prefix}_…")]
 pub struct MalformedId {
@@ -54,7 +54,7 @@ macro_rules! id {
         pub struct $name(pub Uuid);
 
         impl $name {
-            /// What stands before the underscore.
+            /// The prefix before the underscore.
             pub const PREFIX: &'static str = $prefix;
         }
 
@@ -124,7 +124,7 @@ id!(/// An API key's public name, not its secret.
 id!(/// A running process of the server.
     ProcessId, "prc");
 
-/// The widget door's capability: a random (v4) UUID, never derived from a [`ConversationId`].
+/// The capability of the widget API: a random (v4) UUID, never derived from a [`ConversationId`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct WidgetUuid(pub Uuid);
@@ -135,39 +135,39 @@ impl fmt::Display for WidgetUuid {
     }
 }
 
-/// Shows the first eight digits only: whoever reads a log must not hold the key to a conversation.
+/// Shows only the first eight digits: a log must not contain the key to a conversation.
 impl fmt::Debug for WidgetUuid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}…", &self.0.to_string()[..8])
     }
 }
 
-/// The address of a calendar's `.ics`: a random (v4) UUID, never derived from a [`CalendarId`].
+/// The capability of the `.ics` address of a calendar: a random (v4) UUID, never derived from a [`CalendarId`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CalendarToken(pub Uuid);
 
-/// 32 hexadecimal digits, as they stand in the address.
+/// 32 hexadecimal digits, as in the address.
 impl fmt::Display for CalendarToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0.simple(), f)
     }
 }
 
-/// Shows the first eight digits only: whoever reads a log must not be able to read a calendar.
+/// Shows only the first eight digits: a log must not give access to a calendar.
 impl fmt::Debug for CalendarToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}…", &self.to_string()[..8])
     }
 }
 
-/// Makes ids and secrets. Seeded in tests, from the operating system otherwise.
+/// Generates ids and secrets. Seeded in tests, otherwise from the operating system.
 #[derive(Debug)]
 pub struct IdGenerator {
     source: Mutex<StdRng>,
 }
 
 impl IdGenerator {
-    /// Ids that nobody can guess.
+    /// Unpredictable ids.
     #[must_use]
     pub fn random() -> Self {
         Self { source: Mutex::new(rand::make_rng()) }

@@ -1,4 +1,4 @@
-//! The ledger: each top-up, charge and refund, numbered, with the balance after it.
+//! The ledger: numbered top-ups, charges and refunds, each with the balance after it.
 
 use super::clock::Micros;
 use super::ids::{TurnId, WorkspaceId};
@@ -6,7 +6,7 @@ use super::money::Money;
 use super::string_enum::string_enum;
 
 string_enum! {
-    /// What moved the balance.
+    /// The kind of an entry.
     LedgerKind {
         /// The operator gave credit.
         TopUp = "top_up",
@@ -17,7 +17,7 @@ string_enum! {
     }
 }
 
-/// One entry; the sum of a workspace's amounts is its balance, always.
+/// An entry. The balance of a workspace is always the sum of its amounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LedgerEntry {
     pub workspace: WorkspaceId,
@@ -27,7 +27,7 @@ pub struct LedgerEntry {
     pub amount: Money,
     pub balance_after: Money,
     pub turn: Option<TurnId>,
-    /// What makes a top-up count once.
+    /// The reference of a top-up, which counts once.
     pub reference: Option<String>,
     pub created_at: Micros,
 }

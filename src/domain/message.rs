@@ -1,18 +1,18 @@
-//! A message of a conversation: what someone sent, or a reply.
+//! Messages of conversations: sent messages and replies.
 
 use super::clock::Micros;
 use super::conversation::SenderType;
 use super::ids::{ConversationId, MessageId, TurnId, WorkspaceId};
 
-/// The `sender_id` of whoever writes in a chat widget.
+/// The `sender_id` of widget visitors.
 pub const VISITOR: &str = "visitor";
 
-/// A message as its row keeps it. Free-form JSON is kept as the text that was sent.
+/// A stored message. Free-form JSON keeps the text that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     pub workspace: WorkspaceId,
     pub conversation: ConversationId,
-    /// Its place in the conversation: append-only, from 1, without gaps.
+    /// Its position in the conversation: append-only, from 1, without gaps.
     pub position: i64,
     pub id: MessageId,
     pub sender_type: SenderType,
@@ -25,7 +25,7 @@ pub struct Message {
     pub answers: Option<i64>,
     /// For a reply, the calls made for it: a JSON array of `{name, arguments, result}`.
     pub function_calls: Option<String>,
-    /// The turn that answers this message, or that gave this reply.
+    /// The turn that answers this message or produced this reply.
     pub turn: Option<TurnId>,
     pub created_at: Micros,
 }

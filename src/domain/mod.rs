@@ -1,6 +1,7 @@
-//! Types and rules of the field, without I/O. Imports nothing of ours.
+//! Types and rules without I/O. Imports no other room.
 
 pub mod account;
+pub mod allow_hosts;
 pub mod api_key;
 pub mod assistant;
 pub mod calendar;

@@ -1,4 +1,4 @@
-//! Money: integers of a millionth of a dollar. No floating point, ever.
+//! Money in integers of a millionth of a dollar, never in floating point.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,22 +9,22 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Money(pub i64);
 
-/// A text that is no amount of money.
+/// A text that is not an amount of money.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an amount is a decimal number with at most six places, such as \"10.00\"")]
 pub struct MalformedAmount;
 
 impl Money {
-    /// Nothing.
+    /// Zero.
     pub const ZERO: Self = Self(0);
 
-    /// The sum, or `None` where it does not fit.
+    /// The sum, or `None` on overflow.
     #[must_use]
     pub fn checked_add(self, other: Self) -> Option<Self> {
         self.0.checked_add(other.0).map(Self)
     }
 
-    /// The same amount with the other sign.
+    /// The negated amount.
     #[must_use]
     pub fn negated(self) -> Self {
         Self(self.0.saturating_neg())

@@ -1,17 +1,17 @@
-//! Two rankings made one, by reciprocal ranks: scores of words and of vectors have no common scale, their ranks have.
-//! After Cormack, Clarke and Buettcher, "Reciprocal rank fusion outperforms Condorcet and individual rank learning methods"
-//! (SIGIR 2009), with their k.
+//! Reciprocal rank fusion of two rankings: scores of words and of vectors have no common scale, but their ranks do.
+//! After Cormack, Clarke and Buettcher, "Reciprocal rank fusion outperforms Condorcet and individual rank learning
+//! methods" (SIGIR 2009), with their k.
 #![expect(clippy::float_arithmetic, reason = "ranks are weighed, nothing is accounted for")]
 
 use std::collections::BTreeMap;
 
-/// How little the first ranks stand out.
+/// The constant k: larger values weaken the first ranks.
 const K: f64 = 60.0;
 
-/// Fuses a ranking by words with one by vectors, both best first; the best of the result first, with its score.
+/// Fuses a ranking by words with one by vectors, both best first, into one with scores, best first.
 ///
-/// `has_vector` says whether a passage could be in the second at all. One that could not (it is not embedded yet) counts
-/// with its rank by words twice: else what was just added would stand behind all that is embedded.
+/// `has_vector` says whether a passage could be in the second ranking. A passage that is not embedded yet counts
+/// twice with its rank by words: otherwise new passages would rank behind all embedded ones.
 pub fn reciprocal_rank_fusion<T: Ord + Clone>(
     by_words: &[T],
     by_vectors: &[T],
@@ -26,12 +26,12 @@ pub fn reciprocal_rank_fusion<T: Ord + Clone>(
         *scores.entry(key).or_default() += reciprocal_rank;
     }
     let mut fused: Vec<(T, f64)> = scores.into_iter().map(|(key, score)| (key.clone(), score)).collect();
-    // Stable: of two with one score the lower key comes first.
+    // Stable: of equal scores the lower key comes first.
     fused.sort_by(|(_, left), (_, right)| right.total_cmp(left));
     fused
 }
 
-/// What the first, second, … rank is worth.
+/// The score of a rank.
 fn reciprocal_ranks() -> impl Iterator<Item = f64> {
     (1_u32..).map(|rank| 1.0 / (K + f64::from(rank)))
 }
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn a_passage_without_a_vector_competes_by_its_words() {
-        // `n` is new: first by words, and no vector can speak for it.
+        // `n` is new: first by words, and without a vector.
         let fused = reciprocal_rank_fusion(&['n', 'a', 'b'], &['a', 'b'], |key| *key != 'n');
 
         assert_eq!(keys(fused), "nab");

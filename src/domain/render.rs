@@ -1,5 +1,5 @@
-//! Every body that is stored as it is sent: answers kept for their idempotency
-//! key, and events. The doors render what they do not store through the same types.
+//! Response bodies that are stored: responses of idempotency keys, and events. The APIs render other responses with
+//! the same types.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -17,7 +17,7 @@ use super::tool_loop::FinishedCall;
 use super::turn::TurnEnd;
 use super::webhook_endpoint::DisabledReason;
 
-/// An answer to a request: what is sent now, and again to whoever asks with its key.
+/// A rendered response: sent now, and again to requests with its idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RenderedResponse {
     pub status: u16,
@@ -110,7 +110,7 @@ impl<'a> From<&'a Conversation> for ConversationOut<'a> {
     }
 }
 
-/// The visitor's variables with those of a key over them, as JSON text.
+/// The variables of the visitor, overridden by those of a key, as JSON text.
 #[must_use]
 pub fn all_variables(conversation: &Conversation) -> String {
     let mut all: serde_json::Map<_, _> =
@@ -121,13 +121,13 @@ pub fn all_variables(conversation: &Conversation) -> String {
     serde_json::Value::Object(all).to_string()
 }
 
-/// Stored JSON text, to be sent as it is; `null` where it is none.
+/// Stored JSON text, sent as it is; `null` if it is invalid.
 #[must_use]
 pub fn raw(json: &str) -> Box<RawValue> {
     RawValue::from_string(json.to_owned()).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
-/// `value` as JSON text. Our own types have string keys only, so this cannot fail.
+/// `value` as JSON text. Our types have only string keys, so this cannot fail.
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
 }
@@ -145,7 +145,7 @@ pub struct WidgetReply<'a> {
     ai_disabled: bool,
 }
 
-/// The widget door's 200: the reply, with its calls (a JSON array).
+/// The 200 of the widget API: the reply with its calls (a JSON array).
 #[must_use]
 pub fn widget_reply(text: &str, function_calls: &str) -> RenderedResponse {
     let calls = raw(function_calls);
@@ -153,7 +153,7 @@ pub fn widget_reply(text: &str, function_calls: &str) -> RenderedResponse {
     RenderedResponse { status: 200, body: json(&body), code: None, reason: None }
 }
 
-/// The widget door's 200 of a conversation whose AI is off: stored, not answered.
+/// The 200 of the widget API for a conversation whose AI is off: stored, not answered.
 #[must_use]
 pub fn widget_ai_disabled() -> RenderedResponse {
     let calls = raw("[]");
@@ -167,13 +167,13 @@ struct WidgetError<'a> {
     error: &'a str,
 }
 
-/// A body of the widget door's error envelope.
+/// An error body of the widget API.
 #[must_use]
 pub fn widget_error(error: &str) -> String {
     json(&WidgetError { status: false, error })
 }
 
-/// What a widget client that waited for a turn is told when it ends.
+/// The response to a widget client whose turn has ended.
 #[must_use]
 pub fn widget_turn_end(end: &TurnEnd) -> RenderedResponse {
     match end {
@@ -237,7 +237,7 @@ pub fn platform_error(message: &str) -> String {
     json(&PlatformError { status: "error", message, data: () })
 }
 
-/// Why no reply was enqueued, as `Rejoinder-Reason` says it.
+/// Why no reply was enqueued, for `Rejoinder-Reason`.
 pub type NoReplyReason = Option<&'static str>;
 
 /// A message that is stored.
@@ -251,7 +251,7 @@ pub struct AcknowledgementOut<'a> {
     auto_reply_enqueued: bool,
 }
 
-/// The platform door's acknowledgement of a stored message.
+/// The acknowledgement of a stored message by the platform API.
 #[must_use]
 pub fn acknowledgement(message: &Message, no_reply: NoReplyReason) -> RenderedResponse {
     let data = AcknowledgementOut {
@@ -278,7 +278,7 @@ pub struct CreatedConversationOut<'a> {
     first_message: Option<MessageOut<'a>>,
 }
 
-/// The platform door's answer to a conversation that was made, with what only its creation tells.
+/// The response of the platform API to a new conversation, with fields that only its creation shows.
 #[must_use]
 pub fn conversation_created(made: &CreatedConversation) -> RenderedResponse {
     let data = CreatedConversationOut {
@@ -290,14 +290,15 @@ pub fn conversation_created(made: &CreatedConversation) -> RenderedResponse {
     RenderedResponse { status: 200, body, code: None, reason: None }
 }
 
-/// What the widget door says of `error` in its ordinary envelope (not the 422 and 429 shapes).
+/// The text of `error` in the ordinary envelope of the widget API (not the 422 and 429 bodies).
 #[must_use]
 pub fn widget_error_text(error: &Error) -> String {
     match error {
         Error::NotFound { resource, .. } => format!("{} not found", resource.as_str()),
         Error::Processing(failure) => format!("Failed to process message: {}", failure.detail()),
         Error::Unavailable { .. } => format!("Failed to process message: {error}"),
-        Error::Invalid(_)
+        Error::Internal { .. }
+        | Error::Invalid(_)
         | Error::Unauthenticated
         | Error::MissingScope(_)
         | Error::OriginRefused
@@ -314,11 +315,11 @@ pub fn widget_error_text(error: &Error) -> String {
     }
 }
 
-/// What an event tells; see design of events for the shapes.
+/// The data of an event.
 #[derive(Debug)]
 pub enum EventData<'a> {
     Message(&'a Message),
-    /// A conversation; with its first message where it has just begun with one.
+    /// A conversation, with its first message if it starts with one.
     Conversation(&'a Conversation, Option<&'a Message>),
     NoReply {
         conversation: ConversationId,
@@ -330,7 +331,7 @@ pub enum EventData<'a> {
         balance: Money,
         threshold: Money,
     },
-    /// A webhook endpoint, and why it was disabled.
+    /// A webhook endpoint, and the reason if it was disabled.
     Endpoint {
         endpoint: EndpointId,
         reason: Option<DisabledReason>,
@@ -393,7 +394,7 @@ pub struct EventOut<'a> {
     data: Option<EventDataOut<'a>>,
 }
 
-/// An event's whole body.
+/// The body of an event.
 #[must_use]
 pub fn event(id: EventId, kind: EventType, at: Micros, cursor: i64, data: &EventData<'_>) -> String {
     let data = match *data {
@@ -422,8 +423,8 @@ pub fn event(id: EventId, kind: EventType, at: Micros, cursor: i64, data: &Event
     json(&EventOut { id, kind, created_at: at.to_string(), cursor: cursor.to_string(), data: Some(data) })
 }
 
-/// An event's body once its conversation is deleted: without `data`, but for the deletion itself,
-/// which names the conversation.
+/// The body of an event of a deleted conversation: without `data`, except for the deletion itself, which names the
+/// conversation.
 #[must_use]
 pub fn redacted_event(event: &Event) -> String {
     let deleted = event.conversation.filter(|_| event.kind == EventType::ConversationDeleted);

@@ -1,16 +1,16 @@
-//! When a failed attempt is tried again.
+//! The schedule of retries.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// The pauses after a turn's first, second, … failed attempt; the last one goes on.
+/// The pauses after the first, second, … failed attempt of a turn; the last one repeats.
 const BACKOFF: [u64; 4] = [1, 4, 15, 60];
-/// A longer wish of the model's is not honoured.
+/// The longest delay that a model may request.
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
 
-/// How long to wait after `attempts` attempts (at least one). `retry_after` is a `Retry-After`; `random`
-/// spreads those that failed together, by a fifth either way.
+/// The delay after `attempts` attempts (at least one). `retry_after` is a `Retry-After`; `random` adds jitter of up
+/// to a fifth.
 #[must_use]
 pub fn backoff(attempts: i64, retry_after: Option<Duration>, random: u32) -> Duration {
     let index = usize::try_from(attempts.max(1) - 1).unwrap_or(usize::MAX).min(BACKOFF.len() - 1);
@@ -18,14 +18,14 @@ pub fn backoff(attempts: i64, retry_after: Option<Duration>, random: u32) -> Dur
         .max(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER))
 }
 
-/// A pause, a fifth longer or shorter at most.
+/// Adds jitter of at most a fifth to a pause.
 #[must_use]
 pub(super) fn jitter(base: Duration, random: u32) -> Duration {
     base * 4 / 5 + base * 2 / 5 * (random % 1024) / 1024
 }
 
-/// A `Retry-After` in seconds, or as a date, which is measured against the answer's
-/// own `Date`, so that our clock does not matter. A date without that is ignored.
+/// Parses a `Retry-After` in seconds, or as a date relative to the `Date` of the response, so that our clock does not
+/// matter. A date without `Date` is ignored.
 #[must_use]
 pub fn retry_after(value: &str, date: Option<&str>) -> Option<Duration> {
     if let Ok(seconds) = value.trim().parse::<u64>() {

@@ -1,5 +1,4 @@
-//! Secrets that the server must be able to use, sealed for the store with one key
-//! (XChaCha20-Poly1305; the nonce is kept before the ciphertext).
+//! Encryption of stored secrets with one key (XChaCha20-Poly1305; the nonce precedes the ciphertext).
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,30 +9,30 @@ use serde::{Deserialize, Serialize};
 
 const NONCE: usize = 24;
 
-/// The key that secrets are sealed with.
+/// The encryption key.
 pub struct SealKey(SecretBox<[u8; 32]>);
 
-/// A sealed secret, as the store keeps it.
+/// A sealed secret as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SealedSecret {
     sealed: String,
 }
 
 impl SealedSecret {
-    /// What a column has kept.
+    /// From the text of a column.
     #[must_use]
     pub fn from_stored(text: String) -> Self {
         Self { sealed: text }
     }
 
-    /// What a column keeps: base64.
+    /// The text for a column: base64.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.sealed
     }
 }
 
-/// The key is another one, or what was sealed has been changed.
+/// The key is a different one, or the sealed text was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a stored secret cannot be opened with this REJOINDER_SECRET_KEY")]
 pub struct SealError;
@@ -52,7 +51,7 @@ impl SealKey {
         Ok(SealedSecret { sealed: STANDARD.encode([&nonce[..], &cipher].concat()) })
     }
 
-    /// Seals a secret, but for one that is sealed already: that of `existing` stays as it is.
+    /// Seals a secret, or returns the element of `existing` that already seals it.
     pub fn seal_or_reuse<'k>(
         &self,
         secret: &SecretString,
@@ -68,7 +67,7 @@ impl SealKey {
         }
     }
 
-    /// Opens what was sealed with the same key.
+    /// Opens a secret that was sealed with the same key.
     pub fn open(&self, sealed: &SealedSecret) -> Result<SecretString, SealError> {
         let bytes = STANDARD.decode(&sealed.sealed).map_err(|_| SealError)?;
         let (nonce, cipher) = bytes.split_first_chunk::<NONCE>().ok_or(SealError)?;

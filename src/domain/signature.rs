@@ -1,5 +1,4 @@
-//! Signatures of webhooks, as Standard Webhooks 1.0 has them: HMAC-SHA256 over
-//! `id.timestamp.body`.
+//! Webhook signatures of Standard Webhooks 1.0: HMAC-SHA256 over `id.timestamp.body`.
 
 use std::fmt::Write as _;
 
@@ -10,22 +9,22 @@ use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use sha2::Sha256;
 
-/// What a secret's text begins with.
+/// The prefix of a secret.
 const PREFIX: &str = "whsec_";
-/// SHA-256's block: a key up to this length is used as it is, filled up with zeros.
+/// The block size of SHA-256: shorter keys are padded with zeros.
 const BLOCK_SIZE: usize = 64;
 
 /// A signing key of 24 to 64 bytes. Its `Debug` shows nothing of it.
 #[derive(Clone, Debug)]
 pub struct SigningSecret(SecretSlice<u8>);
 
-/// A text that is no signing secret. Does not repeat it.
+/// A text that is not a signing secret. The error does not repeat it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a signing secret is `whsec_` and 24 to 64 bytes in base64")]
 pub struct InvalidSigningSecret;
 
 impl SigningSecret {
-    /// Reads `whsec_…` (base64, its padding optional).
+    /// Parses `whsec_…` (base64, padding optional).
     pub fn parse(text: &str) -> Result<Self, InvalidSigningSecret> {
         let encoded = text.strip_prefix(PREFIX).ok_or(InvalidSigningSecret)?;
         let key =
@@ -38,7 +37,7 @@ impl SigningSecret {
         Self(bytes.to_vec().into())
     }
 
-    /// The `whsec_…` text, for its owner to see once and for the store to seal.
+    /// The `whsec_…` text, which its owner sees once and the database stores sealed.
     pub fn to_text(&self) -> SecretString {
         format!("{PREFIX}{}", STANDARD.encode(self.0.expose_secret())).into()
     }
@@ -54,9 +53,8 @@ impl SigningSecret {
     }
 }
 
-/// The `webhook-signature` header: a `v1,…` for each secret, parted by spaces,
-/// so that a receiver may hold either while one is rotated. `timestamp` is in
-/// seconds since 1970, `body` the bytes that are sent.
+/// The `webhook-signature` header: a `v1,…` for each secret, separated by spaces, so that a receiver may use either
+/// during a rotation. `timestamp` is in seconds since 1970, `body` the bytes that are sent.
 pub fn sign(id: &str, timestamp: i64, body: &[u8], secrets: &[SigningSecret]) -> String {
     let mut header = String::new();
     for secret in secrets {

@@ -1,6 +1,6 @@
-//! Enumerations that are stored and sent as one fixed word each.
+//! Enums that are stored and sent as fixed words.
 
-/// Declares an enum whose variants each have one word, with `as_str` and `FromStr`.
+/// Declares an enum with one word for each variant, `as_str` and `FromStr`.
 macro_rules! string_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $value:literal,)+ }) => {
         $(#[$doc])*
@@ -8,10 +8,10 @@ macro_rules! string_enum {
         pub enum $name { $($(#[$variant_doc])* $variant,)+ }
 
         impl $name {
-            /// Every one of them, in order of declaration.
+            /// All variants, in order of declaration.
             pub const ALL: &[Self] = &[$(Self::$variant,)+];
 
-            /// The word that stands for it in the store and on the wire.
+            /// The word in the database and on the wire.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $value,)+ }
@@ -46,7 +46,7 @@ macro_rules! string_enum {
 
 pub(crate) use string_enum;
 
-/// A word that stands for no variant of the named enum.
+/// A word of no variant of the named enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a {0}")]
 pub struct UnknownVariant(pub &'static str);

@@ -1,7 +1,5 @@
-//! Templates: `{{name}}` is a variable of the conversation, and where a tool is
-//! called `{name}` is an argument that the model gave. What is filled in is
-//! never read as a template again, and cannot leave its place in a URL or a
-//! JSON text.
+//! Templates: `{{name}}` is a variable of the conversation, and `{name}`, in tools only, an argument from the model.
+//! Filled values are never parsed as templates, and cannot leave their position in a URL or JSON text.
 
 mod scan;
 
@@ -16,32 +14,32 @@ use url::{Position, Url};
 
 use scan::{JsonScanner, Piece, pieces};
 
-/// All but RFC 3986's unreserved characters is encoded: such a text is one path
-/// segment, or one value of a query.
+/// Everything except the unreserved characters of RFC 3986 is encoded, so that a text is one path segment or one
+/// query value.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// What a tool's templates are filled from. A name that is in neither is empty.
+/// The values for the templates of a tool. An unknown name is empty.
 #[derive(Clone, Copy)]
 pub struct Values<'a> {
-    /// For `{{name}}`: the variables of the conversation that are trusted.
+    /// For `{{name}}`: the trusted variables of the conversation.
     pub variables: &'a Map<String, Value>,
     /// For `{name}`: the arguments of the call.
     pub arguments: &'a Map<String, Value>,
 }
 
-/// Why a template could not be filled. The texts may be shown, to a model too.
+/// Why a template could not be filled. The texts may be shown, also to a model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
     #[error("the filled text is longer than {max_bytes} bytes")]
     TooLong { max_bytes: usize },
     #[error("the URL is not absolute")]
     NotAbsolute,
-    /// The value would have changed which host or how deep a path the URL names.
+    /// The value would change the host or the path depth of the URL.
     #[error("in the URL's path `{name}` must not be empty, `.` or `..`")]
     UrlChanged { name: String },
 }
 
-/// The names of the arguments (`{name}`) that a tool's template uses.
+/// The names of the arguments (`{name}`) in the template of a tool.
 pub fn argument_names(template: &str) -> impl Iterator<Item = &str> {
     pieces(template, true).filter_map(|piece| match piece {
         Piece::Argument(name) => Some(name),
@@ -60,9 +58,8 @@ pub fn is_variable(name: &str) -> bool {
     pieces(&template, true).eq([Piece::Variable(name)])
 }
 
-/// Fills the variables of a prompt or a first message; `{name}` is plain text.
-/// A string stands as it is, a number or a boolean as its text, null as
-/// nothing, other JSON compact.
+/// Fills the variables of a prompt or a first message; `{name}` is plain text. A string is inserted as it is, a
+/// number or boolean as its text, null as nothing, other JSON compactly.
 pub fn fill_prompt(
     template: &str,
     variables: &Map<String, Value>,
@@ -75,7 +72,7 @@ pub fn fill_prompt(
     })
 }
 
-/// Fills a tool's header. The caller's header type has to refuse line breaks.
+/// Fills the header of a tool. The header type of the caller has to refuse line breaks.
 pub fn fill_header(template: &str, values: Values<'_>, max_bytes: usize) -> Result<String, TemplateError> {
     fill(template, true, max_bytes, |out, piece| match piece {
         Piece::Text(text) => out.push_str(text),
@@ -83,11 +80,10 @@ pub fn fill_header(template: &str, values: Values<'_>, max_bytes: usize) -> Resu
     })
 }
 
-/// Fills a tool's absolute URL. Each value is percent-encoded as one segment of
-/// the path or one value of the query. One that would change the host, or the
-/// depth of the path (`..`, or nothing where a segment is expected), is refused.
+/// Fills the absolute URL of a tool. Each value is percent-encoded as one path segment or one query value. A value
+/// that would change the host or the path depth (`..`, or nothing for a segment) is refused.
 pub fn fill_url(template: &str, values: Values<'_>, max_bytes: usize) -> Result<String, TemplateError> {
-    // With the values of the first `count` placeholders, and harmless ones in the others.
+    // The first `count` placeholders get their values, the others harmless ones.
     let fill_first = |count: usize| {
         let mut index = 0;
         fill(template, true, max_bytes, |out, piece| match piece {
@@ -100,8 +96,8 @@ pub fn fill_url(template: &str, values: Values<'_>, max_bytes: usize) -> Result<
         })
     };
     let filled = fill_first(usize::MAX)?;
-    // No encoding keeps `..` from being a step up (`%2e%2e` is one, too), so the
-    // outcome is compared, by the parser that the client uses, with a harmless one.
+    // No encoding makes `..` harmless (`%2e%2e` is a step up too), so the result is compared with a harmless one, by
+    // the parser of the client.
     let harmless = fill_first(0)?;
     if same_shape(&harmless, &filled) {
         return Ok(filled);
@@ -114,7 +110,7 @@ pub fn fill_url(template: &str, values: Values<'_>, max_bytes: usize) -> Result<
     Err(TemplateError::NotAbsolute)
 }
 
-/// A value as [`fill_url`] writes it.
+/// A value as [`fill_url`] inserts it.
 pub fn encode_url_value(value: &str) -> String {
     utf8_percent_encode(value, RESERVED).to_string()
 }
@@ -127,9 +123,8 @@ fn names(template: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Fills a tool's JSON body. Inside a JSON string a value is escaped text;
-/// elsewhere it is a whole JSON value (a string with its quotes, an unknown name
-/// as `null`). So `{"id": {id}, "note": "for {name}"}` stays the JSON it is.
+/// Fills the JSON body of a tool. Within a JSON string a value is escaped text; elsewhere it is a whole JSON value (a
+/// string with quotes, an unknown name as `null`). So `{"id": {id}, "note": "for {name}"}` stays valid JSON.
 pub fn fill_json(template: &str, values: Values<'_>, max_bytes: usize) -> Result<String, TemplateError> {
     let mut scanner = JsonScanner::default();
     fill(template, true, max_bytes, |out, piece| match piece {
@@ -184,8 +179,8 @@ fn plain(value: Option<&Value>) -> Cow<'_, str> {
     }
 }
 
-/// Whether two URLs have the same scheme, host, port and depth of path, and no
-/// segment of `filled` is empty where that of `harmless` is not.
+/// Whether two URLs have the same scheme, host, port and path depth, and no segment of `filled` is empty where that
+/// of `harmless` is not.
 fn same_shape(harmless: &str, filled: &str) -> bool {
     let (Ok(harmless), Ok(filled)) = (Url::parse(harmless), Url::parse(filled)) else { return false };
     let (Some(expected), Some(found)) = (harmless.path_segments(), filled.path_segments()) else {

@@ -1,6 +1,5 @@
-//! The tool loop of a turn as a state machine that performs nothing itself: it
-//! is replayed from the journal, says what is to be done next, and is told what
-//! came of it. Whoever runs it calls the model and the tools, and journals.
+//! The tool loop of a turn as a state machine without I/O: it is replayed from the journal, returns the next action,
+//! and takes its result. The caller runs models and tools and writes the journal.
 
 mod call;
 #[cfg(test)]
@@ -14,43 +13,43 @@ use crate::domain::failure::Failure;
 use call::{Call, State};
 pub use call::{CallResult, FinishedCall};
 
-/// The id of a call of a turn: the same for every try of it, whichever process makes it.
+/// The id of a call: the same for every attempt, in any process.
 pub fn call_id(turn: &str, step: impl std::fmt::Display, position: impl std::fmt::Display) -> String {
     format!("call_{turn}_{step}_{position}")
 }
 
-/// The bounds of a turn; both end it with [`Failure::TooManyToolCalls`].
+/// The limits of a turn; exceeding one ends it with [`Failure::TooManyToolCalls`].
 #[derive(Debug, Clone, Copy)]
 pub struct TurnLimits {
-    /// Model answers, the last one included.
+    /// Model responses, including the last.
     pub max_rounds: u32,
     /// Tool calls of all rounds together.
     pub max_tool_calls: usize,
 }
 
-/// What the loop asks about an assistant's tools. Answered without I/O, and always
-/// the same for one version of an assistant, so that a replay decides alike.
+/// The questions of the loop about the tools of an assistant. The answers need no I/O and are constant for a version
+/// of the assistant, so that a replay decides alike.
 pub trait Toolbox {
-    /// `Err` where there is no such tool or the arguments do not fit its schema: the
-    /// fault in words that help the model to mend it.
+    /// An error if the tool does not exist or the arguments do not match its schema; the text helps the model to fix
+    /// it.
     fn check(&self, name: &str, arguments: &Map<String, Value>) -> Result<(), String>;
 
-    /// Whether a call that may have arrived can be sent again under the same id.
+    /// Whether a call that may have arrived can be repeated under the same id.
     fn is_repeatable(&self, name: &str) -> bool;
 }
 
-/// What is to be done next.
+/// The next action.
 #[derive(Debug, Clone, PartialEq)]
 pub enum NextAction {
-    /// Ask the model, with `tail` after the history; its answer is journalled at
-    /// (`step`, 0) and told by [`ToolLoop::on_answer`].
+    /// Call the model with `tail` after the history; the response is journalled at (`step`, 0) and passed to
+    /// [`ToolLoop::on_answer`].
     CallModel {
         step: u32,
         tail: Vec<ChatMessage>,
     },
-    /// Run these, in any order or at once; each result is told by [`ToolLoop::on_result`].
+    /// Run these in any order or concurrently; pass each result to [`ToolLoop::on_result`].
     RunTools(Vec<PlannedCall>),
-    /// The turn is done. `calls` are all calls of all rounds, in order.
+    /// The turn has its reply. `calls` are all calls of all rounds, in order.
     Reply {
         text: String,
         calls: Vec<FinishedCall>,
@@ -58,23 +57,23 @@ pub enum NextAction {
     Fail(Failure),
 }
 
-/// A call that is to be sent. Its place in the journal is (`step`, `position`).
+/// A call to run. Its journal key is (`step`, `position`).
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlannedCall {
     pub step: u32,
-    /// 1 for a round's first call.
+    /// 1 for the first call of a round.
     pub position: u32,
-    /// The same for every try of this call, whichever process makes it.
+    /// The same for every attempt at this call, in any process.
     pub id: String,
     pub name: String,
     pub arguments: Map<String, Value>,
 }
 
-/// One row of the journal, as the loop needs it.
+/// A row of the journal, as the loop needs it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JournalEntry {
     pub step: u32,
-    /// 0 for a round's answer, 1 … for its calls.
+    /// 0 for the response of a round, 1 … for its calls.
     pub position: u32,
     pub record: JournalRecord,
 }
@@ -82,12 +81,12 @@ pub struct JournalEntry {
 #[derive(Debug, Clone, PartialEq)]
 pub enum JournalRecord {
     Answer(ModelAnswer),
-    /// The call has left, or was about to.
+    /// The call was sent, or was about to be.
     Started,
     Finished(CallResult),
 }
 
-/// A turn under way.
+/// A running turn.
 #[derive(Debug, Clone)]
 pub struct ToolLoop {
     id: String,
@@ -108,9 +107,8 @@ impl ToolLoop {
         Self { id: id.into(), limits, rounds: Vec::new() }
     }
 
-    /// The turn as its journal leaves it. Entries may come in any order; a call that
-    /// was started and has no result is planned again where its tool is repeatable,
-    /// else the model is told that its outcome is unknown.
+    /// The turn as its journal describes it. Entries may come in any order. A call that was started and has no result
+    /// is planned again if its tool is repeatable; otherwise the model is told that its outcome is unknown.
     pub fn replay(
         id: impl Into<String>,
         limits: TurnLimits,
@@ -136,7 +134,7 @@ impl ToolLoop {
         turn
     }
 
-    /// What is to be done now. Changes nothing: asked twice, it says the same.
+    /// The next action. Idempotent.
     pub fn next_action(&self) -> NextAction {
         let Some(last) = self.rounds.last() else {
             return NextAction::CallModel { step: 0, tail: Vec::new() };
@@ -158,21 +156,20 @@ impl ToolLoop {
         }
     }
 
-    /// Of the last round, the calls that could not be made, and what the model is told of each: no tool runs
-    /// for them, so whoever journals keeps them with the answer. Asked right after it.
+    /// The calls of the last round that cannot be made, with the errors for the model. No tool runs for them, so the
+    /// caller journals them with the response, directly after it.
     pub fn rejected_calls(&self) -> Vec<(PlannedCall, CallResult)> {
         let Some(last) = self.rounds.last() else { return Vec::new() };
         last.calls.iter().filter_map(|call| call.rejection(last.step)).collect()
     }
 
-    /// The model has answered the last [`NextAction::CallModel`].
+    /// The model responded to the last [`NextAction::CallModel`].
     pub fn on_answer(&mut self, answer: ModelAnswer, toolbox: &dyn Toolbox) {
         let step = self.rounds.last().map_or(0, |last| last.step.saturating_add(1));
         self.push_round(step, answer, toolbox);
     }
 
-    /// A call has its result. The first one counts; one for a call that is not open
-    /// is ignored.
+    /// The result of a call. Only the first one counts; a result of a call that is not open is ignored.
     pub fn on_result(&mut self, step: u32, position: u32, result: CallResult) {
         if let Some(call) = self.call_mut(step, position) {
             call.finish(result);
@@ -204,8 +201,7 @@ impl ToolLoop {
         }
     }
 
-    /// The rounds so far, as the model is to see them: under our own call ids, and
-    /// with `{}` for arguments that no endpoint could parse.
+    /// The rounds so far for the model: with our own call ids, and `{}` for arguments that do not parse.
     fn tail(&self) -> Vec<ChatMessage> {
         let mut tail = Vec::new();
         for round in &self.rounds {

@@ -1,5 +1,5 @@
-//! What a turn's journal tells of how its reply came about: the model's rounds, the calls of each, and
-//! what they took. The journal's own words are here, too: who runs a turn writes them.
+//! The trace of a turn from its journal: the rounds of the model, their calls and times. Also the journal entries
+//! themselves, which the runner of the turn writes.
 
 use std::time::Duration;
 
@@ -14,52 +14,52 @@ use super::journal::JournalRow;
 use super::tool_loop::call_id;
 use super::turn::Turn;
 
-/// An answer as the journal keeps it.
+/// A journalled response.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JournalledAnswer {
-    /// Who gave it.
+    /// The model that responded.
     #[serde(flatten)]
     pub model_ref: ModelRef,
-    /// What it says.
+    /// The response.
     pub answer: ModelAnswer,
 }
 
-/// A call as the journal keeps it.
+/// A journalled call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JournalledCall {
-    /// The same for every try of it.
+    /// The same for every attempt at it.
     pub id: String,
-    /// Of the tool.
+    /// The name of the tool.
     pub name: String,
-    /// As they are sent to it.
+    /// As they are sent to the tool.
     pub arguments: Map<String, Value>,
 }
 
-/// A turn, and all that was done for it so far.
+/// A turn and its rounds so far.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trace {
-    /// As its row keeps it.
+    /// The stored turn.
     pub turn: Turn,
     /// In order.
     pub rounds: Vec<Round>,
 }
 
-/// An answer of the model, and the calls that it asked for.
+/// A response of the model and the calls that it requested.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Round {
     /// From 0.
     pub step: i64,
-    /// The turn's attempt in which it came, from 1.
+    /// The attempt of the turn, from 1.
     pub attempt: i64,
-    /// Which model gave it, on which connection.
+    /// The model and its connection.
     pub model_ref: ModelRef,
-    /// When it was asked for, retries with fallbacks included.
+    /// The time of the request, including retries with fallbacks.
     pub time: Span,
-    /// What the model said beside its calls, or as the reply.
+    /// The text besides the calls, or the reply.
     pub text: Option<String>,
-    /// Zero where the endpoint does not say.
+    /// Zero if the endpoint does not report them.
     pub usage: Usage,
-    /// In the model's order.
+    /// In the order of the model.
     pub calls: Vec<TracedCall>,
 }
 
@@ -72,22 +72,22 @@ pub struct TracedCall {
     pub name: String,
     /// A JSON object; empty where what the model wrote could not be read.
     pub arguments: String,
-    /// Once it has begun.
+    /// Set once it has started.
     pub execution: Option<CallExecution>,
 }
 
-/// A call that has begun.
+/// A started call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CallExecution {
-    /// The turn's attempt in which it first left.
+    /// The attempt of the turn in which it was first sent.
     pub attempt: i64,
-    /// When it left and, once there is a result, when that came.
+    /// When it was sent and, once there is a result, when that arrived.
     pub time: Span,
     /// A JSON object.
     pub result: Option<String>,
 }
 
-/// From a start to an end that may not have come yet.
+/// A period whose end may be open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// The start.
@@ -97,26 +97,26 @@ pub struct Span {
 }
 
 impl Span {
-    /// How long it took, once it has ended.
+    /// Its duration, once it has ended.
     #[must_use]
     pub fn duration(self) -> Option<Duration> {
         self.finished_at.map(|finished| finished.since(self.started_at))
     }
 }
 
-/// What a turn's rounds came to.
+/// The totals of a turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Tokens of all rounds.
     pub usage: Usage,
-    /// How long the model was waited for.
+    /// The time spent waiting for the model.
     pub model_time: Duration,
-    /// How long each call took, added up; those of one round are made at once.
+    /// The sum of the durations of all calls; the calls of a round run concurrently.
     pub tool_time: Duration,
 }
 
 impl Trace {
-    /// Reads a turn's journal. What cannot be read is left out.
+    /// Reads the journal of a turn and omits unreadable entries.
     #[must_use]
     pub fn new(turn: Turn, journal: &[JournalRow]) -> Self {
         let answers = journal.iter().filter(|row| row.position == 0);
@@ -124,7 +124,7 @@ impl Trace {
         Self { turn, rounds }
     }
 
-    /// What the rounds so far came to.
+    /// The totals of the rounds so far.
     #[must_use]
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
@@ -179,7 +179,7 @@ fn round(turn: &Turn, row: &JournalRow, journal: &[JournalRow]) -> Option<Round>
     })
 }
 
-/// A [`JournalledCall`] whose arguments stay as they are written.
+/// A [`JournalledCall`] with its arguments as raw text.
 #[derive(Deserialize)]
 struct RawJournalledCall<'a> {
     id: String,

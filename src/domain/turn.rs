@@ -1,4 +1,4 @@
-//! A turn as a durable record: the unit of work, one reply to be given.
+//! A turn: the durable unit of work for one reply.
 
 use super::clock::Micros;
 use super::failure::{Discard, Failure};
@@ -7,17 +7,17 @@ use super::money::Money;
 use super::string_enum::string_enum;
 
 string_enum! {
-    /// Which door a message came through.
+    /// The API through which a message arrived.
     Api {
         /// `/api`: the client waits for the reply.
         Widget = "widget",
-        /// `/v1`: the reply comes later.
+        /// `/v1`: the reply is delivered later.
         Platform = "platform",
     }
 }
 
 string_enum! {
-    /// Where a turn stands.
+    /// The state of a turn.
     TurnState {
         /// An earlier turn of its conversation is open.
         Waiting = "waiting",
@@ -27,15 +27,15 @@ string_enum! {
         Running = "running",
         /// Its reply is stored.
         Completed = "completed",
-        /// No reply will come; refunded.
+        /// It failed and was refunded.
         Failed = "failed",
-        /// Its reply was not wanted any more; refunded.
+        /// Its reply was discarded and refunded.
         Discarded = "discarded",
     }
 }
 
 impl TurnState {
-    /// Whether the turn has not ended.
+    /// Whether the turn is open.
     #[must_use]
     pub fn is_open(self) -> bool {
         match self {
@@ -45,7 +45,7 @@ impl TurnState {
     }
 }
 
-/// A turn as its row keeps it.
+/// A stored turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turn {
     pub workspace: WorkspaceId,
@@ -59,22 +59,22 @@ pub struct Turn {
     pub owner: Option<ProcessId>,
     /// Rises by one with every start, claim, takeover, hand-back and retry.
     pub fence: i64,
-    /// Attempts that have ended without a reply.
+    /// Finished attempts without a reply.
     pub attempts: i64,
     pub takeovers: i64,
     /// While queued: the earliest claim. While running: the start of its attempt.
     pub not_before: Micros,
     pub admitted_at: Micros,
     pub first_started_at: Option<Micros>,
-    /// For a widget turn: when its client gives up.
+    /// The deadline of the client, for a widget turn.
     pub deadline_at: Option<Micros>,
-    /// What was charged, in millionths of a dollar.
+    /// The charge, in millionths of a dollar.
     pub price: Money,
     pub assistant: AssistantId,
     pub assistant_version: i64,
-    /// The scope and key under which its answer is to be kept.
+    /// The scope and key under which its response is stored.
     pub idempotency: Option<(String, String)>,
-    /// A code of [`Failure`] or [`Discard`], once it has ended so.
+    /// The code of its [`Failure`] or [`Discard`], if it ended with one.
     pub reason: Option<String>,
     pub reply: Option<MessageId>,
     pub ended_at: Option<Micros>,
@@ -97,7 +97,7 @@ pub struct Reply {
     pub function_calls: String,
 }
 
-/// How a turn ends.
+/// The end of a turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TurnEnd {
     Completed(Reply),
@@ -106,7 +106,7 @@ pub enum TurnEnd {
 }
 
 impl TurnEnd {
-    /// The state that a turn is in after this end.
+    /// The state of a turn after this end.
     #[must_use]
     pub fn state(&self) -> TurnState {
         match self {

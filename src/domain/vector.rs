@@ -1,21 +1,21 @@
-//! Vectors of texts: unit length, single precision, compared by their cosine, which for such is the dot product. Exact, no
-//! index: what is compared is restricted before.
+//! Vectors of texts: unit length, single precision, compared by cosine, which for unit vectors is the dot product.
+//! The search is exact and has no index, because the candidates are restricted beforehand.
 #![expect(clippy::float_arithmetic, reason = "vectors are floating point by nature")]
 
 use std::cmp::Ordering;
 
-/// Bytes of one number as it is kept.
+/// Bytes of one stored number.
 const BYTES_PER_NUMBER: usize = size_of::<f32>();
 
-/// So many sums side by side: one alone would wait for each addition.
+/// Parallel sums: a single one would wait for each addition.
 const LANES: usize = 8;
 
-/// A direction: its length is 1.
+/// A vector of length 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Vector(Vec<f32>);
 
 impl Vector {
-    /// These numbers, brought to unit length; None where they are none, all zero, or not finite.
+    /// Normalizes these numbers; None if there are none, or they are all zero or not finite.
     #[must_use]
     pub fn normalised(mut numbers: Vec<f32>) -> Option<Self> {
         let length = numbers.iter().map(|n| f64::from(*n) * f64::from(*n)).sum::<f64>().sqrt();
@@ -30,19 +30,19 @@ impl Vector {
         Some(Self(numbers))
     }
 
-    /// How many numbers it has.
+    /// The dimension.
     #[must_use]
     pub fn dimension(&self) -> usize {
         self.0.len()
     }
 
-    /// As it is kept: little-endian, one number after the other.
+    /// The stored form: little-endian numbers in order.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         self.0.iter().flat_map(|number| number.to_le_bytes()).collect()
     }
 
-    /// The cosine to a vector as it is kept, from -1 to 1; None where that has another dimension.
+    /// The cosine to a stored vector, from -1 to 1; None if that has another dimension.
     #[must_use]
     pub fn cosine(&self, stored: &[u8]) -> Option<f32> {
         if stored.len() != self.0.len() * BYTES_PER_NUMBER {
@@ -63,7 +63,7 @@ impl Vector {
     }
 }
 
-/// The nearest of what is shown to it one by one, at most so many: memory does not grow with what is searched.
+/// Collects the nearest vectors up to a limit, so that memory does not grow with the search.
 #[derive(Clone, Debug)]
 pub struct NearestNeighbors<K> {
     limit: usize,
@@ -77,7 +77,7 @@ impl<K: Ord> NearestNeighbors<K> {
         Self { limit, ranked: Vec::with_capacity(limit) }
     }
 
-    /// Keeps it where it is among the nearest so far. Of two as near, the lower key is the nearer.
+    /// Adds a vector if it is among the nearest. Of equal ones the lower key wins.
     pub fn push(&mut self, key: K, cosine: f32) {
         let is_nearer = |(other, other_cosine): &(K, f32)| match other_cosine.total_cmp(&cosine) {
             Ordering::Greater => true,

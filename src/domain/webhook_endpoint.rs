@@ -1,4 +1,4 @@
-//! Webhook endpoints: where a workspace's events are sent, and with which secrets they are signed.
+//! Webhook endpoints: where the events of a workspace are sent, and the secrets that sign them.
 
 use std::time::Duration;
 
@@ -8,24 +8,24 @@ use super::ids::{EndpointId, WorkspaceId};
 use super::seal::SealedSecret;
 use super::string_enum::string_enum;
 
-/// How long an endpoint may fail without one success before it is disabled.
+/// The time without a success after which a failing endpoint is disabled.
 pub const DISABLE_AFTER: Duration = Duration::from_hours(5 * 24);
 
-/// How many endpoints a workspace may have: each of its events is written once for each.
+/// The most endpoints of a workspace: each event is written once for each.
 pub const MAX_ENDPOINTS: usize = 32;
 
-/// For how long an old secret signs too, unless said otherwise.
+/// The default overlap of a rotation, in which the old secret also signs.
 pub const DEFAULT_ROTATION_OVERLAP: Duration = Duration::from_hours(24);
 
 /// The longest URL, in characters.
 pub const MAX_URL: usize = 2048;
 
 string_enum! {
-    /// Why an endpoint takes no events.
+    /// Why an endpoint is disabled.
     DisabledReason {
         /// It answered 410.
         Gone = "gone",
-        /// It has failed for [`DISABLE_AFTER`].
+        /// It failed for [`DISABLE_AFTER`].
         Failing = "failing",
         /// By a request of the workspace.
         Api = "api",
@@ -34,12 +34,12 @@ string_enum! {
     }
 }
 
-/// An endpoint, as its row keeps it.
+/// A stored endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     pub workspace: WorkspaceId,
     pub id: EndpointId,
-    /// Its name in the workspace file; none for one that the API made.
+    /// Its name in the workspace file; none for an endpoint of the API.
     pub slug: Option<String>,
     pub description: Option<String>,
     pub url: String,
@@ -49,48 +49,48 @@ pub struct Endpoint {
     pub secret: SealedSecret,
     pub previous: Option<PreviousSecret>,
     pub enabled: bool,
-    /// There where, and only where, it is not enabled.
+    /// Set exactly when it is not enabled.
     pub disabled_reason: Option<DisabledReason>,
-    /// The first failure since the last success at this URL: the store's time.
+    /// The first failure since the last success at this URL, by the clock of the database.
     pub failing_since: Option<Micros>,
-    /// A workspace file made it.
+    /// Whether a workspace file created it.
     pub from_file: bool,
-    /// Out of use: no longer in the workspace file, or deleted.
+    /// Archived: removed from the workspace file, or deleted.
     pub archived_at: Option<Micros>,
     pub created_at: Micros,
     pub updated_at: Micros,
 }
 
-/// An older secret, which signs beside the newest for a while.
+/// An older secret, which signs besides the newest for a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreviousSecret {
     pub secret: SealedSecret,
-    /// Until when it signs too: the store's time.
+    /// The end of the overlap, by the clock of the database.
     pub until: Micros,
 }
 
 impl Endpoint {
-    /// Whether events go to it now.
+    /// Whether it gets events now.
     #[must_use]
     pub fn is_active(&self) -> bool {
         self.enabled && self.archived_at.is_none()
     }
 
-    /// The secrets that sign at `now` (the store's time), the newest first.
+    /// The secrets that sign at `now` (by the clock of the database), newest first.
     #[must_use]
     pub fn secrets(&self, now: Micros) -> Vec<&SealedSecret> {
         let previous = self.previous.as_ref().filter(|previous| now < previous.until);
         std::iter::once(&self.secret).chain(previous.map(|previous| &previous.secret)).collect()
     }
 
-    /// The secrets that its row holds, the newest first, whether they sign or not.
+    /// All stored secrets, newest first, whether they sign or not.
     pub fn stored_secrets(&self) -> impl Iterator<Item = &SealedSecret> {
         std::iter::once(&self.secret).chain(self.previous.as_ref().map(|previous| &previous.secret))
     }
 
-    /// Gives it a new secret at `now` (the store's time); for `overlap` an old one signs too. That is the
-    /// one that was replaced, but within an overlap the one that signs from before it: its receiver has
-    /// no other, where the answer that showed the one between was lost. So the same secret twice is once.
+    /// Rotates to a new secret at `now` (by the clock of the database); for `overlap` an old one also signs. That is
+    /// the replaced secret, or, within an overlap, the one that already signed before it: if the response with the
+    /// secret in between was lost, its receiver only has that one. So repeating the same secret rotates once.
     pub fn rotate(&mut self, secret: &SealedSecret, overlap: Duration, now: Micros) {
         if overlap.is_zero() {
             self.secret = secret.clone();
@@ -104,12 +104,12 @@ impl Endpoint {
         }
     }
 
-    /// Forgets an old secret that does not sign any more at `now` (the store's time).
+    /// Removes an old secret that no longer signs at `now` (by the clock of the database).
     pub fn drop_expired_secret(&mut self, now: Micros) {
         self.previous = self.previous.take().filter(|previous| now < previous.until);
     }
 
-    /// Whether it has failed for so long, at `now` (the store's time), that it is to be disabled.
+    /// Whether it has failed for so long that it must be disabled, at `now` (by the clock of the database).
     #[must_use]
     pub fn should_disable(&self, now: Micros) -> bool {
         self.failing_since.is_some_and(|since| now.since(since) >= DISABLE_AFTER)

@@ -1,4 +1,4 @@
-//! A workspace: one tenant, its settings and what the writer locks of it.
+//! A workspace: one tenant, its settings, and the state that the writer locks.
 
 use serde::Deserialize;
 
@@ -6,17 +6,17 @@ use super::conversation::ConversationKind;
 use super::ids::{AssistantId, WorkspaceId};
 use super::money::Money;
 
-/// A workspace's settings.
+/// The settings of a workspace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workspace {
     pub id: WorkspaceId,
     pub slug: String,
     pub name: String,
-    /// Whether a platform message without a conversation makes one.
+    /// Whether a platform message without a conversation creates one.
     pub auto_create_conversations: bool,
     pub default_assistant: Option<AssistantId>,
     pub pricing: Pricing,
-    /// The balance below which `balance.low` is sent.
+    /// The threshold of `balance.low`.
     pub balance_low: Option<Money>,
     /// Private hosts that its tools and webhooks may reach.
     pub allow_hosts: Vec<String>,
@@ -49,25 +49,25 @@ impl Pricing {
     }
 }
 
-/// The row of `workspace_state`: read and written under its lock only.
+/// A row of `workspace_state`, read and written only under its lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkspaceState {
     pub balance: Money,
     pub next_cursor: i64,
     pub next_ledger_number: i64,
-    /// Turns of the workspace that have not ended.
+    /// Open turns.
     pub open_turns: i64,
-    /// The day (UTC, since the epoch) that the two counts below are of.
+    /// The day (UTC, since the epoch) of the two counts below.
     pub day: i64,
     pub day_test_turns: i64,
-    /// Charges less refunds of the day.
+    /// Charges minus refunds of the day.
     pub day_spent: Money,
     /// Whether `balance.low` was sent since the balance was last above the threshold.
     pub low_notified: bool,
 }
 
 impl WorkspaceState {
-    /// The state of a workspace that has just been made.
+    /// The state of a new workspace.
     #[must_use]
     pub fn new(day: i64) -> Self {
         Self {

@@ -12,7 +12,7 @@ use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::{ContentBuilder, RefOr, Response, ResponseBuilder};
 
-use super::envelope::{RouteOptions, status};
+use super::envelope::RouteOptions;
 use super::error::Problem;
 use crate::domain::error::{Error, ResourceKind};
 use crate::domain::ids::{
@@ -95,9 +95,15 @@ error_sets! {
         "A limit is reached; see Retry-After" => Error::LimitReached { retry_after: Duration::from_secs(3) },
     }
 
+    /// A fault of this server.
+    Internal {
+        "The server failed to process the request" => Error::internal("a fault of this server"),
+    }
+
     /// The database, for a request that changes nothing.
     Unavailable {
         "The database is unavailable" => Error::Unavailable { outcome_unknown: false, source: None },
+        "The server failed to process the request" => Error::internal("a fault of this server"),
     }
 
     /// The database, for a request that writes.
@@ -107,6 +113,7 @@ error_sets! {
             outcome_unknown: true,
             source: None,
         },
+        "The server failed to process the request" => Error::internal("a fault of this server"),
     }
 
     /// A workspace file owns the resource.
@@ -173,7 +180,7 @@ impl<O: RouteOptions, S: ErrorSet> IntoResponses for Errors<O, S> {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         let mut by_status: BTreeMap<StatusCode, Vec<ErrorCase>> = BTreeMap::new();
         for case in S::cases() {
-            by_status.entry(status::<O::Envelope>(&case.problem)).or_default().push(case);
+            by_status.entry(O::error_status(&case.problem)).or_default().push(case);
         }
         let entry =
             |(status, cases): (StatusCode, Vec<_>)| (status.as_str().to_owned(), response::<O>(&cases));

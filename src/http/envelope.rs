@@ -42,6 +42,14 @@ pub(super) trait RouteOptions: Send + Sync + 'static {
     /// Whether a body must be declared as JSON.
     const REQUIRES_JSON: bool;
 
+    /// The status of an error; a route may answer some errors with its own.
+    fn error_status(problem: &Problem) -> StatusCode {
+        match problem {
+            Problem::Domain(error) => Self::Envelope::status(error),
+            Problem::Transport(error) => error.status(),
+        }
+    }
+
     /// The body of an error; a route may word some errors itself.
     fn error_body(problem: &Problem) -> String {
         Self::Envelope::body(problem)
@@ -76,6 +84,7 @@ impl Envelope for Widget {
                 StatusCode::CONFLICT
             }
             Error::NotConfigured(_) => StatusCode::NOT_IMPLEMENTED,
+            Error::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -153,7 +162,7 @@ impl Envelope for Platform {
             Error::LimitReached { .. } | Error::Overloaded { .. } => StatusCode::TOO_MANY_REQUESTS,
             Error::Processing(failure) => platform_failure(*failure),
             Error::NotConfigured(_) => StatusCode::NOT_IMPLEMENTED,
-            Error::Unavailable { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Error::Unavailable { .. } | Error::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -190,16 +199,9 @@ fn platform_failure(failure: Failure) -> StatusCode {
         | Failure::ModelUnreadable
         | Failure::TooManyToolCalls
         | Failure::ServiceUnavailable
+        | Failure::InternalError
         | Failure::TooOld
         | Failure::TooManyTakeovers => StatusCode::INTERNAL_SERVER_ERROR,
-    }
-}
-
-/// The status of a problem in the envelope `E`.
-pub(super) fn status<E: Envelope>(problem: &Problem) -> StatusCode {
-    match problem {
-        Problem::Domain(error) => E::status(error),
-        Problem::Transport(error) => error.status(),
     }
 }
 
@@ -222,9 +224,9 @@ pub(super) struct Cause(pub(super) Arc<Error>);
 
 impl<O: RouteOptions> IntoResponse for ApiError<O> {
     fn into_response(self) -> Response {
-        let status = status::<O::Envelope>(&self.problem);
+        let status = O::error_status(&self.problem);
         let mut response = (status, self.problem.headers(), O::error_body(&self.problem)).into_response();
-        if let Problem::Domain(error @ Error::Unavailable { .. }) = self.problem {
+        if let Problem::Domain(error @ (Error::Unavailable { .. } | Error::Internal { .. })) = self.problem {
             response.extensions_mut().insert(Cause(Arc::new(error)));
         }
         response

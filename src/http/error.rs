@@ -149,7 +149,8 @@ fn retry_after(error: &Error) -> Option<Duration> {
         | Error::IdempotencyKeyMalformed
         | Error::Conflict(_)
         | Error::NotConfigured(_)
-        | Error::Unavailable { .. } => None,
+        | Error::Unavailable { .. }
+        | Error::Internal { .. } => None,
     }
 }
 

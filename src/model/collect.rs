@@ -1,14 +1,14 @@
-//! Adds the parts of an answer up. All or nothing: what was cut is no answer.
+//! Collects the parts of a response. A truncated response is an error.
 
 use futures::{Stream, StreamExt, pin_mut};
 
 use crate::domain::chat::{ModelAnswer, ModelError, Part, ToolCall, Usage, clean_text};
 
-/// Reads a whole answer, cleaned of U+0000.
+/// Reads a whole response, without U+0000.
 ///
 /// # Errors
-/// The stream's own; [`ModelError::Unreadable`] where it ended before the model was
-/// finished, or where the answer has neither text nor calls.
+/// The error of the stream; [`ModelError::Unreadable`] if it ended before the model finished, or without text and
+/// calls.
 pub async fn collect<S>(parts: S) -> Result<ModelAnswer, ModelError>
 where
     S: Stream<Item = Result<Part, ModelError>>,
@@ -41,7 +41,7 @@ where
     Ok(ModelAnswer { text, calls, usage })
 }
 
-/// Slots are numbered in order of appearance; a gap is a fault of the adapter.
+/// Slots are numbered in order of appearance; a gap is a bug of the adapter.
 fn call_at(calls: &mut Vec<ToolCall>, slot: usize) -> Result<&mut ToolCall, ModelError> {
     if slot == calls.len() {
         calls.push(ToolCall { id: String::new(), name: String::new(), arguments: String::new() });

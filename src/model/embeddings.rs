@@ -1,6 +1,5 @@
-//! Any endpoint that speaks OpenAI's embeddings API: one HTTP request for several texts, bounded in
-//! time and size, and an answer that is believed only where it fits what was asked. Nothing here
-//! tries again: the worker does.
+//! Any endpoint with the OpenAI embeddings API: one HTTP request for several texts, bounded in time and size, whose
+//! response is checked against the request. The worker retries, not this module.
 
 mod reader;
 
@@ -16,13 +15,13 @@ use super::openai::{Connection, Endpoint, HttpClient, SetupError, http};
 use crate::domain::chat::ModelError;
 use crate::domain::vector::Vector;
 
-/// The largest answer: 512 vectors of 4096 numbers, written out.
+/// The largest response: 512 vectors of 4096 numbers as text.
 const MAX_BODY: usize = 64 * 1024 * 1024;
 
-/// Why texts have no vectors.
+/// Why texts were not embedded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EmbeddingsError {
-    /// The call failed as a call of any model may.
+    /// The call failed, like a call of any model.
     #[error("{0}")]
     Call(ModelError),
     #[error("the answer is no list of embeddings")]
@@ -31,13 +30,13 @@ pub enum EmbeddingsError {
     CountMismatch { expected: usize, actual: usize },
     #[error("the embeddings of one answer differ in length")]
     DimensionMismatch,
-    /// A zero vector points nowhere; infinity is what a faulty model gives.
+    /// A zero vector has no direction; faulty models return infinity.
     #[error("an embedding is empty, zero or not finite")]
     NotFinite,
 }
 
 impl EmbeddingsError {
-    /// The word under which it is counted.
+    /// The label of the metric.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -48,7 +47,7 @@ impl EmbeddingsError {
         }
     }
 
-    /// How long the endpoint asked us to wait.
+    /// The delay that the endpoint requested.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -62,17 +61,17 @@ impl EmbeddingsError {
     }
 }
 
-/// How an embeddings endpoint is reached.
+/// The address and credentials of an embeddings endpoint.
 #[derive(Debug, Clone)]
 pub struct EmbeddingsConnection {
-    /// With the version in it, as in `https://api.openai.com/v1`.
+    /// Including the version, such as `https://api.openai.com/v1`.
     pub base_url: String,
-    /// Without one, no `Authorization` is sent.
+    /// Without a key no `Authorization` header is sent.
     pub api_key: Option<SecretString>,
     pub model: String,
 }
 
-/// A model that turns texts into vectors. Cheap to clone.
+/// A model that embeds texts. Cheap to clone.
 #[derive(Clone)]
 pub struct Embedder {
     endpoint: Arc<Endpoint>,
@@ -83,7 +82,7 @@ impl Embedder {
     /// # Errors
     /// Where the base URL or the key could never be used.
     pub fn new(client: &HttpClient, settings: EmbeddingsConnection) -> Result<Self, SetupError> {
-        // Each call has a time of its own, from its request to the end of its answer.
+        // Each call has its own time-out, from its request to the end of the response.
         let connection = Connection {
             first_byte: Duration::MAX,
             idle: Duration::from_hours(1),
@@ -94,16 +93,16 @@ impl Embedder {
         Ok(Self { endpoint: Arc::new(endpoint), model: settings.model.into() })
     }
 
-    /// The model's name: vectors are comparable where it is the same.
+    /// The name of the model. Only vectors of the same model are comparable.
     #[must_use]
     pub fn model(&self) -> &str {
         &self.model
     }
 
-    /// One vector for each text, in their order, all of one length.
+    /// One vector for each text, in order, all of one length.
     ///
     /// # Errors
-    /// [`EmbeddingsError`]; after `limit` it is a time-out.
+    /// [`EmbeddingsError`]; a time-out after `limit`.
     pub async fn embed(&self, texts: &[&str], limit: Duration) -> Result<Vec<Vector>, EmbeddingsError> {
         let call = async {
             let body = json!({ "model": &*self.model, "input": texts, "encoding_format": "float" });

@@ -1,6 +1,5 @@
-//! Models: one trait that makes one call and yields its parts as they arrive, and
-//! the connections under which the configuration names them. Nothing here retries
-//! or chooses a fallback: the engine does.
+//! Models: one trait that makes a call and yields its parts as they arrive, and the named connections. The engine
+//! retries and chooses fallbacks, not this module.
 
 mod collect;
 pub mod embeddings;
@@ -16,40 +15,40 @@ use crate::domain::chat::{ChatRequest, ModelError, Part};
 
 pub use collect::collect;
 
-/// The name of the connection that is used where none is named.
+/// The name of the default connection.
 pub const DEFAULT_CONNECTION: &str = "default";
 
-/// The parts of one answer. It ends after its first error; dropping it drops the call.
+/// The parts of one response. The stream ends after its first error; dropping it cancels the call.
 pub type PartStream = BoxStream<'static, Result<Part, ModelError>>;
 
-/// Something that answers a chat.
+/// A chat model.
 pub trait ChatModel: Send + Sync {
     /// Makes one call; nothing happens before the stream is first polled.
     fn start(&self, request: ChatRequest) -> PartStream;
 }
 
-/// The models that can be called, by the name of their connection.
+/// The models by the name of their connection.
 #[derive(Default)]
 pub struct Models {
     connections: HashMap<String, ConnectedModel>,
 }
 
-/// A connection's model, and how many calls it takes at once.
+/// The model of a connection and its limit of concurrent calls.
 #[derive(Clone)]
 pub struct ConnectedModel {
     model: Arc<dyn ChatModel>,
     permits: Option<Arc<Semaphore>>,
 }
 
-/// A place among a model's calls; free again when it is dropped.
+/// A permit for one call, released when it is dropped.
 #[derive(Debug)]
 pub struct CallPermit(#[expect(dead_code, reason = "held, not read")] Option<OwnedSemaphorePermit>);
 
 impl ConnectedModel {
-    /// Waits for a place for one call, in order of arrival.
+    /// Waits for a permit for one call, in order of arrival.
     pub async fn acquire(&self) -> CallPermit {
         match &self.permits {
-            // Nobody closes it.
+            // The semaphore is never closed.
             Some(permits) => CallPermit(Arc::clone(permits).acquire_owned().await.ok()),
             None => CallPermit(None),
         }
@@ -63,14 +62,14 @@ impl ConnectedModel {
 }
 
 impl Models {
-    /// Adds a connection. With `max_in_flight` it has so many places, at least one.
+    /// Adds a connection. `max_in_flight` limits its concurrent calls; the limit is at least one.
     pub fn add(&mut self, name: impl Into<String>, model: Arc<dyn ChatModel>, max_in_flight: Option<usize>) {
         let permits =
             max_in_flight.map(|limit| Arc::new(Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS))));
         self.connections.insert(name.into(), ConnectedModel { model, permits });
     }
 
-    /// The connection of that name.
+    /// The connection with this name.
     #[must_use]
     pub fn get(&self, connection: &str) -> Option<ConnectedModel> {
         self.connections.get(connection).cloned()

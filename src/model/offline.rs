@@ -1,6 +1,5 @@
-//! The offline model: a demonstration that needs no key and no network. It follows
-//! simple rules, says so in every reply, and goes through the same tool loop as any
-//! other model. It understands just enough English to show what the tools do.
+//! The offline model: a demonstration without key and network. It follows simple rules, says so in every reply, and
+//! uses the same tool loop as any other model. It understands just enough English to demonstrate the tools.
 
 mod arguments;
 mod history;
@@ -20,7 +19,7 @@ use crate::domain::chat::{ChatRequest, Part};
 
 use super::{ChatModel, PartStream};
 
-/// How the moment is learnt.
+/// The source of the current time.
 pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// The rule-based model.
@@ -29,7 +28,7 @@ pub struct Offline {
     zone: TimeZone,
 }
 
-/// What the rules come to.
+/// The result of the rules.
 #[derive(Debug, PartialEq)]
 enum Answer {
     Say(String),
@@ -37,7 +36,7 @@ enum Answer {
 }
 
 impl Offline {
-    /// `zone` is the one in which "today" and "tomorrow" are meant.
+    /// `zone` defines "today" and "tomorrow".
     pub fn new(now: Now, zone: TimeZone) -> Self {
         Self { now, zone }
     }
@@ -59,7 +58,7 @@ impl ChatModel for Offline {
     }
 }
 
-/// A text in pieces of a few words, as a real model would send it.
+/// Splits a text into pieces of a few words, like the stream of a real model.
 fn pieces(text: &str) -> Vec<Part> {
     const WORDS: usize = 4;
     let words: Vec<&str> = text.split_inclusive(' ').collect();

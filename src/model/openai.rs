@@ -1,9 +1,8 @@
-//! Any endpoint that speaks the Chat Completions API: one HTTP request per call,
-//! bounded in time and size, read with forgiveness.
+//! Any endpoint with the Chat Completions API: one HTTP request for each call, bounded in time and size, and a
+//! lenient parser.
 //!
-//! What is sent is built of async-openai's types. Its client is not used: it logs
-//! bodies, hides `Retry-After`, reads without a bound, and starts a task of its own
-//! for each stream.
+//! Requests use the types of async-openai. Its client is not used: it logs bodies, hides `Retry-After`, reads without
+//! a limit, and spawns a task for each stream.
 
 pub(super) mod http;
 mod probe;
@@ -26,18 +25,18 @@ pub use probe::probe;
 
 use super::{ChatModel, PartStream};
 
-/// How an endpoint is reached.
+/// The address, credentials and limits of an endpoint.
 #[derive(Debug, Clone)]
 pub struct Connection {
-    /// With the version in it, as in `https://api.openai.com/v1`.
+    /// Including the version, such as `https://api.openai.com/v1`.
     pub base_url: String,
-    /// Without one, no `Authorization` is sent.
+    /// Without a key no `Authorization` header is sent.
     pub api_key: Option<SecretString>,
-    /// From the request to the head of the answer, connecting included.
+    /// From the request to the head of the response, including the connection.
     pub first_byte: Duration,
-    /// The longest silence in an answer: without a whole new line, that is.
+    /// The longest time without a complete new line in a response.
     pub idle: Duration,
-    /// The largest answer, in bytes.
+    /// The largest response, in bytes.
     pub max_body: usize,
 }
 
@@ -53,7 +52,7 @@ impl Connection {
     }
 }
 
-/// Why a connection cannot be set up. Carries no key and no address.
+/// Why a connection cannot be set up. Contains no key and no address.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     #[error("the base URL must be an http or https URL")]
@@ -64,15 +63,15 @@ pub enum SetupError {
     Client(#[source] reqwest::Error),
 }
 
-/// The HTTP client that all connections share, so that they share its certificates.
+/// The HTTP client that all connections share, with its certificates.
 #[derive(Clone)]
 pub struct HttpClient(reqwest::Client);
 
 impl HttpClient {
-    /// `connect` is the time to connect in.
+    /// `connect` limits the time to connect.
     ///
     /// # Errors
-    /// [`SetupError::Client`], but not for want of certificates: it brings its own.
+    /// [`SetupError::Client`]. Missing system certificates are no error: the client has its own.
     pub fn new(connect: Duration) -> Result<Self, SetupError> {
         http::build_client(connect).map(Self).map_err(SetupError::Client)
     }
@@ -88,7 +87,7 @@ pub(super) struct Endpoint {
     client: reqwest::Client,
     url: Url,
     authorization: Option<HeaderValue>,
-    /// What it is asked to answer with.
+    /// The `Accept` header.
     accept: &'static str,
     first_byte: Duration,
     pub(super) idle: Duration,
@@ -96,7 +95,7 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// The route at `path` below the connection's base URL.
+    /// The route at `path` below the base URL of the connection.
     pub(super) fn new(
         client: &HttpClient,
         connection: &Connection,
@@ -141,8 +140,8 @@ async fn call(endpoint: &Endpoint, request: ChatRequest) -> Result<PartStream, M
     if is_event_stream {
         return Ok(sse::read(bytes));
     }
-    // Whoever ignores `stream: true` sends one JSON object; whoever forgets the
-    // content type may send either.
+    // Endpoints that ignore `stream: true` send one JSON object; endpoints that omit the content type may send
+    // either.
     let body = http::read_to_end(bytes).await?;
     if body.trim_ascii_start().starts_with(b"{") {
         let parts = reader::read_completion(&body)?;

@@ -1,4 +1,4 @@
-//! Which IP addresses are public, so that a tenant's URL may lead there.
+//! The IP addresses that count as public.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -12,7 +12,7 @@ const fn v6(a: u16, b: u16, prefix: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(a, b, 0, 0, 0, 0, 0, 0), prefix)
 }
 
-/// IPv4 that is not public (IANA's special-purpose registry, multicast, reserved).
+/// IPv4 networks that are not public (IANA special-purpose registry, multicast, reserved).
 const REFUSED_V4: [Ipv4Net; 15] = [
     v4(0, 0, 0, 8),
     v4(10, 0, 0, 8),
@@ -31,12 +31,11 @@ const REFUSED_V4: [Ipv4Net; 15] = [
     v4(240, 0, 0, 4), // reserved, and broadcast
 ];
 
-/// The only IPv6 space that is given out for global unicast. What lies outside
-/// is refused unnamed: loopback, unique-local, link-local, multicast, and every
-/// form that carries an IPv4 address (`::a.b.c.d`, `::ffff:a.b.c.d`, NAT64).
+/// The IPv6 space that is assigned to global unicast. It excludes loopback, unique-local, link-local, multicast and
+/// every form that carries an IPv4 address (`::a.b.c.d`, `::ffff:a.b.c.d`, NAT64).
 const GLOBAL_V6: Ipv6Net = v6(0x2000, 0, 3);
 
-/// What is not public inside [`GLOBAL_V6`].
+/// Networks within [`GLOBAL_V6`] that are not public.
 const REFUSED_V6: [Ipv6Net; 4] = [
     v6(0x2001, 0, 23),      // protocol assignments, Teredo among them
     v6(0x2001, 0x0db8, 32), // documentation

@@ -10,65 +10,65 @@ use http::header::{
 use http::{HeaderMap, HeaderName, Method};
 use reqwest::{Certificate, ClientBuilder, Response, redirect, retry};
 
-use super::allow::AllowHosts;
+use super::AllowHosts;
 use super::error::OutboundError;
 use super::resolver::PublicResolver;
 use super::streaming::StreamingResponse;
 use super::{install_crypto_provider, target};
 
-/// How long a connection may take to be made, within the request's time-out.
+/// Within the time-out of the request.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an unused connection is kept, and how many of them for a host.
+/// For an unused connection, and the number of them for each host.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const IDLE_PER_HOST: usize = 8;
 
-/// How long a body is waited for, after the head, where the status is what matters.
+/// For the body where only the status matters.
 const EXCERPT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Headers that frame the message or name its receiver. They are the client's:
-/// set by a tenant, they could make a proxy in between read another request.
+/// Headers that frame the message or name its receiver. Only the client sets them: set by a tenant, they could make
+/// an intermediate proxy read a second request.
 const RESERVED_HEADERS: [HeaderName; 8] =
     [CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
 
 /// Sends requests to URLs that tenants chose. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct GuardedClient {
-    /// The hosts that are let through for every workspace.
+    /// The hosts that are allowed for every workspace.
     allow: AllowHosts,
-    /// For all but the hosts that are let through. Its resolver refuses.
+    /// For all other hosts. Its resolver refuses private addresses.
     strict: reqwest::Client,
-    /// For the hosts that are let through. It has connections of its own, so one
-    /// kept for the workspace that may is never found by one that may not.
+    /// For allowed hosts. It has its own connections, so that a workspace never reuses a connection to a host that
+    /// only another workspace may reach.
     permissive: reqwest::Client,
 }
 
-/// One request. Headers that frame the message (`Host`, `Content-Length`,
-/// `Connection` …) are ignored. Not `Debug`: it holds secrets.
+/// A request. Headers that frame the message (`Host`, `Content-Length`, `Connection` …) are ignored. Not `Debug`,
+/// because it contains secrets.
 #[derive(Clone)]
 pub struct OutboundRequest {
     pub method: Method,
-    /// As it was configured, with its templates filled.
+    /// The configured URL with its templates filled.
     pub url: String,
     pub headers: HeaderMap,
     pub body: Option<Bytes>,
-    /// For all of it: name, connection, sending, and the whole answer.
+    /// For the whole exchange: name, connection, request and response.
     pub timeout: Duration,
-    /// Bytes of the answer's body.
+    /// Bytes of the response body.
     pub max_response: usize,
 }
 
-/// An answer, whatever its status: a redirect is not followed, and is one too.
+/// A response with any status; redirects are not followed.
 #[derive(Clone)]
 pub struct OutboundResponse {
     pub status: u16,
     pub headers: HeaderMap,
-    /// As it was sent: no compression is asked for, and none is undone.
+    /// The bytes that were sent: no compression is requested or decoded.
     pub body: Bytes,
-    /// The `Content-Type` header, where it is readable.
+    /// The `Content-Type` header, if it is text.
     pub content_type: Option<String>,
 }
 
-/// Without headers and body, which are the tenant's and not for the logs.
+/// Omits headers and body: they belong to the tenant and stay out of the logs.
 impl fmt::Debug for OutboundResponse {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "OutboundResponse(status {}, {} bytes)", self.status, self.body.len())
@@ -76,13 +76,12 @@ impl fmt::Debug for OutboundResponse {
 }
 
 impl GuardedClient {
-    /// Sets up the client. `allow` is let through for every workspace. Installs
-    /// the TLS provider where `main` has not.
+    /// Builds the client; `allow` applies to every workspace. Installs the TLS provider if `main` has not.
     pub fn new(allow: AllowHosts) -> Result<Self, OutboundError> {
         Self::with_resolver(allow, PublicResolver::system())
     }
 
-    /// The same over this resolver.
+    /// Uses this resolver.
     pub(super) fn with_resolver(allow: AllowHosts, resolver: PublicResolver) -> Result<Self, OutboundError> {
         install_crypto_provider();
         let strict = builder()?.dns_resolver(resolver).build().map_err(OutboundError::Setup)?;
@@ -90,9 +89,7 @@ impl GuardedClient {
         Ok(Self { allow, strict, permissive })
     }
 
-    /// Sends a request and reads its whole answer. `allow` is what is let
-    /// through for the workspace in whose name it is sent. Nothing is tried
-    /// twice.
+    /// Sends a request once and reads the whole response. `allow` lists the hosts that the workspace may reach.
     pub async fn send(
         &self,
         request: OutboundRequest,
@@ -102,8 +99,7 @@ impl GuardedClient {
         StreamingResponse::new(self.call(request, allow).await?, limit)?.read().await
     }
 
-    /// As [`Self::send`], for whom the body comes piece by piece. Time-out and limit are those of the
-    /// whole answer, all the same.
+    /// Like [`Self::send`], but yields the body as it arrives. Time-out and limit cover the whole response.
     pub async fn send_streaming(
         &self,
         request: OutboundRequest,
@@ -113,8 +109,8 @@ impl GuardedClient {
         StreamingResponse::new(self.call(request, allow).await?, limit)
     }
 
-    /// As [`Self::send`], for whom the answer's status is enough: of its body only the beginning is
-    /// read, at most `max_response` bytes of what comes within a second, before it breaks off.
+    /// Like [`Self::send`] where only the status matters: of the body it reads at most `max_response` bytes that
+    /// arrive within a second.
     pub async fn send_for_status(
         &self,
         request: OutboundRequest,
@@ -130,7 +126,7 @@ impl GuardedClient {
                 body.extend_from_slice(&chunk[..chunk.len().min(limit - body.len())]);
             }
         };
-        // What has come until then is kept.
+        // The bytes that arrived in time are returned.
         let _ = tokio::time::timeout(EXCERPT_TIMEOUT, read_excerpt).await;
         Ok(outbound_response(response, body))
     }
@@ -154,8 +150,7 @@ impl GuardedClient {
     }
 }
 
-/// What both clients share. System certificates count where there are any; the
-/// bundled ones make the client work (and `build` succeed) where there are none.
+/// The settings of both clients. The bundled certificates make `build` succeed where the system has none.
 fn builder() -> Result<ClientBuilder, OutboundError> {
     let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS
         .iter()

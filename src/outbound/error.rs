@@ -1,9 +1,9 @@
-//! What can go wrong on the way out, in words that a tenant may read: no
-//! address, no body, nothing of the network inside.
+//! Errors of outbound requests. Their texts are shown to tenants: no address, no body, nothing about the internal
+//! network.
 
 use std::error::Error;
 
-/// Why a URL is not called.
+/// Why a URL is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     #[error("the URL cannot be read")]
@@ -12,13 +12,12 @@ pub enum UrlError {
     Scheme,
     #[error("the URL must not contain a user name or password")]
     UserInfo,
-    /// The host is a literal address, or a name with one behind it, that is not
-    /// public and that no configuration lets through.
+    /// The host is a private literal address, or a name that resolves to one, and is not allowed.
     #[error("the URL's host is not a public address")]
     NotPublic,
 }
 
-/// Why a call has no answer.
+/// Why a request has no response.
 #[derive(Debug, thiserror::Error)]
 pub enum OutboundError {
     /// Nothing was sent.
@@ -26,23 +25,23 @@ pub enum OutboundError {
     Refused(#[from] UrlError),
     #[error("the answer did not come in time")]
     Timeout,
-    /// Nothing was sent: no such name, nobody listens, or TLS failed.
+    /// Nothing was sent: the name does not resolve, the connection is refused, or TLS failed.
     #[error("no connection could be made")]
     Connect(#[source] reqwest::Error),
-    /// The head of the answer came; its body is over the limit and was dropped.
+    /// The head arrived; the body exceeds the limit and was dropped.
     #[error("the answer is too large")]
     TooLarge { status: u16 },
     /// The request may have been received.
     #[error("the connection broke before the answer was complete")]
     Broken(#[source] reqwest::Error),
-    /// The client itself could not be set up.
+    /// The client could not be built.
     #[error("the outbound client could not be set up")]
     Setup(#[source] reqwest::Error),
 }
 
 impl From<reqwest::Error> for OutboundError {
     fn from(error: reqwest::Error) -> Self {
-        // The URL may hold a secret in its query; a source is for the logs.
+        // The query of the URL may contain a secret; sources are only logged.
         let error = error.without_url();
         if let Some(url_error) = url_error(&error) {
             Self::Refused(url_error)
@@ -56,7 +55,7 @@ impl From<reqwest::Error> for OutboundError {
     }
 }
 
-/// The resolver's refusal, somewhere down the chain of an error's sources.
+/// Finds the refusal of the resolver in a chain of sources.
 fn url_error(error: &reqwest::Error) -> Option<UrlError> {
     let mut source = error.source();
     while let Some(current) = source {

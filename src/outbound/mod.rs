@@ -1,18 +1,16 @@
-//! The one way out towards a URL that a tenant chose: tools, webhooks, imports.
+//! The HTTP client for every URL that a tenant chose: tools, webhooks, imports.
 //!
-//! A request leaves only for a public address, or for a host that the
-//! configuration lets through by name. See `target` for what is decided on the
-//! URL's text and `resolver` for what is decided on a name's addresses.
+//! It sends requests to public addresses and to hosts that the configuration allows by name. `target` checks the
+//! text of the URL, `resolver` the addresses of a name.
 
 mod address;
-mod allow;
 mod client;
 mod error;
 mod resolver;
 mod streaming;
 mod target;
 
-pub use allow::{AllowHosts, InvalidAllowHost};
+pub use crate::domain::allow_hosts::AllowHosts;
 pub use client::{GuardedClient, OutboundRequest, OutboundResponse};
 pub use error::{OutboundError, UrlError};
 pub use streaming::StreamingResponse;
@@ -21,8 +19,7 @@ pub use target::check_url;
 #[cfg(test)]
 mod tests;
 
-/// Makes ring the process's TLS provider. Safe to call any number of times;
-/// the first provider installed stays.
+/// Installs ring as the TLS provider of the process. Later calls change nothing.
 pub fn install_crypto_provider() {
     let already_installed = rustls::crypto::ring::default_provider().install_default().is_err();
     if already_installed {

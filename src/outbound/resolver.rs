@@ -1,6 +1,5 @@
-//! Name resolution that refuses a name with any address that is not public.
-//! The connection is made to the very addresses that were looked at, so a
-//! second, different DNS answer has no effect.
+//! Name resolution that refuses a name with any private address. The client connects to the checked addresses, so a
+//! second, different DNS response has no effect.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -13,10 +12,10 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use super::address::is_public;
 use super::error::UrlError;
 
-/// Finds the addresses of a name.
+/// Looks up the addresses of a name.
 pub(super) type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
 
-/// A resolver behind the guard. Literal addresses never come here: `target` looks at those.
+/// The checking resolver. It never sees literal addresses: `target` checks those.
 #[derive(Clone)]
 pub(super) struct PublicResolver {
     lookup: Lookup,
@@ -24,14 +23,14 @@ pub(super) struct PublicResolver {
 }
 
 impl PublicResolver {
-    /// Over the system's resolver.
+    /// Uses the resolver of the system.
     pub(super) fn system() -> Self {
         let lookup =
             |name: String| async move { Ok(tokio::net::lookup_host((name, 0)).await?.collect()) }.boxed();
         Self { lookup: Arc::new(lookup), is_public }
     }
 
-    /// Over another resolver, and with another opinion of what is public: tests have no public address.
+    /// Uses another resolver and another definition of public, because tests have no public address.
     #[cfg(test)]
     pub(super) fn with_lookup(lookup: Lookup, is_public: fn(IpAddr) -> bool) -> Self {
         Self { lookup, is_public }
@@ -49,8 +48,8 @@ impl Resolve for PublicResolver {
     }
 }
 
-/// The whole name is refused for one bad address: picking the good ones would
-/// let its owner choose, try by try, which of them is connected to.
+/// One private address refuses the whole name. Filtering would let the owner of the name choose, attempt by attempt,
+/// which address is used.
 fn require_public(found: &[SocketAddr], is_public: fn(IpAddr) -> bool) -> Result<(), UrlError> {
     if found.iter().all(|address| is_public(address.ip())) { Ok(()) } else { Err(UrlError::NotPublic) }
 }

@@ -1,4 +1,4 @@
-//! An answer whose head has come, and whose body is on its way.
+//! A response whose body is still arriving.
 
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, stream};
@@ -8,13 +8,13 @@ use reqwest::Response;
 use super::client::{OutboundResponse, outbound_response};
 use super::error::OutboundError;
 
-/// An answer, whatever its status. Dropped, it breaks off.
+/// A response with any status. Dropping it aborts the transfer.
 #[derive(Debug)]
 pub struct StreamingResponse {
     pub status: u16,
     pub headers: HeaderMap,
     response: Response,
-    /// Bytes that may still come.
+    /// The remaining limit in bytes.
     remaining: usize,
 }
 
@@ -34,7 +34,7 @@ impl StreamingResponse {
         Ok(Some(chunk))
     }
 
-    /// The whole of it.
+    /// Reads the whole body.
     pub async fn read(mut self) -> Result<OutboundResponse, OutboundError> {
         let mut body = BytesMut::new();
         while let Some(chunk) = self.chunk().await? {
@@ -43,7 +43,7 @@ impl StreamingResponse {
         Ok(outbound_response(self.response, body))
     }
 
-    /// Its body as it comes; an error is the last item.
+    /// The body as it arrives; an error is the last item.
     pub fn into_stream(self) -> impl Stream<Item = Result<Bytes, OutboundError>> + Send + 'static {
         stream::unfold(Some(self), |streaming| async move {
             let mut response = streaming?;

@@ -1,23 +1,22 @@
-//! What a URL's own text decides, before any name is resolved.
+//! Checks of the text of a URL, before a name is resolved.
 
 use url::{Host, Position, Url};
 
+use super::AllowHosts;
 use super::address::is_public;
-use super::allow::AllowHosts;
 use super::error::UrlError;
 
-/// A URL that may be called as far as its text tells.
+/// A URL whose text passed the checks.
 #[derive(Debug)]
 pub(super) struct Target {
     pub url: Url,
-    /// Its host is let through by configuration, whatever it resolves to.
+    /// The host is allowed by configuration, whatever it resolves to.
     pub allowed: bool,
 }
 
-/// Checks a URL when it is configured: what fails here is refused at each call,
-/// whatever the host resolves to. `allow` holds the lists that apply to the
-/// workspace. A template is checked as it stands (`https://a.example/{id}`):
-/// braces pass in path and query, and never in scheme, host or port.
+/// Checks a URL when it is configured: a URL that fails here is refused at every request. `allow` holds the lists
+/// that apply to the workspace. A template is checked as it is (`https://a.example/{id}`): braces pass in path and
+/// query, never in scheme, host or port.
 pub fn check_url(url: &str, allow: &[&AllowHosts]) -> Result<Url, UrlError> {
     parse(url, allow).map(|target| target.url)
 }
@@ -36,7 +35,7 @@ pub(super) fn parse(text: &str, allow: &[&AllowHosts]) -> Result<Target, UrlErro
     let listed = allow.iter().any(|hosts| hosts.contains(&url));
     match literal_address(&url) {
         None => Ok(Target { url, allowed: listed }),
-        // reqwest asks no resolver about a literal: this is its only check.
+        // reqwest does not call the resolver for a literal address: this is the only check.
         Some(address) if is_public(address) => Ok(Target { url, allowed: false }),
         Some(_) if listed && is_canonical(text, &url) => Ok(Target { url, allowed: true }),
         Some(_) => Err(UrlError::NotPublic),
@@ -51,14 +50,13 @@ fn literal_address(url: &Url) -> Option<std::net::IpAddr> {
     }
 }
 
-/// `http://2130706433/` is parsed to `http://127.0.0.1/`, but it is another
-/// spelling than the one that was let through.
+/// `http://2130706433/` parses to `http://127.0.0.1/`, but its spelling differs from the allowed one.
 fn is_canonical(text: &str, url: &Url) -> bool {
     let parsed = &url[..Position::AfterHost];
     let (Some(start), Some(rest)) = (text.get(..parsed.len()), text.get(parsed.len()..)) else {
         return false;
     };
-    // `127.0.0.1.` begins like `127.0.0.1`.
+    // `127.0.0.1.` starts with `127.0.0.1`.
     start.eq_ignore_ascii_case(parsed) && (rest.is_empty() || rest.starts_with([':', '/', '?', '#']))
 }
 

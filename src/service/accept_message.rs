@@ -61,7 +61,7 @@ pub async fn accept(
         AdmitOutcome::Replayed { answer, turn } => Ok(ApiResponse { answer, turn, is_replay: true }),
         // A platform message is answered on admission, so its idempotency key never waits for a turn.
         AdmitOutcome::Waiting(_) | AdmitOutcome::InFlightDuplicate(_) => {
-            Err(Error::Unavailable { outcome_unknown: true, source: None })
+            Err(Error::internal("a platform message waits for a turn"))
         }
     }
 }

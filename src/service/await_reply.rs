@@ -106,23 +106,28 @@ pub async fn poll(services: &Services, runs_here: impl Fn(TurnId) -> bool) -> Re
 
 /// The message was admitted, so after any later error its reply may exist.
 fn unknown(error: Error) -> Error {
+    if matches!(error, Error::Internal { .. }) {
+        return error;
+    }
     Error::Unavailable { outcome_unknown: true, source: Some(Box::new(error)) }
 }
 
 /// How a turn ended, from its row.
 pub async fn read_end(services: &Services, turn: &Turn) -> Result<TurnEnd, Error> {
-    let unreadable = || Error::Unavailable { outcome_unknown: true, source: None };
+    let no_reply = || Error::internal(format!("the completed turn {} has no reply", turn.id));
     let reason = turn.reason.as_deref().unwrap_or_default();
     match turn.state {
         TurnState::Completed => {
-            let id = turn.reply.ok_or_else(unreadable)?;
+            let id = turn.reply.ok_or_else(no_reply)?;
             let read = services.db.read(async |conn| messages::find(conn, turn.workspace, id).await);
-            let message = read.await?.ok_or_else(unreadable)?;
+            let message = read.await?.ok_or_else(no_reply)?;
             let function_calls = message.function_calls.unwrap_or_else(|| "[]".to_owned());
             Ok(TurnEnd::Completed(Reply { id, text: message.text, function_calls }))
         }
         TurnState::Failed => Ok(TurnEnd::Failed(reason.parse().unwrap_or(Failure::ServiceUnavailable))),
         TurnState::Discarded => Ok(TurnEnd::Discarded(reason.parse().unwrap_or(Discard::ConversationEnded))),
-        TurnState::Waiting | TurnState::Queued | TurnState::Running => Err(unreadable()),
+        TurnState::Waiting | TurnState::Queued | TurnState::Running => {
+            Err(Error::internal(format!("the turn {} has not ended", turn.id)))
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Calendars and their bookings, for whoever runs them; and the files that calendar programs read.
 
 use super::page::{self, Page};
-use super::{Services, read_conversation, tools};
+use super::{Services, read_conversation, workspace_hosts};
 use crate::domain::account::Account;
 use crate::domain::calendar::{Booking, BookingState, Calendar, DayOrTime};
 use crate::domain::clock::Micros;
@@ -123,7 +123,7 @@ async fn remove_from_server(
         return Ok(());
     }
     let (workspace, adapters) = (calendar.workspace, &services.tools);
-    let allow = services.db.read(async |conn| tools::allow_hosts(conn, workspace).await).await?;
+    let allow = services.db.read(async |conn| workspace_hosts::load(conn, workspace).await).await?;
     remove_event(calendar.caldav.as_deref(), booking, adapters, &allow).await.map_err(|failure| {
         let error = &failure as &dyn std::error::Error;
         tracing::warn!(calendar.id = %calendar.id, booking.id = %booking.id, error, "a booking could not be removed");

@@ -52,7 +52,7 @@ pub async fn create_for_widget(
     match services.writer.create(creation(services, request).await?).await? {
         CreateOutcome::Created(made) => Ok(*made),
         // Requests of the widget API have no idempotency key here.
-        CreateOutcome::Replayed(_) => Err(Error::Unavailable { outcome_unknown: true, source: None }),
+        CreateOutcome::Replayed(_) => Err(Error::internal("a request without a key was replayed")),
     }
 }
 

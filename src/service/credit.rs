@@ -75,7 +75,7 @@ pub async fn credit(
     let entry = match outcome {
         Some(Ok(Outcome::ToppedUp(entry))) => entry,
         Some(Err(refusal)) => return Err(CreditError::Refused(refusal)),
-        _ => return Err(CreditError::Refused(Error::Unavailable { outcome_unknown: false, source: None })),
+        _ => return Err(CreditError::Refused(Error::internal("the outcome does not belong to the command"))),
     };
     tx.commit().await.map_err(CreditError::OutcomeUnknown)?;
     Ok(CreditOutcome::Granted(entry))

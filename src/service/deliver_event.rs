@@ -10,6 +10,7 @@ use http::header::{CONTENT_TYPE, DATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use secrecy::ExposeSecret as _;
 
+use super::workspace_hosts;
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::delivery::{
     self, Attempt, AttemptOutcome, ClaimedDelivery, DeliveryKey, Disposition, EventPayload, MAX_EXCERPT,
@@ -50,7 +51,8 @@ pub struct WebhookDestination {
     read_at: Micros,
     /// `None` if they cannot be opened.
     secrets: Option<Vec<SigningSecret>>,
-    allow_hosts: AllowHosts,
+    /// None where the stored list cannot be parsed: then nothing is sent.
+    allow_hosts: Option<AllowHosts>,
 }
 
 /// A delivery that is ready to be sent.
@@ -78,6 +80,12 @@ struct EndpointResponse {
     status: Option<u16>,
     excerpt: Option<String>,
     requested_delay: Option<Duration>,
+}
+
+impl EndpointResponse {
+    fn without_answer(outcome: AttemptOutcome) -> Self {
+        Self { outcome, status: None, excerpt: None, requested_delay: None }
+    }
 }
 
 impl WebhookSender {
@@ -127,8 +135,14 @@ impl WebhookSender {
         let endpoints = webhook_endpoints::find_many(conn.reborrow(), &endpoint_keys).await?;
         let settings = workspaces::settings(conn, &workspace_ids).await?;
         let allow_hosts = |id| {
-            let hosts = settings.iter().find(|settings| settings.id == id).map(|found| &found.allow_hosts);
-            hosts.and_then(|hosts| AllowHosts::parse(hosts).ok()).unwrap_or_default()
+            let Some(workspace) = settings.iter().find(|settings| settings.id == id) else {
+                return Some(AllowHosts::default());
+            };
+            let parsed = workspace_hosts::parse(workspace).inspect_err(|error| {
+                let error = error as &dyn std::error::Error;
+                tracing::error!(workspace.id = %id, error, "the allow_hosts of a workspace cannot be parsed");
+            });
+            parsed.ok()
         };
         let destination = |endpoint: Endpoint| {
             let endpoint_key = (endpoint.workspace, endpoint.id);
@@ -155,14 +169,11 @@ impl WebhookSender {
     /// Sends a delivery once, and decides what happens to it next.
     pub async fn attempt(&self, job: &Job) -> (Attempt, Disposition) {
         let started_at = self.clock.now();
-        let response = match &job.destination.secrets {
-            Some(secrets) => self.send(job, secrets, started_at).await,
-            None => EndpointResponse {
-                outcome: AttemptOutcome::Unsigned,
-                status: None,
-                excerpt: None,
-                requested_delay: None,
-            },
+        let WebhookDestination { secrets, allow_hosts, .. } = job.destination.as_ref();
+        let response = match (secrets, allow_hosts) {
+            (Some(secrets), Some(allow_hosts)) => self.send(job, secrets, allow_hosts, started_at).await,
+            (None, _) => EndpointResponse::without_answer(AttemptOutcome::Unsigned),
+            (Some(_), None) => EndpointResponse::without_answer(AttemptOutcome::Blocked),
         };
         let EndpointResponse { outcome, status, excerpt, requested_delay } = response;
         let finished_at = self.clock.now();
@@ -174,7 +185,13 @@ impl WebhookSender {
         (Attempt { started_at, finished_at, outcome, status, excerpt }, disposition)
     }
 
-    async fn send(&self, job: &Job, secrets: &[SigningSecret], now: Micros) -> EndpointResponse {
+    async fn send(
+        &self,
+        job: &Job,
+        secrets: &[SigningSecret],
+        allow_hosts: &AllowHosts,
+        now: Micros,
+    ) -> EndpointResponse {
         let request = OutboundRequest {
             method: Method::POST,
             url: job.destination.endpoint.url.clone(),
@@ -183,7 +200,7 @@ impl WebhookSender {
             timeout: self.timeout,
             max_response: MAX_EXCERPT,
         };
-        match self.outbound.send_for_status(request, &job.destination.allow_hosts).await {
+        match self.outbound.send_for_status(request, allow_hosts).await {
             Ok(response) => EndpointResponse {
                 outcome: AttemptOutcome::from_status(response.status),
                 status: Some(response.status),
@@ -197,12 +214,7 @@ impl WebhookSender {
                     error = &error as &dyn std::error::Error,
                     "a webhook endpoint did not answer"
                 );
-                EndpointResponse {
-                    outcome: outcome_of(&error),
-                    status: None,
-                    excerpt: None,
-                    requested_delay: None,
-                }
+                EndpointResponse::without_answer(outcome_of(&error))
             }
         }
     }

@@ -30,6 +30,7 @@ pub mod state;
 pub mod tools;
 pub mod update_conversation;
 pub mod webhook_endpoints;
+mod workspace_hosts;
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! The tools of a calendar on a CalDAV server (RFC 4791). When it is busy is read from there each time that
-//! it is asked for; our own rows are the record of what was booked, and hold a time while it is put there.
-//! `docs/calendars.md` says what a server must do.
+//! The tools of a calendar on a CalDAV server (RFC 4791). Busy times are read from the server at every call; our own
+//! rows record the bookings and hold a time while its event is created. `docs/calendars.md` lists the requirements of
+//! servers.
 
 mod availability;
 mod booking;

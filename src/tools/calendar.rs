@@ -1,4 +1,4 @@
-//! The tools of a calendar that is kept here: one reads, two ask the writer.
+//! The tools of a calendar in our own database: one reads, two use the writer.
 
 use std::sync::Arc;
 
@@ -102,7 +102,7 @@ impl Tool for Booking {
         &self.spec
     }
 
-    /// The writer finds the booking that a call has made.
+    /// The writer finds a booking that this call already made.
     fn is_repeatable(&self) -> bool {
         true
     }
@@ -121,7 +121,7 @@ impl Tool for Booking {
     }
 }
 
-/// Cancels what the same conversation has booked.
+/// Cancels a booking of the same conversation.
 pub(super) struct Cancellation {
     spec: ToolSpec,
     calendar: CalendarId,

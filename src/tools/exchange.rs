@@ -1,31 +1,30 @@
-//! A webhook tool's call as it went over the wire, for whoever sets the tool up. Every
-//! secret in it is masked already.
+//! The HTTP exchange of a webhook tool, shown to whoever configures the tool. Secrets are masked.
 
-/// What was sent, and what came back; both may be missing.
+/// Request and response; both may be missing.
 #[derive(Clone, Debug, Default)]
 pub struct Exchange {
-    /// None where nothing could be sent.
+    /// None if nothing was sent.
     pub request: Option<SentRequest>,
-    /// None where no answer came.
+    /// None if no response arrived.
     pub response: Option<ReceivedResponse>,
 }
 
-/// A request as it left.
+/// A request as it was sent.
 #[derive(Clone, Debug)]
 pub struct SentRequest {
     pub method: String,
     pub url: String,
-    /// Names and values, in no order.
+    /// Names and values, unordered.
     pub headers: Vec<(String, String)>,
-    /// Its beginning, as text.
+    /// Its beginning as text.
     pub body: Option<String>,
 }
 
-/// An answer, whatever its status.
+/// A response with any status.
 #[derive(Clone, Debug)]
 pub struct ReceivedResponse {
     pub status: u16,
     pub content_type: Option<String>,
-    /// How its body begins, as text; none where it was too large to be read.
+    /// The beginning of the body as text; none if the body was too large.
     pub body: Option<String>,
 }

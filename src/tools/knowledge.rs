@@ -1,4 +1,4 @@
-//! The search of a knowledge base: the tool, and what it shares with the platform door.
+//! The search of a knowledge base: the tool, and the searcher that it shares with the platform API.
 
 mod query_embedder;
 mod searcher;
@@ -32,7 +32,7 @@ impl KnowledgeSearch {
 
     async fn search(&self, workspace: WorkspaceId, query: &str) -> Result<Vec<Hit>, StoreError> {
         let read = async |conn: Conn<'_>| knowledge_bases::find(conn, workspace, self.base).await;
-        // One that was deleted has nothing to say.
+        // A deleted knowledge base has no results.
         let Some(base) = self.db.read(read).await? else { return Ok(Vec::new()) };
         self.searcher.find(&base, query, MAX_RESULT_PASSAGES, SearchMode::Both).await
     }

@@ -1,6 +1,6 @@
-//! The tools of a Model Context Protocol server, through the official SDK. Every byte of it
-//! goes through the guarded client (`http_client`); a session is opened once and shared
-//! (`sessions`). `docs/tools.md` says what is sent and what comes back.
+//! The tools of a Model Context Protocol server, through the official SDK. All traffic goes through the guarded
+//! client (`http_client`); a session is opened once and shared (`sessions`). `docs/tools.md` describes requests and
+//! results.
 
 mod error;
 mod http_client;
@@ -31,7 +31,7 @@ pub use sessions::Sessions;
 use error::McpError;
 use sessions::SessionKey;
 
-/// A server, with what it is reached by: its secrets are opened.
+/// A server with its opened secrets.
 #[derive(Clone, Debug)]
 pub struct ServerConnection {
     pub outbound: GuardedClient,
@@ -43,8 +43,7 @@ pub struct ServerConnection {
 }
 
 impl ServerConnection {
-    /// Opens the server's secrets, which `secrets` then masks. Fails with what is wrong, in words
-    /// for the model.
+    /// Opens the secrets of the server, which `secrets` then masks. The error is for the model.
     pub fn open(
         server: &McpServer,
         outbound: &GuardedClient,
@@ -69,7 +68,7 @@ impl ServerConnection {
     }
 }
 
-/// Adds a header; fails with what is wrong with it.
+/// Adds a header, or says what is wrong with it.
 pub fn add_header(headers: &mut HeaderMap, name: &str, text: &str, is_secret: bool) -> Result<(), String> {
     let name = HeaderName::from_bytes(name.as_bytes());
     let name = name.map_err(|_| "a header of the tool has no good name".to_owned())?;
@@ -117,7 +116,7 @@ impl McpTool {
             let params = params.with_arguments(call.arguments.clone());
             session.call_tool(params).await.map_err(McpError::from)
         };
-        // The SDK has time-outs of its own, but no call may depend on them.
+        // The SDK has its own time-outs, but calls must not depend on them.
         let outcome = tokio::time::timeout(timeout, calling).await.unwrap_or(Err(McpError::Timeout(timeout)));
         match outcome {
             Ok(response) => result::read(response, &secrets),
@@ -145,7 +144,7 @@ impl Tool for McpTool {
         &self.spec
     }
 
-    /// What a server says of its tools (`idempotentHint`) is no more than a hint.
+    /// The `idempotentHint` of a server is only a hint.
     fn is_repeatable(&self) -> bool {
         false
     }

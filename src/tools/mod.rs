@@ -1,5 +1,4 @@
-//! What an assistant can do besides talking: tools, each a spec for the model and
-//! a call. A call that fails has a result that says so, for the model to read; it
+//! Tools of assistants: each has a spec for the model and a call. A failed call has a result that tells the model; it
 //! never ends a turn.
 
 mod caldav;
@@ -36,63 +35,62 @@ pub use knowledge::{QueryEmbedder, Searcher};
 pub use registry::{ToolError, Toolset};
 pub use secrets::{MIN_SECRET_BYTES, Secrets};
 
-/// One tool of one version of an assistant.
+/// A tool of a version of an assistant.
 #[async_trait]
 pub trait Tool: Send + Sync {
-    /// How it is offered to the model.
+    /// Its description for the model.
     fn spec(&self) -> &ToolSpec;
 
-    /// Whether a call that may have arrived can be sent again under the same id.
+    /// Whether a call that may have arrived can be repeated under the same id.
     fn is_repeatable(&self) -> bool;
 
-    /// Makes the call. Its arguments fit the schema of the spec.
+    /// Makes the call. The arguments match the schema of the spec.
     async fn call(&self, call: &Call, context: &CallContext<'_>) -> ToolOutcome;
 
-    /// The same call, with what it was over the wire, where the tool can tell.
+    /// Makes the same call and returns the HTTP exchange, if the tool has one.
     async fn call_traced(&self, call: &Call, context: &CallContext<'_>) -> (ToolOutcome, Option<Exchange>) {
         (self.call(call, context).await, None)
     }
 }
 
-/// What is asked of a tool.
+/// The call of a tool.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// The same for every try of this call, whichever process makes it.
+    /// The same for every attempt at this call, in any process.
     pub id: String,
     pub arguments: Map<String, Value>,
 }
 
-/// In whose name a call is made.
+/// The context of a call.
 #[derive(Clone, Copy, Debug)]
 pub struct CallContext<'a> {
     pub workspace: WorkspaceId,
     pub conversation: ConversationId,
-    /// For `{{name}}`: the assistant's defaults, and over them what a key's holder set
-    /// on the conversation. Never what a visitor sent.
+    /// For `{{name}}`: the defaults of the assistant, overridden by the variables that a key set on the conversation.
+    /// Never variables of a visitor.
     pub variables: &'a Map<String, Value>,
     /// The private hosts that the workspace may reach.
     pub allow_hosts: &'a AllowHosts,
     pub writer: &'a dyn StoreWriter,
 }
 
-/// Writes to our own store while a call is under way, in the name of the turn that makes it.
+/// Writes to our own database during a call, on behalf of its turn.
 #[async_trait]
 pub trait StoreWriter: fmt::Debug + Send + Sync {
     /// What the writer decided.
     async fn write(&self, write: BookingWrite) -> Result<Value, WriteError>;
 }
 
-/// Why a call's write was not decided.
+/// Why a write failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteError {
-    /// The turn is not this process's any more: then the call is another's too, and whatever this one returns
-    /// is dropped.
+    /// Another process owns the turn, and so the call: the result is discarded.
     FencedOff,
-    /// The store failed; it may have been written all the same. The log says why.
+    /// The database failed; the write may have been committed. The log has the cause.
     Store,
 }
 
-/// What came of a call.
+/// The outcome of a call.
 #[derive(Clone, Debug)]
 pub enum ToolOutcome {
     Result(CallResult),
@@ -101,15 +99,15 @@ pub enum ToolOutcome {
     Write(BookingWrite),
 }
 
-/// What tools reach the world with. Cheap to clone.
+/// The clients and stores that tools use. Cheap to clone.
 #[derive(Clone)]
 pub struct Adapters {
     pub db: Db,
     pub searcher: Searcher,
     pub outbound: GuardedClient,
-    /// None where the server was given none: then it holds no secret of a tool either.
+    /// None if the server has no key; then tools have no secrets.
     pub seal_key: Option<Arc<SealKey>>,
-    /// With MCP servers.
+    /// Sessions of MCP servers.
     pub mcp: mcp::Sessions,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<IdGenerator>,

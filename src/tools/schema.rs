@@ -1,4 +1,4 @@
-//! Arguments held to a tool's JSON Schema; a fault is put in words for the model to mend.
+//! Checks arguments against the JSON Schema of a tool and describes errors for the model.
 
 #[cfg(test)]
 mod work;
@@ -10,10 +10,10 @@ use serde_json::{Map, Value};
 
 use crate::domain::schema_cost::{check_schema, is_within_budget};
 
-/// How many faults of one call are told, and how long each may be, in characters.
+/// Limits of reported errors: their number, and the length of each in characters.
 const MAX_ERRORS: usize = 5;
 const MAX_ERROR_CHARS: usize = 300;
-/// How large one pattern may get when it is compiled, in bytes.
+/// The size limit of a compiled pattern, in bytes.
 const MAX_PATTERN: usize = 1024 * 1024;
 
 /// A tool's schema, compiled.
@@ -24,9 +24,8 @@ pub(super) struct ArgumentSchema {
 }
 
 impl ArgumentSchema {
-    /// Compiles a schema of type `object`. Nothing is fetched: a `$ref` out of the schema is a
-    /// fault. Patterns are matched in linear time, and `$ref`s are counted, so none can keep the server
-    /// busy.
+    /// Compiles a schema of type `object`. Nothing is fetched: a `$ref` out of the schema is an error. Patterns match
+    /// in linear time and the number of `$ref`s is limited, so that a schema cannot keep the server busy.
     pub(super) fn compile(schema: &Value) -> Result<Self, String> {
         if schema.get("type").and_then(Value::as_str) != Some("object") {
             return Err("its `type` must be \"object\"".to_owned());
@@ -41,7 +40,7 @@ impl ArgumentSchema {
         Ok(Self { validator, schema: schema.clone() })
     }
 
-    /// `Err`: what does not fit, with its place.
+    /// The error lists what does not match, and where.
     pub(super) fn check(&self, arguments: &Map<String, Value>) -> Result<(), String> {
         let arguments = Value::Object(arguments.clone());
         if !is_within_budget(&self.schema, &arguments) {
@@ -61,7 +60,7 @@ impl ArgumentSchema {
     }
 }
 
-/// `/order/0: 5 is not of type "string"`, without a path where it is the whole.
+/// `/order/0: 5 is not of type "string"`, without a path for the whole value.
 fn describe(error: &ValidationError<'_>) -> String {
     let path = error.instance_path().to_string();
     let message = if path.is_empty() { error.to_string() } else { format!("{path}: {error}") };

@@ -1,4 +1,4 @@
-//! The secrets of one call: opened for it, and kept out of what comes back.
+//! The secrets of one call: opened for it, and masked in its results.
 
 mod encodings;
 
@@ -12,26 +12,26 @@ use serde_json::{Map, Value};
 
 use crate::domain::seal::{SealKey, SealedSecret};
 
-/// What is shown in a secret's place.
+/// The replacement of a secret.
 pub(super) const MASK: &str = "***";
-/// In bytes: a shorter text keeps no secret, and its like stands everywhere.
+/// In bytes. Shorter texts are too common to be masked.
 pub const MIN_SECRET_BYTES: usize = 4;
 
-/// What was opened for a call, and is masked in whatever comes of it.
+/// The opened secrets of a call.
 pub struct Secrets<'k> {
     key: Option<&'k SealKey>,
-    /// What must not be shown, the longest first: one may stand in another.
+    /// The texts to mask, longest first, because one may contain another.
     hidden: Vec<SecretString>,
 }
 
 impl<'k> Secrets<'k> {
-    /// With the key that opens them.
+    /// `key` opens the secrets.
     pub fn new(key: Option<&'k SealKey>) -> Self {
         Self { key, hidden: Vec::new() }
     }
 
-    /// Opens a secret; from then on it is redacted. The fault is for the model: the cause is the
-    /// operator's, and is logged.
+    /// Opens a secret, which is masked from then on. The error is for the model; the cause concerns the operator and
+    /// is logged.
     pub fn open(&mut self, sealed: &SealedSecret) -> Result<SecretString, &'static str> {
         let opened = self.key.and_then(|key| key.open(sealed).ok());
         let Some(secret) = opened else {
@@ -42,8 +42,8 @@ impl<'k> Secrets<'k> {
         Ok(secret)
     }
 
-    /// Masks this text from now on. An endpoint that echoes `Bearer …` may leave the scheme out, and one
-    /// that is sent `Basic …` knows a user and a password.
+    /// Masks this text from now on. An endpoint that echoes `Bearer …` may omit the scheme, and one that gets `Basic
+    /// …` knows the user and the password.
     pub fn hide(&mut self, secret: &str) {
         let secret = secret.trim();
         let (scheme, credentials) = secret.split_once(' ').unwrap_or_default();
@@ -65,7 +65,7 @@ impl<'k> Secrets<'k> {
         }
     }
 
-    /// The text with each secret masked, however it is spelled.
+    /// Masks each secret in a text, in any encoding.
     pub fn redact_text(&self, mut text: String) -> String {
         for secret in &self.hidden {
             let (mut masked, mut from) = (String::new(), 0);
@@ -82,7 +82,7 @@ impl<'k> Secrets<'k> {
         text
     }
 
-    /// The same of every text in a value, of its keys and its numbers too.
+    /// Masks each secret in all strings, keys and numbers of a value.
     pub fn redact_value(&self, value: Value) -> Value {
         if self.hidden.is_empty() {
             return value;

@@ -1,15 +1,15 @@
-//! How much of an answer reaches the model.
+//! Truncation of results for the model.
 
 use serde_json::Value;
 
 use crate::domain::tool_loop::CallResult;
 
-/// The longest result that reaches the model, in bytes of its JSON text.
+/// The longest result for the model, in bytes of its JSON text.
 const MAX_RESULT: usize = 256 * 1024;
-/// Of these, what the result's own braces and the marker of a cut may take.
+/// Reserved for the braces of the result and the truncation marker.
 const MARGIN: usize = 128;
 
-/// A result; one that is too long is cut, as text, and says so.
+/// Truncates a long result as text and marks it.
 pub(super) fn truncate_result(value: Value) -> CallResult {
     let text = if let Value::String(text) = value {
         text
@@ -23,7 +23,7 @@ pub(super) fn truncate_result(value: Value) -> CallResult {
     CallResult::new(Value::String(truncate_text(text)))
 }
 
-/// A text that is too long is cut, and says so.
+/// Truncates a long text and marks it.
 pub(super) fn truncate_text(text: String) -> String {
     let prefix = json_prefix(&text, MAX_RESULT - MARGIN);
     if prefix.len() == text.len() {
@@ -32,7 +32,7 @@ pub(super) fn truncate_text(text: String) -> String {
     format!("{prefix}\n[cut here: the whole answer has {} bytes]", text.len())
 }
 
-/// The longest beginning of a text that takes at most `max` bytes as a JSON string.
+/// The longest prefix of a text that takes at most `max` bytes as a JSON string.
 pub(super) fn json_prefix(text: &str, max: usize) -> &str {
     let mut budget = max;
     for (at, c) in text.char_indices() {

@@ -1,5 +1,5 @@
-//! The webhook tool: an HTTP endpoint of the operator's, called through the guarded client.
-//! `docs/tools.md` says what is sent and what comes back.
+//! The webhook tool: an HTTP endpoint of the operator, called through the guarded client. `docs/tools.md` describes
+//! requests and results.
 
 mod capture;
 mod endpoint;
@@ -26,7 +26,7 @@ use crate::outbound::{GuardedClient, OutboundRequest};
 use endpoint::Endpoint;
 use request::RequestBuilder;
 
-/// How much of an answer is read, in bytes.
+/// The largest response, in bytes.
 const MAX_RESPONSE: usize = 1024 * 1024;
 
 pub(super) struct Webhook {
@@ -48,7 +48,7 @@ impl Webhook {
         })
     }
 
-    /// `exchange` is told what goes over the wire.
+    /// `exchange` records the HTTP exchange.
     async fn send(
         &self,
         call: &Call,
@@ -83,7 +83,7 @@ impl Webhook {
 }
 
 impl Webhook {
-    /// Fails with what is wrong, in words for the model.
+    /// The error is for the model.
     fn request(
         &self,
         call: &Call,
@@ -117,7 +117,7 @@ impl Tool for Webhook {
     async fn call_traced(&self, call: &Call, context: &CallContext<'_>) -> (ToolOutcome, Option<Exchange>) {
         let mut exchange = Exchange::default();
         let result = self.send(call, context, Some(&mut exchange)).await;
-        // What was refused never left.
+        // A refused request was not sent.
         let exchange = if exchange.request.is_some() { Some(exchange) } else { None };
         (ToolOutcome::Result(result), exchange)
     }

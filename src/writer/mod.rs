@@ -299,9 +299,9 @@ fn turn_write(outcome: Outcome) -> Result<TurnWriteOutcome, Error> {
     if let Outcome::TurnWrite(outcome) = outcome { Ok(outcome) } else { Err(mismatch()) }
 }
 
-/// An outcome of another kind than its item: a fault of ours.
+/// The outcome does not belong to the command.
 fn mismatch() -> Error {
-    Error::Unavailable { outcome_unknown: true, source: Some("the outcome is of another kind".into()) }
+    Error::internal("the outcome does not belong to the command")
 }
 
 /// The shard has ended, for the process stops; what it had sent may be there.

@@ -221,7 +221,7 @@ impl Shard {
         error: StoreError,
     ) -> Vec<QueuedCommand> {
         if let [queued] = commands.as_mut_slice() {
-            tracing::error!(error = &error as &dyn std::error::Error, "the store refused an item");
+            // The caller logs the error.
             queued.respond(Err(error.into()));
             return Vec::new();
         }

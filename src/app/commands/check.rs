@@ -1,4 +1,4 @@
-//! `check`: configuration, store, model and embeddings, each reached or not, and why.
+//! `check`: whether configuration, database, model and embeddings are usable, and why not.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::config::{Config, Database, ModelChoice};
 use crate::domain::vector::Vector;
 use crate::model::openai::{HttpClient, probe};
 
-/// How long the model may take to say that it is there.
+/// For the model to answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What was found of one part; the error is why it cannot be used.
+/// The result of one part; the error says why it is unusable.
 type CheckResult = Result<String, String>;
 
-/// Looks at each part; true where all can be used. The configuration was read, so that is good.
+/// Checks each part; true if all are usable. The configuration was already read successfully.
 pub async fn check(config: &Config) -> (Report, bool) {
     let parts: [(&str, CheckResult); 4] = [
         ("configuration", Ok("read".to_owned())),
@@ -77,7 +77,7 @@ async fn check_model(config: &Config) -> CheckResult {
     }
 }
 
-/// One word is embedded: that tells of the model, too, and costs next to nothing.
+/// Embeds one word, which also checks the model and costs almost nothing.
 async fn check_embeddings(config: &Config) -> CheckResult {
     let Some(choice) = config.embeddings_choice() else {
         return Ok("none configured; documents are searched by their words".to_owned());

@@ -1,4 +1,4 @@
-//! `credit`: money for a workspace, once for each reference.
+//! `credit`: adds money to the balance of a workspace, once for each reference.
 
 use serde_json::json;
 
@@ -8,12 +8,12 @@ use crate::domain::clock::SystemClock;
 use crate::domain::ids::IdGenerator;
 use crate::service::credit::{self, CreditOutcome};
 
-/// A reference that nobody has used, to be shown before it is used.
+/// A new reference, shown before it is used.
 pub fn generate_reference() -> String {
     format!("credit-{}", IdGenerator::random().uuid_v4().simple())
 }
 
-/// Gives credit, or takes it where the amount is negative.
+/// Gives credit, or takes it back if the amount is negative.
 pub async fn credit(
     config: &Config,
     workspace: &str,

@@ -11,7 +11,7 @@ use crate::domain::clock::{Clock, Micros, SystemClock};
 use crate::domain::ids::IdGenerator;
 use crate::service::keys;
 
-/// Makes a key; the report is the only place where it is ever shown.
+/// Creates a key; only this report ever shows it.
 pub async fn create_key(config: &Config, request: CreateKey) -> anyhow::Result<Report> {
     let db = open_ready_store(config).await?;
     let workspace = request.workspace.clone();
@@ -22,7 +22,7 @@ pub async fn create_key(config: &Config, request: CreateKey) -> anyhow::Result<R
     Ok(Report { text: format!("{}\n", secret.expose()), json })
 }
 
-/// Lists the keys of the workspace of this slug, or of all.
+/// Lists the keys of a workspace by its slug, or of all workspaces.
 pub async fn list_keys(config: &Config, workspace: Option<&str>) -> anyhow::Result<Report> {
     let db = open_ready_store(config).await?;
     let keys_by_workspace = keys::list(&db, workspace).await?;

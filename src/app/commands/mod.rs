@@ -1,5 +1,4 @@
-//! What each subcommand does but `serve`: a short piece of work beside a running server,
-//! told in a [`Report`] that the command line prints.
+//! The subcommands except `serve`. Each returns a [`Report`] that the command line prints.
 
 mod check;
 mod credit;
@@ -28,22 +27,22 @@ use super::{models, open_store};
 use crate::config::{Config, Database, current_executable, secret_from_env};
 use crate::domain::clock::SystemClock;
 use crate::domain::ids::IdGenerator;
-use crate::outbound::{AllowHosts, GuardedClient};
+use crate::outbound::GuardedClient;
 use crate::service::apply_workspace::{self, ApplyContext, ApplyResult, Mode};
 use crate::service::knowledge::DocumentExtractor;
 use crate::service::secret_key;
 use crate::store::Db;
 
-/// What a command has to say.
+/// The result of a command.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// For a person; may have several lines, the last one ended.
+    /// For a person; one or more lines, each terminated.
     pub text: String,
-    /// For a script.
+    /// For scripts.
     pub json: Value,
 }
 
-/// Brings the database to this version.
+/// Migrates the database to this version.
 pub async fn migrate(config: &Config) -> anyhow::Result<Report> {
     let db = open_store(config).await?;
     db.migrate().await.context("the database cannot be migrated")?;
@@ -51,14 +50,13 @@ pub async fn migrate(config: &Config) -> anyhow::Result<Report> {
     Ok(Report { text: "The database is at this version.\n".to_owned(), json: json!({ "migrated": true }) })
 }
 
-/// Makes the store match a workspace file.
+/// Applies a workspace file to the database.
 pub async fn apply(config: &Config, file: &Path, is_dry_run: bool) -> anyhow::Result<Report> {
     let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
     let db = open_ready_store(config).await?;
     let ids = IdGenerator::random();
     let seal = secret_key::load_or_create(config, &ids)?;
-    let allow_hosts = AllowHosts::parse(&config.outbound.allow_hosts)?;
-    let outbound = GuardedClient::new(allow_hosts.clone())?;
+    let outbound = GuardedClient::new(config.outbound.allow_hosts.clone())?;
     let document_extractor = DocumentExtractor::new(current_executable()?);
     let context = ApplyContext {
         db: &db,
@@ -66,7 +64,7 @@ pub async fn apply(config: &Config, file: &Path, is_dry_run: bool) -> anyhow::Re
         ids: &ids,
         seal: seal.as_ref(),
         outbound: &outbound,
-        allow_hosts: &allow_hosts,
+        allow_hosts: &config.outbound.allow_hosts,
         document_extractor: &document_extractor,
         folder: file.parent(),
         has_connection: &|name| models::has_connection(config, name),
@@ -94,7 +92,7 @@ fn describe(applied: &ApplyResult, is_dry_run: bool) -> Report {
     for warning in &applied.warnings {
         let _ = writeln!(text, "warning: {warning}");
     }
-    // A dry run has made them for nothing.
+    // A dry run discards the secrets that it generates.
     let secrets = if is_dry_run { &[][..] } else { &applied.secrets };
     for new in secrets {
         let (slug, secret) = (&new.endpoint, new.secret.expose_secret());
@@ -112,7 +110,7 @@ fn describe(applied: &ApplyResult, is_dry_run: bool) -> Report {
     Report { text, json }
 }
 
-/// The configured store, ready for use. An embedded one that is not there yet is made.
+/// The configured database, ready for use. A missing embedded database is created.
 async fn open_ready_store(config: &Config) -> anyhow::Result<Db> {
     let is_new = match config.database() {
         Database::Sqlite { data_dir } => !data_dir.join(super::SQLITE_FILE).exists(),

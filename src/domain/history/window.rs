@@ -1,31 +1,29 @@
-//! How much of a history is sent. It is cut at positions that stay the same for
-//! many turns, so that the beginning of what is sent does too, and a provider's
-//! prefix cache holds.
+//! Selects the part of a history that is sent. The window moves in blocks, so that the prefix of the request stays
+//! the same for many turns and the prefix cache of a provider applies.
 
 use crate::domain::chat::ChatMessage;
 
 use super::Exchange;
 
-/// The most of a conversation that a model call carries, the system prompt and the
-/// message that is answered not counted against it.
+/// The limits of a history, without the system prompt and the message that is answered.
 #[derive(Debug, Clone, Copy)]
 pub struct HistoryBounds {
     pub max_messages: usize,
-    /// Estimated: a token is taken to be four characters.
+    /// Estimated at four characters for each token.
     pub max_tokens: usize,
 }
 
-/// What an exchange, or several, weigh.
+/// The size of one or more exchanges.
 #[derive(Clone, Copy, Default)]
 struct Weight {
     messages: usize,
     tokens: usize,
 }
 
-/// The newest exchanges that fit. The last one always stays.
+/// The newest exchanges that fit; always the last one.
 ///
-/// The cut is at a multiple of a block of positions: of the largest block that
-/// still leaves half of what the bounds allow. So it moves seldom, and then far.
+/// The window starts at a multiple of the largest block of positions that still leaves half of the bounds, so it
+/// moves seldom and then far.
 pub(super) fn newest(mut exchanges: Vec<Exchange>, bounds: HistoryBounds) -> Vec<Exchange> {
     let suffixes = suffix_weights(&exchanges);
     let fits = |weight: &Weight| weight.messages <= bounds.max_messages && weight.tokens <= bounds.max_tokens;
@@ -50,7 +48,7 @@ pub(super) fn newest(mut exchanges: Vec<Exchange>, bounds: HistoryBounds) -> Vec
     exchanges.split_off(cut)
 }
 
-/// For each exchange, what it and all later ones weigh, the very last not counted.
+/// For each exchange, the size of it and all later ones, except the last.
 fn suffix_weights(exchanges: &[Exchange]) -> Vec<Weight> {
     let mut total = Weight::default();
     let mut weights: Vec<Weight> = exchanges
@@ -70,7 +68,7 @@ fn suffix_weights(exchanges: &[Exchange]) -> Vec<Weight> {
     weights
 }
 
-/// The first exchange, from `earliest` on, with which a block of positions begins.
+/// The first exchange, from `earliest` on, that starts a block of positions.
 fn first_block_start(exchanges: &[Exchange], earliest: usize, block: i64) -> Option<usize> {
     let block_of = |exchange: &Exchange| exchange.position.div_euclid(block.max(1));
     (earliest.max(1)..exchanges.len()).find(|index| {

@@ -1,5 +1,5 @@
-//! One tool call of a turn: read from the model's answer, checked, planned,
-//! finished. A fault of the model is a result for it to read, never an end.
+//! One tool call of a turn: parsed from the response of the model, checked, planned, finished. A mistake of the model
+//! is a result for it to read and never ends the turn.
 
 use std::fmt;
 
@@ -14,13 +14,13 @@ use super::{PlannedCall, Toolbox};
 const OUTCOME_UNKNOWN: &str = "The outcome of this call is unknown: it was sent, but no result came back. \
      It may or may not have taken effect. Do not assume that it failed.";
 
-/// What a call gave, as the JSON object that model and client are shown.
+/// The result of a call, as the JSON object that model and client see.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CallResult(Map<String, Value>);
 
 impl CallResult {
-    /// A tool's result; what is no object is wrapped as `{"result": …}`.
+    /// The result of a tool; a value that is not an object is wrapped as `{"result": …}`.
     pub fn new(value: Value) -> Self {
         let value = clean_value(value);
         if let Value::Object(fields) = value {
@@ -78,7 +78,7 @@ pub(super) enum State {
 }
 
 impl Call {
-    /// Reads what the model asked for. A call that cannot be made is finished at once.
+    /// Parses a call of the model. An invalid call is finished at once.
     pub(super) fn new(id: String, position: u32, requested: ToolCall, toolbox: &dyn Toolbox) -> Self {
         let name = clean_text(requested.name);
         let (arguments, state) = match parse_arguments(&requested.arguments) {
@@ -91,7 +91,7 @@ impl Call {
         Self { id, position, state, name, arguments }
     }
 
-    /// It had been started when the turn was left.
+    /// It was started before the turn was interrupted.
     pub(super) fn resume(&mut self, toolbox: &dyn Toolbox) {
         if self.state == State::Open && !toolbox.is_repeatable(&self.name) {
             self.state = State::Done(CallResult::failed(OUTCOME_UNKNOWN));
@@ -104,7 +104,7 @@ impl Call {
         }
     }
 
-    /// The call as it is to be sent; `None` once it has a result.
+    /// The call to run; `None` once it has a result.
     pub(super) fn plan(&self, step: u32) -> Option<PlannedCall> {
         match self.state {
             State::Open => Some(self.planned(step)),
@@ -112,7 +112,7 @@ impl Call {
         }
     }
 
-    /// The call with its result, which it has before it was sent; `None` where it is open.
+    /// An invalid call with its result, which it has without being sent; otherwise `None`.
     pub(super) fn rejection(&self, step: u32) -> Option<(PlannedCall, CallResult)> {
         match &self.state {
             State::Open => None,
@@ -150,7 +150,7 @@ impl Call {
     }
 }
 
-/// Models write nothing at all, or `null`, where a tool takes no arguments.
+/// Models write nothing or `null` for a tool without arguments.
 fn parse_arguments(text: &str) -> Result<Map<String, Value>, &'static str> {
     if text.trim().is_empty() {
         return Ok(Map::new());

@@ -9,7 +9,7 @@ use http_body_util::BodyExt as _;
 use super::*;
 use crate::domain::error::ResourceKind;
 use crate::http::platform::EnqueueOptions;
-use crate::http::widget::AutomateOptions;
+use crate::http::widget::{AutomateOptions, ReplyOptions};
 
 fn problems() -> Vec<Problem> {
     let retry_after = Duration::from_millis(1_500);
@@ -34,6 +34,7 @@ fn problems() -> Vec<Problem> {
         Error::NotConfigured("This server cannot keep secrets."),
         Error::Unavailable { outcome_unknown: false, source: Some("secret".into()) },
         Error::Unavailable { outcome_unknown: true, source: None },
+        Error::internal("secret"),
     ];
     errors.extend(ResourceKind::ALL.iter().map(|resource| Error::not_found(*resource, "con_9s2kd81")));
     errors.extend(Failure::ALL.iter().map(|failure| Error::Processing(*failure)));
@@ -71,6 +72,11 @@ async fn table<O: RouteOptions>() -> String {
 #[tokio::test]
 async fn widget_api_errors() {
     insta::assert_snapshot!(table::<Widget>().await);
+}
+
+#[tokio::test]
+async fn widget_message_errors() {
+    insta::assert_snapshot!(table::<ReplyOptions>().await);
 }
 
 #[tokio::test]

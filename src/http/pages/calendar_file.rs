@@ -43,7 +43,7 @@ async fn read(State(state): State<AppState>, PathParam(name): PathParam, headers
     let file = match calendars::read_ics(&state.services, token).await {
         Ok(Some(file)) => file,
         Ok(None) => return not_found(),
-        Err(error) => return unavailable(error),
+        Err(error) => return failed(error),
     };
     let mut response_headers = HeaderMap::new();
     response_headers.insert(CONTENT_TYPE, TEXT_CALENDAR);
@@ -84,9 +84,13 @@ fn not_found() -> Response {
     plain_text(StatusCode::NOT_FOUND, error.code(), "There is no such calendar.\n")
 }
 
-fn unavailable(error: Error) -> Response {
-    let text = "The service is temporarily unavailable. Please retry.\n";
-    let mut response = plain_text(StatusCode::SERVICE_UNAVAILABLE, error.code(), text);
+fn failed(error: Error) -> Response {
+    let (status, text) = if matches!(error, Error::Internal { .. }) {
+        (StatusCode::INTERNAL_SERVER_ERROR, "The server failed to process the request.\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "The service is temporarily unavailable. Please retry.\n")
+    };
+    let mut response = plain_text(status, error.code(), text);
     response.extensions_mut().insert(Cause(std::sync::Arc::new(error)));
     response
 }

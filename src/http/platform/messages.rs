@@ -39,7 +39,7 @@ impl RouteOptions for EnqueueOptions {
 
     fn error_body(problem: &Problem) -> String {
         match problem {
-            Problem::Domain(Error::Unavailable { .. }) => {
+            Problem::Domain(Error::Unavailable { .. } | Error::Internal { .. }) => {
                 platform_error("Failed to enqueue message. Please retry.")
             }
             Problem::Domain(_) | Problem::Transport(_) => Platform::error_body(problem),

@@ -226,7 +226,7 @@ pub(super) async fn create(
         idempotency: None,
     };
     let created = create_conversation::create_for_widget(&state.services, request).await?;
-    let missing_link = || Error::Unavailable { outcome_unknown: true, source: Some("no widget link".into()) };
+    let missing_link = || Error::internal("the conversation has no widget link");
     let first = created.first_message;
     let history = first.map(|first| FirstMessage { role: "assistant", content: first.text });
     Ok(widget_success(&ConversationOut {

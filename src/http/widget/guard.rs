@@ -10,6 +10,7 @@ use http::header;
 use http::request::Parts;
 
 use super::link::link;
+use super::messages::ReplyOptions;
 use crate::domain::account::Account;
 use crate::domain::error::Error;
 use crate::http::describe::{ErrorCase, ErrorSet, LimitReached};
@@ -27,6 +28,16 @@ pub(in crate::http) enum RouteClass {
     Message,
 }
 
+impl RouteClass {
+    /// The response to a request that is refused before its handler runs.
+    fn refuse(self, error: Error) -> Response {
+        match self {
+            Self::Request | Self::NewConversation => ApiError::<Widget>::from(error).into_response(),
+            Self::Message => ApiError::<ReplyOptions>::from(error).into_response(),
+        }
+    }
+}
+
 /// The sender of a request that the guard has passed.
 #[derive(Clone, Debug)]
 pub(super) struct Visitor {
@@ -42,7 +53,7 @@ impl FromRequestParts<AppState> for Visitor {
 
     async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, ApiError<Widget>> {
         // Only a route that was mounted without the guard lacks it, which is a bug.
-        let missing_guard = || Error::Unavailable { outcome_unknown: false, source: Some("no guard".into()) };
+        let missing_guard = || Error::internal("the route has no guard");
         parts.extensions.remove::<Self>().ok_or_else(|| missing_guard().into())
     }
 }
@@ -70,12 +81,12 @@ pub(in crate::http) async fn guard(
         None => None,
         Some(token) => match authenticate(&state.services, token).await {
             Ok(account) => Some(account),
-            Err(error) => return ApiError::<Widget>::from(error).into_response(),
+            Err(error) => return class.refuse(error),
         },
     };
     let status = count(&state, class, account.is_some(), &mut request).await;
     let mut response = if let Some(retry_after) = status.and_then(|status| status.retry_after) {
-        ApiError::<Widget>::from(Error::LimitReached { retry_after }).into_response()
+        class.refuse(Error::LimitReached { retry_after })
     } else {
         let origin = request.headers().get(header::ORIGIN).map(|origin| {
             // An origin that is not UTF-8 is in no list.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use serde_json::value::RawValue;
 use utoipa::openapi::schema::Schema;
 
@@ -13,9 +13,10 @@ use super::link::link;
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
 use crate::domain::ids::ConversationId;
-use crate::domain::render::WidgetReply;
+use crate::domain::render::{WidgetReply, widget_error, widget_error_text};
 use crate::http::describe::{Errors, IdempotencyErrors, NotFound, Overloaded, error_sets};
-use crate::http::envelope::{ApiError, Widget};
+use crate::http::envelope::{ApiError, RouteOptions, Widget};
+use crate::http::error::Problem;
 use crate::http::extract::{Input, PathParam, idempotency_key, idempotency_request};
 use crate::http::fields::{AnyText, FieldType, Text, Violation, request};
 use crate::http::state::AppState;
@@ -25,6 +26,32 @@ use crate::service::send_message::{self, SendMessage};
 const ROUTE: &str = "POST /api/conversations/{uuid}/messages";
 /// The longest message, in Unicode scalar values.
 const MAX_CHARS: usize = 2_000;
+
+/// The route, whose contract answers every failure with 400.
+#[derive(Debug)]
+pub(in crate::http) enum ReplyOptions {}
+
+impl RouteOptions for ReplyOptions {
+    type Envelope = Widget;
+    const MAX_BODY: usize = Widget::MAX_BODY;
+    const REQUIRES_JSON: bool = Widget::REQUIRES_JSON;
+
+    fn error_status(problem: &Problem) -> StatusCode {
+        match problem {
+            Problem::Domain(Error::Internal { .. }) => StatusCode::BAD_REQUEST,
+            Problem::Domain(_) | Problem::Transport(_) => Widget::error_status(problem),
+        }
+    }
+
+    fn error_body(problem: &Problem) -> String {
+        match problem {
+            Problem::Domain(Error::Internal { .. }) => {
+                widget_error(&widget_error_text(&Error::Processing(Failure::InternalError)))
+            }
+            Problem::Domain(_) | Problem::Transport(_) => Widget::error_body(problem),
+        }
+    }
+}
 
 /// The text of a message. It is trimmed before its length is checked.
 #[derive(Debug)]
@@ -67,8 +94,15 @@ error_sets! {
 }
 
 type ReplyErrors = Errors<
-    Widget,
-    (Guarded, Input<MessageIn, Widget>, IdempotencyErrors, NotFound<ConversationId>, ReplyFailed, Overloaded),
+    ReplyOptions,
+    (
+        Guarded,
+        Input<MessageIn, ReplyOptions>,
+        IdempotencyErrors,
+        NotFound<ConversationId>,
+        ReplyFailed,
+        Overloaded,
+    ),
 >;
 
 /// Send a message and wait for the reply.
@@ -94,8 +128,8 @@ pub(super) async fn send(
     PathParam(name): PathParam,
     visitor: Visitor,
     headers: HeaderMap,
-    input: Input<MessageIn, Widget>,
-) -> Result<Response, ApiError<Widget>> {
+    input: Input<MessageIn, ReplyOptions>,
+) -> Result<Response, ApiError<ReplyOptions>> {
     let key = idempotency_key(&headers)?;
     let message = SendMessage {
         link: link(&name)?,

@@ -21,6 +21,8 @@ use super::state::AppState;
 #[cfg(test)]
 pub(super) use automate::AutomateOptions;
 pub(super) use guard::{RouteClass, guard};
+#[cfg(test)]
+pub(super) use messages::ReplyOptions;
 
 /// Adds the guard to routes of one class.
 type WithGuard<'a> = &'a dyn Fn(RouteClass, OpenApiRouter<AppState>) -> OpenApiRouter<AppState>;

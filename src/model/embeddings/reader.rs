@@ -1,4 +1,4 @@
-//! From an endpoint's JSON to vectors, one for each text that was sent.
+//! Parses the response of an endpoint into vectors, one for each text.
 
 use serde::Deserialize;
 
@@ -12,12 +12,12 @@ struct EmbeddingsResponse {
 
 #[derive(Deserialize)]
 struct EmbeddingData {
-    /// Some leave it out, and mean the order.
+    /// Some vendors omit it and keep the order.
     index: Option<usize>,
     embedding: Vec<f32>,
 }
 
-/// Reads an answer to `expected` texts.
+/// Parses a response to `expected` texts.
 pub(super) fn read(json: &[u8], expected: usize) -> Result<Vec<Vector>, EmbeddingsError> {
     let response: EmbeddingsResponse =
         serde_json::from_slice(json).map_err(|_| EmbeddingsError::Malformed)?;
@@ -34,7 +34,7 @@ pub(super) fn read(json: &[u8], expected: usize) -> Result<Vec<Vector>, Embeddin
         let vector = Vector::normalised(item.embedding).ok_or(EmbeddingsError::NotFinite)?;
         match vectors.get_mut(item.index.unwrap_or(position)) {
             Some(entry @ None) => *entry = Some(vector),
-            // An index twice, or beyond the end: some text has none.
+            // A repeated index, or one out of range, leaves a text without a vector.
             Some(Some(_)) | None => return Err(EmbeddingsError::Malformed),
         }
     }

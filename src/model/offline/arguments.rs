@@ -1,9 +1,9 @@
-//! Arguments for a tool that is known by its schema alone, filled from a message as
-//! well as can be: `key=value` first, then the words behind the tool's name in turn.
+//! Fills the arguments of a tool from a message by its schema: `key=value` first, then the words after the name of
+//! the tool in order.
 
 use serde_json::{Map, Value};
 
-/// `text` is the whole message, `rest` what follows the tool's name in it.
+/// `text` is the whole message, `rest` the part after the name of the tool.
 pub(super) fn fill(schema: &Value, text: &str, rest: &str) -> Map<String, Value> {
     let properties = schema.get("properties").and_then(Value::as_object);
     let required: Vec<&str> = schema

@@ -1,5 +1,4 @@
-//! What the messages say about calls that were made: their results, the times that
-//! were offered, the appointments that stand.
+//! Reads earlier calls from the messages: results, offered times, bookings.
 
 use std::collections::HashMap;
 
@@ -7,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::domain::chat::{ChatMessage, ToolCall};
 
-/// A call and its result, as the model is shown them.
+/// A call and its result as the model sees them.
 pub(super) struct CompletedCall {
     pub(super) name: String,
     pub(super) arguments: Map<String, Value>,
@@ -52,7 +51,7 @@ impl CallHistory {
         offers.into_iter().find(|slots| !slots.is_empty()).unwrap_or_default()
     }
 
-    /// The bookings that were made and not cancelled since, oldest first.
+    /// The bookings that were made and not cancelled, oldest first.
     pub(super) fn bookings(&self) -> impl DoubleEndedIterator<Item = &str> {
         let cancelled = |id: &str| {
             self.completed.iter().any(|call| {
@@ -65,7 +64,7 @@ impl CallHistory {
     }
 }
 
-/// `available_slots`: `YYYY-MM-DD HH:MM`, some with an offset behind.
+/// `available_slots`: `YYYY-MM-DD HH:MM`, some followed by an offset.
 pub(super) fn slots_of(result: &Value) -> Vec<String> {
     let slots = result.get("available_slots").and_then(Value::as_array);
     slots.into_iter().flatten().filter_map(|slot| slot.as_str().map(str::to_owned)).collect()

@@ -7,7 +7,7 @@ use jiff::{
     civil::{Date, Weekday},
 };
 
-/// A message, taken apart.
+/// A parsed message.
 pub(super) struct Phrase {
     /// In lower case.
     pub(super) text: String,
@@ -37,7 +37,7 @@ impl fmt::Display for TimeOfDay {
 }
 
 impl Phrase {
-    /// Whether it has one of these words.
+    /// Whether it contains one of these words.
     pub(super) fn has(&self, any: &[&str]) -> bool {
         self.words.iter().any(|word| any.contains(&word.as_str()))
     }
@@ -50,13 +50,13 @@ impl Phrase {
         self.text.contains('?') || self.has(&WORDS)
     }
 
-    /// Whether it asks for a rule (`How …`, `Until when can I …`), rather than for something to be done.
+    /// Whether it asks for a rule (`How …`, `Until when can I …`) rather than for an action.
     pub(super) fn asks_about(&self) -> bool {
         const WORDS: [&str; 9] = ["what", "how", "why", "when", "until", "which", "fee", "cost", "costs"];
         self.has(&WORDS)
     }
 
-    /// Greetings, thanks, and what asks for no more than an introduction.
+    /// Greetings, thanks and requests for an introduction.
     pub(super) fn is_small_talk(&self) -> bool {
         const WORDS: [&str; 32] = [
             "hello",
@@ -117,7 +117,7 @@ impl Days {
     }
 }
 
-/// Takes a message apart; its days are counted from `today`.
+/// Parses a message; its days are relative to `today`.
 pub(super) fn parse(message: &str, today: Date) -> Phrase {
     let text = message.to_lowercase();
     let separates = |c: char| !(c.is_alphanumeric() || "-:+@._'".contains(c));
@@ -189,7 +189,7 @@ fn weekday_of(word: &str) -> Option<Weekday> {
     })
 }
 
-/// `10:30`, `10:30 am`, `2pm`, `at 10`, `noon`, and what follows the `t` of a date.
+/// `10:30`, `10:30 am`, `2pm`, `at 10`, `noon`, and the time after the `t` of a date.
 fn read_time(words: &[String]) -> Option<TimeOfDay> {
     for (at, word) in words.iter().enumerate() {
         if word == "noon" {
@@ -209,7 +209,7 @@ fn read_time(words: &[String]) -> Option<TimeOfDay> {
             None => continue,
         };
         let (Ok(hour), Ok(minute)) = (hour.parse::<u8>(), minute.parse::<u8>()) else { continue };
-        // Nobody means three in the morning by "at 3".
+        // "At 3" means the afternoon.
         let is_afternoon = half == Some("pm") || (half.is_none() && !clock.contains(':') && hour < 7);
         let hour = match (hour, half) {
             (12, Some("am")) => 0,

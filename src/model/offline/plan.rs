@@ -1,5 +1,5 @@
-//! What the offline model does next: call a tool, word a result, or say what it can
-//! do. The first rule that fits wins.
+//! Chooses what the offline model does: call a tool, describe a result, or introduce itself. The first matching rule
+//! wins.
 
 use jiff::civil::Date;
 use serde_json::{Map, Value, json};
@@ -48,9 +48,9 @@ fn call(name: &str, arguments: Value) -> Answer {
     Answer::Call { name: name.to_owned(), arguments }
 }
 
-/// A tool that is none of the built-in ones, where the message has its name as words of its own.
+/// A tool of another kind than the built-in ones, if the message contains its name as words.
 fn named_tool(text: &str, tools: &[ToolSpec]) -> Option<Answer> {
-    // Of ASCII alone, so that a place in one text is the same place in the other.
+    // ASCII lower case keeps byte positions.
     let lower = text.to_ascii_lowercase();
     tools.iter().filter(|tool| !BUILT_IN.contains(&tool.name.as_str())).find_map(|tool| {
         let name = tool.name.to_ascii_lowercase();
@@ -63,7 +63,7 @@ fn named_tool(text: &str, tools: &[ToolSpec]) -> Option<Answer> {
     })
 }
 
-/// Where these words end in a text, if they stand there whole.
+/// The end of these words in a text, if they occur as whole words.
 fn end_of_words(text: &str, words: &str) -> Option<usize> {
     let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     text.match_indices(words).find_map(|(start, found)| {
@@ -74,8 +74,7 @@ fn end_of_words(text: &str, words: &str) -> Option<usize> {
     })
 }
 
-/// None, too, for what is asked about cancelling, where documents may answer it: nobody wants to lose an
-/// appointment by a question.
+/// Also none for a question about cancelling that documents may answer: a question must not cancel an appointment.
 fn cancel(phrase: &Phrase, history: &CallHistory, searches: bool) -> Option<Answer> {
     if !phrase.has(&["cancel", "cancelled", "canceled", "cancelling"]) || searches && phrase.asks_about() {
         return None;
@@ -133,7 +132,7 @@ fn check_availability(phrase: &Phrase, today: Date, searches: bool) -> Option<An
     ]);
     let has_time = phrase.days.is_some() || phrase.time.is_some();
     let is_free = phrase.has(&["free"]) && (has_time || phrase.has(&["time", "times", "when"]));
-    // What is asked about a demo or a meeting may be in the documents; who wishes for one wants a time.
+    // Documents may answer a question about a demo or a meeting; a wish for one needs a time.
     let wants_meeting = phrase.has(&["demo", "meeting", "calendar"])
         && (!searches || !phrase.is_question() || has_time || phrase.has(&["when"]));
     if !about_times && !is_free && !wants_meeting {
@@ -143,7 +142,7 @@ fn check_availability(phrase: &Phrase, today: Date, searches: bool) -> Option<An
     Some(call(AVAILABILITY, json!({"start_date": days.first.to_string(), "end_date": days.last.to_string()})))
 }
 
-/// Whatever is more than small talk may be in the documents.
+/// Documents may answer anything but small talk.
 fn search(text: &str, phrase: &Phrase) -> Option<Answer> {
     (!phrase.is_small_talk()).then(|| call(KNOWLEDGE, json!({"query": text.trim()})))
 }

@@ -1,5 +1,4 @@
-//! Sentences: results of tools in plain words, and what the offline model says of
-//! itself in every one of its replies.
+//! Describes the results of tools in sentences, and the offline model itself in every reply.
 
 use jiff::civil::Date;
 use serde_json::Value;
@@ -16,12 +15,12 @@ const MAX_VALUE: usize = 400;
 const MAX_QUOTED: usize = 2;
 const MAX_OTHER_SOURCES: usize = 2;
 
-/// A text with the notice that every reply carries.
+/// Appends the notice that every reply carries.
 pub(super) fn with_signature(text: &str) -> String {
     format!("{text}\n\n{SIGNATURE}")
 }
 
-/// A greeting, and what can be done with the tools that there are.
+/// A greeting that lists what the available tools can do.
 pub(super) fn introduction(tools: &[ToolSpec]) -> String {
     with_signature(&if tools.is_empty() {
         "Hello! This assistant has no tools, so there is little that I can do for you.".to_owned()
@@ -91,7 +90,7 @@ fn describe_slots(call: &CompletedCall) -> String {
     format!("These times are free{zone}:\n{}\nWhich one suits you?", list(&slots))
 }
 
-/// A line for each day, a few times in each.
+/// A line for each day with a few times.
 fn list(slots: &[String]) -> String {
     let mut days: Vec<(&str, Vec<&str>)> = Vec::new();
     for slot in slots {
@@ -115,7 +114,7 @@ fn list(slots: &[String]) -> String {
     lines.join("\n")
 }
 
-/// The best passages of the best source, quoted, and where else to look; none: nothing was found.
+/// Quotes the best passages of the best source and names the others; says so if nothing was found.
 fn describe_passages(result: &Value) -> Option<String> {
     let passages = result.get("passages").and_then(Value::as_array)?;
     let field = |passage: &Value, key: &str| passage.get(key).and_then(Value::as_str).map(str::to_owned);

@@ -1,5 +1,5 @@
-//! The HTTP side: the client, one request, what a status means, and a body that is
-//! bounded in size and silence. Logs name the host and the status, nothing else.
+//! HTTP: the client, requests, the meaning of statuses, and a body that is bounded in size and silence. Logs contain
+//! only host and status.
 
 use std::time::Duration;
 
@@ -18,15 +18,15 @@ use super::{Endpoint, reader};
 
 const POOL_IDLE: Duration = Duration::from_secs(30);
 const POOL_SIZE: usize = 1024;
-/// As much of an error's body as is looked at for its code.
+/// Bytes of an error body that are searched for its code.
 const MAX_ERROR_BODY: usize = 64 * 1024;
 
 pub(in crate::model) type Body = BoxStream<'static, Result<Bytes, ModelError>>;
 
-/// A client that follows no redirect, repeats no request and takes no proxy from the
-/// environment. It works where the system has no certificates, too.
+/// A client that follows no redirects, repeats no requests and ignores proxies of the environment. It also works
+/// without system certificates.
 pub(super) fn build_client(connect: Duration) -> reqwest::Result<reqwest::Client> {
-    // An error only says that a provider is installed already.
+    // An error means that a provider is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = || {
         reqwest::Client::builder()
@@ -35,7 +35,7 @@ pub(super) fn build_client(connect: Duration) -> reqwest::Result<reqwest::Client
             .referer(false)
             .no_proxy()
             .connect_timeout(connect)
-            // On one HTTP/2 connection, calls over the endpoint's limit of streams would wait.
+            // On a single HTTP/2 connection, calls beyond the stream limit of the endpoint would wait.
             .http1_only()
             .pool_idle_timeout(POOL_IDLE)
             .pool_max_idle_per_host(POOL_SIZE)
@@ -51,7 +51,7 @@ fn bundled_roots() -> impl Iterator<Item = reqwest::Certificate> {
     webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().filter_map(|der| reqwest::Certificate::from_der(der).ok())
 }
 
-/// Sends the request and waits for the head of a good answer.
+/// Sends the request and waits for the head of a successful response.
 pub(in crate::model) async fn post(endpoint: &Endpoint, body: Vec<u8>) -> Result<Response, ModelError> {
     let mut request = endpoint
         .client
@@ -106,12 +106,12 @@ pub(super) fn status_error(status: StatusCode, retry_after: Option<Duration>) ->
         429 => ModelError::RateLimited { retry_after },
         400..=499 => ModelError::Refused,
         500.. => ModelError::Unavailable,
-        // A redirect, for one: nothing that a model answers.
+        // Such as a redirect, which no model sends.
         _ => ModelError::Unreadable,
     }
 }
 
-/// How long the answer asks us to wait.
+/// The delay that the response requests.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     retry::retry_after(text(RETRY_AFTER)?, text(DATE))
@@ -132,8 +132,8 @@ pub(super) fn is_event_stream(response: &Response) -> bool {
         .is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/event-stream"))
 }
 
-/// The body, which ends with an error once it is larger than `max`, or once `idle`
-/// has passed without a whole new line: single bytes do not keep a call alive.
+/// The body, which ends with an error when it exceeds `max` or sends no complete line for `idle`: single bytes do not
+/// keep a call alive.
 pub(in crate::model) fn bounded_body(response: Response, idle: Duration, max: usize) -> Body {
     struct State {
         bytes: BoxStream<'static, reqwest::Result<Bytes>>,

@@ -1,4 +1,4 @@
-//! Whether an endpoint is there and takes the key: its list of models is asked for, which costs nothing.
+//! Checks whether an endpoint is reachable and accepts the key, by listing its models, which costs nothing.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::{HttpClient, http};
 use crate::domain::chat::ModelError;
 
-/// Asks for `/models`. An endpoint that does not list its models is there, all the same.
+/// Requests `/models`. An endpoint that does not list its models is reachable too.
 pub async fn probe(
     client: &HttpClient,
     base_url: &Url,

@@ -1,5 +1,5 @@
-//! From a vendor's JSON to parts. The format as its many vendors write it: what
-//! is missing, null or of another type is passed over wherever an answer remains.
+//! Parses the JSON of a vendor into parts. It is lenient: fields that are missing, null or of another type are
+//! ignored as long as a response remains.
 
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use crate::domain::chat::{ModelError, Part, Usage};
 
 use super::http::status_error;
 
-/// Reads chunk by chunk, and remembers which call a piece belongs to.
+/// Parses chunk by chunk and tracks which call a piece belongs to.
 #[derive(Default)]
 pub(super) struct Reader {
     calls: Vec<CallState>,
@@ -16,24 +16,24 @@ pub(super) struct Reader {
     is_finished: bool,
 }
 
-/// What is known of a call under way. Its place in the list is its number.
+/// A call that is still arriving. Its slot is its position in the list.
 struct CallState {
     index: Option<u64>,
     id: Option<String>,
 }
 
-/// An answer that came as one JSON object.
+/// Parses a response that is one JSON object.
 pub(super) fn read_completion(json: &[u8]) -> Result<Vec<Part>, ModelError> {
     let mut reader = Reader::default();
     let mut parts = reader.read_chunk(json)?;
-    // It is whole by being valid JSON; some leave the reason out.
+    // Valid JSON is complete; some vendors omit the finish reason.
     if !reader.is_finished && reader.has_content {
         parts.push(Part::Finished);
     }
     Ok(parts)
 }
 
-/// The code in an error's body, if it is one that may be logged.
+/// The code in the body of an error, if it may be logged.
 pub(super) fn error_code(json: &[u8]) -> Option<String> {
     let body: Value = serde_json::from_slice(json).ok()?;
     let error = body.get("error")?;
@@ -47,7 +47,7 @@ impl Reader {
         self.is_finished
     }
 
-    /// The parts in one chunk, or in a whole answer.
+    /// The parts of a chunk or of a whole response.
     pub(super) fn read_chunk(&mut self, json: &[u8]) -> Result<Vec<Part>, ModelError> {
         let chunk: Value = serde_json::from_slice(json).map_err(|_| ModelError::Unreadable)?;
         if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
@@ -56,7 +56,7 @@ impl Reader {
 
         let mut parts = Vec::new();
         if let Some(choice) = chunk.get("choices").and_then(|choices| choices.get(0)) {
-            // `message` is whole, `delta` a piece; whoever confuses them is understood.
+            // `message` is whole, `delta` a piece; some vendors confuse them.
             for (key, is_whole) in [("message", true), ("delta", false)] {
                 if let Some(message) = choice.get(key).filter(|message| message.is_object()) {
                     self.read_message(message, is_whole, &mut parts);
@@ -79,7 +79,7 @@ impl Reader {
             }
         }
         let calls = message.get("tool_calls").and_then(Value::as_array);
-        // Before there were `tool_calls` there was one `function_call`; some still send it.
+        // `function_call` preceded `tool_calls`; some vendors still send it.
         let legacy = message.get("function_call").filter(|legacy| legacy.is_object() && calls.is_none());
         for call in calls.into_iter().flatten().chain(legacy) {
             self.has_content = true;
@@ -108,8 +108,8 @@ impl Reader {
         Part::Call { index: slot, id, name, arguments }
     }
 
-    /// The call that a piece goes on with; none where it begins one. Some vendors give
-    /// every call the index 0, some give every piece a new id, some give neither.
+    /// The call that a piece continues; none if it begins a new one. Some vendors give every call the index 0, some
+    /// give every piece a new id, some give neither.
     fn find_call(&self, index: Option<u64>, id: Option<&str>, has_name: bool) -> Option<usize> {
         if let Some(id) = id
             && let Some(same) = self.calls.iter().position(|slot| slot.id.as_deref() == Some(id))
@@ -146,7 +146,7 @@ impl Reader {
     }
 }
 
-/// A text, or a list of parts of which some are text.
+/// A string, or a list of parts, some of which are text.
 fn read_text(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
@@ -169,7 +169,7 @@ fn read_usage(usage: &Value) -> Usage {
     }
 }
 
-/// An error inside an answer whose status was good. Its code is a status, or a word.
+/// An error in a response with a successful status. Its code is a status or a word.
 fn embedded_error(error: &Value) -> ModelError {
     let code = error.get("code");
     let number = code.and_then(Value::as_u64).or_else(|| code?.as_str()?.parse().ok());

@@ -1,5 +1,4 @@
-//! What is sent: the request in async-openai's types, shaped so that every vendor
-//! takes it.
+//! The request, in the types of async-openai and in the form that every vendor accepts.
 
 use std::collections::HashMap;
 
@@ -13,12 +12,12 @@ use serde_json::{Map, Value};
 
 use crate::domain::chat::{ChatMessage, ChatRequest, ModelError, ToolCall, ToolSpec};
 
-/// Parameters that are not an assistant's to set.
+/// Parameters that assistants cannot set.
 const RESERVED: [&str; 4] = ["model", "messages", "tools", "n"];
 const MAX_NAME: usize = 64;
 
-/// The body. A parameter that is null takes a field out, so that an endpoint that
-/// does not know it can be served; `stream = false` asks for one JSON object.
+/// The body. A null parameter removes a field, for endpoints that do not know it; `stream = false` requests one JSON
+/// object.
 pub(super) fn encode(request: ChatRequest) -> Result<Vec<u8>, ModelError> {
     let parameters = request.parameters;
     let mut ids = CallIds::default();
@@ -53,8 +52,8 @@ fn merge(body: &mut Map<String, Value>, parameters: Map<String, Value>) {
     body.retain(|_, value| !value.is_null());
 }
 
-/// Call ids, numbered in order of appearance: nine letters and digits, the one form
-/// that every vendor takes. The same history always gets the same ones.
+/// Call ids, numbered in order of appearance: nine letters and digits, the form that every vendor accepts. The same
+/// history always gets the same ids.
 #[derive(Default)]
 struct CallIds {
     assigned: HashMap<String, String>,
@@ -98,7 +97,7 @@ fn encode_call(call: ToolCall, ids: &mut CallIds) -> ChatCompletionMessageToolCa
     })
 }
 
-/// A name that a model made up may be one that no endpoint takes back.
+/// A name that a model made up may be invalid in a request.
 fn sanitize_name(name: &str) -> String {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     let name: String = name.chars().take(MAX_NAME).map(|c| if fits(c) { c } else { '_' }).collect();

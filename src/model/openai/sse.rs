@@ -1,10 +1,10 @@
-//! An answer as server-sent events.
+//! A response as server-sent events.
 
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use eventsource_stream::{EventStream, EventStreamError};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
+use sse_stream::SseStream;
 use tokio::time::timeout;
 
 use crate::domain::chat::{ModelError, Part};
@@ -12,17 +12,17 @@ use crate::model::PartStream;
 
 use super::{http::Body, reader::Reader};
 
-/// What may still come once the model is finished: its usage, and `[DONE]`.
+/// Waited for the usage and `[DONE]` once the model has finished.
 const USAGE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the end of the body is waited for, so that its connection can be used again.
+/// Waited for the end of the body, so that the connection can be reused.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(50);
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// The parts of a stream of chunks, up to `[DONE]` or its end. What goes wrong after
-/// the model is finished does not spoil its answer.
+/// The parts of a stream of chunks, up to `[DONE]` or its end. An error after the model has finished is ignored.
 pub(super) fn read(body: Body) -> PartStream {
-    // Some leave out the empty line that ends the last event.
+    // Some vendors omit the empty line that ends the last event.
     let body = body.chain(stream::iter([Ok(Bytes::from_static(b"\n\n"))])).boxed();
-    let state = (EventStream::new(lines(body).boxed()), Reader::default());
+    let state = (SseStream::from_bytes_stream(data_lines(body).boxed()), Reader::default());
 
     stream::try_unfold(state, |(mut events, mut reader)| async move {
         let event = if reader.is_finished() {
@@ -31,13 +31,17 @@ pub(super) fn read(body: Body) -> PartStream {
             events.next().await.transpose().map_err(model_error)?
         };
         let Some(event) = event else { return Ok(None) };
-        if event.data.trim() == "[DONE]" {
+        let data = event.data.unwrap_or_default();
+        if data.is_empty() {
+            return Ok(Some((Vec::new(), (events, reader))));
+        }
+        if data.trim() == "[DONE]" {
             let _ = timeout(DRAIN_TIMEOUT, async { while let Some(Ok(_)) = events.next().await {} }).await;
             return Ok(None);
         }
 
         let was_finished = reader.is_finished();
-        match reader.read_chunk(event.data.as_bytes()) {
+        match reader.read_chunk(data.as_bytes()) {
             Ok(parts) => Ok(Some((parts, (events, reader)))),
             Err(_) if was_finished => Ok(None),
             Err(error) => Err(error),
@@ -48,16 +52,20 @@ pub(super) fn read(body: Body) -> PartStream {
     .boxed()
 }
 
-/// Cuts a body into whole lines: the parser takes a time that grows with the square
-/// of what it has to keep.
-fn lines(body: Body) -> impl Stream<Item = Result<Bytes, ModelError>> + Send {
+/// The lines of a body with data, and the empty lines that end events. The parser takes any other line than a
+/// field of the standard as an error, and some vendors send such lines.
+fn data_lines(body: Body) -> impl Stream<Item = Result<Bytes, ModelError>> + Send {
     let state = (body, BytesMut::new(), 0);
     stream::try_unfold(state, |(mut body, mut buffer, mut searched)| async move {
         loop {
             let found = buffer.iter().skip(searched).position(|byte| *byte == b'\n');
             if let Some(at) = found {
                 let line = buffer.split_to(searched + at + 1).freeze();
-                return Ok(Some((line, (body, buffer, 0))));
+                if is_data_or_end(&line) {
+                    return Ok(Some((line, (body, buffer, 0))));
+                }
+                searched = 0;
+                continue;
             }
             searched = buffer.len();
             match body.try_next().await? {
@@ -68,9 +76,12 @@ fn lines(body: Body) -> impl Stream<Item = Result<Bytes, ModelError>> + Send {
     })
 }
 
-fn model_error(error: EventStreamError<ModelError>) -> ModelError {
-    match error {
-        EventStreamError::Transport(error) => error,
-        EventStreamError::Utf8(_) | EventStreamError::Parser(_) => ModelError::Unreadable,
-    }
+fn is_data_or_end(line: &[u8]) -> bool {
+    let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
+    line.starts_with(b"data:") || matches!(line, b"\n" | b"\r\n")
+}
+
+fn model_error(error: sse_stream::Error) -> ModelError {
+    let sse_stream::Error::Body(error) = error else { return ModelError::Unreadable };
+    error.downcast().map_or(ModelError::Unreadable, |error| *error)
 }

@@ -1,4 +1,4 @@
-//! The real client against a server that says whatever a test wants.
+//! The real client against a scripted server.
 
 mod server;
 
@@ -231,6 +231,17 @@ async fn a_stream_may_end_badly_once_the_model_is_finished() {
     for end in ends {
         assert_eq!(text_of(&run(vec![events(slice::from_ref(&done)), end]).await), "Hi");
     }
+}
+
+#[tokio::test]
+async fn lines_of_a_stream_that_are_no_data_are_ignored() {
+    let stream = "data: {\"choices\":[{\"delta\":{\"content\":\"H\"}}]}\r\n\r\n\
+        : keep-alive\n\nevent: a\nevent: b\nretry: soon\nno colon\nx-trace: 7\ndata:\n\n\
+        data: {\"choices\":[{\"delta\":{\"content\":\"i\"},\n\
+        data: \"finish_reason\":\"stop\"}]}";
+    let actions = vec![events(&[]), Action::Send(stream.as_bytes().to_vec())];
+
+    assert_eq!(text_of(&run(actions).await), "Hi");
 }
 
 #[tokio::test]

@@ -184,6 +184,8 @@ fn not_found(name: &str) -> Error {
 
 /// A write that failed after it was sent may have been committed.
 fn write_error(error: StoreError) -> Error {
-    let outcome_unknown = error.is_transient();
-    Error::Unavailable { outcome_unknown, source: Some(Box::new(error)) }
+    if error.is_transient() {
+        return Error::Unavailable { outcome_unknown: true, source: Some(Box::new(error)) };
+    }
+    error.into()
 }

@@ -8,7 +8,7 @@ use super::budget::Budget;
 use super::context::{Context, load, turn_ref};
 use super::model_call::{ModelCallError, ModelResponse, call_models};
 use super::tool_call::{self, CallOutcome};
-use super::{Engine, store_error};
+use super::{Engine, failure_of};
 use crate::domain::chat::{ChatMessage, ModelError};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
@@ -18,7 +18,6 @@ use crate::domain::journal::JournalRow;
 use crate::domain::tool_loop::{CallResult, JournalEntry, JournalRecord, NextAction, PlannedCall, ToolLoop};
 use crate::domain::trace::{JournalledAnswer, JournalledCall};
 use crate::domain::turn::{Reply, Turn, TurnEnd};
-use crate::store::StoreError;
 use crate::writer::{JournalAppend, TurnWriteOutcome};
 
 /// The result of an attempt.
@@ -50,9 +49,10 @@ pub(super) async fn run(engine: &Engine, turn: &Turn) -> Result<AttemptResult, E
         Ok(Some(context)) => context,
         Ok(None) => return Ok(AttemptResult::Ended(TurnEnd::Failed(Failure::ServiceUnavailable), None)),
         Err(error) => {
+            let failure = failure_of(&error);
             let error = &error as &dyn std::error::Error;
-            tracing::error!(turn.id = %turn.id, error, "the context of a turn could not be read");
-            return Ok(AttemptResult::Ended(TurnEnd::Failed(Failure::ServiceUnavailable), None));
+            tracing::error!(turn.id = %turn.id, error, "the context of a turn cannot be read");
+            return Ok(AttemptResult::Ended(TurnEnd::Failed(failure), None));
         }
     };
     let entries = context.journal.iter().filter_map(entry).collect();
@@ -68,7 +68,7 @@ async fn load_with_retry(engine: &Engine, turn: &Turn) -> Result<Option<Context>
     const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
     loop {
         match load(engine, turn).await {
-            Err(error) if store_error(&error).is_some_and(StoreError::is_transient) => {
+            Err(Error::Unavailable { .. }) => {
                 tokio::time::sleep(PAUSE).await;
             }
             loaded => return loaded,

@@ -16,8 +16,9 @@ use crate::domain::message::Message;
 use crate::domain::template::fill_prompt;
 use crate::domain::turn::{Turn, TurnRef};
 use crate::outbound::AllowHosts;
+use crate::service::workspace_hosts;
 use crate::store::turns::journal;
-use crate::store::{Conn, StoreError, conversations, messages, workspaces};
+use crate::store::{Conn, StoreError, conversations, messages};
 use crate::tools::Toolset;
 
 /// The maximum length of the filled-in system prompt, in bytes.
@@ -53,14 +54,7 @@ pub(super) async fn load(engine: &Engine, turn: &Turn) -> Result<Option<Context>
     let prompt = prompt(engine, &version, [&prompt_variables, &trusted]);
     let entries = messages.iter().map(entry).collect();
     let history = build_history(&prompt, entries, turn.position, engine.settings.history);
-    Ok(Some(Context {
-        version,
-        toolset,
-        history,
-        journal,
-        trusted,
-        allow_hosts: AllowHosts::parse(allow_hosts).unwrap_or_default(),
-    }))
+    Ok(Some(Context { version, toolset, history, journal, trusted, allow_hosts }))
 }
 
 /// The rows that a turn needs.
@@ -68,7 +62,7 @@ struct StoredContext {
     conversation: Conversation,
     messages: Vec<Message>,
     journal: Vec<JournalRow>,
-    allow_hosts: Vec<String>,
+    allow_hosts: AllowHosts,
 }
 
 async fn read(mut conn: Conn<'_>, engine: &Engine, turn: &Turn) -> Result<Option<StoredContext>, StoreError> {
@@ -87,8 +81,7 @@ async fn read(mut conn: Conn<'_>, engine: &Engine, turn: &Turn) -> Result<Option
     // A turn that starts for the first time has no journal.
     let journal =
         if turn.fence > 1 { journal::list(conn.reborrow(), turn_ref(turn)).await? } else { Vec::new() };
-    let settings = workspaces::settings(conn, &[turn.workspace].into()).await?.pop();
-    let allow_hosts = settings.map(|settings| settings.allow_hosts).unwrap_or_default();
+    let allow_hosts = workspace_hosts::load(conn, turn.workspace).await?;
     Ok(Some(StoredContext { conversation, messages, journal, allow_hosts }))
 }
 

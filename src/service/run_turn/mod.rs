@@ -7,11 +7,11 @@ mod context;
 mod model_call;
 mod tool_call;
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use quick_cache::sync::Cache;
 use tokio_util::sync::CancellationToken;
 
 use super::Services;
@@ -34,7 +34,6 @@ use crate::writer::{EndAuthority, EndTurn, HandBack, Retry, TurnWriteOutcome};
 use attempt::AttemptResult;
 use context::turn_ref;
 
-/// How many toolsets are cached; when the cache is full it is cleared.
 const MAX_CACHED_TOOLSETS: usize = 1_000;
 
 /// The limits of turns.
@@ -58,7 +57,7 @@ pub struct Engine {
     settings: EngineSettings,
     /// No call is sent while the lease of this process is not valid.
     has_lease: LeaseStatus,
-    toolsets: Mutex<HashMap<(AssistantId, i64), Arc<Toolset>>>,
+    toolsets: Cache<(AssistantId, i64), Arc<Toolset>>,
     rate_limit_backoff: RateLimitBackoff,
 }
 
@@ -87,7 +86,7 @@ impl Engine {
             models,
             settings,
             has_lease,
-            toolsets: Mutex::default(),
+            toolsets: Cache::new(MAX_CACHED_TOOLSETS),
             rate_limit_backoff: RateLimitBackoff::default(),
         }
     }
@@ -118,7 +117,7 @@ impl Engine {
                 Ok(AttemptResult::FencedOff) => AfterAttempt::Stop,
                 Err(error) => {
                     tracing::error!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "a turn could not be written");
-                    AfterAttempt::End(TurnEnd::Failed(write_failure(&error)), None)
+                    AfterAttempt::End(TurnEnd::Failed(failure_of(&error)), None)
                 }
             };
             match action {
@@ -180,7 +179,7 @@ impl Engine {
         let command = EndTurn { turn: turn_ref(turn), authority, end, journal };
         let Err(error) = self.services.writer.end(command).await else { return Ok(()) };
         tracing::error!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "a turn's end could not be written");
-        let end = TurnEnd::Failed(write_failure(&error));
+        let end = TurnEnd::Failed(failure_of(&error));
         let command = EndTurn { turn: turn_ref(turn), authority, end, journal: None };
         self.services.writer.end(command).await.map(drop)
     }
@@ -197,18 +196,9 @@ impl Engine {
     /// The tools of a version, from the cache or newly built.
     fn toolset(&self, turn: &Turn, version: &Arc<AssistantVersion>) -> Result<Arc<Toolset>, Error> {
         let key = (turn.assistant, turn.assistant_version);
-        let mut cache = self.toolsets.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(toolset) = cache.get(&key) {
-            return Ok(Arc::clone(toolset));
-        }
-        let built = Toolset::build(version, &self.services.tools)
-            .map_err(|error| Error::Unavailable { outcome_unknown: false, source: Some(Box::new(error)) })?;
-        let built = Arc::new(built);
-        if cache.len() >= MAX_CACHED_TOOLSETS {
-            cache.clear();
-        }
-        cache.insert(key, Arc::clone(&built));
-        Ok(built)
+        self.toolsets.get_or_insert_with(&key, || {
+            Toolset::build(version, &self.services.tools).map(Arc::new).map_err(Error::internal)
+        })
     }
 
     fn random(&self) -> u32 {
@@ -216,17 +206,11 @@ impl Engine {
     }
 }
 
-/// The failure of a turn whose write was refused; the end that follows carries none of the refused data. Data that the
-/// store refuses came from the model.
-fn write_failure(error: &Error) -> Failure {
-    match store_error(error) {
-        Some(StoreError::Data(_)) => Failure::ModelUnreadable,
-        Some(_) | None => Failure::ServiceUnavailable,
-    }
-}
-
-/// The store error that caused `error`, if any.
-fn store_error(error: &Error) -> Option<&StoreError> {
-    let Error::Unavailable { source: Some(source), .. } = error else { return None };
-    source.downcast_ref()
+/// The failure of a turn that could not be read or written. It ends with a write that carries nothing of what
+/// the database refused, and is not tried again: the same data would fail again.
+fn failure_of(error: &Error) -> Failure {
+    let Error::Internal { source } = error else { return Failure::ServiceUnavailable };
+    // Data that the database refuses came from the model.
+    let is_data = matches!(source.downcast_ref(), Some(StoreError::Data(_)));
+    if is_data { Failure::ModelUnreadable } else { Failure::InternalError }
 }

@@ -1,30 +1,32 @@
-//! API keys that were read, each trusted for four seconds, so that a revoked key opens nothing after five, in any process.
+//! A cache of valid API keys. An entry is trusted for four seconds, so that every process rejects a revoked key
+//! within five.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use quick_cache::sync::Cache;
+
 use crate::domain::api_key::{ApiKey, KeyHash};
 use crate::domain::clock::Micros;
 use crate::domain::ids::KeyId;
 
-/// How long a key that was read is trusted.
 const KEY_CACHE_TTL: Duration = Duration::from_secs(4);
-/// How many keys are cached; when the cache is full it is cleared.
 const MAX_CACHED_KEYS: usize = 10_000;
 
-/// The keys that were read. Cheap to clone.
-#[derive(Clone, Default)]
+/// The keys that were read recently, and when each was last used. Cheap to clone.
+#[derive(Clone)]
 pub struct KeyCache {
-    state: Arc<Mutex<CacheState>>,
+    valid: Arc<Cache<KeyHash, (Instant, ApiKey)>>,
+    /// Uses that are not yet written to the database.
+    last_used: Arc<Mutex<HashMap<KeyId, Micros>>>,
 }
 
-#[derive(Default)]
-struct CacheState {
-    valid: HashMap<KeyHash, (Instant, ApiKey)>,
-    /// The last-used times that are not yet written.
-    last_used: HashMap<KeyId, Micros>,
+impl Default for KeyCache {
+    fn default() -> Self {
+        Self { valid: Arc::new(Cache::new(MAX_CACHED_KEYS)), last_used: Arc::default() }
+    }
 }
 
 impl fmt::Debug for KeyCache {
@@ -35,34 +37,29 @@ impl fmt::Debug for KeyCache {
 
 impl KeyCache {
     pub(in crate::service) fn find(&self, hash: KeyHash, now: Instant) -> Option<ApiKey> {
-        let state = self.lock();
-        let (read_at, key) = state.valid.get(&hash)?;
-        (now.saturating_duration_since(*read_at) < KEY_CACHE_TTL).then(|| key.clone())
+        let (read_at, key) = self.valid.get(&hash)?;
+        (now.saturating_duration_since(read_at) < KEY_CACHE_TTL).then_some(key)
     }
 
     /// `queried_at` is the time before the query, as the answer may be that old.
     pub(in crate::service) fn insert(&self, hash: KeyHash, key: ApiKey, queried_at: Instant) {
-        let mut state = self.lock();
-        if state.valid.len() >= MAX_CACHED_KEYS {
-            state.valid.clear();
-        }
-        state.valid.insert(hash, (queried_at, key));
+        self.valid.insert(hash, (queried_at, key));
     }
 
     pub(in crate::service) fn record_use(&self, key: KeyId, at: Micros) {
-        let mut state = self.lock();
-        // Bounded in case they are not written.
-        if state.last_used.len() < MAX_CACHED_KEYS {
-            state.last_used.insert(key, at);
+        let mut last_used = self.lock_last_used();
+        // The map must stay bounded while the database is unavailable.
+        if last_used.len() < MAX_CACHED_KEYS {
+            last_used.insert(key, at);
         }
     }
 
     pub(in crate::service) fn drain_last_used(&self) -> Vec<(KeyId, Micros)> {
-        std::mem::take(&mut self.lock().last_used).into_iter().collect()
+        std::mem::take(&mut *self.lock_last_used()).into_iter().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, CacheState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_last_used(&self) -> MutexGuard<'_, HashMap<KeyId, Micros>> {
+        self.last_used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,23 +1,53 @@
 //! The versions of assistants, which are immutable and therefore cached.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fmt;
+use std::sync::Arc;
+
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
 
 use crate::domain::assistant::AssistantVersion;
 use crate::domain::error::Error;
 use crate::domain::ids::{AssistantId, WorkspaceId};
 use crate::service::Services;
-use crate::store::{Conn, assistants};
+use crate::store::{Conn, StoreError, assistants};
 
-/// How many versions are cached; when the cache is full it is cleared.
-const MAX_CACHED_VERSIONS: usize = 10_000;
+/// The size of the cached versions together, in bytes of their JSON.
+const MAX_CACHED_BYTES: u64 = 64 << 20;
+const EXPECTED_VERSIONS: usize = 1_000;
 
 type Key = (AssistantId, i64);
 
-/// Versions that were read. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct VersionCache {
-    cache: Arc<Mutex<HashMap<Key, Arc<AssistantVersion>>>>,
+/// A version with the size of its JSON in bytes.
+#[derive(Clone)]
+struct CachedVersion {
+    version: Arc<AssistantVersion>,
+    bytes: usize,
+}
+
+#[derive(Clone)]
+struct JsonBytes;
+
+impl Weighter<Key, CachedVersion> for JsonBytes {
+    fn weight(&self, _key: &Key, cached: &CachedVersion) -> u64 {
+        cached.bytes as u64
+    }
+}
+
+/// A cache of versions. Cheap to clone.
+#[derive(Clone)]
+pub struct VersionCache(Arc<Cache<Key, CachedVersion, JsonBytes>>);
+
+impl Default for VersionCache {
+    fn default() -> Self {
+        Self(Arc::new(Cache::with_weighter(EXPECTED_VERSIONS, MAX_CACHED_BYTES, JsonBytes)))
+    }
+}
+
+impl fmt::Debug for VersionCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("VersionCache").field(&self.0.len()).finish()
+    }
 }
 
 impl VersionCache {
@@ -30,20 +60,15 @@ impl VersionCache {
         version: i64,
     ) -> Result<Option<Arc<AssistantVersion>>, Error> {
         let key = (assistant, version);
-        if let Some(cached) = self.lock().get(&key) {
-            return Ok(Some(Arc::clone(cached)));
+        if let Some(cached) = self.0.get(&key) {
+            return Ok(Some(cached.version));
         }
         let read = async |conn: Conn<'_>| assistants::find_version(conn, workspace, assistant, version).await;
         let Some(text) = services.db.read(read).await? else { return Ok(None) };
-        let compiled: AssistantVersion = serde_json::from_str(&text)
-            .map_err(|error| Error::Unavailable { outcome_unknown: false, source: Some(Box::new(error)) })?;
-        let compiled = Arc::new(compiled);
-        let mut cached = self.lock();
-        if cached.len() >= MAX_CACHED_VERSIONS {
-            cached.clear();
-        }
-        cached.insert(key, Arc::clone(&compiled));
-        Ok(Some(compiled))
+        let version: AssistantVersion = serde_json::from_str(&text).map_err(StoreError::unreadable)?;
+        let version = Arc::new(version);
+        self.0.insert(key, CachedVersion { version: Arc::clone(&version), bytes: text.len() });
+        Ok(Some(version))
     }
 
     /// The current version of an assistant, with its workspace.
@@ -56,9 +81,5 @@ impl VersionCache {
         let Some((workspace, version)) = found else { return Ok(None) };
         let compiled = self.get(services, workspace, assistant, version).await?;
         Ok(compiled.map(|compiled| (workspace, compiled)))
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Arc<AssistantVersion>>> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

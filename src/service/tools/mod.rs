@@ -8,11 +8,10 @@ use super::Services;
 use super::page::{self, Page};
 use crate::domain::account::Account;
 use crate::domain::error::{Error, ResourceKind};
-use crate::domain::ids::{ToolId, WorkspaceId};
+use crate::domain::ids::ToolId;
 use crate::domain::tool::Tool;
-use crate::outbound::AllowHosts;
 use crate::store::workspace_config::{self, ConfigRow, Section};
-use crate::store::{Conn, StoreError, workspaces};
+use crate::store::{Conn, StoreError};
 
 /// A tool by its names.
 #[derive(Clone, Debug)]
@@ -48,15 +47,7 @@ pub async fn list(
     Ok(Page::from_rows(found, limit, |tool: &NamedTool| tool.id))
 }
 
-/// The private hosts that a workspace may reach.
-pub(super) async fn allow_hosts(conn: Conn<'_>, workspace: WorkspaceId) -> Result<AllowHosts, StoreError> {
-    let settings = workspaces::settings(conn, &[workspace].into()).await?.pop();
-    let own = settings.map(|settings| settings.allow_hosts).unwrap_or_default();
-    Ok(AllowHosts::parse(own).unwrap_or_default())
-}
-
 fn tool_from_row(row: ConfigRow) -> Result<NamedTool, Error> {
-    let unreadable = |error| Error::Unavailable { outcome_unknown: false, source: Some(Box::new(error)) };
-    let tool = serde_json::from_str(&row.text).map_err(unreadable)?;
+    let tool = serde_json::from_str(&row.text).map_err(StoreError::unreadable)?;
     Ok(NamedTool { id: ToolId(row.id), slug: row.slug, tool })
 }

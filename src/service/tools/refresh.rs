@@ -10,7 +10,7 @@ use crate::domain::ids::WorkspaceId;
 use crate::domain::mcp::McpTools;
 use crate::domain::tool::{Tool, ToolConfig};
 use crate::outbound::AllowHosts;
-use crate::service::Services;
+use crate::service::{Services, workspace_hosts};
 use crate::store::assistants::{self, AssistantRow};
 use crate::store::workspace_config::{self, ConfigRow, Section};
 use crate::store::{Conn, StoreError, workspaces};
@@ -48,7 +48,7 @@ pub async fn refresh(services: &Services, account: &Account, name: &str) -> Resu
     };
     let _permit = services.test_call_limiter.acquire(account.workspace)?;
     let allow_hosts =
-        services.db.read(async |conn| super::allow_hosts(conn, account.workspace).await).await?;
+        services.db.read(async |conn| workspace_hosts::load(conn, account.workspace).await).await?;
     let listing = fetch_listing(&services.tools, current, &allow_hosts).await.map_err(|problem| {
         let again = if matches!(problem, ListError::Unavailable(_)) { " Please retry." } else { "" };
         Error::Conflict(format!(
@@ -94,7 +94,7 @@ async fn write(
     workspaces::lock(conn.reborrow(), &[workspace].into()).await?;
     let row = workspace_config::find(conn.reborrow(), Section::Tools, workspace, named.id.0).await?;
     let Some(row) = row else { return Ok(WriteOutcome::Conflict) };
-    let mut tool: Tool = map_json_error(serde_json::from_str(&row.text))?;
+    let mut tool: Tool = serde_json::from_str(&row.text).map_err(StoreError::unreadable)?;
     // What was asked for was of this tool as it then was, its list too: another may have a newer one.
     if tool != named.tool {
         return Ok(WriteOutcome::Conflict);
@@ -115,7 +115,7 @@ async fn write(
         assistants::put(conn.reborrow(), workspace, &version, now).await?;
         assistants::insert_version(conn.reborrow(), workspace, &version, now).await?;
     }
-    let text = map_json_error(serde_json::to_string(&tool))?;
+    let text = serde_json::to_string(&tool).map_err(StoreError::unreadable)?;
     workspace_config::put(conn, Section::Tools, workspace, &ConfigRow { text, ..row }, now).await?;
     Ok(WriteOutcome::Done { tool, changed: true })
 }
@@ -127,7 +127,8 @@ fn next_version(
     slug: &str,
     tools: &[CompiledTool],
 ) -> Result<Result<Option<AssistantRow>, String>, StoreError> {
-    let mut version: AssistantVersion = map_json_error(serde_json::from_str(&old.compiled))?;
+    let mut version: AssistantVersion =
+        serde_json::from_str(&old.compiled).map_err(StoreError::unreadable)?;
     let first = version.tools.iter().position(|tool| tool.slug == slug);
     let Some(first) = first.filter(|_| !old.archived) else { return Ok(Ok(None)) };
     version.tools.retain(|tool| tool.slug != slug);
@@ -138,10 +139,6 @@ fn next_version(
             old.slug
         )));
     }
-    let compiled = map_json_error(serde_json::to_string(&version))?;
+    let compiled = serde_json::to_string(&version).map_err(StoreError::unreadable)?;
     Ok(Ok(Some(AssistantRow { compiled, current_version: old.current_version + 1, ..old.clone() })))
-}
-
-fn map_json_error<T>(outcome: Result<T, serde_json::Error>) -> Result<T, StoreError> {
-    outcome.map_err(|error| StoreError::Unusable(error.to_string()))
 }

@@ -16,7 +16,7 @@ use crate::domain::ids::{CalendarId, ConversationId};
 use crate::domain::tool::ToolConfig;
 use crate::domain::tool_loop::{CallResult, Toolbox as _};
 use crate::outbound::AllowHosts;
-use crate::service::Services;
+use crate::service::{Services, workspace_hosts};
 use crate::store::workspace_config::{self, Section};
 use crate::store::{Conn, StoreError};
 use crate::tools::{Call, CallContext, Exchange, StoreWriter, ToolOutcome, Toolset, WriteError};
@@ -56,13 +56,9 @@ pub async fn call(
     let _permit = services.test_call_limiter.acquire(account.workspace)?;
     let (calendars, allow_hosts) = services.db.read(async |conn| read(conn, account).await).await?;
     let compiled = named.tool.compile(&named.slug, &calendars);
-    let unusable = |error: Box<dyn std::error::Error + Send + Sync>| Error::Unavailable {
-        outcome_unknown: false,
-        source: Some(error),
-    };
-    let toolset = Toolset::from_tools(&compiled, &services.tools).map_err(|error| unusable(error.into()))?;
+    let toolset = Toolset::from_tools(&compiled, &services.tools).map_err(Error::internal)?;
     let name = resolve_name(&named, request.name.as_deref())?;
-    let tool = toolset.get(name).ok_or_else(|| unusable("the tool's calendar is gone".into()))?;
+    let tool = toolset.get(name).ok_or_else(|| Error::internal("the tool has no calendar"))?;
 
     let began = Instant::now();
     if let Err(error) = toolset.check(name, &request.arguments) {
@@ -152,8 +148,10 @@ async fn read(
     account: &Account,
 ) -> Result<(HashMap<CalendarId, CalendarSettings>, AllowHosts), StoreError> {
     let rows = workspace_config::list(conn.reborrow(), Section::Calendars, account.workspace).await?;
-    let parse_row =
-        |row: workspace_config::ConfigRow| Some((CalendarId(row.id), serde_json::from_str(&row.text).ok()?));
-    let calendars = rows.into_iter().filter_map(parse_row).collect();
-    Ok((calendars, super::allow_hosts(conn, account.workspace).await?))
+    let parse_row = |row: workspace_config::ConfigRow| {
+        let settings = serde_json::from_str(&row.text).map_err(StoreError::unreadable)?;
+        Ok((CalendarId(row.id), settings))
+    };
+    let calendars = rows.into_iter().map(parse_row).collect::<Result<_, StoreError>>()?;
+    Ok((calendars, workspace_hosts::load(conn, account.workspace).await?))
 }

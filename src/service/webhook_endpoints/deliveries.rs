@@ -1,4 +1,4 @@
-//! What was sent to a webhook endpoint, and what is sent to it again.
+//! The deliveries of a webhook endpoint: list, resend and replay.
 
 use super::find;
 use crate::domain::account::Account;
@@ -18,14 +18,14 @@ use crate::store::deliveries::log::{DeliveryReplay, ReplayEvent};
 use crate::store::events;
 use crate::store::events::replay::EventRange;
 
-/// How many attempts are told of a delivery.
+/// Attempts that are shown of a delivery.
 const MAX_ATTEMPTS: i64 = 100;
-/// How many events are queued again in one transaction.
+/// Events that are queued again in one transaction.
 const REPLAY_BATCH: usize = 500;
-/// How many of them one request takes.
+/// Events that one request replays.
 const MAX_REPLAY_EVENTS: usize = 10_000;
 
-/// Which deliveries of an endpoint are asked for.
+/// The filter of a list of deliveries.
 #[derive(Clone, Copy, Debug)]
 pub struct DeliveryQuery {
     pub state: Option<DeliveryState>,
@@ -33,7 +33,7 @@ pub struct DeliveryQuery {
     pub before: i64,
 }
 
-/// At most `limit` deliveries of an endpoint, the newest event's first.
+/// At most `limit` deliveries of an endpoint, newest event first.
 pub async fn list(
     services: &Services,
     account: &Account,
@@ -50,7 +50,7 @@ pub async fn list(
     Ok(Page::from_rows(found, limit, |delivery| delivery.cursor))
 }
 
-/// A delivery of an endpoint, both by their ids as they were sent, with its attempts.
+/// A delivery with its attempts, by the ids of endpoint and delivery as sent.
 pub async fn read(
     services: &Services,
     account: &Account,
@@ -79,8 +79,8 @@ async fn load_details(
     services.db.read(read).await?.ok_or_else(not_found)
 }
 
-/// Sends a delivery again, with the id that it had. One that is being sent, or is to be sent for the
-/// first time, is [`Error::DeliveryUnderWay`].
+/// Sends a delivery again with its id. [`Error::DeliveryUnderWay`] if it is being sent or waits for its first
+/// attempt.
 pub async fn resend(
     services: &Services,
     account: &Account,
@@ -96,34 +96,34 @@ pub async fn resend(
     load_details(services, account.workspace, endpoint.id, name).await
 }
 
-/// Which events are to be sent again.
+/// The events of a replay.
 #[derive(Clone, Debug)]
 pub struct ReplayRequest {
     pub from: ReplayFrom,
-    /// Absent: those that the endpoint takes.
+    /// Absent: the types of the endpoint.
     pub types: Option<Vec<EventType>>,
 }
 
-/// Where a replay begins.
+/// The start of a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplayFrom {
-    /// After this place of the feed.
+    /// After this cursor.
     After(StartPosition),
-    /// With the events of this time.
+    /// From this time on.
     Since(Micros),
 }
 
-/// What a replay came to.
+/// The result of a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplayResult {
-    /// Without those that were under way.
+    /// Without deliveries that were being sent.
     pub deliveries: u64,
-    /// Where to go on, if there are more events than one request takes.
+    /// The cursor to continue from, if there are more events than one request replays.
     pub next: Option<i64>,
 }
 
-/// Sends kept events again, or for the first time where they never went to this endpoint. A place before
-/// the oldest of them is refused as the feed refuses it. Each portion holds, whatever becomes of the next.
+/// Sends retained events again, or for the first time if this endpoint never got them. A cursor before the oldest
+/// event is refused as in the feed. Each batch is committed on its own.
 pub async fn replay(
     services: &Services,
     account: &Account,
@@ -172,7 +172,7 @@ async fn range(
     Ok(EventRange { workspace, after, last, since, types })
 }
 
-/// An endpoint that takes events: what is queued for another would wait.
+/// Requires an enabled endpoint: deliveries to a disabled one would wait.
 async fn find_enabled(services: &Services, account: &Account, name: &str) -> Result<Endpoint, Error> {
     let endpoint = find(services, account, name).await?;
     if endpoint.enabled { Ok(endpoint) } else { Err(disabled()) }
@@ -189,7 +189,7 @@ async fn requeue(services: &Services, endpoint: &Endpoint, events: Vec<ReplayEve
     Ok(services.db.write(async |conn| deliveries::log::enqueue_replay(conn, &batch, clock).await).await?)
 }
 
-/// Sends a test event to an endpoint; its delivery.
+/// Sends a test event to an endpoint and returns its delivery.
 pub async fn test(services: &Services, account: &Account, name: &str) -> Result<DeliveryDetails, Error> {
     let endpoint = find(services, account, name).await?;
     let delivery = services.writer.test_endpoint(account.workspace, endpoint.id).await?;

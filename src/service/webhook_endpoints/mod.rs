@@ -1,5 +1,5 @@
-//! Webhook endpoints, as the platform door sets them up: made, changed, deleted, their
-//! secrets rotated. What was sent to them is in [`deliveries`].
+//! Webhook endpoints of the platform API: create, update, delete, and rotation of their secrets. [`deliveries`] has
+//! what was sent to them.
 
 pub mod deliveries;
 
@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::Services;
 use super::page::{self, Page};
+use super::{Services, workspace_hosts};
 use crate::domain::account::Account;
 use crate::domain::error::{Error, ResourceKind};
 use crate::domain::event::EventType;
@@ -16,8 +16,8 @@ use crate::domain::ids::{EndpointId, IdGenerator, WorkspaceId};
 use crate::domain::seal::SealedSecret;
 use crate::domain::signature::SigningSecret;
 use crate::domain::webhook_endpoint::{Endpoint, EndpointPatch, NewEndpoint};
-use crate::outbound::{AllowHosts, check_url};
-use crate::store::{Conn, StoreError, webhook_endpoints, workspaces};
+use crate::outbound::check_url;
+use crate::store::{Conn, webhook_endpoints};
 use crate::writer::{EndpointAction, EndpointWrite};
 
 const NO_KEY: &str = "This server cannot keep secrets: its operator has to set REJOINDER_SECRET_KEY.";
@@ -25,25 +25,25 @@ const NO_KEY: &str = "This server cannot keep secrets: its operator has to set R
 const SECRET_REQUIRED: &str = "Field 'secret' is required while the secret before this one still signs; \
     'overlap_seconds': 0 ends it at once.";
 
-/// An endpoint to be made; its fields were checked but for where its URL leads.
+/// A new endpoint. Its fields are checked, except for the address of its URL.
 #[derive(Debug)]
 pub struct CreateEndpoint {
     pub url: String,
-    /// Empty: all.
+    /// Empty: all types.
     pub types: Vec<EventType>,
     pub description: Option<String>,
-    /// None: one is made.
+    /// None: a new one is generated.
     pub secret: Option<SigningSecret>,
 }
 
-/// An endpoint with a new secret, as its `whsec_…` text: shown now, and never again.
+/// An endpoint with a new secret as `whsec_…` text, which is shown only once.
 #[derive(Debug)]
 pub struct EndpointAndSecret {
     pub endpoint: Endpoint,
     pub secret: SecretString,
 }
 
-/// Makes an endpoint.
+/// Creates an endpoint.
 pub async fn create(
     services: &Services,
     account: &Account,
@@ -65,7 +65,7 @@ pub async fn create(
     Ok(EndpointAndSecret { endpoint, secret })
 }
 
-/// The endpoint of the account's workspace that has this id, as it was sent.
+/// Finds an endpoint of the workspace by its id as sent.
 pub async fn find(services: &Services, account: &Account, name: &str) -> Result<Endpoint, Error> {
     let not_found = || Error::not_found(ResourceKind::WebhookEndpoint, name);
     let id = name.parse().map_err(|_| not_found())?;
@@ -89,7 +89,7 @@ pub async fn list(
     Ok(Page::from_rows(found, limit, |endpoint| endpoint.id))
 }
 
-/// Changes what is named. One that is enabled again begins with no failures.
+/// Updates the given fields. Enabling an endpoint resets its failures.
 pub async fn update(
     services: &Services,
     account: &Account,
@@ -103,9 +103,9 @@ pub async fn update(
     write(services, account, endpoint.id, EndpointAction::Update(Box::new(update))).await
 }
 
-/// Gives it a new secret; an old one signs too for `overlap`, as [`Endpoint::rotate`] says. Where none is
-/// given while an older one still signs, that is refused: a client that repeats what was not answered would
-/// have one more that its receiver does not know.
+/// Rotates the secret; the old one also signs for `overlap`, see [`Endpoint::rotate`]. Without a given secret it is
+/// refused while an older one still signs: a client that repeats a lost response would otherwise create another
+/// secret that its receiver does not know.
 pub async fn rotate_secret(
     services: &Services,
     account: &Account,
@@ -123,7 +123,7 @@ pub async fn rotate_secret(
     Ok(EndpointAndSecret { endpoint, secret })
 }
 
-/// Deletes it: nothing more is sent to it, and its rows are removed by and by. As it was.
+/// Deletes an endpoint and returns it: nothing more is sent to it, and its rows are removed in the background.
 pub async fn delete(services: &Services, account: &Account, name: &str) -> Result<Endpoint, Error> {
     let endpoint = find(services, account, name).await?;
     write(services, account, endpoint.id, EndpointAction::Archive { by_file: false }).await?;
@@ -139,12 +139,9 @@ async fn write(
     services.writer.write_endpoint(EndpointWrite { workspace: account.workspace, endpoint, action }).await
 }
 
-/// What would be refused at each delivery, whatever the name resolves to, is refused now.
+/// Refuses a URL that every delivery would refuse, whatever its name resolves to.
 async fn check_target(services: &Services, workspace: WorkspaceId, url: &str) -> Result<(), Error> {
-    let read = async |conn: Conn<'_>| workspaces::settings(conn, &[workspace].into()).await;
-    let settings = services.db.read(read).await?.into_iter().next();
-    let own = settings.map(|settings| settings.allow_hosts).unwrap_or_default();
-    let own = AllowHosts::parse(own).map_err(|error| StoreError::Unusable(error.to_string()))?;
+    let own = services.db.read(async |conn| workspace_hosts::load(conn, workspace).await).await?;
     let refused = |refused| Error::invalid("url", format!("Field 'url' is refused: {refused}."));
     check_url(url, &[&services.allow_hosts, &own]).map(drop).map_err(refused)
 }
@@ -157,11 +154,10 @@ fn new_secret<'k>(
     let text = given.unwrap_or_else(|| make_secret(&services.ids)).to_text();
     let key = services.seal_key.as_ref().ok_or(Error::NotConfigured(NO_KEY))?;
     let sealed = key.seal_or_reuse(&text, existing, services.ids.bytes());
-    let failed = |error| Error::Unavailable { outcome_unknown: false, source: Some(Box::new(error)) };
-    Ok((text, sealed.map_err(failed)?))
+    Ok((text, sealed.map_err(Error::internal)?))
 }
 
-/// A new secret, for an endpoint that brings none.
+/// Generates a secret.
 pub(super) fn make_secret(ids: &IdGenerator) -> SigningSecret {
     SigningSecret::from_random(ids.bytes())
 }

@@ -40,20 +40,28 @@ impl StoreError {
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::TimedOut)
     }
+
+    /// A stored value that cannot be parsed.
+    pub fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Unreadable(sqlx::Error::Decode(Box::new(error)))
+    }
 }
 
 impl From<sqlx::Error> for StoreError {
     #[expect(
         clippy::wildcard_enum_match_arm,
-        reason = "sqlx may add kinds; unknown errors count as transient"
+        reason = "sqlx may add kinds; an unknown error may be transient"
     )]
     fn from(error: sqlx::Error) -> Self {
         match &error {
-            sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) | sqlx::Error::Decode(_) => {
-                Self::Unreadable(error)
-            }
-            // A value that cannot be encoded now never can.
+            sqlx::Error::ColumnDecode { .. }
+            | sqlx::Error::ColumnNotFound(_)
+            | sqlx::Error::ColumnIndexOutOfBounds { .. }
+            | sqlx::Error::Decode(_)
+            | sqlx::Error::RowNotFound => Self::Unreadable(error),
+            // A value that cannot be bound now cannot be bound later.
             sqlx::Error::Encode(_) => Self::Data(error),
+            sqlx::Error::TypeNotFound { .. } | sqlx::Error::InvalidArgument(_) => Self::Statement(error),
             sqlx::Error::Database(database) if is_data_error(database.as_ref()) => Self::Data(error),
             sqlx::Error::Database(database) if is_statement_error(database.as_ref()) => {
                 Self::Statement(error)
@@ -95,7 +103,7 @@ fn is_data_error(error: &dyn sqlx::error::DatabaseError) -> bool {
     if is_sqlite {
         return code.parse::<i64>().is_ok_and(|code| matches!(code & 0xff, 18..=20));
     }
-    ["22", "23", "54"].iter().any(|class| code.starts_with(class))
+    ["21", "22", "23", "54"].iter().any(|class| code.starts_with(class))
 }
 
 /// Wrong SQL: PostgreSQL's class 42 except for missing privileges, which an operator may grant; SQLite's code 1.
@@ -107,6 +115,17 @@ fn is_statement_error(error: &dyn sqlx::error::DatabaseError) -> bool {
 
 impl From<StoreError> for crate::domain::error::Error {
     fn from(error: StoreError) -> Self {
-        Self::Unavailable { outcome_unknown: false, source: Some(Box::new(error)) }
+        match error {
+            StoreError::Unavailable(_)
+            | StoreError::NoConnection { .. }
+            | StoreError::TimedOut
+            | StoreError::Stopped => {
+                Self::Unavailable { outcome_unknown: false, source: Some(Box::new(error)) }
+            }
+            StoreError::Data(_)
+            | StoreError::Statement(_)
+            | StoreError::Unreadable(_)
+            | StoreError::Unusable(_) => Self::internal(error),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Why a server gave no result, out of the SDK's layers of errors.
+//! Errors of calls to MCP servers, extracted from the error layers of the SDK.
 
 use std::error::Error;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::outbound::OutboundError;
 use crate::tools::secrets::Secrets;
 use crate::tools::truncation::json_prefix;
 
-/// How long a text may be that repeats a server's own words, in bytes.
+/// The longest quote of a server, in bytes.
 const MAX_TEXT: usize = 1024;
 
 /// [`McpError::log_message`] is for the logs and for whoever configures the server, [`McpError::model_message`] for the model.
@@ -30,13 +30,13 @@ pub(super) enum McpError {
     Connect,
     #[error("status {0}")]
     Status(u16),
-    /// The server's own error.
+    /// An error of the server.
     #[error("error {code}: {message}")]
     ErrorResponse { code: i32, message: String },
-    /// What was begun was not completed, for this reason.
+    /// The exchange was not completed, for this reason.
     #[error("{0}")]
     Incomplete(String),
-    /// More than is read.
+    /// The response exceeds the limit.
     #[error("{0}")]
     TooLarge(String),
     #[error("the answer is not of the protocol")]
@@ -44,7 +44,7 @@ pub(super) enum McpError {
 }
 
 impl McpError {
-    /// Whether the server could not be asked, rather than that it said no.
+    /// Whether the server could not be reached, rather than refused.
     pub(super) fn is_unavailable(&self) -> bool {
         match self {
             Self::Timeout(_) | Self::Connect | Self::Incomplete(_) => true,
@@ -53,12 +53,12 @@ impl McpError {
         }
     }
 
-    /// Masked, and bounded.
+    /// Masked and bounded.
     pub(super) fn log_message(&self, secrets: &Secrets<'_>) -> String {
         redact_and_truncate(self.to_string(), secrets)
     }
 
-    /// In words for the model, without anything of the network inside; masked, and bounded.
+    /// A text for the model, without details of the network; masked and bounded.
     pub(super) fn model_message(&self, secrets: &Secrets<'_>) -> String {
         redact_and_truncate(self.describe(), secrets)
     }
@@ -131,7 +131,7 @@ impl McpError {
     }
 }
 
-/// Masked before it is cut: half a secret would not be found.
+/// Masked before it is truncated, because half a secret would not be found.
 fn redact_and_truncate(text: String, secrets: &Secrets<'_>) -> String {
     let text = secrets.redact_text(text);
     let prefix = json_prefix(&text, MAX_TEXT);
@@ -146,7 +146,7 @@ impl From<ServiceError> for McpError {
             ServiceError::TransportSend(error) => Self::transport(&error),
             ServiceError::TransportClosed => Self::Incomplete("the connection was closed".to_owned()),
             ServiceError::Cancelled { .. } => Self::Incomplete("it was cancelled".to_owned()),
-            // A task, or a question to the user: neither is supported.
+            // Tasks and questions to the user are not supported.
             ServiceError::UnexpectedResponse => Self::Incomplete("it asks for more than a call".to_owned()),
             _ => Self::Unreadable,
         }

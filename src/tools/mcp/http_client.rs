@@ -1,6 +1,5 @@
-//! The SDK's HTTP, over the guarded client: no redirects, no proxies, bounded in bytes and in
-//! time. Only what answers a request gets through: what a server would tell beside it, in the same
-//! stream or in one of its own (`GET`), is not followed.
+//! The HTTP transport of the SDK over the guarded client: no redirects, no proxies, bounded in bytes and time. Only
+//! responses to requests are read: other messages in the same stream, and streams of their own (`GET`), are ignored.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,18 +18,18 @@ use sse_stream::{Sse, SseStream};
 use super::ServerConnection;
 use crate::outbound::{OutboundError, OutboundRequest, StreamingResponse};
 
-/// How much of an answer is read, in bytes: of a stream all of its events together.
+/// The largest response, in bytes; for a stream, of all its events together.
 const MAX_RESPONSE: usize = 1024 * 1024;
-/// How much longer than a call an exchange may take: the call's own time-out is the one that is told.
+/// Added to the time-out of a call, so that the call reports its own time-out.
 const TIMEOUT_SLACK: Duration = Duration::from_secs(2);
-/// How long the end of a session may take.
+/// For closing a session.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 const JSON: &str = "application/json";
 const EVENT_STREAM: &str = "text/event-stream";
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 
-/// Why there is no answer of the protocol.
+/// Why there is no protocol response.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum McpHttpError {
     #[error(transparent)]
@@ -53,7 +52,7 @@ impl McpHttpClient {
         Self(Arc::new(connection))
     }
 
-    /// The tenant's headers, and over them the protocol's.
+    /// The headers of the tenant, overridden by those of the protocol.
     fn headers(
         &self,
         session: Option<&str>,
@@ -116,13 +115,13 @@ impl StreamableHttpClient for McpHttpClient {
                 };
                 Ok(StreamableHttpPostResponse::Json(reply, session_id))
             }
-            // A page of somebody's proxy is no answer, and a refusal is none of the protocol.
+            // An error page of a proxy is not a protocol response, and neither is a refusal.
             (401 | 403, _) => Err(StreamableError::Client(McpHttpError::Status(status))),
             (400.., Some(id)) if has_content_type(&response.headers, JSON) => {
                 let Some(ServerJsonRpcMessage::Error(reply)) = read_message(response).await? else {
                     return Err(StreamableError::Client(McpHttpError::Status(status)));
                 };
-                // So do servers say that they know no such session: they have looked at nothing else.
+                // This is how servers report an unknown session; they have processed nothing.
                 if status == 400 && session.is_some() && reply.id.as_ref() != Some(&id) {
                     return Err(StreamableError::SessionExpired);
                 }
@@ -149,7 +148,7 @@ impl StreamableHttpClient for McpHttpClient {
             timeout: CLOSE_TIMEOUT,
             max_response: MAX_RESPONSE,
         };
-        // A server that keeps its sessions (405) or has forgotten this one has nothing to tell.
+        // A server that does not end sessions (405) or has forgotten this one returns nothing of use.
         self.open(request).await.map(drop)
     }
 
@@ -170,13 +169,13 @@ fn has_content_type(headers: &HeaderMap, kind: &str) -> bool {
     declared.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(kind)
 }
 
-/// A whole answer; none where it is not of the protocol.
+/// Reads a whole response; none if it is not a protocol message.
 async fn read_message(response: StreamingResponse) -> Result<Option<ServerJsonRpcMessage>, StreamableError> {
     let response = response.read().await.map_err(|error| StreamableError::Client(error.into()))?;
     Ok(serde_json::from_slice(&response.body).ok())
 }
 
-/// The answer to `id` out of a stream. What else a server tells there is passed over.
+/// Reads the response to `id` from a stream and ignores other messages.
 async fn read_event_stream(
     response: StreamingResponse,
     id: &RequestId,
@@ -208,7 +207,7 @@ fn stream_error(error: SseError) -> McpHttpError {
     outbound.map_or(McpHttpError::Truncated, |error| McpHttpError::Outbound(*error))
 }
 
-/// The message, if it answers `id`. An error without a good id is of this exchange, for there is no
+/// The message if it responds to `id`. An error without a matching id belongs to this exchange, because there is no
 /// other in it.
 fn match_response(id: &RequestId, message: ServerJsonRpcMessage) -> Option<ServerJsonRpcMessage> {
     match message {

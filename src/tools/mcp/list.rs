@@ -1,4 +1,4 @@
-//! What a server offers, asked for when a tool is configured.
+//! Lists the tools of a server that `allow` names; without it, all that a model can call.
 
 use std::collections::HashSet;
 
@@ -14,38 +14,38 @@ use crate::domain::mcp::McpToolSpec;
 use crate::tools::schema::ArgumentSchema;
 use crate::tools::secrets::Secrets;
 
-/// How much may be listed in all: tools, pages, bytes.
+/// Limits of the whole list: tools, pages, bytes.
 const MAX_LISTED_TOOLS: usize = 2_000;
 const MAX_PAGES: usize = 50;
 const MAX_BYTES: usize = 4 * 1024 * 1024;
-/// How long the mark of a next page may be, in bytes.
+/// The longest page cursor, in bytes.
 const MAX_CURSOR: usize = 1024;
 const MAX_NAME: usize = 64;
-/// In characters: more is cut.
+/// In characters; longer texts are truncated.
 const MAX_DESCRIPTION: usize = 4_096;
 /// In bytes.
 const MAX_SCHEMA: usize = 64 * 1024;
-/// All that is kept of a list, in bytes.
+/// The size limit of a stored list, in bytes.
 const MAX_LISTING_BYTES: usize = 1024 * 1024;
 
-/// What can be used of what a server lists; no secret that it was sent is in it.
+/// The usable tools of a server, without any secret that it was sent.
 #[derive(Clone, Debug)]
 pub struct Listing {
-    /// At least one, by name.
+    /// At least one, sorted by name.
     pub tools: Vec<McpToolSpec>,
-    /// What is allowed and not there.
+    /// Allowed tools that the server does not list.
     pub missing: Vec<String>,
-    /// What was left out, and why.
+    /// Omitted tools, and why.
     pub warnings: Vec<String>,
 }
 
-/// Why there is no list, in words for whoever configures the server. Holds no secret.
+/// Why the tools could not be listed, for whoever configures the server. Contains no secret.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ListError {
-    /// It could not be asked: what it listed before may still be so.
+    /// The server could not be reached; its last list may still be valid.
     #[error("{0}")]
     Unavailable(String),
-    /// It said no, or what it lists cannot be used.
+    /// The server refused, or its list is unusable.
     #[error("{0}")]
     Refused(String),
 }
@@ -70,7 +70,7 @@ pub async fn list(
     sessions::close(session).await;
     let selection = select(tools, allow, secrets).map_err(ListError::Refused)?;
     let allow = allow.map(<[String]>::to_vec);
-    // Schemas are a stranger's: to compile them may take a while.
+    // Compiling untrusted schemas may take a while.
     let compiling = tokio::task::spawn_blocking(move || compile(selection, allow.as_deref()));
     let compiled = compiling.await.unwrap_or_else(|_| Err("its schemas could not be read".to_owned()));
     compiled.map_err(ListError::Refused)
@@ -96,7 +96,7 @@ async fn fetch_tools(session: &Session) -> Result<Vec<Tool>, McpError> {
             Some(next) if next.len() > MAX_CURSOR => {
                 return Err(too_large(format_args!("pages by a cursor of more than {MAX_CURSOR} bytes")));
             }
-            // A page that comes again would come for ever.
+            // A repeated cursor would loop forever.
             Some(next) if cursors.insert(next.clone()) => cursor = Some(next),
             Some(_) | None => return Ok(tools),
         }
@@ -108,14 +108,14 @@ fn too_large(what: std::fmt::Arguments<'_>) -> McpError {
     McpError::TooLarge(format!("it lists {what}"))
 }
 
-/// What was picked of a list.
+/// The selected tools of a list.
 struct Selection {
     tools: Vec<McpToolSpec>,
     warnings: Vec<String>,
 }
 
-/// What an assistant could have of it, masked and counted. What is wrong with a tool that is named is an
-/// error; of the others it is left out, with a warning.
+/// Selects the usable tools, masked and counted. A problem with a named tool is an error; another tool is omitted
+/// with a warning.
 fn select(listed: Vec<Tool>, allow: Option<&[String]>, secrets: &Secrets<'_>) -> Result<Selection, String> {
     let mut tools: Vec<McpToolSpec> = Vec::new();
     let mut warnings = Vec::new();
@@ -139,7 +139,7 @@ fn select(listed: Vec<Tool>, allow: Option<&[String]>, secrets: &Secrets<'_>) ->
             "its list is longer than {MAX_LISTING_BYTES} bytes: name the tools that are wanted in `allow`"
         ));
     }
-    // Servers that list in another order each time list nothing new.
+    // Sorted, because a server that lists in another order lists nothing new.
     tools.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(Selection { tools, warnings })
 }

@@ -1,4 +1,4 @@
-//! A tool's answer, as the model is shown it.
+//! The result of a tool call, for the model.
 
 use rmcp::model::{CallToolResult, ContentBlock};
 use serde_json::Value;
@@ -8,7 +8,7 @@ use crate::domain::tool_loop::CallResult;
 use crate::tools::secrets::Secrets;
 use crate::tools::truncation::{truncate_result, truncate_text};
 
-/// Structured content where there is any, else the texts; pictures and the like are only named.
+/// Structured content if there is any, otherwise the texts; images and other content are only named.
 pub(super) fn read(response: CallToolResult, secrets: &Secrets<'_>) -> CallResult {
     let is_error = response.is_error == Some(true);
     if let Some(value) = response.structured_content.filter(|value| !value.is_null() && !is_error) {

@@ -1,5 +1,4 @@
-//! Sessions with servers: one for each server and tenant, opened by its first call, shared by
-//! all that follow, and closed when nobody has used it for a while.
+//! Sessions with servers: one for each server and tenant, opened by its first call, shared, and closed when idle.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,20 +18,20 @@ use crate::domain::ids::WorkspaceId;
 use crate::domain::mcp::McpServer;
 use crate::outbound::AllowHosts;
 
-/// How long a session is kept that nobody uses, and how often that is looked at.
+/// The idle time after which a session is closed, and the interval of the check.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
 const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
-/// How many are kept; beyond that, the one that was not used for longest is closed.
+/// The most sessions; beyond it, the least recently used one is closed.
 const MAX_SESSIONS: usize = 1_000;
-/// How many calls may be under way in a session. One more waits, within its own time-out.
+/// Concurrent calls in a session. Further calls wait within their own time-outs.
 const MAX_CONCURRENT_CALLS: usize = 64;
-/// What the SDK may spend on words beside calls: on cancelling one, on a session's renewal.
+/// For messages of the SDK besides calls: cancelling a call, renewing a session.
 const CONTROL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A session with a server.
 pub(super) type Session = RunningService<RoleClient, ClientConfig>;
 
-/// Sessions that are open. Cheap to clone.
+/// The open sessions. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Sessions {
     entries: Arc<Mutex<HashMap<SessionKey, Entry>>>,
@@ -44,8 +43,8 @@ impl fmt::Debug for Sessions {
     }
 }
 
-/// Whose session it is, with all that it was opened with: nobody gets one that was opened with
-/// another's secret, or while a host was let through that is not any more.
+/// The key of a session contains everything that it was opened with, so that no call uses a session that was opened
+/// with the secret of another, or to a host that is no longer allowed.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct SessionKey {
     workspace: WorkspaceId,
@@ -62,12 +61,12 @@ impl SessionKey {
 #[derive(Clone)]
 struct Entry {
     last_used: Instant,
-    /// Locked while it is opened: others wait for that, within their own time-outs.
+    /// Locked while it is opened; other calls wait within their own time-outs.
     session: Arc<tokio::sync::Mutex<Option<Arc<Session>>>>,
 }
 
 impl Sessions {
-    /// The session that is open, or a new one. Bounded by its caller's time-out.
+    /// The open session, or a new one. The caller bounds the time.
     pub(super) async fn get(
         &self,
         key: &SessionKey,
@@ -86,29 +85,28 @@ impl Sessions {
         Ok(opened)
     }
 
-    /// Lets go of a session in which something went wrong: the next call opens another. Calls that are
-    /// under way in it end there.
+    /// Drops a broken session, which ends its other calls; the next call opens a new one.
     pub(super) fn discard(&self, key: &SessionKey, failed: &Arc<Session>) {
         let entry = self.lock().get(key).map(|entry| Arc::clone(&entry.session));
         let Some(entry) = entry else { return };
-        // Who holds it is about to see for itself, or opens another already.
+        // Another call is using or replacing it.
         let Ok(mut session) = entry.try_lock() else { return };
         if session.as_ref().is_some_and(|session| Arc::ptr_eq(session, failed)) {
             *session = None;
         }
     }
 
-    /// Closes, on and on, what nobody uses.
+    /// Closes idle sessions; never returns.
     pub async fn sweep_idle(self) {
         let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
         loop {
             ticks.tick().await;
-            // Whoever still holds one goes on with it; dropped by the last, it says goodbye by itself.
+            // Calls that still use it continue; the last one closes it on drop.
             self.lock().retain(|_, entry| entry.last_used.elapsed() < IDLE_TIMEOUT);
         }
     }
 
-    /// Closes all, for the end of the process; at most for a few seconds.
+    /// Closes all sessions at shutdown, within a few seconds.
     pub async fn close(&self) {
         let entries: Vec<Entry> = self.lock().drain().map(|(_, entry)| entry).collect();
         let closing = entries.into_iter().map(|entry| async move {
@@ -138,7 +136,7 @@ impl Sessions {
     }
 }
 
-/// Connects and shakes hands.
+/// Connects and initializes.
 pub(super) async fn open(connection: ServerConnection) -> Result<Session, McpError> {
     let mut config = StreamableHttpClientTransportConfig::with_uri(connection.url.as_str());
     config.max_concurrent_requests = MAX_CONCURRENT_CALLS;
@@ -151,8 +149,8 @@ pub(super) async fn open(connection: ServerConnection) -> Result<Session, McpErr
     session.map_err(McpError::from)
 }
 
-/// Says goodbye.
+/// Closes the session.
 pub(super) async fn close(session: Session) {
-    // One that does not end in time is left to itself.
+    // A session that does not close in time is abandoned.
     let _ = tokio::time::timeout(CONTROL_TIMEOUT, session.cancel()).await;
 }

@@ -1,9 +1,9 @@
-//! A secret found however it is spelled: as it is, escaped in JSON (also in JSON that is a string of
-//! other JSON), percent-encoded in a URL or in a form, in any mix.
+//! Finds a secret in any mix of encodings: plain, escaped in JSON (also in JSON within JSON), percent-encoded in a
+//! URL or form. The mixes cannot be enumerated, so a multi-pattern search does not replace this matcher.
 
 use std::ops::Range;
 
-/// Where `secret` stands in `text` first, from `from` on. The secret is not empty.
+/// The first occurrence of `secret` in `text` from `from` on. The secret must not be empty.
 pub(super) fn find(text: &str, secret: &str, from: usize) -> Option<Range<usize>> {
     let first = secret.bytes().next()?;
     let starts = text.bytes().enumerate().skip(from).filter(|(_, byte)| {
@@ -12,9 +12,9 @@ pub(super) fn find(text: &str, secret: &str, from: usize) -> Option<Range<usize>
     starts.map(|(at, _)| at).find_map(|at| Some(at..match_end(text.as_bytes(), secret, at)?))
 }
 
-/// Where it ends if it begins at `at`, at the furthest.
+/// The furthest end of a match that starts at `at`.
 fn match_end(text: &[u8], secret: &str, at: usize) -> Option<usize> {
-    // What can be read in two ways (two backslashes are one, escaped) is followed in both.
+    // Ambiguous text (two backslashes may be one escaped backslash) is matched in both ways.
     let mut positions = vec![at];
     for c in secret.chars() {
         let mut next = Vec::new();
@@ -31,7 +31,7 @@ fn match_end(text: &[u8], secret: &str, at: usize) -> Option<usize> {
     positions.last().copied()
 }
 
-/// The places after each way to read `c` at `at`.
+/// Adds the ends of all encodings of `c` at `at`.
 fn push_encoding_ends(text: &[u8], at: usize, c: char, next: &mut Vec<usize>) {
     let rest = text.get(at..).unwrap_or_default();
     let mut buffer = [0; 4];
@@ -71,7 +71,7 @@ fn push_encoding_ends(text: &[u8], at: usize, c: char, next: &mut Vec<usize>) {
     }
 }
 
-/// `%2B`, `%2b`, and what is encoded twice: `%252b`.
+/// `%2B`, `%2b`, and the double encoding `%252b`.
 fn percent_encoded(text: &[u8], bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     for byte in bytes {
@@ -89,7 +89,7 @@ fn percent_encoded(text: &[u8], bytes: &[u8]) -> Option<usize> {
     Some(at)
 }
 
-/// `\u002B`, behind one or more backslashes; two of them for what UTF-16 takes two units for.
+/// `\u002B` after one or more backslashes; two such escapes for a character of two UTF-16 units.
 fn unicode_escaped(text: &[u8], c: char) -> Option<usize> {
     let mut at = 0;
     let mut units = [0; 2];
@@ -105,7 +105,7 @@ fn unicode_escaped(text: &[u8], c: char) -> Option<usize> {
     Some(at)
 }
 
-/// How many stand here; JSON in JSON in JSON has eight for one.
+/// The number of backslashes here; JSON in JSON in JSON has eight for one.
 fn backslashes(text: &[u8]) -> usize {
     text.iter().take(9).take_while(|byte| **byte == b'\\').count()
 }

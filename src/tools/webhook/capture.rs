@@ -1,4 +1,4 @@
-//! What a test call shows of a request and its answer: bounded, with each secret masked.
+//! The exchange of a test call: bounded, with each secret masked.
 
 use http::HeaderMap;
 
@@ -7,10 +7,10 @@ use crate::outbound::{OutboundError, OutboundRequest, OutboundResponse};
 use crate::tools::exchange::{ReceivedResponse, SentRequest};
 use crate::tools::secrets::{MASK, Secrets};
 
-/// How much of a body is shown, in bytes.
+/// Bytes of a body that are shown.
 const MAX_BODY: usize = 16 * 1024;
 
-/// To be read when all secrets of the call are known.
+/// Read it once all secrets of the call are known.
 pub(super) fn request(request: &OutboundRequest, secrets: &Secrets<'_>) -> SentRequest {
     SentRequest {
         method: request.method.to_string(),
@@ -49,7 +49,7 @@ fn headers(headers: &HeaderMap, secrets: &Secrets<'_>) -> Vec<(String, String)> 
     headers.iter().map(entry).collect()
 }
 
-/// Masked before it is cut: half a secret would not be found.
+/// Masked before it is truncated, because half a secret would not be found.
 fn excerpt(body: &[u8], secrets: &Secrets<'_>) -> String {
     let mut text = secrets.redact_text(clean_text(String::from_utf8_lossy(body).into_owned()));
     if text.len() > MAX_BODY {

@@ -1,4 +1,4 @@
-//! A webhook as it is configured, read once: what is left to a call is to fill it in.
+//! A parsed webhook, ready to be filled for each call.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::domain::assistant::{HeaderText, WebhookTool};
 use crate::domain::seal::SealedSecret;
 use crate::domain::template::{Values, fill_json};
 
-/// How long an endpoint may take, in milliseconds.
+/// The range of the time-out, in milliseconds.
 const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 1_000..=30_000;
 /// The longest filled body, in bytes.
 pub(super) const MAX_BODY: usize = 1024 * 1024;
@@ -23,14 +23,14 @@ pub(super) struct Endpoint {
     pub static_fields: Map<String, Value>,
     pub timeout: Duration,
     pub secret: Option<SealedSecret>,
-    /// For `{{name}}`, over the variables of that name.
+    /// For `{{name}}`; overrides the variable of that name.
     pub secrets: Vec<(String, SealedSecret)>,
     idempotent: bool,
 }
 
-/// Where the arguments go.
+/// The destination of the arguments.
 pub(super) enum Payload {
-    /// No body: what the URL does not name goes into its query.
+    /// No body: arguments that the URL does not name go into its query.
     Query,
     Json,
     Form,
@@ -39,7 +39,7 @@ pub(super) enum Payload {
 }
 
 impl Endpoint {
-    /// Fails with what is to be mended, and where.
+    /// The error says what to fix, and where.
     pub(super) fn read(tool: &WebhookTool) -> Result<Self, String> {
         let method = read_method(&tool.method)?;
         let payload = read_payload(tool, &method)?;
@@ -65,7 +65,7 @@ impl Endpoint {
         })
     }
 
-    /// Whether a call that may have arrived can be sent again.
+    /// Whether a call that may have arrived can be repeated.
     pub(super) fn is_repeatable(&self) -> bool {
         self.idempotent || matches!(self.method, Method::GET | Method::PUT | Method::DELETE)
     }
@@ -98,7 +98,7 @@ fn read_payload(tool: &WebhookTool, method: &Method) -> Result<Payload, String> 
     }
 }
 
-/// With every value absent it must be JSON; then it is, whatever the values.
+/// If it is JSON without any values, it is JSON with all values.
 fn check_template(template: &str) -> Result<(), String> {
     let none = Map::new();
     let filled = fill_json(template, Values { variables: &none, arguments: &none }, MAX_BODY)

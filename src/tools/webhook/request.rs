@@ -1,4 +1,4 @@
-//! The request that a call becomes.
+//! Builds the request of a call.
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -37,7 +37,7 @@ pub(super) struct RequestBuilder<'a> {
 }
 
 impl RequestBuilder<'_> {
-    /// Fails with what is wrong, in words for the model.
+    /// The error is for the model.
     pub(super) fn build(&self, secrets: &mut Secrets<'_>) -> Result<OutboundRequest, String> {
         let url = self.url()?;
         let body = self.body()?;
@@ -61,7 +61,7 @@ impl RequestBuilder<'_> {
         Values { variables: self.variables, arguments: &self.call.arguments }
     }
 
-    /// The arguments, and over them what the operator fixed.
+    /// The arguments, overridden by the fixed fields of the operator.
     fn fields(&self) -> Map<String, Value> {
         let mut fields = self.call.arguments.clone();
         fields.extend(self.endpoint.static_fields.clone());
@@ -83,7 +83,7 @@ impl RequestBuilder<'_> {
         if query.is_empty() {
             return Ok(url);
         }
-        // The text is kept as it is spelt: that is what hosts are let through by.
+        // The URL is kept as text, because allowed hosts are compared as they are spelled.
         if let Some(fragment) = url.find('#') {
             url.truncate(fragment);
         }
@@ -122,7 +122,7 @@ impl RequestBuilder<'_> {
                     (filled.map_err(|error| error.to_string())?, false)
                 }
             };
-            // Refuses line breaks: no value begins another header.
+            // `HeaderValue` refuses line breaks, so a value cannot start another header.
             let mut value = HeaderValue::from_bytes(text.trim().as_bytes()).map_err(|_| {
                 format!("the header {name} cannot carry a line break or another control character")
             })?;
@@ -150,8 +150,7 @@ fn header(text: &str) -> Result<HeaderValue, String> {
     HeaderValue::from_str(text).map_err(|_| "a header cannot carry its value".to_owned())
 }
 
-/// As a form: a string as it is, a list as one pair for each item, null not at all, other JSON
-/// as its text.
+/// As a form: a string as it is, a list as one pair for each item, null not at all, other JSON as its text.
 fn encode(fields: &Map<String, Value>) -> String {
     let mut form = form_urlencoded::Serializer::new(String::new());
     for (name, value) in fields {

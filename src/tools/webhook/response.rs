@@ -1,4 +1,4 @@
-//! What an endpoint's answer, or the lack of one, is to the model.
+//! The result of a response with any status.
 
 use http::Method;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use crate::outbound::{OutboundError, OutboundResponse};
 use crate::tools::secrets::Secrets;
 use crate::tools::truncation::{json_prefix, truncate_result};
 
-/// How much of a refusal's text is repeated, in bytes.
+/// Bytes of the text of a refusal that are repeated.
 const MAX_EXCERPT: usize = 1024;
 
 /// The result of a call that was answered, whatever the status.
@@ -27,7 +27,7 @@ pub(super) fn read(response: &OutboundResponse, secrets: &Secrets<'_>) -> CallRe
     }
 }
 
-/// What went wrong, without anything of the network inside.
+/// The error without details of the network.
 pub(super) fn describe(error: &OutboundError, endpoint: &Endpoint) -> String {
     let caveat =
         if endpoint.method == Method::GET { "" } else { " The call may or may not have taken effect." };
@@ -61,7 +61,7 @@ fn read_body(response: &OutboundResponse, secrets: &Secrets<'_>) -> Value {
     Value::String(secrets.redact_text(text))
 }
 
-/// A client's error usually says what to mend; a web page does not.
+/// A client error usually says what to fix; a web page does not.
 fn client_error(response: &OutboundResponse, secrets: &Secrets<'_>) -> String {
     let status = response.status;
     let is_page =

@@ -82,7 +82,7 @@ pub(super) const HOMES: &[Home] = &[
     Home { path: &["pdf_extract"], free: &[], rooms: &["formats"] },
     Home { path: &["htmd"], free: &[], rooms: &["formats"] },
     Home { path: &["html5ever"], free: &[], rooms: &["formats"] },
-    Home { path: &["sse_stream"], free: &[], rooms: &["tools"] },
+    Home { path: &["sse_stream"], free: &[], rooms: &["tools", "model"] },
     Home { path: &["std", "env"], free: &["args", "args_os"], rooms: &["config"] },
     Home { path: &["std", "env", "args"], free: &[], rooms: &["config", "main", "cli"] },
     Home { path: &["std", "env", "args_os"], free: &[], rooms: &["config", "main", "cli"] },

@@ -1,24 +1,25 @@
-//! The hosts that the configuration lets through, whatever their addresses.
+//! The hosts that the configuration allows, whatever their addresses.
 
 use std::collections::HashSet;
 use std::net::Ipv6Addr;
 
 use url::{Host, Url};
 
-/// A set of `host` and `host:port` entries. A host without a port is let
-/// through on every port. Names are compared as they are, never resolved:
-/// `127.0.0.1` lets no `localhost` through.
+/// A set of `host` and `host:port` entries. A host without a port is allowed on every port. Names are compared
+/// literally and never resolved: `127.0.0.1` does not allow `localhost`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllowHosts(HashSet<(Host, Option<u16>)>);
 
-/// An entry that is no `host` or `host:port`.
+/// An entry that is not a `host` or `host:port`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a host or host:port (no scheme, path or wildcard)")]
 pub struct InvalidAllowHost(String);
 
 impl AllowHosts {
-    /// Reads entries such as `crm.internal`, `10.0.0.7:8080` or `[fd00::7]:8080`.
-    /// Fails with the first entry that is none of these.
+    /// Parses entries such as `crm.internal`, `10.0.0.7:8080` or `[fd00::7]:8080`.
+    ///
+    /// # Errors
+    /// Names the first entry that is not a host.
     pub fn parse<T: AsRef<str>>(entries: impl IntoIterator<Item = T>) -> Result<Self, InvalidAllowHost> {
         let mut hosts = HashSet::new();
         for entry in entries {
@@ -28,7 +29,7 @@ impl AllowHosts {
         Ok(Self(hosts))
     }
 
-    /// Its entries, in an order of their own: of equal sets they are the same.
+    /// The entries, sorted.
     pub fn entries(&self) -> Vec<String> {
         let entry = |(host, port): &(Host, Option<u16>)| match port {
             Some(port) => format!("{host}:{port}"),
@@ -39,13 +40,14 @@ impl AllowHosts {
         entries
     }
 
-    /// Whether the host of a URL, as it is written, is in the set for its port.
+    /// Whether the set allows the host and port of a URL.
     pub fn contains_host_of(&self, url: &str) -> bool {
         Url::parse(url).is_ok_and(|url| self.contains(&url))
     }
 
-    /// Whether the URL's own host is in the set, for the URL's port.
-    pub(super) fn contains(&self, url: &Url) -> bool {
+    /// Whether the set allows the host and port of a URL.
+    #[must_use]
+    pub fn contains(&self, url: &Url) -> bool {
         let Some(host) = url.host() else { return false };
         let host = host.to_owned();
         self.0.contains(&(host.clone(), None)) || self.0.contains(&(host, url.port_or_known_default()))
@@ -57,7 +59,7 @@ fn parse_entry(entry: &str) -> Option<(Host, Option<u16>)> {
         return Some((Host::Ipv6(bare), None));
     }
     let (host, port) = match entry.rsplit_once(':') {
-        // The last colon of `[::1]` stands inside the brackets.
+        // The last colon of `[::1]` is inside the brackets.
         Some((host, port)) if !port.ends_with(']') => (host, Some(parse_port(port)?)),
         _ => (entry, None),
     };
@@ -68,7 +70,7 @@ fn parse_entry(entry: &str) -> Option<(Host, Option<u16>)> {
 }
 
 fn parse_port(text: &str) -> Option<u16> {
-    // `u16::from_str` would take a sign.
+    // `u16::from_str` accepts a sign.
     text.bytes()
         .all(|byte| byte.is_ascii_digit())
         .then(|| text.parse().ok())
@@ -85,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_without_a_port_is_let_through_on_every_port() {
+    fn a_host_without_a_port_is_allowed_on_every_port() {
         assert!(allows("crm.internal", "http://crm.internal/"));
         assert!(allows(" CRM.internal ", "https://crm.INTERNAL:8443/x"));
         assert!(allows("::1", "http://[::1]:80/"));
@@ -94,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_with_a_port_is_let_through_on_that_port_alone() {
+    fn a_host_with_a_port_is_allowed_on_that_port_only() {
         assert!(allows("crm.internal:80", "http://crm.internal/"));
         assert!(allows("crm.internal:443", "https://crm.internal/"));
         assert!(!allows("crm.internal:80", "https://crm.internal/"));
@@ -103,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn no_other_name_is_let_through() {
+    fn no_other_name_is_allowed() {
         assert!(!allows("crm.internal", "http://crm.internal./"));
         assert!(!allows("crm.internal", "http://a.crm.internal/"));
         assert!(!allows("internal", "http://crm.internal/"));
@@ -112,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_is_an_error_that_names_the_entry() {
+    fn an_entry_that_is_not_a_host_is_named() {
         for entry in
             ["", "http://a", "a/b", "a:", "a:0", "a:+1", "a:65536", "a:b", "u@a", "*.a", "[::1", "a b"]
         {

@@ -1,0 +1,149 @@
+//! Stored data that this version cannot read is a fault of the server: no client is asked to retry, no answer
+//! shows the cause, and the log has all of it.
+
+use std::io::Write;
+use std::sync::{Mutex, OnceLock};
+
+use serde_json::json;
+
+use crate::support::db::both_backends;
+use crate::support::http::Answer;
+use crate::support::seed;
+use crate::support::server::{TestServer, WIDGET};
+
+const PLATFORM: &str =
+    r#"{"status":"error","message":"The server failed to process the request.","data":null}"#;
+const WIDGET_MESSAGE: &str =
+    r#"{"status":false,"error":"Failed to process message: The server failed to process the request"}"#;
+
+/// Everything that this process logs.
+#[derive(Clone, Copy)]
+struct Log(&'static Mutex<Vec<u8>>);
+
+impl Log {
+    fn start() -> Self {
+        static LOG: OnceLock<Log> = OnceLock::new();
+        *LOG.get_or_init(|| {
+            let log = Self(Box::leak(Box::default()));
+            let writer = move || log;
+            tracing_subscriber::fmt().with_ansi(false).with_writer(writer).init();
+            log
+        })
+    }
+
+    /// The lines with a text.
+    fn lines(self, text: &str) -> Vec<String> {
+        let log = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        log.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Asserts an internal error, whose request logged one line with this cause.
+fn assert_internal(log: Log, answer: &Answer, status: u16, body: &str, cause: &str) {
+    assert_eq!((answer.status, answer.text()), (status, body));
+    assert_eq!(answer.header("rejoinder-error"), Some("internal_error"));
+    assert_eq!(answer.header("retry-after"), None);
+    let lines = log.lines(answer.header("x-request-id").unwrap());
+    assert!(matches!(&lines[..], [line] if line.contains(cause)), "{lines:?}");
+}
+
+both_backends!(
+    async fn unreadable_json_and_rows_are_internal_errors_of_a_read(db: TestDb) {
+        let log = Log::start();
+        let server = TestServer::start(&db).await;
+        let tools = server.get("/v1/tools").await.json();
+        let tool = tools["data"]["items"][0]["id"].as_str().unwrap();
+        let con = server.con_of(WIDGET).await;
+        seed::execute(
+            &db,
+            "update tools set definition = '{\"kind\": \"fax\"}'; update conversations set kind = 'fax'",
+        )
+        .await;
+
+        let json = server.get(&format!("/v1/tools/{tool}")).await;
+        let row = server.get(&format!("/v1/conversations/{con}")).await;
+        let widget = server.call("GET", &format!("/api/conversations/{WIDGET}")).send().await;
+
+        assert_internal(log, &json, 500, PLATFORM, "unknown variant `fax`");
+        assert_internal(log, &row, 500, PLATFORM, "a row of the store could not be read");
+        let text = r#"{"status":false,"error":"The server failed to process the request."}"#;
+        assert_internal(log, &widget, 500, text, "a row of the store could not be read");
+    }
+);
+
+both_backends!(
+    async fn the_contracts_keep_their_answers_to_an_internal_error(db: TestDb) {
+        let log = Log::start();
+        let server = TestServer::start(&db).await;
+        let con = server.con_of(WIDGET).await;
+        seed::execute(&db, "update conversations set kind = 'fax'").await;
+        let message =
+            json!({ "conversation_id": con, "sender_id": "u", "sender_type": "user", "text": "Hi" });
+
+        let widget = server.tell(WIDGET, "Hi").send().await;
+        let platform = server.enqueue(message.to_string()).send().await;
+
+        let cause = "a row of the store could not be read";
+        assert_internal(log, &widget, 400, WIDGET_MESSAGE, cause);
+        let text = r#"{"status":"error","message":"Failed to enqueue message. Please retry.","data":null}"#;
+        assert_internal(log, &platform, 500, text, cause);
+    }
+);
+
+both_backends!(
+    async fn a_turn_that_cannot_be_read_fails_once_and_is_refunded(db: TestDb) {
+        let log = Log::start();
+        let server = TestServer::start(&db).await;
+        let first = server.tell(WIDGET, "Hi").send().await;
+        assert_eq!(first.status, 200, "{}", first.text());
+        let balance = server.balance().await;
+        seed::execute(&db, "update messages set sender_type = 'fax' where sender_type = 'user'").await;
+
+        let answer = server.tell(WIDGET, "Hi again").send().await;
+
+        assert_eq!((answer.status, answer.text()), (400, WIDGET_MESSAGE));
+        assert_eq!(answer.header("rejoinder-error"), Some("internal_error"));
+        assert_eq!(server.balance().await, balance);
+        let turn = answer.header("rejoinder-turn").unwrap();
+        let told = server.get(&format!("/v1/turns/{turn}")).await.json();
+        assert_eq!(
+            (&told["data"]["state"], &told["data"]["reason"]),
+            (&json!("failed"), &json!("internal_error"))
+        );
+        let id = turn.trim_start_matches("trn_");
+        let lines = log.lines("the context of a turn cannot be read");
+        let lines: Vec<_> = lines.iter().filter(|line| line.contains(id)).collect();
+        assert!(
+            matches!(&lines[..], [line] if line.contains("a row of the store could not be read")),
+            "{lines:?}"
+        );
+        seed::assert_invariants(&db).await;
+    }
+);
+
+both_backends!(
+    async fn a_stored_list_of_hosts_that_cannot_be_parsed_allows_nothing(db: TestDb) {
+        let log = Log::start();
+        let server = TestServer::start(&db).await;
+        seed::execute(&db, "update workspaces set allow_hosts = 'http://crm.internal'").await;
+
+        let reply = server.tell(WIDGET, "Hi").send().await;
+        let endpoint = json!({ "url": "https://hooks.example/", "types": ["message.created"] });
+        let endpoint = server.call("POST", "/v1/webhook_endpoints").bearer(&server.keys.all).json(&endpoint);
+        let endpoint = endpoint.send().await;
+
+        assert_eq!(reply.header("rejoinder-error"), Some("internal_error"), "{}", reply.text());
+        assert!(server.model.calls().all().is_empty());
+        assert_internal(log, &endpoint, 500, PLATFORM, "is not a host or host:port");
+    }
+);
