@@ -14,7 +14,7 @@ use crate::domain::error::Error;
 use crate::domain::failure::Failure;
 use crate::domain::ids::ConversationId;
 use crate::domain::render::{WidgetReply, widget_error, widget_error_text};
-use crate::http::describe::{Errors, IdempotencyErrors, NotFound, Overloaded, error_sets};
+use crate::http::describe::{Errors, IdempotencyErrors, Internal, NotFound, Overloaded, error_sets};
 use crate::http::envelope::{ApiError, RouteOptions, Widget};
 use crate::http::error::Problem;
 use crate::http::extract::{Input, PathParam, idempotency_key, idempotency_request};
@@ -102,6 +102,7 @@ type ReplyErrors = Errors<
         NotFound<ConversationId>,
         ReplyFailed,
         Overloaded,
+        Internal,
     ),
 >;
 
