@@ -51,7 +51,7 @@ pub(super) async fn run(engine: &Engine, turn: &Turn) -> Result<AttemptResult, E
         Err(error) => {
             let failure = failure_of(&error);
             let error = &error as &dyn std::error::Error;
-            tracing::error!(turn.id = %turn.id, error, "the context of a turn cannot be read");
+            tracing::error!(turn.id = %turn.id, error, "the context of a turn could not be read");
             return Ok(AttemptResult::Ended(TurnEnd::Failed(failure), None));
         }
     };

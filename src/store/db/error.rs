@@ -4,7 +4,7 @@
 /// A failed statement or connection.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database rejected the data (SQLSTATE class 22, 23 or 54).
+    /// The database rejected the data (SQLSTATE class 21, 22, 23 or 54).
     #[error("the database rejected the data: {}", driver_message(.0))]
     Data(sqlx::Error),
     /// The statement itself is wrong. A retry would fail again.
@@ -50,7 +50,7 @@ impl StoreError {
 impl From<sqlx::Error> for StoreError {
     #[expect(
         clippy::wildcard_enum_match_arm,
-        reason = "sqlx may add kinds; an unknown error may be transient"
+        reason = "sqlx may add kinds; unknown errors count as transient"
     )]
     fn from(error: sqlx::Error) -> Self {
         match &error {
@@ -59,7 +59,7 @@ impl From<sqlx::Error> for StoreError {
             | sqlx::Error::ColumnIndexOutOfBounds { .. }
             | sqlx::Error::Decode(_)
             | sqlx::Error::RowNotFound => Self::Unreadable(error),
-            // A value that cannot be bound now cannot be bound later.
+            // A value that cannot be encoded now never can.
             sqlx::Error::Encode(_) => Self::Data(error),
             sqlx::Error::TypeNotFound { .. } | sqlx::Error::InvalidArgument(_) => Self::Statement(error),
             sqlx::Error::Database(database) if is_data_error(database.as_ref()) => Self::Data(error),
@@ -97,8 +97,8 @@ fn is_data_error(error: &dyn sqlx::error::DatabaseError) -> bool {
         return true;
     }
     let Some(code) = error.code() else { return false };
-    // SQLite: primary codes 18 to 20 (too big, constraint, mismatch). PostgreSQL: classes 22 and 23, and 54 for
-    // values that are too large for an index.
+    // SQLite: primary codes 18 to 20 (too big, constraint, mismatch). PostgreSQL: classes 21 (one statement writes a
+    // row twice), 22 and 23, and 54 for values that are too large for an index.
     let is_sqlite = error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some();
     if is_sqlite {
         return code.parse::<i64>().is_ok_and(|code| matches!(code & 0xff, 18..=20));
