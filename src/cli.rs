@@ -121,7 +121,7 @@ enum Keys {
     /// Revoke a key
     #[command(after_help = "Example:\n  rejoinder keys revoke key_01kb3w2v9ye8qanvd4c7g6h5mt")]
     Revoke {
-        /// As printed by `keys list` (key_…)
+        /// As printed by the list of keys (key_…)
         id: KeyId,
         #[command(flatten)]
         output: OutputArgs,

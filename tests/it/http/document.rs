@@ -182,6 +182,7 @@ async fn each_route_lists_its_errors_as_they_are_sent() {
                 widget("The Idempotency-Key header must have 1 to 255 visible characters")
             ),
             ("insufficient_balance", widget("Insufficient balance. Please top up your account.")),
+            ("internal_error", widget("Failed to process message: The server failed to process the request")),
             ("model_timeout", widget("Failed to process message: Connection timeout")),
         ])
     );
@@ -280,20 +281,20 @@ async fn next_cursor_is_always_present_and_null_only_on_the_last_page() {
     let document = server.call("GET", "/openapi.json").send().await.json();
 
     let pages = [
-        "Page_Conversation",
-        "Page_Message",
-        "Page_LedgerEntryOut",
-        "Page_EndpointOut",
-        "Page_DeliveryOut",
-        "Page_ToolSummaryOut",
-        "Page_KnowledgeBase",
-        "Page_DocumentOut",
-        "Page_CalendarOut",
-        "Page_BookingOut",
-        "Events",
+        "Conversation",
+        "Message",
+        "LedgerEntryOut",
+        "EndpointOut",
+        "DeliveryOut",
+        "ToolSummaryOut",
+        "KnowledgeBase",
+        "DocumentOut",
+        "CalendarOut",
+        "BookingOut",
     ];
-    for page in pages {
-        let schema = &document["components"]["schemas"][page];
+    let schemas = &document["components"]["schemas"];
+    let pages = pages.map(|item| (item, &schemas[format!("Success_Page_{item}")]["properties"]["data"]));
+    for (page, schema) in pages.into_iter().chain([("Events", &schemas["Events"])]) {
         assert_eq!(schema["required"], json!(["items", "next_cursor"]), "{page}");
         let expected = if page == "Events" { json!("string") } else { json!(["string", "null"]) };
         assert_eq!(schema["properties"]["next_cursor"]["type"], expected, "{page}");
