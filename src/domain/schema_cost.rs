@@ -55,7 +55,7 @@ fn visit(root: &Value, schema: &Value, value: &Value, depth: usize, budget: &mut
                 .filter(|(name, _)| !excluded.is_some_and(|excluded| excluded.contains_key(*name)))
                 .try_for_each(|(_, value)| each(value))?,
             (Location::PropertyNames, Value::Object(fields)) => {
-                fields.iter().try_for_each(|_| each(&Value::Null))?
+                fields.iter().try_for_each(|_| each(&Value::Null))?;
             }
             (Location::Items, Value::Array(items)) => items.iter().try_for_each(each)?,
             (
@@ -150,7 +150,7 @@ fn subschemas<'s>(root: &'s Value, schema: &'s Value) -> Result<Subschemas<'s>, 
             "$dynamicRef" | "$recursiveRef" => return Err(format!("`{keyword}` is not supported")),
             "not" | "if" | "then" | "else" => subschemas.push((Location::Same, subschema)),
             "allOf" | "anyOf" | "oneOf" => {
-                subschemas.extend(items(subschema).map(|subschema| (Location::Same, subschema)))
+                subschemas.extend(items(subschema).map(|subschema| (Location::Same, subschema)));
             }
             "dependentSchemas" | "dependencies" => {
                 subschemas.extend(fields(subschema).map(|(_, subschema)| (Location::Same, subschema)));
@@ -168,7 +168,7 @@ fn subschemas<'s>(root: &'s Value, schema: &'s Value) -> Result<Subschemas<'s>, 
                 subschemas.extend(items(subschema).map(|subschema| (Location::Items, subschema)));
             }
             "items" | "additionalItems" | "unevaluatedItems" | "contains" => {
-                subschemas.push((Location::Items, subschema))
+                subschemas.push((Location::Items, subschema));
             }
             _ => {}
         }

@@ -1,4 +1,4 @@
-//! The errors of routes in the OpenAPI document. An error is declared once, as the error that is answered with its description;
+//! The errors of routes in the `OpenAPI` document. An error is declared once, as the error that is answered with its description;
 //! each example is rendered by the route's own envelope.
 
 use std::collections::BTreeMap;

@@ -103,13 +103,13 @@ impl Envelope for Widget {
     /// In the words of Laravel's validator.
     fn field_error(field: &str, violation: &Violation) -> String {
         let name = field.replace('_', " ");
-        match violation {
-            Violation::UnknownWord(_) => format!("The selected {name} is invalid."),
-            Violation::TooLarge { max_bytes } => {
-                format!("The {name} field must not be greater than {} kilobytes.", max_bytes / 1024)
-            }
-            violation => format!("The {name} field {violation}"),
+        if let Violation::UnknownWord(_) = violation {
+            return format!("The selected {name} is invalid.");
         }
+        if let Violation::TooLarge { max_bytes } = violation {
+            return format!("The {name} field must not be greater than {} kilobytes.", max_bytes / 1024);
+        }
+        format!("The {name} field {violation}")
     }
 
     fn unreadable_body(_error: BodyError) -> Option<Error> {

@@ -1,4 +1,4 @@
-//! Routes for operators: liveness, readiness, metrics and the OpenAPI document.
+//! Routes for operators: liveness, readiness, metrics and the `OpenAPI` document.
 
 use std::sync::LazyLock;
 

@@ -1,4 +1,4 @@
-//! The OpenAPI document of both APIs, generated from the declarations that the router uses.
+//! The `OpenAPI` document of both APIs, generated from the declarations that the router uses.
 
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;

@@ -132,7 +132,9 @@ mod tests {
         let again = registry.register(1);
         assert!(first.cancelled().is_cancelled(), "only the last owner works on it");
 
-        running.into_iter().for_each(|(_, cancelled)| cancelled.cancel());
+        for (_, cancelled) in running {
+            cancelled.cancel();
+        }
         drop(first);
         assert!(!again.cancelled().is_cancelled());
 

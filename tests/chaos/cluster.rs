@@ -46,7 +46,7 @@ pub enum DatabaseRoute {
     Direct,
     /// Through a proxy that can fail, see [`Cluster::line`].
     Proxy,
-    /// A line that is observed_ledger, see [`Cluster::fault_proxy`].
+    /// A line that is `observed_ledger`, see [`Cluster::fault_proxy`].
     FaultProxy,
 }
 
@@ -88,7 +88,7 @@ pub struct Cluster {
     directory: TempDir,
     /// The failing proxy, with [`DatabaseRoute::Proxy`].
     pub line: Option<Proxy>,
-    /// The same where it is to be observed_ledger.
+    /// The same where it is to be `observed_ledger`.
     pub fault_proxy: Option<FaultProxy>,
     pub outages: Outages,
     pub began: Instant,

@@ -1,5 +1,5 @@
 //! Request bodies. A body is declared once, field by field in the contract's order: the order in which errors are listed, each
-//! field's check and its OpenAPI schema all follow from that declaration.
+//! field's check and its `OpenAPI` schema all follow from that declaration.
 
 mod json;
 mod types;
@@ -198,7 +198,7 @@ macro_rules! request {
 
 pub(super) use request;
 
-/// A field of a request body in the OpenAPI document.
+/// A field of a request body in the `OpenAPI` document.
 pub(super) struct Property {
     name: &'static str,
     is_required: bool,
@@ -212,10 +212,10 @@ impl Property {
         example: Option<Value>,
     ) -> Self {
         let mut schema = F::field_schema();
-        match &mut schema {
-            Schema::Object(object) => (object.description, object.example) = (description(docs), example),
-            Schema::Array(array) => (array.description, array.example) = (description(docs), example),
-            _ => {}
+        if let Schema::Object(object) = &mut schema {
+            (object.description, object.example) = (description(docs), example);
+        } else if let Schema::Array(array) = &mut schema {
+            (array.description, array.example) = (description(docs), example);
         }
         Self { name, is_required: F::IS_REQUIRED, schema }
     }

@@ -45,7 +45,7 @@ pub(super) fn limit(text: Option<&str>) -> Result<usize, Error> {
 }
 
 /// A position in a list's order.
-pub(super) trait Position: Sized {
+pub(super) trait Position: Copy {
     fn write(&self, bytes: &mut Vec<u8>);
 
     /// Takes a position from the front of the bytes.

@@ -129,8 +129,8 @@ pub(super) async fn send(
     } = input.value;
     let message = AcceptMessage {
         conversation_id,
-        sender_id,
         sender_type,
+        sender_id,
         text,
         reply_to_message_id,
         metadata,

@@ -35,7 +35,7 @@ type ReadErrors<S> = Errors<Platform, (Read, Unavailable, S)>;
 /// The errors of a change of the configuration, with those of `S`.
 type ConfigErrors<S> = Errors<Platform, (ConfigWrite, Overloaded, WriteUnavailable, S)>;
 
-/// The API's routes without their prefix, in the order of the OpenAPI document.
+/// The API's routes without their prefix, in the order of the `OpenAPI` document.
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(messages::send))

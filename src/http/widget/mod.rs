@@ -27,7 +27,7 @@ pub(super) use messages::ReplyOptions;
 /// Adds the guard to routes of one class.
 type WithGuard<'a> = &'a dyn Fn(RouteClass, OpenApiRouter<AppState>) -> OpenApiRouter<AppState>;
 
-/// The API's routes without their prefix, in the order of the OpenAPI document.
+/// The API's routes without their prefix, in the order of the `OpenAPI` document.
 pub(super) fn routes(with_guard: WithGuard<'_>) -> OpenApiRouter<AppState> {
     let sending = OpenApiRouter::new().routes(routes!(messages::send));
     let creating = OpenApiRouter::new().routes(routes!(conversations::create));

@@ -101,10 +101,10 @@ pub(in crate::worker) async fn remove_events(worker: &Worker) -> Result<(), Stor
     let (max_age, clock) = (worker.settings.event_retention, worker.services.clock.as_ref());
     let mut after = WorkspaceId(Uuid::nil());
     loop {
-        let list = async |conn: Conn<'_>| {
+        let query = async |conn: Conn<'_>| {
             retention::list_expired(conn, max_age, after, WORKSPACE_BATCH, clock).await
         };
-        let overdue = worker.services.db.read(list).await?;
+        let overdue = worker.services.db.read(query).await?;
         let Some(last) = overdue.last() else { return Ok(()) };
         after = *last;
         for workspace in overdue {

@@ -105,10 +105,10 @@ impl Batch<'_> {
                 self.add_reply(&turn, reply);
             }
             TurnEnd::Failed(failure) => {
-                self.end_without_reply(&mut turn, EventType::ReplyFailed, failure.as_str())
+                self.end_without_reply(&mut turn, EventType::ReplyFailed, failure.as_str());
             }
             TurnEnd::Discarded(reason) => {
-                self.end_without_reply(&mut turn, EventType::ReplyDiscarded, reason.as_str())
+                self.end_without_reply(&mut turn, EventType::ReplyDiscarded, reason.as_str());
             }
         }
         turn.state = end.state();

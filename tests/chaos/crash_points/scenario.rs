@@ -47,7 +47,7 @@ pub(super) struct Scenario {
     point: Point,
     plan: Plan,
     trigger: Arc<Trigger>,
-    /// DatabaseRoute the client and the server, where the answer itself is the moment.
+    /// `DatabaseRoute` the client and the server, where the answer itself is the moment.
     line: Option<FaultProxy>,
 }
 

@@ -1,4 +1,4 @@
-//! The OpenAPI document as a list of lines: each parameter, body field, status, header and response field with its type, whatever
+//! The `OpenAPI` document as a list of lines: each parameter, body field, status, header and response field with its type, whatever
 //! its schemas are called and however they are described.
 
 use serde_json::Value;
@@ -32,7 +32,7 @@ fn fields(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
 impl<'a> Reader<'a> {
     fn operation(&mut self, name: &str, operation: &'a Value) {
         self.found.push(format!("{name} operation {}", operation["operationId"].as_str().unwrap_or("-")));
-        for scheme in items(&operation["security"]).flat_map(|scheme| fields(scheme)) {
+        for scheme in items(&operation["security"]).flat_map(fields) {
             self.found.push(format!("{name} security {}", scheme.0));
         }
         for parameter in items(&operation["parameters"]) {

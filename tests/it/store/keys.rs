@@ -107,7 +107,7 @@ both_backends!(
         for outcome in outcomes {
             match outcome.unwrap() {
                 AdmitOutcome::Answered { answer, .. } | AdmitOutcome::Replayed { answer, .. } => {
-                    answers.push(answer)
+                    answers.push(answer);
                 }
                 other => panic!("{other:?}"),
             }

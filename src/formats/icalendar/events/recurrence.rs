@@ -80,7 +80,7 @@ pub(super) fn expand(
         let Some(rule) = Rule::read(rule, &event.start) else { return Expansion::Unreadable };
         match rule.starts(&event.start, first, last, remaining, is_timed_out) {
             Expansion::Complete(more) => {
-                starts.extend(more.into_iter().filter(|start| *start != event.start))
+                starts.extend(more.into_iter().filter(|start| *start != event.start));
             }
             other @ (Expansion::Unreadable | Expansion::TooMany | Expansion::TimedOut) => return other,
         }
