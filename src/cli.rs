@@ -66,7 +66,7 @@ enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Print the `OpenAPI` document of both APIs
+    /// Print the machine-readable description of both APIs (openapi.json)
     #[command(after_help = "Example:\n  rejoinder openapi > openapi.json")]
     Openapi,
     /// Read a document from standard input and write it as Markdown: the child process of the server
