@@ -1,5 +1,4 @@
-//! Rejoinder: a self-hosted conversation server. The rooms and their one-way
-//! doors are described in `docs/ARCHITECTURE.md`.
+//! Rejoinder: a self-hosted conversation server. `docs/ARCHITECTURE.md` describes the rooms and their dependencies.
 
 pub mod app;
 pub mod cli;
