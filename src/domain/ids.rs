@@ -95,13 +95,13 @@ macro_rules! id {
 
 id!(/// A workspace: one tenant.
     WorkspaceId, "wsp");
-id!(/// A conversation, as the platform door names it. Never opens the widget door.
+id!(/// A conversation, as the platform API names it. The widget API never accepts it.
     ConversationId, "con");
 id!(/// A message, also a reply.
     MessageId, "msg");
 id!(/// A turn: one reply to be given.
     TurnId, "trn");
-id!(/// An assistant; the UUID in it is the `assistant_id` of the widget door.
+id!(/// An assistant; the UUID in it is the `assistant_id` of the widget API.
     AssistantId, "ast");
 id!(/// A tool of a workspace.
     ToolId, "tool");

@@ -104,7 +104,7 @@ async fn create(context: &ApplyContext<'_>, key: &KeySecret) -> Result<bool, Dem
 }
 
 /// What a start prints: the address; and where there is a demo, its page, a `curl` line for each
-/// door, and its key or where that is.
+/// API, and its key or where that is.
 #[must_use]
 pub fn banner(address: &str, demo: Option<&Demo>, model: &ModelChoice) -> String {
     let address = address.trim_end_matches('/');
@@ -138,12 +138,12 @@ fn push_demo(text: &mut String, address: &str, demo: &Demo) {
 Demo page   {address}/
 Demo key    {key}
 
-Widget door:
+Widget API:
   curl -X POST "{address}/api/conversations/{DEMO_CONVERSATION}/messages" \
     -H "Content-Type: application/json" \
     -d '{{"message": "I would like to schedule a demo for next week"}}'
 
-Platform door:
+Platform API:
   curl -X POST "{address}/v1/messages" \
     -H "Authorization: Bearer $(cat {file})" \
     -H "Content-Type: application/json" \

@@ -46,7 +46,7 @@ use shard::{QueuedCommand, Shard};
 
 /// How long a request waits for its place in the store.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
-/// How many items, and bytes, a shard holds before its door refuses.
+/// How many commands and bytes a shard holds before it refuses more.
 const SHARD_CAPACITY: (usize, usize) = (10_000, 64 << 20);
 
 /// What follows, in this process, from a batch that was committed.

@@ -1,4 +1,4 @@
-//! The slots of this process: how many turns may run here at once, by door and by workspace.
+//! The slots of this process: how many turns may run here at once, by API and by workspace.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,7 +52,7 @@ impl Slots {
         self.lock().closed = true;
     }
 
-    /// How many more turns of a door could start here.
+    /// How many more turns of an API could start here.
     #[must_use]
     pub fn free(&self, api: Api) -> usize {
         self.free_for(api, &self.lock())
@@ -70,7 +70,7 @@ impl Slots {
         all.min(of_api)
     }
 
-    /// How many slots of a door are held.
+    /// How many slots of an API are held.
     #[must_use]
     pub fn in_use(&self, api: Api) -> usize {
         let usage = self.lock();
@@ -80,7 +80,7 @@ impl Slots {
         }
     }
 
-    /// Reserves at most `count` slots of a door, before it is known whose turns will run in them.
+    /// Reserves at most `count` slots of an API, before it is known whose turns will run in them.
     #[must_use]
     pub fn reserve(&self, api: Api, count: usize) -> Vec<Slot> {
         // Under one lock: the shards and the claims reserve at the same time.
@@ -132,7 +132,7 @@ impl Slot {
         self
     }
 
-    /// The door whose turns may run in it.
+    /// The API whose turns may run in it.
     #[must_use]
     pub fn api(&self) -> Api {
         self.api

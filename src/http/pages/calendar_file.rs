@@ -26,7 +26,7 @@ use crate::service::calendars;
 const TEXT_CALENDAR: HeaderValue = HeaderValue::from_static("text/calendar; charset=utf-8");
 const TEXT_PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-/// The route, which lies outside of both doors.
+/// The route, which lies outside of both APIs.
 pub(in crate::http) fn routes(state: &AppState) -> Router<AppState> {
     let routes = Router::new().route("/calendars/{file}", get(read));
     routes.route_layer(from_fn_with_state(state.clone(), limit))
@@ -95,7 +95,7 @@ fn failed(error: Error) -> Response {
     response
 }
 
-/// Counts the request with those of its address at the widget door.
+/// Counts the request with those of its address on the widget API.
 async fn limit(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let Some(limits) = &state.limits else { return next.run(request).await };
     let peer = request.extensions().get::<Peer>().copied();

@@ -16,7 +16,7 @@ use axum::routing::{MethodRouter, get};
 
 use page::{Page, PageSources};
 
-/// `GET` and `HEAD` of `/` and `/docs`. Needs no state, and belongs outside of both doors' layers.
+/// `GET` and `HEAD` of `/` and `/docs`. Needs no state, and belongs outside of the layers of both APIs.
 pub(super) fn router<S>() -> Router<S>
 where
     S: Clone + Send + Sync + 'static,

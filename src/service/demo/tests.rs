@@ -19,12 +19,12 @@ or OPENAI_BASE_URL and OPENAI_MODEL.
 Demo page   http://127.0.0.1:8080/
 Demo key    sk_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA   (kept in ./data/demo.key)
 
-Widget door:
+Widget API:
   curl -X POST "http://127.0.0.1:8080/api/conversations/7c9e6679-7425-40de-944b-e07fc1f90ae7/messages" \
     -H "Content-Type: application/json" \
     -d '{"message": "I would like to schedule a demo for next week"}'
 
-Platform door:
+Platform API:
   curl -X POST "http://127.0.0.1:8080/v1/messages" \
     -H "Authorization: Bearer $(cat ./data/demo.key)" \
     -H "Content-Type: application/json" \

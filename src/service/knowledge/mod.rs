@@ -1,4 +1,4 @@
-//! Knowledge bases, as the platform door sets them up and tries them. Their documents are in [`documents`].
+//! Knowledge bases, as the platform API sets them up and tries them. Their documents are in [`documents`].
 
 mod child;
 pub mod documents;

@@ -1,4 +1,4 @@
-//! Tools, as the platform door shows them. They are set up by the workspace file; a test
+//! Tools, as the platform API shows them. They are set up by the workspace file; a test
 //! call is in [`test_call`], a new list of an MCP server's in [`refresh`].
 
 pub mod refresh;

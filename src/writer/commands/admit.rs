@@ -1,5 +1,5 @@
 //! Admission: a message is stored, charged for and given its turn, or refused
-//! without a trace. The order of the checks is each door's contract.
+//! without a trace. The order of the checks is the contract of each API.
 
 use super::{Admission, AdmitOutcome, Batch, Target};
 use crate::domain::assistant::AssistantSummary;

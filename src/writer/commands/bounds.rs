@@ -15,7 +15,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_hours(24);
 
 impl Batch<'_> {
-    /// The caps of a door whose only credential is the conversation's UUID.
+    /// The caps of an API whose only credential is the conversation's UUID.
     pub(super) fn check_caps(
         &mut self,
         admission: &Admission,

@@ -54,7 +54,7 @@ pub enum Outcome {
     Tested(DeliveryId),
 }
 
-/// A message that someone sends, through either door.
+/// A message that someone sends, through either API.
 #[derive(Clone, Debug)]
 pub struct Admission {
     pub workspace: WorkspaceId,
@@ -106,7 +106,7 @@ pub struct NewConversation {
     pub id: ConversationId,
     pub kind: ConversationKind,
     pub assistant: AssistantId,
-    /// The widget door's name for it; types `widget` and `test` have one from birth.
+    /// Its UUID on the widget API; types `widget` and `test` have one from birth.
     pub link: Option<WidgetUuid>,
     /// The assistant's first message, its variables filled in.
     pub first_message: Option<(MessageId, String)>,
@@ -157,7 +157,7 @@ pub struct EndTurn {
 pub enum TurnWriteOutcome {
     /// It did; the turn as it now is.
     Accepted(Box<Turn>),
-    /// It changed nothing: someone else had overtaken, or ended, the turn. As it now is, if it is there.
+    /// It changed nothing: the turn was fenced off, or has ended. As it now is, if it is there.
     FencedOff(Option<Box<Turn>>),
 }
 

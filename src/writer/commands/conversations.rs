@@ -1,4 +1,4 @@
-//! Conversations: made, changed, ended, and linked to the widget door.
+//! Conversations: made, changed, ended, and linked to the widget API.
 
 use super::{Batch, CreateOutcome, LinkRenewal, NewConversation, UpdateConversation};
 use crate::domain::conversation::{Conversation, CreatedConversation, SenderType};
