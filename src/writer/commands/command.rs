@@ -236,7 +236,7 @@ pub enum EndpointAction {
     Create(Box<NewEndpoint>),
     Update(Box<EndpointPatch>),
     /// Its answers ask for it. Nothing changes where it takes no events any more, has another URL now, or
-    /// has not [failed for long](Endpoint::has_failed_for_long) any more.
+    /// has not [failed for long](Endpoint::should_disable) any more.
     Disable(DisableEndpoint),
     /// Out of use: by the workspace file, which may bring it back, or for good.
     Archive {
