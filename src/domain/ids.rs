@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::clock::Clock;
+use super::error::{Error, ResourceKind};
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
@@ -91,6 +92,48 @@ macro_rules! id {
             }
         }
     };
+}
+
+/// The id of a resource that a request names.
+pub trait ResourceId: FromStr {
+    const KIND: ResourceKind;
+
+    /// The id that a request names.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if no resource can have it.
+    fn parse(name: &str) -> Result<Self, Error> {
+        name.parse().map_err(|_| Self::not_found(name))
+    }
+
+    /// The error of a name that no resource of the workspace has.
+    fn not_found(name: impl fmt::Display) -> Error {
+        Error::NotFound { resource: Self::KIND, name: name.to_string() }
+    }
+}
+
+macro_rules! resource_ids {
+    ($($id:ident: $kind:ident,)+) => {
+        $(
+            impl ResourceId for $id {
+                const KIND: ResourceKind = ResourceKind::$kind;
+            }
+        )+
+    };
+}
+
+resource_ids! {
+    ConversationId: Conversation,
+    MessageId: Message,
+    AssistantId: Assistant,
+    TurnId: Turn,
+    CalendarId: Calendar,
+    BookingId: Booking,
+    ToolId: Tool,
+    EndpointId: WebhookEndpoint,
+    DeliveryId: Delivery,
+    KnowledgeBaseId: KnowledgeBase,
+    DocumentId: Document,
 }
 
 id!(/// A workspace: one tenant.

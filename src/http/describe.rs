@@ -14,10 +14,10 @@ use utoipa::openapi::{ContentBuilder, RefOr, Response, ResponseBuilder};
 
 use super::envelope::RouteOptions;
 use super::error::Problem;
-use crate::domain::error::{Error, ResourceKind};
+use crate::domain::error::Error;
 use crate::domain::ids::{
     AssistantId, BookingId, CalendarId, ConversationId, DeliveryId, DocumentId, EndpointId, KnowledgeBaseId,
-    MessageId, ToolId, TurnId,
+    MessageId, ResourceId, ToolId, TurnId,
 };
 
 /// An error as a route answers it, with a description of its cause.
@@ -130,17 +130,15 @@ error_sets! {
 }
 
 /// A resource that a request names by its id.
-pub(super) trait Resource {
-    const KIND: ResourceKind;
+pub(super) trait Resource: ResourceId {
     /// An id of it.
     const EXAMPLE: &'static str;
 }
 
 macro_rules! resources {
-    ($($id:ty: $kind:ident, $example:literal;)+) => {
+    ($($id:ty: $example:literal;)+) => {
         $(
             impl Resource for $id {
-                const KIND: ResourceKind = ResourceKind::$kind;
                 const EXAMPLE: &'static str = $example;
             }
         )+
@@ -148,17 +146,17 @@ macro_rules! resources {
 }
 
 resources! {
-    ConversationId: Conversation, "con_9s2kd81";
-    MessageId: Message, "msg_45kd01";
-    AssistantId: Assistant, "ast_01k9z3x8f5e4r9t2m6q7w8y0ab";
-    TurnId: Turn, "trn_7hd83k";
-    CalendarId: Calendar, "cal_2mf81s";
-    BookingId: Booking, "bkg_6tz93v";
-    ToolId: Tool, "tool_7fd02k";
-    EndpointId: WebhookEndpoint, "whe_5kq20d";
-    DeliveryId: Delivery, "dlv_8xw41p";
-    KnowledgeBaseId: KnowledgeBase, "kb_3h1m9x";
-    DocumentId: Document, "doc_6pq0az";
+    ConversationId: "con_9s2kd81";
+    MessageId: "msg_45kd01";
+    AssistantId: "ast_01k9z3x8f5e4r9t2m6q7w8y0ab";
+    TurnId: "trn_7hd83k";
+    CalendarId: "cal_2mf81s";
+    BookingId: "bkg_6tz93v";
+    ToolId: "tool_7fd02k";
+    EndpointId: "whe_5kq20d";
+    DeliveryId: "dlv_8xw41p";
+    KnowledgeBaseId: "kb_3h1m9x";
+    DocumentId: "doc_6pq0az";
 }
 
 /// The resource does not exist, or not in this workspace.
@@ -168,7 +166,7 @@ pub(super) struct NotFound<R>(PhantomData<R>);
 impl<R: Resource> ErrorSet for NotFound<R> {
     fn cases() -> Vec<ErrorCase> {
         let description = format!("The {} does not exist", R::KIND.as_str().to_lowercase());
-        vec![ErrorCase::new(description, Error::not_found(R::KIND, R::EXAMPLE))]
+        vec![ErrorCase::new(description, R::not_found(R::EXAMPLE))]
     }
 }
 

@@ -3,9 +3,9 @@
 use super::{ApiResponse, Services, read_conversation};
 use crate::domain::account::Account;
 use crate::domain::conversation::SenderType;
-use crate::domain::error::{Error, ResourceKind};
+use crate::domain::error::Error;
 use crate::domain::idempotency::IdempotencyRequest;
-use crate::domain::ids::{ConversationId, MessageId, TurnId};
+use crate::domain::ids::{ConversationId, MessageId, ResourceId as _, TurnId};
 use crate::domain::message::Message;
 use crate::domain::turn::Api;
 use crate::store::{messages, workspaces};
@@ -72,14 +72,13 @@ async fn find_replied_message(
     message: &AcceptMessage,
 ) -> Result<Option<Message>, Error> {
     let Some(name) = &message.reply_to_message_id else { return Ok(None) };
-    let not_found = || Error::not_found(ResourceKind::Message, name);
     if let Some(conversation) = &message.conversation_id {
         // An unknown conversation is reported before an unknown message.
         read_conversation::find(services, account, conversation).await?;
     }
-    let id: MessageId = name.parse().map_err(|_| not_found())?;
+    let id = MessageId::parse(name)?;
     let found = services.db.read(async |conn| messages::find(conn, account.workspace, id).await).await?;
-    found.map(Some).ok_or_else(not_found)
+    found.map(Some).ok_or_else(|| MessageId::not_found(name))
 }
 
 async fn target(
@@ -89,7 +88,7 @@ async fn target(
     replied_message: Option<&Message>,
 ) -> Result<Target, Error> {
     if let Some(name) = &message.conversation_id {
-        let id = name.parse().map_err(|_| Error::not_found(ResourceKind::Conversation, name))?;
+        let id = ConversationId::parse(name)?;
         return Ok(Target::Existing { id, name: name.clone() });
     }
     if let Some(replied_message) = replied_message {

@@ -1,12 +1,12 @@
 //! Calendars and their bookings, for whoever runs them; and the files that calendar programs read.
 
-use super::page::{self, Page};
+use super::page::Page;
 use super::{Services, read_conversation, workspace_hosts};
 use crate::domain::account::Account;
 use crate::domain::calendar::{Booking, BookingState, Calendar, DayOrTime};
 use crate::domain::clock::Micros;
-use crate::domain::error::{Error, ResourceKind};
-use crate::domain::ids::{BookingId, CalendarId, CalendarToken};
+use crate::domain::error::Error;
+use crate::domain::ids::{BookingId, CalendarId, CalendarToken, ResourceId as _};
 use crate::formats::icalendar::{PAST_DAYS, to_ics};
 use crate::store::bookings::{self, Filter};
 use crate::store::{Conn, calendars};
@@ -22,18 +22,15 @@ pub async fn list(
     after: Option<CalendarId>,
     limit: usize,
 ) -> Result<Page<Calendar, CalendarId>, Error> {
-    let fetch_limit = page::fetch_limit(limit);
-    let read = async |conn: Conn<'_>| calendars::list(conn, account.workspace, after, fetch_limit).await;
-    let found = services.db.read(read).await?;
-    Ok(Page::from_rows(found, limit, |calendar| calendar.id))
+    let read = async |conn: Conn<'_>, rows| calendars::list(conn, account.workspace, after, rows).await;
+    Page::read(&services.db, limit, read, |calendar| calendar.id).await
 }
 
 /// The calendar of the account's workspace that has this id, as it was sent.
 pub async fn find(services: &Services, account: &Account, name: &str) -> Result<Calendar, Error> {
-    let not_found = || Error::not_found(ResourceKind::Calendar, name);
-    let id = name.parse().map_err(|_| not_found())?;
+    let id = CalendarId::parse(name)?;
     let read = async |conn: Conn<'_>| calendars::find(conn, account.workspace, id).await;
-    services.db.read(read).await?.ok_or_else(not_found)
+    services.db.read(read).await?.ok_or_else(|| CalendarId::not_found(name))
 }
 
 /// Which bookings of a calendar are asked for.
@@ -73,10 +70,10 @@ pub async fn list_bookings(
         after: query.after,
         last: false,
     };
-    let (workspace, id, fetch_limit) = (calendar.workspace, calendar.id, page::fetch_limit(limit));
-    let read = async |conn: Conn<'_>| bookings::list(conn, workspace, id, &filter, fetch_limit).await;
-    let found = services.db.read(read).await?;
-    Ok((calendar, Page::from_rows(found, limit, |booking| (booking.time.start.into(), booking.id))))
+    let (workspace, id) = (calendar.workspace, calendar.id);
+    let read = async |conn: Conn<'_>, rows| bookings::list(conn, workspace, id, &filter, rows).await;
+    let position = |booking: &Booking| (booking.time.start.into(), booking.id);
+    Ok((calendar, Page::read(&services.db, limit, read, position).await?))
 }
 
 /// A booking of a calendar, both by their ids as they were sent.
@@ -87,14 +84,13 @@ pub async fn find_booking(
     name: &str,
 ) -> Result<(Calendar, Booking), Error> {
     let calendar = find(services, account, calendar).await?;
-    let not_found = || Error::not_found(ResourceKind::Booking, name);
-    let id = name.parse().map_err(|_| not_found())?;
+    let id = BookingId::parse(name)?;
     let (workspace, calendar_id) = (calendar.workspace, calendar.id);
     let found = services
         .db
         .read(async |conn| bookings::find_confirmed(conn, workspace, calendar_id, id).await)
         .await?;
-    Ok((calendar, found.ok_or_else(not_found)?))
+    Ok((calendar, found.ok_or_else(|| BookingId::not_found(name))?))
 }
 
 /// Cancels a booking, whoever made it. One that is cancelled stays so: this may be repeated.
@@ -110,7 +106,7 @@ pub async fn cancel_booking(
     let cancel =
         async |conn: Conn<'_>| bookings::cancel(conn, calendar.workspace, calendar.id, booking.id, now).await;
     let cancelled = services.db.write(cancel).await?;
-    Ok((calendar, cancelled.ok_or_else(|| Error::not_found(ResourceKind::Booking, name))?))
+    Ok((calendar, cancelled.ok_or_else(|| BookingId::not_found(name))?))
 }
 
 /// Removes a booking's event from its CalDAV server, if it has one and is not cancelled.

@@ -4,9 +4,9 @@ use super::{ApiResponse, Services};
 use crate::domain::account::Account;
 use crate::domain::assistant::AssistantVersion;
 use crate::domain::conversation::{ConversationKind, CreatedConversation};
-use crate::domain::error::{Error, ResourceKind};
+use crate::domain::error::Error;
 use crate::domain::idempotency::IdempotencyRequest;
-use crate::domain::ids::{AssistantId, ConversationId, MessageId, WidgetUuid};
+use crate::domain::ids::{AssistantId, ConversationId, MessageId, ResourceId as _, WidgetUuid};
 use crate::domain::render;
 use crate::domain::template::fill_prompt;
 use crate::writer::{CreateOutcome, NewConversation};
@@ -57,7 +57,7 @@ pub async fn create_for_widget(
 }
 
 async fn creation(services: &Services, request: CreateConversation) -> Result<NewConversation, Error> {
-    let not_found = || Error::not_found(ResourceKind::Assistant, request.assistant.0.to_string());
+    let not_found = || AssistantId::not_found(request.assistant.0);
     let current = services.versions.current(services, request.assistant).await?;
     let (workspace, version) = current.ok_or_else(not_found)?;
     if request.account.as_ref().is_some_and(|account| account.workspace != workspace) {

@@ -1,7 +1,7 @@
 //! The conversations of a workspace, page by page.
 
 use super::Services;
-use super::page::{self, Page};
+use super::page::Page;
 use crate::domain::account::Account;
 use crate::domain::clock::Micros;
 use crate::domain::conversation::{Conversation, ConversationKind};
@@ -38,9 +38,6 @@ pub async fn list(
         widget: query.widget,
         before: query.after,
     };
-    let fetch_limit = page::fetch_limit(limit);
-    let read =
-        async |conn: Conn<'_>| conversations::list(conn, account.workspace, &filter, fetch_limit).await;
-    let found = services.db.read(read).await?;
-    Ok(Page::from_rows(found, limit, |conversation| (conversation.created_at, conversation.id)))
+    let read = async |conn: Conn<'_>, rows| conversations::list(conn, account.workspace, &filter, rows).await;
+    Page::read(&services.db, limit, read, |conversation| (conversation.created_at, conversation.id)).await
 }

@@ -5,17 +5,16 @@ use super::page::{self, Page};
 use super::send_message::{check_origin, find_by_link};
 use crate::domain::account::Account;
 use crate::domain::conversation::{Conversation, SenderType};
-use crate::domain::error::{Error, ResourceKind};
-use crate::domain::ids::{MessageId, WidgetUuid};
+use crate::domain::error::Error;
+use crate::domain::ids::{ConversationId, MessageId, ResourceId as _, WidgetUuid};
 use crate::domain::message::Message;
 use crate::store::{Conn, conversations, messages};
 
 /// The conversation of the account's workspace with this id, as it was sent.
 pub async fn find(services: &Services, account: &Account, name: &str) -> Result<Conversation, Error> {
-    let not_found = || Error::not_found(ResourceKind::Conversation, name);
-    let id = name.parse().map_err(|_| not_found())?;
+    let id = ConversationId::parse(name)?;
     let found = services.db.read(async |conn| conversations::find(conn, account.workspace, id).await);
-    found.await?.ok_or_else(not_found)
+    found.await?.ok_or_else(|| ConversationId::not_found(name))
 }
 
 /// At most `limit` messages of a conversation after a position (0: from the first), the oldest first.
@@ -27,11 +26,9 @@ pub async fn list_messages(
     limit: usize,
 ) -> Result<Page<Message, i64>, Error> {
     let conversation = find(services, account, name).await?;
-    let fetch_limit = page::fetch_limit(limit);
     let (workspace, id) = (account.workspace, conversation.id);
-    let read = async |conn: Conn<'_>| messages::list_after(conn, workspace, id, after, fetch_limit).await;
-    let found = services.db.read(read).await?;
-    Ok(Page::from_rows(found, limit, |message| message.position))
+    let read = async |conn: Conn<'_>, rows| messages::list_after(conn, workspace, id, after, rows).await;
+    Page::read(&services.db, limit, read, |message| message.position).await
 }
 
 /// A widget's request for the history.
@@ -65,11 +62,10 @@ pub async fn read_history(
 }
 
 async fn position(services: &Services, conversation: &Conversation, name: &str) -> Result<i64, Error> {
-    let not_found = || Error::not_found(ResourceKind::Message, name);
-    let id: MessageId = name.parse().map_err(|_| not_found())?;
+    let id = MessageId::parse(name)?;
     let found = services.db.read(async |conn| messages::find(conn, conversation.workspace, id).await).await?;
     let found = found.filter(|message| message.conversation == conversation.id);
-    found.map(|message| message.position).ok_or_else(not_found)
+    found.map(|message| message.position).ok_or_else(|| MessageId::not_found(name))
 }
 
 /// Reads past pages that contain only system messages, which must not look like the end.

@@ -1,7 +1,7 @@
 //! A workspace's balance, and its ledger.
 
 use super::Services;
-use super::page::{self, Page};
+use super::page::Page;
 use crate::domain::account::Account;
 use crate::domain::error::Error;
 use crate::domain::ledger::LedgerEntry;
@@ -21,8 +21,6 @@ pub async fn list_entries(
     after: i64,
     limit: usize,
 ) -> Result<Page<LedgerEntry, i64>, Error> {
-    let fetch_limit = page::fetch_limit(limit);
-    let read = async |conn: Conn<'_>| ledger::list_after(conn, account.workspace, after, fetch_limit).await;
-    let found = services.db.read(read).await?;
-    Ok(Page::from_rows(found, limit, |entry| entry.number))
+    let read = async |conn: Conn<'_>, rows| ledger::list_after(conn, account.workspace, after, rows).await;
+    Page::read(&services.db, limit, read, |entry| entry.number).await
 }

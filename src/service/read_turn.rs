@@ -2,8 +2,8 @@
 
 use super::Services;
 use crate::domain::account::Account;
-use crate::domain::error::{Error, ResourceKind};
-use crate::domain::ids::{MessageId, TurnId, WorkspaceId};
+use crate::domain::error::Error;
+use crate::domain::ids::{MessageId, ResourceId as _, TurnId, WorkspaceId};
 use crate::domain::trace::Trace;
 use crate::domain::turn::TurnRef;
 use crate::store::turns::journal;
@@ -11,10 +11,9 @@ use crate::store::{Conn, StoreError, conversations, messages, turns};
 
 /// The turn of the account's workspace with this id, as it was sent. The turns of a deleted conversation are unknown.
 pub async fn read(services: &Services, account: &Account, name: &str) -> Result<Trace, Error> {
-    let not_found = || Error::not_found(ResourceKind::Turn, name);
-    let id: TurnId = name.parse().map_err(|_| not_found())?;
+    let id = TurnId::parse(name)?;
     let read = async |conn: Conn<'_>| find(conn, account.workspace, id).await;
-    services.db.read(read).await?.ok_or_else(not_found)
+    services.db.read(read).await?.ok_or_else(|| TurnId::not_found(name))
 }
 
 /// The turn that answers a message or produced this reply, by the id of the message as it was sent; `None` if the message
@@ -24,8 +23,7 @@ pub async fn read_of_message(
     account: &Account,
     name: &str,
 ) -> Result<Option<Trace>, Error> {
-    let not_found = || Error::not_found(ResourceKind::Message, name);
-    let id: MessageId = name.parse().map_err(|_| not_found())?;
+    let id = MessageId::parse(name)?;
     let workspace = account.workspace;
     let read = async |mut conn: Conn<'_>| {
         let Some(message) = messages::find(conn.reborrow(), workspace, id).await? else { return Ok(None) };
@@ -37,7 +35,7 @@ pub async fn read_of_message(
         };
         Ok(conversation.map(|_| trace))
     };
-    services.db.read(read).await?.ok_or_else(not_found)
+    services.db.read(read).await?.ok_or_else(|| MessageId::not_found(name))
 }
 
 async fn find(mut conn: Conn<'_>, workspace: WorkspaceId, id: TurnId) -> Result<Option<Trace>, StoreError> {

@@ -6,9 +6,9 @@ use super::await_reply::WaitOutcome;
 use super::{ApiResponse, Services};
 use crate::domain::account::Account;
 use crate::domain::conversation::{Conversation, SenderType};
-use crate::domain::error::{Error, ResourceKind};
+use crate::domain::error::Error;
 use crate::domain::idempotency::IdempotencyRequest;
-use crate::domain::ids::{MessageId, TurnId, WidgetUuid};
+use crate::domain::ids::{ConversationId, MessageId, ResourceId as _, TurnId, WidgetUuid};
 use crate::domain::message::VISITOR;
 use crate::domain::turn::Api;
 use crate::store::conversations;
@@ -91,7 +91,7 @@ pub async fn find_by_link(
     let found = services.db.read(async |conn| conversations::find_by_link(conn, link).await).await?;
     found
         .filter(|found| account.is_none_or(|account| account.workspace == found.workspace))
-        .ok_or_else(|| Error::not_found(ResourceKind::Conversation, link.to_string()))
+        .ok_or_else(|| ConversationId::not_found(link))
 }
 
 /// Checks that a page of this origin may talk to the conversation's assistant.

@@ -4,8 +4,8 @@ use super::Services;
 use super::send_message::find_by_link;
 use crate::domain::account::Account;
 use crate::domain::conversation::{Conversation, ConversationPatch};
-use crate::domain::error::{Error, ResourceKind};
-use crate::domain::ids::WidgetUuid;
+use crate::domain::error::Error;
+use crate::domain::ids::{ConversationId, ResourceId as _, WidgetUuid};
 use crate::writer::UpdateConversation;
 
 /// Updates the conversation of the account's workspace with this id, as it was sent. Switching the AI off, or ending the
@@ -16,11 +16,7 @@ pub async fn update(
     name: &str,
     change: ConversationPatch,
 ) -> Result<Conversation, Error> {
-    let id = name.parse().map_err(|_| Error::not_found(ResourceKind::Conversation, name))?;
-    services
-        .writer
-        .update(UpdateConversation { workspace: account.workspace, conversation: id, patch: change })
-        .await
+    write(services, account, ConversationId::parse(name)?, change).await
 }
 
 /// [`update`], by the conversation's widget UUID.
@@ -31,7 +27,15 @@ pub async fn update_by_link(
     change: ConversationPatch,
 ) -> Result<Conversation, Error> {
     let conversation = find_by_link(services, link, Some(account)).await?;
-    let command =
-        UpdateConversation { workspace: account.workspace, conversation: conversation.id, patch: change };
+    write(services, account, conversation.id, change).await
+}
+
+async fn write(
+    services: &Services,
+    account: &Account,
+    conversation: ConversationId,
+    patch: ConversationPatch,
+) -> Result<Conversation, Error> {
+    let command = UpdateConversation { workspace: account.workspace, conversation, patch };
     services.writer.update(command).await
 }

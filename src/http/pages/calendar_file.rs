@@ -14,8 +14,8 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::etag::is_not_modified;
-use crate::domain::error::{Error, ResourceKind};
-use crate::domain::ids::CalendarToken;
+use crate::domain::error::Error;
+use crate::domain::ids::{CalendarId, CalendarToken, ResourceId as _};
 use crate::http::envelope::Cause;
 use crate::http::error::{REJOINDER_ERROR, ceil_seconds};
 use crate::http::extract::PathParam;
@@ -80,7 +80,7 @@ fn plain_text(status: StatusCode, code: &'static str, text: &'static str) -> Res
 }
 
 fn not_found() -> Response {
-    let error = Error::not_found(ResourceKind::Calendar, "");
+    let error = CalendarId::not_found("");
     plain_text(StatusCode::NOT_FOUND, error.code(), "There is no such calendar.\n")
 }
 

@@ -2,8 +2,8 @@
 
 use uuid::Uuid;
 
-use crate::domain::error::{Error, ResourceKind};
-use crate::domain::ids::WidgetUuid;
+use crate::domain::error::Error;
+use crate::domain::ids::{ConversationId, ResourceId as _, WidgetUuid};
 
 /// A hyphenated UUID.
 pub(super) fn uuid(text: &str) -> Option<Uuid> {
@@ -13,6 +13,6 @@ pub(super) fn uuid(text: &str) -> Option<Uuid> {
 
 /// A conversation's UUID. Any other text is a conversation that does not exist.
 pub(super) fn link(name: &str) -> Result<WidgetUuid, Error> {
-    let uuid = uuid(name).ok_or_else(|| Error::not_found(ResourceKind::Conversation, name))?;
+    let uuid = uuid(name).ok_or_else(|| ConversationId::not_found(name))?;
     Ok(WidgetUuid(uuid))
 }

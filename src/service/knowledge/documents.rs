@@ -1,13 +1,13 @@
 //! The documents of a knowledge base: read and cut first, then written in one transaction under the base's lock.
 
-use super::{DocumentSource, lock, not_found, require_active, write_error};
+use super::{DocumentSource, lock, require_active, write_error};
 use crate::domain::account::Account;
 use crate::domain::clock::Micros;
-use crate::domain::error::{Error, ResourceKind};
-use crate::domain::ids::DocumentId;
+use crate::domain::error::Error;
+use crate::domain::ids::{DocumentId, KnowledgeBaseId, ResourceId as _};
 use crate::domain::knowledge::{Document, KnowledgeBase, PreparedDocument, is_slug};
 use crate::service::Services;
-use crate::service::page::{self, Page};
+use crate::service::page::Page;
 use crate::store::knowledge::documents::{self, DocumentWrite};
 use crate::store::knowledge::knowledge_bases;
 use crate::store::{Conn, StoreError};
@@ -93,10 +93,8 @@ pub async fn list(
     limit: usize,
 ) -> Result<Page<Document, DocumentId>, Error> {
     let base = super::find(services, account, base).await?;
-    let fetch_limit = page::fetch_limit(limit);
-    let read =
-        async |conn: Conn<'_>| documents::list(conn, base.workspace, base.id, after, fetch_limit).await;
-    Ok(Page::from_rows(services.db.read(read).await?, limit, |document| document.id))
+    let read = async |conn: Conn<'_>, rows| documents::list(conn, base.workspace, base.id, after, rows).await;
+    Page::read(&services.db, limit, read, |document| document.id).await
 }
 
 /// A document by its id or its slug, as it was sent.
@@ -113,7 +111,7 @@ pub async fn find(
         let embedded = super::count_embedded(services, conn, &base, Some(document.id)).await?;
         Ok(text.map(|text| DocumentDetails { document, text, embedded }))
     };
-    services.db.read(read).await?.ok_or_else(|| Error::not_found(ResourceKind::Document, name))
+    services.db.read(read).await?.ok_or_else(|| DocumentId::not_found(name))
 }
 
 /// Removes a document. As it was.
@@ -123,7 +121,7 @@ pub async fn delete(
     base: &str,
     name: &str,
 ) -> Result<Document, Error> {
-    let id = base.parse().map_err(|_| not_found(base))?;
+    let id = KnowledgeBaseId::parse(base)?;
     let write = async |mut conn: Conn<'_>| {
         let locked = match require_active(
             knowledge_bases::lock(conn.reborrow(), account.workspace, id).await?,
@@ -133,7 +131,7 @@ pub async fn delete(
             Err(error) => return Ok(Err(error)),
         };
         let Some(document) = find_in_tx(conn.reborrow(), &locked, name).await? else {
-            return Ok(Err(Error::not_found(ResourceKind::Document, name)));
+            return Ok(Err(DocumentId::not_found(name)));
         };
         if document.from_file {
             return Ok(Err(file_managed_error(&document)));

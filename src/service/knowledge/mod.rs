@@ -8,10 +8,10 @@ pub use child::read_as_child;
 pub use ingest::{DocumentExtractor, DocumentSource, IngestError};
 
 use super::Services;
-use super::page::{self, Page};
+use super::page::Page;
 use crate::domain::account::Account;
-use crate::domain::error::{Error, ResourceKind};
-use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
+use crate::domain::error::Error;
+use crate::domain::ids::{DocumentId, KnowledgeBaseId, ResourceId as _, WorkspaceId};
 use crate::domain::knowledge::{Hit, KnowledgeBase, Language, SearchMode};
 use crate::store::knowledge::{embedding_jobs, knowledge_bases};
 use crate::store::{Conn, StoreError};
@@ -61,7 +61,7 @@ pub async fn create(
 
 /// The base of the account's workspace that has this id, as it was sent.
 pub async fn find(services: &Services, account: &Account, name: &str) -> Result<KnowledgeBase, Error> {
-    let id = name.parse().map_err(|_| not_found(name))?;
+    let id = KnowledgeBaseId::parse(name)?;
     let read = async |conn: Conn<'_>| knowledge_bases::find(conn, account.workspace, id).await;
     require_active(services.db.read(read).await?, name)
 }
@@ -80,10 +80,8 @@ pub async fn list(
     after: Option<KnowledgeBaseId>,
     limit: usize,
 ) -> Result<Page<KnowledgeBase, KnowledgeBaseId>, Error> {
-    let fetch_limit = page::fetch_limit(limit);
-    let read =
-        async |conn: Conn<'_>| knowledge_bases::list(conn, account.workspace, after, fetch_limit).await;
-    Ok(Page::from_rows(services.db.read(read).await?, limit, |base| base.id))
+    let read = async |conn: Conn<'_>, rows| knowledge_bases::list(conn, account.workspace, after, rows).await;
+    Page::read(&services.db, limit, read, |base| base.id).await
 }
 
 /// Gives it another name, or none.
@@ -146,7 +144,7 @@ async fn update(
     name: &str,
     to: impl Fn(KnowledgeBase) -> KnowledgeBase,
 ) -> Result<KnowledgeBase, Error> {
-    let id = name.parse().map_err(|_| not_found(name))?;
+    let id = KnowledgeBaseId::parse(name)?;
     let write = async |mut conn: Conn<'_>| {
         let base = match lock(conn.reborrow(), account.workspace, id, name).await? {
             Ok(base) => base,
@@ -175,11 +173,7 @@ async fn lock(
 }
 
 fn require_active(found: Option<KnowledgeBase>, name: &str) -> Result<KnowledgeBase, Error> {
-    found.filter(|base| base.archived_at.is_none()).ok_or_else(|| not_found(name))
-}
-
-fn not_found(name: &str) -> Error {
-    Error::not_found(ResourceKind::KnowledgeBase, name)
+    found.filter(|base| base.archived_at.is_none()).ok_or_else(|| KnowledgeBaseId::not_found(name))
 }
 
 /// A write that failed after it was sent may have been committed.

@@ -5,10 +5,10 @@ pub mod refresh;
 pub mod test_call;
 
 use super::Services;
-use super::page::{self, Page};
+use super::page::Page;
 use crate::domain::account::Account;
-use crate::domain::error::{Error, ResourceKind};
-use crate::domain::ids::ToolId;
+use crate::domain::error::Error;
+use crate::domain::ids::{ResourceId as _, ToolId};
 use crate::domain::tool::Tool;
 use crate::store::workspace_config::{self, ConfigRow, Section};
 use crate::store::{Conn, StoreError};
@@ -23,12 +23,11 @@ pub struct NamedTool {
 
 /// The tool of the account's workspace that has this id, as it was sent.
 pub async fn find(services: &Services, account: &Account, name: &str) -> Result<NamedTool, Error> {
-    let not_found = || Error::not_found(ResourceKind::Tool, name);
-    let id: ToolId = name.parse().map_err(|_| not_found())?;
+    let id = ToolId::parse(name)?;
     let read =
         async |conn: Conn<'_>| workspace_config::find(conn, Section::Tools, account.workspace, id.0).await;
     let row = services.db.read(read).await?;
-    row.map_or_else(|| Err(not_found()), tool_from_row)
+    row.map(tool_from_row).transpose()?.ok_or_else(|| ToolId::not_found(name))
 }
 
 /// At most `limit` tools after one, the oldest first.
@@ -38,16 +37,15 @@ pub async fn list(
     after: Option<ToolId>,
     limit: usize,
 ) -> Result<Page<NamedTool, ToolId>, Error> {
-    let (fetch_limit, after) = (page::fetch_limit(limit), after.map(|id| id.0));
-    let read = async |conn: Conn<'_>| {
-        workspace_config::page(conn, Section::Tools, account.workspace, after, fetch_limit).await
+    let after = after.map(|id| id.0);
+    let read = async |conn: Conn<'_>, rows| {
+        let rows = workspace_config::page(conn, Section::Tools, account.workspace, after, rows).await?;
+        rows.into_iter().map(tool_from_row).collect()
     };
-    let rows = services.db.read(read).await?;
-    let found = rows.into_iter().map(tool_from_row).collect::<Result<_, _>>()?;
-    Ok(Page::from_rows(found, limit, |tool: &NamedTool| tool.id))
+    Page::read(&services.db, limit, read, |tool| tool.id).await
 }
 
-fn tool_from_row(row: ConfigRow) -> Result<NamedTool, Error> {
+fn tool_from_row(row: ConfigRow) -> Result<NamedTool, StoreError> {
     let tool = serde_json::from_str(&row.text).map_err(StoreError::unreadable)?;
     Ok(NamedTool { id: ToolId(row.id), slug: row.slug, tool })
 }

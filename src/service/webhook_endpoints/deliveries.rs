@@ -5,9 +5,9 @@ use crate::domain::account::Account;
 use crate::domain::clock::Micros;
 use crate::domain::delivery::{DeliveryKey, DeliveryState};
 use crate::domain::delivery_log::{DeliveryDetails, DeliveryLogEntry};
-use crate::domain::error::{Error, ResourceKind};
+use crate::domain::error::Error;
 use crate::domain::event::EventType;
-use crate::domain::ids::{DeliveryId, EndpointId, WorkspaceId};
+use crate::domain::ids::{DeliveryId, EndpointId, ResourceId as _, WorkspaceId};
 use crate::domain::webhook_endpoint::Endpoint;
 use crate::service::Services;
 use crate::service::page::{self, Page};
@@ -42,12 +42,11 @@ pub async fn list(
     limit: usize,
 ) -> Result<Page<DeliveryLogEntry, i64>, Error> {
     let endpoint = find(services, account, name).await?;
-    let (workspace, id, fetch_limit) = (account.workspace, endpoint.id, page::fetch_limit(limit));
+    let (workspace, id) = (account.workspace, endpoint.id);
     let DeliveryQuery { state, before } = query;
     let read =
-        async |conn: Conn<'_>| deliveries::log::list(conn, workspace, id, state, before, fetch_limit).await;
-    let found = services.db.read(read).await?;
-    Ok(Page::from_rows(found, limit, |delivery| delivery.cursor))
+        async |conn: Conn<'_>, rows| deliveries::log::list(conn, workspace, id, state, before, rows).await;
+    Page::read(&services.db, limit, read, |delivery| delivery.cursor).await
 }
 
 /// A delivery with its attempts, by the ids of endpoint and delivery as sent.
@@ -67,8 +66,7 @@ async fn load_details(
     endpoint: EndpointId,
     name: &str,
 ) -> Result<DeliveryDetails, Error> {
-    let not_found = || Error::not_found(ResourceKind::Delivery, name);
-    let id: DeliveryId = name.parse().map_err(|_| not_found())?;
+    let id = DeliveryId::parse(name)?;
     let read = async |mut conn: Conn<'_>| {
         let found = deliveries::log::find(conn.reborrow(), workspace, endpoint, id).await?;
         let Some(delivery) = found else { return Ok(None) };
@@ -76,7 +74,7 @@ async fn load_details(
         let attempts = deliveries::log::last_attempts(conn, key, MAX_ATTEMPTS).await?;
         Ok(Some(DeliveryDetails { delivery, attempts }))
     };
-    services.db.read(read).await?.ok_or_else(not_found)
+    services.db.read(read).await?.ok_or_else(|| DeliveryId::not_found(name))
 }
 
 /// Sends a delivery again with its id. [`Error::DeliveryUnderWay`] if it is being sent or waits for its first

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::page::{self, Page};
+use super::page::Page;
 use super::{Services, workspace_hosts};
 use crate::domain::account::Account;
-use crate::domain::error::{Error, ResourceKind};
+use crate::domain::error::Error;
 use crate::domain::event::EventType;
-use crate::domain::ids::{EndpointId, IdGenerator, WorkspaceId};
+use crate::domain::ids::{EndpointId, IdGenerator, ResourceId as _, WorkspaceId};
 use crate::domain::seal::SealedSecret;
 use crate::domain::signature::SigningSecret;
 use crate::domain::webhook_endpoint::{Endpoint, EndpointPatch, NewEndpoint};
@@ -67,12 +67,10 @@ pub async fn create(
 
 /// Finds an endpoint of the workspace by its id as sent.
 pub async fn find(services: &Services, account: &Account, name: &str) -> Result<Endpoint, Error> {
-    let not_found = || Error::not_found(ResourceKind::WebhookEndpoint, name);
-    let id = name.parse().map_err(|_| not_found())?;
-    let keys = [(account.workspace, id)];
+    let keys = [(account.workspace, EndpointId::parse(name)?)];
     let found = services.db.read(async |conn| webhook_endpoints::find_many(conn, &keys).await).await?;
     let found = found.into_iter().next().filter(|endpoint| endpoint.archived_at.is_none());
-    found.ok_or_else(not_found)
+    found.ok_or_else(|| EndpointId::not_found(name))
 }
 
 /// At most `limit` endpoints after one, the oldest first.
@@ -82,11 +80,9 @@ pub async fn list(
     after: Option<EndpointId>,
     limit: usize,
 ) -> Result<Page<Endpoint, EndpointId>, Error> {
-    let fetch_limit = page::fetch_limit(limit);
     let read =
-        async |conn: Conn<'_>| webhook_endpoints::list(conn, account.workspace, after, fetch_limit).await;
-    let found = services.db.read(read).await?;
-    Ok(Page::from_rows(found, limit, |endpoint| endpoint.id))
+        async |conn: Conn<'_>, rows| webhook_endpoints::list(conn, account.workspace, after, rows).await;
+    Page::read(&services.db, limit, read, |endpoint| endpoint.id).await
 }
 
 /// Updates the given fields. Enabling an endpoint resets its failures.
