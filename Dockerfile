@@ -23,6 +23,6 @@ ENV REJOINDER_LISTEN=0.0.0.0:8080 \
     REJOINDER_DATA_DIR=/data
 VOLUME /data
 EXPOSE 8080
-# Without a shell around it, so that it gets SIGTERM itself and may finish its turns.
+# No shell, so that the server itself receives SIGTERM and can finish its turns.
 ENTRYPOINT ["rejoinder"]
 CMD ["serve"]
