@@ -156,7 +156,7 @@ impl Stop {
         let early = !self.soft.is_cancelled();
         if early || cause.is_some() {
             let cause = cause.unwrap_or("it ended by itself");
-            tracing::error!(task.name = name, "critical task {name} is gone: {cause}");
+            tracing::error!(task.name = name, "critical task {name} ended: {cause}");
         }
         if early {
             self.failed.store(true, Ordering::Release);

@@ -52,7 +52,7 @@ pub const TOOL_CALL_DURATION_SECONDS: &str = "rejoinder_tool_call_duration_secon
 pub const DELIVERIES_ENDED: &str = "rejoinder_deliveries_ended_total";
 /// Histogram, seconds; `outcome`.
 pub const DELIVERY_ATTEMPT_DURATION_SECONDS: &str = "rejoinder_delivery_attempt_duration_seconds";
-/// Gauge of deliveries under way.
+/// Gauge of deliveries in flight.
 pub const DELIVERIES_IN_FLIGHT: &str = "rejoinder_deliveries_in_flight";
 /// Gauge, seconds by which the oldest unclaimed delivery is overdue.
 pub const DELIVERY_LAG_SECONDS: &str = "rejoinder_delivery_lag_seconds";

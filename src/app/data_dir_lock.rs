@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 
 const LOCK_FILE: &str = "rejoinder.lock";
 
-/// Held by the one server of a data folder; the operating system frees it when the process ends,
-/// however it ends.
+/// The lock of a data folder. The operating system releases it when the process ends, even after a crash.
 #[derive(Debug)]
 pub(super) struct DataDirLock {
     _file: File,
 }
 
-/// Why the lock was not got.
+/// Why the lock could not be acquired.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LockError {
     #[error("another server is running on this data folder ({})", .0.display())]
@@ -23,7 +22,7 @@ pub(super) enum LockError {
 }
 
 impl DataDirLock {
-    /// Takes the lock of a data folder that is there. Does not wait.
+    /// Acquires the lock of an existing data folder, without waiting.
     pub(super) fn acquire(data_dir: &Path) -> Result<Self, LockError> {
         let path = data_dir.join(LOCK_FILE);
         let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);

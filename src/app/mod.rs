@@ -251,7 +251,7 @@ async fn acquire_lease(
             };
             let (turns, deliveries) = deps.db.write(queue).await?;
             if (turns, deliveries) != (0, 0) {
-                tracing::info!(turns, deliveries, "work that was running when the server ended is resumed");
+                tracing::info!(turns, deliveries, "resuming work that was running when the server ended");
             }
             Ok(None)
         }

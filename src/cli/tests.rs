@@ -1,4 +1,4 @@
-//! What the command line understands.
+//! Parsing of the command line.
 
 use clap::CommandFactory;
 

@@ -75,7 +75,7 @@ impl SettingValue for ModelKind {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a section of settings")]
 pub struct Connection {
-    /// Up to the version.
+    /// Including the version.
     #[serde(deserialize_with = "required")]
     pub base_url: Url,
     /// `None`: no key is sent.

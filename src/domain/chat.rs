@@ -49,7 +49,7 @@ pub struct ToolSpec {
 pub struct ToolCall {
     pub id: String,
     pub name: String,
-    /// As the model wrote them: supposed to be a JSON object.
+    /// The model's text, which should be a JSON object.
     pub arguments: String,
 }
 

@@ -87,25 +87,25 @@ impl Conversation {
     }
 }
 
-/// What changes in a conversation, all of it at once; what is not named stays as it is.
+/// Changes to a conversation, applied together. Absent fields do not change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConversationPatch {
     pub ai_enabled: Option<bool>,
-    /// A JSON object, in place of the one that was there.
+    /// A JSON object that replaces the previous one.
     pub metadata: Option<String>,
-    /// Whether the conversation ends, for good.
+    /// Whether the conversation ends permanently.
     pub ends: bool,
 }
 
 impl ConversationPatch {
-    /// Whether replies in the making may have to be discarded.
+    /// Whether pending replies may have to be discarded.
     #[must_use]
     pub fn discards(&self) -> bool {
         self.ends || self.ai_enabled == Some(false)
     }
 }
 
-/// A conversation that was made.
+/// A conversation that was created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreatedConversation {
     pub conversation: Conversation,

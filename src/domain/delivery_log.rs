@@ -1,4 +1,4 @@
-//! The delivery log, for whoever runs the endpoint.
+//! The delivery log, for the owner of an endpoint.
 
 use super::clock::Micros;
 use super::delivery::{Attempt, DeliveryState};
@@ -9,7 +9,7 @@ use super::ids::{ConversationId, DeliveryId, EventId};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliveryLogEntry {
     pub id: DeliveryId,
-    /// Of its event.
+    /// The cursor of its event.
     pub cursor: i64,
     pub conversation: Option<ConversationId>,
     pub event: EventId,

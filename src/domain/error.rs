@@ -69,8 +69,8 @@ pub enum Error {
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
-    /// A fault of this server: the same request fails again until someone repairs it. A write may have
-    /// been carried out.
+    /// A fault of this server: the same request fails again until the fault is repaired. A write may have been carried
+    /// out.
     #[error("The server failed to process the request.")]
     Internal { source: Box<dyn std::error::Error + Send + Sync> },
 }

@@ -90,7 +90,7 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    /// Whether it takes events of this type.
+    /// Whether it receives events of this type.
     #[must_use]
     pub fn is_subscribed_to(&self, kind: EventType) -> bool {
         kind.is_subscribable() && (self.types.is_empty() || self.types.contains(&kind))

@@ -142,7 +142,7 @@ id!(/// A conversation, as the platform API names it. The widget API never accep
     ConversationId, "con");
 id!(/// A message, also a reply.
     MessageId, "msg");
-id!(/// A turn: one reply to be given.
+id!(/// A turn: one reply to generate.
     TurnId, "trn");
 id!(/// An assistant; the UUID in it is the `assistant_id` of the widget API.
     AssistantId, "ast");

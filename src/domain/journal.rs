@@ -1,4 +1,4 @@
-//! The journal of a turn: the model's answers and the tool calls that it has recorded.
+//! The journal of a turn: the recorded answers of the model and tool calls.
 
 use super::clock::Micros;
 use super::turn::TurnRef;
@@ -14,6 +14,6 @@ pub struct JournalRow {
     pub finished_at: Option<Micros>,
     /// JSON: the answer with its model and connection, or the call.
     pub content: String,
-    /// JSON: what the call returned.
+    /// JSON: the result of the call.
     pub result: Option<String>,
 }

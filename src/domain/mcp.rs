@@ -1,5 +1,4 @@
-//! A Model Context Protocol server whose tools an assistant uses: where it is, and what it
-//! listed when it was last asked.
+//! A Model Context Protocol server whose tools an assistant uses: its address, and its stored tool list.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -16,24 +15,24 @@ pub struct McpServer<S = SealedSecret> {
     /// Sent with each request, without placeholders: conversations share a session.
     #[serde(default)]
     pub headers: Vec<(String, HeaderText<S>)>,
-    /// For a call, or for listing, with the connection and the handshake: 1,000 to 30,000.
+    /// For a call or a listing, including connection and handshake: 1,000 to 30,000.
     pub timeout_ms: u64,
 }
 
-/// The tools of a server, as a workspace keeps them.
+/// The tools of a server, as stored in a workspace.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct McpTools {
     pub server: McpServer,
-    /// Names; none: all that the server lists.
+    /// The names of the allowed tools; `None`: all that the server lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow: Option<Vec<String>>,
-    /// Of those that are allowed, what the server listed, by name. At least one.
+    /// The allowed tools that the server listed, by name. At least one.
     pub found: Vec<McpToolSpec>,
-    /// Since when the list is as it is.
+    /// The time since which the list has not changed.
     pub found_at: Timestamp,
 }
 
-/// A tool that a server listed: its own name, words and schema.
+/// A tool that a server listed, with the server's own name, description and schema.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct McpToolSpec {
     pub name: String,
@@ -43,13 +42,13 @@ pub struct McpToolSpec {
 }
 
 impl McpTools {
-    /// What is allowed and not listed.
+    /// The names of allowed tools that the server did not list.
     pub fn missing(&self) -> impl Iterator<Item = &str> {
         let is_found = |name: &&String| !self.found.iter().any(|tool| tool.name == **name);
         self.allow.iter().flatten().filter(is_found).map(String::as_str)
     }
 
-    /// Takes a new list; whether it differs from the one that was kept.
+    /// Replaces the list, and returns whether it has changed.
     pub fn update_tools(&mut self, found: Vec<McpToolSpec>, now: Timestamp) -> bool {
         if self.found == found {
             return false;

@@ -30,7 +30,7 @@ pub struct Message {
     pub created_at: Micros,
 }
 
-/// Where a message stands.
+/// The key of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageRef {
     pub workspace: WorkspaceId,

@@ -1,24 +1,24 @@
-//! How much work a schema can make, reckoned before it is done. The validator follows a `$ref` anew
-//! wherever it stands, so a schema of some kilobytes could ask for more visits than there is time:
-//! `a0` that wants `a1` twice, that wants `a2` twice, and so on.
+//! Limits the work of validating a JSON Schema, before it is done. The validator follows every occurrence of a `$ref`, so a
+//! schema of a few kilobytes could require an exponential number of visits: `a0` refers to `a1` twice, `a1` to `a2` twice,
+//! and so on.
 
 use std::collections::HashMap;
 
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
-/// How many schemas one value may be held to, with all `$ref`s followed.
+/// The maximum number of schemas that apply to one value, with all `$ref`s followed.
 const MAX_SCHEMAS_PER_VALUE: usize = 10_000;
-/// How many visits the arguments of one call may make.
+/// The maximum number of visits for the arguments of one call.
 const MAX_VISITS: usize = 100_000;
-/// How many schemas may stand in each other, with all `$ref`s followed once.
+/// The maximum nesting of schemas, with all `$ref`s followed once.
 const MAX_DEPTH: usize = 200;
 
-/// To what of a value a part of a schema applies.
+/// The part of a value that a subschema applies to.
 enum Location<'s> {
     Same,
     Property(&'s str),
-    /// But not to those that are named here.
+    /// All properties except these.
     Properties(Option<&'s Map<String, Value>>),
     PropertyNames,
     Items,
@@ -26,13 +26,13 @@ enum Location<'s> {
 
 type Subschemas<'s> = Vec<(Location<'s>, &'s Value)>;
 
-/// Whether a schema can be compiled and used at all. `Err`: what is wrong with it.
+/// Checks that a schema can be compiled and used. The error describes the reason.
 pub fn check_schema(root: &Value) -> Result<(), String> {
     let mut analyzer = CostAnalyzer { root, computed: HashMap::new(), stack: Vec::new() };
     analyzer.analyze(root, false).map(drop)
 }
 
-/// Whether these arguments can be held to a schema that [`check_schema`] has let through.
+/// Whether these arguments can be validated within the limit, against a schema that passed [`check_schema`].
 pub fn is_within_budget(root: &Value, arguments: &Value) -> bool {
     let mut budget = MAX_VISITS;
     visit(root, root, arguments, 0, &mut budget).is_some()
@@ -67,7 +67,7 @@ fn visit(root: &Value, schema: &Value, value: &Value, depth: usize, budget: &mut
     Some(())
 }
 
-/// What is known of a schema: how many stand in it, and how many hold one value.
+/// The cost of a schema: its nesting, and the number of schemas that apply to one value.
 #[derive(Clone, Copy, Default)]
 struct Cost {
     height: usize,
@@ -76,9 +76,9 @@ struct Cost {
 
 struct CostAnalyzer<'s> {
     root: &'s Value,
-    /// By address.
+    /// The known costs, by the address of the schema.
     computed: HashMap<*const Value, Cost>,
-    /// What is being measured, from the root down, and whether it holds the same value as the one above.
+    /// The schemas being analyzed, from the root down, and whether each applies to the same value as its parent.
     stack: Vec<(*const Value, bool)>,
 }
 
@@ -87,7 +87,7 @@ impl<'s> CostAnalyzer<'s> {
         let address = std::ptr::from_ref(schema);
         if let Some(ancestor) = self.stack.iter().position(|(other, _)| *other == address) {
             let between = self.stack.iter().skip(ancestor + 1).all(|(_, is_same)| *is_same);
-            // One that comes again further down in the value ends with the value.
+            // Recursion into a part of the value ends when the value ends.
             return if between && is_same { Err(cyclic_reference()) } else { Ok(Cost::default()) };
         }
         if let Some(computed) = self.computed.get(&address) {
@@ -132,14 +132,14 @@ fn too_deep() -> String {
     format!("with its `$ref`s followed, it is nested deeper than {MAX_DEPTH} schemas")
 }
 
-/// To tell what the rest of a schema has seen, the validator goes through it once more.
+/// How often the validator visits subschemas: `unevaluated…` makes it evaluate the rest of the schema twice.
 fn passes(schema: &Value) -> usize {
     let needs_second_pass =
         ["unevaluatedProperties", "unevaluatedItems"].iter().any(|key| schema.get(key).is_some());
     if needs_second_pass { 2 } else { 1 }
 }
 
-/// The schemas that stand in one, of all drafts; a `$ref`'s is the one that it names.
+/// The subschemas of a schema in any draft; a `$ref` has its target as a subschema.
 fn subschemas<'s>(root: &'s Value, schema: &'s Value) -> Result<Subschemas<'s>, String> {
     let mut subschemas = Vec::new();
     let Value::Object(keywords) = schema else { return Ok(subschemas) };

@@ -27,7 +27,7 @@ pub struct JournalledAnswer {
 /// A journalled call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JournalledCall {
-    /// The same for every attempt at it.
+    /// The same for every attempt.
     pub id: String,
     /// The name of the tool.
     pub name: String,
@@ -66,11 +66,11 @@ pub struct Round {
 /// A call of a tool.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TracedCall {
-    /// The same for every try of it.
+    /// The same for every attempt.
     pub id: String,
-    /// Of the tool.
+    /// The name of the tool.
     pub name: String,
-    /// A JSON object; empty where what the model wrote could not be read.
+    /// A JSON object; empty if the model's text could not be parsed.
     pub arguments: String,
     /// Set once it has started.
     pub execution: Option<CallExecution>,

@@ -80,7 +80,7 @@ pub struct Turn {
     pub ended_at: Option<Micros>,
 }
 
-/// Names a turn as its owner, or anyone, does.
+/// The key of a turn, with its conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TurnRef {
     pub workspace: WorkspaceId,
@@ -88,7 +88,7 @@ pub struct TurnRef {
     pub turn: TurnId,
 }
 
-/// A reply, as the tool loop gives it.
+/// A reply, as the tool loop returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     pub id: MessageId,

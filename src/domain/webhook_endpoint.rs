@@ -116,38 +116,38 @@ impl Endpoint {
     }
 }
 
-/// A webhook endpoint to be made.
+/// A new webhook endpoint.
 #[derive(Clone, Debug)]
 pub struct NewEndpoint {
-    /// Its name in the workspace file, which makes it; none for one that the API makes.
+    /// Its name in the workspace file that creates it; none if the API creates it.
     pub slug: Option<String>,
     pub description: Option<String>,
     pub url: String,
     /// Empty: all.
     pub types: Vec<EventType>,
     pub secret: SealedSecret,
-    /// It begins disabled.
+    /// If set, it starts disabled for this reason.
     pub disabled: Option<DisabledReason>,
 }
 
-/// What changes in a webhook endpoint; what is not named stays as it is.
+/// Changes to a webhook endpoint. Absent fields do not change.
 #[derive(Clone, Debug, Default)]
 pub struct EndpointPatch {
     pub url: Option<String>,
     /// Empty: all.
     pub types: Option<Vec<EventType>>,
     pub description: Option<Option<String>>,
-    /// A new secret, and for how long the old one signs too.
+    /// A new secret, and for how long the old one also signs.
     pub secret: Option<(SealedSecret, Duration)>,
     pub switch: Option<Switch>,
-    /// Whether it is brought back where it was archived.
+    /// Whether it is restored if it was archived.
     pub restores: bool,
 }
 
-/// Whether an endpoint is to take events.
+/// Enables or disables an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Switch {
-    /// Its failures are forgotten.
+    /// Also resets its failures.
     On,
     Off(DisabledReason),
 }

@@ -30,7 +30,7 @@ pub(super) trait Envelope: Send + Sync + 'static {
     /// The API's wording of a field error.
     fn field_error(field: &str, violation: &Violation) -> String;
 
-    /// The error of a body without readable fields; none where such a body counts as an empty object.
+    /// The error of a body without readable fields; none if such a body counts as an empty object.
     fn unreadable_body(error: BodyError) -> Option<Error>;
 }
 

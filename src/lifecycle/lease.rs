@@ -1,26 +1,26 @@
-//! Whether this process holds its lease, for all who act on what it owns.
+//! The status of this process's lease, for all tasks that act on work that the process owns.
 
 use std::time::Instant;
 
 use tokio::sync::watch;
 
-/// The keeper's end: it says how long the lease holds.
+/// Updates the status of the lease.
 #[derive(Debug)]
 pub struct LeaseKeeper(watch::Sender<Validity>);
 
-/// Everyone else's end. Cheap to clone.
+/// Reads the status of the lease. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct LeaseStatus(watch::Receiver<Validity>);
 
 #[derive(Clone, Copy, Debug)]
 enum Validity {
-    /// There is one process, which needs none.
+    /// A single process needs no lease.
     Always,
     Until(Instant),
     Lost,
 }
 
-/// A lease that holds until its keeper says otherwise.
+/// Creates a lease that is valid until its keeper changes that.
 #[must_use]
 pub fn lease_channel() -> (LeaseKeeper, LeaseStatus) {
     let (keeper, status) = watch::channel(Validity::Always);
@@ -28,20 +28,20 @@ pub fn lease_channel() -> (LeaseKeeper, LeaseStatus) {
 }
 
 impl LeaseKeeper {
-    /// It was renewed, and holds until then by this process's own clock, whether or not the keeper
-    /// gets to say that it was lost.
+    /// Records a renewal. The lease then expires at `end` by this process's own clock, even if the keeper cannot report
+    /// that it was lost.
     pub fn extend_until(&self, end: Instant) {
         self.0.send_replace(Validity::Until(end));
     }
 
-    /// It holds no more.
+    /// Records the loss of the lease.
     pub fn mark_lost(&self) {
         self.0.send_replace(Validity::Lost);
     }
 }
 
 impl LeaseStatus {
-    /// Whether it holds now: also false in a process that was frozen, and has just woken up.
+    /// Whether the lease is valid now. It is not in a process that was frozen for long and has just resumed.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         match *self.0.borrow() {
@@ -51,7 +51,7 @@ impl LeaseStatus {
         }
     }
 
-    /// Waits until it holds.
+    /// Waits until the lease is valid.
     pub async fn wait_until_valid(&self) {
         let mut status = self.0.clone();
         // The keeper lives as long as the process.

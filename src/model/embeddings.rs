@@ -80,7 +80,7 @@ pub struct Embedder {
 
 impl Embedder {
     /// # Errors
-    /// Where the base URL or the key could never be used.
+    /// If the base URL or the key could never be used.
     pub fn new(client: &HttpClient, settings: EmbeddingsConnection) -> Result<Self, SetupError> {
         // Each call has its own time-out, from its request to the end of the response.
         let connection = Connection {

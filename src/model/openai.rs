@@ -116,7 +116,7 @@ impl Endpoint {
 
 impl OpenAi {
     /// # Errors
-    /// Where the base URL or the key could never be used.
+    /// If the base URL or the key could never be used.
     pub fn new(client: &HttpClient, connection: &Connection) -> Result<Self, SetupError> {
         let accept = "text/event-stream, application/json";
         let endpoint = Endpoint::new(client, connection, &["chat", "completions"], accept)?;

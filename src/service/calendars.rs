@@ -1,4 +1,4 @@
-//! Calendars and their bookings, for whoever runs them; and the files that calendar programs read.
+//! Calendars and their bookings on the platform API, and the files that calendar programs read.
 
 use super::page::Page;
 use super::{Services, read_conversation, workspace_hosts};
@@ -26,22 +26,22 @@ pub async fn list(
     Page::read(&services.db, limit, read, |calendar| calendar.id).await
 }
 
-/// The calendar of the account's workspace that has this id, as it was sent.
+/// The calendar of the account's workspace with this id, as it was sent.
 pub async fn find(services: &Services, account: &Account, name: &str) -> Result<Calendar, Error> {
     let id = CalendarId::parse(name)?;
     let read = async |conn: Conn<'_>| calendars::find(conn, account.workspace, id).await;
     services.db.read(read).await?.ok_or_else(|| CalendarId::not_found(name))
 }
 
-/// Which bookings of a calendar are asked for.
+/// A query for the bookings of a calendar.
 #[derive(Clone, Debug, Default)]
 pub struct BookingQuery {
-    /// Those that end after it begins.
+    /// Only bookings that end after this time, or after the start of this day.
     pub from: Option<DayOrTime>,
-    /// Those that begin before it ends.
+    /// Only bookings that start before this time, or before the end of this day.
     pub to: Option<DayOrTime>,
     pub state: Option<BookingState>,
-    /// By its id, as it was sent.
+    /// The id of a conversation, as it was sent.
     pub conversation: Option<String>,
     pub after: Option<BookingPosition>,
 }
@@ -76,7 +76,7 @@ pub async fn list_bookings(
     Ok((calendar, Page::read(&services.db, limit, read, position).await?))
 }
 
-/// A booking of a calendar, both by their ids as they were sent.
+/// A booking and its calendar, by their ids as they were sent.
 pub async fn find_booking(
     services: &Services,
     account: &Account,
@@ -93,7 +93,7 @@ pub async fn find_booking(
     Ok((calendar, found.ok_or_else(|| BookingId::not_found(name))?))
 }
 
-/// Cancels a booking, whoever made it. One that is cancelled stays so: this may be repeated.
+/// Cancels a booking of any conversation. Cancelling it again changes nothing.
 pub async fn cancel_booking(
     services: &Services,
     account: &Account,
@@ -127,13 +127,13 @@ async fn remove_from_server(
     })
 }
 
-/// Gives a calendar a new address for calendar programs; the one that it had is then unknown.
+/// Gives a calendar a new address for calendar programs. The previous address stops working.
 pub async fn renew_link(services: &Services, account: &Account, name: &str) -> Result<Calendar, Error> {
     let token = CalendarToken(services.ids.uuid_v4());
     set_link(services, account, name, Some(token)).await
 }
 
-/// Takes a calendar's address from it.
+/// Removes the address of a calendar.
 pub async fn remove_link(services: &Services, account: &Account, name: &str) -> Result<Calendar, Error> {
     set_link(services, account, name, None).await
 }
@@ -152,8 +152,8 @@ async fn set_link(
     Ok(Calendar { link, ..calendar })
 }
 
-/// The file that an address leads to: bookings from [`PAST_DAYS`] ago on; where there are too many, the
-/// oldest are left out. None where nothing has that address.
+/// The file at an address, with the bookings of the last [`PAST_DAYS`] days and all later ones. If there are too many, the
+/// oldest are left out. `None` if no calendar has this address.
 pub async fn read_ics(services: &Services, token: CalendarToken) -> Result<Option<String>, Error> {
     let from = services.clock.now().minus(std::time::Duration::from_hours(u64::from(PAST_DAYS) * 24));
     let filter = Filter { from: Some(from), last: true, ..Filter::default() };

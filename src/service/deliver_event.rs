@@ -51,7 +51,7 @@ pub struct WebhookDestination {
     read_at: Micros,
     /// `None` if they cannot be opened.
     secrets: Option<Vec<SigningSecret>>,
-    /// None where the stored list cannot be parsed: then nothing is sent.
+    /// `None` if the stored list cannot be parsed: then nothing is sent.
     allow_hosts: Option<AllowHosts>,
 }
 
@@ -221,7 +221,7 @@ impl WebhookSender {
 }
 
 /// The command that disables the endpoint, if this attempt calls for it. An endpoint that keeps failing is disabled only
-/// when a delivery is given up, so that a rarely used endpoint is not judged by one attempt after a long silence.
+/// when a delivery has failed, so that a rarely used endpoint is not judged by one attempt after a long silence.
 #[must_use]
 pub fn disable_command(job: &Job, attempt: &Attempt, disposition: Disposition) -> Option<DisableEndpoint> {
     let WebhookDestination { endpoint, read_at, .. } = job.destination.as_ref();

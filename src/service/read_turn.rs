@@ -1,4 +1,4 @@
-//! A turn with its trace: how a reply was made, or why there is none.
+//! A turn with its trace: how a reply was generated, or why there is none.
 
 use super::Services;
 use crate::domain::account::Account;

@@ -1,5 +1,5 @@
-//! Ownership of running turns and deliveries: takeovers, hand-back at the start of the only process, and the list of
-//! what a process owns. Claims differ between the two, and are beside their tables.
+//! Ownership of running turns and deliveries: takeovers, the hand-back when the only process starts, and the list of the
+//! work that a process owns. Claims differ between turns and deliveries, and are in the modules of their tables.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::domain::delivery::DeliveryKey;
 use crate::domain::ids::{ConversationId, EndpointId, ProcessId, TurnId, WorkspaceId};
 use crate::domain::turn::TurnRef;
 
-/// Work that a process owns, with the fence that it has now.
+/// Work that a process owns, with its current fence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Owned<K> {
     pub key: K,
@@ -23,24 +23,24 @@ pub struct Owned<K> {
 pub trait OwnedWork: Sized {
     #[doc(hidden)]
     const STATEMENTS: Statements;
-    /// Its second and third key, after the workspace.
+    /// The columns that [`Self::from_columns`] reads: the key and the fence.
     type Columns: for<'r> sqlx::FromRow<'r, PgRow> + for<'r> sqlx::FromRow<'r, SqliteRow> + Send + Unpin;
 
     #[doc(hidden)]
     fn from_columns(columns: Self::Columns) -> Owned<Self>;
 }
 
-/// The statements over one table. `$1` is the store's time.
+/// The statements over one table. `$1` is the time of the database clock, except in `list_owned`.
 #[derive(Clone, Copy, Debug)]
 pub struct Statements {
-    /// `$2` process, `$3` limit, `$4` whether of expired leases too; where attempts are timed, `$5` the latest start of
-    /// an attempt that has run for too long.
+    /// `$2`: process; `$3`: limit; `$4`: whether expired leases count, too. With timed attempts, `$5`: an attempt that
+    /// started before this time has run for too long.
     take_over_postgres: &'static str,
     take_over_sqlite: &'static str,
     queue_all_running: &'static str,
-    /// `$1` process.
+    /// `$1`: process.
     list_owned: &'static str,
-    /// Attempts are timed: `not_before` of running work is when its attempt began, and starts anew when it is queued.
+    /// Whether `not_before` of running work is the start of its attempt; it is then reset when the work is queued.
     has_timed_attempts: bool,
 }
 
@@ -110,8 +110,8 @@ impl OwnedWork for DeliveryKey {
     }
 }
 
-/// Queues work whose owner has no lease; with `attempt_timeout` also work whose owner's lease has expired, and turns
-/// whose attempt has run for longer than that. At most `limit`; returns how many.
+/// Queues at most `limit` items of work whose owner has no lease and returns their number. With `attempt_timeout` it also
+/// queues work whose owner's lease has expired, and turns whose attempt has run for longer than that.
 pub async fn take_over<K: OwnedWork>(
     mut conn: Conn<'_>,
     process: ProcessId,
@@ -126,7 +126,7 @@ pub async fn take_over<K: OwnedWork>(
         let mut query =
             sqlx::query(statement).bind(now).bind(process).bind(limit).bind(attempt_timeout.is_some());
         if K::STATEMENTS.has_timed_attempts {
-            // Null, which is before nothing, where it does not matter.
+            // Without a timeout this binds null, which no time is before.
             query = query.bind(attempt_timeout.map(|timeout| now.minus(timeout)));
         }
         query.execute(c).await?.rows_affected()
@@ -134,7 +134,7 @@ pub async fn take_over<K: OwnedWork>(
     Ok(count)
 }
 
-/// Queues all running work: the only process of an SQLite database does so when it starts. Returns how much.
+/// Queues all running work and returns how much it was. The only process of an SQLite database does so when it starts.
 pub async fn queue_all_running<K: OwnedWork>(
     mut conn: Conn<'_>,
     clock: &dyn Clock,
@@ -150,7 +150,7 @@ pub async fn queue_all_running<K: OwnedWork>(
     Ok(count)
 }
 
-/// The work that a process owns according to the store.
+/// The work that a process owns according to the database.
 pub async fn list_owned<K: OwnedWork>(
     conn: Conn<'_>,
     process: ProcessId,

@@ -1,5 +1,4 @@
-//! Cuts a template into text and placeholders, and follows where in a JSON text
-//! a placeholder stands.
+//! Splits a template into text and placeholders, and tracks whether a placeholder is inside a JSON string.
 
 /// A part of a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,8 +10,8 @@ pub(super) enum Piece<'t> {
     Argument(&'t str),
 }
 
-/// The parts of a template, in order. Braces around anything but a name (white
-/// space aside) are text. `{name}` is text, too, unless `with_arguments`.
+/// The parts of a template, in order. Braces around anything but a name (with optional white space) are text. `{name}` is
+/// text, too, unless `with_arguments`.
 pub(super) fn pieces(template: &str, with_arguments: bool) -> impl Iterator<Item = Piece<'_>> {
     let mut rest = template;
     std::iter::from_fn(move || {
@@ -30,14 +29,14 @@ fn first_piece(rest: &str, with_arguments: bool) -> Option<(Piece<'_>, &str)> {
     if with_arguments && let Some((name, after)) = enclosed(rest, "{", "}") {
         return Some((Piece::Argument(name), after));
     }
-    // Text reaches to the next brace: one that stands here opens nothing.
+    // Text extends to the next brace; a brace at this position opens no placeholder.
     let start = first.len_utf8();
     let end = rest[start..].find('{').map_or(rest.len(), |found| start + found);
     let (text, after) = rest.split_at(end);
     Some((Piece::Text(text), after))
 }
 
-/// The name between `open` and `close` at the start of `rest`, and what follows.
+/// The name between `open` and `close` at the start of `rest`, and the remaining text.
 fn enclosed<'t>(rest: &'t str, open: &str, close: &str) -> Option<(&'t str, &'t str)> {
     let inside = rest.strip_prefix(open)?;
     let end = inside.find(|c: char| !is_name_char(c) && !c.is_whitespace())?;
@@ -51,8 +50,8 @@ fn is_name_char(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '-' | '.')
 }
 
-/// Where in a JSON text the scanner is, by the template's own text: a value that
-/// is filled in never opens or closes a string.
+/// The position of the scanner in a JSON text. Only the template's own text counts: an inserted value never opens or
+/// closes a string.
 #[derive(Default)]
 pub(super) struct JsonScanner {
     in_string: bool,
@@ -75,8 +74,8 @@ impl JsonScanner {
         self.in_string
     }
 
-    /// What has to stand before a value here: in `"\{name}"` the lone backslash
-    /// would swallow the value's own escape, so it is made a whole one.
+    /// The text to insert before a value: in `"\{name}"` the single backslash would escape the value's first character, so
+    /// it is doubled.
     pub(super) fn close_escape(&mut self) -> &'static str {
         if std::mem::take(&mut self.after_backslash) { "\\" } else { "" }
     }

@@ -24,7 +24,7 @@ use crate::domain::error::{Error, FieldError};
 /// The rule that a field's value breaks. `Display` completes a sentence whose subject is the field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Violation {
-    /// The field is absent, null or, where its type says so, blank.
+    /// The field is absent, null or, if its type forbids that, blank.
     Missing,
     /// The value has another JSON type than this one.
     Type(&'static str),

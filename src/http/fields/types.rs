@@ -17,7 +17,7 @@ use crate::http::envelope::Platform;
 pub(in crate::http) trait FieldType {
     type Value;
 
-    /// The checked value; none where it counts as absent.
+    /// The checked value; none if it counts as absent.
     fn check(raw: &RawValue) -> Result<Option<Self::Value>, Violation>;
 
     fn schema() -> Schema;
@@ -149,7 +149,7 @@ pub(in crate::http) trait Choice {
     fn words() -> Vec<&'static str>;
 }
 
-/// The value that a word stands for.
+/// The value of a word.
 fn choose<C: Choice>(word: &str) -> Result<C::Value, Violation> {
     let words = C::words();
     let known = if words.contains(&word) { word.parse().ok() } else { None };

@@ -1,5 +1,5 @@
-//! `/calendars/{token}.ics`: a calendar's bookings, for any calendar program. The address is the only
-//! credential, so what a program is not told is plain text, and who guesses is counted like any visitor.
+//! `/calendars/{token}.ics`: a calendar's bookings, for any calendar program. The address is the only credential, so
+//! requests count towards the rate limits of their address, like a visitor's. Errors are plain text.
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -32,12 +32,12 @@ pub(in crate::http) fn routes(state: &AppState) -> Router<AppState> {
     routes.route_layer(from_fn_with_state(state.clone(), limit))
 }
 
-/// The address of a calendar's file on the server of this address.
+/// The URL of a calendar's file on the server at `public_url`.
 pub(in crate::http) fn url(public_url: &str, token: CalendarToken) -> String {
     format!("{public_url}/calendars/{token}.ics")
 }
 
-/// Answers 304 where the program has this very file.
+/// Answers 304 if the program has the current file.
 async fn read(State(state): State<AppState>, PathParam(name): PathParam, headers: HeaderMap) -> Response {
     let Some(token) = token(&name) else { return not_found() };
     let file = match calendars::read_ics(&state.services, token).await {
@@ -47,13 +47,13 @@ async fn read(State(state): State<AppState>, PathParam(name): PathParam, headers
     };
     let mut response_headers = HeaderMap::new();
     response_headers.insert(CONTENT_TYPE, TEXT_CALENDAR);
-    // Kept by the program alone, and asked for each time: a booking shows at the next look.
+    // Only the program may store the file, and must revalidate it each time, so a booking appears at the next refresh.
     response_headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     response_headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response_headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response_headers.insert(HeaderName::from_static("x-robots-tag"), HeaderValue::from_static("noindex"));
     let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(Sha256::digest(&file)));
-    // Base64 in quotes: it cannot fail.
+    // A tag is base64 in quotes, so this cannot fail.
     if let Ok(tag) = HeaderValue::try_from(tag) {
         if is_not_modified(&headers, &tag) {
             response_headers.insert(ETAG, tag);
@@ -64,7 +64,7 @@ async fn read(State(state): State<AppState>, PathParam(name): PathParam, headers
     (response_headers, file).into_response()
 }
 
-/// The token of a file's name.
+/// Extracts the token from a file name.
 fn token(name: &str) -> Option<CalendarToken> {
     let digits = name.strip_suffix(".ics").filter(|digits| digits.len() == 32)?;
     Uuid::try_parse(digits).ok().map(CalendarToken)
@@ -95,7 +95,7 @@ fn failed(error: Error) -> Response {
     response
 }
 
-/// Counts the request with those of its address on the widget API.
+/// Counts the request towards the widget API's limit for its address.
 async fn limit(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let Some(limits) = &state.limits else { return next.run(request).await };
     let peer = request.extensions().get::<Peer>().copied();

@@ -1,6 +1,6 @@
 //! The pages for people: the demo chat at `/` and the API reference at `/docs`.
-//! Each is one self-contained answer from the binary: it loads nothing but this
-//! server's own JSON, and its policy permits nothing else.
+//! Each page is one self-contained response: it requests only this server's own JSON, and its policy permits nothing
+//! else.
 
 pub(super) mod calendar_file;
 mod etag;
@@ -16,7 +16,7 @@ use axum::routing::{MethodRouter, get};
 
 use page::{Page, PageSources};
 
-/// `GET` and `HEAD` of `/` and `/docs`. Needs no state, and belongs outside of the layers of both APIs.
+/// `GET` and `HEAD` of `/` and `/docs`. The routes need no state and none of the layers of the APIs.
 pub(super) fn router<S>() -> Router<S>
 where
     S: Clone + Send + Sync + 'static,

@@ -1,4 +1,4 @@
-//! A page: HTML with its style and script put in, and the headers that hold it to them.
+//! A page: HTML with its style and script inlined, and a content security policy that permits only these.
 
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
@@ -12,14 +12,14 @@ use sha2::{Digest as _, Sha256};
 
 use super::etag::is_not_modified;
 
-/// Where the HTML has its style and its script.
+/// The placeholders for style and script in the HTML.
 const STYLE_SLOT: &str = "/*style*/";
 const SCRIPT_SLOT: &str = "/*script*/";
 
 /// The source files of a page.
 #[derive(Debug)]
 pub(super) struct PageSources {
-    /// With one [`STYLE_SLOT`] as the text of a `style`, one [`SCRIPT_SLOT`] as that of a `script`.
+    /// Contains one [`STYLE_SLOT`] as the text of a `style`, and one [`SCRIPT_SLOT`] as the text of a `script`.
     pub html: &'static str,
     pub styles: &'static [&'static str],
     pub scripts: &'static [&'static str],
@@ -33,7 +33,7 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Puts style and script into the HTML, and permits exactly these two by their hashes.
+    /// Inlines style and script, and permits exactly these two by their hashes.
     pub(super) fn assemble(sources: &PageSources) -> Self {
         let style = sources.styles.join("\n");
         let script = sources.scripts.join("\n");
@@ -42,11 +42,11 @@ impl Page {
         let etag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(Sha256::digest(&body)));
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-        // Kept, but asked for each time: a new binary shows its own pages at once.
+        // Clients revalidate their copy each time, so the pages of a new binary appear at once.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        // Both are base64 and fixed text, so neither can fail.
+        // Both values consist of base64 and fixed text, so neither conversion can fail.
         for (name, value) in [(CONTENT_SECURITY_POLICY, policy), (ETAG, etag)] {
             if let Ok(value) = HeaderValue::try_from(value) {
                 headers.insert(name, value);
@@ -55,7 +55,7 @@ impl Page {
         Self { body: body.into(), headers }
     }
 
-    /// The whole page, or 304 where the client has it.
+    /// The whole page, or 304 if the client has it.
     pub(super) fn respond(&self, request: &HeaderMap) -> Response {
         let headers = self.headers.clone();
         if self.is_not_modified(request) {
@@ -69,8 +69,7 @@ impl Page {
     }
 }
 
-/// Nothing is allowed but the page's own style and script, icons within the page, and
-/// requests to this server.
+/// A policy that permits only the page's own style and script, inline icons, and requests to this server.
 fn policy(style: &str, script: &str) -> String {
     let hash = |text: &str| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)));
     format!(

@@ -48,7 +48,7 @@ const FINAL_READ_DELAY: Duration = Duration::from_secs(1);
 struct Bounds {
     bytes: usize,
     time: Duration,
-    /// For how long the client may send nothing.
+    /// How long the client may pause.
     silence: Duration,
 }
 
@@ -146,14 +146,14 @@ pub(super) struct TrackedBody {
 
 impl TrackedBody {
     fn is_read(&self) -> bool {
-        // The body itself does not remember the end of one that came in chunks.
+        // A chunked body does not report its end again after it has been read.
         self.read == ReadState::Complete || self.body.is_end_stream()
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ReadState {
-    /// Nobody has asked for it. hyper sends `100 Continue` when somebody does.
+    /// No read has been attempted. hyper sends `100 Continue` at the first one.
     Untouched,
     Started,
     Complete,
@@ -170,7 +170,7 @@ pub(super) struct UnreadBody {
 }
 
 impl UnreadBody {
-    /// Lends a request's body to those who answer the request.
+    /// Lends a request's body to the code that answers the request.
     pub(super) fn lend(request: Request<Incoming>) -> (axum::extract::Request, Self) {
         let version = request.version();
         let expects = request.headers().get(header::EXPECT);
@@ -187,19 +187,19 @@ impl UnreadBody {
     pub(super) fn finish(self, response: &mut Response, unread: &Arc<AtomicUsize>, tasks: &Tasks) {
         let is_http_2 = self.version == Version::HTTP_2;
         if is_http_2 {
-            // Has no meaning there (RFC 9113, section 8.2.2).
+            // HTTP/2 forbids this header (RFC 9113, section 8.2.2).
             response.headers_mut().remove(header::CONNECTION);
         }
         if self.body.get().is_read() {
             return;
         }
         unread.fetch_add(1, Ordering::AcqRel);
-        // Something else may still be reading it, though no handler does today.
+        // The handler may have passed the body on, so it could still be in use; no handler does that today.
         let Some(TrackedBody { body, read }) = self.body.reclaim() else { return };
         if read == ReadState::Broken || closes(response) {
             return;
         }
-        // A client that awaits `100 Continue` may send its body or the next request: nobody can tell which it will be.
+        // A client that awaits `100 Continue` may send either its body or the next request; the server cannot tell which.
         let awaits_continue = self.awaits_continue && read == ReadState::Untouched;
         let is_large = body.size_hint().lower() > KEEP_ALIVE_BOUNDS.bytes as u64;
         if !is_http_2 && (awaits_continue || is_large) {
@@ -220,7 +220,7 @@ fn closes(response: &Response) -> bool {
     response.headers().get(header::CONNECTION).is_some_and(|value| value == "close")
 }
 
-/// Reads the rest of a body; whether its end came within the bounds.
+/// Reads the rest of a body, and returns whether it ended within the bounds.
 async fn discard(body: Incoming, bounds: Bounds) -> bool {
     let mut rest = Limited::new(body, bounds.bytes);
     let reading = async {
@@ -259,7 +259,7 @@ async fn close_within(bounds: Bounds, mut stream: impl AsyncRead + AsyncWrite + 
         }
         sleep(FINAL_READ_DELAY).await;
     };
-    // Whoever is still sending after that is reset.
+    // A client that is still sending after that gets a reset.
     let _ = timeout(bounds.time, discarding).await;
 }
 
@@ -274,7 +274,7 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(300);
     const LONG: Duration = Duration::from_mins(10);
 
-    /// How long the connection of a client that does this stays open.
+    /// Returns how long the connection of a client with this behaviour stays open.
     async fn time_to_close(
         bounds: Bounds,
         is_sending: bool,
@@ -292,7 +292,7 @@ mod tests {
         started.elapsed()
     }
 
-    /// A byte now and then, for ever.
+    /// Sends single bytes with pauses, for ever.
     async fn trickle(mut client: DuplexStream) {
         while client.write_all(b"x").await.is_ok() {
             sleep(Duration::from_millis(5)).await;

@@ -1,5 +1,5 @@
-//! The loop that accepts connections: bounded in number, in the size of a head, and in time: for a
-//! head to come, and for a client to take what is sent.
+//! Accepts and serves connections. Limits apply to their number, to the size of a request's head, and to the time in which
+//! a head must arrive and a client must read a response.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -30,21 +30,21 @@ use crate::config;
 use crate::lifecycle::Tasks;
 
 const MAX_HEADERS: usize = 64;
-/// Of a request's head, in bytes.
+/// The maximum size of a request's head, in bytes.
 const MAX_HEAD: usize = 32 * 1024;
 const MAX_STREAMS: u32 = 64;
-/// How long an HTTP/2 connection may be silent before it is asked whether it lives, and then to answer.
+/// The time after which a silent HTTP/2 connection is pinged, and the time in which it must respond.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
-/// How long to wait after an accept that failed of us: no file is free, no memory.
+/// The delay after a failure to accept that is not the peer's fault, such as a lack of file descriptors or memory.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
-/// How long answers may still be written once the grace is over: waiting requests are told of it then.
+/// How long responses may still be written after the grace period, because waiting requests are answered only then.
 const FORCE_CLOSE_DELAY: Duration = Duration::from_secs(3);
-/// How long the readers of streams have to take the end of them, and clients that are still sending to read their answer,
-/// when the process stops.
+/// How long clients have, when the process stops, to read the end of an event stream, or to read their response if they are
+/// still sending.
 const STREAM_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Accepts connections until the soft stop, and serves each in a task of its own, which ends when
-/// its last request is answered.
+/// Accepts connections until the soft stop. Each connection is served in its own task, which ends when its last request is
+/// answered.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -61,7 +61,7 @@ pub async fn serve(
     }
 }
 
-/// The next connection, once there is room for it.
+/// Accepts the next connection as soon as the limit permits it.
 async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
@@ -72,14 +72,14 @@ async fn accept(
             Ok((stream, peer)) => return Ok((stream, Peer(peer), permit)),
             Err(error) if is_connection_error(&error) => {}
             Err(error) => {
-                tracing::warn!("no connection could be accepted: {error}");
+                tracing::warn!("a connection could not be accepted: {error}");
                 tokio::time::sleep(ACCEPT_BACKOFF).await;
             }
         }
     }
 }
 
-/// The peer left before it was accepted: nothing is wrong here.
+/// Whether the peer disconnected before its connection was accepted, which is not a fault of this server.
 fn is_connection_error(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -90,7 +90,7 @@ fn is_connection_error(error: &io::Error) -> bool {
 fn builder(tasks: &Tasks, http: &config::Http) -> Builder<TrackedExecutor> {
     let mut builder =
         Builder::new(TrackedExecutor { tasks: tasks.clone(), write_timeout: http.write_timeout });
-    // The head's time-out is also how long a connection may be idle between two requests.
+    // This timeout also limits how long a connection may be idle between two requests.
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -127,22 +127,22 @@ where
     }
 }
 
-/// What has been seen of a connection.
+/// The state of a connection.
 #[derive(Debug, Default)]
 struct ConnectionState {
-    /// A request has come.
+    /// Whether a request has arrived.
     has_request: AtomicBool,
-    /// One was answered with a stream of events.
+    /// Whether a request was answered with an event stream.
     has_stream: AtomicBool,
-    /// The bodies that were not read before their request was answered: the client may still be sending them.
+    /// The number of bodies that were not read before their request was answered; the client may still be sending them.
     unread: Arc<AtomicUsize>,
-    /// The requests that have no answer yet.
+    /// The requests that have not been answered yet.
     in_flight_requests: TaskTracker,
 }
 
 impl ConnectionState {
-    /// Waits, once the process stops, until a connection is held by streams alone whose reader does
-    /// not take the end of them.
+    /// When the process stops, waits until only event streams keep the connection open, because the client does not read
+    /// their end.
     async fn until_only_streams_remain(&self) {
         self.in_flight_requests.close();
         loop {
@@ -173,11 +173,11 @@ impl Server {
         let tasks = self.tasks.clone();
         let task = async move {
             let _permit = permit;
-            // A small answer must not wait for the acknowledgement of the one before.
+            // Otherwise a small response waits for the acknowledgement of the previous one.
             let _ = stream.set_nodelay(true);
             let state = Arc::new(ConnectionState::default());
             let service = service(router, peer, Arc::clone(&state), tasks);
-            // A client that stops reading would otherwise keep what waits for it, and its place.
+            // Otherwise a client that stops reading keeps its response in memory, and its permit.
             let mut stream = Box::pin(TimeoutStream::new(stream));
             stream.as_mut().set_write_timeout_pinned(Some(write_timeout));
             let (shared, stream) = Shared::pair(stream);
@@ -202,9 +202,9 @@ impl Server {
                 let mut is_stopping = false;
                 loop {
                     tokio::select! {
-                        // An error here is the peer's: it is gone, or speaks no HTTP.
+                        // An error here is caused by the peer: it disconnected, or does not speak HTTP.
                         ended = connection.as_mut() => break ended,
-                        // The version is found out, and HTTP/2 started, without a time-out of their own.
+                        // hyper has no timeout for detecting the HTTP version and for the HTTP/2 handshake.
                         () = &mut first_request_timeout => return,
                         () = &mut force_close => return,
                         () = &mut only_streams_remain => return,
@@ -247,7 +247,7 @@ fn service(
         state.has_request.store(true, Ordering::Release);
         let (mut request, unread) = UnreadBody::lend(request);
         request.extensions_mut().insert(peer);
-        // Its body is never asked for.
+        // The body of a response to HEAD is never polled.
         let is_head = request.method() == Method::HEAD;
         let (response_future, state, tasks) =
             (router.clone().oneshot(request), Arc::clone(&state), tasks.clone());
@@ -263,7 +263,7 @@ fn service(
     }))
 }
 
-/// Whether an answer has no end of its own.
+/// Whether a response is an event stream, which has no end of its own.
 fn is_stream(response: &Response) -> bool {
     response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream")
 }

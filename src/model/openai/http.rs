@@ -76,7 +76,7 @@ pub(in crate::model) async fn post(endpoint: &Endpoint, body: Vec<u8>) -> Result
             return Err(kind);
         }
         Err(_) => {
-            tracing::warn!(model.host = host, "a model did not begin to answer in time");
+            tracing::warn!(model.host = host, "a model did not start to respond in time");
             return Err(ModelError::Timeout);
         }
     };

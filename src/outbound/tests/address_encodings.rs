@@ -1,4 +1,4 @@
-//! Every way we know to write an address that is not public.
+//! All known encodings of addresses that are not public.
 
 #[path = "../../../tests/it/guard/address_encodings.rs"]
 mod encodings;

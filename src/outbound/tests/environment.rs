@@ -1,4 +1,4 @@
-//! The client in processes with an environment of their own.
+//! The client in child processes with their own environment.
 
 use std::process::Command;
 

@@ -30,7 +30,7 @@ fn allow(entries: &[&str]) -> AllowHosts {
     AllowHosts::parse(entries).unwrap()
 }
 
-/// Sends with nothing let through for all, and `entries` for the workspace.
+/// Sends with `entries` as the workspace's allowed hosts, and none for all workspaces.
 async fn send(request: OutboundRequest, entries: &[&str]) -> Result<OutboundResponse, OutboundError> {
     GuardedClient::new(AllowHosts::default()).unwrap().send(request, &allow(entries)).await
 }

@@ -1,4 +1,4 @@
-//! Names whose addresses change, or are not what they seem: with a resolver of our own.
+//! Names whose addresses change or are disguised, with a resolver of our own.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -12,15 +12,15 @@ use crate::outbound::address::is_public;
 use crate::outbound::resolver::PublicResolver;
 use crate::outbound::{AllowHosts, GuardedClient, OutboundError, OutboundResponse, UrlError};
 
-/// Stands for a public address: nothing leaves this machine.
+/// Counts as a public address, so that nothing leaves this machine.
 const FAKE_PUBLIC: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 fn is_public_or_fake(address: IpAddr) -> bool {
     address == FAKE_PUBLIC || is_public(address)
 }
 
-/// A client whose resolver gives these answers in turn, then the last one for ever; with all names that it
-/// was asked for.
+/// A client whose resolver returns these answers in turn, and then repeats the last one. Also returns the list of resolved
+/// names.
 fn client(answers: &[&[&str]]) -> (GuardedClient, Arc<Mutex<Vec<String>>>) {
     let parse = |text: &&str| SocketAddr::new(text.parse().unwrap(), 0);
     let answers: VecDeque<Vec<SocketAddr>> =
@@ -101,7 +101,7 @@ async fn the_address_that_was_looked_at_is_the_one_that_is_called() {
     let canary = Canary::new();
     let server = Server::on(FAKE_PUBLIC.into(), canary.port(), answer);
     let public = FAKE_PUBLIC.to_string();
-    // Public to whoever asks first, and this machine to whoever asks again.
+    // A public address for the first lookup, and this machine for the second.
     let (client, lookups) = client(&[&[&public], &["127.0.0.1"], &[&public], &["127.0.0.1"]]);
 
     let outcomes = [

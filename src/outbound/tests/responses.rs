@@ -1,4 +1,4 @@
-//! What comes back, and what is sent.
+//! Requests as they are sent, and responses as they are returned.
 
 use std::io::{ErrorKind, Write};
 use std::net::TcpListener;
@@ -124,7 +124,7 @@ async fn an_answer_may_be_as_large_as_the_limit() {
     }
 }
 
-/// On two threads: the connection is dropped while this one waits.
+/// With another thread, because the connection is dropped while this one waits.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn an_endless_answer_is_not_read_to_its_end() {
     let (broken, breaks) = channel();

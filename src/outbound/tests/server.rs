@@ -1,4 +1,4 @@
-//! A listener on loopback that gives one answer to whatever it is asked.
+//! A listener on loopback that gives the same response to every request.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream};
@@ -18,13 +18,13 @@ impl Server {
         Self::serving(move |stream| stream.write_all(&response).is_ok())
     }
 
-    /// The same on another address of this machine.
+    /// Like [`Self::answering`], on another address of this machine.
     pub(super) fn on(address: IpAddr, port: u16, response: &'static str) -> Self {
         let listener = TcpListener::bind((address, port)).unwrap();
         Self::listening(listener, move |stream| stream.write_all(response.as_bytes()).is_ok())
     }
 
-    /// Answers each request by `serve`, which says whether the connection stays.
+    /// Answers each request with `serve`, which returns whether the connection stays open.
     pub(super) fn serving(serve: impl Fn(&mut TcpStream) -> bool + Send + 'static) -> Self {
         Self::listening(TcpListener::bind("127.0.0.1:0").unwrap(), serve)
     }
@@ -65,8 +65,8 @@ fn read_head(stream: &mut TcpStream) -> Option<String> {
     String::from_utf8(head).ok()
 }
 
-/// Listens, and must never be reached. The kernel completes a connection
-/// without our accepting it, so nothing that was tried is missed.
+/// A listener that must never be reached. The kernel completes connections before they are accepted, so it detects every
+/// attempt.
 pub(super) struct Canary(TcpListener);
 
 impl Canary {
@@ -76,7 +76,7 @@ impl Canary {
         Self(listener)
     }
 
-    /// One on IPv6 with the same port, where the machine has IPv6.
+    /// A listener on IPv6 with the same port, if the machine has IPv6.
     pub(super) fn on_ipv6(&self) -> Option<Self> {
         let listener = TcpListener::bind(("::1", self.port())).ok()?;
         listener.set_nonblocking(true).unwrap();

@@ -1,8 +1,8 @@
-//! A document read in a child process: this program itself, with a bounded memory and time. Libraries that read PDF and
-//! HTML can be made to recurse, to swell or to run on by a small file; then the child dies, and nothing else does.
+//! Reads a document in a child process: this program itself, with limited memory and time. A small malicious file can make
+//! PDF and HTML libraries recurse, use much memory or hang; then only the child is killed.
 //!
-//! The file comes on its standard input. It answers with Markdown and exit code 0, or with a fault's text and
-//! [`REFUSED`]; whatever else its end may be, the document made it fail.
+//! The child reads the file from standard input. It writes Markdown and exits with code 0, or writes an error text and exits
+//! with [`REFUSED`]. Any other exit means that the document crashed the child.
 
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -19,16 +19,16 @@ use crate::lifecycle::limit_process_resources;
 
 /// The address space of a child, in bytes.
 pub(super) const MEMORY_LIMIT: u64 = 512 * 1024 * 1024;
-/// The time of the processor that a child has, should its parent not end it before.
+/// The processor time of a child, in case its parent does not kill it earlier.
 const CPU_TIME_LIMIT: Duration = Duration::from_secs(20);
 /// Stack size for the recursive converters, in bytes.
 const STACK_SIZE: usize = 16 * 1024 * 1024;
-/// The exit code of a child that says why the document has no text.
+/// The exit code of a child that wrote why the document cannot be read.
 const REFUSED: u8 = 3;
 /// Maximum length of an error text, in bytes.
 const MAX_ERROR_LENGTH: usize = 1000;
 
-/// The Markdown of a file, read by a child of this program. It is killed where this is dropped.
+/// Reads the Markdown of a file in a child process, which is killed when this future is dropped.
 pub(super) async fn read(program: &Path, file: &[u8], format: Format) -> Result<String, IngestError> {
     let mut command = Command::new(program);
     command.args(["read-document", "--format", format.as_str()]).env_clear().kill_on_drop(true);
@@ -37,7 +37,7 @@ pub(super) async fn read(program: &Path, file: &[u8], format: Format) -> Result<
     let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(IngestError::Failed);
     };
-    // A child that died took no more; how it ended tells why.
+    // A write to a dead child fails; its exit status tells the cause.
     let _ = input.write_all(file).await;
     drop(input);
     let limit = u64::try_from(MAX_TEXT).unwrap_or(u64::MAX);
@@ -57,7 +57,7 @@ pub(super) async fn read(program: &Path, file: &[u8], format: Format) -> Result<
     }
 }
 
-/// The child's part.
+/// The work of the child: reads the file from `input` and writes its Markdown, or an error text, to `output`.
 pub fn read_as_child(format: Format, input: impl Read, mut output: impl Write) -> io::Result<ExitCode> {
     limit_process_resources(MEMORY_LIMIT, CPU_TIME_LIMIT)?;
     let mut file = Vec::new();

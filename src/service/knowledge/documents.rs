@@ -1,4 +1,4 @@
-//! The documents of a knowledge base: read and cut first, then written in one transaction under the base's lock.
+//! The documents of a knowledge base: prepared first, then written in one transaction under the base's lock.
 
 use super::{DocumentSource, lock, require_active, write_error};
 use crate::domain::account::Account;
@@ -12,7 +12,7 @@ use crate::store::knowledge::documents::{self, DocumentWrite};
 use crate::store::knowledge::knowledge_bases;
 use crate::store::{Conn, StoreError};
 
-/// How many documents a base takes through the API.
+/// The maximum number of documents in a base, for documents added through the API.
 const MAX_DOCUMENTS: i64 = 10_000;
 
 /// Whether an existing document may be replaced.
@@ -27,11 +27,11 @@ pub enum OnConflict {
 pub struct DocumentDetails {
     pub document: Document,
     pub text: String,
-    /// How many of its passages have a vector; None where no endpoint is configured.
+    /// How many of its passages have a vector; `None` if no endpoint is configured.
     pub embedded: Option<i64>,
 }
 
-/// Makes a document, or replaces the one of its slug: a search sees the old one or the new.
+/// Creates a document, or replaces the one with its slug in one transaction: a search sees either the old or the new one.
 pub async fn put(
     services: &Services,
     account: &Account,
@@ -114,7 +114,7 @@ pub async fn find(
     services.db.read(read).await?.ok_or_else(|| DocumentId::not_found(name))
 }
 
-/// Removes a document. As it was.
+/// Deletes a document and returns it.
 pub async fn delete(
     services: &Services,
     account: &Account,
@@ -151,7 +151,7 @@ async fn find_in_tx(
     match name.parse() {
         Ok(id) => documents::find(conn, base.workspace, base.id, id).await,
         Err(_) if is_slug(name) => documents::find_by_slug(conn, base.workspace, base.id, name).await,
-        // A store may not even take it.
+        // The database may not even accept such a text.
         Err(_) => Ok(None),
     }
 }

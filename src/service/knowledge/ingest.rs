@@ -1,5 +1,5 @@
-//! A document made ready to be written: read and cut, a few at a time, and waited for so long and no longer.
-//! PDF and HTML are read by a child process.
+//! Prepares a document for writing: extracts its text and splits it into passages. The number of concurrent documents and
+//! their time are limited. A child process reads PDF and HTML.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -14,9 +14,9 @@ use crate::domain::error::Error;
 use crate::domain::knowledge::{DocumentTooLarge, Format, Language, MAX_FILE, PreparedDocument};
 use crate::formats::documents::{ExtractError, to_markdown};
 
-/// How many are read at once.
+/// How many documents are read at once.
 const MAX_CONCURRENT: usize = 4;
-/// How many may arrive, wait and be written at once: each is held whole.
+/// How many documents may be arriving, waiting or being written at once: each is completely in memory.
 const MAX_UPLOADS: usize = 16;
 /// How long a document may wait to be read, and then be read.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -34,12 +34,12 @@ pub struct DocumentSource {
     pub file: Bytes,
 }
 
-/// Why no document was made, as a sentence goes on after "the document".
+/// Why a document was not ingested. The texts continue a sentence that starts with "The document".
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
     #[error(transparent)]
     Extract(#[from] ExtractError),
-    /// The same, as the child said it.
+    /// An [`ExtractError`] in the child, as text.
     #[error("{0}")]
     Refused(String),
     #[error("is too large: {0}")]
@@ -48,10 +48,10 @@ pub enum IngestError {
     Failed,
     #[error("cannot be read: it takes longer than {} s", TIMEOUT.as_secs())]
     TooSlow,
-    /// Others are being read: the same again may succeed.
+    /// Too many documents are being read; a retry may succeed.
     #[error("has to wait: too many others are being read")]
     Busy,
-    /// A fault of ours.
+    /// A fault of this server.
     #[error("cannot be read, for the program that does it cannot be started: {0}")]
     NotStarted(std::io::Error),
 }
@@ -76,10 +76,10 @@ fn busy() -> Error {
     Error::Overloaded { text: "Too many documents are being read", retry_after: Duration::from_secs(5) }
 }
 
-/// Reads and cuts documents. Cheap to clone.
+/// Extracts documents and splits them into passages. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct DocumentExtractor {
-    /// This program, which reads as a child.
+    /// This program, which also runs as the child.
     program: Arc<Path>,
     permits: Arc<Semaphore>,
     upload_permits: Arc<Semaphore>,
@@ -87,7 +87,7 @@ pub struct DocumentExtractor {
 }
 
 impl DocumentExtractor {
-    /// With the program whose `read-document` reads PDF and HTML.
+    /// `program` is run with `read-document` to read PDF and HTML.
     #[must_use]
     pub fn new(program: PathBuf) -> Self {
         Self {
@@ -98,18 +98,18 @@ impl DocumentExtractor {
         }
     }
 
-    /// The same, but no document may take longer.
+    /// Sets the time in which a document must be read.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
-    /// A place for a document that is about to arrive, held until it is stored.
+    /// Acquires a permit for a document that is about to arrive, to be held until it is stored.
     pub fn acquire_upload(&self) -> Result<OwnedSemaphorePermit, Error> {
         Arc::clone(&self.upload_permits).try_acquire_owned().map_err(|_| busy())
     }
 
-    /// The document, cut for a base of this language.
+    /// Prepares a document for a base of this language.
     pub async fn ingest(
         &self,
         source: DocumentSource,
@@ -140,7 +140,7 @@ impl DocumentExtractor {
             Ok(PreparedDocument::prepare(slug, title, url, format, markdown, language)?)
         };
         let (sender, receiver) = oneshot::channel();
-        // Not one of the runtime's own threads: a stop would wait for it.
+        // A blocking thread of the runtime would delay the shutdown.
         let thread = std::thread::Builder::new().name("document".to_owned()).stack_size(STACK_SIZE);
         let spawned = thread.spawn(move || {
             let prepared = catch_unwind(AssertUnwindSafe(prepare));

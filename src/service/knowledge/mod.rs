@@ -1,4 +1,4 @@
-//! Knowledge bases, as the platform API sets them up and tries them. Their documents are in [`documents`].
+//! Knowledge bases of the platform API: create, read, rename, delete and search. [`documents`] has their documents.
 
 mod child;
 pub mod documents;
@@ -16,7 +16,7 @@ use crate::domain::knowledge::{Hit, KnowledgeBase, Language, SearchMode};
 use crate::store::knowledge::{embedding_jobs, knowledge_bases};
 use crate::store::{Conn, StoreError};
 
-/// A base to be made; its fields were checked.
+/// A new base with validated fields.
 #[derive(Debug)]
 pub struct CreateKnowledgeBase {
     pub slug: String,
@@ -24,15 +24,15 @@ pub struct CreateKnowledgeBase {
     pub language: Language,
 }
 
-/// A base, and how far it is embedded.
+/// A base, and the progress of its embedding.
 #[derive(Debug)]
 pub struct KnowledgeBaseDetails {
     pub base: KnowledgeBase,
-    /// How many of its passages have a vector; None where no endpoint is configured.
+    /// How many of its passages have a vector; `None` if no endpoint is configured.
     pub embedded: Option<i64>,
 }
 
-/// Makes a base.
+/// Creates a base.
 pub async fn create(
     services: &Services,
     account: &Account,
@@ -59,14 +59,14 @@ pub async fn create(
     Err(Error::Conflict(format!("There is a knowledge base with the slug '{}' already.", base.slug)))
 }
 
-/// The base of the account's workspace that has this id, as it was sent.
+/// The base of the account's workspace with this id, as it was sent.
 pub async fn find(services: &Services, account: &Account, name: &str) -> Result<KnowledgeBase, Error> {
     let id = KnowledgeBaseId::parse(name)?;
     let read = async |conn: Conn<'_>| knowledge_bases::find(conn, account.workspace, id).await;
     require_active(services.db.read(read).await?, name)
 }
 
-/// The same, and how far it is embedded.
+/// The base with this id, as it was sent, and the progress of its embedding.
 pub async fn read(services: &Services, account: &Account, name: &str) -> Result<KnowledgeBaseDetails, Error> {
     let base = find(services, account, name).await?;
     let embedded = services.db.read(async |conn| count_embedded(services, conn, &base, None).await).await?;
@@ -84,7 +84,7 @@ pub async fn list(
     Page::read(&services.db, limit, read, |base| base.id).await
 }
 
-/// Gives it another name, or none.
+/// Changes or removes the name of a base.
 pub async fn rename(
     services: &Services,
     account: &Account,
@@ -95,23 +95,23 @@ pub async fn rename(
     update(services, account, name, |base| KnowledgeBase { name: to.clone(), updated_at: now, ..base }).await
 }
 
-/// Deletes it: it is known no more, and its documents are removed by and by. As it was.
+/// Deletes a base and returns it. It is not found any more, and its documents are removed in the background.
 pub async fn delete(services: &Services, account: &Account, name: &str) -> Result<KnowledgeBase, Error> {
     let now = services.clock.now();
     update(services, account, name, |base| KnowledgeBase { archived_at: Some(now), updated_at: now, ..base })
         .await
 }
 
-/// A search query whose fields were checked.
+/// A search with validated fields.
 #[derive(Debug)]
 pub struct SearchRequest {
     pub query: String,
-    /// How many passages at most.
+    /// The maximum number of passages.
     pub limit: usize,
     pub by: SearchMode,
 }
 
-/// The passages that fit best, the best first.
+/// The best matching passages, best first.
 pub async fn search(
     services: &Services,
     account: &Account,
@@ -126,7 +126,7 @@ pub async fn search(
     Ok(services.tools.searcher.find(&base, &request.query, request.limit, request.by).await?)
 }
 
-/// How many passages of a base, or of one document in it, have a vector of the model that is configured.
+/// How many passages of a base, or of one of its documents, have a vector of the configured model.
 async fn count_embedded(
     services: &Services,
     conn: Conn<'_>,
@@ -162,7 +162,7 @@ async fn update(
     services.db.write(write).await.map_err(write_error)?
 }
 
-/// The base, locked; or that there is none.
+/// Locks and returns a base; the inner error means that it does not exist.
 async fn lock(
     conn: Conn<'_>,
     workspace: WorkspaceId,

@@ -23,19 +23,19 @@ use crate::{
 
 pub(super) enum Action {
     Send(Vec<u8>),
-    /// Sends so many bytes without a line end.
+    /// Sends this many bytes without a line end.
     Flood(usize),
-    /// Sends a byte now and then, never a line end.
+    /// Sends single bytes with pauses, and never a line end.
     Drip,
-    /// Says nothing more, and keeps the connection.
+    /// Sends nothing more, and keeps the connection open.
     Hang,
 }
 
 pub(super) struct Outcome {
     pub(super) result: Result<ModelAnswer, ModelError>,
-    /// Each request as it came, head and body.
+    /// Each request as received, head and body.
     pub(super) requests: Vec<String>,
-    /// How many bytes of a flood the client took.
+    /// How many bytes of a flood the client read.
     pub(super) sent: usize,
 }
 
@@ -65,7 +65,7 @@ pub(super) fn events(chunks: &[Value]) -> Action {
     Action::Send(bytes)
 }
 
-/// Nothing: the connection is closed when a script has ended.
+/// Closes the connection, as the end of every script does.
 pub(super) fn close() -> Action {
     Action::Send(Vec::new())
 }
@@ -78,11 +78,11 @@ pub(super) async fn run(actions: Vec<Action>) -> Outcome {
     run_with("", None, actions).await
 }
 
-/// How long a silent answer is waited for; a flood is no silence, however slowly a busy machine sends it.
+/// The client's idle timeout: short, but a flood must not count as silence on a busy machine.
 const IDLE: Duration = Duration::from_millis(300);
 const FLOOD_IDLE: Duration = Duration::from_secs(30);
 
-/// Asks the scripted server, or `base_url` where it is not empty.
+/// Calls the scripted server, or `base_url` if it is not empty.
 pub(super) async fn run_with(base_url: &str, key: Option<&str>, actions: Vec<Action>) -> Outcome {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let own_url = format!("http://{}/v1/", listener.local_addr().unwrap());
@@ -102,8 +102,8 @@ pub(super) async fn run_with(base_url: &str, key: Option<&str>, actions: Vec<Act
     Outcome { result, requests: log.requests, sent: log.sent }
 }
 
-/// Asks twice, one after the other, a server that ends each stream a moment after its
-/// `[DONE]`; says how many connections were made.
+/// Makes two calls, one after the other, to a server that ends each stream shortly after its `[DONE]`. Returns the number
+/// of connections.
 pub(super) async fn count_connections_of_two_calls(stream: &[u8]) -> usize {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
