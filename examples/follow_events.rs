@@ -1,5 +1,4 @@
-//! Follows the events of a workspace as a stream, and goes on where it was when the connection is lost: the example of
-//! `docs/events.md`.
+//! Follows the events of a workspace as a stream, and resumes after a lost connection: the example in `docs/events.md`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example for the command line")]
 #![expect(clippy::disallowed_methods, reason = "it stands outside the server, and has settings of its own")]

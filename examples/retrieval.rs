@@ -1,8 +1,8 @@
-//! How well a server's search finds what it should: every paragraph of a question set becomes a document, every question is
-//! searched for, and the answer is right where it is the paragraph that the question was written about. By words, by vectors, and
-//! by both. `scripts/retrieval` starts a server and runs this; docs/knowledge.md has the figures.
+//! Measures the search quality of a server: every paragraph of a question set becomes a document, and every question is a
+//! query. A result is correct if it is the paragraph that the question was written about. Searches by words, by vectors, and by
+//! both. `scripts/retrieval` starts a server and runs this; docs/knowledge.md has the figures.
 //!
-//! The set is a file of `SQuAD`'s form: `XQuAD` (<https://github.com/google-deepmind/xquad>, CC BY-SA 4.0) has the same 1,190
+//! The set is a file in the format of `SQuAD`: `XQuAD` (<https://github.com/google-deepmind/xquad>, CC BY-SA 4.0) has the same 1,190
 //! questions in twelve languages.
 
 #![expect(clippy::print_stdout, reason = "a command line tool")]
@@ -21,13 +21,13 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// How many passages a search is asked for; several may be of one document.
+/// The number of passages of a search; several may belong to one document.
 const PASSAGES: usize = 20;
-/// So many documents count.
+/// The number of documents that count.
 const RANKS: usize = 10;
-/// Searches under way at once.
+/// Concurrent searches.
 const AT_ONCE: usize = 2;
-/// How long all documents may take to be embedded.
+/// The time for all documents to be embedded.
 const EMBEDDED_WITHIN: Duration = Duration::from_hours(1);
 
 #[derive(Parser)]
@@ -35,21 +35,21 @@ struct Arguments {
     /// The server's address: `http://127.0.0.1:8080`.
     #[arg(long)]
     server: String,
-    /// A key of the workspace where the documents go.
+    /// A key of the workspace for the documents.
     #[arg(long)]
     key: String,
-    /// A folder with `xquad.en.json` and the like.
+    /// A folder with `xquad.en.json` and the files of other languages.
     #[arg(long)]
     data: PathBuf,
-    /// Which of them, by the language in the name.
+    /// The languages to measure, as in the file names.
     #[arg(long, value_delimiter = ',', default_value = "en,de,es,ru,zh")]
     languages: Vec<String>,
-    /// What to search by: `words`, `vectors` or `both`. The latter two wait until all documents are embedded.
+    /// The search modes: `words`, `vectors` or `both`. The latter two wait until all documents are embedded.
     #[arg(long, value_delimiter = ',', default_value = "words")]
     by: Vec<String>,
 }
 
-/// A file of `SQuAD`'s form.
+/// A file in the format of `SQuAD`.
 #[derive(Deserialize)]
 struct QuestionSet {
     data: Vec<Article>,
@@ -78,7 +78,7 @@ struct Filled {
     questions: Vec<(String, String)>,
 }
 
-/// Adds up over questions.
+/// Sums over all questions.
 #[derive(Default)]
 struct Figures {
     questions: usize,
@@ -120,7 +120,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 impl Client {
-    /// Makes a base, and a document of each paragraph. Its title says nothing: the text alone is to be found.
+    /// Creates a base, and a document for each paragraph, with a meaningless title, so that only the text is found.
     async fn fill(&self, folder: &Path, language: &str) -> anyhow::Result<Filled> {
         let path = folder.join(format!("xquad.{language}.json"));
         let text = std::fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
@@ -153,7 +153,7 @@ impl Client {
         Ok(figures)
     }
 
-    /// At which place, from 1, a question's own paragraph is among the documents that were found.
+    /// The rank, from 1, of the question's own paragraph among the documents that were found.
     async fn rank_of(
         &self,
         base: &str,
@@ -231,7 +231,7 @@ impl Figures {
     }
 }
 
-/// The base's language for a file's.
+/// The language of the base for the language code of a file.
 fn stemmed_as(language: &str) -> &'static str {
     match language {
         "ar" => "arabic",

@@ -1,4 +1,4 @@
-//! Clients in a closed loop: each sends its next message when it has the answer to its last.
+//! Clients in a closed loop: each sends its next message when it has received the response to the previous one.
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,11 @@ use tokio::task::JoinSet;
 
 use crate::report::{Figures, print_head, print_line};
 
-/// How many conversations one measurement talks in: few enough messages go to each that the model is sent
-/// a short history, as the pass-through sends it.
+/// The number of conversations in one measurement. With few messages in each, the model gets a short history, as from the
+/// pass-through.
 const CONVERSATIONS: usize = 2048;
 
-/// What is measured, and for how long.
+/// The parameters of the measurement.
 #[derive(Args)]
 pub(crate) struct Run {
     /// The server's address: `http://127.0.0.1:8080`.
@@ -25,12 +25,12 @@ pub(crate) struct Run {
     /// A key of the workspace that the messages are sent to.
     #[arg(long)]
     key: String,
-    /// The assistant that answers, by the UUID that the widget API knows.
+    /// The UUID of the assistant in the widget API.
     #[arg(long)]
     assistant: String,
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// Clients at once, each number in turn.
+    /// The numbers of concurrent clients to measure with.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 64])]
     clients: Vec<usize>,
 }
@@ -42,7 +42,7 @@ enum Workload {
     Platform,
 }
 
-/// One client's messages: where they go and what they say.
+/// The destination and content of a client's messages.
 #[derive(Clone)]
 struct Target {
     url: String,
@@ -51,7 +51,7 @@ struct Target {
 }
 
 impl Run {
-    /// Measures pass-through, widget API and platform API by turns, for each number of clients.
+    /// Measures the pass-through, the widget API and the platform API, for each number of clients.
     pub(crate) async fn measure(self) -> anyhow::Result<()> {
         let http = crate::http_client()?;
         print_head();
@@ -63,7 +63,7 @@ impl Run {
                 ("platform enqueue", Workload::Platform),
             ] {
                 let targets = self.targets(&http, workload, *clients).await?;
-                // What is cold (connections, prepared statements, caches) is not what is measured.
+                // Warms up connections, prepared statements and caches.
                 closed_loop(&http, &targets, Duration::from_secs(1)).await?;
                 let figures = closed_loop(&http, &targets, Duration::from_secs(self.seconds)).await?;
                 print_line(name, *clients, &figures, bare.as_ref());
@@ -75,7 +75,7 @@ impl Run {
         Ok(())
     }
 
-    /// Conversations for each client alone, so that none waits for another's turn.
+    /// Separate conversations for each client, so that no client waits for the turn of another.
     async fn targets(
         &self,
         http: &reqwest::Client,
@@ -148,7 +148,7 @@ async fn closed_loop(
     Ok(Figures::new(times, failed, begun.elapsed()))
 }
 
-/// The time of each message that was answered with a success, and how many were not.
+/// The time of each successful message, and the number of failed ones.
 async fn one_client(http: reqwest::Client, targets: Vec<Target>, end: Instant) -> (Vec<Duration>, usize) {
     let (mut times, mut failed) = (Vec::new(), 0);
     for target in targets.iter().cycle() {

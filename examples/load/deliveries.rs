@@ -16,25 +16,25 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-/// How long nothing may arrive while something is waited for.
+/// The longest wait for the next delivery.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What is measured, and for how long.
+/// The parameters of the measurement.
 #[derive(Args)]
 pub(crate) struct Deliveries {
-    /// The server's address: `http://127.0.0.1:8080`. It has to let webhooks go to 127.0.0.1.
+    /// The server's address: `http://127.0.0.1:8080`. It must allow webhooks to 127.0.0.1.
     #[arg(long)]
     server: String,
     /// A key of the workspace whose events are sent.
     #[arg(long)]
     key: String,
-    /// Where the events are received.
+    /// The address that receives the events.
     #[arg(long)]
     listen: SocketAddr,
-    /// How long messages are written.
+    /// For how many seconds messages are written.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// Writers at once, each in conversations of its own.
+    /// The number of concurrent writers, each with its own conversations.
     #[arg(long, default_value_t = 64)]
     clients: usize,
 }
@@ -69,7 +69,7 @@ impl Deliveries {
         Ok(())
     }
 
-    /// Writes messages that ask for no reply; how many.
+    /// Writes messages that request no reply, and returns their number.
     async fn write(&self, http: &reqwest::Client) -> anyhow::Result<usize> {
         let end = Instant::now() + Duration::from_secs(self.seconds);
         let mut clients = JoinSet::new();
@@ -105,7 +105,7 @@ async fn send(http: &reqwest::Client, url: &str, key: &str, body: &Value) -> any
     Ok(serde_json::from_str(&text)?)
 }
 
-/// Counts what is posted here.
+/// Receives and counts deliveries.
 async fn receive(listen: SocketAddr) -> anyhow::Result<Arc<AtomicUsize>> {
     let received = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&received);

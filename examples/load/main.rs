@@ -1,5 +1,5 @@
-//! The load generator behind `scripts/bench`: a model that answers at once, a bare pass-through to compare with, clients of
-//! both APIs, readers of the events, and a receiver of webhooks. It speaks public HTTP only.
+//! The load generator behind `scripts/bench`: a model that responds immediately, a bare pass-through for comparison, clients of
+//! both APIs, event readers, and a webhook receiver. It only uses the public HTTP APIs.
 
 #![expect(clippy::print_stdout, reason = "a command line tool")]
 #![expect(clippy::disallowed_methods, reason = "servers that only a benchmark meets")]
@@ -27,7 +27,7 @@ enum Command {
     Model {
         #[arg(long)]
         listen: SocketAddr,
-        /// How long it thinks.
+        /// The delay of its response.
         #[arg(long, default_value_t = 0)]
         delay_ms: u64,
     },
@@ -41,7 +41,7 @@ enum Command {
     },
     /// Measures both APIs of a server, and the pass-through.
     Run(clients::Run),
-    /// Measures what open streams of events cost a server in memory.
+    /// Measures the memory that open event streams use in a server.
     Streams(streams::Streams),
     /// Measures webhook deliveries of a server to one healthy endpoint.
     Deliveries(deliveries::Deliveries),
@@ -59,7 +59,7 @@ async fn main() -> anyhow::Result<()> {
     }
 }
 
-/// A client for this machine alone, as many connections as it takes.
+/// A client for this machine only, without a limit of connections.
 fn http_client() -> reqwest::Result<reqwest::Client> {
     reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(Duration::from_secs(30)).build()
 }

@@ -1,4 +1,4 @@
-//! What a measurement came to, as a line of a table.
+//! Prints the result of a measurement as a line of a table.
 
 #![expect(
     clippy::float_arithmetic,
@@ -21,12 +21,12 @@ impl Figures {
         Self { times, failed, length }
     }
 
-    /// Messages a second that were answered with a success.
+    /// Successful messages per second.
     fn rate(&self) -> f64 {
         self.times.len() as f64 / self.length.as_secs_f64()
     }
 
-    /// The time within which this many of a hundred messages were answered, in milliseconds.
+    /// A percentile of the response times, in milliseconds.
     fn percentile(&self, percent: usize) -> f64 {
         let at = (self.times.len() * percent / 100).min(self.times.len().saturating_sub(1));
         self.times.get(at).map_or(f64::NAN, |time| time.as_secs_f64() * 1000.0)
@@ -40,7 +40,7 @@ pub(crate) fn print_head() {
     );
 }
 
-/// `bare` is the pass-through's figures for as many clients.
+/// `bare` has the figures of the pass-through with the same number of clients.
 pub(crate) fn print_line(name: &str, clients: usize, figures: &Figures, bare: Option<&Figures>) {
     let (rate, p50, p99) = (figures.rate(), figures.percentile(50), figures.percentile(99));
     let ratio = bare.map_or_else(String::new, |bare| format!("{:.2}", rate / bare.rate()));

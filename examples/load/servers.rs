@@ -1,4 +1,4 @@
-//! The two servers that a measurement needs beside ours.
+//! The two other servers that a measurement needs.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -55,7 +55,7 @@ struct PassThrough {
     url: String,
 }
 
-/// Serves the least that could answer a widget: one call of the model, nothing stored.
+/// Serves the minimum that could answer a widget: one model call, and no storage.
 pub(crate) async fn pass_through(listen: SocketAddr, model: String) -> anyhow::Result<()> {
     let state = PassThrough { client: crate::http_client()?, url: format!("{model}/chat/completions") };
     let router = Router::new().route("/api/conversations/{uuid}/messages", post(pass_on));

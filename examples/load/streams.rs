@@ -1,5 +1,4 @@
-//! Readers that stay: what so many open streams of events cost the server in memory, and how soon one event
-//! reaches all of them.
+//! Many open event streams: the memory that they use in the server, and the time until one event reaches all of them.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-/// How long the server's memory may still move once all streams are open.
+/// The time for the server's memory to settle once all streams are open.
 const SETTLE: Duration = Duration::from_secs(3);
 
 #[derive(Args)]
@@ -17,7 +16,7 @@ pub(crate) struct Streams {
     /// The server's address: `http://127.0.0.1:8080`.
     #[arg(long)]
     server: String,
-    /// Its process, on this machine.
+    /// The id of its process, on this machine.
     #[arg(long)]
     pid: u32,
     /// A key of the workspace whose events are followed.
@@ -33,7 +32,7 @@ pub(crate) struct Streams {
 impl Streams {
     pub(crate) async fn measure(self) -> anyhow::Result<()> {
         let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).build()?;
-        // What a first request makes (connections to the store, prepared statements) is no stream's.
+        // The first request opens database connections and prepares statements, which must not count.
         self.send(&http).await?;
         let before = resident(self.pid)?;
         let (told, mut heard) = mpsc::unbounded_channel();
@@ -75,7 +74,7 @@ impl Streams {
     }
 }
 
-/// Tells of each event; the streams carry nothing else that has data.
+/// Reports each event; nothing else in the streams has data.
 async fn follow(mut response: reqwest::Response, told: mpsc::UnboundedSender<()>) -> anyhow::Result<()> {
     while let Some(chunk) = response.chunk().await? {
         for _ in chunk.windows(6).filter(|bytes| bytes == b"\ndata:") {

@@ -1,4 +1,4 @@
-//! A shard that commits one batch after another, with the statements of the server's writer.
+//! A shard that commits batches one after another, with the statements of the server's writer.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
@@ -13,14 +13,14 @@ const TEXT: &str =
     "Where is my order? I have been waiting for it since Tuesday, and nobody has told me anything.";
 const NOW: i64 = 1_767_225_600_000_000;
 
-/// Where an event's place in the log comes from.
+/// The source of an event's position in the log.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Log {
-    /// Nothing is logged.
+    /// No log is written.
     None,
-    /// The counter in the workspace's state, which is locked all the same.
+    /// The counter in the workspace's state, which is locked in any case.
     Counter,
-    /// A number that the database gives; stands for every way without that counter.
+    /// A process-wide sequence; represents every method that needs no lock.
     Sequence,
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct Shard {
     log: Log,
 }
 
-/// A message, and what its event says.
+/// A message and its event.
 struct Row {
     tenant: Tenant,
     id: Uuid,
@@ -45,7 +45,7 @@ impl Shard {
         Self { db, tenants, batch, log }
     }
 
-    /// Commits batches until `end`; how many messages they had.
+    /// Commits batches until `end`, and returns the number of their messages.
     pub(crate) async fn run(self, end: Instant) -> anyhow::Result<usize> {
         let mut messages = 0;
         let mut at = 0;
@@ -91,7 +91,7 @@ impl Shard {
     }
 }
 
-/// A number that no other event has, and that needs no lock of a row.
+/// A unique number that needs no row lock.
 fn sequence() -> i64 {
     static NEXT: AtomicI64 = AtomicI64::new(1 << 40);
     NEXT.fetch_add(1, Ordering::Relaxed)
@@ -101,7 +101,7 @@ fn id_of(tenant: &Tenant, table: &str) -> Uuid {
     if table == "conversations" { tenant.conversation } else { tenant.workspace }
 }
 
-/// Locks a row of each tenant, in the order of workspaces, and reads a column of it.
+/// Locks a row of each tenant, in the order of workspaces, and reads one of its columns.
 async fn lock(
     conn: Conn<'_>,
     table: &str,
@@ -172,7 +172,7 @@ async fn insert_events(conn: Conn<'_>, rows: &[Row], cursor: impl Fn(&Row) -> i6
     Ok(())
 }
 
-/// As long as the event of such a message is.
+/// A body with the length of a real event.
 fn body(row: &Row) -> String {
     format!(
         r#"{{"id":"evt_{}","type":"message.created","created_at":"2026-03-15T14:22:11Z","cursor":"{}","data":{{"conversation_id":"con_{}","message":{{"id":"msg_{}","sender_id":"usr_82hd92","sender_type":"user","text":"{TEXT}","created_at":"2026-03-15T14:22:11Z"}}}}}}"#,

@@ -1,6 +1,6 @@
-//! What the log of events costs the path of an admission: batches of messages, as the writer commits them, without the
-//! log; with it, its cursors from the counter under the workspace's lock, as the server has it; and with its cursors from
-//! a sequence instead. One run, by turns, so that only the ratios count.
+//! Measures the cost of the event log for admissions. Commits batches of messages like the writer: without the log, with
+//! cursors from the counter under the workspace's lock (as in the server), and with cursors from a sequence. The three
+//! alternate in one run, because only the ratios are meaningful.
 //!
 //! ```text
 //! cargo run --release --example log_cost                            SQLite
@@ -32,7 +32,7 @@ use batch::{Log, Shard};
 
 #[derive(Parser)]
 struct Arguments {
-    /// For each way and each shape, in each round.
+    /// Seconds for each method and shape, in each round.
     #[arg(long, default_value_t = 2)]
     seconds: u64,
     #[arg(long, default_value_t = 3)]
@@ -42,7 +42,7 @@ struct Arguments {
     batch: usize,
 }
 
-/// How many workspaces are written to, by how many processes of how many shards.
+/// The number of workspaces that are written to, of processes, and of shards in each process.
 struct Shape {
     workspaces: usize,
     processes: usize,
@@ -65,7 +65,7 @@ async fn main() -> anyhow::Result<()> {
         let shape = match url {
             Some(_) => Shape { workspaces, processes, shards: 4 },
             None if processes == 1 => Shape { workspaces, processes, shards: 1 },
-            // One process has an SQLite file.
+            // Only one process can use an SQLite file.
             None => continue,
         };
         let mut dbs = Vec::new();
@@ -77,7 +77,7 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs each way by turns, and prints the rate without the log, and of it what is left with it.
+/// Runs the methods alternately, and prints the rate without the log and the fractions of it with the log.
 async fn measure(arguments: &Arguments, shape: &Shape, dbs: &[Db]) -> anyhow::Result<()> {
     let tenants = seed::tenants(dbs.first().context("a process")?, shape.workspaces).await?;
     let (mut messages, mut spent) = ([0_usize; 3], [Duration::ZERO; 3]);
@@ -88,7 +88,7 @@ async fn measure(arguments: &Arguments, shape: &Shape, dbs: &[Db]) -> anyhow::Re
             let mut shards = JoinSet::new();
             for db in dbs {
                 for nth in 0..shape.shards {
-                    // A workspace is always in the same shard of its process.
+                    // A workspace always maps to the same shard of its process.
                     let own: Vec<_> = tenants.iter().skip(nth).step_by(shape.shards).copied().collect();
                     if !own.is_empty() {
                         shards.spawn(Shard::new(db.clone(), own, arguments.batch, log).run(end));

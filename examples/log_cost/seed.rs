@@ -1,4 +1,4 @@
-//! What batches are written to: workspaces with a conversation each.
+//! Creates the workspaces that batches are written to, each with one conversation.
 
 use rejoinder::store::{Conn, Db};
 use sqlx::QueryBuilder;
@@ -11,7 +11,7 @@ pub(crate) struct Tenant {
     pub(crate) conversation: Uuid,
 }
 
-/// The same statements on either database.
+/// Runs the same statements on either database.
 macro_rules! on_conn {
     ($conn:expr, |$c:ident| $body:expr) => {
         match $conn {
@@ -22,7 +22,7 @@ macro_rules! on_conn {
 }
 pub(crate) use on_conn;
 
-/// Makes so many, beside those that are there.
+/// Creates `count` new tenants.
 pub(crate) async fn tenants(db: &Db, count: usize) -> anyhow::Result<Vec<Tenant>> {
     let mut tenants: Vec<_> =
         (0..count).map(|_| Tenant { workspace: Uuid::now_v7(), conversation: Uuid::now_v7() }).collect();
@@ -70,7 +70,7 @@ async fn insert(mut conn: Conn<'_>, tenant: &Tenant) -> anyhow::Result<()> {
             query.push(table).push(" (").push(columns).push(") values (").push_bind(workspace).push(", ");
             for (nth, part) in rest.split('@').enumerate() {
                 if nth > 0 {
-                    // The assistant has its conversation's id.
+                    // The assistant has the id of its conversation.
                     query.push_bind(conversation);
                 }
                 query.push(part);

@@ -69,7 +69,7 @@ pub struct Server {
     grace: Duration,
 }
 
-/// What a server is built from; tests choose their own.
+/// The dependencies of a server; tests replace them.
 #[derive(Clone, Debug)]
 pub struct ServerDependencies {
     pub db: Db,

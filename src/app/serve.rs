@@ -1,4 +1,4 @@
-//! `serve`: runs a server until it is told to stop.
+//! `serve`: runs a server until it is stopped.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;

@@ -112,7 +112,7 @@ fn unknown(error: Error) -> Error {
     Error::Unavailable { outcome_unknown: true, source: Some(Box::new(error)) }
 }
 
-/// How a turn ended, from its row.
+/// The end of a turn, from its row.
 pub async fn read_end(services: &Services, turn: &Turn) -> Result<TurnEnd, Error> {
     let no_reply = || Error::internal(format!("the completed turn {} has no reply", turn.id));
     let reason = turn.reason.as_deref().unwrap_or_default();

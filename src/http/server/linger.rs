@@ -29,10 +29,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::lifecycle::Tasks;
 
-/// What is discarded to keep a connection. Reading more costs more than a new connection; Go's server has the same bound.
+/// The limits for keeping a connection. Discarding more costs more than a new connection; Go's server has the same limit.
 const KEEP_ALIVE_BOUNDS: Bounds =
     Bounds { bytes: 256 * 1024, time: Duration::from_secs(5), silence: Duration::from_secs(5) };
-/// What is discarded before a connection is closed, or a stream of HTTP/2 is reset.
+/// The limits of discarding before a connection is closed, or an HTTP/2 stream is reset.
 const CLOSE_BOUNDS: Bounds = Bounds {
     // Several times the largest body that any route accepts (10 MiB), because many clients read no answer before they
     // have sent everything.

@@ -1,4 +1,4 @@
-//! What one process keeps in memory: caches, limiters, and the requests that wait or follow.
+//! The state that one process keeps in memory: caches, limiters, and the requests that wait or follow.
 
 mod document_write_limiter;
 mod feed_cache;

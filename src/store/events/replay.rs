@@ -1,4 +1,4 @@
-//! Reads events that are to be delivered again.
+//! Reads events for a replay.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-// The chat: begins or resumes a conversation, sends messages, and recovers from what can go wrong.
+// The chat: starts or resumes a conversation, sends messages, and handles failures.
 
 const $ = (id) => document.getElementById(id);
 const SUGGESTIONS = [
@@ -22,7 +22,7 @@ async function start() {
   }
 }
 
-/** The conversation that was kept; nothing where the server does not know it any more. */
+/** The stored conversation; null if it no longer exists on the server. */
 async function resumeConversation() {
   try {
     return await api.history(conversation);
@@ -64,19 +64,19 @@ function showHistory(history) {
   focusMessage();
 }
 
-/** Not on a phone, whose keyboard would come up unasked. */
+/** Does nothing on a phone, where the focus would open the keyboard. */
 function focusMessage() {
   if (!matchMedia("(pointer: coarse)").matches) $("message").focus({ preventScroll: true });
 }
 
-/** Welcome and suggestions belong to a conversation in which the visitor has said nothing. */
+/** Shows the welcome and the suggestions until the visitor has sent a message. */
 function showBeginning() {
   const untouched = !$("log").querySelector(".visitor");
   $("welcome").hidden = $("chips").hidden = !untouched;
   $("restart").hidden = untouched;
 }
 
-/** A message that was under way when the page was left: its key gives the same answer again. */
+/** Resends a message that was in flight when the page was closed; the same key returns the same response. */
 async function finishPending() {
   const pending = storage.read("pending");
   if (!pending) return;
@@ -98,7 +98,7 @@ function submit(text) {
   void deliver(entry, { text: message, key: newKey(), before });
 }
 
-/** Sends a message and shows its reply, or its failure with a way on. Whether a reply came. */
+/** Sends a message and shows its reply, or an error with an action. Returns whether there was a reply. */
 async function deliver(entry, pending) {
   setBusy(true);
   storage.write("pending", pending);
@@ -114,7 +114,7 @@ async function deliver(entry, pending) {
     failure = error;
   }
   typing.end();
-  // Another conversation was begun meanwhile.
+  // The visitor has started another conversation meanwhile.
   if (!entry.isConnected) return false;
   const next = failure && (await showError(entry, pending, failure));
   if (next) return deliver(entry, next);
@@ -128,7 +128,7 @@ async function deliver(entry, pending) {
   return reply !== null;
 }
 
-/** Gives the message as it is to be sent at once again, if it is. */
+/** Shows an error. Returns the message to resend immediately, or null. */
 async function showError(entry, pending, failure) {
   if (failure.kind === "gone") return resendInNewConversation(entry, pending);
   if (!failure.uncertain) storage.write("pending", null);
@@ -142,14 +142,14 @@ async function showError(entry, pending, failure) {
     if (ended) return void restart();
     if (busy) return;
     box.remove();
-    // A definite answer is kept under its key: only a new key asks anew.
+    // The server repeats a definite response for the same key, so a real retry needs a new one.
     void deliver(entry, failure.uncertain ? pending : { ...pending, key: newKey() });
   });
   entry.append(box);
   return null;
 }
 
-/** The conversation is not there any more: a new one takes the message. */
+/** Sends the message in a new conversation, because the old one no longer exists. */
 async function resendInNewConversation(entry, pending) {
   storage.write("pending", null);
   try {
@@ -196,7 +196,7 @@ function setBusy(value) {
   if (!busy) focusMessage();
 }
 
-/** Characters as the server counts them: code points, without the space around. */
+/** The length as the server counts it: code points of the trimmed text. */
 function lengthOf(text) {
   return [...text.trim()].length;
 }

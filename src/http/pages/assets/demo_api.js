@@ -1,11 +1,11 @@
-// The widget door, as this page uses it: three requests, and what their answers mean here.
+// The three requests of the widget API that this page makes, and the meaning of their responses.
 
 const ASSISTANT = "550e8400-e29b-41d4-a716-446655440000";
 const LIMIT = 2000;
-/** A little more than the server waits for a reply (`widget.deadline`). */
+/** Longer than the server waits for a reply (`widget.deadline`). */
 const REPLY_TIMEOUT_MS = 75_000;
 
-/** What went wrong, in words for a visitor.
+/** An error, described for a visitor.
  *
  * `kind`: `gone` (no such conversation), `absent` (no demo here), `ended`, `invalid`, `refused`.
  * `uncertain`: the message may have arrived, so a retry must carry the same key. `after`: seconds. */
@@ -80,13 +80,13 @@ function contractError(response, answer) {
   return new ChatError("No reply came.", { detail: `${reason}. You were not charged.`, after });
 }
 
-/** A fresh key. Not `randomUUID`, which is missing where the page is not served by TLS. */
+/** A new key. `randomUUID` is not available without TLS. */
 function newKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** What outlives a reload: the conversation's UUID, and the message that awaits its answer. */
+/** The state that survives a reload: the conversation's UUID, and the message that waits for its reply. */
 const storage = {
   read(name) {
     try {
@@ -100,7 +100,7 @@ const storage = {
       if (value === null) localStorage.removeItem(`rejoinder.demo.${name}`);
       else localStorage.setItem(`rejoinder.demo.${name}`, JSON.stringify(value));
     } catch {
-      // A browser that keeps nothing: the conversation then ends with the page.
+      // The browser stores nothing, so the conversation ends with the page.
     }
   },
 };

@@ -1,4 +1,4 @@
-// How the parts of a conversation look: entries, function calls, and any JSON in readable form.
+// Renders the parts of a conversation: entries, function calls, and JSON in readable form.
 
 function visitorEntry(text) {
   return el("article", { class: "entry visitor", "aria-label": "You" }, el("div", { class: "bubble" }, text));
@@ -24,7 +24,7 @@ function note(text) {
   return el("p", { class: "note" }, text);
 }
 
-/** Title, detail (with `code`) and an action; waits `failure.after` seconds before it can be taken. */
+/** Shows title, detail (with `code`) and an action, which is enabled after `failure.after` seconds. */
 function errorBox(failure, label, action) {
   const button = el("button", { type: "button", class: "outline", onclick: action }, label);
   countDown(button, label, failure.after);
@@ -75,7 +75,7 @@ function callDetails({ name, arguments: given, result }) {
   );
 }
 
-/** A result in two words: how many there are of what it lists. */
+/** Summarizes a result in two words: the number of items in its list. */
 function resultSummary(result) {
   const list = Object.values(result ?? {}).find(Array.isArray);
   if (!list) return "done";
@@ -111,7 +111,7 @@ function readableList(values) {
   return el(plain ? "ul" : "ol", { class: plain ? "v-list" : "v-rows" }, values.map((value) => el("li", {}, readable(value))));
 }
 
-/** Moments by day: a line for each, its times beside it. */
+/** Groups times by day: one line for each day. */
 function readableDays(values) {
   const days = new Map();
   for (const value of values) {

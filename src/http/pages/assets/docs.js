@@ -1,4 +1,4 @@
-// The reference: reads /openapi.json of this server and shows it. Nothing else is loaded.
+// The API reference: loads /openapi.json of this server, and nothing else, and renders it.
 
 const $ = (id) => document.getElementById(id);
 const METHODS = ["get", "post", "put", "patch", "delete"];
@@ -23,7 +23,7 @@ function show() {
   $("index").replaceChildren(...groups.map(indexGroup));
   $("filter").addEventListener("input", filter);
   watch();
-  // The operation that the address names exists only now.
+  // The element that the URL's fragment names has only just been created.
   const named = document.getElementById(decodeURIComponent(location.hash.slice(1)));
   if (named) named.scrollIntoView();
 }
@@ -91,7 +91,7 @@ function parameterList(title, parameters) {
   if (parameters.length === 0) return null;
   const items = parameters.map((parameter) => {
     const schema = resolveSchema(parameter.schema);
-    // An absent parameter is what its schema may call null.
+    // The schema of an optional parameter allows null, which only means that it may be absent.
     const plain = { ...schema, type: typesOf(schema), description: parameter.description };
     return field(parameter.name, plain, parameter.required, 9);
   });
@@ -174,7 +174,7 @@ function panel(title, text, code) {
 
 const TOKEN = /("(?:[^"\\]|\\.)*")(\s*:)?|\b(true|false|null|-?\d+(?:\.\d+)?)\b/g;
 
-/** JSON text with its strings and words coloured. */
+/** JSON text with highlighted strings and keywords. */
 function highlight(json) {
   const nodes = [];
   let from = 0;
@@ -206,7 +206,7 @@ function filter() {
   if (!found) $("index").append(el("p", { class: "none" }, "No operation matches."));
 }
 
-/** Marks in the index the operation that is being read. */
+/** Highlights the visible operation in the index. */
 function watch() {
   const links = new Map([...$("index").querySelectorAll("a")].map((link) => [link.hash.slice(1), link]));
   const observer = new IntersectionObserver(

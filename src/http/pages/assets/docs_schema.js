@@ -1,8 +1,8 @@
-// Schemas of an OpenAPI 3.1 document: followed, named, listed as fields, and filled as examples.
+// Schemas of an OpenAPI 3.1 document: resolves and names them, lists their fields, and generates examples.
 
 let document_ = {};
 
-/** Follows a `$ref` within the document; what stands beside it is laid over. */
+/** Resolves a `$ref` within the document; its sibling keywords override the target's. */
 function resolveRef(schema, depth = 0) {
   if (!schema || typeof schema !== "object" || !schema.$ref || depth > 12) return schema ?? {};
   const { $ref: reference, ...beside } = schema;
@@ -11,7 +11,7 @@ function resolveRef(schema, depth = 0) {
   return { ...resolveRef(target, depth + 1), ...beside };
 }
 
-/** `allOf` joined into one; and a choice between something and null is that something. */
+/** Merges `allOf`, and replaces a choice between one schema and null with that schema. */
 function resolveSchema(schema) {
   let whole = resolveRef(schema);
   for (const part of whole.allOf ?? []) {
@@ -30,7 +30,7 @@ function typesOf(schema) {
   return [schema.type ?? []].flat().filter((type) => type !== "null");
 }
 
-/** Type, format and bounds in one line. */
+/** Type, format and limits in one line. */
 function kindOf(schema) {
   const types = typesOf(schema);
   const is = (type) => types.includes(type);
@@ -52,7 +52,7 @@ function bounds(least, most, unit) {
   return `${most === undefined ? `at least ${least}` : `at most ${most}`} ${unit}`.trim();
 }
 
-/** A schema's fields as a list; nothing where it has none to show. */
+/** A schema's fields as a list, or nothing if it has none. */
 function fieldsOf(schema, depth = 0) {
   const whole = resolveSchema(schema);
   if (depth > 6) return null;
@@ -87,8 +87,8 @@ function givenExample(schema) {
   return schema.example ?? schema.examples?.[0];
 }
 
-/** An example of a schema: its own where it has one, else one by its type. A request is shown
- * with what it needs and what has an example, no more. */
+/** An example of a schema: its own if it has one, otherwise one derived from its type. The example of a
+ * request only has the fields that are required or have an example. */
 function exampleOf(schema, { depth = 0, request = false } = {}) {
   const deeper = { depth: depth + 1, request };
   const whole = resolveSchema(schema);

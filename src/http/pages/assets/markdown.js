@@ -1,5 +1,5 @@
-// The part of Markdown that models and descriptions use: paragraphs, lists, headings, code
-// blocks; bold, italics, code and links within a line. What is none of these stays as it is.
+// Renders the subset of Markdown that models and descriptions use: paragraphs, lists, headings, code
+// blocks; bold, italics, code and links within a line. Everything else stays plain text.
 
 /** `text` as nodes in a `div.prose`. */
 function markdown(text) {
@@ -13,7 +13,7 @@ const ITEM = /^\s{0,3}([-*•]|\d{1,3}[.)])\s+(.*)$/;
 const FENCE = /^\s{0,3}```/;
 const HEADING = /^#{1,6}\s+(.*)$/;
 
-/** Appends the block that begins at line `at`; gives the line after it. */
+/** Appends the block that starts at line `at`, and returns the index of the line after it. */
 function block(lines, at, prose) {
   if (lines[at].trim() === "") return at + 1;
   if (FENCE.test(lines[at])) {

@@ -1,7 +1,7 @@
 "use strict";
-// What both pages use: elements, and copying. Text becomes nodes; no HTML is ever parsed.
+// Shared by both pages: elements and copying. Text becomes text nodes; no HTML is ever parsed.
 
-/** An element. `attributes`: `on…` are listeners, `false` and `null` are left out. */
+/** Creates an element. `attributes`: `on…` are listeners; `false` and `null` are omitted. */
 function el(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -13,7 +13,7 @@ function el(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** A button that copies what `text()` gives, and says that it did. */
+/** A button that copies the result of `text()` and confirms it. */
 function copyButton(text, label = "Copy") {
   const button = el("button", { type: "button", class: "copy", onclick: copy }, label);
   async function copy() {
@@ -28,7 +28,7 @@ async function copyText(text) {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    // Without TLS there is no clipboard, but on the machine itself.
+    // Without TLS, the clipboard API is only available on localhost.
     const field = el("textarea", { class: "visually-hidden", readonly: true });
     field.value = text;
     document.body.append(field);
