@@ -1,4 +1,4 @@
-//! Migrations are compiled in; cargo does not see by itself that one was added.
+//! Migrations are compiled in, but cargo does not detect a new file by itself.
 
 fn main() {
     println!("cargo:rerun-if-changed=migrations");
