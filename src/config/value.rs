@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::prelude::BASE64_STANDARD;
 use jiff::SpanRelativeTo;
 use jiff::fmt::friendly::SpanParser;
 use secrecy::{SecretBox, SecretString};
@@ -166,7 +166,7 @@ impl SettingValue for SecretKey {
     const EXPECTED: &'static str = "32 bytes in base64, as `openssl rand -base64 32` prints them";
 
     fn parse(text: &str) -> Option<Self> {
-        let bytes: [u8; 32] = BASE64.decode(text.trim()).ok()?.try_into().ok()?;
+        let bytes: [u8; 32] = BASE64_STANDARD.decode(text.trim()).ok()?.try_into().ok()?;
         Some(Arc::new(SecretBox::new(Box::new(bytes))))
     }
 }

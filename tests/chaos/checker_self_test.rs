@@ -64,8 +64,8 @@ async fn the_checker_finds_each_falsification() {
     let cluster = Cluster::start(Setup::new(Backend::Sqlite, 1)).await;
     let client = Client::new(&cluster, &Arc::new(History::new("checker_self_test", 0)));
     let monitor = LedgerMonitor::start(&cluster);
-    let conversation = client.create_conversation(Api::Widget, "widget").await;
-    let free = client.create_conversation(Api::Widget, "test").await;
+    let conversation = client.create_conversation(Api::Widget).await;
+    let free = client.create_test_conversation().await;
     let mut done = Vec::new();
     let plans = [
         (&conversation, Plan::Note),

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::join_all;
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 use crate::cluster::Cluster;
 use crate::history::History;
@@ -19,6 +21,23 @@ const PATIENCE: Duration = Duration::from_secs(90);
 pub enum Api {
     Widget,
     Platform,
+}
+
+impl Api {
+    pub const ALL: [Self; 2] = [Self::Widget, Self::Platform];
+
+    /// The APIs in turn.
+    pub fn nth(number: usize) -> Self {
+        Self::ALL[number % Self::ALL.len()]
+    }
+
+    /// The type of the conversations that are used through this API.
+    fn conversation_type(self) -> &'static str {
+        match self {
+            Self::Widget => "widget",
+            Self::Platform => "api",
+        }
+    }
 }
 
 /// A conversation, and the API through which the test uses it.
@@ -112,6 +131,11 @@ pub struct CompletedOperation {
     pub tries: usize,
 }
 
+/// Waits for the outcomes of operations that were started as tasks.
+pub async fn join_operations(tasks: Vec<JoinHandle<CompletedOperation>>) -> Vec<CompletedOperation> {
+    join_all(tasks).await.into_iter().map(Result::unwrap).collect()
+}
+
 pub struct Client {
     http: reqwest::Client,
     pub cluster: Arc<Cluster>,
@@ -135,8 +159,8 @@ impl Client {
     /// `None` if the client has to retry.
     async fn attempt(&self, operation: &Operation, node: usize) -> Option<Outcome> {
         let address = self.cluster.some_address(node).await;
-        let said = json!({ "key": operation.key, "text": operation.text, "at": address });
-        self.record("invoke", operation, &said);
+        let details = json!({ "key": operation.key, "text": operation.text, "at": address });
+        self.record("invoke", operation, &details);
         match self.send(operation, &address).await {
             Ok(response) => {
                 let outcome = judge(operation, response.clone());
@@ -192,17 +216,26 @@ impl Client {
     }
 
     /// Creates a conversation for this API exactly once, even if processes are killed meanwhile.
-    pub async fn create_conversation(&self, api: Api, kind: &str) -> Conversation {
+    pub async fn create_conversation(&self, api: Api) -> Conversation {
+        self.create_conversation_of_type(api, api.conversation_type()).await
+    }
+
+    /// Creates a widget conversation whose turns are free.
+    pub async fn create_test_conversation(&self) -> Conversation {
+        self.create_conversation_of_type(Api::Widget, "test").await
+    }
+
+    async fn create_conversation_of_type(&self, api: Api, kind: &str) -> Conversation {
         let key = format!("conversation-{:x}", rand::random::<u64>());
         let body = json!({ "assistant_id": "550e8400-e29b-41d4-a716-446655440000", "type": kind });
-        let made = wait_for("a conversation", async || {
+        let created = wait_for("a conversation", async || {
             let url = format!("{}/v1/conversations", self.cluster.some_address(0).await);
             let request = self.http.post(url).bearer_auth(&self.cluster.key).header("idempotency-key", &key);
-            let made: Value = request.json(&body).send().await.ok()?.json().await.ok()?;
-            made["data"]["id"].is_string().then_some(made)
+            let created: Value = request.json(&body).send().await.ok()?.json().await.ok()?;
+            created["data"]["id"].is_string().then_some(created)
         })
         .await;
-        let text = |name: &str| made["data"][name].as_str().unwrap_or_default().to_owned();
+        let text = |name: &str| created["data"][name].as_str().unwrap_or_default().to_owned();
         Conversation { api, id: text("id"), uuid: text("widget_uuid") }
     }
 

@@ -46,7 +46,7 @@ pub enum DatabaseRoute {
     Direct,
     /// Through a proxy that can fail, see [`Cluster::line`].
     Proxy,
-    /// A line that is `observed_ledger`, see [`Cluster::fault_proxy`].
+    /// Through a proxy that inspects each chunk, see [`Cluster::fault_proxy`].
     FaultProxy,
 }
 
@@ -88,7 +88,7 @@ pub struct Cluster {
     directory: TempDir,
     /// The failing proxy, with [`DatabaseRoute::Proxy`].
     pub line: Option<Proxy>,
-    /// The same where it is to be `observed_ledger`.
+    /// The inspecting proxy, with [`DatabaseRoute::FaultProxy`].
     pub fault_proxy: Option<FaultProxy>,
     pub outages: Outages,
     pub began: Instant,
@@ -136,9 +136,9 @@ impl Cluster {
         let workspace = workspace.replace("@TOOL@", &self.fakes.tool.url(""));
         std::fs::write(self.directory.path().join("workspace.toml"), workspace).expect("a file is written");
         self.run(&["apply", "workspace.toml"]);
-        let made = self.run(&["keys", "create", "--workspace", slug, "--name", "chaos", "--json"]);
-        let made: Value = serde_json::from_str(&made).expect("JSON");
-        made["key"].as_str().expect("a key").to_owned()
+        let created = self.run(&["keys", "create", "--workspace", slug, "--name", "chaos", "--json"]);
+        let created: Value = serde_json::from_str(&created).expect("JSON");
+        created["key"].as_str().expect("a key").to_owned()
     }
 
     /// A cluster on an empty database, with no process started.
@@ -173,9 +173,9 @@ impl Cluster {
         if let Some(db) = &db {
             let url = match setup.database_route {
                 DatabaseRoute::Direct => db.url(),
-                DatabaseRoute::Proxy => line.insert(Proxy::before(&db.url()).await).url().to_owned(),
+                DatabaseRoute::Proxy => line.insert(Proxy::start(&db.url()).await).url().to_owned(),
                 DatabaseRoute::FaultProxy => {
-                    fault_proxy.insert(FaultProxy::before(&db.url()).await).url().to_owned()
+                    fault_proxy.insert(FaultProxy::start(&db.url()).await).url().to_owned()
                 }
             };
             settings.push(("DATABASE_URL".to_owned(), url));
@@ -233,12 +233,12 @@ impl Cluster {
         let mut process = command.stdout(Stdio::piped()).stderr(log).spawn().expect("the program starts");
         let output = process.stdout.take().expect("its output is piped");
         *self.nodes[node].process.lock().unwrap() = Some(process);
-        let (said, lines) = std::sync::mpsc::channel();
+        let (sender, lines) = std::sync::mpsc::channel();
         let lines = Mutex::new(lines);
         // Reads to the end, because a server that writes to a closed pipe may fail.
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
-                let _ = said.send(line);
+                let _ = sender.send(line);
             }
         });
         let banner =

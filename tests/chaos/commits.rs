@@ -33,10 +33,10 @@ async fn a_commit_whose_answer_is_lost_is_resolved() {
     let mut done = Vec::new();
     for _ in 0..size("CHAOS_POINTS", 1) {
         for lost in [Lost::Admission, Lost::Reply] {
-            for (api, kind) in [(Api::Widget, "widget"), (Api::Platform, "api")] {
+            for api in Api::ALL {
                 for has_key in [true, false] {
                     let number = done.len();
-                    let conversation = client.create_conversation(api, kind).await;
+                    let conversation = client.create_conversation(api).await;
                     let text = format!("conversation-{number} {lost:?} {}", Plan::Note.word());
                     let fault_proxy = cluster.fault_proxy.as_ref().expect("the setup has one");
                     cut(fault_proxy, lost, &text, &cuts);

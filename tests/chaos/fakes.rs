@@ -87,12 +87,12 @@ impl Fakes {
     pub async fn start() -> Self {
         let fakes = Self { model: FakeModel::start().await, tool: FakeTool::start().await };
         let mut failed = HashSet::new();
-        fakes.model.script().otherwise(move |request: &ModelRequest| {
-            let said = request.last_text("user").unwrap_or_default();
-            let is_flaky = Plan::of(&said) == Plan::Flaky && failed.insert(said.clone());
-            if is_flaky { transient_failure(&said) } else { default_answer(request) }
+        fakes.model.script().respond_with(move |request: &ModelRequest| {
+            let prompt = request.last_text("user").unwrap_or_default();
+            let is_flaky = Plan::of(&prompt) == Plan::Flaky && failed.insert(prompt.clone());
+            if is_flaky { transient_failure(&prompt) } else { default_answer(request) }
         });
-        fakes.tool.script().otherwise(default_result);
+        fakes.tool.script().respond_with(default_result);
         fakes
     }
 }
@@ -106,16 +106,18 @@ pub fn rounds(request: &ModelRequest) -> usize {
 
 /// The model's answer to a request.
 pub fn default_answer(request: &ModelRequest) -> Reply {
-    let said = request.last_text("user").unwrap_or_default();
-    let plan = Plan::of(&said);
+    let prompt = request.last_text("user").unwrap_or_default();
+    let plan = Plan::of(&prompt);
     let reply = match plan {
         Plan::Refuse => Reply::error(StatusCode::BAD_REQUEST, "No."),
         _ if plan.tools().is_empty() || (plan != Plan::Loop && rounds(request) > 0) => {
-            Reply::text(&format!("re: {said}"))
+            Reply::text(&format!("re: {prompt}"))
         }
-        _ => Reply::tool_calls(plan.tools().iter().map(|name| ToolCall::new(name, &json!({ "text": said })))),
+        _ => {
+            Reply::tool_calls(plan.tools().iter().map(|name| ToolCall::new(name, &json!({ "text": prompt }))))
+        }
     };
-    reply.after(Duration::from_millis(thinking_millis(&said)))
+    reply.after(Duration::from_millis(thinking_millis(&prompt)))
 }
 
 /// A transient failure, after which the turn is retried.

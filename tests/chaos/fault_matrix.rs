@@ -33,7 +33,7 @@ const MODEL_FAULTS: [ModelFault; 16] = [
     ("502", || html(StatusCode::BAD_GATEWAY), "model_unavailable", "The model is unavailable"),
     ("503", || failing(StatusCode::SERVICE_UNAVAILABLE), "model_unavailable", "The model is unavailable"),
     ("401", || failing(StatusCode::UNAUTHORIZED), "model_refused", "The model refused the request"),
-    ("silent", || Reply::text("Never.").held_by(&Gate::closed()), "model_timeout", "Connection timeout"),
+    ("silent", || Reply::text("Never.").gated_by(&Gate::closed()), "model_timeout", "Connection timeout"),
     (
         "slow",
         || Reply::text("Drop by drop").paced(Duration::from_secs(5)),
@@ -128,10 +128,9 @@ async fn run(test: &str, backend: Backend) {
     let monitor = LedgerMonitor::start(&cluster);
     misbehave(&cluster);
     let mut done = Vec::new();
-    let apis = || [(Api::Widget, "widget"), (Api::Platform, "api")];
     for (name, _, part) in TOOL_FAULTS.map(|(name, _, reply, part)| (name, reply, part)) {
-        for (api, kind) in apis() {
-            let sent = send(&client, done.len(), api, kind, name).await;
+        for api in Api::ALL {
+            let sent = send(&client, done.len(), api, name).await;
             let calls = calls_of(&client, &sent).await;
             let error = calls[0]["result"]["error"].as_str().unwrap_or_default();
             assert_eq!(calls.len(), 1, "{name}, {api:?}: {calls:?}");
@@ -140,8 +139,8 @@ async fn run(test: &str, backend: Backend) {
         }
     }
     for (name, _, code, words) in MODEL_FAULTS {
-        for (api, kind) in apis() {
-            let sent = send(&client, done.len(), api, kind, name).await;
+        for api in Api::ALL {
+            let sent = send(&client, done.len(), api, name).await;
             let response = sent.outcome.response().expect("it was answered");
             if api == Api::Widget {
                 let expected =
@@ -167,26 +166,26 @@ async fn run(test: &str, backend: Backend) {
 
 /// Makes the fakes fail as the last word of a message says.
 fn misbehave(cluster: &Cluster) {
-    cluster.fakes.model.script().otherwise(|request: &ModelRequest| {
-        let said = request.last_text("user").unwrap_or_default();
-        let name = said.rsplit(' ').next().unwrap_or_default();
+    cluster.fakes.model.script().respond_with(|request: &ModelRequest| {
+        let prompt = request.last_text("user").unwrap_or_default();
+        let name = prompt.rsplit(' ').next().unwrap_or_default();
         if let Some((_, reply, ..)) = MODEL_FAULTS.iter().find(|(fault, ..)| *fault == name) {
             return reply();
         }
         match TOOL_FAULTS.iter().find(|(fault, ..)| *fault == name) {
-            Some((_, call, ..)) if fakes::rounds(request) == 0 => Reply::tool_calls([call(&said)]),
-            _ => Reply::text(&format!("re: {said}")),
+            Some((_, call, ..)) if fakes::rounds(request) == 0 => Reply::tool_calls([call(&prompt)]),
+            _ => Reply::text(&format!("re: {prompt}")),
         }
     });
-    cluster.fakes.tool.script().otherwise(|request: &ToolRequest| {
-        let said = String::from_utf8_lossy(&request.body).into_owned();
-        let fault = TOOL_FAULTS.iter().find(|(name, ..)| said.contains(name));
+    cluster.fakes.tool.script().respond_with(|request: &ToolRequest| {
+        let body = String::from_utf8_lossy(&request.body).into_owned();
+        let fault = TOOL_FAULTS.iter().find(|(name, ..)| body.contains(name));
         fault.map_or_else(unused, |(_, _, reply, _)| reply())
     });
 }
 
-async fn send(client: &Client, number: usize, api: Api, kind: &str, fault: &str) -> CompletedOperation {
-    let conversation = client.create_conversation(api, kind).await;
+async fn send(client: &Client, number: usize, api: Api, fault: &str) -> CompletedOperation {
+    let conversation = client.create_conversation(api).await;
     let text = format!("conversation-{number} {fault}");
     let operation = Operation { number, conversation, text, key: None, auto_reply: true };
     client.perform(operation, 0).await

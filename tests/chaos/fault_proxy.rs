@@ -50,7 +50,7 @@ pub struct FaultProxy {
 
 impl FaultProxy {
     /// A proxy in front of the server at a URL (`http://…`, `postgres://…`).
-    pub async fn before(url: &str) -> Self {
+    pub async fn start(url: &str) -> Self {
         let mut url = Url::parse(url).expect("a URL");
         let target = format!("{}:{}", url.host_str().expect("a host"), url.port().expect("a port"));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a spare port");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::checker::check;
-use crate::client::{Api, Client, Operation, Outcome};
+use crate::client::{Api, Client, Operation, Outcome, join_operations};
 use crate::cluster::{Cluster, Setup, try_get};
 use crate::evidence::{Reader, gather};
 use crate::fakes::{self, Plan};
@@ -28,20 +28,17 @@ async fn a_frozen_process_is_fenced_off_when_it_wakes_up() {
     let gate = hold_first_calls(&cluster);
 
     // Turns of both APIs wait for the model and for a tool that must not be repeated.
-    for (number, (api, plan)) in [Api::Widget, Api::Platform]
-        .into_iter()
-        .flat_map(|api| [Plan::Plain, Plan::Note].map(|plan| (api, plan)))
-        .enumerate()
+    for (number, (api, plan)) in
+        Api::ALL.into_iter().flat_map(|api| [Plan::Plain, Plan::Note].map(|plan| (api, plan))).enumerate()
     {
-        let conversation =
-            client.create_conversation(api, if api == Api::Widget { "widget" } else { "api" }).await;
+        let conversation = client.create_conversation(api).await;
         let text = format!("conversation-{number} {}", plan.word());
         let operation = Operation { number, conversation, text, key: None, auto_reply: true };
         let client = Arc::clone(&client);
         waiting.push(tokio::spawn(async move { client.perform(operation, 0).await }));
     }
-    cluster.fakes.tool.calls().arrived(2).await;
-    cluster.fakes.model.calls().arrived(4).await;
+    cluster.fakes.tool.calls().wait_for_count(2).await;
+    cluster.fakes.model.calls().wait_for_count(4).await;
     cluster.freeze(0);
     let frozen = Instant::now();
     let reader = Reader::at(&cluster, 1);
@@ -63,10 +60,7 @@ async fn a_frozen_process_is_fenced_off_when_it_wakes_up() {
     };
     wait_for("the woken process to give up its turns", idle).await;
 
-    let mut done = Vec::new();
-    for waiting in waiting {
-        done.push(waiting.await.unwrap());
-    }
+    let done = join_operations(waiting).await;
     assert!(done.iter().all(|done| matches!(done.outcome, Outcome::Ok(_))), "{done:#?}");
     let evidence = gather(&cluster, done, monitor.stop().await).await;
     check(&evidence, "freeze", &format!("all four turns were run by the other process {taken_over:?} later"));
@@ -76,22 +70,22 @@ async fn a_frozen_process_is_fenced_off_when_it_wakes_up() {
 /// The first model call for each plain answer and all `note` tool calls wait for the gate.
 fn hold_first_calls(cluster: &Cluster) -> Gate {
     let gate = Gate::closed();
-    let held = gate.clone();
+    let reply_gate = gate.clone();
     let mut held_texts = Vec::new();
-    cluster.fakes.model.script().otherwise(move |request: &ModelRequest| {
+    cluster.fakes.model.script().respond_with(move |request: &ModelRequest| {
         let reply = fakes::default_answer(request);
-        let said = request.last_text("user").unwrap_or_default();
-        if Plan::of(&said) == Plan::Plain && !held_texts.contains(&said) {
-            held_texts.push(said);
-            return reply.held_by(&held);
+        let prompt = request.last_text("user").unwrap_or_default();
+        if Plan::of(&prompt) == Plan::Plain && !held_texts.contains(&prompt) {
+            held_texts.push(prompt);
+            return reply.gated_by(&reply_gate);
         }
         reply
     });
-    let held = gate.clone();
+    let reply_gate = gate.clone();
     cluster
         .fakes
         .tool
         .script()
-        .otherwise(move |request: &ToolRequest| fakes::default_result(request).held_by(&held));
+        .respond_with(move |request: &ToolRequest| fakes::default_result(request).gated_by(&reply_gate));
     gate
 }

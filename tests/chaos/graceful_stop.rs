@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::checker::check;
-use crate::client::{Api, Client, Operation, Outcome};
+use crate::client::{Api, Client, Operation, Outcome, join_operations};
 use crate::cluster::{Cluster, Setup};
 use crate::evidence::gather;
 use crate::fakes::{self, Plan};
@@ -33,37 +33,33 @@ async fn run(test: &str, backend: Backend, processes: usize) {
     let client = Client::new(&cluster, &Arc::new(History::new(test, 0)));
     let monitor = LedgerMonitor::start(&cluster);
     let in_time = Gate::closed();
-    let (held, never) = (in_time.clone(), Gate::closed());
-    cluster.fakes.model.script().otherwise(move |request: &ModelRequest| {
-        let is_late = request.last_text("user").is_some_and(|said| said.contains(" late "));
-        fakes::default_answer(request).held_by(if is_late { &never } else { &held })
+    let (reply_gate, never) = (in_time.clone(), Gate::closed());
+    cluster.fakes.model.script().respond_with(move |request: &ModelRequest| {
+        let is_late = request.last_text("user").is_some_and(|prompt| prompt.contains(" late "));
+        fakes::default_answer(request).gated_by(if is_late { &never } else { &reply_gate })
     });
 
     let address = cluster.address(0).expect("the process runs");
     let mut waiting = Vec::new();
     for number in 0..TURNS {
-        let (api, kind) = [(Api::Widget, "widget"), (Api::Platform, "api")][number % 2];
-        let conversation = client.create_conversation(api, kind).await;
+        let conversation = client.create_conversation(Api::nth(number)).await;
         let haste = if number % 4 < 2 { "early" } else { "late" };
-        let said = format!("conversation-{number} {haste} {}", Plan::Plain.word());
-        let operation = Operation { number, conversation, text: said, key: None, auto_reply: true };
+        let text = format!("conversation-{number} {haste} {}", Plan::Plain.word());
+        let operation = Operation { number, conversation, text, key: None, auto_reply: true };
         let (client, address) = (Arc::clone(&client), address.clone());
         waiting.push(tokio::spawn(async move { client.perform_at(operation, &address).await }));
     }
-    cluster.fakes.model.calls().arrived(TURNS).await;
+    cluster.fakes.model.calls().wait_for_count(TURNS).await;
     cluster.terminate(0);
     in_time.open();
     let status = cluster.ended(0).await;
     assert_eq!(status.code(), Some(0), "{}", cluster.log(0));
-    cluster.fakes.model.script().otherwise(fakes::default_answer);
+    cluster.fakes.model.script().respond_with(fakes::default_answer);
     if processes == 1 {
         cluster.start_node(0).await;
     }
 
-    let mut done = Vec::new();
-    for waiting in waiting {
-        done.push(waiting.await.unwrap());
-    }
+    let done = join_operations(waiting).await;
     for done in &done {
         let is_right = match (done.operation.conversation.api, done.operation.text.contains(" late ")) {
             (Api::Widget, true) => {

@@ -51,7 +51,7 @@ async fn check_scopes(backend: Backend, processes: usize) {
         scopes.extend(scopes_of(&cluster, &key, ASSISTANTS[tenant]).await);
     }
     let keys = size("CHAOS_KEYS", 24).min(200);
-    let mut made = HashSet::new();
+    let mut distinct = HashSet::new();
     for nth in 0..keys {
         let key = format!("key-{nth}");
         let first = send_to_all(&cluster, &scopes, &key, nth, |scope| &scope.body).await;
@@ -62,10 +62,10 @@ async fn check_scopes(backend: Backend, processes: usize) {
             assert_eq!((again.status, again.is_replay), (200, true), "{}: {again:?}", scope.path);
             assert_eq!((&again.body, &again.turn), (&first.body, &first.turn), "{}", scope.path);
             assert_eq!(other.status, 422, "{}: {other:?}", scope.path);
-            made.insert((first.turn.clone(), first.body.clone()));
+            distinct.insert((first.turn.clone(), first.body.clone()));
         }
     }
-    assert_eq!(made.len(), scopes.len() * keys, "each key was new in each scope");
+    assert_eq!(distinct.len(), scopes.len() * keys, "each key was new in each scope");
     let asked = cluster.fakes.model.calls().all();
     let widget = scopes.iter().filter(|scope| scope.path.starts_with("/api")).count();
     let messages = scopes.iter().filter(|scope| scope.path == "/v1/messages").count();
@@ -89,13 +89,13 @@ async fn scopes_of(cluster: &Cluster, key: &str, assistant: &str) -> Vec<KeyScop
     };
     let mut scopes = Vec::new();
     for kind in ["widget", "widget", "test"] {
-        let made = create(kind).await;
-        let uuid = made["data"]["widget_uuid"].as_str().unwrap();
+        let created = create(kind).await;
+        let uuid = created["data"]["widget_uuid"].as_str().unwrap();
         let path = format!("/api/conversations/{uuid}/messages");
         scopes.push(scope(path, json!({ "message": "Hi" }), json!({ "message": "Another" })));
     }
-    let made = create("api").await;
-    let message = |text: &str| json!({ "conversation_id": made["data"]["id"], "sender_id": "u", "sender_type": "user", "text": text });
+    let created = create("api").await;
+    let message = |text: &str| json!({ "conversation_id": created["data"]["id"], "sender_id": "u", "sender_type": "user", "text": text });
     scopes.push(scope("/v1/messages".to_owned(), message("Hi"), message("Another")));
     let creation = |kind: &str| json!({ "assistant_id": assistant, "type": kind });
     scopes.push(scope("/v1/conversations".to_owned(), creation("api"), creation("test")));

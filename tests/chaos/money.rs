@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::checker::check;
-use crate::client::{Api, Client, CompletedOperation, Conversation, Operation, Outcome};
+use crate::client::{Api, Client, CompletedOperation, Conversation, Operation, Outcome, join_operations};
 use crate::cluster::{Cluster, Setup};
 use crate::evidence::{Reader, gather};
 use crate::fakes::Plan;
@@ -51,7 +51,7 @@ async fn race(test: &str, backend: Backend, processes: usize) {
     let monitor = LedgerMonitor::start(&cluster);
     let mut conversations = Vec::new();
     for _ in 0..POSTS {
-        conversations.push(client.create_conversation(Api::Widget, "widget").await);
+        conversations.push(client.create_conversation(Api::Widget).await);
     }
     let mut all = Vec::new();
     for round in 0..size("CHAOS_ROUNDS", 6) {
@@ -74,7 +74,7 @@ async fn race(test: &str, backend: Backend, processes: usize) {
             cluster.kill(node);
             cluster.start_node(node).await;
         }
-        let done: Vec<CompletedOperation> = join_all(posts).await.into_iter().map(Result::unwrap).collect();
+        let done = join_operations(posts).await;
         let answered = done.iter().filter(|done| matches!(done.outcome, Outcome::Ok(_))).count();
         let refused = done.iter().filter(|done| is_insufficient(&done.outcome)).count();
         assert_eq!((answered, refused), (PAID, POSTS - PAID), "round {round}");
@@ -123,16 +123,14 @@ async fn duplicates(test: &str, backend: Backend, processes: usize) {
 
 /// Sends all duplicates of one message, and returns one of them.
 async fn send_duplicates(client: &Arc<Client>, number: usize, duplicates: usize) -> CompletedOperation {
-    let (api, kind) = [(Api::Widget, "widget"), (Api::Platform, "api")][number % 2];
-    let conversation = client.create_conversation(api, kind).await;
+    let conversation = client.create_conversation(Api::nth(number)).await;
     let plan = [Plan::Plain, Plan::Note, Plan::Refuse, Plan::Lookup][number / 2 % 4];
     let operation = keyed_operation(number, &conversation, format!("conversation-{number} {}", plan.word()));
     let sent = (0..duplicates).map(|nth| {
         let (client, operation) = (Arc::clone(client), operation.clone());
         tokio::spawn(async move { client.perform(operation, nth).await })
     });
-    let mut done: Vec<CompletedOperation> =
-        join_all(sent.collect::<Vec<_>>()).await.into_iter().map(Result::unwrap).collect();
+    let mut done = join_operations(sent.collect()).await;
     let response: Vec<_> =
         done.iter().map(|done| done.outcome.response().expect("a key gets an outcome")).collect();
     for duplicate in &response {

@@ -21,7 +21,7 @@ use crate::history::History;
 use crate::ledger_monitor::LedgerMonitor;
 use crate::sizes::{seed, size};
 use crate::support::db::Backend;
-use crate::support::proxy::Line;
+use crate::support::proxy::LinkState;
 use crate::support::wait::wait_at_most;
 
 /// Clients that each send one message after the other.
@@ -88,10 +88,10 @@ async fn run(test: &str, backend: Backend, processes: usize) {
 
 /// Half of them for each API; the first is a test conversation, which is free.
 async fn create_conversations(client: &Client) -> Arc<[Conversation]> {
-    let mut conversations = vec![client.create_conversation(Api::Widget, "test").await];
+    let mut conversations = vec![client.create_test_conversation().await];
     for _ in 0..CONVERSATIONS / 2 {
-        conversations.push(client.create_conversation(Api::Platform, "api").await);
-        conversations.push(client.create_conversation(Api::Widget, "widget").await);
+        conversations.push(client.create_conversation(Api::Platform).await);
+        conversations.push(client.create_conversation(Api::Widget).await);
     }
     conversations.into()
 }
@@ -183,7 +183,7 @@ async fn kill_at_random(
                 let line = cluster.line.as_ref().expect("only PostgreSQL has a line");
                 line.set(fault);
                 tokio::time::sleep(AWAY).await;
-                line.set(Line::Works);
+                line.set(LinkState::Up);
                 continue;
             }
         }
@@ -199,7 +199,7 @@ enum Fault {
     Stop,
     Freeze,
     /// A fault of the connection to the database.
-    Store(Line),
+    Store(LinkState),
 }
 
 impl Fault {
@@ -208,9 +208,9 @@ impl Fault {
         match random.random_range(0..20) {
             0..2 => Self::Stop,
             2..5 if processes > 1 => Self::Freeze,
-            5 if processes > 1 => Self::Store(Line::Away),
-            6 if processes > 1 => Self::Store(Line::Frozen),
-            7 if processes > 1 => Self::Store(Line::BlackHole),
+            5 if processes > 1 => Self::Store(LinkState::Down),
+            6 if processes > 1 => Self::Store(LinkState::Frozen),
+            7 if processes > 1 => Self::Store(LinkState::BlackHole),
             _ => Self::Kill,
         }
     }

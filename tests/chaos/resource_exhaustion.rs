@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::checker::check;
-use crate::client::{Api, Client, CompletedOperation, Conversation, Operation, Outcome};
+use crate::client::{Api, Client, CompletedOperation, Conversation, Operation, Outcome, join_operations};
 use crate::cluster::{Cluster, Setup, try_get};
 use crate::evidence::gather;
 use crate::fakes::{self, Plan};
@@ -101,35 +101,29 @@ type Running = Vec<tokio::task::JoinHandle<CompletedOperation>>;
 /// Starts a turn through each API that waits for the model, and creates two further conversations.
 async fn hold_one_on_each_api(client: &Arc<Client>) -> (Running, Gate, [Conversation; 2]) {
     let gate = Gate::closed();
-    let held = gate.clone();
-    client.cluster.fakes.model.script().otherwise(move |request: &ModelRequest| {
+    let reply_gate = gate.clone();
+    client.cluster.fakes.model.script().respond_with(move |request: &ModelRequest| {
         let reply = fakes::default_answer(request);
-        let is_held = request.last_text("user").is_some_and(|said| said.contains(" held "));
-        if is_held { reply.held_by(&held) } else { reply }
+        let is_held = request.last_text("user").is_some_and(|prompt| prompt.contains(" held "));
+        if is_held { reply.gated_by(&reply_gate) } else { reply }
     });
     let mut running = Vec::new();
-    for (number, (api, kind)) in [(Api::Widget, "widget"), (Api::Platform, "api")].into_iter().enumerate() {
-        let conversation = client.create_conversation(api, kind).await;
+    for (number, api) in Api::ALL.into_iter().enumerate() {
+        let conversation = client.create_conversation(api).await;
         let mut operation = message(number, &conversation, Plan::Plain);
         operation.text = format!("conversation-{number} held {}", Plan::Plain.word());
         let client = Arc::clone(client);
         running.push(tokio::spawn(async move { client.perform(operation, 0).await }));
     }
-    client.cluster.fakes.model.calls().arrived(2).await;
-    let conversations = [
-        client.create_conversation(Api::Widget, "widget").await,
-        client.create_conversation(Api::Platform, "api").await,
-    ];
+    client.cluster.fakes.model.calls().wait_for_count(2).await;
+    let conversations =
+        [client.create_conversation(Api::Widget).await, client.create_conversation(Api::Platform).await];
     (running, gate, conversations)
 }
 
 async fn all_answered(running: Running) -> Vec<CompletedOperation> {
-    let mut done = Vec::new();
-    for running in running {
-        let answered = running.await.unwrap();
-        assert!(matches!(answered.outcome, Outcome::Ok(_)), "{answered:?}");
-        done.push(answered);
-    }
+    let done = join_operations(running).await;
+    assert!(done.iter().all(|done| matches!(done.outcome, Outcome::Ok(_))), "{done:#?}");
     done
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::checker::check;
-use crate::client::{Api, Client, Operation, Outcome};
+use crate::client::{Api, Client, Operation, Outcome, join_operations};
 use crate::cluster::{Cluster, Setup};
 use crate::evidence::{Reader, gather};
 use crate::fakes::{self, Plan};
@@ -37,19 +37,18 @@ async fn turns_of_a_killed_process_are_taken_over_within_the_lease_and_five_seco
         .fakes
         .model
         .script()
-        .otherwise(move |request: &ModelRequest| fakes::default_answer(request).held_by(&never));
+        .respond_with(move |request: &ModelRequest| fakes::default_answer(request).gated_by(&never));
     let mut waiting = Vec::new();
     for number in 0..TURNS * 2 {
-        let (api, kind) = [(Api::Widget, "widget"), (Api::Platform, "api")][number % 2];
-        let conversation = client.create_conversation(api, kind).await;
+        let conversation = client.create_conversation(Api::nth(number)).await;
         let text = format!("conversation-{number} {}", Plan::Plain.word());
         let key = Some(format!("key-{number}"));
         let operation = Operation { number, conversation, text, key, auto_reply: true };
         let client = Arc::clone(&client);
         waiting.push(tokio::spawn(async move { client.perform(operation, 0).await }));
     }
-    cluster.fakes.model.calls().arrived(TURNS * 2).await;
-    cluster.fakes.model.script().otherwise(fakes::default_answer);
+    cluster.fakes.model.calls().wait_for_count(TURNS * 2).await;
+    cluster.fakes.model.script().respond_with(fakes::default_answer);
 
     let killed = cluster.kill(0);
     let reader = Reader::at(&cluster, 1);
@@ -57,10 +56,7 @@ async fn turns_of_a_killed_process_are_taken_over_within_the_lease_and_five_seco
     wait_at_most(lease + MARGIN * 4, "all replies", all_answered).await;
     let took = killed.elapsed();
 
-    let mut done = Vec::new();
-    for waiting in waiting {
-        done.push(waiting.await.unwrap());
-    }
+    let done = join_operations(waiting).await;
     assert!(done.iter().all(|done| matches!(done.outcome, Outcome::Ok(_))), "{done:#?}");
     let evidence = gather(&cluster, done, monitor.stop().await).await;
     let remark = format!("with a lease of {lease:?} all {} turns were answered {took:?} later", TURNS * 2);

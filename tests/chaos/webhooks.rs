@@ -61,7 +61,7 @@ async fn run(test: &str, backend: Backend, processes: usize) {
     let kills = size("CHAOS_POINTS", 1) * 4;
     for kill in 0..kills {
         // During new work, not while the previous start recovers.
-        cluster.fakes.tool.calls().arrived(cluster.fakes.tool.calls().all().len() + BETWEEN).await;
+        cluster.fakes.tool.calls().wait_for_count(cluster.fakes.tool.calls().all().len() + BETWEEN).await;
         killer.is_set.store(true, Ordering::SeqCst);
         let is_dead = async || (killer.killed.load(Ordering::SeqCst) > kill).then_some(());
         wait_for("a kill", is_dead).await;
@@ -95,7 +95,7 @@ fn arm(cluster: &Arc<Cluster>, killer: &Arc<Killer>) {
     let (cluster, killer, never): (Weak<Cluster>, _, _) =
         (Arc::downgrade(cluster), Arc::clone(killer), Gate::closed());
     let Some(fakes) = cluster.upgrade().map(|cluster| Arc::clone(&cluster.fakes)) else { return };
-    fakes.tool.script().otherwise(move |request: &ToolRequest| {
+    fakes.tool.script().respond_with(move |request: &ToolRequest| {
         if request.uri.path() != "/hook" {
             return fakes::default_result(request);
         }
@@ -104,7 +104,7 @@ fn arm(cluster: &Arc<Cluster>, killer: &Arc<Killer>) {
             Some(cluster) => {
                 cluster.kill(killer.next.fetch_add(1, Ordering::SeqCst) % cluster.len());
                 killer.killed.fetch_add(1, Ordering::SeqCst);
-                reply.held_by(&never)
+                reply.gated_by(&never)
             }
             None => reply,
         }
@@ -128,8 +128,8 @@ async fn post(cluster: &Cluster, path: &str, key: Option<&str>, body: &Value) ->
 /// Creates an endpoint, and returns its secret.
 async fn create_endpoint(cluster: &Cluster) -> String {
     let hook = json!({ "url": cluster.fakes.tool.url("/hook") });
-    let made = post(cluster, "webhook_endpoints", None, &hook).await.expect("an endpoint is made");
-    made["data"]["secret"].as_str().unwrap().to_owned()
+    let created = post(cluster, "webhook_endpoints", None, &hook).await.expect("an endpoint is made");
+    created["data"]["secret"].as_str().unwrap().to_owned()
 }
 
 /// Sends messages to one conversation, each until it is acknowledged, and returns their number.
@@ -201,9 +201,9 @@ fn check(test: &str, cluster: &Cluster, events: &BTreeMap<String, Value>, secret
     assert!(repeats <= kills * 2 * IN_FLIGHT, "{repeats} repeats, {kills} kills");
 
     let mut last: HashMap<String, (i64, Timestamp)> = HashMap::new();
-    let mut seen = BTreeSet::new();
+    let mut delivered = BTreeSet::new();
     for call in calls.all() {
-        let Some(id) = id(&call.request).filter(|id| seen.insert(id.clone())) else { continue };
+        let Some(id) = id(&call.request).filter(|id| delivered.insert(id.clone())) else { continue };
         let Some(conversation) = conversation(&events[&id]) else { continue };
         let cursor: i64 = events[&id]["cursor"].as_str().unwrap().parse().unwrap();
         let came = Timestamp::now() - SignedDuration::try_from(call.began.elapsed()).unwrap();

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::binary::{Place, Running};
+use crate::support::binary::{Sandbox, ServerProcess};
 use crate::support::http::Answer;
 use crate::support::wait::wait_for;
 
@@ -15,30 +15,30 @@ fn curls(banner: &str) -> Vec<String> {
 }
 
 /// Pastes a command line into a shell; its standard output.
-fn paste(place: &Place, line: &str) -> Value {
-    let shell = Command::new("sh").args(["-c", line]).current_dir(place.path()).output().unwrap();
+fn paste(sandbox: &Sandbox, line: &str) -> Value {
+    let shell = Command::new("sh").args(["-c", line]).current_dir(sandbox.path()).output().unwrap();
     let text = String::from_utf8(shell.stdout).unwrap();
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text:?} of {line}"))
 }
 
-async fn balance(server: &Running, key: &str) -> Answer {
+async fn balance(server: &ServerProcess, key: &str) -> Answer {
     server.http.get("/v1/balance").bearer(key).send().await
 }
 
-fn demo_key(place: &Place) -> String {
-    std::fs::read_to_string(place.path().join("data/demo.key")).unwrap().trim().to_owned()
+fn demo_key(sandbox: &Sandbox) -> String {
+    std::fs::read_to_string(sandbox.path().join("data/demo.key")).unwrap().trim().to_owned()
 }
 
 #[tokio::test]
 async fn the_demo_banner_prints_requests_that_work_as_pasted() {
-    let place = Place::new();
-    let server = place.serve().await;
+    let sandbox = Sandbox::new();
+    let server = sandbox.start_server().await;
 
     assert!(server.banner.contains("the built-in demonstration answers"), "{}", server.banner);
-    assert!(server.banner.contains(&demo_key(&place)), "the key is shown at the start that makes it");
+    assert!(server.banner.contains(&demo_key(&sandbox)), "the key is shown at the start that makes it");
     let [widget, platform] = &curls(&server.banner)[..] else { panic!("{}", server.banner) };
-    let widget = paste(&place, widget);
-    let platform = paste(&place, platform);
+    let widget = paste(&sandbox, widget);
+    let platform = paste(&sandbox, platform);
 
     assert_eq!((&widget["status"], widget.get("error")), (&json!(true), None), "{widget}");
     assert!(!widget["message"].as_str().unwrap().is_empty());
@@ -55,13 +55,13 @@ async fn the_demo_banner_prints_requests_that_work_as_pasted() {
 
 #[tokio::test]
 async fn a_data_folder_has_one_server_at_a_time() {
-    let place = Place::new();
-    let first = place.serve().await;
-    let key = demo_key(&place);
+    let sandbox = Sandbox::new();
+    let first = sandbox.start_server().await;
+    let key = demo_key(&sandbox);
 
-    let refused = place.run(&["serve"]);
+    let refused = sandbox.run(&["serve"]);
     let ended = first.terminate().await;
-    let again = place.serve().await;
+    let again = sandbox.start_server().await;
 
     assert_eq!(refused.status.code(), Some(1));
     assert!(refused.err.contains("another server is running on this data folder"), "{}", refused.err);
@@ -72,18 +72,18 @@ async fn a_data_folder_has_one_server_at_a_time() {
 
 #[tokio::test]
 async fn a_key_created_by_the_cli_works_until_it_is_revoked() {
-    let place = Place::new();
-    let server = place.serve().await;
+    let sandbox = Sandbox::new();
+    let server = sandbox.start_server().await;
 
     let arguments =
         ["keys", "create", "--workspace", "demo", "--name", "Back end", "--expires-in", "30d", "--json"];
-    let made = place.run(&arguments);
-    let made: Value = serde_json::from_str(&made.out).unwrap();
-    let (key, id) = (made["key"].as_str().unwrap(), made["id"].as_str().unwrap());
+    let created = sandbox.run(&arguments);
+    let created: Value = serde_json::from_str(&created.out).unwrap();
+    let (key, id) = (created["key"].as_str().unwrap(), created["id"].as_str().unwrap());
     assert_eq!(balance(&server, key).await.status, 200);
-    let listed: Value = serde_json::from_str(&place.run(&["keys", "list", "--json"]).out).unwrap();
+    let listed: Value = serde_json::from_str(&sandbox.run(&["keys", "list", "--json"]).out).unwrap();
     let found = listed.as_array().unwrap().iter().find(|listed| listed["id"] == id).unwrap();
-    let revoked = place.run(&["keys", "revoke", id]);
+    let revoked = sandbox.run(&["keys", "revoke", id]);
     let begun = std::time::Instant::now();
     wait_for("the key to open nothing", async || (balance(&server, key).await.status == 401).then_some(()))
         .await;
@@ -96,18 +96,18 @@ async fn a_key_created_by_the_cli_works_until_it_is_revoked() {
 
 #[tokio::test]
 async fn credit_is_added_once_for_each_reference() {
-    let place = Place::new();
-    let server = place.serve().await;
-    let key = demo_key(&place);
+    let sandbox = Sandbox::new();
+    let server = sandbox.start_server().await;
+    let key = demo_key(&sandbox);
 
     for _ in 0..2 {
-        let given = place.run(&["credit", "demo", "5.00", "--reference", "invoice-1042"]);
+        let given = sandbox.run(&["credit", "demo", "5.00", "--reference", "invoice-1042"]);
         assert!(given.status.success(), "{}", given.err);
     }
-    let other = place.run(&["credit", "demo", "7.00", "--reference", "invoice-1042"]);
-    let nothing = place.run(&["credit", "demo", "0"]);
-    let unnamed = place.run(&["credit", "demo", "0.50"]);
-    let unknown = place.run(&["credit", "nobody", "1.00"]);
+    let other = sandbox.run(&["credit", "demo", "7.00", "--reference", "invoice-1042"]);
+    let nothing = sandbox.run(&["credit", "demo", "0"]);
+    let unnamed = sandbox.run(&["credit", "demo", "0.50"]);
+    let unknown = sandbox.run(&["credit", "nobody", "1.00"]);
 
     assert_eq!((other.status.code(), nothing.status.code()), (Some(1), Some(1)));
     assert!(other.err.contains("for 5.00"), "{}", other.err);
@@ -119,32 +119,32 @@ async fn credit_is_added_once_for_each_reference() {
 
 #[tokio::test]
 async fn a_workspace_file_is_dry_run_and_applied_while_a_server_runs() {
-    let place = Place::new();
-    let server = place.serve().await;
+    let sandbox = Sandbox::new();
+    let server = sandbox.start_server().await;
     let file = "[workspace]\nslug = \"shop\"\nname = \"Shop\"\nbalance = \"1.00\"\n";
-    std::fs::write(place.path().join("shop.toml"), file).unwrap();
+    std::fs::write(sandbox.path().join("shop.toml"), file).unwrap();
 
-    let tried = place.run(&["apply", "shop.toml", "--dry-run"]);
-    let no_key = place.run(&["keys", "create", "--workspace", "shop", "--name", "x"]);
-    let applied = place.run(&["apply", "shop.toml"]);
-    let again = place.run(&["apply", "shop.toml"]);
-    let made = place.run(&["keys", "create", "--workspace", "shop", "--name", "x", "--json"]);
+    let tried = sandbox.run(&["apply", "shop.toml", "--dry-run"]);
+    let no_key = sandbox.run(&["keys", "create", "--workspace", "shop", "--name", "x"]);
+    let applied = sandbox.run(&["apply", "shop.toml"]);
+    let again = sandbox.run(&["apply", "shop.toml"]);
+    let created = sandbox.run(&["keys", "create", "--workspace", "shop", "--name", "x", "--json"]);
 
     let copied = concat!(env!("CARGO_MANIFEST_DIR"), "/config/demo/workspace.toml");
     let copied = std::fs::read_to_string(copied).unwrap().replace("slug = \"demo\"", "slug = \"copy\"");
-    std::fs::write(place.path().join("copy.toml"), copied).unwrap();
-    let copied = place.run(&["apply", "copy.toml"]);
+    std::fs::write(sandbox.path().join("copy.toml"), copied).unwrap();
+    let copied = sandbox.run(&["apply", "copy.toml"]);
     assert_eq!(copied.status.code(), Some(1));
     assert!(copied.err.contains("give it another id, or leave it out"), "{}", copied.err);
     assert!(tried.out.contains("this was a dry run"), "{}{}", tried.out, tried.err);
     assert_eq!(no_key.status.code(), Some(1), "a dry run makes nothing");
     assert!(applied.status.success(), "{}", applied.err);
     assert!(again.out.contains("no changes"), "{}", again.out);
-    let made: Value = serde_json::from_str(&made.out).unwrap();
-    let told = balance(&server, made["key"].as_str().unwrap()).await;
-    assert_eq!(told.json()["data"]["balance"], "1.00");
-    std::fs::write(place.path().join("bad.toml"), format!("{file}colour = \"red\"\n")).unwrap();
-    let refused = place.run(&["apply", "bad.toml"]);
+    let created: Value = serde_json::from_str(&created.out).unwrap();
+    let opening = balance(&server, created["key"].as_str().unwrap()).await;
+    assert_eq!(opening.json()["data"]["balance"], "1.00");
+    std::fs::write(sandbox.path().join("bad.toml"), format!("{file}colour = \"red\"\n")).unwrap();
+    let refused = sandbox.run(&["apply", "bad.toml"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(
         refused.err.contains("colour") && refused.err.contains('5'),
@@ -155,10 +155,10 @@ async fn a_workspace_file_is_dry_run_and_applied_while_a_server_runs() {
 
 #[test]
 fn check_reports_the_state_of_each_part() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
 
-    let good = place.run(&["check"]);
-    let mut bad = place.command(&["check", "--json"]);
+    let good = sandbox.run(&["check"]);
+    let mut bad = sandbox.command(&["check", "--json"]);
     bad.env("OPENAI_BASE_URL", "http://127.0.0.1:1/v1").env("OPENAI_MODEL", "x");
     bad.env("REJOINDER_EMBEDDINGS__BASE_URL", "http://127.0.0.1:1/v1")
         .env("REJOINDER_EMBEDDINGS__MODEL", "e");
@@ -168,25 +168,29 @@ fn check_reports_the_state_of_each_part() {
     assert!(good.out.contains("model: the built-in demonstration"), "{}", good.out);
     assert!(good.out.contains("embeddings: none configured"), "{}", good.out);
     assert_eq!(bad.status.code(), Some(1));
-    let told: Value = serde_json::from_slice(&bad.stdout).unwrap();
-    assert_eq!((&told["model"]["ok"], &told["configuration"]["ok"]), (&json!(false), &json!(true)), "{told}");
-    assert_eq!(told["embeddings"]["detail"], "127.0.0.1, for e: The model is unavailable");
+    let report: Value = serde_json::from_slice(&bad.stdout).unwrap();
+    assert_eq!(
+        (&report["model"]["ok"], &report["configuration"]["ok"]),
+        (&json!(false), &json!(true)),
+        "{report}"
+    );
+    assert_eq!(report["embeddings"]["detail"], "127.0.0.1, for e: The model is unavailable");
 }
 
 #[test]
 fn check_reports_an_unreachable_postgresql_once_and_at_once() {
-    let place = Place::new();
-    let mut command = place.command(&["check", "--json"]);
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.command(&["check", "--json"]);
     command.env("DATABASE_URL", "postgres://127.0.0.1:1/x").env("REJOINDER_MODEL__KIND", "offline");
 
     let begun = std::time::Instant::now();
     let ended = command.output().unwrap();
 
-    let told: Value = serde_json::from_slice(&ended.stdout).unwrap();
-    let told = told["store"]["detail"].as_str().unwrap();
+    let report: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    let detail = report["store"]["detail"].as_str().unwrap();
     assert!(begun.elapsed().as_secs() < 3, "a pool would have waited");
-    assert!(told.starts_with("PostgreSQL: no connection to 127.0.0.1:1: Connection refused"), "{told}");
-    assert_eq!(told.matches("refused").count(), 1, "{told}");
+    assert!(detail.starts_with("PostgreSQL: no connection to 127.0.0.1:1: Connection refused"), "{report}");
+    assert_eq!(detail.matches("refused").count(), 1, "{report}");
 }
 
 #[cfg(unix)]
@@ -194,37 +198,37 @@ fn check_reports_an_unreachable_postgresql_once_and_at_once() {
 async fn the_data_folder_is_private_to_its_owner() {
     use std::os::unix::fs::PermissionsExt;
 
-    let place = Place::new();
-    let _server = place.serve().await;
+    let sandbox = Sandbox::new();
+    let _server = sandbox.start_server().await;
 
-    let mode = std::fs::metadata(place.path().join("data")).unwrap().permissions().mode();
+    let mode = std::fs::metadata(sandbox.path().join("data")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
 }
 
 #[test]
 fn an_unknown_or_invalid_setting_fails_the_start_with_its_name() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
 
-    for (name, value, told) in [
+    for (name, value, message) in [
         ("REJOINDER_TURN__DEADLIN", "1s", "REJOINDER_TURN__DEADLIN"),
         ("REJOINDER_TURN__DEADLINE", "soon", "REJOINDER_TURN__DEADLINE"),
     ] {
-        let ended = place.command(&["serve"]).env(name, value).output().unwrap();
+        let ended = sandbox.command(&["serve"]).env(name, value).output().unwrap();
         let err = String::from_utf8(ended.stderr).unwrap();
         assert_eq!(ended.status.code(), Some(1));
-        assert!(err.contains(told), "{err}");
+        assert!(err.contains(message), "{err}");
     }
-    std::fs::write(place.path().join("rejoinder.toml"), "[turn]\nspeed = 1\n").unwrap();
-    let ended = place.run(&["serve"]);
+    std::fs::write(sandbox.path().join("rejoinder.toml"), "[turn]\nspeed = 1\n").unwrap();
+    let ended = sandbox.run(&["serve"]);
     assert!(ended.err.contains("speed"), "{}", ended.err);
-    assert!(!place.path().join("data").exists(), "nothing was begun");
+    assert!(!sandbox.path().join("data").exists(), "nothing was begun");
 }
 
 #[test]
 fn postgresql_without_a_model_is_refused_with_the_missing_settings() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
 
-    let ended = place.command(&["serve"]).env("DATABASE_URL", "postgres://127.0.0.1:1/x").output().unwrap();
+    let ended = sandbox.command(&["serve"]).env("DATABASE_URL", "postgres://127.0.0.1:1/x").output().unwrap();
 
     let err = String::from_utf8(ended.stderr).unwrap();
     assert_eq!(ended.status.code(), Some(1));
@@ -233,12 +237,12 @@ fn postgresql_without_a_model_is_refused_with_the_missing_settings() {
 
 #[test]
 fn a_document_is_extracted_without_configuration_and_database() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let read = |format: &str, page: &str| {
-        std::fs::write(place.path().join("page"), page).unwrap();
-        let mut command = place.command(&["read-document", "--format", format]);
+        std::fs::write(sandbox.path().join("page"), page).unwrap();
+        let mut command = sandbox.command(&["read-document", "--format", format]);
         command.env("DATABASE_URL", "postgres://127.0.0.1:1/x").env("REJOINDER_TURN__DEADLIN", "wrong");
-        let page = std::fs::File::open(place.path().join("page")).unwrap();
+        let page = std::fs::File::open(sandbox.path().join("page")).unwrap();
         let ended = command.stdin(page).output().unwrap();
         (ended.status.code(), String::from_utf8(ended.stdout).unwrap())
     };
@@ -247,5 +251,5 @@ fn a_document_is_extracted_without_configuration_and_database() {
     assert_eq!(read("html", "<script>a</script>"), (Some(3), "has no text in it".to_owned()));
     assert_eq!(read("pdf", "%PDF-1.7 no more").0, Some(3));
     assert_eq!(read("doc", ""), (Some(2), String::new()));
-    assert!(!place.path().join("data").exists(), "nothing was begun");
+    assert!(!sandbox.path().join("data").exists(), "nothing was begun");
 }

@@ -17,11 +17,11 @@ async fn small() -> (TestDb, TestServer) {
 
 fn hold_the_text(server: &TestServer, text: &'static str) -> Gate {
     let gate = Gate::closed();
-    let held = gate.clone();
-    server.model.script().otherwise(move |request: &ModelRequest| {
-        let said = request.last_text("user").unwrap();
-        let reply = Reply::text(&format!("re: {said}"));
-        if said == text { reply.held_by(&held) } else { reply }
+    let reply_gate = gate.clone();
+    server.model.script().respond_with(move |request: &ModelRequest| {
+        let prompt = request.last_text("user").unwrap();
+        let reply = Reply::text(&format!("re: {prompt}"));
+        if prompt == text { reply.gated_by(&reply_gate) } else { reply }
     });
     gate
 }
@@ -32,15 +32,15 @@ async fn a_turn_without_a_slot_in_one_process_runs_in_the_other() {
     let gate = hold_the_text(&first, "held");
     let body = |text: &str| json!({ "sender_id": "u", "sender_type": "user", "text": text }).to_string();
     first.enqueue(body("held")).send().await;
-    first.model.calls().arrived(1).await;
+    first.model.calls().wait_for_count(1).await;
 
     let queued = first.enqueue(body("queued")).send().await;
     let turn = queued.header("rejoinder-turn").unwrap();
-    let told = first.get(&format!("/v1/turns/{turn}")).await.json();
-    assert_eq!(told["data"]["state"], "queued");
-    let second = first.beside(&db, Setup::default().system_clock()).await;
+    let turn_body = first.get(&format!("/v1/turns/{turn}")).await.json();
+    assert_eq!(turn_body["data"]["state"], "queued");
+    let second = first.start_peer(&db, Setup::default().system_clock()).await;
     let json = queued.json();
-    let messages = second.messages_once(json["data"]["conversation_id"].as_str().unwrap(), 2).await;
+    let messages = second.wait_for_messages(json["data"]["conversation_id"].as_str().unwrap(), 2).await;
 
     assert_eq!(messages[1]["text"], "re: queued");
     gate.open();
@@ -52,20 +52,20 @@ async fn a_turn_without_a_slot_in_one_process_runs_in_the_other() {
 async fn a_widget_request_at_one_process_gets_the_reply_of_the_other() {
     let (db, first) = small().await;
     let gate = hold_the_text(&first, "held");
-    let held = first.conversation().await;
+    let blocked = first.create_conversation().await;
 
-    let (held, (waited, second)) = tokio::join!(first.tell(&held, "held").send(), async {
-        first.model.calls().arrived(1).await;
-        let (waited, second) = tokio::join!(first.tell(WIDGET, "Hi").send(), async {
-            first.events_once("message.created", 2).await;
-            first.beside(&db, Setup::default().system_clock()).await
+    let (answered, (waited, second)) = tokio::join!(first.post_message(&blocked, "held").send(), async {
+        first.model.calls().wait_for_count(1).await;
+        let (waited, second) = tokio::join!(first.post_message(WIDGET, "Hi").send(), async {
+            first.wait_for_events("message.created", 2).await;
+            first.start_peer(&db, Setup::default().system_clock()).await
         });
         gate.open();
         (waited, second)
     });
 
     assert_eq!(waited.text(), r#"{"status":true,"message":"re: Hi","function_calls":[]}"#);
-    assert_eq!(held.text(), r#"{"status":true,"message":"re: held","function_calls":[]}"#);
+    assert_eq!(answered.text(), r#"{"status":true,"message":"re: held","function_calls":[]}"#);
     assert_eq!(first.balance().await, "9.98");
     first.stop().await;
     second.stop().await;
@@ -75,15 +75,15 @@ async fn a_widget_request_at_one_process_gets_the_reply_of_the_other() {
 async fn turns_of_one_conversation_keep_their_order_across_processes() {
     let db = store::postgres().await;
     let first = Setup::default().system_clock().start(&db).await;
-    let second = first.beside(&db, Setup::default().system_clock()).await;
-    let con = first.con_of(WIDGET).await;
+    let second = first.start_peer(&db, Setup::default().system_clock()).await;
+    let con = first.conversation_id(WIDGET).await;
 
     for (nth, server) in [&first, &second, &first, &second].into_iter().enumerate() {
         let text = format!("{nth}");
         let body = json!({ "conversation_id": con, "sender_id": "u", "sender_type": "user", "text": text });
         assert_eq!(server.enqueue(body.to_string()).send().await.status, 200);
     }
-    first.messages_once(&con, 9).await;
+    first.wait_for_messages(&con, 9).await;
 
     let calls = first.model.calls();
     let asked: Vec<_> = calls.all().iter().map(|call| call.request.last_text("user").unwrap()).collect();
@@ -95,13 +95,13 @@ async fn turns_of_one_conversation_keep_their_order_across_processes() {
 async fn disabling_the_ai_at_one_process_ends_the_turn_at_the_other() {
     let db = store::postgres().await;
     let first = Setup::default().system_clock().start(&db).await;
-    let second = first.beside(&db, Setup::default().system_clock()).await;
+    let second = first.start_peer(&db, Setup::default().system_clock()).await;
     let gate = hold_the_text(&first, "Hi");
 
-    let (waited, ()) = tokio::join!(first.tell(WIDGET, "Hi").send(), async {
-        first.model.calls().arrived(1).await;
+    let (waited, ()) = tokio::join!(first.post_message(WIDGET, "Hi").send(), async {
+        first.model.calls().wait_for_count(1).await;
         let path = format!("/api/automate/conversations/{WIDGET}/disable-ai");
-        let off = second.call("POST", &path).bearer(&second.keys.all).send().await;
+        let off = second.request("POST", &path).bearer(&second.keys.full).send().await;
         assert_eq!(off.status, 200);
     });
 
@@ -117,14 +117,14 @@ async fn a_stopping_process_hands_its_turns_to_the_other() {
     let db = store::postgres().await;
     let first = Setup::default().env("REJOINDER_SHUTDOWN_GRACE", "100ms").system_clock().start(&db).await;
     let gate = Gate::closed();
-    first.model.script().queue([Reply::text("Never seen.").held_by(&gate), Reply::text("Seen.")]);
+    first.model.script().queue([Reply::text("Never seen.").gated_by(&gate), Reply::text("Seen.")]);
     let body = json!({ "sender_id": "u", "sender_type": "user", "text": "Hi" });
     let sent = first.enqueue(body.to_string()).send().await.json();
-    first.model.calls().arrived(1).await;
-    let second = first.beside(&db, Setup::default().system_clock()).await;
+    first.model.calls().wait_for_count(1).await;
+    let second = first.start_peer(&db, Setup::default().system_clock()).await;
 
     first.stop().await;
 
     let con = sent["data"]["conversation_id"].as_str().unwrap();
-    assert_eq!(second.messages_once(con, 2).await[1]["text"], "Seen.");
+    assert_eq!(second.wait_for_messages(con, 2).await[1]["text"], "Seen.");
 }

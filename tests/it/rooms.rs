@@ -1,4 +1,4 @@
-//! The house keeps its one-way doors: imports, homes of foreign crates, sizes of files, twins of migrations.
+//! The rules of `docs/ARCHITECTURE.md`: imports between rooms, the rooms of external crates, file sizes, equal migrations.
 
 mod imports;
 mod table;
@@ -6,7 +6,7 @@ mod table;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use self::imports::{Source, sources};
+use self::imports::{Source, renamed_imports, rust_files, sources};
 use self::table::{HOMES, MAX_LINES, ROOMS};
 
 fn root() -> &'static Path {
@@ -70,24 +70,35 @@ fn external_crates_are_used_only_in_their_rooms() {
 }
 
 #[test]
+fn no_import_is_renamed() {
+    let mut faults = BTreeSet::new();
+    for file in ["src", "tests", "examples"].iter().flat_map(|folder| rust_files(&root().join(folder))) {
+        let names = renamed_imports(&std::fs::read_to_string(&file).unwrap());
+        faults.extend(names.into_iter().map(|name| format!("{}: … as {name}", file.display())));
+    }
+    assert_none(&faults);
+}
+
+#[test]
 fn no_file_is_too_long() {
     let too_long = |source: &Source| source.lines > MAX_LINES;
-    let told =
+    let message =
         |source: Source| format!("{}: {} lines without its tests", source.path.display(), source.lines);
-    assert_none(&files_of_rooms().filter(too_long).map(told).collect());
+    assert_none(&files_of_rooms().filter(too_long).map(message).collect());
 }
 
 #[test]
 fn each_file_has_a_header() {
     let silent = |source: &Source| !source.has_header && source.room != "main";
-    let told = |source: Source| format!("{}: has no `//!` header", source.path.display());
-    assert_none(&files_of_rooms().filter(silent).map(told).collect());
+    let message = |source: Source| format!("{}: has no `//!` header", source.path.display());
+    assert_none(&files_of_rooms().filter(silent).map(message).collect());
 }
 
 #[test]
 fn no_todo_is_left() {
-    let told = |source: Source| source.unfinished.map(|name| format!("{}: {name}!", source.path.display()));
-    assert_none(&files_of_rooms().filter_map(told).collect());
+    let message =
+        |source: Source| source.unfinished.map(|name| format!("{}: {name}!", source.path.display()));
+    assert_none(&files_of_rooms().filter_map(message).collect());
 }
 
 #[test]

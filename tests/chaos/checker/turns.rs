@@ -28,9 +28,13 @@ pub(super) fn never_overlapping(evidence: &Evidence) -> Violations {
     let mut broken = Violations::new();
     let mut calls = BTreeMap::<String, Vec<_>>::new();
     for call in &evidence.model_calls {
-        let said = said(call);
-        let conversation = said.split(' ').next().unwrap_or_default().to_owned();
-        calls.entry(conversation).or_default().push((call.began, heard_until(call, &evidence.outages), said));
+        let prompt = prompt(call);
+        let conversation = prompt.split(' ').next().unwrap_or_default().to_owned();
+        calls.entry(conversation).or_default().push((
+            call.began,
+            heard_until(call, &evidence.outages),
+            prompt,
+        ));
     }
     for (conversation, calls) in calls {
         for pair in calls.windows(2) {
@@ -48,7 +52,8 @@ pub(super) fn slowest_takeover(evidence: &Evidence) -> Option<Duration> {
     let calls = &evidence.model_calls;
     let takeovers = calls.iter().enumerate().filter_map(|(nth, call)| {
         let lost = lost(call, &evidence.outages)?;
-        let is_next = |next: &&Call<ModelRequest>| process(next) != process(call) && said(next) == said(call);
+        let is_next =
+            |next: &&Call<ModelRequest>| process(next) != process(call) && prompt(next) == prompt(call);
         Some(calls[nth + 1..].iter().find(is_next)?.began.duration_since(lost))
     });
     takeovers.max()
@@ -73,7 +78,7 @@ fn process(call: &Call<ModelRequest>) -> Option<&str> {
     call.request.headers.get("authorization")?.to_str().ok()?.strip_prefix("Bearer ")
 }
 
-fn said(call: &Call<ModelRequest>) -> String {
+fn prompt(call: &Call<ModelRequest>) -> String {
     call.request.last_text("user").unwrap_or_default()
 }
 
@@ -93,16 +98,16 @@ pub(super) fn tools_called_once(evidence: &Evidence) -> Violations {
 pub(super) fn calls_as_asked(evidence: &Evidence) -> Violations {
     let mut broken = Violations::new();
     for done in &evidence.done {
-        let said = &done.operation.text;
-        let Some(plan) = Plan::named(said).filter(|plan| *plan != Plan::Loop) else { continue };
+        let prompt = &done.operation.text;
+        let Some(plan) = Plan::named(prompt).filter(|plan| *plan != Plan::Loop) else { continue };
         for reply in replies(evidence, done) {
             let asked: Vec<_> = calls(reply)
                 .iter()
-                .map(|call| (text(call, "name").to_owned(), call["arguments"]["text"] == **said))
+                .map(|call| (text(call, "name").to_owned(), call["arguments"]["text"] == **prompt))
                 .collect();
-            let wanted: Vec<_> = plan.tools().iter().map(|name| ((*name).to_owned(), true)).collect();
-            if asked != wanted {
-                broken.push(format!("{said:?}: {}", reply["function_calls"]));
+            let expected: Vec<_> = plan.tools().iter().map(|name| ((*name).to_owned(), true)).collect();
+            if asked != expected {
+                broken.push(format!("{prompt:?}: {}", reply["function_calls"]));
             }
         }
     }

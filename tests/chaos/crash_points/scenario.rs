@@ -58,8 +58,7 @@ impl Scenario {
         (point, plan): (Point, Plan),
         api: Api,
     ) -> Self {
-        let kind = if api == Api::Widget { "widget" } else { "api" };
-        let conversation = client.create_conversation(api, kind).await;
+        let conversation = client.create_conversation(api).await;
         let text = format!("conversation-{number} {point:?} {}", plan.word());
         let key = Some(format!("key-{number}"));
         let operation = Operation { number, conversation, text, key, auto_reply: true };
@@ -75,7 +74,7 @@ impl Scenario {
             _ => false,
         };
         let address = client.cluster.address(0).expect("the first process runs");
-        let line = if has_line { Some(FaultProxy::before(&address).await) } else { None };
+        let line = if has_line { Some(FaultProxy::start(&address).await) } else { None };
         Self { client, operation, point, plan, trigger, line }
     }
 
@@ -116,9 +115,9 @@ impl Scenario {
     fn arm(&self) {
         self.arm_model();
         let (point, trigger, never) = (self.point, Arc::clone(&self.trigger), Gate::closed());
-        self.client.cluster.fakes.tool.script().otherwise(move |request: &ToolRequest| {
+        self.client.cluster.fakes.tool.script().respond_with(move |request: &ToolRequest| {
             let reply = fakes::default_result(request);
-            if point == Point::ToolCalled && trigger.fire() { reply.held_by(&never) } else { reply }
+            if point == Point::ToolCalled && trigger.fire() { reply.gated_by(&never) } else { reply }
         });
         if let Some(line) = &self.line {
             let trigger = Arc::clone(&self.trigger);
@@ -137,7 +136,7 @@ impl Scenario {
             !self.is_observed_by_proxy(Point::Admitted) && !self.is_observed_by_proxy(Point::ModelAnswered);
         // Never opened: a dead process gets no answer.
         let never = Gate::closed();
-        self.client.cluster.fakes.model.script().otherwise(move |request: &ModelRequest| {
+        self.client.cluster.fakes.model.script().respond_with(move |request: &ModelRequest| {
             let reply = fakes::default_answer(request);
             let is_first = fakes::rounds(request) == 0;
             let is_due = match point {
@@ -155,7 +154,7 @@ impl Scenario {
                     trigger.fire();
                 });
             }
-            if trigger.fire() { reply.held_by(&never) } else { reply }
+            if trigger.fire() { reply.gated_by(&never) } else { reply }
         });
     }
 
@@ -225,11 +224,11 @@ impl Scenario {
         let asked = self.client.cluster.fakes.model.calls().all().len() + 1;
         let never = Gate::closed();
         let fakes = &self.client.cluster.fakes;
-        fakes.model.script().queue([Reply::text("Never sent.").held_by(&never)]);
+        fakes.model.script().queue([Reply::text("Never sent.").gated_by(&never)]);
         let address = self.address();
         let response = self.client.send(&self.operation, &address).await.unwrap();
         assert_eq!(response.status, 200, "{response:?}");
-        fakes.model.calls().arrived(asked).await;
+        fakes.model.calls().wait_for_count(asked).await;
         self.trigger.fire();
     }
 
@@ -239,7 +238,7 @@ impl Scenario {
         let address = self.address();
         tokio::select! {
             _ = self.client.send(&self.operation, &address) => {}
-            _ = self.client.cluster.fakes.model.calls().arrived(asked) => {}
+            _ = self.client.cluster.fakes.model.calls().wait_for_count(asked) => {}
         }
         let answered = async || Some(self.stored().await).filter(|messages| messages.len() == 2);
         wait_for("the reply", answered).await;

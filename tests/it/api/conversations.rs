@@ -10,7 +10,7 @@ both_backends!(
         let server = TestServer::start(&db).await;
         let body = json!({"assistant_id": ASSISTANT, "variables": {"name": "Ada"}}).to_string();
 
-        let answer = server.call("POST", "/api/conversations").body(body).send().await;
+        let answer = server.request("POST", "/api/conversations").body(body).send().await;
 
         assert_eq!(answer.status, 200);
         let uuid = answer.json()["conversation_id"].as_str().unwrap().to_owned();
@@ -25,7 +25,7 @@ both_backends!(
 both_backends!(
     async fn every_invalid_field_of_a_new_conversation_is_reported(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let make = async |body: &str| server.call("POST", "/api/conversations").body(body).send().await;
+        let make = async |body: &str| server.request("POST", "/api/conversations").body(body).send().await;
 
         let empty = make("{}").await;
         let several = make(r#"{"assistant_id": "x", "type": "api", "variables": []}"#).await;
@@ -63,7 +63,7 @@ both_backends!(
         let server = Setup::default().balance("0.009999").start(&db).await;
         let make = async |kind: &str| {
             let body = json!({"assistant_id": ASSISTANT, "type": kind}).to_string();
-            server.call("POST", "/api/conversations").body(body).send().await
+            server.request("POST", "/api/conversations").body(body).send().await
         };
 
         let widget = make("widget").await;
@@ -77,11 +77,11 @@ both_backends!(
 both_backends!(
     async fn the_history_is_oldest_first_without_system_messages(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let uuid = server.conversation().await;
-        server.say(&uuid, r#"{"message": "Hi"}"#).send().await;
+        let uuid = server.create_conversation().await;
+        server.post_message_body(&uuid, r#"{"message": "Hi"}"#).send().await;
         let list = server
-            .call("GET", &format!("/v1/conversations?widget_uuid={uuid}"))
-            .bearer(&server.keys.all)
+            .request("GET", &format!("/v1/conversations?widget_uuid={uuid}"))
+            .bearer(&server.keys.full)
             .send()
             .await;
         let con = list.json()["data"]["items"][0]["id"].as_str().unwrap().to_owned();
@@ -89,14 +89,15 @@ both_backends!(
             let body = json!({"conversation_id": con, "sender_id": "a", "sender_type": kind, "text": text, "auto_reply": false});
             assert_eq!(server.enqueue(body.to_string()).send().await.status, 200);
         }
-        let read =
-            async |query: &str| server.call("GET", &format!("/api/conversations/{uuid}{query}")).send().await;
+        let read = async |query: &str| {
+            server.request("GET", &format!("/api/conversations/{uuid}{query}")).send().await
+        };
 
         let all = read("").await;
         let body = all.json();
 
         assert_eq!(all.status, 200);
-        let shown: Vec<_> = body["history"]
+        let messages: Vec<_> = body["history"]
             .as_array()
             .unwrap()
             .iter()
@@ -109,7 +110,7 @@ both_backends!(
             })
             .collect();
         assert_eq!(
-            shown,
+            messages,
             [
                 ("assistant", "assistant", "Hello Ada!"),
                 ("user", "user", "Hi"),
@@ -137,28 +138,28 @@ both_backends!(
 both_backends!(
     async fn an_api_key_can_disable_and_enable_the_ai(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let uuid = server.conversation().await;
+        let uuid = server.create_conversation().await;
         let switch = |word: &str, key: Option<&str>| {
-            let call = server.call("POST", &format!("/api/automate/conversations/{uuid}/{word}"));
+            let call = server.request("POST", &format!("/api/automate/conversations/{uuid}/{word}"));
             key.map_or_else(
-                || server.call("POST", &format!("/api/automate/conversations/{uuid}/{word}")),
+                || server.request("POST", &format!("/api/automate/conversations/{uuid}/{word}")),
                 |key| call.bearer(key),
             )
         };
 
-        let off = switch("disable-ai", Some(&server.keys.all)).send().await;
-        let said = server.say(&uuid, r#"{"message": "Hi"}"#).send().await;
-        let on = switch("enable-ai", Some(&server.keys.all)).send().await;
+        let off = switch("disable-ai", Some(&server.keys.full)).send().await;
+        let response = server.post_message_body(&uuid, r#"{"message": "Hi"}"#).send().await;
+        let on = switch("enable-ai", Some(&server.keys.full)).send().await;
 
         assert_eq!((off.status, off.text()), (200, r#"{"status":true,"ai_enabled":false}"#));
-        assert_eq!(said.text(), r#"{"status":true,"message":"","function_calls":[],"ai_disabled":true}"#);
+        assert_eq!(response.text(), r#"{"status":true,"message":"","function_calls":[],"ai_disabled":true}"#);
         assert_eq!(on.text(), r#"{"status":true,"ai_enabled":true}"#);
         for key in [None, Some("sk_unknown")] {
             let refused = switch("disable-ai", key).send().await;
             assert_eq!((refused.status, refused.text()), (401, r#"{"error":"Unauthorized"}"#));
         }
-        assert_eq!(switch("disable-ai", Some(&server.keys.reading)).send().await.status, 403);
-        assert_eq!(switch("disable-ai", Some(&server.keys.foreign)).send().await.status, 404);
+        assert_eq!(switch("disable-ai", Some(&server.keys.read_only)).send().await.status, 403);
+        assert_eq!(switch("disable-ai", Some(&server.keys.other_workspace)).send().await.status, 404);
     }
 );
 
@@ -167,14 +168,15 @@ both_backends!(
         let server = TestServer::start(&db).await;
 
         let preflight = server
-            .call("OPTIONS", "/api/conversations/x/messages")
+            .request("OPTIONS", "/api/conversations/x/messages")
             .header("Origin", "https://shop.example")
             .header("Access-Control-Request-Method", "POST")
             .header("Access-Control-Request-Headers", "content-type,idempotency-key")
             .bearer("sk_unknown")
             .send()
             .await;
-        let answer = server.say("x", "{}").header("Origin", "https://shop.example").send().await;
+        let answer =
+            server.post_message_body("x", "{}").header("Origin", "https://shop.example").send().await;
 
         assert_eq!(preflight.status, 200);
         assert_eq!(preflight.header("access-control-allow-origin"), Some("*"));

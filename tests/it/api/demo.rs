@@ -8,7 +8,7 @@ use crate::support::server::{Setup, TestServer, WIDGET};
 
 /// The reply, and the only call that it took.
 async fn say(server: &TestServer, text: &str) -> (String, Value) {
-    let answer = server.tell(WIDGET, text).send().await;
+    let answer = server.post_message(WIDGET, text).send().await;
     let body = answer.json();
     assert_eq!(answer.status, 200, "{text}: {body}");
     let calls = body["function_calls"].as_array().unwrap();
@@ -21,7 +21,7 @@ both_backends!(
         let setup = Setup::default()
             .env("REJOINDER_MODEL__KIND", "offline")
             .workspace(|_| DEMO_FILE.to_owned())
-            .at("2026-03-11T09:00:00Z");
+            .clock_at("2026-03-11T09:00:00Z");
         let server = setup.start(&db).await;
 
         let (reply, call) = say(&server, "Hello").await;

@@ -7,7 +7,7 @@ use crate::support::script::Gate;
 use crate::support::server::{Setup, TEST, TestServer, WIDGET};
 
 async fn tell(server: &TestServer, text: &str, key: &str) -> Answer {
-    server.tell(WIDGET, text).header("Idempotency-Key", key).send().await
+    server.post_message(WIDGET, text).header("Idempotency-Key", key).send().await
 }
 
 both_backends!(
@@ -31,11 +31,11 @@ both_backends!(
     async fn a_duplicate_in_flight_waits_for_the_same_reply(db: TestDb) {
         let server = TestServer::start(&db).await;
         let gate = Gate::closed();
-        server.model.script().queue([Reply::text("Once.").held_by(&gate)]);
+        server.model.script().queue([Reply::text("Once.").gated_by(&gate)]);
 
         let ((first, second), other) =
             tokio::join!(async { tokio::join!(tell(&server, "Hi", "k"), tell(&server, "Hi", "k")) }, async {
-                server.model.calls().arrived(1).await;
+                server.model.calls().wait_for_count(1).await;
                 let other = tell(&server, "Something else", "k").await;
                 gate.open();
                 other
@@ -56,7 +56,7 @@ both_backends!(
     async fn a_duplicate_that_reaches_its_deadline_first_is_told_to_retry(db: TestDb) {
         let server =
             Setup::default().env("REJOINDER_WIDGET__DEADLINE", "500ms").system_clock().start(&db).await;
-        server.model.script().otherwise(|_| Reply::text("Never.").held_by(&Gate::closed()));
+        server.model.script().respond_with(|_| Reply::text("Never.").gated_by(&Gate::closed()));
 
         let (first, second) = tokio::join!(tell(&server, "Hi", "k"), tell(&server, "Hi", "k"));
 
@@ -82,15 +82,15 @@ both_backends!(
         let server = TestServer::start(&db).await;
 
         let widget = tell(&server, "Hi", "k").await;
-        let test = server.tell(TEST, "Hi").header("Idempotency-Key", "k").send().await;
-        let refused = server.say(WIDGET, "{}").header("Idempotency-Key", "other").send().await;
+        let test = server.post_message(TEST, "Hi").header("Idempotency-Key", "k").send().await;
+        let refused = server.post_message_body(WIDGET, "{}").header("Idempotency-Key", "other").send().await;
         let taken = tell(&server, "Hi", "other").await;
 
         assert_eq!((widget.status, test.status), (200, 200));
         assert_eq!(test.header("idempotent-replayed"), None);
         assert_eq!((refused.status, taken.status), (422, 200));
         assert_eq!(taken.header("idempotent-replayed"), None);
-        assert_eq!(server.number("select count(*) from idempotency").await, 3);
+        assert_eq!(server.query_number("select count(*) from idempotency").await, 3);
     }
 );
 
@@ -98,9 +98,9 @@ both_backends!(
     async fn a_replay_outlives_the_end_of_its_conversation(db: TestDb) {
         let server = TestServer::start(&db).await;
         let first = tell(&server, "Hi", "k").await;
-        let con = server.con_of(WIDGET).await;
+        let con = server.conversation_id(WIDGET).await;
         let path = format!("/v1/conversations/{con}");
-        server.call("PATCH", &path).bearer(&server.keys.all).raw_json(r#"{"ended": true}"#).send().await;
+        server.request("PATCH", &path).bearer(&server.keys.full).raw_json(r#"{"ended": true}"#).send().await;
 
         let again = tell(&server, "Hi", "k").await;
 

@@ -34,7 +34,7 @@ both_backends!(
         let calls = [ask("When is a returned item refunded?"), ask("quantum physics"), ask("ship' OR \"")];
         server.model.script().queue([Reply::tool_calls(calls), Reply::text("Within 14 days.")]);
 
-        let answer = server.tell(WIDGET, "When do I get my money back?").send().await.json();
+        let answer = server.post_message(WIDGET, "When do I get my money back?").send().await.json();
 
         assert_eq!(answer["message"], "Within 14 days.");
         let results: Vec<_> =
@@ -58,8 +58,8 @@ both_backends!(
         let bases = server.get("/v1/knowledge_bases").await.json();
         let base = bases["data"]["items"][0]["id"].as_str().unwrap().to_owned();
         let put = server
-            .call("PUT", &format!("/v1/knowledge_bases/{base}/documents/hours?title=Opening%20hours"))
-            .bearer(&server.keys.all)
+            .request("PUT", &format!("/v1/knowledge_bases/{base}/documents/hours?title=Opening%20hours"))
+            .bearer(&server.keys.full)
             .header("content-type", "text/plain")
             .body("We are open until nine.")
             .send()
@@ -68,7 +68,7 @@ both_backends!(
         let call = ToolCall::new("search_knowledge_base", &json!({ "query": "opening hours" }));
         server.model.script().queue([Reply::tool_calls([call]), Reply::text("Until nine.")]);
 
-        let answer = server.tell(WIDGET, "When are you open?").send().await.json();
+        let answer = server.post_message(WIDGET, "When are you open?").send().await.json();
 
         let passage = json!({ "source": "Opening hours", "text": "We are open until nine." });
         assert_eq!(answer["function_calls"][0]["result"], json!({ "passages": [passage] }));

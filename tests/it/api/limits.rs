@@ -9,14 +9,17 @@ const HELLO: &str = r#"{"message": "Hi"}"#;
 
 both_backends!(
     async fn messages_are_limited_by_conversation(db: TestDb) {
-        let server =
-            Setup::default().limited().env("REJOINDER_LIMITS__PER_CONVERSATION", "2/min").start(&db).await;
-        let uuid = server.conversation().await;
+        let server = Setup::default()
+            .with_limits()
+            .env("REJOINDER_LIMITS__PER_CONVERSATION", "2/min")
+            .start(&db)
+            .await;
+        let uuid = server.create_conversation().await;
 
-        let first = server.say(&uuid, HELLO).send().await;
-        let second = server.say(&uuid, "{}").send().await;
-        let third = server.say(&uuid, HELLO).send().await;
-        let keyed = server.say(&uuid, HELLO).bearer(&server.keys.all).send().await;
+        let first = server.post_message_body(&uuid, HELLO).send().await;
+        let second = server.post_message_body(&uuid, "{}").send().await;
+        let third = server.post_message_body(&uuid, HELLO).send().await;
+        let keyed = server.post_message_body(&uuid, HELLO).bearer(&server.keys.full).send().await;
 
         assert_eq!(first.header("x-ratelimit-limit"), Some("2"));
         assert_eq!(first.header("x-ratelimit-remaining"), Some("1"));
@@ -28,8 +31,8 @@ both_backends!(
         assert_eq!(third.text(), format!(r#"{{"message":"Too Many Attempts.","retry_after":{wait}}}"#));
         assert_eq!(third.header("rejoinder-error"), Some("limit_reached"));
         assert_eq!(keyed.status, 429);
-        let other = server.conversation().await;
-        assert_eq!(server.say(&other, HELLO).send().await.status, 200);
+        let other = server.create_conversation().await;
+        assert_eq!(server.post_message_body(&other, HELLO).send().await.status, 200);
     }
 );
 
@@ -37,17 +40,17 @@ both_backends!(
 async fn requests_without_a_key_are_limited_by_address() {
     let db = store::sqlite().await;
     let server = Setup::default()
-        .limited()
+        .with_limits()
         .env("REJOINDER_LIMITS__PER_ADDRESS", "2/min")
         .env("REJOINDER_LIMITS__TRUSTED_PROXY_HOPS", "1")
         .start(&db)
         .await;
-    let ask = |client: &str| server.call("GET", "/api/conversations/x").header("X-Forwarded-For", client);
+    let ask = |client: &str| server.request("GET", "/api/conversations/x").header("X-Forwarded-For", client);
 
     assert_eq!(ask("203.0.113.7").send().await.status, 404);
     assert_eq!(ask("6.6.6.6, 203.0.113.7").send().await.status, 404);
     assert_eq!(ask("6.6.6.7, 203.0.113.7").send().await.status, 429);
-    assert_eq!(ask("203.0.113.7").bearer(&server.keys.all).send().await.status, 404);
+    assert_eq!(ask("203.0.113.7").bearer(&server.keys.full).send().await.status, 404);
     assert_eq!(ask("203.0.113.8").send().await.status, 404);
 }
 
@@ -55,21 +58,21 @@ async fn requests_without_a_key_are_limited_by_address() {
 async fn new_conversations_have_a_separate_limit_by_address() {
     let db = store::sqlite().await;
     let server = Setup::default()
-        .limited()
+        .with_limits()
         .env("REJOINDER_LIMITS__NEW_CONVERSATIONS_PER_ADDRESS", "1/min")
         .start(&db)
         .await;
-    let uuid = server.conversation().await;
+    let uuid = server.create_conversation().await;
 
-    let again = server.call("POST", "/api/conversations").body("{}").send().await;
+    let again = server.request("POST", "/api/conversations").body("{}").send().await;
 
     assert_eq!(again.status, 429);
     assert_eq!(
         again.header("ratelimit").map(|text| text.starts_with("\"new-conversations\";r=0")),
         Some(true)
     );
-    assert_eq!(server.say(&uuid, HELLO).send().await.status, 200);
-    assert_eq!(server.call("GET", "/v1/balance").bearer(&server.keys.all).send().await.status, 200);
+    assert_eq!(server.post_message_body(&uuid, HELLO).send().await.status, 200);
+    assert_eq!(server.request("GET", "/v1/balance").bearer(&server.keys.full).send().await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -78,64 +81,64 @@ async fn disabled_limits_limit_nothing() {
     let server = Setup::default().env("REJOINDER_LIMITS__PER_ADDRESS", "1/min").start(&db).await;
 
     for _ in 0..3 {
-        let answer = server.call("GET", "/api/conversations/x").send().await;
+        let answer = server.request("GET", "/api/conversations/x").send().await;
         assert_eq!((answer.status, answer.header("ratelimit")), (404, None));
     }
 }
 
 /// Refused by a cap: in the envelope of limits, and without a trace.
 async fn assert_capped(server: &TestServer, request: Request) {
-    let before = server.dump().await;
+    let before = server.row_counts().await;
     let answer = request.send().await;
     assert_eq!(answer.status, 429, "{}", answer.text());
     let wait = answer.header("retry-after").expect("it says when to come again");
     assert_eq!(answer.text(), format!(r#"{{"message":"Too Many Attempts.","retry_after":{wait}}}"#));
     assert_eq!(answer.header("rejoinder-error"), Some("limit_reached"));
-    assert_eq!(server.dump().await, before);
+    assert_eq!(server.row_counts().await, before);
 }
 
 both_backends!(
     async fn free_turns_of_test_conversations_have_a_daily_cap_without_a_key(db: TestDb) {
         let server =
-            Setup::default().limited().env("REJOINDER_LIMITS__TEST_TURNS_PER_DAY", "1").start(&db).await;
+            Setup::default().with_limits().env("REJOINDER_LIMITS__TEST_TURNS_PER_DAY", "1").start(&db).await;
 
-        assert_eq!(server.tell(TEST, "Hi").send().await.status, 200);
+        assert_eq!(server.post_message(TEST, "Hi").send().await.status, 200);
 
-        assert_capped(&server, server.tell(TEST, "Hi")).await;
-        assert_eq!(server.tell(TEST, "Hi").bearer(&server.keys.all).send().await.status, 200);
-        assert_eq!(server.tell(WIDGET, "Hi").send().await.status, 200);
+        assert_capped(&server, server.post_message(TEST, "Hi")).await;
+        assert_eq!(server.post_message(TEST, "Hi").bearer(&server.keys.full).send().await.status, 200);
+        assert_eq!(server.post_message(WIDGET, "Hi").send().await.status, 200);
     }
 );
 
 both_backends!(
     async fn a_conversation_has_a_maximum_number_of_messages(db: TestDb) {
         let server = Setup::default()
-            .limited()
+            .with_limits()
             .env("REJOINDER_LIMITS__MESSAGES_PER_CONVERSATION", "3")
             .start(&db)
             .await;
 
-        assert_eq!(server.tell(WIDGET, "Hi").send().await.status, 200);
+        assert_eq!(server.post_message(WIDGET, "Hi").send().await.status, 200);
 
-        assert_capped(&server, server.tell(WIDGET, "Hi")).await;
-        assert_eq!(server.tell(TEST, "Hi").send().await.status, 200);
+        assert_capped(&server, server.post_message(WIDGET, "Hi")).await;
+        assert_eq!(server.post_message(TEST, "Hi").send().await.status, 200);
     }
 );
 
 both_backends!(
     async fn spending_is_capped_by_conversation_and_by_day(db: TestDb) {
         let server = Setup::default()
-            .limited()
+            .with_limits()
             .env("REJOINDER_LIMITS__SPEND_PER_CONVERSATION", "0.01")
             .env("REJOINDER_LIMITS__SPEND_PER_DAY", "0.02")
             .start(&db)
             .await;
-        let (second, third) = (server.conversation().await, server.conversation().await);
+        let (second, third) = (server.create_conversation().await, server.create_conversation().await);
 
-        assert_eq!(server.tell(WIDGET, "Hi").send().await.status, 200);
-        assert_capped(&server, server.tell(WIDGET, "Hi")).await;
-        assert_eq!(server.tell(&second, "Hi").send().await.status, 200);
-        assert_capped(&server, server.tell(&third, "Hi")).await;
+        assert_eq!(server.post_message(WIDGET, "Hi").send().await.status, 200);
+        assert_capped(&server, server.post_message(WIDGET, "Hi")).await;
+        assert_eq!(server.post_message(&second, "Hi").send().await.status, 200);
+        assert_capped(&server, server.post_message(&third, "Hi")).await;
 
         assert_eq!(server.balance().await, "9.98");
     }

@@ -16,7 +16,7 @@ both_backends!(
         let text = "I'd be happy to help you schedule a demo! I have availability on Monday at 2 PM.";
         server.model.script().queue([Reply::text(text)]);
 
-        let answer = server.say(WIDGET, HELLO).send().await;
+        let answer = server.post_message_body(WIDGET, HELLO).send().await;
 
         assert_eq!(answer.status, 200);
         assert_eq!(answer.text(), format!(r#"{{"status":true,"message":"{text}","function_calls":[]}}"#));
@@ -35,11 +35,11 @@ both_backends!(
 both_backends!(
     async fn an_unknown_conversation_is_a_404_whatever_its_id(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let uuid = server.conversation().await;
+        let uuid = server.create_conversation().await;
         let compact = uuid.replace('-', "");
 
         for name in ["7c9e6679-7425-40de-944b-e07fc1f90ae8", "x", "%ff", "con_9s2kd81", &compact] {
-            let answer = server.say(name, HELLO).send().await;
+            let answer = server.post_message_body(name, HELLO).send().await;
             assert_eq!(
                 (answer.status, answer.text()),
                 (404, r#"{"status":false,"error":"Conversation not found"}"#),
@@ -47,9 +47,10 @@ both_backends!(
             );
             assert_eq!(answer.header("rejoinder-error"), Some("conversation_not_found"));
         }
-        let foreign = server.say(&uuid, HELLO).bearer(&server.keys.foreign).send().await;
+        let foreign =
+            server.post_message_body(&uuid, HELLO).bearer(&server.keys.other_workspace).send().await;
         assert_eq!(foreign.text(), r#"{"status":false,"error":"Conversation not found"}"#);
-        let upper = server.say(&uuid.to_uppercase(), HELLO).send().await;
+        let upper = server.post_message_body(&uuid.to_uppercase(), HELLO).send().await;
         assert_eq!(upper.status, 200);
     }
 );
@@ -57,8 +58,8 @@ both_backends!(
 both_backends!(
     async fn an_invalid_message_is_a_422_with_the_reason(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let uuid = server.conversation().await;
-        let before = server.dump().await;
+        let uuid = server.create_conversation().await;
+        let before = server.row_counts().await;
         let required = "The message field is required.";
         let invalid = "The message field contains an invalid character.";
         let long = json!({"message": "é".repeat(2_001)}).to_string();
@@ -79,29 +80,30 @@ both_backends!(
             (r#"{"message": "\ud800"}"#, invalid),
             (&long, "The message field must not be greater than 2000 characters."),
         ] {
-            let answer = server.say(&uuid, body).send().await;
+            let answer = server.post_message_body(&uuid, body).send().await;
             let expected = format!(r#"{{"message":"{text}","errors":{{"message":["{text}"]}}}}"#);
             assert_eq!((answer.status, answer.text()), (422, &*expected), "{body}");
             assert_eq!(answer.header("rejoinder-error"), Some("invalid_request"));
         }
-        let not_utf8 = server.say(&uuid, &b"{\"message\": \"\xff\"}"[..]).send().await;
+        let not_utf8 = server.post_message_body(&uuid, &b"{\"message\": \"\xff\"}"[..]).send().await;
         assert_eq!(not_utf8.status, 422);
-        assert_eq!(server.dump().await, before);
+        assert_eq!(server.row_counts().await, before);
     }
 );
 
 both_backends!(
     async fn two_thousand_characters_are_accepted_in_any_content_type_and_trimmed(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let uuid = server.conversation().await;
+        let uuid = server.create_conversation().await;
         let text = "😀".repeat(2_000);
         let body = json!({"message": format!("  {text}\n")}).to_string();
 
         let path = format!("/api/conversations/{uuid}/messages");
-        let answer = server.call("POST", &path).header("content-type", "text/plain").body(body).send().await;
+        let answer =
+            server.request("POST", &path).header("content-type", "text/plain").body(body).send().await;
 
         assert_eq!(answer.status, 200, "{}", answer.text());
-        let history = server.call("GET", &format!("/api/conversations/{uuid}")).send().await.json();
+        let history = server.request("GET", &format!("/api/conversations/{uuid}")).send().await.json();
         assert_eq!(history["history"][1]["content"], text);
     }
 );
@@ -110,25 +112,29 @@ both_backends!(
     async fn an_insufficient_balance_changes_nothing(db: TestDb) {
         let server = Setup::default().balance("0.009999").start(&db).await;
         let uuid = WIDGET;
-        let before = server.dump().await;
+        let before = server.row_counts().await;
 
-        let answer = server.say(uuid, HELLO).send().await;
+        let answer = server.post_message_body(uuid, HELLO).send().await;
 
         assert_eq!(answer.status, 400);
         let expected = r#"{"status":false,"error":"Insufficient balance. Please top up your account."}"#;
         assert_eq!(answer.text(), expected);
-        assert_eq!(server.dump().await, before);
+        assert_eq!(server.row_counts().await, before);
     }
 );
 
 both_backends!(
     async fn an_idempotency_key_replays_its_answer(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let uuid = server.conversation().await;
+        let uuid = server.create_conversation().await;
 
-        let first = server.say(&uuid, HELLO).header("Idempotency-Key", "k 1").send().await;
-        let again = server.say(&uuid, HELLO).header("Idempotency-Key", "k 1").send().await;
-        let other = server.say(&uuid, r#"{"message": "b"}"#).header("Idempotency-Key", "k 1").send().await;
+        let first = server.post_message_body(&uuid, HELLO).header("Idempotency-Key", "k 1").send().await;
+        let again = server.post_message_body(&uuid, HELLO).header("Idempotency-Key", "k 1").send().await;
+        let other = server
+            .post_message_body(&uuid, r#"{"message": "b"}"#)
+            .header("Idempotency-Key", "k 1")
+            .send()
+            .await;
 
         assert_eq!((first.status, first.header("idempotent-replayed")), (200, None));
         assert_eq!((again.status, again.header("idempotent-replayed")), (200, Some("true")));
@@ -144,10 +150,10 @@ both_backends!(
 both_backends!(
     async fn an_idempotency_key_is_1_to_255_visible_characters(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let uuid = server.conversation().await;
+        let uuid = server.create_conversation().await;
 
         for key in ["", "é", &"k".repeat(256)] {
-            let answer = server.say(&uuid, HELLO).header("Idempotency-Key", key).send().await;
+            let answer = server.post_message_body(&uuid, HELLO).header("Idempotency-Key", key).send().await;
             assert_eq!(answer.status, 400, "{key}");
             assert!(
                 answer.text().starts_with(r#"{"status":false,"error":"The Idempotency-Key"#),
@@ -155,7 +161,8 @@ both_backends!(
                 answer.text()
             );
         }
-        let longest = server.say(&uuid, HELLO).header("Idempotency-Key", &"k".repeat(255)).send().await;
+        let longest =
+            server.post_message_body(&uuid, HELLO).header("Idempotency-Key", &"k".repeat(255)).send().await;
         assert_eq!(longest.status, 200);
     }
 );
@@ -164,13 +171,15 @@ both_backends!(
     async fn an_origin_that_is_not_listed_is_refused(db: TestDb) {
         let server = TestServer::start(&db).await;
         let body = json!({ "assistant_id": GUARDED }).to_string();
-        let made = server.call("POST", "/api/conversations").body(body.clone()).send().await.json();
-        let uuid = made["conversation_id"].as_str().unwrap();
+        let created = server.request("POST", "/api/conversations").body(body.clone()).send().await.json();
+        let uuid = created["conversation_id"].as_str().unwrap();
 
-        let refused = server.say(uuid, HELLO).header("Origin", "https://evil.example").send().await;
-        let allowed = server.say(uuid, HELLO).header("Origin", "https://shop.example").send().await;
+        let refused =
+            server.post_message_body(uuid, HELLO).header("Origin", "https://evil.example").send().await;
+        let allowed =
+            server.post_message_body(uuid, HELLO).header("Origin", "https://shop.example").send().await;
         let begun =
-            server.call("POST", "/api/conversations").header("Origin", "null").body(body).send().await;
+            server.request("POST", "/api/conversations").header("Origin", "null").body(body).send().await;
 
         assert_eq!(refused.status, 403);
         assert_eq!(refused.text(), r#"{"status":false,"error":"This origin is not allowed."}"#);
@@ -180,7 +189,8 @@ both_backends!(
 
         // An archived assistant goes on answering where it already does.
         seed::execute(&db, "update assistants set archived_at = 1").await;
-        let still = server.say(uuid, HELLO).header("Origin", "https://shop.example").send().await;
+        let still =
+            server.post_message_body(uuid, HELLO).header("Origin", "https://shop.example").send().await;
         assert_eq!(still.status, 200);
     }
 );
@@ -190,15 +200,15 @@ both_backends!(
         let server = TestServer::start(&db).await;
 
         for key in ["sk_unknown", &server.keys.expired, &server.keys.revoked, ""] {
-            let answer = server.say("x", "{").bearer(key).send().await;
+            let answer = server.post_message_body("x", "{").bearer(key).send().await;
             assert_eq!(
                 (answer.status, answer.text()),
                 (401, r#"{"status":false,"error":"Invalid or expired token."}"#)
             );
             assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
         }
-        let uuid = server.conversation().await;
-        assert_eq!(server.say(&uuid, HELLO).bearer(&server.keys.all).send().await.status, 200);
+        let uuid = server.create_conversation().await;
+        assert_eq!(server.post_message_body(&uuid, HELLO).bearer(&server.keys.full).send().await.status, 200);
     }
 );
 
@@ -206,9 +216,9 @@ both_backends!(
     async fn a_widget_request_ends_at_its_deadline(db: TestDb) {
         let server =
             Setup::default().env("REJOINDER_WIDGET__DEADLINE", "50ms").system_clock().start(&db).await;
-        server.model.script().queue([Reply::text("Too late.").held_by(&Gate::closed())]);
+        server.model.script().queue([Reply::text("Too late.").gated_by(&Gate::closed())]);
 
-        let answer = server.say(WIDGET, HELLO).send().await;
+        let answer = server.post_message_body(WIDGET, HELLO).send().await;
 
         assert_eq!(
             answer.text(),

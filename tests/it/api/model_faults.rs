@@ -16,7 +16,7 @@ async fn impatient(db: &crate::support::db::TestDb) -> TestServer {
 both_backends!(
     async fn each_model_error_has_its_text_and_code_and_is_refunded(db: TestDb) {
         let server = impatient(&db).await;
-        let con = server.con_of(WIDGET).await;
+        let con = server.conversation_id(WIDGET).await;
         let unreadable = "The model's answer could not be read";
         let faults = [
             (
@@ -34,7 +34,7 @@ both_backends!(
                 "The model refused the request",
                 "model_refused",
             ),
-            (Reply::text("Never.").held_by(&Gate::closed()), "Connection timeout", "model_timeout"),
+            (Reply::text("Never.").gated_by(&Gate::closed()), "Connection timeout", "model_timeout"),
             (Reply::garbage(), unreadable, "model_unreadable"),
             (Reply::cut("secret-7, and more of it"), unreadable, "model_unreadable"),
             (Reply::unfinished("secret-7, and more of it"), unreadable, "model_unreadable"),
@@ -45,14 +45,17 @@ both_backends!(
 
         for (reply, text, code) in faults {
             server.model.script().queue([reply]);
-            let answer = server.tell(WIDGET, "Hi").send().await;
+            let answer = server.post_message(WIDGET, "Hi").send().await;
             let expected = format!(r#"{{"status":false,"error":"Failed to process message: {text}"}}"#);
             assert_eq!((answer.status, answer.text()), (400, &*expected));
             assert_eq!(answer.header("rejoinder-error"), Some(code));
             assert_eq!(server.balance().await, "10.00", "{code}");
             let turn = answer.header("rejoinder-turn").unwrap();
-            let told = server.get(&format!("/v1/turns/{turn}")).await.json();
-            assert_eq!((&told["data"]["state"], &told["data"]["reason"]), (&json!("failed"), &json!(code)));
+            let turn_body = server.get(&format!("/v1/turns/{turn}")).await.json();
+            assert_eq!(
+                (&turn_body["data"]["state"], &turn_body["data"]["reason"]),
+                (&json!("failed"), &json!(code))
+            );
             let failed = server.events("reply.failed").await;
             let last = &failed.last().unwrap()["data"];
             assert_eq!(
@@ -61,9 +64,9 @@ both_backends!(
             );
         }
         assert_eq!(server.events("reply.failed").await.len(), count);
-        assert_eq!(server.messages_of(&con).await.len(), 1 + count, "messages whose turn failed stay");
+        assert_eq!(server.messages(&con).await.len(), 1 + count, "messages whose turn failed stay");
         let sum = "select cast(sum(amount) as bigint) from ledger where kind <> 'top_up'";
-        assert_eq!(server.number(sum).await, 0);
+        assert_eq!(server.query_number(sum).await, 0);
     }
 );
 
@@ -72,8 +75,8 @@ both_backends!(
         let server = Setup::default().env("REJOINDER_WIDGET__DEADLINE", "1s").system_clock().start(&db).await;
         server.model.script().queue([Reply::rate_limited(Some("30"))]);
 
-        let limited = server.tell(WIDGET, "Hi").send().await;
-        let paused = server.tell(WIDGET, "Hi again").send().await;
+        let limited = server.post_message(WIDGET, "Hi").send().await;
+        let paused = server.post_message(WIDGET, "Hi again").send().await;
 
         let expected = r#"{"status":false,"error":"Failed to process message: The model is rate limited"}"#;
         assert_eq!((limited.status, limited.text()), (400, expected));
@@ -94,7 +97,7 @@ both_backends!(
             .script()
             .queue([Reply::error(StatusCode::BAD_GATEWAY, "Oops"), Reply::text("Here I am.")]);
 
-        let answer = server.tell(WIDGET, "Hi").send().await;
+        let answer = server.post_message(WIDGET, "Hi").send().await;
 
         assert_eq!(answer.text(), r#"{"status":true,"message":"Here I am.","function_calls":[]}"#);
         assert_eq!(server.model.calls().all().len(), 2);
@@ -108,7 +111,7 @@ both_backends!(
         let server = TestServer::start(&db).await;
         server.model.script().queue([Reply::text("a\0b")]);
 
-        let answer = server.tell(WIDGET, "Hi").send().await;
+        let answer = server.post_message(WIDGET, "Hi").send().await;
 
         assert_eq!(answer.text(), r#"{"status":true,"message":"ab","function_calls":[]}"#);
     }

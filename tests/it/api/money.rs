@@ -13,17 +13,17 @@ both_backends!(
     async fn two_messages_never_spend_the_same_cent(db: TestDb) {
         let server = Setup::default().balance("0.03").start(&db).await;
         let gate = Gate::closed();
-        let held = gate.clone();
-        server.model.script().otherwise(move |_| Reply::text("Yes.").held_by(&held));
+        let reply_gate = gate.clone();
+        server.model.script().respond_with(move |_| Reply::text("Yes.").gated_by(&reply_gate));
         let mut uuids = Vec::new();
         for _ in 0..8 {
-            uuids.push(server.conversation().await);
+            uuids.push(server.create_conversation().await);
         }
 
         let (answers, ()) = tokio::join!(
-            futures::future::join_all(uuids.iter().map(|uuid| server.tell(uuid, "Hi").send())),
+            futures::future::join_all(uuids.iter().map(|uuid| server.post_message(uuid, "Hi").send())),
             async {
-                server.model.calls().arrived(3).await;
+                server.model.calls().wait_for_count(3).await;
                 gate.open();
             }
         );
@@ -36,7 +36,7 @@ both_backends!(
         );
         assert_eq!(server.balance().await, "0.00");
         let spent = "select count(*) from messages where sender_id = 'visitor'";
-        assert_eq!(server.number(spent).await, 3, "a refused message leaves no trace");
+        assert_eq!(server.query_number(spent).await, 3, "a refused message leaves no trace");
     }
 );
 
@@ -45,9 +45,9 @@ both_backends!(
         let server = Setup::default().balance("0.01").start(&db).await;
         server.model.script().queue([Reply::garbage(), Reply::text("Yes.")]);
 
-        let failed = server.tell(WIDGET, "Hi").send().await;
-        let paid = server.tell(WIDGET, "Hi").send().await;
-        let refused = server.tell(WIDGET, "Hi").send().await;
+        let failed = server.post_message(WIDGET, "Hi").send().await;
+        let paid = server.post_message(WIDGET, "Hi").send().await;
+        let refused = server.post_message(WIDGET, "Hi").send().await;
 
         assert_eq!((failed.status, paid.status), (400, 200));
         assert_eq!((refused.status, refused.text()), (400, TOO_LOW));
@@ -74,13 +74,13 @@ both_backends!(
     async fn a_test_conversation_costs_nothing_with_no_balance_at_all(db: TestDb) {
         let server = Setup::default().balance("0.00").start(&db).await;
 
-        let answer = server.tell(TEST, "Hi").send().await;
+        let answer = server.post_message(TEST, "Hi").send().await;
 
         assert_eq!(
             answer.text(),
             r#"{"status":true,"message":"A reply of the fake model.","function_calls":[]}"#
         );
-        assert_eq!(server.number("select count(*) from ledger where kind <> 'top_up'").await, 0);
+        assert_eq!(server.query_number("select count(*) from ledger where kind <> 'top_up'").await, 0);
     }
 );
 
@@ -91,12 +91,12 @@ both_backends!(
         let server = Setup::default().workspace(low).start(&db).await;
 
         for _ in 0..3 {
-            assert_eq!(server.tell(WIDGET, "Hi").send().await.status, 200);
+            assert_eq!(server.post_message(WIDGET, "Hi").send().await.status, 200);
         }
 
-        let told = server.events("balance.low").await;
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert_eq!(told[0]["data"]["threshold"], "0.03");
+        let low_balance = server.events("balance.low").await;
+        assert_eq!(low_balance.len(), 1, "{low_balance:?}");
+        assert_eq!(low_balance[0]["data"]["threshold"], "0.03");
     }
 );
 
@@ -104,11 +104,13 @@ both_backends!(
     async fn a_tenants_balance_is_its_own(db: TestDb) {
         let server = TestServer::start(&db).await;
 
-        server.tell(WIDGET, "Hi").send().await;
+        server.post_message(WIDGET, "Hi").send().await;
 
-        let other = server.call("GET", "/v1/balance").bearer(&server.keys.foreign).send().await.json();
+        let other =
+            server.request("GET", "/v1/balance").bearer(&server.keys.other_workspace).send().await.json();
         assert_eq!((server.balance().await.as_str(), &other["data"]["balance"]), ("9.99", &json!("1.00")));
-        let feed = server.call("GET", "/v1/events").bearer(&server.keys.foreign).send().await.json();
+        let feed =
+            server.request("GET", "/v1/events").bearer(&server.keys.other_workspace).send().await.json();
         assert_eq!(feed["data"]["items"], json!([]));
     }
 );

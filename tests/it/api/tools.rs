@@ -14,7 +14,7 @@ use crate::support::server::{ASSISTANT, Setup, TestServer, WIDGET};
 /// What the model asks for first, before it says `Done.`
 async fn asked_for(server: &TestServer, calls: impl IntoIterator<Item = ToolCall>) -> Answer {
     server.model.script().queue([Reply::tool_calls(calls), Reply::text("Done.")]);
-    server.tell(WIDGET, "What times are free for a demo next week?").send().await
+    server.post_message(WIDGET, "What times are free for a demo next week?").send().await
 }
 
 /// The result of the only call of an answer.
@@ -28,14 +28,14 @@ fn only_result(answer: &Answer) -> Value {
 
 both_backends!(
     async fn a_calendar_lookup_is_answered_as_the_contract_shows(db: TestDb) {
-        let server = Setup::default().at("2025-01-10T09:00:00Z").start(&db).await;
+        let server = Setup::default().clock_at("2025-01-10T09:00:00Z").start(&db).await;
         let text = "I've checked our calendar and found several available slots for next week. I can offer you \
                     Monday at 2 PM, Wednesday at 10 AM, or Friday at 3 PM. Which would you prefer?";
         let arguments = json!({ "start_date": "2025-01-13", "end_date": "2025-01-17" });
         let call = ToolCall::new("check_calendar_availability", &arguments);
         server.model.script().queue([Reply::tool_calls([call]), Reply::text(text)]);
 
-        let answer = server.tell(WIDGET, "What times are free for a demo next week?").send().await;
+        let answer = server.post_message(WIDGET, "What times are free for a demo next week?").send().await;
 
         assert_eq!(answer.status, 200);
         let expected = format!(
@@ -43,7 +43,7 @@ both_backends!(
         );
         assert_eq!(answer.text(), expected);
         assert_eq!(server.balance().await, "9.99", "a turn is one charge, however many calls it takes");
-        let history = server.call("GET", &format!("/api/conversations/{WIDGET}")).send().await.json();
+        let history = server.request("GET", &format!("/api/conversations/{WIDGET}")).send().await.json();
         let last = history["history"].as_array().unwrap().last().unwrap();
         assert_eq!(last["function_calls"], answer.json()["function_calls"]);
     }
@@ -57,9 +57,9 @@ both_backends!(
         asked_for(&server, [ToolCall::new("get_order_status", &json!({ "order_id": "A 7" }))]).await;
 
         let calls = server.model.calls().all();
-        let [asked, told] = [&calls[0].request, &calls[1].request];
+        let [first, second] = [&calls[0].request, &calls[1].request];
         assert_eq!(
-            asked.tools(),
+            first.tools(),
             [
                 "check_calendar_availability",
                 "book_appointment",
@@ -68,7 +68,7 @@ both_backends!(
                 "write_note"
             ]
         );
-        let [.., request, result] = told.messages() else { panic!("{told:?}") };
+        let [.., request, result] = second.messages() else { panic!("{second:?}") };
         assert_eq!(request["role"], "assistant");
         assert_eq!(request["tool_calls"][0]["function"]["name"], "get_order_status");
         assert_eq!(result["role"], "tool");
@@ -83,7 +83,7 @@ both_backends!(
 both_backends!(
     async fn calls_of_one_round_are_answered_in_the_models_order(db: TestDb) {
         let server = TestServer::start(&db).await;
-        server.tool.script().otherwise(|request| {
+        server.tool.script().respond_with(|request| {
             let slow = if request.uri.path() == "/orders/first" { 60 } else { 0 };
             let reply = ToolReply::json(&json!({ "path": request.uri.path() }));
             reply.after(Duration::from_millis(slow))
@@ -114,7 +114,7 @@ both_backends!(
             Reply::text("Booked."),
         ]);
 
-        let answer = server.tell(WIDGET, "Wednesday at ten, please").send().await.json();
+        let answer = server.post_message(WIDGET, "Wednesday at ten, please").send().await.json();
 
         let calls = answer["function_calls"].as_array().unwrap();
         let results: Vec<_> = calls.iter().map(|call| &call["result"]).collect();
@@ -122,7 +122,7 @@ both_backends!(
         assert_eq!(results[1]["success"], true);
         assert_eq!(results[1]["start"], "2026-03-18T10:00:00+01:00");
         assert!(results[2]["error"].is_string(), "a slot is booked once: {}", results[2]);
-        assert_eq!(server.number("select count(*) from bookings").await, 1);
+        assert_eq!(server.query_number("select count(*) from bookings").await, 1);
     }
 );
 
@@ -189,9 +189,9 @@ both_backends!(
     async fn endless_tool_calls_end_the_turn_with_a_refund(db: TestDb) {
         let server = Setup::default().env("REJOINDER_TURN__MAX_ROUNDS", "3").start(&db).await;
         let order = || ToolCall::new("get_order_status", &json!({ "order_id": "7" }));
-        server.model.script().otherwise(move |_| Reply::tool_calls([order()]));
+        server.model.script().respond_with(move |_| Reply::tool_calls([order()]));
 
-        let endless = server.tell(WIDGET, "Where is it?").send().await;
+        let endless = server.post_message(WIDGET, "Where is it?").send().await;
 
         let expected = r#"{"status":false,"error":"Failed to process message: Too many tool calls"}"#;
         assert_eq!((endless.status, endless.text()), (400, expected));
@@ -199,7 +199,10 @@ both_backends!(
         assert_eq!(server.model.calls().all().len(), 3);
         assert_eq!(server.tool.calls().all().len(), 2, "what the last round asks for can change nothing");
         assert_eq!(server.balance().await, "10.00");
-        assert_eq!(server.events_once("reply.failed", 1).await[0]["data"]["reason"], "too_many_tool_calls");
+        assert_eq!(
+            server.wait_for_events("reply.failed", 1).await[0]["data"]["reason"],
+            "too_many_tool_calls"
+        );
     }
 );
 
@@ -221,7 +224,7 @@ both_backends!(
     async fn twelve_conversations_race_for_one_slot_and_one_books_it(db: TestDb) {
         let server = TestServer::start(&db).await;
         let booking = json!({ "datetime": "2026-03-18T10:00", "title": "Demo" });
-        server.model.script().otherwise(move |request| {
+        server.model.script().respond_with(move |request| {
             if request.messages().last().is_some_and(|last| last["role"] == "tool") {
                 return Reply::text("Done.");
             }
@@ -229,10 +232,10 @@ both_backends!(
         });
         let mut uuids = Vec::new();
         for _ in 0..12 {
-            uuids.push(server.conversation().await);
+            uuids.push(server.create_conversation().await);
         }
 
-        let tell = |uuid: &String| server.tell(uuid, "Wednesday at ten, please").send();
+        let tell = |uuid: &String| server.post_message(uuid, "Wednesday at ten, please").send();
         let answers = futures::future::join_all(uuids.iter().map(tell)).await;
 
         let results: Vec<_> = answers.iter().map(only_result).collect();
@@ -244,7 +247,7 @@ both_backends!(
             refused.iter().all(|result| result["available_slots"].is_array()),
             "what is possible: {refused:?}"
         );
-        assert_eq!(server.number("select count(*) from bookings").await, 1);
+        assert_eq!(server.query_number("select count(*) from bookings").await, 1);
     }
 );
 
@@ -253,11 +256,11 @@ both_backends!(
         let in_url = |text: String| text.replace("/orders/{order_id}", "/orders/{{company}}/{order_id}");
         let server = Setup::default().workspace(in_url).start(&db).await;
         let body = json!({ "assistant_id": ASSISTANT, "variables": { "company": "evil" } }).to_string();
-        let made = server.call("POST", "/api/conversations").body(body).send().await.json();
+        let created = server.request("POST", "/api/conversations").body(body).send().await.json();
         let call = ToolCall::new("get_order_status", &json!({ "order_id": "7" }));
         server.model.script().queue([Reply::tool_calls([call]), Reply::text("Done.")]);
 
-        server.tell(made["conversation_id"].as_str().unwrap(), "Where is it?").send().await;
+        server.post_message(created["conversation_id"].as_str().unwrap(), "Where is it?").send().await;
 
         let prompt = server.model.calls().all()[0].request.last_text("system").unwrap();
         assert!(prompt.starts_with("You are the front desk of evil."), "{prompt}");
@@ -272,10 +275,10 @@ both_backends!(
         let server = Setup::default().workspace(much).start(&db).await;
         let variables = json!({ "company": "evil", "pet": "x".repeat(15_000) });
         let body = json!({ "assistant_id": ASSISTANT, "variables": variables }).to_string();
-        let made = server.call("POST", "/api/conversations").body(body).send().await.json();
+        let created = server.request("POST", "/api/conversations").body(body).send().await.json();
         server.model.script().queue([Reply::text("Hello.")]);
 
-        server.tell(made["conversation_id"].as_str().unwrap(), "Hi").send().await;
+        server.post_message(created["conversation_id"].as_str().unwrap(), "Hi").send().await;
 
         let prompt = server.model.calls().all()[0].request.last_text("system").unwrap();
         assert!(prompt.starts_with("You are the front desk of Demo Ltddesk of Demo Ltd"), "{prompt}");

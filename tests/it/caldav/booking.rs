@@ -16,7 +16,7 @@ use crate::support::server::{TestServer, WIDGET};
 async fn results(server: &TestServer, calls: impl IntoIterator<Item = ToolCall>) -> Vec<Value> {
     let rounds = calls.into_iter().map(|call| Reply::tool_calls([call]));
     server.model.script().queue(rounds.chain([Reply::text("Done.")]));
-    let body = server.tell(WIDGET, "Please.").send().await.json();
+    let body = server.post_message(WIDGET, "Please.").send().await.json();
     body["function_calls"].as_array().unwrap().iter().map(|call| call["result"].clone()).collect()
 }
 
@@ -26,12 +26,12 @@ both_backends!(
         let server = on(&radicale).start(&db).await;
         let day = || look("2026-03-18", "2026-03-18");
 
-        let told = results(&server, [day(), book("2026-03-18T10:00"), day()]).await;
+        let tool_results = results(&server, [day(), book("2026-03-18T10:00"), day()]).await;
 
-        assert_eq!(told[0]["available_slots"].as_array().unwrap().len(), 3);
-        assert_eq!(told[1]["success"], true, "{}", told[1]);
-        assert_eq!(told[1]["start"], "2026-03-18T10:00:00+01:00");
-        assert_eq!(told[2]["available_slots"], json!(["2026-03-18 09:00", "2026-03-18 11:00"]));
+        assert_eq!(tool_results[0]["available_slots"].as_array().unwrap().len(), 3);
+        assert_eq!(tool_results[1]["success"], true, "{}", tool_results[1]);
+        assert_eq!(tool_results[1]["start"], "2026-03-18T10:00:00+01:00");
+        assert_eq!(tool_results[2]["available_slots"], json!(["2026-03-18 09:00", "2026-03-18 11:00"]));
         let all = radicale.all().await;
         for line in [
             "DTSTART:20260318T090000Z",
@@ -43,14 +43,14 @@ both_backends!(
         }
         let name = radicale.of_calls().await.pop().unwrap();
         assert_eq!(radicale.send("GET", &name, &[], String::new()).await.0, StatusCode::OK);
-        assert_eq!(server.number("select count(*) from bookings where held_by is null").await, 1);
+        assert_eq!(server.query_number("select count(*) from bookings where held_by is null").await, 1);
 
-        let cancelled = results(&server, [cancel(&told[1]["booking_id"]), day()]).await;
+        let cancelled = results(&server, [cancel(&tool_results[1]["booking_id"]), day()]).await;
 
         assert_eq!(cancelled[0], json!({ "success": true }));
         assert_eq!(cancelled[1]["available_slots"].as_array().unwrap().len(), 3);
         assert_eq!(radicale.send("GET", &name, &[], String::new()).await.0, StatusCode::NOT_FOUND);
-        let again = result(&server, WIDGET, cancel(&told[1]["booking_id"])).await;
+        let again = result(&server, WIDGET, cancel(&tool_results[1]["booking_id"])).await;
         assert_eq!(again, json!({ "success": true }));
     }
 );
@@ -65,7 +65,10 @@ both_backends!(
 
         assert_eq!(refused["error"], "2026-03-18 10:00 is already taken");
         assert!(refused["available_slots"].as_array().unwrap().contains(&json!("2026-03-18 09:00")));
-        assert_eq!((radicale.count().await, server.number("select count(*) from bookings").await), (1, 0));
+        assert_eq!(
+            (radicale.count().await, server.query_number("select count(*) from bookings").await),
+            (1, 0)
+        );
     }
 );
 
@@ -79,7 +82,7 @@ both_backends!(
 
         radicale.put(&name, &event(uid, "DTSTART:20260319T090000Z\nDTEND:20260319T100000Z")).await;
         let free = result(&server, WIDGET, look("2026-03-18", "2026-03-19")).await;
-        let other = server.conversation().await;
+        let other = server.create_conversation().await;
         let second = result(&server, &other, book("2026-03-18T10:00")).await;
         let foreign = result(&server, &other, cancel(&booked["booking_id"])).await;
         let cancelled = result(&server, WIDGET, cancel(&booked["booking_id"])).await;
@@ -122,7 +125,7 @@ both_backends!(
         let path = format!("/v1/calendars/{}/bookings", calendar["id"].as_str().unwrap());
         let listed = server.get(&path).await.json()["data"]["items"].clone();
         let cancel = format!("{path}/{}/cancel", booked["booking_id"].as_str().unwrap());
-        let cancelled = server.call("POST", &cancel).bearer(&server.keys.all).send().await;
+        let cancelled = server.request("POST", &cancel).bearer(&server.keys.full).send().await;
 
         assert_eq!(calendar["source"], "caldav");
         assert_eq!(calendar["caldav_url"], radicale.url());
@@ -144,7 +147,7 @@ both_backends!(
         let cancel = format!("{path}/{}/cancel", booked["booking_id"].as_str().unwrap());
 
         between.script().queue([Line::Instead(StatusCode::FORBIDDEN, Bytes::new())]);
-        let refused = server.call("POST", &cancel).bearer(&server.keys.all).send().await;
+        let refused = server.request("POST", &cancel).bearer(&server.keys.full).send().await;
 
         let text = "Nothing was cancelled: the calendar cannot be written at the moment.";
         assert_eq!((refused.status, &refused.json()["message"]), (409, &json!(text)));

@@ -20,7 +20,7 @@ async fn is_not_read(db: &TestDb, setup: Setup) {
     let server = setup.start(db).await;
     assert_eq!(result(&server, WIDGET, look("2026-03-18", "2026-03-18")).await, not_read());
     assert_eq!(result(&server, WIDGET, book("2026-03-18T10:00")).await, not_read());
-    assert_eq!(server.number("select count(*) from bookings").await, 0);
+    assert_eq!(server.query_number("select count(*) from bookings").await, 0);
 }
 
 both_backends!(
@@ -124,17 +124,17 @@ both_backends!(
         let deep = "BEGIN:A\nX;P=\"\nEND:A\n\":v\n".repeat(50_000);
         let day = || look("2026-03-18", "2026-03-18");
         result(&server, WIDGET, day()).await;
-        let mut told = Vec::new();
+        let mut tool_results = Vec::new();
         for events in [&[&good, &endless], &[&good, &long], &[&good, &broken], &[&good, &deep]] {
             between.script().queue([answer(&events.map(String::as_str))]);
-            told.push(result(&server, WIDGET, day()).await);
+            tool_results.push(result(&server, WIDGET, day()).await);
         }
 
-        assert_eq!(told[0]["available_slots"], json!([]));
-        assert_eq!(told[1]["available_slots"], json!(["2026-03-18 09:00"]));
-        assert_eq!(told[2], not_read());
+        assert_eq!(tool_results[0]["available_slots"], json!([]));
+        assert_eq!(tool_results[1]["available_slots"], json!(["2026-03-18 09:00"]));
+        assert_eq!(tool_results[2], not_read());
         // No component lies in another one there, whatever its quotes pretend.
-        assert_eq!(told[3]["available_slots"], json!(["2026-03-18 09:00", "2026-03-18 11:00"]));
+        assert_eq!(tool_results[3]["available_slots"], json!(["2026-03-18 09:00", "2026-03-18 11:00"]));
     }
 );
 
@@ -151,28 +151,28 @@ both_backends!(
             (Line::Lost(StatusCode::BAD_GATEWAY), 0),
         ] {
             let mut put = Some(put);
-            between.script().otherwise(move |method| match put.take_if(|_| *method == Method::PUT) {
+            between.script().respond_with(move |method| match put.take_if(|_| *method == Method::PUT) {
                 Some(line) => line,
                 None => Line::Through,
             });
-            let told = result(&server, WIDGET, book("2026-03-18T10:00")).await;
+            let tool_results = result(&server, WIDGET, book("2026-03-18T10:00")).await;
             let error = "The appointment was not booked: the calendar cannot be written at the moment.";
-            assert_eq!(told, json!({ "error": error }));
+            assert_eq!(tool_results, json!({ "error": error }));
             assert_eq!(radicale.count().await, events);
         }
         let booked = result(&server, WIDGET, book("2026-03-18T10:00")).await;
         assert_eq!(booked["success"], true, "the time is free again: {booked}");
 
         let mut refusal = Some(Line::Instead(StatusCode::FORBIDDEN, Bytes::new()));
-        between.script().otherwise(move |method| match refusal.take_if(|_| *method == Method::DELETE) {
+        between.script().respond_with(move |method| match refusal.take_if(|_| *method == Method::DELETE) {
             Some(line) => line,
             None => Line::Through,
         });
-        let told = result(&server, WIDGET, cancel(&booked["booking_id"])).await;
-        assert!(told["error"].as_str().unwrap().contains("was not cancelled"), "{told}");
+        let tool_results = result(&server, WIDGET, cancel(&booked["booking_id"])).await;
+        assert!(tool_results["error"].as_str().unwrap().contains("was not cancelled"), "{tool_results}");
         assert_eq!(radicale.count().await, 1);
-        let told = result(&server, WIDGET, cancel(&booked["booking_id"])).await;
-        assert_eq!((told["success"].clone(), radicale.count().await), (json!(true), 0));
+        let tool_results = result(&server, WIDGET, cancel(&booked["booking_id"])).await;
+        assert_eq!((tool_results["success"].clone(), radicale.count().await), (json!(true), 0));
     }
 );
 
@@ -185,7 +185,7 @@ both_backends!(
             [("calendars", "rules"), ("assistant_versions", "compiled"), ("tools", "definition")]
         {
             let found = format!("select count(*) from {table} where {column} like '%{PASSWORD}%'");
-            assert_eq!(server.number(&found).await, 0, "{table}");
+            assert_eq!(server.query_number(&found).await, 0, "{table}");
         }
     }
 );

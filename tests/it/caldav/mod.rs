@@ -26,7 +26,7 @@ fn at(url: &str, host: &str) -> Setup {
 fn with_keys(url: &str, host: &str, keys: &str) -> Setup {
     let caldav = format!("caldav = {{ url = \"{url}\", {keys} }}");
     let host = format!("allow_hosts = [\"{host}\"]");
-    Setup::default().at(NOW).workspace(move |text| {
+    Setup::default().clock_at(NOW).workspace(move |text| {
         let text = text.replace("balance = \"10.00\"", &format!("balance = \"10.00\"\n{host}"));
         text.replace("slot_minutes = 60", &format!("slot_minutes = 60\n{caldav}")).replace(
             r#"hours = { mon = ["14:00-15:00"], wed = ["10:00-11:00"], fri = ["15:00-16:00"] }"#,
@@ -42,7 +42,7 @@ fn on(radicale: &Radicale) -> Setup {
 /// The result of the one call that the model makes in a turn.
 async fn result(server: &TestServer, uuid: &str, call: ToolCall) -> Value {
     server.model.script().queue([Reply::tool_calls([call]), Reply::text("Done.")]);
-    let answer = server.tell(uuid, "Please.").send().await;
+    let answer = server.post_message(uuid, "Please.").send().await;
     let body = answer.json();
     assert_eq!((answer.status, &body["message"]), (200, &json!("Done.")), "{body}");
     body["function_calls"][0]["result"].clone()

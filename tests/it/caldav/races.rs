@@ -14,7 +14,7 @@ use crate::support::server::{TestServer, WIDGET};
 use crate::support::store;
 
 fn book_once(server: &TestServer) {
-    server.model.script().otherwise(|request| {
+    server.model.script().respond_with(|request| {
         if request.messages().last().is_some_and(|last| last["role"] == "tool") {
             return Reply::text("Done.");
         }
@@ -26,9 +26,9 @@ async fn exactly_one_booking_succeeds(servers: &[&TestServer], radicale: &Radica
     let mut asked = Vec::new();
     for turn in 0..8 {
         let server = servers[turn % servers.len()];
-        asked.push((server, server.conversation().await));
+        asked.push((server, server.create_conversation().await));
     }
-    let tell = |(server, uuid): &(&TestServer, String)| server.tell(uuid, "At ten, please").send();
+    let tell = |(server, uuid): &(&TestServer, String)| server.post_message(uuid, "At ten, please").send();
     let answers = join_all(asked.iter().map(tell)).await;
     let results: Vec<Value> =
         answers.iter().map(|answer| answer.json()["function_calls"][0]["result"].clone()).collect();
@@ -54,7 +54,7 @@ async fn one_conversation_of_two_processes_gets_a_time() {
     let db = TestDb::copy_of(&store::STORE, Backend::Postgres).await;
     let radicale = Radicale::start().await;
     let server = on(&radicale).start(&db).await;
-    let beside = server.beside(&db, on(&radicale)).await;
+    let beside = server.start_peer(&db, on(&radicale)).await;
     book_once(&server);
 
     exactly_one_booking_succeeds(&[&server, &beside], &radicale).await;
@@ -66,7 +66,7 @@ both_backends!(
         let between = Between::start(&radicale).await;
         let server = at(&between.url(), &between.host()).start(&db).await;
         let other = event("other", "DTSTART:20260318T091500Z\nDTEND:20260318T093000Z");
-        between.script().otherwise(move |method| {
+        between.script().respond_with(move |method| {
             if *method == Method::PUT {
                 Line::After("other.ics".to_owned(), other.clone())
             } else {
@@ -83,6 +83,6 @@ both_backends!(
         );
         assert!(radicale.all().await.contains("UID:other"));
         assert_eq!(radicale.count().await, 1, "ours is withdrawn");
-        assert_eq!(server.number("select count(*) from bookings where cancelled_at is null").await, 0);
+        assert_eq!(server.query_number("select count(*) from bookings where cancelled_at is null").await, 0);
     }
 );

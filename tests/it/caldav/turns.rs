@@ -17,7 +17,7 @@ use crate::support::wait::wait_for;
 async fn held_at_put(between: &Between, setup: Setup, db: &crate::support::db::TestDb) -> TestServer {
     let server = setup.start(db).await;
     let mut gate = Some(Gate::closed());
-    between.script().otherwise(move |method| match gate.take_if(|_| *method == Method::PUT) {
+    between.script().respond_with(move |method| match gate.take_if(|_| *method == Method::PUT) {
         Some(gate) => Line::Held(gate),
         None => Line::Through,
     });
@@ -38,13 +38,13 @@ both_backends!(
 
         let server = server.restart(&db, setup()).await;
 
-        let messages = server.messages_once(&con, 2).await;
+        let messages = server.wait_for_messages(&con, 2).await;
         let reply = &messages[1];
         assert_eq!(reply["text"], "Booked.", "{reply}");
         assert_eq!(reply["function_calls"][0]["result"]["success"], true, "{reply}");
         assert_eq!(radicale.count().await, 1);
-        let kept = "select count(*) from bookings where held_by is null and cancelled_at is null";
-        assert_eq!(server.number(kept).await, 1);
+        let confirmed = "select count(*) from bookings where held_by is null and cancelled_at is null";
+        assert_eq!(server.query_number(confirmed).await, 1);
         let puts = between.calls().all();
         assert_eq!(puts.iter().filter(|call| call.request.0 == Method::PUT).count(), 2);
     }
@@ -56,14 +56,14 @@ both_backends!(
         let between = Between::start(&radicale).await;
         let server = held_at_put(&between, at(&between.url(), &between.host()), &db).await;
         server.model.script().queue([Reply::tool_calls([book("2026-03-18T10:00")])]);
-        let told = tokio::spawn(server.tell(WIDGET, "At ten, please").send());
+        let in_flight = tokio::spawn(server.post_message(WIDGET, "At ten, please").send());
         wait_for("the event", async || (radicale.count().await == 1).then_some(())).await;
-        let other = server.conversation().await;
+        let other = server.create_conversation().await;
         let taken = result(&server, &other, look("2026-03-18", "2026-03-18")).await;
 
         let path = format!("/api/automate/conversations/{WIDGET}/disable-ai");
-        server.call("POST", &path).bearer(&server.keys.all).send().await;
-        told.await.unwrap();
+        server.request("POST", &path).bearer(&server.keys.full).send().await;
+        in_flight.await.unwrap();
         let free = result(&server, &other, look("2026-03-18", "2026-03-18")).await;
         let gone = radicale.count().await;
         let booked = result(&server, &other, book("2026-03-18T10:00")).await;

@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{all_ended, store};
+use super::all_ended;
 use crate::support::db::both_backends;
 use crate::support::fake_tool::ToolReply;
 use crate::support::receiver::{FakeReceiver, header, setup};
 use crate::support::script::Gate;
-use crate::support::{seed, store as stores};
+use crate::support::{seed, store};
 
 both_backends!(
     async fn a_stop_hands_back_unanswered_deliveries_and_the_next_process_repeats_them(db: TestDb) {
@@ -19,10 +19,10 @@ both_backends!(
         let server = setup().start(&db).await;
         let receiver = FakeReceiver::start().await;
         let never = Gate::closed();
-        receiver.script().queue([ToolReply::json(&json!({})).held_by(&never)]);
-        receiver.hook(&server, &db, "/hook").await;
-        store(&server, None, "Hi").await;
-        receiver.calls().arrived(1).await;
+        receiver.script().queue([ToolReply::json(&json!({})).gated_by(&never)]);
+        receiver.create_endpoint(&server, &db, "/hook").await;
+        server.store_message(None, "Hi").await;
+        receiver.calls().wait_for_count(1).await;
 
         let server = server.restart(&db, setup()).await;
         all_ended(&server).await;
@@ -31,8 +31,12 @@ both_backends!(
         assert_eq!(arrived.len(), 3, "the one under way twice, the one behind it once");
         assert_eq!(header(&arrived[0], "webhook-id"), header(&arrived[1], "webhook-id"));
         assert_eq!(arrived[0].body, arrived[1].body);
-        assert_eq!(server.number("select count(*) from attempts where number = 1").await, 2);
-        assert_eq!(server.number("select count(*) from attempts").await, 2, "no attempt was counted for it");
+        assert_eq!(server.query_number("select count(*) from attempts where number = 1").await, 2);
+        assert_eq!(
+            server.query_number("select count(*) from attempts").await,
+            2,
+            "no attempt was counted for it"
+        );
     }
 );
 
@@ -41,14 +45,17 @@ both_backends!(
         let server = setup().system_clock().start(&db).await;
         let receiver = FakeReceiver::start().await;
         let gate = Gate::closed();
-        receiver.script().queue([ToolReply::json(&json!({})).held_by(&gate)]);
-        receiver.hook(&server, &db, "/hook").await;
-        store(&server, None, "Hi").await;
-        receiver.calls().arrived(1).await;
+        receiver.script().queue([ToolReply::json(&json!({})).gated_by(&gate)]);
+        receiver.create_endpoint(&server, &db, "/hook").await;
+        server.store_message(None, "Hi").await;
+        receiver.calls().wait_for_count(1).await;
 
         tokio::join!(server.stop(), async { gate.open() });
 
-        assert_eq!(seed::number(&db, "select count(*) from deliveries where state = 'delivered'").await, 1);
+        assert_eq!(
+            seed::query_number(&db, "select count(*) from deliveries where state = 'delivered'").await,
+            1
+        );
     }
 );
 
@@ -57,8 +64,8 @@ both_backends!(
         let setup = || setup().env("REJOINDER_TURN__LEASE", "1s").system_clock();
         let server = setup().start(&db).await;
         let receiver = FakeReceiver::start().await;
-        receiver.hook(&server, &db, "/hook").await;
-        store(&server, None, "Hi").await;
+        receiver.create_endpoint(&server, &db, "/hook").await;
+        server.store_message(None, "Hi").await;
         all_ended(&server).await;
         let dead = seed::literal(&db, Uuid::new_v4());
         let under_way = format!("update deliveries set state = 'running', owner = {dead}, ended_at = null");
@@ -66,7 +73,7 @@ both_backends!(
         // A second process on PostgreSQL learns it by the lease that is not there, SQLite's next one as it starts.
         seed::execute(&db, &under_way).await;
         let server = server.restart(&db, setup()).await;
-        receiver.calls().arrived(4).await;
+        receiver.calls().wait_for_count(4).await;
         all_ended(&server).await;
 
         let ids: Vec<_> = receiver
@@ -76,22 +83,22 @@ both_backends!(
             .collect();
         let distinct: HashSet<_> = ids.iter().collect();
         assert_eq!((ids.len(), distinct.len()), (4, 2));
-        assert_eq!(server.number("select count(*) from attempts where number = 2").await, 2);
+        assert_eq!(server.query_number("select count(*) from attempts where number = 2").await, 2);
     }
 );
 
 #[tokio::test(flavor = "multi_thread")]
 async fn processes_share_the_deliveries_and_never_send_one_twice() {
-    let db = stores::postgres().await;
+    let db = store::postgres().await;
     let server = setup().system_clock().start(&db).await;
-    let beside = server.beside(&db, setup().system_clock()).await;
+    let peer = server.start_peer(&db, setup().system_clock()).await;
     let receiver = FakeReceiver::start().await;
-    receiver.script().otherwise(|_| ToolReply::json(&json!({})).after(Duration::from_millis(5)));
-    receiver.hook(&server, &db, "/hook").await;
+    receiver.script().respond_with(|_| ToolReply::json(&json!({})).after(Duration::from_millis(5)));
+    receiver.create_endpoint(&server, &db, "/hook").await;
 
     let messages = (0..120).map(|number| {
-        let server = if number % 2 == 0 { &server } else { &beside };
-        async move { store(server, None, &number.to_string()).await }
+        let server = if number % 2 == 0 { &server } else { &peer };
+        async move { server.store_message(None, &number.to_string()).await }
     });
     futures::future::join_all(messages).await;
     all_ended(&server).await;
@@ -99,6 +106,6 @@ async fn processes_share_the_deliveries_and_never_send_one_twice() {
     let arrived = receiver.received("/hook");
     let ids: HashSet<_> = arrived.iter().map(|request| header(request, "webhook-id").to_owned()).collect();
     assert_eq!((arrived.len(), ids.len()), (240, 240));
-    beside.stop().await;
+    peer.stop().await;
     server.stop().await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use http::header::RETRY_AFTER;
 
-use super::{all_ended, store};
+use super::all_ended;
 use crate::support::db::both_backends;
 use crate::support::fake_tool::{ToolReply, ToolRequest};
 use crate::support::receiver::{FakeReceiver, setup, texts};
@@ -18,17 +18,17 @@ both_backends!(
     async fn events_of_a_conversation_are_delivered_in_order(db: TestDb) {
         let server = setup().start(&db).await;
         let receiver = FakeReceiver::start().await;
-        let conversation = store(&server, None, "Before there was an endpoint").await;
-        receiver.hook(&server, &db, "/hook").await;
+        let conversation = server.store_message(None, "Before there was an endpoint").await;
+        receiver.create_endpoint(&server, &db, "/hook").await;
         let gate = Gate::closed();
-        receiver.script().queue([ToolReply::json(&serde_json::json!({})).held_by(&gate)]);
+        receiver.script().queue([ToolReply::json(&serde_json::json!({})).gated_by(&gate)]);
 
-        store(&server, Some(&conversation), "0").await;
-        receiver.calls().arrived(1).await;
+        server.store_message(Some(&conversation), "0").await;
+        receiver.calls().wait_for_count(1).await;
         for number in 1..6 {
-            store(&server, Some(&conversation), &number.to_string()).await;
+            server.store_message(Some(&conversation), &number.to_string()).await;
         }
-        store(&server, None, "Another conversation").await;
+        server.store_message(None, "Another conversation").await;
         let other = async || {
             texts(&receiver.received("/hook")).contains(&"Another conversation".to_owned()).then_some(())
         };
@@ -47,17 +47,18 @@ both_backends!(
     async fn an_event_waits_at_most_half_a_minute_for_an_earlier_one(db: TestDb) {
         let server = setup().start(&db).await;
         let receiver = FakeReceiver::start().await;
-        let conversation = store(&server, None, "Before there was an endpoint").await;
-        receiver.hook(&server, &db, "/hook").await;
+        let conversation = server.store_message(None, "Before there was an endpoint").await;
+        receiver.create_endpoint(&server, &db, "/hook").await;
         let busy = ToolReply::status(StatusCode::SERVICE_UNAVAILABLE);
         receiver.script().queue([busy.with_header(RETRY_AFTER, "90")]);
-        store(&server, Some(&conversation), "0").await;
-        store(&server, Some(&conversation), "1").await;
-        wait_for("the failed one to wait", async || (server.number(WAITS).await == 1).then_some(())).await;
+        server.store_message(Some(&conversation), "0").await;
+        server.store_message(Some(&conversation), "1").await;
+        wait_for("the failed one to wait", async || (server.query_number(WAITS).await == 1).then_some(()))
+            .await;
 
-        server.advance(&db, Duration::from_secs(31)).await;
-        receiver.calls().arrived(2).await;
-        server.advance(&db, Duration::from_mins(1)).await;
+        server.advance_clock(&db, Duration::from_secs(31)).await;
+        receiver.calls().wait_for_count(2).await;
+        server.advance_clock(&db, Duration::from_mins(1)).await;
         all_ended(&server).await;
 
         assert_eq!(texts(&receiver.received("/hook")), ["0", "1", "0"]);
@@ -68,20 +69,22 @@ both_backends!(
     async fn an_old_backlog_is_delivered_in_order(db: TestDb) {
         let server = setup().start(&db).await;
         let receiver = FakeReceiver::start().await;
-        let conversation = store(&server, None, "Before there was an endpoint").await;
-        receiver.hook(&server, &db, "/hook").await;
+        let conversation = server.store_message(None, "Before there was an endpoint").await;
+        receiver.create_endpoint(&server, &db, "/hook").await;
         let gate = Gate::closed();
-        let held = gate.clone();
-        receiver.script().otherwise(move |_| ToolReply::json(&serde_json::json!({})).held_by(&held));
+        let reply_gate = gate.clone();
+        receiver
+            .script()
+            .respond_with(move |_| ToolReply::json(&serde_json::json!({})).gated_by(&reply_gate));
         for number in 0..6 {
-            store(&server, Some(&conversation), &number.to_string()).await;
+            server.store_message(Some(&conversation), &number.to_string()).await;
         }
-        receiver.calls().arrived(1).await;
+        receiver.calls().wait_for_count(1).await;
 
-        server.advance(&db, Duration::from_secs(31)).await;
+        server.advance_clock(&db, Duration::from_secs(31)).await;
         // It may go, and is asked for after the others.
-        store(&server, None, "Another conversation").await;
-        receiver.calls().arrived(2).await;
+        server.store_message(None, "Another conversation").await;
+        receiver.calls().wait_for_count(2).await;
         gate.open();
         all_ended(&server).await;
 
@@ -99,24 +102,25 @@ both_backends!(
     async fn endpoints_that_wait_for_ordering_use_no_slots(db: TestDb) {
         let server = setup().env("REJOINDER_WEBHOOKS__TIMEOUT", "30s").start(&db).await;
         let (slow, failing) = (FakeReceiver::start().await, FakeReceiver::start().await);
-        let conversation = store(&server, None, "Before there was an endpoint").await;
+        let conversation = server.store_message(None, "Before there was an endpoint").await;
         let gate = Gate::closed();
-        let held = gate.clone();
-        slow.script().otherwise(move |_| ToolReply::json(&serde_json::json!({})).held_by(&held));
+        let reply_gate = gate.clone();
+        slow.script().respond_with(move |_| ToolReply::json(&serde_json::json!({})).gated_by(&reply_gate));
         for number in 0..9 {
-            slow.hook(&server, &db, &format!("/{number}")).await;
+            slow.create_endpoint(&server, &db, &format!("/{number}")).await;
         }
-        failing.hook(&server, &db, "/failing").await;
+        failing.create_endpoint(&server, &db, "/failing").await;
         failing.script().queue([ToolReply::status(StatusCode::BAD_GATEWAY)]);
-        store(&server, Some(&conversation), "0").await;
-        slow.calls().arrived(9).await;
-        wait_for("the failed one to wait", async || (server.number(WAITS).await == 1).then_some(())).await;
-        store(&server, Some(&conversation), "1").await;
+        server.store_message(Some(&conversation), "0").await;
+        slow.calls().wait_for_count(9).await;
+        wait_for("the failed one to wait", async || (server.query_number(WAITS).await == 1).then_some(()))
+            .await;
+        server.store_message(Some(&conversation), "1").await;
 
-        server.advance(&db, Duration::from_secs(7)).await;
+        server.advance_clock(&db, Duration::from_secs(7)).await;
 
         // While the others have one under way, and one each that waits for it.
-        failing.calls().arrived(3).await;
+        failing.calls().wait_for_count(3).await;
         assert_eq!(slow.calls().all().len(), 9);
         gate.open();
         all_ended(&server).await;
@@ -132,22 +136,24 @@ both_backends!(
         let server = setup.start(&db).await;
         let (good, hung) = (FakeReceiver::start().await, FakeReceiver::start().await);
         let never = Gate::closed();
-        let held = never.clone();
-        hung.script().otherwise(move |_| ToolReply::json(&serde_json::json!({})).held_by(&held));
+        let reply_gate = never.clone();
+        hung.script().respond_with(move |_| ToolReply::json(&serde_json::json!({})).gated_by(&reply_gate));
         for number in 0..5 {
-            hung.hook(&server, &db, &format!("/{number}")).await;
+            hung.create_endpoint(&server, &db, &format!("/{number}")).await;
         }
-        good.hook(&server, &db, "/good").await;
+        good.create_endpoint(&server, &db, "/good").await;
 
         // More than twice as many attempts at the hung ones as there is time for.
         for number in 0..40 {
-            store(&server, None, &number.to_string()).await;
+            server.store_message(None, &number.to_string()).await;
         }
 
         let arrived = async || (texts(&good.received("/good")).len() == 40).then_some(());
         wait_for("all events at the good endpoint", arrived).await;
         assert!(
-            server.number("select count(*) from deliveries where state = 'queued' and attempts = 0").await
+            server
+                .query_number("select count(*) from deliveries where state = 'queued' and attempts = 0")
+                .await
                 > 100
         );
     }

@@ -15,22 +15,22 @@ use rejoinder::store::deliveries::attempts;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{all_ended, store};
+use super::all_ended;
 use crate::support::db::both_backends;
 use crate::support::fake_tool::ToolReply;
-use crate::support::proxy::{Line, Proxy};
-use crate::support::receiver::{FakeReceiver, Hook, setup};
+use crate::support::proxy::{LinkState, Proxy};
+use crate::support::receiver::{FakeReceiver, TestEndpoint, setup};
 use crate::support::script::Gate;
 use crate::support::server::TestServer;
 use crate::support::wait::wait_for;
-use crate::support::{seed, store as stores};
+use crate::support::{seed, store};
 
 const FAILING: &str = "select count(*) from webhook_endpoints where failing_since is not null";
 
 /// The last event's delivery to an endpoint.
-async fn last(server: &TestServer, hook: &Hook) -> DeliveryKey {
-    let cursor = server.number("select max(cursor) from deliveries").await;
-    DeliveryKey { workspace: hook.account.workspace, endpoint: hook.id, cursor }
+async fn last(server: &TestServer, endpoint: &TestEndpoint) -> DeliveryKey {
+    let cursor = server.query_number("select max(cursor) from deliveries").await;
+    DeliveryKey { workspace: endpoint.account.workspace, endpoint: endpoint.id, cursor }
 }
 
 /// Ends the delivery with an attempt that failed, as its owner with this fence.
@@ -56,25 +56,25 @@ both_backends!(
     async fn a_fenced_off_process_does_not_report_an_endpoint_as_failing(db: TestDb) {
         let server = setup().start(&db).await;
         let receiver = FakeReceiver::start().await;
-        let hook = receiver.hook(&server, &db, "/hook").await;
+        let endpoint = receiver.create_endpoint(&server, &db, "/hook").await;
         let gate = Gate::closed();
-        receiver.script().queue([ToolReply::json(&json!({})).held_by(&gate)]);
-        let conversation = store(&server, None, "Hi").await;
-        receiver.calls().arrived(1).await;
+        receiver.script().queue([ToolReply::json(&json!({})).gated_by(&gate)]);
+        let conversation = server.store_message(None, "Hi").await;
+        receiver.calls().wait_for_count(1).await;
         gate.open();
         all_ended(&server).await;
-        receiver.script().queue([ToolReply::json(&json!({})).held_by(&Gate::closed())]);
-        store(&server, Some(&conversation), "Under way").await;
-        let key = last(&server, &hook).await;
+        receiver.script().queue([ToolReply::json(&json!({})).gated_by(&Gate::closed())]);
+        server.store_message(Some(&conversation), "Under way").await;
+        let key = last(&server, &endpoint).await;
         let running = "select count(*) from deliveries where state = 'running'";
-        wait_for("it to be claimed", async || (server.number(running).await == 1).then_some(())).await;
-        let fence = server.number("select fence from deliveries where state = 'running'").await;
+        wait_for("it to be claimed", async || (server.query_number(running).await == 1).then_some(())).await;
+        let fence = server.query_number("select fence from deliveries where state = 'running'").await;
 
         fail(&server, key, fence - 1).await;
-        assert_eq!(server.number(FAILING).await, 0);
+        assert_eq!(server.query_number(FAILING).await, 0);
         fail(&server, key, fence).await;
-        assert_eq!(server.number(FAILING).await, 1);
-        assert_eq!(server.number("select count(*) from attempts where outcome = 'refused'").await, 1);
+        assert_eq!(server.query_number(FAILING).await, 1);
+        assert_eq!(server.query_number("select count(*) from attempts where outcome = 'refused'").await, 1);
     }
 );
 
@@ -82,10 +82,10 @@ both_backends!(
     async fn a_claimed_delivery_of_a_disabled_endpoint_is_not_sent(db: TestDb) {
         let server = setup().start(&db).await;
         let receiver = FakeReceiver::start().await;
-        let hook = receiver.hook(&server, &db, "/hook").await;
-        store(&server, None, "Hi").await;
+        let endpoint = receiver.create_endpoint(&server, &db, "/hook").await;
+        server.store_message(None, "Hi").await;
         all_ended(&server).await;
-        let key = last(&server, &hook).await;
+        let key = last(&server, &endpoint).await;
         let id = DeliveryId(Uuid::nil());
         let claimed = ClaimedDelivery { key, id, fence: 1, attempts: 0, attempts_before: 0, replay: false };
         let services = server.services();
@@ -108,27 +108,27 @@ both_backends!(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deliveries_taken_over_by_another_process_are_released() {
-    let db = stores::postgres().await;
-    let proxy = Proxy::before(&db.url()).await;
+    let db = store::postgres().await;
+    let proxy = Proxy::start(&db.url()).await;
     // A renewal has a sixth of it, with its connection.
     let setup = || setup().env("REJOINDER_TURN__LEASE", "3s").env("REJOINDER_WEBHOOKS__TIMEOUT", "30s");
-    let first = setup().system_clock().lease_through(proxy.url()).start(&db).await;
+    let first = setup().system_clock().lease_database_url(proxy.url()).start(&db).await;
     let receiver = FakeReceiver::start().await;
-    receiver.hook(&first, &db, "/hook").await;
-    receiver.script().queue([ToolReply::json(&json!({})).held_by(&Gate::closed())]);
-    store(&first, None, "Hi").await;
-    receiver.calls().arrived(1).await;
-    let second = first.beside(&db, setup().system_clock()).await;
+    receiver.create_endpoint(&first, &db, "/hook").await;
+    receiver.script().queue([ToolReply::json(&json!({})).gated_by(&Gate::closed())]);
+    first.store_message(None, "Hi").await;
+    receiver.calls().wait_for_count(1).await;
+    let second = first.start_peer(&db, setup().system_clock()).await;
 
-    proxy.set(Line::Frozen);
+    proxy.set(LinkState::Frozen);
     all_ended(&second).await;
     assert!(receiver.calls().all()[0].ended.is_none(), "the first still waits for its answer");
-    proxy.set(Line::Works);
+    proxy.set(LinkState::Up);
 
     let let_go = async || receiver.calls().all()[0].ended.map(|_| ());
     wait_for("the first attempt to be given up", let_go).await;
-    assert_eq!(first.number("select count(*) from attempts where outcome <> 'delivered'").await, 0);
-    assert_eq!(first.number("select count(*) from attempts").await, 2);
+    assert_eq!(first.query_number("select count(*) from attempts where outcome <> 'delivered'").await, 0);
+    assert_eq!(first.query_number("select count(*) from attempts").await, 2);
     first.stop().await;
     second.stop().await;
 }

@@ -6,7 +6,7 @@ use http::{StatusCode, header};
 use rejoinder::domain::webhook_endpoint::{EndpointPatch, Switch};
 use rejoinder::service::webhook_endpoints;
 
-use super::{all_ended, store};
+use super::all_ended;
 use crate::support::db::{TestDb, both_backends};
 use crate::support::fake_tool::ToolReply;
 use crate::support::receiver::{self, FakeReceiver, setup};
@@ -22,9 +22,10 @@ const FAILED: &str =
 
 /// What the first attempts came to, once there are that many: outcome and status, and seconds until the next.
 async fn attempts(server: &TestServer, db: &TestDb, count: i64) -> Vec<String> {
-    let made = async || (server.number("select count(*) from attempts").await == count).then_some(());
-    wait_for(&format!("{count} attempts"), made).await;
-    seed::texts(
+    let attempted =
+        async || (server.query_number("select count(*) from attempts").await == count).then_some(());
+    wait_for(&format!("{count} attempts"), attempted).await;
+    seed::query_texts(
         db,
         "select distinct a.outcome || ' ' || coalesce(cast(a.status as text), '-') || ' ' || d.state \
          from attempts a join deliveries d on d.endpoint_id = a.endpoint_id and d.cursor = a.cursor",
@@ -36,13 +37,13 @@ both_backends!(
     async fn a_redirect_is_a_failure_and_is_not_followed(db: TestDb) {
         let server = setup().start(&db).await;
         let receiver = FakeReceiver::start().await;
-        receiver.hook(&server, &db, "/hook").await;
-        receiver.script().otherwise(|_| {
+        receiver.create_endpoint(&server, &db, "/hook").await;
+        receiver.script().respond_with(|_| {
             ToolReply::status(StatusCode::FOUND)
                 .with_header(header::LOCATION, "http://169.254.169.254/latest/meta-data")
         });
 
-        store(&server, None, "Hi").await;
+        server.store_message(None, "Hi").await;
 
         assert_eq!(attempts(&server, &db, 1).await, ["redirected 302 queued"]);
         assert_eq!(receiver.calls().all().len(), 1);
@@ -54,23 +55,25 @@ both_backends!(
         let server = setup().env("REJOINDER_WEBHOOKS__TIMEOUT", "300ms").start(&db).await;
         let slow = FakeReceiver::start().await;
         let never = Gate::closed();
-        slow.script().otherwise(move |_| ToolReply::json(&serde_json::json!({})).held_by(&never));
-        slow.hook(&server, &db, "/slow").await;
-        receiver::hook(&server, &db, receiver::hangs_up().await).await;
+        slow.script().respond_with(move |_| ToolReply::json(&serde_json::json!({})).gated_by(&never));
+        slow.create_endpoint(&server, &db, "/slow").await;
+        receiver::create_endpoint(&server, &db, receiver::start_disconnecting_server().await).await;
         let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        receiver::hook(&server, &db, format!("http://{nobody}/")).await;
-        receiver::hook(&server, &db, "http://localhost:9/".to_owned()).await;
+        receiver::create_endpoint(&server, &db, format!("http://{nobody}/")).await;
+        receiver::create_endpoint(&server, &db, "http://localhost:9/".to_owned()).await;
 
-        store(&server, None, "Hi").await;
+        server.store_message(None, "Hi").await;
 
-        let mut seen = attempts(&server, &db, 4).await;
-        seen.sort();
+        let mut attempts_by_endpoint = attempts(&server, &db, 4).await;
+        attempts_by_endpoint.sort();
         assert_eq!(
-            seen,
+            attempts_by_endpoint,
             ["blocked - queued", "broken - queued", "timed_out - queued", "unreachable - queued"]
         );
         assert_eq!(
-            server.number("select count(*) from webhook_endpoints where failing_since is not null").await,
+            server
+                .query_number("select count(*) from webhook_endpoints where failing_since is not null")
+                .await,
             4
         );
     }
@@ -79,14 +82,14 @@ both_backends!(
 both_backends!(
     async fn a_response_counts_even_if_its_body_never_ends(db: TestDb) {
         let server = setup().env("REJOINDER_WEBHOOKS__TIMEOUT", "30s").start(&db).await;
-        let conversation = store(&server, None, "Before there was an endpoint").await;
-        receiver::hook(&server, &db, receiver::drips().await).await;
+        let conversation = server.store_message(None, "Before there was an endpoint").await;
+        receiver::create_endpoint(&server, &db, receiver::start_stalling_server().await).await;
 
-        store(&server, Some(&conversation), "Hi").await;
+        server.store_message(Some(&conversation), "Hi").await;
 
         all_ended(&server).await;
         assert_eq!(
-            seed::texts(&db, "select outcome || ' ' || excerpt from attempts").await,
+            seed::query_texts(&db, "select outcome || ' ' || excerpt from attempts").await,
             ["delivered To be"]
         );
     }
@@ -98,21 +101,22 @@ both_backends!(
         let receiver = FakeReceiver::start().await;
         let busy = ToolReply::status(StatusCode::TOO_MANY_REQUESTS).with_header(header::RETRY_AFTER, "90");
         receiver.script().queue([busy.with_body("Not now. ".repeat(1000))]);
-        receiver.hook(&server, &db, "/hook").await;
-        store(&server, None, "Hi").await;
-        receiver.calls().arrived(1).await;
-        wait_for("the failed one to wait", async || (server.number(WAITS).await == 1).then_some(())).await;
+        receiver.create_endpoint(&server, &db, "/hook").await;
+        server.store_message(None, "Hi").await;
+        receiver.calls().wait_for_count(1).await;
+        wait_for("the failed one to wait", async || (server.query_number(WAITS).await == 1).then_some(()))
+            .await;
 
-        server.advance(&db, Duration::from_secs(80)).await;
+        server.advance_clock(&db, Duration::from_secs(80)).await;
         // What came after it waits for half a minute at most.
-        receiver.calls().arrived(2).await;
-        assert_eq!(server.number(WAITS).await, 1);
-        server.advance(&db, Duration::from_secs(10)).await;
+        receiver.calls().wait_for_count(2).await;
+        assert_eq!(server.query_number(WAITS).await, 1);
+        server.advance_clock(&db, Duration::from_secs(10)).await;
         all_ended(&server).await;
 
         assert_eq!(
             server
-                .number("select count(*) from attempts where status = 429 and length(excerpt) = 2048")
+                .query_number("select count(*) from attempts where status = 429 and length(excerpt) = 2048")
                 .await,
             1
         );
@@ -124,24 +128,26 @@ both_backends!(
         let server = setup().start(&db).await;
         let receiver = FakeReceiver::start().await;
         receiver.script().queue([ToolReply::status(StatusCode::GONE)]);
-        let hook = receiver.hook(&server, &db, "/hook").await;
-        let conversation = store(&server, None, "Hi").await;
-        let events = server.events_once("webhook_endpoint.disabled", 1).await;
+        let endpoint = receiver.create_endpoint(&server, &db, "/hook").await;
+        let conversation = server.store_message(None, "Hi").await;
+        let events = server.wait_for_events("webhook_endpoint.disabled", 1).await;
         assert_eq!(
             events[0]["data"]["webhook_endpoint_id"].as_str(),
-            Some(hook.id.to_string().as_str()),
+            Some(endpoint.id.to_string().as_str()),
             "{events:?}"
         );
         let came = receiver.calls().all().len();
 
-        store(&server, Some(&conversation), "Nobody is told").await;
-        server.advance(&db, Duration::from_secs(7)).await;
+        server.store_message(Some(&conversation), "Nobody is told").await;
+        server.advance_clock(&db, Duration::from_secs(7)).await;
         let on = EndpointPatch { switch: Some(Switch::On), ..EndpointPatch::default() };
         assert_eq!(receiver.calls().all().len(), came);
-        webhook_endpoints::update(server.services(), &hook.account, &hook.id.to_string(), on).await.unwrap();
+        webhook_endpoints::update(server.services(), &endpoint.account, &endpoint.id.to_string(), on)
+            .await
+            .unwrap();
         all_ended(&server).await;
 
-        assert_eq!(server.number("select count(*) from deliveries where state = 'delivered'").await, 2);
+        assert_eq!(server.query_number("select count(*) from deliveries where state = 'delivered'").await, 2);
     }
 );
 
@@ -149,20 +155,20 @@ both_backends!(
     async fn an_endpoint_that_has_failed_for_five_days_is_disabled(db: TestDb) {
         let server = setup().start(&db).await;
         let receiver = FakeReceiver::start().await;
-        receiver.script().otherwise(|_| ToolReply::status(StatusCode::BAD_GATEWAY));
-        receiver.hook(&server, &db, "/hook").await;
-        store(&server, None, "Hi").await;
+        receiver.script().respond_with(|_| ToolReply::status(StatusCode::BAD_GATEWAY));
+        receiver.create_endpoint(&server, &db, "/hook").await;
+        server.store_message(None, "Hi").await;
         attempts(&server, &db, 1).await;
-        server.advance(&db, Duration::from_hours(119)).await;
+        server.advance_clock(&db, Duration::from_hours(119)).await;
         attempts(&server, &db, 3).await;
-        server.advance(&db, Duration::from_hours(2)).await;
+        server.advance_clock(&db, Duration::from_hours(2)).await;
         attempts(&server, &db, 5).await;
         assert!(server.events("webhook_endpoint.disabled").await.is_empty(), "none is given up yet");
 
         seed::execute(&db, "update deliveries set attempts = 9").await;
-        server.advance(&db, Duration::from_hours(24)).await;
+        server.advance_clock(&db, Duration::from_hours(24)).await;
 
-        let events = server.events_once("webhook_endpoint.disabled", 1).await;
+        let events = server.wait_for_events("webhook_endpoint.disabled", 1).await;
         assert_eq!(events[0]["data"]["reason"], "failing", "{events:?}");
     }
 );
@@ -171,15 +177,15 @@ both_backends!(
     async fn a_delivery_fails_after_its_last_attempt(db: TestDb) {
         let server = setup().start(&db).await;
         let receiver = FakeReceiver::start().await;
-        receiver.script().otherwise(|_| ToolReply::status(StatusCode::NOT_FOUND));
-        receiver.hook(&server, &db, "/hook").await;
-        store(&server, None, "Hi").await;
+        receiver.script().respond_with(|_| ToolReply::status(StatusCode::NOT_FOUND));
+        receiver.create_endpoint(&server, &db, "/hook").await;
+        server.store_message(None, "Hi").await;
         attempts(&server, &db, 1).await;
         seed::execute(&db, "update deliveries set attempts = 9").await;
 
-        server.advance(&db, Duration::from_secs(31)).await;
+        server.advance_clock(&db, Duration::from_secs(31)).await;
 
         all_ended(&server).await;
-        assert_eq!(server.number(FAILED).await, 2);
+        assert_eq!(server.query_number(FAILED).await, 2);
     }
 );

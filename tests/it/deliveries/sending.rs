@@ -7,7 +7,7 @@ use http::StatusCode;
 use rejoinder::service::webhook_endpoints::{self, EndpointAndSecret};
 use secrecy::ExposeSecret as _;
 
-use super::{all_ended, store};
+use super::all_ended;
 use crate::support::db::both_backends;
 use crate::support::fake_tool::ToolReply;
 use crate::support::receiver::{FakeReceiver, header, is_signed, setup};
@@ -21,13 +21,13 @@ both_backends!(
     async fn every_event_is_delivered_as_stored_and_signed(db: TestDb) {
         let server = setup().start(&db).await;
         let receiver = FakeReceiver::start().await;
-        let hook = receiver.hook(&server, &db, "/hook").await;
-        let before = server.number("select count(*) from events").await;
+        let endpoint = receiver.create_endpoint(&server, &db, "/hook").await;
+        let before = server.query_number("select count(*) from events").await;
 
         for number in 0..5 {
-            store(&server, None, &format!("Message {number}")).await;
+            server.store_message(None, &format!("Message {number}")).await;
         }
-        assert_eq!(server.tell(WIDGET, "Hi").send().await.status, 200);
+        assert_eq!(server.post_message(WIDGET, "Hi").send().await.status, 200);
         all_ended(&server).await;
 
         let stored = bodies(&server).await;
@@ -41,13 +41,13 @@ both_backends!(
         for request in &arrived {
             let id = header(request, "webhook-id");
             assert_eq!(request.json(), stored[id], "{id}");
-            assert!(is_signed(request, &hook.secret));
+            assert!(is_signed(request, &endpoint.secret));
             assert_eq!(header(request, "content-type"), "application/json");
             assert_eq!(header(request, "webhook-timestamp"), "1773584531");
             assert!(header(request, "user-agent").starts_with("rejoinder/"));
             assert_eq!(header(request, "webhook-replay"), "");
         }
-        assert_eq!(server.number("select count(*) from attempts where outcome = 'delivered' and status = 200 and number = 1").await, i64::try_from(arrived.len()).unwrap());
+        assert_eq!(server.query_number("select count(*) from attempts where outcome = 'delivered' and status = 200 and number = 1").await, i64::try_from(arrived.len()).unwrap());
     }
 );
 
@@ -62,13 +62,13 @@ both_backends!(
     async fn a_retry_has_the_same_id_and_bytes_and_a_new_timestamp(db: TestDb) {
         let server = setup().start(&db).await;
         let receiver = FakeReceiver::start().await;
-        let hook = receiver.hook(&server, &db, "/hook").await;
+        let endpoint = receiver.create_endpoint(&server, &db, "/hook").await;
         receiver.script().queue([ToolReply::status(StatusCode::INTERNAL_SERVER_ERROR)]);
 
-        store(&server, None, "Hi").await;
-        let failing = async || (server.number(FAILING).await == 1).then_some(());
+        server.store_message(None, "Hi").await;
+        let failing = async || (server.query_number(FAILING).await == 1).then_some(());
         wait_for("the failure to be known", failing).await;
-        server.advance(&db, Duration::from_secs(7)).await;
+        server.advance_clock(&db, Duration::from_secs(7)).await;
         all_ended(&server).await;
 
         let arrived = receiver.received("/hook");
@@ -77,9 +77,9 @@ both_backends!(
         assert_eq!(failed.body, again.body);
         assert_eq!(header(failed, "webhook-timestamp"), "1773584531");
         assert_eq!(header(again, "webhook-timestamp"), "1773584538");
-        assert!(is_signed(failed, &hook.secret) && is_signed(again, &hook.secret));
-        assert_eq!(server.number(SECOND).await, 1);
-        assert_eq!(server.number(FAILING).await, 0);
+        assert!(is_signed(failed, &endpoint.secret) && is_signed(again, &endpoint.secret));
+        assert_eq!(server.query_number(SECOND).await, 1);
+        assert_eq!(server.query_number(FAILING).await, 0);
     }
 );
 
@@ -87,23 +87,24 @@ both_backends!(
     async fn both_secrets_sign_while_one_is_rotated(db: TestDb) {
         let server = setup().start(&db).await;
         let receiver = FakeReceiver::start().await;
-        let hook = receiver.hook(&server, &db, "/hook").await;
-        let (name, overlap) = (hook.id.to_string(), Duration::from_mins(1));
+        let endpoint = receiver.create_endpoint(&server, &db, "/hook").await;
+        let (name, overlap) = (endpoint.id.to_string(), Duration::from_mins(1));
         let rotated =
-            webhook_endpoints::rotate_secret(server.services(), &hook.account, &name, None, overlap).await;
+            webhook_endpoints::rotate_secret(server.services(), &endpoint.account, &name, None, overlap)
+                .await;
         let EndpointAndSecret { secret: new, .. } = rotated.unwrap();
 
-        let conversation = store(&server, None, "In the overlap").await;
+        let conversation = server.store_message(None, "In the overlap").await;
         all_ended(&server).await;
-        server.advance(&db, Duration::from_secs(61)).await;
-        store(&server, Some(&conversation), "After it").await;
+        server.advance_clock(&db, Duration::from_secs(61)).await;
+        server.store_message(Some(&conversation), "After it").await;
         all_ended(&server).await;
 
         let arrived = receiver.received("/hook");
         let (last, first) = arrived.split_last().unwrap();
         for request in first {
-            assert!(is_signed(request, &hook.secret) && is_signed(request, new.expose_secret()));
+            assert!(is_signed(request, &endpoint.secret) && is_signed(request, new.expose_secret()));
         }
-        assert!(is_signed(last, new.expose_secret()) && !is_signed(last, &hook.secret));
+        assert!(is_signed(last, new.expose_secret()) && !is_signed(last, &endpoint.secret));
     }
 );

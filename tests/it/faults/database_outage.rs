@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::db::TestDb;
 use crate::support::fake_model::{ModelRequest, Reply};
 use crate::support::http::{Answer, Request};
-use crate::support::proxy::{Line, Proxy};
+use crate::support::proxy::{LinkState, Proxy};
 use crate::support::script::Gate;
 use crate::support::server::{Setup, TestServer, WIDGET};
 use crate::support::store;
@@ -30,15 +30,15 @@ fn message(con: &str, text: &str) -> String {
 /// A turn of the platform door that runs, held by the model until the gate is opened.
 async fn held_turn(server: &TestServer) -> (String, Gate) {
     let gate = Gate::closed();
-    let held = gate.clone();
-    server.model.script().otherwise(move |request: &ModelRequest| {
-        let said = request.last_text("user").unwrap();
-        let reply = Reply::text(&format!("re: {said}"));
-        if said == "held" { reply.held_by(&held) } else { reply }
+    let reply_gate = gate.clone();
+    server.model.script().respond_with(move |request: &ModelRequest| {
+        let prompt = request.last_text("user").unwrap();
+        let reply = Reply::text(&format!("re: {prompt}"));
+        if prompt == "held" { reply.gated_by(&reply_gate) } else { reply }
     });
     let body = json!({ "sender_id": "u", "sender_type": "user", "text": "held" }).to_string();
     let sent = server.enqueue(body).send().await.json();
-    server.model.calls().arrived(1).await;
+    server.model.calls().wait_for_count(1).await;
     (sent["data"]["conversation_id"].as_str().unwrap().to_owned(), gate)
 }
 
@@ -48,19 +48,19 @@ async fn timed(request: Request) -> (Answer, Duration) {
 }
 
 async fn is_ready(server: &TestServer) -> bool {
-    server.call("GET", "/readyz").send().await.status == 200
+    server.request("GET", "/readyz").send().await.status == 200
 }
 
 /// All doors while the store is away.
 async fn assert_refused(server: &TestServer, con: &str) {
     let history = format!("/api/conversations/{WIDGET}");
     let (widget, enqueued, balance, history, ready, alive) = tokio::join!(
-        timed(server.tell(WIDGET, "while away")),
+        timed(server.post_message(WIDGET, "while away")),
         timed(server.enqueue(message(con, "while away"))),
-        timed(server.call("GET", "/v1/balance").bearer(&server.keys.all)),
-        timed(server.call("GET", &history)),
-        timed(server.call("GET", "/readyz")),
-        timed(server.call("GET", "/healthz")),
+        timed(server.request("GET", "/v1/balance").bearer(&server.keys.full)),
+        timed(server.request("GET", &history)),
+        timed(server.request("GET", "/readyz")),
+        timed(server.request("GET", "/healthz")),
     );
     let expected = [
         (&widget, 400, Some(WIDGET_AWAY)),
@@ -82,7 +82,7 @@ async fn assert_refused(server: &TestServer, con: &str) {
 
 async fn texts_once(server: &TestServer, con: &str, last: &str) -> Vec<String> {
     wait_for(last, async || {
-        let messages: Vec<Value> = server.messages_of(con).await;
+        let messages: Vec<Value> = server.messages(con).await;
         let texts: Vec<_> =
             messages.iter().map(|message| message["text"].as_str().unwrap().to_owned()).collect();
         texts.iter().any(|text| text == last).then_some(texts)
@@ -91,9 +91,9 @@ async fn texts_once(server: &TestServer, con: &str, last: &str) -> Vec<String> {
 }
 
 /// The store fails while a turn runs, and comes back.
-async fn fails_and_recovers(db: &TestDb, proxy: &Proxy, fault: Line) {
-    let server = Setup::default().through(proxy.url()).system_clock().start(db).await;
-    let widget = server.con_of(WIDGET).await;
+async fn fails_and_recovers(db: &TestDb, proxy: &Proxy, fault: LinkState) {
+    let server = Setup::default().database_url(proxy.url()).system_clock().start(db).await;
+    let widget = server.conversation_id(WIDGET).await;
     let (con, gate) = held_turn(&server).await;
 
     proxy.set(fault);
@@ -101,16 +101,16 @@ async fn fails_and_recovers(db: &TestDb, proxy: &Proxy, fault: Line) {
     assert_refused(&server, &con).await;
     gate.open();
     assert_refused(&server, &con).await;
-    proxy.set(Line::Works);
+    proxy.set(LinkState::Up);
 
     let back = Instant::now();
     wait_for("the server to be ready", async || is_ready(&server).await.then_some(())).await;
     assert!(back.elapsed() < PROMPT, "{:?}", back.elapsed());
     let texts = texts_once(&server, &con, "re: held").await;
     assert_eq!(texts, ["held", "re: held"], "what was refused is not there");
-    let answer = server.tell(WIDGET, "again").send().await;
+    let answer = server.post_message(WIDGET, "again").send().await;
     assert_eq!(answer.text(), r#"{"status":true,"message":"re: again","function_calls":[]}"#);
-    assert_eq!(server.messages_of(&widget).await.len(), 3);
+    assert_eq!(server.messages(&widget).await.len(), 3);
     assert_eq!(server.balance().await, "9.99");
     server.stop().await;
 }
@@ -118,22 +118,22 @@ async fn fails_and_recovers(db: &TestDb, proxy: &Proxy, fault: Line) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unreachable_database_is_reported_and_recovers() {
     let db = store::postgres().await;
-    let proxy = Proxy::before(&db.url()).await;
-    fails_and_recovers(&db, &proxy, Line::Away).await;
+    let proxy = Proxy::start(&db.url()).await;
+    fails_and_recovers(&db, &proxy, LinkState::Down).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hanging_database_is_reported_and_recovers() {
     let db = store::postgres().await;
-    let proxy = Proxy::before(&db.url()).await;
-    fails_and_recovers(&db, &proxy, Line::Frozen).await;
+    let proxy = Proxy::start(&db.url()).await;
+    fails_and_recovers(&db, &proxy, LinkState::Frozen).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silently_lost_connections_are_replaced() {
     let db = store::postgres().await;
-    let proxy = Proxy::before(&db.url()).await;
-    fails_and_recovers(&db, &proxy, Line::BlackHole).await;
+    let proxy = Proxy::start(&db.url()).await;
+    fails_and_recovers(&db, &proxy, LinkState::BlackHole).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -145,9 +145,9 @@ async fn a_locked_sqlite_file_is_reported_within_the_clients_timeout() {
     let lock = other.begin().await.unwrap();
 
     let (widget, enqueued, balance) = tokio::join!(
-        timed(server.tell(WIDGET, "while locked")),
+        timed(server.post_message(WIDGET, "while locked")),
         timed(server.enqueue(message(&con, "while locked"))),
-        timed(server.call("GET", "/v1/balance").bearer(&server.keys.all)),
+        timed(server.request("GET", "/v1/balance").bearer(&server.keys.full)),
     );
     gate.open();
     drop(lock);
@@ -160,7 +160,7 @@ async fn a_locked_sqlite_file_is_reported_within_the_clients_timeout() {
     }
     assert_eq!(balance.0.status, 200, "readers do not wait for writers");
     assert_eq!(texts_once(&server, &con, "re: held").await, ["held", "re: held"]);
-    assert_eq!(server.tell(WIDGET, "again").send().await.status, 200);
+    assert_eq!(server.post_message(WIDGET, "again").send().await.status, 200);
     server.stop().await;
     other.close().await;
 }

@@ -63,12 +63,12 @@ both_backends!(
         let server = TestServer::start(&db).await;
         let tools = server.get("/v1/tools").await.json();
         let tool = tools["data"]["items"][0]["id"].as_str().unwrap();
-        let con = server.con_of(WIDGET).await;
+        let con = server.conversation_id(WIDGET).await;
         seed::execute(&db, "update tools set definition = '[]'; update conversations set kind = 'fax'").await;
 
         let json = server.get(&format!("/v1/tools/{tool}")).await;
         let row = server.get(&format!("/v1/conversations/{con}")).await;
-        let widget = server.call("GET", &format!("/api/conversations/{WIDGET}")).send().await;
+        let widget = server.request("GET", &format!("/api/conversations/{WIDGET}")).send().await;
 
         assert_internal(log, &json, 500, PLATFORM, "error occurred while decoding");
         assert_internal(log, &row, 500, PLATFORM, "a row of the database could not be read");
@@ -81,12 +81,12 @@ both_backends!(
     async fn the_contracts_keep_their_answers_to_an_internal_error(db: TestDb) {
         let log = Log::start();
         let server = TestServer::start(&db).await;
-        let con = server.con_of(WIDGET).await;
+        let con = server.conversation_id(WIDGET).await;
         seed::execute(&db, "update conversations set kind = 'fax'").await;
         let message =
             json!({ "conversation_id": con, "sender_id": "u", "sender_type": "user", "text": "Hi" });
 
-        let widget = server.tell(WIDGET, "Hi").send().await;
+        let widget = server.post_message(WIDGET, "Hi").send().await;
         let platform = server.enqueue(message.to_string()).send().await;
 
         let cause = "a row of the database could not be read";
@@ -100,20 +100,20 @@ both_backends!(
     async fn a_turn_that_cannot_be_read_fails_once_and_is_refunded(db: TestDb) {
         let log = Log::start();
         let server = TestServer::start(&db).await;
-        let first = server.tell(WIDGET, "Hi").send().await;
+        let first = server.post_message(WIDGET, "Hi").send().await;
         assert_eq!(first.status, 200, "{}", first.text());
         let balance = server.balance().await;
         seed::execute(&db, "update messages set sender_type = 'fax' where sender_type = 'user'").await;
 
-        let answer = server.tell(WIDGET, "Hi again").send().await;
+        let answer = server.post_message(WIDGET, "Hi again").send().await;
 
         assert_eq!((answer.status, answer.text()), (400, WIDGET_MESSAGE));
         assert_eq!(answer.header("rejoinder-error"), Some("internal_error"));
         assert_eq!(server.balance().await, balance);
         let turn = answer.header("rejoinder-turn").unwrap();
-        let told = server.get(&format!("/v1/turns/{turn}")).await.json();
+        let turn_body = server.get(&format!("/v1/turns/{turn}")).await.json();
         assert_eq!(
-            (&told["data"]["state"], &told["data"]["reason"]),
+            (&turn_body["data"]["state"], &turn_body["data"]["reason"]),
             (&json!("failed"), &json!("internal_error"))
         );
         let id = turn.trim_start_matches("trn_");
@@ -132,9 +132,10 @@ both_backends!(
         let server = TestServer::start(&db).await;
         seed::execute(&db, "update workspaces set allow_hosts = 'http://crm.internal'").await;
 
-        let reply = server.tell(WIDGET, "Hi").send().await;
+        let reply = server.post_message(WIDGET, "Hi").send().await;
         let endpoint = json!({ "url": "https://hooks.example/", "types": ["message.created"] });
-        let endpoint = server.call("POST", "/v1/webhook_endpoints").bearer(&server.keys.all).json(&endpoint);
+        let endpoint =
+            server.request("POST", "/v1/webhook_endpoints").bearer(&server.keys.full).json(&endpoint);
         let endpoint = endpoint.send().await;
 
         assert_eq!(reply.header("rejoinder-error"), Some("internal_error"), "{}", reply.text());

@@ -27,7 +27,8 @@ async fn delay_once(server: &TestServer, state: &str) -> i64 {
     let query = format!(
         "select coalesce(max(not_before - admitted_at), 0) from turns where state = '{state}' and not_before > admitted_at"
     );
-    wait_for(state, async || Some(server.number(&query).await).filter(|delay| *delay > SECOND / 2)).await
+    wait_for(state, async || Some(server.query_number(&query).await).filter(|delay| *delay > SECOND / 2))
+        .await
 }
 
 both_backends!(
@@ -40,7 +41,7 @@ both_backends!(
 
         let delay = delay_once(&server, "running").await;
         assert!((60 * SECOND..75 * SECOND).contains(&delay), "{delay}");
-        assert_eq!(server.number("select max(attempts) from turns").await, 1);
+        assert_eq!(server.query_number("select max(attempts) from turns").await, 1);
     }
 );
 
@@ -49,14 +50,14 @@ both_backends!(
         let server = Setup::default().system_clock().start(&db).await;
         server.model.script().queue([Reply::rate_limited(Some("86400"))]);
         send(&server, "Hi").await;
-        server.events_once("reply.failed", 1).await;
+        server.wait_for_events("reply.failed", 1).await;
 
         let (_, turn) = send(&server, "Hi again").await;
 
         let delay = delay_once(&server, "queued").await;
         assert!((30 * SECOND..75 * SECOND).contains(&delay), "{delay}");
         let queued = "select attempts from turns where state = 'queued' and owner is null";
-        assert_eq!(server.number(queued).await, 0);
+        assert_eq!(server.query_number(queued).await, 0);
         assert_eq!(server.get(&format!("/v1/turns/{turn}")).await.json()["data"]["state"], "queued");
         assert_eq!(server.model.calls().all().len(), 1);
     }
@@ -65,7 +66,7 @@ both_backends!(
 both_backends!(
     async fn a_fallback_model_answers_within_the_attempt(db: TestDb) {
         let backup = Arc::new(FakeModel::start().await);
-        backup.script().otherwise(|_| Reply::text("From the backup."));
+        backup.script().respond_with(|_| Reply::text("From the backup."));
         let server = Setup::default()
             .env("REJOINDER_CONNECTIONS__BACKUP__BASE_URL", &backup.base_url())
             .workspace(|text| {
@@ -78,14 +79,14 @@ both_backends!(
         server.model.script().queue([Reply::rate_limited(Some("60"))]);
 
         for _ in 0..2 {
-            let answer = server.tell(WIDGET, "Hi").send().await;
+            let answer = server.post_message(WIDGET, "Hi").send().await;
             assert_eq!(answer.text(), r#"{"status":true,"message":"From the backup.","function_calls":[]}"#);
         }
 
         assert_eq!(server.model.calls().all().len(), 1, "it is left alone");
         let asked = backup.calls().all();
         assert_eq!((asked.len(), &asked[0].request.body["model"]), (2, &json!("spare")));
-        assert_eq!(server.number("select max(attempts) from turns").await, 0);
+        assert_eq!(server.query_number("select max(attempts) from turns").await, 0);
         assert_eq!(server.balance().await, "9.98");
     }
 );
@@ -99,11 +100,11 @@ both_backends!(
 
         let (con, turn) = send(&server, "Hi").await;
 
-        let failed = server.events_once("reply.failed", 1).await;
+        let failed = server.wait_for_events("reply.failed", 1).await;
         assert_eq!(failed[0]["data"]["turn_id"], turn);
         assert_eq!(failed[0]["data"]["reason"], "model_unavailable");
         assert_eq!(server.model.calls().all().len(), 2);
-        assert_eq!(server.messages_of(&con).await.len(), 1);
+        assert_eq!(server.messages(&con).await.len(), 1);
     }
 );
 
@@ -111,11 +112,11 @@ both_backends!(
     async fn a_turn_that_is_too_old_is_not_retried(db: TestDb) {
         let setup = Setup::default().env("REJOINDER_TURN__MAX_ATTEMPTS", "5").system_clock();
         let server = setup.env("REJOINDER_TURN__MAX_AGE", "1ms").start(&db).await;
-        server.model.script().otherwise(|_| Reply::error(StatusCode::BAD_GATEWAY, "Oops"));
+        server.model.script().respond_with(|_| Reply::error(StatusCode::BAD_GATEWAY, "Oops"));
 
         send(&server, "Hi").await;
 
-        server.events_once("reply.failed", 1).await;
+        server.wait_for_events("reply.failed", 1).await;
         assert_eq!(server.model.calls().all().len(), 1);
     }
 );
@@ -125,19 +126,19 @@ both_backends!(
         let server =
             Setup::default().env("REJOINDER_WIDGET__DEADLINE", "500ms").system_clock().start(&db).await;
         let gate = Gate::closed();
-        server.model.script().queue([Reply::text("Too late.").held_by(&gate)]);
-        let con = server.con_of(WIDGET).await;
+        server.model.script().queue([Reply::text("Too late.").gated_by(&gate)]);
+        let con = server.conversation_id(WIDGET).await;
 
-        let late = server.tell(WIDGET, "Hi").send().await;
+        let late = server.post_message(WIDGET, "Hi").send().await;
         let hung_up = async || server.model.calls().all()[0].ended;
         wait_for("the call to be dropped", hung_up).await;
         gate.open();
-        let next = server.tell(WIDGET, "Hi again").send().await;
+        let next = server.post_message(WIDGET, "Hi again").send().await;
 
         let expected = r#"{"status":false,"error":"Failed to process message: Connection timeout"}"#;
         assert_eq!((late.status, late.text()), (400, expected));
         assert_eq!(next.status, 200);
-        assert_eq!(server.messages_of(&con).await.len(), 4, "the first message, two of ours, one reply");
+        assert_eq!(server.messages(&con).await.len(), 4, "the first message, two of ours, one reply");
         assert_eq!(server.balance().await, "9.99");
     }
 );
@@ -149,13 +150,13 @@ both_backends!(
             .env("REJOINDER_TURN__DEADLINE", "3s")
             .system_clock();
         let server = setup.start(&db).await;
-        server.model.script().otherwise(|_| Reply::text("Yes.").after(Duration::from_millis(300)));
+        server.model.script().respond_with(|_| Reply::text("Yes.").after(Duration::from_millis(300)));
 
         for _ in 0..14 {
             send(&server, "Hi").await;
         }
 
-        server.events_once("message.created", 28).await;
+        server.wait_for_events("message.created", 28).await;
         let calls = server.model.calls();
         assert_eq!((calls.all().len(), calls.overlaps(|_| Some(()))), (14, vec![]));
     }

@@ -19,10 +19,14 @@ fn platform(text: &str) -> String {
 /// Holds what the model answers to a text.
 fn hold(server: &TestServer, text: &'static str) -> Gate {
     let gate = Gate::closed();
-    let held = gate.clone();
-    server.model.script().otherwise(move |request: &ModelRequest| {
+    let reply_gate = gate.clone();
+    server.model.script().respond_with(move |request: &ModelRequest| {
         let reply = Reply::text("Yes.");
-        if request.last_text("user").is_some_and(|said| said == text) { reply.held_by(&held) } else { reply }
+        if request.last_text("user").is_some_and(|prompt| prompt == text) {
+            reply.gated_by(&reply_gate)
+        } else {
+            reply
+        }
     });
     gate
 }
@@ -38,14 +42,14 @@ both_backends!(
         let server = Setup::default().env("REJOINDER_TURN__MAX_OPEN_PER_CONVERSATION", "1").start(&db).await;
         let gate = hold(&server, "held");
 
-        let (held, busy) = tokio::join!(server.tell(TEST, "held").send(), async {
-            server.model.calls().arrived(1).await;
-            let busy = server.tell(TEST, "one more").send().await;
+        let (blocked, busy) = tokio::join!(server.post_message(TEST, "held").send(), async {
+            server.model.calls().wait_for_count(1).await;
+            let busy = server.post_message(TEST, "one more").send().await;
             gate.open();
             busy
         });
 
-        assert_eq!((held.status, busy.status), (200, 400));
+        assert_eq!((blocked.status, busy.status), (200, 400));
         assert_eq!(busy.header("rejoinder-error"), Some("conversation_busy"));
         assert_eq!(busy.header("retry-after"), Some("1"));
     }
@@ -55,19 +59,19 @@ both_backends!(
     async fn a_workspace_with_too_many_open_turns_is_refused_by_both_apis(db: TestDb) {
         let server = Setup::default().env("REJOINDER_TURN__MAX_OPEN", "1").start(&db).await;
         let gate = hold(&server, "held");
-        let held = server.enqueue(platform("held")).send().await;
-        assert_eq!(held.status, 200);
-        let before = server.dump().await;
+        let blocked = server.enqueue(platform("held")).send().await;
+        assert_eq!(blocked.status, 200);
+        let before = server.row_counts().await;
 
-        let widget = server.tell(WIDGET, "Hi").send().await;
+        let widget = server.post_message(WIDGET, "Hi").send().await;
         let enqueued = server.enqueue(platform("Hi")).send().await;
 
         assert_refused(&widget, 503);
         assert_refused(&enqueued, 429);
-        assert_eq!(server.dump().await, before);
+        assert_eq!(server.row_counts().await, before);
         gate.open();
-        server.events_once("message.created", 2).await;
-        assert_eq!(server.tell(WIDGET, "Hi").send().await.status, 200);
+        server.wait_for_events("message.created", 2).await;
+        assert_eq!(server.post_message(WIDGET, "Hi").send().await.status, 200);
     }
 );
 
@@ -76,16 +80,16 @@ both_backends!(
         let server = Setup::default().env("REJOINDER_WIDGET__MAX_WAITING", "1").start(&db).await;
         let gate = hold(&server, "held");
 
-        let (held, refused) = tokio::join!(server.tell(TEST, "held").send(), async {
-            server.model.calls().arrived(1).await;
-            let before = server.dump().await;
-            let refused = server.tell(WIDGET, "Hi").send().await;
-            assert_eq!(server.dump().await, before);
+        let (blocked, refused) = tokio::join!(server.post_message(TEST, "held").send(), async {
+            server.model.calls().wait_for_count(1).await;
+            let before = server.row_counts().await;
+            let refused = server.post_message(WIDGET, "Hi").send().await;
+            assert_eq!(server.row_counts().await, before);
             gate.open();
             refused
         });
 
-        assert_eq!(held.status, 200);
+        assert_eq!(blocked.status, 200);
         assert_refused(&refused, 503);
         assert_eq!(server.balance().await, "10.00");
     }
@@ -102,20 +106,20 @@ both_backends!(
         for _ in 0..5 {
             assert_eq!(server.enqueue(platform("held")).send().await.status, 200);
         }
-        server.model.calls().arrived(2).await;
+        server.model.calls().wait_for_count(2).await;
 
         let count = async |state: &str| {
-            server.number(&format!("select count(*) from turns where state = '{state}'")).await
+            server.query_number(&format!("select count(*) from turns where state = '{state}'")).await
         };
         // Claims come and go meanwhile, and leave alone what has no place.
         let settled = async || ((count("running").await, count("queued").await) == (2, 3)).then_some(());
         wait_for("two to run and three to wait", settled).await;
         assert_eq!(server.model.calls().all().len(), 2);
         let never_started = "select count(*) from turns where state = 'queued' and first_started_at is null";
-        assert_eq!(server.number(never_started).await, 3, "their time has not begun");
+        assert_eq!(server.query_number(never_started).await, 3, "their time has not begun");
 
         gate.open();
-        server.events_once("message.created", 10).await;
+        server.wait_for_events("message.created", 10).await;
         assert_eq!(server.model.calls().all().len(), 5);
     }
 );
@@ -135,7 +139,7 @@ async fn a_burst_of_messages_is_queued_in_the_database() {
     let db = store::sqlite().await;
     let server = Setup::default().env("REJOINDER_TURN__MAX_IN_FLIGHT", "64").system_clock().start(&db).await;
     let never = Gate::closed();
-    server.model.script().otherwise(move |_| Reply::text("Never.").held_by(&never));
+    server.model.script().respond_with(move |_| Reply::text("Never.").gated_by(&never));
 
     // The allocator has what so many requests at once need, and the caches of statements fill.
     let refused_before = burst(&server, 20_000).await;
@@ -146,7 +150,10 @@ async fn a_burst_of_messages_is_queued_in_the_database() {
     assert_eq!((refused_before, refused), (0, 0));
     // In KiB: less than half of what the texts alone would take.
     assert!(after < before + 20 * 1024, "{before} KiB before, {after} KiB after");
-    assert_eq!(server.number("select open_turns from workspace_state order by 1 desc limit 1").await, 40_000);
+    assert_eq!(
+        server.query_number("select open_turns from workspace_state order by 1 desc limit 1").await,
+        40_000
+    );
 }
 
 /// What this process holds in memory, in KiB.

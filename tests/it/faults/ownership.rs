@@ -19,10 +19,10 @@ both_backends!(
             .start(&db)
             .await;
         let gate = Gate::closed();
-        server.model.script().queue([Reply::text("First.").held_by(&gate), Reply::text("Second.")]);
+        server.model.script().queue([Reply::text("First.").gated_by(&gate), Reply::text("Second.")]);
         let body = |text: &str| json!({ "sender_id": "u", "sender_type": "user", "text": text }).to_string();
         server.enqueue(body("one")).send().await;
-        server.model.calls().arrived(1).await;
+        server.model.calls().wait_for_count(1).await;
         let second = server.enqueue(body("two")).send().await.json();
         let con = second["data"]["conversation_id"].as_str().unwrap();
 
@@ -39,12 +39,12 @@ both_backends!(
         let handed_back =
             "select count(*) from turns where state = 'queued' and fence >= 2 and takeovers = 0";
         wait_for("the turn to be handed back", async || {
-            (server.number(handed_back).await == 1).then_some(())
+            (server.query_number(handed_back).await == 1).then_some(())
         })
         .await;
         gate.open();
 
-        assert_eq!(server.messages_once(con, 2).await[1]["text"], "Second.");
+        assert_eq!(server.wait_for_messages(con, 2).await[1]["text"], "Second.");
     }
 );
 
@@ -73,8 +73,8 @@ both_backends!(
         refuse_word(&db).await;
         server.model.script().queue([Reply::text("An unspeakable reply."), Reply::text("A better one.")]);
 
-        let refused = server.tell(WIDGET, "Hi").send().await;
-        let next = server.tell(WIDGET, "Hi again").send().await;
+        let refused = server.post_message(WIDGET, "Hi").send().await;
+        let next = server.post_message(WIDGET, "Hi again").send().await;
 
         let expected =
             r#"{"status":false,"error":"Failed to process message: The model's answer could not be read"}"#;
@@ -83,8 +83,8 @@ both_backends!(
         assert_eq!(next.status, 200);
         assert_eq!(server.balance().await, "9.99");
         assert_eq!(server.events("reply.failed").await.len(), 1);
-        let kept = "select count(*) from journal where content like '%unspeakable%'";
-        assert_eq!(server.number(kept).await, 0);
+        let stored = "select count(*) from journal where content like '%unspeakable%'";
+        assert_eq!(server.query_number(stored).await, 0);
     }
 );
 
@@ -94,16 +94,16 @@ async fn a_passed_deadline_ends_the_task_in_another_process() {
     let setup = || Setup::default().env("REJOINDER_WIDGET__DEADLINE", "3s").system_clock();
     let first = setup().env("REJOINDER_TURN__MAX_IN_FLIGHT", "2").start(&db).await;
     let never = Gate::closed();
-    let held = never.clone();
-    first.model.script().otherwise(move |_: &ModelRequest| Reply::text("Never.").held_by(&held));
-    let busy = first.conversation().await;
+    let reply_gate = never.clone();
+    first.model.script().respond_with(move |_: &ModelRequest| Reply::text("Never.").gated_by(&reply_gate));
+    let busy = first.create_conversation().await;
 
-    let (_, (waited, second)) = tokio::join!(first.tell(&busy, "Takes the slot").send(), async {
-        first.model.calls().arrived(1).await;
-        tokio::join!(first.tell(WIDGET, "Hi").send(), async {
-            first.events_once("message.created", 2).await;
-            let second = first.beside(&db, setup()).await;
-            first.model.calls().arrived(2).await;
+    let (_, (waited, second)) = tokio::join!(first.post_message(&busy, "Takes the slot").send(), async {
+        first.model.calls().wait_for_count(1).await;
+        tokio::join!(first.post_message(WIDGET, "Hi").send(), async {
+            first.wait_for_events("message.created", 2).await;
+            let second = first.start_peer(&db, setup()).await;
+            first.model.calls().wait_for_count(2).await;
             second
         })
     });

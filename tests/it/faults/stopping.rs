@@ -18,15 +18,15 @@ both_backends!(
             .system_clock();
         let server = setup.start(&db).await;
         let never = Gate::closed();
-        let held = never.clone();
-        server.model.script().otherwise(move |_| Reply::text("Never.").held_by(&held));
-        let other = server.conversation().await;
+        let reply_gate = never.clone();
+        server.model.script().respond_with(move |_| Reply::text("Never.").gated_by(&reply_gate));
+        let other = server.create_conversation().await;
         let body = json!({ "sender_id": "u", "sender_type": "user", "text": "Hi" }).to_string();
         server.enqueue(body).send().await;
-        let running = tokio::spawn(server.tell(WIDGET, "Runs").send());
-        server.model.calls().arrived(2).await;
-        let queued = tokio::spawn(server.tell(&other, "Waits for a slot").send());
-        server.events_once("message.created", 3).await;
+        let running = tokio::spawn(server.post_message(WIDGET, "Runs").send());
+        server.model.calls().wait_for_count(2).await;
+        let queued = tokio::spawn(server.post_message(&other, "Waits for a slot").send());
+        server.wait_for_events("message.created", 3).await;
 
         server.stop().await;
 
@@ -37,7 +37,7 @@ both_backends!(
             assert_eq!(answer.header("rejoinder-error"), Some("service_unavailable"));
         }
         let left = store::open(&db).await;
-        let count = async |query: &'static str| crate::support::server::number(&left, query).await;
+        let count = async |query: &'static str| crate::support::server::query_number(&left, query).await;
         let refunded = "select cast(sum(amount) as bigint) from ledger where kind <> 'top_up'";
         assert_eq!(count(refunded).await, 0);
         assert_eq!(count("select count(*) from turns where state = 'failed'").await, 2);
@@ -52,9 +52,9 @@ both_backends!(
     async fn turns_that_finish_within_the_grace_period_complete(db: TestDb) {
         let server = Setup::default().system_clock().start(&db).await;
         let gate = Gate::closed();
-        server.model.script().queue([Reply::text("Here it is.").held_by(&gate)]);
-        let running = tokio::spawn(server.tell(WIDGET, "Hi").send());
-        server.model.calls().arrived(1).await;
+        server.model.script().queue([Reply::text("Here it is.").gated_by(&gate)]);
+        let running = tokio::spawn(server.post_message(WIDGET, "Hi").send());
+        server.model.calls().wait_for_count(1).await;
 
         let ((), answer) = tokio::join!(server.stop(), async {
             gate.open();
@@ -77,12 +77,12 @@ both_backends!(
             .system_clock();
         let server = setup.start(&db).await;
         let gate = Gate::closed();
-        server.model.script().queue([Reply::text("Here it is.").held_by(&gate)]);
-        let other = server.conversation().await;
-        let running = tokio::spawn(server.tell(WIDGET, "Runs").send());
-        server.model.calls().arrived(1).await;
-        let queued = tokio::spawn(server.tell(&other, "Waits for a slot").send());
-        server.events_once("message.created", 2).await;
+        server.model.script().queue([Reply::text("Here it is.").gated_by(&gate)]);
+        let other = server.create_conversation().await;
+        let running = tokio::spawn(server.post_message(WIDGET, "Runs").send());
+        server.model.calls().wait_for_count(1).await;
+        let queued = tokio::spawn(server.post_message(&other, "Waits for a slot").send());
+        server.wait_for_events("message.created", 2).await;
 
         let ((), answer) = tokio::join!(within("the stop", server.stop()), async {
             gate.open();

@@ -35,7 +35,7 @@ async fn refusal(server: &TestServer, file: &str) -> Option<String> {
     let ids = IdGenerator::random();
     let allow_hosts = AllowHosts::default();
     let outbound = GuardedClient::new(allow_hosts.clone()).unwrap();
-    let site = ApplyContext {
+    let context = ApplyContext {
         db: server.db(),
         clock: &SystemClock,
         ids: &ids,
@@ -47,7 +47,7 @@ async fn refusal(server: &TestServer, file: &str) -> Option<String> {
         has_connection: &|_| true,
         secret: &|_| None,
     };
-    apply_workspace::apply(&site, file, Mode::DryRun).await.err().map(|error| error.to_string())
+    apply_workspace::apply(&context, file, Mode::DryRun).await.err().map(|error| error.to_string())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -56,12 +56,12 @@ async fn no_encoding_of_a_private_address_can_be_configured() {
     let server = TestServer::start(&db).await;
     let canary = Canary::start();
     let post = |path: &str, method: &str, url: &str| {
-        let request = server.call(method, path).bearer(&server.keys.all);
+        let request = server.request(method, path).bearer(&server.keys.full);
         request.json(&json!({ "url": url })).send()
     };
     let public = "https://public.example/hooks";
-    let made = post("/v1/webhook_endpoints", "POST", public).await.json();
-    let endpoint = format!("/v1/webhook_endpoints/{}", made["data"]["id"].as_str().unwrap());
+    let created = post("/v1/webhook_endpoints", "POST", public).await.json();
+    let endpoint = format!("/v1/webhook_endpoints/{}", created["data"]["id"].as_str().unwrap());
     for file in files(public) {
         assert_eq!(refusal(&server, &file).await, None, "the files are good but for their URL");
     }

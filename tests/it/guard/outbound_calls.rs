@@ -39,7 +39,7 @@ async fn give_tools(db: &TestDb, urls: &[String], like: &str, point: impl Fn(&mu
     let select = format!(
         "select compiled from assistant_versions where assistant_id = {assistant} order by version limit 1"
     );
-    let mut compiled: Value = serde_json::from_str(&seed::texts(db, &select).await[0]).unwrap();
+    let mut compiled: Value = serde_json::from_str(&seed::query_texts(db, &select).await[0]).unwrap();
     let tools = compiled["tools"].as_array_mut().unwrap();
     let like = tools.iter().find(|tool| tool["slug"] == like).unwrap().clone();
     tools.extend(urls.iter().enumerate().map(|(nth, url)| {
@@ -61,10 +61,10 @@ async fn give_tools(db: &TestDb, urls: &[String], like: &str, point: impl Fn(&mu
 /// What each of these calls came to, in one reply.
 async fn results(server: &TestServer, calls: impl IntoIterator<Item = ToolCall>) -> Vec<Value> {
     server.model.script().queue([Reply::tool_calls(calls), Reply::text("Done.")]);
-    let said = server.tell(WIDGET, "Try them all").send().await;
-    assert_eq!(said.status, 200, "{}", said.text());
-    let said = said.json();
-    said["function_calls"].as_array().unwrap().iter().map(|call| call["result"].clone()).collect()
+    let response = server.post_message(WIDGET, "Try them all").send().await;
+    assert_eq!(response.status, 200, "{}", response.text());
+    let body = response.json();
+    body["function_calls"].as_array().unwrap().iter().map(|call| call["result"].clone()).collect()
 }
 
 both_backends!(
@@ -128,7 +128,7 @@ both_backends!(
         let canary = Canary::start();
         let urls = all(&canary);
         let good = server.tool.url("/hook");
-        receiver::hook(&server, &db, good.clone()).await;
+        receiver::create_endpoint(&server, &db, good.clone()).await;
         for url in &urls {
             let (id, url) = (seed::literal(&db, Uuid::now_v7()), quoted(url));
             let put = format!(
@@ -139,15 +139,15 @@ both_backends!(
             );
             seed::execute(&db, &put).await;
         }
-        let con = server.con_of(WIDGET).await;
+        let con = server.conversation_id(WIDGET).await;
 
-        server.note(Some(&con), "Hi").await;
+        server.store_message(Some(&con), "Hi").await;
 
         let expected = i64::try_from(urls.len()).unwrap();
         let finished = "select count(distinct endpoint_id) from attempts where finished_at is not null";
-        let made = async || (server.number(finished).await > expected).then_some(());
-        wait_for("an attempt at each endpoint", made).await;
-        let outcomes = seed::texts(
+        let attempted = async || (server.query_number(finished).await > expected).then_some(());
+        wait_for("an attempt at each endpoint", attempted).await;
+        let outcomes = seed::query_texts(
             &db,
             "select distinct a.outcome || ' ' || e.url from attempts a join webhook_endpoints e \
              on e.id = a.endpoint_id where a.outcome <> 'blocked'",
@@ -155,7 +155,7 @@ both_backends!(
         .await;
         assert_eq!(outcomes, [format!("delivered {good}")]);
         let blocked = "select count(distinct endpoint_id) from attempts where outcome = 'blocked'";
-        assert_eq!(server.number(blocked).await, expected);
+        assert_eq!(server.query_number(blocked).await, expected);
         assert!(expected >= 80);
         assert_eq!(canary.connections(), 0);
     }
@@ -190,14 +190,14 @@ both_backends!(
         }
 
         for (nth, _) in redirects.iter().enumerate() {
-            receiver::hook(&server, &db, server.tool.url(&format!("/hook/{nth}"))).await;
+            receiver::create_endpoint(&server, &db, server.tool.url(&format!("/hook/{nth}"))).await;
         }
         server.tool.script().queue(redirects.iter().map(redirect));
-        let con = server.con_of(WIDGET).await;
-        server.note(Some(&con), "Hi").await;
+        let con = server.conversation_id(WIDGET).await;
+        server.store_message(Some(&con), "Hi").await;
         let redirected = "select count(*) from attempts where outcome = 'redirected'";
-        let made = async || (server.number(redirected).await >= 20).then_some(());
-        wait_for("an attempt at each endpoint", made).await;
+        let attempted = async || (server.query_number(redirected).await >= 20).then_some(());
+        wait_for("an attempt at each endpoint", attempted).await;
         assert_eq!(server.tool.calls().all().len(), 40);
         assert_eq!(canary.connections(), 0);
     }
@@ -216,9 +216,9 @@ both_backends!(
         for status in REDIRECTS {
             let to = format!("http://127.0.0.1:{}/mcp", canary.port());
             let redirect = ToolReply::status(status).with_header(header::LOCATION, &to);
-            server.tool.script().otherwise(move |_| redirect.clone());
-            let told = results(&server, [ToolCall::new("call_0", &json!({ "text": "x" }))]).await;
-            assert!(told[0]["error"].as_str().unwrap().contains("redirect"), "{told:?}");
+            server.tool.script().respond_with(move |_| redirect.clone());
+            let call_results = results(&server, [ToolCall::new("call_0", &json!({ "text": "x" }))]).await;
+            assert!(call_results[0]["error"].as_str().unwrap().contains("redirect"), "{call_results:?}");
         }
 
         assert!(server.tool.calls().all().len() >= before + REDIRECTS.len());

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::canary::Canary;
-use crate::support::binary::{Place, Running};
+use crate::support::binary::{Sandbox, ServerProcess};
 use crate::support::fake_model::{FakeModel, Reply, ToolCall};
 use crate::support::fake_tool::FakeTool;
 use crate::support::wait::wait_for;
@@ -11,15 +11,15 @@ use crate::support::wait::wait_for;
 const ASSISTANT: &str = "550e8400-e29b-41d4-a716-44665544fa17";
 
 /// The outcome of a test event to an endpoint of this URL.
-async fn delivered(server: &Running, key: &str, url: &str) -> String {
+async fn delivered(server: &ServerProcess, key: &str, url: &str) -> String {
     let post = |path: &str, body: &Value| server.http.post(path, body).bearer(key).send();
-    let made = post("/v1/webhook_endpoints", &json!({ "url": url })).await.json();
-    let path = format!("/v1/webhook_endpoints/{}", made["data"]["id"].as_str().expect("it is made"));
+    let created = post("/v1/webhook_endpoints", &json!({ "url": url })).await.json();
+    let path = format!("/v1/webhook_endpoints/{}", created["data"]["id"].as_str().expect("it is made"));
     let sent = post(&format!("{path}/test"), &json!({})).await.json();
     let delivery = format!("{path}/deliveries/{}", sent["data"]["id"].as_str().unwrap());
     let attempted = async || {
-        let told = server.http.get(&delivery).bearer(key).send().await.json();
-        told["data"]["attempts"][0]["outcome"].as_str().map(str::to_owned)
+        let delivery_body = server.http.get(&delivery).bearer(key).send().await.json();
+        delivery_body["data"]["attempts"][0]["outcome"].as_str().map(str::to_owned)
     };
     wait_for("an attempt", attempted).await
 }
@@ -77,13 +77,13 @@ async fn proxies_of_the_environment_are_not_used() {
         ];
         let names = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
         env.extend(names.map(|name| (name, &*proxy)));
-        let place = Place::new();
-        let server = place.serve_with(&env).await;
-        std::fs::write(place.path().join("guard.toml"), workspace(&tool, &canary)).unwrap();
-        let mut apply = place.command(&["apply", "guard.toml"]);
+        let sandbox = Sandbox::new();
+        let server = sandbox.start_server_with_env(&env).await;
+        std::fs::write(sandbox.path().join("guard.toml"), workspace(&tool, &canary)).unwrap();
+        let mut apply = sandbox.command(&["apply", "guard.toml"]);
         let applied = apply.envs(env.iter().copied()).output().unwrap();
         assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
-        let key = std::fs::read_to_string(place.path().join("data/demo.key")).unwrap().trim().to_owned();
+        let key = std::fs::read_to_string(sandbox.path().join("data/demo.key")).unwrap().trim().to_owned();
         let before = tool.calls().all().len();
 
         let good = delivered(&server, &key, &tool.url("/hook")).await;
@@ -94,13 +94,13 @@ async fn proxies_of_the_environment_are_not_used() {
         let calls = ["good", "bad"].map(|name| ToolCall::new(name, &json!({})));
         model.script().queue([Reply::tool_calls(calls), Reply::text("Done.")]);
         let path = format!("/api/conversations/{uuid}/messages");
-        let said = server.http.post(&path, &json!({ "message": "Both" })).send().await.json();
+        let response = server.http.post(&path, &json!({ "message": "Both" })).send().await.json();
 
         assert_eq!((&*good, &*bad), ("delivered", "blocked"), "{scheme}");
         let results: Vec<_> =
-            said["function_calls"].as_array().unwrap().iter().map(|call| &call["result"]).collect();
+            response["function_calls"].as_array().unwrap().iter().map(|call| &call["result"]).collect();
         assert_eq!(results[0], &json!({ "ok": true }), "{scheme}");
-        assert!(results[1]["error"].as_str().unwrap().contains("not a public address"), "{said}");
+        assert!(results[1]["error"].as_str().unwrap().contains("not a public address"), "{response}");
         assert_eq!(tool.calls().all().len() - before, 2);
         assert_eq!(canary.connections(), 0, "{scheme}");
         assert!(server.terminate().await.success());

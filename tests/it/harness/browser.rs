@@ -5,7 +5,7 @@ use axum::response::Html;
 use axum::routing::get;
 
 use crate::support::browser::Browser;
-use crate::support::router_server::Served;
+use crate::support::router_server::RouterServer;
 
 const PAGE: &str = r#"<!doctype html>
 <title>A small page</title>
@@ -26,7 +26,7 @@ const PAGE: &str = r#"<!doctype html>
 
 #[tokio::test]
 async fn a_page_can_be_used_by_typing_and_clicking() {
-    let page = Served::start(Router::new().route("/", get(async || Html(PAGE)))).await;
+    let page = RouterServer::start(Router::new().route("/", get(async || Html(PAGE)))).await;
     let browser = Browser::open().await;
 
     browser.visit(&page.url()).await;

@@ -34,7 +34,7 @@ fn chunks(answer: &Answer) -> Vec<Value> {
 #[tokio::test]
 async fn a_text_is_answered_as_json_or_as_a_stream() {
     let model = FakeModel::start().await;
-    model.script().otherwise(|request: &ModelRequest| {
+    model.script().respond_with(|request: &ModelRequest| {
         Reply::text(&format!("“{}”", request.last_text("user").unwrap()))
     });
 
@@ -131,11 +131,11 @@ async fn a_cut_answer_closes_the_connection_after_its_first_half() {
 async fn a_held_call_is_open_until_its_gate_opens() {
     let model = FakeModel::start().await;
     let gate = Gate::closed();
-    model.script().queue([Reply::text("late").held_by(&gate), Reply::text("late").held_by(&gate)]);
+    model.script().queue([Reply::text("late").gated_by(&gate), Reply::text("late").gated_by(&gate)]);
 
     let asked = async { tokio::join!(ask(&model, "one", false), ask(&model, "one", true)) };
     let watched = async {
-        let calls = model.calls().arrived(2).await;
+        let calls = model.calls().wait_for_count(2).await;
         assert!(calls.iter().all(|call| call.ended.is_none()), "they hang");
         gate.open();
     };
@@ -164,11 +164,11 @@ async fn calls_one_after_the_other_do_not_overlap() {
 #[tokio::test]
 async fn a_caller_that_hangs_up_ends_its_call() {
     let model = FakeModel::start().await;
-    model.script().queue([Reply::text("never").held_by(&Gate::closed())]);
+    model.script().queue([Reply::text("never").gated_by(&Gate::closed())]);
 
     tokio::select! {
         _ = ask(&model, "Hi", false) => panic!("it hangs"),
-        _ = model.calls().arrived(1) => {}
+        _ = model.calls().wait_for_count(1) => {}
     }
 
     wait_for("the call to end", async || model.calls().all()[0].ended).await;
@@ -192,8 +192,10 @@ async fn a_slow_answer_takes_its_time() {
 async fn an_answer_can_run_a_callback_after_its_last_byte() {
     let model = FakeModel::start().await;
     let calls = model.calls().clone();
-    let (seen, ended) = std::sync::mpsc::channel();
-    model.script().queue([Reply::text("done").then(move || seen.send(calls.all()[0].ended).unwrap())]);
+    let (ended_at_reply, ended) = std::sync::mpsc::channel();
+    model
+        .script()
+        .queue([Reply::text("done").then(move || ended_at_reply.send(calls.all()[0].ended).unwrap())]);
 
     let answer = ask(&model, "Hi", true).await;
 

@@ -12,7 +12,8 @@ use crate::support::script::Gate;
 #[tokio::test]
 async fn a_call_is_recorded_and_answered_by_the_script() {
     let tool = FakeTool::start().await;
-    tool.script().otherwise(|request: &ToolRequest| ToolReply::json(&json!({ "path": request.uri.path() })));
+    tool.script()
+        .respond_with(|request: &ToolRequest| ToolReply::json(&json!({ "path": request.uri.path() })));
     tool.script().queue([ToolReply::status(StatusCode::FOUND)
         .with_header(header::LOCATION, "/elsewhere")
         .with_body("moved")]);
@@ -36,11 +37,11 @@ async fn a_call_is_recorded_and_answered_by_the_script() {
 async fn an_endpoint_hangs_until_its_gate_opens() {
     let tool = FakeTool::start().await;
     let gate = Gate::closed();
-    tool.script().queue([ToolReply::status(StatusCode::OK).after(Duration::from_millis(5)).held_by(&gate)]);
+    tool.script().queue([ToolReply::status(StatusCode::OK).after(Duration::from_millis(5)).gated_by(&gate)]);
     let http = Http::new(tool.url(""));
 
     let opened = async {
-        assert!(tool.calls().arrived(1).await[0].ended.is_none());
+        assert!(tool.calls().wait_for_count(1).await[0].ended.is_none());
         gate.open();
     };
     let (answer, ()) = tokio::join!(http.get("/").send(), opened);

@@ -59,23 +59,24 @@ fn assert_platform(answer: &Answer, what: &str) {
 both_backends!(
     async fn every_route_refuses_an_invalid_body_in_its_apis_envelope(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let con = server.con_of(WIDGET).await;
-        let before = server.dump().await;
+        let con = server.conversation_id(WIDGET).await;
+        let before = server.row_counts().await;
 
         for body in bodies() {
             let what = String::from_utf8_lossy(&body[..body.len().min(120)]).into_owned();
             for path in ["/api/conversations", &format!("/api/conversations/{WIDGET}/messages")] {
-                let answer = server.call("POST", path).raw_json(&body).send().await;
+                let answer = server.request("POST", path).raw_json(&body).send().await;
                 assert_widget(&answer, &format!("{path} {what}"));
             }
             let one = format!("/v1/conversations/{con}");
             for (method, path) in [("POST", "/v1/messages"), ("POST", "/v1/conversations"), ("PATCH", &one)] {
-                let answer = server.call(method, path).bearer(&server.keys.all).raw_json(&body).send().await;
+                let answer =
+                    server.request(method, path).bearer(&server.keys.full).raw_json(&body).send().await;
                 assert_platform(&answer, &format!("{method} {path} {what}"));
             }
         }
 
-        assert_eq!(server.dump().await, before);
+        assert_eq!(server.row_counts().await, before);
         assert!(server.model.calls().all().is_empty());
     }
 );
@@ -83,9 +84,10 @@ both_backends!(
 both_backends!(
     async fn unknown_ids_and_ids_of_other_tenants_are_refused_alike(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let con = server.con_of(WIDGET).await;
-        let turn = server.tell(WIDGET, "Hi").send().await.header("rejoinder-turn").unwrap().to_owned();
-        let before = server.dump().await;
+        let con = server.conversation_id(WIDGET).await;
+        let turn =
+            server.post_message(WIDGET, "Hi").send().await.header("rejoinder-turn").unwrap().to_owned();
+        let before = server.row_counts().await;
         let keyed = |request: Request, key: &str| request.bearer(key).raw_json(r#"{"ended": true}"#);
         let odd = [
             "x",
@@ -102,14 +104,14 @@ both_backends!(
             for tail in ["", "/messages", "/widget_link"] {
                 for method in ["GET", "POST", "PATCH", "DELETE", "PUT"] {
                     let path = format!("/v1/conversations/{name}{tail}");
-                    let answer = keyed(server.call(method, &path), &server.keys.all).send().await;
+                    let answer = keyed(server.request(method, &path), &server.keys.full).send().await;
                     assert_platform(&answer, &format!("{method} {path}"));
                 }
             }
             assert_platform(&server.get(&format!("/v1/turns/{name}")).await, name);
             for (method, tail) in [("GET", ""), ("POST", "/messages"), ("DELETE", ""), ("PUT", "/messages")] {
                 let path = format!("/api/conversations/{name}{tail}");
-                let answer = server.call(method, &path).raw_json(r#"{"message": "Hi"}"#).send().await;
+                let answer = server.request(method, &path).raw_json(r#"{"message": "Hi"}"#).send().await;
                 assert_widget(&answer, &format!("{method} {path}"));
             }
         }
@@ -120,15 +122,16 @@ both_backends!(
             ("POST", format!("/v1/conversations/{con}/widget_link")),
             ("GET", format!("/v1/turns/{turn}")),
         ] {
-            let answer = keyed(server.call(method, &path), &server.keys.foreign).send().await;
+            let answer = keyed(server.request(method, &path), &server.keys.other_workspace).send().await;
             assert_platform(&answer, &path);
             assert_eq!(answer.status, 404, "{path}");
         }
         let foreign = json!({ "assistant_id": ASSISTANT }).to_string();
-        let foreign = server.call("POST", "/api/conversations").bearer(&server.keys.foreign).body(foreign);
+        let foreign =
+            server.request("POST", "/api/conversations").bearer(&server.keys.other_workspace).body(foreign);
         assert_widget(&foreign.send().await, "a key of another tenant");
 
-        assert_eq!(server.dump().await, before);
+        assert_eq!(server.row_counts().await, before);
     }
 );
 
@@ -136,25 +139,26 @@ both_backends!(
     async fn the_platform_api_reports_a_content_type_that_is_not_json(db: TestDb) {
         let server = TestServer::start(&db).await;
         let body = r#"{"sender_id": "u", "sender_type": "user", "text": "Hi"}"#;
-        let before = server.dump().await;
+        let before = server.row_counts().await;
 
         for kind in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", "x", ""] {
             for path in ["/v1/messages", "/v1/conversations"] {
-                let request = server.call("POST", path).bearer(&server.keys.all).header("content-type", kind);
+                let request =
+                    server.request("POST", path).bearer(&server.keys.full).header("content-type", kind);
                 let answer = request.body(body).send().await;
                 assert_platform(&answer, &format!("{path} {kind:?}"));
                 assert_eq!(answer.status, 400);
             }
         }
 
-        assert_eq!(server.dump().await, before);
+        assert_eq!(server.row_counts().await, before);
     }
 );
 
 both_backends!(
     async fn invalid_queries_are_refused(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let con = server.con_of(WIDGET).await;
+        let con = server.conversation_id(WIDGET).await;
 
         for list in ["conversations", "ledger", "events", &format!("conversations/{con}/messages")]
             .map(|list| format!("/v1/{list}"))

@@ -33,7 +33,7 @@ async fn the_document_is_served_and_describes_both_apis_with_their_errors() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
 
-    let answer = server.call("GET", "/openapi.json").send().await;
+    let answer = server.request("GET", "/openapi.json").send().await;
     let document = answer.json();
 
     assert_eq!(document["openapi"], "3.1.0");
@@ -57,12 +57,12 @@ async fn the_document_is_served_and_describes_both_apis_with_their_errors() {
 async fn every_route_of_the_document_is_served() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
-    let document = server.call("GET", "/openapi.json").send().await.json();
+    let document = server.request("GET", "/openapi.json").send().await.json();
 
     for (path, methods) in document["paths"].as_object().unwrap() {
         for method in methods.as_object().unwrap().keys().filter(|key| *key != "parameters") {
             let path = with_names(path);
-            let answer = server.call(&method.to_uppercase(), &path).send().await;
+            let answer = server.request(&method.to_uppercase(), &path).send().await;
             let code = answer.header("rejoinder-error");
             assert!(!matches!(code, Some("route_not_found" | "method_not_allowed")), "{method} {path}");
         }
@@ -73,40 +73,40 @@ async fn every_route_of_the_document_is_served() {
 async fn every_field_of_a_response_is_described() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
-    let document = server.call("GET", "/openapi.json").send().await.json();
+    let document = server.request("GET", "/openapi.json").send().await.json();
     let body =
         json!({"assistant_id": ASSISTANT, "type": "widget", "metadata": {}, "external_identifier": "x"});
-    let made = server
-        .call("POST", "/v1/conversations")
-        .bearer(&server.keys.all)
+    let created = server
+        .request("POST", "/v1/conversations")
+        .bearer(&server.keys.full)
         .raw_json(body.to_string())
         .send()
         .await
         .json();
-    let uuid = made["data"]["widget_uuid"].as_str().unwrap().to_owned();
-    let reply = server.say(&uuid, r#"{"message": "Hi"}"#).send().await;
+    let uuid = created["data"]["widget_uuid"].as_str().unwrap().to_owned();
+    let reply = server.post_message_body(&uuid, r#"{"message": "Hi"}"#).send().await;
     let turn = reply.header("rejoinder-turn").unwrap().to_owned();
     let get = async |path: &str| {
-        server.call("GET", path).bearer(&server.keys.all).send().await.json()["data"].clone()
+        server.request("GET", path).bearer(&server.keys.full).send().await.json()["data"].clone()
     };
-    let con = made["data"]["id"].as_str().unwrap();
+    let con = created["data"]["id"].as_str().unwrap();
     let conversation = get(&format!("/v1/conversations/{con}")).await;
     let messages = get(&format!("/v1/conversations/{con}/messages")).await;
-    let history = server.call("GET", &format!("/api/conversations/{uuid}")).send().await.json();
+    let history = server.request("GET", &format!("/api/conversations/{uuid}")).send().await.json();
 
     let hook = json!({"url": server.tool.url("/hooks"), "description": "x"});
-    let post = |path: &str| server.call("POST", path).bearer(&server.keys.all);
+    let post = |path: &str| server.request("POST", path).bearer(&server.keys.full);
     let endpoint = post("/v1/webhook_endpoints").json(&hook).send().await.json()["data"].clone();
     let path = format!("/v1/webhook_endpoints/{}", endpoint["id"].as_str().unwrap());
     let tested = post(&format!("{path}/test")).send().await.json()["data"].clone();
     let replayed = post(&format!("{path}/replay")).json(&json!({"after": "0"})).send().await.json();
-    server.tool.calls().arrived(1).await;
+    server.tool.calls().wait_for_count(1).await;
     let delivery = format!("{path}/deliveries/{}", tested["id"].as_str().unwrap());
     let attempted = async || {
-        let told = get(&delivery).await;
-        told["attempts"].get(0).cloned().map(|attempt| (told, attempt))
+        let delivery_details = get(&delivery).await;
+        delivery_details["attempts"].get(0).cloned().map(|attempt| (delivery_details, attempt))
     };
-    let (told, attempt) = wait_for("an attempt", attempted).await;
+    let (delivery_details, attempt) = wait_for("an attempt", attempted).await;
 
     let traced = get(&format!("/v1/turns/{turn}")).await;
     let calendar = get("/v1/calendars").await["items"][0].clone();
@@ -125,11 +125,11 @@ async fn every_field_of_a_response_is_described() {
         (&get("/v1/tools").await["items"][0], "ToolSummaryOut"),
         (&called, "TestCallOut"),
         (&get(&path).await, "EndpointOut"),
-        (&told, "DeliveryDetailsOut"),
+        (&delivery_details, "DeliveryDetailsOut"),
         (&attempt, "AttemptOut"),
         (&get(&format!("{path}/deliveries")).await["items"][0], "DeliveryOut"),
         (&replayed["data"], "ReplayOut"),
-        (&made["data"], "NewConversation"),
+        (&created["data"], "NewConversation"),
         (&conversation, "Conversation"),
         (&messages["items"][2], "Message"),
         (&reply.json(), "WidgetReply"),
@@ -167,7 +167,7 @@ fn named(errors: &[(&str, Value)]) -> Vec<(String, Value)> {
 async fn each_route_lists_its_errors_as_they_are_sent() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
-    let document = server.call("GET", "/openapi.json").send().await.json();
+    let document = server.request("GET", "/openapi.json").send().await.json();
     let widget = |text: &str| json!({"status": false, "error": text});
     let statuses = |path: &str, method: &str| {
         let responses = document["paths"][path][method]["responses"].as_object().unwrap();
@@ -202,7 +202,7 @@ async fn each_route_lists_its_errors_as_they_are_sent() {
                 continue;
             }
             let target = with_names(path);
-            let answer = server.call(&method.to_uppercase(), &target).send().await;
+            let answer = server.request(&method.to_uppercase(), &target).send().await;
             let code = answer.header("rejoinder-error").unwrap().to_owned();
             let described = examples(&document, method, path, 401);
             assert_eq!(described, [(code, answer.json())], "{method} {path}");
@@ -214,8 +214,8 @@ async fn each_route_lists_its_errors_as_they_are_sent() {
 async fn a_field_is_required_exactly_if_a_request_without_it_is_refused() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
-    let document = server.call("GET", "/openapi.json").send().await.json();
-    let con = server.con_of(WIDGET).await;
+    let document = server.request("GET", "/openapi.json").send().await.json();
+    let con = server.conversation_id(WIDGET).await;
     let sent = json!({"conversation_id": con, "sender_id": "u", "sender_type": "user", "text": "Hi"});
     let sent = server.enqueue(sent.to_string()).send().await.json();
 
@@ -266,7 +266,7 @@ async fn a_field_is_required_exactly_if_a_request_without_it_is_refused() {
         for field in keys(&body) {
             let mut without = body.clone();
             without.as_object_mut().unwrap().remove(&field);
-            let request = server.call(method, &path).bearer(&server.keys.all).json(&without);
+            let request = server.request(method, &path).bearer(&server.keys.full).json(&without);
             let answer = request.send().await;
             let is_required = required.iter().flatten().any(|name| *name == *field);
             assert_eq!(answer.status != 200, is_required, "{schema} without {field}: {}", answer.text());
@@ -278,7 +278,7 @@ async fn a_field_is_required_exactly_if_a_request_without_it_is_refused() {
 async fn next_cursor_is_always_present_and_null_only_on_the_last_page() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
-    let document = server.call("GET", "/openapi.json").send().await.json();
+    let document = server.request("GET", "/openapi.json").send().await.json();
 
     let pages = [
         "Conversation",

@@ -11,7 +11,7 @@ use reqwest::Version;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::http::client_of_http_2;
+use crate::support::http::http2_client;
 use crate::support::server::{Setup, TestServer};
 use crate::support::store;
 use crate::support::wait::{wait_for, within};
@@ -81,11 +81,11 @@ async fn exchange(address: SocketAddr, head: &str, body: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_sends_everything_first_gets_the_answer() {
     let db = store::sqlite().await;
-    let setup = Setup::default().limited().env("REJOINDER_LIMITS__NEW_CONVERSATIONS_PER_ADDRESS", "1/h");
+    let setup = Setup::default().with_limits().env("REJOINDER_LIMITS__NEW_CONVERSATIONS_PER_ADDRESS", "1/h");
     let server = setup.start(&db).await;
-    let uuid = server.conversation().await;
-    let key = format!("authorization: Bearer {}\r\n", server.keys.all);
-    let base = server.call("POST", "/v1/knowledge_bases").bearer(&server.keys.all);
+    let uuid = server.create_conversation().await;
+    let key = format!("authorization: Bearer {}\r\n", server.keys.full);
+    let base = server.request("POST", "/v1/knowledge_bases").bearer(&server.keys.full);
     let base = base.raw_json(r#"{"slug": "base", "name": "Base"}"#).send().await;
     assert_eq!(base.status, 200, "{}", base.text());
     let base = base.json()["data"]["id"].as_str().unwrap().to_owned();
@@ -133,7 +133,7 @@ async fn a_head_that_is_too_large_or_malformed_is_answered() {
 async fn a_client_that_asks_first_is_refused_without_being_asked_for_the_body() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
-    let key = format!("authorization: Bearer {}\r\n", server.keys.all);
+    let key = format!("authorization: Bearer {}\r\n", server.keys.full);
 
     for (request, key, status) in
         [("POST /v1/messages", &*key, 413), ("POST /v1/messages", "", 401), ("POST /x", "", 404)]
@@ -156,7 +156,7 @@ async fn a_client_that_asks_first_and_is_accepted_keeps_its_connection() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
     let body = r#"{"sender_id": "u", "sender_type": "user", "text": "Hi", "auto_reply": false}"#;
-    let key = format!("authorization: Bearer {}\r\nexpect: 100-continue\r\n", server.keys.all);
+    let key = format!("authorization: Bearer {}\r\nexpect: 100-continue\r\n", server.keys.full);
     let mut client = Client::connect(server.address()).await;
 
     let in_chunks = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
@@ -245,11 +245,11 @@ async fn a_client_that_is_still_sending_does_not_hold_the_stop() {
 async fn over_http_2_the_answer_arrives_and_the_connection_goes_on() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
-    let client = client_of_http_2();
+    let client = http2_client();
     let url = |path: &str| format!("{}{path}", server.url());
 
     for (path, key, status) in
-        [("/v1/messages", &*server.keys.all, 413), ("/v1/messages", "", 401), ("/x", "", 404)]
+        [("/v1/messages", &*server.keys.full, 413), ("/v1/messages", "", 401), ("/x", "", 404)]
     {
         let request = client.post(url(path)).bearer_auth(key).header("content-type", "application/json");
         let answer = within("an answer", request.body(vec![b'x'; LARGE]).send()).await.unwrap();
@@ -265,7 +265,7 @@ async fn over_http_2_the_answer_arrives_and_the_connection_goes_on() {
 async fn over_http_2_a_client_may_send_its_body_to_the_end() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
-    let client = client_of_http_2();
+    let client = http2_client();
 
     let sent = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&sent);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::db::both_backends;
 use crate::support::fake_model::Reply;
-use crate::support::http::{client_of_http_2, send_raw};
+use crate::support::http::{http2_client, send_raw};
 use crate::support::script::Gate;
 use crate::support::server::{Setup, TestServer, WIDGET};
 use crate::support::store;
@@ -21,7 +21,7 @@ async fn an_unknown_route_and_method_answer_in_the_apis_envelope() {
     let server = TestServer::start(&db).await;
 
     for path in ["/api", "/api/", "/api/x", "/api/conversations/x/y/z"] {
-        let answer = server.call("GET", path).send().await;
+        let answer = server.request("GET", path).send().await;
         assert_eq!(
             (answer.status, answer.text()),
             (404, &*format!(r#"{{"status":false,"error":"{NO_ROUTE}"}}"#)),
@@ -29,14 +29,14 @@ async fn an_unknown_route_and_method_answer_in_the_apis_envelope() {
         );
     }
     for path in ["/v1", "/v1/x", "/x", "/v1/messages/x"] {
-        let answer = server.call("GET", path).send().await;
+        let answer = server.request("GET", path).send().await;
         let expected = format!(r#"{{"status":"error","message":"{NO_ROUTE}","data":null}}"#);
         assert_eq!((answer.status, answer.text()), (404, &*expected), "{path}");
     }
-    let widget = server.call("PUT", "/api/conversations").send().await;
+    let widget = server.request("PUT", "/api/conversations").send().await;
     assert_eq!((widget.status, widget.header("allow")), (405, Some("POST")));
     assert_eq!(widget.text(), r#"{"status":false,"error":"This method is not allowed here."}"#);
-    let platform = server.call("DELETE", "/v1/messages").bearer(&server.keys.all).send().await;
+    let platform = server.request("DELETE", "/v1/messages").bearer(&server.keys.full).send().await;
     assert_eq!((platform.status, platform.header("allow")), (405, Some("POST")));
     assert_eq!(
         platform.text(),
@@ -49,15 +49,15 @@ async fn an_unknown_route_and_method_answer_in_the_apis_envelope() {
 async fn a_body_over_the_limit_is_a_413_in_its_apis_envelope() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
-    let uuid = server.conversation().await;
+    let uuid = server.create_conversation().await;
     let padded = |size: usize| {
         let mut body = br#"{"message":"hi"}"#.to_vec();
         body.resize(size, b' ');
         body
     };
 
-    let most = server.say(&uuid, padded(64 * 1024)).send().await;
-    let declared = server.say(&uuid, padded(64 * 1024 + 1)).send().await;
+    let most = server.post_message_body(&uuid, padded(64 * 1024)).send().await;
+    let declared = server.post_message_body(&uuid, padded(64 * 1024 + 1)).send().await;
     let platform = server.enqueue(vec![b' '; 256 * 1024 + 1]).send().await;
     let chunk = "x".repeat(0x1_0001);
     let chunked = format!(
@@ -82,7 +82,7 @@ async fn a_body_that_does_not_arrive_is_a_408_and_closes_the_connection() {
     let request = format!(
         "POST /v1/messages HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
          content-type: application/json\r\ncontent-length: 9\r\n\r\n{{",
-        server.keys.all
+        server.keys.full
     );
     let answer = send_raw(server.address(), request.as_bytes()).await;
 
@@ -96,12 +96,12 @@ async fn a_connection_without_a_complete_request_head_is_closed() {
     let db = store::sqlite().await;
     let server = Setup::default().env("REJOINDER_HTTP__HEAD_TIMEOUT", "50ms").start(&db).await;
 
-    for said in ["", "PRI * HT", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET / HTTP/1.1\r\nhost:"] {
+    for beginning in ["", "PRI * HT", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET / HTTP/1.1\r\nhost:"] {
         let mut stream = TcpStream::connect(server.address()).await.unwrap();
-        tokio::io::AsyncWriteExt::write_all(&mut stream, said.as_bytes()).await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut stream, beginning.as_bytes()).await.unwrap();
         let mut rest = Vec::new();
         let closed = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await;
-        assert!(closed.is_ok(), "{said:?} was left open");
+        assert!(closed.is_ok(), "{beginning:?} was left open");
     }
 }
 
@@ -110,26 +110,26 @@ async fn a_valid_request_id_is_kept_and_an_invalid_one_replaced() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
 
-    let sent = server.call("GET", "/healthz").header("x-request-id", "abc-1").send().await;
-    let made = server.call("GET", "/healthz").header("x-request-id", "a b").send().await;
+    let sent = server.request("GET", "/healthz").header("x-request-id", "abc-1").send().await;
+    let response = server.request("GET", "/healthz").header("x-request-id", "a b").send().await;
 
     assert_eq!(sent.header("x-request-id"), Some("abc-1"));
-    assert_eq!(made.header("x-request-id").unwrap().len(), 36);
+    assert_eq!(response.header("x-request-id").unwrap().len(), 36);
     assert_eq!(sent.text(), r#"{"status":"alive"}"#);
 }
 
 both_backends!(
     async fn an_unavailable_database_is_reported_in_every_envelope(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let uuid = server.conversation().await;
-        let ready = server.call("GET", "/readyz").send().await;
+        let uuid = server.create_conversation().await;
+        let ready = server.request("GET", "/readyz").send().await;
         server.db().close().await;
 
-        let away = server.call("GET", "/readyz").send().await;
-        let widget = server.say(&uuid, r#"{"message": "Hi"}"#).send().await;
+        let away = server.request("GET", "/readyz").send().await;
+        let widget = server.post_message_body(&uuid, r#"{"message": "Hi"}"#).send().await;
         let enqueue =
             server.enqueue(r#"{"sender_id": "u", "sender_type": "user", "text": "Hi"}"#).send().await;
-        let read = server.call("GET", "/v1/balance").bearer(&server.keys.all).send().await;
+        let read = server.request("GET", "/v1/balance").bearer(&server.keys.full).send().await;
 
         assert_eq!((ready.status, away.status), (200, 503));
         let expected =
@@ -149,18 +149,18 @@ async fn a_stop_answers_waiting_requests_and_closes_the_listener() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
     let gate = Gate::closed();
-    server.model.script().queue([Reply::text("Just in time.").held_by(&gate)]);
+    server.model.script().queue([Reply::text("Just in time.").gated_by(&gate)]);
     let (address, model) = (server.address(), std::sync::Arc::clone(&server.model));
-    let request = server.tell(WIDGET, "Hi");
+    let request = server.post_message(WIDGET, "Hi");
 
     let (answer, (), ()) = tokio::join!(
         request.send(),
         async {
-            model.calls().arrived(1).await;
+            model.calls().wait_for_count(1).await;
             server.stop().await;
         },
         async {
-            model.calls().arrived(1).await;
+            model.calls().wait_for_count(1).await;
             wait_for("the listener to close", async || TcpStream::connect(address).await.err()).await;
             gate.open();
         },
@@ -173,7 +173,7 @@ async fn a_stop_answers_waiting_requests_and_closes_the_listener() {
 async fn many_requests_share_one_http_2_connection() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
-    let client = client_of_http_2();
+    let client = http2_client();
 
     let ask = || client.get(format!("{}/healthz", server.url())).send();
     let answers = futures::future::join_all((0..100).map(|_| ask())).await;

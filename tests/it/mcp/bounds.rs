@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::misbehaving_servers::{event_stream, listing, result, said, shaking_hands};
+use super::misbehaving_servers::{event_stream, listing, result, say_result, shaking_hands};
 use super::{offered, reapply, refresh, with_mcp};
 use crate::support::db::both_backends;
 use crate::support::fake_tool::{FakeTool, ToolReply, ToolRequest};
@@ -39,8 +39,8 @@ both_backends!(
             let as_event = event_stream(format!("data: {body}\n\n"));
             for reply in [as_json, as_event] {
                 shaking_hands(&fake, move |_| reply.clone());
-                let told = said(&server).await;
-                let text = told["error"].as_str().unwrap();
+                let answer = say_result(&server).await;
+                let text = answer["error"].as_str().unwrap();
                 assert!(text.starts_with("The MCP server answered with an error: xxx"), "{text}");
                 assert!(text.len() < 1_100, "{}", text.len());
             }
@@ -63,12 +63,12 @@ both_backends!(
         };
         let mut gone = true;
         shaking_hands(&fake, move |request| if std::mem::take(&mut gone) { unknown() } else { hi(request) });
-        assert_eq!(said(&server).await, json!({ "result": "hi" }));
+        assert_eq!(say_result(&server).await, json!({ "result": "hi" }));
         assert_eq!(calls(&fake), 2);
 
         shaking_hands(&fake, move |_| unknown());
-        let told = said(&server).await;
-        assert!(told["error"].as_str().unwrap().contains("session"), "{told}");
+        let answer = say_result(&server).await;
+        assert!(answer["error"].as_str().unwrap().contains("session"), "{answer}");
         assert_eq!(calls(&fake), 4, "tried once more, and no more than that");
 
         let own = |request: &ToolRequest| {
@@ -78,7 +78,10 @@ both_backends!(
                 .with_body(body.to_string())
         };
         shaking_hands(&fake, own);
-        assert_eq!(said(&server).await, json!({ "error": "The MCP server answered with an error: Wrong" }));
+        assert_eq!(
+            say_result(&server).await,
+            json!({ "error": "The MCP server answered with an error: Wrong" })
+        );
         assert_eq!(calls(&fake), 5, "an answer to the call is not another's");
     }
 );
@@ -103,7 +106,7 @@ both_backends!(
             let answer = json!({ "jsonrpc": "2.0", "id": id, "result": result });
             event_stream(format!("{}: ping\n\ndata: {answer}\n\n", first.repeat(500)))
         });
-        assert_eq!(said(&server).await, json!({ "result": "hi" }));
+        assert_eq!(say_result(&server).await, json!({ "result": "hi" }));
         let answers = fake
             .calls()
             .all()
@@ -115,8 +118,8 @@ both_backends!(
         assert_eq!(answers, 0, "nothing that a server asks is answered");
 
         shaking_hands(&fake, move |_| event_stream(events.repeat(5_000)));
-        let told = said(&server).await;
-        assert!(told["error"].as_str().unwrap().contains("the answer is too large"), "{told}");
+        let answer = say_result(&server).await;
+        assert!(answer["error"].as_str().unwrap().contains("the answer is too large"), "{answer}");
     }
 );
 
@@ -160,13 +163,13 @@ both_backends!(
 
         let applied = reapply(&server, &fake.url("/mcp"), token).await.unwrap();
         let refreshed = refresh(&server).await;
-        let shown = tool(&server, "crm").await;
+        let listed = tool(&server, "crm").await;
         offered(&server).await;
 
         let asked: String =
             server.model.calls().all().iter().map(|call| call.request.body.to_string()).collect();
         assert!(asked.contains("Sends ***"), "{asked}");
-        for text in [format!("{applied:?}"), refreshed.to_string(), shown.to_string(), asked] {
+        for text in [format!("{applied:?}"), refreshed.to_string(), listed.to_string(), asked] {
             assert!(!text.contains("canary"), "{text}");
         }
         assert_eq!((applied.changes.len(), &refreshed["data"]["changed"]), (0, &json!(false)));
@@ -183,7 +186,7 @@ both_backends!(
             [(401, false), (403, false), (410, false), (302, false), (503, true), (429, true)]
         {
             let status = StatusCode::from_u16(status).unwrap();
-            fake.script().otherwise(move |_| ToolReply::status(status));
+            fake.script().respond_with(move |_| ToolReply::status(status));
             let applied = reapply(&server, &fake.url("/mcp"), "").await;
             assert_eq!(applied.is_ok(), is_kept, "{status}: {applied:?}");
         }
@@ -201,8 +204,8 @@ both_backends!(
         shaking_hands(&fake, hi);
         let server = with_mcp(&fake.url("/mcp"), "timeout = \"30s\"").start(&db).await;
         let gate = Gate::closed();
-        let held = gate.clone();
-        shaking_hands(&fake, move |request| hi(request).held_by(&held));
+        let reply_gate = gate.clone();
+        shaking_hands(&fake, move |request| hi(request).gated_by(&reply_gate));
 
         let body = json!({});
         let trying = futures::future::join_all((0..4).map(|_| test(&server, "crm", &body)));

@@ -18,7 +18,7 @@ both_backends!(
         let mcp = McpServer::start().await;
         let server = with_mcp(&mcp.url(), "").start(&db).await;
         let all = offered(&server).await;
-        let shown = tool(&server, "crm").await;
+        let crm = tool(&server, "crm").await;
 
         let warned = reapply(&server, &mcp.url(), "").await.unwrap();
         reapply(&server, &mcp.url(), "allow = [\"say\", \"find_customer\"]").await.unwrap();
@@ -28,9 +28,9 @@ both_backends!(
         assert!(warned.changes.is_empty(), "{:?}", warned.changes);
         assert!(warned.warnings[0].contains("its tool \"not a name\" is left out"), "{:?}", warned.warnings);
         assert_eq!(offered(&server).await, ["find_customer", "say", "get_order_status"]);
-        assert_eq!((&shown["kind"], &shown["mcp"]["url"]), (&json!("mcp"), &json!(mcp.url())));
-        assert_eq!(shown["mcp"]["tools"][0]["name"], "count");
-        assert_eq!(shown["mcp"]["listed_since"], "2026-03-15T14:22:11Z");
+        assert_eq!((&crm["kind"], &crm["mcp"]["url"]), (&json!("mcp"), &json!(mcp.url())));
+        assert_eq!(crm["mcp"]["tools"][0]["name"], "count");
+        assert_eq!(crm["mcp"]["listed_since"], "2026-03-15T14:22:11Z");
         assert_eq!(tool(&server, "crm").await["mcp"]["allow"], json!(["say", "find_customer"]));
     }
 );
@@ -87,13 +87,13 @@ both_backends!(
         let (url, port) = (mcp.url(), mcp.port());
         mcp.stop();
 
-        let kept = reapply(&server, &url, "").await.unwrap();
+        let reapplied = reapply(&server, &url, "").await.unwrap();
         let narrowed = reapply(&server, &url, "allow = [\"say\"]").await.unwrap();
         let wider = reapply(&server, &url, "allow = [\"say\", \"count\"]").await.unwrap_err().to_string();
         let tried = refresh(&server).await;
 
         let warning = "the MCP server of tool \"crm\": it cannot be listed: no connection; the tools that it listed before are kept";
-        assert_eq!((kept.changes.len(), kept.warnings), (0, vec![warning.to_owned()]));
+        assert_eq!((reapplied.changes.len(), reapplied.warnings), (0, vec![warning.to_owned()]));
         assert_eq!(narrowed.warnings, [warning]);
         assert_eq!(offered(&server).await, ["say", "get_order_status"]);
         assert!(wider.contains("no connection"), "{wider}");
@@ -114,7 +114,7 @@ both_backends!(
         let same = refresh(&server).await["data"].clone();
         mcp.stop();
         let mcp = McpServer::start_with(&[("PORT", &port), ("EXTRA", "1")]).await;
-        let versions = server.number("select count(*) from assistant_versions").await;
+        let versions = server.query_number("select count(*) from assistant_versions").await;
 
         let more = refresh(&server).await["data"].clone();
         let again = refresh(&server).await["data"].clone();
@@ -123,7 +123,7 @@ both_backends!(
             (&same["changed"], &more["changed"], &again["changed"]),
             (&json!(false), &json!(true), &json!(false))
         );
-        assert_eq!(server.number("select count(*) from assistant_versions").await, versions + 1);
+        assert_eq!(server.query_number("select count(*) from assistant_versions").await, versions + 1);
         let mut with_extra: Vec<_> = ALL.into_iter().chain(["extra"]).collect();
         with_extra.sort_unstable();
         with_extra.push("get_order_status");
@@ -182,7 +182,7 @@ async fn only_an_mcp_tool_can_be_refreshed() {
     let id = tool(&server, "orders").await["id"].as_str().unwrap().to_owned();
 
     let path = format!("/v1/tools/{id}/refresh");
-    let answer = server.call("POST", &path).bearer(&server.keys.all).send().await;
+    let answer = server.request("POST", &path).bearer(&server.keys.full).send().await;
 
     let text = "The tool 'orders' has no list: it is of no MCP server.";
     assert_eq!((answer.status, answer.json()["message"].as_str()), (400, Some(text)));

@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::misbehaving_servers::{listing, result};
-use crate::support::binary::Place;
+use crate::support::binary::Sandbox;
 use crate::support::fake_model::{FakeModel, Reply, ToolCall};
 use crate::support::fake_tool::{FakeTool, ToolReply, ToolRequest};
 use crate::support::wait::wait_for;
@@ -42,18 +42,18 @@ fn script(mcp: &FakeTool) {
 async fn no_secret_of_a_server_is_in_the_logs() {
     let (model, tool, mcp) = (FakeModel::start().await, FakeTool::start().await, FakeTool::start().await);
     script(&mcp);
-    model.script().otherwise(|request| {
+    model.script().respond_with(|request| {
         if request.messages().last().is_some_and(|last| last["role"] == "tool") {
             return Reply::text("Done.");
         }
         Reply::tool_calls([ToolCall::new("say", &json!({}))])
     });
     let hosts = format!("{},{}", tool.host(), mcp.host());
-    let place = Place::new();
-    let log = place.path().join("log");
+    let sandbox = Sandbox::new();
+    let log = sandbox.path().join("log");
     let file = std::fs::File::create(&log).unwrap();
-    let server = place
-        .serve_as(|command| {
+    let server = sandbox
+        .start_server_with(|command| {
             command.env("OPENAI_BASE_URL", model.base_url()).env("OPENAI_MODEL", "fake");
             command.env("REJOINDER_OUTBOUND__ALLOW_HOSTS", &hosts);
             command.env("RUST_LOG", "trace").env("REJOINDER_LOG__FORMAT", "json");
@@ -68,14 +68,14 @@ async fn no_secret_of_a_server_is_in_the_logs() {
     );
     // The demo has the fixed conversation already.
     let text = text.replace("slug = \"demo\"", "slug = \"mine\"").replace("550e8400", "550e8401");
-    std::fs::write(place.path().join("mine.toml"), text).unwrap();
-    let mut apply = place.command(&["apply", "mine.toml"]);
+    std::fs::write(sandbox.path().join("mine.toml"), text).unwrap();
+    let mut apply = sandbox.command(&["apply", "mine.toml"]);
     apply.env("TOKEN", TOKEN).env("QUERY_KEY", QUERY_KEY).env("SIGNING", SIGNING);
     apply.env("REJOINDER_OUTBOUND__ALLOW_HOSTS", &hosts).env("RUST_LOG", "trace");
     let applied = apply.output().unwrap();
-    let told = [applied.stdout, applied.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-    assert!(applied.status.success() && !told.concat().contains("canary-t0ken"), "{told:?}");
-    let key = place.run(&["keys", "create", "--workspace", "mine", "--name", "t", "--json"]);
+    let output = [applied.stdout, applied.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    assert!(applied.status.success() && !output.concat().contains("canary-t0ken"), "{output:?}");
+    let key = sandbox.run(&["keys", "create", "--workspace", "mine", "--name", "t", "--json"]);
     let key: Value = serde_json::from_str(&key.out).unwrap();
     let key = key["key"].as_str().unwrap_or_else(|| panic!("{key}"));
 

@@ -32,7 +32,7 @@ pub(super) fn listing(
     mut list: impl FnMut(&ToolRequest) -> ToolReply + Send + 'static,
     mut call: impl FnMut(&ToolRequest) -> ToolReply + Send + 'static,
 ) {
-    fake.script().otherwise(move |request| {
+    fake.script().respond_with(move |request| {
         if request.method != http::Method::POST {
             return ToolReply::status(StatusCode::OK);
         }
@@ -53,12 +53,12 @@ pub(super) fn event_stream(body: impl Into<axum::body::Bytes>) -> ToolReply {
     ToolReply::status(StatusCode::OK).with_header(header::CONTENT_TYPE, "text/event-stream").with_body(body)
 }
 
-pub(super) async fn said(server: &TestServer) -> Value {
+pub(super) async fn say_result(server: &TestServer) -> Value {
     server
         .model
         .script()
         .queue([Reply::tool_calls([ToolCall::new("say", &json!({}))]), Reply::text("Done.")]);
-    let answer = server.tell(WIDGET, "Please").send().await;
+    let answer = server.post_message(WIDGET, "Please").send().await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()["function_calls"][0]["result"].clone()
 }
@@ -82,7 +82,7 @@ both_backends!(
             (ToolReply::status(StatusCode::NOT_FOUND), "status 404"),
             (ToolReply::status(StatusCode::INTERNAL_SERVER_ERROR), "status 500"),
         ] {
-            fake.script().otherwise(move |_| reply.clone());
+            fake.script().respond_with(move |_| reply.clone());
             let refused =
                 reapply(&server, &fake.url("/mcp"), "timeout = \"5s\"").await.unwrap_err().to_string();
             assert!(refused.contains(problem), "{problem}: {refused}");
@@ -96,8 +96,8 @@ both_backends!(
         let server = TestServer::start(&db).await;
         let fake = FakeTool::start().await;
         let gate = Gate::closed();
-        let held = ToolReply::status(StatusCode::OK).held_by(&gate);
-        fake.script().otherwise(move |_| held.clone());
+        let gated = ToolReply::status(StatusCode::OK).gated_by(&gate);
+        fake.script().respond_with(move |_| gated.clone());
         let began = Instant::now();
 
         let refused = reapply(&server, &fake.url("/mcp"), "timeout = \"1s\"").await.unwrap_err().to_string();
@@ -126,16 +126,19 @@ both_backends!(
             (ToolReply::status(StatusCode::FOUND), "redirect (status 302), which is not followed"),
         ] {
             shaking_hands(&fake, move |_| reply.clone());
-            let told = said(&server).await;
-            assert!(told["error"].as_str().unwrap().contains(problem), "{problem}: {told}");
+            let answer = say_result(&server).await;
+            assert!(answer["error"].as_str().unwrap().contains(problem), "{problem}: {answer}");
             shaking_hands(&fake, good);
-            assert_eq!(said(&server).await, json!({ "result": "hi" }), "after: {problem}");
+            assert_eq!(say_result(&server).await, json!({ "result": "hi" }), "after: {problem}");
         }
         shaking_hands(&fake, |request| {
             let error = json!({ "code": -32000, "message": "Busy" });
             ToolReply::json(&json!({ "jsonrpc": "2.0", "id": request.json()["id"], "error": error }))
         });
-        assert_eq!(said(&server).await, json!({ "error": "The MCP server answered with an error: Busy" }));
+        assert_eq!(
+            say_result(&server).await,
+            json!({ "error": "The MCP server answered with an error: Busy" })
+        );
     }
 );
 
@@ -152,7 +155,7 @@ both_backends!(
             result(request, &json!({ "content": [{ "type": "text", "text": "hi" }] }))
         });
 
-        assert_eq!(said(&server).await, json!({ "result": "hi" }));
+        assert_eq!(say_result(&server).await, json!({ "result": "hi" }));
 
         let calls = fake.calls().all();
         let posts = calls.iter().filter(|call| call.request.method == http::Method::POST);
@@ -193,7 +196,7 @@ both_backends!(
         let fake = FakeTool::start().await;
         shaking_hands(&fake, |request| result(request, &json!({ "content": [] })));
         let server = with_mcp(&fake.url("/mcp"), "").start(&db).await;
-        assert_eq!(said(&server).await, json!({ "result": "" }));
+        assert_eq!(say_result(&server).await, json!({ "result": "" }));
         let mut tx = server.db().begin().await.unwrap();
         match tx.conn() {
             rejoinder::store::Conn::Postgres(conn) => {
@@ -206,7 +209,7 @@ both_backends!(
         tx.commit().await.unwrap();
         let before = fake.calls().all().len();
 
-        let refused = said(&server).await;
+        let refused = say_result(&server).await;
 
         assert_eq!(
             refused,

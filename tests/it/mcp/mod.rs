@@ -42,8 +42,8 @@ async fn reapply(server: &TestServer, url: &str, more: &str) -> Result<ApplyResu
 /// The tools of the assistant's current version, as a model is offered them.
 async fn offered(server: &TestServer) -> Vec<String> {
     let before = server.model.calls().all().len();
-    let uuid = server.conversation().await;
-    assert_eq!(server.tell(&uuid, "Hi").send().await.status, 200);
+    let uuid = server.create_conversation().await;
+    assert_eq!(server.post_message(&uuid, "Hi").send().await.status, 200);
     let calls = server.model.calls().all();
     calls[before].request.tools().into_iter().map(str::to_owned).collect()
 }
@@ -51,6 +51,6 @@ async fn offered(server: &TestServer) -> Vec<String> {
 async fn refresh(server: &TestServer) -> Value {
     let tool = crate::v1::tools::tool(server, "crm").await;
     let path = format!("/v1/tools/{}/refresh", tool["id"].as_str().unwrap());
-    let answer = server.call("POST", &path).bearer(&server.keys.all).send().await;
+    let answer = server.request("POST", &path).bearer(&server.keys.full).send().await;
     answer.json()
 }

@@ -34,7 +34,7 @@ impl McpServer {
         let output = BufReader::new(process.stdout.take().unwrap());
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (listens, port) = oneshot::channel();
-        let kept = Arc::clone(&lines);
+        let log = Arc::clone(&lines);
         std::thread::spawn(move || {
             let mut listens = Some(listens);
             for line in output.lines().map_while(Result::ok) {
@@ -42,7 +42,7 @@ impl McpServer {
                     (Some(port), Some(listens)) => drop(listens.send(port.parse().unwrap())),
                     (_, still) => {
                         listens = still;
-                        kept.lock().unwrap().push(line);
+                        log.lock().unwrap().push(line);
                     }
                 }
             }

@@ -14,7 +14,7 @@ use crate::support::wait::wait_for;
 /// What a call gives, as a widget's visitor is shown it.
 async fn called(server: &TestServer, name: &str, arguments: &Value) -> Value {
     server.model.script().queue([Reply::tool_calls([ToolCall::new(name, arguments)]), Reply::text("Done.")]);
-    let answer = server.tell(WIDGET, "Please").send().await;
+    let answer = server.post_message(WIDGET, "Please").send().await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()["function_calls"][0]["result"].clone()
 }
@@ -29,17 +29,17 @@ both_backends!(
         let server = with_mcp(&mcp.url(), "").start(&db).await;
 
         let found = called(&server, "find_customer", &json!({ "name": "Ada" })).await;
-        let said = called(&server, "say", &json!({ "text": "hi" })).await;
-        let seen = called(&server, "picture", &json!({})).await;
+        let text = called(&server, "say", &json!({ "text": "hi" })).await;
+        let image = called(&server, "picture", &json!({})).await;
         let failed = called(&server, "fail", &json!({})).await;
-        let told = called(&server, "steps", &json!({})).await;
+        let steps = called(&server, "steps", &json!({})).await;
         let wrong = called(&server, "say", &json!({ "text": 5 })).await;
 
         assert_eq!(found, json!({ "name": "Ada", "orders": 3 }), "structured content is shown as it is");
-        assert_eq!(said, json!({ "result": "You said: hi" }));
-        assert_eq!(seen, json!({ "result": "Look:\n[an image, image/png, is not shown]" }));
+        assert_eq!(text, json!({ "result": "You said: hi" }));
+        assert_eq!(image, json!({ "result": "Look:\n[an image, image/png, is not shown]" }));
         assert!(error(&failed).contains("no such customer"), "{failed}");
-        assert_eq!(told, json!({ "result": "done" }), "what a tool tells before its result is passed over");
+        assert_eq!(steps, json!({ "result": "done" }), "what a tool tells before its result is passed over");
         assert!(error(&wrong).contains("do not fit the tool's schema"), "{wrong}");
         let offered = &server.model.calls().all()[0].request.body["tools"][2]["function"];
         assert_eq!(offered["description"], "Finds a customer by name");
@@ -76,7 +76,7 @@ both_backends!(
         server.model.script().queue([Reply::tool_calls(calls), Reply::text("Done.")]);
         let began = Instant::now();
 
-        let answer = server.tell(WIDGET, "Please").send().await.json();
+        let answer = server.post_message(WIDGET, "Please").send().await.json();
 
         let calls = &answer["function_calls"];
         let text = "The MCP server did not answer within 1 s. The call may or may not have taken effect.";
@@ -142,7 +142,7 @@ both_backends!(
     async fn many_calls_share_one_session(db: TestDb) {
         let mcp = McpServer::start().await;
         let server = with_mcp(&mcp.url(), "").start(&db).await;
-        server.model.script().otherwise(|request| {
+        server.model.script().respond_with(|request| {
             if request.messages().last().is_some_and(|last| last["role"] == "tool") {
                 return Reply::text("Done.");
             }
@@ -150,10 +150,10 @@ both_backends!(
         });
         let mut uuids = Vec::new();
         for _ in 0..8 {
-            uuids.push(server.conversation().await);
+            uuids.push(server.create_conversation().await);
         }
 
-        let answers = uuids.iter().map(|uuid| server.tell(uuid, "Please").send());
+        let answers = uuids.iter().map(|uuid| server.post_message(uuid, "Please").send());
         let answers = futures::future::join_all(answers).await;
 
         for answer in answers {
@@ -171,9 +171,9 @@ both_backends!(
         let more = r#"headers = { authorization = { env = "TOKEN" }, x-plain = "plain" }"#;
         let server = with_mcp(&mcp.url(), more).start(&db).await;
 
-        let shown = called(&server, "whoami", &json!({})).await;
+        let identity = called(&server, "whoami", &json!({})).await;
 
-        let text = shown["result"].as_str().unwrap();
+        let text = identity["result"].as_str().unwrap();
         assert!(text.contains("'authorization': '***'") && text.contains("'x-plain': 'plain'"), "{text}");
         let all =
             server.model.calls().all().iter().map(|call| call.request.body.to_string()).collect::<String>();
@@ -188,10 +188,10 @@ both_backends!(
         let mcp = McpServer::start().await;
         let server =
             with_mcp(&mcp.url(), "timeout = \"30s\"").env("REJOINDER_SHUTDOWN_GRACE", "1s").start(&db).await;
-        let uuid = server.conversation().await;
+        let uuid = server.create_conversation().await;
         let call = ToolCall::new("slow", &json!({ "seconds": 60 }));
         server.model.script().queue([Reply::tool_calls([call])]);
-        let request = server.tell(&uuid, "Please");
+        let request = server.post_message(&uuid, "Please");
         let waiting = tokio::spawn(request.send());
         let posts = async || (mcp.requests().len() >= 7).then_some(());
         wait_for("the call to arrive", posts).await;

@@ -90,8 +90,8 @@ async fn an_invalid_answer_is_refused_with_the_reason() {
 async fn a_hanging_or_missing_endpoint_times_out() {
     let fake = FakeEmbeddings::start().await;
     let gate = Gate::closed();
-    let held = gate.clone();
-    fake.script().otherwise(move |request| embed_with(request, 8).held_by(&held));
+    let reply_gate = gate.clone();
+    fake.script().respond_with(move |request| embed_with(request, 8).gated_by(&reply_gate));
 
     let hung = embedder(fake.base_url()).embed(&["a"], Duration::from_millis(200)).await;
     let gone = embedder("http://127.0.0.1:1/v1".to_owned()).embed(&["a"], LONG).await;

@@ -37,14 +37,14 @@ async fn the_demo_page_answers_shows_the_call_and_survives_a_reload() {
 
     assert!(reply.contains("found"), "{reply}");
     assert_eq!(browser.find("#log").await.text().await, before);
-    assert_eq!(server.number("select count(*) from turns where state = 'completed'").await, 1);
+    assert_eq!(server.query_number("select count(*) from turns where state = 'completed'").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_reference_shows_every_operation_of_the_document() {
     let (_db, server) = newcomer().await;
     let browser = Browser::open().await;
-    let document = server.call("GET", "/openapi.json").send().await.json();
+    let document = server.request("GET", "/openapi.json").send().await.json();
     let items = document["paths"].as_object().unwrap().values();
     let operations: usize =
         items.map(|item| item.as_object().unwrap().keys().filter(|key| *key != "parameters").count()).sum();
@@ -61,7 +61,7 @@ async fn a_page_of_another_origin_talks_to_the_widget_api() {
     let (_db, server) = newcomer().await;
     let page =
         axum::Router::new().route("/", axum::routing::get(async || axum::response::Html("<p>Shop</p>")));
-    let page = crate::support::router_server::Served::start(page).await;
+    let page = crate::support::router_server::RouterServer::start(page).await;
     let browser = Browser::open().await;
 
     browser.visit(&page.url()).await;

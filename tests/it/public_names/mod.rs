@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use crate::support::binary::Place;
+use crate::support::binary::Sandbox;
 
 const LIST: &str = include_str!("public_names.txt");
 
@@ -54,8 +54,8 @@ fn settings() -> Vec<String> {
 }
 
 /// The commands of the program with their arguments and options, read from its help.
-fn commands(place: &Place, path: &[&str]) -> Vec<String> {
-    let help = place.run(&[path, &["--help"]].concat());
+fn commands(sandbox: &Sandbox, path: &[&str]) -> Vec<String> {
+    let help = sandbox.run(&[path, &["--help"]].concat());
     let name = [&["rejoinder"], path].concat().join(" ");
     let mut found = vec![format!("command {name}")];
     let mut section = "";
@@ -68,7 +68,7 @@ fn commands(place: &Place, path: &[&str]) -> Vec<String> {
         match section {
             "Commands:" if !line.starts_with("help ") => {
                 let command = line.split(' ').next().unwrap();
-                found.extend(commands(place, &[path, &[command]].concat()));
+                found.extend(commands(sandbox, &[path, &[command]].concat()));
             }
             "Arguments:" => found.push(format!("command {name} {}", line.split(' ').next().unwrap())),
             "Options:" => {
@@ -115,11 +115,11 @@ fn metrics() -> Vec<String> {
 
 #[test]
 fn the_public_names_match_the_committed_list() {
-    let place = Place::new();
-    let document = serde_json::from_str(&place.run(&["openapi"]).out).unwrap();
+    let sandbox = Sandbox::new();
+    let document = serde_json::from_str(&sandbox.run(&["openapi"]).out).unwrap();
     let sections = [
         settings(),
-        commands(&place, &[]),
+        commands(&sandbox, &[]),
         headers(),
         documented(),
         event_types(),

@@ -36,8 +36,9 @@ impl<'a> Reader<'a> {
             self.found.push(format!("{name} security {}", scheme.0));
         }
         for parameter in items(&operation["parameters"]) {
-            let (place, parameter_name) = (&parameter["in"], &parameter["name"]);
-            let prefix = format!("{name} {} {}", place.as_str().unwrap(), parameter_name.as_str().unwrap());
+            let (location, parameter_name) = (&parameter["in"], &parameter["name"]);
+            let prefix =
+                format!("{name} {} {}", location.as_str().unwrap(), parameter_name.as_str().unwrap());
             self.schema(&prefix, &parameter["schema"], parameter["required"] == true);
         }
         let body = &operation["requestBody"];

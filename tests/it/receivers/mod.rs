@@ -34,13 +34,13 @@ fn installed(path: &str) -> PathBuf {
 }
 
 /// A receiver; killed when this is dropped.
-struct Running {
+struct ReceiverProcess {
     process: Child,
     output: mpsc::UnboundedReceiver<String>,
     url: String,
 }
 
-impl Running {
+impl ReceiverProcess {
     async fn start(program: PathBuf, script: &Path) -> Self {
         let mut command = Command::new(&program);
         command.arg(script).env("WEBHOOK_SECRET", SECRET).env("PORT", "0").stdout(Stdio::piped());
@@ -48,8 +48,8 @@ impl Running {
         let mut process =
             process.unwrap_or_else(|fault| panic!("{} cannot be run: {fault}", program.display()));
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let (said, output) = mpsc::unbounded_channel();
-        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| said.send(line)));
+        let (sender, output) = mpsc::unbounded_channel();
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let mut running = Self { process, output, url: String::new() };
         let line = running.line().await;
         let port = line.strip_prefix("listening on ").expect("it says where it listens");
@@ -62,7 +62,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for ReceiverProcess {
     fn drop(&mut self) {
         // Fails only where the process has ended by itself.
         let _ = self.process.kill();
@@ -78,17 +78,17 @@ async fn server(db: &TestDb) -> TestServer {
 
 /// Sends a test to a receiver, which must take it; the event's id.
 async fn test(server: &TestServer, url: &str) -> String {
-    let post = |path: &str| server.call("POST", path).bearer(&server.keys.all);
+    let post = |path: &str| server.request("POST", path).bearer(&server.keys.full);
     let endpoint = json!({"url": url, "secret": SECRET});
-    let made = post("/v1/webhook_endpoints").json(&endpoint).send().await.json();
-    let path = format!("/v1/webhook_endpoints/{}", made["data"]["id"].as_str().unwrap());
+    let created = post("/v1/webhook_endpoints").json(&endpoint).send().await.json();
+    let path = format!("/v1/webhook_endpoints/{}", created["data"]["id"].as_str().unwrap());
     let sent = post(&format!("{path}/test")).send().await.json();
     let delivery = format!("{path}/deliveries/{}", sent["data"]["id"].as_str().unwrap());
     let delivered = async || {
-        let told = server.get(&delivery).await.json()["data"].clone();
-        let first = told["attempts"].get(0)?;
-        assert_eq!(first["status"], 204, "{told}");
-        (told["state"] == "delivered").then_some(())
+        let delivery_body = server.get(&delivery).await.json()["data"].clone();
+        let first = delivery_body["attempts"].get(0)?;
+        assert_eq!(first["status"], 204, "{delivery_body}");
+        (delivery_body["state"] == "delivered").then_some(())
     };
     wait_for("the test to be delivered", delivered).await;
     sent["data"]["event_id"].as_str().unwrap().to_owned()
@@ -105,7 +105,7 @@ async fn forged(url: &str) -> u16 {
 async fn is_good(program: PathBuf, script: &Path) {
     let db = store::sqlite().await;
     let server = server(&db).await;
-    let mut receiver = Running::start(program, script).await;
+    let mut receiver = ReceiverProcess::start(program, script).await;
 
     let refused = forged(&receiver.url).await;
     let event = test(&server, &format!("{}/hooks", receiver.url)).await;

@@ -41,25 +41,51 @@ impl Source {
     }
 }
 
-/// All files of the rooms but those of tests (`tests.rs`, `tests/`).
+/// All files of the rooms except tests (`tests.rs`, `tests/`).
 pub(super) fn sources(src: &Path) -> Vec<Source> {
-    let (mut folders, mut found) = (vec![src.to_owned()], Vec::new());
+    let is_of_tests = |file: &Path| file.with_extension("").iter().any(|name| name == "tests");
+    let files = rust_files(src).into_iter().filter(|file| !is_of_tests(file.strip_prefix(src).unwrap()));
+    files.map(|file| Source::read(src, &file)).collect()
+}
+
+/// All Rust files below a folder.
+pub(super) fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let (mut folders, mut files) = (vec![folder.to_owned()], Vec::new());
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            let of_tests = path.file_stem().is_some_and(|stem| stem == "tests");
-            if of_tests {
-                continue;
-            }
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                found.push(Source::read(src, &path));
+                files.push(path);
             }
         }
     }
-    assert!(!found.is_empty(), "there is something to look at");
-    found
+    assert!(!files.is_empty(), "{}: no Rust files", folder.display());
+    files
+}
+
+/// The names that a file gives to its imports (`use a::B as C`), except `_`.
+pub(super) fn renamed_imports(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    read_renames(text.parse().expect("Rust tokens"), false, &mut names);
+    names
+}
+
+fn read_renames(tokens: TokenStream, mut is_in_use: bool, names: &mut Vec<String>) {
+    let mut tokens = tokens.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        match token {
+            // `use<'a>` captures a lifetime.
+            TokenTree::Ident(ident) if ident == "use" => is_in_use = !is_punct(tokens.peek(), '<'),
+            TokenTree::Ident(ident) if is_in_use && ident == "as" => {
+                names.extend(tokens.next().map(|name| name.to_string()).filter(|name| name != "_"));
+            }
+            TokenTree::Group(group) => read_renames(group.stream(), is_in_use, names),
+            token @ TokenTree::Punct(_) => is_in_use &= !is_punct(Some(&token), ';'),
+            TokenTree::Ident(_) | TokenTree::Literal(_) => {}
+        }
+    }
 }
 
 /// A module of tests is the last thing in its file.
@@ -188,13 +214,13 @@ fn segments(tokens: &[TokenTree], at: usize) -> (Vec<String>, usize) {
 
 /// Whether what stands here belongs to something before it: `<T>::name`, `.name`, a lifetime's name.
 fn continues_a_path(tokens: &[TokenTree], at: usize) -> bool {
-    let before = |steps: usize| at.checked_sub(steps).and_then(|place| tokens.get(place));
+    let before = |steps: usize| at.checked_sub(steps).and_then(|index| tokens.get(index));
     let after_type = is_punct(before(1), ':') && is_punct(before(2), ':') && is_punct(before(3), '>');
     after_type || is_punct(before(1), '.') || is_punct(before(1), '\'')
 }
 
-fn is_punct(token: Option<&TokenTree>, wanted: char) -> bool {
-    matches!(token, Some(TokenTree::Punct(punct)) if punct.as_char() == wanted)
+fn is_punct(token: Option<&TokenTree>, expected: char) -> bool {
+    matches!(token, Some(TokenTree::Punct(punct)) if punct.as_char() == expected)
 }
 
 #[cfg(test)]
@@ -214,6 +240,13 @@ mod tests {
         let text = "use crate::{a, b::{self, C as D}}; pub(crate) use ::sqlx; use std::{env, fs::read};";
         let leaves = ["crate::a", "crate::b::C", "crate::b::self", "sqlx", "std::env", "std::fs::read"];
         assert_eq!(paths(text, &["x"]), leaves);
+    }
+
+    #[test]
+    fn renamed_imports_are_found() {
+        let text =
+            "use a::{self as b, c::{D as E, F as _}}; fn f() -> impl G + use<'_> { use h as i; j as k }";
+        assert_eq!(renamed_imports(text), ["b", "E", "i"]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use rejoinder::store::workspace_config::{self, Section};
 use rejoinder::store::{Db, conversations, events, ledger, messages, workspaces};
 use secrecy::ExposeSecret;
 
-use super::operator::{Operator, shown};
+use super::operator::{Operator, change_summaries};
 use crate::support::db::both_backends;
 use crate::support::store;
 
@@ -146,13 +146,14 @@ both_backends!(
         let listed =
             messages::list_after(read.conn(), conversation.workspace, conversation.id, 0, 10).await.unwrap();
         let all = EventFilter::default();
-        let (_, told) = events::read_after(read.conn(), conversation.workspace, 0, &all, 10).await.unwrap();
+        let (_, created_events) =
+            events::read_after(read.conn(), conversation.workspace, 0, &all, 10).await.unwrap();
         assert_eq!(
             listed.iter().map(|message| message.text.as_str()).collect::<Vec<_>>(),
             ["Hello from Shop!"]
         );
-        assert_eq!(told.len(), 1);
-        assert!(told[0].body.contains("conversation.created"));
+        assert_eq!(created_events.len(), 1);
+        assert!(created_events[0].body.contains("conversation.created"));
     }
 );
 
@@ -165,7 +166,7 @@ both_backends!(
         let mut read = operator.db.acquire_read().await.unwrap();
         assert_eq!(workspaces::count(read.conn()).await.unwrap(), 0);
         drop(read);
-        assert_eq!(shown(&dry), operator.apply(FILE).await);
+        assert_eq!(change_summaries(&dry), operator.apply(FILE).await);
     }
 );
 
@@ -312,12 +313,12 @@ both_backends!(
             workspace_config::list(operator.db.acquire_read().await.unwrap().conn(), Section::Tools, id)
                 .await
                 .unwrap();
-        let mut made = rows[0].clone();
-        made.id = operator.ids.uuid_v4();
-        "crm".clone_into(&mut made.slug);
-        made.from_file = false;
+        let mut added = rows[0].clone();
+        added.id = operator.ids.uuid_v4();
+        "crm".clone_into(&mut added.slug);
+        added.from_file = false;
         let mut tx = operator.db.begin().await.unwrap();
-        workspace_config::put(tx.conn(), Section::Tools, id, &made, rejoinder::domain::clock::Micros(0))
+        workspace_config::put(tx.conn(), Section::Tools, id, &added, rejoinder::domain::clock::Micros(0))
             .await
             .unwrap();
         tx.commit().await.unwrap();

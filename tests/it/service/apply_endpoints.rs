@@ -11,7 +11,7 @@ use rejoinder::writer::{Command, DisableEndpoint, EndpointAction, EndpointWrite,
 use secrecy::ExposeSecret;
 use uuid::Uuid;
 
-use super::operator::{Operator, shown};
+use super::operator::{Operator, change_summaries};
 use crate::support::db::both_backends;
 use crate::support::store;
 
@@ -75,15 +75,15 @@ both_backends!(
 
         let expected = ["workspace shop: made", "webhook endpoint crm: made", "webhook endpoint log: made"];
         assert_eq!(
-            (shown(&dry), shown(&applied)),
+            (change_summaries(&dry), change_summaries(&applied)),
             (expected.map(Into::into).into(), expected.map(Into::into).into())
         );
-        assert_eq!((shown(&again), again.secrets.len()), (Vec::new(), 0));
-        let [made] = &applied.secrets[..] else { panic!("{:?}", applied.secrets) };
+        assert_eq!((change_summaries(&again), again.secrets.len()), (Vec::new(), 0));
+        let [reported] = &applied.secrets[..] else { panic!("{:?}", applied.secrets) };
         let [crm, log] = &endpoints(&operator).await[..] else { panic!("two endpoints") };
         assert_eq!(
-            (made.endpoint.as_str(), opened(&operator, &log.secret)),
-            ("log", made.secret.expose_secret().to_owned())
+            (reported.endpoint.as_str(), opened(&operator, &log.secret)),
+            ("log", reported.secret.expose_secret().to_owned())
         );
         assert_eq!(
             (crm.types.as_slice(), opened(&operator, &crm.secret)),
@@ -171,8 +171,9 @@ both_backends!(
         let unsigned = operator.refusal(FILE).await;
         operator.seal = None;
         let bare = FILE.split("[[webhook_endpoints]]\nslug = \"crm\"").next().unwrap();
-        let made = format!("{bare}[[webhook_endpoints]]\nslug = \"log\"\nurl = \"https://log.example/\"\n");
-        let unsealed = operator.refusal(&made).await;
+        let reported =
+            format!("{bare}[[webhook_endpoints]]\nslug = \"log\"\nurl = \"https://log.example/\"\n");
+        let unsealed = operator.refusal(&reported).await;
 
         assert_eq!(private, "the url of webhook endpoint \"crm\": the URL's host is not a public address");
         assert_eq!(

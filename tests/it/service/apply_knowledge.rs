@@ -76,10 +76,10 @@ both_backends!(
     async fn documents_are_added_changed_and_removed_as_the_file_says(db: TestDb) {
         let (operator, folder) = operator(&db).await;
 
-        let made = operator.apply(FILE).await;
+        let changes = operator.apply(FILE).await;
 
         assert_eq!(
-            made,
+            changes,
             [
                 "workspace shop: made",
                 "knowledge base help: made",
@@ -194,7 +194,7 @@ knowledge_base = "of-api"
         assert_eq!(operator.refusal(file).await, unknown);
         operator.apply("[workspace]\nslug = \"shop\"\nname = \"Shop\"\n").await;
         assert_eq!(operator.refusal(file).await, unknown);
-        let made = KnowledgeBase {
+        let api_base = KnowledgeBase {
             workspace: workspace(&operator).await,
             id: KnowledgeBaseId(Uuid::new_v4()),
             slug: "of-api".to_owned(),
@@ -207,14 +207,16 @@ knowledge_base = "of-api"
             created_at: Micros(1),
             updated_at: Micros(1),
         };
-        assert!(operator.db.write(async |conn| knowledge_bases::insert(conn, &made).await).await.unwrap());
+        assert!(
+            operator.db.write(async |conn| knowledge_bases::insert(conn, &api_base).await).await.unwrap()
+        );
 
         assert_eq!(operator.apply(file).await, ["tool help: made", "assistant desk: made"]);
         assert_eq!(operator.apply(file).await, [""; 0]);
-        let kept = seed::texts(&db, "select definition from tools").await;
-        assert!(kept[0].contains(&made.id.to_string()), "{kept:?}");
+        let definitions = seed::query_texts(&db, "select definition from tools").await;
+        assert!(definitions[0].contains(&api_base.id.to_string()), "{definitions:?}");
 
-        let deleted = KnowledgeBase { archived_at: Some(Micros(3)), ..made };
+        let deleted = KnowledgeBase { archived_at: Some(Micros(3)), ..api_base };
         operator.db.write(async |conn| knowledge_bases::update(conn, &deleted).await).await.unwrap();
         assert_eq!(operator.refusal(file).await, unknown);
     }
@@ -264,7 +266,7 @@ both_backends!(
         assert!(
             operator.refusal(FILE).await.contains("help/returns.md cannot be read: this file has no folder")
         );
-        assert_eq!(seed::number(&db, "select count(*) from workspaces").await, 0);
+        assert_eq!(seed::query_number(&db, "select count(*) from workspaces").await, 0);
     }
 );
 
@@ -275,7 +277,7 @@ both_backends!(
         operator.try_apply(FILE, Mode::DryRun).await.unwrap();
 
         for table in ["knowledge_bases", "documents", "passages", "terms"] {
-            assert_eq!(seed::number(&db, &format!("select count(*) from {table}")).await, 0, "{table}");
+            assert_eq!(seed::query_number(&db, &format!("select count(*) from {table}")).await, 0, "{table}");
         }
         operator.apply(FILE).await;
         let base = base(&operator).await;

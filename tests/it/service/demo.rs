@@ -22,10 +22,16 @@ both_backends!(
         let folder = tempfile::tempdir().unwrap();
         let config = config(folder.path(), "true");
 
-        let first =
-            operator.with_site(async |site| demo::prepare(site, &config).await).await.unwrap().unwrap();
-        let second =
-            operator.with_site(async |site| demo::prepare(site, &config).await).await.unwrap().unwrap();
+        let first = operator
+            .with_context(async |context| demo::prepare(context, &config).await)
+            .await
+            .unwrap()
+            .unwrap();
+        let second = operator
+            .with_context(async |context| demo::prepare(context, &config).await)
+            .await
+            .unwrap()
+            .unwrap();
 
         let key = first.new_key.unwrap();
         assert_eq!(std::fs::read_to_string(&first.key_file).unwrap().trim(), key.expose());
@@ -44,8 +50,11 @@ both_backends!(
         std::fs::write(folder.path().join("demo.key"), left.expose()).unwrap();
         let config = config(folder.path(), "true");
 
-        let demo =
-            operator.with_site(async |site| demo::prepare(site, &config).await).await.unwrap().unwrap();
+        let demo = operator
+            .with_context(async |context| demo::prepare(context, &config).await)
+            .await
+            .unwrap()
+            .unwrap();
 
         assert_eq!(demo.new_key.unwrap().expose(), left.expose());
         let found = keys::find(operator.db.acquire_read().await.unwrap().conn(), left.hash()).await.unwrap();
@@ -57,12 +66,14 @@ both_backends!(
     async fn no_demo_is_created_if_disabled_or_a_workspace_exists(db: TestDb) {
         let operator = Operator::of(store::open(&db).await);
         let folder = tempfile::tempdir().unwrap();
-        let unwanted = config(folder.path(), "false");
-        let wanted = config(folder.path(), "true");
+        let disabled = config(folder.path(), "false");
+        let enabled = config(folder.path(), "true");
 
-        let none = operator.with_site(async |site| demo::prepare(site, &unwanted).await).await.unwrap();
+        let none =
+            operator.with_context(async |context| demo::prepare(context, &disabled).await).await.unwrap();
         operator.apply("[workspace]\nslug = \"shop\"\nname = \"Shop\"\n").await;
-        let late = operator.with_site(async |site| demo::prepare(site, &wanted).await).await.unwrap();
+        let late =
+            operator.with_context(async |context| demo::prepare(context, &enabled).await).await.unwrap();
 
         assert!(none.is_none() && late.is_none());
         assert_eq!(workspaces::count(operator.db.acquire_read().await.unwrap().conn()).await.unwrap(), 1);

@@ -47,8 +47,8 @@ both_backends!(
         let operator = Operator::of(store::open(&db).await);
         operator.apply(FILE).await;
         let hour = Duration::from_hours(1);
-        let made = keys::create(&operator.db, &operator.clock, &operator.ids, request(Some(hour))).await;
-        let (secret, key) = made.unwrap();
+        let created = keys::create(&operator.db, &operator.clock, &operator.ids, request(Some(hour))).await;
+        let (secret, key) = created.unwrap();
         let (server, clock) = serve(store::open(&db).await).await;
 
         let account = authenticate(&server.services, secret.expose()).await.unwrap();
@@ -103,11 +103,11 @@ both_backends!(
     async fn a_missing_object_is_named_in_the_error(db: TestDb) {
         let operator = Operator::of(store::open(&db).await);
 
-        let made = keys::create(&operator.db, &operator.clock, &operator.ids, request(None)).await;
+        let created = keys::create(&operator.db, &operator.clock, &operator.ids, request(None)).await;
         let id = "key_01kb3w2v9ye8qanvd4c7g6h5mt".parse().unwrap();
         let revoked = keys::revoke(&operator.db, &operator.clock, id).await;
 
-        assert_eq!(made.unwrap_err().to_string(), "there is no workspace \"shop\"");
+        assert_eq!(created.unwrap_err().to_string(), "there is no workspace \"shop\"");
         assert_eq!(revoked.unwrap_err().to_string(), "there is no key key_01kb3w2v9ye8qanvd4c7g6h5mt");
     }
 );

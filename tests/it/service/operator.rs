@@ -42,9 +42,9 @@ impl Operator {
         self.environment.lock().unwrap().insert(name.to_owned(), secret.to_owned());
     }
 
-    pub async fn with_site<T>(&self, work: impl AsyncFnOnce(&ApplyContext<'_>) -> T) -> T {
+    pub async fn with_context<T>(&self, work: impl AsyncFnOnce(&ApplyContext<'_>) -> T) -> T {
         let secret = |name: &str| self.environment.lock().unwrap().get(name).cloned().map(SecretString::from);
-        let site = ApplyContext {
+        let context = ApplyContext {
             db: &self.db,
             clock: &self.clock,
             ids: &self.ids,
@@ -56,16 +56,16 @@ impl Operator {
             has_connection: &|name| name == "backup",
             secret: &secret,
         };
-        work(&site).await
+        work(&context).await
     }
 
     pub async fn try_apply(&self, text: &str, mode: Mode) -> Result<ApplyResult, ApplyError> {
-        self.with_site(async |site| apply_workspace::apply(site, text, mode).await).await
+        self.with_context(async |context| apply_workspace::apply(context, text, mode).await).await
     }
 
     /// Applies a file that is good; the changes as they are shown.
     pub async fn apply(&self, text: &str) -> Vec<String> {
-        shown(&self.try_apply(text, Mode::Apply).await.unwrap())
+        change_summaries(&self.try_apply(text, Mode::Apply).await.unwrap())
     }
 
     /// Applies a file that is refused; why.
@@ -74,6 +74,6 @@ impl Operator {
     }
 }
 
-pub fn shown(applied: &ApplyResult) -> Vec<String> {
+pub fn change_summaries(applied: &ApplyResult) -> Vec<String> {
     applied.changes.iter().map(ToString::to_string).collect()
 }

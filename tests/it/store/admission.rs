@@ -95,13 +95,13 @@ both_backends!(
             process.conversation(&seeded, ConversationKind::Widget).await,
         ];
         let first = process.ask(&conversations[0]).await;
-        let held = process.effects(1).await;
+        let first_effects = process.effects(1).await;
 
         let second = process.ask(&conversations[1]).await;
 
         assert_eq!(process.turn(first).await.state, TurnState::Running);
         assert_eq!(process.turn(second).await.state, TurnState::Queued);
-        drop(held);
+        drop(first_effects);
         process.lease.mark_lost();
         process.complete(first, 1).await;
         let third = process.ask(&conversations[0]).await;
@@ -123,7 +123,10 @@ both_backends!(
         assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 10);
         assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(_) | Err(Error::InsufficientBalance))));
         assert_eq!(balance(&process.db, seeded.workspace).await, 0);
-        assert_eq!(seed::number(&db, "select count(*) from events where type = 'balance.low'").await, 1);
+        assert_eq!(
+            seed::query_number(&db, "select count(*) from events where type = 'balance.low'").await,
+            1
+        );
         assert_invariants(&db).await;
     }
 );
@@ -215,7 +218,7 @@ both_backends!(
             join_all(conversations.iter().map(|conversation| process.change(conversation, the_end()))).await;
 
         assert!(ended.iter().all(Result::is_ok), "{ended:?}");
-        assert_eq!(seed::number(&db, "select count(*) from turns where state <> 'discarded'").await, 0);
+        assert_eq!(seed::query_number(&db, "select count(*) from turns where state <> 'discarded'").await, 0);
         assert_invariants(&db).await;
     }
 );
@@ -237,12 +240,12 @@ both_backends!(
                 let refused = process.writer.admit(admission(conversation, Api::Widget)).await;
                 assert!(matches!(refused, Err(Error::LimitReached { .. })), "{refused:?}");
             }
-            process.advance(&db, Duration::from_hours(24)).await;
+            process.advance_clock(&db, Duration::from_hours(24)).await;
         }
         // A platform's charge is the first of the new day, and counts in it.
         let platform = process.conversation(&seeded, ConversationKind::Api).await;
         process.writer.admit(admission(&platform, Api::Platform)).await.unwrap();
-        assert_eq!(seed::number(&db, "select day_spent from workspace_state").await, 10_000);
+        assert_eq!(seed::query_number(&db, "select day_spent from workspace_state").await, 10_000);
         assert_invariants(&db).await;
     }
 );
@@ -267,7 +270,7 @@ both_backends!(
         let watch = async {
             loop {
                 let off = "select count(*) from workspace_state s where balance <> (select sum(amount) from ledger l where l.workspace_id = s.workspace_id)";
-                assert_eq!(seed::number(&db, off).await, 0);
+                assert_eq!(seed::query_number(&db, off).await, 0);
                 tokio::task::yield_now().await;
             }
         };

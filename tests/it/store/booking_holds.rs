@@ -78,11 +78,11 @@ async fn turn(process: &Process, seeded: &Seed) -> TurnRef {
     process.ask(&conversation).await
 }
 
-async fn held(process: &Process, seeded: &Seed) -> Holds {
-    held_at(process, seeded, URL).await
+async fn read_holds(process: &Process, seeded: &Seed) -> Holds {
+    read_holds_at(process, seeded, URL).await
 }
 
-async fn held_at(process: &Process, seeded: &Seed, url: &str) -> Holds {
+async fn read_holds_at(process: &Process, seeded: &Seed, url: &str) -> Holds {
     let range = Interval { start: at("2026-03-17T00:00Z"), end: at("2026-03-18T00:00Z") };
     let mut read = process.db.acquire_read().await.unwrap();
     bookings::list_holds(read.conn(), seeded.workspace, seeded.calendar, url, range).await.unwrap()
@@ -109,7 +109,7 @@ both_backends!(
         let again =
             write(&process, turns[won[0]], hold(&seeded, &format!("call_{}", won[0]), SLOT, &[slot()])).await;
         assert_eq!(again, results[won[0]]);
-        let now = held(&process, &seeded).await;
+        let now = read_holds(&process, &seeded).await;
         assert_eq!((now.busy.len(), now.stale.len()), (1, 0));
     }
 );
@@ -118,12 +118,15 @@ both_backends!(
     async fn a_confirmed_booking_is_decided_by_its_server(db: TestDb) {
         let (seeded, process) = beginning(&db).await;
         let (first, second) = (turn(&process, &seeded).await, turn(&process, &seeded).await);
-        let made = write(&process, first, hold(&seeded, "call_1", SLOT, &[])).await;
-        let confirm =
-            || BookingWrite::Confirm { calendar: seeded.calendar, id: id(&made), rules: Box::new(rules()) };
+        let hold_result = write(&process, first, hold(&seeded, "call_1", SLOT, &[])).await;
+        let confirm = || BookingWrite::Confirm {
+            calendar: seeded.calendar,
+            id: id(&hold_result),
+            rules: Box::new(rules()),
+        };
         let cancel = || BookingWrite::Cancel {
             calendar: seeded.calendar,
-            request: CancelRequest { booking_id: id(&made).to_string() },
+            request: CancelRequest { booking_id: id(&hold_result).to_string() },
             is_removed: true,
         };
 
@@ -134,9 +137,9 @@ both_backends!(
         let cancelled = write(&process, first, cancel()).await;
 
         assert!(too_soon.get("error").is_some(), "a hold is no booking: {too_soon}");
-        let mut told = made.clone();
-        assert_eq!(told.as_object_mut().unwrap().remove("held"), Some(Value::Bool(true)));
-        assert_eq!(confirmed, [told.clone(), told]);
+        let mut confirmation = hold_result.clone();
+        assert_eq!(confirmation.as_object_mut().unwrap().remove("held"), Some(Value::Bool(true)));
+        assert_eq!(confirmed, [confirmation.clone(), confirmation]);
         assert_eq!(taken["error"], "2026-03-17 10:00 is already taken");
         assert_eq!(moved["success"], true, "the server has it free: {moved}");
         assert_eq!(cancelled["success"], true);
@@ -147,13 +150,16 @@ both_backends!(
     async fn a_booking_on_another_server_is_busy_and_cancelled_only_there(db: TestDb) {
         let (seeded, process) = beginning(&db).await;
         let (first, second) = (turn(&process, &seeded).await, turn(&process, &seeded).await);
-        let made = write(&process, first, hold(&seeded, "call_1", SLOT, &[])).await;
-        let confirm =
-            BookingWrite::Confirm { calendar: seeded.calendar, id: id(&made), rules: Box::new(rules()) };
+        let hold_result = write(&process, first, hold(&seeded, "call_1", SLOT, &[])).await;
+        let confirm = BookingWrite::Confirm {
+            calendar: seeded.calendar,
+            id: id(&hold_result),
+            rules: Box::new(rules()),
+        };
         write(&process, first, confirm).await;
         let cancel = |is_removed| BookingWrite::Cancel {
             calendar: seeded.calendar,
-            request: CancelRequest { booking_id: id(&made).to_string() },
+            request: CancelRequest { booking_id: id(&hold_result).to_string() },
             is_removed,
         };
         let moved = || {
@@ -163,17 +169,20 @@ both_backends!(
         };
 
         let (here, there) =
-            (held(&process, &seeded).await, held_at(&process, &seeded, "https://other/").await);
+            (read_holds(&process, &seeded).await, read_holds_at(&process, &seeded, "https://other/").await);
         let taken = write(&process, second, moved()).await;
-        let kept = write(&process, first, cancel(false)).await;
+        let cancel_result = write(&process, first, cancel(false)).await;
         let cancelled = write(&process, first, cancel(true)).await;
-        let late = held(&process, &seeded).await;
+        let late = read_holds(&process, &seeded).await;
         let free = write(&process, second, moved()).await;
 
         assert_eq!(here, Holds::default(), "its server knows");
         assert_eq!(there.busy, [("call_1".to_owned(), slot())]);
         assert_eq!(taken["error"], "2026-03-17 10:00 is already taken");
-        assert!(kept["error"].as_str().unwrap().contains("has to be cancelled there"), "{kept}");
+        assert!(
+            cancel_result["error"].as_str().unwrap().contains("has to be cancelled there"),
+            "{cancel_result}"
+        );
         assert_eq!(cancelled["success"], true);
         assert_eq!(late.stale, [("call_1".to_owned(), slot())], "an event that still comes is nobody's");
         assert_eq!(free["success"], true, "{free}");
@@ -184,19 +193,23 @@ both_backends!(
     async fn a_released_hold_is_free(db: TestDb) {
         let (seeded, process) = beginning(&db).await;
         let (first, second) = (turn(&process, &seeded).await, turn(&process, &seeded).await);
-        let made = write(&process, first, hold(&seeded, "call_1", SLOT, &[])).await;
+        let hold_result = write(&process, first, hold(&seeded, "call_1", SLOT, &[])).await;
 
-        write(&process, first, BookingWrite::Release { calendar: seeded.calendar, id: id(&made) }).await;
+        write(&process, first, BookingWrite::Release { calendar: seeded.calendar, id: id(&hold_result) })
+            .await;
         let again = write(&process, first, hold(&seeded, "call_1", SLOT, &[])).await;
-        let confirm =
-            BookingWrite::Confirm { calendar: seeded.calendar, id: id(&made), rules: Box::new(rules()) };
+        let confirm = BookingWrite::Confirm {
+            calendar: seeded.calendar,
+            id: id(&hold_result),
+            rules: Box::new(rules()),
+        };
         let confirmed = write(&process, first, confirm).await;
         let other = write(&process, second, hold(&seeded, "call_2", SLOT, &[])).await;
 
         assert!(again["error"].as_str().unwrap().contains("withdrawn"), "{again}");
         assert!(confirmed.get("error").is_some(), "{confirmed}");
         assert_eq!(other["success"], true, "{other}");
-        let now = held(&process, &seeded).await;
+        let now = read_holds(&process, &seeded).await;
         assert_eq!(now.stale, [("call_1".to_owned(), slot())]);
         assert_eq!(now.busy, [("call_2".to_owned(), slot())]);
     }
@@ -214,12 +227,12 @@ both_backends!(
             .end(ending(first, EndAuthority::ClientGone, TurnEnd::Failed(Failure::Timeout)))
             .await
             .unwrap();
-        let now = held(&process, &seeded).await;
-        let made = write(&process, second, hold(&seeded, "call_2", SLOT, &[])).await;
+        let now = read_holds(&process, &seeded).await;
+        let hold_result = write(&process, second, hold(&seeded, "call_2", SLOT, &[])).await;
 
         assert!(refused.get("error").is_some(), "{refused}");
         assert_eq!(now, Holds { busy: Vec::new(), stale: vec![("call_1".to_owned(), slot())] });
-        assert_eq!(made["success"], true, "{made}");
+        assert_eq!(hold_result["success"], true, "{hold_result}");
     }
 );
 
@@ -229,8 +242,8 @@ both_backends!(
         let turn = turn(&process, &seeded).await;
         for (call, time) in [("call_1", SLOT), ("call_2", "2026-03-17T12:00"), ("call_3", "2026-03-17T14:00")]
         {
-            let made = write(&process, turn, hold(&seeded, call, time, &[])).await;
-            let (calendar, id, rules) = (seeded.calendar, id(&made), Box::new(rules()));
+            let hold_result = write(&process, turn, hold(&seeded, call, time, &[])).await;
+            let (calendar, id, rules) = (seeded.calendar, id(&hold_result), Box::new(rules()));
             write(&process, turn, BookingWrite::Confirm { calendar, id, rules }).await;
         }
 

@@ -33,9 +33,9 @@ async fn due(process: &Process) -> Vec<EndpointId> {
 
 async fn claim(process: &Process, owner: ProcessId, seeded: &Seed, count: usize) -> Vec<ClaimedDelivery> {
     let Some(endpoint) = due(process).await.pop() else { return Vec::new() };
-    let wanted = [ClaimRequest { workspace: seeded.workspace, endpoint, count }];
+    let requests = [ClaimRequest { workspace: seeded.workspace, endpoint, count }];
     let clock = process.clock.as_ref();
-    let claim = async |conn: Conn<'_>| deliveries::claims::claim(conn, owner, &wanted, clock).await;
+    let claim = async |conn: Conn<'_>| deliveries::claims::claim(conn, owner, &requests, clock).await;
     process.db.write(claim).await.unwrap()
 }
 
@@ -103,17 +103,21 @@ both_backends!(
         record(&process, dead, &lost, &delivered).await;
         record(&process, process.id, &lost, &delivered).await;
 
-        assert_eq!(seed::number(&db, "select count(*) from attempts").await, 0);
+        assert_eq!(seed::query_number(&db, "select count(*) from attempts").await, 0);
         assert_eq!(
-            seed::number(&db, "select count(*) from deliveries where state = 'running' and fence = 3").await,
+            seed::query_number(&db, "select count(*) from deliveries where state = 'running' and fence = 3")
+                .await,
             2
         );
         record(&process, process.id, &again, &delivered).await;
         record(&process, process.id, &again, &delivered).await;
-        assert_eq!(seed::number(&db, "select count(*) from attempts where number = 1").await, 2);
+        assert_eq!(seed::query_number(&db, "select count(*) from attempts where number = 1").await, 2);
         assert_eq!(
-            seed::number(&db, "select count(*) from deliveries where state = 'delivered' and owner is null")
-                .await,
+            seed::query_number(
+                &db,
+                "select count(*) from deliveries where state = 'delivered' and owner is null"
+            )
+            .await,
             2
         );
     }
@@ -131,14 +135,14 @@ both_backends!(
 
         record(&process, process.id, &claimed[..1], &failed).await;
 
-        assert_eq!(seed::number(&db, FAILING).await, 1);
+        assert_eq!(seed::query_number(&db, FAILING).await, 1);
         assert!(claim(&process, process.id, &seeded, 9).await.is_empty());
-        process.advance(&db, Duration::from_secs(5)).await;
+        process.advance_clock(&db, Duration::from_secs(5)).await;
         let again = claim(&process, process.id, &seeded, 9).await;
         assert_eq!((again.len(), again[0].key, again[0].attempts), (1, claimed[0].key, 1));
         let delivered = attempted(&process, AttemptOutcome::Delivered, Disposition::Delivered);
         record(&process, process.id, &claimed[1..], &delivered).await;
-        assert_eq!(seed::number(&db, FAILING).await, 0);
+        assert_eq!(seed::query_number(&db, FAILING).await, 0);
     }
 );
 
@@ -155,7 +159,7 @@ both_backends!(
         let again = claim(&process, process.id, &seeded, 9).await;
         assert_eq!((again.len(), again[0].key, again[0].attempts), (1, claimed[0].key, 0));
         let closed = "select count(*) from deliveries where state = 'closed' and ended_at is not null";
-        assert_eq!(seed::number(&db, closed).await, 1);
+        assert_eq!(seed::query_number(&db, closed).await, 1);
     }
 );
 

@@ -111,7 +111,7 @@ both_backends!(
         assert!(
             matches!(&process.effects(1).await[..], [Effect::Started(turn, Some(_))] if turn.id == first.turn)
         );
-        assert_eq!(seed::number(&db, "select count(*) from messages").await, 2);
+        assert_eq!(seed::query_number(&db, "select count(*) from messages").await, 2);
 
         cutter.armed.store(true, Ordering::SeqCst);
         let retried =
@@ -186,7 +186,7 @@ both_backends!(
         // Whoever sent the third was told that it is unknown: it does not run later.
         if refused.is_err() {
             wait_for("the third's end", async || {
-                (seed::number(&db, "select count(*) from turns where state = 'failed'").await == 1)
+                (seed::query_number(&db, "select count(*) from turns where state = 'failed'").await == 1)
                     .then_some(())
             })
             .await;
@@ -209,11 +209,11 @@ both_backends!(
         sqlx::query("set local idle_in_transaction_session_timeout = 0").execute(&mut *conn).await.unwrap();
         sqlx::query("select * from workspace_state for update").execute(&mut *conn).await.unwrap();
 
-        let held = process.writer.admit(admission(&conversation, Api::Widget));
-        let (held, behind) =
-            tokio::join!(held, process.writer.admit(admission(&conversation, Api::Platform)));
+        let stalled = process.writer.admit(admission(&conversation, Api::Widget));
+        let (stalled, behind) =
+            tokio::join!(stalled, process.writer.admit(admission(&conversation, Api::Platform)));
         // Neither was decided, nor ever will be.
-        assert!(matches!(held, Err(Error::Unavailable { outcome_unknown: false, .. })), "{held:?}");
+        assert!(matches!(stalled, Err(Error::Unavailable { outcome_unknown: false, .. })), "{stalled:?}");
         assert!(behind.is_err());
         drop(tx);
 
@@ -229,7 +229,7 @@ both_backends!(
         })
         .await;
         wait_for("the only open turn", async || {
-            (seed::number(&db, "select open_turns from conversations").await == 1).then_some(())
+            (seed::query_number(&db, "select open_turns from conversations").await == 1).then_some(())
         })
         .await;
         let turn = process.turn(crate::support::writer_process::reference(&conversation, turn)).await;
@@ -256,7 +256,7 @@ async fn an_admission_abandoned_after_the_commit_is_ended_before_it_runs() {
 
     assert!(matches!(given_up, Err(Error::Unavailable { outcome_unknown: true, .. })), "{given_up:?}");
     let failed = "select count(*) from turns where state = 'failed'";
-    wait_for("its end", async || (seed::number(&db, failed).await == 1).then_some(())).await;
+    wait_for("its end", async || (seed::query_number(&db, failed).await == 1).then_some(())).await;
     assert_eq!(crate::support::writer_process::balance(&process.db, seeded.workspace).await, 1_000_000);
     let effects = process.effects(1).await;
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::Started(..))), "{effects:?}");
@@ -289,7 +289,7 @@ both_backends!(
 
         let sent = tokio::select! { sent = load => sent, () = kill => Vec::new() };
 
-        let stored = seed::number(&db, "select count(*) from turns where state <> 'failed'").await;
+        let stored = seed::query_number(&db, "select count(*) from turns where state <> 'failed'").await;
         assert!(usize::try_from(stored).unwrap() >= sent.iter().sum::<usize>());
         assert_invariants(&db).await;
     }

@@ -46,9 +46,9 @@ both_backends!(
             .unwrap();
         let replayed = AdmitOutcome::Replayed { answer: widget_turn_end(&end), turn: Some(turn) };
         assert_eq!(ask("body").await.unwrap(), replayed);
-        assert_eq!(seed::number(&db, "select count(*) from messages").await, 2);
+        assert_eq!(seed::query_number(&db, "select count(*) from messages").await, 2);
 
-        process.advance(&db, Duration::from_hours(24)).await;
+        process.advance_clock(&db, Duration::from_hours(24)).await;
         assert!(matches!(ask("another body").await.unwrap(), AdmitOutcome::Waiting(_)));
         assert_invariants(&db).await;
     }
@@ -114,7 +114,7 @@ both_backends!(
         }
         answers.dedup();
         assert_eq!(answers.len(), 1);
-        assert_eq!(seed::number(&db, "select count(*) from turns").await, 1);
+        assert_eq!(seed::query_number(&db, "select count(*) from turns").await, 1);
         assert_invariants(&db).await;
     }
 );
@@ -129,7 +129,7 @@ both_backends!(
         let conversation = process.conversation(&seeded, ConversationKind::Api).await;
         process.writer.admit(keyed(admission(&conversation, Api::Platform), "k", "body")).await.unwrap();
         let now = process.clock.now();
-        process.advance(&db, Duration::from_hours(25)).await;
+        process.advance_clock(&db, Duration::from_hours(25)).await;
         // As an admission does it whose batch is under way.
         let Db::Postgres { write, .. } = &process.db else { unreachable!("it is PostgreSQL") };
         let mut using = write.begin().await.unwrap();
@@ -140,12 +140,13 @@ both_backends!(
         let used = async {
             let waits = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' \
                 and query like 'delete from idempotency%' and datname = current_database()";
-            wait_for("the sweep to wait", async || (seed::number(&db, waits).await == 1).then_some(())).await;
+            wait_for("the sweep to wait", async || (seed::query_number(&db, waits).await == 1).then_some(()))
+                .await;
             using.commit().await.unwrap();
         };
         let (swept, ()) = tokio::join!(sweep, used);
 
         assert_eq!(swept.unwrap(), 0);
-        assert_eq!(seed::number(&db, "select count(*) from idempotency").await, 1);
+        assert_eq!(seed::query_number(&db, "select count(*) from idempotency").await, 1);
     }
 );

@@ -85,15 +85,16 @@ async fn found(store: &Db, base: &KnowledgeBase, query: &str) -> Vec<String> {
 
 /// What is kept of a base must be what its passages say.
 async fn assert_counted(db: &TestDb, store: &Db, base: &KnowledgeBase) {
-    let kept = now(store, base).await;
+    let current = now(store, base).await;
     let id = seed::literal(db, base.id.0);
-    let passages = seed::number(db, &format!("select count(*) from passages where base_id = {id}")).await;
-    assert_eq!(kept.passages, passages);
+    let passages =
+        seed::query_number(db, &format!("select count(*) from passages where base_id = {id}")).await;
+    assert_eq!(current.passages, passages);
     let terms = format!("select coalesce(sum(passages), 0) from terms where base_id = {id}");
     let of = |which: &str| {
         format!("select words from passages where base_id = {id} and position {which} {MAX_TITLE_PASSAGES}")
     };
-    let (first, late) = (seed::texts(db, &of("<")).await, seed::texts(db, &of(">=")).await);
+    let (first, late) = (seed::query_texts(db, &of("<")).await, seed::query_texts(db, &of(">=")).await);
     let words = |text: &str| {
         // The base's own word counts for nothing.
         let words = text.split(' ').filter(|word| !["", "/"].contains(word) && !word.starts_with("base"));
@@ -102,9 +103,9 @@ async fn assert_counted(db: &TestDb, store: &Db, base: &KnowledgeBase) {
     let of_first = first.iter().map(|text| words(text));
     let all: usize =
         of_first.chain(late.iter().map(|text| words(searchable_words(MAX_TITLE_PASSAGES, text)))).sum();
-    assert_eq!(seed::number(db, &terms).await, i64::try_from(all).unwrap());
+    assert_eq!(seed::query_number(db, &terms).await, i64::try_from(all).unwrap());
     let none = format!("select count(*) from terms where passages <= 0 and base_id = {id}");
-    assert_eq!(seed::number(db, &none).await, 0);
+    assert_eq!(seed::query_number(db, &none).await, 0);
 }
 
 both_backends!(
@@ -390,7 +391,7 @@ both_backends!(
         let read = async |conn: Conn<'_>| knowledge_bases::find(conn, base.workspace, base.id).await;
         assert_eq!(store.read(read).await.unwrap(), None);
         for table in ["passages", "documents", "terms"] {
-            assert_eq!(seed::number(&db, &format!("select count(*) from {table}")).await, 0, "{table}");
+            assert_eq!(seed::query_number(&db, &format!("select count(*) from {table}")).await, 0, "{table}");
         }
         assert_eq!(found(&store, &again, "apple").await, [""; 0]);
     }
@@ -406,10 +407,11 @@ both_backends!(
         let document = put(&store, &base, "long", &text).await;
 
         assert_eq!(document.passages, 1200);
-        let listed = seed::texts(&db, "select heading || ': ' || text from passages order by position").await;
+        let listed =
+            seed::query_texts(&db, "select heading || ': ' || text from passages order by position").await;
         assert_eq!(listed.len(), 1200);
         assert_eq!(listed[7], "H7: text 7");
-        let kept = async |conn: Conn<'_>| documents::text(conn, base.workspace, document.id).await;
-        assert_eq!(store.read(kept).await.unwrap(), Some(text));
+        let text_of = async |conn: Conn<'_>| documents::text(conn, base.workspace, document.id).await;
+        assert_eq!(store.read(text_of).await.unwrap(), Some(text));
     }
 );

@@ -93,7 +93,7 @@ both_backends!(
         assert!(matches!(early, TurnWriteOutcome::FencedOff(_)), "the deadline has not passed");
 
         assert_eq!(seed::contents(&db).await, before);
-        process.advance(&db, Duration::from_secs(55)).await;
+        process.advance_clock(&db, Duration::from_secs(55)).await;
         let late = process
             .writer
             .end(ending(turn, EndAuthority::Deadline, TurnEnd::Failed(Failure::Timeout)))
@@ -142,7 +142,7 @@ both_backends!(
         process.writer.hand_back(HandBack { turn, fence: 1, delay: Duration::from_secs(9) }).await.unwrap();
         assert!(claim(&process, Api::Platform, 9).await.is_empty());
 
-        process.advance(&db, Duration::from_secs(9)).await;
+        process.advance_clock(&db, Duration::from_secs(9)).await;
 
         let claimed = claim(&process, Api::Platform, 9).await;
         assert_eq!((claimed.len(), claimed[0].fence, claimed[0].attempts), (1, 3, 0));
@@ -169,7 +169,7 @@ both_backends!(
         let turn = owned(&dead).await[0];
         assert_eq!(take_over(&living).await, 0);
 
-        living.advance(&db, LEASE + Duration::from_secs(1)).await;
+        living.advance_clock(&db, LEASE + Duration::from_secs(1)).await;
         renew(&living).await;
         assert_eq!(take_over(&living).await, 1);
 
@@ -178,7 +178,7 @@ both_backends!(
         assert!(matches!(dead.complete(turn, 1).await, TurnWriteOutcome::FencedOff(_)));
         assert_eq!(claim(&living, Api::Platform, 9).await.len(), 1);
         // Its owner lives, but the attempt has run for too long.
-        living.advance(&db, Duration::from_secs(151)).await;
+        living.advance_clock(&db, Duration::from_secs(151)).await;
         renew(&living).await;
         assert_eq!(take_over(&dead).await, 1);
         assert_invariants(&db).await;
@@ -198,7 +198,7 @@ both_backends!(
             let conversation = owner.conversation(&seeded, ConversationKind::Api).await;
             owner.writer.admit(admission(&conversation, Api::Platform)).await.unwrap();
         }
-        taker.advance(&db, LEASE + Duration::from_secs(1)).await;
+        taker.advance_clock(&db, LEASE + Duration::from_secs(1)).await;
 
         assert_eq!(take_over_after(&taker, None).await, 1);
 
@@ -279,7 +279,7 @@ both_backends!(
                 break;
             }
         }
-        assert_eq!(seed::number(&db, "select count(*) from turns where state <> 'completed'").await, 0);
+        assert_eq!(seed::query_number(&db, "select count(*) from turns where state <> 'completed'").await, 0);
     }
 );
 
@@ -412,12 +412,12 @@ both_backends!(
         let booked: Vec<_> =
             results.iter().enumerate().filter(|(_, result)| result.get("error").is_none()).collect();
         assert_eq!(booked.len(), 1, "{results:?}");
-        assert_eq!(seed::number(&db, "select count(*) from bookings").await, 1);
+        assert_eq!(seed::query_number(&db, "select count(*) from bookings").await, 1);
         let (winner, result) = booked[0];
         let again = write(&process, turns[winner], book(&seeded, &format!("call {winner}"), slot)).await;
         assert_eq!(again, *result, "a repeated call is the same booking");
 
-        let booking_id = seed::texts(
+        let booking_id = seed::query_texts(
             &db,
             &match db.backend() {
                 Backend::Postgres => "select id::text from bookings".to_owned(),
@@ -443,9 +443,9 @@ both_backends!(
         assert!(cancelled.get("error").is_none(), "{cancelled}");
         assert!(rebooked.get("error").is_none(), "{rebooked}");
         let mut read = process.db.acquire_read().await.unwrap();
-        let kept = journal::list(read.conn(), turns[winner]).await.unwrap();
-        assert_eq!(kept.len(), 1);
-        assert_eq!(kept[0].result, Some(result.to_string()), "the first result counts");
+        let entries = journal::list(read.conn(), turns[winner]).await.unwrap();
+        assert_eq!(entries.len(), 1);
+        assert_eq!(entries[0].result, Some(result.to_string()), "the first result counts");
     }
 );
 

@@ -15,7 +15,7 @@ use rejoinder::store::{Conn, Db};
 use uuid::Uuid;
 
 use super::knowledge::{base_in, base_of, put, remove};
-use crate::support::db::{Backend, TestDb, both_backends};
+use crate::support::db::{TestDb, both_backends};
 use crate::support::{seed, store};
 
 const LASTING: Duration = Duration::from_mins(1);
@@ -24,16 +24,9 @@ fn clock() -> FixedClock {
     FixedClock::at("2026-03-16T10:00:00Z".parse().unwrap())
 }
 
-/// The store's clock stands with the process's.
+/// Sets the database's clock to the process's.
 async fn set_store_clock(db: &TestDb, clock: &FixedClock) {
-    if db.backend() == Backend::Postgres {
-        let now = clock.now().0;
-        seed::execute(
-            db,
-            &format!("create or replace function store_now() returns bigint language sql volatile as $$ select cast({now} as bigint) $$"),
-        )
-        .await;
-    }
+    seed::set_store_clock(db, &format!("{}::bigint", clock.now().0)).await;
 }
 
 fn vector(numbers: &[f32]) -> Vector {
@@ -61,14 +54,14 @@ async fn keep(
     passages: &[UnembeddedPassage],
     numbers: Option<&[f32]>,
 ) {
-    let made = |passage: &UnembeddedPassage| PassageEmbedding {
+    let embed = |passage: &UnembeddedPassage| PassageEmbedding {
         number: passage.number,
         digest: text_digest(&embedding_text(&passage.title, &passage.heading, &passage.text)),
         vector: numbers.map(vector),
     };
-    let made: Vec<PassageEmbedding> = passages.iter().map(made).collect();
+    let embeddings: Vec<PassageEmbedding> = passages.iter().map(embed).collect();
     let write = async |conn: Conn<'_>| {
-        passage_vectors::put(conn, document.workspace, document.base, model, &made).await
+        passage_vectors::put(conn, document.workspace, document.base, model, &embeddings).await
     };
     store.write(write).await.unwrap();
 }
@@ -81,9 +74,9 @@ async fn nearest(
     asked: &[i64],
 ) -> NearestPassages {
     let query = vector(query);
-    let place = (base.workspace, base.id);
+    let base_key = (base.workspace, base.id);
     store
-        .read(async |conn| passage_vectors::nearest(conn, place, (model, &query), 10, asked).await)
+        .read(async |conn| passage_vectors::nearest(conn, base_key, (model, &query), 10, asked).await)
         .await
         .unwrap()
 }
@@ -173,7 +166,7 @@ both_backends!(
         assert!(fresh.iter().all(|number| !stale.contains(number)));
         assert_eq!(found(&store, &base, "m", &[1.0, 0.0]).await, fresh);
         remove(&store, &base, &new).await;
-        assert_eq!(seed::number(&db, "select count(*) from passage_vectors").await, 0);
+        assert_eq!(seed::query_number(&db, "select count(*) from passage_vectors").await, 0);
     }
 );
 
@@ -273,7 +266,7 @@ both_backends!(
 
         put(&store, &base, "early", "").await;
         assert_eq!(documents().await, [late.id], "there is nothing to embed");
-        assert_eq!(seed::number(&db, "select count(*) from document_embeddings").await, 1);
+        assert_eq!(seed::query_number(&db, "select count(*) from document_embeddings").await, 1);
     }
 );
 
@@ -325,7 +318,7 @@ both_backends!(
         assert_eq!(found(&store, &base, "m", &[1.0, 0.0]).await.len(), 2);
         let astray = "select count(*) from passage_vectors v left join passages p on p.number = v.number \
             and p.position = v.position where p.number is null";
-        assert_eq!(seed::number(&db, astray).await, 0);
+        assert_eq!(seed::query_number(&db, astray).await, 0);
     }
 );
 
@@ -365,20 +358,21 @@ both_backends!(
                 release(&store, found, model, true, &clock).await;
             }
         }
-        let kept = Duration::from_mins(10);
+        let unused_for = Duration::from_mins(10);
         let remove = async || {
-            let write = async |conn: Conn<'_>| embedding_models::remove_retired(conn, kept, &clock).await;
+            let write =
+                async |conn: Conn<'_>| embedding_models::remove_retired(conn, unused_for, &clock).await;
             store.write(write).await.unwrap()
         };
 
         assert!(!remove().await);
-        clock.advance(kept);
+        clock.advance(unused_for);
         set_store_clock(&db, &clock).await;
         note_use(&store, "old", &clock).await;
         note_use(&store, "new", &clock).await;
         assert!(!remove().await, "both are in use, for however long");
 
-        clock.advance(kept);
+        clock.advance(unused_for);
         set_store_clock(&db, &clock).await;
         note_use(&store, "new", &clock).await;
         assert!(remove().await);
@@ -389,6 +383,6 @@ both_backends!(
 
         assert_eq!(found(&store, &base, "old", &[1.0, 0.0]).await, [0_i64; 0]);
         assert_eq!(found(&store, &base, "new", &[1.0, 0.0]).await.len(), 2);
-        assert_eq!(seed::number(&db, "select count(*) from document_embeddings").await, 2);
+        assert_eq!(seed::query_number(&db, "select count(*) from document_embeddings").await, 2);
     }
 );

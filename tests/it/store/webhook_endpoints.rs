@@ -76,7 +76,7 @@ async fn seeded_endpoint(store: &Db, workspace: WorkspaceId) -> Endpoint {
 }
 
 async fn disabled_events(db: &TestDb) -> i64 {
-    seed::number(db, "select count(*) from events where type = 'webhook_endpoint.disabled'").await
+    seed::query_number(db, "select count(*) from events where type = 'webhook_endpoint.disabled'").await
 }
 
 both_backends!(
@@ -210,9 +210,9 @@ both_backends!(
         assert!(matches!(outcomes[1], Ok(Outcome::Tested(_))), "{outcomes:?}");
         let of_new =
             format!("select count(*) from deliveries where endpoint_id = {}", seed::literal(&db, NEW.0));
-        assert_eq!(seed::number(&db, &of_new).await, 1, "its test");
+        assert_eq!(seed::query_number(&db, &of_new).await, 1, "its test");
         assert_eq!(
-            seed::number(&db, "select count(*) from deliveries").await,
+            seed::query_number(&db, "select count(*) from deliveries").await,
             2,
             "the other is told of its end"
         );
@@ -258,8 +258,8 @@ both_backends!(
         assert!(find(&store, workspace, NEW).await.is_none());
         assert!(find(&store, workspace, of_file).await.is_some());
         let kept = "select count(*) from deliveries where state = 'closed' and ended_at is not null";
-        assert_eq!(seed::number(&db, kept).await, 3);
-        assert_eq!(seed::number(&db, "select count(*) from attempts").await, 3);
+        assert_eq!(seed::query_number(&db, kept).await, 3);
+        assert_eq!(seed::query_number(&db, "select count(*) from attempts").await, 3);
     }
 );
 
@@ -305,6 +305,9 @@ both_backends!(
             webhook_endpoints::archived::close_deliveries(conn, seen, 9, &SystemClock).await
         };
         assert_eq!(store.write(close).await.unwrap(), 0);
-        assert_eq!(seed::number(&db, "select count(*) from deliveries where state = 'queued'").await, 1);
+        assert_eq!(
+            seed::query_number(&db, "select count(*) from deliveries where state = 'queued'").await,
+            1
+        );
     }
 );

@@ -15,9 +15,9 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_rejoinder");
 const LAST_LINE: &str = "Hello from curl!";
 
 /// A folder in which the program finds nothing but what it puts there itself.
-pub struct Place(TempDir);
+pub struct Sandbox(TempDir);
 
-impl Place {
+impl Sandbox {
     pub fn new() -> Self {
         Self(tempfile::tempdir().expect("a temporary folder"))
     }
@@ -34,27 +34,30 @@ impl Place {
     }
 
     /// Runs a command to its end.
-    pub fn run(&self, arguments: &[&str]) -> Finished {
+    pub fn run(&self, arguments: &[&str]) -> ProcessOutput {
         self.command(arguments).output().expect("the program starts").into()
     }
 
     /// Starts a server, and waits until it has said all that it says at its start.
-    pub async fn serve(&self) -> Running {
-        self.serve_with(&[]).await
+    pub async fn start_server(&self) -> ServerProcess {
+        self.start_server_with_env(&[]).await
     }
 
     /// The same with more variables in its environment.
-    pub async fn serve_with(&self, env: &[(&str, &str)]) -> Running {
-        self.serve_as(|command| command.envs(env.iter().copied()).stderr(Stdio::null())).await
+    pub async fn start_server_with_env(&self, env: &[(&str, &str)]) -> ServerProcess {
+        self.start_server_with(|command| command.envs(env.iter().copied()).stderr(Stdio::null())).await
     }
 
     /// The same of a server whose command is changed first.
-    pub async fn serve_as(&self, change: impl FnOnce(&mut Command) -> &mut Command) -> Running {
+    pub async fn start_server_with(
+        &self,
+        change: impl FnOnce(&mut Command) -> &mut Command,
+    ) -> ServerProcess {
         let mut command = self.command(&[]);
         change(&mut command).stdout(Stdio::piped());
         let mut process = command.spawn().expect("the program starts");
         let output = process.stdout.take().expect("its output is piped");
-        let (lines, said) = std::sync::mpsc::channel();
+        let (lines, output_lines) = std::sync::mpsc::channel();
         // Reads on to the end, for a server that writes to a closed pipe may fail.
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
@@ -63,13 +66,13 @@ impl Place {
         });
         let mut banner = String::new();
         wait_for("the last line of the banner", || {
-            banner.extend(said.try_iter().map(|line| line + "\n"));
+            banner.extend(output_lines.try_iter().map(|line| line + "\n"));
             std::future::ready(banner.contains(LAST_LINE).then_some(()))
         })
         .await;
         let address = banner.lines().next().and_then(|line| line.rsplit(' ').next()).expect("its address");
         let http = Http::new(address);
-        let running = Running { process, banner, http };
+        let running = ServerProcess { process, banner, http };
         let ready = async || (running.http.get("/readyz").send().await.status == 200).then_some(());
         wait_for("the server to be ready", ready).await;
         running
@@ -77,13 +80,13 @@ impl Place {
 }
 
 /// What a command said, and how it ended.
-pub struct Finished {
+pub struct ProcessOutput {
     pub status: ExitStatus,
     pub out: String,
     pub err: String,
 }
 
-impl From<Output> for Finished {
+impl From<Output> for ProcessOutput {
     fn from(output: Output) -> Self {
         let text = |bytes| String::from_utf8(bytes).expect("the program writes UTF-8");
         Self { status: output.status, out: text(output.stdout), err: text(output.stderr) }
@@ -91,14 +94,14 @@ impl From<Output> for Finished {
 }
 
 /// A server that runs; killed when this is dropped.
-pub struct Running {
+pub struct ServerProcess {
     process: Child,
     /// What it printed at its start.
     pub banner: String,
     pub http: Http,
 }
 
-impl Running {
+impl ServerProcess {
     /// Sends SIGTERM, and waits for the end.
     pub async fn terminate(mut self) -> ExitStatus {
         let id = self.process.id().to_string();
@@ -114,7 +117,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         // Fails only where the process has ended by itself.
         let _ = self.process.kill();

@@ -49,10 +49,10 @@ impl Browser {
         let profile_flag = format!("--user-data-dir={}", folder.path().join("profile").display());
         let flags: Vec<_> = FLAGS.into_iter().chain([profile_flag.as_str()]).collect();
         let capabilities = json!({ "browserName": "chrome", "goog:chromeOptions": { "args": flags } });
-        let made = driver
+        let created = driver
             .call(Method::POST, "/session", &json!({ "capabilities": { "alwaysMatch": capabilities } }))
             .await;
-        let session = made["sessionId"].as_str().expect("a session has an id").to_owned();
+        let session = created["sessionId"].as_str().expect("a session has an id").to_owned();
         Self { driver, session, _folder: folder }
     }
 
@@ -81,8 +81,8 @@ impl Browser {
     pub async fn wait_for_text(&self, css: &str, text: &str) -> String {
         let look = async || {
             let element = self.find_all(css).await.into_iter().next()?;
-            let shown = element.text().await;
-            shown.contains(text).then_some(shown)
+            let visible = element.text().await;
+            visible.contains(text).then_some(visible)
         };
         wait_for(&format!("{text:?} in {css}"), look).await
     }

@@ -17,9 +17,9 @@ impl TestServer {
     pub async fn book_with(&self, arguments: &Value) -> Value {
         let call = ToolCall::new("book_appointment", arguments);
         self.model.script().queue([Reply::tool_calls([call]), Reply::text("Done.")]);
-        let said = self.tell(WIDGET, "Book it, please").send().await;
-        assert_eq!(said.status, 200, "{}", said.text());
-        said.json()["function_calls"][0]["result"].clone()
+        let response = self.post_message(WIDGET, "Book it, please").send().await;
+        assert_eq!(response.status, 200, "{}", response.text());
+        response.json()["function_calls"][0]["result"].clone()
     }
 
     /// Books a slot; the booking's id.
@@ -38,15 +38,15 @@ impl TestServer {
     }
 
     /// A request of the platform door with the workspace's key and no body.
-    pub async fn ask(&self, method: &str, path: &str) -> Answer {
-        self.call(method, path).bearer(&self.keys.all).send().await
+    pub async fn send_request(&self, method: &str, path: &str) -> Answer {
+        self.request(method, path).bearer(&self.keys.full).send().await
     }
 
     /// Gives the calendar a new address; its path on this server.
     pub async fn calendar_link(&self) -> String {
-        let made = self.ask("POST", &format!("{}/ics_link", self.calendar().await)).await;
-        assert_eq!(made.status, 200, "{}", made.text());
-        let url = made.json()["data"]["ics_url"].as_str().expect("an address").to_owned();
+        let created = self.send_request("POST", &format!("{}/ics_link", self.calendar().await)).await;
+        assert_eq!(created.status, 200, "{}", created.text());
+        let url = created.json()["data"]["ics_url"].as_str().expect("an address").to_owned();
         url.strip_prefix(&self.url()).expect("it is on this server").to_owned()
     }
 }

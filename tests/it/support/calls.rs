@@ -24,27 +24,27 @@ impl<R> Call<R> {
 
 /// All calls of one fake, in order of arrival. Clones share the book.
 pub struct Calls<R> {
-    book: Arc<Mutex<Vec<Call<R>>>>,
+    entries: Arc<Mutex<Vec<Call<R>>>>,
     arrived: watch::Sender<usize>,
 }
 
 impl<R> Clone for Calls<R> {
     fn clone(&self) -> Self {
-        Self { book: Arc::clone(&self.book), arrived: self.arrived.clone() }
+        Self { entries: Arc::clone(&self.entries), arrived: self.arrived.clone() }
     }
 }
 
 impl<R: Clone> Calls<R> {
     pub fn new() -> Self {
-        Self { book: Arc::default(), arrived: watch::Sender::new(0) }
+        Self { entries: Arc::default(), arrived: watch::Sender::new(0) }
     }
 
     /// Enters a call; it ends when what is returned is dropped.
     pub fn begin(&self, request: R) -> OpenCall<R> {
-        let mut book = self.lock();
-        let index = book.len();
-        book.push(Call { request, began: Instant::now(), ended: None });
-        drop(book);
+        let mut entries = self.lock();
+        let index = entries.len();
+        entries.push(Call { request, began: Instant::now(), ended: None });
+        drop(entries);
         self.arrived.send_replace(index + 1);
         OpenCall { calls: self.clone(), index }
     }
@@ -54,9 +54,9 @@ impl<R: Clone> Calls<R> {
     }
 
     /// Returns when `count` calls or more have arrived since the start, with all of them.
-    pub async fn arrived(&self, count: usize) -> Vec<Call<R>> {
+    pub async fn wait_for_count(&self, count: usize) -> Vec<Call<R>> {
         let mut arrived = self.arrived.subscribe();
-        within(&format!("{count} calls"), arrived.wait_for(|seen| *seen >= count))
+        within(&format!("{count} calls"), arrived.wait_for(|arrivals| *arrivals >= count))
             .await
             .expect("the fake is alive");
         self.all()
@@ -64,9 +64,12 @@ impl<R: Clone> Calls<R> {
 
     /// Pairs of calls (their places in [`Self::all`]) of one key that were under way at once. Keyless calls are left out.
     pub fn overlaps<K: PartialEq>(&self, key: impl Fn(&R) -> Option<K>) -> Vec<(usize, usize)> {
-        let book = self.lock();
-        let keyed: Vec<_> =
-            book.iter().enumerate().filter_map(|(at, call)| Some((at, key(&call.request)?, call))).collect();
+        let entries = self.lock();
+        let keyed: Vec<_> = entries
+            .iter()
+            .enumerate()
+            .filter_map(|(at, call)| Some((at, key(&call.request)?, call)))
+            .collect();
         let mut pairs = Vec::new();
         for (nth, (at, key, call)) in keyed.iter().enumerate() {
             for (later_at, later_key, later) in &keyed[nth + 1..] {
@@ -79,7 +82,7 @@ impl<R: Clone> Calls<R> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Call<R>>> {
-        self.book.lock().expect("no call panics while it writes the book")
+        self.entries.lock().expect("no call panics while it writes the book")
     }
 }
 

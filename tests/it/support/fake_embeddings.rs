@@ -25,7 +25,7 @@ impl FakeEmbeddings {
     /// Embeds whatever it is sent, until it is told otherwise.
     pub async fn start() -> Self {
         let fake = FakeTool::start().await;
-        fake.script().otherwise(embed);
+        fake.script().respond_with(embed);
         Self(fake)
     }
 
@@ -43,12 +43,12 @@ impl FakeEmbeddings {
 
     /// Every call gets this status.
     pub fn always(&self, status: StatusCode) {
-        self.script().otherwise(move |_| ToolReply::status(status));
+        self.script().respond_with(move |_| ToolReply::status(status));
     }
 
     /// It embeds again.
     pub fn recover(&self) {
-        self.script().otherwise(embed);
+        self.script().respond_with(embed);
     }
 
     /// All texts that it was sent, in order.
@@ -96,8 +96,8 @@ fn vector(text: &str, dimension: usize) -> Vec<f32> {
         let word = SAME.iter().find(|(same, _)| *same == word).map_or(word, |(_, word)| word);
         let mut hasher = DefaultHasher::new();
         word.hash(&mut hasher);
-        let place = usize::try_from(hasher.finish() % 1_000_003).expect("a small number") % dimension;
-        vector[place] += 1.0;
+        let component = usize::try_from(hasher.finish() % 1_000_003).expect("a small number") % dimension;
+        vector[component] += 1.0;
     }
     vector
 }

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use serde_json::{Value, json};
 
 use super::calls::Calls;
-use super::router_server::Served;
+use super::router_server::RouterServer;
 use super::script::{Gate, Script};
 
 #[derive(Clone, Debug)]
@@ -68,14 +68,14 @@ impl ToolReply {
     }
 
     /// The answer comes when the test opens the gate.
-    pub fn held_by(mut self, gate: &Gate) -> Self {
+    pub fn gated_by(mut self, gate: &Gate) -> Self {
         self.gate = Some(gate.clone());
         self
     }
 }
 
 pub struct FakeTool {
-    served: Served,
+    server: RouterServer,
     endpoint: Arc<Endpoint>,
 }
 
@@ -90,17 +90,17 @@ impl FakeTool {
         let script = Script::new(|_: &ToolRequest| ToolReply::json(&json!({ "ok": true })));
         let endpoint = Arc::new(Endpoint { calls: Calls::new(), script });
         let router = Router::new().fallback(answer).with_state(Arc::clone(&endpoint));
-        Self { served: Served::start(router).await, endpoint }
+        Self { server: RouterServer::start(router).await, endpoint }
     }
 
     /// The address of a path (with its leading slash) here.
     pub fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.served.url())
+        format!("{}{path}", self.server.url())
     }
 
     /// `host:port`, as an allow-list of hosts names it.
     pub fn host(&self) -> String {
-        self.served.address().to_string()
+        self.server.address().to_string()
     }
 
     pub fn script(&self) -> &Script<ToolRequest, ToolReply> {
@@ -119,7 +119,7 @@ async fn answer(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Resp
     let open = endpoint.calls.begin(request.clone());
     let reply = endpoint.script.next(&request);
     if let Some(gate) = &reply.gate {
-        gate.passed().await;
+        gate.wait_until_open().await;
     }
     tokio::time::sleep(reply.delay).await;
     drop(open);

@@ -40,21 +40,21 @@ impl Http {
 
 /// A reqwest client for this machine alone: no proxy of the environment, no certificates to be found.
 pub fn client() -> reqwest::Client {
-    local().build().expect("a client without certificates")
+    client_builder().build().expect("a client without certificates")
 }
 
 /// The same, that speaks HTTP/2 alone.
-pub fn client_of_http_2() -> reqwest::Client {
-    local().http2_prior_knowledge().build().expect("a client without certificates")
+pub fn http2_client() -> reqwest::Client {
+    client_builder().http2_prior_knowledge().build().expect("a client without certificates")
 }
 
 /// The same, with a window of no size: it takes the head of an answer, and nothing of its body.
-pub fn client_that_takes_nothing() -> reqwest::Client {
-    let client = local().http2_prior_knowledge().http2_initial_stream_window_size(0);
+pub fn zero_window_http2_client() -> reqwest::Client {
+    let client = client_builder().http2_prior_knowledge().http2_initial_stream_window_size(0);
     client.build().expect("a client without certificates")
 }
 
-fn local() -> reqwest::ClientBuilder {
+fn client_builder() -> reqwest::ClientBuilder {
     install_tls_provider();
     reqwest::Client::builder().no_proxy().tls_certs_only([]).redirect(reqwest::redirect::Policy::none())
 }

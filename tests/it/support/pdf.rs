@@ -3,17 +3,17 @@
 /// A file of these objects, numbered from 1, of which the first is its catalogue.
 pub fn of_objects(objects: &[Vec<u8>]) -> Vec<u8> {
     let mut file = b"%PDF-1.4\n".to_vec();
-    let mut places = Vec::new();
+    let mut positions = Vec::new();
     for (number, object) in (1..).zip(objects) {
-        places.push(file.len());
+        positions.push(file.len());
         file.extend(format!("{number} 0 obj\n").bytes());
         file.extend(object);
         file.extend(b"\nendobj\n");
     }
     let start = file.len();
     file.extend(format!("xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1).bytes());
-    for place in places {
-        file.extend(format!("{place:010} 00000 n \n").bytes());
+    for position in positions {
+        file.extend(format!("{position:010} 00000 n \n").bytes());
     }
     let size = objects.len() + 1;
     file.extend(format!("trailer<</Size {size}/Root 1 0 R>>\nstartxref\n{start}\n%%EOF\n").bytes());

@@ -23,9 +23,9 @@ impl Database {
     pub async fn copy_of(template: &Template) -> Self {
         let cluster = cluster();
         let mut maintenance = connect(&cluster).await.expect("the cluster accepts a connection");
-        let made = made_template(template, &cluster, &mut maintenance).await;
+        let template_name = ensure_template(template, &cluster, &mut maintenance).await;
         let name = format!("t_{}", Uuid::new_v4().simple());
-        execute(&mut maintenance, format!("create database {name} template {made}")).await;
+        execute(&mut maintenance, format!("create database {name} template {template_name}")).await;
         maintenance.close().await.expect("the connection closes");
         Self { cluster, name }
     }
@@ -68,7 +68,7 @@ async fn connect(cluster: &Url) -> sqlx::Result<PgConnection> {
 }
 
 /// The first process migrates it under another name while the rest wait for the lock, so that a template is whole or absent.
-async fn made_template(template: &Template, cluster: &Url, maintenance: &mut PgConnection) -> String {
+async fn ensure_template(template: &Template, cluster: &Url, maintenance: &mut PgConnection) -> String {
     let name = format!("t_{}", template.versioned_name());
     let unfinished = format!("{name}_unfinished");
     sqlx::query("select pg_advisory_lock($1)")
@@ -76,12 +76,12 @@ async fn made_template(template: &Template, cluster: &Url, maintenance: &mut PgC
         .execute(&mut *maintenance)
         .await
         .expect("the lock");
-    let made: bool = sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
+    let exists: bool = sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
         .bind(&name)
         .fetch_one(&mut *maintenance)
         .await
         .expect("the list of databases");
-    if !made {
+    if !exists {
         execute(maintenance, format!("drop database if exists {unfinished} with (force)")).await;
         execute(maintenance, format!("create database {unfinished}")).await;
         (template.migrate)(url_of(cluster, &unfinished)).await.expect("the template is migrated");

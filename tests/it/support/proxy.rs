@@ -8,10 +8,10 @@ use tokio::task::JoinHandle;
 use url::Url;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Line {
-    Works,
+pub enum LinkState {
+    Up,
     /// Nobody is there: connections break, and new ones end at once.
-    Away,
+    Down,
     /// Nothing moves, as if the other side had been stopped; it goes on where it stood.
     Frozen,
     /// What is sent is lost, and the connections with it, though nobody says so.
@@ -20,29 +20,29 @@ pub enum Line {
 
 pub struct Proxy {
     url: String,
-    line: watch::Sender<Line>,
+    state: watch::Sender<LinkState>,
     task: JoinHandle<()>,
 }
 
 impl Proxy {
     /// Before the database at a URL.
-    pub async fn before(url: &str) -> Self {
+    pub async fn start(url: &str) -> Self {
         let mut url = Url::parse(url).expect("a URL");
         let host = url.host_str().expect("a host").to_owned();
         let target = format!("{host}:{}", url.port().expect("a port"));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a spare port");
         let port = listener.local_addr().expect("a bound listener has an address").port();
         url.set_port(Some(port)).expect("a URL with a host");
-        let line = watch::Sender::new(Line::Works);
-        let seen = line.clone();
+        let state = watch::Sender::new(LinkState::Up);
+        let shared_state = state.clone();
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                if *seen.borrow() != Line::Away {
-                    tokio::spawn(join(client, target.clone(), seen.subscribe()));
+                if *shared_state.borrow() != LinkState::Down {
+                    tokio::spawn(relay(client, target.clone(), shared_state.subscribe()));
                 }
             }
         });
-        Self { url: url.into(), line, task }
+        Self { url: url.into(), state, task }
     }
 
     /// As `DATABASE_URL` has it.
@@ -50,8 +50,8 @@ impl Proxy {
         &self.url
     }
 
-    pub fn set(&self, line: Line) {
-        self.line.send_replace(line);
+    pub fn set(&self, state: LinkState) {
+        self.state.send_replace(state);
     }
 }
 
@@ -61,19 +61,19 @@ impl Drop for Proxy {
     }
 }
 
-async fn join(client: TcpStream, target: String, mut line: watch::Receiver<Line>) {
+async fn relay(client: TcpStream, target: String, mut state: watch::Receiver<LinkState>) {
     let Ok(server) = TcpStream::connect(target).await else { return };
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-    let there = pump(from_client, to_server, line.clone());
-    let back = pump(from_server, to_client, line.clone());
+    let there = pump(from_client, to_server, state.clone());
+    let back = pump(from_server, to_client, state.clone());
     tokio::select! {
         () = there => {}
         () = back => {}
-        _ = line.wait_for(|line| *line == Line::Away) => {}
+        _ = state.wait_for(|state| *state == LinkState::Down) => {}
     }
 }
 
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut line: watch::Receiver<Line>) {
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut state: watch::Receiver<LinkState>) {
     let mut bytes = vec![0; 65_536];
     let mut is_lost = false;
     loop {
@@ -82,13 +82,15 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut line: watch::
                 Ok(count @ 1..) => count,
                 _ => return,
             },
-            _ = line.wait_for(|line| *line == Line::BlackHole), if !is_lost => {
+            _ = state.wait_for(|state| *state == LinkState::BlackHole), if !is_lost => {
                 is_lost = true;
                 continue;
             }
         };
-        let Ok(now) = line.wait_for(|line| *line != Line::Frozen).await.map(|line| *line) else { return };
-        is_lost |= now == Line::BlackHole;
+        let Ok(now) = state.wait_for(|state| *state != LinkState::Frozen).await.map(|state| *state) else {
+            return;
+        };
+        is_lost |= now == LinkState::BlackHole;
         if !is_lost && to.write_all(&bytes[..count]).await.is_err() {
             return;
         }

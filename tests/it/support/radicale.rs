@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use super::calls::Calls;
 use super::http::client;
-use super::router_server::Served;
+use super::router_server::RouterServer;
 use super::script::{Gate, Script};
 use super::wait::wait_for;
 
@@ -51,14 +51,14 @@ impl Radicale {
         command.args(["-m", "radicale", "--config"]).arg(path("settings")).stderr(Stdio::piped());
         let mut process = command.spawn().expect("Radicale starts");
         let output = process.stderr.take().expect("its output is piped");
-        let (lines, said) = std::sync::mpsc::channel();
+        let (lines, output_lines) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 let _ = lines.send(line);
             }
         });
         let address = wait_for("Radicale's address", || {
-            let found = said.try_iter().find_map(|line| {
+            let found = output_lines.try_iter().find_map(|line| {
                 let (_, rest) = line.split_once("Listening on '")?;
                 Some(rest.trim_end_matches('\'').to_owned())
             });
@@ -66,8 +66,8 @@ impl Radicale {
         })
         .await;
         let radicale = Self { process, address, client: client(), _folder: folder };
-        let made = radicale.send("MKCALENDAR", "", &[], String::new()).await.0;
-        assert_eq!(made, StatusCode::CREATED);
+        let created = radicale.send("MKCALENDAR", "", &[], String::new()).await.0;
+        assert_eq!(created, StatusCode::CREATED);
         radicale
     }
 
@@ -166,7 +166,7 @@ pub enum Line {
 
 /// Stands before a server, and does to each request what a script says of its method.
 pub struct Between {
-    served: Served,
+    server: RouterServer,
     inner: Arc<Inner>,
 }
 
@@ -181,15 +181,15 @@ impl Between {
         let (radicale, script) = (Arc::clone(radicale), Script::new(|_: &Method| Line::Through));
         let inner = Arc::new(Inner { radicale, calls: Calls::new(), script });
         let router = Router::new().fallback(pass).with_state(Arc::clone(&inner));
-        Self { served: Served::start(router).await, inner }
+        Self { server: RouterServer::start(router).await, inner }
     }
 
     pub fn host(&self) -> String {
-        self.served.address().to_string()
+        self.server.address().to_string()
     }
 
     pub fn url(&self) -> String {
-        format!("{}/{OWNER}/work/", self.served.url())
+        format!("{}/{OWNER}/work/", self.server.url())
     }
 
     pub fn script(&self) -> &Script<Method, Line> {
@@ -226,7 +226,7 @@ async fn pass(State(inner): State<Arc<Inner>>, request: Request) -> Response {
     let body = sent.bytes().await.expect("a body");
     drop(open);
     match line {
-        Line::Held(gate) => gate.passed().await,
+        Line::Held(gate) => gate.wait_until_open().await,
         Line::Lost(status) => return answer(status, HeaderMap::new(), Bytes::new()),
         _ => {}
     }

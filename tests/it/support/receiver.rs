@@ -21,7 +21,7 @@ use super::server::{Setup, TestServer};
 pub struct FakeReceiver(FakeTool);
 
 /// An endpoint of the workspace.
-pub struct Hook {
+pub struct TestEndpoint {
     pub account: Account,
     pub id: EndpointId,
     /// `whsec_…`.
@@ -40,8 +40,8 @@ impl FakeReceiver {
     }
 
     /// Makes an endpoint of this server that is sent all events to a path of this receiver.
-    pub async fn hook(&self, server: &TestServer, db: &TestDb, path: &str) -> Hook {
-        hook(server, db, self.0.url(path)).await
+    pub async fn create_endpoint(&self, server: &TestServer, db: &TestDb, path: &str) -> TestEndpoint {
+        create_endpoint(server, db, self.0.url(path)).await
     }
 
     pub fn script(&self) -> &Script<ToolRequest, ToolReply> {
@@ -60,20 +60,20 @@ impl FakeReceiver {
 }
 
 /// Makes an endpoint that is sent all events.
-pub async fn hook(server: &TestServer, db: &TestDb, url: String) -> Hook {
+pub async fn create_endpoint(server: &TestServer, db: &TestDb, url: String) -> TestEndpoint {
     let id = "replace(cast(id as text), '-', '')";
     let id = if server.db().is_shared() { id } else { "hex(id)" };
-    let workspace = seed::texts(db, &format!("select {id} from workspaces where slug = 'demo'")).await;
+    let workspace = seed::query_texts(db, &format!("select {id} from workspaces where slug = 'demo'")).await;
     let workspace = WorkspaceId(Uuid::parse_str(&workspace[0]).unwrap());
     let account = Account { workspace, key: KeyId(Uuid::nil()), scopes: Vec::new() };
-    let wanted = CreateEndpoint { url, types: Vec::new(), description: None, secret: None };
-    let made = webhook_endpoints::create(server.services(), &account, wanted).await.unwrap();
-    let EndpointAndSecret { endpoint, secret } = made;
-    Hook { account, id: endpoint.id, secret: secret.expose_secret().to_owned() }
+    let request = CreateEndpoint { url, types: Vec::new(), description: None, secret: None };
+    let created = webhook_endpoints::create(server.services(), &account, request).await.unwrap();
+    let EndpointAndSecret { endpoint, secret } = created;
+    TestEndpoint { account, id: endpoint.id, secret: secret.expose_secret().to_owned() }
 }
 
 /// Takes connections, reads a little, and hangs up; its address.
-pub async fn hangs_up() -> String {
+pub async fn start_disconnecting_server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -86,15 +86,15 @@ pub async fn hangs_up() -> String {
 }
 
 /// Answers 200 and the beginning of a body whose rest never comes; its address.
-pub async fn drips() -> String {
+pub async fn start_stalling_server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
-        let mut held = Vec::new();
+        let mut open_sockets = Vec::new();
         while let Ok((mut socket, _)) = listener.accept().await {
             let _ = socket.read(&mut [0; 8192]).await;
             let _ = socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nTo be").await;
-            held.push(socket);
+            open_sockets.push(socket);
         }
     });
     format!("http://{address}/")

@@ -6,12 +6,12 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-pub struct Served {
+pub struct RouterServer {
     address: SocketAddr,
     task: JoinHandle<()>,
 }
 
-impl Served {
+impl RouterServer {
     pub async fn start(router: Router) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a spare port");
         let address = listener.local_addr().expect("a bound listener has an address");
@@ -30,7 +30,7 @@ impl Served {
     }
 }
 
-impl Drop for Served {
+impl Drop for RouterServer {
     fn drop(&mut self) {
         self.task.abort();
     }

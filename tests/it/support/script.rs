@@ -5,16 +5,16 @@ use std::sync::Mutex;
 
 use tokio::sync::watch;
 
-type Otherwise<R, A> = Box<dyn FnMut(&R) -> A + Send>;
+type Fallback<R, A> = Box<dyn FnMut(&R) -> A + Send>;
 
 pub struct Script<R, A> {
     queue: Mutex<VecDeque<A>>,
-    otherwise: Mutex<Otherwise<R, A>>,
+    fallback: Mutex<Fallback<R, A>>,
 }
 
 impl<R, A> Script<R, A> {
-    pub fn new(otherwise: impl FnMut(&R) -> A + Send + 'static) -> Self {
-        Self { queue: Mutex::default(), otherwise: Mutex::new(Box::new(otherwise)) }
+    pub fn new(fallback: impl FnMut(&R) -> A + Send + 'static) -> Self {
+        Self { queue: Mutex::default(), fallback: Mutex::new(Box::new(fallback)) }
     }
 
     /// The next calls get these, in order.
@@ -23,15 +23,15 @@ impl<R, A> Script<R, A> {
     }
 
     /// Calls that find the queue empty get what this makes of them.
-    pub fn otherwise(&self, make: impl FnMut(&R) -> A + Send + 'static) {
-        *self.otherwise.lock().expect("the closure is whole") = Box::new(make);
+    pub fn respond_with(&self, make: impl FnMut(&R) -> A + Send + 'static) {
+        *self.fallback.lock().expect("the closure is whole") = Box::new(make);
     }
 
     pub fn next(&self, request: &R) -> A {
         if let Some(reply) = self.queue.lock().expect("the queue is whole").pop_front() {
             return reply;
         }
-        self.otherwise.lock().expect("the closure is whole")(request)
+        self.fallback.lock().expect("the closure is whole")(request)
     }
 }
 
@@ -49,7 +49,7 @@ impl Gate {
         self.0.send_replace(true);
     }
 
-    pub async fn passed(&self) {
+    pub async fn wait_until_open(&self) {
         let mut opened = self.0.subscribe();
         opened.wait_for(|opened| *opened).await.expect("this gate still exists");
     }

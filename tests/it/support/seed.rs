@@ -1,4 +1,4 @@
-//! Rows that a test of the store needs before it begins, and a look at what is there after.
+//! Test data written directly into the database, and queries of its state.
 
 use std::str::FromStr;
 
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::db::{Backend, TestDb};
 
-/// A tenant with one of each thing that admission looks at.
+/// A workspace with one of each resource that admission reads.
 #[derive(Clone, Copy, Debug)]
 pub struct Seed {
     pub workspace: WorkspaceId,
@@ -18,7 +18,7 @@ pub struct Seed {
     pub calendar: CalendarId,
 }
 
-/// Makes a workspace with this balance, in millionths; a reply of type `api` costs 10,000 too.
+/// Creates a workspace with this balance, in micro-dollars; a reply costs 10,000 in every type of conversation.
 pub async fn workspace(db: &TestDb, balance: i64) -> Seed {
     let [workspace, assistant, calendar, endpoint] = std::array::from_fn(|_| Uuid::new_v4());
     let [w, a, c, e] = [workspace, assistant, calendar, endpoint].map(|id| literal(db, id));
@@ -50,7 +50,7 @@ pub async fn workspace(db: &TestDb, balance: i64) -> Seed {
     }
 }
 
-/// An id as a literal of the database's SQL.
+/// An id as an SQL literal.
 pub fn literal(db: &TestDb, id: Uuid) -> String {
     match db.backend() {
         Backend::Postgres => format!("'{id}'"),
@@ -58,7 +58,7 @@ pub fn literal(db: &TestDb, id: Uuid) -> String {
     }
 }
 
-/// An expression of the database's SQL that makes an id.
+/// An SQL expression that generates an id.
 pub fn random_id(db: &TestDb) -> &'static str {
     match db.backend() {
         Backend::Postgres => "gen_random_uuid()",
@@ -66,7 +66,7 @@ pub fn random_id(db: &TestDb) -> &'static str {
     }
 }
 
-/// Runs statements on a connection of their own.
+/// Runs statements on a new connection.
 pub async fn execute(db: &TestDb, statements: &str) {
     let done = async {
         let statements = sqlx::raw_sql(AssertSqlSafe(statements));
@@ -84,7 +84,7 @@ pub async fn execute(db: &TestDb, statements: &str) {
 }
 
 /// The first column of each row, as text.
-pub async fn texts(db: &TestDb, select: &str) -> Vec<String> {
+pub async fn query_texts(db: &TestDb, select: &str) -> Vec<String> {
     let query = sqlx::raw_sql(AssertSqlSafe(select));
     if db.backend() == Backend::Postgres {
         let mut connection = PgConnectOptions::from_str(&db.url()).unwrap().connect().await.unwrap();
@@ -97,37 +97,45 @@ pub async fn texts(db: &TestDb, select: &str) -> Vec<String> {
     }
 }
 
-/// One number.
-pub async fn number(db: &TestDb, select: &str) -> i64 {
-    let found = texts(db, &format!("select cast(({select}) as text)")).await;
+/// The number that a query returns.
+pub async fn query_number(db: &TestDb, select: &str) -> i64 {
+    let found = query_texts(db, &format!("select cast(({select}) as text)")).await;
     found[0].parse().unwrap()
 }
 
-const TABLES: [&str; 14] = [
-    "workspace_state",
-    "conversations",
-    "widget_links",
-    "messages",
-    "turns",
-    "journal",
-    "bookings",
-    "calendar_links",
-    "ledger",
-    "events",
-    "deliveries",
-    "idempotency",
-    "processes",
-    "cancellations",
-];
+/// Lists the tables. It leaves out the migrations and the shadow tables of SQLite's full-text index.
+pub fn list_tables_statement(backend: Backend) -> &'static str {
+    match backend {
+        Backend::Postgres => {
+            "select table_name::text from information_schema.tables \
+             where table_schema = current_schema() and table_name not like '\\_sqlx%' order by 1"
+        }
+        Backend::Sqlite => {
+            "select name from sqlite_schema where type = 'table' and name not like 'sqlite\\_%' escape '\\' \
+             and name not like '\\_sqlx%' escape '\\' and name not like 'passage\\_search%' escape '\\' order by 1"
+        }
+    }
+}
 
-/// All that a refusal must leave as it is.
+/// Sets the time of `store_now()` of a PostgreSQL database to an SQL expression, in microseconds since 1970.
+pub async fn set_store_clock(db: &TestDb, micros: &str) {
+    if db.backend() == Backend::Postgres {
+        let function = format!(
+            "create or replace function store_now() returns bigint language sql volatile as $$ select {micros} $$"
+        );
+        execute(db, &function).await;
+    }
+}
+
+/// Every row of every table: equal before and after an operation that changes nothing.
 pub async fn contents(db: &TestDb) -> Vec<String> {
     let mut all = Vec::new();
-    for table in TABLES {
+    for table in query_texts(db, list_tables_statement(db.backend())).await {
         let row = match db.backend() {
             Backend::Postgres => "t::text".to_owned(),
             Backend::Sqlite => {
-                let columns = texts(db, &format!("select name from pragma_table_info('{table}')")).await;
+                let columns =
+                    query_texts(db, &format!("select name from pragma_table_info('{table}')")).await;
                 columns
                     .iter()
                     .map(|name| format!("quote(\"{name}\")"))
@@ -135,13 +143,13 @@ pub async fn contents(db: &TestDb) -> Vec<String> {
                     .join(" || ' ' || ")
             }
         };
-        let rows = texts(db, &format!("select {row} from {table} t order by 1")).await;
+        let rows = query_texts(db, &format!("select {row} from {table} t order by 1")).await;
         all.extend(rows.into_iter().map(|row| format!("{table}: {row}")));
     }
     all
 }
 
-/// What must hold whatever was done, in every workspace at once.
+/// Checks the invariants of all workspaces.
 pub async fn assert_invariants(db: &TestDb) {
     let broken = [
         (
@@ -181,19 +189,19 @@ pub async fn assert_invariants(db: &TestDb) {
              and state in ('waiting', 'queued', 'running'))",
         ),
         (
-            "only the oldest open turn is on",
+            "only the oldest open turn of a conversation is queued or running",
             "select count(*) from turns t where state in ('queued', 'running') and exists \
             (select 1 from turns o where o.workspace_id = t.workspace_id and o.conversation_id = t.conversation_id \
              and o.position < t.position and o.state in ('waiting', 'queued', 'running'))",
         ),
         (
-            "the oldest open turn is on",
+            "the oldest open turn of a conversation is not waiting",
             "select count(*) from turns t where state = 'waiting' and not exists \
             (select 1 from turns o where o.workspace_id = t.workspace_id and o.conversation_id = t.conversation_id \
              and o.position < t.position and o.state in ('waiting', 'queued', 'running'))",
         ),
         (
-            "who runs has an owner, and only they",
+            "a turn has an owner exactly while it runs",
             "select count(*) from turns where (state = 'running') <> (owner is not null)",
         ),
         (
@@ -209,6 +217,6 @@ pub async fn assert_invariants(db: &TestDb) {
         ),
     ];
     for (what, count) in broken {
-        assert_eq!(number(db, count).await, 0, "{what}");
+        assert_eq!(query_number(db, count).await, 0, "{what}");
     }
 }

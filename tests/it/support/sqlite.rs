@@ -15,9 +15,9 @@ pub struct Folder(TempDir);
 
 impl Folder {
     pub async fn copy_of(template: &Template) -> Self {
-        let made = made_template(template).await;
+        let template_file = ensure_template(template).await;
         let folder = tempfile::tempdir().expect("a temporary folder");
-        std::fs::copy(made, folder.path().join("test.sqlite")).expect("the template is copied");
+        std::fs::copy(template_file, folder.path().join("test.sqlite")).expect("the template is copied");
         Self(folder)
     }
 
@@ -31,11 +31,11 @@ fn url_of(file: &Path) -> String {
 }
 
 /// Each process that finds no template makes one aside and renames it into place, so that none sees half a file.
-async fn made_template(template: &Template) -> PathBuf {
+async fn ensure_template(template: &Template) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let place = folder.join(format!("{}.template.sqlite", template.versioned_name()));
-    if place.exists() {
-        return place;
+    let path = folder.join(format!("{}.template.sqlite", template.versioned_name()));
+    if path.exists() {
+        return path;
     }
     remove_stale(folder);
     let aside = tempfile::tempdir_in(folder).expect("a temporary folder");
@@ -44,8 +44,8 @@ async fn made_template(template: &Template) -> PathBuf {
     (template.migrate)(url_of(&file)).await.expect("the template is migrated");
     let log = std::fs::metadata(file.with_extension("sqlite-wal")).map_or(0, |log| log.len());
     assert_eq!(log, 0, "the migration left a connection open: part of the schema is not in the file yet");
-    std::fs::rename(&file, &place).expect("the template is put in place");
-    place
+    std::fs::rename(&file, &path).expect("the template is put in place");
+    path
 }
 
 fn remove_stale(folder: &Path) {

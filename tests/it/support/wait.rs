@@ -5,35 +5,35 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// Longer than anything on a busy machine, shorter than the runner's patience: it is reached by a failing test only.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Waits until `condition` gives a value, and returns it. Panics with `what` after [`PATIENCE`].
+/// Waits until `condition` gives a value, and returns it. Panics with `what` after [`WAIT_TIMEOUT`].
 pub async fn wait_for<T, C>(what: &str, condition: impl FnMut() -> C) -> T
 where
     C: Future<Output = Option<T>>,
 {
-    wait_at_most(PATIENCE, what, condition).await
+    wait_at_most(WAIT_TIMEOUT, what, condition).await
 }
 
 /// The same with a patience of its own, for what takes longer by its nature.
-pub async fn wait_at_most<T, C>(patience: Duration, what: &str, mut condition: impl FnMut() -> C) -> T
+pub async fn wait_at_most<T, C>(timeout: Duration, what: &str, mut condition: impl FnMut() -> C) -> T
 where
     C: Future<Output = Option<T>>,
 {
     let begun = Instant::now();
     let mut tick = interval(Duration::from_millis(5));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while begun.elapsed() < patience {
+    while begun.elapsed() < timeout {
         tick.tick().await;
         if let Some(value) = condition().await {
             return value;
         }
     }
-    panic!("waited {patience:?} in vain for {what}");
+    panic!("waited {timeout:?} in vain for {what}");
 }
 
-/// Awaits `future` for at most [`PATIENCE`], then panics with `what`.
+/// Awaits `future` for at most [`WAIT_TIMEOUT`], then panics with `what`.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let outcome = tokio::time::timeout(PATIENCE, future).await;
-    outcome.unwrap_or_else(|_| panic!("waited {PATIENCE:?} in vain for {what}"))
+    let outcome = tokio::time::timeout(WAIT_TIMEOUT, future).await;
+    outcome.unwrap_or_else(|_| panic!("waited {WAIT_TIMEOUT:?} in vain for {what}"))
 }

@@ -52,14 +52,14 @@ auto_create_conversations = false
 #[derive(Clone, Debug)]
 pub struct Keys {
     /// Of the workspace, with all scopes.
-    pub all: String,
+    pub full: String,
     /// Of the workspace, with the scope `read` alone.
-    pub reading: String,
+    pub read_only: String,
     /// Of the workspace, past its time.
     pub expired: String,
     pub revoked: String,
     /// Of the other workspace, with all scopes.
-    pub foreign: String,
+    pub other_workspace: String,
 }
 
 /// A secret of the environment that a workspace file is applied in: what no test may find where it does not belong.
@@ -86,7 +86,7 @@ pub async fn try_apply(
     let ids = IdGenerator::random();
     let allow_hosts = AllowHosts::parse([tool.host()]).expect("a host and its port");
     let outbound = GuardedClient::new(allow_hosts.clone()).expect("the client can be set up");
-    let site = ApplyContext {
+    let context = ApplyContext {
         db,
         clock,
         ids: &ids,
@@ -98,7 +98,7 @@ pub async fn try_apply(
         has_connection: &|_| true,
         secret: &secret,
     };
-    apply_workspace::apply(&site, file, Mode::Apply).await
+    apply_workspace::apply(&context, file, Mode::Apply).await
 }
 
 /// Applies a workspace file and the other tenant's, and makes the keys.
@@ -120,10 +120,10 @@ pub async fn apply(db: &Db, clock: &dyn Clock, tool: &FakeTool, file: &str) -> K
     let (revoked, ApiKey { id, .. }) = make("demo", &[], None).await;
     keys::revoke(db, clock, id).await.expect("the key is revoked");
     Keys {
-        all: make("demo", &[], None).await.0,
-        reading: make("demo", &[Scope::Read], None).await.0,
+        full: make("demo", &[], None).await.0,
+        read_only: make("demo", &[Scope::Read], None).await.0,
         expired: make("demo", &[], Some(Duration::ZERO)).await.0,
         revoked,
-        foreign: make("other", &[], None).await.0,
+        other_workspace: make("other", &[], None).await.0,
     }
 }

@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::db::{Backend, TestDb};
+use super::db::TestDb;
 use super::seed::{self, Seed};
 use super::store;
 use super::wait::within;
@@ -64,7 +64,7 @@ impl Process {
 
     pub async fn start_with(test: &TestDb, db: Db, bounds: Bounds, max_in_flight: usize) -> Self {
         let clock = Arc::new(FixedClock::at("2026-03-16T10:00:00Z".parse().unwrap()));
-        set_store_clock(test, clock.now()).await;
+        seed::set_store_clock(test, &format!("{}::bigint", clock.now().0)).await;
         let slots = Slots::new(SlotLimits { max_in_flight, per_workspace: None });
         let (effects, received) = mpsc::unbounded_channel();
         let (lease, has_lease) = lease_channel();
@@ -88,9 +88,9 @@ impl Process {
     }
 
     /// Moves the clock of the process and of the store.
-    pub async fn advance(&self, test: &TestDb, by: Duration) {
+    pub async fn advance_clock(&self, test: &TestDb, by: Duration) {
         self.clock.advance(by);
-        set_store_clock(test, self.clock.now()).await;
+        seed::set_store_clock(test, &format!("{}::bigint", self.clock.now().0)).await;
     }
 
     pub async fn conversation(&self, seed: &Seed, kind: ConversationKind) -> Conversation {
@@ -138,16 +138,6 @@ impl Process {
         }
         effects.extend(std::iter::from_fn(|| self.effects.try_recv().ok()).filter(is_on_a_turn));
         effects
-    }
-}
-
-async fn set_store_clock(db: &TestDb, now: Micros) {
-    if db.backend() == Backend::Postgres {
-        let function = format!(
-            "create or replace function store_now() returns bigint language sql volatile as $$ select {}::bigint $$",
-            now.0
-        );
-        seed::execute(db, &function).await;
     }
 }
 

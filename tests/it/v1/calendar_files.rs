@@ -12,7 +12,7 @@ use crate::support::server::{Setup, TestServer};
 use crate::support::store;
 
 async fn read(server: &TestServer, path: &str) -> Answer {
-    server.call("GET", path).send().await
+    server.request("GET", path).send().await
 }
 
 both_backends!(
@@ -32,8 +32,8 @@ both_backends!(
         assert_eq!((file.status, file.header("content-type")), (200, Some("text/calendar; charset=utf-8")));
         assert!(file.text().contains("\r\nSUMMARY:Demo\r\n"), "{}", file.text());
         assert!(file.text().contains("\r\nDTSTART:20260316T130000Z\r\n"), "{}", file.text());
-        let told = server.get(&calendar).await.json()["data"]["ics_url"].clone();
-        assert_eq!(told, json!(format!("{}{first}", server.url())));
+        let address = server.get(&calendar).await.json()["data"]["ics_url"].clone();
+        assert_eq!(address, json!(format!("{}{first}", server.url())));
 
         let second = server.calendar_link().await;
         assert_ne!(first, second);
@@ -41,7 +41,7 @@ both_backends!(
         assert_eq!(read(&server, &second).await.text(), file.text());
 
         for _ in 0..2 {
-            let removed = server.ask("DELETE", &format!("{calendar}/ics_link")).await;
+            let removed = server.send_request("DELETE", &format!("{calendar}/ics_link")).await;
             assert_eq!((removed.status, &removed.json()["data"]["ics_url"]), (200, &Value::Null));
         }
         assert_eq!(read(&server, &second).await.status, 404);
@@ -54,14 +54,14 @@ both_backends!(
         let path = server.calendar_link().await;
         let file = read(&server, &path).await;
         let tag = file.header("etag").unwrap().to_owned();
-        let again = async || server.call("GET", &path).header("if-none-match", &tag).send().await;
+        let again = async || server.request("GET", &path).header("if-none-match", &tag).send().await;
 
         let known = again().await;
-        let weak = server.call("GET", &path).header("if-none-match", &format!("W/{tag}")).send().await;
-        let head = server.call("HEAD", &path).send().await;
+        let weak = server.request("GET", &path).header("if-none-match", &format!("W/{tag}")).send().await;
+        let head = server.request("HEAD", &path).send().await;
         let booking = server.book("2026-03-16 14:00", "Demo").await;
         let booked = again().await;
-        server.ask("POST", &format!("{}/bookings/{booking}/cancel", server.calendar().await)).await;
+        server.send_request("POST", &format!("{}/bookings/{booking}/cancel", server.calendar().await)).await;
         let cancelled = read(&server, &path).await;
 
         assert_eq!(file.header("cache-control"), Some("private, no-cache"));
@@ -96,7 +96,7 @@ both_backends!(
             assert_eq!(answer.header("content-type"), Some("text/plain; charset=utf-8"));
             assert_eq!(answer.header("rejoinder-error"), Some("calendar_not_found"));
         }
-        assert_eq!(server.call("POST", &link).send().await.status, 405);
+        assert_eq!(server.request("POST", &link).send().await.status, 405);
     }
 );
 
@@ -106,14 +106,14 @@ both_backends!(
 
         let links = futures::future::join_all((0..6).map(|_| server.calendar_link())).await;
 
-        let told = server.get(&server.calendar().await).await.json()["data"]["ics_url"].clone();
+        let address = server.get(&server.calendar().await).await.json()["data"]["ics_url"].clone();
         let mut known = Vec::new();
         for link in &links {
             if read(&server, link).await.status == 200 {
                 known.push(format!("{}{link}", server.url()));
             }
         }
-        assert_eq!(json!(known), json!([told]));
+        assert_eq!(json!(known), json!([address]));
     }
 );
 
@@ -124,9 +124,9 @@ both_backends!(
         let path = server.calendar_link().await;
         let days = |days: u64| std::time::Duration::from_hours(24 * days);
 
-        server.advance(&db, days(90)).await;
+        server.advance_clock(&db, days(90)).await;
         let still = read(&server, &path).await;
-        server.advance(&db, days(2)).await;
+        server.advance_clock(&db, days(2)).await;
         let gone = read(&server, &path).await;
 
         assert!(still.text().contains("SUMMARY:Old"));
@@ -138,7 +138,8 @@ both_backends!(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn guesses_are_limited_by_address() {
     let db = store::sqlite().await;
-    let server = Setup::default().limited().env("REJOINDER_LIMITS__PER_ADDRESS", "3/hour").start(&db).await;
+    let server =
+        Setup::default().with_limits().env("REJOINDER_LIMITS__PER_ADDRESS", "3/hour").start(&db).await;
     let path = "/calendars/7c9e6679742540de944be07fc1f90ae7.ics";
 
     for remaining in ["2", "1", "0"] {
@@ -157,9 +158,9 @@ async fn the_feed_address_uses_the_public_url() {
     let setup = Setup::default().env("REJOINDER_PUBLIC_URL", "https://chat.example/rejoinder/");
     let server = setup.start(&db).await;
 
-    let made = server.ask("POST", &format!("{}/ics_link", server.calendar().await)).await.json();
+    let created = server.send_request("POST", &format!("{}/ics_link", server.calendar().await)).await.json();
 
-    let url = made["data"]["ics_url"].as_str().unwrap();
+    let url = created["data"]["ics_url"].as_str().unwrap();
     assert!(url.starts_with("https://chat.example/rejoinder/calendars/"), "{url}");
 }
 
@@ -186,7 +187,7 @@ async fn another_program_reads_the_same_bookings() {
     let arguments = json!({ "datetime": "2026-03-16 14:00", "title": title, "name": "Ada", "notes": notes });
     let booked = server.book_with(&arguments).await;
     let cancelled = server.book("2026-04-03 15:00", "Off").await;
-    server.ask("POST", &format!("{}/bookings/{cancelled}/cancel", server.calendar().await)).await;
+    server.send_request("POST", &format!("{}/bookings/{cancelled}/cancel", server.calendar().await)).await;
 
     let file = read(&server, &server.calendar_link().await).await;
 
@@ -194,7 +195,7 @@ async fn another_program_reads_the_same_bookings() {
     let (last, lines) = lines.split_last().unwrap();
     assert!(last.is_empty() && lines.iter().all(|line| line.ends_with(b"\r") && line.len() <= 76));
     let con = server.bookings("").await[0]["conversation_id"].as_str().unwrap().to_owned();
-    let said = format!("Name: Ada\nNotes: {}\n", notes.replace('\r', ""));
+    let heading = format!("Name: Ada\nNotes: {}\n", notes.replace('\r', ""));
     let about = |id: &str| format!("Booking: {id}\nConversation: {con}");
     let id = booked["booking_id"].as_str().unwrap();
     assert_eq!(
@@ -203,7 +204,7 @@ async fn another_program_reads_the_same_bookings() {
             "name": "demos",
             "events": [
                 {
-                    "uid": id, "summary": title, "description": said + &about(id), "status": "CONFIRMED",
+                    "uid": id, "summary": title, "description": heading + &about(id), "status": "CONFIRMED",
                     "start": "2026-03-16T13:00:00+00:00", "end": "2026-03-16T14:00:00+00:00",
                     "stamp": "2026-03-15T14:22:11+00:00", "modified": "2026-03-15T14:22:11+00:00",
                     "sequence": 0,

@@ -49,7 +49,7 @@ both_backends!(
 
         let found = server.bookings("").await;
 
-        let con = server.con_of(WIDGET).await;
+        let con = server.conversation_id(WIDGET).await;
         let expected = json!({
             "id": booked["booking_id"], "calendar_id": path.rsplit('/').next().unwrap(),
             "conversation_id": con, "state": "booked", "title": "Demo", "name": "Ada",
@@ -73,8 +73,8 @@ both_backends!(
         let first = server.book("2026-03-16 14:00", "first").await;
         let second = server.book("2026-03-18 10:00", "second").await;
         let path = server.calendar().await;
-        server.ask("POST", &format!("{path}/bookings/{second}/cancel")).await;
-        let con = server.con_of(WIDGET).await;
+        server.send_request("POST", &format!("{path}/bookings/{second}/cancel")).await;
+        let con = server.conversation_id(WIDGET).await;
 
         let all = [first.as_str(), &second, &third];
         for (query, expected) in [
@@ -108,7 +108,7 @@ both_backends!(
         let booking = server.book("2026-03-16 14:00", "Demo").await;
         let path = format!("{}/bookings/{booking}/cancel", server.calendar().await);
 
-        let answers = join_all((0..4).map(|_| server.ask("POST", &path))).await;
+        let answers = join_all((0..4).map(|_| server.send_request("POST", &path))).await;
 
         let first = answers[0].json()["data"].clone();
         assert_eq!(
@@ -156,7 +156,7 @@ both_backends!(
         let id = path.rsplit('/').next().unwrap();
         let unknown = "cal_00000000000000000000000000";
         let with =
-            async |key: &str, method: &str, path: &str| server.call(method, path).bearer(key).send().await;
+            async |key: &str, method: &str, path: &str| server.request(method, path).bearer(key).send().await;
 
         for (method, under) in [
             ("GET", String::new()),
@@ -166,23 +166,27 @@ both_backends!(
             ("POST", "/ics_link".to_owned()),
             ("DELETE", "/ics_link".to_owned()),
         ] {
-            let reading = with(&server.keys.reading, method, &format!("{path}{under}")).await;
+            let reading = with(&server.keys.read_only, method, &format!("{path}{under}")).await;
             assert_eq!(reading.status, if method == "GET" { 200 } else { 403 }, "{method} {under}");
-            let foreign = with(&server.keys.foreign, method, &format!("{path}{under}")).await;
-            let other = with(&server.keys.foreign, method, &format!("/v1/calendars/{unknown}{under}")).await;
+            let foreign = with(&server.keys.other_workspace, method, &format!("{path}{under}")).await;
+            let other =
+                with(&server.keys.other_workspace, method, &format!("/v1/calendars/{unknown}{under}")).await;
             assert_eq!((foreign.status, other.status), (404, 404), "{method} {under}");
             assert_eq!(foreign.text().replace(id, unknown), other.text());
             assert_eq!(foreign.header("rejoinder-error"), Some("calendar_not_found"));
         }
         assert_eq!(
-            with(&server.keys.foreign, "GET", "/v1/calendars").await.json()["data"]["items"],
+            with(&server.keys.other_workspace, "GET", "/v1/calendars").await.json()["data"]["items"],
             json!([])
         );
         for name in ["x", "bkg_00000000000000000000000000"] {
             let answer = server.get(&format!("{path}/bookings/{name}")).await;
             let text = format!("Booking not found: {name}.");
             assert_eq!((answer.status, &answer.json()["message"]), (404, &json!(text)));
-            assert_eq!(server.ask("POST", &format!("{path}/bookings/{name}/cancel")).await.status, 404);
+            assert_eq!(
+                server.send_request("POST", &format!("{path}/bookings/{name}/cancel")).await.status,
+                404
+            );
         }
         assert_eq!(server.bookings("").await[0]["state"], "booked");
     }
@@ -195,7 +199,7 @@ both_backends!(
         let path = format!("{}/bookings/{booking}", server.calendar().await);
         seed::execute(&db, "update bookings set resource = 'https://dav.example/x.ics'").await;
 
-        let refused = server.ask("POST", &format!("{path}/cancel")).await;
+        let refused = server.send_request("POST", &format!("{path}/cancel")).await;
 
         let text = "Nothing was cancelled: the appointment is on another calendar than this one; it has to be cancelled \
                     there.";
@@ -204,7 +208,7 @@ both_backends!(
         seed::execute(&db, "update bookings set held_by = id").await;
         assert_eq!(server.bookings("").await, [] as [Value; 0]);
         assert_eq!(server.get(&path).await.status, 404);
-        let file = server.call("GET", &server.calendar_link().await).send().await;
+        let file = server.request("GET", &server.calendar_link().await).send().await;
         assert!(!file.text().contains("VEVENT"), "{}", file.text());
     }
 );

@@ -9,7 +9,7 @@ use crate::support::server::{ASSISTANT, TestServer};
 const BODY: &str = r#"{"assistant_id": "ASSISTANT", "type": "widget", "metadata": {"z": 1, "a": 2}}"#;
 
 async fn create(server: &TestServer, key: &str, body: &str) -> Answer {
-    let request = server.call("POST", "/v1/conversations").bearer(&server.keys.all);
+    let request = server.request("POST", "/v1/conversations").bearer(&server.keys.full);
     request.header("Idempotency-Key", key).raw_json(body.replace("ASSISTANT", ASSISTANT)).send().await
 }
 
@@ -18,7 +18,7 @@ both_backends!(
         let server = TestServer::start(&db).await;
 
         let first = create(&server, "k", BODY).await;
-        let before = server.dump().await;
+        let before = server.row_counts().await;
         let again = create(&server, "k", BODY).await;
         let other = create(&server, "k", r#"{"assistant_id": "ASSISTANT"}"#).await;
 
@@ -33,21 +33,21 @@ both_backends!(
         });
         assert_eq!((other.status, other.json()), (422, reused));
         assert_eq!(other.header("rejoinder-error"), Some("idempotency_key_reused"));
-        assert_eq!(server.dump().await, before);
+        assert_eq!(server.row_counts().await, before);
     }
 );
 
 both_backends!(
     async fn concurrent_duplicates_create_one_conversation(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let before = server.number("select count(*) from conversations").await;
+        let before = server.query_number("select count(*) from conversations").await;
 
         let duplicates =
             tokio::join!(create(&server, "k", BODY), create(&server, "k", BODY), create(&server, "k", BODY));
 
         assert_eq!((duplicates.0.status, duplicates.0.text()), (200, duplicates.1.text()));
         assert_eq!(duplicates.1.text(), duplicates.2.text());
-        assert_eq!(server.number("select count(*) from conversations").await, before + 1);
+        assert_eq!(server.query_number("select count(*) from conversations").await, before + 1);
     }
 );
 
@@ -57,21 +57,21 @@ both_backends!(
         let message = json!({"sender_id": "u", "sender_type": "user", "text": "Hi"}).to_string();
 
         let refused = create(&server, "k", "{}").await;
-        let made = create(&server, "k", BODY).await;
+        let created = create(&server, "k", BODY).await;
         let other_key = create(&server, "l", BODY).await;
         let sent = server.enqueue(message).header("Idempotency-Key", "k").send().await;
 
-        assert_eq!((refused.status, made.status, sent.status), (400, 200, 200));
-        assert_eq!((made.header("idempotent-replayed"), sent.header("idempotent-replayed")), (None, None));
-        assert_ne!(other_key.json()["data"]["id"], made.json()["data"]["id"]);
-        assert_eq!(server.number("select count(*) from idempotency").await, 3);
+        assert_eq!((refused.status, created.status, sent.status), (400, 200, 200));
+        assert_eq!((created.header("idempotent-replayed"), sent.header("idempotent-replayed")), (None, None));
+        assert_ne!(other_key.json()["data"]["id"], created.json()["data"]["id"]);
+        assert_eq!(server.query_number("select count(*) from idempotency").await, 3);
     }
 );
 
 both_backends!(
     async fn a_malformed_key_is_refused(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let before = server.dump().await;
+        let before = server.row_counts().await;
 
         for key in ["", " ", &"k".repeat(256)] {
             let refused = create(&server, key, BODY).await;
@@ -79,6 +79,6 @@ both_backends!(
             assert_eq!(refused.header("rejoinder-error"), Some("idempotency_key_malformed"), "{key:?}");
         }
 
-        assert_eq!(server.dump().await, before);
+        assert_eq!(server.row_counts().await, before);
     }
 );

@@ -10,25 +10,26 @@ use crate::support::server::{ASSISTANT, TestServer};
 
 async fn widget(server: &TestServer) -> Value {
     let body = json!({"assistant_id": ASSISTANT, "type": "widget"});
-    let made = server.call("POST", "/v1/conversations").bearer(&server.keys.all).json(&body).send().await;
-    made.json()["data"].clone()
+    let created =
+        server.request("POST", "/v1/conversations").bearer(&server.keys.full).json(&body).send().await;
+    created.json()["data"].clone()
 }
 
 async fn change(server: &TestServer, id: &str, body: &str) -> Answer {
     let path = format!("/v1/conversations/{id}");
-    server.call("PATCH", &path).bearer(&server.keys.all).raw_json(body).send().await
+    server.request("PATCH", &path).bearer(&server.keys.full).raw_json(body).send().await
 }
 
 both_backends!(
     async fn a_conversation_can_be_updated_and_ended(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let made = widget(&server).await;
-        let (id, uuid) = (made["id"].as_str().unwrap(), made["widget_uuid"].as_str().unwrap());
+        let created = widget(&server).await;
+        let (id, uuid) = (created["id"].as_str().unwrap(), created["widget_uuid"].as_str().unwrap());
         let change = async |body: &str| change(&server, id, body).await;
 
         let off = change(r#"{"ai_enabled": false}"#).await.json();
         let ended = change(r#"{"ai_enabled": true, "ended": true}"#).await.json();
-        let said = server.say(uuid, r#"{"message": "Hi"}"#).send().await;
+        let response = server.post_message_body(uuid, r#"{"message": "Hi"}"#).send().await;
 
         assert_eq!(off["data"]["ai_enabled"], false);
         assert_eq!(
@@ -36,7 +37,7 @@ both_backends!(
             (&json!(true), &json!("2026-03-15T14:22:11Z"))
         );
         let expected = r#"{"status":false,"error":"Failed to process message: The conversation has ended"}"#;
-        assert_eq!((said.status, said.text()), (400, expected));
+        assert_eq!((response.status, response.text()), (400, expected));
         for body in ["{}", r#"{"ended": false}"#, r#"{"ai_enabled": "no"}"#] {
             assert_eq!(change(body).await.status, 400, "{body}");
         }
@@ -50,8 +51,8 @@ both_backends!(
 both_backends!(
     async fn one_update_makes_one_event_of_each_type(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let made = widget(&server).await;
-        let id = made["id"].as_str().unwrap();
+        let created = widget(&server).await;
+        let id = created["id"].as_str().unwrap();
 
         let all = r#"{"metadata": {"z": 1, "a": [2]}, "ai_enabled": false, "ended": true}"#;
         let changed = change(&server, id, all).await;
@@ -78,16 +79,16 @@ both_backends!(
 both_backends!(
     async fn metadata_is_replaced_and_absent_fields_stay(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let made = widget(&server).await;
-        let id = made["id"].as_str().unwrap();
+        let created = widget(&server).await;
+        let id = created["id"].as_str().unwrap();
         let gate = Gate::closed();
-        server.model.script().queue([Reply::text("Yes.").held_by(&gate)]);
+        server.model.script().queue([Reply::text("Yes.").gated_by(&gate)]);
         let message = json!({"conversation_id": id, "sender_id": "u", "sender_type": "user", "text": "Hi"});
         let turn = server.enqueue(message.to_string()).send().await;
 
         let first = change(&server, id, r#"{"metadata": {"a": 1}}"#).await.json();
         gate.open();
-        server.messages_once(id, 3).await;
+        server.wait_for_messages(id, 3).await;
         let second = change(&server, id, r#"{"metadata": {"b": 2}, "ai_enabled": null}"#).await.json();
         let emptied = change(&server, id, r#"{"metadata": {}}"#).await.json();
 
@@ -105,9 +106,9 @@ both_backends!(
 both_backends!(
     async fn an_invalid_update_names_the_field_and_changes_nothing(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let made = widget(&server).await;
-        let id = made["id"].as_str().unwrap();
-        let before = server.dump().await;
+        let created = widget(&server).await;
+        let id = created["id"].as_str().unwrap();
+        let before = server.row_counts().await;
         let deep = format!(r#"{{"metadata": {}1{}}}"#, r#"{"a":"#.repeat(128), "}".repeat(128));
         let nothing = "One of the fields 'ai_enabled', 'metadata', 'ended' is required.";
 
@@ -126,6 +127,6 @@ both_backends!(
             assert_eq!((refused.status, &refused.json()["message"]), (400, &json!(text)), "{body}");
         }
 
-        assert_eq!(server.dump().await, before);
+        assert_eq!(server.row_counts().await, before);
     }
 );

@@ -30,10 +30,10 @@ struct Base<'a> {
 impl<'a> Base<'a> {
     async fn new(server: &'a TestServer) -> Self {
         let body = json!({ "slug": "help" });
-        let made =
-            server.call("POST", "/v1/knowledge_bases").bearer(&server.keys.all).json(&body).send().await;
-        assert_eq!(made.status, 200, "{}", made.text());
-        let path = format!("/v1/knowledge_bases/{}", made.json()["data"]["id"].as_str().unwrap());
+        let created =
+            server.request("POST", "/v1/knowledge_bases").bearer(&server.keys.full).json(&body).send().await;
+        assert_eq!(created.status, 200, "{}", created.text());
+        let path = format!("/v1/knowledge_bases/{}", created.json()["data"]["id"].as_str().unwrap());
         Self { server, path }
     }
 
@@ -44,14 +44,14 @@ impl<'a> Base<'a> {
 
     async fn put(&self, slug: &str, text: &str) {
         let path = format!("{}/documents/{slug}", self.path);
-        let put = self.server.call("PUT", &path).bearer(&self.server.keys.all);
+        let put = self.server.request("PUT", &path).bearer(&self.server.keys.full);
         let put = put.header("content-type", "text/markdown").body(text).send().await;
         assert_eq!(put.status, 200, "{}", put.text());
     }
 
     async fn search(&self, body: &Value) -> Vec<Value> {
         let path = format!("{}/search", self.path);
-        let found = self.server.call("POST", &path).bearer(&self.server.keys.all).json(body).send().await;
+        let found = self.server.request("POST", &path).bearer(&self.server.keys.full).json(body).send().await;
         assert_eq!(found.status, 200, "{}", found.text());
         found.json()["data"]["items"].as_array().unwrap().clone()
     }
@@ -65,13 +65,13 @@ impl<'a> Base<'a> {
         slugs(&self.search(&json!({ "query": query, "by": by })).await)
     }
 
-    async fn shown(&self) -> Value {
+    async fn read(&self) -> Value {
         self.server.get(&self.path).await.json()["data"].clone()
     }
 
     /// Waits until so many passages have a vector of the server's model.
     async fn embedded(&self, count: i64) {
-        let look = async || (self.shown().await["embedded_passages"] == count).then_some(());
+        let look = async || (self.read().await["embedded_passages"] == count).then_some(());
         wait_for(&format!("{count} embedded passages"), look).await;
     }
 }
@@ -115,12 +115,12 @@ both_backends!(
 
         base.put("pets", "Cats only.").await;
 
-        assert_eq!(base.shown().await["embedded_passages"], 1);
+        assert_eq!(base.read().await["embedded_passages"], 1);
         assert_eq!(base.found("cats").await, ["pets"]);
         fake.recover();
         assert_eq!(base.found("cats").await[0], "pets", "it is not embedded, and competes all the same");
         base.embedded(2).await;
-        assert_eq!(server.number("select count(*) from passage_vectors").await, 2);
+        assert_eq!(server.query_number("select count(*) from passage_vectors").await, 2);
     }
 );
 
@@ -160,8 +160,8 @@ both_backends!(
         base.put("cars", "A car may stand in the yard.").await;
         base.embedded(1).await;
         let gate = Gate::closed();
-        let held = gate.clone();
-        fake.script().otherwise(move |request| embed(request).held_by(&held));
+        let reply_gate = gate.clone();
+        fake.script().respond_with(move |request| embed(request).gated_by(&reply_gate));
         let calls = fake.calls().all().len();
 
         let begun = Instant::now();
@@ -188,7 +188,7 @@ both_backends!(
         base.embedded(2).await;
         let path = base.path.clone();
 
-        fake.script().otherwise(|request| embed_with(request, 32));
+        fake.script().respond_with(|request| embed_with(request, 32));
         let server = server.restart(&db, with(&fake, "new")).await;
         let base = Base { server: &server, path };
         base.embedded(2).await;
@@ -198,7 +198,7 @@ both_backends!(
             fake.calls().all().iter().map(|call| call.request.json()["model"].clone()).collect();
         assert!(models.contains(&json!("old")) && models.last() == Some(&json!("new")), "{models:?}");
         let dimensions = "select count(*) from passage_vectors where model = 'new' and dimension = 32";
-        assert_eq!(server.number(dimensions).await, 2);
+        assert_eq!(server.query_number(dimensions).await, 2);
     }
 );
 
@@ -210,7 +210,7 @@ both_backends!(
         for number in 0..9 {
             base.put(&format!("d{number}"), &format!("A car with the number {number}.")).await;
         }
-        assert_eq!(base.shown().await.get("embedded_passages"), None);
+        assert_eq!(base.read().await.get("embedded_passages"), None);
         let path = base.path.clone();
 
         let server = server.restart(&db, with(&fake, "m")).await;
@@ -224,7 +224,7 @@ both_backends!(
 both_backends!(
     async fn a_refused_text_delays_no_other(db: TestDb) {
         let fake = FakeEmbeddings::start().await;
-        fake.script().otherwise(|request| {
+        fake.script().respond_with(|request| {
             let is_too_long = |text: &String| text.chars().count() > 200;
             if texts(request).iter().any(|text| is_too_long(text) || text.contains("poison")) {
                 return ToolReply::status(StatusCode::INTERNAL_SERVER_ERROR);
@@ -252,9 +252,9 @@ both_backends!(
     async fn a_model_that_is_slow_is_sent_fewer_texts(db: TestDb) {
         let fake = FakeEmbeddings::start().await;
         let never = Gate::closed();
-        fake.script().otherwise(move |request| match texts(request).len() {
+        fake.script().respond_with(move |request| match texts(request).len() {
             0..=2 => embed(request),
-            _ => embed(request).held_by(&never),
+            _ => embed(request).gated_by(&never),
         });
         let server = TestServer::start(&db).await;
         let base = Base::new(&server).await;
@@ -276,8 +276,8 @@ both_backends!(
     async fn a_document_replaced_during_embedding_is_embedded_in_its_new_version(db: TestDb) {
         let fake = FakeEmbeddings::start().await;
         let gate = Gate::closed();
-        let held = gate.clone();
-        fake.script().otherwise(move |request| embed(request).held_by(&held));
+        let reply_gate = gate.clone();
+        fake.script().respond_with(move |request| embed(request).gated_by(&reply_gate));
         let server = with(&fake, "m").start(&db).await;
         let base = Base::new(&server).await;
         base.put("cars", "A car may stand in the yard.").await;
@@ -290,7 +290,7 @@ both_backends!(
         assert_eq!(base.found("canine").await, ["cars"]);
         let finished =
             "select count(*) from document_embeddings where finished_at is not null and embedded = 1";
-        wait_for("it is finished", async || (server.number(finished).await == 1).then_some(())).await;
+        wait_for("it is finished", async || (server.query_number(finished).await == 1).then_some(())).await;
     }
 );
 
@@ -314,7 +314,7 @@ both_backends!(
 both_backends!(
     async fn vectors_from_before_a_refusal_are_kept(db: TestDb) {
         let fake = FakeEmbeddings::start().await;
-        fake.script().otherwise(|request| match (texts(request).len(), texts(request)) {
+        fake.script().respond_with(|request| match (texts(request).len(), texts(request)) {
             (1, texts) if texts[0].contains("poison") => ToolReply::status(StatusCode::TOO_MANY_REQUESTS),
             (_, texts) if texts.iter().any(|text| text.contains("poison")) => {
                 ToolReply::status(StatusCode::INTERNAL_SERVER_ERROR)
@@ -343,9 +343,9 @@ both_backends!(
     async fn a_text_without_an_answer_delays_no_other_document(db: TestDb) {
         let fake = FakeEmbeddings::start().await;
         let never = Gate::closed();
-        fake.script().otherwise(move |request| {
+        fake.script().respond_with(move |request| {
             let is_silent = texts(request).iter().any(|text| text.contains("silence"));
-            if is_silent { embed(request).held_by(&never) } else { embed(request) }
+            if is_silent { embed(request).gated_by(&never) } else { embed(request) }
         });
         let server = TestServer::start(&db).await;
         let base = Base::new(&server).await;
@@ -406,7 +406,7 @@ both_backends!(
         }
         let fake = FakeEmbeddings::start().await;
         let first = with(&fake, "m").start(&db).await;
-        let second = first.beside(&db, with(&fake, "m")).await;
+        let second = first.start_peer(&db, with(&fake, "m")).await;
         let base = Base::new(&first).await;
         let other = base.on(&second);
         for number in 0..20 {
@@ -438,7 +438,9 @@ both_backends!(
             .start(&db)
             .await;
         let embedded = async || {
-            (server.number("select count(*) from document_embeddings where finished_at is not null").await
+            (server
+                .query_number("select count(*) from document_embeddings where finished_at is not null")
+                .await
                 == 1)
                 .then_some(())
         };
@@ -448,8 +450,8 @@ both_backends!(
             Reply::text("In the yard."),
         ]);
 
-        let uuid = server.conversation().await;
-        let answer = server.tell(&uuid, "Where may my automobile stand?").send().await.json();
+        let uuid = server.create_conversation().await;
+        let answer = server.post_message(&uuid, "Where may my automobile stand?").send().await.json();
 
         let result = &answer["function_calls"][0]["result"];
         assert_eq!(result["passages"][0]["source"], "Parking", "{answer}");

@@ -16,13 +16,13 @@ use crate::support::{document_extractor, pdf, store};
 
 /// A new base's documents.
 async fn documents(server: &TestServer) -> String {
-    let base = server.call("POST", "/v1/knowledge_bases").bearer(&server.keys.all);
+    let base = server.request("POST", "/v1/knowledge_bases").bearer(&server.keys.full);
     let base = base.json(&json!({ "slug": "help" })).send().await.json();
     format!("/v1/knowledge_bases/{}/documents", base["data"]["id"].as_str().unwrap())
 }
 
 async fn put(server: &TestServer, path: &str, kind: &str, file: &[u8]) -> Answer {
-    server.call("PUT", path).bearer(&server.keys.all).header("content-type", kind).body(file).send().await
+    server.request("PUT", path).bearer(&server.keys.full).header("content-type", kind).body(file).send().await
 }
 
 /// A form that draws itself.
@@ -119,7 +119,7 @@ async fn concurrent_uploads_are_limited() {
     let head = format!(
         "PUT {documents}/slow HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: text/plain\r\n\
          content-length: 100\r\n\r\nbegun",
-        server.keys.all
+        server.keys.full
     );
 
     // One more each time that there is a place still: so none of them is refused itself.
@@ -139,7 +139,7 @@ async fn concurrent_uploads_are_limited() {
     assert_eq!(refused.json()["message"], "Too many documents are being read");
     assert_eq!(refused.header("retry-after"), Some("5"));
     let text = json!({ "title": "Next", "text": "Hi." });
-    let refused = server.call("POST", &documents).bearer(&server.keys.all).json(&text).send().await;
+    let refused = server.request("POST", &documents).bearer(&server.keys.full).json(&text).send().await;
     assert_eq!(refused.status, 429, "{}", refused.text());
 
     // One is whole, and leaves.

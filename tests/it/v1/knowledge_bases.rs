@@ -23,18 +23,18 @@ fn with_file() -> Setup {
 }
 
 async fn ask(server: &TestServer, method: &str, path: &str, body: &Value) -> Answer {
-    server.call(method, path).bearer(&server.keys.all).json(body).send().await
+    server.request(method, path).bearer(&server.keys.full).json(body).send().await
 }
 
 /// A new base: its path.
 async fn base(server: &TestServer) -> String {
-    let made = ask(server, "POST", BASES, &json!({ "slug": "help", "name": "Help" })).await;
-    assert_eq!(made.status, 200, "{}", made.text());
-    format!("{BASES}/{}", made.json()["data"]["id"].as_str().unwrap())
+    let created = ask(server, "POST", BASES, &json!({ "slug": "help", "name": "Help" })).await;
+    assert_eq!(created.status, 200, "{}", created.text());
+    format!("{BASES}/{}", created.json()["data"]["id"].as_str().unwrap())
 }
 
 async fn put(server: &TestServer, path: &str, kind: &str, file: impl AsRef<[u8]>) -> Answer {
-    server.call("PUT", path).bearer(&server.keys.all).header("content-type", kind).body(file).send().await
+    server.request("PUT", path).bearer(&server.keys.full).header("content-type", kind).body(file).send().await
 }
 
 async fn found(server: &TestServer, base: &str, query: &str) -> Vec<String> {
@@ -49,15 +49,16 @@ both_backends!(
     async fn a_base_is_created_listed_renamed_and_deleted(db: TestDb) {
         let server = TestServer::start(&db).await;
 
-        let made = ask(&server, "POST", BASES, &json!({ "slug": "help", "language": "german" })).await.json();
+        let created =
+            ask(&server, "POST", BASES, &json!({ "slug": "help", "language": "german" })).await.json();
 
-        let id = made["data"]["id"].as_str().unwrap().to_owned();
+        let id = created["data"]["id"].as_str().unwrap().to_owned();
         assert!(id.starts_with("kb_"), "{id}");
         let expected = json!({
             "id": id, "slug": "help", "language": "german", "passages": 0, "from_file": false,
             "created_at": "2026-03-15T14:22:11Z", "updated_at": "2026-03-15T14:22:11Z",
         });
-        assert_eq!(made["data"], expected);
+        assert_eq!(created["data"], expected);
         let path = format!("{BASES}/{id}");
         assert_eq!(server.get(&path).await.json()["data"], expected);
         assert_eq!(
@@ -90,9 +91,9 @@ both_backends!(
 
         let text = "# Refunds\n\nReturned items are refunded.";
         let body = json!({ "title": "Returns & more", "text": text, "url": "https://shop.example/r" });
-        let made = ask(&server, "POST", &documents, &body).await.json()["data"].clone();
-        assert_eq!(made["slug"], "returns-more");
-        assert_eq!((&made["passages"], &made["format"]), (&json!(1), &json!("markdown")));
+        let created = ask(&server, "POST", &documents, &body).await.json()["data"].clone();
+        assert_eq!(created["slug"], "returns-more");
+        assert_eq!((&created["passages"], &created["format"]), (&json!(1), &json!("markdown")));
         let twice = ask(&server, "POST", &documents, &body).await;
         assert_eq!(twice.status, 409, "{}", twice.text());
         let page = "<h1>Opening</h1><p>We open at <b>nine</b>.</p>";
@@ -316,15 +317,15 @@ both_backends!(
         for (method, path) in
             [("GET", &base), ("GET", &file), ("DELETE", &file), ("DELETE", &base), ("POST", &search)]
         {
-            let request = server.call(method, path).bearer(&server.keys.foreign);
+            let request = server.request(method, path).bearer(&server.keys.other_workspace);
             let foreign = request.json(&json!({ "query": "parking" })).send().await;
             assert_eq!(foreign.status, 404, "{method} {path}");
         }
-        let request = server.call("POST", &search).bearer(&server.keys.reading);
+        let request = server.request("POST", &search).bearer(&server.keys.read_only);
         assert_eq!(request.json(&json!({ "query": "parking" })).send().await.status, 200);
-        let request = server.call("DELETE", &file).bearer(&server.keys.reading);
+        let request = server.request("DELETE", &file).bearer(&server.keys.read_only);
         assert_eq!(request.send().await.status, 403);
-        assert_eq!(server.call("GET", &base).send().await.status, 401);
+        assert_eq!(server.request("GET", &base).send().await.status, 401);
     }
 );
 
@@ -334,8 +335,8 @@ async fn documents_waiting_for_their_base_leave_connections_to_others() {
     let server = TestServer::start(&db).await;
     let base = base(&server).await;
     let Db::Postgres { write, .. } = store::open(&db).await else { unreachable!("it is PostgreSQL") };
-    let mut held = write.begin().await.unwrap();
-    sqlx::query("select 1 from knowledge_bases for update").execute(&mut *held).await.unwrap();
+    let mut transaction = write.begin().await.unwrap();
+    sqlx::query("select 1 from knowledge_bases for update").execute(&mut *transaction).await.unwrap();
 
     let puts = (0..16).map(async |number| {
         put(&server, &format!("{base}/documents/d{number}"), "text/plain", "Parking.").await.status
@@ -343,13 +344,14 @@ async fn documents_waiting_for_their_base_leave_connections_to_others() {
     let others = async {
         let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' \
             and datname = current_database()";
-        wait_for("documents to wait", async || (seed::number(&db, waiting).await >= 2).then_some(())).await;
+        wait_for("documents to wait", async || (seed::query_number(&db, waiting).await >= 2).then_some(()))
+            .await;
         for slug in ["one", "two", "three"] {
-            let made = ask(&server, "POST", BASES, &json!({ "slug": slug })).await;
-            assert_eq!(made.status, 200, "{}", made.text());
+            let created = ask(&server, "POST", BASES, &json!({ "slug": slug })).await;
+            assert_eq!(created.status, 200, "{}", created.text());
         }
-        assert_eq!(seed::number(&db, waiting).await, 2);
-        held.rollback().await.unwrap();
+        assert_eq!(seed::query_number(&db, waiting).await, 2);
+        transaction.rollback().await.unwrap();
     };
     let (statuses, ()) = tokio::join!(futures::future::join_all(puts), others);
 

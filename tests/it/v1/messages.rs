@@ -85,7 +85,10 @@ both_backends!(
         }
         let deep = message(&json!({"metadata": deep, "auto_reply": false}));
         assert_eq!(server.enqueue(deep).send().await.status, 200);
-        assert_eq!(server.number("select count(*) from messages where sender_id = 'usr_82hd92'").await, 1);
+        assert_eq!(
+            server.query_number("select count(*) from messages where sender_id = 'usr_82hd92'").await,
+            1
+        );
     }
 );
 
@@ -114,8 +117,8 @@ both_backends!(
             assert_eq!((answer.status, answer.text()), (400, &*error(text)), "{body}");
         }
         let undeclared = server
-            .call("POST", "/v1/messages")
-            .bearer(&server.keys.all)
+            .request("POST", "/v1/messages")
+            .bearer(&server.keys.full)
             .body(message(&json!({})))
             .send()
             .await;
@@ -124,8 +127,8 @@ both_backends!(
             (400, &*error("Header 'Content-Type' must be application/json."))
         );
         let charset = server
-            .call("POST", "/v1/messages")
-            .bearer(&server.keys.all)
+            .request("POST", "/v1/messages")
+            .bearer(&server.keys.full)
             .header("content-type", "Application/JSON; charset=utf-8");
         assert_eq!(charset.body(message(&json!({}))).send().await.status, 200);
     }
@@ -137,22 +140,22 @@ both_backends!(
         let text = error("Invalid or expired token.");
 
         for key in ["sk_unknown", &server.keys.expired, &server.keys.revoked, ""] {
-            let answer = server.call("POST", "/v1/messages").bearer(key).body("{").send().await;
+            let answer = server.request("POST", "/v1/messages").bearer(key).body("{").send().await;
             assert_eq!((answer.status, answer.text()), (401, &*text), "{key}");
             assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
         }
-        let none = server.call("POST", "/v1/messages").send().await;
+        let none = server.request("POST", "/v1/messages").send().await;
         assert_eq!((none.status, none.text()), (401, &*text));
         let basic =
-            server.call("POST", "/v1/messages").header("authorization", "Basic c2tfYWxsOg==").send().await;
+            server.request("POST", "/v1/messages").header("authorization", "Basic c2tfYWxsOg==").send().await;
         assert_eq!((basic.status, basic.text()), (401, &*text));
         let lower = server
-            .call("POST", "/v1/messages")
-            .header("authorization", &format!("bearer  {}", server.keys.all))
+            .request("POST", "/v1/messages")
+            .header("authorization", &format!("bearer  {}", server.keys.full))
             .raw_json(message(&json!({})));
         assert_eq!(lower.send().await.status, 200);
         let scope =
-            server.call("POST", "/v1/messages").bearer(&server.keys.reading).raw_json("{}").send().await;
+            server.request("POST", "/v1/messages").bearer(&server.keys.read_only).raw_json("{}").send().await;
         assert_eq!(
             (scope.status, scope.text()),
             (403, &*error("This key lacks the scope 'messages:write'."))
@@ -169,12 +172,16 @@ both_backends!(
         let msg = mine["data"]["message"]["id"].as_str().unwrap();
         let other = server.enqueue(unanswered()).send().await.json();
         let other = other["data"]["conversation_id"].as_str().unwrap();
-        let before = server.dump().await;
+        let before = server.row_counts().await;
 
         let unknown = server.enqueue(message(&json!({"conversation_id": "con_9s2kd81"}))).send().await;
         let foreign = message(&json!({"conversation_id": con}));
-        let foreign =
-            server.call("POST", "/v1/messages").bearer(&server.keys.foreign).raw_json(foreign).send().await;
+        let foreign = server
+            .request("POST", "/v1/messages")
+            .bearer(&server.keys.other_workspace)
+            .raw_json(foreign)
+            .send()
+            .await;
         let no_message = server.enqueue(message(&json!({"reply_to_message_id": "msg_45kd01"}))).send().await;
         let elsewhere = message(&json!({"conversation_id": other, "reply_to_message_id": msg}));
         let elsewhere = server.enqueue(elsewhere).send().await;
@@ -189,7 +196,7 @@ both_backends!(
             (elsewhere.status, elsewhere.text()),
             (404, &*error(&format!("Message not found: {msg}.")))
         );
-        assert_eq!(server.dump().await, before);
+        assert_eq!(server.row_counts().await, before);
         let joined = server.enqueue(message(&json!({"reply_to_message_id": msg}))).send().await.json();
         assert_eq!(joined["data"]["conversation_id"], con);
         assert_eq!(joined["data"]["message"]["reply_to_message_id"], msg);
@@ -201,8 +208,8 @@ both_backends!(
         let server = TestServer::start(&db).await;
 
         let answer = server
-            .call("POST", "/v1/messages")
-            .bearer(&server.keys.foreign)
+            .request("POST", "/v1/messages")
+            .bearer(&server.keys.other_workspace)
             .raw_json(message(&json!({})))
             .send()
             .await;

@@ -7,18 +7,18 @@ use crate::support::http::Answer;
 use crate::support::server::{ASSISTANT, TestServer};
 
 async fn get(server: &TestServer, path: &str) -> Answer {
-    server.call("GET", path).bearer(&server.keys.all).send().await
+    server.request("GET", path).bearer(&server.keys.full).send().await
 }
 
 async fn create(server: &TestServer, body: Value) -> Value {
-    let made = server
-        .call("POST", "/v1/conversations")
-        .bearer(&server.keys.all)
+    let created = server
+        .request("POST", "/v1/conversations")
+        .bearer(&server.keys.full)
         .raw_json(body.to_string())
         .send()
         .await;
-    assert_eq!(made.status, 200, "{}", made.text());
-    made.json()["data"].clone()
+    assert_eq!(created.status, 200, "{}", created.text());
+    created.json()["data"].clone()
 }
 
 /// Follows a list's cursors to its end; gives each page's items.
@@ -41,7 +41,7 @@ both_backends!(
     async fn a_conversation_is_created_and_found(db: TestDb) {
         let server = TestServer::start(&db).await;
 
-        let made = create(
+        let created = create(
             &server,
             json!({
                 "assistant_id": ASSISTANT, "variables": {"plan": "pro"}, "external_identifier": "crm-7",
@@ -49,17 +49,17 @@ both_backends!(
             }),
         )
         .await;
-        let id = made["id"].as_str().unwrap();
+        let id = created["id"].as_str().unwrap();
         let read = get(&server, &format!("/v1/conversations/{id}")).await;
 
-        assert_eq!(read.json()["data"], made);
-        assert_eq!(made["type"], "api");
-        assert_eq!(made["external_identifier"], "crm-7");
+        assert_eq!(read.json()["data"], created);
+        assert_eq!(created["type"], "api");
+        assert_eq!(created["external_identifier"], "crm-7");
         assert!(
             read.text().contains(r#""metadata":{"z": 1, "a": 2}"#)
                 || read.text().contains(r#""metadata":{"z":1,"a":2}"#)
         );
-        assert!(made.get("widget_uuid").is_none() && made.get("first_message").is_none());
+        assert!(created.get("widget_uuid").is_none() && created.get("first_message").is_none());
         for query in ["external_identifier=crm-7", "type=api", &format!("assistant_id={ASSISTANT}")] {
             let found = get(&server, &format!("/v1/conversations?{query}")).await.json();
             let items = found["data"]["items"].as_array().unwrap();
@@ -74,17 +74,17 @@ both_backends!(
     async fn a_widget_conversation_has_a_link_and_a_first_message(db: TestDb) {
         let server = TestServer::start(&db).await;
 
-        let made = create(
+        let created = create(
             &server,
             json!({"assistant_id": ASSISTANT, "type": "widget", "variables": {"name": "Ada"}}),
         )
         .await;
-        let (id, uuid) = (made["id"].as_str().unwrap(), made["widget_uuid"].as_str().unwrap());
-        assert_eq!(made["first_message"]["text"], "Hello Ada!");
-        let visible = server.call("GET", &format!("/api/conversations/{uuid}")).send().await.json();
+        let (id, uuid) = (created["id"].as_str().unwrap(), created["widget_uuid"].as_str().unwrap());
+        assert_eq!(created["first_message"]["text"], "Hello Ada!");
+        let visible = server.request("GET", &format!("/api/conversations/{uuid}")).send().await.json();
         let renewed = server
-            .call("POST", &format!("/v1/conversations/{id}/widget_link"))
-            .bearer(&server.keys.all)
+            .request("POST", &format!("/v1/conversations/{id}/widget_link"))
+            .bearer(&server.keys.full)
             .send()
             .await
             .json();
@@ -92,8 +92,8 @@ both_backends!(
 
         assert_eq!(visible["history"][0]["content"], "Hello Ada!");
         assert_eq!(visible["variables"], json!({}), "a key's variables are not the visitor's");
-        assert_eq!(server.call("GET", &format!("/api/conversations/{uuid}")).send().await.status, 404);
-        assert_eq!(server.call("GET", &format!("/api/conversations/{renewed}")).send().await.status, 200);
+        assert_eq!(server.request("GET", &format!("/api/conversations/{uuid}")).send().await.status, 404);
+        assert_eq!(server.request("GET", &format!("/api/conversations/{renewed}")).send().await.status, 200);
         let found = get(&server, &format!("/v1/conversations?widget_uuid={renewed}")).await.json();
         assert_eq!(found["data"]["items"][0]["id"], id);
     }
@@ -116,8 +116,8 @@ both_backends!(
             (json!({"assistant_id": ASSISTANT, "variables": []}), "Field 'variables' must be an object."),
         ] {
             let answer = server
-                .call("POST", "/v1/conversations")
-                .bearer(&server.keys.all)
+                .request("POST", "/v1/conversations")
+                .bearer(&server.keys.full)
                 .raw_json(body.to_string())
                 .send()
                 .await;
@@ -125,8 +125,8 @@ both_backends!(
         }
         let foreign = json!({"assistant_id": ASSISTANT}).to_string();
         let foreign = server
-            .call("POST", "/v1/conversations")
-            .bearer(&server.keys.foreign)
+            .request("POST", "/v1/conversations")
+            .bearer(&server.keys.other_workspace)
             .raw_json(foreign)
             .send()
             .await;
@@ -175,8 +175,8 @@ both_backends!(
 both_backends!(
     async fn balance_and_ledger_show_every_entry(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let uuid = server.conversation().await;
-        server.say(&uuid, r#"{"message": "Hi"}"#).send().await;
+        let uuid = server.create_conversation().await;
+        server.post_message_body(&uuid, r#"{"message": "Hi"}"#).send().await;
 
         let balance = get(&server, "/v1/balance").await;
         let ledger = get(&server, "/v1/ledger").await.json();
@@ -191,7 +191,7 @@ both_backends!(
         assert_eq!((&items[1]["number"], &items[1]["balance_after"]), (&json!(2), &json!("9.99")));
         assert!(items[1]["turn_id"].as_str().unwrap().starts_with("trn_"));
         assert_eq!(ledger["data"]["next_cursor"], Value::Null);
-        let scope = server.call("GET", "/v1/ledger").bearer(&server.keys.reading).send().await;
+        let scope = server.request("GET", "/v1/ledger").bearer(&server.keys.read_only).send().await;
         assert_eq!(scope.status, 403);
     }
 );
@@ -199,9 +199,9 @@ both_backends!(
 both_backends!(
     async fn a_turn_and_its_events_can_be_read(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let uuid = server.conversation().await;
-        let said = server.say(&uuid, r#"{"message": "Hi"}"#).send().await;
-        let turn = said.header("rejoinder-turn").unwrap();
+        let uuid = server.create_conversation().await;
+        let response = server.post_message_body(&uuid, r#"{"message": "Hi"}"#).send().await;
+        let turn = response.header("rejoinder-turn").unwrap();
 
         let read = get(&server, &format!("/v1/turns/{turn}")).await.json();
         let events = get(&server, "/v1/events?after=2&limit=2").await.json();
@@ -220,8 +220,11 @@ both_backends!(
         assert_eq!(kinds, ["conversation.created", "message.created", "message.created"]);
         assert_eq!(rest["data"]["next_cursor"], "5");
         assert_eq!(get(&server, "/v1/events?after=x").await.status, 400);
-        let foreign =
-            server.call("GET", &format!("/v1/turns/{turn}")).bearer(&server.keys.foreign).send().await;
+        let foreign = server
+            .request("GET", &format!("/v1/turns/{turn}"))
+            .bearer(&server.keys.other_workspace)
+            .send()
+            .await;
         assert_eq!(
             (foreign.status, &foreign.json()["message"]),
             (404, &json!(format!("Turn not found: {turn}.")))
@@ -237,8 +240,8 @@ both_backends!(
         for (method, tail) in [("GET", ""), ("GET", "/messages"), ("POST", "/widget_link"), ("PATCH", "")] {
             let path = format!("/v1/conversations/{id}{tail}");
             let answer = server
-                .call(method, &path)
-                .bearer(&server.keys.foreign)
+                .request(method, &path)
+                .bearer(&server.keys.other_workspace)
                 .raw_json(r#"{"ended": true}"#)
                 .send()
                 .await;

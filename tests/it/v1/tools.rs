@@ -22,7 +22,7 @@ pub async fn tool(server: &TestServer, slug: &str) -> Value {
 
 pub async fn test(server: &TestServer, slug: &str, body: &Value) -> Answer {
     let path = format!("/v1/tools/{}/test", tool(server, slug).await["id"].as_str().unwrap());
-    server.call("POST", &path).bearer(&server.keys.all).json(body).send().await
+    server.request("POST", &path).bearer(&server.keys.full).json(body).send().await
 }
 
 /// What a test call that is answered came to.
@@ -94,7 +94,7 @@ both_backends!(
     async fn a_test_call_is_sent_like_a_turns_call_and_shows_the_exchange(db: TestDb) {
         let server = with_canary().start(&db).await;
         server.tool.script().queue([ToolReply::json(&json!({ "found": true }))]);
-        let before = server.dump().await;
+        let before = server.row_counts().await;
 
         let body = json!({ "arguments": { "id": "a b" }, "variables": { "company": "c/7" } });
         let called = tested(&server, "canary", &body).await;
@@ -119,7 +119,7 @@ both_backends!(
         assert_eq!(header("idempotency-key"), sent.headers["idempotency-key"].to_str().unwrap());
         assert_eq!(called["response"]["status"], 200);
         assert_eq!(called["response"]["body"], r#"{"found":true}"#);
-        assert_eq!(server.dump().await, before, "it is in no conversation");
+        assert_eq!(server.row_counts().await, before, "it is in no conversation");
 
         tested(&server, "canary", &body).await;
         let keys: Vec<_> = server
@@ -177,7 +177,7 @@ both_backends!(
 both_backends!(
     async fn a_test_call_reads_a_calendar_and_never_books(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let before = server.dump().await;
+        let before = server.row_counts().await;
 
         let days = json!({ "arguments": { "start_date": "2026-03-18", "end_date": "2026-03-18" } });
         let free = tested(&server, "availability", &days).await;
@@ -190,7 +190,7 @@ both_backends!(
         let text =
             "The tool 'booking' changes a calendar: a test call must not. Try it in a test conversation.";
         assert_eq!(booked.json()["message"], text);
-        assert_eq!(server.dump().await, before);
+        assert_eq!(server.row_counts().await, before);
     }
 );
 
@@ -199,9 +199,10 @@ both_backends!(
         let server = TestServer::start(&db).await;
         let id = tool(&server, "orders").await["id"].as_str().unwrap().to_owned();
         let path = format!("/v1/tools/{id}/test");
-        let post =
-            |path: &str, key: &str, body: &str| server.call("POST", path).bearer(key).raw_json(body).send();
-        let all = server.keys.all.clone();
+        let post = |path: &str, key: &str, body: &str| {
+            server.request("POST", path).bearer(key).raw_json(body).send()
+        };
+        let all = server.keys.full.clone();
 
         for (body, text) in [
             ("[]", "Request body must be a JSON object."),
@@ -213,14 +214,14 @@ both_backends!(
             let answer = post(&path, &all, body).await;
             assert_eq!((answer.status, answer.json()["message"].as_str()), (400, Some(text)), "{body}");
         }
-        assert_eq!(post(&path, &server.keys.reading, "{}").await.status, 403);
+        assert_eq!(post(&path, &server.keys.read_only, "{}").await.status, 403);
         for name in ["x", "tool_00000000000000000000000000", "tol_1"] {
             let answer = post(&format!("/v1/tools/{name}/test"), &all, "{}").await;
             let text = format!("Tool not found: {name}.");
             assert_eq!((answer.status, answer.json()["message"].as_str()), (404, Some(text.as_str())));
             assert_eq!(server.get(&format!("/v1/tools/{name}")).await.text(), answer.text());
         }
-        let foreign = post(&path, &server.keys.foreign, "{}").await;
+        let foreign = post(&path, &server.keys.other_workspace, "{}").await;
         assert_eq!((foreign.status, foreign.header("rejoinder-error")), (404, Some("tool_not_found")));
         assert!(server.tool.calls().all().is_empty());
     }

@@ -17,8 +17,8 @@ async fn trace(server: &TestServer, message: &Value) -> Value {
 
 /// The ids of the contract conversation's messages that are of this kind.
 async fn ids(server: &TestServer, sender_type: &str) -> Vec<Value> {
-    let con = server.con_of(WIDGET).await;
-    let messages = server.messages_of(&con).await;
+    let con = server.conversation_id(WIDGET).await;
+    let messages = server.messages(&con).await;
     let of_kind = messages.iter().filter(|message| message["sender_type"] == sender_type);
     of_kind.map(|message| message["id"].clone()).collect()
 }
@@ -35,15 +35,21 @@ both_backends!(
             Reply::tool_calls([order("7"), broken, ToolCall::new("send_rocket", &json!({}))]),
             Reply::text("Shipped."),
         ]);
-        let said = server.tell(WIDGET, "Where is order 7?").send().await;
+        let response = server.post_message(WIDGET, "Where is order 7?").send().await;
 
         let question = ids(&server, "user").await.pop().unwrap();
-        let told = trace(&server, &question).await;
+        let trace_body = trace(&server, &question).await;
 
-        let turn = said.header("rejoinder-turn").unwrap();
-        assert_eq!((&told["turn"]["id"], &told["turn"]["state"]), (&json!(turn), &json!("completed")));
-        assert_eq!((&told["turn"]["api"], &told["turn"]["takeovers"]), (&json!("widget"), &json!(0)));
-        let [first, last] = &told["rounds"].as_array().unwrap()[..] else { panic!("{told}") };
+        let turn = response.header("rejoinder-turn").unwrap();
+        assert_eq!(
+            (&trace_body["turn"]["id"], &trace_body["turn"]["state"]),
+            (&json!(turn), &json!("completed"))
+        );
+        assert_eq!(
+            (&trace_body["turn"]["api"], &trace_body["turn"]["takeovers"]),
+            (&json!("widget"), &json!(0))
+        );
+        let [first, last] = &trace_body["rounds"].as_array().unwrap()[..] else { panic!("{trace_body}") };
         assert_eq!((&first["model"], &first["connection"]), (&json!("fake"), &json!("default")));
         assert_eq!((&first["step"], &first["attempt"]), (&json!(0), &json!(1)));
         assert_eq!((&last["text"], &last["calls"]), (&json!("Shipped."), &json!([])));
@@ -64,22 +70,22 @@ both_backends!(
         let usage = ["input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens"];
         for tokens in usage {
             let sum = first[tokens].as_i64().unwrap() + last[tokens].as_i64().unwrap();
-            assert_eq!(told["totals"][tokens], sum, "{tokens}");
+            assert_eq!(trace_body["totals"][tokens], sum, "{tokens}");
         }
-        let totals = &told["totals"];
+        let totals = &trace_body["totals"];
         assert_eq!(
             (&totals["rounds"], &totals["calls"], &totals["price"]),
             (&json!(2), &json!(3), &json!("0.01"))
         );
 
         let reply = ids(&server, "assistant").await.pop().unwrap();
-        assert_eq!(trace(&server, &reply).await, told, "the reply's is the same");
+        assert_eq!(trace(&server, &reply).await, trace_body, "the reply's is the same");
         let mut of_turn = server.get(&format!("/v1/turns/{turn}")).await.json()["data"].clone();
-        assert_eq!(of_turn["rounds"].take(), told["rounds"]);
-        assert_eq!(of_turn["totals"].take(), told["totals"]);
-        let results = said.json()["function_calls"].clone();
-        let shown = first["calls"].as_array().unwrap().iter().map(|call| &call["result"]);
-        assert!(shown.eq(results.as_array().unwrap().iter().map(|call| &call["result"])), "{results}");
+        assert_eq!(of_turn["rounds"].take(), trace_body["rounds"]);
+        assert_eq!(of_turn["totals"].take(), trace_body["totals"]);
+        let results = response.json()["function_calls"].clone();
+        let traced = first["calls"].as_array().unwrap().iter().map(|call| &call["result"]);
+        assert!(traced.eq(results.as_array().unwrap().iter().map(|call| &call["result"])), "{results}");
     }
 );
 
@@ -104,16 +110,16 @@ both_backends!(
             Reply::error(unavailable, "busy"),
             Reply::text("Shipped."),
         ]);
-        let said = server.tell(WIDGET, "Where is order 7?").send().await;
-        assert_eq!(said.status, 200, "{}", said.text());
+        let response = server.post_message(WIDGET, "Where is order 7?").send().await;
+        assert_eq!(response.status, 200, "{}", response.text());
 
-        let told = trace(&server, &ids(&server, "user").await.pop().unwrap()).await;
+        let trace_body = trace(&server, &ids(&server, "user").await.pop().unwrap()).await;
 
-        assert_eq!(told["turn"]["attempts"], 1);
+        assert_eq!(trace_body["turn"]["attempts"], 1);
         let attempts: Vec<_> =
-            told["rounds"].as_array().unwrap().iter().map(|round| &round["attempt"]).collect();
+            trace_body["rounds"].as_array().unwrap().iter().map(|round| &round["attempt"]).collect();
         assert_eq!(attempts, [1, 2]);
-        assert_eq!(told["rounds"][0]["calls"][0]["attempt"], 1);
+        assert_eq!(trace_body["rounds"][0]["calls"][0]["attempt"], 1);
         assert_eq!(server.tool.calls().all().len(), 1);
     }
 );
@@ -122,18 +128,18 @@ both_backends!(
     async fn the_trace_of_a_running_turn_is_partial(db: TestDb) {
         let server = TestServer::start(&db).await;
         let gate = Gate::closed();
-        server.tool.script().queue([ToolReply::json(&json!({ "ok": true })).held_by(&gate)]);
+        server.tool.script().queue([ToolReply::json(&json!({ "ok": true })).gated_by(&gate)]);
         server.model.script().queue([Reply::tool_calls([order("7")]), Reply::text("Shipped.")]);
         let body = json!({ "sender_id": "u", "sender_type": "user", "text": "Where is it?" });
         let sent = server.enqueue(body.to_string()).send().await.json();
         let message = sent["data"]["message"]["id"].clone();
-        server.tool.calls().arrived(1).await;
+        server.tool.calls().wait_for_count(1).await;
 
         let open = trace(&server, &message).await;
         gate.open();
         let ended = async || {
-            let told = trace(&server, &message).await;
-            (told["turn"]["state"] == "completed").then_some(told)
+            let trace_body = trace(&server, &message).await;
+            (trace_body["turn"]["state"] == "completed").then_some(trace_body)
         };
         let ended = wait_for("the turn's end", ended).await;
 
@@ -149,37 +155,40 @@ both_backends!(
     async fn the_trace_of_a_failed_turn_shows_the_reason_and_refund(db: TestDb) {
         let server = TestServer::start(&db).await;
         server.model.script().queue([Reply::tool_calls([order("7")]), Reply::garbage()]);
-        let said = server.tell(WIDGET, "Where is order 7?").send().await;
-        assert_eq!(said.status, 400);
+        let response = server.post_message(WIDGET, "Where is order 7?").send().await;
+        assert_eq!(response.status, 400);
 
-        let told = trace(&server, &ids(&server, "user").await.pop().unwrap()).await;
+        let trace_body = trace(&server, &ids(&server, "user").await.pop().unwrap()).await;
 
-        let turn = &told["turn"];
+        let turn = &trace_body["turn"];
         assert_eq!((&turn["state"], &turn["reason"]), (&json!("failed"), &json!("model_unreadable")));
-        assert_eq!((&turn["price"], &told["totals"]["price"]), (&json!("0.01"), &json!("0.00")));
-        assert_eq!(told["rounds"].as_array().unwrap().len(), 1, "an answer that is none is not kept");
+        assert_eq!((&turn["price"], &trace_body["totals"]["price"]), (&json!("0.01"), &json!("0.00")));
+        assert_eq!(trace_body["rounds"].as_array().unwrap().len(), 1, "an answer that is none is not kept");
     }
 );
 
 both_backends!(
     async fn a_message_without_reply_has_an_empty_trace_and_an_unknown_one_is_a_404(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let con = server.note(None, "For the record").await;
-        let message = server.messages_of(&con).await[0]["id"].clone();
+        let con = server.store_message(None, "For the record").await;
+        let message = server.messages(&con).await[0]["id"].clone();
 
-        let told = trace(&server, &message).await;
+        let trace_body = trace(&server, &message).await;
 
-        assert_eq!((&told["turn"], &told["rounds"]), (&Value::Null, &json!([])));
-        assert_eq!((&told["totals"]["input_tokens"], &told["totals"]["price"]), (&json!(0), &json!("0.00")));
+        assert_eq!((&trace_body["turn"], &trace_body["rounds"]), (&Value::Null, &json!([])));
+        assert_eq!(
+            (&trace_body["totals"]["input_tokens"], &trace_body["totals"]["price"]),
+            (&json!(0), &json!("0.00"))
+        );
         let path = format!("/v1/messages/{}/trace", message.as_str().unwrap());
-        let foreign = server.call("GET", &path).bearer(&server.keys.foreign).send().await;
+        let foreign = server.request("GET", &path).bearer(&server.keys.other_workspace).send().await;
         let text = format!("Message not found: {}.", message.as_str().unwrap());
         assert_eq!((foreign.status, &foreign.json()["message"]), (404, &json!(text)));
         for name in ["x", "msg_00000000000000000000000000"] {
             let answer = server.get(&format!("/v1/messages/{name}/trace")).await;
             assert_eq!((answer.status, answer.header("rejoinder-error")), (404, Some("message_not_found")));
         }
-        let reading = server.call("GET", &path).bearer(&server.keys.reading).send().await;
+        let reading = server.request("GET", &path).bearer(&server.keys.read_only).send().await;
         assert_eq!(reading.status, 200);
     }
 );

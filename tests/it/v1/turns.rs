@@ -26,21 +26,21 @@ both_backends!(
     async fn a_message_is_acknowledged_at_once_and_its_reply_appears_later(db: TestDb) {
         let server = TestServer::start(&db).await;
         let gate = Gate::closed();
-        server.model.script().queue([Reply::text("Here they are.").held_by(&gate)]);
+        server.model.script().queue([Reply::text("Here they are.").gated_by(&gate)]);
 
         let sent = send(&server, json!({ "text": "Can you summarize my last 5 calls?" })).await;
 
         assert_eq!(sent["auto_reply_enqueued"], true);
         let con = sent["conversation_id"].as_str().unwrap();
-        server.model.calls().arrived(1).await;
-        assert_eq!(server.messages_of(con).await.len(), 1, "the model still thinks");
+        server.model.calls().wait_for_count(1).await;
+        assert_eq!(server.messages(con).await.len(), 1, "the model still thinks");
         gate.open();
-        let messages = server.messages_once(con, 2).await;
+        let messages = server.wait_for_messages(con, 2).await;
         let reply = &messages[1];
         assert_eq!((&reply["text"], &reply["sender_type"]), (&json!("Here they are."), &json!("assistant")));
         assert!(reply["sender_id"].as_str().unwrap().starts_with("ast_"));
         assert_eq!(reply["reply_to_message_id"], sent["message"]["id"]);
-        let events = server.events_once("message.created", 2).await;
+        let events = server.wait_for_events("message.created", 2).await;
         assert_eq!(events[1]["data"], json!({ "conversation_id": con, "message": reply }));
         assert_eq!(server.balance().await, "10.00", "conversations of this door are free by default");
     }
@@ -55,12 +55,12 @@ both_backends!(
         let sent = send(&server, json!({ "text": "Where is order 7?" })).await;
 
         let con = sent["conversation_id"].as_str().unwrap();
-        let reply = server.messages_once(con, 2).await[1].clone();
+        let reply = server.wait_for_messages(con, 2).await[1].clone();
         let expected = json!([
             { "name": "get_order_status", "arguments": { "order_id": "7" }, "result": { "ok": true } }
         ]);
         assert_eq!(reply["function_calls"], expected);
-        assert_eq!(server.events_once("message.created", 2).await[1]["data"]["message"], reply);
+        assert_eq!(server.wait_for_events("message.created", 2).await[1]["data"]["message"], reply);
     }
 );
 
@@ -68,9 +68,9 @@ both_backends!(
     async fn quick_messages_of_one_conversation_are_answered_one_at_a_time_in_order(db: TestDb) {
         let server = TestServer::start(&db).await;
         let gate = Gate::closed();
-        let held = gate.clone();
-        server.model.script().otherwise(move |request: &ModelRequest| {
-            Reply::text(&format!("re: {}", request.last_text("user").unwrap())).held_by(&held)
+        let reply_gate = gate.clone();
+        server.model.script().respond_with(move |request: &ModelRequest| {
+            Reply::text(&format!("re: {}", request.last_text("user").unwrap())).gated_by(&reply_gate)
         });
         let first = send(&server, json!({ "text": "one" })).await;
         let con = first["conversation_id"].as_str().unwrap();
@@ -78,15 +78,15 @@ both_backends!(
         for text in ["two", "three"] {
             send(&server, json!({ "conversation_id": con, "text": text })).await;
         }
-        server.model.calls().arrived(1).await;
+        server.model.calls().wait_for_count(1).await;
         gate.open();
-        let messages = server.messages_once(con, 6).await;
+        let messages = server.wait_for_messages(con, 6).await;
 
         assert_eq!(texts(&messages[..3]), ["one", "two", "three"], "a list follows the order of arrival");
         assert_eq!(texts(&messages[3..]), ["re: one", "re: two", "re: three"]);
         let calls = server.model.calls();
         assert_eq!(calls.overlaps(|_| Some(())), [], "never two of one conversation at once");
-        let seen: Vec<Vec<_>> = calls
+        let histories: Vec<Vec<_>> = calls
             .all()
             .iter()
             .map(|call| {
@@ -94,8 +94,8 @@ both_backends!(
                 spoken.map(|message| message["content"].as_str().unwrap().to_owned()).collect()
             })
             .collect();
-        assert_eq!(seen[0], ["one"], "later messages are not seen");
-        assert_eq!(seen[2], ["one", "re: one", "two", "re: two", "three"]);
+        assert_eq!(histories[0], ["one"], "later messages are not seen");
+        assert_eq!(histories[2], ["one", "re: one", "two", "re: two", "three"]);
     }
 );
 
@@ -103,7 +103,7 @@ both_backends!(
     async fn a_reply_far_after_its_message_is_in_the_next_turns_history(db: TestDb) {
         let server = TestServer::start(&db).await;
         let gate = Gate::closed();
-        let answers = [Reply::text("re: one").held_by(&gate), Reply::text("re: two")];
+        let answers = [Reply::text("re: one").gated_by(&gate), Reply::text("re: two")];
         server.model.script().queue(answers);
         let first = send(&server, json!({ "text": "one" })).await;
         let con = first["conversation_id"].as_str().unwrap();
@@ -113,7 +113,7 @@ both_backends!(
 
         gate.open();
 
-        let calls = server.model.calls().arrived(2).await;
+        let calls = server.model.calls().wait_for_count(2).await;
         let spoken = calls[1].request.messages().iter().skip(1);
         let texts: Vec<_> = spoken.map(|message| message["content"].as_str().unwrap()).collect();
         assert_eq!(texts, ["one", "re: one", "two"]);
@@ -124,31 +124,31 @@ both_backends!(
     async fn conversations_do_not_wait_for_each_other(db: TestDb) {
         let server = TestServer::start(&db).await;
         let gate = Gate::closed();
-        server.model.script().queue([Reply::text("Slow.").held_by(&gate)]);
+        server.model.script().queue([Reply::text("Slow.").gated_by(&gate)]);
 
         let slow = send(&server, json!({ "text": "one" })).await;
-        server.model.calls().arrived(1).await;
+        server.model.calls().wait_for_count(1).await;
         let quick = send(&server, json!({ "text": "two" })).await;
 
         let quick = quick["conversation_id"].as_str().unwrap();
-        assert_eq!(server.messages_once(quick, 2).await.len(), 2);
+        assert_eq!(server.wait_for_messages(quick, 2).await.len(), 2);
         let slow = slow["conversation_id"].as_str().unwrap();
-        assert_eq!(server.messages_of(slow).await.len(), 1);
+        assert_eq!(server.messages(slow).await.len(), 1);
         gate.open();
-        server.messages_once(slow, 2).await;
+        server.wait_for_messages(slow, 2).await;
     }
 );
 
 both_backends!(
     async fn a_message_without_auto_reply_is_free(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let con = server.con_of(WIDGET).await;
+        let con = server.conversation_id(WIDGET).await;
 
         let sent =
             send(&server, json!({ "conversation_id": con, "text": "For the record", "auto_reply": false }))
                 .await;
         send(&server, json!({ "conversation_id": con, "text": "Hi" })).await;
-        server.messages_once(&con, 4).await;
+        server.wait_for_messages(&con, 4).await;
 
         assert_eq!(sent["auto_reply_enqueued"], false);
         assert_eq!(server.model.calls().all().len(), 1);
@@ -159,7 +159,7 @@ both_backends!(
 both_backends!(
     async fn the_model_sees_agents_as_its_own_side_and_system_messages_as_instructions(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let con = server.con_of(TEST).await;
+        let con = server.conversation_id(TEST).await;
         let say = async |sender_type: &str, text: &str, auto_reply: bool| {
             let fields = json!({
                 "conversation_id": con, "sender_type": sender_type, "text": text, "auto_reply": auto_reply,
@@ -170,16 +170,16 @@ both_backends!(
         say("agent", "A person here.", false).await;
         say("system", "Be brief.", false).await;
         let sent = say("agent", "I leave you to the assistant.", true).await;
-        server.messages_once(&con, 5).await;
+        server.wait_for_messages(&con, 5).await;
 
         assert_eq!(sent["auto_reply_enqueued"], true, "whoever sends, a reply may be asked for");
-        let seen = server.model.calls().all()[0].request.clone();
-        let seen: Vec<_> = seen.messages()[1..]
+        let request = server.model.calls().all()[0].request.clone();
+        let messages: Vec<_> = request.messages()[1..]
             .iter()
             .map(|message| (message["role"].as_str().unwrap(), message["content"].as_str().unwrap()))
             .collect();
         assert_eq!(
-            seen,
+            messages,
             [
                 ("assistant", "Hello !"),
                 ("assistant", "A person here."),
@@ -218,10 +218,10 @@ both_backends!(
         let con = first["conversation_id"].as_str().unwrap();
         send(&server, json!({ "conversation_id": con, "text": "two" })).await;
 
-        let failed = server.events_once("reply.failed", 1).await;
+        let failed = server.wait_for_events("reply.failed", 1).await;
         assert_eq!(failed[0]["data"]["reason"], "model_unreadable");
         assert_eq!(failed[0]["data"]["reply_to_message_id"], first["message"]["id"]);
-        assert_eq!(texts(&server.messages_once(con, 3).await), ["one", "two", "Now I can."]);
+        assert_eq!(texts(&server.wait_for_messages(con, 3).await), ["one", "two", "Now I can."]);
     }
 );
 
@@ -234,7 +234,7 @@ both_backends!(
         let sent = send(&server, json!({ "text": "one" })).await;
 
         let con = sent["conversation_id"].as_str().unwrap();
-        assert_eq!(server.messages_once(con, 2).await[1]["text"], "At last.");
+        assert_eq!(server.wait_for_messages(con, 2).await[1]["text"], "At last.");
         assert_eq!(server.model.calls().all().len(), 2);
     }
 );
@@ -248,14 +248,14 @@ both_backends!(
 
         let paid = send(&server, json!({ "text": "one" })).await;
         let con = paid["conversation_id"].as_str().unwrap();
-        server.messages_once(con, 2).await;
+        server.wait_for_messages(con, 2).await;
         let body = json!({ "conversation_id": con, "sender_id": "u", "sender_type": "user", "text": "two" });
         let unpaid = server.enqueue(body.to_string()).send().await;
 
         assert_eq!(unpaid.status, 200);
         assert_eq!(unpaid.json()["data"]["auto_reply_enqueued"], false);
         assert_eq!(unpaid.header("rejoinder-reason"), Some("insufficient_balance"));
-        assert_eq!(server.messages_of(con).await.len(), 3);
+        assert_eq!(server.messages(con).await.len(), 3);
         assert_eq!(server.balance().await, "0.00");
     }
 );
@@ -273,8 +273,8 @@ both_backends!(
         assert!(answers.iter().all(|answer| answer.status == 200 && answer.text() == answers[0].text()));
         let json = answers[0].json();
         let con = json["data"]["conversation_id"].as_str().unwrap();
-        server.messages_once(con, 2).await;
-        assert_eq!(server.number("select count(*) from messages where sender_id = 'u'").await, 1);
+        server.wait_for_messages(con, 2).await;
+        assert_eq!(server.query_number("select count(*) from messages where sender_id = 'u'").await, 1);
     }
 );
 
@@ -282,19 +282,19 @@ both_backends!(
     async fn more_open_turns_than_a_conversation_may_have_are_a_429_that_stores_nothing(db: TestDb) {
         let server = Setup::default().env("REJOINDER_TURN__MAX_OPEN_PER_CONVERSATION", "2").start(&db).await;
         let gate = Gate::closed();
-        let held = gate.clone();
-        server.model.script().otherwise(move |_| Reply::text("Yes.").held_by(&held));
-        let con = server.con_of(TEST).await;
+        let reply_gate = gate.clone();
+        server.model.script().respond_with(move |_| Reply::text("Yes.").gated_by(&reply_gate));
+        let con = server.conversation_id(TEST).await;
         for text in ["one", "two"] {
             send(&server, json!({ "conversation_id": con, "text": text })).await;
         }
-        server.model.calls().arrived(1).await;
-        let before = server.dump().await;
+        server.model.calls().wait_for_count(1).await;
+        let before = server.row_counts().await;
 
         let body =
             json!({ "conversation_id": con, "sender_id": "u", "sender_type": "user", "text": "three" });
         let platform = server.enqueue(body.to_string()).send().await;
-        let widget = server.tell(TEST, "three").send().await;
+        let widget = server.post_message(TEST, "three").send().await;
 
         let expected = r#"{"status":"error","message":"The conversation is busy","data":null}"#;
         assert_eq!((platform.status, platform.text()), (429, expected));
@@ -302,9 +302,9 @@ both_backends!(
         let expected = r#"{"status":false,"error":"Failed to process message: The conversation is busy"}"#;
         assert_eq!((widget.status, widget.text()), (400, expected));
         assert_eq!(widget.header("rejoinder-error"), Some("conversation_busy"));
-        assert_eq!(server.dump().await, before);
+        assert_eq!(server.row_counts().await, before);
         gate.open();
-        server.messages_once(&con, 5).await;
+        server.wait_for_messages(&con, 5).await;
     }
 );
 
@@ -312,12 +312,12 @@ both_backends!(
     async fn a_turn_without_a_slot_is_claimed_when_one_is_free(db: TestDb) {
         let server = Setup::default().env("REJOINDER_TURN__MAX_IN_FLIGHT", "2").start(&db).await;
         let gate = Gate::closed();
-        let held = gate.clone();
-        server.model.script().otherwise(move |_| Reply::text("Yes.").held_by(&held));
+        let reply_gate = gate.clone();
+        server.model.script().respond_with(move |_| Reply::text("Yes.").gated_by(&reply_gate));
 
         // Half of the slots are this door's.
         let first = send(&server, json!({ "text": "one" })).await;
-        server.model.calls().arrived(1).await;
+        server.model.calls().wait_for_count(1).await;
         let body = json!({ "sender_id": "u", "sender_type": "user", "text": "two" });
         let second = server.enqueue(body.to_string()).send().await;
         let turn = second.header("rejoinder-turn").unwrap().to_owned();
@@ -326,7 +326,7 @@ both_backends!(
         gate.open();
 
         wait_for("the queued turn's end", async || (state().await == "completed").then_some(())).await;
-        server.messages_once(first["conversation_id"].as_str().unwrap(), 2).await;
+        server.wait_for_messages(first["conversation_id"].as_str().unwrap(), 2).await;
     }
 );
 
@@ -334,12 +334,13 @@ both_backends!(
     async fn the_variables_of_a_new_conversation_are_in_the_prompt(db: TestDb) {
         let server = TestServer::start(&db).await;
         let body = json!({ "assistant_id": ASSISTANT, "variables": { "company": "{{name}} & Sons" } });
-        let made = server.call("POST", "/v1/conversations").bearer(&server.keys.all).json(&body).send().await;
-        let made = made.json();
+        let created =
+            server.request("POST", "/v1/conversations").bearer(&server.keys.full).json(&body).send().await;
+        let created = created.json();
 
-        let con = made["data"]["id"].as_str().unwrap();
+        let con = created["data"]["id"].as_str().unwrap();
         send(&server, json!({ "conversation_id": con, "text": "Hi" })).await;
-        server.messages_once(con, 2).await;
+        server.wait_for_messages(con, 2).await;
 
         let prompt = server.model.calls().all()[0].request.last_text("system").unwrap();
         assert!(

@@ -16,14 +16,14 @@ use crate::support::wait::wait_for;
 const ENDPOINTS: &str = "/v1/webhook_endpoints";
 
 async fn post(server: &TestServer, path: &str, body: &Value) -> Answer {
-    server.call("POST", path).bearer(&server.keys.all).json(body).send().await
+    server.request("POST", path).bearer(&server.keys.full).json(body).send().await
 }
 
 /// An endpoint at the fake, on this path there: its own path, and its secret.
 async fn endpoint(server: &TestServer, path: &str, types: &[&str]) -> (String, String) {
     let body = json!({"url": server.tool.url(path), "types": types});
-    let made = post(server, ENDPOINTS, &body).await.json()["data"].clone();
-    let text = |field: &str| made[field].as_str().unwrap().to_owned();
+    let created = post(server, ENDPOINTS, &body).await.json()["data"].clone();
+    let text = |field: &str| created[field].as_str().unwrap().to_owned();
     (format!("{ENDPOINTS}/{}", text("id")), text("secret"))
 }
 
@@ -35,8 +35,8 @@ async fn say(server: &TestServer, text: &str) {
 /// A delivery, once it is in this state.
 async fn once(server: &TestServer, path: &str, state: &str) -> Value {
     let read = async || {
-        let told = server.get(path).await.json()["data"].clone();
-        (told["state"] == state).then_some(told)
+        let delivery_body = server.get(path).await.json()["data"].clone();
+        (delivery_body["state"] == state).then_some(delivery_body)
     };
     wait_for(&format!("{path} to be {state}"), read).await
 }
@@ -52,13 +52,13 @@ both_backends!(
         let server = TestServer::start(&db).await;
         let (path, secret) = endpoint(&server, "/tested", &["message.created"]).await;
         endpoint(&server, "/other", &[]).await;
-        server.tool.script().otherwise(|_| ToolReply::json(&json!({"thanks": true})));
+        server.tool.script().respond_with(|_| ToolReply::json(&json!({"thanks": true})));
 
         let sent = post(&server, &format!("{path}/test"), &json!({})).await;
 
         let sent = sent.json()["data"].clone();
         let read = format!("{path}/deliveries/{}", sent["id"].as_str().unwrap());
-        let told = once(&server, &read, "delivered").await;
+        let delivery_body = once(&server, &read, "delivered").await;
         let calls = server.tool.calls().all();
         let [call] = &calls[..] else { panic!("{} calls", calls.len()) };
         assert_eq!(call.request.uri.path(), "/tested");
@@ -66,9 +66,12 @@ both_backends!(
         let events = server.events("webhook_endpoint.test").await;
         assert_eq!(call.request.json(), events[0]);
         assert_eq!(events[0]["data"], json!({"webhook_endpoint_id": path.rsplit('/').next()}));
-        assert_eq!((&told["event_id"], &told["event_type"]), (&events[0]["id"], &events[0]["type"]));
-        assert_eq!((&told["attempt_count"], &told["replay"]), (&json!(1), &json!(false)));
-        let attempt = &told["attempts"][0];
+        assert_eq!(
+            (&delivery_body["event_id"], &delivery_body["event_type"]),
+            (&events[0]["id"], &events[0]["type"])
+        );
+        assert_eq!((&delivery_body["attempt_count"], &delivery_body["replay"]), (&json!(1), &json!(false)));
+        let attempt = &delivery_body["attempts"][0];
         assert_eq!(
             (&attempt["number"], &attempt["outcome"], &attempt["status"], &attempt["excerpt"]),
             (&json!(1), &json!("delivered"), &json!(200), &json!(r#"{"thanks":true}"#))
@@ -84,7 +87,7 @@ both_backends!(
         say(&server, "Hi").await;
         let listed = server.get(&format!("{path}/deliveries?limit=1")).await.json();
         let delivery = listed["data"]["items"][0]["id"].as_str().unwrap().to_owned();
-        let off = server.call("PATCH", &path).bearer(&server.keys.all).json(&json!({"enabled": false}));
+        let off = server.request("PATCH", &path).bearer(&server.keys.full).json(&json!({"enabled": false}));
         off.send().await;
 
         for (under, body) in [
@@ -108,17 +111,17 @@ both_backends!(
         let (path, first) = endpoint(&server, "/hooks", &["message.created"]).await;
         let rotate = format!("{path}/rotate_secret");
 
-        let second = server.call("POST", &rotate).bearer(&server.keys.all).send().await;
+        let second = server.request("POST", &rotate).bearer(&server.keys.full).send().await;
         let second = second.json()["data"].clone();
         say(&server, "Hi").await;
-        let both = server.tool.calls().arrived(1).await[0].request.clone();
+        let both = server.tool.calls().wait_for_count(1).await[0].request.clone();
         let again = post(&server, &rotate, &json!({})).await;
         let same = post(&server, &rotate, &json!({ "secret": second["secret"] })).await;
         let given = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
         let third = post(&server, &rotate, &json!({"overlap_seconds": 0, "secret": given})).await.json();
         let fourth = post(&server, &rotate, &json!({"overlap_seconds": 0, "secret": given})).await.json();
         say(&server, "Ho").await;
-        let alone = server.tool.calls().arrived(2).await[1].request.clone();
+        let alone = server.tool.calls().wait_for_count(2).await[1].request.clone();
 
         let new = second["secret"].as_str().unwrap();
         assert_ne!(new, first);
@@ -146,7 +149,7 @@ both_backends!(
         let server = TestServer::start(&db).await;
         let (path, _) = endpoint(&server, "/hooks", &["message.created"]).await;
         say(&server, "Hi").await;
-        server.tool.calls().arrived(1).await;
+        server.tool.calls().wait_for_count(1).await;
         let list = server.get(&format!("{path}/deliveries")).await.json()["data"].clone();
         let delivery = format!("{path}/deliveries/{}", list["items"][0]["id"].as_str().unwrap());
         let before = once(&server, &delivery, "delivered").await;
@@ -154,7 +157,7 @@ both_backends!(
         let queued = post(&server, &format!("{delivery}/resend"), &json!({})).await.json()["data"].clone();
 
         assert_eq!((&queued["id"], &queued["replay"]), (&before["id"], &json!(true)));
-        let calls = server.tool.calls().arrived(2).await;
+        let calls = server.tool.calls().wait_for_count(2).await;
         let (first, second) = (&calls[0].request, &calls[1].request);
         assert_eq!(header(first, "webhook-id"), header(second, "webhook-id"));
         assert_eq!(first.body, second.body);
@@ -173,10 +176,10 @@ both_backends!(
     async fn an_in_flight_delivery_is_not_resent(db: TestDb) {
         let server = TestServer::start(&db).await;
         let gate = Gate::closed();
-        server.tool.script().queue([ToolReply::status(StatusCode::OK).held_by(&gate)]);
+        server.tool.script().queue([ToolReply::status(StatusCode::OK).gated_by(&gate)]);
         let (path, _) = endpoint(&server, "/hooks", &["message.created"]).await;
         say(&server, "Hi").await;
-        server.tool.calls().arrived(1).await;
+        server.tool.calls().wait_for_count(1).await;
         let list = server.get(&format!("{path}/deliveries")).await.json()["data"].clone();
         let delivery = format!("{path}/deliveries/{}", list["items"][0]["id"].as_str().unwrap());
 
@@ -226,7 +229,7 @@ both_backends!(
 
         let after = replay(json!({"after": messages[0]["cursor"]})).await;
         assert_eq!(after["data"], json!({"deliveries": 2, "next_cursor": null}));
-        let calls = server.tool.calls().arrived(2).await;
+        let calls = server.tool.calls().wait_for_count(2).await;
         let mut arrived: Vec<_> = calls.iter().map(|call| call.request.json()).collect();
         arrived.sort_by_key(|event| event["cursor"].as_str().unwrap().parse::<i64>().unwrap());
         assert_eq!(arrived, messages[1..]);
@@ -281,14 +284,14 @@ both_backends!(
         assert_eq!(after["data"]["deliveries"], 1);
         assert!(since.json()["data"]["deliveries"].as_u64().unwrap() <= 2, "{}", since.text());
         let of_first = format!("select count(*) from deliveries where cursor < {second}");
-        assert_eq!(server.number(&of_first).await, 0);
+        assert_eq!(server.query_number(&of_first).await, 0);
     }
 );
 
 both_backends!(
     async fn a_replay_processes_all_chunks_and_returns_its_cursor(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let first = server.number("select max(next_cursor) from workspace_state").await;
+        let first = server.query_number("select max(next_cursor) from workspace_state").await;
         let rows = "with recursive n (i) as (select 0 union all select i + 1 from n where i < 10499) \
             insert into events select s.workspace_id, s.next_cursor + n.i, ID, 'message.created', null, '{}', 0 \
             from n, workspace_state s join workspaces w on w.id = s.workspace_id where w.slug = 'demo';

@@ -9,13 +9,13 @@ use crate::support::server::{Setup, TestServer};
 const ENDPOINTS: &str = "/v1/webhook_endpoints";
 
 async fn ask(server: &TestServer, method: &str, path: &str, body: &Value) -> Answer {
-    server.call(method, path).bearer(&server.keys.all).json(body).send().await
+    server.request(method, path).bearer(&server.keys.full).json(body).send().await
 }
 
 async fn create(server: &TestServer, body: Value) -> Value {
-    let made = ask(server, "POST", ENDPOINTS, &body).await;
-    assert_eq!(made.status, 200, "{}", made.text());
-    made.json()["data"].clone()
+    let created = ask(server, "POST", ENDPOINTS, &body).await;
+    assert_eq!(created.status, 200, "{}", created.text());
+    created.json()["data"].clone()
 }
 
 fn path_of(endpoint: &Value) -> String {
@@ -26,31 +26,31 @@ both_backends!(
     async fn an_endpoint_is_created_and_its_secret_shown_once(db: TestDb) {
         let server = TestServer::start(&db).await;
 
-        let mut made =
+        let mut created =
             create(&server, json!({"url": "https://crm.example/hooks", "description": "CRM"})).await;
 
-        let secret = made.as_object_mut().unwrap().remove("secret").unwrap();
+        let secret = created.as_object_mut().unwrap().remove("secret").unwrap();
         assert!(secret.as_str().unwrap().starts_with("whsec_"), "{secret}");
-        assert!(made["id"].as_str().unwrap().starts_with("whe_"));
+        assert!(created["id"].as_str().unwrap().starts_with("whe_"));
         let mut expected = json!({
             "description": "CRM", "url": "https://crm.example/hooks", "types": [], "enabled": true,
             "created_at": "2026-03-15T14:22:11Z", "updated_at": "2026-03-15T14:22:11Z",
         });
-        expected["id"] = made["id"].clone();
-        assert_eq!(made, expected);
-        assert_eq!(server.get(&path_of(&made)).await.json()["data"], made);
+        expected["id"] = created["id"].clone();
+        assert_eq!(created, expected);
+        assert_eq!(server.get(&path_of(&created)).await.json()["data"], created);
         let listed = server.get(ENDPOINTS).await.json();
-        assert_eq!(listed["data"], json!({"items": [made], "next_cursor": null}));
+        assert_eq!(listed["data"], json!({"items": [created], "next_cursor": null}));
         let column = "select count(*) from webhook_endpoints where secret like '%whsec_%'";
-        assert_eq!(server.number(column).await, 0, "it is sealed");
+        assert_eq!(server.query_number(column).await, 0, "it is sealed");
     }
 );
 
 both_backends!(
     async fn an_endpoint_is_updated_disabled_and_deleted(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let made = create(&server, json!({"url": "https://crm.example/hooks"})).await;
-        let path = path_of(&made);
+        let created = create(&server, json!({"url": "https://crm.example/hooks"})).await;
+        let path = path_of(&created);
 
         let change = json!({"url": "https://crm.example/new", "types": ["message.created", "reply.failed"]});
         let changed = ask(&server, "PATCH", &path, &change).await.json()["data"].clone();
@@ -75,9 +75,9 @@ both_backends!(
 both_backends!(
     async fn endpoints_are_paged(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let mut made = Vec::new();
+        let mut created = Vec::new();
         for _ in 0..3 {
-            made.push(create(&server, json!({"url": "https://crm.example/hooks"})).await["id"].clone());
+            created.push(create(&server, json!({"url": "https://crm.example/hooks"})).await["id"].clone());
         }
 
         let first = server.get(&format!("{ENDPOINTS}?limit=2")).await.json()["data"].clone();
@@ -89,16 +89,16 @@ both_backends!(
         assert_eq!(second["next_cursor"], Value::Null);
         // Ids of one millisecond are in no order.
         listed.sort_by_key(ToString::to_string);
-        made.sort_by_key(ToString::to_string);
-        assert_eq!(listed, made);
+        created.sort_by_key(ToString::to_string);
+        assert_eq!(listed, created);
     }
 );
 
 both_backends!(
     async fn an_undeliverable_url_is_refused_at_creation(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let made = create(&server, json!({"url": "https://crm.example/hooks"})).await;
-        let before = server.dump().await;
+        let created = create(&server, json!({"url": "https://crm.example/hooks"})).await;
+        let before = server.row_counts().await;
 
         for (url, text) in [
             ("crm.example/hooks", "the URL cannot be read"),
@@ -110,14 +110,14 @@ both_backends!(
             ("http://[::ffff:10.0.0.7]/", "the URL's host is not a public address"),
         ] {
             let create = ask(&server, "POST", ENDPOINTS, &json!({"url": url})).await;
-            let change = ask(&server, "PATCH", &path_of(&made), &json!({"url": url})).await;
+            let change = ask(&server, "PATCH", &path_of(&created), &json!({"url": url})).await;
             assert_eq!((create.status, change.status), (400, 400), "{url}");
             assert_eq!(create.json()["message"], format!("Field 'url' is refused: {text}."));
             assert_eq!(change.text(), create.text());
         }
 
-        assert_eq!(server.dump().await, before);
-        assert_eq!(server.get(&path_of(&made)).await.json()["data"]["url"], "https://crm.example/hooks");
+        assert_eq!(server.row_counts().await, before);
+        assert_eq!(server.get(&path_of(&created)).await.json()["data"]["url"], "https://crm.example/hooks");
     }
 );
 
@@ -129,7 +129,7 @@ both_backends!(
 
         create(&server, json!({"url": server.tool.url("/hooks")})).await;
         create(&server, json!({"url": "http://10.0.0.7/hooks"})).await;
-        let foreign = server.call("POST", ENDPOINTS).bearer(&server.keys.foreign);
+        let foreign = server.request("POST", ENDPOINTS).bearer(&server.keys.other_workspace);
         let foreign = foreign.json(&json!({"url": "http://10.0.0.7/hooks"})).send().await;
 
         assert_eq!(foreign.status, 400, "another workspace's list is none of its");
@@ -139,7 +139,7 @@ both_backends!(
 both_backends!(
     async fn each_field_is_checked(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let made = create(&server, json!({"url": "https://crm.example/hooks"})).await;
+        let created = create(&server, json!({"url": "https://crm.example/hooks"})).await;
         let url = "https://crm.example/hooks";
 
         for (body, text) in [
@@ -166,10 +166,10 @@ both_backends!(
             (json!({}), "One of the fields 'url', 'types', 'description', 'enabled' is required."),
             (json!({"enabled": 1}), "Field 'enabled' must be a boolean."),
         ] {
-            let answer = ask(&server, "PATCH", &path_of(&made), &body).await;
+            let answer = ask(&server, "PATCH", &path_of(&created), &body).await;
             assert_eq!((answer.status, &answer.json()["message"]), (400, &json!(text)));
         }
-        let rotate = format!("{}/rotate_secret", path_of(&made));
+        let rotate = format!("{}/rotate_secret", path_of(&created));
         for overlap in [json!(-1), json!(604_801), json!("1"), json!(1.5)] {
             let answer = ask(&server, "POST", &rotate, &json!({"overlap_seconds": overlap})).await;
             assert_eq!(answer.status, 400, "{}", answer.text());
@@ -199,11 +199,11 @@ both_backends!(
 both_backends!(
     async fn reads_and_writes_need_their_scope_and_workspace(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let made = create(&server, json!({"url": "https://crm.example/hooks"})).await;
-        let path = path_of(&made);
+        let created = create(&server, json!({"url": "https://crm.example/hooks"})).await;
+        let path = path_of(&created);
         let change = json!({"enabled": false});
         let with = async |key: &str, method: &str, path: &str| {
-            server.call(method, path).bearer(key).json(&change).send().await
+            server.request(method, path).bearer(key).json(&change).send().await
         };
 
         let routes = [
@@ -218,16 +218,19 @@ both_backends!(
         ];
         for (method, under) in routes {
             let of = |endpoint: &str| format!("{ENDPOINTS}/{endpoint}{under}");
-            let id = made["id"].as_str().unwrap();
-            let reading = with(&server.keys.reading, method, &of(id)).await;
+            let id = created["id"].as_str().unwrap();
+            let reading = with(&server.keys.read_only, method, &of(id)).await;
             assert_eq!(reading.status == 403, method != "GET", "{method} {under}");
             let unknown = "whe_00000000000000000000000000";
-            let foreign = with(&server.keys.foreign, method, &of(id)).await;
-            let unknown = with(&server.keys.foreign, method, &of(unknown)).await;
+            let foreign = with(&server.keys.other_workspace, method, &of(id)).await;
+            let unknown = with(&server.keys.other_workspace, method, &of(unknown)).await;
             assert_eq!((foreign.status, unknown.status), (404, 404), "{method} {under}");
             assert_eq!(foreign.text().replace(id, "whe_00000000000000000000000000"), unknown.text());
         }
-        assert_eq!(with(&server.keys.foreign, "GET", ENDPOINTS).await.json()["data"]["items"], json!([]));
+        assert_eq!(
+            with(&server.keys.other_workspace, "GET", ENDPOINTS).await.json()["data"]["items"],
+            json!([])
+        );
         assert_eq!(server.get(&path).await.json()["data"]["enabled"], true);
     }
 );
@@ -235,19 +238,19 @@ both_backends!(
 both_backends!(
     async fn a_disabled_endpoint_gets_no_events_and_its_disabling_is_an_event(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let made = create(&server, json!({"url": server.tool.url("/first")})).await;
+        let created = create(&server, json!({"url": server.tool.url("/first")})).await;
         let other = create(&server, json!({"url": server.tool.url("/other")})).await;
 
-        ask(&server, "PATCH", &path_of(&made), &json!({"enabled": false})).await;
-        ask(&server, "PATCH", &path_of(&made), &json!({"enabled": false})).await;
+        ask(&server, "PATCH", &path_of(&created), &json!({"enabled": false})).await;
+        ask(&server, "PATCH", &path_of(&created), &json!({"enabled": false})).await;
 
-        let told = server.events("webhook_endpoint.disabled").await;
-        let [told] = &told[..] else { panic!("{told:?}") };
-        assert_eq!(told["data"], json!({"webhook_endpoint_id": made["id"], "reason": "api"}));
-        let calls = server.tool.calls().arrived(1).await;
+        let disabled_events = server.events("webhook_endpoint.disabled").await;
+        let [disabled_events] = &disabled_events[..] else { panic!("{disabled_events:?}") };
+        assert_eq!(disabled_events["data"], json!({"webhook_endpoint_id": created["id"], "reason": "api"}));
+        let calls = server.tool.calls().wait_for_count(1).await;
         assert_eq!(calls[0].request.uri.path(), "/other");
-        assert_eq!(calls[0].request.json(), *told);
-        let deliveries = server.get(&format!("{}/deliveries", path_of(&made))).await.json();
+        assert_eq!(calls[0].request.json(), *disabled_events);
+        let deliveries = server.get(&format!("{}/deliveries", path_of(&created))).await.json();
         assert_eq!(deliveries["data"]["items"], json!([]));
         assert_eq!(server.get(&path_of(&other)).await.json()["data"]["enabled"], true);
     }

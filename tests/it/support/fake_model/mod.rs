@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 pub use self::reply::{Reply, ToolCall};
 use self::wire::{Ending, Wire};
 use super::calls::{Calls, OpenCall};
-use super::router_server::Served;
+use super::router_server::RouterServer;
 use super::script::Script;
 
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ impl ModelRequest {
 }
 
 pub struct FakeModel {
-    served: Served,
+    server: RouterServer,
     endpoint: Arc<Endpoint>,
 }
 
@@ -71,12 +71,12 @@ impl FakeModel {
             .route("/v1/chat/completions", post(answer))
             .route("/v1/models", get(models))
             .with_state(Arc::clone(&endpoint));
-        Self { served: Served::start(router).await, endpoint }
+        Self { server: RouterServer::start(router).await, endpoint }
     }
 
     /// As `OPENAI_BASE_URL` has it.
     pub fn base_url(&self) -> String {
-        format!("{}/v1", self.served.url())
+        format!("{}/v1", self.server.url())
     }
 
     pub fn script(&self) -> &Script<ModelRequest, Reply> {

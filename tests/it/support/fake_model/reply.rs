@@ -148,7 +148,7 @@ impl Reply {
     }
 
     /// The head comes when the test opens the gate; never, where it is never opened.
-    pub fn held_by(mut self, gate: &Gate) -> Self {
+    pub fn gated_by(mut self, gate: &Gate) -> Self {
         self.gate = Some(gate.clone());
         self
     }
@@ -161,7 +161,7 @@ impl Reply {
 
     pub(super) async fn wait(&self) {
         if let Some(gate) = &self.gate {
-            gate.passed().await;
+            gate.wait_until_open().await;
         }
         tokio::time::sleep(self.delay).await;
     }

@@ -27,7 +27,7 @@ async fn write(servers: &[TestServer], writers: usize, messages: usize) -> Sent 
     let mut tasks = Vec::new();
     for writer in 0..writers {
         let http = Http::new(servers[writer % servers.len()].url());
-        let key = servers[0].keys.all.clone();
+        let key = servers[0].keys.full.clone();
         let count = messages / writers;
         tasks.push(tokio::spawn(async move {
             let mut conversation = Value::Null;
@@ -55,19 +55,19 @@ async fn write(servers: &[TestServer], writers: usize, messages: usize) -> Sent 
 
 /// Reads pages until there are `count` events, waiting `wait` seconds for each.
 async fn by_pages(http: Http, key: String, begun: i64, count: usize, wait: u32) -> Vec<Value> {
-    let (mut seen, mut after) = (Vec::new(), begun.to_string());
-    while seen.len() < count {
+    let (mut received, mut after) = (Vec::new(), begun.to_string());
+    while received.len() < count {
         let path = format!("/v1/events?after={after}&limit=37&wait={wait}");
         let page = http.get(&path).bearer(&key).send().await;
         assert_eq!(page.status, 200, "{}", page.text());
         let data = &page.json()["data"];
-        seen.extend(data["items"].as_array().unwrap().iter().cloned());
+        received.extend(data["items"].as_array().unwrap().iter().cloned());
         data["next_cursor"].as_str().unwrap().clone_into(&mut after);
         if wait == 0 {
             tokio::task::yield_now().await;
         }
     }
-    seen
+    received
 }
 
 /// Follows a stream, which it leaves and takes up again now and then.
@@ -80,29 +80,29 @@ async fn by_stream(http: Http, key: String, begun: i64, count: usize) -> Vec<Val
     };
     let mut last = begun.to_string();
     let mut stream = open(last.clone()).await;
-    let mut seen = Vec::new();
-    while seen.len() < count {
+    let mut received = Vec::new();
+    while received.len() < count {
         let event = stream.event().await;
         last = event.id.unwrap();
-        seen.push(serde_json::from_str(&event.data.unwrap()).unwrap());
-        if seen.len().is_multiple_of(251) {
+        received.push(serde_json::from_str(&event.data.unwrap()).unwrap());
+        if received.len().is_multiple_of(251) {
             stream = open(last.clone()).await;
         }
     }
-    seen
+    received
 }
 
-fn check(reader: &str, seen: &[Value], begun: i64, sent: &Sent) {
-    let cursors = super::cursors(seen);
-    let last = begun + i64::try_from(seen.len()).unwrap();
+fn check(reader: &str, received: &[Value], begun: i64, sent: &Sent) {
+    let cursors = super::cursors(received);
+    let last = begun + i64::try_from(received.len()).unwrap();
     assert_eq!(cursors, (begun + 1..=last).collect::<Vec<_>>(), "{reader}: every cursor once, in order");
-    let mut told = Sent::new();
-    for event in seen.iter().filter(|event| event["type"] == "message.created") {
+    let mut messages = Sent::new();
+    for event in received.iter().filter(|event| event["type"] == "message.created") {
         let conversation = event["data"]["conversation_id"].as_str().unwrap().to_owned();
         let message = event["data"]["message"]["id"].as_str().unwrap().to_owned();
-        told.entry(conversation).or_default().push(message);
+        messages.entry(conversation).or_default().push(message);
     }
-    assert!(told == *sent, "{reader}: the messages of each conversation, in their order");
+    assert!(messages == *sent, "{reader}: the messages of each conversation, in their order");
 }
 
 async fn prove(servers: Vec<TestServer>) {
@@ -111,7 +111,7 @@ async fn prove(servers: Vec<TestServer>) {
     let begun = head(&servers[0]).await;
     // Each writer's conversation is an event, too.
     let count = messages + writers;
-    let key = servers[0].keys.all.clone();
+    let key = servers[0].keys.full.clone();
     let http: Vec<Http> = servers.iter().cycle().take(4).map(|server| Http::new(server.url())).collect();
     let started = Instant::now();
     let readers = [
@@ -126,8 +126,8 @@ async fn prove(servers: Vec<TestServer>) {
 
     for (reader, task) in readers {
         let patience = Duration::from_mins(2) + written;
-        let seen = tokio::time::timeout(patience, task).await.expect("all events in time").unwrap();
-        check(reader, &seen, begun, &sent);
+        let received = tokio::time::timeout(patience, task).await.expect("all events in time").unwrap();
+        check(reader, &received, begun, &sent);
     }
     println!(
         "{count} events by {writers} writers in {} processes: written in {written:?}, all read in {:?}",
@@ -143,8 +143,8 @@ async fn prove(servers: Vec<TestServer>) {
 async fn readers_see_every_event_once_in_order_while_three_processes_write() {
     let db = store::postgres().await;
     let first = Setup::default().system_clock().start(&db).await;
-    let second = first.beside(&db, Setup::default().system_clock()).await;
-    let third = first.beside(&db, Setup::default().system_clock()).await;
+    let second = first.start_peer(&db, Setup::default().system_clock()).await;
+    let third = first.start_peer(&db, Setup::default().system_clock()).await;
 
     prove(vec![first, second, third]).await;
 }

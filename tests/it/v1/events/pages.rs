@@ -11,9 +11,9 @@ both_backends!(
     async fn a_page_is_filtered_by_types_and_conversation(db: TestDb) {
         let server = TestServer::start(&db).await;
         let begun = head(&server).await;
-        let first = server.note(None, "one").await;
-        let second = server.note(None, "two").await;
-        server.note(Some(&first), "three").await;
+        let first = server.store_message(None, "one").await;
+        let second = server.store_message(None, "two").await;
+        server.store_message(Some(&first), "three").await;
         // Created, message; created, message; message.
         let end = (begun + 5).to_string();
 
@@ -33,29 +33,29 @@ both_backends!(
     async fn a_filtered_page_ends_at_its_limit_and_continues_there(db: TestDb) {
         let server = TestServer::start(&db).await;
         let begun = head(&server).await;
-        let con = server.note(None, "0").await;
+        let con = server.store_message(None, "0").await;
         for text in ["1", "2", "3"] {
-            server.note(Some(&con), text).await;
+            server.store_message(Some(&con), text).await;
         }
 
-        let (mut seen, mut after) = (Vec::new(), begun.to_string());
+        let (mut collected, mut after) = (Vec::new(), begun.to_string());
         for _ in 0..3 {
             let query = format!("after={after}&limit=2&types=message.created,conversation.created");
             let (items, next) = parts(&page(&server, &query).await);
             assert!(items.len() <= 2);
-            seen.extend(cursors(&items));
+            collected.extend(cursors(&items));
             after = next;
         }
 
-        assert_eq!(seen, (begun + 1..=begun + 5).collect::<Vec<_>>());
+        assert_eq!(collected, (begun + 1..=begun + 5).collect::<Vec<_>>());
     }
 );
 
 both_backends!(
     async fn after_accepts_an_event_id_and_latest(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let con = server.note(None, "one").await;
-        server.note(Some(&con), "two").await;
+        let con = server.store_message(None, "one").await;
+        server.store_message(Some(&con), "two").await;
         let (items, _) = parts(&page(&server, "").await);
         let last = items.len() - 1;
 
@@ -74,15 +74,15 @@ both_backends!(
         let types = "Field 'types' must be a list of: conversation.created, conversation.updated, \
             conversation.ended, conversation.deleted, message.created, reply.failed, reply.discarded, \
             balance.low, webhook_endpoint.disabled, webhook_endpoint.test.";
-        let place = "Field 'after' must be a cursor of this list, the id of an event, or 'latest'.";
+        let message = "Field 'after' must be a cursor of this list, the id of an event, or 'latest'.";
         let nothing = "Field 'after' names no event of this feed.";
 
         for (query, text) in [
             ("types=message.sent", types),
             ("types=", types),
-            ("after=x", place),
-            ("after=-1", place),
-            ("after=", place),
+            ("after=x", message),
+            ("after=-1", message),
+            ("after=", message),
             ("after=1000000", nothing),
             ("after=evt_01k9z3x8f5e4r9t2m6q7w8y0ab", nothing),
             ("wait=61", "Field 'wait' must be a number of seconds from 0 to 60."),
@@ -105,11 +105,11 @@ both_backends!(
 both_backends!(
     async fn a_tenant_never_sees_events_of_another_with_equal_ids(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let con = server.note(None, "ours").await;
+        let con = server.store_message(None, "ours").await;
         let (ours, next) = parts(&page(&server, "").await);
         let foreign = async |query: &str| {
             let path = format!("/v1/events?{query}");
-            server.call("GET", &path).bearer(&server.keys.foreign).send().await
+            server.request("GET", &path).bearer(&server.keys.other_workspace).send().await
         };
 
         assert_eq!(foreign(&format!("conversation_id={con}")).await.status, 404);
@@ -136,8 +136,8 @@ both_backends!(
     async fn data_of_a_deleted_conversation_is_not_returned(db: TestDb) {
         let server = Setup::default().start(&db).await;
         let begun = head(&server).await;
-        let gone = server.note(None, "secret").await;
-        server.note(None, "stays").await;
+        let gone = server.store_message(None, "secret").await;
+        server.store_message(None, "stays").await;
         seed::execute(
             &db,
             &format!(

@@ -19,13 +19,13 @@ async fn age(db: &TestDb, up_to: i64) {
 both_backends!(
     async fn removed_events_are_a_410_with_the_oldest_cursor(db: TestDb) {
         let server = TestServer::start(&db).await;
-        server.note(None, "Hi").await;
+        server.store_message(None, "Hi").await;
         let (before, _) = parts(&page(&server, "").await);
         age(&db, 2).await;
 
         server.worker().remove_old_events().await.unwrap();
 
-        assert_eq!(server.number("select count(*) from events where cursor <= 2").await, 0);
+        assert_eq!(server.query_number("select count(*) from events where cursor <= 2").await, 0);
         let (after, _) = parts(&page(&server, "").await);
         assert_eq!(after, before[2..]);
         assert_eq!(parts(&page(&server, "after=2").await).0, after, "it has missed nothing");
@@ -39,7 +39,7 @@ both_backends!(
             assert_eq!(answer.header("rejoinder-error"), Some("cursor_expired"));
             assert_eq!(answer.header("rejoinder-resume"), Some("2"));
         }
-        let resumed = server.call("GET", "/v1/events/stream").bearer(&server.keys.all);
+        let resumed = server.request("GET", "/v1/events/stream").bearer(&server.keys.full);
         assert_eq!(resumed.header("last-event-id", "1").send().await.status, 410);
         let never = EventId(Uuid::new_v4());
         assert_eq!(page(&server, &format!("after={never}")).await.status, 400);
@@ -49,7 +49,8 @@ both_backends!(
 both_backends!(
     async fn an_empty_feed_differs_from_an_expired_one(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let empty = server.call("GET", "/v1/events?after=0").bearer(&server.keys.foreign).send().await;
+        let empty =
+            server.request("GET", "/v1/events?after=0").bearer(&server.keys.other_workspace).send().await;
         assert_eq!(parts(&empty), (Vec::new(), "0".to_owned()));
         let last = head(&server).await;
         age(&db, last).await;
@@ -58,7 +59,7 @@ both_backends!(
 
         assert_eq!(parts(&page(&server, "").await), (Vec::new(), last.to_string()));
         assert_eq!(page(&server, "after=0").await.status, 410);
-        server.note(None, "goes on").await;
+        server.store_message(None, "goes on").await;
         assert_eq!(cursors(&parts(&page(&server, "").await).0), [last + 1, last + 2]);
     }
 );
@@ -66,7 +67,7 @@ both_backends!(
 both_backends!(
     async fn events_are_removed_in_small_steps_during_writes(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let con = server.note(None, "Hi").await;
+        let con = server.store_message(None, "Hi").await;
         let many = "with recursive n (i) as (select 1 union all select i + 1 from n where i < 600) \
             insert into events select e.workspace_id, e.cursor + i, @ID@, e.type, e.conversation_id, e.body, 0 \
             from events e, n where e.cursor = (select max(cursor) from events);
@@ -77,11 +78,11 @@ both_backends!(
         age(&db, last).await;
 
         let (removed, ()) = tokio::join!(server.worker().remove_old_events(), async {
-            server.note(Some(&con), "while they go").await;
+            server.store_message(Some(&con), "while they go").await;
         });
         removed.unwrap();
 
-        assert_eq!(server.number("select count(*) from events").await, 1);
+        assert_eq!(server.query_number("select count(*) from events").await, 1);
         assert_eq!(cursors(&parts(&page(&server, "").await).0), [last + 1]);
     }
 );
@@ -89,7 +90,7 @@ both_backends!(
 both_backends!(
     async fn an_undelivered_event_and_its_successors_stay(db: TestDb) {
         let server = TestServer::start(&db).await;
-        server.note(None, "Hi").await;
+        server.store_message(None, "Hi").await;
         let [on, off] = [1, 2].map(|id| seed::literal(&db, Uuid::from_u128(id)));
         // None is to be sent in earnest.
         let never = i64::MAX;
@@ -118,7 +119,7 @@ both_backends!(
 
         server.worker().remove_old_events().await.unwrap();
         let left = async |table: &'static str| {
-            server.number(&format!("select coalesce(min(cursor), 0) from {table}")).await
+            server.query_number(&format!("select coalesce(min(cursor), 0) from {table}")).await
         };
         assert_eq!((left("events").await, left("deliveries").await, left("attempts").await), (2, 2, 2));
 

@@ -24,25 +24,25 @@ fn blocks(language: &str) -> Vec<&'static str> {
 struct Snippet {
     process: Child,
     lines: Receiver<String>,
-    _place: TempDir,
+    _folder: TempDir,
 }
 
 impl Snippet {
     fn start(server: &TestServer, program: &str, file: &str, text: &str) -> Self {
-        let place = tempfile::tempdir().unwrap();
-        std::fs::write(place.path().join(file), text).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(file), text).unwrap();
         let mut command = Command::new(program);
-        command.arg(file).current_dir(place.path());
-        command.env("BASE_URL", server.url()).env("API_KEY", &server.keys.reading);
+        command.arg(file).current_dir(folder.path());
+        command.env("BASE_URL", server.url()).env("API_KEY", &server.keys.read_only);
         let mut process = command.stdout(Stdio::piped()).spawn().expect("the language is installed");
         let output = process.stdout.take().unwrap();
-        let (said, lines) = channel();
+        let (sender, lines) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
-                let _ = said.send(line);
+                let _ = sender.send(line);
             }
         });
-        Self { process, lines, _place: place }
+        Self { process, lines, _folder: folder }
     }
 
     async fn line(&self) -> String {
@@ -60,14 +60,14 @@ impl Drop for Snippet {
 async fn follows(program: &str, file: &str, text: &str) {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
-    let told = server.get("/v1/events?limit=200").await.json();
+    let page = server.get("/v1/events?limit=200").await.json();
     let snippet = Snippet::start(&server, program, file, text);
-    for event in told["data"]["items"].as_array().unwrap() {
+    for event in page["data"]["items"].as_array().unwrap() {
         let line = format!("{} {}", event["type"].as_str().unwrap(), event["id"].as_str().unwrap());
         assert_eq!(snippet.line().await, line);
     }
 
-    server.note(None, "Hi").await;
+    server.store_message(None, "Hi").await;
 
     assert!(snippet.line().await.starts_with("conversation.created evt_"));
     assert!(snippet.line().await.starts_with("message.created evt_"));
@@ -87,7 +87,7 @@ async fn the_javascript_snippet_streams_events() {
 async fn the_curl_snippets_return_events() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
-    server.note(None, "Hi").await;
+    server.store_message(None, "Hi").await;
     let shell = blocks("sh");
 
     let page = Snippet::start(&server, "bash", "page.sh", shell[1]).line().await;

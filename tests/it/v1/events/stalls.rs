@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::support::http::client_that_takes_nothing;
+use crate::support::http::zero_window_http2_client;
 use crate::support::server::{Setup, TestServer};
 use crate::support::store;
 use crate::support::wait::wait_for;
@@ -25,7 +25,7 @@ async fn stall(server: &TestServer) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let mut stalled = socket.connect(server.address()).await.unwrap();
-    let key = &server.keys.all;
+    let key = &server.keys.full;
     let head = format!("GET /v1/events/stream HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n\r\n");
     stalled.write_all(head.as_bytes()).await.unwrap();
     is_open(server).await;
@@ -34,7 +34,7 @@ async fn stall(server: &TestServer) -> TcpStream {
 
 /// Follows over HTTP/2 with a window that is shut. It answers pings.
 async fn stall_over_http_2(server: &TestServer, client: &reqwest::Client) -> reqwest::Response {
-    let request = client.get(format!("{}/v1/events/stream", server.url())).bearer_auth(&server.keys.all);
+    let request = client.get(format!("{}/v1/events/stream", server.url())).bearer_auth(&server.keys.full);
     let response = request.send().await.unwrap();
     assert_eq!(response.status(), 200);
     response
@@ -54,9 +54,9 @@ fn large(conversation: &str) -> String {
 async fn a_stalled_reader_is_disconnected() {
     let db = store::sqlite().await;
     let server = impatient().start(&db).await;
-    let con = server.note(None, "begin").await;
+    let con = server.store_message(None, "begin").await;
     let stalled = stall(&server).await;
-    let reads = server.call("GET", "/v1/events/stream?after=latest").bearer(&server.keys.reading);
+    let reads = server.request("GET", "/v1/events/stream?after=latest").bearer(&server.keys.read_only);
     let mut reads = reads.stream().await;
 
     let (body, sent) = (large(&con), AtomicUsize::new(0));
@@ -77,7 +77,7 @@ async fn a_stalled_reader_is_disconnected() {
 async fn only_the_stalled_http_2_stream_is_reset() {
     let db = store::sqlite().await;
     let server = impatient().start(&db).await;
-    let client = client_that_takes_nothing();
+    let client = zero_window_http2_client();
 
     let mut stalled = stall_over_http_2(&server, &client).await;
     wait_for("the place to be free", async || (server.followers() == 0).then_some(())).await;
@@ -90,7 +90,7 @@ async fn only_the_stalled_http_2_stream_is_reset() {
 async fn a_stalled_reader_does_not_delay_a_stop() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
-    let con = server.note(None, "begin").await;
+    let con = server.store_message(None, "begin").await;
     let stalled = stall(&server).await;
     let body = large(&con);
     // More than the sockets' buffers hold.
@@ -109,7 +109,7 @@ async fn a_stalled_reader_does_not_delay_a_stop() {
 async fn a_stalled_http_2_stream_does_not_delay_a_stop() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
-    let client = client_that_takes_nothing();
+    let client = zero_window_http2_client();
     let stalled = stall_over_http_2(&server, &client).await;
     is_open(&server).await;
 

@@ -15,7 +15,7 @@ use crate::support::store;
 use crate::support::wait::wait_for;
 
 async fn open(server: &TestServer, query: &str) -> Stream {
-    let stream = server.call("GET", &format!("/v1/events/stream?{query}")).bearer(&server.keys.reading);
+    let stream = server.request("GET", &format!("/v1/events/stream?{query}")).bearer(&server.keys.read_only);
     let stream = stream.stream().await;
     assert_eq!(stream.status, 200);
     stream
@@ -24,12 +24,12 @@ async fn open(server: &TestServer, query: &str) -> Stream {
 both_backends!(
     async fn events_are_streamed_like_the_feed_oldest_first(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let con = server.note(None, "old").await;
+        let con = server.store_message(None, "old").await;
         let mut stream = open(&server, &format!("conversation_id={con}")).await;
 
         let first = stream.block().await.unwrap();
         let old = [stream.event().await, stream.event().await];
-        server.note(None, "of another").await;
+        server.store_message(None, "of another").await;
         // White space in metadata is kept as it was sent; a frame has it in one line.
         let body = format!(
             r#"{{"conversation_id":"{con}","sender_id":"u","sender_type":"user","text":"new","auto_reply":false,"metadata":{{"a":{}1}}}}"#,
@@ -58,11 +58,11 @@ both_backends!(
     async fn a_stream_resumes_after_last_event_id(db: TestDb) {
         let server = TestServer::start(&db).await;
         let begun = head(&server).await;
-        let con = server.note(None, "one").await;
-        server.note(Some(&con), "two").await;
+        let con = server.store_message(None, "one").await;
+        server.store_message(Some(&con), "two").await;
         let resume = async |last: &str, query: &str| {
             let path = format!("/v1/events/stream?{query}");
-            let request = server.call("GET", &path).bearer(&server.keys.all);
+            let request = server.request("GET", &path).bearer(&server.keys.full);
             request.header("last-event-id", last).stream().await
         };
 
@@ -72,7 +72,7 @@ both_backends!(
         let mut anew = resume("", &format!("after={last}&types=message.created")).await;
         assert_eq!(anew.event().await.id, Some((begun + 2).to_string()), "an empty one counts as none");
         for garbage in ["x", "-1", "99999", "\u{e9}", "evt_01k9z3x8f5e4r9t2m6q7w8y0ab"] {
-            let request = server.call("GET", "/v1/events/stream").bearer(&server.keys.all);
+            let request = server.request("GET", "/v1/events/stream").bearer(&server.keys.full);
             let answer = request.header("last-event-id", garbage).send().await;
             let text = answer.json()["message"].as_str().unwrap().to_owned();
             assert_eq!(answer.status, 400, "{garbage}: {text}");
@@ -85,13 +85,13 @@ both_backends!(
     async fn errors_before_the_first_event_use_the_platform_envelope(db: TestDb) {
         let server = TestServer::start(&db).await;
         let ask = async |key: &str, query: &str| {
-            server.call("GET", &format!("/v1/events/stream?{query}")).bearer(key).send().await
+            server.request("GET", &format!("/v1/events/stream?{query}")).bearer(key).send().await
         };
 
         for (key, query, status, code) in [
             (&server.keys.revoked, "", 401, "invalid_token"),
-            (&server.keys.all, "types=x", 400, "invalid_request"),
-            (&server.keys.all, "conversation_id=con_1", 404, "conversation_not_found"),
+            (&server.keys.full, "types=x", 400, "invalid_request"),
+            (&server.keys.full, "conversation_id=con_1", 404, "conversation_not_found"),
         ] {
             let answer = ask(key, query).await;
             assert_eq!((answer.status, answer.header("rejoinder-error")), (status, Some(code)), "{query}");
@@ -112,7 +112,7 @@ both_backends!(
         };
         let (secret, key) =
             keys::create(server.db(), &SystemClock, &IdGenerator::random(), request).await.unwrap();
-        let by_it = server.call("GET", "/v1/events/stream?after=latest").bearer(secret.expose());
+        let by_it = server.request("GET", "/v1/events/stream?after=latest").bearer(secret.expose());
         let mut by_it = by_it.stream().await;
         let mut by_other = open(&server, "after=latest").await;
         assert!(by_it.block().await.is_some() && by_other.block().await.is_some());
@@ -122,7 +122,7 @@ both_backends!(
 
         assert_eq!(by_it.block().await, None);
         assert!(revoked.elapsed() < Duration::from_secs(5), "{:?}", revoked.elapsed());
-        server.note(None, "Hi").await;
+        server.store_message(None, "Hi").await;
         assert_eq!(by_other.event().await.event.unwrap(), "conversation.created");
     }
 );
@@ -153,16 +153,16 @@ both_backends!(
         }
 
         for text in ["1", "2", "3"] {
-            server.note(None, text).await;
+            server.store_message(None, text).await;
         }
 
         for (query, mut stream) in streams {
-            let wanted = match query {
+            let expected = match query {
                 "" => vec![1, 2, 3, 4, 5, 6],
                 "types=message.created" => vec![2, 4, 6],
                 _ => vec![1, 3, 5],
             };
-            for step in wanted {
+            for step in expected {
                 assert_eq!(stream.event().await.id, Some((begun + step).to_string()), "{query}");
             }
         }
@@ -191,7 +191,7 @@ async fn an_idle_stream_gets_pings_with_its_position() {
     stream.block().await;
 
     let silent_from = Instant::now();
-    server.note(None, "not wanted").await;
+    server.store_message(None, "not wanted").await;
     let ping = stream.block().await.unwrap();
 
     assert!(silent_from.elapsed() < Duration::from_secs(15));

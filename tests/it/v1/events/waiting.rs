@@ -12,7 +12,7 @@ use crate::support::wait::wait_for;
 const LONG: &str = "wait=60";
 
 fn poll(server: &TestServer, query: &str) -> Request {
-    server.call("GET", &format!("/v1/events?{query}")).bearer(&server.keys.reading)
+    server.request("GET", &format!("/v1/events?{query}")).bearer(&server.keys.read_only)
 }
 
 async fn followed_by(server: &TestServer, count: usize) {
@@ -29,7 +29,7 @@ both_backends!(
         followed_by(&server, 1).await;
 
         let sent = Instant::now();
-        server.note(None, "Hi").await;
+        server.store_message(None, "Hi").await;
         let (items, next) = parts(&waiting.await.unwrap());
 
         assert!(sent.elapsed() < Duration::from_secs(10));
@@ -46,7 +46,7 @@ both_backends!(
         let waiting = tokio::spawn(poll(&server, &query).send());
         followed_by(&server, 1).await;
 
-        server.note(None, "Hi").await;
+        server.store_message(None, "Hi").await;
         let (items, next) = parts(&waiting.await.unwrap());
 
         assert_eq!((items.len(), next), (0, (begun + 2).to_string()));
@@ -89,11 +89,12 @@ both_backends!(
         followed_by(&server, 1).await;
 
         for path in ["/v1/events?after=latest&wait=1", "/v1/events/stream"] {
-            let refused = server.call("GET", path).bearer(&server.keys.all).send().await;
+            let refused = server.request("GET", path).bearer(&server.keys.full).send().await;
             assert_eq!((refused.status, refused.header("retry-after")), (429, Some("5")), "{path}");
             assert_eq!(refused.header("rejoinder-error"), Some("overloaded"));
         }
-        let foreign = server.call("GET", "/v1/events?after=latest&wait=1").bearer(&server.keys.foreign);
+        let foreign =
+            server.request("GET", "/v1/events?after=latest&wait=1").bearer(&server.keys.other_workspace);
         assert_eq!(foreign.send().await.status, 200, "a workspace's bound is its own");
         assert_eq!(page(&server, "after=latest").await.status, 200, "who does not wait takes no place");
         waiting.abort();
@@ -104,13 +105,13 @@ both_backends!(
 async fn events_of_another_process_are_seen_soon() {
     let db = store::postgres().await;
     let first = TestServer::start(&db).await;
-    let second = first.beside(&db, Setup::default()).await;
+    let second = first.start_peer(&db, Setup::default()).await;
     let begun = head(&first).await;
     let waiting = tokio::spawn(poll(&first, &format!("after={begun}&{LONG}")).send());
     followed_by(&first, 1).await;
 
     let sent = Instant::now();
-    second.note(None, "Hi").await;
+    second.store_message(None, "Hi").await;
     let (items, _) = parts(&waiting.await.unwrap());
 
     assert!(sent.elapsed() < Duration::from_secs(10));

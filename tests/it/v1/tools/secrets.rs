@@ -9,7 +9,7 @@ use http::{HeaderName, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::{CANARY, tested, with_canary};
-use crate::support::binary::Place;
+use crate::support::binary::Sandbox;
 use crate::support::db::both_backends;
 use crate::support::fake_model::{FakeModel, Reply, ToolCall};
 use crate::support::fake_tool::{FakeTool, ToolReply, ToolRequest};
@@ -26,7 +26,7 @@ fn leaked(text: &str) -> Option<&'static str> {
 }
 
 /// All of a request in one text.
-fn told(request: &ToolRequest) -> String {
+fn sent_secrets(request: &ToolRequest) -> String {
     format!(
         "{} {} {:?} {}",
         request.method,
@@ -39,31 +39,36 @@ fn told(request: &ToolRequest) -> String {
 /// Answers of every kind that hold the request.
 fn echoes() -> Vec<fn(&ToolRequest) -> ToolReply> {
     vec![
-        |request| ToolReply::json(&json!({ "echo": told(request), "uri": request.uri.to_string() })),
-        |request| ToolReply::status(StatusCode::OK).with_body(told(request)),
-        |request| ToolReply::status(StatusCode::BAD_REQUEST).with_body(told(request)),
-        |request| ToolReply::status(StatusCode::INTERNAL_SERVER_ERROR).with_body(told(request)),
+        |request| ToolReply::json(&json!({ "echo": sent_secrets(request), "uri": request.uri.to_string() })),
+        |request| ToolReply::status(StatusCode::OK).with_body(sent_secrets(request)),
+        |request| ToolReply::status(StatusCode::BAD_REQUEST).with_body(sent_secrets(request)),
+        |request| ToolReply::status(StatusCode::INTERNAL_SERVER_ERROR).with_body(sent_secrets(request)),
         |request| {
             let uri = request.uri.to_string();
-            ToolReply::status(StatusCode::FOUND).with_header(header::LOCATION, &uri).with_body(told(request))
+            ToolReply::status(StatusCode::FOUND)
+                .with_header(header::LOCATION, &uri)
+                .with_body(sent_secrets(request))
         },
         |request| {
             let uri = request.uri.to_string();
-            let reply = ToolReply::status(StatusCode::OK).with_body(Bytes::from(told(request).repeat(4096)));
+            let reply =
+                ToolReply::status(StatusCode::OK).with_body(Bytes::from(sent_secrets(request).repeat(4096)));
             reply.with_header(HeaderName::from_static("x-echo"), &uri)
         },
-        |request| ToolReply::status(StatusCode::OK).with_body(told(request)).after(Duration::from_secs(2)),
+        |request| {
+            ToolReply::status(StatusCode::OK).with_body(sent_secrets(request)).after(Duration::from_secs(2))
+        },
     ]
 }
 
 /// The endpoint gives each of the echoes in turn.
 fn script(tool: &FakeTool) {
     let mut next = echoes().into_iter().cycle();
-    tool.script().otherwise(move |request| next.next().unwrap()(request));
+    tool.script().respond_with(move |request| next.next().unwrap()(request));
 }
 
 fn calling(model: &FakeModel) {
-    model.script().otherwise(|request| {
+    model.script().respond_with(|request| {
         if request.messages().last().is_some_and(|last| last["role"] == "tool") {
             return Reply::text("Done.");
         }
@@ -76,10 +81,10 @@ both_backends!(
         let server = with_canary().start(&db).await;
         script(&server.tool);
         calling(&server.model);
-        let con = server.con_of(WIDGET).await;
+        let con = server.conversation_id(WIDGET).await;
 
         for _ in echoes() {
-            let answer = server.tell(WIDGET, "Look it up").send().await;
+            let answer = server.post_message(WIDGET, "Look it up").send().await;
             assert_eq!(answer.status, 200, "{}", answer.text());
             assert_eq!(leaked(answer.text()), None, "{}", answer.text());
             let turn = answer.header("rejoinder-turn").unwrap().to_owned();
@@ -88,11 +93,11 @@ both_backends!(
         }
         for path in [format!("/v1/conversations/{con}/messages?limit=200"), "/v1/events?limit=200".to_owned()]
         {
-            let told = server.get(&path).await;
-            assert!(told.text().contains("canary"), "the calls are in {path}");
-            assert_eq!(leaked(told.text()), None, "{}", told.text());
+            let response = server.get(&path).await;
+            assert!(response.text().contains("canary"), "the calls are in {path}");
+            assert_eq!(leaked(response.text()), None, "{}", response.text());
         }
-        let history = server.call("GET", &format!("/api/conversations/{WIDGET}")).send().await;
+        let history = server.request("GET", &format!("/api/conversations/{WIDGET}")).send().await;
         assert_eq!(leaked(history.text()), None, "{}", history.text());
         for call in server.model.calls().all() {
             let body = call.request.body.to_string();
@@ -100,13 +105,13 @@ both_backends!(
         }
         assert_eq!(server.tool.calls().all().len(), echoes().len());
         for call in server.tool.calls().all() {
-            assert!(told(&call.request).contains("canary%2Fkey%201"), "they were sent");
+            assert!(sent_secrets(&call.request).contains("canary%2Fkey%201"), "they were sent");
         }
         for (table, column) in
             [("tools", "definition"), ("assistant_versions", "compiled"), ("journal", "result")]
         {
             let found = format!("select count(*) from {table} where {column} like '%canary-t0ken%'");
-            assert_eq!(server.number(&found).await, 0, "{table}");
+            assert_eq!(server.query_number(&found).await, 0, "{table}");
         }
     }
 );
@@ -134,11 +139,11 @@ async fn no_secret_is_in_logs_or_metrics() {
     let (model, tool) = (FakeModel::start().await, FakeTool::start().await);
     script(&tool);
     calling(&model);
-    let place = Place::new();
-    let log = place.path().join("log");
+    let sandbox = Sandbox::new();
+    let log = sandbox.path().join("log");
     let file = std::fs::File::create(&log).unwrap();
-    let server = place
-        .serve_as(|command| {
+    let server = sandbox
+        .start_server_with(|command| {
             command.env("OPENAI_BASE_URL", model.base_url()).env("OPENAI_MODEL", "fake");
             command.env("REJOINDER_OUTBOUND__ALLOW_HOSTS", tool.host());
             command.env("RUST_LOG", "trace").env("REJOINDER_LOG__FORMAT", "json");
@@ -150,13 +155,13 @@ async fn no_secret_is_in_logs_or_metrics() {
     let text = text.replace("slug = \"demo\"", "slug = \"mine\"");
     let text = text.split("[[conversations]]").next().unwrap().replace("550e8400", "550e8401");
     let text = format!("{text}\n{}", CANARY.replace("@URL@", &tool.url("")));
-    std::fs::write(place.path().join("mine.toml"), text).unwrap();
-    let mut apply = place.command(&["apply", "mine.toml"]);
+    std::fs::write(sandbox.path().join("mine.toml"), text).unwrap();
+    let mut apply = sandbox.command(&["apply", "mine.toml"]);
     apply.env("TOKEN", TOKEN).env("QUERY_KEY", QUERY_KEY).env("SIGNING", SIGNING);
     apply.env("REJOINDER_OUTBOUND__ALLOW_HOSTS", tool.host());
     let applied = apply.output().unwrap();
     assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
-    let key = place.run(&["keys", "create", "--workspace", "mine", "--name", "t", "--json"]);
+    let key = sandbox.run(&["keys", "create", "--workspace", "mine", "--name", "t", "--json"]);
     let key: Value = serde_json::from_str(&key.out).unwrap();
     let key = key["key"].as_str().unwrap_or_else(|| panic!("{key}"));
 
