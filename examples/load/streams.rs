@@ -35,11 +35,11 @@ impl Streams {
         // The first request opens database connections and prepares statements, which must not count.
         self.send(&http).await?;
         let before = resident(self.pid)?;
-        let (told, mut heard) = mpsc::unbounded_channel();
+        let (sender, mut received) = mpsc::unbounded_channel();
         let mut streams = JoinSet::new();
         for _ in 0..self.count {
             let response = self.open(&http).await?;
-            streams.spawn(follow(response, told.clone()));
+            streams.spawn(follow(response, sender.clone()));
         }
         tokio::time::sleep(SETTLE).await;
         let open = resident(self.pid)?;
@@ -49,7 +49,7 @@ impl Streams {
             let sent = Instant::now();
             self.send(&http).await?;
             for _ in 0..self.count {
-                heard.recv().await.context("a stream has ended")?;
+                received.recv().await.context("a stream has ended")?;
             }
             println!("one event at all of them: {:?} after it was sent", sent.elapsed());
         }
@@ -75,10 +75,10 @@ impl Streams {
 }
 
 /// Reports each event; nothing else in the streams has data.
-async fn follow(mut response: reqwest::Response, told: mpsc::UnboundedSender<()>) -> anyhow::Result<()> {
+async fn follow(mut response: reqwest::Response, sender: mpsc::UnboundedSender<()>) -> anyhow::Result<()> {
     while let Some(chunk) = response.chunk().await? {
         for _ in chunk.windows(6).filter(|bytes| bytes == b"\ndata:") {
-            told.send(())?;
+            sender.send(())?;
         }
     }
     Ok(())

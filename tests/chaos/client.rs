@@ -95,7 +95,7 @@ impl Response {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// True if a retry with a key can tell more.
+    /// True if a retry with a key can find out more.
     fn is_unsure(&self) -> bool {
         let is_open = matches!(self.error.as_deref(), Some("outcome_unknown" | "service_unavailable"));
         !self.is_replay && (matches!(self.status, 409 | 429 | 500..) || is_open)

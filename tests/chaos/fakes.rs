@@ -130,7 +130,7 @@ fn transient_failure(text: &str) -> Reply {
     }
 }
 
-/// A tool's answer: its path, which is its name.
+/// A tool's answer: its name, taken from the path.
 pub fn default_result(request: &ToolRequest) -> ToolReply {
     ToolReply::json(&json!({ "by": request.uri.path() })).after(Duration::from_millis(5))
 }

@@ -71,7 +71,7 @@ impl FaultProxy {
         &self.url
     }
 
-    /// From now on `inspect` decides about each chunk, one at a time.
+    /// Sets the function that decides about each chunk, one at a time.
     pub fn inspect(&self, inspect: impl FnMut(Chunk<'_>) -> Verdict + Send + 'static) {
         *self.inspect.lock().unwrap() = Box::new(inspect);
     }

@@ -22,7 +22,7 @@ pub struct BalanceReading {
     pub after: usize,
 }
 
-/// Everything that was read.
+/// All readings.
 #[derive(Clone, Debug, Default)]
 pub struct ObservedLedger {
     pub entries: Vec<Value>,

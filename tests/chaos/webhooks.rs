@@ -21,7 +21,7 @@ use crate::support::script::Gate;
 use crate::support::wait::wait_for;
 
 const CONVERSATIONS: usize = 12;
-/// `DatabaseRoute` two messages of a conversation: more than this machine sends webhooks would only make a queue.
+/// Between two messages of a conversation. Faster writes would only queue the webhooks.
 const PACE: Duration = Duration::from_millis(50);
 /// Webhooks between two kills.
 const BETWEEN: usize = 60;

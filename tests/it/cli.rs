@@ -1,4 +1,4 @@
-//! The program as an operator runs it.
+//! The command line.
 
 use std::process::Command;
 
@@ -8,13 +8,13 @@ use crate::support::binary::{Sandbox, ServerProcess};
 use crate::support::http::Answer;
 use crate::support::wait::wait_for;
 
-/// The command lines of the banner that begin with `curl`, each with its continuations.
+/// The `curl` commands of the banner, with their continuation lines.
 fn curls(banner: &str) -> Vec<String> {
     let joined = banner.replace("\\\n", " ");
     joined.lines().map(str::trim).filter(|line| line.starts_with("curl ")).map(str::to_owned).collect()
 }
 
-/// Pastes a command line into a shell; its standard output.
+/// Runs a command line in a shell, and returns its standard output.
 fn paste(sandbox: &Sandbox, line: &str) -> Value {
     let shell = Command::new("sh").args(["-c", line]).current_dir(sandbox.path()).output().unwrap();
     let text = String::from_utf8(shell.stdout).unwrap();
@@ -64,7 +64,7 @@ async fn a_data_folder_has_one_server_at_a_time() {
     let again = sandbox.start_server().await;
 
     assert_eq!(refused.status.code(), Some(1));
-    assert!(refused.err.contains("another server is running on this data folder"), "{}", refused.err);
+    assert!(refused.stderr.contains("another server is running on this data folder"), "{}", refused.stderr);
     assert_eq!(ended.code(), Some(0), "SIGTERM is a clean end");
     assert!(again.banner.contains("data/demo.key") && !again.banner.contains(&key), "{}", again.banner);
     assert_eq!(balance(&again, &key).await.status, 200, "what was stored is still there");
@@ -78,10 +78,10 @@ async fn a_key_created_by_the_cli_works_until_it_is_revoked() {
     let arguments =
         ["keys", "create", "--workspace", "demo", "--name", "Back end", "--expires-in", "30d", "--json"];
     let created = sandbox.run(&arguments);
-    let created: Value = serde_json::from_str(&created.out).unwrap();
+    let created: Value = serde_json::from_str(&created.stdout).unwrap();
     let (key, id) = (created["key"].as_str().unwrap(), created["id"].as_str().unwrap());
     assert_eq!(balance(&server, key).await.status, 200);
-    let listed: Value = serde_json::from_str(&sandbox.run(&["keys", "list", "--json"]).out).unwrap();
+    let listed: Value = serde_json::from_str(&sandbox.run(&["keys", "list", "--json"]).stdout).unwrap();
     let found = listed.as_array().unwrap().iter().find(|listed| listed["id"] == id).unwrap();
     let revoked = sandbox.run(&["keys", "revoke", id]);
     let begun = std::time::Instant::now();
@@ -89,7 +89,7 @@ async fn a_key_created_by_the_cli_works_until_it_is_revoked() {
         .await;
 
     assert!(begun.elapsed().as_secs() <= 5);
-    assert!(revoked.status.success(), "{}", revoked.err);
+    assert!(revoked.status.success(), "{}", revoked.stderr);
     assert_eq!((&found["workspace"], &found["name"]), (&json!("demo"), &json!("Back end")));
     assert!(key.starts_with(found["prefix"].as_str().unwrap()) && !listed.to_string().contains(key));
 }
@@ -102,7 +102,7 @@ async fn credit_is_added_once_for_each_reference() {
 
     for _ in 0..2 {
         let given = sandbox.run(&["credit", "demo", "5.00", "--reference", "invoice-1042"]);
-        assert!(given.status.success(), "{}", given.err);
+        assert!(given.status.success(), "{}", given.stderr);
     }
     let other = sandbox.run(&["credit", "demo", "7.00", "--reference", "invoice-1042"]);
     let nothing = sandbox.run(&["credit", "demo", "0"]);
@@ -110,10 +110,10 @@ async fn credit_is_added_once_for_each_reference() {
     let unknown = sandbox.run(&["credit", "nobody", "1.00"]);
 
     assert_eq!((other.status.code(), nothing.status.code()), (Some(1), Some(1)));
-    assert!(other.err.contains("for 5.00"), "{}", other.err);
-    assert!(unnamed.err.contains("reference: "), "{}", unnamed.err);
+    assert!(other.stderr.contains("for 5.00"), "{}", other.stderr);
+    assert!(unnamed.stderr.contains("reference: "), "{}", unnamed.stderr);
     assert_eq!(unknown.status.code(), Some(1));
-    assert!(unknown.err.contains("nobody"), "{}", unknown.err);
+    assert!(unknown.stderr.contains("nobody"), "{}", unknown.stderr);
     assert_eq!(balance(&server, &key).await.json()["data"]["balance"], "15.50");
 }
 
@@ -135,21 +135,21 @@ async fn a_workspace_file_is_dry_run_and_applied_while_a_server_runs() {
     std::fs::write(sandbox.path().join("copy.toml"), copied).unwrap();
     let copied = sandbox.run(&["apply", "copy.toml"]);
     assert_eq!(copied.status.code(), Some(1));
-    assert!(copied.err.contains("give it another id, or leave it out"), "{}", copied.err);
-    assert!(tried.out.contains("this was a dry run"), "{}{}", tried.out, tried.err);
+    assert!(copied.stderr.contains("give it another id, or leave it out"), "{}", copied.stderr);
+    assert!(tried.stdout.contains("this was a dry run"), "{}{}", tried.stdout, tried.stderr);
     assert_eq!(no_key.status.code(), Some(1), "a dry run makes nothing");
-    assert!(applied.status.success(), "{}", applied.err);
-    assert!(again.out.contains("no changes"), "{}", again.out);
-    let created: Value = serde_json::from_str(&created.out).unwrap();
+    assert!(applied.status.success(), "{}", applied.stderr);
+    assert!(again.stdout.contains("no changes"), "{}", again.stdout);
+    let created: Value = serde_json::from_str(&created.stdout).unwrap();
     let opening = balance(&server, created["key"].as_str().unwrap()).await;
     assert_eq!(opening.json()["data"]["balance"], "1.00");
     std::fs::write(sandbox.path().join("bad.toml"), format!("{file}colour = \"red\"\n")).unwrap();
     let refused = sandbox.run(&["apply", "bad.toml"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(
-        refused.err.contains("colour") && refused.err.contains('5'),
+        refused.stderr.contains("colour") && refused.stderr.contains('5'),
         "names the key and line: {}",
-        refused.err
+        refused.stderr
     );
 }
 
@@ -164,9 +164,9 @@ fn check_reports_the_state_of_each_part() {
         .env("REJOINDER_EMBEDDINGS__MODEL", "e");
     let bad = bad.output().unwrap();
 
-    assert!(good.status.success(), "{}{}", good.out, good.err);
-    assert!(good.out.contains("model: the built-in demonstration"), "{}", good.out);
-    assert!(good.out.contains("embeddings: none configured"), "{}", good.out);
+    assert!(good.status.success(), "{}{}", good.stdout, good.stderr);
+    assert!(good.stdout.contains("model: the built-in demonstration"), "{}", good.stdout);
+    assert!(good.stdout.contains("embeddings: none configured"), "{}", good.stdout);
     assert_eq!(bad.status.code(), Some(1));
     let report: Value = serde_json::from_slice(&bad.stdout).unwrap();
     assert_eq!(
@@ -220,7 +220,7 @@ fn an_unknown_or_invalid_setting_fails_the_start_with_its_name() {
     }
     std::fs::write(sandbox.path().join("rejoinder.toml"), "[turn]\nspeed = 1\n").unwrap();
     let ended = sandbox.run(&["serve"]);
-    assert!(ended.err.contains("speed"), "{}", ended.err);
+    assert!(ended.stderr.contains("speed"), "{}", ended.stderr);
     assert!(!sandbox.path().join("data").exists(), "nothing was begun");
 }
 

@@ -1,4 +1,4 @@
-//! All integration tests, in one binary: one link, one support. `scripts/test` runs them with what they need.
+//! All integration tests in one binary, so that it links once and shares its support code. `scripts/test` runs them.
 
 #![expect(
     clippy::unwrap_used,

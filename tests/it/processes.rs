@@ -1,4 +1,4 @@
-//! Two processes on one PostgreSQL database: either takes what the other cannot.
+//! Two processes on one PostgreSQL database: each runs the turns for which the other has no slot.
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use crate::support::script::Gate;
 use crate::support::server::{Setup, TestServer, WIDGET};
 use crate::support::store;
 
-/// A database, and a process on it with so few slots that one held turn of the widget door fills them.
+/// A database, and a process on it with so few slots that one running turn of the widget API fills them.
 async fn small() -> (TestDb, TestServer) {
     let db = store::postgres().await;
     let server = Setup::default().env("REJOINDER_TURN__MAX_IN_FLIGHT", "2").system_clock().start(&db).await;

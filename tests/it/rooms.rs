@@ -18,12 +18,12 @@ fn may_use(room: &str) -> &'static [&'static str] {
     known.unwrap_or_else(|| panic!("src/{room} is no room: tests/it/rooms/table.rs lists them")).1
 }
 
-/// Fails with all faults at once, each on a line of its own.
+/// Fails with all violations, one on each line.
 fn assert_none(faults: &BTreeSet<String>) {
     assert!(faults.is_empty(), "\n{}\n", faults.iter().map(String::as_str).collect::<Vec<_>>().join("\n"));
 }
 
-/// The files of the rooms: all but `lib.rs`, which only names them.
+/// The files of the rooms: all except `lib.rs`, which only declares them.
 fn files_of_rooms() -> impl Iterator<Item = Source> {
     sources(&root().join("src")).into_iter().filter(|source| source.room != "lib")
 }

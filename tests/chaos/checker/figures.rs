@@ -1,4 +1,4 @@
-//! What a test's evidence comes to, in one line, and where `scripts/chaos` wants it in a table.
+//! The figures of a test's evidence, in one line and as a row of the table of `scripts/chaos`.
 
 use std::fmt;
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{messages, money, turns};
 use crate::evidence::Evidence;
 
-/// The file to which each test adds its line.
+/// The variable with the file to which each test appends its row.
 const VARIABLE: &str = "CHAOS_FIGURES";
 
 pub(super) struct Figures<'a> {
@@ -36,7 +36,7 @@ impl<'a> Figures<'a> {
         Self { test, columns }
     }
 
-    /// For `scripts/chaos`, if it waits for it.
+    /// Appends the row if `scripts/chaos` has set the variable.
     pub(super) fn hand_over(&self) {
         let Ok(path) = std::env::var(VARIABLE) else { return };
         let values: Vec<_> = self.columns.iter().map(|(_, value)| value.as_str()).collect();

@@ -1,4 +1,5 @@
-//! Invariants A1 to A4, A6 and I1: acknowledged and refused messages against the stored messages and the event feed.
+//! Invariants A1 to A4, A6 and I1: acknowledged messages are stored once and answered once, refused ones are not stored, and a
+//! client receives the stored reply.
 
 use std::collections::{HashMap, HashSet};
 
@@ -99,7 +100,7 @@ pub(super) fn refusal_stores_nothing(evidence: &Evidence) -> Violations {
         .collect()
 }
 
-pub(super) fn told_reply_is_stored(evidence: &Evidence) -> Violations {
+pub(super) fn received_reply_is_stored(evidence: &Evidence) -> Violations {
     let mut broken = Violations::new();
     for done in evidence.done.iter().filter(|done| done.operation.conversation.api == Api::Widget) {
         let replies = replies(evidence, done);

@@ -47,7 +47,7 @@ const INVARIANTS: [Invariant; 17] = [
     ("A5", "replies follow the order of their messages", turns::in_order),
     ("A5b", "no two turns of a conversation call the model at once", turns::never_overlapping),
     ("A6", "a refusal stores nothing", messages::refusal_stores_nothing),
-    ("I1", "the reply that a client received is the stored one", messages::told_reply_is_stored),
+    ("I1", "the reply that a client received is the stored one", messages::received_reply_is_stored),
     (
         "T1",
         "a tool that must not be repeated is called once; a repeated call has the same id",

@@ -1,4 +1,5 @@
-//! Invariants M1 to M5b: charges, refunds and balances.
+//! Invariants M1 to M5b: a reply costs its price once, a turn without a reply is refunded, the balance is never negative, and the
+//! ledger sums up to it.
 
 use std::collections::{HashMap, HashSet};
 

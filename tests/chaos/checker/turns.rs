@@ -1,4 +1,4 @@
-//! How the turns ran: in order, one at a time, each tool as often as it may.
+//! Invariants A5, A5b and T1 to T3: replies in order, turns that never overlap, and bounded tool calls that are not repeated.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -59,21 +59,21 @@ pub(super) fn slowest_takeover(evidence: &Evidence) -> Option<Duration> {
     takeovers.max()
 }
 
-/// When the last of a call's answer came, or its process was lost: from then on it is nobody's.
+/// The end of a call: the last byte of its answer, or the outage of its process.
 fn heard_until(call: &Call<ModelRequest>, outages: &[Outage]) -> Option<Instant> {
     lost(call, outages).or(call.ended)
 }
 
-/// When its process was lost over it: killed, or frozen though it woke up again.
+/// The kill or freeze of its process during the call.
 fn lost(call: &Call<ModelRequest>, outages: &[Outage]) -> Option<Instant> {
     let process = process(call)?;
     let mut its = outages.iter().filter(|outage| outage.process == process);
-    // What was sent just before may arrive just after.
+    // A call that was sent just before the outage may arrive just after it.
     let first = its.find(|outage| outage.until.is_none_or(|until| until > call.began))?.at.max(call.began);
     call.ended.is_none_or(|ended| ended > first).then_some(first)
 }
 
-/// Who asks, see [`crate::cluster::Cluster`].
+/// The calling process, see [`crate::cluster::Cluster`].
 fn process(call: &Call<ModelRequest>) -> Option<&str> {
     call.request.headers.get("authorization")?.to_str().ok()?.strip_prefix("Bearer ")
 }

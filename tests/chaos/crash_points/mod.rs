@@ -1,5 +1,5 @@
-//! A process is killed at each step of a message's way through the system ([`Point`]). The fakes and the fault proxies
-//! trigger the kill at the moment that they observe.
+//! A process is killed at each step of the processing of a message ([`Point`]). The fakes and the fault proxies trigger the kill
+//! when they observe that step.
 //!
 //! On PostgreSQL the fault proxy in front of the database observes [`Point::Admitted`] and [`Point::ModelAnswered`]. SQLite
 //! has no connection to observe. There, `Admitted` is the first byte of the response of the platform API, or the model call

@@ -1,4 +1,4 @@
-//! One message, and the kill at one point of its way.
+//! One message, and a kill at one point of its processing.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -21,7 +21,7 @@ use crate::support::wait::wait_for;
 /// Kills the first process, once.
 struct Trigger {
     is_set: AtomicBool,
-    /// Weak, for the fakes that hold this belong to the cluster.
+    /// Weak, because the fakes that own this belong to the cluster.
     cluster: Weak<Cluster>,
     killed: Mutex<Option<Instant>>,
 }
@@ -47,7 +47,7 @@ pub(super) struct Scenario {
     point: Point,
     plan: Plan,
     trigger: Arc<Trigger>,
-    /// `DatabaseRoute` the client and the server, where the answer itself is the moment.
+    /// Between the client and the server, if the response itself triggers the kill.
     line: Option<FaultProxy>,
 }
 

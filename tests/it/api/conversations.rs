@@ -1,4 +1,4 @@
-//! What the widget door offers beside messages: conversations, and the switch of the AI.
+//! The widget API besides messages: conversations, and disabling the AI.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! What a visitor of the demo does, told from question to cancellation, with the offline model and the demo's own workspace.
+//! A visitor of the demo asks, books and cancels, with the offline model and the demo's own workspace.
 
 use rejoinder::service::demo::DEMO_FILE;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::support::db::both_backends;
 use crate::support::server::{Setup, TestServer, WIDGET};
 
-/// The reply, and the only call that it took.
+/// The reply and its only tool call.
 async fn say(server: &TestServer, text: &str) -> (String, Value) {
     let answer = server.post_message(WIDGET, text).send().await;
     let body = answer.json();

@@ -1,4 +1,4 @@
-//! A person takes over, a conversation ends, a visitor leaves: what becomes of the reply in the making.
+//! The running reply when a person takes over, the conversation ends, or the visitor disconnects.
 
 use serde_json::json;
 
@@ -11,7 +11,7 @@ use crate::support::server::{TEST, TestServer, WIDGET};
 const AI_OFF: &str = r#"{"status":true,"message":"","function_calls":[],"ai_disabled":true}"#;
 const ENDED: &str = r#"{"status":false,"error":"Failed to process message: The conversation has ended"}"#;
 
-/// A server whose model is held, and the gate that holds it.
+/// A server whose model answers when the gate opens.
 async fn start_with_held_reply(db: &crate::support::db::TestDb) -> (TestServer, Gate) {
     let server = TestServer::start(db).await;
     let gate = Gate::closed();

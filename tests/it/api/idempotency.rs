@@ -1,4 +1,4 @@
-//! A widget's request that is sent again: its first answer, byte for byte, and never a second charge.
+//! A repeated widget request gets the first response, byte for byte, and is charged once.
 
 use crate::support::db::both_backends;
 use crate::support::fake_model::Reply;

@@ -1,4 +1,4 @@
-//! A turn whose model searches the documents.
+//! A turn in which the model searches the documents.
 
 use serde_json::json;
 

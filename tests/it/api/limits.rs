@@ -1,4 +1,4 @@
-//! The widget door's limits as a client meets them.
+//! The limits of the widget API.
 
 use crate::support::db::both_backends;
 use crate::support::http::Request;
@@ -86,7 +86,7 @@ async fn disabled_limits_limit_nothing() {
     }
 }
 
-/// Refused by a cap: in the envelope of limits, and without a trace.
+/// Asserts that a cap refuses a message in the envelope of limits, and that nothing is stored.
 async fn assert_capped(server: &TestServer, request: Request) {
     let before = server.row_counts().await;
     let answer = request.send().await;

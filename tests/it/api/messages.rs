@@ -187,7 +187,7 @@ both_backends!(
         assert_eq!(allowed.status, 200);
         assert_eq!(begun.status, 403);
 
-        // An archived assistant goes on answering where it already does.
+        // An archived assistant still answers in existing conversations.
         seed::execute(&db, "update assistants set archived_at = 1").await;
         let still =
             server.post_message_body(uuid, HELLO).header("Origin", "https://shop.example").send().await;

@@ -1,4 +1,4 @@
-//! The widget door, as its contract's page and its users have it.
+//! The widget API, as its contract describes it.
 
 mod conversations;
 mod demo;

@@ -1,4 +1,4 @@
-//! A model that misbehaves: the visitor is told in the contract's words, nothing is charged, and an event says it.
+//! A model error: the visitor gets the contract's error text, nothing is charged, and an event reports it.
 
 use http::StatusCode;
 use serde_json::json;
@@ -8,7 +8,7 @@ use crate::support::fake_model::Reply;
 use crate::support::script::Gate;
 use crate::support::server::{Setup, TestServer, WIDGET};
 
-/// With time-outs that a test can wait for.
+/// Short timeouts.
 async fn impatient(db: &crate::support::db::TestDb) -> TestServer {
     Setup::default().env("REJOINDER_MODEL__FIRST_BYTE_TIMEOUT", "200ms").start(db).await
 }

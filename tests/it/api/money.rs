@@ -1,4 +1,4 @@
-//! What a visitor's message costs, and to whom.
+//! Charges, refunds and balances of widget messages.
 
 use serde_json::json;
 

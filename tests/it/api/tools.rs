@@ -1,4 +1,4 @@
-//! Tools as a widget's visitor meets them: each call in `function_calls`, whatever became of it.
+//! Tool calls in widget responses: each is listed in `function_calls`, whether it succeeded or failed.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use crate::support::fake_tool::ToolReply;
 use crate::support::http::Answer;
 use crate::support::server::{ASSISTANT, Setup, TestServer, WIDGET};
 
-/// What the model asks for first, before it says `Done.`
+/// The response to a message for which the model makes these calls, and then answers `Done.`
 async fn asked_for(server: &TestServer, calls: impl IntoIterator<Item = ToolCall>) -> Answer {
     server.model.script().queue([Reply::tool_calls(calls), Reply::text("Done.")]);
     server.post_message(WIDGET, "What times are free for a demo next week?").send().await
 }
 
-/// The result of the only call of an answer.
+/// The result of a response's only call.
 fn only_result(answer: &Answer) -> Value {
     let body = answer.json();
     assert_eq!((answer.status, &body["message"]), (200, &json!("Done.")), "{body}");

@@ -1,4 +1,4 @@
-//! Bookings on the server: made, found there, cancelled, and what a person makes of them meanwhile.
+//! Bookings on a CalDAV server: created, found and cancelled, also after another program changed them.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::support::fake_model::{Reply, ToolCall};
 use crate::support::radicale::{Between, Line, Radicale, calendar, event};
 use crate::support::server::{TestServer, WIDGET};
 
-/// Each result of the calls that the model makes one after another in one turn.
+/// The results of calls that the model makes one after another in one turn.
 async fn results(server: &TestServer, calls: impl IntoIterator<Item = ToolCall>) -> Vec<Value> {
     let rounds = calls.into_iter().map(|call| Reply::tool_calls([call]));
     server.model.script().queue(rounds.chain([Reply::text("Done.")]));
@@ -105,7 +105,7 @@ both_backends!(
 
         radicale.send("DELETE", &name, &[], String::new()).await;
         let free = result(&server, WIDGET, look("2026-03-18", "2026-03-18")).await;
-        // Another's event at the very address is nothing of ours.
+        // An event of another program at this address is not our booking.
         radicale.send("PUT", &name, &[], calendar(&event("other", "DTSTART:20260318T090000Z"))).await;
         let cancelled = result(&server, WIDGET, cancel(&booked["booking_id"])).await;
 

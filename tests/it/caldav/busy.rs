@@ -1,4 +1,4 @@
-//! Busy times: what other programs have written.
+//! Busy times from events that other programs have written.
 
 use serde_json::{Value, json};
 

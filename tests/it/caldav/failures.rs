@@ -1,4 +1,4 @@
-//! A server that is away, hangs, refuses or answers garbage: nothing is invented, nothing is told that is secret.
+//! A CalDAV server that is unreachable, hangs, refuses or answers garbage: no result is invented, and no secret is revealed.
 
 use std::sync::Arc;
 
@@ -133,7 +133,7 @@ both_backends!(
         assert_eq!(tool_results[0]["available_slots"], json!([]));
         assert_eq!(tool_results[1]["available_slots"], json!(["2026-03-18 09:00"]));
         assert_eq!(tool_results[2], not_read());
-        // No component lies in another one there, whatever its quotes pretend.
+        // iCalendar has no nested component there, even if the quotes suggest one.
         assert_eq!(tool_results[3]["available_slots"], json!(["2026-03-18 09:00", "2026-03-18 11:00"]));
     }
 );
@@ -147,7 +147,7 @@ both_backends!(
         for (put, events) in [
             (Line::Instead(StatusCode::FORBIDDEN, Bytes::new()), 0),
             (Line::Instead(StatusCode::INSUFFICIENT_STORAGE, Bytes::new()), 0),
-            // It was written, whatever the answer says.
+            // The event was written, although the response reports an error.
             (Line::Lost(StatusCode::BAD_GATEWAY), 0),
         ] {
             let mut put = Some(put);

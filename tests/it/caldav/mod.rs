@@ -1,4 +1,4 @@
-//! Calendars on a real CalDAV server, over the whole of ours: what a model asks, what is on the server then.
+//! Calendars on a real CalDAV server, tested through whole turns.
 
 mod booking;
 mod busy;
@@ -12,13 +12,13 @@ use crate::support::fake_model::{Reply, ToolCall};
 use crate::support::radicale::{OWNER, Radicale};
 use crate::support::server::{Setup, TestServer};
 
-/// Sunday, two weeks before the clocks of Berlin go forward.
+/// A Sunday, two weeks before daylight-saving time begins in Berlin.
 const NOW: &str = "2026-03-15T14:22:11Z";
 
-/// Every day from nine to twelve, by the hour.
+/// Every day from nine to twelve, in slots of an hour.
 const HOURS: &str = r#"hours = { mon = ["09:00-12:00"], tue = ["09:00-12:00"], wed = ["09:00-12:00"], thu = ["09:00-12:00"], fri = ["09:00-12:00"], sat = ["09:00-12:00"], sun = ["09:00-12:00"] }"#;
 
-/// A server whose calendar is at this address.
+/// A server whose calendar is on the CalDAV server at this address.
 fn at(url: &str, host: &str) -> Setup {
     with_keys(url, host, &format!("username = \"{OWNER}\", password = {{ env = \"CALDAV_PASSWORD\" }}"))
 }
@@ -39,7 +39,7 @@ fn on(radicale: &Radicale) -> Setup {
     at(&radicale.url(), radicale.host())
 }
 
-/// The result of the one call that the model makes in a turn.
+/// The result of a turn's only call.
 async fn result(server: &TestServer, uuid: &str, call: ToolCall) -> Value {
     server.model.script().queue([Reply::tool_calls([call]), Reply::text("Done.")]);
     let answer = server.post_message(uuid, "Please.").send().await;

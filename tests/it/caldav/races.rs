@@ -1,4 +1,4 @@
-//! Two who want the same time: conversations of ours, processes of ours, another program.
+//! Conversations, processes and another program race for the same time.
 
 use std::sync::Arc;
 

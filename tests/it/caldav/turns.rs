@@ -1,4 +1,4 @@
-//! Turns that stop half-way through a booking: taken up again by another process, or ended for good.
+//! Turns that stop in the middle of a booking: taken over by another process, or ended.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::support::script::Gate;
 use crate::support::server::{Setup, TestServer, WIDGET};
 use crate::support::wait::wait_for;
 
-/// A server whose next event is put, while the answer to that never comes.
+/// A CalDAV server that stores the next event and never responds to it.
 async fn held_at_put(between: &Between, setup: Setup, db: &crate::support::db::TestDb) -> TestServer {
     let server = setup.start(db).await;
     let mut gate = Some(Gate::closed());
@@ -83,7 +83,7 @@ both_backends!(
         let name = radicale.of_calls().await.pop().unwrap();
         assert_eq!(result(&server, WIDGET, cancel(&booked["booking_id"])).await["success"], true);
 
-        // A process that was frozen since before it put the event wakes up.
+        // A process that was frozen before it wrote the event wakes up.
         let lines = "DTSTART:20260318T090000Z\nDTEND:20260318T100000Z";
         radicale.put(&name, &event(name.trim_end_matches(".ics"), lines)).await;
         let free = result(&server, WIDGET, look("2026-03-18", "2026-03-18")).await;

@@ -1,4 +1,4 @@
-//! Processes that die, stop, or share the work.
+//! Deliveries when processes are killed or stopped, or share the work.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -70,7 +70,7 @@ both_backends!(
         let dead = seed::literal(&db, Uuid::new_v4());
         let under_way = format!("update deliveries set state = 'running', owner = {dead}, ended_at = null");
 
-        // A second process on PostgreSQL learns it by the lease that is not there, SQLite's next one as it starts.
+        // On PostgreSQL a second process notices the missing lease; on SQLite the next process does at its start.
         seed::execute(&db, &under_way).await;
         let server = server.restart(&db, setup()).await;
         receiver.calls().wait_for_count(4).await;

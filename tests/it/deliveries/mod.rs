@@ -1,4 +1,4 @@
-//! Webhooks as their receivers see them: each event at least once, signed, in order, whatever dies or hangs.
+//! Webhook deliveries: each event arrives at least once, signed and in order, even if processes die or receivers hang.
 
 mod crash_recovery;
 mod order;

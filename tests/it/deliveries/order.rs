@@ -1,4 +1,4 @@
-//! Order within a conversation, and endpoints that hang while others do not.
+//! Order within a conversation, and endpoints that hang beside healthy ones.
 
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ both_backends!(
         receiver.calls().wait_for_count(1).await;
 
         server.advance_clock(&db, Duration::from_secs(31)).await;
-        // It may go, and is asked for after the others.
+        // It is due, and claimed after the others.
         server.store_message(None, "Another conversation").await;
         receiver.calls().wait_for_count(2).await;
         gate.open();
@@ -119,7 +119,7 @@ both_backends!(
 
         server.advance_clock(&db, Duration::from_secs(7)).await;
 
-        // While the others have one under way, and one each that waits for it.
+        // Each of the other endpoints has one delivery in flight and one that waits for it.
         failing.calls().wait_for_count(3).await;
         assert_eq!(slow.calls().all().len(), 9);
         gate.open();
@@ -143,7 +143,7 @@ both_backends!(
         }
         good.create_endpoint(&server, &db, "/good").await;
 
-        // More than twice as many attempts at the hung ones as there is time for.
+        // More than twice as many deliveries to the hung endpoints as can time out during the test.
         for number in 0..40 {
             server.store_message(None, &number.to_string()).await;
         }

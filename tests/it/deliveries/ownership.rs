@@ -1,4 +1,4 @@
-//! Deliveries whose owner has been overtaken, and endpoints that are disabled under a claim.
+//! Deliveries whose owner is fenced off, and endpoints that are disabled after a claim.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,13 +27,13 @@ use crate::support::{seed, store};
 
 const FAILING: &str = "select count(*) from webhook_endpoints where failing_since is not null";
 
-/// The last event's delivery to an endpoint.
+/// The delivery of the last event to an endpoint.
 async fn last(server: &TestServer, endpoint: &TestEndpoint) -> DeliveryKey {
     let cursor = server.query_number("select max(cursor) from deliveries").await;
     DeliveryKey { workspace: endpoint.account.workspace, endpoint: endpoint.id, cursor }
 }
 
-/// Ends the delivery with an attempt that failed, as its owner with this fence.
+/// Records a failed attempt as the owner with this fence.
 async fn fail(server: &TestServer, key: DeliveryKey, fence: i64) {
     let attempt = Attempt {
         started_at: Micros(0),
@@ -110,7 +110,7 @@ both_backends!(
 async fn deliveries_taken_over_by_another_process_are_released() {
     let db = store::postgres().await;
     let proxy = Proxy::start(&db.url()).await;
-    // A renewal has a sixth of it, with its connection.
+    // A renewal, including its connection, has a sixth of the lease.
     let setup = || setup().env("REJOINDER_TURN__LEASE", "3s").env("REJOINDER_WEBHOOKS__TIMEOUT", "30s");
     let first = setup().system_clock().lease_database_url(proxy.url()).start(&db).await;
     let receiver = FakeReceiver::start().await;

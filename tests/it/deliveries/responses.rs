@@ -1,4 +1,4 @@
-//! What an endpoint's answer, or the lack of one, comes to.
+//! The outcome of an attempt for each kind of response.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const WAITS: &str =
 const FAILED: &str =
     "select count(*) from deliveries where state = 'failed' and attempts = 10 and ended_at is not null";
 
-/// What the first attempts came to, once there are that many: outcome and status, and seconds until the next.
+/// Waits for this many attempts. Returns the outcome and status of each, and the seconds until the next attempt.
 async fn attempts(server: &TestServer, db: &TestDb, count: i64) -> Vec<String> {
     let attempted =
         async || (server.query_number("select count(*) from attempts").await == count).then_some(());
@@ -108,7 +108,7 @@ both_backends!(
             .await;
 
         server.advance_clock(&db, Duration::from_secs(80)).await;
-        // What came after it waits for half a minute at most.
+        // The next event of the conversation waits for half a minute at most.
         receiver.calls().wait_for_count(2).await;
         assert_eq!(server.query_number(WAITS).await, 1);
         server.advance_clock(&db, Duration::from_secs(10)).await;

@@ -1,4 +1,4 @@
-//! What is sent: every event, its own bytes, signed; the same again where it is tried again.
+//! Every event is sent as the stored bytes and signed, and a retry sends the same bytes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -51,7 +51,7 @@ both_backends!(
     }
 );
 
-/// The events of the feed, by their id.
+/// The bodies of the feed's events by their ids.
 async fn bodies(server: &TestServer) -> BTreeMap<String, serde_json::Value> {
     let listed = server.get("/v1/events?limit=200").await.json();
     let items = listed["data"]["items"].as_array().unwrap().clone();

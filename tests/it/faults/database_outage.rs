@@ -1,4 +1,4 @@
-//! The store is away, or hangs: the doors say so in the contract's words, in time, and recover by themselves.
+//! The database is unavailable or hangs: both APIs report it in the contract's words and in time, and recover.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::support::server::{Setup, TestServer, WIDGET};
 use crate::support::store;
 use crate::support::wait::wait_for;
 
-/// How long a client is kept waiting for the answer that there is none.
+/// The longest time until a client is refused.
 const PROMPT: Duration = Duration::from_secs(5);
 
 const WIDGET_AWAY: &str =
@@ -27,7 +27,7 @@ fn message(con: &str, text: &str) -> String {
     json!({ "conversation_id": con, "sender_id": "u", "sender_type": "user", "text": text }).to_string()
 }
 
-/// A turn of the platform door that runs, held by the model until the gate is opened.
+/// Starts a turn of the platform API whose model answers when the gate opens.
 async fn held_turn(server: &TestServer) -> (String, Gate) {
     let gate = Gate::closed();
     let reply_gate = gate.clone();
@@ -51,7 +51,7 @@ async fn is_ready(server: &TestServer) -> bool {
     server.request("GET", "/readyz").send().await.status == 200
 }
 
-/// All doors while the store is away.
+/// Checks both APIs while the database is unavailable.
 async fn assert_refused(server: &TestServer, con: &str) {
     let history = format!("/api/conversations/{WIDGET}");
     let (widget, enqueued, balance, history, ready, alive) = tokio::join!(
@@ -90,7 +90,7 @@ async fn texts_once(server: &TestServer, con: &str, last: &str) -> Vec<String> {
     .await
 }
 
-/// The store fails while a turn runs, and comes back.
+/// The database fails during a turn, and recovers.
 async fn fails_and_recovers(db: &TestDb, proxy: &Proxy, fault: LinkState) {
     let server = Setup::default().database_url(proxy.url()).system_clock().start(db).await;
     let widget = server.conversation_id(WIDGET).await;

@@ -1,5 +1,5 @@
-//! Stored data that this version cannot read is a fault of the server: no client is asked to retry, no answer
-//! shows the cause, and the log has all of it.
+//! Stored data that this version cannot read is an internal error: no client is asked to retry, no response contains the cause,
+//! and the log contains all of it.
 
 use std::io::Write;
 use std::sync::{Mutex, OnceLock};
@@ -16,7 +16,7 @@ const PLATFORM: &str =
 const WIDGET_MESSAGE: &str =
     r#"{"status":false,"error":"Failed to process message: The server failed to process the request"}"#;
 
-/// Everything that this process logs.
+/// The log of this process.
 #[derive(Clone, Copy)]
 struct Log(&'static Mutex<Vec<u8>>);
 
@@ -31,7 +31,7 @@ impl Log {
         })
     }
 
-    /// The lines with a text.
+    /// The lines that contain a text.
     fn lines(self, text: &str) -> Vec<String> {
         let log = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
         log.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
@@ -48,7 +48,7 @@ impl Write for Log {
     }
 }
 
-/// Asserts an internal error, whose request logged one line with this cause.
+/// Asserts an internal error with one log line that contains the cause.
 fn assert_internal(log: Log, answer: &Answer, status: u16, body: &str, cause: &str) {
     assert_eq!((answer.status, answer.text()), (status, body));
     assert_eq!(answer.header("rejoinder-error"), Some("internal_error"));

@@ -1,4 +1,4 @@
-//! A process that cannot renew its lease lets nothing out until it has.
+//! A process that cannot renew its lease sends nothing until it has.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! What fails outside of the server, or in it: what its callers are told, and what is true afterwards.
+//! Faults of the model, the database and the server: the responses to clients, and the state afterwards.
 
 mod database_outage;
 mod internal_errors;

@@ -1,4 +1,4 @@
-//! Faults of the model that pass, or do not: how often it is asked, whom else, and when a turn gives up.
+//! Model errors: retries, fallbacks, and the end of a turn.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::support::wait::wait_for;
 
 const SECOND: i64 = 1_000_000;
 
-/// Sends a platform message; its conversation and its turn.
+/// Sends a platform message, and returns its conversation and its turn.
 async fn send(server: &TestServer, text: &str) -> (String, String) {
     let body = json!({ "sender_id": "u", "sender_type": "user", "text": text }).to_string();
     let answer = server.enqueue(body).send().await;
@@ -22,7 +22,7 @@ async fn send(server: &TestServer, text: &str) -> (String, String) {
     (con, answer.header("rejoinder-turn").unwrap().to_owned())
 }
 
-/// How long after its admission the one open turn goes on, in microseconds, once that is `state` and later than it was.
+/// Waits until a turn in this state has been postponed, and returns by how much, in microseconds since its admission.
 async fn delay_once(server: &TestServer, state: &str) -> i64 {
     let query = format!(
         "select coalesce(max(not_before - admitted_at), 0) from turns where state = '{state}' and not_before > admitted_at"

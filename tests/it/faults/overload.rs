@@ -1,4 +1,4 @@
-//! More than a server takes: a clear refusal, at once, that changes nothing.
+//! Requests beyond the capacity of a server are refused at once and change nothing.
 
 use futures::StreamExt as _;
 use futures::stream;
@@ -16,7 +16,7 @@ fn platform(text: &str) -> String {
     json!({ "sender_id": "u", "sender_type": "user", "text": text }).to_string()
 }
 
-/// Holds what the model answers to a text.
+/// The model answers this text when the gate opens.
 fn hold(server: &TestServer, text: &'static str) -> Gate {
     let gate = Gate::closed();
     let reply_gate = gate.clone();
@@ -111,7 +111,7 @@ both_backends!(
         let count = async |state: &str| {
             server.query_number(&format!("select count(*) from turns where state = '{state}'")).await
         };
-        // Claims come and go meanwhile, and leave alone what has no place.
+        // Claims go on meanwhile, and skip turns without a free slot.
         let settled = async || ((count("running").await, count("queued").await) == (2, 3)).then_some(());
         wait_for("two to run and three to wait", settled).await;
         assert_eq!(server.model.calls().all().len(), 2);
@@ -124,7 +124,7 @@ both_backends!(
     }
 );
 
-/// Posts so many messages of 2 KB, each in a conversation of its own; how many were refused.
+/// Posts messages of 2 KB, each in its own conversation, and returns the number of refused ones.
 async fn burst(server: &TestServer, messages: usize) -> usize {
     let text = "x".repeat(2_000);
     let posts = stream::iter(0..messages).map(|_| server.enqueue(platform(&text)).send());
@@ -132,7 +132,7 @@ async fn burst(server: &TestServer, messages: usize) -> usize {
     posts.buffer_unordered(256).fold(0, refused).await
 }
 
-/// A long burst while the model answers nothing: all of it is kept, none of it in memory.
+/// A long burst while the model does not answer: every message is stored, and none stays in memory.
 #[ignore = "takes a minute"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_burst_of_messages_is_queued_in_the_database() {
@@ -141,14 +141,14 @@ async fn a_burst_of_messages_is_queued_in_the_database() {
     let never = Gate::closed();
     server.model.script().respond_with(move |_| Reply::text("Never.").gated_by(&never));
 
-    // The allocator has what so many requests at once need, and the caches of statements fill.
+    // Warms up the allocator and the statement caches.
     let refused_before = burst(&server, 20_000).await;
     let before = resident();
     let refused = burst(&server, 20_000).await;
     let after = resident();
 
     assert_eq!((refused_before, refused), (0, 0));
-    // In KiB: less than half of what the texts alone would take.
+    // In KiB: less than half of the size of the texts.
     assert!(after < before + 20 * 1024, "{before} KiB before, {after} KiB after");
     assert_eq!(
         server.query_number("select open_turns from workspace_state order by 1 desc limit 1").await,
@@ -156,7 +156,7 @@ async fn a_burst_of_messages_is_queued_in_the_database() {
     );
 }
 
-/// What this process holds in memory, in KiB.
+/// The resident memory of this process, in KiB.
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").expect("a system with /proc");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");

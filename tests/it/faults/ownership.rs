@@ -1,4 +1,4 @@
-//! Whose a turn is: what nobody runs is found, and an end from elsewhere reaches who runs it.
+//! Ownership of turns: a turn that does not run is found, and an end by another process reaches the owner.
 
 use serde_json::json;
 
@@ -26,7 +26,7 @@ both_backends!(
         let second = server.enqueue(body("two")).send().await.json();
         let con = second["data"]["conversation_id"].as_str().unwrap();
 
-        // As after a task that panicked: the store says that it runs here.
+        // As after a panic: the database says that the turn runs here, and no task does.
         let owner = match db.backend() {
             Backend::Sqlite => "(select owner from turns where state = 'running')",
             Backend::Postgres => "(select id from processes)",
@@ -48,7 +48,7 @@ both_backends!(
     }
 );
 
-/// From now on the database refuses any reply with this word in it.
+/// Makes the database refuse every reply that contains this word.
 async fn refuse_word(db: &TestDb) {
     let statements: &[&str] = match db.backend() {
         Backend::Sqlite => {

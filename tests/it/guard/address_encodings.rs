@@ -1,8 +1,8 @@
-//! Every way we know to write an address that is not public: for the client alone, and for all that use it.
+//! The table of encodings of addresses that are not public. All tests of the guard use it.
 
-/// Hosts whose URL is refused for its text alone.
+/// Hosts that are refused when their URL is checked, before a name is resolved.
 pub(super) const HOSTS: &[&str] = &[
-    // Loopback: decimal, octal, hexadecimal, short, mixed, padded, with a dot at the end.
+    // Loopback: decimal, octal, hexadecimal, short, mixed, padded, with a trailing dot.
     "127.0.0.1",
     "127.0.0.1.",
     "127.1",
@@ -48,7 +48,7 @@ pub(super) const HOSTS: &[&str] = &[
     "12\u{200b}7.0.0.1",
     "127.0.\t0.1",
     "127.0.0\n.1",
-    // This network, and what Linux takes for loopback.
+    // This network; Linux treats 0.0.0.0 as loopback.
     "0.0.0.0",
     "0",
     "0x0",
@@ -115,6 +115,7 @@ pub(super) const HOSTS: &[&str] = &[
     "[fec0::1]",
     "[ff02::1]",
     "[ff0e::1]",
+    "[::ffff:10.0.0.7]",
     "[::ffff:169.254.169.254]",
     "[::ffff:a9fe:a9fe]",
     "[0:0:0:0:0:FFFF:0A00:0001]",
@@ -129,13 +130,13 @@ pub(super) const HOSTS: &[&str] = &[
     "[2001:db8::1]",
     "[3fff::1]",
     "[5f00::1]",
-    // A zone's name is no part of a URL's address: such a host cannot be read.
+    // A URL's address has no zone, so these hosts are malformed.
     "[fe80::1%25lo]",
     "[::1%lo]",
     "[::1%251]",
 ];
 
-/// Whole URLs with something odd about more than the host; `PORT` is the canary's.
+/// URLs that are unusual in more than their host. `PORT` stands for the canary's port.
 pub(super) const URLS: &[&str] = &[
     "http:127.0.0.1:PORT/",
     "http:/127.0.0.1:PORT/",
@@ -178,7 +179,7 @@ pub(super) const URLS: &[&str] = &[
     "gopher://127.0.0.1:PORT/_GET",
 ];
 
-/// Names that every machine knows as its own. They can be configured: what they lead to is seen at the call.
+/// Names of the own machine. They can be configured, because names are resolved at the call.
 pub(super) const NAMES: &[&str] = &[
     "localhost",
     "LOCALHOST",
@@ -193,14 +194,27 @@ pub(super) const NAMES: &[&str] = &[
     "local\thost",
 ];
 
-/// Every URL that is refused for its text alone, for this port.
+/// Other spellings of `127.0.0.1` and `[::1]`, which are refused where exactly those two are allowed.
+pub(super) const OTHER_SPELLINGS: &[&str] = &[
+    "2130706433",
+    "127.1",
+    "0x7f.1",
+    "0x7f.0.0.1",
+    "127.0.0.1.",
+    "①27.0.0.1",
+    "localhost",
+    "[::ffff:127.0.0.1]",
+    "[0::1]",
+];
+
+/// The URLs that are refused when they are checked, with this port.
 pub(super) fn urls(port: u16) -> Vec<String> {
     let hosts = HOSTS.iter().map(|host| format!("http://{host}:{port}/"));
     let urls = URLS.iter().map(|url| url.replace("PORT", &port.to_string()));
     hosts.chain(urls).collect()
 }
 
-/// Every URL that a name's address decides on, for this port.
+/// The URLs that are refused for the address of their name, with this port.
 pub(super) fn named(port: u16) -> Vec<String> {
     NAMES.iter().map(|name| format!("http://{name}:{port}/")).collect()
 }

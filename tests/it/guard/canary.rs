@@ -1,10 +1,10 @@
-//! Listeners that must never be reached.
+//! A listener that must never be reached.
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
 
-/// On all addresses of IPv4 and, where the machine has it, on IPv6's loopback, both on one port. The kernel
-/// completes a connection without our accepting it, so nothing that was tried is missed.
+/// Listens on all IPv4 addresses and, if the machine has IPv6, on its loopback address, on the same port. The kernel completes
+/// connections before they are accepted, so none is missed.
 pub struct Canary {
     v4: TcpListener,
     v6: Option<TcpListener>,
@@ -16,7 +16,7 @@ impl Canary {
         let port = v4.local_addr().unwrap().port();
         let v6 = match TcpListener::bind(("::1", port)) {
             Ok(listener) => Some(listener),
-            // This machine has no IPv6: nothing can be tried over it.
+            // This machine has no IPv6.
             Err(error) if matches!(error.kind(), ErrorKind::AddrNotAvailable | ErrorKind::Unsupported) => {
                 None
             }
@@ -32,7 +32,7 @@ impl Canary {
         self.v4.local_addr().unwrap().port()
     }
 
-    /// How often it was reached, on either.
+    /// The number of connections since the last call.
     pub fn connections(&self) -> usize {
         [Some(&self.v4), self.v6.as_ref()].into_iter().flatten().map(count).sum()
     }
@@ -42,7 +42,7 @@ fn count(listener: &TcpListener) -> usize {
     let reached = std::iter::from_fn(|| match listener.accept() {
         Ok(_) => Some(()),
         Err(error) if error.kind() == ErrorKind::WouldBlock => None,
-        Err(error) => panic!("the canary is deaf: {error}"),
+        Err(error) => panic!("the canary cannot accept: {error}"),
     });
     reached.count()
 }

@@ -1,4 +1,4 @@
-//! What can be configured: no URL that is refused for its text alone, by API or by file.
+//! A URL that is refused when it is checked can be configured neither by API nor by file.
 
 use rejoinder::domain::clock::SystemClock;
 use rejoinder::domain::ids::IdGenerator;
@@ -11,9 +11,9 @@ use super::canary::Canary;
 use crate::support::server::TestServer;
 use crate::support::{document_extractor, store};
 
-/// A file whose webhook tool, whose webhook endpoint or whose calendar has this URL.
+/// Workspace files with this URL in a webhook tool, a webhook endpoint and a calendar.
 fn files(url: &str) -> [String; 3] {
-    // A JSON string is a TOML one, but for its escape of U+007F.
+    // A JSON string is a TOML string, except for its escape of U+007F.
     let url = Value::from(url).to_string();
     let head = "[workspace]\nslug = \"guard\"\nname = \"Guard\"\n";
     [
@@ -25,12 +25,12 @@ fn files(url: &str) -> [String; 3] {
     ]
 }
 
-/// One whose MCP server has it: that one is asked for its tools where the URL is good.
+/// A workspace file with this URL in an MCP tool. If the URL is accepted, the server's tools are listed.
 fn mcp_file(url: &str) -> String {
     files(url)[0].replace("kind = \"webhook\"\ndescription = \"x\"", "kind = \"mcp\"")
 }
 
-/// What a dry run says of a file, if it is refused.
+/// The error of a dry run of a file.
 async fn refusal(server: &TestServer, file: &str) -> Option<String> {
     let ids = IdGenerator::random();
     let allow_hosts = AllowHosts::default();
@@ -63,7 +63,7 @@ async fn no_encoding_of_a_private_address_can_be_configured() {
     let created = post("/v1/webhook_endpoints", "POST", public).await.json();
     let endpoint = format!("/v1/webhook_endpoints/{}", created["data"]["id"].as_str().unwrap());
     for file in files(public) {
-        assert_eq!(refusal(&server, &file).await, None, "the files are good but for their URL");
+        assert_eq!(refusal(&server, &file).await, None, "the files are valid except for their URL");
     }
 
     let all = urls(canary.port());
@@ -84,7 +84,7 @@ async fn no_encoding_of_a_private_address_can_be_configured() {
         }
     }
     for url in named(canary.port()) {
-        assert_eq!(refusal(&server, &files(&url)[0]).await, None, "{url:?}: what it leads to is seen later");
+        assert_eq!(refusal(&server, &files(&url)[0]).await, None, "{url:?}: names are resolved at the call");
         let refused = refusal(&server, &mcp_file(&url)).await.unwrap();
         assert!(refused.contains("not a public address"), "{url:?}: {refused}");
     }

@@ -1,5 +1,5 @@
-//! What leaves the server: no call of a tool and no delivery to an address that is not public, also where
-//! the configuration has one (put there behind the check), an answer sends elsewhere, or a model tries.
+//! No tool call and no delivery reaches an address that is not public, even if the configuration contains it (written past the
+//! check), a response redirects to it, or the model's arguments contain it.
 
 use http::{StatusCode, header};
 use serde_json::{Value, json};
@@ -27,14 +27,14 @@ fn all(canary: &Canary) -> Vec<String> {
     [urls(canary.port()), named(canary.port())].concat()
 }
 
-/// As a literal of SQL.
+/// An SQL string literal.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// The assistant gets one tool more for each URL, past the checks of its configuration: `call_0` and on, each like the one
-/// of this slug but for what `point` changes.
-async fn give_tools(db: &TestDb, urls: &[String], like: &str, point: impl Fn(&mut Value, &str)) {
+/// Adds a tool to the assistant for each URL, without the checks of the configuration: `call_0`, `call_1`, … Each is a copy of
+/// the tool with the slug `like`, changed by `set_url`.
+async fn give_tools(db: &TestDb, urls: &[String], like: &str, set_url: impl Fn(&mut Value, &str)) {
     let assistant = seed::literal(db, ASSISTANT.parse().unwrap());
     let select = format!(
         "select compiled from assistant_versions where assistant_id = {assistant} order by version limit 1"
@@ -46,7 +46,7 @@ async fn give_tools(db: &TestDb, urls: &[String], like: &str, point: impl Fn(&mu
         let mut tool = like.clone();
         tool["slug"] = json!(format!("call-{nth}"));
         tool["name"] = json!(format!("call_{nth}"));
-        point(&mut tool, url);
+        set_url(&mut tool, url);
         tool
     }));
     let compiled = quoted(&compiled.to_string());
@@ -58,7 +58,7 @@ async fn give_tools(db: &TestDb, urls: &[String], like: &str, point: impl Fn(&mu
     seed::execute(db, &put).await;
 }
 
-/// What each of these calls came to, in one reply.
+/// The results of these calls in one turn.
 async fn results(server: &TestServer, calls: impl IntoIterator<Item = ToolCall>) -> Vec<Value> {
     server.model.script().queue([Reply::tool_calls(calls), Reply::text("Done.")]);
     let response = server.post_message(WIDGET, "Try them all").send().await;
@@ -229,7 +229,7 @@ both_backends!(
 both_backends!(
     async fn model_arguments_cannot_change_the_called_host(db: TestDb) {
         let anywhere = |text: String| {
-            // Its base is the host alone: what follows is the model's.
+            // Only the host is fixed; the model's argument is the rest.
             text.replace("/orders/{order_id}", "/{order_id}")
         };
         let server = Setup::default().workspace(anywhere).start(&db).await;
@@ -254,8 +254,8 @@ both_backends!(
         let results = results(&server, calls).await;
 
         for (argument, result) in arguments.iter().zip(&results) {
-            let is_told = result["ok"] == true || result["error"].is_string();
-            assert!(is_told, "{argument:?}: {result}");
+            let is_reported = result["ok"] == true || result["error"].is_string();
+            assert!(is_reported, "{argument:?}: {result}");
         }
         for call in server.tool.calls().all() {
             assert_eq!(call.request.headers["host"], server.tool.host(), "{}", call.request.uri);

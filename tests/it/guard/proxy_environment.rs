@@ -1,4 +1,4 @@
-//! The server in an environment that names proxies: what tenants' URLs lead to is called directly, or not.
+//! The proxies of the environment are not used for tenants' URLs.
 
 use serde_json::{Value, json};
 
@@ -10,11 +10,11 @@ use crate::support::wait::wait_for;
 
 const ASSISTANT: &str = "550e8400-e29b-41d4-a716-44665544fa17";
 
-/// The outcome of a test event to an endpoint of this URL.
+/// The outcome of a test event sent to this URL.
 async fn delivered(server: &ServerProcess, key: &str, url: &str) -> String {
     let post = |path: &str, body: &Value| server.http.post(path, body).bearer(key).send();
     let created = post("/v1/webhook_endpoints", &json!({ "url": url })).await.json();
-    let path = format!("/v1/webhook_endpoints/{}", created["data"]["id"].as_str().expect("it is made"));
+    let path = format!("/v1/webhook_endpoints/{}", created["data"]["id"].as_str().expect("an id"));
     let sent = post(&format!("{path}/test"), &json!({})).await.json();
     let delivery = format!("{path}/deliveries/{}", sent["data"]["id"].as_str().unwrap());
     let attempted = async || {
@@ -24,7 +24,7 @@ async fn delivered(server: &ServerProcess, key: &str, url: &str) -> String {
     wait_for("an attempt", attempted).await
 }
 
-/// A workspace whose assistant has two tools: one that is let through, and one that leads to the canary.
+/// A workspace whose assistant has two tools: `good` has an allowed host, `bad` calls the canary.
 fn workspace(tool: &FakeTool, canary: &Canary) -> String {
     format!(
         r#"

@@ -1,4 +1,4 @@
-//! The browser shows a page, types, clicks, reloads and takes its picture.
+//! The browser shows a page, types, clicks, reloads and takes a screenshot.
 
 use axum::Router;
 use axum::response::Html;

@@ -1,4 +1,4 @@
-//! Each test has a migrated database of its own on both backends, and nothing is left of it.
+//! Each test has its own migrated database on both backends, which is removed afterwards.
 
 use std::str::FromStr;
 
@@ -17,7 +17,7 @@ const TEMPLATE: Template = Template {
     },
 };
 
-/// Runs statements on either backend, and closes its connection.
+/// Runs statements on either backend, and closes the connection.
 async fn run(url: &str, statements: &str) -> anyhow::Result<()> {
     let statements = sqlx::raw_sql(AssertSqlSafe(statements));
     if url.starts_with("postgres:") {

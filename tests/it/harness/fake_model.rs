@@ -1,4 +1,4 @@
-//! The fake model speaks as a model does, and misbehaves as told.
+//! The fake model answers like a real one, and fails as scripted.
 
 use std::time::{Duration, Instant};
 

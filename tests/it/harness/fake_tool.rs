@@ -1,4 +1,4 @@
-//! The fake endpoint notes each call as it came, and the client keeps each answer as it came.
+//! The fake endpoint records each call, and the client each response, unchanged.
 
 use std::time::Duration;
 

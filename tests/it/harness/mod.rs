@@ -1,4 +1,4 @@
-//! Proof that the support itself holds: a fake that lies makes every other test worthless.
+//! Tests of the support code, on which all other tests rely.
 
 mod browser;
 mod databases;

@@ -1,4 +1,4 @@
-//! Whatever is sent: an answer in the door's own envelope that names what to mend, and nothing is changed.
+//! Invalid input is refused in the envelope of its API with the invalid field, and changes nothing.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use crate::support::db::both_backends;
 use crate::support::http::{Answer, Request};
 use crate::support::server::{ASSISTANT, TestServer, WIDGET};
 
-/// Bodies that no route takes.
+/// Bodies that every route refuses.
 fn bodies() -> Vec<Vec<u8>> {
     let deep = "[".repeat(20_000);
     let texts = [
@@ -35,7 +35,7 @@ fn bodies() -> Vec<Vec<u8>> {
     bodies
 }
 
-/// Refused by the widget door: its 422, or its ordinary envelope.
+/// Asserts a refusal by the widget API: its 422, or its ordinary envelope.
 fn assert_widget(answer: &Answer, what: &str) {
     assert!((400..500).contains(&answer.status), "{what}: {} {}", answer.status, answer.text());
     assert_eq!(answer.header("content-type"), Some("application/json"), "{what}");
@@ -46,7 +46,7 @@ fn assert_widget(answer: &Answer, what: &str) {
     assert!(answer.header("rejoinder-error").is_some(), "{what}");
 }
 
-/// Refused by the platform door, in its envelope.
+/// Asserts a refusal in the envelope of the platform API.
 fn assert_platform(answer: &Answer, what: &str) {
     assert!((400..500).contains(&answer.status), "{what}: {} {}", answer.status, answer.text());
     assert_eq!(answer.header("content-type"), Some("application/json"), "{what}");

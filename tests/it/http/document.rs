@@ -1,4 +1,4 @@
-//! The `OpenAPI` document, against what is really served and sent.
+//! The `OpenAPI` document, compared with real responses.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ fn properties(document: &Value, schema: &str) -> BTreeSet<String> {
     names
 }
 
-/// A path with a name in place of each of its parameters.
+/// A path with its parameters replaced by names.
 fn with_names(path: &str) -> String {
     let part = |part: &str| if part.starts_with('{') { "x".to_owned() } else { part.to_owned() };
     path.split('/').map(part).collect::<Vec<_>>().join("/")
@@ -152,7 +152,7 @@ async fn every_field_of_a_response_is_described() {
     }
 }
 
-/// The examples of a status, by their code.
+/// The examples of a status by their code.
 fn examples(document: &Value, method: &str, path: &str, status: u16) -> Vec<(String, Value)> {
     let content = &document["paths"][path][method]["responses"][status.to_string()]["content"];
     let examples = content["application/json"]["examples"].as_object().cloned().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Answers that are sent before the request's body has been read: they reach the client all the same.
+//! A response that is sent before the request's body has been read reaches the client.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -16,12 +16,12 @@ use crate::support::server::{Setup, TestServer};
 use crate::support::store;
 use crate::support::wait::{wait_for, within};
 
-/// More than the sockets' buffers hold, and more than any route accepts.
+/// More bytes than the sockets' buffers and than any route accepts.
 const LARGE: usize = 20 * 1024 * 1024;
-/// Less than what the server reads to keep a connection.
+/// Fewer bytes than the server discards to keep a connection usable.
 const SMALL: usize = 200 * 1024;
 
-/// A connection of a client that sends and reads in any order.
+/// A connection whose client sends and reads in any order.
 struct Client(TcpStream);
 
 impl Client {
@@ -33,14 +33,14 @@ impl Client {
         within("the server to read", self.0.write_all(bytes.as_ref())).await.expect("it goes on reading");
     }
 
-    /// All that comes until the server closes its side. Panics if the connection is reset.
+    /// Reads until the server closes its side. Panics if the connection is reset.
     async fn rest(&mut self) -> String {
         let mut answer = String::new();
         within("the end", self.0.read_to_string(&mut answer)).await.expect("no reset");
         answer
     }
 
-    /// One answer whose length is declared.
+    /// Reads one response that has a `content-length`.
     async fn answer(&mut self) -> String {
         let mut answer = String::new();
         let mut length = usize::MAX;
@@ -65,12 +65,12 @@ fn length(bytes: usize) -> String {
     format!("content-length: {bytes}\r\n")
 }
 
-/// A chunk, and what ends all chunks.
+/// One chunk and the end of a chunked body.
 fn chunks(bytes: usize) -> String {
     format!("{bytes:x}\r\n{}\r\n0\r\n\r\n", "x".repeat(bytes))
 }
 
-/// What a client gets that reads nothing before it has sent everything.
+/// The response to a client that sends everything before it reads.
 async fn exchange(address: SocketAddr, head: &str, body: &str) -> String {
     let mut client = Client::connect(address).await;
     client.send(head).await;
@@ -144,7 +144,7 @@ async fn a_client_that_asks_first_is_refused_without_being_asked_for_the_body() 
             assert!(refused.starts_with(&format!("HTTP/1.1 {status} ")), "{refused}");
             assert!(refused.contains("\r\nconnection: close\r\n"), "{refused}");
             assert!(!refused.contains("100 Continue"), "{refused}");
-            // It may lose its patience and send the body.
+            // A client may stop waiting for 100 Continue and send the body.
             let impatient = exchange(server.address(), &head, &"x".repeat(bytes)).await;
             assert!(impatient.starts_with(&format!("HTTP/1.1 {status} ")), "{impatient}");
         }
@@ -225,16 +225,17 @@ async fn a_client_that_is_still_sending_does_not_hold_the_stop() {
     small.send(head("POST /v1/messages", &length(SMALL))).await;
     assert!(small.answer().await.starts_with("HTTP/1.1 401 "));
 
-    let goes_on = async {
+    // Far slower than the 20 MiB that it declared: its body does not end during the test.
+    let single_bytes = async {
         while large.0.write_all(b"x").await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::task::yield_now().await;
         }
         std::future::pending::<()>().await;
     };
     let stopped = Instant::now();
     tokio::select! {
         () = server.stop() => {}
-        () = goes_on => {}
+        () = single_bytes => {}
     }
 
     assert!(stopped.elapsed() < Duration::from_secs(10), "the grace is 25 s: {:?}", stopped.elapsed());

@@ -1,4 +1,4 @@
-//! What both doors do alike: where a request falls off before a handler sees it, and the document of their routes.
+//! Both APIs: transport errors, invalid input, and the OpenAPI document.
 
 mod bad_input;
 mod document;

@@ -1,4 +1,4 @@
-//! Where a request falls off before a handler sees it: each door answers in its own envelope.
+//! Errors before a handler is reached: each API answers in its own envelope.
 
 use std::time::Duration;
 

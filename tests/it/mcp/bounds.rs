@@ -1,4 +1,4 @@
-//! What a server's answers may be: of whatever size, of whichever exchange, with whatever in them.
+//! Bounds on the answers of an MCP server: their size, their ids and their content.
 
 use http::StatusCode;
 use serde_json::{Value, json};

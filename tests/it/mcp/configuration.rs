@@ -1,4 +1,4 @@
-//! A server's tools when they are configured: asked for, chosen, kept, and asked for anew.
+//! The configuration of an MCP server's tools: listing, selection and refresh.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::support::server::{Setup, TestServer};
 use crate::support::store;
 use crate::v1::tools::{test, tested, tool};
 
-/// By name, whatever the server's order is.
+/// Ordered by name.
 const ALL: [&str; 9] =
     ["count", "fail", "find_customer", "huge", "picture", "say", "slow", "steps", "whoami"];
 

@@ -1,4 +1,4 @@
-//! Servers that are none, that misbehave, or that may not be reached.
+//! MCP servers that are invalid, misbehave, or are not allowed.
 
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use crate::support::db::both_backends;
 use crate::support::fake_model::{Reply, ToolCall};
 use crate::support::fake_tool::{FakeTool, ToolReply, ToolRequest};
 use crate::support::script::Gate;
+use crate::support::seed;
 use crate::support::server::{TestServer, WIDGET};
 
 pub(super) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -19,14 +20,14 @@ pub(super) fn result(request: &ToolRequest, result: &Value) -> ToolReply {
     ToolReply::json(&json!({ "jsonrpc": "2.0", "id": id, "result": result })).with_header(SESSION, "s1")
 }
 
-/// A server that shakes hands and lists one tool, `say`; a call of it is answered by `call`.
+/// Scripts a server that lists one tool, `say`, and answers its calls with `call`.
 pub(super) fn shaking_hands(fake: &FakeTool, call: impl FnMut(&ToolRequest) -> ToolReply + Send + 'static) {
     let schema = json!({ "type": "object" });
     let tools = json!({ "tools": [{ "name": "say", "inputSchema": schema }] });
     listing(fake, move |request| result(request, &tools), call);
 }
 
-/// The same, with what `list` answers for its list.
+/// Scripts a server that answers `tools/list` with `list`, and calls with `call`.
 pub(super) fn listing(
     fake: &FakeTool,
     mut list: impl FnMut(&ToolRequest) -> ToolReply + Send + 'static,
@@ -165,48 +166,12 @@ both_backends!(
 );
 
 both_backends!(
-    async fn a_private_host_is_called_only_if_it_is_allowed(db: TestDb) {
-        let server = TestServer::start(&db).await;
-        let fake = FakeTool::start().await;
-        shaking_hands(&fake, |_| ToolReply::status(StatusCode::OK));
-        let port = fake.host().rsplit(':').next().unwrap().to_owned();
-
-        for host in ["127.0.0.1", "[::1]", "2130706433", "169.254.169.254", "localhost"] {
-            let url = format!("http://{host}:{port}/mcp");
-            let refused = reapply_without_allowing(&server, &url).await;
-            assert!(refused.contains("not a public address"), "{host}: {refused}");
-        }
-        assert!(fake.calls().all().is_empty(), "nothing was sent");
-        reapply(&server, &fake.url("/mcp"), "").await.unwrap();
-    }
-);
-
-/// Applies the workspace with a server at `url` and no host let through.
-async fn reapply_without_allowing(server: &TestServer, url: &str) -> String {
-    let text = super::edited(&crate::support::workspaces::workspace(&server.tool), url, "");
-    let text = text.lines().filter(|line| !line.starts_with("allow_hosts")).collect::<Vec<_>>().join("\n");
-    let clock = &server.services().clock;
-    let applied =
-        crate::support::workspaces::try_apply(server.db(), clock.as_ref(), &server.tool, &text).await;
-    applied.unwrap_err().to_string()
-}
-
-both_backends!(
     async fn a_host_that_is_no_longer_allowed_is_not_called(db: TestDb) {
         let fake = FakeTool::start().await;
         shaking_hands(&fake, |request| result(request, &json!({ "content": [] })));
         let server = with_mcp(&fake.url("/mcp"), "").start(&db).await;
         assert_eq!(say_result(&server).await, json!({ "result": "" }));
-        let mut tx = server.db().begin().await.unwrap();
-        match tx.conn() {
-            rejoinder::store::Conn::Postgres(conn) => {
-                sqlx::query("update workspaces set allow_hosts = ''").execute(conn).await.unwrap();
-            }
-            rejoinder::store::Conn::Sqlite(conn) => {
-                sqlx::query("update workspaces set allow_hosts = ''").execute(conn).await.unwrap();
-            }
-        }
-        tx.commit().await.unwrap();
+        seed::execute(&db, "update workspaces set allow_hosts = ''").await;
         let before = fake.calls().all().len();
 
         let refused = say_result(&server).await;

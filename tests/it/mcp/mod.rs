@@ -1,4 +1,4 @@
-//! Tools of a Model Context Protocol server: a real one, built with another language's official SDK.
+//! Tools of a real Model Context Protocol server, built with the official Python SDK.
 
 mod bounds;
 mod configuration;
@@ -14,14 +14,13 @@ use url::Url;
 use crate::support::server::{Setup, TestServer};
 use crate::support::workspaces;
 
-/// The usual workspace, whose front desk has, beside the webhook of orders, the tools of an MCP server at `url`. `more` stands in
-/// the tool.
+/// A server whose assistant also has the tools of an MCP server at `url`. `more` is added to the tool's configuration.
 fn with_mcp(url: &str, more: &str) -> Setup {
     let (url, more) = (url.to_owned(), more.to_owned());
     Setup::default().workspace(move |text| edited(&text, &url, &more))
 }
 
-/// The text of that workspace, of the usual one's.
+/// Adds that tool to the text of the workspace file.
 fn edited(text: &str, url: &str, more: &str) -> String {
     let at = Url::parse(url).unwrap();
     let host = format!("{}:{}", at.host_str().unwrap(), at.port().unwrap_or(80));
@@ -32,14 +31,14 @@ fn edited(text: &str, url: &str, more: &str) -> String {
     format!("{text}\n[[tools]]\nslug = \"crm\"\nkind = \"mcp\"\nurl = \"{url}\"\n{more}\n")
 }
 
-/// Applies that workspace to a running server's store.
+/// Applies that workspace to the database of a running server.
 async fn reapply(server: &TestServer, url: &str, more: &str) -> Result<ApplyResult, ApplyError> {
     let text = edited(&workspaces::workspace(&server.tool), url, more);
     let clock = &server.services().clock;
     workspaces::try_apply(server.db(), clock.as_ref(), &server.tool, &text).await
 }
 
-/// The tools of the assistant's current version, as a model is offered them.
+/// The tools of the assistant's current version, as they are offered to the model.
 async fn offered(server: &TestServer) -> Vec<String> {
     let before = server.model.calls().all().len();
     let uuid = server.create_conversation().await;

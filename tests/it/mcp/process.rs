@@ -1,4 +1,4 @@
-//! The server of `server.py`, as a child process.
+//! The MCP server of `server.py`, as a child process.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-/// How long Python may take to read the SDK, on a machine that is busy with other tests.
+/// The longest time in which Python loads the SDK on a busy machine.
 const START: Duration = Duration::from_secs(90);
 
-/// A server that runs; killed when this is dropped.
+/// A running server, killed when this is dropped.
 pub struct McpServer {
     process: Child,
     port: u16,
@@ -23,7 +23,7 @@ impl McpServer {
         Self::start_with(&[]).await
     }
 
-    /// With these variables in its environment (`PORT`, `JSON`, `TOKEN`, `EXTRA`).
+    /// Starts the server with these environment variables (`PORT`, `JSON`, `TOKEN`, `EXTRA`).
     pub async fn start_with(env: &[(&str, &str)]) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let python = root.join("target/peers/mcp/bin/python");
@@ -60,12 +60,12 @@ impl McpServer {
         self.port.to_string()
     }
 
-    /// The requests so far: `POST` and the session, or `-`.
+    /// The requests so far: the method and the session, or `-`.
     pub fn requests(&self) -> Vec<String> {
         self.lines.lock().unwrap().clone()
     }
 
-    /// The sessions that were used.
+    /// The ids of the sessions that were used.
     pub fn sessions(&self) -> Vec<String> {
         let mut sessions: Vec<_> =
             self.requests().iter().filter_map(|line| Some(line.split_once(' ')?.1.to_owned())).collect();
@@ -75,13 +75,13 @@ impl McpServer {
         sessions
     }
 
-    /// Ends it, at once.
+    /// Kills it.
     pub fn stop(mut self) {
         self.end();
     }
 
     fn end(&mut self) {
-        // Fails only where the process has ended by itself.
+        // Fails only if the process has ended.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

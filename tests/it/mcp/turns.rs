@@ -1,4 +1,4 @@
-//! Whole turns in which the model calls a server's tools.
+//! Turns in which the model calls the tools of an MCP server.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::support::fake_model::{Reply, ToolCall};
 use crate::support::server::{TestServer, WIDGET};
 use crate::support::wait::wait_for;
 
-/// What a call gives, as a widget's visitor is shown it.
+/// The result of a call in a widget response.
 async fn called(server: &TestServer, name: &str, arguments: &Value) -> Value {
     server.model.script().queue([Reply::tool_calls([ToolCall::new(name, arguments)]), Reply::text("Done.")]);
     let answer = server.post_message(WIDGET, "Please").send().await;

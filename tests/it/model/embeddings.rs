@@ -1,4 +1,4 @@
-//! The client of an embeddings endpoint, and all that such an endpoint may answer.
+//! The client of an embeddings endpoint, with valid and invalid answers.
 
 use std::time::Duration;
 

@@ -1,3 +1,3 @@
-//! The clients of models.
+//! The clients of model providers.
 
 mod embeddings;

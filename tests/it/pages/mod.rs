@@ -1,4 +1,4 @@
-//! The pages in a real browser, served by a server that has nothing but the demo and the offline model.
+//! The pages in a real browser, served with the demo and the offline model.
 
 use rejoinder::service::demo::DEMO_FILE;
 
@@ -9,7 +9,7 @@ use crate::support::store;
 
 const QUESTION: &str = "What times are free for a demo next week?";
 
-/// What a newcomer gets who starts the server with no setting at all.
+/// Starts a server without any settings.
 async fn newcomer() -> (TestDb, TestServer) {
     let db = store::sqlite().await;
     let setup = Setup::default()

@@ -33,7 +33,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// What follows each `start` in a text, up to `end`.
+/// The texts between each `start` and the next `end`.
 fn between<'a>(text: &'a str, start: &'a str, end: char) -> impl Iterator<Item = &'a str> {
     text.split(start).skip(1).filter_map(move |rest| rest.split(end).next())
 }
@@ -59,7 +59,7 @@ fn commands(sandbox: &Sandbox, path: &[&str]) -> Vec<String> {
     let name = [&["rejoinder"], path].concat().join(" ");
     let mut found = vec![format!("command {name}")];
     let mut section = "";
-    for line in help.out.lines() {
+    for line in help.stdout.lines() {
         if !line.starts_with(' ') {
             section = line;
             continue;
@@ -116,7 +116,7 @@ fn metrics() -> Vec<String> {
 #[test]
 fn the_public_names_match_the_committed_list() {
     let sandbox = Sandbox::new();
-    let document = serde_json::from_str(&sandbox.run(&["openapi"]).out).unwrap();
+    let document = serde_json::from_str(&sandbox.run(&["openapi"]).stdout).unwrap();
     let sections = [
         settings(),
         commands(&sandbox, &[]),

@@ -1,4 +1,4 @@
-//! The receivers of `docs/webhooks.md`, each run as it stands there, against the real server.
+//! Runs the receivers of `docs/webhooks.md` against the real server.
 
 mod rust;
 
@@ -19,21 +19,21 @@ use crate::support::wait::{wait_for, within};
 const PAGE: &str = include_str!("../../../docs/webhooks.md");
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-/// The page's one listing in a language.
+/// The page's only listing in a language.
 fn listing(language: &str) -> &'static str {
     let fence = format!("```{language}\n");
     let (_, rest) = PAGE.split_once(&fence).expect("the page has the listing");
     rest.split_once("```").expect("the listing ends").0
 }
 
-/// Where `scripts/setup` installs what the receivers use.
+/// The folder in which `scripts/setup` installs the receivers' packages.
 fn installed(path: &str) -> PathBuf {
     let found = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers").join(path);
     assert!(found.exists(), "{} is missing: scripts/setup installs it", found.display());
     found
 }
 
-/// A receiver; killed when this is dropped.
+/// A running receiver, killed when this is dropped.
 struct ReceiverProcess {
     process: Child,
     output: mpsc::UnboundedReceiver<String>,
@@ -64,19 +64,19 @@ impl ReceiverProcess {
 
 impl Drop for ReceiverProcess {
     fn drop(&mut self) {
-        // Fails only where the process has ended by itself.
+        // Fails only if the process has ended.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
 async fn server(db: &TestDb) -> TestServer {
-    // A receiver refuses what is not of today.
+    // A receiver refuses old timestamps.
     let setup = Setup::default().system_clock().env("REJOINDER_OUTBOUND__ALLOW_HOSTS", "127.0.0.1");
     setup.start(db).await
 }
 
-/// Sends a test to a receiver, which must take it; the event's id.
+/// Sends a test event, which the receiver must accept, and returns the event's id.
 async fn test(server: &TestServer, url: &str) -> String {
     let post = |path: &str| server.request("POST", path).bearer(&server.keys.full);
     let endpoint = json!({"url": url, "secret": SECRET});
@@ -94,7 +94,7 @@ async fn test(server: &TestServer, url: &str) -> String {
     sent["data"]["event_id"].as_str().unwrap().to_owned()
 }
 
-/// Sends what another has signed; the status.
+/// Sends a request with another signature, and returns the status.
 async fn forged(url: &str) -> u16 {
     let request = Http::new(url).post("/hooks", &json!({"id": "evt_1", "type": "message.created"}));
     let request = request.header("webhook-id", "evt_1").header("webhook-timestamp", "1773584531");
@@ -125,7 +125,7 @@ async fn the_python_receiver_accepts_only_signed_webhooks() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_javascript_receiver_accepts_only_signed_webhooks() {
-    // Node looks for packages beside the script.
+    // Node searches for packages beside the script.
     let folder = tempfile::tempdir_in(installed("node")).unwrap();
     let script = folder.path().join("receiver.mjs");
     std::fs::write(&script, listing("javascript")).unwrap();

@@ -1,22 +1,22 @@
-//! What a source file names. It reads tokens, so that comments and strings do not count and macros do; modules of tests may
-//! use anything.
+//! Reads the paths that a source file uses from its tokens, so that macros count, and comments and strings do not. Test modules
+//! may use anything.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
-/// One file of `src/`, with what the tests of the house look at.
+/// One file of `src/`.
 pub(super) struct Source {
-    /// Below `src/`.
+    /// Relative to `src/`.
     pub(super) path: PathBuf,
-    /// The file or folder of `src/` that it belongs to.
+    /// Its file or folder in `src/`.
     pub(super) room: String,
     pub(super) lines: usize,
     pub(super) has_header: bool,
-    /// Absolute paths, each from its crate on; our own begin with `crate`.
+    /// Absolute paths, which begin with a crate's name; our own begin with `crate`.
     pub(super) paths: BTreeSet<Vec<String>>,
-    /// `todo` or `unimplemented`, where it is called.
+    /// `todo` or `unimplemented`, if one of them is used.
     pub(super) unfinished: Option<String>,
 }
 
@@ -35,7 +35,7 @@ impl Source {
         Self { path, room, lines, has_header, paths: reader.paths, unfinished: reader.unfinished }
     }
 
-    /// The rooms of ours that it names, its own among them.
+    /// The rooms that it uses, including its own.
     pub(super) fn own_rooms(&self) -> BTreeSet<String> {
         self.paths.iter().filter(|path| path[0] == "crate").filter_map(|path| path.get(1).cloned()).collect()
     }
@@ -88,7 +88,7 @@ fn read_renames(tokens: TokenStream, mut is_in_use: bool, names: &mut Vec<String
     }
 }
 
-/// A module of tests is the last thing in its file.
+/// A test module is the last item of its file.
 fn lines_without_tests(text: &str) -> usize {
     let lines: Vec<_> = text.lines().collect();
     let tests = lines.windows(2).position(|pair| pair[0] == "#[cfg(test)]" && pair[1].starts_with("mod "));
@@ -102,7 +102,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// Notes the paths in `tokens`, which stand in the module `module` (from the crate's root on).
+    /// Collects the paths of `tokens`, which belong to this module (its path from the crate's root).
     fn read(&mut self, tokens: &[TokenTree], module: &[String]) {
         let mut at = 0;
         while at < tokens.len() {
@@ -125,7 +125,7 @@ impl Reader {
         }
     }
 
-    /// `mod name { … }`, read one module deeper. Returns where to go on.
+    /// Reads the body of `mod name { … }`. Returns the index of the next token.
     fn read_module(&mut self, tokens: &[TokenTree], at: usize, module: &[String]) -> usize {
         if let [_, TokenTree::Ident(name), TokenTree::Group(body), ..] = &tokens[at..] {
             let inner: Vec<_> = module.iter().cloned().chain([name.to_string()]).collect();
@@ -135,7 +135,7 @@ impl Reader {
         at + 1
     }
 
-    /// A path in an expression or a type: two segments at least, else it is a name.
+    /// Reads a path in an expression or a type. A single segment is only a name.
     fn read_path(&mut self, tokens: &[TokenTree], at: usize, module: &[String]) -> usize {
         let (path, next) = segments(tokens, at);
         if path.len() > 1 {
@@ -146,7 +146,7 @@ impl Reader {
         next
     }
 
-    /// A `use` up to its semicolon, whose trees may be nested.
+    /// Reads the nested trees of a `use` up to its semicolon.
     fn read_use(&mut self, tokens: &[TokenTree], at: usize, module: &[String]) -> usize {
         let length =
             tokens[at..].iter().position(|token| is_punct(Some(token), ';')).unwrap_or(tokens.len() - at);
@@ -167,7 +167,7 @@ impl Reader {
         }
     }
 
-    /// Makes the path absolute. The binary names the library by its name; both are one house.
+    /// Adds the absolute path. The binary uses the library by its name.
     fn note(&mut self, path: &[String], module: &[String]) {
         let up = path.iter().take_while(|segment| *segment == "super").count();
         let from = match path[0].as_str() {
@@ -184,7 +184,7 @@ impl Reader {
     }
 }
 
-/// How many tokens a `#[cfg(test)] mod … { … }` takes here, if one begins here.
+/// The number of tokens of a `#[cfg(test)] mod … { … }` that begins here.
 fn tests_at(tokens: &[TokenTree]) -> Option<usize> {
     let [TokenTree::Punct(hash), TokenTree::Group(attribute), ..] = tokens else { return None };
     if hash.as_char() != '#' || attribute.stream().to_string().replace(' ', "") != "cfg(test)" {
@@ -198,7 +198,7 @@ fn tests_at(tokens: &[TokenTree]) -> Option<usize> {
     end.map(|end| end + 1)
 }
 
-/// The identifiers `a::b::c` from `at` on, and the place after them (after the last `::`, where a group follows).
+/// The identifiers of `a::b::c` from `at`, and the index after them (after the last `::`, if a group follows).
 fn segments(tokens: &[TokenTree], at: usize) -> (Vec<String>, usize) {
     let (mut path, mut next) = (Vec::new(), at);
     while let Some(TokenTree::Ident(ident)) = tokens.get(next) {
@@ -212,7 +212,7 @@ fn segments(tokens: &[TokenTree], at: usize) -> (Vec<String>, usize) {
     (path, next)
 }
 
-/// Whether what stands here belongs to something before it: `<T>::name`, `.name`, a lifetime's name.
+/// True if the token belongs to the one before it: `<T>::name`, `.name`, or a lifetime's name.
 fn continues_a_path(tokens: &[TokenTree], at: usize) -> bool {
     let before = |steps: usize| at.checked_sub(steps).and_then(|index| tokens.get(index));
     let after_type = is_punct(before(1), ':') && is_punct(before(2), ':') && is_punct(before(3), '>');

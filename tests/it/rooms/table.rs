@@ -1,4 +1,4 @@
-//! The table of the house (`docs/ARCHITECTURE.md`), as data. A new edge between rooms is a line here, in the same change.
+//! The table of rooms of `docs/ARCHITECTURE.md`, as data.
 
 /// Each room (a file or folder of `src/`) and the rooms that it may use.
 pub(super) const ROOMS: &[(&str, &[&str])] = &[
@@ -51,10 +51,10 @@ pub(super) const ROOMS: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
 ];
 
-/// A foreign crate, or a module of one, and the only rooms that name it.
+/// An external crate or module, and the only rooms that use it.
 pub(super) struct Home {
     path: &'static [&'static str],
-    /// Items below `path` that are nobody's secret.
+    /// Items below `path` that every room may use.
     free: &'static [&'static str],
     pub(super) rooms: &'static [&'static str],
 }

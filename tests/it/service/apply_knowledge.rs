@@ -282,7 +282,7 @@ both_backends!(
         operator.apply(FILE).await;
         let base = base(&operator).await;
         let list = async |conn: Conn<'_>| documents::list(conn, base.workspace, base.id, None, 10).await;
-        // Ids of one moment have no order.
+        // Ids of the same millisecond are not ordered.
         let mut listed = operator.db.read(list).await.unwrap();
         listed.sort_by(|one, other| one.slug.cmp(&other.slug));
         let sources: Vec<_> =

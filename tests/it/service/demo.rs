@@ -1,4 +1,4 @@
-//! The demo of an empty store.
+//! The demo workspace of an empty database.
 
 use rejoinder::config::Config;
 use rejoinder::domain::api_key::KeySecret;

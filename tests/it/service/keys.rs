@@ -1,4 +1,4 @@
-//! Keys and credit, as an operator gives them.
+//! API keys and credit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ fn request(expires_in: Option<Duration>) -> CreateKey {
     CreateKey { workspace: "shop".to_owned(), name: "ci".to_owned(), scopes: vec![Scope::Read], expires_in }
 }
 
-/// A server over the store, whose clock is given back with it.
+/// A server on the database, and its clock.
 async fn serve(db: Db) -> (Server, Arc<FixedClock>) {
     let clock = Arc::new(FixedClock::at("2026-11-02T09:00:00Z".parse().unwrap()));
     let on = ServerDependencies {

@@ -1,4 +1,4 @@
-//! Use cases on both databases: what `apply`, keys, credit and the demo promise.
+//! The use cases of an operator on both databases: `apply`, keys, credit and the demo.
 
 mod apply;
 mod apply_endpoints;

@@ -1,4 +1,4 @@
-//! What the use cases of the operator stand on.
+//! The dependencies of the operator's use cases.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -15,13 +15,13 @@ use secrecy::SecretString;
 
 use crate::support::document_extractor;
 
-/// A store, a clock that stands still, and an environment of its own.
+/// A database, a fixed clock and an environment.
 pub struct Operator {
     pub db: Db,
     pub clock: FixedClock,
     pub ids: IdGenerator,
     pub seal: Option<SealKey>,
-    /// Where the paths of a file begin.
+    /// The folder to which the paths of a file are relative.
     pub folder: Option<PathBuf>,
     pub environment: Mutex<HashMap<String, String>>,
 }
@@ -63,12 +63,12 @@ impl Operator {
         self.with_context(async |context| apply_workspace::apply(context, text, mode).await).await
     }
 
-    /// Applies a file that is good; the changes as they are shown.
+    /// Applies a valid file, and returns its changes as text.
     pub async fn apply(&self, text: &str) -> Vec<String> {
         change_summaries(&self.try_apply(text, Mode::Apply).await.unwrap())
     }
 
-    /// Applies a file that is refused; why.
+    /// Applies an invalid file, and returns the error.
     pub async fn refusal(&self, text: &str) -> String {
         self.try_apply(text, Mode::Apply).await.unwrap_err().to_string()
     }

@@ -1,4 +1,4 @@
-//! Messages come in: stored, charged and given a turn, or refused without a trace.
+//! Admission: a message is stored, charged and gets a turn, or it is refused and nothing is stored.
 
 use std::time::Duration;
 
@@ -213,7 +213,7 @@ both_backends!(
             assert!(outcomes.iter().all(Result::is_ok));
         }
 
-        // Together 2,560 turns are ended: more values than SQLite takes in one statement.
+        // Ends 2,560 turns at once, with more values than SQLite binds in one statement.
         let ended =
             join_all(conversations.iter().map(|conversation| process.change(conversation, the_end()))).await;
 
@@ -242,7 +242,7 @@ both_backends!(
             }
             process.advance_clock(&db, Duration::from_hours(24)).await;
         }
-        // A platform's charge is the first of the new day, and counts in it.
+        // The charge of the platform API is the first of the new day.
         let platform = process.conversation(&seeded, ConversationKind::Api).await;
         process.writer.admit(admission(&platform, Api::Platform)).await.unwrap();
         assert_eq!(seed::query_number(&db, "select day_spent from workspace_state").await, 10_000);

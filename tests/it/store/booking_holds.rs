@@ -1,4 +1,4 @@
-//! Holds of times in calendars on a server: exclusive while their turn is open, and nobody's hindrance after.
+//! Holds of times in calendars on a CalDAV server: exclusive while their turn is open, and ineffective afterwards.
 
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -42,7 +42,7 @@ fn slot() -> Interval {
     Interval { start: at("2026-03-17T09:00Z"), end: at("2026-03-17T09:30Z") }
 }
 
-/// A hold of a time, where the server says that it is busy then.
+/// A hold of a time, with these busy times of the server.
 fn hold(seeded: &Seed, call: &str, datetime: &str, busy: &[Interval]) -> BookingWrite {
     BookingWrite::Hold(Box::new(Hold {
         calendar: seeded.calendar,
@@ -62,7 +62,7 @@ fn hold(seeded: &Seed, call: &str, datetime: &str, busy: &[Interval]) -> Booking
     }))
 }
 
-/// As a call writes that has no result yet.
+/// Writes for a call that has no result yet.
 async fn write(process: &Process, turn: TurnRef, write: BookingWrite) -> Value {
     let mut journaling = journaling(turn, 1, Some(write));
     (journaling.rows, journaling.result) = (Vec::new(), None);
@@ -98,7 +98,7 @@ both_backends!(
         let turns = join_all((0..12).map(|_| turn(&process, &seeded))).await;
 
         let ask = |(n, turn): (usize, &TurnRef)| {
-            // Every other one wants a time that is only too close.
+            // Every second one is for a time that is too close.
             let datetime = if n % 2 == 0 { SLOT } else { "2026-03-17T10:30" };
             write(&process, *turn, hold(&seeded, &format!("call_{n}"), datetime, &[]))
         };

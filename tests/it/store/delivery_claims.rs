@@ -1,4 +1,4 @@
-//! Who may write of a delivery: owners with their fence, claims, takeovers.
+//! Ownership of deliveries: claims, fences and takeovers.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::support::db::{Backend, both_backends};
 use crate::support::seed::{self, Seed};
 use crate::support::writer_process::Process;
 
-/// An event each, in a conversation of its own.
+/// Creates conversations, each with one event.
 async fn events(process: &Process, seeded: &Seed, count: usize) {
     join_all((0..count).map(|_| process.conversation(seeded, ConversationKind::Api))).await;
 }

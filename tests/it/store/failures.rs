@@ -1,4 +1,4 @@
-//! The store goes away in the middle: nothing is lost, nothing doubled.
+//! Database failures during a commit: no command is lost and none is repeated.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,16 +8,17 @@ use futures::future::join_all;
 use rejoinder::domain::conversation::ConversationKind;
 use rejoinder::domain::error::Error;
 use rejoinder::domain::turn::{Api, TurnState};
-use rejoinder::store::Db;
+use rejoinder::store::{Conn, Db, Tx};
 use rejoinder::writer::{AdmitOutcome, Effect, Retry, TurnWriteOutcome};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use url::Url;
 
-use crate::support::db::{Backend, both_backends};
+use crate::support::db::{TestDb, both_backends};
 use crate::support::seed::{self, assert_invariants};
+use crate::support::store;
 use crate::support::wait::{wait_for, within};
-use crate::support::writer_process::{BOUNDS, Process, admission, ai, journaling};
+use crate::support::writer_process::{BOUNDS, Process, admission, ai, balance, journaling, reference};
 
 both_backends!(
     async fn a_data_error_fails_only_its_own_command(db: TestDb) {
@@ -29,7 +30,7 @@ both_backends!(
             conversations.iter().map(|conversation| admission(conversation, Api::Widget)).collect();
         process.writer.admit(admissions[4].clone()).await.unwrap();
 
-        // The fifth brings ids that are there already.
+        // The fifth uses ids that already exist.
         let outcomes =
             join_all(admissions.into_iter().map(|admission| process.writer.admit(admission))).await;
 
@@ -39,15 +40,17 @@ both_backends!(
     }
 );
 
-/// Forwards to a database, and cuts right after the next COMMIT was sent there.
+/// A proxy that can close a connection right after a COMMIT was sent to the database.
 struct Cutter {
     url: String,
+    /// Closes the connection of the next commit.
     armed: Arc<AtomicBool>,
+    /// Closes every connection.
     refusing: Arc<AtomicBool>,
 }
 
 impl Cutter {
-    async fn before(url: &str) -> Self {
+    async fn start(url: &str) -> Self {
         let mut url = Url::parse(url).unwrap();
         let target = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -62,6 +65,12 @@ impl Cutter {
             }
         });
         Self { url: url.into(), armed, refusing }
+    }
+
+    /// A process that is connected through this proxy.
+    async fn process(&self, db: &TestDb) -> Process {
+        let store = Db::postgres(&self.url, 2, 2).await.unwrap();
+        Process::start_with(db, store, BOUNDS, 100).await
     }
 }
 
@@ -79,7 +88,7 @@ async fn forward(
                 server.write_all(&there[..count]).await.unwrap();
                 let is_commit = there[..count].windows(6).any(|word| word.eq_ignore_ascii_case(b"commit"));
                 if is_commit && armed.swap(false, Ordering::SeqCst) {
-                    // The server has done it once it answers; the client never hears.
+                    // The database has committed when it answers. The client never receives the answer.
                     let _ = server.read(&mut back).await;
                     return;
                 }
@@ -94,206 +103,197 @@ async fn forward(
     }
 }
 
-both_backends!(
-    async fn an_unanswered_commit_is_not_repeated(db: TestDb) {
-        if db.backend() == Backend::Sqlite {
-            return;
-        }
-        let seeded = seed::workspace(&db, 1_000_000).await;
-        let cutter = Cutter::before(&db.url()).await;
-        let store = Db::postgres(&cutter.url, 2, 2).await.unwrap();
-        let mut process = Process::start_with(&db, store, BOUNDS, 100).await;
-        let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unanswered_commit_is_not_repeated() {
+    let db = store::postgres().await;
+    let seeded = seed::workspace(&db, 1_000_000).await;
+    let cutter = Cutter::start(&db.url()).await;
+    let mut process = cutter.process(&db).await;
+    let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
 
-        cutter.armed.store(true, Ordering::SeqCst);
-        let first = process.ask(&conversation).await;
-        let second = process.ask(&conversation).await;
-        assert!(
-            matches!(&process.effects(1).await[..], [Effect::Started(turn, Some(_))] if turn.id == first.turn)
-        );
-        assert_eq!(seed::query_number(&db, "select count(*) from messages").await, 2);
+    cutter.armed.store(true, Ordering::SeqCst);
+    let first = process.ask(&conversation).await;
+    let second = process.ask(&conversation).await;
+    assert!(
+        matches!(&process.effects(1).await[..], [Effect::Started(turn, Some(_))] if turn.id == first.turn)
+    );
+    assert_eq!(seed::query_number(&db, "select count(*) from messages").await, 2);
 
-        cutter.armed.store(true, Ordering::SeqCst);
-        let retried =
-            process.writer.retry(Retry { turn: first, fence: 1, delay: Duration::ZERO }).await.unwrap();
-        assert!(matches!(retried, TurnWriteOutcome::Accepted(turn) if turn.fence == 2 && turn.attempts == 1));
+    cutter.armed.store(true, Ordering::SeqCst);
+    let retried = process.writer.retry(Retry { turn: first, fence: 1, delay: Duration::ZERO }).await.unwrap();
+    assert!(matches!(retried, TurnWriteOutcome::Accepted(turn) if turn.fence == 2 && turn.attempts == 1));
 
-        cutter.armed.store(true, Ordering::SeqCst);
-        assert!(matches!(process.complete(first, 2).await, TurnWriteOutcome::Accepted(_)));
-        let effects = process.effects(2).await;
-        assert!(
-            effects
-                .iter()
-                .any(|effect| matches!(effect, Effect::Started(turn, Some(_)) if turn.id == second.turn))
-        );
-        assert!(
-            effects.iter().any(|effect| matches!(effect, Effect::Ended(turn, _) if turn.id == first.turn))
-        );
+    cutter.armed.store(true, Ordering::SeqCst);
+    assert!(matches!(process.complete(first, 2).await, TurnWriteOutcome::Accepted(_)));
+    let effects = process.effects(2).await;
+    assert!(
+        effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Started(turn, Some(_)) if turn.id == second.turn))
+    );
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Ended(turn, _) if turn.id == first.turn)));
 
-        cutter.armed.store(true, Ordering::SeqCst);
-        process.change(&conversation, ai(false)).await.unwrap();
-        assert!(
-            process
-                .effects(2)
-                .await
-                .iter()
-                .any(|effect| matches!(effect, Effect::Cancelled(turn) if *turn == second.turn))
-        );
-        assert!(!cutter.armed.load(Ordering::SeqCst), "each commit was cut");
-        drop(effects);
-        assert_eq!(process.slots.in_use(Api::Widget) + process.slots.in_use(Api::Platform), 0);
-        assert_invariants(&db).await;
+    cutter.armed.store(true, Ordering::SeqCst);
+    process.change(&conversation, ai(false)).await.unwrap();
+    assert!(
+        process
+            .effects(2)
+            .await
+            .iter()
+            .any(|effect| matches!(effect, Effect::Cancelled(turn) if *turn == second.turn))
+    );
+    assert!(!cutter.armed.load(Ordering::SeqCst), "each commit was cut");
+    drop(effects);
+    assert_eq!(process.slots.in_use(Api::Widget) + process.slots.in_use(Api::Platform), 0);
+    assert_invariants(&db).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_waits_for_the_database_after_an_uncertain_commit() {
+    let db = store::postgres().await;
+    let seeded = seed::workspace(&db, 1_000_000).await;
+    let cutter = Cutter::start(&db.url()).await;
+    let mut process = cutter.process(&db).await;
+    let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
+    let (first, second) = (process.ask(&conversation).await, process.ask(&conversation).await);
+    process.effects(1).await;
+
+    cutter.armed.store(true, Ordering::SeqCst);
+    let refused = process.writer.admit(admission(&conversation, Api::Widget));
+    let disconnect = async {
+        wait_for("the cut", async || (!cutter.armed.load(Ordering::SeqCst)).then_some(())).await;
+        cutter.refusing.store(true, Ordering::SeqCst);
+    };
+    let (refused, ()) = tokio::join!(refused, disconnect);
+    if let Err(refused) = &refused {
+        assert!(matches!(refused, Error::Unavailable { outcome_unknown: true, .. }), "{refused:?}");
     }
-);
-
-both_backends!(
-    async fn an_end_waits_for_the_database_after_an_uncertain_commit(db: TestDb) {
-        if db.backend() == Backend::Sqlite {
-            return;
-        }
-        let seeded = seed::workspace(&db, 1_000_000).await;
-        let cutter = Cutter::before(&db.url()).await;
-        let store = Db::postgres(&cutter.url, 2, 2).await.unwrap();
-        let mut process = Process::start_with(&db, store, BOUNDS, 100).await;
-        let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
-        let (first, second) = (process.ask(&conversation).await, process.ask(&conversation).await);
-        process.effects(1).await;
-
-        cutter.armed.store(true, Ordering::SeqCst);
-        let refused = process.writer.admit(admission(&conversation, Api::Widget));
-        let back = async {
-            wait_for("the cut", async || (!cutter.armed.load(Ordering::SeqCst)).then_some(())).await;
-            cutter.refusing.store(true, Ordering::SeqCst);
-        };
-        let (refused, ()) = tokio::join!(refused, back);
-        if let Err(refused) = &refused {
-            assert!(matches!(refused, Error::Unavailable { outcome_unknown: true, .. }), "{refused:?}");
-        }
-        {
-            let completing = process.complete(first, 1);
-            tokio::pin!(completing);
-            let waiting = tokio::time::timeout(Duration::from_millis(200), &mut completing).await;
-            assert!(waiting.is_err(), "the store is away");
-            cutter.refusing.store(false, Ordering::SeqCst);
-            assert!(matches!(within("the end", completing).await, TurnWriteOutcome::Accepted(_)));
-        }
-
-        // The third, if it was refused, is ended before it runs.
-        let started = process.effects(if refused.is_err() { 3 } else { 2 }).await;
-        assert!(
-            started.iter().any(|effect| matches!(effect, Effect::Started(turn, _) if turn.id == second.turn))
-        );
-        // Whoever sent the third was told that it is unknown: it does not run later.
-        if refused.is_err() {
-            wait_for("the third's end", async || {
-                (seed::query_number(&db, "select count(*) from turns where state = 'failed'").await == 1)
-                    .then_some(())
-            })
-            .await;
-        }
-        assert_invariants(&db).await;
+    {
+        let completing = process.complete(first, 1);
+        tokio::pin!(completing);
+        let waiting = tokio::time::timeout(Duration::from_millis(200), &mut completing).await;
+        assert!(waiting.is_err(), "the database is unavailable");
+        cutter.refusing.store(false, Ordering::SeqCst);
+        assert!(matches!(within("the end", completing).await, TurnWriteOutcome::Accepted(_)));
     }
-);
 
-both_backends!(
-    async fn an_abandoned_admission_does_not_run_later(db: TestDb) {
-        if db.backend() == Backend::Sqlite {
-            return;
-        }
-        let seeded = seed::workspace(&db, 1_000_000).await;
-        let process = Process::start(&db).await;
-        let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
-        let other = Process::start(&db).await;
-        let mut tx = other.db.begin().await.unwrap();
-        let rejoinder::store::Conn::Postgres(conn) = tx.conn() else { panic!("a PostgreSQL") };
-        sqlx::query("set local idle_in_transaction_session_timeout = 0").execute(&mut *conn).await.unwrap();
-        sqlx::query("select * from workspace_state for update").execute(&mut *conn).await.unwrap();
+    // If the third message was refused, its turn is ended before it runs.
+    let started = process.effects(if refused.is_err() { 3 } else { 2 }).await;
+    assert!(
+        started.iter().any(|effect| matches!(effect, Effect::Started(turn, _) if turn.id == second.turn))
+    );
+    // Its client was told that the outcome is unknown, so the turn must not run later.
+    if refused.is_err() {
+        wait_for("the third's end", async || {
+            (seed::query_number(&db, "select count(*) from turns where state = 'failed'").await == 1)
+                .then_some(())
+        })
+        .await;
+    }
+    assert_invariants(&db).await;
+}
 
-        let stalled = process.writer.admit(admission(&conversation, Api::Widget));
-        let (stalled, behind) =
-            tokio::join!(stalled, process.writer.admit(admission(&conversation, Api::Platform)));
-        // Neither was decided, nor ever will be.
-        assert!(matches!(stalled, Err(Error::Unavailable { outcome_unknown: false, .. })), "{stalled:?}");
-        assert!(behind.is_err());
-        drop(tx);
+/// Runs a locking statement in a transaction that is rolled back when it is dropped.
+async fn hold_lock(store: &Db, statement: &'static str) -> Tx {
+    let mut tx = store.begin().await.unwrap();
+    let Conn::Postgres(conn) = tx.conn() else { panic!("a PostgreSQL") };
+    sqlx::query("set local idle_in_transaction_session_timeout = 0").execute(&mut *conn).await.unwrap();
+    sqlx::query(statement).execute(&mut *conn).await.unwrap();
+    tx
+}
 
-        // The shard goes on, with no one of the two.
-        let turn = within("the shard", async {
-            loop {
-                if let Ok(AdmitOutcome::Waiting(turn)) =
-                    process.writer.admit(admission(&conversation, Api::Widget)).await
-                {
-                    return turn;
-                }
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_abandoned_admission_does_not_run_later() {
+    let db = store::postgres().await;
+    let seeded = seed::workspace(&db, 1_000_000).await;
+    let process = Process::start(&db).await;
+    let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
+    let other = Process::start(&db).await;
+    let lock = hold_lock(&other.db, "select * from workspace_state for update").await;
+
+    let stalled = process.writer.admit(admission(&conversation, Api::Widget));
+    let (stalled, behind) =
+        tokio::join!(stalled, process.writer.admit(admission(&conversation, Api::Platform)));
+    // Both are dropped undecided.
+    assert!(matches!(stalled, Err(Error::Unavailable { outcome_unknown: false, .. })), "{stalled:?}");
+    assert!(behind.is_err());
+    drop(lock);
+
+    // The shard continues without either of them.
+    let turn = within("an admission", async {
+        loop {
+            if let Ok(AdmitOutcome::Waiting(turn)) =
+                process.writer.admit(admission(&conversation, Api::Widget)).await
+            {
+                return turn;
             }
-        })
-        .await;
-        wait_for("the only open turn", async || {
-            (seed::query_number(&db, "select open_turns from conversations").await == 1).then_some(())
-        })
-        .await;
-        let turn = process.turn(crate::support::writer_process::reference(&conversation, turn)).await;
-        assert_eq!(turn.state, TurnState::Running);
-        assert_invariants(&db).await;
-    }
-);
+        }
+    })
+    .await;
+    wait_for("the only open turn", async || {
+        (seed::query_number(&db, "select open_turns from conversations").await == 1).then_some(())
+    })
+    .await;
+    let turn = process.turn(reference(&conversation, turn)).await;
+    assert_eq!(turn.state, TurnState::Running);
+    assert_invariants(&db).await;
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_admission_abandoned_after_the_commit_is_ended_before_it_runs() {
-    let db = crate::support::store::postgres().await;
+    let db = store::postgres().await;
     let seeded = seed::workspace(&db, 1_000_000).await;
     let mut process = Process::start(&db).await;
     let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
     let other = Process::start(&db).await;
-    let mut tx = other.db.begin().await.unwrap();
-    let rejoinder::store::Conn::Postgres(conn) = tx.conn() else { panic!("a PostgreSQL") };
-    sqlx::query("set local idle_in_transaction_session_timeout = 0").execute(&mut *conn).await.unwrap();
-    // What a batch reads is free, what it writes is not.
-    sqlx::query("lock table messages in exclusive mode").execute(&mut *conn).await.unwrap();
+    // A batch can read, but not write.
+    let lock = hold_lock(&other.db, "lock table messages in exclusive mode").await;
 
-    let given_up = process.writer.admit(admission(&conversation, Api::Widget)).await;
-    drop(tx);
+    let abandoned = process.writer.admit(admission(&conversation, Api::Widget)).await;
+    drop(lock);
 
-    assert!(matches!(given_up, Err(Error::Unavailable { outcome_unknown: true, .. })), "{given_up:?}");
+    assert!(matches!(abandoned, Err(Error::Unavailable { outcome_unknown: true, .. })), "{abandoned:?}");
     let failed = "select count(*) from turns where state = 'failed'";
-    wait_for("its end", async || (seed::query_number(&db, failed).await == 1).then_some(())).await;
-    assert_eq!(crate::support::writer_process::balance(&process.db, seeded.workspace).await, 1_000_000);
+    wait_for("the end of its turn", async || (seed::query_number(&db, failed).await == 1).then_some(()))
+        .await;
+    assert_eq!(balance(&process.db, seeded.workspace).await, 1_000_000);
     let effects = process.effects(1).await;
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::Started(..))), "{effects:?}");
     assert_invariants(&db).await;
 }
 
-both_backends!(
-    async fn a_terminated_backend_duplicates_nothing(db: TestDb) {
-        if db.backend() == Backend::Sqlite {
-            return;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_terminated_backend_duplicates_nothing() {
+    let db = store::postgres().await;
+    let seeded = seed::workspace(&db, 10_000_000).await;
+    let process = Process::start(&db).await;
+    let conversations =
+        join_all((0..8).map(|_| process.conversation(&seeded, ConversationKind::Widget))).await;
+    let kill = async {
+        loop {
+            seed::execute(
+                &db,
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() \
+                and application_name = 'rejoinder' and xact_start is not null limit 1",
+            )
+            .await;
+            tokio::task::yield_now().await;
         }
-        let seeded = seed::workspace(&db, 10_000_000).await;
-        let process = Process::start(&db).await;
-        let conversations =
-            join_all((0..8).map(|_| process.conversation(&seeded, ConversationKind::Widget))).await;
-        let kill = async {
-            loop {
-                seed::execute(&db, "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() \
-                    and application_name = 'rejoinder' and xact_start is not null limit 1").await;
-                tokio::task::yield_now().await;
-            }
-        };
-        let load = join_all(conversations.iter().map(async |conversation| {
-            let mut sent = 0;
-            for _ in 0..10 {
-                sent += usize::from(process.writer.admit(admission(conversation, Api::Widget)).await.is_ok());
-            }
-            sent
-        }));
+    };
+    let load = join_all(conversations.iter().map(async |conversation| {
+        let mut sent = 0;
+        for _ in 0..10 {
+            sent += usize::from(process.writer.admit(admission(conversation, Api::Widget)).await.is_ok());
+        }
+        sent
+    }));
 
-        let sent = tokio::select! { sent = load => sent, () = kill => Vec::new() };
+    let sent = tokio::select! { sent = load => sent, () = kill => Vec::new() };
 
-        let stored = seed::query_number(&db, "select count(*) from turns where state <> 'failed'").await;
-        assert!(usize::try_from(stored).unwrap() >= sent.iter().sum::<usize>());
-        assert_invariants(&db).await;
-    }
-);
+    let stored = seed::query_number(&db, "select count(*) from turns where state <> 'failed'").await;
+    assert!(usize::try_from(stored).unwrap() >= sent.iter().sum::<usize>());
+    assert_invariants(&db).await;
+}
 
 both_backends!(
     async fn a_failing_statement_refuses_only_its_own_command(db: TestDb) {

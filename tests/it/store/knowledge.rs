@@ -1,4 +1,4 @@
-//! Documents as they are kept and found: the same on both databases, whatever is asked.
+//! Documents and their search, equal on both databases.
 
 use rejoinder::domain::clock::Micros;
 use rejoinder::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::support::db::{TestDb, both_backends};
 use crate::support::{seed, store};
 
-/// A base of a workspace of its own.
+/// A knowledge base in a new workspace.
 pub(super) async fn base_in(db: &TestDb, store: &Db, language: Language) -> KnowledgeBase {
     base_of(store, seed::workspace(db, 0).await.workspace, "help", language).await
 }
@@ -83,7 +83,7 @@ async fn found(store: &Db, base: &KnowledgeBase, query: &str) -> Vec<String> {
     search(store, base, query).await.into_iter().map(|hit| hit.passage.document_slug).collect()
 }
 
-/// What is kept of a base must be what its passages say.
+/// The counters of a base must match its passages.
 async fn assert_counted(db: &TestDb, store: &Db, base: &KnowledgeBase) {
     let current = now(store, base).await;
     let id = seed::literal(db, base.id.0);
@@ -96,7 +96,7 @@ async fn assert_counted(db: &TestDb, store: &Db, base: &KnowledgeBase) {
     };
     let (first, late) = (seed::query_texts(db, &of("<")).await, seed::query_texts(db, &of(">=")).await);
     let words = |text: &str| {
-        // The base's own word counts for nothing.
+        // The word that identifies the base is not counted.
         let words = text.split(' ').filter(|word| !["", "/"].contains(word) && !word.starts_with("base"));
         words.collect::<std::collections::BTreeSet<_>>().len()
     };
@@ -271,7 +271,7 @@ both_backends!(
     async fn a_search_sees_the_old_document_or_the_new(db: TestDb) {
         let store = store::open(&db).await;
         let base = base_in(&db, &store, Language::English).await;
-        // Three passages of one mark each time: a search must never see two marks, nor fewer passages.
+        // Every version has three passages with its own mark. A search must never see two marks or fewer passages.
         let text =
             |mark: &str| format!("# One\napple {mark}\n\n# Two\napple {mark}\n\n# Three\napple {mark}");
         put(&store, &base, "it", &text("mark0")).await;

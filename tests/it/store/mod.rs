@@ -1,4 +1,4 @@
-//! The store's contract: what every function of it promises, on both databases.
+//! The functions of the store on both databases.
 
 mod admission;
 mod booking_holds;

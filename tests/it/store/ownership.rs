@@ -1,4 +1,4 @@
-//! Who may write of a turn: owners with their fence, claims, takeovers, and ends by another hand.
+//! Ownership of turns: claims, fences, takeovers, and ends by another process.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -155,56 +155,50 @@ async fn owned(process: &Process) -> Vec<TurnRef> {
     owned.into_iter().map(|owned| owned.key).collect()
 }
 
-both_backends!(
-    async fn only_turns_of_a_dead_process_are_taken_over(db: TestDb) {
-        if db.backend() == Backend::Sqlite {
-            return;
-        }
-        let seeded = seed::workspace(&db, 1_000_000).await;
-        let (dead, living) = (Process::start(&db).await, Process::start(&db).await);
-        renew(&dead).await;
-        renew(&living).await;
-        let conversation = dead.conversation(&seeded, ConversationKind::Api).await;
-        dead.writer.admit(admission(&conversation, Api::Platform)).await.unwrap();
-        let turn = owned(&dead).await[0];
-        assert_eq!(take_over(&living).await, 0);
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_turns_of_a_dead_process_are_taken_over() {
+    let db = store::postgres().await;
+    let seeded = seed::workspace(&db, 1_000_000).await;
+    let (dead, living) = (Process::start(&db).await, Process::start(&db).await);
+    renew(&dead).await;
+    renew(&living).await;
+    let conversation = dead.conversation(&seeded, ConversationKind::Api).await;
+    dead.writer.admit(admission(&conversation, Api::Platform)).await.unwrap();
+    let turn = owned(&dead).await[0];
+    assert_eq!(take_over(&living).await, 0);
 
-        living.advance_clock(&db, LEASE + Duration::from_secs(1)).await;
-        renew(&living).await;
-        assert_eq!(take_over(&living).await, 1);
+    living.advance_clock(&db, LEASE + Duration::from_secs(1)).await;
+    renew(&living).await;
+    assert_eq!(take_over(&living).await, 1);
 
-        let taken = living.turn(turn).await;
-        assert_eq!((taken.state, taken.owner, taken.fence, taken.takeovers), (TurnState::Queued, None, 2, 1));
-        assert!(matches!(dead.complete(turn, 1).await, TurnWriteOutcome::FencedOff(_)));
-        assert_eq!(claim(&living, Api::Platform, 9).await.len(), 1);
-        // Its owner lives, but the attempt has run for too long.
-        living.advance_clock(&db, Duration::from_secs(151)).await;
-        renew(&living).await;
-        assert_eq!(take_over(&dead).await, 1);
-        assert_invariants(&db).await;
+    let taken = living.turn(turn).await;
+    assert_eq!((taken.state, taken.owner, taken.fence, taken.takeovers), (TurnState::Queued, None, 2, 1));
+    assert!(matches!(dead.complete(turn, 1).await, TurnWriteOutcome::FencedOff(_)));
+    assert_eq!(claim(&living, Api::Platform, 9).await.len(), 1);
+    // The owner is alive, but the attempt has run for too long.
+    living.advance_clock(&db, Duration::from_secs(151)).await;
+    renew(&living).await;
+    assert_eq!(take_over(&dead).await, 1);
+    assert_invariants(&db).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn turns_of_an_owner_without_a_row_are_taken_over_at_once() {
+    let db = store::postgres().await;
+    let seeded = seed::workspace(&db, 1_000_000).await;
+    let (stopped, expired, taker) =
+        (Process::start(&db).await, Process::start(&db).await, Process::start(&db).await);
+    renew(&expired).await;
+    for owner in [&stopped, &expired] {
+        let conversation = owner.conversation(&seeded, ConversationKind::Api).await;
+        owner.writer.admit(admission(&conversation, Api::Platform)).await.unwrap();
     }
-);
+    taker.advance_clock(&db, LEASE + Duration::from_secs(1)).await;
 
-both_backends!(
-    async fn turns_of_an_owner_without_a_row_are_taken_over_at_once(db: TestDb) {
-        if db.backend() == Backend::Sqlite {
-            return;
-        }
-        let seeded = seed::workspace(&db, 1_000_000).await;
-        let (stopped, expired, taker) =
-            (Process::start(&db).await, Process::start(&db).await, Process::start(&db).await);
-        renew(&expired).await;
-        for owner in [&stopped, &expired] {
-            let conversation = owner.conversation(&seeded, ConversationKind::Api).await;
-            owner.writer.admit(admission(&conversation, Api::Platform)).await.unwrap();
-        }
-        taker.advance_clock(&db, LEASE + Duration::from_secs(1)).await;
+    assert_eq!(take_over_after(&taker, None).await, 1);
 
-        assert_eq!(take_over_after(&taker, None).await, 1);
-
-        assert_eq!((owned(&stopped).await.len(), owned(&expired).await.len()), (0, 1));
-    }
-);
+    assert_eq!((owned(&stopped).await.len(), owned(&expired).await.len()), (0, 1));
+}
 
 both_backends!(
     async fn a_claim_respects_the_slots_of_each_workspace(db: TestDb) {
@@ -233,55 +227,49 @@ both_backends!(
     }
 );
 
-both_backends!(
-    async fn another_process_is_notified_of_an_end(db: TestDb) {
-        if db.backend() == Backend::Sqlite {
-            return;
-        }
-        let seeded = seed::workspace(&db, 1_000_000).await;
-        let (owner, other) = (Process::start(&db).await, Process::start(&db).await);
-        let conversation = owner.conversation(&seeded, ConversationKind::Widget).await;
-        let turn = owner.ask(&conversation).await;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_process_is_notified_of_an_end() {
+    let db = store::postgres().await;
+    let seeded = seed::workspace(&db, 1_000_000).await;
+    let (owner, other) = (Process::start(&db).await, Process::start(&db).await);
+    let conversation = owner.conversation(&seeded, ConversationKind::Widget).await;
+    let turn = owner.ask(&conversation).await;
 
-        other.change(&conversation, ai(false)).await.unwrap();
+    other.change(&conversation, ai(false)).await.unwrap();
 
-        let mut tx = owner.db.begin().await.unwrap();
-        assert_eq!(cancellations::drain(tx.conn(), owner.id).await.unwrap(), [turn.turn]);
-        assert!(cancellations::drain(tx.conn(), owner.id).await.unwrap().is_empty());
-    }
-);
+    let mut tx = owner.db.begin().await.unwrap();
+    assert_eq!(cancellations::drain(tx.conn(), owner.id).await.unwrap(), [turn.turn]);
+    assert!(cancellations::drain(tx.conn(), owner.id).await.unwrap().is_empty());
+}
 
-both_backends!(
-    async fn two_processes_never_run_two_turns_of_a_conversation(db: TestDb) {
-        if db.backend() == Backend::Sqlite {
-            return;
-        }
-        let seeded = seed::workspace(&db, 10_000_000).await;
-        let processes = [Process::start(&db).await, Process::start(&db).await];
-        let conversation = processes[0].conversation(&seeded, ConversationKind::Widget).await;
-        let load = (0..40).map(|n| processes[n % 2].ask(&conversation));
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_never_run_two_turns_of_a_conversation() {
+    let db = store::postgres().await;
+    let seeded = seed::workspace(&db, 10_000_000).await;
+    let processes = [Process::start(&db).await, Process::start(&db).await];
+    let conversation = processes[0].conversation(&seeded, ConversationKind::Widget).await;
+    let load = (0..40).map(|n| processes[n % 2].ask(&conversation));
 
-        let turns = join_all(load).await;
+    let turns = join_all(load).await;
 
-        assert_eq!(turns.len(), 40);
-        for round in 1..=40 {
-            let mut ended = 0;
-            for process in &processes {
-                for turn in owned(process).await {
-                    let fence = process.turn(turn).await.fence;
-                    assert!(matches!(process.complete(turn, fence).await, TurnWriteOutcome::Accepted(_)));
-                    ended += 1;
-                    assert_invariants(&db).await;
-                }
-            }
-            if ended == 0 {
-                assert!(round > 1, "something ran");
-                break;
+    assert_eq!(turns.len(), 40);
+    for round in 1..=40 {
+        let mut ended = 0;
+        for process in &processes {
+            for turn in owned(process).await {
+                let fence = process.turn(turn).await.fence;
+                assert!(matches!(process.complete(turn, fence).await, TurnWriteOutcome::Accepted(_)));
+                ended += 1;
+                assert_invariants(&db).await;
             }
         }
-        assert_eq!(seed::query_number(&db, "select count(*) from turns where state <> 'completed'").await, 0);
+        if ended == 0 {
+            assert!(round > 1, "something ran");
+            break;
+        }
     }
-);
+    assert_eq!(seed::query_number(&db, "select count(*) from turns where state <> 'completed'").await, 0);
+}
 
 both_backends!(
     async fn a_restarted_process_queues_what_was_running(db: TestDb) {
@@ -321,7 +309,7 @@ both_backends!(
             ("running", format!("deadline_at = {}", now.0)),
             ("running", format!("first_started_at = {0}, admitted_at = {0}", ago(901))),
             ("queued", format!("first_started_at = null, admitted_at = {}", ago(86_401))),
-            // Waited for a day, but runs since a moment ago: it has its time.
+            // It waited for a day and has just started, so it is not overdue.
             ("queued", format!("first_started_at = {}, admitted_at = {}", ago(10), ago(86_401))),
             ("queued", "takeovers = 20".to_owned()),
             ("queued", "takeovers = 21".to_owned()),

@@ -1,4 +1,4 @@
-//! Vectors beside passages: whose they are, when they go, and which process makes them.
+//! The vectors of passages: ownership, removal, and the claims of the processes that embed them.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ async fn unembedded(store: &Db, document: &Document, model: &str) -> Vec<Unembed
     store.read(read).await.unwrap()
 }
 
-/// Gives all passages of a document that have no vector of this model this one.
+/// Stores a vector for all passages of a document that have none of this model.
 async fn embed(store: &Db, document: &Document, model: &str, numbers: Option<&[f32]>) -> Vec<i64> {
     let passages = unembedded(store, document, model).await;
     keep(store, document, model, &passages, numbers).await;
@@ -105,7 +105,7 @@ async fn next(store: &Db, model: &str, after: WorkspaceId, clock: &FixedClock) -
     store.read(async |conn| embedding_jobs::list_due(conn, model, after, 10, clock).await).await.unwrap()
 }
 
-/// What is to be embedded, by whomsoever.
+/// The documents that wait for embedding.
 async fn work(store: &Db, model: &str, clock: &FixedClock) -> Vec<EmbeddingJob> {
     next(store, model, WorkspaceId(Uuid::nil()), clock).await
 }
@@ -158,7 +158,7 @@ both_backends!(
 
         let new = put(&store, &base, "returns", "# A\nThree.\n\n# B\nFour.").await;
         assert_eq!(found(&store, &base, "m", &[1.0, 0.0]).await, [0_i64; 0]);
-        // Whoever was at it when it was replaced comes too late.
+        // The process that embedded it when it was replaced is too late.
         keep(&store, &old, "m", &before, Some(&[1.0, 0.0])).await;
         assert_eq!(found(&store, &base, "m", &[1.0, 0.0]).await, [0_i64; 0]);
 
@@ -218,7 +218,7 @@ both_backends!(
         put(&store, &base, "a", "B.").await;
         let [again] = work(&store, "m", &clock).await[..] else { panic!("it was replaced") };
         assert!(again.first_number > found.first_number);
-        // A late word of the one before is of another text.
+        // The late result of the previous claim belongs to another text.
         release(&store, found, "m", true, &clock).await;
         assert_eq!(work(&store, "m", &clock).await, [again]);
     }
@@ -328,7 +328,7 @@ both_backends!(
         let base = base_in(&db, &store, Language::English).await;
         note_use(&store, "m", &clock).await;
         let document = put(&store, &base, "a", "A.").await;
-        // Somebody who had claimed it as it was before.
+        // As a process does whose claim was of an earlier version.
         embed(&store, &document, "m", Some(&[1.0, 0.0])).await;
         assert_eq!(embedded(&store, &document, "m").await, 0);
 

@@ -1,4 +1,4 @@
-//! The handle, its migrations, and how what goes wrong is told.
+//! The database handle, its migrations and its errors.
 
 use std::collections::BTreeSet;
 
@@ -18,25 +18,22 @@ both_backends!(
     }
 );
 
-both_backends!(
-    async fn a_stuck_transaction_on_postgres_loses_its_locks(db: TestDb) {
-        if db.backend() == Backend::Sqlite {
-            return;
-        }
-        let store = store::open(&db).await;
-        let mut tx = store.begin().await.unwrap();
-        let Conn::Postgres(conn) = tx.conn() else { panic!("a PostgreSQL") };
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stuck_transaction_on_postgres_loses_its_locks() {
+    let db = store::postgres().await;
+    let store = store::open(&db).await;
+    let mut tx = store.begin().await.unwrap();
+    let Conn::Postgres(conn) = tx.conn() else { panic!("a PostgreSQL") };
 
-        let set: (String, String) = sqlx::query_as(
-            "select current_setting('statement_timeout'), current_setting('idle_in_transaction_session_timeout')",
-        )
-        .fetch_one(conn)
-        .await
-        .unwrap();
+    let set: (String, String) = sqlx::query_as(
+        "select current_setting('statement_timeout'), current_setting('idle_in_transaction_session_timeout')",
+    )
+    .fetch_one(conn)
+    .await
+    .unwrap();
 
-        assert_eq!(set, ("5s".to_owned(), "2s".to_owned()));
-    }
-);
+    assert_eq!(set, ("5s".to_owned(), "2s".to_owned()));
+}
 
 async fn fault_of(conn: Conn<'_>, statement: &str) -> StoreError {
     let statement = sqlx::raw_sql(AssertSqlSafe(statement));
@@ -52,7 +49,7 @@ both_backends!(
         let seeded = seed::workspace(&db, 0).await;
         let w = seed::literal(&db, seeded.workspace.0);
         let store = store::open(&db).await;
-        // As on a full disk: the transaction is gone, and whoever began it is not told.
+        // As on a full disk: the transaction ends without a message to its owner.
         let end = match db.backend() {
             Backend::Sqlite => {
                 format!("insert or rollback into workspace_state values ({w}, 0, 1, 1, 0, 0, 0, 0, false)")
@@ -93,44 +90,41 @@ both_backends!(
     }
 );
 
-both_backends!(
-    async fn several_rows_are_found_by_their_index(db: TestDb) {
-        if db.backend() == Backend::Postgres {
-            return;
-        }
-        // SQLite's planner is asked as a batch asks: by a list of key pairs.
-        let statements = [
-            "select * from turns where (workspace_id, id) in (values (x'01', x'02'), (x'01', x'03')) order by id",
-            "select id from turns where state in ('waiting', 'queued', 'running') \
-             and (workspace_id, conversation_id) in (values (x'01', x'02'), (x'01', x'03'))",
-            "select * from conversations where (workspace_id, id) in (values (x'01', x'02'), (x'01', x'03'))",
-            "select * from messages where (workspace_id, id) in (values (x'01', x'02'), (x'01', x'03'))",
-            "select * from idempotency where (workspace_id, scope, key) in (values (x'01', 'a', 'b'), (x'01', 'a', 'c'))",
-            "update turns set state = new.column3 from (values (x'01', x'02', 'a'), (x'01', x'03', 'b')) as new \
-             where workspace_id = new.column1 and id = new.column2",
-        ];
-        let store = store::open(&db).await;
-        for statement in statements {
-            let mut read = store.acquire_read().await.unwrap();
-            let Conn::Sqlite(conn) = read.conn() else { panic!("a SQLite") };
-            let explain = format!("explain query plan {statement}");
-            let plan: Vec<(i64, i64, i64, String)> =
-                sqlx::query_as(AssertSqlSafe(explain)).fetch_all(conn).await.unwrap();
-            let plan: Vec<_> = plan.into_iter().map(|(.., step)| step).collect();
-            let table = statement
-                .split_whitespace()
-                .skip_while(|word| !["from", "update"].contains(word))
-                .nth(1)
-                .unwrap();
-            assert!(
-                plan.iter().any(|step| step.starts_with(&format!("SEARCH {table} USING"))),
-                "{statement}: {plan:#?}"
-            );
-        }
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_rows_are_found_by_their_index() {
+    let db = store::sqlite().await;
+    // As in a batch, the rows are selected by a list of key pairs.
+    let statements = [
+        "select * from turns where (workspace_id, id) in (values (x'01', x'02'), (x'01', x'03')) order by id",
+        "select id from turns where state in ('waiting', 'queued', 'running') \
+         and (workspace_id, conversation_id) in (values (x'01', x'02'), (x'01', x'03'))",
+        "select * from conversations where (workspace_id, id) in (values (x'01', x'02'), (x'01', x'03'))",
+        "select * from messages where (workspace_id, id) in (values (x'01', x'02'), (x'01', x'03'))",
+        "select * from idempotency where (workspace_id, scope, key) in (values (x'01', 'a', 'b'), (x'01', 'a', 'c'))",
+        "update turns set state = new.column3 from (values (x'01', x'02', 'a'), (x'01', x'03', 'b')) as new \
+         where workspace_id = new.column1 and id = new.column2",
+    ];
+    let store = store::open(&db).await;
+    for statement in statements {
+        let mut read = store.acquire_read().await.unwrap();
+        let Conn::Sqlite(conn) = read.conn() else { panic!("a SQLite") };
+        let explain = format!("explain query plan {statement}");
+        let plan: Vec<(i64, i64, i64, String)> =
+            sqlx::query_as(AssertSqlSafe(explain)).fetch_all(conn).await.unwrap();
+        let plan: Vec<_> = plan.into_iter().map(|(.., step)| step).collect();
+        let table = statement
+            .split_whitespace()
+            .skip_while(|word| !["from", "update"].contains(word))
+            .nth(1)
+            .unwrap();
+        assert!(
+            plan.iter().any(|step| step.starts_with(&format!("SEARCH {table} USING"))),
+            "{statement}: {plan:#?}"
+        );
     }
-);
+}
 
-/// The tables of a migrated database, each as `table.column` or `table.column?` where it may be null.
+/// The columns of a migrated database as `table.column`, with a `?` if they are nullable.
 async fn columns(db: &TestDb) -> BTreeSet<String> {
     let store = store::open(db).await;
     let mut read = store.acquire_read().await.unwrap();
@@ -150,7 +144,7 @@ async fn columns(db: &TestDb) -> BTreeSet<String> {
         .await
         .unwrap(),
     };
-    // Each engine indexes words its own way: PostgreSQL in a column, SQLite in an FTS5 table with shadow tables.
+    // PostgreSQL indexes words in a column, SQLite in an FTS5 table with shadow tables.
     let is_shared = |table: &str, column: &str| {
         !table.starts_with("_sqlx")
             && !table.starts_with("passage_search")

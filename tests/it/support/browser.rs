@@ -15,10 +15,10 @@ use super::cleanup::run_apart;
 use super::http::Http;
 use super::wait::wait_for;
 
-/// The key under which WebDriver keeps an element's reference.
+/// The field of an element's reference in WebDriver.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// How often the driver is started before its test fails.
+/// The number of attempts to start the driver.
 const STARTS: usize = 5;
 
 const FLAGS: [&str; 9] = [
@@ -30,15 +30,15 @@ const FLAGS: [&str; 9] = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    // The browser ends with its driver, however that ends.
+    // The browser ends when its driver does.
     "--remote-debugging-pipe",
 ];
 
-/// One browser window with a profile of its own, closed when this is dropped.
+/// A browser window with its own profile, closed when this is dropped.
 pub struct Browser {
     driver: Driver,
     session: String,
-    /// Holds all that driver and browser write. Removed after they are gone, for fields are dropped in their order.
+    /// The files of driver and browser. It is declared last, so that it is removed after both have ended.
     _folder: TempDir,
 }
 
@@ -64,20 +64,20 @@ impl Browser {
         self.post("/refresh", &json!({})).await;
     }
 
-    /// The first element that a CSS selector finds, as soon as there is one.
+    /// Waits for the first element of a CSS selector.
     pub async fn find(&self, css: &str) -> Element<'_> {
         let look = async || self.find_all(css).await.into_iter().next();
         wait_for(&format!("an element {css}"), look).await
     }
 
-    /// Those that are there now.
+    /// The present elements of a CSS selector.
     pub async fn find_all(&self, css: &str) -> Vec<Element<'_>> {
         let found = self.post("/elements", &json!({ "using": "css selector", "value": css })).await;
         let ids = found.as_array().into_iter().flatten().filter_map(|element| element[ELEMENT].as_str());
         ids.map(|id| Element { browser: self, id: id.to_owned() }).collect()
     }
 
-    /// Waits until the shown text of the first element of a selector contains `text`, and returns the whole of it.
+    /// Waits until the visible text of a selector's first element contains `text`, and returns all of the visible text.
     pub async fn wait_for_text(&self, css: &str, text: &str) -> String {
         let look = async || {
             let element = self.find_all(css).await.into_iter().next()?;
@@ -87,12 +87,12 @@ impl Browser {
         wait_for(&format!("{text:?} in {css}"), look).await
     }
 
-    /// What the body of a JavaScript function returns in the page.
+    /// Runs the body of a JavaScript function in the page, and returns its result.
     pub async fn evaluate(&self, script: &str) -> Value {
         self.post("/execute/sync", &json!({ "script": script, "args": [] })).await
     }
 
-    /// The window as a PNG.
+    /// A screenshot of the window, as PNG.
     pub async fn screenshot(&self) -> Vec<u8> {
         let shot = self.get("/screenshot").await;
         STANDARD.decode(shot.as_str().expect("a screenshot is text")).expect("a screenshot is base64")
@@ -108,9 +108,9 @@ impl Browser {
 }
 
 impl Drop for Browser {
-    /// Closes the window; the driver would only stop it, and leave its files half removed.
+    /// Closes the window. Without it the driver would kill the browser while that removes its files.
     fn drop(&mut self) {
-        // A client of its own, for the connections of the other live in the runtime that waits here.
+        // A new client, because the connections of the other belong to the runtime that this blocks.
         let http = Http::new(self.driver.url.clone());
         let session = format!("/session/{}", self.session);
         run_apart(async move || http.request(Method::DELETE, &session).send().await);
@@ -123,7 +123,7 @@ pub struct Element<'b> {
 }
 
 impl Element<'_> {
-    /// Its text as a reader sees it.
+    /// Its visible text.
     pub async fn text(&self) -> String {
         let text = self.browser.get(&format!("/element/{}/text", self.id)).await;
         text.as_str().unwrap_or_default().to_owned()
@@ -133,7 +133,7 @@ impl Element<'_> {
         self.browser.post(&format!("/element/{}/click", self.id), &json!({})).await;
     }
 
-    /// Types into it, key by key.
+    /// Types a text into the element.
     pub async fn type_text(&self, text: &str) {
         self.browser.post(&format!("/element/{}/value", self.id), &json!({ "text": text })).await;
     }
@@ -144,13 +144,13 @@ struct Driver {
     process: Child,
     url: String,
     http: Http,
-    /// Kept open, for a driver that writes to a closed pipe dies.
+    /// Kept open, because a driver that writes to a closed pipe dies.
     _output: BufReader<ChildStdout>,
 }
 
 impl Driver {
-    /// Tries again if the driver ends before it says its port. The kernel gives it a free port of `::1`, and it needs the
-    /// same port of 127.0.0.1. If another process has that one, it says "IPv4 port not available" and exits.
+    /// Tries again if the driver ends before it prints its port. The kernel gives it a free port of `::1`, and it needs the
+    /// same port of 127.0.0.1. If another process has that one, it prints "IPv4 port not available" and exits.
     fn start(folder: &Path) -> Self {
         let mut outputs = Vec::new();
         for _ in 0..STARTS {
@@ -207,7 +207,7 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // Fails only where the process has ended by itself.
+        // Fails only if the process has ended.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -1,4 +1,4 @@
-//! A calendar's bookings: made as a visitor makes them, and looked at as a back end does.
+//! Calendar helpers of [`TestServer`]: bookings by a visitor, and reads of the platform API.
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ impl TestServer {
         format!("/v1/calendars/{}", listed["data"]["items"][0]["id"].as_str().expect("a calendar"))
     }
 
-    /// What the tool answers that books with these arguments, in the contract's conversation.
+    /// The result of a booking with these arguments, in the contract's conversation.
     pub async fn book_with(&self, arguments: &Value) -> Value {
         let call = ToolCall::new("book_appointment", arguments);
         self.model.script().queue([Reply::tool_calls([call]), Reply::text("Done.")]);
@@ -22,14 +22,14 @@ impl TestServer {
         response.json()["function_calls"][0]["result"].clone()
     }
 
-    /// Books a slot; the booking's id.
+    /// Books a slot, and returns the booking's id.
     pub async fn book(&self, datetime: &str, title: &str) -> String {
         let result = self.book_with(&json!({ "datetime": datetime, "title": title })).await;
         assert_eq!(result["success"], true, "{result}");
         result["booking_id"].as_str().expect("an id").to_owned()
     }
 
-    /// The items of a list of bookings, with this query.
+    /// The bookings that a query lists.
     pub async fn bookings(&self, query: &str) -> Vec<Value> {
         let path = format!("{}/bookings?{query}", self.calendar().await);
         let listed = self.get(&path).await;
@@ -37,12 +37,12 @@ impl TestServer {
         listed.json()["data"]["items"].as_array().expect("a list").clone()
     }
 
-    /// A request of the platform door with the workspace's key and no body.
+    /// Sends a request of the platform API with the workspace's key and no body.
     pub async fn send_request(&self, method: &str, path: &str) -> Answer {
         self.request(method, path).bearer(&self.keys.full).send().await
     }
 
-    /// Gives the calendar a new address; its path on this server.
+    /// Creates a new feed address of the calendar, and returns its path on this server.
     pub async fn calendar_link(&self) -> String {
         let created = self.send_request("POST", &format!("{}/ics_link", self.calendar().await)).await;
         assert_eq!(created.status, 200, "{}", created.text());

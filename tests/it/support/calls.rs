@@ -1,4 +1,4 @@
-//! The book that a fake keeps of its calls, with their beginnings and ends.
+//! The log of a fake's calls, with their beginnings and ends.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
@@ -7,12 +7,12 @@ use tokio::sync::watch;
 
 use super::wait::within;
 
-/// One call as the fake saw it.
+/// One call.
 #[derive(Clone, Debug)]
 pub struct Call<R> {
     pub request: R,
     pub began: Instant,
-    /// When the last byte of the answer was handed over, or the caller hung up; `None` while it is under way.
+    /// When the last byte of the answer was sent, or the caller disconnected; `None` for a call in flight.
     pub ended: Option<Instant>,
 }
 
@@ -22,7 +22,7 @@ impl<R> Call<R> {
     }
 }
 
-/// All calls of one fake, in order of arrival. Clones share the book.
+/// All calls of one fake, in order of arrival. Clones share one log.
 pub struct Calls<R> {
     entries: Arc<Mutex<Vec<Call<R>>>>,
     arrived: watch::Sender<usize>,
@@ -39,7 +39,7 @@ impl<R: Clone> Calls<R> {
         Self { entries: Arc::default(), arrived: watch::Sender::new(0) }
     }
 
-    /// Enters a call; it ends when what is returned is dropped.
+    /// Records a call, which ends when the returned value is dropped.
     pub fn begin(&self, request: R) -> OpenCall<R> {
         let mut entries = self.lock();
         let index = entries.len();
@@ -53,7 +53,7 @@ impl<R: Clone> Calls<R> {
         self.lock().clone()
     }
 
-    /// Returns when `count` calls or more have arrived since the start, with all of them.
+    /// Waits until at least `count` calls have arrived since the start, and returns all of them.
     pub async fn wait_for_count(&self, count: usize) -> Vec<Call<R>> {
         let mut arrived = self.arrived.subscribe();
         within(&format!("{count} calls"), arrived.wait_for(|arrivals| *arrivals >= count))
@@ -62,7 +62,7 @@ impl<R: Clone> Calls<R> {
         self.all()
     }
 
-    /// Pairs of calls (their places in [`Self::all`]) of one key that were under way at once. Keyless calls are left out.
+    /// Pairs of calls (their indices in [`Self::all`]) of the same key that were in flight at once. Calls without a key are ignored.
     pub fn overlaps<K: PartialEq>(&self, key: impl Fn(&R) -> Option<K>) -> Vec<(usize, usize)> {
         let entries = self.lock();
         let keyed: Vec<_> = entries
@@ -86,14 +86,14 @@ impl<R: Clone> Calls<R> {
     }
 }
 
-/// A call under way. It goes into the answer's body, so that it ends with the body's last byte.
+/// A call in flight. It is moved into the answer's body, so that it ends with the body's last byte.
 pub struct OpenCall<R: Clone> {
     calls: Calls<R>,
     index: usize,
 }
 
 impl<R: Clone> OpenCall<R> {
-    /// Its place in the book, from 0.
+    /// Its index in the log.
     pub fn index(&self) -> usize {
         self.index
     }

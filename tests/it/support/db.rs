@@ -1,4 +1,4 @@
-//! A database of its own for each test, on either backend, copied from a template that is migrated once.
+//! Each test has its own database, on either backend, copied from a template that is migrated once.
 
 use std::time::UNIX_EPOCH;
 
@@ -12,16 +12,16 @@ pub enum Backend {
     Postgres,
 }
 
-/// What a test's database is a copy of.
+/// The template of a test's database.
 pub struct Template {
-    /// Lower-case letters, digits and underscores; two templates of one name are one.
+    /// Unique; lower-case letters, digits and underscores.
     pub name: &'static str,
-    /// Brings the empty database at a URL (`sqlite://…`, `postgres://…`) to its schema, and leaves no connection open.
+    /// Migrates the empty database at a URL (`sqlite://…`, `postgres://…`), and leaves no connection open.
     pub migrate: fn(String) -> BoxFuture<'static, anyhow::Result<()>>,
 }
 
 impl Template {
-    /// The template's name for this build of the tests: a store that outlives the run never gives out an old schema.
+    /// The template's name in this build of the tests, so that a later build does not use an old schema.
     pub(super) fn versioned_name(&self) -> String {
         let built = std::env::current_exe().and_then(std::fs::metadata).expect("the test binary can be read");
         let modified = built.modified().expect("this system keeps modification times");
@@ -30,7 +30,7 @@ impl Template {
     }
 }
 
-/// One test's database, gone when this is dropped. Share it by reference: two servers on it are two processes on one store.
+/// The database of one test, removed when this is dropped. Two servers on it are two processes on one database.
 pub enum TestDb {
     Sqlite(sqlite::Folder),
     Postgres(Box<postgres::Database>),
@@ -44,7 +44,7 @@ impl TestDb {
         }
     }
 
-    /// As `DATABASE_URL` has it.
+    /// The URL, as in `DATABASE_URL`.
     pub fn url(&self) -> String {
         match self {
             Self::Sqlite(folder) => folder.url(),
@@ -60,8 +60,8 @@ impl TestDb {
     }
 }
 
-/// Makes of one test two, `name::sqlite` and `name::postgres`, on copies of the store's schema (`store::STORE`) or of a template that
-/// is named.
+/// Defines two tests, `name::sqlite` and `name::postgres`, on copies of the store's schema (`store::STORE`) or of the given
+/// template.
 ///
 /// ```ignore
 /// both_backends!(async fn a_message_is_stored_once(db: TestDb) { … });

@@ -1,4 +1,4 @@
-//! An embeddings endpoint over real HTTP: a text's vector is made of its words, and some words mean the same.
+//! An embeddings endpoint over real HTTP. A text's vector is computed from its words, and synonyms have one direction.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
@@ -9,20 +9,20 @@ use super::calls::Calls;
 use super::fake_tool::{FakeTool, ToolReply, ToolRequest};
 use super::script::Script;
 
-/// How long its vectors are, unless a test says otherwise.
+/// The default length of its vectors.
 pub const DIMENSION: usize = 64;
 
-/// Words that have one direction: what full-text search cannot know.
+/// Synonyms, which a full-text search does not find.
 const SAME: [(&str, &str); 4] =
     [("automobile", "car"), ("vehicle", "car"), ("reimbursement", "refund"), ("canine", "dog")];
 
-/// Small words have none.
+/// Stop words, which have no direction.
 const EMPTY: [&str; 8] = ["a", "an", "the", "of", "is", "my", "to", "for"];
 
 pub struct FakeEmbeddings(FakeTool);
 
 impl FakeEmbeddings {
-    /// Embeds whatever it is sent, until it is told otherwise.
+    /// Embeds every text until the script changes that.
     pub async fn start() -> Self {
         let fake = FakeTool::start().await;
         fake.script().respond_with(embed);
@@ -41,17 +41,17 @@ impl FakeEmbeddings {
         self.0.calls()
     }
 
-    /// Every call gets this status.
+    /// Answers every call with this status.
     pub fn always(&self, status: StatusCode) {
         self.script().respond_with(move |_| ToolReply::status(status));
     }
 
-    /// It embeds again.
+    /// Embeds every text again.
     pub fn recover(&self) {
         self.script().respond_with(embed);
     }
 
-    /// All texts that it was sent, in order.
+    /// All received texts, in order.
     pub fn texts(&self) -> Vec<String> {
         self.calls().all().iter().flat_map(|call| texts(&call.request)).collect()
     }
@@ -63,12 +63,12 @@ pub fn texts(request: &ToolRequest) -> Vec<String> {
     input.iter().map(|text| text.as_str().expect("a text").to_owned()).collect()
 }
 
-/// The answer that fits a request.
+/// The correct answer to a request.
 pub fn embed(request: &ToolRequest) -> ToolReply {
     embed_with(request, DIMENSION)
 }
 
-/// The same, with vectors of another length.
+/// The correct answer with vectors of this length.
 pub fn embed_with(request: &ToolRequest, dimension: usize) -> ToolReply {
     let data: Vec<Value> = texts(request)
         .iter()
@@ -77,7 +77,7 @@ pub fn embed_with(request: &ToolRequest, dimension: usize) -> ToolReply {
             json!({ "object": "embedding", "index": index, "embedding": vector(text, dimension) })
         })
         .collect();
-    // In another order than asked: the index counts.
+    // In reverse order, because only the index counts.
     let data: Vec<Value> = data.into_iter().rev().collect();
     let model = request.json()["model"].clone();
     ToolReply::json(
@@ -87,7 +87,7 @@ pub fn embed_with(request: &ToolRequest, dimension: usize) -> ToolReply {
 
 #[expect(clippy::float_arithmetic, reason = "vectors are floats; nothing is paid by them")]
 fn vector(text: &str, dimension: usize) -> Vec<f32> {
-    // Never zero: a text of no words has a direction, too.
+    // Never zero, so that a text without words has a direction too.
     let mut vector = vec![0.01; dimension];
     for word in text.to_lowercase().split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
         if EMPTY.contains(&word) {

@@ -1,4 +1,4 @@
-//! A scriptable HTTP endpoint: what a webhook tool calls, or what receives signed webhooks.
+//! A scriptable HTTP endpoint for the calls of webhook tools and for signed webhooks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ impl ToolRequest {
     }
 }
 
-/// What the endpoint answers; 200 with a JSON object unless said otherwise.
+/// A response of the endpoint.
 #[derive(Clone)]
 pub struct ToolReply {
     status: StatusCode,
@@ -61,13 +61,13 @@ impl ToolReply {
         self
     }
 
-    /// The whole answer comes this much later.
+    /// Delays the whole response.
     pub fn after(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
 
-    /// The answer comes when the test opens the gate.
+    /// Sends the response when the test opens the gate.
     pub fn gated_by(mut self, gate: &Gate) -> Self {
         self.gate = Some(gate.clone());
         self
@@ -85,7 +85,7 @@ struct Endpoint {
 }
 
 impl FakeTool {
-    /// Answers every method and path, with `{"ok": true}` until it is told otherwise.
+    /// Answers every method and path with `{"ok": true}` until the script changes that.
     pub async fn start() -> Self {
         let script = Script::new(|_: &ToolRequest| ToolReply::json(&json!({ "ok": true })));
         let endpoint = Arc::new(Endpoint { calls: Calls::new(), script });
@@ -93,12 +93,12 @@ impl FakeTool {
         Self { server: RouterServer::start(router).await, endpoint }
     }
 
-    /// The address of a path (with its leading slash) here.
+    /// The URL of a path, which begins with a slash.
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.server.url())
     }
 
-    /// `host:port`, as an allow-list of hosts names it.
+    /// `host:port`, as in `allow_hosts`.
     pub fn host(&self) -> String {
         self.server.address().to_string()
     }

@@ -1,4 +1,4 @@
-//! A thin client that keeps an answer's very bytes, and a socket for requests that no client would send.
+//! A thin client that keeps the bytes of a response, and a socket for requests that no client would send.
 
 use std::net::SocketAddr;
 
@@ -38,17 +38,17 @@ impl Http {
     }
 }
 
-/// A reqwest client for this machine alone: no proxy of the environment, no certificates to be found.
+/// A reqwest client for this machine, without proxies and certificates.
 pub fn client() -> reqwest::Client {
     client_builder().build().expect("a client without certificates")
 }
 
-/// The same, that speaks HTTP/2 alone.
+/// A client that uses only HTTP/2.
 pub fn http2_client() -> reqwest::Client {
     client_builder().http2_prior_knowledge().build().expect("a client without certificates")
 }
 
-/// The same, with a window of no size: it takes the head of an answer, and nothing of its body.
+/// An HTTP/2 client with a window of zero bytes: it reads the head of a response and nothing of its body.
 pub fn zero_window_http2_client() -> reqwest::Client {
     let client = client_builder().http2_prior_knowledge().http2_initial_stream_window_size(0);
     client.build().expect("a client without certificates")
@@ -59,7 +59,7 @@ fn client_builder() -> reqwest::ClientBuilder {
     reqwest::Client::builder().no_proxy().tls_certs_only([]).redirect(reqwest::redirect::Policy::none())
 }
 
-/// A request that is not yet sent.
+/// A request that has not been sent.
 pub struct Request(RequestBuilder);
 
 impl Request {
@@ -75,22 +75,22 @@ impl Request {
         self.raw_json(body.to_string())
     }
 
-    /// These bytes, declared as JSON, whatever they are.
+    /// Sets the body and the content type of JSON. The bytes may be anything.
     pub fn raw_json(self, body: impl AsRef<[u8]>) -> Self {
         self.header("content-type", "application/json").body(body)
     }
 
-    /// These bytes, under whatever content type [`Self::header`] says.
+    /// Sets the body without a content type.
     pub fn body(self, body: impl AsRef<[u8]>) -> Self {
         Self(self.0.body(body.as_ref().to_vec()))
     }
 
-    /// An answer whose body has not been read.
+    /// Sends the request, and returns the response before its body is read.
     pub async fn open(self) -> reqwest::Response {
         within("an answer", self.0.send()).await.expect("the server answers")
     }
 
-    /// Panics where no answer comes at all; any status is an answer.
+    /// Sends the request. Panics without a response; every status is a response.
     pub async fn send(self) -> Answer {
         let response = within("an answer", self.0.send()).await.expect("the server answers");
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -115,18 +115,18 @@ impl Answer {
         std::str::from_utf8(&self.body).expect("the answer is UTF-8")
     }
 
-    /// A header's text; `None` where it is absent.
+    /// The value of a header, if it is present.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().expect("a header of visible characters"))
     }
 }
 
-/// Sends these bytes as they are, and returns all that comes back until the server closes: a request to be answered says
+/// Sends these bytes unchanged, and returns everything until the server closes the connection. A valid request should contain
 /// `connection: close`.
 pub async fn send_raw(address: SocketAddr, bytes: &[u8]) -> String {
     let exchange = async {
         let mut socket = TcpStream::connect(address).await.expect("the server accepts");
-        // A server that refuses in mid-request may close before it has read all.
+        // A server that refuses early may close before it has read everything.
         let _ = socket.write_all(bytes).await;
         let mut answer = Vec::new();
         let _ = socket.read_to_end(&mut answer).await;

@@ -1,4 +1,4 @@
-//! What the tests stand on: a database each, fakes on real HTTP, a client that keeps the bytes, a browser.
+//! The support code of the tests: databases, servers, fakes over real HTTP, clients and a browser.
 
 pub mod binary;
 pub mod browser;
@@ -29,11 +29,11 @@ pub mod writer_process;
 
 use std::sync::Once;
 
-/// Installs the TLS provider, once, as `main` does: a client built without one panics.
+/// Installs the TLS provider once, as `main` does. Without it, building a client panics.
 pub fn install_tls_provider() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
-        // A client of the server's own, made before, has installed it.
+        // Fails if the server's own client has installed it before.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
 }

@@ -1,6 +1,6 @@
-//! PDF files, made by hand.
+//! Handmade PDF files.
 
-/// A file of these objects, numbered from 1, of which the first is its catalogue.
+/// A file with these objects, numbered from 1. The first is the catalogue.
 pub fn of_objects(objects: &[Vec<u8>]) -> Vec<u8> {
     let mut file = b"%PDF-1.4\n".to_vec();
     let mut positions = Vec::new();
@@ -28,7 +28,7 @@ pub fn stream(entries: &str, content: &[u8]) -> Vec<u8> {
     object
 }
 
-/// A file of one page: the page's own entries, its content, and objects from number 5.
+/// A file with one page: the entries of the page, its content, and further objects from number 5.
 pub fn of_page(page: &str, content: Vec<u8>, more: &[Vec<u8>]) -> Vec<u8> {
     let mut objects = vec![
         b"<</Type/Catalog/Pages 2 0 R>>".to_vec(),
@@ -40,10 +40,10 @@ pub fn of_page(page: &str, content: Vec<u8>, more: &[Vec<u8>]) -> Vec<u8> {
     of_objects(&objects)
 }
 
-/// What a page has that is well.
+/// The entries of a valid page.
 pub const PAGE: &str = "/Parent 2 0 R/MediaBox[0 0 612 792]";
 
-/// A file of one page with this text.
+/// A file with one page that contains this text.
 pub fn of_text(text: &str) -> Vec<u8> {
     let page = format!("{PAGE}/Resources<</Font<</F1 5 0 R>>>>");
     let content = stream("", format!("BT /F1 24 Tf 72 700 Td ({text}) Tj ET").as_bytes());

@@ -1,4 +1,4 @@
-//! A PostgreSQL database for one test, in the cluster that `scripts/postgres` started for the run.
+//! A PostgreSQL database for one test, in the cluster that `scripts/postgres` has started.
 
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection};
@@ -10,10 +10,10 @@ use super::db::Template;
 
 const VARIABLE: &str = "TEST_POSTGRES_URL";
 
-/// Held while a template is made; any number that nothing else on the cluster uses.
+/// The advisory lock of the creation of a template; an arbitrary number.
 const TEMPLATE_LOCK: i64 = 0x7265_6a6f_696e;
 
-/// A database that is dropped with this, whoever is still connected.
+/// A database that is dropped with this value, even if clients are still connected.
 pub struct Database {
     cluster: Url,
     name: String,
@@ -67,7 +67,8 @@ async fn connect(cluster: &Url) -> sqlx::Result<PgConnection> {
     PgConnection::connect(cluster.as_str()).await
 }
 
-/// The first process migrates it under another name while the rest wait for the lock, so that a template is whole or absent.
+/// Returns the name of the template. The first process creates it under another name while the others wait for the lock, so that
+/// no process sees half of it.
 async fn ensure_template(template: &Template, cluster: &Url, maintenance: &mut PgConnection) -> String {
     let name = format!("t_{}", template.versioned_name());
     let unfinished = format!("{name}_unfinished");
@@ -85,7 +86,7 @@ async fn ensure_template(template: &Template, cluster: &Url, maintenance: &mut P
         execute(maintenance, format!("drop database if exists {unfinished} with (force)")).await;
         execute(maintenance, format!("create database {unfinished}")).await;
         (template.migrate)(url_of(cluster, &unfinished)).await.expect("the template is migrated");
-        // A closed pool's server processes take a moment to end, and a database in use is neither renamed nor copied.
+        // The backends of a closed pool take a moment to end, and a database in use can be neither renamed nor copied.
         sqlx::query("select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = $1")
             .bind(&unfinished)
             .execute(&mut *maintenance)

@@ -1,4 +1,4 @@
-//! A connection between a server and its database that a test can let fail.
+//! A proxy between a server and its database, whose connections a test can break.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -10,11 +10,11 @@ use url::Url;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkState {
     Up,
-    /// Nobody is there: connections break, and new ones end at once.
+    /// Connections break, and new ones are closed at once.
     Down,
-    /// Nothing moves, as if the other side had been stopped; it goes on where it stood.
+    /// No data is forwarded. It continues when the link is up again.
     Frozen,
-    /// What is sent is lost, and the connections with it, though nobody says so.
+    /// Data is lost, and so are the connections, although they stay open.
     BlackHole,
 }
 
@@ -25,7 +25,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Before the database at a URL.
+    /// Starts a proxy in front of the database at a URL.
     pub async fn start(url: &str) -> Self {
         let mut url = Url::parse(url).expect("a URL");
         let host = url.host_str().expect("a host").to_owned();
@@ -45,7 +45,7 @@ impl Proxy {
         Self { url: url.into(), state, task }
     }
 
-    /// As `DATABASE_URL` has it.
+    /// The URL, as in `DATABASE_URL`.
     pub fn url(&self) -> &str {
         &self.url
     }

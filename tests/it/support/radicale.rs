@@ -1,5 +1,4 @@
-//! A real CalDAV server: Radicale, with one owner and one calendar, on a spare port and in a folder of its own; and what may
-//! stand between it and a client.
+//! Radicale, a real CalDAV server with one user and one calendar, in a temporary folder; and a scriptable proxy in front of it.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -22,10 +21,10 @@ use super::wait::wait_for;
 pub const OWNER: &str = "owner";
 pub const PASSWORD: &str = "s3cret-of-the-owner";
 
-/// Where `scripts/setup` installs it.
+/// The folder in which `scripts/setup` installs it.
 const PYTHON: &str = "target/peers/radicale/bin/python";
 
-/// The server; killed when this is dropped.
+/// A running server, killed when this is dropped.
 pub struct Radicale {
     process: Child,
     address: String,
@@ -76,12 +75,12 @@ impl Radicale {
         &self.address
     }
 
-    /// The calendar's collection.
+    /// The URL of the calendar's collection.
     pub fn url(&self) -> String {
         format!("http://{}/{OWNER}/work/", self.address)
     }
 
-    /// What another program does: `name` is a resource of the calendar, or empty for the calendar itself.
+    /// Sends a request as another program. `name` is a resource of the calendar, or empty for the calendar itself.
     pub async fn send(
         &self,
         method: &str,
@@ -99,24 +98,24 @@ impl Radicale {
         (status, headers, answer.text().await.expect("a text"))
     }
 
-    /// Another program's event.
+    /// Writes an event as another program.
     pub async fn put(&self, name: &str, event: &str) {
         let (status, _, text) =
             self.send("PUT", name, &[("content-type", "text/calendar")], calendar(event)).await;
         assert!(status.is_success(), "{status} {text}");
     }
 
-    /// The whole calendar, as a plain GET gives it.
+    /// The whole calendar, read by a GET request.
     pub async fn all(&self) -> String {
         self.send("GET", "", &[], String::new()).await.2.replace("\r\n ", "").replace('\r', "")
     }
 
-    /// How many events it has.
+    /// The number of events.
     pub async fn count(&self) -> usize {
         self.all().await.matches("BEGIN:VEVENT").count()
     }
 
-    /// The names of the resources of the events that our calls have made.
+    /// The resource names of the events that tool calls have created.
     pub async fn of_calls(&self) -> Vec<String> {
         let all = self.all().await;
         all.lines()
@@ -128,20 +127,20 @@ impl Radicale {
 
 impl Drop for Radicale {
     fn drop(&mut self) {
-        // Fails only where the process has ended by itself.
+        // Fails only if the process has ended.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// An iCalendar text around the lines of events; `\n` becomes CRLF.
+/// An iCalendar text with these events. `\n` becomes CRLF.
 pub fn calendar(events: &str) -> String {
     let text =
         format!("BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:-//Tests//EN\n{}\nEND:VCALENDAR\n", events.trim());
     text.replace('\n', "\r\n")
 }
 
-/// An event with these lines besides its own.
+/// An event with additional lines.
 pub fn event(uid: &str, lines: &str) -> String {
     format!(
         "BEGIN:VEVENT\nUID:{uid}\nDTSTAMP:20260101T000000Z\nSUMMARY:Of another\n{}\nEND:VEVENT",
@@ -149,22 +148,22 @@ pub fn event(uid: &str, lines: &str) -> String {
     )
 }
 
-/// What becomes of a request to the server.
+/// The handling of a request by the proxy.
 #[derive(Clone)]
 pub enum Line {
     Through,
-    /// Another program puts this event, under a name, before it is let through.
+    /// Another program writes this event, under a name, before the request is forwarded.
     After(String, String),
-    /// It is let through, and its answer held back.
+    /// The request is forwarded, and the response is held back.
     Held(Gate),
-    /// It is not let through, and gets this.
+    /// The request is not forwarded, and gets this response.
     Instead(StatusCode, Bytes),
-    /// It is let through, and answered with this status.
+    /// The request is forwarded, and the response replaced by this status.
     Lost(StatusCode),
     Nobody,
 }
 
-/// Stands before a server, and does to each request what a script says of its method.
+/// A proxy in front of the server. A script decides about each request by its method.
 pub struct Between {
     server: RouterServer,
     inner: Arc<Inner>,
@@ -196,7 +195,7 @@ impl Between {
         &self.inner.script
     }
 
-    /// All requests that have come.
+    /// All received requests.
     pub fn calls(&self) -> &Calls<(Method, String)> {
         &self.inner.calls
     }

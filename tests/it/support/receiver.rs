@@ -1,4 +1,4 @@
-//! A scriptable receiver of webhooks, whose signatures the reference library checks; and one that hangs up.
+//! A scriptable receiver of webhooks, whose signatures the reference library checks, and broken receivers.
 
 use rejoinder::domain::account::Account;
 use rejoinder::domain::ids::{EndpointId, KeyId, WorkspaceId};
@@ -17,10 +17,10 @@ use super::script::Script;
 use super::seed;
 use super::server::{Setup, TestServer};
 
-/// Receives webhooks on every path.
+/// A receiver of webhooks, on every path.
 pub struct FakeReceiver(FakeTool);
 
-/// An endpoint of the workspace.
+/// A webhook endpoint of the workspace.
 pub struct TestEndpoint {
     pub account: Account,
     pub id: EndpointId,
@@ -28,18 +28,18 @@ pub struct TestEndpoint {
     pub secret: String,
 }
 
-/// A server whose endpoints may be on this machine.
+/// The configuration of a server that may send webhooks to this machine.
 pub fn setup() -> Setup {
     Setup::default().env("REJOINDER_OUTBOUND__ALLOW_HOSTS", "127.0.0.1")
 }
 
 impl FakeReceiver {
-    /// Answers 200 until it is told otherwise.
+    /// Answers 200 until the script changes that.
     pub async fn start() -> Self {
         Self(FakeTool::start().await)
     }
 
-    /// Makes an endpoint of this server that is sent all events to a path of this receiver.
+    /// Creates an endpoint that receives all events at a path of this receiver.
     pub async fn create_endpoint(&self, server: &TestServer, db: &TestDb, path: &str) -> TestEndpoint {
         create_endpoint(server, db, self.0.url(path)).await
     }
@@ -52,14 +52,14 @@ impl FakeReceiver {
         self.0.calls()
     }
 
-    /// What arrived on a path, in order.
+    /// The requests to a path, in order.
     pub fn received(&self, path: &str) -> Vec<ToolRequest> {
         let of_path = |request: &ToolRequest| request.uri.path() == path;
         self.0.calls().all().into_iter().map(|call| call.request).filter(of_path).collect()
     }
 }
 
-/// Makes an endpoint that is sent all events.
+/// Creates an endpoint that receives all events.
 pub async fn create_endpoint(server: &TestServer, db: &TestDb, url: String) -> TestEndpoint {
     let id = "replace(cast(id as text), '-', '')";
     let id = if server.db().is_shared() { id } else { "hex(id)" };
@@ -72,7 +72,7 @@ pub async fn create_endpoint(server: &TestServer, db: &TestDb, url: String) -> T
     TestEndpoint { account, id: endpoint.id, secret: secret.expose_secret().to_owned() }
 }
 
-/// Takes connections, reads a little, and hangs up; its address.
+/// Starts a server that reads the beginning of a request and closes the connection. Returns its URL.
 pub async fn start_disconnecting_server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -85,7 +85,7 @@ pub async fn start_disconnecting_server() -> String {
     format!("http://{address}/")
 }
 
-/// Answers 200 and the beginning of a body whose rest never comes; its address.
+/// Starts a server that answers 200 with the beginning of a body and never sends the rest. Returns its URL.
 pub async fn start_stalling_server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -104,8 +104,8 @@ pub fn header<'r>(request: &'r ToolRequest, name: &str) -> &'r str {
     request.headers.get(name).map_or("", |value| value.to_str().unwrap())
 }
 
-/// Whether one of the signatures was made with this secret, as the reference library makes them. (It verifies only what it takes
-/// to be of these minutes.)
+/// True if one of the signatures is the reference library's with this secret. (The library itself verifies only recent
+/// timestamps.)
 pub fn is_signed(request: &ToolRequest, secret: &str) -> bool {
     let timestamp = header(request, "webhook-timestamp").parse().unwrap();
     let library = Webhook::new(secret).unwrap();
@@ -113,7 +113,7 @@ pub fn is_signed(request: &ToolRequest, secret: &str) -> bool {
     header(request, "webhook-signature").split(' ').any(|signature| signature == expected)
 }
 
-/// The texts of messages among what arrived, in order.
+/// The texts of the messages in these requests, in order.
 pub fn texts(requests: &[ToolRequest]) -> Vec<String> {
     let text = |request: &ToolRequest| {
         let event: Value = request.json();

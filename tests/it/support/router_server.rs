@@ -1,4 +1,4 @@
-//! A router served on a spare port of 127.0.0.1 until it is dropped.
+//! A server for a router, on a free port of 127.0.0.1, stopped when it is dropped.
 
 use std::net::SocketAddr;
 

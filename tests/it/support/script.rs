@@ -1,4 +1,4 @@
-//! What a fake answers: replies in a queue first, then whatever a closure makes of the request.
+//! The script of a fake: replies from a queue first, then from a closure.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -17,12 +17,12 @@ impl<R, A> Script<R, A> {
         Self { queue: Mutex::default(), fallback: Mutex::new(Box::new(fallback)) }
     }
 
-    /// The next calls get these, in order.
+    /// Queues replies for the next calls.
     pub fn queue(&self, replies: impl IntoIterator<Item = A>) {
         self.queue.lock().expect("the queue is whole").extend(replies);
     }
 
-    /// Calls that find the queue empty get what this makes of them.
+    /// Sets the closure that replies when the queue is empty.
     pub fn respond_with(&self, make: impl FnMut(&R) -> A + Send + 'static) {
         *self.fallback.lock().expect("the closure is whole") = Box::new(make);
     }
@@ -35,7 +35,7 @@ impl<R, A> Script<R, A> {
     }
 }
 
-/// Holds answers back until a test opens it. Clones are one gate; one that is never opened is a server that hangs.
+/// Holds replies back until a test opens it. Clones share one gate.
 #[derive(Clone)]
 pub struct Gate(watch::Sender<bool>);
 
@@ -44,7 +44,7 @@ impl Gate {
         Self(watch::Sender::new(false))
     }
 
-    /// Lets all through, now and later.
+    /// Releases all replies, also later ones.
     pub fn open(&self) {
         self.0.send_replace(true);
     }

@@ -1,4 +1,4 @@
-//! A SQLite file for one test: a copy of a template file that is made once for each build of the tests.
+//! An SQLite file for one test, copied from a template that is created once for each build of the tests.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -7,10 +7,10 @@ use tempfile::TempDir;
 
 use super::db::Template;
 
-/// Of former builds; a run that still uses one this old does not exist.
+/// The age at which templates of other builds are removed.
 const STALE: Duration = Duration::from_hours(24);
 
-/// The folder that holds the database and whatever the server puts beside it.
+/// The folder of the database and of the server's other files.
 pub struct Folder(TempDir);
 
 impl Folder {
@@ -30,7 +30,8 @@ fn url_of(file: &Path) -> String {
     format!("sqlite://{}", file.display())
 }
 
-/// Each process that finds no template makes one aside and renames it into place, so that none sees half a file.
+/// Returns the path of the template. A process that finds none creates it under another name and renames it, so that no process
+/// sees half of it.
 async fn ensure_template(template: &Template) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let path = folder.join(format!("{}.template.sqlite", template.versioned_name()));
@@ -54,7 +55,7 @@ fn remove_stale(folder: &Path) {
         let modified = entry.metadata().and_then(|entry| entry.modified()).unwrap_or(now);
         let is_template = entry.file_name().to_string_lossy().ends_with(".template.sqlite");
         if is_template && now.duration_since(modified).is_ok_and(|age| age > STALE) {
-            // Another test process may have been quicker.
+            // Another test process may have removed it.
             let _ = std::fs::remove_file(entry.path());
         }
     }

@@ -1,11 +1,11 @@
-//! A reader of server-sent events that shows every line of them, comments too.
+//! A reader of server-sent events, including comments.
 
 use http::HeaderMap;
 
 use super::http::Request;
 use super::wait::within;
 
-/// A stream under way.
+/// An open stream.
 pub struct Stream {
     pub status: u16,
     pub headers: HeaderMap,
@@ -13,7 +13,7 @@ pub struct Stream {
     rest: Vec<u8>,
 }
 
-/// What stands between two blank lines.
+/// The lines between two blank lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Block {
     pub id: Option<String>,
@@ -24,7 +24,7 @@ pub struct Block {
 }
 
 impl Request {
-    /// Opens a stream; any status will do.
+    /// Opens a stream. Every status is accepted.
     pub async fn stream(self) -> Stream {
         let response = self.header("accept", "text/event-stream").open().await;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -33,7 +33,7 @@ impl Request {
 }
 
 impl Stream {
-    /// The next block. None where the stream has ended as it should.
+    /// The next block; `None` after a clean end.
     pub async fn block(&mut self) -> Option<Block> {
         loop {
             if let Some(end) = self.rest.windows(2).position(|bytes| bytes == b"\n\n") {

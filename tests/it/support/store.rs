@@ -1,4 +1,4 @@
-//! The product's store on a test's database: its schema as a template, and a handle.
+//! The product's schema as a template of test databases, and handles on them.
 
 use std::path::Path;
 
@@ -19,17 +19,17 @@ pub const STORE: Template = Template {
     },
 };
 
-/// An SQLite database with the store's schema, for what does not differ by database.
+/// An SQLite database with the store's schema, for tests that do not depend on the database.
 pub async fn sqlite() -> TestDb {
     TestDb::copy_of(&STORE, Backend::Sqlite).await
 }
 
-/// A PostgreSQL database with the store's schema, for what only several processes can show.
+/// A PostgreSQL database with the store's schema, for tests with several processes.
 pub async fn postgres() -> TestDb {
     TestDb::copy_of(&STORE, Backend::Postgres).await
 }
 
-/// A handle on the test's database; two of them stand for two processes.
+/// A handle on the test's database. Two handles act as two processes.
 pub async fn open(db: &TestDb) -> Db {
     open_url(&db.url()).await
 }

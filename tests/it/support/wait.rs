@@ -1,13 +1,13 @@
-//! The only waiting that tests may do: for a condition, with an upper bound.
+//! Waiting for a condition, with an upper bound. Tests wait in no other way.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-/// Longer than anything on a busy machine, shorter than the runner's patience: it is reached by a failing test only.
+/// Longer than any condition takes on a busy machine, and shorter than the runner's timeout.
 pub const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Waits until `condition` gives a value, and returns it. Panics with `what` after [`WAIT_TIMEOUT`].
+/// Waits until `condition` returns a value, and returns it. Panics with `what` after [`WAIT_TIMEOUT`].
 pub async fn wait_for<T, C>(what: &str, condition: impl FnMut() -> C) -> T
 where
     C: Future<Output = Option<T>>,
@@ -15,7 +15,7 @@ where
     wait_at_most(WAIT_TIMEOUT, what, condition).await
 }
 
-/// The same with a patience of its own, for what takes longer by its nature.
+/// [`wait_for`] with another timeout.
 pub async fn wait_at_most<T, C>(timeout: Duration, what: &str, mut condition: impl FnMut() -> C) -> T
 where
     C: Future<Output = Option<T>>,

@@ -1,4 +1,4 @@
-//! The workspaces of a test's server, as an operator's file describes them, and their keys.
+//! The workspaces of a test's server and their keys.
 
 use std::time::Duration;
 
@@ -17,16 +17,16 @@ use super::document_extractor;
 use super::fake_tool::FakeTool;
 use super::radicale::PASSWORD;
 
-/// What secrets are sealed with.
+/// The key that seals secrets.
 pub const SEAL_KEY: [u8; 32] = [7; 32];
 
-/// The assistant that conversations have, unless said otherwise.
+/// The default assistant.
 pub const ASSISTANT: &str = "550e8400-e29b-41d4-a716-446655440000";
-/// One that talks to the pages of `https://shop.example` alone.
+/// An assistant that accepts only the origin `https://shop.example`.
 pub const GUARDED: &str = "550e8400-e29b-41d4-a716-4466554400aa";
 /// The widget conversation of the widget contract.
 pub const WIDGET: &str = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
-/// A conversation that is free.
+/// A test conversation, whose turns are free.
 pub const TEST: &str = "0b5f4c1e-9d3a-4e57-8f21-6a7c2d9e1b40";
 
 /// The text of `workspace.toml`, whose webhook tools call this fake.
@@ -39,7 +39,7 @@ pub fn workspace(tool: &FakeTool) -> String {
         .replace("@TOOL@", &tool.url(""))
 }
 
-/// A second tenant of the same server, which makes no conversations of itself.
+/// A second workspace, which does not create conversations automatically.
 const OTHER: &str = r#"
 [workspace]
 slug = "other"
@@ -55,21 +55,21 @@ pub struct Keys {
     pub full: String,
     /// Of the workspace, with the scope `read` alone.
     pub read_only: String,
-    /// Of the workspace, past its time.
+    /// Of the workspace, expired.
     pub expired: String,
     pub revoked: String,
     /// Of the other workspace, with all scopes.
     pub other_workspace: String,
 }
 
-/// A secret of the environment that a workspace file is applied in: what no test may find where it does not belong.
+/// A secret of the environment in which the workspace file is applied. The canary tests search for it.
 pub const TOKEN: &str = "Bearer canary-t0ken";
-/// One that has to be encoded in a URL.
+/// A secret that has to be encoded in a URL.
 pub const QUERY_KEY: &str = "canary/key 1";
-/// One that signs.
+/// A signing secret.
 pub const SIGNING: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-/// That environment.
+/// Reads a secret of the environment.
 pub fn secret(name: &str) -> Option<SecretString> {
     let known =
         [("TOKEN", TOKEN), ("QUERY_KEY", QUERY_KEY), ("SIGNING", SIGNING), ("CALDAV_PASSWORD", PASSWORD)];
@@ -101,7 +101,7 @@ pub async fn try_apply(
     apply_workspace::apply(&context, file, Mode::Apply).await
 }
 
-/// Applies a workspace file and the other tenant's, and makes the keys.
+/// Applies a workspace file and the second workspace's, and creates the keys.
 pub async fn apply(db: &Db, clock: &dyn Clock, tool: &FakeTool, file: &str) -> Keys {
     let ids = IdGenerator::random();
     for text in [file, OTHER] {

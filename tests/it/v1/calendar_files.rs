@@ -1,4 +1,4 @@
-//! The address at which calendar programs read a calendar.
+//! The feed address at which calendar programs read a calendar.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -164,7 +164,7 @@ async fn the_feed_address_uses_the_public_url() {
     assert!(url.starts_with("https://chat.example/rejoinder/calendars/"), "{url}");
 }
 
-/// What Python's `icalendar` reads in a file: its events, in order.
+/// The events of a file as read by Python's `icalendar`, in order.
 fn read_by_python(file: &[u8]) -> Value {
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/icalendar/bin/python");
     assert!(python.exists(), "{} is missing: scripts/setup installs it", python.display());

@@ -1,4 +1,4 @@
-//! Calendars and bookings, as a back end reads and cancels them.
+//! Calendars and bookings in the platform API.
 
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -68,7 +68,7 @@ both_backends!(
 both_backends!(
     async fn bookings_are_filtered_and_paged(db: TestDb) {
         let server = TestServer::start(&db).await;
-        // After the change of the clock on 29 March: 15:00 is 13:00 UTC.
+        // After daylight-saving time has begun on 29 March, 15:00 is 13:00 UTC.
         let third = server.book("2026-04-03 15:00", "third").await;
         let first = server.book("2026-03-16 14:00", "first").await;
         let second = server.book("2026-03-18 10:00", "second").await;

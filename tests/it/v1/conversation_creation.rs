@@ -1,4 +1,4 @@
-//! A conversation that is made again under its key: the first answer, byte for byte, and no second one.
+//! A repeated creation of a conversation gets the first response, byte for byte, and creates nothing.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! A conversation that a back end changes: all that is sent at once, or nothing of it.
+//! Updates of a conversation: all fields of a request are applied, or none.
 
 use serde_json::{Value, json};
 

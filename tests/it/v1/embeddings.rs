@@ -6,12 +6,13 @@ use http::StatusCode;
 use rejoinder::store::Conn;
 use serde_json::{Value, json};
 
-use crate::support::db::{Backend, both_backends};
+use crate::support::db::both_backends;
 use crate::support::fake_embeddings::{FakeEmbeddings, embed, embed_with, texts};
 use crate::support::fake_model::{Reply, ToolCall};
 use crate::support::fake_tool::ToolReply;
 use crate::support::script::Gate;
 use crate::support::server::{Setup, TestServer};
+use crate::support::store;
 use crate::support::wait::wait_for;
 
 fn with(fake: &FakeEmbeddings, model: &str) -> Setup {
@@ -37,7 +38,7 @@ impl<'a> Base<'a> {
         Self { server, path }
     }
 
-    /// The same base, as another server shows it.
+    /// The same base on another server.
     fn on(&self, server: &'a TestServer) -> Self {
         Self { server, path: self.path.clone() }
     }
@@ -56,7 +57,7 @@ impl<'a> Base<'a> {
         found.json()["data"]["items"].as_array().unwrap().clone()
     }
 
-    /// The slugs of the documents that a search finds, the best first.
+    /// The slugs of the documents that a search finds, by descending score.
     async fn found(&self, query: &str) -> Vec<String> {
         slugs(&self.search(&json!({ "query": query })).await)
     }
@@ -69,7 +70,7 @@ impl<'a> Base<'a> {
         self.server.get(&self.path).await.json()["data"].clone()
     }
 
-    /// Waits until so many passages have a vector of the server's model.
+    /// Waits until this many passages have a vector of the server's model.
     async fn embedded(&self, count: i64) {
         let look = async || (self.read().await["embedded_passages"] == count).then_some(());
         wait_for(&format!("{count} embedded passages"), look).await;
@@ -94,7 +95,7 @@ both_backends!(
         assert_eq!(base.found_by("vectors", "canine").await[0], "dogs");
         let best = base.search(&json!({ "query": "Where may my car stand?", "limit": 1 })).await;
         assert_eq!((slugs(&best), &best[0]["heading"]), (vec!["cars".to_owned()], &json!("Parking")));
-        // What a passage stands below is embedded with it.
+        // A passage is embedded together with its headings.
         assert!(
             fake.texts().contains(&"cars\nParking\nA car may stand in the yard.".to_owned()),
             "{:?}",
@@ -140,7 +141,7 @@ both_backends!(
             one(r#"{"data": []}"#),
             one(r#"{"data": [{"embedding": [NaN, 1]}]}"#),
             one(r#"{"data": [{"embedding": [0, 0]}]}"#),
-            // Of another dimension than the documents' vectors: none fits.
+            // The query's vector has another dimension than the documents'.
             one(r#"{"data": [{"embedding": [1, 2, 3]}]}"#),
         ];
 
@@ -332,7 +333,7 @@ both_backends!(
 
         Base { server: &server, path }.embedded(3).await;
         let sizes: Vec<usize> = fake.calls().all().iter().map(|call| texts(&call.request).len()).collect();
-        // All, a plain one, and then by halves.
+        // All texts, one harmless text, and then halves of the batch.
         assert_eq!(sizes[..6], [4, 1, 2, 2, 1, 1]);
         let cars = fake.texts().iter().filter(|text| text.contains("car")).count();
         assert_eq!(cars, 2, "what was answered is not paid for again");
@@ -372,57 +373,48 @@ both_backends!(
     }
 );
 
-both_backends!(
-    async fn slow_vector_reads_fall_back_to_words_for_a_while(db: TestDb) {
-        if db.backend() == Backend::Sqlite {
-            return;
-        }
-        let fake = FakeEmbeddings::start().await;
-        let server = with(&fake, "m").start(&db).await;
-        let base = Base::new(&server).await;
-        base.put("cars", "A car may stand in the yard.").await;
-        base.embedded(1).await;
-        let mut tx = server.db().begin().await.unwrap();
-        let Conn::Postgres(conn) = tx.conn() else { panic!("it is PostgreSQL") };
-        sqlx::query("set local idle_in_transaction_session_timeout = '60s'")
-            .execute(&mut *conn)
-            .await
-            .unwrap();
-        sqlx::query("lock table passage_vectors in access exclusive mode").execute(&mut *conn).await.unwrap();
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_vector_reads_fall_back_to_words_for_a_while() {
+    let db = store::postgres().await;
+    let fake = FakeEmbeddings::start().await;
+    let server = with(&fake, "m").start(&db).await;
+    let base = Base::new(&server).await;
+    base.put("cars", "A car may stand in the yard.").await;
+    base.embedded(1).await;
+    let mut tx = server.db().begin().await.unwrap();
+    let Conn::Postgres(conn) = tx.conn() else { panic!("it is PostgreSQL") };
+    sqlx::query("set local idle_in_transaction_session_timeout = '60s'").execute(&mut *conn).await.unwrap();
+    sqlx::query("lock table passage_vectors in access exclusive mode").execute(&mut *conn).await.unwrap();
 
-        let begun = Instant::now();
-        for _ in 0..20 {
-            assert_eq!(base.found("cars").await, ["cars"]);
-        }
-
-        assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
+    let begun = Instant::now();
+    for _ in 0..20 {
+        assert_eq!(base.found("cars").await, ["cars"]);
     }
-);
 
-both_backends!(
-    async fn two_processes_share_the_work(db: TestDb) {
-        if db.backend() == Backend::Sqlite {
-            return;
-        }
-        let fake = FakeEmbeddings::start().await;
-        let first = with(&fake, "m").start(&db).await;
-        let second = first.start_peer(&db, with(&fake, "m")).await;
-        let base = Base::new(&first).await;
-        let other = base.on(&second);
-        for number in 0..20 {
-            base.put(&format!("a{number}"), &format!("A car with the number {number}.")).await;
-            other.put(&format!("b{number}"), &format!("A dog with the number {number}.")).await;
-        }
+    assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
+}
 
-        base.embedded(40).await;
-        other.embedded(40).await;
-
-        let mut texts = fake.texts();
-        texts.sort();
-        texts.dedup();
-        assert_eq!((texts.len(), fake.texts().len()), (40, 40), "no text was sent twice");
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_share_the_work() {
+    let db = store::postgres().await;
+    let fake = FakeEmbeddings::start().await;
+    let first = with(&fake, "m").start(&db).await;
+    let second = first.start_peer(&db, with(&fake, "m")).await;
+    let base = Base::new(&first).await;
+    let other = base.on(&second);
+    for number in 0..20 {
+        base.put(&format!("a{number}"), &format!("A car with the number {number}.")).await;
+        other.put(&format!("b{number}"), &format!("A dog with the number {number}.")).await;
     }
-);
+
+    base.embedded(40).await;
+    other.embedded(40).await;
+
+    let mut texts = fake.texts();
+    texts.sort();
+    texts.dedup();
+    assert_eq!((texts.len(), fake.texts().len()), (40, 40), "no text was sent twice");
+}
 
 both_backends!(
     async fn an_assistant_gets_passages_found_by_meaning(db: TestDb) {

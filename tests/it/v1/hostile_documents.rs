@@ -1,4 +1,4 @@
-//! Documents made to harm the server that reads them: each is refused, and the server goes on.
+//! Hostile documents are refused, and the server goes on.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::server::TestServer;
 use crate::support::wait::wait_for;
 use crate::support::{document_extractor, pdf, store};
 
-/// A new base's documents.
+/// Creates a base, and returns the path of its documents.
 async fn documents(server: &TestServer) -> String {
     let base = server.request("POST", "/v1/knowledge_bases").bearer(&server.keys.full);
     let base = base.json(&json!({ "slug": "help" })).send().await.json();
@@ -37,8 +37,7 @@ fn that_is_its_own_parent() -> Vec<u8> {
     pdf::of_page("/Parent 3 0 R", pdf::stream("", b"BT ET"), &[])
 }
 
-/// A stream of zeros that is 1 GiB when it is unpacked, in 7 MB: a block of Deflate's fixed codes, of one zero and then
-/// repetitions of 258.
+/// A stream of 7 MB that unpacks to 1 GiB of zeros: a Deflate block of fixed codes, one zero and repetitions of 258.
 fn that_swells() -> Vec<u8> {
     let begin = [1, 1, 0].into_iter().chain([0, 0, 1, 1, 0, 0, 0, 0]);
     let repetition = [1, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0];
@@ -49,13 +48,13 @@ fn that_swells() -> Vec<u8> {
     pdf::of_page(pdf::PAGE, pdf::stream("/Filter/FlateDecode", &packed), &[])
 }
 
-/// Each paragraph has all the open elements anew.
+/// The parser opens all unclosed elements again in each paragraph.
 fn that_is_rebuilt() -> Vec<u8> {
     let open = (1..=390).map(|id| format!("<b id={id}>")).collect::<Vec<_>>().concat();
     format!("<p>{open}{}", "<p>x".repeat(250_000)).into_bytes()
 }
 
-/// One tag, each attribute of which is compared with all before.
+/// One tag whose attributes are each compared with all earlier ones.
 fn of_attributes() -> Vec<u8> {
     let attributes = (0..1_000_000).map(|id| format!(" a{id}")).collect::<Vec<_>>().concat();
     format!("<p{attributes}>x").into_bytes()
@@ -122,7 +121,7 @@ async fn concurrent_uploads_are_limited() {
         server.keys.full
     );
 
-    // One more each time that there is a place still: so none of them is refused itself.
+    // Starts another upload only while a permit is free, so that none of these is refused.
     let path = format!("{documents}/next");
     let mut stalled: Vec<TcpStream> = Vec::new();
     let refused = loop {
@@ -142,14 +141,14 @@ async fn concurrent_uploads_are_limited() {
     let refused = server.request("POST", &documents).bearer(&server.keys.full).json(&text).send().await;
     assert_eq!(refused.status, 429, "{}", refused.text());
 
-    // One is whole, and leaves.
+    // One upload is completed, and releases its permit.
     let mut first = stalled.remove(0);
     first.write_all(&[b'x'; 95]).await.unwrap();
     let mut answer = [0; 12];
     first.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200");
     drop(stalled);
-    wait_for("a place", async || {
+    wait_for("a free permit", async || {
         let answer = put(&server, &path, "text/plain", b"Hi.").await;
         (answer.status == 200).then_some(())
     })

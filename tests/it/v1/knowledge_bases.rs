@@ -1,4 +1,4 @@
-//! Knowledge bases, as a back end sets them up, fills and tries them.
+//! Knowledge bases in the platform API.
 
 use rejoinder::store::Db;
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ async fn ask(server: &TestServer, method: &str, path: &str, body: &Value) -> Ans
     server.request(method, path).bearer(&server.keys.full).json(body).send().await
 }
 
-/// A new base: its path.
+/// Creates a base, and returns its path.
 async fn base(server: &TestServer) -> String {
     let created = ask(server, "POST", BASES, &json!({ "slug": "help", "name": "Help" })).await;
     assert_eq!(created.status, 200, "{}", created.text());
@@ -116,7 +116,7 @@ both_backends!(
             server.get(&format!("{documents}/{}", read["id"].as_str().unwrap())).await.json()["data"],
             read
         );
-        // Ids of one moment have no order.
+        // Ids of the same millisecond are not ordered.
         let listed = server.get(&format!("{documents}?limit=3")).await.json()["data"].clone();
         let cursor = listed["next_cursor"].as_str().unwrap();
         let rest = server.get(&format!("{documents}?limit=3&cursor={cursor}")).await.json()["data"].clone();

@@ -1,4 +1,4 @@
-//! The platform door, as its contract's page and its users have it.
+//! The platform API, as its contract and docs describe it.
 
 mod calendar_files;
 mod calendars;

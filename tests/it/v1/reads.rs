@@ -1,4 +1,4 @@
-//! The rest of the platform door: made, listed page by page, and read.
+//! Conversations, turns, balance and ledger in the platform API.
 
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ async fn create(server: &TestServer, body: Value) -> Value {
     created.json()["data"].clone()
 }
 
-/// Follows a list's cursors to its end; gives each page's items.
+/// Reads a list to its end, and returns the items of each page.
 async fn pages(server: &TestServer, path: &str) -> Vec<Vec<Value>> {
     let mut pages = Vec::new();
     let mut cursor = String::new();

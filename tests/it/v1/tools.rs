@@ -1,4 +1,4 @@
-//! Tools, as a back end looks into them and tries them.
+//! Tools in the platform API, and test calls.
 
 mod secrets;
 
@@ -12,7 +12,7 @@ use crate::support::fake_tool::ToolReply;
 use crate::support::http::Answer;
 use crate::support::server::{Setup, TestServer};
 
-/// A tool of the workspace by its slug, as it is read by its id.
+/// Reads the tool with this slug by its id.
 pub async fn tool(server: &TestServer, slug: &str) -> Value {
     let listed = server.get("/v1/tools").await.json();
     let items = listed["data"]["items"].as_array().unwrap();
@@ -25,14 +25,14 @@ pub async fn test(server: &TestServer, slug: &str, body: &Value) -> Answer {
     server.request("POST", &path).bearer(&server.keys.full).json(body).send().await
 }
 
-/// What a test call that is answered came to.
+/// The result of a successful test call.
 pub async fn tested(server: &TestServer, slug: &str, body: &Value) -> Value {
     let answer = test(server, slug, body).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()["data"].clone()
 }
 
-/// A webhook with all that can be configured of one.
+/// A webhook tool that uses every setting.
 pub const CANARY: &str = r#"
 [[tools]]
 slug = "canary"
@@ -49,7 +49,7 @@ timeout = "1s"
 parameters = { type = "object", properties = { id = { type = "string" } }, required = ["id"] }
 "#;
 
-/// The usual workspace, with that tool.
+/// The default workspace with that tool.
 pub fn with_canary() -> Setup {
     Setup::default().workspace(|text| {
         let url = text.lines().find_map(|line| line.strip_prefix("url = \"")).unwrap();

@@ -1,4 +1,4 @@
-//! The trace of a message: what was done for it, round by round.
+//! The trace of a message.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ async fn trace(server: &TestServer, message: &Value) -> Value {
     answer.json()["data"].clone()
 }
 
-/// The ids of the contract conversation's messages that are of this kind.
+/// The ids of the messages of this sender type in the contract's conversation.
 async fn ids(server: &TestServer, sender_type: &str) -> Vec<Value> {
     let con = server.conversation_id(WIDGET).await;
     let messages = server.messages(&con).await;
@@ -106,7 +106,7 @@ both_backends!(
         let unavailable = http::StatusCode::SERVICE_UNAVAILABLE;
         server.model.script().queue([
             Reply::tool_calls([order("7")]),
-            // The fallback is not there either: the attempt fails, and the next goes on from the journal.
+            // The fallback fails too, so the attempt fails and the next one continues from the journal.
             Reply::error(unavailable, "busy"),
             Reply::text("Shipped."),
         ]);

@@ -1,4 +1,4 @@
-//! Messages of a back end, from their acknowledgement to the reply that comes later.
+//! Messages of the platform API, from their acknowledgement to the later reply.
 
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::support::script::Gate;
 use crate::support::server::{ASSISTANT, Setup, TEST, TestServer, WIDGET};
 use crate::support::wait::wait_for;
 
-/// Sends a message with these fields beside its sender; gives the whole answer's `data`.
+/// Sends a message with these fields besides its sender, and returns the response's `data`.
 async fn send(server: &TestServer, fields: Value) -> Value {
     let mut message = json!({ "sender_id": "usr_82hd92", "sender_type": "user" });
     message.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
@@ -42,7 +42,7 @@ both_backends!(
         assert_eq!(reply["reply_to_message_id"], sent["message"]["id"]);
         let events = server.wait_for_events("message.created", 2).await;
         assert_eq!(events[1]["data"], json!({ "conversation_id": con, "message": reply }));
-        assert_eq!(server.balance().await, "10.00", "conversations of this door are free by default");
+        assert_eq!(server.balance().await, "10.00", "conversations of this API are free by default");
     }
 );
 
@@ -172,7 +172,7 @@ both_backends!(
         let sent = say("agent", "I leave you to the assistant.", true).await;
         server.wait_for_messages(&con, 5).await;
 
-        assert_eq!(sent["auto_reply_enqueued"], true, "whoever sends, a reply may be asked for");
+        assert_eq!(sent["auto_reply_enqueued"], true, "a reply can be requested for every sender type");
         let request = server.model.calls().all()[0].request.clone();
         let messages: Vec<_> = request.messages()[1..]
             .iter()
@@ -315,7 +315,7 @@ both_backends!(
         let reply_gate = gate.clone();
         server.model.script().respond_with(move |_| Reply::text("Yes.").gated_by(&reply_gate));
 
-        // Half of the slots are this door's.
+        // Half of the slots belong to this API.
         let first = send(&server, json!({ "text": "one" })).await;
         server.model.calls().wait_for_count(1).await;
         let body = json!({ "sender_id": "u", "sender_type": "user", "text": "two" });

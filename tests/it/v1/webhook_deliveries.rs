@@ -1,4 +1,4 @@
-//! What was sent to a webhook endpoint, and what is sent again.
+//! Deliveries in the platform API: reading, resending and replaying.
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ async fn post(server: &TestServer, path: &str, body: &Value) -> Answer {
     server.request("POST", path).bearer(&server.keys.full).json(body).send().await
 }
 
-/// An endpoint at the fake, on this path there: its own path, and its secret.
+/// Creates an endpoint at this path of the fake, and returns its API path and its secret.
 async fn endpoint(server: &TestServer, path: &str, types: &[&str]) -> (String, String) {
     let body = json!({"url": server.tool.url(path), "types": types});
     let created = post(server, ENDPOINTS, &body).await.json()["data"].clone();
@@ -32,7 +32,7 @@ async fn say(server: &TestServer, text: &str) {
     assert_eq!(server.enqueue(body.to_string()).send().await.status, 200);
 }
 
-/// A delivery, once it is in this state.
+/// Waits until a delivery has this state, and returns it.
 async fn once(server: &TestServer, path: &str, state: &str) -> Value {
     let read = async || {
         let delivery_body = server.get(path).await.json()["data"].clone();
@@ -41,7 +41,7 @@ async fn once(server: &TestServer, path: &str, state: &str) -> Value {
     wait_for(&format!("{path} to be {state}"), read).await
 }
 
-/// The signature that a holder of this secret expects.
+/// The signature that is expected with this secret.
 fn signature(request: &ToolRequest, secret: &str) -> String {
     let (id, timestamp) = (header(request, "webhook-id"), header(request, "webhook-timestamp"));
     Webhook::new(secret).unwrap().sign(id, timestamp.parse().unwrap(), &request.body).unwrap()
@@ -266,7 +266,7 @@ both_backends!(
         let messages = server.events("message.created").await;
         let (path, _) = endpoint(&server, "/late", &["message.created"]).await;
         let replay = async |body: Value| post(&server, &format!("{path}/replay"), &body).await;
-        // Passed by retention, and not removed yet.
+        // Past its retention, and not removed yet.
         let second = messages[1]["cursor"].as_str().unwrap();
         let passed = "update workspace_state set events_from = CURSOR where next_cursor > CURSOR";
         seed::execute(&db, &passed.replace("CURSOR", second)).await;

@@ -1,4 +1,4 @@
-//! A scriptable OpenAI-compatible model on real HTTP, JSON or SSE as the request asks, so that the real client is tested.
+//! A scriptable OpenAI-compatible model over real HTTP, which answers with JSON or SSE as requested.
 
 mod reply;
 mod wire;
@@ -23,7 +23,7 @@ use super::script::Script;
 #[derive(Clone, Debug)]
 pub struct ModelRequest {
     pub headers: HeaderMap,
-    /// `null` where the body was no JSON.
+    /// `null` if the body was not JSON.
     pub body: Value,
 }
 
@@ -36,7 +36,7 @@ impl ModelRequest {
         self.body["messages"].as_array().map_or(&[], Vec::as_slice)
     }
 
-    /// The text of the newest message of a role (`user`, `system`, `tool` …), however its content is wrapped.
+    /// The text of the last message of a role (`user`, `system`, `tool` …), in either form of content.
     pub fn last_text(&self, role: &str) -> Option<String> {
         let message = self.messages().iter().rev().find(|message| message["role"] == role)?;
         let content = &message["content"];
@@ -45,7 +45,7 @@ impl ModelRequest {
         parts.or_else(|| content.as_str().map(str::to_owned))
     }
 
-    /// The names of the tools that it may call, in the order sent.
+    /// The names of the offered tools, in order.
     pub fn tools(&self) -> Vec<&str> {
         let tools = self.body["tools"].as_array().map_or(&[][..], Vec::as_slice);
         tools.iter().filter_map(|tool| tool["function"]["name"].as_str()).collect()
@@ -63,7 +63,7 @@ struct Endpoint {
 }
 
 impl FakeModel {
-    /// Answers each call with a short text until it is told otherwise.
+    /// Answers each call with a short text until the script changes that.
     pub async fn start() -> Self {
         let script = Script::new(|_: &ModelRequest| Reply::text("A reply of the fake model."));
         let endpoint = Arc::new(Endpoint { calls: Calls::new(), script });
@@ -74,7 +74,7 @@ impl FakeModel {
         Self { server: RouterServer::start(router).await, endpoint }
     }
 
-    /// As `OPENAI_BASE_URL` has it.
+    /// The URL, as in `OPENAI_BASE_URL`.
     pub fn base_url(&self) -> String {
         format!("{}/v1", self.server.url())
     }
@@ -109,7 +109,7 @@ fn respond(wire: Wire, open: OpenCall<ModelRequest>) -> Response {
     let Wire { status, headers, pieces, ending, pace, then } = wire;
     let rest = (pieces.into_iter(), Some(ending), then, open);
     let body = stream::unfold(rest, move |(mut pieces, ending, then, open)| async move {
-        // Each piece leaves before the next is made, as from a model that thinks.
+        // Each piece is sent before the next is produced, like tokens.
         tokio::task::yield_now().await;
         if let Some(piece) = pieces.next() {
             tokio::time::sleep(pace).await;

@@ -1,4 +1,4 @@
-//! What a test may have the fake model say, and how it may misbehave.
+//! The replies and faults of the fake model.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use super::ModelRequest;
 use super::wire::{self, Wire};
 use crate::support::script::Gate;
 
-/// A tool that the model asks for.
+/// A tool call of the model.
 #[derive(Clone, Debug)]
 pub struct ToolCall {
     pub id: Option<String>,
     pub name: String,
-    /// As text, for a model may write anything.
+    /// Text, because a model may write anything.
     pub arguments: String,
 }
 
@@ -25,12 +25,12 @@ impl ToolCall {
         Self::with_text(name, &arguments.to_string())
     }
 
-    /// With arguments that need not be JSON.
+    /// A call with arguments that need not be JSON.
     pub fn with_text(name: &str, arguments: &str) -> Self {
         Self { id: None, name: name.to_owned(), arguments: arguments.to_owned() }
     }
 
-    /// Under an id of the test's own, else `call_<request>_<position>`.
+    /// Sets the id, which is otherwise `call_<request>_<position>`.
     pub fn with_id(mut self, id: &str) -> Self {
         self.id = Some(id.to_owned());
         self
@@ -49,11 +49,11 @@ pub struct Reply {
 #[derive(Clone)]
 enum Kind {
     Answer(Content),
-    /// A success with no choice in it.
+    /// A 200 response without choices.
     Empty,
-    /// The connection breaks half-way through.
+    /// The connection breaks in the middle of the body.
     Cut(Content),
-    /// The body ends properly, but half-way: no finish reason, no `[DONE]`, no closing brace.
+    /// The body ends early but cleanly: no finish reason, no `[DONE]`, no closing brace.
     Unfinished(Content),
     Raw {
         status: StatusCode,
@@ -62,7 +62,7 @@ enum Kind {
     },
 }
 
-/// What an answer is made of.
+/// The content of an answer.
 #[derive(Clone, Default)]
 pub(super) struct Content {
     pub(super) text: Option<String>,
@@ -84,7 +84,7 @@ impl Reply {
         Self::of(Kind::Answer(Content { text: None, calls, finish_reason: "tool_calls" }))
     }
 
-    /// An answer that was stopped by its length or a filter: `length`, `content_filter`.
+    /// An answer with another finish reason: `length`, `content_filter`.
     pub fn stopped(text: &str, finish_reason: &'static str) -> Self {
         Self::of(Kind::Answer(Content { finish_reason, ..spoken(text) }))
     }
@@ -101,18 +101,18 @@ impl Reply {
         Self::of(Kind::Unfinished(spoken(text)))
     }
 
-    /// 200 with a body that is no JSON.
+    /// A 200 response with a body that is not JSON.
     pub fn garbage() -> Self {
         Self::raw(StatusCode::OK, "application/json", "}{ not what you asked for")
     }
 
-    /// An error as OpenAI words it.
+    /// An error in OpenAI's format.
     pub fn error(status: StatusCode, message: &str) -> Self {
         let body = json!({ "error": { "message": message, "type": "test", "param": null, "code": null } });
         Self::raw(status, "application/json", body.to_string())
     }
 
-    /// 429 in OpenAI's words; `retry_after` is the header's text: seconds, a date, or nonsense.
+    /// A 429 in OpenAI's format; `retry_after` is the header's value: seconds, a date, or invalid.
     pub fn rate_limited(retry_after: Option<&str>) -> Self {
         let reply = Self::error(StatusCode::TOO_MANY_REQUESTS, "Rate limit reached");
         match retry_after {
@@ -121,13 +121,13 @@ impl Reply {
         }
     }
 
-    /// Whatever a proxy in between may say, a page of HTML for one.
+    /// Any response, for example a proxy's HTML page.
     pub fn raw(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
         let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))]);
         Self::of(Kind::Raw { status, headers, body: body.into() })
     }
 
-    /// Adds a header to an error or a raw reply; the others have none of their own.
+    /// Adds a header to an error or a raw reply.
     pub fn with_header(mut self, name: HeaderName, value: &str) -> Self {
         if let Kind::Raw { headers, .. } = &mut self.kind {
             headers.insert(name, value.parse().expect("a header value"));
@@ -135,25 +135,25 @@ impl Reply {
         self
     }
 
-    /// The head of the answer comes this much later.
+    /// Delays the response's head.
     pub fn after(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
 
-    /// This long before each piece of the body: a slow stream.
+    /// Delays each piece of the body.
     pub fn paced(mut self, pace: Duration) -> Self {
         self.pace = pace;
         self
     }
 
-    /// The head comes when the test opens the gate; never, where it is never opened.
+    /// Sends the head when the test opens the gate.
     pub fn gated_by(mut self, gate: &Gate) -> Self {
         self.gate = Some(gate.clone());
         self
     }
 
-    /// Done as soon as the last piece has left, before the answer is said to end.
+    /// Runs `action` after the last piece was sent, before the body ends.
     pub fn then(mut self, act: impl Fn() + Send + Sync + 'static) -> Self {
         self.then = Some(Arc::new(act));
         self
@@ -166,7 +166,7 @@ impl Reply {
         tokio::time::sleep(self.delay).await;
     }
 
-    /// As the `index`th answer of the fake, in the form that the request asks for.
+    /// Renders the `index`th answer of the fake, in the requested format.
     pub(super) fn render(self, request: &ModelRequest, index: usize) -> Wire {
         let wire = match self.kind {
             Kind::Answer(content) => wire::answer(request, index, Some(&content)),

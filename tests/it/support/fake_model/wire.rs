@@ -1,4 +1,4 @@
-//! An answer's bytes: one JSON document, or a stream of chunks.
+//! The bytes of an answer: one JSON document, or a stream of chunks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,20 +10,20 @@ use serde_json::{Value, json};
 use super::ModelRequest;
 use super::reply::Content;
 
-/// An answer in the pieces in which it leaves.
+/// An answer, in the pieces in which it is sent.
 pub(super) struct Wire {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) pieces: Vec<Bytes>,
     pub(super) ending: Ending,
     pub(super) pace: Duration,
-    /// Done once all pieces have left.
+    /// Called after all pieces were sent.
     pub(super) then: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 pub(super) enum Ending {
     Whole,
-    /// The connection is broken off.
+    /// The connection is closed.
     Cut,
 }
 
@@ -41,7 +41,7 @@ impl Wire {
         Self { ending: Ending::Cut, ..self.unfinished() }
     }
 
-    /// The first half of the pieces, or of the only one.
+    /// Keeps the first half of the pieces, or of a single piece.
     pub(super) fn unfinished(mut self) -> Self {
         if let [only] = self.pieces.as_mut_slice() {
             only.truncate(only.len() / 2);
@@ -52,7 +52,7 @@ impl Wire {
     }
 }
 
-/// A success with one choice, or with none.
+/// A 200 response with one choice or none.
 pub(super) fn answer(request: &ModelRequest, index: usize, content: Option<&Content>) -> Wire {
     let head = json!({
         "id": format!("chatcmpl-{index}"),
@@ -120,7 +120,7 @@ fn tool_calls(content: &Content, index: usize) -> Vec<Value> {
     calls.collect()
 }
 
-/// As models stream a call: its id and name first, then its arguments in fragments that are no JSON by themselves.
+/// A call as models stream it: first its id and name, then its arguments in fragments that are not JSON by themselves.
 fn tool_call_deltas(position: usize, mut call: Value) -> impl Iterator<Item = Value> {
     let arguments = call["function"]["arguments"].as_str().unwrap_or_default().to_owned();
     call["index"] = json!(position);
@@ -132,7 +132,7 @@ fn tool_call_deltas(position: usize, mut call: Value) -> impl Iterator<Item = Va
         .chain(fragments.map(move |half| json!({ "index": position, "function": { "arguments": half } })))
 }
 
-/// A text in two parts, cut between characters; the empty ones left out.
+/// The two halves of a text, split between characters, without empty ones.
 fn halves(text: &str) -> impl Iterator<Item = &str> {
     let middle = text.floor_char_boundary(text.len() / 2);
     <[&str; 2]>::from(text.split_at(middle)).into_iter().filter(|half| !half.is_empty())

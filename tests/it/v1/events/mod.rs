@@ -1,4 +1,4 @@
-//! The feed of events: by pages, by long poll, as a stream; what is kept of it; and its order.
+//! The event feed: pages, long polls, streams, retention and order.
 
 mod order;
 mod pages;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::support::http::Answer;
 use crate::support::server::TestServer;
 
-/// A page of the feed, by the query that asks for it.
+/// Reads a page of the feed with this query.
 async fn page(server: &TestServer, query: &str) -> Answer {
     server.get(&format!("/v1/events?{query}")).await
 }

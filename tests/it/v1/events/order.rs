@@ -1,5 +1,5 @@
-//! The promise of the cursor, with many writers in several processes: each reader sees every event exactly once, in
-//! order. `FEED_EVENTS` (600) messages are sent by `FEED_WRITERS` (16) clients; the long form has 50,000.
+//! The guarantee of cursors, with many writers in several processes: each reader gets every event exactly once and in order.
+//! `FEED_WRITERS` (16) clients send `FEED_EVENTS` (600) messages; the long run has 50,000.
 
 #![expect(clippy::print_stdout, reason = "the figures of the proof")]
 
@@ -20,7 +20,7 @@ fn size<T: FromStr>(name: &str, usual: T) -> T {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
-/// What was sent, by a writer's conversation: its messages, in their order.
+/// The sent messages of each conversation, in order.
 type Sent = HashMap<String, Vec<String>>;
 
 async fn write(servers: &[TestServer], writers: usize, messages: usize) -> Sent {
@@ -70,7 +70,7 @@ async fn by_pages(http: Http, key: String, begun: i64, count: usize, wait: u32) 
     received
 }
 
-/// Follows a stream, which it leaves and takes up again now and then.
+/// Follows a stream, and reconnects from time to time.
 async fn by_stream(http: Http, key: String, begun: i64, count: usize) -> Vec<Value> {
     let open = async |last: String| -> Stream {
         let request = http.get("/v1/events/stream").bearer(&key).header("last-event-id", &last);
@@ -109,7 +109,7 @@ async fn prove(servers: Vec<TestServer>) {
     let (messages, writers) = (size("FEED_EVENTS", 600), size("FEED_WRITERS", 16));
     let messages = messages - messages % writers;
     let begun = head(&servers[0]).await;
-    // Each writer's conversation is an event, too.
+    // The creation of each conversation is an event too.
     let count = messages + writers;
     let key = servers[0].keys.full.clone();
     let http: Vec<Http> = servers.iter().cycle().take(4).map(|server| Http::new(server.url())).collect();

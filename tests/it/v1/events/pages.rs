@@ -1,4 +1,4 @@
-//! Pages of the feed: where they begin, what they leave out, and what is refused.
+//! Pages of the feed: cursors, filters, and invalid queries.
 
 use serde_json::json;
 
@@ -14,7 +14,7 @@ both_backends!(
         let first = server.store_message(None, "one").await;
         let second = server.store_message(None, "two").await;
         server.store_message(Some(&first), "three").await;
-        // Created, message; created, message; message.
+        // The events: created, message; created, message; message.
         let end = (begun + 5).to_string();
 
         let (created, next) =
@@ -116,7 +116,7 @@ both_backends!(
         let id = ours[1]["id"].as_str().unwrap();
         assert_eq!(foreign(&format!("after={id}")).await.status, 400);
         assert_eq!(foreign(&format!("after={next}")).await.status, 400);
-        // The very same events, told by the other workspace.
+        // The other workspace gets events with equal ids.
         seed::execute(
             &db,
             "insert into events select w.id, e.cursor, e.id, e.type, null, '{\"theirs\":true}', e.created_at \

@@ -1,4 +1,4 @@
-//! What is kept of the feed, and what a reader is told who comes too late.
+//! Retention of the feed, and the error for a reader that is too late.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use crate::support::db::{TestDb, both_backends};
 use crate::support::seed;
 use crate::support::server::TestServer;
 
-/// Makes the events up to a cursor older than anything is kept.
+/// Makes the events up to a cursor older than the retention.
 async fn age(db: &TestDb, up_to: i64) {
     seed::execute(db, &format!("update events set created_at = 0 where cursor <= {up_to}")).await;
 }
@@ -92,7 +92,7 @@ both_backends!(
         let server = TestServer::start(&db).await;
         server.store_message(None, "Hi").await;
         let [on, off] = [1, 2].map(|id| seed::literal(&db, Uuid::from_u128(id)));
-        // None is to be sent in earnest.
+        // No delivery shall be sent.
         let never = i64::MAX;
         let mut rows = String::new();
         for (endpoint, enabled) in [(&on, "true"), (&off, "false")] {

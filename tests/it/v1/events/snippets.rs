@@ -1,4 +1,4 @@
-//! What `docs/events.md` shows an integrator, as it stands there: run against a server.
+//! Runs the code of `docs/events.md` against a server.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -13,14 +13,14 @@ use crate::support::wait::wait_for;
 const PAGE: &str = include_str!("../../../../docs/events.md");
 const EXAMPLE: &str = include_str!("../../../../examples/follow_events.rs");
 
-/// The page's blocks of code in a language.
+/// The page's code blocks in a language.
 fn blocks(language: &str) -> Vec<&'static str> {
     let opening = format!("```{language}\n");
     let rests = PAGE.split(&*opening).skip(1);
     rests.map(|rest| rest.split_once("```").expect("a block ends").0).collect()
 }
 
-/// A program that follows the events until this is dropped.
+/// A running program that follows the events, killed when this is dropped.
 struct Snippet {
     process: Child,
     lines: Receiver<String>,
@@ -101,7 +101,7 @@ async fn the_curl_snippets_return_events() {
     assert!(line.contains(r#""text":"Hi""#), "{line}");
 }
 
-/// Cargo builds the example with the tests; here it is only that the page shows it.
+/// Cargo builds the example with the tests. This test compares it with the page.
 #[test]
 fn the_rust_snippet_matches_the_example() {
     let (_, code) = EXAMPLE.split_once("// docs/events.md: from here\n").unwrap();

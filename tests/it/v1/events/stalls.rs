@@ -1,4 +1,4 @@
-//! Readers of the stream that take nothing: they are cut off, and hold neither a place nor a stop.
+//! Stalled readers of a stream: they are disconnected, free their follower slot, and do not delay a stop.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ async fn is_open(server: &TestServer) {
     wait_for("the stream to be open", async || (server.followers() == 1).then_some(())).await;
 }
 
-/// Follows over HTTP/1 with a small buffer, and reads nothing.
+/// Opens a stream over HTTP/1 with a small buffer, and reads nothing.
 async fn stall(server: &TestServer) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -32,7 +32,7 @@ async fn stall(server: &TestServer) -> TcpStream {
     stalled
 }
 
-/// Follows over HTTP/2 with a window that is shut. It answers pings.
+/// Opens a stream over HTTP/2 with a window of zero bytes. The client answers pings.
 async fn stall_over_http_2(server: &TestServer, client: &reqwest::Client) -> reqwest::Response {
     let request = client.get(format!("{}/v1/events/stream", server.url())).bearer_auth(&server.keys.full);
     let response = request.send().await.unwrap();
@@ -49,7 +49,7 @@ fn large(conversation: &str) -> String {
     .to_string()
 }
 
-/// Such a reader holds what fits into the sockets' buffers, and then loses its connection.
+/// A stalled reader gets what fits into the sockets' buffers, and is then disconnected.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stalled_reader_is_disconnected() {
     let db = store::sqlite().await;
@@ -93,7 +93,7 @@ async fn a_stalled_reader_does_not_delay_a_stop() {
     let con = server.store_message(None, "begin").await;
     let stalled = stall(&server).await;
     let body = large(&con);
-    // More than the sockets' buffers hold.
+    // More bytes than the sockets' buffers.
     for _ in 0..150 {
         assert_eq!(server.enqueue(&body).send().await.status, 200);
     }

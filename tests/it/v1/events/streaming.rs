@@ -30,7 +30,7 @@ both_backends!(
         let first = stream.block().await.unwrap();
         let old = [stream.event().await, stream.event().await];
         server.store_message(None, "of another").await;
-        // White space in metadata is kept as it was sent; a frame has it in one line.
+        // White space in metadata is unchanged, but a frame is a single line.
         let body = format!(
             r#"{{"conversation_id":"{con}","sender_id":"u","sender_type":"user","text":"new","auto_reply":false,"metadata":{{"a":{}1}}}}"#,
             "\r\n"

@@ -1,4 +1,4 @@
-//! The long poll: it answers at once when an event comes, and empty when its time is over.
+//! Long polls: answered at once by an event, and with an empty page after the timeout.
 
 use std::time::{Duration, Instant};
 

@@ -1,12 +1,11 @@
-//! A tool's secrets, with an endpoint that gives away all that it is sent: they reach neither the model, nor whoever
-//! reads the transcript, nor logs, metrics and errors.
+//! The secrets of a tool whose endpoint echoes its requests appear neither in model calls, transcripts and errors, nor in logs
+//! and metrics.
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use http::{HeaderName, StatusCode, header};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{CANARY, tested, with_canary};
 use crate::support::binary::Sandbox;
@@ -14,10 +13,9 @@ use crate::support::db::both_backends;
 use crate::support::fake_model::{FakeModel, Reply, ToolCall};
 use crate::support::fake_tool::{FakeTool, ToolReply, ToolRequest};
 use crate::support::server::WIDGET;
-use crate::support::wait::wait_for;
 use crate::support::workspaces::{QUERY_KEY, SIGNING, TOKEN, workspace};
 
-/// Whatever spelling of a secret must be nowhere.
+/// All encodings of the secrets.
 fn leaked(text: &str) -> Option<&'static str> {
     let parts =
         ["canary-t0ken", "canary/key", "canary%2Fkey", "canary%2fkey", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"];
@@ -25,7 +23,7 @@ fn leaked(text: &str) -> Option<&'static str> {
     parts.into_iter().find(|part| text.contains(part))
 }
 
-/// All of a request in one text.
+/// The whole request as text.
 fn sent_secrets(request: &ToolRequest) -> String {
     format!(
         "{} {} {:?} {}",
@@ -36,7 +34,7 @@ fn sent_secrets(request: &ToolRequest) -> String {
     )
 }
 
-/// Answers of every kind that hold the request.
+/// Responses of every kind that contain the request.
 fn echoes() -> Vec<fn(&ToolRequest) -> ToolReply> {
     vec![
         |request| ToolReply::json(&json!({ "echo": sent_secrets(request), "uri": request.uri.to_string() })),
@@ -61,7 +59,7 @@ fn echoes() -> Vec<fn(&ToolRequest) -> ToolReply> {
     ]
 }
 
-/// The endpoint gives each of the echoes in turn.
+/// Scripts the endpoint to send each of the echoes in turn.
 fn script(tool: &FakeTool) {
     let mut next = echoes().into_iter().cycle();
     tool.script().respond_with(move |request| next.next().unwrap()(request));
@@ -139,44 +137,29 @@ async fn no_secret_is_in_logs_or_metrics() {
     let (model, tool) = (FakeModel::start().await, FakeTool::start().await);
     script(&tool);
     calling(&model);
+    let (base_url, host) = (model.base_url(), tool.host());
     let sandbox = Sandbox::new();
-    let log = sandbox.path().join("log");
-    let file = std::fs::File::create(&log).unwrap();
-    let server = sandbox
-        .start_server_with(|command| {
-            command.env("OPENAI_BASE_URL", model.base_url()).env("OPENAI_MODEL", "fake");
-            command.env("REJOINDER_OUTBOUND__ALLOW_HOSTS", tool.host());
-            command.env("RUST_LOG", "trace").env("REJOINDER_LOG__FORMAT", "json");
-            command.stderr(Stdio::from(file))
-        })
+    let (server, log) = sandbox
+        .start_server_with_trace_log(&[
+            ("OPENAI_BASE_URL", &base_url),
+            ("OPENAI_MODEL", "fake"),
+            ("REJOINDER_OUTBOUND__ALLOW_HOSTS", &host),
+        ])
         .await;
     let text = workspace(&tool).replace(r#""orders", "notes"]"#, r#""orders", "notes", "canary"]"#);
-    // The demo has the fixed conversation already.
+    // The demo workspace already has this slug and this assistant.
     let text = text.replace("slug = \"demo\"", "slug = \"mine\"");
     let text = text.split("[[conversations]]").next().unwrap().replace("550e8400", "550e8401");
     let text = format!("{text}\n{}", CANARY.replace("@URL@", &tool.url("")));
-    std::fs::write(sandbox.path().join("mine.toml"), text).unwrap();
-    let mut apply = sandbox.command(&["apply", "mine.toml"]);
-    apply.env("TOKEN", TOKEN).env("QUERY_KEY", QUERY_KEY).env("SIGNING", SIGNING);
-    apply.env("REJOINDER_OUTBOUND__ALLOW_HOSTS", tool.host());
-    let applied = apply.output().unwrap();
-    assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
-    let key = sandbox.run(&["keys", "create", "--workspace", "mine", "--name", "t", "--json"]);
-    let key: Value = serde_json::from_str(&key.out).unwrap();
-    let key = key["key"].as_str().unwrap_or_else(|| panic!("{key}"));
+    let env = [
+        ("TOKEN", TOKEN),
+        ("QUERY_KEY", QUERY_KEY),
+        ("SIGNING", SIGNING),
+        ("REJOINDER_OUTBOUND__ALLOW_HOSTS", &host),
+    ];
+    let (key, _) = sandbox.apply_workspace("mine", &text, &env);
 
-    for _ in echoes() {
-        let body = json!({ "sender_id": "u", "sender_type": "user", "text": "Look it up" });
-        let sent = server.http.post("/v1/messages", &body).bearer(key).send().await;
-        assert_eq!(sent.status, 200, "{}", sent.text());
-    }
-    let replied = async || {
-        let events = server.http.get("/v1/events?types=message.created&limit=200").bearer(key).send().await;
-        let items = events.json()["data"]["items"].as_array().unwrap().clone();
-        let replies = items.iter().filter(|event| event["data"]["message"]["sender_type"] == "assistant");
-        (replies.count() == echoes().len()).then_some(())
-    };
-    wait_for("all replies", replied).await;
+    server.exchange_messages(&key, echoes().len()).await;
 
     assert_eq!(tool.calls().all().len(), echoes().len());
     let log = std::fs::read_to_string(&log).unwrap();
