@@ -13,6 +13,7 @@ use crate::domain::calendar::{
 use crate::domain::chat::ToolSpec;
 use crate::domain::clock::Clock;
 use crate::domain::ids::{BookingId, CalendarId, IdGenerator, WorkspaceId};
+use crate::domain::tool::CompiledCalendar;
 use crate::domain::tool_loop::CallResult;
 use crate::store::{Db, StoreError, bookings};
 
@@ -26,13 +27,9 @@ pub(super) struct Availability {
 }
 
 impl Availability {
-    pub(super) fn new(
-        spec: ToolSpec,
-        calendar: CalendarId,
-        rules: CalendarRules,
-        adapters: &Adapters,
-    ) -> Self {
-        Self { spec, calendar, rules, db: adapters.db.clone(), clock: Arc::clone(&adapters.clock) }
+    pub(super) fn new(spec: ToolSpec, calendar: &CompiledCalendar, adapters: &Adapters) -> Self {
+        let (id, rules) = (calendar.id, calendar.settings.rules.clone());
+        Self { spec, calendar: id, rules, db: adapters.db.clone(), clock: Arc::clone(&adapters.clock) }
     }
 
     async fn busy(&self, workspace: WorkspaceId, range: Interval) -> Result<Vec<Interval>, StoreError> {
@@ -85,14 +82,10 @@ pub(super) struct Booking {
 }
 
 impl Booking {
-    pub(super) fn new(
-        spec: ToolSpec,
-        calendar: CalendarId,
-        rules: CalendarRules,
-        adapters: &Adapters,
-    ) -> Self {
+    pub(super) fn new(spec: ToolSpec, calendar: &CompiledCalendar, adapters: &Adapters) -> Self {
         let (clock, ids) = (Arc::clone(&adapters.clock), Arc::clone(&adapters.ids));
-        Self { spec, calendar, rules: Box::new(rules), clock, ids }
+        let rules = Box::new(calendar.settings.rules.clone());
+        Self { spec, calendar: calendar.id, rules, clock, ids }
     }
 }
 

@@ -14,14 +14,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use rmcp::model::CallToolRequestParams;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::secrets::Secrets;
 use super::{Adapters, Call, CallContext, Tool, ToolOutcome};
-use crate::domain::assistant::HeaderText;
 use crate::domain::chat::ToolSpec;
-use crate::domain::mcp::McpServer;
 use crate::domain::seal::SealKey;
+use crate::domain::tool::{HeaderText, McpServer};
 use crate::domain::tool_loop::CallResult;
 use crate::outbound::{AllowHosts, GuardedClient};
 
@@ -43,6 +42,35 @@ pub struct ServerConnection {
 }
 
 impl ServerConnection {
+    /// A connection with these secrets. The error is for the model.
+    pub fn new(
+        server: &McpServer<SecretString>,
+        outbound: &GuardedClient,
+        allow_hosts: &AllowHosts,
+    ) -> Result<Self, String> {
+        let mut headers = HeaderMap::new();
+        for (name, text) in &server.headers {
+            let (text, is_secret) = match text {
+                HeaderText::Secret(secret) => (secret.expose_secret(), true),
+                HeaderText::Plain(text) => (text.as_str(), false),
+            };
+            let name = HeaderName::from_bytes(name.as_bytes())
+                .map_err(|_| "a header of the tool has no good name".to_owned())?;
+            let mut value = HeaderValue::from_bytes(text.trim().as_bytes()).map_err(|_| {
+                "a header of the tool has a line break or another control character".to_owned()
+            })?;
+            value.set_sensitive(is_secret);
+            headers.insert(name, value);
+        }
+        Ok(Self {
+            outbound: outbound.clone(),
+            allow_hosts: allow_hosts.clone(),
+            url: server.url.clone(),
+            headers,
+            timeout: server.timeout,
+        })
+    }
+
     /// Opens the secrets of the server, which `secrets` then masks. The error is for the model.
     pub fn open(
         server: &McpServer,
@@ -50,33 +78,8 @@ impl ServerConnection {
         allow_hosts: &AllowHosts,
         secrets: &mut Secrets<'_>,
     ) -> Result<Self, String> {
-        let mut headers = HeaderMap::new();
-        for (name, text) in &server.headers {
-            let (text, is_secret) = match text {
-                HeaderText::Secret(sealed) => (secrets.open(sealed)?.expose_secret().to_owned(), true),
-                HeaderText::Plain(text) => (text.clone(), false),
-            };
-            add_header(&mut headers, name, &text, is_secret)?;
-        }
-        Ok(Self {
-            outbound: outbound.clone(),
-            allow_hosts: allow_hosts.clone(),
-            url: server.url.clone(),
-            headers,
-            timeout: Duration::from_millis(server.timeout_ms),
-        })
+        Self::new(&server.try_map(|sealed| secrets.open(sealed))?, outbound, allow_hosts)
     }
-}
-
-/// Adds a header, or says what is wrong with it.
-pub fn add_header(headers: &mut HeaderMap, name: &str, text: &str, is_secret: bool) -> Result<(), String> {
-    let name = HeaderName::from_bytes(name.as_bytes());
-    let name = name.map_err(|_| "a header of the tool has no good name".to_owned())?;
-    let mut value = HeaderValue::from_bytes(text.trim().as_bytes())
-        .map_err(|_| "a header of the tool has a line break or another control character".to_owned())?;
-    value.set_sensitive(is_secret);
-    headers.insert(name, value);
-    Ok(())
 }
 
 /// One tool of a server.
@@ -89,10 +92,10 @@ pub(super) struct McpTool {
 }
 
 impl McpTool {
-    pub(super) fn new(spec: ToolSpec, server: McpServer, adapters: &Adapters) -> Self {
+    pub(super) fn new(spec: ToolSpec, server: &McpServer, adapters: &Adapters) -> Self {
         Self {
             spec,
-            server,
+            server: server.clone(),
             sessions: adapters.mcp.clone(),
             outbound: adapters.outbound.clone(),
             seal_key: adapters.seal_key.clone(),

@@ -12,8 +12,9 @@ use super::mcp::McpTool;
 use super::schema::ArgumentSchema;
 use super::webhook::Webhook;
 use super::{Adapters, Tool};
-use crate::domain::assistant::{AssistantVersion, CompiledTool, ToolKind};
+use crate::domain::assistant::AssistantVersion;
 use crate::domain::chat::ToolSpec;
+use crate::domain::tool::{CompiledTool, ToolConfig};
 use crate::domain::tool_loop::Toolbox;
 
 /// Maximum length of an unknown tool's name in an error text, in characters.
@@ -53,8 +54,8 @@ impl Toolset {
     pub fn from_tools(tools: &[CompiledTool], adapters: &Adapters) -> Result<Self, ToolError> {
         let mut entries: Vec<Entry> = Vec::with_capacity(tools.len());
         for tool in tools {
-            if entries.iter().any(|entry| entry.tool.spec().name == tool.name) {
-                return Err(ToolError::new(tool, format!("another tool is named `{}`, too", tool.name)));
+            if entries.iter().any(|entry| entry.tool.spec().name == tool.spec.name) {
+                return Err(ToolError::new(tool, format!("another tool is named `{}`, too", tool.spec.name)));
             }
             entries.push(Entry { schema: compile_schema(tool)?, tool: build_tool(tool, adapters)? });
         }
@@ -105,36 +106,30 @@ impl fmt::Debug for Toolset {
 }
 
 fn compile_schema(tool: &CompiledTool) -> Result<ArgumentSchema, ToolError> {
-    ArgumentSchema::compile(&tool.parameters)
+    ArgumentSchema::compile(&tool.spec.parameters)
         .map_err(|problem| ToolError::new(tool, format!("parameters: {problem}")))
 }
 
 fn build_tool(tool: &CompiledTool, adapters: &Adapters) -> Result<Arc<dyn Tool>, ToolError> {
-    let spec = ToolSpec {
-        name: tool.name.clone(),
-        description: tool.description.clone(),
-        parameters: tool.parameters.clone(),
-    };
+    let spec = tool.spec.clone();
     Ok(match &tool.kind {
-        ToolKind::CalendarAvailability { calendar, rules, caldav: Some(config) } => {
-            Arc::new(caldav::Availability::new(spec, *calendar, rules, config, adapters))
+        ToolConfig::CalendarAvailability { calendar } => match &calendar.settings.caldav {
+            Some(config) => Arc::new(caldav::Availability::new(spec, calendar, config, adapters)),
+            None => Arc::new(Availability::new(spec, calendar, adapters)),
+        },
+        ToolConfig::CalendarBooking { calendar } => match &calendar.settings.caldav {
+            Some(config) => Arc::new(caldav::Booking::new(spec, calendar, config, adapters)),
+            None => Arc::new(Booking::new(spec, calendar, adapters)),
+        },
+        ToolConfig::CalendarCancel { calendar } => match &calendar.settings.caldav {
+            Some(config) => Arc::new(caldav::Cancellation::new(spec, calendar.id, config, adapters)),
+            None => Arc::new(Cancellation::new(spec, calendar.id)),
+        },
+        ToolConfig::Knowledge { knowledge_base } => {
+            Arc::new(KnowledgeSearch::new(spec, *knowledge_base, adapters))
         }
-        ToolKind::CalendarBooking { calendar, rules, caldav: Some(config) } => {
-            Arc::new(caldav::Booking::new(spec, *calendar, rules, config, adapters))
-        }
-        ToolKind::CalendarCancel { calendar, caldav: Some(config) } => {
-            Arc::new(caldav::Cancellation::new(spec, *calendar, config, adapters))
-        }
-        ToolKind::CalendarAvailability { calendar, rules, caldav: None } => {
-            Arc::new(Availability::new(spec, *calendar, (**rules).clone(), adapters))
-        }
-        ToolKind::CalendarBooking { calendar, rules, caldav: None } => {
-            Arc::new(Booking::new(spec, *calendar, (**rules).clone(), adapters))
-        }
-        ToolKind::CalendarCancel { calendar, caldav: None } => Arc::new(Cancellation::new(spec, *calendar)),
-        ToolKind::Knowledge { base } => Arc::new(KnowledgeSearch::new(spec, *base, adapters)),
-        ToolKind::Mcp(server) => Arc::new(McpTool::new(spec, server.as_ref().clone(), adapters)),
-        ToolKind::Webhook(webhook) => {
+        ToolConfig::Mcp(server) => Arc::new(McpTool::new(spec, server, adapters)),
+        ToolConfig::Webhook(webhook) => {
             Arc::new(Webhook::new(spec, webhook, adapters).map_err(|problem| ToolError::new(tool, problem))?)
         }
     })

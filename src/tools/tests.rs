@@ -6,12 +6,13 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::assistant::{AssistantVersion, CompiledTool, ToolKind, WebhookTool};
+use crate::domain::assistant::AssistantVersion;
 use crate::domain::calendar::{
-    CalendarRules, availability_schema, booking_schema, cancel_schema, decide_booking,
+    CalendarSettings, availability_spec, booking_spec, cancel_spec, decide_booking,
 };
 use crate::domain::clock::{FixedClock, Micros};
 use crate::domain::ids::CalendarId;
+use crate::domain::tool::{CompiledCalendar, CompiledConfig, CompiledTool, ToolConfig, WebhookTool};
 use crate::domain::tool_loop::Toolbox as _;
 use crate::store::{Conn, Tx};
 
@@ -73,36 +74,33 @@ impl World {
     }
 }
 
-fn rules() -> Box<CalendarRules> {
+fn calendar() -> Box<CompiledCalendar> {
     let rules = json!({"time_zone": "Europe/Berlin", "slot_minutes": 60, "hours": {"mon": ["09:00-12:00"]}});
-    serde_json::from_value(rules).unwrap()
+    let settings = CalendarSettings { rules: serde_json::from_value(rules).unwrap(), caldav: None };
+    Box::new(CompiledCalendar { id: CALENDAR, settings })
 }
 
-fn tool(name: &str, parameters: Value, kind: ToolKind) -> CompiledTool {
-    let (slug, name, description) = (format!("its-{name}"), name.to_owned(), String::new());
-    CompiledTool { slug, name, description, parameters, kind }
+fn tool(name: &str, parameters: Value, kind: CompiledConfig) -> CompiledTool {
+    let spec = ToolSpec { name: name.to_owned(), description: String::new(), parameters };
+    CompiledTool { slug: format!("its-{name}"), spec, kind }
 }
 
 fn tools() -> Vec<CompiledTool> {
     vec![
         tool(
             "look",
-            availability_schema(),
-            ToolKind::CalendarAvailability { calendar: CALENDAR, rules: rules(), caldav: None },
+            availability_spec().parameters,
+            ToolConfig::CalendarAvailability { calendar: calendar() },
         ),
-        tool(
-            "book",
-            booking_schema(),
-            ToolKind::CalendarBooking { calendar: CALENDAR, rules: rules(), caldav: None },
-        ),
-        tool("cancel", cancel_schema(), ToolKind::CalendarCancel { calendar: CALENDAR, caldav: None }),
+        tool("book", booking_spec().parameters, ToolConfig::CalendarBooking { calendar: calendar() }),
+        tool("cancel", cancel_spec().parameters, ToolConfig::CalendarCancel { calendar: calendar() }),
         tool("hook", json!({"type": "object"}), webhook("POST", "https://shop.example/{id}")),
     ]
 }
 
-fn webhook(method: &str, url: &str) -> ToolKind {
-    let webhook = json!({"method": method, "url": url, "timeout_ms": 1000});
-    ToolKind::Webhook(Box::new(serde_json::from_value::<WebhookTool>(webhook).unwrap()))
+fn webhook(method: &str, url: &str) -> CompiledConfig {
+    let webhook = json!({"method": method, "url": url, "timeout": "1s"});
+    ToolConfig::Webhook(Box::new(serde_json::from_value::<WebhookTool>(webhook).unwrap()))
 }
 
 fn assistant(tools: Vec<CompiledTool>) -> AssistantVersion {

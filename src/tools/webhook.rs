@@ -16,10 +16,10 @@ use secrecy::ExposeSecret as _;
 
 use super::secrets::Secrets;
 use super::{Adapters, Call, CallContext, Exchange, Tool, ToolOutcome};
-use crate::domain::assistant::WebhookTool;
 use crate::domain::chat::ToolSpec;
 use crate::domain::clock::Clock;
 use crate::domain::seal::SealKey;
+use crate::domain::tool::WebhookTool;
 use crate::domain::tool_loop::CallResult;
 use crate::outbound::{GuardedClient, OutboundRequest};
 

@@ -12,9 +12,9 @@ mod grid;
 mod interval;
 mod results;
 mod rules;
-mod schemas;
 mod search;
 mod settings;
+mod specs;
 mod types;
 mod window;
 
@@ -26,14 +26,8 @@ pub use datetime::label;
 pub use interval::Interval;
 pub(crate) use interval::saturating_add;
 pub use results::{Refusal, booked_result, cancelled_result, rfc3339};
-pub use rules::{
-    CalendarRules, CalendarRulesIn, DEFAULT_HORIZON_DAYS, DEFAULT_SLOT_MINUTES, HoursIn, MAX_SLOT_LENGTH,
-    RulesError,
-};
-pub use schemas::{
-    AVAILABILITY_DESCRIPTION, AVAILABILITY_NAME, BOOKING_DESCRIPTION, BOOKING_NAME, CANCEL_DESCRIPTION,
-    CANCEL_NAME, availability_schema, booking_schema, cancel_schema,
-};
+pub use rules::{CalendarRules, CalendarRulesIn, HoursIn, MAX_SLOT_LENGTH};
+pub use specs::{availability_spec, booking_spec, cancel_spec};
 pub use types::{BookingState, Calendar, DayOrTime};
 
 pub use settings::{Caldav, CalendarSettings};

@@ -1,7 +1,6 @@
 //! The rules of a calendar: as a file or a compiled assistant writes them, and as they are once checked.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use jiff::SignedDuration;
 use jiff::civil::{Date, Weekday};
@@ -9,6 +8,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::window::Window;
+use crate::domain::invalid_field::InvalidField;
 
 const MINUTES_PER_DAY: u32 = 24 * 60;
 /// No appointment is longer.
@@ -78,33 +78,12 @@ impl HoursIn {
     }
 }
 
-/// Length of an appointment where none is said.
-pub const DEFAULT_SLOT_MINUTES: u32 = 30;
-/// How far ahead can be booked where that is not said.
-pub const DEFAULT_HORIZON_DAYS: u32 = 60;
-
 fn default_slot_minutes() -> u32 {
-    DEFAULT_SLOT_MINUTES
+    30
 }
 
 fn default_horizon_days() -> u32 {
-    DEFAULT_HORIZON_DAYS
-}
-
-/// An invalid rule, displayed as `hours.mon[1]: …`.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {problem}")]
-pub struct RulesError {
-    /// The setting at fault, as it is found in the file.
-    pub field: String,
-    /// The problem, in one sentence.
-    pub problem: String,
-}
-
-impl RulesError {
-    fn new(field: impl fmt::Display, problem: impl fmt::Display) -> Self {
-        Self { field: field.to_string(), problem: problem.to_string() }
-    }
+    60
 }
 
 /// Rules that hold together: the zone exists, the windows are in order and each has room for a slot.
@@ -156,15 +135,15 @@ impl From<CalendarRules> for CalendarRulesIn {
 }
 
 impl TryFrom<CalendarRulesIn> for CalendarRules {
-    type Error = RulesError;
+    type Error = InvalidField;
 
-    fn try_from(mut source: CalendarRulesIn) -> Result<Self, RulesError> {
+    fn try_from(mut source: CalendarRulesIn) -> Result<Self, InvalidField> {
         let zone = TimeZone::get(&source.time_zone).map_err(|_| {
             let problem = format!(
                 "\"{}\" is not a time zone of the IANA database, such as \"Europe/Berlin\"",
                 source.time_zone
             );
-            RulesError::new("time_zone", problem)
+            InvalidField::new("time_zone", problem)
         })?;
         if let Some(name) = zone.iana_name() {
             name.clone_into(&mut source.time_zone);
@@ -184,7 +163,7 @@ impl TryFrom<CalendarRulesIn> for CalendarRules {
     }
 }
 
-fn check_numbers(source: &CalendarRulesIn) -> Result<(), RulesError> {
+fn check_numbers(source: &CalendarRulesIn) -> Result<(), InvalidField> {
     let ranges = [
         ("slot_minutes", source.slot_minutes, 1, MINUTES_PER_DAY),
         ("buffer_minutes", source.buffer_minutes, 0, MINUTES_PER_DAY),
@@ -193,42 +172,42 @@ fn check_numbers(source: &CalendarRulesIn) -> Result<(), RulesError> {
     ];
     for (field, value, min, max) in ranges {
         if !(min..=max).contains(&value) {
-            return Err(RulesError::new(field, format_args!("{value} is not between {min} and {max}")));
+            return Err(InvalidField::new(field, format_args!("{value} is not between {min} and {max}")));
         }
     }
     if source.minimum_notice_minutes >= source.horizon_days * MINUTES_PER_DAY {
         let problem =
             format!("as long as the horizon of {} days: nothing could be booked", source.horizon_days);
-        return Err(RulesError::new("minimum_notice_minutes", problem));
+        return Err(InvalidField::new("minimum_notice_minutes", problem));
     }
     Ok(())
 }
 
-fn read_holidays(holidays: &[String]) -> Result<BTreeSet<Date>, RulesError> {
+fn read_holidays(holidays: &[String]) -> Result<BTreeSet<Date>, InvalidField> {
     let read = |(index, text): (usize, &String)| {
         Date::strptime("%Y-%m-%d", text).map_err(|_| {
             let problem = format!("\"{text}\" is not a date such as \"2026-12-25\"");
-            RulesError::new(format_args!("holidays[{index}]"), problem)
+            InvalidField::new(format_args!("holidays[{index}]"), problem)
         })
     };
     holidays.iter().enumerate().map(read).collect()
 }
 
-fn read_hours(hours: &HoursIn, slot_minutes: u32) -> Result<[Vec<Window>; 7], RulesError> {
+fn read_hours(hours: &HoursIn, slot_minutes: u32) -> Result<[Vec<Window>; 7], InvalidField> {
     let mut week: [Vec<Window>; 7] = Default::default();
     for (windows, (day, texts)) in week.iter_mut().zip(hours.days()) {
         *windows = read_day(day, texts, slot_minutes)?;
     }
     if week.iter().all(Vec::is_empty) {
-        return Err(RulesError::new("hours", "no day has a window, such as mon = [\"09:00-17:00\"]"));
+        return Err(InvalidField::new("hours", "no day has a window, such as mon = [\"09:00-17:00\"]"));
     }
     Ok(week)
 }
 
-fn read_day(day: &str, texts: &[String], slot_minutes: u32) -> Result<Vec<Window>, RulesError> {
+fn read_day(day: &str, texts: &[String], slot_minutes: u32) -> Result<Vec<Window>, InvalidField> {
     let mut windows: Vec<Window> = Vec::with_capacity(texts.len());
     for (index, text) in texts.iter().enumerate() {
-        let error = |problem: String| RulesError::new(format_args!("hours.{day}[{index}]"), problem);
+        let error = |problem: String| InvalidField::new(format_args!("hours.{day}[{index}]"), problem);
         let window: Window = text.parse().map_err(error)?;
         if let Some(other) = windows.iter().find(|other| other.overlaps(window)) {
             return Err(error(format!("{window} overlaps {other}")));

@@ -1,11 +1,16 @@
-//! A calendar's configuration, as it is stored in JSON.
+//! The configuration of a calendar, stored as JSON.
 
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use super::rules::CalendarRules;
+use crate::domain::invalid_field::{InvalidField, check_text};
 use crate::domain::seal::SealedSecret;
 
-/// A calendar: when it can be booked, and where its appointments are.
+const MAX_URL: usize = 2048;
+const MAX_USERNAME: usize = 255;
+
+/// The rules of a calendar, and the server that its appointments are on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CalendarSettings {
     /// When it can be booked.
@@ -16,17 +21,43 @@ pub struct CalendarSettings {
     pub caldav: Option<Box<Caldav>>,
 }
 
-/// A calendar on a CalDAV server (RFC 4791), and who may read and write it.
+/// A calendar on a CalDAV server (RFC 4791), with its credentials. `S` is a secret: sealed where it is stored, the name
+/// of an environment variable in a workspace file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Caldav {
+#[serde(deny_unknown_fields)]
+pub struct Caldav<S = SealedSecret> {
     /// The calendar's own collection, spelt as it was configured, but ending in a slash.
     pub url: String,
     /// For HTTP's Basic authentication; none: no credentials are sent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
-    /// Sealed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub password: Option<SealedSecret>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<S>,
+}
+
+impl<S> Caldav<S> {
+    /// Checks the configuration, and makes its URL end in a slash.
+    pub fn check(&mut self) -> Result<(), InvalidField> {
+        check_text("url", &self.url, MAX_URL)?;
+        let url =
+            Url::parse(&self.url).map_err(|_| InvalidField::new("url", "it cannot be read as a URL"))?;
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(InvalidField::new("url", "the address of a calendar has neither ? nor #"));
+        }
+        if let Some(username) = &self.username {
+            check_text("username", username, MAX_USERNAME)?;
+            if username.contains(|c: char| c == ':' || c.is_control()) {
+                return Err(InvalidField::new("username", "it cannot hold a colon or control characters"));
+            }
+        } else if self.password.is_some() {
+            return Err(InvalidField::new("password", "there is no username for it"));
+        }
+        // Its resources lie below it. The rest of the text stays as written, because allow_hosts matches that.
+        if !self.url.ends_with('/') {
+            self.url.push('/');
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

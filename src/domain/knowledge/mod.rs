@@ -13,8 +13,8 @@ mod format;
 mod language;
 mod rank;
 mod results;
-mod schema;
 mod search_mode;
+mod search_spec;
 mod terms;
 
 pub use candidate_queries::{CandidateQuery, MAX_CANDIDATES, candidate_queries};
@@ -29,8 +29,8 @@ pub use format::{Format, MAX_FILE};
 pub use language::Language;
 pub use rank::{Candidate, Corpus, Hit, rank};
 pub use results::{MAX_RESULT_PASSAGES, search_result};
-pub use schema::{SEARCH_DESCRIPTION, SEARCH_NAME, search_schema};
 pub use search_mode::SearchMode;
+pub use search_spec::search_spec;
 pub use terms::{MAX_QUERY_TERMS, count_terms, document_terms, query_terms, scope_term};
 
 #[cfg(test)]

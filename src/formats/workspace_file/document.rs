@@ -1,9 +1,14 @@
-//! The file as TOML with source positions: the checks of every value, and the line of an error.
+//! The file as TOML with source positions: the checks of every value, its entries, and the line of an error.
 
 use std::fmt;
+use std::ops::Range;
 
+use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, MapDeserializer};
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+use crate::domain::invalid_field::InvalidField;
 
 /// An error in a workspace file: `line 12: tools[0].url: …`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,13 +53,18 @@ impl<'t> Document<'t> {
         Ok(document)
     }
 
-    /// The location of a path, for an error that is found later.
-    pub(super) fn location(&self, path: &str) -> WorkspaceFileError {
-        WorkspaceFileError { line: self.line_of(path), problem: path.to_owned() }
+    /// The whole file.
+    pub(super) fn root(&self) -> Entry<'_> {
+        Entry { document: self, path: String::new(), span: 0..self.text.len(), keys: self.root.clone() }
+    }
+
+    /// An error of the TOML parser or of serde.
+    fn toml_error(&self, error: &toml::de::Error) -> WorkspaceFileError {
+        toml_error(self.text, error)
     }
 
     /// An error at `path`, such as `tools[0].url`.
-    pub(super) fn error(&self, path: &str, problem: impl fmt::Display) -> WorkspaceFileError {
+    fn error(&self, path: &str, problem: impl fmt::Display) -> WorkspaceFileError {
         WorkspaceFileError { line: self.line_of(path), problem: format!("{path}: {problem}") }
     }
 
@@ -121,8 +131,98 @@ impl<'t> Document<'t> {
     }
 }
 
+/// A table of the file, which is read key by key.
+#[derive(Clone)]
+pub(super) struct Entry<'d> {
+    document: &'d Document<'d>,
+    /// `tools[0]`; empty for the whole file.
+    path: String,
+    span: Range<usize>,
+    /// The keys that are not read yet.
+    keys: DeTable<'d>,
+}
+
+impl<'d> Entry<'d> {
+    pub(super) fn take<T: Deserialize<'d>>(&mut self, key: &str) -> Result<Option<T>, WorkspaceFileError> {
+        let Some(value) = self.keys.remove(key) else { return Ok(None) };
+        let value = T::deserialize(ValueDeserializer::from(value));
+        value.map(Some).map_err(|error| self.document.toml_error(&error))
+    }
+
+    pub(super) fn require<T: Deserialize<'d>>(&mut self, key: &str) -> Result<T, WorkspaceFileError> {
+        let line = self.location().line;
+        self.take(key)?.ok_or_else(|| WorkspaceFileError { line, problem: format!("missing field `{key}`") })
+    }
+
+    /// The tables of an array.
+    pub(super) fn take_entries(&mut self, key: &str) -> Result<Vec<Self>, WorkspaceFileError> {
+        let Some(value) = self.keys.remove(key) else { return Ok(Vec::new()) };
+        let (path, document) = (self.path_of(key), self.document);
+        let not_tables = || document.error(&path, "an array of tables is expected");
+        let DeValue::Array(elements) = value.into_inner() else { return Err(not_tables()) };
+        let entry = |(index, element): (usize, Spanned<DeValue<'d>>)| {
+            let (path, span) = (format!("{path}[{index}]"), element.span());
+            let DeValue::Table(keys) = element.into_inner() else { return Err(not_tables()) };
+            Ok(Self { document, path, span, keys })
+        };
+        elements.into_iter().enumerate().map(entry).collect()
+    }
+
+    /// Deserialises the keys that are left. An unknown key is an error of `T`.
+    pub(super) fn deserialize<T: Deserialize<'d>>(&self) -> Result<T, WorkspaceFileError> {
+        T::deserialize(self.deserializer()).map_err(|error| self.document.toml_error(&error))
+    }
+
+    /// Refuses keys that are left.
+    pub(super) fn finish(&self) -> Result<(), WorkspaceFileError> {
+        let Some(key) = self.keys.keys().next() else { return Ok(()) };
+        let line = self.document.line_at(key.span().start);
+        Err(WorkspaceFileError { line: Some(line), problem: format!("unknown field `{}`", key.get_ref()) })
+    }
+
+    /// Deserialises the keys that are left as the variant `kind` of the enum `T`.
+    pub(super) fn deserialize_variant<T: Deserialize<'d>>(
+        &self,
+        kind: &str,
+    ) -> Result<T, WorkspaceFileError> {
+        let variant = MapDeserializer::new(std::iter::once((kind, self.deserializer())));
+        T::deserialize(MapAccessDeserializer::new(variant)).map_err(|error| self.document.toml_error(&error))
+    }
+
+    fn deserializer(&self) -> ValueDeserializer<'d> {
+        Spanned::new(self.span.clone(), DeValue::Table(self.keys.clone())).into()
+    }
+
+    /// The keys that are left, each as an entry of its own.
+    pub(super) fn split(&self) -> impl Iterator<Item = (&str, Self)> {
+        self.keys.iter().map(|(key, value)| {
+            let keys = DeTable::from_iter([(key.clone(), value.clone())]);
+            (key.get_ref().as_ref(), Self { keys, ..self.clone() })
+        })
+    }
+
+    fn path_of(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// Its location, for an error that is found later.
+    pub(super) fn location(&self) -> WorkspaceFileError {
+        WorkspaceFileError { line: self.document.line_of(&self.path), problem: self.path.clone() }
+    }
+
+    /// An error at a key.
+    pub(super) fn error(&self, key: &str, problem: impl fmt::Display) -> WorkspaceFileError {
+        self.document.error(&self.path_of(key), problem)
+    }
+
+    /// An error that a check of the domain found.
+    pub(super) fn invalid(&self, invalid: &InvalidField) -> WorkspaceFileError {
+        self.error(&invalid.field, &invalid.problem)
+    }
+}
+
 /// An error of the TOML parser or of serde.
-pub(super) fn toml_error(text: &str, error: &toml::de::Error) -> WorkspaceFileError {
+fn toml_error(text: &str, error: &toml::de::Error) -> WorkspaceFileError {
     WorkspaceFileError {
         line: error.span().map(|span| line_at(text, span.start)),
         problem: error.message().replace('\n', " "),

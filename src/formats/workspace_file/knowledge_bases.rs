@@ -1,9 +1,11 @@
 //! The knowledge bases of a file.
 
-use super::check::{Slugs, check_slug, check_text};
-use super::document::{Document, WorkspaceFileError};
-use super::raw::{DocumentIn, KnowledgeBaseIn};
+use std::collections::HashSet;
+
+use super::check::check_slug;
+use super::document::{Entry, WorkspaceFileError};
 use super::{FileDocument, FileKnowledgeBase, FileSource};
+use crate::domain::invalid_field::check_text;
 use crate::domain::knowledge::{
     Format, Language, MAX_TEXT, URL_REQUIREMENT, is_slug, slugify, title_error, web_url,
 };
@@ -11,79 +13,72 @@ use crate::domain::knowledge::{
 const MAX_NAME: usize = 200;
 const MAX_PATH: usize = 4096;
 
-pub(super) fn check(
-    document: &Document<'_>,
-    raw: Vec<KnowledgeBaseIn>,
-) -> Result<Vec<FileKnowledgeBase>, WorkspaceFileError> {
-    let mut slugs = Slugs::new(document, "knowledge_bases");
-    let mut bases = Vec::new();
-    for (index, base) in raw.into_iter().enumerate() {
-        slugs.add(index, &base.slug)?;
-        let path = |key: &str| format!("knowledge_bases[{index}].{key}");
-        if let Some(name) = &base.name {
-            check_text(document, &path("name"), name, MAX_NAME)?;
-        }
-        let language = match base.language.as_deref() {
-            None => Language::English,
-            Some(word) => word.parse().map_err(|_| {
-                let problem = format!("\"{word}\" is none of: {}", Language::names());
-                document.error(&path("language"), problem)
-            })?,
-        };
-        let mut documents: Vec<FileDocument> = Vec::new();
-        for (at, raw) in base.documents.into_iter().enumerate() {
-            let path = path(&format!("documents[{at}]"));
-            let checked = check_document(document, &path, raw)?;
-            if documents.iter().any(|other| other.slug == checked.slug) {
-                let problem = format!("\"{}\" is there twice: give one another slug", checked.slug);
-                return Err(document.error(&path, problem));
-            }
-            documents.push(checked);
-        }
-        bases.push(FileKnowledgeBase { slug: base.slug, name: base.name, language, documents });
+pub(super) fn read(mut entry: Entry<'_>) -> Result<FileKnowledgeBase, WorkspaceFileError> {
+    let slug = entry.require("slug")?;
+    let name: Option<String> = entry.take("name")?;
+    if let Some(name) = &name {
+        check_text("name", name, MAX_NAME).map_err(|error| entry.invalid(&error))?;
     }
-    Ok(bases)
+    let language = match entry.take::<String>("language")? {
+        None => Language::English,
+        Some(word) => word.parse().map_err(|_| {
+            entry.error("language", format_args!("\"{word}\" is none of: {}", Language::names()))
+        })?,
+    };
+    let mut slugs = HashSet::new();
+    let mut documents = Vec::new();
+    for document in entry.take_entries("documents")? {
+        let document = read_document(document)?;
+        if !slugs.insert(document.slug.clone()) {
+            let problem = format_args!("\"{}\" is there twice: give one another slug", document.slug);
+            return Err(document.location.with_problem(problem));
+        }
+        documents.push(document);
+    }
+    entry.finish()?;
+    Ok(FileKnowledgeBase { slug, name, language, documents })
 }
 
-fn check_document(
-    document: &Document<'_>,
-    path: &str,
-    raw: DocumentIn,
-) -> Result<FileDocument, WorkspaceFileError> {
-    let key = |key: &str| format!("{path}.{key}");
-    check_text(document, &key("title"), &raw.title, usize::MAX)?;
-    if let Some(error) = title_error(&raw.title) {
-        return Err(document.error(&key("title"), error));
+fn read_document(mut entry: Entry<'_>) -> Result<FileDocument, WorkspaceFileError> {
+    let location = entry.location();
+    let title: String = entry.require("title")?;
+    check_text("title", &title, usize::MAX).map_err(|error| entry.invalid(&error))?;
+    if let Some(error) = title_error(&title) {
+        return Err(entry.error("title", error));
     }
-    let url = raw.url.map(|url| web_url(&url).ok_or_else(|| document.error(&key("url"), URL_REQUIREMENT)));
-    let slug = match raw.slug {
+    let url = match entry.take::<String>("url")? {
+        Some(url) => Some(web_url(&url).ok_or_else(|| entry.error("url", URL_REQUIREMENT))?),
+        None => None,
+    };
+    let slug = match entry.take::<String>("slug")? {
         Some(slug) => {
-            check_slug(document, path, &slug)?;
+            check_slug(&slug).map_err(|error| entry.invalid(&error))?;
             if !is_slug(&slug) {
-                return Err(document.error(&key("slug"), "an id is no slug"));
+                return Err(entry.error("slug", "an id is no slug"));
             }
             slug
         }
         None => {
-            slugify(&raw.title).ok_or_else(|| document.error(path, "its title makes no slug: give it one"))?
+            slugify(&title).ok_or_else(|| location.with_problem("its title makes no slug: give it one"))?
         }
     };
-    let source = match (raw.text, raw.path) {
+    let source = match (entry.take::<String>("text")?, entry.take::<String>("path")?) {
         (Some(text), None) => {
-            check_text(document, &key("text"), &text, MAX_TEXT)?;
+            check_text("text", &text, MAX_TEXT).map_err(|error| entry.invalid(&error))?;
             FileSource::Text(text)
         }
-        (None, Some(file)) => {
-            check_text(document, &key("path"), &file, MAX_PATH)?;
-            let format = Format::from_file_name(&file).ok_or_else(|| {
-                let problem = "its name does not end in one of: .md, .txt, .html, .htm, .pdf";
-                document.error(&key("path"), problem)
+        (None, Some(path)) => {
+            check_text("path", &path, MAX_PATH).map_err(|error| entry.invalid(&error))?;
+            let format = Format::from_file_name(&path).ok_or_else(|| {
+                entry.error("path", "its name does not end in one of: .md, .txt, .html, .htm, .pdf")
             })?;
-            FileSource::Path(file, format)
+            FileSource::Path(path, format)
         }
-        (Some(_), Some(_)) => return Err(document.error(path, "it has text and path: one of them is wanted")),
-        (None, None) => return Err(document.error(path, "text or path is missing")),
+        (Some(_), Some(_)) => {
+            return Err(location.with_problem("it has text and path: one of them is wanted"));
+        }
+        (None, None) => return Err(location.with_problem("text or path is missing")),
     };
-    let location = document.location(path);
-    Ok(FileDocument { slug, title: raw.title, url: url.transpose()?, source, location })
+    entry.finish()?;
+    Ok(FileDocument { slug, title, url, source, location })
 }

@@ -5,7 +5,6 @@ mod calendars;
 mod check;
 mod document;
 mod knowledge_bases;
-mod raw;
 mod tools;
 mod webhook_endpoints;
 
@@ -13,18 +12,17 @@ mod webhook_endpoints;
 mod tests;
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
 pub use document::WorkspaceFileError;
 
-use crate::domain::assistant::ModelRef;
-use crate::domain::calendar::CalendarRules;
+use crate::domain::assistant::AssistantVersion;
+use crate::domain::calendar::{Caldav, CalendarRules};
+use crate::domain::chat::ToolSpec;
 use crate::domain::conversation::ConversationKind;
 use crate::domain::event::EventType;
 use crate::domain::ids::WidgetUuid;
 use crate::domain::knowledge::{Format, Language};
-use crate::domain::mcp::McpServer;
 use crate::domain::money::Money;
 use crate::domain::tool::ToolConfig;
 use crate::domain::workspace::Pricing;
@@ -71,29 +69,12 @@ pub struct FileWorkspace {
 }
 
 /// An assistant of the file.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FileAssistant {
-    pub slug: String,
     /// A UUID: a file writes it without the prefix that the API shows.
     pub id: Option<Uuid>,
-    pub name: String,
-    pub system_prompt: String,
-    pub first_message: Option<String>,
-    pub model: Option<String>,
-    #[serde(default)]
-    pub fallbacks: Vec<ModelRef>,
-    #[serde(default)]
-    pub parameters: Map<String, Value>,
-    #[serde(default)]
-    pub pause_on_agent_message: bool,
-    #[serde(default)]
-    pub variables: Map<String, Value>,
-    /// Slugs of the file's tools, whose names differ.
-    #[serde(default)]
-    pub tools: Vec<String>,
-    #[serde(default)]
-    pub allowed_origins: Vec<String>,
+    /// With slugs of the file's tools, whose names differ.
+    pub version: AssistantVersion<String>,
 }
 
 /// A calendar.
@@ -101,18 +82,8 @@ pub struct FileAssistant {
 pub struct FileCalendar {
     pub slug: String,
     pub rules: CalendarRules,
-    /// None: the store keeps its bookings.
-    pub caldav: Option<FileCaldav>,
-}
-
-/// The server that stores a calendar. Its host is not yet checked.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FileCaldav {
-    /// URL of the calendar's collection; the check makes it end in a slash.
-    pub url: String,
-    pub username: Option<String>,
-    pub password: Option<EnvName>,
+    /// The server that stores it, whose host is not yet checked; none: the store does.
+    pub caldav: Option<Box<Caldav<EnvName>>>,
 }
 
 /// A knowledge base.
@@ -145,28 +116,17 @@ pub enum FileSource {
     Path(String, Format),
 }
 
-/// A tool of the file, its name, description and schema settled.
+/// A tool of the file, with the defaults of its kind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileTool {
     pub slug: String,
-    pub name: String,
-    pub description: String,
-    /// A JSON Schema of type `object`.
-    pub parameters: Value,
+    pub spec: ToolSpec,
     pub config: FileToolConfig,
 }
 
 /// The configuration of a file's tool: calendars and knowledge bases by slug, secrets by environment variable. Its host
 /// is not yet checked.
-pub type FileToolConfig = ToolConfig<String, String, EnvName, FileMcp>;
-
-/// A Model Context Protocol server, before it has listed its tools.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileMcp {
-    pub server: McpServer<EnvName>,
-    /// Names of its tools; none: all that it lists.
-    pub allow: Option<Vec<String>>,
-}
+pub type FileToolConfig = ToolConfig<String, String, EnvName>;
 
 /// A webhook endpoint. Its host is not yet checked.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -217,8 +177,7 @@ impl WorkspaceFile {
     /// Parses and checks a file's text. The error is the first that is found, with its line.
     pub fn parse(text: &str) -> Result<Self, WorkspaceFileError> {
         let document = document::Document::parse(text)?;
-        let raw = toml::from_str(text).map_err(|error| document::toml_error(text, &error))?;
-        check::check(raw, &document)
+        check::read(&document)
     }
 
     /// The names of all secrets that the file uses.
@@ -226,18 +185,7 @@ impl WorkspaceFile {
         let of_endpoints = self.webhook_endpoints.iter().filter_map(|endpoint| endpoint.secret.as_ref());
         let of_calendars =
             self.calendars.iter().filter_map(|calendar| calendar.caldav.as_ref()?.password.as_ref());
-        self.tools.iter().flat_map(|tool| tool_secrets(&tool.config)).chain(of_endpoints).chain(of_calendars)
+        let of_tools = self.tools.iter().flat_map(|tool| tool.config.secrets());
+        of_tools.chain(of_endpoints).chain(of_calendars)
     }
-}
-
-/// The names of all secrets of one tool.
-fn tool_secrets(config: &FileToolConfig) -> Vec<&EnvName> {
-    let mcp = config.mcp().map(|mcp| &mcp.server.headers);
-    let webhook = config.webhook();
-    let headers = webhook.map(|webhook| &webhook.headers).or(mcp).into_iter().flatten();
-    let of_headers = headers.filter_map(|(_, text)| text.secret());
-    let of_webhook = webhook
-        .into_iter()
-        .flat_map(|webhook| webhook.secret.iter().chain(webhook.secrets.iter().map(|(_, name)| name)));
-    of_headers.chain(of_webhook).collect()
 }

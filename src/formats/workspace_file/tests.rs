@@ -1,7 +1,9 @@
 //! Valid files, and the lines and texts of errors.
 
 use super::*;
-use crate::domain::assistant::HeaderText;
+use std::time::Duration;
+
+use crate::domain::tool::HeaderText;
 
 const FILE: &str = r#"
 [workspace]
@@ -55,11 +57,11 @@ fn a_file_is_read_with_the_defaults_of_its_tools() {
 
     assert_eq!(file.workspace.balance, Money(10_000_000));
     assert_eq!((file.workspace.pricing.widget, file.workspace.pricing.api), (Money(10_000), Money(20_000)));
-    assert_eq!(file.tools[0].name, "check_calendar_availability");
+    assert_eq!(file.tools[0].spec.name, "check_calendar_availability");
     assert_eq!(file.secrets().map(|name| name.env.as_str()).collect::<Vec<_>>(), ["ORDERS_TOKEN"]);
     let FileToolConfig::Webhook(webhook) = &file.tools[1].config else { panic!("no webhook") };
-    assert_eq!(webhook.timeout_ms, 10_000);
-    assert_eq!(webhook.headers[0], ("accept".to_owned(), HeaderText::Plain("application/json".to_owned())));
+    assert_eq!(webhook.timeout, Duration::from_secs(10));
+    assert_eq!(webhook.headers["accept"], HeaderText::Plain("application/json".to_owned()));
 }
 
 #[test]
@@ -68,7 +70,7 @@ fn the_demo_file_is_valid() {
 
     assert_eq!(file.workspace.slug, "demo");
     assert_eq!((file.tools.len(), file.knowledge_bases[0].documents.len()), (4, 4));
-    assert!(file.assistants[0].system_prompt.contains("offer two or three"));
+    assert!(file.assistants[0].version.system_prompt.contains("offer two or three"));
 }
 
 #[test]

@@ -9,13 +9,12 @@ use utoipa::ToSchema;
 
 use super::list::{Cursor, InvalidQuery, PageQuery, limit};
 use super::{Answer, ConfigErrors, ReadErrors};
-use crate::domain::assistant::{HeaderText, WebhookTool};
+use crate::domain::chat::ToolSpec;
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::{CalendarId, KnowledgeBaseId, ToolId};
-use crate::domain::mcp::{McpToolSpec, McpTools};
 use crate::domain::render::Success;
-use crate::domain::tool::ToolConfig;
+use crate::domain::tool::{HeaderText, Headers, McpListing, McpServer, WebhookTool};
 use crate::http::describe::{NotFound, error_sets};
 use crate::http::extract::{ConfigWrite, Input, OptionalInput, PathParam, QueryParams, Read};
 use crate::http::fields::{FreeObject, Name, request};
@@ -149,9 +148,9 @@ impl From<&NamedTool> for ToolSummaryOut {
         Self {
             id: named.id,
             slug: named.slug.clone(),
-            name: named.tool.name.clone(),
+            name: named.tool.spec.name.clone(),
             kind: named.tool.uses.as_str(),
-            description: named.tool.description.clone(),
+            description: named.tool.spec.description.clone(),
         }
     }
 }
@@ -181,23 +180,14 @@ pub(super) struct ToolOut {
 
 impl From<NamedTool> for ToolOut {
     fn from(named: NamedTool) -> Self {
-        let summary = ToolSummaryOut::from(&named);
-        let parameters = named.tool.parameters;
-        let tool_out = Self {
-            tool: summary,
-            parameters,
-            calendar_id: None,
-            knowledge_base_id: None,
-            webhook: None,
-            mcp: None,
-        };
-        match named.tool.uses {
-            ToolConfig::CalendarAvailability { calendar }
-            | ToolConfig::CalendarBooking { calendar }
-            | ToolConfig::CalendarCancel { calendar } => Self { calendar_id: Some(calendar), ..tool_out },
-            ToolConfig::Knowledge { base } => Self { knowledge_base_id: Some(base), ..tool_out },
-            ToolConfig::Webhook(webhook) => Self { webhook: Some((*webhook).into()), ..tool_out },
-            ToolConfig::Mcp(tools) => Self { mcp: Some((*tools).into()), ..tool_out },
+        let uses = &named.tool.uses;
+        Self {
+            tool: ToolSummaryOut::from(&named),
+            parameters: named.tool.spec.parameters.clone(),
+            calendar_id: uses.calendar().copied(),
+            knowledge_base_id: uses.knowledge_base().copied(),
+            webhook: uses.webhook().map(WebhookOut::from),
+            mcp: uses.mcp().zip(named.tool.listing.as_ref()).map(McpOut::from),
         }
     }
 }
@@ -227,18 +217,18 @@ pub(super) struct WebhookOut {
     idempotent: bool,
 }
 
-impl From<WebhookTool> for WebhookOut {
-    fn from(tool: WebhookTool) -> Self {
+impl From<&WebhookTool> for WebhookOut {
+    fn from(tool: &WebhookTool) -> Self {
         Self {
-            method: tool.method,
-            url: tool.url,
-            headers: tool.headers.into_iter().map(ToolHeaderOut::from).collect(),
-            body: tool.body,
+            method: tool.method.clone(),
+            url: tool.url.clone(),
+            headers: headers_out(&tool.headers),
+            body: tool.body.clone(),
             form: tool.form,
-            static_fields: tool.static_fields.into_iter().map(|(name, _)| name).collect(),
-            secrets: tool.secrets.into_iter().map(|(name, _)| name).collect(),
+            static_fields: tool.static_fields.keys().cloned().collect(),
+            secrets: tool.secrets.keys().cloned().collect(),
             signed: tool.secret.is_some(),
-            timeout_ms: tool.timeout_ms,
+            timeout_ms: millis(tool.timeout),
             idempotent: tool.idempotent,
         }
     }
@@ -262,16 +252,16 @@ pub(super) struct McpOut {
     listed_since: String,
 }
 
-impl From<McpTools> for McpOut {
-    fn from(tools: McpTools) -> Self {
+impl From<(&McpServer, &McpListing)> for McpOut {
+    fn from((server, listing): (&McpServer, &McpListing)) -> Self {
         Self {
-            missing: tools.missing().map(str::to_owned).collect(),
-            url: tools.server.url,
-            headers: tools.server.headers.into_iter().map(ToolHeaderOut::from).collect(),
-            timeout_ms: tools.server.timeout_ms,
-            allow: tools.allow,
-            tools: tools.found.into_iter().map(McpToolOut::from).collect(),
-            listed_since: Micros::from(tools.found_at).to_string(),
+            missing: listing.missing(server.allow.as_deref()).map(str::to_owned).collect(),
+            url: server.url.clone(),
+            headers: headers_out(&server.headers),
+            timeout_ms: millis(server.timeout),
+            allow: server.allow.clone(),
+            tools: listing.found.iter().cloned().map(McpToolOut::from).collect(),
+            listed_since: Micros::from(listing.found_at).to_string(),
         }
     }
 }
@@ -285,8 +275,8 @@ pub(super) struct McpToolOut {
     parameters: Value,
 }
 
-impl From<McpToolSpec> for McpToolOut {
-    fn from(found: McpToolSpec) -> Self {
+impl From<ToolSpec> for McpToolOut {
+    fn from(found: ToolSpec) -> Self {
         Self { name: found.name, description: found.description, parameters: found.parameters }
     }
 }
@@ -316,10 +306,16 @@ pub(super) struct ToolHeaderOut {
     secret: bool,
 }
 
-impl From<(String, HeaderText)> for ToolHeaderOut {
-    fn from((name, text): (String, HeaderText)) -> Self {
-        Self { name, secret: matches!(text, HeaderText::Secret(_)) }
-    }
+fn headers_out(headers: &Headers) -> Vec<ToolHeaderOut> {
+    let header = |(name, text): (&String, &HeaderText)| ToolHeaderOut {
+        name: name.clone(),
+        secret: text.secret().is_some(),
+    };
+    headers.iter().map(header).collect()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The result of a test call.
@@ -343,7 +339,7 @@ impl From<TestCallResult> for TestCallOut {
             tested.exchange.map_or((None, None), |exchange| (exchange.request, exchange.response));
         Self {
             result: tested.result.fields().clone(),
-            duration_ms: u64::try_from(tested.duration.as_millis()).unwrap_or(u64::MAX),
+            duration_ms: millis(tested.duration),
             request: request.map(|request| SentRequestOut {
                 method: request.method,
                 url: request.url,

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 
 use super::changes::changed_keys;
 use super::{Action, Applier, ApplyError, CurrentState, reject_api_owned};
-use crate::domain::assistant::{AssistantVersion, CompiledTool, check_names};
+use crate::domain::assistant::AssistantVersion;
 use crate::domain::ids::AssistantId;
-use crate::formats::workspace_file::FileAssistant;
+use crate::domain::tool::{CompiledTool, check_names};
 use crate::store::Conn;
 use crate::store::assistants::{self, AssistantRow};
 
@@ -20,7 +20,7 @@ impl Applier<'_> {
     ) -> Result<HashMap<String, AssistantId>, ApplyError> {
         let mut ids = HashMap::new();
         for file in &self.prepared.file.assistants {
-            let slug = &file.slug;
+            let slug = &file.version.slug;
             let requested = file.id.map(AssistantId);
             let id = match (current.assistants.iter().find(|row| row.slug == *slug), requested) {
                 (Some(old), requested) => {
@@ -60,13 +60,16 @@ impl Applier<'_> {
         let prepared = self.prepared;
         let mut compiled = HashMap::new();
         for file in &prepared.file.assistants {
-            let Some(id) = ids.get(&file.slug).copied() else { continue };
-            let version = compile(file, tools);
-            check_names(&version.tools)
-                .map_err(|problem| ApplyError::Refused(format!("assistant \"{}\": {problem}", file.slug)))?;
-            let old = current.assistants.iter().find(|row| row.slug == file.slug);
+            let (file, slug) = (&file.version, &file.version.slug);
+            let Some(id) = ids.get(slug).copied() else { continue };
+            let tools: Vec<_> =
+                file.tools.iter().filter_map(|slug| tools.get(slug)).flatten().cloned().collect();
+            check_names(&tools)
+                .map_err(|problem| ApplyError::Refused(format!("assistant \"{slug}\": {problem}")))?;
+            let version = file.with_tools(tools);
+            let old = current.assistants.iter().find(|row| row.slug == *slug);
             self.put_assistant(conn.reborrow(), id, &version, old).await?;
-            compiled.insert(file.slug.clone(), version);
+            compiled.insert(slug.clone(), version);
         }
         let is_removed = |row: &&AssistantRow| row.from_file && !row.archived && !ids.contains_key(&row.slug);
         for row in current.assistants.iter().filter(is_removed) {
@@ -108,21 +111,5 @@ impl Applier<'_> {
         }
         self.record_change("assistant", row.slug, action);
         Ok(())
-    }
-}
-
-fn compile(file: &FileAssistant, tools: &HashMap<String, Vec<CompiledTool>>) -> AssistantVersion {
-    AssistantVersion {
-        slug: file.slug.clone(),
-        name: file.name.clone(),
-        system_prompt: file.system_prompt.clone(),
-        first_message: file.first_message.clone(),
-        model: file.model.clone(),
-        fallbacks: file.fallbacks.clone(),
-        parameters: file.parameters.clone(),
-        variables: file.variables.clone(),
-        tools: file.tools.iter().filter_map(|slug| tools.get(slug)).flatten().cloned().collect(),
-        allowed_origins: file.allowed_origins.clone(),
-        pause_on_agent_message: file.pause_on_agent_message,
     }
 }

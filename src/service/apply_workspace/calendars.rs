@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{Applier, ApplyError, CurrentState, reject_api_owned};
 use crate::domain::calendar::{Caldav, CalendarSettings};
 use crate::domain::ids::{CalendarId, WorkspaceId};
-use crate::formats::workspace_file::{FileCaldav, FileCalendar};
+use crate::formats::workspace_file::{EnvName, FileCalendar};
 use crate::store::workspace_config::{self, ConfigRow, Section};
 use crate::store::{Conn, StoreError};
 
@@ -50,13 +50,13 @@ impl Applier<'_> {
     }
 
     fn settings(&self, file: &FileCalendar, old: Option<&ConfigRow>) -> Result<CalendarSettings, ApplyError> {
-        let seal = |caldav: &FileCaldav| -> Result<Box<Caldav>, ApplyError> {
+        let seal = |caldav: &Caldav<EnvName>| -> Result<Box<Caldav>, ApplyError> {
             let old = old.and_then(|old| serde_json::from_str::<CalendarSettings>(&old.text).ok());
             let old = old.and_then(|old| old.caldav?.password);
             let password = caldav.password.as_ref().map(|name| self.seal(name, &old)).transpose()?;
             Ok(Box::new(Caldav { url: caldav.url.clone(), username: caldav.username.clone(), password }))
         };
-        let caldav = file.caldav.as_ref().map(seal).transpose()?;
+        let caldav = file.caldav.as_deref().map(seal).transpose()?;
         Ok(CalendarSettings { rules: file.rules.clone(), caldav })
     }
 }

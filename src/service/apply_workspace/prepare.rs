@@ -4,16 +4,15 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
-use std::time::Duration;
 
-use http::HeaderMap;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{ApplyContext, ApplyError};
-use crate::domain::assistant::{HeaderText, ModelRef};
+use crate::domain::assistant::ModelRef;
 use crate::domain::knowledge::{Format, MAX_FILE, PreparedDocument};
 use crate::domain::signature::SigningSecret;
-use crate::formats::workspace_file::{EnvName, FileMcp, FileSource, WorkspaceFile};
+use crate::domain::tool::McpServer;
+use crate::formats::workspace_file::{EnvName, FileSource, WorkspaceFile};
 use crate::outbound::{AllowHosts, check_url};
 use crate::service::knowledge::DocumentSource;
 use crate::tools::mcp::{self, ListError, Listing, ServerConnection};
@@ -112,31 +111,19 @@ async fn list_mcp_servers(
 
 async fn list_server_tools(
     context: &ApplyContext<'_>,
-    FileMcp { server, allow }: &FileMcp,
+    server: &McpServer<EnvName>,
     workspace_hosts: &AllowHosts,
     secrets: &HashMap<EnvName, SecretString>,
 ) -> Result<Listing, ListError> {
     let mut masked = Secrets::new(None);
-    let mut headers = HeaderMap::new();
-    for (name, text) in &server.headers {
-        let (text, is_secret) = match text {
-            HeaderText::Plain(text) => (text.as_str(), false),
-            HeaderText::Secret(env) => {
-                let secret = secrets.get(env).map_or("", |secret| secret.expose_secret());
-                masked.hide(secret);
-                (secret, true)
-            }
-        };
-        mcp::add_header(&mut headers, name, text, is_secret).map_err(ListError::Refused)?;
-    }
-    let connection = ServerConnection {
-        outbound: context.outbound.clone(),
-        allow_hosts: workspace_hosts.clone(),
-        url: server.url.clone(),
-        headers,
-        timeout: Duration::from_millis(server.timeout_ms),
-    };
-    let listing = mcp::list(connection, allow.as_deref(), &masked).await?;
+    let server = server.try_map(|name| {
+        let secret = secrets.get(name).cloned().unwrap_or_default();
+        masked.hide(secret.expose_secret());
+        Ok::<_, ListError>(secret)
+    })?;
+    let connection = ServerConnection::new(&server, context.outbound, workspace_hosts);
+    let connection = connection.map_err(ListError::Refused)?;
+    let listing = mcp::list(connection, server.allow.as_deref(), &masked).await?;
     match listing.missing.first() {
         Some(name) => Err(ListError::Refused(format!("it has no tool {name:?}"))),
         None => Ok(listing),
@@ -152,9 +139,9 @@ fn allow_hosts(file: &WorkspaceFile) -> Result<AllowHosts, ApplyError> {
 fn unknown_connections(context: &ApplyContext<'_>, file: &WorkspaceFile) -> Vec<String> {
     let mut warnings = Vec::new();
     for assistant in &file.assistants {
-        for ModelRef { connection, model } in &assistant.fallbacks {
+        for ModelRef { connection, model } in &assistant.version.fallbacks {
             if !(context.has_connection)(connection) {
-                let slug = &assistant.slug;
+                let slug = &assistant.version.slug;
                 warnings.push(format!(
                     "assistant {slug}: the fallback to {model} is passed over, for the configuration has no \
                      connection \"{connection}\""
@@ -184,9 +171,7 @@ fn check_signing_secrets(
 fn check_addresses(file: &WorkspaceFile, global_hosts: &AllowHosts) -> Result<(), ApplyError> {
     let workspace_hosts = allow_hosts(file)?;
     for tool in &file.tools {
-        let config = &tool.config;
-        let webhook = config.webhook().map(|webhook| &webhook.url);
-        let Some(url) = webhook.or(config.mcp().map(|mcp| &mcp.server.url)) else { continue };
+        let Some(url) = tool.config.url() else { continue };
         check_url(url, &[global_hosts, &workspace_hosts]).map_err(|refused| {
             ApplyError::Refused(format!("the url of tool \"{}\": {refused}", tool.slug))
         })?;

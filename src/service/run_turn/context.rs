@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
 use super::Engine;
-use crate::domain::assistant::{AssistantVersion, ToolKind};
+use crate::domain::assistant::AssistantVersion;
 use crate::domain::chat::ChatMessage;
 use crate::domain::conversation::{Conversation, SenderType};
 use crate::domain::error::Error;
@@ -109,17 +109,9 @@ fn prompt(engine: &Engine, version: &AssistantVersion, variables: [&Map<String, 
         .chain([&empty])
         .find_map(|variables| fill_prompt(&version.system_prompt, variables, MAX_PROMPT).ok())
         .unwrap_or_else(|| version.system_prompt.clone());
-    let zone = version.tools.iter().find_map(|tool| match &tool.kind {
-        ToolKind::CalendarAvailability { rules, .. } | ToolKind::CalendarBooking { rules, .. } => {
-            Some(rules.time_zone().to_owned())
-        }
-        ToolKind::CalendarCancel { .. }
-        | ToolKind::Knowledge { .. }
-        | ToolKind::Webhook(_)
-        | ToolKind::Mcp(_) => None,
-    });
-    let name = zone.unwrap_or_else(|| "UTC".to_owned());
-    let zone = TimeZone::get(&name).unwrap_or(TimeZone::UTC);
+    let calendar = version.tools.iter().find_map(|tool| tool.kind.calendar());
+    let name = calendar.map_or("UTC", |calendar| calendar.settings.rules.time_zone());
+    let zone = TimeZone::get(name).unwrap_or(TimeZone::UTC);
     let today = engine.services.clock.now().timestamp().to_zoned(zone);
     format!("{filled}\n\nToday is {} ({name}).", today.strftime("%A, %Y-%m-%d"))
 }

@@ -46,7 +46,7 @@ pub(super) async fn run(
     let finished = journal_result(engine, turn, row, result, write).await?;
     if let CallOutcome::Finished(result) = &finished {
         let outcome = if result.fields().contains_key("error") { "error" } else { "ok" };
-        let tool = context.version.tools.iter().find(|tool| tool.name == planned.name);
+        let tool = context.version.tools.iter().find(|tool| tool.spec.name == planned.name);
         let kind = tool.map_or("unknown", |tool| tool.kind.as_str());
         metrics::histogram!(TOOL_CALL_DURATION_SECONDS, "kind" => kind, "outcome" => outcome)
             .record(began.elapsed().as_secs_f64());

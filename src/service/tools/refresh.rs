@@ -3,12 +3,11 @@
 
 use super::NamedTool;
 use crate::domain::account::Account;
-use crate::domain::assistant::{AssistantVersion, CompiledTool, check_names};
+use crate::domain::assistant::AssistantVersion;
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::WorkspaceId;
-use crate::domain::mcp::McpTools;
-use crate::domain::tool::{Tool, ToolConfig};
+use crate::domain::tool::{CompiledTool, McpListing, McpServer, Tool, check_names};
 use crate::outbound::AllowHosts;
 use crate::service::{Services, workspace_hosts};
 use crate::store::assistants::{self, AssistantRow};
@@ -42,24 +41,24 @@ enum WriteOutcome {
 /// Lists the tools of the server anew. A server that cannot be asked changes nothing.
 pub async fn refresh(services: &Services, account: &Account, name: &str) -> Result<RefreshResult, Error> {
     let named = super::find(services, account, name).await?;
-    let ToolConfig::Mcp(current) = &named.tool.uses else {
+    let Some(server) = named.tool.uses.mcp() else {
         let text = format!("The tool '{}' has no list: it is of no MCP server.", named.slug);
         return Err(Error::invalid("id", text));
     };
     let _permit = services.test_call_limiter.acquire(account.workspace)?;
     let allow_hosts =
         services.db.read(async |conn| workspace_hosts::load(conn, account.workspace).await).await?;
-    let listing = fetch_listing(&services.tools, current, &allow_hosts).await.map_err(|problem| {
+    let listing = fetch_listing(&services.tools, server, &allow_hosts).await.map_err(|problem| {
         let again = if matches!(problem, ListError::Unavailable(_)) { " Please retry." } else { "" };
         Error::Conflict(format!(
             "The MCP server of the tool '{}' cannot be used: {problem}.{again}",
             named.slug
         ))
     })?;
-    let found = McpTools { found: listing.tools, ..current.as_ref().clone() };
     let now = services.clock.now();
+    let listed = McpListing::next(listing.tools, named.tool.listing.as_ref(), now.timestamp());
     let target = (account.workspace, &named);
-    let outcome = services.db.write(async |conn| write(conn, target, found, now).await).await?;
+    let outcome = services.db.write(async |conn| write(conn, target, listed, now).await).await?;
     match outcome {
         WriteOutcome::Done { tool, changed } => {
             let missing = listing.missing.iter().map(|name| format!("it has no tool {name:?}"));
@@ -75,20 +74,20 @@ pub async fn refresh(services: &Services, account: &Account, name: &str) -> Resu
 
 async fn fetch_listing(
     adapters: &Adapters,
-    current: &McpTools,
+    server: &McpServer,
     allow_hosts: &AllowHosts,
 ) -> Result<Listing, ListError> {
     let mut secrets = Secrets::new(adapters.seal_key.as_deref());
-    let connection = ServerConnection::open(&current.server, &adapters.outbound, allow_hosts, &mut secrets);
+    let connection = ServerConnection::open(server, &adapters.outbound, allow_hosts, &mut secrets);
     let connection = connection.map_err(ListError::Refused)?;
-    mcp::list(connection, current.allow.as_deref(), &secrets).await
+    mcp::list(connection, server.allow.as_deref(), &secrets).await
 }
 
 /// In the order of locks of every writer: the workspace's state guards its configuration.
 async fn write(
     mut conn: Conn<'_>,
     (workspace, named): (WorkspaceId, &NamedTool),
-    found: McpTools,
+    listed: McpListing,
     now: Micros,
 ) -> Result<WriteOutcome, StoreError> {
     workspaces::lock(conn.reborrow(), &[workspace].into()).await?;
@@ -99,10 +98,10 @@ async fn write(
     if tool != named.tool {
         return Ok(WriteOutcome::Conflict);
     }
-    let ToolConfig::Mcp(current) = &mut tool.uses else { return Ok(WriteOutcome::Conflict) };
-    if !current.update_tools(found.found, now.timestamp()) {
+    if tool.listing.as_ref() == Some(&listed) {
         return Ok(WriteOutcome::Done { tool, changed: false });
     }
+    tool.listing = Some(listed);
     let compiled = tool.compile(&row.slug, &std::collections::HashMap::new());
     let mut versions = Vec::new();
     for old in assistants::list_all(conn.reborrow(), workspace).await? {

@@ -13,7 +13,6 @@ use crate::domain::account::Account;
 use crate::domain::calendar::{BookingWrite, CalendarSettings};
 use crate::domain::error::Error;
 use crate::domain::ids::{CalendarId, ConversationId};
-use crate::domain::tool::ToolConfig;
 use crate::domain::tool_loop::{CallResult, Toolbox as _};
 use crate::outbound::AllowHosts;
 use crate::service::{Services, workspace_hosts};
@@ -52,7 +51,9 @@ pub async fn call(
     request: TestCallRequest,
 ) -> Result<TestCallResult, Error> {
     let named = super::find(services, account, name).await?;
-    refuse_writes(&named)?;
+    if named.tool.uses.writes() {
+        return Err(write_not_allowed(&named));
+    }
     let _permit = services.test_call_limiter.acquire(account.workspace)?;
     let (calendars, allow_hosts) = services.db.read(async |conn| read(conn, account).await).await?;
     let compiled = named.tool.compile(&named.slug, &calendars);
@@ -107,31 +108,14 @@ impl StoreWriter for NoWrites {
 
 /// The name by which the model would call it.
 fn resolve_name<'n>(named: &'n NamedTool, requested: Option<&'n str>) -> Result<&'n str, Error> {
-    let ToolConfig::Mcp(tools) = &named.tool.uses else { return Ok(&named.tool.name) };
-    let available: Vec<&str> = tools.found.iter().map(|tool| tool.name.as_str()).collect();
+    let Some(listing) = &named.tool.listing else { return Ok(&named.tool.spec.name) };
+    let available: Vec<&str> = listing.found.iter().map(|tool| tool.name.as_str()).collect();
+    let invalid = |text: String| Err(Error::invalid("name", text));
     match (requested, available.as_slice()) {
         (Some(name), available) if available.contains(&name) => Ok(name),
         (None, [only]) => Ok(only),
-        (Some(_), available) => {
-            Err(Error::invalid("name", format!("Field 'name' must be one of: {}.", available.join(", "))))
-        }
-        (None, available) => {
-            let text = format!("Field 'name' is required: which of {}?", available.join(", "));
-            Err(Error::invalid("name", text))
-        }
-    }
-}
-
-/// A test must not book.
-fn refuse_writes(named: &NamedTool) -> Result<(), Error> {
-    match named.tool.uses {
-        ToolConfig::CalendarBooking { .. } | ToolConfig::CalendarCancel { .. } => {
-            Err(write_not_allowed(named))
-        }
-        ToolConfig::CalendarAvailability { .. }
-        | ToolConfig::Knowledge { .. }
-        | ToolConfig::Webhook(_)
-        | ToolConfig::Mcp(_) => Ok(()),
+        (Some(_), available) => invalid(format!("Field 'name' must be one of: {}.", available.join(", "))),
+        (None, available) => invalid(format!("Field 'name' is required: which of {}?", available.join(", "))),
     }
 }
 

@@ -7,12 +7,10 @@ use serde_json::Value;
 
 use super::remote_calendar::RemoteCalendar;
 use super::{READ_FAILED, failed, refused};
-use crate::domain::calendar::{
-    AvailabilityRequest, Caldav, CalendarRules, availability_range, find_availability,
-};
+use crate::domain::calendar::{AvailabilityRequest, Caldav, availability_range, find_availability};
 use crate::domain::chat::ToolSpec;
 use crate::domain::clock::Clock;
-use crate::domain::ids::CalendarId;
+use crate::domain::tool::CompiledCalendar;
 use crate::domain::tool_loop::CallResult;
 use crate::tools::{Adapters, Call, CallContext, Tool, ToolOutcome};
 
@@ -25,12 +23,11 @@ pub(in crate::tools) struct Availability {
 impl Availability {
     pub(in crate::tools) fn new(
         spec: ToolSpec,
-        calendar: CalendarId,
-        rules: &CalendarRules,
+        calendar: &CompiledCalendar,
         config: &Caldav,
         adapters: &Adapters,
     ) -> Self {
-        let calendar = RemoteCalendar::new(calendar, rules, config, adapters);
+        let calendar = RemoteCalendar::new(calendar, config, adapters);
         Self { spec, calendar, clock: Arc::clone(&adapters.clock) }
     }
 }

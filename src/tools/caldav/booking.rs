@@ -18,12 +18,13 @@ use super::parsing::is_event;
 use super::remote_calendar::RemoteCalendar;
 use super::{READ_FAILED, failed, fenced_off, refused};
 use crate::domain::calendar::{
-    BookingRequest, BookingWrite, Caldav, CalendarRules, Hold, Interval, Refusal, booking_range,
-    decide_booking, has_conflict, with_buffer,
+    BookingRequest, BookingWrite, Caldav, Hold, Interval, Refusal, booking_range, decide_booking,
+    has_conflict, with_buffer,
 };
 use crate::domain::chat::ToolSpec;
 use crate::domain::clock::Clock;
-use crate::domain::ids::{BookingId, CalendarId, IdGenerator};
+use crate::domain::ids::{BookingId, IdGenerator};
+use crate::domain::tool::CompiledCalendar;
 use crate::domain::tool_loop::CallResult;
 use crate::formats::icalendar::{NewEvent, write_event};
 use crate::tools::{Adapters, Call, CallContext, Tool, ToolOutcome, WriteError};
@@ -40,12 +41,11 @@ pub(in crate::tools) struct Booking {
 impl Booking {
     pub(in crate::tools) fn new(
         spec: ToolSpec,
-        calendar: CalendarId,
-        rules: &CalendarRules,
+        calendar: &CompiledCalendar,
         config: &Caldav,
         adapters: &Adapters,
     ) -> Self {
-        let calendar = RemoteCalendar::new(calendar, rules, config, adapters);
+        let calendar = RemoteCalendar::new(calendar, config, adapters);
         Self { spec, calendar, clock: Arc::clone(&adapters.clock), ids: Arc::clone(&adapters.ids) }
     }
 

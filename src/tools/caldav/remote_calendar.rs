@@ -6,6 +6,7 @@ use super::client::CaldavClient;
 use super::error::CaldavError;
 use crate::domain::calendar::{Caldav, CalendarRules, Interval};
 use crate::domain::ids::CalendarId;
+use crate::domain::tool::CompiledCalendar;
 use crate::formats::icalendar::ParsedResource;
 use crate::store::bookings;
 use crate::store::{Conn, Db, StoreError};
@@ -34,10 +35,10 @@ pub(super) enum ReadError {
 }
 
 impl RemoteCalendar {
-    pub(super) fn new(id: CalendarId, rules: &CalendarRules, config: &Caldav, adapters: &Adapters) -> Self {
+    pub(super) fn new(calendar: &CompiledCalendar, config: &Caldav, adapters: &Adapters) -> Self {
         Self {
-            id,
-            rules: rules.clone(),
+            id: calendar.id,
+            rules: calendar.settings.rules.clone(),
             client: CaldavClient::new(config, adapters),
             db: adapters.db.clone(),
         }

@@ -8,9 +8,9 @@ use serde_json::Value;
 use super::ServerConnection;
 use super::error::McpError;
 use super::sessions::{self, Session};
-use crate::domain::assistant::MAX_TOOLS;
+use crate::domain::chat::ToolSpec;
 use crate::domain::chat::{clean_text, clean_value};
-use crate::domain::mcp::McpToolSpec;
+use crate::domain::tool::MAX_TOOLS;
 use crate::tools::schema::ArgumentSchema;
 use crate::tools::secrets::Secrets;
 
@@ -32,7 +32,7 @@ const MAX_LISTING_BYTES: usize = 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct Listing {
     /// At least one, sorted by name.
-    pub tools: Vec<McpToolSpec>,
+    pub tools: Vec<ToolSpec>,
     /// Allowed tools that the server does not list.
     pub missing: Vec<String>,
     /// Omitted tools, and why.
@@ -110,14 +110,14 @@ fn too_large(what: std::fmt::Arguments<'_>) -> McpError {
 
 /// The selected tools of a list.
 struct Selection {
-    tools: Vec<McpToolSpec>,
+    tools: Vec<ToolSpec>,
     warnings: Vec<String>,
 }
 
 /// Selects the usable tools, masked and counted. A problem with a named tool is an error; another tool is omitted
 /// with a warning.
 fn select(listed: Vec<Tool>, allow: Option<&[String]>, secrets: &Secrets<'_>) -> Result<Selection, String> {
-    let mut tools: Vec<McpToolSpec> = Vec::new();
+    let mut tools: Vec<ToolSpec> = Vec::new();
     let mut warnings = Vec::new();
     for tool in listed {
         if allow.is_some_and(|allow| !allow.iter().any(|name| *name == *tool.name)) {
@@ -161,9 +161,9 @@ fn exclude(
 fn validate_tool(
     tool: Tool,
     redacted_name: &str,
-    others: &[McpToolSpec],
+    others: &[ToolSpec],
     secrets: &Secrets<'_>,
-) -> Result<McpToolSpec, String> {
+) -> Result<ToolSpec, String> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     if !(1..=MAX_NAME).contains(&tool.name.len()) || !tool.name.bytes().all(fits) {
         return Err(format!("a model takes names of 1 to {MAX_NAME} of A-Z a-z 0-9 _ -"));
@@ -180,7 +180,7 @@ fn validate_tool(
     }
     let description =
         clean_text(tool.description.or(tool.title.map(Into::into)).unwrap_or_default().into_owned());
-    Ok(McpToolSpec {
+    Ok(ToolSpec {
         name: tool.name.into_owned(),
         description: truncate_chars(&secrets.redact_text(description), MAX_DESCRIPTION),
         parameters: secrets.redact_value(clean_value(parameters)),
@@ -190,7 +190,7 @@ fn validate_tool(
 /// The list, of what can be called.
 fn compile(selection: Selection, allow: Option<&[String]>) -> Result<Listing, String> {
     let Selection { tools, mut warnings } = selection;
-    let mut found: Vec<McpToolSpec> = Vec::new();
+    let mut found: Vec<ToolSpec> = Vec::new();
     for tool in tools {
         match ArgumentSchema::compile(&tool.parameters) {
             Ok(_) => found.push(tool),

@@ -15,7 +15,7 @@ use super::ServerConnection;
 use super::error::McpError;
 use super::http_client::McpHttpClient;
 use crate::domain::ids::WorkspaceId;
-use crate::domain::mcp::McpServer;
+use crate::domain::tool::McpServer;
 use crate::outbound::AllowHosts;
 
 /// The idle time after which a session is closed, and the interval of the check.
@@ -54,7 +54,9 @@ pub(super) struct SessionKey {
 
 impl SessionKey {
     pub(super) fn new(workspace: WorkspaceId, server: &McpServer, allow_hosts: &AllowHosts) -> Self {
-        Self { workspace, server: server.clone(), allow_hosts: allow_hosts.entries() }
+        // Tools of the same server share a session, whichever of them are allowed.
+        let server = McpServer { allow: None, ..server.clone() };
+        Self { workspace, server, allow_hosts: allow_hosts.entries() }
     }
 }
 

@@ -1,17 +1,17 @@
 //! A parsed webhook, ready to be filled for each call.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::{HeaderName, Method};
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
-use crate::domain::assistant::{HeaderText, WebhookTool};
 use crate::domain::seal::SealedSecret;
 use crate::domain::template::{Values, fill_json};
+use crate::domain::tool::{HeaderText, WebhookTool};
 
-/// The range of the time-out, in milliseconds.
-const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 1_000..=30_000;
+const TIMEOUT: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30);
 /// The longest filled body, in bytes.
 pub(super) const MAX_BODY: usize = 1024 * 1024;
 
@@ -24,7 +24,7 @@ pub(super) struct Endpoint {
     pub timeout: Duration,
     pub secret: Option<SealedSecret>,
     /// For `{{name}}`; overrides the variable of that name.
-    pub secrets: Vec<(String, SealedSecret)>,
+    pub secrets: BTreeMap<String, SealedSecret>,
     idempotent: bool,
 }
 
@@ -43,7 +43,7 @@ impl Endpoint {
     pub(super) fn read(tool: &WebhookTool) -> Result<Self, String> {
         let method = read_method(&tool.method)?;
         let payload = read_payload(tool, &method)?;
-        if !TIMEOUT_MS.contains(&tool.timeout_ms) {
+        if !TIMEOUT.contains(&tool.timeout) {
             return Err("timeout: not between 1 and 30 seconds".to_owned());
         }
         let read_name = |name: &str| {
@@ -58,7 +58,7 @@ impl Endpoint {
             headers: headers?,
             payload,
             static_fields: tool.static_fields.clone(),
-            timeout: Duration::from_millis(tool.timeout_ms),
+            timeout: tool.timeout,
             secret: tool.secret.clone(),
             secrets: tool.secrets.clone(),
             idempotent: tool.idempotent,

@@ -9,9 +9,9 @@ use url::form_urlencoded;
 
 use super::MAX_RESPONSE;
 use super::endpoint::{Endpoint, MAX_BODY, Payload};
-use crate::domain::assistant::HeaderText;
 use crate::domain::signature::{SigningSecret, sign};
 use crate::domain::template::{Values, argument_names, fill_header, fill_json, fill_url};
+use crate::domain::tool::HeaderText;
 use crate::outbound::OutboundRequest;
 use crate::tools::Call;
 use crate::tools::secrets::Secrets;

@@ -4,6 +4,7 @@ mod requests;
 mod responses;
 mod server;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -11,10 +12,10 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::assistant::HeaderText;
 use crate::domain::clock::FixedClock;
 use crate::domain::ids::{ConversationId, WorkspaceId};
 use crate::domain::seal::SealedSecret;
+use crate::domain::tool::{HeaderText, Headers};
 use crate::outbound::AllowHosts;
 use crate::tools::tests::PanickingWriter;
 
@@ -43,13 +44,13 @@ fn tool(method: &str, server: &Server, path: &str) -> WebhookTool {
     WebhookTool {
         method: method.to_owned(),
         url: format!("http://{}{path}", server.host()),
-        headers: Vec::new(),
+        headers: Headers::new(),
         body: None,
         form: false,
         static_fields: Map::new(),
-        timeout_ms: 30_000,
+        timeout: Duration::from_secs(30),
         secret: None,
-        secrets: Vec::new(),
+        secrets: BTreeMap::new(),
         idempotent: false,
     }
 }

@@ -72,7 +72,7 @@ both_backends!(
         let server = Setup::default().env("REJOINDER_TURN__MAX_TOOL_CALLS", "1000").start(&db).await;
         let canary = Canary::start();
         let urls = all(&canary);
-        give_tools(&db, &urls, "notes", |tool, url| tool["kind"]["url"] = json!(url)).await;
+        give_tools(&db, &urls, "notes", |tool, url| tool["kind"]["webhook"]["url"] = json!(url)).await;
         let note = json!({ "text": "x" });
 
         let calls = (0..urls.len()).map(|nth| ToolCall::new(&format!("call_{nth}"), &note));
@@ -95,7 +95,7 @@ both_backends!(
         let canary = Canary::start();
         let urls = all(&canary);
         give_tools(&db, &urls, "notes", |tool, url| {
-            tool["kind"] = json!({ "kind": "mcp", "url": url, "headers": [], "timeout_ms": 10_000 });
+            tool["kind"] = json!({ "mcp": { "url": url } });
         })
         .await;
         let calls = (0..urls.len()).map(|nth| ToolCall::new(&format!("call_{nth}"), &json!({ "text": "x" })));
@@ -107,7 +107,7 @@ both_backends!(
         }
 
         give_tools(&db, &urls, "availability", |tool, url| {
-            tool["kind"]["caldav"] = json!({ "url": url });
+            tool["kind"]["calendar_availability"]["calendar"]["caldav"] = json!({ "url": url });
         })
         .await;
         let days = json!({ "start_date": "2026-03-16", "end_date": "2026-03-20" });
@@ -208,7 +208,7 @@ both_backends!(
         let server = Setup::default().start(&db).await;
         let canary = Canary::start();
         give_tools(&db, &[server.tool.url("/mcp")], "notes", |tool, url| {
-            tool["kind"] = json!({ "kind": "mcp", "url": url, "headers": [], "timeout_ms": 10_000 });
+            tool["kind"] = json!({ "mcp": { "url": url } });
         })
         .await;
         let before = server.tool.calls().all().len();

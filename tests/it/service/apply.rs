@@ -1,9 +1,10 @@
 //! A workspace file, applied.
 
-use rejoinder::domain::assistant::{AssistantVersion, HeaderText, ToolKind};
+use rejoinder::domain::assistant::AssistantVersion;
 use rejoinder::domain::event::EventFilter;
 use rejoinder::domain::ids::WidgetUuid;
 use rejoinder::domain::money::Money;
+use rejoinder::domain::tool::{HeaderText, ToolConfig};
 use rejoinder::domain::workspace::Workspace;
 use rejoinder::service::apply_workspace::Mode;
 use rejoinder::store::assistants::{self, AssistantRow};
@@ -114,7 +115,7 @@ both_backends!(
         assert_eq!(workspace.default_assistant, Some(desk.id));
         assert_eq!((desk.id.0.to_string().as_str(), desk.current_version), (ID, 1));
         let compiled: AssistantVersion = serde_json::from_str(&desk.compiled).unwrap();
-        assert_eq!(compiled.tools[0].name, "book_appointment");
+        assert_eq!(compiled.tools[0].spec.name, "book_appointment");
     }
 );
 
@@ -193,8 +194,8 @@ both_backends!(
         let row = desk(&operator.db).await;
         assert!(!row.compiled.contains("s3cret"));
         let compiled: AssistantVersion = serde_json::from_str(&row.compiled).unwrap();
-        let ToolKind::Webhook(webhook) = &compiled.tools[1].kind else { panic!("no webhook") };
-        let HeaderText::Secret(sealed) = &webhook.headers[0].1 else { panic!("not sealed") };
+        let ToolConfig::Webhook(webhook) = &compiled.tools[1].kind else { panic!("no webhook") };
+        let HeaderText::Secret(sealed) = &webhook.headers["authorization"] else { panic!("not sealed") };
         let opened = operator.seal.as_ref().unwrap().open(sealed).unwrap();
         assert_eq!(opened.expose_secret(), "s3cret");
 

@@ -93,7 +93,7 @@ async fn a_body_template_stays_the_json_that_it_is() {
     let server = Server::content();
     let mut tool = tool("DELETE", &server, "/");
     tool.body = Some(r#"{"of": "{{customer}}", "note": "for {name}", "n": {n}, "all": {list}}"#.to_owned());
-    tool.headers = vec![plain("content-type", "application/vnd.api+json")];
+    tool.headers = Headers::from([plain("content-type", "application/vnd.api+json")]);
 
     call(&tool, json!({"name": "\", \"admin\": \"{{customer}}", "list": ["{n}"]})).await;
 
@@ -112,12 +112,12 @@ async fn a_body_template_stays_the_json_that_it_is() {
 async fn headers_are_filled_opened_and_cannot_be_broken_out_of() {
     let server = Server::content();
     let mut tool = tool("GET", &server, "/");
-    tool.headers = vec![
+    tool.headers = Headers::from([
         sealed("Authorization", "Bearer s3cret\n"),
         plain("x-customer", "{{customer}} {note}"),
         plain("idempotency-key", "mine"),
         plain("host", "evil.example"),
-    ];
+    ]);
 
     let result = call(&tool, json!({"note": "é"})).await;
     let request = server.next_request();
@@ -185,7 +185,7 @@ async fn without_a_secret_nothing_is_signed() {
 async fn a_secret_that_cannot_be_opened_or_read_stops_the_call() {
     let server = Server::content();
     let mut with_header = tool("GET", &server, "/");
-    with_header.headers = vec![sealed("authorization", "Bearer s3cret")];
+    with_header.headers = Headers::from([sealed("authorization", "Bearer s3cret")]);
     let mut with_secret = tool("GET", &server, "/");
     with_secret.secret = Some(seal("no signing secret"));
     let mut other_key = build_webhook(&with_header);
@@ -250,8 +250,10 @@ fn what_cannot_be_sent_is_found_when_it_is_configured() {
     };
 
     assert!(config_error(&|tool| tool.method = "HEAD".to_owned()).starts_with("method: "));
-    assert!(config_error(&|tool| tool.headers = vec![plain("a b", "")]).starts_with("headers: `a b`"));
-    assert!(config_error(&|tool| tool.timeout_ms = 999).starts_with("timeout: "));
+    assert!(
+        config_error(&|tool| tool.headers = Headers::from([plain("a b", "")])).starts_with("headers: `a b`")
+    );
+    assert!(config_error(&|tool| tool.timeout = Duration::from_millis(999)).starts_with("timeout: "));
     assert!(config_error(&|tool| tool.body = Some("<id>{id}</id>".to_owned())).starts_with("body: not JSON"));
     assert!(config_error(&|tool| tool.body = Some("[{a}{b}]".to_owned())).starts_with("body: not JSON"));
     assert!(

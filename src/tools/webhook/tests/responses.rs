@@ -75,14 +75,15 @@ async fn an_echo_of_our_secrets_is_redacted() {
         let json_server = Server::answering(status, headers, echo);
         for server in [server, json_server] {
             let mut tool = tool("GET", &server, "/");
-            tool.headers = vec![sealed("authorization", "Bearer t0ps3cret"), sealed("x-other", "whsec_x/y")];
+            tool.headers =
+                Headers::from([sealed("authorization", "Bearer t0ps3cret"), sealed("x-other", "whsec_x/y")]);
 
             let result = call(&tool, json!({})).await.to_string();
 
             assert!(!result.contains("t0ps3cret") && result.contains("***"), "{result}");
         }
         let tool = &mut tool("GET", &Server::answering(status, headers, echo), "/");
-        tool.headers = vec![sealed("x-other", "whsec_x/y")];
+        tool.headers = Headers::from([sealed("x-other", "whsec_x/y")]);
         let result = call(tool, json!({})).await.to_string();
         assert!(!result.contains("whsec_x"), "{result}");
     }

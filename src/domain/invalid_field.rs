@@ -1,0 +1,36 @@
+//! An invalid field of a configuration, before the caller adds where it was written.
+
+use std::fmt;
+
+/// The field and its problem, displayed as `hours.mon[1]: …`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct InvalidField {
+    /// The path of the field within its entry: `hours.mon[1]`.
+    pub field: String,
+    /// The problem, in one sentence.
+    pub problem: String,
+}
+
+impl InvalidField {
+    pub fn new(field: impl fmt::Display, problem: impl fmt::Display) -> Self {
+        Self { field: field.to_string(), problem: problem.to_string() }
+    }
+
+    /// The same field, as a part of `parent`.
+    #[must_use]
+    pub fn within(self, parent: &str) -> Self {
+        Self { field: format!("{parent}.{}", self.field), ..self }
+    }
+}
+
+/// Refuses a text that is blank or longer than `max_bytes`.
+pub fn check_text(field: &str, text: &str, max_bytes: usize) -> Result<(), InvalidField> {
+    if text.trim().is_empty() {
+        return Err(InvalidField::new(field, "empty"));
+    }
+    if text.len() > max_bytes {
+        return Err(InvalidField::new(field, format_args!("longer than {max_bytes} bytes")));
+    }
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! A Model Context Protocol server whose tools an assistant uses, and the tools that it listed.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::webhook::{MAX_URL, check_headers, check_timeout, default_timeout, map_headers};
+use super::{GivenSpec, HeaderText, Headers, MAX_DESCRIPTION, is_function_name, unsupported_key};
+use crate::domain::chat::ToolSpec;
+use crate::domain::invalid_field::{InvalidField, check_text};
+use crate::domain::seal::SealedSecret;
+use crate::domain::template::is_template;
+
+/// Headers that the protocol sets.
+const PROTOCOL_HEADERS: [&str; 5] =
+    ["accept", "content-type", "last-event-id", "mcp-protocol-version", "mcp-session-id"];
+
+/// A server, reached over streamable HTTP. `S` is a secret, as in [`super::ToolConfig`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, bound(deserialize = "S: Deserialize<'de>"))]
+pub struct McpServer<S = SealedSecret> {
+    pub url: String,
+    /// Sent with each request, without placeholders: conversations share a session.
+    #[serde(default = "Headers::new")]
+    pub headers: Headers<S>,
+    /// For a call, or for listing, with the connection and the handshake: 1 to 30 seconds.
+    #[serde(
+        default = "default_timeout",
+        with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required"
+    )]
+    pub timeout: Duration,
+    /// Names of the tools to use; none: all that the server lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow: Option<Vec<String>>,
+}
+
+/// The tools that a server listed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct McpListing {
+    /// The allowed ones, by name. At least one.
+    pub found: Vec<ToolSpec>,
+    /// The time since which the list has not changed.
+    pub found_at: Timestamp,
+}
+
+impl<S> McpServer<S> {
+    pub(super) fn check(&self, slug: &str, given: GivenSpec) -> Result<ToolSpec, InvalidField> {
+        check_text("url", &self.url, MAX_URL)?;
+        check_headers(&self.headers)?;
+        for (name, text) in &self.headers {
+            let error = |problem: &str| Err(InvalidField::new(format_args!("headers.{name}"), problem));
+            if PROTOCOL_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
+                return error("set by the protocol");
+            }
+            if matches!(text, HeaderText::Plain(text) if is_template(text)) {
+                return error("placeholders have no value here: all conversations share a session");
+            }
+        }
+        if is_template(&self.url) {
+            return Err(InvalidField::new("url", "placeholders have no value here"));
+        }
+        self.check_allow()?;
+        check_timeout(self.timeout)?;
+        if given.name.is_some() {
+            return Err(InvalidField::new("name", "the server names its tools"));
+        }
+        if given.parameters.is_some() {
+            return Err(unsupported_key("parameters", "mcp"));
+        }
+        if let Some(text) = &given.description {
+            check_text("description", text, MAX_DESCRIPTION)?;
+        }
+        Ok(ToolSpec {
+            name: slug.to_owned(),
+            // For people: the model sees the server's description of each tool.
+            description: given.description.unwrap_or_default(),
+            parameters: json!({ "type": "object" }),
+        })
+    }
+
+    fn check_allow(&self) -> Result<(), InvalidField> {
+        let error = |problem: String| Err(InvalidField::new("allow", problem));
+        if self.allow.as_ref().is_some_and(Vec::is_empty) {
+            return error("empty: name the tools that are wanted, or leave it out for all".to_owned());
+        }
+        let mut known = HashSet::new();
+        for name in self.allow.iter().flatten() {
+            if !is_function_name(name) {
+                return error(format!("{name:?} is no name for a model"));
+            }
+            if !known.insert(name) {
+                return error(format!("{name:?} is there twice"));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn secrets(&self) -> impl Iterator<Item = &S> {
+        self.headers.values().filter_map(HeaderText::secret)
+    }
+
+    /// The same server with other secrets, or the first error.
+    pub fn try_map<S2, E>(&self, to_secret: impl FnMut(&S) -> Result<S2, E>) -> Result<McpServer<S2>, E> {
+        Ok(McpServer {
+            url: self.url.clone(),
+            headers: map_headers(&self.headers, to_secret)?,
+            timeout: self.timeout,
+            allow: self.allow.clone(),
+        })
+    }
+}
+
+impl McpListing {
+    /// The allowed tools that the server does not list.
+    pub fn missing<'a>(&'a self, allow: Option<&'a [String]>) -> impl Iterator<Item = &'a str> {
+        let is_missing = |name: &&String| !self.found.iter().any(|tool| tool.name == **name);
+        allow.into_iter().flatten().filter(is_missing).map(String::as_str)
+    }
+
+    /// The next list; `found_at` stays if it is the same.
+    #[must_use]
+    pub fn next(found: Vec<ToolSpec>, previous: Option<&Self>, now: Timestamp) -> Self {
+        let found_at = previous.filter(|previous| previous.found == found).map_or(now, |same| same.found_at);
+        Self { found, found_at }
+    }
+}

@@ -1,0 +1,271 @@
+//! An HTTP endpoint that a tool calls.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use http::HeaderName;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+use super::{GivenSpec, check_spec, no_parameters};
+use crate::domain::chat::ToolSpec;
+use crate::domain::invalid_field::{InvalidField, check_text};
+use crate::domain::schema_cost::check_schema;
+use crate::domain::seal::SealedSecret;
+use crate::domain::template::{argument_names, is_variable};
+
+pub(super) const MAX_URL: usize = 8 * 1024;
+const MAX_SCHEMA: usize = 64 * 1024;
+const MAX_HEADER: usize = 8 * 1024;
+const MAX_BODY: usize = 64 * 1024;
+const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+/// Headers that the HTTP client sets itself.
+const RESERVED_HEADERS: [&str; 4] = ["host", "content-length", "transfer-encoding", "connection"];
+
+/// An endpoint and the requests to it. `S` is a secret, as in [`super::ToolConfig`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, bound(deserialize = "S: Deserialize<'de>"))]
+pub struct WebhookTool<S = SealedSecret> {
+    /// `GET`, `POST`, `PUT`, `PATCH` or `DELETE`.
+    #[serde(default = "default_method")]
+    pub method: String,
+    /// With `{argument}`s and `{{variable}}`s.
+    pub url: String,
+    #[serde(default = "Headers::new")]
+    pub headers: Headers<S>,
+    /// With `{argument}`s and `{{variable}}`s; none: the arguments as JSON, or as a form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    #[serde(default)]
+    pub form: bool,
+    /// Fields that are sent besides the arguments.
+    #[serde(default, rename = "static")]
+    pub static_fields: Map<String, Value>,
+    /// 1 to 30 seconds.
+    #[serde(
+        default = "default_timeout",
+        with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required"
+    )]
+    pub timeout: Duration,
+    /// Signs the request, as Standard Webhooks do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<S>,
+    /// Secrets for `{{name}}`, which take precedence over variables.
+    #[serde(default = "BTreeMap::new", skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, S>,
+    /// A call that may have arrived may be sent again, whatever the method.
+    #[serde(default)]
+    pub idempotent: bool,
+}
+
+/// Headers by name.
+pub type Headers<S = SealedSecret> = BTreeMap<String, HeaderText<S>>;
+
+/// A header's value: a text, or a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(untagged)]
+pub enum HeaderText<S = SealedSecret> {
+    Secret(S),
+    /// With `{argument}`s and `{{variable}}`s.
+    Plain(String),
+}
+
+impl<S> HeaderText<S> {
+    /// The secret, if it is one.
+    pub fn secret(&self) -> Option<&S> {
+        match self {
+            Self::Secret(secret) => Some(secret),
+            Self::Plain(_) => None,
+        }
+    }
+}
+
+// Not derived: an untagged enum would lose the inner error and its line.
+impl<'de, S: Deserialize<'de>> Deserialize<'de> for HeaderText<S> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct HeaderVisitor<S>(PhantomData<S>);
+
+        impl<'de, S: Deserialize<'de>> Visitor<'de> for HeaderVisitor<S> {
+            type Value = HeaderText<S>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, or { env = \"NAME\" }")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(HeaderText::Plain(text.to_owned()))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                S::deserialize(MapAccessDeserializer::new(map)).map(HeaderText::Secret)
+            }
+        }
+
+        deserializer.deserialize_any(HeaderVisitor(PhantomData))
+    }
+}
+
+impl<S> WebhookTool<S> {
+    pub(super) fn check(&self, slug: &str, given: GivenSpec) -> Result<ToolSpec, InvalidField> {
+        let parameters = given.parameters.unwrap_or_else(no_parameters);
+        check_parameters(&parameters)?;
+        check_text("url", &self.url, MAX_URL)?;
+        if !METHODS.contains(&self.method.as_str()) {
+            let problem = format!("\"{}\" is none of: {}", self.method, METHODS.join(", "));
+            return Err(InvalidField::new("method", problem));
+        }
+        self.check_body()?;
+        check_headers(&self.headers)?;
+        check_timeout(self.timeout)?;
+        if let Some(name) = self.secrets.keys().find(|name| !is_variable(name)) {
+            return Err(InvalidField::new("secrets", format_args!("`{name}` cannot stand in a placeholder")));
+        }
+        self.check_arguments(&parameters)?;
+        let description = given.description.ok_or_else(|| InvalidField::new("description", "missing"))?;
+        check_spec(given.name.unwrap_or_else(|| slug.to_owned()), description, parameters)
+    }
+
+    fn check_body(&self) -> Result<(), InvalidField> {
+        let (has_body, has_static) = (self.body.is_some(), !self.static_fields.is_empty());
+        if let Some(body) = &self.body {
+            check_text("body", body, MAX_BODY)?;
+        }
+        if self.method == "GET" {
+            let keys = [("body", has_body), ("form", self.form), ("static", has_static)];
+            if let Some((key, _)) = keys.iter().find(|(_, is_set)| *is_set) {
+                return Err(InvalidField::new(key, "a GET has no body; put arguments into the url"));
+            }
+        }
+        for (key, is_set) in [("form", self.form), ("static", has_static)] {
+            if has_body && is_set {
+                return Err(InvalidField::new(key, "a tool with a body of its own sends that"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Each argument that a template uses must be one that the model can give.
+    fn check_arguments(&self, schema: &Value) -> Result<(), InvalidField> {
+        let mut known = HashSet::new();
+        collect_properties(schema, &mut known);
+        let url = ("url".to_owned(), &self.url);
+        let headers = self.headers.iter().filter_map(|(name, text)| match text {
+            HeaderText::Plain(text) => Some((format!("headers.{name}"), text)),
+            HeaderText::Secret(_) => None,
+        });
+        let body = self.body.iter().map(|body| ("body".to_owned(), body));
+        for (key, template) in std::iter::once(url).chain(headers).chain(body) {
+            if let Some(name) = argument_names(template).find(|name| !known.contains(name)) {
+                let problem = format!("{{{name}}} is no argument: parameters has no property \"{name}\"");
+                return Err(InvalidField::new(key, problem));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn secrets(&self) -> impl Iterator<Item = &S> {
+        let headers = self.headers.values().filter_map(HeaderText::secret);
+        headers.chain(&self.secret).chain(self.secrets.values())
+    }
+
+    pub(super) fn try_map<S2, E>(
+        &self,
+        mut to_secret: impl FnMut(&S) -> Result<S2, E>,
+    ) -> Result<WebhookTool<S2>, E> {
+        Ok(WebhookTool {
+            method: self.method.clone(),
+            url: self.url.clone(),
+            headers: map_headers(&self.headers, &mut to_secret)?,
+            body: self.body.clone(),
+            form: self.form,
+            static_fields: self.static_fields.clone(),
+            timeout: self.timeout,
+            secret: self.secret.as_ref().map(&mut to_secret).transpose()?,
+            secrets: self
+                .secrets
+                .iter()
+                .map(|(name, secret)| Ok((name.clone(), to_secret(secret)?)))
+                .collect::<Result<_, E>>()?,
+            idempotent: self.idempotent,
+        })
+    }
+}
+
+fn default_method() -> String {
+    "POST".to_owned()
+}
+
+pub(super) fn default_timeout() -> Duration {
+    Duration::from_secs(10)
+}
+
+pub(super) fn check_timeout(timeout: Duration) -> Result<(), InvalidField> {
+    if (Duration::from_secs(1)..=Duration::from_secs(30)).contains(&timeout) {
+        return Ok(());
+    }
+    Err(InvalidField::new("timeout", format_args!("\"{timeout:?}\" is not 1 to 30 seconds, as \"10s\"")))
+}
+
+pub(super) fn check_headers<S>(headers: &Headers<S>) -> Result<(), InvalidField> {
+    let mut known = HashSet::new();
+    for (name, text) in headers {
+        let error = |problem: &str| InvalidField::new(format_args!("headers.{name}"), problem);
+        let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| error("no name of a header"))?;
+        if RESERVED_HEADERS.contains(&parsed.as_str()) {
+            return Err(error("set by the client itself"));
+        }
+        if !known.insert(parsed) {
+            return Err(error("is there twice"));
+        }
+        if let HeaderText::Plain(text) = text
+            && (text.len() > MAX_HEADER || text.contains(|c: char| c.is_control() && c != '\t'))
+        {
+            return Err(error("longer than 8 KiB, or with line breaks or control characters"));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn map_headers<S, S2, E>(
+    headers: &Headers<S>,
+    mut to_secret: impl FnMut(&S) -> Result<S2, E>,
+) -> Result<Headers<S2>, E> {
+    let map = |(name, text): (&String, &HeaderText<S>)| {
+        let text = match text {
+            HeaderText::Plain(text) => HeaderText::Plain(text.clone()),
+            HeaderText::Secret(secret) => HeaderText::Secret(to_secret(secret)?),
+        };
+        Ok((name.clone(), text))
+    };
+    headers.iter().map(map).collect()
+}
+
+/// Adds the names of all properties of a schema, at any depth: `$ref` and `allOf` may use those of other parts.
+fn collect_properties<'s>(schema: &'s Value, known: &mut HashSet<&'s str>) {
+    if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
+        known.extend(properties.keys().map(String::as_str));
+    }
+    match schema {
+        Value::Object(parts) => parts.values().for_each(|part| collect_properties(part, known)),
+        Value::Array(parts) => parts.iter().for_each(|part| collect_properties(part, known)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn check_parameters(schema: &Value) -> Result<(), InvalidField> {
+    let error = |problem: String| Err(InvalidField::new("parameters", problem));
+    if schema.get("type").and_then(Value::as_str) != Some("object") {
+        return error("a JSON Schema with type = \"object\" is expected".to_owned());
+    }
+    if schema.to_string().len() > MAX_SCHEMA {
+        return error(format!("longer than {MAX_SCHEMA} bytes"));
+    }
+    check_schema(schema).or_else(|problem| error(problem.to_string()))?;
+    let options = jsonschema::options().with_pattern_options(jsonschema::PatternOptions::regex());
+    match options.build(schema) {
+        Ok(_) => Ok(()),
+        Err(problem) => error(format!("not a JSON Schema: {problem}")),
+    }
+}
