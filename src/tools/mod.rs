@@ -25,6 +25,7 @@ use crate::domain::chat::ToolSpec;
 use crate::domain::clock::Clock;
 use crate::domain::ids::{ConversationId, IdGenerator, WorkspaceId};
 use crate::domain::seal::SealKey;
+use crate::domain::tool::{CompiledTool, ToolConfig};
 use crate::domain::tool_loop::CallResult;
 use crate::outbound::{AllowHosts, GuardedClient};
 use crate::store::Db;
@@ -117,4 +118,28 @@ impl fmt::Debug for Adapters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Adapters").finish_non_exhaustive()
     }
+}
+
+/// The tool of a configuration: a line for each kind. The error says what to fix in it.
+fn build(tool: &CompiledTool, adapters: &Adapters) -> Result<Arc<dyn Tool>, String> {
+    let spec = tool.spec.clone();
+    Ok(match &tool.kind {
+        ToolConfig::CalendarAvailability { calendar } => match &calendar.settings.caldav {
+            Some(config) => Arc::new(caldav::Availability::new(spec, calendar, config, adapters)),
+            None => Arc::new(calendar::Availability::new(spec, calendar, adapters)),
+        },
+        ToolConfig::CalendarBooking { calendar } => match &calendar.settings.caldav {
+            Some(config) => Arc::new(caldav::Booking::new(spec, calendar, config, adapters)),
+            None => Arc::new(calendar::Booking::new(spec, calendar, adapters)),
+        },
+        ToolConfig::CalendarCancel { calendar } => match &calendar.settings.caldav {
+            Some(config) => Arc::new(caldav::Cancellation::new(spec, calendar.id, config, adapters)),
+            None => Arc::new(calendar::Cancellation::new(spec, calendar.id)),
+        },
+        ToolConfig::Knowledge { knowledge_base } => {
+            Arc::new(knowledge::KnowledgeSearch::new(spec, *knowledge_base, adapters))
+        }
+        ToolConfig::Mcp(server) => Arc::new(mcp::McpTool::new(spec, server, adapters)),
+        ToolConfig::Webhook(webhook) => Arc::new(webhook::Webhook::new(spec, webhook, adapters)?),
+    })
 }

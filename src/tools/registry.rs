@@ -5,16 +5,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::caldav;
-use super::calendar::{Availability, Booking, Cancellation};
-use super::knowledge::KnowledgeSearch;
-use super::mcp::McpTool;
 use super::schema::ArgumentSchema;
-use super::webhook::Webhook;
-use super::{Adapters, Tool};
+use super::{Adapters, Tool, build};
 use crate::domain::assistant::AssistantVersion;
 use crate::domain::chat::ToolSpec;
-use crate::domain::tool::{CompiledTool, ToolConfig};
+use crate::domain::tool::CompiledTool;
 use crate::domain::tool_loop::Toolbox;
 
 /// Maximum length of an unknown tool's name in an error text, in characters.
@@ -57,7 +52,10 @@ impl Toolset {
             if entries.iter().any(|entry| entry.tool.spec().name == tool.spec.name) {
                 return Err(ToolError::new(tool, format!("another tool is named `{}`, too", tool.spec.name)));
             }
-            entries.push(Entry { schema: compile_schema(tool)?, tool: build_tool(tool, adapters)? });
+            let schema = ArgumentSchema::compile(&tool.spec.parameters)
+                .map_err(|problem| ToolError::new(tool, format!("parameters: {problem}")))?;
+            let tool = build(tool, adapters).map_err(|problem| ToolError::new(tool, problem))?;
+            entries.push(Entry { tool, schema });
         }
         Ok(Self(entries))
     }
@@ -103,34 +101,4 @@ impl fmt::Debug for Toolset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.0.iter().map(|entry| &entry.tool.spec().name)).finish()
     }
-}
-
-fn compile_schema(tool: &CompiledTool) -> Result<ArgumentSchema, ToolError> {
-    ArgumentSchema::compile(&tool.spec.parameters)
-        .map_err(|problem| ToolError::new(tool, format!("parameters: {problem}")))
-}
-
-fn build_tool(tool: &CompiledTool, adapters: &Adapters) -> Result<Arc<dyn Tool>, ToolError> {
-    let spec = tool.spec.clone();
-    Ok(match &tool.kind {
-        ToolConfig::CalendarAvailability { calendar } => match &calendar.settings.caldav {
-            Some(config) => Arc::new(caldav::Availability::new(spec, calendar, config, adapters)),
-            None => Arc::new(Availability::new(spec, calendar, adapters)),
-        },
-        ToolConfig::CalendarBooking { calendar } => match &calendar.settings.caldav {
-            Some(config) => Arc::new(caldav::Booking::new(spec, calendar, config, adapters)),
-            None => Arc::new(Booking::new(spec, calendar, adapters)),
-        },
-        ToolConfig::CalendarCancel { calendar } => match &calendar.settings.caldav {
-            Some(config) => Arc::new(caldav::Cancellation::new(spec, calendar.id, config, adapters)),
-            None => Arc::new(Cancellation::new(spec, calendar.id)),
-        },
-        ToolConfig::Knowledge { knowledge_base } => {
-            Arc::new(KnowledgeSearch::new(spec, *knowledge_base, adapters))
-        }
-        ToolConfig::Mcp(server) => Arc::new(McpTool::new(spec, server, adapters)),
-        ToolConfig::Webhook(webhook) => {
-            Arc::new(Webhook::new(spec, webhook, adapters).map_err(|problem| ToolError::new(tool, problem))?)
-        }
-    })
 }

@@ -262,7 +262,7 @@ fn check_parameters(schema: &Value) -> Result<(), InvalidField> {
     if schema.to_string().len() > MAX_SCHEMA {
         return error(format!("longer than {MAX_SCHEMA} bytes"));
     }
-    check_schema(schema).or_else(|problem| error(problem.to_string()))?;
+    check_schema(schema).or_else(error)?;
     let options = jsonschema::options().with_pattern_options(jsonschema::PatternOptions::regex());
     match options.build(schema) {
         Ok(_) => Ok(()),

@@ -137,7 +137,7 @@ pub(super) struct ToolSummaryOut {
     /// The name that the model calls it by.
     #[schema(example = "get_order_status")]
     name: String,
-    /// `calendar_availability`, `calendar_booking`, `calendar_cancel`, `knowledge`, `webhook` or `mcp`.
+    /// Its `kind` in the workspace file.
     #[schema(example = "webhook")]
     kind: &'static str,
     description: String,
