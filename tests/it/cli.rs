@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::support::binary::{Sandbox, ServerProcess};
-use crate::support::http::Answer;
+use crate::support::http::Response;
 use crate::support::wait::wait_for;
 
 /// The `curl` commands of the banner, with their continuation lines.
@@ -21,7 +21,7 @@ fn paste(sandbox: &Sandbox, line: &str) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text:?} of {line}"))
 }
 
-async fn balance(server: &ServerProcess, key: &str) -> Answer {
+async fn balance(server: &ServerProcess, key: &str) -> Response {
     server.http.get("/v1/balance").bearer(key).send().await
 }
 
@@ -35,7 +35,7 @@ async fn the_demo_banner_prints_requests_that_work_as_pasted() {
     let server = sandbox.start_server().await;
 
     assert!(server.banner.contains("the built-in demonstration answers"), "{}", server.banner);
-    assert!(server.banner.contains(&demo_key(&sandbox)), "the key is shown at the start that makes it");
+    assert!(server.banner.contains(&demo_key(&sandbox)), "the key is shown at the start that creates it");
     let [widget, platform] = &curls(&server.banner)[..] else { panic!("{}", server.banner) };
     let widget = paste(&sandbox, widget);
     let platform = paste(&sandbox, platform);
@@ -65,9 +65,9 @@ async fn a_data_folder_has_one_server_at_a_time() {
 
     assert_eq!(refused.status.code(), Some(1));
     assert!(refused.stderr.contains("another server is running on this data folder"), "{}", refused.stderr);
-    assert_eq!(ended.code(), Some(0), "SIGTERM is a clean end");
+    assert_eq!(ended.code(), Some(0), "SIGTERM is a clean exit");
     assert!(again.banner.contains("data/demo.key") && !again.banner.contains(&key), "{}", again.banner);
-    assert_eq!(balance(&again, &key).await.status, 200, "what was stored is still there");
+    assert_eq!(balance(&again, &key).await.status, 200, "the stored data is still there");
 }
 
 #[tokio::test]
@@ -137,7 +137,7 @@ async fn a_workspace_file_is_dry_run_and_applied_while_a_server_runs() {
     assert_eq!(copied.status.code(), Some(1));
     assert!(copied.stderr.contains("give it another id, or leave it out"), "{}", copied.stderr);
     assert!(tried.stdout.contains("this was a dry run"), "{}{}", tried.stdout, tried.stderr);
-    assert_eq!(no_key.status.code(), Some(1), "a dry run makes nothing");
+    assert_eq!(no_key.status.code(), Some(1), "a dry run creates nothing");
     assert!(applied.status.success(), "{}", applied.stderr);
     assert!(again.stdout.contains("no changes"), "{}", again.stdout);
     let created: Value = serde_json::from_str(&created.stdout).unwrap();
@@ -221,7 +221,7 @@ fn an_unknown_or_invalid_setting_fails_the_start_with_its_name() {
     std::fs::write(sandbox.path().join("rejoinder.toml"), "[turn]\nspeed = 1\n").unwrap();
     let ended = sandbox.run(&["serve"]);
     assert!(ended.stderr.contains("speed"), "{}", ended.stderr);
-    assert!(!sandbox.path().join("data").exists(), "nothing was begun");
+    assert!(!sandbox.path().join("data").exists(), "nothing was started");
 }
 
 #[test]
@@ -251,5 +251,5 @@ fn a_document_is_extracted_without_configuration_and_database() {
     assert_eq!(read("html", "<script>a</script>"), (Some(3), "has no text in it".to_owned()));
     assert_eq!(read("pdf", "%PDF-1.7 no more").0, Some(3));
     assert_eq!(read("doc", ""), (Some(2), String::new()));
-    assert!(!sandbox.path().join("data").exists(), "nothing was begun");
+    assert!(!sandbox.path().join("data").exists(), "nothing was started");
 }

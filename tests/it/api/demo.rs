@@ -7,7 +7,7 @@ use crate::support::db::both_backends;
 use crate::support::server::{Setup, TestServer, WIDGET};
 
 /// The reply and its only tool call.
-async fn say(server: &TestServer, text: &str) -> (String, Value) {
+async fn post_message(server: &TestServer, text: &str) -> (String, Value) {
     let answer = server.post_message(WIDGET, text).send().await;
     let body = answer.json();
     assert_eq!(answer.status, 200, "{text}: {body}");
@@ -24,39 +24,39 @@ both_backends!(
             .clock_at("2026-03-11T09:00:00Z");
         let server = setup.start(&db).await;
 
-        let (reply, call) = say(&server, "Hello").await;
+        let (reply, call) = post_message(&server, "Hello").await;
         assert!(reply.contains("look for free times") && reply.contains("our documents"), "{reply}");
         assert_eq!(call, Value::Null);
 
-        let (reply, call) = say(&server, "How much does it cost after the free trial?").await;
+        let (reply, call) = post_message(&server, "How much does it cost after the free trial?").await;
         assert_eq!(call["name"], "search_knowledge_base");
         assert_eq!(call["result"]["passages"][0]["source"], "Plans and prices");
         assert!(reply.starts_with("“Plans and prices” says:"), "{reply}");
 
-        let (reply, _) = say(&server, "How long does a demo take?").await;
+        let (reply, _) = post_message(&server, "How long does a demo take?").await;
         assert!(reply.contains("“What a demo shows” says:") && reply.contains("30 minutes"), "{reply}");
 
-        let (reply, call) = say(&server, "What times are free for a demo next week?").await;
+        let (reply, call) = post_message(&server, "What times are free for a demo next week?").await;
         assert_eq!(call["arguments"], json!({ "start_date": "2026-03-16", "end_date": "2026-03-20" }));
         assert!(reply.contains("Tuesday, 17 March: 09:00, 09:30, 10:00"), "{reply}");
 
-        let (reply, call) = say(&server, "Tuesday at 10:00 works for me").await;
+        let (reply, call) = post_message(&server, "Tuesday at 10:00 works for me").await;
         assert_eq!(call["name"], "book_appointment");
         assert!(reply.contains("Your appointment is booked for Tuesday, 17 March, at 10:00"), "{reply}");
         let booking = call["result"]["booking_id"].clone();
 
-        let (reply, call) = say(&server, "Is next Tuesday at 10:00 free?").await;
+        let (reply, call) = post_message(&server, "Is next Tuesday at 10:00 free?").await;
         assert_eq!(call["name"], "check_calendar_availability");
         assert!(reply.contains("Tuesday, 17 March: 09:00, 09:30, 10:30"), "{reply}");
 
-        let (reply, call) = say(&server, "Please cancel it").await;
+        let (reply, call) = post_message(&server, "Please cancel it").await;
         assert_eq!(
             (&call["name"], &call["arguments"]["booking_id"]),
             (&json!("cancel_appointment"), &booking)
         );
         assert!(reply.contains("Your appointment is cancelled."), "{reply}");
 
-        let (reply, call) = say(&server, "Do you sell submarines?").await;
+        let (reply, call) = post_message(&server, "Do you sell submarines?").await;
         assert_eq!(call["result"]["passages"], json!([]));
         assert!(reply.contains("nothing about that in our documents. Here is what I can do"), "{reply}");
 

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::support::db::both_backends;
 use crate::support::fake_model::Reply;
-use crate::support::http::Answer;
+use crate::support::http::Response;
 use crate::support::script::Gate;
 use crate::support::server::{TEST, TestServer, WIDGET};
 
@@ -19,7 +19,7 @@ async fn start_with_held_reply(db: &crate::support::db::TestDb) -> (TestServer, 
     (server, gate)
 }
 
-async fn patch(server: &TestServer, con: &str, body: &serde_json::Value) -> Answer {
+async fn patch(server: &TestServer, con: &str, body: &serde_json::Value) -> Response {
     let path = format!("/v1/conversations/{con}");
     server.request("PATCH", &path).bearer(&server.keys.full).json(body).send().await
 }
@@ -43,7 +43,7 @@ both_backends!(
         assert_eq!(server.balance().await, "10.00");
         let discarded = server.wait_for_events("reply.discarded", 1).await;
         assert_eq!(discarded[0]["data"]["reason"], "ai_disabled");
-        assert_eq!(server.messages(&con).await.len(), 3, "both messages are kept, and no reply");
+        assert_eq!(server.messages(&con).await.len(), 3, "both messages are stored, and no reply");
         assert_eq!(server.model.calls().all().len(), 1);
     }
 );
@@ -107,7 +107,7 @@ both_backends!(
             server.wait_for_events("reply.discarded", 1).await[0]["data"]["reason"],
             "conversation_ended"
         );
-        assert_eq!(server.row_counts().await, before, "a refused message leaves no trace");
+        assert_eq!(server.row_counts().await, before, "a refused message stores nothing");
     }
 );
 
@@ -119,7 +119,7 @@ both_backends!(
         let con = server.conversation_id(WIDGET).await;
 
         tokio::select! {
-            answer = server.post_message(WIDGET, "Hi").send() => panic!("the model is held: {answer:?}"),
+            answer = server.post_message(WIDGET, "Hi").send() => panic!("the model waits: {answer:?}"),
             _ = server.model.calls().wait_for_count(1) => {}
         }
         gate.open();

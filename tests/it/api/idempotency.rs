@@ -2,11 +2,11 @@
 
 use crate::support::db::both_backends;
 use crate::support::fake_model::Reply;
-use crate::support::http::Answer;
+use crate::support::http::Response;
 use crate::support::script::Gate;
 use crate::support::server::{Setup, TEST, TestServer, WIDGET};
 
-async fn tell(server: &TestServer, text: &str, key: &str) -> Answer {
+async fn post_message_with_key(server: &TestServer, text: &str, key: &str) -> Response {
     server.post_message(WIDGET, text).header("Idempotency-Key", key).send().await
 }
 
@@ -15,8 +15,8 @@ both_backends!(
         let server = TestServer::start(&db).await;
         server.model.script().queue([Reply::garbage()]);
 
-        let first = tell(&server, "Hi", "k").await;
-        let again = tell(&server, "Hi", "k").await;
+        let first = post_message_with_key(&server, "Hi", "k").await;
+        let again = post_message_with_key(&server, "Hi", "k").await;
 
         assert_eq!((first.status, again.status), (400, 400));
         assert_eq!(again.text(), first.text());
@@ -33,13 +33,20 @@ both_backends!(
         let gate = Gate::closed();
         server.model.script().queue([Reply::text("Once.").gated_by(&gate)]);
 
-        let ((first, second), other) =
-            tokio::join!(async { tokio::join!(tell(&server, "Hi", "k"), tell(&server, "Hi", "k")) }, async {
+        let ((first, second), other) = tokio::join!(
+            async {
+                tokio::join!(
+                    post_message_with_key(&server, "Hi", "k"),
+                    post_message_with_key(&server, "Hi", "k")
+                )
+            },
+            async {
                 server.model.calls().wait_for_count(1).await;
-                let other = tell(&server, "Something else", "k").await;
+                let other = post_message_with_key(&server, "Something else", "k").await;
                 gate.open();
                 other
-            });
+            }
+        );
 
         assert_eq!((first.status, second.status, other.status), (200, 200, 422));
         assert_eq!(first.header("rejoinder-turn"), second.header("rejoinder-turn"));
@@ -58,7 +65,10 @@ both_backends!(
             Setup::default().env("REJOINDER_WIDGET__DEADLINE", "500ms").system_clock().start(&db).await;
         server.model.script().respond_with(|_| Reply::text("Never.").gated_by(&Gate::closed()));
 
-        let (first, second) = tokio::join!(tell(&server, "Hi", "k"), tell(&server, "Hi", "k"));
+        let (first, second) = tokio::join!(
+            post_message_with_key(&server, "Hi", "k"),
+            post_message_with_key(&server, "Hi", "k")
+        );
 
         for answer in [first, second] {
             let expected = r#"{"status":false,"error":"Failed to process message: Connection timeout"}"#;
@@ -81,10 +91,10 @@ both_backends!(
     async fn a_key_is_scoped_to_its_conversation_and_a_refusal_stores_no_record(db: TestDb) {
         let server = TestServer::start(&db).await;
 
-        let widget = tell(&server, "Hi", "k").await;
+        let widget = post_message_with_key(&server, "Hi", "k").await;
         let test = server.post_message(TEST, "Hi").header("Idempotency-Key", "k").send().await;
         let refused = server.post_message_body(WIDGET, "{}").header("Idempotency-Key", "other").send().await;
-        let taken = tell(&server, "Hi", "other").await;
+        let taken = post_message_with_key(&server, "Hi", "other").await;
 
         assert_eq!((widget.status, test.status), (200, 200));
         assert_eq!(test.header("idempotent-replayed"), None);
@@ -97,12 +107,12 @@ both_backends!(
 both_backends!(
     async fn a_replay_outlives_the_end_of_its_conversation(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let first = tell(&server, "Hi", "k").await;
+        let first = post_message_with_key(&server, "Hi", "k").await;
         let con = server.conversation_id(WIDGET).await;
         let path = format!("/v1/conversations/{con}");
         server.request("PATCH", &path).bearer(&server.keys.full).raw_json(r#"{"ended": true}"#).send().await;
 
-        let again = tell(&server, "Hi", "k").await;
+        let again = post_message_with_key(&server, "Hi", "k").await;
 
         assert_eq!((again.status, again.text()), (200, first.text()));
     }

@@ -91,7 +91,7 @@ async fn assert_capped(server: &TestServer, request: Request) {
     let before = server.row_counts().await;
     let answer = request.send().await;
     assert_eq!(answer.status, 429, "{}", answer.text());
-    let wait = answer.header("retry-after").expect("it says when to come again");
+    let wait = answer.header("retry-after").expect("it has a Retry-After header");
     assert_eq!(answer.text(), format!(r#"{{"message":"Too Many Attempts.","retry_after":{wait}}}"#));
     assert_eq!(answer.header("rejoinder-error"), Some("limit_reached"));
     assert_eq!(server.row_counts().await, before);

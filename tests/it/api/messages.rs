@@ -6,7 +6,7 @@ use crate::support::db::both_backends;
 use crate::support::fake_model::Reply;
 use crate::support::script::Gate;
 use crate::support::seed;
-use crate::support::server::{GUARDED, Setup, TestServer, WIDGET};
+use crate::support::server::{RESTRICTED, Setup, TestServer, WIDGET};
 
 const HELLO: &str = r#"{"message": "I would like to schedule a demo for next week"}"#;
 
@@ -170,7 +170,7 @@ both_backends!(
 both_backends!(
     async fn an_origin_that_is_not_listed_is_refused(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let body = json!({ "assistant_id": GUARDED }).to_string();
+        let body = json!({ "assistant_id": RESTRICTED }).to_string();
         let created = server.request("POST", "/api/conversations").body(body.clone()).send().await.json();
         let uuid = created["conversation_id"].as_str().unwrap();
 

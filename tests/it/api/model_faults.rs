@@ -83,7 +83,7 @@ both_backends!(
         assert_eq!(limited.header("rejoinder-error"), Some("model_rate_limited"));
         let expected = r#"{"status":false,"error":"Failed to process message: Connection timeout"}"#;
         assert_eq!((paused.status, paused.text()), (400, expected));
-        assert_eq!(server.model.calls().all().len(), 1, "it was not asked again");
+        assert_eq!(server.model.calls().all().len(), 1, "it was not called again");
         assert_eq!(server.balance().await, "10.00");
     }
 );

@@ -36,7 +36,7 @@ both_backends!(
         );
         assert_eq!(server.balance().await, "0.00");
         let spent = "select count(*) from messages where sender_id = 'visitor'";
-        assert_eq!(server.query_number(spent).await, 3, "a refused message leaves no trace");
+        assert_eq!(server.query_number(spent).await, 3, "a refused message stores nothing");
     }
 );
 

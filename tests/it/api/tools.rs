@@ -8,17 +8,17 @@ use serde_json::{Value, json};
 use crate::support::db::both_backends;
 use crate::support::fake_model::{Reply, ToolCall};
 use crate::support::fake_tool::ToolReply;
-use crate::support::http::Answer;
+use crate::support::http::Response;
 use crate::support::server::{ASSISTANT, Setup, TestServer, WIDGET};
 
 /// The response to a message for which the model makes these calls, and then answers `Done.`
-async fn asked_for(server: &TestServer, calls: impl IntoIterator<Item = ToolCall>) -> Answer {
+async fn answer_with_calls(server: &TestServer, calls: impl IntoIterator<Item = ToolCall>) -> Response {
     server.model.script().queue([Reply::tool_calls(calls), Reply::text("Done.")]);
     server.post_message(WIDGET, "What times are free for a demo next week?").send().await
 }
 
 /// The result of a response's only call.
-fn only_result(answer: &Answer) -> Value {
+fn only_result(answer: &Response) -> Value {
     let body = answer.json();
     assert_eq!((answer.status, &body["message"]), (200, &json!("Done.")), "{body}");
     let calls = body["function_calls"].as_array().unwrap();
@@ -54,7 +54,7 @@ both_backends!(
         let server = TestServer::start(&db).await;
         server.tool.script().queue([ToolReply::json(&json!({ "status": "shipped" }))]);
 
-        asked_for(&server, [ToolCall::new("get_order_status", &json!({ "order_id": "A 7" }))]).await;
+        answer_with_calls(&server, [ToolCall::new("get_order_status", &json!({ "order_id": "A 7" }))]).await;
 
         let calls = server.model.calls().all();
         let [first, second] = [&calls[0].request, &calls[1].request];
@@ -91,7 +91,7 @@ both_backends!(
         let orders = ["first", "second", "third"];
         let calls = orders.map(|id| ToolCall::new("get_order_status", &json!({ "order_id": id })));
 
-        let answer = asked_for(&server, calls).await;
+        let answer = answer_with_calls(&server, calls).await;
 
         let body = answer.json();
         let called = body["function_calls"].as_array().unwrap();
@@ -132,7 +132,8 @@ both_backends!(
         server.tool.script().queue([ToolReply::json(&json!(["shipped", 2]))]);
 
         let answer =
-            asked_for(&server, [ToolCall::new("get_order_status", &json!({ "order_id": "7" }))]).await;
+            answer_with_calls(&server, [ToolCall::new("get_order_status", &json!({ "order_id": "7" }))])
+                .await;
 
         assert_eq!(only_result(&answer), json!({ "result": ["shipped", 2] }));
     }
@@ -157,7 +158,7 @@ both_backends!(
             ),
             (ToolCall::new("get_order_status", &json!({})), json!({}), "do not fit the tool's schema"),
         ] {
-            let answer = asked_for(&server, [call]).await;
+            let answer = answer_with_calls(&server, [call]).await;
             let result = only_result(&answer);
             assert!(result["error"].as_str().unwrap().contains(error), "{result}");
             assert_eq!(answer.json()["function_calls"][0]["arguments"], arguments);
@@ -179,7 +180,7 @@ both_backends!(
             (ToolReply::status(StatusCode::OK).after(Duration::from_secs(2)), "did not answer within 1 s"),
         ] {
             server.tool.script().queue([reply]);
-            let result = only_result(&asked_for(&server, [order()]).await);
+            let result = only_result(&answer_with_calls(&server, [order()]).await);
             assert!(result["error"].as_str().unwrap().contains(error), "{result}");
         }
     }
@@ -197,7 +198,7 @@ both_backends!(
         assert_eq!((endless.status, endless.text()), (400, expected));
         assert_eq!(endless.header("rejoinder-error"), Some("too_many_tool_calls"));
         assert_eq!(server.model.calls().all().len(), 3);
-        assert_eq!(server.tool.calls().all().len(), 2, "what the last round asks for can change nothing");
+        assert_eq!(server.tool.calls().all().len(), 2, "the calls of the last round change nothing");
         assert_eq!(server.balance().await, "10.00");
         assert_eq!(
             server.wait_for_events("reply.failed", 1).await[0]["data"]["reason"],
@@ -211,7 +212,7 @@ both_backends!(
         let server = Setup::default().env("REJOINDER_TURN__MAX_TOOL_CALLS", "2").start(&db).await;
         let calls = ["1", "2", "3"].map(|id| ToolCall::new("get_order_status", &json!({ "order_id": id })));
 
-        let refused = asked_for(&server, calls).await;
+        let refused = answer_with_calls(&server, calls).await;
 
         let expected = r#"{"status":false,"error":"Failed to process message: Too many tool calls"}"#;
         assert_eq!((refused.status, refused.text()), (400, expected));

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{at, book, cancel, look, on, result};
+use super::{book, cancel, check_availability, result, setup_at, setup_on};
 use crate::support::db::both_backends;
 use crate::support::fake_model::{Reply, ToolCall};
-use crate::support::radicale::{Between, Line, Radicale, calendar, event};
+use crate::support::radicale::{CalDavProxy, ProxyAction, Radicale, calendar, event};
 use crate::support::server::{TestServer, WIDGET};
 
 /// The results of calls that the model makes one after another in one turn.
@@ -23,8 +23,8 @@ async fn results(server: &TestServer, calls: impl IntoIterator<Item = ToolCall>)
 both_backends!(
     async fn one_turn_books_and_another_cancels(db: TestDb) {
         let radicale = Radicale::start().await;
-        let server = on(&radicale).start(&db).await;
-        let day = || look("2026-03-18", "2026-03-18");
+        let server = setup_on(&radicale).start(&db).await;
+        let day = || check_availability("2026-03-18", "2026-03-18");
 
         let tool_results = results(&server, [day(), book("2026-03-18T10:00"), day()]).await;
 
@@ -58,7 +58,7 @@ both_backends!(
 both_backends!(
     async fn a_busy_time_is_refused_with_free_times_and_nothing_is_written(db: TestDb) {
         let radicale = Radicale::start().await;
-        let server = on(&radicale).start(&db).await;
+        let server = setup_on(&radicale).start(&db).await;
         radicale.put("x.ics", &event("x", "DTSTART:20260318T093000Z\nDTEND:20260318T094500Z")).await;
 
         let refused = result(&server, WIDGET, book("2026-03-18T10:00")).await;
@@ -75,13 +75,13 @@ both_backends!(
 both_backends!(
     async fn a_moved_appointment_frees_its_time_and_is_cancelled_at_its_new_time(db: TestDb) {
         let radicale = Radicale::start().await;
-        let server = on(&radicale).start(&db).await;
+        let server = setup_on(&radicale).start(&db).await;
         let booked = result(&server, WIDGET, book("2026-03-18T10:00")).await;
         let name = radicale.of_calls().await.pop().unwrap();
         let uid = name.trim_end_matches(".ics");
 
         radicale.put(&name, &event(uid, "DTSTART:20260319T090000Z\nDTEND:20260319T100000Z")).await;
-        let free = result(&server, WIDGET, look("2026-03-18", "2026-03-19")).await;
+        let free = result(&server, WIDGET, check_availability("2026-03-18", "2026-03-19")).await;
         let other = server.create_conversation().await;
         let second = result(&server, &other, book("2026-03-18T10:00")).await;
         let foreign = result(&server, &other, cancel(&booked["booking_id"])).await;
@@ -92,19 +92,19 @@ both_backends!(
         assert_eq!(second["success"], true, "its old time is free: {second}");
         assert!(foreign["error"].as_str().unwrap().contains("was booked in this conversation"), "{foreign}");
         assert_eq!(cancelled, json!({ "success": true }));
-        assert_eq!(radicale.count().await, 1, "the second one stays");
+        assert_eq!(radicale.count().await, 1, "the second booking stays");
     }
 );
 
 both_backends!(
     async fn an_event_removed_on_the_server_is_free_and_cancelling_it_succeeds(db: TestDb) {
         let radicale = Radicale::start().await;
-        let server = on(&radicale).start(&db).await;
+        let server = setup_on(&radicale).start(&db).await;
         let booked = result(&server, WIDGET, book("2026-03-18T10:00")).await;
         let name = radicale.of_calls().await.pop().unwrap();
 
         radicale.send("DELETE", &name, &[], String::new()).await;
-        let free = result(&server, WIDGET, look("2026-03-18", "2026-03-18")).await;
+        let free = result(&server, WIDGET, check_availability("2026-03-18", "2026-03-18")).await;
         // An event of another program at this address is not our booking.
         radicale.send("PUT", &name, &[], calendar(&event("other", "DTSTART:20260318T090000Z"))).await;
         let cancelled = result(&server, WIDGET, cancel(&booked["booking_id"])).await;
@@ -117,7 +117,7 @@ both_backends!(
 both_backends!(
     async fn the_platform_api_shows_the_calendar_server_and_cancels_on_it(db: TestDb) {
         let radicale = Radicale::start().await;
-        let server = on(&radicale).start(&db).await;
+        let server = setup_on(&radicale).start(&db).await;
         let booked = result(&server, WIDGET, book("2026-03-18T10:00")).await;
         result(&server, WIDGET, book("2026-03-18T10:00")).await;
 
@@ -139,14 +139,14 @@ both_backends!(
 both_backends!(
     async fn a_read_only_server_makes_cancelling_fail(db: TestDb) {
         let radicale = Arc::new(Radicale::start().await);
-        let between = Between::start(&radicale).await;
-        let server = at(&between.url(), &between.host()).start(&db).await;
+        let proxy = CalDavProxy::start(&radicale).await;
+        let server = setup_at(&proxy.url(), &proxy.host()).start(&db).await;
         let booked = result(&server, WIDGET, book("2026-03-18T10:00")).await;
         let calendar = server.get("/v1/calendars").await.json()["data"]["items"][0]["id"].clone();
         let path = format!("/v1/calendars/{}/bookings", calendar.as_str().unwrap());
         let cancel = format!("{path}/{}/cancel", booked["booking_id"].as_str().unwrap());
 
-        between.script().queue([Line::Instead(StatusCode::FORBIDDEN, Bytes::new())]);
+        proxy.script().queue([ProxyAction::Respond(StatusCode::FORBIDDEN, Bytes::new())]);
         let refused = server.request("POST", &cancel).bearer(&server.keys.full).send().await;
 
         let text = "Nothing was cancelled: the calendar cannot be written at the moment.";

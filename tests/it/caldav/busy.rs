@@ -2,19 +2,19 @@
 
 use serde_json::{Value, json};
 
-use super::{look, on, result};
+use super::{check_availability, result, setup_on};
 use crate::support::db::both_backends;
 use crate::support::radicale::{Radicale, event};
 use crate::support::server::{TestServer, WIDGET};
 
 async fn free(server: &TestServer, first: &str, last: &str) -> Value {
-    result(server, WIDGET, look(first, last)).await["available_slots"].clone()
+    result(server, WIDGET, check_availability(first, last)).await["available_slots"].clone()
 }
 
 both_backends!(
     async fn busy_times_respect_days_zones_transparency_and_cancellation(db: TestDb) {
         let radicale = Radicale::start().await;
-        let server = on(&radicale).start(&db).await;
+        let server = setup_on(&radicale).start(&db).await;
         let before = free(&server, "2026-03-17", "2026-03-17").await;
         for (name, lines) in [
             ("utc", "DTSTART:20260317T080000Z\nDTEND:20260317T083000Z"),
@@ -37,7 +37,7 @@ both_backends!(
 both_backends!(
     async fn a_weekly_event_keeps_local_time_across_dst_with_exceptions(db: TestDb) {
         let radicale = Radicale::start().await;
-        let server = on(&radicale).start(&db).await;
+        let server = setup_on(&radicale).start(&db).await;
         let zone = "BEGIN:VTIMEZONE\nTZID:Europe/Berlin\nBEGIN:STANDARD\nDTSTART:19961027T030000\nRRULE:FREQ=YEARLY;BYDAY=-1SU;BYMONTH=10\n\
             TZOFFSETFROM:+0200\nTZOFFSETTO:+0100\nEND:STANDARD\nBEGIN:DAYLIGHT\nDTSTART:19810329T020000\n\
             RRULE:FREQ=YEARLY;BYDAY=-1SU;BYMONTH=3\nTZOFFSETFROM:+0100\nTZOFFSETTO:+0200\nEND:DAYLIGHT\nEND:VTIMEZONE";
@@ -70,7 +70,7 @@ both_backends!(
 both_backends!(
     async fn events_of_another_program_are_seen_at_once(db: TestDb) {
         let radicale = Radicale::start().await;
-        let server = on(&radicale).start(&db).await;
+        let server = setup_on(&radicale).start(&db).await;
         let all = free(&server, "2026-03-20", "2026-03-20").await;
 
         radicale.put("x.ics", &event("x", "DTSTART:20260320T080000Z\nDTEND:20260320T100000Z")).await;

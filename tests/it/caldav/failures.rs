@@ -6,9 +6,9 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{at, book, cancel, look, on, result, with_keys};
+use super::{book, cancel, check_availability, result, setup_at, setup_on, setup_with_keys};
 use crate::support::db::{TestDb, both_backends};
-use crate::support::radicale::{Between, Line, PASSWORD, Radicale, event};
+use crate::support::radicale::{CalDavProxy, PASSWORD, ProxyAction, Radicale, event};
 use crate::support::server::{Setup, WIDGET};
 use crate::support::store;
 
@@ -16,28 +16,28 @@ fn not_read() -> Value {
     json!({ "error": "The calendar cannot be read at the moment." })
 }
 
-async fn is_not_read(db: &TestDb, setup: Setup) {
+async fn assert_not_read(db: &TestDb, setup: Setup) {
     let server = setup.start(db).await;
-    assert_eq!(result(&server, WIDGET, look("2026-03-18", "2026-03-18")).await, not_read());
+    assert_eq!(result(&server, WIDGET, check_availability("2026-03-18", "2026-03-18")).await, not_read());
     assert_eq!(result(&server, WIDGET, book("2026-03-18T10:00")).await, not_read());
     assert_eq!(server.query_number("select count(*) from bookings").await, 0);
 }
 
 both_backends!(
-    async fn nobody_there(db: TestDb) {
-        is_not_read(&db, at("http://127.0.0.1:9/owner/work/", "127.0.0.1:9")).await;
+    async fn an_unreachable_server_is_an_error(db: TestDb) {
+        assert_not_read(&db, setup_at("http://127.0.0.1:9/owner/work/", "127.0.0.1:9")).await;
     }
 );
 
 both_backends!(
     async fn a_host_that_is_not_allowed_is_not_called(db: TestDb) {
         let radicale = Arc::new(Radicale::start().await);
-        let between = Between::start(&radicale).await;
-        let url = between.url().replace("127.0.0.1", "localhost");
+        let proxy = CalDavProxy::start(&radicale).await;
+        let url = proxy.url().replace("127.0.0.1", "localhost");
 
-        is_not_read(&db, with_keys(&url, "127.0.0.1", "username = \"owner\"")).await;
+        assert_not_read(&db, setup_with_keys(&url, "127.0.0.1", "username = \"owner\"")).await;
 
-        assert!(between.calls().all().is_empty());
+        assert!(proxy.calls().all().is_empty());
     }
 );
 
@@ -46,41 +46,41 @@ async fn wrong_or_missing_credentials_and_wrong_addresses_are_errors() {
     let radicale = Radicale::start().await;
     let home = radicale.url().replace("work/", "");
     for setup in [
-        with_keys(&radicale.url(), radicale.host(), "username = \"owner\""),
-        with_keys(
+        setup_with_keys(&radicale.url(), radicale.host(), "username = \"owner\""),
+        setup_with_keys(
             &radicale.url(),
             radicale.host(),
             "username = \"other\", password = { env = \"CALDAV_PASSWORD\" }",
         ),
-        at(&home, radicale.host()),
-        at(&format!("{home}nothing/"), radicale.host()),
+        setup_at(&home, radicale.host()),
+        setup_at(&format!("{home}nothing/"), radicale.host()),
     ] {
-        is_not_read(&store::sqlite().await, setup).await;
+        assert_not_read(&store::sqlite().await, setup).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn invalid_redirecting_refusing_and_endless_responses_are_errors() {
     let radicale = Arc::new(Radicale::start().await);
-    let between = Between::start(&radicale).await;
+    let proxy = CalDavProxy::start(&radicale).await;
     let db = store::sqlite().await;
-    let server = at(&between.url(), &between.host()).start(&db).await;
-    let day = || look("2026-03-18", "2026-03-18");
+    let server = setup_at(&proxy.url(), &proxy.host()).start(&db).await;
+    let day = || check_availability("2026-03-18", "2026-03-18");
     assert!(result(&server, WIDGET, day()).await["available_slots"].is_array());
 
     let page = Bytes::from_static(b"<html><body>Please sign in</body></html>");
     let cut = r#"<?xml version="1.0"?><multistatus xmlns="DAV:"><response><href>/x</href><status>HTTP/1.1 507 Full</status></response></multistatus>"#;
     for line in [
-        Line::Instead(StatusCode::MULTI_STATUS, Bytes::from_static(b"}{")),
-        Line::Instead(StatusCode::MULTI_STATUS, page.clone()),
-        Line::Instead(StatusCode::OK, page),
-        Line::Instead(StatusCode::MULTI_STATUS, cut.into()),
-        Line::Instead(StatusCode::MULTI_STATUS, vec![b' '; 5 * 1024 * 1024].into()),
-        Line::Instead(StatusCode::FOUND, Bytes::new()),
-        Line::Instead(StatusCode::UNAUTHORIZED, Bytes::new()),
-        Line::Instead(StatusCode::INTERNAL_SERVER_ERROR, PASSWORD.into()),
+        ProxyAction::Respond(StatusCode::MULTI_STATUS, Bytes::from_static(b"}{")),
+        ProxyAction::Respond(StatusCode::MULTI_STATUS, page.clone()),
+        ProxyAction::Respond(StatusCode::OK, page),
+        ProxyAction::Respond(StatusCode::MULTI_STATUS, cut.into()),
+        ProxyAction::Respond(StatusCode::MULTI_STATUS, vec![b' '; 5 * 1024 * 1024].into()),
+        ProxyAction::Respond(StatusCode::FOUND, Bytes::new()),
+        ProxyAction::Respond(StatusCode::UNAUTHORIZED, Bytes::new()),
+        ProxyAction::Respond(StatusCode::INTERNAL_SERVER_ERROR, PASSWORD.into()),
     ] {
-        between.script().queue([line]);
+        proxy.script().queue([line]);
         assert_eq!(result(&server, WIDGET, day()).await, not_read());
     }
 }
@@ -88,20 +88,20 @@ async fn invalid_redirecting_refusing_and_endless_responses_are_errors() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hanging_server_times_out() {
     let radicale = Arc::new(Radicale::start().await);
-    let between = Between::start(&radicale).await;
+    let proxy = CalDavProxy::start(&radicale).await;
     let db = store::sqlite().await;
-    let server = at(&between.url(), &between.host()).start(&db).await;
+    let server = setup_at(&proxy.url(), &proxy.host()).start(&db).await;
 
-    between.script().queue([Line::Nobody]);
+    proxy.script().queue([ProxyAction::Disconnect]);
 
-    assert_eq!(result(&server, WIDGET, look("2026-03-18", "2026-03-18")).await, not_read());
+    assert_eq!(result(&server, WIDGET, check_availability("2026-03-18", "2026-03-18")).await, not_read());
 }
 
 both_backends!(
     async fn unreadable_events_are_treated_as_busy(db: TestDb) {
         let radicale = Arc::new(Radicale::start().await);
-        let between = Between::start(&radicale).await;
-        let server = at(&between.url(), &between.host()).start(&db).await;
+        let proxy = CalDavProxy::start(&radicale).await;
+        let server = setup_at(&proxy.url(), &proxy.host()).start(&db).await;
         let resource = |name: &str, data: &str| {
             format!(
                 "<response><href>/{name}</href><propstat><prop><C:calendar-data>{data}</C:calendar-data></prop><status>HTTP/1.1 200 OK</status></propstat></response>"
@@ -115,18 +115,18 @@ both_backends!(
             let text = format!(
                 r#"<multistatus xmlns="DAV:" xmlns:C="urn:ietf:params:xml:ns:caldav">{all}</multistatus>"#
             );
-            Line::Instead(StatusCode::MULTI_STATUS, text.into())
+            ProxyAction::Respond(StatusCode::MULTI_STATUS, text.into())
         };
         let broken = event("broken", "DTSTART:yesterday\nDTEND:20260318T090000Z");
         let good = event("good", "DTSTART:20260318T090000Z\nDTEND:20260318T100000Z");
         let endless = event("endless", "DTSTART:20200101T000000Z\nDURATION:PT1S\nRRULE:FREQ=SECONDLY");
         let long = event("long", "DTSTART:20260318T090000Z\nDTEND:never");
         let deep = "BEGIN:A\nX;P=\"\nEND:A\n\":v\n".repeat(50_000);
-        let day = || look("2026-03-18", "2026-03-18");
+        let day = || check_availability("2026-03-18", "2026-03-18");
         result(&server, WIDGET, day()).await;
         let mut tool_results = Vec::new();
         for events in [&[&good, &endless], &[&good, &long], &[&good, &broken], &[&good, &deep]] {
-            between.script().queue([answer(&events.map(String::as_str))]);
+            proxy.script().queue([answer(&events.map(String::as_str))]);
             tool_results.push(result(&server, WIDGET, day()).await);
         }
 
@@ -141,19 +141,19 @@ both_backends!(
 both_backends!(
     async fn a_failed_write_leaves_no_booking_and_no_hold(db: TestDb) {
         let radicale = Arc::new(Radicale::start().await);
-        let between = Between::start(&radicale).await;
-        let server = at(&between.url(), &between.host()).start(&db).await;
+        let proxy = CalDavProxy::start(&radicale).await;
+        let server = setup_at(&proxy.url(), &proxy.host()).start(&db).await;
 
         for (put, events) in [
-            (Line::Instead(StatusCode::FORBIDDEN, Bytes::new()), 0),
-            (Line::Instead(StatusCode::INSUFFICIENT_STORAGE, Bytes::new()), 0),
+            (ProxyAction::Respond(StatusCode::FORBIDDEN, Bytes::new()), 0),
+            (ProxyAction::Respond(StatusCode::INSUFFICIENT_STORAGE, Bytes::new()), 0),
             // The event was written, although the response reports an error.
-            (Line::Lost(StatusCode::BAD_GATEWAY), 0),
+            (ProxyAction::ReplaceResponse(StatusCode::BAD_GATEWAY), 0),
         ] {
             let mut put = Some(put);
-            between.script().respond_with(move |method| match put.take_if(|_| *method == Method::PUT) {
+            proxy.script().respond_with(move |method| match put.take_if(|_| *method == Method::PUT) {
                 Some(line) => line,
-                None => Line::Through,
+                None => ProxyAction::Forward,
             });
             let tool_results = result(&server, WIDGET, book("2026-03-18T10:00")).await;
             let error = "The appointment was not booked: the calendar cannot be written at the moment.";
@@ -163,10 +163,10 @@ both_backends!(
         let booked = result(&server, WIDGET, book("2026-03-18T10:00")).await;
         assert_eq!(booked["success"], true, "the time is free again: {booked}");
 
-        let mut refusal = Some(Line::Instead(StatusCode::FORBIDDEN, Bytes::new()));
-        between.script().respond_with(move |method| match refusal.take_if(|_| *method == Method::DELETE) {
+        let mut refusal = Some(ProxyAction::Respond(StatusCode::FORBIDDEN, Bytes::new()));
+        proxy.script().respond_with(move |method| match refusal.take_if(|_| *method == Method::DELETE) {
             Some(line) => line,
-            None => Line::Through,
+            None => ProxyAction::Forward,
         });
         let tool_results = result(&server, WIDGET, cancel(&booked["booking_id"])).await;
         assert!(tool_results["error"].as_str().unwrap().contains("was not cancelled"), "{tool_results}");
@@ -179,7 +179,7 @@ both_backends!(
 both_backends!(
     async fn no_table_contains_a_plain_text_password(db: TestDb) {
         let radicale = Radicale::start().await;
-        let server = on(&radicale).start(&db).await;
+        let server = setup_on(&radicale).start(&db).await;
 
         for (table, column) in
             [("calendars", "rules"), ("assistant_versions", "compiled"), ("tools", "definition")]

@@ -19,11 +19,11 @@ const NOW: &str = "2026-03-15T14:22:11Z";
 const HOURS: &str = r#"hours = { mon = ["09:00-12:00"], tue = ["09:00-12:00"], wed = ["09:00-12:00"], thu = ["09:00-12:00"], fri = ["09:00-12:00"], sat = ["09:00-12:00"], sun = ["09:00-12:00"] }"#;
 
 /// A server whose calendar is on the CalDAV server at this address.
-fn at(url: &str, host: &str) -> Setup {
-    with_keys(url, host, &format!("username = \"{OWNER}\", password = {{ env = \"CALDAV_PASSWORD\" }}"))
+fn setup_at(url: &str, host: &str) -> Setup {
+    setup_with_keys(url, host, &format!("username = \"{OWNER}\", password = {{ env = \"CALDAV_PASSWORD\" }}"))
 }
 
-fn with_keys(url: &str, host: &str, keys: &str) -> Setup {
+fn setup_with_keys(url: &str, host: &str, keys: &str) -> Setup {
     let caldav = format!("caldav = {{ url = \"{url}\", {keys} }}");
     let host = format!("allow_hosts = [\"{host}\"]");
     Setup::default().clock_at(NOW).workspace(move |text| {
@@ -35,8 +35,8 @@ fn with_keys(url: &str, host: &str, keys: &str) -> Setup {
     })
 }
 
-fn on(radicale: &Radicale) -> Setup {
-    at(&radicale.url(), radicale.host())
+fn setup_on(radicale: &Radicale) -> Setup {
+    setup_at(&radicale.url(), radicale.host())
 }
 
 /// The result of a turn's only call.
@@ -48,7 +48,7 @@ async fn result(server: &TestServer, uuid: &str, call: ToolCall) -> Value {
     body["function_calls"][0]["result"].clone()
 }
 
-fn look(first: &str, last: &str) -> ToolCall {
+fn check_availability(first: &str, last: &str) -> ToolCall {
     ToolCall::new("check_calendar_availability", &json!({ "start_date": first, "end_date": last }))
 }
 

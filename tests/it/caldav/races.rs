@@ -6,10 +6,10 @@ use futures::future::join_all;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{at, book, on, result};
+use super::{book, result, setup_at, setup_on};
 use crate::support::db::{Backend, TestDb, both_backends};
 use crate::support::fake_model::Reply;
-use crate::support::radicale::{Between, Line, Radicale, event};
+use crate::support::radicale::{CalDavProxy, ProxyAction, Radicale, event};
 use crate::support::server::{TestServer, WIDGET};
 use crate::support::store;
 
@@ -42,7 +42,7 @@ async fn exactly_one_booking_succeeds(servers: &[&TestServer], radicale: &Radica
 both_backends!(
     async fn one_of_eight_conversations_gets_a_time(db: TestDb) {
         let radicale = Radicale::start().await;
-        let server = on(&radicale).start(&db).await;
+        let server = setup_on(&radicale).start(&db).await;
         book_once(&server);
 
         exactly_one_booking_succeeds(&[&server], &radicale).await;
@@ -53,24 +53,24 @@ both_backends!(
 async fn one_conversation_of_two_processes_gets_a_time() {
     let db = TestDb::copy_of(&store::STORE, Backend::Postgres).await;
     let radicale = Radicale::start().await;
-    let server = on(&radicale).start(&db).await;
-    let beside = server.start_peer(&db, on(&radicale)).await;
+    let server = setup_on(&radicale).start(&db).await;
+    let peer = server.start_peer(&db, setup_on(&radicale)).await;
     book_once(&server);
 
-    exactly_one_booking_succeeds(&[&server, &beside], &radicale).await;
+    exactly_one_booking_succeeds(&[&server, &peer], &radicale).await;
 }
 
 both_backends!(
     async fn losing_a_race_to_another_program_withdraws_the_booking(db: TestDb) {
         let radicale = Arc::new(Radicale::start().await);
-        let between = Between::start(&radicale).await;
-        let server = at(&between.url(), &between.host()).start(&db).await;
+        let proxy = CalDavProxy::start(&radicale).await;
+        let server = setup_at(&proxy.url(), &proxy.host()).start(&db).await;
         let other = event("other", "DTSTART:20260318T091500Z\nDTEND:20260318T093000Z");
-        between.script().respond_with(move |method| {
+        proxy.script().respond_with(move |method| {
             if *method == Method::PUT {
-                Line::After("other.ics".to_owned(), other.clone())
+                ProxyAction::WriteFirst("other.ics".to_owned(), other.clone())
             } else {
-                Line::Through
+                ProxyAction::Forward
             }
         });
 
@@ -82,7 +82,7 @@ both_backends!(
             "{refused}"
         );
         assert!(radicale.all().await.contains("UID:other"));
-        assert_eq!(radicale.count().await, 1, "ours is withdrawn");
+        assert_eq!(radicale.count().await, 1, "our booking is withdrawn");
         assert_eq!(server.query_number("select count(*) from bookings where cancelled_at is null").await, 0);
     }
 );

@@ -5,21 +5,25 @@ use std::sync::Arc;
 use http::Method;
 use serde_json::json;
 
-use super::{at, book, cancel, look, on, result};
+use super::{book, cancel, check_availability, result, setup_at, setup_on};
 use crate::support::db::both_backends;
 use crate::support::fake_model::Reply;
-use crate::support::radicale::{Between, Line, Radicale, event};
+use crate::support::radicale::{CalDavProxy, ProxyAction, Radicale, event};
 use crate::support::script::Gate;
 use crate::support::server::{Setup, TestServer, WIDGET};
 use crate::support::wait::wait_for;
 
 /// A CalDAV server that stores the next event and never responds to it.
-async fn held_at_put(between: &Between, setup: Setup, db: &crate::support::db::TestDb) -> TestServer {
+async fn server_that_waits_for_put(
+    proxy: &CalDavProxy,
+    setup: Setup,
+    db: &crate::support::db::TestDb,
+) -> TestServer {
     let server = setup.start(db).await;
     let mut gate = Some(Gate::closed());
-    between.script().respond_with(move |method| match gate.take_if(|_| *method == Method::PUT) {
-        Some(gate) => Line::Held(gate),
-        None => Line::Through,
+    proxy.script().respond_with(move |method| match gate.take_if(|_| *method == Method::PUT) {
+        Some(gate) => ProxyAction::HoldResponse(gate),
+        None => ProxyAction::Forward,
     });
     server
 }
@@ -27,9 +31,9 @@ async fn held_at_put(between: &Between, setup: Setup, db: &crate::support::db::T
 both_backends!(
     async fn a_takeover_finds_the_booking_that_was_already_written(db: TestDb) {
         let radicale = Arc::new(Radicale::start().await);
-        let between = Between::start(&radicale).await;
-        let setup = || at(&between.url(), &between.host()).env("REJOINDER_SHUTDOWN_GRACE", "100ms");
-        let server = held_at_put(&between, setup(), &db).await;
+        let proxy = CalDavProxy::start(&radicale).await;
+        let setup = || setup_at(&proxy.url(), &proxy.host()).env("REJOINDER_SHUTDOWN_GRACE", "100ms");
+        let server = server_that_waits_for_put(&proxy, setup(), &db).await;
         server.model.script().queue([Reply::tool_calls([book("2026-03-18T10:00")]), Reply::text("Booked.")]);
         let body = json!({ "sender_id": "u", "sender_type": "user", "text": "At ten, please" });
         let sent = server.enqueue(body.to_string()).send().await.json();
@@ -45,7 +49,7 @@ both_backends!(
         assert_eq!(radicale.count().await, 1);
         let confirmed = "select count(*) from bookings where held_by is null and cancelled_at is null";
         assert_eq!(server.query_number(confirmed).await, 1);
-        let puts = between.calls().all();
+        let puts = proxy.calls().all();
         assert_eq!(puts.iter().filter(|call| call.request.0 == Method::PUT).count(), 2);
     }
 );
@@ -53,18 +57,18 @@ both_backends!(
 both_backends!(
     async fn the_booking_of_a_discarded_turn_is_removed_at_the_next_read(db: TestDb) {
         let radicale = Arc::new(Radicale::start().await);
-        let between = Between::start(&radicale).await;
-        let server = held_at_put(&between, at(&between.url(), &between.host()), &db).await;
+        let proxy = CalDavProxy::start(&radicale).await;
+        let server = server_that_waits_for_put(&proxy, setup_at(&proxy.url(), &proxy.host()), &db).await;
         server.model.script().queue([Reply::tool_calls([book("2026-03-18T10:00")])]);
         let in_flight = tokio::spawn(server.post_message(WIDGET, "At ten, please").send());
         wait_for("the event", async || (radicale.count().await == 1).then_some(())).await;
         let other = server.create_conversation().await;
-        let taken = result(&server, &other, look("2026-03-18", "2026-03-18")).await;
+        let taken = result(&server, &other, check_availability("2026-03-18", "2026-03-18")).await;
 
         let path = format!("/api/automate/conversations/{WIDGET}/disable-ai");
         server.request("POST", &path).bearer(&server.keys.full).send().await;
         in_flight.await.unwrap();
-        let free = result(&server, &other, look("2026-03-18", "2026-03-18")).await;
+        let free = result(&server, &other, check_availability("2026-03-18", "2026-03-18")).await;
         let gone = radicale.count().await;
         let booked = result(&server, &other, book("2026-03-18T10:00")).await;
 
@@ -78,7 +82,7 @@ both_backends!(
 both_backends!(
     async fn an_event_written_after_its_cancellation_is_not_a_booking(db: TestDb) {
         let radicale = Radicale::start().await;
-        let server = on(&radicale).start(&db).await;
+        let server = setup_on(&radicale).start(&db).await;
         let booked = result(&server, WIDGET, book("2026-03-18T10:00")).await;
         let name = radicale.of_calls().await.pop().unwrap();
         assert_eq!(result(&server, WIDGET, cancel(&booked["booking_id"])).await["success"], true);
@@ -86,7 +90,7 @@ both_backends!(
         // A process that was frozen before it wrote the event wakes up.
         let lines = "DTSTART:20260318T090000Z\nDTEND:20260318T100000Z";
         radicale.put(&name, &event(name.trim_end_matches(".ics"), lines)).await;
-        let free = result(&server, WIDGET, look("2026-03-18", "2026-03-18")).await;
+        let free = result(&server, WIDGET, check_availability("2026-03-18", "2026-03-18")).await;
 
         assert_eq!(free["available_slots"].as_array().unwrap().len(), 3, "{free}");
         assert_eq!(radicale.count().await, 0);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::all_ended;
+use super::wait_for_all_deliveries;
 use crate::support::db::both_backends;
 use crate::support::fake_tool::ToolReply;
 use crate::support::receiver::{FakeReceiver, header, setup};
@@ -25,10 +25,10 @@ both_backends!(
         receiver.calls().wait_for_count(1).await;
 
         let server = server.restart(&db, setup()).await;
-        all_ended(&server).await;
+        wait_for_all_deliveries(&server).await;
 
         let arrived = receiver.received("/hook");
-        assert_eq!(arrived.len(), 3, "the one under way twice, the one behind it once");
+        assert_eq!(arrived.len(), 3, "the delivery in flight twice, the next one once");
         assert_eq!(header(&arrived[0], "webhook-id"), header(&arrived[1], "webhook-id"));
         assert_eq!(arrived[0].body, arrived[1].body);
         assert_eq!(server.query_number("select count(*) from attempts where number = 1").await, 2);
@@ -66,7 +66,7 @@ both_backends!(
         let receiver = FakeReceiver::start().await;
         receiver.create_endpoint(&server, &db, "/hook").await;
         server.store_message(None, "Hi").await;
-        all_ended(&server).await;
+        wait_for_all_deliveries(&server).await;
         let dead = seed::literal(&db, Uuid::new_v4());
         let under_way = format!("update deliveries set state = 'running', owner = {dead}, ended_at = null");
 
@@ -74,7 +74,7 @@ both_backends!(
         seed::execute(&db, &under_way).await;
         let server = server.restart(&db, setup()).await;
         receiver.calls().wait_for_count(4).await;
-        all_ended(&server).await;
+        wait_for_all_deliveries(&server).await;
 
         let ids: Vec<_> = receiver
             .received("/hook")
@@ -101,7 +101,7 @@ async fn processes_share_the_deliveries_and_never_send_one_twice() {
         async move { server.store_message(None, &number.to_string()).await }
     });
     futures::future::join_all(messages).await;
-    all_ended(&server).await;
+    wait_for_all_deliveries(&server).await;
 
     let arrived = receiver.received("/hook");
     let ids: HashSet<_> = arrived.iter().map(|request| header(request, "webhook-id").to_owned()).collect();

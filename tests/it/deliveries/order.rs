@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use http::header::RETRY_AFTER;
 
-use super::all_ended;
+use super::wait_for_all_deliveries;
 use crate::support::db::both_backends;
 use crate::support::fake_tool::{ToolReply, ToolRequest};
 use crate::support::receiver::{FakeReceiver, setup, texts};
@@ -35,7 +35,7 @@ both_backends!(
         wait_for("another conversation's event", other).await;
         assert!(!texts(&receiver.received("/hook")).contains(&"1".to_owned()));
         gate.open();
-        all_ended(&server).await;
+        wait_for_all_deliveries(&server).await;
 
         let mut arrived = texts(&receiver.received("/hook"));
         arrived.retain(|text| text != "Another conversation");
@@ -59,7 +59,7 @@ both_backends!(
         server.advance_clock(&db, Duration::from_secs(31)).await;
         receiver.calls().wait_for_count(2).await;
         server.advance_clock(&db, Duration::from_mins(1)).await;
-        all_ended(&server).await;
+        wait_for_all_deliveries(&server).await;
 
         assert_eq!(texts(&receiver.received("/hook")), ["0", "1", "0"]);
     }
@@ -86,7 +86,7 @@ both_backends!(
         server.store_message(None, "Another conversation").await;
         receiver.calls().wait_for_count(2).await;
         gate.open();
-        all_ended(&server).await;
+        wait_for_all_deliveries(&server).await;
 
         let mut arrived = texts(&receiver.received("/hook"));
         arrived.retain(|text| text != "Another conversation");
@@ -123,7 +123,7 @@ both_backends!(
         failing.calls().wait_for_count(3).await;
         assert_eq!(slow.calls().all().len(), 9);
         gate.open();
-        all_ended(&server).await;
+        wait_for_all_deliveries(&server).await;
     }
 );
 

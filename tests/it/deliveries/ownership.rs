@@ -15,7 +15,7 @@ use rejoinder::store::deliveries::attempts;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::all_ended;
+use super::wait_for_all_deliveries;
 use crate::support::db::both_backends;
 use crate::support::fake_tool::ToolReply;
 use crate::support::proxy::{LinkState, Proxy};
@@ -28,13 +28,13 @@ use crate::support::{seed, store};
 const FAILING: &str = "select count(*) from webhook_endpoints where failing_since is not null";
 
 /// The delivery of the last event to an endpoint.
-async fn last(server: &TestServer, endpoint: &TestEndpoint) -> DeliveryKey {
+async fn last_delivery(server: &TestServer, endpoint: &TestEndpoint) -> DeliveryKey {
     let cursor = server.query_number("select max(cursor) from deliveries").await;
     DeliveryKey { workspace: endpoint.account.workspace, endpoint: endpoint.id, cursor }
 }
 
 /// Records a failed attempt as the owner with this fence.
-async fn fail(server: &TestServer, key: DeliveryKey, fence: i64) {
+async fn record_failure(server: &TestServer, key: DeliveryKey, fence: i64) {
     let attempt = Attempt {
         started_at: Micros(0),
         finished_at: Micros(1),
@@ -62,17 +62,20 @@ both_backends!(
         let conversation = server.store_message(None, "Hi").await;
         receiver.calls().wait_for_count(1).await;
         gate.open();
-        all_ended(&server).await;
+        wait_for_all_deliveries(&server).await;
         receiver.script().queue([ToolReply::json(&json!({})).gated_by(&Gate::closed())]);
         server.store_message(Some(&conversation), "Under way").await;
-        let key = last(&server, &endpoint).await;
+        let key = last_delivery(&server, &endpoint).await;
         let running = "select count(*) from deliveries where state = 'running'";
-        wait_for("it to be claimed", async || (server.query_number(running).await == 1).then_some(())).await;
+        wait_for("the delivery to be claimed", async || {
+            (server.query_number(running).await == 1).then_some(())
+        })
+        .await;
         let fence = server.query_number("select fence from deliveries where state = 'running'").await;
 
-        fail(&server, key, fence - 1).await;
+        record_failure(&server, key, fence - 1).await;
         assert_eq!(server.query_number(FAILING).await, 0);
-        fail(&server, key, fence).await;
+        record_failure(&server, key, fence).await;
         assert_eq!(server.query_number(FAILING).await, 1);
         assert_eq!(server.query_number("select count(*) from attempts where outcome = 'refused'").await, 1);
     }
@@ -84,8 +87,8 @@ both_backends!(
         let receiver = FakeReceiver::start().await;
         let endpoint = receiver.create_endpoint(&server, &db, "/hook").await;
         server.store_message(None, "Hi").await;
-        all_ended(&server).await;
-        let key = last(&server, &endpoint).await;
+        wait_for_all_deliveries(&server).await;
+        let key = last_delivery(&server, &endpoint).await;
         let id = DeliveryId(Uuid::nil());
         let claimed = ClaimedDelivery { key, id, fence: 1, attempts: 0, attempts_before: 0, replay: false };
         let services = server.services();
@@ -121,12 +124,12 @@ async fn deliveries_taken_over_by_another_process_are_released() {
     let second = first.start_peer(&db, setup().system_clock()).await;
 
     proxy.set(LinkState::Frozen);
-    all_ended(&second).await;
+    wait_for_all_deliveries(&second).await;
     assert!(receiver.calls().all()[0].ended.is_none(), "the first still waits for its answer");
     proxy.set(LinkState::Up);
 
     let let_go = async || receiver.calls().all()[0].ended.map(|_| ());
-    wait_for("the first attempt to be given up", let_go).await;
+    wait_for("the first attempt to be abandoned", let_go).await;
     assert_eq!(first.query_number("select count(*) from attempts where outcome <> 'delivered'").await, 0);
     assert_eq!(first.query_number("select count(*) from attempts").await, 2);
     first.stop().await;

@@ -6,7 +6,7 @@ use http::{StatusCode, header};
 use rejoinder::domain::webhook_endpoint::{EndpointPatch, Switch};
 use rejoinder::service::webhook_endpoints;
 
-use super::all_ended;
+use super::wait_for_all_deliveries;
 use crate::support::db::{TestDb, both_backends};
 use crate::support::fake_tool::ToolReply;
 use crate::support::receiver::{self, FakeReceiver, setup};
@@ -87,7 +87,7 @@ both_backends!(
 
         server.store_message(Some(&conversation), "Hi").await;
 
-        all_ended(&server).await;
+        wait_for_all_deliveries(&server).await;
         assert_eq!(
             seed::query_texts(&db, "select outcome || ' ' || excerpt from attempts").await,
             ["delivered To be"]
@@ -112,7 +112,7 @@ both_backends!(
         receiver.calls().wait_for_count(2).await;
         assert_eq!(server.query_number(WAITS).await, 1);
         server.advance_clock(&db, Duration::from_secs(10)).await;
-        all_ended(&server).await;
+        wait_for_all_deliveries(&server).await;
 
         assert_eq!(
             server
@@ -138,14 +138,14 @@ both_backends!(
         );
         let came = receiver.calls().all().len();
 
-        server.store_message(Some(&conversation), "Nobody is told").await;
+        server.store_message(Some(&conversation), "No endpoint gets this").await;
         server.advance_clock(&db, Duration::from_secs(7)).await;
         let on = EndpointPatch { switch: Some(Switch::On), ..EndpointPatch::default() };
         assert_eq!(receiver.calls().all().len(), came);
         webhook_endpoints::update(server.services(), &endpoint.account, &endpoint.id.to_string(), on)
             .await
             .unwrap();
-        all_ended(&server).await;
+        wait_for_all_deliveries(&server).await;
 
         assert_eq!(server.query_number("select count(*) from deliveries where state = 'delivered'").await, 2);
     }
@@ -163,7 +163,7 @@ both_backends!(
         attempts(&server, &db, 3).await;
         server.advance_clock(&db, Duration::from_hours(2)).await;
         attempts(&server, &db, 5).await;
-        assert!(server.events("webhook_endpoint.disabled").await.is_empty(), "none is given up yet");
+        assert!(server.events("webhook_endpoint.disabled").await.is_empty(), "no delivery has failed yet");
 
         seed::execute(&db, "update deliveries set attempts = 9").await;
         server.advance_clock(&db, Duration::from_hours(24)).await;
@@ -185,7 +185,7 @@ both_backends!(
 
         server.advance_clock(&db, Duration::from_secs(31)).await;
 
-        all_ended(&server).await;
+        wait_for_all_deliveries(&server).await;
         assert_eq!(server.query_number(FAILED).await, 2);
     }
 );

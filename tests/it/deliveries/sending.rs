@@ -7,7 +7,7 @@ use http::StatusCode;
 use rejoinder::service::webhook_endpoints::{self, EndpointAndSecret};
 use secrecy::ExposeSecret as _;
 
-use super::all_ended;
+use super::wait_for_all_deliveries;
 use crate::support::db::both_backends;
 use crate::support::fake_tool::ToolReply;
 use crate::support::receiver::{FakeReceiver, header, is_signed, setup};
@@ -28,7 +28,7 @@ both_backends!(
             server.store_message(None, &format!("Message {number}")).await;
         }
         assert_eq!(server.post_message(WIDGET, "Hi").send().await.status, 200);
-        all_ended(&server).await;
+        wait_for_all_deliveries(&server).await;
 
         let stored = bodies(&server).await;
         let arrived = receiver.received("/hook");
@@ -37,7 +37,7 @@ both_backends!(
             .map(|request| (header(request, "webhook-id").to_owned(), request.body.clone()))
             .collect();
         assert_eq!(bodies.len(), stored.len() - usize::try_from(before).unwrap());
-        assert_eq!(arrived.len(), bodies.len(), "none came twice");
+        assert_eq!(arrived.len(), bodies.len(), "no event arrived twice");
         for request in &arrived {
             let id = header(request, "webhook-id");
             assert_eq!(request.json(), stored[id], "{id}");
@@ -67,9 +67,9 @@ both_backends!(
 
         server.store_message(None, "Hi").await;
         let failing = async || (server.query_number(FAILING).await == 1).then_some(());
-        wait_for("the failure to be known", failing).await;
+        wait_for("the failure to be recorded", failing).await;
         server.advance_clock(&db, Duration::from_secs(7)).await;
-        all_ended(&server).await;
+        wait_for_all_deliveries(&server).await;
 
         let arrived = receiver.received("/hook");
         let [failed, again, _behind] = arrived.as_slice() else { panic!("{arrived:?}") };
@@ -95,10 +95,10 @@ both_backends!(
         let EndpointAndSecret { secret: new, .. } = rotated.unwrap();
 
         let conversation = server.store_message(None, "In the overlap").await;
-        all_ended(&server).await;
+        wait_for_all_deliveries(&server).await;
         server.advance_clock(&db, Duration::from_secs(61)).await;
         server.store_message(Some(&conversation), "After it").await;
-        all_ended(&server).await;
+        wait_for_all_deliveries(&server).await;
 
         let arrived = receiver.received("/hook");
         let (last, first) = arrived.split_last().unwrap();

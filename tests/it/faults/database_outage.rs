@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::db::TestDb;
 use crate::support::fake_model::{ModelRequest, Reply};
-use crate::support::http::{Answer, Request};
+use crate::support::http::{Request, Response};
 use crate::support::proxy::{LinkState, Proxy};
 use crate::support::script::Gate;
 use crate::support::server::{Setup, TestServer, WIDGET};
@@ -42,7 +42,7 @@ async fn held_turn(server: &TestServer) -> (String, Gate) {
     (sent["data"]["conversation_id"].as_str().unwrap().to_owned(), gate)
 }
 
-async fn timed(request: Request) -> (Answer, Duration) {
+async fn timed(request: Request) -> (Response, Duration) {
     let began = Instant::now();
     (request.send().await, began.elapsed())
 }
@@ -80,7 +80,7 @@ async fn assert_refused(server: &TestServer, con: &str) {
     }
 }
 
-async fn texts_once(server: &TestServer, con: &str, last: &str) -> Vec<String> {
+async fn wait_for_texts(server: &TestServer, con: &str, last: &str) -> Vec<String> {
     wait_for(last, async || {
         let messages: Vec<Value> = server.messages(con).await;
         let texts: Vec<_> =
@@ -97,7 +97,7 @@ async fn fails_and_recovers(db: &TestDb, proxy: &Proxy, fault: LinkState) {
     let (con, gate) = held_turn(&server).await;
 
     proxy.set(fault);
-    wait_for("the server to be seen as not ready", async || (!is_ready(&server).await).then_some(())).await;
+    wait_for("the server to be not ready", async || (!is_ready(&server).await).then_some(())).await;
     assert_refused(&server, &con).await;
     gate.open();
     assert_refused(&server, &con).await;
@@ -106,8 +106,8 @@ async fn fails_and_recovers(db: &TestDb, proxy: &Proxy, fault: LinkState) {
     let back = Instant::now();
     wait_for("the server to be ready", async || is_ready(&server).await.then_some(())).await;
     assert!(back.elapsed() < PROMPT, "{:?}", back.elapsed());
-    let texts = texts_once(&server, &con, "re: held").await;
-    assert_eq!(texts, ["held", "re: held"], "what was refused is not there");
+    let texts = wait_for_texts(&server, &con, "re: held").await;
+    assert_eq!(texts, ["held", "re: held"], "the refused messages are not stored");
     let answer = server.post_message(WIDGET, "again").send().await;
     assert_eq!(answer.text(), r#"{"status":true,"message":"re: again","function_calls":[]}"#);
     assert_eq!(server.messages(&widget).await.len(), 3);
@@ -159,7 +159,7 @@ async fn a_locked_sqlite_file_is_reported_within_the_clients_timeout() {
         assert_eq!(answer.header("rejoinder-error"), Some("service_unavailable"), "nothing was stored");
     }
     assert_eq!(balance.0.status, 200, "readers do not wait for writers");
-    assert_eq!(texts_once(&server, &con, "re: held").await, ["held", "re: held"]);
+    assert_eq!(wait_for_texts(&server, &con, "re: held").await, ["held", "re: held"]);
     assert_eq!(server.post_message(WIDGET, "again").send().await.status, 200);
     server.stop().await;
     other.close().await;

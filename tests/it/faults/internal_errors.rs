@@ -7,7 +7,7 @@ use std::sync::{Mutex, OnceLock};
 use serde_json::json;
 
 use crate::support::db::both_backends;
-use crate::support::http::Answer;
+use crate::support::http::Response;
 use crate::support::seed;
 use crate::support::server::{TestServer, WIDGET};
 
@@ -49,7 +49,7 @@ impl Write for Log {
 }
 
 /// Asserts an internal error with one log line that contains the cause.
-fn assert_internal(log: Log, answer: &Answer, status: u16, body: &str, cause: &str) {
+fn assert_internal(log: Log, answer: &Response, status: u16, body: &str, cause: &str) {
     assert_eq!((answer.status, answer.text()), (status, body));
     assert_eq!(answer.header("rejoinder-error"), Some("internal_error"));
     assert_eq!(answer.header("retry-after"), None);

@@ -23,7 +23,7 @@ async fn send(server: &TestServer, text: &str) -> (String, String) {
 }
 
 /// Waits until a turn in this state has been postponed, and returns by how much, in microseconds since its admission.
-async fn delay_once(server: &TestServer, state: &str) -> i64 {
+async fn wait_for_delay(server: &TestServer, state: &str) -> i64 {
     let query = format!(
         "select coalesce(max(not_before - admitted_at), 0) from turns where state = '{state}' and not_before > admitted_at"
     );
@@ -39,7 +39,7 @@ both_backends!(
 
         send(&server, "Hi").await;
 
-        let delay = delay_once(&server, "running").await;
+        let delay = wait_for_delay(&server, "running").await;
         assert!((60 * SECOND..75 * SECOND).contains(&delay), "{delay}");
         assert_eq!(server.query_number("select max(attempts) from turns").await, 1);
     }
@@ -54,7 +54,7 @@ both_backends!(
 
         let (_, turn) = send(&server, "Hi again").await;
 
-        let delay = delay_once(&server, "queued").await;
+        let delay = wait_for_delay(&server, "queued").await;
         assert!((30 * SECOND..75 * SECOND).contains(&delay), "{delay}");
         let queued = "select attempts from turns where state = 'queued' and owner is null";
         assert_eq!(server.query_number(queued).await, 0);
@@ -83,7 +83,7 @@ both_backends!(
             assert_eq!(answer.text(), r#"{"status":true,"message":"From the backup.","function_calls":[]}"#);
         }
 
-        assert_eq!(server.model.calls().all().len(), 1, "it is left alone");
+        assert_eq!(server.model.calls().all().len(), 1, "the model is not called");
         let asked = backup.calls().all();
         assert_eq!((asked.len(), &asked[0].request.body["model"]), (2, &json!("spare")));
         assert_eq!(server.query_number("select max(attempts) from turns").await, 0);
@@ -138,7 +138,7 @@ both_backends!(
         let expected = r#"{"status":false,"error":"Failed to process message: Connection timeout"}"#;
         assert_eq!((late.status, late.text()), (400, expected));
         assert_eq!(next.status, 200);
-        assert_eq!(server.messages(&con).await.len(), 4, "the first message, two of ours, one reply");
+        assert_eq!(server.messages(&con).await.len(), 4, "the first message, two user messages, one reply");
         assert_eq!(server.balance().await, "9.99");
     }
 );

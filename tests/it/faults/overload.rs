@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::support::db::both_backends;
 use crate::support::fake_model::{ModelRequest, Reply};
-use crate::support::http::Answer;
+use crate::support::http::Response;
 use crate::support::script::Gate;
 use crate::support::server::{Setup, TEST, TestServer, WIDGET};
 use crate::support::store;
@@ -31,7 +31,7 @@ fn hold(server: &TestServer, text: &'static str) -> Gate {
     gate
 }
 
-fn assert_refused(answer: &Answer, status: u16) {
+fn assert_refused(answer: &Response, status: u16) {
     assert_eq!(answer.status, status, "{}", answer.text());
     assert_eq!(answer.header("rejoinder-error"), Some("overloaded"));
     assert!(answer.header("retry-after").is_some());
@@ -116,7 +116,7 @@ both_backends!(
         wait_for("two to run and three to wait", settled).await;
         assert_eq!(server.model.calls().all().len(), 2);
         let never_started = "select count(*) from turns where state = 'queued' and first_started_at is null";
-        assert_eq!(server.query_number(never_started).await, 3, "their time has not begun");
+        assert_eq!(server.query_number(never_started).await, 3, "they have not started");
 
         gate.open();
         server.wait_for_events("message.created", 10).await;
@@ -128,7 +128,7 @@ both_backends!(
 async fn burst(server: &TestServer, messages: usize) -> usize {
     let text = "x".repeat(2_000);
     let posts = stream::iter(0..messages).map(|_| server.enqueue(platform(&text)).send());
-    let refused = async |refused, answer: Answer| refused + usize::from(answer.status != 200);
+    let refused = async |refused, answer: Response| refused + usize::from(answer.status != 200);
     posts.buffer_unordered(256).fold(0, refused).await
 }
 

@@ -111,7 +111,7 @@ async fn a_passed_deadline_ends_the_task_in_another_process() {
     let expected = r#"{"status":false,"error":"Failed to process message: Connection timeout"}"#;
     assert_eq!((waited.status, waited.text()), (400, expected));
     let hung_up = async || first.model.calls().all()[1].ended;
-    wait_for("the other's call to be dropped", hung_up).await;
+    wait_for("the call of the other process to be dropped", hung_up).await;
     never.open();
     assert_eq!(first.balance().await, "10.00");
     assert_eq!(first.events("reply.failed").await.len(), 2);

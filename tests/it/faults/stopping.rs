@@ -87,7 +87,7 @@ async fn a_stop_answers_requests_for_unstarted_turns_within_the_grace_period() {
         running.await.unwrap()
     });
 
-    assert_eq!(answer.status, 200, "what runs may finish");
+    assert_eq!(answer.status, 200, "a running turn may finish");
     let refused = queued.await.unwrap();
     assert_eq!((refused.status, refused.header("rejoinder-error")), (400, Some("service_unavailable")));
 }

@@ -32,10 +32,10 @@ async fn run(url: &str, statements: &str) -> anyhow::Result<()> {
 }
 
 both_backends!(TEMPLATE => async fn each_test_has_its_own_migrated_database(db: TestDb) {
-    run(&db.url(), "insert into notes (id, body) values (1, 'mine')").await.expect("the template's table is there");
+    run(&db.url(), "insert into notes (id, body) values (1, 'mine')").await.expect("the template's table exists");
 
     let other = TestDb::copy_of(&TEMPLATE, db.backend()).await;
-    run(&other.url(), "insert into notes (id, body) values (1, 'yours')").await.expect("another's row is not here");
+    run(&other.url(), "insert into notes (id, body) values (1, 'yours')").await.expect("rows of another test are not visible");
     run(&db.url(), "insert into notes (id, body) values (1, 'again')").await.expect_err("one's own row is");
 });
 

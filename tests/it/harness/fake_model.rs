@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::fake_model::{FakeModel, ModelRequest, Reply, ToolCall};
-use crate::support::http::{Answer, Http, client};
+use crate::support::http::{Http, Response, client};
 use crate::support::script::Gate;
 use crate::support::wait::wait_for;
 
@@ -20,12 +20,12 @@ fn asking(text: &str, stream: bool) -> Value {
     })
 }
 
-async fn ask(model: &FakeModel, text: &str, stream: bool) -> Answer {
+async fn ask(model: &FakeModel, text: &str, stream: bool) -> Response {
     Http::new(model.base_url()).post("/chat/completions", &asking(text, stream)).send().await
 }
 
 /// The chunks of a stream; the last event must be `[DONE]`.
-fn chunks(answer: &Answer) -> Vec<Value> {
+fn chunks(answer: &Response) -> Vec<Value> {
     let mut events: Vec<_> = answer.text().split_terminator("\n\n").collect();
     assert_eq!(events.pop(), Some("data: [DONE]"));
     events.iter().map(|event| serde_json::from_str(event.strip_prefix("data: ").unwrap()).unwrap()).collect()
@@ -115,11 +115,11 @@ async fn a_cut_answer_closes_the_connection_after_its_first_half() {
     for stream in [false, true] {
         let mut response = client().post(&url).body(asking("Hi", stream).to_string()).send().await.unwrap();
         let first = response.chunk().await.unwrap();
-        assert!(first.is_some_and(|bytes| !bytes.is_empty()), "something came");
+        assert!(first.is_some_and(|bytes| !bytes.is_empty()), "a part arrived");
         let fault = loop {
             match response.chunk().await {
                 Ok(Some(_)) => {}
-                Ok(None) => panic!("the answer ended as if it were whole"),
+                Ok(None) => panic!("the answer ended like a complete one"),
                 Err(fault) => break fault,
             }
         };
@@ -136,7 +136,7 @@ async fn a_held_call_is_open_until_its_gate_opens() {
     let asked = async { tokio::join!(ask(&model, "one", false), ask(&model, "one", true)) };
     let watched = async {
         let calls = model.calls().wait_for_count(2).await;
-        assert!(calls.iter().all(|call| call.ended.is_none()), "they hang");
+        assert!(calls.iter().all(|call| call.ended.is_none()), "the calls hang");
         gate.open();
     };
     tokio::join!(asked, watched);
@@ -167,7 +167,7 @@ async fn a_caller_that_hangs_up_ends_its_call() {
     model.script().queue([Reply::text("never").gated_by(&Gate::closed())]);
 
     tokio::select! {
-        _ = ask(&model, "Hi", false) => panic!("it hangs"),
+        _ = ask(&model, "Hi", false) => panic!("the call hangs"),
         _ = model.calls().wait_for_count(1) => {}
     }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
-use crate::support::http::{Answer, Request};
+use crate::support::http::{Request, Response};
 use crate::support::server::{ASSISTANT, TestServer, WIDGET};
 
 /// Bodies that every route refuses.
@@ -36,7 +36,7 @@ fn bodies() -> Vec<Vec<u8>> {
 }
 
 /// Asserts a refusal by the widget API: its 422, or its ordinary envelope.
-fn assert_widget(answer: &Answer, what: &str) {
+fn assert_widget(answer: &Response, what: &str) {
     assert!((400..500).contains(&answer.status), "{what}: {} {}", answer.status, answer.text());
     assert_eq!(answer.header("content-type"), Some("application/json"), "{what}");
     let body = answer.json();
@@ -47,7 +47,7 @@ fn assert_widget(answer: &Answer, what: &str) {
 }
 
 /// Asserts a refusal in the envelope of the platform API.
-fn assert_platform(answer: &Answer, what: &str) {
+fn assert_platform(answer: &Response, what: &str) {
     assert!((400..500).contains(&answer.status), "{what}: {} {}", answer.status, answer.text());
     assert_eq!(answer.header("content-type"), Some("application/json"), "{what}");
     let body = answer.json();

@@ -30,7 +30,9 @@ impl Client {
     }
 
     async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        within("the server to read", self.0.write_all(bytes.as_ref())).await.expect("it goes on reading");
+        within("the server to read", self.0.write_all(bytes.as_ref()))
+            .await
+            .expect("the server continues to read");
     }
 
     /// Reads until the server closes its side. Panics if the connection is reset.
@@ -45,7 +47,7 @@ impl Client {
         let mut answer = String::new();
         let mut length = usize::MAX;
         while answer.len() < length {
-            let byte = within("an answer", self.0.read_u8()).await.expect("the answer is whole");
+            let byte = within("an answer", self.0.read_u8()).await.expect("the response is complete");
             answer.push(char::from(byte));
             if answer.ends_with("\r\n\r\n") && length == usize::MAX {
                 let (_, declared) = answer.split_once("content-length: ").expect("its length is declared");
@@ -207,7 +209,7 @@ async fn a_client_that_never_stops_sending_is_cut_off() {
             sent += chunk.len();
         }
     };
-    within("the connection to be cut", flood).await;
+    within("the connection to be closed", flood).await;
 
     // The server discards 64 MiB. The sockets' buffers hold the rest.
     let mib = sent / (1024 * 1024);
@@ -281,5 +283,5 @@ async fn over_http_2_a_client_may_send_its_body_to_the_end() {
     assert_eq!(answer.status(), 401);
     assert!(!answer.text().await.unwrap().is_empty());
     let all = async || (sent.load(Ordering::Relaxed) == 20).then_some(());
-    wait_for("all of the body to be taken", all).await;
+    wait_for("the whole body to be read", all).await;
 }

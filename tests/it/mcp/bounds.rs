@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::misbehaving_servers::{event_stream, listing, result, say_result, shaking_hands};
+use super::misbehaving_servers::{call_say, event_stream, result, script_server, script_server_with_list};
 use super::{offered, reapply, refresh, with_mcp};
 use crate::support::db::both_backends;
 use crate::support::fake_tool::{FakeTool, ToolReply, ToolRequest};
@@ -29,7 +29,7 @@ fn calls(fake: &FakeTool) -> usize {
 both_backends!(
     async fn an_error_with_a_wrong_id_is_reported_at_once(db: TestDb) {
         let fake = FakeTool::start().await;
-        shaking_hands(&fake, hi);
+        script_server(&fake, hi);
         let server = with_mcp(&fake.url("/mcp"), "timeout = \"20s\"").start(&db).await;
         let began = std::time::Instant::now();
 
@@ -38,8 +38,8 @@ both_backends!(
             let as_json = ToolReply::json(&body);
             let as_event = event_stream(format!("data: {body}\n\n"));
             for reply in [as_json, as_event] {
-                shaking_hands(&fake, move |_| reply.clone());
-                let answer = say_result(&server).await;
+                script_server(&fake, move |_| reply.clone());
+                let answer = call_say(&server).await;
                 let text = answer["error"].as_str().unwrap();
                 assert!(text.starts_with("The MCP server answered with an error: xxx"), "{text}");
                 assert!(text.len() < 1_100, "{}", text.len());
@@ -52,7 +52,7 @@ both_backends!(
 both_backends!(
     async fn a_session_refused_with_400_is_renewed_and_the_call_sent_once(db: TestDb) {
         let fake = FakeTool::start().await;
-        shaking_hands(&fake, hi);
+        script_server(&fake, hi);
         let server = with_mcp(&fake.url("/mcp"), "timeout = \"10s\"").start(&db).await;
 
         let unknown = || {
@@ -62,14 +62,14 @@ both_backends!(
                 .with_body(body.to_string())
         };
         let mut gone = true;
-        shaking_hands(&fake, move |request| if std::mem::take(&mut gone) { unknown() } else { hi(request) });
-        assert_eq!(say_result(&server).await, json!({ "result": "hi" }));
+        script_server(&fake, move |request| if std::mem::take(&mut gone) { unknown() } else { hi(request) });
+        assert_eq!(call_say(&server).await, json!({ "result": "hi" }));
         assert_eq!(calls(&fake), 2);
 
-        shaking_hands(&fake, move |_| unknown());
-        let answer = say_result(&server).await;
+        script_server(&fake, move |_| unknown());
+        let answer = call_say(&server).await;
         assert!(answer["error"].as_str().unwrap().contains("session"), "{answer}");
-        assert_eq!(calls(&fake), 4, "tried once more, and no more than that");
+        assert_eq!(calls(&fake), 4, "retried exactly once");
 
         let own = |request: &ToolRequest| {
             let body = error(&request.json()["id"], -32_602, "Wrong");
@@ -77,19 +77,19 @@ both_backends!(
                 .with_header(http::header::CONTENT_TYPE, "application/json")
                 .with_body(body.to_string())
         };
-        shaking_hands(&fake, own);
+        script_server(&fake, own);
         assert_eq!(
-            say_result(&server).await,
+            call_say(&server).await,
             json!({ "error": "The MCP server answered with an error: Wrong" })
         );
-        assert_eq!(calls(&fake), 5, "an answer to the call is not another's");
+        assert_eq!(calls(&fake), 5, "the error belongs to this call");
     }
 );
 
 both_backends!(
     async fn notifications_beside_an_answer_are_ignored_and_bounded(db: TestDb) {
         let fake = FakeTool::start().await;
-        shaking_hands(&fake, hi);
+        script_server(&fake, hi);
         let server = with_mcp(&fake.url("/mcp"), "timeout = \"10s\"").start(&db).await;
         let beside = [
             json!({ "jsonrpc": "2.0", "method": "notifications/message", "params": { "level": "info", "data": "x" } }),
@@ -100,13 +100,13 @@ both_backends!(
         let events = beside.iter().map(|event| format!("data: {event}\n\n")).collect::<Vec<_>>().concat();
 
         let first = events.clone();
-        shaking_hands(&fake, move |request| {
+        script_server(&fake, move |request| {
             let id = request.json()["id"].clone();
             let result = json!({ "content": [{ "type": "text", "text": "hi" }] });
             let answer = json!({ "jsonrpc": "2.0", "id": id, "result": result });
             event_stream(format!("{}: ping\n\ndata: {answer}\n\n", first.repeat(500)))
         });
-        assert_eq!(say_result(&server).await, json!({ "result": "hi" }));
+        assert_eq!(call_say(&server).await, json!({ "result": "hi" }));
         let answers = fake
             .calls()
             .all()
@@ -115,10 +115,10 @@ both_backends!(
                 call.request.method == http::Method::POST && call.request.json().get("method").is_none()
             })
             .count();
-        assert_eq!(answers, 0, "nothing that a server asks is answered");
+        assert_eq!(answers, 0, "no request of the server is answered");
 
-        shaking_hands(&fake, move |_| event_stream(events.repeat(5_000)));
-        let answer = say_result(&server).await;
+        script_server(&fake, move |_| event_stream(events.repeat(5_000)));
+        let answer = call_say(&server).await;
         assert!(answer["error"].as_str().unwrap().contains("the answer is too large"), "{answer}");
     }
 );
@@ -139,7 +139,7 @@ both_backends!(
                 page += 1;
                 result(request, &json!({ "tools": tools, "nextCursor": format!("{page}{cursor}") }))
             };
-            listing(&fake, list, hi);
+            script_server_with_list(&fake, list, hi);
             let refused = reapply(&server, &fake.url("/mcp"), "timeout = \"30s\"").await.unwrap_err();
             assert!(refused.to_string().contains(problem), "{problem}: {refused}");
         }
@@ -157,7 +157,7 @@ both_backends!(
                 json!({ "name": "say", "description": format!("Sends {token}"), "inputSchema": schema });
             result(request, &json!({ "tools": [odd, say] }))
         };
-        listing(&fake, list, hi);
+        script_server_with_list(&fake, list, hi);
         let token = "headers = { authorization = { env = \"TOKEN\" } }";
         let server = with_mcp(&fake.url("/mcp"), token).start(&db).await;
 
@@ -179,7 +179,7 @@ both_backends!(
 both_backends!(
     async fn a_server_that_refuses_loses_its_tool_list(db: TestDb) {
         let fake = FakeTool::start().await;
-        shaking_hands(&fake, hi);
+        script_server(&fake, hi);
         let server = with_mcp(&fake.url("/mcp"), "").start(&db).await;
 
         for (status, is_kept) in
@@ -193,7 +193,7 @@ both_backends!(
         let tried = refresh(&server).await;
         assert!(tried["message"].as_str().unwrap().ends_with("Please retry."), "{tried}");
         let none = |request: &ToolRequest| result(request, &json!({ "tools": [] }));
-        listing(&fake, none, hi);
+        script_server_with_list(&fake, none, hi);
         assert!(reapply(&server, &fake.url("/mcp"), "").await.is_err());
     }
 );
@@ -201,11 +201,11 @@ both_backends!(
 both_backends!(
     async fn test_calls_have_a_concurrency_limit(db: TestDb) {
         let fake = FakeTool::start().await;
-        shaking_hands(&fake, hi);
+        script_server(&fake, hi);
         let server = with_mcp(&fake.url("/mcp"), "timeout = \"30s\"").start(&db).await;
         let gate = Gate::closed();
         let reply_gate = gate.clone();
-        shaking_hands(&fake, move |request| hi(request).gated_by(&reply_gate));
+        script_server(&fake, move |request| hi(request).gated_by(&reply_gate));
 
         let body = json!({});
         let trying = futures::future::join_all((0..4).map(|_| test(&server, "crm", &body)));

@@ -63,7 +63,7 @@ both_backends!(
             assert!(refused.contains(problem), "{problem}: {refused}");
             assert!(!refused.contains("canary"), "{refused}");
         }
-        assert_eq!(offered(&server).await.len(), 5, "the assistant is as it was");
+        assert_eq!(offered(&server).await.len(), 5, "the assistant is unchanged");
         reapply(&server, &mcp.url(), token).await.unwrap();
     }
 );
@@ -102,7 +102,11 @@ both_backends!(
             "The MCP server of the tool 'crm' cannot be used: it cannot be listed: no connection. Please retry."
         );
         let _mcp = McpServer::start_with(&[("PORT", &port)]).await;
-        assert_eq!(reapply(&server, &url, "").await.unwrap().warnings.len(), 1, "of the odd name alone");
+        assert_eq!(
+            reapply(&server, &url, "").await.unwrap().warnings.len(),
+            1,
+            "only about the invalid name"
+        );
     }
 );
 

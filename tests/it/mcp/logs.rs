@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::json;
 
-use super::misbehaving_servers::{listing, result};
+use super::misbehaving_servers::{result, script_server_with_list};
 use crate::support::binary::Sandbox;
 use crate::support::fake_model::{FakeModel, Reply, ToolCall};
 use crate::support::fake_tool::{FakeTool, ToolReply, ToolRequest};
@@ -32,7 +32,7 @@ fn script(mcp: &FakeTool) {
             _ => ToolReply::status(StatusCode::BAD_GATEWAY).with_body(token(request)),
         }
     };
-    listing(mcp, list, call);
+    script_server_with_list(mcp, list, call);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -55,7 +55,7 @@ async fn no_secret_of_a_server_is_in_the_logs() {
         ])
         .await;
     let text = workspace(&tool);
-    let text = super::edited(
+    let text = super::with_mcp_tool(
         text.split("[[conversations]]").next().unwrap(),
         &mcp.url("/mcp"),
         "headers = { authorization = { env = \"TOKEN\" } }",

@@ -21,14 +21,14 @@ pub(super) fn result(request: &ToolRequest, result: &Value) -> ToolReply {
 }
 
 /// Scripts a server that lists one tool, `say`, and answers its calls with `call`.
-pub(super) fn shaking_hands(fake: &FakeTool, call: impl FnMut(&ToolRequest) -> ToolReply + Send + 'static) {
+pub(super) fn script_server(fake: &FakeTool, call: impl FnMut(&ToolRequest) -> ToolReply + Send + 'static) {
     let schema = json!({ "type": "object" });
     let tools = json!({ "tools": [{ "name": "say", "inputSchema": schema }] });
-    listing(fake, move |request| result(request, &tools), call);
+    script_server_with_list(fake, move |request| result(request, &tools), call);
 }
 
 /// Scripts a server that answers `tools/list` with `list`, and calls with `call`.
-pub(super) fn listing(
+pub(super) fn script_server_with_list(
     fake: &FakeTool,
     mut list: impl FnMut(&ToolRequest) -> ToolReply + Send + 'static,
     mut call: impl FnMut(&ToolRequest) -> ToolReply + Send + 'static,
@@ -54,7 +54,7 @@ pub(super) fn event_stream(body: impl Into<axum::body::Bytes>) -> ToolReply {
     ToolReply::status(StatusCode::OK).with_header(header::CONTENT_TYPE, "text/event-stream").with_body(body)
 }
 
-pub(super) async fn say_result(server: &TestServer) -> Value {
+pub(super) async fn call_say(server: &TestServer) -> Value {
     server
         .model
         .script()
@@ -112,7 +112,7 @@ both_backends!(
 both_backends!(
     async fn an_invalid_answer_is_reported_and_the_next_call_works(db: TestDb) {
         let fake = FakeTool::start().await;
-        shaking_hands(&fake, |_| ToolReply::status(StatusCode::OK));
+        script_server(&fake, |_| ToolReply::status(StatusCode::OK));
         let server = with_mcp(&fake.url("/mcp"), "timeout = \"5s\"").start(&db).await;
         let good = |request: &ToolRequest| {
             result(request, &json!({ "content": [{ "type": "text", "text": "hi" }] }))
@@ -126,18 +126,18 @@ both_backends!(
             (ToolReply::status(StatusCode::FORBIDDEN), "refused the call with status 403"),
             (ToolReply::status(StatusCode::FOUND), "redirect (status 302), which is not followed"),
         ] {
-            shaking_hands(&fake, move |_| reply.clone());
-            let answer = say_result(&server).await;
+            script_server(&fake, move |_| reply.clone());
+            let answer = call_say(&server).await;
             assert!(answer["error"].as_str().unwrap().contains(problem), "{problem}: {answer}");
-            shaking_hands(&fake, good);
-            assert_eq!(say_result(&server).await, json!({ "result": "hi" }), "after: {problem}");
+            script_server(&fake, good);
+            assert_eq!(call_say(&server).await, json!({ "result": "hi" }), "after: {problem}");
         }
-        shaking_hands(&fake, |request| {
+        script_server(&fake, |request| {
             let error = json!({ "code": -32000, "message": "Busy" });
             ToolReply::json(&json!({ "jsonrpc": "2.0", "id": request.json()["id"], "error": error }))
         });
         assert_eq!(
-            say_result(&server).await,
+            call_say(&server).await,
             json!({ "error": "The MCP server answered with an error: Busy" })
         );
     }
@@ -146,17 +146,17 @@ both_backends!(
 both_backends!(
     async fn an_expired_session_is_renewed_and_the_call_sent_once(db: TestDb) {
         let fake = FakeTool::start().await;
-        shaking_hands(&fake, |_| ToolReply::status(StatusCode::OK));
+        script_server(&fake, |_| ToolReply::status(StatusCode::OK));
         let server = with_mcp(&fake.url("/mcp"), "").start(&db).await;
         let mut gone = true;
-        shaking_hands(&fake, move |request| {
+        script_server(&fake, move |request| {
             if std::mem::take(&mut gone) {
                 return ToolReply::status(StatusCode::NOT_FOUND);
             }
             result(request, &json!({ "content": [{ "type": "text", "text": "hi" }] }))
         });
 
-        assert_eq!(say_result(&server).await, json!({ "result": "hi" }));
+        assert_eq!(call_say(&server).await, json!({ "result": "hi" }));
 
         let calls = fake.calls().all();
         let posts = calls.iter().filter(|call| call.request.method == http::Method::POST);
@@ -168,13 +168,13 @@ both_backends!(
 both_backends!(
     async fn a_host_that_is_no_longer_allowed_is_not_called(db: TestDb) {
         let fake = FakeTool::start().await;
-        shaking_hands(&fake, |request| result(request, &json!({ "content": [] })));
+        script_server(&fake, |request| result(request, &json!({ "content": [] })));
         let server = with_mcp(&fake.url("/mcp"), "").start(&db).await;
-        assert_eq!(say_result(&server).await, json!({ "result": "" }));
+        assert_eq!(call_say(&server).await, json!({ "result": "" }));
         seed::execute(&db, "update workspaces set allow_hosts = ''").await;
         let before = fake.calls().all().len();
 
-        let refused = say_result(&server).await;
+        let refused = call_say(&server).await;
 
         assert_eq!(
             refused,

@@ -17,11 +17,11 @@ use crate::support::workspaces;
 /// A server whose assistant also has the tools of an MCP server at `url`. `more` is added to the tool's configuration.
 fn with_mcp(url: &str, more: &str) -> Setup {
     let (url, more) = (url.to_owned(), more.to_owned());
-    Setup::default().workspace(move |text| edited(&text, &url, &more))
+    Setup::default().workspace(move |text| with_mcp_tool(&text, &url, &more))
 }
 
 /// Adds that tool to the text of the workspace file.
-fn edited(text: &str, url: &str, more: &str) -> String {
+fn with_mcp_tool(text: &str, url: &str, more: &str) -> String {
     let at = Url::parse(url).unwrap();
     let host = format!("{}:{}", at.host_str().unwrap(), at.port().unwrap_or(80));
     let balance = "balance = \"10.00\"";
@@ -33,7 +33,7 @@ fn edited(text: &str, url: &str, more: &str) -> String {
 
 /// Applies that workspace to the database of a running server.
 async fn reapply(server: &TestServer, url: &str, more: &str) -> Result<ApplyResult, ApplyError> {
-    let text = edited(&workspaces::workspace(&server.tool), url, more);
+    let text = with_mcp_tool(&workspaces::workspace(&server.tool), url, more);
     let clock = &server.services().clock;
     workspaces::try_apply(server.db(), clock.as_ref(), &server.tool, &text).await
 }

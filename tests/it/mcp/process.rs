@@ -47,8 +47,7 @@ impl McpServer {
                 }
             }
         });
-        let port =
-            tokio::time::timeout(START, port).await.expect("the server says where it listens").unwrap();
+        let port = tokio::time::timeout(START, port).await.expect("the server prints its address").unwrap();
         Self { process, port, lines }
     }
 

@@ -12,7 +12,7 @@ use crate::support::server::{TestServer, WIDGET};
 use crate::support::wait::wait_for;
 
 /// The result of a call in a widget response.
-async fn called(server: &TestServer, name: &str, arguments: &Value) -> Value {
+async fn call_tool(server: &TestServer, name: &str, arguments: &Value) -> Value {
     server.model.script().queue([Reply::tool_calls([ToolCall::new(name, arguments)]), Reply::text("Done.")]);
     let answer = server.post_message(WIDGET, "Please").send().await;
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -28,18 +28,18 @@ both_backends!(
         let mcp = McpServer::start().await;
         let server = with_mcp(&mcp.url(), "").start(&db).await;
 
-        let found = called(&server, "find_customer", &json!({ "name": "Ada" })).await;
-        let text = called(&server, "say", &json!({ "text": "hi" })).await;
-        let image = called(&server, "picture", &json!({})).await;
-        let failed = called(&server, "fail", &json!({})).await;
-        let steps = called(&server, "steps", &json!({})).await;
-        let wrong = called(&server, "say", &json!({ "text": 5 })).await;
+        let found = call_tool(&server, "find_customer", &json!({ "name": "Ada" })).await;
+        let text = call_tool(&server, "say", &json!({ "text": "hi" })).await;
+        let image = call_tool(&server, "picture", &json!({})).await;
+        let failed = call_tool(&server, "fail", &json!({})).await;
+        let steps = call_tool(&server, "steps", &json!({})).await;
+        let wrong = call_tool(&server, "say", &json!({ "text": 5 })).await;
 
         assert_eq!(found, json!({ "name": "Ada", "orders": 3 }), "structured content is shown as it is");
         assert_eq!(text, json!({ "result": "You said: hi" }));
         assert_eq!(image, json!({ "result": "Look:\n[an image, image/png, is not shown]" }));
         assert!(error(&failed).contains("no such customer"), "{failed}");
-        assert_eq!(steps, json!({ "result": "done" }), "what a tool tells before its result is passed over");
+        assert_eq!(steps, json!({ "result": "done" }), "notifications before the result are ignored");
         assert!(error(&wrong).contains("do not fit the tool's schema"), "{wrong}");
         let offered = &server.model.calls().all()[0].request.body["tools"][2]["function"];
         assert_eq!(offered["description"], "Finds a customer by name");
@@ -50,7 +50,7 @@ both_backends!(
         server.stop().await;
 
         let goodbyes = || mcp.requests().iter().filter(|line| line.starts_with("DELETE")).count();
-        wait_for("both to be closed", async || (goodbyes() == 2).then_some(())).await;
+        wait_for("both sessions to be closed", async || (goodbyes() == 2).then_some(())).await;
     }
 );
 
@@ -60,7 +60,7 @@ both_backends!(
         let server = with_mcp(&mcp.url(), "").start(&db).await;
 
         assert_eq!(
-            called(&server, "say", &json!({ "text": "hi" })).await,
+            call_tool(&server, "say", &json!({ "text": "hi" })).await,
             json!({ "result": "You said: hi" })
         );
     }
@@ -70,7 +70,7 @@ both_backends!(
     async fn a_slow_tool_times_out_and_delays_no_other(db: TestDb) {
         let mcp = McpServer::start().await;
         let server = with_mcp(&mcp.url(), "timeout = \"1s\"").start(&db).await;
-        called(&server, "say", &json!({ "text": "hi" })).await;
+        call_tool(&server, "say", &json!({ "text": "hi" })).await;
         let calls = [("slow", json!({ "seconds": 20 })), ("say", json!({ "text": "hi" }))];
         let calls = calls.map(|(name, arguments)| ToolCall::new(name, &arguments));
         server.model.script().queue([Reply::tool_calls(calls), Reply::text("Done.")]);
@@ -84,7 +84,7 @@ both_backends!(
         assert_eq!(calls[1]["result"], json!({ "result": "You said: hi" }));
         assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
         assert_eq!(
-            called(&server, "say", &json!({ "text": "on" })).await,
+            call_tool(&server, "say", &json!({ "text": "on" })).await,
             json!({ "result": "You said: on" })
         );
     }
@@ -95,9 +95,9 @@ both_backends!(
         let mcp = McpServer::start().await;
         let server = with_mcp(&mcp.url(), "").start(&db).await;
 
-        let long = called(&server, "huge", &json!({ "kib": 300 })).await;
-        let too_long = called(&server, "huge", &json!({ "kib": 1_100 })).await;
-        let after = called(&server, "say", &json!({ "text": "hi" })).await;
+        let long = call_tool(&server, "huge", &json!({ "kib": 300 })).await;
+        let too_long = call_tool(&server, "huge", &json!({ "kib": 1_100 })).await;
+        let after = call_tool(&server, "say", &json!({ "text": "hi" })).await;
 
         let text = long["result"].as_str().unwrap();
         assert!(text.len() < 256 * 1024 && text.ends_with("[cut here: the whole answer has 307200 bytes]"));
@@ -111,13 +111,13 @@ both_backends!(
         let mcp = McpServer::start().await;
         let (url, port) = (mcp.url(), mcp.port());
         let server = with_mcp(&url, "timeout = \"8s\"").start(&db).await;
-        assert_eq!(called(&server, "count", &json!({})).await, json!({ "result": "1" }));
-        assert_eq!(called(&server, "count", &json!({})).await, json!({ "result": "2" }));
+        assert_eq!(call_tool(&server, "count", &json!({})).await, json!({ "result": "1" }));
+        assert_eq!(call_tool(&server, "count", &json!({})).await, json!({ "result": "2" }));
 
         mcp.stop();
-        let gone = called(&server, "count", &json!({})).await;
+        let gone = call_tool(&server, "count", &json!({})).await;
         let mcp = McpServer::start_with(&[("PORT", &port)]).await;
-        let back = called(&server, "count", &json!({})).await;
+        let back = call_tool(&server, "count", &json!({})).await;
 
         assert_eq!(gone, json!({ "error": "No connection to the MCP server could be made." }));
         assert_eq!(back, json!({ "result": "1" }), "{:?}", mcp.requests());
@@ -129,12 +129,12 @@ both_backends!(
         let mcp = McpServer::start().await;
         let port = mcp.port();
         let server = with_mcp(&mcp.url(), "").start(&db).await;
-        assert_eq!(called(&server, "count", &json!({})).await, json!({ "result": "1" }));
+        assert_eq!(call_tool(&server, "count", &json!({})).await, json!({ "result": "1" }));
 
         mcp.stop();
         let _mcp = McpServer::start_with(&[("PORT", &port)]).await;
 
-        assert_eq!(called(&server, "count", &json!({})).await, json!({ "result": "1" }));
+        assert_eq!(call_tool(&server, "count", &json!({})).await, json!({ "result": "1" }));
     }
 );
 
@@ -171,7 +171,7 @@ both_backends!(
         let more = r#"headers = { authorization = { env = "TOKEN" }, x-plain = "plain" }"#;
         let server = with_mcp(&mcp.url(), more).start(&db).await;
 
-        let identity = called(&server, "whoami", &json!({})).await;
+        let identity = call_tool(&server, "whoami", &json!({})).await;
 
         let text = identity["result"].as_str().unwrap();
         assert!(text.contains("'authorization': '***'") && text.contains("'x-plain': 'plain'"), "{text}");

@@ -10,7 +10,7 @@ use crate::support::store;
 const QUESTION: &str = "What times are free for a demo next week?";
 
 /// Starts a server without any settings.
-async fn newcomer() -> (TestDb, TestServer) {
+async fn start_without_settings() -> (TestDb, TestServer) {
     let db = store::sqlite().await;
     let setup = Setup::default()
         .env("REJOINDER_MODEL__KIND", "offline")
@@ -22,7 +22,7 @@ async fn newcomer() -> (TestDb, TestServer) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_demo_page_answers_shows_the_call_and_survives_a_reload() {
-    let (_db, server) = newcomer().await;
+    let (_db, server) = start_without_settings().await;
     let browser = Browser::open().await;
 
     browser.visit(&server.url()).await;
@@ -42,7 +42,7 @@ async fn the_demo_page_answers_shows_the_call_and_survives_a_reload() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_reference_shows_every_operation_of_the_document() {
-    let (_db, server) = newcomer().await;
+    let (_db, server) = start_without_settings().await;
     let browser = Browser::open().await;
     let document = server.request("GET", "/openapi.json").send().await.json();
     let items = document["paths"].as_object().unwrap().values();
@@ -58,7 +58,7 @@ async fn the_reference_shows_every_operation_of_the_document() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_of_another_origin_talks_to_the_widget_api() {
-    let (_db, server) = newcomer().await;
+    let (_db, server) = start_without_settings().await;
     let page =
         axum::Router::new().route("/", axum::routing::get(async || axum::response::Html("<p>Shop</p>")));
     let page = crate::support::router_server::RouterServer::start(page).await;
@@ -77,7 +77,7 @@ async fn a_page_of_another_origin_talks_to_the_widget_api() {
     let answer = browser.evaluate(&script).await;
 
     assert_eq!((&answer[0], &answer[1]), (&200.into(), &true.into()), "{answer}");
-    assert!(answer[2].as_str().unwrap().starts_with("trn_"), "our headers can be read: {answer}");
+    assert!(answer[2].as_str().unwrap().starts_with("trn_"), "our headers are exposed: {answer}");
 }
 
 #[test]

@@ -52,7 +52,7 @@ impl ReceiverProcess {
         std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let mut running = Self { process, output, url: String::new() };
         let line = running.line().await;
-        let port = line.strip_prefix("listening on ").expect("it says where it listens");
+        let port = line.strip_prefix("listening on ").expect("the receiver prints its address");
         running.url = format!("http://127.0.0.1:{port}");
         running
     }
@@ -135,7 +135,7 @@ async fn the_javascript_receiver_accepts_only_signed_webhooks() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_rust_receiver_accepts_only_signed_webhooks() {
-    assert!(include_str!("rust.rs").ends_with(listing("rust")), "the page shows what is tested");
+    assert!(include_str!("rust.rs").ends_with(listing("rust")), "the page contains the tested receiver");
     let db = store::sqlite().await;
     let server = server(&db).await;
     let (events, mut received) = mpsc::channel(8);

@@ -136,7 +136,7 @@ both_backends!(
         let moved = write(&process, second, hold(&seeded, "call_3", SLOT, &[])).await;
         let cancelled = write(&process, first, cancel()).await;
 
-        assert!(too_soon.get("error").is_some(), "a hold is no booking: {too_soon}");
+        assert!(too_soon.get("error").is_some(), "a hold cannot be cancelled as a booking: {too_soon}");
         let mut confirmation = hold_result.clone();
         assert_eq!(confirmation.as_object_mut().unwrap().remove("held"), Some(Value::Bool(true)));
         assert_eq!(confirmed, [confirmation.clone(), confirmation]);
@@ -176,7 +176,7 @@ both_backends!(
         let late = read_holds(&process, &seeded).await;
         let free = write(&process, second, moved()).await;
 
-        assert_eq!(here, Holds::default(), "its server knows");
+        assert_eq!(here, Holds::default(), "the server decides");
         assert_eq!(there.busy, [("call_1".to_owned(), slot())]);
         assert_eq!(taken["error"], "2026-03-17 10:00 is already taken");
         assert!(
@@ -184,7 +184,7 @@ both_backends!(
             "{cancel_result}"
         );
         assert_eq!(cancelled["success"], true);
-        assert_eq!(late.stale, [("call_1".to_owned(), slot())], "an event that still comes is nobody's");
+        assert_eq!(late.stale, [("call_1".to_owned(), slot())], "a late event belongs to no booking");
         assert_eq!(free["success"], true, "{free}");
     }
 );

@@ -142,7 +142,7 @@ async fn an_unanswered_commit_is_not_repeated() {
             .iter()
             .any(|effect| matches!(effect, Effect::Cancelled(turn) if *turn == second.turn))
     );
-    assert!(!cutter.armed.load(Ordering::SeqCst), "each commit was cut");
+    assert!(!cutter.armed.load(Ordering::SeqCst), "each commit was interrupted");
     drop(effects);
     assert_eq!(process.slots.in_use(Api::Widget) + process.slots.in_use(Api::Platform), 0);
     assert_invariants(&db).await;
@@ -161,7 +161,8 @@ async fn an_end_waits_for_the_database_after_an_uncertain_commit() {
     cutter.armed.store(true, Ordering::SeqCst);
     let refused = process.writer.admit(admission(&conversation, Api::Widget));
     let disconnect = async {
-        wait_for("the cut", async || (!cutter.armed.load(Ordering::SeqCst)).then_some(())).await;
+        wait_for("the interrupted commit", async || (!cutter.armed.load(Ordering::SeqCst)).then_some(()))
+            .await;
         cutter.refusing.store(true, Ordering::SeqCst);
     };
     let (refused, ()) = tokio::join!(refused, disconnect);
@@ -184,7 +185,7 @@ async fn an_end_waits_for_the_database_after_an_uncertain_commit() {
     );
     // Its client was told that the outcome is unknown, so the turn must not run later.
     if refused.is_err() {
-        wait_for("the third's end", async || {
+        wait_for("the end of the third turn", async || {
             (seed::query_number(&db, "select count(*) from turns where state = 'failed'").await == 1)
                 .then_some(())
         })

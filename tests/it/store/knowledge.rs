@@ -199,7 +199,7 @@ both_backends!(
         for query in ["NOT apple", "\"apple", "apple*", "-apple", "pear & zebra", "zebra pear", "fig)"] {
             assert_eq!(found(&store, &base, query).await, ["fruit"], "{query}");
         }
-        assert_eq!(found(&store, &base, "appl").await, ["fruit"], "a stem is found by itself");
+        assert_eq!(found(&store, &base, "appl").await, ["fruit"], "a stem finds itself");
         assert_eq!(found(&store, &base, "app*").await, [""; 0], "a star is no operator");
     }
 );
@@ -246,7 +246,7 @@ both_backends!(
         assert_eq!(hits.len(), 1);
         assert_eq!(hits[0].passage.document, own.id);
         let read = async |conn: Conn<'_>| knowledge_bases::find(conn, stranger.workspace, base.id).await;
-        assert_eq!(store.read(read).await.unwrap(), None, "another workspace has no such base");
+        assert_eq!(store.read(read).await.unwrap(), None, "the base belongs to another workspace");
         let foreign = KnowledgeBase { workspace: stranger.workspace, ..now(&store, &base).await };
         assert_eq!(find(&store, &foreign, "apple").await, []);
     }
@@ -387,7 +387,7 @@ both_backends!(
             rounds += 1;
         }
 
-        assert_eq!(rounds, 4, "two documents, and the words in two portions");
+        assert_eq!(rounds, 4, "two documents, and the words in two batches");
         let read = async |conn: Conn<'_>| knowledge_bases::find(conn, base.workspace, base.id).await;
         assert_eq!(store.read(read).await.unwrap(), None);
         for table in ["passages", "documents", "terms"] {

@@ -223,7 +223,11 @@ both_backends!(
 
         assert_eq!(claimed(Vec::new(), 9).await, ["busy", "idle"]);
         assert_eq!(claimed(vec![(busy.workspace, 2)], 9).await, ["busy", "busy", "idle"]);
-        assert_eq!(claimed(vec![(busy.workspace, 0)], 1).await, ["idle"], "a backlog hides no other's");
+        assert_eq!(
+            claimed(vec![(busy.workspace, 0)], 1).await,
+            ["idle"],
+            "a backlog does not hide another workspace's turns"
+        );
     }
 );
 
@@ -264,7 +268,7 @@ async fn two_processes_never_run_two_turns_of_a_conversation() {
             }
         }
         if ended == 0 {
-            assert!(round > 1, "something ran");
+            assert!(round > 1, "turns ran");
             break;
         }
     }

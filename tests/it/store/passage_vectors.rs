@@ -202,11 +202,11 @@ both_backends!(
             tokio::join!(claim(&store, found, "m", &clock), claim(&store, found, "m", &clock));
         assert!(first ^ second, "{first} {second}");
         assert_eq!(work(&store, "m", &clock).await, []);
-        assert_eq!(work(&store, "another", &clock).await.len(), 1, "a claim is of one model");
+        assert_eq!(work(&store, "another", &clock).await.len(), 1, "a claim covers one model");
 
         clock.advance(LASTING);
         set_store_clock(&db, &clock).await;
-        assert_eq!(work(&store, "m", &clock).await, [found], "its claimer was lost");
+        assert_eq!(work(&store, "m", &clock).await, [found], "the claim has expired");
         assert!(claim(&store, found, "m", &clock).await);
         release(&store, found, "m", false, &clock).await;
         assert_eq!(work(&store, "m", &clock).await, [found]);
@@ -288,7 +288,7 @@ both_backends!(
         assert_eq!(pass(LASTING / 2).await, 0);
         let renew = async |conn: Conn<'_>| embedding_jobs::renew(conn, found, "m", LASTING, &clock).await;
         store.write(renew).await.unwrap();
-        assert_eq!(pass(LASTING / 2).await, 0, "it was kept");
+        assert_eq!(pass(LASTING / 2).await, 0, "the vector was kept");
 
         let pauses = [Duration::from_secs(1), Duration::from_secs(9)];
         for (waits, later) in [(0, 1), (8, 1), (8, 1)] {
@@ -370,7 +370,7 @@ both_backends!(
         set_store_clock(&db, &clock).await;
         note_use(&store, "old", &clock).await;
         note_use(&store, "new", &clock).await;
-        assert!(!remove().await, "both are in use, for however long");
+        assert!(!remove().await, "both models are in use");
 
         clock.advance(unused_for);
         set_store_clock(&db, &clock).await;
@@ -378,7 +378,7 @@ both_backends!(
         assert!(remove().await);
         assert_eq!(found(&store, &base, "old", &[1.0, 0.0]).await.len(), 1, "one document at a time");
         assert!(remove().await);
-        assert!(remove().await, "and the model");
+        assert!(remove().await, "then the model");
         assert!(!remove().await);
 
         assert_eq!(found(&store, &base, "old", &[1.0, 0.0]).await, [0_i64; 0]);

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::fake_model::{Reply, ToolCall};
-use super::http::Answer;
+use super::http::Response;
 use super::server::{TestServer, WIDGET};
 
 impl TestServer {
@@ -38,7 +38,7 @@ impl TestServer {
     }
 
     /// Sends a request of the platform API with the workspace's key and no body.
-    pub async fn send_request(&self, method: &str, path: &str) -> Answer {
+    pub async fn send_request(&self, method: &str, path: &str) -> Response {
         self.request(method, path).bearer(&self.keys.full).send().await
     }
 

@@ -82,7 +82,7 @@ impl<R: Clone> Calls<R> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Call<R>>> {
-        self.entries.lock().expect("no call panics while it writes the book")
+        self.entries.lock().expect("no thread panicked with the lock")
     }
 }
 

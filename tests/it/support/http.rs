@@ -91,22 +91,22 @@ impl Request {
     }
 
     /// Sends the request. Panics without a response; every status is a response.
-    pub async fn send(self) -> Answer {
+    pub async fn send(self) -> Response {
         let response = within("an answer", self.0.send()).await.expect("the server answers");
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = within("an answer's body", response.bytes()).await.expect("the body is whole");
-        Answer { status, headers, body }
+        let body = within("an answer's body", response.bytes()).await.expect("the body is complete");
+        Response { status, headers, body }
     }
 }
 
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Bytes,
 }
 
-impl Answer {
+impl Response {
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|fault| panic!("{fault} in {:?}", self.text()))
     }

@@ -1,7 +1,7 @@
 //! Handmade PDF files.
 
 /// A file with these objects, numbered from 1. The first is the catalogue.
-pub fn of_objects(objects: &[Vec<u8>]) -> Vec<u8> {
+pub fn file_of_objects(objects: &[Vec<u8>]) -> Vec<u8> {
     let mut file = b"%PDF-1.4\n".to_vec();
     let mut positions = Vec::new();
     for (number, object) in (1..).zip(objects) {
@@ -29,7 +29,7 @@ pub fn stream(entries: &str, content: &[u8]) -> Vec<u8> {
 }
 
 /// A file with one page: the entries of the page, its content, and further objects from number 5.
-pub fn of_page(page: &str, content: Vec<u8>, more: &[Vec<u8>]) -> Vec<u8> {
+pub fn file_of_page(page: &str, content: Vec<u8>, more: &[Vec<u8>]) -> Vec<u8> {
     let mut objects = vec![
         b"<</Type/Catalog/Pages 2 0 R>>".to_vec(),
         b"<</Type/Pages/Kids[3 0 R]/Count 1>>".to_vec(),
@@ -37,16 +37,16 @@ pub fn of_page(page: &str, content: Vec<u8>, more: &[Vec<u8>]) -> Vec<u8> {
         content,
     ];
     objects.extend_from_slice(more);
-    of_objects(&objects)
+    file_of_objects(&objects)
 }
 
 /// The entries of a valid page.
 pub const PAGE: &str = "/Parent 2 0 R/MediaBox[0 0 612 792]";
 
 /// A file with one page that contains this text.
-pub fn of_text(text: &str) -> Vec<u8> {
+pub fn file_of_text(text: &str) -> Vec<u8> {
     let page = format!("{PAGE}/Resources<</Font<</F1 5 0 R>>>>");
     let content = stream("", format!("BT /F1 24 Tf 72 700 Td ({text}) Tj ET").as_bytes());
     let font = b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica/Encoding/WinAnsiEncoding>>".to_vec();
-    of_page(&page, content, &[font])
+    file_of_page(&page, content, &[font])
 }

@@ -150,21 +150,21 @@ pub fn event(uid: &str, lines: &str) -> String {
 
 /// The handling of a request by the proxy.
 #[derive(Clone)]
-pub enum Line {
-    Through,
+pub enum ProxyAction {
+    Forward,
     /// Another program writes this event, under a name, before the request is forwarded.
-    After(String, String),
+    WriteFirst(String, String),
     /// The request is forwarded, and the response is held back.
-    Held(Gate),
+    HoldResponse(Gate),
     /// The request is not forwarded, and gets this response.
-    Instead(StatusCode, Bytes),
+    Respond(StatusCode, Bytes),
     /// The request is forwarded, and the response replaced by this status.
-    Lost(StatusCode),
-    Nobody,
+    ReplaceResponse(StatusCode),
+    Disconnect,
 }
 
 /// A proxy in front of the server. A script decides about each request by its method.
-pub struct Between {
+pub struct CalDavProxy {
     server: RouterServer,
     inner: Arc<Inner>,
 }
@@ -172,12 +172,12 @@ pub struct Between {
 struct Inner {
     radicale: Arc<Radicale>,
     calls: Calls<(Method, String)>,
-    script: Script<Method, Line>,
+    script: Script<Method, ProxyAction>,
 }
 
-impl Between {
+impl CalDavProxy {
     pub async fn start(radicale: &Arc<Radicale>) -> Self {
-        let (radicale, script) = (Arc::clone(radicale), Script::new(|_: &Method| Line::Through));
+        let (radicale, script) = (Arc::clone(radicale), Script::new(|_: &Method| ProxyAction::Forward));
         let inner = Arc::new(Inner { radicale, calls: Calls::new(), script });
         let router = Router::new().fallback(pass).with_state(Arc::clone(&inner));
         Self { server: RouterServer::start(router).await, inner }
@@ -191,7 +191,7 @@ impl Between {
         format!("{}/{OWNER}/work/", self.server.url())
     }
 
-    pub fn script(&self) -> &Script<Method, Line> {
+    pub fn script(&self) -> &Script<Method, ProxyAction> {
         &self.inner.script
     }
 
@@ -206,13 +206,13 @@ async fn pass(State(inner): State<Arc<Inner>>, request: Request) -> Response {
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
     let open = inner.calls.begin((parts.method.clone(), parts.uri.path().to_owned()));
     let line = inner.script.next(&parts.method);
-    if let Line::After(name, event) = &line {
+    if let ProxyAction::WriteFirst(name, event) = &line {
         inner.radicale.put(name, event).await;
     }
-    if let Line::Instead(status, body) = line {
+    if let ProxyAction::Respond(status, body) = line {
         return answer(status, HeaderMap::new(), body);
     }
-    if matches!(line, Line::Nobody) {
+    if matches!(line, ProxyAction::Disconnect) {
         std::future::pending::<()>().await;
     }
     let url = format!("http://{}{}", inner.radicale.host(), parts.uri.path());
@@ -225,8 +225,8 @@ async fn pass(State(inner): State<Arc<Inner>>, request: Request) -> Response {
     let body = sent.bytes().await.expect("a body");
     drop(open);
     match line {
-        Line::Held(gate) => gate.wait_until_open().await,
-        Line::Lost(status) => return answer(status, HeaderMap::new(), Bytes::new()),
+        ProxyAction::HoldResponse(gate) => gate.wait_until_open().await,
+        ProxyAction::ReplaceResponse(status) => return answer(status, HeaderMap::new(), Bytes::new()),
         _ => {}
     }
     answer(status, headers, body)

@@ -19,19 +19,19 @@ impl<R, A> Script<R, A> {
 
     /// Queues replies for the next calls.
     pub fn queue(&self, replies: impl IntoIterator<Item = A>) {
-        self.queue.lock().expect("the queue is whole").extend(replies);
+        self.queue.lock().expect("no thread panicked with the lock").extend(replies);
     }
 
     /// Sets the closure that replies when the queue is empty.
     pub fn respond_with(&self, make: impl FnMut(&R) -> A + Send + 'static) {
-        *self.fallback.lock().expect("the closure is whole") = Box::new(make);
+        *self.fallback.lock().expect("no thread panicked with the lock") = Box::new(make);
     }
 
     pub fn next(&self, request: &R) -> A {
-        if let Some(reply) = self.queue.lock().expect("the queue is whole").pop_front() {
+        if let Some(reply) = self.queue.lock().expect("no thread panicked with the lock").pop_front() {
             return reply;
         }
-        self.fallback.lock().expect("the closure is whole")(request)
+        self.fallback.lock().expect("no thread panicked with the lock")(request)
     }
 }
 
@@ -51,6 +51,6 @@ impl Gate {
 
     pub async fn wait_until_open(&self) {
         let mut opened = self.0.subscribe();
-        opened.wait_for(|opened| *opened).await.expect("this gate still exists");
+        opened.wait_for(|opened| *opened).await.expect("the gate exists");
     }
 }

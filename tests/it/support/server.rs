@@ -22,11 +22,11 @@ use super::db::{Backend, TestDb};
 use super::document_extractor;
 use super::fake_model::FakeModel;
 use super::fake_tool::FakeTool;
-use super::http::{Answer, Http, Request};
+use super::http::{Http, Request, Response};
 use super::workspaces::{self, Keys};
 use super::{install_tls_provider, seed, store, wait::wait_for};
 
-pub use super::workspaces::{ASSISTANT, GUARDED, TEST, WIDGET};
+pub use super::workspaces::{ASSISTANT, RESTRICTED, TEST, WIDGET};
 
 /// The time of the fixed clock, from the platform contract's example.
 const NOW: &str = "2026-03-15T14:22:11Z";
@@ -143,7 +143,7 @@ impl Setup {
         }
         env.retain(|(name, _)| self.env.iter().all(|(own, _)| own != name));
         env.extend(self.env.iter().cloned());
-        Config::load(None, env.into_iter()).expect("the settings are good")
+        Config::load(None, env.into_iter()).expect("the settings are valid")
     }
 }
 
@@ -260,7 +260,7 @@ impl TestServer {
     }
 
     /// A GET request of the platform API, with the workspace's key.
-    pub async fn get(&self, path: &str) -> Answer {
+    pub async fn get(&self, path: &str) -> Response {
         self.http.get(path).bearer(&self.keys.full).send().await
     }
 
@@ -275,7 +275,7 @@ impl TestServer {
     /// The `con_` id of the conversation with this widget UUID.
     pub async fn conversation_id(&self, uuid: &str) -> String {
         let found = self.get(&format!("/v1/conversations?widget_uuid={uuid}")).await.json();
-        found["data"]["items"][0]["id"].as_str().expect("it is found").to_owned()
+        found["data"]["items"][0]["id"].as_str().expect("the conversation exists").to_owned()
     }
 
     /// A message of the widget API with this body.

@@ -41,7 +41,7 @@ impl Stream {
                 return Some(parse(std::str::from_utf8(&block[..end]).expect("a block is UTF-8")));
             }
             let chunk = within("a part of the stream", self.response.chunk()).await;
-            self.rest.extend(chunk.expect("the stream is whole")?);
+            self.rest.extend(chunk.expect("the stream is not interrupted")?);
         }
     }
 

@@ -29,11 +29,11 @@ where
             return value;
         }
     }
-    panic!("waited {timeout:?} in vain for {what}");
+    panic!("waited {timeout:?} for {what}");
 }
 
 /// Awaits `future` for at most [`WAIT_TIMEOUT`], then panics with `what`.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     let outcome = tokio::time::timeout(WAIT_TIMEOUT, future).await;
-    outcome.unwrap_or_else(|_| panic!("waited {WAIT_TIMEOUT:?} in vain for {what}"))
+    outcome.unwrap_or_else(|_| panic!("waited {WAIT_TIMEOUT:?} for {what}"))
 }

@@ -23,7 +23,7 @@ pub const SEAL_KEY: [u8; 32] = [7; 32];
 /// The default assistant.
 pub const ASSISTANT: &str = "550e8400-e29b-41d4-a716-446655440000";
 /// An assistant that accepts only the origin `https://shop.example`.
-pub const GUARDED: &str = "550e8400-e29b-41d4-a716-4466554400aa";
+pub const RESTRICTED: &str = "550e8400-e29b-41d4-a716-4466554400aa";
 /// The widget conversation of the widget contract.
 pub const WIDGET: &str = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
 /// A test conversation, whose turns are free.
@@ -33,7 +33,7 @@ pub const TEST: &str = "0b5f4c1e-9d3a-4e57-8f21-6a7c2d9e1b40";
 pub fn workspace(tool: &FakeTool) -> String {
     include_str!("workspace.toml")
         .replace("@ASSISTANT@", ASSISTANT)
-        .replace("@GUARDED@", GUARDED)
+        .replace("@RESTRICTED@", RESTRICTED)
         .replace("@WIDGET@", WIDGET)
         .replace("@TEST@", TEST)
         .replace("@TOOL@", &tool.url(""))
@@ -105,7 +105,7 @@ pub async fn try_apply(
 pub async fn apply(db: &Db, clock: &dyn Clock, tool: &FakeTool, file: &str) -> Keys {
     let ids = IdGenerator::random();
     for text in [file, OTHER] {
-        try_apply(db, clock, tool, text).await.expect("the workspace file is good");
+        try_apply(db, clock, tool, text).await.expect("the workspace file is valid");
     }
     let make = async |workspace: &str, scopes: &[Scope], expires_in: Option<Duration>| {
         let request = CreateKey {
@@ -114,7 +114,7 @@ pub async fn apply(db: &Db, clock: &dyn Clock, tool: &FakeTool, file: &str) -> K
             scopes: scopes.to_vec(),
             expires_in,
         };
-        let (secret, key) = keys::create(db, clock, &ids, request).await.expect("a key is made");
+        let (secret, key) = keys::create(db, clock, &ids, request).await.expect("a key is created");
         (secret.expose().to_owned(), key)
     };
     let (revoked, ApiKey { id, .. }) = make("demo", &[], None).await;

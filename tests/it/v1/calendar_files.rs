@@ -7,11 +7,11 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
-use crate::support::http::Answer;
+use crate::support::http::Response;
 use crate::support::server::{Setup, TestServer};
 use crate::support::store;
 
-async fn read(server: &TestServer, path: &str) -> Answer {
+async fn read(server: &TestServer, path: &str) -> Response {
     server.request("GET", path).send().await
 }
 
@@ -131,7 +131,7 @@ both_backends!(
 
         assert!(still.text().contains("SUMMARY:Old"));
         assert!(!gone.text().contains("SUMMARY:Old"));
-        assert_eq!(server.bookings("").await.len(), 1, "the API has it");
+        assert_eq!(server.bookings("").await.len(), 1, "the API returns it");
     }
 );
 

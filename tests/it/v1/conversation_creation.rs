@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
-use crate::support::http::Answer;
+use crate::support::http::Response;
 use crate::support::server::{ASSISTANT, TestServer};
 
 const BODY: &str = r#"{"assistant_id": "ASSISTANT", "type": "widget", "metadata": {"z": 1, "a": 2}}"#;
 
-async fn create(server: &TestServer, key: &str, body: &str) -> Answer {
+async fn create(server: &TestServer, key: &str, body: &str) -> Response {
     let request = server.request("POST", "/v1/conversations").bearer(&server.keys.full);
     request.header("Idempotency-Key", key).raw_json(body.replace("ASSISTANT", ASSISTANT)).send().await
 }

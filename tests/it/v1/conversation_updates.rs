@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
 use crate::support::fake_model::Reply;
-use crate::support::http::Answer;
+use crate::support::http::Response;
 use crate::support::script::Gate;
 use crate::support::server::{ASSISTANT, TestServer};
 
@@ -15,7 +15,7 @@ async fn widget(server: &TestServer) -> Value {
     created.json()["data"].clone()
 }
 
-async fn change(server: &TestServer, id: &str, body: &str) -> Answer {
+async fn change(server: &TestServer, id: &str, body: &str) -> Response {
     let path = format!("/v1/conversations/{id}");
     server.request("PATCH", &path).bearer(&server.keys.full).raw_json(body).send().await
 }

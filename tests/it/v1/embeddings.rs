@@ -119,7 +119,7 @@ both_backends!(
         assert_eq!(base.read().await["embedded_passages"], 1);
         assert_eq!(base.found("cats").await, ["pets"]);
         fake.recover();
-        assert_eq!(base.found("cats").await[0], "pets", "it is not embedded, and competes all the same");
+        assert_eq!(base.found("cats").await[0], "pets", "it is not embedded, and still found by words");
         base.embedded(2).await;
         assert_eq!(server.query_number("select count(*) from passage_vectors").await, 2);
     }
@@ -240,12 +240,12 @@ both_backends!(
 
         base.embedded(2).await;
 
-        assert_eq!(base.found("automobile").await[0], "long", "by as much of it as the model takes");
+        assert_eq!(base.found("automobile").await[0], "long", "with as much text as the model accepts");
         assert_eq!(base.found("poison").await[0], "poison");
         let calls = fake.calls().all().len();
         base.put("more", "More.").await;
         base.embedded(3).await;
-        assert_eq!(fake.calls().all().len(), calls + 1, "what is refused is not sent again");
+        assert_eq!(fake.calls().all().len(), calls + 1, "refused texts are not sent again");
     }
 );
 
@@ -336,7 +336,7 @@ both_backends!(
         // All texts, one harmless text, and then halves of the batch.
         assert_eq!(sizes[..6], [4, 1, 2, 2, 1, 1]);
         let cars = fake.texts().iter().filter(|text| text.contains("car")).count();
-        assert_eq!(cars, 2, "what was answered is not paid for again");
+        assert_eq!(cars, 2, "embedded texts are not sent again");
     }
 );
 
@@ -369,7 +369,7 @@ both_backends!(
         base.embedded(4).await;
         assert_eq!(base.found_by("words", "silence").await, ["silence"]);
         let asked = fake.texts().iter().filter(|text| text.contains("silence")).count();
-        assert_eq!(asked, 1, "it is left alone for a while");
+        assert_eq!(asked, 1, "the vectors are not read for a while");
     }
 );
 

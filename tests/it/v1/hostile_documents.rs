@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::http::Answer;
+use crate::support::http::Response;
 use crate::support::server::TestServer;
 use crate::support::wait::wait_for;
 use crate::support::{document_extractor, pdf, store};
@@ -21,41 +21,41 @@ async fn documents(server: &TestServer) -> String {
     format!("/v1/knowledge_bases/{}/documents", base["data"]["id"].as_str().unwrap())
 }
 
-async fn put(server: &TestServer, path: &str, kind: &str, file: &[u8]) -> Answer {
+async fn put(server: &TestServer, path: &str, kind: &str, file: &[u8]) -> Response {
     server.request("PUT", path).bearer(&server.keys.full).header("content-type", kind).body(file).send().await
 }
 
 /// A form that draws itself.
-fn that_draws_itself() -> Vec<u8> {
+fn self_drawing_form() -> Vec<u8> {
     let form = "/Type/XObject/Subtype/Form/BBox[0 0 9 9]/Resources<</XObject<</F 5 0 R>>>>";
     let page = format!("{}/Resources<</XObject<</F 5 0 R>>>>", pdf::PAGE);
-    pdf::of_page(&page, pdf::stream("", b"/F Do"), &[pdf::stream(form, b"/F Do")])
+    pdf::file_of_page(&page, pdf::stream("", b"/F Do"), &[pdf::stream(form, b"/F Do")])
 }
 
 /// A page that is its own parent.
-fn that_is_its_own_parent() -> Vec<u8> {
-    pdf::of_page("/Parent 3 0 R", pdf::stream("", b"BT ET"), &[])
+fn self_parenting_page() -> Vec<u8> {
+    pdf::file_of_page("/Parent 3 0 R", pdf::stream("", b"BT ET"), &[])
 }
 
 /// A stream of 7 MB that unpacks to 1 GiB of zeros: a Deflate block of fixed codes, one zero and repetitions of 258.
-fn that_swells() -> Vec<u8> {
+fn deflate_bomb() -> Vec<u8> {
     let begin = [1, 1, 0].into_iter().chain([0, 0, 1, 1, 0, 0, 0, 0]);
     let repetition = [1, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0];
     let bits = begin.chain(repetition.into_iter().cycle().take(repetition.len() * (1 << 22)));
     let bits: Vec<u8> = bits.collect();
     let mut packed = vec![0x78, 0x01];
     packed.extend(bits.chunks(8).map(|bits| (0..).zip(bits).fold(0, |byte, (at, bit)| byte | (bit << at))));
-    pdf::of_page(pdf::PAGE, pdf::stream("/Filter/FlateDecode", &packed), &[])
+    pdf::file_of_page(pdf::PAGE, pdf::stream("/Filter/FlateDecode", &packed), &[])
 }
 
 /// The parser opens all unclosed elements again in each paragraph.
-fn that_is_rebuilt() -> Vec<u8> {
+fn reopened_elements() -> Vec<u8> {
     let open = (1..=390).map(|id| format!("<b id={id}>")).collect::<Vec<_>>().concat();
     format!("<p>{open}{}", "<p>x".repeat(250_000)).into_bytes()
 }
 
 /// One tag whose attributes are each compared with all earlier ones.
-fn of_attributes() -> Vec<u8> {
+fn tag_of_attributes() -> Vec<u8> {
     let attributes = (0..1_000_000).map(|id| format!(" a{id}")).collect::<Vec<_>>().concat();
     format!("<p{attributes}>x").into_bytes()
 }
@@ -67,10 +67,10 @@ async fn a_hostile_document_is_refused_and_the_next_is_extracted() {
     let documents = documents(&server).await;
 
     for (name, kind, file) in [
-        ("draws", "application/pdf", that_draws_itself()),
-        ("parent", "application/pdf", that_is_its_own_parent()),
-        ("swells", "application/pdf", that_swells()),
-        ("rebuilt", "text/html", that_is_rebuilt()),
+        ("draws", "application/pdf", self_drawing_form()),
+        ("parent", "application/pdf", self_parenting_page()),
+        ("swells", "application/pdf", deflate_bomb()),
+        ("rebuilt", "text/html", reopened_elements()),
     ] {
         let refused = put(&server, &format!("{documents}/{name}"), kind, &file).await;
 
@@ -82,7 +82,7 @@ async fn a_hostile_document_is_refused_and_the_next_is_extracted() {
     let good = |number: usize| {
         let path = format!("{documents}/good-{number}");
         let server = &server;
-        async move { put(server, &path, "application/pdf", &pdf::of_text("Still here.")).await }
+        async move { put(server, &path, "application/pdf", &pdf::file_of_text("Still here.")).await }
     };
     for answer in join_all((0..6).map(good)).await {
         assert_eq!(answer.status, 200, "{}", answer.text());
@@ -94,7 +94,7 @@ async fn a_hostile_document_is_refused_and_the_next_is_extracted() {
 async fn a_document_that_times_out_frees_its_slot() {
     let readers = document_extractor::child_process();
     let hasty = readers.clone().with_timeout(Duration::from_secs(2));
-    let file = of_attributes();
+    let file = tag_of_attributes();
     let source = |format, file: &[u8]| {
         let (slug, title, file) = ("s".to_owned(), "S".to_owned(), file.to_vec().into());
         DocumentSource { slug, title, url: None, format, file }

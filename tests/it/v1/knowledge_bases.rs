@@ -4,7 +4,7 @@ use rejoinder::store::Db;
 use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
-use crate::support::http::Answer;
+use crate::support::http::Response;
 use crate::support::pdf;
 use crate::support::server::{Setup, TestServer};
 use crate::support::wait::wait_for;
@@ -22,7 +22,7 @@ fn with_file() -> Setup {
     Setup::default().workspace(|text| format!("{text}\n{OF_FILE}"))
 }
 
-async fn ask(server: &TestServer, method: &str, path: &str, body: &Value) -> Answer {
+async fn ask(server: &TestServer, method: &str, path: &str, body: &Value) -> Response {
     server.request(method, path).bearer(&server.keys.full).json(body).send().await
 }
 
@@ -33,7 +33,7 @@ async fn base(server: &TestServer) -> String {
     format!("{BASES}/{}", created.json()["data"]["id"].as_str().unwrap())
 }
 
-async fn put(server: &TestServer, path: &str, kind: &str, file: impl AsRef<[u8]>) -> Answer {
+async fn put(server: &TestServer, path: &str, kind: &str, file: impl AsRef<[u8]>) -> Response {
     server.request("PUT", path).bearer(&server.keys.full).header("content-type", kind).body(file).send().await
 }
 
@@ -100,7 +100,11 @@ both_backends!(
         for (path, kind, file) in [
             ("page?title=Opening", "text/html; charset=utf-8", page.as_bytes().to_vec()),
             ("plain", "text/plain", b"Parking is behind the house.".to_vec()),
-            ("leaflet?title=Leaflet", "application/pdf", pdf::of_text("Vouchers expire after three years.")),
+            (
+                "leaflet?title=Leaflet",
+                "application/pdf",
+                pdf::file_of_text("Vouchers expire after three years."),
+            ),
         ] {
             let put = put(&server, &format!("{documents}/{path}"), kind, file).await;
             assert_eq!(put.status, 200, "{path}: {}", put.text());
@@ -269,7 +273,7 @@ both_backends!(
             let refused = put(&server, path, kind, body).await;
             assert_eq!((refused.status, refused.json()["message"].as_str()), (400, Some(text)), "{kind}");
         }
-        for broken in [b"%PDF-1.4 no more".as_slice(), b"no pdf", &pdf::of_text("half")[..200]] {
+        for broken in [b"%PDF-1.4 no more".as_slice(), b"no pdf", &pdf::file_of_text("half")[..200]] {
             let refused = put(&server, &file, "application/pdf", broken).await;
             assert_eq!(refused.status, 400, "{}", refused.text());
         }

@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
-use crate::support::http::Answer;
+use crate::support::http::Response;
 use crate::support::server::{ASSISTANT, TestServer};
 
-async fn get(server: &TestServer, path: &str) -> Answer {
+async fn get(server: &TestServer, path: &str) -> Response {
     server.request("GET", path).bearer(&server.keys.full).send().await
 }
 
@@ -66,7 +66,11 @@ both_backends!(
             assert!(items.iter().any(|item| item["id"] == id), "{query}: {items:?}");
         }
         let others = get(&server, "/v1/conversations?type=widget").await.json();
-        assert_eq!(others["data"]["items"].as_array().unwrap().len(), 1, "the one of the workspace file");
+        assert_eq!(
+            others["data"]["items"].as_array().unwrap().len(),
+            1,
+            "the conversation of the workspace file"
+        );
     }
 );
 
@@ -91,7 +95,7 @@ both_backends!(
         let renewed = renewed["data"]["widget_uuid"].as_str().unwrap();
 
         assert_eq!(visible["history"][0]["content"], "Hello Ada!");
-        assert_eq!(visible["variables"], json!({}), "a key's variables are not the visitor's");
+        assert_eq!(visible["variables"], json!({}), "variables set by an API key are not the visitor's");
         assert_eq!(server.request("GET", &format!("/api/conversations/{uuid}")).send().await.status, 404);
         assert_eq!(server.request("GET", &format!("/api/conversations/{renewed}")).send().await.status, 200);
         let found = get(&server, &format!("/v1/conversations?widget_uuid={renewed}")).await.json();

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
 use crate::support::fake_tool::ToolReply;
-use crate::support::http::Answer;
+use crate::support::http::Response;
 use crate::support::server::{Setup, TestServer};
 
 /// Reads the tool with this slug by its id.
@@ -20,7 +20,7 @@ pub async fn tool(server: &TestServer, slug: &str) -> Value {
     server.get(&format!("/v1/tools/{}", found["id"].as_str().unwrap())).await.json()["data"].clone()
 }
 
-pub async fn test(server: &TestServer, slug: &str, body: &Value) -> Answer {
+pub async fn test(server: &TestServer, slug: &str, body: &Value) -> Response {
     let path = format!("/v1/tools/{}/test", tool(server, slug).await["id"].as_str().unwrap());
     server.request("POST", &path).bearer(&server.keys.full).json(body).send().await
 }
@@ -119,7 +119,7 @@ both_backends!(
         assert_eq!(header("idempotency-key"), sent.headers["idempotency-key"].to_str().unwrap());
         assert_eq!(called["response"]["status"], 200);
         assert_eq!(called["response"]["body"], r#"{"found":true}"#);
-        assert_eq!(server.row_counts().await, before, "it is in no conversation");
+        assert_eq!(server.row_counts().await, before, "nothing is stored");
 
         tested(&server, "canary", &body).await;
         let keys: Vec<_> = server

@@ -79,7 +79,7 @@ both_backends!(
         );
 
         let reply = ids(&server, "assistant").await.pop().unwrap();
-        assert_eq!(trace(&server, &reply).await, trace_body, "the reply's is the same");
+        assert_eq!(trace(&server, &reply).await, trace_body, "the reply's trace is the same");
         let mut of_turn = server.get(&format!("/v1/turns/{turn}")).await.json()["data"].clone();
         assert_eq!(of_turn["rounds"].take(), trace_body["rounds"]);
         assert_eq!(of_turn["totals"].take(), trace_body["totals"]);
@@ -163,7 +163,11 @@ both_backends!(
         let turn = &trace_body["turn"];
         assert_eq!((&turn["state"], &turn["reason"]), (&json!("failed"), &json!("model_unreadable")));
         assert_eq!((&turn["price"], &trace_body["totals"]["price"]), (&json!("0.01"), &json!("0.00")));
-        assert_eq!(trace_body["rounds"].as_array().unwrap().len(), 1, "an answer that is none is not kept");
+        assert_eq!(
+            trace_body["rounds"].as_array().unwrap().len(),
+            1,
+            "an unreadable answer is not journaled"
+        );
     }
 );
 

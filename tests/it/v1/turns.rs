@@ -33,7 +33,7 @@ both_backends!(
         assert_eq!(sent["auto_reply_enqueued"], true);
         let con = sent["conversation_id"].as_str().unwrap();
         server.model.calls().wait_for_count(1).await;
-        assert_eq!(server.messages(con).await.len(), 1, "the model still thinks");
+        assert_eq!(server.messages(con).await.len(), 1, "the model has not answered");
         gate.open();
         let messages = server.wait_for_messages(con, 2).await;
         let reply = &messages[1];
@@ -82,10 +82,10 @@ both_backends!(
         gate.open();
         let messages = server.wait_for_messages(con, 6).await;
 
-        assert_eq!(texts(&messages[..3]), ["one", "two", "three"], "a list follows the order of arrival");
+        assert_eq!(texts(&messages[..3]), ["one", "two", "three"], "a list has the order of arrival");
         assert_eq!(texts(&messages[3..]), ["re: one", "re: two", "re: three"]);
         let calls = server.model.calls();
-        assert_eq!(calls.overlaps(|_| Some(())), [], "never two of one conversation at once");
+        assert_eq!(calls.overlaps(|_| Some(())), [], "no two turns of a conversation run at once");
         let histories: Vec<Vec<_>> = calls
             .all()
             .iter()
@@ -94,7 +94,7 @@ both_backends!(
                 spoken.map(|message| message["content"].as_str().unwrap().to_owned()).collect()
             })
             .collect();
-        assert_eq!(histories[0], ["one"], "later messages are not seen");
+        assert_eq!(histories[0], ["one"], "later messages are not in the history");
         assert_eq!(histories[2], ["one", "re: one", "two", "re: two", "three"]);
     }
 );

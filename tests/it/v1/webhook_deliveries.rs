@@ -6,7 +6,7 @@ use standardwebhooks::Webhook;
 
 use crate::support::db::both_backends;
 use crate::support::fake_tool::{ToolReply, ToolRequest};
-use crate::support::http::Answer;
+use crate::support::http::Response;
 use crate::support::receiver::header;
 use crate::support::script::Gate;
 use crate::support::seed;
@@ -15,7 +15,7 @@ use crate::support::wait::wait_for;
 
 const ENDPOINTS: &str = "/v1/webhook_endpoints";
 
-async fn post(server: &TestServer, path: &str, body: &Value) -> Answer {
+async fn post(server: &TestServer, path: &str, body: &Value) -> Response {
     server.request("POST", path).bearer(&server.keys.full).json(body).send().await
 }
 
@@ -27,13 +27,13 @@ async fn endpoint(server: &TestServer, path: &str, types: &[&str]) -> (String, S
     (format!("{ENDPOINTS}/{}", text("id")), text("secret"))
 }
 
-async fn say(server: &TestServer, text: &str) {
+async fn post_message(server: &TestServer, text: &str) {
     let body = json!({"sender_id": "u", "sender_type": "user", "text": text, "auto_reply": false});
     assert_eq!(server.enqueue(body.to_string()).send().await.status, 200);
 }
 
 /// Waits until a delivery has this state, and returns it.
-async fn once(server: &TestServer, path: &str, state: &str) -> Value {
+async fn wait_for_state(server: &TestServer, path: &str, state: &str) -> Value {
     let read = async || {
         let delivery_body = server.get(path).await.json()["data"].clone();
         (delivery_body["state"] == state).then_some(delivery_body)
@@ -58,7 +58,7 @@ both_backends!(
 
         let sent = sent.json()["data"].clone();
         let read = format!("{path}/deliveries/{}", sent["id"].as_str().unwrap());
-        let delivery_body = once(&server, &read, "delivered").await;
+        let delivery_body = wait_for_state(&server, &read, "delivered").await;
         let calls = server.tool.calls().all();
         let [call] = &calls[..] else { panic!("{} calls", calls.len()) };
         assert_eq!(call.request.uri.path(), "/tested");
@@ -84,7 +84,7 @@ both_backends!(
     async fn a_disabled_endpoint_gets_no_manual_delivery(db: TestDb) {
         let server = TestServer::start(&db).await;
         let (path, _) = endpoint(&server, "/hooks", &[]).await;
-        say(&server, "Hi").await;
+        post_message(&server, "Hi").await;
         let listed = server.get(&format!("{path}/deliveries?limit=1")).await.json();
         let delivery = listed["data"]["items"][0]["id"].as_str().unwrap().to_owned();
         let off = server.request("PATCH", &path).bearer(&server.keys.full).json(&json!({"enabled": false}));
@@ -113,20 +113,20 @@ both_backends!(
 
         let second = server.request("POST", &rotate).bearer(&server.keys.full).send().await;
         let second = second.json()["data"].clone();
-        say(&server, "Hi").await;
+        post_message(&server, "Hi").await;
         let both = server.tool.calls().wait_for_count(1).await[0].request.clone();
         let again = post(&server, &rotate, &json!({})).await;
         let same = post(&server, &rotate, &json!({ "secret": second["secret"] })).await;
         let given = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
         let third = post(&server, &rotate, &json!({"overlap_seconds": 0, "secret": given})).await.json();
         let fourth = post(&server, &rotate, &json!({"overlap_seconds": 0, "secret": given})).await.json();
-        say(&server, "Ho").await;
+        post_message(&server, "Ho").await;
         let alone = server.tool.calls().wait_for_count(2).await[1].request.clone();
 
         let new = second["secret"].as_str().unwrap();
         assert_ne!(new, first);
         assert_eq!(again.status, 400, "the first secret would end: {}", again.text());
-        assert_eq!((same.status, &same.json()["data"]), (200, &second), "it changes nothing");
+        assert_eq!((same.status, &same.json()["data"]), (200, &second), "nothing has changed");
         assert!(second["previous_secret_until"].is_string());
         assert_eq!(
             header(&both, "webhook-signature"),
@@ -148,11 +148,11 @@ both_backends!(
     async fn a_resend_has_the_same_id_and_continues_the_attempt_count(db: TestDb) {
         let server = TestServer::start(&db).await;
         let (path, _) = endpoint(&server, "/hooks", &["message.created"]).await;
-        say(&server, "Hi").await;
+        post_message(&server, "Hi").await;
         server.tool.calls().wait_for_count(1).await;
         let list = server.get(&format!("{path}/deliveries")).await.json()["data"].clone();
         let delivery = format!("{path}/deliveries/{}", list["items"][0]["id"].as_str().unwrap());
-        let before = once(&server, &delivery, "delivered").await;
+        let before = wait_for_state(&server, &delivery, "delivered").await;
 
         let queued = post(&server, &format!("{delivery}/resend"), &json!({})).await.json()["data"].clone();
 
@@ -162,7 +162,7 @@ both_backends!(
         assert_eq!(header(first, "webhook-id"), header(second, "webhook-id"));
         assert_eq!(first.body, second.body);
         assert_eq!((header(first, "webhook-replay"), header(second, "webhook-replay")), ("", "true"));
-        let after = once(&server, &delivery, "delivered").await;
+        let after = wait_for_state(&server, &delivery, "delivered").await;
         let numbers: Vec<_> =
             after["attempts"].as_array().unwrap().iter().map(|attempt| attempt["number"].clone()).collect();
         assert_eq!(numbers, [1, 2]);
@@ -178,7 +178,7 @@ both_backends!(
         let gate = Gate::closed();
         server.tool.script().queue([ToolReply::status(StatusCode::OK).gated_by(&gate)]);
         let (path, _) = endpoint(&server, "/hooks", &["message.created"]).await;
-        say(&server, "Hi").await;
+        post_message(&server, "Hi").await;
         server.tool.calls().wait_for_count(1).await;
         let list = server.get(&format!("{path}/deliveries")).await.json()["data"].clone();
         let delivery = format!("{path}/deliveries/{}", list["items"][0]["id"].as_str().unwrap());
@@ -194,7 +194,7 @@ both_backends!(
             refused.text()
         );
         assert_eq!(replayed["data"]["deliveries"], 0);
-        let after = once(&server, &delivery, "delivered").await;
+        let after = wait_for_state(&server, &delivery, "delivered").await;
         assert_eq!((&after["attempt_count"], &after["replay"]), (&json!(1), &json!(false)));
         assert_eq!(post(&server, &format!("{delivery}/resend"), &json!({})).await.status, 200);
     }
@@ -205,7 +205,7 @@ both_backends!(
         let server = TestServer::start(&db).await;
         let (path, _) = endpoint(&server, "/hooks", &["message.created"]).await;
         let (other, _) = endpoint(&server, "/other", &["reply.failed"]).await;
-        say(&server, "Hi").await;
+        post_message(&server, "Hi").await;
         let list = server.get(&format!("{path}/deliveries")).await.json()["data"].clone();
         let id = list["items"][0]["id"].as_str().unwrap();
 
@@ -221,7 +221,7 @@ both_backends!(
     async fn a_replay_covers_retained_events_of_the_requested_types(db: TestDb) {
         let server = TestServer::start(&db).await;
         for text in ["one", "two", "three"] {
-            say(&server, text).await;
+            post_message(&server, text).await;
         }
         let messages = server.events("message.created").await;
         let (path, _) = endpoint(&server, "/late", &["message.created"]).await;
@@ -237,10 +237,10 @@ both_backends!(
             let listed = server.get(&format!("{path}/deliveries?state=delivered")).await.json();
             (listed["data"]["items"].as_array().unwrap().len() == 2).then_some(())
         };
-        wait_for("both to be delivered", delivered).await;
+        wait_for("both events to be delivered", delivered).await;
 
         let since = replay(json!({"since": "2026-03-15T14:22:11Z"})).await;
-        assert_eq!(since["data"]["deliveries"], 3, "those that were delivered are sent again");
+        assert_eq!(since["data"]["deliveries"], 3, "delivered events are sent again");
         let later = replay(json!({"since": "2026-03-15T14:22:12Z"})).await;
         assert_eq!(later["data"]["deliveries"], 0);
         let created = replay(json!({"after": "0", "types": ["conversation.created"]})).await;
@@ -261,7 +261,7 @@ both_backends!(
     async fn a_replay_starts_like_the_feed(db: TestDb) {
         let server = TestServer::start(&db).await;
         for text in ["one", "two", "three"] {
-            say(&server, text).await;
+            post_message(&server, text).await;
         }
         let messages = server.events("message.created").await;
         let (path, _) = endpoint(&server, "/late", &["message.created"]).await;

@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
-use crate::support::http::Answer;
+use crate::support::http::Response;
 use crate::support::server::{Setup, TestServer};
 
 const ENDPOINTS: &str = "/v1/webhook_endpoints";
 
-async fn ask(server: &TestServer, method: &str, path: &str, body: &Value) -> Answer {
+async fn ask(server: &TestServer, method: &str, path: &str, body: &Value) -> Response {
     server.request(method, path).bearer(&server.keys.full).json(body).send().await
 }
 
@@ -42,7 +42,7 @@ both_backends!(
         let listed = server.get(ENDPOINTS).await.json();
         assert_eq!(listed["data"], json!({"items": [created], "next_cursor": null}));
         let column = "select count(*) from webhook_endpoints where secret like '%whsec_%'";
-        assert_eq!(server.query_number(column).await, 0, "it is sealed");
+        assert_eq!(server.query_number(column).await, 0, "the secret is sealed");
     }
 );
 
@@ -129,7 +129,7 @@ both_backends!(
         let foreign = server.request("POST", ENDPOINTS).bearer(&server.keys.other_workspace);
         let foreign = foreign.json(&json!({"url": "http://10.0.0.7/hooks"})).send().await;
 
-        assert_eq!(foreign.status, 400, "another workspace's list is none of its");
+        assert_eq!(foreign.status, 400, "another workspace's list does not apply");
     }
 );
 

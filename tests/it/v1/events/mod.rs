@@ -10,16 +10,16 @@ mod waiting;
 
 use serde_json::Value;
 
-use crate::support::http::Answer;
+use crate::support::http::Response;
 use crate::support::server::TestServer;
 
 /// Reads a page of the feed with this query.
-async fn page(server: &TestServer, query: &str) -> Answer {
+async fn page(server: &TestServer, query: &str) -> Response {
     server.get(&format!("/v1/events?{query}")).await
 }
 
 /// Its items and its cursor.
-fn parts(page: &Answer) -> (Vec<Value>, String) {
+fn parts(page: &Response) -> (Vec<Value>, String) {
     assert_eq!(page.status, 200, "{}", page.text());
     let data = &page.json()["data"];
     let next = data["next_cursor"].as_str().expect("never null").to_owned();

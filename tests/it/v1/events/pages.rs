@@ -25,7 +25,7 @@ both_backends!(
         let both = format!("after={begun}&conversation_id={second}&types=message.created,reply.failed");
         assert_eq!(cursors(&parts(&page(&server, &both).await).0), [begun + 4]);
         let (none, next) = parts(&page(&server, "types=reply.discarded,reply.failed").await);
-        assert_eq!((none, &next), (Vec::new(), &end), "what is not wanted is not read again");
+        assert_eq!((none, &next), (Vec::new(), &end), "filtered events are not read again");
     }
 );
 

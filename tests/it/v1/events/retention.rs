@@ -28,7 +28,7 @@ both_backends!(
         assert_eq!(server.query_number("select count(*) from events where cursor <= 2").await, 0);
         let (after, _) = parts(&page(&server, "").await);
         assert_eq!(after, before[2..]);
-        assert_eq!(parts(&page(&server, "after=2").await).0, after, "it has missed nothing");
+        assert_eq!(parts(&page(&server, "after=2").await).0, after, "no event was missed");
         let text = "The events after this cursor are kept no longer. The oldest that is kept follows after=2, \
             or without 'after'.";
         let removed = before[0]["id"].as_str().unwrap();

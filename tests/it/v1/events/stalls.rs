@@ -65,7 +65,7 @@ async fn a_stalled_reader_is_disconnected() {
         sent.fetch_add(1, Ordering::Relaxed);
         (server.followers() == 1).then_some(())
     };
-    wait_for("the end of the one that stalls", send_and_look).await;
+    wait_for("the end of the stalled stream", send_and_look).await;
 
     for _ in 0..sent.into_inner() {
         reads.event().await;
@@ -80,10 +80,10 @@ async fn only_the_stalled_http_2_stream_is_reset() {
     let client = zero_window_http2_client();
 
     let mut stalled = stall_over_http_2(&server, &client).await;
-    wait_for("the place to be free", async || (server.followers() == 0).then_some(())).await;
+    wait_for("the follower slot to be free", async || (server.followers() == 0).then_some(())).await;
 
     let end = format!("{:?}", stalled.chunk().await.unwrap_err());
-    assert!(end.contains("Reset(StreamId("), "its connection goes on: {end}");
+    assert!(end.contains("Reset(StreamId("), "its connection stays open: {end}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

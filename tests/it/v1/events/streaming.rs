@@ -70,7 +70,7 @@ both_backends!(
         let mut resumed = resume(&last, "after=latest").await;
         assert_eq!(resumed.event().await.id, Some((begun + 2).to_string()), "the header wins");
         let mut anew = resume("", &format!("after={last}&types=message.created")).await;
-        assert_eq!(anew.event().await.id, Some((begun + 2).to_string()), "an empty one counts as none");
+        assert_eq!(anew.event().await.id, Some((begun + 2).to_string()), "an empty header is ignored");
         for garbage in ["x", "-1", "99999", "\u{e9}", "evt_01k9z3x8f5e4r9t2m6q7w8y0ab"] {
             let request = server.request("GET", "/v1/events/stream").bearer(&server.keys.full);
             let answer = request.header("last-event-id", garbage).send().await;
@@ -179,7 +179,7 @@ async fn a_disconnected_client_frees_its_follower_slot() {
 
     drop(stream);
 
-    wait_for("the place to be free", async || (server.followers() == 0).then_some(())).await;
+    wait_for("the follower slot to be free", async || (server.followers() == 0).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -95,8 +95,12 @@ both_backends!(
         }
         let foreign =
             server.request("GET", "/v1/events?after=latest&wait=1").bearer(&server.keys.other_workspace);
-        assert_eq!(foreign.send().await.status, 200, "a workspace's bound is its own");
-        assert_eq!(page(&server, "after=latest").await.status, 200, "who does not wait takes no place");
+        assert_eq!(foreign.send().await.status, 200, "each workspace has its own limit");
+        assert_eq!(
+            page(&server, "after=latest").await.status,
+            200,
+            "a request without waiting needs no slot"
+        );
         waiting.abort();
     }
 );
