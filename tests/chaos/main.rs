@@ -8,13 +8,13 @@
     clippy::wildcard_enum_match_arm,
     clippy::too_many_lines,
     clippy::print_stdout,
-    reason = "what a test cannot do without may stop it, in its support too; what was found is printed"
+    reason = "tests and their support code may panic, and these print their results"
 )]
 #![expect(
     clippy::disallowed_methods,
-    reason = "tests stand outside the homes of time, ids, tasks and environment"
+    reason = "tests use the clock, random ids, tasks and the environment directly"
 )]
-#![expect(unreachable_pub, reason = "`pub` says what a module offers to the tests")]
+#![expect(unreachable_pub, reason = "`pub` marks the interface of a module")]
 
 mod checker;
 mod checker_self_test;
@@ -38,7 +38,12 @@ mod random_kills;
 mod resource_exhaustion;
 mod sizes;
 #[path = "../it/support/mod.rs"]
-#[expect(dead_code, unused_imports, unused_macros, reason = "these tests use a part of the support")]
+#[expect(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "these tests use only a part of the support code"
+)]
 mod support;
 mod takeover;
 mod webhooks;

@@ -6,13 +6,13 @@
     clippy::panic,
     clippy::wildcard_enum_match_arm,
     clippy::too_many_lines,
-    reason = "what a test cannot do without may stop it, in its support too"
+    reason = "tests and their support code may panic"
 )]
 #![expect(
     clippy::disallowed_methods,
-    reason = "tests stand outside the homes of time, ids, tasks and environment"
+    reason = "tests use the clock, random ids, tasks and the environment directly"
 )]
-#![expect(unreachable_pub, reason = "`pub` says what the support offers to the tests")]
+#![expect(unreachable_pub, reason = "`pub` marks the interface of the support code")]
 
 mod api;
 mod caldav;

@@ -6,8 +6,8 @@ use crate::support::db::both_backends;
 use crate::support::fake_model::Reply;
 use crate::support::script::Gate;
 use crate::support::server::{Setup, WIDGET};
-use crate::support::store;
 use crate::support::wait::within;
+use crate::support::{seed, store};
 
 both_backends!(
     async fn a_stop_refunds_waiting_requests_and_hands_back_other_turns(db: TestDb) {
@@ -36,8 +36,7 @@ both_backends!(
             assert_eq!((answer.status, answer.text()), (400, expected));
             assert_eq!(answer.header("rejoinder-error"), Some("service_unavailable"));
         }
-        let left = store::open(&db).await;
-        let count = async |query: &'static str| crate::support::server::query_number(&left, query).await;
+        let count = async |query: &'static str| seed::query_number(&db, query).await;
         let refunded = "select cast(sum(amount) as bigint) from ledger where kind <> 'top_up'";
         assert_eq!(count(refunded).await, 0);
         assert_eq!(count("select count(*) from turns where state = 'failed'").await, 2);

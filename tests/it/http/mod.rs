@@ -1,4 +1,4 @@
-//! Both APIs: transport errors, invalid input, and the OpenAPI document.
+//! Both APIs: transport errors, invalid input, and the `OpenAPI` document.
 
 mod bad_input;
 mod document;

@@ -1,7 +1,7 @@
 """A Model Context Protocol server, built with the official SDK for Python, for the tests of MCP tools.
 
-PORT is where it listens (0: a spare port), JSON=1 makes it answer without streams, TOKEN is the bearer token that it
-wants, EXTRA=1 gives it one tool more. It prints `listening on PORT`, and a line for each request.
+PORT is its port (0: any free one), JSON=1 makes it answer without streams, TOKEN is the required bearer token, EXTRA=1 adds a
+tool. It prints `listening on PORT`, and a line for each request.
 """
 
 import asyncio
@@ -50,14 +50,14 @@ def fail() -> str:
 
 @server.tool(structured_output=False)
 async def slow(seconds: float) -> str:
-    """Takes its time"""
+    """Sleeps"""
     await asyncio.sleep(seconds)
     return "at last"
 
 
 @server.tool(structured_output=False)
 async def steps(ctx: Context) -> str:
-    """Tells how it gets on"""
+    """Reports its progress"""
     for step in range(3):
         await ctx.report_progress(step, 3)
     return "done"
@@ -65,7 +65,7 @@ async def steps(ctx: Context) -> str:
 
 @server.tool(structured_output=False)
 def huge(kib: int) -> str:
-    """Says a lot"""
+    """Returns a long text"""
     return "x" * (kib * 1024)
 
 
@@ -79,13 +79,13 @@ def count() -> str:
 
 @server.tool(structured_output=False)
 def whoami(ctx: Context) -> str:
-    """Gives away what it was sent"""
+    """Returns the headers of its request"""
     return str(dict(ctx.request_context.request.headers))
 
 
 @server.tool(name="not a name", structured_output=False)
 def odd() -> str:
-    """Has a name that no model takes"""
+    """Has a name that models do not accept"""
     return ""
 
 
@@ -93,7 +93,7 @@ if os.environ.get("EXTRA"):
 
     @server.tool(structured_output=False)
     def extra() -> str:
-        """Was not there before"""
+        """Exists only with EXTRA=1"""
         return "extra"
 
 

@@ -343,14 +343,9 @@ impl TestServer {
 
     /// The number that a query returns.
     pub async fn query_number(&self, query: &str) -> i64 {
-        query_number(self.db(), query).await
+        let numbers = query_texts(self.db(), &format!("select cast(({query}) as text)")).await;
+        numbers[0].parse().expect("a number")
     }
-}
-
-/// The number that a query returns.
-pub async fn query_number(db: &Db, query: &str) -> i64 {
-    let numbers = query_texts(db, &format!("select cast(({query}) as text)")).await;
-    numbers[0].parse().expect("a number")
 }
 
 /// The first column of each row, as text.

@@ -1,4 +1,4 @@
-"""Reads a calendar's file as a program does that is not ours, and says what is in it."""
+"""Reads a calendar file with an independent library, and prints its events."""
 
 import json
 import sys
