@@ -31,16 +31,15 @@ fn mcp_file(url: &str) -> String {
 }
 
 /// The error of a dry run of a file.
-async fn refusal(server: &TestServer, file: &str) -> Option<String> {
+async fn refusal(server: &TestServer, outbound: &GuardedClient, file: &str) -> Option<String> {
     let ids = IdGenerator::random();
     let allow_hosts = AllowHosts::default();
-    let outbound = GuardedClient::new(allow_hosts.clone()).unwrap();
     let context = ApplyContext {
         db: server.db(),
         clock: &SystemClock,
         ids: &ids,
         seal: server.services().seal_key.as_deref(),
-        outbound: &outbound,
+        outbound,
         allow_hosts: &allow_hosts,
         document_extractor: &document_extractor::child_process(),
         folder: None,
@@ -55,6 +54,8 @@ async fn no_encoding_of_a_private_address_can_be_configured() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
     let canary = Canary::start();
+    // One for all, because building a client takes long.
+    let outbound = GuardedClient::new(AllowHosts::default()).unwrap();
     let post = |path: &str, method: &str, url: &str| {
         let request = server.request(method, path).bearer(&server.keys.full);
         request.json(&json!({ "url": url })).send()
@@ -63,7 +64,11 @@ async fn no_encoding_of_a_private_address_can_be_configured() {
     let created = post("/v1/webhook_endpoints", "POST", public).await.json();
     let endpoint = format!("/v1/webhook_endpoints/{}", created["data"]["id"].as_str().unwrap());
     for file in files(public) {
-        assert_eq!(refusal(&server, &file).await, None, "the files are valid except for their URL");
+        assert_eq!(
+            refusal(&server, &outbound, &file).await,
+            None,
+            "the files are valid except for their URL"
+        );
     }
 
     let all = urls(canary.port());
@@ -74,7 +79,7 @@ async fn no_encoding_of_a_private_address_can_be_configured() {
         let text = create.json()["message"].as_str().unwrap().to_owned();
         assert!(text.starts_with("Field 'url' is refused: the URL"), "{url:?}: {text}");
         for file in files(url).into_iter().chain([mcp_file(url)]) {
-            let refused = refusal(&server, &file).await;
+            let refused = refusal(&server, &outbound, &file).await;
             let says_so = |text: &String| {
                 ["the URL", "cannot be read as a URL", "the address of a calendar has"]
                     .iter()
@@ -84,8 +89,12 @@ async fn no_encoding_of_a_private_address_can_be_configured() {
         }
     }
     for url in named(canary.port()) {
-        assert_eq!(refusal(&server, &files(&url)[0]).await, None, "{url:?}: names are resolved at the call");
-        let refused = refusal(&server, &mcp_file(&url)).await.unwrap();
+        assert_eq!(
+            refusal(&server, &outbound, &files(&url)[0]).await,
+            None,
+            "{url:?}: names are resolved at the call"
+        );
+        let refused = refusal(&server, &outbound, &mcp_file(&url)).await.unwrap();
         assert!(refused.contains("not a public address"), "{url:?}: {refused}");
     }
 
