@@ -56,7 +56,7 @@ pub async fn accept(
         deadline: None,
         has_api_key: true,
     };
-    match services.writer.admit(admission).await? {
+    match services.writer.execute(admission).await? {
         AdmitOutcome::Answered { answer, turn } => Ok(ApiResponse { answer, turn, is_replay: false }),
         AdmitOutcome::Replayed { answer, turn } => Ok(ApiResponse { answer, turn, is_replay: true }),
         // A platform message is answered on admission, so its idempotency key never waits for a turn.

@@ -59,7 +59,7 @@ impl Waiter {
     ) -> Result<RenderedResponse, Error> {
         loop {
             let command = EndTurn { turn, authority, end: end.clone(), journal: None };
-            match services.writer.end(command).await.map_err(unknown)? {
+            match services.writer.execute(command).await.map_err(unknown)? {
                 TurnWriteOutcome::Accepted(_) => return Ok(widget_turn_end(&end)),
                 TurnWriteOutcome::FencedOff(Some(turn)) if !turn.state.is_open() => {
                     let end = read_end(services, &turn).await.map_err(unknown)?;

@@ -37,7 +37,7 @@ pub struct CreateConversation {
 
 /// Creates a conversation for the platform API, or replays the stored answer of its idempotency key.
 pub async fn create(services: &Services, request: CreateConversation) -> Result<ApiResponse, Error> {
-    let (answer, is_replay) = match services.writer.create(creation(services, request).await?).await? {
+    let (answer, is_replay) = match services.writer.execute(creation(services, request).await?).await? {
         CreateOutcome::Created(made) => (render::conversation_created(&made), false),
         CreateOutcome::Replayed(answer) => (answer, true),
     };
@@ -49,7 +49,7 @@ pub async fn create_for_widget(
     services: &Services,
     request: CreateConversation,
 ) -> Result<CreatedConversation, Error> {
-    match services.writer.create(creation(services, request).await?).await? {
+    match services.writer.execute(creation(services, request).await?).await? {
         CreateOutcome::Created(made) => Ok(*made),
         // Requests of the widget API have no idempotency key here.
         CreateOutcome::Replayed(_) => Err(Error::internal("a request without a key was replayed")),

@@ -6,7 +6,7 @@ use crate::domain::ids::IdGenerator;
 use crate::domain::ledger::LedgerEntry;
 use crate::domain::money::Money;
 use crate::store::{Db, StoreError, ledger, workspaces};
-use crate::writer::{Command, Outcome, TopUp, decide_inline};
+use crate::writer::{TopUp, decide_inline};
 
 /// Why credit was not granted.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +57,7 @@ pub async fn credit(
     }
     let found = db.read(async |conn| workspaces::find_by_slug(conn, slug).await).await?;
     let workspace = found.ok_or_else(|| CreditError::UnknownWorkspace(slug.to_owned()))?.id;
-    let command = Command::TopUp(TopUp { workspace, amount, reference: reference.to_owned() });
+    let command = TopUp { workspace, amount, reference: reference.to_owned() };
 
     let mut tx = db.begin().await?;
     workspaces::lock(tx.conn(), &[workspace].into()).await?;
@@ -71,12 +71,7 @@ pub async fn credit(
         let balance = workspaces::balance(tx.conn(), workspace).await?;
         return Ok(CreditOutcome::AlreadyGranted { balance: balance.unwrap_or_default() });
     }
-    let outcome = decide_inline(tx.conn(), clock, ids, &[command]).await?.pop();
-    let entry = match outcome {
-        Some(Ok(Outcome::ToppedUp(entry))) => entry,
-        Some(Err(refusal)) => return Err(CreditError::Refused(refusal)),
-        _ => return Err(CreditError::Refused(Error::internal("the outcome does not belong to the command"))),
-    };
+    let entry = decide_inline(tx.conn(), clock, ids, &command).await?.map_err(CreditError::Refused)?;
     tx.commit().await.map_err(CreditError::OutcomeUnknown)?;
     Ok(CreditOutcome::Granted(entry))
 }

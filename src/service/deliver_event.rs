@@ -239,7 +239,12 @@ pub fn disable_command(job: &Job, attempt: &Attempt, disposition: Disposition) -
             must_disable.then_some(DisabledReason::Failing)
         }
     };
-    reason.map(|reason| DisableEndpoint { reason, url: endpoint.url.clone() })
+    reason.map(|reason| DisableEndpoint {
+        workspace: endpoint.workspace,
+        endpoint: endpoint.id,
+        reason,
+        url: endpoint.url.clone(),
+    })
 }
 
 fn headers(job: &Job, secrets: &[SigningSecret], now: Micros) -> HeaderMap {

@@ -60,7 +60,7 @@ pub async fn send(services: &Services, message: SendMessage) -> Result<ApiRespon
         deadline: Some(deadline),
         has_api_key: message.account.is_some(),
     };
-    match services.writer.admit(admission).await? {
+    match services.writer.execute(admission).await? {
         AdmitOutcome::Answered { answer, turn } => Ok(ApiResponse { answer, turn, is_replay: false }),
         AdmitOutcome::Replayed { answer, turn } => Ok(ApiResponse { answer, turn, is_replay: true }),
         AdmitOutcome::Waiting(turn) => {

@@ -37,5 +37,5 @@ async fn write(
     patch: ConversationPatch,
 ) -> Result<Conversation, Error> {
     let command = UpdateConversation { workspace: account.workspace, conversation, patch };
-    services.writer.update(command).await
+    services.writer.execute(command).await
 }

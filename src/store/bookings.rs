@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use sqlx::QueryBuilder;
 
 use super::{Conn, StoreError, calendars, from_row, insert_row, insert_rows, on_conn};
-use crate::domain::calendar::{Booking, BookingState, Interval, MAX_SLOT_LENGTH};
+use crate::domain::calendar::{Booking, BookingLookup, BookingState, Interval, MAX_SLOT_LENGTH};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{BookingId, CalendarId, ConversationId, WorkspaceId};
 
@@ -222,26 +222,13 @@ pub async fn cancel(
     Ok(Some(booking))
 }
 
-/// The rows of a calendar that a booking or a cancellation depends on.
-#[derive(Clone, Debug)]
-pub struct BookingLookup {
-    pub workspace: WorkspaceId,
-    pub calendar: CalendarId,
-    /// Live bookings and holds that overlap this range.
-    pub range: Option<(Timestamp, Timestamp)>,
-    /// The booking of a call, live or cancelled.
-    pub call: Option<String>,
-    /// A booking by its id, live or cancelled.
-    pub id: Option<BookingId>,
-}
-
 pub async fn list_matching(conn: Conn<'_>, lookup: &BookingLookup) -> Result<Vec<Booking>, StoreError> {
     Ok(on_conn!(conn, |c| {
         let mut query =
             QueryBuilder::new(concat!("select ", booking_columns!(), " from bookings where workspace_id = "));
         query.push_bind(lookup.workspace).push(" and calendar_id = ").push_bind(lookup.calendar);
         query.push(" and (call_id = ").push_bind(&lookup.call).push(" or id = ").push_bind(lookup.id);
-        if let Some((start, end)) = lookup.range {
+        if let Some(Interval { start, end }) = lookup.range {
             query.push(concat!(" or (cancelled_at is null and ", not_stale!(), " and starts_at < "));
             query.push_bind(Micros::from(end)).push(" and starts_at > ").push_bind(earliest_start(start));
             query.push(" and ends_at > ").push_bind(Micros::from(start)).push(")");

@@ -1,19 +1,17 @@
-//! Locks, in the one order that every writing transaction keeps to (workspace
-//! states, conversations, calendars, turns), and reads what a batch decides on.
-//! What is not locked itself is read after the locks that guard it.
+//! Locks and reads the rows of a batch. Locks are taken in the order that every writing transaction follows: workspace states,
+//! conversations, calendars, turns. Rows that are not locked themselves are read after the locks that guard them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::load_plan::LoadPlan;
+use super::batch::{LoadPlan, Tables, WorkspaceRow};
 use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::turn::Turn;
 use crate::store::{
     Conn, StoreError, assistants, bookings, calendars, conversations, idempotency, ledger, messages, turns,
     webhook_endpoints, workspaces,
 };
-use crate::writer::commands::{Tables, WorkspaceRow};
 
-/// Locks and reads.
+/// Locks and reads the rows of a plan, and those that follow from them.
 pub(super) async fn read(mut conn: Conn<'_>, mut plan: LoadPlan) -> Result<Tables, StoreError> {
     let mut tables = Tables::default();
     let states = workspaces::lock(conn.reborrow(), &plan.workspaces).await?;
@@ -40,8 +38,8 @@ pub(super) async fn read(mut conn: Conn<'_>, mut plan: LoadPlan) -> Result<Table
 
 async fn lock_turns(mut conn: Conn<'_>, plan: &mut LoadPlan, tables: &mut Tables) -> Result<(), StoreError> {
     add_turns(turns::lock(conn.reborrow(), &plan.turns).await?, plan, tables);
-    // Where a turn may end, all open ones of its conversation are needed: those not named are still to be
-    // read. Their conversation is locked, so no other batch can wait for them the other way round.
+    // If a turn may end, all open turns of its conversation are needed. Locking those that no command names cannot
+    // deadlock, because their conversation is locked already.
     let open_of = |id| tables.conversations.get(id).map_or(0, |conversation| conversation.open_turns);
     let read_of = |id| tables.open.get(id).map_or(0, BTreeMap::len);
     let incomplete: BTreeSet<_> = plan

@@ -1,117 +1,51 @@
-//! A shard: while its commit is under way the next items gather, and are then
-//! committed together, with no added delay.
+//! A shard of the writer: while it commits a batch, the next commands gather, and are then committed together.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::batch::{self, CommittedBatch};
-use super::request_state::RequestState;
+use super::batch::Effects;
+use super::commands::{EndAuthority, EndTurn};
+use super::queued_command::{QueuedCommand, queued};
+use super::transaction::{self, CommittedBatch};
 use super::uncertain_commit::UncertainCommit;
-use super::{Effect, QueueDepth, WriterContext};
+use super::{Effect, QueueDepth, Slot, WriterContext};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
-use crate::domain::ids::TurnId;
 use crate::domain::turn::{TurnEnd, TurnRef};
 use crate::store::StoreError;
-use crate::writer::commands::{
-    AdmitOutcome, Command, Effects, EndAuthority, EndTurn, EndpointAction, Outcome,
-};
 
 const MAX_COMMANDS: usize = 256;
 const MAX_BYTES: usize = 4 << 20;
-/// How often a batch is tried before its admissions are refused.
+/// How often a batch is tried before its requests are refused.
 const MAX_ATTEMPTS: u32 = 5;
 const RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// An item on its way, and whom to tell.
-pub(super) struct QueuedCommand {
-    pub command: Command,
-    /// None once it was answered.
-    pub reply: Option<oneshot::Sender<Result<Outcome, Error>>>,
-    /// Whether whoever asked was answered without us. A client that has merely left still gets its
-    /// reply, in the history.
-    pub state: Arc<RequestState>,
-}
-
-impl QueuedCommand {
-    /// Whether a client waits for it, a few seconds at most. All else waits for the store.
-    fn is_request(&self) -> bool {
-        match self.command {
-            Command::Admit(_)
-            | Command::Create(_)
-            | Command::Update(_)
-            | Command::RenewLink(_)
-            | Command::TopUp(_) => true,
-            Command::Endpoint(ref write) => !matches!(write.action, EndpointAction::Disable(_)),
-            Command::End(_) | Command::Journal(_) | Command::Retry(_) | Command::HandBack(_) => false,
-        }
-    }
-
-    /// Whoever asked has been told that it failed: it must not happen later.
-    fn is_abandoned(&self) -> bool {
-        self.is_request() && self.state.is_abandoned()
-    }
-
-    /// Whether it may be decided now: not where it was given up since.
-    fn mark_sent(&self) -> bool {
-        !self.is_request() || self.state.mark_sent()
-    }
-
-    /// False where nobody hears it.
-    fn respond(&mut self, outcome: Result<Outcome, Error>) -> bool {
-        self.reply.take().is_some_and(|reply| reply.send(outcome).is_ok())
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        match &self.command {
-            Command::Admit(admission) => {
-                admission.text.len() + admission.metadata.as_ref().map_or(0, String::len) + 512
-            }
-            Command::End(end) => match &end.end {
-                TurnEnd::Completed(reply) => reply.text.len() + reply.function_calls.len() + 512,
-                TurnEnd::Failed(_) | TurnEnd::Discarded(_) => 512,
-            },
-            Command::Journal(append) => {
-                let rows = append.rows.iter().chain(&append.result);
-                rows.map(|row| row.content.len() + row.result.as_ref().map_or(0, String::len) + 256).sum()
-            }
-            Command::Create(conversation) => {
-                let variables = conversation.key_variables.len() + conversation.visitor_variables.len();
-                variables + conversation.metadata.as_ref().map_or(0, String::len) + 1024
-            }
-            Command::Update(update) => update.patch.metadata.as_ref().map_or(0, String::len) + 1024,
-            Command::Retry(_) | Command::HandBack(_) | Command::RenewLink(_) | Command::TopUp(_) => 1024,
-            Command::Endpoint(_) => 8192,
-        }
-    }
-}
-
-/// A shard's end that takes items and commits them.
+/// The consumer of a shard's queue.
 pub(super) struct Shard {
     context: WriterContext,
-    incoming: mpsc::UnboundedReceiver<QueuedCommand>,
-    /// Items that were put back, or that the shard made itself: before all others.
-    front: VecDeque<QueuedCommand>,
-    /// A batch whose commit was never answered; before everything, for nobody knows what it changed.
-    uncertain: Option<(Vec<QueuedCommand>, UncertainCommit)>,
-    /// What waits, `front` included.
+    incoming: mpsc::UnboundedReceiver<Box<dyn QueuedCommand>>,
+    /// Commands that were put back, or that the shard created: before all others.
+    front: VecDeque<Box<dyn QueuedCommand>>,
+    /// A batch whose commit was not answered. It comes first, because it is unknown what it changed.
+    uncertain: Option<(Vec<Box<dyn QueuedCommand>>, UncertainCommit)>,
+    /// The length of the queue, `front` included.
     depth: Arc<QueueDepth>,
 }
 
 impl Shard {
     pub(super) fn new(
         context: WriterContext,
-        incoming: mpsc::UnboundedReceiver<QueuedCommand>,
+        incoming: mpsc::UnboundedReceiver<Box<dyn QueuedCommand>>,
         depth: Arc<QueueDepth>,
     ) -> Self {
         Self { context, incoming, front: VecDeque::new(), uncertain: None, depth }
     }
 
-    /// Commits what comes until `stop`, and then what is still there.
+    /// Commits commands until `stop`, and then those that are still queued.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         loop {
             let (commands, uncertain) = match self.uncertain.take() {
@@ -136,7 +70,7 @@ impl Shard {
         }
     }
 
-    fn next_batch(&mut self) -> Vec<QueuedCommand> {
+    fn next_batch(&mut self) -> Vec<Box<dyn QueuedCommand>> {
         let mut commands = Vec::new();
         let mut bytes = 0;
         while commands.len() < MAX_COMMANDS && bytes < MAX_BYTES {
@@ -144,7 +78,7 @@ impl Shard {
                 break;
             };
             self.depth.remove(queued.bytes());
-            // Whoever asked has been answered already: an admission that was not sent leaves the shard.
+            // Its caller has been answered.
             if queued.is_abandoned() {
                 continue;
             }
@@ -154,26 +88,26 @@ impl Shard {
         commands
     }
 
-    fn requeue(&mut self, commands: Vec<QueuedCommand>) {
+    fn requeue(&mut self, commands: Vec<Box<dyn QueuedCommand>>) {
         for queued in commands.into_iter().rev() {
             self.depth.add(queued.bytes());
             self.front.push_front(queued);
         }
     }
 
-    /// Commits items, and returns those that are still to be, in order: the store is away.
+    /// Commits a batch. Returns the commands that must wait because the database is unavailable, in order.
     async fn commit(
         &mut self,
-        mut commands: Vec<QueuedCommand>,
+        mut commands: Vec<Box<dyn QueuedCommand>>,
         mut uncertain: Option<UncertainCommit>,
-    ) -> Vec<QueuedCommand> {
+    ) -> Vec<Box<dyn QueuedCommand>> {
         for attempt in 1..=MAX_ATTEMPTS {
             match self.attempt(&mut commands, &mut uncertain).await {
                 Ok(committed) => {
                     self.complete(commands, committed);
                     return Vec::new();
                 }
-                // While it is unknown whether the batch is there, nothing of it may be decided anew.
+                // While it is unknown whether the batch was committed, it must not be decided again.
                 Err(error) if error.is_transient() || uncertain.is_some() => {
                     tracing::warn!(
                         attempt,
@@ -188,10 +122,10 @@ impl Shard {
         self.abandon(commands, uncertain)
     }
 
-    /// Tries once. `uncertain` is what became of the try before, and then of this one.
+    /// Tries once. `uncertain` is the uncertain commit of the last attempt, and then of this one.
     async fn attempt(
         &self,
-        commands: &mut Vec<QueuedCommand>,
+        commands: &mut Vec<Box<dyn QueuedCommand>>,
         uncertain: &mut Option<UncertainCommit>,
     ) -> Result<CommittedBatch, StoreError> {
         if let Some(sent) = uncertain {
@@ -202,10 +136,8 @@ impl Shard {
             reset(commands);
         }
         commands.retain(|queued| !queued.is_abandoned());
-        let refs: Vec<&Command> = commands.iter().map(|queued| &queued.command).collect();
-        let may_decide = |index: usize| commands.get(index).is_some_and(QueuedCommand::mark_sent);
-        batch::run(&self.context, &refs, may_decide).await.map_err(|failed| {
-            // What the store refused as data is not there, whenever it did so.
+        transaction::run(&self.context, commands).await.map_err(|failed| {
+            // Data that the database refused was not committed, even if the commit was sent.
             *uncertain = failed.uncertain.filter(|_| failed.error.is_transient());
             if uncertain.is_none() {
                 reset(commands);
@@ -214,15 +146,15 @@ impl Shard {
         })
     }
 
-    /// A fault in the data fails the item that has it, alone.
+    /// Invalid data fails only its own command.
     async fn commit_individually(
         &mut self,
-        mut commands: Vec<QueuedCommand>,
+        mut commands: Vec<Box<dyn QueuedCommand>>,
         error: StoreError,
-    ) -> Vec<QueuedCommand> {
+    ) -> Vec<Box<dyn QueuedCommand>> {
         if let [queued] = commands.as_mut_slice() {
             // The caller logs the error.
-            queued.respond(Err(error.into()));
+            queued.refuse(error.into());
             return Vec::new();
         }
         let mut commands = commands.into_iter();
@@ -236,19 +168,18 @@ impl Shard {
         Vec::new()
     }
 
-    /// The store is away: requests are refused, and the rest is left, in order.
+    /// The database is unavailable: refuses the requests, and returns the other commands in order.
     fn abandon(
         &mut self,
-        mut commands: Vec<QueuedCommand>,
+        mut commands: Vec<Box<dyn QueuedCommand>>,
         uncertain: Option<UncertainCommit>,
-    ) -> Vec<QueuedCommand> {
+    ) -> Vec<Box<dyn QueuedCommand>> {
         let outcome_unknown = uncertain.is_some();
         for queued in commands.iter_mut().filter(|queued| queued.is_request()) {
-            queued.state.abandon();
-            queued.respond(Err(Error::Unavailable { outcome_unknown, source: None }));
+            queued.refuse(Error::Unavailable { outcome_unknown, source: None });
         }
         if let Some(uncertain) = uncertain {
-            // Kept whole: if it was committed, what follows from it is still to be done.
+            // The whole batch stays: if it was committed, its effects must follow.
             self.uncertain = Some((commands, uncertain));
             return Vec::new();
         }
@@ -256,59 +187,34 @@ impl Shard {
         commands
     }
 
-    fn complete(&mut self, commands: Vec<QueuedCommand>, committed: CommittedBatch) {
-        let CommittedBatch { outcomes, mut effects, slots } = committed;
-        for (mut queued, outcome) in commands.into_iter().zip(outcomes) {
-            let turn = turn_without_idempotency_key(&queued.command, &outcome);
-            if !queued.respond(outcome)
-                && queued.is_abandoned()
-                && let Some(turn) = turn
-            {
+    fn complete(&mut self, commands: Vec<Box<dyn QueuedCommand>>, committed: CommittedBatch) {
+        let CommittedBatch { mut effects, slots } = committed;
+        for mut queued in commands {
+            if let Some(turn) = queued.complete() {
                 self.end_for_gone_client(turn, &mut effects);
             }
         }
-        self.context.dispatch(effects, slots);
+        dispatch(&self.context, effects, slots);
     }
 
-    /// Whoever sent the message was told that it failed: its turn must not run. A retry with a key
-    /// would find it; without one nobody ever will.
+    /// The client was told that its message failed, so the turn must not run.
     fn end_for_gone_client(&mut self, turn: TurnRef, effects: &mut Effects) {
         effects.started.retain(|started| started.id != turn.turn);
         let end = TurnEnd::Failed(Failure::ServiceUnavailable);
-        let command =
-            Command::End(Box::new(EndTurn { turn, authority: EndAuthority::ClientGone, end, journal: None }));
-        let (reply, _) = oneshot::channel();
-        self.requeue(vec![QueuedCommand { command, reply: Some(reply), state: Arc::default() }]);
+        let command = EndTurn { turn, authority: EndAuthority::ClientGone, end, journal: None };
+        self.requeue(vec![queued(command, Arc::default()).0]);
     }
 }
 
-/// The items' transaction was not committed.
-fn reset(commands: &[QueuedCommand]) {
+/// The transaction of the commands was not committed.
+fn reset(commands: &[Box<dyn QueuedCommand>]) {
     for queued in commands {
-        queued.state.reset();
+        queued.reset();
     }
 }
 
-fn turn_without_idempotency_key(command: &Command, outcome: &Result<Outcome, Error>) -> Option<TurnRef> {
-    let Command::Admit(admission) = command else { return None };
-    if admission.idempotency.is_some() {
-        return None;
-    }
-    let turn: TurnId = match outcome {
-        Ok(Outcome::Admitted(
-            AdmitOutcome::Waiting(turn) | AdmitOutcome::Answered { turn: Some(turn), .. },
-        )) => *turn,
-        Ok(_) | Err(_) => return None,
-    };
-    let conversation = match &admission.target {
-        crate::writer::commands::Target::Existing { id, .. }
-        | crate::writer::commands::Target::New { id, .. } => *id,
-    };
-    Some(TurnRef { workspace: admission.workspace, conversation, turn })
-}
-
-/// Hands on what follows from a batch.
-pub(super) fn dispatch(context: &WriterContext, effects: Effects, mut slots: Vec<super::Slot>) {
+/// Sends the effects of a committed batch.
+fn dispatch(context: &WriterContext, effects: Effects, mut slots: Vec<Slot>) {
     if effects.has_deliveries {
         context.send(Effect::Deliveries);
     }

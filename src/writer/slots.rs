@@ -1,14 +1,14 @@
-//! The slots of this process: how many turns may run here at once, by API and by workspace.
+//! The slots of this process, which limit its running turns by API and by workspace.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::batch::SlotBudget;
 use crate::domain::ids::WorkspaceId;
 use crate::domain::turn::Api;
 use crate::store::turns::claims::WorkspaceCapacity;
-use crate::writer::commands::SlotBudget;
 
-/// How many turns may run here at once.
+/// The limits of the turns that run in this process at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotLimits {
     /// `turn.max_in_flight`; platform turns hold at most half of it, widget turns nine tenths.
@@ -25,14 +25,14 @@ struct SlotUsage {
     closed: bool,
 }
 
-/// Counts who runs here. Cheap to clone.
+/// The slots in use. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Slots {
     limits: SlotLimits,
     usage: Arc<Mutex<SlotUsage>>,
 }
 
-/// One slot; free again when it is dropped.
+/// A slot, which is free again when this is dropped.
 #[derive(Debug)]
 pub struct Slot {
     slots: Slots,
@@ -47,7 +47,7 @@ impl Slots {
         Self { limits, usage: Arc::default() }
     }
 
-    /// From now on no slot is free: the process stops.
+    /// No slot is free from now on: the process stops.
     pub fn close(&self) {
         self.lock().closed = true;
     }
@@ -70,7 +70,7 @@ impl Slots {
         all.min(of_api)
     }
 
-    /// How many slots of an API are held.
+    /// How many slots of an API are in use.
     #[must_use]
     pub fn in_use(&self, api: Api) -> usize {
         let usage = self.lock();
@@ -80,7 +80,7 @@ impl Slots {
         }
     }
 
-    /// Reserves at most `count` slots of an API, before it is known whose turns will run in them.
+    /// Reserves at most `count` slots of an API, not yet for a workspace.
     #[must_use]
     pub fn reserve(&self, api: Api, count: usize) -> Vec<Slot> {
         // Under one lock: the shards and the claims reserve at the same time.
@@ -94,7 +94,7 @@ impl Slots {
         (0..count).map(|_| Slot { slots: self.clone(), api, workspace: None }).collect()
     }
 
-    /// How many more turns each workspace may have here; none where that has no limit.
+    /// How many more turns each workspace may run here; `None` if that is not limited.
     #[must_use]
     pub fn workspace_capacity(&self) -> Option<WorkspaceCapacity> {
         let limit = self.limits.per_workspace?;
@@ -103,7 +103,7 @@ impl Slots {
         Some(WorkspaceCapacity { limit, remaining: remaining.collect() })
     }
 
-    /// What a batch may start with these reserved slots.
+    /// The turns that a batch may start in these reserved slots.
     pub(super) fn budget(
         &self,
         reserved: &[Slot],
@@ -124,7 +124,7 @@ impl Slots {
 }
 
 impl Slot {
-    /// Whose turn runs in it, from now on.
+    /// Counts the slot for the workspace whose turn runs in it.
     #[must_use]
     pub fn assign(mut self, workspace: WorkspaceId) -> Self {
         *self.slots.lock().by_workspace.entry(workspace).or_default() += 1;
@@ -132,7 +132,7 @@ impl Slot {
         self
     }
 
-    /// The API whose turns may run in it.
+    /// The API of the turns that may run in it.
     #[must_use]
     pub fn api(&self) -> Api {
         self.api
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neither_api_takes_the_slots_of_the_other() {
+    fn each_api_has_slots_that_the_other_cannot_use() {
         let slots = Slots::new(SlotLimits { max_in_flight: 10, per_workspace: None });
 
         let platform = slots.reserve(Api::Platform, 100);
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_workspace_at_its_cap_starts_nothing() {
+    fn a_workspace_at_its_limit_has_no_capacity() {
         let slots = Slots::new(SlotLimits { max_in_flight: 10, per_workspace: Some(1) });
         let workspace = WorkspaceId(uuid::Uuid::from_u128(1));
 

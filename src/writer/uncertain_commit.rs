@@ -1,8 +1,9 @@
-//! A batch whose commit was sent and never answered. It was one transaction, so
-//! one row of it tells whether all of it is there.
+//! A batch whose commit was sent and not answered. It was one transaction, so one of its rows shows whether all of it was
+//! committed.
 
 use super::WriterContext;
-use super::batch::CommittedBatch;
+use super::batch::{ChangeSet, Tables};
+use super::transaction::CommittedBatch;
 use crate::domain::event::Event;
 use crate::domain::ids::{EventId, WorkspaceId};
 use crate::domain::journal::JournalRow;
@@ -10,22 +11,21 @@ use crate::domain::turn::Turn;
 use crate::store::db::WRITE_TIMEOUT;
 use crate::store::turns::journal;
 use crate::store::{StoreError, Tx, events, turns, workspaces};
-use crate::writer::commands::{ChangeSet, Tables};
 
-/// What the batch came to, if it was committed.
+/// A batch, and how to find out whether it was committed.
 pub(super) struct UncertainCommit {
     pub batch: CommittedBatch,
     pub probe: CommitProbe,
 }
 
-/// A row that is there if, and only if, the batch was committed.
+/// A row that exists if, and only if, the batch was committed.
 pub(super) enum CommitProbe {
     Event(WorkspaceId, i64, EventId),
-    /// Turns as they were written. One that has changed since was its owner's no more, either way.
+    /// Turns as they were written. If all have changed since, this process does not own them either way.
     Turns(Vec<Turn>),
-    /// The result of a call.
+    /// The result of a tool call.
     Result(Box<JournalRow>),
-    /// To decide the same again does no harm: journal rows, links and holds keep what came first.
+    /// Deciding the same again is harmless: journal rows, links and holds keep their first values.
     NotNeeded,
 }
 
@@ -42,8 +42,7 @@ impl CommitProbe {
         changes.results.first().map_or(Self::NotNeeded, |row| Self::Result(Box::new(row.clone())))
     }
 
-    /// Whether the batch was committed. It is looked for under the batch's first lock: once that is
-    /// had, the old transaction has ended.
+    /// Whether the batch was committed. The lock of its workspace is taken first: then its transaction has ended.
     pub(super) async fn is_committed(&self, context: &WriterContext) -> Result<bool, StoreError> {
         let workspace = match self {
             Self::Event(workspace, ..) => *workspace,

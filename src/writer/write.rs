@@ -1,14 +1,14 @@
-//! Writes what a batch decided, in as few statements as there are tables.
+//! Writes the changes of a batch, with about one statement for each table.
 
+use super::batch::{ChangeSet, Tables};
 use crate::domain::clock::Micros;
 use crate::store::turns::{cancellations, journal};
 use crate::store::{
     Conn, StoreError, bookings, conversations, deliveries, events, idempotency, ledger, messages, turns,
     webhook_endpoints, workspaces,
 };
-use crate::writer::commands::{ChangeSet, Tables};
 
-/// Writes all of it; `now` is the store's time.
+/// Writes all changes; `now` is the database time.
 pub(super) async fn write(
     mut conn: Conn<'_>,
     tables: &Tables,
@@ -37,12 +37,12 @@ pub(super) async fn write(
     turns::update(conn.reborrow(), &rows(&mut changes.turns.iter())).await?;
     journal::insert(conn.reborrow(), &changes.journal).await?;
     journal::finish(conn.reborrow(), &changes.results).await?;
-    // Cancelled first: what that has freed may be booked again by the same batch.
+    // Cancellations first: the same batch may book the time again.
     bookings::mark_cancelled(conn.reborrow(), &changes.cancelled_bookings).await?;
     bookings::mark_confirmed(conn.reborrow(), &changes.confirmed_bookings).await?;
     bookings::insert(conn.reborrow(), &changes.bookings).await?;
 
-    // Before the deliveries, which refer to them.
+    // Before the deliveries, which refer to their endpoints.
     let rows = |ids: &mut dyn Iterator<Item = &_>| -> Vec<_> {
         ids.filter_map(|id| tables.endpoints.get(id)).collect()
     };

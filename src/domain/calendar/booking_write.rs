@@ -1,6 +1,9 @@
 //! Bookings as rows, and the writes to them that tool calls ask for.
 
+use jiff::Timestamp;
+
 use super::arguments::{BookingRequest, CancelRequest};
+use super::booking::booking_range;
 use super::interval::Interval;
 use super::rules::CalendarRules;
 use super::types::BookingState;
@@ -80,15 +83,40 @@ pub struct Hold {
 }
 
 impl BookingWrite {
-    /// The calendar whose row is to be locked.
+    /// The rows that the write depends on.
     #[must_use]
-    pub fn calendar(&self) -> CalendarId {
+    pub fn lookup(&self, workspace: WorkspaceId, now: Timestamp) -> BookingLookup {
+        let lookup = |calendar| BookingLookup { workspace, calendar, range: None, call: None, id: None };
         match self {
-            Self::Book { calendar, .. }
-            | Self::Cancel { calendar, .. }
-            | Self::Confirm { calendar, .. }
-            | Self::Release { calendar, .. } => *calendar,
-            Self::Hold(hold) => hold.calendar,
+            Self::Book { calendar, rules, request, call, .. } => BookingLookup {
+                range: Some(booking_range(rules, request, now)),
+                call: Some(call.clone()),
+                ..lookup(*calendar)
+            },
+            Self::Hold(hold) => BookingLookup {
+                range: Some(booking_range(&hold.rules, &hold.request, now)),
+                call: Some(hold.call.clone()),
+                ..lookup(hold.calendar)
+            },
+            Self::Cancel { calendar, request, .. } => {
+                BookingLookup { id: request.booking_id.parse().ok(), ..lookup(*calendar) }
+            }
+            Self::Confirm { calendar, id, .. } | Self::Release { calendar, id } => {
+                BookingLookup { id: Some(*id), ..lookup(*calendar) }
+            }
         }
     }
+}
+
+/// The rows of a calendar that a [`BookingWrite`] depends on.
+#[derive(Clone, Debug)]
+pub struct BookingLookup {
+    pub workspace: WorkspaceId,
+    pub calendar: CalendarId,
+    /// Live bookings and holds that overlap this range.
+    pub range: Option<Interval>,
+    /// The booking of a call, live or cancelled.
+    pub call: Option<String>,
+    /// A booking by its id, live or cancelled.
+    pub id: Option<BookingId>,
 }

@@ -9,7 +9,7 @@ use crate::domain::ids::{AssistantId, ConversationId, MessageId, WidgetUuid, Wor
 use crate::formats::workspace_file::FileConversation;
 use crate::service::create_conversation::first_message;
 use crate::store::{Conn, conversations};
-use crate::writer::{Command, NewConversation};
+use crate::writer::NewConversation;
 
 /// The conversations that the file's UUIDs name. A UUID of another workspace is an error.
 pub(super) async fn reject_foreign(
@@ -51,7 +51,7 @@ impl Applier<'_> {
         current: &CurrentState,
         ids: &HashMap<String, AssistantId>,
         compiled: &HashMap<String, AssistantVersion>,
-    ) -> Result<Vec<Command>, ApplyError> {
+    ) -> Result<Vec<NewConversation>, ApplyError> {
         let prepared = self.prepared;
         let mut commands = Vec::new();
         for file in &prepared.file.conversations {
@@ -96,10 +96,10 @@ impl Applier<'_> {
         file: &FileConversation,
         assistant: AssistantId,
         version: &AssistantVersion,
-    ) -> Command {
+    ) -> NewConversation {
         let (ids, clock) = (self.context.ids, self.context.clock);
         self.record_change("conversation", file.link, Action::Created);
-        Command::Create(Box::new(NewConversation {
+        NewConversation {
             workspace: self.workspace,
             id: ConversationId(ids.uuid_v7(clock)),
             kind: file.kind,
@@ -113,6 +113,6 @@ impl Applier<'_> {
             external_identifier: None,
             check_balance: false,
             idempotency: None,
-        }))
+        }
     }
 }

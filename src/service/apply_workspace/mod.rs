@@ -6,6 +6,7 @@
 mod assistants;
 mod calendars;
 mod changes;
+mod command;
 mod conversations;
 mod error;
 mod knowledge_bases;
@@ -37,7 +38,8 @@ use crate::service::knowledge::DocumentExtractor;
 use crate::store::assistants::AssistantRow;
 use crate::store::workspace_config::{self, ConfigRow, Section};
 use crate::store::{Conn, Db, StoreError, workspaces};
-use crate::writer::{Command, decide_inline};
+use crate::writer::decide_inline;
+use command::ApplyCommand;
 
 /// How often an apply is tried where the store's refusal may pass.
 const MAX_ATTEMPTS: usize = 3;
@@ -161,10 +163,13 @@ pub(super) async fn apply_in_transaction(
     let bases = applier.put_knowledge_bases(conn.reborrow(), &current).await?;
     let tools = applier.put_tools(conn.reborrow(), &current, &calendars, &bases).await?;
     let compiled = applier.put_assistants(conn.reborrow(), &current, &ids, &tools).await?;
-    let mut commands = applier.opening_credit(&current);
-    commands.extend(applier.put_endpoints(&current)?);
-    commands.extend(applier.put_conversations(conn.reborrow(), &current, &ids, &compiled).await?);
-    applier.decide(conn, &commands).await?;
+    let command = ApplyCommand {
+        workspace,
+        credit: applier.opening_credit(&current),
+        endpoints: applier.put_endpoints(&current)?,
+        conversations: applier.put_conversations(conn.reborrow(), &current, &ids, &compiled).await?,
+    };
+    decide_inline(conn, context.clock, context.ids, &command).await?.map_err(ApplyError::Decision)?;
     Ok(ApplyResult {
         workspace,
         slug: prepared.file.workspace.slug.clone(),
@@ -268,17 +273,6 @@ impl Applier<'_> {
         for row in rows.iter().filter(|row| row.from_file && !row.archived && !has(&row.slug)) {
             workspace_config::archive(conn.reborrow(), section, self.workspace, row.id, self.now).await?;
             self.record_change(changes::section_name(section), &row.slug, Action::Archived);
-        }
-        Ok(())
-    }
-
-    async fn decide(&self, conn: Conn<'_>, commands: &[Command]) -> Result<(), ApplyError> {
-        if commands.is_empty() {
-            return Ok(());
-        }
-        let outcomes = decide_inline(conn, self.context.clock, self.context.ids, commands).await?;
-        for outcome in outcomes {
-            outcome.map_err(ApplyError::Decision)?;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use crate::domain::webhook_endpoint::{
 use crate::formats::workspace_file::FileEndpoint;
 use crate::service::webhook_endpoints::make_secret;
 use crate::store::{Conn, StoreError, webhook_endpoints};
-use crate::writer::{Command, EndpointAction, EndpointWrite};
+use crate::writer::{EndpointAction, WriteEndpoint};
 
 const SECTION: &str = "webhook endpoint";
 
@@ -24,7 +24,7 @@ pub(super) async fn list_from_file(
 }
 
 impl Applier<'_> {
-    pub(super) fn put_endpoints(&mut self, current: &CurrentState) -> Result<Vec<Command>, ApplyError> {
+    pub(super) fn put_endpoints(&mut self, current: &CurrentState) -> Result<Vec<WriteEndpoint>, ApplyError> {
         let files = &self.prepared.file.webhook_endpoints;
         let mut commands = Vec::new();
         let is_removed = |old: &&Endpoint| {
@@ -45,11 +45,11 @@ impl Applier<'_> {
         Ok(commands)
     }
 
-    fn command(&self, endpoint: EndpointId, action: EndpointAction) -> Command {
-        Command::Endpoint(Box::new(EndpointWrite { workspace: self.workspace, endpoint, action }))
+    fn command(&self, endpoint: EndpointId, action: EndpointAction) -> WriteEndpoint {
+        WriteEndpoint { workspace: self.workspace, endpoint, action }
     }
 
-    fn create_endpoint(&mut self, file: &FileEndpoint) -> Result<Command, ApplyError> {
+    fn create_endpoint(&mut self, file: &FileEndpoint) -> Result<WriteEndpoint, ApplyError> {
         let secret = match &file.secret {
             Some(name) => self.seal(name, None)?,
             None => self.generate_secret(&file.slug)?,
@@ -64,7 +64,7 @@ impl Applier<'_> {
         };
         self.record_change(SECTION, &file.slug, Action::Created);
         let id = EndpointId(self.context.ids.uuid_v7(self.context.clock));
-        Ok(self.command(id, EndpointAction::Create(Box::new(new))))
+        Ok(self.command(id, EndpointAction::Create(new)))
     }
 
     fn generate_secret(&mut self, slug: &str) -> Result<SealedSecret, ApplyError> {
@@ -79,7 +79,7 @@ impl Applier<'_> {
         &mut self,
         file: &FileEndpoint,
         old: &Endpoint,
-    ) -> Result<Option<Command>, ApplyError> {
+    ) -> Result<Option<WriteEndpoint>, ApplyError> {
         let secret = file.secret.as_ref().map(|name| self.seal(name, old.stored_secrets())).transpose()?;
         let secret = secret.filter(|secret| *secret != old.secret);
         let switch = switch(file, old);
@@ -107,7 +107,7 @@ impl Applier<'_> {
             restores: true,
         };
         self.record_change(SECTION, &file.slug, action);
-        Ok(Some(self.command(old.id, EndpointAction::Update(Box::new(change)))))
+        Ok(Some(self.command(old.id, EndpointAction::Update(change))))
     }
 }
 

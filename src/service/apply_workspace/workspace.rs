@@ -7,7 +7,7 @@ use crate::domain::ids::AssistantId;
 use crate::domain::money::Money;
 use crate::domain::workspace::Workspace;
 use crate::store::{Conn, workspaces};
-use crate::writer::{Command, TopUp};
+use crate::writer::TopUp;
 
 /// The reference of the credit that a workspace is made with.
 const OPENING: &str = "opening";
@@ -41,13 +41,10 @@ impl Applier<'_> {
     }
 
     /// Given when the workspace is made, never again.
-    pub(super) fn opening_credit(&self, current: &CurrentState) -> Vec<Command> {
+    pub(super) fn opening_credit(&self, current: &CurrentState) -> Option<TopUp> {
         let amount = self.prepared.file.workspace.balance;
-        if current.workspace.is_some() || amount == Money::ZERO {
-            return Vec::new();
-        }
-        let top_up = TopUp { workspace: self.workspace, amount, reference: OPENING.to_owned() };
-        vec![Command::TopUp(top_up)]
+        let is_granted = current.workspace.is_none() && amount != Money::ZERO;
+        is_granted.then(|| TopUp { workspace: self.workspace, amount, reference: OPENING.to_owned() })
     }
 }
 

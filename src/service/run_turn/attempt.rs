@@ -160,7 +160,7 @@ impl Attempt<'_> {
             result: None,
             write: None,
         };
-        match self.engine.services.writer.journal(append).await? {
+        match self.engine.services.writer.execute(append).await? {
             (TurnWriteOutcome::Accepted(_), _) => Ok(None),
             (TurnWriteOutcome::FencedOff(_), _) => Ok(Some(AttemptResult::FencedOff)),
         }

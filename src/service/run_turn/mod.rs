@@ -138,7 +138,7 @@ impl Engine {
                 AfterAttempt::Paused(until) => {
                     let delay = until.saturating_duration_since(Instant::now());
                     let hand_back = HandBack { turn: turn_ref(turn), fence: turn.fence, delay };
-                    return self.services.writer.hand_back(hand_back).await.map(drop);
+                    return self.services.writer.execute(hand_back).await.map(drop);
                 }
             }
         }
@@ -167,7 +167,7 @@ impl Engine {
     /// Records the failed attempt and when the next one begins; `false` if the turn was fenced off.
     async fn retry(&self, turn: &mut Turn, delay: Duration) -> Result<bool, Error> {
         let retry = Retry { turn: turn_ref(turn), fence: turn.fence, delay };
-        match self.services.writer.retry(retry).await? {
+        match self.services.writer.execute(retry).await? {
             TurnWriteOutcome::Accepted(now) => *turn = *now,
             TurnWriteOutcome::FencedOff(_) => return Ok(false),
         }
@@ -177,11 +177,11 @@ impl Engine {
     async fn end(&self, turn: &Turn, end: TurnEnd, journal: Option<JournalRow>) -> Result<(), Error> {
         let authority = EndAuthority::Owner { fence: turn.fence };
         let command = EndTurn { turn: turn_ref(turn), authority, end, journal };
-        let Err(error) = self.services.writer.end(command).await else { return Ok(()) };
+        let Err(error) = self.services.writer.execute(command).await else { return Ok(()) };
         tracing::error!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "a turn's end could not be written");
         let end = TurnEnd::Failed(failure_of(&error));
         let command = EndTurn { turn: turn_ref(turn), authority, end, journal: None };
-        self.services.writer.end(command).await.map(drop)
+        self.services.writer.execute(command).await.map(drop)
     }
 
     /// On shutdown: fails the turn if a request waits for it here; otherwise hands it back to another process.
@@ -190,7 +190,7 @@ impl Engine {
             return self.end(turn, TurnEnd::Failed(Failure::ServiceUnavailable), None).await;
         }
         let hand_back = HandBack { turn: turn_ref(turn), fence: turn.fence, delay: Duration::ZERO };
-        self.services.writer.hand_back(hand_back).await.map(drop)
+        self.services.writer.execute(hand_back).await.map(drop)
     }
 
     /// The tools of a version, from the cache or newly built.

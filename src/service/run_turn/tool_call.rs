@@ -86,7 +86,7 @@ impl StoreWriter for TurnWriter<'_> {
     async fn write(&self, write: BookingWrite) -> Result<Value, WriteError> {
         let (turn, fence) = (turn_ref(self.turn), self.turn.fence);
         let append = JournalAppend { turn, fence, rows: Vec::new(), result: None, write: Some(write) };
-        match self.engine.services.writer.journal(append).await {
+        match self.engine.services.writer.execute(append).await {
             Ok((TurnWriteOutcome::Accepted(_), decided)) => decided.ok_or(WriteError::Store),
             Ok((TurnWriteOutcome::FencedOff(_), _)) => Err(WriteError::FencedOff),
             Err(error) => {
@@ -109,7 +109,7 @@ async fn journal_result(
     row.result = result.as_ref().map(ToString::to_string);
     let append =
         JournalAppend { turn: turn_ref(turn), fence: turn.fence, rows: Vec::new(), result: Some(row), write };
-    Ok(match engine.services.writer.journal(append).await? {
+    Ok(match engine.services.writer.execute(append).await? {
         (TurnWriteOutcome::FencedOff(_), _) => CallOutcome::FencedOff,
         (TurnWriteOutcome::Accepted(_), decided) => {
             let decided = decided.map(CallResult::new);

@@ -17,6 +17,7 @@ use crate::store::deliveries;
 use crate::store::deliveries::log::{DeliveryReplay, ReplayEvent};
 use crate::store::events;
 use crate::store::events::replay::EventRange;
+use crate::writer::TestEndpoint;
 
 /// Attempts that are shown of a delivery.
 const MAX_ATTEMPTS: i64 = 100;
@@ -190,6 +191,7 @@ async fn requeue(services: &Services, endpoint: &Endpoint, events: Vec<ReplayEve
 /// Sends a test event to an endpoint and returns its delivery.
 pub async fn test(services: &Services, account: &Account, name: &str) -> Result<DeliveryDetails, Error> {
     let endpoint = find(services, account, name).await?;
-    let delivery = services.writer.test_endpoint(account.workspace, endpoint.id).await?;
+    let delivery =
+        services.writer.execute(TestEndpoint { workspace: account.workspace, endpoint: endpoint.id }).await?;
     load_details(services, account.workspace, endpoint.id, &delivery.to_string()).await
 }

@@ -18,7 +18,7 @@ use crate::domain::signature::SigningSecret;
 use crate::domain::webhook_endpoint::{Endpoint, EndpointPatch, NewEndpoint};
 use crate::outbound::check_url;
 use crate::store::{Conn, webhook_endpoints};
-use crate::writer::{EndpointAction, EndpointWrite};
+use crate::writer::{EndpointAction, WriteEndpoint};
 
 const NO_KEY: &str = "This server cannot keep secrets: its operator has to set REJOINDER_SECRET_KEY.";
 
@@ -60,7 +60,7 @@ pub async fn create(
         disabled: None,
     };
     let id = EndpointId(services.ids.uuid_v7(services.clock.as_ref()));
-    let action = EndpointAction::Create(Box::new(new));
+    let action = EndpointAction::Create(new);
     let endpoint = write(services, account, id, action).await?;
     Ok(EndpointAndSecret { endpoint, secret })
 }
@@ -96,7 +96,7 @@ pub async fn update(
     if let Some(url) = &update.url {
         check_target(services, account.workspace, url).await?;
     }
-    write(services, account, endpoint.id, EndpointAction::Update(Box::new(update))).await
+    write(services, account, endpoint.id, EndpointAction::Update(update)).await
 }
 
 /// Rotates the secret; the old one also signs for `overlap`, see [`Endpoint::rotate`]. Without a given secret it is
@@ -115,7 +115,7 @@ pub async fn rotate_secret(
     }
     let (secret, sealed) = new_secret(services, secret, endpoint.stored_secrets())?;
     let update = EndpointPatch { secret: Some((sealed, overlap)), ..EndpointPatch::default() };
-    let endpoint = write(services, account, endpoint.id, EndpointAction::Update(Box::new(update))).await?;
+    let endpoint = write(services, account, endpoint.id, EndpointAction::Update(update)).await?;
     Ok(EndpointAndSecret { endpoint, secret })
 }
 
@@ -132,7 +132,7 @@ async fn write(
     endpoint: EndpointId,
     action: EndpointAction,
 ) -> Result<Endpoint, Error> {
-    services.writer.write_endpoint(EndpointWrite { workspace: account.workspace, endpoint, action }).await
+    services.writer.execute(WriteEndpoint { workspace: account.workspace, endpoint, action }).await
 }
 
 /// Refuses a URL that every delivery would refuse, whatever its name resolves to.

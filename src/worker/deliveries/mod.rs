@@ -140,8 +140,7 @@ async fn finish(worker: &Worker, job: &Job, outcome: DeliveryOutcome) {
     };
     worker.deliveries.outcomes.write(OutcomeWrite { key, fence: job.claimed.fence, outcome }).await;
     if let Some(disable) = disable
-        && let Err(error) =
-            worker.services.writer.disable_endpoint(key.workspace, key.endpoint, disable).await
+        && let Err(error) = worker.services.writer.execute(disable).await
     {
         // The next attempt comes to the same decision.
         tracing::warn!(endpoint.id = %key.endpoint, error = &error as &dyn std::error::Error, "an endpoint could not be disabled");

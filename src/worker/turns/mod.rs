@@ -53,6 +53,6 @@ impl RegisteredWork for TurnRef {
 
     async fn hand_back(worker: &Worker, Owned { key, fence }: Owned<Self>) -> Result<(), Error> {
         let hand_back = HandBack { turn: key, fence, delay: Duration::ZERO };
-        worker.services.writer.hand_back(hand_back).await.map(drop)
+        worker.services.writer.execute(hand_back).await.map(drop)
     }
 }

@@ -1,62 +1,156 @@
-//! Admission: a message is stored, charged for and given its turn, or refused
-//! without a trace. The order of the checks is the contract of each API.
+//! Admits a message: stores it, charges for its turn and starts that, or refuses it without a change. The contract of each
+//! API determines the order of the checks.
 
-use super::{Admission, AdmitOutcome, Batch, Target};
+use std::slice;
+use std::time::Instant;
+
+use super::Command;
 use crate::domain::assistant::AssistantSummary;
+use crate::domain::clock::Micros;
 use crate::domain::conversation::{Conversation, ConversationKind, SenderType};
 use crate::domain::error::{Error, ResourceKind};
 use crate::domain::event::EventType;
 use crate::domain::failure::Failure;
 use crate::domain::idempotency::IdempotencyRequest;
-use crate::domain::ids::{ConversationId, TurnId};
+use crate::domain::ids::{AssistantId, ConversationId, MessageId, TurnId, WorkspaceId};
 use crate::domain::message::{Message, MessageRef};
 use crate::domain::money::Money;
-use crate::domain::render::{self, EventData, NoReplyReason};
-use crate::domain::turn::{Api, Turn, TurnState};
+use crate::domain::render::{self, EventData, NoReplyReason, RenderedResponse};
+use crate::domain::turn::{Api, Turn, TurnRef, TurnState};
+use crate::writer::batch::{Batch, LoadPlan};
 
-impl Batch<'_> {
-    /// Admits a message, or says why not; a refusal has changed nothing.
-    pub(super) fn admit(&mut self, admission: &Admission) -> Result<AdmitOutcome, Error> {
-        let conversation = self.target(admission)?;
-        self.check_reply_to(admission, &conversation)?;
-        if let Some(replayed) = self.replay(admission.idempotency.as_ref())? {
+/// A message, sent through either API.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    pub workspace: WorkspaceId,
+    pub api: Api,
+    pub target: Target,
+    pub message: MessageId,
+    pub turn: TurnId,
+    pub sender_type: SenderType,
+    pub sender_id: String,
+    pub text: String,
+    /// A JSON object.
+    pub metadata: Option<String>,
+    pub reply_to: Option<MessageId>,
+    /// As it was sent; `None` means yes.
+    pub auto_reply: Option<bool>,
+    pub idempotency: Option<IdempotencyRequest>,
+    /// When the widget client gives up.
+    pub deadline: Option<Instant>,
+    /// An API key of the workspace was sent, so test turns are not limited.
+    pub has_api_key: bool,
+}
+
+/// The conversation of a message.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// By its id, and by the name that the client used for it.
+    Existing { id: ConversationId, name: String },
+    /// A conversation of type `api` that is created with the message.
+    New { id: ConversationId, assistant: AssistantId },
+}
+
+impl Target {
+    fn id(&self) -> ConversationId {
+        match self {
+            Self::Existing { id, .. } | Self::New { id, .. } => *id,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdmitOutcome {
+    /// Stored and answered at once; `turn` generates the reply, if there is to be one.
+    Answered { answer: RenderedResponse, turn: Option<TurnId> },
+    /// Stored; the end of this turn gives the response.
+    Waiting(TurnId),
+    /// The stored response of the idempotency key.
+    Replayed { answer: RenderedResponse, turn: Option<TurnId> },
+    /// The turn of the idempotency key is open; its end gives the response.
+    InFlightDuplicate(TurnId),
+}
+
+impl Command for Admission {
+    type Reply = AdmitOutcome;
+
+    const IS_REQUEST: bool = true;
+
+    fn workspace(&self) -> WorkspaceId {
+        self.workspace
+    }
+
+    fn plan(&self, plan: &mut LoadPlan, _now: Micros) {
+        plan.add_conversation(self.workspace, self.target.id());
+        match &self.target {
+            Target::Existing { id, .. } if self.sender_type == SenderType::Agent => {
+                plan.ending.insert((self.workspace, *id));
+            }
+            Target::Existing { .. } => {}
+            Target::New { assistant, .. } => {
+                plan.assistants.insert((self.workspace, *assistant));
+            }
+        }
+        plan.messages.extend(self.reply_to.map(|id| (self.workspace, id)));
+        plan.idempotency.extend(self.idempotency.as_ref().map(|request| request.key.clone()));
+    }
+
+    fn bytes(&self) -> usize {
+        self.text.len() + self.metadata.as_ref().map_or(0, String::len) + 512
+    }
+
+    fn may_start(&self) -> &[Api] {
+        slice::from_ref(&self.api)
+    }
+
+    fn decide(&self, batch: &mut Batch<'_>) -> Result<AdmitOutcome, Error> {
+        let conversation = self.target(batch)?;
+        self.check_reply_to(batch, &conversation)?;
+        if let Some(replayed) = self.replay(batch)? {
             return Ok(replayed);
         }
-        let assistant = self.assistant(admission, &conversation)?;
-        match admission.api {
-            Api::Widget => self.admit_widget(admission, &conversation, assistant),
-            Api::Platform => self.admit_platform(admission, conversation, assistant),
+        let assistant = self.assistant(batch, &conversation)?;
+        match self.api {
+            Api::Widget => self.admit_widget(batch, &conversation, assistant),
+            Api::Platform => self.admit_platform(batch, conversation, assistant),
         }
     }
 
-    fn target(&self, admission: &Admission) -> Result<Conversation, Error> {
-        match &admission.target {
+    /// A retry with an idempotency key finds the turn; without one, nobody would.
+    fn abandoned_turn(&self, reply: &AdmitOutcome) -> Option<TurnRef> {
+        let (AdmitOutcome::Waiting(turn) | AdmitOutcome::Answered { turn: Some(turn), .. }) = *reply else {
+            return None;
+        };
+        let turn = TurnRef { workspace: self.workspace, conversation: self.target.id(), turn };
+        self.idempotency.is_none().then_some(turn)
+    }
+}
+
+impl Admission {
+    fn target(&self, batch: &Batch<'_>) -> Result<Conversation, Error> {
+        match &self.target {
             Target::Existing { id, name } => {
-                let found = self
-                    .tables
-                    .conversations
-                    .get(id)
-                    .filter(|found| found.workspace == admission.workspace && found.deleted_at.is_none());
-                found.cloned().ok_or_else(|| Error::not_found(ResourceKind::Conversation, name))
+                let found = batch.live_conversation(self.workspace, *id).cloned();
+                found.map_err(|_| Error::not_found(ResourceKind::Conversation, name))
             }
             Target::New { id, assistant } => {
-                let now = self.context.clock.now();
+                let now = batch.context.clock.now();
                 let kind = ConversationKind::Api;
-                Ok(Conversation::new(admission.workspace, *id, kind, *assistant, now))
+                Ok(Conversation::new(self.workspace, *id, kind, *assistant, now))
             }
         }
     }
 
-    fn check_reply_to(&self, admission: &Admission, conversation: &Conversation) -> Result<(), Error> {
-        let Some(id) = admission.reply_to else { return Ok(()) };
-        let exists = self.tables.messages.get(&id).is_some_and(|message| {
-            message.workspace == admission.workspace && message.conversation == conversation.id
+    fn check_reply_to(&self, batch: &Batch<'_>, conversation: &Conversation) -> Result<(), Error> {
+        let Some(id) = self.reply_to else { return Ok(()) };
+        let exists = batch.tables.messages.get(&id).is_some_and(|message| {
+            message.workspace == self.workspace && message.conversation == conversation.id
         });
         if exists { Ok(()) } else { Err(Error::not_found(ResourceKind::Message, id.to_string())) }
     }
 
-    fn replay(&self, request: Option<&IdempotencyRequest>) -> Result<Option<AdmitOutcome>, Error> {
-        let Some(record) = self.idempotency_record(request)? else { return Ok(None) };
+    fn replay(&self, batch: &Batch<'_>) -> Result<Option<AdmitOutcome>, Error> {
+        let Some(record) = batch.idempotency_record(self.idempotency.as_ref())? else { return Ok(None) };
         Ok(match (&record.answer, record.turn) {
             (Some(answer), turn) => Some(AdmitOutcome::Replayed { answer: answer.clone(), turn }),
             (None, Some(turn)) => Some(AdmitOutcome::InFlightDuplicate(turn)),
@@ -64,22 +158,18 @@ impl Batch<'_> {
         })
     }
 
-    fn assistant(
-        &self,
-        admission: &Admission,
-        conversation: &Conversation,
-    ) -> Result<AssistantSummary, Error> {
-        let assistant = self.tables.assistants.get(&conversation.assistant).copied();
-        // An archived one goes on answering where it already does.
-        let is_new = matches!(admission.target, Target::New { .. });
+    fn assistant(&self, batch: &Batch<'_>, conversation: &Conversation) -> Result<AssistantSummary, Error> {
+        let assistant = batch.tables.assistants.get(&conversation.assistant).copied();
+        // An archived assistant still answers in its existing conversations.
+        let is_new = matches!(self.target, Target::New { .. });
         assistant
-            .filter(|assistant| assistant.workspace == admission.workspace && !(is_new && assistant.archived))
+            .filter(|assistant| assistant.workspace == self.workspace && !(is_new && assistant.archived))
             .ok_or_else(|| Error::not_found(ResourceKind::Assistant, conversation.assistant.to_string()))
     }
 
     fn admit_widget(
-        &mut self,
-        admission: &Admission,
+        &self,
+        batch: &mut Batch<'_>,
         conversation: &Conversation,
         assistant: AssistantSummary,
     ) -> Result<AdmitOutcome, Error> {
@@ -88,142 +178,127 @@ impl Batch<'_> {
         }
         if !conversation.ai_enabled {
             let answer = render::widget_ai_disabled();
-            self.store_message(admission, conversation, None);
-            self.put_idempotency_record(admission.idempotency.as_ref(), None, Some(answer.clone()));
+            self.store_message(batch, conversation, None);
+            batch.put_idempotency_record(self.idempotency.as_ref(), None, Some(answer.clone()));
             return Ok(AdmitOutcome::Answered { answer, turn: None });
         }
-        self.check_caps(admission, conversation)?;
-        let price = self.price(conversation);
-        if self.balance(admission) < price {
+        batch.check_caps(conversation, self.has_api_key)?;
+        let price = batch.price(conversation);
+        if self.balance(batch) < price {
             return Err(Error::InsufficientBalance);
         }
-        self.check_bounds(admission, conversation)?;
-        self.store_message(admission, conversation, Some(admission.turn));
-        self.create_turn(admission, conversation, assistant, price);
-        self.put_idempotency_record(admission.idempotency.as_ref(), Some(admission.turn), None);
-        Ok(AdmitOutcome::Waiting(admission.turn))
+        batch.check_bounds(conversation, self.api)?;
+        self.store_message(batch, conversation, Some(self.turn));
+        self.create_turn(batch, conversation, assistant, price);
+        batch.put_idempotency_record(self.idempotency.as_ref(), Some(self.turn), None);
+        Ok(AdmitOutcome::Waiting(self.turn))
     }
 
     fn admit_platform(
-        &mut self,
-        admission: &Admission,
+        &self,
+        batch: &mut Batch<'_>,
         mut conversation: Conversation,
         assistant: AssistantSummary,
     ) -> Result<AdmitOutcome, Error> {
         let pauses = assistant.pause_on_agent_message
-            && admission.sender_type == SenderType::Agent
-            && admission.auto_reply != Some(true)
+            && self.sender_type == SenderType::Agent
+            && self.auto_reply != Some(true)
             && conversation.ended_at.is_none();
         let ai_before = conversation.ai_enabled;
         conversation.ai_enabled &= !pauses;
-        let reason = self.no_reply_reason(admission, &conversation);
+        let reason = self.no_reply_reason(batch, &conversation);
         if reason.is_none() {
-            self.check_test_turns(admission, &conversation)?;
-            self.check_bounds(admission, &conversation)?;
+            batch.check_test_turns(&conversation, self.has_api_key)?;
+            batch.check_bounds(&conversation, self.api)?;
         }
-        if matches!(admission.target, Target::New { .. }) {
-            self.insert_conversation(&Conversation { ai_enabled: ai_before, ..conversation.clone() }, None);
+        if matches!(self.target, Target::New { .. }) {
+            batch.insert_conversation(&Conversation { ai_enabled: ai_before, ..conversation.clone() }, None);
         }
         if ai_before && !conversation.ai_enabled {
-            self.update_conversation(conversation.id, Some(false), None);
+            batch.update_conversation(conversation.id, Some(false), None);
         }
-        let turn = reason.is_none().then_some(admission.turn);
-        let message = self.store_message(admission, &conversation, turn);
+        let turn = reason.is_none().then_some(self.turn);
+        let message = self.store_message(batch, &conversation, turn);
         if reason.is_none() {
-            let price = self.price(&conversation);
-            self.create_turn(admission, &conversation, assistant, price);
+            let price = batch.price(&conversation);
+            self.create_turn(batch, &conversation, assistant, price);
         }
         let answer = render::acknowledgement(&message, reason);
-        self.put_idempotency_record(admission.idempotency.as_ref(), turn, Some(answer.clone()));
+        batch.put_idempotency_record(self.idempotency.as_ref(), turn, Some(answer.clone()));
         Ok(AdmitOutcome::Answered { answer, turn })
     }
 
-    /// Why a platform message gets no reply, if it gets none.
-    fn no_reply_reason(&self, admission: &Admission, conversation: &Conversation) -> NoReplyReason {
-        if admission.auto_reply == Some(false) {
+    /// The reason why a platform message gets no reply; `None` if it gets one.
+    fn no_reply_reason(&self, batch: &Batch<'_>, conversation: &Conversation) -> NoReplyReason {
+        if self.auto_reply == Some(false) {
             Some("auto_reply_off")
         } else if conversation.ended_at.is_some() {
             Some("conversation_ended")
         } else if !conversation.ai_enabled {
             Some("ai_disabled")
-        } else if self.balance(admission) < self.price(conversation) {
+        } else if self.balance(batch) < batch.price(conversation) {
             Some("insufficient_balance")
         } else {
             None
         }
     }
 
-    pub(super) fn price(&self, conversation: &Conversation) -> Money {
-        let workspace = self.tables.workspaces.get(&conversation.workspace);
-        workspace.map_or(Money::ZERO, |row| row.settings.pricing.of(conversation.kind))
-    }
-
-    fn balance(&self, admission: &Admission) -> Money {
-        self.tables.workspaces.get(&admission.workspace).map_or(Money::ZERO, |row| row.state.balance)
-    }
-
-    fn message(
-        &self,
-        admission: &Admission,
-        conversation: ConversationId,
-        position: i64,
-        turn: Option<TurnId>,
-    ) -> Message {
-        Message {
-            workspace: admission.workspace,
-            conversation,
-            position,
-            id: admission.message,
-            sender_type: admission.sender_type,
-            sender_id: admission.sender_id.clone(),
-            text: admission.text.clone(),
-            metadata: admission.metadata.clone(),
-            reply_to: admission.reply_to,
-            answers: None,
-            function_calls: None,
-            turn,
-            created_at: self.context.clock.now(),
-        }
+    fn balance(&self, batch: &Batch<'_>) -> Money {
+        batch.tables.workspaces.get(&self.workspace).map_or(Money::ZERO, |row| row.state.balance)
     }
 
     fn store_message(
-        &mut self,
-        admission: &Admission,
+        &self,
+        batch: &mut Batch<'_>,
         conversation: &Conversation,
         turn: Option<TurnId>,
     ) -> Message {
         let mut position = conversation.next_position;
-        if let Some(row) = self.tables.conversations.get_mut(&conversation.id) {
+        if let Some(row) = batch.tables.conversations.get_mut(&conversation.id) {
             position = row.next_position;
             row.next_position += 1;
-            self.changes.touch_conversation(conversation.id);
+            batch.changes.touch_conversation(conversation.id);
         }
-        let message = self.message(admission, conversation.id, position, turn);
+        let message = Message {
+            workspace: self.workspace,
+            conversation: conversation.id,
+            position,
+            id: self.message,
+            sender_type: self.sender_type,
+            sender_id: self.sender_id.clone(),
+            text: self.text.clone(),
+            metadata: self.metadata.clone(),
+            reply_to: self.reply_to,
+            answers: None,
+            function_calls: None,
+            turn,
+            created_at: batch.context.clock.now(),
+        };
         let message_ref =
             MessageRef { workspace: message.workspace, conversation: conversation.id, position };
-        self.tables.messages.insert(message.id, message_ref);
-        self.emit(admission.workspace, EventType::MessageCreated, &EventData::Message(&message));
-        self.changes.messages.push(message.clone());
+        batch.tables.messages.insert(message.id, message_ref);
+        batch.emit(self.workspace, EventType::MessageCreated, &EventData::Message(&message));
+        batch.changes.messages.push(message.clone());
         message
     }
 
     fn create_turn(
-        &mut self,
-        admission: &Admission,
+        &self,
+        batch: &mut Batch<'_>,
         conversation: &Conversation,
         assistant: AssistantSummary,
         price: Money,
     ) {
-        self.charge(admission.workspace, conversation.id, admission.turn, price);
-        let now = self.context.now;
-        let deadline = admission.deadline.map(|at| at.saturating_duration_since(self.context.instant));
+        batch.charge(self.workspace, conversation.id, self.turn, price);
+        let now = batch.context.now;
+        let deadline = self.deadline.map(|at| at.saturating_duration_since(batch.context.instant));
         let mut turn = Turn {
-            workspace: admission.workspace,
-            id: admission.turn,
+            workspace: self.workspace,
+            id: self.turn,
             conversation: conversation.id,
             position: conversation.next_position,
-            message: admission.message,
-            api: admission.api,
+            message: self.message,
+            api: self.api,
             state: TurnState::Waiting,
             owner: None,
             fence: 0,
@@ -236,32 +311,32 @@ impl Batch<'_> {
             price,
             assistant: conversation.assistant,
             assistant_version: assistant.current_version,
-            idempotency: admission
+            idempotency: self
                 .idempotency
                 .as_ref()
-                .map(|key| (key.key.scope.clone(), key.key.key.clone())),
+                .map(|request| (request.key.scope.clone(), request.key.key.clone())),
             reason: None,
             reply: None,
             ended_at: None,
         };
         let is_first = conversation.open_turns == 0;
         if is_first {
-            self.start(&mut turn);
+            batch.start(&mut turn);
         }
-        self.count_opened(admission, conversation);
-        self.changes.new_turns.push(turn.id);
-        self.tables.put_turn(turn);
+        self.count_opened(batch, conversation);
+        batch.changes.new_turns.push(turn.id);
+        batch.tables.put_turn(turn);
     }
 
-    fn count_opened(&mut self, admission: &Admission, conversation: &Conversation) {
-        if let Some(row) = self.tables.conversations.get_mut(&conversation.id) {
+    fn count_opened(&self, batch: &mut Batch<'_>, conversation: &Conversation) {
+        if let Some(row) = batch.tables.conversations.get_mut(&conversation.id) {
             row.open_turns += 1;
         }
-        self.daily_usage(admission.workspace);
-        if let Some(row) = self.tables.workspaces.get_mut(&admission.workspace) {
+        batch.daily_usage(self.workspace);
+        if let Some(row) = batch.tables.workspaces.get_mut(&self.workspace) {
             row.state.open_turns += 1;
             row.state.day_test_turns += i64::from(conversation.kind == ConversationKind::Test);
-            self.changes.touch_workspace(admission.workspace);
+            batch.changes.touch_workspace(self.workspace);
         }
     }
 }

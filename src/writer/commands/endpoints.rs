@@ -1,48 +1,101 @@
-//! Webhook endpoints: made, changed, disabled, tried out and taken out of use.
+//! Creates, updates, archives, tests and disables webhook endpoints.
 
-use super::{Batch, DisableEndpoint, EndpointAction, EndpointWrite, Outcome};
+use super::Command;
+use crate::domain::clock::Micros;
 use crate::domain::error::{Error, ResourceKind};
 use crate::domain::event::{EventType, Subscriber};
+use crate::domain::ids::{DeliveryId, EndpointId, WorkspaceId};
 use crate::domain::render::EventData;
 use crate::domain::webhook_endpoint::{
     DisabledReason, Endpoint, EndpointPatch, MAX_ENDPOINTS, NewEndpoint, Switch,
 };
+use crate::writer::batch::{Batch, LoadPlan};
 
-impl Batch<'_> {
-    pub(super) fn endpoint(&mut self, write: &EndpointWrite) -> Result<Outcome, Error> {
-        let before = match (&write.action, self.find_endpoint(write)) {
-            (EndpointAction::Create(new), None) => return self.create_endpoint(write, new),
-            // Made by the same item, before a commit whose outcome was unknown.
-            (EndpointAction::Create(_), Some(existing)) => return Ok(Outcome::Endpoint(Box::new(existing))),
-            (_, Some(before)) => before,
-            (_, None) => return Err(not_found(write)),
-        };
-        if before.archived_at.is_some() && !may_be_archived(&write.action) {
-            return Err(not_found(write));
-        }
-        if before.archived_at.is_some() && matches!(write.action, EndpointAction::Update(_)) {
-            self.check_endpoint_limit(write)?;
-        }
-        match &write.action {
-            EndpointAction::Create(_) => Ok(Outcome::Endpoint(Box::new(before))),
-            EndpointAction::Update(patch) => Ok(self.update_endpoint(before, patch)),
-            EndpointAction::Disable(disable) => Ok(self.disable_endpoint(before, disable)),
-            EndpointAction::Archive { by_file } => Ok(self.archive_endpoint(before, *by_file)),
-            EndpointAction::Test => self.test_endpoint(&before),
-        }
+/// Sealed secrets, URL and text of an endpoint, roughly.
+const BYTES: usize = 8192;
+
+/// Creates, updates or archives a webhook endpoint; the reply is its new state.
+#[derive(Clone, Debug)]
+pub struct WriteEndpoint {
+    pub workspace: WorkspaceId,
+    pub endpoint: EndpointId,
+    pub action: EndpointAction,
+}
+
+#[derive(Clone, Debug)]
+pub enum EndpointAction {
+    Create(NewEndpoint),
+    Update(EndpointPatch),
+    /// By the workspace file, which may restore the endpoint, or for good.
+    Archive {
+        by_file: bool,
+    },
+}
+
+/// Sends a test event to one endpoint; the reply is its delivery.
+#[derive(Clone, Copy, Debug)]
+pub struct TestEndpoint {
+    pub workspace: WorkspaceId,
+    pub endpoint: EndpointId,
+}
+
+/// Disables an endpoint because of its responses. Nothing changes if it is inactive, has another URL now, or no longer
+/// [fails for long enough](Endpoint::should_disable).
+#[derive(Clone, Debug)]
+pub struct DisableEndpoint {
+    pub workspace: WorkspaceId,
+    pub endpoint: EndpointId,
+    pub reason: DisabledReason,
+    /// The URL that gave the responses.
+    pub url: String,
+}
+
+impl Command for WriteEndpoint {
+    type Reply = Endpoint;
+
+    const IS_REQUEST: bool = true;
+
+    fn workspace(&self) -> WorkspaceId {
+        self.workspace
     }
 
-    fn find_endpoint(&self, write: &EndpointWrite) -> Option<Endpoint> {
-        let endpoint = self.tables.endpoints.get(&write.endpoint);
-        endpoint.filter(|endpoint| endpoint.workspace == write.workspace).cloned()
+    fn plan(&self, plan: &mut LoadPlan, _now: Micros) {
+        plan.add_endpoints(self.workspace);
     }
 
-    fn create_endpoint(&mut self, write: &EndpointWrite, new: &NewEndpoint) -> Result<Outcome, Error> {
-        self.check_endpoint_limit(write)?;
-        let now = self.context.clock.now();
+    fn bytes(&self) -> usize {
+        BYTES
+    }
+
+    fn decide(&self, batch: &mut Batch<'_>) -> Result<Endpoint, Error> {
+        let found = batch.find_endpoint(self.workspace, self.endpoint);
+        match (&self.action, found) {
+            // The same command created it, before a commit whose outcome was unknown.
+            (EndpointAction::Create(_), Ok(existing)) => Ok(existing),
+            (EndpointAction::Create(new), Err(_)) => self.create(batch, new),
+            (EndpointAction::Update(patch), Ok(before)) => {
+                if before.archived_at.is_some() {
+                    if !patch.restores {
+                        return Err(not_found(self.endpoint));
+                    }
+                    batch.check_endpoint_limit(self.workspace)?;
+                }
+                Ok(batch.update_endpoint(before, patch))
+            }
+            // Repeated after a commit whose outcome was unknown, it may find the endpoint archived.
+            (EndpointAction::Archive { by_file }, Ok(before)) => Ok(batch.archive_endpoint(before, *by_file)),
+            (EndpointAction::Update(_) | EndpointAction::Archive { .. }, Err(error)) => Err(error),
+        }
+    }
+}
+
+impl WriteEndpoint {
+    fn create(&self, batch: &mut Batch<'_>, new: &NewEndpoint) -> Result<Endpoint, Error> {
+        batch.check_endpoint_limit(self.workspace)?;
+        let now = batch.context.clock.now();
         let endpoint = Endpoint {
-            workspace: write.workspace,
-            id: write.endpoint,
+            workspace: self.workspace,
+            id: self.endpoint,
             slug: new.slug.clone(),
             description: new.description.clone(),
             url: new.url.clone(),
@@ -57,13 +110,78 @@ impl Batch<'_> {
             created_at: now,
             updated_at: now,
         };
-        self.changes.new_endpoints.push(endpoint.id);
-        Ok(self.put_endpoint(endpoint))
+        batch.changes.new_endpoints.push(endpoint.id);
+        Ok(batch.put_endpoint(endpoint))
+    }
+}
+
+impl Command for TestEndpoint {
+    type Reply = DeliveryId;
+
+    const IS_REQUEST: bool = true;
+
+    fn workspace(&self) -> WorkspaceId {
+        self.workspace
     }
 
-    fn check_endpoint_limit(&self, write: &EndpointWrite) -> Result<(), Error> {
+    fn plan(&self, plan: &mut LoadPlan, _now: Micros) {
+        plan.add_endpoints(self.workspace);
+    }
+
+    fn decide(&self, batch: &mut Batch<'_>) -> Result<DeliveryId, Error> {
+        let endpoint = batch.find_endpoint(self.workspace, self.endpoint)?;
+        if endpoint.archived_at.is_some() {
+            return Err(not_found(self.endpoint));
+        }
+        if !endpoint.is_active() {
+            return Err(Error::invalid("enabled", "The webhook endpoint is disabled."));
+        }
+        let data = EventData::Endpoint { endpoint: endpoint.id, reason: None };
+        let is_target = |subscriber: &Subscriber| subscriber.endpoint == endpoint.id;
+        let deliveries = batch.changes.deliveries.len();
+        batch.emit_to(endpoint.workspace, EventType::WebhookEndpointTest, &data, is_target);
+        let delivery = batch.changes.deliveries.get(deliveries);
+        delivery.map(|delivery| delivery.id).ok_or_else(|| not_found(self.endpoint))
+    }
+}
+
+impl Command for DisableEndpoint {
+    type Reply = ();
+
+    const IS_REQUEST: bool = false;
+
+    fn workspace(&self) -> WorkspaceId {
+        self.workspace
+    }
+
+    fn plan(&self, plan: &mut LoadPlan, _now: Micros) {
+        plan.add_endpoints(self.workspace);
+    }
+
+    fn bytes(&self) -> usize {
+        BYTES
+    }
+
+    fn decide(&self, batch: &mut Batch<'_>) -> Result<(), Error> {
+        let endpoint = batch.find_endpoint(self.workspace, self.endpoint)?;
+        let has_recovered =
+            self.reason == DisabledReason::Failing && !endpoint.should_disable(batch.context.now);
+        if endpoint.is_active() && !has_recovered && self.url == endpoint.url {
+            batch.disable_endpoint(endpoint, self.reason);
+        }
+        Ok(())
+    }
+}
+
+impl Batch<'_> {
+    fn find_endpoint(&self, workspace: WorkspaceId, id: EndpointId) -> Result<Endpoint, Error> {
+        let endpoint = self.tables.endpoints.get(&id).filter(|endpoint| endpoint.workspace == workspace);
+        endpoint.cloned().ok_or_else(|| not_found(id))
+    }
+
+    fn check_endpoint_limit(&self, workspace: WorkspaceId) -> Result<(), Error> {
         let of_workspace =
-            |endpoint: &&Endpoint| endpoint.workspace == write.workspace && endpoint.archived_at.is_none();
+            |endpoint: &&Endpoint| endpoint.workspace == workspace && endpoint.archived_at.is_none();
         if self.tables.endpoints.values().filter(of_workspace).count() < MAX_ENDPOINTS {
             return Ok(());
         }
@@ -71,11 +189,11 @@ impl Batch<'_> {
         Err(Error::invalid("webhook_endpoints", text))
     }
 
-    fn update_endpoint(&mut self, before: Endpoint, patch: &EndpointPatch) -> Outcome {
+    fn update_endpoint(&mut self, before: Endpoint, patch: &EndpointPatch) -> Endpoint {
         let mut after = before.clone();
         if let Some(url) = patch.url.as_ref().filter(|url| **url != before.url) {
             after.url.clone_from(url);
-            // Those were the failures of another place.
+            // The failures were those of the old URL.
             after.failing_since = None;
         }
         if let Some(types) = &patch.types {
@@ -90,63 +208,36 @@ impl Batch<'_> {
         after.archived_at = None;
         match patch.switch {
             Some(Switch::On) => mark_enabled(&mut after),
-            Some(Switch::Off(reason)) if before.enabled => return self.mark_disabled(after, reason),
+            Some(Switch::Off(reason)) if before.enabled => return self.disable_endpoint(after, reason),
             Some(Switch::Off(_)) | None => {}
         }
-        if after == before { Outcome::Endpoint(Box::new(before)) } else { self.save_endpoint(after) }
+        if after == before { before } else { self.save_endpoint(after) }
     }
 
-    /// Disables an endpoint whose answers ask for it; where that no longer holds, nothing changes.
-    fn disable_endpoint(&mut self, before: Endpoint, disable: &DisableEndpoint) -> Outcome {
-        let DisableEndpoint { reason, ref url } = *disable;
-        let has_recovered = reason == DisabledReason::Failing && !before.should_disable(self.context.now);
-        let is_stale = has_recovered || *url != before.url;
-        if !before.is_active() || is_stale {
-            return Outcome::Endpoint(Box::new(before));
-        }
-        self.mark_disabled(before, reason)
-    }
-
-    /// Tells the others.
-    fn mark_disabled(&mut self, mut endpoint: Endpoint, reason: DisabledReason) -> Outcome {
+    /// Disables the endpoint and notifies the others with an event.
+    fn disable_endpoint(&mut self, mut endpoint: Endpoint, reason: DisabledReason) -> Endpoint {
         endpoint.enabled = false;
         endpoint.disabled_reason = Some(reason);
         let (workspace, id) = (endpoint.workspace, endpoint.id);
-        let outcome = self.save_endpoint(endpoint);
+        let endpoint = self.save_endpoint(endpoint);
         let data = EventData::Endpoint { endpoint: id, reason: Some(reason) };
         self.emit(workspace, EventType::WebhookEndpointDisabled, &data);
-        outcome
+        endpoint
     }
 
-    fn archive_endpoint(&mut self, mut endpoint: Endpoint, by_file: bool) -> Outcome {
+    fn archive_endpoint(&mut self, mut endpoint: Endpoint, by_file: bool) -> Endpoint {
         if endpoint.archived_at.is_none() {
             endpoint.archived_at = Some(self.context.now);
         }
         if !by_file {
-            // What the API deletes is not found again by its slug: an apply makes a new one.
+            // An apply must not find a deleted endpoint by its slug: it creates a new one.
             endpoint.slug = None;
             endpoint.from_file = false;
         }
         self.save_endpoint(endpoint)
     }
 
-    /// An event for this endpoint alone, whatever types it takes.
-    fn test_endpoint(&mut self, endpoint: &Endpoint) -> Result<Outcome, Error> {
-        let data = EventData::Endpoint { endpoint: endpoint.id, reason: None };
-        let is_target = |subscriber: &Subscriber| subscriber.endpoint == endpoint.id;
-        let deliveries = self.changes.deliveries.len();
-        if !endpoint.is_active() {
-            return Err(Error::invalid("enabled", "The webhook endpoint is disabled."));
-        }
-        self.emit_to(endpoint.workspace, EventType::WebhookEndpointTest, &data, is_target);
-        self.changes
-            .deliveries
-            .get(deliveries)
-            .map(|delivery| Outcome::Tested(delivery.id))
-            .ok_or_else(|| Error::not_found(ResourceKind::WebhookEndpoint, endpoint.id.to_string()))
-    }
-
-    fn save_endpoint(&mut self, mut endpoint: Endpoint) -> Outcome {
+    fn save_endpoint(&mut self, mut endpoint: Endpoint) -> Endpoint {
         endpoint.updated_at = self.context.clock.now();
         endpoint.drop_expired_secret(self.context.now);
         if !self.changes.new_endpoints.contains(&endpoint.id) {
@@ -155,8 +246,8 @@ impl Batch<'_> {
         self.put_endpoint(endpoint)
     }
 
-    /// Enters it as it now is; the batch's next events go to it, or no longer.
-    fn put_endpoint(&mut self, endpoint: Endpoint) -> Outcome {
+    /// Stores the endpoint in the tables; the next events of the batch follow its new state.
+    fn put_endpoint(&mut self, endpoint: Endpoint) -> Endpoint {
         if let Some(row) = self.tables.workspaces.get_mut(&endpoint.workspace) {
             row.subscribers.retain(|subscriber| subscriber.endpoint != endpoint.id);
             if endpoint.is_active() {
@@ -165,7 +256,7 @@ impl Batch<'_> {
             }
         }
         self.tables.endpoints.insert(endpoint.id, endpoint.clone());
-        Outcome::Endpoint(Box::new(endpoint))
+        endpoint
     }
 }
 
@@ -177,16 +268,6 @@ fn mark_enabled(endpoint: &mut Endpoint) {
     }
 }
 
-/// The workspace file brings one back; what is deleted may be deleted again, after a commit whose
-/// outcome was unknown.
-fn may_be_archived(action: &EndpointAction) -> bool {
-    match action {
-        EndpointAction::Update(patch) => patch.restores,
-        EndpointAction::Archive { .. } | EndpointAction::Disable(_) => true,
-        EndpointAction::Create(_) | EndpointAction::Test => false,
-    }
-}
-
-fn not_found(write: &EndpointWrite) -> Error {
-    Error::not_found(ResourceKind::WebhookEndpoint, write.endpoint.to_string())
+fn not_found(id: EndpointId) -> Error {
+    Error::not_found(ResourceKind::WebhookEndpoint, id.to_string())
 }

@@ -1,24 +1,63 @@
-//! What a running turn writes on its way: the model's answers, its calls and
-//! their results. What calls change in our own store is `bookings`.
+//! Journals the progress of a running turn: model answers, tool calls and their results.
 
-use super::{Batch, JournalAppend, Outcome, TurnWriteOutcome};
+use serde_json::Value;
 
-impl Batch<'_> {
-    /// Keeps rows of a turn's journal, if who asks still owns the turn.
-    pub(super) fn journal(&mut self, append: &JournalAppend) -> Outcome {
-        let turn = self.tables.turns.get(&append.turn.turn).cloned();
-        let Some(turn) = turn.filter(|turn| self.owns(turn, append.fence)) else {
-            let turn = self.tables.turns.get(&append.turn.turn).cloned().map(Box::new);
-            return Outcome::Journaled { turn_write: TurnWriteOutcome::FencedOff(turn), result: None };
+use super::Command;
+use crate::domain::calendar::BookingWrite;
+use crate::domain::clock::Micros;
+use crate::domain::error::Error;
+use crate::domain::ids::WorkspaceId;
+use crate::domain::journal::JournalRow;
+use crate::domain::turn::TurnRef;
+use crate::writer::batch::{Batch, LoadPlan, TurnWriteOutcome};
+
+#[derive(Clone, Debug)]
+pub struct JournalAppend {
+    pub turn: TurnRef,
+    pub fence: i64,
+    /// New rows: a model answer, and its calls as they start.
+    pub rows: Vec<JournalRow>,
+    /// The result of a call whose row exists.
+    pub result: Option<JournalRow>,
+    /// A tool call that writes our own database. Its result is decided here and stored in the row of `result`.
+    pub write: Option<BookingWrite>,
+}
+
+impl Command for JournalAppend {
+    /// With the result of `write`, if the turn's owner wrote.
+    type Reply = (TurnWriteOutcome, Option<Value>);
+
+    const IS_REQUEST: bool = false;
+
+    fn workspace(&self) -> WorkspaceId {
+        self.turn.workspace
+    }
+
+    fn plan(&self, plan: &mut LoadPlan, now: Micros) {
+        plan.add_turn(&self.turn);
+        let lookup = self.write.as_ref().map(|write| write.lookup(self.turn.workspace, now.timestamp()));
+        plan.bookings.extend(lookup);
+    }
+
+    fn bytes(&self) -> usize {
+        let rows = self.rows.iter().chain(&self.result);
+        rows.map(|row| row.content.len() + row.result.as_ref().map_or(0, String::len) + 256).sum()
+    }
+
+    fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply, Error> {
+        let turn = batch.tables.turns.get(&self.turn.turn).cloned().map(Box::new);
+        let turn = match turn {
+            Some(turn) if batch.owns(&turn, self.fence) => turn,
+            turn => return Ok((TurnWriteOutcome::FencedOff(turn), None)),
         };
-        self.changes.journal.extend(append.rows.iter().cloned());
-        let decided = append.write.as_ref().map(|write| self.write_store(&append.turn, write));
-        if let Some(mut row) = append.result.clone() {
+        batch.changes.journal.extend(self.rows.iter().cloned());
+        let decided = self.write.as_ref().map(|write| batch.write_booking(&self.turn, write));
+        if let Some(mut row) = self.result.clone() {
             if let Some(result) = &decided {
                 row.result = Some(result.to_string());
             }
-            self.changes.results.push(row);
+            batch.changes.results.push(row);
         }
-        Outcome::Journaled { turn_write: TurnWriteOutcome::Accepted(Box::new(turn)), result: decided }
+        Ok((TurnWriteOutcome::Accepted(turn), decided))
     }
 }

@@ -7,7 +7,7 @@ use rejoinder::domain::signature::SigningSecret;
 use rejoinder::domain::webhook_endpoint::{DisabledReason, Endpoint, NewEndpoint};
 use rejoinder::service::apply_workspace::Mode;
 use rejoinder::store::{Conn, webhook_endpoints, workspaces};
-use rejoinder::writer::{Command, DisableEndpoint, EndpointAction, EndpointWrite, decide_inline};
+use rejoinder::writer::{Command, DisableEndpoint, EndpointAction, WriteEndpoint, decide_inline};
 use secrecy::ExposeSecret;
 use uuid::Uuid;
 
@@ -60,9 +60,12 @@ fn opened(operator: &Operator, sealed: &SealedSecret) -> String {
 
 async fn write(operator: &Operator, endpoint: EndpointId, action: EndpointAction) {
     let workspace = workspace(operator).await;
-    let commands = [Command::Endpoint(Box::new(EndpointWrite { workspace, endpoint, action }))];
-    let decide = async |conn: Conn<'_>| decide_inline(conn, &operator.clock, &operator.ids, &commands).await;
-    operator.db.write(decide).await.unwrap().remove(0).unwrap();
+    execute(operator, &WriteEndpoint { workspace, endpoint, action }).await;
+}
+
+async fn execute<C: Command>(operator: &Operator, command: &C) {
+    let decide = async |conn: Conn<'_>| decide_inline(conn, &operator.clock, &operator.ids, command).await;
+    operator.db.write(decide).await.unwrap().unwrap();
 }
 
 both_backends!(
@@ -119,8 +122,9 @@ both_backends!(
         let operator = operator(&db).await;
         operator.apply(FILE).await;
         let crm = endpoints(&operator).await.remove(0);
-        let gone = DisableEndpoint { reason: DisabledReason::Gone, url: crm.url };
-        write(&operator, crm.id, EndpointAction::Disable(gone)).await;
+        let Endpoint { workspace, id: endpoint, url, .. } = crm;
+        let disable = DisableEndpoint { workspace, endpoint, reason: DisabledReason::Gone, url };
+        execute(&operator, &disable).await;
 
         assert_eq!(operator.apply(FILE).await, Vec::<String>::new());
         let enabled = operator.apply(&FILE.replace("slug = \"crm\"", "slug = \"crm\"\nenabled = true")).await;
@@ -142,7 +146,7 @@ both_backends!(
             secret: endpoints(&operator).await[0].secret.clone(),
             disabled: None,
         };
-        write(&operator, EndpointId(Uuid::from_u128(1)), EndpointAction::Create(Box::new(new))).await;
+        write(&operator, EndpointId(Uuid::from_u128(1)), EndpointAction::Create(new)).await;
         let before = endpoints(&operator).await;
 
         let dropped = operator.apply(NONE).await;

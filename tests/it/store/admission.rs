@@ -74,7 +74,7 @@ both_backends!(
         process.complete(first, 1).await;
 
         let again =
-            process.writer.end(ending(first, EndAuthority::ClientGone, TurnEnd::Failed(Failure::TooOld)));
+            process.writer.execute(ending(first, EndAuthority::ClientGone, TurnEnd::Failed(Failure::TooOld)));
         let (again, done) = tokio::join!(again, process.complete(second, 1));
 
         assert!(matches!(
@@ -117,7 +117,8 @@ both_backends!(
         let conversations =
             join_all((0..8).map(|_| process.conversation(&seeded, ConversationKind::Widget))).await;
 
-        let admissions = (0..64).map(|n| process.writer.admit(admission(&conversations[n % 8], Api::Widget)));
+        let admissions =
+            (0..64).map(|n| process.writer.execute(admission(&conversations[n % 8], Api::Widget)));
         let outcomes = join_all(admissions).await;
 
         assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 10);
@@ -150,20 +151,20 @@ both_backends!(
         let poor = creation(&seeded, ConversationKind::Widget);
         let poor = rejoinder::writer::NewConversation { check_balance: true, ..poor };
         assert!(matches!(
-            process.writer.admit(admission(&conversation, Api::Widget)).await,
+            process.writer.execute(admission(&conversation, Api::Widget)).await,
             Err(Error::InsufficientBalance)
         ));
         assert!(matches!(
-            process.writer.admit(admission(&test, Api::Widget)).await,
+            process.writer.execute(admission(&test, Api::Widget)).await,
             Err(Error::Processing(Failure::ConversationBusy))
         ));
         assert!(matches!(
-            process.writer.admit(admission(&test, Api::Platform)).await,
+            process.writer.execute(admission(&test, Api::Platform)).await,
             Err(Error::Overloaded { .. })
         ));
-        assert!(matches!(process.writer.admit(stranger).await, Err(Error::NotFound { .. })));
-        assert!(matches!(process.writer.admit(reply).await, Err(Error::NotFound { .. })));
-        assert!(matches!(process.writer.create(poor).await, Err(Error::InsufficientBalance)));
+        assert!(matches!(process.writer.execute(stranger).await, Err(Error::NotFound { .. })));
+        assert!(matches!(process.writer.execute(reply).await, Err(Error::NotFound { .. })));
+        assert!(matches!(process.writer.execute(poor).await, Err(Error::InsufficientBalance)));
 
         assert_eq!(seed::contents(&db).await, before);
     }
@@ -207,7 +208,7 @@ both_backends!(
             let outcomes = join_all(
                 conversations
                     .iter()
-                    .map(|conversation| process.writer.admit(admission(conversation, Api::Widget))),
+                    .map(|conversation| process.writer.execute(admission(conversation, Api::Widget))),
             )
             .await;
             assert!(outcomes.iter().all(Result::is_ok));
@@ -235,16 +236,16 @@ both_backends!(
             process.ask(&widget).await;
             process.ask(&test).await;
             let platform = process.conversation(&seeded, ConversationKind::Api).await;
-            process.writer.admit(admission(&platform, Api::Platform)).await.unwrap();
+            process.writer.execute(admission(&platform, Api::Platform)).await.unwrap();
             for conversation in [&widget, &test] {
-                let refused = process.writer.admit(admission(conversation, Api::Widget)).await;
+                let refused = process.writer.execute(admission(conversation, Api::Widget)).await;
                 assert!(matches!(refused, Err(Error::LimitReached { .. })), "{refused:?}");
             }
             process.advance_clock(&db, Duration::from_hours(24)).await;
         }
         // The charge of the platform API is the first of the new day.
         let platform = process.conversation(&seeded, ConversationKind::Api).await;
-        process.writer.admit(admission(&platform, Api::Platform)).await.unwrap();
+        process.writer.execute(admission(&platform, Api::Platform)).await.unwrap();
         assert_eq!(seed::query_number(&db, "select day_spent from workspace_state").await, 10_000);
         assert_invariants(&db).await;
     }
@@ -264,7 +265,7 @@ both_backends!(
                 } else {
                     TurnEnd::Failed(Failure::ModelUnavailable)
                 };
-                process.writer.end(ending(turn, EndAuthority::ClientGone, end)).await.unwrap();
+                process.writer.execute(ending(turn, EndAuthority::ClientGone, end)).await.unwrap();
             }
         }));
         let watch = async {
@@ -293,7 +294,7 @@ both_backends!(
         agent.sender_type = rejoinder::domain::conversation::SenderType::Agent;
         agent.auto_reply = Some(false);
 
-        let admitted = process.writer.admit(agent).await.unwrap();
+        let admitted = process.writer.execute(agent).await.unwrap();
 
         let AdmitOutcome::Answered { answer, turn: None } = admitted else { panic!("{admitted:?}") };
         assert_eq!(answer.reason.as_deref(), Some("auto_reply_off"));

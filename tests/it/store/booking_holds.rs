@@ -66,7 +66,7 @@ fn hold(seeded: &Seed, call: &str, datetime: &str, busy: &[Interval]) -> Booking
 async fn write(process: &Process, turn: TurnRef, write: BookingWrite) -> Value {
     let mut journaling = journaling(turn, 1, Some(write));
     (journaling.rows, journaling.result) = (Vec::new(), None);
-    process.writer.journal(journaling).await.unwrap().1.unwrap()
+    process.writer.execute(journaling).await.unwrap().1.unwrap()
 }
 
 fn id(result: &Value) -> BookingId {
@@ -224,7 +224,7 @@ both_backends!(
 
         process
             .writer
-            .end(ending(first, EndAuthority::ClientGone, TurnEnd::Failed(Failure::Timeout)))
+            .execute(ending(first, EndAuthority::ClientGone, TurnEnd::Failed(Failure::Timeout)))
             .await
             .unwrap();
         let now = read_holds(&process, &seeded).await;

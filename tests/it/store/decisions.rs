@@ -1,4 +1,4 @@
-//! What batches decide, without a database: one batch is as many of one item each, and the books balance.
+//! Decisions without a database: one batch decides like many batches of one command, and the ledger balances.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -16,36 +16,38 @@ use rejoinder::domain::ledger::LedgerEntry;
 use rejoinder::domain::money::Money;
 use rejoinder::domain::turn::{Api, Reply, TurnEnd, TurnRef, TurnState};
 use rejoinder::domain::workspace::{Pricing, Workspace, WorkspaceState};
-use rejoinder::writer::commands::{
-    Admission, Batch, ChangeSet, Command, DecisionContext, Effects, EndAuthority, HandBack, Retry,
-    SlotBudget, Tables, Target, TopUp, UpdateConversation, WorkspaceRow,
+use rejoinder::writer::batch::{
+    Batch, ChangeSet, DecisionContext, Effects, SlotBudget, Tables, WorkspaceRow,
+};
+use rejoinder::writer::{
+    Admission, Command, EndAuthority, EndTurn, HandBack, Retry, Target, TopUp, UpdateConversation,
 };
 use uuid::Uuid;
 
-use crate::support::writer_process::{BOUNDS, ending};
+use crate::support::writer_process::BOUNDS;
 
 const WORKSPACE: WorkspaceId = WorkspaceId(Uuid::from_u128(1));
 const ASSISTANT: AssistantId = AssistantId(Uuid::from_u128(2));
 const PROCESS: ProcessId = ProcessId(Uuid::from_u128(3));
 const MONEY: i64 = 60_000;
 
-/// What is done; turns are named by the operation that made them.
+/// An operation. A turn is named by the index of the operation that admitted it.
 #[derive(Clone, Debug)]
 enum Op {
     Admit { conversation: u8, widget: bool, key: Option<u8>, auto_reply: Option<bool>, agent: bool },
-    End { made_by: u8, fence: Option<i64>, completes: bool },
-    Change { conversation: u8, change: ConversationPatch },
-    Retry { made_by: u8, fence: i64 },
-    HandBack { made_by: u8, fence: i64 },
+    End { admitted_by: u8, fence: Option<i64>, completes: bool },
+    Update { conversation: u8, patch: ConversationPatch },
+    Retry { admitted_by: u8, fence: i64 },
+    HandBack { admitted_by: u8, fence: i64 },
     TopUp { reference: u8 },
 }
 
 fn op() -> impl Strategy<Value = Op> {
     let switch = prop_oneof![2 => Just(None), 4 => Just(Some(true)), 2 => Just(Some(false))];
     let metadata = proptest::option::of(prop_oneof![Just(r#"{"a":1}"#.to_owned()), Just("{}".to_owned())]);
-    let change = (switch, metadata, proptest::bool::weighted(0.15))
+    let patch = (switch, metadata, proptest::bool::weighted(0.15))
         .prop_map(|(ai_enabled, metadata, ends)| ConversationPatch { ai_enabled, metadata, ends });
-    let made_by = || 0..24_u8;
+    let admitted_by = || 0..24_u8;
     let admit = (
         0..3_u8,
         any::<bool>(),
@@ -56,11 +58,11 @@ fn op() -> impl Strategy<Value = Op> {
         8 => (admit, proptest::bool::weighted(0.1)).prop_map(|((conversation, widget, key, auto_reply), agent)| {
             Op::Admit { conversation, widget, key, auto_reply, agent: agent && !widget }
         }),
-        6 => (made_by(), proptest::option::of(1..4_i64), any::<bool>())
-            .prop_map(|(made_by, fence, completes)| Op::End { made_by, fence, completes }),
-        2 => (0..3_u8, change).prop_map(|(conversation, change)| Op::Change { conversation, change }),
-        2 => (made_by(), 1..4_i64).prop_map(|(made_by, fence)| Op::Retry { made_by, fence }),
-        2 => (made_by(), 1..4_i64).prop_map(|(made_by, fence)| Op::HandBack { made_by, fence }),
+        6 => (admitted_by(), proptest::option::of(1..4_i64), any::<bool>())
+            .prop_map(|(admitted_by, fence, completes)| Op::End { admitted_by, fence, completes }),
+        2 => (0..3_u8, patch).prop_map(|(conversation, patch)| Op::Update { conversation, patch }),
+        2 => (admitted_by(), 1..4_i64).prop_map(|(admitted_by, fence)| Op::Retry { admitted_by, fence }),
+        2 => (admitted_by(), 1..4_i64).prop_map(|(admitted_by, fence)| Op::HandBack { admitted_by, fence }),
         1 => (0..2_u8).prop_map(|reference| Op::TopUp { reference }),
     ]
 }
@@ -69,26 +71,33 @@ fn conversation_id(index: u8) -> ConversationId {
     ConversationId(Uuid::from_u128(100 + u128::from(index)))
 }
 
-fn commands(ops: &[Op]) -> Vec<Command> {
-    let places: HashMap<u8, u8> = (0_u8..)
+/// Decides a command and returns its outcome as text.
+type Decide = Box<dyn Fn(&mut Batch<'_>) -> String>;
+
+fn decide<C: Command<Reply: std::fmt::Debug>>(command: C) -> Decide {
+    Box::new(move |batch| format!("{:?}", command.decide(batch)))
+}
+
+fn commands(ops: &[Op]) -> Vec<Decide> {
+    let conversations: HashMap<u8, u8> = (0_u8..)
         .zip(ops)
         .filter_map(|(index, op)| match op {
             Op::Admit { conversation, .. } => Some((index, *conversation)),
             _ => None,
         })
         .collect();
-    let turn = |made_by: u8| TurnRef {
+    let turn = |admitted_by: u8| TurnRef {
         workspace: WORKSPACE,
-        conversation: conversation_id(places.get(&made_by).copied().unwrap_or(0)),
-        turn: TurnId(Uuid::from_u128(1000 + u128::from(made_by))),
+        conversation: conversation_id(conversations.get(&admitted_by).copied().unwrap_or(0)),
+        turn: TurnId(Uuid::from_u128(1000 + u128::from(admitted_by))),
     };
     (0_u8..).zip(ops).map(|(index, op)| command(index, op, &turn)).collect()
 }
 
-fn command(index: u8, op: &Op, turn: &dyn Fn(u8) -> TurnRef) -> Command {
+fn command(index: u8, op: &Op, turn: &dyn Fn(u8) -> TurnRef) -> Decide {
     let delay = Duration::from_secs(1);
     match *op {
-        Op::Admit { conversation, widget, key, auto_reply, agent } => Command::Admit(Box::new(Admission {
+        Op::Admit { conversation, widget, key, auto_reply, agent } => decide(Admission {
             workspace: WORKSPACE,
             api: if widget { Api::Widget } else { Api::Platform },
             target: Target::Existing { id: conversation_id(conversation), name: String::new() },
@@ -110,8 +119,8 @@ fn command(index: u8, op: &Op, turn: &dyn Fn(u8) -> TurnRef) -> Command {
             }),
             deadline: None,
             has_api_key: false,
-        })),
-        Op::End { made_by, fence, completes } => {
+        }),
+        Op::End { admitted_by, fence, completes } => {
             let reply = Reply {
                 id: MessageId(Uuid::from_u128(3000 + u128::from(index))),
                 text: "Yes".to_owned(),
@@ -119,20 +128,18 @@ fn command(index: u8, op: &Op, turn: &dyn Fn(u8) -> TurnRef) -> Command {
             };
             let end = if completes { TurnEnd::Completed(reply) } else { TurnEnd::Failed(Failure::Timeout) };
             let authority = fence.map_or(EndAuthority::ClientGone, |fence| EndAuthority::Owner { fence });
-            Command::End(Box::new(ending(turn(made_by), authority, end)))
+            decide(EndTurn { turn: turn(admitted_by), authority, end, journal: None })
         }
-        Op::Change { conversation, ref change } => Command::Update(Box::new(UpdateConversation {
+        Op::Update { conversation, ref patch } => decide(UpdateConversation {
             workspace: WORKSPACE,
             conversation: conversation_id(conversation),
-            patch: change.clone(),
-        })),
-        Op::Retry { made_by, fence } => Command::Retry(Retry { turn: turn(made_by), fence, delay }),
-        Op::HandBack { made_by, fence } => Command::HandBack(HandBack { turn: turn(made_by), fence, delay }),
-        Op::TopUp { reference } => Command::TopUp(TopUp {
-            workspace: WORKSPACE,
-            amount: Money(25_000),
-            reference: reference.to_string(),
+            patch: patch.clone(),
         }),
+        Op::Retry { admitted_by, fence } => decide(Retry { turn: turn(admitted_by), fence, delay }),
+        Op::HandBack { admitted_by, fence } => decide(HandBack { turn: turn(admitted_by), fence, delay }),
+        Op::TopUp { reference } => {
+            decide(TopUp { workspace: WORKSPACE, amount: Money(25_000), reference: reference.to_string() })
+        }
     }
 }
 
@@ -165,7 +172,7 @@ fn tables(clock: &FixedClock) -> Tables {
     tables
 }
 
-/// The rows as a later batch reads them.
+/// The rows as the next batch reads them.
 fn read_again(old: Tables) -> Tables {
     let mut tables = Tables {
         workspaces: old.workspaces,
@@ -183,7 +190,7 @@ fn read_again(old: Tables) -> Tables {
     tables
 }
 
-/// All that items came to.
+/// The results of all commands.
 struct Run {
     outcomes: Vec<String>,
     tables: Tables,
@@ -196,26 +203,26 @@ impl Run {
         self.changes.iter().flat_map(|changes| &changes.ledger).collect()
     }
 
-    /// Everything that must not depend on how the items were put into batches.
+    /// The results that must not depend on the batches.
     fn summary(&self) -> String {
         let mut turns: Vec<_> = self.tables.turns.values().collect();
         turns.sort_by_key(|turn| turn.id);
         let mut conversations: Vec<_> = self.tables.conversations.values().collect();
         conversations.sort_by_key(|conversation| conversation.id);
-        let mut kept: Vec<_> = self.tables.idempotency.values().collect();
-        kept.sort_by_key(|kept| kept.key.clone());
+        let mut records: Vec<_> = self.tables.idempotency.values().collect();
+        records.sort_by_key(|record| record.key.clone());
         let events: Vec<_> = self.changes.iter().flat_map(|changes| &changes.events).collect();
         let messages: Vec<_> = self.changes.iter().flat_map(|changes| &changes.messages).collect();
         let ended: Vec<_> = self.effects.iter().flat_map(|effects| &effects.ended).collect();
         let state = self.tables.workspaces[&WORKSPACE].state;
         format!(
             "{:#?}",
-            (&self.outcomes, turns, conversations, kept, events, messages, self.ledger(), ended, state)
+            (&self.outcomes, turns, conversations, records, events, messages, self.ledger(), ended, state)
         )
     }
 }
 
-fn run(commands: &[Command], batch_size: usize, slots: usize) -> Run {
+fn run(commands: &[Decide], batch_size: usize, slots: usize) -> Run {
     let clock = FixedClock::at("2026-03-16T10:00:00Z".parse().unwrap());
     let ids = IdGenerator::seeded(7);
     let mut run =
@@ -231,7 +238,7 @@ fn run(commands: &[Command], batch_size: usize, slots: usize) -> Run {
         };
         let budget = SlotBudget { widget: slots, platform: slots, per_workspace: None };
         let mut batch = Batch::new(context, budget, read_again(std::mem::take(&mut run.tables)));
-        run.outcomes.extend(commands.iter().map(|command| format!("{:?}", batch.decide(command))));
+        run.outcomes.extend(commands.iter().map(|decide| decide(&mut batch)));
         let (tables, changes, effects) = batch.finish();
         run.tables = tables;
         run.changes.push(changes);
@@ -262,7 +269,11 @@ fn check(run: &Run) {
         turns.sort_by_key(|turn| turn.position);
         assert_eq!(conversation.open_turns, i64::try_from(turns.len()).unwrap());
         for (index, turn) in turns.iter().enumerate() {
-            assert_eq!(turn.state == TurnState::Waiting, index > 0, "only the oldest is on: {turns:?}");
+            assert_eq!(
+                turn.state == TurnState::Waiting,
+                index > 0,
+                "only the oldest is not waiting: {turns:?}"
+            );
         }
         let messages = run.changes.iter().flat_map(|changes| &changes.messages);
         let positions: Vec<i64> = messages
@@ -274,8 +285,9 @@ fn check(run: &Run) {
     for turn in run.tables.turns.values() {
         let moved: i64 =
             ledger.iter().filter(|entry| entry.turn == Some(turn.id)).map(|entry| entry.amount.0).sum();
-        let kept = if turn.state.is_open() || turn.state == TurnState::Completed { -turn.price.0 } else { 0 };
-        assert_eq!(moved, kept, "{turn:?}");
+        let charged =
+            if turn.state.is_open() || turn.state == TurnState::Completed { -turn.price.0 } else { 0 };
+        assert_eq!(moved, charged, "{turn:?}");
         assert_eq!(turn.owner.is_some(), turn.state == TurnState::Running);
     }
     for effects in &run.effects {

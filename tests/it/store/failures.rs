@@ -28,11 +28,11 @@ both_backends!(
             join_all((0..10).map(|_| process.conversation(&seeded, ConversationKind::Widget))).await;
         let admissions: Vec<_> =
             conversations.iter().map(|conversation| admission(conversation, Api::Widget)).collect();
-        process.writer.admit(admissions[4].clone()).await.unwrap();
+        process.writer.execute(admissions[4].clone()).await.unwrap();
 
         // The fifth uses ids that already exist.
         let outcomes =
-            join_all(admissions.into_iter().map(|admission| process.writer.admit(admission))).await;
+            join_all(admissions.into_iter().map(|admission| process.writer.execute(admission))).await;
 
         let failed: Vec<_> = outcomes.iter().map(Result::is_err).collect();
         assert_eq!(failed, [false, false, false, false, true, false, false, false, false, false]);
@@ -120,7 +120,8 @@ async fn an_unanswered_commit_is_not_repeated() {
     assert_eq!(seed::query_number(&db, "select count(*) from messages").await, 2);
 
     cutter.armed.store(true, Ordering::SeqCst);
-    let retried = process.writer.retry(Retry { turn: first, fence: 1, delay: Duration::ZERO }).await.unwrap();
+    let retried =
+        process.writer.execute(Retry { turn: first, fence: 1, delay: Duration::ZERO }).await.unwrap();
     assert!(matches!(retried, TurnWriteOutcome::Accepted(turn) if turn.fence == 2 && turn.attempts == 1));
 
     cutter.armed.store(true, Ordering::SeqCst);
@@ -159,7 +160,7 @@ async fn an_end_waits_for_the_database_after_an_uncertain_commit() {
     process.effects(1).await;
 
     cutter.armed.store(true, Ordering::SeqCst);
-    let refused = process.writer.admit(admission(&conversation, Api::Widget));
+    let refused = process.writer.execute(admission(&conversation, Api::Widget));
     let disconnect = async {
         wait_for("the interrupted commit", async || (!cutter.armed.load(Ordering::SeqCst)).then_some(()))
             .await;
@@ -212,9 +213,9 @@ async fn an_abandoned_admission_does_not_run_later() {
     let other = Process::start(&db).await;
     let lock = hold_lock(&other.db, "select * from workspace_state for update").await;
 
-    let stalled = process.writer.admit(admission(&conversation, Api::Widget));
+    let stalled = process.writer.execute(admission(&conversation, Api::Widget));
     let (stalled, behind) =
-        tokio::join!(stalled, process.writer.admit(admission(&conversation, Api::Platform)));
+        tokio::join!(stalled, process.writer.execute(admission(&conversation, Api::Platform)));
     // Both are dropped undecided.
     assert!(matches!(stalled, Err(Error::Unavailable { outcome_unknown: false, .. })), "{stalled:?}");
     assert!(behind.is_err());
@@ -224,7 +225,7 @@ async fn an_abandoned_admission_does_not_run_later() {
     let turn = within("an admission", async {
         loop {
             if let Ok(AdmitOutcome::Waiting(turn)) =
-                process.writer.admit(admission(&conversation, Api::Widget)).await
+                process.writer.execute(admission(&conversation, Api::Widget)).await
             {
                 return turn;
             }
@@ -250,7 +251,7 @@ async fn an_admission_abandoned_after_the_commit_is_ended_before_it_runs() {
     // A batch can read, but not write.
     let lock = hold_lock(&other.db, "lock table messages in exclusive mode").await;
 
-    let abandoned = process.writer.admit(admission(&conversation, Api::Widget)).await;
+    let abandoned = process.writer.execute(admission(&conversation, Api::Widget)).await;
     drop(lock);
 
     assert!(matches!(abandoned, Err(Error::Unavailable { outcome_unknown: true, .. })), "{abandoned:?}");
@@ -284,7 +285,7 @@ async fn a_terminated_backend_duplicates_nothing() {
     let load = join_all(conversations.iter().map(async |conversation| {
         let mut sent = 0;
         for _ in 0..10 {
-            sent += usize::from(process.writer.admit(admission(conversation, Api::Widget)).await.is_ok());
+            sent += usize::from(process.writer.execute(admission(conversation, Api::Widget)).await.is_ok());
         }
         sent
     }));
@@ -304,7 +305,7 @@ both_backends!(
         let first = process.ask(&conversation).await;
         seed::execute(&db, "alter table journal rename to moved").await;
 
-        let journalled = process.writer.journal(journaling(first, 1, None)).await;
+        let journalled = process.writer.execute(journaling(first, 1, None)).await;
         let another = process.ask(&conversation).await;
 
         assert!(matches!(journalled, Err(Error::Internal { .. })), "{journalled:?}");

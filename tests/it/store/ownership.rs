@@ -67,7 +67,7 @@ both_backends!(
         let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
         let turn = process.ask(&conversation).await;
         let retried =
-            process.writer.retry(Retry { turn, fence: 1, delay: Duration::from_secs(4) }).await.unwrap();
+            process.writer.execute(Retry { turn, fence: 1, delay: Duration::from_secs(4) }).await.unwrap();
         let TurnWriteOutcome::Accepted(retried) = retried else { panic!("{retried:?}") };
         assert_eq!((retried.fence, retried.attempts, retried.state), (2, 1, TurnState::Running));
         assert_eq!(retried.not_before, process.clock.now().plus(Duration::from_secs(4)));
@@ -76,18 +76,18 @@ both_backends!(
         assert!(matches!(process.complete(turn, 1).await, TurnWriteOutcome::FencedOff(Some(_))));
         let delay = Duration::ZERO;
         assert!(matches!(
-            process.writer.retry(Retry { turn, fence: 1, delay }).await.unwrap(),
+            process.writer.execute(Retry { turn, fence: 1, delay }).await.unwrap(),
             TurnWriteOutcome::FencedOff(_)
         ));
         assert!(matches!(
-            process.writer.hand_back(HandBack { turn, fence: 1, delay }).await.unwrap(),
+            process.writer.execute(HandBack { turn, fence: 1, delay }).await.unwrap(),
             TurnWriteOutcome::FencedOff(_)
         ));
-        let (step, _) = process.writer.journal(journaling(turn, 1, None)).await.unwrap();
+        let (step, _) = process.writer.execute(journaling(turn, 1, None)).await.unwrap();
         assert!(matches!(step, TurnWriteOutcome::FencedOff(_)));
         let early = process
             .writer
-            .end(ending(turn, EndAuthority::Deadline, TurnEnd::Failed(Failure::Timeout)))
+            .execute(ending(turn, EndAuthority::Deadline, TurnEnd::Failed(Failure::Timeout)))
             .await
             .unwrap();
         assert!(matches!(early, TurnWriteOutcome::FencedOff(_)), "the deadline has not passed");
@@ -96,7 +96,7 @@ both_backends!(
         process.advance_clock(&db, Duration::from_secs(55)).await;
         let late = process
             .writer
-            .end(ending(turn, EndAuthority::Deadline, TurnEnd::Failed(Failure::Timeout)))
+            .execute(ending(turn, EndAuthority::Deadline, TurnEnd::Failed(Failure::Timeout)))
             .await
             .unwrap();
         assert!(matches!(late, TurnWriteOutcome::Accepted(_)));
@@ -137,9 +137,9 @@ both_backends!(
         let seeded = seed::workspace(&db, 1_000_000).await;
         let process = Process::start(&db).await;
         let conversation = process.conversation(&seeded, ConversationKind::Api).await;
-        process.writer.admit(admission(&conversation, Api::Platform)).await.unwrap();
+        process.writer.execute(admission(&conversation, Api::Platform)).await.unwrap();
         let turn = owned(&process).await[0];
-        process.writer.hand_back(HandBack { turn, fence: 1, delay: Duration::from_secs(9) }).await.unwrap();
+        process.writer.execute(HandBack { turn, fence: 1, delay: Duration::from_secs(9) }).await.unwrap();
         assert!(claim(&process, Api::Platform, 9).await.is_empty());
 
         process.advance_clock(&db, Duration::from_secs(9)).await;
@@ -163,7 +163,7 @@ async fn only_turns_of_a_dead_process_are_taken_over() {
     renew(&dead).await;
     renew(&living).await;
     let conversation = dead.conversation(&seeded, ConversationKind::Api).await;
-    dead.writer.admit(admission(&conversation, Api::Platform)).await.unwrap();
+    dead.writer.execute(admission(&conversation, Api::Platform)).await.unwrap();
     let turn = owned(&dead).await[0];
     assert_eq!(take_over(&living).await, 0);
 
@@ -191,7 +191,7 @@ async fn turns_of_an_owner_without_a_row_are_taken_over_at_once() {
     renew(&expired).await;
     for owner in [&stopped, &expired] {
         let conversation = owner.conversation(&seeded, ConversationKind::Api).await;
-        owner.writer.admit(admission(&conversation, Api::Platform)).await.unwrap();
+        owner.writer.execute(admission(&conversation, Api::Platform)).await.unwrap();
     }
     taker.advance_clock(&db, LEASE + Duration::from_secs(1)).await;
 
@@ -206,7 +206,7 @@ both_backends!(
         let process = Process::start_with(&db, store::open(&db).await, BOUNDS, 0).await;
         for seeded in [&busy, &busy, &busy, &busy, &idle, &idle, &idle] {
             let conversation = process.conversation(seeded, ConversationKind::Api).await;
-            process.writer.admit(admission(&conversation, Api::Platform)).await.unwrap();
+            process.writer.execute(admission(&conversation, Api::Platform)).await.unwrap();
         }
         let claimed = async |left: Vec<(WorkspaceId, usize)>, limit| {
             let capacity = WorkspaceCapacity { limit: 1, remaining: left };
@@ -305,7 +305,7 @@ both_backends!(
             let conversation = process.conversation(&seeded, ConversationKind::Api).await;
             let admission = admission(&conversation, Api::Platform);
             turns.push(admission.turn);
-            process.writer.admit(admission).await.unwrap();
+            process.writer.execute(admission).await.unwrap();
         }
         let now = process.clock.now();
         let ago = |seconds| now.minus(Duration::from_secs(seconds)).0;
@@ -377,7 +377,7 @@ fn book(seeded: &Seed, call: &str, datetime: &str) -> BookingWrite {
 }
 
 async fn write(process: &Process, turn: TurnRef, write: BookingWrite) -> Value {
-    let (step, result) = process.writer.journal(journaling(turn, 1, Some(write))).await.unwrap();
+    let (step, result) = process.writer.execute(journaling(turn, 1, Some(write))).await.unwrap();
     assert!(matches!(step, TurnWriteOutcome::Accepted(_)));
     result.unwrap()
 }
@@ -450,13 +450,16 @@ both_backends!(
         let found = process.turn(turn).await.fence;
         let end = |fence| ending(turn, EndAuthority::Overdue { fence }, TurnEnd::Failed(Failure::TooOld));
 
-        process.writer.retry(Retry { turn, fence: found, delay: Duration::ZERO }).await.unwrap();
+        process.writer.execute(Retry { turn, fence: found, delay: Duration::ZERO }).await.unwrap();
 
         assert!(matches!(
-            process.writer.end(end(found)).await.unwrap(),
+            process.writer.execute(end(found)).await.unwrap(),
             TurnWriteOutcome::FencedOff(Some(_))
         ));
-        assert!(matches!(process.writer.end(end(found + 1)).await.unwrap(), TurnWriteOutcome::Accepted(_)));
+        assert!(matches!(
+            process.writer.execute(end(found + 1)).await.unwrap(),
+            TurnWriteOutcome::Accepted(_)
+        ));
         assert_invariants(&db).await;
     }
 );

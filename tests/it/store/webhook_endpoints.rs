@@ -1,17 +1,20 @@
-//! Webhook endpoints as they are decided, and their removal.
+//! Decisions on webhook endpoints, and their removal.
 
 use std::time::Duration;
 
-use rejoinder::domain::clock::SystemClock;
+use rejoinder::domain::clock::{Micros, SystemClock};
 use rejoinder::domain::error::Error;
 use rejoinder::domain::event::EventType;
-use rejoinder::domain::ids::{EndpointId, IdGenerator, WorkspaceId};
+use rejoinder::domain::ids::{DeliveryId, EndpointId, IdGenerator, WorkspaceId};
 use rejoinder::domain::seal::SealedSecret;
 use rejoinder::domain::webhook_endpoint::{
     DisabledReason, Endpoint, EndpointPatch, NewEndpoint, PreviousSecret,
 };
 use rejoinder::store::{Conn, Db, webhook_endpoints};
-use rejoinder::writer::{Command, DisableEndpoint, EndpointAction, EndpointWrite, Outcome, decide_inline};
+use rejoinder::writer::batch::{Batch, LoadPlan};
+use rejoinder::writer::{
+    Command, DisableEndpoint, EndpointAction, TestEndpoint, WriteEndpoint, decide_inline,
+};
 use uuid::Uuid;
 
 use crate::support::db::{TestDb, both_backends};
@@ -19,19 +22,15 @@ use crate::support::{seed, store};
 
 const NEW: EndpointId = EndpointId(Uuid::from_u128(7));
 
-fn make(url: &str) -> EndpointAction {
-    EndpointAction::Create(Box::new(NewEndpoint {
+fn create(url: &str) -> EndpointAction {
+    EndpointAction::Create(NewEndpoint {
         slug: None,
         description: Some("CRM".to_owned()),
         url: url.to_owned(),
         types: vec![EventType::MessageCreated, EventType::ReplyFailed],
         secret: SealedSecret::from_stored("sealed".to_owned()),
         disabled: None,
-    }))
-}
-
-fn disable(url: &str, reason: DisabledReason) -> EndpointAction {
-    EndpointAction::Disable(DisableEndpoint { url: url.to_owned(), reason })
+    })
 }
 
 fn sealed(text: &str) -> SealedSecret {
@@ -41,27 +40,41 @@ fn sealed(text: &str) -> SealedSecret {
 /// A rotation to this secret, with an overlap of so many seconds.
 fn rotate(secret: &str, seconds: u64) -> EndpointAction {
     let secret = Some((sealed(secret), Duration::from_secs(seconds)));
-    EndpointAction::Update(Box::new(EndpointPatch { secret, ..EndpointPatch::default() }))
+    EndpointAction::Update(EndpointPatch { secret, ..EndpointPatch::default() })
 }
 
 fn move_to(url: &str) -> EndpointAction {
     let url = Some(url.to_owned());
-    EndpointAction::Update(Box::new(EndpointPatch { url, ..EndpointPatch::default() }))
+    EndpointAction::Update(EndpointPatch { url, ..EndpointPatch::default() })
 }
 
-async fn decide(
+async fn decide<C: Command>(store: &Db, command: &C) -> Result<C::Reply, Error> {
+    let ids = IdGenerator::random();
+    let decide = async |conn: Conn<'_>| decide_inline(conn, &SystemClock, &ids, command).await;
+    store.write(decide).await.unwrap()
+}
+
+async fn write(
     store: &Db,
     workspace: WorkspaceId,
     endpoint: EndpointId,
-    actions: &[EndpointAction],
-) -> Vec<Result<Outcome, Error>> {
-    let command = |action: &EndpointAction| {
-        Command::Endpoint(Box::new(EndpointWrite { workspace, endpoint, action: action.clone() }))
-    };
-    let commands: Vec<_> = actions.iter().map(command).collect();
-    let ids = IdGenerator::random();
-    let decide = async |conn: Conn<'_>| decide_inline(conn, &SystemClock, &ids, &commands).await;
-    store.write(decide).await.unwrap()
+    action: EndpointAction,
+) -> Result<Endpoint, Error> {
+    decide(store, &WriteEndpoint { workspace, endpoint, action }).await
+}
+
+async fn disable(
+    store: &Db,
+    workspace: WorkspaceId,
+    endpoint: EndpointId,
+    url: &str,
+    reason: DisabledReason,
+) {
+    decide(store, &DisableEndpoint { workspace, endpoint, url: url.to_owned(), reason }).await.unwrap();
+}
+
+async fn send_test(store: &Db, workspace: WorkspaceId, endpoint: EndpointId) -> Result<DeliveryId, Error> {
+    decide(store, &TestEndpoint { workspace, endpoint }).await
 }
 
 async fn find(store: &Db, workspace: WorkspaceId, endpoint: EndpointId) -> Option<Endpoint> {
@@ -80,19 +93,15 @@ async fn disabled_events(db: &TestDb) -> i64 {
 }
 
 both_backends!(
-    async fn repeating_a_creation_makes_one_endpoint(db: TestDb) {
+    async fn repeating_a_creation_creates_one_endpoint(db: TestDb) {
         let workspace = seed::workspace(&db, 0).await.workspace;
         let store = store::open(&db).await;
 
-        let first = decide(&store, workspace, NEW, &[make("https://a.example/")]).await;
-        let again = decide(&store, workspace, NEW, &[make("https://a.example/")]).await;
+        let first = write(&store, workspace, NEW, create("https://a.example/")).await.unwrap();
+        let again = write(&store, workspace, NEW, create("https://a.example/")).await.unwrap();
 
-        let endpoint = |outcomes: &[Result<Outcome, Error>]| match &outcomes[0] {
-            Ok(Outcome::Endpoint(endpoint)) => endpoint.as_ref().clone(),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(endpoint(&first), endpoint(&again));
-        assert_eq!(find(&store, workspace, NEW).await.unwrap(), endpoint(&first));
+        assert_eq!(first, again);
+        assert_eq!(find(&store, workspace, NEW).await.unwrap(), first);
     }
 );
 
@@ -101,15 +110,13 @@ both_backends!(
         let workspace = seed::workspace(&db, 0).await.workspace;
         let other = seed::workspace(&db, 0).await.workspace;
         let store = store::open(&db).await;
-        decide(&store, workspace, NEW, &[make("https://a.example/")]).await;
+        write(&store, workspace, NEW, create("https://a.example/")).await.unwrap();
 
-        let actions = [EndpointAction::Test, EndpointAction::Archive { by_file: false }];
-        let outcomes = decide(&store, other, NEW, &actions).await;
+        let tested = send_test(&store, other, NEW).await;
+        let archived = write(&store, other, NEW, EndpointAction::Archive { by_file: false }).await;
 
-        assert!(
-            outcomes.iter().all(|outcome| matches!(outcome, Err(Error::NotFound { .. }))),
-            "{outcomes:?}"
-        );
+        assert!(matches!(tested, Err(Error::NotFound { .. })), "{tested:?}");
+        assert!(matches!(archived, Err(Error::NotFound { .. })), "{archived:?}");
         assert!(find(&store, workspace, NEW).await.unwrap().is_active());
     }
 );
@@ -119,10 +126,8 @@ both_backends!(
         let workspace = seed::workspace(&db, 0).await.workspace;
         let store = store::open(&db).await;
         let Endpoint { id: endpoint, url, .. } = seeded_endpoint(&store, workspace).await;
-        let failing =
-            [EndpointAction::Disable(DisableEndpoint { reason: DisabledReason::Failing, url: url.clone() })];
-        let elsewhere =
-            DisableEndpoint { reason: DisabledReason::Gone, url: "https://old.example/".to_owned() };
+        let disable_failing =
+            async || disable(&store, workspace, endpoint, &url, DisabledReason::Failing).await;
         let since = async |ago: Duration| {
             let now = if store.is_shared() { "store_now()" } else { "unixepoch() * 1000000" };
             let micros = ago.as_micros();
@@ -130,19 +135,17 @@ both_backends!(
                 .await;
         };
 
-        decide(&store, workspace, endpoint, &failing).await;
+        disable_failing().await;
         since(Duration::from_hours(5 * 24 - 1)).await;
-        decide(&store, workspace, endpoint, &failing).await;
-        decide(&store, workspace, endpoint, &[EndpointAction::Disable(elsewhere)]).await;
+        disable_failing().await;
+        disable(&store, workspace, endpoint, "https://old.example/", DisabledReason::Gone).await;
         assert!(seeded_endpoint(&store, workspace).await.enabled, "its URL answers well");
-        let moved = EndpointPatch { url: Some(url.clone() + "new"), ..EndpointPatch::default() };
-        decide(&store, workspace, endpoint, &[EndpointAction::Update(Box::new(moved))]).await;
-        assert_eq!(seeded_endpoint(&store, workspace).await.failing_since, None, "those of another place");
-        let back = EndpointPatch { url: Some(url.clone()), ..EndpointPatch::default() };
-        decide(&store, workspace, endpoint, &[EndpointAction::Update(Box::new(back))]).await;
+        write(&store, workspace, endpoint, move_to(&(url.clone() + "new"))).await.unwrap();
+        assert_eq!(seeded_endpoint(&store, workspace).await.failing_since, None, "a new URL has no failures");
+        write(&store, workspace, endpoint, move_to(&url)).await.unwrap();
         since(Duration::from_hours(5 * 24 + 1)).await;
-        decide(&store, workspace, endpoint, &failing).await;
-        decide(&store, workspace, endpoint, &failing).await;
+        disable_failing().await;
+        disable_failing().await;
 
         let disabled = seeded_endpoint(&store, workspace).await;
         assert_eq!((disabled.enabled, disabled.disabled_reason), (false, Some(DisabledReason::Failing)));
@@ -154,22 +157,22 @@ both_backends!(
     async fn outcomes_of_an_old_url_do_not_count_for_the_new_one(db: TestDb) {
         let workspace = seed::workspace(&db, 0).await.workspace;
         let store = store::open(&db).await;
-        decide(&store, workspace, NEW, &[make("https://a.example/")]).await;
+        write(&store, workspace, NEW, create("https://a.example/")).await.unwrap();
         let six_days_ago = if store.is_shared() { "store_now()" } else { "unixepoch() * 1000000" };
         let six_days_ago = format!("{six_days_ago} - {}", Duration::from_hours(6 * 24).as_micros());
         seed::execute(&db, &format!("update webhook_endpoints set failing_since = {six_days_ago}")).await;
-        let answers =
-            ["https://a.example/", "https://b.example/"].map(|url| disable(url, DisabledReason::Failing));
 
-        decide(&store, workspace, NEW, &[move_to("https://a.example/")]).await;
-        assert!(find(&store, workspace, NEW).await.unwrap().failing_since.is_some(), "it is the same");
-        decide(&store, workspace, NEW, &[move_to("https://b.example/")]).await;
-        decide(&store, workspace, NEW, &answers).await;
-        decide(&store, workspace, NEW, &[disable("https://a.example/", DisabledReason::Gone)]).await;
+        write(&store, workspace, NEW, move_to("https://a.example/")).await.unwrap();
+        assert!(find(&store, workspace, NEW).await.unwrap().failing_since.is_some(), "the URL is the same");
+        write(&store, workspace, NEW, move_to("https://b.example/")).await.unwrap();
+        for url in ["https://a.example/", "https://b.example/"] {
+            disable(&store, workspace, NEW, url, DisabledReason::Failing).await;
+        }
+        disable(&store, workspace, NEW, "https://a.example/", DisabledReason::Gone).await;
 
         let endpoint = find(&store, workspace, NEW).await.unwrap();
         assert_eq!((endpoint.enabled, endpoint.failing_since), (true, None));
-        decide(&store, workspace, NEW, &[disable("https://b.example/", DisabledReason::Gone)]).await;
+        disable(&store, workspace, NEW, "https://b.example/", DisabledReason::Gone).await;
         assert!(!find(&store, workspace, NEW).await.unwrap().enabled);
     }
 );
@@ -178,43 +181,78 @@ both_backends!(
     async fn the_previous_secret_signs_through_the_overlap(db: TestDb) {
         let workspace = seed::workspace(&db, 0).await.workspace;
         let store = store::open(&db).await;
-        decide(&store, workspace, NEW, &[make("https://a.example/")]).await;
-        let kept = async |actions: &[EndpointAction]| {
-            decide(&store, workspace, NEW, actions).await;
+        write(&store, workspace, NEW, create("https://a.example/")).await.unwrap();
+        let secrets_after = async |action: EndpointAction| {
+            write(&store, workspace, NEW, action).await.unwrap();
             let endpoint = find(&store, workspace, NEW).await.unwrap();
-            endpoint.stored_secrets().map(|kept| kept.as_str().to_owned()).collect::<Vec<_>>()
+            endpoint.stored_secrets().map(|secret| secret.as_str().to_owned()).collect::<Vec<_>>()
         };
 
-        assert_eq!(kept(&[rotate("b", 60)]).await, ["b", "sealed"]);
-        assert_eq!(kept(&[rotate("b", 60)]).await, ["b", "sealed"], "the same again");
-        assert_eq!(kept(&[rotate("c", 60)]).await, ["c", "sealed"], "the answer with b was lost");
-        assert_eq!(kept(&[rotate("sealed", 60)]).await, ["sealed", "c"], "back");
-        assert_eq!(kept(&[rotate("d", 0)]).await, ["d"]);
-        assert_eq!(kept(&[rotate("e", 60)]).await, ["e", "d"]);
-        assert_eq!(kept(&[rotate("e", 0)]).await, ["e"], "the overlap is ended");
-        kept(&[rotate("f", 60)]).await;
+        assert_eq!(secrets_after(rotate("b", 60)).await, ["b", "sealed"]);
+        assert_eq!(secrets_after(rotate("b", 60)).await, ["b", "sealed"], "the same secret again");
+        assert_eq!(secrets_after(rotate("c", 60)).await, ["c", "sealed"], "the response with b was lost");
+        assert_eq!(secrets_after(rotate("sealed", 60)).await, ["sealed", "c"], "back");
+        assert_eq!(secrets_after(rotate("d", 0)).await, ["d"]);
+        assert_eq!(secrets_after(rotate("e", 60)).await, ["e", "d"]);
+        assert_eq!(secrets_after(rotate("e", 0)).await, ["e"], "the overlap ends at once");
+        secrets_after(rotate("f", 60)).await;
         seed::execute(&db, "update webhook_endpoints set previous_secret_until = 1").await;
-        assert_eq!(kept(&[move_to("https://b.example/")]).await, ["f"], "nothing keeps what does not sign");
+        assert_eq!(secrets_after(move_to("https://b.example/")).await, ["f"], "an expired secret is removed");
     }
 );
+
+/// Creates an endpoint, sends it a test and disables it, in one batch.
+struct CreateTestDisable {
+    create: WriteEndpoint,
+    test: TestEndpoint,
+    disable: DisableEndpoint,
+}
+
+impl Command for CreateTestDisable {
+    type Reply = ();
+
+    const IS_REQUEST: bool = false;
+
+    fn workspace(&self) -> WorkspaceId {
+        self.create.workspace
+    }
+
+    fn plan(&self, plan: &mut LoadPlan, now: Micros) {
+        self.create.plan(plan, now);
+    }
+
+    fn decide(&self, batch: &mut Batch<'_>) -> Result<(), Error> {
+        self.create.decide(batch)?;
+        self.test.decide(batch)?;
+        self.disable.decide(batch)
+    }
+}
 
 both_backends!(
     async fn endpoints_changed_in_a_batch_apply_to_its_later_events(db: TestDb) {
         let workspace = seed::workspace(&db, 0).await.workspace;
         let store = store::open(&db).await;
-        let gone = disable("https://a.example/", DisabledReason::Gone);
+        let url = "https://a.example/";
 
-        let outcomes =
-            decide(&store, workspace, NEW, &[make("https://a.example/"), EndpointAction::Test, gone]).await;
+        let command = CreateTestDisable {
+            create: WriteEndpoint { workspace, endpoint: NEW, action: create(url) },
+            test: TestEndpoint { workspace, endpoint: NEW },
+            disable: DisableEndpoint {
+                workspace,
+                endpoint: NEW,
+                reason: DisabledReason::Gone,
+                url: url.to_owned(),
+            },
+        };
+        decide(&store, &command).await.unwrap();
 
-        assert!(matches!(outcomes[1], Ok(Outcome::Tested(_))), "{outcomes:?}");
         let of_new =
             format!("select count(*) from deliveries where endpoint_id = {}", seed::literal(&db, NEW.0));
         assert_eq!(seed::query_number(&db, &of_new).await, 1, "its test");
         assert_eq!(
             seed::query_number(&db, "select count(*) from deliveries").await,
             2,
-            "the other is told of its end"
+            "the other endpoint is notified that this one was disabled"
         );
         assert_eq!(find(&store, workspace, NEW).await.unwrap().disabled_reason, Some(DisabledReason::Gone));
     }
@@ -225,10 +263,12 @@ both_backends!(
         let workspace = seed::workspace(&db, 0).await.workspace;
         let store = store::open(&db).await;
         let of_file = seeded_endpoint(&store, workspace).await.id;
-        let tests = [EndpointAction::Test, EndpointAction::Test, EndpointAction::Test];
-        decide(&store, workspace, NEW, &[make("https://a.example/")]).await;
-        decide(&store, workspace, NEW, &tests).await;
-        decide(&store, workspace, of_file, &tests).await;
+        write(&store, workspace, NEW, create("https://a.example/")).await.unwrap();
+        for endpoint in [NEW, of_file] {
+            for _ in 0..3 {
+                send_test(&store, workspace, endpoint).await.unwrap();
+            }
+        }
         seed::execute(
             &db,
             "insert into attempts (workspace_id, endpoint_id, cursor, number, started_at, finished_at, outcome) \
@@ -236,8 +276,8 @@ both_backends!(
         )
         .await;
 
-        decide(&store, workspace, NEW, &[EndpointAction::Archive { by_file: false }]).await;
-        decide(&store, workspace, of_file, &[EndpointAction::Archive { by_file: true }]).await;
+        write(&store, workspace, NEW, EndpointAction::Archive { by_file: false }).await.unwrap();
+        write(&store, workspace, of_file, EndpointAction::Archive { by_file: true }).await.unwrap();
         let mut closed = Vec::new();
         let mut removed = Vec::new();
         for archived in store.read(webhook_endpoints::archived::list).await.unwrap() {
@@ -257,8 +297,8 @@ both_backends!(
         assert_eq!((closed, removed), (vec![2, 1, 0, 2, 1, 0], vec![2, 1, 0]));
         assert!(find(&store, workspace, NEW).await.is_none());
         assert!(find(&store, workspace, of_file).await.is_some());
-        let kept = "select count(*) from deliveries where state = 'closed' and ended_at is not null";
-        assert_eq!(seed::query_number(&db, kept).await, 3);
+        let closed_rows = "select count(*) from deliveries where state = 'closed' and ended_at is not null";
+        assert_eq!(seed::query_number(&db, closed_rows).await, 3);
         assert_eq!(seed::query_number(&db, "select count(*) from attempts").await, 3);
     }
 );
@@ -295,14 +335,14 @@ both_backends!(
         let workspace = seed::workspace(&db, 0).await.workspace;
         let store = store::open(&db).await;
         let endpoint = seeded_endpoint(&store, workspace).await.id;
-        decide(&store, workspace, endpoint, &[EndpointAction::Archive { by_file: true }]).await;
-        let seen = store.read(webhook_endpoints::archived::list).await.unwrap()[0];
+        write(&store, workspace, endpoint, EndpointAction::Archive { by_file: true }).await.unwrap();
+        let archived = store.read(webhook_endpoints::archived::list).await.unwrap()[0];
         let back = EndpointPatch { restores: true, ..EndpointPatch::default() };
-        let back = [EndpointAction::Update(Box::new(back)), EndpointAction::Test];
-        decide(&store, workspace, endpoint, &back).await;
+        write(&store, workspace, endpoint, EndpointAction::Update(back)).await.unwrap();
+        send_test(&store, workspace, endpoint).await.unwrap();
 
         let close = async |conn: Conn<'_>| {
-            webhook_endpoints::archived::close_deliveries(conn, seen, 9, &SystemClock).await
+            webhook_endpoints::archived::close_deliveries(conn, archived, 9, &SystemClock).await
         };
         assert_eq!(store.write(close).await.unwrap(), 0);
         assert_eq!(

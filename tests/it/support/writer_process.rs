@@ -94,14 +94,14 @@ impl Process {
     }
 
     pub async fn conversation(&self, seed: &Seed, kind: ConversationKind) -> Conversation {
-        made(self.writer.create(creation(seed, kind)).await).conversation
+        made(self.writer.execute(creation(seed, kind)).await).conversation
     }
 
     /// Admits a widget message, and returns its turn.
     pub async fn ask(&self, conversation: &Conversation) -> TurnRef {
         let admission = admission(conversation, Api::Widget);
         let turn = reference(conversation, admission.turn);
-        assert_eq!(self.writer.admit(admission).await.unwrap(), AdmitOutcome::Waiting(turn.turn));
+        assert_eq!(self.writer.execute(admission).await.unwrap(), AdmitOutcome::Waiting(turn.turn));
         turn
     }
 
@@ -112,7 +112,10 @@ impl Process {
 
     /// Ends a turn with a reply, as its owner.
     pub async fn complete(&self, turn: TurnRef, fence: i64) -> TurnWriteOutcome {
-        self.writer.end(ending(turn, EndAuthority::Owner { fence }, completed("An answer"))).await.unwrap()
+        self.writer
+            .execute(ending(turn, EndAuthority::Owner { fence }, completed("An answer")))
+            .await
+            .unwrap()
     }
 
     pub async fn change(
@@ -125,7 +128,7 @@ impl Process {
             conversation: conversation.id,
             patch: change,
         };
-        self.writer.update(command).await
+        self.writer.execute(command).await
     }
 
     /// At least so many effects on turns, of what was done before: they follow its answers.

@@ -1,5 +1,5 @@
-//! Bookings: those of a calendar that is kept here are decided and made at once; those on
-//! a server are held first, and confirmed or released once it is known what came of them there.
+//! Bookings of tool calls. A booking in one of our own calendars is made at once; one on a CalDAV server is held first, and
+//! confirmed or released when the server has answered.
 
 use serde_json::Value;
 
@@ -12,8 +12,8 @@ use crate::domain::ids::{BookingId, CalendarId};
 use crate::domain::turn::TurnRef;
 
 impl Batch<'_> {
-    /// The result of a call that changes our own store.
-    pub(super) fn write_store(&mut self, turn: &TurnRef, write: &BookingWrite) -> Value {
+    /// Decides the write of a tool call and returns the call's result.
+    pub(in crate::writer) fn write_booking(&mut self, turn: &TurnRef, write: &BookingWrite) -> Value {
         let result = match write {
             BookingWrite::Book { calendar, rules, request, id, call } => {
                 self.book(turn, *calendar, rules, request, *id, call)
@@ -48,8 +48,8 @@ impl Batch<'_> {
         Ok(booked_result(&id.to_string(), time, rules))
     }
 
-    /// What the server says is busy, and what others hold. Bookings that were confirmed are on the server:
-    /// where they are now, it knows better, unless they are on another.
+    /// Holds a slot that is free on the server and not held by another call. Of confirmed bookings on this server only the
+    /// server's own busy times count, because an event may have been moved there; those on another server count as stored.
     fn hold(&mut self, turn: &TurnRef, hold: &Hold) -> Result<Value, Refusal> {
         let bookings = self.tables.bookings.entry(hold.calendar).or_default();
         if let Some(existing) = bookings.iter().find(|booking| booking.call == hold.call) {
@@ -127,7 +127,7 @@ impl Batch<'_> {
         Ok(booked_result(&id.to_string(), booking.time, rules))
     }
 
-    /// It stays a hold, so that what a late request still puts on the server is known for what it is.
+    /// Cancels a hold. It stays a hold, so that an event that a late request still creates on the server is recognised.
     fn release(&mut self, turn: &TurnRef, calendar: CalendarId, id: BookingId) -> Result<Value, Refusal> {
         let now = self.context.clock.now();
         let booking = self.booking_mut(turn, calendar, id)?;
@@ -165,7 +165,7 @@ impl Batch<'_> {
         if booking.held_by.is_some() {
             return Err(unknown());
         }
-        // Cancelled already: a call that was repeated after a crash says what it said before.
+        // A call that is repeated after a crash has the same result.
         if booking.cancelled_at.is_none() {
             if booking.resource.is_some() && !is_removed {
                 return Err(Refusal::calendar_mismatch());
@@ -185,7 +185,7 @@ impl Batch<'_> {
     }
 }
 
-/// Told to the call that holds it alone: it is no booking yet.
+/// Marks the result of a hold, which is not a booking yet, for the call that made it.
 fn mark_held(mut result: Value) -> Value {
     if let Some(fields) = result.as_object_mut() {
         fields.insert("held".to_owned(), Value::Bool(true));

@@ -1,4 +1,4 @@
-//! Idempotency keys: what one has kept is answered again; what is answered now is kept.
+//! Idempotency keys: records are read for replays, and written with the responses.
 
 use super::Batch;
 use crate::domain::error::Error;
@@ -7,8 +7,12 @@ use crate::domain::ids::TurnId;
 use crate::domain::render::RenderedResponse;
 
 impl Batch<'_> {
-    /// What the presented key keeps, if its time is not over. Another request's key is refused.
-    pub(super) fn idempotency_record(
+    /// The record of the request's key, unless it has expired.
+    ///
+    /// # Errors
+    ///
+    /// The key was used for another request.
+    pub(in crate::writer) fn idempotency_record(
         &self,
         request: Option<&IdempotencyRequest>,
     ) -> Result<Option<&IdempotencyRecord>, Error> {
@@ -25,8 +29,8 @@ impl Batch<'_> {
         }
     }
 
-    /// Keeps an answer for the presented key, or the turn whose end will give it.
-    pub(super) fn put_idempotency_record(
+    /// Records the response for the request's key, or the turn whose end gives it.
+    pub(in crate::writer) fn put_idempotency_record(
         &mut self,
         request: Option<&IdempotencyRequest>,
         turn: Option<TurnId>,

@@ -1,4 +1,4 @@
-//! The rows that a batch has read, and those that it will write.
+//! The rows that a batch has read, and those that it writes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -18,7 +18,7 @@ use crate::domain::turn::Turn;
 use crate::domain::webhook_endpoint::Endpoint;
 use crate::domain::workspace::{Workspace, WorkspaceState};
 
-/// A workspace as a batch needs it.
+/// A workspace with its settings, its locked state and its webhook endpoints.
 #[derive(Clone, Debug)]
 pub struct WorkspaceRow {
     pub settings: Workspace,
@@ -26,7 +26,7 @@ pub struct WorkspaceRow {
     pub subscribers: Vec<Subscriber>,
 }
 
-/// Rows as they were read under the locks, and as the items before have changed them.
+/// The rows that were read, with the changes of the commands that are already decided.
 #[derive(Debug, Default)]
 pub struct Tables {
     pub workspaces: HashMap<WorkspaceId, WorkspaceRow>,
@@ -34,19 +34,19 @@ pub struct Tables {
     pub assistants: HashMap<AssistantId, AssistantSummary>,
     pub messages: HashMap<MessageId, MessageRef>,
     pub turns: HashMap<TurnId, Turn>,
-    /// The open turns of each conversation of which a turn ends in this batch, by position.
+    /// The open turns by conversation and position; complete for conversations whose turns may end in this batch.
     pub open: HashMap<ConversationId, BTreeMap<i64, TurnId>>,
     pub idempotency: HashMap<IdempotencyKey, IdempotencyRecord>,
-    /// Live bookings and holds near those that are asked for, and those that are named.
+    /// Live bookings and holds around the requested times, and those that commands name.
     pub bookings: HashMap<CalendarId, Vec<Booking>>,
-    /// References of top-ups that have counted, with the entry's number.
+    /// The references of earlier top-ups, with the numbers of their entries.
     pub references: HashMap<(WorkspaceId, String), i64>,
-    /// All webhook endpoints of each workspace of which one is written in this batch.
+    /// All webhook endpoints of the workspaces whose endpoints commands concern.
     pub endpoints: HashMap<EndpointId, Endpoint>,
 }
 
 impl Tables {
-    /// Enters a turn, and where it stands in its conversation.
+    /// Stores a turn and updates the open turns of its conversation.
     pub fn put_turn(&mut self, turn: Turn) {
         let open = self.open.entry(turn.conversation).or_default();
         if turn.state.is_open() {
@@ -58,13 +58,13 @@ impl Tables {
     }
 }
 
-/// What a batch will write. Changed rows are named here and stand in [`Tables`].
+/// The rows to write. Changed rows are named here and taken from [`Tables`].
 #[derive(Debug, Default)]
 pub struct ChangeSet {
     pub workspaces: BTreeSet<WorkspaceId>,
     pub new_conversations: Vec<ConversationId>,
     pub conversations: BTreeSet<ConversationId>,
-    /// Those whose metadata changes.
+    /// The conversations whose metadata changes.
     pub metadata: BTreeSet<ConversationId>,
     pub new_turns: Vec<TurnId>,
     pub turns: BTreeSet<TurnId>,
@@ -73,14 +73,14 @@ pub struct ChangeSet {
     pub events: Vec<Event>,
     pub deliveries: Vec<Delivery>,
     pub journal: Vec<JournalRow>,
-    /// Results of calls whose row is there already.
+    /// Results of calls whose rows exist already.
     pub results: Vec<JournalRow>,
     pub idempotency: BTreeSet<IdempotencyKey>,
     pub bookings: Vec<Booking>,
     pub cancelled_bookings: Vec<Booking>,
-    /// Holds that have become bookings.
+    /// Holds that became bookings.
     pub confirmed_bookings: Vec<Booking>,
-    /// A new link, instead of the one that the conversation had.
+    /// New links, which replace the earlier link of their conversations.
     pub links: Vec<(WidgetUuid, WorkspaceId, ConversationId)>,
     pub cancellations: Vec<(ProcessId, TurnId)>,
     pub new_endpoints: Vec<EndpointId>,
@@ -88,23 +88,23 @@ pub struct ChangeSet {
 }
 
 impl ChangeSet {
-    pub(super) fn touch_workspace(&mut self, id: WorkspaceId) {
+    pub(in crate::writer) fn touch_workspace(&mut self, id: WorkspaceId) {
         self.workspaces.insert(id);
     }
 
-    pub(super) fn touch_conversation(&mut self, id: ConversationId) {
+    pub(in crate::writer) fn touch_conversation(&mut self, id: ConversationId) {
         if !self.new_conversations.contains(&id) {
             self.conversations.insert(id);
         }
     }
 
-    pub(super) fn touch_metadata(&mut self, id: ConversationId) {
+    pub(in crate::writer) fn touch_metadata(&mut self, id: ConversationId) {
         if !self.new_conversations.contains(&id) {
             self.metadata.insert(id);
         }
     }
 
-    pub(super) fn touch_turn(&mut self, id: TurnId) {
+    pub(in crate::writer) fn touch_turn(&mut self, id: TurnId) {
         if !self.new_turns.contains(&id) {
             self.turns.insert(id);
         }

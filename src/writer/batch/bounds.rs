@@ -1,8 +1,8 @@
-//! Bounds and caps: how much of a conversation, a workspace and a day a message may take.
+//! Bounds and caps on the turns of a conversation, a workspace and a day.
 
 use std::time::Duration;
 
-use super::{Admission, Batch};
+use super::Batch;
 use crate::domain::clock::Micros;
 use crate::domain::conversation::{Conversation, ConversationKind};
 use crate::domain::error::Error;
@@ -14,12 +14,23 @@ use crate::domain::turn::Api;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_hours(24);
 
+/// Limits that admissions are checked against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    pub max_open_per_conversation: i64,
+    pub max_open: i64,
+    pub messages_per_conversation: Option<i64>,
+    pub spend_per_conversation: Option<i64>,
+    pub spend_per_day: Option<i64>,
+    pub test_turns_per_day: Option<i64>,
+}
+
 impl Batch<'_> {
-    /// The caps of an API whose only credential is the conversation's UUID.
-    pub(super) fn check_caps(
+    /// Checks the caps of the widget API, whose only credential is the conversation's UUID.
+    pub(in crate::writer) fn check_caps(
         &mut self,
-        admission: &Admission,
         conversation: &Conversation,
+        has_api_key: bool,
     ) -> Result<(), Error> {
         let bounds = self.context.bounds;
         let exceeds = |limit: Option<i64>, count: i64| limit.is_some_and(|limit| count > limit);
@@ -30,32 +41,32 @@ impl Batch<'_> {
         if price > 0 && exceeds(bounds.spend_per_conversation, conversation.spent + price) {
             return Err(Error::LimitReached { retry_after: DAY });
         }
-        let spent = self.daily_usage(admission.workspace).map_or(0, |(_, spent)| spent.0);
+        let spent = self.daily_usage(conversation.workspace).map_or(0, |(_, spent)| spent.0);
         if price > 0 && exceeds(bounds.spend_per_day, spent + price) {
             return Err(Error::LimitReached { retry_after: self.until_tomorrow() });
         }
-        self.check_test_turns(admission, conversation)
+        self.check_test_turns(conversation, has_api_key)
     }
 
-    /// Test turns are free, so they are counted by day; a key of the workspace lifts that.
-    pub(super) fn check_test_turns(
+    /// Limits test turns by day, as they are free; requests with an API key are not limited.
+    pub(in crate::writer) fn check_test_turns(
         &mut self,
-        admission: &Admission,
         conversation: &Conversation,
+        has_api_key: bool,
     ) -> Result<(), Error> {
-        if conversation.kind != ConversationKind::Test || admission.has_api_key {
+        if conversation.kind != ConversationKind::Test || has_api_key {
             return Ok(());
         }
-        let turns = self.daily_usage(admission.workspace).map_or(0, |(turns, _)| turns);
+        let turns = self.daily_usage(conversation.workspace).map_or(0, |(turns, _)| turns);
         match self.context.bounds.test_turns_per_day {
             Some(limit) if turns >= limit => Err(Error::LimitReached { retry_after: self.until_tomorrow() }),
             Some(_) | None => Ok(()),
         }
     }
 
-    /// The day's test turns and spending; a new day begins with none.
-    pub(super) fn daily_usage(&mut self, workspace: WorkspaceId) -> Option<(i64, Money)> {
-        // By the store's clock: at midnight two processes must not take turns to begin the day.
+    /// The test turns and the spending of the current day.
+    pub(in crate::writer) fn daily_usage(&mut self, workspace: WorkspaceId) -> Option<(i64, Money)> {
+        // By the database clock: two processes must not alternate between two days at midnight.
         let day = self.context.now.day();
         let state = &mut self.tables.workspaces.get_mut(&workspace)?.state;
         if state.day != day {
@@ -72,20 +83,17 @@ impl Batch<'_> {
         tomorrow.since(now)
     }
 
-    pub(super) fn check_bounds(
-        &self,
-        admission: &Admission,
-        conversation: &Conversation,
-    ) -> Result<(), Error> {
+    /// Limits the open turns of a conversation and of its workspace.
+    pub(in crate::writer) fn check_bounds(&self, conversation: &Conversation, api: Api) -> Result<(), Error> {
         if conversation.open_turns >= self.context.bounds.max_open_per_conversation {
-            return Err(match admission.api {
+            return Err(match api {
                 Api::Widget => Error::Processing(Failure::ConversationBusy),
                 Api::Platform => {
                     Error::Overloaded { text: "The conversation is busy", retry_after: RETRY_AFTER }
                 }
             });
         }
-        let open = self.tables.workspaces.get(&admission.workspace).map_or(0, |row| row.state.open_turns);
+        let open = self.tables.workspaces.get(&conversation.workspace).map_or(0, |row| row.state.open_turns);
         if open >= self.context.bounds.max_open {
             return Err(Error::Overloaded {
                 text: "Too many replies are being made",

@@ -1,7 +1,6 @@
-//! Charges, refunds and top-ups: each one numbered entry, with the balance after it.
+//! The ledger: each movement is a numbered entry with the balance after it.
 
-use super::{Batch, TopUp, WorkspaceRow};
-use crate::domain::error::Error;
+use super::{Batch, WorkspaceRow};
 use crate::domain::event::EventType;
 use crate::domain::ids::{ConversationId, TurnId, WorkspaceId};
 use crate::domain::ledger::{LedgerEntry, LedgerKind};
@@ -9,8 +8,8 @@ use crate::domain::money::Money;
 use crate::domain::render::EventData;
 
 impl Batch<'_> {
-    /// Takes the price of a turn. The caller has seen that the balance covers it.
-    pub(super) fn charge(
+    /// Charges the price of a turn, which the balance must cover.
+    pub(in crate::writer) fn charge(
         &mut self,
         workspace: WorkspaceId,
         conversation: ConversationId,
@@ -25,8 +24,8 @@ impl Batch<'_> {
         self.notify_low_balance(workspace);
     }
 
-    /// Gives back exactly what a turn was charged.
-    pub(super) fn refund(
+    /// Refunds the price of a turn.
+    pub(in crate::writer) fn refund(
         &mut self,
         workspace: WorkspaceId,
         conversation: ConversationId,
@@ -40,33 +39,8 @@ impl Batch<'_> {
         self.spend(workspace, conversation, -price.0);
     }
 
-    pub(super) fn top_up(&mut self, top_up: &TopUp) -> Result<LedgerEntry, Error> {
-        let key = (top_up.workspace, top_up.reference.clone());
-        let Some(row) = self.tables.workspaces.get(&top_up.workspace) else {
-            return Err(Error::invalid("workspace", "There is no such workspace."));
-        };
-        if self.tables.references.contains_key(&key) {
-            return Err(Error::invalid(
-                "reference",
-                "A top-up with this reference has been counted already.",
-            ));
-        }
-        if row.state.balance.checked_add(top_up.amount).is_none_or(|balance| balance < Money::ZERO) {
-            return Err(Error::invalid("amount", "The balance after it would be below zero or too large."));
-        }
-        let entry = self.post(
-            top_up.workspace,
-            LedgerKind::TopUp,
-            top_up.amount,
-            None,
-            Some(top_up.reference.clone()),
-        );
-        self.tables.references.insert(key, entry.number);
-        self.reset_low_balance_notice(top_up.workspace);
-        Ok(entry)
-    }
-
-    fn post(
+    /// Appends an entry and updates the balance.
+    pub(in crate::writer) fn post(
         &mut self,
         workspace: WorkspaceId,
         kind: LedgerKind,
@@ -104,7 +78,7 @@ impl Batch<'_> {
         }
         self.daily_usage(workspace);
         if let Some(row) = self.tables.workspaces.get_mut(&workspace) {
-            // A refund counts on the day on which it is given; what was charged yesterday lowers no day below zero.
+            // A refund counts on its own day, and the charge may have counted on another.
             row.state.day_spent.0 = (row.state.day_spent.0 + micros).max(0);
         }
     }
@@ -120,7 +94,7 @@ impl Batch<'_> {
         self.emit(workspace, EventType::BalanceLow, &EventData::Balance { balance, threshold });
     }
 
-    fn reset_low_balance_notice(&mut self, workspace: WorkspaceId) {
+    pub(in crate::writer) fn reset_low_balance_notice(&mut self, workspace: WorkspaceId) {
         if let Some(row) = self.tables.workspaces.get_mut(&workspace)
             && is_above_threshold(row)
         {

@@ -1,0 +1,78 @@
+//! Conversations: insert, update and end.
+
+use super::Batch;
+use crate::domain::conversation::Conversation;
+use crate::domain::error::{Error, ResourceKind};
+use crate::domain::event::EventType;
+use crate::domain::failure::Discard;
+use crate::domain::ids::{ConversationId, WorkspaceId};
+use crate::domain::message::Message;
+use crate::domain::render::EventData;
+
+impl Batch<'_> {
+    /// Inserts a conversation, with an event.
+    pub(in crate::writer) fn insert_conversation(
+        &mut self,
+        conversation: &Conversation,
+        first: Option<&Message>,
+    ) {
+        self.tables.conversations.insert(conversation.id, conversation.clone());
+        self.changes.new_conversations.push(conversation.id);
+        self.changes.messages.extend(first.cloned());
+        let data = EventData::Conversation(conversation, first);
+        self.emit(conversation.workspace, EventType::ConversationCreated, &data);
+    }
+
+    /// Updates the given fields, with one event. Switching the AI off discards the open turns.
+    pub(in crate::writer) fn update_conversation(
+        &mut self,
+        id: ConversationId,
+        ai_enabled: Option<bool>,
+        metadata: Option<String>,
+    ) {
+        if ai_enabled == Some(false) {
+            self.discard_open(id, Discard::AiDisabled);
+        }
+        if metadata.is_some() {
+            self.changes.touch_metadata(id);
+        }
+        self.modify_conversation(id, EventType::ConversationUpdated, |conversation| {
+            conversation.ai_enabled = ai_enabled.unwrap_or(conversation.ai_enabled);
+            conversation.metadata = metadata.or(conversation.metadata.take());
+        });
+    }
+
+    /// Ends a conversation, with an event, and discards its open turns.
+    pub(in crate::writer) fn end_conversation(&mut self, id: ConversationId) {
+        self.discard_open(id, Discard::ConversationEnded);
+        let now = self.context.clock.now();
+        self.modify_conversation(id, EventType::ConversationEnded, |conversation| {
+            conversation.ended_at = Some(now);
+        });
+    }
+
+    fn modify_conversation(
+        &mut self,
+        id: ConversationId,
+        kind: EventType,
+        change: impl FnOnce(&mut Conversation),
+    ) {
+        let Some(conversation) = self.tables.conversations.get_mut(&id) else { return };
+        change(conversation);
+        let conversation = conversation.clone();
+        self.changes.touch_conversation(id);
+        self.emit(conversation.workspace, kind, &EventData::Conversation(&conversation, None));
+    }
+
+    /// A conversation of the workspace that is not deleted.
+    pub(in crate::writer) fn live_conversation(
+        &self,
+        workspace: WorkspaceId,
+        id: ConversationId,
+    ) -> Result<&Conversation, Error> {
+        let conversation = self.tables.conversations.get(&id);
+        conversation
+            .filter(|conversation| conversation.workspace == workspace && conversation.deleted_at.is_none())
+            .ok_or_else(|| Error::not_found(ResourceKind::Conversation, id.to_string()))
+    }
+}

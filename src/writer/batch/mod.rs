@@ -1,0 +1,147 @@
+//! A batch while it is decided: the rows that were read under its locks, and the changes that its commands make to them.
+//! Without I/O. Commands are decided in order, each over the changes of the earlier ones; the writer then writes all
+//! changes in one transaction.
+
+mod bookings;
+mod bounds;
+mod conversations;
+mod idempotency;
+mod ledger;
+mod load_plan;
+mod tables;
+mod turns;
+
+pub use bounds::Bounds;
+pub use load_plan::LoadPlan;
+pub use tables::{ChangeSet, Tables, WorkspaceRow};
+pub use turns::TurnWriteOutcome;
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use crate::domain::clock::{Clock, Micros};
+use crate::domain::event::{Delivery, Event, EventType, Subscriber};
+use crate::domain::ids::{DeliveryId, EventId, IdGenerator, ProcessId, TurnId, WorkspaceId};
+use crate::domain::render::{self, EventData};
+use crate::domain::turn::{Api, Turn, TurnEnd};
+
+/// The free slots that were reserved for a batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SlotBudget {
+    pub widget: usize,
+    pub platform: usize,
+    /// How many more turns each workspace may start; `None` if that is not limited.
+    pub per_workspace: Option<HashMap<WorkspaceId, usize>>,
+}
+
+impl SlotBudget {
+    fn try_acquire(&mut self, api: Api, workspace: WorkspaceId) -> bool {
+        let api_slots = match api {
+            Api::Widget => &mut self.widget,
+            Api::Platform => &mut self.platform,
+        };
+        let workspace_slots =
+            self.per_workspace.as_mut().map(|remaining| remaining.entry(workspace).or_default());
+        if *api_slots == 0 || workspace_slots.as_ref().is_some_and(|remaining| **remaining == 0) {
+            return false;
+        }
+        *api_slots -= 1;
+        if let Some(remaining) = workspace_slots {
+            *remaining -= 1;
+        }
+        true
+    }
+}
+
+/// What this process does after the commit.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Turns that run here from now on.
+    pub started: Vec<Turn>,
+    /// Turns that have ended.
+    pub ended: Vec<(Turn, TurnEnd)>,
+    /// Turns of this process that were not ended by their tasks.
+    pub cancelled: Vec<TurnId>,
+    /// The cursor of the last event of each workspace that has new ones.
+    pub latest_cursors: HashMap<WorkspaceId, i64>,
+    /// Whether deliveries were written.
+    pub has_deliveries: bool,
+}
+
+/// The context of all decisions of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct DecisionContext<'a> {
+    /// The time of the database, which all processes compare.
+    pub now: Micros,
+    /// The same moment on the monotonic clock of this process, by which clients' deadlines are given.
+    pub instant: Instant,
+    pub clock: &'a dyn Clock,
+    pub ids: &'a IdGenerator,
+    pub process: ProcessId,
+    pub bounds: Bounds,
+}
+
+/// A batch being decided.
+#[derive(Debug)]
+pub struct Batch<'a> {
+    pub(super) context: DecisionContext<'a>,
+    budget: SlotBudget,
+    pub(super) tables: Tables,
+    pub(super) changes: ChangeSet,
+    effects: Effects,
+}
+
+impl<'a> Batch<'a> {
+    /// A batch over the rows that were read.
+    #[must_use]
+    pub fn new(context: DecisionContext<'a>, budget: SlotBudget, tables: Tables) -> Self {
+        Self { context, budget, tables, changes: ChangeSet::default(), effects: Effects::default() }
+    }
+
+    /// The rows as they are now, the changes to write, and the effects of a commit.
+    #[must_use]
+    pub fn finish(mut self) -> (Tables, ChangeSet, Effects) {
+        self.effects.has_deliveries = !self.changes.deliveries.is_empty();
+        (self.tables, self.changes, self.effects)
+    }
+
+    /// Appends an event to the workspace's feed, and a delivery for each subscribed endpoint.
+    pub(super) fn emit(&mut self, workspace: WorkspaceId, kind: EventType, data: &EventData<'_>) {
+        self.emit_to(workspace, kind, data, |subscriber| subscriber.is_subscribed_to(kind));
+    }
+
+    /// Appends an event to the workspace's feed, and a delivery for each endpoint that `includes` selects.
+    pub(super) fn emit_to(
+        &mut self,
+        workspace: WorkspaceId,
+        kind: EventType,
+        data: &EventData<'_>,
+        includes: impl Fn(&Subscriber) -> bool,
+    ) {
+        let Some(row) = self.tables.workspaces.get_mut(&workspace) else { return };
+        let at = self.context.clock.now();
+        let cursor = row.state.next_cursor;
+        row.state.next_cursor += 1;
+        let id = EventId(self.context.ids.uuid_v7(self.context.clock));
+        let conversation = match data {
+            EventData::Message(message) => Some(message.conversation),
+            EventData::Conversation(conversation, _) => Some(conversation.id),
+            EventData::NoReply { conversation, .. } => Some(*conversation),
+            EventData::Balance { .. } | EventData::Endpoint { .. } => None,
+        };
+        let body = render::event(id, kind, at, cursor, data);
+        for subscriber in row.subscribers.iter().filter(|subscriber| includes(subscriber)) {
+            self.changes.deliveries.push(Delivery {
+                workspace,
+                endpoint: subscriber.endpoint,
+                cursor,
+                id: DeliveryId(self.context.ids.uuid_v7(self.context.clock)),
+                conversation,
+                created_at: self.context.now,
+            });
+        }
+        self.changes.events.push(Event { workspace, cursor, id, kind, conversation, body, created_at: at });
+        self.changes.touch_workspace(workspace);
+        self.effects.latest_cursors.insert(workspace, cursor);
+    }
+}

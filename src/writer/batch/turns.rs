@@ -1,0 +1,195 @@
+//! Turns: start, change and end.
+
+use super::Batch;
+use crate::domain::conversation::{Conversation, SenderType};
+use crate::domain::event::EventType;
+use crate::domain::failure::Discard;
+use crate::domain::idempotency::IdempotencyKey;
+use crate::domain::ids::{ConversationId, WorkspaceId};
+use crate::domain::message::Message;
+use crate::domain::money::Money;
+use crate::domain::render::{self, EventData};
+use crate::domain::turn::{Api, Reply, Turn, TurnEnd, TurnRef, TurnState};
+
+/// Whether a write to a turn took effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TurnWriteOutcome {
+    /// It did; the new state of the turn.
+    Accepted(Box<Turn>),
+    /// Nothing was changed, because the turn was fenced off or has ended; its state, if the turn exists.
+    FencedOff(Option<Box<Turn>>),
+}
+
+impl Batch<'_> {
+    /// Changes a turn and increments its fence, if this process owns it with `fence`.
+    pub(in crate::writer) fn update_owned_turn(
+        &mut self,
+        turn_ref: &TurnRef,
+        fence: i64,
+        change: impl FnOnce(&mut Turn),
+    ) -> TurnWriteOutcome {
+        let Some(mut turn) = self.tables.turns.get(&turn_ref.turn).cloned() else {
+            return TurnWriteOutcome::FencedOff(None);
+        };
+        if !self.owns(&turn, fence) {
+            return TurnWriteOutcome::FencedOff(Some(Box::new(turn)));
+        }
+        turn.fence += 1;
+        change(&mut turn);
+        self.changes.touch_turn(turn.id);
+        self.tables.put_turn(turn.clone());
+        TurnWriteOutcome::Accepted(Box::new(turn))
+    }
+
+    pub(in crate::writer) fn owns(&self, turn: &Turn, fence: i64) -> bool {
+        turn.state == TurnState::Running && turn.owner == Some(self.context.process) && turn.fence == fence
+    }
+
+    /// Discards all open turns of a conversation.
+    pub(super) fn discard_open(&mut self, conversation: ConversationId, reason: Discard) {
+        let open: Vec<_> = self
+            .tables
+            .open
+            .get(&conversation)
+            .map(|open| open.values().copied().collect())
+            .unwrap_or_default();
+        for id in open {
+            if let Some(turn) = self.tables.turns.get(&id).cloned() {
+                self.close(turn, &TurnEnd::Discarded(reason), false);
+            }
+        }
+    }
+
+    /// Ends a turn; unless its owner does so, the owner is notified.
+    pub(in crate::writer) fn close(&mut self, mut turn: Turn, end: &TurnEnd, by_owner: bool) -> Turn {
+        // A turn that was started by this batch has no task yet and gets none.
+        let started = self.effects.started.len();
+        self.effects.started.retain(|started| started.id != turn.id);
+        if !by_owner && self.effects.started.len() == started {
+            self.notify_owner(&turn);
+        }
+        match end {
+            TurnEnd::Completed(reply) => {
+                turn.reply = Some(reply.id);
+                self.add_reply(&turn, reply);
+            }
+            TurnEnd::Failed(failure) => {
+                self.end_without_reply(&mut turn, EventType::ReplyFailed, failure.as_str());
+            }
+            TurnEnd::Discarded(reason) => {
+                self.end_without_reply(&mut turn, EventType::ReplyDiscarded, reason.as_str());
+            }
+        }
+        turn.state = end.state();
+        turn.owner = None;
+        turn.ended_at = Some(self.context.now);
+        self.count_closed(turn.workspace, turn.conversation);
+        self.complete_idempotency_record(&turn, end);
+        self.changes.touch_turn(turn.id);
+        self.tables.put_turn(turn.clone());
+        self.effects.ended.push((turn.clone(), end.clone()));
+        turn
+    }
+
+    fn notify_owner(&mut self, turn: &Turn) {
+        match turn.owner {
+            Some(owner) if owner == self.context.process => self.effects.cancelled.push(turn.id),
+            Some(owner) => self.changes.cancellations.push((owner, turn.id)),
+            None => {}
+        }
+    }
+
+    fn add_reply(&mut self, turn: &Turn, reply: &Reply) {
+        let Some(conversation) = self.tables.conversations.get_mut(&turn.conversation) else { return };
+        let position = conversation.next_position;
+        conversation.next_position += 1;
+        let message = Message {
+            workspace: turn.workspace,
+            conversation: turn.conversation,
+            position,
+            id: reply.id,
+            sender_type: SenderType::Assistant,
+            sender_id: turn.assistant.to_string(),
+            text: reply.text.clone(),
+            metadata: None,
+            reply_to: Some(turn.message),
+            answers: Some(turn.position),
+            function_calls: Some(reply.function_calls.clone()),
+            turn: Some(turn.id),
+            created_at: self.context.clock.now(),
+        };
+        self.changes.touch_conversation(turn.conversation);
+        self.emit(turn.workspace, EventType::MessageCreated, &EventData::Message(&message));
+        self.changes.messages.push(message);
+    }
+
+    fn end_without_reply(&mut self, turn: &mut Turn, kind: EventType, reason: &'static str) {
+        turn.reason = Some(reason.to_owned());
+        self.refund(turn.workspace, turn.conversation, turn.id, turn.price);
+        let data = EventData::NoReply {
+            conversation: turn.conversation,
+            turn: turn.id,
+            message: turn.message,
+            reason,
+        };
+        self.emit(turn.workspace, kind, &data);
+    }
+
+    fn count_closed(&mut self, workspace: WorkspaceId, conversation: ConversationId) {
+        if let Some(row) = self.tables.workspaces.get_mut(&workspace) {
+            row.state.open_turns -= 1;
+            self.changes.touch_workspace(workspace);
+        }
+        if let Some(row) = self.tables.conversations.get_mut(&conversation) {
+            row.open_turns -= 1;
+            self.changes.touch_conversation(conversation);
+        }
+    }
+
+    /// Records the response for the idempotency key of a widget turn; that of a platform turn was recorded at admission.
+    fn complete_idempotency_record(&mut self, turn: &Turn, end: &TurnEnd) {
+        if turn.api != Api::Widget {
+            return;
+        }
+        let Some((scope, key)) = turn.idempotency.clone() else { return };
+        let key = IdempotencyKey { workspace: turn.workspace, scope, key };
+        if let Some(record) = self.tables.idempotency.get_mut(&key)
+            && record.turn == Some(turn.id)
+        {
+            record.answer = Some(render::widget_turn_end(end));
+            self.changes.idempotency.insert(key);
+        }
+    }
+
+    /// Starts the conversation's oldest open turn, if it has been waiting for the turn that ended.
+    pub(in crate::writer) fn start_next(&mut self, workspace: WorkspaceId, conversation: ConversationId) {
+        let oldest = self.tables.open.get(&conversation).and_then(|open| open.values().next());
+        let Some(mut turn) = oldest.and_then(|id| self.tables.turns.get(id)).cloned() else { return };
+        if turn.state != TurnState::Waiting || turn.workspace != workspace {
+            return;
+        }
+        self.start(&mut turn);
+        self.changes.touch_turn(turn.id);
+        self.tables.put_turn(turn);
+    }
+
+    /// Starts a turn here if a slot is free, and queues it otherwise.
+    pub(in crate::writer) fn start(&mut self, turn: &mut Turn) {
+        turn.not_before = self.context.now;
+        if self.budget.try_acquire(turn.api, turn.workspace) {
+            turn.state = TurnState::Running;
+            turn.owner = Some(self.context.process);
+            turn.fence += 1;
+            turn.first_started_at.get_or_insert(self.context.now);
+            self.effects.started.push(turn.clone());
+        } else {
+            turn.state = TurnState::Queued;
+            turn.owner = None;
+        }
+    }
+
+    pub(in crate::writer) fn price(&self, conversation: &Conversation) -> Money {
+        let workspace = self.tables.workspaces.get(&conversation.workspace);
+        workspace.map_or(Money::ZERO, |row| row.settings.pricing.of(conversation.kind))
+    }
+}

@@ -1,0 +1,122 @@
+//! Creates a conversation, with its assistant's first message if it has one.
+
+use super::Command;
+use crate::domain::clock::Micros;
+use crate::domain::conversation::{Conversation, ConversationKind, CreatedConversation, SenderType};
+use crate::domain::error::{Error, ResourceKind};
+use crate::domain::idempotency::IdempotencyRequest;
+use crate::domain::ids::{AssistantId, ConversationId, MessageId, WidgetUuid, WorkspaceId};
+use crate::domain::message::Message;
+use crate::domain::render::{self, RenderedResponse};
+use crate::writer::batch::{Batch, LoadPlan};
+
+#[derive(Clone, Debug)]
+pub struct NewConversation {
+    pub workspace: WorkspaceId,
+    pub id: ConversationId,
+    pub kind: ConversationKind,
+    pub assistant: AssistantId,
+    /// Its UUID on the widget API; conversations of type `widget` and `test` are created with one.
+    pub link: Option<WidgetUuid>,
+    /// The assistant's first message, with its variables filled in.
+    pub first_message: Option<(MessageId, String)>,
+    /// A JSON object.
+    pub key_variables: String,
+    /// A JSON object.
+    pub visitor_variables: String,
+    pub metadata: Option<String>,
+    pub external_identifier: Option<String>,
+    /// Whether to refuse if the balance does not cover one message of the type.
+    pub check_balance: bool,
+    pub idempotency: Option<IdempotencyRequest>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CreateOutcome {
+    Created(Box<CreatedConversation>),
+    /// The stored response of the idempotency key.
+    Replayed(RenderedResponse),
+}
+
+impl Command for NewConversation {
+    type Reply = CreateOutcome;
+
+    const IS_REQUEST: bool = true;
+
+    fn workspace(&self) -> WorkspaceId {
+        self.workspace
+    }
+
+    fn plan(&self, plan: &mut LoadPlan, _now: Micros) {
+        plan.add_conversation(self.workspace, self.id);
+        plan.assistants.insert((self.workspace, self.assistant));
+        plan.idempotency.extend(self.idempotency.as_ref().map(|request| request.key.clone()));
+    }
+
+    fn bytes(&self) -> usize {
+        let variables = self.key_variables.len() + self.visitor_variables.len();
+        variables + self.metadata.as_ref().map_or(0, String::len) + 1024
+    }
+
+    fn decide(&self, batch: &mut Batch<'_>) -> Result<CreateOutcome, Error> {
+        let record = batch.idempotency_record(self.idempotency.as_ref())?;
+        if let Some(answer) = record.and_then(|record| record.answer.clone()) {
+            return Ok(CreateOutcome::Replayed(answer));
+        }
+        self.check(batch)?;
+        let now = batch.context.clock.now();
+        let (conversation, first_message) = (self.conversation(now), self.first_message(now));
+        batch.changes.links.extend(self.link.map(|link| (link, self.workspace, self.id)));
+        batch.insert_conversation(&conversation, first_message.as_ref());
+        let created = CreatedConversation { conversation, link: self.link, first_message };
+        if self.idempotency.is_some() {
+            let answer = render::conversation_created(&created);
+            batch.put_idempotency_record(self.idempotency.as_ref(), None, Some(answer));
+        }
+        Ok(CreateOutcome::Created(Box::new(created)))
+    }
+}
+
+impl NewConversation {
+    fn check(&self, batch: &Batch<'_>) -> Result<(), Error> {
+        let not_found = || Error::not_found(ResourceKind::Assistant, self.assistant.to_string());
+        let assistant = batch.tables.assistants.get(&self.assistant).ok_or_else(not_found)?;
+        if assistant.archived || assistant.workspace != self.workspace {
+            return Err(not_found());
+        }
+        let workspace = batch.tables.workspaces.get(&self.workspace).ok_or_else(not_found)?;
+        if self.check_balance && workspace.state.balance < workspace.settings.pricing.of(self.kind) {
+            return Err(Error::InsufficientBalance);
+        }
+        Ok(())
+    }
+
+    fn conversation(&self, now: Micros) -> Conversation {
+        Conversation {
+            next_position: 1 + i64::from(self.first_message.is_some()),
+            key_variables: self.key_variables.clone(),
+            visitor_variables: self.visitor_variables.clone(),
+            metadata: self.metadata.clone(),
+            external_identifier: self.external_identifier.clone(),
+            ..Conversation::new(self.workspace, self.id, self.kind, self.assistant, now)
+        }
+    }
+
+    fn first_message(&self, now: Micros) -> Option<Message> {
+        self.first_message.as_ref().map(|(id, text)| Message {
+            workspace: self.workspace,
+            conversation: self.id,
+            position: 1,
+            id: *id,
+            sender_type: SenderType::Assistant,
+            sender_id: self.assistant.to_string(),
+            text: text.clone(),
+            metadata: None,
+            reply_to: None,
+            answers: None,
+            function_calls: None,
+            turn: None,
+            created_at: now,
+        })
+    }
+}

@@ -1,0 +1,41 @@
+//! Queues a running turn for any process to claim.
+
+use std::time::Duration;
+
+use super::Command;
+use crate::domain::clock::Micros;
+use crate::domain::error::Error;
+use crate::domain::ids::WorkspaceId;
+use crate::domain::turn::{TurnRef, TurnState};
+use crate::writer::batch::{Batch, LoadPlan, TurnWriteOutcome};
+
+/// The turn may be claimed after `delay`. It does not count as an attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct HandBack {
+    pub turn: TurnRef,
+    pub fence: i64,
+    pub delay: Duration,
+}
+
+impl Command for HandBack {
+    type Reply = TurnWriteOutcome;
+
+    const IS_REQUEST: bool = false;
+
+    fn workspace(&self) -> WorkspaceId {
+        self.turn.workspace
+    }
+
+    fn plan(&self, plan: &mut LoadPlan, _now: Micros) {
+        plan.add_turn(&self.turn);
+    }
+
+    fn decide(&self, batch: &mut Batch<'_>) -> Result<TurnWriteOutcome, Error> {
+        let not_before = batch.context.now.plus(self.delay);
+        Ok(batch.update_owned_turn(&self.turn, self.fence, |turn| {
+            turn.state = TurnState::Queued;
+            turn.owner = None;
+            turn.not_before = not_before;
+        }))
+    }
+}

@@ -1,0 +1,40 @@
+//! Ends a failed attempt of a turn, which stays running.
+
+use std::time::Duration;
+
+use super::Command;
+use crate::domain::clock::Micros;
+use crate::domain::error::Error;
+use crate::domain::ids::WorkspaceId;
+use crate::domain::turn::TurnRef;
+use crate::writer::batch::{Batch, LoadPlan, TurnWriteOutcome};
+
+/// The owner's next attempt begins after `delay`.
+#[derive(Clone, Copy, Debug)]
+pub struct Retry {
+    pub turn: TurnRef,
+    pub fence: i64,
+    pub delay: Duration,
+}
+
+impl Command for Retry {
+    type Reply = TurnWriteOutcome;
+
+    const IS_REQUEST: bool = false;
+
+    fn workspace(&self) -> WorkspaceId {
+        self.turn.workspace
+    }
+
+    fn plan(&self, plan: &mut LoadPlan, _now: Micros) {
+        plan.add_turn(&self.turn);
+    }
+
+    fn decide(&self, batch: &mut Batch<'_>) -> Result<TurnWriteOutcome, Error> {
+        let not_before = batch.context.now.plus(self.delay);
+        Ok(batch.update_owned_turn(&self.turn, self.fence, |turn| {
+            turn.attempts += 1;
+            turn.not_before = not_before;
+        }))
+    }
+}
