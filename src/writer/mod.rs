@@ -3,6 +3,7 @@
 
 pub mod batch;
 pub mod commands;
+pub mod group_commit;
 mod inline;
 mod queued_command;
 mod read;
@@ -17,7 +18,6 @@ use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -38,14 +38,15 @@ use crate::domain::ids::{IdGenerator, ProcessId, TurnId, WorkspaceId};
 use crate::domain::turn::{Turn, TurnEnd};
 use crate::lifecycle::lease::LeaseStatus;
 use crate::store::{Db, StoreError};
-use queued_command::{Answer, QueuedCommand, queued};
+use group_commit::{GroupQueue, QueueLimits};
+use queued_command::{Answer, BoxedCommand, queued};
 use request_state::RequestState;
 use shard::Shard;
 
 /// How long a request waits for its decision.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 /// The commands and bytes in a shard's queue beyond which requests are refused.
-const SHARD_CAPACITY: (usize, usize) = (10_000, 64 << 20);
+const SHARD_CAPACITY: QueueLimits = QueueLimits { items: 10_000, bytes: 64 << 20 };
 
 /// An effect of a committed batch in this process.
 #[derive(Debug)]
@@ -89,40 +90,10 @@ impl WriterContext {
     }
 }
 
-/// The producer's end of a shard's queue.
-struct ShardHandle {
-    sender: mpsc::UnboundedSender<Box<dyn QueuedCommand>>,
-    depth: Arc<QueueDepth>,
-}
-
-/// The length of a shard's queue.
-#[derive(Debug, Default)]
-struct QueueDepth {
-    commands: AtomicUsize,
-    bytes: AtomicUsize,
-}
-
-impl QueueDepth {
-    fn add(&self, bytes: usize) {
-        self.commands.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    fn remove(&self, bytes: usize) {
-        self.commands.fetch_sub(1, Ordering::Relaxed);
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    fn is_full(&self) -> bool {
-        let (commands, bytes) = SHARD_CAPACITY;
-        self.commands.load(Ordering::Relaxed) >= commands || self.bytes.load(Ordering::Relaxed) >= bytes
-    }
-}
-
 /// The handle to the shards. Cheap to clone.
 #[derive(Clone)]
 pub struct Writer {
-    shards: Arc<[ShardHandle]>,
+    shards: Arc<[GroupQueue<BoxedCommand>]>,
 }
 
 impl fmt::Debug for Writer {
@@ -138,31 +109,31 @@ impl Writer {
         shards: usize,
         stop: &CancellationToken,
     ) -> (Self, Vec<impl Future<Output = ()> + Send + 'static>) {
-        let mut handles = Vec::new();
-        let mut tasks = Vec::new();
-        for _ in 0..shards.max(1) {
-            let (sender, incoming) = mpsc::unbounded_channel();
-            let depth = Arc::new(QueueDepth::default());
-            tasks.push(Shard::new(context.clone(), incoming, Arc::clone(&depth)).run(stop.clone()));
-            handles.push(ShardHandle { sender, depth });
-        }
-        (Self { shards: handles.into() }, tasks)
+        let shards: Vec<_> = (0..shards.max(1)).map(|_| GroupQueue::default()).collect();
+        let run = |shard: &GroupQueue<_>| {
+            shard.clone().run(shard::BATCH_LIMITS, Shard(context.clone()), stop.clone())
+        };
+        let tasks = shards.iter().map(run).collect();
+        (Self { shards: shards.into() }, tasks)
     }
 
     /// Runs a command. A request is answered within 4 s, whatever happens to the database; other commands wait for the
     /// database as long as the process lives.
     pub async fn execute<C: Command>(&self, command: C) -> Result<C::Reply, Error> {
         let shard = self.shard(command.workspace());
-        if C::IS_REQUEST { shard.request(command).await } else { shard.enqueue(command).await }
+        if C::IS_REQUEST {
+            return request(shard, command).await;
+        }
+        push(shard, command, Arc::default()).await.unwrap_or_else(|_| Err(shard_stopped()))
     }
 
     /// The number of commands in all queues.
     #[must_use]
     pub fn queue_depth(&self) -> usize {
-        self.shards.iter().map(|shard| shard.depth.commands.load(Ordering::Relaxed)).sum()
+        self.shards.iter().map(GroupQueue::len).sum()
     }
 
-    fn shard(&self, workspace: WorkspaceId) -> &ShardHandle {
+    fn shard(&self, workspace: WorkspaceId) -> &GroupQueue<BoxedCommand> {
         // All processes use the same hash, so that shards of different processes seldom contend for the same workspaces.
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(workspace);
         let count = u64::try_from(self.shards.len()).unwrap_or(1);
@@ -171,36 +142,27 @@ impl Writer {
     }
 }
 
-impl ShardHandle {
-    async fn request<C: Command>(&self, command: C) -> Result<C::Reply, Error> {
-        if self.depth.is_full() {
-            return Err(Error::Overloaded {
-                text: "The server is overloaded",
-                retry_after: Duration::from_secs(1),
-            });
-        }
-        let state = Arc::new(RequestState::default());
-        let mut answer = self.push(command, Arc::clone(&state));
-        if let Ok(outcome) = tokio::time::timeout(REQUEST_TIMEOUT, &mut answer).await {
-            return outcome.unwrap_or_else(|_| Err(shard_stopped()));
-        }
-        // The shard does not decide it from here on, but it may have answered just before.
-        let outcome_unknown = state.abandon();
-        answer.close();
-        answer.try_recv().unwrap_or(Err(Error::Unavailable { outcome_unknown, source: None }))
+async fn request<C: Command>(shard: &GroupQueue<BoxedCommand>, command: C) -> Result<C::Reply, Error> {
+    if shard.is_full(SHARD_CAPACITY) {
+        let retry_after = Duration::from_secs(1);
+        return Err(Error::Overloaded { text: "The server is overloaded", retry_after });
     }
+    let state = Arc::new(RequestState::default());
+    let mut answer = push(shard, command, Arc::clone(&state));
+    if let Ok(outcome) = tokio::time::timeout(REQUEST_TIMEOUT, &mut answer).await {
+        return outcome.unwrap_or_else(|_| Err(shard_stopped()));
+    }
+    // The shard does not decide it from here on, but it may have answered just before.
+    let outcome_unknown = state.abandon();
+    answer.close();
+    answer.try_recv().unwrap_or(Err(Error::Unavailable { outcome_unknown, source: None }))
+}
 
-    async fn enqueue<C: Command>(&self, command: C) -> Result<C::Reply, Error> {
-        self.push(command, Arc::default()).await.unwrap_or_else(|_| Err(shard_stopped()))
-    }
-
-    fn push<C: Command>(&self, command: C, state: Arc<RequestState>) -> Answer<C> {
-        let (queued, answer) = queued(command, state);
-        self.depth.add(queued.bytes());
-        // If the shard has ended, the reply's sender is dropped with the command, and the caller notices that.
-        let _ = self.sender.send(queued);
-        answer
-    }
+/// If the shard has ended, it drops the sender of the answer with the command.
+fn push<C: Command>(shard: &GroupQueue<BoxedCommand>, command: C, state: Arc<RequestState>) -> Answer<C> {
+    let (queued, answer) = queued(command, state);
+    shard.push(queued);
+    answer
 }
 
 /// The shard has ended because the process stops. The command may have been committed.

@@ -6,12 +6,15 @@ use tokio::sync::oneshot;
 
 use super::batch::{Batch, LoadPlan};
 use super::commands::Command;
+use super::group_commit::QueueItem;
 use super::request_state::RequestState;
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::turn::{Api, TurnRef};
 
 /// A queued command of any type.
+pub(super) type BoxedCommand = Box<dyn QueuedCommand>;
+
 pub(super) trait QueuedCommand: Send + Sync {
     fn is_request(&self) -> bool;
 
@@ -38,6 +41,12 @@ pub(super) trait QueuedCommand: Send + Sync {
     fn complete(&mut self) -> Option<TurnRef>;
 }
 
+impl QueueItem for BoxedCommand {
+    fn bytes(&self) -> usize {
+        self.as_ref().bytes()
+    }
+}
+
 /// Receives the reply to a command.
 pub(super) type Answer<C> = oneshot::Receiver<Result<<C as Command>::Reply, Error>>;
 
@@ -52,10 +61,7 @@ struct Queued<C: Command> {
 
 /// A command to queue, and the channel of its reply. A request is abandoned through `state`. A client that merely
 /// disconnects still gets its reply, in the history.
-pub(super) fn queued<C: Command>(
-    command: C,
-    state: Arc<RequestState>,
-) -> (Box<dyn QueuedCommand>, Answer<C>) {
+pub(super) fn queued<C: Command>(command: C, state: Arc<RequestState>) -> (BoxedCommand, Answer<C>) {
     let (reply, answer) = oneshot::channel();
     (Box::new(Queued { command, outcome: None, reply: Some(reply), state }), answer)
 }

@@ -1,142 +1,85 @@
-//! A shard of the writer: while it commits a batch, the next commands gather, and are then committed together.
+//! A shard of the writer: commits the batches of its queue, with retries.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
-
 use super::batch::Effects;
 use super::commands::{EndAuthority, EndTurn};
-use super::queued_command::{QueuedCommand, queued};
+use super::group_commit::{Commit, QueueLimits};
+use super::queued_command::{BoxedCommand, queued};
 use super::transaction::{self, CommittedBatch};
 use super::uncertain_commit::UncertainCommit;
-use super::{Effect, QueueDepth, Slot, WriterContext};
+use super::{Effect, Slot, WriterContext};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
-use crate::domain::turn::{TurnEnd, TurnRef};
+use crate::domain::turn::TurnEnd;
 use crate::store::StoreError;
 
-const MAX_COMMANDS: usize = 256;
-const MAX_BYTES: usize = 4 << 20;
+pub(super) const BATCH_LIMITS: QueueLimits = QueueLimits { items: 256, bytes: 4 << 20 };
 /// How often a batch is tried before its requests are refused.
 const MAX_ATTEMPTS: u32 = 5;
 const RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// The consumer of a shard's queue.
-pub(super) struct Shard {
-    context: WriterContext,
-    incoming: mpsc::UnboundedReceiver<Box<dyn QueuedCommand>>,
-    /// Commands that were put back, or that the shard created: before all others.
-    front: VecDeque<Box<dyn QueuedCommand>>,
-    /// A batch whose commit was not answered. It comes first, because it is unknown what it changed.
-    uncertain: Option<(Vec<Box<dyn QueuedCommand>>, UncertainCommit)>,
-    /// The length of the queue, `front` included.
-    depth: Arc<QueueDepth>,
+/// Commits the commands of a shard.
+pub(super) struct Shard(pub(super) WriterContext);
+
+impl Commit<BoxedCommand> for Shard {
+    /// Returns the commands that must wait because the database is unavailable, and the ends of turns whose clients are gone.
+    async fn commit(&mut self, commands: Vec<BoxedCommand>) -> Vec<BoxedCommand> {
+        self.commit_batch(commands).await
+    }
 }
 
 impl Shard {
-    pub(super) fn new(
-        context: WriterContext,
-        incoming: mpsc::UnboundedReceiver<Box<dyn QueuedCommand>>,
-        depth: Arc<QueueDepth>,
-    ) -> Self {
-        Self { context, incoming, front: VecDeque::new(), uncertain: None, depth }
-    }
-
-    /// Commits commands until `stop`, and then those that are still queued.
-    pub(super) async fn run(mut self, stop: CancellationToken) {
+    async fn commit_batch(&self, mut commands: Vec<BoxedCommand>) -> Vec<BoxedCommand> {
+        commands.retain(|queued| !queued.is_abandoned());
+        if commands.is_empty() {
+            return commands;
+        }
+        let mut uncertain = None;
         loop {
-            let (commands, uncertain) = match self.uncertain.take() {
-                Some((commands, uncertain)) => (commands, Some(uncertain)),
-                None => (self.next_batch(), None),
-            };
-            if !commands.is_empty() {
-                let remaining = self.commit(commands, uncertain).await;
-                self.requeue(remaining);
-                continue;
-            }
-            if stop.is_cancelled() {
-                return;
-            }
-            tokio::select! {
-                queued = self.incoming.recv() => match queued {
-                    Some(queued) => self.front.push_back(queued),
-                    None => return,
-                },
-                () = stop.cancelled() => {}
-            }
-        }
-    }
-
-    fn next_batch(&mut self) -> Vec<Box<dyn QueuedCommand>> {
-        let mut commands = Vec::new();
-        let mut bytes = 0;
-        while commands.len() < MAX_COMMANDS && bytes < MAX_BYTES {
-            let Some(queued) = self.front.pop_front().or_else(|| self.incoming.try_recv().ok()) else {
-                break;
-            };
-            self.depth.remove(queued.bytes());
-            // Its caller has been answered.
-            if queued.is_abandoned() {
-                continue;
-            }
-            bytes += queued.bytes();
-            commands.push(queued);
-        }
-        commands
-    }
-
-    fn requeue(&mut self, commands: Vec<Box<dyn QueuedCommand>>) {
-        for queued in commands.into_iter().rev() {
-            self.depth.add(queued.bytes());
-            self.front.push_front(queued);
-        }
-    }
-
-    /// Commits a batch. Returns the commands that must wait because the database is unavailable, in order.
-    async fn commit(
-        &mut self,
-        mut commands: Vec<Box<dyn QueuedCommand>>,
-        mut uncertain: Option<UncertainCommit>,
-    ) -> Vec<Box<dyn QueuedCommand>> {
-        for attempt in 1..=MAX_ATTEMPTS {
-            match self.attempt(&mut commands, &mut uncertain).await {
-                Ok(committed) => {
-                    self.complete(commands, committed);
-                    return Vec::new();
+            for attempt in 1..=MAX_ATTEMPTS {
+                match self.attempt(&mut commands, &mut uncertain).await {
+                    Ok(committed) => return self.complete(commands, committed),
+                    // While it is unknown whether the batch was committed, it must not be decided again.
+                    Err(error) if error.is_transient() || uncertain.is_some() => {
+                        tracing::warn!(
+                            attempt,
+                            error = &error as &dyn std::error::Error,
+                            "a batch was not committed"
+                        );
+                        tokio::time::sleep(RETRY_DELAY * attempt).await;
+                    }
+                    Err(error) => return self.commit_individually(commands, error).await,
                 }
-                // While it is unknown whether the batch was committed, it must not be decided again.
-                Err(error) if error.is_transient() || uncertain.is_some() => {
-                    tracing::warn!(
-                        attempt,
-                        error = &error as &dyn std::error::Error,
-                        "a batch was not committed"
-                    );
-                    tokio::time::sleep(RETRY_DELAY * attempt).await;
-                }
-                Err(error) => return self.commit_individually(commands, error).await,
+            }
+            let outcome_unknown = uncertain.is_some();
+            for queued in commands.iter_mut().filter(|queued| queued.is_request()) {
+                queued.refuse(Error::Unavailable { outcome_unknown, source: None });
+            }
+            // An uncertain batch stays whole and goes first: if it was committed, its effects must follow.
+            if uncertain.is_none() {
+                commands.retain(|queued| !queued.is_request());
+                return commands;
             }
         }
-        self.abandon(commands, uncertain)
     }
 
     /// Tries once. `uncertain` is the uncertain commit of the last attempt, and then of this one.
     async fn attempt(
         &self,
-        commands: &mut Vec<Box<dyn QueuedCommand>>,
+        commands: &mut Vec<BoxedCommand>,
         uncertain: &mut Option<UncertainCommit>,
     ) -> Result<CommittedBatch, StoreError> {
         if let Some(sent) = uncertain {
-            let is_committed = sent.probe.is_committed(&self.context).await?;
+            let is_committed = sent.probe.is_committed(&self.0).await?;
             if let Some(sent) = uncertain.take().filter(|_| is_committed) {
                 return Ok(sent.batch);
             }
             reset(commands);
         }
         commands.retain(|queued| !queued.is_abandoned());
-        transaction::run(&self.context, commands).await.map_err(|failed| {
+        transaction::run(&self.0, commands).await.map_err(|failed| {
             // Data that the database refused was not committed, even if the commit was sent.
             *uncertain = failed.uncertain.filter(|_| failed.error.is_transient());
             if uncertain.is_none() {
@@ -148,10 +91,10 @@ impl Shard {
 
     /// Invalid data fails only its own command.
     async fn commit_individually(
-        &mut self,
-        mut commands: Vec<Box<dyn QueuedCommand>>,
+        &self,
+        mut commands: Vec<BoxedCommand>,
         error: StoreError,
-    ) -> Vec<Box<dyn QueuedCommand>> {
+    ) -> Vec<BoxedCommand> {
         if let [queued] = commands.as_mut_slice() {
             // The caller logs the error.
             queued.refuse(error.into());
@@ -159,8 +102,8 @@ impl Shard {
         }
         let mut commands = commands.into_iter();
         while let Some(queued) = commands.next() {
-            let mut remaining = Box::pin(self.commit(vec![queued], None)).await;
-            if !remaining.is_empty() || self.uncertain.is_some() {
+            let mut remaining = Box::pin(self.commit_batch(vec![queued])).await;
+            if !remaining.is_empty() {
                 remaining.extend(commands);
                 return remaining;
             }
@@ -168,46 +111,24 @@ impl Shard {
         Vec::new()
     }
 
-    /// The database is unavailable: refuses the requests, and returns the other commands in order.
-    fn abandon(
-        &mut self,
-        mut commands: Vec<Box<dyn QueuedCommand>>,
-        uncertain: Option<UncertainCommit>,
-    ) -> Vec<Box<dyn QueuedCommand>> {
-        let outcome_unknown = uncertain.is_some();
-        for queued in commands.iter_mut().filter(|queued| queued.is_request()) {
-            queued.refuse(Error::Unavailable { outcome_unknown, source: None });
-        }
-        if let Some(uncertain) = uncertain {
-            // The whole batch stays: if it was committed, its effects must follow.
-            self.uncertain = Some((commands, uncertain));
-            return Vec::new();
-        }
-        commands.retain(|queued| !queued.is_request());
-        commands
-    }
-
-    fn complete(&mut self, commands: Vec<Box<dyn QueuedCommand>>, committed: CommittedBatch) {
+    /// Answers the callers and sends the effects. A turn whose client was told that its message failed must not run: its end
+    /// is returned.
+    fn complete(&self, commands: Vec<BoxedCommand>, committed: CommittedBatch) -> Vec<BoxedCommand> {
         let CommittedBatch { mut effects, slots } = committed;
-        for mut queued in commands {
-            if let Some(turn) = queued.complete() {
-                self.end_for_gone_client(turn, &mut effects);
-            }
+        let mut ends = Vec::new();
+        for turn in commands.into_iter().filter_map(|mut queued| queued.complete()) {
+            effects.started.retain(|started| started.id != turn.turn);
+            let end = TurnEnd::Failed(Failure::ServiceUnavailable);
+            let command = EndTurn { turn, authority: EndAuthority::ClientGone, end, journal: None };
+            ends.push(queued(command, Arc::default()).0);
         }
-        dispatch(&self.context, effects, slots);
-    }
-
-    /// The client was told that its message failed, so the turn must not run.
-    fn end_for_gone_client(&mut self, turn: TurnRef, effects: &mut Effects) {
-        effects.started.retain(|started| started.id != turn.turn);
-        let end = TurnEnd::Failed(Failure::ServiceUnavailable);
-        let command = EndTurn { turn, authority: EndAuthority::ClientGone, end, journal: None };
-        self.requeue(vec![queued(command, Arc::default()).0]);
+        dispatch(&self.0, effects, slots);
+        ends
     }
 }
 
 /// The transaction of the commands was not committed.
-fn reset(commands: &[Box<dyn QueuedCommand>]) {
+fn reset(commands: &[BoxedCommand]) {
     for queued in commands {
         queued.reset();
     }

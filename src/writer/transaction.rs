@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::batch::{Batch, DecisionContext, Effects, LoadPlan};
-use super::queued_command::QueuedCommand;
+use super::queued_command::BoxedCommand;
 use super::read::read;
 use super::uncertain_commit::{CommitProbe, UncertainCommit};
 use super::write::write;
@@ -30,7 +30,7 @@ pub(super) struct BatchError {
 /// Decides the commands that are not abandoned, and commits their changes.
 pub(super) async fn run(
     context: &WriterContext,
-    commands: &mut [Box<dyn QueuedCommand>],
+    commands: &mut [BoxedCommand],
 ) -> Result<CommittedBatch, BatchError> {
     let mut uncertain = None;
     let (began, count) = (Instant::now(), commands.len());
@@ -59,7 +59,7 @@ fn record(outcome: &'static str, commands: usize, began: Instant) {
 
 async fn run_unbounded(
     context: &WriterContext,
-    commands: &mut [Box<dyn QueuedCommand>],
+    commands: &mut [BoxedCommand],
     uncertain: &mut Option<UncertainCommit>,
 ) -> Result<(), StoreError> {
     let mut tx = context.db.begin().await?;
@@ -94,7 +94,7 @@ async fn run_unbounded(
 }
 
 /// One slot for each turn that the batch may start. Unused ones are free again at once.
-fn reserve(context: &WriterContext, commands: &[Box<dyn QueuedCommand>]) -> Vec<Slot> {
+fn reserve(context: &WriterContext, commands: &[BoxedCommand]) -> Vec<Slot> {
     if !context.has_lease.is_valid() {
         return Vec::new();
     }

@@ -1,0 +1,256 @@
+//! Group commit: while one batch is being committed, the next items gather in a queue, and are then committed together.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// An item of a [`GroupQueue`].
+pub trait QueueItem: Send + 'static {
+    /// The approximate size in memory.
+    fn bytes(&self) -> usize;
+}
+
+/// Bounds by count and by size. The last item may exceed the size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueLimits {
+    pub items: usize,
+    pub bytes: usize,
+}
+
+impl QueueLimits {
+    fn are_reached(self, items: usize, bytes: usize) -> bool {
+        items >= self.items || bytes >= self.bytes
+    }
+}
+
+/// Commits the batches of a queue.
+pub trait Commit<T>: Send {
+    /// Commits a batch and returns the items to put back at the head of the queue, in order.
+    fn commit(&mut self, batch: Vec<T>) -> impl Future<Output = Vec<T>> + Send;
+}
+
+/// A queue with many producers and one consumer. Cheap to clone.
+#[derive(Debug)]
+pub struct GroupQueue<T> {
+    shared: Arc<Shared<T>>,
+}
+
+#[derive(Debug)]
+struct Shared<T> {
+    state: Mutex<State<T>>,
+    added: Notify,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    items: VecDeque<T>,
+    bytes: usize,
+    is_closed: bool,
+}
+
+impl<T> Clone for GroupQueue<T> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<T> Default for GroupQueue<T> {
+    fn default() -> Self {
+        let state = Mutex::new(State { items: VecDeque::new(), bytes: 0, is_closed: false });
+        Self { shared: Arc::new(Shared { state, added: Notify::new() }) }
+    }
+}
+
+impl<T: QueueItem> GroupQueue<T> {
+    /// Appends an item. It is dropped if the consumer has ended.
+    pub fn push(&self, item: T) {
+        let mut state = self.lock();
+        if !state.is_closed {
+            state.bytes += item.bytes();
+            state.items.push_back(item);
+            self.shared.added.notify_one();
+        }
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().items.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lock().items.is_empty()
+    }
+
+    /// Whether the queue has reached one of the limits.
+    #[must_use]
+    pub fn is_full(&self, limits: QueueLimits) -> bool {
+        let state = self.lock();
+        limits.are_reached(state.items.len(), state.bytes)
+    }
+
+    /// Commits batches within `limits` until `stop`, and then the items that are still queued.
+    pub async fn run(self, limits: QueueLimits, mut committer: impl Commit<T>, stop: CancellationToken) {
+        let _close = CloseOnDrop(&self);
+        loop {
+            let batch = self.next_batch(limits);
+            if !batch.is_empty() {
+                let remaining = committer.commit(batch).await;
+                self.put_back(remaining);
+            } else if stop.is_cancelled() {
+                return;
+            } else {
+                tokio::select! {
+                    () = self.shared.added.notified() => {}
+                    () = stop.cancelled() => {}
+                }
+            }
+        }
+    }
+
+    fn next_batch(&self, limits: QueueLimits) -> Vec<T> {
+        let mut state = self.lock();
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while !limits.are_reached(batch.len(), bytes) {
+            let Some(item) = state.items.pop_front() else { break };
+            bytes += item.bytes();
+            batch.push(item);
+        }
+        state.bytes -= bytes;
+        batch
+    }
+
+    fn put_back(&self, items: Vec<T>) {
+        let mut state = self.lock();
+        for item in items.into_iter().rev() {
+            state.bytes += item.bytes();
+            state.items.push_front(item);
+        }
+    }
+}
+
+impl<T> GroupQueue<T> {
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Closes the queue when its consumer ends in any way, so that no producer waits for an item that nobody commits.
+struct CloseOnDrop<'a, T>(&'a GroupQueue<T>);
+
+impl<T> Drop for CloseOnDrop<'_, T> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.is_closed = true;
+        let items = std::mem::take(&mut state.items);
+        drop(state);
+        drop(items);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    const LIMITS: QueueLimits = QueueLimits { items: 3, bytes: 10 };
+
+    /// An item of this size.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    struct Item(usize);
+
+    impl QueueItem for Item {
+        fn bytes(&self) -> usize {
+            self.0
+        }
+    }
+
+    fn queue(items: impl IntoIterator<Item = usize>) -> GroupQueue<Item> {
+        let queue = GroupQueue::default();
+        items.into_iter().for_each(|bytes| queue.push(Item(bytes)));
+        queue
+    }
+
+    /// Records the batches, and returns the last item of each of the first `put_backs` batches.
+    struct Recorder {
+        batches: Vec<Vec<usize>>,
+        put_backs: usize,
+    }
+
+    impl Commit<Item> for &mut Recorder {
+        async fn commit(&mut self, batch: Vec<Item>) -> Vec<Item> {
+            self.batches.push(batch.iter().map(|item| item.0).collect());
+            let is_put_back = self.batches.len() <= self.put_backs;
+            batch.into_iter().rev().take(usize::from(is_put_back)).collect()
+        }
+    }
+
+    /// Runs a stopped queue to its end.
+    fn run(queue: GroupQueue<Item>, put_backs: usize) -> Vec<Vec<usize>> {
+        let mut recorder = Recorder { batches: Vec::new(), put_backs };
+        let stop = CancellationToken::new();
+        stop.cancel();
+        queue.run(LIMITS, &mut recorder, stop).now_or_never().unwrap();
+        recorder.batches
+    }
+
+    #[test]
+    fn batches_are_bounded_by_count_and_by_bytes() {
+        let batches = run(queue([1, 1, 1, 1, 9, 1, 20, 2]), 0);
+
+        assert_eq!(batches, [vec![1, 1, 1], vec![1, 9], vec![1, 20], vec![2]]);
+    }
+
+    #[test]
+    fn items_that_are_put_back_come_first() {
+        let batches = run(queue([1, 2, 3, 4]), 2);
+
+        assert_eq!(batches, [vec![1, 2, 3], vec![3, 4], vec![4]]);
+    }
+
+    #[test]
+    fn a_full_queue_has_room_again_after_a_batch() {
+        let queue = queue([5]);
+        assert!(!queue.is_full(LIMITS));
+        queue.push(Item(5));
+        assert!(queue.is_full(LIMITS), "by bytes");
+
+        let batch = queue.next_batch(QueueLimits { items: 1, bytes: 10 });
+        assert!(!queue.is_full(LIMITS));
+        queue.put_back(batch);
+        assert!(queue.is_full(LIMITS));
+        assert_eq!(queue.len(), 2);
+    }
+
+    #[test]
+    fn two_producers_share_a_queue_and_its_end_drops_their_items() {
+        let first = queue([1]);
+        let second = first.clone();
+        second.push(Item(2));
+
+        assert_eq!(run(first, 0), [[1, 2]]);
+        second.push(Item(3));
+        assert!(second.is_empty());
+    }
+
+    #[test]
+    fn the_consumer_waits_for_items_until_it_is_stopped() {
+        let queue = queue([]);
+        let producer = queue.clone();
+        let mut recorder = Recorder { batches: Vec::new(), put_backs: 0 };
+        let stop = CancellationToken::new();
+        let mut running = Box::pin(queue.run(LIMITS, &mut recorder, stop.clone()));
+
+        assert!(running.as_mut().now_or_never().is_none());
+        producer.push(Item(1));
+        assert!(running.as_mut().now_or_never().is_none());
+        assert!(producer.is_empty(), "it was committed");
+        stop.cancel();
+        assert!(running.as_mut().now_or_never().is_some());
+        drop(running);
+        assert_eq!(recorder.batches, [[1]]);
+    }
+}
