@@ -112,3 +112,17 @@ pub struct CreatedConversation {
     pub link: Option<WidgetUuid>,
     pub first_message: Option<Message>,
 }
+
+/// The filter of a list of conversations; absent fields match all.
+#[derive(Clone, Debug, Default)]
+pub struct ConversationFilter {
+    pub kind: Option<ConversationKind>,
+    pub assistant: Option<AssistantId>,
+    pub external_identifier: Option<String>,
+    pub widget: Option<WidgetUuid>,
+    /// The end of the previous page.
+    pub after: Option<ConversationCursor>,
+}
+
+/// A conversation's position in the list, which is ordered by age.
+pub type ConversationCursor = (Micros, ConversationId);

@@ -6,7 +6,7 @@ use sqlx::QueryBuilder;
 
 use super::{Conn, StoreError, insert_rows, map_row, on_conn};
 use crate::domain::clock::Micros;
-use crate::domain::conversation::{Conversation, ConversationKind};
+use crate::domain::conversation::{Conversation, ConversationFilter};
 use crate::domain::ids::{AssistantId, ConversationId, WidgetUuid, WorkspaceId};
 
 map_row!(
@@ -71,22 +71,11 @@ pub async fn find_links(
     Ok(found)
 }
 
-/// The conversations that a list shows: those that match every field that is set.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    pub kind: Option<ConversationKind>,
-    pub assistant: Option<AssistantId>,
-    pub external_identifier: Option<String>,
-    pub widget: Option<WidgetUuid>,
-    /// The last conversation of the previous page.
-    pub before: Option<(Micros, ConversationId)>,
-}
-
 /// A page of the workspace's conversations, newest first.
 pub async fn list(
     conn: Conn<'_>,
     workspace: WorkspaceId,
-    filter: &Filter,
+    filter: &ConversationFilter,
     limit: i64,
 ) -> Result<Vec<Conversation>, StoreError> {
     Ok(on_conn!(conn, |c| {
@@ -110,7 +99,7 @@ pub async fn list(
             query.push(" and id in (select conversation_id from widget_links where id = ").push_bind(widget);
             query.push(" and workspace_id = ").push_bind(workspace).push(")");
         }
-        if let Some((at, id)) = filter.before {
+        if let Some((at, id)) = filter.after {
             query.push(" and (created_at, id) < (").push_bind(at).push(", ").push_bind(id).push(")");
         }
         query.push(" order by created_at desc, id desc limit ").push_bind(limit);

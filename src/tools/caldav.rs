@@ -18,20 +18,16 @@ pub(super) use cancellation::Cancellation;
 pub use removal::{RemoveError, remove_event};
 
 use super::ToolOutcome;
-use crate::domain::calendar::Refusal;
+use super::calendar::refused;
 use crate::domain::tool_loop::CallResult;
 
 const READ_FAILED: &str = "The calendar cannot be read at the moment.";
-
-fn refused(refusal: &Refusal) -> ToolOutcome {
-    ToolOutcome::Result(CallResult::new(refusal.to_result()))
-}
 
 fn failed(message: &str) -> ToolOutcome {
     ToolOutcome::Result(CallResult::failed(message))
 }
 
-/// What a call returns that is another process's by now: nobody reads it.
+/// The outcome of a call that another process took over. It is discarded.
 fn fenced_off() -> ToolOutcome {
     failed("The call was taken over.")
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde_json::{Map, Value};
 
 use super::{Adapters, Call, CallContext, Tool, ToolOutcome};
 use crate::domain::calendar::{
@@ -48,7 +47,7 @@ impl Tool for Availability {
     }
 
     async fn call(&self, call: &Call, context: &CallContext<'_>) -> ToolOutcome {
-        let request = match AvailabilityRequest::parse(&value(&call.arguments)) {
+        let request = match AvailabilityRequest::parse(&call.arguments) {
             Ok(request) => request,
             Err(refusal) => return refused(&refusal),
         };
@@ -101,7 +100,7 @@ impl Tool for Booking {
     }
 
     async fn call(&self, call: &Call, _context: &CallContext<'_>) -> ToolOutcome {
-        match BookingRequest::parse(&value(&call.arguments)) {
+        match BookingRequest::parse(&call.arguments) {
             Ok(request) => ToolOutcome::Write(BookingWrite::Book {
                 calendar: self.calendar,
                 rules: self.rules.clone(),
@@ -137,7 +136,7 @@ impl Tool for Cancellation {
     }
 
     async fn call(&self, call: &Call, _context: &CallContext<'_>) -> ToolOutcome {
-        match CancelRequest::parse(&value(&call.arguments)) {
+        match CancelRequest::parse(&call.arguments) {
             Ok(request) => {
                 let calendar = self.calendar;
                 ToolOutcome::Write(BookingWrite::Cancel { calendar, request, is_removed: false })
@@ -147,10 +146,6 @@ impl Tool for Cancellation {
     }
 }
 
-fn value(arguments: &Map<String, Value>) -> Value {
-    Value::Object(arguments.clone())
-}
-
-fn refused(refusal: &Refusal) -> ToolOutcome {
+pub(super) fn refused(refusal: &Refusal) -> ToolOutcome {
     ToolOutcome::Result(CallResult::new(refusal.to_result()))
 }

@@ -1,11 +1,11 @@
-//! The arguments of the calendar's tools, typed. They were checked against their schemas before.
+//! Typed arguments of the calendar's tools, which are checked against their schemas before.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::results::Refusal;
 
-/// Two dates, both included, still as they were written.
+/// Two inclusive dates, not parsed yet.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct AvailabilityRequest {
     /// The first day.
@@ -14,38 +14,36 @@ pub struct AvailabilityRequest {
     pub end_date: String,
 }
 
-/// What is to be booked; the time still as it was written, the texts trimmed and none of them empty.
+/// A requested booking. Its time is not parsed yet; its texts are trimmed and not empty.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct BookingRequest {
     /// ISO 8601, or a label of `available_slots`.
     pub datetime: String,
-    /// What it is about.
     pub title: String,
-    /// Who comes.
+    /// The person who comes.
     pub name: Option<String>,
-    /// Their address, unchecked.
+    /// Not checked.
     pub email: Option<String>,
-    /// Whatever else was said.
     pub notes: Option<String>,
 }
 
-/// Which booking is to be cancelled.
+/// A requested cancellation.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct CancelRequest {
-    /// The id that the booking's result had.
+    /// The id in the result of the booking.
     pub booking_id: String,
 }
 
 impl AvailabilityRequest {
     /// Reads the tool's arguments; the refusal is the tool's result.
-    pub fn parse(arguments: &Value) -> Result<Self, Refusal> {
+    pub fn parse(arguments: &Map<String, Value>) -> Result<Self, Refusal> {
         read(arguments)
     }
 }
 
 impl BookingRequest {
     /// Reads the tool's arguments; the refusal is the tool's result.
-    pub fn parse(arguments: &Value) -> Result<Self, Refusal> {
+    pub fn parse(arguments: &Map<String, Value>) -> Result<Self, Refusal> {
         let raw: Self = read(arguments)?;
         let title = non_blank(&raw.title).ok_or_else(|| Refusal::new("the title is empty"))?;
         Ok(Self {
@@ -60,17 +58,17 @@ impl BookingRequest {
 
 impl CancelRequest {
     /// Reads the tool's arguments; the refusal is the tool's result.
-    pub fn parse(arguments: &Value) -> Result<Self, Refusal> {
+    pub fn parse(arguments: &Map<String, Value>) -> Result<Self, Refusal> {
         let raw: Self = read(arguments)?;
         Ok(Self { booking_id: raw.booking_id.trim().to_owned() })
     }
 }
 
-fn read<'a, T: Deserialize<'a>>(arguments: &'a Value) -> Result<T, Refusal> {
+fn read<'a, T: Deserialize<'a>>(arguments: &'a Map<String, Value>) -> Result<T, Refusal> {
     T::deserialize(arguments).map_err(|error| Refusal::new(format!("the arguments cannot be read: {error}")))
 }
 
-/// The text without white space around it, if anything is left: models fill what they do not know with "".
+/// The trimmed text; none if it is blank, because models write "" for values that they do not know.
 fn non_blank(text: &str) -> Option<String> {
     let trimmed = text.trim();
     (!trimmed.is_empty()).then(|| trimmed.to_owned())
@@ -86,7 +84,7 @@ mod tests {
     fn blank_texts_count_as_absent() {
         let arguments =
             json!({ "datetime": "2026-11-30T10:00", "title": " Demo ", "name": "", "notes": " x" });
-        let request = BookingRequest::parse(&arguments).unwrap();
+        let request = BookingRequest::parse(arguments.as_object().unwrap()).unwrap();
 
         assert_eq!((request.title.as_str(), request.name, request.email), ("Demo", None, None));
         assert_eq!(request.notes.as_deref(), Some("x"));
@@ -95,9 +93,12 @@ mod tests {
     #[test]
     fn arguments_that_do_not_fit_are_a_refusal() {
         let blank = json!({ "datetime": "2026-11-30T10:00", "title": "  " });
-        assert_eq!(BookingRequest::parse(&blank).unwrap_err().error, "the title is empty");
-        let missing = AvailabilityRequest::parse(&json!({ "start_date": "2026-11-30" })).unwrap_err();
+        let title = BookingRequest::parse(blank.as_object().unwrap()).unwrap_err();
+        assert_eq!(title.error, "the title is empty");
+        let start = json!({ "start_date": "2026-11-30" });
+        let missing = AvailabilityRequest::parse(start.as_object().unwrap()).unwrap_err();
         assert!(missing.error.contains("end_date"), "{missing}");
-        assert_eq!(CancelRequest::parse(&json!({ "booking_id": " b " })).unwrap().booking_id, "b");
+        let cancel = json!({ "booking_id": " b " });
+        assert_eq!(CancelRequest::parse(cancel.as_object().unwrap()).unwrap().booking_id, "b");
     }
 }

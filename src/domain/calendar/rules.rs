@@ -1,4 +1,4 @@
-//! The rules of a calendar: as a file or a compiled assistant writes them, and as they are once checked.
+//! The rules of a calendar, as written and as checked.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use super::window::Window;
 use crate::domain::invalid_field::InvalidField;
 
 const MINUTES_PER_DAY: u32 = 24 * 60;
-/// No appointment is longer.
+/// The longest appointment.
 pub const MAX_SLOT_LENGTH: std::time::Duration = std::time::Duration::from_hours(24);
 const MAX_NOTICE_MINUTES: u32 = 365 * MINUTES_PER_DAY;
 const MAX_HORIZON_DAYS: u32 = 3650;
@@ -28,10 +28,10 @@ pub struct CalendarRulesIn {
     /// Minutes kept free before and after each appointment, up to a day.
     #[serde(default)]
     pub buffer_minutes: u32,
-    /// Minutes that must lie between now and an appointment's start, up to a year.
+    /// The minimum time between now and an appointment's start, in minutes, up to a year.
     #[serde(default)]
     pub minimum_notice_minutes: u32,
-    /// How many days after today can be booked, 1 to 3650.
+    /// The number of days after today that can be booked, 1 to 3650.
     #[serde(default = "default_horizon_days")]
     pub horizon_days: u32,
     /// Windows of opening hours by weekday.
@@ -86,7 +86,7 @@ fn default_horizon_days() -> u32 {
     60
 }
 
-/// Rules that hold together: the zone exists, the windows are in order and each has room for a slot.
+/// Checked rules: the zone exists, the windows are in order and each has room for a slot.
 ///
 /// Read and written by serde in the form of [`CalendarRulesIn`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -114,7 +114,7 @@ impl CalendarRules {
         &self.zone
     }
 
-    /// The rules as they were written, the zone spelt as [`Self::time_zone`] says it.
+    /// The rules as they were written, with the canonical name of the zone.
     pub fn source(&self) -> &CalendarRulesIn {
         &self.source
     }

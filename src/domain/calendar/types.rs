@@ -1,4 +1,4 @@
-//! A calendar as its workspace keeps it, and the words in which its bookings are asked for.
+//! A calendar of a workspace, and the parameters of a list of its bookings.
 
 use jiff::Timestamp;
 use jiff::civil::{Date, Time};
@@ -12,26 +12,22 @@ use crate::domain::string_enum::string_enum;
 /// A calendar that is in use.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Calendar {
-    /// Whose it is.
     pub workspace: WorkspaceId,
-    /// By which the API knows it.
     pub id: CalendarId,
-    /// By which the workspace file knows it.
+    /// Its name in the workspace file.
     pub slug: String,
-    /// When it can be booked.
     pub rules: CalendarRules,
     /// The CalDAV server that stores it; none: the store does.
     pub caldav: Option<Box<Caldav>>,
     /// The token of its `.ics` address, once someone has requested one.
     pub link: Option<CalendarToken>,
-    /// When it was made.
     pub created_at: Micros,
 }
 
 string_enum! {
-    /// What has become of a booking.
+    /// The state of a booking.
     BookingState {
-        /// It stands.
+        /// Confirmed, and not cancelled.
         Booked = "booked",
         /// Its time may be booked again.
         Cancelled = "cancelled",
@@ -54,7 +50,7 @@ impl DayOrTime {
         text.parse().ok().map(Self::Time).or_else(day)
     }
 
-    /// The moment at which a range begins that is bounded so: a day's first one.
+    /// The start of a range with this bound: the first moment of a day.
     pub fn start(self, rules: &CalendarRules) -> Timestamp {
         match self {
             Self::Time(time) => time,
@@ -62,7 +58,7 @@ impl DayOrTime {
         }
     }
 
-    /// The first moment after a range that is bounded so: a day is in it to its end.
+    /// The exclusive end of a range with this bound, which includes all of a day.
     pub fn end(self, rules: &CalendarRules) -> Timestamp {
         match self {
             Self::Time(time) => time,
@@ -73,7 +69,7 @@ impl DayOrTime {
     }
 }
 
-/// The first moment of a day; none beyond what timestamps hold.
+/// The first moment of a day; none outside the range of timestamps.
 fn midnight(day: Date, rules: &CalendarRules) -> Option<Timestamp> {
     rules.zone.to_ambiguous_timestamp(day.to_datetime(Time::midnight())).compatible().ok()
 }
@@ -84,7 +80,7 @@ mod tests {
     use crate::domain::calendar::samples::{at, rules};
 
     #[test]
-    fn a_day_is_the_calendars_own_from_its_first_moment_to_its_last() {
+    fn a_day_is_bounded_in_the_zone_of_the_calendar() {
         let berlin = rules("Europe/Berlin", &["09:00-12:00"]);
         let day = DayOrTime::parse("2026-10-25").unwrap();
 
@@ -95,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_itself_and_what_is_neither_is_refused() {
+    fn times_are_exact_and_other_texts_are_refused() {
         let berlin = rules("Europe/Berlin", &["09:00-12:00"]);
         let time = DayOrTime::parse("2026-11-30T10:00:00+01:00").unwrap();
 

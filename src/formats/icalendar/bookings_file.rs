@@ -6,6 +6,7 @@
 use icalendar::{Component as _, Event, Property};
 use jiff::Timestamp;
 
+use super::strip_control_chars;
 use crate::domain::calendar::{Booking, Calendar};
 
 /// How many days back a file reaches.
@@ -74,12 +75,6 @@ fn description(booking: &Booking) -> String {
     lines.push(format!("Booking: {}", booking.id));
     lines.push(format!("Conversation: {}", booking.conversation));
     lines.join("\n")
-}
-
-/// The text without control characters, which no line of a file may have; every kind of line's end is `\n`.
-fn strip_control_chars(text: &str) -> String {
-    let text = text.replace("\r\n", "\n").replace(['\r', '\u{85}', '\u{2028}', '\u{2029}'], "\n");
-    text.chars().filter(|c| matches!(c, '\n' | '\t') || !c.is_control()).collect()
 }
 
 /// `20261130T090000Z`.

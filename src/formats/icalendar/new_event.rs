@@ -4,6 +4,7 @@ use icalendar::{Calendar, Component as _, Event, Property};
 use jiff::Timestamp;
 use jiff::tz::Offset;
 
+use super::strip_control_chars;
 use crate::domain::calendar::{BookingRequest, Interval};
 
 /// An appointment to be written.
@@ -12,14 +13,12 @@ pub struct NewEvent<'a> {
     /// The call's id.
     pub uid: &'a str,
     pub time: Interval,
-    /// Its words.
     pub request: &'a BookingRequest,
-    /// When it was made.
     pub created_at: Timestamp,
 }
 
-/// The text; times in UTC, which every program understands. Who comes is said in the description, not as
-/// an attendee: servers send invitations to those.
+/// Writes the text, with times in UTC, which every program understands. The description names the person, because
+/// servers send invitations to attendees.
 pub fn write_event(new: &NewEvent<'_>) -> String {
     let request = new.request;
     let mut event = Event::new();
@@ -38,9 +37,4 @@ pub fn write_event(new: &NewEvent<'_>) -> String {
     calendar.append_property(Property::new("PRODID", "-//Rejoinder//Rejoinder//EN"));
     calendar.push(event.done());
     calendar.to_string()
-}
-
-/// Without control characters, which no line may hold; line breaks are escaped by the writer.
-fn strip_control_chars(text: &str) -> String {
-    text.replace("\r\n", "\n").chars().filter(|c| *c == '\n' || !c.is_control()).collect()
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::list::{Cursor, InvalidQuery, limit};
 use super::{Answer, ReadErrors};
 use crate::domain::clock::Micros;
-use crate::domain::conversation::{ConversationKind, ConversationPatch};
+use crate::domain::conversation::{ConversationFilter, ConversationKind, ConversationPatch};
 use crate::domain::error::Error;
 use crate::domain::ids::{AssistantId, ConversationId, WidgetUuid};
 use crate::domain::render::{ConversationOut, CreatedConversationOut, Success};
@@ -28,7 +28,7 @@ use crate::http::fields::{
 use crate::http::response::Page;
 use crate::http::state::AppState;
 use crate::service::create_conversation::{self, CreateConversation};
-use crate::service::list_conversations::{self, ConversationFilter};
+use crate::service::list_conversations;
 use crate::service::{read_conversation, renew_link, update_conversation};
 
 type ApiResult = Result<Response, ApiError<Platform>>;
@@ -223,7 +223,7 @@ pub(super) async fn list(
     let limit = limit(query.limit.as_deref())?;
     let mut filter = filter(&query)?;
     filter.after = ConversationsCursor::decode(query.cursor.as_deref())?;
-    let page = list_conversations::list(&state.services, &account, filter, limit).await?;
+    let page = list_conversations::list(&state.services, &account, &filter, limit).await?;
     let items: Page<ConversationOut<'_>> = Page::new(&page.items, page.next.map(ConversationsCursor::encode));
     Ok(Success::new("Conversations retrieved successfully.", items).into_response())
 }

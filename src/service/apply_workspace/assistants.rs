@@ -88,12 +88,8 @@ impl Applier<'_> {
     ) -> Result<(), ApplyError> {
         let text = serde_json::to_string(version)?;
         let differs = old.is_none_or(|old| old.compiled != text);
-        let action = match old {
-            None => Action::Created,
-            Some(old) if old.archived => Action::Restored,
-            Some(old) if differs => Action::Changed(changed_keys(&old.compiled, &text)),
-            Some(_) => return Ok(()),
-        };
+        let keys = old.map(|old| changed_keys(&old.compiled, &text)).unwrap_or_default();
+        let Some(action) = Action::of(old.map(|old| old.archived), keys) else { return Ok(()) };
         let latest_version = old.map_or(0, |old| old.current_version);
         let row = AssistantRow {
             id,

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::store::workspace_config::Section;
 
-/// One thing that was changed: `assistant front-desk: changed system_prompt, tools`.
+/// A changed entry: `assistant front-desk: changed system_prompt, tools`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
     /// `workspace`, `assistant`, `calendar`, `knowledge base`, `document`, `tool`, `webhook endpoint` or
@@ -18,15 +18,14 @@ pub struct Change {
     pub action: Action,
 }
 
-/// How it changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     Created,
-    /// Which of its keys have changed.
+    /// The keys that changed.
     Changed(Vec<String>),
-    /// No longer in the file: unused, but not deleted.
+    /// No longer in the file, and unused. It is not deleted.
     Archived,
-    /// The file has it no longer: gone.
+    /// No longer in the file, and deleted.
     Removed,
     /// In use again.
     Restored,
@@ -50,11 +49,28 @@ impl fmt::Display for Action {
     }
 }
 
-/// As it is shown.
+/// As text.
 impl Serialize for Action {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
+}
+
+impl Action {
+    /// The action for an entry, which was archived or not if it existed, and whose `keys` differ. None if nothing changes.
+    pub(super) fn of(was_archived: Option<bool>, keys: Vec<String>) -> Option<Self> {
+        match was_archived {
+            None => Some(Self::Created),
+            Some(true) => Some(Self::Restored),
+            Some(false) if keys.is_empty() => None,
+            Some(false) => Some(Self::Changed(keys)),
+        }
+    }
+}
+
+/// The keys that differ.
+pub(super) fn differing<const N: usize>(keys: [(&str, bool); N]) -> Vec<String> {
+    keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()).collect()
 }
 
 pub(super) fn section_name(section: Section) -> &'static str {
@@ -64,8 +80,11 @@ pub(super) fn section_name(section: Section) -> &'static str {
     }
 }
 
-/// The keys in which two JSON objects differ; values are not shown, for some are secrets.
+/// The keys in which two JSON texts differ. Values are not shown, because some are secrets.
 pub(super) fn changed_keys(old: &str, new: &str) -> Vec<String> {
+    if old == new {
+        return Vec::new();
+    }
     let object = |text: &str| match serde_json::from_str(text) {
         Ok(Value::Object(object)) => object,
         Ok(_) | Err(_) => serde_json::Map::new(),

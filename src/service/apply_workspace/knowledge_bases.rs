@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::changes::differing;
 use super::{Action, Applier, ApplyError, CurrentState, reject_api_owned};
 use crate::domain::ids::{DocumentId, KnowledgeBaseId};
 use crate::domain::knowledge::{Document, KnowledgeBase, PreparedDocument};
@@ -70,15 +71,9 @@ impl Applier<'_> {
             self.record_change(BASE, &file.slug, Action::Created);
             return Ok(base);
         };
-        let keys = [("name", old.name != file.name), ("language", old.language != file.language)];
-        let keys: Vec<_> =
-            keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()).collect();
-        let action = if old.archived_at.is_some() {
-            Action::Restored
-        } else if keys.is_empty() {
+        let keys = differing([("name", old.name != file.name), ("language", old.language != file.language)]);
+        let Some(action) = Action::of(Some(old.archived_at.is_some()), keys) else {
             return Ok(old.clone());
-        } else {
-            Action::Changed(keys)
         };
         let (name, language) = (file.name.clone(), file.language);
         let base = KnowledgeBase { name, language, archived_at: None, updated_at: self.now, ..old.clone() };

@@ -251,12 +251,8 @@ impl Applier<'_> {
         row: ConfigRow,
         old: Option<&ConfigRow>,
     ) -> Result<(), ApplyError> {
-        let action = match old {
-            None => Action::Created,
-            Some(old) if old.archived => Action::Restored,
-            Some(old) if old.text != row.text => Action::Changed(changes::changed_keys(&old.text, &row.text)),
-            Some(_) => return Ok(()),
-        };
+        let keys = old.map(|old| changes::changed_keys(&old.text, &row.text)).unwrap_or_default();
+        let Some(action) = Action::of(old.map(|old| old.archived), keys) else { return Ok(()) };
         workspace_config::put(conn, section, self.workspace, &row, self.now).await?;
         self.record_change(changes::section_name(section), row.slug, action);
         Ok(())

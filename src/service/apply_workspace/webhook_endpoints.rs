@@ -1,5 +1,6 @@
 //! The webhook endpoints of a file. Endpoints created through the API have no slug and stay unchanged.
 
+use super::changes::differing;
 use super::{Action, Applier, ApplyError, CurrentState, GeneratedSecret};
 use crate::domain::ids::{EndpointId, WorkspaceId};
 use crate::domain::seal::SealedSecret;
@@ -83,21 +84,14 @@ impl Applier<'_> {
         let secret = file.secret.as_ref().map(|name| self.seal(name, old.stored_secrets())).transpose()?;
         let secret = secret.filter(|secret| *secret != old.secret);
         let switch = switch(file, old);
-        let keys = [
+        let keys = differing([
             ("url", old.url != file.url),
             ("description", old.description != file.description),
             ("events", old.types != file.types()),
             ("secret", secret.is_some()),
             ("enabled", switch.is_some()),
-        ];
-        let keys: Vec<_> = keys.into_iter().filter(|(_, differs)| *differs).collect();
-        let action = if old.archived_at.is_some() {
-            Action::Restored
-        } else if keys.is_empty() {
-            return Ok(None);
-        } else {
-            Action::Changed(keys.into_iter().map(|(key, _)| key.to_owned()).collect())
-        };
+        ]);
+        let Some(action) = Action::of(Some(old.archived_at.is_some()), keys) else { return Ok(None) };
         let change = EndpointPatch {
             url: Some(file.url.clone()),
             types: Some(file.types()),

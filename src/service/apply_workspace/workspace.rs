@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::changes::differing;
 use super::{Action, Applier, ApplyError, CurrentState};
 use crate::domain::ids::AssistantId;
 use crate::domain::money::Money;
@@ -49,13 +50,12 @@ impl Applier<'_> {
 }
 
 fn changed_keys(old: &Workspace, new: &Workspace) -> Vec<String> {
-    let keys = [
+    differing([
         ("name", old.name != new.name),
         ("auto_create_conversations", old.auto_create_conversations != new.auto_create_conversations),
         ("default_assistant", old.default_assistant != new.default_assistant),
         ("pricing", old.pricing != new.pricing),
         ("balance_low", old.balance_low != new.balance_low),
         ("allow_hosts", old.allow_hosts != new.allow_hosts),
-    ];
-    keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()).collect()
+    ])
 }

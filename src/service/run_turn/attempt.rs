@@ -15,7 +15,7 @@ use crate::domain::failure::Failure;
 use crate::domain::history::repair_tool_calls;
 use crate::domain::ids::MessageId;
 use crate::domain::journal::JournalRow;
-use crate::domain::tool_loop::{CallResult, JournalEntry, JournalRecord, NextAction, PlannedCall, ToolLoop};
+use crate::domain::tool_loop::{NextAction, PlannedCall, ToolLoop};
 use crate::domain::trace::{JournalledAnswer, JournalledCall};
 use crate::domain::turn::{Reply, Turn, TurnEnd};
 use crate::writer::{JournalAppend, TurnWriteOutcome};
@@ -45,7 +45,7 @@ struct Attempt<'a> {
 /// # Errors
 /// The store refused a write because of its data.
 pub(super) async fn run(engine: &Engine, turn: &Turn) -> Result<AttemptResult, Error> {
-    let context = match load_with_retry(engine, turn).await {
+    let mut context = match load_with_retry(engine, turn).await {
         Ok(Some(context)) => context,
         Ok(None) => return Ok(AttemptResult::Ended(TurnEnd::Failed(Failure::ServiceUnavailable), None)),
         Err(error) => {
@@ -55,7 +55,7 @@ pub(super) async fn run(engine: &Engine, turn: &Turn) -> Result<AttemptResult, E
             return Ok(AttemptResult::Ended(TurnEnd::Failed(failure), None));
         }
     };
-    let entries = context.journal.iter().filter_map(entry).collect();
+    let entries = std::mem::take(&mut context.journal);
     let tool_loop =
         ToolLoop::replay(turn.id.to_string(), engine.settings.limits, context.toolset.as_ref(), entries);
     let budget = Budget::new(engine.settings.attempt_timeout);
@@ -203,16 +203,4 @@ impl Attempt<'_> {
             result: None,
         }
     }
-}
-
-/// Parses a row of the journal for the tool loop; an unreadable row is skipped.
-fn entry(row: &JournalRow) -> Option<JournalEntry> {
-    let step = u32::try_from(row.step).ok()?;
-    let position = u32::try_from(row.position).ok()?;
-    let record = match (position, &row.result) {
-        (0, _) => JournalRecord::Answer(serde_json::from_str::<JournalledAnswer>(&row.content).ok()?.answer),
-        (_, Some(result)) => JournalRecord::Finished(CallResult::new(serde_json::from_str(result).ok()?)),
-        (_, None) => JournalRecord::Started,
-    };
-    Some(JournalEntry { step, position, record })
 }

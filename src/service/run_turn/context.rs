@@ -14,6 +14,8 @@ use crate::domain::history::{HistoryEntry, Speaker, build_history, parse_functio
 use crate::domain::journal::JournalRow;
 use crate::domain::message::Message;
 use crate::domain::template::fill_prompt;
+use crate::domain::tool_loop::{CallResult, JournalEntry, JournalRecord};
+use crate::domain::trace::JournalledAnswer;
 use crate::domain::turn::{Turn, TurnRef};
 use crate::outbound::AllowHosts;
 use crate::service::workspace_hosts;
@@ -29,7 +31,7 @@ pub(super) struct Context {
     pub version: Arc<AssistantVersion>,
     pub toolset: Arc<Toolset>,
     pub history: Vec<ChatMessage>,
-    pub journal: Vec<JournalRow>,
+    pub journal: Vec<JournalEntry>,
     /// Variables that tools may use: set by a key, the assistant or its workspace, never by a visitor.
     pub trusted: Map<String, Value>,
     pub allow_hosts: AllowHosts,
@@ -54,6 +56,7 @@ pub(super) async fn load(engine: &Engine, turn: &Turn) -> Result<Option<Context>
     let prompt = prompt(engine, &version, [&prompt_variables, &trusted]);
     let entries = messages.iter().map(entry).collect();
     let history = build_history(&prompt, entries, turn.position, engine.settings.history);
+    let journal = journal.iter().map(journal_entry).collect::<Result<_, _>>()?;
     Ok(Some(Context { version, toolset, history, journal, trusted, allow_hosts }))
 }
 
@@ -131,4 +134,27 @@ fn entry(message: &Message) -> HistoryEntry {
         text: message.text.clone(),
         calls: calls.map(|calls| parse_function_calls(&calls)).unwrap_or_default(),
     }
+}
+
+/// A row of the journal for the tool loop. An unreadable row is an error, because without it a call that was made
+/// would be made again.
+fn journal_entry(row: &JournalRow) -> Result<JournalEntry, StoreError> {
+    let record = match (row.position, &row.result) {
+        (0, _) => {
+            let journalled: JournalledAnswer =
+                serde_json::from_str(&row.content).map_err(StoreError::unreadable)?;
+            JournalRecord::Answer(journalled.answer)
+        }
+        (_, Some(result)) => {
+            let result = serde_json::from_str(result).map_err(StoreError::unreadable)?;
+            JournalRecord::Finished(CallResult::new(result))
+        }
+        (_, None) => JournalRecord::Started,
+    };
+    let (step, position) = (u32::try_from(row.step), u32::try_from(row.position));
+    Ok(JournalEntry {
+        step: step.map_err(StoreError::unreadable)?,
+        position: position.map_err(StoreError::unreadable)?,
+        record,
+    })
 }

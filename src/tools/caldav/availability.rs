@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde_json::Value;
 
 use super::remote_calendar::RemoteCalendar;
 use super::{READ_FAILED, failed, refused};
@@ -43,7 +42,7 @@ impl Tool for Availability {
     }
 
     async fn call(&self, call: &Call, context: &CallContext<'_>) -> ToolOutcome {
-        let request = match AvailabilityRequest::parse(&Value::Object(call.arguments.clone())) {
+        let request = match AvailabilityRequest::parse(&call.arguments) {
             Ok(request) => request,
             Err(refusal) => return refused(&refusal),
         };

@@ -1,10 +1,9 @@
-//! Books a time, step by step: it is held in our own store, so that no two calls of ours want the same; put on
-//! the server; and looked at again there, for another program may have come first. Only then is it confirmed,
-//! in the transaction that journals the call's result.
+//! Books a time in steps: holds it in our own store, so that no other call of ours takes it; creates the event on the
+//! server; and reads the server again, because another program may have booked first. The transaction that journals
+//! the call's result confirms the booking.
 //!
-//! A call that is repeated after a crash finds its hold, and at its event's address its own event. What is left
-//! of a call that is never repeated is a dead hold: it keeps nobody from the time, and its event is removed by
-//! the next call that reads the calendar (`remote_calendar`).
+//! A call that is repeated after a crash finds its hold and its event. A call that is never repeated leaves a stale hold,
+//! which does not block the time, and an event that the next call removes (`remote_calendar`).
 
 use std::sync::Arc;
 
@@ -200,7 +199,7 @@ impl Tool for Booking {
     }
 
     async fn call(&self, call: &Call, context: &CallContext<'_>) -> ToolOutcome {
-        match BookingRequest::parse(&Value::Object(call.arguments.clone())) {
+        match BookingRequest::parse(&call.arguments) {
             Ok(request) => self.book(call, request, context).await,
             Err(refusal) => refused(&refusal),
         }

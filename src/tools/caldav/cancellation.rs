@@ -2,7 +2,6 @@
 //! moved it in time; one that is gone already has been cancelled there.
 
 use async_trait::async_trait;
-use serde_json::Value;
 
 use super::client::CaldavClient;
 use super::removal::{RemoveError, remove};
@@ -75,7 +74,7 @@ impl Tool for Cancellation {
     }
 
     async fn call(&self, call: &Call, context: &CallContext<'_>) -> ToolOutcome {
-        match CancelRequest::parse(&Value::Object(call.arguments.clone())) {
+        match CancelRequest::parse(&call.arguments) {
             Ok(request) => self.cancel(call, request, context).await,
             Err(refusal) => refused(&refusal),
         }

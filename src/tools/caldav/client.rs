@@ -28,11 +28,11 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_EVENTS: usize = 4 * 1024 * 1024;
 /// The same of one event, with what is attached to it.
 const MAX_EVENT: usize = 1024 * 1024;
-/// The same of any other answer.
+/// The largest other response, in bytes.
 const MAX_RESPONSE: usize = 64 * 1024;
-/// Servers read a time without a zone in one of their own choice: so much around the range is asked for.
+/// Added to both ends of a range, because servers interpret a time without a zone in a zone of their choice.
 const MARGIN: SignedDuration = SignedDuration::from_hours(26);
-/// How often an event is removed that changes meanwhile.
+/// Attempts to remove an event that changes in the meantime.
 const MAX_REMOVE_ATTEMPTS: usize = 3;
 
 const DEPTH: HeaderName = HeaderName::from_static("depth");
@@ -47,7 +47,7 @@ pub(super) struct CaldavClient {
     config: Caldav,
     outbound: GuardedClient,
     seal_key: Option<Arc<SealKey>>,
-    /// The server has said so.
+    /// The server has confirmed that the address is a calendar's.
     is_calendar: AtomicBool,
 }
 
@@ -64,11 +64,11 @@ pub(super) struct CalendarObject {
     etag: Option<HeaderValue>,
 }
 
-/// What became of an event that was put.
+/// The outcome of creating an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PutOutcome {
     Created,
-    /// Something is at its address.
+    /// Its address is taken.
     Exists,
 }
 

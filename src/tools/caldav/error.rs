@@ -1,8 +1,8 @@
-//! Why a server did not do what it was asked.
+//! Errors of requests to a CalDAV server.
 
 use crate::outbound::OutboundError;
 
-/// For the log alone: holds no secret, and of what the server has said no more than an event's name.
+/// For the log only. Contains no secret, and nothing of the server's response except the address of an event.
 #[derive(Debug, thiserror::Error)]
 pub enum CaldavError {
     #[error("the calendar's password cannot be opened with this REJOINDER_SECRET_KEY")]

@@ -1,4 +1,4 @@
-//! A calendar on a server, and what our own store knows of it.
+//! A calendar on a server, combined with our own holds.
 
 use std::time::Duration;
 
@@ -12,9 +12,8 @@ use crate::store::bookings;
 use crate::store::{Conn, Db, StoreError};
 use crate::tools::{Adapters, CallContext};
 
-/// How many events that nobody booked are removed in one go: somebody waits meanwhile.
+/// The most orphaned events to remove during one call, because its caller waits.
 const MAX_ORPHANS_REMOVED: usize = 2;
-/// How long that may take.
 const CLEANUP_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
@@ -25,7 +24,7 @@ pub(super) struct RemoteCalendar {
     pub db: Db,
 }
 
-/// Why it is not known when a calendar is busy.
+/// Why the busy times could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReadError {
     #[error(transparent)]
@@ -44,8 +43,7 @@ impl RemoteCalendar {
         }
     }
 
-    /// When it is busy within a range; what the call `own_call` has made does not count. Events that nobody booked
-    /// are removed on the way.
+    /// The busy times within a range, without those of the call `own_call`. Also removes events that nobody booked.
     pub(super) async fn busy(
         &self,
         range: Interval,
@@ -60,7 +58,7 @@ impl RemoteCalendar {
         Ok(busy)
     }
 
-    /// The same, with nothing removed: between an event's making and its confirmation nothing else is done.
+    /// [`Self::busy`] without the removal, for use between the creation of an event and its confirmation.
     pub(super) async fn busy_without_cleanup(
         &self,
         range: Interval,
@@ -70,10 +68,10 @@ impl RemoteCalendar {
         Ok(self.read_busy(range, Some(own_call), context).await?.0)
     }
 
-    /// When it is busy, and events whose turn ended before they could be told of, or that came too late: booked
-    /// by nobody, they do not count. One that a person has moved since stays theirs.
+    /// The busy times, and the orphans: events whose turn ended before it could confirm them. Orphans are not busy,
+    /// unless a person has moved them.
     ///
-    /// Holds are read first: one that has gone by then had been put on the server before that is read.
+    /// Holds are read before the server, because a hold that has been confirmed by then is on the server.
     async fn read_busy(
         &self,
         range: Interval,

@@ -1,4 +1,4 @@
-//! The removal of a booking from its server, whoever asks for it.
+//! Removes a booking from its server, for the tool and for the API.
 
 use super::client::CaldavClient;
 use super::error::CaldavError;
@@ -9,7 +9,7 @@ use crate::tools::Adapters;
 /// Why an appointment is still on its server.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoveError {
-    /// The calendar has had another address when it was booked.
+    /// The calendar had another address when the appointment was booked.
     #[error("{}", Refusal::calendar_mismatch())]
     OtherCalendar,
     /// The cause is for the log.
@@ -23,9 +23,8 @@ impl From<CaldavError> for RemoveError {
     }
 }
 
-/// Removes a booking's event from the server that its calendar is now on, as the event now is: wherever a
-/// person has moved it in time. One that is gone has been removed. Nothing is done for a booking that was
-/// cancelled, or is on no server.
+/// Removes a booking's event from the current server of its calendar, even if a person has moved it in time. An event
+/// that no longer exists counts as removed. Does nothing for a booking that is cancelled or on no server.
 pub async fn remove_event(
     config: Option<&Caldav>,
     booking: &Booking,

@@ -4,12 +4,16 @@
 use std::io::Write;
 use std::sync::{Mutex, OnceLock};
 
+use http::StatusCode;
 use serde_json::json;
 
 use crate::support::db::both_backends;
+use crate::support::fake_model::{Reply, ToolCall};
 use crate::support::http::Response;
+use crate::support::script::Gate;
 use crate::support::seed;
-use crate::support::server::{TestServer, WIDGET};
+use crate::support::server::{Setup, TestServer, WIDGET};
+use crate::support::wait::wait_for;
 
 const PLATFORM: &str =
     r#"{"status":"error","message":"The server failed to process the request.","data":null}"#;
@@ -123,6 +127,33 @@ both_backends!(
             matches!(&lines[..], [line] if line.contains("a row of the database could not be read")),
             "{lines:?}"
         );
+    }
+);
+
+both_backends!(
+    async fn an_unreadable_journal_fails_the_turn_and_repeats_no_call(db: TestDb) {
+        let server =
+            Setup::default().env("REJOINDER_TURN__MAX_ATTEMPTS", "3").system_clock().start(&db).await;
+        let balance = server.balance().await;
+        let gate = Gate::closed();
+        server.model.script().queue([
+            Reply::tool_calls([ToolCall::new("write_note", &json!({ "text": "x" }))]),
+            Reply::error(StatusCode::SERVICE_UNAVAILABLE, "busy").gated_by(&gate),
+        ]);
+        let message = json!({ "sender_id": "u", "sender_type": "user", "text": "Note x" });
+        let answer = server.enqueue(message.to_string()).send().await;
+        let second = async || (server.model.calls().all().len() == 2).then_some(());
+        wait_for("the second model call", second).await;
+
+        seed::execute(&db, "update journal set content = '[]' where position = 0").await;
+        gate.open();
+        server.wait_for_events("reply.failed", 1).await;
+
+        let turn = answer.header("rejoinder-turn").unwrap();
+        let shown = server.get(&format!("/v1/turns/{turn}")).await.json();
+        assert_eq!(shown["data"]["reason"], "internal_error");
+        assert_eq!((server.model.calls().all().len(), server.tool.calls().all().len()), (2, 1));
+        assert_eq!(server.balance().await, balance);
     }
 );
 
