@@ -13,7 +13,8 @@ use crate::support::db::both_backends;
 use crate::support::seed::{self, assert_invariants};
 use crate::support::store;
 use crate::support::writer_process::{
-    BOUNDS, Process, admission, ai, balance, completed, creation, ending, reference, the_end,
+    BOUNDS, Process, admission, ai, balance, completed, end_conversation, end_turn, new_conversation,
+    turn_ref,
 };
 
 both_backends!(
@@ -73,8 +74,11 @@ both_backends!(
         ];
         process.complete(first, 1).await;
 
-        let again =
-            process.writer.execute(ending(first, EndAuthority::ClientGone, TurnEnd::Failed(Failure::TooOld)));
+        let again = process.writer.execute(end_turn(
+            first,
+            EndAuthority::ClientGone,
+            TurnEnd::Failed(Failure::TooOld),
+        ));
         let (again, done) = tokio::join!(again, process.complete(second, 1));
 
         assert!(matches!(
@@ -148,7 +152,7 @@ both_backends!(
         stranger.workspace = other.workspace;
         let mut reply = admission(&test, Api::Platform);
         reply.reply_to = Some(reply.message);
-        let poor = creation(&seeded, ConversationKind::Widget);
+        let poor = new_conversation(&seeded, ConversationKind::Widget);
         let poor = rejoinder::writer::NewConversation { check_balance: true, ..poor };
         assert!(matches!(
             process.writer.execute(admission(&conversation, Api::Widget)).await,
@@ -174,7 +178,7 @@ both_backends!(
     async fn a_human_takeover_discards_all_open_turns(db: TestDb) {
         let seeded = seed::workspace(&db, 1_000_000).await;
         let mut process = Process::start(&db).await;
-        for change in [ai(false), the_end()] {
+        for change in [ai(false), end_conversation()] {
             let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
             let turns = [process.ask(&conversation).await, process.ask(&conversation).await];
             process.effects(1).await;
@@ -215,8 +219,10 @@ both_backends!(
         }
 
         // Ends 2,560 turns at once, with more values than SQLite binds in one statement.
-        let ended =
-            join_all(conversations.iter().map(|conversation| process.change(conversation, the_end()))).await;
+        let ended = join_all(
+            conversations.iter().map(|conversation| process.change(conversation, end_conversation())),
+        )
+        .await;
 
         assert!(ended.iter().all(Result::is_ok), "{ended:?}");
         assert_eq!(seed::query_number(&db, "select count(*) from turns where state <> 'discarded'").await, 0);
@@ -265,7 +271,7 @@ both_backends!(
                 } else {
                     TurnEnd::Failed(Failure::ModelUnavailable)
                 };
-                process.writer.execute(ending(turn, EndAuthority::ClientGone, end)).await.unwrap();
+                process.writer.execute(end_turn(turn, EndAuthority::ClientGone, end)).await.unwrap();
             }
         }));
         let watch = async {
@@ -300,7 +306,7 @@ both_backends!(
         assert_eq!(answer.reason.as_deref(), Some("auto_reply_off"));
         assert_eq!(process.turn(turn).await.state, TurnState::Discarded);
         assert_eq!(
-            process.turn(reference(&conversation, turn.turn)).await.reason.as_deref(),
+            process.turn(turn_ref(&conversation, turn.turn)).await.reason.as_deref(),
             Some("ai_disabled")
         );
         assert_invariants(&db).await;

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::support::db::{TestDb, both_backends};
 use crate::support::seed::{self, Seed};
-use crate::support::writer_process::{Process, ending, journaling};
+use crate::support::writer_process::{Process, end_turn, journal_append};
 
 const URL: &str = "https://dav.example/me/";
 const SLOT: &str = "2026-03-17T10:00";
@@ -64,7 +64,7 @@ fn hold(seeded: &Seed, call: &str, datetime: &str, busy: &[Interval]) -> Booking
 
 /// Writes for a call that has no result yet.
 async fn write(process: &Process, turn: TurnRef, write: BookingWrite) -> Value {
-    let mut journaling = journaling(turn, 1, Some(write));
+    let mut journaling = journal_append(turn, 1, Some(write));
     (journaling.rows, journaling.result) = (Vec::new(), None);
     process.writer.execute(journaling).await.unwrap().1.unwrap()
 }
@@ -224,7 +224,7 @@ both_backends!(
 
         process
             .writer
-            .execute(ending(first, EndAuthority::ClientGone, TurnEnd::Failed(Failure::Timeout)))
+            .execute(end_turn(first, EndAuthority::ClientGone, TurnEnd::Failed(Failure::Timeout)))
             .await
             .unwrap();
         let now = read_holds(&process, &seeded).await;

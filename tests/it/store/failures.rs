@@ -18,7 +18,7 @@ use crate::support::db::{TestDb, both_backends};
 use crate::support::seed::{self, assert_invariants};
 use crate::support::store;
 use crate::support::wait::{wait_for, within};
-use crate::support::writer_process::{BOUNDS, Process, admission, ai, balance, journaling, reference};
+use crate::support::writer_process::{BOUNDS, Process, admission, ai, balance, journal_append, turn_ref};
 
 both_backends!(
     async fn a_data_error_fails_only_its_own_command(db: TestDb) {
@@ -236,7 +236,7 @@ async fn an_abandoned_admission_does_not_run_later() {
         (seed::query_number(&db, "select open_turns from conversations").await == 1).then_some(())
     })
     .await;
-    let turn = process.turn(reference(&conversation, turn)).await;
+    let turn = process.turn(turn_ref(&conversation, turn)).await;
     assert_eq!(turn.state, TurnState::Running);
     assert_invariants(&db).await;
 }
@@ -305,7 +305,7 @@ both_backends!(
         let first = process.ask(&conversation).await;
         seed::execute(&db, "alter table journal rename to moved").await;
 
-        let journalled = process.writer.execute(journaling(first, 1, None)).await;
+        let journalled = process.writer.execute(journal_append(first, 1, None)).await;
         let another = process.ask(&conversation).await;
 
         assert!(matches!(journalled, Err(Error::Internal { .. })), "{journalled:?}");

@@ -15,7 +15,7 @@ use rejoinder::writer::{AdmitOutcome, EndAuthority, TopUp, decide_inline};
 use crate::support::db::{Backend, both_backends};
 use crate::support::seed::{self, assert_invariants};
 use crate::support::wait::wait_for;
-use crate::support::writer_process::{Process, admission, completed, ending, keyed, reference};
+use crate::support::writer_process::{Process, admission, completed, end_turn, turn_ref, with_key};
 
 both_backends!(
     async fn a_key_is_one_message_for_a_day(db: TestDb) {
@@ -23,7 +23,7 @@ both_backends!(
         let process = Process::start(&db).await;
         let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
         let ask =
-            |body: &str| process.writer.execute(keyed(admission(&conversation, Api::Widget), "k", body));
+            |body: &str| process.writer.execute(with_key(admission(&conversation, Api::Widget), "k", body));
 
         // Twenty twins, most of them in one batch: one is the first, the others wait for its turn.
         let outcomes = join_all((0..20).map(|_| ask("body"))).await;
@@ -42,7 +42,7 @@ both_backends!(
         let end = completed("The answer");
         process
             .writer
-            .execute(ending(reference(&conversation, turn), EndAuthority::ClientGone, end.clone()))
+            .execute(end_turn(turn_ref(&conversation, turn), EndAuthority::ClientGone, end.clone()))
             .await
             .unwrap();
         let replayed = AdmitOutcome::Replayed { answer: widget_turn_end(&end), turn: Some(turn) };
@@ -62,8 +62,10 @@ both_backends!(
         for seeded in &seeds {
             for _ in 0..2 {
                 let conversation = process.conversation(seeded, ConversationKind::Widget).await;
-                let admitted =
-                    process.writer.execute(keyed(admission(&conversation, Api::Widget), "k", "body")).await;
+                let admitted = process
+                    .writer
+                    .execute(with_key(admission(&conversation, Api::Widget), "k", "body"))
+                    .await;
                 assert!(matches!(admitted.unwrap(), AdmitOutcome::Waiting(_)));
             }
         }
@@ -75,7 +77,7 @@ both_backends!(
         let seeded = seed::workspace(&db, 0).await;
         let process = Process::start(&db).await;
         let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
-        let ask = || process.writer.execute(keyed(admission(&conversation, Api::Widget), "k", "body"));
+        let ask = || process.writer.execute(with_key(admission(&conversation, Api::Widget), "k", "body"));
         assert!(matches!(ask().await, Err(Error::InsufficientBalance)));
         let credit =
             TopUp { workspace: seeded.workspace, amount: Money(10_000), reference: "invoice 1".to_owned() };
@@ -96,7 +98,7 @@ both_backends!(
         let seeded = seed::workspace(&db, 1_000_000).await;
         let process = Process::start(&db).await;
         let conversation = process.conversation(&seeded, ConversationKind::Api).await;
-        let ask = || process.writer.execute(keyed(admission(&conversation, Api::Platform), "k", "body"));
+        let ask = || process.writer.execute(with_key(admission(&conversation, Api::Platform), "k", "body"));
 
         let outcomes = join_all((0..5).map(|_| ask())).await;
 
@@ -124,7 +126,7 @@ both_backends!(
         let seeded = seed::workspace(&db, 1_000_000).await;
         let process = Process::start(&db).await;
         let conversation = process.conversation(&seeded, ConversationKind::Api).await;
-        process.writer.execute(keyed(admission(&conversation, Api::Platform), "k", "body")).await.unwrap();
+        process.writer.execute(with_key(admission(&conversation, Api::Platform), "k", "body")).await.unwrap();
         let now = process.clock.now();
         process.advance_clock(&db, Duration::from_hours(25)).await;
         // As an admission does it whose batch is under way.

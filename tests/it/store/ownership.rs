@@ -23,7 +23,7 @@ use uuid::Uuid;
 use crate::support::db::{Backend, both_backends};
 use crate::support::seed::{self, Seed, assert_invariants};
 use crate::support::store;
-use crate::support::writer_process::{BOUNDS, Process, admission, ai, ending, journaling};
+use crate::support::writer_process::{BOUNDS, Process, admission, ai, end_turn, journal_append};
 
 const LEASE: Duration = Duration::from_secs(30);
 const LIFE: LifetimeLimits = LifetimeLimits {
@@ -83,11 +83,11 @@ both_backends!(
             process.writer.execute(HandBack { turn, fence: 1, delay }).await.unwrap(),
             TurnWriteOutcome::FencedOff(_)
         ));
-        let (step, _) = process.writer.execute(journaling(turn, 1, None)).await.unwrap();
+        let (step, _) = process.writer.execute(journal_append(turn, 1, None)).await.unwrap();
         assert!(matches!(step, TurnWriteOutcome::FencedOff(_)));
         let early = process
             .writer
-            .execute(ending(turn, EndAuthority::Deadline, TurnEnd::Failed(Failure::Timeout)))
+            .execute(end_turn(turn, EndAuthority::Deadline, TurnEnd::Failed(Failure::Timeout)))
             .await
             .unwrap();
         assert!(matches!(early, TurnWriteOutcome::FencedOff(_)), "the deadline has not passed");
@@ -96,7 +96,7 @@ both_backends!(
         process.advance_clock(&db, Duration::from_secs(55)).await;
         let late = process
             .writer
-            .execute(ending(turn, EndAuthority::Deadline, TurnEnd::Failed(Failure::Timeout)))
+            .execute(end_turn(turn, EndAuthority::Deadline, TurnEnd::Failed(Failure::Timeout)))
             .await
             .unwrap();
         assert!(matches!(late, TurnWriteOutcome::Accepted(_)));
@@ -377,7 +377,7 @@ fn book(seeded: &Seed, call: &str, datetime: &str) -> BookingWrite {
 }
 
 async fn write(process: &Process, turn: TurnRef, write: BookingWrite) -> Value {
-    let (step, result) = process.writer.execute(journaling(turn, 1, Some(write))).await.unwrap();
+    let (step, result) = process.writer.execute(journal_append(turn, 1, Some(write))).await.unwrap();
     assert!(matches!(step, TurnWriteOutcome::Accepted(_)));
     result.unwrap()
 }
@@ -448,7 +448,7 @@ both_backends!(
         let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
         let turn = process.ask(&conversation).await;
         let found = process.turn(turn).await.fence;
-        let end = |fence| ending(turn, EndAuthority::Overdue { fence }, TurnEnd::Failed(Failure::TooOld));
+        let end = |fence| end_turn(turn, EndAuthority::Overdue { fence }, TurnEnd::Failed(Failure::TooOld));
 
         process.writer.execute(Retry { turn, fence: found, delay: Duration::ZERO }).await.unwrap();
 

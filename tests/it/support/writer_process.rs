@@ -94,13 +94,13 @@ impl Process {
     }
 
     pub async fn conversation(&self, seed: &Seed, kind: ConversationKind) -> Conversation {
-        made(self.writer.execute(creation(seed, kind)).await).conversation
+        expect_created(self.writer.execute(new_conversation(seed, kind)).await).conversation
     }
 
     /// Admits a widget message, and returns its turn.
     pub async fn ask(&self, conversation: &Conversation) -> TurnRef {
         let admission = admission(conversation, Api::Widget);
-        let turn = reference(conversation, admission.turn);
+        let turn = turn_ref(conversation, admission.turn);
         assert_eq!(self.writer.execute(admission).await.unwrap(), AdmitOutcome::Waiting(turn.turn));
         turn
     }
@@ -113,7 +113,7 @@ impl Process {
     /// Ends a turn with a reply, as its owner.
     pub async fn complete(&self, turn: TurnRef, fence: i64) -> TurnWriteOutcome {
         self.writer
-            .execute(ending(turn, EndAuthority::Owner { fence }, completed("An answer")))
+            .execute(end_turn(turn, EndAuthority::Owner { fence }, completed("An answer")))
             .await
             .unwrap()
     }
@@ -144,7 +144,7 @@ impl Process {
     }
 }
 
-pub fn creation(seed: &Seed, kind: ConversationKind) -> NewConversation {
+pub fn new_conversation(seed: &Seed, kind: ConversationKind) -> NewConversation {
     NewConversation {
         workspace: seed.workspace,
         id: ConversationId(Uuid::now_v7()),
@@ -161,7 +161,7 @@ pub fn creation(seed: &Seed, kind: ConversationKind) -> NewConversation {
     }
 }
 
-pub fn made(created: Result<CreateOutcome, Error>) -> CreatedConversation {
+pub fn expect_created(created: Result<CreateOutcome, Error>) -> CreatedConversation {
     match created.unwrap() {
         CreateOutcome::Created(made) => *made,
         CreateOutcome::Replayed(answer) => panic!("replayed: {answer:?}"),
@@ -172,7 +172,7 @@ pub fn ai(enabled: bool) -> ConversationPatch {
     ConversationPatch { ai_enabled: Some(enabled), ..ConversationPatch::default() }
 }
 
-pub fn the_end() -> ConversationPatch {
+pub fn end_conversation() -> ConversationPatch {
     ConversationPatch { ends: true, ..ConversationPatch::default() }
 }
 
@@ -197,7 +197,7 @@ pub fn admission(conversation: &Conversation, api: Api) -> Admission {
 }
 
 /// The same admission with a key, scoped to its conversation.
-pub fn keyed(mut admission: Admission, key: &str, body: &str) -> Admission {
+pub fn with_key(mut admission: Admission, key: &str, body: &str) -> Admission {
     let Target::Existing { id, .. } = &admission.target else { panic!("a conversation that is there") };
     let scope = format!("/api {id}");
     admission.idempotency = Some(IdempotencyRequest {
@@ -207,7 +207,7 @@ pub fn keyed(mut admission: Admission, key: &str, body: &str) -> Admission {
     admission
 }
 
-pub fn reference(conversation: &Conversation, turn: TurnId) -> TurnRef {
+pub fn turn_ref(conversation: &Conversation, turn: TurnId) -> TurnRef {
     TurnRef { workspace: conversation.workspace, conversation: conversation.id, turn }
 }
 
@@ -216,7 +216,7 @@ pub fn completed(text: &str) -> TurnEnd {
     TurnEnd::Completed(Reply { id, text: text.to_owned(), function_calls: "[]".to_owned() })
 }
 
-pub fn ending(turn: TurnRef, authority: EndAuthority, end: TurnEnd) -> EndTurn {
+pub fn end_turn(turn: TurnRef, authority: EndAuthority, end: TurnEnd) -> EndTurn {
     EndTurn { turn, authority, end, journal: None }
 }
 
@@ -227,7 +227,7 @@ pub async fn balance(db: &Db, workspace: WorkspaceId) -> i64 {
 }
 
 /// A call with its result, for the journal.
-pub fn journaling(turn: TurnRef, fence: i64, write: Option<BookingWrite>) -> JournalAppend {
+pub fn journal_append(turn: TurnRef, fence: i64, write: Option<BookingWrite>) -> JournalAppend {
     let row = JournalRow {
         turn,
         step: 1,
