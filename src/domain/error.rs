@@ -26,8 +26,8 @@ pub enum Error {
     #[error("This origin is not allowed.")]
     OriginRefused,
     /// `name` is the id as it was sent.
-    #[error("{} not found: {name}.", resource.as_str())]
-    NotFound { resource: ResourceKind, name: String },
+    #[error("{resource} not found: {name}.")]
+    NotFound { resource: &'static str, code: &'static str, name: String },
     /// Events after the cursor of a reader were removed. `resume` is the cursor before the oldest retained event.
     #[error(
         "The events after this cursor are kept no longer. The oldest that is kept follows after={resume}, or without 'after'."
@@ -75,34 +75,6 @@ pub enum Error {
     Internal { source: Box<dyn std::error::Error + Send + Sync> },
 }
 
-super::string_enum::string_enum! {
-    /// The kind of a resource that was not found.
-    ResourceKind {
-        /// By its name on either API.
-        Conversation = "Conversation",
-        /// A message.
-        Message = "Message",
-        /// An assistant.
-        Assistant = "Assistant",
-        /// A turn.
-        Turn = "Turn",
-        /// A calendar.
-        Calendar = "Calendar",
-        /// A booking in a calendar.
-        Booking = "Booking",
-        /// A tool.
-        Tool = "Tool",
-        /// A webhook endpoint.
-        WebhookEndpoint = "Webhook endpoint",
-        /// A delivery of a webhook endpoint.
-        Delivery = "Delivery",
-        /// A knowledge base.
-        KnowledgeBase = "Knowledge base",
-        /// A document of a knowledge base.
-        Document = "Document",
-    }
-}
-
 impl Error {
     /// An error of one field.
     #[must_use]
@@ -116,12 +88,6 @@ impl Error {
         Self::Internal { source: source.into() }
     }
 
-    /// A resource that does not exist, by its name as sent.
-    #[must_use]
-    pub fn not_found(resource: ResourceKind, name: impl Into<String>) -> Self {
-        Self::NotFound { resource, name: name.into() }
-    }
-
     /// The stable code of the `Rejoinder-Error` header; one list, in `docs/errors.md`.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -130,19 +96,7 @@ impl Error {
             Self::Unauthenticated => "invalid_token",
             Self::MissingScope(_) => "missing_scope",
             Self::OriginRefused => "origin_refused",
-            Self::NotFound { resource, .. } => match resource {
-                ResourceKind::Conversation => "conversation_not_found",
-                ResourceKind::Message => "message_not_found",
-                ResourceKind::Assistant => "assistant_not_found",
-                ResourceKind::Turn => "turn_not_found",
-                ResourceKind::Calendar => "calendar_not_found",
-                ResourceKind::Booking => "booking_not_found",
-                ResourceKind::Tool => "tool_not_found",
-                ResourceKind::WebhookEndpoint => "webhook_endpoint_not_found",
-                ResourceKind::Delivery => "delivery_not_found",
-                ResourceKind::KnowledgeBase => "knowledge_base_not_found",
-                ResourceKind::Document => "document_not_found",
-            },
+            Self::NotFound { code, .. } => code,
             Self::CursorExpired { .. } => "cursor_expired",
             Self::DeliveryUnderWay => "delivery_under_way",
             Self::InsufficientBalance => "insufficient_balance",

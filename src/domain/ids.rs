@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::clock::Clock;
-use super::error::{Error, ResourceKind};
+use super::error::Error;
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
@@ -95,8 +95,17 @@ macro_rules! id {
 }
 
 /// The id of a resource that a request names.
-pub trait ResourceId: FromStr {
-    const KIND: ResourceKind;
+pub trait ResourceId: Copy + FromStr {
+    /// The resource, as error texts name it.
+    const NAME: &'static str;
+    /// The code of the error that there is none.
+    const NOT_FOUND: &'static str;
+    /// An id, for the description of the API.
+    const EXAMPLE: &'static str;
+
+    fn from_uuid(uuid: Uuid) -> Self;
+
+    fn uuid(self) -> Uuid;
 
     /// The id that a request names.
     ///
@@ -108,32 +117,48 @@ pub trait ResourceId: FromStr {
 
     /// The error of a name that no resource of the workspace has.
     fn not_found(name: impl fmt::Display) -> Error {
-        Error::NotFound { resource: Self::KIND, name: name.to_string() }
+        Error::NotFound { resource: Self::NAME, code: Self::NOT_FOUND, name: name.to_string() }
     }
 }
 
 macro_rules! resource_ids {
-    ($($id:ident: $kind:ident,)+) => {
+    ($($id:ident: $name:literal, $not_found:literal, $example:literal;)+) => {
         $(
             impl ResourceId for $id {
-                const KIND: ResourceKind = ResourceKind::$kind;
+                const NAME: &'static str = $name;
+                const NOT_FOUND: &'static str = $not_found;
+                const EXAMPLE: &'static str = $example;
+
+                fn from_uuid(uuid: Uuid) -> Self {
+                    Self(uuid)
+                }
+
+                fn uuid(self) -> Uuid {
+                    self.0
+                }
             }
         )+
+
+        /// One error for each kind of resource.
+        #[cfg(test)]
+        pub(crate) fn not_found_errors() -> Vec<Error> {
+            vec![$($id::not_found($example)),+]
+        }
     };
 }
 
 resource_ids! {
-    ConversationId: Conversation,
-    MessageId: Message,
-    AssistantId: Assistant,
-    TurnId: Turn,
-    CalendarId: Calendar,
-    BookingId: Booking,
-    ToolId: Tool,
-    EndpointId: WebhookEndpoint,
-    DeliveryId: Delivery,
-    KnowledgeBaseId: KnowledgeBase,
-    DocumentId: Document,
+    ConversationId: "Conversation", "conversation_not_found", "con_9s2kd81";
+    MessageId: "Message", "message_not_found", "msg_45kd01";
+    AssistantId: "Assistant", "assistant_not_found", "ast_01k9z3x8f5e4r9t2m6q7w8y0ab";
+    TurnId: "Turn", "turn_not_found", "trn_7hd83k";
+    CalendarId: "Calendar", "calendar_not_found", "cal_2mf81s";
+    BookingId: "Booking", "booking_not_found", "bkg_6tz93v";
+    ToolId: "Tool", "tool_not_found", "tool_7fd02k";
+    EndpointId: "Webhook endpoint", "webhook_endpoint_not_found", "whe_5kq20d";
+    DeliveryId: "Delivery", "delivery_not_found", "dlv_8xw41p";
+    KnowledgeBaseId: "Knowledge base", "knowledge_base_not_found", "kb_3h1m9x";
+    DocumentId: "Document", "document_not_found", "doc_6pq0az";
 }
 
 id!(/// A workspace: one tenant.

@@ -294,7 +294,7 @@ pub fn conversation_created(made: &CreatedConversation) -> RenderedResponse {
 #[must_use]
 pub fn widget_error_text(error: &Error) -> String {
     match error {
-        Error::NotFound { resource, .. } => format!("{} not found", resource.as_str()),
+        Error::NotFound { resource, .. } => format!("{resource} not found"),
         Error::Processing(failure) => format!("Failed to process message: {}", failure.detail()),
         Error::Unavailable { .. } => format!("Failed to process message: {error}"),
         Error::Internal { .. }

@@ -15,10 +15,7 @@ use utoipa::openapi::{ContentBuilder, RefOr, Response, ResponseBuilder};
 use super::envelope::RouteOptions;
 use super::error::Problem;
 use crate::domain::error::Error;
-use crate::domain::ids::{
-    AssistantId, BookingId, CalendarId, ConversationId, DeliveryId, DocumentId, EndpointId, KnowledgeBaseId,
-    MessageId, ResourceId, ToolId, TurnId,
-};
+use crate::domain::ids::ResourceId;
 
 /// An error as a route answers it, with a description of its cause.
 pub(super) struct ErrorCase {
@@ -129,43 +126,13 @@ error_sets! {
     }
 }
 
-/// A resource that a request names by its id.
-pub(super) trait Resource: ResourceId {
-    /// An id of it.
-    const EXAMPLE: &'static str;
-}
-
-macro_rules! resources {
-    ($($id:ty: $example:literal;)+) => {
-        $(
-            impl Resource for $id {
-                const EXAMPLE: &'static str = $example;
-            }
-        )+
-    };
-}
-
-resources! {
-    ConversationId: "con_9s2kd81";
-    MessageId: "msg_45kd01";
-    AssistantId: "ast_01k9z3x8f5e4r9t2m6q7w8y0ab";
-    TurnId: "trn_7hd83k";
-    CalendarId: "cal_2mf81s";
-    BookingId: "bkg_6tz93v";
-    ToolId: "tool_7fd02k";
-    EndpointId: "whe_5kq20d";
-    DeliveryId: "dlv_8xw41p";
-    KnowledgeBaseId: "kb_3h1m9x";
-    DocumentId: "doc_6pq0az";
-}
-
 /// The resource does not exist, or not in this workspace.
 #[derive(Debug)]
 pub(super) struct NotFound<R>(PhantomData<R>);
 
-impl<R: Resource> ErrorSet for NotFound<R> {
+impl<R: ResourceId> ErrorSet for NotFound<R> {
     fn cases() -> Vec<ErrorCase> {
-        let description = format!("The {} does not exist", R::KIND.as_str().to_lowercase());
+        let description = format!("The {} does not exist", R::NAME.to_lowercase());
         vec![ErrorCase::new(description, R::not_found(R::EXAMPLE))]
     }
 }

@@ -1,12 +1,12 @@
 //! Calendars and their bookings on the platform API, and the files that calendar programs read.
 
 use super::page::Page;
-use super::{Services, read_conversation, workspace_hosts};
+use super::{Services, read_conversation, resources, workspace_hosts};
 use crate::domain::account::Account;
 use crate::domain::calendar::{Booking, BookingState, Calendar, DayOrTime};
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
-use crate::domain::ids::{BookingId, CalendarId, CalendarToken, ResourceId as _};
+use crate::domain::ids::{BookingId, CalendarToken, ResourceId as _};
 use crate::formats::icalendar::{PAST_DAYS, to_ics};
 use crate::store::bookings::{self, Filter};
 use crate::store::{Conn, calendars};
@@ -14,24 +14,6 @@ use crate::tools::remove_event;
 
 /// Maximum number of bookings in a file.
 const MAX_ICS_BOOKINGS: i64 = 10_000;
-
-/// At most `limit` calendars after one, the oldest first.
-pub async fn list(
-    services: &Services,
-    account: &Account,
-    after: Option<CalendarId>,
-    limit: usize,
-) -> Result<Page<Calendar, CalendarId>, Error> {
-    let read = async |conn: Conn<'_>, rows| calendars::list(conn, account.workspace, after, rows).await;
-    Page::read(&services.db, limit, read, |calendar| calendar.id).await
-}
-
-/// The calendar of the account's workspace with this id, as it was sent.
-pub async fn find(services: &Services, account: &Account, name: &str) -> Result<Calendar, Error> {
-    let id = CalendarId::parse(name)?;
-    let read = async |conn: Conn<'_>| calendars::find(conn, account.workspace, id).await;
-    services.db.read(read).await?.ok_or_else(|| CalendarId::not_found(name))
-}
 
 /// A query for the bookings of a calendar.
 #[derive(Clone, Debug, Default)]
@@ -57,7 +39,7 @@ pub async fn list_bookings(
     query: BookingQuery,
     limit: usize,
 ) -> Result<(Calendar, Page<Booking, BookingPosition>), Error> {
-    let calendar = find(services, account, name).await?;
+    let calendar = resources::find::<Calendar>(services, account, name).await?;
     let conversation = match &query.conversation {
         Some(name) => Some(read_conversation::find(services, account, name).await?.id),
         None => None,
@@ -83,7 +65,7 @@ pub async fn find_booking(
     calendar: &str,
     name: &str,
 ) -> Result<(Calendar, Booking), Error> {
-    let calendar = find(services, account, calendar).await?;
+    let calendar = resources::find::<Calendar>(services, account, calendar).await?;
     let id = BookingId::parse(name)?;
     let (workspace, calendar_id) = (calendar.workspace, calendar.id);
     let found = services
@@ -144,7 +126,7 @@ async fn set_link(
     name: &str,
     link: Option<CalendarToken>,
 ) -> Result<Calendar, Error> {
-    let calendar = find(services, account, name).await?;
+    let calendar = resources::find::<Calendar>(services, account, name).await?;
     let now = services.clock.now();
     let set =
         async |conn: Conn<'_>| calendars::set_link(conn, calendar.workspace, calendar.id, link, now).await;

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use sqlx::QueryBuilder;
-use uuid::Uuid;
 
+use super::resource::{self, Resource};
 use super::{Conn, StoreError, from_row, on_conn};
 use crate::domain::calendar::{Calendar, CalendarSettings};
 use crate::domain::clock::Micros;
@@ -32,28 +32,14 @@ from_row!(Calendar, |row| {
     }
 });
 
-/// A calendar of the workspace, unless it is archived.
-pub async fn find(
-    conn: Conn<'_>,
-    workspace: WorkspaceId,
-    id: CalendarId,
-) -> Result<Option<Calendar>, StoreError> {
-    const FIND: &str = concat!(select!(), " and c.id = $2");
-    Ok(on_conn!(conn, |c| sqlx::query_as(FIND).bind(workspace).bind(id).fetch_optional(c).await?))
-}
+impl Resource for Calendar {
+    type Id = CalendarId;
+    const FIND: &'static str = concat!(select!(), " and c.id = $2");
+    const LIST: &'static str = concat!(select!(), " and c.id > $2 order by c.id limit $3");
 
-/// At most `limit` calendars that are not archived, in order of age, after `after`.
-pub async fn list(
-    conn: Conn<'_>,
-    workspace: WorkspaceId,
-    after: Option<CalendarId>,
-    limit: i64,
-) -> Result<Vec<Calendar>, StoreError> {
-    const LIST: &str = concat!(select!(), " and c.id > $2 order by c.id limit $3");
-    let after = after.map_or(Uuid::nil(), |id| id.0);
-    Ok(on_conn!(conn, |c| {
-        sqlx::query_as(LIST).bind(workspace).bind(after).bind(limit).fetch_all(c).await?
-    }))
+    fn id(&self) -> CalendarId {
+        self.id
+    }
 }
 
 /// The calendar that a feed address leads to, of any workspace.
@@ -62,7 +48,7 @@ pub async fn find_by_link(mut conn: Conn<'_>, token: CalendarToken) -> Result<Op
     let target: Option<(WorkspaceId, CalendarId)> =
         on_conn!(conn.reborrow(), |c| sqlx::query_as(FIND).bind(token).fetch_optional(c).await?);
     match target {
-        Some((workspace, id)) => find(conn, workspace, id).await,
+        Some((workspace, id)) => resource::find(conn, workspace, id).await,
         None => Ok(None),
     }
 }

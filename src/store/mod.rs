@@ -13,6 +13,7 @@
 //! | [`conversations`] | `conversations`, `widget_links` |
 //! | [`messages`] | `messages` |
 //! | [`turns`] | `turns`, `journal`, `cancellations` |
+//! | `tools` | `tools` as resources |
 //! | [`bookings`] | `bookings` |
 //! | [`calendars`] | `calendars`, `calendar_links` |
 //! | [`knowledge`] | `knowledge_bases`, `documents`, `passages`, `terms`, `passage_vectors`, `embedding_models`, `document_embeddings` |
@@ -39,6 +40,8 @@ pub mod ledger;
 pub mod messages;
 pub mod ownership;
 pub mod processes;
+pub mod resource;
+mod tools;
 pub mod turns;
 pub mod webhook_endpoints;
 pub mod workspace_config;

@@ -17,7 +17,6 @@ pub enum Section {
 struct Statements {
     list: &'static str,
     find: &'static str,
-    page: &'static str,
     put: &'static str,
     archive: &'static str,
 }
@@ -33,10 +32,6 @@ macro_rules! statements {
             find: concat!(
                 statements!(@select $table, $text),
                 " and archived_at is null and id = $2"
-            ),
-            page: concat!(
-                statements!(@select $table, $text),
-                " and archived_at is null and id > $2 order by id limit $3"
             ),
             put: concat!(
                 "insert into ", $table, " (workspace_id, id, slug, ", $text, ", from_file, created_at) \
@@ -94,21 +89,6 @@ pub async fn find(
 ) -> Result<Option<ConfigRow>, StoreError> {
     let find = section.statements().find;
     Ok(on_conn!(conn, |c| sqlx::query_as(find).bind(workspace).bind(id).fetch_optional(c).await?))
-}
-
-/// At most `limit` rows that are not archived, in order of age, after `after`.
-pub async fn page(
-    conn: Conn<'_>,
-    section: Section,
-    workspace: WorkspaceId,
-    after: Option<Uuid>,
-    limit: i64,
-) -> Result<Vec<ConfigRow>, StoreError> {
-    let page = section.statements().page;
-    let after = after.unwrap_or(Uuid::nil());
-    Ok(on_conn!(conn, |c| {
-        sqlx::query_as(page).bind(workspace).bind(after).bind(limit).fetch_all(c).await?
-    }))
 }
 
 /// Inserts a row or updates its text. The row is then not archived.

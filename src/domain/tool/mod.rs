@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::calendar::{self, CalendarSettings};
 use super::chat::ToolSpec;
-use super::ids::{CalendarId, KnowledgeBaseId};
+use super::ids::{CalendarId, KnowledgeBaseId, ToolId};
 use super::invalid_field::{InvalidField, check_text};
 use super::knowledge;
 use super::seal::SealedSecret;
@@ -33,6 +33,14 @@ pub struct Tool {
     /// The tools that its MCP server listed. Other kinds have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listing: Option<McpListing>,
+}
+
+/// A tool with its names.
+#[derive(Clone, Debug)]
+pub struct NamedTool {
+    pub id: ToolId,
+    pub slug: String,
+    pub tool: Tool,
 }
 
 /// A tool of an assistant's version, stored as JSON.

@@ -7,7 +7,6 @@ use http::header;
 use http_body_util::BodyExt as _;
 
 use super::*;
-use crate::domain::error::ResourceKind;
 use crate::http::platform::EnqueueOptions;
 use crate::http::widget::{AutomateOptions, ReplyOptions};
 
@@ -36,7 +35,7 @@ fn problems() -> Vec<Problem> {
         Error::Unavailable { outcome_unknown: true, source: None },
         Error::internal("secret"),
     ];
-    errors.extend(ResourceKind::ALL.iter().map(|resource| Error::not_found(*resource, "con_9s2kd81")));
+    errors.extend(crate::domain::ids::not_found_errors());
     errors.extend(Failure::ALL.iter().map(|failure| Error::Processing(*failure)));
     let transport_errors = [
         TransportError::RouteNotFound,

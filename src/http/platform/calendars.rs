@@ -15,6 +15,7 @@ use crate::http::pages::calendar_file;
 use crate::http::response::Page;
 use crate::http::state::AppState;
 use crate::service::calendars;
+use crate::service::resources;
 
 type CalendarCursor = Cursor<CalendarId, 'a'>;
 
@@ -103,7 +104,7 @@ pub(super) async fn list(
 ) -> Answer<Page<CalendarOut>> {
     let limit = limit(query.limit.as_deref())?;
     let after = CalendarCursor::decode(query.cursor.as_deref())?;
-    let page = calendars::list(&state.services, &account, after, limit).await?;
+    let page = resources::list::<Calendar>(&state.services, &account, after, limit).await?;
     let items = page.items.iter().map(|calendar| CalendarOut::new(calendar, &state.public_url));
     let calendars = Page::new(items, page.next.map(CalendarCursor::encode));
     Ok(Success::new("Calendars retrieved successfully.", calendars))
@@ -120,7 +121,7 @@ pub(super) async fn read(
     Read(account, _): Read,
     PathParam(name): PathParam,
 ) -> Answer<CalendarOut> {
-    let found = calendars::find(&state.services, &account, &name).await?;
+    let found = resources::find::<Calendar>(&state.services, &account, &name).await?;
     Ok(Success::new("Calendar retrieved successfully.", CalendarOut::new(&found, &state.public_url)))
 }
 

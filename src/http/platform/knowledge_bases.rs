@@ -19,6 +19,7 @@ use crate::http::fields::{
 use crate::http::response::Page;
 use crate::http::state::AppState;
 use crate::service::knowledge::{self, CreateKnowledgeBase, KnowledgeBaseDetails, SearchRequest};
+use crate::service::resources;
 
 type BaseCursor = Cursor<KnowledgeBaseId, 'k'>;
 
@@ -220,7 +221,7 @@ pub(super) async fn list(
 ) -> Answer<Page<BaseOut>> {
     let limit = limit(query.limit.as_deref())?;
     let after = BaseCursor::decode(query.cursor.as_deref())?;
-    let page = knowledge::list(&state.services, &account, after, limit).await?;
+    let page = resources::list::<KnowledgeBase>(&state.services, &account, after, limit).await?;
     let bases = Page::new(page.items, page.next.map(BaseCursor::encode));
     Ok(Success::new("Knowledge bases retrieved successfully.", bases))
 }

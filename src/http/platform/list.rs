@@ -11,9 +11,7 @@ use uuid::Uuid;
 
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
-use crate::domain::ids::{
-    BookingId, CalendarId, ConversationId, DocumentId, EndpointId, KnowledgeBaseId, ToolId,
-};
+use crate::domain::ids::ResourceId;
 use crate::http::describe::error_sets;
 
 const DEFAULT_LIMIT: usize = 50;
@@ -78,23 +76,15 @@ impl Position for Micros {
     }
 }
 
-macro_rules! id_positions {
-    ($($id:ident)+) => {
-        $(
-            impl Position for $id {
-                fn write(&self, bytes: &mut Vec<u8>) {
-                    bytes.extend(self.0.as_bytes());
-                }
+impl<I: ResourceId> Position for I {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        bytes.extend(self.uuid().as_bytes());
+    }
 
-                fn read(bytes: &mut &[u8]) -> Option<Self> {
-                    take(bytes).map(Uuid::from_bytes).map(Self)
-                }
-            }
-        )+
-    };
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        take(bytes).map(Uuid::from_bytes).map(Self::from_uuid)
+    }
 }
-
-id_positions!(BookingId CalendarId ConversationId DocumentId EndpointId KnowledgeBaseId ToolId);
 
 /// A time, and the ids of items with the same time.
 impl<A: Position, B: Position> Position for (A, B) {
@@ -138,6 +128,7 @@ fn malformed() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::{ConversationId, EndpointId};
 
     type Ledger = Cursor<i64, 'l'>;
     type Messages = Cursor<i64, 'm'>;

@@ -14,6 +14,7 @@ use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::{CalendarId, KnowledgeBaseId, ToolId};
 use crate::domain::render::Success;
+use crate::domain::tool::NamedTool;
 use crate::domain::tool::{HeaderText, Headers, McpListing, McpServer, WebhookTool};
 use crate::http::describe::{NotFound, error_sets};
 use crate::http::extract::{ConfigWrite, Input, OptionalInput, PathParam, QueryParams, Read};
@@ -22,7 +23,7 @@ use crate::http::response::Page;
 use crate::http::state::AppState;
 use crate::service::tools::refresh::RefreshResult;
 use crate::service::tools::test_call::{TestCallRequest, TestCallResult};
-use crate::service::tools::{self, NamedTool};
+use crate::service::{resources, tools};
 
 type ToolCursor = Cursor<ToolId, 't'>;
 
@@ -69,7 +70,7 @@ pub(super) async fn list(
 ) -> Answer<Page<ToolSummaryOut>> {
     let limit = limit(query.limit.as_deref())?;
     let after = ToolCursor::decode(query.cursor.as_deref())?;
-    let page = tools::list(&state.services, &account, after, limit).await?;
+    let page = resources::list::<NamedTool>(&state.services, &account, after, limit).await?;
     let summaries = Page::new(&page.items, page.next.map(ToolCursor::encode));
     Ok(Success::new("Tools retrieved successfully.", summaries))
 }
@@ -85,7 +86,7 @@ pub(super) async fn read(
     Read(account, _): Read,
     PathParam(name): PathParam,
 ) -> Answer<ToolOut> {
-    let tool = tools::find(&state.services, &account, &name).await?;
+    let tool = resources::find::<NamedTool>(&state.services, &account, &name).await?;
     Ok(Success::new("Tool retrieved successfully.", ToolOut::from(tool)))
 }
 

@@ -28,6 +28,7 @@ use crate::http::fields::{
 };
 use crate::http::response::Page;
 use crate::http::state::AppState;
+use crate::service::resources;
 use crate::service::webhook_endpoints::{self, CreateEndpoint, EndpointAndSecret};
 
 type EndpointCursor = Cursor<EndpointId, 'w'>;
@@ -260,7 +261,7 @@ pub(super) async fn list(
 ) -> Answer<Page<EndpointOut>> {
     let limit = limit(query.limit.as_deref())?;
     let after = EndpointCursor::decode(query.cursor.as_deref())?;
-    let page = webhook_endpoints::list(&state.services, &account, after, limit).await?;
+    let page = resources::list::<Endpoint>(&state.services, &account, after, limit).await?;
     let endpoints = Page::new(page.items, page.next.map(EndpointCursor::encode));
     Ok(Success::new("Webhook endpoints retrieved successfully.", endpoints))
 }
@@ -276,7 +277,7 @@ pub(super) async fn read(
     Read(account, _): Read,
     PathParam(name): PathParam,
 ) -> Answer<EndpointOut> {
-    let endpoint = webhook_endpoints::find(&state.services, &account, &name).await?;
+    let endpoint = resources::find::<Endpoint>(&state.services, &account, &name).await?;
     Ok(Success::new("Webhook endpoint retrieved successfully.", EndpointOut::from(endpoint)))
 }
 

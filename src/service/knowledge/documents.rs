@@ -6,8 +6,8 @@ use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, ResourceId as _};
 use crate::domain::knowledge::{Document, KnowledgeBase, PreparedDocument, is_slug};
-use crate::service::Services;
 use crate::service::page::Page;
+use crate::service::{Services, resources};
 use crate::store::knowledge::documents::{self, DocumentWrite};
 use crate::store::knowledge::knowledge_bases;
 use crate::store::{Conn, StoreError};
@@ -39,7 +39,7 @@ pub async fn put(
     source: DocumentSource,
     on_conflict: OnConflict,
 ) -> Result<Document, Error> {
-    let found = super::find(services, account, base).await?;
+    let found = resources::find::<KnowledgeBase>(services, account, base).await?;
     let ready = services.document_extractor.ingest(source, found.language).await?;
     let id = DocumentId(services.ids.uuid_v7(services.clock.as_ref()));
     let now = services.clock.now();
@@ -92,7 +92,7 @@ pub async fn list(
     after: Option<DocumentId>,
     limit: usize,
 ) -> Result<Page<Document, DocumentId>, Error> {
-    let base = super::find(services, account, base).await?;
+    let base = resources::find::<KnowledgeBase>(services, account, base).await?;
     let read = async |conn: Conn<'_>, rows| documents::list(conn, base.workspace, base.id, after, rows).await;
     Page::read(&services.db, limit, read, |document| document.id).await
 }
@@ -104,7 +104,7 @@ pub async fn find(
     base: &str,
     name: &str,
 ) -> Result<DocumentDetails, Error> {
-    let base = super::find(services, account, base).await?;
+    let base = resources::find::<KnowledgeBase>(services, account, base).await?;
     let read = async |mut conn: Conn<'_>| {
         let Some(document) = find_in_tx(conn.reborrow(), &base, name).await? else { return Ok(None) };
         let text = documents::text(conn.reborrow(), base.workspace, document.id).await?;

@@ -7,8 +7,7 @@ mod ingest;
 pub use child::read_as_child;
 pub use ingest::{DocumentExtractor, DocumentSource, IngestError};
 
-use super::Services;
-use super::page::Page;
+use super::{Services, resources};
 use crate::domain::account::Account;
 use crate::domain::error::Error;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, ResourceId as _, WorkspaceId};
@@ -59,29 +58,11 @@ pub async fn create(
     Err(Error::Conflict(format!("There is a knowledge base with the slug '{}' already.", base.slug)))
 }
 
-/// The base of the account's workspace with this id, as it was sent.
-pub async fn find(services: &Services, account: &Account, name: &str) -> Result<KnowledgeBase, Error> {
-    let id = KnowledgeBaseId::parse(name)?;
-    let read = async |conn: Conn<'_>| knowledge_bases::find(conn, account.workspace, id).await;
-    require_active(services.db.read(read).await?, name)
-}
-
 /// The base with this id, as it was sent, and the progress of its embedding.
 pub async fn read(services: &Services, account: &Account, name: &str) -> Result<KnowledgeBaseDetails, Error> {
-    let base = find(services, account, name).await?;
+    let base = resources::find::<KnowledgeBase>(services, account, name).await?;
     let embedded = services.db.read(async |conn| count_embedded(services, conn, &base, None).await).await?;
     Ok(KnowledgeBaseDetails { base, embedded })
-}
-
-/// At most `limit` bases after one, the oldest first.
-pub async fn list(
-    services: &Services,
-    account: &Account,
-    after: Option<KnowledgeBaseId>,
-    limit: usize,
-) -> Result<Page<KnowledgeBase, KnowledgeBaseId>, Error> {
-    let read = async |conn: Conn<'_>, rows| knowledge_bases::list(conn, account.workspace, after, rows).await;
-    Page::read(&services.db, limit, read, |base| base.id).await
 }
 
 /// Changes or removes the name of a base.
@@ -118,7 +99,7 @@ pub async fn search(
     name: &str,
     request: &SearchRequest,
 ) -> Result<Vec<Hit>, Error> {
-    let base = find(services, account, name).await?;
+    let base = resources::find::<KnowledgeBase>(services, account, name).await?;
     if request.by == SearchMode::Vectors && services.tools.searcher.model().is_none() {
         let text = "Field 'by' must not be vectors: no embeddings endpoint is configured.";
         return Err(Error::invalid("by", text));

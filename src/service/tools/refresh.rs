@@ -1,15 +1,14 @@
 //! Asks an MCP server anew what it has. Where that has changed, the assistants that use it get
 //! new versions; turns that have begun go on with theirs.
 
-use super::NamedTool;
 use crate::domain::account::Account;
 use crate::domain::assistant::AssistantVersion;
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::WorkspaceId;
-use crate::domain::tool::{CompiledTool, McpListing, McpServer, Tool, check_names};
+use crate::domain::tool::{CompiledTool, McpListing, McpServer, NamedTool, Tool, check_names};
 use crate::outbound::AllowHosts;
-use crate::service::{Services, workspace_hosts};
+use crate::service::{Services, resources, workspace_hosts};
 use crate::store::assistants::{self, AssistantRow};
 use crate::store::workspace_config::{self, ConfigRow, Section};
 use crate::store::{Conn, StoreError, workspaces};
@@ -40,7 +39,7 @@ enum WriteOutcome {
 
 /// Lists the tools of the server anew. A server that cannot be asked changes nothing.
 pub async fn refresh(services: &Services, account: &Account, name: &str) -> Result<RefreshResult, Error> {
-    let named = super::find(services, account, name).await?;
+    let named = resources::find::<NamedTool>(services, account, name).await?;
     let Some(server) = named.tool.uses.mcp() else {
         let text = format!("The tool '{}' has no list: it is of no MCP server.", named.slug);
         return Err(Error::invalid("id", text));

@@ -8,14 +8,14 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::NamedTool;
 use crate::domain::account::Account;
 use crate::domain::calendar::{BookingWrite, CalendarSettings};
 use crate::domain::error::Error;
 use crate::domain::ids::{CalendarId, ConversationId};
+use crate::domain::tool::NamedTool;
 use crate::domain::tool_loop::{CallResult, Toolbox as _};
 use crate::outbound::AllowHosts;
-use crate::service::{Services, workspace_hosts};
+use crate::service::{Services, resources, workspace_hosts};
 use crate::store::workspace_config::{self, Section};
 use crate::store::{Conn, StoreError};
 use crate::tools::{Call, CallContext, Exchange, StoreWriter, ToolOutcome, Toolset, WriteError};
@@ -50,7 +50,7 @@ pub async fn call(
     name: &str,
     request: TestCallRequest,
 ) -> Result<TestCallResult, Error> {
-    let named = super::find(services, account, name).await?;
+    let named = resources::find::<NamedTool>(services, account, name).await?;
     if named.tool.uses.writes() {
         return Err(write_not_allowed(&named));
     }

@@ -1,6 +1,5 @@
 //! The deliveries of a webhook endpoint: list, resend and replay.
 
-use super::find;
 use crate::domain::account::Account;
 use crate::domain::clock::Micros;
 use crate::domain::delivery::{DeliveryKey, DeliveryState};
@@ -9,9 +8,9 @@ use crate::domain::error::Error;
 use crate::domain::event::EventType;
 use crate::domain::ids::{DeliveryId, EndpointId, ResourceId as _, WorkspaceId};
 use crate::domain::webhook_endpoint::Endpoint;
-use crate::service::Services;
 use crate::service::page::{self, Page};
 use crate::service::read_events::{self, FeedQuery, StartPosition};
+use crate::service::{Services, resources};
 use crate::store::Conn;
 use crate::store::deliveries;
 use crate::store::deliveries::log::{DeliveryReplay, ReplayEvent};
@@ -42,7 +41,7 @@ pub async fn list(
     query: DeliveryQuery,
     limit: usize,
 ) -> Result<Page<DeliveryLogEntry, i64>, Error> {
-    let endpoint = find(services, account, name).await?;
+    let endpoint = resources::find::<Endpoint>(services, account, name).await?;
     let (workspace, id) = (account.workspace, endpoint.id);
     let DeliveryQuery { state, before } = query;
     let read =
@@ -57,7 +56,7 @@ pub async fn read(
     endpoint: &str,
     name: &str,
 ) -> Result<DeliveryDetails, Error> {
-    let endpoint = find(services, account, endpoint).await?;
+    let endpoint = resources::find::<Endpoint>(services, account, endpoint).await?;
     load_details(services, account.workspace, endpoint.id, name).await
 }
 
@@ -173,7 +172,7 @@ async fn range(
 
 /// Requires an enabled endpoint: deliveries to a disabled one would wait.
 async fn find_enabled(services: &Services, account: &Account, name: &str) -> Result<Endpoint, Error> {
-    let endpoint = find(services, account, name).await?;
+    let endpoint = resources::find::<Endpoint>(services, account, name).await?;
     if endpoint.enabled { Ok(endpoint) } else { Err(disabled()) }
 }
 
@@ -190,7 +189,7 @@ async fn requeue(services: &Services, endpoint: &Endpoint, events: Vec<ReplayEve
 
 /// Sends a test event to an endpoint and returns its delivery.
 pub async fn test(services: &Services, account: &Account, name: &str) -> Result<DeliveryDetails, Error> {
-    let endpoint = find(services, account, name).await?;
+    let endpoint = resources::find::<Endpoint>(services, account, name).await?;
     let delivery =
         services.writer.execute(TestEndpoint { workspace: account.workspace, endpoint: endpoint.id }).await?;
     load_details(services, account.workspace, endpoint.id, &delivery.to_string()).await

@@ -7,17 +7,15 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::page::Page;
-use super::{Services, workspace_hosts};
+use super::{Services, resources, workspace_hosts};
 use crate::domain::account::Account;
 use crate::domain::error::Error;
 use crate::domain::event::EventType;
-use crate::domain::ids::{EndpointId, IdGenerator, ResourceId as _, WorkspaceId};
+use crate::domain::ids::{EndpointId, IdGenerator, WorkspaceId};
 use crate::domain::seal::SealedSecret;
 use crate::domain::signature::SigningSecret;
 use crate::domain::webhook_endpoint::{Endpoint, EndpointPatch, NewEndpoint};
 use crate::outbound::check_url;
-use crate::store::{Conn, webhook_endpoints};
 use crate::writer::{EndpointAction, WriteEndpoint};
 
 const NO_KEY: &str = "This server cannot keep secrets: its operator has to set REJOINDER_SECRET_KEY.";
@@ -65,26 +63,6 @@ pub async fn create(
     Ok(EndpointAndSecret { endpoint, secret })
 }
 
-/// Finds an endpoint of the workspace by its id as sent.
-pub async fn find(services: &Services, account: &Account, name: &str) -> Result<Endpoint, Error> {
-    let keys = [(account.workspace, EndpointId::parse(name)?)];
-    let found = services.db.read(async |conn| webhook_endpoints::find_many(conn, &keys).await).await?;
-    let found = found.into_iter().next().filter(|endpoint| endpoint.archived_at.is_none());
-    found.ok_or_else(|| EndpointId::not_found(name))
-}
-
-/// At most `limit` endpoints after one, the oldest first.
-pub async fn list(
-    services: &Services,
-    account: &Account,
-    after: Option<EndpointId>,
-    limit: usize,
-) -> Result<Page<Endpoint, EndpointId>, Error> {
-    let read =
-        async |conn: Conn<'_>, rows| webhook_endpoints::list(conn, account.workspace, after, rows).await;
-    Page::read(&services.db, limit, read, |endpoint| endpoint.id).await
-}
-
 /// Updates the given fields. Enabling an endpoint resets its failures.
 pub async fn update(
     services: &Services,
@@ -92,7 +70,7 @@ pub async fn update(
     name: &str,
     update: EndpointPatch,
 ) -> Result<Endpoint, Error> {
-    let endpoint = find(services, account, name).await?;
+    let endpoint = resources::find::<Endpoint>(services, account, name).await?;
     if let Some(url) = &update.url {
         check_target(services, account.workspace, url).await?;
     }
@@ -109,7 +87,7 @@ pub async fn rotate_secret(
     secret: Option<SigningSecret>,
     overlap: Duration,
 ) -> Result<EndpointAndSecret, Error> {
-    let endpoint = find(services, account, name).await?;
+    let endpoint = resources::find::<Endpoint>(services, account, name).await?;
     if secret.is_none() && !overlap.is_zero() && endpoint.secrets(services.clock.now()).len() > 1 {
         return Err(Error::invalid("secret", SECRET_REQUIRED));
     }
@@ -121,7 +99,7 @@ pub async fn rotate_secret(
 
 /// Deletes an endpoint and returns it: nothing more is sent to it, and its rows are removed in the background.
 pub async fn delete(services: &Services, account: &Account, name: &str) -> Result<Endpoint, Error> {
-    let endpoint = find(services, account, name).await?;
+    let endpoint = resources::find::<Endpoint>(services, account, name).await?;
     write(services, account, endpoint.id, EndpointAction::Archive { by_file: false }).await?;
     Ok(endpoint)
 }

@@ -1,10 +1,9 @@
 //! Knowledge bases. Writers of documents lock the row of their base: after workspaces, conversations and calendars, and
 //! in the order of ids if there are several.
 
-use uuid::Uuid;
-
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
 use crate::domain::knowledge::KnowledgeBase;
+use crate::store::resource::Resource;
 use crate::store::{Conn, StoreError, insert_rows, map_row, on_conn};
 
 map_row!(
@@ -31,6 +30,20 @@ macro_rules! find {
     };
 }
 
+impl Resource for KnowledgeBase {
+    type Id = KnowledgeBaseId;
+    const FIND: &'static str = concat!(find!(), " and archived_at is null");
+    const LIST: &'static str = concat!(
+        "select ",
+        base_columns!(),
+        " from knowledge_bases where archived_at is null and workspace_id = $1 and id > $2 order by id limit $3"
+    );
+
+    fn id(&self) -> KnowledgeBaseId {
+        self.id
+    }
+}
+
 /// A base, archived or not.
 pub async fn find(
     conn: Conn<'_>,
@@ -48,24 +61,6 @@ pub async fn lock(
 ) -> Result<Option<KnowledgeBase>, StoreError> {
     let lock = conn.pick(concat!(find!(), " for no key update"), find!());
     Ok(on_conn!(conn, |c| sqlx::query_as(lock).bind(workspace).bind(id).fetch_optional(c).await?))
-}
-
-/// At most `limit` bases that are not archived, in order of age, after `after`.
-pub async fn list(
-    conn: Conn<'_>,
-    workspace: WorkspaceId,
-    after: Option<KnowledgeBaseId>,
-    limit: i64,
-) -> Result<Vec<KnowledgeBase>, StoreError> {
-    const LIST: &str = concat!(
-        "select ",
-        base_columns!(),
-        " from knowledge_bases where archived_at is null and workspace_id = $1 and id > $2 order by id limit $3"
-    );
-    let after = after.map_or(Uuid::nil(), |id| id.0);
-    Ok(on_conn!(conn, |c| {
-        sqlx::query_as(LIST).bind(workspace).bind(after).bind(limit).fetch_all(c).await?
-    }))
 }
 
 /// Locks the bases that occupy a slug: those that are not archived, and those that a workspace file created and no longer

@@ -5,12 +5,12 @@ pub mod archived;
 use std::collections::BTreeSet;
 
 use sqlx::QueryBuilder;
-use uuid::Uuid;
 
 use crate::domain::event::{EventType, Subscriber};
 use crate::domain::ids::{EndpointId, WorkspaceId};
 use crate::domain::seal::SealedSecret;
 use crate::domain::webhook_endpoint::{Endpoint, PreviousSecret};
+use crate::store::resource::Resource;
 use crate::store::{Conn, StoreError, from_row, insert_row, insert_rows, on_conn};
 
 insert_row!(Endpoint, "webhook_endpoints", endpoint_columns, |endpoint| {
@@ -134,22 +134,24 @@ pub async fn find_many(
     }))
 }
 
-/// At most `limit` endpoints that are not archived, in order of age, after `after`.
-pub async fn list(
-    conn: Conn<'_>,
-    workspace: WorkspaceId,
-    after: Option<EndpointId>,
-    limit: i64,
-) -> Result<Vec<Endpoint>, StoreError> {
-    const LIST: &str = concat!(
-        "select ",
-        endpoint_columns!(),
-        " from webhook_endpoints where archived_at is null and workspace_id = $1 and id > $2 order by id limit $3"
-    );
-    let after = after.map_or(Uuid::nil(), |id| id.0);
-    Ok(on_conn!(conn, |c| {
-        sqlx::query_as(LIST).bind(workspace).bind(after).bind(limit).fetch_all(c).await?
-    }))
+macro_rules! active {
+    () => {
+        concat!(
+            "select ",
+            endpoint_columns!(),
+            " from webhook_endpoints where archived_at is null and workspace_id = $1"
+        )
+    };
+}
+
+impl Resource for Endpoint {
+    type Id = EndpointId;
+    const FIND: &'static str = concat!(active!(), " and id = $2");
+    const LIST: &'static str = concat!(active!(), " and id > $2 order by id limit $3");
+
+    fn id(&self) -> EndpointId {
+        self.id
+    }
 }
 
 pub async fn insert(conn: Conn<'_>, rows: &[&Endpoint]) -> Result<(), StoreError> {

@@ -2,10 +2,10 @@
 
 use super::Batch;
 use crate::domain::conversation::Conversation;
-use crate::domain::error::{Error, ResourceKind};
+use crate::domain::error::Error;
 use crate::domain::event::EventType;
 use crate::domain::failure::Discard;
-use crate::domain::ids::{ConversationId, WorkspaceId};
+use crate::domain::ids::{ConversationId, ResourceId as _, WorkspaceId};
 use crate::domain::message::Message;
 use crate::domain::render::EventData;
 
@@ -73,6 +73,6 @@ impl Batch<'_> {
         let conversation = self.tables.conversations.get(&id);
         conversation
             .filter(|conversation| conversation.workspace == workspace && conversation.deleted_at.is_none())
-            .ok_or_else(|| Error::not_found(ResourceKind::Conversation, id.to_string()))
+            .ok_or_else(|| ConversationId::not_found(id))
     }
 }

@@ -8,11 +8,11 @@ use super::Command;
 use crate::domain::assistant::AssistantSummary;
 use crate::domain::clock::Micros;
 use crate::domain::conversation::{Conversation, ConversationKind, SenderType};
-use crate::domain::error::{Error, ResourceKind};
+use crate::domain::error::Error;
 use crate::domain::event::EventType;
 use crate::domain::failure::Failure;
 use crate::domain::idempotency::IdempotencyRequest;
-use crate::domain::ids::{AssistantId, ConversationId, MessageId, TurnId, WorkspaceId};
+use crate::domain::ids::{AssistantId, ConversationId, MessageId, ResourceId as _, TurnId, WorkspaceId};
 use crate::domain::message::{Message, MessageRef};
 use crate::domain::money::Money;
 use crate::domain::render::{self, EventData, NoReplyReason, RenderedResponse};
@@ -131,7 +131,7 @@ impl Admission {
         match &self.target {
             Target::Existing { id, name } => {
                 let found = batch.live_conversation(self.workspace, *id).cloned();
-                found.map_err(|_| Error::not_found(ResourceKind::Conversation, name))
+                found.map_err(|_| ConversationId::not_found(name))
             }
             Target::New { id, assistant } => {
                 let now = batch.context.clock.now();
@@ -146,7 +146,7 @@ impl Admission {
         let exists = batch.tables.messages.get(&id).is_some_and(|message| {
             message.workspace == self.workspace && message.conversation == conversation.id
         });
-        if exists { Ok(()) } else { Err(Error::not_found(ResourceKind::Message, id.to_string())) }
+        if exists { Ok(()) } else { Err(MessageId::not_found(id)) }
     }
 
     fn replay(&self, batch: &Batch<'_>) -> Result<Option<AdmitOutcome>, Error> {
@@ -164,7 +164,7 @@ impl Admission {
         let is_new = matches!(self.target, Target::New { .. });
         assistant
             .filter(|assistant| assistant.workspace == self.workspace && !(is_new && assistant.archived))
-            .ok_or_else(|| Error::not_found(ResourceKind::Assistant, conversation.assistant.to_string()))
+            .ok_or_else(|| AssistantId::not_found(conversation.assistant))
     }
 
     fn admit_widget(

@@ -3,9 +3,9 @@
 use super::Command;
 use crate::domain::clock::Micros;
 use crate::domain::conversation::{Conversation, ConversationKind, CreatedConversation, SenderType};
-use crate::domain::error::{Error, ResourceKind};
+use crate::domain::error::Error;
 use crate::domain::idempotency::IdempotencyRequest;
-use crate::domain::ids::{AssistantId, ConversationId, MessageId, WidgetUuid, WorkspaceId};
+use crate::domain::ids::{AssistantId, ConversationId, MessageId, ResourceId as _, WidgetUuid, WorkspaceId};
 use crate::domain::message::Message;
 use crate::domain::render::{self, RenderedResponse};
 use crate::writer::batch::{Batch, LoadPlan};
@@ -79,7 +79,7 @@ impl Command for NewConversation {
 
 impl NewConversation {
     fn check(&self, batch: &Batch<'_>) -> Result<(), Error> {
-        let not_found = || Error::not_found(ResourceKind::Assistant, self.assistant.to_string());
+        let not_found = || AssistantId::not_found(self.assistant);
         let assistant = batch.tables.assistants.get(&self.assistant).ok_or_else(not_found)?;
         if assistant.archived || assistant.workspace != self.workspace {
             return Err(not_found());

@@ -2,9 +2,9 @@
 
 use super::Command;
 use crate::domain::clock::Micros;
-use crate::domain::error::{Error, ResourceKind};
+use crate::domain::error::Error;
 use crate::domain::event::{EventType, Subscriber};
-use crate::domain::ids::{DeliveryId, EndpointId, WorkspaceId};
+use crate::domain::ids::{DeliveryId, EndpointId, ResourceId as _, WorkspaceId};
 use crate::domain::render::EventData;
 use crate::domain::webhook_endpoint::{
     DisabledReason, Endpoint, EndpointPatch, MAX_ENDPOINTS, NewEndpoint, Switch,
@@ -269,5 +269,5 @@ fn mark_enabled(endpoint: &mut Endpoint) {
 }
 
 fn not_found(id: EndpointId) -> Error {
-    Error::not_found(ResourceKind::WebhookEndpoint, id.to_string())
+    EndpointId::not_found(id)
 }
