@@ -1,6 +1,7 @@
-//! Builds the configured models.
+//! Builds and checks the configured models.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use jiff::tz::TimeZone;
@@ -9,7 +10,7 @@ use crate::config::{Config, ModelChoice};
 use crate::domain::clock::Clock;
 use crate::model::embeddings::{Embedder, EmbeddingsConnection};
 use crate::model::offline::Offline;
-use crate::model::openai::{Connection, HttpClient, OpenAi};
+use crate::model::openai::{Connection, HttpClient, OpenAi, probe};
 use crate::model::{DEFAULT_CONNECTION, Models};
 
 /// The model name of the offline model.
@@ -57,6 +58,22 @@ pub(super) fn build(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(
         models.add(name.as_str(), Arc::new(openai), max_in_flight);
     }
     Ok((models, default_model))
+}
+
+/// Checks the model of assistants that name none, and describes it or the problem.
+pub(super) async fn check(config: &Config, timeout: Duration) -> Result<String, String> {
+    match config.model_choice() {
+        ModelChoice::Offline { .. } => Ok("the built-in demonstration".to_owned()),
+        ModelChoice::Missing(text) => Err(text.to_owned()),
+        ModelChoice::OpenAi { base_url, key, model } => {
+            let client = HttpClient::new(config.model.connect_timeout).map_err(|error| error.to_string())?;
+            let reached = probe(&client, &base_url, key.as_ref(), timeout).await;
+            let host = base_url.host_str().unwrap_or_default();
+            reached
+                .map(|()| format!("{host} reached, for {model}"))
+                .map_err(|error| format!("{host}: {error}"))
+        }
+    }
 }
 
 /// The embedder, if an endpoint is configured.

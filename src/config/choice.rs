@@ -7,7 +7,7 @@ use secrecy::{SecretString, zeroize::Zeroizing};
 use url::Url;
 
 use super::value::SettingValue;
-use super::{Config, ConfigError, Demo, ModelKind, Origin, PostgresUrl, SecretKey};
+use super::{Config, ConfigError, Demo, Origin, PostgresUrl, SecretKey};
 
 const OPENAI_BASE_URL: &str = "https://api.openai.com/v1";
 const OPENAI_MODEL: &str = "gpt-5-mini";
@@ -39,6 +39,30 @@ pub enum ModelChoice {
     },
     /// No model; the text names the settings that configure one.
     Missing(&'static str),
+}
+
+/// The kind of the model, as configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModelKind {
+    /// By what else is configured: see `Config::model_choice`.
+    Auto,
+    /// An OpenAI-compatible endpoint.
+    OpenAi,
+    /// The built-in demonstration.
+    Offline,
+}
+
+impl SettingValue for ModelKind {
+    const EXPECTED: &'static str = "`auto`, `openai` or `offline`";
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "auto" => Some(Self::Auto),
+            "openai" => Some(Self::OpenAi),
+            "offline" => Some(Self::Offline),
+            _ => None,
+        }
+    }
 }
 
 impl Config {

@@ -23,11 +23,11 @@ use std::time::Duration;
 use serde::Deserialize;
 use url::Url;
 
-pub use choice::{Database, ModelChoice};
+pub use choice::{Database, ModelChoice, ModelKind};
 pub use embeddings::{Embeddings, EmbeddingsChoice};
 pub use environment::{current_executable, secret_from_env};
 pub use error::{ConfigError, Origin};
-pub use model::{Connection, Model, ModelKind};
+pub use model::{Connection, Model};
 pub use server::{DatabaseSection, Demo, Http, Log, LogFormat, Store};
 pub use value::{ByteSize, PostgresUrl, Rate, SecretKey};
 pub use work::{Events, Limits, Outbound, Turn, Webhooks, Widget};

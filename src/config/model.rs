@@ -6,7 +6,8 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
 
-use super::value::{ByteSize, SettingValue, optional, required};
+use super::ModelKind;
+use super::value::{ByteSize, optional, required};
 
 /// `[model]`: the default endpoint, and bounds of all endpoints.
 #[derive(Debug, Clone, Deserialize)]
@@ -45,30 +46,6 @@ pub struct Model {
     /// Estimated tokens of history that are sent.
     #[serde(deserialize_with = "required")]
     pub history_tokens: usize,
-}
-
-/// Which kind of model answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ModelKind {
-    /// By what else is configured: see `Config::model_choice`.
-    Auto,
-    /// An OpenAI-compatible endpoint.
-    OpenAi,
-    /// The built-in demonstration.
-    Offline,
-}
-
-impl SettingValue for ModelKind {
-    const EXPECTED: &'static str = "`auto`, `openai` or `offline`";
-
-    fn parse(text: &str) -> Option<Self> {
-        match text {
-            "auto" => Some(Self::Auto),
-            "openai" => Some(Self::OpenAi),
-            "offline" => Some(Self::Offline),
-            _ => None,
-        }
-    }
 }
 
 /// `[connections.NAME]`: a further endpoint, for assistants' fallbacks.

@@ -109,16 +109,14 @@ async fn create(context: &ApplyContext<'_>, key: &KeySecret) -> Result<bool, Dem
 pub fn banner(address: &str, demo: Option<&Demo>, model: &ModelChoice) -> String {
     let address = address.trim_end_matches('/');
     let mut text = format!("Rejoinder {} listens on {address}\n", env!("CARGO_PKG_VERSION"));
-    text.push_str(match model {
-        ModelChoice::OpenAi { .. } | ModelChoice::Missing(_) => "",
-        ModelChoice::Offline { is_explicit: true } => {
+    if let ModelChoice::Offline { is_explicit } = model {
+        text.push_str(if *is_explicit {
             "\nThe built-in demonstration answers, for that is what model.kind says (REJOINDER_MODEL__KIND).\n"
-        }
-        ModelChoice::Offline { is_explicit: false } => {
+        } else {
             "\nNo model is configured: the built-in demonstration answers. For a real one set OPENAI_API_KEY,\n\
              or OPENAI_BASE_URL and OPENAI_MODEL.\n"
-        }
-    });
+        });
+    }
     if let Some(demo) = demo {
         push_demo(&mut text, address, demo);
     }

@@ -6,9 +6,8 @@ use serde_json::{Value, json};
 
 use super::Report;
 use crate::app::{SQLITE_FILE, models, open_store};
-use crate::config::{Config, Database, ModelChoice};
+use crate::config::{Config, Database};
 use crate::domain::vector::Vector;
-use crate::model::openai::{HttpClient, probe};
 
 /// For the model to answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -21,7 +20,7 @@ pub async fn check(config: &Config) -> (Report, bool) {
     let parts: [(&str, CheckResult); 4] = [
         ("configuration", Ok("read".to_owned())),
         ("store", check_store(config).await),
-        ("model", check_model(config).await),
+        ("model", models::check(config, PROBE_TIMEOUT).await),
         ("embeddings", check_embeddings(config).await),
     ];
     let is_usable = parts.iter().all(|(_, result)| result.is_ok());
@@ -60,21 +59,6 @@ async fn check_store(config: &Config) -> CheckResult {
         anyhow::Ok(())
     };
     reached.await.map(|()| format!("{name} reached")).map_err(|error| format!("{name}: {error:#}"))
-}
-
-async fn check_model(config: &Config) -> CheckResult {
-    match config.model_choice() {
-        ModelChoice::Offline { .. } => Ok("the built-in demonstration".to_owned()),
-        ModelChoice::Missing(text) => Err(text.to_owned()),
-        ModelChoice::OpenAi { base_url, key, model } => {
-            let client = HttpClient::new(config.model.connect_timeout).map_err(|error| error.to_string())?;
-            let reached = probe(&client, &base_url, key.as_ref(), PROBE_TIMEOUT).await;
-            let host = base_url.host_str().unwrap_or_default();
-            reached
-                .map(|()| format!("{host} reached, for {model}"))
-                .map_err(|error| format!("{host}: {error}"))
-        }
-    }
 }
 
 /// Embeds one word, which also checks the model and costs almost nothing.
