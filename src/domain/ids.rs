@@ -48,52 +48,6 @@ fn decode(prefix: &'static str, text: &str) -> Result<Uuid, MalformedId> {
     Ok(Uuid::from_u128(value))
 }
 
-macro_rules! id {
-    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(pub Uuid);
-
-        impl $name {
-            /// The prefix before the underscore.
-            pub const PREFIX: &'static str = $prefix;
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&encode($prefix, self.0))
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(self, f)
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = MalformedId;
-
-            fn from_str(text: &str) -> Result<Self, MalformedId> {
-                decode($prefix, text).map(Self)
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
-            }
-        }
-    };
-}
-
 /// The id of a resource that a request names.
 pub trait ResourceId: Copy + FromStr {
     /// The resource, as error texts name it.
@@ -121,76 +75,118 @@ pub trait ResourceId: Copy + FromStr {
     }
 }
 
-macro_rules! resource_ids {
-    ($($id:ident: $name:literal, $not_found:literal, $example:literal;)+) => {
+macro_rules! define_ids {
+    ($($(#[$doc:meta])* $name:ident $prefix:literal $(= $resource:literal, $not_found:literal, $example:literal)?;)+) => {
         $(
-            impl ResourceId for $id {
-                const NAME: &'static str = $name;
-                const NOT_FOUND: &'static str = $not_found;
-                const EXAMPLE: &'static str = $example;
+            $(#[$doc])*
+            #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+            pub struct $name(pub Uuid);
 
-                fn from_uuid(uuid: Uuid) -> Self {
-                    Self(uuid)
-                }
+            impl $name {
+                /// The prefix before the underscore.
+                pub const PREFIX: &'static str = $prefix;
+            }
 
-                fn uuid(self) -> Uuid {
-                    self.0
+            impl fmt::Display for $name {
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str(&encode($prefix, self.0))
                 }
             }
+
+            impl fmt::Debug for $name {
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    fmt::Display::fmt(self, f)
+                }
+            }
+
+            impl FromStr for $name {
+                type Err = MalformedId;
+
+                fn from_str(text: &str) -> Result<Self, MalformedId> {
+                    decode($prefix, text).map(Self)
+                }
+            }
+
+            impl Serialize for $name {
+                fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                    serializer.collect_str(self)
+                }
+            }
+
+            impl<'de> Deserialize<'de> for $name {
+                fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                    let text = String::deserialize(deserializer)?;
+                    text.parse().map_err(serde::de::Error::custom)
+                }
+            }
+
+            $(
+                impl ResourceId for $name {
+                    const NAME: &'static str = $resource;
+                    const NOT_FOUND: &'static str = $not_found;
+                    const EXAMPLE: &'static str = $example;
+
+                    fn from_uuid(uuid: Uuid) -> Self {
+                        Self(uuid)
+                    }
+
+                    fn uuid(self) -> Uuid {
+                        self.0
+                    }
+                }
+            )?
         )+
 
         /// One error for each kind of resource.
         #[cfg(test)]
         pub(crate) fn not_found_errors() -> Vec<Error> {
-            vec![$($id::not_found($example)),+]
+            [$($($name::not_found($example),)?)+].into()
         }
     };
 }
 
-resource_ids! {
-    ConversationId: "Conversation", "conversation_not_found", "con_9s2kd81";
-    MessageId: "Message", "message_not_found", "msg_45kd01";
-    AssistantId: "Assistant", "assistant_not_found", "ast_01k9z3x8f5e4r9t2m6q7w8y0ab";
-    TurnId: "Turn", "turn_not_found", "trn_7hd83k";
-    CalendarId: "Calendar", "calendar_not_found", "cal_2mf81s";
-    BookingId: "Booking", "booking_not_found", "bkg_6tz93v";
-    ToolId: "Tool", "tool_not_found", "tool_7fd02k";
-    EndpointId: "Webhook endpoint", "webhook_endpoint_not_found", "whe_5kq20d";
-    DeliveryId: "Delivery", "delivery_not_found", "dlv_8xw41p";
-    KnowledgeBaseId: "Knowledge base", "knowledge_base_not_found", "kb_3h1m9x";
-    DocumentId: "Document", "document_not_found", "doc_6pq0az";
+/// Calls a macro with all ids: the prefix of each and, if requests name a resource by it, the resource's name, the code of
+/// the error that there is none, and an example.
+macro_rules! with_ids {
+    ($callback:ident) => {
+        $callback! {
+            /// A workspace: one tenant.
+            WorkspaceId "wsp";
+            /// A conversation, as the platform API names it. The widget API never accepts it.
+            ConversationId "con" = "Conversation", "conversation_not_found", "con_9s2kd81";
+            /// A message, also a reply.
+            MessageId "msg" = "Message", "message_not_found", "msg_45kd01";
+            /// A turn: one reply to generate.
+            TurnId "trn" = "Turn", "turn_not_found", "trn_7hd83k";
+            /// An assistant; the UUID in it is the `assistant_id` of the widget API.
+            AssistantId "ast" = "Assistant", "assistant_not_found", "ast_01k9z3x8f5e4r9t2m6q7w8y0ab";
+            /// A tool of a workspace.
+            ToolId "tool" = "Tool", "tool_not_found", "tool_7fd02k";
+            /// A calendar.
+            CalendarId "cal" = "Calendar", "calendar_not_found", "cal_2mf81s";
+            /// A booking in a calendar.
+            BookingId "bkg" = "Booking", "booking_not_found", "bkg_6tz93v";
+            /// A knowledge base.
+            KnowledgeBaseId "kb" = "Knowledge base", "knowledge_base_not_found", "kb_3h1m9x";
+            /// A document of a knowledge base.
+            DocumentId "doc" = "Document", "document_not_found", "doc_6pq0az";
+            /// An event of the feed.
+            EventId "evt";
+            /// An endpoint that receives webhooks.
+            EndpointId "whe" = "Webhook endpoint", "webhook_endpoint_not_found", "whe_5kq20d";
+            /// One delivery of one event to one endpoint.
+            DeliveryId "dlv" = "Delivery", "delivery_not_found", "dlv_8xw41p";
+            /// An API key's public name, not its secret.
+            KeyId "key";
+            /// A running process of the server.
+            ProcessId "prc";
+        }
+    };
 }
 
-id!(/// A workspace: one tenant.
-    WorkspaceId, "wsp");
-id!(/// A conversation, as the platform API names it. The widget API never accepts it.
-    ConversationId, "con");
-id!(/// A message, also a reply.
-    MessageId, "msg");
-id!(/// A turn: one reply to generate.
-    TurnId, "trn");
-id!(/// An assistant; the UUID in it is the `assistant_id` of the widget API.
-    AssistantId, "ast");
-id!(/// A tool of a workspace.
-    ToolId, "tool");
-id!(/// A calendar.
-    CalendarId, "cal");
-id!(/// A booking in a calendar.
-    BookingId, "bkg");
-id!(/// A knowledge base.
-    KnowledgeBaseId, "kb");
-id!(/// A document of a knowledge base.
-    DocumentId, "doc");
-id!(/// An event of the feed.
-    EventId, "evt");
-id!(/// An endpoint that receives webhooks.
-    EndpointId, "whe");
-id!(/// One delivery of one event to one endpoint.
-    DeliveryId, "dlv");
-id!(/// An API key's public name, not its secret.
-    KeyId, "key");
-id!(/// A running process of the server.
-    ProcessId, "prc");
+pub(crate) use with_ids;
+
+with_ids!(define_ids);
 
 /// The capability of the widget API: a random (v4) UUID, never derived from a [`ConversationId`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -12,10 +12,7 @@ use crate::domain::clock::Micros;
 use crate::domain::conversation::{ConversationKind, SenderType};
 use crate::domain::delivery::{AttemptOutcome, DeliveryState};
 use crate::domain::event::EventType;
-use crate::domain::ids::{
-    AssistantId, BookingId, CalendarId, CalendarToken, ConversationId, DeliveryId, DocumentId, EndpointId,
-    EventId, KeyId, KnowledgeBaseId, MessageId, ProcessId, ToolId, TurnId, WidgetUuid, WorkspaceId,
-};
+use crate::domain::ids::{self, CalendarToken, WidgetUuid, with_ids};
 use crate::domain::knowledge::{Format, Language};
 use crate::domain::ledger::LedgerKind;
 use crate::domain::money::Money;
@@ -82,9 +79,14 @@ fn decode_raw<'r, D: Database, T: Decode<'r, D>>(value: D::ValueRef<'r>) -> Resu
     T::decode(value)
 }
 
-sql_newtype!(Uuid, |id| id.0, |raw| Ok(Self(raw));
-    AssistantId, BookingId, CalendarId, CalendarToken, ConversationId, DeliveryId, DocumentId, EndpointId, EventId, KeyId, KnowledgeBaseId, MessageId, ProcessId, ToolId, TurnId, WidgetUuid, WorkspaceId,
-);
+macro_rules! sql_ids {
+    ($($(#[$doc:meta])* $name:ident $prefix:literal $(= $($resource:literal),+)?;)+) => {
+        sql_newtype!(Uuid, |id| id.0, |raw| Ok(Self(raw)); $(ids::$name),+);
+    };
+}
+
+with_ids!(sql_ids);
+sql_newtype!(Uuid, |id| id.0, |raw| Ok(Self(raw)); CalendarToken, WidgetUuid);
 sql_newtype!(i64, |value| value.0, |raw| Ok(Self(raw)); Micros, Money);
 sql_newtype!(String, |word| word.as_str().to_owned(), |raw| Ok(raw.parse()?);
     AttemptOutcome, ConversationKind, DeliveryState, DisabledReason, Api, EventType, Format, Language,
