@@ -265,6 +265,7 @@ create table messages (
     reply_to_id uuid,
     answers bigint,
     function_calls text,
+    is_truncated boolean not null,
     turn_id uuid,
     created_at bigint not null,
     primary key (workspace_id, conversation_id, position),

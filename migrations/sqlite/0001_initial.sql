@@ -262,6 +262,7 @@ create table messages (
     reply_to_id blob,
     answers integer,
     function_calls text,
+    is_truncated integer not null,
     turn_id blob,
     created_at integer not null,
     primary key (workspace_id, conversation_id, position),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::assistant::ModelRef;
 use super::failure::Failure;
 
 /// One call of a model.
@@ -27,6 +28,7 @@ pub enum ChatMessage {
     Assistant {
         text: Option<String>,
         calls: Vec<ToolCall>,
+        vendor: Option<VendorFields>,
     },
     /// The result of the call `call_id`; `content` is JSON.
     Tool {
@@ -53,6 +55,21 @@ pub struct ToolCall {
     pub arguments: String,
 }
 
+/// Fields of a message that we do not know, such as signatures of thoughts. Some vendors refuse the next request of a turn
+/// without them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VendorFields {
+    /// The model that sent them; no other model gets them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<ModelRef>,
+    /// Beside `content` and `tool_calls`.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub message: Map<String, Value>,
+    /// Of each call, beside `id`, `type` and `function`; those beside the function's name and arguments are in `function`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<Map<String, Value>>,
+}
+
 /// A whole response: text, calls, or both. It is journalled as JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelAnswer {
@@ -62,6 +79,14 @@ pub struct ModelAnswer {
     pub calls: Vec<ToolCall>,
     #[serde(default)]
     pub usage: Usage,
+    /// The model's reasoning, for the trace only; of bounded length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thoughts: Option<String>,
+    /// The text ends where the model reached its limit of tokens.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_truncated: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vendor: Option<VendorFields>,
 }
 
 /// Tokens of one call; zero if the endpoint does not report them.
@@ -98,10 +123,19 @@ pub enum Part {
         name: Option<String>,
         arguments: String,
     },
+    /// The model's reasoning.
+    Thoughts(String),
+    /// Fields of the message, or of the call in `index`, that we do not know.
+    Vendor {
+        index: Option<usize>,
+        fields: Map<String, Value>,
+    },
     /// Replaces the previous token counts.
     Usage(Usage),
-    /// The model has finished; a response without it was truncated.
-    Finished,
+    /// The model has finished; a response without it was cut off. `is_truncated`: it reached its limit of tokens.
+    Finished {
+        is_truncated: bool,
+    },
 }
 
 /// Why a model call failed. Never contains an address, a key or a body.
@@ -116,7 +150,7 @@ pub enum ModelError {
     },
     /// Another 4xx, or a response that a content filter withheld.
     Refused,
-    /// Invalid, empty, truncated or too large.
+    /// Invalid, empty, cut off or too large.
     Unreadable,
 }
 
@@ -124,8 +158,8 @@ impl ModelError {
     /// Whether the same call may succeed later.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Timeout | Self::Unavailable | Self::RateLimited { .. } => true,
-            Self::Refused | Self::Unreadable => false,
+            Self::Timeout | Self::Unavailable | Self::RateLimited { .. } | Self::Unreadable => true,
+            Self::Refused => false,
         }
     }
 
@@ -176,6 +210,7 @@ mod tests {
             text: None,
             calls: vec![ToolCall { id: "a".to_owned(), name: "t".to_owned(), arguments: "{".to_owned() }],
             usage: Usage { input: 3, ..Usage::default() },
+            ..ModelAnswer::default()
         };
 
         let stored = serde_json::to_string(&answer).unwrap();

@@ -1,11 +1,10 @@
 //! The messages of a model call: the system prompt, then as much of the conversation as fits, in the order for the
 //! model.
 
+mod arrange;
 #[cfg(test)]
 mod tests;
 mod window;
-
-use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
@@ -14,6 +13,7 @@ use crate::domain::{
     tool_loop::{CallResult, FinishedCall},
 };
 
+pub use arrange::arrange;
 pub use window::HistoryBounds;
 
 const UNAVAILABLE: &str = r#"{"error":"result unavailable"}"#;
@@ -84,34 +84,6 @@ pub fn build_history(
     messages
 }
 
-/// Repairs a list of messages for endpoints: each tool call has one result, in order, directly after it; results
-/// without a call are removed.
-pub fn repair_tool_calls(messages: Vec<ChatMessage>) -> Vec<ChatMessage> {
-    let mut repaired = Vec::with_capacity(messages.len());
-    let mut rest = messages.into_iter().peekable();
-    while let Some(message) = rest.next() {
-        match message {
-            ChatMessage::Assistant { text, calls } => {
-                let mut results = HashMap::new();
-                while let Some(ChatMessage::Tool { call_id, content }) =
-                    rest.next_if(|next| matches!(next, ChatMessage::Tool { .. }))
-                {
-                    results.entry(call_id).or_insert(content);
-                }
-                let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
-                repaired.push(ChatMessage::Assistant { text, calls });
-                repaired.extend(ids.into_iter().map(|call_id| {
-                    let content = results.remove(&call_id).unwrap_or_else(|| UNAVAILABLE.to_owned());
-                    ChatMessage::Tool { call_id, content }
-                }));
-            }
-            ChatMessage::Tool { .. } => {}
-            ChatMessage::System(_) | ChatMessage::User(_) => repaired.push(message),
-        }
-    }
-    repaired
-}
-
 /// Parses the stored `function_calls` of a reply. An unreadable result is replaced by a neutral one; an invalid call
 /// is omitted.
 pub fn parse_function_calls(function_calls: &Value) -> Vec<FinishedCall> {
@@ -131,10 +103,12 @@ fn to_messages(entry: HistoryEntry) -> Vec<ChatMessage> {
     match entry.speaker {
         Speaker::User => vec![ChatMessage::User(entry.text)],
         Speaker::System => vec![ChatMessage::System(entry.text)],
-        Speaker::Agent => vec![ChatMessage::Assistant { text: Some(entry.text), calls: Vec::new() }],
+        Speaker::Agent => {
+            vec![ChatMessage::Assistant { text: Some(entry.text), calls: Vec::new(), vendor: None }]
+        }
         Speaker::Assistant => {
             let mut messages = tool_call_messages(entry.position, entry.calls);
-            messages.push(ChatMessage::Assistant { text: Some(entry.text), calls: Vec::new() });
+            messages.push(ChatMessage::Assistant { text: Some(entry.text), calls: Vec::new(), vendor: None });
             messages
         }
     }
@@ -153,7 +127,7 @@ fn tool_call_messages(position: i64, finished: Vec<FinishedCall>) -> Vec<ChatMes
         let arguments = Value::Object(call.arguments).to_string();
         calls.push(ToolCall { id, name: call.name, arguments });
     }
-    let mut messages = vec![ChatMessage::Assistant { text: None, calls }];
+    let mut messages = vec![ChatMessage::Assistant { text: None, calls, vendor: None }];
     messages.append(&mut results);
     messages
 }

@@ -25,6 +25,8 @@ pub struct Message {
     pub answers: Option<i64>,
     /// For a reply, the calls made for it: a JSON array of `{name, arguments, result}`.
     pub function_calls: Option<String>,
+    /// The reply ends where the model reached its limit of tokens.
+    pub is_truncated: bool,
     /// The turn that answers this message or produced this reply.
     pub turn: Option<TurnId>,
     pub created_at: Micros,

@@ -47,6 +47,10 @@ pub struct MessageOut<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<FinishedCall>>)]
     pub function_calls: Option<Box<RawValue>>,
+    /// Present and true if the reply ends where the model reached its limit of tokens.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(value_type = Option<bool>)]
+    pub truncated: bool,
     #[schema(example = "2026-03-15T14:22:11Z")]
     pub created_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,6 +67,7 @@ impl<'a> From<&'a Message> for MessageOut<'a> {
             text: &message.text,
             metadata: message.metadata.as_deref().map(raw),
             function_calls: message.function_calls.as_deref().map(raw),
+            truncated: message.is_truncated,
             created_at: message.created_at.to_string(),
             reply_to_message_id: message.reply_to,
         }

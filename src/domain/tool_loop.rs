@@ -7,7 +7,7 @@ mod tests;
 
 use serde_json::{Map, Value};
 
-use crate::domain::chat::{ChatMessage, ModelAnswer, ToolCall};
+use crate::domain::chat::{ChatMessage, ModelAnswer, ToolCall, VendorFields};
 use crate::domain::failure::Failure;
 
 use call::{Call, State};
@@ -53,6 +53,8 @@ pub enum NextAction {
     Reply {
         text: String,
         calls: Vec<FinishedCall>,
+        /// The text ends where the model reached its limit of tokens.
+        is_truncated: bool,
     },
     Fail(Failure),
 }
@@ -99,6 +101,8 @@ struct Round {
     step: u32,
     text: Option<String>,
     calls: Vec<Call>,
+    vendor: Option<VendorFields>,
+    is_truncated: bool,
 }
 
 impl ToolLoop {
@@ -176,14 +180,15 @@ impl ToolLoop {
         }
     }
 
-    fn push_round(&mut self, step: u32, answer: ModelAnswer, toolbox: &dyn Toolbox) {
+    fn push_round(&mut self, step: u32, mut answer: ModelAnswer, toolbox: &dyn Toolbox) {
         let calls = (1u32..)
-            .zip(answer.calls)
+            .zip(std::mem::take(&mut answer.calls))
             .map(|(position, requested)| {
                 Call::new(call_id(&self.id, step, position), position, requested, toolbox)
             })
             .collect();
-        self.rounds.push(Round { step, text: answer.text, calls });
+        let ModelAnswer { text, vendor, is_truncated, .. } = answer;
+        self.rounds.push(Round { step, text, calls, vendor, is_truncated });
     }
 
     fn call_mut(&mut self, step: u32, position: u32) -> Option<&mut Call> {
@@ -195,7 +200,11 @@ impl ToolLoop {
         match &last.text {
             Some(text) if !text.trim().is_empty() => {
                 let calls = self.rounds.iter().flat_map(|round| &round.calls);
-                NextAction::Reply { text: text.clone(), calls: calls.filter_map(Call::finished).collect() }
+                NextAction::Reply {
+                    text: text.clone(),
+                    calls: calls.filter_map(Call::finished).collect(),
+                    is_truncated: last.is_truncated,
+                }
             }
             Some(_) | None => NextAction::Fail(Failure::ModelUnreadable),
         }
@@ -206,7 +215,8 @@ impl ToolLoop {
         let mut tail = Vec::new();
         for round in &self.rounds {
             let calls: Vec<ToolCall> = round.calls.iter().map(Call::to_tool_call).collect();
-            tail.push(ChatMessage::Assistant { text: round.text.clone(), calls });
+            let (text, vendor) = (round.text.clone(), round.vendor.clone());
+            tail.push(ChatMessage::Assistant { text, calls, vendor });
             for call in &round.calls {
                 if let State::Done(result) = &call.state {
                     tail.push(ChatMessage::Tool { call_id: call.id.clone(), content: result.to_string() });

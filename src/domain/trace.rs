@@ -57,6 +57,10 @@ pub struct Round {
     pub time: Span,
     /// The text besides the calls, or the reply.
     pub text: Option<String>,
+    /// The model's reasoning, of bounded length.
+    pub thoughts: Option<String>,
+    /// The text ends where the model reached its limit of tokens.
+    pub is_truncated: bool,
     /// Zero if the endpoint does not report them.
     pub usage: Usage,
     /// In the order of the model.
@@ -175,6 +179,8 @@ fn round(turn: &Turn, row: &JournalRow, journal: &[JournalRow]) -> Option<Round>
         time: span(row),
         calls: calls.collect(),
         text: answer.text,
+        thoughts: answer.thoughts,
+        is_truncated: answer.is_truncated,
         usage: answer.usage,
     })
 }

@@ -95,6 +95,8 @@ pub struct Reply {
     pub text: String,
     /// A JSON array of `{name, arguments, result}`.
     pub function_calls: String,
+    /// The text ends where the model reached its limit of tokens.
+    pub is_truncated: bool,
 }
 
 /// The end of a turn.

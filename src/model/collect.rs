@@ -2,21 +2,33 @@
 
 use futures::{Stream, StreamExt, pin_mut};
 
-use crate::domain::chat::{ModelAnswer, ModelError, Part, ToolCall, Usage, clean_text};
+use serde_json::{Deserializer, Map, Value};
+
+use super::thoughts;
+use crate::domain::chat::{
+    ModelAnswer, ModelError, Part, ToolCall, Usage, VendorFields, clean_map, clean_text,
+};
+
+/// The longest thoughts that are kept, in bytes.
+const MAX_THOUGHTS: usize = 64 * 1024;
+/// The largest fields of a vendor that are kept, in bytes of JSON.
+const MAX_VENDOR_FIELDS: usize = 512 * 1024;
 
 /// Reads a whole response, without U+0000.
 ///
 /// # Errors
-/// The error of the stream; [`ModelError::Unreadable`] if it ended before the model finished, or without text and
-/// calls.
+/// The error of the stream; [`ModelError::Unreadable`] if it ended before the model finished, without text and calls, or
+/// with calls at its limit of tokens.
 pub async fn collect<S>(parts: S) -> Result<ModelAnswer, ModelError>
 where
     S: Stream<Item = Result<Part, ModelError>>,
 {
     let mut text = String::new();
+    let mut thoughts = String::new();
     let mut calls: Vec<ToolCall> = Vec::new();
+    let mut vendor = VendorFields::default();
     let mut usage = Usage::default();
-    let mut is_finished = false;
+    let mut finished = None;
 
     pin_mut!(parts);
     while let Some(part) = parts.next().await {
@@ -28,17 +40,71 @@ where
                 set_if_empty(&mut call.name, name);
                 call.arguments.push_str(&arguments);
             }
+            Part::Thoughts(piece) => thoughts.push_str(&piece),
+            Part::Vendor { index: None, fields } => add_fields(&mut vendor.message, fields),
+            Part::Vendor { index: Some(slot), fields } => {
+                vendor.calls.resize_with(vendor.calls.len().max(slot + 1), Map::new);
+                add_fields(&mut vendor.calls[slot], fields);
+            }
             Part::Usage(reported) => usage = reported,
-            Part::Finished => is_finished = true,
+            Part::Finished { is_truncated } => finished = Some(is_truncated),
         }
     }
 
-    if !is_finished || (text.trim().is_empty() && calls.is_empty()) {
+    let (in_text, text) = thoughts::split(&text);
+    thoughts.push_str(&in_text);
+    let is_truncated = finished.ok_or(ModelError::Unreadable)?;
+    let has_text = !text.trim().is_empty();
+    if is_truncated && !calls.is_empty() || !has_text && calls.is_empty() {
         return Err(ModelError::Unreadable);
     }
-    let text = Some(clean_text(text)).filter(|text| !text.trim().is_empty());
-    let calls = calls.into_iter().map(clean_call).collect();
-    Ok(ModelAnswer { text, calls, usage })
+    Ok(ModelAnswer {
+        text: has_text.then(|| clean_text(text)),
+        calls: calls.into_iter().map(clean_call).collect(),
+        usage,
+        thoughts: bounded_thoughts(thoughts),
+        is_truncated,
+        vendor: bounded_fields(vendor),
+    })
+}
+
+/// Adds the fields of a later piece. Reasoning and lists arrive in pieces; any other value replaces the one before it.
+fn add_fields(fields: &mut Map<String, Value>, more: Map<String, Value>) {
+    for (key, value) in more {
+        match (fields.get_mut(&key), value) {
+            (Some(Value::String(text)), Value::String(piece)) if is_reasoning(&key) => text.push_str(&piece),
+            (Some(Value::Array(items)), Value::Array(more)) => items.extend(more),
+            (Some(Value::Object(nested)), Value::Object(more)) => add_fields(nested, more),
+            (_, value) => {
+                fields.insert(key, value);
+            }
+        }
+    }
+}
+
+/// Whether a field of a message is the model's reasoning as text.
+pub(super) fn is_reasoning(key: &str) -> bool {
+    matches!(key, "reasoning" | "reasoning_content" | "reasoning_text" | "thinking" | "thinking_content")
+}
+
+fn bounded_thoughts(thoughts: String) -> Option<String> {
+    let mut thoughts = clean_text(thoughts);
+    thoughts.truncate(thoughts.floor_char_boundary(MAX_THOUGHTS));
+    Some(thoughts).filter(|thoughts| !thoughts.trim().is_empty())
+}
+
+fn bounded_fields(vendor: VendorFields) -> Option<VendorFields> {
+    let vendor = VendorFields {
+        message: clean_map(vendor.message),
+        calls: vendor.calls.into_iter().map(clean_map).collect(),
+        ..vendor
+    };
+    let size = serde_json::to_string(&vendor).map_or(usize::MAX, |json| json.len());
+    if size > MAX_VENDOR_FIELDS {
+        tracing::warn!(bytes = size, "the fields of a vendor are too large to be sent back");
+        return None;
+    }
+    Some(vendor).filter(|vendor| *vendor != VendorFields::default())
 }
 
 /// Slots are numbered in order of appearance; a gap is a bug of the adapter.
@@ -58,14 +124,28 @@ fn set_if_empty(field: &mut String, value: Option<String>) {
 }
 
 fn clean_call(call: ToolCall) -> ToolCall {
-    ToolCall { id: clean_text(call.id), name: clean_text(call.name), arguments: clean_text(call.arguments) }
+    let arguments = single_object(&call.arguments).unwrap_or(call.arguments);
+    ToolCall { id: clean_text(call.id), name: clean_text(call.name), arguments: clean_text(arguments) }
+}
+
+/// The one object that several in a row stand for: some vendors begin with an empty placeholder, or send whole objects
+/// again. None if there is one value only, or if they contradict each other.
+fn single_object(arguments: &str) -> Option<String> {
+    let values: Vec<Value> = Deserializer::from_str(arguments).into_iter().collect::<Result<_, _>>().ok()?;
+    let is_placeholder = |value: &&Value| value.is_null() || value.as_object().is_some_and(Map::is_empty);
+    let mut objects = values.iter().filter(|value| !is_placeholder(value));
+    let first = objects.next().unwrap_or(values.first()?);
+    (values.len() > 1 && objects.all(|other| other == first)).then(|| first.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use futures::{FutureExt, stream};
+    use serde_json::json;
 
     use super::*;
+
+    const FINISHED: Part = Part::Finished { is_truncated: false };
 
     fn collected(parts: Vec<Part>) -> Result<ModelAnswer, ModelError> {
         collect(stream::iter(parts).map(Ok)).now_or_never().unwrap()
@@ -88,7 +168,7 @@ mod tests {
             call(0, Some("find"), "{\"a\":"),
             call(1, Some("pay\0"), "{}"),
             call(0, Some("find"), "1}"),
-            Part::Finished,
+            FINISHED,
             Part::Usage(Usage { input: 5, ..Usage::default() }),
         ]);
 
@@ -108,9 +188,11 @@ mod tests {
             vec![],
             vec![text("half")],
             vec![call(0, Some("find"), "{\"a\":")],
-            vec![Part::Finished],
-            vec![text(" \n"), Part::Finished],
-            vec![call(1, Some("find"), "{}"), Part::Finished],
+            vec![FINISHED],
+            vec![text(" \n"), FINISHED],
+            vec![text("<think>hm"), FINISHED],
+            vec![call(1, Some("find"), "{}"), FINISHED],
+            vec![call(0, Some("find"), "{}"), Part::Finished { is_truncated: true }],
         ];
 
         for parts in unreadable {
@@ -118,5 +200,67 @@ mod tests {
         }
         let broken = stream::iter([Ok(text("half")), Err(ModelError::Timeout)]);
         assert_eq!(collect(broken).now_or_never().unwrap(), Err(ModelError::Timeout));
+    }
+    #[test]
+    fn placeholders_and_repeated_objects_are_one_object() {
+        let cases = [
+            (vec!["{}", r#"{"num"#, r#"ber":"A7"}"#], r#"{"number":"A7"}"#),
+            (vec![r#"{"number":"A7"}"#, "{}"], r#"{"number":"A7"}"#),
+            (vec![r#"{"number":"A7"}"#, r#"{"number": "A7"}"#], r#"{"number":"A7"}"#),
+            (vec!["{}", "{}"], "{}"),
+            (vec!["null", r#"{"a":1}"#], r#"{"a":1}"#),
+            (vec![r#"{"a":1}"#, r#"{"a":2}"#], r#"{"a":1}{"a":2}"#),
+            (vec![r#"{"a":1"#], r#"{"a":1"#),
+            (vec![r#"{ "a": 1 }"#], r#"{ "a": 1 }"#),
+        ];
+        for (pieces, arguments) in cases {
+            let parts = pieces.iter().map(|piece| call(0, Some("find"), piece)).chain([FINISHED]).collect();
+            assert_eq!(collected(parts).unwrap().calls[0].arguments, arguments, "{pieces:?}");
+        }
+    }
+
+    #[test]
+    fn fields_of_a_vendor_are_put_together() {
+        let fields = |index, json: Value| {
+            let Value::Object(fields) = json else { panic!("no object") };
+            Part::Vendor { index, fields }
+        };
+        let answer = collected(vec![
+            Part::Thoughts("The visitor ".to_owned()),
+            fields(None, json!({"reasoning_content": "The visitor ", "reasoning_details": [{"text": "a"}]})),
+            fields(None, json!({"reasoning_content": "asks.", "reasoning_details": [{"text": "b"}]})),
+            call(0, Some("find"), "{}"),
+            call(1, Some("pay"), "{}"),
+            fields(Some(1), json!({"extra_content": {"google": {"thought_signature": "x"}}})),
+            fields(Some(1), json!({"extra_content": {"google": {"thought_signature": "y"}, "n": 1}})),
+            Part::Thoughts("asks.".to_owned()),
+            FINISHED,
+        ]);
+
+        let answer = answer.unwrap();
+        assert_eq!(answer.thoughts.as_deref(), Some("The visitor asks."));
+        let vendor = serde_json::to_value(answer.vendor.unwrap()).unwrap();
+        assert_eq!(
+            vendor,
+            json!({
+                "message": {
+                    "reasoning_content": "The visitor asks.",
+                    "reasoning_details": [{"text": "a"}, {"text": "b"}],
+                },
+                "calls": [{}, {"extra_content": {"google": {"thought_signature": "y"}, "n": 1}}],
+            })
+        );
+    }
+
+    #[test]
+    fn thoughts_and_fields_are_bounded() {
+        let long = "ü".repeat(MAX_VENDOR_FIELDS);
+        let fields = Map::from_iter([("reasoning".to_owned(), long.clone().into())]);
+        let parts = vec![Part::Thoughts(long), Part::Vendor { index: None, fields }, text("Hi"), FINISHED];
+
+        let answer = collected(parts).unwrap();
+
+        assert_eq!(answer.thoughts.unwrap().len(), MAX_THOUGHTS);
+        assert_eq!(answer.vendor, None);
     }
 }

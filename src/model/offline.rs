@@ -54,7 +54,7 @@ impl ChatModel for Offline {
                 arguments: Value::Object(arguments).to_string(),
             }],
         };
-        stream::iter(parts).chain(stream::iter([Part::Finished])).map(Ok).boxed()
+        stream::iter(parts).chain(stream::iter([Part::Finished { is_truncated: false }])).map(Ok).boxed()
     }
 }
 

@@ -4,11 +4,13 @@
 //! Requests use the types of async-openai. Its client is not used: it logs bodies, hides `Retry-After`, reads without
 //! a limit, and spawns a task for each stream.
 
+mod errors;
 pub(super) mod http;
 mod probe;
 mod reader;
 mod request;
 mod sse;
+mod surrogates;
 #[cfg(test)]
 mod tests;
 

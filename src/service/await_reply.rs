@@ -8,6 +8,7 @@ use super::state::Waiter;
 use crate::domain::error::Error;
 use crate::domain::failure::{Discard, Failure};
 use crate::domain::ids::{ConversationId, TurnId};
+use crate::domain::message::Message;
 use crate::domain::render::{RenderedResponse, widget_turn_end};
 use crate::domain::turn::{Reply, Turn, TurnEnd, TurnRef, TurnState};
 use crate::store::{messages, turns};
@@ -120,9 +121,10 @@ pub async fn read_end(services: &Services, turn: &Turn) -> Result<TurnEnd, Error
         TurnState::Completed => {
             let id = turn.reply.ok_or_else(no_reply)?;
             let read = services.db.read(async |conn| messages::find(conn, turn.workspace, id).await);
-            let message = read.await?.ok_or_else(no_reply)?;
-            let function_calls = message.function_calls.unwrap_or_else(|| "[]".to_owned());
-            Ok(TurnEnd::Completed(Reply { id, text: message.text, function_calls }))
+            let mut message = read.await?.ok_or_else(no_reply)?;
+            let function_calls = message.function_calls.take().unwrap_or_else(|| "[]".to_owned());
+            let Message { text, is_truncated, .. } = message;
+            Ok(TurnEnd::Completed(Reply { id, text, function_calls, is_truncated }))
         }
         TurnState::Failed => Ok(TurnEnd::Failed(reason.parse().unwrap_or(Failure::ServiceUnavailable))),
         TurnState::Discarded => Ok(TurnEnd::Discarded(reason.parse().unwrap_or(Discard::ConversationEnded))),

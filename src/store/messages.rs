@@ -23,6 +23,7 @@ map_row!(
         reply_to: "reply_to_id",
         answers: "answers",
         function_calls: "function_calls",
+        is_truncated: "is_truncated",
         turn: "turn_id",
         created_at: "created_at",
     }

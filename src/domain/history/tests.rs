@@ -17,7 +17,7 @@ fn user(text: &str) -> ChatMessage {
 }
 
 fn assistant(text: &str) -> ChatMessage {
-    ChatMessage::Assistant { text: Some(text.to_owned()), calls: vec![] }
+    ChatMessage::Assistant { text: Some(text.to_owned()), calls: vec![], vendor: None }
 }
 
 /// `count` user messages at odd positions, each with its reply right after it.
@@ -84,36 +84,11 @@ fn calls_of_an_earlier_reply_are_included_with_their_results() {
     let result =
         |id: &str, content: &str| ChatMessage::Tool { call_id: id.to_owned(), content: content.to_owned() };
     let calls = vec![call("call_2_1", "find", r#"{"what":"shoes"}"#), call("call_2_2", "pay", "{}")];
-    assert_eq!(messages[1], ChatMessage::Assistant { text: None, calls });
+    assert_eq!(messages[1], ChatMessage::Assistant { text: None, calls, vendor: None });
     assert_eq!(messages[2], result("call_2_1", r#"{"found":2}"#));
     assert_eq!(messages[3], result("call_2_2", UNAVAILABLE));
     assert_eq!(messages[4..], [assistant("Two pairs"), user("thanks")]);
-    assert_eq!(repair_tool_calls(messages.clone()), messages);
-}
-
-#[test]
-fn repairing_closes_open_calls_and_drops_orphans() {
-    let call = |id: &str| ToolCall { id: id.to_owned(), name: "t".to_owned(), arguments: "{}".to_owned() };
-    let result =
-        |id: &str, content: &str| ChatMessage::Tool { call_id: id.to_owned(), content: content.to_owned() };
-    let request = ChatMessage::Assistant { text: None, calls: vec![call("a"), call("b"), call("c")] };
-    let broken = vec![
-        result("x", "{}"),
-        user("hi"),
-        request.clone(),
-        result("c", "3"),
-        result("a", "1"),
-        result("x", "{}"),
-        user("and?"),
-        result("b", "2"),
-    ];
-
-    let repaired = repair_tool_calls(broken);
-
-    let closed = [result("a", "1"), result("b", UNAVAILABLE), result("c", "3")];
-    let expected: Vec<ChatMessage> =
-        [user("hi"), request].into_iter().chain(closed).chain([user("and?")]).collect();
-    assert_eq!(repaired, expected);
+    assert_eq!(arrange(messages.clone()), messages);
 }
 
 #[test]

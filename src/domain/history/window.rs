@@ -90,7 +90,7 @@ fn estimate_tokens(message: &ChatMessage) -> usize {
     const PER_MESSAGE: usize = 4;
     let characters = match message {
         ChatMessage::System(text) | ChatMessage::User(text) => text.chars().count(),
-        ChatMessage::Assistant { text, calls } => {
+        ChatMessage::Assistant { text, calls, .. } => {
             let text_length = text.as_deref().map_or(0, |text| text.chars().count());
             let calls_length: usize =
                 calls.iter().map(|call| call.name.len() + call.arguments.chars().count()).sum();

@@ -1,7 +1,6 @@
 use serde_json::json;
 
 use super::*;
-use crate::domain::chat::Usage;
 
 /// Knows `find` (repeatable) and `pay` (not), both with a required string `what`.
 struct Shop;
@@ -36,7 +35,7 @@ fn tool_calls_answer(calls: &[(&str, &str)]) -> ModelAnswer {
         name: (*name).to_owned(),
         arguments: (*arguments).to_owned(),
     });
-    ModelAnswer { text: None, calls: calls.collect(), usage: Usage::default() }
+    ModelAnswer { text: None, calls: calls.collect(), ..ModelAnswer::default() }
 }
 
 fn planned(action: &NextAction) -> Vec<(&str, &str)> {
@@ -58,7 +57,10 @@ fn a_turn_without_tools_is_one_model_call_and_a_reply() {
 
     turn.on_answer(text_answer("Hello"), &Shop);
 
-    assert_eq!(turn.next_action(), NextAction::Reply { text: "Hello".to_owned(), calls: vec![] });
+    assert_eq!(
+        turn.next_action(),
+        NextAction::Reply { text: "Hello".to_owned(), calls: vec![], is_truncated: false }
+    );
 }
 
 #[test]
@@ -75,7 +77,7 @@ fn a_tool_is_run_and_its_result_goes_back_under_our_id() {
         arguments: r#"{"what":"shoes"}"#.to_owned(),
     };
     let tail = vec![
-        ChatMessage::Assistant { text: None, calls: vec![call] },
+        ChatMessage::Assistant { text: None, calls: vec![call], vendor: None },
         ChatMessage::Tool { call_id: "call_trn_1_0_1".to_owned(), content: r#"{"found":2}"#.to_owned() },
     ];
     assert_eq!(turn.next_action(), NextAction::CallModel { step: 1, tail });
@@ -201,7 +203,7 @@ fn a_turn_resumes_from_every_point_of_its_journal() {
     assert!(matches!(&tail[2], ChatMessage::Tool { content, .. } if content.contains("outcome")), "{tail:?}");
     let NextAction::CallModel { step: 1, tail } = after(5) else { panic!("the model is not asked") };
     assert!(matches!(&tail[2], ChatMessage::Tool { content, .. } if content == r#"{"paid":true}"#));
-    assert!(matches!(after(6), NextAction::Reply { text, calls } if text == "Done" && calls.len() == 2));
+    assert!(matches!(after(6), NextAction::Reply { text, calls, .. } if text == "Done" && calls.len() == 2));
 }
 
 #[test]

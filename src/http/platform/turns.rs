@@ -133,6 +133,13 @@ pub(super) struct RoundOut {
     /// The model's text: the reply, or beside its calls.
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
+    /// The model's reasoning; at most 64 KiB of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thoughts: Option<String>,
+    /// Present and true if the text ends where the model reached its limit of tokens.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(value_type = Option<bool>)]
+    truncated: bool,
     /// In the model's order.
     calls: Vec<CallOut>,
 }
@@ -247,6 +254,8 @@ impl From<Round> for RoundOut {
             duration_ms,
             tokens: round.usage.into(),
             text: round.text,
+            thoughts: round.thoughts,
+            truncated: round.is_truncated,
             calls: round.calls.into_iter().map(CallOut::from).collect(),
         }
     }

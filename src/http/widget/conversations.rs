@@ -150,6 +150,10 @@ pub(super) struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<FinishedCall>>)]
     function_calls: Option<Box<RawValue>>,
+    /// Present and true if the reply ends where the model reached its limit of tokens.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(value_type = Option<bool>)]
+    truncated: bool,
     #[schema(value_type = String, example = "msg_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: MessageId,
     #[schema(example = "2026-03-15T14:22:11Z")]
@@ -170,6 +174,7 @@ impl From<Message> for Entry {
             role,
             content: message.text,
             function_calls: message.function_calls.as_deref().map(raw),
+            truncated: message.is_truncated,
             id: message.id,
             created_at: message.created_at.to_string(),
             sender_type: message.sender_type,

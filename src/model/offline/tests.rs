@@ -46,7 +46,7 @@ fn completed_call(name: &str, arguments: &Value, result: &Value) -> [ChatMessage
     let id = format!("{name}{arguments}");
     let call = ToolCall { id: id.clone(), name: name.to_owned(), arguments: arguments.to_string() };
     [
-        ChatMessage::Assistant { text: None, calls: vec![call] },
+        ChatMessage::Assistant { text: None, calls: vec![call], vendor: None },
         ChatMessage::Tool { call_id: id, content: result.to_string() },
     ]
 }
@@ -269,7 +269,7 @@ fn it_goes_through_the_tool_loop_as_any_model_does() {
                     turn.on_result(call.step, call.position, result);
                 }
             }
-            NextAction::Reply { text, calls } => break (text, calls),
+            NextAction::Reply { text, calls, .. } => break (text, calls),
             NextAction::Fail(failure) => panic!("{failure:?}"),
         }
     };

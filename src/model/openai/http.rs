@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::domain::chat::ModelError;
 use crate::domain::retry;
 
-use super::{Endpoint, reader};
+use super::{Endpoint, errors};
 
 const POOL_IDLE: Duration = Duration::from_secs(30);
 const POOL_SIZE: usize = 1024;
@@ -121,7 +121,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 async fn error_code(response: Response, idle: Duration) -> Option<String> {
     let body = bounded_body(response, idle, MAX_ERROR_BODY);
     let body = timeout(idle, read_to_end(body)).await.ok()?.ok()?;
-    reader::error_code(&body)
+    errors::code(&body)
 }
 
 pub(super) fn is_event_stream(response: &Response) -> bool {

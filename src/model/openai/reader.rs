@@ -1,12 +1,18 @@
 //! Parses the JSON of a vendor into parts. It is lenient: fields that are missing, null or of another type are
 //! ignored as long as a response remains.
 
-use reqwest::StatusCode;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::domain::chat::{ModelError, Part, Usage};
+use crate::model::collect::is_reasoning;
 
-use super::http::status_error;
+use super::{errors, surrogates};
+
+/// The fields of a message that we read, or that endpoints return and refuse in a request.
+const MESSAGE_FIELDS: [&str; 9] =
+    ["role", "content", "refusal", "tool_calls", "function_call", "audio", "annotations", "prefix", "name"];
+const CALL_FIELDS: [&str; 6] = ["index", "id", "type", "function", "name", "arguments"];
+const FUNCTION_FIELDS: [&str; 2] = ["name", "arguments"];
 
 /// Parses chunk by chunk and tracks which call a piece belongs to.
 #[derive(Default)]
@@ -26,20 +32,8 @@ struct CallState {
 pub(super) fn read_completion(json: &[u8]) -> Result<Vec<Part>, ModelError> {
     let mut reader = Reader::default();
     let mut parts = reader.read_chunk(json)?;
-    // Valid JSON is complete; some vendors omit the finish reason.
-    if !reader.is_finished && reader.has_content {
-        parts.push(Part::Finished);
-    }
+    parts.extend(reader.finish());
     Ok(parts)
-}
-
-/// The code in the body of an error, if it may be logged.
-pub(super) fn error_code(json: &[u8]) -> Option<String> {
-    let body: Value = serde_json::from_slice(json).ok()?;
-    let error = body.get("error")?;
-    let code = non_empty(error.get("code")).or_else(|| non_empty(error.get("type")))?;
-    let is_plain = code.len() <= 64 && code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-    is_plain.then_some(code)
 }
 
 impl Reader {
@@ -47,11 +41,19 @@ impl Reader {
         self.is_finished
     }
 
+    /// The response is complete, though some vendors omit the finish reason.
+    pub(super) fn finish(&mut self) -> Option<Part> {
+        (self.has_content && !std::mem::replace(&mut self.is_finished, true))
+            .then_some(Part::Finished { is_truncated: false })
+    }
+
     /// The parts of a chunk or of a whole response.
     pub(super) fn read_chunk(&mut self, json: &[u8]) -> Result<Vec<Part>, ModelError> {
-        let chunk: Value = serde_json::from_slice(json).map_err(|_| ModelError::Unreadable)?;
-        if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
-            return Err(embedded_error(error));
+        let chunk: Value = serde_json::from_slice(json)
+            .or_else(|_| serde_json::from_slice(&surrogates::replace_lone(json)))
+            .map_err(|_| ModelError::Unreadable)?;
+        if let Some(error) = errors::find(&chunk) {
+            return Err(errors::classify(error));
         }
 
         let mut parts = Vec::new();
@@ -78,16 +80,30 @@ impl Reader {
                 parts.push(Part::Text(text));
             }
         }
+        let fields = unknown_fields(message, &MESSAGE_FIELDS);
+        for (key, value) in &fields {
+            if let Some(text) = value.as_str().filter(|_| is_reasoning(key)) {
+                parts.push(Part::Thoughts(text.to_owned()));
+            }
+        }
+        parts.extend((!fields.is_empty()).then_some(Part::Vendor { index: None, fields }));
         let calls = message.get("tool_calls").and_then(Value::as_array);
         // `function_call` preceded `tool_calls`; some vendors still send it.
         let legacy = message.get("function_call").filter(|legacy| legacy.is_object() && calls.is_none());
         for call in calls.into_iter().flatten().chain(legacy) {
             self.has_content = true;
-            parts.push(self.read_call(call, is_whole));
+            let index = self.read_call(call, is_whole, parts);
+            let mut fields = unknown_fields(call, &CALL_FIELDS);
+            let of_function = call.get("function").map(|function| unknown_fields(function, &FUNCTION_FIELDS));
+            if let Some(of_function) = of_function.filter(|fields| !fields.is_empty()) {
+                fields.insert("function".to_owned(), of_function.into());
+            }
+            parts.extend((!fields.is_empty()).then_some(Part::Vendor { index: Some(index), fields }));
         }
     }
 
-    fn read_call(&mut self, call: &Value, is_whole: bool) -> Part {
+    /// Reads a call, or a piece of one, and returns its slot.
+    fn read_call(&mut self, call: &Value, is_whole: bool, parts: &mut Vec<Part>) -> usize {
         let function = call.get("function").unwrap_or(call);
         let id = non_empty(call.get("id"));
         let name = non_empty(function.get("name"));
@@ -105,7 +121,8 @@ impl Reader {
             Some(_) => {}
             None => self.calls.push(CallState { index, id: id.clone() }),
         }
-        Part::Call { index: slot, id, name, arguments }
+        parts.push(Part::Call { index: slot, id, name, arguments });
+        slot
     }
 
     /// The call that a piece continues; none if it begins a new one. Some vendors give every call the index 0, some
@@ -130,20 +147,35 @@ impl Reader {
         reason: Option<&Value>,
         parts: &mut Vec<Part>,
     ) -> Result<(), ModelError> {
-        match reason.and_then(Value::as_str).unwrap_or_default() {
+        let is_truncated = match reason.and_then(Value::as_str).unwrap_or_default() {
             "" => return Ok(()),
-            "length" => return Err(ModelError::Unreadable),
+            // `eos` is Together AI's word.
+            "stop" | "tool_calls" | "function_call" | "eos" => false,
+            "length" => true,
             "content_filter" => return Err(ModelError::Refused),
-            "stop" | "tool_calls" | "function_call" => {}
-            _ if self.has_content => {}
+            // Such as `abort`, `error`, `network_error` and `malformed_function_call`.
             _ => return Err(ModelError::Unreadable),
-        }
+        };
         if !self.is_finished {
             self.is_finished = true;
-            parts.push(Part::Finished);
+            parts.push(Part::Finished { is_truncated });
         }
         Ok(())
     }
+}
+
+/// The fields of an object that we do not know and that say something.
+fn unknown_fields(object: &Value, known: &[&str]) -> Map<String, Value> {
+    let is_empty = |value: &Value| match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    };
+    let fields = object.as_object().into_iter().flatten();
+    let unknown = fields.filter(|(key, value)| !known.contains(&key.as_str()) && !is_empty(value));
+    unknown.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 /// A string, or a list of parts, some of which are text.
@@ -166,21 +198,5 @@ fn read_usage(usage: &Value) -> Usage {
         cached: count("/prompt_tokens_details/cached_tokens"),
         output: count("/completion_tokens"),
         reasoning: count("/completion_tokens_details/reasoning_tokens"),
-    }
-}
-
-/// An error in a response with a successful status. Its code is a status or a word.
-fn embedded_error(error: &Value) -> ModelError {
-    let code = error.get("code");
-    let number = code.and_then(Value::as_u64).or_else(|| code?.as_str()?.parse().ok());
-    let status = number.and_then(|number| u16::try_from(number).ok());
-    if let Some(status) = status.and_then(|status| StatusCode::from_u16(status).ok()) {
-        return status_error(status, None);
-    }
-    let word = non_empty(code).or_else(|| non_empty(error.get("type"))).unwrap_or_default();
-    match word {
-        word if word.contains("rate_limit") => ModelError::RateLimited { retry_after: None },
-        word if word.contains("invalid") || word.contains("context_length") => ModelError::Refused,
-        _ => ModelError::Unavailable,
     }
 }

@@ -10,7 +10,7 @@ use async_openai::types::chat::{
 };
 use serde_json::{Map, Value};
 
-use crate::domain::chat::{ChatMessage, ChatRequest, ModelError, ToolCall, ToolSpec};
+use crate::domain::chat::{ChatMessage, ChatRequest, ModelError, ToolCall, ToolSpec, VendorFields};
 
 /// Parameters that assistants cannot set.
 const RESERVED: [&str; 4] = ["model", "messages", "tools", "n"];
@@ -20,6 +20,7 @@ const MAX_NAME: usize = 64;
 /// object.
 pub(super) fn encode(request: ChatRequest) -> Result<Vec<u8>, ModelError> {
     let parameters = request.parameters;
+    let vendor: Vec<_> = request.messages.iter().map(vendor_fields).collect();
     let mut ids = CallIds::default();
     let body = CreateChatCompletionRequest {
         model: request.model,
@@ -36,6 +37,10 @@ pub(super) fn encode(request: ChatRequest) -> Result<Vec<u8>, ModelError> {
 
     let body = serde_json::to_value(body).map_err(|_| ModelError::Refused)?;
     let Value::Object(mut body) = body else { return Err(ModelError::Refused) };
+    let messages = body.get_mut("messages").and_then(Value::as_array_mut).into_iter().flatten();
+    for (message, fields) in messages.zip(vendor) {
+        add_vendor_fields(message, fields);
+    }
     merge(&mut body, parameters);
     serde_json::to_vec(&body).map_err(|_| ModelError::Refused)
 }
@@ -50,6 +55,35 @@ fn merge(body: &mut Map<String, Value>, parameters: Map<String, Value>) {
         body.remove("stream_options");
     }
     body.retain(|_, value| !value.is_null());
+}
+
+fn vendor_fields(message: &ChatMessage) -> VendorFields {
+    match message {
+        ChatMessage::Assistant { vendor, .. } => vendor.clone().unwrap_or_default(),
+        ChatMessage::System(_) | ChatMessage::User(_) | ChatMessage::Tool { .. } => VendorFields::default(),
+    }
+}
+
+fn add_vendor_fields(message: &mut Value, fields: VendorFields) {
+    add_missing(message, fields.message);
+    let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten();
+    for (call, fields) in calls.zip(fields.calls) {
+        add_missing(call, fields);
+    }
+}
+
+/// Adds fields, also to the objects in an object; none is replaced.
+fn add_missing(object: &mut Value, fields: Map<String, Value>) {
+    let Value::Object(object) = object else { return };
+    for (key, value) in fields {
+        match (object.get_mut(&key), value) {
+            (Some(nested), Value::Object(fields)) => add_missing(nested, fields),
+            (Some(_), _) => {}
+            (None, value) => {
+                object.insert(key, value);
+            }
+        }
+    }
 }
 
 /// Call ids, numbered in order of appearance: nine letters and digits, the form that every vendor accepts. The same
@@ -74,7 +108,7 @@ fn encode_message(message: ChatMessage, ids: &mut CallIds) -> ChatCompletionRequ
         ChatMessage::User(text) => {
             ChatCompletionRequestUserMessage { content: text.into(), name: None }.into()
         }
-        ChatMessage::Assistant { text, calls } => {
+        ChatMessage::Assistant { text, calls, vendor: _ } => {
             let calls: Vec<_> = calls.into_iter().map(|call| encode_call(call, ids)).collect();
             ChatCompletionRequestAssistantMessage {
                 content: text.map(Into::into),
@@ -139,7 +173,7 @@ mod tests {
             messages: vec![
                 ChatMessage::System("s".to_owned()),
                 ChatMessage::User("u".to_owned()),
-                ChatMessage::Assistant { text: None, calls: vec![call.clone()] },
+                ChatMessage::Assistant { text: None, calls: vec![call.clone()], vendor: None },
                 ChatMessage::Tool { call_id: call.id, content: "{}".to_owned() },
             ],
             tools: vec![ToolSpec {
@@ -192,5 +226,38 @@ mod tests {
         let body = encoded(vec![], json!({"stream": false, "reasoning_effort": null}));
         assert_eq!(body["stream"], false);
         assert_eq!(body.get("stream_options"), None);
+    }
+
+    #[test]
+    fn the_fields_of_a_vendor_go_back_where_they_were() {
+        let fields = |json: Value| json.as_object().unwrap().clone();
+        let call = ToolCall { id: "a".to_owned(), name: "find".to_owned(), arguments: "{}".to_owned() };
+        let vendor = VendorFields {
+            source: None,
+            message: fields(json!({"reasoning_content": "Hm.", "role": "user"})),
+            calls: vec![fields(json!({
+                "extra_content": {"google": {"thought_signature": "x"}},
+                "function": {"name": "pay", "thought": "y"},
+            }))],
+        };
+
+        let body = encoded(
+            vec![ChatMessage::Assistant { text: None, calls: vec![call], vendor: Some(vendor) }],
+            json!({}),
+        );
+
+        assert_eq!(
+            body["messages"][0],
+            json!({
+                "role": "assistant",
+                "reasoning_content": "Hm.",
+                "tool_calls": [{
+                    "type": "function",
+                    "id": "call00000",
+                    "extra_content": {"google": {"thought_signature": "x"}},
+                    "function": {"name": "find", "arguments": "{}", "thought": "y"},
+                }],
+            })
+        );
     }
 }

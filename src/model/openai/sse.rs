@@ -22,9 +22,10 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 pub(super) fn read(body: Body) -> PartStream {
     // Some vendors omit the empty line that ends the last event.
     let body = body.chain(stream::iter([Ok(Bytes::from_static(b"\n\n"))])).boxed();
-    let state = (SseStream::from_bytes_stream(data_lines(body).boxed()), Reader::default());
+    let events = SseStream::from_bytes_stream(data_lines(body).boxed());
 
-    stream::try_unfold(state, |(mut events, mut reader)| async move {
+    stream::try_unfold((Some(events), Reader::default()), |(events, mut reader)| async move {
+        let Some(mut events) = events else { return Ok(None) };
         let event = if reader.is_finished() {
             timeout(USAGE_TIMEOUT, events.next()).await.ok().flatten().and_then(Result::ok)
         } else {
@@ -33,16 +34,18 @@ pub(super) fn read(body: Body) -> PartStream {
         let Some(event) = event else { return Ok(None) };
         let data = event.data.unwrap_or_default();
         if data.is_empty() {
-            return Ok(Some((Vec::new(), (events, reader))));
+            return Ok(Some((Vec::new(), (Some(events), reader))));
         }
         if data.trim() == "[DONE]" {
             let _ = timeout(DRAIN_TIMEOUT, async { while let Some(Ok(_)) = events.next().await {} }).await;
-            return Ok(None);
+            // Some vendors send no finish reason.
+            let finished = reader.finish().into_iter().collect();
+            return Ok(Some((finished, (None, reader))));
         }
 
         let was_finished = reader.is_finished();
         match reader.read_chunk(data.as_bytes()) {
-            Ok(parts) => Ok(Some((parts, (events, reader)))),
+            Ok(parts) => Ok(Some((parts, (Some(events), reader)))),
             Err(_) if was_finished => Ok(None),
             Err(error) => Err(error),
         }

@@ -25,7 +25,10 @@ async fn a_plain_json_answer_is_read() {
     let outcome = run(vec![answer]).await;
 
     let usage = Usage { input: 9, cached: 4, output: 2, reasoning: 0 };
-    assert_eq!(outcome.result, Ok(ModelAnswer { text: Some("Hello".to_owned()), calls: vec![], usage }));
+    assert_eq!(
+        outcome.result,
+        Ok(ModelAnswer { text: Some("Hello".to_owned()), usage, ..ModelAnswer::default() })
+    );
     assert_eq!(outcome.requests.len(), 1);
     assert!(outcome.requests[0].starts_with("POST /v1/chat/completions HTTP/1.1\r\n"));
 }
@@ -148,12 +151,16 @@ async fn what_cannot_be_read_is_unreadable() {
             vec![events(slice::from_ref(&half_text)), Action::Send(b"data: oops\n\n".to_vec())],
         ),
         ("cut in a call", vec![events(slice::from_ref(&half_call))]),
-        ("cut before the reason", vec![events(&[half_text]), Action::Send(b"data: [DONE]\n\n".to_vec())]),
-        ("out of room", vec![events(&[half_call, finish("length")])]),
+        ("cut before the end", vec![events(&[half_text])]),
+        ("at the limit of tokens within a call", vec![events(&[half_call, finish("length")])]),
+        ("aborted", vec![events(&[finish("abort")])]),
+        ("a network error of the vendor", vec![events(&[finish("network_error")])]),
+        ("an error of the vendor", vec![events(&[finish("error")])]),
+        ("a malformed call", vec![events(&[finish("malformed_function_call")])]),
         (
-            "unknown reason, nothing said",
-            vec![json_answer(&json!({"choices": [{"message": {},
-            "finish_reason": "eos"}]}))],
+            "thoughts alone",
+            vec![json_answer(&json!({"choices": [{"message": {"content": "<think>Hm.", "reasoning": "Hm."},
+            "finish_reason": "stop"}]}))],
         ),
     ];
 
@@ -183,7 +190,7 @@ async fn other_vendors_are_forgiven() {
     let message = |message: serde_json::Value| json_answer(&json!({"choices": [{"message": message}]}));
     let stream = |deltas: &[serde_json::Value]| {
         let chunks: Vec<_> = deltas.iter().map(|delta| json!({"choices": [{"delta": delta}]})).collect();
-        let end = json!({"choices": [{"delta": {}, "finish_reason": "some_new_reason"}], "usage": null});
+        let end = json!({"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": null});
         events(&[&chunks[..], &[end]].concat())
     };
     let call = |index: u64, id: &str, name: &str| {
@@ -224,6 +231,64 @@ async fn other_vendors_are_forgiven() {
 }
 
 #[tokio::test]
+async fn a_response_without_a_reason_ends_with_done() {
+    let text = json!({"choices": [{"delta": {"content": "Hi"}}]});
+    let done = Action::Send(b"data: [DONE]\n\n".to_vec());
+
+    assert_eq!(text_of(&run(vec![events(&[text]), done]).await), "Hi");
+}
+
+#[tokio::test]
+async fn a_text_at_the_limit_of_tokens_is_truncated() {
+    let text = json!({"choices": [{"delta": {"content": "Hi the"}, "finish_reason": "length"}]});
+
+    let answer = run(vec![events(&[text])]).await.result.unwrap();
+
+    assert_eq!((answer.text.as_deref(), answer.is_truncated), (Some("Hi the"), true));
+}
+
+#[tokio::test]
+async fn half_an_emoji_loses_no_reply() {
+    let stream = r#"data: {"choices":[{"delta":{"content":"Booked \ud83d"}}]}
+
+data: {"choices":[{"delta":{"content":"\ude00 see you"},"finish_reason":"stop"}]}
+
+"#;
+    let outcome = run(vec![events(&[]), Action::Send(stream.as_bytes().to_vec())]).await;
+
+    assert_eq!(text_of(&outcome), "Booked \u{fffd}\u{fffd} see you");
+}
+
+#[tokio::test]
+async fn thoughts_and_fields_of_the_vendor_are_kept_apart_from_the_reply() {
+    let delta = |delta: serde_json::Value| json!({"choices": [{"delta": delta}]});
+    let call = json!({
+        "index": 0,
+        "id": "a",
+        "function": {"name": "find", "arguments": "{}"},
+        "extra_content": {"google": {"thought_signature": "CiQB"}},
+    });
+    let outcome = run(vec![events(&[
+        delta(json!({"reasoning_content": "The visitor "})),
+        delta(json!({"reasoning_content": "asks.", "content": "<th"})),
+        delta(json!({"content": "ink>Poor.</think>Let me see"})),
+        delta(json!({"tool_calls": [call]})),
+        json!({"choices": [{"delta": {}, "finish_reason": "tool_calls"}]}),
+    ])])
+    .await;
+
+    let answer = outcome.result.unwrap();
+    assert_eq!(answer.text.as_deref(), Some("Let me see"));
+    assert_eq!(answer.thoughts.as_deref(), Some("The visitor asks.Poor."));
+    let vendor = answer.vendor.unwrap();
+    assert_eq!(serde_json::Value::Object(vendor.message), json!({"reasoning_content": "The visitor asks."}));
+    assert_eq!(
+        serde_json::Value::Object(vendor.calls[0].clone()),
+        json!({"extra_content": {"google": {"thought_signature": "CiQB"}}})
+    );
+}
+
+#[tokio::test]
 async fn a_stream_may_end_badly_once_the_model_is_finished() {
     let done = json!({"choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]});
     let ends = [close(), Action::Send(b"data: oops\n\n".to_vec())];
@@ -252,6 +317,14 @@ async fn an_error_inside_a_good_answer_is_one() {
         (json!({"error": {"code": "502"}}), "model_unavailable"),
         (json!({"error": "overloaded"}), "model_unavailable"),
         (json!({"error": {"type": "invalid_request_error"}}), "model_refused"),
+        (json!({"error": "model 'x' not found"}), "model_refused"),
+        (
+            json!({"object": "error", "message": "Bad", "type": "BadRequestError", "code": 400}),
+            "model_refused",
+        ),
+        (json!({"type": "error", "error": {"type": "overloaded_error"}}), "model_unavailable"),
+        (json!({"detail": "Not Found"}), "model_refused"),
+        (json!({"error": {"status": "RESOURCE_EXHAUSTED", "message": "Quota"}}), "model_rate_limited"),
         (json!({"choices": [{"delta": {}, "finish_reason": "content_filter"}]}), "model_refused"),
     ];
 

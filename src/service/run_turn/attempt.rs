@@ -12,7 +12,7 @@ use super::{Engine, failure_of};
 use crate::domain::chat::{ChatMessage, ModelError};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
-use crate::domain::history::repair_tool_calls;
+use crate::domain::history::arrange;
 use crate::domain::ids::MessageId;
 use crate::domain::journal::JournalRow;
 use crate::domain::tool_loop::{NextAction, PlannedCall, ToolLoop};
@@ -82,10 +82,10 @@ impl Attempt<'_> {
             let result = match self.tool_loop.next_action() {
                 NextAction::CallModel { step, tail } => self.call_model(step, tail).await?,
                 NextAction::RunTools(calls) => self.run_tools(calls).await?,
-                NextAction::Reply { text, calls } => {
+                NextAction::Reply { text, calls, is_truncated } => {
                     let id = MessageId(self.engine.services.ids.uuid_v7(self.engine.services.clock.as_ref()));
                     let function_calls = serde_json::to_string(&calls).unwrap_or_else(|_| "[]".to_owned());
-                    let reply = Reply { id, text, function_calls };
+                    let reply = Reply { id, text, function_calls, is_truncated };
                     Some(AttemptResult::Ended(TurnEnd::Completed(reply), self.last_answer.take()))
                 }
                 NextAction::Fail(failure) => {
@@ -104,7 +104,7 @@ impl Attempt<'_> {
         step: u32,
         tail: Vec<ChatMessage>,
     ) -> Result<Option<AttemptResult>, Error> {
-        let messages = repair_tool_calls([self.context.history.clone(), tail].concat());
+        let messages = arrange([self.context.history.clone(), tail].concat());
         let began = self.engine.services.clock.now();
         let context = &self.context;
         let attempts = self.turn.attempts;

@@ -54,7 +54,7 @@ pub(super) async fn call_models(
         }
         let request = ChatRequest {
             model: candidate.model.clone(),
-            messages: messages.clone(),
+            messages: messages.iter().map(|message| without_foreign_fields(message, &candidate)).collect(),
             tools: toolset.specs(),
             parameters: version.parameters.clone(),
         };
@@ -62,7 +62,12 @@ pub(super) async fn call_models(
         let answer = budget.spend(collect(model.start(request))).await.unwrap_or(Err(ModelError::Timeout));
         record(&candidate, &answer, began.elapsed());
         match answer {
-            Ok(answer) => return Ok(ModelResponse { answer, by: candidate }),
+            Ok(mut answer) => {
+                if let Some(fields) = &mut answer.vendor {
+                    fields.source = Some(candidate.clone());
+                }
+                return Ok(ModelResponse { answer, by: candidate });
+            }
             Err(error) => {
                 if let ModelError::RateLimited { retry_after } = &error {
                     let length = backoff(attempts + 1, *retry_after, engine.random());
@@ -78,6 +83,15 @@ pub(super) async fn call_models(
         (None, Some(until)) => ModelCallError::Paused(until),
         (None, None) => ModelCallError::Failed(ModelError::Unavailable),
     })
+}
+
+/// The message without the fields of a vendor, unless this model sent them.
+fn without_foreign_fields(message: &ChatMessage, model: &ModelRef) -> ChatMessage {
+    let mut message = message.clone();
+    if let ChatMessage::Assistant { vendor, .. } = &mut message {
+        vendor.take_if(|fields| fields.source.as_ref() != Some(model));
+    }
+    message
 }
 
 fn candidates(engine: &Engine, version: &AssistantVersion) -> Vec<ModelRef> {

@@ -271,6 +271,7 @@ impl Admission {
             reply_to: self.reply_to,
             answers: None,
             function_calls: None,
+            is_truncated: false,
             turn,
             created_at: batch.context.clock.now(),
         };

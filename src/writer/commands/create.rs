@@ -115,6 +115,7 @@ impl NewConversation {
             reply_to: None,
             answers: None,
             function_calls: None,
+            is_truncated: false,
             turn: None,
             created_at: now,
         })

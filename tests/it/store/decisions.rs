@@ -125,6 +125,7 @@ fn command(index: u8, op: &Op, turn: &dyn Fn(u8) -> TurnRef) -> Decide {
                 id: MessageId(Uuid::from_u128(3000 + u128::from(index))),
                 text: "Yes".to_owned(),
                 function_calls: "[]".to_owned(),
+                is_truncated: false,
             };
             let end = if completes { TurnEnd::Completed(reply) } else { TurnEnd::Failed(Failure::Timeout) };
             let authority = fence.map_or(EndAuthority::ClientGone, |fence| EndAuthority::Owner { fence });

@@ -213,7 +213,12 @@ pub fn turn_ref(conversation: &Conversation, turn: TurnId) -> TurnRef {
 
 pub fn completed(text: &str) -> TurnEnd {
     let id = MessageId(Uuid::now_v7());
-    TurnEnd::Completed(Reply { id, text: text.to_owned(), function_calls: "[]".to_owned() })
+    TurnEnd::Completed(Reply {
+        id,
+        text: text.to_owned(),
+        function_calls: "[]".to_owned(),
+        is_truncated: false,
+    })
 }
 
 pub fn end_turn(turn: TurnRef, authority: EndAuthority, end: TurnEnd) -> EndTurn {

@@ -1,6 +1,7 @@
 //! A scriptable OpenAI-compatible model over real HTTP, which answers with JSON or SSE as requested.
 
 mod reply;
+mod template;
 mod wire;
 
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use futures::stream;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 pub use self::reply::{Reply, ToolCall};
@@ -100,7 +101,10 @@ async fn answer(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Resp
     let request =
         ModelRequest { headers: parts.headers, body: serde_json::from_slice(&body).unwrap_or_default() };
     let open = endpoint.calls.begin(request.clone());
-    let reply = endpoint.script.next(&request);
+    let reply = match template::check(request.messages()) {
+        Ok(()) => endpoint.script.next(&request),
+        Err(error) => Reply::error(StatusCode::BAD_REQUEST, &error),
+    };
     reply.wait().await;
     respond(reply.render(&request, open.index()), open)
 }
