@@ -10,7 +10,9 @@ use serde_json::{Map, Value};
 
 use crate::domain::{
     chat::{ChatMessage, ToolCall},
+    journal::JournalRow,
     tool_loop::{CallResult, FinishedCall},
+    trace::JournalledCall,
 };
 
 pub use arrange::arrange;
@@ -25,8 +27,9 @@ pub struct HistoryEntry {
     /// The position of the message that this reply answers.
     pub answers: Option<i64>,
     pub speaker: Speaker,
+    /// Empty where the turn ended without a reply.
     pub text: String,
-    /// The stored calls of a reply.
+    /// The stored calls of a reply, or of a turn without one.
     pub calls: Vec<FinishedCall>,
 }
 
@@ -99,6 +102,26 @@ pub fn parse_function_calls(function_calls: &Value) -> Vec<FinishedCall> {
     function_calls.as_array().map(|entries| entries.iter().filter_map(read).collect()).unwrap_or_default()
 }
 
+/// The calls of a turn that ended without a reply, which later turns have to know of: they may have had effects. `journal`
+/// are the rows of its calls. `position` is that of the message that the turn was to answer.
+pub fn unanswered_entry(position: i64, journal: &[JournalRow]) -> HistoryEntry {
+    let read = |row: &JournalRow| {
+        let JournalledCall { name, arguments, .. } = serde_json::from_str(&row.content).ok()?;
+        let result = match &row.result {
+            Some(result) => CallResult::new(serde_json::from_str(result).ok()?),
+            None => CallResult::unknown(),
+        };
+        Some(FinishedCall { name, arguments, result })
+    };
+    HistoryEntry {
+        position,
+        answers: Some(position),
+        speaker: Speaker::Assistant,
+        text: String::new(),
+        calls: journal.iter().filter_map(read).collect(),
+    }
+}
+
 fn to_messages(entry: HistoryEntry) -> Vec<ChatMessage> {
     match entry.speaker {
         Speaker::User => vec![ChatMessage::User(entry.text)],
@@ -108,6 +131,9 @@ fn to_messages(entry: HistoryEntry) -> Vec<ChatMessage> {
         }
         Speaker::Assistant => {
             let mut messages = tool_call_messages(entry.position, entry.calls);
+            if entry.text.is_empty() {
+                return messages;
+            }
             messages.push(ChatMessage::Assistant { text: Some(entry.text), calls: Vec::new(), vendor: None });
             messages
         }

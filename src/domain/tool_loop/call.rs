@@ -35,6 +35,11 @@ impl CallResult {
         Self(Map::from_iter([("error".to_owned(), Value::String(clean_text(message.into())))]))
     }
 
+    /// The call was sent, and no result came back.
+    pub fn unknown() -> Self {
+        Self::failed(OUTCOME_UNKNOWN)
+    }
+
     pub fn fields(&self) -> &Map<String, Value> {
         &self.0
     }
@@ -94,7 +99,7 @@ impl Call {
     /// It was started before the turn was interrupted.
     pub(super) fn resume(&mut self, toolbox: &dyn Toolbox) {
         if self.state == State::Open && !toolbox.is_repeatable(&self.name) {
-            self.state = State::Done(CallResult::failed(OUTCOME_UNKNOWN));
+            self.state = State::Done(CallResult::unknown());
         }
     }
 

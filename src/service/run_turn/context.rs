@@ -10,7 +10,8 @@ use crate::domain::assistant::AssistantVersion;
 use crate::domain::chat::ChatMessage;
 use crate::domain::conversation::{Conversation, SenderType};
 use crate::domain::error::Error;
-use crate::domain::history::{HistoryEntry, Speaker, build_history, parse_function_calls};
+use crate::domain::history::{HistoryEntry, Speaker, build_history, parse_function_calls, unanswered_entry};
+use crate::domain::ids::TurnId;
 use crate::domain::journal::JournalRow;
 use crate::domain::message::Message;
 use crate::domain::template::fill_prompt;
@@ -25,6 +26,9 @@ use crate::tools::Toolset;
 
 /// The maximum length of the filled-in system prompt, in bytes.
 const MAX_PROMPT: usize = 256 * 1024;
+
+/// Earlier turns without a reply whose calls are read.
+const MAX_UNANSWERED: usize = 20;
 
 /// The input of a turn, which does not change while the turn runs.
 pub(super) struct Context {
@@ -50,11 +54,17 @@ pub(super) async fn load(engine: &Engine, turn: &Turn) -> Result<Option<Context>
     let toolset = engine.toolset(turn, &version)?;
 
     let read = services.db.read(async |conn| read(conn, engine, turn).await).await?;
-    let Some(StoredContext { conversation, messages, journal, allow_hosts }) = read else { return Ok(None) };
+    let Some(stored) = read else { return Ok(None) };
+    let StoredContext { conversation, messages, unanswered, calls, journal, allow_hosts } = stored;
 
     let (prompt_variables, trusted) = variables(&version, &conversation);
     let prompt = prompt(engine, &version, [&prompt_variables, &trusted]);
-    let entries = messages.iter().map(entry).collect();
+    let mut entries: Vec<HistoryEntry> = messages.iter().map(entry).collect();
+    entries.extend(unanswered.iter().filter_map(|(turn, position)| {
+        let of_turn = |row: &&JournalRow| row.turn.turn == *turn;
+        let rows: Vec<JournalRow> = calls.iter().filter(of_turn).cloned().collect();
+        (!rows.is_empty()).then(|| unanswered_entry(*position, &rows))
+    }));
     let history = build_history(&prompt, entries, turn.position, engine.settings.history);
     let journal = journal.iter().map(journal_entry).collect::<Result<_, _>>()?;
     Ok(Some(Context { version, toolset, history, journal, trusted, allow_hosts }))
@@ -64,6 +74,10 @@ pub(super) async fn load(engine: &Engine, turn: &Turn) -> Result<Option<Context>
 struct StoredContext {
     conversation: Conversation,
     messages: Vec<Message>,
+    /// The earlier turns without a reply, with the positions of their messages.
+    unanswered: Vec<(TurnId, i64)>,
+    /// Their calls.
+    calls: Vec<JournalRow>,
     journal: Vec<JournalRow>,
     allow_hosts: AllowHosts,
 }
@@ -81,11 +95,26 @@ async fn read(mut conn: Conn<'_>, engine: &Engine, turn: &Turn) -> Result<Option
             messages::list_late_replies(conn.reborrow(), workspace, id, turn.position, max_messages).await?,
         );
     }
+    let unanswered = unanswered(&messages, turn.position);
+    let ids: Vec<TurnId> = unanswered.iter().map(|(turn, _)| *turn).collect();
+    let calls = journal::list_calls(conn.reborrow(), workspace, &ids).await?;
     // A turn that starts for the first time has no journal.
     let journal =
         if turn.fence > 1 { journal::list(conn.reborrow(), turn_ref(turn)).await? } else { Vec::new() };
     let allow_hosts = workspace_hosts::load(conn, turn.workspace).await?;
-    Ok(Some(StoredContext { conversation, messages, journal, allow_hosts }))
+    Ok(Some(StoredContext { conversation, messages, unanswered, calls, journal, allow_hosts }))
+}
+
+/// The newest turns before a position whose message has no reply.
+fn unanswered(messages: &[Message], before: i64) -> Vec<(TurnId, i64)> {
+    let has_reply = |position| messages.iter().any(|message| message.answers == Some(position));
+    let requests = messages.iter().filter(|message| message.answers.is_none() && message.position < before);
+    let unanswered = requests.filter(|message| !has_reply(message.position));
+    unanswered
+        .filter_map(|message| Some((message.turn?, message.position)))
+        .rev()
+        .take(MAX_UNANSWERED)
+        .collect()
 }
 
 /// The variables for the prompt, and the trusted ones that tools may use.

@@ -2,6 +2,7 @@
 
 use sqlx::QueryBuilder;
 
+use crate::domain::ids::{TurnId, WorkspaceId};
 use crate::domain::journal::JournalRow;
 use crate::domain::turn::TurnRef;
 use crate::store::{Conn, StoreError, from_row, insert_row, insert_rows, on_conn};
@@ -42,6 +43,28 @@ pub async fn list(conn: Conn<'_>, turn: TurnRef) -> Result<Vec<JournalRow>, Stor
         " from journal where workspace_id = $1 and turn_id = $2 order by step, position"
     );
     Ok(on_conn!(conn, |c| sqlx::query_as(LIST).bind(turn.workspace).bind(turn.turn).fetch_all(c).await?))
+}
+
+/// The calls of some turns, in order.
+pub async fn list_calls(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    turns: &[TurnId],
+) -> Result<Vec<JournalRow>, StoreError> {
+    if turns.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(on_conn!(conn, |c| {
+        let mut query =
+            QueryBuilder::new(concat!("select ", journal_columns!(), " from journal where workspace_id = "));
+        query.push_bind(workspace).push(" and position > 0 and turn_id in (");
+        let mut ids = query.separated(", ");
+        for turn in turns {
+            ids.push_bind(*turn);
+        }
+        query.push(") order by turn_id, step, position");
+        query.build_query_as().fetch_all(c).await?
+    }))
 }
 
 /// Inserts rows. A row that already exists was written by a commit whose outcome was unknown; it stays.

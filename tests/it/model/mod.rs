@@ -1,3 +1,4 @@
 //! The clients of model providers.
 
 mod embeddings;
+mod vendors;

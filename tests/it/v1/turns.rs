@@ -174,6 +174,7 @@ both_backends!(
 
         assert_eq!(sent["auto_reply_enqueued"], true, "a reply can be requested for every sender type");
         let request = server.model.calls().all()[0].request.clone();
+        assert!(request.last_text("system").unwrap().ends_with("\n\nBe brief."), "an instruction");
         let messages: Vec<_> = request.messages()[1..]
             .iter()
             .map(|message| (message["role"].as_str().unwrap(), message["content"].as_str().unwrap()))
@@ -181,10 +182,9 @@ both_backends!(
         assert_eq!(
             messages,
             [
-                ("assistant", "Hello !"),
-                ("assistant", "A person here."),
-                ("system", "Be brief."),
-                ("assistant", "I leave you to the assistant."),
+                ("user", "(The conversation begins.)"),
+                ("assistant", "Hello !\n\nA person here.\n\nI leave you to the assistant."),
+                ("user", "(Please continue.)"),
             ]
         );
     }

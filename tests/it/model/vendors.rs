@@ -1,0 +1,239 @@
+//! What the endpoints of vendors send, and what they refuse, as users of such endpoints have reported it. The fake model
+//! refuses what the strictest chat templates refuse, in every test.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::support::db::both_backends;
+use crate::support::fake_model::{Reply, ToolCall};
+use crate::support::http::Answer;
+use crate::support::server::{Setup, TestServer, WIDGET};
+
+/// A stream of these choices.
+fn stream(choices: &[Value]) -> Reply {
+    let events: String =
+        choices.iter().map(|choice| format!("data: {}\n\n", json!({ "choices": [choice] }))).collect();
+    Reply::raw(StatusCode::OK, "text/event-stream", format!("{events}data: [DONE]\n\n"))
+}
+
+fn delta(delta: &Value) -> Value {
+    json!({ "index": 0, "delta": delta })
+}
+
+fn finish(reason: &str) -> Value {
+    json!({ "index": 0, "delta": {}, "finish_reason": reason })
+}
+
+/// A stream of text that ends with this reason.
+fn text(pieces: &[&str], reason: &str) -> Reply {
+    let pieces = pieces.iter().map(|piece| delta(&json!({ "content": piece })));
+    stream(&pieces.chain([finish(reason)]).collect::<Vec<_>>())
+}
+
+async fn ask(server: &TestServer, text: &str) -> Answer {
+    server.post_message(WIDGET, text).send().await
+}
+
+fn message(answer: &Answer) -> String {
+    let body = answer.json();
+    assert_eq!(answer.status, 200, "{body}");
+    body["message"].as_str().unwrap().to_owned()
+}
+
+/// Two attempts at a turn.
+async fn with_two_attempts(db: &crate::support::db::TestDb) -> TestServer {
+    Setup::default().env("REJOINDER_TURN__MAX_ATTEMPTS", "2").system_clock().start(db).await
+}
+
+both_backends!(
+    async fn a_system_message_in_mid_conversation_reaches_the_model_as_an_instruction(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let con = server.conversation_id(WIDGET).await;
+        ask(&server, "Hi").await;
+        let instruction = json!({
+            "conversation_id": con, "sender_type": "system", "sender_id": "crm", "text": "Offer 10 % off.",
+            "auto_reply": false,
+        });
+        server.enqueue(instruction.to_string()).send().await;
+
+        let answer = ask(&server, "What does it cost?").await;
+
+        assert_eq!(message(&answer), "A reply of the fake model.");
+        let request = server.model.calls().all().last().unwrap().request.clone();
+        assert!(request.last_text("system").unwrap().ends_with("Offer 10 % off."));
+        assert_eq!(request.last_text("user").unwrap(), "What does it cost?");
+    }
+);
+
+both_backends!(
+    async fn the_fields_of_a_call_go_back_with_it_within_the_turn(db: TestDb) {
+        let server = with_two_attempts(&db).await;
+        let signature = json!({ "google": { "thought_signature": "CiQB" } });
+        let call = json!({
+            "index": 0, "id": "a", "type": "function", "extra_content": signature,
+            "function": { "name": "get_order_status", "arguments": r#"{"order_id":"A7"}"# },
+        });
+        let round = stream(&[
+            delta(&json!({ "reasoning_content": "An order.", "tool_calls": [call] })),
+            finish("tool_calls"),
+        ]);
+        // The second attempt reads them from the journal.
+        let failed = Reply::error(StatusCode::BAD_GATEWAY, "Oops");
+        server.model.script().queue([round, failed, Reply::text("Shipped.")]);
+
+        let answer = ask(&server, "Where is my order?").await;
+        assert_eq!(message(&answer), "Shipped.");
+        ask(&server, "Thanks").await;
+
+        let calls = server.model.calls().all();
+        for call in &calls[1..3] {
+            let sent = &call.request.messages().iter().rev().nth(1).unwrap();
+            assert_eq!(sent["tool_calls"][0]["extra_content"], signature);
+            assert_eq!(sent["reasoning_content"], "An order.");
+        }
+        let later = calls[3].request.body.to_string();
+        assert!(!later.contains("CiQB") && !later.contains("An order."), "only within the turn: {later}");
+        assert!(!answer.text().contains("CiQB") && !answer.text().contains("An order."));
+    }
+);
+
+both_backends!(
+    async fn a_fallback_gets_no_fields_of_another_vendor(db: TestDb) {
+        let edit = |text: String| {
+            text.replace(
+                r#"slug = "front-desk""#,
+                "slug = \"front-desk\"\nfallbacks = [{ connection = \"default\", model = \"other\" }]",
+            )
+        };
+        let server = Setup::default().workspace(edit).start(&db).await;
+        let call = json!({
+            "index": 0, "id": "a", "thought_signature": "CiQB",
+            "function": { "name": "get_order_status", "arguments": r#"{"order_id":"A7"}"# },
+        });
+        let round = stream(&[delta(&json!({ "tool_calls": [call] })), finish("tool_calls")]);
+        let failed = Reply::error(StatusCode::BAD_GATEWAY, "Oops");
+        server.model.script().queue([round, failed, Reply::text("Shipped.")]);
+
+        assert_eq!(message(&ask(&server, "Where is my order?").await), "Shipped.");
+
+        let calls = server.model.calls().all();
+        assert!(calls[1].request.body.to_string().contains("CiQB"));
+        assert_eq!(calls[2].request.body["model"], "other");
+        assert!(!calls[2].request.body.to_string().contains("CiQB"));
+    }
+);
+
+both_backends!(
+    async fn placeholders_among_the_pieces_of_arguments_are_ignored(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let piece = |arguments: &str| json!({ "index": 0, "function": { "arguments": arguments } });
+        let first = json!({
+            "index": 0, "id": "a", "function": { "name": "get_order_status", "arguments": "{}" },
+        });
+        let deltas = [first, piece(r#"{"order"#), piece(r#"_id":"A7"}"#)];
+        let mut choices: Vec<_> = deltas.iter().map(|call| delta(&json!({ "tool_calls": [call] }))).collect();
+        choices.push(finish("tool_calls"));
+        server.model.script().queue([stream(&choices), Reply::text("Shipped.")]);
+
+        let body = ask(&server, "Where is my order?").await.json();
+
+        assert_eq!(body["function_calls"][0]["arguments"], json!({ "order_id": "A7" }), "{body}");
+    }
+);
+
+both_backends!(
+    async fn thoughts_are_in_the_trace_only(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let pieces = ["<thi", "nk>\nThe visitor looks poor…\n</th", "ink>\n\nThe small plan ", "is 9 euro."];
+        server.model.script().queue([text(&pieces, "stop")]);
+
+        let answer = ask(&server, "What does it cost?").await;
+        ask(&server, "Thanks").await;
+
+        assert_eq!(message(&answer), "The small plan is 9 euro.");
+        let history = server.get(&format!("/api/conversations/{WIDGET}")).await;
+        assert!(!history.text().contains("poor"), "{}", history.text());
+        let next = server.model.calls().all()[1].request.body.to_string();
+        assert!(!next.contains("poor") && next.contains("The small plan is 9 euro."), "{next}");
+        let turn = answer.header("rejoinder-turn").unwrap();
+        let trace = server.get(&format!("/v1/turns/{turn}")).await.json();
+        assert_eq!(trace["data"]["rounds"][0]["thoughts"], "The visitor looks poor…", "{trace}");
+    }
+);
+
+both_backends!(
+    async fn an_end_that_is_not_good_is_tried_again_and_not_charged(db: TestDb) {
+        for reason in ["abort", "network_error", "error", "malformed_function_call"] {
+            let server = with_two_attempts(&db).await;
+            let before = server.balance().await;
+            server.model.script().queue([text(&["We are op"], reason), text(&["We are open."], "stop")]);
+
+            assert_eq!(message(&ask(&server, "Hi").await), "We are open.", "{reason}");
+
+            let (before, after): (f64, f64) =
+                (before.parse().unwrap(), server.balance().await.parse().unwrap());
+            assert!((before - after - 0.01).abs() < 1e-9, "one charge");
+            server.stop().await;
+        }
+    }
+);
+
+both_backends!(
+    async fn a_reply_at_the_limit_of_tokens_is_marked_as_truncated(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let con = server.conversation_id(WIDGET).await;
+        server.model.script().queue([text(&["We are open from"], "length")]);
+
+        let answer = ask(&server, "Hi").await;
+
+        assert_eq!(
+            answer.text(),
+            r#"{"status":true,"message":"We are open from","function_calls":[]}"#,
+            "the contract has no field for it"
+        );
+        let last = server.messages(&con).await.pop().unwrap();
+        assert_eq!(last["truncated"], true);
+        let history = server.get(&format!("/api/conversations/{WIDGET}")).await.json();
+        assert_eq!(history["history"].as_array().unwrap().last().unwrap()["truncated"], true);
+        let event = server.events("message.created").await.pop().unwrap();
+        assert_eq!(event["data"]["message"]["truncated"], true);
+        let turn = answer.header("rejoinder-turn").unwrap();
+        let trace = server.get(&format!("/v1/turns/{turn}")).await.json();
+        assert_eq!(trace["data"]["rounds"][0]["truncated"], true);
+    }
+);
+
+both_backends!(
+    async fn an_empty_round_after_a_tool_is_asked_again(db: TestDb) {
+        let server = with_two_attempts(&db).await;
+        let call = ToolCall::new("write_note", &json!({ "text": "Call back" }));
+        server.model.script().queue([
+            Reply::tool_calls([call]),
+            text(&[], "stop"),
+            Reply::text("I have made a note."),
+        ]);
+
+        assert_eq!(message(&ask(&server, "Please note it").await), "I have made a note.");
+        assert_eq!(server.tool.calls().all().len(), 1, "the call was made once");
+    }
+);
+
+both_backends!(
+    async fn the_calls_of_a_turn_without_a_reply_are_known_to_the_next_one(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let call = ToolCall::new("write_note", &json!({ "text": "Call back" }));
+        server.model.script().queue([Reply::tool_calls([call]), text(&[], "stop")]);
+
+        let failed = ask(&server, "Please note it").await;
+        let answer = ask(&server, "Did you note it?").await;
+
+        assert_eq!((failed.status, failed.header("rejoinder-error")), (400, Some("model_unreadable")));
+        assert_eq!(message(&answer), "A reply of the fake model.");
+        let request = server.model.calls().all().pop().unwrap().request;
+        let roles: Vec<_> =
+            request.messages().iter().map(|message| message["role"].as_str().unwrap()).collect();
+        assert_eq!(roles[roles.len() - 5..], ["user", "assistant", "tool", "assistant", "user"]);
+        let sent = &request.messages()[roles.len() - 4];
+        assert_eq!(sent["tool_calls"][0]["function"]["name"], "write_note");
+    }
+);
