@@ -1,5 +1,6 @@
 //! A model call: request, parts of the response, the collected response, and errors. Independent of any wire format.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,9 @@ pub struct ChatRequest {
     /// Oldest first; every tool call is followed by its result.
     pub messages: Vec<ChatMessage>,
     pub tools: Vec<ToolSpec>,
+    /// Another model can be called if this one does not begin to answer in time. Else it may take all the time that its
+    /// caller has.
+    pub has_fallback: bool,
     /// Passed through to the endpoint (`temperature`, …).
     pub parameters: Map<String, Value>,
 }
@@ -138,11 +142,59 @@ pub enum Part {
     },
 }
 
-/// Why a model call failed. Never contains an address, a key or a body.
+/// Why a model call failed. It contains no key. Its text names the endpoint: it is for operators, not for visitors.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", self.failure().detail())]
-pub enum ModelError {
+#[error("{}{}", self.kind.failure().detail(), self.detail.as_deref().map(ToString::to_string).unwrap_or_default())]
+pub struct ModelError {
+    pub kind: ModelErrorKind,
+    pub detail: Option<Box<ModelErrorDetail>>,
+}
+
+impl From<ModelErrorKind> for ModelError {
+    fn from(kind: ModelErrorKind) -> Self {
+        Self { kind, detail: None }
+    }
+}
+
+/// What the endpoint said. Journalled as JSON.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelErrorDetail {
+    /// Without user name, password and query.
+    pub url: String,
+    /// The status of the response, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The vendor's code or type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The vendor's message, of bounded length, without the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+impl fmt::Display for ModelErrorDetail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, " ({}", self.url)?;
+        if let Some(status) = self.status {
+            write!(f, ": {status}")?;
+        }
+        if let Some(code) = &self.code {
+            write!(f, " {code}")?;
+        }
+        if let Some(message) = &self.message {
+            write!(f, " “{message}”")?;
+        }
+        f.write_str(")")
+    }
+}
+
+/// The kind of a failure of a model call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModelErrorKind {
+    /// Silence for too long.
     Timeout,
+    /// It used up the whole time of an attempt: another attempt would take as long.
+    TooSlow,
     /// No connection, or a 5xx.
     Unavailable,
     RateLimited {
@@ -154,19 +206,19 @@ pub enum ModelError {
     Unreadable,
 }
 
-impl ModelError {
+impl ModelErrorKind {
     /// Whether the same call may succeed later.
-    pub fn is_transient(&self) -> bool {
+    pub fn is_transient(self) -> bool {
         match self {
             Self::Timeout | Self::Unavailable | Self::RateLimited { .. } | Self::Unreadable => true,
-            Self::Refused => false,
+            Self::Refused | Self::TooSlow => false,
         }
     }
 
     /// The failure of a turn that ends with this error.
-    pub fn failure(&self) -> Failure {
+    pub fn failure(self) -> Failure {
         match self {
-            Self::Timeout => Failure::Timeout,
+            Self::Timeout | Self::TooSlow => Failure::Timeout,
             Self::Unavailable => Failure::ModelUnavailable,
             Self::RateLimited { .. } => Failure::ModelRateLimited,
             Self::Refused => Failure::ModelRefused,

@@ -6,7 +6,7 @@ use serde_json::{Deserializer, Map, Value};
 
 use super::thoughts;
 use crate::domain::chat::{
-    ModelAnswer, ModelError, Part, ToolCall, Usage, VendorFields, clean_map, clean_text,
+    ModelAnswer, ModelError, ModelErrorKind, Part, ToolCall, Usage, VendorFields, clean_map, clean_text,
 };
 
 /// The longest thoughts that are kept, in bytes.
@@ -17,7 +17,7 @@ const MAX_VENDOR_FIELDS: usize = 512 * 1024;
 /// Reads a whole response, without U+0000.
 ///
 /// # Errors
-/// The error of the stream; [`ModelError::Unreadable`] if it ended before the model finished, without text and calls, or
+/// The error of the stream; [`ModelErrorKind::Unreadable`] if it ended before the model finished, without text and calls, or
 /// with calls at its limit of tokens.
 pub async fn collect<S>(parts: S) -> Result<ModelAnswer, ModelError>
 where
@@ -53,10 +53,10 @@ where
 
     let (in_text, text) = thoughts::split(&text);
     thoughts.push_str(&in_text);
-    let is_truncated = finished.ok_or(ModelError::Unreadable)?;
+    let is_truncated = finished.ok_or(ModelErrorKind::Unreadable)?;
     let has_text = !text.trim().is_empty();
     if is_truncated && !calls.is_empty() || !has_text && calls.is_empty() {
-        return Err(ModelError::Unreadable);
+        return Err(ModelErrorKind::Unreadable.into());
     }
     Ok(ModelAnswer {
         text: has_text.then(|| clean_text(text)),
@@ -112,7 +112,7 @@ fn call_at(calls: &mut Vec<ToolCall>, slot: usize) -> Result<&mut ToolCall, Mode
     if slot == calls.len() {
         calls.push(ToolCall { id: String::new(), name: String::new(), arguments: String::new() });
     }
-    calls.get_mut(slot).ok_or(ModelError::Unreadable)
+    calls.get_mut(slot).ok_or_else(|| ModelErrorKind::Unreadable.into())
 }
 
 fn set_if_empty(field: &mut String, value: Option<String>) {
@@ -196,10 +196,10 @@ mod tests {
         ];
 
         for parts in unreadable {
-            assert_eq!(collected(parts), Err(ModelError::Unreadable));
+            assert_eq!(collected(parts), Err(ModelErrorKind::Unreadable.into()));
         }
-        let broken = stream::iter([Ok(text("half")), Err(ModelError::Timeout)]);
-        assert_eq!(collect(broken).now_or_never().unwrap(), Err(ModelError::Timeout));
+        let broken = stream::iter([Ok(text("half")), Err(ModelErrorKind::Timeout.into())]);
+        assert_eq!(collect(broken).now_or_never().unwrap(), Err(ModelErrorKind::Timeout.into()));
     }
     #[test]
     fn placeholders_and_repeated_objects_are_one_object() {

@@ -11,8 +11,9 @@ use secrecy::SecretString;
 use serde_json::json;
 use tokio::time::timeout;
 
+use super::openai::http::Patience;
 use super::openai::{Connection, Endpoint, HttpClient, SetupError, http};
-use crate::domain::chat::ModelError;
+use crate::domain::chat::{ModelError, ModelErrorKind};
 use crate::domain::vector::Vector;
 
 /// The largest response: 512 vectors of 4096 numbers as text.
@@ -40,18 +41,24 @@ impl EmbeddingsError {
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
-            Self::Call(error) => error.failure().as_str(),
+            Self::Call(error) => error.kind.failure().as_str(),
             Self::Malformed | Self::CountMismatch { .. } | Self::DimensionMismatch | Self::NotFinite => {
                 "model_unreadable"
             }
         }
     }
 
+    /// Whether the endpoint was silent for too long.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Call(error) if error.kind == ModelErrorKind::Timeout)
+    }
+
     /// The delay that the endpoint requested.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Call(ModelError::RateLimited { retry_after }) => *retry_after,
+            Self::Call(ModelError { kind: ModelErrorKind::RateLimited { retry_after }, .. }) => *retry_after,
             Self::Call(_)
             | Self::Malformed
             | Self::CountMismatch { .. }
@@ -84,7 +91,6 @@ impl Embedder {
     pub fn new(client: &HttpClient, settings: EmbeddingsConnection) -> Result<Self, SetupError> {
         // Each call has its own time-out, from its request to the end of the response.
         let connection = Connection {
-            first_byte: Duration::MAX,
             idle: Duration::from_hours(1),
             max_body: MAX_BODY,
             ..Connection::new(settings.base_url, settings.api_key)
@@ -104,15 +110,17 @@ impl Embedder {
     /// # Errors
     /// [`EmbeddingsError`]; a time-out after `limit`.
     pub async fn embed(&self, texts: &[&str], limit: Duration) -> Result<Vec<Vector>, EmbeddingsError> {
+        let call_error = |error| EmbeddingsError::Call(self.endpoint.describe(error));
         let call = async {
             let body = json!({ "model": &*self.model, "input": texts, "encoding_format": "float" });
             let response =
-                http::post(&self.endpoint, body.to_string().into()).await.map_err(EmbeddingsError::Call)?;
-            let bytes = http::bounded_body(response, self.endpoint.idle, self.endpoint.max_body);
-            let payload = http::read_to_end(bytes).await.map_err(EmbeddingsError::Call)?;
+                http::post(&self.endpoint, body.to_string().into(), None).await.map_err(call_error)?;
+            let bytes =
+                http::bounded_body(response, Patience::bounded(self.endpoint.idle), self.endpoint.max_body);
+            let payload = http::read_to_end(bytes).await.map_err(call_error)?;
             reader::read(&payload, texts.len())
         };
-        timeout(limit, call).await.unwrap_or(Err(EmbeddingsError::Call(ModelError::Timeout)))
+        timeout(limit, call).await.unwrap_or_else(|_| Err(call_error(ModelErrorKind::Timeout.into())))
     }
 }
 

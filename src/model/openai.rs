@@ -23,6 +23,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::domain::chat::{ChatRequest, ModelError};
 
+use http::Patience;
+
 pub use probe::probe;
 
 use super::{ChatModel, PartStream};
@@ -116,6 +118,19 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// Names the endpoint in an error, and removes its key from what it said.
+    pub(super) fn describe(&self, mut error: ModelError) -> ModelError {
+        let detail = error.detail.get_or_insert_default();
+        detail.url = display_url(&self.url);
+        let key = self.authorization.as_ref().and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+        if let (Some(message), Some(key)) = (&mut detail.message, key.filter(|key| !key.is_empty())) {
+            *message = message.replace(key, "[key]");
+        }
+        error
+    }
+}
+
 impl OpenAi {
     /// # Errors
     /// If the base URL or the key could never be used.
@@ -129,18 +144,24 @@ impl OpenAi {
 impl ChatModel for OpenAi {
     fn start(&self, request: ChatRequest) -> PartStream {
         let endpoint = Arc::clone(&self.endpoint);
-        stream::once(async move { call(&endpoint, request).await }).try_flatten().boxed()
+        let caller = Arc::clone(&endpoint);
+        stream::once(async move { call(&caller, request).await })
+            .try_flatten()
+            .map_err(move |error| endpoint.describe(error))
+            .boxed()
     }
 }
 
 async fn call(endpoint: &Endpoint, request: ChatRequest) -> Result<PartStream, ModelError> {
+    let first_byte = Some(endpoint.first_byte).filter(|_| request.has_fallback);
     let body = request::encode(request)?;
-    let response = http::post(endpoint, body).await?;
+    let response = http::post(endpoint, body, first_byte).await?;
     let is_event_stream = http::is_event_stream(&response);
-    let bytes = http::bounded_body(response, endpoint.idle, endpoint.max_body);
+    let patience = Patience::new(first_byte, endpoint.idle);
+    let bytes = http::bounded_body(response, patience.clone(), endpoint.max_body);
 
     if is_event_stream {
-        return Ok(sse::read(bytes));
+        return Ok(sse::read(bytes, patience));
     }
     // Endpoints that ignore `stream: true` send one JSON object; endpoints that omit the content type may send
     // either.
@@ -149,7 +170,7 @@ async fn call(endpoint: &Endpoint, request: ChatRequest) -> Result<PartStream, M
         let parts = reader::read_completion(&body)?;
         Ok(stream::iter(parts).map(Ok).boxed())
     } else {
-        Ok(sse::read(stream::iter([Ok(body.into())]).boxed()))
+        Ok(sse::read(stream::iter([Ok(body.into())]).boxed(), patience))
     }
 }
 
@@ -160,6 +181,12 @@ fn join_url(base_url: &str, path: &[&str]) -> Result<Url, SetupError> {
     }
     url.path_segments_mut().map_err(|()| SetupError::BaseUrl)?.pop_if_empty().extend(path);
     Ok(url)
+}
+
+/// A URL without user name, password and query, which may contain a key.
+fn display_url(url: &Url) -> String {
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
 }
 
 fn bearer(key: &SecretString) -> Result<HeaderValue, SetupError> {

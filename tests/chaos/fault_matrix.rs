@@ -121,7 +121,7 @@ async fn postgres() {
 async fn run(test: &str, backend: Backend) {
     let setup = Setup::new(backend, 1)
         .env("REJOINDER_TURN__MAX_ATTEMPTS", "1")
-        .env("REJOINDER_MODEL__FIRST_BYTE_TIMEOUT", "1s")
+        .env("REJOINDER_TURN__DEADLINE", "5s")
         .env("REJOINDER_MODEL__IDLE_TIMEOUT", "1s");
     let cluster = Cluster::start(setup).await;
     let client = Client::new(&cluster, &Arc::new(History::new(test, 0)));

@@ -33,7 +33,13 @@ fn tools() -> Vec<ToolSpec> {
 fn ask(messages: Vec<ChatMessage>) -> ModelAnswer {
     let now: Now = Arc::new(|| "2026-11-25T00:30:00+01:00".parse().unwrap());
     let model = Offline::new(now, TimeZone::get("Europe/Berlin").unwrap());
-    let request = ChatRequest { model: String::new(), messages, tools: tools(), parameters: Map::new() };
+    let request = ChatRequest {
+        model: String::new(),
+        messages,
+        tools: tools(),
+        has_fallback: false,
+        parameters: Map::new(),
+    };
     collect(model.start(request)).now_or_never().unwrap().unwrap()
 }
 

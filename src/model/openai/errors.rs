@@ -3,9 +3,13 @@
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use crate::domain::chat::ModelError;
+use crate::domain::chat::{ModelError, ModelErrorDetail, ModelErrorKind};
 
-use super::http::status_error;
+use super::http::status_kind;
+
+/// The longest code and message that are kept, in characters.
+const MAX_CODE: usize = 64;
+const MAX_MESSAGE: usize = 500;
 
 /// The error that a chunk contains, in any of the known forms: `{"error": {…}}`, `{"error": "…"}`, and, of vLLM, Mistral
 /// and FastAPI, an error in place of the chunk.
@@ -19,19 +23,57 @@ pub(super) fn find(chunk: &Value) -> Option<&Value> {
     (is_error && chunk.get("choices").is_none()).then_some(chunk)
 }
 
+/// An error inside a response with a successful status.
+pub(super) fn embedded(error: &Value) -> ModelError {
+    let detail = detail(error, status_of(error));
+    ModelError { kind: classify(error), detail: Some(Box::new(detail)) }
+}
+
+/// What the body of a failed request says.
+pub(super) fn read(body: &[u8], status: StatusCode) -> ModelErrorDetail {
+    let Ok(json) = serde_json::from_slice::<Value>(body) else {
+        return ModelErrorDetail { status: Some(status.as_u16()), ..ModelErrorDetail::default() };
+    };
+    detail(find(&json).unwrap_or(&json), Some(status))
+}
+
+fn detail(error: &Value, status: Option<StatusCode>) -> ModelErrorDetail {
+    let text = |key: &str, max| {
+        let value = error.get(key)?;
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        Some(bounded(&text, max)).filter(|text| !text.is_empty() && text != "null")
+    };
+    let message = text("message", MAX_MESSAGE).or_else(|| text("detail", MAX_MESSAGE));
+    ModelErrorDetail {
+        url: String::new(),
+        status: status.map(|status| status.as_u16()),
+        code: text("code", MAX_CODE).or_else(|| text("type", MAX_CODE)),
+        message: message.or_else(|| error.as_str().map(|text| bounded(text, MAX_MESSAGE))),
+    }
+}
+
+/// On one line.
+fn bounded(text: &str, max: usize) -> String {
+    text.chars().take(max).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+fn status_of(error: &Value) -> Option<StatusCode> {
+    ["code", "status", "status_code"].iter().find_map(|key| status(error.get(key)?))
+}
+
 /// What an error means. Its code is a status or a word.
-pub(super) fn classify(error: &Value) -> ModelError {
-    if let Some(status) = ["code", "status", "status_code"].iter().find_map(|key| status(error.get(key)?)) {
-        return status_error(status, None);
+fn classify(error: &Value) -> ModelErrorKind {
+    if let Some(status) = status_of(error) {
+        return status_kind(status, None);
     }
     let words =
         ["code", "type", "status", "message", "detail"].iter().filter_map(|key| error.get(key)?.as_str());
     let words: String = words.chain(error.as_str()).map(normalized).collect();
     let has = |known: &[&str]| known.iter().any(|known| words.contains(known));
     if has(&["ratelimit", "insufficientquota", "toomanyrequests", "resourceexhausted"]) {
-        ModelError::RateLimited { retry_after: None }
+        ModelErrorKind::RateLimited { retry_after: None }
     } else if has(&["overloaded", "servererror", "unavailable", "internal"]) {
-        ModelError::Unavailable
+        ModelErrorKind::Unavailable
     } else if has(&[
         "invalidrequest",
         "badrequest",
@@ -47,9 +89,9 @@ pub(super) fn classify(error: &Value) -> ModelError {
         "doesnotsupport",
         "contentfilter",
     ]) {
-        ModelError::Refused
+        ModelErrorKind::Refused
     } else {
-        ModelError::Unavailable
+        ModelErrorKind::Unavailable
     }
 }
 
@@ -61,13 +103,4 @@ fn status(value: &Value) -> Option<StatusCode> {
 /// Vendors write `rate_limit_error`, `RateLimitError` and "Rate limit reached".
 fn normalized(words: &str) -> String {
     words.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).chain([' ']).collect()
-}
-
-/// The code in the body of an error, if it may be logged.
-pub(super) fn code(json: &[u8]) -> Option<String> {
-    let body: Value = serde_json::from_slice(json).ok()?;
-    let error = find(&body)?;
-    let code = error.get("code").and_then(Value::as_str).or_else(|| error.get("type")?.as_str())?;
-    let is_plain = code.len() <= 64 && code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-    is_plain.then(|| code.to_owned())
 }

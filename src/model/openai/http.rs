@@ -1,17 +1,22 @@
-//! HTTP: the client, requests, the meaning of statuses, and a body that is bounded in size and silence. Logs contain
-//! only host and status.
+//! HTTP: the client, requests, the meaning of statuses, and a body that is bounded in size and silence.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 use reqwest::{
-    Response, StatusCode,
+    RequestBuilder, Response, StatusCode,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER},
 };
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::domain::chat::ModelError;
+use crate::domain::chat::{ModelError, ModelErrorDetail, ModelErrorKind};
 use crate::domain::retry;
 
 use super::{Endpoint, errors};
@@ -51,63 +56,64 @@ fn bundled_roots() -> impl Iterator<Item = reqwest::Certificate> {
     webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().filter_map(|der| reqwest::Certificate::from_der(der).ok())
 }
 
-/// Sends the request and waits for the head of a successful response.
-pub(in crate::model) async fn post(endpoint: &Endpoint, body: Vec<u8>) -> Result<Response, ModelError> {
-    let mut request = endpoint
-        .client
-        .post(endpoint.url.clone())
-        .header(CONTENT_TYPE, "application/json")
-        .header(ACCEPT, endpoint.accept)
-        .body(body);
+/// Sends the body and waits for the head of a successful response, for at most `first_byte`.
+pub(in crate::model) async fn post(
+    endpoint: &Endpoint,
+    body: Vec<u8>,
+    first_byte: Option<Duration>,
+) -> Result<Response, ModelError> {
+    let request =
+        endpoint.client.post(endpoint.url.clone()).header(CONTENT_TYPE, "application/json").body(body);
+    send(endpoint, request, first_byte).await
+}
+
+/// Requests the URL and waits for the head of a successful response.
+pub(super) async fn get(endpoint: &Endpoint, limit: Duration) -> Result<Response, ModelError> {
+    send(endpoint, endpoint.client.get(endpoint.url.clone()), Some(limit)).await
+}
+
+async fn send(
+    endpoint: &Endpoint,
+    request: RequestBuilder,
+    first_byte: Option<Duration>,
+) -> Result<Response, ModelError> {
+    let mut request = request.header(ACCEPT, endpoint.accept);
     if let Some(authorization) = &endpoint.authorization {
         request = request.header(AUTHORIZATION, authorization.clone());
     }
-
-    let host = endpoint.url.host_str().unwrap_or_default();
-    let response = match timeout(endpoint.first_byte, request.send()).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(error)) => {
-            let kind = model_error(&error);
-            tracing::warn!(
-                model.host = host,
-                model.error = kind.failure().as_str(),
-                "a model could not be reached"
-            );
-            return Err(kind);
-        }
-        Err(_) => {
-            tracing::warn!(model.host = host, "a model did not start to respond in time");
-            return Err(ModelError::Timeout);
-        }
+    let sent = match first_byte {
+        Some(limit) => timeout(limit, request.send()).await,
+        None => Ok(request.send().await),
     };
-    if response.status().is_success() {
+    let response = sent.map_err(|_| ModelErrorKind::Timeout)?.map_err(|error| connection_error(&error))?;
+    let status = response.status();
+    if status.is_success() {
         return Ok(response);
     }
-
-    let status = response.status();
-    let failure = status_error(status, retry_after(response.headers()));
-    let code = error_code(response, endpoint.idle).await;
-    tracing::warn!(
-        model.host = host,
-        model.status = status.as_u16(),
-        model.code = code.as_deref(),
-        "a model answered with an error"
-    );
-    Err(failure)
+    let kind = status_kind(status, retry_after(response.headers()));
+    let body = bounded_body(response, Patience::bounded(endpoint.idle), MAX_ERROR_BODY);
+    let body = timeout(endpoint.idle, read_to_end(body)).await.unwrap_or(Ok(Vec::new())).unwrap_or_default();
+    Err(ModelError { kind, detail: Some(Box::new(errors::read(&body, status))) })
 }
 
-fn model_error(error: &reqwest::Error) -> ModelError {
-    if error.is_timeout() { ModelError::Timeout } else { ModelError::Unavailable }
+/// A time-out to connect says nothing about the model.
+fn connection_error(error: &reqwest::Error) -> ModelError {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    let detail = ModelErrorDetail { message: Some(cause.to_string()), ..ModelErrorDetail::default() };
+    ModelError { kind: ModelErrorKind::Unavailable, detail: Some(Box::new(detail)) }
 }
 
-pub(super) fn status_error(status: StatusCode, retry_after: Option<Duration>) -> ModelError {
+pub(super) fn status_kind(status: StatusCode, retry_after: Option<Duration>) -> ModelErrorKind {
     match status.as_u16() {
-        408 => ModelError::Timeout,
-        429 => ModelError::RateLimited { retry_after },
-        400..=499 => ModelError::Refused,
-        500.. => ModelError::Unavailable,
+        408 => ModelErrorKind::Timeout,
+        429 => ModelErrorKind::RateLimited { retry_after },
+        400..=499 => ModelErrorKind::Refused,
+        500.. => ModelErrorKind::Unavailable,
         // Such as a redirect, which no model sends.
-        _ => ModelError::Unreadable,
+        _ => ModelErrorKind::Unreadable,
     }
 }
 
@@ -115,13 +121,6 @@ pub(super) fn status_error(status: StatusCode, retry_after: Option<Duration>) ->
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     retry::retry_after(text(RETRY_AFTER)?, text(DATE))
-}
-
-/// The short code with which an endpoint names its error, such as `model_not_found`.
-async fn error_code(response: Response, idle: Duration) -> Option<String> {
-    let body = bounded_body(response, idle, MAX_ERROR_BODY);
-    let body = timeout(idle, read_to_end(body)).await.ok()?.ok()?;
-    errors::code(&body)
 }
 
 pub(super) fn is_event_stream(response: &Response) -> bool {
@@ -132,29 +131,63 @@ pub(super) fn is_event_stream(response: &Response) -> bool {
         .is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/event-stream"))
 }
 
-/// The body, which ends with an error when it exceeds `max` or sends no complete line for `idle`: single bytes do not
+/// How long a response may be silent.
+#[derive(Clone)]
+pub(in crate::model) struct Patience {
+    /// Before the model has begun to answer; `None`: as long as the caller waits.
+    first: Option<Duration>,
+    /// Once it has begun.
+    idle: Duration,
+    has_begun: Arc<AtomicBool>,
+}
+
+impl Patience {
+    pub(super) fn new(first: Option<Duration>, idle: Duration) -> Self {
+        Self { first, idle, has_begun: Arc::default() }
+    }
+
+    /// The same limit from the beginning.
+    pub(in crate::model) fn bounded(idle: Duration) -> Self {
+        Self::new(Some(idle), idle)
+    }
+
+    /// The model has begun to answer.
+    pub(super) fn end(&self) {
+        self.has_begun.store(true, Ordering::Relaxed);
+    }
+
+    fn limit(&self) -> Option<Duration> {
+        if self.has_begun.load(Ordering::Relaxed) { Some(self.idle) } else { self.first }
+    }
+}
+
+/// The body, which ends with an error when it exceeds `max` or sends no complete line for too long: single bytes do not
 /// keep a call alive.
-pub(in crate::model) fn bounded_body(response: Response, idle: Duration, max: usize) -> Body {
+pub(in crate::model) fn bounded_body(response: Response, patience: Patience, max: usize) -> Body {
     struct State {
         bytes: BoxStream<'static, reqwest::Result<Bytes>>,
         remaining: usize,
-        deadline: Instant,
+        last_line: Instant,
     }
 
-    let state =
-        State { bytes: response.bytes_stream().boxed(), remaining: max, deadline: Instant::now() + idle };
-    stream::try_unfold(state, move |mut state| async move {
-        let chunk = match timeout_at(state.deadline, state.bytes.next()).await {
-            Err(_) => return Err(ModelError::Timeout),
-            Ok(None) => return Ok(None),
-            Ok(Some(Err(_))) => return Err(ModelError::Unreadable),
-            Ok(Some(Ok(chunk))) => chunk,
-        };
-        state.remaining = state.remaining.checked_sub(chunk.len()).ok_or(ModelError::Unreadable)?;
-        if chunk.contains(&b'\n') {
-            state.deadline = Instant::now() + idle;
+    let state = State { bytes: response.bytes_stream().boxed(), remaining: max, last_line: Instant::now() };
+    stream::try_unfold(state, move |mut state| {
+        let patience = patience.clone();
+        async move {
+            let next = match patience.limit() {
+                Some(limit) => timeout_at(state.last_line + limit, state.bytes.next()).await,
+                None => Ok(state.bytes.next().await),
+            };
+            let chunk = match next.map_err(|_| ModelErrorKind::Timeout)? {
+                None => return Ok(None),
+                Some(chunk) => chunk.map_err(|_| ModelErrorKind::Unreadable)?,
+            };
+            state.remaining = state.remaining.checked_sub(chunk.len()).ok_or(ModelErrorKind::Unreadable)?;
+            if chunk.contains(&b'\n') {
+                state.last_line = Instant::now();
+            }
+            Ok(Some((chunk, state)))
         }
-        Ok(Some((chunk, state)))
     })
     .boxed()
 }
@@ -199,14 +232,14 @@ mod tests {
 
     #[test]
     fn each_status_has_its_meaning() {
-        let of = |code| status_error(StatusCode::from_u16(code).unwrap(), None);
+        let of = |code| status_kind(StatusCode::from_u16(code).unwrap(), None);
 
-        assert_eq!(of(302), ModelError::Unreadable);
-        assert_eq!(of(400), ModelError::Refused);
-        assert_eq!(of(401), ModelError::Refused);
-        assert_eq!(of(408), ModelError::Timeout);
-        assert_eq!(of(429), ModelError::RateLimited { retry_after: None });
-        assert_eq!(of(500), ModelError::Unavailable);
-        assert_eq!(of(529), ModelError::Unavailable);
+        assert_eq!(of(302), ModelErrorKind::Unreadable);
+        assert_eq!(of(400), ModelErrorKind::Refused);
+        assert_eq!(of(401), ModelErrorKind::Refused);
+        assert_eq!(of(408), ModelErrorKind::Timeout);
+        assert_eq!(of(429), ModelErrorKind::RateLimited { retry_after: None });
+        assert_eq!(of(500), ModelErrorKind::Unavailable);
+        assert_eq!(of(529), ModelErrorKind::Unavailable);
     }
 }

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use reqwest::{StatusCode, Url, header::AUTHORIZATION};
-use secrecy::{ExposeSecret, SecretString};
-use tokio::time::timeout;
+use reqwest::Url;
+use secrecy::SecretString;
 
-use super::{HttpClient, http};
-use crate::domain::chat::ModelError;
+use super::{Connection, Endpoint, HttpClient, http};
+use crate::domain::chat::{ModelError, ModelErrorKind};
 
 /// Requests `/models`. An endpoint that does not list its models is reachable too.
 pub async fn probe(
@@ -16,14 +15,18 @@ pub async fn probe(
     key: Option<&SecretString>,
     limit: Duration,
 ) -> Result<(), ModelError> {
-    let url = format!("{}/models", base_url.as_str().trim_end_matches('/'));
-    let mut request = client.0.get(url);
-    if let Some(key) = key {
-        request = request.header(AUTHORIZATION, format!("Bearer {}", key.expose_secret()));
+    let connection = Connection::new(base_url.as_str(), key.cloned());
+    let endpoint = Endpoint::new(client, &connection, &["models"], "application/json")
+        .map_err(|_| ModelErrorKind::Refused)?;
+    let listed = http::get(&endpoint, limit).await.map_err(|error| endpoint.describe(error));
+    match listed {
+        Err(error) if !is_missing(&error) => Err(error),
+        Ok(_) | Err(_) => Ok(()),
     }
-    let response = timeout(limit, request.send()).await.map_err(|_| ModelError::Timeout)?;
-    let status = response.map_err(|_| ModelError::Unavailable)?.status();
-    let is_reachable =
-        status.is_success() || matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED);
-    if is_reachable { Ok(()) } else { Err(http::status_error(status, None)) }
+}
+
+/// Whether the endpoint does not list its models.
+fn is_missing(error: &ModelError) -> bool {
+    let status = error.detail.as_ref().and_then(|detail| detail.status);
+    matches!(status, Some(404 | 405))
 }

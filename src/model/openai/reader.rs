@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::domain::chat::{ModelError, Part, Usage};
+use crate::domain::chat::{ModelError, ModelErrorDetail, ModelErrorKind, Part, Usage};
 use crate::model::collect::is_reasoning;
 
 use super::{errors, surrogates};
@@ -19,6 +19,7 @@ const FUNCTION_FIELDS: [&str; 2] = ["name", "arguments"];
 pub(super) struct Reader {
     calls: Vec<CallState>,
     has_content: bool,
+    has_begun: bool,
     is_finished: bool,
 }
 
@@ -41,6 +42,11 @@ impl Reader {
         self.is_finished
     }
 
+    /// Whether anything of the answer, or of the thoughts before it, has arrived.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
     /// The response is complete, though some vendors omit the finish reason.
     pub(super) fn finish(&mut self) -> Option<Part> {
         (self.has_content && !std::mem::replace(&mut self.is_finished, true))
@@ -51,9 +57,9 @@ impl Reader {
     pub(super) fn read_chunk(&mut self, json: &[u8]) -> Result<Vec<Part>, ModelError> {
         let chunk: Value = serde_json::from_slice(json)
             .or_else(|_| serde_json::from_slice(&surrogates::replace_lone(json)))
-            .map_err(|_| ModelError::Unreadable)?;
+            .map_err(|_| ModelErrorKind::Unreadable)?;
         if let Some(error) = errors::find(&chunk) {
-            return Err(errors::classify(error));
+            return Err(errors::embedded(error));
         }
 
         let mut parts = Vec::new();
@@ -69,6 +75,7 @@ impl Reader {
         if let Some(usage) = chunk.get("usage").filter(|usage| usage.is_object()) {
             parts.push(Part::Usage(read_usage(usage)));
         }
+        self.has_begun |= !parts.is_empty();
         Ok(parts)
     }
 
@@ -152,9 +159,9 @@ impl Reader {
             // `eos` is Together AI's word.
             "stop" | "tool_calls" | "function_call" | "eos" => false,
             "length" => true,
-            "content_filter" => return Err(ModelError::Refused),
+            "content_filter" => return Err(ModelErrorKind::Refused.into()),
             // Such as `abort`, `error`, `network_error` and `malformed_function_call`.
-            _ => return Err(ModelError::Unreadable),
+            other => return Err(unknown_reason(other)),
         };
         if !self.is_finished {
             self.is_finished = true;
@@ -162,6 +169,13 @@ impl Reader {
         }
         Ok(())
     }
+}
+
+fn unknown_reason(reason: &str) -> ModelError {
+    let reason: String = reason.chars().take(64).collect();
+    let message = Some(format!("the response ended with the reason '{reason}'"));
+    let detail = ModelErrorDetail { message, ..ModelErrorDetail::default() };
+    ModelError { kind: ModelErrorKind::Unreadable, detail: Some(Box::new(detail)) }
 }
 
 /// The fields of an object that we do not know and that say something.

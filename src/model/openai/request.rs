@@ -10,7 +10,9 @@ use async_openai::types::chat::{
 };
 use serde_json::{Map, Value};
 
-use crate::domain::chat::{ChatMessage, ChatRequest, ModelError, ToolCall, ToolSpec, VendorFields};
+use crate::domain::chat::{
+    ChatMessage, ChatRequest, ModelError, ModelErrorKind, ToolCall, ToolSpec, VendorFields,
+};
 
 /// Parameters that assistants cannot set.
 const RESERVED: [&str; 4] = ["model", "messages", "tools", "n"];
@@ -35,14 +37,14 @@ pub(super) fn encode(request: ChatRequest) -> Result<Vec<u8>, ModelError> {
         ..CreateChatCompletionRequest::default()
     };
 
-    let body = serde_json::to_value(body).map_err(|_| ModelError::Refused)?;
-    let Value::Object(mut body) = body else { return Err(ModelError::Refused) };
+    let body = serde_json::to_value(body).map_err(|_| ModelErrorKind::Refused)?;
+    let Value::Object(mut body) = body else { return Err(ModelErrorKind::Refused.into()) };
     let messages = body.get_mut("messages").and_then(Value::as_array_mut).into_iter().flatten();
     for (message, fields) in messages.zip(vendor) {
         add_vendor_fields(message, fields);
     }
     merge(&mut body, parameters);
-    serde_json::to_vec(&body).map_err(|_| ModelError::Refused)
+    serde_json::to_vec(&body).map_err(|_| ModelErrorKind::Refused.into())
 }
 
 fn merge(body: &mut Map<String, Value>, parameters: Map<String, Value>) {
@@ -157,7 +159,8 @@ mod tests {
 
     fn encoded(messages: Vec<ChatMessage>, parameters: Value) -> Value {
         let Value::Object(parameters) = parameters else { panic!("no object") };
-        let request = ChatRequest { model: "m".to_owned(), messages, tools: vec![], parameters };
+        let request =
+            ChatRequest { model: "m".to_owned(), messages, tools: vec![], has_fallback: false, parameters };
         serde_json::from_slice(&encode(request).unwrap()).unwrap()
     }
 
@@ -181,6 +184,7 @@ mod tests {
                 description: "Finds".to_owned(),
                 parameters: json!({"type": "object"}),
             }],
+            has_fallback: false,
             parameters: Map::new(),
         };
 

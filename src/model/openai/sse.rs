@@ -7,10 +7,13 @@ use futures::{Stream, StreamExt, TryStreamExt, stream};
 use sse_stream::SseStream;
 use tokio::time::timeout;
 
-use crate::domain::chat::{ModelError, Part};
+use crate::domain::chat::{ModelError, ModelErrorKind, Part};
 use crate::model::PartStream;
 
-use super::{http::Body, reader::Reader};
+use super::{
+    http::{Body, Patience},
+    reader::Reader,
+};
 
 /// Waited for the usage and `[DONE]` once the model has finished.
 const USAGE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -19,35 +22,44 @@ const DRAIN_TIMEOUT: Duration = Duration::from_millis(50);
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// The parts of a stream of chunks, up to `[DONE]` or its end. An error after the model has finished is ignored.
-pub(super) fn read(body: Body) -> PartStream {
+pub(super) fn read(body: Body, patience: Patience) -> PartStream {
     // Some vendors omit the empty line that ends the last event.
     let body = body.chain(stream::iter([Ok(Bytes::from_static(b"\n\n"))])).boxed();
     let events = SseStream::from_bytes_stream(data_lines(body).boxed());
 
-    stream::try_unfold((Some(events), Reader::default()), |(events, mut reader)| async move {
-        let Some(mut events) = events else { return Ok(None) };
-        let event = if reader.is_finished() {
-            timeout(USAGE_TIMEOUT, events.next()).await.ok().flatten().and_then(Result::ok)
-        } else {
-            events.next().await.transpose().map_err(model_error)?
-        };
-        let Some(event) = event else { return Ok(None) };
-        let data = event.data.unwrap_or_default();
-        if data.is_empty() {
-            return Ok(Some((Vec::new(), (Some(events), reader))));
-        }
-        if data.trim() == "[DONE]" {
-            let _ = timeout(DRAIN_TIMEOUT, async { while let Some(Ok(_)) = events.next().await {} }).await;
-            // Some vendors send no finish reason.
-            let finished = reader.finish().into_iter().collect();
-            return Ok(Some((finished, (None, reader))));
-        }
+    stream::try_unfold((Some(events), Reader::default()), move |(events, mut reader)| {
+        let patience = patience.clone();
+        async move {
+            let Some(mut events) = events else { return Ok(None) };
+            let event = if reader.is_finished() {
+                timeout(USAGE_TIMEOUT, events.next()).await.ok().flatten().and_then(Result::ok)
+            } else {
+                events.next().await.transpose().map_err(model_error)?
+            };
+            let Some(event) = event else { return Ok(None) };
+            let data = event.data.unwrap_or_default();
+            if data.is_empty() {
+                return Ok(Some((Vec::new(), (Some(events), reader))));
+            }
+            if data.trim() == "[DONE]" {
+                let _ =
+                    timeout(DRAIN_TIMEOUT, async { while let Some(Ok(_)) = events.next().await {} }).await;
+                // Some vendors send no finish reason.
+                let finished = reader.finish().into_iter().collect();
+                return Ok(Some((finished, (None, reader))));
+            }
 
-        let was_finished = reader.is_finished();
-        match reader.read_chunk(data.as_bytes()) {
-            Ok(parts) => Ok(Some((parts, (Some(events), reader)))),
-            Err(_) if was_finished => Ok(None),
-            Err(error) => Err(error),
+            let was_finished = reader.is_finished();
+            match reader.read_chunk(data.as_bytes()) {
+                Ok(parts) => {
+                    if reader.has_begun() {
+                        patience.end();
+                    }
+                    Ok(Some((parts, (Some(events), reader))))
+                }
+                Err(_) if was_finished => Ok(None),
+                Err(error) => Err(error),
+            }
         }
     })
     .map_ok(|parts: Vec<Part>| stream::iter(parts).map(Ok))
@@ -85,6 +97,6 @@ fn is_data_or_end(line: &[u8]) -> bool {
 }
 
 fn model_error(error: sse_stream::Error) -> ModelError {
-    let sse_stream::Error::Body(error) = error else { return ModelError::Unreadable };
-    error.downcast().map_or(ModelError::Unreadable, |error| *error)
+    let sse_stream::Error::Body(error) = error else { return ModelErrorKind::Unreadable.into() };
+    error.downcast().map_or_else(|_| ModelErrorKind::Unreadable.into(), |error| *error)
 }

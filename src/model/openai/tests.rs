@@ -9,7 +9,7 @@ use serde_json::json;
 use server::{Action, Outcome, close, events, json_answer, respond, run, run_with, text_of};
 
 use super::*;
-use crate::domain::chat::{ChatMessage, ModelAnswer, Usage};
+use crate::domain::chat::{ChatMessage, ModelAnswer, ModelErrorKind, Usage};
 
 fn call_names(answer: &ModelAnswer) -> Vec<(&str, &str)> {
     answer.calls.iter().map(|call| (call.name.as_str(), call.arguments.as_str())).collect()
@@ -81,8 +81,8 @@ async fn an_error_status_is_one_call_and_says_what_it_means() {
         let outcome = run(vec![respond(head, "text/html", b"<h1>No</h1>")]).await;
 
         let error = outcome.result.unwrap_err();
-        assert_eq!(error.failure().as_str(), code);
-        if let ModelError::RateLimited { retry_after } = error {
+        assert_eq!(error.kind.failure().as_str(), code);
+        if let ModelErrorKind::RateLimited { retry_after } = error.kind {
             assert_eq!(retry_after, seconds.map(Duration::from_secs));
         }
         assert_eq!(outcome.requests.len(), 1, "{head}");
@@ -101,17 +101,17 @@ async fn silence_is_a_timeout_at_every_point() {
     ];
 
     for actions in silences {
-        assert_eq!(run(actions).await.result, Err(ModelError::Timeout));
+        assert_eq!(run(actions).await.result.unwrap_err().kind, ModelErrorKind::Timeout);
     }
 }
 
 #[tokio::test]
 async fn no_connection_is_unavailable() {
     let outcome = run_with("http://127.0.0.1:1/v1", None, vec![]).await;
-    assert_eq!(outcome.result, Err(ModelError::Unavailable));
+    assert_eq!(outcome.result.unwrap_err().kind, ModelErrorKind::Unavailable);
 
     let outcome = run(vec![close()]).await;
-    assert_eq!(outcome.result, Err(ModelError::Unavailable));
+    assert_eq!(outcome.result.unwrap_err().kind, ModelErrorKind::Unavailable);
 }
 
 #[tokio::test]
@@ -166,7 +166,7 @@ async fn what_cannot_be_read_is_unreadable() {
 
     for (what, actions) in bad {
         let outcome = run(actions).await;
-        assert_eq!(outcome.result, Err(ModelError::Unreadable), "{what}");
+        assert_eq!(outcome.result.unwrap_err().kind, ModelErrorKind::Unreadable, "{what}");
         assert_eq!(outcome.requests.len(), 1, "{what}");
     }
 }
@@ -180,7 +180,7 @@ async fn a_huge_answer_is_dropped_at_its_bound() {
     for begin in [Action::Send(head), events(&[])] {
         let outcome = run(vec![begin, Action::Flood(100 * MIB)]).await;
 
-        assert_eq!(outcome.result, Err(ModelError::Unreadable));
+        assert_eq!(outcome.result.unwrap_err().kind, ModelErrorKind::Unreadable);
         assert!(outcome.sent < 60 * MIB, "{} bytes were taken", outcome.sent);
     }
 }
@@ -329,8 +329,8 @@ async fn an_error_inside_a_good_answer_is_one() {
     ];
 
     for (chunk, code) in cases {
-        assert_eq!(run(vec![json_answer(&chunk)]).await.result.unwrap_err().failure().as_str(), code);
-        assert_eq!(run(vec![events(&[chunk])]).await.result.unwrap_err().failure().as_str(), code);
+        assert_eq!(run(vec![json_answer(&chunk)]).await.result.unwrap_err().kind.failure().as_str(), code);
+        assert_eq!(run(vec![events(&[chunk])]).await.result.unwrap_err().kind.failure().as_str(), code);
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::super::Services;
 use super::claims::Claims;
 use super::{BatchState, DocumentEmbedder};
-use crate::domain::chat::ModelError;
+use crate::domain::chat::ModelErrorKind;
 use crate::domain::vector::Vector;
 use crate::model::embeddings::EmbeddingsError;
 use crate::telemetry::EMBEDDINGS_CALL_DURATION_SECONDS;
@@ -81,7 +81,7 @@ impl DocumentEmbedder {
         open: &mut Vec<Range<usize>>,
         result: &mut BatchResult,
     ) -> Result<(), StopReason> {
-        let is_silent = error == EmbeddingsError::Call(ModelError::Timeout);
+        let is_silent = error.is_timeout();
         if is_silent {
             state.halve(part.len());
         }
@@ -128,7 +128,7 @@ impl DocumentEmbedder {
             match self.call(&[text.get(..end).unwrap_or(text)]).await {
                 Ok(vectors) => return Ok(vectors.into_iter().next()),
                 Err(error) if may_be_caused_by_a_text(&error) => {}
-                Err(error @ EmbeddingsError::Call(ModelError::Timeout)) => {
+                Err(error) if error.is_timeout() => {
                     self.probe_endpoint(error).await?;
                     return Err(StopReason::Timeout(index));
                 }
@@ -164,9 +164,11 @@ impl DocumentEmbedder {
 /// Whether one text among several may be at fault: some endpoints answer a text that is too long with a 500.
 fn may_be_caused_by_a_text(error: &EmbeddingsError) -> bool {
     match error {
-        EmbeddingsError::Call(ModelError::Timeout | ModelError::RateLimited { .. }) => false,
-        EmbeddingsError::Call(ModelError::Refused | ModelError::Unavailable | ModelError::Unreadable)
-        | EmbeddingsError::Malformed
+        EmbeddingsError::Call(error) => match error.kind {
+            ModelErrorKind::Timeout | ModelErrorKind::TooSlow | ModelErrorKind::RateLimited { .. } => false,
+            ModelErrorKind::Refused | ModelErrorKind::Unavailable | ModelErrorKind::Unreadable => true,
+        },
+        EmbeddingsError::Malformed
         | EmbeddingsError::CountMismatch { .. }
         | EmbeddingsError::DimensionMismatch
         | EmbeddingsError::NotFinite => true,

@@ -9,7 +9,7 @@ use super::context::{Context, load, turn_ref};
 use super::model_call::{ModelCallError, ModelResponse, call_models};
 use super::tool_call::{self, CallOutcome};
 use super::{Engine, failure_of};
-use crate::domain::chat::{ChatMessage, ModelError};
+use crate::domain::chat::{ChatMessage, ModelError, ModelErrorKind};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
 use crate::domain::history::arrange;
@@ -172,7 +172,7 @@ impl Attempt<'_> {
         self.engine.has_lease.wait_until_valid().await;
         let time_left = self.budget.remaining();
         if time_left.is_zero() {
-            return Ok(Some(AttemptResult::Failed(ModelError::Timeout)));
+            return Ok(Some(AttemptResult::Failed(ModelErrorKind::Timeout.into())));
         }
         let began = Instant::now();
         let running = calls.iter().map(|call| {

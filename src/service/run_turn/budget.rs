@@ -6,16 +6,22 @@ use std::time::{Duration, Instant};
 /// The remaining time of an attempt.
 #[derive(Debug)]
 pub(super) struct Budget {
+    total: Duration,
     remaining: Duration,
 }
 
 impl Budget {
     pub(super) fn new(total: Duration) -> Self {
-        Self { remaining: total }
+        Self { total, remaining: total }
     }
 
     pub(super) fn remaining(&self) -> Duration {
         self.remaining
+    }
+
+    /// Whether no time was spent yet.
+    pub(super) fn is_whole(&self) -> bool {
+        self.remaining == self.total
     }
 
     /// Subtracts time that was spent.

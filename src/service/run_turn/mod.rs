@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::Services;
 use super::state::RateLimitBackoff;
 use crate::domain::assistant::AssistantVersion;
-use crate::domain::chat::ModelError;
+use crate::domain::chat::{ModelError, ModelErrorKind};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
 use crate::domain::history::HistoryBounds;
@@ -110,9 +110,11 @@ impl Engine {
             let action = match attempt::run(self, turn).await {
                 Ok(AttemptResult::Ended(end, journal)) => AfterAttempt::End(end, journal),
                 Ok(AttemptResult::Failed(error)) if self.may_retry(turn, &error) => {
-                    AfterAttempt::Retry(self.delay(turn, &error), error.failure())
+                    AfterAttempt::Retry(self.delay(turn, &error), error.kind.failure())
                 }
-                Ok(AttemptResult::Failed(error)) => AfterAttempt::End(TurnEnd::Failed(error.failure()), None),
+                Ok(AttemptResult::Failed(error)) => {
+                    AfterAttempt::End(TurnEnd::Failed(error.kind.failure()), None)
+                }
                 Ok(AttemptResult::Paused(until)) => AfterAttempt::Paused(until),
                 Ok(AttemptResult::FencedOff) => AfterAttempt::Stop,
                 Err(error) => {
@@ -145,23 +147,30 @@ impl Engine {
     }
 
     fn delay(&self, turn: &Turn, error: &ModelError) -> Duration {
-        let requested_delay = match error {
-            ModelError::RateLimited { retry_after } => *retry_after,
-            ModelError::Timeout | ModelError::Unavailable | ModelError::Refused | ModelError::Unreadable => {
-                None
-            }
+        let requested_delay = match error.kind {
+            ModelErrorKind::RateLimited { retry_after } => retry_after,
+            ModelErrorKind::Timeout
+            | ModelErrorKind::TooSlow
+            | ModelErrorKind::Unavailable
+            | ModelErrorKind::Refused
+            | ModelErrorKind::Unreadable => None,
         };
         backoff(turn.attempts + 1, requested_delay, self.random())
     }
 
     /// Whether a failed attempt may be followed by another.
     fn may_retry(&self, turn: &Turn, error: &ModelError) -> bool {
-        error.is_transient() && turn.attempts + 1 < self.settings.max_attempts
+        error.kind.is_transient() && turn.attempts + 1 < self.settings.max_attempts
     }
 
-    /// Whether the next attempt would begin after `max_age`; both times are from the database clock.
+    /// Whether the next attempt would begin after `max_age` or the deadline of the client; all times are from the database
+    /// clock.
     fn is_too_old(&self, turn: &Turn) -> bool {
-        turn.first_started_at.is_some_and(|started| turn.not_before.since(started) >= self.settings.max_age)
+        let is_late = turn.deadline_at.is_some_and(|deadline| turn.not_before >= deadline);
+        is_late
+            || turn
+                .first_started_at
+                .is_some_and(|started| turn.not_before.since(started) >= self.settings.max_age)
     }
 
     /// Records the failed attempt and when the next one begins; `false` if the turn was fenced off.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::Engine;
 use super::budget::Budget;
 use crate::domain::assistant::{AssistantVersion, ModelRef};
-use crate::domain::chat::{ChatMessage, ChatRequest, ModelAnswer, ModelError};
+use crate::domain::chat::{ChatMessage, ChatRequest, ModelAnswer, ModelError, ModelErrorKind};
 use crate::domain::retry::backoff;
 use crate::model::{DEFAULT_CONNECTION, collect};
 use crate::telemetry::{MODEL_CALL_DURATION_SECONDS, MODEL_TOKENS};
@@ -36,13 +36,16 @@ pub(super) async fn call_models(
 ) -> Result<ModelResponse, ModelCallError> {
     let mut failed = None;
     let mut paused_until: Option<Instant> = None;
-    for candidate in candidates(engine, version) {
+    // A new attempt has no more time than that.
+    let had_all_time = budget.is_whole();
+    let mut candidates = candidates(engine, version).into_iter().peekable();
+    while let Some(candidate) = candidates.next() {
         let Some(model) = engine.models.get(&candidate.connection) else {
             tracing::error!(
                 connection = candidate.connection,
                 "an assistant names a connection that is not configured"
             );
-            failed = Some(ModelError::Unavailable);
+            failed = Some(ModelErrorKind::Unavailable.into());
             continue;
         };
         // These waits are not counted: the attempt's budget is spent from the moment the call is sent.
@@ -56,10 +59,12 @@ pub(super) async fn call_models(
             model: candidate.model.clone(),
             messages: messages.iter().map(|message| without_foreign_fields(message, &candidate)).collect(),
             tools: toolset.specs(),
+            has_fallback: candidates.peek().is_some(),
             parameters: version.parameters.clone(),
         };
         let began = Instant::now();
-        let answer = budget.spend(collect(model.start(request))).await.unwrap_or(Err(ModelError::Timeout));
+        let out_of_time = if had_all_time { ModelErrorKind::TooSlow } else { ModelErrorKind::Timeout };
+        let answer = budget.spend(collect(model.start(request))).await.unwrap_or(Err(out_of_time.into()));
         record(&candidate, &answer, began.elapsed());
         match answer {
             Ok(mut answer) => {
@@ -69,19 +74,19 @@ pub(super) async fn call_models(
                 return Ok(ModelResponse { answer, by: candidate });
             }
             Err(error) => {
-                if let ModelError::RateLimited { retry_after } = &error {
-                    let length = backoff(attempts + 1, *retry_after, engine.random());
+                if let ModelErrorKind::RateLimited { retry_after } = error.kind {
+                    let length = backoff(attempts + 1, retry_after, engine.random());
                     engine.rate_limit_backoff.pause(&candidate, Instant::now() + length);
                 }
                 // A transient error is worth another attempt, whatever the fallbacks return.
-                failed = failed.filter(ModelError::is_transient).or(Some(error));
+                failed = failed.filter(|failed: &ModelError| failed.kind.is_transient()).or(Some(error));
             }
         }
     }
     Err(match (failed, paused_until) {
         (Some(error), _) => ModelCallError::Failed(error),
         (None, Some(until)) => ModelCallError::Paused(until),
-        (None, None) => ModelCallError::Failed(ModelError::Unavailable),
+        (None, None) => ModelCallError::Failed(ModelErrorKind::Unavailable.into()),
     })
 }
 
@@ -103,7 +108,7 @@ fn candidates(engine: &Engine, version: &AssistantVersion) -> Vec<ModelRef> {
 fn record(by: &ModelRef, answer: &Result<ModelAnswer, ModelError>, elapsed: Duration) {
     let outcome = match answer {
         Ok(_) => "ok",
-        Err(error) => error.failure().as_str(),
+        Err(error) => error.kind.failure().as_str(),
     };
     metrics::histogram!(MODEL_CALL_DURATION_SECONDS, "connection" => by.connection.clone(), "outcome" => outcome)
         .record(elapsed.as_secs_f64());
@@ -123,8 +128,10 @@ fn record(by: &ModelRef, answer: &Result<ModelAnswer, ModelError>, elapsed: Dura
     if let Err(error) = answer {
         tracing::warn!(
             model.connection = by.connection,
+            model.name = by.model,
             model.error = outcome,
-            "a model call failed: {error}"
+            error = error as &dyn std::error::Error,
+            "a model call failed"
         );
     }
 }

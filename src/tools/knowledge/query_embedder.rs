@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::domain::chat::ModelError;
 use crate::domain::vector::Vector;
 use crate::model::embeddings::{Embedder, EmbeddingsError};
 use crate::telemetry::EMBEDDINGS_CALL_DURATION_SECONDS;
@@ -49,7 +48,7 @@ impl QueryEmbedder {
             Ok(vectors) => vectors.into_iter().next(),
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "a query goes by its words alone");
-                if error == EmbeddingsError::Call(ModelError::Timeout) {
+                if error.is_timeout() {
                     *self.cooldown_until.lock().unwrap_or_else(PoisonError::into_inner) =
                         Some(Instant::now() + COOLDOWN);
                 }

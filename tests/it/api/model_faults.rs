@@ -10,7 +10,7 @@ use crate::support::server::{Setup, TestServer, WIDGET};
 
 /// Short timeouts.
 async fn impatient(db: &crate::support::db::TestDb) -> TestServer {
-    Setup::default().env("REJOINDER_MODEL__FIRST_BYTE_TIMEOUT", "200ms").start(db).await
+    Setup::default().env("REJOINDER_TURN__DEADLINE", "500ms").start(db).await
 }
 
 both_backends!(

@@ -141,6 +141,7 @@ fn request() -> ChatRequest {
         model: "m".to_owned(),
         messages: vec![ChatMessage::User("Hi".to_owned())],
         tools: vec![],
+        has_fallback: true,
         parameters: Map::new(),
     }
 }
