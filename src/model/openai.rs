@@ -13,15 +13,16 @@ mod sse;
 mod surrogates;
 #[cfg(test)]
 mod tests;
+mod tool_schema;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use ::http::HeaderValue;
 use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::domain::chat::{ChatRequest, ModelError};
+use crate::domain::chat::{ChatRequest, ModelError, Part};
 
 use http::Patience;
 
@@ -153,6 +154,24 @@ impl ChatModel for OpenAi {
 }
 
 async fn call(endpoint: &Endpoint, request: ChatRequest) -> Result<PartStream, ModelError> {
+    let names: HashMap<String, String> =
+        request.tools.iter().map(|tool| (tool_schema::name(&tool.name), tool.name.clone())).collect();
+    let parts = read(endpoint, request).await?;
+    Ok(parts.map_ok(move |part| with_own_name(part, &names)).boxed())
+}
+
+/// A call under the name that its tool has here.
+fn with_own_name(part: Part, names: &HashMap<String, String>) -> Part {
+    match part {
+        Part::Call { index, id, name: Some(offered), arguments } => {
+            let name = Some(names.get(&offered).cloned().unwrap_or(offered));
+            Part::Call { index, id, name, arguments }
+        }
+        other => other,
+    }
+}
+
+async fn read(endpoint: &Endpoint, request: ChatRequest) -> Result<PartStream, ModelError> {
     let first_byte = Some(endpoint.first_byte).filter(|_| request.has_fallback);
     let body = request::encode(request)?;
     let response = http::post(endpoint, body, first_byte).await?;

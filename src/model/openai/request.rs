@@ -10,13 +10,13 @@ use async_openai::types::chat::{
 };
 use serde_json::{Map, Value};
 
+use super::tool_schema;
 use crate::domain::chat::{
     ChatMessage, ChatRequest, ModelError, ModelErrorKind, ToolCall, ToolSpec, VendorFields,
 };
 
 /// Parameters that assistants cannot set.
 const RESERVED: [&str; 4] = ["model", "messages", "tools", "n"];
-const MAX_NAME: usize = 64;
 
 /// The body. A null parameter removes a field, for endpoints that do not know it; `stream = false` requests one JSON
 /// object.
@@ -129,23 +129,16 @@ fn encode_message(message: ChatMessage, ids: &mut CallIds) -> ChatCompletionRequ
 fn encode_call(call: ToolCall, ids: &mut CallIds) -> ChatCompletionMessageToolCalls {
     ChatCompletionMessageToolCalls::Function(ChatCompletionMessageToolCall {
         id: ids.assign(call.id),
-        function: FunctionCall { name: sanitize_name(&call.name), arguments: call.arguments },
+        function: FunctionCall { name: tool_schema::name(&call.name), arguments: call.arguments },
     })
-}
-
-/// A name that a model made up may be invalid in a request.
-fn sanitize_name(name: &str) -> String {
-    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    let name: String = name.chars().take(MAX_NAME).map(|c| if fits(c) { c } else { '_' }).collect();
-    if name.is_empty() { "unknown".to_owned() } else { name }
 }
 
 fn encode_tool(tool: ToolSpec) -> ChatCompletionTools {
     ChatCompletionTools::Function(ChatCompletionTool {
         function: FunctionObject {
-            name: tool.name,
+            name: tool_schema::name(&tool.name),
             description: Some(tool.description).filter(|text| !text.is_empty()),
-            parameters: Some(tool.parameters),
+            parameters: Some(tool_schema::parameters(&tool.parameters)),
             strict: None,
         },
     })
@@ -193,7 +186,7 @@ mod tests {
         let call = json!({
             "type": "function",
             "id": "call00000",
-            "function": {"name": "no_such_tool_", "arguments": "{}"},
+            "function": {"name": tool_schema::name("no such tool!"), "arguments": "{}"},
         });
         assert_eq!(
             body,
@@ -210,7 +203,7 @@ mod tests {
                     "function": {
                         "name": "find",
                         "description": "Finds",
-                        "parameters": {"type": "object"},
+                        "parameters": {"type": "object", "properties": {}},
                     },
                 }],
                 "stream": true,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
 use crate::support::fake_model::{Reply, ToolCall};
-use crate::support::http::Answer;
+use crate::support::http::Response;
 use crate::support::server::{Setup, TestServer, WIDGET};
 
 /// A stream of these choices.
@@ -30,11 +30,11 @@ fn text(pieces: &[&str], reason: &str) -> Reply {
     stream(&pieces.chain([finish(reason)]).collect::<Vec<_>>())
 }
 
-async fn ask(server: &TestServer, text: &str) -> Answer {
+async fn ask(server: &TestServer, text: &str) -> Response {
     server.post_message(WIDGET, text).send().await
 }
 
-fn message(answer: &Answer) -> String {
+fn message(answer: &Response) -> String {
     let body = answer.json();
     assert_eq!(answer.status, 200, "{body}");
     body["message"].as_str().unwrap().to_owned()
