@@ -295,6 +295,7 @@ create table turns (
     idempotency_scope text,
     idempotency_key text,
     reason text,
+    model_error text,
     reply_id uuid,
     ended_at bigint,
     primary key (workspace_id, id),

@@ -292,6 +292,7 @@ create table turns (
     idempotency_scope text,
     idempotency_key text,
     reason text,
+    model_error text,
     reply_id blob,
     ended_at integer,
     primary key (workspace_id, id),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::assistant::ModelRef;
 use super::failure::Failure;
@@ -156,19 +157,31 @@ impl From<ModelErrorKind> for ModelError {
     }
 }
 
-/// What the endpoint said. Journalled as JSON.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+impl ModelError {
+    /// Its detail, as it is stored with the turn.
+    pub fn detail_json(&self) -> Option<String> {
+        serde_json::to_string(self.detail.as_deref()?).ok()
+    }
+}
+
+/// What the endpoint said. It is stored with the turn, as JSON.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ModelError)]
 pub struct ModelErrorDetail {
+    /// The model that was called.
+    #[serde(flatten)]
+    #[schema(inline)]
+    pub model: Option<ModelRef>,
     /// Without user name, password and query.
     pub url: String,
     /// The status of the response, if there was one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// The vendor's code or type.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
     /// The vendor's message, of bounded length, without the key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
 

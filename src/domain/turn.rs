@@ -76,6 +76,8 @@ pub struct Turn {
     pub idempotency: Option<(String, String)>,
     /// The code of its [`Failure`] or [`Discard`], if it ended with one.
     pub reason: Option<String>,
+    /// The last failed call of a model: a [`ModelErrorDetail`](super::chat::ModelErrorDetail) as JSON.
+    pub model_error: Option<String>,
     pub reply: Option<MessageId>,
     pub ended_at: Option<Micros>,
 }

@@ -59,7 +59,7 @@ impl Waiter {
         end: TurnEnd,
     ) -> Result<RenderedResponse, Error> {
         loop {
-            let command = EndTurn { turn, authority, end: end.clone(), journal: None };
+            let command = EndTurn { turn, authority, end: end.clone(), journal: None, model_error: None };
             match services.writer.execute(command).await.map_err(unknown)? {
                 TurnWriteOutcome::Accepted(_) => return Ok(widget_turn_end(&end)),
                 TurnWriteOutcome::FencedOff(Some(turn)) if !turn.state.is_open() => {

@@ -28,6 +28,7 @@ fn turn() -> Turn {
         assistant_version: 1,
         idempotency: None,
         reason: None,
+        model_error: None,
         reply: None,
         ended_at: None,
     }

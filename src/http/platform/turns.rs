@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::{Answer, ReadErrors};
-use crate::domain::chat::Usage;
+use crate::domain::chat::{ModelErrorDetail, Usage};
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, TurnId};
 use crate::domain::money::Money;
 use crate::domain::render::{Success, raw};
@@ -68,6 +68,11 @@ pub(super) struct TurnOut {
     /// The reason of a failure or a discard.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// The last failed call of a model, if any: `connection`, `model` and `url`, and what the endpoint said: `status`, `code`
+    /// and `message`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<ModelErrorDetail>)]
+    model_error: Option<Box<RawValue>>,
     /// The reply, once there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -205,6 +210,7 @@ impl From<Turn> for TurnOut {
             api: turn.api,
             state: turn.state,
             reason: turn.reason,
+            model_error: turn.model_error.as_deref().map(raw),
             reply_message_id: turn.reply,
             assistant_id: turn.assistant,
             assistant_version: turn.assistant_version,

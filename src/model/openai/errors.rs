@@ -45,6 +45,7 @@ fn detail(error: &Value, status: Option<StatusCode>) -> ModelErrorDetail {
     };
     let message = text("message", MAX_MESSAGE).or_else(|| text("detail", MAX_MESSAGE));
     ModelErrorDetail {
+        model: None,
         url: String::new(),
         status: status.map(|status| status.as_u16()),
         code: text("code", MAX_CODE).or_else(|| text("type", MAX_CODE)),

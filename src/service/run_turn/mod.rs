@@ -69,9 +69,10 @@ impl fmt::Debug for Engine {
 
 /// The next action after an attempt.
 enum AfterAttempt {
-    End(TurnEnd, Option<JournalRow>),
+    /// With the last answer, or with the error of the model.
+    End(TurnEnd, Option<JournalRow>, Option<ModelError>),
     /// Another attempt after this pause, unless the turn is too old by then.
-    Retry(Duration, Failure),
+    Retry(Duration, ModelError),
     /// All models of the assistant are paused until then.
     Paused(Instant),
     Stop,
@@ -108,29 +109,30 @@ impl Engine {
     async fn run_attempts(&self, turn: &mut Turn) -> Result<(), Error> {
         loop {
             let action = match attempt::run(self, turn).await {
-                Ok(AttemptResult::Ended(end, journal)) => AfterAttempt::End(end, journal),
+                Ok(AttemptResult::Ended(end, journal)) => AfterAttempt::End(end, journal, None),
                 Ok(AttemptResult::Failed(error)) if self.may_retry(turn, &error) => {
-                    AfterAttempt::Retry(self.delay(turn, &error), error.kind.failure())
+                    AfterAttempt::Retry(self.delay(turn, &error), error)
                 }
                 Ok(AttemptResult::Failed(error)) => {
-                    AfterAttempt::End(TurnEnd::Failed(error.kind.failure()), None)
+                    AfterAttempt::End(TurnEnd::Failed(error.kind.failure()), None, Some(error))
                 }
                 Ok(AttemptResult::Paused(until)) => AfterAttempt::Paused(until),
                 Ok(AttemptResult::FencedOff) => AfterAttempt::Stop,
                 Err(error) => {
                     tracing::error!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "a turn could not be written");
-                    AfterAttempt::End(TurnEnd::Failed(failure_of(&error)), None)
+                    AfterAttempt::End(TurnEnd::Failed(failure_of(&error)), None, None)
                 }
             };
             match action {
-                AfterAttempt::End(end, journal) => return self.end(turn, end, journal).await,
+                AfterAttempt::End(end, journal, error) => return self.end(turn, end, journal, error).await,
                 AfterAttempt::Stop => return Ok(()),
-                AfterAttempt::Retry(delay, failure) => {
-                    if !self.retry(turn, delay).await? {
+                AfterAttempt::Retry(delay, error) => {
+                    if !self.retry(turn, delay, &error).await? {
                         return Ok(());
                     }
                     if self.is_too_old(turn) {
-                        return self.end(turn, TurnEnd::Failed(failure), None).await;
+                        let failed = TurnEnd::Failed(error.kind.failure());
+                        return self.end(turn, failed, None, Some(error)).await;
                     }
                     tokio::time::sleep(delay).await;
                 }
@@ -174,8 +176,9 @@ impl Engine {
     }
 
     /// Records the failed attempt and when the next one begins; `false` if the turn was fenced off.
-    async fn retry(&self, turn: &mut Turn, delay: Duration) -> Result<bool, Error> {
-        let retry = Retry { turn: turn_ref(turn), fence: turn.fence, delay };
+    async fn retry(&self, turn: &mut Turn, delay: Duration, error: &ModelError) -> Result<bool, Error> {
+        let model_error = error.detail_json();
+        let retry = Retry { turn: turn_ref(turn), fence: turn.fence, delay, model_error };
         match self.services.writer.execute(retry).await? {
             TurnWriteOutcome::Accepted(now) => *turn = *now,
             TurnWriteOutcome::FencedOff(_) => return Ok(false),
@@ -183,20 +186,27 @@ impl Engine {
         Ok(true)
     }
 
-    async fn end(&self, turn: &Turn, end: TurnEnd, journal: Option<JournalRow>) -> Result<(), Error> {
+    async fn end(
+        &self,
+        turn: &Turn,
+        end: TurnEnd,
+        journal: Option<JournalRow>,
+        error: Option<ModelError>,
+    ) -> Result<(), Error> {
+        let model_error = error.and_then(|error| error.detail_json());
         let authority = EndAuthority::Owner { fence: turn.fence };
-        let command = EndTurn { turn: turn_ref(turn), authority, end, journal };
+        let command = EndTurn { turn: turn_ref(turn), authority, end, journal, model_error };
         let Err(error) = self.services.writer.execute(command).await else { return Ok(()) };
         tracing::error!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "a turn's end could not be written");
         let end = TurnEnd::Failed(failure_of(&error));
-        let command = EndTurn { turn: turn_ref(turn), authority, end, journal: None };
+        let command = EndTurn { turn: turn_ref(turn), authority, end, journal: None, model_error: None };
         self.services.writer.execute(command).await.map(drop)
     }
 
     /// On shutdown: fails the turn if a request waits for it here; otherwise hands it back to another process.
     async fn stop(&self, turn: &Turn) -> Result<(), Error> {
         if self.services.waiters.has_waiter(turn.id) {
-            return self.end(turn, TurnEnd::Failed(Failure::ServiceUnavailable), None).await;
+            return self.end(turn, TurnEnd::Failed(Failure::ServiceUnavailable), None, None).await;
         }
         let hand_back = HandBack { turn: turn_ref(turn), fence: turn.fence, delay: Duration::ZERO };
         self.services.writer.execute(hand_back).await.map(drop)

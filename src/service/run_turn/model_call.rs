@@ -73,7 +73,8 @@ pub(super) async fn call_models(
                 }
                 return Ok(ModelResponse { answer, by: candidate });
             }
-            Err(error) => {
+            Err(mut error) => {
+                error.detail.get_or_insert_default().model = Some(candidate.clone());
                 if let ModelErrorKind::RateLimited { retry_after } = error.kind {
                     let length = backoff(attempts + 1, retry_after, engine.random());
                     engine.rate_limit_backoff.pause(&candidate, Instant::now() + length);

@@ -30,6 +30,7 @@ insert_row!(Turn, "turns", turn_columns, |turn| {
     "idempotency_scope": turn.idempotency.as_ref().map(|(scope, _)| scope),
     "idempotency_key": turn.idempotency.as_ref().map(|(_, key)| key),
     "reason": &turn.reason,
+    "model_error": &turn.model_error,
     "reply_id": turn.reply,
     "ended_at": turn.ended_at,
 });
@@ -57,6 +58,7 @@ from_row!(Turn, |row| {
         assistant_version: row.try_get("assistant_version")?,
         idempotency: scope.zip(row.try_get("idempotency_key")?),
         reason: row.try_get("reason")?,
+        model_error: row.try_get("model_error")?,
         reply: row.try_get("reply_id")?,
         ended_at: row.try_get("ended_at")?,
     }
@@ -148,18 +150,20 @@ pub async fn insert(conn: Conn<'_>, rows: &[&Turn]) -> Result<(), StoreError> {
 
 /// Writes the columns that a batch changes.
 pub async fn update(mut conn: Conn<'_>, rows: &[&Turn]) -> Result<(), StoreError> {
-    for rows in bind_chunks(rows, 11) {
+    for rows in bind_chunks(rows, 12) {
         on_conn!(conn.reborrow(), |c| {
             let mut query = QueryBuilder::new(
                 "update turns set state = new.column3, owner = new.column4, fence = new.column5, \
                  attempts = new.column6, not_before = new.column7, first_started_at = new.column8, \
-                 reason = new.column9, reply_id = new.column10, ended_at = new.column11 from (",
+                 reason = new.column9, reply_id = new.column10, ended_at = new.column11, \
+                 model_error = new.column12 from (",
             );
             query.push_values(rows, |mut values, row| {
                 values.push_bind(row.workspace).push_bind(row.id).push_bind(row.state);
                 values.push_bind(row.owner).push_bind(row.fence).push_bind(row.attempts);
                 values.push_bind(row.not_before).push_bind(row.first_started_at);
                 values.push_bind(&row.reason).push_bind(row.reply).push_bind(row.ended_at);
+                values.push_bind(&row.model_error);
             });
             query.push(") as new where workspace_id = new.column1 and id = new.column2");
             query.build().execute(c).await?;

@@ -115,6 +115,7 @@ impl Batch<'_> {
             reply_to: Some(turn.message),
             answers: Some(turn.position),
             function_calls: Some(reply.function_calls.clone()),
+            is_truncated: reply.is_truncated,
             turn: Some(turn.id),
             created_at: self.context.clock.now(),
         };

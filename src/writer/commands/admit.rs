@@ -317,6 +317,7 @@ impl Admission {
                 .as_ref()
                 .map(|request| (request.key.scope.clone(), request.key.key.clone())),
             reason: None,
+            model_error: None,
             reply: None,
             ended_at: None,
         };

@@ -29,6 +29,8 @@ pub struct EndTurn {
     pub end: TurnEnd,
     /// The last model answer of the turn, for its journal.
     pub journal: Option<JournalRow>,
+    /// The failed call of a model that led to the end, for [`Turn::model_error`](crate::domain::turn::Turn::model_error).
+    pub model_error: Option<String>,
 }
 
 impl Command for EndTurn {
@@ -57,7 +59,7 @@ impl Command for EndTurn {
     }
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<TurnWriteOutcome, Error> {
-        let Some(turn) = batch.tables.turns.get(&self.turn.turn).cloned() else {
+        let Some(mut turn) = batch.tables.turns.get(&self.turn.turn).cloned() else {
             return Ok(TurnWriteOutcome::FencedOff(None));
         };
         let is_late = turn.deadline_at.is_some_and(|deadline| deadline <= batch.context.now);
@@ -71,6 +73,7 @@ impl Command for EndTurn {
             return Ok(TurnWriteOutcome::FencedOff(Some(Box::new(turn))));
         }
         batch.changes.journal.extend(self.journal.clone());
+        turn.model_error = self.model_error.clone().or(turn.model_error);
         // The client hears of a timeout, so a late reply must not be stored.
         let too_late = TurnEnd::Failed(Failure::Timeout);
         let is_reply = matches!(self.end, TurnEnd::Completed(_));

@@ -10,11 +10,13 @@ use crate::domain::turn::TurnRef;
 use crate::writer::batch::{Batch, LoadPlan, TurnWriteOutcome};
 
 /// The owner's next attempt begins after `delay`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Retry {
     pub turn: TurnRef,
     pub fence: i64,
     pub delay: Duration,
+    /// Why the attempt failed, for [`Turn::model_error`](crate::domain::turn::Turn::model_error).
+    pub model_error: Option<String>,
 }
 
 impl Command for Retry {
@@ -34,6 +36,7 @@ impl Command for Retry {
         let not_before = batch.context.now.plus(self.delay);
         Ok(batch.update_owned_turn(&self.turn, self.fence, |turn| {
             turn.attempts += 1;
+            turn.model_error.clone_from(&self.model_error);
             turn.not_before = not_before;
         }))
     }

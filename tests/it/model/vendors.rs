@@ -1,12 +1,15 @@
 //! What the endpoints of vendors send, and what they refuse, as users of such endpoints have reported it. The fake model
 //! refuses what the strictest chat templates refuse, in every test.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
 use crate::support::fake_model::{Reply, ToolCall};
 use crate::support::http::Response;
+use crate::support::script::Gate;
 use crate::support::server::{Setup, TestServer, WIDGET};
 
 /// A stream of these choices.
@@ -235,5 +238,73 @@ both_backends!(
         assert_eq!(roles[roles.len() - 5..], ["user", "assistant", "tool", "assistant", "user"]);
         let sent = &request.messages()[roles.len() - 4];
         assert_eq!(sent["tool_calls"][0]["function"]["name"], "write_note");
+    }
+);
+
+both_backends!(
+    async fn a_failed_call_says_why_in_the_trace(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let body =
+            json!({ "error": { "message": "The model `x`\ndoes not exist", "code": "model_not_found" } });
+        let refused = Reply::raw(StatusCode::NOT_FOUND, "application/json", body.to_string());
+        server.model.script().queue([refused]);
+
+        let failed = ask(&server, "Hi").await;
+
+        assert_eq!(failed.header("rejoinder-error"), Some("model_refused"));
+        assert!(!failed.text().contains("model_not_found"), "not for visitors");
+        let turn = failed.header("rejoinder-turn").unwrap();
+        let trace = server.get(&format!("/v1/turns/{turn}")).await.json();
+        let error = json!({
+            "connection": "default",
+            "model": server.model.calls().all()[0].request.body["model"],
+            "url": format!("{}/chat/completions", server.model.base_url()),
+            "status": 404,
+            "code": "model_not_found",
+            "message": "The model `x` does not exist",
+        });
+        assert_eq!(trace["data"]["model_error"], error);
+    }
+);
+
+both_backends!(
+    async fn a_slow_model_is_waited_for_where_there_is_no_other(db: TestDb) {
+        let setup = Setup::default().env("REJOINDER_MODEL__FIRST_BYTE_TIMEOUT", "100ms");
+        let server = setup.env("REJOINDER_MODEL__IDLE_TIMEOUT", "100ms").start(&db).await;
+        server.model.script().queue([Reply::text("Here I am.").after(Duration::from_millis(400))]);
+
+        assert_eq!(message(&ask(&server, "Hi").await), "Here I am.");
+        assert_eq!(server.model.calls().all().len(), 1);
+    }
+);
+
+both_backends!(
+    async fn a_model_that_takes_the_whole_attempt_is_not_asked_again(db: TestDb) {
+        let setup = Setup::default().env("REJOINDER_TURN__MAX_ATTEMPTS", "5").system_clock();
+        let server = setup.env("REJOINDER_TURN__DEADLINE", "300ms").start(&db).await;
+        server.model.script().respond_with(|_| Reply::text("Never.").gated_by(&Gate::closed()));
+
+        let failed = ask(&server, "Hi").await;
+
+        assert_eq!((failed.status, failed.header("rejoinder-error")), (400, Some("model_timeout")));
+        assert_eq!(server.model.calls().all().len(), 1);
+    }
+);
+
+both_backends!(
+    async fn an_error_within_a_stream_fails_as_what_it_is(db: TestDb) {
+        let setup = Setup::default().env("REJOINDER_TURN__MAX_ATTEMPTS", "5").system_clock();
+        let server = setup.env("REJOINDER_WIDGET__DEADLINE", "4s").start(&db).await;
+        let event = json!({ "error": { "type": "overloaded_error", "message": "Overloaded" } });
+        server.model.script().respond_with(move |_| {
+            Reply::raw(StatusCode::OK, "text/event-stream", format!("data: {event}\n\n"))
+        });
+
+        let failed = ask(&server, "Hi").await;
+
+        assert_eq!((failed.status, failed.header("rejoinder-error")), (400, Some("model_unavailable")));
+        let turn = failed.header("rejoinder-turn").unwrap();
+        let trace = server.get(&format!("/v1/turns/{turn}")).await.json();
+        assert_eq!(trace["data"]["model_error"]["message"], "Overloaded", "{trace}");
     }
 );

@@ -129,14 +129,16 @@ fn command(index: u8, op: &Op, turn: &dyn Fn(u8) -> TurnRef) -> Decide {
             };
             let end = if completes { TurnEnd::Completed(reply) } else { TurnEnd::Failed(Failure::Timeout) };
             let authority = fence.map_or(EndAuthority::ClientGone, |fence| EndAuthority::Owner { fence });
-            decide(EndTurn { turn: turn(admitted_by), authority, end, journal: None })
+            decide(EndTurn { turn: turn(admitted_by), authority, end, journal: None, model_error: None })
         }
         Op::Update { conversation, ref patch } => decide(UpdateConversation {
             workspace: WORKSPACE,
             conversation: conversation_id(conversation),
             patch: patch.clone(),
         }),
-        Op::Retry { admitted_by, fence } => decide(Retry { turn: turn(admitted_by), fence, delay }),
+        Op::Retry { admitted_by, fence } => {
+            decide(Retry { turn: turn(admitted_by), fence, delay, model_error: None })
+        }
         Op::HandBack { admitted_by, fence } => decide(HandBack { turn: turn(admitted_by), fence, delay }),
         Op::TopUp { reference } => {
             decide(TopUp { workspace: WORKSPACE, amount: Money(25_000), reference: reference.to_string() })

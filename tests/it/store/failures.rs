@@ -120,8 +120,11 @@ async fn an_unanswered_commit_is_not_repeated() {
     assert_eq!(seed::query_number(&db, "select count(*) from messages").await, 2);
 
     cutter.armed.store(true, Ordering::SeqCst);
-    let retried =
-        process.writer.execute(Retry { turn: first, fence: 1, delay: Duration::ZERO }).await.unwrap();
+    let retried = process
+        .writer
+        .execute(Retry { turn: first, fence: 1, delay: Duration::ZERO, model_error: None })
+        .await
+        .unwrap();
     assert!(matches!(retried, TurnWriteOutcome::Accepted(turn) if turn.fence == 2 && turn.attempts == 1));
 
     cutter.armed.store(true, Ordering::SeqCst);

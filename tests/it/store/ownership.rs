@@ -66,8 +66,11 @@ both_backends!(
         let process = Process::start(&db).await;
         let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
         let turn = process.ask(&conversation).await;
-        let retried =
-            process.writer.execute(Retry { turn, fence: 1, delay: Duration::from_secs(4) }).await.unwrap();
+        let retried = process
+            .writer
+            .execute(Retry { turn, fence: 1, delay: Duration::from_secs(4), model_error: None })
+            .await
+            .unwrap();
         let TurnWriteOutcome::Accepted(retried) = retried else { panic!("{retried:?}") };
         assert_eq!((retried.fence, retried.attempts, retried.state), (2, 1, TurnState::Running));
         assert_eq!(retried.not_before, process.clock.now().plus(Duration::from_secs(4)));
@@ -76,7 +79,7 @@ both_backends!(
         assert!(matches!(process.complete(turn, 1).await, TurnWriteOutcome::FencedOff(Some(_))));
         let delay = Duration::ZERO;
         assert!(matches!(
-            process.writer.execute(Retry { turn, fence: 1, delay }).await.unwrap(),
+            process.writer.execute(Retry { turn, fence: 1, delay, model_error: None }).await.unwrap(),
             TurnWriteOutcome::FencedOff(_)
         ));
         assert!(matches!(
@@ -450,7 +453,11 @@ both_backends!(
         let found = process.turn(turn).await.fence;
         let end = |fence| end_turn(turn, EndAuthority::Overdue { fence }, TurnEnd::Failed(Failure::TooOld));
 
-        process.writer.execute(Retry { turn, fence: found, delay: Duration::ZERO }).await.unwrap();
+        process
+            .writer
+            .execute(Retry { turn, fence: found, delay: Duration::ZERO, model_error: None })
+            .await
+            .unwrap();
 
         assert!(matches!(
             process.writer.execute(end(found)).await.unwrap(),

@@ -222,7 +222,7 @@ pub fn completed(text: &str) -> TurnEnd {
 }
 
 pub fn end_turn(turn: TurnRef, authority: EndAuthority, end: TurnEnd) -> EndTurn {
-    EndTurn { turn, authority, end, journal: None }
+    EndTurn { turn, authority, end, journal: None, model_error: None }
 }
 
 /// The balance as the store has it.
