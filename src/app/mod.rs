@@ -36,7 +36,7 @@ use crate::store::ownership::queue_all_running;
 use crate::store::{Conn, Db};
 use crate::telemetry::Metrics;
 use crate::worker::{Lease, Worker};
-use crate::writer::{Slots, Writer, WriterContext};
+use crate::writer::{TurnSlots, Writer, WriterContext};
 
 pub use serve::{openapi, serve};
 
@@ -60,7 +60,7 @@ pub struct Server {
     pub worker: Worker,
     tasks: Tasks,
     background: Tasks,
-    slots: Slots,
+    slots: TurnSlots,
     /// Stops the shards.
     writer_stop: CancellationToken,
     /// Stops the tasks that must outlive the shards: the lease and its watchers.
@@ -112,10 +112,10 @@ impl Server {
         let (writer_stop, background_stop) = (CancellationToken::new(), CancellationToken::new());
         let address = listener.local_addr()?;
         let process = ProcessId(deps.ids.uuid_v7(deps.clock.as_ref()));
-        let (keeper, has_lease) = lease_channel();
+        let (keeper, lease) = lease_channel();
         let lease = acquire_lease(config, &deps, process, keeper).await?;
 
-        let slots = Slots::new(settings::slot_limits(config));
+        let slots = TurnSlots::new(settings::slot_limits(config));
         let (effects_tx, effects) = mpsc::unbounded_channel();
         let context = WriterContext {
             db: deps.db.clone(),
@@ -125,14 +125,14 @@ impl Server {
             bounds: settings::bounds(config),
             slots: slots.clone(),
             effects: effects_tx,
-            has_lease: has_lease.clone(),
+            lease: lease.clone(),
         };
         let shards = if deps.db.is_shared() { config.store.shards } else { 1 };
         let (writer, shards) = Writer::new(&context, shards, &writer_stop);
         for shard in shards {
             shard_tasks.spawn_critical("shard", shard.map(Ok));
         }
-        let (services, worker_deps) = parts::assemble(config, &deps, writer, &tasks, has_lease.clone())?;
+        let (services, worker_deps) = parts::assemble(config, &deps, writer, &tasks, lease.clone())?;
         let worker = Worker::new(
             services.clone(),
             worker_deps,
@@ -140,7 +140,7 @@ impl Server {
             slots.clone(),
             settings::worker(config),
             tasks.clone(),
-            has_lease,
+            lease,
         );
         worker.start(effects, lease, &background, &background_stop);
         listen(config, &deps, services.clone(), &tasks, listener, address);

@@ -26,7 +26,7 @@ pub(super) fn assemble(
     deps: &ServerDependencies,
     writer: Writer,
     tasks: &Tasks,
-    has_lease: LeaseStatus,
+    lease: LeaseStatus,
 ) -> anyhow::Result<(Services, WorkerDependencies)> {
     let allow_hosts = Arc::new(config.outbound.allow_hosts.clone());
     let outbound = GuardedClient::new(AllowHosts::clone(&allow_hosts))?;
@@ -36,7 +36,7 @@ pub(super) fn assemble(
     let worker_deps = WorkerDependencies {
         embeddings: embedder.map(|embedder| embeddings(config, embedder)),
         sender: sender(config, deps, outbound),
-        engine: Arc::new(engine(config, deps, services.clone(), has_lease)?),
+        engine: Arc::new(engine(config, deps, services.clone(), lease)?),
     };
     Ok((services, worker_deps))
 }
@@ -96,11 +96,11 @@ fn engine(
     config: &Config,
     deps: &ServerDependencies,
     services: Services,
-    has_lease: LeaseStatus,
+    lease: LeaseStatus,
 ) -> anyhow::Result<Engine> {
     let (models, default_model) = models::build(config, &deps.clock)?;
     let settings = settings::engine(config, default_model)?;
-    Ok(Engine::new(services, models, settings, has_lease))
+    Ok(Engine::new(services, models, settings, lease))
 }
 
 fn sender(config: &Config, deps: &ServerDependencies, outbound: GuardedClient) -> WebhookSender {

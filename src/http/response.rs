@@ -1,5 +1,7 @@
 //! Successful responses: their bodies and headers.
 
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
@@ -29,6 +31,11 @@ impl<T> Page<T> {
     pub(super) fn new<I: Into<T>>(items: impl IntoIterator<Item = I>, next_cursor: Option<String>) -> Self {
         Self { items: items.into_iter().map(Into::into).collect(), next_cursor }
     }
+}
+
+/// A duration in milliseconds, as JSON has it.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A response with a body of JSON text.

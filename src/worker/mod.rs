@@ -27,7 +27,7 @@ use crate::service::embed_documents::DocumentEmbedder;
 use crate::service::run_turn::Engine;
 use crate::store::turns::overdue::LifetimeLimits;
 use crate::store::{Db, StoreError};
-use crate::writer::{Effect, Slots};
+use crate::writer::{Effect, TurnSlots};
 use deliveries::Deliveries;
 pub use deliveries::DeliverySettings;
 pub use lease::Lease;
@@ -68,12 +68,12 @@ pub struct Worker {
     deliveries: Deliveries,
     embeddings: Option<DocumentEmbedder>,
     process: ProcessId,
-    slots: Slots,
+    slots: TurnSlots,
     settings: WorkerSettings,
     /// The tasks of turns and deliveries, which may finish while the process stops.
     tasks: Tasks,
     turns: TaskRegistry<TurnId>,
-    has_lease: LeaseStatus,
+    lease: LeaseStatus,
 }
 
 impl Worker {
@@ -83,15 +83,15 @@ impl Worker {
         services: Services,
         dependencies: WorkerDependencies,
         process: ProcessId,
-        slots: Slots,
+        slots: TurnSlots,
         settings: WorkerSettings,
         tasks: Tasks,
-        has_lease: LeaseStatus,
+        lease: LeaseStatus,
     ) -> Self {
         let WorkerDependencies { engine, sender, embeddings } = dependencies;
         let deliveries = Deliveries::new(sender, settings.deliveries);
         let turns = TaskRegistry::default();
-        Self { services, engine, deliveries, embeddings, process, slots, settings, tasks, turns, has_lease }
+        Self { services, engine, deliveries, embeddings, process, slots, settings, tasks, turns, lease }
     }
 
     /// Starts the background work. Tasks that must outlive the running turns belong to `background` and end at
@@ -131,8 +131,8 @@ impl Worker {
 
     /// Whether the lease of this process is valid, so that it may act on the work that it owns.
     #[must_use]
-    pub fn has_lease(&self) -> bool {
-        self.has_lease.is_valid()
+    pub fn lease(&self) -> bool {
+        self.lease.is_valid()
     }
 
     /// The id of this process in the database.

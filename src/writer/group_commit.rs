@@ -98,7 +98,7 @@ impl<T: QueueItem> GroupQueue<T> {
             let batch = self.next_batch(limits);
             if !batch.is_empty() {
                 let remaining = committer.commit(batch).await;
-                self.put_back(remaining);
+                self.requeue(remaining);
             } else if stop.is_cancelled() {
                 return;
             } else {
@@ -122,7 +122,7 @@ impl<T: QueueItem> GroupQueue<T> {
         batch
     }
 
-    fn put_back(&self, items: Vec<T>) {
+    fn requeue(&self, items: Vec<T>) {
         let mut state = self.lock();
         for item in items.into_iter().rev() {
             state.bytes += item.bytes();
@@ -220,7 +220,7 @@ mod tests {
 
         let batch = queue.next_batch(QueueLimits { items: 1, bytes: 10 });
         assert!(!queue.is_full(LIMITS));
-        queue.put_back(batch);
+        queue.requeue(batch);
         assert!(queue.is_full(LIMITS));
         assert_eq!(queue.len(), 2);
     }

@@ -9,8 +9,8 @@ mod queued_command;
 mod read;
 mod request_state;
 mod shard;
-mod slots;
 mod transaction;
+mod turn_slots;
 mod uncertain_commit;
 mod write;
 
@@ -25,12 +25,12 @@ use tokio_util::sync::CancellationToken;
 
 pub use batch::{Bounds, TurnWriteOutcome};
 pub use commands::{
-    Admission, AdmitOutcome, Command, CreateOutcome, DisableEndpoint, EndAuthority, EndTurn, EndpointAction,
-    HandBack, JournalAppend, NewConversation, RenewLink, Retry, Target, TestEndpoint, TopUp,
+    Admission, AdmitOutcome, AppendJournal, Command, CreateOutcome, DisableEndpoint, EndAuthority, EndTurn,
+    EndpointAction, HandBackTurn, NewConversation, RenewWidgetLink, RetryTurn, Target, TestEndpoint, TopUp,
     UpdateConversation, WriteEndpoint,
 };
 pub use inline::decide_inline;
-pub use slots::{Slot, SlotLimits, Slots};
+pub use turn_slots::{SlotLimits, TurnSlot, TurnSlots};
 
 use crate::domain::clock::Clock;
 use crate::domain::error::Error;
@@ -52,7 +52,7 @@ const SHARD_CAPACITY: QueueLimits = QueueLimits { items: 10_000, bytes: 64 << 20
 #[derive(Debug)]
 pub enum Effect {
     /// The turn runs here from now on, in this slot.
-    Started(Box<Turn>, Option<Slot>),
+    Started(Box<Turn>, Option<TurnSlot>),
     /// The turn has ended, in any way and in any process.
     Ended(Box<Turn>, TurnEnd),
     /// The turn of a task of this process was ended, but not by its task.
@@ -71,10 +71,10 @@ pub struct WriterContext {
     pub ids: Arc<IdGenerator>,
     pub process: ProcessId,
     pub bounds: Bounds,
-    pub slots: Slots,
+    pub slots: TurnSlots,
     pub effects: mpsc::UnboundedSender<Effect>,
     /// Without a valid lease this process starts no turns.
-    pub has_lease: LeaseStatus,
+    pub lease: LeaseStatus,
 }
 
 impl fmt::Debug for WriterContext {

@@ -9,7 +9,7 @@ use super::group_commit::{Commit, QueueLimits};
 use super::queued_command::{BoxedCommand, queued};
 use super::transaction::{self, CommittedBatch};
 use super::uncertain_commit::UncertainCommit;
-use super::{Effect, Slot, WriterContext};
+use super::{Effect, TurnSlot, WriterContext};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
 use crate::domain::turn::TurnEnd;
@@ -136,7 +136,7 @@ fn reset(commands: &[BoxedCommand]) {
 }
 
 /// Sends the effects of a committed batch.
-fn dispatch(context: &WriterContext, effects: Effects, mut slots: Vec<Slot>) {
+fn dispatch(context: &WriterContext, effects: Effects, mut slots: Vec<TurnSlot>) {
     if effects.has_deliveries {
         context.send(Effect::Deliveries);
     }

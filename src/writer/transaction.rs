@@ -7,7 +7,7 @@ use super::queued_command::BoxedCommand;
 use super::read::read;
 use super::uncertain_commit::{CommitProbe, UncertainCommit};
 use super::write::write;
-use super::{Slot, WriterContext};
+use super::{TurnSlot, WriterContext};
 use crate::domain::turn::Api;
 use crate::store::db::WRITE_TIMEOUT;
 use crate::store::{StoreError, store_now};
@@ -17,7 +17,7 @@ use crate::telemetry::{WRITER_BATCH_COMMANDS, WRITER_BATCH_DURATION_SECONDS};
 pub(super) struct CommittedBatch {
     pub effects: Effects,
     /// The slots that were reserved for the turns that the batch may have started.
-    pub slots: Vec<Slot>,
+    pub slots: Vec<TurnSlot>,
 }
 
 /// The error of a batch that was not, or may not have been, committed.
@@ -88,14 +88,14 @@ async fn run_unbounded(
     let (tables, changes, effects) = batch.finish();
 
     write(tx.conn(), &tables, &changes, now).await?;
-    let probe = CommitProbe::of(&tables, &changes);
+    let probe = CommitProbe::for_batch(&tables, &changes);
     *uncertain = Some(UncertainCommit { batch: CommittedBatch { effects, slots }, probe });
     tx.commit().await
 }
 
 /// One slot for each turn that the batch may start. Unused ones are free again at once.
-fn reserve(context: &WriterContext, commands: &[BoxedCommand]) -> Vec<Slot> {
-    if !context.has_lease.is_valid() {
+fn reserve(context: &WriterContext, commands: &[BoxedCommand]) -> Vec<TurnSlot> {
+    if !context.lease.is_valid() {
         return Vec::new();
     }
     let count = |api| commands.iter().filter(|command| command.may_start().contains(api)).count();

@@ -21,16 +21,17 @@ pub(super) struct UncertainCommit {
 /// A row that exists if, and only if, the batch was committed.
 pub(super) enum CommitProbe {
     Event(WorkspaceId, i64, EventId),
-    /// Turns as they were written. If all have changed since, this process does not own them either way.
+    /// The turns as the batch wrote them. If all have changed since, this process no longer owns them, so deciding again changes
+    /// nothing.
     Turns(Vec<Turn>),
     /// The result of a tool call.
-    Result(Box<JournalRow>),
-    /// Deciding the same again is harmless: journal rows, links and holds keep their first values.
+    ToolResult(Box<JournalRow>),
+    /// The batch wrote no event, turn or tool result. Deciding its commands again is harmless, as [`Command::decide`](super::commands::Command::decide) requires.
     NotNeeded,
 }
 
 impl CommitProbe {
-    pub(super) fn of(tables: &Tables, changes: &ChangeSet) -> Self {
+    pub(super) fn for_batch(tables: &Tables, changes: &ChangeSet) -> Self {
         if let Some(Event { workspace, cursor, id, .. }) = changes.events.first() {
             return Self::Event(*workspace, *cursor, *id);
         }
@@ -39,7 +40,7 @@ impl CommitProbe {
                 changes.turns.iter().filter_map(|id| tables.turns.get(id)).cloned().collect(),
             );
         }
-        changes.results.first().map_or(Self::NotNeeded, |row| Self::Result(Box::new(row.clone())))
+        changes.results.first().map_or(Self::NotNeeded, |row| Self::ToolResult(Box::new(row.clone())))
     }
 
     /// Whether the batch was committed. The lock of its workspace is taken first: then its transaction has ended.
@@ -50,7 +51,7 @@ impl CommitProbe {
                 Some(turn) => turn.workspace,
                 None => return Ok(false),
             },
-            Self::Result(row) => row.turn.workspace,
+            Self::ToolResult(row) => row.turn.workspace,
             Self::NotNeeded => return Ok(false),
         };
         let probe = async {
@@ -59,7 +60,7 @@ impl CommitProbe {
             match self {
                 Self::Event(_, cursor, id) => events::exists(tx.conn(), workspace, *cursor, *id).await,
                 Self::Turns(turns) => is_any_unchanged(&mut tx, turns).await,
-                Self::Result(row) => {
+                Self::ToolResult(row) => {
                     let rows = journal::list(tx.conn(), row.turn).await?;
                     Ok(rows.iter().any(|stored| is_same_result(stored, row)))
                 }

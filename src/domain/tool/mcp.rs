@@ -41,9 +41,9 @@ pub struct McpServer<S = SealedSecret> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct McpListing {
     /// The allowed ones, by name. At least one.
-    pub found: Vec<ToolSpec>,
+    pub tools: Vec<ToolSpec>,
     /// The time since which the list has not changed.
-    pub found_at: Timestamp,
+    pub listed_since: Timestamp,
 }
 
 impl<S> McpServer<S> {
@@ -116,14 +116,15 @@ impl<S> McpServer<S> {
 impl McpListing {
     /// The allowed tools that the server does not list.
     pub fn missing<'a>(&'a self, allow: Option<&'a [String]>) -> impl Iterator<Item = &'a str> {
-        let is_missing = |name: &&String| !self.found.iter().any(|tool| tool.name == **name);
+        let is_missing = |name: &&String| !self.tools.iter().any(|tool| tool.name == **name);
         allow.into_iter().flatten().filter(is_missing).map(String::as_str)
     }
 
-    /// The next list; `found_at` stays if it is the same.
+    /// The next list; `listed_since` stays if it is the same.
     #[must_use]
-    pub fn next(found: Vec<ToolSpec>, previous: Option<&Self>, now: Timestamp) -> Self {
-        let found_at = previous.filter(|previous| previous.found == found).map_or(now, |same| same.found_at);
-        Self { found, found_at }
+    pub fn next(tools: Vec<ToolSpec>, previous: Option<&Self>, now: Timestamp) -> Self {
+        let listed_since =
+            previous.filter(|previous| previous.tools == tools).map_or(now, |same| same.listed_since);
+        Self { tools, listed_since }
     }
 }

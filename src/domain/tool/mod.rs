@@ -29,7 +29,7 @@ const MAX_DESCRIPTION: usize = 4096;
 pub struct Tool {
     #[serde(flatten)]
     pub spec: ToolSpec,
-    pub uses: ToolConfig,
+    pub config: ToolConfig,
     /// The tools that its MCP server listed. Other kinds have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listing: Option<McpListing>,
@@ -222,11 +222,11 @@ impl Tool {
             let settings = calendars.get(id).cloned().ok_or(())?;
             Ok::<_, ()>(Box::new(CompiledCalendar { id: *id, settings }))
         };
-        let Ok(kind) = self.uses.try_map(compile_calendar, |base| Ok(*base), |secret| Ok(secret.clone()))
+        let Ok(kind) = self.config.try_map(compile_calendar, |base| Ok(*base), |secret| Ok(secret.clone()))
         else {
             return Vec::new();
         };
-        let specs = self.listing.as_ref().map_or(std::slice::from_ref(&self.spec), |listing| &listing.found);
+        let specs = self.listing.as_ref().map_or(std::slice::from_ref(&self.spec), |listing| &listing.tools);
         let compile =
             |spec: &ToolSpec| CompiledTool { slug: slug.to_owned(), spec: spec.clone(), kind: kind.clone() };
         specs.iter().map(compile).collect()

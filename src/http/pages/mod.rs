@@ -14,7 +14,7 @@ use axum::Router;
 use axum::http::HeaderMap;
 use axum::routing::{MethodRouter, get};
 
-use page::{Page, PageSources};
+use page::{HtmlPage, PageSources};
 
 /// `GET` and `HEAD` of `/` and `/docs`. The routes need no state and none of the layers of the APIs.
 pub(super) fn router<S>() -> Router<S>
@@ -32,8 +32,8 @@ where
     get(move |headers: HeaderMap| async move { page.respond(&headers) })
 }
 
-fn demo() -> Page {
-    Page::assemble(&PageSources {
+fn demo() -> HtmlPage {
+    HtmlPage::assemble(&PageSources {
         html: include_str!("assets/demo.html"),
         styles: &[include_str!("assets/base.css"), include_str!("assets/demo.css")],
         scripts: &[
@@ -46,8 +46,8 @@ fn demo() -> Page {
     })
 }
 
-fn reference() -> Page {
-    Page::assemble(&PageSources {
+fn reference() -> HtmlPage {
+    HtmlPage::assemble(&PageSources {
         html: include_str!("assets/docs.html"),
         styles: &[include_str!("assets/base.css"), include_str!("assets/docs.css")],
         scripts: &[

@@ -27,12 +27,12 @@ pub(super) struct PageSources {
 
 /// A page as it is sent.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(super) struct HtmlPage {
     body: Bytes,
     headers: HeaderMap,
 }
 
-impl Page {
+impl HtmlPage {
     /// Inlines style and script, and permits exactly these two by their hashes.
     pub(super) fn assemble(sources: &PageSources) -> Self {
         let style = sources.styles.join("\n");

@@ -19,7 +19,7 @@ use crate::domain::render::Success;
 use crate::http::describe::{EventsRemoved, NotFound, error_sets};
 use crate::http::extract::{ConfigWrite, Input, NestedPathParams, PathParam, QueryParams, Read};
 use crate::http::fields::{AnyText, Choice, FieldType, Violation, check_choice, request, string_schema};
-use crate::http::response::Page;
+use crate::http::response::{Page, millis};
 use crate::http::state::AppState;
 use crate::service::read_events::StartPosition;
 use crate::service::webhook_endpoints::deliveries::{self, DeliveryQuery, ReplayFrom, ReplayRequest};
@@ -180,7 +180,7 @@ impl From<AttemptLogEntry> for AttemptOut {
         Self {
             number,
             started_at: attempt.started_at.to_string(),
-            latency_ms: u64::try_from(latency.as_millis()).unwrap_or(u64::MAX),
+            latency_ms: millis(latency),
             outcome: attempt.outcome,
             status: attempt.status,
             excerpt: attempt.excerpt,

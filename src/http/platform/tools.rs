@@ -19,7 +19,7 @@ use crate::domain::tool::{HeaderText, Headers, McpListing, McpServer, WebhookToo
 use crate::http::describe::{NotFound, error_sets};
 use crate::http::extract::{ConfigWrite, Input, OptionalInput, PathParam, QueryParams, Read};
 use crate::http::fields::{FreeObject, Name, request};
-use crate::http::response::Page;
+use crate::http::response::{Page, millis};
 use crate::http::state::AppState;
 use crate::service::tools::refresh::RefreshResult;
 use crate::service::tools::test_call::{TestCallRequest, TestCallResult};
@@ -150,7 +150,7 @@ impl From<&NamedTool> for ToolSummaryOut {
             id: named.id,
             slug: named.slug.clone(),
             name: named.tool.spec.name.clone(),
-            kind: named.tool.uses.as_str(),
+            kind: named.tool.config.as_str(),
             description: named.tool.spec.description.clone(),
         }
     }
@@ -181,14 +181,14 @@ pub(super) struct ToolOut {
 
 impl From<NamedTool> for ToolOut {
     fn from(named: NamedTool) -> Self {
-        let uses = &named.tool.uses;
+        let config = &named.tool.config;
         Self {
             tool: ToolSummaryOut::from(&named),
             parameters: named.tool.spec.parameters.clone(),
-            calendar_id: uses.calendar().copied(),
-            knowledge_base_id: uses.knowledge_base().copied(),
-            webhook: uses.webhook().map(WebhookOut::from),
-            mcp: uses.mcp().zip(named.tool.listing.as_ref()).map(McpOut::from),
+            calendar_id: config.calendar().copied(),
+            knowledge_base_id: config.knowledge_base().copied(),
+            webhook: config.webhook().map(WebhookOut::from),
+            mcp: config.mcp().zip(named.tool.listing.as_ref()).map(McpOut::from),
         }
     }
 }
@@ -261,8 +261,8 @@ impl From<(&McpServer, &McpListing)> for McpOut {
             headers: headers_out(&server.headers),
             timeout_ms: millis(server.timeout),
             allow: server.allow.clone(),
-            tools: listing.found.iter().cloned().map(McpToolOut::from).collect(),
-            listed_since: Micros::from(listing.found_at).to_string(),
+            tools: listing.tools.iter().cloned().map(McpToolOut::from).collect(),
+            listed_since: Micros::from(listing.listed_since).to_string(),
         }
     }
 }
@@ -313,10 +313,6 @@ fn headers_out(headers: &Headers) -> Vec<ToolHeaderOut> {
         secret: text.secret().is_some(),
     };
     headers.iter().map(header).collect()
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The result of a test call.

@@ -1,7 +1,5 @@
 //! Turns and their traces: how a reply was produced, or the reason that there is none.
 
-use std::time::Duration;
-
 use axum::extract::State;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -16,6 +14,7 @@ use crate::domain::trace::{Round, Span, Totals, Trace, TracedCall};
 use crate::domain::turn::{Api, Turn, TurnState};
 use crate::http::describe::NotFound;
 use crate::http::extract::{PathParam, Read};
+use crate::http::response::millis;
 use crate::http::state::AppState;
 use crate::service::read_turn;
 
@@ -318,8 +317,8 @@ impl TotalsOut {
             rounds: trace.rounds.len(),
             calls: trace.rounds.iter().map(|round| round.calls.len()).sum(),
             tokens: usage.into(),
-            model_ms: milliseconds(model_time),
-            tool_ms: milliseconds(tool_time),
+            model_ms: millis(model_time),
+            tool_ms: millis(tool_time),
             price: if is_refunded { Money(0) } else { trace.turn.price },
         }
     }
@@ -333,8 +332,4 @@ impl TotalsOut {
 fn times(time: Span) -> (String, Option<String>, Option<u64>) {
     let finished_at = time.finished_at.map(|at| at.to_string());
     (time.started_at.to_string(), finished_at, time.duration().map(milliseconds))
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -40,7 +40,7 @@ impl Applier<'_> {
 
 /// The tools that the same server listed before, if they include all that the file allows.
 fn previous_listing(old: &Tool, server: &McpServer) -> Option<Vec<ToolSpec>> {
-    let (old, found) = (old.uses.mcp()?, &old.listing.as_ref()?.found);
+    let (old, found) = (old.config.mcp()?, &old.listing.as_ref()?.tools);
     if old.url != server.url {
         return None;
     }

@@ -67,13 +67,13 @@ impl Applier<'_> {
             };
             bases.get(slug).copied().ok_or_else(missing)
         };
-        let old_secrets = || old.iter().flat_map(|old| old.uses.secrets());
-        let uses = file.config.try_map(calendar, knowledge_base, |name| self.seal(name, old_secrets()))?;
-        let listing = match uses.mcp() {
+        let old_secrets = || old.iter().flat_map(|old| old.config.secrets());
+        let config = file.config.try_map(calendar, knowledge_base, |name| self.seal(name, old_secrets()))?;
+        let listing = match config.mcp() {
             Some(server) => Some(self.mcp_listing(&file.slug, server, old.as_ref())?),
             None => None,
         };
-        Ok(Tool { spec: file.spec.clone(), uses, listing })
+        Ok(Tool { spec: file.spec.clone(), config, listing })
     }
 
     pub(super) fn seal<'o>(

@@ -18,7 +18,7 @@ use crate::domain::journal::JournalRow;
 use crate::domain::tool_loop::{NextAction, PlannedCall, ToolLoop};
 use crate::domain::trace::{JournalledAnswer, JournalledCall};
 use crate::domain::turn::{Reply, Turn, TurnEnd};
-use crate::writer::{JournalAppend, TurnWriteOutcome};
+use crate::writer::{AppendJournal, TurnWriteOutcome};
 
 /// The result of an attempt.
 pub(super) enum AttemptResult {
@@ -153,7 +153,7 @@ impl Attempt<'_> {
     }
 
     async fn journal(&self, rows: Vec<JournalRow>) -> Result<Option<AttemptResult>, Error> {
-        let append = JournalAppend {
+        let append = AppendJournal {
             turn: turn_ref(self.turn),
             fence: self.turn.fence,
             rows,
@@ -169,7 +169,7 @@ impl Attempt<'_> {
     /// Runs the calls of a round concurrently and journals each result when it arrives.
     async fn run_tools(&mut self, calls: Vec<PlannedCall>) -> Result<Option<AttemptResult>, Error> {
         // A process whose lease is stale may have lost the turn, and sends no call until it has renewed the lease.
-        self.engine.has_lease.wait_until_valid().await;
+        self.engine.lease.wait_until_valid().await;
         let time_left = self.budget.remaining();
         if time_left.is_zero() {
             return Ok(Some(AttemptResult::Failed(ModelErrorKind::Timeout.into())));

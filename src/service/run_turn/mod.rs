@@ -30,7 +30,7 @@ use crate::lifecycle::lease::LeaseStatus;
 use crate::model::Models;
 use crate::store::StoreError;
 use crate::tools::Toolset;
-use crate::writer::{EndAuthority, EndTurn, HandBack, Retry, TurnWriteOutcome};
+use crate::writer::{EndAuthority, EndTurn, HandBackTurn, RetryTurn, TurnWriteOutcome};
 use attempt::AttemptResult;
 use context::turn_ref;
 
@@ -56,7 +56,7 @@ pub struct Engine {
     models: Models,
     settings: EngineSettings,
     /// No call is sent while the lease of this process is not valid.
-    has_lease: LeaseStatus,
+    lease: LeaseStatus,
     toolsets: Cache<(AssistantId, i64), Arc<Toolset>>,
     rate_limit_backoff: RateLimitBackoff,
 }
@@ -67,8 +67,8 @@ impl fmt::Debug for Engine {
     }
 }
 
-/// The next action after an attempt.
-enum AfterAttempt {
+/// The next step after an attempt.
+enum NextStep {
     /// With the last answer, or with the error of the model.
     End(TurnEnd, Option<JournalRow>, Option<ModelError>),
     /// Another attempt after this pause, unless the turn is too old by then.
@@ -81,25 +81,25 @@ enum AfterAttempt {
 impl Engine {
     /// An engine without cached toolsets.
     #[must_use]
-    pub fn new(services: Services, models: Models, settings: EngineSettings, has_lease: LeaseStatus) -> Self {
+    pub fn new(services: Services, models: Models, settings: EngineSettings, lease: LeaseStatus) -> Self {
         Self {
             services,
             models,
             settings,
-            has_lease,
+            lease,
             toolsets: Cache::new(MAX_CACHED_TOOLSETS),
             rate_limit_backoff: RateLimitBackoff::default(),
         }
     }
 
-    /// Runs a turn that this process owns until it ends or is fenced off. Once `hard` is cancelled, the turn is failed if a
+    /// Runs a turn that this process owns until it ends or is fenced off. Once `hard_stop` is cancelled, the turn is failed if a
     /// request of this process waits for it, and handed back otherwise.
-    pub async fn run(&self, turn: Turn, hard: &CancellationToken) {
+    pub async fn run(&self, turn: Turn, hard_stop: &CancellationToken) {
         let id = turn.id;
         let mut owned = turn;
         let result = tokio::select! {
             result = self.run_attempts(&mut owned) => result,
-            () = hard.cancelled() => self.stop(&owned).await,
+            () = hard_stop.cancelled() => self.stop(&owned).await,
         };
         if let Err(error) = result {
             tracing::error!(turn.id = %id, error = &error as &dyn std::error::Error, "a turn could not be continued");
@@ -109,24 +109,24 @@ impl Engine {
     async fn run_attempts(&self, turn: &mut Turn) -> Result<(), Error> {
         loop {
             let action = match attempt::run(self, turn).await {
-                Ok(AttemptResult::Ended(end, journal)) => AfterAttempt::End(end, journal, None),
+                Ok(AttemptResult::Ended(end, journal)) => NextStep::End(end, journal, None),
                 Ok(AttemptResult::Failed(error)) if self.may_retry(turn, &error) => {
-                    AfterAttempt::Retry(self.delay(turn, &error), error)
+                    NextStep::Retry(self.delay(turn, &error), error)
                 }
                 Ok(AttemptResult::Failed(error)) => {
-                    AfterAttempt::End(TurnEnd::Failed(error.kind.failure()), None, Some(error))
+                    NextStep::End(TurnEnd::Failed(error.kind.failure()), None, Some(error))
                 }
-                Ok(AttemptResult::Paused(until)) => AfterAttempt::Paused(until),
-                Ok(AttemptResult::FencedOff) => AfterAttempt::Stop,
+                Ok(AttemptResult::Paused(until)) => NextStep::Paused(until),
+                Ok(AttemptResult::FencedOff) => NextStep::Stop,
                 Err(error) => {
                     tracing::error!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "a turn could not be written");
-                    AfterAttempt::End(TurnEnd::Failed(failure_of(&error)), None, None)
+                    NextStep::End(TurnEnd::Failed(failure_of(&error)), None, None)
                 }
             };
             match action {
-                AfterAttempt::End(end, journal, error) => return self.end(turn, end, journal, error).await,
-                AfterAttempt::Stop => return Ok(()),
-                AfterAttempt::Retry(delay, error) => {
+                NextStep::End(end, journal, error) => return self.end(turn, end, journal, error).await,
+                NextStep::Stop => return Ok(()),
+                NextStep::Retry(delay, error) => {
                     if !self.retry(turn, delay, &error).await? {
                         return Ok(());
                     }
@@ -136,12 +136,12 @@ impl Engine {
                     }
                     tokio::time::sleep(delay).await;
                 }
-                AfterAttempt::Paused(until) if turn.api == Api::Widget => {
+                NextStep::Paused(until) if turn.api == Api::Widget => {
                     tokio::time::sleep_until(until.into()).await;
                 }
-                AfterAttempt::Paused(until) => {
+                NextStep::Paused(until) => {
                     let delay = until.saturating_duration_since(Instant::now());
-                    let hand_back = HandBack { turn: turn_ref(turn), fence: turn.fence, delay };
+                    let hand_back = HandBackTurn { turn: turn_ref(turn), fence: turn.fence, delay };
                     return self.services.writer.execute(hand_back).await.map(drop);
                 }
             }
@@ -178,7 +178,7 @@ impl Engine {
     /// Records the failed attempt and when the next one begins; `false` if the turn was fenced off.
     async fn retry(&self, turn: &mut Turn, delay: Duration, error: &ModelError) -> Result<bool, Error> {
         let model_error = error.detail_json();
-        let retry = Retry { turn: turn_ref(turn), fence: turn.fence, delay, model_error };
+        let retry = RetryTurn { turn: turn_ref(turn), fence: turn.fence, delay, model_error };
         match self.services.writer.execute(retry).await? {
             TurnWriteOutcome::Accepted(now) => *turn = *now,
             TurnWriteOutcome::FencedOff(_) => return Ok(false),
@@ -208,7 +208,7 @@ impl Engine {
         if self.services.waiters.has_waiter(turn.id) {
             return self.end(turn, TurnEnd::Failed(Failure::ServiceUnavailable), None, None).await;
         }
-        let hand_back = HandBack { turn: turn_ref(turn), fence: turn.fence, delay: Duration::ZERO };
+        let hand_back = HandBackTurn { turn: turn_ref(turn), fence: turn.fence, delay: Duration::ZERO };
         self.services.writer.execute(hand_back).await.map(drop)
     }
 

@@ -50,7 +50,7 @@ pub(super) async fn call_models(
         };
         // These waits are not counted: the attempt's budget is spent from the moment the call is sent.
         let _permit = model.acquire().await;
-        engine.has_lease.wait_until_valid().await;
+        engine.lease.wait_until_valid().await;
         if let Some(until) = engine.rate_limit_backoff.until(&candidate) {
             paused_until = Some(paused_until.map_or(until, |earliest| earliest.min(until)));
             continue;

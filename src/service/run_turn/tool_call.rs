@@ -15,7 +15,7 @@ use crate::domain::tool_loop::{CallResult, PlannedCall};
 use crate::domain::turn::Turn;
 use crate::telemetry::TOOL_CALL_DURATION_SECONDS;
 use crate::tools::{Call, CallContext, StoreWriter, ToolOutcome, WriteError};
-use crate::writer::{JournalAppend, TurnWriteOutcome};
+use crate::writer::{AppendJournal, TurnWriteOutcome};
 
 /// The outcome of a call.
 pub(super) enum CallOutcome {
@@ -85,7 +85,7 @@ impl fmt::Debug for TurnWriter<'_> {
 impl StoreWriter for TurnWriter<'_> {
     async fn write(&self, write: BookingWrite) -> Result<Value, WriteError> {
         let (turn, fence) = (turn_ref(self.turn), self.turn.fence);
-        let append = JournalAppend { turn, fence, rows: Vec::new(), result: None, write: Some(write) };
+        let append = AppendJournal { turn, fence, rows: Vec::new(), result: None, write: Some(write) };
         match self.engine.services.writer.execute(append).await {
             Ok((TurnWriteOutcome::Accepted(_), decided)) => decided.ok_or(WriteError::Store),
             Ok((TurnWriteOutcome::FencedOff(_), _)) => Err(WriteError::FencedOff),
@@ -108,7 +108,7 @@ async fn journal_result(
     row.finished_at = Some(engine.services.clock.now());
     row.result = result.as_ref().map(ToString::to_string);
     let append =
-        JournalAppend { turn: turn_ref(turn), fence: turn.fence, rows: Vec::new(), result: Some(row), write };
+        AppendJournal { turn: turn_ref(turn), fence: turn.fence, rows: Vec::new(), result: Some(row), write };
     Ok(match engine.services.writer.execute(append).await? {
         (TurnWriteOutcome::FencedOff(_), _) => CallOutcome::FencedOff,
         (TurnWriteOutcome::Accepted(_), decided) => {

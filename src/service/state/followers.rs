@@ -46,12 +46,12 @@ struct FollowerState {
     by_workspace: HashMap<WorkspaceId, RefCounted<Arc<FollowedFeed>>>,
     /// Cancelled when the key becomes invalid.
     by_key: HashMap<KeyId, RefCounted<CancellationToken>>,
-    readers: usize,
+    count: usize,
 }
 
 #[derive(Debug, Default)]
 struct RefCounted<T> {
-    readers: usize,
+    count: usize,
     value: T,
 }
 
@@ -68,7 +68,7 @@ pub(in crate::service) struct Subscription {
     followers: Followers,
     workspace: WorkspaceId,
     key: KeyId,
-    followed: Arc<FollowedFeed>,
+    feed: Arc<FollowedFeed>,
     latest_cursor: watch::Receiver<i64>,
     key_revoked: CancellationToken,
 }
@@ -93,19 +93,18 @@ impl Followers {
     pub(in crate::service) fn subscribe(&self, account: &Account) -> Result<Subscription, Error> {
         let (workspace, key) = (account.workspace, account.key);
         let mut state = self.lock();
-        let of_workspace = state.by_workspace.get(&workspace).map_or(0, |entry| entry.readers);
-        if state.readers >= self.bounds.max_followers
-            || of_workspace >= self.bounds.max_followers_per_workspace
+        let of_workspace = state.by_workspace.get(&workspace).map_or(0, |entry| entry.count);
+        if state.count >= self.bounds.max_followers || of_workspace >= self.bounds.max_followers_per_workspace
         {
             let text = "Too many readers follow the events";
             return Err(Error::Overloaded { text, retry_after: RETRY_AFTER });
         }
-        state.readers += 1;
-        let followed = acquire(&mut state.by_workspace, workspace);
+        state.count += 1;
+        let feed = acquire(&mut state.by_workspace, workspace);
         let key_revoked = acquire(&mut state.by_key, key);
         drop(state);
-        let latest_cursor = followed.latest_cursor.subscribe();
-        Ok(Subscription { followers: self.clone(), workspace, key, followed, latest_cursor, key_revoked })
+        let latest_cursor = feed.latest_cursor.subscribe();
+        Ok(Subscription { followers: self.clone(), workspace, key, feed, latest_cursor, key_revoked })
     }
 
     /// Wakes a workspace's followers: its feed reaches at least to `latest_cursor`.
@@ -122,7 +121,7 @@ impl Followers {
     /// The number of followers.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.lock().readers
+        self.lock().count
     }
 
     pub(in crate::service) fn workspaces(&self) -> Vec<WorkspaceId> {
@@ -150,14 +149,14 @@ impl Followers {
 
 fn acquire<K: Hash + Eq, T: Clone + Default>(state: &mut HashMap<K, RefCounted<T>>, key: K) -> T {
     let entry = state.entry(key).or_default();
-    entry.readers += 1;
+    entry.count += 1;
     entry.value.clone()
 }
 
 fn release<K: Hash + Eq, T>(state: &mut HashMap<K, RefCounted<T>>, key: &K) {
     if let Some(entry) = state.get_mut(key) {
-        entry.readers -= 1;
-        if entry.readers == 0 {
+        entry.count -= 1;
+        if entry.count == 0 {
             state.remove(key);
         }
     }
@@ -185,13 +184,13 @@ impl Subscription {
         limit: usize,
     ) -> Result<EventPage, Error> {
         if wait {
-            // The sender lives in `followed`, so this returns only when the cursor advances.
+            // The sender lives in `feed`, so this returns only when the cursor advances.
             let _ = self.latest_cursor.clone().wait_for(|latest_cursor| *latest_cursor > reader.cursor).await;
         }
         let latest_cursor = *self.latest_cursor.borrow();
         if (0..=MAX_EVENTS).contains(&(latest_cursor - reader.cursor)) {
             // The first follower to get the lock reads for all that were woken.
-            let mut cache = self.followed.cache.lock().await;
+            let mut cache = self.feed.cache.lock().await;
             cache.fast_forward(reader.cursor);
             while cache.covers(reader.cursor) && cache.to() < latest_cursor {
                 let page = cache.read(services, reader.workspace).await?;
@@ -213,7 +212,7 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         let mut state = self.followers.lock();
-        state.readers -= 1;
+        state.count -= 1;
         release(&mut state.by_workspace, &self.workspace);
         release(&mut state.by_key, &self.key);
     }

@@ -40,7 +40,7 @@ enum WriteOutcome {
 /// Lists the tools of the server anew. A server that cannot be asked changes nothing.
 pub async fn refresh(services: &Services, account: &Account, name: &str) -> Result<RefreshResult, Error> {
     let named = resources::find::<NamedTool>(services, account, name).await?;
-    let Some(server) = named.tool.uses.mcp() else {
+    let Some(server) = named.tool.config.mcp() else {
         let text = format!("The tool '{}' has no list: it is of no MCP server.", named.slug);
         return Err(Error::invalid("id", text));
     };

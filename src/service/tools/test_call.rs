@@ -51,7 +51,7 @@ pub async fn call(
     request: TestCallRequest,
 ) -> Result<TestCallResult, Error> {
     let named = resources::find::<NamedTool>(services, account, name).await?;
-    if named.tool.uses.writes() {
+    if named.tool.config.writes() {
         return Err(write_not_allowed(&named));
     }
     let _permit = services.test_call_limiter.acquire(account.workspace)?;
@@ -109,7 +109,7 @@ impl StoreWriter for NoWrites {
 /// The name by which the model would call it.
 fn resolve_name<'n>(named: &'n NamedTool, requested: Option<&'n str>) -> Result<&'n str, Error> {
     let Some(listing) = &named.tool.listing else { return Ok(&named.tool.spec.name) };
-    let available: Vec<&str> = listing.found.iter().map(|tool| tool.name.as_str()).collect();
+    let available: Vec<&str> = listing.tools.iter().map(|tool| tool.name.as_str()).collect();
     let invalid = |text: String| Err(Error::invalid("name", text));
     match (requested, available.as_slice()) {
         (Some(name), available) if available.contains(&name) => Ok(name),

@@ -40,7 +40,7 @@ pub(super) async fn claim(worker: Worker) {
 /// Claims a batch and returns how many deliveries it claimed. An endpoint may yield fewer than were allocated to it, as
 /// its due deliveries may wait for earlier ones; the rest is then allocated to the other endpoints.
 async fn claim_once(worker: &Worker, round: usize) -> Result<usize, StoreError> {
-    if !worker.has_lease.is_valid() {
+    if !worker.lease.is_valid() {
         return Ok(0);
     }
     let (services, deliveries) = (&worker.services, &worker.deliveries);
@@ -50,7 +50,7 @@ async fn claim_once(worker: &Worker, round: usize) -> Result<usize, StoreError> 
     record_lag(&due, now);
     let failing: Vec<_> = due.iter().filter(|due| due.is_failing).map(endpoint_key).collect();
     let mut count = 0;
-    let may_continue = || worker.has_lease.is_valid() && !worker.tasks.soft_stop().is_cancelled();
+    let may_continue = || worker.lease.is_valid() && !worker.tasks.soft_stop().is_cancelled();
     while count < BATCH && may_continue() {
         let allocations = deliveries.slots.allocate(
             due.clone(),

@@ -124,7 +124,7 @@ fn send(worker: &Worker, job: Job, OwnedDelivery { task, slot }: OwnedDelivery) 
 
 async fn attempt(worker: &Worker, job: &Job) -> DeliveryOutcome {
     // If this process was frozen after the claim, another may have taken the delivery over.
-    if !worker.has_lease.is_valid() {
+    if !worker.lease.is_valid() {
         return DeliveryOutcome::HandedBack;
     }
     let (attempt, disposition) = worker.deliveries.sender.attempt(job).await;

@@ -34,7 +34,7 @@ pub(in crate::worker) async fn claim_once(worker: &Worker) -> usize {
 }
 
 async fn claim_for_api(worker: &Worker, api: Api) -> Result<usize, StoreError> {
-    if !worker.has_lease.is_valid() {
+    if !worker.lease.is_valid() {
         return Ok(0);
     }
     // Reserved first, so that every claimed turn has a slot.

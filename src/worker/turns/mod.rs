@@ -13,7 +13,7 @@ use crate::domain::ids::TurnId;
 use crate::domain::turn::{Turn, TurnRef};
 use crate::store::ownership::Owned;
 use crate::telemetry::{TURN_DURATION_SECONDS, TURNS_ENDED};
-use crate::writer::{HandBack, Slot};
+use crate::writer::{HandBackTurn, TurnSlot};
 
 /// Counts a turn that has ended, in the process whose batch ended it.
 pub(super) fn record_end(turn: &Turn) {
@@ -24,7 +24,7 @@ pub(super) fn record_end(turn: &Turn) {
 }
 
 /// Runs a turn that this process owns as a task, which goes on when the turn's client leaves.
-pub(super) fn run(worker: &Worker, turn: Turn, slot: Option<Slot>) {
+pub(super) fn run(worker: &Worker, turn: Turn, slot: Option<TurnSlot>) {
     let guard = worker.turns.register(turn.id);
     let engine = Arc::clone(&worker.engine);
     let hard = worker.tasks.hard_stop();
@@ -52,7 +52,7 @@ impl RegisteredWork for TurnRef {
     }
 
     async fn hand_back(worker: &Worker, Owned { key, fence }: Owned<Self>) -> Result<(), Error> {
-        let hand_back = HandBack { turn: key, fence, delay: Duration::ZERO };
+        let hand_back = HandBackTurn { turn: key, fence, delay: Duration::ZERO };
         worker.services.writer.execute(hand_back).await.map(drop)
     }
 }

@@ -1,26 +1,26 @@
 //! The commands of the writer, each in one file: its data, the rows that it needs, its size, its decision and its reply.
 
 mod admit;
-mod create;
-mod end;
-mod endpoints;
-mod hand_back;
-mod journal;
-mod renew_link;
-mod retry;
+mod append_journal;
+mod create_conversation;
+mod end_turn;
+mod hand_back_turn;
+mod renew_widget_link;
+mod retry_turn;
 mod top_up;
-mod update;
+mod update_conversation;
+mod webhook_endpoints;
 
 pub use admit::{Admission, AdmitOutcome, Target};
-pub use create::{CreateOutcome, NewConversation};
-pub use end::{EndAuthority, EndTurn};
-pub use endpoints::{DisableEndpoint, EndpointAction, TestEndpoint, WriteEndpoint};
-pub use hand_back::HandBack;
-pub use journal::JournalAppend;
-pub use renew_link::RenewLink;
-pub use retry::Retry;
+pub use append_journal::AppendJournal;
+pub use create_conversation::{CreateOutcome, NewConversation};
+pub use end_turn::{EndAuthority, EndTurn};
+pub use hand_back_turn::HandBackTurn;
+pub use renew_widget_link::RenewWidgetLink;
+pub use retry_turn::RetryTurn;
 pub use top_up::TopUp;
-pub use update::UpdateConversation;
+pub use update_conversation::UpdateConversation;
+pub use webhook_endpoints::{DisableEndpoint, EndpointAction, TestEndpoint, WriteEndpoint};
 
 use super::batch::{Batch, LoadPlan};
 use crate::domain::clock::Micros;
@@ -52,7 +52,9 @@ pub trait Command: Send + Sync + 'static {
         &[]
     }
 
-    /// Decides the command and records its changes in the batch. An error has changed nothing.
+    /// Decides the command and records its changes in the batch. An error has changed nothing. If the changes are neither
+    /// events, turns nor results of tools, deciding the command again must be harmless: whether such a batch was committed
+    /// cannot be found out. A command for which it is not, such as `TopUp`, is only decided inline.
     fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply, Error>;
 
     /// The turn to end if the client was told, before this reply, that the command failed.

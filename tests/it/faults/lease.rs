@@ -9,8 +9,8 @@ use crate::support::server::{Setup, TestServer};
 use crate::support::store;
 use crate::support::wait::wait_for;
 
-async fn has_lease(server: &TestServer, has: bool) {
-    wait_for("the lease", async || (server.worker().has_lease() == has).then_some(())).await;
+async fn lease(server: &TestServer, has: bool) {
+    wait_for("the lease", async || (server.worker().lease() == has).then_some(())).await;
 }
 
 async fn send(server: &TestServer, text: &str) -> (String, String) {
@@ -37,7 +37,7 @@ async fn a_process_without_its_lease_starts_no_turn_and_no_call() {
     server.model.calls().wait_for_count(1).await;
 
     proxy.set(LinkState::BlackHole);
-    has_lease(&server, false).await;
+    lease(&server, false).await;
     gate.open();
     let journalled = async || (server.query_number("select count(*) from journal").await == 2).then_some(());
     wait_for("the model's answer in the journal", journalled).await;
@@ -47,7 +47,7 @@ async fn a_process_without_its_lease_starts_no_turn_and_no_call() {
     assert_eq!(server.tool.calls().all().len(), 0, "no tool is called");
     assert_eq!(server.model.calls().all().len(), 1);
     proxy.set(LinkState::Up);
-    has_lease(&server, true).await;
+    lease(&server, true).await;
     server.wait_for_messages(&running, 2).await;
     server.wait_for_messages(&admitted, 2).await;
     assert_eq!(server.tool.calls().all().len(), 1);
@@ -71,7 +71,7 @@ async fn turns_taken_over_by_another_process_are_released_silently() {
     let messages = second.wait_for_messages(&con, 2).await;
     gate.open();
     proxy.set(LinkState::Up);
-    has_lease(&first, true).await;
+    lease(&first, true).await;
 
     assert_eq!(messages[1]["text"], "From the other.");
     assert_eq!(second.messages(&con).await, messages);

@@ -20,7 +20,7 @@ use rejoinder::writer::batch::{
     Batch, ChangeSet, DecisionContext, Effects, SlotBudget, Tables, WorkspaceRow,
 };
 use rejoinder::writer::{
-    Admission, Command, EndAuthority, EndTurn, HandBack, Retry, Target, TopUp, UpdateConversation,
+    Admission, Command, EndAuthority, EndTurn, HandBackTurn, RetryTurn, Target, TopUp, UpdateConversation,
 };
 use uuid::Uuid;
 
@@ -37,8 +37,8 @@ enum Op {
     Admit { conversation: u8, widget: bool, key: Option<u8>, auto_reply: Option<bool>, agent: bool },
     End { admitted_by: u8, fence: Option<i64>, completes: bool },
     Update { conversation: u8, patch: ConversationPatch },
-    Retry { admitted_by: u8, fence: i64 },
-    HandBack { admitted_by: u8, fence: i64 },
+    RetryTurn { admitted_by: u8, fence: i64 },
+    HandBackTurn { admitted_by: u8, fence: i64 },
     TopUp { reference: u8 },
 }
 
@@ -61,8 +61,8 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (admitted_by(), proptest::option::of(1..4_i64), any::<bool>())
             .prop_map(|(admitted_by, fence, completes)| Op::End { admitted_by, fence, completes }),
         2 => (0..3_u8, patch).prop_map(|(conversation, patch)| Op::Update { conversation, patch }),
-        2 => (admitted_by(), 1..4_i64).prop_map(|(admitted_by, fence)| Op::Retry { admitted_by, fence }),
-        2 => (admitted_by(), 1..4_i64).prop_map(|(admitted_by, fence)| Op::HandBack { admitted_by, fence }),
+        2 => (admitted_by(), 1..4_i64).prop_map(|(admitted_by, fence)| Op::RetryTurn { admitted_by, fence }),
+        2 => (admitted_by(), 1..4_i64).prop_map(|(admitted_by, fence)| Op::HandBackTurn { admitted_by, fence }),
         1 => (0..2_u8).prop_map(|reference| Op::TopUp { reference }),
     ]
 }
@@ -136,10 +136,12 @@ fn command(index: u8, op: &Op, turn: &dyn Fn(u8) -> TurnRef) -> Decide {
             conversation: conversation_id(conversation),
             patch: patch.clone(),
         }),
-        Op::Retry { admitted_by, fence } => {
-            decide(Retry { turn: turn(admitted_by), fence, delay, model_error: None })
+        Op::RetryTurn { admitted_by, fence } => {
+            decide(RetryTurn { turn: turn(admitted_by), fence, delay, model_error: None })
         }
-        Op::HandBack { admitted_by, fence } => decide(HandBack { turn: turn(admitted_by), fence, delay }),
+        Op::HandBackTurn { admitted_by, fence } => {
+            decide(HandBackTurn { turn: turn(admitted_by), fence, delay })
+        }
         Op::TopUp { reference } => {
             decide(TopUp { workspace: WORKSPACE, amount: Money(25_000), reference: reference.to_string() })
         }

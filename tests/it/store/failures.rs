@@ -9,7 +9,7 @@ use rejoinder::domain::conversation::ConversationKind;
 use rejoinder::domain::error::Error;
 use rejoinder::domain::turn::{Api, TurnState};
 use rejoinder::store::{Conn, Db, Tx};
-use rejoinder::writer::{AdmitOutcome, Effect, Retry, TurnWriteOutcome};
+use rejoinder::writer::{AdmitOutcome, Effect, RetryTurn, TurnWriteOutcome};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use url::Url;
@@ -122,7 +122,7 @@ async fn an_unanswered_commit_is_not_repeated() {
     cutter.armed.store(true, Ordering::SeqCst);
     let retried = process
         .writer
-        .execute(Retry { turn: first, fence: 1, delay: Duration::ZERO, model_error: None })
+        .execute(RetryTurn { turn: first, fence: 1, delay: Duration::ZERO, model_error: None })
         .await
         .unwrap();
     assert!(matches!(retried, TurnWriteOutcome::Accepted(turn) if turn.fence == 2 && turn.attempts == 1));

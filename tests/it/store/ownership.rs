@@ -16,7 +16,7 @@ use rejoinder::store::turns::claims::WorkspaceCapacity;
 use rejoinder::store::turns::overdue::{self, LifetimeLimits, OverdueReason};
 use rejoinder::store::turns::{cancellations, journal};
 use rejoinder::store::{ownership, processes, turns};
-use rejoinder::writer::{EndAuthority, HandBack, Retry, TurnWriteOutcome};
+use rejoinder::writer::{EndAuthority, HandBackTurn, RetryTurn, TurnWriteOutcome};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -68,7 +68,7 @@ both_backends!(
         let turn = process.ask(&conversation).await;
         let retried = process
             .writer
-            .execute(Retry { turn, fence: 1, delay: Duration::from_secs(4), model_error: None })
+            .execute(RetryTurn { turn, fence: 1, delay: Duration::from_secs(4), model_error: None })
             .await
             .unwrap();
         let TurnWriteOutcome::Accepted(retried) = retried else { panic!("{retried:?}") };
@@ -79,11 +79,11 @@ both_backends!(
         assert!(matches!(process.complete(turn, 1).await, TurnWriteOutcome::FencedOff(Some(_))));
         let delay = Duration::ZERO;
         assert!(matches!(
-            process.writer.execute(Retry { turn, fence: 1, delay, model_error: None }).await.unwrap(),
+            process.writer.execute(RetryTurn { turn, fence: 1, delay, model_error: None }).await.unwrap(),
             TurnWriteOutcome::FencedOff(_)
         ));
         assert!(matches!(
-            process.writer.execute(HandBack { turn, fence: 1, delay }).await.unwrap(),
+            process.writer.execute(HandBackTurn { turn, fence: 1, delay }).await.unwrap(),
             TurnWriteOutcome::FencedOff(_)
         ));
         let (step, _) = process.writer.execute(journal_append(turn, 1, None)).await.unwrap();
@@ -142,7 +142,7 @@ both_backends!(
         let conversation = process.conversation(&seeded, ConversationKind::Api).await;
         process.writer.execute(admission(&conversation, Api::Platform)).await.unwrap();
         let turn = owned(&process).await[0];
-        process.writer.execute(HandBack { turn, fence: 1, delay: Duration::from_secs(9) }).await.unwrap();
+        process.writer.execute(HandBackTurn { turn, fence: 1, delay: Duration::from_secs(9) }).await.unwrap();
         assert!(claim(&process, Api::Platform, 9).await.is_empty());
 
         process.advance_clock(&db, Duration::from_secs(9)).await;
@@ -455,7 +455,7 @@ both_backends!(
 
         process
             .writer
-            .execute(Retry { turn, fence: found, delay: Duration::ZERO, model_error: None })
+            .execute(RetryTurn { turn, fence: found, delay: Duration::ZERO, model_error: None })
             .await
             .unwrap();
 

@@ -18,8 +18,9 @@ use rejoinder::domain::turn::{Api, Reply, Turn, TurnEnd, TurnRef};
 use rejoinder::lifecycle::lease::{LeaseKeeper, lease_channel};
 use rejoinder::store::{Db, turns};
 use rejoinder::writer::{
-    Admission, AdmitOutcome, Bounds, CreateOutcome, Effect, EndAuthority, EndTurn, JournalAppend,
-    NewConversation, SlotLimits, Slots, Target, TurnWriteOutcome, UpdateConversation, Writer, WriterContext,
+    Admission, AdmitOutcome, AppendJournal, Bounds, CreateOutcome, Effect, EndAuthority, EndTurn,
+    NewConversation, SlotLimits, Target, TurnSlots, TurnWriteOutcome, UpdateConversation, Writer,
+    WriterContext,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -43,7 +44,7 @@ pub struct Process {
     pub id: ProcessId,
     pub db: Db,
     pub clock: Arc<FixedClock>,
-    pub slots: Slots,
+    pub slots: TurnSlots,
     pub writer: Writer,
     pub effects: mpsc::UnboundedReceiver<Effect>,
     pub context: WriterContext,
@@ -65,9 +66,9 @@ impl Process {
     pub async fn start_with(test: &TestDb, db: Db, bounds: Bounds, max_in_flight: usize) -> Self {
         let clock = Arc::new(FixedClock::at("2026-03-16T10:00:00Z".parse().unwrap()));
         seed::set_store_clock(test, &format!("{}::bigint", clock.now().0)).await;
-        let slots = Slots::new(SlotLimits { max_in_flight, per_workspace: None });
+        let slots = TurnSlots::new(SlotLimits { max_in_flight, per_workspace: None });
         let (effects, received) = mpsc::unbounded_channel();
-        let (lease, has_lease) = lease_channel();
+        let (lease, lease) = lease_channel();
         let id = ProcessId(Uuid::new_v4());
         let context = WriterContext {
             db: db.clone(),
@@ -77,7 +78,7 @@ impl Process {
             bounds,
             slots: slots.clone(),
             effects,
-            has_lease,
+            lease,
         };
         let stop = CancellationToken::new();
         let (writer, shards) = Writer::new(&context, 2, &stop);
@@ -232,7 +233,7 @@ pub async fn balance(db: &Db, workspace: WorkspaceId) -> i64 {
 }
 
 /// A call with its result, for the journal.
-pub fn journal_append(turn: TurnRef, fence: i64, write: Option<BookingWrite>) -> JournalAppend {
+pub fn journal_append(turn: TurnRef, fence: i64, write: Option<BookingWrite>) -> AppendJournal {
     let row = JournalRow {
         turn,
         step: 1,
@@ -244,5 +245,5 @@ pub fn journal_append(turn: TurnRef, fence: i64, write: Option<BookingWrite>) ->
         result: None,
     };
     let result = JournalRow { finished_at: Some(Micros(2)), ..row.clone() };
-    JournalAppend { turn, fence, rows: vec![row], result: Some(result), write }
+    AppendJournal { turn, fence, rows: vec![row], result: Some(result), write }
 }

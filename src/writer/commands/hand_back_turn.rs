@@ -1,4 +1,4 @@
-//! Ends a failed attempt of a turn, which stays running.
+//! Queues a running turn for any process to claim.
 
 use std::time::Duration;
 
@@ -6,20 +6,18 @@ use super::Command;
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::WorkspaceId;
-use crate::domain::turn::TurnRef;
+use crate::domain::turn::{TurnRef, TurnState};
 use crate::writer::batch::{Batch, LoadPlan, TurnWriteOutcome};
 
-/// The owner's next attempt begins after `delay`.
-#[derive(Clone, Debug)]
-pub struct Retry {
+/// The turn may be claimed after `delay`. It does not count as an attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct HandBackTurn {
     pub turn: TurnRef,
     pub fence: i64,
     pub delay: Duration,
-    /// Why the attempt failed, for [`Turn::model_error`](crate::domain::turn::Turn::model_error).
-    pub model_error: Option<String>,
 }
 
-impl Command for Retry {
+impl Command for HandBackTurn {
     type Reply = TurnWriteOutcome;
 
     const IS_REQUEST: bool = false;
@@ -35,8 +33,8 @@ impl Command for Retry {
     fn decide(&self, batch: &mut Batch<'_>) -> Result<TurnWriteOutcome, Error> {
         let not_before = batch.context.now.plus(self.delay);
         Ok(batch.update_owned_turn(&self.turn, self.fence, |turn| {
-            turn.attempts += 1;
-            turn.model_error.clone_from(&self.model_error);
+            turn.state = TurnState::Queued;
+            turn.owner = None;
             turn.not_before = not_before;
         }))
     }

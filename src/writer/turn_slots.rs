@@ -22,25 +22,25 @@ struct SlotUsage {
     widget: usize,
     platform: usize,
     by_workspace: HashMap<WorkspaceId, usize>,
-    closed: bool,
+    is_closed: bool,
 }
 
 /// The slots in use. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Slots {
+pub struct TurnSlots {
     limits: SlotLimits,
     usage: Arc<Mutex<SlotUsage>>,
 }
 
 /// A slot, which is free again when this is dropped.
 #[derive(Debug)]
-pub struct Slot {
-    slots: Slots,
+pub struct TurnSlot {
+    slots: TurnSlots,
     api: Api,
     workspace: Option<WorkspaceId>,
 }
 
-impl Slots {
+impl TurnSlots {
     /// All slots free.
     #[must_use]
     pub fn new(limits: SlotLimits) -> Self {
@@ -49,7 +49,7 @@ impl Slots {
 
     /// No slot is free from now on: the process stops.
     pub fn close(&self) {
-        self.lock().closed = true;
+        self.lock().is_closed = true;
     }
 
     /// How many more turns of an API could start here.
@@ -59,7 +59,7 @@ impl Slots {
     }
 
     fn free_for(&self, api: Api, usage: &SlotUsage) -> usize {
-        if usage.closed {
+        if usage.is_closed {
             return 0;
         }
         let all = self.limits.max_in_flight.saturating_sub(usage.widget + usage.platform);
@@ -82,7 +82,7 @@ impl Slots {
 
     /// Reserves at most `count` slots of an API, not yet for a workspace.
     #[must_use]
-    pub fn reserve(&self, api: Api, count: usize) -> Vec<Slot> {
+    pub fn reserve(&self, api: Api, count: usize) -> Vec<TurnSlot> {
         // Under one lock: the shards and the claims reserve at the same time.
         let mut usage = self.lock();
         let count = count.min(self.free_for(api, &usage));
@@ -91,7 +91,7 @@ impl Slots {
             Api::Platform => usage.platform += count,
         }
         drop(usage);
-        (0..count).map(|_| Slot { slots: self.clone(), api, workspace: None }).collect()
+        (0..count).map(|_| TurnSlot { slots: self.clone(), api, workspace: None }).collect()
     }
 
     /// How many more turns each workspace may run here; `None` if that is not limited.
@@ -106,7 +106,7 @@ impl Slots {
     /// The turns that a batch may start in these reserved slots.
     pub(super) fn budget(
         &self,
-        reserved: &[Slot],
+        reserved: &[TurnSlot],
         workspaces: impl Iterator<Item = WorkspaceId>,
     ) -> SlotBudget {
         let of = |api| reserved.iter().filter(|slot| slot.api == api).count();
@@ -123,7 +123,7 @@ impl Slots {
     }
 }
 
-impl Slot {
+impl TurnSlot {
     /// Counts the slot for the workspace whose turn runs in it.
     #[must_use]
     pub fn assign(mut self, workspace: WorkspaceId) -> Self {
@@ -139,7 +139,7 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for TurnSlot {
     fn drop(&mut self) {
         let mut usage = self.slots.lock();
         match self.api {
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn each_api_has_slots_that_the_other_cannot_use() {
-        let slots = Slots::new(SlotLimits { max_in_flight: 10, per_workspace: None });
+        let slots = TurnSlots::new(SlotLimits { max_in_flight: 10, per_workspace: None });
 
         let platform = slots.reserve(Api::Platform, 100);
         let widget = slots.reserve(Api::Widget, 100);
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_workspace_at_its_limit_has_no_capacity() {
-        let slots = Slots::new(SlotLimits { max_in_flight: 10, per_workspace: Some(1) });
+        let slots = TurnSlots::new(SlotLimits { max_in_flight: 10, per_workspace: Some(1) });
         let workspace = WorkspaceId(uuid::Uuid::from_u128(1));
 
         let slot = slots.reserve(Api::Widget, 1).pop().map(|slot| slot.assign(workspace));

@@ -7,13 +7,13 @@ use crate::domain::ids::{ConversationId, WidgetUuid, WorkspaceId};
 use crate::writer::batch::{Batch, LoadPlan};
 
 #[derive(Clone, Copy, Debug)]
-pub struct RenewLink {
+pub struct RenewWidgetLink {
     pub workspace: WorkspaceId,
     pub conversation: ConversationId,
     pub link: WidgetUuid,
 }
 
-impl Command for RenewLink {
+impl Command for RenewWidgetLink {
     type Reply = ();
 
     const IS_REQUEST: bool = true;

@@ -1,4 +1,4 @@
-//! Queues a running turn for any process to claim.
+//! Ends a failed attempt of a turn, which stays running.
 
 use std::time::Duration;
 
@@ -6,18 +6,20 @@ use super::Command;
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::WorkspaceId;
-use crate::domain::turn::{TurnRef, TurnState};
+use crate::domain::turn::TurnRef;
 use crate::writer::batch::{Batch, LoadPlan, TurnWriteOutcome};
 
-/// The turn may be claimed after `delay`. It does not count as an attempt.
-#[derive(Clone, Copy, Debug)]
-pub struct HandBack {
+/// The owner's next attempt begins after `delay`.
+#[derive(Clone, Debug)]
+pub struct RetryTurn {
     pub turn: TurnRef,
     pub fence: i64,
     pub delay: Duration,
+    /// Why the attempt failed, for [`Turn::model_error`](crate::domain::turn::Turn::model_error).
+    pub model_error: Option<String>,
 }
 
-impl Command for HandBack {
+impl Command for RetryTurn {
     type Reply = TurnWriteOutcome;
 
     const IS_REQUEST: bool = false;
@@ -33,8 +35,8 @@ impl Command for HandBack {
     fn decide(&self, batch: &mut Batch<'_>) -> Result<TurnWriteOutcome, Error> {
         let not_before = batch.context.now.plus(self.delay);
         Ok(batch.update_owned_turn(&self.turn, self.fence, |turn| {
-            turn.state = TurnState::Queued;
-            turn.owner = None;
+            turn.attempts += 1;
+            turn.model_error.clone_from(&self.model_error);
             turn.not_before = not_before;
         }))
     }

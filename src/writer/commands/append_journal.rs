@@ -12,7 +12,7 @@ use crate::domain::turn::TurnRef;
 use crate::writer::batch::{Batch, LoadPlan, TurnWriteOutcome};
 
 #[derive(Clone, Debug)]
-pub struct JournalAppend {
+pub struct AppendJournal {
     pub turn: TurnRef,
     pub fence: i64,
     /// New rows: a model answer, and its calls as they start.
@@ -23,7 +23,7 @@ pub struct JournalAppend {
     pub write: Option<BookingWrite>,
 }
 
-impl Command for JournalAppend {
+impl Command for AppendJournal {
     /// With the result of `write`, if the turn's owner wrote.
     type Reply = (TurnWriteOutcome, Option<Value>);
 
