@@ -139,8 +139,8 @@ macro_rules! define_ids {
 
         /// One error for each kind of resource.
         #[cfg(test)]
-        pub(crate) fn not_found_errors() -> Vec<Error> {
-            [$($($name::not_found($example),)?)+].into()
+        pub(crate) fn not_found_errors(name: &str) -> Vec<Error> {
+            [$($(Error::NotFound { resource: $resource, code: $not_found, name: name.to_owned() },)?)+].into()
         }
     };
 }
@@ -156,26 +156,26 @@ macro_rules! with_ids {
             ConversationId "con" = "Conversation", "conversation_not_found", "con_9s2kd81";
             /// A message, also a reply.
             MessageId "msg" = "Message", "message_not_found", "msg_45kd01";
-            /// A turn: one reply to generate.
-            TurnId "trn" = "Turn", "turn_not_found", "trn_7hd83k";
             /// An assistant; the UUID in it is the `assistant_id` of the widget API.
             AssistantId "ast" = "Assistant", "assistant_not_found", "ast_01k9z3x8f5e4r9t2m6q7w8y0ab";
-            /// A tool of a workspace.
-            ToolId "tool" = "Tool", "tool_not_found", "tool_7fd02k";
+            /// A turn: one reply to generate.
+            TurnId "trn" = "Turn", "turn_not_found", "trn_7hd83k";
             /// A calendar.
             CalendarId "cal" = "Calendar", "calendar_not_found", "cal_2mf81s";
             /// A booking in a calendar.
             BookingId "bkg" = "Booking", "booking_not_found", "bkg_6tz93v";
+            /// A tool of a workspace.
+            ToolId "tool" = "Tool", "tool_not_found", "tool_7fd02k";
+            /// An endpoint that receives webhooks.
+            EndpointId "whe" = "Webhook endpoint", "webhook_endpoint_not_found", "whe_5kq20d";
+            /// One delivery of one event to one endpoint.
+            DeliveryId "dlv" = "Delivery", "delivery_not_found", "dlv_8xw41p";
             /// A knowledge base.
             KnowledgeBaseId "kb" = "Knowledge base", "knowledge_base_not_found", "kb_3h1m9x";
             /// A document of a knowledge base.
             DocumentId "doc" = "Document", "document_not_found", "doc_6pq0az";
             /// An event of the feed.
             EventId "evt";
-            /// An endpoint that receives webhooks.
-            EndpointId "whe" = "Webhook endpoint", "webhook_endpoint_not_found", "whe_5kq20d";
-            /// One delivery of one event to one endpoint.
-            DeliveryId "dlv" = "Delivery", "delivery_not_found", "dlv_8xw41p";
             /// An API key's public name, not its secret.
             KeyId "key";
             /// A running process of the server.

@@ -92,8 +92,19 @@ impl<T: QueueItem> GroupQueue<T> {
     }
 
     /// Commits batches within `limits` until `stop`, and then the items that are still queued.
-    pub async fn run(self, limits: QueueLimits, mut committer: impl Commit<T>, stop: CancellationToken) {
-        let _close = CloseOnDrop(&self);
+    ///
+    /// The queue is closed when the future ends or is dropped, even before it was polled.
+    pub fn run(
+        self,
+        limits: QueueLimits,
+        committer: impl Commit<T>,
+        stop: CancellationToken,
+    ) -> impl Future<Output = ()> {
+        let queue = CloseOnDrop(self);
+        async move { queue.0.consume(limits, committer, stop).await }
+    }
+
+    async fn consume(&self, limits: QueueLimits, mut committer: impl Commit<T>, stop: CancellationToken) {
         loop {
             let batch = self.next_batch(limits);
             if !batch.is_empty() {
@@ -138,9 +149,9 @@ impl<T> GroupQueue<T> {
 }
 
 /// Closes the queue when its consumer ends in any way, so that no producer waits for an item that nobody commits.
-struct CloseOnDrop<'a, T>(&'a GroupQueue<T>);
+struct CloseOnDrop<T>(GroupQueue<T>);
 
-impl<T> Drop for CloseOnDrop<'_, T> {
+impl<T> Drop for CloseOnDrop<T> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.is_closed = true;

@@ -5,7 +5,7 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use super::batch::{Batch, Bounds, DecisionContext, LoadPlan, SlotBudget};
-use super::commands::Command;
+use super::commands::Decision;
 use super::read::read;
 use super::write::write;
 use crate::domain::clock::Clock;
@@ -25,12 +25,12 @@ const UNLIMITED: Bounds = Bounds {
 
 /// Decides a command that starts and ends no turn, and writes its changes, which take effect when the caller commits. A
 /// refusal writes nothing.
-pub async fn decide_inline<C: Command>(
+pub async fn decide_inline<D: Decision>(
     mut conn: Conn<'_>,
     clock: &dyn Clock,
     ids: &IdGenerator,
-    command: &C,
-) -> Result<Result<C::Reply, Error>, StoreError> {
+    command: &D,
+) -> Result<Result<D::Reply, Error>, StoreError> {
     let mut plan = LoadPlan::default();
     command.plan(&mut plan, clock.now());
     let tables = read(conn.reborrow(), plan).await?;

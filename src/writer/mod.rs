@@ -25,9 +25,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use batch::{Bounds, TurnWriteOutcome};
 pub use commands::{
-    Admission, AdmitOutcome, AppendJournal, Command, CreateOutcome, DisableEndpoint, EndAuthority, EndTurn,
-    EndpointAction, HandBackTurn, NewConversation, RenewWidgetLink, RetryTurn, Target, TestEndpoint, TopUp,
-    UpdateConversation, WriteEndpoint,
+    Admission, AdmitOutcome, AppendJournal, Command, CreateOutcome, Decision, DisableEndpoint, EndAuthority,
+    EndTurn, EndpointAction, HandBackTurn, NewConversation, RenewWidgetLink, RetryTurn, Target, TestEndpoint,
+    TopUp, UpdateConversation, WriteEndpoint,
 };
 pub use inline::decide_inline;
 pub use turn_slots::{SlotLimits, TurnSlot, TurnSlots};

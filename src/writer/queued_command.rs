@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::batch::{Batch, LoadPlan};
-use super::commands::Command;
+use super::commands::{Command, Decision};
 use super::group_commit::QueueItem;
 use super::request_state::RequestState;
 use crate::domain::clock::Micros;
@@ -48,7 +48,7 @@ impl QueueItem for BoxedCommand {
 }
 
 /// Receives the reply to a command.
-pub(super) type Answer<C> = oneshot::Receiver<Result<<C as Command>::Reply, Error>>;
+pub(super) type Answer<C> = oneshot::Receiver<Result<<C as Decision>::Reply, Error>>;
 
 struct Queued<C: Command> {
     command: C,

@@ -26,7 +26,7 @@ pub(super) enum CommitProbe {
     Turns(Vec<Turn>),
     /// The result of a tool call.
     ToolResult(Box<JournalRow>),
-    /// The batch wrote no event, turn or tool result. Deciding its commands again is harmless, as [`Command::decide`](super::commands::Command::decide) requires.
+    /// The batch wrote no event, turn or tool result. Deciding its commands again is harmless, as [`Command`](super::commands::Command) requires.
     NotNeeded,
 }
 

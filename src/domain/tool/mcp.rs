@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::webhook::{MAX_URL, check_headers, check_timeout, default_timeout, map_headers};
+use super::webhook::{MAX_URL, check_headers, check_timeout, default_timeout, map_headers, read_timeout};
 use super::{GivenSpec, HeaderText, Headers, MAX_DESCRIPTION, is_function_name, unsupported_key};
 use crate::domain::chat::ToolSpec;
 use crate::domain::invalid_field::{InvalidField, check_text};
@@ -29,7 +29,8 @@ pub struct McpServer<S = SealedSecret> {
     /// For a call, or for listing, with the connection and the handshake: 1 to 30 seconds.
     #[serde(
         default = "default_timeout",
-        with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required"
+        serialize_with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required::serialize",
+        deserialize_with = "read_timeout"
     )]
     pub timeout: Duration,
     /// Names of the tools to use; none: all that the server lists.

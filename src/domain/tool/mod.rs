@@ -226,7 +226,11 @@ impl Tool {
         else {
             return Vec::new();
         };
-        let specs = self.listing.as_ref().map_or(std::slice::from_ref(&self.spec), |listing| &listing.tools);
+        let specs = match &self.listing {
+            Some(listing) => listing.tools.as_slice(),
+            None if self.config.mcp().is_some() => &[],
+            None => std::slice::from_ref(&self.spec),
+        };
         let compile =
             |spec: &ToolSpec| CompiledTool { slug: slug.to_owned(), spec: spec.clone(), kind: kind.clone() };
         specs.iter().map(compile).collect()
@@ -276,4 +280,18 @@ fn check_spec(name: String, description: String, parameters: Value) -> Result<To
 /// The schema of a tool without arguments.
 fn no_parameters() -> Value {
     json!({ "type": "object", "properties": {} })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_is_listed_by_its_name() {
+        let unknown = serde_json::from_value::<ToolConfig<String, String, String>>(json!({ "none": {} }));
+
+        let kinds = TOOL_KINDS.map(|kind| format!("`{kind}`")).join(", ");
+        let error = unknown.unwrap_err().to_string();
+        assert!(error.contains(&format!("expected one of {kinds}")), "{error}");
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
+use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
@@ -48,7 +48,8 @@ pub struct WebhookTool<S = SealedSecret> {
     /// 1 to 30 seconds.
     #[serde(
         default = "default_timeout",
-        with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required"
+        serialize_with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required::serialize",
+        deserialize_with = "read_timeout"
     )]
     pub timeout: Duration,
     /// Signs the request, as Standard Webhooks do.
@@ -199,6 +200,13 @@ fn default_method() -> String {
 
 pub(super) fn default_timeout() -> Duration {
     Duration::from_secs(10)
+}
+
+/// A duration such as `10s`.
+pub(super) fn read_timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let parsed = jiff::fmt::friendly::SpanParser::new().parse_unsigned_duration(&text);
+    parsed.map_err(|_| D::Error::custom(format_args!("\"{text}\" is not 1 to 30 seconds, as \"10s\"")))
 }
 
 pub(super) fn check_timeout(timeout: Duration) -> Result<(), InvalidField> {

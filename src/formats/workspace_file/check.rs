@@ -26,6 +26,15 @@ const RESERVED_PARAMETERS: [&str; 5] = ["model", "messages", "tools", "stream", 
 
 pub(super) fn read(document: &Document<'_>) -> Result<WorkspaceFile, WorkspaceFileError> {
     let mut file = document.root();
+    file.check_keys(&[
+        "workspace",
+        "assistants",
+        "calendars",
+        "knowledge_bases",
+        "tools",
+        "webhook_endpoints",
+        "conversations",
+    ])?;
     let workspace: FileWorkspace = file.require("workspace")?;
     check_workspace(&workspace).map_err(|error| file.invalid(&error.within("workspace")))?;
 
@@ -72,7 +81,6 @@ pub(super) fn read(document: &Document<'_>) -> Result<WorkspaceFile, WorkspaceFi
         check_conversation(&conversation, &assistant_slugs).map_err(|error| entry.invalid(&error))?;
         conversations.push(conversation);
     }
-    file.finish()?;
     Ok(WorkspaceFile {
         workspace,
         assistants,

@@ -150,8 +150,10 @@ impl<'d> Entry<'d> {
     }
 
     pub(super) fn require<T: Deserialize<'d>>(&mut self, key: &str) -> Result<T, WorkspaceFileError> {
-        let line = self.location().line;
-        self.take(key)?.ok_or_else(|| WorkspaceFileError { line, problem: format!("missing field `{key}`") })
+        self.take(key)?.ok_or_else(|| {
+            let problem = format!("missing field `{key}`");
+            WorkspaceFileError { line: self.location().line, problem }
+        })
     }
 
     /// The tables of an array.
@@ -173,11 +175,15 @@ impl<'d> Entry<'d> {
         T::deserialize(self.deserializer()).map_err(|error| self.document.toml_error(&error))
     }
 
-    /// Refuses keys that are left.
-    pub(super) fn finish(&self) -> Result<(), WorkspaceFileError> {
-        let Some(key) = self.keys.keys().next() else { return Ok(()) };
-        let line = self.document.line_at(key.span().start);
-        Err(WorkspaceFileError { line: Some(line), problem: format!("unknown field `{}`", key.get_ref()) })
+    /// Refuses other keys than these.
+    pub(super) fn check_keys(&self, known: &[&str]) -> Result<(), WorkspaceFileError> {
+        let is_unknown = |key: &&Spanned<_>| !known.contains(&AsRef::<str>::as_ref(key.get_ref()));
+        let Some(key) = self.keys.keys().find(is_unknown) else { return Ok(()) };
+        let known: Vec<String> = known.iter().map(|key| format!("`{key}`")).collect();
+        Err(WorkspaceFileError {
+            line: Some(self.document.line_at(key.span().start)),
+            problem: format!("unknown field `{}`, expected one of {}", key.get_ref(), known.join(", ")),
+        })
     }
 
     /// Deserialises the keys that are left as the variant `kind` of the enum `T`.

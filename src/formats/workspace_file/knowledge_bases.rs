@@ -14,6 +14,7 @@ const MAX_NAME: usize = 200;
 const MAX_PATH: usize = 4096;
 
 pub(super) fn read(mut entry: Entry<'_>) -> Result<FileKnowledgeBase, WorkspaceFileError> {
+    entry.check_keys(&["slug", "name", "language", "documents"])?;
     let slug = entry.require("slug")?;
     let name: Option<String> = entry.take("name")?;
     if let Some(name) = &name {
@@ -35,11 +36,11 @@ pub(super) fn read(mut entry: Entry<'_>) -> Result<FileKnowledgeBase, WorkspaceF
         }
         documents.push(document);
     }
-    entry.finish()?;
     Ok(FileKnowledgeBase { slug, name, language, documents })
 }
 
 fn read_document(mut entry: Entry<'_>) -> Result<FileDocument, WorkspaceFileError> {
+    entry.check_keys(&["title", "slug", "url", "text", "path"])?;
     let location = entry.location();
     let title: String = entry.require("title")?;
     check_text("title", &title, usize::MAX).map_err(|error| entry.invalid(&error))?;
@@ -79,6 +80,5 @@ fn read_document(mut entry: Entry<'_>) -> Result<FileDocument, WorkspaceFileErro
         }
         (None, None) => return Err(location.with_problem("text or path is missing")),
     };
-    entry.finish()?;
     Ok(FileDocument { slug, title, url, source, location })
 }

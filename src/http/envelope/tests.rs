@@ -35,7 +35,7 @@ fn problems() -> Vec<Problem> {
         Error::Unavailable { outcome_unknown: true, source: None },
         Error::internal("secret"),
     ];
-    errors.extend(crate::domain::ids::not_found_errors());
+    errors.extend(crate::domain::ids::not_found_errors("con_9s2kd81"));
     errors.extend(Failure::ALL.iter().map(|failure| Error::Processing(*failure)));
     let transport_errors = [
         TransportError::RouteNotFound,

@@ -129,7 +129,6 @@ pub(super) async fn refresh(
 
 /// A summary of a tool.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ToolSummaryOut)]
 pub(super) struct ToolSummaryOut {
     #[schema(value_type = String, example = "tool_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: ToolId,
@@ -138,7 +137,7 @@ pub(super) struct ToolSummaryOut {
     /// The name that the model calls it by.
     #[schema(example = "get_order_status")]
     name: String,
-    /// Its `kind` in the workspace file.
+    /// `calendar_availability`, `calendar_booking`, `calendar_cancel`, `knowledge`, `webhook` or `mcp`.
     #[schema(example = "webhook")]
     kind: &'static str,
     description: String,

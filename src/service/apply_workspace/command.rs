@@ -4,7 +4,7 @@ use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::WorkspaceId;
 use crate::writer::batch::{Batch, LoadPlan};
-use crate::writer::{Command, NewConversation, TopUp, WriteEndpoint};
+use crate::writer::{Decision, NewConversation, TopUp, WriteEndpoint};
 
 pub(super) struct ApplyCommand {
     pub workspace: WorkspaceId,
@@ -13,14 +13,8 @@ pub(super) struct ApplyCommand {
     pub conversations: Vec<NewConversation>,
 }
 
-impl Command for ApplyCommand {
+impl Decision for ApplyCommand {
     type Reply = ();
-
-    const IS_REQUEST: bool = false;
-
-    fn workspace(&self) -> WorkspaceId {
-        self.workspace
-    }
 
     fn plan(&self, plan: &mut LoadPlan, now: Micros) {
         plan.workspaces.insert(self.workspace);

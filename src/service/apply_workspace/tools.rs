@@ -68,7 +68,17 @@ impl Applier<'_> {
             bases.get(slug).copied().ok_or_else(missing)
         };
         let old_secrets = || old.iter().flat_map(|old| old.config.secrets());
-        let config = file.config.try_map(calendar, knowledge_base, |name| self.seal(name, old_secrets()))?;
+        // A secret that a tool names twice is sealed once, so that applying the file again finds both unchanged.
+        let mut sealed: HashMap<EnvName, SealedSecret> = HashMap::new();
+        let seal = |name: &EnvName| {
+            if let Some(secret) = sealed.get(name) {
+                return Ok(secret.clone());
+            }
+            let secret = self.seal(name, old_secrets())?;
+            sealed.insert(name.clone(), secret.clone());
+            Ok(secret)
+        };
+        let config = file.config.try_map(calendar, knowledge_base, seal)?;
         let listing = match config.mcp() {
             Some(server) => Some(self.mcp_listing(&file.slug, server, old.as_ref())?),
             None => None,

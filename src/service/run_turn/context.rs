@@ -15,6 +15,7 @@ use crate::domain::ids::TurnId;
 use crate::domain::journal::JournalRow;
 use crate::domain::message::Message;
 use crate::domain::template::fill_prompt;
+use crate::domain::tool::{CompiledTool, ToolConfig};
 use crate::domain::tool_loop::{CallResult, JournalEntry, JournalRecord};
 use crate::domain::trace::JournalledAnswer;
 use crate::domain::turn::{Turn, TurnRef};
@@ -141,7 +142,8 @@ fn prompt(engine: &Engine, version: &AssistantVersion, variables: [&Map<String, 
         .chain([&empty])
         .find_map(|variables| fill_prompt(&version.system_prompt, variables, MAX_PROMPT).ok())
         .unwrap_or_else(|| version.system_prompt.clone());
-    let calendar = version.tools.iter().find_map(|tool| tool.kind.calendar());
+    let offers_times = |tool: &&CompiledTool| !matches!(tool.kind, ToolConfig::CalendarCancel { .. });
+    let calendar = version.tools.iter().filter(offers_times).find_map(|tool| tool.kind.calendar());
     let name = calendar.map_or("UTC", |calendar| calendar.settings.rules.time_zone());
     let zone = TimeZone::get(name).unwrap_or(TimeZone::UTC);
     let today = engine.services.clock.now().timestamp().to_zoned(zone);

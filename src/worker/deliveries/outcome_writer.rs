@@ -6,13 +6,12 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::super::Worker;
-use crate::domain::delivery::OutcomeWrite;
+use crate::domain::delivery::{DeliveryOutcome, OutcomeWrite};
 use crate::store::deliveries::attempts;
 use crate::store::{Conn, StoreError};
 use crate::writer::group_commit::{Commit, GroupQueue, QueueItem, QueueLimits};
 
-/// Bounded by count alone.
-const BATCH_LIMITS: QueueLimits = QueueLimits { items: 256, bytes: usize::MAX };
+const BATCH_LIMITS: QueueLimits = QueueLimits { items: 256, bytes: 4 * 1024 * 1024 };
 const RETRY_DELAY: Duration = Duration::from_millis(250);
 
 /// The queue of outcomes. Cheap to clone.
@@ -27,7 +26,11 @@ struct PendingOutcome {
 
 impl QueueItem for PendingOutcome {
     fn bytes(&self) -> usize {
-        0
+        let excerpt = match &self.write.outcome {
+            DeliveryOutcome::Attempted(attempt, _) => attempt.excerpt.as_ref().map_or(0, String::len),
+            DeliveryOutcome::HandedBack | DeliveryOutcome::Closed => 0,
+        };
+        512 + excerpt
     }
 }
 

@@ -4,7 +4,7 @@
 use std::slice;
 use std::time::Instant;
 
-use super::Command;
+use super::{Command, Decision};
 use crate::domain::assistant::AssistantSummary;
 use crate::domain::clock::Micros;
 use crate::domain::conversation::{Conversation, ConversationKind, SenderType};
@@ -71,14 +71,8 @@ pub enum AdmitOutcome {
     InFlightDuplicate(TurnId),
 }
 
-impl Command for Admission {
+impl Decision for Admission {
     type Reply = AdmitOutcome;
-
-    const IS_REQUEST: bool = true;
-
-    fn workspace(&self) -> WorkspaceId {
-        self.workspace
-    }
 
     fn plan(&self, plan: &mut LoadPlan, _now: Micros) {
         plan.add_conversation(self.workspace, self.target.id());
@@ -95,14 +89,6 @@ impl Command for Admission {
         plan.idempotency.extend(self.idempotency.as_ref().map(|request| request.key.clone()));
     }
 
-    fn bytes(&self) -> usize {
-        self.text.len() + self.metadata.as_ref().map_or(0, String::len) + 512
-    }
-
-    fn may_start(&self) -> &[Api] {
-        slice::from_ref(&self.api)
-    }
-
     fn decide(&self, batch: &mut Batch<'_>) -> Result<AdmitOutcome, Error> {
         let conversation = self.target(batch)?;
         self.check_reply_to(batch, &conversation)?;
@@ -114,6 +100,22 @@ impl Command for Admission {
             Api::Widget => self.admit_widget(batch, &conversation, assistant),
             Api::Platform => self.admit_platform(batch, conversation, assistant),
         }
+    }
+}
+
+impl Command for Admission {
+    const IS_REQUEST: bool = true;
+
+    fn workspace(&self) -> WorkspaceId {
+        self.workspace
+    }
+
+    fn bytes(&self) -> usize {
+        self.text.len() + self.metadata.as_ref().map_or(0, String::len) + 512
+    }
+
+    fn may_start(&self) -> &[Api] {
+        slice::from_ref(&self.api)
     }
 
     /// A retry with an idempotency key finds the turn; without one, nobody would.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Command;
+use super::{Command, Decision};
 use crate::domain::calendar::BookingWrite;
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
@@ -23,25 +23,14 @@ pub struct AppendJournal {
     pub write: Option<BookingWrite>,
 }
 
-impl Command for AppendJournal {
+impl Decision for AppendJournal {
     /// With the result of `write`, if the turn's owner wrote.
     type Reply = (TurnWriteOutcome, Option<Value>);
-
-    const IS_REQUEST: bool = false;
-
-    fn workspace(&self) -> WorkspaceId {
-        self.turn.workspace
-    }
 
     fn plan(&self, plan: &mut LoadPlan, now: Micros) {
         plan.add_turn(&self.turn);
         let lookup = self.write.as_ref().map(|write| write.lookup(self.turn.workspace, now.timestamp()));
         plan.bookings.extend(lookup);
-    }
-
-    fn bytes(&self) -> usize {
-        let rows = self.rows.iter().chain(&self.result);
-        rows.map(|row| row.content.len() + row.result.as_ref().map_or(0, String::len) + 256).sum()
     }
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply, Error> {
@@ -59,5 +48,18 @@ impl Command for AppendJournal {
             batch.changes.results.push(row);
         }
         Ok((TurnWriteOutcome::Accepted(turn), decided))
+    }
+}
+
+impl Command for AppendJournal {
+    const IS_REQUEST: bool = false;
+
+    fn workspace(&self) -> WorkspaceId {
+        self.turn.workspace
+    }
+
+    fn bytes(&self) -> usize {
+        let rows = self.rows.iter().chain(&self.result);
+        rows.map(|row| row.content.len() + row.result.as_ref().map_or(0, String::len) + 256).sum()
     }
 }

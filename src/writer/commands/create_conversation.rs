@@ -1,6 +1,6 @@
 //! Creates a conversation, with its assistant's first message if it has one.
 
-use super::Command;
+use super::{Command, Decision};
 use crate::domain::clock::Micros;
 use crate::domain::conversation::{Conversation, ConversationKind, CreatedConversation, SenderType};
 use crate::domain::error::Error;
@@ -38,24 +38,13 @@ pub enum CreateOutcome {
     Replayed(RenderedResponse),
 }
 
-impl Command for NewConversation {
+impl Decision for NewConversation {
     type Reply = CreateOutcome;
-
-    const IS_REQUEST: bool = true;
-
-    fn workspace(&self) -> WorkspaceId {
-        self.workspace
-    }
 
     fn plan(&self, plan: &mut LoadPlan, _now: Micros) {
         plan.add_conversation(self.workspace, self.id);
         plan.assistants.insert((self.workspace, self.assistant));
         plan.idempotency.extend(self.idempotency.as_ref().map(|request| request.key.clone()));
-    }
-
-    fn bytes(&self) -> usize {
-        let variables = self.key_variables.len() + self.visitor_variables.len();
-        variables + self.metadata.as_ref().map_or(0, String::len) + 1024
     }
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<CreateOutcome, Error> {
@@ -74,6 +63,19 @@ impl Command for NewConversation {
             batch.put_idempotency_record(self.idempotency.as_ref(), None, Some(answer));
         }
         Ok(CreateOutcome::Created(Box::new(created)))
+    }
+}
+
+impl Command for NewConversation {
+    const IS_REQUEST: bool = true;
+
+    fn workspace(&self) -> WorkspaceId {
+        self.workspace
+    }
+
+    fn bytes(&self) -> usize {
+        let variables = self.key_variables.len() + self.visitor_variables.len();
+        variables + self.metadata.as_ref().map_or(0, String::len) + 1024
     }
 }
 

@@ -1,6 +1,6 @@
 //! Ends a turn and starts the next one of its conversation.
 
-use super::Command;
+use super::{Command, Decision};
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
@@ -33,29 +33,12 @@ pub struct EndTurn {
     pub model_error: Option<String>,
 }
 
-impl Command for EndTurn {
+impl Decision for EndTurn {
     type Reply = TurnWriteOutcome;
-
-    const IS_REQUEST: bool = false;
-
-    fn workspace(&self) -> WorkspaceId {
-        self.turn.workspace
-    }
 
     fn plan(&self, plan: &mut LoadPlan, _now: Micros) {
         plan.add_turn(&self.turn);
         plan.ending.insert((self.turn.workspace, self.turn.conversation));
-    }
-
-    fn bytes(&self) -> usize {
-        match &self.end {
-            TurnEnd::Completed(reply) => reply.text.len() + reply.function_calls.len() + 512,
-            TurnEnd::Failed(_) | TurnEnd::Discarded(_) => 512,
-        }
-    }
-
-    fn may_start(&self) -> &[Api] {
-        Api::ALL
     }
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<TurnWriteOutcome, Error> {
@@ -80,5 +63,24 @@ impl Command for EndTurn {
         let ended = batch.close(turn, if is_late && is_reply { &too_late } else { &self.end }, by_owner);
         batch.start_next(self.turn.workspace, self.turn.conversation);
         Ok(TurnWriteOutcome::Accepted(Box::new(ended)))
+    }
+}
+
+impl Command for EndTurn {
+    const IS_REQUEST: bool = false;
+
+    fn workspace(&self) -> WorkspaceId {
+        self.turn.workspace
+    }
+
+    fn bytes(&self) -> usize {
+        match &self.end {
+            TurnEnd::Completed(reply) => reply.text.len() + reply.function_calls.len() + 512,
+            TurnEnd::Failed(_) | TurnEnd::Discarded(_) => 512,
+        }
+    }
+
+    fn may_start(&self) -> &[Api] {
+        Api::ALL
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Command;
+use super::{Command, Decision};
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::WorkspaceId;
@@ -17,14 +17,8 @@ pub struct HandBackTurn {
     pub delay: Duration,
 }
 
-impl Command for HandBackTurn {
+impl Decision for HandBackTurn {
     type Reply = TurnWriteOutcome;
-
-    const IS_REQUEST: bool = false;
-
-    fn workspace(&self) -> WorkspaceId {
-        self.turn.workspace
-    }
 
     fn plan(&self, plan: &mut LoadPlan, _now: Micros) {
         plan.add_turn(&self.turn);
@@ -37,5 +31,13 @@ impl Command for HandBackTurn {
             turn.owner = None;
             turn.not_before = not_before;
         }))
+    }
+}
+
+impl Command for HandBackTurn {
+    const IS_REQUEST: bool = false;
+
+    fn workspace(&self) -> WorkspaceId {
+        self.turn.workspace
     }
 }

@@ -28,19 +28,27 @@ use crate::domain::error::Error;
 use crate::domain::ids::WorkspaceId;
 use crate::domain::turn::{Api, TurnRef};
 
-/// A command of the writer. It is decided over the rows that were read under the locks of its batch, without I/O.
-pub trait Command: Send + Sync + 'static {
-    type Reply: Send + Sync + 'static;
+/// A decision over rows that were read under the locks of a batch, without I/O. It is decided within a transaction of the
+/// caller, or queued if it is a [`Command`], too.
+pub trait Decision: Send + Sync {
+    type Reply;
 
+    /// Adds the rows that the decision needs; `now` is the time of this process.
+    fn plan(&self, plan: &mut LoadPlan, now: Micros);
+
+    /// Decides, and records the changes in the batch. An error has changed nothing.
+    fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply, Error>;
+}
+
+/// A command in the queue of a shard. Its batch may be decided again after a commit without an answer: if its changes are
+/// neither events, turns nor results of tools, by which that commit is found, deciding it again has to be harmless.
+pub trait Command: Decision<Reply: Send + Sync + 'static> + 'static {
     /// Whether a client waits for the reply: a request is answered within 4 s or not applied. Other commands wait for the
     /// database as long as the process lives.
     const IS_REQUEST: bool;
 
     /// Selects the shard.
     fn workspace(&self) -> WorkspaceId;
-
-    /// Adds the rows that the decision needs; `now` is the time of this process.
-    fn plan(&self, plan: &mut LoadPlan, now: Micros);
 
     /// The approximate size in memory, by which queues and batches are bounded.
     fn bytes(&self) -> usize {
@@ -51,11 +59,6 @@ pub trait Command: Send + Sync + 'static {
     fn may_start(&self) -> &[Api] {
         &[]
     }
-
-    /// Decides the command and records its changes in the batch. An error has changed nothing. If the changes are neither
-    /// events, turns nor results of tools, deciding the command again must be harmless: whether such a batch was committed
-    /// cannot be found out. A command for which it is not, such as `TopUp`, is only decided inline.
-    fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply, Error>;
 
     /// The turn to end if the client was told, before this reply, that the command failed.
     fn abandoned_turn(&self, _reply: &Self::Reply) -> Option<TurnRef> {

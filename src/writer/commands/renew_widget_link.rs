@@ -1,6 +1,6 @@
 //! Gives a conversation a new widget UUID; the old one becomes unknown.
 
-use super::Command;
+use super::{Command, Decision};
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::{ConversationId, WidgetUuid, WorkspaceId};
@@ -13,14 +13,8 @@ pub struct RenewWidgetLink {
     pub link: WidgetUuid,
 }
 
-impl Command for RenewWidgetLink {
+impl Decision for RenewWidgetLink {
     type Reply = ();
-
-    const IS_REQUEST: bool = true;
-
-    fn workspace(&self) -> WorkspaceId {
-        self.workspace
-    }
 
     fn plan(&self, plan: &mut LoadPlan, _now: Micros) {
         plan.add_conversation(self.workspace, self.conversation);
@@ -32,5 +26,13 @@ impl Command for RenewWidgetLink {
         links.retain(|(_, _, conversation)| *conversation != self.conversation);
         links.push((self.link, self.workspace, self.conversation));
         Ok(())
+    }
+}
+
+impl Command for RenewWidgetLink {
+    const IS_REQUEST: bool = true;
+
+    fn workspace(&self) -> WorkspaceId {
+        self.workspace
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Command;
+use super::{Command, Decision};
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::WorkspaceId;
@@ -19,14 +19,8 @@ pub struct RetryTurn {
     pub model_error: Option<String>,
 }
 
-impl Command for RetryTurn {
+impl Decision for RetryTurn {
     type Reply = TurnWriteOutcome;
-
-    const IS_REQUEST: bool = false;
-
-    fn workspace(&self) -> WorkspaceId {
-        self.turn.workspace
-    }
 
     fn plan(&self, plan: &mut LoadPlan, _now: Micros) {
         plan.add_turn(&self.turn);
@@ -39,5 +33,13 @@ impl Command for RetryTurn {
             turn.model_error.clone_from(&self.model_error);
             turn.not_before = not_before;
         }))
+    }
+}
+
+impl Command for RetryTurn {
+    const IS_REQUEST: bool = false;
+
+    fn workspace(&self) -> WorkspaceId {
+        self.turn.workspace
     }
 }

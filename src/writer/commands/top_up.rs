@@ -1,6 +1,6 @@
 //! Grants credit to a workspace.
 
-use super::Command;
+use super::Decision;
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::WorkspaceId;
@@ -16,14 +16,8 @@ pub struct TopUp {
     pub reference: String,
 }
 
-impl Command for TopUp {
+impl Decision for TopUp {
     type Reply = LedgerEntry;
-
-    const IS_REQUEST: bool = true;
-
-    fn workspace(&self) -> WorkspaceId {
-        self.workspace
-    }
 
     fn plan(&self, plan: &mut LoadPlan, _now: Micros) {
         plan.workspaces.insert(self.workspace);

@@ -1,6 +1,6 @@
 //! Updates a conversation. Switching its AI off, or ending it, discards the replies in progress.
 
-use super::Command;
+use super::{Command, Decision};
 use crate::domain::clock::Micros;
 use crate::domain::conversation::{Conversation, ConversationPatch};
 use crate::domain::error::Error;
@@ -14,24 +14,14 @@ pub struct UpdateConversation {
     pub patch: ConversationPatch,
 }
 
-impl Command for UpdateConversation {
+impl Decision for UpdateConversation {
     type Reply = Conversation;
-
-    const IS_REQUEST: bool = true;
-
-    fn workspace(&self) -> WorkspaceId {
-        self.workspace
-    }
 
     fn plan(&self, plan: &mut LoadPlan, _now: Micros) {
         plan.add_conversation(self.workspace, self.conversation);
         if self.patch.discards() {
             plan.ending.insert((self.workspace, self.conversation));
         }
-    }
-
-    fn bytes(&self) -> usize {
-        self.patch.metadata.as_ref().map_or(0, String::len) + 1024
     }
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<Conversation, Error> {
@@ -47,5 +37,17 @@ impl Command for UpdateConversation {
             batch.end_conversation(id);
         }
         batch.live_conversation(workspace, id).cloned()
+    }
+}
+
+impl Command for UpdateConversation {
+    const IS_REQUEST: bool = true;
+
+    fn workspace(&self) -> WorkspaceId {
+        self.workspace
+    }
+
+    fn bytes(&self) -> usize {
+        self.patch.metadata.as_ref().map_or(0, String::len) + 1024
     }
 }

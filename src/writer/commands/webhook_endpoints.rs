@@ -1,6 +1,6 @@
 //! Creates, updates, archives, tests and disables webhook endpoints.
 
-use super::Command;
+use super::{Command, Decision};
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::event::{EventType, Subscriber};
@@ -50,21 +50,11 @@ pub struct DisableEndpoint {
     pub url: String,
 }
 
-impl Command for WriteEndpoint {
+impl Decision for WriteEndpoint {
     type Reply = Endpoint;
-
-    const IS_REQUEST: bool = true;
-
-    fn workspace(&self) -> WorkspaceId {
-        self.workspace
-    }
 
     fn plan(&self, plan: &mut LoadPlan, _now: Micros) {
         plan.add_endpoints(self.workspace);
-    }
-
-    fn bytes(&self) -> usize {
-        BYTES
     }
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<Endpoint, Error> {
@@ -86,6 +76,18 @@ impl Command for WriteEndpoint {
             (EndpointAction::Archive { by_file }, Ok(before)) => Ok(batch.archive_endpoint(before, *by_file)),
             (EndpointAction::Update(_) | EndpointAction::Archive { .. }, Err(error)) => Err(error),
         }
+    }
+}
+
+impl Command for WriteEndpoint {
+    const IS_REQUEST: bool = true;
+
+    fn workspace(&self) -> WorkspaceId {
+        self.workspace
+    }
+
+    fn bytes(&self) -> usize {
+        BYTES
     }
 }
 
@@ -115,14 +117,8 @@ impl WriteEndpoint {
     }
 }
 
-impl Command for TestEndpoint {
+impl Decision for TestEndpoint {
     type Reply = DeliveryId;
-
-    const IS_REQUEST: bool = true;
-
-    fn workspace(&self) -> WorkspaceId {
-        self.workspace
-    }
 
     fn plan(&self, plan: &mut LoadPlan, _now: Micros) {
         plan.add_endpoints(self.workspace);
@@ -145,21 +141,19 @@ impl Command for TestEndpoint {
     }
 }
 
-impl Command for DisableEndpoint {
-    type Reply = ();
-
-    const IS_REQUEST: bool = false;
+impl Command for TestEndpoint {
+    const IS_REQUEST: bool = true;
 
     fn workspace(&self) -> WorkspaceId {
         self.workspace
     }
+}
+
+impl Decision for DisableEndpoint {
+    type Reply = ();
 
     fn plan(&self, plan: &mut LoadPlan, _now: Micros) {
         plan.add_endpoints(self.workspace);
-    }
-
-    fn bytes(&self) -> usize {
-        BYTES
     }
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<(), Error> {
@@ -170,6 +164,18 @@ impl Command for DisableEndpoint {
             batch.disable_endpoint(endpoint, self.reason);
         }
         Ok(())
+    }
+}
+
+impl Command for DisableEndpoint {
+    const IS_REQUEST: bool = false;
+
+    fn workspace(&self) -> WorkspaceId {
+        self.workspace
+    }
+
+    fn bytes(&self) -> usize {
+        BYTES
     }
 }
 
