@@ -1,5 +1,5 @@
-//! Replays recorded shapes of responses through the real client, one folder for each family of endpoints, and compares with
-//! the expectation beside each. The matrix of `docs/models.md` lists exactly these shapes.
+//! Replays responses through the real client, in the shapes that vendors send: a folder for each family of endpoints, an
+//! expectation beside each response. The matrix of `docs/models.md` lists exactly these shapes.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,7 +21,7 @@ const MATRIX: &str = include_str!("../../../docs/models.md");
 const MESSAGE_FIELDS: [&str; 3] = ["role", "content", "tool_calls"];
 const CALL_FIELDS: [&str; 3] = ["id", "type", "function"];
 
-/// A recorded response.
+/// A response in the form of one family.
 struct Shape {
     family: String,
     feature: String,
