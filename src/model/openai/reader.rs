@@ -98,7 +98,11 @@ impl Reader {
                 parts.push(Part::Text(text));
             }
         }
-        let fields = unknown_fields(message, &MESSAGE_FIELDS);
+        let mut fields = unknown_fields(message, &MESSAGE_FIELDS);
+        // Gemini marks the thoughts in the text, which does not go back.
+        let google =
+            fields.get_mut("extra_content").and_then(|extra| extra.get_mut("google")?.as_object_mut());
+        google.and_then(|google| google.remove("thought"));
         // vLLM sends the same text under two names.
         let reasoning = fields.iter().find_map(|(key, value)| value.as_str().filter(|_| is_reasoning(key)));
         parts.extend(reasoning.map(|text| Part::Thoughts(text.to_owned())));
