@@ -106,7 +106,7 @@ fn is_empty(fields: &Value) -> bool {
     match fields {
         Value::Array(items) => items.iter().all(is_empty),
         Value::Object(fields) => fields.is_empty(),
-        _ => false,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }
 
