@@ -73,13 +73,43 @@ fn add_fields(fields: &mut Map<String, Value>, more: Map<String, Value>) {
     for (key, value) in more {
         match (fields.get_mut(&key), value) {
             (Some(Value::String(text)), Value::String(piece)) if is_reasoning(&key) => text.push_str(&piece),
-            (Some(Value::Array(items)), Value::Array(more)) => items.extend(more),
+            (Some(Value::Array(items)), Value::Array(more)) => {
+                for item in more {
+                    let continued = items.last_mut().is_some_and(|last| continue_item(last, &item));
+                    items.extend((!continued).then_some(item));
+                }
+            }
             (Some(Value::Object(nested)), Value::Object(more)) => add_fields(nested, more),
             (_, value) => {
                 fields.insert(key, value);
             }
         }
     }
+}
+
+/// Adds an item of a list to the one before it if it is the next piece of the same block of thoughts: the same type and
+/// index, before the signature that ends the block. A vendor that gets the pieces back refuses those without a signature.
+fn continue_item(last: &mut Value, item: &Value) -> bool {
+    const TEXTS: [&str; 3] = ["thinking", "text", "summary"];
+    let (Value::Object(last), Value::Object(item)) = (last, item) else { return false };
+    let is_same = |key| last.get(key) == item.get(key);
+    let text = TEXTS.iter().find(|key| last.get(**key).is_some_and(Value::is_string));
+    let is_open = last.get("signature").and_then(Value::as_str).is_none_or(str::is_empty);
+    let Some(text) =
+        text.filter(|_| is_open && last.contains_key("type") && is_same("type") && is_same("index"))
+    else {
+        return false;
+    };
+    for (key, value) in item {
+        match (last.get_mut(key), value) {
+            (Some(Value::String(known)), Value::String(piece)) if key == text => known.push_str(piece),
+            (_, Value::Null) => {}
+            _ => {
+                last.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    true
 }
 
 /// Whether a field of a message is the model's reasoning as text.

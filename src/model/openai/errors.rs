@@ -11,9 +11,10 @@ use super::http::status_kind;
 const MAX_CODE: usize = 64;
 const MAX_MESSAGE: usize = 500;
 
-/// The error that a chunk contains, in any of the known forms: `{"error": {…}}`, `{"error": "…"}`, and, of vLLM, Mistral
-/// and FastAPI, an error in place of the chunk.
+/// The error that a chunk contains, in any of the known forms: `{"error": {…}}`, `{"error": "…"}`, of Gemini one of
+/// these in a list, and of vLLM, Mistral and FastAPI an error in place of the chunk.
 pub(super) fn find(chunk: &Value) -> Option<&Value> {
+    let chunk = chunk.get(0).unwrap_or(chunk);
     if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
         return Some(error);
     }
@@ -48,9 +49,18 @@ fn detail(error: &Value, status: Option<StatusCode>) -> ModelErrorDetail {
         model: None,
         url: String::new(),
         status: status.map(|status| status.as_u16()),
-        code: text("code", MAX_CODE).or_else(|| text("type", MAX_CODE)),
+        code: ["code", "status", "type"]
+            .iter()
+            .find_map(|key| word(error.get(key)?))
+            .or_else(|| text("code", MAX_CODE)),
         message: message.or_else(|| error.as_str().map(|text| bounded(text, MAX_MESSAGE))),
     }
+}
+
+/// A code that says more than a number. `LiteLLM` writes the word None for an absent type.
+fn word(value: &Value) -> Option<String> {
+    let text = value.as_str().filter(|text| !text.is_empty() && *text != "None")?;
+    text.parse::<u64>().is_err().then(|| bounded(text, MAX_CODE))
 }
 
 /// On one line.

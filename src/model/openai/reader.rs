@@ -33,7 +33,7 @@ struct CallState {
 pub(super) fn read_completion(json: &[u8]) -> Result<Vec<Part>, ModelError> {
     let mut reader = Reader::default();
     let mut parts = reader.read_chunk(json)?;
-    parts.extend(reader.finish());
+    parts.extend(reader.finish()?);
     Ok(parts)
 }
 
@@ -48,9 +48,18 @@ impl Reader {
     }
 
     /// The response is complete, though some vendors omit the finish reason.
-    pub(super) fn finish(&mut self) -> Option<Part> {
-        (self.has_content && !std::mem::replace(&mut self.is_finished, true))
-            .then_some(Part::Finished { is_truncated: false })
+    pub(super) fn finish(&mut self) -> Result<Option<Part>, ModelError> {
+        if !self.is_finished && !self.has_content {
+            return Err(with_message(ModelErrorKind::Unreadable, "the response is empty".to_owned()));
+        }
+        let was_finished = std::mem::replace(&mut self.is_finished, true);
+        Ok((!was_finished).then_some(Part::Finished { is_truncated: false }))
+    }
+
+    /// The connection has ended.
+    pub(super) fn end(&self) -> Result<(), ModelError> {
+        let error = || with_message(ModelErrorKind::Unreadable, "the response was cut off".to_owned());
+        self.is_finished.then_some(()).ok_or_else(error)
     }
 
     /// The parts of a chunk or of a whole response.
@@ -80,6 +89,8 @@ impl Reader {
     }
 
     fn read_message(&mut self, message: &Value, is_whole: bool, parts: &mut Vec<Part>) {
+        let thinking = message.get("content").map(read_thinking).unwrap_or_default();
+        parts.extend((!thinking.is_empty()).then_some(Part::Thoughts(thinking)));
         for key in ["content", "refusal"] {
             let text = message.get(key).map(read_text).unwrap_or_default();
             if !text.is_empty() {
@@ -87,12 +98,14 @@ impl Reader {
                 parts.push(Part::Text(text));
             }
         }
-        let fields = unknown_fields(message, &MESSAGE_FIELDS);
-        for (key, value) in &fields {
-            if let Some(text) = value.as_str().filter(|_| is_reasoning(key)) {
-                parts.push(Part::Thoughts(text.to_owned()));
-            }
-        }
+        let mut fields = unknown_fields(message, &MESSAGE_FIELDS);
+        // Gemini marks the thoughts in the text, which does not go back.
+        let google =
+            fields.get_mut("extra_content").and_then(|extra| extra.get_mut("google")?.as_object_mut());
+        google.and_then(|google| google.remove("thought"));
+        // vLLM sends the same text under two names.
+        let reasoning = fields.iter().find_map(|(key, value)| value.as_str().filter(|_| is_reasoning(key)));
+        parts.extend(reasoning.map(|text| Part::Thoughts(text.to_owned())));
         parts.extend((!fields.is_empty()).then_some(Part::Vendor { index: None, fields }));
         let calls = message.get("tool_calls").and_then(Value::as_array);
         // `function_call` preceded `tool_calls`; some vendors still send it.
@@ -158,10 +171,11 @@ impl Reader {
             "" => return Ok(()),
             // `eos` is Together AI's word.
             "stop" | "tool_calls" | "function_call" | "eos" => false,
-            "length" => true,
-            "content_filter" => return Err(ModelErrorKind::Refused.into()),
+            // `model_length` is Mistral's word for a full context.
+            "length" | "model_length" => true,
+            filtered if is_filtered(filtered) => return Err(bad_reason(ModelErrorKind::Refused, filtered)),
             // Such as `abort`, `error`, `network_error` and `malformed_function_call`.
-            other => return Err(unknown_reason(other)),
+            other => return Err(bad_reason(ModelErrorKind::Unreadable, other)),
         };
         if !self.is_finished {
             self.is_finished = true;
@@ -171,11 +185,20 @@ impl Reader {
     }
 }
 
-fn unknown_reason(reason: &str) -> ModelError {
+/// Whether a filter withheld the response. Gemini's endpoint sends `content_filter: SAFETY`, or its own reason alone.
+fn is_filtered(reason: &str) -> bool {
+    let own = ["SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII"];
+    reason.starts_with("content_filter") || own.contains(&reason)
+}
+
+fn bad_reason(kind: ModelErrorKind, reason: &str) -> ModelError {
     let reason: String = reason.chars().take(64).collect();
-    let message = Some(format!("the response ended with the reason '{reason}'"));
-    let detail = ModelErrorDetail { message, ..ModelErrorDetail::default() };
-    ModelError { kind: ModelErrorKind::Unreadable, detail: Some(Box::new(detail)) }
+    with_message(kind, format!("the response ended with the reason '{reason}'"))
+}
+
+fn with_message(kind: ModelErrorKind, message: String) -> ModelError {
+    let detail = ModelErrorDetail { message: Some(message), ..ModelErrorDetail::default() };
+    ModelError { kind, detail: Some(Box::new(detail)) }
 }
 
 /// The fields of an object that we do not know and that say something.
@@ -199,6 +222,12 @@ fn read_text(content: &Value) -> String {
         Value::Array(pieces) => pieces.iter().filter_map(|piece| piece.get("text")?.as_str()).collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => String::new(),
     }
+}
+
+/// The thoughts among the parts of a content, as Magistral sends them.
+fn read_thinking(content: &Value) -> String {
+    let pieces = content.as_array().into_iter().flatten();
+    pieces.filter_map(|piece| piece.get("thinking")).map(read_text).collect()
 }
 
 fn non_empty(value: Option<&Value>) -> Option<String> {

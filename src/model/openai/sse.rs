@@ -36,7 +36,7 @@ pub(super) fn read(body: Body, patience: Patience) -> PartStream {
             } else {
                 events.next().await.transpose().map_err(model_error)?
             };
-            let Some(event) = event else { return Ok(None) };
+            let Some(event) = event else { return reader.end().map(|()| None) };
             let data = event.data.unwrap_or_default();
             if data.is_empty() {
                 return Ok(Some((Vec::new(), (Some(events), reader))));
@@ -45,7 +45,7 @@ pub(super) fn read(body: Body, patience: Patience) -> PartStream {
                 let _ =
                     timeout(DRAIN_TIMEOUT, async { while let Some(Ok(_)) = events.next().await {} }).await;
                 // Some vendors send no finish reason.
-                let finished = reader.finish().into_iter().collect();
+                let finished = reader.finish()?.into_iter().collect();
                 return Ok(Some((finished, (None, reader))));
             }
 
@@ -76,6 +76,10 @@ fn data_lines(body: Body) -> impl Stream<Item = Result<Bytes, ModelError>> + Sen
             let found = buffer.iter().skip(searched).position(|byte| *byte == b'\n');
             if let Some(at) = found {
                 let line = buffer.split_to(searched + at + 1).freeze();
+                // llama.cpp sends an error as a field of its own.
+                if let Some(error) = line.strip_prefix(b"error:") {
+                    return Ok(Some(([b"data:", error].concat().into(), (body, buffer, 0))));
+                }
                 if is_data_or_end(&line) {
                     return Ok(Some((line, (body, buffer, 0))));
                 }

@@ -78,7 +78,7 @@ async fn an_invalid_answer_is_refused_with_the_reason() {
     for (reply, text) in cases {
         fake.script().queue([reply]);
         let error = embed(&fake, &["a", "b"]).await.unwrap_err();
-        assert_eq!(error.to_string(), text);
+        assert!(error.to_string().starts_with(text), "{error}");
         if error.as_str() == "model_rate_limited" {
             assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
         }

@@ -1,4 +1,5 @@
 //! The clients of model providers.
 
 mod embeddings;
+mod families;
 mod vendors;
