@@ -116,7 +116,7 @@ impl<'s> CostAnalyzer<'s> {
         self.stack.pop();
         if cost.per_value > MAX_SCHEMAS_PER_VALUE {
             return Err(format!(
-                "with its `$ref`s followed, a value would be held to more than {MAX_SCHEMAS_PER_VALUE} schemas"
+                "with its `$ref`s followed, a value would be validated against more than {MAX_SCHEMAS_PER_VALUE} schemas"
             ));
         }
         self.computed.insert(address, cost);

@@ -42,7 +42,7 @@ impl<S> Caldav<S> {
         let url =
             Url::parse(&self.url).map_err(|_| InvalidField::new("url", "it cannot be read as a URL"))?;
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(InvalidField::new("url", "the address of a calendar has neither ? nor #"));
+            return Err(InvalidField::new("url", "the URL of a calendar must not contain ? or #"));
         }
         if let Some(username) = &self.username {
             check_text("username", username, MAX_USERNAME)?;

@@ -84,7 +84,7 @@ impl<S> McpServer<S> {
     fn check_allow(&self) -> Result<(), InvalidField> {
         let error = |problem: String| Err(InvalidField::new("allow", problem));
         if self.allow.as_ref().is_some_and(Vec::is_empty) {
-            return error("empty: name the tools that are wanted, or leave it out for all".to_owned());
+            return error("empty: list the tools to use, or omit it to use all".to_owned());
         }
         let mut known = HashSet::new();
         for name in self.allow.iter().flatten() {

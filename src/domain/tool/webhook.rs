@@ -120,7 +120,10 @@ impl<S> WebhookTool<S> {
         check_headers(&self.headers)?;
         check_timeout(self.timeout)?;
         if let Some(name) = self.secrets.keys().find(|name| !is_variable(name)) {
-            return Err(InvalidField::new("secrets", format_args!("`{name}` cannot stand in a placeholder")));
+            return Err(InvalidField::new(
+                "secrets",
+                format_args!("`{name}` is not a valid placeholder name"),
+            ));
         }
         self.check_arguments(&parameters)?;
         let description = given.description.ok_or_else(|| InvalidField::new("description", "missing"))?;
@@ -140,7 +143,7 @@ impl<S> WebhookTool<S> {
         }
         for (key, is_set) in [("form", self.form), ("static", has_static)] {
             if has_body && is_set {
-                return Err(InvalidField::new(key, "a tool with a body of its own sends that"));
+                return Err(InvalidField::new(key, "cannot be combined with body"));
             }
         }
         Ok(())
@@ -212,9 +215,9 @@ pub(super) fn check_headers<S>(headers: &Headers<S>) -> Result<(), InvalidField>
     let mut known = HashSet::new();
     for (name, text) in headers {
         let error = |problem: &str| InvalidField::new(format_args!("headers.{name}"), problem);
-        let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| error("no name of a header"))?;
+        let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| error("not a valid header name"))?;
         if RESERVED_HEADERS.contains(&parsed.as_str()) {
-            return Err(error("set by the client itself"));
+            return Err(error("set by the HTTP client"));
         }
         if !known.insert(parsed) {
             return Err(error("is there twice"));
