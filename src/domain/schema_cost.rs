@@ -1,6 +1,6 @@
-//! Limits the work of validating a JSON Schema, before it is done. The validator follows every occurrence of a `$ref`, so a
-//! schema of a few kilobytes could require an exponential number of visits: `a0` refers to `a1` twice, `a1` to `a2` twice,
-//! and so on.
+//! Limits the cost of validating against a JSON Schema, before the validation starts. The validator follows every
+//! occurrence of a `$ref`, so a schema of a few kilobytes could require an exponential number of visits: `a0` refers to
+//! `a1` twice, `a1` to `a2` twice, and so on.
 
 use std::collections::HashMap;
 

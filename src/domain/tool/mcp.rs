@@ -23,16 +23,16 @@ const PROTOCOL_HEADERS: [&str; 5] =
 #[serde(deny_unknown_fields, bound(deserialize = "S: Deserialize<'de>"))]
 pub struct McpServer<S = SealedSecret> {
     pub url: String,
-    /// Sent with each request, without placeholders: conversations share a session.
+    /// Sent with each request. Placeholders are not possible, because conversations share a session.
     #[serde(default = "Headers::new")]
     pub headers: Headers<S>,
-    /// For a call, or for listing, with the connection and the handshake: 1 to 30 seconds.
+    /// For a call or a listing, including the connection and the handshake: 1 to 30 seconds.
     #[serde(
         default = "default_timeout",
         with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required"
     )]
     pub timeout: Duration,
-    /// Names of the tools to use; none: all that the server lists.
+    /// Names of the tools to use. `None`: all that the server lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow: Option<Vec<String>>,
 }
@@ -40,7 +40,7 @@ pub struct McpServer<S = SealedSecret> {
 /// The tools that a server listed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct McpListing {
-    /// The allowed ones, by name. At least one.
+    /// The allowed tools, sorted by name. At least one.
     pub found: Vec<ToolSpec>,
     /// The time since which the list has not changed.
     pub found_at: Timestamp,
@@ -75,7 +75,7 @@ impl<S> McpServer<S> {
         }
         Ok(ToolSpec {
             name: slug.to_owned(),
-            // For people: the model sees the server's description of each tool.
+            // Not for the model, which sees the server's description of each tool.
             description: given.description.unwrap_or_default(),
             parameters: json!({ "type": "object" }),
         })

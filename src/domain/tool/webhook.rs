@@ -37,12 +37,12 @@ pub struct WebhookTool<S = SealedSecret> {
     pub url: String,
     #[serde(default = "Headers::new")]
     pub headers: Headers<S>,
-    /// With `{argument}`s and `{{variable}}`s; none: the arguments as JSON, or as a form.
+    /// With `{argument}`s and `{{variable}}`s. `None`: the arguments as JSON, or as a form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<String>,
     #[serde(default)]
     pub form: bool,
-    /// Fields that are sent besides the arguments.
+    /// Fixed fields that are sent in addition to the arguments.
     #[serde(default, rename = "static")]
     pub static_fields: Map<String, Value>,
     /// 1 to 30 seconds.
@@ -51,13 +51,13 @@ pub struct WebhookTool<S = SealedSecret> {
         with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required"
     )]
     pub timeout: Duration,
-    /// Signs the request, as Standard Webhooks do.
+    /// Signs the request according to Standard Webhooks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<S>,
     /// Secrets for `{{name}}`, which take precedence over variables.
     #[serde(default = "BTreeMap::new", skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, S>,
-    /// A call that may have arrived may be sent again, whatever the method.
+    /// Whether a call that may have arrived can be sent again, regardless of the method.
     #[serde(default)]
     pub idempotent: bool,
 }
@@ -84,7 +84,7 @@ impl<S> HeaderText<S> {
     }
 }
 
-// Not derived: an untagged enum would lose the inner error and its line.
+// Not derived, because an untagged enum would lose the inner error and its line.
 impl<'de, S: Deserialize<'de>> Deserialize<'de> for HeaderText<S> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct HeaderVisitor<S>(PhantomData<S>);
@@ -149,7 +149,7 @@ impl<S> WebhookTool<S> {
         Ok(())
     }
 
-    /// Each argument that a template uses must be one that the model can give.
+    /// Checks that each argument in a template is a property of the schema.
     fn check_arguments(&self, schema: &Value) -> Result<(), InvalidField> {
         let mut known = HashSet::new();
         collect_properties(schema, &mut known);
@@ -245,7 +245,7 @@ pub(super) fn map_headers<S, S2, E>(
     headers.iter().map(map).collect()
 }
 
-/// Adds the names of all properties of a schema, at any depth: `$ref` and `allOf` may use those of other parts.
+/// Adds the names of all properties of a schema at any depth, because `$ref` and `allOf` can refer to other parts.
 fn collect_properties<'s>(schema: &'s Value, known: &mut HashSet<&'s str>) {
     if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
         known.extend(properties.keys().map(String::as_str));
