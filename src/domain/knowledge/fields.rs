@@ -9,7 +9,8 @@ pub(super) const MAX_SLUG_LENGTH: usize = 64;
 const MAX_TITLE_LENGTH: usize = 255;
 const MAX_URL_LENGTH: usize = 2048;
 
-/// Whether this is a valid slug of a document. A text in the form of an id is not, because requests accept both.
+/// Whether this is a valid slug of a document. Texts in the form of a document id are not valid, because requests accept
+/// either.
 #[must_use]
 pub fn is_slug(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');

@@ -86,7 +86,8 @@ pub struct CompiledCalendar {
     pub settings: CalendarSettings,
 }
 
-/// The description of a tool where it is configured. The kind has a default for each absent field, or refuses it.
+/// The parts of the spec that the configuration of a tool contains. Each kind has defaults for absent fields or requires
+/// them, and may refuse fields that it does not support.
 #[derive(Clone, Debug, Default)]
 pub struct GivenSpec {
     pub name: Option<String>,

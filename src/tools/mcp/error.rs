@@ -147,7 +147,9 @@ impl From<ServiceError> for McpError {
             ServiceError::TransportClosed => Self::Incomplete("the connection was closed".to_owned()),
             ServiceError::Cancelled { .. } => Self::Incomplete("it was cancelled".to_owned()),
             // Tasks and questions to the user are not supported.
-            ServiceError::UnexpectedResponse => Self::Incomplete("it asks for more than a call".to_owned()),
+            ServiceError::UnexpectedResponse => {
+                Self::Incomplete("it requires an unsupported feature".to_owned())
+            }
             _ => Self::Unreadable,
         }
     }

@@ -129,14 +129,14 @@ fn select(listed: Vec<Tool>, allow: Option<&[String]>, secrets: &Secrets<'_>) ->
             Err(problem) => exclude(&name, &problem, allow, &mut warnings)?,
         }
         if tools.len() > MAX_TOOLS {
-            return Err(format!("it has more than {MAX_TOOLS} tools: name those that are wanted in `allow`"));
+            return Err(format!("it has more than {MAX_TOOLS} tools: list the ones to use in `allow`"));
         }
     }
     let size: usize =
         tools.iter().map(|tool| tool.description.len() + tool.parameters.to_string().len()).sum();
     if size > MAX_LISTING_BYTES {
         return Err(format!(
-            "its list is longer than {MAX_LISTING_BYTES} bytes: name the tools that are wanted in `allow`"
+            "its list is longer than {MAX_LISTING_BYTES} bytes: list the tools to use in `allow`"
         ));
     }
     // Sorted, so that another order is not a change of the list.
@@ -270,7 +270,7 @@ mod tests {
         assert_eq!((names(&some), some.missing.as_slice()), (vec!["b"], &["c".to_owned()][..]));
         assert!(select(Vec::new(), None).is_err());
         let many: Vec<_> = (0..129).map(|n| good(&format!("t{n}"))).collect();
-        assert!(select(many.clone(), None).unwrap_err().contains("name those that are wanted"));
+        assert!(select(many.clone(), None).unwrap_err().contains("list the ones to use"));
         assert_eq!(names(&select(many, Some(&["t5".to_owned()])).unwrap()), ["t5"]);
     }
 

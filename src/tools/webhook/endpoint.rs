@@ -78,7 +78,7 @@ fn read_method(text: &str) -> Result<Method, String> {
         "PUT" => Ok(Method::PUT),
         "PATCH" => Ok(Method::PATCH),
         "DELETE" => Ok(Method::DELETE),
-        _ => Err(format!("method: `{text}` is none of GET, POST, PUT, PATCH, DELETE")),
+        _ => Err(format!("method: `{text}` is not one of GET, POST, PUT, PATCH, DELETE")),
     }
 }
 

@@ -147,7 +147,7 @@ impl RequestBuilder<'_> {
 }
 
 fn header(text: &str) -> Result<HeaderValue, String> {
-    HeaderValue::from_str(text).map_err(|_| "a header cannot carry its value".to_owned())
+    HeaderValue::from_str(text).map_err(|_| "a header value contains an invalid character".to_owned())
 }
 
 /// Form encoding: strings unchanged, one pair for each item of a list, other JSON as text. Nulls are omitted.
