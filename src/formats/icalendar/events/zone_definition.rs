@@ -21,7 +21,8 @@ const MARGIN: SignedDuration = SignedDuration::from_hours(24 * 366);
 /// The definitions that were read. Most events of an answer repeat the same one.
 pub(super) struct ZoneDefinitions {
     read: HashMap<Component, Option<TimeZone>>,
-    last_onset: Timestamp,
+    /// Onsets after this are not read.
+    pub last_onset: Timestamp,
 }
 
 impl ZoneDefinitions {

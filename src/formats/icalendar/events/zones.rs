@@ -7,14 +7,15 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use jiff::SignedDuration;
 use jiff::tz::{Offset, TimeZone};
+use jiff::{SignedDuration, Timestamp};
 
 use super::component::Component;
 use super::windows_zones::WINDOWS_ZONES;
 use super::zone_definition::ZoneDefinitions;
+use crate::domain::calendar::saturating_add;
 
 /// No name of a zone is longer, be it a path that ends in one, in bytes.
 const MAX_NAME: usize = 255;
@@ -75,6 +76,8 @@ impl Zone {
 pub(super) struct Zones {
     /// By [`key`]; none if the text contradicts itself, or its definition cannot be read.
     defined: HashMap<String, Option<TimeZone>>,
+    /// An instant at which zones are compared.
+    reference: Timestamp,
     /// Used for days.
     pub calendar: Zone,
     /// Used for times without a zone.
@@ -90,6 +93,9 @@ impl Zones {
     ) -> Self {
         let mut defined = HashMap::new();
         for definition in calendars.iter().flat_map(|calendar| calendar.children("VTIMEZONE")) {
+            if is_timed_out() {
+                break;
+            }
             let Some(name) = definition.value("TZID").map(key) else { continue };
             if find_location(&name).is_some() {
                 continue;
@@ -103,7 +109,8 @@ impl Zones {
             }
         }
         let calendar_zone = Zone::exact(calendar.clone());
-        let mut zones = Self { defined, calendar: calendar_zone.clone(), floating: calendar_zone };
+        let reference = definitions.last_onset;
+        let mut zones = Self { defined, reference, calendar: calendar_zone.clone(), floating: calendar_zone };
         if let Some(name) = calendars.iter().find_map(|calendar| calendar.value("X-WR-TIMEZONE")) {
             zones.floating = zones.get(name);
         }
@@ -115,7 +122,7 @@ impl Zones {
         let name = key(name);
         let defined = || self.defined.get(&name).cloned().flatten();
         let zone = find_location(&name).or_else(defined).or_else(|| find(&name));
-        zone.map_or_else(|| find_uncertain(&name), Zone::exact)
+        zone.map_or_else(|| find_display_name(&name, self.reference), Zone::exact)
     }
 }
 
@@ -154,18 +161,20 @@ fn find_iana(name: &str) -> Option<TimeZone> {
     if NOT_ZONES.contains(&name) {
         return None;
     }
-    TimeZone::get(name).ok().filter(|zone| !zone.is_unknown())
+    TimeZone::get(&name.replace(' ', "_")).ok().filter(|zone| !zone.is_unknown())
 }
 
 /// By the name of Windows, of its standard time or its daylight-saving time, with or without dots and spaces.
-fn find_windows(name: &str) -> Option<TimeZone> {
-    let letters = |name: &str| -> String {
-        let is_letter = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-');
-        name.chars().filter(is_letter).map(|c| c.to_ascii_lowercase()).collect()
-    };
+pub(super) fn find_windows(name: &str) -> Option<TimeZone> {
+    static BY_LETTERS: LazyLock<HashMap<String, &str>> =
+        LazyLock::new(|| WINDOWS_ZONES.iter().map(|(name, iana)| (letters(name), *iana)).collect());
     let name = letters(name).replace("daylighttime", "standardtime");
-    let (_, iana) = WINDOWS_ZONES.iter().find(|(windows, _)| letters(windows) == name)?;
-    TimeZone::get(iana).ok()
+    TimeZone::get(BY_LETTERS.get(&name)?).ok()
+}
+
+fn letters(name: &str) -> String {
+    let is_letter = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-');
+    name.chars().filter(is_letter).map(|c| c.to_ascii_lowercase()).collect()
 }
 
 /// `GMT+0100`, `UTC-05:00`, `+02`.
@@ -175,14 +184,48 @@ fn find_offset(name: &str) -> Option<Offset> {
     if prefix == Some("") { Some(Offset::UTC) } else { parse_offset(prefix.unwrap_or(&name)) }
 }
 
-/// A zone of whose offset at most a range is known. Names such as `(UTC+01:00) Amsterdam, Berlin` contain the offset
-/// of standard time.
-fn find_uncertain(name: &str) -> Zone {
-    let standard = name.strip_prefix('(').and_then(|rest| rest.split_once(')'));
-    match standard.and_then(|(offset, _)| find_offset(offset)) {
-        Some(standard) => Zone::uncertain(name, standard, 1, 1),
-        None => Zone::uncertain(name, Offset::UTC, EASTERNMOST, -WESTERNMOST),
+/// By a name such as `(UTC+01:00) Amsterdam, Berlin`, which contains the offset of standard time. It is exact if all
+/// its places that are known agree with each other and with the offset. Any other zone is uncertain.
+fn find_display_name(name: &str, reference: Timestamp) -> Zone {
+    let parts = name.strip_prefix('(').and_then(|rest| rest.split_once(')'));
+    let parts = parts.and_then(|(offset, places)| Some((find_offset(offset)?, places)));
+    let Some((standard, places)) = parts else {
+        return Zone::uncertain(name, Offset::UTC, EASTERNMOST, -WESTERNMOST);
+    };
+    let offsets = |zone: &TimeZone| {
+        [0, 91 * 24, 182 * 24, 273 * 24]
+            .map(|hours| zone.to_offset(saturating_add(reference, -SignedDuration::from_hours(hours))))
+    };
+    let zones = find_places(places);
+    let agree = |zone: &TimeZone| {
+        offsets(zone).iter().min() == Some(&standard) && zones.first().map(offsets) == Some(offsets(zone))
+    };
+    match zones.first() {
+        Some(zone) if zones.iter().all(agree) => Zone::exact(zone.clone()),
+        _ => Zone::uncertain(name, standard, 1, 1),
     }
+}
+
+/// The zones of `eastern time (us & canada)` or `amsterdam, berlin`.
+fn find_places(places: &str) -> Vec<TimeZone> {
+    static BY_CITY: LazyLock<HashMap<String, Vec<String>>> = LazyLock::new(|| {
+        let mut by_city: HashMap<_, Vec<_>> = HashMap::new();
+        for name in jiff::tz::db().available() {
+            if let Some((_, city)) = name.as_str().rsplit_once('/') {
+                by_city
+                    .entry(city.to_lowercase().replace('_', " "))
+                    .or_default()
+                    .push(name.as_str().to_lowercase());
+            }
+        }
+        by_city
+    });
+    let windows = places.split('(').next().and_then(|name| name.trim().strip_suffix(" time"));
+    if let Some(zone) = windows.and_then(|name| find_windows(&format!("{name} standard time"))) {
+        return vec![zone];
+    }
+    let names = places.split([',', '/']).filter_map(|city| BY_CITY.get(city.trim())).flatten();
+    names.filter_map(|name| find_iana(name)).collect()
 }
 
 /// `+01`, `-0500`, `+05:30`, `+013015`.
@@ -234,6 +277,7 @@ mod tests {
             ("/freeassociation.sourceforge.net/America/Argentina/Salta", "America/Argentina/Salta"),
             ("/citadel.org/20210210_1/Europe/London", "Europe/London"),
             ("tzone://Microsoft/Utc", "UTC"),
+            ("America/New York", "America/New_York"),
             ("Etc/GMT+5", "Etc/GMT+5"),
         ] {
             assert_eq!(name_of(name).as_deref(), Some(expected), "{name}");

@@ -199,3 +199,46 @@ fn zones_of_thousands_of_events_are_read_in_time() {
     }
     assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
 }
+
+#[test]
+fn display_names_are_understood_if_their_places_agree() {
+    for (name, start) in [
+        ("(UTC+01:00) Amsterdam, Berlin, Bern, Rome, Stockholm, Vienna", "2026-03-10T09:00:00Z"),
+        ("(GMT+01.00) Amsterdam / Berlin / Bern / Rome / Stockholm / Vienna", "2026-03-10T09:00:00Z"),
+        ("(UTC-05:00) Eastern Time (US & Canada)", "2026-03-10T14:00:00Z"),
+        ("(UTC+00:00) Dublin, Edinburgh, Lisbon, London", "2026-03-10T10:00:00Z"),
+        ("(UTC+05:30) Chennai, Kolkata, Mumbai, New Delhi", "2026-03-10T04:30:00Z"),
+    ] {
+        let lines = format!("DTSTART;TZID=\"{name}\":20260310T100000\nDURATION:PT1H");
+        assert_eq!(exact(&event(&lines)), [start], "{name}");
+    }
+    for (name, start, end) in [
+        // La Paz in Bolivia has another offset, as has Chihuahua today.
+        ("(UTC-07:00) Chihuahua, La Paz, Mazatlan", "2026-03-10T16:00Z", "2026-03-10T19:00Z"),
+        ("(UTC+04:00) Moscow", "2026-03-10T05:00Z", "2026-03-10T08:00Z"),
+        ("(UTC+25:00) Berlin", "2026-03-09T20:00Z", "2026-03-10T23:00Z"),
+    ] {
+        let lines = format!("DTSTART;TZID=\"{name}\":20260310T100000\nDURATION:PT1H");
+        assert_eq!(read(&calendar(&event(&lines))).unwrap().busy, vec![between(start, end)], "{name}");
+    }
+}
+
+#[test]
+fn many_zones_take_no_long_time() {
+    let names = |count: usize| (0..count).map(|n| format!("Zone {n}/a/b")).collect::<Vec<_>>();
+    let definitions = names(10_000)
+        .iter()
+        .map(|name| zone(name, "X-LIC-LOCATION:Nowhere") + "\n")
+        .collect::<Vec<_>>()
+        .concat();
+    let dates = names(10_000)
+        .iter()
+        .map(|name| format!("EXDATE;TZID={name}:20260310T100000\n"))
+        .collect::<Vec<_>>()
+        .concat();
+    let lines = format!("DTSTART:20260310T100000Z\nDURATION:PT1H\n{dates}");
+    let began = Instant::now();
+    let read = read(&calendar(&format!("{definitions}{}", event(&lines)))).unwrap();
+    assert_eq!(read.busy.len(), 1);
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+}
