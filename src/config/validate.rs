@@ -7,13 +7,13 @@ use tracing_subscriber::EnvFilter;
 
 use super::Config;
 
-/// Bounds of the retention: readers need time to return, and timestamps must not overflow.
+/// Bounds of the retention. Consumers need time to reconnect, and timestamps must not overflow.
 const RETENTION_RANGE: RangeInclusive<Duration> = Duration::from_hours(1)..=Duration::from_hours(24 * 3650);
 
-/// A slow endpoint occupies a slot that all workspaces share.
+/// The upper bound exists because a slow endpoint occupies a slot that all workspaces share.
 const MAX_WEBHOOK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Most passages in one request: OpenAI takes 2048 inputs, and 300,000 tokens.
+/// Maximum number of passages in one request. OpenAI accepts 2048 inputs and 300,000 tokens.
 const MAX_EMBEDDINGS_BATCH: usize = 512;
 
 /// An invalid setting and the reason.
@@ -40,7 +40,7 @@ impl Config {
         if let Some(name) = self.connections.keys().find(|name| !is_connection_name(name)) {
             let expected =
                 "expected lower-case letters, digits, `-` and `_`, and not `default`, which is [model]";
-            return invalid("connections", &format!("`{name}` is no name for a connection: {expected}"));
+            return invalid("connections", &format!("`{name}` is not a valid connection name: {expected}"));
         }
         if EnvFilter::builder().parse(&self.log.filter).is_err() {
             return invalid("log.filter", "expected levels such as `info` or `info,sqlx=debug`");
@@ -121,7 +121,7 @@ fn invalid(setting: &'static str, message: &str) -> Result<(), ValidationError> 
     Err((setting, message.to_owned()))
 }
 
-/// Whether a variable can spell the name of a connection.
+/// Whether the name can be part of an environment variable.
 fn is_connection_name(name: &str) -> bool {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     !name.is_empty() && name != "default" && name.chars().all(fits)

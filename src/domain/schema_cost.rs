@@ -1,6 +1,6 @@
-//! Limits the work of validating a JSON Schema, before it is done. The validator follows every occurrence of a `$ref`, so a
-//! schema of a few kilobytes could require an exponential number of visits: `a0` refers to `a1` twice, `a1` to `a2` twice,
-//! and so on.
+//! Limits the cost of validating against a JSON Schema, before the validation starts. The validator follows every
+//! occurrence of a `$ref`, so a schema of a few kilobytes could require an exponential number of visits: `a0` refers to
+//! `a1` twice, `a1` to `a2` twice, and so on.
 
 use std::collections::HashMap;
 
@@ -116,7 +116,7 @@ impl<'s> CostAnalyzer<'s> {
         self.stack.pop();
         if cost.per_value > MAX_SCHEMAS_PER_VALUE {
             return Err(format!(
-                "with its `$ref`s followed, a value would be held to more than {MAX_SCHEMAS_PER_VALUE} schemas"
+                "with its `$ref`s followed, a value would be validated against more than {MAX_SCHEMAS_PER_VALUE} schemas"
             ));
         }
         self.computed.insert(address, cost);

@@ -27,8 +27,8 @@ pub struct TurnLimits {
     pub max_tool_calls: usize,
 }
 
-/// The questions of the loop about the tools of an assistant. The answers need no I/O and are constant for a version
-/// of the assistant, so that a replay decides alike.
+/// The information that the loop needs about the tools of an assistant. It requires no I/O and is constant for a
+/// version of the assistant, so a replay makes the same decisions.
 pub trait Toolbox {
     /// An error if the tool does not exist or the arguments do not match its schema; the text helps the model to fix
     /// it.
@@ -112,7 +112,7 @@ impl ToolLoop {
     }
 
     /// The turn as its journal describes it. Entries may come in any order. A call that was started and has no result
-    /// is planned again if its tool is repeatable; otherwise the model is told that its outcome is unknown.
+    /// is planned again if its tool is repeatable; otherwise its result states that the outcome is unknown.
     pub fn replay(
         id: impl Into<String>,
         limits: TurnLimits,

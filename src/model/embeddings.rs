@@ -1,5 +1,5 @@
-//! Any endpoint with the OpenAI embeddings API: one HTTP request for several texts, bounded in time and size, whose
-//! response is checked against the request. The worker retries, not this module.
+//! A client for endpoints with the OpenAI embeddings API. One HTTP request embeds several texts; it is bounded in time
+//! and size, and its response is checked against the request. The worker retries, not this module.
 
 mod reader;
 
@@ -19,10 +19,10 @@ use crate::domain::vector::Vector;
 /// The largest response: 512 vectors of 4096 numbers as text.
 const MAX_BODY: usize = 64 * 1024 * 1024;
 
-/// Why texts were not embedded.
+/// The error of a call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EmbeddingsError {
-    /// The call failed, like a call of any model.
+    /// The HTTP call failed.
     #[error("{0}")]
     Call(ModelError),
     #[error("the answer is no list of embeddings")]
@@ -31,7 +31,7 @@ pub enum EmbeddingsError {
     CountMismatch { expected: usize, actual: usize },
     #[error("the embeddings of one answer differ in length")]
     DimensionMismatch,
-    /// A zero vector has no direction; faulty models return infinity.
+    /// A zero vector has no direction, and faulty models return infinity.
     #[error("an embedding is empty, zero or not finite")]
     NotFinite,
 }

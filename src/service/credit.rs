@@ -8,12 +8,12 @@ use crate::domain::money::Money;
 use crate::store::{Db, StoreError, ledger, workspaces};
 use crate::writer::{TopUp, decide_inline};
 
-/// Why credit was not granted.
+/// The error of granting credit.
 #[derive(Debug, thiserror::Error)]
 pub enum CreditError {
     #[error("there is no workspace \"{0}\"")]
     UnknownWorkspace(String),
-    #[error("a reference has 1 to 200 characters")]
+    #[error("a reference must have 1 to 200 characters")]
     InvalidReference,
     #[error("an amount of zero moves nothing")]
     ZeroAmount,
@@ -26,7 +26,7 @@ pub enum CreditError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Repeating with the same reference shows whether it was granted.
-    #[error("whether the credit was given is unknown; repeat it with the same reference")]
+    #[error("it is unknown whether the credit was granted; repeat the command with the same reference")]
     OutcomeUnknown(#[source] StoreError),
 }
 

@@ -1,7 +1,7 @@
-//! The demo workspace of an empty store, with its key; and what a start prints.
+//! The demo workspace of an empty database, its key, and the startup banner.
 //!
-//! The key is written to its file first, and enters the store in the transaction that
-//! makes the workspace: so a crash anywhere is mended by the next start.
+//! The key is written to its file before the transaction that creates the workspace stores its hash. After a crash at
+//! any point, the next start completes the setup.
 
 use std::fmt::Write;
 use std::io;
@@ -19,35 +19,35 @@ use crate::store::{StoreError, keys, workspaces};
 /// The workspace file of the demo.
 pub const DEMO_FILE: &str = include_str!("../../config/demo/workspace.toml");
 
-/// The widget conversation of the demo: the widget contract's own.
+/// The widget UUID of the demo conversation, as in the examples of the widget contract.
 pub const DEMO_CONVERSATION: &str = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
 
 const KEY_FILE: &str = "demo.key";
 
-/// The demo of this store.
+/// The demo workspace.
 #[derive(Clone, Debug)]
 pub struct Demo {
     /// The path of its key file.
     pub key_file: PathBuf,
-    /// At the start that made it: the key, to be shown.
+    /// The key to show, if this start created the demo.
     pub new_key: Option<KeySecret>,
 }
 
-/// Why there is no demo.
+/// The error of creating the demo.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
-    #[error("the demo's key {} cannot be read or made", path.display())]
+    #[error("the demo key file {} cannot be read or created", path.display())]
     File { path: PathBuf, source: io::Error },
-    #[error("{} does not hold a key; remove it, or set REJOINDER_DEMO=false", .0.display())]
+    #[error("{} does not contain a key; remove it, or set REJOINDER_DEMO=false", .0.display())]
     Malformed(PathBuf),
-    #[error("the demo workspace could not be made")]
+    #[error("the demo workspace could not be created")]
     Apply(#[from] ApplyError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Makes the demo where the store is empty and the configuration wants one. None where this store
-/// has no demo, or one whose key is not in this data folder.
+/// Creates the demo if the database is empty and the configuration enables it. Returns `None` if the database has no
+/// demo, or one whose key is not in this data folder.
 pub async fn prepare(context: &ApplyContext<'_>, config: &Config) -> Result<Option<Demo>, DemoError> {
     let key_file = config.data_dir.join(KEY_FILE);
     let is_empty = context.db.read(async |conn| workspaces::count(conn).await).await? == 0;
@@ -55,7 +55,7 @@ pub async fn prepare(context: &ApplyContext<'_>, config: &Config) -> Result<Opti
         let key = read_or_create_key(context, &key_file)?;
         match create(context, &key).await {
             Ok(true) => return Ok(Some(Demo { key_file, new_key: Some(key) })),
-            // Another process of this database was faster, or some other workspace was made meanwhile.
+            // Another process has created the demo or another workspace meanwhile.
             Ok(false) | Err(DemoError::Store(StoreError::Data(_))) => {}
             Err(error) => return Err(error),
         }
@@ -64,7 +64,7 @@ pub async fn prepare(context: &ApplyContext<'_>, config: &Config) -> Result<Opti
 }
 
 async fn find(context: &ApplyContext<'_>, key_file: PathBuf) -> Result<Option<Demo>, DemoError> {
-    // A file that cannot be read is no reason not to start a store that has its workspaces.
+    // An unreadable key file must not prevent the start of a server that has other workspaces.
     let Ok(Some(text)) = private_file::read(&key_file) else { return Ok(None) };
     let Some(key) = KeySecret::parse(text.expose_secret()) else { return Ok(None) };
     let found = context.db.read(async |conn| keys::find(conn, key.hash()).await).await?;
@@ -85,7 +85,7 @@ fn read_or_create_key(context: &ApplyContext<'_>, path: &Path) -> Result<KeySecr
     key.ok_or_else(|| DemoError::Malformed(path.to_owned()))
 }
 
-/// False where the store is not empty any more.
+/// Returns false if the database is no longer empty.
 async fn create(context: &ApplyContext<'_>, key: &KeySecret) -> Result<bool, DemoError> {
     let prepared = PreparedFile::read(context, DEMO_FILE).await?;
     let mut tx = context.db.begin().await?;
@@ -103,15 +103,15 @@ async fn create(context: &ApplyContext<'_>, key: &KeySecret) -> Result<bool, Dem
     Ok(true)
 }
 
-/// What a start prints: the address; and where there is a demo, its page, a `curl` line for each
-/// API, and its key or where that is.
+/// The startup banner: the address and, if there is a demo, its page, a `curl` command for each API, and its key or the
+/// path of the key file.
 #[must_use]
 pub fn banner(address: &str, demo: Option<&Demo>, model: &ModelChoice) -> String {
     let address = address.trim_end_matches('/');
     let mut text = format!("Rejoinder {} listens on {address}\n", env!("CARGO_PKG_VERSION"));
     if let ModelChoice::Offline { is_explicit } = model {
         text.push_str(if *is_explicit {
-            "\nThe built-in demonstration answers, for that is what model.kind says (REJOINDER_MODEL__KIND).\n"
+            "\nThe built-in demonstration answers, as set by model.kind (REJOINDER_MODEL__KIND).\n"
         } else {
             "\nNo model is configured: the built-in demonstration answers. For a real one set OPENAI_API_KEY,\n\
              or OPENAI_BASE_URL and OPENAI_MODEL.\n"
@@ -129,7 +129,7 @@ fn push_demo(text: &mut String, address: &str, demo: &Demo) {
         Some(key) => format!("{}   (kept in {file})", key.expose()),
         None => format!("in {file}"),
     };
-    // Writing to a String does not fail.
+    // Writing to a `String` cannot fail.
     let _ = write!(
         text,
         r#"
@@ -150,7 +150,7 @@ Platform API:
     );
 }
 
-/// A path as a shell takes it, also between `"$(` and `)"`.
+/// The path quoted for a shell. It is also valid between `"$(` and `)"`.
 fn shell_quote(path: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-');
     if path.chars().all(is_plain) { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }

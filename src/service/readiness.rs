@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::Services;
 
-/// How long the database may take to answer.
+/// The timeout of the check.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Why this server is not ready. The text is for operators and contains no addresses or passwords.
+/// The reason for not being ready. The text is for operators and contains no addresses or passwords.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct NotReady(String);

@@ -14,14 +14,14 @@ use crate::domain::seal::SealKey;
 
 const KEY_FILE: &str = "secret.key";
 
-/// Why the key could not be loaded or created.
+/// The error of loading or creating the key.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretKeyError {
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error("the secret key {} cannot be read or made", path.display())]
+    #[error("the secret key file {} cannot be read or created", path.display())]
     File { path: PathBuf, source: io::Error },
-    #[error("the secret key {} is not 32 bytes in base64", .0.display())]
+    #[error("the secret key file {} does not contain 32 bytes in base64", .0.display())]
     Malformed(PathBuf),
 }
 
@@ -43,7 +43,7 @@ fn load_or_create_in(data_dir: &Path, ids: &IdGenerator) -> Result<SealKey, Secr
     if text.is_none() {
         let line = STANDARD.encode(ids.bytes::<32>());
         private_file::write_new(&path, &line, u64::from_ne_bytes(ids.bytes())).map_err(file_error)?;
-        // Another process may have been first: the file has the key that counts.
+        // Read the file again, because another process may have created it first.
         text = private_file::read(&path).map_err(file_error)?;
     }
     let bytes = text.and_then(|text| STANDARD.decode(text.expose_secret()).ok());
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_key_in_the_data_folder_is_made_once() {
+    fn the_key_in_the_data_folder_is_created_once() {
         let folder = tempfile::tempdir().unwrap();
         let first = load_or_create_in(folder.path(), &IdGenerator::seeded(1)).unwrap();
         let sealed = first.seal(&SecretString::from("token"), [0; 24]).unwrap();
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_file_that_is_no_key_is_an_error_and_stays() {
+    fn a_malformed_key_file_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(KEY_FILE), "short").unwrap();
 

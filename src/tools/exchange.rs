@@ -1,11 +1,11 @@
-//! The HTTP exchange of a webhook tool, shown to whoever configures the tool. Secrets are masked.
+//! The HTTP exchange of a webhook tool, for the administrator who configures it. Secrets are masked.
 
 /// Request and response; both may be missing.
 #[derive(Clone, Debug, Default)]
 pub struct Exchange {
-    /// None if nothing was sent.
+    /// `None` if nothing was sent.
     pub request: Option<SentRequest>,
-    /// None if no response arrived.
+    /// `None` if no response arrived.
     pub response: Option<ReceivedResponse>,
 }
 
@@ -16,7 +16,7 @@ pub struct SentRequest {
     pub url: String,
     /// Names and values, unordered.
     pub headers: Vec<(String, String)>,
-    /// Its beginning as text.
+    /// The beginning of the body as text.
     pub body: Option<String>,
 }
 
@@ -25,6 +25,6 @@ pub struct SentRequest {
 pub struct ReceivedResponse {
     pub status: u16,
     pub content_type: Option<String>,
-    /// The beginning of the body as text; none if the body was too large.
+    /// The beginning of the body as text; `None` if the body was too large.
     pub body: Option<String>,
 }

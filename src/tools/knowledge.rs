@@ -1,4 +1,4 @@
-//! The search of a knowledge base: the tool, and the searcher that it shares with the platform API.
+//! Knowledge base search: the tool, and the searcher that it shares with the platform API.
 
 mod query_embedder;
 mod searcher;
@@ -17,7 +17,7 @@ use crate::store::{Conn, Db, StoreError};
 pub use query_embedder::QueryEmbedder;
 pub use searcher::Searcher;
 
-/// Searches documents.
+/// The tool that searches a knowledge base.
 pub(super) struct KnowledgeSearch {
     spec: ToolSpec,
     base: KnowledgeBaseId,

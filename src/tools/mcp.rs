@@ -30,7 +30,7 @@ pub use sessions::Sessions;
 use error::McpError;
 use sessions::SessionKey;
 
-/// A server with its opened secrets.
+/// A server with its decrypted secrets.
 #[derive(Clone, Debug)]
 pub struct ServerConnection {
     pub outbound: GuardedClient,
@@ -55,7 +55,7 @@ impl ServerConnection {
                 HeaderText::Plain(text) => (text.as_str(), false),
             };
             let name = HeaderName::from_bytes(name.as_bytes())
-                .map_err(|_| "a header of the tool has no good name".to_owned())?;
+                .map_err(|_| "a header of the tool has an invalid name".to_owned())?;
             let mut value = HeaderValue::from_bytes(text.trim().as_bytes()).map_err(|_| {
                 "a header of the tool has a line break or another control character".to_owned()
             })?;
@@ -71,7 +71,7 @@ impl ServerConnection {
         })
     }
 
-    /// Opens the secrets of the server, which `secrets` then masks. The error is for the model.
+    /// Decrypts the secrets of the server; from then on `secrets` masks them. The error is for the model.
     pub fn open(
         server: &McpServer,
         outbound: &GuardedClient,

@@ -1,4 +1,4 @@
-//! Tools of assistants: each has a spec for the model and a call. A failed call has a result that tells the model; it
+//! Tools of assistants: each has a spec for the model and a call. A failed call returns an error result to the model and
 //! never ends a turn.
 
 mod caldav;
@@ -78,14 +78,14 @@ pub struct CallContext<'a> {
 /// Writes to our own database during a call, on behalf of its turn.
 #[async_trait]
 pub trait StoreWriter: fmt::Debug + Send + Sync {
-    /// What the writer decided.
+    /// Returns the result of the call as the writer decided it.
     async fn write(&self, write: BookingWrite) -> Result<Value, WriteError>;
 }
 
-/// Why a write failed.
+/// The error of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteError {
-    /// Another process owns the turn, and so the call: the result is discarded.
+    /// Another process has taken over the turn; the result is discarded.
     FencedOff,
     /// The database failed; the write may have been committed. The log has the cause.
     Store,
@@ -106,7 +106,7 @@ pub struct Adapters {
     pub db: Db,
     pub searcher: Searcher,
     pub outbound: GuardedClient,
-    /// None if the server has no key; then tools have no secrets.
+    /// `None` if the server has no key; then tools have no secrets.
     pub seal_key: Option<Arc<SealKey>>,
     /// Sessions of MCP servers.
     pub mcp: mcp::Sessions,
@@ -120,7 +120,7 @@ impl fmt::Debug for Adapters {
     }
 }
 
-/// The tool of a configuration: a line for each kind. The error says what to fix in it.
+/// Builds the tool of a configuration. The error describes the problem in the configuration.
 fn build(tool: &CompiledTool, adapters: &Adapters) -> Result<Arc<dyn Tool>, String> {
     let spec = tool.spec.clone();
     Ok(match &tool.kind {

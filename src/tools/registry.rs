@@ -1,4 +1,4 @@
-//! The tools of one version of an assistant, found by the names that the model calls them by.
+//! The tools of one version of an assistant, by function name.
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ impl ToolError {
     }
 }
 
-/// An assistant's tools, in its order. Build it once a version: schemas are compiled here.
+/// An assistant's tools, in its order. Build it once per version, because it compiles the schemas.
 pub struct Toolset(Vec<Entry>);
 
 struct Entry {
@@ -40,7 +40,7 @@ struct Entry {
 }
 
 impl Toolset {
-    /// Makes the tools of a version. Fails on a tool that cannot serve, and where two have one name.
+    /// Builds the tools of a version. Fails if a configuration is invalid or two tools have the same name.
     pub fn build(compiled: &AssistantVersion, adapters: &Adapters) -> Result<Self, ToolError> {
         Self::from_tools(&compiled.tools, adapters)
     }
@@ -60,7 +60,7 @@ impl Toolset {
         Ok(Self(entries))
     }
 
-    /// How they are offered to the model, in the assistant's order.
+    /// The specs for the model, in the assistant's order.
     pub fn specs(&self) -> Vec<ToolSpec> {
         self.0.iter().map(|entry| entry.tool.spec().clone()).collect()
     }

@@ -40,11 +40,13 @@ impl ArgumentSchema {
         Ok(Self { validator, schema: schema.clone() })
     }
 
-    /// The error lists what does not match, and where.
+    /// The error lists the mismatches with their locations.
     pub(super) fn check(&self, arguments: &Map<String, Value>) -> Result<(), String> {
         let arguments = Value::Object(arguments.clone());
         if !is_within_budget(&self.schema, &arguments) {
-            return Err("The arguments are nested too deeply to be held to the tool's schema.".to_owned());
+            return Err(
+                "The arguments are nested too deeply to be validated against the tool's schema.".to_owned()
+            );
         }
         let mut errors = self.validator.iter_errors(&arguments);
         let Some(first) = errors.next() else { return Ok(()) };
@@ -121,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_that_cannot_serve_is_refused() {
+    fn unusable_schemas_are_refused() {
         let with_remote_ref =
             json!({"type": "object", "properties": {"a": {"$ref": "http://127.0.0.1:1/s.json"}}});
         let with_backreference =

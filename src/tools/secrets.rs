@@ -1,4 +1,4 @@
-//! The secrets of one call: opened for it, and masked in its results.
+//! The secrets of one call: decrypted for it, and masked in its results.
 
 mod encodings;
 
@@ -14,10 +14,10 @@ use crate::domain::seal::{SealKey, SealedSecret};
 
 /// The replacement of a secret.
 pub(super) const MASK: &str = "***";
-/// In bytes. Shorter texts are too common to be masked.
+/// Minimum length of a secret in bytes. Shorter texts are too common to be masked.
 pub const MIN_SECRET_BYTES: usize = 4;
 
-/// The opened secrets of a call.
+/// The decrypted secrets of a call.
 pub struct Secrets<'k> {
     key: Option<&'k SealKey>,
     /// The texts to mask, longest first, because one may contain another.
@@ -25,13 +25,13 @@ pub struct Secrets<'k> {
 }
 
 impl<'k> Secrets<'k> {
-    /// `key` opens the secrets.
+    /// `key` decrypts the secrets.
     pub fn new(key: Option<&'k SealKey>) -> Self {
         Self { key, hidden: Vec::new() }
     }
 
-    /// Opens a secret, which is masked from then on. The error is for the model; the cause concerns the operator and
-    /// is logged.
+    /// Decrypts a secret and masks it from then on. The error is for the model; the cause concerns the operator and is
+    /// logged.
     pub fn open(&mut self, sealed: &SealedSecret) -> Result<SecretString, &'static str> {
         let opened = self.key.and_then(|key| key.open(sealed).ok());
         let Some(secret) = opened else {
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_hidden_whole_in_part_and_escaped() {
+    fn a_secret_is_masked_with_and_without_its_scheme_and_when_escaped() {
         let secrets = secrets_with("Bearer to\"ken");
 
         let text = secrets.redact_text(r#"Bearer to"ken, to"ken, {"a": "to\"ken"}"#.to_owned());
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_hidden_in_url_and_form_encoding() {
+    fn a_secret_is_masked_in_url_and_form_encoding() {
         let secrets = secrets_with("a/b c~d");
 
         let redacted = secrets.redact_text("?k=a%2Fb%20c~d&f=a%2Fb+c%7Ed&g=a%2Fb%20c%7Ed".to_owned());
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_holds_another_is_hidden_whole_in_whichever_order_they_come() {
+    fn a_secret_that_contains_another_is_masked_completely() {
         for order in [["canary", "canary-and-more"], ["canary-and-more", "canary"]] {
             let mut secrets = Secrets::new(None);
             for secret in order {
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_hidden_as_a_number_and_in_other_escapes() {
+    fn a_secret_is_masked_as_a_number_and_in_other_escapes() {
         let secrets = secrets_with("12345678");
         assert_eq!(
             secrets.redact_value(json!({"n": 12_345_678, "m": 1_234, "d": 12_345_678.5})),
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn of_basic_the_user_and_the_password_are_hidden() {
+    fn credentials_of_basic_authentication_are_masked() {
         // `user:canary`
         let secrets = secrets_with("Basic dXNlcjpjYW5hcnk=");
 
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_short_to_be_secret_stays() {
+    fn short_texts_are_not_masked() {
         assert_eq!(secrets_with("a 1").redact_text("a 1".to_owned()), "a 1");
     }
 }

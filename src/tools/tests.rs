@@ -18,7 +18,7 @@ use crate::store::{Conn, Tx};
 
 const WORKSPACE: WorkspaceId = WorkspaceId(Uuid::from_u128(1));
 const CALENDAR: CalendarId = CalendarId(Uuid::from_u128(2));
-/// A Tuesday; slots are looked for on the Monday after.
+/// A Tuesday; the tests search for slots on the following Monday.
 const NOW: &str = "2026-11-24T13:00:00Z";
 
 struct World {
@@ -56,7 +56,7 @@ impl World {
         Tx::commit(tx).await.unwrap();
     }
 
-    /// Enters a booking from `start` to `end`.
+    /// Inserts a booking from `start` to `end`.
     async fn book(&self, id: u128, start: &str, end: &str, cancelled: bool) {
         const INSERT: &str = "insert into bookings (workspace_id, calendar_id, id, call_id, conversation_id, \
             starts_at, ends_at, title, created_at, cancelled_at) values ($1, $2, $3, $4, $3, $5, $6, 't', 0, $7)";
@@ -115,7 +115,7 @@ fn object(value: Value) -> Map<String, Value> {
     fields
 }
 
-/// No tool here writes before its result.
+/// Fails the test on a write: the tools under test never use the writer directly.
 #[derive(Debug)]
 pub(super) struct PanickingWriter;
 
@@ -147,7 +147,7 @@ async fn result(toolset: &Toolset, name: &str, arguments: Value) -> Value {
 }
 
 #[tokio::test]
-async fn what_is_booked_is_not_offered_and_what_was_cancelled_is() {
+async fn booked_times_are_not_offered_and_cancelled_ones_are() {
     let world = World::new().await;
     let toolset = world.toolset();
     let days = json!({"start_date": "2026-11-30", "end_date": "2026-12-02"});
@@ -163,7 +163,7 @@ async fn what_is_booked_is_not_offered_and_what_was_cancelled_is() {
 }
 
 #[tokio::test]
-async fn an_impossible_question_is_answered_with_what_is_free() {
+async fn a_refused_request_returns_alternatives() {
     let world = World::new().await;
 
     let past = json!({"start_date": "2026-01-01", "end_date": "2026-01-02"});
@@ -174,7 +174,7 @@ async fn an_impossible_question_is_answered_with_what_is_free() {
 }
 
 #[tokio::test]
-async fn an_unavailable_store_is_a_result() {
+async fn an_unavailable_database_is_an_error_result() {
     let world = World::new().await;
     let toolset = world.toolset();
     world.adapters.db.close().await;
@@ -186,7 +186,7 @@ async fn an_unavailable_store_is_a_result() {
 }
 
 #[tokio::test]
-async fn booking_and_cancelling_are_left_to_the_writer() {
+async fn booking_and_cancelling_are_delegated_to_the_writer() {
     let world = World::new().await;
     let toolset = world.toolset();
     let arguments = json!({"datetime": "2026-11-30T10:00", "title": " Demo ", "email": ""});
@@ -209,7 +209,7 @@ async fn booking_and_cancelling_are_left_to_the_writer() {
 }
 
 #[tokio::test]
-async fn the_toolbox_checks_names_arguments_and_repeats() {
+async fn the_toolset_checks_names_arguments_and_repeatability() {
     let world = World::new().await;
     let toolset = world.toolset();
 
@@ -229,7 +229,7 @@ async fn the_toolbox_checks_names_arguments_and_repeats() {
 }
 
 #[tokio::test]
-async fn a_tool_that_cannot_serve_is_named() {
+async fn the_error_names_the_invalid_tool() {
     let world = World::new().await;
     let hook = |kind| tool("hook", json!({"type": "object"}), kind);
     let build_error = |tools| Toolset::build(&assistant(tools), &world.adapters).unwrap_err().to_string();

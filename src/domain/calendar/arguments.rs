@@ -1,4 +1,4 @@
-//! Typed arguments of the calendar's tools, which are checked against their schemas before.
+//! Typed arguments of the calendar tools. The caller has already checked them against their schemas.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -20,9 +20,9 @@ pub struct BookingRequest {
     /// ISO 8601, or a label of `available_slots`.
     pub datetime: String,
     pub title: String,
-    /// The person who comes.
+    /// The attendee.
     pub name: Option<String>,
-    /// Not checked.
+    /// Not validated.
     pub email: Option<String>,
     pub notes: Option<String>,
 }
@@ -68,7 +68,7 @@ fn read<'a, T: Deserialize<'a>>(arguments: &'a Map<String, Value>) -> Result<T, 
     T::deserialize(arguments).map_err(|error| Refusal::new(format!("the arguments cannot be read: {error}")))
 }
 
-/// The trimmed text; none if it is blank, because models write "" for values that they do not know.
+/// The trimmed text, or `None` if it is blank: models write "" for values that they do not know.
 fn non_blank(text: &str) -> Option<String> {
     let trimmed = text.trim();
     (!trimmed.is_empty()).then(|| trimmed.to_owned())
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_that_do_not_fit_are_a_refusal() {
+    fn invalid_arguments_are_refused() {
         let blank = json!({ "datetime": "2026-11-30T10:00", "title": "  " });
         let title = BookingRequest::parse(blank.as_object().unwrap()).unwrap_err();
         assert_eq!(title.error, "the title is empty");

@@ -1,4 +1,4 @@
-//! Which times are free in a range of dates: the question of `check_calendar_availability`.
+//! The free times in a range of dates, for `check_calendar_availability`.
 
 use jiff::Timestamp;
 use jiff::civil::{Date, Time};
@@ -12,24 +12,24 @@ use super::results::Refusal;
 use super::rules::CalendarRules;
 use super::search::{Days, SlotSearch, add_days};
 
-/// Maximum number of days searched for one request; later days are left out.
+/// Maximum number of days searched for one request; later days are omitted.
 pub const MAX_DAYS: i64 = 31;
-/// Maximum number of slots in one answer; later ones are left out.
+/// Maximum number of slots in one answer; later ones are omitted.
 pub const MAX_SLOTS: usize = 200;
 
 /// The free slots of a range.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Availability {
-    /// In order.
+    /// In ascending order.
     pub slots: Vec<Interval>,
-    /// Whether there were more days or slots than one answer holds.
+    /// Whether days or slots were omitted because of the limits.
     pub truncated: bool,
     zone: TimeZone,
     time_zone: String,
 }
 
 impl Availability {
-    /// The tool's result: `{available_slots, time_zone}`, with `truncated: true` where it was cut.
+    /// The tool's result: `{available_slots, time_zone}`, with `truncated: true` if slots were omitted.
     pub fn to_result(&self) -> Value {
         let labels: Vec<String> = self.slots.iter().map(|slot| label(slot.start, &self.zone)).collect();
         let mut result = json!({ "available_slots": labels, "time_zone": self.time_zone });
@@ -42,10 +42,10 @@ impl Availability {
     }
 }
 
-/// The free slots between two dates, both included; days before today or beyond the horizon have none.
+/// The free slots between two dates, both included. Days before today or beyond the horizon have none.
 ///
-/// `busy` holds at least what overlaps [`availability_range`]. A range that has no day that could be booked
-/// is refused.
+/// `busy` must contain everything that overlaps [`availability_range`]. A range without a bookable day is
+/// refused.
 pub fn find_availability(
     rules: &CalendarRules,
     request: &AvailabilityRequest,
@@ -60,7 +60,7 @@ pub fn find_availability(
     Ok(Availability { slots, truncated, zone: rules.zone.clone(), time_zone: rules.time_zone().to_owned() })
 }
 
-/// The time whose bookings [`find_availability`] must be given.
+/// The time range for which [`find_availability`] needs the bookings.
 pub fn availability_range(rules: &CalendarRules, request: &AvailabilityRequest, now: Timestamp) -> Interval {
     let days = match parse_request(rules, request, now) {
         Ok(parsed) => parsed.days,
@@ -74,7 +74,7 @@ struct ParsedRequest {
     truncated: bool,
 }
 
-/// Why a question has no answer, and the day nearest to what it meant.
+/// The reason for a refusal, and the requested day, near which alternatives are searched.
 struct RequestError {
     message: String,
     near: Date,
@@ -109,7 +109,7 @@ fn parse_request(
 
 fn refuse(search: &SlotSearch<'_>, error: RequestError) -> Refusal {
     let days = Days::for_alternatives(search.rules, error.near, search.now);
-    // A year that a model made up may lie beyond what timestamps hold.
+    // The model may request a year outside the range of timestamps.
     let near = error.near.clamp(days.first, days.last);
     let target = search.rules.zone.to_timestamp(near.to_datetime(Time::midnight())).unwrap_or(search.now);
     Refusal::with_alternatives(error.message, search, days, target)

@@ -10,9 +10,9 @@ use super::results::Refusal;
 use super::rules::CalendarRules;
 use super::search::{Days, SlotSearch, add_days};
 
-/// The slot to book, or why not and what else is free.
+/// The slot to book, or a refusal with the reason and free alternatives.
 ///
-/// `busy` holds at least what overlaps [`booking_range`], read under the calendar's lock.
+/// `busy` must contain everything that overlaps [`booking_range`], read under the calendar's lock.
 pub fn decide_booking(
     rules: &CalendarRules,
     request: &BookingRequest,
@@ -27,25 +27,25 @@ pub fn decide_booking(
     })
 }
 
-/// The time whose bookings [`decide_booking`] must be given: that of the slot and of its alternatives.
-/// It has a day more, for the decision may be taken a moment later, and find that the horizon has moved.
+/// The time range for which [`decide_booking`] needs the bookings: the slot and its alternatives. It includes
+/// one more day, because the horizon moves if midnight passes before the decision.
 pub fn booking_range(rules: &CalendarRules, request: &BookingRequest, now: Timestamp) -> Interval {
     let near = RequestedTime::read(rules, request, now).near;
     let days = Days::for_alternatives(rules, rules.zone.to_datetime(near).date(), now);
     Days { last: add_days(days.last, 1), ..days }.to_interval(rules)
 }
 
-/// Whether a busy time overlaps a slot, its buffer included.
+/// Whether a busy time overlaps the slot or its buffer.
 pub fn has_conflict(rules: &CalendarRules, slot: Interval, busy: &[Interval]) -> bool {
     BusyTimes::new(busy).overlaps(with_buffer(rules, slot))
 }
 
-/// A slot with its buffer: what is busy then bears on it.
+/// The slot extended by its buffer. A busy time within it blocks the slot.
 pub fn with_buffer(rules: &CalendarRules, slot: Interval) -> Interval {
     slot.pad(rules.buffer)
 }
 
-/// The moment that was asked for, and one near which to look for others.
+/// The requested time, and the time near which alternatives are searched.
 struct RequestedTime {
     at: Result<Timestamp, String>,
     near: Timestamp,
@@ -70,7 +70,7 @@ fn slot_at(search: &SlotSearch<'_>, at: Timestamp) -> Result<Interval, String> {
     Ok(slot)
 }
 
-/// Neither past nor too soon, nor beyond the horizon.
+/// Refuses a time in the past, within the minimum notice, or beyond the horizon.
 fn check_distance(search: &SlotSearch<'_>, at: Timestamp) -> Result<(), String> {
     let (rules, now) = (search.rules, search.now);
     let time = label(at, &rules.zone);
@@ -93,7 +93,7 @@ fn check_distance(search: &SlotSearch<'_>, at: Timestamp) -> Result<(), String> 
     Ok(())
 }
 
-/// Rounded up, for a label has no seconds: what it names must not be too soon itself.
+/// Rounded up, because labels have no seconds and the labelled time must not be too soon itself.
 fn next_minute(instant: Timestamp) -> Timestamp {
     let up = TimestampRound::new().smallest(Unit::Minute).mode(RoundMode::Ceil);
     instant.round(up).unwrap_or(instant)

@@ -1,4 +1,4 @@
-//! Bookings as rows, and the writes to them that tool calls ask for.
+//! Stored bookings, and the writes that tool calls request.
 
 use jiff::Timestamp;
 
@@ -16,7 +16,7 @@ pub struct Booking {
     pub workspace: WorkspaceId,
     pub calendar: CalendarId,
     pub id: BookingId,
-    /// The tool call that made it; unique within the calendar.
+    /// The id of the tool call that created it; unique within the calendar.
     pub call: String,
     pub conversation: ConversationId,
     pub time: Interval,
@@ -26,21 +26,20 @@ pub struct Booking {
     pub notes: Option<String>,
     pub created_at: Micros,
     pub cancelled_at: Option<Micros>,
-    /// The address of its resource, where it is on a CalDAV server: that knows when it is now, and whether.
+    /// The URL of its event on a CalDAV server. The server is authoritative for its time and existence.
     pub resource: Option<String>,
-    /// The turn that is about to put it there: until that is confirmed, it is a hold and no booking.
+    /// The turn that is writing the event to the server. Until that is confirmed, this row is only a hold.
     pub held_by: Option<TurnId>,
 }
 
 impl Booking {
-    /// What has become of it.
     #[must_use]
     pub fn state(&self) -> BookingState {
         if self.cancelled_at.is_none() { BookingState::Booked } else { BookingState::Cancelled }
     }
 }
 
-/// A call of a tool that changes our own store; decided under the calendar's lock.
+/// A write to our database that a tool call requests; decided under the calendar's lock.
 #[derive(Clone, Debug)]
 pub enum BookingWrite {
     Book {
@@ -48,37 +47,38 @@ pub enum BookingWrite {
         rules: Box<CalendarRules>,
         request: BookingRequest,
         id: BookingId,
-        /// The call's stable id: a booking that it made is found again, not made twice.
+        /// The stable id of the call. A repeated call finds the booking that it already made.
         call: String,
     },
     Cancel {
         calendar: CalendarId,
         request: CancelRequest,
-        /// Its event has been removed from the server that it was on: one that is still there is not cancelled.
+        /// Whether its event was removed from the CalDAV server; required before a booking with an event is
+        /// cancelled.
         is_removed: bool,
     },
-    /// Keeps a slot of a calendar on a server free for the call, while the turn is open.
+    /// Reserves a slot of a CalDAV calendar for the call while the turn is open.
     Hold(Box<Hold>),
-    /// What was held is on the server.
+    /// The event of a hold was written to the server.
     Confirm { calendar: CalendarId, id: BookingId, rules: Box<CalendarRules> },
-    /// What was held is not, or must not be, on the server.
+    /// The event of a hold is not on the server, or must not be.
     Release { calendar: CalendarId, id: BookingId },
 }
 
-/// A slot to be held.
+/// The reservation of a slot until its event is on the server.
 #[derive(Clone, Debug)]
 pub struct Hold {
     pub calendar: CalendarId,
     pub rules: CalendarRules,
     pub request: BookingRequest,
     pub id: BookingId,
-    /// The call's stable id: what it has held is found again.
+    /// The stable id of the call. A repeated call finds its hold.
     pub call: String,
-    /// The calendar's address. What it has elsewhere, from before it had this one, its server does not know of.
+    /// The calendar's current URL. Its server does not know about bookings made under a previous URL.
     pub url: String,
-    /// Where it will be.
+    /// The URL that the event will have.
     pub resource: String,
-    /// When the server says that the calendar is busy.
+    /// The busy times that the server reported.
     pub busy: Vec<Interval>,
 }
 
@@ -113,10 +113,10 @@ impl BookingWrite {
 pub struct BookingLookup {
     pub workspace: WorkspaceId,
     pub calendar: CalendarId,
-    /// Live bookings and holds that overlap this range.
+    /// Selects the active bookings and holds that overlap this range.
     pub range: Option<Interval>,
-    /// The booking of a call, live or cancelled.
+    /// Selects the booking of this call, active or cancelled.
     pub call: Option<String>,
-    /// A booking by its id, live or cancelled.
+    /// Selects the booking with this id, active or cancelled.
     pub id: Option<BookingId>,
 }

@@ -1,11 +1,11 @@
-//! Moments in words: the label of a slot, and the reading of what a model gives as date and time.
+//! Formats the labels of slots, and parses the dates and times that a model writes.
 
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::fmt::temporal::Pieces;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 
-/// `YYYY-MM-DD HH:MM` in `zone`, with its offset (`2026-10-25 02:00+01:00`) where that time comes twice.
+/// `YYYY-MM-DD HH:MM` in `zone`, with its offset (`2026-10-25 02:00+01:00`) if that local time occurs twice.
 pub fn label(at: Timestamp, zone: &TimeZone) -> String {
     let local = at.to_zoned(zone.clone());
     let comes_twice = zone.to_ambiguous_timestamp(local.datetime()).is_ambiguous();
@@ -13,16 +13,16 @@ pub fn label(at: Timestamp, zone: &TimeZone) -> String {
     local.strftime(format).to_string()
 }
 
-/// Why a text names no single moment: words for the model, and the day that it did name.
+/// The reason, worded for the model, and the day if the text names one.
 #[derive(Debug)]
 pub(super) struct DateTimeError {
     pub(super) problem: String,
     pub(super) date: Option<Date>,
 }
 
-/// Reads an ISO 8601 date and time, or a slot's label; without an offset it is local time in `zone`.
+/// Parses an ISO 8601 date and time, or a slot's label. Without an offset it is local time in `zone`.
 ///
-/// A time that does not exist or comes twice is an error: a guess would book another hour than was meant.
+/// A local time that does not exist or occurs twice is an error, because a guess could book the wrong hour.
 pub(super) fn parse_datetime(text: &str, zone: &TimeZone) -> Result<Timestamp, DateTimeError> {
     let unreadable = || DateTimeError {
         problem: format!(
@@ -44,7 +44,7 @@ pub(super) fn parse_datetime(text: &str, zone: &TimeZone) -> Result<Timestamp, D
     resolve_local(local, annotated.as_ref().unwrap_or(zone)).unwrap_or_else(|_| Err(unreadable()))
 }
 
-/// The outer error is a time beyond what timestamps can hold.
+/// The outer error is a time outside the range of timestamps.
 fn resolve_local(local: DateTime, zone: &TimeZone) -> Result<Result<Timestamp, DateTimeError>, jiff::Error> {
     let possible = zone.to_ambiguous_timestamp(local);
     let time = local.strftime("%Y-%m-%d %H:%M");
@@ -62,7 +62,7 @@ fn resolve_local(local: DateTime, zone: &TimeZone) -> Result<Result<Timestamp, D
     Ok(Err(DateTimeError { problem, date: Some(local.date()) }))
 }
 
-/// Reads `YYYY-MM-DD`; a time of day behind it is passed over. The error is a text for the model.
+/// Parses `YYYY-MM-DD` and ignores a time of day after it. The error is worded for the model.
 pub(super) fn parse_date(field: &str, text: &str) -> Result<Date, String> {
     Pieces::parse(text.trim())
         .map(|pieces| pieces.date())
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn one_moment_may_be_written_in_many_ways() {
+    fn equivalent_notations_parse_to_the_same_time() {
         for text in [
             "2026-11-30T10:00",
             "2026-11-30T10:00:00",
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_read_back_also_in_the_hour_that_comes_twice() {
+    fn labels_round_trip_also_in_the_repeated_hour() {
         for text in ["2026-10-25T00:00Z", "2026-10-25T00:30Z", "2026-10-25T01:00Z", "2026-10-25T02:00Z"] {
             let at: Timestamp = text.parse::<Timestamp>().unwrap();
             assert_eq!(parse_datetime(&label(at, &berlin()), &berlin()).unwrap(), at);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_are_read_with_or_without_a_time() {
+    fn dates_parse_with_or_without_a_time() {
         for text in ["2026-11-30", "2026-11-30T10:00", "2026-11-30T10:00:00Z"] {
             assert_eq!(parse_date("start_date", text).unwrap().to_string(), "2026-11-30");
         }

@@ -1,7 +1,7 @@
-//! The slots that the rules make of one day, whoever has booked what.
+//! The slots of one day according to the rules, regardless of bookings.
 //!
-//! A window is what the clock on the wall shows; slots are cut from it in elapsed time. Where the clock is
-//! changed, a window may be longer or shorter than it looks, or be open twice.
+//! A window is given in local time and divided into slots in elapsed time. On a day with a clock change, a window
+//! may be longer or shorter than its local times suggest, or open twice.
 
 use jiff::SignedDuration;
 use jiff::civil::{Date, Time};
@@ -11,19 +11,19 @@ use super::interval::{Interval, saturating_add};
 use super::rules::CalendarRules;
 use super::window::Window;
 
-/// No offset from UTC is larger.
+/// Larger than any offset from UTC.
 const MAX_OFFSET: SignedDuration = SignedDuration::from_hours(26);
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
-/// Every slot whose day, in the calendar's zone, is `date`; in order. Empty on holidays and closed days.
+/// All slots on `date` in the calendar's zone, in order. Empty on holidays and closed days.
 pub(super) fn slots_on(rules: &CalendarRules, date: Date) -> Vec<Interval> {
     open_times(rules, date).into_iter().flat_map(|open| split_into_slots(open, rules.slot)).collect()
 }
 
-/// The stretches of time in which the calendar is open on `date`, in order.
+/// The intervals in which the calendar is open on `date`, in order.
 ///
-/// They are exactly the instants at which the local clock shows a time within a window: what lies in a gap
-/// does not exist, what comes twice is open twice.
+/// They contain exactly the instants whose local time is within a window: a skipped time does not exist, and a
+/// repeated time is open twice.
 pub(super) fn open_times(rules: &CalendarRules, date: Date) -> Vec<Interval> {
     let windows = rules.windows(date.weekday());
     if windows.is_empty() || rules.is_holiday(date) {
@@ -43,7 +43,7 @@ fn split_into_slots(open: Interval, slot: SignedDuration) -> impl Iterator<Item 
         .take_while(move |slot| slot.start < slot.end && slot.end <= open.end)
 }
 
-/// The offsets in force around `date`, each with the time for which it is; without gaps, in order.
+/// The UTC offsets around `date`, each with its period of validity; in order and without gaps.
 fn offsets_around(rules: &CalendarRules, date: Date) -> Vec<(Interval, Offset)> {
     let Ok(midnight) = Offset::UTC.to_timestamp(date.to_datetime(Time::midnight())) else {
         return Vec::new(); // The last day of the year 9999.
@@ -61,7 +61,7 @@ fn offsets_around(rules: &CalendarRules, date: Date) -> Vec<(Interval, Offset)> 
     offsets
 }
 
-/// The instants at which the clock shows a time within `window` on `date`; what touches is joined.
+/// The instants whose local time is within `window` on `date`; adjacent intervals are merged.
 fn window_intervals(window: Window, date: Date, offsets: &[(Interval, Offset)]) -> Vec<Interval> {
     let (opens, closes) = window.on(date);
     let mut open: Vec<Interval> = Vec::new();

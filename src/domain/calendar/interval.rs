@@ -1,18 +1,21 @@
-//! Stretches of real time, and the times at which a calendar is busy.
+//! Intervals of absolute time, and the busy times of a calendar.
 
 use jiff::{SignedDuration, Timestamp};
 
-/// From `start` to `end`, the end not included: a slot, a booking, or a range to read.
+/// From `start` (inclusive) to `end` (exclusive): a slot, a booking, or a range to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Interval {
-    /// The first instant of it.
+    /// Inclusive.
     pub start: Timestamp,
-    /// The first instant after it.
+    /// Exclusive.
     pub end: Timestamp,
 }
 
 impl Interval {
-    /// From UTC microseconds, as the store keeps them; an error where they are beyond the year 9999.
+    /// From UTC microseconds, as the database stores them.
+    ///
+    /// # Errors
+    /// If a value is outside the range of timestamps.
     pub fn from_microseconds(start: i64, end: i64) -> Result<Self, jiff::Error> {
         Ok(Self { start: Timestamp::from_microsecond(start)?, end: Timestamp::from_microsecond(end)? })
     }
@@ -22,12 +25,12 @@ impl Interval {
         (self.start.as_microsecond(), self.end.as_microsecond())
     }
 
-    /// Grown by `margin` at both ends.
+    /// Extended by `margin` at both ends.
     pub(super) fn pad(self, margin: SignedDuration) -> Self {
         Self { start: saturating_add(self.start, -margin), end: saturating_add(self.end, margin) }
     }
 
-    /// From the first instant of both to the last.
+    /// The smallest interval that contains both.
     #[must_use]
     pub fn merge(self, other: Self) -> Self {
         Self { start: self.start.min(other.start), end: self.end.max(other.end) }
@@ -38,14 +41,14 @@ impl Interval {
     }
 }
 
-/// `instant` moved by `by`, held within the range of timestamps.
+/// `instant` shifted by `by`, clamped to the range of timestamps.
 pub(crate) fn saturating_add(instant: Timestamp, by: SignedDuration) -> Timestamp {
-    // Saturates; the error is one of calendar units only, and a signed duration has none.
+    // Only calendar units can cause the error, and a signed duration has none.
     instant.saturating_add(by).unwrap_or(instant)
 }
 
-/// Busy intervals in order and joined, so that a question costs a binary search: bookings are read under a
-/// lock, and a full month against a full month would otherwise be millions of comparisons.
+/// Sorted and merged busy intervals, so that a lookup is a binary search. Decisions run under the calendar's lock,
+/// and comparing each slot of a full month with each booking would take millions of steps.
 #[derive(Debug)]
 pub(super) struct BusyTimes(Vec<Interval>);
 
@@ -78,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn overlap_does_not_count_what_only_touches() {
+    fn adjacent_intervals_do_not_overlap() {
         let busy = BusyTimes::new(&[interval(50, 60), interval(10, 20), interval(15, 30), interval(30, 40)]);
 
         for (start, end, expected) in
@@ -89,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn microseconds_come_back_and_the_impossible_is_an_error() {
+    fn microseconds_round_trip_and_out_of_range_values_are_an_error() {
         assert_eq!(interval(-5, 1_700_000_000_000_001).to_microseconds(), (-5, 1_700_000_000_000_001));
         assert!(Interval::from_microseconds(0, i64::MAX).is_err());
     }

@@ -1,7 +1,7 @@
-//! A calendar: its rules, the slots that they make, and what may be booked.
+//! Calendars: rules, slots, availability and booking decisions.
 //!
-//! Pure: the rules, the busy times and the present come in as values. The store asks [`booking_range`]
-//! which bookings it must read, reads them under the calendar's lock, and does what [`decide_booking`] says.
+//! Pure: the rules, the busy times and the current time are parameters. The writer reads the bookings in
+//! [`booking_range`] under the calendar's lock and applies the decision of [`decide_booking`].
 
 mod arguments;
 mod availability;

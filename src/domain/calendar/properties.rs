@@ -1,4 +1,4 @@
-//! Promises that hold for any rules, any bookings and any day, changes of the clock included.
+//! Properties for arbitrary rules, bookings and days, including clock changes.
 
 use std::collections::HashSet;
 
@@ -22,7 +22,7 @@ const ZONES: [&str; 7] = [
     "UTC",
 ];
 
-/// Windows of a day as pairs of quarters of an hour, apart or touching.
+/// Windows of a day in steps of 15 minutes, separate or adjacent.
 fn windows() -> impl Strategy<Value = Vec<String>> {
     prop::collection::btree_set(0_u32..=96, 2..=6).prop_map(|marks| {
         let marks: Vec<u32> = marks.into_iter().collect();
@@ -49,7 +49,7 @@ fn any_rules() -> impl Strategy<Value = CalendarRules> {
     )
 }
 
-/// A moment of 2026, every other time within two days of a change of the clock.
+/// A time in 2026; in half of the cases within two days of a clock change.
 fn any_now() -> impl Strategy<Value = Timestamp> {
     let anywhere = 0_i64..365 * 24 * 60;
     // 8 March, 29 March, 5 April, 4 October, 25 October, 1 November.
@@ -59,7 +59,7 @@ fn any_now() -> impl Strategy<Value = Timestamp> {
     prop_oneof![anywhere, changes].prop_map(move |minutes| start + SignedDuration::from_mins(minutes))
 }
 
-/// Bookings in the days after `now`, anywhere on the clock.
+/// Bookings in the days after `now`, at any time of day.
 fn any_busy(now: Timestamp) -> impl Strategy<Value = Vec<Interval>> {
     prop::collection::vec((-600_i64..6000, 1_i64..300), 0..12).prop_map(move |bookings| {
         let at = |minutes| now + SignedDuration::from_mins(minutes);
@@ -87,7 +87,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_slot_offered_can_be_booked_and_is_then_gone((rules, now, busy) in any_case()) {
+    fn every_offered_slot_can_be_booked_once((rules, now, busy) in any_case()) {
         let question = next_days(&rules, now, 4);
         let offered = find_availability(&rules, &question, &busy, now).unwrap().slots;
         for slot in offered.iter().step_by(7) {
@@ -126,7 +126,7 @@ proptest! {
     }
 
     #[test]
-    fn only_the_bookings_in_the_named_range_matter((rules, now, busy) in any_case(), minutes in -3000_i64..60_000) {
+    fn bookings_outside_the_range_do_not_affect_the_decision((rules, now, busy) in any_case(), minutes in -3000_i64..60_000) {
         let requested = now + SignedDuration::from_mins(minutes);
         let request = request(&requested.to_string());
         let range = booking_range(&rules, &request, now);
@@ -139,7 +139,7 @@ proptest! {
     }
 
     #[test]
-    fn what_a_refusal_names_can_be_booked((rules, now, busy) in any_case(), hour in 0_i8..24, days in -3_i64..50) {
+    fn the_alternatives_of_a_refusal_can_be_booked((rules, now, busy) in any_case(), hour in 0_i8..24, days in -3_i64..50) {
         let requested = add_days(today(&rules, now), days).to_datetime(Time::constant(hour, 0, 0, 0));
         let Err(refusal) = decide_booking(&rules, &request(&requested.to_string()), &busy, now) else {
             return Ok(());

@@ -9,33 +9,33 @@ use super::interval::Interval;
 use super::rules::CalendarRules;
 use super::search::{Days, SlotSearch};
 
-/// A request that was not fulfilled: why, and what is possible instead. A normal result of a tool.
+/// A refused request with its reason and alternatives. It is a normal result of a tool.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{error}")]
 pub struct Refusal {
     /// A sentence for the model and for people.
     pub error: String,
-    /// Labels of free slots near what was asked for, in order.
+    /// Labels of free slots near the requested time, in order.
     pub available_slots: Vec<String>,
 }
 
 impl Refusal {
-    /// A refusal that has nothing else to offer.
+    /// A refusal without alternatives.
     pub fn new(error: impl Into<String>) -> Self {
         Self { error: error.into(), available_slots: Vec::new() }
     }
 
-    /// The id is none of a live booking that was made in this conversation.
+    /// No active booking of this conversation has the id.
     pub fn unknown_booking(booking_id: &str) -> Self {
         Self::new(format!("no appointment {booking_id} was booked in this conversation"))
     }
 
-    /// It is on a server that its calendar is not on any more.
+    /// The booking is on a server that the calendar no longer uses.
     pub fn calendar_mismatch() -> Self {
         Self::new("the appointment is on another calendar than this one; it has to be cancelled there")
     }
 
-    /// What a call held was given up again.
+    /// The hold of the call was released.
     pub fn hold_released() -> Self {
         Self::new("the appointment was withdrawn; look for free times again")
     }
@@ -66,7 +66,7 @@ impl Refusal {
     }
 }
 
-/// `{success, booking_id, start, end}`, the times in the calendar's zone with their offset.
+/// `{success, booking_id, start, end}`; times are local to the calendar's zone and include the offset.
 pub fn booked_result(booking_id: &str, slot: Interval, rules: &CalendarRules) -> Value {
     json!({
         "success": true,
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_other_slots_only_where_there_are_some() {
+    fn a_refusal_omits_an_empty_list_of_alternatives() {
         assert_eq!(
             Refusal::unknown_booking("bkg_9").to_result(),
             json!({ "error": "no appointment bkg_9 was booked in this conversation" })

@@ -1,4 +1,4 @@
-//! The rules of a calendar, as written and as checked.
+//! The rules of a calendar: as written, and validated.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ const MAX_HORIZON_DAYS: u32 = 3650;
 pub struct CalendarRulesIn {
     /// An IANA name: `Europe/Berlin`.
     pub time_zone: String,
-    /// Length of an appointment, 1 minute to a day.
+    /// Length of an appointment in minutes, from 1 to 1440.
     #[serde(default = "default_slot_minutes")]
     pub slot_minutes: u32,
     /// Minutes kept free before and after each appointment, up to a day.
@@ -64,7 +64,7 @@ pub struct HoursIn {
 }
 
 impl HoursIn {
-    /// Monday first, each with the name that it has in a file.
+    /// Monday first, each with its key in the file.
     pub fn days(&self) -> [(&'static str, &[String]); 7] {
         [
             ("mon", &self.mon),
@@ -86,7 +86,7 @@ fn default_horizon_days() -> u32 {
     60
 }
 
-/// Checked rules: the zone exists, the windows are in order and each has room for a slot.
+/// Validated rules: the zone exists, the windows are sorted and do not overlap, and each has room for a slot.
 ///
 /// Read and written by serde in the form of [`CalendarRulesIn`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -104,7 +104,7 @@ pub struct CalendarRules {
 }
 
 impl CalendarRules {
-    /// The IANA name of the calendar's zone, spelt as the time zone database spells it.
+    /// The canonical IANA name of the calendar's zone.
     pub fn time_zone(&self) -> &str {
         &self.source.time_zone
     }

@@ -1,4 +1,4 @@
-//! Calendars and moments for the tests of this module.
+//! Calendars and times for the tests of this module.
 
 use jiff::Timestamp;
 
@@ -7,7 +7,7 @@ use super::datetime::label;
 use super::interval::Interval;
 use super::rules::{CalendarRules, CalendarRulesIn, HoursIn};
 
-/// The same windows on every day, with the default numbers.
+/// The same windows on every day; other settings have their defaults.
 pub(crate) fn rules_in(time_zone: &str, windows: &[&str]) -> CalendarRulesIn {
     let day: Vec<String> = windows.iter().map(ToString::to_string).collect();
     let hours = HoursIn {

@@ -1,4 +1,4 @@
-//! The search for free slots: the grid, less what is busy, too soon or too far ahead.
+//! The search for free slots: the slots of the grid that are neither busy nor too soon nor too far ahead.
 
 use jiff::civil::{Date, Time};
 use jiff::{Span, Timestamp, ToSpan};
@@ -7,12 +7,12 @@ use super::grid::slots_on;
 use super::interval::{BusyTimes, Interval, saturating_add};
 use super::rules::CalendarRules;
 
-/// How many days, from the wanted one on, are searched for another time.
+/// Number of days searched for alternatives, starting with the requested one.
 const ALTERNATIVE_DAYS: i64 = 31;
-/// How many other times are named.
+/// Maximum number of alternatives in a refusal.
 const MAX_ALTERNATIVES: usize = 10;
 
-/// The slots that can be booked at one moment.
+/// Finds the slots that can be booked at the time `now`.
 pub(super) struct SlotSearch<'a> {
     pub(super) rules: &'a CalendarRules,
     pub(super) now: Timestamp,
@@ -24,13 +24,13 @@ impl<'a> SlotSearch<'a> {
         Self { rules, now, busy: BusyTimes::new(busy) }
     }
 
-    /// Whether the slot, one of the grid, can be booked.
+    /// Whether this slot of the grid can be booked.
     fn is_free(&self, slot: Interval) -> bool {
         let soonest = saturating_add(self.now, self.rules.minimum_notice);
         soonest <= slot.start && !self.busy.overlaps(slot.pad(self.rules.buffer))
     }
 
-    /// The free slots of these days, in order; whoever asks keeps the days within today and the horizon.
+    /// The free slots of these days, in order. The caller limits the days to [`Days::bookable`].
     pub(super) fn free_slots(&self, days: Days) -> impl Iterator<Item = Interval> {
         days.dates().flat_map(|date| slots_on(self.rules, date)).filter(|slot| self.is_free(*slot))
     }
@@ -59,8 +59,8 @@ impl Days {
         Self { first: today, last: add_days(today, rules.horizon_days.into()) }
     }
 
-    /// The days searched for another time than one on `target`: from it on, or, where it lies beyond the
-    /// horizon, the last week before that.
+    /// The days searched for alternatives to `target`: from that day on, or the last week of the horizon if
+    /// `target` is beyond it.
     pub(super) fn for_alternatives(rules: &CalendarRules, target: Date, now: Timestamp) -> Self {
         let bookable = Self::bookable(rules, now);
         let from = if target > bookable.last { add_days(bookable.last, -6) } else { target };
@@ -73,7 +73,7 @@ impl Days {
             .take_while(move |date| *date <= self.last)
     }
 
-    /// The time in which a booking bears on a slot of these days.
+    /// The time range in which a booking can affect a slot of these days.
     pub(super) fn to_interval(self, rules: &CalendarRules) -> Interval {
         let midnight = |date: Date| rules.zone.to_ambiguous_timestamp(date.to_datetime(Time::midnight()));
         let start = midnight(self.first).earlier().unwrap_or(Timestamp::MIN);
@@ -82,7 +82,7 @@ impl Days {
     }
 }
 
-/// `date` moved by `days`, held within the range of dates.
+/// `date` shifted by `days`, clamped to the range of dates.
 pub(super) fn add_days(date: Date, days: i64) -> Date {
     date.saturating_add(Span::new().try_days(days).unwrap_or_else(|_| 0.days()))
 }

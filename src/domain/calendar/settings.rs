@@ -10,25 +10,25 @@ use crate::domain::seal::SealedSecret;
 const MAX_URL: usize = 2048;
 const MAX_USERNAME: usize = 255;
 
-/// The rules of a calendar, and the server that its appointments are on.
+/// The rules of a calendar, and the CalDAV server that stores its appointments.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CalendarSettings {
-    /// When it can be booked.
+    /// The times at which it can be booked.
     #[serde(flatten)]
     pub rules: CalendarRules,
-    /// The CalDAV server that stores it; none: the store does.
+    /// The CalDAV server that stores the appointments. `None`: our own database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caldav: Option<Box<Caldav>>,
 }
 
-/// A calendar on a CalDAV server (RFC 4791), with its credentials. `S` is a secret: sealed where it is stored, the name
-/// of an environment variable in a workspace file.
+/// A calendar on a CalDAV server (RFC 4791), with its credentials. `S` is the password: sealed in the database, the
+/// name of an environment variable in a workspace file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Caldav<S = SealedSecret> {
-    /// The calendar's own collection, spelt as it was configured, but ending in a slash.
+    /// The URL of the calendar collection as it was configured, with a trailing slash.
     pub url: String,
-    /// For HTTP's Basic authentication; none: no credentials are sent.
+    /// For HTTP Basic authentication. `None`: no credentials are sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,13 +36,13 @@ pub struct Caldav<S = SealedSecret> {
 }
 
 impl<S> Caldav<S> {
-    /// Checks the configuration, and makes its URL end in a slash.
+    /// Validates the configuration, and appends a slash to the URL if it has none.
     pub fn check(&mut self) -> Result<(), InvalidField> {
         check_text("url", &self.url, MAX_URL)?;
         let url =
             Url::parse(&self.url).map_err(|_| InvalidField::new("url", "it cannot be read as a URL"))?;
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(InvalidField::new("url", "the address of a calendar has neither ? nor #"));
+            return Err(InvalidField::new("url", "the URL of a calendar must not contain ? or #"));
         }
         if let Some(username) = &self.username {
             check_text("username", username, MAX_USERNAME)?;
@@ -52,7 +52,7 @@ impl<S> Caldav<S> {
         } else if self.password.is_some() {
             return Err(InvalidField::new("password", "there is no username for it"));
         }
-        // Its resources lie below it. The rest of the text stays as written, because allow_hosts matches that.
+        // Event URLs are relative to it. The rest of the text stays as written, because `allow_hosts` matches it.
         if !self.url.ends_with('/') {
             self.url.push('/');
         }
@@ -66,7 +66,7 @@ mod tests {
     use crate::domain::calendar::samples::rules;
 
     #[test]
-    fn a_local_calendar_is_only_its_rules_and_a_remote_one_has_its_server() {
+    fn settings_round_trip_and_a_local_calendar_serializes_only_its_rules() {
         let rules = rules("Europe/Berlin", &["09:00-12:00"]);
         let local = CalendarSettings { rules: rules.clone(), caldav: None };
         let caldav = Caldav { url: "https://dav.example/me/".to_owned(), username: None, password: None };

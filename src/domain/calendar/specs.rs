@@ -1,10 +1,10 @@
-//! The calendar's tools as a model sees them: names, descriptions, JSON Schemas.
+//! The default names, descriptions and JSON Schemas of the calendar tools, for the model.
 
 use serde_json::{Value, json};
 
 use crate::domain::chat::ToolSpec;
 
-/// The availability tool, by default.
+/// The default spec of the availability tool.
 pub fn availability_spec() -> ToolSpec {
     spec(
         "check_calendar_availability",
@@ -24,7 +24,7 @@ pub fn availability_spec() -> ToolSpec {
     )
 }
 
-/// The booking tool, by default.
+/// The default spec of the booking tool.
 pub fn booking_spec() -> ToolSpec {
     spec(
         "book_appointment",
@@ -47,7 +47,7 @@ pub fn booking_spec() -> ToolSpec {
     )
 }
 
-/// The cancellation tool, by default.
+/// The default spec of the cancellation tool.
 pub fn cancel_spec() -> ToolSpec {
     spec(
         "cancel_appointment",

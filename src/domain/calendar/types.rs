@@ -1,4 +1,4 @@
-//! A calendar of a workspace, and the parameters of a list of its bookings.
+//! A calendar of a workspace, and the parameters for listing its bookings.
 
 use jiff::Timestamp;
 use jiff::civil::{Date, Time};
@@ -17,7 +17,7 @@ pub struct Calendar {
     /// Its name in the workspace file.
     pub slug: String,
     pub rules: CalendarRules,
-    /// The CalDAV server that stores it; none: the store does.
+    /// The CalDAV server that stores the appointments. `None`: our own database.
     pub caldav: Option<Box<Caldav>>,
     /// The token of its `.ics` address, once someone has requested one.
     pub link: Option<CalendarToken>,
@@ -29,12 +29,12 @@ string_enum! {
     BookingState {
         /// Confirmed, and not cancelled.
         Booked = "booked",
-        /// Its time may be booked again.
+        /// Cancelled; its time can be booked again.
         Cancelled = "cancelled",
     }
 }
 
-/// A bound of a range of bookings: a moment, or a whole day of the calendar's zone.
+/// A bound of a range of bookings: an instant, or a whole day in the calendar's zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DayOrTime {
     /// `2026-11-30`.
@@ -44,13 +44,13 @@ pub enum DayOrTime {
 }
 
 impl DayOrTime {
-    /// Reads a date (`YYYY-MM-DD`), or a time of RFC 3339 with its offset.
+    /// Parses a date (`YYYY-MM-DD`), or an RFC 3339 time with an offset.
     pub fn parse(text: &str) -> Option<Self> {
         let day = || Date::strptime("%Y-%m-%d", text).ok().map(Self::Day);
         text.parse().ok().map(Self::Time).or_else(day)
     }
 
-    /// The start of a range with this bound: the first moment of a day.
+    /// The start of a range with this bound. A day starts at midnight in the calendar's zone.
     pub fn start(self, rules: &CalendarRules) -> Timestamp {
         match self {
             Self::Time(time) => time,
@@ -58,7 +58,7 @@ impl DayOrTime {
         }
     }
 
-    /// The exclusive end of a range with this bound, which includes all of a day.
+    /// The exclusive end of a range with this bound. The whole day is included.
     pub fn end(self, rules: &CalendarRules) -> Timestamp {
         match self {
             Self::Time(time) => time,
@@ -69,7 +69,7 @@ impl DayOrTime {
     }
 }
 
-/// The first moment of a day; none outside the range of timestamps.
+/// The start of a day, or `None` outside the range of timestamps.
 fn midnight(day: Date, rules: &CalendarRules) -> Option<Timestamp> {
     rules.zone.to_ambiguous_timestamp(day.to_datetime(Time::midnight())).compatible().ok()
 }
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_exact_and_other_texts_are_refused() {
+    fn times_need_an_offset_and_other_texts_are_refused() {
         let berlin = rules("Europe/Berlin", &["09:00-12:00"]);
         let time = DayOrTime::parse("2026-11-30T10:00:00+01:00").unwrap();
 

@@ -1,4 +1,4 @@
-//! A window of opening hours within one day, as the clock on the wall shows it: `09:00-12:00`.
+//! A window of opening hours within one day in local time: `09:00-12:00`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use jiff::civil::{Date, DateTime, Time};
 
 const MINUTES_PER_DAY: i16 = 24 * 60;
 
-/// From one minute of the day to a later one, the end not included; `24:00` is the end of the day.
+/// From one minute of the day (inclusive) to a later one (exclusive); `24:00` is the end of the day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Window {
     start: i16,
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_window_is_refused() {
+    fn malformed_windows_are_refused() {
         for text in
             ["", "09:00", "9:00-12:00", "09:60-12:00", "09:00-24:01", "+9:00-12:00", "09:00-12:00:00", "a-b"]
         {

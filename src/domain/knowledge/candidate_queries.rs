@@ -1,19 +1,21 @@
-//! Which passages the store's engine is asked for: those with the query's rarest words first, and never many.
+//! Selects the full-text queries that fetch candidate passages. Rare terms come first, and the number of candidates is
+//! limited.
 //!
-//! A common word (`account`, in the documents of a bank) would bring half of the base. So the rare words that
-//! together bring few enough passages are asked for whole; of the common ones, those passages first that have two.
+//! A common term (such as `account` in the documents of a bank) would match half of the knowledge base. Rare terms that
+//! together match at most [`MAX_CANDIDATES`] passages are therefore queried in full. For the common terms, passages that
+//! contain the two rarest of them come first.
 
 /// Maximum number of passages of one candidate query.
 pub const MAX_CANDIDATES: usize = 200;
 /// Maximum number of terms of a query.
 const MAX_CANDIDATE_TERMS: usize = 32;
 
-/// Passages that are asked for, at most [`MAX_CANDIDATES`].
+/// A query for at most [`MAX_CANDIDATES`] passages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CandidateQuery {
-    /// With any of these words.
+    /// Passages with any of these terms.
     Any(Vec<String>),
-    /// With all of these words.
+    /// Passages with all of these terms.
     All(Vec<String>),
 }
 
@@ -60,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn words_that_bring_few_passages_are_asked_for_at_once() {
+    fn rare_terms_are_combined_in_one_query() {
         assert_eq!(
             queries_for(&[("b", 40), ("a", 3), ("none", 0)]),
             [CandidateQuery::Any(words(&["a", "b"]))]
@@ -70,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn common_words_never_crowd_out_the_rare_ones() {
+    fn common_terms_do_not_crowd_out_rare_ones() {
         assert_eq!(
             queries_for(&[("the", 9000), ("account", 5000), ("fee", 60), ("escrow", 2)]),
             [

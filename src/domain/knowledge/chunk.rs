@@ -1,5 +1,5 @@
-//! A document cut into passages: along its headings, then paragraphs, then sentences. No text is lost: what stands
-//! between two blocks (a definition of a link, a comment) goes with the second.
+//! Splits a document into passages: at headings, then paragraphs, then sentences. No text is lost: text between two
+//! blocks (such as a link definition or a comment) is added to the second one.
 
 mod split;
 
@@ -9,17 +9,17 @@ use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 
 use self::split::{length, split_text};
 
-/// How long a passage should be, in characters; one that has more blocks ends before the next.
+/// Target length of a passage, in characters. A block that would exceed it starts the next passage.
 const TARGET_LENGTH: usize = 1000;
-/// How long a table or a piece of code may be before it is torn, and so the longest passage, in characters.
+/// Maximum length of a passage, in characters. Longer tables and code blocks are split.
 pub(super) const MAX_LENGTH: usize = 2000;
-/// A longer heading is a paragraph.
+/// In characters. A longer heading is treated as a paragraph.
 const MAX_HEADING_LENGTH: usize = 200;
 
 /// A part of a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Passage {
-    /// The headings above it, outermost first: `Returns > Refunds`; empty if there are none.
+    /// Its headings, outermost first: `Returns > Refunds`. Empty if there are none.
     pub heading: String,
     /// Markdown, trimmed; at most 2,000 characters.
     pub text: String,
@@ -28,7 +28,7 @@ pub struct Passage {
 /// A block of a document.
 struct Block {
     kind: Kind,
-    /// In bytes of the document, with all that stands before it since the last one.
+    /// In bytes of the document. Starts at the end of the previous block.
     range: Range<usize>,
 }
 
@@ -38,11 +38,11 @@ enum Kind {
         title: String,
     },
     Prose,
-    /// Not torn where it fits.
+    /// Split only if it exceeds [`MAX_LENGTH`].
     Atomic,
 }
 
-/// Cuts Markdown into passages, in order.
+/// Splits Markdown into passages, in order.
 #[must_use]
 pub fn chunk(markdown: &str) -> Vec<Passage> {
     let mut chunker = Chunker::default();
@@ -58,7 +58,7 @@ pub fn chunk(markdown: &str) -> Vec<Passage> {
     chunker.passages
 }
 
-/// The blocks at the top, which together are the whole text.
+/// The top-level blocks, which together cover the whole text.
 fn blocks(markdown: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut parser = BlockParser::default();
@@ -90,7 +90,7 @@ struct BlockParser {
 }
 
 impl BlockParser {
-    /// The block that this event ends, if it ends one at the top.
+    /// The top-level block that this event ends, if any.
     fn read(&mut self, event: Event<'_>) -> Option<Kind> {
         match event {
             Event::Start(tag) => {
@@ -139,19 +139,19 @@ impl BlockParser {
     }
 }
 
-/// A heading that the text stands below.
+/// A heading of the current section.
 struct OpenHeading {
     level: HeadingLevel,
     title: String,
-    /// Whether a passage names it.
+    /// Whether a passage contains it.
     is_emitted: bool,
 }
 
-/// Passages being made.
+/// Collects blocks into passages.
 #[derive(Default)]
 struct Chunker {
     headings: Vec<OpenHeading>,
-    /// Blocks of the passage that is not full yet.
+    /// Blocks of the current passage.
     pending: String,
     passages: Vec<Passage>,
 }
@@ -162,8 +162,8 @@ impl Chunker {
         self.headings.push(OpenHeading { level, title, is_emitted: false });
     }
 
-    /// Ends the sections that a heading of this level ends. One that says nothing but its heading is a passage
-    /// all the same.
+    /// Closes the sections that a heading of this level ends; `None` closes all. A section with only a heading
+    /// becomes a passage, too.
     fn close_sections(&mut self, level: Option<HeadingLevel>) {
         self.flush();
         while let Some(last) = self.headings.pop_if(|last| level.is_none_or(|level| last.level >= level)) {
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_passage_stands_below_its_headings() {
+    fn a_passage_has_its_headings() {
         let text = "Hello.\n\n# Returns\n\nYou may.\n\n## Refunds\n\nIn *14* days.\n\nTo your card.\n\n# Phone: 555\n\n\
             Shop\n====\n### `a` & b\nlast";
         assert_eq!(
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_and_code_are_not_split_where_they_fit() {
+    fn tables_and_code_are_split_only_above_the_maximum_length() {
         let table = format!("| a | b |\n|---|---|\n{}", "| one | two |\n".repeat(100));
         let code = format!("```\n{}```", "let x = 1;\n".repeat(150));
         let text = format!("Before.\n\n{table}\n{code}\n\nAfter.");

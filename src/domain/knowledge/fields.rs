@@ -9,7 +9,8 @@ pub(super) const MAX_SLUG_LENGTH: usize = 64;
 const MAX_TITLE_LENGTH: usize = 255;
 const MAX_URL_LENGTH: usize = 2048;
 
-/// Whether a document may have this slug. An id is not a slug, because either finds a document.
+/// Whether this is a valid slug of a document. Texts in the form of a document id are not valid, because requests accept
+/// either.
 #[must_use]
 pub fn is_slug(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
@@ -18,7 +19,7 @@ pub fn is_slug(text: &str) -> bool {
         && text.parse::<DocumentId>().is_err()
 }
 
-/// Why a document may not have this title, if it is not blank.
+/// The error of a document's title, if any. Blank titles are not checked here.
 #[must_use]
 pub fn title_error(title: &str) -> Option<&'static str> {
     if title.chars().count() > MAX_TITLE_LENGTH {
@@ -30,8 +31,8 @@ pub fn title_error(title: &str) -> Option<&'static str> {
     }
 }
 
-/// The URL of a document as it is kept, spelled as it was understood; none where it is not to be kept. A model passes it
-/// on to people, so only what a browser opens.
+/// The normalized URL of a document, or `None` if it is not accepted. Only http and https are, because a model passes
+/// the URL on to people.
 #[must_use]
 pub fn web_url(text: &str) -> Option<String> {
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
@@ -46,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_stored_normalized_and_only_one_of_the_web() {
+    fn urls_are_normalized_and_must_be_http_or_https() {
         for (text, expected) in [
             ("https://shop.example/r", Some("https://shop.example/r")),
             (" HTTPS://Shop.Example\n", Some("https://shop.example/")),
@@ -61,7 +62,7 @@ mod tests {
         assert_eq!(
             web_url(&format!("https://shop.example/{}", "ä".repeat(400))),
             None,
-            "encoded it is longer"
+            "the limit applies to the encoded URL"
         );
     }
 
@@ -73,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slug_is_no_id_and_has_no_odd_character() {
+    fn ids_and_invalid_characters_are_not_slugs() {
         assert!(is_slug("returns-2_b"));
         for text in ["", "A", "a b", "\0", "ä", "doc_01k9z3x8f5e4r9t2m6q7w8y0ab", &"a".repeat(65)] {
             assert!(!is_slug(text), "{text:?}");

@@ -1,6 +1,6 @@
-//! The formats that a document may be uploaded in.
+//! The accepted formats of documents.
 
-/// How large a document's file may be, in bytes.
+/// Maximum size of a document's file, in bytes.
 pub const MAX_FILE: usize = 10 * 1024 * 1024;
 
 crate::domain::string_enum::string_enum! {
@@ -14,7 +14,7 @@ crate::domain::string_enum::string_enum! {
 }
 
 impl Format {
-    /// By the name of a file.
+    /// By the extension of a file name.
     #[must_use]
     pub fn from_file_name(name: &str) -> Option<Self> {
         let (_, extension) = name.rsplit_once('.')?;
@@ -27,7 +27,7 @@ impl Format {
         }
     }
 
-    /// By a media type, without its parameters.
+    /// By a media type without its parameters.
     #[must_use]
     pub fn from_media_type(essence: &str) -> Option<Self> {
         match essence {

@@ -1,4 +1,4 @@
-//! The languages whose words are reduced to their stems.
+//! The supported languages, with their stemmers and stop words.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use rust_stemmers::{Algorithm, Stemmer};
 crate::domain::string_enum::string_enum! {
     /// The language of a knowledge base.
     Language {
-        /// No stems: a word is found as it is written.
+        /// No stemming: a word matches only in the same form.
         Simple = "simple",
         Arabic = "arabic",
         Danish = "danish",
@@ -37,13 +37,13 @@ impl fmt::Display for Language {
 }
 
 impl Language {
-    /// All words, for whoever wrote another.
+    /// All accepted values, for error texts.
     #[must_use]
     pub fn names() -> String {
         Self::ALL.iter().map(|language| language.as_str()).collect::<Vec<_>>().join(", ")
     }
 
-    /// None where words stay as they are.
+    /// `None` if words are not stemmed.
     pub(super) fn stemmer(self) -> Option<Stemmer> {
         let algorithm = match self {
             Self::Simple => return None,
@@ -69,7 +69,7 @@ impl Language {
         Some(Stemmer::create(algorithm))
     }
 
-    /// Words that say nothing of what is asked for, in lower case.
+    /// Words without meaning for a search, in lower case.
     pub(super) fn stop_words(self) -> &'static [&'static str] {
         let code = match self {
             Self::Simple | Self::Tamil => return &[],
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_language_but_two_has_stop_words() {
+    fn all_languages_except_simple_and_tamil_have_stop_words() {
         for language in Language::ALL {
             let none = matches!(language, Language::Simple | Language::Tamil);
             assert_eq!(language.stop_words().is_empty(), none, "{language}");

@@ -1,8 +1,9 @@
-//! Knowledge: documents of a base, cut into passages, and how they are found again.
+//! Knowledge bases: documents, their passages, and the search.
 //!
-//! Pure: one pipeline leads from a file to Markdown (`formats::documents`), to passages with their words
-//! ([`PreparedDocument::prepare`]), and from a query to its words ([`query_terms`]), to what the store's engine is asked for
-//! ([`candidate_queries()`]), and to an order ([`rank()`]). Words are stemmed here, so both databases hold and find the same.
+//! Pure. Indexing: `formats::documents` converts a file to Markdown, and [`PreparedDocument::prepare`] splits it into
+//! passages with their terms. Searching: [`query_terms`] extracts the terms of a query, [`candidate_queries()`] selects
+//! the full-text queries, and [`rank()`] orders the candidates. Words are stemmed here and not in the database, so
+//! PostgreSQL and SQLite return the same results.
 
 mod candidate_queries;
 mod chunk;

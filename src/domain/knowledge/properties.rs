@@ -1,10 +1,10 @@
-//! Properties that any text has.
+//! Properties for arbitrary texts.
 
 use proptest::prelude::*;
 
 use super::{Format, Language, PreparedDocument, candidate_queries, chunk, document_terms, query_terms};
 
-/// Text as documents have it, with whatever Markdown may mean by it.
+/// Text with Markdown syntax in random places.
 fn markdown() -> impl Strategy<Value = String> {
     let part = prop_oneof![
         "[a-zA-Zäöüß,. ]{0,40}",
@@ -30,10 +30,10 @@ fn letters(text: &str) -> Vec<char> {
 
 proptest! {
     #[test]
-    fn chunking_loses_no_text_and_its_passages_are_bounded(text in markdown()) {
+    fn chunking_loses_no_text_and_bounds_its_passages(text in markdown()) {
         let passages = chunk(&text);
 
-        // A heading is told by its words, so its letters are looked for there; all else stands in order.
+        // Letters of headings are moved to the passages' headings, so only their number is compared.
         let chunked: Vec<char> =
             passages.iter().flat_map(|passage| letters(&format!("{} {}", passage.heading, passage.text))).collect();
         let mut counts: std::collections::HashMap<char, usize> = std::collections::HashMap::new();
@@ -42,7 +42,7 @@ proptest! {
         }
         for letter in letters(&text) {
             let count = counts.entry(letter).or_default();
-            // A reference such as `&amp;` in a heading is told as what it stands for.
+            // A character reference such as `&amp;` in a heading is decoded.
             prop_assert!(*count > 0 || text.contains('&'), "{letter:?} of {text:?} is lost: {passages:?}");
             *count = count.saturating_sub(1);
         }
@@ -53,7 +53,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_gives_words_that_either_engine_stores_unchanged(text in any::<String>(), at in 0..Language::ALL.len()) {
+    fn terms_contain_only_characters_that_both_databases_store_unchanged(text in any::<String>(), at in 0..Language::ALL.len()) {
         let language = Language::ALL[at];
 
         for term in document_terms(&text, language).into_iter().chain(query_terms(&text, language)) {
@@ -63,7 +63,7 @@ proptest! {
     }
 
     #[test]
-    fn a_document_is_found_by_any_word_of_it(text in "[\\p{L}\\p{N} ]{1,60}", at in 0..Language::ALL.len()) {
+    fn a_document_contains_the_query_terms_of_its_own_text(text in "[\\p{L}\\p{N} ]{1,60}", at in 0..Language::ALL.len()) {
         let language = Language::ALL[at];
 
         let indexed = document_terms(&text, language);
@@ -73,7 +73,7 @@ proptest! {
     }
 
     #[test]
-    fn candidate_queries_cover_each_word_that_there_is(terms in prop::collection::vec(("[a-z]{1,3}", 0_i64..1000), 0..20)) {
+    fn candidate_queries_cover_each_term_that_occurs(terms in prop::collection::vec(("[a-z]{1,3}", 0_i64..1000), 0..20)) {
         let queries = format!("{:?}", candidate_queries(terms.clone()));
 
         for (term, passages) in terms {

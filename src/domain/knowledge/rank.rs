@@ -1,30 +1,30 @@
-//! In which order passages are shown: BM25 over the words of title, heading and text, the same for both databases.
-#![expect(clippy::float_arithmetic, reason = "a score orders passages; nothing is paid by it")]
+//! Ranks passages with BM25 over the terms of title, heading and text, identically for both databases.
+#![expect(clippy::float_arithmetic, reason = "scores only order passages; no money is computed")]
 
 use std::collections::HashMap;
 
 use crate::domain::ids::DocumentId;
 
-/// How soon another occurrence of a word stops to count, and how much a passage's length does.
+/// The BM25 parameters: `K1` for term frequency saturation, `B` for length normalization.
 const K1: f64 = 1.2;
 const B: f64 = 0.75;
 /// The weight of a word in the title, the heading and the text.
 const FIELD_WEIGHTS: [f64; 3] = [3.0, 2.0, 1.0];
 
-/// A passage that has one of the words.
+/// A passage that contains at least one of the terms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// Rises with the order of writing.
+    /// Ascending in the order of insertion.
     pub number: i64,
     pub document: DocumentId,
     pub document_slug: String,
-    /// The document's.
+    /// The title of the document.
     pub title: String,
     pub url: Option<String>,
-    /// `Returns > Refunds`; empty if there is none.
+    /// `Returns > Refunds`. Empty if there is none.
     pub heading: String,
     pub text: String,
-    /// The words of title, heading and text, with `/` between the three.
+    /// The terms of title, heading and text, with `/` between the three.
     pub words: String,
 }
 
@@ -32,9 +32,9 @@ pub struct Candidate {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Corpus {
     pub passages: i64,
-    /// Of all passages together.
+    /// Total number of terms in all passages.
     pub words: i64,
-    /// In how many passages each word of the query is.
+    /// The number of passages that contain each term of the query.
     pub terms: Vec<(String, i64)>,
 }
 
@@ -46,7 +46,7 @@ pub struct Hit {
     pub score: f64,
 }
 
-/// The best `limit` of the candidates, the best first; of two that are as good, the one written first.
+/// The best `limit` candidates, best first. Equal scores are ordered by insertion.
 #[must_use]
 pub fn rank(candidates: Vec<Candidate>, corpus: &Corpus, limit: usize) -> Vec<Hit> {
     let weights: HashMap<&str, f64> = corpus
@@ -82,7 +82,7 @@ fn score(words: &str, weights: &HashMap<&str, f64>, average_length: f64) -> f64 
         }
     }
     let normalization = K1 * (1.0 - B + B * length / average_length);
-    // In the order of the words, for a sum of floats depends on it.
+    // Sorted, because the result of a floating-point sum depends on the order.
     let mut parts: Vec<(&str, f64)> = found.into_iter().collect();
     parts.sort_by_key(|(word, _)| *word);
     let part = |(word, times): (&str, f64)| {
@@ -91,7 +91,7 @@ fn score(words: &str, weights: &HashMap<&str, f64>, average_length: f64) -> f64 
     parts.into_iter().map(part).sum()
 }
 
-/// A word that few passages have says more; never below zero.
+/// The inverse document frequency; never negative.
 fn idf(passages: i64, total: i64) -> f64 {
     let (passages, total) = (float(passages), float(total.max(passages)));
     (1.0 + (total - passages + 0.5) / (passages + 0.5)).ln()
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn rare_words_titles_headings_and_short_passages_come_first() {
+    fn rare_terms_titles_headings_and_short_passages_rank_higher() {
         let terms = [("fee", 5), ("account", 80)];
         assert_eq!(order(&[(1, "t / h / account b"), (2, "t / h / fee b")], &terms), [2, 1]);
         assert_eq!(
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_may_be_above_32_bits() {
+    fn counts_above_32_bits_convert_exactly() {
         for (count, expected) in [(0, 0.0), (7, 7.0), (4_294_967_295, 4_294_967_295.0), (5_000_000_000, 5e9)]
         {
             assert!((float(count) - expected).abs() < 0.5, "{count}: {}", float(count));
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn equals_keep_their_order_and_what_has_no_word_is_left_out() {
+    fn equal_scores_keep_their_order_and_candidates_without_a_term_are_omitted() {
         let terms = [("fee", 5)];
         assert_eq!(
             order(&[(2, "t / / fee"), (1, "t / / fee"), (2, "t / / fee"), (3, "t / / b")], &terms),

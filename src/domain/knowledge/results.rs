@@ -4,10 +4,10 @@ use serde_json::{Map, Value, json};
 
 use super::Hit;
 
-/// How many passages a model is shown.
+/// Maximum number of passages in a result for the model.
 pub const MAX_RESULT_PASSAGES: usize = 5;
 
-/// `{passages: [{source, heading?, text, url?}]}`, the best first.
+/// `{passages: [{source, heading?, text, url?}]}`, best first.
 #[must_use]
 pub fn search_result(hits: &[Hit]) -> Value {
     let passages: Vec<Value> = hits.iter().map(|hit| Value::Object(passage_fields(hit))).collect();

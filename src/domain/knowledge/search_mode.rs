@@ -1,15 +1,15 @@
-//! By what a search goes.
+//! The mode of a search.
 
 use crate::domain::string_enum::string_enum;
 
 string_enum! {
-    /// By what passages are found.
+    /// The method of finding passages.
     SearchMode {
         /// Full text alone.
         Words = "words",
-        /// Nearness of meaning alone, as an embeddings model sees it.
+        /// Similarity of embedding vectors alone.
         Vectors = "vectors",
-        /// Both, fused; full text alone where there are no vectors.
+        /// Both, fused; full text alone if there are no vectors.
         Both = "both",
     }
 }

@@ -1,13 +1,13 @@
-//! The search as a model sees it.
+//! The spec of the search tool for the model.
 
 use serde_json::json;
 
 use crate::domain::chat::ToolSpec;
 
-/// How long a query may be, in characters.
+/// Maximum length of a query, in characters.
 const MAX_QUERY_LENGTH: u32 = 1000;
 
-/// The search tool, by default.
+/// The default spec of the search tool.
 #[must_use]
 pub fn search_spec() -> ToolSpec {
     ToolSpec {

@@ -1,7 +1,7 @@
-//! Search terms: folded, stemmed, and spelled so that both engines store them unchanged.
+//! Search terms: case-folded, stemmed, and limited to characters that both databases store unchanged.
 //!
-//! A word is a run of letters and digits; between them all else divides. Scripts that put no spaces between words
-//! (Chinese, Japanese, Korean, Thai, Lao, Khmer, Burmese) become pairs of characters.
+//! A word is a run of letters and digits; any other character separates words. Text in scripts without spaces between
+//! words (Chinese, Japanese, Korean, Thai, Lao, Khmer, Burmese) is divided into pairs of characters.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,19 +12,19 @@ use unicode_segmentation::UnicodeSegmentation as _;
 use super::Language;
 use crate::domain::ids::KnowledgeBaseId;
 
-/// How many different words of a query are looked up.
+/// Maximum number of distinct terms of a query.
 pub const MAX_QUERY_TERMS: usize = 128;
-/// A longer word is truncated and not stemmed.
+/// In characters. A longer word is truncated and not stemmed.
 const MAX_TERM_LENGTH: usize = 48;
 
-/// A stretch of a text, by what its characters make.
+/// A run of letters and digits.
 enum Run {
     Word(String),
     /// Characters of a script without spaces.
     Spaceless(Vec<String>),
 }
 
-/// The words of a document's text, in order, as often as they are there.
+/// The terms of a document's text, in order and with duplicates.
 #[must_use]
 pub fn document_terms(text: &str, language: Language) -> Vec<String> {
     let stemmer = language.stemmer();
@@ -34,7 +34,7 @@ pub fn document_terms(text: &str, language: Language) -> Vec<String> {
             Run::Word(word) => terms.extend(term(&word, stemmer.as_ref())),
             Run::Spaceless(characters) => {
                 terms.extend(bigrams(&characters));
-                // A query may have one character alone.
+                // A query may consist of a single character.
                 terms.extend(characters);
             }
         }
@@ -42,8 +42,7 @@ pub fn document_terms(text: &str, language: Language) -> Vec<String> {
     terms
 }
 
-/// The different words that a query asks for. Words that say nothing (`the`, `how`) are left out where there are
-/// others.
+/// The distinct terms of a query. Stop words (`the`, `how`) are omitted unless there are no other words.
 #[must_use]
 pub fn query_terms(query: &str, language: Language) -> Vec<String> {
     let stemmer = language.stemmer();
@@ -67,7 +66,7 @@ pub fn query_terms(query: &str, language: Language) -> Vec<String> {
     terms
 }
 
-/// In how many of the passages each word is.
+/// The number of passages that contain each term.
 pub fn count_terms<'p>(passages: impl IntoIterator<Item = &'p str>) -> BTreeMap<String, i64> {
     let mut counts = BTreeMap::new();
     for passage in passages {
@@ -79,7 +78,8 @@ pub fn count_terms<'p>(passages: impl IntoIterator<Item = &'p str>) -> BTreeMap<
     counts
 }
 
-/// The word that all passages of a base have, and no other's: no text makes it, for a document's words are shorter.
+/// The term that is added to all passages of this knowledge base and no other. It is longer than any term of a text, so
+/// no text can contain it.
 #[must_use]
 pub fn scope_term(base: KnowledgeBaseId) -> String {
     format!("base{}base{}", base.0.simple(), "x".repeat(MAX_TERM_LENGTH - 39))
@@ -119,13 +119,13 @@ fn bigrams(characters: &[String]) -> impl Iterator<Item = String> {
 }
 
 fn term(word: &str, stemmer: Option<&Stemmer>) -> Option<String> {
-    // The stemmer knows one of the two, as those who write mostly do.
+    // The stemmer only handles `е`, and most writers use it for both letters.
     let word = &word.replace('ё', "е");
     let stem = match stemmer {
         Some(stemmer) if word.chars().count() <= MAX_TERM_LENGTH => stemmer.stem(word),
         Some(_) | None => word.into(),
     };
-    // Accents count for the stem, and are left out by many who ask.
+    // The stemmer needs the accents, but many queries omit them, so they are removed afterwards.
     let plain: String = stem.nfd().filter(|c| !matches!(c, '\u{300}'..='\u{36f}')).collect();
     let folded = plain.chars().fold(String::with_capacity(plain.len()), |mut folded, letter| {
         match letter {
@@ -136,7 +136,7 @@ fn term(word: &str, stemmer: Option<&Stemmer>) -> Option<String> {
             'ł' => folded.push('l'),
             'đ' | 'ð' => folded.push('d'),
             'ı' => folded.push('i'),
-            // A stemmer may leave what either engine would read as its own.
+            // A stemmer may leave characters that have a meaning in the query syntax of a database.
             letter if letter.is_ascii() && !letter.is_ascii_alphanumeric() => {}
             letter => folded.push(letter),
         }
@@ -149,7 +149,7 @@ fn truncated(term: &str) -> String {
     term.chars().take(MAX_TERM_LENGTH).collect()
 }
 
-/// Marks that stand within words and are not seen.
+/// Invisible characters that can occur within words.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
 }
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_has_the_words_of_its_documents_in_each_language() {
+    fn queries_and_documents_share_terms_in_each_language() {
         for (language, query, document) in [
             (Language::English, "How can I return an item?", "Returns: returned items are refunded"),
             (Language::German, "Kann ich Bücher zurücksenden?", "Ein Buch zurücksenden"),
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn words_that_say_nothing_are_left_out_unless_there_are_no_others() {
+    fn stop_words_are_omitted_unless_there_are_no_other_words() {
         assert_eq!(query("What is the refund policy of the shop?", Language::English), "refund polici shop");
         assert_eq!(query("Wie ist die Lieferzeit?", Language::German), "lieferzeit");
         assert_eq!(query("who are the who", Language::English), "who are the");
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_divides_words_is_no_part_of_them() {
+    fn separators_are_not_part_of_terms() {
         assert_eq!(query("foo-bar, \"BAZ\" x_y a.b c:d*'e", Language::Simple), "foo bar baz x y a b c d e");
         assert_eq!(query("soft\u{ad}ware", Language::Simple), "software");
         for nothing in ["", " ", "***", "'\"()&|!:*", "🙂"] {
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bases_word_is_made_by_no_text() {
+    fn no_text_contains_a_scope_term() {
         let scope = scope_term(KnowledgeBaseId(uuid::Uuid::from_u128(7)));
 
         assert!(scope.chars().count() > MAX_TERM_LENGTH);

@@ -23,17 +23,17 @@ const PROTOCOL_HEADERS: [&str; 5] =
 #[serde(deny_unknown_fields, bound(deserialize = "S: Deserialize<'de>"))]
 pub struct McpServer<S = SealedSecret> {
     pub url: String,
-    /// Sent with each request, without placeholders: conversations share a session.
+    /// Sent with each request. Placeholders are not possible, because conversations share a session.
     #[serde(default = "Headers::new")]
     pub headers: Headers<S>,
-    /// For a call, or for listing, with the connection and the handshake: 1 to 30 seconds.
+    /// For a call or a listing, including the connection and the handshake: 1 to 30 seconds.
     #[serde(
         default = "default_timeout",
         serialize_with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required::serialize",
         deserialize_with = "read_timeout"
     )]
     pub timeout: Duration,
-    /// Names of the tools to use; none: all that the server lists.
+    /// Names of the tools to use. `None`: all that the server lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow: Option<Vec<String>>,
 }
@@ -41,7 +41,7 @@ pub struct McpServer<S = SealedSecret> {
 /// The tools that a server listed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct McpListing {
-    /// The allowed ones, by name. At least one.
+    /// The allowed tools, sorted by name. At least one.
     pub tools: Vec<ToolSpec>,
     /// The time since which the list has not changed.
     pub listed_since: Timestamp,
@@ -76,7 +76,7 @@ impl<S> McpServer<S> {
         }
         Ok(ToolSpec {
             name: slug.to_owned(),
-            // For people: the model sees the server's description of each tool.
+            // Not for the model, which sees the server's description of each tool.
             description: given.description.unwrap_or_default(),
             parameters: json!({ "type": "object" }),
         })
@@ -85,7 +85,7 @@ impl<S> McpServer<S> {
     fn check_allow(&self) -> Result<(), InvalidField> {
         let error = |problem: String| Err(InvalidField::new("allow", problem));
         if self.allow.as_ref().is_some_and(Vec::is_empty) {
-            return error("empty: name the tools that are wanted, or leave it out for all".to_owned());
+            return error("empty: list the tools to use, or omit it to use all".to_owned());
         }
         let mut known = HashSet::new();
         for name in self.allow.iter().flatten() {

@@ -1,5 +1,5 @@
-//! The tools of a workspace. The keys of each kind, their checks and their meaning are declared here and in the kind's
-//! own file; `tools/` makes the calls.
+//! The tools of a workspace. The keys of each kind, their checks and their meaning are declared here and in the file of
+//! the kind; `tools/` makes the calls.
 
 mod mcp;
 mod webhook;
@@ -19,7 +19,7 @@ use super::seal::SealedSecret;
 pub use mcp::{McpListing, McpServer};
 pub use webhook::{HeaderText, Headers, WebhookTool};
 
-/// How many tools an assistant can have.
+/// Maximum number of tools of an assistant.
 pub const MAX_TOOLS: usize = 128;
 const MAX_NAME: usize = 64;
 const MAX_DESCRIPTION: usize = 4096;
@@ -35,7 +35,7 @@ pub struct Tool {
     pub listing: Option<McpListing>,
 }
 
-/// A tool with its names.
+/// A tool with its id and slug.
 #[derive(Clone, Debug)]
 pub struct NamedTool {
     pub id: ToolId,
@@ -46,7 +46,7 @@ pub struct NamedTool {
 /// A tool of an assistant's version, stored as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CompiledTool {
-    /// The tool that it comes from; those of an MCP server share one.
+    /// The slug of its [`Tool`]; all tools of an MCP server have the same.
     pub slug: String,
     #[serde(flatten)]
     pub spec: ToolSpec,
@@ -86,7 +86,8 @@ pub struct CompiledCalendar {
     pub settings: CalendarSettings,
 }
 
-/// The description of a tool where it is configured. The kind has a default for each absent field, or refuses it.
+/// The parts of the spec that the configuration of a tool contains. Each kind has defaults for absent fields or requires
+/// them, and may refuse fields that it does not support.
 #[derive(Clone, Debug, Default)]
 pub struct GivenSpec {
     pub name: Option<String>,
@@ -237,8 +238,8 @@ impl Tool {
     }
 }
 
-/// Checks that a model can tell the tools of an assistant apart. The names of an MCP server's tools are known only once it
-/// has listed them.
+/// Checks that the tools of an assistant have distinct names and are not too many. The names of an MCP server's tools
+/// are known only after it has listed them.
 pub fn check_names(tools: &[CompiledTool]) -> Result<(), String> {
     if tools.len() > MAX_TOOLS {
         return Err(format!(

@@ -37,12 +37,12 @@ pub struct WebhookTool<S = SealedSecret> {
     pub url: String,
     #[serde(default = "Headers::new")]
     pub headers: Headers<S>,
-    /// With `{argument}`s and `{{variable}}`s; none: the arguments as JSON, or as a form.
+    /// With `{argument}`s and `{{variable}}`s. `None`: the arguments as JSON, or as a form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<String>,
     #[serde(default)]
     pub form: bool,
-    /// Fields that are sent besides the arguments.
+    /// Fixed fields that are sent in addition to the arguments.
     #[serde(default, rename = "static")]
     pub static_fields: Map<String, Value>,
     /// 1 to 30 seconds.
@@ -52,13 +52,13 @@ pub struct WebhookTool<S = SealedSecret> {
         deserialize_with = "read_timeout"
     )]
     pub timeout: Duration,
-    /// Signs the request, as Standard Webhooks do.
+    /// Signs the request according to Standard Webhooks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<S>,
     /// Secrets for `{{name}}`, which take precedence over variables.
     #[serde(default = "BTreeMap::new", skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, S>,
-    /// A call that may have arrived may be sent again, whatever the method.
+    /// Whether a call that may have arrived can be sent again, regardless of the method.
     #[serde(default)]
     pub idempotent: bool,
 }
@@ -85,7 +85,7 @@ impl<S> HeaderText<S> {
     }
 }
 
-// Not derived: an untagged enum would lose the inner error and its line.
+// Not derived, because an untagged enum would lose the inner error and its line.
 impl<'de, S: Deserialize<'de>> Deserialize<'de> for HeaderText<S> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct HeaderVisitor<S>(PhantomData<S>);
@@ -121,7 +121,10 @@ impl<S> WebhookTool<S> {
         check_headers(&self.headers)?;
         check_timeout(self.timeout)?;
         if let Some(name) = self.secrets.keys().find(|name| !is_variable(name)) {
-            return Err(InvalidField::new("secrets", format_args!("`{name}` cannot stand in a placeholder")));
+            return Err(InvalidField::new(
+                "secrets",
+                format_args!("`{name}` is not a valid placeholder name"),
+            ));
         }
         self.check_arguments(&parameters)?;
         let description = given.description.ok_or_else(|| InvalidField::new("description", "missing"))?;
@@ -141,13 +144,13 @@ impl<S> WebhookTool<S> {
         }
         for (key, is_set) in [("form", self.form), ("static", has_static)] {
             if has_body && is_set {
-                return Err(InvalidField::new(key, "a tool with a body of its own sends that"));
+                return Err(InvalidField::new(key, "cannot be combined with body"));
             }
         }
         Ok(())
     }
 
-    /// Each argument that a template uses must be one that the model can give.
+    /// Checks that each argument in a template is a property of the schema.
     fn check_arguments(&self, schema: &Value) -> Result<(), InvalidField> {
         let mut known = HashSet::new();
         collect_properties(schema, &mut known);
@@ -220,9 +223,9 @@ pub(super) fn check_headers<S>(headers: &Headers<S>) -> Result<(), InvalidField>
     let mut known = HashSet::new();
     for (name, text) in headers {
         let error = |problem: &str| InvalidField::new(format_args!("headers.{name}"), problem);
-        let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| error("no name of a header"))?;
+        let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| error("not a valid header name"))?;
         if RESERVED_HEADERS.contains(&parsed.as_str()) {
-            return Err(error("set by the client itself"));
+            return Err(error("set by the HTTP client"));
         }
         if !known.insert(parsed) {
             return Err(error("is there twice"));
@@ -250,7 +253,7 @@ pub(super) fn map_headers<S, S2, E>(
     headers.iter().map(map).collect()
 }
 
-/// Adds the names of all properties of a schema, at any depth: `$ref` and `allOf` may use those of other parts.
+/// Adds the names of all properties of a schema at any depth, because `$ref` and `allOf` can refer to other parts.
 fn collect_properties<'s>(schema: &'s Value, known: &mut HashSet<&'s str>) {
     if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
         known.extend(properties.keys().map(String::as_str));

@@ -96,7 +96,7 @@ impl Call {
         Self { id, position, state, name, arguments }
     }
 
-    /// It was started before the turn was interrupted.
+    /// Handles a call that was started before the turn was interrupted.
     pub(super) fn resume(&mut self, toolbox: &dyn Toolbox) {
         if self.state == State::Open && !toolbox.is_repeatable(&self.name) {
             self.state = State::Done(CallResult::unknown());
@@ -117,7 +117,7 @@ impl Call {
         }
     }
 
-    /// An invalid call with its result, which it has without being sent; otherwise `None`.
+    /// An invalid call with its error result; `None` for a valid call that has no result yet.
     pub(super) fn rejection(&self, step: u32) -> Option<(PlannedCall, CallResult)> {
         match &self.state {
             State::Open => None,
@@ -155,7 +155,7 @@ impl Call {
     }
 }
 
-/// Models write nothing or `null` for a tool without arguments.
+/// Empty text and `null` are accepted, because models write them for a tool without arguments.
 fn parse_arguments(text: &str) -> Result<Map<String, Value>, &'static str> {
     if text.trim().is_empty() {
         return Ok(Map::new());

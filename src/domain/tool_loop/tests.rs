@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 
-/// Knows `find` (repeatable) and `pay` (not), both with a required string `what`.
+/// Has the tools `find` (repeatable) and `pay` (not repeatable), both with a required string `what`.
 struct Shop;
 
 impl Toolbox for Shop {
@@ -39,7 +39,7 @@ fn tool_calls_answer(calls: &[(&str, &str)]) -> ModelAnswer {
 }
 
 fn planned(action: &NextAction) -> Vec<(&str, &str)> {
-    let NextAction::RunTools(calls) = action else { panic!("no tools are to be run: {action:?}") };
+    let NextAction::RunTools(calls) = action else { panic!("expected tools to run: {action:?}") };
     calls.iter().map(|call| (call.id.as_str(), call.name.as_str())).collect()
 }
 
@@ -51,7 +51,7 @@ const FIND: (&str, &str) = ("find", r#"{"what":"shoes"}"#);
 const PAY: (&str, &str) = ("pay", r#"{"what":"shoes"}"#);
 
 #[test]
-fn a_turn_without_tools_is_one_model_call_and_a_reply() {
+fn a_turn_without_tools_makes_one_model_call_and_replies() {
     let mut turn = turn();
     assert_eq!(turn.next_action(), NextAction::CallModel { step: 0, tail: vec![] });
 
@@ -64,7 +64,7 @@ fn a_turn_without_tools_is_one_model_call_and_a_reply() {
 }
 
 #[test]
-fn a_tool_is_run_and_its_result_goes_back_under_our_id() {
+fn a_tool_runs_and_its_result_is_returned_under_our_id() {
     let mut turn = turn();
     turn.on_answer(tool_calls_answer(&[FIND]), &Shop);
     assert_eq!(planned(&turn.next_action()), [("call_trn_1_0_1", "find")]);
@@ -84,7 +84,7 @@ fn a_tool_is_run_and_its_result_goes_back_under_our_id() {
 }
 
 #[test]
-fn invalid_calls_are_results_for_the_model_and_never_run() {
+fn invalid_calls_return_an_error_to_the_model_and_never_run() {
     let invalid = [
         (("fly", "{}"), "There is no tool named `fly`.", json!({})),
         (("find", r#"{"what":"#), "The arguments are not valid JSON.", json!({})),
@@ -107,7 +107,7 @@ fn invalid_calls_are_results_for_the_model_and_never_run() {
 }
 
 #[test]
-fn results_are_objects_whatever_a_tool_gives() {
+fn results_are_always_objects() {
     let cases = [
         (CallResult::new(json!({"a": "x\0"})), json!({"a": "x"})),
         (CallResult::new(json!([1])), json!({"result": [1]})),
@@ -142,7 +142,7 @@ fn parallel_calls_keep_the_order_in_which_they_were_requested() {
 }
 
 #[test]
-fn an_endless_loop_ends_at_the_last_round() {
+fn an_endless_loop_ends_at_the_round_limit() {
     let mut turn = ToolLoop::new("trn_1", TurnLimits { max_rounds: 3, max_tool_calls: 32 });
     for step in 0..2 {
         turn.on_answer(tool_calls_answer(&[FIND]), &Shop);
@@ -156,7 +156,7 @@ fn an_endless_loop_ends_at_the_last_round() {
 }
 
 #[test]
-fn a_call_over_the_limit_runs_none_of_its_round() {
+fn no_call_of_a_round_that_exceeds_the_call_limit_runs() {
     let mut turn = ToolLoop::new("trn_1", TurnLimits { max_rounds: 8, max_tool_calls: 2 });
     turn.on_answer(tool_calls_answer(&[FIND, FIND]), &Shop);
     assert_eq!(planned(&turn.next_action()).len(), 2);
@@ -178,9 +178,9 @@ fn an_empty_answer_is_unreadable() {
     }
 }
 
-/// Journals what a whole turn tells, and replays each beginning of it.
+/// Replays each prefix of the journal of a complete turn.
 #[test]
-fn a_turn_resumes_from_every_point_of_its_journal() {
+fn a_turn_resumes_from_every_prefix_of_its_journal() {
     let entry = |step, position, record| JournalEntry { step, position, record };
     let journal = [
         entry(0, 0, JournalRecord::Answer(tool_calls_answer(&[FIND, PAY]))),
@@ -199,18 +199,18 @@ fn a_turn_resumes_from_every_point_of_its_journal() {
     assert_eq!(planned(&after(1)), [("call_trn_1_0_1", "find"), ("call_trn_1_0_2", "pay")]);
     assert_eq!(planned(&after(2)), [("call_trn_1_0_1", "find"), ("call_trn_1_0_2", "pay")]);
     assert_eq!(planned(&after(3)), [("call_trn_1_0_2", "pay")]);
-    let NextAction::CallModel { step: 1, tail } = after(4) else { panic!("the model is not asked") };
+    let NextAction::CallModel { step: 1, tail } = after(4) else { panic!("expected a model call") };
     assert!(matches!(&tail[2], ChatMessage::Tool { content, .. } if content.contains("outcome")), "{tail:?}");
-    let NextAction::CallModel { step: 1, tail } = after(5) else { panic!("the model is not asked") };
+    let NextAction::CallModel { step: 1, tail } = after(5) else { panic!("expected a model call") };
     assert!(matches!(&tail[2], ChatMessage::Tool { content, .. } if content == r#"{"paid":true}"#));
     assert!(matches!(after(6), NextAction::Reply { text, calls, .. } if text == "Done" && calls.len() == 2));
 }
 
 #[test]
-fn nul_from_the_model_reaches_no_tool() {
+fn nul_characters_from_the_model_are_removed() {
     let mut turn = turn();
     turn.on_answer(tool_calls_answer(&[("find", r#"{"what":"a\u0000b"}"#)]), &Shop);
 
-    let NextAction::RunTools(calls) = turn.next_action() else { panic!("no tools are to be run") };
+    let NextAction::RunTools(calls) = turn.next_action() else { panic!("expected tools to run") };
     assert_eq!(calls[0].arguments["what"], "ab");
 }

@@ -10,6 +10,7 @@ mod event;
 mod recurrence;
 mod times;
 mod windows_zones;
+mod zone_definition;
 mod zones;
 
 #[cfg(test)]
@@ -18,9 +19,11 @@ mod tests;
 use std::collections::HashMap;
 
 use component::read_components;
+pub use event::user_address;
 use event::{Event, is_busy, uid};
 use recurrence::{Exceptions, Expansion, expand};
 use times::EventTime;
+use zone_definition::ZoneDefinitions;
 use zones::Zones;
 
 use crate::domain::calendar::{CalendarRules, Interval};
@@ -35,6 +38,9 @@ const OUT_OF_RANGE: &str = "a time beyond what can be reckoned with";
 pub struct EventReader<'a> {
     rules: &'a CalendarRules,
     window: Interval,
+    /// As of [`user_address`].
+    users: &'a [String],
+    definitions: ZoneDefinitions,
     /// Returns true once reading has taken too long.
     is_timed_out: &'a dyn Fn() -> bool,
     remaining: usize,
@@ -52,10 +58,17 @@ pub struct ParsedResource {
 }
 
 impl<'a> EventReader<'a> {
-    /// Events are read for `window`; what they leave to the reader is in the zone of `rules`. `is_timed_out` is
-    /// asked again and again: once it is true, nothing more is read.
-    pub fn new(rules: &'a CalendarRules, window: Interval, is_timed_out: &'a dyn Fn() -> bool) -> Self {
-        Self { rules, window, is_timed_out, remaining: MAX_RECURRENCES }
+    /// Events are read for `window`; what they leave to the reader is in the zone of `rules`. Those that one of
+    /// `users` (addresses as of [`user_address`]) has declined are free. `is_timed_out` is asked again and again:
+    /// once it is true, nothing more is read.
+    pub fn new(
+        rules: &'a CalendarRules,
+        window: Interval,
+        users: &'a [String],
+        is_timed_out: &'a dyn Fn() -> bool,
+    ) -> Self {
+        let definitions = ZoneDefinitions::until(window.end);
+        Self { rules, window, users, definitions, is_timed_out, remaining: MAX_RECURRENCES }
     }
 
     /// Reads a resource.
@@ -65,7 +78,7 @@ impl<'a> EventReader<'a> {
     pub fn read(&mut self, text: &str) -> Result<ParsedResource, &'static str> {
         self.check_timeout()?;
         let calendars = read_components(text)?;
-        let zones = Zones::new(&calendars, self.rules.zone());
+        let zones = Zones::new(&calendars, self.rules.zone(), &mut self.definitions, self.is_timed_out);
         let mut resource = ParsedResource { uid: String::new(), busy: Vec::new(), warnings: Vec::new() };
         let mut events = Vec::new();
         for component in calendars.iter().flat_map(|calendar| calendar.children("VEVENT")) {
@@ -73,9 +86,9 @@ impl<'a> EventReader<'a> {
             if resource.uid.is_empty() {
                 resource.uid = uid(component);
             }
-            match Event::read(component, &zones, &mut resource.warnings) {
+            match Event::read(component, &zones, self.users, &mut resource.warnings) {
                 Ok(event) => events.push(event),
-                Err(reason) if is_busy(component) => return Err(reason),
+                Err(reason) if is_busy(component, self.users) => return Err(reason),
                 Err(reason) => resource.warnings.push(reason),
             }
         }
@@ -124,7 +137,7 @@ impl<'a> EventReader<'a> {
         }
         if let Some(reason) = endless {
             resource.warnings.push(reason);
-            let start = event.start.instant().ok_or(OUT_OF_RANGE)?.max(self.window.start);
+            let start = event.start.earliest().ok_or(OUT_OF_RANGE)?.max(self.window.start);
             times = vec![Some(Interval { start, end: self.window.end })];
         }
         for time in times {

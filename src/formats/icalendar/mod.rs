@@ -5,7 +5,7 @@ mod events;
 mod new_event;
 
 pub use bookings_file::{PAST_DAYS, to_ics};
-pub use events::{EventReader, ParsedResource, first_uid};
+pub use events::{EventReader, ParsedResource, first_uid, user_address};
 pub use new_event::{NewEvent, write_event};
 
 /// The text without control characters, which no line may have. Every kind of line break becomes `\n`, which the writer

@@ -1,5 +1,5 @@
-//! The assistants of a file. What differs from the current version becomes a new one;
-//! turns that have begun go on with theirs.
+//! The assistants of a file. An assistant that differs from its current version gets a new version; turns that are
+//! already running continue with the old one.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use crate::store::Conn;
 use crate::store::assistants::{self, AssistantRow};
 
 impl Applier<'_> {
-    /// The ids of the file's assistants, by slug. An id stays for good, and no two workspaces share one.
+    /// The ids of the file's assistants, by slug. An id never changes and is unique across workspaces.
     pub(super) async fn assistant_ids(
         &self,
         mut conn: Conn<'_>,
@@ -49,7 +49,7 @@ impl Applier<'_> {
         Ok(ids)
     }
 
-    /// The file's assistants as they now are, by slug.
+    /// Writes the file's assistants and returns them by slug; archives those that are no longer in the file.
     pub(super) async fn put_assistants(
         &mut self,
         mut conn: Conn<'_>,

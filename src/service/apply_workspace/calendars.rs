@@ -1,4 +1,4 @@
-//! The calendars of a file. Their rows are what bookings lock.
+//! The calendars of a file. Bookings lock their rows.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use crate::formats::workspace_file::{EnvName, FileCalendar};
 use crate::store::workspace_config::{self, ConfigRow, Section};
 use crate::store::{Conn, StoreError};
 
-/// The file's calendars as the store has them.
+/// The stored calendars of the file.
 #[derive(Default)]
 pub(super) struct Calendars {
     pub by_slug: HashMap<String, CalendarId>,

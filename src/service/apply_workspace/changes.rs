@@ -13,7 +13,7 @@ pub struct Change {
     /// `workspace`, `assistant`, `calendar`, `knowledge base`, `document`, `tool`, `webhook endpoint` or
     /// `conversation`.
     pub section: &'static str,
-    /// The slug; a conversation's widget UUID.
+    /// The slug, or the widget UUID of a conversation.
     pub name: String,
     pub action: Action,
 }
@@ -49,7 +49,7 @@ impl fmt::Display for Action {
     }
 }
 
-/// As text.
+/// Serialized as its text.
 impl Serialize for Action {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -57,7 +57,8 @@ impl Serialize for Action {
 }
 
 impl Action {
-    /// The action for an entry, which was archived or not if it existed, and whose `keys` differ. None if nothing changes.
+    /// The action for an entry whose `keys` differ. `was_archived` is `None` if the entry did not exist. Returns `None`
+    /// if nothing changes.
     pub(super) fn of(was_archived: Option<bool>, keys: Vec<String>) -> Option<Self> {
         match was_archived {
             None => Some(Self::Created),

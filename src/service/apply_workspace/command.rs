@@ -23,7 +23,7 @@ impl Decision for ApplyCommand {
         self.conversations.iter().for_each(|conversation| conversation.plan(plan, now));
     }
 
-    /// The first refusal refuses the apply.
+    /// The first error aborts the apply.
     fn decide(&self, batch: &mut Batch<'_>) -> Result<(), Error> {
         self.credit.iter().try_for_each(|credit| credit.decide(batch).map(drop))?;
         self.endpoints.iter().try_for_each(|endpoint| endpoint.decide(batch).map(drop))?;

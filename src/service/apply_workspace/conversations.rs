@@ -1,4 +1,4 @@
-//! Conversations with a fixed widget UUID: made, given another assistant, never deleted.
+//! Conversations with a fixed widget UUID. They are created or assigned another assistant, never deleted.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -11,7 +11,7 @@ use crate::service::create_conversation::first_message;
 use crate::store::{Conn, conversations};
 use crate::writer::NewConversation;
 
-/// The conversations that the file's UUIDs name. A UUID of another workspace is an error.
+/// Finds the existing conversations with the file's UUIDs. A conversation of another workspace is an error.
 pub(super) async fn reject_foreign(
     conn: Conn<'_>,
     prepared: &PreparedFile,
@@ -27,7 +27,7 @@ pub(super) async fn reject_foreign(
     Ok(found.into_iter().map(|(link, _, id)| (link, id)).collect())
 }
 
-/// Locks and reads those of the file's conversations that are there.
+/// Locks and reads those of the file's conversations that already exist.
 pub(super) async fn lock(
     mut conn: Conn<'_>,
     prepared: &PreparedFile,
@@ -44,7 +44,7 @@ pub(super) async fn lock(
 }
 
 impl Applier<'_> {
-    /// Those that are to be made; what changes in others is written.
+    /// Updates the existing conversations and returns commands for those to create.
     pub(super) async fn put_conversations(
         &mut self,
         mut conn: Conn<'_>,

@@ -1,5 +1,6 @@
-//! The knowledge bases of a file and their documents. What a file made and this one does not have is archived (a
-//! base) or removed (a document); documents added through the API stay. A document that has not changed is not written again.
+//! The knowledge bases of a file and their documents. Entries that a file created and that are no longer in it are
+//! archived (knowledge bases) or removed (documents); documents added through the API stay. Unchanged documents are not
+//! written again.
 
 use std::collections::HashMap;
 
@@ -16,7 +17,8 @@ const BASE: &str = "knowledge base";
 const DOCUMENT: &str = "document";
 
 impl Applier<'_> {
-    /// The ids of the bases that the file's tools may name, by slug: its own, and those that the API made.
+    /// Writes the file's knowledge bases. Returns the ids of all that its tools may refer to, by slug: its own, and those
+    /// created through the API.
     pub(super) async fn put_knowledge_bases(
         &mut self,
         mut conn: Conn<'_>,
@@ -139,7 +141,8 @@ async fn list_documents(mut conn: Conn<'_>, base: &KnowledgeBase) -> Result<Vec<
     }
 }
 
-/// Refused, because documents added through the API would have to be chunked and indexed again under the locks.
+/// A language change is refused if documents were added through the API, because they would have to be chunked and
+/// indexed again under the locks.
 fn reject_language_change(base: &KnowledgeBase, existing: &[Document]) -> Result<(), ApplyError> {
     let api_documents = existing.iter().filter(|document| !document.from_file).count();
     if api_documents == 0 {

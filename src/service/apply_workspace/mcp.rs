@@ -1,5 +1,5 @@
-//! The MCP servers of a file. Each is listed before anything is locked; a server that is unreachable keeps its
-//! previous list.
+//! The MCP servers of a file. Their tools are listed before anything is locked. An unreachable server keeps its previous
+//! list.
 
 use super::{Applier, ApplyError};
 use crate::domain::chat::ToolSpec;
@@ -30,7 +30,7 @@ impl Applier<'_> {
                 previous
             }
             None => {
-                return Err(ApplyError::Refused(format!("the MCP server of tool \"{slug}\" was not asked")));
+                return Err(ApplyError::Refused(format!("the MCP server of tool \"{slug}\" was not listed")));
             }
         };
         let old = old.and_then(|old| old.listing.as_ref());
@@ -38,7 +38,7 @@ impl Applier<'_> {
     }
 }
 
-/// The tools that the same server listed before, if they include all that the file allows.
+/// The previous list of the same server, if it contains all tools that the file allows.
 fn previous_listing(old: &Tool, server: &McpServer) -> Option<Vec<ToolSpec>> {
     let (old, found) = (old.config.mcp()?, &old.listing.as_ref()?.tools);
     if old.url != server.url {

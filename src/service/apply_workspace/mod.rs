@@ -1,7 +1,6 @@
-//! `rejoinder apply`: makes the store match a workspace file, in one transaction. The
-//! file, its documents and its secrets are read before anything is locked; then the locks are taken
-//! in the writer's order: the workspace's state, its conversations, its calendars, and
-//! then its knowledge bases.
+//! `rejoinder apply`: makes the database match a workspace file, in one transaction. The file, its documents and its
+//! secrets are read before anything is locked. The locks are acquired in the same order as in the writer: the
+//! workspace's state, its conversations, its calendars, its knowledge bases.
 
 mod assistants;
 mod calendars;
@@ -41,7 +40,7 @@ use crate::store::{Conn, Db, StoreError, workspaces};
 use crate::writer::decide_inline;
 use command::ApplyCommand;
 
-/// How often an apply is tried where the store's refusal may pass.
+/// Maximum number of attempts if the error may be transient.
 const MAX_ATTEMPTS: usize = 3;
 
 /// The dependencies of `apply`.
@@ -50,9 +49,9 @@ pub struct ApplyContext<'a> {
     pub db: &'a Db,
     pub clock: &'a dyn Clock,
     pub ids: &'a IdGenerator,
-    /// Needed once the file has a secret, or a webhook endpoint.
+    /// Required if the file has a secret or a webhook endpoint.
     pub seal: Option<&'a SealKey>,
-    /// The client for MCP servers; it allows `allow_hosts`, too.
+    /// The client for MCP servers; it must allow `allow_hosts`, too.
     pub outbound: &'a GuardedClient,
     /// Private hosts that tools of every workspace may reach.
     pub allow_hosts: &'a AllowHosts,
@@ -62,7 +61,7 @@ pub struct ApplyContext<'a> {
     pub document_extractor: &'a DocumentExtractor,
     /// The base of relative paths in the file; without it, paths are refused.
     pub folder: Option<&'a Path>,
-    /// Gives the secret that `{ env = "NAME" }` names.
+    /// Looks up the secret that `{ env = "NAME" }` refers to.
     pub secret: &'a (dyn Fn(&str) -> Option<SecretString> + Sync),
 }
 
@@ -76,7 +75,7 @@ impl fmt::Debug for ApplyContext<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     Apply,
-    /// Everything is decided and written, and then rolled back.
+    /// All changes are made and then rolled back.
     DryRun,
 }
 
@@ -85,7 +84,7 @@ pub enum Mode {
 pub struct ApplyResult {
     pub workspace: WorkspaceId,
     pub slug: String,
-    /// Empty: the store matched the file already.
+    /// Empty if the database already matched the file.
     pub changes: Vec<Change>,
     /// Settings that were applied but do not work with this process's configuration; the server's may differ.
     pub warnings: Vec<String>,
@@ -93,7 +92,7 @@ pub struct ApplyResult {
     pub secrets: Vec<GeneratedSecret>,
 }
 
-/// A signing secret that was made: to be shown now, and never again.
+/// A generated signing secret. It is shown once.
 #[derive(Clone, Debug)]
 pub struct GeneratedSecret {
     /// The endpoint's slug.
@@ -102,15 +101,17 @@ pub struct GeneratedSecret {
     pub secret: SecretString,
 }
 
-/// Makes the store match the file's text. An error has changed nothing, but for
-/// [`ApplyError::UncertainCommit`], after which the same file can be applied again.
+/// Makes the database match the file.
+///
+/// # Errors
+/// Nothing was changed, except perhaps after [`ApplyError::UncertainCommit`]; then the same file can be applied again.
 pub async fn apply(context: &ApplyContext<'_>, text: &str, mode: Mode) -> Result<ApplyResult, ApplyError> {
     let prepared = PreparedFile::read(context, text).await?;
     for _ in 1..MAX_ATTEMPTS {
         match try_apply(context, &prepared, mode).await {
             Err(ApplyError::Store(error)) if is_retryable(&error) => {}
-            // Another apply may have made this very workspace after it was looked for here: then what
-            // seems to be another's is its own.
+            // A concurrent apply may have created this workspace after it was looked up here. Its rows then seem to
+            // belong to another workspace.
             Err(ApplyError::Refused(_)) => {}
             outcome => return outcome,
         }
@@ -118,7 +119,8 @@ pub async fn apply(context: &ApplyContext<'_>, text: &str, mode: Mode) -> Result
     try_apply(context, &prepared, mode).await
 }
 
-/// A deadlock, or another apply that made the same row first: that one is then read.
+/// Whether the error is a deadlock, or a conflict with a concurrent apply that created the same row, which the next
+/// attempt reads.
 fn is_retryable(error: &StoreError) -> bool {
     error.is_transient() || matches!(error, StoreError::Data(_))
 }
@@ -136,7 +138,7 @@ async fn try_apply(
     Ok(applied)
 }
 
-/// The same within a transaction, which the caller commits.
+/// Applies the file within the transaction of the caller.
 pub(super) async fn apply_in_transaction(
     context: &ApplyContext<'_>,
     prepared: &PreparedFile,
@@ -181,15 +183,15 @@ pub(super) async fn apply_in_transaction(
 
 /// The stored workspace, read under its locks.
 struct CurrentState {
-    /// None: the workspace does not exist yet.
+    /// `None` if the workspace does not exist yet.
     workspace: Option<Workspace>,
     conversations: HashMap<WidgetUuid, Conversation>,
     calendars: Vec<ConfigRow>,
-    /// Those that hold a slug.
+    /// Those that occupy a slug, including archived ones that a file created.
     knowledge_bases: Vec<KnowledgeBase>,
     tools: Vec<ConfigRow>,
     assistants: Vec<AssistantRow>,
-    /// Those that a file made.
+    /// Those that a file created.
     endpoints: Vec<Endpoint>,
 }
 
@@ -215,7 +217,7 @@ impl CurrentState {
         let calendars = calendars::lock(conn.reborrow(), id).await?;
         let knowledge_bases = crate::store::knowledge::knowledge_bases::lock_all(conn.reborrow(), id).await?;
         Ok(Self {
-            // Again, for another apply may have changed it before the lock was got.
+            // Read again, because a concurrent apply may have changed it before the lock was acquired.
             workspace: workspaces::find_by_slug(conn.reborrow(), slug).await?,
             conversations,
             calendars,
@@ -227,7 +229,7 @@ impl CurrentState {
     }
 }
 
-/// One apply under way.
+/// The state of one apply.
 struct Applier<'a> {
     context: &'a ApplyContext<'a>,
     prepared: &'a PreparedFile,
@@ -258,7 +260,7 @@ impl Applier<'_> {
         Ok(())
     }
 
-    /// Archives what a file made and this file does not have.
+    /// Archives the rows that a file created and that are no longer in the file.
     async fn archive_missing(
         &mut self,
         mut conn: Conn<'_>,
@@ -274,7 +276,7 @@ impl Applier<'_> {
     }
 }
 
-/// A row that the API made is not the file's to change.
+/// A file cannot change rows that were created through the API.
 fn reject_api_owned(section: &str, slug: &str, from_file: bool) -> Result<(), ApplyError> {
     if from_file {
         return Ok(());

@@ -18,14 +18,14 @@ use crate::service::knowledge::DocumentSource;
 use crate::tools::mcp::{self, ListError, Listing, ServerConnection};
 use crate::tools::{MIN_SECRET_BYTES, Secrets};
 
-/// A file whose addresses were checked and whose secrets were read.
+/// A file with checked addresses, read secrets and prepared documents.
 pub(in crate::service) struct PreparedFile {
     pub(super) file: WorkspaceFile,
     /// The documents of each knowledge base, in the file's order.
     pub(super) documents: Vec<Vec<PreparedDocument>>,
     pub(super) secrets: HashMap<EnvName, SecretString>,
     pub(super) warnings: Vec<String>,
-    /// The tools of each MCP server, or why it could not list them, by the slug of its tool.
+    /// The listed tools or the error of each MCP server, by the slug of its tool.
     pub(super) listings: HashMap<String, Result<Listing, ListError>>,
 }
 
@@ -53,7 +53,7 @@ impl PreparedFile {
     }
 }
 
-/// Reads and cuts all documents; the first that cannot be read is named with its line.
+/// Reads and prepares all documents. The error names the first one that cannot be read, with its line in the file.
 async fn read_documents(
     context: &ApplyContext<'_>,
     file: &WorkspaceFile,
@@ -95,7 +95,7 @@ fn read_file(folder: Option<&Path>, path: &Path) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// Asks each MCP server of the file what it has.
+/// Lists the tools of each MCP server of the file.
 async fn list_mcp_servers(
     context: &ApplyContext<'_>,
     file: &WorkspaceFile,
@@ -135,7 +135,7 @@ fn allow_hosts(file: &WorkspaceFile) -> Result<AllowHosts, ApplyError> {
         .map_err(|error| ApplyError::Refused(format!("workspace.allow_hosts: {error}")))
 }
 
-/// Warns about fallbacks that a reply would skip.
+/// Warnings about fallbacks that would be skipped.
 fn unknown_connections(context: &ApplyContext<'_>, file: &WorkspaceFile) -> Vec<String> {
     let mut warnings = Vec::new();
     for assistant in &file.assistants {
@@ -152,7 +152,7 @@ fn unknown_connections(context: &ApplyContext<'_>, file: &WorkspaceFile) -> Vec<
     warnings
 }
 
-/// Refuses secrets that cannot sign.
+/// Refuses malformed signing secrets.
 fn check_signing_secrets(
     file: &WorkspaceFile,
     secrets: &HashMap<EnvName, SecretString>,
@@ -167,7 +167,7 @@ fn check_signing_secrets(
     Ok(())
 }
 
-/// Refuses the addresses that would be refused at each call.
+/// Refuses addresses that every call would refuse.
 fn check_addresses(file: &WorkspaceFile, global_hosts: &AllowHosts) -> Result<(), ApplyError> {
     let workspace_hosts = allow_hosts(file)?;
     for tool in &file.tools {

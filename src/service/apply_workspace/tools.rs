@@ -1,5 +1,5 @@
-//! The tools of a file, their secrets sealed. A secret that has not changed keeps its
-//! sealed text, so that an apply without a change makes no new version.
+//! The tools of a file, with sealed secrets. An unchanged secret keeps its sealed text, so an apply without changes
+//! creates no new version.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use crate::store::Conn;
 use crate::store::workspace_config::{ConfigRow, Section};
 
 impl Applier<'_> {
-    /// The file's tools as assistants have them, by slug.
+    /// Writes the file's tools and returns them compiled for assistants, by slug.
     pub(super) async fn put_tools(
         &mut self,
         mut conn: Conn<'_>,

@@ -14,7 +14,7 @@ use crate::writer::{EndpointAction, WriteEndpoint};
 
 const SECTION: &str = "webhook endpoint";
 
-/// The endpoints that a file made, archived ones too.
+/// The endpoints that a file created, including archived ones.
 pub(super) async fn list_from_file(
     conn: Conn<'_>,
     workspace: WorkspaceId,
@@ -32,7 +32,7 @@ impl Applier<'_> {
             let is_same = |file: &FileEndpoint| old.slug.as_ref() == Some(&file.slug);
             old.archived_at.is_none() && !files.iter().any(is_same)
         };
-        // First, to make room for those that are new.
+        // First, because new endpoints count towards the same limit.
         for old in current.endpoints.iter().filter(is_removed) {
             commands.push(self.command(old.id, EndpointAction::Archive { by_file: true }));
             self.record_change(SECTION, old.slug.as_deref().unwrap_or_default(), Action::Archived);
@@ -105,8 +105,8 @@ impl Applier<'_> {
     }
 }
 
-/// The file's setting. Without one, an endpoint that a file disabled is enabled again; one that was disabled
-/// otherwise stays disabled.
+/// The change of `enabled` that the file requires. Without a setting, an endpoint that a file disabled is enabled again;
+/// one that was disabled for another reason stays disabled.
 fn switch(file: &FileEndpoint, old: &Endpoint) -> Option<Switch> {
     match file.enabled {
         Some(false) => old.enabled.then_some(Switch::Off(DisabledReason::File)),

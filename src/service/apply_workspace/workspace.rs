@@ -10,7 +10,7 @@ use crate::domain::workspace::Workspace;
 use crate::store::{Conn, workspaces};
 use crate::writer::TopUp;
 
-/// The reference of the credit that a workspace is made with.
+/// The ledger reference of the opening credit.
 const OPENING: &str = "opening";
 
 impl Applier<'_> {
@@ -41,7 +41,7 @@ impl Applier<'_> {
         Ok(())
     }
 
-    /// Given when the workspace is made, never again.
+    /// Granted once, when the workspace is created.
     pub(super) fn opening_credit(&self, current: &CurrentState) -> Option<TopUp> {
         let amount = self.prepared.file.workspace.balance;
         let is_granted = current.workspace.is_none() && amount != Money::ZERO;

@@ -1,9 +1,9 @@
-//! What a start prints.
+//! The startup banner.
 
 use super::*;
 
 #[test]
-fn the_first_start_prints_the_key_and_a_line_for_each_api() {
+fn the_first_start_prints_the_key_and_a_command_for_each_api() {
     let key = KeySecret::new([0; 32]);
     let demo = Demo { key_file: PathBuf::from("./data/demo.key"), new_key: Some(key) };
 
@@ -34,7 +34,7 @@ Platform API:
 }
 
 #[test]
-fn later_starts_name_the_file_alone() {
+fn later_starts_print_only_the_path_of_the_key_file() {
     let demo = Demo { key_file: PathBuf::from("/my data/demo.key"), new_key: None };
 
     let text = banner("http://[::1]:1", Some(&demo), &ModelChoice::Offline { is_explicit: true });
@@ -46,7 +46,7 @@ fn later_starts_name_the_file_alone() {
 }
 
 #[test]
-fn a_server_without_a_demo_says_where_it_listens() {
+fn a_server_without_a_demo_prints_its_address() {
     let configured = ModelChoice::OpenAi {
         base_url: "https://model.example/v1".parse().unwrap(),
         key: None,

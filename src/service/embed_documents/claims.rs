@@ -1,5 +1,5 @@
-//! The documents that a process is at: claimed, so that others embed other ones meanwhile. Each claim is a transaction of its
-//! own: two that hold several rows could wait for one another.
+//! Claims of documents, so that each process embeds different ones. Each claim is a transaction of its own, because
+//! transactions that lock several rows could deadlock.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -10,15 +10,15 @@ use crate::store::knowledge::embedding_jobs;
 use crate::store::knowledge::embedding_jobs::EmbeddingJob;
 use crate::store::{Conn, StoreError};
 
-/// Documents that are claimed together.
+/// Maximum number of documents claimed in one round.
 const CLAIM_BATCH: i64 = 16;
-/// How much longer than two requests a claim lasts.
+/// The time that a claim is valid in addition to two requests.
 const MARGIN: Duration = Duration::from_secs(30);
-/// How long a document is left alone after the endpoint was silent for a text of it, the first time and later ones.
+/// The delays before a document is tried again after the first and later timeouts of one of its texts.
 const BACKOFF: [Duration; 4] =
     [Duration::from_mins(1), Duration::from_mins(10), Duration::from_hours(1), Duration::from_hours(6)];
 
-/// The documents that are claimed and not done.
+/// The claimed documents that are not finished.
 pub(super) struct Claims {
     pub(super) open: VecDeque<EmbeddingJob>,
     renewed_at: Instant,
@@ -59,7 +59,10 @@ impl DocumentEmbedder {
             let renew = async |conn: Conn<'_>| embedding_jobs::renew(conn, job, model, ttl, clock).await;
             if let Err(error) = services.db.write(renew).await {
                 let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, "a claim was not kept; another process may embed the document, too");
+                tracing::warn!(
+                    error,
+                    "a claim could not be renewed; another process may embed the document, too"
+                );
             }
         }
     }
@@ -76,7 +79,7 @@ impl DocumentEmbedder {
         services.db.write(release).await
     }
 
-    /// Gives a document up for a while: the endpoint is silent for a text of it alone.
+    /// Postpones a document because requests with one of its texts time out.
     pub(super) async fn snooze(
         &self,
         services: &Services,
@@ -86,7 +89,7 @@ impl DocumentEmbedder {
         let (model, clock) = (self.embedder.model(), services.clock.as_ref());
         tracing::warn!(
             document.id = %job.document,
-            "the embeddings endpoint is silent for a passage; its document is found by its words for now"
+            "embedding a passage timed out; its document is found by full text only until the next attempt"
         );
         let snooze = async |conn: Conn<'_>| embedding_jobs::snooze(conn, job, model, &BACKOFF, clock).await;
         services.db.write(snooze).await?;
@@ -94,7 +97,7 @@ impl DocumentEmbedder {
         Ok(())
     }
 
-    /// Longer than what passes between two renewals, a request included.
+    /// Longer than the time between two renewals, including a request.
     fn claim_ttl(&self) -> Duration {
         self.timeout * 2 + MARGIN
     }

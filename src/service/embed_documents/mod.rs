@@ -1,5 +1,5 @@
-//! Embeds documents: gives the passages that have none a vector of the configured model, a batch of texts at a time, whichever
-//! documents they are of.
+//! Embeds documents: stores a vector of the configured model for each passage that has none. A batch of texts can span
+//! several documents.
 
 mod claims;
 mod vectors;
@@ -20,33 +20,34 @@ use crate::telemetry::{DOCUMENTS_PENDING_EMBEDDING, PASSAGES_EMBEDDED};
 use claims::Claims;
 use vectors::StopReason;
 
-/// How long a model's vectors stay once no process uses it: processes of two configurations may take turns, or go back.
+/// How long the vectors of a model are retained after its last use, because a deployment may be rolled back or run two
+/// configurations at once.
 pub const RETIRED_RETENTION: Duration = Duration::from_hours(24);
-/// Documents that are marked in one transaction.
+/// Maximum number of documents enqueued in one transaction.
 const ENQUEUE_BATCH: i64 = 500;
 
 /// Embeds documents in the background.
 #[derive(Clone, Debug)]
 pub struct DocumentEmbedder {
     pub embedder: Embedder,
-    /// Most texts in one request.
+    /// Maximum number of texts in one request.
     pub batch: usize,
-    /// For one request.
+    /// The timeout of one request.
     pub timeout: Duration,
 }
 
 /// The state of one process.
 #[derive(Clone, Debug)]
 pub struct BatchState {
-    /// The workspace that was served last; the next one in order follows.
+    /// The workspace of the last batch. The next batch continues with the workspace after it.
     last_workspace: WorkspaceId,
-    /// How many texts the endpoint is sent at once: fewer, where it could not do it in time.
+    /// Number of texts in a request; reduced if the endpoint is slow.
     size: usize,
-    /// How many requests of that size it has answered soon.
+    /// Number of fast responses to requests of the current size.
     fast_responses: u32,
 }
 
-/// Why documents could not be embedded for now.
+/// The error of embedding documents. The worker retries.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbedError {
     #[error("the embeddings endpoint: {0}")]
@@ -56,7 +57,7 @@ pub enum EmbedError {
 }
 
 impl EmbedError {
-    /// How long the endpoint asked us to wait.
+    /// The delay that the endpoint requested.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -66,7 +67,7 @@ impl EmbedError {
     }
 }
 
-/// A passage, the document that it is of, and its text as it is embedded.
+/// A passage with the job of its document and the text to embed.
 struct PendingPassage {
     job: EmbeddingJob,
     number: i64,
@@ -87,7 +88,7 @@ impl DocumentEmbedder {
         BatchState { last_workspace: WorkspaceId(Uuid::nil()), size: self.batch, fast_responses: 0 }
     }
 
-    /// Claims documents that are not embedded whole, and embeds them. How many they were; none: there is nothing to do here.
+    /// Claims incompletely embedded documents and embeds them. Returns their number; 0 if there is nothing to do.
     pub async fn embed_next_documents(
         &self,
         services: &Services,
@@ -96,20 +97,20 @@ impl DocumentEmbedder {
         let mut claims = self.claim(services, state).await?;
         let count = claims.open.len();
         let embedded = self.embed_all(services, state, &mut claims).await;
-        // Any process may continue with the rest, this one included.
+        // Any process may continue with the rest, including this one.
         for job in claims.open {
             self.release(services, job, false).await?;
         }
         embedded.map(|()| count)
     }
 
-    /// Notes that this process uses the model, so that what other processes write is marked for it, and its vectors stay.
+    /// Records that the model is in use, so that all processes enqueue new documents for it and its vectors are retained.
     pub async fn record_use(&self, services: &Services) -> Result<(), StoreError> {
         let (model, clock) = (self.embedder.model(), services.clock.as_ref());
         services.db.write(async |conn| embedding_models::record_use(conn, model, clock).await).await
     }
 
-    /// Marks every document that has no mark of the model yet.
+    /// Enqueues every document that has no job for the model yet.
     pub async fn enqueue_missing(&self, services: &Services) -> Result<(), StoreError> {
         let model = self.embedder.model();
         let mut after = 0;
@@ -122,7 +123,7 @@ impl DocumentEmbedder {
         }
     }
 
-    /// How many documents are not embedded whole, for the metrics.
+    /// Reports the number of incompletely embedded documents as a metric.
     pub async fn report_backlog(&self, services: &Services) -> Result<(), StoreError> {
         let model = self.embedder.model();
         let backlog = services.db.read(async |conn| embedding_jobs::count(conn, model).await).await?;
@@ -131,13 +132,13 @@ impl DocumentEmbedder {
         Ok(())
     }
 
-    /// Removes what a model that no process has used for `retention` made of one document; whether there was anything.
+    /// Removes the vectors of one document of a model that was not used for `retention`. Returns whether there were any.
     pub async fn remove_retired(&self, services: &Services, retention: Duration) -> Result<bool, StoreError> {
         let clock = services.clock.as_ref();
         services.db.write(async |conn| embedding_models::remove_retired(conn, retention, clock).await).await
     }
 
-    /// Embeds documents, and takes those off that are done, or are not for now.
+    /// Embeds the claimed documents. Removes those from `claims` that are finished or postponed.
     async fn embed_all(
         &self,
         services: &Services,
@@ -151,7 +152,7 @@ impl DocumentEmbedder {
             }
             let texts: Vec<&str> = batch.iter().map(|passage| passage.text.as_str()).collect();
             let result = self.embed_texts(services, &texts, state, claims).await;
-            // Store the vectors that were paid for, whatever stopped the work.
+            // Store the vectors received so far even after an error, because they were paid for.
             let rows =
                 result.vectors.into_iter().filter_map(|(index, vector)| Some((batch.get(index)?, vector)));
             let rows = rows.map(|(passage, vector)| {
@@ -173,7 +174,7 @@ impl DocumentEmbedder {
         }
     }
 
-    /// The next passages, of the foremost documents. What is found to be whole is released.
+    /// The next passages of the first documents. Releases documents that turn out to be complete.
     async fn next_batch(
         &self,
         services: &Services,
@@ -200,14 +201,14 @@ impl DocumentEmbedder {
         Ok(batch)
     }
 
-    /// Keeps a batch's vectors.
+    /// Stores the vectors of a batch.
     async fn store_vectors(
         &self,
         services: &Services,
         mut rows: Vec<(EmbeddingJob, PassageEmbedding)>,
     ) -> Result<(), StoreError> {
         let model = self.embedder.model();
-        // In one order, whichever process: the bases are locked.
+        // The same order in all processes, because the writes lock the knowledge bases.
         rows.sort_by_key(|(job, row)| (job.workspace, job.base, job.document, row.number));
         let refused = rows.iter().filter(|(_, row)| row.vector.is_none()).count();
         let embedded = rows.len() - refused;

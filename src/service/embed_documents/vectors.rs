@@ -1,4 +1,4 @@
-//! From texts to vectors, where the endpoint may be slow, ill, or refuse a single text.
+//! Requests vectors for texts from an endpoint that may be slow, fail, or refuse single texts.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -11,34 +11,34 @@ use crate::domain::vector::Vector;
 use crate::model::embeddings::EmbeddingsError;
 use crate::telemetry::EMBEDDINGS_CALL_DURATION_SECONDS;
 
-/// A text that each model embeds: what is refused beside it is refused for its own sake.
+/// A text that every model accepts. If the endpoint embeds it, the refusal of another text is due to that text.
 const PROBE_TEXT: &str = "text";
-/// An endpoint that takes longer for a request is sent less: it may be what embeds queries, too, one after the other.
+/// A slower response reduces the batch size, because the same endpoint may embed queries one request at a time.
 const SLOW: Duration = Duration::from_secs(2);
-/// One that takes less than this so many times is sent more.
+/// After [`FAST_RESPONSES_TO_GROW`] responses that are faster than this, the batch size grows.
 const FAST: Duration = Duration::from_millis(500);
 const FAST_RESPONSES_TO_GROW: u32 = 16;
-/// Which part of a text is tried where more of it is too long for the model: one n-th.
+/// Divisors of the length that are tried for a text that may be too long for the model.
 const FRACTIONS: [usize; 3] = [1, 2, 4];
 
 /// The outcome of a batch.
 #[derive(Default)]
 pub(super) struct BatchResult {
-    /// By the place of the text: its vector, or None where the model refuses that text alone.
+    /// By the index of the text: its vector, or `None` if the model refuses this text.
     pub(super) vectors: Vec<(usize, Option<Vector>)>,
-    /// Why it is not of all texts.
+    /// Set if texts are left without a result.
     pub(super) stop: Option<StopReason>,
 }
 
-/// Why there are no more vectors for now.
+/// The reason for stopping before all texts have a result.
 pub(super) enum StopReason {
     Endpoint(EmbeddingsError),
-    /// The endpoint is silent for the text at this place, and answers another.
+    /// Requests with the text at this index time out, although the endpoint answers others.
     Timeout(usize),
 }
 
 impl DocumentEmbedder {
-    /// The vectors of a batch's texts. Where one of them may be at fault, it is found by halves.
+    /// The vectors of a batch. A text that may have caused an error is found by bisection.
     pub(super) async fn embed_texts(
         &self,
         services: &Services,
@@ -47,7 +47,7 @@ impl DocumentEmbedder {
         claims: &mut Claims,
     ) -> BatchResult {
         let mut result = BatchResult::default();
-        // From the back.
+        // A stack: the last range is next.
         let mut open: Vec<Range<usize>> = Vec::from([Range { start: 0, end: texts.len() }]);
         while let Some(range) = open.pop() {
             self.renew(services, claims).await;
@@ -71,7 +71,7 @@ impl DocumentEmbedder {
         result
     }
 
-    /// What a failed request means: for `open`, for `result`, or for all that is left.
+    /// Handles a failed request: splits the range, records a refused text, or returns the reason to stop.
     async fn handle_error(
         &self,
         error: EmbeddingsError,
@@ -85,7 +85,7 @@ impl DocumentEmbedder {
         if is_silent {
             state.halve(part.len());
         }
-        // An endpoint that is ill refuses a plain text, too.
+        // Before the first success, a probe shows whether the endpoint itself fails.
         let is_first = open.is_empty() && result.vectors.is_empty();
         let [text] = part else {
             if is_silent || !may_be_caused_by_a_text(&error) {
@@ -115,7 +115,7 @@ impl DocumentEmbedder {
         Ok(())
     }
 
-    /// The vector of as much of a text as the model takes, where it refused the whole.
+    /// The vector of the longest part that the model accepts of a text that it refused; `None` if it accepts none.
     async fn embed_truncated(
         &self,
         text: &str,
@@ -135,18 +135,18 @@ impl DocumentEmbedder {
                 Err(error) => return Err(StopReason::Endpoint(error)),
             }
         }
-        // What is written now is for good: the endpoint may have fallen ill since.
+        // `None` is stored permanently, so make sure that the endpoint has not failed in the meantime.
         let reason = refusal.to_string();
         self.probe_endpoint(refusal).await?;
         tracing::warn!(
             error = reason,
             characters,
-            "a passage cannot be embedded; it is found by its words alone"
+            "a passage cannot be embedded; it is found by full text only"
         );
         Ok(None)
     }
 
-    /// Whether the endpoint answers at all; if not, the text is not at fault.
+    /// Fails with `error` if the endpoint does not embed [`PROBE_TEXT`] either, so that the text is not the cause.
     async fn probe_endpoint(&self, error: EmbeddingsError) -> Result<(), StopReason> {
         self.call(&[PROBE_TEXT]).await.map(drop).map_err(|_| StopReason::Endpoint(error))
     }
@@ -161,7 +161,7 @@ impl DocumentEmbedder {
     }
 }
 
-/// Whether one text among several may be at fault: some endpoints answer a text that is too long with a 500.
+/// Whether a single text may have caused the error. Some endpoints respond with status 500 to a text that is too long.
 fn may_be_caused_by_a_text(error: &EmbeddingsError) -> bool {
     match error {
         EmbeddingsError::Call(error) => match error.kind {
@@ -176,7 +176,7 @@ fn may_be_caused_by_a_text(error: &EmbeddingsError) -> bool {
 }
 
 impl BatchState {
-    /// Notes how long so many texts took.
+    /// Adapts the batch size to the latency of a request with `texts` texts.
     fn record_latency(&mut self, texts: usize, latency: Duration, max_size: usize) {
         if latency > SLOW {
             self.halve(texts);
@@ -201,7 +201,7 @@ mod tests {
     use crate::domain::ids::WorkspaceId;
 
     #[test]
-    fn a_slow_endpoint_is_sent_less_and_a_quick_one_more_after_a_while() {
+    fn the_batch_size_shrinks_with_slow_responses_and_grows_after_several_fast_ones() {
         let mut state = BatchState { last_workspace: WorkspaceId(Uuid::nil()), size: 64, fast_responses: 0 };
 
         state.record_latency(64, Duration::from_secs(3), 64);
@@ -218,6 +218,6 @@ mod tests {
         for _ in 0..FAST_RESPONSES_TO_GROW * 9 {
             state.record_latency(2, Duration::from_millis(10), 64);
         }
-        assert_eq!(state.size, 64, "and no more than it may be");
+        assert_eq!(state.size, 64, "the maximum");
     }
 }

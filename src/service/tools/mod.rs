@@ -1,4 +1,4 @@
-//! Tools of a workspace: a test call, and a new list of the tools of an MCP server.
+//! Tools of a workspace: test calls, and refreshing the tool list of an MCP server.
 
 pub mod refresh;
 pub mod test_call;

@@ -1,5 +1,5 @@
-//! Asks an MCP server anew what it has. Where that has changed, the assistants that use it get
-//! new versions; turns that have begun go on with theirs.
+//! Refreshes the tool list of an MCP server. If it has changed, the assistants that use it get new versions; turns that
+//! are already running continue with the old ones.
 
 use crate::domain::account::Account;
 use crate::domain::assistant::AssistantVersion;
@@ -21,7 +21,7 @@ pub struct RefreshResult {
     pub tool: NamedTool,
     /// Whether the list differs from the stored one.
     pub changed: bool,
-    /// Tools that were left out, and allowed names that the server does not list.
+    /// Omitted tools, and allowed names that the server does not list.
     pub warnings: Vec<String>,
 }
 
@@ -31,13 +31,13 @@ enum WriteOutcome {
         tool: Tool,
         changed: bool,
     },
-    /// An apply was faster, or another refresh.
+    /// An apply or another refresh has changed the tool meanwhile.
     Conflict,
-    /// An assistant cannot have what was found.
+    /// The new list is invalid for an assistant.
     Refused(String),
 }
 
-/// Lists the tools of the server anew. A server that cannot be asked changes nothing.
+/// Lists the tools of the server again. Nothing changes if the server cannot be reached.
 pub async fn refresh(services: &Services, account: &Account, name: &str) -> Result<RefreshResult, Error> {
     let named = resources::find::<NamedTool>(services, account, name).await?;
     let Some(server) = named.tool.config.mcp() else {
@@ -82,7 +82,7 @@ async fn fetch_listing(
     mcp::list(connection, server.allow.as_deref(), &secrets).await
 }
 
-/// In the order of locks of every writer: the workspace's state guards its configuration.
+/// Stores the new list under the lock of the workspace's state, which guards its configuration.
 async fn write(
     mut conn: Conn<'_>,
     (workspace, named): (WorkspaceId, &NamedTool),
@@ -93,7 +93,7 @@ async fn write(
     let row = workspace_config::find(conn.reborrow(), Section::Tools, workspace, named.id.0).await?;
     let Some(row) = row else { return Ok(WriteOutcome::Conflict) };
     let mut tool: Tool = serde_json::from_str(&row.text).map_err(StoreError::unreadable)?;
-    // What was asked for was of this tool as it then was, its list too: another may have a newer one.
+    // The list was requested for the tool as it was then. Another process may have stored a newer list.
     if tool != named.tool {
         return Ok(WriteOutcome::Conflict);
     }
@@ -118,8 +118,8 @@ async fn write(
     Ok(WriteOutcome::Done { tool, changed: true })
 }
 
-/// An assistant's next version, with the tool's new parts where its old ones were; none where it has
-/// none of them.
+/// The next version of an assistant, in which the new tools replace the old ones at the same position. `None` if it does
+/// not use the tool; the inner error is a name conflict.
 fn next_version(
     old: &AssistantRow,
     slug: &str,
@@ -133,7 +133,7 @@ fn next_version(
     version.tools.splice(first..first, tools.iter().cloned());
     if let Err(problem) = check_names(&version.tools) {
         return Ok(Err(format!(
-            "The assistant '{}' cannot have what the MCP server lists: {problem}.",
+            "The assistant '{}' cannot use the tools that the MCP server lists: {problem}.",
             old.slug
         )));
     }

@@ -1,5 +1,5 @@
-//! One real call of a tool, for whoever sets it up: made as a turn would make it, and told
-//! in more detail. It is in no conversation, and never writes to our own store.
+//! A test call of a tool: a real call like in a turn, with more details in the result. It does not belong to a
+//! conversation and never writes to our database.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -20,16 +20,16 @@ use crate::store::workspace_config::{self, Section};
 use crate::store::{Conn, StoreError};
 use crate::tools::{Call, CallContext, Exchange, StoreWriter, ToolOutcome, Toolset, WriteError};
 
-/// How long a call may take, whatever its own time-out is.
+/// Maximum duration of a call, regardless of the tool's own timeout.
 const MAX_DURATION: Duration = Duration::from_mins(1);
 
 /// The request for a test call.
 #[derive(Debug)]
 pub struct TestCallRequest {
     pub arguments: Map<String, Value>,
-    /// For `{{name}}`, as if a key's holder had set them on a conversation.
+    /// For `{{name}}`, like variables that were set on a conversation with an API key.
     pub variables: Map<String, Value>,
-    /// Which of an MCP server's tools.
+    /// The name of a tool of an MCP server.
     pub name: Option<String>,
 }
 
@@ -73,7 +73,7 @@ pub async fn call(
         Call { id: format!("call_test_{}", services.ids.uuid_v4().simple()), arguments: request.arguments };
     let context = CallContext {
         workspace: account.workspace,
-        // No conversation has it.
+        // No conversation has this id.
         conversation: ConversationId(Uuid::nil()),
         variables: &request.variables,
         allow_hosts: &allow_hosts,
@@ -95,7 +95,7 @@ pub async fn call(
     }
 }
 
-/// There is no turn in whose name anything could be written.
+/// Refuses all writes, because a write needs a turn.
 #[derive(Debug)]
 struct NoWrites;
 
@@ -106,7 +106,7 @@ impl StoreWriter for NoWrites {
     }
 }
 
-/// The name by which the model would call it.
+/// The function name of the tool to call.
 fn resolve_name<'n>(named: &'n NamedTool, requested: Option<&'n str>) -> Result<&'n str, Error> {
     let Some(listing) = &named.tool.listing else { return Ok(&named.tool.spec.name) };
     let available: Vec<&str> = listing.tools.iter().map(|tool| tool.name.as_str()).collect();

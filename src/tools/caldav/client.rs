@@ -1,8 +1,7 @@
 //! A calendar's collection on its server: what is asked of it, request by request.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -12,18 +11,21 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use jiff::tz::Offset;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
+use url::Url;
 
 use super::error::CaldavError;
-use super::multistatus::is_calendar;
+use super::multistatus::{read_collection, read_user_addresses};
 use super::parsing::{has_uid, read_events, run_blocking};
 use crate::domain::calendar::{Caldav, CalendarRules, Interval};
 use crate::domain::seal::SealKey;
-use crate::formats::icalendar::ParsedResource;
+use crate::formats::icalendar::{ParsedResource, user_address};
 use crate::outbound::{AllowHosts, GuardedClient, OutboundRequest, OutboundResponse};
 use crate::tools::Adapters;
 
 /// For one request, its whole answer included.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// For the addresses of the calendar's user, without which the calendar can be read, too.
+const USER_TIMEOUT: Duration = Duration::from_secs(3);
 /// How much is read of an answer that lists events, in bytes.
 const MAX_EVENTS: usize = 4 * 1024 * 1024;
 /// The same of one event, with what is attached to it.
@@ -35,20 +37,25 @@ const MARGIN: SignedDuration = SignedDuration::from_hours(26);
 /// Attempts to remove an event that changes in the meantime.
 const MAX_REMOVE_ATTEMPTS: usize = 3;
 
+const NO_ADDRESSES: &str = "the addresses of a calendar's user could not be read";
+
 const DEPTH: HeaderName = HeaderName::from_static("depth");
 const XML: HeaderValue = HeaderValue::from_static("application/xml; charset=utf-8");
 const ICALENDAR: HeaderValue = HeaderValue::from_static("text/calendar; charset=utf-8");
 
-const RESOURCETYPE_PROPFIND: &str = r#"<?xml version="1.0" encoding="utf-8"?>
-<D:propfind xmlns:D="DAV:"><D:prop><D:resourcetype/></D:prop></D:propfind>"#;
+const COLLECTION_PROPFIND: &str = r#"<?xml version="1.0" encoding="utf-8"?>
+<D:propfind xmlns:D="DAV:"><D:prop><D:resourcetype/><D:current-user-principal/></D:prop></D:propfind>"#;
+const PRINCIPAL_PROPFIND: &str = r#"<?xml version="1.0" encoding="utf-8"?>
+<D:propfind xmlns:D="DAV:" xmlns:C="urn:ietf:params:xml:ns:caldav">
+<D:prop><C:calendar-user-address-set/></D:prop></D:propfind>"#;
 
 /// A calendar on a server.
 pub(super) struct CaldavClient {
     config: Caldav,
     outbound: GuardedClient,
     seal_key: Option<Arc<SealKey>>,
-    /// The server has confirmed that the address is a calendar's.
-    is_calendar: AtomicBool,
+    /// The addresses of the calendar's user. Read once the server has confirmed that the address is a calendar's.
+    users: OnceLock<Vec<String>>,
 }
 
 /// Without credentials.
@@ -85,7 +92,7 @@ impl CaldavClient {
             config: config.clone(),
             outbound: adapters.outbound.clone(),
             seal_key: adapters.seal_key.clone(),
-            is_calendar: AtomicBool::new(false),
+            users: OnceLock::new(),
         }
     }
 
@@ -106,7 +113,7 @@ impl CaldavClient {
         range: Interval,
         allow: &AllowHosts,
     ) -> Result<Vec<ParsedResource>, CaldavError> {
-        self.ensure_calendar(allow).await?;
+        let users = self.users(allow).await?;
         let request = DavRequest {
             method: "REPORT",
             url: &self.config.url,
@@ -117,29 +124,73 @@ impl CaldavClient {
         if response.status != 207 {
             return Err(unexpected_status("REPORT", response.status));
         }
-        read_events(response.body, rules, range).await
+        read_events(response.body, rules, range, users).await
     }
 
-    /// Other collections answer a query with nothing, as if all times were free.
-    async fn ensure_calendar(&self, allow: &AllowHosts) -> Result<(), CaldavError> {
-        if self.is_calendar.load(Ordering::Relaxed) {
-            return Ok(());
+    /// The addresses by which events name the calendar's user as an attendee.
+    ///
+    /// # Errors
+    /// The address is not that of a calendar: other collections answer a query with nothing, as if all times
+    /// were free.
+    async fn users(&self, allow: &AllowHosts) -> Result<Vec<String>, CaldavError> {
+        if let Some(users) = self.users.get() {
+            return Ok(users.clone());
         }
+        let body = self.propfind(&self.config.url, COLLECTION_PROPFIND, allow).await?;
+        let collection = run_blocking(move || read_collection(&body)).await?;
+        if !collection.is_calendar {
+            return Err(CaldavError::NotACalendar);
+        }
+        let mut users: Vec<String> =
+            self.config.username.iter().filter(|name| name.contains('@')).cloned().collect();
+        if let Some(principal) = collection.principal {
+            let addresses = self.principal_addresses(&principal, allow);
+            match tokio::time::timeout(USER_TIMEOUT, addresses).await {
+                Ok(Ok(addresses)) => users.extend(addresses),
+                // Invitations that were declined are busy then.
+                Ok(Err(error)) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "{NO_ADDRESSES}");
+                }
+                Err(_) => tracing::warn!("{NO_ADDRESSES}: no answer in time"),
+            }
+        }
+        let users = users.iter().map(|user| user_address(user)).filter(|user| !user.is_empty()).collect();
+        Ok(self.users.get_or_init(|| users).clone())
+    }
+
+    async fn principal_addresses(
+        &self,
+        principal: &str,
+        allow: &AllowHosts,
+    ) -> Result<Vec<String>, CaldavError> {
+        let calendar =
+            Url::parse(&self.config.url).map_err(|_| CaldavError::Unreadable("its own address"))?;
+        let url = calendar.join(principal).map_err(|_| CaldavError::Unreadable("the user's address"))?;
+        // The credentials are for no other server.
+        if url.origin() != calendar.origin() {
+            return Err(CaldavError::Unreadable("the user is on another server"));
+        }
+        let body = self.propfind(url.as_str(), PRINCIPAL_PROPFIND, allow).await?;
+        run_blocking(move || read_user_addresses(&body)).await
+    }
+
+    async fn propfind(
+        &self,
+        url: &str,
+        properties: &str,
+        allow: &AllowHosts,
+    ) -> Result<bytes::Bytes, CaldavError> {
         let request = DavRequest {
             method: "PROPFIND",
-            url: &self.config.url,
+            url,
             headers: vec![(DEPTH, HeaderValue::from_static("0")), (CONTENT_TYPE, XML)],
-            body: Some(RESOURCETYPE_PROPFIND.to_owned()),
+            body: Some(properties.to_owned()),
         };
         let response = self.send(request, allow).await?;
         if response.status != 207 {
             return Err(unexpected_status("PROPFIND", response.status));
         }
-        if !run_blocking(move || is_calendar(&response.body)).await? {
-            return Err(CaldavError::NotACalendar);
-        }
-        self.is_calendar.store(true, Ordering::Relaxed);
-        Ok(())
+        Ok(response.body)
     }
 
     /// Makes an event, unless something is at its address.

@@ -50,12 +50,33 @@ pub(super) fn read_resources(body: &[u8]) -> Result<Vec<Resource>, CaldavError> 
     Ok(resources)
 }
 
-/// Whether a `PROPFIND` for its `resourcetype` has found a calendar.
-pub(super) fn is_calendar(body: &[u8]) -> Result<bool, CaldavError> {
+/// What a calendar says of itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Collection {
+    pub is_calendar: bool,
+    /// The reference of the `current-user-principal` (RFC 5397), as the server has written it.
+    pub principal: Option<String>,
+}
+
+/// The answer to a `PROPFIND` for `resourcetype` and `current-user-principal`.
+pub(super) fn read_collection(body: &[u8]) -> Result<Collection, CaldavError> {
     let text = text_of(body)?;
     let document = parse(text)?;
-    let types = root(&document)?.descendants().filter(|node| node.has_tag_name((DAV, "resourcetype")));
-    Ok(types.flat_map(|kind| children(kind, CALDAV, "calendar")).next().is_some())
+    let root = root(&document)?;
+    let types = descendants(root, DAV, "resourcetype");
+    let is_calendar = types.flat_map(|kind| children(kind, CALDAV, "calendar")).next().is_some();
+    let mut principals = descendants(root, DAV, "current-user-principal");
+    let principal =
+        principals.find_map(|principal| children(principal, DAV, "href").next()).map(text_content);
+    Ok(Collection { is_calendar, principal })
+}
+
+/// The `calendar-user-address-set` (RFC 6638, 2.4.1) in the answer of a principal.
+pub(super) fn read_user_addresses(body: &[u8]) -> Result<Vec<String>, CaldavError> {
+    let text = text_of(body)?;
+    let document = parse(text)?;
+    let sets = descendants(root(&document)?, CALDAV, "calendar-user-address-set");
+    Ok(sets.flat_map(|set| children(set, DAV, "href")).map(text_content).collect())
 }
 
 fn text_of(body: &[u8]) -> Result<&str, CaldavError> {
@@ -115,6 +136,14 @@ fn children<'d, 'i: 'd>(
     name: &'static str,
 ) -> impl Iterator<Item = Node<'d, 'i>> {
     of.children().filter(move |node| node.has_tag_name((namespace, name)))
+}
+
+fn descendants<'d, 'i: 'd>(
+    of: Node<'d, 'i>,
+    namespace: &'static str,
+    name: &'static str,
+) -> impl Iterator<Item = Node<'d, 'i>> {
+    of.descendants().filter(move |node| node.has_tag_name((namespace, name)))
 }
 
 /// Texts and CDATA sections together.
@@ -181,7 +210,7 @@ mod tests {
             br#"<!DOCTYPE x [<!ENTITY a "aaaa">]><multistatus xmlns="DAV:">&a;</multistatus>"#,
         ] {
             assert!(read_resources(body).is_err(), "{}", String::from_utf8_lossy(body));
-            assert!(is_calendar(body).is_err());
+            assert!(read_collection(body).is_err() && read_user_addresses(body).is_err());
         }
     }
 
@@ -209,11 +238,27 @@ mod tests {
     fn a_calendar_says_that_it_is_one() {
         let of = |kinds: &str| {
             let kind = response("/c/", &format!("<d:resourcetype><d:collection/>{kinds}</d:resourcetype>"));
-            is_calendar(multistatus(&kind).as_bytes()).unwrap()
+            read_collection(multistatus(&kind).as_bytes()).unwrap().is_calendar
         };
 
         assert!(of("<cal:calendar/>"));
         assert!(!of(""));
         assert!(!of("<calendar xmlns=\"urn:other\"/>"));
+    }
+
+    #[test]
+    fn a_user_has_a_principal_and_addresses() {
+        let principal = "<d:current-user-principal><d:href>/p/me/</d:href></d:current-user-principal>";
+        let read = read_collection(multistatus(&response("/c/", principal)).as_bytes()).unwrap();
+        assert_eq!(read.principal.as_deref(), Some("/p/me/"));
+        let nobody = "<d:current-user-principal><d:unauthenticated/></d:current-user-principal>";
+        assert_eq!(
+            read_collection(multistatus(&response("/c/", nobody)).as_bytes()).unwrap().principal,
+            None
+        );
+        let set = "<cal:calendar-user-address-set><d:href>mailto:me@shop.example</d:href><d:href>/p/me/</d:href>\
+            </cal:calendar-user-address-set>";
+        let addresses = read_user_addresses(multistatus(&response("/p/me/", set)).as_bytes()).unwrap();
+        assert_eq!(addresses, ["mailto:me@shop.example", "/p/me/"]);
     }
 }

@@ -40,12 +40,13 @@ pub(super) async fn read_events(
     body: impl AsRef<[u8]> + Send + 'static,
     rules: &CalendarRules,
     range: Interval,
+    users: Vec<String>,
 ) -> Result<Vec<ParsedResource>, CaldavError> {
     let rules = rules.clone();
     run_blocking(move || {
         let began = Instant::now();
         let is_timed_out = || began.elapsed() > READ_TIMEOUT;
-        let mut reader = EventReader::new(&rules, range, &is_timed_out);
+        let mut reader = EventReader::new(&rules, range, &users, &is_timed_out);
         let (mut events, mut warnings) = (Vec::new(), 0_usize);
         let mut first = None;
         for resource in read_resources(body.as_ref())? {
@@ -81,7 +82,7 @@ pub(super) async fn is_event(
     let (uid, rules) = (uid.to_owned(), rules.clone());
     run_blocking(move || {
         let began = Instant::now();
-        let read = EventReader::new(&rules, time, &|| began.elapsed() > READ_TIMEOUT).read(&text);
+        let read = EventReader::new(&rules, time, &[], &|| began.elapsed() > READ_TIMEOUT).read(&text);
         Ok(read.is_ok_and(|read| read.uid == uid && read.busy == [time]))
     })
     .await

@@ -1,4 +1,4 @@
-//! Embeds what is searched for, soon or not at all.
+//! Embeds search queries with a short timeout.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,12 +7,12 @@ use crate::domain::vector::Vector;
 use crate::model::embeddings::{Embedder, EmbeddingsError};
 use crate::telemetry::EMBEDDINGS_CALL_DURATION_SECONDS;
 
-/// A query's first characters say what it is about; a model takes no endless text.
+/// Longer queries are truncated, because models limit the length of a text.
 const MAX_QUERY_CHARS: usize = 2000;
-/// How long an endpoint that was silent is not asked again: else each search would wait for it in vain.
+/// The time without requests after a timeout, so that not every search waits for a hung endpoint.
 const COOLDOWN: Duration = Duration::from_secs(10);
 
-/// What embeds queries. Cheap to clone.
+/// Embeds queries. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct QueryEmbedder {
     embedder: Embedder,
@@ -21,19 +21,19 @@ pub struct QueryEmbedder {
 }
 
 impl QueryEmbedder {
-    /// `timeout` is for one query.
+    /// `timeout` applies to each query.
     #[must_use]
     pub fn new(embedder: Embedder, timeout: Duration) -> Self {
         Self { embedder, timeout, cooldown_until: Arc::default() }
     }
 
-    /// The model that its vectors are of.
+    /// The name of the model.
     #[must_use]
     pub fn model(&self) -> &str {
         self.embedder.model()
     }
 
-    /// The vector of a query; None where there is none in time: a search goes on without it.
+    /// The vector of a query, or `None` on an error or timeout; the search then continues without it.
     pub(super) async fn embed(&self, query: &str) -> Option<Vector> {
         let started = Instant::now();
         if self.cooldown_until().is_some_and(|until| started < until) {
@@ -47,7 +47,10 @@ impl QueryEmbedder {
         match result {
             Ok(vectors) => vectors.into_iter().next(),
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "a query goes by its words alone");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a query could not be embedded; it is searched by full text alone"
+                );
                 if error.is_timeout() {
                     *self.cooldown_until.lock().unwrap_or_else(PoisonError::into_inner) =
                         Some(Instant::now() + COOLDOWN);

@@ -1,4 +1,4 @@
-//! Finds passages: by words, by vectors where there are some, and by both.
+//! Finds passages by full text, by vectors, or by both.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,27 +18,27 @@ use crate::store::knowledge::passage_vectors::NearestPassages;
 use crate::store::knowledge::{passage_vectors, passages};
 use crate::store::{Conn, Db, StoreError};
 
-/// How many passages of each ranking are fused.
+/// Number of passages of each ranking that are fused.
 const RANKING_DEPTH: usize = 100;
-/// How many searches of this process read vectors at once: they must not hold all connections that turns read with.
+/// Maximum number of concurrent vector scans in this process, so that they do not occupy all read connections.
 const MAX_CONCURRENT_SCANS: usize = 2;
-/// How long a search waits for its place among them.
+/// Maximum time that a search waits for a scan permit.
 const PERMIT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How often a search begins anew where documents change meanwhile.
+/// Maximum number of attempts if documents change during a search.
 const MAX_ATTEMPTS: usize = 3;
-/// How long a search takes at most for what vectors add to it, from its beginning.
+/// Deadline of the vector part of a search, from its start.
 const VECTOR_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a base whose vectors could not be read in time is searched by words alone.
+/// The time for which a knowledge base is searched by full text alone after a scan has timed out.
 const SCAN_COOLDOWN: Duration = Duration::from_mins(1);
 
-/// What searches knowledge bases. Cheap to clone.
+/// Searches knowledge bases. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Searcher {
     db: Db,
-    /// None where no endpoint is configured.
+    /// `None` if no embeddings endpoint is configured.
     embedder: Option<QueryEmbedder>,
     scan_permits: Arc<Semaphore>,
-    /// The bases whose vectors could not be read in time, and until when they are not read again.
+    /// The end of the cooldown of each knowledge base whose scan has timed out.
     cooldowns: Arc<Mutex<HashMap<KnowledgeBaseId, Instant>>>,
 }
 
@@ -53,16 +53,16 @@ impl Searcher {
         }
     }
 
-    /// The model whose vectors are searched; None where words are all there is.
+    /// The embeddings model, or `None` if none is configured.
     #[must_use]
     pub fn model(&self) -> Option<&str> {
         self.embedder.as_ref().map(QueryEmbedder::model)
     }
 
-    /// The best `limit` passages of a base for a query, the best first; empty where nothing fits.
+    /// The best `limit` passages of a knowledge base for a query, best first. Empty if nothing matches.
     ///
     /// # Errors
-    /// Where the words could not be searched. Where the vectors could not, the words count alone.
+    /// If the full-text search fails. If only the vector search fails, the full-text results are returned.
     pub async fn find(
         &self,
         base: &KnowledgeBase,
@@ -88,11 +88,11 @@ impl Searcher {
                 Ok(Ok(None)) => {}
                 Ok(Err(error)) => {
                     let error = &error as &dyn std::error::Error;
-                    tracing::warn!(error, "a query goes by its words alone");
+                    tracing::warn!(error, "a vector search failed; the query is searched by full text alone");
                 }
                 Err(_) => {
                     self.start_cooldown(base.id);
-                    tracing::warn!("a search took too long; it goes by its words alone");
+                    tracing::warn!("a vector search timed out; the query is searched by full text alone");
                 }
             }
         }
@@ -100,7 +100,7 @@ impl Searcher {
         Ok(text_hits)
     }
 
-    /// None where documents change all the while.
+    /// `None` if documents have changed during each attempt.
     async fn search_hybrid(
         &self,
         base: &KnowledgeBase,
@@ -114,7 +114,7 @@ impl Searcher {
             if found.is_some() {
                 break;
             }
-            // A document was replaced between two looks: it is found as it is now.
+            // A document was replaced between two reads, so search again.
             let text_hits = if has_words { self.search_text(base, query).await? } else { Vec::new() };
             found = self.fuse_rankings(base, &text_hits, vector, limit).await?;
         }
@@ -155,7 +155,7 @@ impl Searcher {
         embedder.embed(query).await
     }
 
-    /// None where the vectors cannot be read now.
+    /// `None` if the vectors cannot be read at the moment.
     async fn nearest(
         &self,
         base: &KnowledgeBase,
@@ -164,7 +164,7 @@ impl Searcher {
     ) -> Option<NearestPassages> {
         let model = self.model()?;
         let Ok(Ok(_permit)) = timeout(PERMIT_TIMEOUT, self.scan_permits.acquire()).await else {
-            tracing::warn!("too many searches read vectors; a query goes by its words alone");
+            tracing::warn!("too many concurrent vector searches; the query is searched by full text alone");
             return None;
         };
         let scope = (base.workspace, base.id);
@@ -179,14 +179,15 @@ impl Searcher {
                 }
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
-                    "vectors could not be read; a query goes by its words alone"
+                    "vectors could not be read; the query is searched by full text alone"
                 );
                 None
             }
         }
     }
 
-    /// Words and vectors fused, every passage as it is at one moment; None where one of them is there no more.
+    /// Fuses the full-text and vector rankings and reads the passages in one statement. `None` if one of them no longer
+    /// exists.
     async fn fuse_rankings(
         &self,
         base: &KnowledgeBase,

@@ -14,10 +14,10 @@ use crate::outbound::OutboundError;
 use crate::tools::secrets::Secrets;
 use crate::tools::truncation::json_prefix;
 
-/// The longest quote of a server, in bytes.
+/// Maximum length of a message that quotes a server, in bytes.
 const MAX_TEXT: usize = 1024;
 
-/// [`McpError::log_message`] is for the logs and for whoever configures the server, [`McpError::model_message`] for the model.
+/// [`McpError::log_message`] is for the logs and for administrators, [`McpError::model_message`] for the model.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum McpError {
     #[error("no answer within {} s", .0.as_secs_f32())]
@@ -147,7 +147,9 @@ impl From<ServiceError> for McpError {
             ServiceError::TransportClosed => Self::Incomplete("the connection was closed".to_owned()),
             ServiceError::Cancelled { .. } => Self::Incomplete("it was cancelled".to_owned()),
             // Tasks and questions to the user are not supported.
-            ServiceError::UnexpectedResponse => Self::Incomplete("it asks for more than a call".to_owned()),
+            ServiceError::UnexpectedResponse => {
+                Self::Incomplete("it requires an unsupported feature".to_owned())
+            }
             _ => Self::Unreadable,
         }
     }
@@ -169,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_server_says_is_masked_before_it_is_cut_and_always_bounded() {
+    fn server_messages_are_masked_before_truncation_and_always_bounded() {
         let mut secrets = Secrets::new(None);
         secrets.hide("canary-t0ken");
         let server_error = |code: i32, message: String| {

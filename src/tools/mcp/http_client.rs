@@ -22,14 +22,14 @@ use crate::outbound::{OutboundError, OutboundRequest, StreamingResponse};
 const MAX_RESPONSE: usize = 1024 * 1024;
 /// Added to the time-out of a call, so that the call reports its own time-out.
 const TIMEOUT_SLACK: Duration = Duration::from_secs(2);
-/// For closing a session.
+/// The timeout for closing a session.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 const JSON: &str = "application/json";
 const EVENT_STREAM: &str = "text/event-stream";
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 
-/// Why there is no protocol response.
+/// The reason for the absence of a protocol response.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum McpHttpError {
     #[error(transparent)]
@@ -43,7 +43,7 @@ pub(super) enum McpHttpError {
 type StreamableError = StreamableHttpError<McpHttpError>;
 type EventStream = BoxStream<'static, Result<Sse, SseError>>;
 
-/// A server as the SDK reaches it.
+/// The HTTP client of the SDK for one server.
 #[derive(Clone)]
 pub(super) struct McpHttpClient(Arc<ServerConnection>);
 
@@ -52,7 +52,7 @@ impl McpHttpClient {
         Self(Arc::new(connection))
     }
 
-    /// The headers of the tenant, overridden by those of the protocol.
+    /// The configured headers, overridden by those of the protocol.
     fn headers(
         &self,
         session: Option<&str>,
@@ -148,7 +148,7 @@ impl StreamableHttpClient for McpHttpClient {
             timeout: CLOSE_TIMEOUT,
             max_response: MAX_RESPONSE,
         };
-        // A server that does not end sessions (405) or has forgotten this one returns nothing of use.
+        // The status is ignored: a server may not support this (405), or may have dropped the session already.
         self.open(request).await.map(drop)
     }
 
@@ -169,7 +169,7 @@ fn has_content_type(headers: &HeaderMap, kind: &str) -> bool {
     declared.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(kind)
 }
 
-/// Reads a whole response; none if it is not a protocol message.
+/// Reads a whole response; `None` if it is not a protocol message.
 async fn read_message(response: StreamingResponse) -> Result<Option<ServerJsonRpcMessage>, StreamableError> {
     let response = response.read().await.map_err(|error| StreamableError::Client(error.into()))?;
     Ok(serde_json::from_slice(&response.body).ok())

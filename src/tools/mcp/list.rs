@@ -1,4 +1,4 @@
-//! Lists the tools of a server that `allow` names; without it, all that a model can call.
+//! Lists the tools of a server.
 
 use std::collections::HashSet;
 
@@ -39,7 +39,7 @@ pub struct Listing {
     pub warnings: Vec<String>,
 }
 
-/// Why the tools could not be listed, for whoever configures the server. Contains no secret.
+/// The error of listing tools, for the administrator who configures the server. Contains no secret.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ListError {
     /// The server could not be reached; its last list may still be valid.
@@ -50,7 +50,7 @@ pub enum ListError {
     Refused(String),
 }
 
-/// Lists the tools of a server, those that `allow` names; without it all that a model can call.
+/// Lists those tools of a server that are in `allow`; without it, all tools that a model can call.
 pub async fn list(
     connection: ServerConnection,
     allow: Option<&[String]>,
@@ -129,17 +129,17 @@ fn select(listed: Vec<Tool>, allow: Option<&[String]>, secrets: &Secrets<'_>) ->
             Err(problem) => exclude(&name, &problem, allow, &mut warnings)?,
         }
         if tools.len() > MAX_TOOLS {
-            return Err(format!("it has more than {MAX_TOOLS} tools: name those that are wanted in `allow`"));
+            return Err(format!("it has more than {MAX_TOOLS} tools: list the ones to use in `allow`"));
         }
     }
     let size: usize =
         tools.iter().map(|tool| tool.description.len() + tool.parameters.to_string().len()).sum();
     if size > MAX_LISTING_BYTES {
         return Err(format!(
-            "its list is longer than {MAX_LISTING_BYTES} bytes: name the tools that are wanted in `allow`"
+            "its list is longer than {MAX_LISTING_BYTES} bytes: list the tools to use in `allow`"
         ));
     }
-    // Sorted, because a server that lists in another order lists nothing new.
+    // Sorted, so that another order is not a change of the list.
     tools.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(Selection { tools, warnings })
 }
@@ -187,7 +187,7 @@ fn validate_tool(
     })
 }
 
-/// The list, of what can be called.
+/// Compiles the schemas and keeps the tools that can be called.
 fn compile(selection: Selection, allow: Option<&[String]>) -> Result<Listing, String> {
     let Selection { tools, mut warnings } = selection;
     let mut found: Vec<ToolSpec> = Vec::new();
@@ -223,7 +223,7 @@ mod tests {
 
     use super::*;
 
-    /// The whole of it, of a server that was sent no secret.
+    /// Selects and compiles, without secrets.
     fn select(listed: Vec<Tool>, allow: Option<&[String]>) -> Result<Listing, String> {
         compile(super::select(listed, allow, &Secrets::new(None))?, allow)
     }
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_model_cannot_call_is_left_out_or_where_it_was_named_an_error() {
+    fn an_unusable_tool_is_omitted_and_an_error_if_it_is_allowed_by_name() {
         for (odd, problem) in [
             (good("with space"), "a model takes names"),
             (good(&"x".repeat(65)), "a model takes names"),
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn only_allowed_tools_are_listed_and_missing_ones_reported() {
+    fn only_allowed_tools_are_listed_and_missing_ones_are_reported() {
         let listed = || vec![good("a"), good("b"), good("not a name")];
 
         assert_eq!(names(&select(listed(), Some(&["b".to_owned()])).unwrap()), ["b"]);
@@ -270,12 +270,12 @@ mod tests {
         assert_eq!((names(&some), some.missing.as_slice()), (vec!["b"], &["c".to_owned()][..]));
         assert!(select(Vec::new(), None).is_err());
         let many: Vec<_> = (0..129).map(|n| good(&format!("t{n}"))).collect();
-        assert!(select(many.clone(), None).unwrap_err().contains("name those that are wanted"));
+        assert!(select(many.clone(), None).unwrap_err().contains("list the ones to use"));
         assert_eq!(names(&select(many, Some(&["t5".to_owned()])).unwrap()), ["t5"]);
     }
 
     #[test]
-    fn a_long_description_is_cut_between_characters() {
+    fn a_long_description_is_truncated_at_a_character_boundary() {
         let mut long = good("a");
         long.description = Some("é".repeat(5_000).into());
 
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_repeats_of_its_secrets_is_masked_before_it_is_cut() {
+    fn echoed_secrets_are_masked_before_truncation() {
         let mut secrets = Secrets::new(None);
         secrets.hide("canary-t0ken");
         let schema =
@@ -302,14 +302,14 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_a_list_is_of_no_account() {
+    fn the_list_is_sorted() {
         let listing = select(vec![good("b"), good("c"), good("a")], None).unwrap();
 
         assert_eq!(names(&listing), ["a", "b", "c"]);
     }
 
     #[test]
-    fn a_schema_that_would_never_be_through_is_left_out() {
+    fn a_schema_with_exponential_cost_is_omitted() {
         let next = |n: usize| json!({ "$ref": format!("#/$defs/a{}", n + 1) });
         let definition = |n: usize| (format!("a{n}"), json!({ "allOf": [next(n), next(n)] }));
         let mut definitions: serde_json::Map<_, _> = (0..60).map(definition).collect();

@@ -27,7 +27,7 @@ fn part(block: ContentBlock) -> String {
     match block {
         ContentBlock::Text(text) => text.text,
         ContentBlock::Image(image) => format!("[an image, {}, is not shown]", image.mime_type),
-        ContentBlock::Audio(audio) => format!("[a sound, {}, is not shown]", audio.mime_type),
+        ContentBlock::Audio(audio) => format!("[an audio clip, {}, is not shown]", audio.mime_type),
         ContentBlock::Resource(_) => "[a resource is not shown]".to_owned(),
         ContentBlock::ResourceLink(link) => format!("[a link to the resource {}]", link.uri),
         _ => "[something is not shown]".to_owned(),

@@ -54,7 +54,7 @@ pub(super) struct SessionKey {
 
 impl SessionKey {
     pub(super) fn new(workspace: WorkspaceId, server: &McpServer, allow_hosts: &AllowHosts) -> Self {
-        // Tools of the same server share a session, whichever of them are allowed.
+        // Tools of the same server share a session, even if their `allow` lists differ.
         let server = McpServer { allow: None, ..server.clone() };
         Self { workspace, server, allow_hosts: allow_hosts.entries() }
     }

@@ -1,10 +1,10 @@
-//! Schemas that could keep the server busy.
+//! Schemas with an excessive validation cost.
 
 use serde_json::{Map, Value, json};
 
 use super::ArgumentSchema;
 
-/// Each of `count` definitions is `of` the next.
+/// A chain of `count` definitions, in which `of` builds each one from a reference to the next.
 fn chain(count: usize, of: impl Fn(Value) -> Value) -> Value {
     let next = |n: usize| json!({ "$ref": format!("#/$defs/a{}", n + 1) });
     let mut definitions: Map<_, _> = (0..count).map(|n| (format!("a{n}"), of(next(n)))).collect();
@@ -13,7 +13,7 @@ fn chain(count: usize, of: impl Fn(Value) -> Value) -> Value {
 }
 
 #[test]
-fn a_schema_that_would_never_be_through_is_refused() {
+fn schemas_with_exponential_cost_cycles_or_deep_nesting_are_refused() {
     for (schema, problem) in [
         (chain(90, |next| json!({ "allOf": [next, next] })), "more than 10000 schemas"),
         (chain(20, |next| json!({ "anyOf": [next, next] })), "more than 10000 schemas"),
@@ -29,7 +29,7 @@ fn a_schema_that_would_never_be_through_is_refused() {
 }
 
 #[test]
-fn arguments_that_would_take_too_long_are_refused_and_the_like_that_do_not_are_checked() {
+fn arguments_that_exceed_the_budget_are_refused_and_smaller_ones_are_validated() {
     let child = json!({ "properties": { "child": { "$ref": "#" } } });
     let schema = json!({ "type": "object", "required": ["child"], "anyOf": [child, child] });
     let schema = ArgumentSchema::compile(&schema).unwrap();
@@ -43,7 +43,7 @@ fn arguments_that_would_take_too_long_are_refused_and_the_like_that_do_not_are_c
 }
 
 #[test]
-fn a_tree_is_checked_to_its_leaves() {
+fn a_recursive_schema_is_applied_to_the_whole_tree() {
     let schema = json!({
         "type": "object",
         "properties": { "name": { "type": "string" }, "children": { "items": { "$ref": "#" } } },

@@ -14,7 +14,7 @@ pub(super) fn find(text: &str, secret: &str, from: usize) -> Option<Range<usize>
 
 /// The furthest end of a match that starts at `at`.
 fn match_end(text: &[u8], secret: &str, at: usize) -> Option<usize> {
-    // Ambiguous text (two backslashes may be one escaped backslash) is matched in both ways.
+    // Ambiguous text (two backslashes may be one escaped backslash) is matched both ways.
     let mut positions = vec![at];
     for c in secret.chars() {
         let mut next = Vec::new();

@@ -7,10 +7,10 @@ use crate::outbound::{OutboundError, OutboundRequest, OutboundResponse};
 use crate::tools::exchange::{ReceivedResponse, SentRequest};
 use crate::tools::secrets::{MASK, Secrets};
 
-/// Bytes of a body that are shown.
+/// Maximum number of captured bytes of a body.
 const MAX_BODY: usize = 16 * 1024;
 
-/// Read it once all secrets of the call are known.
+/// Must be called after all secrets of the call are known.
 pub(super) fn request(request: &OutboundRequest, secrets: &Secrets<'_>) -> SentRequest {
     SentRequest {
         method: request.method.to_string(),

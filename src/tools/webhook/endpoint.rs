@@ -1,4 +1,4 @@
-//! A parsed webhook, ready to be filled for each call.
+//! A parsed webhook, whose templates are filled for each call.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub(super) struct Endpoint {
 
 /// The destination of the arguments.
 pub(super) enum Payload {
-    /// No body: arguments that the URL does not name go into its query.
+    /// No body: arguments that are not placeholders in the URL are added to its query.
     Query,
     Json,
     Form,
@@ -39,7 +39,7 @@ pub(super) enum Payload {
 }
 
 impl Endpoint {
-    /// The error says what to fix, and where.
+    /// The error names the invalid key and the problem.
     pub(super) fn read(tool: &WebhookTool) -> Result<Self, String> {
         let method = read_method(&tool.method)?;
         let payload = read_payload(tool, &method)?;
@@ -48,7 +48,7 @@ impl Endpoint {
         }
         let read_name = |name: &str| {
             HeaderName::from_bytes(name.as_bytes())
-                .map_err(|_| format!("headers: `{name}` is no header's name"))
+                .map_err(|_| format!("headers: `{name}` is not a valid header name"))
         };
         let headers: Result<Vec<_>, String> =
             tool.headers.iter().map(|(name, text)| Ok((read_name(name)?, text.clone()))).collect();
@@ -78,7 +78,7 @@ fn read_method(text: &str) -> Result<Method, String> {
         "PUT" => Ok(Method::PUT),
         "PATCH" => Ok(Method::PATCH),
         "DELETE" => Ok(Method::DELETE),
-        _ => Err(format!("method: `{text}` is none of GET, POST, PUT, PATCH, DELETE")),
+        _ => Err(format!("method: `{text}` is not one of GET, POST, PUT, PATCH, DELETE")),
     }
 }
 
@@ -98,13 +98,13 @@ fn read_payload(tool: &WebhookTool, method: &Method) -> Result<Payload, String> 
     }
 }
 
-/// If it is JSON without any values, it is JSON with all values.
+/// Checks the template without any values: if it is JSON then, it is JSON with any values.
 fn check_template(template: &str) -> Result<(), String> {
     let none = Map::new();
     let filled = fill_json(template, Values { variables: &none, arguments: &none }, MAX_BODY)
         .map_err(|error| format!("body: {error}"))?;
     let parsed: Result<IgnoredAny, _> = serde_json::from_str(&filled);
     parsed.map(|_json| ()).map_err(|_| {
-        "body: not JSON; a placeholder may stand within a string, or for a whole value".to_owned()
+        "body: not JSON; a placeholder must be within a string, or replace a whole value".to_owned()
     })
 }

@@ -83,7 +83,7 @@ impl RequestBuilder<'_> {
         if query.is_empty() {
             return Ok(url);
         }
-        // The URL is kept as text, because allowed hosts are compared as they are spelled.
+        // The URL is not parsed, because allowed hosts are compared with its text.
         if let Some(fragment) = url.find('#') {
             url.truncate(fragment);
         }
@@ -147,10 +147,10 @@ impl RequestBuilder<'_> {
 }
 
 fn header(text: &str) -> Result<HeaderValue, String> {
-    HeaderValue::from_str(text).map_err(|_| "a header cannot carry its value".to_owned())
+    HeaderValue::from_str(text).map_err(|_| "a header value contains an invalid character".to_owned())
 }
 
-/// As a form: a string as it is, a list as one pair for each item, null not at all, other JSON as its text.
+/// Form encoding: strings unchanged, one pair for each item of a list, other JSON as text. Nulls are omitted.
 fn encode(fields: &Map<String, Value>) -> String {
     let mut form = form_urlencoded::Serializer::new(String::new());
     for (name, value) in fields {

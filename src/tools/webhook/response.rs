@@ -1,4 +1,4 @@
-//! The result of a response with any status.
+//! Converts a response or an error to the result for the model.
 
 use http::Method;
 use serde_json::Value;
@@ -11,10 +11,10 @@ use crate::outbound::{OutboundError, OutboundResponse};
 use crate::tools::secrets::Secrets;
 use crate::tools::truncation::{json_prefix, truncate_result};
 
-/// Bytes of the text of a refusal that are repeated.
+/// Maximum number of quoted bytes of a client error.
 const MAX_EXCERPT: usize = 1024;
 
-/// The result of a call that was answered, whatever the status.
+/// The result of a response with any status.
 pub(super) fn read(response: &OutboundResponse, secrets: &Secrets<'_>) -> CallResult {
     match response.status {
         200..=299 => truncate_result(read_body(response, secrets)),
@@ -27,7 +27,7 @@ pub(super) fn read(response: &OutboundResponse, secrets: &Secrets<'_>) -> CallRe
     }
 }
 
-/// The error without details of the network.
+/// The error text for the model, without network details.
 pub(super) fn describe(error: &OutboundError, endpoint: &Endpoint) -> String {
     let caveat =
         if endpoint.method == Method::GET { "" } else { " The call may or may not have taken effect." };
@@ -61,7 +61,7 @@ fn read_body(response: &OutboundResponse, secrets: &Secrets<'_>) -> Value {
     Value::String(secrets.redact_text(text))
 }
 
-/// A client error usually says what to fix; a web page does not.
+/// The error text quotes the body, which usually describes the problem, unless it is a web page.
 fn client_error(response: &OutboundResponse, secrets: &Secrets<'_>) -> String {
     let status = response.status;
     let is_page =

@@ -1,4 +1,4 @@
-//! The tool against a real HTTP server on loopback.
+//! The webhook tool with a real HTTP server on loopback.
 
 mod requests;
 mod responses;
@@ -21,7 +21,7 @@ use crate::tools::tests::PanickingWriter;
 
 use server::Server;
 
-/// Long enough for a busy machine; no test waits for it.
+/// A timeout that is long enough for a busy machine. No passing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 const CALL: &str = "call_trn_1_0_1";
 /// 2026-11-24T13:00:00Z.

@@ -68,6 +68,65 @@ both_backends!(
 );
 
 both_backends!(
+    async fn a_zone_that_only_the_event_defines_is_used(db: TestDb) {
+        let radicale = Radicale::start().await;
+        let server = setup_on(&radicale).start(&db).await;
+        let rules = "BEGIN:STANDARD\nDTSTART:16010101T020000\nTZOFFSETFROM:-0400\nTZOFFSETTO:-0500\n\
+            RRULE:FREQ=YEARLY;INTERVAL=1;BYDAY=1SU;BYMONTH=11\nEND:STANDARD\n\
+            BEGIN:DAYLIGHT\nDTSTART:16010101T020000\nTZOFFSETFROM:-0500\nTZOFFSETTO:-0400\n\
+            RRULE:FREQ=YEARLY;INTERVAL=1;BYDAY=2SU;BYMONTH=3\nEND:DAYLIGHT";
+        for (name, day) in [("Customized Time Zone", "20260317"), ("tzone://Microsoft/Custom", "20260407")] {
+            let zone = format!("BEGIN:VTIMEZONE\nTZID:{name}\n{rules}\nEND:VTIMEZONE");
+            let lines = format!("DTSTART;TZID=\"{name}\":{day}T050000\nDTEND;TZID=\"{name}\":{day}T060000");
+            radicale.put(&format!("{day}.ics"), &format!("{zone}\n{}", event(day, &lines))).await;
+        }
+
+        // Germany changes its clocks two weeks after the zone.
+        let march = free(&server, "2026-03-17", "2026-03-17").await;
+        let april = free(&server, "2026-04-07", "2026-04-07").await;
+
+        assert_eq!(march, json!(["2026-03-17 09:00", "2026-03-17 11:00"]));
+        assert_eq!(april, json!(["2026-04-07 09:00", "2026-04-07 10:00"]));
+    }
+);
+
+both_backends!(
+    async fn hours_that_an_unknown_zone_may_mean_are_not_offered(db: TestDb) {
+        let radicale = Radicale::start().await;
+        let server = setup_on(&radicale).start(&db).await;
+        radicale.put("x.ics", &event("x", "DTSTART;TZID=Nowhere:20260317T230000\nDURATION:PT1H")).await;
+
+        let offered = free(&server, "2026-03-17", "2026-03-19").await;
+
+        let expected = ["2026-03-17 09:00", "2026-03-19 09:00", "2026-03-19 10:00", "2026-03-19 11:00"];
+        assert_eq!(offered, json!(expected));
+    }
+);
+
+both_backends!(
+    async fn invitations_that_the_user_has_declined_are_free(db: TestDb) {
+        let radicale = Radicale::start().await;
+        let server = setup_on(&radicale).start(&db).await;
+        for (day, attendees) in [
+            ("20260317", "ATTENDEE;PARTSTAT=DECLINED:MAILTO:Owner@Shop.example"),
+            ("20260318", "ATTENDEE;PARTSTAT=TENTATIVE:mailto:owner@shop.example"),
+            ("20260319", "ATTENDEE;PARTSTAT=DECLINED:mailto:another@shop.example"),
+            // The server reports this address as the user's.
+            ("20260320", "ATTENDEE;PARTSTAT=DECLINED:/owner%40shop.example/"),
+        ] {
+            let lines = format!("DTSTART;VALUE=DATE:{day}\nTRANSP:OPAQUE\n{attendees}");
+            radicale.put(&format!("{day}.ics"), &event(day, &lines)).await;
+        }
+
+        let offered = free(&server, "2026-03-17", "2026-03-20").await;
+
+        let days: Vec<&str> =
+            offered.as_array().unwrap().iter().map(|slot| &slot.as_str().unwrap()[..10]).collect();
+        assert_eq!(days, ["2026-03-17"; 3].into_iter().chain(["2026-03-20"; 3]).collect::<Vec<_>>());
+    }
+);
+
+both_backends!(
     async fn events_of_another_program_are_seen_at_once(db: TestDb) {
         let radicale = Radicale::start().await;
         let server = setup_on(&radicale).start(&db).await;

@@ -16,7 +16,7 @@ struct Receiver {
     events: mpsc::Sender<Value>,
 }
 
-/// Hands verified events to whoever works on them.
+/// Sends verified events to a channel for processing.
 pub fn receiver(secret: &str, events: mpsc::Sender<Value>) -> Result<Router, WebhookError> {
     let receiver = Receiver { webhook: Webhook::new(secret)?, events };
     Ok(Router::new().route("/hooks", post(receive)).with_state(Arc::new(receiver)))
@@ -27,7 +27,7 @@ async fn receive(State(receiver): State<Arc<Receiver>>, headers: HeaderMap, body
         return StatusCode::UNAUTHORIZED;
     }
     let Ok(event) = serde_json::from_slice(&body) else { return StatusCode::BAD_REQUEST };
-    // Keep it here, unless you have its id already; where it is not kept, it is to come again.
+    // Store the event here unless its id is known. If that fails, return an error, so that it is delivered again.
     match receiver.events.send(event).await {
         Ok(()) => StatusCode::NO_CONTENT,
         Err(_) => StatusCode::SERVICE_UNAVAILABLE,

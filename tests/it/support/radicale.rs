@@ -18,7 +18,7 @@ use super::router_server::RouterServer;
 use super::script::{Gate, Script};
 use super::wait::wait_for;
 
-pub const OWNER: &str = "owner";
+pub const OWNER: &str = "owner@shop.example";
 pub const PASSWORD: &str = "s3cret-of-the-owner";
 
 /// The folder in which `scripts/setup` installs it.

@@ -14,7 +14,7 @@ fn free_slots(rules: &CalendarRules, start: &str, end: &str, busy: &[Interval]) 
 }
 
 #[test]
-fn the_answer_has_the_form_of_the_contract() {
+fn the_result_has_the_shape_of_the_contract() {
     let rules = rules("Europe/Berlin", &["14:00-15:00"]);
     let answer = find_availability(&rules, &request("2026-11-30", "2026-12-01"), &[], at(NOW)).unwrap();
 
@@ -29,7 +29,7 @@ fn the_answer_has_the_form_of_the_contract() {
 }
 
 #[test]
-fn what_is_booked_or_in_its_buffer_is_not_offered() {
+fn slots_that_overlap_a_booking_or_its_buffer_are_not_offered() {
     let booked = [between("2026-11-30T09:00Z", "2026-11-30T09:30Z")];
     let mut source = rules_in("Europe/Berlin", &["09:00-12:00"]);
     let without: CalendarRules = source.clone().try_into().unwrap();
@@ -46,7 +46,7 @@ fn what_is_booked_or_in_its_buffer_is_not_offered() {
 }
 
 #[test]
-fn today_begins_now_and_after_the_notice() {
+fn slots_of_today_start_after_the_minimum_notice() {
     let mut source = rules_in("Europe/Berlin", &["13:00-16:00"]);
     let at_once: CalendarRules = source.clone().try_into().unwrap();
     source.minimum_notice_minutes = 61;
@@ -57,7 +57,7 @@ fn today_begins_now_and_after_the_notice() {
 }
 
 #[test]
-fn the_horizon_ends_the_list_with_its_last_day() {
+fn the_last_day_of_the_horizon_is_included_and_later_days_are_not() {
     let rules: CalendarRules =
         CalendarRulesIn { horizon_days: 2, slot_minutes: 60, ..rules_in("Europe/Berlin", &["09:00-10:00"]) }
             .try_into()
@@ -65,11 +65,11 @@ fn the_horizon_ends_the_list_with_its_last_day() {
     let answer = find_availability(&rules, &request("2026-11-24", "2026-12-24"), &[], at(NOW)).unwrap();
 
     assert_eq!(labels(&answer.slots, &rules), ["2026-11-25 09:00", "2026-11-26 09:00"]);
-    assert!(!answer.truncated, "what cannot be booked is not more to ask for");
+    assert!(!answer.truncated, "days beyond the horizon do not count as omitted");
 }
 
 #[test]
-fn a_long_answer_is_truncated_and_says_so() {
+fn a_long_answer_is_marked_as_truncated() {
     let many = rules("UTC", &["00:00-24:00"]);
     let answer = find_availability(&many, &request("2026-11-25", "2026-12-01"), &[], at(NOW)).unwrap();
     assert_eq!((answer.slots.len(), answer.truncated), (MAX_SLOTS, true));
@@ -105,7 +105,7 @@ fn a_request_without_a_bookable_day_gets_a_reason_and_alternatives() {
 }
 
 #[test]
-fn the_bookings_to_read_are_those_of_the_days_asked_for_and_their_buffers() {
+fn the_range_to_read_covers_the_requested_days_and_their_buffers() {
     let rules: CalendarRules =
         CalendarRulesIn { buffer_minutes: 15, ..rules_in("Europe/Berlin", &["00:00-24:00"]) }
             .try_into()

@@ -19,7 +19,7 @@ fn refusal(rules: &CalendarRules, datetime: &str, busy: &[Interval]) -> Refusal 
 }
 
 #[test]
-fn a_free_slot_is_booked_however_its_start_is_written() {
+fn a_free_slot_is_booked_for_each_notation_of_its_start() {
     for datetime in
         ["2026-11-30 10:00", "2026-11-30T10:00:00", "2026-11-30T09:00:00Z", "2026-11-30T10:00+01:00"]
     {
@@ -29,7 +29,7 @@ fn a_free_slot_is_booked_however_its_start_is_written() {
 }
 
 #[test]
-fn each_refusal_says_its_own_reason() {
+fn each_refusal_states_its_reason() {
     let booked = [between("2026-11-30T09:00Z", "2026-11-30T09:30Z")];
     for (datetime, error) in [
         (
@@ -71,7 +71,7 @@ fn each_refusal_says_its_own_reason() {
 }
 
 #[test]
-fn the_earliest_time_that_is_named_is_one_that_is_not_too_soon() {
+fn the_earliest_time_in_the_refusal_respects_the_minimum_notice() {
     let now = at("2026-11-24T13:00:30Z");
     let refusal = decide_booking(&office(), &request("2026-11-24T16:00"), &[], now).unwrap_err();
 
@@ -80,7 +80,7 @@ fn the_earliest_time_that_is_named_is_one_that_is_not_too_soon() {
 }
 
 #[test]
-fn the_slots_nearest_to_the_one_that_was_taken_are_named_in_order() {
+fn alternatives_are_the_slots_nearest_to_the_requested_one_in_order() {
     let rules = rules("Europe/Berlin", &["09:00-17:00"]);
     let booked = [between("2026-11-30T13:00Z", "2026-11-30T13:30Z")];
 
@@ -101,7 +101,7 @@ fn no_day_before_the_requested_one_is_offered() {
 }
 
 #[test]
-fn where_nothing_is_free_the_refusal_says_until_when() {
+fn a_refusal_without_alternatives_states_the_searched_range() {
     let rules = rules("Europe/Berlin", &["09:00-10:00"]);
     let full = [between("2026-11-01T00:00Z", "2027-12-01T00:00Z")];
 
@@ -115,7 +115,7 @@ fn where_nothing_is_free_the_refusal_says_until_when() {
 }
 
 #[test]
-fn the_hour_that_comes_twice_is_booked_by_its_label_and_never_guessed() {
+fn a_time_in_the_repeated_hour_is_booked_by_its_offset_and_never_guessed() {
     let rules = rules("Europe/Berlin", &["01:00-05:00"]);
     let decide = |datetime: &str| decide_booking(&rules, &request(datetime), &[], at("2026-10-20T00:00Z"));
 
@@ -152,10 +152,10 @@ fn the_bookings_to_read_cover_the_slot_and_its_alternatives() {
 }
 
 #[test]
-fn what_is_read_still_suffices_when_midnight_passes_before_the_decision() {
+fn the_range_still_suffices_when_midnight_passes_before_the_decision() {
     let berlin = rules("Europe/Berlin", &["09:00-12:00"]);
     let (before, after) = (at("2026-11-24T22:59:59Z"), at("2026-11-24T23:00:01Z"));
-    // The first day that can be booked only after midnight.
+    // This day becomes bookable at midnight.
     let requested = request("2027-01-24T09:00");
     let taken = between("2027-01-24T08:00Z", "2027-01-24T08:30Z");
     assert!(decide_booking(&berlin, &requested, &[], before).is_err());

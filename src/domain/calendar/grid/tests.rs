@@ -11,7 +11,7 @@ fn hourly(time_zone: &str, windows: &[&str]) -> CalendarRules {
 }
 
 #[test]
-fn slots_fill_each_window_and_never_reach_over_its_end() {
+fn slots_fill_each_window_and_never_extend_past_its_end() {
     let rules = hourly("Europe/Berlin", &["09:00-11:30", "13:00-15:00"]);
 
     assert_eq!(
@@ -33,7 +33,7 @@ fn holidays_and_days_without_hours_have_no_slots() {
 }
 
 #[test]
-fn a_whole_day_has_as_many_hours_as_it_lasts() {
+fn a_day_has_23_24_or_25_hourly_slots() {
     for (time_zone, date, hours) in [
         ("Europe/Berlin", "2026-03-28", 24),
         ("Europe/Berlin", "2026-03-29", 23),
@@ -48,12 +48,12 @@ fn a_whole_day_has_as_many_hours_as_it_lasts() {
         assert_eq!(slots.len(), hours, "{time_zone} {date}: {slots:?}");
     }
     let lord_howe: CalendarRules = rules("Australia/Lord_Howe", &["00:00-24:00"]);
-    assert_eq!(day(&lord_howe, "2026-04-05").len(), 49, "half an hour comes twice");
+    assert_eq!(day(&lord_howe, "2026-04-05").len(), 49, "half an hour is repeated");
     assert_eq!(day(&lord_howe, "2026-10-04").len(), 47, "half an hour is skipped");
 }
 
 #[test]
-fn in_a_gap_there_is_no_slot_and_a_window_opens_after_it() {
+fn a_skipped_hour_has_no_slots_and_a_window_opens_after_it() {
     let across = rules("Europe/Berlin", &["01:00-04:00"]);
     assert_eq!(
         day(&across, "2026-03-29"),
@@ -67,7 +67,7 @@ fn in_a_gap_there_is_no_slot_and_a_window_opens_after_it() {
 }
 
 #[test]
-fn slots_are_split_in_elapsed_time_across_a_change() {
+fn slots_have_equal_elapsed_time_across_a_clock_change() {
     let mut source = rules_in("Europe/Berlin", &["01:00-05:00"]);
     source.slot_minutes = 90;
     let rules: CalendarRules = source.try_into().unwrap();
@@ -77,7 +77,7 @@ fn slots_are_split_in_elapsed_time_across_a_change() {
 }
 
 #[test]
-fn the_hour_that_comes_twice_has_distinct_labels_for_its_slots() {
+fn slots_in_the_repeated_hour_have_distinct_labels() {
     let across = rules("Europe/Berlin", &["01:30-03:30"]);
     assert_eq!(
         day(&across, "2026-10-25"),

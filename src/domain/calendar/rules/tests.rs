@@ -10,7 +10,7 @@ fn rules_error(change: impl FnOnce(&mut CalendarRulesIn)) -> String {
 }
 
 #[test]
-fn the_workspace_file_is_read_with_its_defaults() {
+fn absent_settings_of_the_workspace_file_have_defaults() {
     let file = r#"
         time_zone = "europe/berlin"
         hours = { mon = ["13:00-17:00", "09:00-12:00"], tue = ["20:00-24:00"] }
@@ -44,7 +44,7 @@ fn rules_round_trip_through_json() {
 }
 
 #[test]
-fn unknown_settings_are_refused_by_name() {
+fn unknown_and_missing_settings_are_named_in_the_error() {
     for (value, expected) in [
         (json!({ "time_zone": "UTC", "slot_minute": 30 }), "unknown field `slot_minute`"),
         (json!({ "time_zone": "UTC", "hours": { "monday": [] } }), "unknown field `monday`"),
@@ -88,7 +88,7 @@ fn each_error_names_its_setting() {
 }
 
 #[test]
-fn zones_are_known_on_a_machine_without_a_time_zone_database() {
+fn the_time_zone_database_is_bundled() {
     let bundled = jiff::tz::TimeZoneDatabase::bundled();
     for name in ["Europe/Berlin", "Australia/Lord_Howe", "UTC"] {
         assert!(bundled.get(name).is_ok(), "{name}");
@@ -96,7 +96,7 @@ fn zones_are_known_on_a_machine_without_a_time_zone_database() {
 }
 
 #[test]
-fn a_file_may_have_the_rules_beside_its_own_settings() {
+fn the_rules_can_be_flattened_into_another_struct() {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct CalendarIn {

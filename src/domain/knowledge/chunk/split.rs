@@ -1,5 +1,5 @@
-//! A text that is too long for one passage, in pieces: of whole lines where it has some, of whole sentences, of
-//! whole words, in this order.
+//! Splits a text that is too long for one passage: between paragraphs, then lines, sentences, words and, if a word is
+//! still too long, characters.
 
 use unicode_segmentation::UnicodeSegmentation as _;
 
@@ -8,7 +8,7 @@ pub(super) fn length(text: &str) -> usize {
     text.chars().count()
 }
 
-/// The text, whole, in pieces of at most `max_length` characters.
+/// Splits the text into pieces of at most `max_length` characters. Concatenated, they are the text.
 pub(super) fn split_text(text: &str, max_length: usize) -> Vec<&str> {
     let mut parts = vec![text];
     let finer: [fn(&str) -> Vec<&str>; 4] = [
@@ -40,7 +40,7 @@ fn split_by_characters(part: &str, max_length: usize) -> Vec<&str> {
     pieces
 }
 
-/// Neighbours together, as far as they fit.
+/// Merges adjacent parts as long as they fit into `max_length`.
 fn merge_adjacent<'t>(text: &'t str, parts: &[&'t str], max_length: usize) -> Vec<&'t str> {
     let mut pieces = Vec::new();
     let (mut start, mut end, mut size) = (0, 0, 0);

@@ -5,8 +5,8 @@
 
 /// How deep components may lie in one another: a calendar, an event, an alarm.
 const MAX_DEPTH: usize = 8;
-/// All others are passed over.
-const PROPERTIES: [&str; 12] = [
+/// A text in which one of these cannot be read as a property is refused.
+const REQUIRED_PROPERTIES: [&str; 12] = [
     "DTSTART",
     "DTEND",
     "DURATION",
@@ -20,9 +20,12 @@ const PROPERTIES: [&str; 12] = [
     "TZID",
     "X-LIC-LOCATION",
 ];
+/// Without these an event counts as busy, for longer where its zone is then unknown. All others are passed over.
+const OPTIONAL_PROPERTIES: [&str; 5] =
+    ["ATTENDEE", "TZOFFSETFROM", "TZOFFSETTO", "X-MICROSOFT-CDO-BUSYSTATUS", "X-WR-TIMEZONE"];
 
 /// A `BEGIN` to its `END`. Names are in upper case.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Component {
     name: String,
     properties: Vec<Property>,
@@ -30,7 +33,7 @@ pub(super) struct Component {
 }
 
 /// A line.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Property {
     pub name: String,
     pub value: String,
@@ -40,7 +43,10 @@ pub(super) struct Property {
 impl Property {
     /// `NAME;PARAMETER=value;OTHER="value":value`; none where it is no such line.
     fn read(line: &str) -> Option<Self> {
-        let (head, value) = split_outside_quotes(line, ':')?;
+        let (mut head, mut value) = split_outside_quotes(line, ':')?;
+        if let Some(at) = unquoted_zone_end(head, value) {
+            (head, value) = (line.get(..head.len() + 1 + at)?, value.get(at + 1..)?);
+        }
         let mut parts = Vec::new();
         let mut rest = head;
         while let Some((part, more)) = split_outside_quotes(rest, ';') {
@@ -98,7 +104,7 @@ pub(super) fn read_components(text: &str) -> Result<Vec<Component>, &'static str
         let Some(property) = Property::read(&line) else {
             let is_relevant =
                 |name: &str| line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
-            if PROPERTIES.into_iter().chain(["BEGIN", "END"]).any(is_relevant) {
+            if REQUIRED_PROPERTIES.into_iter().chain(["BEGIN", "END"]).any(is_relevant) {
                 return Err(NOT_ICALENDAR);
             }
             continue;
@@ -119,7 +125,7 @@ pub(super) fn read_components(text: &str) -> Result<Vec<Component>, &'static str
                     None => done.push(closed),
                 }
             }
-            name if PROPERTIES.contains(&name) => {
+            name if REQUIRED_PROPERTIES.contains(&name) || OPTIONAL_PROPERTIES.contains(&name) => {
                 open.last_mut().ok_or(NOT_ICALENDAR)?.properties.push(property);
             }
             _ => {}
@@ -141,6 +147,15 @@ fn unfolded(text: &str) -> impl Iterator<Item = String> {
     })
 }
 
+/// The colon in `value` that ends a `TZID` which contains colons and is not quoted, as in
+/// `;TZID=tzone://Microsoft/Custom:20261130T100000`. No time contains a colon.
+fn unquoted_zone_end(head: &str, value: &str) -> Option<usize> {
+    let is_time = value.len() >= 8 && value.bytes().take(8).all(|byte| byte.is_ascii_digit());
+    let (_, parameter) = head.rsplit_once(';')?;
+    let is_zone = parameter.to_ascii_uppercase().starts_with("TZID=") && !parameter.contains('"');
+    if is_time || !is_zone { None } else { value.rfind(':') }
+}
+
 fn split_outside_quotes(text: &str, at: char) -> Option<(&str, &str)> {
     let mut is_quoted = false;
     let (position, _) = text.char_indices().find(|(_, c)| {
@@ -160,6 +175,11 @@ mod tests {
         let read = Property::read(line).unwrap();
         assert_eq!((read.name.as_str(), read.value.as_str()), ("DTSTART", "2026:x"));
         assert_eq!((read.parameter("TZID"), read.parameter("VALUE")), (Some("A;B:C"), Some("DATE-TIME")));
+        let read = Property::read("DTSTART;TZID=tzone://Microsoft/Custom:20261130T100000").unwrap();
+        assert_eq!(
+            (read.parameter("TZID"), read.value.as_str()),
+            (Some("tzone://Microsoft/Custom"), "20261130T100000")
+        );
         for line in ["no line", "", ":x", "A B:x", "X;P=\":x"] {
             assert!(Property::read(line).is_none(), "{line}");
         }

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Span};
 
-use super::component::Component;
+use super::component::{Component, Property};
 use super::recurrence::Exceptions;
 use super::times::{EventTime, Length, length_between, read_duration, read_time, read_times};
 use super::zones::Zones;
@@ -22,7 +22,7 @@ pub(super) struct Event {
     pub exceptions: Exceptions,
     /// The instance of a recurring event that it replaces: `RECURRENCE-ID`.
     pub recurrence_id: Option<EventTime>,
-    /// Neither cancelled nor transparent.
+    /// Neither cancelled, transparent nor declined.
     pub is_busy: bool,
     /// Why its length or rule is unreadable; the event then counts as busy from its start on.
     pub unreadable: Option<&'static str>,
@@ -32,6 +32,7 @@ impl Event {
     pub(super) fn read(
         component: &Component,
         zones: &Zones,
+        users: &[String],
         warnings: &mut Vec<&'static str>,
     ) -> Result<Self, &'static str> {
         let start = component.property("DTSTART").ok_or("an event without a start")?;
@@ -78,7 +79,7 @@ impl Event {
             dates,
             exceptions,
             recurrence_id,
-            is_busy: is_busy(component),
+            is_busy: is_busy(component, users),
             unreadable,
         })
     }
@@ -92,12 +93,39 @@ pub(super) fn uid(component: &Component) -> String {
     component.value("UID").unwrap_or_default().to_owned()
 }
 
-/// Neither cancelled nor transparent.
-pub(super) fn is_busy(component: &Component) -> bool {
+/// Neither cancelled, transparent nor declined by the calendar's user.
+pub(super) fn is_busy(component: &Component, users: &[String]) -> bool {
     let is = |name, value: &str| {
         component.value(name).is_some_and(|found: &str| found.eq_ignore_ascii_case(value))
     };
-    !is("STATUS", "CANCELLED") && !is("TRANSP", "TRANSPARENT")
+    // Outlook's property says the same as the standard one, which has priority.
+    let is_transparent = match component.value("TRANSP") {
+        Some(_) => is("TRANSP", "TRANSPARENT"),
+        None => is("X-MICROSOFT-CDO-BUSYSTATUS", "FREE"),
+    };
+    !is("STATUS", "CANCELLED") && !is_transparent && !has_declined(component, users)
+}
+
+/// Only if each `ATTENDEE` that is the user says so.
+fn has_declined(component: &Component, users: &[String]) -> bool {
+    let is_user = |attendee: &&Property| {
+        let addresses = [Some(attendee.value.as_str()), attendee.parameter("EMAIL")];
+        addresses.into_iter().flatten().any(|address| users.contains(&user_address(address)))
+    };
+    let mut answers = component
+        .properties("ATTENDEE")
+        .filter(is_user)
+        .map(|attendee| attendee.parameter("PARTSTAT"))
+        .peekable();
+    answers.peek().is_some()
+        && answers.all(|answer| answer.is_some_and(|answer| answer.eq_ignore_ascii_case("DECLINED")))
+}
+
+/// An address of a calendar's user (RFC 6638, 2.4.1) in the form in which addresses are compared: without `mailto:`,
+/// in lower case.
+pub fn user_address(text: &str) -> String {
+    let address = text.trim().to_lowercase();
+    address.strip_prefix("mailto:").unwrap_or(&address).trim().to_owned()
 }
 
 /// Without an end, a day takes the day and a time takes none (RFC 5545, 3.6.1).

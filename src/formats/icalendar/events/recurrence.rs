@@ -12,6 +12,7 @@ use rrule::RRuleSet;
 
 use super::event::Event;
 use super::times::{EventTime, parse_time};
+use super::zones::Uncertainty;
 use crate::domain::calendar::{Interval, saturating_add};
 
 /// How many starts of one event are looked at.
@@ -29,7 +30,8 @@ const LOCAL_FORMAT: &str = "%Y%m%dT%H%M%S";
 /// Starts that do not count: excepted, or moved.
 #[derive(Debug, Default)]
 pub(super) struct Exceptions {
-    instants: HashSet<Timestamp>,
+    /// Those in an uncertain zone are only comparable with others in the same zone.
+    instants: HashSet<(Timestamp, Option<Uncertainty>)>,
     /// Written as days: they take all starts of the day.
     days: HashSet<Date>,
 }
@@ -39,13 +41,15 @@ impl Exceptions {
         if time.is_day {
             self.days.insert(time.local.date());
         } else {
-            self.instants.extend(time.instant());
+            self.instants.extend(time.instant().map(|instant| (instant, time.zone.uncertainty.clone())));
         }
     }
 
     pub(super) fn contains(&self, start: &EventTime) -> bool {
         self.days.contains(&start.local.date())
-            || start.instant().is_some_and(|instant| self.instants.contains(&instant))
+            || start
+                .instant()
+                .is_some_and(|instant| self.instants.contains(&(instant, start.zone.uncertainty.clone())))
     }
 }
 
@@ -89,7 +93,7 @@ pub(super) fn expand(
 }
 
 /// A rule whose `UNTIL` is on the event's clock.
-struct Rule {
+pub(super) struct Rule {
     text: String,
     /// On the clock.
     until: Option<Timestamp>,
@@ -100,7 +104,7 @@ struct Rule {
 }
 
 impl Rule {
-    fn read(text: &str, start: &EventTime) -> Option<Self> {
+    pub(super) fn read(text: &str, start: &EventTime) -> Option<Self> {
         let mut rule = Self {
             text: String::new(),
             until: None,
@@ -144,7 +148,7 @@ impl Rule {
     }
 
     /// The starts from `first` to `last`, both on the clock.
-    fn starts(
+    pub(super) fn starts(
         &self,
         start: &EventTime,
         first: Timestamp,
@@ -200,7 +204,8 @@ fn read_until(text: &str, start: &EventTime) -> Option<Timestamp> {
     } else if until.zone == start.zone {
         until.local
     } else {
-        start.zone.to_datetime(until.instant()?)
+        // In an uncertain zone, the last time that the clock may show.
+        start.zone.time_zone.to_datetime(saturating_add(until.instant()?, start.zone.earlier()))
     };
     Offset::UTC.to_timestamp(local).ok()
 }

@@ -1,5 +1,7 @@
 //! Texts as servers have them, nasty ones too.
 
+mod zones;
+
 use std::cell::Cell;
 use std::time::Instant;
 
@@ -20,7 +22,7 @@ fn event(lines: &str) -> String {
 fn read(text: &str) -> Result<ParsedResource, &'static str> {
     let berlin = rules("Europe/Berlin", &["09:00-12:00"]);
     let window = between("2026-03-01T00:00Z", "2026-05-01T00:00Z");
-    EventReader::new(&berlin, window, &|| false).read(text)
+    EventReader::new(&berlin, window, &[], &|| false).read(text)
 }
 
 /// The starts of an event's busy times, in order; nothing of it may be a fault.
@@ -84,20 +86,54 @@ fn what_takes_no_time_or_lies_elsewhere_is_not_busy() {
     }
 }
 
+/// The starts of busy times for two users.
+fn starts_for_users(lines: &str) -> Vec<String> {
+    let berlin = rules("Europe/Berlin", &["09:00-12:00"]);
+    let window = between("2026-03-01T00:00Z", "2026-05-01T00:00Z");
+    let users = ["me@shop.example".to_owned(), "/principals/me/".to_owned()];
+    sorted_starts(EventReader::new(&berlin, window, &users, &|| false).read(&calendar(lines)).unwrap().busy)
+}
+
 #[test]
-fn a_custom_zone_is_found_by_its_hint_and_an_unknown_one_is_a_warning() {
-    let lines = "DTSTART;TZID=Ours:20260310T100000\nDURATION:PT1H";
-    let zone = "BEGIN:VTIMEZONE\nTZID:Ours\nX-LIC-LOCATION:America/New_York\nEND:VTIMEZONE";
+fn declined_invitations_are_free() {
+    let me = |partstat: &str| format!("ATTENDEE;CN=Me;PARTSTAT={partstat}:mailto:me@shop.example");
+    for (lines, is_free) in [
+        (me("DECLINED"), true),
+        ("attendee;partstat=declined:MAILTO:Me@Shop.Example".to_owned(), true),
+        ("ATTENDEE;PARTSTAT=DECLINED;EMAIL=me@shop.example:urn:uuid:1".to_owned(), true),
+        ("ATTENDEE;PARTSTAT=DECLINED:/principals/me/".to_owned(), true),
+        (format!("ATTENDEE;PARTSTAT=ACCEPTED:mailto:you@shop.example\n{}", me("DECLINED")), true),
+        (me("ACCEPTED"), false),
+        (me("TENTATIVE"), false),
+        (me("NEEDS-ACTION"), false),
+        (me("DELEGATED"), false),
+        ("ATTENDEE:mailto:me@shop.example".to_owned(), false),
+        ("ATTENDEE;PARTSTAT=DECLINED:mailto:you@shop.example".to_owned(), false),
+        ("ATTENDEE;CN=\"me;PARTSTAT=DECLINED:mailto:me@shop.example".to_owned(), false),
+        (format!("{}\n{}", me("DECLINED"), me("ACCEPTED")), false),
+        ("X-MICROSOFT-CDO-BUSYSTATUS:FREE".to_owned(), true),
+        ("X-MICROSOFT-CDO-BUSYSTATUS:FREE\nTRANSP:OPAQUE".to_owned(), false),
+        ("X-MICROSOFT-CDO-BUSYSTATUS:OOF".to_owned(), false),
+        ("STATUS:TENTATIVE".to_owned(), false),
+    ] {
+        let found = starts_for_users(&event(&format!("DTSTART;VALUE=DATE:20260310\n{lines}")));
+        assert_eq!(found.is_empty(), is_free, "{lines}");
+    }
+}
 
-    let hinted = read(&calendar(&format!("{zone}\n{}", event(lines)))).unwrap();
-    let unknown = read(&calendar(&event(lines))).unwrap();
-
-    assert_eq!(
-        (sorted_starts(hinted.busy), hinted.warnings),
-        (vec!["2026-03-10T14:00:00Z".to_owned()], vec![])
-    );
-    assert_eq!(sorted_starts(unknown.busy), ["2026-03-10T09:00:00Z"]);
-    assert_eq!(unknown.warnings, ["a time zone that is not known: read as the calendar's own"]);
+#[test]
+fn single_instances_are_declined_or_accepted() {
+    let daily = "DTSTART:20260310T080000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY;COUNT=3";
+    let instance = "RECURRENCE-ID:20260311T080000Z\nDTSTART:20260311T080000Z\nDURATION:PT1H";
+    let me = |partstat: &str| format!("ATTENDEE;PARTSTAT={partstat}:mailto:me@shop.example");
+    for (all, one, expected) in [
+        ("ACCEPTED", "DECLINED", vec!["2026-03-10T08:00:00Z", "2026-03-12T08:00:00Z"]),
+        ("DECLINED", "ACCEPTED", vec!["2026-03-11T08:00:00Z"]),
+    ] {
+        let master = event(&format!("{daily}\n{}", me(all)));
+        let changed = event(&format!("{instance}\n{}", me(one)));
+        assert_eq!(starts_for_users(&format!("{master}\n{changed}")), expected, "{all} {one}");
+    }
 }
 
 #[test]
@@ -265,7 +301,7 @@ fn once_the_time_is_up_nothing_more_is_read() {
         calls.set(calls.get() + 1);
         calls.get() > 3
     };
-    let mut reader = EventReader::new(&berlin, window, &is_timed_out);
+    let mut reader = EventReader::new(&berlin, window, &[], &is_timed_out);
     let weekly = calendar(&event("DTSTART:20260301T080000Z\nDURATION:PT1H\nRRULE:FREQ=WEEKLY"));
 
     assert_eq!(reader.read(&weekly).unwrap().busy.len(), 9);

@@ -1,11 +1,11 @@
 //! Dates, times and lengths as iCalendar writes them.
 
 use jiff::civil::{Date, DateTime, Time};
-use jiff::tz::{Offset, TimeZone};
+use jiff::tz::Offset;
 use jiff::{SignedDuration, Span, Timestamp};
 
 use super::component::Property;
-use super::zones::Zones;
+use super::zones::{Zone, Zones};
 use crate::domain::calendar::{Interval, saturating_add};
 
 /// A time on the clock of a zone, or a day of it.
@@ -13,15 +13,25 @@ use crate::domain::calendar::{Interval, saturating_add};
 pub(super) struct EventTime {
     /// A day's midnight where it is one.
     pub local: DateTime,
-    pub zone: TimeZone,
+    pub zone: Zone,
     pub is_day: bool,
 }
 
 impl EventTime {
     /// None beyond what timestamps hold. A time that the clocks skip is what they show just before and after
-    /// it is read on; of one that comes twice it is the first (RFC 5545, 3.3.5).
+    /// it is read on; of one that comes twice it is the first (RFC 5545, 3.3.5). Nominal in an uncertain zone.
     pub(super) fn instant(&self) -> Option<Timestamp> {
-        self.zone.to_ambiguous_timestamp(self.local).compatible().ok()
+        self.zone.time_zone.to_ambiguous_timestamp(self.local).compatible().ok()
+    }
+
+    /// The first instant that it may mean.
+    pub(super) fn earliest(&self) -> Option<Timestamp> {
+        Some(saturating_add(self.instant()?, -self.zone.earlier()))
+    }
+
+    /// The last instant that it may mean.
+    fn latest(&self) -> Option<Timestamp> {
+        Some(saturating_add(self.instant()?, self.zone.later()))
     }
 
     /// The same clock at another time.
@@ -45,14 +55,21 @@ pub(super) enum Length {
 }
 
 impl Length {
-    /// The time that it takes from a start; none beyond what timestamps hold, or where it ends before.
+    /// The time that it takes from a start, with all that it may take in an uncertain zone; none beyond what
+    /// timestamps hold, or where it ends before.
     pub(super) fn interval_from(&self, start: &EventTime) -> Option<Interval> {
         let at = start.instant()?;
         let end = match self {
             Self::Exact(length) => saturating_add(at, *length),
-            Self::Nominal(span) => at.to_zoned(start.zone.clone()).checked_add(*span).ok()?.timestamp(),
+            Self::Nominal(span) => {
+                at.to_zoned(start.zone.time_zone.clone()).checked_add(*span).ok()?.timestamp()
+            }
         };
-        (at <= end).then_some(Interval { start: at, end })
+        if at == end {
+            return Some(Interval { start: at, end });
+        }
+        let end = saturating_add(end, start.zone.later());
+        (at < end).then_some(Interval { start: start.earliest()?, end })
     }
 
     /// At least as long as it ever is.
@@ -75,19 +92,21 @@ pub(super) fn read_times<'p>(
     zones: &Zones,
     warnings: &mut Vec<&'static str>,
 ) -> impl Iterator<Item = Result<(EventTime, Option<Length>), &'static str>> + use<'p> {
-    let zone = match property.parameter("TZID") {
-        None => None,
-        Some(name) => {
-            let zone = zones.get(name);
-            if zone.is_none() {
-                warnings.push("a time zone that is not known: read as the calendar's own");
-            }
-            zone
+    let zone = property.parameter("TZID").map_or_else(|| zones.floating.clone(), |name| zones.get(name));
+    let days = zones.calendar.clone();
+    let texts: Vec<_> = property.value.split(',').map(str::trim).filter(|text| !text.is_empty()).collect();
+    let is_uncertain = |text: &&str| text.contains(['T', 't']) && !text.ends_with(['Z', 'z']);
+    if zone.is_uncertain() && texts.iter().any(is_uncertain) {
+        warnings.push("a time zone that is not known: busy at all times that it may mean");
+    }
+    texts.into_iter().map(move |text| {
+        let (mut time, length) = read_time_or_period(text, &zone)?;
+        // A day has no zone, even if a TZID is written (RFC 5545, 3.2.19).
+        if time.is_day {
+            time.zone = days.clone();
         }
-    };
-    let zone = zone.unwrap_or_else(|| zones.calendar.clone());
-    let texts = property.value.split(',').map(str::trim).filter(|text| !text.is_empty());
-    texts.map(move |text| read_time_or_period(text, &zone))
+        Ok((time, length))
+    })
 }
 
 /// The one moment of a property.
@@ -104,7 +123,7 @@ pub(super) fn read_time(
     }
 }
 
-fn read_time_or_period(text: &str, zone: &TimeZone) -> Result<(EventTime, Option<Length>), &'static str> {
+fn read_time_or_period(text: &str, zone: &Zone) -> Result<(EventTime, Option<Length>), &'static str> {
     let Some((start, end)) = text.split_once('/') else { return Ok((parse_time(text, zone)?, None)) };
     let start = parse_time(start, zone)?;
     let length = match parse_time(end, zone) {
@@ -115,11 +134,11 @@ fn read_time_or_period(text: &str, zone: &TimeZone) -> Result<(EventTime, Option
 }
 
 /// `20261130`, `20261130T100000` or `20261130T090000Z`.
-pub(super) fn parse_time(text: &str, zone: &TimeZone) -> Result<EventTime, &'static str> {
+pub(super) fn parse_time(text: &str, zone: &Zone) -> Result<EventTime, &'static str> {
     const UNREADABLE: &str = "a time that cannot be read";
     if let Some(clock) = text.strip_suffix(['Z', 'z']) {
         let local = DateTime::strptime("%Y%m%dT%H%M%S", clock).map_err(|_| UNREADABLE)?;
-        return Ok(EventTime { local, zone: TimeZone::UTC, is_day: false });
+        return Ok(EventTime { local, zone: Zone::utc(), is_day: false });
     }
     if let Ok(local) = DateTime::strptime("%Y%m%dT%H%M%S", text) {
         return Ok(EventTime { local, zone: zone.clone(), is_day: false });
@@ -136,9 +155,12 @@ pub(super) fn length_between(start: &EventTime, end: &EventTime) -> Result<Lengt
         let span = Span::new().try_days(days).map_err(|_| "an event that is too long")?;
         return Ok(Length::Nominal(span));
     }
-    let (Some(start), Some(end)) = (start.instant(), end.instant()) else {
-        return Err("a time beyond what can be reckoned with");
+    let times = if start.zone == end.zone {
+        start.instant().zip(end.instant())
+    } else {
+        start.earliest().zip(end.latest())
     };
+    let (start, end) = times.ok_or("a time beyond what can be reckoned with")?;
     if end < start {
         Err("an event that ends before it starts")
     } else {

@@ -1,7 +1,7 @@
 //! The Windows names of time zones, for events written by Outlook and Exchange.
 //! From CLDR's `windowsZones.xml`, territory 001, as jiff 0.2.46 has it.
 
-/// By their names in bytes.
+/// From the name of Windows to that of the IANA database.
 pub(super) const WINDOWS_ZONES: &[(&str, &str)] = &[
     ("AUS Central Standard Time", "Australia/Darwin"),
     ("AUS Eastern Standard Time", "Australia/Sydney"),

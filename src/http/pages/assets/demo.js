@@ -114,13 +114,13 @@ async function deliver(entry, pending) {
     failure = error;
   }
   typing.end();
-  // The visitor has started another conversation meanwhile.
+  // The visitor has started another conversation in the meantime.
   if (!entry.isConnected) return false;
   const next = failure && (await showError(entry, pending, failure));
   if (next) return deliver(entry, next);
   if (reply) {
     storage.write("pending", null);
-    entry.after(reply.ai_disabled ? note("The assistant is paused here. Your message was kept for a person to answer.") : assistantEntry(reply.message, reply.function_calls));
+    entry.after(reply.ai_disabled ? note("The assistant is paused here. Your message has been saved for a person to answer.") : assistantEntry(reply.message, reply.function_calls));
   }
   entry.classList.remove("pending");
   setBusy(false);
@@ -155,7 +155,7 @@ async function resendInNewConversation(entry, pending) {
   try {
     const { history } = await beginConversation();
     const greeting = history.map((message) => assistantEntry(message.content));
-    $("log").replaceChildren(note("The earlier conversation is gone, so this is a new one."), ...greeting, entry);
+    $("log").replaceChildren(note("The earlier conversation no longer exists, so this is a new one."), ...greeting, entry);
     return { text: pending.text, key: newKey(), before: 0 };
   } catch (failure) {
     showStartError(failure);
@@ -165,7 +165,7 @@ async function resendInNewConversation(entry, pending) {
 
 function showStartError(failure) {
   if (failure.kind === "absent") {
-    const words = "Its demo workspace is made at the first start on an empty embedded database, or anywhere with:";
+    const words = "The demo workspace is created at the first start with an empty embedded database, or on any server with:";
     showState([
       el("h1", {}, "There is no demo on this server."),
       el("p", {}, words),
@@ -177,7 +177,7 @@ function showStartError(failure) {
     countDown(again, "Try again", failure.after ?? 0);
     showState([
       el("h1", {}, failure.title ?? "Something went wrong on this page."),
-      el("p", {}, ...inline(failure.uncertain ? "The server could not be asked for the conversation. Is it running?" : (failure.detail ?? failure.message))),
+      el("p", {}, ...inline(failure.uncertain ? "The conversation could not be loaded from the server. Is it running?" : (failure.detail ?? failure.message))),
       el("div", { class: "actions" }, again, el("a", { href: "docs" }, "API reference")),
     ]);
   }

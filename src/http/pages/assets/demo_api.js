@@ -41,10 +41,10 @@ async function call(method, path, { body, key } = {}) {
 
 function connectionError(error, response) {
   if (response && !response.ok) {
-    return new ChatError("The server could not answer.", { detail: `It said ${response.status}.`, uncertain: true });
+    return new ChatError("The server could not respond.", { detail: `It returned status ${response.status}.`, uncertain: true });
   }
   if (error.name === "TimeoutError") {
-    return new ChatError("No answer came in time.", { detail: "Trying again will not send it twice.", uncertain: true });
+    return new ChatError("The server did not respond in time.", { detail: "Trying again will not send it twice.", uncertain: true });
   }
   return new ChatError("The connection was lost.", { detail: "Trying again will not send it twice.", uncertain: true });
 }
@@ -52,16 +52,16 @@ function connectionError(error, response) {
 /** The contract's errors. See `docs/errors.md` for the codes. */
 function contractError(response, answer) {
   const code = response.headers.get("Rejoinder-Error") ?? "";
-  const text = answer?.error ?? answer?.message ?? `The server said ${response.status}.`;
+  const text = answer?.error ?? answer?.message ?? `The server returned status ${response.status}.`;
   const after = Number(response.headers.get("Retry-After") ?? answer?.retry_after) || 0;
   if (response.status === 404 && text === "Assistant not found") return new ChatError(text, { kind: "absent" });
   if (response.status === 404) return new ChatError(text, { kind: "gone" });
   if (response.status === 422 && answer?.errors) return new ChatError(text, { kind: "invalid" });
   if (response.status === 429) {
-    return new ChatError("That was fast.", { detail: "The demo takes a limited number of messages a minute.", after, uncertain: true });
+    return new ChatError("Too many messages.", { detail: "The demo accepts a limited number of messages per minute.", after, uncertain: true });
   }
   if (response.status === 409) {
-    return new ChatError("Your message is still being answered.", { detail: "Ask again for its reply.", after, uncertain: true });
+    return new ChatError("Your message is still being answered.", { detail: "Try again to get the reply.", after, uncertain: true });
   }
   if (response.status >= 500) {
     return new ChatError("The server is busy.", { detail: `${text.replace(/\.$/, "")}.`, after, uncertain: true });
@@ -73,11 +73,11 @@ function contractError(response, answer) {
     return new ChatError("This conversation has ended.", { kind: "ended" });
   }
   const reason = text.match(/^Failed to process message: (.*)$/)?.[1];
-  if (!reason) return new ChatError("The message was not taken.", { detail: text });
+  if (!reason) return new ChatError("The message was not accepted.", { detail: text });
   if (code === "outcome_unknown") {
     return new ChatError(`${reason}.`, { detail: "Trying again will not send it twice.", uncertain: true });
   }
-  return new ChatError("No reply came.", { detail: `${reason}. You were not charged.`, after });
+  return new ChatError("There was no reply.", { detail: `${reason}. You were not charged.`, after });
 }
 
 /** A new key. `randomUUID` is not available without TLS. */
@@ -86,7 +86,7 @@ function newKey() {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** The state that survives a reload: the conversation's UUID, and the message that waits for its reply. */
+/** The state that survives a reload: the conversation's UUID, and the message without a reply. */
 const storage = {
   read(name) {
     try {

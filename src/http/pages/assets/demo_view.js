@@ -61,7 +61,7 @@ function callDetails({ name, arguments: given, result }) {
       {},
       el("span", { class: "dot", "aria-hidden": "true" }),
       el("span", { class: "what" }, what),
-      el("span", { class: "came" }, failed ? "did not work" : resultSummary(result)),
+      el("span", { class: "came" }, failed ? "failed" : resultSummary(result)),
       chevron(),
     ),
     el(

@@ -6,7 +6,7 @@ const METHODS = ["get", "post", "put", "patch", "delete"];
 async function start() {
   try {
     const response = await fetch("openapi.json", { headers: { Accept: "application/json" } });
-    if (!response.ok) throw new Error(`The server said ${response.status}.`);
+    if (!response.ok) throw new Error(`The server returned status ${response.status}.`);
     document_ = await response.json();
   } catch (error) {
     const again = el("button", { type: "button", class: "outline", onclick: () => void start() }, "Try again");
@@ -76,7 +76,7 @@ function operationArticle(operation) {
       needsKey(operation) ? el("p", { class: "needs" }, "Needs a bearer key.") : null,
       groups.map(([place, title]) => parameterList(title, parameters.filter((parameter) => parameter.in === place))),
       bodyFields(operation),
-      el("h4", {}, "Answers"),
+      el("h4", {}, "Responses"),
       el("ul", { class: "answers" }, Object.entries(operation.responses ?? {}).map(responseItem)),
     ),
     el("div", { class: "code" }, requestPanel(operation), responsePanel(operation)),
@@ -161,7 +161,7 @@ function responsePanel({ responses = {} }) {
   });
   if (examples.length === 0) return null;
   const code = el("code");
-  const select = el("select", { "aria-label": "Answer", onchange: () => draw() }, examples.map(({ name }, at) => el("option", { value: at }, name)));
+  const select = el("select", { "aria-label": "Response", onchange: () => draw() }, examples.map(({ name }, at) => el("option", { value: at }, name)));
   const chosen = () => JSON.stringify(examples[Number(select.value)].value, null, 2);
   const draw = () => code.replaceChildren(...highlight(chosen()));
   draw();

@@ -70,7 +70,7 @@ error_sets! {
     responses(
         (
             status = 200, content_type = "text/event-stream", body = String,
-            description = "Events without end, with a comment at least every 15 s. The stream ends when the server stops or the key is revoked",
+            description = "An endless stream of events, with a comment at least every 10 s. The stream ends when the server stops or the key is revoked",
             example = "id: 42\nevent: message.created\ndata: {\"id\":\"evt_01k9z3x8f5e4r9t2m6q7w8y0ab\",…}\n\n",
         ),
         ReadErrors<(FeedErrors, TooManyReaders)>,

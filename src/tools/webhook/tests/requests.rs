@@ -1,4 +1,4 @@
-//! What an endpoint receives, and what is never sent.
+//! The requests that an endpoint receives, and calls that are not sent.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use super::*;
 
 #[tokio::test]
-async fn arguments_fill_the_url_and_the_rest_its_query() {
+async fn arguments_fill_the_url_and_other_arguments_its_query() {
     let server = Server::content();
     let mut tool = tool("GET", &server, "/of/{{customer}}/orders/{order_id}?v={v}#top");
     tool.static_fields = Map::from_iter([("source".to_owned(), json!("chat"))]);
@@ -58,7 +58,7 @@ async fn an_argument_cannot_escape_its_url_segment() {
 }
 
 #[tokio::test]
-async fn a_body_is_json_with_the_static_fields_over_the_arguments() {
+async fn static_fields_override_arguments_in_a_json_body() {
     let server = Server::content();
     let mut tool = tool("POST", &server, "/tickets/{id}");
     tool.static_fields = Map::from_iter([("source".to_owned(), json!({"kind": "chat"}))]);
@@ -75,7 +75,7 @@ async fn a_body_is_json_with_the_static_fields_over_the_arguments() {
 }
 
 #[tokio::test]
-async fn a_body_may_be_a_form() {
+async fn a_body_can_be_a_form() {
     let server = Server::content();
     let mut tool = tool("PUT", &server, "/");
     tool.form = true;
@@ -89,7 +89,7 @@ async fn a_body_may_be_a_form() {
 }
 
 #[tokio::test]
-async fn a_body_template_stays_the_json_that_it_is() {
+async fn arguments_cannot_change_the_structure_of_a_body_template() {
     let server = Server::content();
     let mut tool = tool("DELETE", &server, "/");
     tool.body = Some(r#"{"of": "{{customer}}", "note": "for {name}", "n": {n}, "all": {list}}"#.to_owned());
@@ -109,7 +109,7 @@ async fn a_body_template_stays_the_json_that_it_is() {
 }
 
 #[tokio::test]
-async fn headers_are_filled_opened_and_cannot_be_broken_out_of() {
+async fn headers_are_filled_and_decrypted_and_values_cannot_add_headers() {
     let server = Server::content();
     let mut tool = tool("GET", &server, "/");
     tool.headers = Headers::from([
@@ -145,7 +145,7 @@ async fn a_repeated_call_carries_the_same_key() {
     assert_eq!(server.next_request().header("idempotency-key"), CALL);
 }
 
-/// RFC 2104 by hand.
+/// HMAC-SHA256 (RFC 2104), independent of the implementation under test.
 fn hmac(key: &[u8], message: &[u8]) -> String {
     let mut block = [0; 64];
     block[..key.len()].copy_from_slice(key);
@@ -182,7 +182,7 @@ async fn without_a_secret_nothing_is_signed() {
 }
 
 #[tokio::test]
-async fn a_secret_that_cannot_be_opened_or_read_stops_the_call() {
+async fn a_call_with_an_unusable_secret_is_not_sent() {
     let server = Server::content();
     let mut with_header = tool("GET", &server, "/");
     with_header.headers = Headers::from([sealed("authorization", "Bearer s3cret")]);
@@ -203,7 +203,7 @@ async fn a_secret_that_cannot_be_opened_or_read_stops_the_call() {
 }
 
 #[tokio::test]
-async fn a_private_host_is_reached_by_a_workspace_that_may_alone() {
+async fn only_a_workspace_that_allows_a_private_host_reaches_it() {
     let server = Server::content();
     let webhook = build_webhook(&tool("GET", &server, "/"));
 
@@ -228,7 +228,7 @@ async fn a_request_that_is_too_long_is_an_error() {
 }
 
 #[test]
-fn a_call_is_repeatable_by_its_method_or_by_word() {
+fn a_call_is_repeatable_by_its_method_or_if_declared_idempotent() {
     let server = Server::content();
     for (method, repeatable) in
         [("GET", true), ("PUT", true), ("DELETE", true), ("POST", false), ("PATCH", false)]
@@ -241,7 +241,7 @@ fn a_call_is_repeatable_by_its_method_or_by_word() {
 }
 
 #[test]
-fn what_cannot_be_sent_is_found_when_it_is_configured() {
+fn invalid_configurations_are_refused() {
     let server = Server::content();
     let config_error = |change: &dyn Fn(&mut WebhookTool)| {
         let mut tool = tool("POST", &server, "/");

@@ -1,4 +1,4 @@
-//! What the model is shown of an answer.
+//! The results for the model.
 
 use super::*;
 
@@ -28,7 +28,7 @@ async fn a_response_is_returned_as_its_json_value() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_text_do_no_harm() {
+async fn invalid_utf_8_and_deeply_nested_json_are_returned_as_text() {
     let result = result_of("200 OK", "content-type: text/plain\r\n", b"a\xff\x00\xfeb").await;
     assert_eq!(result, json!({"result": "a\u{fffd}\u{fffd}b"}));
 
@@ -40,7 +40,7 @@ async fn bytes_that_are_no_text_do_no_harm() {
 }
 
 #[tokio::test]
-async fn another_status_is_an_error_that_says_what_helps() {
+async fn other_statuses_are_errors_with_details() {
     for (status, headers, body, error) in [
         (
             "404 Not Found",
@@ -90,7 +90,7 @@ async fn an_echo_of_our_secrets_is_redacted() {
 }
 
 #[tokio::test]
-async fn a_huge_answer_is_cut_where_the_model_can_see_it() {
+async fn a_long_response_is_truncated_and_marked() {
     let limit = 256 * 1024;
     let rows: Vec<String> = (0..60_000).map(|n| format!("\"é{n}\"")).collect();
     let json = format!("{{\"rows\": [{}]}}", rows.join(","));
@@ -107,7 +107,7 @@ async fn a_huge_answer_is_cut_where_the_model_can_see_it() {
 }
 
 #[tokio::test]
-async fn more_than_a_mebibyte_is_not_read() {
+async fn a_response_above_one_mebibyte_is_an_error() {
     let at_limit = result_of("200 OK", "", "x".repeat(1024 * 1024)).await;
     assert!(at_limit["result"].as_str().unwrap().ends_with("[cut here: the whole answer has 1048576 bytes]"));
 
@@ -118,7 +118,7 @@ async fn more_than_a_mebibyte_is_not_read() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_says_nothing_leaves_the_outcome_open() {
+async fn after_a_timeout_the_outcome_is_unknown_except_for_get() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", silent.local_addr().unwrap());
     for (method, caveat) in [("GET", ""), ("POST", " The call may or may not have taken effect.")] {

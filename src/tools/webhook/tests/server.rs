@@ -1,4 +1,4 @@
-//! A listener on loopback that keeps what it was sent, and gives one answer.
+//! An HTTP server on loopback that records requests and always returns the same response.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -20,7 +20,7 @@ pub(super) struct ReceivedRequest {
 }
 
 impl ReceivedRequest {
-    /// The values of a header, joined; empty where it was not sent.
+    /// The values of a header, joined with commas; empty if it was not sent.
     pub(super) fn header(&self, name: &str) -> String {
         let values = self.headers.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
         values.map(|(_, value)| value.as_str()).collect::<Vec<_>>().join(", ")
@@ -28,7 +28,7 @@ impl ReceivedRequest {
 }
 
 impl Server {
-    /// Answers each request with this status line, header lines and body.
+    /// Responds to each request with this status line, header lines and body.
     pub(super) fn answering(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Self {
         let body = body.as_ref();
         let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n{headers}\r\n", body.len());
@@ -48,7 +48,7 @@ impl Server {
         Self { port, requests }
     }
 
-    /// One that says `{"ok": true}`.
+    /// Responds with `{"ok": true}`.
     pub(super) fn content() -> Self {
         Self::answering("200 OK", "content-type: application/json\r\n", r#"{"ok": true}"#)
     }
