@@ -5,6 +5,7 @@
 //! ([`candidate_queries()`]), and to an order ([`rank()`]). Words are stemmed here, so both databases hold and find the same.
 
 mod candidate_queries;
+mod charset;
 mod chunk;
 mod document;
 mod embedding;
@@ -18,6 +19,7 @@ mod search_spec;
 mod terms;
 
 pub use candidate_queries::{CandidateQuery, MAX_CANDIDATES, candidate_queries};
+pub use charset::{Charset, UnknownCharset};
 pub use chunk::{Passage, chunk};
 pub use document::{
     Document, DocumentTooLarge, KnowledgeBase, MAX_PASSAGES, MAX_TERMS, MAX_TEXT, MAX_TITLE_PASSAGES,
