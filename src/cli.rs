@@ -13,7 +13,7 @@ use jiff::SpanRelativeTo;
 use jiff::fmt::friendly::SpanParser;
 
 use crate::app;
-use crate::app::commands::{self, CreateKey, Format, KeyId, Money, Report, Scope};
+use crate::app::commands::{self, Charset, CreateKey, Format, KeyId, Money, Report, Scope};
 use crate::config::Config;
 
 /// A self-hosted conversation server.
@@ -78,6 +78,9 @@ enum Command {
         /// One of markdown, text, html, pdf
         #[arg(long)]
         format: Format,
+        /// The charset that was declared with the file
+        #[arg(long, value_name = "LABEL")]
+        charset: Option<Charset>,
     },
     /// Check whether configuration, database, model and embeddings are usable
     #[command(after_help = "Example:\n  OPENAI_API_KEY=secret rejoinder check")]
@@ -160,8 +163,8 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     // Without configuration and database, because the input may be hostile.
-    if let Some(Command::ReadDocument { format }) = cli.command {
-        return commands::read_document(format);
+    if let Some(Command::ReadDocument { format, charset }) = cli.command {
+        return commands::read_document(format, charset);
     }
     let config = Config::from_process(cli.config.as_deref())?;
     match cli.command.unwrap_or(Command::Serve) {

@@ -19,7 +19,7 @@ pub use read_document::read_document;
 
 pub use crate::domain::account::Scope;
 pub use crate::domain::ids::KeyId;
-pub use crate::domain::knowledge::Format;
+pub use crate::domain::knowledge::{Charset, Format};
 pub use crate::domain::money::Money;
 pub use crate::service::keys::CreateKey;
 

@@ -3,10 +3,10 @@
 use std::io;
 use std::process::ExitCode;
 
-use crate::domain::knowledge::Format;
+use crate::domain::knowledge::{Charset, Format};
 use crate::service::knowledge::read_as_child;
 
 /// Reads standard input and writes standard output.
-pub fn read_document(format: Format) -> anyhow::Result<ExitCode> {
-    Ok(read_as_child(format, io::stdin().lock(), io::stdout().lock())?)
+pub fn read_document(format: Format, charset: Option<Charset>) -> anyhow::Result<ExitCode> {
+    Ok(read_as_child(format, charset, io::stdin().lock(), io::stdout().lock())?)
 }

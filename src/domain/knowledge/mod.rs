@@ -6,6 +6,7 @@
 //! PostgreSQL and SQLite return the same results.
 
 mod candidate_queries;
+mod charset;
 mod chunk;
 mod document;
 mod embedding;
@@ -19,6 +20,7 @@ mod search_spec;
 mod terms;
 
 pub use candidate_queries::{CandidateQuery, MAX_CANDIDATES, candidate_queries};
+pub use charset::{Charset, UnknownCharset};
 pub use chunk::{Passage, chunk};
 pub use document::{
     Document, DocumentTooLarge, KnowledgeBase, MAX_PASSAGES, MAX_TERMS, MAX_TEXT, MAX_TITLE_PASSAGES,

@@ -1,15 +1,17 @@
 //! Converts documents to Markdown. A large file is slow, and a malformed PDF may make its reader panic or never return:
 //! run it in a process that can be ended.
 
+mod charset;
 mod nesting;
 
 use std::rc::Rc;
 
 use htmd::{HtmlToMarkdown, Node};
 
+use charset::decode;
 use nesting::exceeds_depth;
 
-use crate::domain::knowledge::{Format, MAX_FILE};
+use crate::domain::knowledge::{Charset, Format, MAX_FILE, UnknownCharset};
 
 /// How deep HTML may be nested.
 const MAX_DEPTH: usize = 400;
@@ -21,8 +23,12 @@ const SKIPPED_TAGS: [&str; 8] = ["script", "style", "noscript", "template", "nav
 pub enum ExtractError {
     #[error("is larger than {} MiB", MAX_FILE / 1024 / 1024)]
     TooLarge,
-    #[error("is not UTF-8 text")]
-    NotUtf8,
+    #[error("is larger than {} MiB as UTF-8", MAX_FILE / 1024 / 1024)]
+    TooLargeDecoded,
+    #[error("is not {0} text")]
+    NotText(Charset),
+    #[error("declares {0}")]
+    UnknownCharset(#[from] UnknownCharset),
     #[error("is nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
     #[error("is a PDF that cannot be read: {0}")]
@@ -32,14 +38,14 @@ pub enum ExtractError {
     NoText,
 }
 
-/// The Markdown of a file, without U+0000; text is taken as it is.
-pub fn to_markdown(file: &[u8], format: Format) -> Result<String, ExtractError> {
+/// The Markdown of a file, without U+0000; text is taken as it is. `charset` was declared with the file; a PDF has none.
+pub fn to_markdown(file: &[u8], format: Format, charset: Option<Charset>) -> Result<String, ExtractError> {
     if file.len() > MAX_FILE {
         return Err(ExtractError::TooLarge);
     }
     let markdown = match format {
-        Format::Markdown | Format::Text => text(file)?.to_owned(),
-        Format::Html => html(text(file)?)?,
+        Format::Markdown | Format::Text => decode(file, format, charset)?.into_owned(),
+        Format::Html => html(&decode(file, format, charset)?)?,
         Format::Pdf => pdf_extract::extract_text_from_mem(file).map_err(|error| {
             let message: String = error.to_string().chars().take(200).collect();
             ExtractError::Pdf(message)
@@ -47,11 +53,6 @@ pub fn to_markdown(file: &[u8], format: Format) -> Result<String, ExtractError> 
     };
     let markdown = markdown.replace('\0', "");
     if markdown.trim().is_empty() { Err(ExtractError::NoText) } else { Ok(markdown) }
-}
-
-fn text(file: &[u8]) -> Result<&str, ExtractError> {
-    let text = std::str::from_utf8(file).map_err(|_| ExtractError::NotUtf8)?;
-    Ok(text.trim_start_matches('\u{feff}'))
 }
 
 fn html(html: &str) -> Result<String, ExtractError> {
@@ -84,7 +85,7 @@ mod tests {
     use super::*;
 
     fn read(file: &str, format: Format) -> Result<String, ExtractError> {
-        to_markdown(file.as_bytes(), format)
+        to_markdown(file.as_bytes(), format, None)
     }
 
     #[test]
@@ -104,12 +105,12 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_said_so() {
-        assert_eq!(to_markdown(b"\xff\xfe", Format::Text), Err(ExtractError::NotUtf8));
+        assert_eq!(to_markdown(b"\xff", Format::Text, None), Err(ExtractError::NotText(Charset::UTF_8)));
         assert_eq!(read(" \n\0", Format::Markdown), Err(ExtractError::NoText));
         assert_eq!(read("<p> </p>", Format::Html), Err(ExtractError::NoText));
         let deep = format!("{}x", "<div>".repeat(100_000));
         assert_eq!(read(&deep, Format::Html), Err(ExtractError::TooDeep));
-        assert_eq!(to_markdown(&vec![b'a'; MAX_FILE + 1], Format::Text), Err(ExtractError::TooLarge));
+        assert_eq!(to_markdown(&vec![b'a'; MAX_FILE + 1], Format::Text, None), Err(ExtractError::TooLarge));
         assert!(matches!(read("%PDF-1.7 nothing", Format::Pdf), Err(ExtractError::Pdf(_))));
     }
 

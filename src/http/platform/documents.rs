@@ -16,7 +16,7 @@ use super::{Answer, ConfigErrors, ReadErrors};
 use crate::domain::error::Error;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId};
 use crate::domain::knowledge::{
-    Document, Format, MAX_FILE, MAX_TEXT, URL_REQUIREMENT, slugify, title_error, web_url,
+    Charset, Document, Format, MAX_FILE, MAX_TEXT, URL_REQUIREMENT, slugify, title_error, web_url,
 };
 use crate::domain::render::Success;
 use crate::http::describe::{ManagedByFile, NotFound, error_sets};
@@ -130,6 +130,8 @@ fn document(input: DocumentIn) -> Result<DocumentSource, Error> {
         title: input.title,
         url: input.url,
         format: input.format.unwrap_or(Format::Markdown),
+        // JSON is UTF-8, whatever a page says.
+        charset: Some(Charset::UTF_8),
         file: input.text.into(),
     })
 }
@@ -150,17 +152,25 @@ fn upload(slug: &str, query: UploadQuery, headers: &HeaderMap, file: Bytes) -> R
     let title = query.title.filter(|title| !title.trim().is_empty()).unwrap_or_else(|| slug.clone());
     let url = query.url.as_deref().map(checked_url).transpose().map_err(invalid("url"))?;
     let title = checked_title(title).map_err(invalid("title"))?;
-    Ok(DocumentSource { slug, title, url, format: declared_format(headers)?, file })
+    let (format, charset) = declared_type(headers)?;
+    Ok(DocumentSource { slug, title, url, format, charset, file })
 }
 
-fn declared_format(headers: &HeaderMap) -> Result<Format, Error> {
+fn declared_type(headers: &HeaderMap) -> Result<(Format, Option<Charset>), Error> {
     let declared = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let essence = declared.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
-    Format::from_media_type(&essence).ok_or_else(|| {
+    let format = Format::from_media_type(&essence).ok_or_else(|| {
         let text =
             "Header 'Content-Type' must be one of: text/markdown, text/plain, text/html, application/pdf.";
         Error::invalid("content-type", text)
-    })
+    })?;
+    if format == Format::Pdf {
+        return Ok((format, None));
+    }
+    let charset = Charset::from_content_type(declared)
+        .transpose()
+        .map_err(|error| Error::invalid("content-type", format!("Header 'Content-Type' names {error}.")))?;
+    Ok((format, charset))
 }
 
 error_sets! {

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{ApplyContext, ApplyError};
 use crate::domain::assistant::ModelRef;
-use crate::domain::knowledge::{Format, MAX_FILE, PreparedDocument};
+use crate::domain::knowledge::{Charset, Format, MAX_FILE, PreparedDocument};
 use crate::domain::signature::SigningSecret;
 use crate::domain::tool::McpServer;
 use crate::formats::workspace_file::{EnvName, FileSource, WorkspaceFile};
@@ -62,19 +62,26 @@ async fn read_documents(
     for base in &file.knowledge_bases {
         let mut documents = Vec::new();
         for document in &base.documents {
-            let (format, bytes) = match &document.source {
-                FileSource::Text(text) => (Format::Markdown, text.clone().into_bytes()),
+            let (format, charset, bytes) = match &document.source {
+                FileSource::Text(text) => (Format::Markdown, Some(Charset::UTF_8), text.clone().into_bytes()),
                 FileSource::Path(path, format) => {
                     let read = read_file(context.folder, Path::new(path));
                     (
                         *format,
+                        None,
                         read.map_err(|error| document.location.with_problem(format_args!("{path} {error}")))?,
                     )
                 }
             };
             let (slug, title) = (document.slug.clone(), document.title.clone());
-            let source =
-                DocumentSource { slug, title, url: document.url.clone(), format, file: bytes.into() };
+            let source = DocumentSource {
+                slug,
+                title,
+                url: document.url.clone(),
+                format,
+                charset,
+                file: bytes.into(),
+            };
             let ready = context.document_extractor.ingest(source, base.language).await;
             documents.push(
                 ready

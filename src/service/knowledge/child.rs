@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
 use super::IngestError;
-use crate::domain::knowledge::{DocumentTooLarge, Format, MAX_FILE, MAX_TEXT};
+use crate::domain::knowledge::{Charset, DocumentTooLarge, Format, MAX_FILE, MAX_TEXT};
 use crate::formats::documents::to_markdown;
 use crate::lifecycle::limit_process_resources;
 
@@ -29,9 +29,17 @@ const REFUSED: u8 = 3;
 const MAX_ERROR_LENGTH: usize = 1000;
 
 /// Reads the Markdown of a file in a child process, which is killed when this future is dropped.
-pub(super) async fn read(program: &Path, file: &[u8], format: Format) -> Result<String, IngestError> {
+pub(super) async fn read(
+    program: &Path,
+    file: &[u8],
+    format: Format,
+    charset: Option<Charset>,
+) -> Result<String, IngestError> {
     let mut command = Command::new(program);
     command.args(["read-document", "--format", format.as_str()]).env_clear().kill_on_drop(true);
+    if let Some(charset) = charset {
+        command.args(["--charset", charset.encoding().name()]);
+    }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().map_err(IngestError::NotStarted)?;
     let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
@@ -58,13 +66,19 @@ pub(super) async fn read(program: &Path, file: &[u8], format: Format) -> Result<
 }
 
 /// The work of the child: reads the file from `input` and writes its Markdown, or an error text, to `output`.
-pub fn read_as_child(format: Format, input: impl Read, mut output: impl Write) -> io::Result<ExitCode> {
+pub fn read_as_child(
+    format: Format,
+    charset: Option<Charset>,
+    input: impl Read,
+    mut output: impl Write,
+) -> io::Result<ExitCode> {
     limit_process_resources(MEMORY_LIMIT, CPU_TIME_LIMIT)?;
     let mut file = Vec::new();
     let limit = u64::try_from(MAX_FILE).unwrap_or(u64::MAX);
     input.take(limit + 1).read_to_end(&mut file)?;
-    let thread =
-        std::thread::Builder::new().stack_size(STACK_SIZE).spawn(move || to_markdown(&file, format))?;
+    let thread = std::thread::Builder::new()
+        .stack_size(STACK_SIZE)
+        .spawn(move || to_markdown(&file, format, charset))?;
     let read = thread.join().map_err(|_| io::Error::other("the reader has panicked"))?;
     let (text, code) = match read {
         Ok(markdown) => (markdown, ExitCode::SUCCESS),

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::child;
 use crate::domain::error::Error;
-use crate::domain::knowledge::{DocumentTooLarge, Format, Language, MAX_FILE, PreparedDocument};
+use crate::domain::knowledge::{Charset, DocumentTooLarge, Format, Language, MAX_FILE, PreparedDocument};
 use crate::formats::documents::{ExtractError, to_markdown};
 
 /// How many documents are read at once.
@@ -31,6 +31,8 @@ pub struct DocumentSource {
     pub title: String,
     pub url: Option<String>,
     pub format: Format,
+    /// Declared with the file.
+    pub charset: Option<Charset>,
     pub file: Bytes,
 }
 
@@ -127,16 +129,16 @@ impl DocumentExtractor {
         language: Language,
         permit: OwnedSemaphorePermit,
     ) -> Result<PreparedDocument, IngestError> {
-        let DocumentSource { slug, title, url, format, file } = source;
+        let DocumentSource { slug, title, url, format, charset, file } = source;
         if file.len() > MAX_FILE {
             return Err(ExtractError::TooLarge.into());
         }
         let read = match format {
             Format::Markdown | Format::Text => None,
-            Format::Html | Format::Pdf => Some(child::read(&self.program, &file, format).await?),
+            Format::Html | Format::Pdf => Some(child::read(&self.program, &file, format, charset).await?),
         };
         let prepare = move || {
-            let markdown = read.map_or_else(|| to_markdown(&file, format), Ok)?;
+            let markdown = read.map_or_else(|| to_markdown(&file, format, charset), Ok)?;
             Ok(PreparedDocument::prepare(slug, title, url, format, markdown, language)?)
         };
         let (sender, receiver) = oneshot::channel();
@@ -159,7 +161,7 @@ mod tests {
 
     fn source(format: Format, file: &'static [u8]) -> DocumentSource {
         let (slug, title) = ("s".to_owned(), "S".to_owned());
-        DocumentSource { slug, title, url: None, format, file: Bytes::from_static(file) }
+        DocumentSource { slug, title, url: None, format, charset: None, file: Bytes::from_static(file) }
     }
 
     #[tokio::test]

@@ -244,7 +244,7 @@ both_backends!(
     async fn an_unreadable_document_is_reported_with_its_line_and_nothing_is_applied(db: TestDb) {
         let (mut operator, folder) = operator(&db).await;
         write(&folder, "help/empty.txt", " \n");
-        write(&folder, "help/bad.md", [0xff, 0xfe]);
+        write(&folder, "help/bad.md", b"caf\xe9");
         write(&folder, "help/broken.pdf", "%PDF-1.7 no more");
 
         let refusal = async |name: &str| operator.refusal(&FILE.replace("help/returns.md", name)).await;

@@ -97,7 +97,7 @@ async fn a_document_that_times_out_frees_its_slot() {
     let file = tag_of_attributes();
     let source = |format, file: &[u8]| {
         let (slug, title, file) = ("s".to_owned(), "S".to_owned(), file.to_vec().into());
-        DocumentSource { slug, title, url: None, format, file }
+        DocumentSource { slug, title, url: None, format, charset: None, file }
     };
 
     let slow = (0..4).map(|_| hasty.ingest(source(Format::Html, &file), Language::English));

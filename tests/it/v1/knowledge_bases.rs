@@ -261,7 +261,20 @@ both_backends!(
                 b"x".as_slice(),
                 "Header 'Content-Type' must be one of: text/markdown, text/plain, text/html, application/pdf.",
             ),
-            (&file, "text/plain", b"\xff\xfe", "The document is not UTF-8 text."),
+            (&file, "text/plain", b"caf\xe9", "The document is not UTF-8 text."),
+            (
+                &file,
+                "text/html",
+                b"<meta charset=klingon>x",
+                "The document declares the unknown charset 'klingon'.",
+            ),
+            (
+                &file,
+                "text/plain; charset=klingon",
+                b"x",
+                "Header 'Content-Type' names the unknown charset 'klingon'.",
+            ),
+            (&file, "text/html; charset=shift_jis", b"caf\xe9", "The document is not Shift_JIS text."),
             (&file, "text/html", b"<script>x</script>", "The document has no text in it."),
             (
                 &format!("{documents}/A%20b"),
@@ -284,6 +297,46 @@ both_backends!(
             }
         }
         assert_eq!(server.get(&documents).await.json()["data"]["items"], json!([]));
+    }
+);
+
+both_backends!(
+    async fn a_declared_charset_is_decoded(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let base = base(&server).await;
+        let documents = format!("{base}/documents");
+        let file = format!("{documents}/file");
+        let page = b"<p>Gr\xf6\xdfe \x80 5".as_slice();
+        let with_meta = |meta: &str| [meta.as_bytes(), page].concat();
+
+        let first = put(&server, &file, "text/html; charset=utf-8", "<p>Größe € 5").await.json();
+        for (kind, body) in [
+            ("text/html", with_meta("<head><meta charset=\"windows-1252\"></head>")),
+            ("text/html; charset=ISO-8859-1", page.to_vec()),
+            ("text/html; charset=\"windows-1252\"", with_meta("<meta charset=utf-8>")),
+            ("text/html", with_meta("<meta http-equiv=Content-Type content=\"text/html; charset=latin1\">")),
+        ] {
+            let stored = put(&server, &file, kind, body).await;
+            assert_eq!((stored.status, stored.json()), (200, first.clone()), "unchanged: {kind}");
+        }
+        assert_eq!(server.get(&file).await.json()["data"]["text"], "Größe € 5");
+        assert_eq!(found(&server, &base, "größe").await, ["file"]);
+
+        for (kind, body, text) in [
+            ("text/plain; charset=koi8-r", b"\xd7\xcf\xda\xd7\xd2\xc1\xd4".as_slice(), "возврат"),
+            ("text/markdown", b"\xff\xfe#\0 \0\xe9\0", "# é"),
+        ] {
+            let stored = put(&server, &file, kind, body).await;
+            assert_eq!(stored.status, 200, "{kind}: {}", stored.text());
+            assert_eq!(server.get(&file).await.json()["data"]["text"], text);
+        }
+        let wrong = put(&server, &file, "text/html; charset=utf-8", with_meta("<meta charset=latin1>")).await;
+        assert_eq!(wrong.json()["message"], "The document is not UTF-8 text.");
+        assert_eq!(server.get(&file).await.json()["data"]["text"], "# é", "the stored document is as it was");
+
+        let page = json!({ "title": "json", "format": "html", "text": "<meta charset=latin1><p>Größe" });
+        assert_eq!(ask(&server, "POST", &documents, &page).await.status, 200);
+        assert_eq!(server.get(&format!("{documents}/json")).await.json()["data"]["text"], "Größe");
     }
 );
 
