@@ -112,7 +112,7 @@ impl Server {
         let (writer_stop, background_stop) = (CancellationToken::new(), CancellationToken::new());
         let address = listener.local_addr()?;
         let process = ProcessId(deps.ids.uuid_v7(deps.clock.as_ref()));
-        let (keeper, lease) = lease_channel();
+        let (keeper, lease_status) = lease_channel();
         let lease = acquire_lease(config, &deps, process, keeper).await?;
 
         let slots = TurnSlots::new(settings::slot_limits(config));
@@ -125,14 +125,14 @@ impl Server {
             bounds: settings::bounds(config),
             slots: slots.clone(),
             effects: effects_tx,
-            lease: lease.clone(),
+            lease: lease_status.clone(),
         };
         let shards = if deps.db.is_shared() { config.store.shards } else { 1 };
         let (writer, shards) = Writer::new(&context, shards, &writer_stop);
         for shard in shards {
             shard_tasks.spawn_critical("shard", shard.map(Ok));
         }
-        let (services, worker_deps) = parts::assemble(config, &deps, writer, &tasks, lease.clone())?;
+        let (services, worker_deps) = parts::assemble(config, &deps, writer, &tasks, lease_status.clone())?;
         let worker = Worker::new(
             services.clone(),
             worker_deps,
@@ -140,7 +140,7 @@ impl Server {
             slots.clone(),
             settings::worker(config),
             tasks.clone(),
-            lease,
+            lease_status,
         );
         worker.start(effects, lease, &background, &background_stop);
         listen(config, &deps, services.clone(), &tasks, listener, address);

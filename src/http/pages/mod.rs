@@ -24,7 +24,7 @@ where
     Router::new().route("/", serve(demo())).route("/docs", serve(reference()))
 }
 
-fn serve<S>(page: Page) -> MethodRouter<S>
+fn serve<S>(page: HtmlPage) -> MethodRouter<S>
 where
     S: Clone + Send + Sync + 'static,
 {

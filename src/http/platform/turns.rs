@@ -331,5 +331,5 @@ impl TotalsOut {
 
 fn times(time: Span) -> (String, Option<String>, Option<u64>) {
     let finished_at = time.finished_at.map(|at| at.to_string());
-    (time.started_at.to_string(), finished_at, time.duration().map(milliseconds))
+    (time.started_at.to_string(), finished_at, time.duration().map(millis))
 }
