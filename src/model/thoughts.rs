@@ -1,6 +1,6 @@
 //! Separates the thoughts that some models write into their text, between tags, from the reply.
 
-/// The tags of the known models: Qwen, DeepSeek and many others; Magistral; Kimi; Seed; the channels of gpt-oss and Gemma.
+/// The tags of the known models: Qwen, `DeepSeek` and many others; Magistral; Kimi; Seed; the channels of gpt-oss and Gemma.
 const TAGS: [(&str, &str); 10] = [
     ("<think>", "</think>"),
     ("<thinking>", "</thinking>"),

@@ -12,7 +12,7 @@ const MAX_CODE: usize = 64;
 const MAX_MESSAGE: usize = 500;
 
 /// The error that a chunk contains, in any of the known forms: `{"error": {…}}`, `{"error": "…"}`, of Gemini one of
-/// these in a list, and of vLLM, Mistral and FastAPI an error in place of the chunk.
+/// these in a list, and of vLLM, Mistral and `FastAPI` an error in place of the chunk.
 pub(super) fn find(chunk: &Value) -> Option<&Value> {
     let chunk = chunk.get(0).unwrap_or(chunk);
     if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
