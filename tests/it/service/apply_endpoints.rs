@@ -7,7 +7,7 @@ use rejoinder::domain::signature::SigningSecret;
 use rejoinder::domain::webhook_endpoint::{DisabledReason, Endpoint, NewEndpoint};
 use rejoinder::service::apply_workspace::Mode;
 use rejoinder::store::{Conn, webhook_endpoints, workspaces};
-use rejoinder::writer::{Command, DisableEndpoint, EndpointAction, WriteEndpoint, decide_inline};
+use rejoinder::writer::{Decision, DisableEndpoint, EndpointAction, WriteEndpoint, decide_inline};
 use secrecy::ExposeSecret;
 use uuid::Uuid;
 
@@ -63,7 +63,7 @@ async fn write(operator: &Operator, endpoint: EndpointId, action: EndpointAction
     execute(operator, &WriteEndpoint { workspace, endpoint, action }).await;
 }
 
-async fn execute<C: Command>(operator: &Operator, command: &C) {
+async fn execute<C: Decision>(operator: &Operator, command: &C) {
     let decide = async |conn: Conn<'_>| decide_inline(conn, &operator.clock, &operator.ids, command).await;
     operator.db.write(decide).await.unwrap().unwrap();
 }

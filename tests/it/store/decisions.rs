@@ -20,7 +20,7 @@ use rejoinder::writer::batch::{
     Batch, ChangeSet, DecisionContext, Effects, SlotBudget, Tables, WorkspaceRow,
 };
 use rejoinder::writer::{
-    Admission, Command, EndAuthority, EndTurn, HandBackTurn, RetryTurn, Target, TopUp, UpdateConversation,
+    Admission, Decision, EndAuthority, EndTurn, HandBackTurn, RetryTurn, Target, TopUp, UpdateConversation,
 };
 use uuid::Uuid;
 
@@ -74,7 +74,7 @@ fn conversation_id(index: u8) -> ConversationId {
 /// Decides a command and returns its outcome as text.
 type Decide = Box<dyn Fn(&mut Batch<'_>) -> String>;
 
-fn decide<C: Command<Reply: std::fmt::Debug>>(command: C) -> Decide {
+fn decide<D: Decision<Reply: std::fmt::Debug> + 'static>(command: D) -> Decide {
     Box::new(move |batch| format!("{:?}", command.decide(batch)))
 }
 

@@ -13,7 +13,7 @@ use rejoinder::domain::webhook_endpoint::{
 use rejoinder::store::{Conn, Db, resource, webhook_endpoints};
 use rejoinder::writer::batch::{Batch, LoadPlan};
 use rejoinder::writer::{
-    Command, DisableEndpoint, EndpointAction, TestEndpoint, WriteEndpoint, decide_inline,
+    Decision, DisableEndpoint, EndpointAction, TestEndpoint, WriteEndpoint, decide_inline,
 };
 use uuid::Uuid;
 
@@ -48,7 +48,7 @@ fn move_to(url: &str) -> EndpointAction {
     EndpointAction::Update(EndpointPatch { url, ..EndpointPatch::default() })
 }
 
-async fn decide<C: Command>(store: &Db, command: &C) -> Result<C::Reply, Error> {
+async fn decide<C: Decision>(store: &Db, command: &C) -> Result<C::Reply, Error> {
     let ids = IdGenerator::random();
     let decide = async |conn: Conn<'_>| decide_inline(conn, &SystemClock, &ids, command).await;
     store.write(decide).await.unwrap()
@@ -208,14 +208,8 @@ struct CreateTestDisable {
     disable: DisableEndpoint,
 }
 
-impl Command for CreateTestDisable {
+impl Decision for CreateTestDisable {
     type Reply = ();
-
-    const IS_REQUEST: bool = false;
-
-    fn workspace(&self) -> WorkspaceId {
-        self.create.workspace
-    }
 
     fn plan(&self, plan: &mut LoadPlan, now: Micros) {
         self.create.plan(plan, now);

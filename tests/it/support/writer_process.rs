@@ -68,7 +68,7 @@ impl Process {
         seed::set_store_clock(test, &format!("{}::bigint", clock.now().0)).await;
         let slots = TurnSlots::new(SlotLimits { max_in_flight, per_workspace: None });
         let (effects, received) = mpsc::unbounded_channel();
-        let (lease, lease) = lease_channel();
+        let (keeper, lease) = lease_channel();
         let id = ProcessId(Uuid::new_v4());
         let context = WriterContext {
             db: db.clone(),
@@ -85,7 +85,7 @@ impl Process {
         for shard in shards {
             tokio::spawn(shard);
         }
-        Self { id, db, clock, slots, writer, effects: received, context, lease, stop }
+        Self { id, db, clock, slots, writer, effects: received, context, lease: keeper, stop }
     }
 
     /// Moves the clock of the process and of the store.
