@@ -161,14 +161,13 @@ async fn call(endpoint: &Endpoint, request: ChatRequest) -> Result<PartStream, M
 }
 
 /// A call under the name that its tool has here.
-fn with_own_name(part: Part, names: &HashMap<String, String>) -> Part {
-    match part {
-        Part::Call { index, id, name: Some(offered), arguments } => {
-            let name = Some(names.get(&offered).cloned().unwrap_or(offered));
-            Part::Call { index, id, name, arguments }
-        }
-        other => other,
+fn with_own_name(mut part: Part, names: &HashMap<String, String>) -> Part {
+    if let Part::Call { name: Some(name), .. } = &mut part
+        && let Some(own) = names.get(name)
+    {
+        name.clone_from(own);
     }
+    part
 }
 
 async fn read(endpoint: &Endpoint, request: ChatRequest) -> Result<PartStream, ModelError> {

@@ -131,10 +131,8 @@ mod tests {
 
     /// What the templates of Mistral, Gemma and Qwen check.
     fn assert_accepted(messages: &[ChatMessage]) {
-        let rest = match messages {
-            [ChatMessage::System(_), rest @ ..] => rest,
-            rest => rest,
-        };
+        let is_system = |message: &&ChatMessage| matches!(message, ChatMessage::System(_));
+        let rest = &messages[usize::from(messages.first().is_some_and(|first| is_system(&first)))..];
         let mut is_user = true;
         for message in rest {
             match message {
@@ -151,6 +149,13 @@ mod tests {
             matches!(messages.last(), Some(ChatMessage::User(_) | ChatMessage::Tool { .. })),
             "{messages:?}"
         );
+    }
+
+    fn assert_arranged<const N: usize>(cases: [(&str, Vec<ChatMessage>, Vec<ChatMessage>); N]) {
+        for (what, messages, arranged) in cases {
+            assert_eq!(arrange(messages), arranged, "{what}");
+            assert_accepted(&arranged);
+        }
     }
 
     #[test]
@@ -174,12 +179,20 @@ mod tests {
                 vec![user("a"), assistant("b"), system("new")],
                 vec![system("new"), user("a"), assistant("b"), user(CONTINUE)],
             ),
-            ("messages without a reply", vec![user("a"), user("b"), user("c")], vec![user("a\n\nb\n\nc")]),
+            ("nothing", vec![], vec![user(CONTINUE)]),
             (
                 "a human agent after a reply",
                 vec![user("a"), assistant("b"), assistant("c"), user("d")],
                 vec![user("a"), assistant("b\n\nc"), user("d")],
             ),
+            ("messages without a reply", vec![user("a"), user("b"), user("c")], vec![user("a\n\nb\n\nc")]),
+        ];
+        assert_arranged(cases);
+    }
+
+    #[test]
+    fn calls_are_arranged_so_that_templates_accept_them() {
+        let cases = [
             (
                 "calls without a reply",
                 vec![user("a"), calls(None, &["x"]), result("x", "1"), user("b")],
@@ -233,12 +246,8 @@ mod tests {
                 ],
                 vec![user("a"), calls(None, &["x", "y"]), result("x", UNAVAILABLE), result("y", "2")],
             ),
-            ("nothing", vec![], vec![user(CONTINUE)]),
         ];
-        for (what, messages, arranged) in cases {
-            assert_eq!(arrange(messages), arranged, "{what}");
-            assert_accepted(&arranged);
-        }
+        assert_arranged(cases);
     }
 
     #[test]

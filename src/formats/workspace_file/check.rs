@@ -21,20 +21,21 @@ const MAX_SLUG: usize = 64;
 const MAX_NAME: usize = 200;
 const MAX_PROMPT: usize = 256 * 1024;
 const MAX_FIRST_MESSAGE: usize = 32 * 1024;
+const SECTIONS: [&str; 7] = [
+    "workspace",
+    "assistants",
+    "calendars",
+    "knowledge_bases",
+    "tools",
+    "webhook_endpoints",
+    "conversations",
+];
 /// Model parameters that the server sets itself.
 const RESERVED_PARAMETERS: [&str; 5] = ["model", "messages", "tools", "stream", "n"];
 
 pub(super) fn read(document: &Document<'_>) -> Result<WorkspaceFile, WorkspaceFileError> {
     let mut file = document.root();
-    file.check_keys(&[
-        "workspace",
-        "assistants",
-        "calendars",
-        "knowledge_bases",
-        "tools",
-        "webhook_endpoints",
-        "conversations",
-    ])?;
+    file.check_keys(&SECTIONS)?;
     let workspace: FileWorkspace = file.require("workspace")?;
     check_workspace(&workspace).map_err(|error| file.invalid(&error.within("workspace")))?;
 

@@ -42,7 +42,8 @@ pub(super) fn name(name: &str) -> String {
     if name.len() <= MAX_NAME && name.starts_with(begins) && name.chars().all(fits) {
         return name.to_owned();
     }
-    let hash: String = Sha256::digest(name).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let digest: [u8; 32] = Sha256::digest(name).into();
+    let hash = format!("{:08x}", u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]));
     let mut offered: String = name.chars().map(|c| if fits(c) { c } else { '_' }).collect();
     if !offered.starts_with(begins) {
         offered.insert(0, '_');
