@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
 
 use super::ids::WorkspaceId;
 use super::tool::CompiledTool;
@@ -66,7 +65,7 @@ impl<T> AssistantVersion<T> {
 }
 
 /// A model on a named connection.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "struct Fallback")]
 pub struct ModelRef {
     pub connection: String,

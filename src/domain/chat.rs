@@ -168,10 +168,8 @@ impl ModelError {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = ModelError)]
 pub struct ModelErrorDetail {
-    /// The model that was called.
-    #[serde(flatten)]
-    #[schema(inline)]
-    pub model: Option<ModelRef>,
+    pub connection: String,
+    pub model: String,
     /// Without user name, password and query.
     pub url: String,
     /// The status of the response, if there was one.

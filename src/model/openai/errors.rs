@@ -46,14 +46,13 @@ fn detail(error: &Value, status: Option<StatusCode>) -> ModelErrorDetail {
     };
     let message = text("message", MAX_MESSAGE).or_else(|| text("detail", MAX_MESSAGE));
     ModelErrorDetail {
-        model: None,
-        url: String::new(),
         status: status.map(|status| status.as_u16()),
         code: ["code", "status", "type"]
             .iter()
             .find_map(|key| word(error.get(key)?))
             .or_else(|| text("code", MAX_CODE)),
         message: message.or_else(|| error.as_str().map(|text| bounded(text, MAX_MESSAGE))),
+        ..ModelErrorDetail::default()
     }
 }
 

@@ -74,7 +74,9 @@ pub(super) async fn call_models(
                 return Ok(ModelResponse { answer, by: candidate });
             }
             Err(mut error) => {
-                error.detail.get_or_insert_default().model = Some(candidate.clone());
+                let detail = error.detail.get_or_insert_default();
+                detail.connection.clone_from(&candidate.connection);
+                detail.model.clone_from(&candidate.model);
                 if let ModelErrorKind::RateLimited { retry_after } = error.kind {
                     let length = backoff(attempts + 1, retry_after, engine.random());
                     engine.rate_limit_backoff.pause(&candidate, Instant::now() + length);
