@@ -101,7 +101,7 @@ fn a_calendar_may_be_on_a_server() {
     for (raw, problem) in [
         ("url = \"\"", "caldav.url: empty"),
         ("url = \"dav.example\"", "caldav.url: it cannot be read as a URL"),
-        ("url = \"https://dav.example/?a\"", "caldav.url: the address of a calendar has neither"),
+        ("url = \"https://dav.example/?a\"", "caldav.url: the URL of a calendar must not contain ? or #"),
         ("url = \"https://dav.example/\", username = \"a:b\"", "caldav.username: it cannot hold a colon"),
         ("url = \"https://dav.example/\", username = \" \"", "caldav.username: empty"),
         (
