@@ -168,7 +168,11 @@ impl ModelError {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = ModelError)]
 pub struct ModelErrorDetail {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schema(required)]
     pub connection: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schema(required)]
     pub model: String,
     /// Without user name, password and query.
     pub url: String,

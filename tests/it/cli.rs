@@ -174,7 +174,13 @@ fn check_reports_the_state_of_each_part() {
         (&json!(false), &json!(true)),
         "{report}"
     );
-    assert_eq!(report["embeddings"]["detail"], "127.0.0.1, for e: The model is unavailable");
+    let unavailable = "The model is unavailable (http://127.0.0.1:1/v1/";
+    let detail = |part: &str| report[part]["detail"].as_str().unwrap().to_owned();
+    assert!(detail("model").starts_with(&format!("127.0.0.1: {unavailable}models “")), "{report}");
+    assert!(
+        detail("embeddings").starts_with(&format!("127.0.0.1, for e: {unavailable}embeddings “")),
+        "{report}"
+    );
 }
 
 #[test]

@@ -204,7 +204,7 @@ both_backends!(
 
         assert_eq!(
             operator.apply(FILE).await,
-            ["tool orders: changed uses", "assistant desk: changed tools"]
+            ["tool orders: changed config", "assistant desk: changed tools"]
         );
     }
 );
