@@ -20,6 +20,9 @@ pub use window::HistoryBounds;
 
 const UNAVAILABLE: &str = r#"{"error":"result unavailable"}"#;
 
+/// The longest result of a call in a turn without a reply, in bytes: a long one must not push the call out of the history.
+const MAX_UNANSWERED_RESULT: usize = 4 * 1024;
+
 /// A stored message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HistoryEntry {
@@ -108,7 +111,13 @@ pub fn unanswered_entry(position: i64, journal: &[JournalRow]) -> HistoryEntry {
     let read = |row: &JournalRow| {
         let JournalledCall { name, arguments, .. } = serde_json::from_str(&row.content).ok()?;
         let result = match &row.result {
-            Some(result) => CallResult::new(serde_json::from_str(result).ok()?),
+            Some(result) if result.len() <= MAX_UNANSWERED_RESULT => {
+                CallResult::new(serde_json::from_str(result).ok()?)
+            }
+            Some(result) => {
+                let end = result.floor_char_boundary(MAX_UNANSWERED_RESULT);
+                CallResult::new(format!("{}…", &result[..end]).into())
+            }
             None => CallResult::unknown(),
         };
         Some(FinishedCall { name, arguments, result })

@@ -4,6 +4,7 @@ use futures::{Stream, StreamExt, pin_mut};
 
 use serde_json::{Deserializer, Map, Value};
 
+use super::surrogates::replace_lone;
 use super::thoughts;
 use crate::domain::chat::{
     ModelAnswer, ModelError, ModelErrorKind, Part, ToolCall, Usage, VendorFields, clean_map, clean_text,
@@ -51,7 +52,7 @@ where
         }
     }
 
-    let (in_text, text) = thoughts::split(&text);
+    let (in_text, text) = thoughts::split(&clean_text(text));
     thoughts.push_str(&in_text);
     let is_truncated = finished.ok_or(ModelErrorKind::Unreadable)?;
     let has_text = !text.trim().is_empty();
@@ -59,7 +60,7 @@ where
         return Err(ModelErrorKind::Unreadable.into());
     }
     Ok(ModelAnswer {
-        text: has_text.then(|| clean_text(text)),
+        text: has_text.then_some(text),
         calls: calls.into_iter().map(clean_call).collect(),
         usage,
         thoughts: bounded_thoughts(thoughts),
@@ -154,7 +155,9 @@ fn set_if_empty(field: &mut String, value: Option<String>) {
 }
 
 fn clean_call(call: ToolCall) -> ToolCall {
-    let arguments = single_object(&call.arguments).unwrap_or(call.arguments);
+    // Arguments are JSON within JSON: they have escapes of their own.
+    let arguments = String::from_utf8(replace_lone(call.arguments.as_bytes())).unwrap_or(call.arguments);
+    let arguments = single_object(&arguments).unwrap_or(arguments);
     ToolCall { id: clean_text(call.id), name: clean_text(call.name), arguments: clean_text(arguments) }
 }
 

@@ -5,6 +5,7 @@ mod collect;
 pub mod embeddings;
 pub mod offline;
 pub mod openai;
+mod surrogates;
 mod thoughts;
 
 use std::{collections::HashMap, sync::Arc};

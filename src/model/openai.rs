@@ -10,7 +10,6 @@ mod probe;
 mod reader;
 mod request;
 mod sse;
-mod surrogates;
 #[cfg(test)]
 mod tests;
 mod tool_schema;
@@ -29,6 +28,9 @@ use http::Patience;
 pub use probe::probe;
 
 use super::{ChatModel, PartStream};
+
+/// The longest message of an endpoint that is kept, in bytes.
+const MAX_ERROR_MESSAGE: usize = 500;
 
 /// The address, credentials and limits of an endpoint.
 #[derive(Debug, Clone)]
@@ -125,8 +127,15 @@ impl Endpoint {
         let detail = error.detail.get_or_insert_default();
         detail.url = display_url(&self.url);
         let key = self.authorization.as_ref().and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-        if let (Some(message), Some(key)) = (&mut detail.message, key.filter(|key| !key.is_empty())) {
-            *message = message.replace(key, "[key]");
+        let key = key.filter(|key| !key.is_empty());
+        let masked = |text: &mut String| {
+            if let Some(key) = key {
+                *text = text.replace(key, "[key]");
+            }
+        };
+        detail.code.iter_mut().chain(&mut detail.message).for_each(masked);
+        if let Some(message) = &mut detail.message {
+            message.truncate(message.floor_char_boundary(MAX_ERROR_MESSAGE));
         }
         error
     }

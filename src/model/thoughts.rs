@@ -14,22 +14,40 @@ const TAGS: [(&str, &str); 10] = [
     ("<|channel>thought", "<channel|>"),
 ];
 
+/// Words that a reply may contain as tags of its own: they are thoughts only at the start of the text.
+const COMMON_WORDS: [&str; 3] = ["<thinking>", "<thought>", "<reasoning>"];
+
 /// Splits a whole text into thoughts and reply. Thoughts begin at the start of a line. Without an opening tag, as where the
-/// prompt of the model contains it, they begin with the text; without a closing tag, as where the model reached its limit,
-/// they end with it.
+/// prompt of the model contains it, they begin with the text, and their closing tag begins or ends a line; without a closing
+/// tag, as where the model reached its limit, they end with the text.
 pub(super) fn split(text: &str) -> (String, String) {
     let (mut thoughts, mut reply) = (String::new(), String::new());
     let mut rest = text;
-    while let Some(found) = next(rest, reply.is_empty()) {
+    if let Some((end, next)) = unopened(text) {
+        thoughts.push_str(&text[..end]);
+        rest = &text[next..];
+    }
+    while let Some(found) = opened(rest) {
         reply.push_str(&rest[..found.reply_end]);
         thoughts.push_str(&rest[found.thoughts_start..found.thoughts_end]);
         rest = &rest[found.end..];
     }
-    if thoughts.is_empty() && rest.len() == text.len() {
+    if rest.len() == text.len() {
         return (thoughts, text.to_owned());
     }
     reply.push_str(rest);
     (thoughts.trim().to_owned(), reply.trim().to_owned())
+}
+
+/// The end of thoughts without an opening tag, and of their closing tag.
+fn unopened(text: &str) -> Option<(usize, usize)> {
+    let ends = TAGS.iter().filter_map(|(open, close)| {
+        let end = text.find(close)?;
+        let next = end + close.len();
+        let is_alone = begins_line(text, end) || text[next..].starts_with(['\n', '\r']);
+        (is_alone && !text[..end].contains(open)).then_some((end, next))
+    });
+    ends.min()
 }
 
 /// Byte positions of thoughts in a text.
@@ -40,27 +58,22 @@ struct Found {
     end: usize,
 }
 
-/// The first thoughts in a text. `is_start`: nothing of the reply precedes it.
-fn next(text: &str, is_start: bool) -> Option<Found> {
-    let opened = TAGS.iter().filter_map(|(open, close)| {
-        let start = text.match_indices(open).map(|(at, _)| at).find(|at| begins_line(text, *at))?;
+/// The first thoughts with an opening tag.
+fn opened(text: &str) -> Option<Found> {
+    let found = TAGS.iter().filter_map(|(open, close)| {
+        let mut starts = text.match_indices(open).map(|(at, _)| at);
+        let start = if COMMON_WORDS.contains(open) {
+            starts.next().filter(|at| text[..*at].trim().is_empty())?
+        } else {
+            starts.find(|at| begins_line(text, *at))?
+        };
         let thoughts_start = start + open.len();
         let length = text[thoughts_start..].find(close);
         let thoughts_end = length.map_or(text.len(), |length| thoughts_start + length);
         let end = length.map_or(text.len(), |_| thoughts_end + close.len());
         Some(Found { reply_end: start, thoughts_start, thoughts_end, end })
     });
-    let opened = opened.min_by_key(|found| found.reply_end);
-    let unopened = TAGS.iter().filter(|_| is_start).filter_map(|(_, close)| {
-        let thoughts_end = text.find(close)?;
-        Some(Found { reply_end: 0, thoughts_start: 0, thoughts_end, end: thoughts_end + close.len() })
-    });
-    let unopened = unopened.min_by_key(|found| found.thoughts_end);
-    match (opened, unopened) {
-        (Some(opened), Some(unopened)) if unopened.thoughts_end < opened.reply_end => Some(unopened),
-        (None, unopened) => unopened,
-        (opened, _) => opened,
-    }
+    found.min_by_key(|found| found.reply_end)
 }
 
 fn begins_line(text: &str, at: usize) -> bool {
@@ -82,7 +95,12 @@ mod tests {
             ("[THINK]Hm.[/THINK]Hello.", "Hm.", "Hello."),
             ("◁think▷Hm.◁/think▷Hello.", "Hm.", "Hello."),
             ("Hello.\n<think>Hm.</think>\nBye.", "Hm.", "Hello.\n\nBye."),
-            ("<think>a</think>Hello.\n<thinking>b</thinking>Bye.", "ab", "Hello.\nBye."),
+            ("<think>a</think>Hello.\n<think>b</think>Bye.", "ab", "Hello.\nBye."),
+            ("<think>a</think>Hello. <think>b</think>Bye.", "a", "Hello. <think>b</think>Bye."),
+            ("<thinking>a</thinking>Hello.", "a", "Hello."),
+            ("Like this:\n<reasoning>a</reasoning>", "", "Like this:\n<reasoning>a</reasoning>"),
+            ("`<think>` is closed by `</think>`.", "", "`<think>` is closed by `</think>`."),
+            ("Write `</think>` at the end.", "", "Write `</think>` at the end."),
             ("Write <think> before your thoughts.", "", "Write <think> before your thoughts."),
         ];
         for (text, thoughts, reply) in cases {

@@ -88,7 +88,7 @@ impl Fakes {
         let fakes = Self { model: FakeModel::start().await, tool: FakeTool::start().await };
         let mut failed = HashSet::new();
         fakes.model.script().respond_with(move |request: &ModelRequest| {
-            let prompt = request.last_text("user").unwrap_or_default();
+            let prompt = request.prompt().unwrap_or_default();
             let is_flaky = Plan::of(&prompt) == Plan::Flaky && failed.insert(prompt.clone());
             if is_flaky { transient_failure(&prompt) } else { default_answer(request) }
         });
@@ -106,7 +106,7 @@ pub fn rounds(request: &ModelRequest) -> usize {
 
 /// The model's answer to a request.
 pub fn default_answer(request: &ModelRequest) -> Reply {
-    let prompt = request.last_text("user").unwrap_or_default();
+    let prompt = request.prompt().unwrap_or_default();
     let plan = Plan::of(&prompt);
     let reply = match plan {
         Plan::Refuse => Reply::error(StatusCode::BAD_REQUEST, "No."),

@@ -167,7 +167,7 @@ async fn run(test: &str, backend: Backend) {
 /// Makes the fakes fail as the last word of a message says.
 fn misbehave(cluster: &Cluster) {
     cluster.fakes.model.script().respond_with(|request: &ModelRequest| {
-        let prompt = request.last_text("user").unwrap_or_default();
+        let prompt = request.prompt().unwrap_or_default();
         let name = prompt.rsplit(' ').next().unwrap_or_default();
         if let Some((_, reply, ..)) = MODEL_FAULTS.iter().find(|(fault, ..)| *fault == name) {
             return reply();

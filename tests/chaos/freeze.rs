@@ -74,7 +74,7 @@ fn hold_first_calls(cluster: &Cluster) -> Gate {
     let mut held_texts = Vec::new();
     cluster.fakes.model.script().respond_with(move |request: &ModelRequest| {
         let reply = fakes::default_answer(request);
-        let prompt = request.last_text("user").unwrap_or_default();
+        let prompt = request.prompt().unwrap_or_default();
         if Plan::of(&prompt) == Plan::Plain && !held_texts.contains(&prompt) {
             held_texts.push(prompt);
             return reply.gated_by(&reply_gate);

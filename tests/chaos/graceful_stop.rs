@@ -35,7 +35,7 @@ async fn run(test: &str, backend: Backend, processes: usize) {
     let in_time = Gate::closed();
     let (reply_gate, never) = (in_time.clone(), Gate::closed());
     cluster.fakes.model.script().respond_with(move |request: &ModelRequest| {
-        let is_late = request.last_text("user").is_some_and(|prompt| prompt.contains(" late "));
+        let is_late = request.prompt().is_some_and(|prompt| prompt.contains(" late "));
         fakes::default_answer(request).gated_by(if is_late { &never } else { &reply_gate })
     });
 

@@ -104,7 +104,7 @@ async fn hold_one_on_each_api(client: &Arc<Client>) -> (Running, Gate, [Conversa
     let reply_gate = gate.clone();
     client.cluster.fakes.model.script().respond_with(move |request: &ModelRequest| {
         let reply = fakes::default_answer(request);
-        let is_held = request.last_text("user").is_some_and(|prompt| prompt.contains(" held "));
+        let is_held = request.prompt().is_some_and(|prompt| prompt.contains(" held "));
         if is_held { reply.gated_by(&reply_gate) } else { reply }
     });
     let mut running = Vec::new();

@@ -19,7 +19,7 @@ fn hold_the_text(server: &TestServer, text: &'static str) -> Gate {
     let gate = Gate::closed();
     let reply_gate = gate.clone();
     server.model.script().respond_with(move |request: &ModelRequest| {
-        let prompt = request.last_text("user").unwrap();
+        let prompt = request.prompt().unwrap();
         let reply = Reply::text(&format!("re: {prompt}"));
         if prompt == text { reply.gated_by(&reply_gate) } else { reply }
     });
@@ -86,7 +86,7 @@ async fn turns_of_one_conversation_keep_their_order_across_processes() {
     first.wait_for_messages(&con, 9).await;
 
     let calls = first.model.calls();
-    let asked: Vec<_> = calls.all().iter().map(|call| call.request.last_text("user").unwrap()).collect();
+    let asked: Vec<_> = calls.all().iter().map(|call| call.request.prompt().unwrap()).collect();
     assert_eq!(asked, ["0", "1", "2", "3"]);
     assert_eq!(calls.overlaps(|_| Some(())), []);
 }

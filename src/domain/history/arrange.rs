@@ -56,6 +56,8 @@ pub fn arrange(messages: Vec<ChatMessage>) -> Vec<ChatMessage> {
         push_user(&mut arranged, CONTINUE.to_owned());
     }
     if system.len() > 1 {
+        // The prompt contains variables, which a visitor may have set.
+        system[0] = system[0].replace(INSTRUCTIONS, "");
         system.insert(1, INSTRUCTIONS.to_owned());
     }
     if !system.is_empty() {

@@ -7,9 +7,8 @@ use crate::domain::chat::{ModelError, ModelErrorDetail, ModelErrorKind};
 
 use super::http::status_kind;
 
-/// The longest code and message that are kept, in characters.
+/// The longest code that is kept, in characters.
 const MAX_CODE: usize = 64;
-const MAX_MESSAGE: usize = 500;
 
 /// The error that a chunk contains, in any of the known forms: `{"error": {…}}`, `{"error": "…"}`, of Gemini one of
 /// these in a list, and of vLLM, Mistral and `FastAPI` an error in place of the chunk.
@@ -44,14 +43,15 @@ fn detail(error: &Value, status: Option<StatusCode>) -> ModelErrorDetail {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         Some(bounded(&text, max)).filter(|text| !text.is_empty() && text != "null")
     };
-    let message = text("message", MAX_MESSAGE).or_else(|| text("detail", MAX_MESSAGE));
+    // The endpoint shortens it, after it has removed its key.
+    let message = text("message", usize::MAX).or_else(|| text("detail", usize::MAX));
     ModelErrorDetail {
         status: status.map(|status| status.as_u16()),
         code: ["code", "status", "type"]
             .iter()
             .find_map(|key| word(error.get(key)?))
             .or_else(|| text("code", MAX_CODE)),
-        message: message.or_else(|| error.as_str().map(|text| bounded(text, MAX_MESSAGE))),
+        message: message.or_else(|| error.as_str().map(|text| bounded(text, usize::MAX))),
         ..ModelErrorDetail::default()
     }
 }

@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 use crate::domain::chat::{ModelError, ModelErrorDetail, ModelErrorKind, Part, Usage};
 use crate::model::collect::is_reasoning;
 
-use super::{errors, surrogates};
+use super::errors;
+use crate::model::surrogates;
 
 /// The fields of a message that we read, or that endpoints return and refuse in a request.
 const MESSAGE_FIELDS: [&str; 9] =
@@ -84,7 +85,8 @@ impl Reader {
         if let Some(usage) = chunk.get("usage").filter(|usage| usage.is_object()) {
             parts.push(Part::Usage(read_usage(usage)));
         }
-        self.has_begun |= !parts.is_empty();
+        self.has_begun |=
+            parts.iter().any(|part| matches!(part, Part::Text(_) | Part::Thoughts(_) | Part::Call { .. }));
         Ok(parts)
     }
 

@@ -29,7 +29,7 @@ use crate::tools::Toolset;
 const MAX_PROMPT: usize = 256 * 1024;
 
 /// Earlier turns without a reply whose calls are read.
-const MAX_UNANSWERED: usize = 20;
+const MAX_UNANSWERED: usize = 200;
 
 /// The input of a turn, which does not change while the turn runs.
 pub(super) struct Context {

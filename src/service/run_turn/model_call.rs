@@ -1,5 +1,6 @@
 //! One model call: the assistant's own model, then its fallbacks in order.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::Engine;
@@ -38,8 +39,8 @@ pub(super) async fn call_models(
     let mut paused_until: Option<Instant> = None;
     // A new attempt has no more time than that.
     let had_all_time = budget.is_whole();
-    let mut candidates = candidates(engine, version).into_iter().peekable();
-    while let Some(candidate) = candidates.next() {
+    let mut candidates: VecDeque<ModelRef> = candidates(engine, version).into();
+    while let Some(candidate) = candidates.pop_front() {
         let Some(model) = engine.models.get(&candidate.connection) else {
             tracing::error!(
                 connection = candidate.connection,
@@ -59,7 +60,7 @@ pub(super) async fn call_models(
             model: candidate.model.clone(),
             messages: messages.iter().map(|message| without_foreign_fields(message, &candidate)).collect(),
             tools: toolset.specs(),
-            has_fallback: candidates.peek().is_some(),
+            has_fallback: candidates.iter().any(|other| is_available(engine, other)),
             parameters: version.parameters.clone(),
         };
         let began = Instant::now();
@@ -81,8 +82,10 @@ pub(super) async fn call_models(
                     let length = backoff(attempts + 1, retry_after, engine.random());
                     engine.rate_limit_backoff.pause(&candidate, Instant::now() + length);
                 }
-                // A transient error is worth another attempt, whatever the fallbacks return.
-                failed = failed.filter(|failed: &ModelError| failed.kind.is_transient()).or(Some(error));
+                // A transient error is worth another attempt, whatever the fallbacks return, unless they took all the time.
+                let is_worth_more =
+                    |failed: &ModelError| failed.kind.is_transient() && error.kind != ModelErrorKind::TooSlow;
+                failed = failed.filter(is_worth_more).or(Some(error));
             }
         }
     }
@@ -91,6 +94,11 @@ pub(super) async fn call_models(
         (None, Some(until)) => ModelCallError::Paused(until),
         (None, None) => ModelCallError::Failed(ModelErrorKind::Unavailable.into()),
     })
+}
+
+/// Whether a model can be called now.
+fn is_available(engine: &Engine, model: &ModelRef) -> bool {
+    engine.models.get(&model.connection).is_some() && engine.rate_limit_backoff.until(model).is_none()
 }
 
 /// The message without the fields of a vendor, unless this model sent them.

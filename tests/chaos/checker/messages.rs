@@ -83,8 +83,7 @@ pub(super) fn one_reply_each(evidence: &Evidence) -> Violations {
         .filter(|(_, count)| **count > 1)
         .map(|(id, count)| format!("{id}: {count} replies"))
         .collect();
-    let asked: HashSet<_> =
-        evidence.model_calls.iter().filter_map(|call| call.request.last_text("user")).collect();
+    let asked: HashSet<_> = evidence.model_calls.iter().filter_map(|call| call.request.prompt()).collect();
     let quiet = evidence.done.iter().filter(|done| !done.operation.auto_reply);
     broken.extend(
         quiet.filter(|done| asked.contains(&done.operation.text)).map(|done| done.operation.text.clone()),

@@ -79,7 +79,7 @@ fn process(call: &Call<ModelRequest>) -> Option<&str> {
 }
 
 fn prompt(call: &Call<ModelRequest>) -> String {
-    call.request.last_text("user").unwrap_or_default()
+    call.request.prompt().unwrap_or_default()
 }
 
 pub(super) fn tools_called_once(evidence: &Evidence) -> Violations {

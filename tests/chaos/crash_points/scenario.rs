@@ -145,7 +145,7 @@ impl Scenario {
                 Point::ToolResultStored => !is_first,
                 _ => false,
             };
-            if !is_due || request.last_text("user").as_ref() != Some(&text) {
+            if !is_due || request.prompt().as_ref() != Some(&text) {
                 return reply;
             }
             if point == Point::ModelAnswered {
@@ -271,7 +271,7 @@ impl Scenario {
         let fakes = &self.client.cluster.fakes;
         let text = &self.operation.text;
         let model = fakes.model.calls().all();
-        let model = model.iter().filter(|call| call.request.last_text("user").as_ref() == Some(text)).count();
+        let model = model.iter().filter(|call| call.request.prompt().as_ref() == Some(text)).count();
         let rounds = 1 + usize::from(!self.plan.tools().is_empty());
         let is_asked_before = !matches!(self.point, Point::RequestHalfSent | Point::ReplyStored);
         let extra = usize::from(is_asked_before && !self.is_killed_before_model_call());

@@ -32,7 +32,7 @@ async fn held_turn(server: &TestServer) -> (String, Gate) {
     let gate = Gate::closed();
     let reply_gate = gate.clone();
     server.model.script().respond_with(move |request: &ModelRequest| {
-        let prompt = request.last_text("user").unwrap();
+        let prompt = request.prompt().unwrap();
         let reply = Reply::text(&format!("re: {prompt}"));
         if prompt == "held" { reply.gated_by(&reply_gate) } else { reply }
     });

@@ -22,7 +22,7 @@ fn hold(server: &TestServer, text: &'static str) -> Gate {
     let reply_gate = gate.clone();
     server.model.script().respond_with(move |request: &ModelRequest| {
         let reply = Reply::text("Yes.");
-        if request.last_text("user").is_some_and(|prompt| prompt == text) {
+        if request.prompt().is_some_and(|prompt| prompt == text) {
             reply.gated_by(&reply_gate)
         } else {
             reply

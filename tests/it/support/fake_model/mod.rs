@@ -37,6 +37,11 @@ impl ModelRequest {
         self.body["messages"].as_array().map_or(&[], Vec::as_slice)
     }
 
+    /// The message that is answered. Earlier ones without a reply precede it in the same message of the user.
+    pub fn prompt(&self) -> Option<String> {
+        self.last_text("user")?.rsplit("\n\n").next().map(str::to_owned)
+    }
+
     /// The text of the last message of a role (`user`, `system`, `tool` …), in either form of content.
     pub fn last_text(&self, role: &str) -> Option<String> {
         let message = self.messages().iter().rev().find(|message| message["role"] == role)?;

@@ -1,7 +1,7 @@
 //! Lone surrogates in JSON. A vendor that cuts its text into pieces of UTF-16 sends the halves of an emoji in two chunks.
 
 /// Replaces escapes of lone surrogates by the escape of U+FFFD, so that the rest of the text can be read.
-pub(super) fn replace_lone(json: &[u8]) -> Vec<u8> {
+pub(in crate::model) fn replace_lone(json: &[u8]) -> Vec<u8> {
     let mut replaced = Vec::with_capacity(json.len());
     let mut rest = json;
     while let Some((&byte, after)) = rest.split_first() {
