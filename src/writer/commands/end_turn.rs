@@ -18,7 +18,7 @@ pub enum EndAuthority {
     Deadline,
     /// The turn exceeded a limit when it had this fence, and nothing has happened to it since.
     Overdue { fence: i64 },
-    /// None: the client was told that its turn failed, or is told so as the process stops.
+    /// No condition: the client has received the failure of its turn, or receives it while the process stops.
     ClientGone,
 }
 

@@ -128,8 +128,8 @@ async fn deliveries_taken_over_by_another_process_are_released() {
     assert!(receiver.calls().all()[0].ended.is_none(), "the first still waits for its answer");
     proxy.set(LinkState::Up);
 
-    let let_go = async || receiver.calls().all()[0].ended.map(|_| ());
-    wait_for("the first attempt to be abandoned", let_go).await;
+    let abandoned = async || receiver.calls().all()[0].ended.map(|_| ());
+    wait_for("the first attempt to be abandoned", abandoned).await;
     assert_eq!(first.query_number("select count(*) from attempts where outcome <> 'delivered'").await, 0);
     assert_eq!(first.query_number("select count(*) from attempts").await, 2);
     first.stop().await;

@@ -1,4 +1,4 @@
-//! The HTTP client alone: every URL of the table is refused, whoever uses it.
+//! The HTTP client alone: it refuses every URL of the table.
 
 use std::time::Duration;
 
