@@ -15,6 +15,7 @@ use jiff::fmt::friendly::SpanParser;
 use crate::app;
 use crate::app::commands::{self, Charset, CreateKey, Format, KeyId, Money, Report, Scope};
 use crate::config::Config;
+use crate::lifecycle;
 
 /// A self-hosted conversation server.
 #[derive(Debug, Parser)]
@@ -169,7 +170,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     let config = Config::from_process(cli.config.as_deref())?;
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => {
-            tokio::runtime::Runtime::new()?.block_on(app::serve(config))?;
+            lifecycle::run(tokio::runtime::Runtime::new()?, app::serve(config))?;
         }
         Command::Migrate => print(&block_on(commands::migrate(&config))??, OutputArgs { json: false })?,
         Command::Apply { file, dry_run, output } => {
@@ -206,7 +207,7 @@ fn execute_keys(config: &Config, keys: Keys) -> anyhow::Result<()> {
 /// Runs a future on this thread.
 fn block_on<T>(work: impl Future<Output = T>) -> io::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(work))
+    Ok(lifecycle::run(runtime, work))
 }
 
 /// Printed before it is used, so that a command whose result was lost can be repeated with it.

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +21,17 @@ use tokio_util::task::TaskTracker;
 
 /// For tasks to end after the hard stop.
 const HARD_GRACE: Duration = Duration::from_secs(5);
+
+/// For blocking tasks, such as a name that is being resolved, to end after everything else. They cannot be cancelled.
+const BLOCKING_GRACE: Duration = Duration::from_secs(1);
+
+/// Runs a future to its end, and drops the runtime without waiting for blocking tasks: the resolver of the system may
+/// hang for half a minute on a name that no longer resolves.
+pub fn run<F: Future>(runtime: Runtime, work: F) -> F::Output {
+    let output = runtime.block_on(work);
+    runtime.shutdown_timeout(BLOCKING_GRACE);
+    output
+}
 
 /// A group of tracked tasks. All groups of a process share one stop.
 #[derive(Debug, Clone, Default)]
@@ -308,6 +320,19 @@ mod tests {
         tasks.hard_stop().cancelled().await;
 
         assert!(!tasks.failed());
+    }
+
+    #[test]
+    fn a_blocking_task_that_hangs_does_not_delay_the_end() {
+        let (release, hang) = std::sync::mpsc::channel::<()>();
+        let begun = std::time::Instant::now();
+
+        run(Runtime::new().unwrap(), async move {
+            drop(tokio::task::spawn_blocking(move || hang.recv()));
+        });
+
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        drop(release);
     }
 
     #[test]

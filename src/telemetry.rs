@@ -6,7 +6,7 @@
 use std::io;
 use std::time::Duration;
 
-use metrics::{describe_counter, describe_gauge, describe_histogram};
+use metrics::{Label, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -22,6 +22,8 @@ const DURATION_BUCKETS: [f64; 14] =
 /// Buckets in commands, up to the largest batch of the writer.
 const BATCH_SIZE_BUCKETS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
+/// Gauge, always 1; `version`, and `commit` if it was built in.
+pub const BUILD_INFO: &str = "rejoinder_build_info";
 /// Histogram, seconds; `method`, `route` (its template), `status`.
 pub const HTTP_REQUEST_DURATION_SECONDS: &str = "rejoinder_http_request_duration_seconds";
 /// Counter; `api`, `state` (`completed`, `failed`, `discarded`).
@@ -63,6 +65,11 @@ pub const WRITER_BATCH_DURATION_SECONDS: &str = "rejoinder_writer_batch_duration
 /// Gauge of commands that wait in all shards.
 pub const WRITER_QUEUE_LENGTH: &str = "rejoinder_writer_queue_length";
 
+/// The version of this program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The commit that this program was built from, if the build was given one.
+pub const COMMIT: Option<&str> = option_env!("GIT_COMMIT");
+
 /// Sends logs and panics to standard error, as JSON or text, at the levels of `filter` (the notation of `RUST_LOG`).
 ///
 /// # Errors
@@ -98,7 +105,13 @@ impl Metrics {
     pub fn install() -> Result<Self, BuildError> {
         let handle = builder()?.install_recorder()?;
         describe();
+        metrics::gauge!(BUILD_INFO, build_labels()).set(1.0);
         Ok(Self(handle))
+    }
+
+    /// Creates a counter with the value 0, because a rate needs a sample from before the first event.
+    pub fn create_counter(&self, name: &'static str, labels: &[(&'static str, String)]) {
+        metrics::counter!(name, labels).increment(0);
     }
 
     /// All metrics in Prometheus' text format.
@@ -116,6 +129,11 @@ impl Metrics {
     }
 }
 
+fn build_labels() -> Vec<Label> {
+    let commit = COMMIT.map(|commit| Label::new("commit", commit));
+    std::iter::once(Label::new("version", VERSION)).chain(commit).collect()
+}
+
 fn builder() -> Result<PrometheusBuilder, BuildError> {
     PrometheusBuilder::new()
         .set_buckets(&DURATION_BUCKETS)?
@@ -123,6 +141,7 @@ fn builder() -> Result<PrometheusBuilder, BuildError> {
 }
 
 fn describe() {
+    describe_gauge!(BUILD_INFO, "The version of this process; always 1.");
     describe_histogram!(HTTP_REQUEST_DURATION_SECONDS, "Time to answer a request.");
     describe_counter!(TURNS_ENDED, "Turns that have ended.");
     describe_histogram!(TURN_DURATION_SECONDS, "Time from a turn's admission to its end.");

@@ -1,6 +1,7 @@
 //! The composition root: builds the adapters and starts the tasks.
 
 pub mod commands;
+mod counters;
 mod data_dir_lock;
 mod models;
 mod parts;
@@ -9,7 +10,7 @@ mod settings;
 
 use std::convert::Infallible;
 use std::future::pending;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -201,9 +202,20 @@ impl Server {
     }
 }
 
-/// The address under which clients reach this server.
+/// The address under which clients reach this server: `public_url`, or the address that it listens on.
 fn public_address(config: &Config, listening_on: SocketAddr) -> String {
-    config.public_url.as_ref().map_or_else(|| format!("http://{listening_on}"), ToString::to_string)
+    let own = || format!("http://{}", reachable_address(listening_on));
+    config.public_url.as_ref().map_or_else(own, ToString::to_string)
+}
+
+/// An address to connect to. `0.0.0.0` and `[::]` mean all interfaces; clients on this machine use the loopback one.
+fn reachable_address(listening_on: SocketAddr) -> SocketAddr {
+    let ip = match listening_on.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listening_on.port())
 }
 
 fn listen(

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 
 use super::data_dir_lock::DataDirLock;
-use super::{Server, ServerDependencies, models, open_store, public_address};
+use super::{Server, ServerDependencies, counters, models, open_store, public_address};
 use crate::config::{Config, Database, ModelChoice, current_executable, secret_from_env};
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::ids::IdGenerator;
@@ -65,7 +65,9 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let banner = demo::banner(&address, demo.as_ref(), &config.model_choice());
     io::stdout().write_all(banner.as_bytes())?;
     io::stdout().flush()?;
-    let metrics = Some(Metrics::install()?);
+    let metrics = Metrics::install()?;
+    counters::create(&metrics, &config);
+    let metrics = Some(metrics);
     let deps = ServerDependencies { db, clock, ids, seal_key, document_extractor, metrics };
     Server::start(&config, deps, listener).await?.run_until_stopped().await
 }

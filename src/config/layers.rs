@@ -8,18 +8,13 @@ use serde_path_to_error::Segment;
 use toml::de::DeTable;
 use toml::{Table, Value};
 
-use super::{ConfigError, DEFAULTS, Origin};
+use super::{ConfigError, DEFAULTS, Origin, variables};
 
-/// Variables with other names than `REJOINDER_…`, and their settings.
-const ENV_ALIASES: [(&str, &str); 5] = [
-    ("DATABASE_URL", "database.url"),
-    ("OPENAI_API_KEY", "model.api_key"),
-    ("OPENAI_BASE_URL", "model.base_url"),
-    ("OPENAI_MODEL", "model.model"),
-    ("RUST_LOG", "log.filter"),
-];
+/// The beginning of the message about a name that is not a setting.
+const NO_SETTING: &str = "there is no setting";
 
-const PREFIX: &str = "REJOINDER_";
+/// The most edits between a misspelled setting and the one that is suggested, as a share of its length.
+const MAX_EDITS: (usize, usize) = (1, 5);
 
 /// The merged settings with their origins.
 pub(super) struct Layers {
@@ -46,28 +41,15 @@ impl Layers {
         Ok(())
     }
 
-    /// Merges the variables that are settings and ignores all others.
+    /// Merges the variables that are settings, and the files that they name, and ignores all others.
     pub(super) fn merge_environment(
         &mut self,
         env: impl Iterator<Item = (String, String)>,
     ) -> Result<(), ConfigError> {
-        let mut settings = Vec::new();
-        for (name, value) in env {
-            if let Some((_, setting)) = ENV_ALIASES.iter().find(|(alias, _)| *alias == name) {
-                if !value.trim().is_empty() {
-                    settings.push((false, (*setting).to_owned(), name, value));
-                }
-            } else if let Some(rest) = name.strip_prefix(PREFIX)
-                && !is_service_link(rest, &value)
-            {
-                settings.push((true, rest.to_lowercase().replace("__", "."), name, value));
-            }
-        }
-        // If a setting is given under both names, the `REJOINDER_` name wins.
-        settings.sort();
-        for (_, setting, name, value) in settings {
-            self.variables.push((setting.clone(), name));
-            self.merge_variable(&setting, value)?;
+        let has_default = |setting: &str| find(&self.merged, setting).is_some();
+        for variable in variables::settings_of(env, has_default)? {
+            self.variables.push((variable.setting.clone(), variable.name));
+            self.merge_variable(&variable.setting, variable.value)?;
         }
         Ok(())
     }
@@ -95,13 +77,42 @@ impl Layers {
     pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
         serde_path_to_error::deserialize(self.merged.clone()).map_err(|error| {
             let keys: Vec<&str> = error.path().iter().filter_map(key_of).collect();
-            self.error(&keys.join("."), without_value(error.inner().message()))
+            let setting = keys.join(".");
+            let message = without_value(error.inner().message());
+            match message.split_once(", expected ") {
+                Some((unknown, _)) if unknown.starts_with(NO_SETTING) => {
+                    let suggested = self.suggest(&setting);
+                    self.error(
+                        &setting,
+                        suggested.map_or(message.clone(), |name| format!("{unknown}; {name}")),
+                    )
+                }
+                _ => self.error(&setting, message),
+            }
         })
     }
 
     /// An error about `setting`, with its origin.
     pub(super) fn error(&self, setting: &str, message: String) -> ConfigError {
         ConfigError::Setting { setting: setting.to_owned(), origin: self.origin(setting), message }
+    }
+
+    /// The setting that was probably meant, in the notation of where it was written.
+    fn suggest(&self, setting: &str) -> Option<String> {
+        let is_variable = matches!(self.origin(setting), Origin::Environment(_));
+        // If the section does not exist, the variable says more than the section.
+        let below = self.variables.iter().rev().find(|(known, _)| is_below(known, setting));
+        let written = below.map_or(setting, |(known, _)| known);
+        let mut known = Vec::new();
+        names(&DEFAULTS.parse().ok()?, "", &mut known);
+        // `database_url` is the most frequent mistake.
+        let plain = |name: &str| name.replace('.', "_");
+        let edits = |name: &str| strsim::damerau_levenshtein(&plain(name), &plain(written));
+        let (extra, share) = MAX_EDITS;
+        let closest = known.into_iter().min_by_key(|name| edits(name))?;
+        let is_close = edits(&closest) <= extra + written.len() / share;
+        let name = if is_variable { variables::variable_of(&closest) } else { closest };
+        is_close.then(|| format!("did you mean `{name}`?"))
     }
 
     fn origin(&self, setting: &str) -> Origin {
@@ -114,21 +125,33 @@ impl Layers {
             return Origin::File { path: path.clone(), line };
         }
         // A whole section that one variable made invalid.
-        let is_below = |known: &str| known.strip_prefix(setting).is_some_and(|rest| rest.starts_with('.'));
-        match self.variables.iter().rev().find(|(known, _)| is_below(known)) {
+        match self.variables.iter().rev().find(|(known, _)| is_below(known, setting)) {
             Some((_, name)) => Origin::Environment(name.clone()),
             None => Origin::Default,
         }
     }
 }
 
-/// Kubernetes gives each pod the addresses of every service: a service called `rejoinder` makes
-/// `REJOINDER_SERVICE_HOST`, `REJOINDER_PORT=tcp://…` and the like, which are not settings.
-fn is_service_link(rest: &str, value: &str) -> bool {
-    rest == "SERVICE_HOST"
-        || rest.starts_with("SERVICE_PORT")
-        || (rest == "PORT" && value.contains("://"))
-        || rest.strip_prefix("PORT_").is_some_and(|port| port.starts_with(|c: char| c.is_ascii_digit()))
+fn is_below(setting: &str, section: &str) -> bool {
+    setting.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// The value of a dotted setting.
+fn find<'t>(table: &'t Table, setting: &str) -> Option<&'t Value> {
+    let (section, rest) = setting.split_once('.').unwrap_or((setting, ""));
+    let value = table.get(section)?;
+    if rest.is_empty() { Some(value) } else { find(value.as_table()?, rest) }
+}
+
+/// The dotted names of all settings and sections below a table.
+fn names(table: &Table, prefix: &str, found: &mut Vec<String>) {
+    for (key, value) in table {
+        let name = format!("{prefix}{key}");
+        if let Some(section) = value.as_table() {
+            names(section, &format!("{name}."), found);
+        }
+        found.push(name);
+    }
 }
 
 fn split_list(text: &str) -> Vec<Value> {
@@ -146,7 +169,7 @@ fn key_of(segment: &Segment) -> Option<&str> {
 fn without_value(message: &str) -> String {
     match message.split_once(", expected ") {
         Some((found, expected)) if found.starts_with("invalid") => format!("expected {expected}"),
-        _ => message.replace("unknown field", "there is no setting"),
+        _ => message.replace("unknown field", NO_SETTING),
     }
 }
 

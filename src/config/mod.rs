@@ -10,6 +10,7 @@ mod model;
 mod server;
 mod validate;
 mod value;
+mod variables;
 mod work;
 
 #[cfg(test)]
@@ -91,7 +92,7 @@ impl Config {
         Self::load(file, std::env::vars_os().map(|(name, value)| (text(name), text(value))))
     }
 
-    /// Merges `file` and `env` over the defaults. Reads only `file`.
+    /// Merges `file` and `env` over the defaults. Reads only `file` and the files that variables name (`…_FILE`).
     ///
     /// # Errors
     /// The error names the first setting that does not exist, does not parse or contradicts another, and where it was

@@ -146,9 +146,9 @@ fn each_kind_of_value_is_read_from_the_environment() {
 
 #[test]
 fn a_setting_that_does_not_exist_is_named_with_its_location() {
-    insta::assert_snapshot!(refusal("listen = '[::1]:1'\n\n[widget]\ndedline = '1s'\n", &[]), @"setting `widget.dedline` (FILE, line 4): there is no setting `dedline`, expected `deadline` or `max_waiting`");
-    insta::assert_snapshot!(refusal("[widgets]\ndeadline = '1s'\n", &[]).split(',').take(2).collect::<String>(), @"setting `widgets` (FILE line 1): there is no setting `widgets`");
-    insta::assert_snapshot!(refusal("", &[("REJOINDER_WIDGET__DEDLINE", "1s")]), @"setting `widget.dedline` (environment variable REJOINDER_WIDGET__DEDLINE): there is no setting `dedline`, expected `deadline` or `max_waiting`");
+    insta::assert_snapshot!(refusal("listen = '[::1]:1'\n\n[widget]\ndedline = '1s'\n", &[]), @"setting `widget.dedline` (FILE, line 4): there is no setting `dedline`; did you mean `widget.deadline`?");
+    insta::assert_snapshot!(refusal("[widgets]\ndeadline = '1s'\n", &[]), @"setting `widgets` (FILE, line 1): there is no setting `widgets`; did you mean `widget`?");
+    insta::assert_snapshot!(refusal("", &[("REJOINDER_WIDGET__DEDLINE", "1s")]), @"setting `widget.dedline` (environment variable REJOINDER_WIDGET__DEDLINE): there is no setting `dedline`; did you mean `REJOINDER_WIDGET__DEADLINE`?");
     insta::assert_snapshot!(refusal("", &[("REJOINDER_LISTEN__PORT", "1")]), @"setting `listen.port` (environment variable REJOINDER_LISTEN__PORT): there is no such setting");
 }
 
@@ -208,6 +208,87 @@ fn foreign_and_empty_variables_are_ignored() {
     assert!(config.database.url.is_none());
     assert_eq!(config.model.api_key.unwrap().expose_secret(), "sk-file");
     assert!(refusal("", &[("REJOINDER_PORT", "80")]).contains("REJOINDER_PORT"));
+}
+
+/// The variables that Kubernetes makes for a service with one named port.
+fn service_links(prefix: &str) -> Vec<(String, String)> {
+    let values = [
+        ("SERVICE_HOST", "10.0.0.1"),
+        ("SERVICE_PORT", "80"),
+        ("SERVICE_PORT_HTTP_MAIN", "80"),
+        ("PORT", "tcp://10.0.0.1:80"),
+        ("PORT_80_TCP", "tcp://10.0.0.1:80"),
+        ("PORT_80_TCP_PROTO", "tcp"),
+        ("PORT_80_TCP_PORT", "80"),
+        ("PORT_80_TCP_ADDR", "10.0.0.1"),
+    ];
+    values.into_iter().map(|(name, value)| (format!("{prefix}{name}"), value.to_owned())).collect()
+}
+
+#[test]
+fn variables_of_kubernetes_services_are_ignored_and_misspelled_settings_are_not() {
+    for prefix in ["REJOINDER_", "REJOINDER_WEB_", "REJOINDER_POSTGRES_RW_"] {
+        let env = service_links(prefix);
+        Config::load(None, env.into_iter()).unwrap();
+    }
+    let host = ("REJOINDER_WEB_SERVICE_HOST", "10.0.0.1");
+    let refused = |name: &str, value: &str| {
+        let error = refusal("", &[host, (name, value)]);
+        assert!(error.contains(name), "{error}");
+    };
+
+    refused("REJOINDER_WEB_PORT", "80");
+    refused("REJOINDER_WEB_PORT_80_TCP_NAME", "x");
+    refused("REJOINDER_WEB_PORT_HTTP", "80");
+    refused("REJOINDER_API_PORT", "tcp://10.0.0.1:80");
+    refused("REJOINDER_WEB_DEADLINE", "1s");
+    refused("REJOINDER_API_SERVICE_HOST", "localhost");
+}
+
+#[test]
+fn the_setting_that_was_probably_meant_is_suggested() {
+    insta::assert_snapshot!(refusal("", &[("REJOINDER_DATABASE_URL", "postgres://h/d")]), @"setting `database_url` (environment variable REJOINDER_DATABASE_URL): there is no setting `database_url`; did you mean `DATABASE_URL`?");
+    insta::assert_snapshot!(refusal("", &[("REJOINDER_LIMIT__ENABLED", "false")]), @"setting `limit` (environment variable REJOINDER_LIMIT__ENABLED): there is no setting `limit`; did you mean `REJOINDER_LIMITS__ENABLED`?");
+    let unlike = refusal("", &[("REJOINDER_COLOUR", "red")]);
+    assert!(!unlike.contains("did you mean") && unlike.contains("`listen`"), "{unlike}");
+}
+
+#[test]
+fn every_variable_may_name_a_file() {
+    let secret = |text: &str| {
+        let mut file = NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file
+    };
+    let files = [secret("postgres://u:pw@h/d\n"), secret("sk-file\r\n"), secret("\n")];
+    let [url, key, empty] = files.each_ref().map(|file| file.path().to_str().unwrap());
+
+    let config = load(
+        "",
+        &[
+            ("DATABASE_URL_FILE", url),
+            ("DATABASE_URL", ""),
+            ("OPENAI_API_KEY_FILE", key),
+            ("OPENAI_MODEL_FILE", ""),
+            ("REJOINDER_EMBEDDINGS__API_KEY_FILE", key),
+            ("REJOINDER_EMBEDDINGS__BASE_URL", "http://h/v1"),
+            ("REJOINDER_EMBEDDINGS__MODEL", "m"),
+            ("REJOINDER_CONNECTIONS__B__API_KEY_FILE", key),
+            ("REJOINDER_CONNECTIONS__B__BASE_URL", "http://h/v1"),
+            ("RUST_LOG_FILE", "/no/such/file"),
+        ],
+    )
+    .unwrap();
+    let refused = |env: &[(&str, &str)]| refusal("", env).replace(empty, "EMPTY");
+
+    assert!(matches!(config.database(), Database::Postgres { url } if url.expose_secret().ends_with("@h/d")));
+    assert_eq!(config.model.api_key.unwrap().expose_secret(), "sk-file");
+    assert_eq!(config.embeddings.api_key.unwrap().expose_secret(), "sk-file");
+    assert_eq!(config.connections["b"].api_key.as_ref().unwrap().expose_secret(), "sk-file");
+    insta::assert_snapshot!(refused(&[("OPENAI_API_KEY_FILE", key), ("OPENAI_API_KEY", "sk")]), @"setting `model.api_key` (environment variable OPENAI_API_KEY_FILE): OPENAI_API_KEY is set too: only one of the two may be");
+    insta::assert_snapshot!(refused(&[("DATABASE_URL_FILE", "/no/such/file")]), @"setting `database.url` (environment variable DATABASE_URL_FILE): cannot read /no/such/file: No such file or directory (os error 2)");
+    insta::assert_snapshot!(refused(&[("DATABASE_URL_FILE", empty)]), @"setting `database.url` (environment variable DATABASE_URL_FILE): EMPTY is empty");
+    assert!(refused(&[("REJOINDER_TURN__DEADLIN_FILE", key)]).contains("REJOINDER_TURN__DEADLINE"));
 }
 
 #[test]

@@ -54,6 +54,30 @@ async fn the_demo_banner_prints_requests_that_work_as_pasted() {
 }
 
 #[tokio::test]
+async fn a_server_on_all_interfaces_prints_an_address_to_connect_to_and_counts_from_its_start() {
+    let sandbox = Sandbox::new();
+    let env = [("REJOINDER_LISTEN", "0.0.0.0:0"), ("REJOINDER_DEMO", "true")];
+    let server = sandbox.start_server_with_env(&env).await;
+
+    let answer = server.http.get("/metrics").send().await;
+    let metrics = answer.text();
+
+    assert!(server.banner.contains("listens on http://127.0.0.1:"), "{}", server.banner);
+    assert!(!server.banner.contains("0.0.0.0"), "{}", server.banner);
+    let build = format!("rejoinder_build_info{{version=\"{}\"", env!("CARGO_PKG_VERSION"));
+    assert!(metrics.contains(&build), "{metrics}");
+    for counter in [
+        "rejoinder_turn_takeovers_total 0",
+        r#"rejoinder_turns_ended_total{api="platform",state="failed"} 0"#,
+        r#"rejoinder_model_tokens_total{connection="default",kind="output"} 0"#,
+        r#"rejoinder_deliveries_ended_total{state="failed"} 0"#,
+        r#"rejoinder_passages_embedded_total{outcome="refused"} 0"#,
+    ] {
+        assert!(metrics.lines().any(|line| line == counter), "{counter} in {metrics}");
+    }
+}
+
+#[tokio::test]
 async fn a_data_folder_has_one_server_at_a_time() {
     let sandbox = Sandbox::new();
     let first = sandbox.start_server().await;

@@ -13,6 +13,9 @@ pub enum ApplyError {
     File(#[from] WorkspaceFileError),
     #[error("the secret {{ env = \"{0}\" }} is not set in the environment")]
     SecretMissing(String),
+    /// The text names the variable.
+    #[error("a secret of the file cannot be read: {0}")]
+    SecretUnreadable(String),
     /// A short secret occurs in ordinary text by chance, so it could not be masked.
     #[error("the secret {{ env = \"{0}\" }} is shorter than {MIN_SECRET_BYTES} bytes")]
     SecretTooShort(String),

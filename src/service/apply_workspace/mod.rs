@@ -61,8 +61,8 @@ pub struct ApplyContext<'a> {
     pub document_extractor: &'a DocumentExtractor,
     /// The base of relative paths in the file; without it, paths are refused.
     pub folder: Option<&'a Path>,
-    /// Looks up the secret that `{ env = "NAME" }` refers to.
-    pub secret: &'a (dyn Fn(&str) -> Option<SecretString> + Sync),
+    /// Looks up the secret that `{ env = "NAME" }` refers to. The error says why a secret that is set cannot be read.
+    pub secret: &'a (dyn Fn(&str) -> Result<Option<SecretString>, String> + Sync),
 }
 
 impl fmt::Debug for ApplyContext<'_> {

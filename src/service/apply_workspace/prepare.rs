@@ -36,7 +36,8 @@ impl PreparedFile {
         let mut secrets = HashMap::new();
         for name in file.secrets() {
             let missing = || ApplyError::SecretMissing(name.env.clone());
-            let secret = (context.secret)(&name.env).ok_or_else(missing)?;
+            let secret =
+                (context.secret)(&name.env).map_err(ApplyError::SecretUnreadable)?.ok_or_else(missing)?;
             if secret.expose_secret().trim().len() < MIN_SECRET_BYTES {
                 return Err(ApplyError::SecretTooShort(name.env.clone()));
             }

@@ -44,7 +44,7 @@ async fn refusal(server: &TestServer, outbound: &GuardedClient, file: &str) -> O
         document_extractor: &document_extractor::child_process(),
         folder: None,
         has_connection: &|_| true,
-        secret: &|_| None,
+        secret: &|_| Ok(None),
     };
     apply_workspace::apply(&context, file, Mode::DryRun).await.err().map(|error| error.to_string())
 }

@@ -43,7 +43,8 @@ impl Operator {
     }
 
     pub async fn with_context<T>(&self, work: impl AsyncFnOnce(&ApplyContext<'_>) -> T) -> T {
-        let secret = |name: &str| self.environment.lock().unwrap().get(name).cloned().map(SecretString::from);
+        let secret =
+            |name: &str| Ok(self.environment.lock().unwrap().get(name).cloned().map(SecretString::from));
         let context = ApplyContext {
             db: &self.db,
             clock: &self.clock,

@@ -96,7 +96,7 @@ pub async fn try_apply(
         document_extractor: &document_extractor::child_process(),
         folder: None,
         has_connection: &|_| true,
-        secret: &secret,
+        secret: &|name| Ok(secret(name)),
     };
     apply_workspace::apply(&context, file, Mode::Apply).await
 }
