@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use jiff::ToSpan;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
@@ -133,7 +135,7 @@ fn variables(
     (prompt_variables, trusted)
 }
 
-/// The system prompt, followed by the date, so that its prefix stays cacheable. It is filled from the first of `variables`
+/// The system prompt, followed by the dates, so that its prefix stays cacheable. It is filled from the first of `variables`
 /// that does not make it too long: a visitor's long values must not displace those that others have set.
 fn prompt(engine: &Engine, version: &AssistantVersion, variables: [&Map<String, Value>; 2]) -> String {
     let empty = Map::new();
@@ -146,8 +148,15 @@ fn prompt(engine: &Engine, version: &AssistantVersion, variables: [&Map<String, 
     let calendar = version.tools.iter().filter(offers_times).find_map(|tool| tool.kind.calendar());
     let name = calendar.map_or("UTC", |calendar| calendar.settings.rules.time_zone());
     let zone = TimeZone::get(name).unwrap_or(TimeZone::UTC);
-    let today = engine.services.clock.now().timestamp().to_zoned(zone);
-    format!("{filled}\n\nToday is {} ({name}).", today.strftime("%A, %Y-%m-%d"))
+    let today = engine.services.clock.now().timestamp().to_zoned(zone).date();
+    let date = |day: Date| day.strftime("%A, %Y-%m-%d").to_string();
+    let mut prompt = format!("{filled}\n\nToday is {} ({name}).", date(today));
+    if calendar.is_some() {
+        // Small models miscount days: they look up a Sunday for a visitor who asks for Tuesday.
+        let week: Vec<String> = today.series(1.day()).skip(1).take(7).map(date).collect();
+        prompt.push_str(&format!(" The next days are {}.", week.join("; ")));
+    }
+    prompt
 }
 
 fn entry(message: &Message) -> HistoryEntry {

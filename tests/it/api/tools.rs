@@ -11,6 +11,11 @@ use crate::support::fake_tool::ToolReply;
 use crate::support::http::Response;
 use crate::support::server::{ASSISTANT, Setup, TestServer, WIDGET};
 
+/// The end of the system prompt at the server's time.
+const DATES: &str = "Today is Sunday, 2026-03-15 (Europe/Berlin). The next days are Monday, 2026-03-16; \
+    Tuesday, 2026-03-17; Wednesday, 2026-03-18; Thursday, 2026-03-19; Friday, 2026-03-20; Saturday, 2026-03-21; \
+    Sunday, 2026-03-22.";
+
 /// The response to a message for which the model makes these calls, and then answers `Done.`
 async fn answer_with_calls(server: &TestServer, calls: impl IntoIterator<Item = ToolCall>) -> Response {
     server.model.script().queue([Reply::tool_calls(calls), Reply::text("Done.")]);
@@ -266,6 +271,18 @@ both_backends!(
         let prompt = server.model.calls().all()[0].request.last_text("system").unwrap();
         assert!(prompt.starts_with("You are the front desk of evil."), "{prompt}");
         assert_eq!(server.tool.calls().all()[0].request.uri.path(), "/orders/Demo%20Ltd/7");
+    }
+);
+
+both_backends!(
+    async fn the_prompt_of_an_assistant_with_a_calendar_ends_with_the_dates_of_a_week(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        server.model.script().queue([Reply::text("Tuesday is free.")]);
+
+        server.post_message(WIDGET, "Is Tuesday free?").send().await;
+
+        let prompt = server.model.calls().all()[0].request.last_text("system").unwrap();
+        assert!(prompt.ends_with(DATES), "{prompt}");
     }
 );
 
