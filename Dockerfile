@@ -1,5 +1,8 @@
 # syntax=docker/dockerfile:1
 
+# The image that the server runs on. `--build-arg BASE=gcr.io/distroless/cc-debian12:nonroot` has no shell and no package manager.
+ARG BASE=debian:bookworm-slim
+
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
 COPY . .
@@ -7,22 +10,21 @@ COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
     cargo build --locked --profile dist --bin rejoinder \
-    && cp target/dist/rejoinder /rejoinder
+    && cp target/dist/rejoinder /rejoinder \
+    && mkdir --mode=0700 /data
 
-FROM debian:bookworm-slim
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends ca-certificates \
-    && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin rejoinder \
-    && install --directory --owner=rejoinder --group=rejoinder --mode=0700 /data
+FROM ${BASE}
 COPY --from=build /rejoinder /usr/local/bin/rejoinder
+COPY --from=build --chown=10001:10001 /data /data
 
-USER rejoinder
+# A number, so that Kubernetes can tell that it is not root.
+USER 10001:10001
 WORKDIR /data
 ENV REJOINDER_LISTEN=0.0.0.0:8080 \
     REJOINDER_DATA_DIR=/data
 VOLUME /data
 EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["/usr/local/bin/rejoinder", "healthcheck"]
 # No shell, so that the server itself receives SIGTERM and can finish its turns.
-ENTRYPOINT ["rejoinder"]
+ENTRYPOINT ["/usr/local/bin/rejoinder"]
 CMD ["serve"]

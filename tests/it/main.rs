@@ -24,6 +24,7 @@ mod harness;
 mod http;
 mod mcp;
 mod model;
+mod ops;
 mod pages;
 mod processes;
 mod public_names;
