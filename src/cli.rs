@@ -33,9 +33,13 @@ enum Command {
     /// Run the server (the default command)
     #[command(after_help = "Example:\n  DATABASE_URL=postgres://localhost/rejoinder rejoinder serve")]
     Serve,
-    /// Migrate the database to this version
+    /// Migrate the database to this version; create the embedded one if it does not exist
     #[command(after_help = "Example:\n  DATABASE_URL=postgres://localhost/rejoinder rejoinder migrate")]
-    Migrate,
+    Migrate {
+        /// Use the current secret key from now on, although stored secrets were encrypted with another one
+        #[arg(long)]
+        accept_new_secret_key: bool,
+    },
     /// Apply a workspace file and print what changed
     #[command(after_help = "Example:\n  ORDERS_TOKEN=secret rejoinder apply shop.toml --dry-run")]
     Apply {
@@ -83,11 +87,18 @@ enum Command {
         #[arg(long, value_name = "LABEL")]
         charset: Option<Charset>,
     },
-    /// Check whether configuration, database, model and embeddings are usable
+    /// Check whether a server can start: configuration, address, database, secret key, model and embeddings
     #[command(after_help = "Example:\n  OPENAI_API_KEY=secret rejoinder check")]
     Check {
         #[command(flatten)]
         output: OutputArgs,
+    },
+    /// Ask the server on this machine whether it is ready; the exit code is 0 or 1
+    #[command(after_help = "Example:\n  HEALTHCHECK CMD [\"rejoinder\", \"healthcheck\"]")]
+    Healthcheck {
+        /// Only whether the process is alive; the database may be unavailable
+        #[arg(long)]
+        live: bool,
     },
 }
 
@@ -172,7 +183,10 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve => {
             lifecycle::run(tokio::runtime::Runtime::new()?, app::serve(config))?;
         }
-        Command::Migrate => print(&block_on(commands::migrate(&config))??, OutputArgs { json: false })?,
+        Command::Migrate { accept_new_secret_key } => {
+            let migrated = block_on(commands::migrate(&config, accept_new_secret_key))??;
+            print(&migrated, OutputArgs { json: false })?;
+        }
         Command::Apply { file, dry_run, output } => {
             print(&block_on(commands::apply(&config, &file, dry_run))??, output)?;
         }
@@ -180,6 +194,9 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Credit { workspace, amount, reference, output } => {
             let reference = reference.map_or_else(announce_reference, Ok)?;
             print(&block_on(commands::credit(&config, &workspace, amount, &reference))??, output)?;
+        }
+        Command::Healthcheck { live } => {
+            print(&block_on(commands::healthcheck(&config, live))??, OutputArgs { json: false })?;
         }
         Command::Openapi | Command::ReadDocument { .. } => {}
         Command::Check { output } => {

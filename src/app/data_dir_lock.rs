@@ -1,8 +1,11 @@
 //! The lock file beside the embedded database: one server at a time.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+
+use super::data_dir::DataDirError;
+use crate::service::private_file;
 
 const LOCK_FILE: &str = "rejoinder.lock";
 
@@ -17,20 +20,35 @@ pub(super) struct DataDirLock {
 pub(super) enum LockError {
     #[error("another server is running on this data folder ({})", .0.display())]
     AlreadyRunning(PathBuf),
-    #[error("the lock file {} cannot be used", path.display())]
-    Unusable { path: PathBuf, source: io::Error },
+    #[error("the lock file cannot be used: {0}")]
+    Unusable(#[from] DataDirError),
 }
 
 impl DataDirLock {
     /// Acquires the lock of an existing data folder, without waiting.
     pub(super) fn acquire(data_dir: &Path) -> Result<Self, LockError> {
         let path = data_dir.join(LOCK_FILE);
-        let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-        let file = opened.map_err(|source| LockError::Unusable { path: path.clone(), source })?;
+        let opened = private_file::open_lock_file(&path);
+        Self::lock(opened.map_err(|error| DataDirError::io(&path, &error))?, data_dir)
+    }
+
+    /// Fails where [`Self::acquire`] would, and creates no file, which would belong to whoever runs the check.
+    pub(super) fn check(data_dir: &Path) -> Result<(), LockError> {
+        let path = data_dir.join(LOCK_FILE);
+        match OpenOptions::new().write(true).open(&path) {
+            Ok(file) => Self::lock(file, data_dir).map(drop),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(DataDirError::io(&path, &error).into()),
+        }
+    }
+
+    fn lock(file: File, data_dir: &Path) -> Result<Self, LockError> {
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::WouldBlock) => Err(LockError::AlreadyRunning(data_dir.to_owned())),
-            Err(TryLockError::Error(source)) => Err(LockError::Unusable { path, source }),
+            Err(TryLockError::Error(error)) => {
+                Err(DataDirError::io(&data_dir.join(LOCK_FILE), &error).into())
+            }
         }
     }
 }
@@ -47,7 +65,9 @@ mod tests {
         let refused = DataDirLock::acquire(folder.path()).unwrap_err();
 
         assert!(refused.to_string().starts_with("another server is running on this data folder ("));
+        assert_eq!(DataDirLock::check(folder.path()).unwrap_err().to_string(), refused.to_string());
         drop(first);
+        DataDirLock::check(folder.path()).unwrap();
         DataDirLock::acquire(folder.path()).unwrap();
     }
 }

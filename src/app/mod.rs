@@ -2,11 +2,13 @@
 
 pub mod commands;
 mod counters;
+mod data_dir;
 mod data_dir_lock;
 mod models;
 mod parts;
 mod serve;
 mod settings;
+mod startup;
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -14,7 +16,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use futures::FutureExt as _;
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
@@ -30,9 +31,9 @@ use crate::domain::turn::TurnRef;
 use crate::http::{self, AppState, Limits};
 use crate::lifecycle::Tasks;
 use crate::lifecycle::lease::{LeaseKeeper, lease_channel};
+use crate::service::Services;
 use crate::service::authenticate::flush_last_used_periodically;
 use crate::service::knowledge::DocumentExtractor;
-use crate::service::{Services, private_file};
 use crate::store::ownership::queue_all_running;
 use crate::store::{Conn, Db};
 use crate::telemetry::Metrics;
@@ -45,12 +46,6 @@ pub use serve::{openapi, serve};
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// For closing the sessions of MCP servers.
 const MCP_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Write connections besides those of the shards: claims, delivery outcomes, sweeps.
-const EXTRA_WRITE_CONNECTIONS: u32 = 4;
-
-/// The file of the embedded database in the data folder.
-const SQLITE_FILE: &str = "rejoinder.db";
 
 /// A running server.
 #[derive(Debug)]
@@ -82,22 +77,6 @@ pub struct ServerDependencies {
     pub document_extractor: DocumentExtractor,
     /// None if this process records no metrics.
     pub metrics: Option<Metrics>,
-}
-
-/// Connects to the configured database. The folder of the embedded one is created with access for its owner only.
-pub async fn open_store(config: &Config) -> anyhow::Result<Db> {
-    match config.database() {
-        Database::Sqlite { data_dir } => {
-            private_file::create_private_dir(&data_dir)
-                .with_context(|| format!("the data folder {} cannot be created", data_dir.display()))?;
-            Ok(Db::sqlite(&data_dir.join(SQLITE_FILE)).await?)
-        }
-        Database::Postgres { url } => {
-            let shards = u32::try_from(config.store.shards)?;
-            let writing = shards + EXTRA_WRITE_CONNECTIONS;
-            Ok(Db::postgres(url.expose_secret(), writing, config.store.read_connections).await?)
-        }
-    }
 }
 
 impl Server {

@@ -21,6 +21,17 @@ pub(super) fn has_connection(config: &Config, name: &str) -> bool {
     name == DEFAULT_CONNECTION || config.connections.contains_key(name)
 }
 
+/// The model of assistants that name none, and its host.
+pub(super) fn describe(choice: &ModelChoice) -> String {
+    match choice {
+        ModelChoice::OpenAi { base_url, model, .. } => {
+            format!("{model} at {}", base_url.host_str().unwrap_or_default())
+        }
+        ModelChoice::Offline { .. } => OFFLINE.to_owned(),
+        ModelChoice::Missing(_) => "none".to_owned(),
+    }
+}
+
 /// All connections, and the model of assistants that name none.
 pub(super) fn build(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(Models, String)> {
     let client = HttpClient::new(config.model.connect_timeout)?;

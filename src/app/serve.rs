@@ -1,23 +1,25 @@
 //! `serve`: runs a server until it is stopped.
 
 use std::io::{self, IsTerminal, Write};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
-use tokio::net::TcpListener;
+use anyhow::bail;
+use tokio::runtime::Handle;
 
-use super::data_dir_lock::DataDirLock;
-use super::{Server, ServerDependencies, counters, models, open_store, public_address};
-use crate::config::{Config, Database, ModelChoice, current_executable, secret_from_env};
+use super::startup::{ReservedAddress, describe_store, open_server_store};
+use super::{Server, ServerDependencies, counters, models, public_address};
+use crate::config::{Config, ModelChoice, current_executable, secret_from_env};
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::ids::IdGenerator;
 use crate::http;
 use crate::lifecycle;
 use crate::outbound::GuardedClient;
 use crate::service::apply_workspace::ApplyContext;
+use crate::service::demo;
 use crate::service::knowledge::DocumentExtractor;
-use crate::service::{demo, secret_key};
-use crate::telemetry::{self, Metrics};
+use crate::service::secret_key::{self, SecretKeyError};
+use crate::telemetry::{self, COMMIT, Metrics, VERSION};
 
 /// Runs a server until a signal.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
@@ -28,19 +30,12 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     if let ModelChoice::Missing(text) = config.model_choice() {
         bail!(text);
     }
-    let db = open_store(&config).await.context("the database cannot be opened")?;
-    let _lock = match config.database() {
-        Database::Sqlite { data_dir } => Some(DataDirLock::acquire(&data_dir)?),
-        Database::Postgres { .. } => None,
-    };
-    if config.store.migrate {
-        db.migrate().await?;
-    } else {
-        db.check_schema().await?;
-    }
+    let reserved = ReservedAddress::bind(&config)?;
+    let store = describe_store(&config)?;
+    let (db, _lock) = open_server_store(&config).await?;
     let ids = Arc::new(IdGenerator::random());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let seal_key = secret_key::load_or_create(&config, &ids)?.map(Arc::new);
+    let seal_key = secret_key::load_or_create(&config, &db, &ids).await?.map(Arc::new);
     let outbound = GuardedClient::new(config.outbound.allow_hosts.clone())?;
     let document_extractor = DocumentExtractor::new(current_executable()?);
     let context = ApplyContext {
@@ -57,10 +52,17 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     };
     let demo = demo::prepare(&context, &config).await?;
 
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", config.listen))?;
-    let address = public_address(&config, listener.local_addr()?);
+    let listener = reserved.listen()?;
+    let listening_on = listener.local_addr()?;
+    let address = public_address(&config, listening_on);
+    announce(&config, &store, listening_on, &address);
+    warn_about_exposure(&config, listening_on.ip(), demo.is_some());
+    if seal_key.is_none() {
+        tracing::warn!(
+            "secrets of tools and webhook endpoints cannot be stored: {}",
+            SecretKeyError::NotConfigured
+        );
+    }
     // Printed before the first response, so that a client that got one can rely on the banner.
     let banner = demo::banner(&address, demo.as_ref(), &config.model_choice());
     io::stdout().write_all(banner.as_bytes())?;
@@ -70,6 +72,44 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let metrics = Some(metrics);
     let deps = ServerDependencies { db, clock, ids, seal_key, document_extractor, metrics };
     Server::start(&config, deps, listener).await?.run_until_stopped().await
+}
+
+/// One line with everything that an operator asks for first.
+fn announce(config: &Config, store: &str, listening_on: SocketAddr, url: &str) {
+    tracing::info!(
+        version = VERSION,
+        commit = COMMIT,
+        store,
+        model = models::describe(&config.model_choice()),
+        address = %listening_on,
+        url,
+        workers = Handle::current().metrics().num_workers(),
+        "starting"
+    );
+}
+
+/// Warns about settings that are meant for a loopback address.
+fn warn_about_exposure(config: &Config, ip: IpAddr, has_demo: bool) {
+    if ip.is_loopback() {
+        return;
+    }
+    if !config.limits.enabled {
+        tracing::warn!(
+            "other machines can reach this server, and the rate limits of the widget API are off (limits.enabled): \
+             anyone can use up the balance of a workspace"
+        );
+    }
+    if has_demo {
+        tracing::warn!(
+            "other machines can reach this server, and it has the demo workspace: anyone can talk to the demo on your \
+             model; set REJOINDER_DEMO=false before the first start, or revoke the demo key"
+        );
+    }
+    if config.public_url.is_none() {
+        tracing::warn!(
+            "public_url (REJOINDER_PUBLIC_URL) is not set: links that the API returns use the address of `listen`"
+        );
+    }
 }
 
 /// The `OpenAPI` document of both APIs, as JSON text.

@@ -75,6 +75,12 @@ impl SealKey {
         String::from_utf8(plain).map(SecretString::from).map_err(|_| SealError)
     }
 
+    /// Whether this key sealed the secret.
+    #[must_use]
+    pub fn opens(&self, sealed: &SealedSecret) -> bool {
+        self.open(sealed).is_ok()
+    }
+
     fn cipher(&self) -> XChaCha20Poly1305 {
         XChaCha20Poly1305::new(self.0.expose_secret().into())
     }

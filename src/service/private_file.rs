@@ -36,6 +36,40 @@ pub(super) fn write_new(path: &Path, line: &str, nonce: u64) -> io::Result<()> {
     linked.and(removed)
 }
 
+/// Creates an empty file.
+///
+/// # Errors
+/// `AlreadyExists` if there is one.
+pub fn create_empty(path: &Path) -> io::Result<()> {
+    private(OpenOptions::new().write(true).create_new(true)).open(path).map(drop)
+}
+
+/// Opens a file to lock it, and creates it if it does not exist.
+pub fn open_lock_file(path: &Path) -> io::Result<File> {
+    private(OpenOptions::new().create(true).truncate(false).write(true)).open(path)
+}
+
+/// If everyone can read or write the file, removes all access of others than its owner. Returns whether it did.
+#[cfg(unix)]
+pub fn restrict(path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::PermissionsExt;
+
+    const OF_OTHERS: u32 = 0o007;
+    let mut permissions = fs::metadata(path)?.permissions();
+    if permissions.mode() & OF_OTHERS == 0 {
+        return Ok(false);
+    }
+    permissions.set_mode(0o600);
+    fs::set_permissions(path, permissions)?;
+    Ok(true)
+}
+
+/// Other systems have other permissions.
+#[cfg(not(unix))]
+pub fn restrict(_path: &Path) -> io::Result<bool> {
+    Ok(false)
+}
+
 fn write_draft(draft: &Path, line: &str) -> io::Result<()> {
     let mut file: File = private(OpenOptions::new().write(true).create_new(true)).open(draft)?;
     writeln!(file, "{line}")?;
@@ -83,5 +117,21 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_everyone_can_read_is_restricted_and_one_for_a_group_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rejoinder.db");
+        create_empty(&path).unwrap();
+        let restricted = |mode| {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let changed = restrict(&path).unwrap();
+            (changed, fs::metadata(&path).unwrap().permissions().mode() & 0o777)
+        };
+
+        assert_eq!(restricted(0o644), (true, 0o600));
+        assert_eq!(restricted(0o640), (false, 0o640));
+        assert!(create_empty(&path).is_err());
     }
 }

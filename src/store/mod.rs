@@ -23,6 +23,7 @@
 //! | [`deliveries`] | `deliveries`, `attempts` |
 //! | [`idempotency`] | `idempotency` |
 //! | [`processes`] | `processes` |
+//! | [`seal_check`] | `seal_check` |
 //!
 //! [`db`] has the pools, connections, transactions and the mapping between types and rows; it reads `schema_floor`.
 
@@ -41,6 +42,7 @@ pub mod messages;
 pub mod ownership;
 pub mod processes;
 pub mod resource;
+pub mod seal_check;
 mod tools;
 pub mod turns;
 pub mod webhook_endpoints;
@@ -48,5 +50,8 @@ pub mod workspace_config;
 pub mod workspaces;
 
 pub(crate) use db::on_conn;
-pub use db::{Conn, Db, PooledConnection, ReadConnection, StoreError, Tx, store_now};
+pub use db::{
+    Conn, ConnectError, Db, PooledConnection, ReadConnection, Schema, StoreError, Tx, describe_postgres,
+    store_now,
+};
 use db::{bind_chunks, from_row, insert_row, insert_rows, map_row};

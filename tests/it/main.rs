@@ -31,6 +31,7 @@ mod public_names;
 mod receivers;
 mod rooms;
 mod service;
+mod startup;
 mod store;
 mod support;
 mod v1;

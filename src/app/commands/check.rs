@@ -1,13 +1,16 @@
-//! `check`: whether configuration, database, model and embeddings are usable, and why not.
+//! `check`: whether a server can start, and why not: configuration, address, database, secret key, model, embeddings.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::Report;
-use crate::app::{SQLITE_FILE, models, open_store};
+use crate::app::models;
+use crate::app::startup::{CheckedStore, ReservedAddress, check_server_store, describe_store};
 use crate::config::{Config, Database};
+use crate::domain::seal::SealKey;
 use crate::domain::vector::Vector;
+use crate::service::secret_key::{self, SecretKeyError};
 
 /// For the model to answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -17,9 +20,12 @@ type CheckResult = Result<String, String>;
 
 /// Checks each part; true if all are usable. The configuration was already read successfully.
 pub async fn check(config: &Config) -> (Report, bool) {
-    let parts: [(&str, CheckResult); 4] = [
+    let (store, secret_key) = check_store(config).await;
+    let parts: [(&str, CheckResult); 6] = [
         ("configuration", Ok("read".to_owned())),
-        ("store", check_store(config).await),
+        ("listen", check_listen(config)),
+        ("store", store),
+        ("secret_key", secret_key),
         ("model", models::check(config, PROBE_TIMEOUT).await),
         ("embeddings", check_embeddings(config).await),
     ];
@@ -41,24 +47,46 @@ pub async fn check(config: &Config) -> (Report, bool) {
     (Report { text, json: Value::Object(json.collect()) }, is_usable)
 }
 
-async fn check_store(config: &Config) -> CheckResult {
-    let name = match config.database() {
-        Database::Sqlite { data_dir } => {
-            let file = data_dir.join(SQLITE_FILE);
-            if !file.exists() {
-                return Ok(format!("{} is not there yet; the first start makes it", file.display()));
-            }
-            file.display().to_string()
+fn check_listen(config: &Config) -> CheckResult {
+    let reserved = ReservedAddress::bind(config).map_err(|error| format!("{error:#}"))?;
+    drop(reserved);
+    Ok(format!("{} is free", config.listen))
+}
+
+/// The store, and the key of its secrets.
+async fn check_store(config: &Config) -> (CheckResult, CheckResult) {
+    let name = match describe_store(config) {
+        Ok(name) => name,
+        Err(error) => return (Err(format!("{error:#}")), check_configured_key(config)),
+    };
+    let (text, db) = match check_server_store(config).await {
+        Err(error) => return (Err(format!("{name}: {error:#}")), check_configured_key(config)),
+        Ok(CheckedStore::Missing) => {
+            let text = format!("{name} is not there yet; `rejoinder serve` creates it");
+            return (Ok(text), check_configured_key(config));
         }
-        Database::Postgres { .. } => "PostgreSQL".to_owned(),
+        Ok(CheckedStore::NeedsMigration(db)) => ("reached; `rejoinder serve` will migrate it", db),
+        Ok(CheckedStore::Ready(db)) => ("reached", db),
     };
-    let reached = async {
-        let db = open_store(config).await?;
-        db.check_schema().await?;
-        db.close().await;
-        anyhow::Ok(())
-    };
-    reached.await.map(|()| format!("{name} reached")).map_err(|error| format!("{name}: {error:#}"))
+    let key = secret_key::check(config, &db).await;
+    db.close().await;
+    (Ok(format!("{name} {text}")), describe_key(config, key))
+}
+
+fn check_configured_key(config: &Config) -> CheckResult {
+    describe_key(config, secret_key::check_configured(config))
+}
+
+fn describe_key(config: &Config, key: Result<Option<SealKey>, SecretKeyError>) -> CheckResult {
+    match (key, config.database()) {
+        (Ok(Some(_)), _) => Ok("read".to_owned()),
+        (Ok(None), Database::Sqlite { .. }) => Ok("the first start creates it in the data folder".to_owned()),
+        (Ok(None), Database::Postgres { .. }) => Ok(format!(
+            "secrets of tools and webhook endpoints cannot be stored: {}",
+            SecretKeyError::NotConfigured
+        )),
+        (Err(error), _) => Err(format!("{:#}", anyhow::Error::from(error))),
+    }
 }
 
 /// Embeds one word, which also checks the model and costs almost nothing.

@@ -2,10 +2,12 @@
 
 mod check;
 mod credit;
+mod healthcheck;
 mod keys;
 mod read_document;
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::Context;
@@ -14,6 +16,7 @@ use serde_json::{Map, Value, json};
 
 pub use check::check;
 pub use credit::{credit, generate_reference};
+pub use healthcheck::healthcheck;
 pub use keys::{create_key, list_keys, revoke_key};
 pub use read_document::read_document;
 
@@ -23,8 +26,9 @@ pub use crate::domain::knowledge::{Charset, Format};
 pub use crate::domain::money::Money;
 pub use crate::service::keys::CreateKey;
 
-use super::{models, open_store};
-use crate::config::{Config, Database, current_executable, secret_from_env};
+use super::models;
+use super::startup::{IfMissing, describe_store, open_store};
+use crate::config::{Config, current_executable, secret_from_env};
 use crate::domain::clock::SystemClock;
 use crate::domain::ids::IdGenerator;
 use crate::outbound::GuardedClient;
@@ -42,12 +46,25 @@ pub struct Report {
     pub json: Value,
 }
 
-/// Migrates the database to this version.
-pub async fn migrate(config: &Config) -> anyhow::Result<Report> {
-    let db = open_store(config).await?;
+/// Creates the embedded database if it does not exist, and migrates the database to this version.
+/// `accepts_new_key` records the current secret key as that of the database.
+pub async fn migrate(config: &Config, accepts_new_key: bool) -> anyhow::Result<Report> {
+    announce_store(config)?;
+    let db = open_store(config, IfMissing::Create).await?;
     db.migrate().await.context("the database cannot be migrated")?;
+    let ids = IdGenerator::random();
+    if accepts_new_key {
+        secret_key::accept(config, &db, &ids).await?;
+    } else if !db.is_shared() {
+        // The key file belongs to a new database. A job that migrates PostgreSQL does not need the key.
+        secret_key::load_or_create(config, &db, &ids).await.context("the database was migrated, but")?;
+    }
     db.close().await;
-    Ok(Report { text: "The database is at this version.\n".to_owned(), json: json!({ "migrated": true }) })
+    let mut text = "The database is at this version.\n".to_owned();
+    if accepts_new_key {
+        text.push_str("The secret key was accepted. Apply the workspace files again.\n");
+    }
+    Ok(Report { text, json: json!({ "migrated": true }) })
 }
 
 /// Applies a workspace file to the database.
@@ -55,7 +72,7 @@ pub async fn apply(config: &Config, file: &Path, is_dry_run: bool) -> anyhow::Re
     let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
     let db = open_ready_store(config).await?;
     let ids = IdGenerator::random();
-    let seal = secret_key::load_or_create(config, &ids)?;
+    let seal = secret_key::load_or_create(config, &db, &ids).await?;
     let outbound = GuardedClient::new(config.outbound.allow_hosts.clone())?;
     let document_extractor = DocumentExtractor::new(current_executable()?);
     let context = ApplyContext {
@@ -110,17 +127,17 @@ fn describe(applied: &ApplyResult, is_dry_run: bool) -> Report {
     Report { text, json }
 }
 
-/// The configured database, ready for use. A missing embedded database is created.
+/// The configured database, ready for use.
 async fn open_ready_store(config: &Config) -> anyhow::Result<Db> {
-    let is_new = match config.database() {
-        Database::Sqlite { data_dir } => !data_dir.join(super::SQLITE_FILE).exists(),
-        Database::Postgres { .. } => false,
-    };
-    let db = open_store(config).await.context("the database cannot be opened")?;
-    if is_new && config.store.migrate {
-        db.migrate().await?;
-    } else {
-        db.check_schema().await?;
-    }
+    announce_store(config)?;
+    let db = open_store(config, IfMissing::Refuse).await?;
+    db.check_schema().await?;
     Ok(db)
+}
+
+/// Says which store a command uses, because that depends on the folder and the environment.
+fn announce_store(config: &Config) -> anyhow::Result<()> {
+    // A closed stream is ignored.
+    let _ = writeln!(std::io::stderr(), "store: {}", describe_store(config)?);
+    Ok(())
 }

@@ -1,6 +1,8 @@
 //! Database errors, classified by the reaction they call for. Each text includes the database's own message; the sqlx
 //! error is not exposed as a source, because it would repeat that message.
 
+use super::ConnectError;
+
 /// A failed statement or connection.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -14,12 +16,8 @@ pub enum StoreError {
     #[error("the database is unavailable: {}", driver_message(.0))]
     Unavailable(sqlx::Error),
     /// At the start: the database is unreachable, or rejects our login.
-    #[error("no connection to {address}: {}", driver_message(.error))]
-    NoConnection {
-        /// `host:port`.
-        address: String,
-        error: sqlx::Error,
-    },
+    #[error(transparent)]
+    NoConnection(Box<ConnectError>),
     /// The database did not answer in time.
     #[error("the database did not answer in time")]
     TimedOut,
@@ -83,7 +81,7 @@ impl From<sqlx::migrate::MigrateError> for StoreError {
 
 /// The message of an error without the driver's prefix.
 #[expect(clippy::wildcard_enum_match_arm, reason = "sqlx may add kinds; the others have no prefix")]
-fn driver_message(error: &sqlx::Error) -> String {
+pub(super) fn driver_message(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(error) => error.message().to_owned(),
         sqlx::Error::Io(error) => error.to_string(),
@@ -113,11 +111,20 @@ fn is_statement_error(error: &dyn sqlx::error::DatabaseError) -> bool {
     if is_sqlite { code == "1" } else { code.starts_with("42") && code != "42501" }
 }
 
+/// The table of a statement does not exist: PostgreSQL's code 42P01, or SQLite's message.
+pub(in crate::store) fn is_missing_table(error: &dyn sqlx::error::DatabaseError) -> bool {
+    let is_sqlite = error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some();
+    if is_sqlite {
+        return error.message().starts_with("no such table");
+    }
+    error.code().is_some_and(|code| code == "42P01")
+}
+
 impl From<StoreError> for crate::domain::error::Error {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(_)
-            | StoreError::NoConnection { .. }
+            | StoreError::NoConnection(_)
             | StoreError::TimedOut
             | StoreError::Stopped => {
                 Self::Unavailable { outcome_unknown: false, source: Some(Box::new(error)) }

@@ -2,6 +2,7 @@
 
 mod codec;
 mod conn;
+mod connect_error;
 mod error;
 mod now;
 mod pooled_connection;
@@ -9,6 +10,7 @@ mod row;
 mod transaction;
 
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
@@ -19,7 +21,9 @@ use tokio::time::timeout;
 
 pub use conn::Conn;
 pub(crate) use conn::{bind_chunks, on_conn};
+pub use connect_error::{ConnectError, describe_postgres};
 pub use error::StoreError;
+pub(super) use error::is_missing_table;
 pub use now::store_now;
 use pooled_connection::HEALTH_CHECK_TIMEOUT;
 pub use pooled_connection::PooledConnection;
@@ -27,8 +31,10 @@ pub use pooled_connection::PooledConnection;
 pub(crate) use row::{InsertRow, from_row, insert_row, insert_rows, map_row};
 pub use transaction::{ReadConnection, Tx};
 
-static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
-static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+static POSTGRES_MIGRATIONS: LazyLock<Migrator> =
+    LazyLock::new(|| compatible(sqlx::migrate!("migrations/postgres")));
+static SQLITE_MIGRATIONS: LazyLock<Migrator> =
+    LazyLock::new(|| compatible(sqlx::migrate!("migrations/sqlite")));
 
 /// The version of this binary. It refuses a database whose `schema_floor` is higher.
 const BINARY_VERSION: i64 = 1;
@@ -60,6 +66,45 @@ pub enum Db {
     Sqlite { write: SqlitePool, read: SqlitePool },
 }
 
+/// The state of a database's schema, for this binary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schema {
+    /// Ready for use. A newer version may have expanded it.
+    Ready,
+    /// Nothing was migrated.
+    Empty,
+    /// Migrations of this version are missing.
+    Outdated,
+    /// A newer version has migrated it, and this one cannot use it.
+    TooNew,
+}
+
+impl Schema {
+    /// # Errors
+    ///
+    /// [`StoreError::Unusable`] unless this binary can use the database. The text tells what to do.
+    pub fn require_ready(self) -> Result<(), StoreError> {
+        let text = match self {
+            Self::Ready => return Ok(()),
+            Self::Empty => "the database has not been migrated; run `rejoinder migrate`",
+            Self::Outdated => {
+                "the database was migrated by an older version; run `rejoinder migrate` of this version"
+            }
+            Self::TooNew => {
+                "the database was migrated by a newer version, which this version does not support: run that \
+                 version, or restore the backup from before its migration"
+            }
+        };
+        Err(StoreError::Unusable(text.to_owned()))
+    }
+}
+
+/// An older binary accepts the migrations of newer ones: `schema_floor` tells when it may not.
+fn compatible(mut migrations: Migrator) -> Migrator {
+    migrations.set_ignore_missing(true);
+    migrations
+}
+
 impl Db {
     /// Connects to a PostgreSQL database, with pools of the given sizes.
     ///
@@ -71,9 +116,7 @@ impl Db {
         write_connections: u32,
         read_connections: u32,
     ) -> Result<Self, StoreError> {
-        let options: PgConnectOptions = url.parse().map_err(|error: sqlx::Error| {
-            StoreError::Unusable(format!("DATABASE_URL is not the address of a PostgreSQL database: {error}"))
-        })?;
+        let options = connect_error::parse(url)?;
         let options = options.application_name("rejoinder").statement_cache_capacity(512);
         check_connection(&options).await?;
         let pool = |connections| {
@@ -116,6 +159,11 @@ impl Db {
 
     /// Migrates the schema to this version. Concurrent migrations run one after the other.
     pub async fn migrate(&self) -> Result<(), StoreError> {
+        match self.schema().await? {
+            Schema::TooNew => return Schema::TooNew.require_ready(),
+            Schema::Ready => {}
+            Schema::Empty | Schema::Outdated => self.check_migration_rights().await?,
+        }
         match self {
             Self::Postgres { write, .. } => POSTGRES_MIGRATIONS.run(write).await?,
             Self::Sqlite { write, .. } => SQLITE_MIGRATIONS.run(write).await?,
@@ -125,20 +173,46 @@ impl Db {
 
     /// Checks that this binary may use the database as it is.
     pub async fn check_schema(&self) -> Result<(), StoreError> {
-        const FLOOR: &str = "select oldest_binary from schema_floor";
-        let floor: Result<(i64,), sqlx::Error> =
-            self.read(async |conn| Ok(on_conn!(conn, |c| sqlx::query_as(FLOOR).fetch_one(c).await))).await?;
-        match floor {
-            Ok((floor,)) if floor > BINARY_VERSION => Err(StoreError::Unusable(
-                "the database was migrated by a newer version, which this version does not support"
-                    .to_owned(),
-            )),
-            Ok(_) => Ok(()),
-            Err(sqlx::Error::Database(_)) => Err(StoreError::Unusable(
-                "the database has not been migrated; run `rejoinder migrate`".to_owned(),
-            )),
+        self.schema().await?.require_ready()
+    }
+
+    /// The state of the schema.
+    pub async fn schema(&self) -> Result<Schema, StoreError> {
+        const STATE: &str = "select oldest_binary, (select max(version) from _sqlx_migrations where success) \
+            from schema_floor";
+        let state: Result<(i64, Option<i64>), sqlx::Error> =
+            self.read(async |conn| Ok(on_conn!(conn, |c| sqlx::query_as(STATE).fetch_one(c).await))).await?;
+        let newest = match self {
+            Self::Postgres { .. } => POSTGRES_MIGRATIONS.iter().map(|migration| migration.version).max(),
+            Self::Sqlite { .. } => SQLITE_MIGRATIONS.iter().map(|migration| migration.version).max(),
+        };
+        match state {
+            Ok((floor, _)) if floor > BINARY_VERSION => Ok(Schema::TooNew),
+            Ok((_, applied)) if applied < newest => Ok(Schema::Outdated),
+            Ok(_) => Ok(Schema::Ready),
+            Err(sqlx::Error::Database(error)) if is_missing_table(error.as_ref()) => Ok(Schema::Empty),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Checks that this user of a PostgreSQL database may create tables. SQLite has no users.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unusable`] with the statement that grants the right.
+    pub async fn check_migration_rights(&self) -> Result<(), StoreError> {
+        const RIGHTS: &str = "select coalesce(has_schema_privilege(current_schema(), 'create'), false), \
+            coalesce(current_schema(), 'public'), current_user::text";
+        let Self::Postgres { write, .. } = self else { return Ok(()) };
+        let (may_create, schema, user): (bool, String, String) =
+            sqlx::query_as(RIGHTS).fetch_one(write).await?;
+        if may_create {
+            return Ok(());
+        }
+        Err(StoreError::Unusable(format!(
+            "the user {user} may not create tables in the schema {schema}; run as an administrator of the \
+             database: GRANT USAGE, CREATE ON SCHEMA {schema} TO {user}"
+        )))
     }
 
     /// Runs reads, for at most 4 s.
@@ -261,10 +335,8 @@ async fn is_alive(conn: &mut PgConnection) -> bool {
 async fn check_connection(options: &PgConnectOptions) -> Result<(), StoreError> {
     let connect = async { PgConnection::connect_with(options).await?.close().await };
     let outcome = timeout(ACQUIRE_TIMEOUT, connect).await;
-    outcome.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(|error| StoreError::NoConnection {
-        address: format!("{}:{}", options.get_host(), options.get_port()),
-        error,
-    })
+    let outcome = outcome.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+    outcome.map_err(|error| StoreError::NoConnection(Box::new(ConnectError::new(options, &error))))
 }
 
 fn libsqlite3_sys_version() -> i32 {

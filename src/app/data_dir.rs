@@ -1,0 +1,173 @@
+//! The data folder of the embedded database: its files, their permissions, and why it cannot be used.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use crate::service::private_file;
+
+/// The file of the embedded database in the data folder.
+const SQLITE_FILE: &str = "rejoinder.db";
+
+/// Created for a moment, to learn whether the folder can be written to.
+const PROBE_FILE: &str = ".rejoinder-probe";
+
+/// A folder or a file that this process cannot use. The text names the path and the command that helps.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {cause}{}", path.display(), advice(path, *kind))]
+pub(super) struct DataDirError {
+    path: PathBuf,
+    kind: Option<ErrorKind>,
+    cause: String,
+}
+
+impl DataDirError {
+    pub(super) fn io(path: &Path, error: &io::Error) -> Self {
+        Self { path: absolute(path), kind: Some(error.kind()), cause: error.to_string() }
+    }
+
+    /// An error of SQLite, which does not tell its cause.
+    pub(super) fn sqlite(data_dir: &Path, error: &dyn std::error::Error) -> Self {
+        let path = database_file(data_dir);
+        match probe(data_dir).and_then(|()| OpenOptions::new().write(true).open(&path).map(drop)) {
+            Ok(()) => Self { path: absolute(&path), kind: None, cause: error.to_string() },
+            Err(cause) => Self { path: absolute(&path), kind: Some(cause.kind()), cause: error.to_string() },
+        }
+    }
+}
+
+/// The path of the database in the data folder.
+pub(super) fn database_file(data_dir: &Path) -> PathBuf {
+    data_dir.join(SQLITE_FILE)
+}
+
+/// The path for messages: a relative one depends on the working directory.
+pub(super) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Creates the folder and an empty database in it, if they do not exist, with access for their owner only.
+pub(super) fn create(data_dir: &Path) -> Result<(), DataDirError> {
+    if !data_dir.exists() {
+        private_file::create_private_dir(data_dir).map_err(|error| DataDirError::io(data_dir, &error))?;
+    }
+    check_writable(data_dir)?;
+    let file = database_file(data_dir);
+    match private_file::create_empty(&file) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(DataDirError::io(&file, &error)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes all access of others than the owner from a database that everyone could read, as older versions created it.
+pub(super) fn restrict(data_dir: &Path) {
+    let file = database_file(data_dir);
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = file.clone().into_os_string();
+        name.push(suffix);
+        match private_file::restrict(Path::new(&name)) {
+            Ok(true) => tracing::info!("everyone could read {}; now only its owner can", file.display()),
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                tracing::warn!("the permissions of {} cannot be restricted: {error}", file.display());
+            }
+            Ok(false) | Err(_) => {}
+        }
+    }
+}
+
+/// Checks that files can be created in the folder, or in the folder where it would be created.
+pub(super) fn check_writable(data_dir: &Path) -> Result<(), DataDirError> {
+    let existing = nearest_existing(data_dir);
+    probe(&existing).map_err(|error| DataDirError::io(&existing, &error))
+}
+
+fn nearest_existing(path: &Path) -> PathBuf {
+    let path = absolute(path);
+    path.ancestors().find(|path| path.exists()).map_or_else(|| path.clone(), Path::to_owned)
+}
+
+fn probe(folder: &Path) -> io::Result<()> {
+    let path = folder.join(PROBE_FILE);
+    File::create(&path)?;
+    match fs::remove_file(&path) {
+        // Another check was faster.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// How the folder becomes usable for this process.
+fn advice(path: &Path, kind: Option<ErrorKind>) -> String {
+    let existing = nearest_existing(path);
+    let folder = if existing.is_dir() { existing.as_path() } else { existing.parent().unwrap_or(&existing) };
+    match kind {
+        Some(ErrorKind::ReadOnlyFilesystem) => {
+            format!("; the file system of {} is read-only: mount a writable volume there", folder.display())
+        }
+        Some(ErrorKind::StorageFull) => format!("; the file system of {} is full", folder.display()),
+        Some(ErrorKind::PermissionDenied) => ownership_advice(&existing, folder),
+        _ => String::new(),
+    }
+}
+
+#[cfg(unix)]
+fn ownership_advice(existing: &Path, folder: &Path) -> String {
+    use std::os::unix::fs::MetadataExt;
+
+    let (Ok(metadata), Some((uid, gid))) = (fs::metadata(existing), process_owner()) else {
+        return String::new();
+    };
+    format!(
+        "; {} belongs to user {} and group {} (mode {:o}), and this process is user {uid}: run \
+         `chown -R {uid}:{gid} {}` as root (for a bind mount, on the host)",
+        existing.display(),
+        metadata.uid(),
+        metadata.gid(),
+        metadata.mode() & 0o7777,
+        folder.display(),
+    )
+}
+
+#[cfg(not(unix))]
+fn ownership_advice(_existing: &Path, _folder: &Path) -> String {
+    String::new()
+}
+
+/// The effective user and group of this process, where `/proc` tells them.
+#[cfg(unix)]
+fn process_owner() -> Option<(u32, u32)> {
+    use std::os::unix::fs::MetadataExt;
+
+    let metadata = fs::metadata("/proc/self").ok()?;
+    Some((metadata.uid(), metadata.gid()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_path_and_its_cause() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+
+        let error = create(&file).unwrap_err().to_string();
+
+        assert!(error.starts_with(&format!("{}: Not a directory", file.display())), "{error}");
+    }
+
+    #[test]
+    fn a_folder_of_another_user_is_named_with_the_command_that_helps() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data");
+
+        let denied = DataDirError::io(&path, &ErrorKind::PermissionDenied.into()).to_string();
+        let read_only = DataDirError::io(&path, &ErrorKind::ReadOnlyFilesystem.into()).to_string();
+
+        let (uid, gid) = process_owner().unwrap();
+        let command = format!("`chown -R {uid}:{gid} {}`", folder.path().display());
+        assert!(denied.contains(&command) && denied.contains("belongs to user"), "{denied}");
+        assert!(read_only.contains("mount a writable volume"), "{read_only}");
+    }
+}

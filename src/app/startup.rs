@@ -1,0 +1,169 @@
+//! The steps of a start before the server runs. `serve` performs them; `check` fails where they would and changes
+//! nothing.
+
+use std::io;
+use std::net::SocketAddr;
+
+use anyhow::{Context, bail};
+use secrecy::ExposeSecret;
+use tokio::net::{TcpListener, TcpSocket};
+
+use super::data_dir::{self, DataDirError, absolute, database_file};
+use super::data_dir_lock::DataDirLock;
+use crate::config::{Config, Database};
+use crate::store::{Db, Schema, describe_postgres};
+
+/// Write connections besides those of the shards: claims, delivery outcomes, sweeps.
+const EXTRA_WRITE_CONNECTIONS: u32 = 4;
+
+/// Connections that wait to be accepted, as in tokio's own listener.
+const BACKLOG: u32 = 1024;
+
+/// Whether a store that does not exist is created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IfMissing {
+    /// The embedded database is created. PostgreSQL creates its databases itself.
+    Create,
+    Refuse,
+}
+
+/// A reserved address. Clients cannot connect until [`ReservedAddress::listen`].
+#[derive(Debug)]
+pub(super) struct ReservedAddress {
+    socket: TcpSocket,
+    address: SocketAddr,
+}
+
+impl ReservedAddress {
+    /// Binds the configured address.
+    pub(super) fn bind(config: &Config) -> anyhow::Result<Self> {
+        let address = config.listen;
+        let bind = || {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            // Otherwise a restart fails while connections of the former process are in TIME_WAIT.
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            Ok(socket)
+        };
+        let socket = bind().map_err(|error| cannot_listen(address, &error))?;
+        Ok(Self { socket, address })
+    }
+
+    /// Lets clients connect.
+    pub(super) fn listen(self) -> anyhow::Result<TcpListener> {
+        self.socket.listen(BACKLOG).map_err(|error| cannot_listen(self.address, &error))
+    }
+}
+
+fn cannot_listen(address: SocketAddr, error: &io::Error) -> anyhow::Error {
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another program, perhaps another rejoinder, listens there: stop it, or set another address \
+             (REJOINDER_LISTEN)"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "; no network interface of this machine has that address: use 127.0.0.1, or 0.0.0.0 for all interfaces \
+             (REJOINDER_LISTEN)"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 require the capability CAP_NET_BIND_SERVICE: use a higher one (REJOINDER_LISTEN)"
+        }
+        _ => "",
+    };
+    anyhow::anyhow!("cannot listen on {address}: {error}{advice}")
+}
+
+/// The store for people, without a password.
+pub(super) fn describe_store(config: &Config) -> anyhow::Result<String> {
+    Ok(match config.database() {
+        Database::Sqlite { data_dir } => format!("SQLite {}", absolute(&database_file(&data_dir)).display()),
+        Database::Postgres { url } => format!("PostgreSQL {}", describe_postgres(url.expose_secret())?),
+    })
+}
+
+/// Connects to the configured database.
+pub(super) async fn open_store(config: &Config, if_missing: IfMissing) -> anyhow::Result<Db> {
+    match config.database() {
+        Database::Sqlite { data_dir } => {
+            let file = database_file(&data_dir);
+            match if_missing {
+                IfMissing::Create => data_dir::create(&data_dir).context("the database cannot be created")?,
+                IfMissing::Refuse if !exists(&file)? => bail!(
+                    "there is no database at {}; `rejoinder serve` and `rejoinder migrate` create it. If your \
+                     server uses another one, run this command in the server's folder, or set \
+                     REJOINDER_DATA_DIR or DATABASE_URL as the server does",
+                    absolute(&file).display()
+                ),
+                IfMissing::Refuse => {}
+            }
+            let opened = Db::sqlite(&file).await;
+            opened
+                .map_err(|error| DataDirError::sqlite(&data_dir, &error))
+                .context("the database cannot be opened")
+        }
+        Database::Postgres { url } => {
+            let writing = u32::try_from(config.store.shards)? + EXTRA_WRITE_CONNECTIONS;
+            let opened = Db::postgres(url.expose_secret(), writing, config.store.read_connections).await;
+            opened.context("the database cannot be opened")
+        }
+    }
+}
+
+/// Opens the store of a server, locks it if it is embedded, and migrates it if that is configured.
+pub(super) async fn open_server_store(config: &Config) -> anyhow::Result<(Db, Option<DataDirLock>)> {
+    let if_missing = if config.store.migrate { IfMissing::Create } else { IfMissing::Refuse };
+    let lock = match config.database() {
+        Database::Sqlite { data_dir } => {
+            if if_missing == IfMissing::Create {
+                data_dir::create(&data_dir).context("the database cannot be created")?;
+            }
+            data_dir::restrict(&data_dir);
+            // A missing folder is the error of `open_store`.
+            data_dir.exists().then(|| DataDirLock::acquire(&data_dir)).transpose()?
+        }
+        Database::Postgres { .. } => None,
+    };
+    let db = open_store(config, if_missing).await?;
+    if config.store.migrate {
+        db.migrate().await.context("the database cannot be migrated")?;
+    } else {
+        db.check_schema().await?;
+    }
+    Ok((db, lock))
+}
+
+/// The store of [`check_server_store`].
+#[derive(Debug)]
+pub(super) enum CheckedStore {
+    /// `serve` creates it.
+    Missing,
+    /// `serve` migrates it first.
+    NeedsMigration(Db),
+    Ready(Db),
+}
+
+/// Fails where [`open_server_store`] would.
+pub(super) async fn check_server_store(config: &Config) -> anyhow::Result<CheckedStore> {
+    if let Database::Sqlite { data_dir } = config.database() {
+        data_dir::check_writable(&data_dir).context("the data folder cannot be used")?;
+        DataDirLock::check(&data_dir)?;
+        if config.store.migrate && !exists(&database_file(&data_dir))? {
+            return Ok(CheckedStore::Missing);
+        }
+    }
+    let db = open_store(config, IfMissing::Refuse).await?;
+    match db.schema().await? {
+        Schema::Empty | Schema::Outdated if config.store.migrate => {
+            db.check_migration_rights().await?;
+            Ok(CheckedStore::NeedsMigration(db))
+        }
+        schema => {
+            schema.require_ready()?;
+            Ok(CheckedStore::Ready(db))
+        }
+    }
+}
+
+fn exists(file: &std::path::Path) -> Result<bool, DataDirError> {
+    file.try_exists().map_err(|error| DataDirError::io(file, &error))
+}
