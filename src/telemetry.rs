@@ -32,6 +32,17 @@ pub const TURNS_ENDED: &str = "rejoinder_turns_ended_total";
 pub const TURN_DURATION_SECONDS: &str = "rejoinder_turn_duration_seconds";
 /// Gauge of slots in use; `api`.
 pub const TURNS_RUNNING: &str = "rejoinder_turns_running";
+/// Gauge of open turns of all processes, the oldest 10,000 as last counted; `state` (`waiting`, `queued`, `running`).
+pub const TURNS_OPEN: &str = "rejoinder_turns_open";
+/// Gauge, seconds since the admission of the oldest open turn, 0 if there is none; `state`.
+pub const OLDEST_OPEN_TURN_SECONDS: &str = "rejoinder_oldest_open_turn_seconds";
+/// Counter of millionths of a dollar that this process charged for turns.
+pub const CHARGED_MICRODOLLARS: &str = "rejoinder_charged_microdollars_total";
+/// Counter of millionths of a dollar that this process refunded for turns without a reply.
+pub const REFUNDED_MICRODOLLARS: &str = "rejoinder_refunded_microdollars_total";
+/// Gauge, 0 to 1: the largest part of a bound of this process that one workspace uses; `resource` (`running_turns`,
+/// `widget_requests`, `event_followers`, `deliveries`).
+pub const LARGEST_WORKSPACE_SHARE: &str = "rejoinder_largest_workspace_share";
 /// Counter of turns that this process took over.
 pub const TURN_TAKEOVERS: &str = "rejoinder_turn_takeovers_total";
 /// Gauge of widget requests that wait for a reply.
@@ -64,6 +75,10 @@ pub const WRITER_BATCH_COMMANDS: &str = "rejoinder_writer_batch_commands";
 pub const WRITER_BATCH_DURATION_SECONDS: &str = "rejoinder_writer_batch_duration_seconds";
 /// Gauge of commands that wait in all shards.
 pub const WRITER_QUEUE_LENGTH: &str = "rejoinder_writer_queue_length";
+/// Gauge of open database connections; `pool` (`write`, `read`), `state` (`used`, `idle`).
+pub const STORE_CONNECTIONS: &str = "rejoinder_store_connections";
+/// Gauge of the connections that a pool may open; `pool`.
+pub const STORE_CONNECTIONS_MAX: &str = "rejoinder_store_connections_max";
 
 /// The version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -146,6 +161,11 @@ fn describe() {
     describe_counter!(TURNS_ENDED, "Turns that have ended.");
     describe_histogram!(TURN_DURATION_SECONDS, "Time from a turn's admission to its end.");
     describe_gauge!(TURNS_RUNNING, "Turns that run in this process.");
+    describe_gauge!(TURNS_OPEN, "Open turns of all processes, at most 10,000.");
+    describe_gauge!(OLDEST_OPEN_TURN_SECONDS, "Time since the admission of the oldest open turn.");
+    describe_counter!(CHARGED_MICRODOLLARS, "Millionths of a dollar that were charged for turns.");
+    describe_counter!(REFUNDED_MICRODOLLARS, "Millionths of a dollar that were refunded.");
+    describe_gauge!(LARGEST_WORKSPACE_SHARE, "The largest part of a bound that one workspace uses.");
     describe_counter!(TURN_TAKEOVERS, "Turns that this process took from one that was silent.");
     describe_gauge!(WIDGET_REQUESTS_WAITING, "Widget requests that wait for a reply.");
     describe_gauge!(EVENT_FOLLOWERS, "Streams and long polls that follow the events.");
@@ -162,6 +182,8 @@ fn describe() {
     describe_histogram!(WRITER_BATCH_COMMANDS, "Items in one batch of the writer.");
     describe_histogram!(WRITER_BATCH_DURATION_SECONDS, "Time of one batch of the writer.");
     describe_gauge!(WRITER_QUEUE_LENGTH, "Items that wait in the shards of the writer.");
+    describe_gauge!(STORE_CONNECTIONS, "Open connections to the database.");
+    describe_gauge!(STORE_CONNECTIONS_MAX, "Connections to the database that may be open.");
 }
 
 #[cfg(test)]

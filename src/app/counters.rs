@@ -4,12 +4,15 @@ use crate::config::Config;
 use crate::domain::turn::Api;
 use crate::model::DEFAULT_CONNECTION;
 use crate::telemetry::{
-    DELIVERIES_ENDED, MODEL_TOKENS, Metrics, PASSAGES_EMBEDDED, TURN_TAKEOVERS, TURNS_ENDED,
+    CHARGED_MICRODOLLARS, DELIVERIES_ENDED, MODEL_TOKENS, Metrics, PASSAGES_EMBEDDED, REFUNDED_MICRODOLLARS,
+    TURN_TAKEOVERS, TURNS_ENDED,
 };
 
 /// Creates each counter with all of its labels.
 pub(super) fn create(metrics: &Metrics, config: &Config) {
-    metrics.create_counter(TURN_TAKEOVERS, &[]);
+    for name in [TURN_TAKEOVERS, CHARGED_MICRODOLLARS, REFUNDED_MICRODOLLARS] {
+        metrics.create_counter(name, &[]);
+    }
     for api in Api::ALL {
         for state in ["completed", "failed", "discarded"] {
             let labels = [("api", api.as_str().to_owned()), ("state", state.to_owned())];

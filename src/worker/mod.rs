@@ -32,7 +32,7 @@ use deliveries::Deliveries;
 pub use deliveries::DeliverySettings;
 pub use lease::Lease;
 use registry::TaskRegistry;
-use sweeps::{embeddings, overdue_turns, retention};
+use sweeps::{embeddings, overdue_turns, retention, statistics};
 use turns::claims;
 
 /// How often changes of other processes are polled.
@@ -113,6 +113,7 @@ impl Worker {
         self.tasks.spawn_critical("turn claims", claims::claim(self.clone()).map(Ok));
         self.spawn_until_stop("sweeper", overdue_turns::sweep(self.clone()));
         self.spawn_until_stop("retention", retention::remove(self.clone()));
+        self.spawn_until_stop("statistics", statistics::record(self.clone()));
         self.spawn_until_stop("turn reconciliation", reconcile::run::<TurnRef>(self.clone()));
         if let Some(embeddings) = self.embeddings.clone() {
             self.spawn_until_stop("embeddings", embeddings::embed(self.clone(), embeddings));

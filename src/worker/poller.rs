@@ -9,7 +9,10 @@ use crate::domain::turn::Api;
 use crate::service::{await_reply, follow_events};
 use crate::store::Conn;
 use crate::store::turns::cancellations;
-use crate::telemetry::{EVENT_FOLLOWERS, TURNS_RUNNING, WIDGET_REQUESTS_WAITING, WRITER_QUEUE_LENGTH};
+use crate::telemetry::{
+    EVENT_FOLLOWERS, STORE_CONNECTIONS, STORE_CONNECTIONS_MAX, TURNS_RUNNING, WIDGET_REQUESTS_WAITING,
+    WRITER_QUEUE_LENGTH,
+};
 
 /// Polls until `background_stop`.
 pub(super) async fn poll(worker: Worker, background_stop: CancellationToken) {
@@ -50,6 +53,12 @@ fn record_gauges(worker: &Worker) {
     metrics::gauge!(WRITER_QUEUE_LENGTH).set(worker.services.writer.queue_depth() as f64);
     metrics::gauge!(WIDGET_REQUESTS_WAITING).set(worker.services.waiters.count() as f64);
     metrics::gauge!(EVENT_FOLLOWERS).set(worker.services.followers.count() as f64);
+    for usage in worker.services.db.pool_usage() {
+        for (state, count) in [("used", usage.used), ("idle", usage.idle)] {
+            metrics::gauge!(STORE_CONNECTIONS, "pool" => usage.pool, "state" => state).set(count as f64);
+        }
+        metrics::gauge!(STORE_CONNECTIONS_MAX, "pool" => usage.pool).set(f64::from(usage.max));
+    }
     for api in Api::ALL {
         metrics::gauge!(TURNS_RUNNING, "api" => api.as_str()).set(worker.slots.in_use(*api) as f64);
     }

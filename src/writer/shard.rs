@@ -14,6 +14,7 @@ use crate::domain::error::Error;
 use crate::domain::failure::Failure;
 use crate::domain::turn::TurnEnd;
 use crate::store::StoreError;
+use crate::telemetry::{CHARGED_MICRODOLLARS, REFUNDED_MICRODOLLARS};
 
 pub(super) const BATCH_LIMITS: QueueLimits = QueueLimits { items: 256, bytes: 4 << 20 };
 /// How often a batch is tried before its requests are refused.
@@ -137,6 +138,8 @@ fn reset(commands: &[BoxedCommand]) {
 
 /// Sends the effects of a committed batch.
 fn dispatch(context: &WriterContext, effects: Effects, mut slots: Vec<TurnSlot>) {
+    metrics::counter!(CHARGED_MICRODOLLARS).increment(effects.charged);
+    metrics::counter!(REFUNDED_MICRODOLLARS).increment(effects.refunded);
     if effects.has_deliveries {
         context.send(Effect::Deliveries);
     }

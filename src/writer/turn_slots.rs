@@ -80,6 +80,13 @@ impl TurnSlots {
         }
     }
 
+    /// The most slots that one workspace uses, and how many there are.
+    #[must_use]
+    pub fn largest_workspace(&self) -> (usize, usize) {
+        let largest = self.lock().by_workspace.values().copied().max().unwrap_or(0);
+        (largest, self.limits.max_in_flight)
+    }
+
     /// Reserves at most `count` slots of an API, not yet for a workspace.
     #[must_use]
     pub fn reserve(&self, api: Api, count: usize) -> Vec<TurnSlot> {

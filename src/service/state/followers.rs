@@ -124,6 +124,13 @@ impl Followers {
         self.lock().count
     }
 
+    /// The most followers that one workspace has, and how many are accepted.
+    #[must_use]
+    pub fn largest_workspace(&self) -> (usize, usize) {
+        let largest = self.lock().by_workspace.values().map(|entry| entry.count).max().unwrap_or(0);
+        (largest, self.bounds.max_followers)
+    }
+
     pub(in crate::service) fn workspaces(&self) -> Vec<WorkspaceId> {
         self.lock().by_workspace.keys().copied().collect()
     }

@@ -91,6 +91,16 @@ impl Waiters {
         self.lock().requests
     }
 
+    /// The most requests of one workspace that wait, and how many may wait.
+    #[must_use]
+    pub fn largest_workspace(&self) -> (usize, usize) {
+        let mut by_workspace: HashMap<WorkspaceId, usize> = HashMap::new();
+        for entry in self.lock().by_turn.values() {
+            *by_workspace.entry(entry.workspace).or_default() += entry.count;
+        }
+        (by_workspace.into_values().max().unwrap_or(0), self.max_waiting)
+    }
+
     /// Whether a request of this process waits for a turn.
     #[must_use]
     pub fn has_waiter(&self, turn: TurnId) -> bool {

@@ -105,6 +105,26 @@ fn compatible(mut migrations: Migrator) -> Migrator {
     migrations
 }
 
+/// The connections of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolUsage {
+    /// `write` or `read`.
+    pub pool: &'static str,
+    pub used: usize,
+    pub idle: usize,
+    pub max: u32,
+}
+
+impl PoolUsage {
+    fn of<D: sqlx::Database>(name: &'static str, pool: &sqlx::Pool<D>) -> Self {
+        let idle = pool.num_idle();
+        let open = usize::try_from(pool.size()).unwrap_or(usize::MAX);
+        // The two numbers are not read at the same moment.
+        let used = open.saturating_sub(idle);
+        Self { pool: name, used, idle, max: pool.options().get_max_connections() }
+    }
+}
+
 impl Db {
     /// Connects to a PostgreSQL database, with pools of the given sizes.
     ///
@@ -304,6 +324,15 @@ impl Db {
     #[must_use]
     pub fn is_shared(&self) -> bool {
         matches!(self, Self::Postgres { .. })
+    }
+
+    /// The connections of both pools, as they are now.
+    #[must_use]
+    pub fn pool_usage(&self) -> [PoolUsage; 2] {
+        match self {
+            Self::Postgres { write, read } => [PoolUsage::of("write", write), PoolUsage::of("read", read)],
+            Self::Sqlite { write, read } => [PoolUsage::of("write", write), PoolUsage::of("read", read)],
+        }
     }
 
     /// Closes all connections as they are released. Waits for at most 5 s.

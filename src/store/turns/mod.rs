@@ -68,6 +68,7 @@ from_row!(Turn, |row| {
 pub mod cancellations;
 pub mod claims;
 pub mod journal;
+pub mod open;
 pub mod overdue;
 
 /// A turn of the workspace.

@@ -56,6 +56,11 @@ impl Deliveries {
         }
     }
 
+    /// The most deliveries of one workspace in flight, and how many may be in flight.
+    pub(super) fn largest_workspace(&self) -> (usize, usize) {
+        (self.slots.largest_workspace(), self.settings.max_in_flight)
+    }
+
     /// Claims at once instead of at the next poll: deliveries were written here, or slots were freed.
     pub(super) fn wake(&self) {
         self.wake.notify_one();

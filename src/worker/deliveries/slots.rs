@@ -45,6 +45,15 @@ impl DeliverySlots {
         self.lock().by_endpoint.values().sum()
     }
 
+    /// The most slots that the endpoints of one workspace use.
+    pub(super) fn largest_workspace(&self) -> usize {
+        let mut by_workspace: HashMap<WorkspaceId, usize> = HashMap::new();
+        for ((workspace, _), count) in &self.lock().by_endpoint {
+            *by_workspace.entry(*workspace).or_default() += count;
+        }
+        by_workspace.into_values().max().unwrap_or(0)
+    }
+
     /// How many deliveries to claim of each endpoint that has due ones, `limit` in all; `owned` is how many this process
     /// owns. Healthy endpoints come first, rotated by `round`. An endpoint may use at most as many slots as it leaves to
     /// the others, so that slow endpoints never use all, however many they are.

@@ -22,6 +22,7 @@ use std::time::Instant;
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::event::{Delivery, Event, EventType, Subscriber};
 use crate::domain::ids::{DeliveryId, EventId, IdGenerator, ProcessId, TurnId, WorkspaceId};
+use crate::domain::ledger::LedgerKind;
 use crate::domain::render::{self, EventData};
 use crate::domain::turn::{Api, Turn, TurnEnd};
 
@@ -66,6 +67,10 @@ pub struct Effects {
     pub latest_cursors: HashMap<WorkspaceId, i64>,
     /// Whether deliveries were written.
     pub has_deliveries: bool,
+    /// What the turns of the batch were charged, in millionths of a dollar.
+    pub charged: u64,
+    /// What was refunded for turns without a reply, in millionths of a dollar.
+    pub refunded: u64,
 }
 
 /// The context of all decisions of a batch.
@@ -102,6 +107,12 @@ impl<'a> Batch<'a> {
     #[must_use]
     pub fn finish(mut self) -> (Tables, ChangeSet, Effects) {
         self.effects.has_deliveries = !self.changes.deliveries.is_empty();
+        let sum = |kind| {
+            let entries = self.changes.ledger.iter().filter(|entry| entry.kind == kind);
+            entries.map(|entry| entry.amount.0.unsigned_abs()).sum()
+        };
+        self.effects.charged = sum(LedgerKind::Charge);
+        self.effects.refunded = sum(LedgerKind::Refund);
         (self.tables, self.changes, self.effects)
     }
 

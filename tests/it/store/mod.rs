@@ -7,6 +7,7 @@ mod delivery_claims;
 mod failures;
 mod keys;
 mod knowledge;
+mod open_turns;
 mod ownership;
 mod passage_vectors;
 mod schema;
