@@ -34,4 +34,5 @@ mod service;
 mod startup;
 mod store;
 mod support;
+mod telemetry;
 mod v1;

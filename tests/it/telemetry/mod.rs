@@ -1,0 +1,3 @@
+//! The metrics and traces of a server process.
+
+mod metrics;
