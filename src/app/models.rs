@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use futures::future::join_all;
 use jiff::tz::TimeZone;
+use secrecy::SecretString;
 
 use crate::config::{Config, ModelChoice};
 use crate::domain::clock::Clock;
@@ -77,14 +79,34 @@ pub(super) async fn check(config: &Config, timeout: Duration) -> Result<String, 
         ModelChoice::Offline { .. } => Ok("the built-in demonstration".to_owned()),
         ModelChoice::Missing(text) => Err(text.to_owned()),
         ModelChoice::OpenAi { base_url, key, model } => {
-            let client = HttpClient::new(config.model.connect_timeout).map_err(|error| error.to_string())?;
-            let reached = probe(&client, &base_url, key.as_ref(), timeout).await;
-            let host = base_url.host_str().unwrap_or_default();
-            reached
-                .map(|()| format!("{host} reached, for {model}"))
-                .map_err(|error| format!("{host}: {error}"))
+            let reached = reach(config, &base_url, key.as_ref(), timeout).await;
+            reached.map(|reached| format!("{reached}, for {model}"))
         }
     }
+}
+
+/// Checks each further connection at the same time, by name.
+pub(super) async fn check_connections(
+    config: &Config,
+    timeout: Duration,
+) -> Vec<(String, Result<String, String>)> {
+    let checks = config.connections.iter().map(async |(name, connection)| {
+        let key = connection.api_key.as_ref();
+        (name.as_str().to_owned(), reach(config, &connection.base_url, key, timeout).await)
+    });
+    join_all(checks).await
+}
+
+async fn reach(
+    config: &Config,
+    base_url: &url::Url,
+    key: Option<&SecretString>,
+    timeout: Duration,
+) -> Result<String, String> {
+    let client = HttpClient::new(config.model.connect_timeout).map_err(|error| error.to_string())?;
+    let host = base_url.host_str().unwrap_or_default();
+    let reached = probe(&client, base_url, key, timeout).await;
+    reached.map(|()| format!("{host} reached")).map_err(|error| format!("{host}: {error}"))
 }
 
 /// The embedder, if an endpoint is configured.

@@ -13,7 +13,7 @@ use crate::service::deliver_event::WebhookSender;
 use crate::service::embed_documents::DocumentEmbedder;
 use crate::service::run_turn::Engine;
 use crate::service::state::{
-    DocumentWriteLimiter, Followers, KeyCache, TestCallLimiter, VersionCache, Waiters,
+    DocumentWriteLimiter, Followers, KeyCache, ModelCalls, TestCallLimiter, VersionCache, Waiters,
 };
 use crate::tools::mcp::Sessions;
 use crate::tools::{Adapters, QueryEmbedder, Searcher};
@@ -81,6 +81,7 @@ fn services(
         versions: VersionCache::default(),
         waiters: Waiters::new(config.widget.max_waiting),
         followers: Followers::new(settings::followers(config), tasks.soft_stop()),
+        model_calls: ModelCalls::default(),
         key_cache: KeyCache::default(),
         tools,
         test_call_limiter: TestCallLimiter::default(),

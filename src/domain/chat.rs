@@ -174,7 +174,7 @@ pub struct ModelErrorDetail {
     #[serde(skip_serializing_if = "String::is_empty")]
     #[schema(required)]
     pub model: String,
-    /// Without user name, password and query.
+    /// Without user name, password and query; a key in its path is removed.
     pub url: String,
     /// The status of the response, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -215,8 +215,10 @@ pub enum ModelErrorKind {
     RateLimited {
         retry_after: Option<Duration>,
     },
-    /// Another 4xx, or a response that a content filter withheld.
+    /// Another 4xx.
     Refused,
+    /// A content filter withheld the response. The next one may pass.
+    Withheld,
     /// Invalid, empty, cut off or too large.
     Unreadable,
 }
@@ -225,7 +227,11 @@ impl ModelErrorKind {
     /// Whether the same call may succeed later.
     pub fn is_transient(self) -> bool {
         match self {
-            Self::Timeout | Self::Unavailable | Self::RateLimited { .. } | Self::Unreadable => true,
+            Self::Timeout
+            | Self::Unavailable
+            | Self::RateLimited { .. }
+            | Self::Withheld
+            | Self::Unreadable => true,
             Self::Refused | Self::TooSlow => false,
         }
     }
@@ -236,7 +242,7 @@ impl ModelErrorKind {
             Self::Timeout | Self::TooSlow => Failure::Timeout,
             Self::Unavailable => Failure::ModelUnavailable,
             Self::RateLimited { .. } => Failure::ModelRateLimited,
-            Self::Refused => Failure::ModelRefused,
+            Self::Refused | Self::Withheld => Failure::ModelRefused,
             Self::Unreadable => Failure::ModelUnreadable,
         }
     }

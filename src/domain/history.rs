@@ -23,6 +23,9 @@ const UNAVAILABLE: &str = r#"{"error":"result unavailable"}"#;
 /// The longest result of a call in a turn without a reply, in bytes: a long one must not push the call out of the history.
 const MAX_UNANSWERED_RESULT: usize = 4 * 1024;
 
+/// Older system messages than the window are sent up to this size, in bytes.
+const MAX_OLD_INSTRUCTIONS: usize = 16 * 1024;
+
 /// A stored message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HistoryEntry {
@@ -55,8 +58,8 @@ struct Exchange {
 /// directly after the message that it answers, and the complete message itself. Entries may come in any order; later
 /// ones are ignored.
 ///
-/// The oldest messages are dropped to stay within `bounds`, but never the system prompt (unless blank) and the
-/// message at `turn_position`.
+/// The oldest messages are dropped to stay within `bounds`, but never the system prompt (unless blank), the message at
+/// `turn_position`, and the newest system messages. Long results of calls are shortened.
 pub fn build_history(
     system_prompt: &str,
     mut entries: Vec<HistoryEntry>,
@@ -82,12 +85,32 @@ pub fn build_history(
         }
     }
 
+    window::shorten_results(&mut exchanges, bounds);
+    let kept = exchanges.split_off(window::start(&exchanges, bounds));
     let mut messages = Vec::new();
     if !system_prompt.trim().is_empty() {
         messages.push(ChatMessage::System(system_prompt.to_owned()));
     }
-    messages.extend(window::newest(exchanges, bounds).into_iter().flat_map(|exchange| exchange.messages));
+    messages.extend(instructions(exchanges));
+    messages.extend(kept.into_iter().flat_map(|exchange| exchange.messages));
     messages
+}
+
+/// The newest system messages of exchanges that are dropped: they still apply.
+fn instructions(dropped: Vec<Exchange>) -> Vec<ChatMessage> {
+    let messages = dropped.into_iter().rev().flat_map(|exchange| exchange.messages.into_iter().rev());
+    let texts = messages.filter_map(|message| match message {
+        ChatMessage::System(text) => Some(text),
+        ChatMessage::User(_) | ChatMessage::Assistant { .. } | ChatMessage::Tool { .. } => None,
+    });
+    let mut bytes = 0;
+    let newest = texts.take_while(|text| {
+        bytes += text.len();
+        bytes <= MAX_OLD_INSTRUCTIONS
+    });
+    let mut newest: Vec<ChatMessage> = newest.map(ChatMessage::System).collect();
+    newest.reverse();
+    newest
 }
 
 /// Parses the stored `function_calls` of a reply. An unreadable result is replaced by a neutral one; an invalid call

@@ -7,7 +7,8 @@ use serde_json::{Deserializer, Map, Value};
 use super::surrogates::replace_lone;
 use super::thoughts;
 use crate::domain::chat::{
-    ModelAnswer, ModelError, ModelErrorKind, Part, ToolCall, Usage, VendorFields, clean_map, clean_text,
+    ModelAnswer, ModelError, ModelErrorDetail, ModelErrorKind, Part, ToolCall, Usage, VendorFields,
+    clean_map, clean_text,
 };
 
 /// The longest thoughts that are kept, in bytes.
@@ -54,10 +55,13 @@ where
 
     let (in_text, text) = thoughts::split(&clean_text(text));
     thoughts.push_str(&in_text);
-    let is_truncated = finished.ok_or(ModelErrorKind::Unreadable)?;
+    let is_truncated = finished.ok_or_else(|| unreadable("the response was cut off"))?;
     let has_text = !text.trim().is_empty();
-    if is_truncated && !calls.is_empty() || !has_text && calls.is_empty() {
-        return Err(ModelErrorKind::Unreadable.into());
+    if is_truncated && !calls.is_empty() {
+        return Err(unreadable("the calls were cut off at the limit of tokens"));
+    }
+    if !has_text && calls.is_empty() {
+        return Err(unreadable("the response has no text and no calls"));
     }
     Ok(ModelAnswer {
         text: has_text.then_some(text),
@@ -67,6 +71,11 @@ where
         is_truncated,
         vendor: bounded_fields(vendor),
     })
+}
+
+fn unreadable(message: &str) -> ModelError {
+    let detail = ModelErrorDetail { message: Some(message.to_owned()), ..ModelErrorDetail::default() };
+    ModelError { kind: ModelErrorKind::Unreadable, detail: Some(Box::new(detail)) }
 }
 
 /// Adds the fields of a later piece. Reasoning and lists arrive in pieces; any other value replaces the one before it.
@@ -229,7 +238,7 @@ mod tests {
         ];
 
         for parts in unreadable {
-            assert_eq!(collected(parts), Err(ModelErrorKind::Unreadable.into()));
+            assert_eq!(collected(parts).unwrap_err().kind, ModelErrorKind::Unreadable);
         }
         let broken = stream::iter([Ok(text("half")), Err(ModelErrorKind::Timeout.into())]);
         assert_eq!(collect(broken).now_or_never().unwrap(), Err(ModelErrorKind::Timeout.into()));

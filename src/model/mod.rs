@@ -27,6 +27,11 @@ pub type PartStream = BoxStream<'static, Result<Part, ModelError>>;
 pub trait ChatModel: Send + Sync {
     /// Makes one call; nothing happens before the stream is first polled.
     fn start(&self, request: ChatRequest) -> PartStream;
+
+    /// Names the endpoint in an error that was found outside of the stream.
+    fn describe(&self, error: ModelError) -> ModelError {
+        error
+    }
 }
 
 /// The models by the name of their connection.
@@ -60,6 +65,12 @@ impl ConnectedModel {
     #[must_use]
     pub fn start(&self, request: ChatRequest) -> PartStream {
         self.model.start(request)
+    }
+
+    /// Names the endpoint in an error that was found outside of the stream.
+    #[must_use]
+    pub fn describe(&self, error: ModelError) -> ModelError {
+        self.model.describe(error)
     }
 }
 

@@ -14,16 +14,21 @@ mod sse;
 mod tests;
 mod tool_schema;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use ::http::HeaderValue;
 use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::domain::chat::{ChatRequest, ModelError, Part};
+use crate::domain::chat::{ChatRequest, ModelError, ModelErrorKind, Part};
 
 use http::Patience;
+use request::Omitted;
 
 pub use probe::probe;
 
@@ -31,6 +36,10 @@ use super::{ChatModel, PartStream};
 
 /// The longest message of an endpoint that is kept, in bytes.
 const MAX_ERROR_MESSAGE: usize = 500;
+/// The models of an endpoint whose refused fields are remembered.
+const MAX_REMEMBERED: usize = 64;
+/// Shorter parts of a URL are no secrets.
+const MIN_SECRET: usize = 8;
 
 /// The address, credentials and limits of an endpoint.
 #[derive(Debug, Clone)]
@@ -87,6 +96,8 @@ impl HttpClient {
 /// A Chat Completions endpoint.
 pub struct OpenAi {
     endpoint: Arc<Endpoint>,
+    /// The fields that an endpoint has refused, for each of its models.
+    omitted: Arc<Mutex<HashMap<String, Omitted>>>,
 }
 
 /// One route of a connection.
@@ -122,22 +133,32 @@ impl Endpoint {
 }
 
 impl Endpoint {
-    /// Names the endpoint in an error, and removes its key from what it said.
+    /// Names the endpoint in an error, and removes its secrets from what it said.
     pub(super) fn describe(&self, mut error: ModelError) -> ModelError {
         let detail = error.detail.get_or_insert_default();
         detail.url = display_url(&self.url);
-        let key = self.authorization.as_ref().and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-        let key = key.filter(|key| !key.is_empty());
+        let secrets = self.secrets();
         let masked = |text: &mut String| {
-            if let Some(key) = key {
-                *text = text.replace(key, "[key]");
+            for secret in &secrets {
+                *text = text.replace(secret.as_str(), "[key]");
             }
         };
-        detail.code.iter_mut().chain(&mut detail.message).for_each(masked);
+        let url = std::iter::once(&mut detail.url);
+        url.chain(&mut detail.code).chain(&mut detail.message).for_each(masked);
         if let Some(message) = &mut detail.message {
             message.truncate(message.floor_char_boundary(MAX_ERROR_MESSAGE));
         }
         error
+    }
+
+    /// The key, and the parts of the URL that may be one.
+    fn secrets(&self) -> Vec<String> {
+        let key = self.authorization.as_ref().and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+        let of_query = self.url.query_pairs().map(|(_, value)| value.into_owned());
+        let of_user = [self.url.username(), self.url.password().unwrap_or_default()].map(str::to_owned);
+        let of_url = of_query.chain(of_user).filter(|part| part.len() >= MIN_SECRET);
+        let key = key.filter(|key| !key.is_empty()).map(str::to_owned);
+        key.into_iter().chain(of_url).collect()
     }
 }
 
@@ -147,25 +168,33 @@ impl OpenAi {
     pub fn new(client: &HttpClient, connection: &Connection) -> Result<Self, SetupError> {
         let accept = "text/event-stream, application/json";
         let endpoint = Endpoint::new(client, connection, &["chat", "completions"], accept)?;
-        Ok(Self { endpoint: Arc::new(endpoint) })
+        Ok(Self { endpoint: Arc::new(endpoint), omitted: Arc::default() })
     }
 }
 
 impl ChatModel for OpenAi {
     fn start(&self, request: ChatRequest) -> PartStream {
         let endpoint = Arc::clone(&self.endpoint);
-        let caller = Arc::clone(&endpoint);
-        stream::once(async move { call(&caller, request).await })
+        let (caller, omitted) = (Arc::clone(&endpoint), Arc::clone(&self.omitted));
+        stream::once(async move { call(&caller, request, &omitted).await })
             .try_flatten()
             .map_err(move |error| endpoint.describe(error))
             .boxed()
     }
+
+    fn describe(&self, error: ModelError) -> ModelError {
+        self.endpoint.describe(error)
+    }
 }
 
-async fn call(endpoint: &Endpoint, request: ChatRequest) -> Result<PartStream, ModelError> {
+async fn call(
+    endpoint: &Endpoint,
+    request: ChatRequest,
+    omitted: &Mutex<HashMap<String, Omitted>>,
+) -> Result<PartStream, ModelError> {
     let names: HashMap<String, String> =
         request.tools.iter().map(|tool| (tool_schema::name(&tool.name), tool.name.clone())).collect();
-    let parts = read(endpoint, request).await?;
+    let parts = read_without_refused(endpoint, request, omitted).await?;
     Ok(parts.map_ok(move |part| with_own_name(part, &names)).boxed())
 }
 
@@ -179,12 +208,67 @@ fn with_own_name(mut part: Part, names: &HashMap<String, String>) -> Part {
     part
 }
 
-async fn read(endpoint: &Endpoint, request: ChatRequest) -> Result<PartStream, ModelError> {
-    let first_byte = Some(endpoint.first_byte).filter(|_| request.has_fallback);
-    let body = request::encode(request)?;
+/// Asks once more without the fields that the endpoint seems to refuse, and remembers them if that helps.
+async fn read_without_refused(
+    endpoint: &Endpoint,
+    request: ChatRequest,
+    remembered: &Mutex<HashMap<String, Omitted>>,
+) -> Result<PartStream, ModelError> {
+    let lock = || remembered.lock().unwrap_or_else(PoisonError::into_inner);
+    let model = request.model.clone();
+    let omitted = lock().get(&model).copied().unwrap_or_default();
+    let can_omit_fields = !omitted.vendor_fields && request::has_vendor_fields(&request);
+    let error = match read(endpoint, request.clone(), omitted).await {
+        Ok(parts) => return Ok(parts),
+        Err(error) => error,
+    };
+    let without = Omitted {
+        stream_options: omitted.stream_options || refuses_field(&error, "stream_options"),
+        vendor_fields: omitted.vendor_fields || can_omit_fields && is_invalid(&error),
+    };
+    if without == omitted {
+        return Err(error);
+    }
+    // The first error says more than a second one.
+    let Ok(parts) = read(endpoint, request, without).await else { return Err(error) };
+    let first = endpoint.describe(error);
+    tracing::warn!(
+        model.name = model,
+        fields = ?without,
+        error = &first as &dyn std::error::Error,
+        "a model accepts a request only without some fields, which are omitted from now on"
+    );
+    let mut remembered = lock();
+    if remembered.len() < MAX_REMEMBERED || remembered.contains_key(&model) {
+        remembered.insert(model, without);
+    }
+    Ok(parts)
+}
+
+/// Whether an endpoint refused a request as invalid.
+fn is_invalid(error: &ModelError) -> bool {
+    let status = error.detail.as_ref().and_then(|detail| detail.status);
+    error.kind == ModelErrorKind::Refused && matches!(status, Some(400 | 422))
+}
+
+/// Whether an endpoint refused a field that it does not know: it names the field, or no field at all.
+fn refuses_field(error: &ModelError, field: &str) -> bool {
+    const WORDS: [&str; 6] =
+        ["unknown", "unrecognized", "unexpected", "extra_forbidden", "not permitted", "cannot find"];
+    let detail = error.detail.as_deref();
+    let texts = detail.into_iter().flat_map(|detail| [&detail.message, &detail.code]).flatten();
+    let text = texts.map(|text| text.to_lowercase()).collect::<Vec<_>>().join(" ");
+    let is_unknown = text.is_empty() && detail.is_some_and(|detail| detail.status == Some(422));
+    is_invalid(error) && (text.contains(field) || is_unknown || WORDS.iter().any(|word| text.contains(word)))
+}
+
+async fn read(endpoint: &Endpoint, request: ChatRequest, omitted: Omitted) -> Result<PartStream, ModelError> {
+    let has_fallback = request.has_fallback;
+    let first_byte = Some(endpoint.first_byte).filter(|_| has_fallback);
+    let body = request::encode(request, omitted)?;
     let response = http::post(endpoint, body, first_byte).await?;
     let is_event_stream = http::is_event_stream(&response);
-    let patience = Patience::new(first_byte, endpoint.idle);
+    let patience = Patience::new(first_byte, Some(endpoint.idle).filter(|_| has_fallback));
     let bytes = http::bounded_body(response, patience.clone(), endpoint.max_body);
 
     if is_event_stream {

@@ -42,7 +42,7 @@ pub(super) fn split(text: &str) -> (String, String) {
 /// The end of thoughts without an opening tag, and of their closing tag.
 fn unopened(text: &str) -> Option<(usize, usize)> {
     let ends = TAGS.iter().filter_map(|(open, close)| {
-        let end = text.find(close)?;
+        let end = text.match_indices(close).map(|(at, _)| at).find(|at| !is_in_code(text, *at))?;
         let next = end + close.len();
         let is_alone = begins_line(text, end) || text[next..].starts_with(['\n', '\r']);
         (is_alone && !text[..end].contains(open)).then_some((end, next))
@@ -65,7 +65,7 @@ fn opened(text: &str) -> Option<Found> {
         let start = if COMMON_WORDS.contains(open) {
             starts.next().filter(|at| text[..*at].trim().is_empty())?
         } else {
-            starts.find(|at| begins_line(text, *at))?
+            starts.find(|at| begins_line(text, *at) && !is_in_code(text, *at))?
         };
         let thoughts_start = start + open.len();
         let length = text[thoughts_start..].find(close);
@@ -74,6 +74,12 @@ fn opened(text: &str) -> Option<Found> {
         Some(Found { reply_end: start, thoughts_start, thoughts_end, end })
     });
     found.min_by_key(|found| found.reply_end)
+}
+
+/// Whether a position is within a fenced block of code, which may show tags.
+fn is_in_code(text: &str, at: usize) -> bool {
+    let is_fence = |line: &&str| line.trim_start().starts_with("```") || line.trim_start().starts_with("~~~");
+    text[..at].lines().filter(is_fence).count() % 2 == 1
 }
 
 fn begins_line(text: &str, at: usize) -> bool {
@@ -101,6 +107,8 @@ mod tests {
             ("Like this:\n<reasoning>a</reasoning>", "", "Like this:\n<reasoning>a</reasoning>"),
             ("`<think>` is closed by `</think>`.", "", "`<think>` is closed by `</think>`."),
             ("Write `</think>` at the end.", "", "Write `</think>` at the end."),
+            ("Like this:\n```\n<think>\na\n</think>\n```", "", "Like this:\n```\n<think>\na\n</think>\n```"),
+            ("<think>\n```\na\n```\n</think>\nHello.", "```\na\n```", "Hello."),
             ("Write <think> before your thoughts.", "", "Write <think> before your thoughts."),
         ];
         for (text, thoughts, reply) in cases {

@@ -59,7 +59,8 @@ impl Waiter {
         end: TurnEnd,
     ) -> Result<RenderedResponse, Error> {
         loop {
-            let command = EndTurn { turn, authority, end: end.clone(), journal: None, model_error: None };
+            let model_error = services.model_calls.error(turn.turn);
+            let command = EndTurn { turn, authority, end: end.clone(), journal: None, model_error };
             match services.writer.execute(command).await.map_err(unknown)? {
                 TurnWriteOutcome::Accepted(_) => return Ok(widget_turn_end(&end)),
                 TurnWriteOutcome::FencedOff(Some(turn)) if !turn.state.is_open() => {

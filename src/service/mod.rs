@@ -48,7 +48,7 @@ use crate::outbound::AllowHosts;
 use crate::store::Db;
 use crate::tools::Adapters;
 use crate::writer::Writer;
-use state::{DocumentWriteLimiter, Followers, KeyCache, TestCallLimiter, VersionCache, Waiters};
+use state::{DocumentWriteLimiter, Followers, KeyCache, ModelCalls, TestCallLimiter, VersionCache, Waiters};
 
 /// The dependencies of the use cases.
 #[derive(Clone)]
@@ -60,6 +60,7 @@ pub struct Services {
     pub versions: VersionCache,
     pub waiters: Waiters,
     pub followers: Followers,
+    pub model_calls: ModelCalls,
     pub key_cache: KeyCache,
     /// Clients and other dependencies of tools.
     pub tools: Adapters,

@@ -186,6 +186,7 @@ fn check_reports_the_state_of_each_part() {
     bad.env("OPENAI_BASE_URL", "http://127.0.0.1:1/v1").env("OPENAI_MODEL", "x");
     bad.env("REJOINDER_EMBEDDINGS__BASE_URL", "http://127.0.0.1:1/v1")
         .env("REJOINDER_EMBEDDINGS__MODEL", "e");
+    bad.env("REJOINDER_CONNECTIONS__SPARE__BASE_URL", "http://127.0.0.1:1/spare");
     let bad = bad.output().unwrap();
 
     assert!(good.status.success(), "{}{}", good.stdout, good.stderr);
@@ -201,6 +202,8 @@ fn check_reports_the_state_of_each_part() {
     let unavailable = "The model is unavailable (http://127.0.0.1:1/v1/";
     let detail = |part: &str| report[part]["detail"].as_str().unwrap().to_owned();
     assert!(detail("model").starts_with(&format!("127.0.0.1: {unavailable}models “")), "{report}");
+    let spare = "127.0.0.1: The model is unavailable (http://127.0.0.1:1/spare/models “";
+    assert!(detail("connections.spare").starts_with(spare), "{report}");
     assert!(
         detail("embeddings").starts_with(&format!("127.0.0.1, for e: {unavailable}embeddings “")),
         "{report}"

@@ -21,14 +21,17 @@ type CheckResult = Result<String, String>;
 /// Checks each part; true if all are usable. The configuration was already read successfully.
 pub async fn check(config: &Config) -> (Report, bool) {
     let (store, secret_key) = check_store(config).await;
-    let parts: [(&str, CheckResult); 6] = [
-        ("configuration", Ok("read".to_owned())),
-        ("listen", check_listen(config)),
-        ("store", store),
-        ("secret_key", secret_key),
-        ("model", models::check(config, PROBE_TIMEOUT).await),
-        ("embeddings", check_embeddings(config).await),
+    let mut parts: Vec<(String, CheckResult)> = vec![
+        ("configuration".to_owned(), Ok("read".to_owned())),
+        ("listen".to_owned(), check_listen(config)),
+        ("store".to_owned(), store),
+        ("secret_key".to_owned(), secret_key),
+        ("model".to_owned(), models::check(config, PROBE_TIMEOUT).await),
+        ("embeddings".to_owned(), check_embeddings(config).await),
     ];
+    for (name, result) in models::check_connections(config, PROBE_TIMEOUT).await {
+        parts.push((format!("connections.{name}"), result));
+    }
     let is_usable = parts.iter().all(|(_, result)| result.is_ok());
     let text = parts
         .iter()
@@ -42,7 +45,7 @@ pub async fn check(config: &Config) -> (Report, bool) {
             Ok(text) => (true, text),
             Err(text) => (false, text),
         };
-        ((*part).to_owned(), json!({ "ok": ok, "detail": detail }))
+        (part.clone(), json!({ "ok": ok, "detail": detail }))
     });
     (Report { text, json: Value::Object(json.collect()) }, is_usable)
 }

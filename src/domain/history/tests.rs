@@ -142,3 +142,45 @@ fn the_beginning_moves_seldom_and_never_leaves_less_than_half() {
         assert!(moves <= 50, "the cut moved {moves} times in 200 turns");
     }
 }
+
+#[test]
+fn a_long_result_is_shortened_instead_of_its_exchange_dropped() {
+    let result = json!({ "rows": "ü".repeat(20_000) });
+    let call = FinishedCall {
+        name: "find".to_owned(),
+        arguments: Map::new(),
+        result: CallResult::new(result.clone()),
+    };
+    let mut entries = conversation(2, "hello");
+    entries[1].calls = vec![call.clone(), call];
+    entries.push(entry(9, Speaker::User, "now"));
+
+    let messages = build_history("", entries, 9, HistoryBounds { max_messages: 20, max_tokens: 1_000 });
+
+    let results = messages.iter().filter_map(|message| match message {
+        ChatMessage::Tool { content, .. } => Some(serde_json::from_str::<Value>(content).unwrap()),
+        _ => None,
+    });
+    let results: Vec<_> = results.collect();
+    assert_eq!(results.len(), 2);
+    let beginning = results[0]["beginning_of_result"].as_str().unwrap();
+    assert!((495..=500).contains(&beginning.len()), "{}", beginning.len());
+    let left_out = result.to_string().len() - beginning.len();
+    assert_eq!(results[0]["note"], format!("{left_out} bytes were left out"));
+}
+
+#[test]
+fn the_newest_instructions_stay_when_their_exchange_is_dropped() {
+    let mut entries = conversation(30, "hello");
+    entries[0] = entry(0, Speaker::System, &"x".repeat(MAX_OLD_INSTRUCTIONS));
+    entries[2] = entry(2, Speaker::System, "Offer 10 % off.");
+    entries[4] = entry(4, Speaker::System, "Be brief.");
+    entries.push(entry(101, Speaker::User, "now"));
+
+    let messages =
+        build_history("prompt", entries, 101, HistoryBounds { max_messages: 10, max_tokens: 10_000 });
+
+    let system = |text: &str| ChatMessage::System(text.to_owned());
+    assert_eq!(messages[..3], [system("prompt"), system("Offer 10 % off."), system("Be brief.")]);
+    assert!(!messages[3..].iter().any(|message| matches!(message, ChatMessage::System(_))));
+}

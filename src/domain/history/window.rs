@@ -1,9 +1,14 @@
 //! Selects the part of a history that is sent. The window moves in blocks, so that the prefix of the request stays
 //! the same for many turns and the prefix cache of a provider applies.
 
+use serde_json::json;
+
 use crate::domain::chat::ChatMessage;
 
 use super::Exchange;
+
+/// No result is shortened to less, in bytes.
+const MIN_RESULT: usize = 256;
 
 /// The limits of a history, without the system prompt and the message that is answered.
 #[derive(Debug, Clone, Copy)]
@@ -20,16 +25,36 @@ struct Weight {
     tokens: usize,
 }
 
-/// The newest exchanges that fit; always the last one.
+/// Shortens the results of calls that would take more than a quarter of the window, so that they do not push their whole
+/// exchange out of it. The last exchange is left as it is.
+pub(super) fn shorten_results(exchanges: &mut [Exchange], bounds: HistoryBounds) {
+    let Some((_, earlier)) = exchanges.split_last_mut() else { return };
+    for exchange in earlier {
+        let results = exchange.messages.iter_mut().filter_map(|message| match message {
+            ChatMessage::Tool { content, .. } => Some(content),
+            ChatMessage::System(_) | ChatMessage::User(_) | ChatMessage::Assistant { .. } => None,
+        });
+        let results: Vec<&mut String> = results.collect();
+        // A token has four characters.
+        let max = (bounds.max_tokens / results.len().max(1)).max(MIN_RESULT);
+        for content in results.into_iter().filter(|content| content.len() > max) {
+            let end = content.floor_char_boundary(max);
+            let note = format!("{} bytes were left out", content.len() - end);
+            *content = json!({ "beginning_of_result": content[..end], "note": note }).to_string();
+        }
+    }
+}
+
+/// The first of the newest exchanges that fit; at most the last one.
 ///
 /// The window starts at a multiple of the largest block of positions that still leaves half of the bounds, so it
 /// moves seldom and then far.
-pub(super) fn newest(mut exchanges: Vec<Exchange>, bounds: HistoryBounds) -> Vec<Exchange> {
-    let suffixes = suffix_weights(&exchanges);
+pub(super) fn start(exchanges: &[Exchange], bounds: HistoryBounds) -> usize {
+    let suffixes = suffix_weights(exchanges);
     let fits = |weight: &Weight| weight.messages <= bounds.max_messages && weight.tokens <= bounds.max_tokens;
     let earliest = suffixes.iter().position(fits).unwrap_or(suffixes.len().saturating_sub(1));
     if earliest == 0 {
-        return exchanges;
+        return 0;
     }
 
     let is_half_full = |weight: &Weight| {
@@ -37,15 +62,14 @@ pub(super) fn newest(mut exchanges: Vec<Exchange>, bounds: HistoryBounds) -> Vec
             || weight.tokens.saturating_mul(2) >= bounds.max_tokens
     };
     let mut block = largest_block(bounds.max_messages);
-    let cut = loop {
-        let cut = first_block_start(&exchanges, earliest, block);
+    loop {
+        let cut = first_block_start(exchanges, earliest, block);
         match cut.filter(|cut| suffixes.get(*cut).is_some_and(is_half_full)) {
-            Some(cut) => break cut,
-            None if block <= 1 => break earliest,
+            Some(cut) => return cut,
+            None if block <= 1 => return earliest,
             None => block /= 2,
         }
-    };
-    exchanges.split_off(cut)
+    }
 }
 
 /// For each exchange, the size of it and all later ones, except the last.

@@ -81,6 +81,7 @@ async fn send(
     if let Some(authorization) = &endpoint.authorization {
         request = request.header(AUTHORIZATION, authorization.clone());
     }
+    let began = Instant::now();
     let sent = match first_byte {
         Some(limit) => timeout(limit, request.send()).await,
         None => Ok(request.send().await),
@@ -90,7 +91,10 @@ async fn send(
     if status.is_success() {
         return Ok(response);
     }
-    let kind = status_kind(status, retry_after(response.headers()));
+    // A gateway ran out of time, and would do so again.
+    let is_slow = matches!(status.as_u16(), 408 | 504 | 524) && began.elapsed() >= endpoint.first_byte;
+    let kind =
+        if is_slow { ModelErrorKind::TooSlow } else { status_kind(status, retry_after(response.headers())) };
     let body = bounded_body(response, Patience::bounded(endpoint.idle), MAX_ERROR_BODY);
     let body = timeout(endpoint.idle, read_to_end(body)).await.unwrap_or(Ok(Vec::new())).unwrap_or_default();
     Err(ModelError { kind, detail: Some(Box::new(errors::read(&body, status))) })
@@ -131,24 +135,24 @@ pub(super) fn is_event_stream(response: &Response) -> bool {
         .is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/event-stream"))
 }
 
-/// How long a response may be silent.
+/// How long a response may be silent; `None`: as long as the caller waits.
 #[derive(Clone)]
 pub(in crate::model) struct Patience {
-    /// Before the model has begun to answer; `None`: as long as the caller waits.
+    /// Before the model has begun to answer.
     first: Option<Duration>,
     /// Once it has begun.
-    idle: Duration,
+    idle: Option<Duration>,
     has_begun: Arc<AtomicBool>,
 }
 
 impl Patience {
-    pub(super) fn new(first: Option<Duration>, idle: Duration) -> Self {
+    pub(super) fn new(first: Option<Duration>, idle: Option<Duration>) -> Self {
         Self { first, idle, has_begun: Arc::default() }
     }
 
     /// The same limit from the beginning.
     pub(in crate::model) fn bounded(idle: Duration) -> Self {
-        Self::new(Some(idle), idle)
+        Self::new(Some(idle), Some(idle))
     }
 
     /// The model has begun to answer.
@@ -157,7 +161,7 @@ impl Patience {
     }
 
     fn limit(&self) -> Option<Duration> {
-        if self.has_begun.load(Ordering::Relaxed) { Some(self.idle) } else { self.first }
+        if self.has_begun.load(Ordering::Relaxed) { self.idle } else { self.first }
     }
 }
 

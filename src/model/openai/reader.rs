@@ -175,7 +175,7 @@ impl Reader {
             "stop" | "tool_calls" | "function_call" | "eos" => false,
             // `model_length` is Mistral's word for a full context.
             "length" | "model_length" => true,
-            filtered if is_filtered(filtered) => return Err(bad_reason(ModelErrorKind::Refused, filtered)),
+            filtered if is_filtered(filtered) => return Err(bad_reason(ModelErrorKind::Withheld, filtered)),
             // Such as `abort`, `error`, `network_error` and `malformed_function_call`.
             other => return Err(bad_reason(ModelErrorKind::Unreadable, other)),
         };
@@ -221,15 +221,25 @@ fn unknown_fields(object: &Value, known: &[&str]) -> Map<String, Value> {
 fn read_text(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
-        Value::Array(pieces) => pieces.iter().filter_map(|piece| piece.get("text")?.as_str()).collect(),
+        Value::Array(pieces) => {
+            let texts = pieces.iter().filter(|piece| !is_thought(piece));
+            texts.filter_map(|piece| piece.get("text")?.as_str()).collect()
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => String::new(),
     }
 }
 
-/// The thoughts among the parts of a content, as Magistral sends them.
+/// Whether a part of a content is no text of the reply. Text may have no type.
+fn is_thought(piece: &Value) -> bool {
+    let kind = piece.get("type").and_then(Value::as_str).unwrap_or("text");
+    !matches!(kind, "text" | "output_text" | "refusal") || piece.get("thought") == Some(&Value::Bool(true))
+}
+
+/// The thoughts among the parts of a content, as Magistral sends them in `thinking`, and others in `text` or `summary`.
 fn read_thinking(content: &Value) -> String {
-    let pieces = content.as_array().into_iter().flatten();
-    pieces.filter_map(|piece| piece.get("thinking")).map(read_text).collect()
+    const TEXTS: [&str; 5] = ["thinking", "reasoning", "text", "summary", "content"];
+    let pieces = content.as_array().into_iter().flatten().filter(|piece| is_thought(piece));
+    pieces.filter_map(|piece| TEXTS.iter().find_map(|key| piece.get(*key))).map(read_text).collect()
 }
 
 fn non_empty(value: Option<&Value>) -> Option<String> {

@@ -18,11 +18,22 @@ use crate::domain::chat::{
 /// Parameters that assistants cannot set.
 const RESERVED: [&str; 4] = ["model", "messages", "tools", "n"];
 
+/// Fields that a request can do without, where an endpoint refuses them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Omitted {
+    pub stream_options: bool,
+    pub vendor_fields: bool,
+}
+
+/// Reasoning as text, which endpoints accept only beside a text.
+const REASONING_FIELDS: [&str; 2] = ["reasoning_content", "reasoning"];
+
 /// The body. A null parameter removes a field, for endpoints that do not know it; `stream = false` requests one JSON
 /// object.
-pub(super) fn encode(request: ChatRequest) -> Result<Vec<u8>, ModelError> {
+pub(super) fn encode(request: ChatRequest, omitted: Omitted) -> Result<Vec<u8>, ModelError> {
     let parameters = request.parameters;
-    let vendor: Vec<_> = request.messages.iter().map(vendor_fields).collect();
+    let vendor: Vec<_> =
+        if omitted.vendor_fields { Vec::new() } else { request.messages.iter().map(vendor_fields).collect() };
     let mut ids = CallIds::default();
     let body = CreateChatCompletionRequest {
         model: request.model,
@@ -33,15 +44,18 @@ pub(super) fn encode(request: ChatRequest) -> Result<Vec<u8>, ModelError> {
         stream_options: Some(ChatCompletionStreamOptions {
             include_usage: Some(true),
             include_obfuscation: None,
-        }),
+        })
+        .filter(|_| !omitted.stream_options),
         ..CreateChatCompletionRequest::default()
     };
 
     let body = serde_json::to_value(body).map_err(|_| ModelErrorKind::Refused)?;
     let Value::Object(mut body) = body else { return Err(ModelErrorKind::Refused.into()) };
     let messages = body.get_mut("messages").and_then(Value::as_array_mut).into_iter().flatten();
+    let vendor = vendor.into_iter().chain(std::iter::repeat_with(VendorFields::default));
     for (message, fields) in messages.zip(vendor) {
         add_vendor_fields(message, fields);
+        add_content(message);
     }
     merge(&mut body, parameters);
     serde_json::to_vec(&body).map_err(|_| ModelErrorKind::Refused.into())
@@ -72,6 +86,23 @@ fn add_vendor_fields(message: &mut Value, fields: VendorFields) {
     for (call, fields) in calls.zip(fields.calls) {
         add_missing(call, fields);
     }
+}
+
+/// A message of the assistant without a text says so: endpoints refuse one without `content` (DeepSeek, Mistral), and those
+/// behind Bedrock and Anthropic refuse an empty text, so it is null, as in OpenAI's own client. Beside reasoning, which comes
+/// from endpoints that send an empty text with it, `DeepSeek` refuses null.
+fn add_content(message: &mut Value) {
+    let Value::Object(message) = message else { return };
+    if message.get("role").is_some_and(|role| role == "assistant") && !message.contains_key("content") {
+        let has_reasoning = REASONING_FIELDS.iter().any(|field| message.contains_key(*field));
+        let content = if has_reasoning { Value::from("") } else { Value::Null };
+        message.insert("content".to_owned(), content);
+    }
+}
+
+/// Whether a request has fields of a vendor.
+pub(super) fn has_vendor_fields(request: &ChatRequest) -> bool {
+    request.messages.iter().any(|message| vendor_fields(message) != VendorFields::default())
 }
 
 /// Adds fields, also to the objects in an object; none is replaced.
@@ -154,7 +185,7 @@ mod tests {
         let Value::Object(parameters) = parameters else { panic!("no object") };
         let request =
             ChatRequest { model: "m".to_owned(), messages, tools: vec![], has_fallback: false, parameters };
-        serde_json::from_slice(&encode(request).unwrap()).unwrap()
+        serde_json::from_slice(&encode(request, Omitted::default()).unwrap()).unwrap()
     }
 
     #[test]
@@ -181,7 +212,7 @@ mod tests {
             parameters: Map::new(),
         };
 
-        let body: Value = serde_json::from_slice(&encode(request).unwrap()).unwrap();
+        let body: Value = serde_json::from_slice(&encode(request, Omitted::default()).unwrap()).unwrap();
 
         let call = json!({
             "type": "function",
@@ -195,7 +226,7 @@ mod tests {
                 "messages": [
                     {"role": "system", "content": "s"},
                     {"role": "user", "content": "u"},
-                    {"role": "assistant", "tool_calls": [call]},
+                    {"role": "assistant", "content": null, "tool_calls": [call]},
                     {"role": "tool", "tool_call_id": "call00000", "content": "{}"},
                 ],
                 "tools": [{
@@ -247,6 +278,7 @@ mod tests {
             body["messages"][0],
             json!({
                 "role": "assistant",
+                "content": "",
                 "reasoning_content": "Hm.",
                 "tool_calls": [{
                     "type": "function",

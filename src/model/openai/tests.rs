@@ -367,3 +367,33 @@ fn a_connection_that_cannot_work_is_refused_at_once() {
     let url = join_url("http://host/deployment/?api-version=1", &["chat", "completions"]).unwrap();
     assert_eq!(url.as_str(), "http://host/deployment/chat/completions?api-version=1");
 }
+
+#[tokio::test]
+async fn parts_of_a_content_that_are_no_text_are_thoughts() {
+    let content = json!([
+        {"type": "reasoning", "text": "Hm. "},
+        {"type": "thinking", "thinking": [{"type": "text", "text": "So."}]},
+        {"type": "output_text", "text": "Hel"},
+        {"text": "lo"},
+    ]);
+    let choice = json!({"message": {"content": content}, "finish_reason": "stop"});
+
+    let answer = run(vec![json_answer(&json!({"choices": [choice]}))]).await.result.unwrap();
+
+    assert_eq!((answer.text.as_deref(), answer.thoughts.as_deref()), (Some("Hello"), Some("Hm. So.")));
+}
+
+#[test]
+fn an_error_names_the_url_without_its_secrets() {
+    let client = HttpClient::new(Duration::from_secs(1)).unwrap();
+    let base_url = "http://operator:password1@127.0.0.1:1/sk-1234/v1?token=abcdefgh";
+    let connection = Connection::new(base_url, Some("sk-1234".into()));
+    let message = "sk-1234 of operator:password1 and abcdefgh".to_owned();
+    let detail = crate::domain::chat::ModelErrorDetail { message: Some(message), ..Default::default() };
+    let error = ModelError { kind: ModelErrorKind::Refused, detail: Some(Box::new(detail)) };
+
+    let detail = OpenAi::new(&client, &connection).unwrap().describe(error).detail.unwrap();
+
+    assert_eq!(detail.url, "http://127.0.0.1:1/[key]/v1/chat/completions");
+    assert_eq!(detail.message.as_deref(), Some("[key] of [key]:[key] and [key]"));
+}

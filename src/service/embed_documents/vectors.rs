@@ -166,7 +166,10 @@ fn may_be_caused_by_a_text(error: &EmbeddingsError) -> bool {
     match error {
         EmbeddingsError::Call(error) => match error.kind {
             ModelErrorKind::Timeout | ModelErrorKind::TooSlow | ModelErrorKind::RateLimited { .. } => false,
-            ModelErrorKind::Refused | ModelErrorKind::Unavailable | ModelErrorKind::Unreadable => true,
+            ModelErrorKind::Refused
+            | ModelErrorKind::Withheld
+            | ModelErrorKind::Unavailable
+            | ModelErrorKind::Unreadable => true,
         },
         EmbeddingsError::Malformed
         | EmbeddingsError::CountMismatch { .. }

@@ -9,6 +9,7 @@ use super::context::{Context, load, turn_ref};
 use super::model_call::{ModelCallError, ModelResponse, call_models};
 use super::tool_call::{self, CallOutcome};
 use super::{Engine, failure_of};
+use crate::domain::assistant::ModelRef;
 use crate::domain::chat::{ChatMessage, ModelError, ModelErrorKind};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
@@ -36,15 +37,21 @@ struct Attempt<'a> {
     context: Context,
     tool_loop: ToolLoop,
     budget: Budget,
+    /// The models that were too slow in earlier attempts.
+    slow: &'a mut Vec<ModelRef>,
     /// The last answer, until it is journalled.
     last_answer: Option<JournalRow>,
 }
 
-/// Runs one attempt.
+/// Runs one attempt. `slow` are the models that had no time left in earlier attempts of this turn.
 ///
 /// # Errors
 /// The store refused a write because of its data.
-pub(super) async fn run(engine: &Engine, turn: &Turn) -> Result<AttemptResult, Error> {
+pub(super) async fn run(
+    engine: &Engine,
+    turn: &Turn,
+    slow: &mut Vec<ModelRef>,
+) -> Result<AttemptResult, Error> {
     let mut context = match load_with_retry(engine, turn).await {
         Ok(Some(context)) => context,
         Ok(None) => return Ok(AttemptResult::Ended(TurnEnd::Failed(Failure::ServiceUnavailable), None)),
@@ -59,7 +66,7 @@ pub(super) async fn run(engine: &Engine, turn: &Turn) -> Result<AttemptResult, E
     let tool_loop =
         ToolLoop::replay(turn.id.to_string(), engine.settings.limits, context.toolset.as_ref(), entries);
     let budget = Budget::new(engine.settings.attempt_timeout);
-    let attempt = Attempt { engine, turn, context, tool_loop, budget, last_answer: None };
+    let attempt = Attempt { engine, turn, context, tool_loop, budget, slow, last_answer: None };
     attempt.run().await
 }
 
@@ -113,8 +120,9 @@ impl Attempt<'_> {
             &context.version,
             &context.toolset,
             messages,
-            attempts,
+            (self.turn.id, attempts),
             &mut self.budget,
+            self.slow,
         )
         .await;
         let ModelResponse { answer, by } = match response {
@@ -123,7 +131,11 @@ impl Attempt<'_> {
             Err(ModelCallError::Paused(until)) => return Ok(Some(AttemptResult::Paused(until))),
         };
         let asks_for_tools = !answer.calls.is_empty();
-        let journalled = JournalledAnswer { model_ref: by, answer: answer.clone() };
+        let mut journalled = JournalledAnswer { model_ref: by, answer: answer.clone() };
+        if !asks_for_tools {
+            // No further round needs them.
+            journalled.answer.vendor = None;
+        }
         let finished_at = Some(self.engine.services.clock.now());
         let row = JournalRow {
             turn: turn_ref(self.turn),

@@ -107,8 +107,9 @@ impl Engine {
     }
 
     async fn run_attempts(&self, turn: &mut Turn) -> Result<(), Error> {
+        let mut slow = Vec::new();
         loop {
-            let action = match attempt::run(self, turn).await {
+            let action = match attempt::run(self, turn, &mut slow).await {
                 Ok(AttemptResult::Ended(end, journal)) => NextStep::End(end, journal, None),
                 Ok(AttemptResult::Failed(error)) if self.may_retry(turn, &error) => {
                     NextStep::Retry(self.delay(turn, &error), error)
@@ -155,6 +156,7 @@ impl Engine {
             | ModelErrorKind::TooSlow
             | ModelErrorKind::Unavailable
             | ModelErrorKind::Refused
+            | ModelErrorKind::Withheld
             | ModelErrorKind::Unreadable => None,
         };
         backoff(turn.attempts + 1, requested_delay, self.random())

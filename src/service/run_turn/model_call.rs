@@ -6,11 +6,17 @@ use std::time::{Duration, Instant};
 use super::Engine;
 use super::budget::Budget;
 use crate::domain::assistant::{AssistantVersion, ModelRef};
-use crate::domain::chat::{ChatMessage, ChatRequest, ModelAnswer, ModelError, ModelErrorKind};
+use crate::domain::chat::{
+    ChatMessage, ChatRequest, ModelAnswer, ModelError, ModelErrorDetail, ModelErrorKind,
+};
+use crate::domain::ids::TurnId;
 use crate::domain::retry::backoff;
-use crate::model::{DEFAULT_CONNECTION, collect};
+use crate::model::{ConnectedModel, DEFAULT_CONNECTION, collect};
 use crate::telemetry::{MODEL_CALL_DURATION_SECONDS, MODEL_TOKENS};
 use crate::tools::Toolset;
+
+/// The message of a call that was ended before its answer was complete.
+const NO_ANSWER: &str = "no complete answer in time";
 
 /// An answer and the model that gave it.
 pub(super) struct ModelResponse {
@@ -26,16 +32,19 @@ pub(super) enum ModelCallError {
     Paused(Instant),
 }
 
-/// Calls the models of an assistant in order until one answers.
+/// Calls the models of an assistant in order until one answers. Those in `slow` may take all the time there is; a model that
+/// took too long joins them if no other answers.
 pub(super) async fn call_models(
     engine: &Engine,
     version: &AssistantVersion,
     toolset: &Toolset,
     messages: Vec<ChatMessage>,
-    attempts: i64,
+    (turn, attempts): (TurnId, i64),
     budget: &mut Budget,
+    slow: &mut Vec<ModelRef>,
 ) -> Result<ModelResponse, ModelCallError> {
     let mut failed = None;
+    let mut timed_out = Vec::new();
     let mut paused_until: Option<Instant> = None;
     // A new attempt has no more time than that.
     let had_all_time = budget.is_whole();
@@ -60,12 +69,16 @@ pub(super) async fn call_models(
             model: candidate.model.clone(),
             messages: messages.iter().map(|message| without_foreign_fields(message, &candidate)).collect(),
             tools: toolset.specs(),
-            has_fallback: candidates.iter().any(|other| is_available(engine, other)),
+            has_fallback: !slow.contains(&candidate)
+                && candidates.iter().any(|other| is_available(engine, other)),
             parameters: version.parameters.clone(),
         };
         let began = Instant::now();
         let out_of_time = if had_all_time { ModelErrorKind::TooSlow } else { ModelErrorKind::Timeout };
-        let answer = budget.spend(collect(model.start(request))).await.unwrap_or(Err(out_of_time.into()));
+        let under_way = model_error(out_of_time, NO_ANSWER, &candidate, &model);
+        let _under_way = engine.services.model_calls.begin(turn, &under_way);
+        let answer = budget.spend(collect(model.start(request))).await.unwrap_or(Err(under_way));
+        let answer = answer.map_err(|error| named(error, &candidate, &model));
         record(&candidate, &answer, began.elapsed());
         match answer {
             Ok(mut answer) => {
@@ -74,10 +87,10 @@ pub(super) async fn call_models(
                 }
                 return Ok(ModelResponse { answer, by: candidate });
             }
-            Err(mut error) => {
-                let detail = error.detail.get_or_insert_default();
-                detail.connection.clone_from(&candidate.connection);
-                detail.model.clone_from(&candidate.model);
+            Err(error) => {
+                if error.kind == ModelErrorKind::Timeout {
+                    timed_out.push(candidate.clone());
+                }
                 if let ModelErrorKind::RateLimited { retry_after } = error.kind {
                     let length = backoff(attempts + 1, retry_after, engine.random());
                     engine.rate_limit_backoff.pause(&candidate, Instant::now() + length);
@@ -89,11 +102,28 @@ pub(super) async fn call_models(
             }
         }
     }
+    slow.extend(timed_out);
     Err(match (failed, paused_until) {
         (Some(error), _) => ModelCallError::Failed(error),
         (None, Some(until)) => ModelCallError::Paused(until),
         (None, None) => ModelCallError::Failed(ModelErrorKind::Unavailable.into()),
     })
+}
+
+/// An error of this side, where the endpoint has said nothing.
+fn model_error(kind: ModelErrorKind, message: &str, by: &ModelRef, model: &ConnectedModel) -> ModelError {
+    let detail = ModelErrorDetail { message: Some(message.to_owned()), ..ModelErrorDetail::default() };
+    named(ModelError { kind, detail: Some(Box::new(detail)) }, by, model)
+}
+
+/// The error with the model and its endpoint.
+fn named(error: ModelError, by: &ModelRef, model: &ConnectedModel) -> ModelError {
+    let has_url = error.detail.as_ref().is_some_and(|detail| !detail.url.is_empty());
+    let mut error = if has_url { error } else { model.describe(error) };
+    let detail = error.detail.get_or_insert_default();
+    detail.connection.clone_from(&by.connection);
+    detail.model.clone_from(&by.model);
+    error
 }
 
 /// Whether a model can be called now.

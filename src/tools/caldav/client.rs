@@ -143,18 +143,27 @@ impl CaldavClient {
         }
         let mut users: Vec<String> =
             self.config.username.iter().filter(|name| name.contains('@')).cloned().collect();
+        let mut is_known = true;
         if let Some(principal) = collection.principal {
             let addresses = self.principal_addresses(&principal, allow);
             match tokio::time::timeout(USER_TIMEOUT, addresses).await {
                 Ok(Ok(addresses)) => users.extend(addresses),
-                // Invitations that were declined are busy then.
+                // Invitations that were declined are busy then. The next look-up may succeed.
                 Ok(Err(error)) => {
+                    is_known = false;
                     tracing::warn!(error = &error as &dyn std::error::Error, "{NO_ADDRESSES}");
                 }
-                Err(_) => tracing::warn!("{NO_ADDRESSES}: no answer in time"),
+                Err(_) => {
+                    is_known = false;
+                    tracing::warn!("{NO_ADDRESSES}: no answer in time");
+                }
             }
         }
-        let users = users.iter().map(|user| user_address(user)).filter(|user| !user.is_empty()).collect();
+        let users: Vec<String> =
+            users.iter().map(|user| user_address(user)).filter(|user| !user.is_empty()).collect();
+        if !is_known {
+            return Ok(users);
+        }
         Ok(self.users.get_or_init(|| users).clone())
     }
 

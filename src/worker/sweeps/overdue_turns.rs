@@ -50,7 +50,8 @@ async fn end_one(worker: &Worker, OverdueTurn { turn, reason }: OverdueTurn) -> 
     };
     let turn_ref = TurnRef { workspace: turn.workspace, conversation: turn.conversation, turn: turn.id };
     let end = TurnEnd::Failed(failure);
-    let command = EndTurn { turn: turn_ref, authority, end, journal: None, model_error: None };
+    let model_error = worker.services.model_calls.error(turn.id);
+    let command = EndTurn { turn: turn_ref, authority, end, journal: None, model_error };
     match worker.services.writer.execute(command).await {
         Ok(outcome) => matches!(outcome, TurnWriteOutcome::Accepted(_)),
         Err(error) => {

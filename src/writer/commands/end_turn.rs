@@ -56,7 +56,11 @@ impl Decision for EndTurn {
             return Ok(TurnWriteOutcome::FencedOff(Some(Box::new(turn))));
         }
         batch.changes.journal.extend(self.journal.clone());
-        turn.model_error = self.model_error.clone().or(turn.model_error);
+        turn.model_error = if by_owner {
+            self.model_error.clone().or(turn.model_error)
+        } else {
+            turn.model_error.or_else(|| self.model_error.clone())
+        };
         // The client hears of a timeout, so a late reply must not be stored.
         let too_late = TurnEnd::Failed(Failure::Timeout);
         let is_reply = matches!(self.end, TurnEnd::Completed(_));
@@ -74,10 +78,12 @@ impl Command for EndTurn {
     }
 
     fn bytes(&self) -> usize {
-        match &self.end {
-            TurnEnd::Completed(reply) => reply.text.len() + reply.function_calls.len() + 512,
-            TurnEnd::Failed(_) | TurnEnd::Discarded(_) => 512,
-        }
+        let reply = match &self.end {
+            TurnEnd::Completed(reply) => reply.text.len() + reply.function_calls.len(),
+            TurnEnd::Failed(_) | TurnEnd::Discarded(_) => 0,
+        };
+        let journal = self.journal.as_ref().map_or(0, |row| row.content.len());
+        reply + journal + self.model_error.as_ref().map_or(0, String::len) + 512
     }
 
     fn may_start(&self) -> &[Api] {

@@ -308,3 +308,121 @@ both_backends!(
         assert_eq!(trace["data"]["model_error"]["message"], "Overloaded", "{trace}");
     }
 );
+
+both_backends!(
+    async fn fields_that_an_endpoint_refuses_are_omitted_from_then_on(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        server.model.script().respond_with(|request| {
+            let is_second_round = request.messages().last().unwrap()["role"] == "tool";
+            let unknown = |field: &str| {
+                let detail = json!({ "detail": [{ "type": "extra_forbidden", "loc": ["body", field] }] });
+                Reply::raw(StatusCode::UNPROCESSABLE_ENTITY, "application/json", detail.to_string())
+            };
+            if request.body.get("stream_options").is_some() {
+                unknown("stream_options")
+            } else if request.body.to_string().contains("CiQB") {
+                unknown("thought_signature")
+            } else if is_second_round {
+                Reply::text("Shipped.")
+            } else {
+                let call = json!({
+                    "index": 0, "id": "a", "thought_signature": "CiQB",
+                    "function": { "name": "get_order_status", "arguments": r#"{"order_id":"A7"}"# },
+                });
+                stream(&[delta(&json!({ "tool_calls": [call] })), finish("tool_calls")])
+            }
+        });
+
+        assert_eq!(message(&ask(&server, "Where is my order?").await), "Shipped.");
+        assert_eq!(server.model.calls().all().len(), 4, "each field is refused once");
+        assert_eq!(message(&ask(&server, "And now?").await), "Shipped.");
+        assert_eq!(server.model.calls().all().len(), 6, "and remembered");
+    }
+);
+
+both_backends!(
+    async fn a_request_that_is_refused_for_its_values_is_not_asked_again(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        server.model.script().queue([Reply::error(StatusCode::BAD_REQUEST, "temperature must be below 2")]);
+
+        assert_eq!(ask(&server, "Hi").await.header("rejoinder-error"), Some("model_refused"));
+        assert_eq!(server.model.calls().all().len(), 1);
+    }
+);
+
+both_backends!(
+    async fn an_answer_that_a_filter_withheld_is_asked_again(db: TestDb) {
+        let server = with_two_attempts(&db).await;
+        let filtered = || text(&[], "content_filter");
+        server.model.script().queue([filtered(), Reply::text("We are open."), filtered(), filtered()]);
+
+        assert_eq!(message(&ask(&server, "Hi").await), "We are open.");
+        assert_eq!(ask(&server, "Hi").await.header("rejoinder-error"), Some("model_refused"));
+    }
+);
+
+both_backends!(
+    async fn a_wait_that_ends_during_a_call_names_the_model(db: TestDb) {
+        let setup = Setup::default().env("REJOINDER_WIDGET__DEADLINE", "1s").system_clock();
+        let server = setup.start(&db).await;
+        server.model.script().respond_with(|_| Reply::text("Never.").gated_by(&Gate::closed()));
+
+        let failed = ask(&server, "Hi").await;
+
+        assert_eq!(failed.header("rejoinder-error"), Some("model_timeout"));
+        let turn = failed.header("rejoinder-turn").unwrap();
+        let trace = server.get(&format!("/v1/turns/{turn}")).await.json();
+        let error = &trace["data"]["model_error"];
+        assert_eq!(error["url"], format!("{}/chat/completions", server.model.base_url()), "{trace}");
+        assert_eq!(error["message"], "no complete answer in time");
+    }
+);
+
+both_backends!(
+    async fn an_unusable_answer_names_its_endpoint(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        server.model.script().queue([text(&[" "], "stop")]);
+
+        let failed = ask(&server, "Hi").await;
+
+        let turn = failed.header("rejoinder-turn").unwrap();
+        let trace = server.get(&format!("/v1/turns/{turn}")).await.json();
+        let error = &trace["data"]["model_error"];
+        assert_eq!(error["url"], format!("{}/chat/completions", server.model.base_url()), "{trace}");
+        assert_eq!(error["message"], "the response has no text and no calls");
+    }
+);
+
+both_backends!(
+    async fn a_model_that_pauses_in_an_answer_is_waited_for_where_there_is_no_other(db: TestDb) {
+        let setup = Setup::default().env("REJOINDER_MODEL__FIRST_BYTE_TIMEOUT", "100ms");
+        let server = setup.env("REJOINDER_MODEL__IDLE_TIMEOUT", "100ms").start(&db).await;
+        server.model.script().queue([Reply::text("Here I am.").paced(Duration::from_millis(300))]);
+
+        assert_eq!(message(&ask(&server, "Hi").await), "Here I am.");
+        assert_eq!(server.model.calls().all().len(), 1);
+    }
+);
+
+both_backends!(
+    async fn a_slow_model_gets_all_the_time_once_its_fallbacks_have_failed(db: TestDb) {
+        let edit = |text: String| {
+            text.replace(
+                r#"slug = "front-desk""#,
+                "slug = \"front-desk\"\nfallbacks = [{ connection = \"default\", model = \"other\" }]",
+            )
+        };
+        let setup = Setup::default().workspace(edit).env("REJOINDER_MODEL__FIRST_BYTE_TIMEOUT", "200ms");
+        let server = setup.env("REJOINDER_TURN__MAX_ATTEMPTS", "2").system_clock().start(&db).await;
+        server.model.script().respond_with(|request| {
+            if request.body["model"] == "other" {
+                Reply::error(StatusCode::BAD_GATEWAY, "Oops")
+            } else {
+                Reply::text("Here I am.").after(Duration::from_millis(600))
+            }
+        });
+
+        assert_eq!(message(&ask(&server, "Hi").await), "Here I am.");
+        assert_eq!(server.model.calls().all().len(), 3);
+    }
+);

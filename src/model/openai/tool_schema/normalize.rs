@@ -195,12 +195,13 @@ impl Normalizer<'_> {
         let has_own_form = ["type", "properties", "items", "enum", "anyOf"]
             .iter()
             .any(|keyword| part.contains_key(*keyword));
-        if alternatives.len() < 2 {
+        let is_object = part.get("type").is_some_and(|kind| kind == "object");
+        if is_object && branches.iter().filter(|branch| !is_null(branch)).count() > 1 {
+            add_fields(part, alternatives, branches);
+        } else if alternatives.len() < 2 {
             alternatives.into_iter().for_each(|only| absorb(part, only));
         } else if !has_own_form {
             absorb(part, union(alternatives));
-        } else if part.get("type").is_some_and(|kind| kind == "object") {
-            add_fields(part, alternatives, branches);
         } else {
             let texts = alternatives.iter().filter_map(|branch| branch.get("description")?.as_str());
             let texts: Vec<&str> = texts.collect();
