@@ -251,15 +251,12 @@ fn is_invalid(error: &ModelError) -> bool {
     error.kind == ModelErrorKind::Refused && matches!(status, Some(400 | 422))
 }
 
-/// Whether an endpoint refused a field that it does not know: it names the field, or no field at all.
+/// Whether an endpoint refused this field: it names the field, or says nothing at all.
 fn refuses_field(error: &ModelError, field: &str) -> bool {
-    const WORDS: [&str; 6] =
-        ["unknown", "unrecognized", "unexpected", "extra_forbidden", "not permitted", "cannot find"];
-    let detail = error.detail.as_deref();
-    let texts = detail.into_iter().flat_map(|detail| [&detail.message, &detail.code]).flatten();
-    let text = texts.map(|text| text.to_lowercase()).collect::<Vec<_>>().join(" ");
-    let is_unknown = text.is_empty() && detail.is_some_and(|detail| detail.status == Some(422));
-    is_invalid(error) && (text.contains(field) || is_unknown || WORDS.iter().any(|word| text.contains(word)))
+    let Some(detail) = error.detail.as_deref().filter(|_| is_invalid(error)) else { return false };
+    let says_nothing = detail.message.is_none() && detail.code.is_none() && detail.status == Some(422);
+    let names_it = |text: &String| text.contains(field);
+    says_nothing || [&detail.message, &detail.code].into_iter().flatten().any(names_it)
 }
 
 async fn read(endpoint: &Endpoint, request: ChatRequest, omitted: Omitted) -> Result<PartStream, ModelError> {
