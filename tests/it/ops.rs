@@ -19,6 +19,22 @@ fn is_public(line: &str) -> bool {
 }
 
 #[test]
+fn the_dashboard_and_the_alerts_use_metrics_that_exist() {
+    for file in ["ops/grafana/rejoinder.json", "ops/prometheus/alerts.yml", "ops/prometheus/alerts.test.yml"]
+    {
+        let text = read(file);
+        let unknown: Vec<&str> = words(&text, "rejoinder_")
+            .filter(|word| {
+                let base = ["_bucket", "_count", "_sum"].iter().find_map(|end| word.strip_suffix(end));
+                !is_public(&format!("metric {word}"))
+                    && !base.is_some_and(|base| is_public(&format!("metric {base}")))
+            })
+            .collect();
+        assert!(unknown.is_empty(), "{file}: {unknown:?}");
+    }
+}
+
+#[test]
 fn the_files_for_operators_use_settings_that_exist() {
     let files = [
         "Dockerfile",
