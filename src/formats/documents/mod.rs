@@ -3,6 +3,7 @@
 
 mod charset;
 mod nesting;
+mod pdf;
 
 use std::rc::Rc;
 
@@ -10,6 +11,7 @@ use htmd::{HtmlToMarkdown, Node};
 
 use charset::decode;
 use nesting::exceeds_depth;
+pub use pdf::PdfError;
 
 use crate::domain::knowledge::{Charset, Format, MAX_FILE, UnknownCharset};
 
@@ -32,7 +34,7 @@ pub enum ExtractError {
     #[error("is nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
     #[error("is a PDF that cannot be read: {0}")]
-    Pdf(String),
+    Pdf(#[from] PdfError),
     /// A PDF of pictures has none.
     #[error("has no text in it")]
     NoText,
@@ -46,10 +48,7 @@ pub fn to_markdown(file: &[u8], format: Format, charset: Option<Charset>) -> Res
     let markdown = match format {
         Format::Markdown | Format::Text => decode(file, format, charset)?.into_owned(),
         Format::Html => html(&decode(file, format, charset)?)?,
-        Format::Pdf => pdf_extract::extract_text_from_mem(file).map_err(|error| {
-            let message: String = error.to_string().chars().take(200).collect();
-            ExtractError::Pdf(message)
-        })?,
+        Format::Pdf => pdf::text(file)?,
     };
     let markdown = markdown.replace('\0', "");
     if markdown.trim().is_empty() { Err(ExtractError::NoText) } else { Ok(markdown) }

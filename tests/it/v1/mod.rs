@@ -9,6 +9,7 @@ mod events;
 mod hostile_documents;
 mod knowledge_bases;
 mod messages;
+mod pdf_text;
 mod reads;
 pub mod tools;
 mod traces;
