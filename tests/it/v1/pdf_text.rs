@@ -32,11 +32,11 @@ fn composite(encoding: &str, ordering: &str, widths: &str) -> Vec<Vec<u8>> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
 }
 
 fn utf16(text: &str) -> String {
-    text.encode_utf16().map(|unit| format!("{unit:04x}")).collect()
+    text.encode_utf16().map(|unit| format!("{unit:04x}")).collect::<Vec<_>>().concat()
 }
 
 #[test]
@@ -118,7 +118,8 @@ fn widths_are_given_as_arrays_and_ranges() {
         content + "ET"
     };
     let text = "the grasshopper and the ant";
-    let ranges: String = ('a'..='z').map(|letter| format!("{0} {0} 600 ", u32::from(letter))).collect();
+    let ranges = ('a'..='z').map(|letter| format!("{0} {0} 600 ", u32::from(letter)));
+    let ranges = ranges.collect::<Vec<_>>().concat();
     for (name, widths) in [
         ("ranges of one", format!("/DW 0/W[{ranges}]")),
         ("a range", "/DW 0/W[97 122 600]".to_owned()),

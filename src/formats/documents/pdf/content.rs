@@ -337,7 +337,7 @@ fn float(object: &Object<'_>) -> Option<f64> {
     if let Object::Number(number) = object { Some(number.as_f64()) } else { None }
 }
 
-/// A text string (7.9.2.2): UTF-16 or UTF-8 with a byte order mark, otherwise PDFDocEncoding, which is close to Latin-1.
+/// A text string (7.9.2.2): UTF-16 or UTF-8 with a byte order mark, otherwise `PDFDocEncoding`, which is close to Latin-1.
 fn text_string(bytes: &[u8]) -> String {
     if let Some(bytes) = bytes.strip_prefix(b"\xfe\xff") {
         let units: Vec<u16> = bytes.as_chunks().0.iter().map(|unit| u16::from_be_bytes(*unit)).collect();

@@ -25,9 +25,9 @@ impl Glyph {
     /// x, or down if it is `vertical`.
     pub(super) fn new(text: String, pen: [Affine; 3], vertical: bool) -> Option<Self> {
         let [before, ..] = pen;
-        let [a, b, c, d, ..] = before.as_coeffs();
-        let (x, y) = (Vec2::new(a, b), Vec2::new(c, d));
-        let (forward, back) = if vertical { (-y, x) } else { (x, y) };
+        let axes = before.as_coeffs();
+        let (right, above) = (Vec2::new(axes[0], axes[1]), Vec2::new(axes[2], axes[3]));
+        let (forward, back) = if vertical { (-above, right) } else { (right, above) };
         let size = back.hypot();
         let along = forward / forward.hypot();
         let normal = Vec2::new(-along.y, along.x);
