@@ -1,7 +1,9 @@
-//! Logs and metrics: their setup and the names of the metrics.
+//! Logs, metrics and [`traces`]: their setup and the names of the metrics.
 //!
 //! Logs go to standard error, because standard output carries the results of commands. Labels are bounded: route
 //! templates, states, codes and configured names; never a path, id or text.
+
+pub mod traces;
 
 use std::io;
 use std::time::Duration;

@@ -9,6 +9,7 @@ mod parts;
 mod serve;
 mod settings;
 mod startup;
+mod traces;
 
 use std::convert::Infallible;
 use std::future::pending;

@@ -8,7 +8,7 @@ use anyhow::bail;
 use tokio::runtime::Handle;
 
 use super::startup::{ReservedAddress, describe_store, open_server_store};
-use super::{Server, ServerDependencies, counters, models, public_address};
+use super::{Server, ServerDependencies, counters, models, public_address, traces};
 use crate::config::{Config, ModelChoice, current_executable, secret_from_env};
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::ids::IdGenerator;
@@ -71,7 +71,10 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     counters::create(&metrics, &config);
     let metrics = Some(metrics);
     let deps = ServerDependencies { db, clock, ids, seal_key, document_extractor, metrics };
-    Server::start(&config, deps, listener).await?.run_until_stopped().await
+    traces::start(&config);
+    let stopped = Server::start(&config, deps, listener).await?.run_until_stopped().await;
+    telemetry::traces::flush().await;
+    stopped
 }
 
 /// One line with everything that an operator asks for first.

@@ -8,6 +8,7 @@ mod error;
 mod layers;
 mod model;
 mod server;
+mod telemetry;
 mod validate;
 mod value;
 mod variables;
@@ -30,6 +31,7 @@ pub use environment::{current_executable, secret_from_env};
 pub use error::{ConfigError, Origin};
 pub use model::{Connection, Model};
 pub use server::{DatabaseSection, Demo, Http, Log, LogFormat, Store};
+pub use telemetry::{CaptureContent, Telemetry, TraceExport};
 pub use value::{ByteSize, PostgresUrl, Rate, SecretKey};
 pub use work::{Events, Limits, Outbound, Turn, Webhooks, Widget};
 
@@ -81,6 +83,7 @@ pub struct Config {
     pub limits: Limits,
     pub http: Http,
     pub log: Log,
+    pub telemetry: Telemetry,
 }
 
 impl Config {

@@ -8,12 +8,13 @@ use std::net::IpAddr;
 use super::{ConfigError, Origin};
 
 /// Variables with other names than `REJOINDER_…`, and their settings.
-const ALIASES: [(&str, &str); 5] = [
+const ALIASES: [(&str, &str); 6] = [
     ("DATABASE_URL", "database.url"),
     ("OPENAI_API_KEY", "model.api_key"),
     ("OPENAI_BASE_URL", "model.base_url"),
     ("OPENAI_MODEL", "model.model"),
     (LOG_FILTER, "log.filter"),
+    ("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "telemetry.capture_content"),
 ];
 
 /// Other programs may use `RUST_LOG_FILE` for themselves, so that variable names no file of ours.

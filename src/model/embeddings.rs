@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use opentelemetry::trace::SpanKind;
 use secrecy::SecretString;
 use serde_json::json;
 use tokio::time::timeout;
@@ -15,6 +16,7 @@ use super::openai::http::Patience;
 use super::openai::{Connection, Endpoint, HttpClient, SetupError, http};
 use crate::domain::chat::{ModelError, ModelErrorKind};
 use crate::domain::vector::Vector;
+use crate::telemetry::traces::{Span, SpanDescription};
 
 /// The largest response: 512 vectors of 4096 numbers as text.
 const MAX_BODY: usize = 64 * 1024 * 1024;
@@ -120,7 +122,24 @@ impl Embedder {
             let payload = http::read_to_end(bytes).await.map_err(call_error)?;
             reader::read(&payload, texts.len())
         };
-        timeout(limit, call).await.unwrap_or_else(|_| Err(call_error(ModelErrorKind::Timeout.into())))
+        let span = self.start_span();
+        let embedded = span.run(timeout(limit, call)).await;
+        let embedded = embedded.unwrap_or_else(|_| Err(call_error(ModelErrorKind::Timeout.into())));
+        if let Err(error) = &embedded {
+            span.fail(error.as_str());
+        }
+        embedded
+    }
+
+    fn start_span(&self) -> Span {
+        Span::start(SpanKind::Client, || {
+            let server = self.endpoint.server();
+            let description = SpanDescription::new(format!("embeddings {}", self.model))
+                .with("gen_ai.operation.name", "embeddings")
+                .with("gen_ai.provider.name", server.provider())
+                .with("gen_ai.request.model", self.model.to_string());
+            server.describe(description)
+        })
     }
 }
 

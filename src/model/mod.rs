@@ -5,6 +5,7 @@ mod collect;
 pub mod embeddings;
 pub mod offline;
 pub mod openai;
+mod server;
 mod surrogates;
 mod thoughts;
 
@@ -16,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::domain::chat::{ChatRequest, ModelError, Part};
 
 pub use collect::collect;
+pub use server::ServerAddress;
 
 /// The name of the default connection.
 pub const DEFAULT_CONNECTION: &str = "default";
@@ -31,6 +33,11 @@ pub trait ChatModel: Send + Sync {
     /// Names the endpoint in an error that was found outside of the stream.
     fn describe(&self, error: ModelError) -> ModelError {
         error
+    }
+
+    /// The server that is called; `None` if the model runs in this process.
+    fn server(&self) -> Option<ServerAddress> {
+        None
     }
 }
 
@@ -71,6 +78,12 @@ impl ConnectedModel {
     #[must_use]
     pub fn describe(&self, error: ModelError) -> ModelError {
         self.model.describe(error)
+    }
+
+    /// The server that is called; `None` if the model runs in this process.
+    #[must_use]
+    pub fn server(&self) -> Option<ServerAddress> {
+        self.model.server()
     }
 }
 

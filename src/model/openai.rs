@@ -32,7 +32,7 @@ use request::Omitted;
 
 pub use probe::probe;
 
-use super::{ChatModel, PartStream};
+use super::{ChatModel, PartStream, ServerAddress};
 
 /// The longest message of an endpoint that is kept, in bytes.
 const MAX_ERROR_MESSAGE: usize = 500;
@@ -133,6 +133,10 @@ impl Endpoint {
 }
 
 impl Endpoint {
+    pub(super) fn server(&self) -> ServerAddress {
+        ServerAddress::of(&self.url)
+    }
+
     /// Names the endpoint in an error, and removes its secrets from what it said.
     pub(super) fn describe(&self, mut error: ModelError) -> ModelError {
         let detail = error.detail.get_or_insert_default();
@@ -184,6 +188,10 @@ impl ChatModel for OpenAi {
 
     fn describe(&self, error: ModelError) -> ModelError {
         self.endpoint.describe(error)
+    }
+
+    fn server(&self) -> Option<ServerAddress> {
+        Some(self.endpoint.server())
     }
 }
 

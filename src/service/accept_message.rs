@@ -9,6 +9,7 @@ use crate::domain::ids::{ConversationId, MessageId, ResourceId as _, TurnId};
 use crate::domain::message::Message;
 use crate::domain::turn::Api;
 use crate::store::{messages, workspaces};
+use crate::telemetry::traces;
 use crate::writer::{Admission, AdmitOutcome, Target};
 
 /// The scope of idempotency keys on this route.
@@ -40,12 +41,14 @@ pub async fn accept(
     let replied_message = find_replied_message(services, account, &message).await?;
     let target = target(services, account, &message, replied_message.as_ref()).await?;
     let workspace = account.workspace;
+    let turn = TurnId(services.ids.uuid_v7(services.clock.as_ref()));
+    traces::remember_request(turn.0);
     let admission = Admission {
         workspace,
         api: Api::Platform,
         target,
         message: MessageId(services.ids.uuid_v7(services.clock.as_ref())),
-        turn: TurnId(services.ids.uuid_v7(services.clock.as_ref())),
+        turn,
         sender_type: message.sender_type,
         sender_id: message.sender_id,
         text: message.text,

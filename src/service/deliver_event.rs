@@ -8,7 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, DATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use opentelemetry::trace::SpanKind;
 use secrecy::ExposeSecret as _;
+use url::Url;
 
 use super::workspace_hosts;
 use crate::domain::clock::{Clock, Micros};
@@ -23,6 +25,7 @@ use crate::domain::webhook_endpoint::{DisabledReason, Endpoint};
 use crate::outbound::{AllowHosts, GuardedClient, OutboundError, OutboundRequest, OutboundResponse};
 use crate::store::{Conn, Db, StoreError, deliveries, webhook_endpoints, workspaces};
 use crate::telemetry::DELIVERY_ATTEMPT_DURATION_SECONDS;
+use crate::telemetry::traces::{Span, SpanDescription};
 use crate::writer::DisableEndpoint;
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
@@ -170,12 +173,22 @@ impl WebhookSender {
     pub async fn attempt(&self, job: &Job) -> (Attempt, Disposition) {
         let started_at = self.clock.now();
         let WebhookDestination { secrets, allow_hosts, .. } = job.destination.as_ref();
+        let span = start_span(job);
         let response = match (secrets, allow_hosts) {
-            (Some(secrets), Some(allow_hosts)) => self.send(job, secrets, allow_hosts, started_at).await,
+            (Some(secrets), Some(allow_hosts)) => {
+                span.run(self.send(job, secrets, allow_hosts, started_at)).await
+            }
             (None, _) => EndpointResponse::without_answer(AttemptOutcome::Unsigned),
             (Some(_), None) => EndpointResponse::without_answer(AttemptOutcome::Blocked),
         };
         let EndpointResponse { outcome, status, excerpt, requested_delay } = response;
+        if let Some(status) = status {
+            span.set("http.response.status_code", i64::from(status));
+        }
+        if outcome != AttemptOutcome::Delivered {
+            span.fail(outcome.as_str());
+        }
+        drop(span);
         let finished_at = self.clock.now();
         let seconds = finished_at.since(started_at).as_secs_f64();
         metrics::histogram!(DELIVERY_ATTEMPT_DURATION_SECONDS, "outcome" => outcome.as_str()).record(seconds);
@@ -244,6 +257,23 @@ pub fn disable_command(job: &Job, attempt: &Attempt, disposition: Disposition) -
         endpoint: endpoint.id,
         reason,
         url: endpoint.url.clone(),
+    })
+}
+
+/// The span of an attempt. The path of the URL may contain a secret.
+fn start_span(job: &Job) -> Span {
+    Span::start(SpanKind::Client, || {
+        let url = &job.destination.endpoint.url;
+        let description = SpanDescription::new("deliver_webhook")
+            .with("http.request.method", "POST")
+            .with("rejoinder.workspace.id", job.claimed.key.workspace.0.to_string())
+            .with("rejoinder.endpoint.id", job.claimed.key.endpoint.to_string())
+            .with("rejoinder.delivery.id", job.claimed.id.to_string())
+            .with("rejoinder.event.id", job.event.to_string())
+            .with("rejoinder.delivery.attempt", job.claimed.attempts + 1);
+        let Ok(url) = url.parse::<Url>() else { return description };
+        let description = description.with("server.address", url.host_str().unwrap_or_default().to_owned());
+        description.with("server.port", i64::from(url.port_or_known_default().unwrap_or_default()))
     })
 }
 

@@ -12,6 +12,7 @@ use crate::domain::ids::{ConversationId, MessageId, ResourceId as _, TurnId, Wid
 use crate::domain::message::VISITOR;
 use crate::domain::turn::Api;
 use crate::store::conversations;
+use crate::telemetry::traces;
 use crate::writer::{Admission, AdmitOutcome, Target};
 
 const DUPLICATE_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -39,6 +40,7 @@ pub async fn send(services: &Services, message: SendMessage) -> Result<ApiRespon
 
     let turn = TurnId(services.ids.uuid_v7(services.clock.as_ref()));
     let deadline = message.arrived + services.widget_deadline;
+    traces::remember_request(turn.0);
     // Registered before the turn is admitted, so that its end cannot be missed.
     let waiter = services.waiters.register(conversation.workspace, turn)?;
     let workspace = conversation.workspace;

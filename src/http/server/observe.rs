@@ -6,17 +6,21 @@ use std::time::Instant;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::domain::error::Error;
 use crate::http::envelope::Cause;
 use crate::http::state::AppState;
 use crate::telemetry::HTTP_REQUEST_DURATION_SECONDS;
+use crate::telemetry::traces::{Span, SpanDescription};
 
 /// Identifies a request in logs and responses.
 pub(in crate::http) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest client-supplied id that is accepted.
 const MAX_ID_LENGTH: usize = 128;
+/// The label of a path without a route.
+const NO_ROUTE: &str = "none";
+const UNTRACED_ROUTES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
 /// The outermost layer of the router.
 pub(in crate::http) async fn observe(
@@ -27,12 +31,17 @@ pub(in crate::http) async fn observe(
     let started = Instant::now();
     let method = request.method().clone();
     // The path template: labels must be bounded, and a path may contain the UUID that grants access to a conversation.
-    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let route = request.extensions().get::<MatchedPath>().map_or(NO_ROUTE, MatchedPath::as_str).to_owned();
     let id = request_id(&request, &state);
 
-    let mut response = next.run(request).await;
+    let span = start_span(&method, &route, &id, request.headers());
+    let mut response = span.run(next.run(request)).await;
 
     let status = response.status();
+    span.set("http.response.status_code", i64::from(status.as_u16()));
+    if status.is_server_error() {
+        span.fail(status.as_str().to_owned());
+    }
     if let Some(Cause(error)) = response.extensions_mut().remove::<Cause>() {
         let id = id.to_str().unwrap_or_default();
         tracing::error!(
@@ -51,6 +60,26 @@ pub(in crate::http) async fn observe(
     metrics::histogram!(HTTP_REQUEST_DURATION_SECONDS, &labels).record(started.elapsed());
     response.headers_mut().insert(X_REQUEST_ID, id);
     response
+}
+
+/// The span of a request. Probes and scrapes have none. Without the path, which may contain the UUID that grants access
+/// to a conversation.
+fn start_span(method: &Method, route: &str, id: &HeaderValue, headers: &HeaderMap) -> Span {
+    if UNTRACED_ROUTES.contains(&route) {
+        return Span::default();
+    }
+    Span::start_request(headers, || {
+        let (method, name) = match method_label(method) {
+            "other" => ("_OTHER", "HTTP"),
+            method => (method, method),
+        };
+        let is_known = route != NO_ROUTE;
+        let name = if is_known { format!("{name} {route}") } else { name.to_owned() };
+        let description = SpanDescription::new(name)
+            .with("http.request.method", method.to_owned())
+            .with("rejoinder.request.id", id.to_str().unwrap_or_default().to_owned());
+        if is_known { description.with("http.route", route.to_owned()) } else { description }
+    })
 }
 
 /// The client's own id if it is short and visible, otherwise a new one.

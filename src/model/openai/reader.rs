@@ -8,12 +8,16 @@ use crate::model::collect::is_reasoning;
 
 use super::errors;
 use crate::model::surrogates;
+use crate::telemetry::traces;
 
 /// The fields of a message that we read, or that endpoints return and refuse in a request.
 const MESSAGE_FIELDS: [&str; 9] =
     ["role", "content", "refusal", "tool_calls", "function_call", "audio", "annotations", "prefix", "name"];
 const CALL_FIELDS: [&str; 6] = ["index", "id", "type", "function", "name", "arguments"];
 const FUNCTION_FIELDS: [&str; 2] = ["name", "arguments"];
+
+/// The longest name of a model that is recorded, in bytes.
+const MAX_MODEL_NAME: usize = 256;
 
 /// Parses chunk by chunk and tracks which call a piece belongs to.
 #[derive(Default)]
@@ -22,6 +26,8 @@ pub(super) struct Reader {
     has_content: bool,
     has_begun: bool,
     is_finished: bool,
+    /// The model that answers; empty until it is known.
+    model: String,
 }
 
 /// A call that is still arriving. Its slot is its position in the list.
@@ -72,6 +78,7 @@ impl Reader {
             return Err(errors::embedded(error));
         }
 
+        self.record_model(&chunk);
         let mut parts = Vec::new();
         if let Some(choice) = chunk.get("choices").and_then(|choices| choices.get(0)) {
             // `message` is whole, `delta` a piece; some vendors confuse them.
@@ -88,6 +95,15 @@ impl Reader {
         self.has_begun |=
             parts.iter().any(|part| matches!(part, Part::Text(_) | Part::Thoughts(_) | Part::Call { .. }));
         Ok(parts)
+    }
+
+    /// A router answers with another model than the one that was asked for. Only the span of the call has it.
+    fn record_model(&mut self, chunk: &Value) {
+        let model = chunk.get("model").and_then(Value::as_str).filter(|model| model.len() <= MAX_MODEL_NAME);
+        if let Some(model) = model.filter(|_| self.model.is_empty()) {
+            model.clone_into(&mut self.model);
+            traces::set_current("gen_ai.response.model", || model.to_owned());
+        }
     }
 
     fn read_message(&mut self, message: &Value, is_whole: bool, parts: &mut Vec<Part>) {

@@ -8,7 +8,7 @@ use super::budget::Budget;
 use super::context::{Context, load, turn_ref};
 use super::model_call::{ModelCallError, ModelResponse, call_models};
 use super::tool_call::{self, CallOutcome};
-use super::{Engine, failure_of};
+use super::{Engine, failure_of, spans};
 use crate::domain::assistant::ModelRef;
 use crate::domain::chat::{ChatMessage, ModelError, ModelErrorKind};
 use crate::domain::error::Error;
@@ -62,6 +62,7 @@ pub(super) async fn run(
             return Ok(AttemptResult::Ended(TurnEnd::Failed(failure), None));
         }
     };
+    spans::name_turn(&context.version);
     let entries = std::mem::take(&mut context.journal);
     let tool_loop =
         ToolLoop::replay(turn.id.to_string(), engine.settings.limits, context.toolset.as_ref(), entries);

@@ -5,6 +5,7 @@ mod attempt;
 mod budget;
 mod context;
 mod model_call;
+mod spans;
 mod tool_call;
 
 use std::fmt;
@@ -29,6 +30,7 @@ use crate::domain::turn::{Api, Turn, TurnEnd};
 use crate::lifecycle::lease::LeaseStatus;
 use crate::model::Models;
 use crate::store::StoreError;
+use crate::telemetry::traces;
 use crate::tools::Toolset;
 use crate::writer::{EndAuthority, EndTurn, HandBackTurn, RetryTurn, TurnWriteOutcome};
 use attempt::AttemptResult;
@@ -97,10 +99,14 @@ impl Engine {
     pub async fn run(&self, turn: Turn, hard_stop: &CancellationToken) {
         let id = turn.id;
         let mut owned = turn;
-        let result = tokio::select! {
-            result = self.run_attempts(&mut owned) => result,
-            () = hard_stop.cancelled() => self.stop(&owned).await,
+        let span = spans::start_turn(&owned);
+        let run = async {
+            tokio::select! {
+                result = self.run_attempts(&mut owned) => result,
+                () = hard_stop.cancelled() => self.stop(&owned).await,
+            }
         };
+        let result = span.run(run).await;
         if let Err(error) = result {
             tracing::error!(turn.id = %id, error = &error as &dyn std::error::Error, "a turn could not be continued");
         }
@@ -195,6 +201,9 @@ impl Engine {
         journal: Option<JournalRow>,
         error: Option<ModelError>,
     ) -> Result<(), Error> {
+        if let TurnEnd::Failed(failure) = &end {
+            traces::fail_current(failure.as_str());
+        }
         let model_error = error.and_then(|error| error.detail_json());
         let authority = EndAuthority::Owner { fence: turn.fence };
         let command = EndTurn { turn: turn_ref(turn), authority, end, journal, model_error };

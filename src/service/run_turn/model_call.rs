@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Engine;
 use super::budget::Budget;
+use super::spans;
 use crate::domain::assistant::{AssistantVersion, ModelRef};
 use crate::domain::chat::{
     ChatMessage, ChatRequest, ModelAnswer, ModelError, ModelErrorDetail, ModelErrorKind,
@@ -73,12 +74,14 @@ pub(super) async fn call_models(
                 && candidates.iter().any(|other| is_available(engine, other)),
             parameters: version.parameters.clone(),
         };
+        let span = spans::start_chat(&candidate, &model, &request);
         let began = Instant::now();
         let out_of_time = if had_all_time { ModelErrorKind::TooSlow } else { ModelErrorKind::Timeout };
         let under_way = model_error(out_of_time, NO_ANSWER, &candidate, &model);
         let _under_way = engine.services.model_calls.begin(turn, &under_way);
-        let answer = budget.spend(collect(model.start(request))).await.unwrap_or(Err(under_way));
+        let answer = budget.spend(span.run(collect(model.start(request)))).await.unwrap_or(Err(under_way));
         let answer = answer.map_err(|error| named(error, &candidate, &model));
+        spans::end_chat(&span, &answer);
         record(&candidate, &answer, began.elapsed());
         match answer {
             Ok(mut answer) => {

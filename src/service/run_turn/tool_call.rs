@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::Engine;
 use super::context::{Context, turn_ref};
+use super::spans;
 use crate::domain::calendar::BookingWrite;
 use crate::domain::error::Error;
 use crate::domain::journal::JournalRow;
@@ -33,7 +34,11 @@ pub(super) async fn run(
     time: Duration,
 ) -> Result<CallOutcome, Error> {
     let began = Instant::now();
-    let outcome = match tokio::time::timeout(time, call(engine, turn, context, planned)).await {
+    let tool = context.version.tools.iter().find(|tool| tool.spec.name == planned.name);
+    let kind = tool.map_or("unknown", |tool| tool.kind.as_str());
+    let span = spans::start_tool(planned, kind);
+    let calling = span.run(call(engine, turn, context, planned));
+    let outcome = match tokio::time::timeout(time, calling).await {
         Ok(outcome) => outcome,
         Err(_) => ToolOutcome::Result(CallResult::failed(
             "the call took too long; it may or may not have taken effect",
@@ -46,8 +51,7 @@ pub(super) async fn run(
     let finished = journal_result(engine, turn, row, result, write).await?;
     if let CallOutcome::Finished(result) = &finished {
         let outcome = if result.fields().contains_key("error") { "error" } else { "ok" };
-        let tool = context.version.tools.iter().find(|tool| tool.spec.name == planned.name);
-        let kind = tool.map_or("unknown", |tool| tool.kind.as_str());
+        spans::end_tool(&span, result);
         metrics::histogram!(TOOL_CALL_DURATION_SECONDS, "kind" => kind, "outcome" => outcome)
             .record(began.elapsed().as_secs_f64());
     }

@@ -75,7 +75,7 @@ pub(super) const HOMES: &[Home] = &[
     // async-openai takes its transport as a tower service.
     Home { path: &["tower"], free: &[], rooms: &["http", "app", "model"] },
     Home { path: &["async_openai"], free: &[], rooms: &["model"] },
-    Home { path: &["reqwest"], free: &[], rooms: &["outbound", "model"] },
+    Home { path: &["reqwest"], free: &[], rooms: &["outbound", "model", "telemetry"] },
     Home { path: &["rmcp"], free: &[], rooms: &["tools"] },
     Home { path: &["icalendar"], free: &[], rooms: &["formats"] },
     Home { path: &["rrule"], free: &[], rooms: &["formats"] },

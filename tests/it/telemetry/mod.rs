@@ -1,3 +1,4 @@
 //! The metrics and traces of a server process.
 
 mod metrics;
+mod traces;
