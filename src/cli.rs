@@ -1,6 +1,8 @@
 //! The command line: arguments, output and exit codes. Results go to standard output, everything else to standard
 //! error. The exit code is 0 for success, 1 for a failure, 2 for invalid arguments.
 
+mod progress;
+
 use std::ffi::OsString;
 use std::future::Future;
 use std::io::{self, Write};
@@ -16,6 +18,7 @@ use crate::app;
 use crate::app::commands::{self, Charset, CreateKey, Format, KeyId, Money, Report, Scope};
 use crate::config::Config;
 use crate::lifecycle;
+use progress::Progress;
 
 /// A self-hosted conversation server.
 #[derive(Debug, Parser)]
@@ -184,11 +187,17 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
             lifecycle::run(tokio::runtime::Runtime::new()?, app::serve(config))?;
         }
         Command::Migrate { accept_new_secret_key } => {
-            let migrated = block_on(commands::migrate(&config, accept_new_secret_key))??;
+            let progress = Progress::on_stderr();
+            let show = |step| progress.show(step);
+            let migrated = block_on(commands::migrate(&config, accept_new_secret_key, &show))??;
+            drop(progress);
             print(&migrated, OutputArgs { json: false })?;
         }
         Command::Apply { file, dry_run, output } => {
-            print(&block_on(commands::apply(&config, &file, dry_run))??, output)?;
+            let progress = Progress::on_stderr();
+            let applied = block_on(commands::apply(&config, &file, dry_run, &|step| progress.show(step)))??;
+            drop(progress);
+            print(&applied, output)?;
         }
         Command::Keys(keys) => execute_keys(&config, keys)?,
         Command::Credit { workspace, amount, reference, output } => {

@@ -49,6 +49,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         folder: None,
         has_connection: &|name| models::has_connection(&config, name),
         secret: &secret_from_env,
+        progress: &|_| {},
     };
     let demo = demo::prepare(&context, &config).await?;
 

@@ -27,6 +27,7 @@ mod model;
 mod ops;
 mod pages;
 mod processes;
+mod progress;
 mod public_names;
 mod receivers;
 mod rooms;

@@ -32,7 +32,7 @@ use crate::config::{Config, current_executable, secret_from_env};
 use crate::domain::clock::SystemClock;
 use crate::domain::ids::IdGenerator;
 use crate::outbound::GuardedClient;
-use crate::service::apply_workspace::{self, ApplyContext, ApplyResult, Mode};
+use crate::service::apply_workspace::{self, ApplyContext, ApplyResult, ApplyStep, Mode};
 use crate::service::knowledge::DocumentExtractor;
 use crate::service::secret_key;
 use crate::store::Db;
@@ -46,11 +46,42 @@ pub struct Report {
     pub json: Value,
 }
 
+/// A step of a command that may take long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Migrate,
+    /// Reads and splits a document; `number` counts from 1.
+    ReadDocument {
+        number: usize,
+        total: usize,
+    },
+    /// Asks so many MCP servers for their tools.
+    ListTools {
+        servers: usize,
+    },
+    Write,
+}
+
+impl From<ApplyStep> for Step {
+    fn from(step: ApplyStep) -> Self {
+        match step {
+            ApplyStep::ReadDocument { number, total } => Self::ReadDocument { number, total },
+            ApplyStep::ListTools { servers } => Self::ListTools { servers },
+            ApplyStep::Write => Self::Write,
+        }
+    }
+}
+
 /// Creates the embedded database if it does not exist, and migrates the database to this version.
 /// `accepts_new_key` records the current secret key as that of the database.
-pub async fn migrate(config: &Config, accepts_new_key: bool) -> anyhow::Result<Report> {
+pub async fn migrate(
+    config: &Config,
+    accepts_new_key: bool,
+    progress: &(dyn Fn(Step) + Sync),
+) -> anyhow::Result<Report> {
     announce_store(config)?;
     let db = open_store(config, IfMissing::Create).await?;
+    progress(Step::Migrate);
     db.migrate().await.context("the database cannot be migrated")?;
     let ids = IdGenerator::random();
     if accepts_new_key {
@@ -68,7 +99,12 @@ pub async fn migrate(config: &Config, accepts_new_key: bool) -> anyhow::Result<R
 }
 
 /// Applies a workspace file to the database.
-pub async fn apply(config: &Config, file: &Path, is_dry_run: bool) -> anyhow::Result<Report> {
+pub async fn apply(
+    config: &Config,
+    file: &Path,
+    is_dry_run: bool,
+    progress: &(dyn Fn(Step) + Sync),
+) -> anyhow::Result<Report> {
     let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
     let db = open_ready_store(config).await?;
     let ids = IdGenerator::random();
@@ -86,6 +122,7 @@ pub async fn apply(config: &Config, file: &Path, is_dry_run: bool) -> anyhow::Re
         folder: file.parent(),
         has_connection: &|name| models::has_connection(config, name),
         secret: &secret_from_env,
+        progress: &|step| progress(step.into()),
     };
     let mode = if is_dry_run { Mode::DryRun } else { Mode::Apply };
     let applied = apply_workspace::apply(&context, &text, mode)

@@ -63,6 +63,23 @@ pub struct ApplyContext<'a> {
     pub folder: Option<&'a Path>,
     /// Looks up the secret that `{ env = "NAME" }` refers to. The error says why a secret that is set cannot be read.
     pub secret: &'a (dyn Fn(&str) -> Result<Option<SecretString>, String> + Sync),
+    /// Called at the beginning of each step.
+    pub progress: &'a (dyn Fn(ApplyStep) + Sync),
+}
+
+/// A step that may take long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApplyStep {
+    /// Reads and splits a document; `number` counts from 1.
+    ReadDocument {
+        number: usize,
+        total: usize,
+    },
+    /// Asks so many MCP servers for their tools.
+    ListTools {
+        servers: usize,
+    },
+    Write,
 }
 
 impl fmt::Debug for ApplyContext<'_> {
@@ -107,6 +124,7 @@ pub struct GeneratedSecret {
 /// Nothing was changed, except perhaps after [`ApplyError::UncertainCommit`]; then the same file can be applied again.
 pub async fn apply(context: &ApplyContext<'_>, text: &str, mode: Mode) -> Result<ApplyResult, ApplyError> {
     let prepared = PreparedFile::read(context, text).await?;
+    (context.progress)(ApplyStep::Write);
     for _ in 1..MAX_ATTEMPTS {
         match try_apply(context, &prepared, mode).await {
             Err(ApplyError::Store(error)) if is_retryable(&error) => {}

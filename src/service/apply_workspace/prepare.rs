@@ -7,7 +7,7 @@ use std::path::Path;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{ApplyContext, ApplyError};
+use super::{ApplyContext, ApplyError, ApplyStep};
 use crate::domain::assistant::ModelRef;
 use crate::domain::knowledge::{Charset, Format, MAX_FILE, PreparedDocument};
 use crate::domain::signature::SigningSecret;
@@ -60,9 +60,13 @@ async fn read_documents(
     file: &WorkspaceFile,
 ) -> Result<Vec<Vec<PreparedDocument>>, ApplyError> {
     let mut by_base = Vec::new();
+    let total = file.knowledge_bases.iter().map(|base| base.documents.len()).sum();
+    let mut number = 0;
     for base in &file.knowledge_bases {
         let mut documents = Vec::new();
         for document in &base.documents {
+            number += 1;
+            (context.progress)(ApplyStep::ReadDocument { number, total });
             let (format, charset, bytes) = match &document.source {
                 FileSource::Text(text) => (Format::Markdown, Some(Charset::UTF_8), text.clone().into_bytes()),
                 FileSource::Path(path, format) => {
@@ -111,7 +115,11 @@ async fn list_mcp_servers(
 ) -> Result<HashMap<String, Result<Listing, ListError>>, ApplyError> {
     let workspace_hosts = allow_hosts(file)?;
     let servers = file.tools.iter().filter_map(|tool| Some((tool.slug.clone(), tool.config.mcp()?)));
-    let requests = servers.map(async |(slug, server)| {
+    let servers: Vec<_> = servers.collect();
+    if !servers.is_empty() {
+        (context.progress)(ApplyStep::ListTools { servers: servers.len() });
+    }
+    let requests = servers.into_iter().map(async |(slug, server)| {
         (slug, list_server_tools(context, server, &workspace_hosts, secrets).await)
     });
     Ok(futures::future::join_all(requests).await.into_iter().collect())

@@ -35,6 +35,7 @@ async fn refusal(server: &TestServer, outbound: &GuardedClient, file: &str) -> O
     let ids = IdGenerator::random();
     let allow_hosts = AllowHosts::default();
     let context = ApplyContext {
+        progress: &|_| {},
         db: server.db(),
         clock: &SystemClock,
         ids: &ids,

@@ -46,6 +46,7 @@ impl Operator {
         let secret =
             |name: &str| Ok(self.environment.lock().unwrap().get(name).cloned().map(SecretString::from));
         let context = ApplyContext {
+            progress: &|_| {},
             db: &self.db,
             clock: &self.clock,
             ids: &self.ids,

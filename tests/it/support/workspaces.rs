@@ -87,6 +87,7 @@ pub async fn try_apply(
     let allow_hosts = AllowHosts::parse([tool.host()]).expect("a host and its port");
     let outbound = GuardedClient::new(allow_hosts.clone()).expect("the client can be set up");
     let context = ApplyContext {
+        progress: &|_| {},
         db,
         clock,
         ids: &ids,
