@@ -11,8 +11,8 @@ use futures::StreamExt as _;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let url = format!("{}/v1/events/stream", std::env::var("BASE_URL")?);
-    let key = std::env::var("API_KEY")?;
+    let url = format!("{}/v1/events/stream", std::env::var("URL")?);
+    let key = std::env::var("KEY")?;
     let client = reqwest::Client::new();
     let mut last = String::new(); // keep it where it outlives the program
     loop {

@@ -65,7 +65,8 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         );
     }
     // Printed before the first response, so that a client that got one can rely on the banner.
-    let banner = demo::banner(&address, demo.as_ref(), &config.model_choice());
+    let contents = demo::contents(&db, demo.as_ref()).await?;
+    let banner = demo::banner(&address, contents, &config.model_choice());
     io::stdout().write_all(banner.as_bytes())?;
     io::stdout().flush()?;
     let metrics = Metrics::install()?;

@@ -14,7 +14,7 @@ use super::keys::build_key;
 use super::private_file;
 use crate::config::{Config, ModelChoice};
 use crate::domain::api_key::KeySecret;
-use crate::store::{StoreError, keys, workspaces};
+use crate::store::{Db, StoreError, keys, workspaces};
 
 /// The workspace file of the demo.
 pub const DEMO_FILE: &str = include_str!("../../config/demo/workspace.toml");
@@ -23,6 +23,15 @@ pub const DEMO_FILE: &str = include_str!("../../config/demo/workspace.toml");
 pub const DEMO_CONVERSATION: &str = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
 
 const KEY_FILE: &str = "demo.key";
+
+const NO_WORKSPACE: &str = "
+There is no workspace yet. Describe one in a file (README, \"Your own workspace\"). Then create it and a key for it,
+in this folder and with the settings of this server:
+  rejoinder apply workspace.toml
+  rejoinder keys create --workspace SLUG --name backend
+
+Or restart with REJOINDER_DEMO=true for a demo workspace.
+";
 
 /// The demo workspace.
 #[derive(Clone, Debug)]
@@ -103,10 +112,28 @@ async fn create(context: &ApplyContext<'_>, key: &KeySecret) -> Result<bool, Dem
     Ok(true)
 }
 
+/// What there is to use at the start, for the banner.
+#[derive(Clone, Copy, Debug)]
+pub enum Contents<'a> {
+    Demo(&'a Demo),
+    /// The database has no workspace.
+    NoWorkspace,
+    Workspaces,
+}
+
+/// The contents of the database.
+pub async fn contents<'a>(db: &Db, demo: Option<&'a Demo>) -> Result<Contents<'a>, StoreError> {
+    if let Some(demo) = demo {
+        return Ok(Contents::Demo(demo));
+    }
+    let count = db.read(async |conn| workspaces::count(conn).await).await?;
+    Ok(if count == 0 { Contents::NoWorkspace } else { Contents::Workspaces })
+}
+
 /// The startup banner: the address and, if there is a demo, its page, a `curl` command for each API, and its key or the
-/// path of the key file.
+/// path of the key file. Without any workspace, it names the commands that create one and its key.
 #[must_use]
-pub fn banner(address: &str, demo: Option<&Demo>, model: &ModelChoice) -> String {
+pub fn banner(address: &str, contents: Contents<'_>, model: &ModelChoice) -> String {
     let address = address.trim_end_matches('/');
     let mut text = format!("Rejoinder {} listens on {address}\n", env!("CARGO_PKG_VERSION"));
     if let ModelChoice::Offline { is_explicit } = model {
@@ -117,8 +144,10 @@ pub fn banner(address: &str, demo: Option<&Demo>, model: &ModelChoice) -> String
              or OPENAI_BASE_URL and OPENAI_MODEL.\n"
         });
     }
-    if let Some(demo) = demo {
-        push_demo(&mut text, address, demo);
+    match contents {
+        Contents::Demo(demo) => push_demo(&mut text, address, demo),
+        Contents::NoWorkspace => text.push_str(NO_WORKSPACE),
+        Contents::Workspaces => {}
     }
     text
 }

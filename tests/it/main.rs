@@ -32,6 +32,7 @@ mod public_names;
 mod receivers;
 mod rooms;
 mod service;
+mod snippets;
 mod startup;
 mod store;
 mod support;

@@ -143,6 +143,11 @@ fn describe(applied: &ApplyResult, is_dry_run: bool) -> Report {
     } else if is_dry_run {
         text.push_str("Nothing was changed: this was a dry run.\n");
     }
+    // A dry run invents the ids of new assistants.
+    let assistants = if is_dry_run { &[][..] } else { &applied.assistants };
+    for (slug, id) in assistants {
+        let _ = writeln!(text, "assistant {slug}: its id for widgets is {}", id.0);
+    }
     for warning in &applied.warnings {
         let _ = writeln!(text, "warning: {warning}");
     }
@@ -154,9 +159,12 @@ fn describe(applied: &ApplyResult, is_dry_run: bool) -> Report {
     }
     let secrets: Map<String, Value> =
         secrets.iter().map(|new| (new.endpoint.clone(), new.secret.expose_secret().into())).collect();
+    let assistants: Map<String, Value> =
+        assistants.iter().map(|(slug, id)| (slug.clone(), id.0.to_string().into())).collect();
     let json = json!({
         "workspace": applied.slug,
         "dry_run": is_dry_run,
+        "assistants": assistants,
         "changes": applied.changes,
         "warnings": applied.warnings,
         "secrets": secrets,

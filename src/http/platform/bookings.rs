@@ -141,7 +141,7 @@ impl BookingOut {
 /// List a calendar's bookings, ordered by start.
 #[utoipa::path(
     get, path = "/calendars/{id}/bookings", tag = "platform", operation_id = "listBookings",
-    security(("bearer" = [])), params(("id" = String, Path, description = "cal_…"), BookingsQuery),
+    security(("bearer" = ["read"])), params(("id" = String, Path, description = "cal_…"), BookingsQuery),
     responses((status = 200, description = "A page", body = Success<Page<BookingOut>>), ReadErrors<(InvalidQuery, NotFound<ConversationId>)>),
 )]
 pub(super) async fn list(
@@ -162,7 +162,7 @@ pub(super) async fn list(
 /// Read a booking.
 #[utoipa::path(
     get, path = "/calendars/{id}/bookings/{booking_id}", tag = "platform", operation_id = "readBooking",
-    security(("bearer" = [])),
+    security(("bearer" = ["read"])),
     params(("id" = String, Path, description = "cal_…"), ("booking_id" = String, Path, description = "bkg_…")),
     responses((status = 200, description = "The booking", body = Success<BookingOut>), ReadErrors<NotFound<BookingId>>),
 )]
@@ -178,7 +178,7 @@ pub(super) async fn read(
 /// Cancel a booking of any conversation. A cancelled booking does not change.
 #[utoipa::path(
     post, path = "/calendars/{id}/bookings/{booking_id}/cancel", tag = "platform",
-    operation_id = "cancelBooking", security(("bearer" = [])),
+    operation_id = "cancelBooking", security(("bearer" = ["config"])),
     params(("id" = String, Path, description = "cal_…"), ("booking_id" = String, Path, description = "bkg_…")),
     responses((status = 200, description = "The booking after the change", body = Success<BookingOut>), ConfigErrors<(NotFound<BookingId>, CalendarUnavailable)>),
 )]

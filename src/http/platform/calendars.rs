@@ -94,7 +94,7 @@ impl CalendarOut {
 /// List calendars, oldest first.
 #[utoipa::path(
     get, path = "/calendars", tag = "platform", operation_id = "listCalendars",
-    security(("bearer" = [])), params(PageQuery),
+    security(("bearer" = ["read"])), params(PageQuery),
     responses((status = 200, description = "A page", body = Success<Page<CalendarOut>>), ReadErrors<InvalidQuery>),
 )]
 pub(super) async fn list(
@@ -113,7 +113,7 @@ pub(super) async fn list(
 /// Read a calendar: its rules, and its iCalendar URL if it has one.
 #[utoipa::path(
     get, path = "/calendars/{id}", tag = "platform", operation_id = "readCalendar",
-    security(("bearer" = [])), params(("id" = String, Path, description = "cal_…")),
+    security(("bearer" = ["read"])), params(("id" = String, Path, description = "cal_…")),
     responses((status = 200, description = "The calendar", body = Success<CalendarOut>), ReadErrors<NotFound<CalendarId>>),
 )]
 pub(super) async fn read(
@@ -128,7 +128,7 @@ pub(super) async fn read(
 /// Give a calendar a new iCalendar URL, at which calendar programs read its bookings. The previous one stops working.
 #[utoipa::path(
     post, path = "/calendars/{id}/ics_link", tag = "platform", operation_id = "renewCalendarLink",
-    security(("bearer" = [])), params(("id" = String, Path, description = "cal_…")),
+    security(("bearer" = ["config"])), params(("id" = String, Path, description = "cal_…")),
     responses((status = 200, description = "The calendar with its new URL", body = Success<CalendarOut>), ConfigErrors<NotFound<CalendarId>>),
 )]
 pub(super) async fn renew_link(
@@ -143,7 +143,7 @@ pub(super) async fn renew_link(
 /// Remove a calendar's iCalendar URL.
 #[utoipa::path(
     delete, path = "/calendars/{id}/ics_link", tag = "platform", operation_id = "removeCalendarLink",
-    security(("bearer" = [])), params(("id" = String, Path, description = "cal_…")),
+    security(("bearer" = ["config"])), params(("id" = String, Path, description = "cal_…")),
     responses((status = 200, description = "The calendar without a URL", body = Success<CalendarOut>), ConfigErrors<NotFound<CalendarId>>),
 )]
 pub(super) async fn remove_link(

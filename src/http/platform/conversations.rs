@@ -183,7 +183,7 @@ type RenewErrors = Errors<Platform, (MessagesWrite, NotFound<ConversationId>, Ov
 /// Create a conversation.
 #[utoipa::path(
     post, path = "/conversations", tag = "platform", operation_id = "createConversation",
-    security(("bearer" = [])),
+    security(("bearer" = ["messages:write"])),
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; the response is stored for 24 hours")),
     request_body = ConversationIn,
     responses((status = 200, description = "The conversation", body = Success<CreatedConversationOut>), CreateErrors),
@@ -212,7 +212,7 @@ pub(super) async fn create(
 /// List conversations, newest first.
 #[utoipa::path(
     get, path = "/conversations", tag = "platform", operation_id = "listConversations",
-    security(("bearer" = [])), params(ConversationsQuery),
+    security(("bearer" = ["read"])), params(ConversationsQuery),
     responses((status = 200, description = "A page", body = Success<Page<ConversationOut>>), ReadErrors<InvalidQuery>),
 )]
 pub(super) async fn list(
@@ -231,7 +231,7 @@ pub(super) async fn list(
 /// Read a conversation.
 #[utoipa::path(
     get, path = "/conversations/{id}", tag = "platform", operation_id = "readConversation",
-    security(("bearer" = [])), params(("id" = String, Path, description = "con_…")),
+    security(("bearer" = ["read"])), params(("id" = String, Path, description = "con_…")),
     responses((status = 200, description = "The conversation", body = Success<ConversationOut>), ReadErrors<NotFound<ConversationId>>),
 )]
 pub(super) async fn read(
@@ -247,7 +247,7 @@ pub(super) async fn read(
 /// Update a conversation: switch its AI, replace its metadata, or end it. All changes of a request are applied together.
 #[utoipa::path(
     patch, path = "/conversations/{id}", tag = "platform", operation_id = "changeConversation",
-    security(("bearer" = [])), params(("id" = String, Path, description = "con_…")), request_body = ConversationUpdateIn,
+    security(("bearer" = ["messages:write"])), params(("id" = String, Path, description = "con_…")), request_body = ConversationUpdateIn,
     responses((status = 200, description = "The conversation after the change", body = Success<ConversationOut>), UpdateErrors),
 )]
 pub(super) async fn update(
@@ -265,7 +265,7 @@ pub(super) async fn update(
 /// Give a conversation a new UUID in the widget API. The previous one stops working.
 #[utoipa::path(
     post, path = "/conversations/{id}/widget_link", tag = "platform", operation_id = "renewWidgetLink",
-    security(("bearer" = [])), params(("id" = String, Path, description = "con_…")),
+    security(("bearer" = ["messages:write"])), params(("id" = String, Path, description = "con_…")),
     responses((status = 200, description = "The new UUID", body = Success<LinkOut>), RenewErrors),
 )]
 pub(super) async fn renew_link(

@@ -77,7 +77,7 @@ request! {
     /// A replay of the events since a time or after a cursor.
     pub(super) struct ReplayIn as WebhookReplay {
         /// The `cursor` or the `id` of an event: only later events are sent.
-        after: Option<EventPosition> = "4711",
+        after: Option<EventPosition>,
         /// A time (RFC 3339): only events since then are sent.
         since: Option<Time> = "2026-03-15T14:00:00Z",
         /// Only events of these types; the types of the endpoint by default.
@@ -220,7 +220,7 @@ pub(super) struct ReplayOut {
 /// Send a test event to a webhook endpoint, regardless of its event types.
 #[utoipa::path(
     post, path = "/webhook_endpoints/{id}/test", tag = "platform", operation_id = "testWebhookEndpoint",
-    security(("bearer" = [])), params(("id" = String, Path, description = "whe_…")),
+    security(("bearer" = ["config"])), params(("id" = String, Path, description = "whe_…")),
     responses((status = 200, description = "The test's delivery", body = Success<DeliveryDetailsOut>), ConfigErrors<(EndpointDisabled, NotFound<EndpointId>)>),
 )]
 pub(super) async fn test(
@@ -235,7 +235,7 @@ pub(super) async fn test(
 /// List the deliveries of a webhook endpoint, newest event first.
 #[utoipa::path(
     get, path = "/webhook_endpoints/{id}/deliveries", tag = "platform", operation_id = "listDeliveries",
-    security(("bearer" = [])), params(("id" = String, Path, description = "whe_…"), DeliveriesQuery),
+    security(("bearer" = ["read"])), params(("id" = String, Path, description = "whe_…"), DeliveriesQuery),
     responses((status = 200, description = "A page", body = Success<Page<DeliveryOut>>), ReadErrors<(InvalidQuery, NotFound<EndpointId>)>),
 )]
 pub(super) async fn list(
@@ -256,7 +256,7 @@ pub(super) async fn list(
 /// Read a delivery with its attempts.
 #[utoipa::path(
     get, path = "/webhook_endpoints/{id}/deliveries/{delivery_id}", tag = "platform",
-    operation_id = "readDelivery", security(("bearer" = [])),
+    operation_id = "readDelivery", security(("bearer" = ["read"])),
     params(("id" = String, Path, description = "whe_…"), ("delivery_id" = String, Path, description = "dlv_…")),
     responses((status = 200, description = "The delivery", body = Success<DeliveryDetailsOut>), ReadErrors<NotFound<DeliveryId>>),
 )]
@@ -272,7 +272,7 @@ pub(super) async fn read(
 /// Resend a delivery with the same `webhook-id` and body, and `webhook-replay: true`. A delivery in progress is refused.
 #[utoipa::path(
     post, path = "/webhook_endpoints/{id}/deliveries/{delivery_id}/resend", tag = "platform",
-    operation_id = "resendDelivery", security(("bearer" = [])),
+    operation_id = "resendDelivery", security(("bearer" = ["config"])),
     params(("id" = String, Path, description = "whe_…"), ("delivery_id" = String, Path, description = "dlv_…")),
     responses((status = 200, description = "The delivery after the change", body = Success<DeliveryDetailsOut>), ConfigErrors<(EndpointDisabled, DeliveryUnderWay, NotFound<DeliveryId>)>),
 )]
@@ -288,7 +288,7 @@ pub(super) async fn resend(
 /// Replay stored events since a time or after a cursor to a webhook endpoint: at most 10,000 for each request.
 #[utoipa::path(
     post, path = "/webhook_endpoints/{id}/replay", tag = "platform", operation_id = "replayEvents",
-    security(("bearer" = [])), params(("id" = String, Path, description = "whe_…")), request_body = ReplayIn,
+    security(("bearer" = ["config"])), params(("id" = String, Path, description = "whe_…")), request_body = ReplayIn,
     responses((status = 200, description = "The number of deliveries", body = Success<ReplayOut>), ConfigErrors<(Input<ReplayIn>, SecretsNotConfigured, EndpointDisabled, EventsRemoved, NotFound<EndpointId>)>),
 )]
 pub(super) async fn replay(

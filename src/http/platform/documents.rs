@@ -254,7 +254,7 @@ impl From<DocumentDetails> for DocumentWithTextOut {
 /// Add a document to a knowledge base.
 #[utoipa::path(
     post, path = "/knowledge_bases/{id}/documents", tag = "platform", operation_id = "createDocument",
-    security(("bearer" = [])), params(("id" = String, Path, description = "kb_…")), request_body = DocumentIn,
+    security(("bearer" = ["config"])), params(("id" = String, Path, description = "kb_…")), request_body = DocumentIn,
     responses((status = 200, description = "The document", body = Success<DocumentOut>), ConfigErrors<(Input<DocumentIn, TextUploadOptions>, TooManyDocuments, NotFound<KnowledgeBaseId>, ManagedByFile)>),
 )]
 pub(super) async fn create(
@@ -272,8 +272,8 @@ pub(super) async fn create(
 /// Upload a document to a knowledge base; a document with the same slug is replaced. The body is the file: Markdown, text, HTML or PDF.
 #[utoipa::path(
     put, path = "/knowledge_bases/{id}/documents/{document}", tag = "platform", operation_id = "putDocument",
-    security(("bearer" = [])),
-    params(("id" = String, Path, description = "kb_…"), ("document" = String, Path, description = "The document's slug"), UploadQuery),
+    security(("bearer" = ["config"])),
+    params(("id" = String, Path, description = "kb_…"), ("document" = String, Path, description = "The document's slug", example = "returns"), UploadQuery),
     request_body(
         description = "At most 10 MiB", content(
             (Vec<u8> = "text/markdown"), (Vec<u8> = "text/plain"), (Vec<u8> = "text/html"), (Vec<u8> = "application/pdf"),
@@ -298,7 +298,7 @@ pub(super) async fn put(
 /// List the documents of a knowledge base, oldest first.
 #[utoipa::path(
     get, path = "/knowledge_bases/{id}/documents", tag = "platform", operation_id = "listDocuments",
-    security(("bearer" = [])), params(("id" = String, Path, description = "kb_…"), PageQuery),
+    security(("bearer" = ["read"])), params(("id" = String, Path, description = "kb_…"), PageQuery),
     responses((status = 200, description = "A page", body = Success<Page<DocumentOut>>), ReadErrors<(InvalidQuery, NotFound<KnowledgeBaseId>)>),
 )]
 pub(super) async fn list(
@@ -317,7 +317,7 @@ pub(super) async fn list(
 /// Read a document with its text.
 #[utoipa::path(
     get, path = "/knowledge_bases/{id}/documents/{document}", tag = "platform", operation_id = "readDocument",
-    security(("bearer" = [])),
+    security(("bearer" = ["read"])),
     params(("id" = String, Path, description = "kb_…"), ("document" = String, Path, description = "doc_…, or the document's slug")),
     responses((status = 200, description = "The document", body = Success<DocumentWithTextOut>), ReadErrors<NotFound<DocumentId>>),
 )]
@@ -333,7 +333,7 @@ pub(super) async fn read(
 /// Delete a document.
 #[utoipa::path(
     delete, path = "/knowledge_bases/{id}/documents/{document}", tag = "platform", operation_id = "deleteDocument",
-    security(("bearer" = [])),
+    security(("bearer" = ["config"])),
     params(("id" = String, Path, description = "kb_…"), ("document" = String, Path, description = "doc_…, or the document's slug")),
     responses((status = 200, description = "The document as it was", body = Success<DocumentOut>), ConfigErrors<(NotFound<DocumentId>, ManagedByFile)>),
 )]

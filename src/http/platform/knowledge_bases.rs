@@ -191,7 +191,7 @@ pub(super) struct SearchResultsOut {
 /// Create a knowledge base.
 #[utoipa::path(
     post, path = "/knowledge_bases", tag = "platform", operation_id = "createKnowledgeBase",
-    security(("bearer" = [])), request_body = BaseIn,
+    security(("bearer" = ["config"])), request_body = BaseIn,
     responses((status = 200, description = "The knowledge base", body = Success<BaseOut>), ConfigErrors<(Input<BaseIn>, ManagedByFile)>),
 )]
 pub(super) async fn create(
@@ -211,7 +211,7 @@ pub(super) async fn create(
 /// List knowledge bases, oldest first.
 #[utoipa::path(
     get, path = "/knowledge_bases", tag = "platform", operation_id = "listKnowledgeBases",
-    security(("bearer" = [])), params(PageQuery),
+    security(("bearer" = ["read"])), params(PageQuery),
     responses((status = 200, description = "A page", body = Success<Page<BaseOut>>), ReadErrors<InvalidQuery>),
 )]
 pub(super) async fn list(
@@ -229,7 +229,7 @@ pub(super) async fn list(
 /// Read a knowledge base.
 #[utoipa::path(
     get, path = "/knowledge_bases/{id}", tag = "platform", operation_id = "readKnowledgeBase",
-    security(("bearer" = [])), params(("id" = String, Path, description = "kb_…")),
+    security(("bearer" = ["read"])), params(("id" = String, Path, description = "kb_…")),
     responses((status = 200, description = "The knowledge base", body = Success<BaseOut>), ReadErrors<NotFound<KnowledgeBaseId>>),
 )]
 pub(super) async fn read(
@@ -244,7 +244,7 @@ pub(super) async fn read(
 /// Rename a knowledge base.
 #[utoipa::path(
     patch, path = "/knowledge_bases/{id}", tag = "platform", operation_id = "changeKnowledgeBase",
-    security(("bearer" = [])), params(("id" = String, Path, description = "kb_…")), request_body = BaseUpdateIn,
+    security(("bearer" = ["config"])), params(("id" = String, Path, description = "kb_…")), request_body = BaseUpdateIn,
     responses((status = 200, description = "The knowledge base after the change", body = Success<BaseOut>), ConfigErrors<(Input<BaseUpdateIn>, NotFound<KnowledgeBaseId>, ManagedByFile)>),
 )]
 pub(super) async fn update(
@@ -260,7 +260,7 @@ pub(super) async fn update(
 /// Delete a knowledge base with its documents.
 #[utoipa::path(
     delete, path = "/knowledge_bases/{id}", tag = "platform", operation_id = "deleteKnowledgeBase",
-    security(("bearer" = [])), params(("id" = String, Path, description = "kb_…")),
+    security(("bearer" = ["config"])), params(("id" = String, Path, description = "kb_…")),
     responses((status = 200, description = "The knowledge base as it was", body = Success<BaseOut>), ConfigErrors<(NotFound<KnowledgeBaseId>, ManagedByFile)>),
 )]
 pub(super) async fn delete(
@@ -275,7 +275,7 @@ pub(super) async fn delete(
 /// Search a knowledge base as an assistant's tool does, to test what it finds.
 #[utoipa::path(
     post, path = "/knowledge_bases/{id}/search", tag = "platform", operation_id = "searchKnowledgeBase",
-    security(("bearer" = [])), params(("id" = String, Path, description = "kb_…")), request_body = SearchIn,
+    security(("bearer" = ["read"])), params(("id" = String, Path, description = "kb_…")), request_body = SearchIn,
     responses((status = 200, description = "The best matching passages", body = Success<SearchResultsOut>), ReadErrors<(Input<SearchIn>, NotFound<KnowledgeBaseId>)>),
 )]
 pub(super) async fn search(

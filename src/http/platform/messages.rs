@@ -63,7 +63,7 @@ request! {
     /// A message to an existing conversation or to a new one.
     pub(super) struct MessageIn as MessageIn {
         /// By default a conversation is created, if the workspace's settings allow it.
-        conversation_id: Option<AnyText> = "con_01k9z3x8f5e4r9t2m6q7w8y0ab",
+        conversation_id: Option<AnyText>,
         sender_id: Name = "usr_82hd92",
         /// `user`, `agent` or `system`.
         sender_type: Word<Senders> = "user",
@@ -93,7 +93,7 @@ type SendErrors = Errors<
 
 /// Send a message to an existing or new conversation.
 #[utoipa::path(
-    post, path = "/messages", tag = "platform", operation_id = "sendMessage", security(("bearer" = [])),
+    post, path = "/messages", tag = "platform", operation_id = "sendMessage", security(("bearer" = ["messages:write"])),
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; the response is stored for 24 hours")),
     request_body = MessageIn,
     responses((status = 200, description = "The message is stored", body = Success<AcknowledgementOut>, example = json!({
@@ -143,7 +143,7 @@ pub(super) async fn send(
 /// List a conversation's messages, oldest first.
 #[utoipa::path(
     get, path = "/conversations/{id}/messages", tag = "platform", operation_id = "listMessages",
-    security(("bearer" = [])), params(("id" = String, Path, description = "con_…"), PageQuery),
+    security(("bearer" = ["read"])), params(("id" = String, Path, description = "con_…"), PageQuery),
     responses((status = 200, description = "A page", body = Success<Page<MessageOut>>), ReadErrors<(InvalidQuery, NotFound<ConversationId>)>),
 )]
 pub(super) async fn list(

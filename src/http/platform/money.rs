@@ -66,7 +66,7 @@ impl From<LedgerEntry> for LedgerEntryOut {
 
 /// Read the balance.
 #[utoipa::path(
-    get, path = "/balance", tag = "platform", operation_id = "readBalance", security(("bearer" = [])),
+    get, path = "/balance", tag = "platform", operation_id = "readBalance", security(("bearer" = ["billing:read"])),
     responses((status = 200, description = "The balance", body = Success<BalanceOut>), BillingErrors),
 )]
 pub(super) async fn balance(
@@ -79,7 +79,7 @@ pub(super) async fn balance(
 
 /// List the ledger, oldest entry first.
 #[utoipa::path(
-    get, path = "/ledger", tag = "platform", operation_id = "listLedger", security(("bearer" = [])),
+    get, path = "/ledger", tag = "platform", operation_id = "listLedger", security(("bearer" = ["billing:read"])),
     params(PageQuery),
     responses((status = 200, description = "A page", body = Success<Page<LedgerEntryOut>>), LedgerErrors),
 )]

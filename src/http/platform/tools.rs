@@ -35,7 +35,7 @@ request! {
         /// Values for `{{name}}`, as if a key had set them on the conversation.
         variables: Option<FreeObject<{ usize::MAX }>>,
         /// The tool to call, of an MCP server with several.
-        name: Option<Name> = "find_customer",
+        name: Option<Name>,
     }
 }
 
@@ -60,7 +60,7 @@ error_sets! {
 /// List tools, oldest first.
 #[utoipa::path(
     get, path = "/tools", tag = "platform", operation_id = "listTools",
-    security(("bearer" = [])), params(PageQuery),
+    security(("bearer" = ["read"])), params(PageQuery),
     responses((status = 200, description = "A page", body = Success<Page<ToolSummaryOut>>), ReadErrors<InvalidQuery>),
 )]
 pub(super) async fn list(
@@ -78,7 +78,7 @@ pub(super) async fn list(
 /// Read a tool, without its secrets.
 #[utoipa::path(
     get, path = "/tools/{id}", tag = "platform", operation_id = "readTool",
-    security(("bearer" = [])), params(("id" = String, Path, description = "tool_…")),
+    security(("bearer" = ["read"])), params(("id" = String, Path, description = "tool_…")),
     responses((status = 200, description = "The tool", body = Success<ToolOut>), ReadErrors<NotFound<ToolId>>),
 )]
 pub(super) async fn read(
@@ -93,7 +93,7 @@ pub(super) async fn read(
 /// Test a tool: make one real call, as a reply would. Tools that book or cancel are refused.
 #[utoipa::path(
     post, path = "/tools/{id}/test", tag = "platform", operation_id = "testTool",
-    security(("bearer" = [])), params(("id" = String, Path, description = "tool_…")),
+    security(("bearer" = ["config"])), params(("id" = String, Path, description = "tool_…")),
     request_body = Option<TestCallIn>,
     responses((status = 200, description = "The result, which may be a failure", body = Success<TestCallOut>), ConfigErrors<(Input<TestCallIn>, TooManyTestCalls, NotFound<ToolId>)>),
 )]
@@ -115,7 +115,7 @@ pub(super) async fn test(
 /// Refresh the tools of an MCP server. Assistants use the new list from the next message.
 #[utoipa::path(
     post, path = "/tools/{id}/refresh", tag = "platform", operation_id = "refreshTool",
-    security(("bearer" = [])), params(("id" = String, Path, description = "tool_…")),
+    security(("bearer" = ["config"])), params(("id" = String, Path, description = "tool_…")),
     responses((status = 200, description = "The tool after the change", body = Success<RefreshedToolOut>), ConfigErrors<(RefreshFailed, TooManyTestCalls, NotFound<ToolId>)>),
 )]
 pub(super) async fn refresh(

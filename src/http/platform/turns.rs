@@ -21,7 +21,7 @@ use crate::service::read_turn;
 /// Read a turn with its trace so far: the model's rounds and their tool calls.
 #[utoipa::path(
     get, path = "/turns/{id}", tag = "platform", operation_id = "readTurn",
-    security(("bearer" = [])), params(("id" = String, Path, description = "trn_…")),
+    security(("bearer" = ["read"])), params(("id" = String, Path, description = "trn_…")),
     responses((status = 200, description = "The turn", body = Success<TracedTurnOut>), ReadErrors<NotFound<TurnId>>),
 )]
 pub(super) async fn read(
@@ -36,7 +36,7 @@ pub(super) async fn read(
 /// Read the trace of a message: of the turn that answers it or, for a reply, that produced it.
 #[utoipa::path(
     get, path = "/messages/{id}/trace", tag = "platform", operation_id = "readTrace",
-    security(("bearer" = [])), params(("id" = String, Path, description = "msg_…")),
+    security(("bearer" = ["read"])), params(("id" = String, Path, description = "msg_…")),
     responses((status = 200, description = "The trace", body = Success<MessageTraceOut>), ReadErrors<NotFound<MessageId>>),
 )]
 pub(super) async fn read_of_message(

@@ -125,7 +125,7 @@ request! {
         /// An empty string removes the description.
         description: Option<Clearable>,
         /// `true` enables a disabled endpoint: its failures are reset, and pending events are sent.
-        enabled: Option<Flag>,
+        enabled: Option<Flag> = true,
     }
 }
 
@@ -230,7 +230,7 @@ impl From<EndpointAndSecret> for EndpointWithSecretOut {
 /// Create a webhook endpoint. Its secret is only returned in this response.
 #[utoipa::path(
     post, path = "/webhook_endpoints", tag = "platform", operation_id = "createWebhookEndpoint",
-    security(("bearer" = [])), request_body = EndpointIn,
+    security(("bearer" = ["config"])), request_body = EndpointIn,
     responses((status = 200, description = "The endpoint, with its secret", body = Success<EndpointWithSecretOut>), ConfigErrors<(Input<EndpointIn>, SecretsNotConfigured)>),
 )]
 pub(super) async fn create(
@@ -251,7 +251,7 @@ pub(super) async fn create(
 /// List webhook endpoints, oldest first.
 #[utoipa::path(
     get, path = "/webhook_endpoints", tag = "platform", operation_id = "listWebhookEndpoints",
-    security(("bearer" = [])), params(PageQuery),
+    security(("bearer" = ["read"])), params(PageQuery),
     responses((status = 200, description = "A page", body = Success<Page<EndpointOut>>), ReadErrors<InvalidQuery>),
 )]
 pub(super) async fn list(
@@ -269,7 +269,7 @@ pub(super) async fn list(
 /// Read a webhook endpoint.
 #[utoipa::path(
     get, path = "/webhook_endpoints/{id}", tag = "platform", operation_id = "readWebhookEndpoint",
-    security(("bearer" = [])), params(("id" = String, Path, description = "whe_…")),
+    security(("bearer" = ["read"])), params(("id" = String, Path, description = "whe_…")),
     responses((status = 200, description = "The endpoint", body = Success<EndpointOut>), ReadErrors<NotFound<EndpointId>>),
 )]
 pub(super) async fn read(
@@ -284,7 +284,7 @@ pub(super) async fn read(
 /// Update, enable or disable a webhook endpoint. All changes of a request are applied together.
 #[utoipa::path(
     patch, path = "/webhook_endpoints/{id}", tag = "platform", operation_id = "changeWebhookEndpoint",
-    security(("bearer" = [])), params(("id" = String, Path, description = "whe_…")), request_body = EndpointUpdateIn,
+    security(("bearer" = ["config"])), params(("id" = String, Path, description = "whe_…")), request_body = EndpointUpdateIn,
     responses((status = 200, description = "The endpoint after the change", body = Success<EndpointOut>), ConfigErrors<(Input<EndpointUpdateIn>, SecretsNotConfigured, NotFound<EndpointId>)>),
 )]
 pub(super) async fn update(
@@ -301,7 +301,7 @@ pub(super) async fn update(
 /// Delete a webhook endpoint with its deliveries. Nothing more is sent to it.
 #[utoipa::path(
     delete, path = "/webhook_endpoints/{id}", tag = "platform", operation_id = "deleteWebhookEndpoint",
-    security(("bearer" = [])), params(("id" = String, Path, description = "whe_…")),
+    security(("bearer" = ["config"])), params(("id" = String, Path, description = "whe_…")),
     responses((status = 200, description = "The endpoint as it was", body = Success<EndpointOut>), ConfigErrors<NotFound<EndpointId>>),
 )]
 pub(super) async fn delete(
@@ -316,7 +316,7 @@ pub(super) async fn delete(
 /// Rotate the secret of a webhook endpoint. The new secret is only returned in this response; the old one also signs for a while.
 #[utoipa::path(
     post, path = "/webhook_endpoints/{id}/rotate_secret", tag = "platform",
-    operation_id = "rotateWebhookSecret", security(("bearer" = [])),
+    operation_id = "rotateWebhookSecret", security(("bearer" = ["config"])),
     params(("id" = String, Path, description = "whe_…")), request_body = Option<RotationIn>,
     responses((status = 200, description = "The endpoint, with its new secret", body = Success<EndpointWithSecretOut>), ConfigErrors<(Input<RotationIn>, SecretsNotConfigured, NotFound<EndpointId>)>),
 )]

@@ -51,7 +51,7 @@ pub(super) struct AiStatus {
 /// Disable a conversation's AI. Pending replies are discarded and refunded.
 #[utoipa::path(
     post, path = "/automate/conversations/{uuid}/disable-ai", tag = "widget", operation_id = "disableAi",
-    params(("uuid" = Uuid, Path, description = "The conversation's UUID")), security(("bearer" = [])),
+    params(("uuid" = Uuid, Path, description = "The conversation's UUID")), security(("bearer" = ["messages:write"])),
     responses((status = 200, description = "Disabled", body = AiStatus), SwitchErrors),
 )]
 pub(super) async fn disable(
@@ -65,7 +65,7 @@ pub(super) async fn disable(
 /// Enable a conversation's AI again.
 #[utoipa::path(
     post, path = "/automate/conversations/{uuid}/enable-ai", tag = "widget", operation_id = "enableAi",
-    params(("uuid" = Uuid, Path, description = "The conversation's UUID")), security(("bearer" = [])),
+    params(("uuid" = Uuid, Path, description = "The conversation's UUID")), security(("bearer" = ["messages:write"])),
     responses((status = 200, description = "Enabled", body = AiStatus), SwitchErrors),
 )]
 pub(super) async fn enable(

@@ -27,7 +27,7 @@ pub(super) use prepare::PreparedFile;
 
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::conversation::Conversation;
-use crate::domain::ids::{IdGenerator, WidgetUuid, WorkspaceId};
+use crate::domain::ids::{AssistantId, IdGenerator, WidgetUuid, WorkspaceId};
 use crate::domain::knowledge::KnowledgeBase;
 use crate::domain::seal::SealKey;
 use crate::domain::webhook_endpoint::Endpoint;
@@ -101,6 +101,8 @@ pub enum Mode {
 pub struct ApplyResult {
     pub workspace: WorkspaceId,
     pub slug: String,
+    /// The file's assistants: slug and id, in the order of the file. A dry run invents the ids of new ones.
+    pub assistants: Vec<(String, AssistantId)>,
     /// Empty if the database already matched the file.
     pub changes: Vec<Change>,
     /// Settings that were applied but do not work with this process's configuration; the server's may differ.
@@ -189,10 +191,13 @@ pub(super) async fn apply_in_transaction(
         endpoints: applier.put_endpoints(&current)?,
         conversations: applier.put_conversations(conn.reborrow(), &current, &ids, &compiled).await?,
     };
+    let slugs = prepared.file.assistants.iter().map(|file| &file.version.slug);
+    let assistants = slugs.filter_map(|slug| Some((slug.clone(), *ids.get(slug)?))).collect();
     decide_inline(conn, context.clock, context.ids, &command).await?.map_err(ApplyError::Decision)?;
     Ok(ApplyResult {
         workspace,
         slug: prepared.file.workspace.slug.clone(),
+        assistants,
         changes: applier.changes,
         warnings: applier.warnings,
         secrets: applier.secrets,

@@ -7,7 +7,8 @@ fn the_first_start_prints_the_key_and_a_command_for_each_api() {
     let key = KeySecret::new([0; 32]);
     let demo = Demo { key_file: PathBuf::from("./data/demo.key"), new_key: Some(key) };
 
-    let text = banner("http://127.0.0.1:8080/", Some(&demo), &ModelChoice::Offline { is_explicit: false });
+    let text =
+        banner("http://127.0.0.1:8080/", Contents::Demo(&demo), &ModelChoice::Offline { is_explicit: false });
 
     assert_eq!(
         text.replace(env!("CARGO_PKG_VERSION"), "X"),
@@ -37,7 +38,7 @@ Platform API:
 fn later_starts_print_only_the_path_of_the_key_file() {
     let demo = Demo { key_file: PathBuf::from("/my data/demo.key"), new_key: None };
 
-    let text = banner("http://[::1]:1", Some(&demo), &ModelChoice::Offline { is_explicit: true });
+    let text = banner("http://[::1]:1", Contents::Demo(&demo), &ModelChoice::Offline { is_explicit: true });
 
     assert!(text.contains("Demo key    in '/my data/demo.key'\n"), "{text}");
     assert!(text.contains("$(cat '/my data/demo.key')"), "{text}");
@@ -53,7 +54,19 @@ fn a_server_without_a_demo_prints_its_address() {
         model: "m".to_owned(),
     };
 
-    let text = banner("https://chat.example", None, &configured);
+    let text = banner("https://chat.example", Contents::Workspaces, &configured);
 
     assert_eq!(text, format!("Rejoinder {} listens on https://chat.example\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_server_without_a_workspace_prints_the_commands_that_create_one_and_its_key() {
+    let text =
+        banner("http://127.0.0.1:8080", Contents::NoWorkspace, &ModelChoice::Offline { is_explicit: true });
+
+    for command in
+        ["rejoinder apply workspace.toml", "rejoinder keys create --workspace", "REJOINDER_DEMO=true"]
+    {
+        assert!(text.contains(command), "{text}");
+    }
 }

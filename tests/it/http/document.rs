@@ -50,7 +50,10 @@ async fn the_document_is_served_and_describes_both_apis_with_their_errors() {
     assert_eq!(first("/api"), Some("/api/conversations/{uuid}/messages"), "sending comes first");
     assert_eq!(first("/v1"), Some("/v1/messages"), "sending comes first");
     assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
-    assert_eq!(document["paths"]["/v1/messages"]["post"]["security"], json!([{"bearer": []}]));
+    assert_eq!(
+        document["paths"]["/v1/messages"]["post"]["security"],
+        json!([{"bearer": ["messages:write"]}])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

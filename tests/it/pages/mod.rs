@@ -1,6 +1,7 @@
 //! The pages in a real browser, served with the demo and the offline model.
 
 use rejoinder::service::demo::DEMO_FILE;
+use serde_json::json;
 
 use crate::support::browser::Browser;
 use crate::support::db::TestDb;
@@ -54,6 +55,117 @@ async fn the_reference_shows_every_operation_of_the_document() {
 
     assert_eq!(browser.find_all("article.operation").await.len(), operations);
     browser.wait_for_text("#sendMessage", "Needs a bearer key.").await;
+}
+
+/// The samples of the reference by operation, with its scopes.
+const SAMPLES: &str = "return [...document.querySelectorAll('article.operation')].map((article) => [
+    article.id,
+    article.querySelector('.panel code').textContent,
+    article.querySelector('.needs').textContent,
+]);";
+
+/// Samples that the demo cannot answer with success, and the status.
+const REFUSED: [(&str, &str, &str); 2] = [
+    ("refreshTool", "400", "the demo has no MCP server"),
+    ("resendDelivery", "409", "the delivery may be under way"),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_samples_of_the_reference_work_when_pasted_and_the_scopes_are_those_of_the_routes() {
+    let (_db, server) = start_without_settings().await;
+    let browser = Browser::open().await;
+    browser.visit(&format!("{}/docs", server.url())).await;
+    browser.wait_for_text("#sendWidgetMessage", "Needs no key.").await;
+    browser.wait_for_text("#sendMessage", "Needs a bearer key. Scope: messages:write").await;
+    let samples = browser.evaluate(SAMPLES).await;
+    let samples: Vec<[String; 3]> = serde_json::from_value(samples).unwrap();
+
+    let ids = resources(&server).await;
+    // Resources are removed at the end, the inner ones first.
+    let (removing, others): (Vec<_>, Vec<_>) =
+        samples.iter().partition(|[_, sample, _]| sample.contains("-X DELETE"));
+    for [operation, sample, _] in others.into_iter().chain(removing.into_iter().rev()) {
+        let mut shell = std::process::Command::new("bash");
+        let sample =
+            sample.replacen("curl", "curl --silent --max-time 3 --output body --write-out '%{http_code}'", 1);
+        let folder = tempfile::tempdir().unwrap();
+        shell
+            .args(["-uc", &sample])
+            .envs(ids.iter().cloned())
+            .env("KEY", &server.keys.full)
+            .current_dir(folder.path());
+        let pasted = shell.output().unwrap();
+        let status = String::from_utf8_lossy(&pasted.stdout).into_owned();
+        let refused = REFUSED.iter().find(|(name, ..)| name == operation);
+        let body = std::fs::read_to_string(folder.path().join("body")).unwrap_or_default();
+        let expected = refused.map_or("200", |(_, status, _)| *status);
+        assert_eq!(
+            status,
+            expected,
+            "{operation}: {sample}\n{body}\n{}",
+            String::from_utf8_lossy(&pasted.stderr)
+        );
+    }
+    for [operation, sample, needs] in &samples {
+        // A request without a body is enough, because the key is checked first.
+        let request = sample.lines().next().unwrap_or_default();
+        let mut shell = std::process::Command::new("bash");
+        let request = request.trim_end_matches('\\').replacen("curl", "curl --silent --max-time 3", 1);
+        let request = format!("{request} -H \"Authorization: Bearer $KEY\"");
+        shell.args(["-uc", &request]).envs(ids.iter().cloned()).env("KEY", &server.keys.read_only);
+        let body = String::from_utf8_lossy(&shell.output().unwrap().stdout).into_owned();
+        let missing = body.split("lacks the scope '").nth(1).and_then(|rest| rest.split('\'').next());
+        match missing {
+            Some(scope) => {
+                assert!(needs.ends_with(&format!("Scope: {scope}")), "{operation}: {needs}, but {body}")
+            }
+            None => assert!(
+                needs.ends_with("Scope: read") || needs == "Needs no key.",
+                "{operation}: {needs}: {body}"
+            ),
+        }
+    }
+}
+
+/// The variables of the samples: ids of resources.
+async fn resources(server: &TestServer) -> Vec<(&'static str, String)> {
+    let post = async |path: &str, body: serde_json::Value| {
+        let answer = server.request("POST", path).bearer(&server.keys.full).json(&body).send().await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        answer.json()["data"].clone()
+    };
+    let id = |value: &serde_json::Value| value["id"].as_str().unwrap().to_owned();
+    let first = async |path: &str| id(&server.get(path).await.json()["data"]["items"][0]);
+    let booked =
+        server.post_message(crate::support::server::WIDGET, "Book a demo next Tuesday at 10:00").send().await;
+    assert_eq!(booked.status, 200, "{}", booked.text());
+    let turn = booked.header("rejoinder-turn").unwrap().to_owned();
+    let message = server.get(&format!("/v1/turns/{turn}")).await.json()["data"]["message_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let conversation = server.conversation_id(crate::support::server::WIDGET).await;
+    let calendar = first("/v1/calendars").await;
+    let booking = first(&format!("/v1/calendars/{calendar}/bookings")).await;
+    let base = id(&post("/v1/knowledge_bases", json!({"slug": "mine"})).await);
+    let document = json!({"title": "Terms", "text": "Within 14 days."});
+    let document = id(&post(&format!("/v1/knowledge_bases/{base}/documents"), document).await);
+    let endpoint = id(&post("/v1/webhook_endpoints", json!({"url": "https://crm.example/hooks"})).await);
+    let delivery = id(&post(&format!("/v1/webhook_endpoints/{endpoint}/test"), json!({})).await);
+    let tools = server.get("/v1/tools").await.json()["data"]["items"].as_array().unwrap().clone();
+    let tool = id(tools.iter().find(|tool| tool["slug"] == "documents").unwrap());
+    vec![
+        ("CONVERSATION", conversation),
+        ("TURN", turn),
+        ("MESSAGE", message),
+        ("CALENDAR", calendar),
+        ("BOOKING", booking),
+        ("KNOWLEDGE_BASE", base),
+        ("DOCUMENT", document),
+        ("WEBHOOK_ENDPOINT", endpoint),
+        ("DELIVERY", delivery),
+        ("TOOL", tool),
+    ]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,7 +11,8 @@ use tempfile::TempDir;
 use super::http::Http;
 use super::wait::wait_for;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_rejoinder");
+/// The path of the program.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_rejoinder");
 
 /// Part of the last line that a server with the demo prints at its start.
 const LAST_LINE: &str = "Hello from curl!";

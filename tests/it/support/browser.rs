@@ -44,10 +44,20 @@ pub struct Browser {
 
 impl Browser {
     pub async fn open() -> Self {
+        Self::open_with(&[]).await
+    }
+
+    /// A browser for which this host name is 127.0.0.1. Its pages are not secure contexts, as those of localhost are.
+    pub async fn open_with_host(name: &str) -> Self {
+        Self::open_with(&[&format!("--host-resolver-rules=MAP {name} 127.0.0.1")]).await
+    }
+
+    async fn open_with(more_flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let driver = Driver::start(folder.path());
         let profile_flag = format!("--user-data-dir={}", folder.path().join("profile").display());
-        let flags: Vec<_> = FLAGS.into_iter().chain([profile_flag.as_str()]).collect();
+        let flags: Vec<_> =
+            FLAGS.into_iter().chain([profile_flag.as_str()]).chain(more_flags.iter().copied()).collect();
         let capabilities = json!({ "browserName": "chrome", "goog:chromeOptions": { "args": flags } });
         let created = driver
             .call(Method::POST, "/session", &json!({ "capabilities": { "alwaysMatch": capabilities } }))

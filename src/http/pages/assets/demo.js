@@ -7,8 +7,13 @@ const SUGGESTIONS = [
   "Book a demo next Tuesday at 10:00",
 ];
 
+/** Time between looks for messages of a human. */
+const POLL_MS = 5000;
+
 let conversation = storage.read("conversation");
 let busy = false;
+/** The id of the newest message that was read. */
+let newest = "";
 
 async function start() {
   showState(el("p", {}, "Opening the conversation…"), "busy");
@@ -49,6 +54,7 @@ async function restart() {
 }
 
 function showHistory(history) {
+  newest = history.at(-1)?.id ?? "";
   const log = $("log");
   log.setAttribute("aria-busy", "true");
   log.classList.add("still");
@@ -163,6 +169,26 @@ async function resendInNewConversation(entry, pending) {
   }
 }
 
+/** Shows messages of a human, for which no request of this page waits. */
+async function poll() {
+  const polled = conversation;
+  const isIdle = () => polled !== null && polled === conversation && !busy && !$("composer").hidden;
+  if (isIdle() && !document.hidden) {
+    try {
+      const { history } = await api.history(polled, newest);
+      if (isIdle()) history.forEach(showIfHuman);
+    } catch {
+      // The next message that the visitor sends shows the error.
+    }
+  }
+  setTimeout(poll, POLL_MS);
+}
+
+function showIfHuman(message) {
+  newest = message.id;
+  if (message.sender_type === "agent") $("log").append(assistantEntry(message.content));
+}
+
 function showStartError(failure) {
   if (failure.kind === "absent") {
     const words = "The demo workspace is created at the first start with an empty embedded database, or on any server with:";
@@ -228,3 +254,4 @@ $("message").addEventListener("keydown", (event) => {
 });
 $("restart").addEventListener("click", () => void restart());
 void start();
+setTimeout(poll, POLL_MS);

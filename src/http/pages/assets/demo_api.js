@@ -18,7 +18,7 @@ class ChatError extends Error {
 
 const api = {
   begin: () => call("POST", "api/conversations", { body: { assistant_id: ASSISTANT } }),
-  history: (uuid) => call("GET", `api/conversations/${uuid}`),
+  history: (uuid, after = "") => call("GET", `api/conversations/${uuid}${after && `?after=${after}`}`),
   send: (uuid, message, key) =>
     call("POST", `api/conversations/${uuid}/messages`, { body: { message }, key }),
 };

@@ -53,6 +53,15 @@ function introduction(info) {
     el("h1", {}, info.title ? `${info.title} API` : "API reference"),
     info.description ? markdown(info.description) : null,
     el("div", { class: "facts" }, el("span", {}, "Base URL ", el("code", {}, baseUrl())), el("span", {}, `Version ${info.version ?? "unknown"}`), el("a", { href: "openapi.json" }, "OpenAPI document")),
+    el(
+      "p",
+      { class: "needs" },
+      "The examples read the key and ids from variables of your shell: ",
+      el("code", {}, "export KEY=$(cat data/demo.key)"),
+      " is the demo's key, ",
+      el("code", {}, "export CONVERSATION=con_…"),
+      " an id from an earlier response.",
+    ),
   );
 }
 
@@ -73,7 +82,7 @@ function operationArticle(operation) {
       el("h3", {}, titleOf(operation)),
       el("div", { class: "route" }, methodName(method), el("code", {}, route)),
       description ? markdown(description) : null,
-      needsKey(operation) ? el("p", { class: "needs" }, "Needs a bearer key.") : null,
+      keyNote(operation),
       groups.map(([place, title]) => parameterList(title, parameters.filter((parameter) => parameter.in === place))),
       bodyFields(operation),
       el("h4", {}, "Responses"),
@@ -120,6 +129,17 @@ function needsKey(operation) {
   return (operation.security ?? document_.security ?? []).some((requirement) => Object.keys(requirement).length > 0);
 }
 
+/** The scopes that the key needs. */
+function scopesOf(operation) {
+  return (operation.security ?? []).flatMap((requirement) => Object.values(requirement).flat());
+}
+
+function keyNote(operation) {
+  if (!needsKey(operation)) return el("p", { class: "needs" }, "Needs no key.");
+  const scopes = scopesOf(operation).map((scope) => el("code", {}, scope));
+  return el("p", { class: "needs" }, "Needs a bearer key.", scopes.length ? [" Scope: ", ...scopes] : null);
+}
+
 function baseUrl() {
   const path = document_.servers?.[0]?.url ?? "./";
   return new URL(path, location.href).href.replace(/\/$/, "");
@@ -130,17 +150,48 @@ function requestPanel(operation) {
   return panel("curl", () => text, el("code", {}, text));
 }
 
+/** A command for a shell. The key and ids that the document has no example of are variables: `$KEY`, `$CONVERSATION`. */
 function curl(operation) {
-  const parameterExample = (parameter) => parameter.example ?? givenExample(resolveSchema(parameter.schema));
-  const path = operation.path.replaceAll(/\{([^}]+)\}/g, (whole, name) => parameterExample(operation.parameters.find((parameter) => parameter.name === name) ?? {}) ?? whole);
-  const lines = [`curl${operation.method === "get" ? "" : ` -X ${operation.method.toUpperCase()}`} "${baseUrl()}${path}"`];
-  if (needsKey(operation)) lines.push('-H "Authorization: Bearer $API_KEY"');
-  const content = jsonOf(resolveRef(operation.requestBody).content);
+  const { method, parameters } = operation;
+  const lines = [`curl${method === "get" ? "" : ` -X ${method.toUpperCase()}`} "${baseUrl()}${samplePath(operation)}${sampleQuery(parameters)}"`];
+  if (needsKey(operation)) lines.push('-H "Authorization: Bearer $KEY"');
+  const [type, content] = bodyOf(resolveRef(operation.requestBody).content);
   if (content) {
-    const body = JSON.stringify(examplesOf(content)[0]?.value ?? exampleOf(content.schema, { request: true }), null, 2);
-    lines.push('-H "Content-Type: application/json"', `-d '${body.replaceAll("'", "'\\''")}'`);
+    const example = examplesOf(content)[0]?.value ?? exampleOf(content.schema, { request: true });
+    const body = type === "application/json" ? JSON.stringify(example, null, 2) : SAMPLE_TEXT;
+    lines.push(`-H "Content-Type: ${type}"`, `-d '${body.replaceAll("'", "'\\''")}'`);
   }
   return lines.join(" \\\n  ");
+}
+
+const SAMPLE_TEXT = "# Refunds\n\nWithin 14 days.";
+
+/** JSON if the body can be JSON, else text. */
+function bodyOf(content = {}) {
+  const type = ["application/json", "text/markdown", ...Object.keys(content)].find((type) => content[type]);
+  return [type, content[type]];
+}
+
+function samplePath({ path, parameters }) {
+  return path.replaceAll(/\{([^}]+)\}/g, (_, name) => {
+    const parameter = parameters.find((parameter) => parameter.name === name) ?? {};
+    const schema = resolveSchema(parameter.schema);
+    const example = parameter.example ?? givenExample(schema);
+    return example ?? (schema.format ? exampleOf(schema) : `$${variableOf(path, name)}`);
+  });
+}
+
+/** The variable of an id, named after its resource: `/v1/webhook_endpoints/{id}` has `WEBHOOK_ENDPOINT`. */
+function variableOf(path, name) {
+  const parts = path.split("/");
+  const resource = parts[parts.indexOf(`{${name}}`) - 1] ?? name;
+  return resource.replace(/ies$/, "y").replace(/s$/, "").toUpperCase();
+}
+
+function sampleQuery(parameters) {
+  const required = parameters.filter((parameter) => parameter.in === "query" && parameter.required);
+  const pairs = required.map((parameter) => [parameter.name, String(parameter.example ?? exampleOf(parameter.schema))]);
+  return pairs.length ? `?${new URLSearchParams(pairs)}` : "";
 }
 
 /** `[{ name, value }]` of a media type. */

@@ -61,7 +61,7 @@ type FeedErrors = (InvalidFeedQuery, NotFound<ConversationId>, EventsRemoved);
 
 /// List events after a cursor, in the order in which they happened.
 #[utoipa::path(
-    get, path = "/events", tag = "platform", operation_id = "listEvents", security(("bearer" = [])),
+    get, path = "/events", tag = "platform", operation_id = "listEvents", security(("bearer" = ["read"])),
     params(EventsQuery),
     responses((status = 200, description = "A page; `next_cursor` is never null", body = Success<EventsOut>), ReadErrors<FeedErrors>),
 )]

@@ -65,7 +65,7 @@ error_sets! {
 
 /// Follow new events as server-sent events: `id` is the cursor, `event` the type, `data` the event.
 #[utoipa::path(
-    get, path = "/events/stream", tag = "platform", operation_id = "streamEvents", security(("bearer" = [])),
+    get, path = "/events/stream", tag = "platform", operation_id = "streamEvents", security(("bearer" = ["read"])),
     params(StreamQuery, ("Last-Event-ID" = Option<String>, Header, description = "The last `id` that the client received. Takes precedence over `after`")),
     responses(
         (

@@ -33,7 +33,7 @@ impl Snippet {
         std::fs::write(folder.path().join(file), text).unwrap();
         let mut command = Command::new(program);
         command.arg(file).current_dir(folder.path());
-        command.env("BASE_URL", server.url()).env("API_KEY", &server.keys.read_only);
+        command.env("URL", server.url()).env("KEY", &server.keys.read_only);
         let mut process = command.stdout(Stdio::piped()).spawn().expect("the language is installed");
         let output = process.stdout.take().unwrap();
         let (sender, lines) = channel();

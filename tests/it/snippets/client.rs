@@ -1,0 +1,217 @@
+//! The client of `docs/widget.md` in a browser, on a page that is not a secure context.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+use serde_json::{Value, json};
+
+use super::blocks::of;
+use crate::support::browser::Browser;
+use crate::support::fake_model::{ModelRequest, Reply};
+use crate::support::router_server::RouterServer;
+use crate::support::script::Gate;
+use crate::support::server::TestServer;
+use crate::support::store;
+use crate::support::wait::wait_for;
+
+/// A host name with which a page is no secure context.
+const HOST: &str = "chat.test";
+
+/// Longer than a test takes.
+const LONG: Duration = Duration::from_secs(60);
+
+/// The page and its script, for a server at this address. It polls often, and gives up after `patience`.
+fn page(server: &str, patience: Duration) -> Router {
+    let text = |language| of("docs/widget.md", language)[0].text.clone();
+    let script = text("js")
+        .replace("http://127.0.0.1:8080", server)
+        .replace("interval = 5_000", "interval = 200")
+        .replace("patience = 120_000", &format!("patience = {}", patience.as_millis()));
+    let html = text("html");
+    let script = ([("content-type", "text/javascript")], script);
+    Router::new()
+        .route("/chat.html", get(move || async move { Html(html) }))
+        .route("/chat.js", get(move || async move { script }))
+}
+
+fn at_host(url: &str, path: &str) -> String {
+    format!("{}{path}", url.replace("127.0.0.1", HOST))
+}
+
+/// A server, and the page in a browser, with its greeting.
+async fn open(server: &TestServer) -> (Browser, RouterServer) {
+    let files = RouterServer::start(page(&at_host(&server.url(), ""), LONG)).await;
+    let browser = Browser::open_with_host(HOST).await;
+    browser.visit(&at_host(&files.url(), "/chat.html")).await;
+    let has_conversation = async || conversation(&browser).await.is_string().then_some(());
+    wait_for("a conversation", has_conversation).await;
+    (browser, files)
+}
+
+/// The conversation's UUID, as the page stores it.
+async fn conversation(browser: &Browser) -> Value {
+    let read = "const key = Object.keys(localStorage).find((key) => key.endsWith('.conversation'));
+                return key ? JSON.parse(localStorage.getItem(key)) : null;";
+    browser.evaluate(read).await
+}
+
+async fn say(browser: &Browser, text: &str) {
+    browser.find("#chat input").await.type_text(text).await;
+    browser.find("#chat button").await.click().await;
+}
+
+/// The texts of the log's messages.
+async fn log(browser: &Browser) -> Vec<Value> {
+    let read = "return [...document.querySelectorAll('#chat li')].map((item) => item.textContent);";
+    browser.evaluate(read).await.as_array().unwrap().clone()
+}
+
+async fn wait_for_log(browser: &Browser, expected: &[&str]) {
+    let look = async || {
+        let log = log(browser).await;
+        // The greeting comes first, if the assistant has one.
+        log.ends_with(&expected.iter().map(|text| json!(text)).collect::<Vec<_>>()).then_some(())
+    };
+    wait_for(&format!("{expected:?} at the end of the log"), look).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_talks_over_plain_http_without_global_names_and_shows_a_human_once() {
+    let db = store::sqlite().await;
+    let server = TestServer::start(&db).await;
+    server
+        .model
+        .script()
+        .respond_with(|request: &ModelRequest| Reply::text(&format!("re: {}", request.prompt().unwrap())));
+    let (browser, _files) = open(&server).await;
+
+    say(&browser, "Hello").await;
+    wait_for_log(&browser, &["Hello", "re: Hello"]).await;
+    let con = server.conversation_id(conversation(&browser).await.as_str().unwrap()).await;
+    let human = json!({"conversation_id": con, "sender_id": "ada", "sender_type": "agent", "text": "I am Ada.", "auto_reply": false});
+    server.enqueue(human.to_string()).send().await;
+    wait_for_log(&browser, &["Hello", "re: Hello", "I am Ada."]).await;
+    say(&browser, "Hello").await;
+    wait_for_log(&browser, &["Hello", "re: Hello", "I am Ada.", "Hello", "re: Hello"]).await;
+
+    let state = "return [isSecureContext, String(window.open).includes('native code'), typeof call, typeof load, typeof deliver]";
+    assert_eq!(browser.evaluate(state).await, json!([false, true, "undefined", "undefined", "undefined"]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_whose_page_was_reloaded_is_answered_once() {
+    let db = store::sqlite().await;
+    let server = TestServer::start(&db).await;
+    let gate = Gate::closed();
+    let reply_gate = gate.clone();
+    server.model.script().respond_with(move |_: &ModelRequest| Reply::text("Done").gated_by(&reply_gate));
+    let (browser, _files) = open(&server).await;
+
+    say(&browser, "Book it").await;
+    server.model.calls().wait_for_count(1).await;
+    browser.reload().await;
+    wait_for_log(&browser, &["Book it"]).await;
+    gate.open();
+    wait_for_log(&browser, &["Book it", "Done"]).await;
+
+    let con = server.conversation_id(conversation(&browser).await.as_str().unwrap()).await;
+    let texts: Vec<_> = server.messages(&con).await.iter().map(|message| message["text"].clone()).collect();
+    assert!(texts.ends_with(&[json!("Book it"), json!("Done")]), "{texts:?}");
+    assert_eq!(texts.iter().filter(|text| **text == "Book it").count(), 1, "{texts:?}");
+    browser.reload().await;
+    wait_for_log(&browser, &["Book it", "Done"]).await;
+    assert_eq!(server.model.calls().all().len(), 1, "an answered message is not sent again");
+}
+
+/// A server that answers messages as it is told, in turn, and records their keys.
+#[derive(Clone, Default)]
+struct Failing {
+    answers: Arc<Mutex<VecDeque<u16>>>,
+    requests: Arc<Mutex<Vec<(Instant, String)>>>,
+}
+
+impl Failing {
+    /// Its address is the page's own. Once the answers are used up, messages are answered.
+    async fn open(
+        answers: impl IntoIterator<Item = u16>,
+        patience: Duration,
+    ) -> (Self, Browser, RouterServer) {
+        let failing = Self::default();
+        failing.answers.lock().unwrap().extend(answers);
+        let created =
+            json!({"status": true, "conversation_id": "7c9e6679-7425-40de-944b-e07fc1f90ae7", "history": []});
+        let history = json!({"status": true, "history": [], "variables": {}, "ai_enabled": true});
+        let api = Router::new()
+            .route("/api/conversations", post(move || async move { axum::Json(created) }))
+            .route("/api/conversations/{uuid}", get(move || async move { axum::Json(history) }))
+            .route("/api/conversations/{uuid}/messages", post(Self::answer))
+            .with_state(failing.clone());
+        let server = RouterServer::start(page("", patience).merge(api)).await;
+        let browser = Browser::open_with_host(HOST).await;
+        browser.visit(&at_host(&server.url(), "/chat.html")).await;
+        (failing, browser, server)
+    }
+
+    async fn answer(State(failing): State<Self>, headers: HeaderMap) -> Response {
+        let key = headers["idempotency-key"].to_str().unwrap().to_owned();
+        failing.requests.lock().unwrap().push((Instant::now(), key));
+        let status = failing.answers.lock().unwrap().pop_front().unwrap_or(200);
+        let body = if status == 200 {
+            json!({"status": true, "message": "Done", "function_calls": []})
+        } else {
+            json!({"status": false, "error": "It failed."})
+        };
+        let retry_after = if status == 429 { "2" } else { "0" };
+        let headers = [("retry-after", retry_after)];
+        (StatusCode::from_u16(status).unwrap(), headers, axum::Json(body)).into_response()
+    }
+
+    async fn wait_for_requests(&self, count: usize) -> Vec<(Instant, String)> {
+        let look =
+            async || Some(self.requests.lock().unwrap().clone()).filter(|requests| requests.len() >= count);
+        wait_for(&format!("{count} requests"), look).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_and_a_failing_server_are_waited_for_with_the_same_key() {
+    let (failing, browser, _server) = Failing::open([429, 503], LONG).await;
+
+    say(&browser, "Hello").await;
+
+    let requests = failing.wait_for_requests(3).await;
+    assert!(requests[1].0 - requests[0].0 >= Duration::from_secs(2), "Retry-After");
+    assert_eq!(requests[0].1.len(), 32);
+    assert!(requests.iter().all(|(_, key)| *key == requests[0].1), "{requests:?}");
+    let is_idle = async || {
+        let state = "return [document.querySelector('#chat button').disabled, document.querySelector('#chat p').textContent]";
+        (browser.evaluate(state).await == json!([false, ""])).then_some(())
+    };
+    wait_for("the end", is_idle).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_is_given_up_keeps_its_key_and_a_failed_one_gets_a_new_one() {
+    let (failing, browser, _server) = Failing::open([503, 503, 503, 400], Duration::from_secs(4)).await;
+
+    say(&browser, "Hello").await;
+    browser.wait_for_text("#chat p", "Send it again: it will not arrive twice.").await;
+    browser.find("#chat button").await.click().await;
+    browser.wait_for_text("#chat p", "It failed.").await;
+    let failed = failing.wait_for_requests(4).await;
+    browser.find("#chat button").await.click().await;
+
+    let requests = failing.wait_for_requests(failed.len() + 1).await;
+    assert!(failed.iter().all(|(_, key)| *key == failed[0].1), "{failed:?}");
+    assert_ne!(
+        requests[failed.len()].1,
+        failed[0].1,
+        "the server repeats a definite answer for the same key"
+    );
+}
