@@ -14,25 +14,31 @@ const PROBE_FILE: &str = ".rejoinder-probe";
 
 /// A folder or a file that this process cannot use. The text names the path and the command that helps.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {cause}{}", path.display(), advice(path, *kind))]
+#[error("{}: {cause}{}", path.display(), advice(data_dir, path, *kind))]
 pub(super) struct DataDirError {
+    data_dir: PathBuf,
+    /// The folder, a file in it, or the folder where it would be created.
     path: PathBuf,
     kind: Option<ErrorKind>,
     cause: String,
 }
 
 impl DataDirError {
-    pub(super) fn io(path: &Path, error: &io::Error) -> Self {
-        Self { path: absolute(path), kind: Some(error.kind()), cause: error.to_string() }
+    pub(super) fn io(data_dir: &Path, path: &Path, error: &io::Error) -> Self {
+        Self {
+            data_dir: absolute(data_dir),
+            path: absolute(path),
+            kind: Some(error.kind()),
+            cause: error.to_string(),
+        }
     }
 
     /// An error of SQLite, which does not tell its cause.
     pub(super) fn sqlite(data_dir: &Path, error: &dyn std::error::Error) -> Self {
         let path = database_file(data_dir);
-        match probe(data_dir).and_then(|()| OpenOptions::new().write(true).open(&path).map(drop)) {
-            Ok(()) => Self { path: absolute(&path), kind: None, cause: error.to_string() },
-            Err(cause) => Self { path: absolute(&path), kind: Some(cause.kind()), cause: error.to_string() },
-        }
+        let usable = probe(data_dir).and_then(|()| OpenOptions::new().write(true).open(&path).map(drop));
+        let kind = usable.err().map(|cause| cause.kind());
+        Self { data_dir: absolute(data_dir), path: absolute(&path), kind, cause: error.to_string() }
     }
 }
 
@@ -49,12 +55,15 @@ pub(super) fn absolute(path: &Path) -> PathBuf {
 /// Creates the folder and an empty database in it, if they do not exist, with access for their owner only.
 pub(super) fn create(data_dir: &Path) -> Result<(), DataDirError> {
     if !data_dir.exists() {
-        private_file::create_private_dir(data_dir).map_err(|error| DataDirError::io(data_dir, &error))?;
+        private_file::create_private_dir(data_dir)
+            .map_err(|error| DataDirError::io(data_dir, data_dir, &error))?;
     }
     check_writable(data_dir)?;
     let file = database_file(data_dir);
     match private_file::create_empty(&file) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(DataDirError::io(&file, &error)),
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(DataDirError::io(data_dir, &file, &error))
+        }
         _ => Ok(()),
     }
 }
@@ -78,7 +87,7 @@ pub(super) fn restrict(data_dir: &Path) {
 /// Checks that files can be created in the folder, or in the folder where it would be created.
 pub(super) fn check_writable(data_dir: &Path) -> Result<(), DataDirError> {
     let existing = nearest_existing(data_dir);
-    probe(&existing).map_err(|error| DataDirError::io(&existing, &error))
+    probe(&existing).map_err(|error| DataDirError::io(data_dir, &existing, &error))
 }
 
 fn nearest_existing(path: &Path) -> PathBuf {
@@ -97,40 +106,47 @@ fn probe(folder: &Path) -> io::Result<()> {
 }
 
 /// How the folder becomes usable for this process.
-fn advice(path: &Path, kind: Option<ErrorKind>) -> String {
-    let existing = nearest_existing(path);
-    let folder = if existing.is_dir() { existing.as_path() } else { existing.parent().unwrap_or(&existing) };
+fn advice(data_dir: &Path, path: &Path, kind: Option<ErrorKind>) -> String {
+    let folder = data_dir.display();
     match kind {
         Some(ErrorKind::ReadOnlyFilesystem) => {
-            format!("; the file system of {} is read-only: mount a writable volume there", folder.display())
+            format!("; the file system of {folder} is read-only: mount a writable volume there")
         }
-        Some(ErrorKind::StorageFull) => format!("; the file system of {} is full", folder.display()),
-        Some(ErrorKind::PermissionDenied) => ownership_advice(&existing, folder),
+        Some(ErrorKind::StorageFull) => format!("; the file system of {folder} is full"),
+        Some(ErrorKind::PermissionDenied) => ownership_advice(data_dir, path).unwrap_or_default(),
         _ => String::new(),
     }
 }
 
+/// Names no other folder than the data folder: a command that changes its parent could change the whole system.
 #[cfg(unix)]
-fn ownership_advice(existing: &Path, folder: &Path) -> String {
+fn ownership_advice(data_dir: &Path, path: &Path) -> Option<String> {
     use std::os::unix::fs::MetadataExt;
 
-    let (Ok(metadata), Some((uid, gid))) = (fs::metadata(existing), process_owner()) else {
-        return String::new();
+    // Of the root folder, such a command would change the whole system.
+    data_dir.parent()?;
+    let existing = nearest_existing(path);
+    let metadata = fs::metadata(&existing).ok()?;
+    let (uid, gid) = process_owner()?;
+    let folder = data_dir.display();
+    let command = if data_dir.exists() {
+        format!("chown -R {uid}:{gid} {folder}")
+    } else {
+        format!("install -d -o {uid} -g {gid} -m 700 {folder}")
     };
-    format!(
-        "; {} belongs to user {} and group {} (mode {:o}), and this process is user {uid}: run \
-         `chown -R {uid}:{gid} {}` as root (for a bind mount, on the host)",
+    Some(format!(
+        "; {} belongs to user {} and group {} (mode {:o}), and this process is user {uid}: run `{command}` as root \
+         (for a bind mount, on the host)",
         existing.display(),
         metadata.uid(),
         metadata.gid(),
         metadata.mode() & 0o7777,
-        folder.display(),
-    )
+    ))
 }
 
 #[cfg(not(unix))]
-fn ownership_advice(_existing: &Path, _folder: &Path) -> String {
-    String::new()
+fn ownership_advice(_data_dir: &Path, _path: &Path) -> Option<String> {
+    None
 }
 
 /// The effective user and group of this process, where `/proc` tells them.
@@ -159,15 +175,20 @@ mod tests {
 
     #[test]
     fn a_folder_of_another_user_is_named_with_the_command_that_helps() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("data");
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("data");
+        let denied =
+            || DataDirError::io(&folder, parent.path(), &ErrorKind::PermissionDenied.into()).to_string();
 
-        let denied = DataDirError::io(&path, &ErrorKind::PermissionDenied.into()).to_string();
-        let read_only = DataDirError::io(&path, &ErrorKind::ReadOnlyFilesystem.into()).to_string();
+        let missing = denied();
+        std::fs::create_dir(&folder).unwrap();
+        let foreign = denied();
+        let read_only = DataDirError::io(&folder, &folder, &ErrorKind::ReadOnlyFilesystem.into()).to_string();
 
         let (uid, gid) = process_owner().unwrap();
-        let command = format!("`chown -R {uid}:{gid} {}`", folder.path().display());
-        assert!(denied.contains(&command) && denied.contains("belongs to user"), "{denied}");
+        let create = format!("`install -d -o {uid} -g {gid} -m 700 {}`", folder.display());
+        assert!(missing.contains(&create) && missing.contains("belongs to user"), "{missing}");
+        assert!(foreign.contains(&format!("`chown -R {uid}:{gid} {}`", folder.display())), "{foreign}");
         assert!(read_only.contains("mount a writable volume"), "{read_only}");
     }
 }

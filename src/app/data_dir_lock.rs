@@ -29,7 +29,7 @@ impl DataDirLock {
     pub(super) fn acquire(data_dir: &Path) -> Result<Self, LockError> {
         let path = data_dir.join(LOCK_FILE);
         let opened = private_file::open_lock_file(&path);
-        Self::lock(opened.map_err(|error| DataDirError::io(&path, &error))?, data_dir)
+        Self::lock(opened.map_err(|error| DataDirError::io(data_dir, &path, &error))?, data_dir)
     }
 
     /// Fails where [`Self::acquire`] would, and creates no file, which would belong to whoever runs the check.
@@ -38,7 +38,7 @@ impl DataDirLock {
         match OpenOptions::new().write(true).open(&path) {
             Ok(file) => Self::lock(file, data_dir).map(drop),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(DataDirError::io(&path, &error).into()),
+            Err(error) => Err(DataDirError::io(data_dir, &path, &error).into()),
         }
     }
 
@@ -47,7 +47,7 @@ impl DataDirLock {
             Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::WouldBlock) => Err(LockError::AlreadyRunning(data_dir.to_owned())),
             Err(TryLockError::Error(error)) => {
-                Err(DataDirError::io(&data_dir.join(LOCK_FILE), &error).into())
+                Err(DataDirError::io(data_dir, &data_dir.join(LOCK_FILE), &error).into())
             }
         }
     }

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 
 use super::startup::{ReservedAddress, describe_store, open_server_store};
 use super::{Server, ServerDependencies, counters, models, public_address, traces};
-use crate::config::{Config, ModelChoice, current_executable, secret_from_env};
+use crate::config::{Config, ModelChoice, current_executable, secret_from_env, unusable_certificate_file};
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::ids::IdGenerator;
 use crate::http;
@@ -58,6 +58,9 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let address = public_address(&config, listening_on);
     announce(&config, &store, listening_on, &address);
     warn_about_exposure(&config, listening_on.ip(), demo.is_some());
+    if let Some(problem) = unusable_certificate_file() {
+        tracing::warn!("{problem}");
+    }
     if seal_key.is_none() {
         tracing::warn!(
             "secrets of tools and webhook endpoints cannot be stored: {}",

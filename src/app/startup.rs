@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use secrecy::ExposeSecret;
@@ -55,6 +56,7 @@ impl ReservedAddress {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "only these have an advice")]
 fn cannot_listen(address: SocketAddr, error: &io::Error) -> anyhow::Error {
     let advice = match error.kind() {
         io::ErrorKind::AddrInUse => {
@@ -88,7 +90,7 @@ pub(super) async fn open_store(config: &Config, if_missing: IfMissing) -> anyhow
             let file = database_file(&data_dir);
             match if_missing {
                 IfMissing::Create => data_dir::create(&data_dir).context("the database cannot be created")?,
-                IfMissing::Refuse if !exists(&file)? => bail!(
+                IfMissing::Refuse if !exists(&data_dir)? => bail!(
                     "there is no database at {}; `rejoinder serve` and `rejoinder migrate` create it. If your \
                      server uses another one, run this command in the server's folder, or set \
                      REJOINDER_DATA_DIR or DATABASE_URL as the server does",
@@ -147,7 +149,7 @@ pub(super) async fn check_server_store(config: &Config) -> anyhow::Result<Checke
     if let Database::Sqlite { data_dir } = config.database() {
         data_dir::check_writable(&data_dir).context("the data folder cannot be used")?;
         DataDirLock::check(&data_dir)?;
-        if config.store.migrate && !exists(&database_file(&data_dir))? {
+        if config.store.migrate && !exists(&data_dir)? {
             return Ok(CheckedStore::Missing);
         }
     }
@@ -157,13 +159,14 @@ pub(super) async fn check_server_store(config: &Config) -> anyhow::Result<Checke
             db.check_migration_rights().await?;
             Ok(CheckedStore::NeedsMigration(db))
         }
-        schema => {
+        schema @ (Schema::Ready | Schema::Empty | Schema::Outdated | Schema::TooNew) => {
             schema.require_ready()?;
             Ok(CheckedStore::Ready(db))
         }
     }
 }
 
-fn exists(file: &std::path::Path) -> Result<bool, DataDirError> {
-    file.try_exists().map_err(|error| DataDirError::io(file, &error))
+fn exists(data_dir: &Path) -> Result<bool, DataDirError> {
+    let file = database_file(data_dir);
+    file.try_exists().map_err(|error| DataDirError::io(data_dir, &file, &error))
 }

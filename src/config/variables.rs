@@ -126,13 +126,13 @@ fn is_service_link(name: &str, value: &str, family: &str) -> bool {
     if rest == "PORT" {
         return value.contains("://");
     }
-    let Some((port, protocol)) = rest.strip_prefix("PORT_").and_then(|rest| rest.split_once('_')) else {
+    let Some((number, tail)) = rest.strip_prefix("PORT_").and_then(|rest| rest.split_once('_')) else {
         return false;
     };
-    let (protocol, part) = protocol.split_once('_').unwrap_or((protocol, ""));
-    is_number(port)
+    let (protocol, detail) = tail.split_once('_').unwrap_or((tail, ""));
+    is_number(number)
         && matches!(protocol, "TCP" | "UDP" | "SCTP")
-        && match part {
+        && match detail {
             "" => value.contains("://"),
             "PROTO" => true,
             "PORT" => is_number(value),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Report;
 use crate::app::models;
 use crate::app::startup::{CheckedStore, ReservedAddress, check_server_store, describe_store};
-use crate::config::{Config, Database};
+use crate::config::{Config, Database, unusable_certificate_file};
 use crate::domain::seal::SealKey;
 use crate::domain::vector::Vector;
 use crate::service::secret_key::{self, SecretKeyError};
@@ -22,7 +22,7 @@ type CheckResult = Result<String, String>;
 pub async fn check(config: &Config) -> (Report, bool) {
     let (store, secret_key) = check_store(config).await;
     let mut parts: Vec<(String, CheckResult)> = vec![
-        ("configuration".to_owned(), Ok("read".to_owned())),
+        ("configuration".to_owned(), Ok(describe_configuration())),
         ("listen".to_owned(), check_listen(config)),
         ("store".to_owned(), store),
         ("secret_key".to_owned(), secret_key),
@@ -48,6 +48,12 @@ pub async fn check(config: &Config) -> (Report, bool) {
         (part.clone(), json!({ "ok": ok, "detail": detail }))
     });
     (Report { text, json: Value::Object(json.collect()) }, is_usable)
+}
+
+/// A start does not fail for what it would warn about.
+fn describe_configuration() -> String {
+    unusable_certificate_file()
+        .map_or_else(|| "read".to_owned(), |problem| format!("read; warning: {problem}"))
 }
 
 fn check_listen(config: &Config) -> CheckResult {

@@ -1,6 +1,7 @@
 //! The start: `check` fails where `serve` would, only `serve` and `migrate` create a store, another key is noticed, and
 //! errors say what to do.
 
+mod certificates;
 mod connections;
 mod keys;
 
