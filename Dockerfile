@@ -5,6 +5,8 @@ ARG BASE=debian:bookworm-slim
 
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
+# Shown by the log and the metrics: `--build-arg GIT_COMMIT=$(git rev-parse --short HEAD)`.
+ARG GIT_COMMIT
 COPY . .
 # The caches live outside the layers, so the binary is copied out of them in the same step.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
