@@ -150,13 +150,13 @@ fn prompt(engine: &Engine, version: &AssistantVersion, variables: [&Map<String, 
     let zone = TimeZone::get(name).unwrap_or(TimeZone::UTC);
     let today = engine.services.clock.now().timestamp().to_zoned(zone).date();
     let date = |day: Date| day.strftime("%A, %Y-%m-%d").to_string();
-    let mut prompt = format!("{filled}\n\nToday is {} ({name}).", date(today));
-    if calendar.is_some() {
-        // Small models miscount days: they look up a Sunday for a visitor who asks for Tuesday.
-        let week: Vec<String> = today.series(1.day()).skip(1).take(7).map(date).collect();
-        prompt.push_str(&format!(" The next days are {}.", week.join("; ")));
+    let prompt = format!("{filled}\n\nToday is {} ({name}).", date(today));
+    if calendar.is_none() {
+        return prompt;
     }
-    prompt
+    // Small models miscount days: they look up a Sunday for a visitor who asks for Tuesday.
+    let week: Vec<String> = today.series(1.day()).skip(1).take(7).map(date).collect();
+    format!("{prompt} The next days are {}.", week.join("; "))
 }
 
 fn entry(message: &Message) -> HistoryEntry {
