@@ -33,6 +33,29 @@ pub fn run<F: Future>(runtime: Runtime, work: F) -> F::Output {
     output
 }
 
+/// SIGTERM and SIGINT. They do not end the process from the moment this exists; a signal that arrives before
+/// [`Tasks::stop_at`] is not lost.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// # Errors
+    /// If the system refuses a signal handler.
+    pub fn catch() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
 /// A group of tracked tasks. All groups of a process share one stop.
 #[derive(Debug, Clone, Default)]
 pub struct Tasks {
@@ -125,24 +148,18 @@ impl Tasks {
     }
 
     /// The first SIGTERM or SIGINT is the soft stop, the second the hard stop.
-    ///
-    /// # Errors
-    /// If the system refuses a signal handler.
-    pub fn listen_for_signals(&self) -> io::Result<()> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+    pub fn stop_at(&self, mut signals: Signals) {
         let stop = Arc::clone(&self.stop);
         let listener = async move {
-            next_signal(&mut terminate, &mut interrupt).await;
+            signals.next().await;
             tracing::info!("stopping: running work may finish; a second signal cancels it");
             stop.soft.cancel();
-            next_signal(&mut terminate, &mut interrupt).await;
+            signals.next().await;
             tracing::warn!("second signal: running work is cancelled");
             stop.hard.cancel();
         };
         #[expect(clippy::disallowed_methods, reason = "not tracked: it listens until the process ends")]
         tokio::spawn(listener);
-        Ok(())
     }
 
     /// Stops: soft at once, hard after `grace` or at a second signal. Returns whether every task of this group has
@@ -174,13 +191,6 @@ impl Stop {
             self.failed.store(true, Ordering::Release);
             self.soft.cancel();
         }
-    }
-}
-
-async fn next_signal(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
     }
 }
 
@@ -311,9 +321,10 @@ mod tests {
             assert!(sent.unwrap().success());
         };
         let tasks = Tasks::new();
-        tasks.listen_for_signals().unwrap();
+        let signals = Signals::catch().unwrap();
 
         terminate();
+        tasks.stop_at(signals);
         tasks.soft_stop().cancelled().await;
         assert!(!tasks.hard_stop().is_cancelled());
         terminate();

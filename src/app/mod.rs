@@ -30,8 +30,8 @@ use crate::domain::ids::{IdGenerator, ProcessId};
 use crate::domain::seal::SealKey;
 use crate::domain::turn::TurnRef;
 use crate::http::{self, AppState, Limits};
-use crate::lifecycle::Tasks;
 use crate::lifecycle::lease::{LeaseKeeper, lease_channel};
+use crate::lifecycle::{Signals, Tasks};
 use crate::service::Services;
 use crate::service::authenticate::flush_last_used_periodically;
 use crate::service::knowledge::DocumentExtractor;
@@ -141,8 +141,8 @@ impl Server {
     }
 
     /// Waits for a signal or the failure of a critical task, and stops.
-    pub async fn run_until_stopped(self) -> anyhow::Result<()> {
-        self.tasks.listen_for_signals()?;
+    pub async fn run_until_stopped(self, signals: Signals) -> anyhow::Result<()> {
+        self.tasks.stop_at(signals);
         self.tasks.soft_stop().cancelled().await;
         let failed = self.tasks.failed();
         self.stop().await;

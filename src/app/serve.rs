@@ -13,7 +13,7 @@ use crate::config::{Config, ModelChoice, current_executable, secret_from_env, un
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::ids::IdGenerator;
 use crate::http;
-use crate::lifecycle;
+use crate::lifecycle::{self, Signals};
 use crate::outbound::GuardedClient;
 use crate::service::apply_workspace::ApplyContext;
 use crate::service::demo;
@@ -53,6 +53,8 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     };
     let demo = demo::prepare(&context, &config).await?;
 
+    // From the first response on, a signal stops the server in order.
+    let signals = Signals::catch()?;
     let listener = reserved.listen()?;
     let listening_on = listener.local_addr()?;
     let address = public_address(&config, listening_on);
@@ -77,7 +79,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let metrics = Some(metrics);
     let deps = ServerDependencies { db, clock, ids, seal_key, document_extractor, metrics };
     traces::start(&config);
-    let stopped = Server::start(&config, deps, listener).await?.run_until_stopped().await;
+    let stopped = Server::start(&config, deps, listener).await?.run_until_stopped(signals).await;
     telemetry::traces::flush().await;
     stopped
 }

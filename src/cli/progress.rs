@@ -26,9 +26,7 @@ impl Progress {
         if !io::stderr().is_terminal() {
             return Self::Lines(Mutex::new(Instant::now()));
         }
-        let bar = ProgressBar::no_length();
-        bar.enable_steady_tick(REDRAW_INTERVAL);
-        Self::Terminal(bar)
+        Self::Terminal(ProgressBar::no_length())
     }
 
     /// Shows the step that begins.
@@ -70,6 +68,8 @@ fn draw(bar: &ProgressBar, step: Step) {
         bar.set_position(u64::try_from(number).unwrap_or(u64::MAX));
     }
     bar.set_message(describe(step));
+    // Not before the first step, which has the first line to show.
+    bar.enable_steady_tick(REDRAW_INTERVAL);
 }
 
 fn is_worth_a_line(step: Step, since_last: Duration) -> bool {
