@@ -159,7 +159,7 @@ fn a_long_result_is_shortened_instead_of_its_exchange_dropped() {
 
     let results = messages.iter().filter_map(|message| match message {
         ChatMessage::Tool { content, .. } => Some(serde_json::from_str::<Value>(content).unwrap()),
-        _ => None,
+        ChatMessage::System(_) | ChatMessage::User(_) | ChatMessage::Assistant { .. } => None,
     });
     let results: Vec<_> = results.collect();
     assert_eq!(results.len(), 2);

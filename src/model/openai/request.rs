@@ -88,7 +88,7 @@ fn add_vendor_fields(message: &mut Value, fields: VendorFields) {
     }
 }
 
-/// A message of the assistant without a text says so: endpoints refuse one without `content` (DeepSeek, Mistral), and those
+/// A message of the assistant without a text says so: endpoints refuse one without `content` (`DeepSeek`, Mistral), and those
 /// behind Bedrock and Anthropic refuse an empty text, so it is null, as in OpenAI's own client. Beside reasoning, which comes
 /// from endpoints that send an empty text with it, `DeepSeek` refuses null.
 fn add_content(message: &mut Value) {

@@ -74,16 +74,10 @@ pub(super) async fn call_models(
                 && candidates.iter().any(|other| is_available(engine, other)),
             parameters: version.parameters.clone(),
         };
-        let span = spans::start_chat(&candidate, &model, &request);
-        let began = Instant::now();
         let out_of_time = if had_all_time { ModelErrorKind::TooSlow } else { ModelErrorKind::Timeout };
         let under_way = model_error(out_of_time, NO_ANSWER, &candidate, &model);
         let _under_way = engine.services.model_calls.begin(turn, &under_way);
-        let answer = budget.spend(span.run(collect(model.start(request)))).await.unwrap_or(Err(under_way));
-        let answer = answer.map_err(|error| named(error, &candidate, &model));
-        spans::end_chat(&span, &answer);
-        record(&candidate, &answer, began.elapsed());
-        match answer {
+        match call(&candidate, &model, request, budget, under_way).await {
             Ok(mut answer) => {
                 if let Some(fields) = &mut answer.vendor {
                     fields.source = Some(candidate.clone());
@@ -111,6 +105,23 @@ pub(super) async fn call_models(
         (None, Some(until)) => ModelCallError::Paused(until),
         (None, None) => ModelCallError::Failed(ModelErrorKind::Unavailable.into()),
     })
+}
+
+/// Calls one model, at most for the rest of the budget, after which the call fails as `out_of_time`.
+async fn call(
+    by: &ModelRef,
+    model: &ConnectedModel,
+    request: ChatRequest,
+    budget: &mut Budget,
+    out_of_time: ModelError,
+) -> Result<ModelAnswer, ModelError> {
+    let span = spans::start_chat(by, model, &request);
+    let began = Instant::now();
+    let answer = budget.spend(span.run(collect(model.start(request)))).await.unwrap_or(Err(out_of_time));
+    let answer = answer.map_err(|error| named(error, by, model));
+    spans::end_chat(&span, &answer);
+    record(by, &answer, began.elapsed());
+    answer
 }
 
 /// An error of this side, where the endpoint has said nothing.

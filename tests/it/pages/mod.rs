@@ -130,7 +130,7 @@ async fn the_samples_of_the_reference_work_when_pasted_and_the_scopes_are_those_
         let missing = body.split("lacks the scope '").nth(1).and_then(|rest| rest.split('\'').next());
         match missing {
             Some(scope) => {
-                assert!(needs.ends_with(&format!("Scope: {scope}")), "{operation}: {needs}, but {body}")
+                assert!(needs.ends_with(&format!("Scope: {scope}")), "{operation}: {needs}, but {body}");
             }
             None => assert!(
                 needs.ends_with("Scope: read") || needs == "Needs no key.",

@@ -25,8 +25,10 @@ impl fmt::Display for Block {
 pub fn all() -> Vec<Block> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let entries = std::fs::read_dir(root.join("docs")).expect("the docs");
-    let names = entries.map(|entry| format!("docs/{}", entry.expect("an entry").file_name().display()));
-    let mut pages: Vec<_> = names.filter(|name| name.ends_with(".md")).collect();
+    let files = entries.map(|entry| entry.expect("an entry").path());
+    let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let names = files.filter_map(|path| Some(format!("docs/{}", path.file_name()?.display())));
+    let mut pages: Vec<_> = names.collect();
     pages.push("README.md".to_owned());
     pages.sort();
     let read = |page: String| blocks(&page, &std::fs::read_to_string(root.join(&page)).expect("a page"));

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
@@ -24,7 +23,7 @@ use crate::support::wait::wait_for;
 const HOST: &str = "chat.test";
 
 /// Longer than a test takes.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 /// The page and its script, for a server at this address. It polls often, and gives up after `patience`.
 fn page(server: &str, patience: Duration) -> Router {
@@ -147,21 +146,24 @@ impl Failing {
         let created =
             json!({"status": true, "conversation_id": "7c9e6679-7425-40de-944b-e07fc1f90ae7", "history": []});
         let history = json!({"status": true, "history": [], "variables": {}, "ai_enabled": true});
+        let answering = failing.clone();
         let api = Router::new()
             .route("/api/conversations", post(move || async move { axum::Json(created) }))
             .route("/api/conversations/{uuid}", get(move || async move { axum::Json(history) }))
-            .route("/api/conversations/{uuid}/messages", post(Self::answer))
-            .with_state(failing.clone());
+            .route(
+                "/api/conversations/{uuid}/messages",
+                post(move |headers: HeaderMap| async move { answering.answer(&headers) }),
+            );
         let server = RouterServer::start(page("", patience).merge(api)).await;
         let browser = Browser::open_with_host(HOST).await;
         browser.visit(&at_host(&server.url(), "/chat.html")).await;
         (failing, browser, server)
     }
 
-    async fn answer(State(failing): State<Self>, headers: HeaderMap) -> Response {
+    fn answer(&self, headers: &HeaderMap) -> Response {
         let key = headers["idempotency-key"].to_str().unwrap().to_owned();
-        failing.requests.lock().unwrap().push((Instant::now(), key));
-        let status = failing.answers.lock().unwrap().pop_front().unwrap_or(200);
+        self.requests.lock().unwrap().push((Instant::now(), key));
+        let status = self.answers.lock().unwrap().pop_front().unwrap_or(200);
         let body = if status == 200 {
             json!({"status": true, "message": "Done", "function_calls": []})
         } else {

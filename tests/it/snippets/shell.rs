@@ -1,5 +1,6 @@
 //! The shell commands of the pages, pasted page by page into one shell, in the folder of a server with the demo.
 
+use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -85,10 +86,10 @@ async fn paste(page: &str, blocks: &[&Block]) {
         let items = server.http.get(&format!("/v1/{list}")).bearer(key.trim()).send().await.json();
         let items = items["data"]["items"].as_array().unwrap().clone();
         let id = items.iter().find(|item| item["slug"] == *slug).unwrap()["id"].clone();
-        script.push_str(&format!("export {variable}={id}\n"));
+        writeln!(script, "export {variable}={id}").unwrap();
     }
     for block in blocks {
-        script.push_str(&format!("echo 'block {block}'\n{}", block.text));
+        write!(script, "echo 'block {block}'\n{}", block.text).unwrap();
     }
     let script = script.replace(DEFAULT_ADDRESS, address);
     let mut shell = Command::new("bash");

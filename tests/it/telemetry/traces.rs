@@ -1,5 +1,6 @@
 //! The traces of a server process, as a collector receives them.
 
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -175,7 +176,10 @@ fn assert_attributes(span: &Span, expected: &[(&str, &str)]) {
 }
 
 fn hex(id: &[u8]) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
+    id.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
 }
 
 /// Exchanges a message with a collector beside, and returns what that receives.
@@ -220,7 +224,7 @@ async fn a_widget_turn_with_a_tool_call_is_one_trace_without_content() {
         assert_eq!(hex(&span.trace_id), CLIENT_TRACE, "{}", span.name);
         assert!(span.end_time_unix_nano >= span.start_time_unix_nano);
     }
-    let kinds = [request, turn, chats[0], tool].map(|span| span.kind());
+    let kinds = [request, turn, chats[0], tool].map(Span::kind);
     assert_eq!(kinds, [SpanKind::Server, SpanKind::Internal, SpanKind::Client, SpanKind::Internal]);
 
     assert_attributes(

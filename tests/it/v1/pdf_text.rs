@@ -2,6 +2,7 @@
 
 use rejoinder::domain::knowledge::Format;
 use rejoinder::formats::documents::{ExtractError, PdfError, to_markdown};
+use std::fmt::Write as _;
 
 use crate::support::pdf;
 
@@ -111,7 +112,7 @@ fn widths_are_given_as_arrays_and_ranges() {
             if letter == ' ' {
                 x += 3;
             } else {
-                content += &format!("1 0 0 1 {x} 700 Tm <{:04x}> Tj ", u32::from(letter));
+                write!(content, "1 0 0 1 {x} 700 Tm <{:04x}> Tj ", u32::from(letter)).unwrap();
                 x += 6;
             }
         }
@@ -173,7 +174,7 @@ fn columns_are_read_one_after_the_other_and_words_are_joined() {
     ];
     for (at, line) in (0..).zip(column) {
         let y = 700 - 12 * at;
-        content += &format!("1 0 0 1 72 {y} Tm ({line}) Tj 1 0 0 1 320 {y} Tm (Right: {line}) Tj ");
+        write!(content, "1 0 0 1 72 {y} Tm ({line}) Tj 1 0 0 1 320 {y} Tm (Right: {line}) Tj ").unwrap();
     }
     let text = latin(&(content + "ET"));
     let (left, right) = text.split_once("Right: The").unwrap();

@@ -35,7 +35,7 @@ struct Collection {
     unicode: CMap,
 }
 
-impl<'a> TextFont<'a> {
+impl TextFont<'_> {
     /// The code at the beginning of `bytes`, and its length.
     pub(super) fn code(&self, bytes: &[u8]) -> (u32, usize) {
         match &self.font {
@@ -77,13 +77,18 @@ impl<'a> TextFont<'a> {
 
 impl Collection {
     fn of(font: &Dict<'_>) -> Option<Self> {
-        let encoding = match font.get::<Object<'_>>(ENCODING)? {
-            Object::Name(name) => match CMapName::from_bytes(&name) {
-                CMapName::IdentityH => CMap::identity_h(),
-                CMapName::IdentityV => CMap::identity_v(),
-                name => CMap::parse(load_embedded(name)?, load_embedded)?,
-            },
-            other => CMap::parse(&other.into_stream()?.decoded_data().ok()?, load_embedded)?,
+        let encoding = font.get::<Object<'_>>(ENCODING)?;
+        let encoding = if let Some(name) = encoding.clone().into_name() {
+            let name = CMapName::from_bytes(&name);
+            if name == CMapName::IdentityH {
+                CMap::identity_h()
+            } else if name == CMapName::IdentityV {
+                CMap::identity_v()
+            } else {
+                CMap::parse(load_embedded(name)?, load_embedded)?
+            }
+        } else {
+            CMap::parse(&encoding.into_stream()?.decoded_data().ok()?, load_embedded)?
         };
         let predefined = encoding.metadata().character_collection.clone().map(|collection| collection.family);
         let family = predefined.filter(|family| family.ucs2_cmap().is_some()).or_else(|| {

@@ -84,11 +84,10 @@ impl Normalizer<'_> {
                     part.insert(keyword.clone(), value.clone());
                 }
                 Some(Treatment::Text(label) | Treatment::Number(_, label)) => add_rule(part, label, value),
+                Some(Treatment::Schema(_)) if value.as_object().is_none_or(Map::is_empty) => {}
                 Some(Treatment::Schema(label)) => {
-                    if value.as_object().is_some_and(|schema| !schema.is_empty()) {
-                        let schema = self.normalize(value, depth + 1);
-                        add_rule(part, label, &Value::Object(schema));
-                    }
+                    let schema = self.normalize(value, depth + 1);
+                    add_rule(part, label, &Value::Object(schema));
                 }
                 Some(Treatment::Schemas(label)) => {
                     let schemas = value.as_object().into_iter().flatten();
@@ -199,7 +198,9 @@ impl Normalizer<'_> {
         if is_object && branches.iter().filter(|branch| !is_null(branch)).count() > 1 {
             add_fields(part, alternatives, branches);
         } else if alternatives.len() < 2 {
-            alternatives.into_iter().for_each(|only| absorb(part, only));
+            for only in alternatives {
+                absorb(part, only);
+            }
         } else if !has_own_form {
             absorb(part, union(alternatives));
         } else {
@@ -320,7 +321,9 @@ fn add_rule(part: &mut Part, label: &str, value: &Value) {
         Value::Bool(true) => format!("{label}."),
         Value::Object(fields) if fields.is_empty() => return,
         Value::String(text) => format!("{label}: {}.", bounded(text)),
-        other => format!("{label}: {}.", bounded(&other.to_string())),
+        other @ (Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+            format!("{label}: {}.", bounded(&other.to_string()))
+        }
     };
     note(part, &text);
 }
