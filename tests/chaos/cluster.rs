@@ -135,6 +135,7 @@ impl Cluster {
     fn apply(&self, workspace: &str, slug: &str) -> String {
         let workspace = workspace.replace("@TOOL@", &self.fakes.tool.url(""));
         std::fs::write(self.directory.path().join("workspace.toml"), workspace).expect("a file is written");
+        self.run(&["migrate"]);
         self.run(&["apply", "workspace.toml"]);
         let created = self.run(&["keys", "create", "--workspace", slug, "--name", "chaos", "--json"]);
         let created: Value = serde_json::from_str(&created).expect("JSON");
