@@ -5,7 +5,7 @@
 
 pub mod traces;
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use metrics::{Label, describe_counter, describe_gauge, describe_histogram};
@@ -95,7 +95,8 @@ pub fn init_logs(json: bool, filter: &str) -> anyhow::Result<()> {
     // rmcp logs the messages of MCP servers verbatim, and they may repeat a secret. We log the relevant parts
     // ourselves.
     let filter = EnvFilter::builder().parse(filter)?.add_directive("rmcp=off".parse()?);
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     let registry = tracing_subscriber::registry().with(filter);
     if json {
         registry.with(lines.json().flatten_event(true)).try_init()?;

@@ -129,7 +129,9 @@ fn ownership_advice(data_dir: &Path, path: &Path) -> Option<String> {
     let metadata = fs::metadata(&existing).ok()?;
     let (uid, gid) = process_owner()?;
     let folder = data_dir.display();
-    let command = if data_dir.exists() {
+    let command = if metadata.uid() == uid && data_dir.exists() {
+        format!("chmod -R u+rwX {folder}")
+    } else if data_dir.exists() {
         format!("chown -R {uid}:{gid} {folder}")
     } else {
         format!("install -d -o {uid} -g {gid} -m 700 {folder}")

@@ -30,6 +30,8 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     if let ModelChoice::Missing(text) = config.model_choice() {
         bail!(text);
     }
+    // Before a database is created, which needs the same key for all of its life.
+    secret_key::check_configured(&config)?;
     let reserved = ReservedAddress::bind(&config)?;
     let store = describe_store(&config)?;
     let (db, _lock) = open_server_store(&config).await?;
@@ -59,7 +61,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let listening_on = listener.local_addr()?;
     let address = public_address(&config, listening_on);
     announce(&config, &store, listening_on, &address);
-    warn_about_exposure(&config, listening_on.ip(), demo.is_some());
+    warn_about_exposure(&config, listening_on.ip(), demo::is_open(&db).await?);
     if let Some(problem) = unusable_certificate_file() {
         tracing::warn!("{problem}");
     }
@@ -98,9 +100,10 @@ fn announce(config: &Config, store: &str, listening_on: SocketAddr, url: &str) {
     );
 }
 
-/// Warns about settings that are meant for a loopback address.
+/// Warns about settings that are meant for a server that only this machine reaches.
 fn warn_about_exposure(config: &Config, ip: IpAddr, has_demo: bool) {
-    if ip.is_loopback() {
+    let is_behind_proxy = config.limits.trusted_proxy_hops > 0;
+    if ip.is_loopback() && !is_behind_proxy {
         return;
     }
     if !config.limits.enabled {
@@ -111,11 +114,11 @@ fn warn_about_exposure(config: &Config, ip: IpAddr, has_demo: bool) {
     }
     if has_demo {
         tracing::warn!(
-            "other machines can reach this server, and it has the demo workspace: anyone can talk to the demo on your \
-             model; set REJOINDER_DEMO=false before the first start, or revoke the demo key"
+            "other machines can reach this server, and it has the demo workspace: anyone can talk to it on your model. \
+             REJOINDER_DEMO=false prevents it in an empty database only; later, end its conversations (docs/operations.md)"
         );
     }
-    if config.public_url.is_none() {
+    if config.public_url.is_none() && !ip.is_loopback() {
         tracing::warn!(
             "public_url (REJOINDER_PUBLIC_URL) is not set: links that the API returns use the address of `listen`"
         );

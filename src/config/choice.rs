@@ -120,15 +120,15 @@ impl Config {
         let Some(path) = &self.secret_key_file else {
             return Ok(self.secret_key.clone());
         };
-        let unreadable = |source| ConfigError::Unreadable { path: path.clone(), source };
-        let text = Zeroizing::new(fs::read_to_string(path).map_err(unreadable)?);
-        match SecretKey::parse(&text) {
+        let refused = |message: String| ConfigError::Setting {
+            setting: "secret_key_file".to_owned(),
+            origin: Origin::File { path: path.clone(), line: 1 },
+            message,
+        };
+        let text = fs::read_to_string(path).map_err(|error| refused(format!("cannot read it: {error}")))?;
+        match SecretKey::parse(&Zeroizing::new(text)) {
             Some(key) => Ok(Some(key)),
-            None => Err(ConfigError::Setting {
-                setting: "secret_key_file".to_owned(),
-                origin: Origin::File { path: path.clone(), line: 1 },
-                message: format!("expected {}", SecretKey::EXPECTED),
-            }),
+            None => Err(refused(format!("expected {}", SecretKey::EXPECTED))),
         }
     }
 }

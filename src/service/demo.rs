@@ -8,13 +8,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use secrecy::ExposeSecret;
+use uuid::Uuid;
 
 use super::apply_workspace::{ApplyContext, ApplyError, PreparedFile, apply_in_transaction};
 use super::keys::build_key;
 use super::private_file;
 use crate::config::{Config, ModelChoice};
 use crate::domain::api_key::KeySecret;
-use crate::store::{Db, StoreError, keys, workspaces};
+use crate::domain::ids::WidgetUuid;
+use crate::store::{Db, StoreError, conversations, keys, workspaces};
 
 /// The workspace file of the demo.
 pub const DEMO_FILE: &str = include_str!("../../config/demo/workspace.toml");
@@ -22,12 +24,19 @@ pub const DEMO_FILE: &str = include_str!("../../config/demo/workspace.toml");
 /// The widget UUID of the demo conversation, as in the examples of the widget contract.
 pub const DEMO_CONVERSATION: &str = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
 
+/// The widget UUIDs of the demo's conversations. They are published with this program.
+const CONVERSATIONS: [Uuid; 2] = [
+    Uuid::from_u128(0x7c9e_6679_7425_40de_944b_e07f_c1f9_0ae7),
+    Uuid::from_u128(0x0b5f_4c1e_9d3a_4e57_8f21_6a7c_2d9e_1b40),
+];
+
 const KEY_FILE: &str = "demo.key";
 
 const NO_WORKSPACE: &str = "
-There is no workspace yet. Describe one in a file (README, \"Your own workspace\"). Then create it and a key for it,
-in this folder and with the settings of this server:
+There is no workspace yet. Describe one in a file (README, \"Your own workspace\"). Then create it, its balance and a
+key for it, in this folder and with the settings of this server:
   rejoinder apply workspace.toml
+  rejoinder credit SLUG 25.00
   rejoinder keys create --workspace SLUG --name backend
 
 Or restart with REJOINDER_DEMO=true for a demo workspace.
@@ -110,6 +119,17 @@ async fn create(context: &ApplyContext<'_>, key: &KeySecret) -> Result<bool, Dem
     keys::insert(tx.conn(), &row, key.hash()).await?;
     tx.commit().await?;
     Ok(true)
+}
+
+/// Whether anyone can talk to the demo: one of its conversations exists and has not ended.
+pub async fn is_open(db: &Db) -> Result<bool, StoreError> {
+    for id in CONVERSATIONS {
+        let found = db.read(async |conn| conversations::find_by_link(conn, WidgetUuid(id)).await).await?;
+        if found.is_some_and(|found| found.ended_at.is_none() && found.deleted_at.is_none()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// What there is to use at the start, for the banner.

@@ -93,7 +93,8 @@ pub async fn migrate(
     db.close().await;
     let mut text = "The database is at this version.\n".to_owned();
     if accepts_new_key {
-        text.push_str("The secret key was accepted. Apply the workspace files again.\n");
+        text.push_str("The secret key was accepted. Apply the workspace files again, and rotate the secrets of webhook endpoints that \
+             the API created.\n");
     }
     Ok(Report { text, json: json!({ "migrated": true }) })
 }

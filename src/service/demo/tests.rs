@@ -64,9 +64,12 @@ fn a_server_without_a_workspace_prints_the_commands_that_create_one_and_its_key(
     let text =
         banner("http://127.0.0.1:8080", Contents::NoWorkspace, &ModelChoice::Offline { is_explicit: true });
 
-    for command in
-        ["rejoinder apply workspace.toml", "rejoinder keys create --workspace", "REJOINDER_DEMO=true"]
-    {
+    for command in [
+        "rejoinder apply workspace.toml",
+        "rejoinder credit SLUG 25.00",
+        "rejoinder keys create --workspace",
+        "REJOINDER_DEMO=true",
+    ] {
         assert!(text.contains(command), "{text}");
     }
 }

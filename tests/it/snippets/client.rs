@@ -62,6 +62,11 @@ async fn conversation(browser: &Browser) -> Value {
 
 async fn say(browser: &Browser, text: &str) {
     browser.find("#chat input").await.type_text(text).await;
+    let is_enabled = async || {
+        let state = browser.evaluate("return document.querySelector('#chat button').disabled").await;
+        (state == json!(false)).then_some(())
+    };
+    wait_for("the button", is_enabled).await;
     browser.find("#chat button").await.click().await;
 }
 
