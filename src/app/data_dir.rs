@@ -128,14 +128,7 @@ fn ownership_advice(data_dir: &Path, path: &Path) -> Option<String> {
     let existing = nearest_existing(path);
     let metadata = fs::metadata(&existing).ok()?;
     let (uid, gid) = process_owner()?;
-    let folder = data_dir.display();
-    let command = if metadata.uid() == uid && data_dir.exists() {
-        format!("chmod -R u+rwX {folder}")
-    } else if data_dir.exists() {
-        format!("chown -R {uid}:{gid} {folder}")
-    } else {
-        format!("install -d -o {uid} -g {gid} -m 700 {folder}")
-    };
+    let command = remedy(data_dir, data_dir.exists(), metadata.uid(), (uid, gid));
     Some(format!(
         "; {} belongs to user {} and group {} (mode {:o}), and this process is user {uid}: run `{command}` as root \
          (for a bind mount, on the host)",
@@ -144,6 +137,19 @@ fn ownership_advice(data_dir: &Path, path: &Path) -> Option<String> {
         metadata.gid(),
         metadata.mode() & 0o7777,
     ))
+}
+
+/// The command that gives the process, of this user and group, access to its folder.
+#[cfg(unix)]
+fn remedy(folder: &Path, exists: bool, owner: u32, (uid, gid): (u32, u32)) -> String {
+    let folder = folder.display();
+    if !exists {
+        format!("install -d -o {uid} -g {gid} -m 700 {folder}")
+    } else if owner == uid {
+        format!("chmod -R u+rwX {folder}")
+    } else {
+        format!("chown -R {uid}:{gid} {folder}")
+    }
 }
 
 #[cfg(not(unix))]
@@ -176,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_of_another_user_is_named_with_the_command_that_helps() {
+    fn a_folder_without_access_is_named_with_the_command_that_helps() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("data");
         let denied =
@@ -184,13 +190,15 @@ mod tests {
 
         let missing = denied();
         std::fs::create_dir(&folder).unwrap();
-        let foreign = denied();
+        let own = denied();
+        let foreign = remedy(&folder, true, 0, (10001, 10002));
         let read_only = DataDirError::io(&folder, &folder, &ErrorKind::ReadOnlyFilesystem.into()).to_string();
 
         let (uid, gid) = process_owner().unwrap();
         let create = format!("`install -d -o {uid} -g {gid} -m 700 {}`", folder.display());
         assert!(missing.contains(&create) && missing.contains("belongs to user"), "{missing}");
-        assert!(foreign.contains(&format!("`chown -R {uid}:{gid} {}`", folder.display())), "{foreign}");
+        assert!(own.contains(&format!("`chmod -R u+rwX {}`", folder.display())), "{own}");
+        assert_eq!(foreign, format!("chown -R 10001:10002 {}", folder.display()));
         assert!(read_only.contains("mount a writable volume"), "{read_only}");
     }
 }
