@@ -31,7 +31,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         bail!(text);
     }
     // Before a database is created, which needs the same key for all of its life.
-    secret_key::check_configured(&config)?;
+    config.read_secret_key()?;
     let reserved = ReservedAddress::bind(&config)?;
     let store = describe_store(&config)?;
     let (db, _lock) = open_server_store(&config).await?;
