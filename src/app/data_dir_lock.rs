@@ -32,7 +32,7 @@ impl DataDirLock {
         Self::lock(opened.map_err(|error| DataDirError::io(data_dir, &path, &error))?, data_dir)
     }
 
-    /// Fails where [`Self::acquire`] would, and creates no file, which would belong to whoever runs the check.
+    /// Fails where [`Self::acquire`] would, and creates no file, which would belong to the user who runs the check.
     pub(super) fn check(data_dir: &Path) -> Result<(), LockError> {
         let path = data_dir.join(LOCK_FILE);
         match OpenOptions::new().write(true).open(&path) {

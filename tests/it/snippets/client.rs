@@ -133,7 +133,7 @@ async fn a_message_whose_page_was_reloaded_is_answered_once() {
     assert_eq!(server.model.calls().all().len(), 1, "an answered message is not sent again");
 }
 
-/// A server that answers messages as it is told, in turn, and records their keys.
+/// A server that answers messages with the given statuses, in turn, and records their keys.
 #[derive(Clone, Default)]
 struct Failing {
     answers: Arc<Mutex<VecDeque<u16>>>,

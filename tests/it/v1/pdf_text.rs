@@ -235,7 +235,7 @@ fn text_that_cannot_be_read_is_refused_with_its_reason() {
     let content = "BT /F1 12 Tf 72 700 Td <00410042> Tj ET";
     let unmapped = composite("Identity-H", "Identity", "");
     assert_eq!(page("", content, &unmapped), Err(PdfError::Unmapped.into()));
-    let unknown = composite("Unheard-Of-H", "Unheard", "");
+    let unknown = composite("NoSuchMap-H", "NoSuchMap", "");
     assert_eq!(page("", content, &unknown), Err(PdfError::Unmapped.into()));
     let names = "<</Type/Font/Subtype/Type1/BaseFont/Helvetica/Encoding<</Differences[65/g1/g2/g3]>>>>";
     assert_eq!(
