@@ -32,7 +32,9 @@ create table workspace_state (
     day_spent bigint not null,
     low_notified boolean not null,
     -- The cursor of the oldest retained event. Events below it are no longer returned and will be removed.
-    events_from bigint not null default 1
+    events_from bigint not null default 1,
+    -- Changes with the settings, the webhook endpoints and the assistants of the workspace, which processes cache.
+    config_version bigint not null default 0
 );
 
 create table api_keys (
@@ -221,7 +223,7 @@ create table terms (
 );
 
 create table conversations (
-    workspace_id uuid not null references workspaces (id),
+    workspace_id uuid not null,
     id uuid not null,
     kind text not null,
     assistant_id uuid not null,
@@ -236,8 +238,7 @@ create table conversations (
     visitor_variables text not null,
     metadata text,
     external_identifier text,
-    primary key (workspace_id, id),
-    foreign key (workspace_id, assistant_id) references assistants (workspace_id, id)
+    primary key (workspace_id, id)
 );
 create index conversations_by_age on conversations (workspace_id, created_at, id);
 create index conversations_by_external on conversations (workspace_id, external_identifier)
@@ -249,8 +250,7 @@ create table widget_links (
     workspace_id uuid not null,
     conversation_id uuid not null,
     created_at bigint not null,
-    unique (workspace_id, conversation_id),
-    foreign key (workspace_id, conversation_id) references conversations (workspace_id, id)
+    unique (workspace_id, conversation_id)
 );
 
 create table messages (
@@ -268,8 +268,7 @@ create table messages (
     is_truncated boolean not null,
     turn_id uuid,
     created_at bigint not null,
-    primary key (workspace_id, conversation_id, position),
-    foreign key (workspace_id, conversation_id) references conversations (workspace_id, id)
+    primary key (workspace_id, conversation_id, position)
 );
 create unique index messages_by_id on messages (workspace_id, id);
 
@@ -298,8 +297,7 @@ create table turns (
     model_error text,
     reply_id uuid,
     ended_at bigint,
-    primary key (workspace_id, id),
-    foreign key (workspace_id, conversation_id) references conversations (workspace_id, id)
+    primary key (workspace_id, id)
 ) with (fillfactor = 70);
 create index turns_to_claim on turns (api, not_before) where state = 'queued';
 create index turns_open on turns (workspace_id, conversation_id, position)
@@ -323,8 +321,7 @@ create table journal (
     finished_at bigint,
     content text not null,
     result text,
-    primary key (workspace_id, turn_id, step, position),
-    foreign key (workspace_id, turn_id) references turns (workspace_id, id)
+    primary key (workspace_id, turn_id, step, position)
 );
 
 create table bookings (
@@ -346,8 +343,7 @@ create table bookings (
     -- The turn that is about to create the resource. While it is set, this row is a hold and not yet a booking.
     held_by uuid,
     primary key (workspace_id, calendar_id, id),
-    unique (workspace_id, calendar_id, call_id),
-    foreign key (workspace_id, calendar_id) references calendars (workspace_id, id)
+    unique (workspace_id, calendar_id, call_id)
 );
 -- For a booking on a CalDAV server, only the server knows its current time.
 create unique index bookings_live on bookings (workspace_id, calendar_id, starts_at)
@@ -365,7 +361,7 @@ create table calendar_links (
 );
 
 create table ledger (
-    workspace_id uuid not null references workspaces (id),
+    workspace_id uuid not null,
     number bigint not null,
     kind text not null,
     amount bigint not null,
@@ -378,7 +374,7 @@ create table ledger (
 create unique index ledger_by_reference on ledger (workspace_id, reference) where reference is not null;
 
 create table events (
-    workspace_id uuid not null references workspaces (id),
+    workspace_id uuid not null,
     cursor bigint not null,
     id uuid not null,
     type text not null,
@@ -434,8 +430,7 @@ create table deliveries (
     not_before bigint not null,
     created_at bigint not null,
     ended_at bigint,
-    primary key (workspace_id, endpoint_id, cursor),
-    foreign key (workspace_id, endpoint_id) references webhook_endpoints (workspace_id, id)
+    primary key (workspace_id, endpoint_id, cursor)
 );
 create unique index deliveries_by_id on deliveries (workspace_id, id);
 create index deliveries_failed on deliveries (workspace_id, endpoint_id, cursor) where state = 'failed';
@@ -454,8 +449,7 @@ create table attempts (
     status bigint,
     outcome text,
     excerpt text,
-    primary key (workspace_id, endpoint_id, cursor, number),
-    foreign key (workspace_id, endpoint_id, cursor) references deliveries (workspace_id, endpoint_id, cursor)
+    primary key (workspace_id, endpoint_id, cursor, number)
 );
 
 create table idempotency (

@@ -28,7 +28,9 @@ create table workspace_state (
     day_spent integer not null,
     low_notified integer not null,
     -- The cursor of the oldest retained event. Events below it are no longer returned and will be removed.
-    events_from integer not null default 1
+    events_from integer not null default 1,
+    -- Changes with the settings, the webhook endpoints and the assistants of the workspace, which processes cache.
+    config_version integer not null default 0
 ) strict;
 
 create table api_keys (
@@ -218,7 +220,7 @@ create table terms (
 ) strict, without rowid;
 
 create table conversations (
-    workspace_id blob not null references workspaces (id),
+    workspace_id blob not null,
     id blob not null,
     kind text not null,
     assistant_id blob not null,
@@ -233,8 +235,7 @@ create table conversations (
     visitor_variables text not null,
     metadata text,
     external_identifier text,
-    primary key (workspace_id, id),
-    foreign key (workspace_id, assistant_id) references assistants (workspace_id, id)
+    primary key (workspace_id, id)
 ) strict;
 create index conversations_by_age on conversations (workspace_id, created_at, id);
 create index conversations_by_external on conversations (workspace_id, external_identifier)
@@ -246,8 +247,7 @@ create table widget_links (
     workspace_id blob not null,
     conversation_id blob not null,
     created_at integer not null,
-    unique (workspace_id, conversation_id),
-    foreign key (workspace_id, conversation_id) references conversations (workspace_id, id)
+    unique (workspace_id, conversation_id)
 ) strict;
 
 create table messages (
@@ -265,8 +265,7 @@ create table messages (
     is_truncated integer not null,
     turn_id blob,
     created_at integer not null,
-    primary key (workspace_id, conversation_id, position),
-    foreign key (workspace_id, conversation_id) references conversations (workspace_id, id)
+    primary key (workspace_id, conversation_id, position)
 ) strict;
 create unique index messages_by_id on messages (workspace_id, id);
 
@@ -295,8 +294,7 @@ create table turns (
     model_error text,
     reply_id blob,
     ended_at integer,
-    primary key (workspace_id, id),
-    foreign key (workspace_id, conversation_id) references conversations (workspace_id, id)
+    primary key (workspace_id, id)
 ) strict;
 create index turns_to_claim on turns (api, not_before) where state = 'queued';
 create index turns_open on turns (workspace_id, conversation_id, position)
@@ -320,8 +318,7 @@ create table journal (
     finished_at integer,
     content text not null,
     result text,
-    primary key (workspace_id, turn_id, step, position),
-    foreign key (workspace_id, turn_id) references turns (workspace_id, id)
+    primary key (workspace_id, turn_id, step, position)
 ) strict;
 
 create table bookings (
@@ -343,8 +340,7 @@ create table bookings (
     -- The turn that is about to create the resource. While it is set, this row is a hold and not yet a booking.
     held_by blob,
     primary key (workspace_id, calendar_id, id),
-    unique (workspace_id, calendar_id, call_id),
-    foreign key (workspace_id, calendar_id) references calendars (workspace_id, id)
+    unique (workspace_id, calendar_id, call_id)
 ) strict;
 -- For a booking on a CalDAV server, only the server knows its current time.
 create unique index bookings_live on bookings (workspace_id, calendar_id, starts_at)
@@ -362,7 +358,7 @@ create table calendar_links (
 ) strict;
 
 create table ledger (
-    workspace_id blob not null references workspaces (id),
+    workspace_id blob not null,
     number integer not null,
     kind text not null,
     amount integer not null,
@@ -375,7 +371,7 @@ create table ledger (
 create unique index ledger_by_reference on ledger (workspace_id, reference) where reference is not null;
 
 create table events (
-    workspace_id blob not null references workspaces (id),
+    workspace_id blob not null,
     cursor integer not null,
     id blob not null,
     type text not null,
@@ -431,8 +427,7 @@ create table deliveries (
     not_before integer not null,
     created_at integer not null,
     ended_at integer,
-    primary key (workspace_id, endpoint_id, cursor),
-    foreign key (workspace_id, endpoint_id) references webhook_endpoints (workspace_id, id)
+    primary key (workspace_id, endpoint_id, cursor)
 ) strict;
 create unique index deliveries_by_id on deliveries (workspace_id, id);
 create index deliveries_failed on deliveries (workspace_id, endpoint_id, cursor) where state = 'failed';
@@ -451,8 +446,7 @@ create table attempts (
     status integer,
     outcome text,
     excerpt text,
-    primary key (workspace_id, endpoint_id, cursor, number),
-    foreign key (workspace_id, endpoint_id, cursor) references deliveries (workspace_id, endpoint_id, cursor)
+    primary key (workspace_id, endpoint_id, cursor, number)
 ) strict;
 
 create table idempotency (

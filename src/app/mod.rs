@@ -39,7 +39,7 @@ use crate::store::ownership::queue_all_running;
 use crate::store::{Conn, Db};
 use crate::telemetry::Metrics;
 use crate::worker::{Lease, Worker};
-use crate::writer::{TurnSlots, Writer, WriterContext};
+use crate::writer::{ConfigCache, TurnSlots, Writer, WriterContext};
 
 pub use serve::{openapi, serve};
 
@@ -107,6 +107,7 @@ impl Server {
             slots: slots.clone(),
             effects: effects_tx,
             lease: lease_status.clone(),
+            config_cache: ConfigCache::default(),
         };
         let shards = if deps.db.is_shared() { config.store.shards } else { 1 };
         let (writer, shards) = Writer::new(&context, shards, &writer_stop);

@@ -64,6 +64,8 @@ pub struct WorkspaceState {
     pub day_spent: Money,
     /// Whether `balance.low` was sent since the balance was last above the threshold.
     pub low_notified: bool,
+    /// Changes with the settings, the webhook endpoints and the assistants of the workspace.
+    pub config_version: i64,
 }
 
 impl WorkspaceState {
@@ -79,6 +81,7 @@ impl WorkspaceState {
             day_test_turns: 0,
             day_spent: Money::ZERO,
             low_notified: false,
+            config_version: 0,
         }
     }
 }

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::QueryBuilder;
-
-use super::{Conn, StoreError, on_conn};
+use super::workspaces::advance_config_version;
+use super::{Conn, StoreError, fetch, key_columns, on_conn};
 use crate::domain::assistant::AssistantSummary;
 use crate::domain::clock::Micros;
 use crate::domain::ids::{AssistantId, WorkspaceId};
@@ -36,20 +35,10 @@ pub async fn summaries(
     conn: Conn<'_>,
     ids: &BTreeSet<(WorkspaceId, AssistantId)>,
 ) -> Result<Vec<(AssistantId, AssistantSummary)>, StoreError> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rows: Vec<(AssistantId, WorkspaceId, i64, bool, bool)> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new(
-            "select id, workspace_id, current_version, archived_at is not null, pause_on_agent_message \
-             from assistants where (workspace_id, id) in (",
-        );
-        query.push_values(ids, |mut row, (workspace, id)| {
-            row.push_bind(*workspace).push_bind(*id);
-        });
-        query.push(")");
-        query.build_query_as().fetch_all(c).await?
-    });
+    const LIST: &str = "select id, workspace_id, current_version, archived_at is not null, pause_on_agent_message \
+        from new cross join assistants where workspace_id = key_workspace and id = key_id";
+    let rows: Vec<(AssistantId, WorkspaceId, i64, bool, bool)> =
+        fetch(conn, &key_columns(), ids, LIST).await?;
     let summary = |(id, workspace, current_version, archived, pause_on_agent_message)| {
         (id, AssistantSummary { workspace, current_version, archived, pause_on_agent_message })
     };
@@ -90,7 +79,7 @@ pub async fn exists(conn: Conn<'_>, id: AssistantId) -> Result<bool, StoreError>
 
 /// Inserts or updates an assistant, which is then not archived. [`insert_version`] writes its version.
 pub async fn put(
-    conn: Conn<'_>,
+    mut conn: Conn<'_>,
     workspace: WorkspaceId,
     row: &AssistantRow,
     now: Micros,
@@ -100,6 +89,7 @@ pub async fn put(
         on conflict (workspace_id, id) do update set name = excluded.name, \
         current_version = excluded.current_version, \
         pause_on_agent_message = excluded.pause_on_agent_message, archived_at = null";
+    advance_config_version(conn.reborrow(), workspace).await?;
     on_conn!(conn, |c| {
         let query = sqlx::query(PUT).bind(workspace).bind(row.id).bind(&row.slug).bind(&row.name);
         let query = query.bind(row.current_version).bind(row.pause_on_agent_message).bind(row.from_file);
@@ -126,12 +116,13 @@ pub async fn insert_version(
 
 /// Archives an assistant.
 pub async fn archive(
-    conn: Conn<'_>,
+    mut conn: Conn<'_>,
     workspace: WorkspaceId,
     id: AssistantId,
     now: Micros,
 ) -> Result<(), StoreError> {
     const ARCHIVE: &str = "update assistants set archived_at = $1 where workspace_id = $2 and id = $3";
+    advance_config_version(conn.reborrow(), workspace).await?;
     on_conn!(conn, |c| {
         sqlx::query(ARCHIVE).bind(now).bind(workspace).bind(id).execute(c).await?;
     });

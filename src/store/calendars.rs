@@ -2,10 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::QueryBuilder;
-
 use super::resource::{self, Resource};
-use super::{Conn, StoreError, from_row, on_conn};
+use super::{Conn, StoreError, fetch, from_row, key_columns, on_conn};
 use crate::domain::calendar::{Calendar, CalendarSettings};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{CalendarId, CalendarToken, WorkspaceId};
@@ -79,17 +77,15 @@ pub async fn set_link(
 
 /// Locks calendars, in the order of their ids.
 pub async fn lock(conn: Conn<'_>, ids: &BTreeSet<(WorkspaceId, CalendarId)>) -> Result<(), StoreError> {
-    if ids.is_empty() {
-        return Ok(());
+    macro_rules! lock {
+        ($lock:literal) => {
+            concat!(
+                "select id from new cross join calendars where workspace_id = key_workspace and id = key_id order by id",
+                $lock
+            )
+        };
     }
-    let lock = conn.row_lock();
-    on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("select id from calendars where (workspace_id, id) in (");
-        query.push_values(ids, |mut row, (workspace, id)| {
-            row.push_bind(*workspace).push_bind(*id);
-        });
-        query.push(") order by id").push(lock);
-        query.build().fetch_all(c).await?;
-    });
+    let lock = conn.pick(lock!(" for no key update of calendars"), lock!(""));
+    let _locked: Vec<(CalendarId,)> = fetch(conn, &key_columns(), ids, lock).await?;
     Ok(())
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, insert_rows, map_row, on_conn};
+use super::{
+    Columns, Conn, Statements, StoreError, columns, execute, fetch, insert_row, key_columns, map_row, on_conn,
+};
 use crate::domain::clock::Micros;
 use crate::domain::conversation::{Conversation, ConversationFilter};
 use crate::domain::ids::{AssistantId, ConversationId, WidgetUuid, WorkspaceId};
@@ -112,63 +114,48 @@ pub async fn lock(
     conn: Conn<'_>,
     ids: &BTreeSet<(WorkspaceId, ConversationId)>,
 ) -> Result<Vec<Conversation>, StoreError> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
+    macro_rules! lock {
+        ($lock:literal) => {
+            concat!(
+                "select ",
+                conversation_columns!(),
+                " from new cross join conversations where workspace_id = key_workspace and id = key_id order by id",
+                $lock
+            )
+        };
     }
-    let lock = conn.row_lock();
-    Ok(on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new(concat!(
-            "select ",
-            conversation_columns!(),
-            " from conversations where (workspace_id, id) in ("
-        ));
-        query.push_values(ids, |mut row, (workspace, id)| {
-            row.push_bind(*workspace).push_bind(*id);
-        });
-        query.push(") order by id").push(lock);
-        query.build_query_as().fetch_all(c).await?
-    }))
+    let lock = conn.pick(lock!(" for no key update of conversations"), lock!(""));
+    fetch(conn, &key_columns(), ids, lock).await
 }
 
-pub async fn insert(conn: Conn<'_>, rows: &[&Conversation]) -> Result<(), StoreError> {
-    insert_rows(conn, rows, "").await?;
-    Ok(())
+pub fn insert(statements: &mut Statements, rows: &[&Conversation]) -> Result<(), StoreError> {
+    statements.insert(rows.iter().copied(), "")
 }
 
 /// Writes the columns that messages change.
-pub async fn update(conn: Conn<'_>, rows: &[&Conversation]) -> Result<(), StoreError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new(
-            "update conversations set ai_enabled = new.column3, ended_at = new.column4, \
-             next_position = new.column5, open_turns = new.column6, spent = new.column7 from (",
-        );
-        query.push_values(rows, |mut values, row| {
-            values.push_bind(row.workspace).push_bind(row.id).push_bind(row.ai_enabled);
-            values.push_bind(row.ended_at).push_bind(row.next_position);
-            values.push_bind(row.open_turns).push_bind(row.spent);
-        });
-        query.push(") as new where workspace_id = new.column1 and id = new.column2");
-        query.build().execute(c).await?;
+pub fn update(statements: &mut Statements, rows: &[&Conversation]) -> Result<(), StoreError> {
+    const ROWS: Columns<Conversation> = columns!(|row| {
+        "workspace_id": row.workspace,
+        "id": row.id,
+        "ai_enabled": row.ai_enabled,
+        "ended_at": row.ended_at,
+        "next_position": row.next_position,
+        "open_turns": row.open_turns,
+        "spent": row.spent,
     });
-    Ok(())
+    const UPDATE: &str = "update conversations set ai_enabled = new.ai_enabled, ended_at = new.ended_at, \
+        next_position = new.next_position, open_turns = new.open_turns, spent = new.spent from new \
+        where conversations.workspace_id = new.workspace_id and conversations.id = new.id";
+    statements.add(&ROWS, rows.iter().copied(), UPDATE)
 }
 
 /// Writes the metadata. It may be large, so only conversations whose metadata changes are passed.
 pub async fn update_metadata(conn: Conn<'_>, rows: &[&Conversation]) -> Result<(), StoreError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("update conversations set metadata = new.column3 from (");
-        query.push_values(rows, |mut values, row| {
-            values.push_bind(row.workspace).push_bind(row.id).push_bind(&row.metadata);
-        });
-        query.push(") as new where workspace_id = new.column1 and id = new.column2");
-        query.build().execute(c).await?;
-    });
+    const ROWS: Columns<Conversation> =
+        columns!(|row| { "workspace_id": row.workspace, "id": row.id, "metadata": &row.metadata });
+    const UPDATE: &str = "update conversations set metadata = new.metadata from new \
+        where conversations.workspace_id = new.workspace_id and conversations.id = new.id";
+    execute(conn, &ROWS, rows.iter().copied(), UPDATE).await?;
     Ok(())
 }
 
@@ -186,31 +173,30 @@ pub async fn set_assistant(
     Ok(())
 }
 
+/// The widget link of a conversation.
+struct WidgetLink {
+    link: WidgetUuid,
+    workspace: WorkspaceId,
+    conversation: ConversationId,
+    created_at: Micros,
+}
+
+insert_row!(WidgetLink, "widget_links", |row| {
+    "id": row.link,
+    "workspace_id": row.workspace,
+    "conversation_id": row.conversation,
+    "created_at": row.created_at,
+});
+
 /// Writes the widget links of conversations. The previous link of each stops working.
-pub async fn put_links(
-    mut conn: Conn<'_>,
+pub fn put_links(
+    statements: &mut Statements,
     links: &[(WidgetUuid, WorkspaceId, ConversationId)],
     now: Micros,
 ) -> Result<(), StoreError> {
-    if links.is_empty() {
-        return Ok(());
-    }
-    on_conn!(conn.reborrow(), |c| {
-        let mut query =
-            QueryBuilder::new("delete from widget_links where (workspace_id, conversation_id) in (");
-        query.push_values(links, |mut row, (_, workspace, id)| {
-            row.push_bind(*workspace).push_bind(*id);
-        });
-        query.push(")");
-        query.build().execute(c).await?;
-    });
-    on_conn!(conn, |c| {
-        let mut query =
-            QueryBuilder::new("insert into widget_links (id, workspace_id, conversation_id, created_at) ");
-        query.push_values(links, |mut row, (link, workspace, id)| {
-            row.push_bind(*link).push_bind(*workspace).push_bind(*id).push_bind(now);
-        });
-        query.build().execute(c).await?;
-    });
-    Ok(())
+    const REPLACE: &str = " on conflict (workspace_id, conversation_id) do update set id = excluded.id, \
+        created_at = excluded.created_at";
+    let link =
+        |&(link, workspace, conversation): &_| WidgetLink { link, workspace, conversation, created_at: now };
+    statements.insert(&links.iter().map(link).collect::<Vec<_>>(), REPLACE)
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::QueryBuilder;
-
-use super::{Conn, StoreError, bind_chunks, from_row, insert_row, insert_rows, on_conn, store_now};
+use super::{
+    Columns, Conn, Statements, StoreError, columns, fetch, from_row, insert_row, on_conn, store_now,
+};
 use crate::domain::clock::Clock;
 use crate::domain::idempotency::{IDEMPOTENCY_TTL, IdempotencyKey, IdempotencyRecord};
 use crate::domain::render::RenderedResponse;
@@ -41,35 +41,25 @@ from_row!(IdempotencyRecord, |row| {
 
 /// The records of keys. Read under the workspaces' locks, which every writer of a key takes.
 pub async fn find_many(
-    mut conn: Conn<'_>,
+    conn: Conn<'_>,
     keys: &BTreeSet<IdempotencyKey>,
 ) -> Result<Vec<IdempotencyRecord>, StoreError> {
-    let keys: Vec<_> = keys.iter().collect();
-    let mut records = Vec::with_capacity(keys.len());
-    for keys in bind_chunks(&keys, 3) {
-        records.extend(on_conn!(conn.reborrow(), |c| {
-            let mut query = QueryBuilder::new(concat!(
-                "select ",
-                idempotency_columns!(),
-                " from idempotency where (workspace_id, scope, key) in ("
-            ));
-            query.push_values(keys, |mut row, key| {
-                row.push_bind(key.workspace).push_bind(&key.scope).push_bind(&key.key);
-            });
-            query.push(")");
-            query.build_query_as::<IdempotencyRecord>().fetch_all(c).await?
-        }));
-    }
-    Ok(records)
+    const KEYS: Columns<IdempotencyKey> =
+        columns!(|key| { "key_workspace": key.workspace, "key_scope": &key.scope, "key_text": &key.key });
+    const FIND: &str = concat!(
+        "select ",
+        idempotency_columns!(),
+        " from new cross join idempotency where workspace_id = key_workspace and scope = key_scope and key = key_text"
+    );
+    fetch(conn, &KEYS, keys, FIND).await
 }
 
 /// Writes records. The previous record of a key is replaced.
-pub async fn put(conn: Conn<'_>, rows: &[&IdempotencyRecord]) -> Result<(), StoreError> {
+pub fn put(statements: &mut Statements, rows: &[&IdempotencyRecord]) -> Result<(), StoreError> {
     const REPLACE: &str = " on conflict (workspace_id, scope, key) do update \
         set fingerprint = excluded.fingerprint, turn_id = excluded.turn_id, status = excluded.status, \
         body = excluded.body, code = excluded.code, reason = excluded.reason, created_at = excluded.created_at";
-    insert_rows(conn, rows, REPLACE).await?;
-    Ok(())
+    statements.insert(rows.iter().copied(), REPLACE)
 }
 
 /// Removes at most `limit` expired keys and returns how many were removed.

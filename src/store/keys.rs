@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use sqlx::QueryBuilder;
 
-use super::{Conn, StoreError, bind_chunks, from_row, on_conn};
+use super::{Columns, Conn, StoreError, columns, fetch, from_row, on_conn};
 use crate::domain::account::Scope;
 use crate::domain::api_key::{ApiKey, KeyHash};
 use crate::domain::clock::Micros;
@@ -48,26 +48,13 @@ struct ListedRow {
 }
 
 /// The keys among these that are valid: neither revoked nor expired.
-pub async fn list_valid(
-    mut conn: Conn<'_>,
-    keys: &[KeyId],
-    now: Micros,
-) -> Result<HashSet<KeyId>, StoreError> {
-    let mut valid = HashSet::with_capacity(keys.len());
-    for keys in bind_chunks(keys, 1) {
-        let rows: Vec<(KeyId,)> = on_conn!(conn.reborrow(), |c| {
-            let mut query = QueryBuilder::new("select id from api_keys where revoked_at is null");
-            query.push(" and (expires_at is null or expires_at > ").push_bind(now).push(") and id in (");
-            let mut list = query.separated(", ");
-            for key in keys {
-                list.push_bind(*key);
-            }
-            query.push(")");
-            query.build_query_as().fetch_all(c).await?
-        });
-        valid.extend(rows.into_iter().map(|(key,)| key));
-    }
-    Ok(valid)
+pub async fn list_valid(conn: Conn<'_>, keys: &[KeyId], now: Micros) -> Result<HashSet<KeyId>, StoreError> {
+    const KEYS: Columns<(KeyId, Micros)> = columns!(|key| { "key_id": key.0, "now": key.1 });
+    const LIST: &str = "select id from new cross join api_keys where id = key_id and revoked_at is null \
+        and (expires_at is null or expires_at > new.now)";
+    let keys: Vec<_> = keys.iter().map(|key| (*key, now)).collect();
+    let rows: Vec<(KeyId,)> = fetch(conn, &KEYS, &keys, LIST).await?;
+    Ok(rows.into_iter().map(|(key,)| key).collect())
 }
 
 /// The keys of one workspace or of all, each with the slug of its workspace, oldest first.

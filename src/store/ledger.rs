@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::QueryBuilder;
-
-use super::{Conn, StoreError, insert_rows, map_row, on_conn};
+use super::{Columns, Conn, Statements, StoreError, columns, fetch, map_row, on_conn};
 use crate::domain::ids::WorkspaceId;
 use crate::domain::ledger::LedgerEntry;
 
@@ -56,22 +54,13 @@ pub async fn references(
     conn: Conn<'_>,
     keys: &BTreeSet<(WorkspaceId, String)>,
 ) -> Result<Vec<(WorkspaceId, String, i64)>, StoreError> {
-    if keys.is_empty() {
-        return Ok(Vec::new());
-    }
-    Ok(on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new(
-            "select workspace_id, reference, number from ledger where (workspace_id, reference) in (",
-        );
-        query.push_values(keys, |mut row, (workspace, reference)| {
-            row.push_bind(*workspace).push_bind(reference);
-        });
-        query.push(")");
-        query.build_query_as().fetch_all(c).await?
-    }))
+    const KEYS: Columns<(WorkspaceId, String)> =
+        columns!(|key| { "key_workspace": key.0, "key_reference": &key.1 });
+    const FIND: &str = "select workspace_id, reference, number from new cross join ledger \
+        where workspace_id = key_workspace and reference = key_reference";
+    fetch(conn, &KEYS, keys, FIND).await
 }
 
-pub async fn insert(conn: Conn<'_>, rows: &[LedgerEntry]) -> Result<(), StoreError> {
-    insert_rows(conn, rows, "").await?;
-    Ok(())
+pub fn insert(statements: &mut Statements, rows: &[LedgerEntry]) -> Result<(), StoreError> {
+    statements.insert(rows, "")
 }

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::QueryBuilder;
-
-use super::{Conn, StoreError, insert_rows, map_row, on_conn};
+use super::{Conn, Statements, StoreError, fetch, key_columns, map_row, on_conn};
 use crate::domain::ids::{ConversationId, MessageId, WorkspaceId};
 use crate::domain::message::{Message, MessageRef};
 
@@ -113,25 +111,15 @@ pub async fn find_refs(
     conn: Conn<'_>,
     ids: &BTreeSet<(WorkspaceId, MessageId)>,
 ) -> Result<Vec<(MessageId, MessageRef)>, StoreError> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rows: Vec<(MessageId, WorkspaceId, ConversationId, i64)> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new(
-            "select id, workspace_id, conversation_id, position from messages where (workspace_id, id) in (",
-        );
-        query.push_values(ids, |mut row, (workspace, id)| {
-            row.push_bind(*workspace).push_bind(*id);
-        });
-        query.push(")");
-        query.build_query_as().fetch_all(c).await?
-    });
+    const FIND: &str = "select id, workspace_id, conversation_id, position from new cross join messages \
+        where workspace_id = key_workspace and id = key_id";
+    let rows: Vec<(MessageId, WorkspaceId, ConversationId, i64)> =
+        fetch(conn, &key_columns(), ids, FIND).await?;
     let message_ref =
         |(id, workspace, conversation, position)| (id, MessageRef { workspace, conversation, position });
     Ok(rows.into_iter().map(message_ref).collect())
 }
 
-pub async fn insert(conn: Conn<'_>, rows: &[Message]) -> Result<(), StoreError> {
-    insert_rows(conn, rows, "").await?;
-    Ok(())
+pub fn insert(statements: &mut Statements, rows: &[Message]) -> Result<(), StoreError> {
+    statements.insert(rows, "")
 }

@@ -49,9 +49,10 @@ pub mod webhook_endpoints;
 pub mod workspace_config;
 pub mod workspaces;
 
+pub use db::Statements;
 pub(crate) use db::on_conn;
+use db::{Columns, columns, execute, fetch, from_row, insert_row, insert_rows, key_columns, map_row};
 pub use db::{
     Conn, ConnectError, Db, PooledConnection, ReadConnection, Schema, StoreError, Tx, describe_postgres,
     store_now,
 };
-use db::{bind_chunks, from_row, insert_row, insert_rows, map_row};

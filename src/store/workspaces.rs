@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::QueryBuilder;
-
-use super::{Conn, StoreError, from_row, on_conn};
-use crate::domain::clock::Micros;
+use super::{Columns, Conn, Statements, StoreError, columns, fetch, from_row, on_conn, store_now};
+use crate::domain::clock::{Clock, Micros};
 use crate::domain::ids::WorkspaceId;
 use crate::domain::money::Money;
 use crate::domain::workspace::{Pricing, Workspace, WorkspaceState};
+
+/// Workspaces by their ids.
+pub(super) const WORKSPACE_KEY: Columns<WorkspaceId> = columns!(|id| { "key_workspace": *id });
 
 macro_rules! workspace_columns {
     () => {
@@ -41,6 +42,7 @@ from_row!(WorkspaceState, |row| Self {
     day_test_turns: row.try_get("day_test_turns")?,
     day_spent: row.try_get("day_spent")?,
     low_notified: row.try_get("low_notified")?,
+    config_version: row.try_get("config_version")?,
 });
 
 #[derive(sqlx::FromRow)]
@@ -48,6 +50,8 @@ struct StateRow {
     workspace_id: WorkspaceId,
     #[sqlx(flatten)]
     state: WorkspaceState,
+    /// The database's time; null on SQLite.
+    now: Option<Micros>,
 }
 
 /// A workspace by its slug.
@@ -58,19 +62,9 @@ pub async fn find_by_slug(conn: Conn<'_>, slug: &str) -> Result<Option<Workspace
 
 /// The settings of workspaces.
 pub async fn settings(conn: Conn<'_>, ids: &BTreeSet<WorkspaceId>) -> Result<Vec<Workspace>, StoreError> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    Ok(on_conn!(conn, |c| {
-        let mut query =
-            QueryBuilder::new(concat!("select ", workspace_columns!(), " from workspaces where id in ("));
-        let mut list = query.separated(", ");
-        for id in ids {
-            list.push_bind(*id);
-        }
-        query.push(")");
-        query.build_query_as().fetch_all(c).await?
-    }))
+    const LIST: &str =
+        concat!("select ", workspace_columns!(), " from new cross join workspaces where id = key_workspace");
+    fetch(conn, &WORKSPACE_KEY, ids, LIST).await
 }
 
 /// The number of workspaces.
@@ -110,10 +104,10 @@ pub async fn put(mut conn: Conn<'_>, workspace: &Workspace, now: Micros) -> Resu
         let query = query.bind(workspace.pricing.api).bind(workspace.balance_low);
         query.bind(workspace.allow_hosts.join(" ")).bind(now).execute(c).await?;
     });
-    on_conn!(conn, |c| {
+    on_conn!(conn.reborrow(), |c| {
         sqlx::query(PUT_STATE).bind(workspace.id).bind(now.day()).bind(false).execute(c).await?;
     });
-    Ok(())
+    advance_config_version(conn, workspace.id).await
 }
 
 /// Locks and reads the states of workspaces, in the order of their ids. A transaction takes these locks first.
@@ -121,42 +115,73 @@ pub async fn lock(
     conn: Conn<'_>,
     ids: &BTreeSet<WorkspaceId>,
 ) -> Result<Vec<(WorkspaceId, WorkspaceState)>, StoreError> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    let lock = conn.row_lock();
-    let rows: Vec<StateRow> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new(
-            "select workspace_id, balance, next_cursor, next_ledger_number, open_turns, day, day_test_turns, \
-             day_spent, low_notified from workspace_state where workspace_id in (",
-        );
-        let mut list = query.separated(", ");
-        for id in ids {
-            list.push_bind(*id);
-        }
-        query.push(") order by workspace_id").push(lock);
-        query.build_query_as().fetch_all(c).await?
-    });
+    let rows = lock_rows(conn, ids).await?;
     Ok(rows.into_iter().map(|row| (row.workspace_id, row.state)).collect())
 }
 
-pub async fn update_states(conn: Conn<'_>, rows: &[(WorkspaceId, WorkspaceState)]) -> Result<(), StoreError> {
-    if rows.is_empty() {
-        return Ok(());
+/// Like [`lock`], with the [time](store_now) after the last lock.
+pub async fn lock_with_time(
+    mut conn: Conn<'_>,
+    ids: &BTreeSet<WorkspaceId>,
+    clock: &dyn Clock,
+) -> Result<(Vec<(WorkspaceId, WorkspaceState)>, Micros), StoreError> {
+    let rows = lock_rows(conn.reborrow(), ids).await?;
+    let now = match rows.iter().filter_map(|row| row.now).max() {
+        Some(now) => now,
+        None => store_now(conn, clock).await?,
+    };
+    Ok((rows.into_iter().map(|row| (row.workspace_id, row.state)).collect(), now))
+}
+
+async fn lock_rows(conn: Conn<'_>, ids: &BTreeSet<WorkspaceId>) -> Result<Vec<StateRow>, StoreError> {
+    macro_rules! lock {
+        ($now:literal, $lock:literal) => {
+            concat!(
+                // The time is outside the subquery, so that it is read after the lock.
+                "select locked.*, ",
+                $now,
+                " as now from (select workspace_id, balance, next_cursor, next_ledger_number, open_turns, day, \
+                 day_test_turns, day_spent, low_notified, config_version from new cross join workspace_state \
+                 where workspace_id = key_workspace order by workspace_id",
+                $lock,
+                ") as locked"
+            )
+        };
     }
+    let lock = conn.pick(lock!("store_now()", " for no key update of workspace_state"), lock!("null", ""));
+    fetch(conn, &WORKSPACE_KEY, ids, lock).await
+}
+
+/// Marks the settings, webhook endpoints or assistants of a workspace as changed. Every function that writes them calls this; its
+/// caller has locked the workspace's state.
+pub(super) async fn advance_config_version(conn: Conn<'_>, id: WorkspaceId) -> Result<(), StoreError> {
+    const ADVANCE: &str =
+        "update workspace_state set config_version = config_version + 1 where workspace_id = $1";
     on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new(
-            "update workspace_state set balance = new.column2, next_cursor = new.column3, \
-             next_ledger_number = new.column4, open_turns = new.column5, day = new.column6, \
-             day_test_turns = new.column7, day_spent = new.column8, low_notified = new.column9 from (",
-        );
-        query.push_values(rows, |mut values, (id, row)| {
-            values.push_bind(*id).push_bind(row.balance).push_bind(row.next_cursor);
-            values.push_bind(row.next_ledger_number).push_bind(row.open_turns).push_bind(row.day);
-            values.push_bind(row.day_test_turns).push_bind(row.day_spent).push_bind(row.low_notified);
-        });
-        query.push(") as new where workspace_id = new.column1");
-        query.build().execute(c).await?;
+        sqlx::query(ADVANCE).bind(id).execute(c).await?;
     });
     Ok(())
+}
+
+pub fn update_states(
+    statements: &mut Statements,
+    rows: &[(WorkspaceId, WorkspaceState)],
+) -> Result<(), StoreError> {
+    const ROWS: Columns<(WorkspaceId, WorkspaceState)> = columns!(|row| {
+        "workspace_id": row.0,
+        "balance": row.1.balance,
+        "next_cursor": row.1.next_cursor,
+        "next_ledger_number": row.1.next_ledger_number,
+        "open_turns": row.1.open_turns,
+        "day": row.1.day,
+        "day_test_turns": row.1.day_test_turns,
+        "day_spent": row.1.day_spent,
+        "low_notified": row.1.low_notified,
+        "config_version": row.1.config_version,
+    });
+    const UPDATE: &str = "update workspace_state set balance = new.balance, next_cursor = new.next_cursor, \
+        next_ledger_number = new.next_ledger_number, open_turns = new.open_turns, day = new.day, \
+        day_test_turns = new.day_test_turns, day_spent = new.day_spent, low_notified = new.low_notified, \
+        config_version = new.config_version from new where workspace_state.workspace_id = new.workspace_id";
+    statements.add(&ROWS, rows, UPDATE)
 }

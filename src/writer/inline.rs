@@ -6,12 +6,13 @@ use uuid::Uuid;
 
 use super::batch::{Batch, Bounds, DecisionContext, LoadPlan, SlotBudget};
 use super::commands::Decision;
+use super::config_cache::ConfigCache;
 use super::read::read;
 use super::write::write;
 use crate::domain::clock::Clock;
 use crate::domain::error::Error;
 use crate::domain::ids::{IdGenerator, ProcessId};
-use crate::store::{Conn, StoreError, store_now};
+use crate::store::{Conn, StoreError};
 
 /// No command that is decided here checks them.
 const UNLIMITED: Bounds = Bounds {
@@ -33,8 +34,8 @@ pub async fn decide_inline<D: Decision>(
 ) -> Result<Result<D::Reply, Error>, StoreError> {
     let mut plan = LoadPlan::default();
     command.plan(&mut plan, clock.now());
-    let tables = read(conn.reborrow(), plan).await?;
-    let now = store_now(conn.reborrow(), clock).await?;
+    // Not a shared cache, because the transaction may have changed the configuration.
+    let (tables, now) = read(conn.reborrow(), plan, &ConfigCache::default(), clock).await?;
     let context = DecisionContext {
         now,
         instant: Instant::now(),

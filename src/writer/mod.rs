@@ -3,6 +3,7 @@
 
 pub mod batch;
 pub mod commands;
+mod config_cache;
 pub mod group_commit;
 mod inline;
 mod queued_command;
@@ -29,6 +30,7 @@ pub use commands::{
     EndTurn, EndpointAction, HandBackTurn, NewConversation, RenewWidgetLink, RetryTurn, Target, TestEndpoint,
     TopUp, UpdateConversation, WriteEndpoint,
 };
+pub use config_cache::ConfigCache;
 pub use inline::decide_inline;
 pub use turn_slots::{SlotLimits, TurnSlot, TurnSlots};
 
@@ -75,6 +77,7 @@ pub struct WriterContext {
     pub effects: mpsc::UnboundedSender<Effect>,
     /// Without a valid lease this process starts no turns.
     pub lease: LeaseStatus,
+    pub config_cache: ConfigCache,
 }
 
 impl fmt::Debug for WriterContext {

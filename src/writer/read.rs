@@ -3,18 +3,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::batch::{LoadPlan, Tables, WorkspaceRow};
+use super::batch::{LoadPlan, Tables};
+use super::config_cache::ConfigCache;
+use crate::domain::clock::{Clock, Micros};
 use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::turn::Turn;
 use crate::store::{
-    Conn, StoreError, assistants, bookings, calendars, conversations, idempotency, ledger, messages, turns,
+    Conn, StoreError, bookings, calendars, conversations, idempotency, ledger, messages, turns,
     webhook_endpoints, workspaces,
 };
 
-/// Locks and reads the rows of a plan, and those that follow from them.
-pub(super) async fn read(mut conn: Conn<'_>, mut plan: LoadPlan) -> Result<Tables, StoreError> {
+/// Locks and reads the rows of a plan, and those that follow from them. Returns them with the database's time.
+pub(super) async fn read(
+    mut conn: Conn<'_>,
+    mut plan: LoadPlan,
+    cache: &ConfigCache,
+    clock: &dyn Clock,
+) -> Result<(Tables, Micros), StoreError> {
     let mut tables = Tables::default();
-    let states = workspaces::lock(conn.reborrow(), &plan.workspaces).await?;
+    let (states, now) = workspaces::lock_with_time(conn.reborrow(), &plan.workspaces, clock).await?;
     for conversation in conversations::lock(conn.reborrow(), &plan.conversations).await? {
         plan.assistants.insert((conversation.workspace, conversation.assistant));
         tables.conversations.insert(conversation.id, conversation);
@@ -23,17 +30,10 @@ pub(super) async fn read(mut conn: Conn<'_>, mut plan: LoadPlan) -> Result<Table
     calendars::lock(conn.reborrow(), &calendar_keys).await?;
     lock_turns(conn.reborrow(), &mut plan, &mut tables).await?;
 
-    let mut settings = workspaces::settings(conn.reborrow(), &plan.workspaces).await?;
-    let subscribers = webhook_endpoints::subscribers(conn.reborrow(), &plan.workspaces).await?;
-    for (id, state) in states {
-        let Some(index) = settings.iter().position(|settings| settings.id == id) else { continue };
-        let settings = settings.swap_remove(index);
-        let of_workspace = subscribers.iter().filter(|(workspace, _)| *workspace == id);
-        let subscribers = of_workspace.map(|(_, subscriber)| subscriber.clone()).collect();
-        tables.workspaces.insert(id, WorkspaceRow { settings, state, subscribers });
-    }
+    tables.workspaces = cache.workspaces(conn.reborrow(), states).await?;
+    tables.assistants = cache.assistants(conn.reborrow(), &plan.assistants, &tables.workspaces).await?;
     read_unlocked(conn, plan, &mut tables).await?;
-    Ok(tables)
+    Ok((tables, now))
 }
 
 async fn lock_turns(mut conn: Conn<'_>, plan: &mut LoadPlan, tables: &mut Tables) -> Result<(), StoreError> {
@@ -65,7 +65,6 @@ fn add_turns(turns: Vec<Turn>, plan: &mut LoadPlan, tables: &mut Tables) {
 }
 
 async fn read_unlocked(mut conn: Conn<'_>, plan: LoadPlan, tables: &mut Tables) -> Result<(), StoreError> {
-    tables.assistants.extend(assistants::summaries(conn.reborrow(), &plan.assistants).await?);
     tables.messages.extend(messages::find_refs(conn.reborrow(), &plan.messages).await?);
     for record in idempotency::find_many(conn.reborrow(), &plan.idempotency).await? {
         tables.idempotency.insert(record.key.clone(), record);

@@ -9,8 +9,8 @@ use super::uncertain_commit::{CommitProbe, UncertainCommit};
 use super::write::write;
 use super::{TurnSlot, WriterContext};
 use crate::domain::turn::Api;
+use crate::store::StoreError;
 use crate::store::db::WRITE_TIMEOUT;
-use crate::store::{StoreError, store_now};
 use crate::telemetry::{WRITER_BATCH_COMMANDS, WRITER_BATCH_DURATION_SECONDS};
 
 /// What follows from a committed batch. The outcomes are in its commands.
@@ -68,8 +68,7 @@ async fn run_unbounded(
         command.plan(&mut plan, context.clock.now());
     }
     let workspaces = plan.workspaces.clone();
-    let tables = read(tx.conn(), plan).await?;
-    let now = store_now(tx.conn(), context.clock.as_ref()).await?;
+    let (tables, now) = read(tx.conn(), plan, &context.config_cache, context.clock.as_ref()).await?;
 
     let slots = reserve(context, commands);
     let budget = context.slots.budget(&slots, workspaces.into_iter());

@@ -3,7 +3,7 @@
 use sqlx::database::Database;
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
-use sqlx::postgres::{PgArgumentBuffer, PgTypeInfo, PgValueRef};
+use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueRef};
 use sqlx::sqlite::{SqliteArgumentsBuffer, SqliteTypeInfo, SqliteValueRef};
 use sqlx::{Decode, Encode, Postgres, Sqlite, Type};
 use uuid::Uuid;
@@ -31,6 +31,16 @@ macro_rules! sql_newtype {
 
                 fn compatible(info: &PgTypeInfo) -> bool {
                     <$sql as Type<Postgres>>::compatible(info)
+                }
+            }
+
+            impl PgHasArrayType for $name {
+                fn array_type_info() -> PgTypeInfo {
+                    <$sql as PgHasArrayType>::array_type_info()
+                }
+
+                fn array_compatible(info: &PgTypeInfo) -> bool {
+                    <$sql as PgHasArrayType>::array_compatible(info)
                 }
             }
 
@@ -88,8 +98,8 @@ macro_rules! sql_ids {
 with_ids!(sql_ids);
 sql_newtype!(Uuid, |id| id.0, |raw| Ok(Self(raw)); CalendarToken, WidgetUuid);
 sql_newtype!(i64, |value| value.0, |raw| Ok(Self(raw)); Micros, Money);
-sql_newtype!(String, |word| word.as_str().to_owned(), |raw| Ok(raw.parse()?);
+sql_newtype!(String, |word| word.as_str(), |raw| Ok(raw.parse()?);
     AttemptOutcome, ConversationKind, DeliveryState, DisabledReason, Api, EventType, Format, Language,
     LedgerKind, SenderType, TurnState,
 );
-sql_newtype!(String, |sealed| sealed.as_str().to_owned(), |raw| Ok(Self::from_stored(raw)); SealedSecret);
+sql_newtype!(String, |sealed| sealed.as_str(), |raw| Ok(Self::from_stored(raw)); SealedSecret);

@@ -35,14 +35,6 @@ impl Conn<'_> {
     }
 }
 
-/// How many values a statement may bind: the limit of SQLite. That of PostgreSQL is 65,535.
-const MAX_BIND_VALUES: usize = 32_766;
-
-/// Splits rows into chunks that fit into one statement with `columns` values for each row.
-pub(crate) fn bind_chunks<T>(rows: &[T], columns: usize) -> std::slice::Chunks<'_, T> {
-    rows.chunks((MAX_BIND_VALUES / columns).max(1))
-}
-
 /// Runs a body on a connection of either database. The body is compiled once for each.
 macro_rules! on_conn {
     ($conn:expr, |$c:ident| $body:expr) => {

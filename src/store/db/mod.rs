@@ -1,5 +1,6 @@
 //! Access to the database: pools, connections, transactions, migrations, codec and errors.
 
+mod bulk;
 mod codec;
 mod conn;
 mod connect_error;
@@ -19,8 +20,10 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Connection as _, PgConnection, PgPool, SqlitePool};
 use tokio::time::timeout;
 
+pub use bulk::Statements;
+pub(crate) use bulk::{Columns, columns, execute, fetch, insert_rows, key_columns};
 pub use conn::Conn;
-pub(crate) use conn::{bind_chunks, on_conn};
+pub(crate) use conn::on_conn;
 pub use connect_error::{ConnectError, describe_postgres};
 pub use error::StoreError;
 pub(super) use error::is_missing_table;
@@ -28,7 +31,7 @@ pub use now::store_now;
 use pooled_connection::HEALTH_CHECK_TIMEOUT;
 pub use pooled_connection::PooledConnection;
 
-pub(crate) use row::{InsertRow, from_row, insert_row, insert_rows, map_row};
+pub(crate) use row::{TableRow, from_row, insert_row, map_row};
 pub use transaction::{ReadConnection, Tx};
 
 static POSTGRES_MIGRATIONS: LazyLock<Migrator> =
@@ -53,6 +56,11 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Begins a transaction that cannot keep its locks for long, even if this process hangs.
 const BEGIN_POSTGRES: &str =
     "begin; set local statement_timeout = '5s'; set local idle_in_transaction_session_timeout = '2s'";
+
+/// Plans depend on indexes alone: a table may have grown from empty to millions of rows since a plan was made, or never have been
+/// analysed. Every statement that runs often reads few rows through an index.
+const SET_PLANNER: &str = "set plan_cache_mode = force_generic_plan; set enable_seqscan = off; \
+    set enable_hashjoin = off; set enable_mergejoin = off; set jit = off";
 
 /// SQLite before this version has the WAL-reset corruption bug.
 const MIN_SQLITE_VERSION: i32 = 3_051_003;
@@ -144,6 +152,9 @@ impl Db {
                 .max_connections(connections)
                 .acquire_timeout(ACQUIRE_TIMEOUT)
                 .test_before_acquire(false)
+                .after_connect(|conn, _| {
+                    Box::pin(async move { sqlx::raw_sql(SET_PLANNER).execute(conn).await.map(drop) })
+                })
                 .before_acquire(|conn, idle| {
                     Box::pin(
                         async move { Ok(idle.idle_for < HEALTH_CHECK_AFTER_IDLE || is_alive(conn).await) },

@@ -1,63 +1,21 @@
 //! The mapping between types and rows, declared once for each aggregate and used on both databases.
 
-use sqlx::query_builder::Separated;
-use sqlx::{Database, Postgres, QueryBuilder, Sqlite};
-
-use super::{Conn, StoreError, bind_chunks, on_conn};
+use super::Columns;
 
 /// A type that is inserted as one row of a table.
-pub(crate) trait InsertRow<D: Database> {
-    /// How many values a row has.
-    const VALUES: usize;
-    /// The statement up to `values`.
-    const INSERT: &'static str;
-
-    /// Binds the values in the order of the columns in [`Self::INSERT`].
-    fn bind(&self, values: &mut Separated<'_, D, &'static str>);
+pub(crate) trait TableRow: Sized {
+    const TABLE: &'static str;
+    const COLUMNS: Columns<Self>;
 }
 
-impl<D: Database, T: InsertRow<D>> InsertRow<D> for &T {
-    const VALUES: usize = T::VALUES;
-    const INSERT: &'static str = T::INSERT;
-
-    fn bind(&self, values: &mut Separated<'_, D, &'static str>) {
-        T::bind(self, values);
-    }
-}
-
-/// Inserts rows with as few statements as possible and returns how many rows were written.
-/// `on_conflict` is the end of each statement.
-pub(crate) async fn insert_rows<T>(
-    mut conn: Conn<'_>,
-    rows: &[T],
-    on_conflict: &'static str,
-) -> Result<u64, StoreError>
-where
-    T: InsertRow<Postgres> + InsertRow<Sqlite>,
-{
-    let mut written = 0;
-    for rows in bind_chunks(rows, <T as InsertRow<Postgres>>::VALUES) {
-        written += on_conn!(conn.reborrow(), |c| {
-            let mut query = QueryBuilder::new(<T as InsertRow<Postgres>>::INSERT);
-            query.push_values(rows, |mut values, row| row.bind(&mut values));
-            query.push(on_conflict).build().execute(c).await?.rows_affected()
-        });
-    }
-    Ok(written)
-}
-
-/// Declares how a type is inserted: its table, a name for the macro that expands to the column list, and
-/// the value of each column.
+/// Declares how a type is inserted: its table and the value of each column. A name before the row is that of the macro that
+/// expands to the column list, for types that are also read.
 macro_rules! insert_row {
-    (@impl $database:ty, $type:ty, $table:literal, $columns:ident, $row:ident, [$($column:literal),*], [$($value:expr),*]) => {
-        impl $crate::store::db::InsertRow<$database> for $type {
-            const VALUES: usize = [$($column),*].len();
-            const INSERT: &'static str = concat!("insert into ", $table, " (", $columns!(), ") ");
-
-            fn bind(&self, values: &mut sqlx::query_builder::Separated<'_, $database, &'static str>) {
-                let $row = self;
-                $(values.push_bind($value);)*
-            }
+    ($type:ty, $table:literal, |$row:ident| { $($column:literal: $value:expr),+ $(,)? }) => {
+        impl $crate::store::db::TableRow for $type {
+            const TABLE: &'static str = $table;
+            const COLUMNS: $crate::store::db::Columns<Self> =
+                $crate::store::db::columns!(|$row| { $($column: $value),+ });
         }
     };
     ($type:ty, $table:literal, $columns:ident, |$row:ident| {
@@ -69,8 +27,7 @@ macro_rules! insert_row {
             };
         }
 
-        $crate::store::db::insert_row!(@impl sqlx::Postgres, $type, $table, $columns, $row, [$first $(, $column)*], [$first_value $(, $value)*]);
-        $crate::store::db::insert_row!(@impl sqlx::Sqlite, $type, $table, $columns, $row, [$first $(, $column)*], [$first_value $(, $value)*]);
+        $crate::store::db::insert_row!($type, $table, |$row| { $first: $first_value $(, $column: $value)* });
     };
 }
 pub(crate) use insert_row;

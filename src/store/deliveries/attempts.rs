@@ -2,14 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use sqlx::QueryBuilder;
-
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::delivery::{
     Attempt, AttemptOutcome, DeliveryKey, DeliveryOutcome, DeliveryState, Disposition, OutcomeWrite,
 };
 use crate::domain::ids::{EndpointId, ProcessId, WorkspaceId};
-use crate::store::{Conn, StoreError, bind_chunks, insert_row, insert_rows, on_conn, store_now};
+use crate::store::{Columns, Conn, StoreError, columns, execute, fetch, insert_row, insert_rows, store_now};
 
 type EndpointKey = (WorkspaceId, EndpointId);
 
@@ -25,19 +23,16 @@ pub async fn record(
     let mut sorted: Vec<&OutcomeWrite> = ended.iter().collect();
     // All processes lock in the same order, so that they never deadlock.
     sorted.sort_unstable_by_key(|ended| ended.key);
-    let mut owned = Vec::new();
-    for ended in bind_chunks(&sorted, 8) {
-        let numbers = finish_deliveries(conn.reborrow(), process, ended, now).await?;
-        let mut attempts: Vec<NumberedAttempt<'_>> = Vec::new();
-        for OutcomeWrite { key, outcome, .. } in ended {
-            if let (DeliveryOutcome::Attempted(attempt, _), Some(number)) = (outcome, numbers.get(key)) {
-                attempts.push((*key, *number, attempt));
-            }
+    let numbers = finish_deliveries(conn.reborrow(), process, &sorted, now).await?;
+    let mut attempts: Vec<NumberedAttempt<'_>> = Vec::new();
+    for OutcomeWrite { key, outcome, .. } in &sorted {
+        if let (DeliveryOutcome::Attempted(attempt, _), Some(number)) = (outcome, numbers.get(key)) {
+            attempts.push((*key, *number, attempt));
         }
-        insert_rows(conn.reborrow(), &attempts, "").await?;
-        owned.extend(ended.iter().copied().filter(|ended| numbers.contains_key(&ended.key)));
     }
-    update_failing_since(conn, &owned, now).await
+    insert_rows(conn.reborrow(), &attempts, "").await?;
+    sorted.retain(|ended| numbers.contains_key(&ended.key));
+    update_failing_since(conn, &sorted, now).await
 }
 
 /// Maintains `failing_since`: the first failure after a success sets it, a success clears it.
@@ -62,11 +57,8 @@ async fn update_failing_since(
     let succeeded = succeeded.iter().map(|key| (*key, false));
     let all: BTreeMap<EndpointKey, bool> = failing.iter().map(|key| (*key, true)).chain(succeeded).collect();
     let all: Vec<_> = all.into_iter().collect();
-    for marks in bind_chunks(&all, 3) {
-        let changed = lock_changed_endpoints(conn.reborrow(), marks).await?;
-        toggle_failing_since(conn.reborrow(), &changed, now).await?;
-    }
-    Ok(())
+    let changed = lock_changed_endpoints(conn.reborrow(), &all).await?;
+    toggle_failing_since(conn, &changed, now).await
 }
 
 /// Locks and returns the endpoints whose `failing_since` has to change, in one order for all processes. Others stay
@@ -75,18 +67,20 @@ async fn lock_changed_endpoints(
     conn: Conn<'_>,
     marks: &[(EndpointKey, bool)],
 ) -> Result<Vec<EndpointKey>, StoreError> {
-    let lock = conn.pick(" for no key update of p", "");
-    Ok(on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new("select p.workspace_id, p.id from (");
-        query.push_values(marks, |mut row, ((workspace, endpoint), is_failing)| {
-            row.push_bind(*workspace).push_bind(*endpoint).push_bind(*is_failing);
-        });
-        query.push(
-            ") as new join webhook_endpoints p on p.workspace_id = new.column1 and p.id = new.column2 \
-             where (p.failing_since is not null) <> new.column3 order by p.workspace_id, p.id",
-        );
-        query.push(lock).build_query_as().fetch_all(c).await?
-    }))
+    const MARKS: Columns<(EndpointKey, bool)> =
+        columns!(|mark| { "key_workspace": mark.0.0, "key_id": mark.0.1, "is_failing": mark.1 });
+    macro_rules! lock {
+        ($lock:literal) => {
+            concat!(
+                "select workspace_id, id from new cross join webhook_endpoints \
+                 where workspace_id = key_workspace and id = key_id \
+                 and (failing_since is not null) <> is_failing order by workspace_id, id",
+                $lock
+            )
+        };
+    }
+    let lock = conn.pick(lock!(" for no key update of webhook_endpoints"), lock!(""));
+    fetch(conn, &MARKS, marks, lock).await
 }
 
 /// Toggles `failing_since`: sets it where it is null, else clears it.
@@ -95,19 +89,13 @@ async fn toggle_failing_since(
     endpoints: &[EndpointKey],
     now: Micros,
 ) -> Result<(), StoreError> {
-    if endpoints.is_empty() {
-        return Ok(());
-    }
-    on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new(
-            "update webhook_endpoints set failing_since = case when failing_since is null then ",
-        );
-        query.push_bind(now).push(" end where (workspace_id, id) in (");
-        query.push_values(endpoints, |mut row, (workspace, endpoint)| {
-            row.push_bind(*workspace).push_bind(*endpoint);
-        });
-        query.push(")").build().execute(c).await?;
-    });
+    const ROWS: Columns<(EndpointKey, Micros)> =
+        columns!(|row| { "key_workspace": row.0.0, "key_id": row.0.1, "now": row.1 });
+    const TOGGLE: &str = "update webhook_endpoints \
+        set failing_since = case when failing_since is null then new.now end from new \
+        where workspace_id = key_workspace and id = key_id";
+    let rows: Vec<_> = endpoints.iter().map(|key| (*key, now)).collect();
+    execute(conn, &ROWS, &rows, TOGGLE).await?;
     Ok(())
 }
 
@@ -129,6 +117,9 @@ fn delivery_columns(
     }
 }
 
+/// The outcome of a delivery that a process owns.
+type OwnedOutcome<'a> = (ProcessId, &'a OutcomeWrite, Micros);
+
 /// Writes the outcomes and returns the number of attempts of each delivery that was still owned.
 async fn finish_deliveries(
     conn: Conn<'_>,
@@ -136,34 +127,33 @@ async fn finish_deliveries(
     ended: &[&OutcomeWrite],
     now: Micros,
 ) -> Result<HashMap<DeliveryKey, i64>, StoreError> {
-    let rows: Vec<(WorkspaceId, EndpointId, i64, i64)> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new(
-            "update deliveries set state = new.column5, owner = null, fence = fence + 1, \
-             attempts = attempts + new.column6, not_before = coalesce(new.column7, not_before), \
-             ended_at = new.column8 from (",
-        );
-        query.push_values(ended, |mut values, ended| {
-            let (state, more, not_before, ended_at) = delivery_columns(&ended.outcome, now);
-            values.push_bind(ended.key.workspace).push_bind(ended.key.endpoint).push_bind(ended.key.cursor);
-            values.push_bind(ended.fence).push_bind(state).push_bind(more);
-            values.push_bind(not_before).push_bind(ended_at);
-        });
-        query.push(
-            ") as new where workspace_id = new.column1 and endpoint_id = new.column2 \
-             and cursor = new.column3 and fence = new.column4 and state = 'running' and owner = ",
-        );
-        query.push_bind(process).push(" returning workspace_id, endpoint_id, cursor, attempts");
-        query.build_query_as().fetch_all(c).await?
+    const FINISH: &str = "update deliveries set state = new.state, owner = null, fence = fence + 1, \
+        attempts = attempts + new.more, not_before = coalesce(new.not_before, deliveries.not_before), \
+        ended_at = new.ended_at from new where workspace_id = key_workspace and endpoint_id = key_endpoint \
+        and cursor = key_cursor and fence = key_fence and deliveries.state = 'running' and owner = key_owner \
+        returning workspace_id, endpoint_id, cursor, attempts";
+    let outcomes: Columns<OwnedOutcome<'_>> = columns!(|row| {
+        "key_workspace": row.1.key.workspace,
+        "key_endpoint": row.1.key.endpoint,
+        "key_cursor": row.1.key.cursor,
+        "key_fence": row.1.fence,
+        "key_owner": row.0,
+        "state": delivery_columns(&row.1.outcome, row.2).0,
+        "more": delivery_columns(&row.1.outcome, row.2).1,
+        "not_before": delivery_columns(&row.1.outcome, row.2).2,
+        "ended_at": delivery_columns(&row.1.outcome, row.2).3,
     });
+    let rows: Vec<_> = ended.iter().map(|ended| (process, *ended, now)).collect();
+    let written: Vec<(WorkspaceId, EndpointId, i64, i64)> = fetch(conn, &outcomes, &rows, FINISH).await?;
     let number =
         |(workspace, endpoint, cursor, number)| (DeliveryKey { workspace, endpoint, cursor }, number);
-    Ok(rows.into_iter().map(number).collect())
+    Ok(written.into_iter().map(number).collect())
 }
 
 /// An attempt with the key of its delivery and its number there.
 type NumberedAttempt<'a> = (DeliveryKey, i64, &'a Attempt);
 
-insert_row!(NumberedAttempt<'_>, "attempts", attempt_columns, |row| {
+insert_row!(NumberedAttempt<'_>, "attempts", |row| {
     "workspace_id": row.0.workspace,
     "endpoint_id": row.0.endpoint,
     "cursor": row.0.cursor,

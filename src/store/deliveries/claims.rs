@@ -3,13 +3,12 @@
 
 use std::collections::HashSet;
 
-use sqlx::QueryBuilder;
 use uuid::Uuid;
 
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::delivery::{ClaimedDelivery, DeliveryKey, EventPayload, ORDERING_WINDOW};
 use crate::domain::ids::{EndpointId, EventId, ProcessId, WorkspaceId};
-use crate::store::{Conn, StoreError, bind_chunks, from_row, on_conn, store_now};
+use crate::store::{Conn, StoreError, fetch, from_row, key_columns, on_conn, store_now};
 
 /// An endpoint with due deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,25 +170,14 @@ pub async fn claim(
 }
 
 /// The events of deliveries. Events that retention has removed are left out.
-pub async fn list_events(mut conn: Conn<'_>, keys: &[DeliveryKey]) -> Result<Vec<EventPayload>, StoreError> {
+pub async fn list_events(conn: Conn<'_>, keys: &[DeliveryKey]) -> Result<Vec<EventPayload>, StoreError> {
+    const LIST: &str = "select e.workspace_id, e.cursor, e.id, e.body, \
+        c.deleted_at is not null and e.type <> 'conversation.deleted' from new cross join events e \
+        left join conversations c on c.workspace_id = e.workspace_id and c.id = e.conversation_id \
+        where e.workspace_id = key_workspace and e.cursor = key_id";
     let distinct: HashSet<_> = keys.iter().map(|key| (key.workspace, key.cursor)).collect();
-    let distinct: Vec<_> = distinct.into_iter().collect();
-    let mut rows: Vec<(WorkspaceId, i64, EventId, String, bool)> = Vec::new();
-    for cursors in bind_chunks(&distinct, 2) {
-        rows.extend(on_conn!(conn.reborrow(), |c| {
-            let mut query = QueryBuilder::new(
-                "select e.workspace_id, e.cursor, e.id, e.body, \
-                 c.deleted_at is not null and e.type <> 'conversation.deleted' from events e \
-                 left join conversations c on c.workspace_id = e.workspace_id and c.id = e.conversation_id \
-                 where (e.workspace_id, e.cursor) in (",
-            );
-            query.push_values(cursors, |mut row, (workspace, cursor)| {
-                row.push_bind(*workspace).push_bind(*cursor);
-            });
-            query.push(")");
-            query.build_query_as::<(WorkspaceId, i64, EventId, String, bool)>().fetch_all(c).await?
-        }));
-    }
+    let rows: Vec<(WorkspaceId, i64, EventId, String, bool)> =
+        fetch(conn, &key_columns(), &distinct, LIST).await?;
     let event = |(workspace, cursor, id, body, is_withheld)| EventPayload {
         workspace,
         cursor,

@@ -2,7 +2,7 @@
 
 use crate::domain::delivery::DeliveryState;
 use crate::domain::event::Delivery;
-use crate::store::{Conn, StoreError, insert_row, insert_rows};
+use crate::store::{Statements, StoreError, insert_row};
 
 /// A delivery that waits for its first attempt, or for the first attempt of a replay.
 struct QueuedDelivery {
@@ -10,7 +10,7 @@ struct QueuedDelivery {
     is_replay: bool,
 }
 
-insert_row!(QueuedDelivery, "deliveries", delivery_columns, |row| {
+insert_row!(QueuedDelivery, "deliveries", |row| {
     "workspace_id": row.delivery.workspace,
     "endpoint_id": row.delivery.endpoint,
     "cursor": row.delivery.cursor,
@@ -29,8 +29,7 @@ pub mod attempts;
 pub mod claims;
 pub mod log;
 
-pub async fn insert(conn: Conn<'_>, rows: &[Delivery]) -> Result<(), StoreError> {
+pub fn insert(statements: &mut Statements, rows: &[Delivery]) -> Result<(), StoreError> {
     let queued = |delivery: &Delivery| QueuedDelivery { delivery: *delivery, is_replay: false };
-    insert_rows(conn, &rows.iter().map(queued).collect::<Vec<_>>(), "").await?;
-    Ok(())
+    statements.insert(&rows.iter().map(queued).collect::<Vec<_>>(), "")
 }

@@ -10,7 +10,8 @@ use crate::domain::clock::Micros;
 use crate::domain::event::{CursorRange, Event, EventFilter, EventType};
 use crate::domain::ids::{ConversationId, EventId, WorkspaceId};
 use crate::domain::render;
-use crate::store::{Conn, StoreError, bind_chunks, insert_row, insert_rows, on_conn};
+use crate::store::workspaces::WORKSPACE_KEY;
+use crate::store::{Conn, Statements, StoreError, fetch, insert_row, on_conn};
 
 insert_row!(Event, "events", event_columns, |event| {
     "workspace_id": event.workspace,
@@ -135,25 +136,12 @@ pub async fn find_cursor(
 
 /// The cursor of the latest event of each workspace.
 pub async fn latest_cursors(
-    mut conn: Conn<'_>,
+    conn: Conn<'_>,
     workspaces: &[WorkspaceId],
 ) -> Result<Vec<(WorkspaceId, i64)>, StoreError> {
-    let mut cursors = Vec::with_capacity(workspaces.len());
-    for ids in bind_chunks(workspaces, 1) {
-        let rows: Vec<(WorkspaceId, i64)> = on_conn!(conn.reborrow(), |c| {
-            let mut query = QueryBuilder::new(
-                "select workspace_id, next_cursor - 1 from workspace_state where workspace_id in (",
-            );
-            let mut list = query.separated(", ");
-            for id in ids {
-                list.push_bind(*id);
-            }
-            query.push(")");
-            query.build_query_as().fetch_all(c).await?
-        });
-        cursors.extend(rows);
-    }
-    Ok(cursors)
+    const LATEST: &str = "select workspace_id, next_cursor - 1 from new cross join workspace_state \
+        where workspace_id = key_workspace";
+    fetch(conn, &WORKSPACE_KEY, workspaces, LATEST).await
 }
 
 /// Returns true if the event at this cursor has this id.
@@ -170,7 +158,6 @@ pub async fn exists(
     Ok(count > 0)
 }
 
-pub async fn insert(conn: Conn<'_>, rows: &[Event]) -> Result<(), StoreError> {
-    insert_rows(conn, rows, "").await?;
-    Ok(())
+pub fn insert(statements: &mut Statements, rows: &[Event]) -> Result<(), StoreError> {
+    statements.insert(rows, "")
 }

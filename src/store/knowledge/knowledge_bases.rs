@@ -82,7 +82,7 @@ pub async fn lock_all(conn: Conn<'_>, workspace: WorkspaceId) -> Result<Vec<Know
 
 /// Inserts a base. Returns false if its slug is taken.
 pub async fn insert(conn: Conn<'_>, base: &KnowledgeBase) -> Result<bool, StoreError> {
-    Ok(insert_rows(conn, &[base], " on conflict do nothing").await? > 0)
+    Ok(insert_rows(conn, [base], " on conflict do nothing").await? > 0)
 }
 
 /// Writes the name, language and `archived_at` of a locked base.

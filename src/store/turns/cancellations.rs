@@ -1,23 +1,14 @@
 //! Notices to the owners of turns that were ended by another process.
 
-use sqlx::QueryBuilder;
-
 use crate::domain::ids::{ProcessId, TurnId};
-use crate::store::{Conn, StoreError, bind_chunks, on_conn};
+use crate::store::{Columns, Conn, Statements, StoreError, columns, on_conn};
 
 /// Notifies the owners of turns that were ended by another process.
-pub async fn insert(mut conn: Conn<'_>, cancellations: &[(ProcessId, TurnId)]) -> Result<(), StoreError> {
-    for cancellations in bind_chunks(cancellations, 2) {
-        on_conn!(conn.reborrow(), |c| {
-            let mut query = QueryBuilder::new("insert into cancellations (owner, turn_id) ");
-            query.push_values(cancellations, |mut values, (owner, turn)| {
-                values.push_bind(*owner).push_bind(*turn);
-            });
-            query.push(" on conflict do nothing");
-            query.build().execute(c).await?;
-        });
-    }
-    Ok(())
+pub fn insert(statements: &mut Statements, cancellations: &[(ProcessId, TurnId)]) -> Result<(), StoreError> {
+    const ROWS: Columns<(ProcessId, TurnId)> = columns!(|row| { "owner": row.0, "turn_id": row.1 });
+    const INSERT: &str = "insert into cancellations (owner, turn_id) select * from new where true \
+        on conflict do nothing";
+    statements.add(&ROWS, cancellations, INSERT)
 }
 
 /// Removes and returns the notices for a process: the turns that it must stop.

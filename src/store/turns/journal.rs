@@ -1,11 +1,11 @@
 //! The journal of a turn: the model's answers and its tool calls, step by step.
 
-use sqlx::QueryBuilder;
-
 use crate::domain::ids::{TurnId, WorkspaceId};
 use crate::domain::journal::JournalRow;
 use crate::domain::turn::TurnRef;
-use crate::store::{Conn, StoreError, from_row, insert_row, insert_rows, on_conn};
+use crate::store::{
+    Columns, Conn, Statements, StoreError, columns, fetch, from_row, insert_row, key_columns, on_conn,
+};
 
 insert_row!(JournalRow, "journal", journal_columns, |row| {
     "workspace_id": row.turn.workspace,
@@ -51,45 +51,33 @@ pub async fn list_calls(
     workspace: WorkspaceId,
     turns: &[TurnId],
 ) -> Result<Vec<JournalRow>, StoreError> {
-    if turns.is_empty() {
-        return Ok(Vec::new());
-    }
-    Ok(on_conn!(conn, |c| {
-        let mut query =
-            QueryBuilder::new(concat!("select ", journal_columns!(), " from journal where workspace_id = "));
-        query.push_bind(workspace).push(" and position > 0 and turn_id in (");
-        let mut ids = query.separated(", ");
-        for turn in turns {
-            ids.push_bind(*turn);
-        }
-        query.push(") order by turn_id, step, position");
-        query.build_query_as().fetch_all(c).await?
-    }))
+    const LIST: &str = concat!(
+        "select ",
+        journal_columns!(),
+        " from new cross join journal where workspace_id = key_workspace and turn_id = key_id and position > 0 \
+         order by turn_id, step, position"
+    );
+    let keys: Vec<_> = turns.iter().map(|turn| (workspace, *turn)).collect();
+    fetch(conn, &key_columns(), &keys, LIST).await
 }
 
 /// Inserts rows. A row that already exists was written by a commit whose outcome was unknown; it stays.
-pub async fn insert(conn: Conn<'_>, rows: &[JournalRow]) -> Result<(), StoreError> {
-    insert_rows(conn, rows, " on conflict (workspace_id, turn_id, step, position) do nothing").await?;
-    Ok(())
+pub fn insert(statements: &mut Statements, rows: &[JournalRow]) -> Result<(), StoreError> {
+    statements.insert(rows, " on conflict (workspace_id, turn_id, step, position) do nothing")
 }
 
 /// Writes the results of calls. If a call already has a result, that one stays.
-pub async fn finish(conn: Conn<'_>, rows: &[JournalRow]) -> Result<(), StoreError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    on_conn!(conn, |c| {
-        let mut query =
-            QueryBuilder::new("update journal set finished_at = new.column5, result = new.column6 from (");
-        query.push_values(rows, |mut values, row| {
-            values.push_bind(row.turn.workspace).push_bind(row.turn.turn).push_bind(row.step);
-            values.push_bind(row.position).push_bind(row.finished_at).push_bind(&row.result);
-        });
-        query.push(
-            ") as new where workspace_id = new.column1 and turn_id = new.column2 and step = new.column3 \
-             and position = new.column4 and result is null",
-        );
-        query.build().execute(c).await?;
+pub fn finish(statements: &mut Statements, rows: &[JournalRow]) -> Result<(), StoreError> {
+    const ROWS: Columns<JournalRow> = columns!(|row| {
+        "workspace_id": row.turn.workspace,
+        "turn_id": row.turn.turn,
+        "step": row.step,
+        "position": row.position,
+        "finished_at": row.finished_at,
+        "result": &row.result,
     });
-    Ok(())
+    const FINISH: &str = "update journal set finished_at = new.finished_at, result = new.result from new \
+        where journal.workspace_id = new.workspace_id and journal.turn_id = new.turn_id \
+        and journal.step = new.step and journal.position = new.position and journal.result is null";
+    statements.add(&ROWS, rows, FINISH)
 }

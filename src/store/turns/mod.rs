@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::QueryBuilder;
-
 use crate::domain::ids::{ConversationId, TurnId, WorkspaceId};
 use crate::domain::turn::Turn;
-use crate::store::{Conn, StoreError, bind_chunks, from_row, insert_row, insert_rows, on_conn};
+use crate::store::{
+    Columns, Conn, Statements, StoreError, columns, fetch, from_row, insert_row, key_columns, on_conn,
+};
 
 insert_row!(Turn, "turns", turn_columns, |turn| {
     "workspace_id": turn.workspace,
@@ -78,49 +78,30 @@ pub async fn find(conn: Conn<'_>, workspace: WorkspaceId, id: TurnId) -> Result<
 }
 
 /// The turns among these that have ended. The poller of waiting clients asks for all of them at once.
-pub async fn list_ended(mut conn: Conn<'_>, ids: &[(WorkspaceId, TurnId)]) -> Result<Vec<Turn>, StoreError> {
-    let mut turns = Vec::new();
-    for ids in bind_chunks(ids, 2) {
-        turns.extend(on_conn!(conn.reborrow(), |c| {
-            let mut query = QueryBuilder::new(concat!(
-                "select ",
-                turn_columns!(),
-                " from turns where (workspace_id, id) in ("
-            ));
-            query.push_values(ids, |mut row, (workspace, id)| {
-                row.push_bind(*workspace).push_bind(*id);
-            });
-            query.push(") and state in ('completed', 'failed', 'discarded')");
-            query.build_query_as::<Turn>().fetch_all(c).await?
-        }));
-    }
-    Ok(turns)
+pub async fn list_ended(conn: Conn<'_>, ids: &[(WorkspaceId, TurnId)]) -> Result<Vec<Turn>, StoreError> {
+    const LIST: &str = concat!(
+        "select ",
+        turn_columns!(),
+        " from new cross join turns where workspace_id = key_workspace and id = key_id \
+         and state in ('completed', 'failed', 'discarded')"
+    );
+    fetch(conn, &key_columns(), ids, LIST).await
 }
 
 /// Locks and reads turns, in the order of their ids.
-pub async fn lock(
-    mut conn: Conn<'_>,
-    ids: &BTreeSet<(WorkspaceId, TurnId)>,
-) -> Result<Vec<Turn>, StoreError> {
-    let lock = conn.row_lock();
-    let mut ids: Vec<_> = ids.iter().copied().collect();
-    ids.sort_unstable_by_key(|(_, id)| *id);
-    let mut turns = Vec::with_capacity(ids.len());
-    for ids in bind_chunks(&ids, 2) {
-        turns.extend(on_conn!(conn.reborrow(), |c| {
-            let mut query = QueryBuilder::new(concat!(
+pub async fn lock(conn: Conn<'_>, ids: &BTreeSet<(WorkspaceId, TurnId)>) -> Result<Vec<Turn>, StoreError> {
+    macro_rules! lock {
+        ($lock:literal) => {
+            concat!(
                 "select ",
                 turn_columns!(),
-                " from turns where (workspace_id, id) in ("
-            ));
-            query.push_values(ids, |mut row, (workspace, id)| {
-                row.push_bind(*workspace).push_bind(*id);
-            });
-            query.push(") order by id").push(lock);
-            query.build_query_as::<Turn>().fetch_all(c).await?
-        }));
+                " from new cross join turns where workspace_id = key_workspace and id = key_id order by id",
+                $lock
+            )
+        };
     }
-    Ok(turns)
+    let lock = conn.pick(lock!(" for no key update of turns"), lock!(""));
+    fetch(conn, &key_columns(), ids, lock).await
 }
 
 /// The ids of the open turns of conversations.
@@ -128,47 +109,34 @@ pub async fn list_open(
     conn: Conn<'_>,
     conversations: &BTreeSet<(WorkspaceId, ConversationId)>,
 ) -> Result<Vec<(WorkspaceId, TurnId)>, StoreError> {
-    if conversations.is_empty() {
-        return Ok(Vec::new());
-    }
-    Ok(on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new(
-            "select workspace_id, id from turns where state in ('waiting', 'queued', 'running') \
-             and (workspace_id, conversation_id) in (",
-        );
-        query.push_values(conversations, |mut row, (workspace, id)| {
-            row.push_bind(*workspace).push_bind(*id);
-        });
-        query.push(")");
-        query.build_query_as().fetch_all(c).await?
-    }))
+    const LIST: &str = "select workspace_id, id from new cross join turns where workspace_id = key_workspace \
+        and conversation_id = key_id and state in ('waiting', 'queued', 'running')";
+    fetch(conn, &key_columns(), conversations, LIST).await
 }
 
-pub async fn insert(conn: Conn<'_>, rows: &[&Turn]) -> Result<(), StoreError> {
-    insert_rows(conn, rows, "").await?;
-    Ok(())
+pub fn insert(statements: &mut Statements, rows: &[&Turn]) -> Result<(), StoreError> {
+    statements.insert(rows.iter().copied(), "")
 }
 
 /// Writes the columns that a batch changes.
-pub async fn update(mut conn: Conn<'_>, rows: &[&Turn]) -> Result<(), StoreError> {
-    for rows in bind_chunks(rows, 12) {
-        on_conn!(conn.reborrow(), |c| {
-            let mut query = QueryBuilder::new(
-                "update turns set state = new.column3, owner = new.column4, fence = new.column5, \
-                 attempts = new.column6, not_before = new.column7, first_started_at = new.column8, \
-                 reason = new.column9, reply_id = new.column10, ended_at = new.column11, \
-                 model_error = new.column12 from (",
-            );
-            query.push_values(rows, |mut values, row| {
-                values.push_bind(row.workspace).push_bind(row.id).push_bind(row.state);
-                values.push_bind(row.owner).push_bind(row.fence).push_bind(row.attempts);
-                values.push_bind(row.not_before).push_bind(row.first_started_at);
-                values.push_bind(&row.reason).push_bind(row.reply).push_bind(row.ended_at);
-                values.push_bind(&row.model_error);
-            });
-            query.push(") as new where workspace_id = new.column1 and id = new.column2");
-            query.build().execute(c).await?;
-        });
-    }
-    Ok(())
+pub fn update(statements: &mut Statements, rows: &[&Turn]) -> Result<(), StoreError> {
+    const ROWS: Columns<Turn> = columns!(|row| {
+        "workspace_id": row.workspace,
+        "id": row.id,
+        "state": row.state,
+        "owner": row.owner,
+        "fence": row.fence,
+        "attempts": row.attempts,
+        "not_before": row.not_before,
+        "first_started_at": row.first_started_at,
+        "reason": &row.reason,
+        "reply_id": row.reply,
+        "ended_at": row.ended_at,
+        "model_error": &row.model_error,
+    });
+    const UPDATE: &str = "update turns set state = new.state, owner = new.owner, fence = new.fence, \
+        attempts = new.attempts, not_before = new.not_before, first_started_at = new.first_started_at, \
+        reason = new.reason, reply_id = new.reply_id, ended_at = new.ended_at, model_error = new.model_error \
+        from new where turns.workspace_id = new.workspace_id and turns.id = new.id";
+    statements.add(&ROWS, rows.iter().copied(), UPDATE)
 }

@@ -3,7 +3,7 @@
 
 use crate::domain::clock::Clock;
 use crate::domain::ids::{EndpointId, WorkspaceId};
-use crate::store::{Conn, StoreError, on_conn, store_now};
+use crate::store::{Conn, StoreError, on_conn, store_now, workspaces};
 
 /// An archived endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -64,7 +64,9 @@ pub async fn remove(mut conn: Conn<'_>, deleted: ArchivedEndpoint, limit: i64) -
         "delete from attempts where workspace_id = $1 and endpoint_id = $2 and cursor <= $3";
     const DELIVERIES: &str =
         "delete from deliveries where workspace_id = $1 and endpoint_id = $2 and cursor <= $3";
-    const ENDPOINT: &str = "delete from webhook_endpoints where workspace_id = $1 and id = $2";
+    const ENDPOINT: &str = "delete from webhook_endpoints where workspace_id = $1 and id = $2 \
+        and archived_at is not null \
+        and not exists (select 1 from deliveries where workspace_id = $1 and endpoint_id = $2)";
     let ArchivedEndpoint { workspace, endpoint, .. } = deleted;
     let (open,): (i64,) = on_conn!(conn.reborrow(), |c| {
         sqlx::query_as(COUNT_OPEN).bind(workspace).bind(endpoint).fetch_one(c).await?
@@ -76,6 +78,8 @@ pub async fn remove(mut conn: Conn<'_>, deleted: ArchivedEndpoint, limit: i64) -
         sqlx::query_as(LAST).bind(workspace).bind(endpoint).bind(limit).fetch_one(c).await?
     });
     let Some(last) = last else {
+        // Deliveries and endpoints are only inserted and restored under this lock.
+        workspaces::lock(conn.reborrow(), &[workspace].into()).await?;
         on_conn!(conn, |c| {
             sqlx::query(ENDPOINT).bind(workspace).bind(endpoint).execute(c).await?;
         });

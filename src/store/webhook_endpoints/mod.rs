@@ -4,14 +4,13 @@ pub mod archived;
 
 use std::collections::BTreeSet;
 
-use sqlx::QueryBuilder;
-
 use crate::domain::event::{EventType, Subscriber};
 use crate::domain::ids::{EndpointId, WorkspaceId};
 use crate::domain::seal::SealedSecret;
 use crate::domain::webhook_endpoint::{Endpoint, PreviousSecret};
 use crate::store::resource::Resource;
-use crate::store::{Conn, StoreError, from_row, insert_row, insert_rows, on_conn};
+use crate::store::workspaces::WORKSPACE_KEY;
+use crate::store::{Conn, StoreError, fetch, from_row, insert_row, insert_rows, key_columns, on_conn};
 
 insert_row!(Endpoint, "webhook_endpoints", endpoint_columns, |endpoint| {
     "workspace_id": endpoint.workspace,
@@ -68,21 +67,9 @@ pub async fn subscribers(
     conn: Conn<'_>,
     ids: &BTreeSet<WorkspaceId>,
 ) -> Result<Vec<(WorkspaceId, Subscriber)>, StoreError> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rows: Vec<(WorkspaceId, EndpointId, String)> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new(
-            "select workspace_id, id, types from webhook_endpoints \
-             where enabled and archived_at is null and workspace_id in (",
-        );
-        let mut list = query.separated(", ");
-        for id in ids {
-            list.push_bind(*id);
-        }
-        query.push(") order by workspace_id, id");
-        query.build_query_as().fetch_all(c).await?
-    });
+    const LIST: &str = "select workspace_id, id, types from new cross join webhook_endpoints \
+        where workspace_id = key_workspace and enabled and archived_at is null order by workspace_id, id";
+    let rows: Vec<(WorkspaceId, EndpointId, String)> = fetch(conn, &WORKSPACE_KEY, ids, LIST).await?;
     let subscriber = |(workspace, endpoint, words): (WorkspaceId, EndpointId, String)| {
         (workspace, Subscriber { endpoint, types: parse_types(&words) })
     };
@@ -94,22 +81,12 @@ pub async fn list_by_workspaces(
     conn: Conn<'_>,
     ids: &BTreeSet<WorkspaceId>,
 ) -> Result<Vec<Endpoint>, StoreError> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    Ok(on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new(concat!(
-            "select ",
-            endpoint_columns!(),
-            " from webhook_endpoints where workspace_id in ("
-        ));
-        let mut list = query.separated(", ");
-        for id in ids {
-            list.push_bind(*id);
-        }
-        query.push(")");
-        query.build_query_as().fetch_all(c).await?
-    }))
+    const LIST: &str = concat!(
+        "select ",
+        endpoint_columns!(),
+        " from new cross join webhook_endpoints where workspace_id = key_workspace"
+    );
+    fetch(conn, &WORKSPACE_KEY, ids, LIST).await
 }
 
 /// Endpoints by id, archived ones included.
@@ -117,21 +94,12 @@ pub async fn find_many(
     conn: Conn<'_>,
     ids: &[(WorkspaceId, EndpointId)],
 ) -> Result<Vec<Endpoint>, StoreError> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    Ok(on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new(concat!(
-            "select ",
-            endpoint_columns!(),
-            " from webhook_endpoints where (workspace_id, id) in ("
-        ));
-        query.push_values(ids, |mut row, (workspace, id)| {
-            row.push_bind(*workspace).push_bind(*id);
-        });
-        query.push(")");
-        query.build_query_as().fetch_all(c).await?
-    }))
+    const FIND: &str = concat!(
+        "select ",
+        endpoint_columns!(),
+        " from new cross join webhook_endpoints where workspace_id = key_workspace and id = key_id"
+    );
+    fetch(conn, &key_columns(), ids, FIND).await
 }
 
 macro_rules! active {
@@ -155,7 +123,7 @@ impl Resource for Endpoint {
 }
 
 pub async fn insert(conn: Conn<'_>, rows: &[&Endpoint]) -> Result<(), StoreError> {
-    insert_rows(conn, rows, "").await?;
+    insert_rows(conn, rows.iter().copied(), "").await?;
     Ok(())
 }
 

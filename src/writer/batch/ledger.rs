@@ -85,7 +85,7 @@ impl Batch<'_> {
 
     fn notify_low_balance(&mut self, workspace: WorkspaceId) {
         let Some(row) = self.tables.workspaces.get_mut(&workspace) else { return };
-        let Some(threshold) = row.settings.balance_low else { return };
+        let Some(threshold) = row.config.settings.balance_low else { return };
         if row.state.low_notified || row.state.balance >= threshold {
             return;
         }
@@ -104,5 +104,5 @@ impl Batch<'_> {
 }
 
 fn is_above_threshold(row: &WorkspaceRow) -> bool {
-    row.settings.balance_low.is_none_or(|threshold| row.state.balance >= threshold)
+    row.config.settings.balance_low.is_none_or(|threshold| row.state.balance >= threshold)
 }

@@ -13,7 +13,7 @@ mod turns;
 
 pub use bounds::Bounds;
 pub use load_plan::LoadPlan;
-pub use tables::{ChangeSet, Tables, WorkspaceRow};
+pub use tables::{ChangeSet, Tables, WorkspaceConfig, WorkspaceRow};
 pub use turns::TurnWriteOutcome;
 
 use std::collections::HashMap;
@@ -141,7 +141,7 @@ impl<'a> Batch<'a> {
             EventData::Balance { .. } | EventData::Endpoint { .. } => None,
         };
         let body = render::event(id, kind, at, cursor, data);
-        for subscriber in row.subscribers.iter().filter(|subscriber| includes(subscriber)) {
+        for subscriber in row.config.subscribers.iter().filter(|subscriber| includes(subscriber)) {
             self.changes.deliveries.push(Delivery {
                 workspace,
                 endpoint: subscriber.endpoint,

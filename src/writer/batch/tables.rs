@@ -1,6 +1,7 @@
 //! The rows that a batch has read, and those that it writes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use crate::domain::assistant::AssistantSummary;
 use crate::domain::calendar::Booking;
@@ -18,12 +19,19 @@ use crate::domain::turn::Turn;
 use crate::domain::webhook_endpoint::Endpoint;
 use crate::domain::workspace::{Workspace, WorkspaceState};
 
-/// A workspace with its settings, its locked state and its webhook endpoints.
+/// The configuration of a workspace that decisions need.
+#[derive(Clone, Debug)]
+pub struct WorkspaceConfig {
+    pub settings: Workspace,
+    /// The webhook endpoints that receive events.
+    pub subscribers: Vec<Subscriber>,
+}
+
+/// A workspace with its configuration and its locked state.
 #[derive(Clone, Debug)]
 pub struct WorkspaceRow {
-    pub settings: Workspace,
+    pub config: Arc<WorkspaceConfig>,
     pub state: WorkspaceState,
-    pub subscribers: Vec<Subscriber>,
 }
 
 /// The rows that were read, with the changes of the commands that are already decided.

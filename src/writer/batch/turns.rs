@@ -191,6 +191,6 @@ impl Batch<'_> {
 
     pub(in crate::writer) fn price(&self, conversation: &Conversation) -> Money {
         let workspace = self.tables.workspaces.get(&conversation.workspace);
-        workspace.map_or(Money::ZERO, |row| row.settings.pricing.of(conversation.kind))
+        workspace.map_or(Money::ZERO, |row| row.config.settings.pricing.of(conversation.kind))
     }
 }

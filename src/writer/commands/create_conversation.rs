@@ -87,7 +87,7 @@ impl NewConversation {
             return Err(not_found());
         }
         let workspace = batch.tables.workspaces.get(&self.workspace).ok_or_else(not_found)?;
-        if self.check_balance && workspace.state.balance < workspace.settings.pricing.of(self.kind) {
+        if self.check_balance && workspace.state.balance < workspace.config.settings.pricing.of(self.kind) {
             return Err(Error::InsufficientBalance);
         }
         Ok(())

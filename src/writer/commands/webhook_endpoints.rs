@@ -1,5 +1,7 @@
 //! Creates, updates, archives, tests and disables webhook endpoints.
 
+use std::sync::Arc;
+
 use super::{Command, Decision};
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
@@ -255,12 +257,15 @@ impl Batch<'_> {
     /// Stores the endpoint in the tables; the next events of the batch follow its new state.
     fn put_endpoint(&mut self, endpoint: Endpoint) -> Endpoint {
         if let Some(row) = self.tables.workspaces.get_mut(&endpoint.workspace) {
-            row.subscribers.retain(|subscriber| subscriber.endpoint != endpoint.id);
+            row.state.config_version += 1;
+            let subscribers = &mut Arc::make_mut(&mut row.config).subscribers;
+            subscribers.retain(|subscriber| subscriber.endpoint != endpoint.id);
             if endpoint.is_active() {
                 let types = endpoint.types.clone();
-                row.subscribers.push(Subscriber { endpoint: endpoint.id, types });
+                subscribers.push(Subscriber { endpoint: endpoint.id, types });
             }
         }
+        self.changes.touch_workspace(endpoint.workspace);
         self.tables.endpoints.insert(endpoint.id, endpoint.clone());
         endpoint
     }

@@ -1,6 +1,7 @@
 //! Decisions without a database: one batch decides like many batches of one command, and the ledger balances.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -17,7 +18,7 @@ use rejoinder::domain::money::Money;
 use rejoinder::domain::turn::{Api, Reply, TurnEnd, TurnRef, TurnState};
 use rejoinder::domain::workspace::{Pricing, Workspace, WorkspaceState};
 use rejoinder::writer::batch::{
-    Batch, ChangeSet, DecisionContext, Effects, SlotBudget, Tables, WorkspaceRow,
+    Batch, ChangeSet, DecisionContext, Effects, SlotBudget, Tables, WorkspaceConfig, WorkspaceRow,
 };
 use rejoinder::writer::{
     Admission, Decision, EndAuthority, EndTurn, HandBackTurn, RetryTurn, Target, TopUp, UpdateConversation,
@@ -161,7 +162,10 @@ fn tables(clock: &FixedClock) -> Tables {
     };
     let state = WorkspaceState { balance: Money(MONEY), ..WorkspaceState::new(0) };
     let mut tables = Tables::default();
-    tables.workspaces.insert(WORKSPACE, WorkspaceRow { settings, state, subscribers: Vec::new() });
+    tables.workspaces.insert(
+        WORKSPACE,
+        WorkspaceRow { config: Arc::new(WorkspaceConfig { settings, subscribers: Vec::new() }), state },
+    );
     let assistant = AssistantSummary {
         workspace: WORKSPACE,
         current_version: 1,

@@ -52,7 +52,7 @@ both_backends!(
         // As on a full disk: the transaction ends without a message to its owner.
         let end = match db.backend() {
             Backend::Sqlite => {
-                format!("insert or rollback into workspace_state values ({w}, 0, 1, 1, 0, 0, 0, 0, false)")
+                format!("insert or rollback into workspace_state values ({w}, 0, 1, 1, 0, 0, 0, 0, false, 1, 0)")
             }
             Backend::Postgres => "select pg_terminate_backend(pg_backend_pid())".to_owned(),
         };
@@ -71,8 +71,8 @@ both_backends!(
         let stranger = seed::literal(&db, uuid::Uuid::from_u128(7));
         let store = store::open(&db).await;
         let statements = [
-            format!("insert into ledger values ({stranger}, 1, 'charge', 1, 1, null, null, 0)"),
-            format!("insert into workspace_state values ({w}, 0, 1, 1, 0, 0, 0, 0, false, 1)"),
+            format!("insert into api_keys values ('', {stranger}, {stranger}, '', '', '', 0, null, null, null)"),
+            format!("insert into workspace_state values ({w}, 0, 1, 1, 0, 0, 0, 0, false, 1, 0)"),
             format!("update workspace_state set balance = -1 where workspace_id = {w}"),
             format!("insert into ledger values ({w}, 1, null, 1, 1, null, null, 0)"),
         ];
@@ -93,28 +93,28 @@ both_backends!(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_rows_are_found_by_their_index() {
     let db = store::sqlite().await;
-    // As in a batch, the rows are selected by a list of key pairs.
+    // As in a batch, the rows are joined with a list of keys.
+    let new = "with new (k1, k2, k3) as (select * from (values (?, ?, ?), (?, ?, ?)) where column1 is not null)";
     let statements = [
-        "select * from turns where (workspace_id, id) in (values (x'01', x'02'), (x'01', x'03')) order by id",
-        "select id from turns where state in ('waiting', 'queued', 'running') \
-         and (workspace_id, conversation_id) in (values (x'01', x'02'), (x'01', x'03'))",
-        "select * from conversations where (workspace_id, id) in (values (x'01', x'02'), (x'01', x'03'))",
-        "select * from messages where (workspace_id, id) in (values (x'01', x'02'), (x'01', x'03'))",
-        "select * from idempotency where (workspace_id, scope, key) in (values (x'01', 'a', 'b'), (x'01', 'a', 'c'))",
-        "update turns set state = new.column3 from (values (x'01', x'02', 'a'), (x'01', x'03', 'b')) as new \
-         where workspace_id = new.column1 and id = new.column2",
+        "select id from new cross join turns where workspace_id = k1 and id = k2 order by id",
+        "select id from new cross join turns where state in ('waiting', 'queued', 'running') \
+         and workspace_id = k1 and conversation_id = k2",
+        "select id from new cross join conversations where workspace_id = k1 and id = k2",
+        "select id from new cross join messages where workspace_id = k1 and id = k2",
+        "select body from new cross join idempotency where workspace_id = k1 and scope = k2 and key = k3",
+        "update turns set state = new.k3 from new where turns.workspace_id = k1 and turns.id = k2",
     ];
     let store = store::open(&db).await;
     for statement in statements {
         let mut read = store.acquire_read().await.unwrap();
         let Conn::Sqlite(conn) = read.conn() else { panic!("a SQLite") };
-        let explain = format!("explain query plan {statement}");
+        let explain = format!("explain query plan {new} {statement}");
         let plan: Vec<(i64, i64, i64, String)> =
             sqlx::query_as(AssertSqlSafe(explain)).fetch_all(conn).await.unwrap();
         let plan: Vec<_> = plan.into_iter().map(|(.., step)| step).collect();
         let table = statement
             .split_whitespace()
-            .skip_while(|word| !["from", "update"].contains(word))
+            .skip_while(|word| !["join", "update"].contains(word))
             .nth(1)
             .unwrap();
         assert!(

@@ -18,8 +18,8 @@ use rejoinder::domain::turn::{Api, Reply, Turn, TurnEnd, TurnRef};
 use rejoinder::lifecycle::lease::{LeaseKeeper, lease_channel};
 use rejoinder::store::{Db, turns};
 use rejoinder::writer::{
-    Admission, AdmitOutcome, AppendJournal, Bounds, CreateOutcome, Effect, EndAuthority, EndTurn,
-    NewConversation, SlotLimits, Target, TurnSlots, TurnWriteOutcome, UpdateConversation, Writer,
+    Admission, AdmitOutcome, AppendJournal, Bounds, ConfigCache, CreateOutcome, Effect, EndAuthority,
+    EndTurn, NewConversation, SlotLimits, Target, TurnSlots, TurnWriteOutcome, UpdateConversation, Writer,
     WriterContext,
 };
 use tokio::sync::mpsc;
@@ -79,6 +79,7 @@ impl Process {
             slots: slots.clone(),
             effects,
             lease,
+            config_cache: ConfigCache::default(),
         };
         let stop = CancellationToken::new();
         let (writer, shards) = Writer::new(&context, 2, &stop);
