@@ -13,7 +13,8 @@ use crate::service::deliver_event::WebhookSender;
 use crate::service::embed_documents::DocumentEmbedder;
 use crate::service::run_turn::Engine;
 use crate::service::state::{
-    DocumentWriteLimiter, Followers, KeyCache, ModelCalls, TestCallLimiter, VersionCache, Waiters,
+    DocumentWriteLimiter, Followers, HistoryCache, KeyCache, ModelCalls, TestCallLimiter, VersionCache,
+    Waiters,
 };
 use crate::tools::mcp::Sessions;
 use crate::tools::{Adapters, QueryEmbedder, Searcher};
@@ -79,6 +80,7 @@ fn services(
         clock: Arc::clone(&deps.clock),
         ids: Arc::clone(&deps.ids),
         versions: VersionCache::default(),
+        histories: HistoryCache::new(config.model.history_messages),
         waiters: Waiters::new(config.widget.max_waiting),
         followers: Followers::new(settings::followers(config), tasks.soft_stop()),
         model_calls: ModelCalls::default(),

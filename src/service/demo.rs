@@ -125,7 +125,7 @@ async fn create(context: &ApplyContext<'_>, key: &KeySecret) -> Result<bool, Dem
 pub async fn is_open(db: &Db) -> Result<bool, StoreError> {
     for id in CONVERSATIONS {
         let found = db.read(async |conn| conversations::find_by_link(conn, WidgetUuid(id)).await).await?;
-        if found.is_some_and(|found| found.ended_at.is_none() && found.deleted_at.is_none()) {
+        if found.is_some_and(|found| found.conversation.ended_at.is_none()) {
             return Ok(true);
         }
     }

@@ -48,7 +48,10 @@ use crate::outbound::AllowHosts;
 use crate::store::Db;
 use crate::tools::Adapters;
 use crate::writer::Writer;
-use state::{DocumentWriteLimiter, Followers, KeyCache, ModelCalls, TestCallLimiter, VersionCache, Waiters};
+use state::{
+    DocumentWriteLimiter, Followers, HistoryCache, KeyCache, ModelCalls, TestCallLimiter, VersionCache,
+    Waiters,
+};
 
 /// The dependencies of the use cases.
 #[derive(Clone)]
@@ -58,6 +61,7 @@ pub struct Services {
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<IdGenerator>,
     pub versions: VersionCache,
+    pub histories: HistoryCache,
     pub waiters: Waiters,
     pub followers: Followers,
     pub model_calls: ModelCalls,

@@ -49,8 +49,9 @@ pub async fn read_history(
     services: &Services,
     request: HistoryRequest,
 ) -> Result<(Conversation, Vec<Message>), Error> {
-    let conversation = find_by_link(services, request.link, request.account.as_ref()).await?;
-    check_origin(services, &conversation, request.origin.as_deref()).await?;
+    let linked = find_by_link(services, request.link, request.account.as_ref()).await?;
+    check_origin(services, &linked, request.origin.as_deref()).await?;
+    let conversation = linked.conversation;
     let visible = match &request.after {
         Some(name) => {
             let after = position(services, &conversation, name).await?;

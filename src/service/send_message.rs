@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 use super::await_reply::WaitOutcome;
 use super::{ApiResponse, Services};
 use crate::domain::account::Account;
-use crate::domain::conversation::{Conversation, SenderType};
+use crate::domain::conversation::SenderType;
 use crate::domain::error::Error;
 use crate::domain::idempotency::IdempotencyRequest;
 use crate::domain::ids::{ConversationId, MessageId, ResourceId as _, TurnId, WidgetUuid};
 use crate::domain::message::VISITOR;
 use crate::domain::turn::Api;
-use crate::store::conversations;
+use crate::store::conversations::{self, LinkedConversation};
 use crate::telemetry::traces;
 use crate::writer::{Admission, AdmitOutcome, Target};
 
@@ -35,8 +35,9 @@ pub struct SendMessage {
 /// Sends a message and waits for its reply, at most until the deadline of the widget API.
 pub async fn send(services: &Services, message: SendMessage) -> Result<ApiResponse, Error> {
     services.waiters.check_capacity()?;
-    let conversation = find_by_link(services, message.link, message.account.as_ref()).await?;
-    check_origin(services, &conversation, message.origin.as_deref()).await?;
+    let linked = find_by_link(services, message.link, message.account.as_ref()).await?;
+    check_origin(services, &linked, message.origin.as_deref()).await?;
+    let conversation = linked.conversation;
 
     let turn = TurnId(services.ids.uuid_v7(services.clock.as_ref()));
     let deadline = message.arrived + services.widget_deadline;
@@ -89,21 +90,22 @@ pub async fn find_by_link(
     services: &Services,
     link: WidgetUuid,
     account: Option<&Account>,
-) -> Result<Conversation, Error> {
+) -> Result<LinkedConversation, Error> {
     let found = services.db.read(async |conn| conversations::find_by_link(conn, link).await).await?;
     found
-        .filter(|found| account.is_none_or(|account| account.workspace == found.workspace))
+        .filter(|found| account.is_none_or(|account| account.workspace == found.conversation.workspace))
         .ok_or_else(|| ConversationId::not_found(link))
 }
 
 /// Checks that a page of this origin may talk to the conversation's assistant.
 pub async fn check_origin(
     services: &Services,
-    conversation: &Conversation,
+    LinkedConversation { conversation, current_version }: &LinkedConversation,
     origin: Option<&str>,
 ) -> Result<(), Error> {
     let Some(origin) = origin else { return Ok(()) };
-    let current = services.versions.current(services, conversation.assistant).await?;
-    let is_allowed = current.is_some_and(|(_, version)| version.allows_origin(origin));
+    let (workspace, assistant) = (conversation.workspace, conversation.assistant);
+    let version = services.versions.get(services, workspace, assistant, *current_version).await?;
+    let is_allowed = version.is_some_and(|version| version.allows_origin(origin));
     if is_allowed { Ok(()) } else { Err(Error::OriginRefused) }
 }

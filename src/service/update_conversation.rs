@@ -26,8 +26,8 @@ pub async fn update_by_link(
     link: WidgetUuid,
     change: ConversationPatch,
 ) -> Result<Conversation, Error> {
-    let conversation = find_by_link(services, link, Some(account)).await?;
-    write(services, account, conversation.id, change).await
+    let linked = find_by_link(services, link, Some(account)).await?;
+    write(services, account, linked.conversation.id, change).await
 }
 
 async fn write(

@@ -47,12 +47,25 @@ pub async fn find(
     Ok(on_conn!(conn, |c| sqlx::query_as(FIND).bind(workspace).bind(id).fetch_optional(c).await?))
 }
 
-/// The conversation that a widget UUID opens.
-pub async fn find_by_link(mut conn: Conn<'_>, link: WidgetUuid) -> Result<Option<Conversation>, StoreError> {
-    match find_links(conn.reborrow(), &[link]).await?.pop() {
-        Some((_, workspace, id)) => find(conn, workspace, id).await,
-        None => Ok(None),
-    }
+/// A conversation that a widget UUID opens.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct LinkedConversation {
+    #[sqlx(flatten)]
+    pub conversation: Conversation,
+    /// The current version of its assistant.
+    pub current_version: i64,
+}
+
+/// The conversation that a widget UUID opens, unless it was deleted.
+pub async fn find_by_link(
+    conn: Conn<'_>,
+    link: WidgetUuid,
+) -> Result<Option<LinkedConversation>, StoreError> {
+    const FIND: &str = "select c.*, a.current_version from widget_links l \
+        join conversations c on c.workspace_id = l.workspace_id and c.id = l.conversation_id \
+        join assistants a on a.workspace_id = c.workspace_id and a.id = c.assistant_id \
+        where l.id = $1 and c.deleted_at is null";
+    Ok(on_conn!(conn, |c| sqlx::query_as(FIND).bind(link).fetch_optional(c).await?))
 }
 
 /// The conversations that the links open, of any workspace. Unknown links are left out.

@@ -30,7 +30,8 @@ pub(super) async fn consume(
 
 fn apply(worker: &Worker, effect: Effect) {
     match effect {
-        Effect::Started(turn, slot) => run(worker, *turn, slot),
+        Effect::Stored(message) => worker.services.histories.append(*message),
+        Effect::Started(started, slot) => run(worker, *started, slot),
         Effect::Ended(turn, end) => {
             record_end(&turn);
             worker.services.waiters.wake(turn.id, &end);

@@ -24,7 +24,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub use batch::{Bounds, TurnWriteOutcome};
+pub use batch::{Bounds, StartedTurn, TurnSnapshot, TurnWriteOutcome};
 pub use commands::{
     Admission, AdmitOutcome, AppendJournal, Command, CreateOutcome, Decision, DisableEndpoint, EndAuthority,
     EndTurn, EndpointAction, HandBackTurn, NewConversation, RenewWidgetLink, RetryTurn, Target, TestEndpoint,
@@ -37,6 +37,7 @@ pub use turn_slots::{SlotLimits, TurnSlot, TurnSlots};
 use crate::domain::clock::Clock;
 use crate::domain::error::Error;
 use crate::domain::ids::{IdGenerator, ProcessId, TurnId, WorkspaceId};
+use crate::domain::message::Message;
 use crate::domain::turn::{Turn, TurnEnd};
 use crate::lifecycle::lease::LeaseStatus;
 use crate::store::{Db, StoreError};
@@ -54,7 +55,9 @@ const SHARD_CAPACITY: QueueLimits = QueueLimits { items: 10_000, bytes: 64 << 20
 #[derive(Debug)]
 pub enum Effect {
     /// The turn runs here from now on, in this slot.
-    Started(Box<Turn>, Option<TurnSlot>),
+    Started(Box<StartedTurn>, Option<TurnSlot>),
+    /// The message was stored. Those of a conversation come in order.
+    Stored(Box<Message>),
     /// The turn has ended, in any way and in any process.
     Ended(Box<Turn>, TurnEnd),
     /// The turn of a task of this process was ended, but not by its task.

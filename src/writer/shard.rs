@@ -118,7 +118,7 @@ impl Shard {
         let CommittedBatch { mut effects, slots } = committed;
         let mut ends = Vec::new();
         for turn in commands.into_iter().filter_map(|mut queued| queued.complete()) {
-            effects.started.retain(|started| started.id != turn.turn);
+            effects.started.retain(|started| started.turn.id != turn.turn);
             let end = TurnEnd::Failed(Failure::ServiceUnavailable);
             let command =
                 EndTurn { turn, authority: EndAuthority::ClientGone, end, journal: None, model_error: None };
@@ -149,10 +149,14 @@ fn dispatch(context: &WriterContext, effects: Effects, mut slots: Vec<TurnSlot>)
     for (turn, end) in effects.ended {
         context.send(Effect::Ended(Box::new(turn), end));
     }
-    for turn in effects.started {
-        let index = slots.iter().position(|slot| slot.api() == turn.api);
-        let slot = index.map(|index| slots.swap_remove(index).assign(turn.workspace));
-        context.send(Effect::Started(Box::new(turn), slot));
+    // Before the turns, which read them.
+    for message in effects.messages {
+        context.send(Effect::Stored(Box::new(message)));
+    }
+    for started in effects.started {
+        let index = slots.iter().position(|slot| slot.api() == started.turn.api);
+        let slot = index.map(|index| slots.swap_remove(index).assign(started.turn.workspace));
+        context.send(Effect::Started(Box::new(started), slot));
     }
     for (workspace, cursor) in effects.latest_cursors {
         context.send(Effect::EventsAdvanced(workspace, cursor));

@@ -84,10 +84,11 @@ async fn run_unbounded(
     for command in &mut *commands {
         command.decide(&mut batch);
     }
-    let (tables, changes, effects) = batch.finish();
+    let (tables, mut changes, mut effects) = batch.finish();
 
     write(tx.conn(), &tables, &changes, now).await?;
     let probe = CommitProbe::for_batch(&tables, &changes);
+    effects.messages = std::mem::take(&mut changes.messages);
     *uncertain = Some(UncertainCommit { batch: CommittedBatch { effects, slots }, probe });
     tx.commit().await
 }

@@ -19,7 +19,7 @@ use crate::domain::journal::JournalRow;
 use crate::domain::tool_loop::{NextAction, PlannedCall, ToolLoop};
 use crate::domain::trace::{JournalledAnswer, JournalledCall};
 use crate::domain::turn::{Reply, Turn, TurnEnd};
-use crate::writer::{AppendJournal, TurnWriteOutcome};
+use crate::writer::{AppendJournal, TurnSnapshot, TurnWriteOutcome};
 
 /// The result of an attempt.
 pub(super) enum AttemptResult {
@@ -43,16 +43,17 @@ struct Attempt<'a> {
     last_answer: Option<JournalRow>,
 }
 
-/// Runs one attempt. `slow` are the models that had no time left in earlier attempts of this turn.
+/// Runs one attempt. `snapshot` is known if this process has just started the turn. `slow` are the models that had no time left in earlier attempts of this turn.
 ///
 /// # Errors
 /// The store refused a write because of its data.
 pub(super) async fn run(
     engine: &Engine,
     turn: &Turn,
+    snapshot: Option<TurnSnapshot>,
     slow: &mut Vec<ModelRef>,
 ) -> Result<AttemptResult, Error> {
-    let mut context = match load_with_retry(engine, turn).await {
+    let mut context = match load_with_retry(engine, turn, snapshot).await {
         Ok(Some(context)) => context,
         Ok(None) => return Ok(AttemptResult::Ended(TurnEnd::Failed(Failure::ServiceUnavailable), None)),
         Err(error) => {
@@ -72,10 +73,14 @@ pub(super) async fn run(
 }
 
 /// Reads the context of the turn; retries while the database is unavailable.
-async fn load_with_retry(engine: &Engine, turn: &Turn) -> Result<Option<Context>, Error> {
+async fn load_with_retry(
+    engine: &Engine,
+    turn: &Turn,
+    snapshot: Option<TurnSnapshot>,
+) -> Result<Option<Context>, Error> {
     const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
     loop {
-        match load(engine, turn).await {
+        match load(engine, turn, snapshot.as_ref()).await {
             Err(Error::Unavailable { .. }) => {
                 tokio::time::sleep(PAUSE).await;
             }

@@ -26,6 +26,7 @@ use crate::service::workspace_hosts;
 use crate::store::turns::journal;
 use crate::store::{Conn, StoreError, conversations, messages};
 use crate::tools::Toolset;
+use crate::writer::TurnSnapshot;
 
 /// The maximum length of the filled-in system prompt, in bytes.
 const MAX_PROMPT: usize = 256 * 1024;
@@ -49,20 +50,29 @@ pub(super) fn turn_ref(turn: &Turn) -> TurnRef {
 }
 
 /// Reads the context; `None` if the turn's conversation or assistant version no longer exists.
-pub(super) async fn load(engine: &Engine, turn: &Turn) -> Result<Option<Context>, Error> {
+pub(super) async fn load(
+    engine: &Engine,
+    turn: &Turn,
+    snapshot: Option<&TurnSnapshot>,
+) -> Result<Option<Context>, Error> {
     let services = &engine.services;
     let version =
         services.versions.get(services, turn.workspace, turn.assistant, turn.assistant_version).await?;
     let Some(version) = version else { return Ok(None) };
     let toolset = engine.toolset(turn, &version)?;
 
-    let read = services.db.read(async |conn| read(conn, engine, turn).await).await?;
-    let Some(stored) = read else { return Ok(None) };
-    let StoredContext { conversation, messages, unanswered, calls, journal, allow_hosts } = stored;
+    let stored = match snapshot.and_then(|snapshot| known(engine, turn, snapshot)) {
+        Some(known) => Some(known.map_err(Error::from)?),
+        None => services.db.read(async |conn| read(conn, engine, turn).await).await?,
+    };
+    let Some(StoredContext { conversation, messages, unanswered, calls, journal, allow_hosts }) = stored
+    else {
+        return Ok(None);
+    };
 
     let (prompt_variables, trusted) = variables(&version, &conversation);
     let prompt = prompt(engine, &version, [&prompt_variables, &trusted]);
-    let mut entries: Vec<HistoryEntry> = messages.iter().map(entry).collect();
+    let mut entries: Vec<HistoryEntry> = messages.iter().map(|message| entry(message)).collect();
     entries.extend(unanswered.iter().filter_map(|(turn, position)| {
         let of_turn = |row: &&JournalRow| row.turn.turn == *turn;
         let rows: Vec<JournalRow> = calls.iter().filter(of_turn).cloned().collect();
@@ -76,7 +86,7 @@ pub(super) async fn load(engine: &Engine, turn: &Turn) -> Result<Option<Context>
 /// The rows that a turn needs.
 struct StoredContext {
     conversation: Conversation,
-    messages: Vec<Message>,
+    messages: Vec<Arc<Message>>,
     /// The earlier turns without a reply, with the positions of their messages.
     unanswered: Vec<(TurnId, i64)>,
     /// Their calls.
@@ -85,22 +95,34 @@ struct StoredContext {
     allow_hosts: AllowHosts,
 }
 
+/// The context of a turn that starts for the first time, without a read; `None` if something is not known here.
+fn known(
+    engine: &Engine,
+    turn: &Turn,
+    TurnSnapshot { conversation, config }: &TurnSnapshot,
+) -> Option<Result<StoredContext, StoreError>> {
+    let histories = &engine.services.histories;
+    let messages = histories.get(turn.conversation, turn.position, conversation.next_position)?;
+    if turn.fence > 1 || !unanswered(&messages, turn.position).is_empty() {
+        return None;
+    }
+    Some(workspace_hosts::parse(&config.settings).map(|allow_hosts| StoredContext {
+        conversation: conversation.clone(),
+        messages,
+        unanswered: Vec::new(),
+        calls: Vec::new(),
+        journal: Vec::new(),
+        allow_hosts,
+    }))
+}
+
 async fn read(mut conn: Conn<'_>, engine: &Engine, turn: &Turn) -> Result<Option<StoredContext>, StoreError> {
     let conversation = conversations::find(conn.reborrow(), turn.workspace, turn.conversation).await?;
     let Some(conversation) = conversation else { return Ok(None) };
-    let max_messages = i64::try_from(engine.settings.history.max_messages).unwrap_or(i64::MAX);
-    let (workspace, id) = (turn.workspace, turn.conversation);
-    let mut messages =
-        messages::list_newest(conn.reborrow(), workspace, id, turn.position, max_messages).await?;
-    // Replies to earlier messages may have later positions.
-    if conversation.next_position > turn.position + 1 {
-        messages.extend(
-            messages::list_late_replies(conn.reborrow(), workspace, id, turn.position, max_messages).await?,
-        );
-    }
+    let messages = read_messages(conn.reborrow(), engine, turn, conversation.next_position).await?;
     let unanswered = unanswered(&messages, turn.position);
     let ids: Vec<TurnId> = unanswered.iter().map(|(turn, _)| *turn).collect();
-    let calls = journal::list_calls(conn.reborrow(), workspace, &ids).await?;
+    let calls = journal::list_calls(conn.reborrow(), turn.workspace, &ids).await?;
     // A turn that starts for the first time has no journal.
     let journal =
         if turn.fence > 1 { journal::list(conn.reborrow(), turn_ref(turn)).await? } else { Vec::new() };
@@ -108,8 +130,28 @@ async fn read(mut conn: Conn<'_>, engine: &Engine, turn: &Turn) -> Result<Option
     Ok(Some(StoredContext { conversation, messages, unanswered, calls, journal, allow_hosts }))
 }
 
+async fn read_messages(
+    mut conn: Conn<'_>,
+    engine: &Engine,
+    turn: &Turn,
+    next_position: i64,
+) -> Result<Vec<Arc<Message>>, StoreError> {
+    let max_messages = i64::try_from(engine.settings.history.max_messages).unwrap_or(i64::MAX);
+    let (workspace, id) = (turn.workspace, turn.conversation);
+    let newest = messages::list_newest(conn.reborrow(), workspace, id, turn.position, max_messages).await?;
+    let mut messages: Vec<_> = newest.into_iter().map(Arc::new).collect();
+    if next_position == turn.position + 1 {
+        engine.services.histories.insert(id, &messages);
+        return Ok(messages);
+    }
+    // Replies to earlier messages may have later positions.
+    let late = messages::list_late_replies(conn, workspace, id, turn.position, max_messages).await?;
+    messages.extend(late.into_iter().map(Arc::new));
+    Ok(messages)
+}
+
 /// The newest turns before a position whose message has no reply.
-fn unanswered(messages: &[Message], before: i64) -> Vec<(TurnId, i64)> {
+fn unanswered(messages: &[Arc<Message>], before: i64) -> Vec<(TurnId, i64)> {
     let has_reply = |position| messages.iter().any(|message| message.answers == Some(position));
     let requests = messages.iter().filter(|message| message.answers.is_none() && message.position < before);
     let unanswered = requests.filter(|message| !has_reply(message.position));

@@ -32,7 +32,9 @@ use crate::model::Models;
 use crate::store::StoreError;
 use crate::telemetry::traces;
 use crate::tools::Toolset;
-use crate::writer::{EndAuthority, EndTurn, HandBackTurn, RetryTurn, TurnWriteOutcome};
+use crate::writer::{
+    EndAuthority, EndTurn, HandBackTurn, RetryTurn, StartedTurn, TurnSnapshot, TurnWriteOutcome,
+};
 use attempt::AttemptResult;
 use context::turn_ref;
 
@@ -96,13 +98,13 @@ impl Engine {
 
     /// Runs a turn that this process owns until it ends or is fenced off. Once `hard_stop` is cancelled, the turn is failed if a
     /// request of this process waits for it, and handed back otherwise.
-    pub async fn run(&self, turn: Turn, hard_stop: &CancellationToken) {
-        let id = turn.id;
-        let mut owned = turn;
+    pub async fn run(&self, started: StartedTurn, hard_stop: &CancellationToken) {
+        let StartedTurn { turn: mut owned, snapshot } = started;
+        let id = owned.id;
         let span = spans::start_turn(&owned);
         let run = async {
             tokio::select! {
-                result = self.run_attempts(&mut owned) => result,
+                result = self.run_attempts(&mut owned, snapshot) => result,
                 () = hard_stop.cancelled() => self.stop(&owned).await,
             }
         };
@@ -112,10 +114,10 @@ impl Engine {
         }
     }
 
-    async fn run_attempts(&self, turn: &mut Turn) -> Result<(), Error> {
+    async fn run_attempts(&self, turn: &mut Turn, mut snapshot: Option<TurnSnapshot>) -> Result<(), Error> {
         let mut slow = Vec::new();
         loop {
-            let action = match attempt::run(self, turn, &mut slow).await {
+            let action = match attempt::run(self, turn, snapshot.take(), &mut slow).await {
                 Ok(AttemptResult::Ended(end, journal)) => NextStep::End(end, journal, None),
                 Ok(AttemptResult::Failed(error)) if self.may_retry(turn, &error) => {
                     NextStep::Retry(self.delay(turn, &error), error)

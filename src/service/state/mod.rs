@@ -3,6 +3,7 @@
 mod document_write_limiter;
 mod feed_cache;
 mod followers;
+mod history_cache;
 mod key_cache;
 mod model_calls;
 mod rate_limit_backoff;
@@ -13,6 +14,7 @@ mod waiters;
 pub use document_write_limiter::DocumentWriteLimiter;
 pub(super) use followers::Subscription;
 pub use followers::{FollowerBounds, Followers};
+pub use history_cache::HistoryCache;
 pub use key_cache::KeyCache;
 pub use model_calls::ModelCalls;
 pub(super) use rate_limit_backoff::RateLimitBackoff;

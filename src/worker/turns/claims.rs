@@ -4,6 +4,7 @@ use super::run;
 use crate::domain::turn::Api;
 use crate::store::{Conn, StoreError, turns};
 use crate::worker::{POLL_INTERVAL, Worker};
+use crate::writer::StartedTurn;
 
 /// How many turns one query claims at most.
 const BATCH: usize = 64;
@@ -53,7 +54,7 @@ async fn claim_for_api(worker: &Worker, api: Api) -> Result<usize, StoreError> {
     let count = turns.len();
     for turn in turns {
         let slot = slots.pop().map(|slot| slot.assign(turn.workspace));
-        run(worker, turn, slot);
+        run(worker, StartedTurn { turn, snapshot: None }, slot);
     }
     Ok(count)
 }

@@ -13,7 +13,7 @@ use crate::domain::ids::TurnId;
 use crate::domain::turn::{Turn, TurnRef};
 use crate::store::ownership::Owned;
 use crate::telemetry::{TURN_DURATION_SECONDS, TURNS_ENDED};
-use crate::writer::{HandBackTurn, TurnSlot};
+use crate::writer::{HandBackTurn, StartedTurn, TurnSlot};
 
 /// Counts a turn that has ended, in the process whose batch ended it.
 pub(super) fn record_end(turn: &Turn) {
@@ -24,8 +24,8 @@ pub(super) fn record_end(turn: &Turn) {
 }
 
 /// Runs a turn that this process owns as a task, which goes on when the turn's client leaves.
-pub(super) fn run(worker: &Worker, turn: Turn, slot: Option<TurnSlot>) {
-    let guard = worker.turns.register(turn.id);
+pub(super) fn run(worker: &Worker, started: StartedTurn, slot: Option<TurnSlot>) {
+    let guard = worker.turns.register(started.turn.id);
     let engine = Arc::clone(&worker.engine);
     let hard = worker.tasks.hard_stop();
     worker.tasks.spawn("turn", async move {
@@ -35,7 +35,7 @@ pub(super) fn run(worker: &Worker, turn: Turn, slot: Option<TurnSlot>) {
         tokio::select! {
             biased;
             () = cancelled.cancelled() => {}
-            () = engine.run(turn, &hard) => {}
+            () = engine.run(started, &hard) => {}
         }
     });
 }

@@ -17,12 +17,15 @@ pub use tables::{ChangeSet, Tables, WorkspaceConfig, WorkspaceRow};
 pub use turns::TurnWriteOutcome;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::domain::clock::{Clock, Micros};
+use crate::domain::conversation::Conversation;
 use crate::domain::event::{Delivery, Event, EventType, Subscriber};
 use crate::domain::ids::{DeliveryId, EventId, IdGenerator, ProcessId, TurnId, WorkspaceId};
 use crate::domain::ledger::LedgerKind;
+use crate::domain::message::Message;
 use crate::domain::render::{self, EventData};
 use crate::domain::turn::{Api, Turn, TurnEnd};
 
@@ -58,7 +61,9 @@ impl SlotBudget {
 #[derive(Debug, Default)]
 pub struct Effects {
     /// Turns that run here from now on.
-    pub started: Vec<Turn>,
+    pub started: Vec<StartedTurn>,
+    /// New messages.
+    pub messages: Vec<Message>,
     /// Turns that have ended.
     pub ended: Vec<(Turn, TurnEnd)>,
     /// Turns of this process that were not ended by their tasks.
@@ -71,6 +76,21 @@ pub struct Effects {
     pub charged: u64,
     /// What was refunded for turns without a reply, in millionths of a dollar.
     pub refunded: u64,
+}
+
+/// A turn that runs here from now on.
+#[derive(Clone, Debug)]
+pub struct StartedTurn {
+    pub turn: Turn,
+    pub snapshot: Option<TurnSnapshot>,
+}
+
+/// What a turn would read, as of the commit that started it.
+#[derive(Clone, Debug)]
+pub struct TurnSnapshot {
+    /// Without its metadata.
+    pub conversation: Conversation,
+    pub config: Arc<WorkspaceConfig>,
 }
 
 /// The context of all decisions of a batch.
@@ -113,7 +133,18 @@ impl<'a> Batch<'a> {
         };
         self.effects.charged = sum(LedgerKind::Charge);
         self.effects.refunded = sum(LedgerKind::Refund);
+        let mut started = std::mem::take(&mut self.effects.started);
+        for started in &mut started {
+            started.snapshot = self.snapshot(&started.turn);
+        }
+        self.effects.started = started;
         (self.tables, self.changes, self.effects)
+    }
+
+    fn snapshot(&self, turn: &Turn) -> Option<TurnSnapshot> {
+        let conversation = self.tables.conversations.get(&turn.conversation)?;
+        let config = Arc::clone(&self.tables.workspaces.get(&turn.workspace)?.config);
+        Some(TurnSnapshot { conversation: Conversation { metadata: None, ..conversation.clone() }, config })
     }
 
     /// Appends an event to the workspace's feed, and a delivery for each subscribed endpoint.

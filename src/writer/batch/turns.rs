@@ -1,6 +1,6 @@
 //! Turns: start, change and end.
 
-use super::Batch;
+use super::{Batch, StartedTurn};
 use crate::domain::conversation::{Conversation, SenderType};
 use crate::domain::event::EventType;
 use crate::domain::failure::Discard;
@@ -64,7 +64,7 @@ impl Batch<'_> {
     pub(in crate::writer) fn close(&mut self, mut turn: Turn, end: &TurnEnd, by_owner: bool) -> Turn {
         // A turn that was started by this batch has no task yet and gets none.
         let started = self.effects.started.len();
-        self.effects.started.retain(|started| started.id != turn.id);
+        self.effects.started.retain(|started| started.turn.id != turn.id);
         if !by_owner && self.effects.started.len() == started {
             self.notify_owner(&turn);
         }
@@ -182,7 +182,7 @@ impl Batch<'_> {
             turn.owner = Some(self.context.process);
             turn.fence += 1;
             turn.first_started_at.get_or_insert(self.context.now);
-            self.effects.started.push(turn.clone());
+            self.effects.started.push(StartedTurn { turn: turn.clone(), snapshot: None });
         } else {
             turn.state = TurnState::Queued;
             turn.owner = None;

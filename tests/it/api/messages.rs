@@ -188,7 +188,7 @@ both_backends!(
         assert_eq!(begun.status, 403);
 
         // An archived assistant still answers in existing conversations.
-        seed::execute(&db, "update assistants set archived_at = 1").await;
+        seed::configure(&db, "update assistants set archived_at = 1").await;
         let still =
             server.post_message_body(uuid, HELLO).header("Origin", "https://shop.example").send().await;
         assert_eq!(still.status, 200);

@@ -102,7 +102,7 @@ both_backends!(
         let load = async || sender.load(server.db(), vec![claimed], Micros(0)).await.unwrap();
         assert_eq!(load().await.jobs.len(), 1);
 
-        seed::execute(&db, "update webhook_endpoints set enabled = false, disabled_reason = 'api'").await;
+        seed::configure(&db, "update webhook_endpoints set enabled = false, disabled_reason = 'api'").await;
 
         let loaded = load().await;
         assert_eq!((loaded.jobs.len(), loaded.closed.len(), loaded.waiting), (0, 0, vec![claimed]));

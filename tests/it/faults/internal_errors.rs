@@ -161,7 +161,7 @@ both_backends!(
     async fn a_stored_list_of_hosts_that_cannot_be_parsed_allows_nothing(db: TestDb) {
         let log = Log::start();
         let server = TestServer::start(&db).await;
-        seed::execute(&db, "update workspaces set allow_hosts = 'http://crm.internal'").await;
+        seed::configure(&db, "update workspaces set allow_hosts = 'http://crm.internal'").await;
 
         let reply = server.post_message(WIDGET, "Hi").send().await;
         let endpoint = json!({ "url": "https://hooks.example/", "types": ["message.created"] });

@@ -55,7 +55,7 @@ async fn give_tools(db: &TestDb, urls: &[String], like: &str, set_url: impl Fn(&
          from assistant_versions where assistant_id = {assistant} group by workspace_id, assistant_id;
          update assistants set current_version = current_version + 1 where id = {assistant};"
     );
-    seed::execute(db, &put).await;
+    seed::configure(db, &put).await;
 }
 
 /// The results of these calls in one turn.
@@ -137,7 +137,7 @@ both_backends!(
                  from webhook_endpoints where url = {}",
                 quoted(&good)
             );
-            seed::execute(&db, &put).await;
+            seed::configure(&db, &put).await;
         }
         let con = server.conversation_id(WIDGET).await;
 

@@ -171,7 +171,7 @@ both_backends!(
         script_server(&fake, |request| result(request, &json!({ "content": [] })));
         let server = with_mcp(&fake.url("/mcp"), "").start(&db).await;
         assert_eq!(call_say(&server).await, json!({ "result": "" }));
-        seed::execute(&db, "update workspaces set allow_hosts = ''").await;
+        seed::configure(&db, "update workspaces set allow_hosts = ''").await;
         let before = fake.calls().all().len();
 
         let refused = call_say(&server).await;

@@ -143,7 +143,8 @@ both_backends!(
         operator.apply(FILE).await;
 
         let mut read = operator.db.acquire_read().await.unwrap();
-        let conversation = conversations::find_by_link(read.conn(), link()).await.unwrap().unwrap();
+        let linked = conversations::find_by_link(read.conn(), link()).await.unwrap().unwrap();
+        let conversation = linked.conversation;
         let listed =
             messages::list_after(read.conn(), conversation.workspace, conversation.id, 0, 10).await.unwrap();
         let all = EventFilter::default();

@@ -29,7 +29,7 @@ both_backends!(
         assert_eq!((stored.state, stored.owner, stored.fence), (TurnState::Running, Some(process.id), 1));
         assert_eq!(balance(&process.db, seeded.workspace).await, 990_000);
         assert!(
-            matches!(&process.effects(1).await[..], [Effect::Started(started, Some(_))] if **started == stored)
+            matches!(&process.effects(1).await[..], [Effect::Started(started, Some(_))] if started.turn == stored)
         );
         assert_eq!(
             process.slots.in_use(Api::Widget) + process.slots.in_use(Api::Platform),
@@ -292,7 +292,7 @@ both_backends!(
 both_backends!(
     async fn disabling_the_ai_discards_its_open_replies(db: TestDb) {
         let seeded = seed::workspace(&db, 1_000_000).await;
-        seed::execute(&db, "update assistants set pause_on_agent_message = true").await;
+        seed::configure(&db, "update assistants set pause_on_agent_message = true").await;
         let process = Process::start(&db).await;
         let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
         let turn = process.ask(&conversation).await;

@@ -171,7 +171,7 @@ both_backends!(
         assert_eq!(due(&process).await.len(), 1);
 
         let no = if db.backend() == Backend::Postgres { "false" } else { "0" };
-        seed::execute(&db, &format!("update webhook_endpoints set enabled = {no}")).await;
+        seed::configure(&db, &format!("update webhook_endpoints set enabled = {no}")).await;
 
         assert!(due(&process).await.is_empty());
     }

@@ -131,9 +131,9 @@ async fn an_unanswered_commit_is_not_repeated() {
     assert!(matches!(process.complete(first, 2).await, TurnWriteOutcome::Accepted(_)));
     let effects = process.effects(2).await;
     assert!(
-        effects
-            .iter()
-            .any(|effect| matches!(effect, Effect::Started(turn, Some(_)) if turn.id == second.turn))
+        effects.iter().any(
+            |effect| matches!(effect, Effect::Started(started, Some(_)) if started.turn.id == second.turn)
+        )
     );
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Ended(turn, _) if turn.id == first.turn)));
 
@@ -185,7 +185,9 @@ async fn an_end_waits_for_the_database_after_an_uncertain_commit() {
     // If the third message was refused, its turn is ended before it runs.
     let started = process.effects(if refused.is_err() { 3 } else { 2 }).await;
     assert!(
-        started.iter().any(|effect| matches!(effect, Effect::Started(turn, _) if turn.id == second.turn))
+        started
+            .iter()
+            .any(|effect| matches!(effect, Effect::Started(started, _) if started.turn.id == second.turn))
     );
     // Its client was told that the outcome is unknown, so the turn must not run later.
     if refused.is_err() {

@@ -52,7 +52,9 @@ both_backends!(
         // As on a full disk: the transaction ends without a message to its owner.
         let end = match db.backend() {
             Backend::Sqlite => {
-                format!("insert or rollback into workspace_state values ({w}, 0, 1, 1, 0, 0, 0, 0, false, 1, 0)")
+                format!(
+                    "insert or rollback into workspace_state values ({w}, 0, 1, 1, 0, 0, 0, 0, false, 1, 0)"
+                )
             }
             Backend::Postgres => "select pg_terminate_backend(pg_backend_pid())".to_owned(),
         };
@@ -71,7 +73,9 @@ both_backends!(
         let stranger = seed::literal(&db, uuid::Uuid::from_u128(7));
         let store = store::open(&db).await;
         let statements = [
-            format!("insert into api_keys values ('', {stranger}, {stranger}, '', '', '', 0, null, null, null)"),
+            format!(
+                "insert into api_keys values ('', {stranger}, {stranger}, '', '', '', 0, null, null, null)"
+            ),
             format!("insert into workspace_state values ({w}, 0, 1, 1, 0, 0, 0, 0, false, 1, 0)"),
             format!("update workspace_state set balance = -1 where workspace_id = {w}"),
             format!("insert into ledger values ({w}, 1, null, 1, 1, null, null, 0)"),
@@ -94,7 +98,8 @@ both_backends!(
 async fn several_rows_are_found_by_their_index() {
     let db = store::sqlite().await;
     // As in a batch, the rows are joined with a list of keys.
-    let new = "with new (k1, k2, k3) as (select * from (values (?, ?, ?), (?, ?, ?)) where column1 is not null)";
+    let new =
+        "with new (k1, k2, k3) as (select * from (values (?, ?, ?), (?, ?, ?)) where column1 is not null)";
     let statements = [
         "select id from new cross join turns where workspace_id = k1 and id = k2 order by id",
         "select id from new cross join turns where state in ('waiting', 'queued', 'running') \

@@ -83,6 +83,12 @@ pub async fn execute(db: &TestDb, statements: &str) {
     done.await.unwrap_or_else(|fault| panic!("{statements}: {fault}"));
 }
 
+/// Changes the configuration of workspaces, which processes cache by its version.
+pub async fn configure(db: &TestDb, statements: &str) {
+    execute(db, &format!("{statements}; update workspace_state set config_version = config_version + 1"))
+        .await;
+}
+
 /// The first column of each row, as text.
 pub async fn query_texts(db: &TestDb, select: &str) -> Vec<String> {
     let query = sqlx::raw_sql(AssertSqlSafe(select));

@@ -135,8 +135,9 @@ impl Process {
 
     /// At least so many effects on turns, of what was done before: they follow its answers.
     pub async fn effects(&mut self, at_least: usize) -> Vec<Effect> {
-        let is_on_a_turn =
-            |effect: &Effect| !matches!(effect, Effect::EventsAdvanced(..) | Effect::Deliveries);
+        let is_on_a_turn = |effect: &Effect| {
+            !matches!(effect, Effect::EventsAdvanced(..) | Effect::Stored(_) | Effect::Deliveries)
+        };
         let mut effects = Vec::new();
         while effects.len() < at_least {
             effects.extend(within("an effect", self.effects.recv()).await.filter(is_on_a_turn));
