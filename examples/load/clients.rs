@@ -3,43 +3,58 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::report::{Figures, print_head, print_line};
+use crate::report::{Figures, Results};
 
 /// The number of conversations in one measurement. With few messages in each, the model gets a short history, as from the
 /// pass-through.
-const CONVERSATIONS: usize = 2048;
+const CONVERSATIONS: usize = 1024;
 
 /// The parameters of the measurement.
 #[derive(Args)]
 pub(crate) struct Run {
-    /// The server's address: `http://127.0.0.1:8080`.
+    /// What the clients do.
+    #[arg(long, value_enum)]
+    workload: Workload,
+    /// The address of the server, or of the pass-through.
     #[arg(long)]
     server: String,
-    /// The pass-through's address.
+    /// The id of its process, whose CPU time is measured.
     #[arg(long)]
-    pass_through: String,
+    pid: Option<u32>,
     /// A key of the workspace that the messages are sent to.
-    #[arg(long)]
+    #[arg(long, default_value = "")]
     key: String,
     /// The UUID of the assistant in the widget API.
-    #[arg(long)]
+    #[arg(long, default_value = "")]
     assistant: String,
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 5)]
     seconds: u64,
-    /// The numbers of concurrent clients to measure with.
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 64])]
-    clients: Vec<usize>,
+    /// The number of concurrent clients.
+    #[arg(long)]
+    clients: usize,
+    /// The messages that the conversation of the widget has before; there is only one conversation then.
+    #[arg(long, default_value_t = 0)]
+    history: usize,
+    /// The end of the measure's name.
+    #[arg(long, default_value = "")]
+    suffix: String,
+    #[command(flatten)]
+    results: Results,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Workload {
     PassThrough,
+    /// Widget turns.
     Widget,
-    Platform,
+    /// Platform messages without a reply.
+    Enqueue,
+    /// Platform messages whose replies are made meanwhile.
+    Reply,
 }
 
 /// The destination and content of a client's messages.
@@ -51,59 +66,71 @@ struct Target {
 }
 
 impl Run {
-    /// Measures the pass-through, the widget API and the platform API, for each number of clients.
     pub(crate) async fn measure(self) -> anyhow::Result<()> {
         let http = crate::http_client()?;
-        print_head();
-        for clients in &self.clients {
-            let mut bare = None;
-            for (name, workload) in [
-                ("pass-through", Workload::PassThrough),
-                ("widget turn", Workload::Widget),
-                ("platform enqueue", Workload::Platform),
-            ] {
-                let targets = self.targets(&http, workload, *clients).await?;
-                // Warms up connections, prepared statements and caches.
-                closed_loop(&http, &targets, Duration::from_secs(1)).await?;
-                let figures = closed_loop(&http, &targets, Duration::from_secs(self.seconds)).await?;
-                print_line(name, *clients, &figures, bare.as_ref());
-                if matches!(workload, Workload::PassThrough) {
-                    bare = Some(figures);
-                }
-            }
-        }
-        Ok(())
+        let targets = self.targets(&http).await?;
+        // Warms up connections, prepared statements and caches.
+        closed_loop(&http, &targets, Duration::from_secs(1), None).await?;
+        let figures = closed_loop(&http, &targets, Duration::from_secs(self.seconds), self.pid).await?;
+        let workload = self.workload.to_possible_value().context("a workload has a name")?;
+        let measure = format!("{}-{}{}", workload.get_name(), self.clients, self.suffix);
+        self.results.add_figures(&measure, &figures)
     }
 
     /// Separate conversations for each client, so that no client waits for the turn of another.
-    async fn targets(
-        &self,
-        http: &reqwest::Client,
-        workload: Workload,
-        clients: usize,
-    ) -> anyhow::Result<Vec<Vec<Target>>> {
-        let mut targets = vec![Vec::new(); clients];
-        for client in (0..clients).cycle().take(CONVERSATIONS) {
-            targets[client].push(match workload {
-                Workload::PassThrough => widget_target(&self.pass_through, "none"),
-                Workload::Widget => {
-                    let body = json!({ "assistant_id": self.assistant, "type": "widget" });
-                    let made = post(http, &format!("{}/api/conversations", self.server), None, &body).await?;
-                    let id = made["conversation_id"].as_str().context("a conversation has an id")?;
-                    widget_target(&self.server, id)
-                }
-                Workload::Platform => self.platform_target(http).await?,
+    async fn targets(&self, http: &reqwest::Client) -> anyhow::Result<Vec<Vec<Target>>> {
+        if self.history > 0 {
+            return Ok(vec![vec![self.long_conversation(http).await?]]);
+        }
+        let mut targets = vec![Vec::new(); self.clients];
+        for client in (0..self.clients).cycle().take(CONVERSATIONS.max(self.clients)) {
+            targets[client].push(match self.workload {
+                Workload::PassThrough => widget_target(&self.server, "none"),
+                Workload::Widget => self.widget_conversation(http).await?.0,
+                Workload::Enqueue => self.platform_target(http, false).await?,
+                Workload::Reply => self.platform_target(http, true).await?,
             });
         }
         Ok(targets)
     }
 
-    async fn platform_target(&self, http: &reqwest::Client) -> anyhow::Result<Target> {
+    /// A new conversation of the widget API, with its id in the platform API.
+    async fn widget_conversation(&self, http: &reqwest::Client) -> anyhow::Result<(Target, String)> {
+        let body = json!({ "assistant_id": self.assistant, "type": "widget" });
+        let url = format!("{}/v1/conversations", self.server);
+        let made = post(http, &url, Some(&self.key), &body).await?;
+        let text = |name: &str| made["data"][name].as_str().map(str::to_owned).context("a conversation");
+        Ok((widget_target(&self.server, &text("widget_uuid")?), text("id")?))
+    }
+
+    async fn long_conversation(&self, http: &reqwest::Client) -> anyhow::Result<Target> {
+        let (target, id) = self.widget_conversation(http).await?;
+        let url = format!("{}/v1/messages", self.server);
+        let body = json!({ "conversation_id": id, "sender_id": "usr_load", "sender_type": "user", "text": "When are you open?", "auto_reply": false });
+        let mut writers = JoinSet::new();
+        for _ in 0..64 {
+            let (http, url, key, body) = (http.clone(), url.clone(), self.key.clone(), body.clone());
+            let share = self.history / 64;
+            writers.spawn(async move {
+                for _ in 0..share {
+                    post(&http, &url, Some(&key), &body).await?;
+                }
+                anyhow::Ok(())
+            });
+        }
+        while let Some(written) = writers.join_next().await {
+            written??;
+        }
+        Ok(target)
+    }
+
+    async fn platform_target(&self, http: &reqwest::Client, auto_reply: bool) -> anyhow::Result<Target> {
         let url = format!("{}/v1/messages", self.server);
         let key = Some(self.key.clone());
         let mut body = json!({ "sender_id": "usr_load", "sender_type": "user", "text": "When are you open?", "auto_reply": false });
         let sent = post(http, &url, key.as_deref(), &body).await?;
         body["conversation_id"] = sent["data"]["conversation_id"].clone();
+        body["auto_reply"] = auto_reply.into();
         Ok(Target { url, key, body: body.to_string() })
     }
 }
@@ -133,34 +160,48 @@ async fn closed_loop(
     http: &reqwest::Client,
     targets: &[Vec<Target>],
     length: Duration,
+    pid: Option<u32>,
 ) -> anyhow::Result<Figures> {
+    let cpu_before = pid.map(cpu_time).transpose()?;
     let begun = Instant::now();
     let mut clients = JoinSet::new();
     for target in targets {
         clients.spawn(one_client(http.clone(), target.clone(), begun + length));
     }
-    let (mut times, mut failed) = (Vec::new(), 0);
+    let mut times = Vec::new();
     while let Some(client) = clients.join_next().await {
-        let (answered, refused) = client?;
-        times.extend(answered);
-        failed += refused;
+        times.extend(client??);
     }
-    Ok(Figures::new(times, failed, begun.elapsed()))
+    let length = begun.elapsed();
+    let cpu = pid.map(cpu_time).transpose()?.zip(cpu_before).map(|(after, before)| after - before);
+    Ok(Figures::new(times, length, cpu))
 }
 
-/// The time of each successful message, and the number of failed ones.
-async fn one_client(http: reqwest::Client, targets: Vec<Target>, end: Instant) -> (Vec<Duration>, usize) {
-    let (mut times, mut failed) = (Vec::new(), 0);
+/// The CPU time that a process has used.
+fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let after_name = stat.rsplit_once(") ").context("a stat line")?.1;
+    let ticks: u64 = after_name.split(' ').skip(11).take(2).map(|field| field.parse().unwrap_or(0_u64)).sum();
+    // A tick is 10 ms on Linux.
+    Ok(Duration::from_millis(ticks * 10))
+}
+
+/// The time of each message. A failed message is an error.
+async fn one_client(
+    http: reqwest::Client,
+    targets: Vec<Target>,
+    end: Instant,
+) -> anyhow::Result<Vec<Duration>> {
+    let mut times = Vec::new();
     for target in targets.iter().cycle() {
         if Instant::now() >= end {
             break;
         }
         let sent = Instant::now();
-        let answered = async { request(&http, target).send().await?.error_for_status()?.bytes().await };
-        match answered.await {
-            Ok(_) => times.push(sent.elapsed()),
-            Err(_) => failed += 1,
-        }
+        let answer = request(&http, target).send().await?;
+        let (status, text) = (answer.status(), answer.text().await?);
+        ensure!(status.is_success() && text.contains("\"status\":"), "{}: {status}: {text}", target.url);
+        times.push(sent.elapsed());
     }
-    (times, failed)
+    Ok(times)
 }

@@ -1,7 +1,5 @@
 //! Webhook deliveries to one healthy endpoint: while messages are written, and from a backlog.
 
-#![expect(clippy::float_arithmetic, clippy::cast_precision_loss, reason = "rates for a reader, no money")]
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,6 +13,8 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+
+use crate::report::Results;
 
 /// The longest wait for the next delivery.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -32,11 +32,13 @@ pub(crate) struct Deliveries {
     #[arg(long)]
     listen: SocketAddr,
     /// For how many seconds messages are written.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 3)]
     seconds: u64,
     /// The number of concurrent writers, each with its own conversations.
     #[arg(long, default_value_t = 64)]
     clients: usize,
+    #[command(flatten)]
+    results: Results,
 }
 
 impl Deliveries {
@@ -47,11 +49,8 @@ impl Deliveries {
         let made = self.call(&http, "webhook_endpoints", &hook).await?;
         let endpoint = made["data"]["id"].as_str().context("an endpoint has an id")?.to_owned();
 
-        let begun = Instant::now();
         let written = self.write(&http).await?;
-        let writing = begun.elapsed();
         arrived(&received, written).await?;
-        print(&format!("{} writers", self.clients), written, writing, begun.elapsed());
 
         let begun = Instant::now();
         let mut after = json!("0");
@@ -62,11 +61,8 @@ impl Deliveries {
             again += replayed["data"]["deliveries"].as_u64().unwrap_or(0);
             after = replayed["data"]["next_cursor"].clone();
         }
-        let queueing = begun.elapsed();
-        let again = usize::try_from(again)?;
-        arrived(&received, written + again).await?;
-        print("a replay", again, queueing, begun.elapsed());
-        Ok(())
+        arrived(&received, written + usize::try_from(again)?).await?;
+        self.results.add_rate("webhooks", i64::try_from(again)?, begun.elapsed())
     }
 
     /// Writes messages that request no reply, and returns their number.
@@ -131,13 +127,4 @@ async fn arrived(received: &AtomicUsize, count: usize) -> anyhow::Result<()> {
         ensure!(since.elapsed() < PATIENCE, "{now} of {count} events have arrived");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-fn print(name: &str, count: usize, offered: Duration, delivered: Duration) {
-    let rate = |length: Duration| count as f64 / length.as_secs_f64();
-    println!(
-        "webhooks, {name}: {count} events, {:.0}/s written, {:.0}/s delivered",
-        rate(offered),
-        rate(delivered)
-    );
 }

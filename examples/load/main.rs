@@ -9,6 +9,8 @@ mod deliveries;
 mod report;
 mod servers;
 mod streams;
+mod table;
+mod writer;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -41,6 +43,10 @@ enum Command {
     },
     /// Measures both APIs of a server, and the pass-through.
     Run(clients::Run),
+    /// Measures one transaction for each message on SQLite.
+    Writer(writer::Writer),
+    /// Prints the table of a run.
+    Table(table::Table),
     /// Measures the memory that open event streams use in a server.
     Streams(streams::Streams),
     /// Measures webhook deliveries of a server to one healthy endpoint.
@@ -54,6 +60,8 @@ async fn main() -> anyhow::Result<()> {
         Command::Model { listen, delay_ms } => servers::model(listen, Duration::from_millis(delay_ms)).await,
         Command::PassThrough { listen, model } => servers::pass_through(listen, model).await,
         Command::Run(run) => run.measure().await,
+        Command::Writer(writer) => writer.measure().await,
+        Command::Table(table) => table.print(),
         Command::Streams(streams) => streams.measure().await,
         Command::Deliveries(deliveries) => deliveries.measure().await,
     }
@@ -61,5 +69,5 @@ async fn main() -> anyhow::Result<()> {
 
 /// A client for this machine only, without a limit of connections.
 fn http_client() -> reqwest::Result<reqwest::Client> {
-    reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(Duration::from_secs(30)).build()
+    reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(Duration::from_secs(60)).build()
 }

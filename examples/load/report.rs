@@ -1,4 +1,4 @@
-//! Prints the result of a measurement as a line of a table.
+//! The figures of a measurement, and the file that collects them for the [table](crate::table).
 
 #![expect(
     clippy::float_arithmetic,
@@ -6,19 +6,66 @@
     reason = "rates and ratios for a reader, no money"
 )]
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::PathBuf;
 use std::time::Duration;
+
+use clap::Args;
+
+/// Where a command adds its figures.
+#[derive(Args)]
+pub(crate) struct Results {
+    /// The file; each line is `DATABASE MEASURE VALUE`.
+    #[arg(long)]
+    results: PathBuf,
+    /// The column of the table.
+    #[arg(long)]
+    database: String,
+}
+
+impl Results {
+    pub(crate) fn add(&self, measure: &str, value: f64) -> anyhow::Result<()> {
+        let mut file = OpenOptions::new().create(true).append(true).open(&self.results)?;
+        writeln!(file, "{} {measure} {value}", self.database)?;
+        Ok(())
+    }
+
+    /// Adds how many times a second something was done, and how long that took.
+    pub(crate) fn add_rate(&self, measure: &str, count: i64, length: Duration) -> anyhow::Result<()> {
+        let rate = count as f64 / length.as_secs_f64();
+        println!("{:<10}{measure:<28}{rate:>10.0}/s", self.database);
+        self.add(&format!("{measure}.rate"), rate)?;
+        self.add(&format!("{measure}.p50"), 1000.0 / rate)
+    }
+
+    pub(crate) fn add_figures(&self, measure: &str, figures: &Figures) -> anyhow::Result<()> {
+        let (rate, p50, p99) = (figures.rate(), figures.percentile(50), figures.percentile(99));
+        let cpu = figures.cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / figures.times.len().max(1) as f64);
+        let shown = cpu.map_or_else(String::new, |cpu| format!("{cpu:>8.0} µs CPU"));
+        println!(
+            "{:<10}{measure:<28}{rate:>10.0}/s  p50 {p50:>8.2} ms  p99 {p99:>8.2} ms{shown}",
+            self.database
+        );
+        self.add(&format!("{measure}.rate"), rate)?;
+        self.add(&format!("{measure}.p50"), p50)?;
+        self.add(&format!("{measure}.p99"), p99)?;
+        cpu.map_or(Ok(()), |cpu| self.add(&format!("{measure}.cpu"), cpu))
+    }
+}
 
 pub(crate) struct Figures {
     /// Sorted.
     times: Vec<Duration>,
-    failed: usize,
     length: Duration,
+    /// The CPU time of the server meanwhile.
+    cpu: Option<Duration>,
 }
 
 impl Figures {
-    pub(crate) fn new(mut times: Vec<Duration>, failed: usize, length: Duration) -> Self {
+    pub(crate) fn new(mut times: Vec<Duration>, length: Duration, cpu: Option<Duration>) -> Self {
         times.sort_unstable();
-        Self { times, failed, length }
+        Self { times, length, cpu }
     }
 
     /// Successful messages per second.
@@ -31,19 +78,4 @@ impl Figures {
         let at = (self.times.len() * percent / 100).min(self.times.len().saturating_sub(1));
         self.times.get(at).map_or(f64::NAN, |time| time.as_secs_f64() * 1000.0)
     }
-}
-
-pub(crate) fn print_head() {
-    println!(
-        "{:<18}{:>8}{:>12}{:>10}{:>10}{:>8}{:>18}",
-        "", "clients", "messages/s", "p50 ms", "p99 ms", "failed", "of pass-through"
-    );
-}
-
-/// `bare` has the figures of the pass-through with the same number of clients.
-pub(crate) fn print_line(name: &str, clients: usize, figures: &Figures, bare: Option<&Figures>) {
-    let (rate, p50, p99) = (figures.rate(), figures.percentile(50), figures.percentile(99));
-    let ratio = bare.map_or_else(String::new, |bare| format!("{:.2}", rate / bare.rate()));
-    let failed = figures.failed;
-    println!("{name:<18}{clients:>8}{rate:>12.0}{p50:>10.2}{p99:>10.2}{failed:>8}{ratio:>18}");
 }

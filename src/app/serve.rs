@@ -83,6 +83,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     traces::start(&config);
     let stopped = Server::start(&config, deps, listener).await?.run_until_stopped(signals).await;
     telemetry::traces::flush().await;
+    tracing::info!("stopped");
     stopped
 }
 

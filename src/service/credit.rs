@@ -21,8 +21,8 @@ pub enum CreditError {
     #[error("{reference} has counted already, for {amount}; nothing was credited. Give another reference")]
     AmountMismatch { reference: String, amount: Money },
     /// The balance would become negative or too large.
-    #[error(transparent)]
-    Refused(Error),
+    #[error("the balance is {balance}: {cause}")]
+    Refused { balance: Money, cause: Error },
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Repeating with the same reference shows whether it was granted.
@@ -60,7 +60,8 @@ pub async fn credit(
     let command = TopUp { workspace, amount, reference: reference.to_owned() };
 
     let mut tx = db.begin().await?;
-    workspaces::lock(tx.conn(), &[workspace].into()).await?;
+    let locked = workspaces::lock(tx.conn(), &[workspace].into()).await?;
+    let balance = locked.first().map_or(Money::ZERO, |(_, state)| state.balance);
     if let Some(entry) = ledger::find_by_reference(tx.conn(), workspace, reference).await? {
         if entry.amount != amount {
             return Err(CreditError::AmountMismatch {
@@ -68,10 +69,10 @@ pub async fn credit(
                 amount: entry.amount,
             });
         }
-        let balance = workspaces::balance(tx.conn(), workspace).await?;
-        return Ok(CreditOutcome::AlreadyGranted { balance: balance.unwrap_or_default() });
+        return Ok(CreditOutcome::AlreadyGranted { balance });
     }
-    let entry = decide_inline(tx.conn(), clock, ids, &command).await?.map_err(CreditError::Refused)?;
+    let decided = decide_inline(tx.conn(), clock, ids, &command).await?;
+    let entry = decided.map_err(|cause| CreditError::Refused { balance, cause })?;
     tx.commit().await.map_err(CreditError::OutcomeUnknown)?;
     Ok(CreditOutcome::Granted(entry))
 }

@@ -47,8 +47,6 @@ Or restart with REJOINDER_DEMO=true for a demo workspace.
 pub struct Demo {
     /// The path of its key file.
     pub key_file: PathBuf,
-    /// The key to show, if this start created the demo.
-    pub new_key: Option<KeySecret>,
 }
 
 /// The error of creating the demo.
@@ -72,7 +70,7 @@ pub async fn prepare(context: &ApplyContext<'_>, config: &Config) -> Result<Opti
     if is_empty && config.is_demo_enabled() {
         let key = read_or_create_key(context, &key_file)?;
         match create(context, &key).await {
-            Ok(true) => return Ok(Some(Demo { key_file, new_key: Some(key) })),
+            Ok(true) => return Ok(Some(Demo { key_file })),
             // Another process has created the demo or another workspace meanwhile.
             Ok(false) | Err(DemoError::Store(StoreError::Data(_))) => {}
             Err(error) => return Err(error),
@@ -87,7 +85,7 @@ async fn find(context: &ApplyContext<'_>, key_file: PathBuf) -> Result<Option<De
     let Some(key) = KeySecret::parse(text.expose_secret()) else { return Ok(None) };
     let found = context.db.read(async |conn| keys::find(conn, key.hash()).await).await?;
     let is_active = found.is_some_and(|found| found.account(context.clock.now()).is_some());
-    Ok(is_active.then_some(Demo { key_file, new_key: None }))
+    Ok(is_active.then_some(Demo { key_file }))
 }
 
 fn read_or_create_key(context: &ApplyContext<'_>, path: &Path) -> Result<KeySecret, DemoError> {
@@ -174,16 +172,12 @@ pub fn banner(address: &str, contents: Contents<'_>, model: &ModelChoice) -> Str
 
 fn push_demo(text: &mut String, address: &str, demo: &Demo) {
     let file = shell_quote(&demo.key_file.display().to_string());
-    let key = match &demo.new_key {
-        Some(key) => format!("{}   (kept in {file})", key.expose()),
-        None => format!("in {file}"),
-    };
-    // Writing to a `String` cannot fail.
+    // Without the key itself, because standard output may be a journal. Writing to a `String` cannot fail.
     let _ = write!(
         text,
         r#"
 Demo page   {address}/
-Demo key    {key}
+Demo key    in {file}
 
 Widget API:
   curl -X POST "{address}/api/conversations/{DEMO_CONVERSATION}/messages" \

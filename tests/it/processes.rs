@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::support::db::TestDb;
 use crate::support::fake_model::{ModelRequest, Reply};
 use crate::support::script::Gate;
+use crate::support::seed;
 use crate::support::server::{Setup, TestServer, WIDGET};
 use crate::support::store;
 
@@ -67,6 +68,37 @@ async fn a_widget_request_at_one_process_gets_the_reply_of_the_other() {
     assert_eq!(waited.text(), r#"{"status":true,"message":"re: Hi","function_calls":[]}"#);
     assert_eq!(answered.text(), r#"{"status":true,"message":"re: held","function_calls":[]}"#);
     assert_eq!(first.balance().await, "9.98");
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_process_changes_holds_in_the_other_at_once() {
+    let db = store::postgres().await;
+    let first = Setup::default().system_clock().start(&db).await;
+    let second = first.start_peer(&db, Setup::default().system_clock()).await;
+    let con = first.conversation_id(WIDGET).await;
+    // Both know the conversation, its messages and its settings.
+    for (nth, server) in [&first, &second, &first, &second].into_iter().enumerate() {
+        let text = format!("message {nth}");
+        assert_eq!(server.post_message(WIDGET, &text).send().await.status, 200);
+        let calls = server.model.calls().all();
+        let history = calls.last().unwrap().request.body["messages"].to_string();
+        assert!((0..=nth).all(|nth| history.contains(&format!("message {nth}"))), "{history}");
+    }
+    seed::configure(&db, "update workspaces set price_widget = 20000").await;
+    let before = first.balance().await;
+    second.post_message(WIDGET, "at the new price").send().await;
+    let after = first.balance().await;
+    assert_ne!(before, after);
+    let cents = |balance: &str| (balance.parse::<f64>().unwrap() * 100.0).round();
+    assert_eq!(cents(&before) - cents(&after), 2.0);
+
+    let renewed = second.request("POST", &format!("/v1/conversations/{con}/widget_link"));
+    let renewed = renewed.bearer(&second.keys.full).json(&json!({})).send().await;
+    assert_eq!(renewed.status, 200, "{}", renewed.text());
+
+    assert_eq!(first.post_message(WIDGET, "by the old link").send().await.status, 404);
     first.stop().await;
     second.stop().await;
 }

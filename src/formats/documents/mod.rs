@@ -35,9 +35,12 @@ pub enum ExtractError {
     TooDeep,
     #[error("is a PDF that cannot be read: {0}")]
     Pdf(#[from] PdfError),
-    /// A PDF of pictures has none.
     #[error("has no text in it")]
     NoText,
+    #[error(
+        "has no text in it; if its pages are pictures, as of a scanner, it needs text recognition (OCR) before"
+    )]
+    NoTextInPdf,
 }
 
 /// The Markdown of a file, without U+0000; text is taken as it is. `charset` was declared with the file; a PDF has none.
@@ -51,7 +54,11 @@ pub fn to_markdown(file: &[u8], format: Format, charset: Option<Charset>) -> Res
         Format::Pdf => pdf::text(file)?,
     };
     let markdown = markdown.replace('\0', "");
-    if markdown.trim().is_empty() { Err(ExtractError::NoText) } else { Ok(markdown) }
+    match format {
+        _ if !markdown.trim().is_empty() => Ok(markdown),
+        Format::Pdf => Err(ExtractError::NoTextInPdf),
+        Format::Markdown | Format::Text | Format::Html => Err(ExtractError::NoText),
+    }
 }
 
 fn html(html: &str) -> Result<String, ExtractError> {

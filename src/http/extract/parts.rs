@@ -5,8 +5,10 @@ use std::marker::PhantomData;
 
 use axum::RequestPartsExt as _;
 use axum::extract::{FromRequestParts, Query, RawPathParams};
+use http::Uri;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
+use utoipa::IntoParams;
 
 use crate::domain::error::Error;
 use crate::http::envelope::{ApiError, Platform, RouteOptions};
@@ -47,12 +49,29 @@ pub(in crate::http) struct QueryParams<T, O = Platform>(
     pub(in crate::http) PhantomData<fn() -> O>,
 );
 
-impl<T: DeserializeOwned, O: RouteOptions, S: Send + Sync> FromRequestParts<S> for QueryParams<T, O> {
+impl<T: DeserializeOwned + IntoParams, O: RouteOptions, S: Send + Sync> FromRequestParts<S>
+    for QueryParams<T, O>
+{
     type Rejection = ApiError<O>;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError<O>> {
-        let Query(fields) = Query::try_from_uri(&parts.uri)
-            .map_err(|_| Error::invalid("query", "A field of the query may be given once only."))?;
-        Ok(Self(fields, PhantomData))
+        match Query::try_from_uri(&parts.uri) {
+            Ok(Query(fields)) => Ok(Self(fields, PhantomData)),
+            Err(_) => Err(query_error::<T>(&parts.uri).into()),
+        }
+    }
+}
+
+/// The error of a query that has a parameter twice, or one that the route does not know.
+fn query_error<T: IntoParams>(uri: &Uri) -> Error {
+    let known: Vec<String> = T::into_params(|| None).into_iter().map(|parameter| parameter.name).collect();
+    let sent = Query::<Vec<(String, String)>>::try_from_uri(uri).map(|Query(sent)| sent).unwrap_or_default();
+    match sent.iter().find(|(name, _)| !known.contains(name)) {
+        Some((name, _)) => {
+            let known: Vec<_> = known.iter().map(|name| format!("'{name}'")).collect();
+            let text = format!("Unknown query parameter '{name}'. Known parameters: {}.", known.join(", "));
+            Error::invalid("query", text)
+        }
+        None => Error::invalid("query", "A field of the query may be given once only."),
     }
 }

@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde_json::Value;
 use serde_json::value::RawValue;
-use utoipa::openapi::schema::{ObjectBuilder, Schema};
+use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Schema};
 use utoipa::openapi::{RefOr, Type};
 
 pub(super) use json::{BodyError, MAX_DEPTH, strings};
@@ -102,8 +102,9 @@ impl<'a> RawFields<'a> {
 
 /// A request body that [`request!`] declares.
 pub(super) trait Request: Sized {
-    /// Whether the body updates a resource: then it must not have unknown fields, because a change must not be dropped silently.
-    const IS_UPDATE: bool;
+    /// Whether unknown fields are ignored, and not refused: a misspelled field must not be dropped silently, except where the
+    /// contract of the user lets clients send more.
+    const IGNORES_UNKNOWN_FIELDS: bool;
     /// The names of its fields in the contract's order.
     const FIELDS: &'static [&'static str];
 
@@ -116,10 +117,11 @@ pub(super) fn read<E: Envelope, T: Request>(body: &[u8]) -> Result<T, Error> {
     let fields = RawFields::parse(body)
         .or_else(|error| E::unreadable_body(error).map_or(Ok(RawFields::default()), Err))?;
     let is_unknown = |name: &&String| !T::FIELDS.contains(&name.as_str());
-    if T::IS_UPDATE
+    if !T::IGNORES_UNKNOWN_FIELDS
         && let Some(name) = fields.0.keys().find(is_unknown)
     {
-        return Err(Error::invalid("body", format!("Field '{name}' cannot be changed.")));
+        let text = format!("Unknown field '{name}'. Known fields: {}.", field_names::<T>());
+        return Err(Error::invalid("body", text));
     }
     T::check(&fields).map_err(|violations| {
         let field_error = |(field, violation)| FieldError { field, text: E::field_error(field, &violation) };
@@ -137,14 +139,18 @@ pub(super) fn example_error<E: Envelope, T: Request>() -> Error {
 
 /// The error of an update that changes nothing.
 pub(super) fn nothing_to_update<T: Request>() -> Error {
-    let fields: Vec<_> = T::FIELDS.iter().map(|field| format!("'{field}'")).collect();
-    Error::invalid("body", format!("One of the fields {} is required.", fields.join(", ")))
+    Error::invalid("body", format!("One of the fields {} is required.", field_names::<T>()))
 }
 
-/// Declares a request body: `field("name in JSON"): type = example`. The struct has the checked values. `update` after the
-/// name of the schema marks an update.
+fn field_names<T: Request>() -> String {
+    let fields: Vec<_> = T::FIELDS.iter().map(|field| format!("'{field}'")).collect();
+    fields.join(", ")
+}
+
+/// Declares a request body: `field("name in JSON"): type = example`. The struct has the checked values. `tolerant` after the
+/// name of the schema lets it have unknown fields.
 macro_rules! request {
-    ($(#[doc = $about:literal])+ $vis:vis struct $name:ident as $schema:ident $($update:ident)? {
+    ($(#[doc = $about:literal])+ $vis:vis struct $name:ident as $schema:ident $($tolerant:ident)? {
         $($(#[doc = $doc:literal])* $field:ident $(($wire:literal))? : $kind:ty $(= $example:tt)?,)+
     }) => {
         $(#[doc = $about])+
@@ -154,7 +160,7 @@ macro_rules! request {
         }
 
         impl $crate::http::fields::Request for $name {
-            const IS_UPDATE: bool = $crate::http::fields::request!(@update $($update)?);
+            const IGNORES_UNKNOWN_FIELDS: bool = $crate::http::fields::request!(@tolerant $($tolerant)?);
             const FIELDS: &'static [&'static str] =
                 &[$($crate::http::fields::request!(@name $field $($wire)?)),+];
 
@@ -174,7 +180,7 @@ macro_rules! request {
 
         impl utoipa::PartialSchema for $name {
             fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
-                $crate::http::fields::object_schema(&[$($about),+], [
+                $crate::http::fields::object_schema::<Self>(&[$($about),+], [
                     $($crate::http::fields::Property::new::<$kind>(
                         $crate::http::fields::request!(@name $field $($wire)?),
                         &[$($doc),*],
@@ -190,8 +196,8 @@ macro_rules! request {
             }
         }
     };
-    (@update) => { false };
-    (@update update) => { true };
+    (@tolerant) => { false };
+    (@tolerant tolerant) => { true };
     (@name $field:ident) => { stringify!($field) };
     (@name $field:ident $wire:literal) => { $wire };
 }
@@ -226,13 +232,19 @@ fn description(lines: &[&str]) -> Option<String> {
     Some(lines.join("\n")).filter(|text| !text.is_empty())
 }
 
-pub(super) fn object_schema(about: &[&str], properties: impl IntoIterator<Item = Property>) -> RefOr<Schema> {
+pub(super) fn object_schema<T: Request>(
+    about: &[&str],
+    properties: impl IntoIterator<Item = Property>,
+) -> RefOr<Schema> {
     let mut object = ObjectBuilder::new().schema_type(Type::Object).description(description(about));
     for property in properties {
         object = object.property(property.name, property.schema);
         if property.is_required {
             object = object.required(property.name);
         }
+    }
+    if !T::IGNORES_UNKNOWN_FIELDS {
+        object = object.additional_properties(Some(AdditionalProperties::FreeForm(false)));
     }
     RefOr::T(object.build().into())
 }

@@ -23,6 +23,7 @@ type BookingCursor = Cursor<(Micros, BookingId), 'b'>;
 
 /// The query of the list of bookings.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct BookingsQuery {
     /// Number of items per page: 1 to 200, 50 by default.

@@ -91,7 +91,7 @@ request! {
 
 request! {
     /// Changes to a conversation.
-    pub(super) struct ConversationUpdateIn as ConversationChange update {
+    pub(super) struct ConversationUpdateIn as ConversationChange {
         /// `false`: a person takes over; pending replies are discarded and refunded.
         ai_enabled: Option<Flag> = false,
         /// At most 16 KB; replaces the previous metadata. `{}` clears it.
@@ -118,6 +118,7 @@ fn patch(input: ConversationUpdateIn) -> Result<ConversationPatch, Error> {
 
 /// The query of the list of conversations.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ConversationsQuery {
     /// Number of items per page: 1 to 200, 50 by default.

@@ -103,6 +103,7 @@ error_sets! {
 
 /// The query of the list of deliveries.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct DeliveriesQuery {
     /// Number of items per page: 1 to 200, 50 by default.

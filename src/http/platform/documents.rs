@@ -138,6 +138,7 @@ fn document(input: DocumentIn) -> Result<DocumentSource, Error> {
 
 /// The query of an upload.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct UploadQuery {
     /// The title, which search results name as their source; the slug by default.

@@ -82,7 +82,7 @@ request! {
 
 request! {
     /// Changes to a knowledge base.
-    pub(super) struct BaseUpdateIn as KnowledgeBaseChange update {
+    pub(super) struct BaseUpdateIn as KnowledgeBaseChange {
         /// An empty string removes the name.
         name: Clearable,
     }

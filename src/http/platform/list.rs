@@ -19,6 +19,7 @@ const MAX_LIMIT: usize = 200;
 
 /// The query of a list without filters.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct PageQuery {
     /// Number of items per page: 1 to 200, 50 by default.

@@ -118,7 +118,7 @@ request! {
 
 request! {
     /// Changes to a webhook endpoint.
-    pub(super) struct EndpointUpdateIn as WebhookEndpointChange update {
+    pub(super) struct EndpointUpdateIn as WebhookEndpointChange {
         url: Option<EndpointUrl>,
         /// Replaces the event types that it receives; all if empty.
         types: Option<EventTypes>,

@@ -84,7 +84,7 @@ impl FieldType for Variables {
 
 request! {
     /// A new conversation of a visitor.
-    pub(super) struct ConversationIn as WidgetConversation {
+    pub(super) struct ConversationIn as WidgetConversation tolerant {
         assistant_id: AssistantUuid = "550e8400-e29b-41d4-a716-446655440000",
         /// `widget` (default) or `test`, which is free.
         kind("type"): Option<Word<Kinds>> = "widget",

@@ -76,7 +76,7 @@ impl FieldType for TrimmedText {
 
 request! {
     /// A visitor's message.
-    pub(super) struct MessageIn as WidgetMessage {
+    pub(super) struct MessageIn as WidgetMessage tolerant {
         /// The message. Leading and trailing white space is removed.
         message: TrimmedText = "I would like to schedule a demo for next week",
     }

@@ -1,6 +1,8 @@
 //! Parses the JSON of a vendor into parts. It is lenient: fields that are missing, null or of another type are
 //! ignored as long as a response remains.
 
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use crate::domain::chat::{ModelError, ModelErrorDetail, ModelErrorKind, Part, Usage};
@@ -28,6 +30,53 @@ pub(super) struct Reader {
     is_finished: bool,
     /// The model that answers; empty until it is known.
     model: String,
+}
+
+/// Most chunks are a piece of text and nothing else. Parsed without a tree of values; every other chunk does not fit and is read
+/// leniently.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlainChunk {
+    #[serde(rename = "id", default)]
+    _id: IgnoredAny,
+    #[serde(rename = "object", default)]
+    _object: IgnoredAny,
+    #[serde(rename = "created", default)]
+    _created: IgnoredAny,
+    #[serde(rename = "system_fingerprint", default)]
+    _system_fingerprint: IgnoredAny,
+    #[serde(rename = "service_tier", default)]
+    _service_tier: IgnoredAny,
+    #[serde(rename = "usage", default)]
+    _usage: (),
+    #[serde(default)]
+    model: Option<String>,
+    choices: [PlainChoice; 1],
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlainChoice {
+    #[serde(rename = "index", default)]
+    _index: IgnoredAny,
+    #[serde(rename = "logprobs", default)]
+    _logprobs: IgnoredAny,
+    delta: PlainDelta,
+    #[serde(default)]
+    finish_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlainDelta {
+    #[serde(rename = "role", default)]
+    _role: IgnoredAny,
+    #[serde(rename = "refusal", default)]
+    _refusal: (),
+    #[serde(rename = "tool_calls", default)]
+    _tool_calls: (),
+    #[serde(default)]
+    content: Option<String>,
 }
 
 /// A call that is still arriving. Its slot is its position in the list.
@@ -71,6 +120,9 @@ impl Reader {
 
     /// The parts of a chunk or of a whole response.
     pub(super) fn read_chunk(&mut self, json: &[u8]) -> Result<Vec<Part>, ModelError> {
+        if let Ok(chunk) = serde_json::from_slice::<PlainChunk>(json) {
+            return self.read_plain(chunk);
+        }
         let chunk: Value = serde_json::from_slice(json)
             .or_else(|_| serde_json::from_slice(&surrogates::replace_lone(json)))
             .map_err(|_| ModelErrorKind::Unreadable)?;
@@ -78,7 +130,7 @@ impl Reader {
             return Err(errors::embedded(error));
         }
 
-        self.record_model(&chunk);
+        self.record_model(chunk.get("model").and_then(Value::as_str));
         let mut parts = Vec::new();
         if let Some(choice) = chunk.get("choices").and_then(|choices| choices.get(0)) {
             // `message` is whole, `delta` a piece; some vendors confuse them.
@@ -87,7 +139,7 @@ impl Reader {
                     self.read_message(message, is_whole, &mut parts);
                 }
             }
-            self.read_finish_reason(choice.get("finish_reason"), &mut parts)?;
+            self.read_finish_reason(choice.get("finish_reason").and_then(Value::as_str), &mut parts)?;
         }
         if let Some(usage) = chunk.get("usage").filter(|usage| usage.is_object()) {
             parts.push(Part::Usage(read_usage(usage)));
@@ -98,12 +150,23 @@ impl Reader {
     }
 
     /// A router answers with another model than the one that was asked for. Only the span of the call has it.
-    fn record_model(&mut self, chunk: &Value) {
-        let model = chunk.get("model").and_then(Value::as_str).filter(|model| model.len() <= MAX_MODEL_NAME);
-        if let Some(model) = model.filter(|_| self.model.is_empty()) {
+    fn record_model(&mut self, model: Option<&str>) {
+        let model = model.filter(|model| self.model.is_empty() && model.len() <= MAX_MODEL_NAME);
+        if let Some(model) = model {
             model.clone_into(&mut self.model);
             traces::set_current("gen_ai.response.model", || model.to_owned());
         }
+    }
+
+    fn read_plain(&mut self, chunk: PlainChunk) -> Result<Vec<Part>, ModelError> {
+        self.record_model(chunk.model.as_deref());
+        let [PlainChoice { delta, finish_reason, .. }] = chunk.choices;
+        let text = delta.content.filter(|text| !text.is_empty());
+        self.has_content |= text.is_some();
+        self.has_begun |= text.is_some();
+        let mut parts: Vec<_> = text.map(Part::Text).into_iter().collect();
+        self.read_finish_reason(finish_reason.as_deref(), &mut parts)?;
+        Ok(parts)
     }
 
     fn read_message(&mut self, message: &Value, is_whole: bool, parts: &mut Vec<Part>) {
@@ -180,12 +243,8 @@ impl Reader {
         (!begins).then_some(same)
     }
 
-    fn read_finish_reason(
-        &mut self,
-        reason: Option<&Value>,
-        parts: &mut Vec<Part>,
-    ) -> Result<(), ModelError> {
-        let is_truncated = match reason.and_then(Value::as_str).unwrap_or_default() {
+    fn read_finish_reason(&mut self, reason: Option<&str>, parts: &mut Vec<Part>) -> Result<(), ModelError> {
+        let is_truncated = match reason.unwrap_or_default() {
             "" => return Ok(()),
             // `eos` is Together AI's word.
             "stop" | "tool_calls" | "function_call" | "eos" => false,

@@ -3,9 +3,8 @@
 use super::*;
 
 #[test]
-fn the_first_start_prints_the_key_and_a_command_for_each_api() {
-    let key = KeySecret::new([0; 32]);
-    let demo = Demo { key_file: PathBuf::from("./data/demo.key"), new_key: Some(key) };
+fn the_demo_is_announced_with_its_key_file_and_a_command_for_each_api() {
+    let demo = Demo { key_file: PathBuf::from("./data/demo.key") };
 
     let text =
         banner("http://127.0.0.1:8080/", Contents::Demo(&demo), &ModelChoice::Offline { is_explicit: false });
@@ -18,7 +17,7 @@ No model is configured: the built-in demonstration answers. For a real one set O
 or OPENAI_BASE_URL and OPENAI_MODEL.
 
 Demo page   http://127.0.0.1:8080/
-Demo key    sk_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA   (kept in ./data/demo.key)
+Demo key    in ./data/demo.key
 
 Widget API:
   curl -X POST "http://127.0.0.1:8080/api/conversations/7c9e6679-7425-40de-944b-e07fc1f90ae7/messages" \
@@ -35,14 +34,13 @@ Platform API:
 }
 
 #[test]
-fn later_starts_print_only_the_path_of_the_key_file() {
-    let demo = Demo { key_file: PathBuf::from("/my data/demo.key"), new_key: None };
+fn the_path_of_the_key_file_is_quoted_for_a_shell() {
+    let demo = Demo { key_file: PathBuf::from("/my data/demo.key") };
 
     let text = banner("http://[::1]:1", Contents::Demo(&demo), &ModelChoice::Offline { is_explicit: true });
 
     assert!(text.contains("Demo key    in '/my data/demo.key'\n"), "{text}");
     assert!(text.contains("$(cat '/my data/demo.key')"), "{text}");
-    assert!(!text.contains("sk_"), "{text}");
     assert!(text.contains("model.kind") && !text.contains("No model is configured"), "{text}");
 }
 

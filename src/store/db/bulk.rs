@@ -58,7 +58,7 @@ where
 }
 
 /// The lengths of the lists of values on SQLite. Rows of nulls fill a list, so a statement has only this many texts.
-const SQLITE_LENGTHS: [usize; 5] = [1, 4, 16, 64, 256];
+const SQLITE_LENGTHS: [usize; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 const MAX_SQLITE_LENGTH: usize = 256;
 
 enum Arguments {

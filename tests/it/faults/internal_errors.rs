@@ -107,7 +107,10 @@ both_backends!(
         let first = server.post_message(WIDGET, "Hi").send().await;
         assert_eq!(first.status, 200, "{}", first.text());
         let balance = server.balance().await;
-        seed::execute(&db, "update messages set sender_type = 'fax' where sender_type = 'user'").await;
+        // The gap makes the process read the messages, as after the writes of another one.
+        let damage = "update messages set sender_type = 'fax' where sender_type = 'user'; \
+            update conversations set next_position = next_position + 1";
+        seed::execute(&db, damage).await;
 
         let answer = server.post_message(WIDGET, "Hi again").send().await;
 

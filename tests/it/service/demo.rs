@@ -33,9 +33,8 @@ both_backends!(
             .unwrap()
             .unwrap();
 
-        let key = first.new_key.unwrap();
-        assert_eq!(std::fs::read_to_string(&first.key_file).unwrap().trim(), key.expose());
-        assert!(second.new_key.is_none());
+        let key = KeySecret::parse(std::fs::read_to_string(&first.key_file).unwrap().trim()).unwrap();
+        assert_eq!(second.key_file, first.key_file);
         let listed = keys::list(operator.db.acquire_read().await.unwrap().conn(), None).await.unwrap();
         assert_eq!(listed.len(), 1);
         assert_eq!((listed[0].0.as_str(), listed[0].1.prefix.clone()), ("demo", key.prefix()));
@@ -56,7 +55,7 @@ both_backends!(
             .unwrap()
             .unwrap();
 
-        assert_eq!(demo.new_key.unwrap().expose(), left.expose());
+        assert_eq!(std::fs::read_to_string(&demo.key_file).unwrap().trim(), left.expose());
         let found = keys::find(operator.db.acquire_read().await.unwrap().conn(), left.hash()).await.unwrap();
         assert!(found.is_some());
     }

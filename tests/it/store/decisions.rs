@@ -301,7 +301,7 @@ fn check(run: &Run) {
     }
     for effects in &run.effects {
         for started in &effects.started {
-            let ended = effects.ended.iter().any(|(turn, _)| turn.id == started.id);
+            let ended = effects.ended.iter().any(|(turn, _)| turn.id == started.turn.id);
             assert!(!ended, "a turn that has ended must not start: {started:?}");
         }
     }

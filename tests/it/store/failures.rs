@@ -115,7 +115,7 @@ async fn an_unanswered_commit_is_not_repeated() {
     let first = process.ask(&conversation).await;
     let second = process.ask(&conversation).await;
     assert!(
-        matches!(&process.effects(1).await[..], [Effect::Started(turn, Some(_))] if turn.id == first.turn)
+        matches!(&process.effects(1).await[..], [Effect::Started(started, Some(_))] if started.turn.id == first.turn)
     );
     assert_eq!(seed::query_number(&db, "select count(*) from messages").await, 2);
 

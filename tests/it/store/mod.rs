@@ -10,5 +10,6 @@ mod knowledge;
 mod open_turns;
 mod ownership;
 mod passage_vectors;
+mod plans;
 mod schema;
 mod webhook_endpoints;

@@ -1,5 +1,8 @@
 //! A proxy between a server and its database, whose connections a test can break.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -21,6 +24,7 @@ pub enum LinkState {
 pub struct Proxy {
     url: String,
     state: watch::Sender<LinkState>,
+    round_trips: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -35,19 +39,27 @@ impl Proxy {
         url.set_port(Some(port)).expect("a URL with a host");
         let state = watch::Sender::new(LinkState::Up);
         let shared_state = state.clone();
+        let round_trips = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&round_trips);
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 if *shared_state.borrow() != LinkState::Down {
-                    tokio::spawn(relay(client, target.clone(), shared_state.subscribe()));
+                    let count = Arc::clone(&counted);
+                    tokio::spawn(relay(client, target.clone(), shared_state.subscribe(), count));
                 }
             }
         });
-        Self { url: url.into(), state, task }
+        Self { url: url.into(), state, round_trips, task }
     }
 
     /// The URL, as in `DATABASE_URL`.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// How often clients waited for a response so far. A statement that is sent for the first time takes two round trips.
+    pub fn round_trips(&self) -> usize {
+        self.round_trips.load(Ordering::SeqCst)
     }
 
     pub fn set(&self, state: LinkState) {
@@ -61,11 +73,19 @@ impl Drop for Proxy {
     }
 }
 
-async fn relay(client: TcpStream, target: String, mut state: watch::Receiver<LinkState>) {
+async fn relay(
+    client: TcpStream,
+    target: String,
+    mut state: watch::Receiver<LinkState>,
+    round_trips: Arc<AtomicUsize>,
+) {
     let Ok(server) = TcpStream::connect(target).await else { return };
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-    let there = pump(from_client, to_server, state.clone());
-    let back = pump(from_server, to_client, state.clone());
+    let mut requests = RequestCounter::default();
+    let there = pump(from_client, to_server, state.clone(), move |bytes| {
+        round_trips.fetch_add(requests.count(bytes), Ordering::SeqCst);
+    });
+    let back = pump(from_server, to_client, state.clone(), |_| {});
     tokio::select! {
         () = there => {}
         () = back => {}
@@ -73,7 +93,40 @@ async fn relay(client: TcpStream, target: String, mut state: watch::Receiver<Lin
     }
 }
 
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut state: watch::Receiver<LinkState>) {
+/// Counts the messages of PostgreSQL's protocol after which a client waits: `Query` and `Sync`.
+#[derive(Default)]
+struct RequestCounter {
+    /// The start of the next message.
+    pending: Vec<u8>,
+    /// The first message of a connection has no type.
+    has_started: bool,
+}
+
+impl RequestCounter {
+    fn count(&mut self, bytes: &[u8]) -> usize {
+        self.pending.extend_from_slice(bytes);
+        let mut count = 0;
+        loop {
+            let kind = usize::from(self.has_started);
+            let Some(length) = self.pending.get(kind..kind + 4) else { return count };
+            let length = u32::from_be_bytes(length.try_into().expect("four bytes"));
+            let end = kind + usize::try_from(length).expect("a length");
+            if self.pending.len() < end {
+                return count;
+            }
+            count += usize::from(self.has_started && [b'Q', b'S'].contains(&self.pending[0]));
+            self.pending.drain(..end);
+            self.has_started = true;
+        }
+    }
+}
+
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut state: watch::Receiver<LinkState>,
+    mut observe: impl FnMut(&[u8]),
+) {
     let mut bytes = vec![0; 65_536];
     let mut is_lost = false;
     loop {
@@ -91,6 +144,7 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut state: watch:
             return;
         };
         is_lost |= now == LinkState::BlackHole;
+        observe(&bytes[..count]);
         if !is_lost && to.write_all(&bytes[..count]).await.is_err() {
             return;
         }

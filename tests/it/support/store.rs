@@ -6,6 +6,30 @@ use rejoinder::store::Db;
 
 use super::db::{Backend, Template, TestDb};
 
+/// Makes every transaction of every test fail that changes configuration which processes cache, and does not change its version.
+const CHECK_CONFIG_VERSION: &str = "
+    create function config_version_changed() returns trigger language plpgsql as $$ begin
+        perform set_config('test.version_' || replace(new.workspace_id::text, '-', '_'), 'changed', true);
+        return null;
+    end $$;
+    create trigger inserted after insert on workspace_state for each row execute function config_version_changed();
+    create trigger changed after update on workspace_state for each row
+        when (new.config_version <> old.config_version) execute function config_version_changed();
+    create function check_config_version() returns trigger language plpgsql as $$
+    declare workspace uuid := coalesce(to_jsonb(new) ->> 'workspace_id', to_jsonb(new) ->> 'id');
+    begin
+        if current_setting('test.version_' || replace(workspace::text, '-', '_'), true) is distinct from 'changed' then
+            raise 'the configuration of workspace % was changed without its version', workspace;
+        end if;
+        return null;
+    end $$;
+    create constraint trigger checked after insert or update on workspaces deferrable initially deferred
+        for each row execute function check_config_version();
+    create constraint trigger checked after insert or update on assistants deferrable initially deferred
+        for each row execute function check_config_version();
+    create constraint trigger checked after insert or update of types, enabled, archived_at on webhook_endpoints
+        deferrable initially deferred for each row execute function check_config_version();";
+
 /// The store's schema, migrated by the product itself.
 pub const STORE: Template = Template {
     name: "store",
@@ -13,6 +37,9 @@ pub const STORE: Template = Template {
         Box::pin(async move {
             let db = open_url(&url).await;
             db.migrate().await?;
+            if let Db::Postgres { write, .. } = &db {
+                sqlx::raw_sql(CHECK_CONFIG_VERSION).execute(write).await?;
+            }
             db.close().await;
             Ok(())
         })

@@ -118,7 +118,10 @@ both_backends!(
             (r#"{"ended": false}"#, "Field 'ended' can only be true: an end is for good."),
             (r#"{"ai_enabled": "no", "metadata": {}}"#, "Field 'ai_enabled' must be a boolean."),
             (r#"{"ai_enabled": false, "metadata": "x"}"#, "Field 'metadata' must be an object."),
-            (r#"{"ended": true, "variables": {"a": 1}}"#, "Field 'variables' cannot be changed."),
+            (
+                r#"{"ended": true, "variables": {"a": 1}}"#,
+                "Unknown field 'variables'. Known fields: 'ai_enabled', 'metadata', 'ended'.",
+            ),
             (r#"{"metadata": {"a": 1e999}}"#, "Field 'metadata' contains a number that is out of range."),
             (r#"{"metadata": {"a": "\udc00"}}"#, "Field 'metadata' contains an invalid character."),
             (&deep, "Field 'metadata' must not be nested deeper than 127 levels."),

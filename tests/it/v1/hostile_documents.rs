@@ -67,7 +67,7 @@ async fn a_hostile_document_is_refused_and_the_next_is_extracted() {
     let documents = documents(&server).await;
 
     let killed = "cannot be read: its reader failed, or needed more than 512 MiB; it may be damaged";
-    let empty = "has no text in it";
+    let empty = "has no text in it; if its pages are pictures, as of a scanner, it needs text recognition (OCR) before";
     for (name, kind, file, reason) in [
         ("draws", "application/pdf", self_drawing_form(), empty),
         ("parent", "application/pdf", self_parenting_page(), empty),

@@ -251,7 +251,7 @@ both_backends!(
             language["message"].as_str().unwrap().starts_with("Field 'language' must be one of: simple, ")
         );
         let rename = ask(&server, "PATCH", &base, &json!({ "slug": "b" })).await.json();
-        assert_eq!(rename["message"], "Field 'slug' cannot be changed.");
+        assert_eq!(rename["message"], "Unknown field 'slug'. Known fields: 'name'.");
 
         let file = format!("{documents}/file");
         for (path, kind, body, text) in [

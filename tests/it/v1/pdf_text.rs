@@ -249,7 +249,7 @@ fn text_that_cannot_be_read_is_refused_with_its_reason() {
     );
     assert_eq!(
         page("", "q 600 0 0 800 0 0 cm /X1 Do Q", &[HELVETICA.into(), image]),
-        Err(ExtractError::NoText)
+        Err(ExtractError::NoTextInPdf)
     );
 
     assert_eq!(

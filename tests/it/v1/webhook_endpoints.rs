@@ -159,7 +159,10 @@ both_backends!(
             assert!(text.contains("Field 'types' must be a list of these: conversation.created,"), "{text}");
         }
         for (body, text) in [
-            (json!({"secret": "whsec_x"}), "Field 'secret' cannot be changed."),
+            (
+                json!({"secret": "whsec_x"}),
+                "Unknown field 'secret'. Known fields: 'url', 'types', 'description', 'enabled'.",
+            ),
             (json!({}), "One of the fields 'url', 'types', 'description', 'enabled' is required."),
             (json!({"enabled": 1}), "Field 'enabled' must be a boolean."),
         ] {
@@ -194,12 +197,32 @@ both_backends!(
 );
 
 both_backends!(
+    async fn an_unknown_field_or_parameter_is_refused_by_name(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let body = json!({"url": "https://crm.example/hooks", "events": ["message.created"]});
+
+        let refused = server.request("POST", ENDPOINTS).bearer(&server.keys.full).json(&body).send().await;
+        let listed = server.get("/v1/events?types=message.created&conversation=con_1").await;
+
+        assert_eq!(refused.status, 400);
+        assert_eq!(
+            refused.json()["message"],
+            "Unknown field 'events'. Known fields: 'url', 'types', 'description', 'secret'."
+        );
+        assert_eq!(listed.status, 400);
+        let text = listed.json()["message"].as_str().unwrap_or_default().to_owned();
+        assert!(text.starts_with("Unknown query parameter 'conversation'. Known parameters: "), "{text}");
+        assert_eq!(server.get(ENDPOINTS).await.json()["data"]["items"], json!([]));
+    }
+);
+
+both_backends!(
     async fn reads_and_writes_need_their_scope_and_workspace(db: TestDb) {
         let server = TestServer::start(&db).await;
         let created = create(&server, json!({"url": "https://crm.example/hooks"})).await;
         let path = path_of(&created);
-        let change = json!({"enabled": false});
         let with = async |key: &str, method: &str, path: &str| {
+            let change = if method == "PATCH" { json!({"enabled": false}) } else { json!({}) };
             server.request(method, path).bearer(key).json(&change).send().await
         };
 

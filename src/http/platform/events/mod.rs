@@ -22,6 +22,7 @@ pub(super) use stream::{__path_stream, stream};
 
 /// The query of the list of events.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct EventsQuery {
     /// The position to start after: a cursor, the id of an event, or `latest` for new events only. By default, the oldest stored event.

@@ -42,6 +42,7 @@ const BATCH_SIZE: usize = 64;
 
 /// The query of the event stream. The header `Last-Event-ID` takes precedence over `after`.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http::platform) struct StreamQuery {
     /// The position to start after: a cursor, the id of an event, or `latest` for new events only. By default, the oldest stored event.

@@ -1,0 +1,103 @@
+//! The cost of a batch: its round trips, and plans that need no statistics.
+
+use futures::future::join_all;
+use rejoinder::domain::conversation::{Conversation, ConversationKind};
+use rejoinder::domain::turn::Api;
+use rejoinder::writer::{Admission, TurnWriteOutcome};
+
+use crate::support::db::TestDb;
+use crate::support::proxy::Proxy;
+use crate::support::seed;
+use crate::support::store;
+use crate::support::wait::wait_for;
+use crate::support::writer_process::{BOUNDS, Process, admission, with_key};
+
+/// The tables that grow with use.
+const GROWING: &str = "('conversations', 'widget_links', 'messages', 'turns', 'journal', 'ledger', 'events', \
+    'deliveries', 'attempts', 'idempotency')";
+
+/// A platform message without a reply.
+fn note(conversation: &Conversation) -> Admission {
+    Admission { auto_reply: Some(false), ..admission(conversation, Api::Platform) }
+}
+
+async fn enqueue(process: &Process, conversations: &[Conversation], each: usize) {
+    for _ in 0..each {
+        let batch = conversations.iter().map(|conversation| {
+            let message = with_key(note(conversation), &uuid::Uuid::now_v7().to_string(), "body");
+            process.writer.execute(message)
+        });
+        for outcome in join_all(batch).await {
+            outcome.unwrap();
+        }
+    }
+}
+
+async fn number(db: &TestDb, select: &str) -> i64 {
+    seed::query_texts(db, select).await[0].parse().unwrap()
+}
+
+/// Rows that statements have read by walking a whole table, once all writes so far are counted.
+async fn rows_scanned(db: &TestDb) -> i64 {
+    let stored = number(db, "select (next_cursor - 1)::text from workspace_state").await;
+    let counted = async || {
+        let counted =
+            number(db, "select n_tup_ins::text from pg_stat_user_tables where relname = 'events'").await;
+        (counted >= stored).then_some(())
+    };
+    wait_for("the statistics of all writes", counted).await;
+    let scanned =
+        format!("select sum(seq_tup_read)::bigint::text from pg_stat_user_tables where relname in {GROWING}");
+    number(db, &scanned).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_statement_walks_a_table_that_was_never_analysed() {
+    let db = store::postgres().await;
+    let seeded = seed::workspace(&db, 1_000_000_000).await;
+    let process = Process::start(&db).await;
+    let mut conversations = Vec::new();
+    for _ in 0..200 {
+        conversations.push(process.conversation(&seeded, ConversationKind::Widget).await);
+    }
+    // Plans are made while the tables are small, and cached.
+    enqueue(&process, &conversations, 5).await;
+    let before = rows_scanned(&db).await;
+
+    enqueue(&process, &conversations, 100).await;
+    for conversation in &conversations[..50] {
+        let turn = process.ask(conversation).await;
+        assert!(matches!(process.complete(turn, 1).await, TurnWriteOutcome::Accepted(_)));
+    }
+
+    assert_eq!(rows_scanned(&db).await - before, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_takes_few_round_trips() {
+    let db = store::postgres().await;
+    let proxy = Proxy::start(&db.url()).await;
+    let seeded = seed::workspace(&db, 1_000_000_000).await;
+    // One connection, so that all statements are prepared on it.
+    let store = rejoinder::store::Db::postgres(proxy.url(), 1, 1).await.unwrap();
+    let process = Process::start_with(&db, store, BOUNDS, 1000).await;
+    let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
+
+    let mut counted = [0; 4];
+    for _ in 0..3 {
+        let start = proxy.round_trips();
+        process.writer.execute(note(&conversation)).await.unwrap();
+        let enqueued = proxy.round_trips();
+        let keyed = with_key(note(&conversation), &uuid::Uuid::now_v7().to_string(), "body");
+        process.writer.execute(keyed).await.unwrap();
+        let with_a_key = proxy.round_trips();
+        let turn = process.ask(&conversation).await;
+        let admitted = proxy.round_trips();
+        process.complete(turn, 1).await;
+        let ended = proxy.round_trips();
+        counted = [enqueued - start, with_a_key - enqueued, admitted - with_a_key, ended - admitted];
+    }
+
+    // Begin, lock the workspace, lock the conversation, write, commit; a key or a turn is one more.
+    assert_eq!(counted, [5, 6, 5, 6]);
+}
