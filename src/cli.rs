@@ -93,6 +93,9 @@ enum Command {
     /// Check whether a server can start: configuration, address, database, secret key, model and embeddings
     #[command(after_help = "Example:\n  OPENAI_API_KEY=secret rejoinder check")]
     Check {
+        /// Also read all stored rows, and report those that refer to nothing; takes a while on a large database
+        #[arg(long)]
+        store: bool,
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -208,8 +211,8 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
             print(&block_on(commands::healthcheck(&config, live))??, OutputArgs { json: false })?;
         }
         Command::Openapi | Command::ReadDocument { .. } => {}
-        Command::Check { output } => {
-            let (report, is_usable) = block_on(commands::check(&config))?;
+        Command::Check { store, output } => {
+            let (report, is_usable) = block_on(commands::check(&config, store))?;
             print(&report, output)?;
             return Ok(if is_usable { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }

@@ -173,7 +173,8 @@ async fn closed_loop(
         times.extend(client??);
     }
     let length = begun.elapsed();
-    let cpu = pid.map(cpu_time).transpose()?.zip(cpu_before).map(|(after, before)| after - before);
+    let cpu =
+        pid.map(cpu_time).transpose()?.zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
     Ok(Figures::new(times, length, cpu))
 }
 

@@ -69,5 +69,5 @@ async fn main() -> anyhow::Result<()> {
 
 /// A client for this machine only, without a limit of connections.
 fn http_client() -> reqwest::Result<reqwest::Client> {
-    reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(Duration::from_secs(60)).build()
+    reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(Duration::from_mins(1)).build()
 }

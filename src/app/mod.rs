@@ -29,7 +29,7 @@ use crate::domain::delivery::DeliveryKey;
 use crate::domain::ids::{IdGenerator, ProcessId};
 use crate::domain::seal::SealKey;
 use crate::domain::turn::TurnRef;
-use crate::http::{self, AppState, Limits};
+use crate::http::{self, AppState, Limits, SharedState};
 use crate::lifecycle::lease::{LeaseKeeper, lease_channel};
 use crate::lifecycle::{Signals, Tasks};
 use crate::service::Services;
@@ -219,7 +219,8 @@ fn listen(
     }
     let public_url = public_address(config, address);
     let public_url = public_url.trim_end_matches('/').into();
-    let state = AppState { services, limits, metrics, public_url, body_timeout: config.http.body_timeout };
+    let body_timeout = config.http.body_timeout;
+    let state = AppState::new(SharedState { services, limits, metrics, public_url, body_timeout });
     let serving = http::serve(listener, http::router(state), tasks.clone(), config.http.clone());
     tasks.spawn_critical("http", serving);
 }

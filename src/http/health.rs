@@ -13,6 +13,7 @@ use super::openapi::openapi;
 use super::response::json_text;
 use super::state::AppState;
 use crate::service::readiness;
+use crate::telemetry::Metrics;
 
 /// The version of Prometheus' text format.
 const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -42,7 +43,7 @@ async fn readyz(State(state): State<AppState>) -> Response {
 }
 
 async fn metrics(State(state): State<AppState>) -> Response {
-    let text = state.metrics.map(|metrics| metrics.render()).unwrap_or_default();
+    let text = state.metrics.as_ref().map(Metrics::render).unwrap_or_default();
     ([(header::CONTENT_TYPE, PROMETHEUS)], text).into_response()
 }
 

@@ -19,4 +19,4 @@ mod widget;
 pub use openapi::openapi;
 pub use router::router;
 pub use server::{Limits, serve};
-pub use state::AppState;
+pub use state::{AppState, SharedState};

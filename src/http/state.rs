@@ -1,5 +1,6 @@
 //! The state that handlers share.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,9 +8,27 @@ use super::server::Limits;
 use crate::service::Services;
 use crate::telemetry::Metrics;
 
-/// The state that handlers share. Cheap to clone.
+/// The state that handlers share. Cheap to clone: it is cloned several times for each request.
 #[derive(Clone, Debug)]
-pub struct AppState {
+pub struct AppState(Arc<SharedState>);
+
+impl AppState {
+    #[must_use]
+    pub fn new(state: SharedState) -> Self {
+        Self(Arc::new(state))
+    }
+}
+
+impl Deref for AppState {
+    type Target = SharedState;
+
+    fn deref(&self) -> &SharedState {
+        &self.0
+    }
+}
+
+#[derive(Debug)]
+pub struct SharedState {
     pub services: Services,
     /// None if `limits.enabled` is false.
     pub limits: Option<Arc<Limits>>,

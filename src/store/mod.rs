@@ -22,6 +22,7 @@
 //! | [`webhook_endpoints`] | `webhook_endpoints` |
 //! | [`deliveries`] | `deliveries`, `attempts` |
 //! | [`idempotency`] | `idempotency` |
+//! | [`integrity`] | the tables that grow, read only |
 //! | [`processes`] | `processes` |
 //! | [`seal_check`] | `seal_check` |
 //!
@@ -35,6 +36,7 @@ pub mod db;
 pub mod deliveries;
 pub mod events;
 pub mod idempotency;
+pub mod integrity;
 pub mod keys;
 pub mod knowledge;
 pub mod ledger;

@@ -35,7 +35,7 @@ async fn the_demo_banner_prints_requests_that_work_as_pasted() {
     let server = sandbox.start_server().await;
 
     assert!(server.banner.contains("the built-in demonstration answers"), "{}", server.banner);
-    assert!(server.banner.contains(&demo_key(&sandbox)), "the key is shown at the start that creates it");
+    assert!(!server.banner.contains(&demo_key(&sandbox)), "standard output may be a journal");
     let [widget, platform] = &curls(&server.banner)[..] else { panic!("{}", server.banner) };
     let widget = paste(&sandbox, widget);
     let platform = paste(&sandbox, platform);

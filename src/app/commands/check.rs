@@ -11,6 +11,7 @@ use crate::config::{Config, Database, unusable_certificate_file};
 use crate::domain::seal::SealKey;
 use crate::domain::vector::Vector;
 use crate::service::secret_key::{self, SecretKeyError};
+use crate::store::integrity::{self, Orphans};
 
 /// For the model to answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -19,8 +20,10 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 type CheckResult = Result<String, String>;
 
 /// Checks each part; true if all are usable. The configuration was already read successfully.
-pub async fn check(config: &Config) -> (Report, bool) {
+/// `reads_rows`: also whether all rows refer to existing ones.
+pub async fn check(config: &Config, reads_rows: bool) -> (Report, bool) {
     let (store, secret_key) = check_store(config).await;
+    let integrity = if reads_rows { Some(check_integrity(config).await) } else { None };
     let mut parts: Vec<(String, CheckResult)> = vec![
         ("configuration".to_owned(), Ok(describe_configuration())),
         ("listen".to_owned(), check_listen(config)),
@@ -29,6 +32,7 @@ pub async fn check(config: &Config) -> (Report, bool) {
         ("model".to_owned(), models::check(config, PROBE_TIMEOUT).await),
         ("embeddings".to_owned(), check_embeddings(config).await),
     ];
+    parts.extend(integrity.map(|result| ("integrity".to_owned(), result)));
     for (name, result) in models::check_connections(config, PROBE_TIMEOUT).await {
         parts.push((format!("connections.{name}"), result));
     }
@@ -80,6 +84,23 @@ async fn check_store(config: &Config) -> (CheckResult, CheckResult) {
     let key = secret_key::check(config, &db).await;
     db.close().await;
     (Ok(format!("{name} {text}")), describe_key(config, key))
+}
+
+/// Whether all rows refer to existing ones.
+async fn check_integrity(config: &Config) -> CheckResult {
+    let text = |error: anyhow::Error| format!("{error:#}");
+    let db = super::open_ready_store(config).await.map_err(text)?;
+    let find = async { integrity::find_orphans(db.acquire_read().await?.conn()).await };
+    let found = find.await;
+    db.close().await;
+    let orphans = found.map_err(|error| text(error.into()))?;
+    if orphans.is_empty() {
+        return Ok("all rows refer to existing ones".to_owned());
+    }
+    let orphans = orphans.iter().map(|Orphans { table, parent, count }| {
+        format!("{count} rows of {table} refer to no row of {parent}")
+    });
+    Err(orphans.collect::<Vec<_>>().join("; "))
 }
 
 fn check_configured_key(config: &Config) -> CheckResult {

@@ -5,6 +5,7 @@ mod booking_holds;
 mod decisions;
 mod delivery_claims;
 mod failures;
+mod integrity;
 mod keys;
 mod knowledge;
 mod open_turns;

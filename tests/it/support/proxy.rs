@@ -93,6 +93,8 @@ async fn relay(
     }
 }
 
+const SSL_REQUEST: [u8; 4] = 80_877_103_u32.to_be_bytes();
+
 /// Counts the messages of PostgreSQL's protocol after which a client waits: `Query` and `Sync`.
 #[derive(Default)]
 struct RequestCounter {
@@ -100,6 +102,8 @@ struct RequestCounter {
     pending: Vec<u8>,
     /// The first message of a connection has no type.
     has_started: bool,
+    /// Whether a `Sync` would end anything. A pool tests a returned connection with one alone; no caller waits for that.
+    has_statement: bool,
 }
 
 impl RequestCounter {
@@ -114,9 +118,14 @@ impl RequestCounter {
             if self.pending.len() < end {
                 return count;
             }
-            count += usize::from(self.has_started && [b'Q', b'S'].contains(&self.pending[0]));
+            if self.has_started {
+                let kind = self.pending[0];
+                count += usize::from(kind == b'Q' || kind == b'S' && self.has_statement);
+                self.has_statement = kind != b'S';
+            }
+            // A request for TLS comes before the first message.
+            self.has_started |= self.pending[4..end] != SSL_REQUEST;
             self.pending.drain(..end);
-            self.has_started = true;
         }
     }
 }

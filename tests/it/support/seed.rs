@@ -85,6 +85,7 @@ pub async fn execute(db: &TestDb, statements: &str) {
 
 /// Changes the configuration of workspaces, which processes cache by its version.
 pub async fn configure(db: &TestDb, statements: &str) {
+    let statements = statements.trim_end_matches(';');
     execute(db, &format!("{statements}; update workspace_state set config_version = config_version + 1"))
         .await;
 }

@@ -88,7 +88,7 @@ pub(in crate::http::platform) async fn stream(
     let feed_query =
         query::feed_query(query.after.as_deref(), last, query.types.as_deref(), query.conversation_id)?;
     let follower = follow(&state.services, &account, &feed_query).await?;
-    let mut response = Sse::new(sse_events(state.services, follower)).into_response();
+    let mut response = Sse::new(sse_events(state.services.clone(), follower)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));

@@ -114,7 +114,7 @@ both_backends!(
             )
             .unwrap();
         }
-        seed::execute(&db, &rows).await;
+        seed::configure(&db, &rows).await;
         age(&db, 3).await;
 
         server.worker().remove_old_events().await.unwrap();
