@@ -121,7 +121,7 @@ impl RequestCounter {
             if self.has_started {
                 let kind = self.pending[0];
                 count += usize::from(kind == b'Q' || kind == b'S' && self.has_statement);
-                self.has_statement = kind != b'S';
+                self.has_statement = kind != b'S' && kind != b'Q';
             }
             // A request for TLS comes before the first message.
             self.has_started |= self.pending[4..end] != SSL_REQUEST;
