@@ -62,7 +62,12 @@ impl Deliveries {
             after = replayed["data"]["next_cursor"].clone();
         }
         arrived(&received, written + usize::try_from(again)?).await?;
-        self.results.add_rate("webhooks", i64::try_from(again)?, begun.elapsed())
+        self.results.add_rate("webhooks", i64::try_from(again)?, begun.elapsed())?;
+        // Later measurements have no endpoint.
+        let url = format!("{}/v1/webhook_endpoints/{endpoint}", self.server);
+        let deleted = http.delete(&url).bearer_auth(&self.key).send().await?;
+        ensure!(deleted.status().is_success(), "{url}: {}", deleted.status());
+        Ok(())
     }
 
     /// Writes messages that request no reply, and returns their number.

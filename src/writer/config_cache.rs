@@ -73,26 +73,25 @@ impl ConfigCache {
         states: Vec<(WorkspaceId, WorkspaceState)>,
     ) -> Result<HashMap<WorkspaceId, WorkspaceRow>, StoreError> {
         let mut rows = HashMap::with_capacity(states.len());
-        let mut missing = BTreeSet::new();
-        let mut versions = HashMap::new();
+        let mut missing = HashMap::new();
         for (id, state) in states {
             match self.0.workspaces.get(&id) {
                 Some((version, config)) if version == state.config_version => {
                     rows.insert(id, WorkspaceRow { config, state });
                 }
                 _ => {
-                    missing.insert(id);
-                    versions.insert(id, state);
+                    missing.insert(id, state);
                 }
             }
         }
         if missing.is_empty() {
             return Ok(rows);
         }
-        let subscribers = webhook_endpoints::subscribers(conn.reborrow(), &missing).await?;
-        for settings in workspaces::settings(conn, &missing).await? {
+        let ids: BTreeSet<_> = missing.keys().copied().collect();
+        let subscribers = webhook_endpoints::subscribers(conn.reborrow(), &ids).await?;
+        for settings in workspaces::settings(conn, &ids).await? {
             let id = settings.id;
-            let Some(state) = versions.remove(&id) else { continue };
+            let Some(state) = missing.remove(&id) else { continue };
             let of_workspace = subscribers.iter().filter(|(workspace, _)| *workspace == id);
             let subscribers = of_workspace.map(|(_, subscriber)| subscriber.clone()).collect();
             let config = Arc::new(WorkspaceConfig { settings, subscribers });

@@ -1,5 +1,5 @@
-//! The newest messages of conversations. Positions have no gaps, so a list that ends before a conversation's next position is
-//! complete, and one that ends earlier is never used.
+//! The newest messages of conversations. The positions of a conversation have no gaps, so its next position shows whether a list
+//! has its newest message. A list without it is not used.
 
 use std::fmt;
 use std::sync::Arc;
