@@ -184,7 +184,14 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     if let Some(Command::ReadDocument { format, charset }) = cli.command {
         return commands::read_document(format, charset);
     }
-    let config = Config::from_process(cli.config.as_deref())?;
+    let config = match (Config::from_process(cli.config.as_deref()), &cli.command) {
+        (Ok(config), _) => config,
+        (Err(error), Some(Command::Check { output, .. })) => {
+            print(&commands::invalid_configuration(&error), *output)?;
+            return Ok(ExitCode::FAILURE);
+        }
+        (Err(error), _) => return Err(error.into()),
+    };
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => {
             lifecycle::run(tokio::runtime::Runtime::new()?, app::serve(config))?;

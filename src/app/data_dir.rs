@@ -23,6 +23,9 @@ pub(super) struct DataDirError {
     cause: String,
 }
 
+/// The text of SQLite's error `SQLITE_NOTADB`.
+const NOT_A_DATABASE: &str = "file is not a database";
+
 impl DataDirError {
     pub(super) fn io(data_dir: &Path, path: &Path, error: &io::Error) -> Self {
         Self {
@@ -36,6 +39,12 @@ impl DataDirError {
     /// An error of SQLite, which does not tell its cause.
     pub(super) fn sqlite(data_dir: &Path, error: &dyn std::error::Error) -> Self {
         let path = database_file(data_dir);
+        if error.to_string().contains(NOT_A_DATABASE) {
+            let cause =
+                "it is not a database of SQLite: move it away, or set another folder (REJOINDER_DATA_DIR)";
+            let data_dir = absolute(data_dir);
+            return Self { path: absolute(&path), data_dir, kind: None, cause: cause.to_owned() };
+        }
         let usable = probe(data_dir).and_then(|()| OpenOptions::new().write(true).open(&path).map(drop));
         let kind = usable.err().map(|cause| cause.kind());
         Self { data_dir: absolute(data_dir), path: absolute(&path), kind, cause: error.to_string() }

@@ -89,7 +89,7 @@ pub(super) async fn open_store(config: &Config, if_missing: IfMissing) -> anyhow
         Database::Sqlite { data_dir } => {
             let file = database_file(&data_dir);
             match if_missing {
-                IfMissing::Create => data_dir::create(&data_dir).context("the database cannot be created")?,
+                IfMissing::Create => data_dir::create(&data_dir).context("the data folder cannot be used")?,
                 IfMissing::Refuse if !exists(&data_dir)? => bail!(
                     "there is no database at {}; `rejoinder serve` and `rejoinder migrate` create it. If your \
                      server uses another one, run this command in the server's folder, or set \
@@ -117,7 +117,7 @@ pub(super) async fn open_server_store(config: &Config) -> anyhow::Result<(Db, Op
     let lock = match config.database() {
         Database::Sqlite { data_dir } => {
             if if_missing == IfMissing::Create {
-                data_dir::create(&data_dir).context("the database cannot be created")?;
+                data_dir::create(&data_dir).context("the data folder cannot be used")?;
             }
             data_dir::restrict(&data_dir);
             // A missing folder is the error of `open_store`.

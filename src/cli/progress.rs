@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::app::commands::Step;
+use crate::app::commands::{ApplyStep, Step};
 
 /// How often the bar is redrawn while a step takes its time.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(120);
@@ -55,16 +55,18 @@ impl Drop for Progress {
 
 fn draw(bar: &ProgressBar, step: Step) {
     let template = match step {
-        Step::ReadDocument { total, .. } => {
+        Step::Apply(ApplyStep::ReadDocument { total, .. }) => {
             bar.set_length(u64::try_from(total).unwrap_or(u64::MAX));
             "{spinner} {msg} {wide_bar} {pos}/{len} {elapsed}"
         }
-        Step::Migrate | Step::ListTools { .. } | Step::Write => "{spinner} {msg} {elapsed}",
+        Step::Migrate | Step::Apply(ApplyStep::ListTools { .. } | ApplyStep::Write) => {
+            "{spinner} {msg} {elapsed}"
+        }
     };
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
-    if let Step::ReadDocument { number, .. } = step {
+    if let Step::Apply(ApplyStep::ReadDocument { number, .. }) = step {
         bar.set_position(u64::try_from(number).unwrap_or(u64::MAX));
     }
     bar.set_message(describe(step));
@@ -74,17 +76,21 @@ fn draw(bar: &ProgressBar, step: Step) {
 
 fn is_worth_a_line(step: Step, since_last: Duration) -> bool {
     match step {
-        Step::ReadDocument { number, .. } => number == 1 || since_last >= LINE_INTERVAL,
-        Step::Migrate | Step::ListTools { .. } | Step::Write => true,
+        Step::Apply(ApplyStep::ReadDocument { number, .. }) => number == 1 || since_last >= LINE_INTERVAL,
+        Step::Migrate | Step::Apply(ApplyStep::ListTools { .. } | ApplyStep::Write) => true,
     }
 }
 
 fn describe(step: Step) -> String {
     match step {
         Step::Migrate => "migrating the database".to_owned(),
-        Step::ReadDocument { number, total } => format!("reading document {number} of {total}"),
-        Step::ListTools { servers } => format!("listing the tools of MCP servers ({servers})"),
-        Step::Write => "writing the workspace".to_owned(),
+        Step::Apply(ApplyStep::ReadDocument { number, total }) => {
+            format!("reading document {number} of {total}")
+        }
+        Step::Apply(ApplyStep::ListTools { servers }) => {
+            format!("listing the tools of MCP servers ({servers})")
+        }
+        Step::Apply(ApplyStep::Write) => "writing the workspace".to_owned(),
     }
 }
 
@@ -94,12 +100,12 @@ mod tests {
 
     #[test]
     fn documents_are_counted_at_intervals() {
-        let step = |number| Step::ReadDocument { number, total: 9 };
+        let step = |number| Step::Apply(ApplyStep::ReadDocument { number, total: 9 });
 
         assert!(is_worth_a_line(step(1), Duration::ZERO));
         assert!(!is_worth_a_line(step(2), Duration::from_secs(1)));
         assert!(is_worth_a_line(step(3), LINE_INTERVAL));
-        assert!(is_worth_a_line(Step::Write, Duration::ZERO));
+        assert!(is_worth_a_line(Step::Apply(ApplyStep::Write), Duration::ZERO));
         assert_eq!(describe(step(3)), "reading document 3 of 9");
     }
 }

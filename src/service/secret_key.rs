@@ -111,7 +111,7 @@ pub async fn check(config: &Config, db: &Db) -> Result<Option<SealKey>, SecretKe
         Some(found) => Err(SecretKeyError::Wrong(found.origin)),
         None if sealed.is_empty() => Ok(None),
         None => Err(match config.database() {
-            Database::Sqlite { data_dir } => SecretKeyError::FileMissing(absolute(&key_file(&data_dir))),
+            Database::Sqlite { data_dir } => SecretKeyError::FileMissing(key_file(&data_dir)),
             Database::Postgres { .. } => SecretKeyError::Missing,
         }),
     }
@@ -156,19 +156,16 @@ fn find(config: &Config) -> Result<Option<FoundKey>, SecretKeyError> {
         Database::Postgres { .. } => Ok(None),
         Database::Sqlite { data_dir } => {
             let path = key_file(&data_dir);
-            let origin = absolute(&path).display().to_string();
+            let origin = path.display().to_string();
             Ok(read(&path)?.map(|key| FoundKey { key, origin }))
         }
     }
 }
 
+/// Its absolute path, since messages name it and a relative one depends on the working directory.
 fn key_file(data_dir: &Path) -> PathBuf {
-    data_dir.join(KEY_FILE)
-}
-
-/// The path for messages: a relative one depends on the working directory.
-fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+    let path = data_dir.join(KEY_FILE);
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 fn read(path: &Path) -> Result<Option<SealKey>, SecretKeyError> {

@@ -255,6 +255,11 @@ fn an_unknown_or_invalid_setting_fails_the_start_with_its_name() {
     std::fs::write(sandbox.path().join("rejoinder.toml"), "[turn]\nspeed = 1\n").unwrap();
     let ended = sandbox.run(&["serve"]);
     assert!(ended.stderr.contains("speed"), "{}", ended.stderr);
+    let checked = sandbox.run(&["check", "--json"]);
+    assert_eq!(checked.status.code(), Some(1));
+    let report: Value = serde_json::from_str(&checked.stdout).unwrap();
+    assert_eq!(report["configuration"]["ok"], false, "{report}");
+    assert!(report["configuration"]["detail"].as_str().unwrap().contains("speed"), "{report}");
     assert!(!sandbox.path().join("data").exists(), "nothing was started");
 }
 

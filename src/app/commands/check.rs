@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Report;
 use crate::app::models;
 use crate::app::startup::{CheckedStore, ReservedAddress, check_server_store, describe_store};
-use crate::config::{Config, Database, unusable_certificate_file};
+use crate::config::{Config, ConfigError, Database, unusable_certificate_file};
 use crate::domain::seal::SealKey;
 use crate::domain::vector::Vector;
 use crate::service::secret_key::{self, SecretKeyError};
@@ -36,6 +36,15 @@ pub async fn check(config: &Config, reads_rows: bool) -> (Report, bool) {
     for (name, result) in models::check_connections(config, PROBE_TIMEOUT).await {
         parts.push((format!("connections.{name}"), result));
     }
+    report(&parts)
+}
+
+/// The report of a configuration that cannot be read, so that no part can be checked.
+pub fn invalid_configuration(error: &ConfigError) -> Report {
+    report(&[("configuration".to_owned(), Err(error.to_string()))]).0
+}
+
+fn report(parts: &[(String, CheckResult)]) -> (Report, bool) {
     let is_usable = parts.iter().all(|(_, result)| result.is_ok());
     let text = parts
         .iter()
@@ -70,13 +79,13 @@ fn check_listen(config: &Config) -> CheckResult {
 async fn check_store(config: &Config) -> (CheckResult, CheckResult) {
     let name = match describe_store(config) {
         Ok(name) => name,
-        Err(error) => return (Err(format!("{error:#}")), check_configured_key(config)),
+        Err(error) => return (Err(format!("{error:#}")), check_key_without_store(config)),
     };
     let (text, db) = match check_server_store(config).await {
-        Err(error) => return (Err(format!("{name}: {error:#}")), check_configured_key(config)),
+        Err(error) => return (Err(format!("{name}: {error:#}")), check_key_without_store(config)),
         Ok(CheckedStore::Missing) => {
             let text = format!("{name} is not there yet; `rejoinder serve` creates it");
-            return (Ok(text), check_configured_key(config));
+            return (Ok(text), describe_key(config, secret_key::check_configured(config)));
         }
         Ok(CheckedStore::NeedsMigration(db)) => ("reached; `rejoinder serve` will migrate it", db),
         Ok(CheckedStore::Ready(db)) => ("reached", db),
@@ -103,8 +112,12 @@ async fn check_integrity(config: &Config) -> CheckResult {
     Err(orphans.collect::<Vec<_>>().join("; "))
 }
 
-fn check_configured_key(config: &Config) -> CheckResult {
-    describe_key(config, secret_key::check_configured(config))
+/// The key of a store that cannot be opened may be any.
+fn check_key_without_store(config: &Config) -> CheckResult {
+    match secret_key::check_configured(config) {
+        Ok(_) => Ok("not compared with the store's".to_owned()),
+        error @ Err(_) => describe_key(config, error),
+    }
 }
 
 fn describe_key(config: &Config, key: Result<Option<SealKey>, SecretKeyError>) -> CheckResult {

@@ -14,7 +14,7 @@ use anyhow::Context;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
-pub use check::check;
+pub use check::{check, invalid_configuration};
 pub use credit::{credit, generate_reference};
 pub use healthcheck::healthcheck;
 pub use keys::{create_key, list_keys, revoke_key};
@@ -24,6 +24,7 @@ pub use crate::domain::account::Scope;
 pub use crate::domain::ids::KeyId;
 pub use crate::domain::knowledge::{Charset, Format};
 pub use crate::domain::money::Money;
+pub use crate::service::apply_workspace::ApplyStep;
 pub use crate::service::keys::CreateKey;
 
 use super::models;
@@ -32,10 +33,10 @@ use crate::config::{Config, current_executable, secret_from_env};
 use crate::domain::clock::SystemClock;
 use crate::domain::ids::IdGenerator;
 use crate::outbound::GuardedClient;
-use crate::service::apply_workspace::{self, ApplyContext, ApplyResult, ApplyStep, Mode};
+use crate::service::apply_workspace::{self, ApplyContext, ApplyResult, Mode};
 use crate::service::knowledge::DocumentExtractor;
 use crate::service::secret_key;
-use crate::store::Db;
+use crate::store::{Db, Schema};
 
 /// The result of a command.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,26 +51,7 @@ pub struct Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Migrate,
-    /// Reads and splits a document; `number` counts from 1.
-    ReadDocument {
-        number: usize,
-        total: usize,
-    },
-    /// Asks so many MCP servers for their tools.
-    ListTools {
-        servers: usize,
-    },
-    Write,
-}
-
-impl From<ApplyStep> for Step {
-    fn from(step: ApplyStep) -> Self {
-        match step {
-            ApplyStep::ReadDocument { number, total } => Self::ReadDocument { number, total },
-            ApplyStep::ListTools { servers } => Self::ListTools { servers },
-            ApplyStep::Write => Self::Write,
-        }
-    }
+    Apply(ApplyStep),
 }
 
 /// Creates the embedded database if it does not exist, and migrates the database to this version.
@@ -81,6 +63,7 @@ pub async fn migrate(
 ) -> anyhow::Result<Report> {
     announce_store(config)?;
     let db = open_store(config, IfMissing::Create).await?;
+    let is_changed = db.schema().await? != Schema::Ready;
     progress(Step::Migrate);
     db.migrate().await.context("the database cannot be migrated")?;
     let ids = IdGenerator::random();
@@ -91,12 +74,16 @@ pub async fn migrate(
         secret_key::load_or_create(config, &db, &ids).await.context("the database was migrated, but")?;
     }
     db.close().await;
-    let mut text = "The database is at this version.\n".to_owned();
+    let mut text = if is_changed {
+        "The database was migrated to this version.\n".to_owned()
+    } else {
+        "The database was at this version already; nothing was changed.\n".to_owned()
+    };
     if accepts_new_key {
         text.push_str("The secret key was accepted. Apply the workspace files again, and rotate the secrets of webhook endpoints that \
              the API created.\n");
     }
-    Ok(Report { text, json: json!({ "migrated": true }) })
+    Ok(Report { text, json: json!({ "migrated": is_changed }) })
 }
 
 /// Applies a workspace file to the database.
@@ -123,7 +110,7 @@ pub async fn apply(
         folder: file.parent(),
         has_connection: &|name| models::has_connection(config, name),
         secret: &secret_from_env,
-        progress: &|step| progress(step.into()),
+        progress: &|step| progress(Step::Apply(step)),
     };
     let mode = if is_dry_run { Mode::DryRun } else { Mode::Apply };
     let applied = apply_workspace::apply(&context, &text, mode)

@@ -25,12 +25,12 @@ pub(super) fn decode(
     format: Format,
     declared: Option<Charset>,
 ) -> Result<Cow<'_, str>, ExtractError> {
-    let charset = match Charset::from_byte_order_mark(file).or(declared) {
-        Some(charset) => charset,
-        None if format == Format::Html => declared_in_page(file).transpose()?.unwrap_or(Charset::UTF_8),
-        None => Charset::UTF_8,
+    let declared = match Charset::from_byte_order_mark(file).or(declared) {
+        None if format == Format::Html => declared_in_page(file).transpose()?,
+        declared => declared,
     };
-    let not_text = || ExtractError::NotText(charset);
+    let charset = declared.unwrap_or(Charset::UTF_8);
+    let not_text = || declared.map_or(ExtractError::CharsetNotDeclared, ExtractError::NotText);
     if charset == Charset::UTF_8 {
         let text = std::str::from_utf8(file).map_err(|_| not_text())?;
         return Ok(Cow::Borrowed(text.trim_start_matches('\u{feff}')));
@@ -113,7 +113,8 @@ mod tests {
 
     fn read(file: &[u8], format: Format, declared: Option<&str>) -> Result<String, String> {
         let declared = declared.map(|label| label.parse().unwrap());
-        decode(file, format, declared).map(Cow::into_owned).map_err(|error| error.to_string())
+        let text = decode(file, format, declared).map(Cow::into_owned);
+        text.map_err(|error| error.to_string().split(';').next().unwrap().to_owned())
     }
 
     #[test]

@@ -29,6 +29,11 @@ pub enum ExtractError {
     TooLargeDecoded,
     #[error("is not {0} text")]
     NotText(Charset),
+    #[error(
+        "is not UTF-8 text; convert it, or upload it with its charset, such as `Content-Type: text/plain; \
+         charset=windows-1252`"
+    )]
+    CharsetNotDeclared,
     #[error("declares {0}")]
     UnknownCharset(#[from] UnknownCharset),
     #[error("is nested deeper than {MAX_DEPTH} levels")]
@@ -111,7 +116,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_said_so() {
-        assert_eq!(to_markdown(b"\xff", Format::Text, None), Err(ExtractError::NotText(Charset::UTF_8)));
+        assert_eq!(to_markdown(b"\xff", Format::Text, None), Err(ExtractError::CharsetNotDeclared));
         assert_eq!(read(" \n\0", Format::Markdown), Err(ExtractError::NoText));
         assert_eq!(read("<p> </p>", Format::Html), Err(ExtractError::NoText));
         let deep = format!("{}x", "<div>".repeat(100_000));

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::ops::Range;
 
-use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, MapDeserializer};
+use serde::{Deserialize, Deserializer};
+use serde_path_to_error::Segment;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
@@ -30,6 +31,11 @@ impl fmt::Display for WorkspaceFileError {
 impl std::error::Error for WorkspaceFileError {}
 
 impl WorkspaceFileError {
+    /// The same problem, found at `path`.
+    fn within(self, path: &str) -> Self {
+        if path.is_empty() { self } else { Self { problem: format!("{path}: {}", self.problem), ..self } }
+    }
+
     /// The same location, with a problem.
     #[must_use]
     pub fn with_problem(&self, problem: impl fmt::Display) -> Self {
@@ -55,12 +61,28 @@ impl<'t> Document<'t> {
 
     /// The whole file.
     pub(super) fn root(&self) -> Entry<'_> {
-        Entry { document: self, path: String::new(), span: 0..self.text.len(), keys: self.root.clone() }
+        let (path, span, keys) = (String::new(), 0..self.text.len(), self.root.clone());
+        Entry { document: self, path, span, keys, read: Vec::new() }
     }
 
-    /// An error of the TOML parser or of serde.
-    fn toml_error(&self, error: &toml::de::Error) -> WorkspaceFileError {
-        toml_error(self.text, error)
+    /// Reads the value at `path`. An error names the field in it.
+    fn read<'d, T: Deserialize<'d>>(
+        &self,
+        path: &str,
+        value: impl Deserializer<'d, Error = toml::de::Error>,
+    ) -> Result<T, WorkspaceFileError> {
+        serde_path_to_error::deserialize(value).map_err(|error| {
+            let mut path = path.to_owned();
+            for segment in error.path() {
+                match segment {
+                    Segment::Seq { index } => path = format!("{path}[{index}]"),
+                    Segment::Map { key } => path = below(&path, key),
+                    // The kind of a tool is a variant, and no key.
+                    Segment::Enum { .. } | Segment::Unknown => {}
+                }
+            }
+            toml_error(self.text, error.inner()).within(&path)
+        })
     }
 
     /// An error at `path`, such as `tools[0].url`.
@@ -140,19 +162,21 @@ pub(super) struct Entry<'d> {
     span: Range<usize>,
     /// The keys that are not read yet.
     keys: DeTable<'d>,
+    /// The names of those that were looked for one by one.
+    read: Vec<String>,
 }
 
 impl<'d> Entry<'d> {
     pub(super) fn take<T: Deserialize<'d>>(&mut self, key: &str) -> Result<Option<T>, WorkspaceFileError> {
+        self.read.push(key.to_owned());
         let Some(value) = self.keys.remove(key) else { return Ok(None) };
-        let value = T::deserialize(ValueDeserializer::from(value));
-        value.map(Some).map_err(|error| self.document.toml_error(&error))
+        self.document.read(&self.path_of(key), ValueDeserializer::from(value)).map(Some)
     }
 
     pub(super) fn require<T: Deserialize<'d>>(&mut self, key: &str) -> Result<T, WorkspaceFileError> {
         self.take(key)?.ok_or_else(|| {
             let problem = format!("missing field `{key}`");
-            WorkspaceFileError { line: self.location().line, problem }
+            WorkspaceFileError { line: self.location().line, problem }.within(&self.path)
         })
     }
 
@@ -165,14 +189,14 @@ impl<'d> Entry<'d> {
         let entry = |(index, element): (usize, Spanned<DeValue<'d>>)| {
             let (path, span) = (format!("{path}[{index}]"), element.span());
             let DeValue::Table(keys) = element.into_inner() else { return Err(not_tables()) };
-            Ok(Self { document, path, span, keys })
+            Ok(Self { document, path, span, keys, read: Vec::new() })
         };
         elements.into_iter().enumerate().map(entry).collect()
     }
 
     /// Deserialises the keys that are left. An unknown key is an error of `T`.
     pub(super) fn deserialize<T: Deserialize<'d>>(&self) -> Result<T, WorkspaceFileError> {
-        T::deserialize(self.deserializer()).map_err(|error| self.document.toml_error(&error))
+        self.document.read(&self.path, self.deserializer()).map_err(|error| self.with_read_keys(error))
     }
 
     /// Refuses other keys than these.
@@ -180,10 +204,8 @@ impl<'d> Entry<'d> {
         let is_unknown = |key: &&Spanned<_>| !known.contains(&AsRef::<str>::as_ref(key.get_ref()));
         let Some(key) = self.keys.keys().find(is_unknown) else { return Ok(()) };
         let known: Vec<String> = known.iter().map(|key| format!("`{key}`")).collect();
-        Err(WorkspaceFileError {
-            line: Some(self.document.line_at(key.span().start)),
-            problem: format!("unknown field `{}`, expected one of {}", key.get_ref(), known.join(", ")),
-        })
+        let problem = format!("unknown field `{}`, expected one of {}", key.get_ref(), known.join(", "));
+        Err(self.error(key.get_ref(), problem))
     }
 
     /// Deserialises the keys that are left as the variant `kind` of the enum `T`.
@@ -192,7 +214,21 @@ impl<'d> Entry<'d> {
         kind: &str,
     ) -> Result<T, WorkspaceFileError> {
         let variant = MapDeserializer::new(std::iter::once((kind, self.deserializer())));
-        T::deserialize(MapAccessDeserializer::new(variant)).map_err(|error| self.document.toml_error(&error))
+        let read = self.document.read(&self.path, MapAccessDeserializer::new(variant));
+        read.map_err(|error| self.with_read_keys(error))
+    }
+
+    /// Adds the keys that were read before to those that serde lists for an unknown one.
+    fn with_read_keys(&self, mut error: WorkspaceFileError) -> WorkspaceFileError {
+        const LIST: &str = ", expected one of ";
+        let unknown = |key: &str| format!("{}: unknown field `{key}`", self.path_of(key));
+        let is_own = self.keys.keys().any(|key| error.problem.starts_with(&unknown(key.get_ref())));
+        if is_own && let Some((unknown, known)) = error.problem.split_once(LIST) {
+            let mut all: Vec<String> = self.read.iter().map(|key| format!("`{key}`")).collect();
+            all.push(known.to_owned());
+            error.problem = format!("{unknown}{LIST}{}", all.join(", "));
+        }
+        error
     }
 
     fn deserializer(&self) -> ValueDeserializer<'d> {
@@ -208,7 +244,7 @@ impl<'d> Entry<'d> {
     }
 
     fn path_of(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        below(&self.path, key)
     }
 
     /// Its location, for an error that is found later.
@@ -233,6 +269,11 @@ fn toml_error(text: &str, error: &toml::de::Error) -> WorkspaceFileError {
         line: error.span().map(|span| line_at(text, span.start)),
         problem: error.message().replace('\n', " "),
     }
+}
+
+/// The path of a key of the table at `path`.
+fn below(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
 fn line_at(text: &str, offset: usize) -> usize {

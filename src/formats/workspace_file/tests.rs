@@ -75,12 +75,48 @@ fn the_demo_file_is_valid() {
 
 #[test]
 fn unknown_keys_are_named_with_their_line() {
-    assert!(error("name = \"Demo Ltd\"", "title = \"x\"").starts_with("line 4: unknown field `title`"));
-    assert!(error("system_prompt", "prompt").starts_with("line 12: unknown field `prompt`"));
-    assert!(error("calendar = \"demos\"", "diary = 1").starts_with("line 24: unknown field `diary`"));
-    assert!(error("env = \"ORDERS_TOKEN\"", "file = \"x\"").starts_with("line 33: unknown field `file`"));
-    assert!(error("api = \"0.02\"", "api = 0.02").starts_with("line 7: invalid type: floating point"));
+    for (from, to, expected) in [
+        (
+            "name = \"Demo Ltd\"",
+            "title = \"x\"",
+            "line 4: workspace.title: unknown field `title`, expected one of `slug`",
+        ),
+        (
+            "system_prompt",
+            "prompt",
+            "line 12: assistants[0].prompt: unknown field `prompt`, expected one of `id`, `slug`, `name`",
+        ),
+        ("calendar = \"demos\"", "diary = 1", "line 24: tools[0].diary: unknown field `diary`, expected "),
+        (
+            "env = \"ORDERS_TOKEN\"",
+            "file = \"x\"",
+            "line 33: tools[1].headers.authorization: unknown field `file`, expected `env`",
+        ),
+        ("[[conversations]]", "[conversation]", "line 36: conversation: unknown field `conversation`"),
+    ] {
+        let error = error(from, to);
+        assert!(error.starts_with(expected), "{error}");
+    }
     assert!(error("[workspace]", "[workspace").starts_with("line 2: "));
+}
+
+#[test]
+fn a_value_of_a_wrong_type_is_named_with_its_line() {
+    for (from, to, expected) in [
+        ("api = \"0.02\"", "api = 0.02", "line 7: workspace.pricing.api: invalid type: floating point"),
+        (
+            "[\"availability\", \"orders\"]",
+            "[\"availability\", 1]",
+            "line 14: assistants[0].tools[1]: invalid type",
+        ),
+        ("name = \"get_order_status\"", "name = 7", "line 29: tools[1].name: invalid type"),
+        ("type = \"widget\"", "type = \"page\"", "line 39: conversations[0].type: unknown variant `page`"),
+        ("name = \"Front desk\"\n", "", "line 9: assistants[0]: missing field `name`"),
+        ("kind = \"webhook\"\n", "", "line 26: tools[1]: missing field `kind`"),
+    ] {
+        let error = error(from, to);
+        assert!(error.starts_with(expected), "{error}");
+    }
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub(super) fn read(
 fn key_of_another_kind(entry: &Entry<'_>, kind: &str) -> Option<WorkspaceFileError> {
     let has = |kind: &str, key: &str, entry: &Entry<'_>| {
         let parsed = entry.deserialize_variant::<FileToolConfig>(kind);
-        !parsed.is_err_and(|error| error.problem.starts_with(&format!("unknown field `{key}`")))
+        !parsed.is_err_and(|error| error.problem.contains(&format!(": unknown field `{key}`")))
     };
     let (key, _) = entry.split().find(|(key, entry)| {
         !has(kind, key, entry) && TOOL_KINDS.iter().any(|other| has(other, key, entry))

@@ -262,7 +262,9 @@ both_backends!(
             "the url of tool \"orders\": the URL's host is not a public address"
         );
         let unknown = FILE.replace("first_message", "greeting");
-        assert!(operator.refusal(&unknown).await.starts_with("line 13: unknown field `greeting`"));
+        assert!(
+            operator.refusal(&unknown).await.starts_with("line 13: assistants[0].greeting: unknown field")
+        );
         operator.seal = None;
         assert!(operator.refusal(FILE).await.contains("set REJOINDER_SECRET_KEY"));
 

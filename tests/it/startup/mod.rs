@@ -141,6 +141,18 @@ fn an_unusable_data_folder_is_named_by_the_start_and_the_check() {
     assert!(error.contains(path.file_name().unwrap().to_str().unwrap()), "{error}");
 }
 
+#[test]
+fn a_file_that_is_not_a_database_is_named_with_what_to_do() {
+    let program = Program::new();
+    let data = program.sandbox.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(data.join("rejoinder.db"), "a text ".repeat(200)).unwrap();
+
+    let error = program.refusal("store");
+
+    assert!(error.contains("rejoinder.db: it is not a database of SQLite: move it away"), "{error}");
+}
+
 #[tokio::test]
 async fn a_running_server_fails_the_check_of_its_folder() {
     let program = Program::new();

@@ -1,6 +1,7 @@
 //! The traces of a server process, as a collector receives them.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -12,6 +13,7 @@ use prost::Message as _;
 use serde_json::json;
 
 use crate::support::binary::{Sandbox, ServerProcess};
+use crate::support::fake_embeddings::FakeEmbeddings;
 use crate::support::fake_model::{FakeModel, Reply, ToolCall};
 use crate::support::fake_tool::{FakeTool, ToolReply, ToolRequest};
 use crate::support::receiver::{header, start_stalling_server};
@@ -80,8 +82,8 @@ impl Deployment {
         Self { sandbox: Sandbox::new(), model, tool }
     }
 
-    /// Starts the server with further variables, and returns the path of its log.
-    async fn start(&self, env: &[(&str, &str)]) -> (ServerProcess, std::path::PathBuf) {
+    /// Starts the server with further variables, and returns the path of its log and a key of the workspace.
+    async fn start(&self, env: &[(&str, &str)]) -> (ServerProcess, PathBuf, String) {
         let (base_url, host) = (self.model.base_url(), self.tool.host());
         let mut variables = vec![
             ("OPENAI_BASE_URL", base_url.as_str()),
@@ -92,11 +94,11 @@ impl Deployment {
             ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test"),
         ];
         variables.extend(env);
-        let started = self.sandbox.start_server_with_trace_log(&variables).await;
+        let (server, log) = self.sandbox.start_server_with_trace_log(&variables).await;
         let text = WORKSPACE.replace("@TOOL@", &self.tool.url(""));
         let env = [("TOKEN", TOKEN), ("REJOINDER_OUTBOUND__ALLOW_HOSTS", &host)];
-        self.sandbox.apply_workspace("mine", &text, &env);
-        started
+        let (key, _) = self.sandbox.apply_workspace("mine", &text, &env);
+        (server, log, key)
     }
 }
 
@@ -191,7 +193,7 @@ async fn exported(deployment: &Deployment, env: &[(&str, &str)]) -> Exported {
         ("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=a"),
     ];
     variables.extend(env);
-    let (server, _) = deployment.start(&variables).await;
+    let (server, ..) = deployment.start(&variables).await;
     exchange(&server).await;
     let all = async || {
         let names = Exported::of(&collector);
@@ -293,6 +295,58 @@ async fn a_widget_turn_with_a_tool_call_is_one_trace_without_content() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_that_no_request_waits_for_is_a_trace_of_its_own_with_a_link_to_its_request() {
+    let deployment = Deployment::new().await;
+    let (collector, embeddings) = (FakeTool::start().await, FakeEmbeddings::start().await);
+    let (endpoint, embeddings_url) = (collector.url(""), embeddings.base_url());
+    let (server, _, key) = deployment
+        .start(&[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=a"),
+            ("REJOINDER_EMBEDDINGS__BASE_URL", &embeddings_url),
+            ("REJOINDER_EMBEDDINGS__MODEL", "fake-vectors"),
+        ])
+        .await;
+
+    let base = json!({ "name": "Help", "slug": "help" });
+    let created = server.http.post("/v1/knowledge_bases", &base).bearer(&key).send().await;
+    assert_eq!(created.status, 201, "{}", created.text());
+    let document = json!({ "title": "Returns", "text": "Within 30 days." });
+    let path = "/v1/knowledge_bases/help/documents";
+    let created = server.http.post(path, &document).bearer(&key).send().await;
+    assert_eq!(created.status, 201, "{}", created.text());
+    server.exchange_messages(&key, 1).await;
+    let exported = wait_for("the spans", async || {
+        let exported = Exported::of(&collector);
+        let names = ["invoke_agent Desk", "POST /v1/messages", "embeddings fake-vectors"];
+        names.iter().all(|name| !exported.named(name).is_empty()).then_some(exported)
+    })
+    .await;
+
+    let (request, turn) = (exported.single("POST /v1/messages"), exported.single("invoke_agent Desk"));
+    assert_ne!(turn.trace_id, request.trace_id);
+    assert!(turn.parent_span_id.is_empty());
+    let links: Vec<_> = turn.links.iter().map(|link| (&link.trace_id, &link.span_id)).collect();
+    assert_eq!(links, [(&request.trace_id, &request.span_id)]);
+    assert_attributes(turn, &[("rejoinder.api", "platform")]);
+    for span in exported.named("embeddings fake-vectors") {
+        assert_eq!(span.kind(), SpanKind::Client);
+        assert_attributes(
+            span,
+            &[
+                ("gen_ai.operation.name", "embeddings"),
+                ("gen_ai.request.model", "fake-vectors"),
+                ("server.address", "127.0.0.1"),
+            ],
+        );
+    }
+    assert!(!exported.contains("Within 30 days"));
+    for call in embeddings.calls().all() {
+        assert!(!call.request.headers.contains_key("traceparent"), "{:?}", call.request.headers);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn content_that_was_asked_for_is_masked() {
     let deployment = Deployment::new().await;
     let service = ("OTEL_SERVICE_NAME", "support");
@@ -325,7 +379,7 @@ async fn content_that_was_asked_for_is_masked() {
 async fn a_collector_that_hangs_delays_neither_replies_nor_the_end() {
     let deployment = Deployment::new().await;
     let collector = start_stalling_server().await;
-    let (server, log) = deployment
+    let (server, log, _) = deployment
         .start(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &collector), ("OTEL_EXPORTER_OTLP_TIMEOUT", "60000")])
         .await;
 
@@ -348,7 +402,7 @@ async fn a_collector_that_cannot_be_reached_is_logged_once() {
     // A port that nothing listens on.
     let collector = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let endpoint = format!("http://{collector}/v1/traces");
-    let (server, log) = deployment.start(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &endpoint)]).await;
+    let (server, log, _) = deployment.start(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &endpoint)]).await;
 
     for _ in 0..3 {
         exchange(&server).await;

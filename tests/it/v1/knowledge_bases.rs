@@ -261,7 +261,12 @@ both_backends!(
                 b"x".as_slice(),
                 "Header 'Content-Type' must be one of: text/markdown, text/plain, text/html, application/pdf.",
             ),
-            (&file, "text/plain", b"caf\xe9", "The document is not UTF-8 text."),
+            (
+                &file,
+                "text/plain",
+                b"caf\xe9",
+                "The document is not UTF-8 text; convert it, or upload it with its charset, such as `Content-Type: text/plain; charset=windows-1252`.",
+            ),
             (
                 &file,
                 "text/html",
