@@ -79,7 +79,7 @@ impl<T: fields::Request, O: RouteOptions> ErrorSet for Input<T, O> {
         let description = if O::REQUIRES_JSON {
             "A field is invalid, or the body is not JSON"
         } else {
-            "A field is invalid"
+            "A field is invalid, or the body is not JSON and so has no fields"
         };
         let invalid = ErrorCase::new(description, example_error::<O::Envelope, T>());
         [invalid].into_iter().chain(Body::<O>::cases()).collect()

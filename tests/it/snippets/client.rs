@@ -210,7 +210,7 @@ async fn a_message_that_is_given_up_keeps_its_key_and_a_failed_one_gets_a_new_on
     say(&browser, "Hello").await;
     browser.wait_for_text("#chat p", "Send it again: it will not arrive twice.").await;
     browser.find("#chat button").await.click().await;
-    browser.wait_for_text("#chat p", "It failed.").await;
+    browser.wait_for_text("#chat p", "This did not work.").await;
     let failed = failing.wait_for_requests(4).await;
     browser.find("#chat button").await.click().await;
 
