@@ -34,10 +34,14 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server (the default command)
-    #[command(after_help = "Example:\n  DATABASE_URL=postgres://localhost/rejoinder rejoinder serve")]
+    #[command(
+        after_help = "Example:\n  DATABASE_URL=postgres://rejoinder@localhost/rejoinder rejoinder serve"
+    )]
     Serve,
     /// Migrate the database to this version; create the embedded one if it does not exist
-    #[command(after_help = "Example:\n  DATABASE_URL=postgres://localhost/rejoinder rejoinder migrate")]
+    #[command(
+        after_help = "Example:\n  DATABASE_URL=postgres://rejoinder@localhost/rejoinder rejoinder migrate"
+    )]
     Migrate {
         /// Use the current secret key from now on, although stored secrets were encrypted with another one
         #[arg(long)]
@@ -46,7 +50,7 @@ enum Command {
     /// Apply a workspace file and print what changed
     #[command(after_help = "Example:\n  ORDERS_TOKEN=secret rejoinder apply shop.toml --dry-run")]
     Apply {
-        /// The workspace file (TOML)
+        /// The workspace file (TOML), or - for standard input
         file: PathBuf,
         /// Print what would change, and change nothing
         #[arg(long)]
@@ -187,7 +191,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     let config = match (Config::from_process(cli.config.as_deref()), &cli.command) {
         (Ok(config), _) => config,
         (Err(error), Some(Command::Check { output, .. })) => {
-            print(&commands::invalid_configuration(&error), *output)?;
+            print(&commands::invalid_configuration(error), *output)?;
             return Ok(ExitCode::FAILURE);
         }
         (Err(error), _) => return Err(error.into()),

@@ -77,13 +77,14 @@ pub(super) fn create(data_dir: &Path) -> Result<(), DataDirError> {
     }
 }
 
-/// Removes all access of others than the owner from a database that everyone could read, as older versions created it.
+/// The files that the server makes in its folder.
+const FILES: [&str; 6] =
+    [SQLITE_FILE, "rejoinder.db-wal", "rejoinder.db-shm", "rejoinder.lock", "secret.key", "demo.key"];
+
+/// Removes all access of others than the owner from files that everyone could read, as after a careless restore.
 pub(super) fn restrict(data_dir: &Path) {
-    let file = database_file(data_dir);
-    for suffix in ["", "-wal", "-shm"] {
-        let mut name = file.clone().into_os_string();
-        name.push(suffix);
-        match private_file::restrict(Path::new(&name)) {
+    for file in FILES.map(|name| data_dir.join(name)) {
+        match private_file::restrict(&file) {
             Ok(true) => tracing::info!("everyone could read {}; now only its owner can", file.display()),
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 tracing::warn!("the permissions of {} cannot be restricted: {error}", file.display());
@@ -91,6 +92,20 @@ pub(super) fn restrict(data_dir: &Path) {
             Ok(false) | Err(_) => {}
         }
     }
+}
+
+/// The first file that the folder's owner does not own, with the command that helps. It matters only if the server runs as that
+/// owner, so it is no error.
+pub(super) fn describe_foreign_file(data_dir: &Path) -> Option<String> {
+    let data_dir = absolute(data_dir);
+    FILES.map(|name| data_dir.join(name)).into_iter().find_map(|file| {
+        let (user, owner) = private_file::foreign_owner(&file)?;
+        let (file, folder) = (file.display(), data_dir.display());
+        Some(format!(
+            "{file} belongs to user {user}, and its folder to user {owner}, who cannot open it: if the server runs as \
+             user {owner}, run `chown -R --reference={folder} {folder}`"
+        ))
+    })
 }
 
 /// Checks that files can be created in the folder, or in the folder where it would be created.

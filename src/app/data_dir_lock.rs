@@ -20,7 +20,7 @@ pub(super) struct DataDirLock {
 pub(super) enum LockError {
     #[error("another server is running on this data folder ({})", .0.display())]
     AlreadyRunning(PathBuf),
-    #[error("the lock file cannot be used: {0}")]
+    #[error(transparent)]
     Unusable(#[from] DataDirError),
 }
 

@@ -79,8 +79,11 @@ pub(super) async fn check(config: &Config, timeout: Duration) -> Result<String, 
         ModelChoice::Offline { .. } => Ok("the built-in demonstration".to_owned()),
         ModelChoice::Missing(text) => Err(text.to_owned()),
         ModelChoice::OpenAi { base_url, key, model } => {
-            let reached = reach(config, &base_url, key.as_ref(), timeout).await;
-            reached.map(|reached| format!("{reached}, for {model}"))
+            let (reached, models) = reach(config, &base_url, key.as_ref(), timeout).await?;
+            // Some endpoints also accept names that they do not list.
+            let is_listed = models.is_empty() || models.contains(&model);
+            let warning = if is_listed { "" } else { "; warning: its list of models does not contain it" };
+            Ok(format!("{reached}, for {model}{warning}"))
         }
     }
 }
@@ -92,21 +95,23 @@ pub(super) async fn check_connections(
 ) -> Vec<(String, Result<String, String>)> {
     let checks = config.connections.iter().map(async |(name, connection)| {
         let key = connection.api_key.as_ref();
-        (name.as_str().to_owned(), reach(config, &connection.base_url, key, timeout).await)
+        let reached = reach(config, &connection.base_url, key, timeout).await;
+        (name.as_str().to_owned(), reached.map(|(reached, _)| reached))
     });
     join_all(checks).await
 }
 
+/// Describes the endpoint, and lists its models.
 async fn reach(
     config: &Config,
     base_url: &url::Url,
     key: Option<&SecretString>,
     timeout: Duration,
-) -> Result<String, String> {
+) -> Result<(String, Vec<String>), String> {
     let client = HttpClient::new(config.model.connect_timeout).map_err(|error| error.to_string())?;
     let host = base_url.host_str().unwrap_or_default();
     let reached = probe(&client, base_url, key, timeout).await;
-    reached.map(|()| format!("{host} reached")).map_err(|error| format!("{host}: {error}"))
+    reached.map(|models| (format!("{host} reached"), models)).map_err(|error| format!("{host}: {error}"))
 }
 
 /// The embedder, if an endpoint is configured.

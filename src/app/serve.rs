@@ -62,15 +62,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let address = public_address(&config, listening_on);
     announce(&config, &store, listening_on, &address);
     warn_about_exposure(&config, listening_on.ip(), demo::is_open(&db).await?);
-    if let Some(problem) = unusable_certificate_file() {
-        tracing::warn!("{problem}");
-    }
-    if seal_key.is_none() {
-        tracing::warn!(
-            "secrets of tools and webhook endpoints cannot be stored: {}",
-            SecretKeyError::NotConfigured
-        );
-    }
+    warn_about_gaps(&config, seal_key.is_some());
     // Printed before the first response, so that a client that got one can rely on the banner.
     let contents = demo::contents(&db, demo.as_ref()).await?;
     let banner = demo::banner(&address, contents, &config.model_choice());
@@ -122,6 +114,27 @@ fn warn_about_exposure(config: &Config, ip: IpAddr, has_demo: bool) {
     if config.public_url.is_none() && !ip.is_loopback() {
         tracing::warn!(
             "public_url (REJOINDER_PUBLIC_URL) is not set: links that the API returns use the address of `listen`"
+        );
+    }
+}
+
+/// Warns about what is not configured, or cannot be used, and will be missed later.
+fn warn_about_gaps(config: &Config, has_secret_key: bool) {
+    if matches!(config.model_choice(), ModelChoice::Offline { is_explicit: false })
+        && !config.is_demo_enabled()
+    {
+        tracing::warn!(
+            "no model is configured, so the built-in demonstration answers: set OPENAI_API_KEY, or OPENAI_BASE_URL and \
+             OPENAI_MODEL (REJOINDER_MODEL__KIND=offline if it is meant)"
+        );
+    }
+    if let Some(problem) = unusable_certificate_file() {
+        tracing::warn!("{problem}");
+    }
+    if !has_secret_key {
+        tracing::warn!(
+            "secrets of tools and webhook endpoints cannot be stored: {}",
+            SecretKeyError::NotConfigured
         );
     }
 }

@@ -5,14 +5,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use secrecy::ExposeSecret;
 use tokio::net::{TcpListener, TcpSocket};
 
 use super::data_dir::{self, DataDirError, absolute, database_file};
 use super::data_dir_lock::DataDirLock;
 use crate::config::{Config, Database};
-use crate::store::{Db, Schema, describe_postgres};
+use crate::domain::clock::SystemClock;
+use crate::store::{Db, Schema, describe_postgres, processes};
 
 /// Write connections besides those of the shards: claims, delivery outcomes, sweeps.
 const EXTRA_WRITE_CONNECTIONS: u32 = 4;
@@ -119,19 +120,36 @@ pub(super) async fn open_server_store(config: &Config) -> anyhow::Result<(Db, Op
             if if_missing == IfMissing::Create {
                 data_dir::create(&data_dir).context("the data folder cannot be used")?;
             }
-            data_dir::restrict(&data_dir);
             // A missing folder is the error of `open_store`.
             data_dir.exists().then(|| DataDirLock::acquire(&data_dir)).transpose()?
         }
         Database::Postgres { .. } => None,
     };
     let db = open_store(config, if_missing).await?;
+    if let Database::Sqlite { data_dir } = config.database() {
+        data_dir::restrict(&data_dir);
+    }
     if config.store.migrate {
         db.migrate().await.context("the database cannot be migrated")?;
     } else {
         db.check_schema().await?;
     }
     Ok((db, lock))
+}
+
+/// Fails while a server uses the store, whose key or schema must not change under it.
+pub(super) async fn require_no_server(config: &Config, db: &Db) -> anyhow::Result<()> {
+    match config.database() {
+        Database::Sqlite { data_dir } => DataDirLock::check(&data_dir)?,
+        Database::Postgres { .. } => {
+            let count = db.read(async |conn| processes::count_live(conn, &SystemClock).await).await?;
+            ensure!(
+                count == 0,
+                "processes that use this database: {count}; stop them first. One that was killed counts for `turn.lease`"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// The store of [`check_server_store`].
@@ -159,7 +177,7 @@ pub(super) async fn check_server_store(config: &Config) -> anyhow::Result<Checke
             db.check_migration_rights().await?;
             Ok(CheckedStore::NeedsMigration(db))
         }
-        schema @ (Schema::Ready | Schema::Empty | Schema::Outdated | Schema::TooNew) => {
+        schema @ (Schema::Ready | Schema::Empty | Schema::Outdated | Schema::TooNew | Schema::Foreign(_)) => {
             schema.require_ready()?;
             Ok(CheckedStore::Ready(db))
         }

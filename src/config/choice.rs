@@ -7,7 +7,7 @@ use secrecy::{SecretString, zeroize::Zeroizing};
 use url::Url;
 
 use super::value::SettingValue;
-use super::{Config, ConfigError, Demo, Origin, PostgresUrl, SecretKey};
+use super::{Config, ConfigError, Demo, PostgresUrl, SecretKey};
 
 const OPENAI_BASE_URL: &str = "https://api.openai.com/v1";
 const OPENAI_MODEL: &str = "gpt-5-mini";
@@ -80,6 +80,10 @@ impl Config {
         match self.model.kind {
             ModelKind::Offline => ModelChoice::Offline { is_explicit: true },
             ModelKind::OpenAi | ModelKind::Auto if has_endpoint => self.openai_choice(),
+            ModelKind::Auto if self.model.model.is_some() => ModelChoice::Missing(
+                "OPENAI_MODEL (model.model) is set, so OPENAI_API_KEY (model.api_key) or OPENAI_BASE_URL (model.base_url) \
+                 has to be set too",
+            ),
             ModelKind::Auto if self.database.url.is_none() => ModelChoice::Offline { is_explicit: false },
             ModelKind::OpenAi | ModelKind::Auto => ModelChoice::Missing(
                 "no model is configured: set OPENAI_API_KEY, or OPENAI_BASE_URL and OPENAI_MODEL for another \
@@ -120,12 +124,8 @@ impl Config {
         let Some(path) = &self.secret_key_file else {
             return Ok(self.secret_key.clone());
         };
-        let refused = |message: String| ConfigError::Setting {
-            setting: "secret_key_file".to_owned(),
-            origin: Origin::File { path: path.clone(), line: 1 },
-            message,
-        };
-        let text = fs::read_to_string(path).map_err(|error| refused(format!("cannot read it: {error}")))?;
+        let refused = |message: String| ConfigError::SecretKeyFile { path: path.clone(), message };
+        let text = fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
         match SecretKey::parse(&Zeroizing::new(text)) {
             Some(key) => Ok(Some(key)),
             None => Err(refused(format!("expected {}", SecretKey::EXPECTED))),

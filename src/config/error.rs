@@ -14,6 +14,9 @@ pub enum ConfigError {
     /// A file is not TOML.
     #[error("{}, line {line}: {message}", path.display())]
     Syntax { path: PathBuf, line: usize, message: String },
+    /// The file of the secret key cannot be used.
+    #[error("`secret_key_file` (REJOINDER_SECRET_KEY_FILE) names {}: {message}", path.display())]
+    SecretKeyFile { path: PathBuf, message: String },
     /// A setting does not exist, does not parse, or contradicts another.
     #[error("setting `{setting}` ({origin}): {message}")]
     Setting { setting: String, origin: Origin, message: String },

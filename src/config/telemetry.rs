@@ -35,10 +35,15 @@ impl SettingValue for CaptureContent {
     }
 }
 
+/// The protocol of the export.
+const PROTOCOL: &str = "http/protobuf";
+
 /// The standard variables that decide whether and how traces are exported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceExport {
     pub timeout: Duration,
+    /// A protocol that was asked for and is not supported.
+    pub other_protocol: Option<String>,
 }
 
 impl TraceExport {
@@ -58,13 +63,32 @@ impl TraceExport {
         }
         let timeout = var("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT").or_else(|| var("OTEL_EXPORTER_OTLP_TIMEOUT"));
         let timeout = timeout.and_then(|milliseconds| milliseconds.parse().ok());
-        Some(Self { timeout: timeout.map_or(EXPORT_TIMEOUT, Duration::from_millis) })
+        let protocol =
+            var("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL").or_else(|| var("OTEL_EXPORTER_OTLP_PROTOCOL"));
+        Some(Self {
+            timeout: timeout.map_or(EXPORT_TIMEOUT, Duration::from_millis),
+            other_protocol: protocol.filter(|protocol| protocol != PROTOCOL),
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_protocol_is_noticed() {
+        let with = |protocol: &'static str| {
+            let env = move |name: &str| match name {
+                "OTEL_EXPORTER_OTLP_ENDPOINT" => Some("http://collector:4318".to_owned()),
+                "OTEL_EXPORTER_OTLP_PROTOCOL" => Some(protocol.to_owned()),
+                _ => None,
+            };
+            TraceExport::from_env(env).unwrap().other_protocol
+        };
+        assert_eq!((with("http/protobuf"), with("")), (None, None));
+        assert_eq!(with("grpc").as_deref(), Some("grpc"));
+    }
 
     fn export(variables: &[(&str, &str)]) -> Option<Duration> {
         let env = |name: &str| {

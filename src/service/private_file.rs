@@ -41,12 +41,56 @@ pub(super) fn write_new(path: &Path, line: &str, nonce: u64) -> io::Result<()> {
 /// # Errors
 /// `AlreadyExists` if there is one.
 pub fn create_empty(path: &Path) -> io::Result<()> {
-    private(OpenOptions::new().write(true).create_new(true)).open(path).map(drop)
+    create(path).map(drop)
 }
 
 /// Opens a file to lock it, and creates it if it does not exist.
 pub fn open_lock_file(path: &Path) -> io::Result<File> {
-    private(OpenOptions::new().create(true).truncate(false).write(true)).open(path)
+    match create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            OpenOptions::new().write(true).open(path)
+        }
+        created => created,
+    }
+}
+
+/// Creates a file that only its owner can use.
+fn create(path: &Path) -> io::Result<File> {
+    let file = private(OpenOptions::new().write(true).create_new(true)).open(path)?;
+    give_to_owner_of_folder(&file, path);
+    Ok(file)
+}
+
+/// A file that root makes belongs to the owner of its folder: the user of the server, who could not open it otherwise.
+#[cfg(unix)]
+fn give_to_owner_of_folder(file: &File, path: &Path) {
+    use std::os::unix::fs::{MetadataExt, fchown};
+
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if let (Ok(file_metadata), Ok(folder)) = (file.metadata(), fs::metadata(folder))
+        && file_metadata.uid() != folder.uid()
+    {
+        // Others than root may not, and then the file is theirs.
+        let _ = fchown(file, Some(folder.uid()), Some(folder.gid()));
+    }
+}
+
+#[cfg(not(unix))]
+fn give_to_owner_of_folder(_file: &File, _path: &Path) {}
+
+/// A file in a folder of another user, who cannot open it: its user and the folder's.
+#[cfg(unix)]
+pub fn foreign_owner(path: &Path) -> Option<(u32, u32)> {
+    use std::os::unix::fs::MetadataExt;
+
+    let owner = |path: &Path| fs::metadata(path).ok().map(|metadata| metadata.uid());
+    let owners = (owner(path)?, owner(path.parent()?)?);
+    (owners.0 != owners.1).then_some(owners)
+}
+
+#[cfg(not(unix))]
+pub fn foreign_owner(_path: &Path) -> Option<(u32, u32)> {
+    None
 }
 
 /// If everyone can read or write the file, removes all access of others than its owner. Returns whether it did.
@@ -71,7 +115,7 @@ pub fn restrict(_path: &Path) -> io::Result<bool> {
 }
 
 fn write_draft(draft: &Path, line: &str) -> io::Result<()> {
-    let mut file: File = private(OpenOptions::new().write(true).create_new(true)).open(draft)?;
+    let mut file = create(draft)?;
     writeln!(file, "{line}")?;
     file.sync_all()
 }
@@ -117,6 +161,30 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_root_makes_belongs_to_the_owner_of_its_folder() {
+        use std::os::unix::fs::{MetadataExt, chown};
+
+        let dir = tempfile::tempdir().unwrap();
+        if chown(dir.path(), Some(12_345), Some(12_346)).is_err() {
+            return; // Only root can give files away.
+        }
+        let path = |name: &str| dir.path().join(name);
+
+        create_empty(&path("rejoinder.db")).unwrap();
+        drop(open_lock_file(&path("rejoinder.lock")).unwrap());
+        write_new(&path("secret.key"), "key", 1).unwrap();
+        fs::write(path("foreign"), "").unwrap();
+
+        for name in ["rejoinder.db", "rejoinder.lock", "secret.key"] {
+            let metadata = fs::metadata(path(name)).unwrap();
+            assert_eq!((metadata.uid(), metadata.gid()), (12_345, 12_346), "{name}");
+            assert_eq!(foreign_owner(&path(name)), None);
+        }
+        let (user, owner) = foreign_owner(&path("foreign")).unwrap();
+        assert_eq!((user == 12_345, owner), (false, 12_345));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::private_file;
 use crate::config::{Config, ConfigError, Database};
 use crate::domain::ids::IdGenerator;
-use crate::domain::seal::{SealError, SealKey};
+use crate::domain::seal::{SealError, SealKey, SealedSecret};
 use crate::store::{Db, StoreError, seal_check};
 
 const KEY_FILE: &str = "secret.key";
@@ -49,6 +49,11 @@ pub enum SecretKeyError {
          former key from its backup or from another process of this database. {LOST}"
     )]
     Wrong(String),
+    #[error(
+        "the secret key in {configured} is not the key of this database, but the one in {} is: remove {configured}",
+        file.display()
+    )]
+    FileFits { configured: String, file: PathBuf },
     #[error(
         "no secret key is configured: generate one with `openssl rand -base64 32`, and set REJOINDER_SECRET_KEY, or \
          REJOINDER_SECRET_KEY_FILE to the path of a file that contains it"
@@ -108,13 +113,24 @@ pub async fn check(config: &Config, db: &Db) -> Result<Option<SealKey>, SecretKe
         Some(found) if sealed.is_empty() || sealed.iter().any(|sealed| found.key.opens(sealed)) => {
             Ok(Some(found.key))
         }
-        Some(found) => Err(SecretKeyError::Wrong(found.origin)),
+        Some(found) => Err(match fitting_file(config, &sealed) {
+            Some(file) => SecretKeyError::FileFits { configured: found.origin, file },
+            None => SecretKeyError::Wrong(found.origin),
+        }),
         None if sealed.is_empty() => Ok(None),
         None => Err(match config.database() {
             Database::Sqlite { data_dir } => SecretKeyError::FileMissing(key_file(&data_dir)),
             Database::Postgres { .. } => SecretKeyError::Missing,
         }),
     }
+}
+
+/// The key file of the embedded database, if it opens what another key does not.
+fn fitting_file(config: &Config, sealed: &[SealedSecret]) -> Option<PathBuf> {
+    let Database::Sqlite { data_dir } = config.database() else { return None };
+    let path = key_file(&data_dir);
+    let key = read(&path).ok()??;
+    sealed.iter().any(|sealed| key.opens(sealed)).then_some(path)
 }
 
 /// The configured key, before there is a database. `None` if there is none.

@@ -22,6 +22,13 @@ pub async fn renew_lease(
     Ok(())
 }
 
+/// The processes whose lease has not expired.
+pub async fn count_live(mut conn: Conn<'_>, clock: &dyn Clock) -> Result<i64, StoreError> {
+    const COUNT: &str = "select count(*) from processes where expires_at >= $1";
+    let now = store_now(conn.reborrow(), clock).await?;
+    Ok(on_conn!(conn, |c| sqlx::query_scalar(COUNT).bind(now).fetch_one(c).await?))
+}
+
 /// Ends the lease of a process. Others may then take over its work immediately.
 pub async fn release_lease(mut conn: Conn<'_>, process: ProcessId) -> Result<(), StoreError> {
     const CANCELLATIONS: &str = "delete from cancellations where owner = $1";

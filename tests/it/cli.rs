@@ -4,7 +4,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::binary::{Sandbox, ServerProcess};
+use crate::support::binary::{ProcessOutput, Sandbox, ServerProcess};
+use crate::support::fake_tool::{FakeTool, ToolReply};
 use crate::support::http::Response;
 use crate::support::wait::wait_for;
 
@@ -151,7 +152,9 @@ async fn a_workspace_file_is_dry_run_and_applied_while_a_server_runs() {
     let tried = sandbox.run(&["apply", "shop.toml", "--dry-run"]);
     let no_key = sandbox.run(&["keys", "create", "--workspace", "shop", "--name", "x"]);
     let applied = sandbox.run(&["apply", "shop.toml"]);
-    let again = sandbox.run(&["apply", "shop.toml"]);
+    let mut again = sandbox.command(&["apply", "-"]);
+    again.stdin(std::fs::File::open(sandbox.path().join("shop.toml")).unwrap());
+    let again = ProcessOutput::from(again.output().unwrap());
     let created = sandbox.run(&["keys", "create", "--workspace", "shop", "--name", "x", "--json"]);
 
     let copied = concat!(env!("CARGO_MANIFEST_DIR"), "/config/demo/workspace.toml");
@@ -207,6 +210,31 @@ fn check_reports_the_state_of_each_part() {
     assert!(
         detail("embeddings").starts_with(&format!("127.0.0.1, for e: {unavailable}embeddings “")),
         "{report}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_warns_about_a_model_that_its_endpoint_does_not_list() {
+    let (sandbox, endpoint) = (Sandbox::new(), FakeTool::start().await);
+    endpoint.script().respond_with(|_| ToolReply::json(&json!({ "data": [{ "id": "large" }] })));
+    let check = |model: &str| {
+        let mut command = sandbox.command(&["check"]);
+        let command = command.env("OPENAI_BASE_URL", endpoint.url("/v1")).env("OPENAI_MODEL", model);
+        ProcessOutput::from(command.output().unwrap())
+    };
+
+    let (listed, other) = (check("large"), check("small"));
+    let without_endpoint = sandbox.command(&["check"]).env("OPENAI_MODEL", "large").output().unwrap();
+
+    assert!(listed.stdout.contains("model: 127.0.0.1 reached, for large\n"), "{}", listed.stdout);
+    let warning = "reached, for small; warning: its list of models does not contain it";
+    assert!(other.status.success() && other.stdout.contains(warning), "{}", other.stdout);
+    let without_endpoint = ProcessOutput::from(without_endpoint);
+    assert_eq!(without_endpoint.status.code(), Some(1));
+    assert!(
+        without_endpoint.stdout.contains("OPENAI_MODEL (model.model) is set, so "),
+        "{}",
+        without_endpoint.stdout
     );
 }
 

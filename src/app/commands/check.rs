@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Report;
-use crate::app::models;
 use crate::app::startup::{CheckedStore, ReservedAddress, check_server_store, describe_store};
+use crate::app::{data_dir, models};
 use crate::config::{Config, ConfigError, Database, unusable_certificate_file};
 use crate::domain::seal::SealKey;
 use crate::domain::vector::Vector;
@@ -40,8 +40,8 @@ pub async fn check(config: &Config, reads_rows: bool) -> (Report, bool) {
 }
 
 /// The report of a configuration that cannot be read, so that no part can be checked.
-pub fn invalid_configuration(error: &ConfigError) -> Report {
-    report(&[("configuration".to_owned(), Err(error.to_string()))]).0
+pub fn invalid_configuration(error: ConfigError) -> Report {
+    report(&[("configuration".to_owned(), Err(format!("{:#}", anyhow::Error::from(error))))]).0
 }
 
 fn report(parts: &[(String, CheckResult)]) -> (Report, bool) {
@@ -92,7 +92,12 @@ async fn check_store(config: &Config) -> (CheckResult, CheckResult) {
     };
     let key = secret_key::check(config, &db).await;
     db.close().await;
-    (Ok(format!("{name} {text}")), describe_key(config, key))
+    let foreign = match config.database() {
+        Database::Sqlite { data_dir } => data_dir::describe_foreign_file(&data_dir),
+        Database::Postgres { .. } => None,
+    };
+    let warning = foreign.map_or_else(String::new, |foreign| format!("; warning: {foreign}"));
+    (Ok(format!("{name} {text}{warning}")), describe_key(config, key))
 }
 
 /// Whether all rows refer to existing ones.

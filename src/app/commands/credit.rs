@@ -27,7 +27,9 @@ pub async fn credit(
     let (text, balance, is_new) = match credited {
         CreditOutcome::Granted(entry) => {
             let balance = entry.balance_after;
-            (format!("{workspace}: {amount} credited, balance {balance}\n"), balance, true)
+            let verb = if amount < Money::ZERO { "taken back" } else { "credited" };
+            let amount = Money(amount.0.saturating_abs());
+            (format!("{workspace}: {amount} {verb}, balance {balance}\n"), balance, true)
         }
         CreditOutcome::AlreadyGranted { balance } => {
             let text = format!(

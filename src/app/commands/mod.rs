@@ -7,7 +7,7 @@ mod keys;
 mod read_document;
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use anyhow::Context;
@@ -28,7 +28,7 @@ pub use crate::service::apply_workspace::ApplyStep;
 pub use crate::service::keys::CreateKey;
 
 use super::models;
-use super::startup::{IfMissing, describe_store, open_store};
+use super::startup::{IfMissing, describe_store, open_store, require_no_server};
 use crate::config::{Config, current_executable, secret_from_env};
 use crate::domain::clock::SystemClock;
 use crate::domain::ids::IdGenerator;
@@ -63,15 +63,23 @@ pub async fn migrate(
 ) -> anyhow::Result<Report> {
     announce_store(config)?;
     let db = open_store(config, IfMissing::Create).await?;
+    if accepts_new_key && db.schema().await? == Schema::Ready {
+        require_no_server(config, &db).await?;
+    }
     let is_changed = db.schema().await? != Schema::Ready;
     progress(Step::Migrate);
     db.migrate().await.context("the database cannot be migrated")?;
     let ids = IdGenerator::random();
     if accepts_new_key {
         secret_key::accept(config, &db, &ids).await?;
-    } else if !db.is_shared() {
+    } else if !db.is_shared() || config.read_secret_key()?.is_some() {
         // The key file belongs to a new database. A job that migrates PostgreSQL does not need the key.
-        secret_key::load_or_create(config, &db, &ids).await.context("the database was migrated, but")?;
+        let loaded = secret_key::load_or_create(config, &db, &ids).await;
+        if is_changed {
+            loaded.context("the database was migrated, but")?
+        } else {
+            loaded?
+        };
     }
     db.close().await;
     let mut text = if is_changed {
@@ -93,7 +101,9 @@ pub async fn apply(
     is_dry_run: bool,
     progress: &(dyn Fn(Step) + Sync),
 ) -> anyhow::Result<Report> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let is_stdin = file == Path::new("-");
+    let text = if is_stdin { io::read_to_string(io::stdin()) } else { std::fs::read_to_string(file) };
+    let text = text.with_context(|| format!("{} cannot be read", file.display()))?;
     let db = open_ready_store(config).await?;
     let ids = IdGenerator::random();
     let seal = secret_key::load_or_create(config, &db, &ids).await?;
@@ -107,6 +117,7 @@ pub async fn apply(
         outbound: &outbound,
         allow_hosts: &config.outbound.allow_hosts,
         document_extractor: &document_extractor,
+        // The documents of standard input are found from the working directory.
         folder: file.parent(),
         has_connection: &|name| models::has_connection(config, name),
         secret: &secret_from_env,

@@ -110,7 +110,11 @@ fn a_value_of_a_wrong_type_is_named_with_its_line() {
             "line 14: assistants[0].tools[1]: invalid type",
         ),
         ("name = \"get_order_status\"", "name = 7", "line 29: tools[1].name: invalid type"),
-        ("type = \"widget\"", "type = \"page\"", "line 39: conversations[0].type: \"page\" is none of: widget, test, "),
+        (
+            "type = \"widget\"",
+            "type = \"page\"",
+            "line 39: conversations[0].type: \"page\" is none of: widget, test, ",
+        ),
         ("name = \"Front desk\"\n", "", "line 9: assistants[0]: missing field `name`"),
         ("kind = \"webhook\"\n", "", "line 26: tools[1]: missing field `kind`"),
     ] {
@@ -250,7 +254,11 @@ fn unknown_references_are_refused() {
 fn invalid_values_are_refused() {
     for (from, to, text) in [
         ("balance = \"10.00\"", "balance = \"-1\"", "line 5: workspace.balance: an amount below zero"),
-        ("balance = \"10.00\"", "balance = \"ten\"", "line 5: workspace.balance: an amount is a decimal number"),
+        (
+            "balance = \"10.00\"",
+            "balance = \"ten\"",
+            "line 5: workspace.balance: an amount is a decimal number",
+        ),
         ("slug = \"demo\"", "slug = \"De mo\"", "line 3: workspace.slug: \"De mo\" is not a slug"),
         (
             "temperature = 0.3",

@@ -33,7 +33,40 @@ pub fn describe_postgres(url: &str) -> Result<String, StoreError> {
     Ok(target(&parse(url)?))
 }
 
+/// The parameters of a URL that sqlx knows. It ignores others, so that a misspelled `sslmode` would turn off TLS.
+const PARAMETERS: [&str; 18] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+
+fn unknown_parameter(url: &str) -> Option<String> {
+    let url = url::Url::parse(url).ok()?;
+    let is_known = |name: &str| PARAMETERS.contains(&name) || name.starts_with("options[");
+    url.query_pairs().map(|(name, _)| name.into_owned()).find(|name| !is_known(name))
+}
+
 pub(super) fn parse(url: &str) -> Result<PgConnectOptions, StoreError> {
+    if let Some(name) = unknown_parameter(url) {
+        let known = PARAMETERS.join(", ");
+        let text = format!("DATABASE_URL has the unknown parameter `{name}`; known are: {known}");
+        return Err(StoreError::Unusable(text));
+    }
     url.parse().map_err(|error: sqlx::Error| {
         StoreError::Unusable(format!("DATABASE_URL is not the address of a PostgreSQL database: {error}"))
     })

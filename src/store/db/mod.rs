@@ -6,7 +6,7 @@ mod conn;
 mod connect_error;
 mod error;
 mod now;
-mod pooled_connection;
+mod pool;
 mod row;
 mod transaction;
 
@@ -15,9 +15,9 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection as _, PgConnection, PgPool, SqlitePool};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{Connection as _, PgConnection, Postgres, Sqlite};
 use tokio::time::timeout;
 
 pub use bulk::Statements;
@@ -28,9 +28,7 @@ pub use connect_error::{ConnectError, describe_postgres};
 pub use error::StoreError;
 pub(super) use error::is_missing_table;
 pub use now::store_now;
-use pooled_connection::HEALTH_CHECK_TIMEOUT;
-pub use pooled_connection::PooledConnection;
-
+pub use pool::{Pool, PooledConnection};
 pub(crate) use row::{TableRow, from_row, insert_row, map_row};
 pub use transaction::{ReadConnection, Tx};
 
@@ -42,14 +40,10 @@ static SQLITE_MIGRATIONS: LazyLock<Migrator> =
 /// The version of this binary. It refuses a database whose `schema_floor` is higher.
 const BINARY_VERSION: i64 = 1;
 
-/// How long callers wait for a connection of a pool, and the start for its first connection.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a read may take, including the wait for its connection. Clients get their response within 5 s.
 const READ_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long a write may take, including the wait for its connection. Longer than `statement_timeout` below.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(8);
-/// Connections that were idle for less are not checked before use.
-const HEALTH_CHECK_AFTER_IDLE: Duration = Duration::from_secs(1);
 /// How long connections may take to close. The end of the process closes the others.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -57,10 +51,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 const BEGIN_POSTGRES: &str =
     "begin; set local statement_timeout = '5s'; set local idle_in_transaction_session_timeout = '2s'";
 
-/// Plans depend on indexes alone: a table may have grown from empty to millions of rows since a plan was made, or never have been
-/// analysed. Every statement that runs often reads few rows through an index.
-const SET_PLANNER: &str = "set plan_cache_mode = force_generic_plan; set enable_seqscan = off; \
-    set enable_hashjoin = off; set enable_mergejoin = off; set jit = off";
+/// The most reads at the same time.
+const SQLITE_READERS: u32 = 8;
 
 /// SQLite before this version has the WAL-reset corruption bug.
 const MIN_SQLITE_VERSION: i32 = 3_051_003;
@@ -69,13 +61,13 @@ const MIN_SQLITE_VERSION: i32 = 3_051_003;
 #[derive(Clone, Debug)]
 pub enum Db {
     /// A pool of its own for reads, so that a burst of reads never delays the writer.
-    Postgres { write: PgPool, read: PgPool },
+    Postgres { write: Pool<Postgres>, read: Pool<Postgres> },
     /// `write` has a single connection.
-    Sqlite { write: SqlitePool, read: SqlitePool },
+    Sqlite { write: Pool<Sqlite>, read: Pool<Sqlite> },
 }
 
 /// The state of a database's schema, for this binary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Schema {
     /// Ready for use. A newer version may have expanded it.
     Ready,
@@ -85,6 +77,8 @@ pub enum Schema {
     Outdated,
     /// A newer version has migrated it, and this one cannot use it.
     TooNew,
+    /// Nothing was migrated, and another program has a table of this name that a migration would create.
+    Foreign(String),
 }
 
 impl Schema {
@@ -97,6 +91,11 @@ impl Schema {
             Self::Empty => "the database has not been migrated; run `rejoinder migrate`",
             Self::Outdated => {
                 "the database was migrated by an older version; run `rejoinder migrate` of this version"
+            }
+            Self::Foreign(table) => {
+                return Err(StoreError::Unusable(format!(
+                    "the database has a table `{table}` of another program: use an empty database"
+                )));
             }
             Self::TooNew => {
                 "the database was migrated by a newer version, which this version does not support: run that \
@@ -123,16 +122,6 @@ pub struct PoolUsage {
     pub max: u32,
 }
 
-impl PoolUsage {
-    fn of<D: sqlx::Database>(name: &'static str, pool: &sqlx::Pool<D>) -> Self {
-        let idle = pool.num_idle();
-        let open = usize::try_from(pool.size()).unwrap_or(usize::MAX);
-        // The two numbers are not read at the same moment.
-        let used = open.saturating_sub(idle);
-        Self { pool: name, used, idle, max: pool.options().get_max_connections() }
-    }
-}
-
 impl Db {
     /// Connects to a PostgreSQL database, with pools of the given sizes.
     ///
@@ -147,21 +136,7 @@ impl Db {
         let options = connect_error::parse(url)?;
         let options = options.application_name("rejoinder").statement_cache_capacity(512);
         check_connection(&options).await?;
-        let pool = |connections| {
-            PgPoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(ACQUIRE_TIMEOUT)
-                .test_before_acquire(false)
-                .after_connect(|conn, _| {
-                    Box::pin(async move { sqlx::raw_sql(SET_PLANNER).execute(conn).await.map(drop) })
-                })
-                .before_acquire(|conn, idle| {
-                    Box::pin(
-                        async move { Ok(idle.idle_for < HEALTH_CHECK_AFTER_IDLE || is_alive(conn).await) },
-                    )
-                })
-                .connect_lazy_with(options.clone())
-        };
+        let pool = |connections| Pool::new(options.clone(), connections);
         Ok(Self::Postgres { write: pool(write_connections), read: pool(read_connections) })
     }
 
@@ -180,24 +155,29 @@ impl Db {
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5))
             .statement_cache_capacity(512);
-        let pool = |connections| {
-            SqlitePoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT)
-        };
-        let write = pool(1).connect_with(options.clone()).await?;
-        let read = pool(8).connect_with(options.read_only(true)).await?;
+        let (write, read) =
+            (Pool::new(options.clone(), 1), Pool::new(options.read_only(true), SQLITE_READERS));
+        // A file that cannot be used is an error of the start.
+        write.acquire().await?;
         Ok(Self::Sqlite { write, read })
     }
 
     /// Migrates the schema to this version. Concurrent migrations run one after the other.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         match self.schema().await? {
-            Schema::TooNew => return Schema::TooNew.require_ready(),
+            schema @ (Schema::TooNew | Schema::Foreign(_)) => return schema.require_ready(),
             Schema::Ready => {}
             Schema::Empty | Schema::Outdated => self.check_migration_rights().await?,
         }
         match self {
-            Self::Postgres { write, .. } => POSTGRES_MIGRATIONS.run(write).await?,
-            Self::Sqlite { write, .. } => SQLITE_MIGRATIONS.run(write).await?,
+            Self::Postgres { write, .. } => {
+                let mut conn = write.acquire().await?;
+                Box::pin(POSTGRES_MIGRATIONS.run_direct(None, conn.conn(), false)).await?;
+            }
+            Self::Sqlite { write, .. } => {
+                let mut conn = write.acquire().await?;
+                Box::pin(SQLITE_MIGRATIONS.run_direct(None, conn.conn(), false)).await?;
+            }
         }
         self.check_schema().await
     }
@@ -221,9 +201,32 @@ impl Db {
             Ok((floor, _)) if floor > BINARY_VERSION => Ok(Schema::TooNew),
             Ok((_, applied)) if applied < newest => Ok(Schema::Outdated),
             Ok(_) => Ok(Schema::Ready),
-            Err(sqlx::Error::Database(error)) if is_missing_table(error.as_ref()) => Ok(Schema::Empty),
+            Err(sqlx::Error::Database(error)) if is_missing_table(error.as_ref()) => {
+                Ok(self.foreign_table().await?.map_or(Schema::Empty, Schema::Foreign))
+            }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// A table that the first migration would create, in a database that was not migrated.
+    async fn foreign_table(&self) -> Result<Option<String>, StoreError> {
+        const CREATE: &str = "create table ";
+        const POSTGRES: &str = "select table_name::text from information_schema.tables \
+            where table_schema = current_schema()";
+        const SQLITE: &str = "select name from sqlite_master where type = 'table'";
+        let migrations = match self {
+            Self::Postgres { .. } => &POSTGRES_MIGRATIONS,
+            Self::Sqlite { .. } => &SQLITE_MIGRATIONS,
+        };
+        let existing: Vec<String> = self
+            .read(async |conn| {
+                let tables = conn.pick(POSTGRES, SQLITE);
+                Ok(on_conn!(conn, |c| sqlx::query_scalar(tables).fetch_all(c).await?))
+            })
+            .await?;
+        let lines = migrations.iter().flat_map(|migration| migration.sql.as_str().lines());
+        let mut ours = lines.filter_map(|line| line.strip_prefix(CREATE)?.split([' ', '(']).next());
+        Ok(ours.find(|table| existing.iter().any(|name| name == table)).map(str::to_owned))
     }
 
     /// Checks that this user of a PostgreSQL database may create tables. SQLite has no users.
@@ -236,7 +239,7 @@ impl Db {
             coalesce(current_schema(), 'public'), current_user::text";
         let Self::Postgres { write, .. } = self else { return Ok(()) };
         let (may_create, schema, user): (bool, String, String) =
-            sqlx::query_as(RIGHTS).fetch_one(write).await?;
+            sqlx::query_as(RIGHTS).fetch_one(write.acquire().await?.conn()).await?;
         if may_create {
             return Ok(());
         }
@@ -255,7 +258,12 @@ impl Db {
         &self,
         work: impl AsyncFnOnce(Conn<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let read = async { work(self.acquire_read().await?.conn()).await };
+        let read = async {
+            let mut conn = self.acquire_read().await?;
+            let output = work(conn.conn()).await?;
+            conn.settle();
+            Ok(output)
+        };
         tokio::time::timeout(READ_TIMEOUT, read).await.unwrap_or(Err(StoreError::TimedOut))
     }
 
@@ -276,12 +284,12 @@ impl Db {
     async fn begin_snapshot(&self) -> Result<Tx, StoreError> {
         Ok(match self {
             Self::Postgres { read, .. } => {
-                let mut conn = PooledConnection::acquire(read).await?;
+                let mut conn = read.acquire().await?;
                 conn.begin("begin isolation level repeatable read, read only").await?;
                 Tx::Postgres(conn)
             }
             Self::Sqlite { read, .. } => {
-                let mut conn = PooledConnection::acquire(read).await?;
+                let mut conn = read.acquire().await?;
                 conn.begin("begin").await?;
                 Tx::Sqlite(conn)
             }
@@ -311,12 +319,12 @@ impl Db {
     pub async fn begin(&self) -> Result<Tx, StoreError> {
         Ok(match self {
             Self::Postgres { write, .. } => {
-                let mut conn = PooledConnection::acquire(write).await?;
+                let mut conn = write.acquire().await?;
                 conn.begin(BEGIN_POSTGRES).await?;
                 Tx::Postgres(conn)
             }
             Self::Sqlite { write, .. } => {
-                let mut conn = PooledConnection::acquire(write).await?;
+                let mut conn = write.acquire().await?;
                 conn.begin("begin immediate").await?;
                 Tx::Sqlite(conn)
             }
@@ -326,7 +334,7 @@ impl Db {
     /// A connection for reads without a timeout of its own. Each statement reads a snapshot of its own.
     pub async fn acquire_read(&self) -> Result<ReadConnection, StoreError> {
         Ok(match self {
-            Self::Postgres { read, .. } => ReadConnection::Postgres(PooledConnection::acquire(read).await?),
+            Self::Postgres { read, .. } => ReadConnection::Postgres(read.acquire().await?),
             Self::Sqlite { read, .. } => ReadConnection::Sqlite(read.acquire().await?),
         })
     }
@@ -341,12 +349,26 @@ impl Db {
     #[must_use]
     pub fn pool_usage(&self) -> [PoolUsage; 2] {
         match self {
-            Self::Postgres { write, read } => [PoolUsage::of("write", write), PoolUsage::of("read", read)],
-            Self::Sqlite { write, read } => [PoolUsage::of("write", write), PoolUsage::of("read", read)],
+            Self::Postgres { write, read } => [write.usage("write"), read.usage("read")],
+            Self::Sqlite { write, read } => [write.usage("write"), read.usage("read")],
         }
     }
 
-    /// Closes all connections as they are released. Waits for at most 5 s.
+    /// Closes the connections that were idle for long.
+    pub async fn close_idle(&self) {
+        match self {
+            Self::Postgres { write, read } => {
+                write.close_idle().await;
+                read.close_idle().await;
+            }
+            Self::Sqlite { write, read } => {
+                write.close_idle().await;
+                read.close_idle().await;
+            }
+        }
+    }
+
+    /// Closes all idle connections, for at most 5 s; the others are closed when they are released.
     pub async fn close(&self) {
         let closed = async {
             match self {
@@ -366,15 +388,10 @@ impl Db {
     }
 }
 
-/// Returns true if a connection answers a ping in time.
-async fn is_alive(conn: &mut PgConnection) -> bool {
-    tokio::time::timeout(HEALTH_CHECK_TIMEOUT, conn.ping()).await.is_ok_and(|answered| answered.is_ok())
-}
-
 /// Connects once without a pool, because a pool retries until its timeout and hides the cause.
 async fn check_connection(options: &PgConnectOptions) -> Result<(), StoreError> {
     let connect = async { PgConnection::connect_with(options).await?.close().await };
-    let outcome = timeout(ACQUIRE_TIMEOUT, connect).await;
+    let outcome = timeout(pool::ACQUIRE_TIMEOUT, connect).await;
     let outcome = outcome.unwrap_or(Err(sqlx::Error::PoolTimedOut));
     outcome.map_err(|error| StoreError::NoConnection(Box::new(ConnectError::new(options, &error))))
 }

@@ -1,6 +1,5 @@
 //! Transactions and read connections.
 
-use sqlx::pool::PoolConnection;
 use sqlx::{Postgres, Sqlite};
 
 use super::{Conn, PooledConnection, StoreError};
@@ -39,7 +38,7 @@ impl Tx {
 #[derive(Debug)]
 pub enum ReadConnection {
     Postgres(PooledConnection<Postgres>),
-    Sqlite(PoolConnection<Sqlite>),
+    Sqlite(PooledConnection<Sqlite>),
 }
 
 impl ReadConnection {
@@ -47,7 +46,15 @@ impl ReadConnection {
     pub fn conn(&mut self) -> Conn<'_> {
         match self {
             Self::Postgres(conn) => Conn::Postgres(conn.conn()),
-            Self::Sqlite(conn) => Conn::Sqlite(conn),
+            Self::Sqlite(conn) => Conn::Sqlite(conn.conn()),
+        }
+    }
+
+    /// All statements have ended.
+    pub(super) fn settle(&mut self) {
+        match self {
+            Self::Postgres(conn) => conn.settle(),
+            Self::Sqlite(conn) => conn.settle(),
         }
     }
 }

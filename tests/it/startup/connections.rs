@@ -62,6 +62,16 @@ async fn a_login_that_the_server_refuses_is_explained() {
 }
 
 #[tokio::test]
+async fn a_parameter_that_would_be_ignored_is_refused() {
+    let error = error_of("postgres://u:hunter2@127.0.0.1:1/d?sslmod=require").await;
+
+    assert!(
+        error.starts_with("DATABASE_URL has the unknown parameter `sslmod`; known are: sslmode, "),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn a_server_that_cannot_be_reached_is_explained() {
     let port = refusing_server("57P03", "starting");
 

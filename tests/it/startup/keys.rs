@@ -60,6 +60,41 @@ both_backends!(
     }
 );
 
+both_backends!(
+    async fn another_key_is_not_accepted_under_a_running_server(db: TestDb) {
+        let program = Program::on(&db);
+        let with_key = program.with("REJOINDER_SECRET_KEY", KEY);
+        let env: Vec<_> = with_key.env.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let server = with_key.sandbox.start_server_with_env(&env).await;
+        let with_other = program.with("REJOINDER_SECRET_KEY", OTHER_KEY);
+        let accept = || with_other.run(&["migrate", "--accept-new-secret-key"]);
+
+        let refused = accept();
+        assert!(server.terminate().await.success());
+        let accepted = accept();
+
+        let reason = match db.backend() {
+            Backend::Postgres => "processes that use this database: 1; stop them first",
+            Backend::Sqlite => "another server is running on this data folder",
+        };
+        assert!(refused.stderr.contains(reason), "{}", refused.stderr);
+        assert!(accepted.status.success(), "{}", accepted.stderr);
+    }
+);
+
+#[tokio::test]
+async fn a_configured_key_is_named_if_the_key_file_is_the_right_one() {
+    let program = Program::new();
+    program.serve_once().await;
+
+    let refused = program.with("REJOINDER_SECRET_KEY", OTHER_KEY).refusal("secret_key");
+
+    assert!(
+        refused.contains("but the one in /") && refused.contains("remove REJOINDER_SECRET_KEY"),
+        "{refused}"
+    );
+}
+
 #[tokio::test]
 async fn a_lost_key_file_is_not_created_anew() {
     let program = Program::new();

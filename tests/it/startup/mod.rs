@@ -207,6 +207,21 @@ both_backends!(EMPTY =>
     }
 );
 
+both_backends!(EMPTY =>
+    async fn a_database_of_another_program_is_refused_and_left_alone(db: TestDb) {
+        let program = Program::on(&db);
+        change(&db, &program, "create table conversations (id integer)").await;
+
+        let error = program.refusal("store");
+        let migrated = program.run(&["migrate"]);
+
+        assert!(error.contains("has a table `conversations` of another program: use an empty database"), "{error}");
+        assert!(migrated.stderr.contains("of another program"), "{}", migrated.stderr);
+        // Neither did they begin to migrate it: the table does not exist.
+        change(&db, &program, "create table _sqlx_migrations (version integer)").await;
+    }
+);
+
 both_backends!(
     async fn a_database_of_another_version_is_refused_by_the_start_and_the_check(db: TestDb) {
         let program = Program::on(&db);

@@ -9,7 +9,7 @@ use rejoinder::domain::error::Error;
 use rejoinder::domain::money::Money;
 use rejoinder::domain::render::widget_turn_end;
 use rejoinder::domain::turn::Api;
-use rejoinder::store::{Conn, Db, idempotency};
+use rejoinder::store::{Conn, idempotency};
 use rejoinder::writer::{AdmitOutcome, EndAuthority, TopUp, decide_inline};
 
 use crate::support::db::{Backend, both_backends};
@@ -130,10 +130,10 @@ both_backends!(
         let now = process.clock.now();
         process.advance_clock(&db, Duration::from_hours(25)).await;
         // As an admission does it whose batch is under way.
-        let Db::Postgres { write, .. } = &process.db else { unreachable!("it is PostgreSQL") };
-        let mut using = write.begin().await.unwrap();
+        let mut using = process.db.begin().await.unwrap();
+        let Conn::Postgres(conn) = using.conn() else { unreachable!("it is PostgreSQL") };
         let again = now.plus(Duration::from_hours(25));
-        sqlx::query("update idempotency set created_at = $1").bind(again).execute(&mut *using).await.unwrap();
+        sqlx::query("update idempotency set created_at = $1").bind(again).execute(conn).await.unwrap();
 
         let sweep = process.db.write(async |conn| idempotency::sweep(conn, 9, process.clock.as_ref()).await);
         let used = async {

@@ -102,7 +102,7 @@ struct RequestCounter {
     pending: Vec<u8>,
     /// The first message of a connection has no type.
     has_started: bool,
-    /// Whether a `Sync` would end anything. A pool tests a returned connection with one alone; no caller waits for that.
+    /// Whether a `Sync` would end anything. A pool tests a connection that was idle with one alone.
     has_statement: bool,
 }
 

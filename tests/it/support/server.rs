@@ -12,7 +12,7 @@ use rejoinder::domain::clock::{Clock, FixedClock, SystemClock};
 use rejoinder::domain::ids::IdGenerator;
 use rejoinder::domain::seal::SealKey;
 use rejoinder::service::Services;
-use rejoinder::store::Db;
+use rejoinder::store::{Conn, Db};
 use rejoinder::worker::Worker;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
@@ -351,9 +351,10 @@ impl TestServer {
 /// The first column of each row, as text.
 async fn query_texts(db: &Db, query: &str) -> Vec<String> {
     let query = AssertSqlSafe(query.to_owned());
-    let texts = match db {
-        Db::Postgres { read, .. } => sqlx::query_scalar(query).fetch_all(read).await,
-        Db::Sqlite { read, .. } => sqlx::query_scalar(query).fetch_all(read).await,
+    let mut conn = db.acquire_read().await.expect("a connection");
+    let texts = match conn.conn() {
+        Conn::Postgres(conn) => sqlx::query_scalar(query).fetch_all(conn).await,
+        Conn::Sqlite(conn) => sqlx::query_scalar(query).fetch_all(conn).await,
     };
     texts.expect("a query that succeeds")
 }

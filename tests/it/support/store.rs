@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rejoinder::store::Db;
+use rejoinder::store::{Conn, Db};
 
 use super::db::{Backend, Template, TestDb};
 
@@ -37,9 +37,11 @@ pub const STORE: Template = Template {
         Box::pin(async move {
             let db = open_url(&url).await;
             db.migrate().await?;
-            if let Db::Postgres { write, .. } = &db {
-                sqlx::raw_sql(CHECK_CONFIG_VERSION).execute(write).await?;
+            let mut tx = db.begin().await?;
+            if let Conn::Postgres(conn) = tx.conn() {
+                sqlx::raw_sql(CHECK_CONFIG_VERSION).execute(conn).await?;
             }
+            tx.commit().await?;
             db.close().await;
             Ok(())
         })

@@ -312,8 +312,8 @@ async fn a_turn_that_no_request_waits_for_is_a_trace_of_its_own_with_a_link_to_i
     let created = server.http.post("/v1/knowledge_bases", &base).bearer(&key).send().await;
     assert_eq!(created.status, 200, "{}", created.text());
     let document = json!({ "title": "Returns", "text": "Within 30 days." });
-    let path = "/v1/knowledge_bases/help/documents";
-    let created = server.http.post(path, &document).bearer(&key).send().await;
+    let path = format!("/v1/knowledge_bases/{}/documents", created.json()["data"]["id"].as_str().unwrap());
+    let created = server.http.post(&path, &document).bearer(&key).send().await;
     assert_eq!(created.status, 200, "{}", created.text());
     server.exchange_messages(&key, 1).await;
     let exported = wait_for("the spans", async || {

@@ -1,6 +1,6 @@
 //! Knowledge bases in the platform API.
 
-use rejoinder::store::Db;
+use rejoinder::store::Conn;
 use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
@@ -396,9 +396,9 @@ async fn documents_waiting_for_their_base_leave_connections_to_others() {
     let db = store::postgres().await;
     let server = TestServer::start(&db).await;
     let base = base(&server).await;
-    let Db::Postgres { write, .. } = store::open(&db).await else { unreachable!("it is PostgreSQL") };
-    let mut transaction = write.begin().await.unwrap();
-    sqlx::query("select 1 from knowledge_bases for update").execute(&mut *transaction).await.unwrap();
+    let mut transaction = store::open(&db).await.begin().await.unwrap();
+    let Conn::Postgres(conn) = transaction.conn() else { unreachable!("it is PostgreSQL") };
+    sqlx::query("select 1 from knowledge_bases for update").execute(conn).await.unwrap();
 
     let puts = (0..16).map(async |number| {
         put(&server, &format!("{base}/documents/d{number}"), "text/plain", "Parking.").await.status
@@ -413,7 +413,7 @@ async fn documents_waiting_for_their_base_leave_connections_to_others() {
             assert_eq!(created.status, 200, "{}", created.text());
         }
         assert_eq!(seed::query_number(&db, waiting).await, 2);
-        transaction.rollback().await.unwrap();
+        transaction.commit().await.unwrap();
     };
     let (statuses, ()) = tokio::join!(futures::future::join_all(puts), others);
 
