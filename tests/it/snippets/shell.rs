@@ -10,10 +10,13 @@ use crate::support::binary::{PROGRAM, Sandbox};
 use crate::support::pdf;
 
 /// Commands that cannot run here, by a text in them, and the reason. Their syntax is checked.
-const NOT_RUN: [(&str, &str); 6] = [
+const NOT_RUN: [(&str, &str); 9] = [
     ("scripts/test ", "builds the program, and runs these tests"),
     ("DATABASE_URL=postgres://user", "needs a PostgreSQL server and the key of a vendor"),
+    ("CREATE ROLE", "needs a PostgreSQL server"),
     ("docker compose", "needs Docker"),
+    ("kubectl ", "needs a Kubernetes cluster"),
+    ("systemd-run ", "needs systemd and the installed unit"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT=", "starts another server, which needs a collector of traces"),
     ("/v1/events/stream", "never ends; v1::events::snippets runs it"),
     ("scripts/retrieval", "needs a data set and an embeddings endpoint"),
