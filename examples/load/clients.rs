@@ -19,18 +19,18 @@ pub(crate) struct Run {
     /// What the clients do.
     #[arg(long, value_enum)]
     workload: Workload,
-    /// The address of the server, or of the pass-through.
-    #[arg(long)]
-    server: String,
+    /// The addresses of the servers, which the clients share evenly, or of the pass-through.
+    #[arg(long, value_delimiter = ',')]
+    server: Vec<String>,
     /// The id of its process, whose CPU time is measured.
     #[arg(long)]
     pid: Option<u32>,
-    /// A key of the workspace that the messages are sent to.
-    #[arg(long, default_value = "")]
-    key: String,
-    /// The UUID of the assistant in the widget API.
-    #[arg(long, default_value = "")]
-    assistant: String,
+    /// A key of each workspace, which the clients share evenly.
+    #[arg(long, value_delimiter = ',', default_value = "")]
+    key: Vec<String>,
+    /// The UUID of the assistant of each workspace in the widget API.
+    #[arg(long, value_delimiter = ',', default_value = "")]
+    assistant: Vec<String>,
     #[arg(long, default_value_t = 5)]
     seconds: u64,
     /// The number of concurrent clients.
@@ -84,32 +84,34 @@ impl Run {
         }
         let mut targets = vec![Vec::new(); self.clients];
         for client in (0..self.clients).cycle().take(CONVERSATIONS.max(self.clients)) {
+            let tenant = self.tenant(client);
             targets[client].push(match self.workload {
-                Workload::PassThrough => widget_target(&self.server, "none"),
-                Workload::Widget => self.widget_conversation(http).await?.0,
-                Workload::Enqueue => self.platform_target(http, false).await?,
-                Workload::Reply => self.platform_target(http, true).await?,
+                Workload::PassThrough => widget_target(tenant.server, "none"),
+                Workload::Widget => tenant.widget_conversation(http).await?.0,
+                Workload::Enqueue => tenant.platform_target(http, false).await?,
+                Workload::Reply => tenant.platform_target(http, true).await?,
             });
         }
         Ok(targets)
     }
 
-    /// A new conversation of the widget API, with its id in the platform API.
-    async fn widget_conversation(&self, http: &reqwest::Client) -> anyhow::Result<(Target, String)> {
-        let body = json!({ "assistant_id": self.assistant, "type": "widget" });
-        let url = format!("{}/v1/conversations", self.server);
-        let made = post(http, &url, Some(&self.key), &body).await?;
-        let text = |name: &str| made["data"][name].as_str().map(str::to_owned).context("a conversation");
-        Ok((widget_target(&self.server, &text("widget_uuid")?), text("id")?))
+    fn tenant(&self, client: usize) -> Tenant<'_> {
+        let pick = |values: &'_ [String]| -> usize { client % values.len().max(1) };
+        Tenant {
+            server: &self.server[pick(&self.server)],
+            key: &self.key[pick(&self.key)],
+            assistant: &self.assistant[pick(&self.assistant)],
+        }
     }
 
     async fn long_conversation(&self, http: &reqwest::Client) -> anyhow::Result<Target> {
-        let (target, id) = self.widget_conversation(http).await?;
-        let url = format!("{}/v1/messages", self.server);
+        let tenant = self.tenant(0);
+        let (target, id) = tenant.widget_conversation(http).await?;
+        let url = format!("{}/v1/messages", tenant.server);
         let body = json!({ "conversation_id": id, "sender_id": "usr_load", "sender_type": "user", "text": "When are you open?", "auto_reply": false });
         let mut writers = JoinSet::new();
         for _ in 0..64 {
-            let (http, url, key, body) = (http.clone(), url.clone(), self.key.clone(), body.clone());
+            let (http, url, key, body) = (http.clone(), url.clone(), tenant.key.to_owned(), body.clone());
             let share = self.history / 64;
             writers.spawn(async move {
                 for _ in 0..share {
@@ -123,10 +125,29 @@ impl Run {
         }
         Ok(target)
     }
+}
+
+/// The workspace of a client, and the server that the client uses.
+#[derive(Clone, Copy)]
+struct Tenant<'r> {
+    server: &'r str,
+    key: &'r str,
+    assistant: &'r str,
+}
+
+impl Tenant<'_> {
+    /// A new conversation of the widget API, with its id in the platform API.
+    async fn widget_conversation(&self, http: &reqwest::Client) -> anyhow::Result<(Target, String)> {
+        let body = json!({ "assistant_id": self.assistant, "type": "widget" });
+        let url = format!("{}/v1/conversations", self.server);
+        let made = post(http, &url, Some(self.key), &body).await?;
+        let text = |name: &str| made["data"][name].as_str().map(str::to_owned).context("a conversation");
+        Ok((widget_target(self.server, &text("widget_uuid")?), text("id")?))
+    }
 
     async fn platform_target(&self, http: &reqwest::Client, auto_reply: bool) -> anyhow::Result<Target> {
         let url = format!("{}/v1/messages", self.server);
-        let key = Some(self.key.clone());
+        let key = Some(self.key.to_owned());
         let mut body = json!({ "sender_id": "usr_load", "sender_type": "user", "text": "When are you open?", "auto_reply": false });
         let sent = post(http, &url, key.as_deref(), &body).await?;
         body["conversation_id"] = sent["data"]["conversation_id"].clone();

@@ -46,7 +46,7 @@ impl Figures {
     }
 }
 
-const ROWS: [Row; 15] = [
+const ROWS: [Row; 20] = [
     Row {
         label: "enqueue, 64 clients, of one transaction a message",
         unit: "x",
@@ -112,6 +112,36 @@ const ROWS: [Row; 15] = [
         unit: "x",
         value: |figures| figures.ratio("widget-1-long.p50", "widget-1.p50"),
         goals: [Goal::AtMost(1.1), Goal::AtMost(1.1)],
+    },
+    Row {
+        label: "turn beside 1,000,000 conversations, of one in a small store",
+        unit: "x",
+        value: |figures| figures.ratio("widget-1-large.p50", "widget-1.p50"),
+        goals: [Goal::AtMost(1.1), Goal::AtMost(1.1)],
+    },
+    Row {
+        label: "64 workspaces, 64 clients, of one workspace",
+        unit: "x",
+        value: |figures| figures.ratio("widget-64-workspaces.rate", "widget-64.rate"),
+        goals: [Goal::None, Goal::None],
+    },
+    Row {
+        label: "the same, two processes, of one process",
+        unit: "x",
+        value: |figures| figures.ratio("widget-64-workspaces-2.rate", "widget-64-workspaces.rate"),
+        goals: [Goal::None, Goal::AtLeast(0.8, 1.0)],
+    },
+    Row {
+        label: "the same, three processes",
+        unit: "x",
+        value: |figures| figures.ratio("widget-64-workspaces-3.rate", "widget-64-workspaces.rate"),
+        goals: [Goal::None, Goal::AtLeast(0.8, 1.0)],
+    },
+    Row {
+        label: "one workspace, two processes, of one process",
+        unit: "x",
+        value: |figures| figures.ratio("widget-64-shared.rate", "widget-64.rate"),
+        goals: [Goal::None, Goal::None],
     },
     Row {
         label: "webhooks delivered, one healthy endpoint, a replay",
