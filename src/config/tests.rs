@@ -312,20 +312,19 @@ fn the_model_follows_from_what_is_set() {
             format!("{model} at {base_url}{}", if key.is_some() { " with key" } else { "" })
         }
         ModelChoice::Offline { .. } => "offline".to_owned(),
-        ModelChoice::Missing(text) => {
-            format!("missing {}", if text.starts_with("OPENAI_BASE_URL") { "name" } else { "all" })
-        }
+        ModelChoice::Missing(text) => format!("missing {}", text.split(' ').next().unwrap()),
     };
 
     assert_eq!(chosen(&[]), "offline");
-    assert_eq!(chosen(&[model]), "offline");
-    assert_eq!(chosen(&[postgres]), "missing all");
+    assert_eq!(chosen(&[model]), "missing OPENAI_MODEL");
+    assert_eq!(chosen(&[model, offline]), "offline");
+    assert_eq!(chosen(&[postgres]), "missing no");
     assert_eq!(chosen(&[postgres, offline]), "offline");
-    assert_eq!(chosen(&[openai]), "missing all");
+    assert_eq!(chosen(&[openai]), "missing no");
     assert_eq!(chosen(&[key, offline]), "offline");
     assert_eq!(chosen(&[key]), "gpt-5-mini at https://api.openai.com/v1 with key");
     assert_eq!(chosen(&[key, openai_url]), "gpt-5-mini at https://api.openai.com/v1/ with key");
-    assert_eq!(chosen(&[ollama]), "missing name");
+    assert_eq!(chosen(&[ollama]), "missing OPENAI_BASE_URL");
     assert_eq!(chosen(&[postgres, ollama, model]), "llama3.2 at http://127.0.0.1:11434/v1");
 }
 
