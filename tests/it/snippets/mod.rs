@@ -73,11 +73,16 @@ fn blocks_of_settings_are_loaded() {
 /// A block whose `apply` needs a server on the network, and the error that follows when everything else is right.
 const NEEDS_NETWORK: [(&str, &str); 1] = [("https://crm.example/mcp", "MCP server")];
 
+/// The table that every workspace file needs.
+const WORKSPACE: &str = "[workspace]\nslug = \"acme\"\nname = \"Acme\"\n\n";
+
 #[test]
 fn parts_of_workspace_files_are_applied() {
     for block in toml().iter().filter(|block| !block.text.starts_with(SETTINGS)) {
         let sandbox = Sandbox::new();
-        let file = format!("[workspace]\nslug = \"acme\"\nname = \"Acme\"\n\n{}", block.text);
+        // A part without this table gets the smallest one.
+        let workspace = if block.text.lines().any(|line| line == "[workspace]") { "" } else { WORKSPACE };
+        let file = format!("{workspace}{}", block.text);
         std::fs::write(sandbox.path().join("workspace.toml"), &file).unwrap();
         for path in quoted(&file, "path = ") {
             let path = sandbox.path().join(path);

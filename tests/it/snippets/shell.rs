@@ -22,13 +22,6 @@ const NOT_RUN: [(&str, &str); 9] = [
     ("scripts/retrieval", "needs a data set and an embeddings endpoint"),
 ];
 
-/// Variables that a page asks its reader to set to the id of a resource: page, variable, list, slug in the demo.
-const IDS: [(&str, &str, &str, &str); 3] = [
-    ("docs/calendars.md", "CALENDAR", "calendars", "demos"),
-    ("docs/knowledge.md", "KNOWLEDGE_BASE", "knowledge_bases", "handbook"),
-    ("docs/tools.md", "TOOL", "tools", "documents"),
-];
-
 /// The address of a server with the default settings, which every page assumes.
 const DEFAULT_ADDRESS: &str = "http://127.0.0.1:8080";
 
@@ -83,14 +76,7 @@ async fn paste(page: &str, blocks: &[&Block]) {
     program(&programs, "curl", &format!("PATH='{path}'\nexec curl --fail-with-body --max-time 60 \"$@\""));
     std::fs::write(sandbox.path().join("returns.pdf"), pdf::file_of_text("Returns within 14 days.")).unwrap();
 
-    let key = std::fs::read_to_string(sandbox.path().join("data/demo.key")).unwrap();
     let mut script = String::new();
-    for (_, variable, list, slug) in IDS.iter().filter(|(of, ..)| *of == page) {
-        let items = server.http.get(&format!("/v1/{list}")).bearer(key.trim()).send().await.json();
-        let items = items["data"]["items"].as_array().unwrap().clone();
-        let id = items.iter().find(|item| item["slug"] == *slug).unwrap()["id"].clone();
-        writeln!(script, "export {variable}={id}").unwrap();
-    }
     for block in blocks {
         write!(script, "echo 'block {block}'\n{}", block.text).unwrap();
     }
