@@ -69,6 +69,11 @@ async fn conversation(browser: &Browser) -> Value {
 
 async fn say(browser: &Browser, text: &str) {
     browser.find("#chat input").await.type_text(text).await;
+    send(browser).await;
+}
+
+/// Sends the text in the field.
+async fn send(browser: &Browser) {
     let is_enabled = async || {
         let state = browser.evaluate("return document.querySelector('#chat button').disabled").await;
         (state == json!(false)).then_some(())
@@ -164,7 +169,7 @@ async fn say_in_a_conversation_that_is_over(browser: &Browser) {
     assert_ne!(conversation(browser).await, first);
     wait_for_log(browser, &["Hello !"]).await;
 
-    say(browser, "").await;
+    send(browser).await;
     wait_for_log(browser, &["Hello !", "Again", "A reply of the fake model."]).await;
     assert_eq!(draft(browser).await, "");
 }
@@ -209,7 +214,8 @@ async fn the_page_shows_whether_a_person_answers_and_which_messages_are_theirs()
 
     switch("disable-ai").await;
     wait_for_line(&browser, ".person", "A person will answer here.").await;
-    let human = json!({"conversation_id": con, "sender_id": "ada", "sender_type": "agent", "text": "I am Ada."});
+    let human =
+        json!({"conversation_id": con, "sender_id": "ada", "sender_type": "agent", "text": "I am Ada."});
     server.enqueue(human.to_string()).send().await;
     browser.wait_for_text("#chat .agent", "I am Ada.").await;
     say(&browser, "Thanks").await;
