@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 use super::blocks::of;
 use crate::support::browser::Browser;
 use crate::support::fake_model::{ModelRequest, Reply};
+use crate::support::proxy::{LinkState, Proxy};
 use crate::support::router_server::RouterServer;
 use crate::support::script::Gate;
-use crate::support::server::TestServer;
+use crate::support::server::{Setup, TestServer};
 use crate::support::store;
 use crate::support::wait::wait_for;
 
@@ -43,11 +44,17 @@ fn at_host(url: &str, path: &str) -> String {
     format!("{}{path}", url.replace("127.0.0.1", HOST))
 }
 
-/// A server, and the page in a browser, with its greeting.
-async fn open(server: &TestServer) -> (Browser, RouterServer) {
-    let files = RouterServer::start(page(&at_host(&server.url(), ""), LONG)).await;
+/// The page in a browser, for a server at this URL.
+async fn open_at(url: &str) -> (Browser, RouterServer) {
+    let files = RouterServer::start(page(&at_host(url, ""), LONG)).await;
     let browser = Browser::open_with_host(HOST).await;
     browser.visit(&at_host(&files.url(), "/chat.html")).await;
+    (browser, files)
+}
+
+/// The page in a browser, with its greeting.
+async fn open(server: &TestServer) -> (Browser, RouterServer) {
+    let (browser, files) = open_at(&server.url()).await;
     let has_conversation = async || conversation(&browser).await.is_string().then_some(());
     wait_for("a conversation", has_conversation).await;
     (browser, files)
@@ -62,12 +69,29 @@ async fn conversation(browser: &Browser) -> Value {
 
 async fn say(browser: &Browser, text: &str) {
     browser.find("#chat input").await.type_text(text).await;
+    send(browser).await;
+}
+
+/// Sends the text in the field.
+async fn send(browser: &Browser) {
     let is_enabled = async || {
         let state = browser.evaluate("return document.querySelector('#chat button').disabled").await;
         (state == json!(false)).then_some(())
     };
     wait_for("the button", is_enabled).await;
     browser.find("#chat button").await.click().await;
+}
+
+/// Waits until exactly this text is in a line below the log: `.status` or `.person`.
+async fn wait_for_line(browser: &Browser, class: &str, expected: &str) {
+    let read = format!("return document.querySelector('#chat {class}').textContent;");
+    let look = async || (browser.evaluate(&read).await == json!(expected)).then_some(());
+    wait_for(&format!("{expected:?} in {class}"), look).await;
+}
+
+/// The text in the field.
+async fn draft(browser: &Browser) -> Value {
+    browser.evaluate("return document.querySelector('#chat input').value;").await
 }
 
 /// The texts of the log's messages.
@@ -133,17 +157,111 @@ async fn a_message_whose_page_was_reloaded_is_answered_once() {
     assert_eq!(server.model.calls().all().len(), 1, "an answered message is not sent again");
 }
 
-/// A server that answers messages with the given statuses, in turn, and records their keys.
+/// What the page says when it has started another conversation.
+const REPLACED: &str = "The conversation had ended. This is a new one.";
+
+/// Says something in a conversation that takes no more messages: the page starts another, where it can be sent.
+async fn say_in_a_conversation_that_is_over(browser: &Browser) {
+    let first = conversation(browser).await;
+    say(browser, "Again").await;
+    wait_for_line(browser, ".status", REPLACED).await;
+    assert_eq!(draft(browser).await, "Again");
+    assert_ne!(conversation(browser).await, first);
+    wait_for_log(browser, &["Hello !"]).await;
+
+    send(browser).await;
+    wait_for_log(browser, &["Hello !", "Again", "A reply of the fake model."]).await;
+    assert_eq!(draft(browser).await, "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conversation_that_has_ended_is_replaced_and_the_text_stays_in_the_field() {
+    let db = store::sqlite().await;
+    let server = TestServer::start(&db).await;
+    let (browser, _files) = open(&server).await;
+    let con = server.conversation_id(conversation(&browser).await.as_str().unwrap()).await;
+    let patch = server.request("PATCH", &format!("/v1/conversations/{con}")).bearer(&server.keys.full);
+    assert_eq!(patch.json(&json!({ "ended": true })).send().await.status, 200);
+
+    say_in_a_conversation_that_is_over(&browser).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conversation_that_has_reached_its_limit_is_replaced() {
+    let db = store::sqlite().await;
+    // The greeting, a message and its reply.
+    let setup = Setup::default().with_limits().env("REJOINDER_LIMITS__MESSAGES_PER_CONVERSATION", "3");
+    let server = setup.start(&db).await;
+    let (browser, _files) = open(&server).await;
+    say(&browser, "Hello").await;
+    wait_for_log(&browser, &["Hello", "A reply of the fake model."]).await;
+
+    say_in_a_conversation_that_is_over(&browser).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_shows_whether_a_person_answers_and_which_messages_are_theirs() {
+    let db = store::sqlite().await;
+    let server = TestServer::start(&db).await;
+    let (browser, _files) = open(&server).await;
+    let uuid = conversation(&browser).await.as_str().unwrap().to_owned();
+    let con = server.conversation_id(&uuid).await;
+    let switch = async |route: &str| {
+        let path = format!("/api/automate/conversations/{uuid}/{route}");
+        let switched = server.request("POST", &path).bearer(&server.keys.full).send().await;
+        assert_eq!(switched.status, 200);
+    };
+
+    switch("disable-ai").await;
+    wait_for_line(&browser, ".person", "A person will answer here.").await;
+    let human =
+        json!({"conversation_id": con, "sender_id": "ada", "sender_type": "agent", "text": "I am Ada."});
+    server.enqueue(human.to_string()).send().await;
+    browser.wait_for_text("#chat .agent", "I am Ada.").await;
+    say(&browser, "Thanks").await;
+    wait_for_line(&browser, ".status", "").await;
+    wait_for_line(&browser, ".person", "A person will answer here.").await;
+    switch("enable-ai").await;
+    wait_for_line(&browser, ".person", "").await;
+
+    wait_for_log(&browser, &["Hello !", "I am Ada.", "Thanks"]).await;
+    let agents = browser.evaluate("return document.querySelectorAll('#chat .agent').length;").await;
+    assert_eq!(agents, 1, "the assistant's messages look different");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_whose_server_cannot_be_reached_says_so_until_it_can() {
+    let db = store::sqlite().await;
+    let server = TestServer::start(&db).await;
+    // Its URL ends with a slash, which the client removes.
+    let link = Proxy::start(&server.url()).await;
+    assert!(link.url().ends_with('/'));
+    link.set(LinkState::Down);
+    let (browser, _files) = open_at(link.url()).await;
+
+    wait_for_line(&browser, ".status", "Connecting…").await;
+    link.set(LinkState::Up);
+    wait_for_log(&browser, &["Hello !"]).await;
+    wait_for_line(&browser, ".status", "").await;
+    link.set(LinkState::Down);
+    browser.reload().await;
+    wait_for_line(&browser, ".status", "Connecting…").await;
+    link.set(LinkState::Up);
+    wait_for_log(&browser, &["Hello !"]).await;
+    wait_for_line(&browser, ".status", "").await;
+}
+
+/// A server that answers messages with the given statuses and `Retry-After`, in turn, and records their keys.
 #[derive(Clone, Default)]
 struct Failing {
-    answers: Arc<Mutex<VecDeque<u16>>>,
+    answers: Arc<Mutex<VecDeque<(u16, u32)>>>,
     requests: Arc<Mutex<Vec<(Instant, String)>>>,
 }
 
 impl Failing {
     /// Its address is the page's own. Once the answers are used up, messages are answered.
     async fn open(
-        answers: impl IntoIterator<Item = u16>,
+        answers: impl IntoIterator<Item = (u16, u32)>,
         patience: Duration,
     ) -> (Self, Browser, RouterServer) {
         let failing = Self::default();
@@ -168,14 +286,14 @@ impl Failing {
     fn answer(&self, headers: &HeaderMap) -> Response {
         let key = headers["idempotency-key"].to_str().unwrap().to_owned();
         self.requests.lock().unwrap().push((Instant::now(), key));
-        let status = self.answers.lock().unwrap().pop_front().unwrap_or(200);
+        let (status, retry_after) = self.answers.lock().unwrap().pop_front().unwrap_or((200, 0));
         let body = if status == 200 {
             json!({"status": true, "message": "Done", "function_calls": []})
         } else {
             json!({"status": false, "error": "It failed."})
         };
-        let retry_after = if status == 429 { "2" } else { "0" };
-        let headers = [("retry-after", retry_after)];
+        let code = if status == 429 { "limit_reached" } else { "service_unavailable" };
+        let headers = [("retry-after", retry_after.to_string()), ("rejoinder-error", code.to_owned())];
         (StatusCode::from_u16(status).unwrap(), headers, axum::Json(body)).into_response()
     }
 
@@ -188,7 +306,7 @@ impl Failing {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_and_a_failing_server_are_waited_for_with_the_same_key() {
-    let (failing, browser, _server) = Failing::open([429, 503], LONG).await;
+    let (failing, browser, _server) = Failing::open([(429, 2), (503, 0)], LONG).await;
 
     say(&browser, "Hello").await;
 
@@ -197,7 +315,7 @@ async fn a_limit_and_a_failing_server_are_waited_for_with_the_same_key() {
     assert_eq!(requests[0].1.len(), 32);
     assert!(requests.iter().all(|(_, key)| *key == requests[0].1), "{requests:?}");
     let is_idle = async || {
-        let state = "return [document.querySelector('#chat button').disabled, document.querySelector('#chat p').textContent]";
+        let state = "return [document.querySelector('#chat button').disabled, document.querySelector('#chat .status').textContent]";
         (browser.evaluate(state).await == json!([false, ""])).then_some(())
     };
     wait_for("the end", is_idle).await;
@@ -205,12 +323,13 @@ async fn a_limit_and_a_failing_server_are_waited_for_with_the_same_key() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_is_given_up_keeps_its_key_and_a_failed_one_gets_a_new_one() {
-    let (failing, browser, _server) = Failing::open([503, 503, 503, 400], Duration::from_secs(4)).await;
+    let answers = [(503, 0), (503, 0), (503, 0), (400, 0)];
+    let (failing, browser, _server) = Failing::open(answers, Duration::from_secs(4)).await;
 
     say(&browser, "Hello").await;
-    browser.wait_for_text("#chat p", "Send it again: it will not arrive twice.").await;
+    browser.wait_for_text("#chat .status", "Send it again: it will not arrive twice.").await;
     browser.find("#chat button").await.click().await;
-    browser.wait_for_text("#chat p", "This did not work.").await;
+    browser.wait_for_text("#chat .status", "This did not work.").await;
     let failed = failing.wait_for_requests(4).await;
     browser.find("#chat button").await.click().await;
 
@@ -221,4 +340,16 @@ async fn a_message_that_is_given_up_keeps_its_key_and_a_failed_one_gets_a_new_on
         failed[0].1,
         "the server repeats a definite answer for the same key"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_longer_wait_than_the_patience_is_not_waited_for() {
+    // A limit of the day or of spending: it refills at midnight, for all conversations of the workspace.
+    let (failing, browser, _server) = Failing::open([(429, 7_200)], LONG).await;
+
+    say(&browser, "Hello").await;
+    wait_for_line(&browser, ".status", "This did not work. Please try again later.").await;
+
+    assert_eq!(draft(&browser).await, "Hello");
+    assert_eq!(failing.wait_for_requests(1).await.len(), 1);
 }
