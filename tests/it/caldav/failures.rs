@@ -35,7 +35,7 @@ both_backends!(
         let proxy = CalDavProxy::start(&radicale).await;
         let url = proxy.url().replace("127.0.0.1", "localhost");
 
-        assert_not_read(&db, setup_with_keys(&url, "127.0.0.1", "username = \"owner\"")).await;
+        assert_not_read(&db, setup_with_keys(&url, "127.0.0.1", "")).await;
 
         assert!(proxy.calls().all().is_empty());
     }
@@ -46,7 +46,7 @@ async fn wrong_or_missing_credentials_and_wrong_addresses_are_errors() {
     let radicale = Radicale::start().await;
     let home = radicale.url().replace("work/", "");
     for setup in [
-        setup_with_keys(&radicale.url(), radicale.host(), "username = \"owner\""),
+        setup_with_keys(&radicale.url(), radicale.host(), ""),
         setup_with_keys(
             &radicale.url(),
             radicale.host(),
