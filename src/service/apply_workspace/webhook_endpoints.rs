@@ -59,7 +59,7 @@ impl Applier<'_> {
             slug: Some(file.slug.clone()),
             description: file.description.clone(),
             url: file.url.clone(),
-            types: file.types(),
+            types: file.event_types(),
             secret,
             disabled: (file.enabled == Some(false)).then_some(DisabledReason::File),
         };
@@ -87,14 +87,14 @@ impl Applier<'_> {
         let keys = differing([
             ("url", old.url != file.url),
             ("description", old.description != file.description),
-            ("events", old.types != file.types()),
+            ("types", old.types != file.event_types()),
             ("secret", secret.is_some()),
             ("enabled", switch.is_some()),
         ]);
         let Some(action) = Action::of(Some(old.archived_at.is_some()), keys) else { return Ok(None) };
         let change = EndpointPatch {
             url: Some(file.url.clone()),
-            types: Some(file.types()),
+            types: Some(file.event_types()),
             description: Some(file.description.clone()),
             secret: secret.map(|secret| (secret, DEFAULT_ROTATION_OVERLAP)),
             switch,

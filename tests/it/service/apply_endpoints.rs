@@ -23,7 +23,7 @@ name = "Shop"
 [[webhook_endpoints]]
 slug = "crm"
 url = "https://crm.example/hooks"
-events = ["message.created"]
+types = ["message.created"]
 secret = { env = "CRM_SECRET" }
 
 [[webhook_endpoints]]
@@ -109,11 +109,11 @@ both_backends!(
         let rest = operator.apply(&rest).await;
 
         assert_eq!(url, ["webhook endpoint crm: changed url"]);
-        assert_eq!(rest, ["webhook endpoint crm: changed url, events, secret, enabled"]);
+        assert_eq!(rest, ["webhook endpoint crm: changed url, types, secret, enabled"]);
         let crm = endpoints(&operator).await.remove(0);
         assert_eq!(opened(&operator, &crm.previous.unwrap().secret), SECRET);
         assert_eq!(crm.disabled_reason, Some(DisabledReason::File));
-        assert_eq!(operator.apply(FILE).await, ["webhook endpoint crm: changed events, enabled"]);
+        assert_eq!(operator.apply(FILE).await, ["webhook endpoint crm: changed types, enabled"]);
     }
 );
 
@@ -182,7 +182,7 @@ both_backends!(
         assert_eq!(private, "the url of webhook endpoint \"crm\": the URL's host is not a public address");
         assert_eq!(
             unknown,
-            "line 9: webhook_endpoints[0].events[0]: there is no event of type \"message.sent\""
+            "line 9: webhook_endpoints[0].types[0]: there is no event of type \"message.sent\""
         );
         let text = "the secret of webhook endpoint \"crm\": a signing secret is `whsec_` and 24 to 64 bytes in base64";
         assert_eq!(unsigned, text);
