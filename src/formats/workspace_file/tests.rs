@@ -131,7 +131,10 @@ fn an_unknown_key_that_one_other_table_has_is_sent_there() {
         ("name = \"Demo Ltd\"", "name = \"Demo Ltd\"\nassistants = []", "at the top of the file"),
     ] {
         let error = error(from, to);
-        assert!(error.contains("unknown field") && error.ends_with(&format!("; it belongs {table}")), "{error}");
+        assert!(
+            error.contains("unknown field") && error.ends_with(&format!("; it belongs {table}")),
+            "{error}"
+        );
     }
     // Several tables have it, or none.
     for key in ["description", "nothing"] {
@@ -157,7 +160,11 @@ fn errors_do_not_name_types_of_rust() {
         ("{ mon = [\"09:00-17:00\"] }", "1", "expected a table of days, such as { mon = [\"09:00-17:00\"] }"),
         ("{ mon = [\"09:00-17:00\"] }", "{ mon = \"9-17\" }", "expected an array"),
         ("{ temperature = 0.3 }", "0.3", "expected a table"),
-        ("time_zone", "caldav = \"https://dav.example/\"\ntime_zone", "expected a table with the url of the calendar"),
+        (
+            "time_zone",
+            "caldav = \"https://dav.example/\"\ntime_zone",
+            "expected a table with the url of the calendar",
+        ),
     ] {
         let error = error(from, to);
         assert!(error.ends_with(expected), "{error}");
@@ -174,7 +181,11 @@ fn a_value_of_a_wrong_type_is_named_with_its_line() {
             "line 14: assistants[0].tools[1]: invalid type",
         ),
         ("name = \"get_order_status\"", "name = 7", "line 29: tools[1].name: invalid type"),
-        ("type = \"widget\"", "type = \"page\"", "line 39: conversations[0].type: \"page\" is none of: widget, test, "),
+        (
+            "type = \"widget\"",
+            "type = \"page\"",
+            "line 39: conversations[0].type: \"page\" is none of: widget, test, ",
+        ),
         ("name = \"Front desk\"\n", "", "line 9: assistants[0]: missing field `name`"),
         ("kind = \"webhook\"\n", "", "line 26: tools[1]: missing field `kind`"),
     ] {
@@ -204,10 +215,7 @@ fn a_calendar_may_be_on_a_server() {
         ("url = \"https://dav.example/?a\"", "caldav.url: the URL of a calendar must not contain ? or #"),
         ("url = \"https://dav.example/\", username = \"a:b\"", "caldav.username: it cannot hold a colon"),
         ("url = \"https://dav.example/\", username = \" \"", "caldav.username: empty"),
-        (
-            "url = \"https://dav.example/\", username = \"me\"",
-            "caldav.username: there is no password for it",
-        ),
+        ("url = \"https://dav.example/\", username = \"me\"", "caldav.username: there is no password for it"),
         (
             "url = \"https://dav.example/\", password = { env = \"X\" }",
             "caldav.password: there is no username for it",
@@ -318,7 +326,11 @@ fn unknown_references_are_refused() {
 fn invalid_values_are_refused() {
     for (from, to, text) in [
         ("balance = \"10.00\"", "balance = \"-1\"", "line 5: workspace.balance: an amount below zero"),
-        ("balance = \"10.00\"", "balance = \"ten\"", "line 5: workspace.balance: an amount is a decimal number"),
+        (
+            "balance = \"10.00\"",
+            "balance = \"ten\"",
+            "line 5: workspace.balance: an amount is a decimal number",
+        ),
         ("slug = \"demo\"", "slug = \"De mo\"", "line 3: workspace.slug: \"De mo\" is not a slug"),
         (
             "temperature = 0.3",

@@ -109,7 +109,8 @@ impl Reader {
     pub(super) fn finish(&mut self) -> Result<Option<Part>, ModelError> {
         if !self.is_finished && !self.has_content {
             // Any JSON may be sent with status 200, such as the page of a proxy or an answer of another API.
-            let lacks = if self.choices == 0 { "the response has no choices" } else { "the response is empty" };
+            let lacks =
+                if self.choices == 0 { "the response has no choices" } else { "the response is empty" };
             return Err(with_message(ModelErrorKind::Unreadable, lacks.to_owned()));
         }
         let was_finished = std::mem::replace(&mut self.is_finished, true);
