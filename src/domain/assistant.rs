@@ -66,7 +66,7 @@ impl<T> AssistantVersion<T> {
 
 /// A model on a named connection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "struct Fallback")]
+#[serde(deny_unknown_fields, expecting = "{ connection = \"NAME\", model = \"NAME\" }")]
 pub struct ModelRef {
     pub connection: String,
     pub model: String,

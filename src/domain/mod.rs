@@ -30,6 +30,7 @@ pub mod seal;
 pub mod signature;
 pub mod string_enum;
 pub mod template;
+mod text;
 pub mod tool;
 pub mod tool_loop;
 pub mod trace;

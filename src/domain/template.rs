@@ -47,6 +47,14 @@ pub fn argument_names(template: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// The names of the variables (`{{name}}`) in a prompt or a first message.
+pub fn variable_names(template: &str) -> impl Iterator<Item = &str> {
+    pieces(template, false).filter_map(|piece| match piece {
+        Piece::Variable(name) => Some(name),
+        Piece::Text(_) | Piece::Argument(_) => None,
+    })
+}
+
 /// Whether a text has placeholders.
 pub fn is_template(text: &str) -> bool {
     pieces(text, true).any(|piece| !matches!(piece, Piece::Text(_)))

@@ -24,7 +24,7 @@ pub struct Workspace {
 
 /// What one reply costs, by the type of its conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table of prices, such as { api = \"0.02\" }")]
 pub struct Pricing {
     pub widget: Money,
     pub test: Money,

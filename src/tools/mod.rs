@@ -48,7 +48,8 @@ pub trait Tool: Send + Sync {
     /// Makes the call. The arguments match the schema of the spec.
     async fn call(&self, call: &Call, context: &CallContext<'_>) -> ToolOutcome;
 
-    /// Makes the same call and returns the HTTP exchange, if the tool has one.
+    /// Makes the same call for a person who tests the tool: an error may name a cause that the model does not see. Also
+    /// returns the HTTP exchange, if the tool has one.
     async fn call_traced(&self, call: &Call, context: &CallContext<'_>) -> (ToolOutcome, Option<Exchange>) {
         (self.call(call, context).await, None)
     }

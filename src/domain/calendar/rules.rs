@@ -44,7 +44,7 @@ pub struct CalendarRulesIn {
 
 /// Windows such as `09:00-12:00` for each day of the week; a day without any is closed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table of days, such as { mon = [\"09:00-17:00\"] }")]
 #[expect(missing_docs, reason = "the days of the week")]
 pub struct HoursIn {
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -24,11 +24,11 @@ pub struct CalendarSettings {
 /// A calendar on a CalDAV server (RFC 4791), with its credentials. `S` is the password: sealed in the database, the
 /// name of an environment variable in a workspace file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table with the url of the calendar")]
 pub struct Caldav<S = SealedSecret> {
     /// The URL of the calendar collection as it was configured, with a trailing slash.
     pub url: String,
-    /// For HTTP Basic authentication. `None`: no credentials are sent.
+    /// For HTTP Basic authentication, with `password`. `None`: no credentials are sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,6 +48,9 @@ impl<S> Caldav<S> {
             check_text("username", username, MAX_USERNAME)?;
             if username.contains(|c: char| c == ':' || c.is_control()) {
                 return Err(InvalidField::new("username", "it cannot hold a colon or control characters"));
+            }
+            if self.password.is_none() {
+                return Err(InvalidField::new("username", "there is no password for it"));
             }
         } else if self.password.is_some() {
             return Err(InvalidField::new("password", "there is no username for it"));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error as _, MapAccess, Visitor};
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
@@ -17,6 +17,7 @@ use crate::domain::invalid_field::{InvalidField, check_text};
 use crate::domain::schema_cost::check_schema;
 use crate::domain::seal::SealedSecret;
 use crate::domain::template::{argument_names, is_variable};
+use crate::domain::text::deserialize_text;
 
 pub(super) const MAX_URL: usize = 8 * 1024;
 const MAX_SCHEMA: usize = 64 * 1024;
@@ -207,9 +208,10 @@ pub(super) fn default_timeout() -> Duration {
 
 /// A duration such as `10s`.
 pub(super) fn read_timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let parsed = jiff::fmt::friendly::SpanParser::new().parse_unsigned_duration(&text);
-    parsed.map_err(|_| D::Error::custom(format_args!("\"{text}\" is not 1 to 30 seconds, as \"10s\"")))
+    deserialize_text(deserializer, "a duration such as \"10s\"", |text| {
+        let parsed = jiff::fmt::friendly::SpanParser::new().parse_unsigned_duration(text);
+        parsed.map_err(|_| format!("\"{text}\" is not 1 to 30 seconds, as \"10s\""))
+    })
 }
 
 pub(super) fn check_timeout(timeout: Duration) -> Result<(), InvalidField> {

@@ -21,7 +21,7 @@ const MAX_SLUG: usize = 64;
 const MAX_NAME: usize = 200;
 const MAX_PROMPT: usize = 256 * 1024;
 const MAX_FIRST_MESSAGE: usize = 32 * 1024;
-const SECTIONS: [&str; 7] = [
+pub(super) const SECTIONS: [&str; 7] = [
     "workspace",
     "assistants",
     "calendars",

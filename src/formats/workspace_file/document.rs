@@ -36,6 +36,20 @@ impl WorkspaceFileError {
         if path.is_empty() { self } else { Self { problem: format!("{path}: {}", self.problem), ..self } }
     }
 
+    /// An error at `path`, such as `tools[0].url`, in the text of a file.
+    pub(crate) fn at(text: &str, path: &str, problem: impl fmt::Display) -> Self {
+        match Document::parse(text) {
+            Ok(document) => document.error(path, problem),
+            Err(error) => error,
+        }
+    }
+
+    /// The key of the file that nothing knows at its location, if that is the problem.
+    pub(super) fn unknown_key(&self) -> Option<&str> {
+        let (_, rest) = self.problem.split_once(": unknown field `")?;
+        Some(rest.split_once('`')?.0)
+    }
+
     /// The same location, with a problem.
     #[must_use]
     pub fn with_problem(&self, problem: impl fmt::Display) -> Self {
@@ -267,7 +281,29 @@ impl<'d> Entry<'d> {
 fn toml_error(text: &str, error: &toml::de::Error) -> WorkspaceFileError {
     WorkspaceFileError {
         line: error.span().map(|span| line_at(text, span.start)),
-        problem: error.message().replace('\n', " "),
+        problem: without_rust_types(&error.message().replace('\n', " ")),
+    }
+}
+
+/// Replaces the words that serde has for the types of Rust by those of TOML.
+fn without_rust_types(problem: &str) -> String {
+    let Some((found, expected)) = problem.rsplit_once(", expected ") else { return problem.to_owned() };
+    let limits = match expected {
+        "a map" => return format!("{found}, expected a table"),
+        "a sequence" => return format!("{found}, expected an array"),
+        "u8" => (0, i128::from(u8::MAX)),
+        "u16" => (0, i128::from(u16::MAX)),
+        "u32" => (0, i128::from(u32::MAX)),
+        // TOML has no larger numbers.
+        "u64" | "usize" => (0, i128::from(i64::MAX)),
+        "i32" => (i128::from(i32::MIN), i128::from(i32::MAX)),
+        "i64" | "isize" => (i128::from(i64::MIN), i128::from(i64::MAX)),
+        _ => return problem.to_owned(),
+    };
+    if found.starts_with("invalid value") {
+        format!("{found}, expected a whole number from {} to {}", limits.0, limits.1)
+    } else {
+        format!("{found}, expected a whole number")
     }
 }
 

@@ -10,11 +10,12 @@ use crate::domain::knowledge::{
     Format, Language, MAX_TEXT, URL_REQUIREMENT, is_slug, slugify, title_error, web_url,
 };
 
+pub(super) const KEYS: [&str; 4] = ["slug", "name", "language", "documents"];
 const MAX_NAME: usize = 200;
 const MAX_PATH: usize = 4096;
 
 pub(super) fn read(mut entry: Entry<'_>) -> Result<FileKnowledgeBase, WorkspaceFileError> {
-    entry.check_keys(&["slug", "name", "language", "documents"])?;
+    entry.check_keys(&KEYS)?;
     let slug = entry.require("slug")?;
     let name: Option<String> = entry.take("name")?;
     if let Some(name) = &name {

@@ -5,6 +5,7 @@ mod calendars;
 mod check;
 mod document;
 mod knowledge_bases;
+mod tables;
 mod tools;
 mod webhook_endpoints;
 
@@ -29,7 +30,7 @@ use crate::domain::workspace::Pricing;
 
 /// The environment variable from which a secret is read when the file is applied: `{ env = "NAME" }`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "{ env = \"NAME\" }")]
 pub struct EnvName {
     /// Name of the environment variable.
     pub env: String,
@@ -49,7 +50,7 @@ pub struct WorkspaceFile {
 
 /// The workspace itself.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 pub struct FileWorkspace {
     pub slug: String,
     pub name: String,
@@ -135,9 +136,9 @@ pub struct FileEndpoint {
     pub slug: String,
     pub url: String,
     pub description: Option<String>,
-    /// Event types; empty: all. The API calls this `types`.
-    #[serde(default, alias = "types")]
-    pub events: Vec<String>,
+    /// Event types; empty: all.
+    #[serde(default)]
+    pub types: Vec<String>,
     /// None: one is generated, and kept.
     pub secret: Option<EnvName>,
     /// None: enabled at creation, and unchanged afterwards.
@@ -162,9 +163,9 @@ fn default_true() -> bool {
 
 impl FileEndpoint {
     /// The event types, each once.
-    pub fn types(&self) -> Vec<EventType> {
+    pub fn event_types(&self) -> Vec<EventType> {
         let mut types = Vec::new();
-        for kind in self.events.iter().filter_map(|word| word.parse().ok()) {
+        for kind in self.types.iter().filter_map(|word| word.parse().ok()) {
             if !types.contains(&kind) {
                 types.push(kind);
             }
@@ -177,7 +178,7 @@ impl WorkspaceFile {
     /// Parses and checks a file's text. The error is the first that is found, with its line.
     pub fn parse(text: &str) -> Result<Self, WorkspaceFileError> {
         let document = document::Document::parse(text)?;
-        check::read(&document)
+        check::read(&document).map_err(tables::name_table_of_unknown_key)
     }
 
     /// The names of all secrets that the file uses.

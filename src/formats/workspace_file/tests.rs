@@ -74,6 +74,19 @@ fn the_demo_file_is_valid() {
 }
 
 #[test]
+fn the_types_of_a_webhook_endpoint_have_one_name() {
+    let with = |key: &str| {
+        WorkspaceFile::parse(&format!(
+            "{FILE}[[webhook_endpoints]]\nslug = \"crm\"\nurl = \"https://crm.example/\"\n{key} = [\"message.created\"]\n"
+        ))
+    };
+
+    assert_eq!(with("types").unwrap().webhook_endpoints[0].event_types(), [EventType::MessageCreated]);
+    let error = with("events").unwrap_err().to_string();
+    assert!(error.starts_with("line 43: webhook_endpoints[0].events: unknown field `events`"), "{error}");
+}
+
+#[test]
 fn unknown_keys_are_named_with_their_line() {
     for (from, to, expected) in [
         (
@@ -98,6 +111,64 @@ fn unknown_keys_are_named_with_their_line() {
         assert!(error.starts_with(expected), "{error}");
     }
     assert!(error("[workspace]", "[workspace").starts_with("line 2: "));
+}
+
+#[test]
+fn an_unknown_key_that_one_other_table_has_is_sent_there() {
+    for (from, to, table) in [
+        ("[workspace]", "allow_hosts = []\n[workspace]", "in [workspace]"),
+        ("type = \"widget\"", "type = \"widget\"\nallow_hosts = []", "in [workspace]"),
+        ("name = \"Demo Ltd\"", "name = \"Demo Ltd\"\nsystem_prompt = \"x\"", "in [[assistants]]"),
+        ("name = \"Demo Ltd\"", "name = \"Demo Ltd\"\nheaders = {}", "in [[tools]]"),
+        ("name = \"Demo Ltd\"", "name = \"Demo Ltd\"\nbody = \"x\"", "in [[tools]]"),
+        ("name = \"Demo Ltd\"", "name = \"Demo Ltd\"\nwidget = \"1\"", "in [workspace.pricing]"),
+        ("name = \"Demo Ltd\"", "name = \"Demo Ltd\"\nslot_minutes = 5", "in [[calendars]]"),
+        ("name = \"Demo Ltd\"", "name = \"Demo Ltd\"\nmon = []", "in [calendars.hours]"),
+        ("name = \"Demo Ltd\"", "name = \"Demo Ltd\"\nusername = \"x\"", "in [calendars.caldav]"),
+        ("name = \"Demo Ltd\"", "name = \"Demo Ltd\"\ndocuments = []", "in [[knowledge_bases]]"),
+        ("name = \"Demo Ltd\"", "name = \"Demo Ltd\"\nenabled = true", "in [[webhook_endpoints]]"),
+        ("name = \"Demo Ltd\"", "name = \"Demo Ltd\"\nassistant = \"x\"", "in [[conversations]]"),
+        ("name = \"Demo Ltd\"", "name = \"Demo Ltd\"\nassistants = []", "at the top of the file"),
+    ] {
+        let error = error(from, to);
+        assert!(
+            error.contains("unknown field") && error.ends_with(&format!("; it belongs {table}")),
+            "{error}"
+        );
+    }
+    // Several tables have it, or none.
+    for key in ["description", "nothing"] {
+        let error = error("name = \"Demo Ltd\"", &format!("name = \"Demo Ltd\"\n{key} = \"x\""));
+        assert!(error.contains("unknown field") && !error.contains("belongs"), "{error}");
+    }
+}
+
+#[test]
+fn errors_do_not_name_types_of_rust() {
+    for (from, to, expected) in [
+        ("{ api = \"0.02\" }", "1", "expected a table of prices, such as { api = \"0.02\" }"),
+        ("{ env = \"ORDERS_TOKEN\" }", "1", "expected a text, or { env = \"NAME\" }"),
+        ("\"GET\"", "\"GET\"\nsecret = \"x\"", "invalid type: string \"x\", expected { env = \"NAME\" }"),
+        ("balance = \"10.00\"", "balance = 10", "expected an amount such as \"0.005\""),
+        ("\"GET\"", "\"GET\"\ntimeout = 10", "expected a duration such as \"10s\""),
+        ("time_zone", "slot_minutes = \"5\"\ntime_zone", "string \"5\", expected a whole number"),
+        (
+            "time_zone",
+            "slot_minutes = -5\ntime_zone",
+            "invalid value: integer `-5`, expected a whole number from 0 to 4294967295",
+        ),
+        ("{ mon = [\"09:00-17:00\"] }", "1", "expected a table of days, such as { mon = [\"09:00-17:00\"] }"),
+        ("{ mon = [\"09:00-17:00\"] }", "{ mon = \"9-17\" }", "expected an array"),
+        ("{ temperature = 0.3 }", "0.3", "expected a table"),
+        (
+            "time_zone",
+            "caldav = \"https://dav.example/\"\ntime_zone",
+            "expected a table with the url of the calendar",
+        ),
+    ] {
+        let error = error(from, to);
+        assert!(error.ends_with(expected), "{error}");
+    }
 }
 
 #[test]
@@ -144,6 +215,7 @@ fn a_calendar_may_be_on_a_server() {
         ("url = \"https://dav.example/?a\"", "caldav.url: the URL of a calendar must not contain ? or #"),
         ("url = \"https://dav.example/\", username = \"a:b\"", "caldav.username: it cannot hold a colon"),
         ("url = \"https://dav.example/\", username = \" \"", "caldav.username: empty"),
+        ("url = \"https://dav.example/\", username = \"me\"", "caldav.username: there is no password for it"),
         (
             "url = \"https://dav.example/\", password = { env = \"X\" }",
             "caldav.password: there is no username for it",

@@ -12,10 +12,10 @@ pub(super) fn check(endpoint: &FileEndpoint) -> Result<(), InvalidField> {
     if let Some(text) = &endpoint.description {
         check_text("description", text, MAX_DESCRIPTION)?;
     }
-    for (at, word) in endpoint.events.iter().enumerate() {
+    for (at, word) in endpoint.types.iter().enumerate() {
         if !word.parse().is_ok_and(|kind: EventType| kind.is_subscribable()) {
             let problem = format_args!("there is no event of type \"{word}\"");
-            return Err(InvalidField::new(format_args!("events[{at}]"), problem));
+            return Err(InvalidField::new(format_args!("types[{at}]"), problem));
         }
     }
     Ok(())

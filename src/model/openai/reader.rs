@@ -25,6 +25,8 @@ const MAX_MODEL_NAME: usize = 256;
 #[derive(Default)]
 pub(super) struct Reader {
     calls: Vec<CallState>,
+    /// How many choices have arrived, whatever they contain.
+    choices: usize,
     has_content: bool,
     has_begun: bool,
     is_finished: bool,
@@ -106,7 +108,10 @@ impl Reader {
     /// The response is complete, though some vendors omit the finish reason.
     pub(super) fn finish(&mut self) -> Result<Option<Part>, ModelError> {
         if !self.is_finished && !self.has_content {
-            return Err(with_message(ModelErrorKind::Unreadable, "the response is empty".to_owned()));
+            // Any JSON may be sent with status 200, such as the page of a proxy or an answer of another API.
+            let lacks =
+                if self.choices == 0 { "the response has no choices" } else { "the response is empty" };
+            return Err(with_message(ModelErrorKind::Unreadable, lacks.to_owned()));
         }
         let was_finished = std::mem::replace(&mut self.is_finished, true);
         Ok((!was_finished).then_some(Part::Finished { is_truncated: false }))
@@ -133,6 +138,7 @@ impl Reader {
         self.record_model(chunk.get("model").and_then(Value::as_str));
         let mut parts = Vec::new();
         if let Some(choice) = chunk.get("choices").and_then(|choices| choices.get(0)) {
+            self.choices += 1;
             // `message` is whole, `delta` a piece; some vendors confuse them.
             for (key, is_whole) in [("message", true), ("delta", false)] {
                 if let Some(message) = choice.get(key).filter(|message| message.is_object()) {
@@ -161,6 +167,7 @@ impl Reader {
     fn read_plain(&mut self, chunk: PlainChunk) -> Result<Vec<Part>, ModelError> {
         self.record_model(chunk.model.as_deref());
         let [PlainChoice { delta, finish_reason, .. }] = chunk.choices;
+        self.choices += 1;
         let text = delta.content.filter(|text| !text.is_empty());
         self.has_content |= text.is_some();
         self.has_begun |= text.is_some();

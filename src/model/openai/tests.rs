@@ -172,6 +172,23 @@ async fn what_cannot_be_read_is_unreadable() {
 }
 
 #[tokio::test]
+async fn a_response_without_choices_is_not_reported_as_an_empty_one() {
+    let usage = json!({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 0}});
+    let message = json!({"choices": [{"message": {"content": ""}}]});
+    for (actions, expected) in [
+        (vec![json_answer(&json!({"answer": "Hello"}))], "the response has no choices"),
+        (vec![json_answer(&json!({"choices": []}))], "the response has no choices"),
+        (vec![json_answer(&usage)], "the response has no choices"),
+        (vec![json_answer(&message)], "the response is empty"),
+    ] {
+        let error = run(actions).await.result.unwrap_err();
+
+        assert_eq!(error.kind, ModelErrorKind::Unreadable);
+        assert_eq!(error.detail.unwrap().message.as_deref(), Some(expected));
+    }
+}
+
+#[tokio::test]
 async fn a_huge_answer_is_dropped_at_its_bound() {
     const MIB: usize = 1024 * 1024;
     let length = format!("200 OK\r\nContent-Length: {}", 100 * MIB);

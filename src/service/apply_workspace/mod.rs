@@ -5,6 +5,7 @@
 mod assistants;
 mod calendars;
 mod changes;
+mod checks;
 mod command;
 mod conversations;
 mod error;

@@ -1,19 +1,20 @@
 //! Reads and checks the file, its documents and its secrets before anything is locked.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::checks::Checks;
 use super::{ApplyContext, ApplyError, ApplyStep};
-use crate::domain::assistant::ModelRef;
+use crate::domain::assistant::{AssistantVersion, ModelRef};
 use crate::domain::knowledge::{Charset, Format, MAX_FILE, PreparedDocument};
-use crate::domain::signature::SigningSecret;
+use crate::domain::template::variable_names;
 use crate::domain::tool::McpServer;
 use crate::formats::workspace_file::{EnvName, FileSource, WorkspaceFile};
-use crate::outbound::{AllowHosts, check_url};
+use crate::outbound::AllowHosts;
 use crate::service::knowledge::DocumentSource;
 use crate::tools::mcp::{self, ListError, Listing, ServerConnection};
 use crate::tools::{MIN_SECRET_BYTES, Secrets};
@@ -32,7 +33,9 @@ pub(in crate::service) struct PreparedFile {
 impl PreparedFile {
     pub(in crate::service) async fn read(context: &ApplyContext<'_>, text: &str) -> Result<Self, ApplyError> {
         let file = WorkspaceFile::parse(text)?;
-        check_addresses(&file, context.allow_hosts)?;
+        let checks = Checks { file: &file, text };
+        let workspace_hosts = checks.allow_hosts()?;
+        checks.check_addresses(&[context.allow_hosts, &workspace_hosts])?;
         let mut secrets = HashMap::new();
         for name in file.secrets() {
             let missing = || ApplyError::SecretMissing(name.env.clone());
@@ -43,13 +46,16 @@ impl PreparedFile {
             }
             secrets.insert(name.clone(), secret);
         }
-        check_signing_secrets(&file, &secrets)?;
+        checks.check_signing_secrets(&secrets)?;
         if (!secrets.is_empty() || !file.webhook_endpoints.is_empty()) && context.seal.is_none() {
             return Err(ApplyError::NoSecretKey);
         }
-        let warnings = unknown_connections(context, &file);
+        let mut warnings = unknown_connections(context, &file);
+        warnings
+            .extend(file.assistants.iter().filter_map(|assistant| undefined_variables(&assistant.version)));
         let documents = read_documents(context, &file).await?;
-        let listings = list_mcp_servers(context, &file, &secrets).await?;
+        let listings = list_mcp_servers(context, &file, &workspace_hosts, &secrets).await;
+        checks.check_listings(&listings)?;
         Ok(Self { file, documents, secrets, warnings, listings })
     }
 }
@@ -111,18 +117,18 @@ fn read_file(folder: Option<&Path>, path: &Path) -> Result<Vec<u8>, String> {
 async fn list_mcp_servers(
     context: &ApplyContext<'_>,
     file: &WorkspaceFile,
+    workspace_hosts: &AllowHosts,
     secrets: &HashMap<EnvName, SecretString>,
-) -> Result<HashMap<String, Result<Listing, ListError>>, ApplyError> {
-    let workspace_hosts = allow_hosts(file)?;
+) -> HashMap<String, Result<Listing, ListError>> {
     let servers = file.tools.iter().filter_map(|tool| Some((tool.slug.clone(), tool.config.mcp()?)));
     let servers: Vec<_> = servers.collect();
     if !servers.is_empty() {
         (context.progress)(ApplyStep::ListTools { servers: servers.len() });
     }
     let requests = servers.into_iter().map(async |(slug, server)| {
-        (slug, list_server_tools(context, server, &workspace_hosts, secrets).await)
+        (slug, list_server_tools(context, server, workspace_hosts, secrets).await)
     });
-    Ok(futures::future::join_all(requests).await.into_iter().collect())
+    futures::future::join_all(requests).await.into_iter().collect()
 }
 
 async fn list_server_tools(
@@ -141,14 +147,9 @@ async fn list_server_tools(
     let connection = connection.map_err(ListError::Refused)?;
     let listing = mcp::list(connection, server.allow.as_deref(), &masked).await?;
     match listing.missing.first() {
-        Some(name) => Err(ListError::Refused(format!("it has no tool {name:?}"))),
+        Some(name) => Err(ListError::NoSuchTool { name: name.clone(), listed: listing.listed }),
         None => Ok(listing),
     }
-}
-
-fn allow_hosts(file: &WorkspaceFile) -> Result<AllowHosts, ApplyError> {
-    AllowHosts::parse(&file.workspace.allow_hosts)
-        .map_err(|error| ApplyError::Refused(format!("workspace.allow_hosts: {error}")))
 }
 
 /// Warnings about fallbacks that would be skipped.
@@ -168,51 +169,19 @@ fn unknown_connections(context: &ApplyContext<'_>, file: &WorkspaceFile) -> Vec<
     warnings
 }
 
-/// Refuses malformed signing secrets.
-fn check_signing_secrets(
-    file: &WorkspaceFile,
-    secrets: &HashMap<EnvName, SecretString>,
-) -> Result<(), ApplyError> {
-    for endpoint in &file.webhook_endpoints {
-        let secret = endpoint.secret.as_ref().and_then(|name| secrets.get(name));
-        if let Some(Err(error)) = secret.map(|secret| SigningSecret::parse(secret.expose_secret())) {
-            let slug = &endpoint.slug;
-            return Err(ApplyError::Refused(format!("the secret of webhook endpoint \"{slug}\": {error}")));
-        }
+/// A warning about variables that the prompt or the first message uses and the assistant does not declare. It is no
+/// error, because a conversation may set them.
+fn undefined_variables(assistant: &AssistantVersion<String>) -> Option<String> {
+    let texts = std::iter::once(&assistant.system_prompt).chain(&assistant.first_message);
+    let names: BTreeSet<&str> = texts.flat_map(|text| variable_names(text)).collect();
+    let undefined = names.into_iter().filter(|name| !assistant.variables.contains_key(*name));
+    let undefined: Vec<String> = undefined.map(|name| format!("{{{{{name}}}}}")).collect();
+    if undefined.is_empty() {
+        return None;
     }
-    Ok(())
-}
-
-/// Refuses addresses that every call would refuse.
-fn check_addresses(file: &WorkspaceFile, global_hosts: &AllowHosts) -> Result<(), ApplyError> {
-    let workspace_hosts = allow_hosts(file)?;
-    for tool in &file.tools {
-        let Some(url) = tool.config.url() else { continue };
-        check_url(url, &[global_hosts, &workspace_hosts]).map_err(|refused| {
-            ApplyError::Refused(format!("the url of tool \"{}\": {refused}", tool.slug))
-        })?;
-    }
-    for calendar in &file.calendars {
-        if let Some(caldav) = &calendar.caldav {
-            check_url(&caldav.url, &[global_hosts, &workspace_hosts]).map_err(|refused| {
-                ApplyError::Refused(format!("the caldav.url of calendar \"{}\": {refused}", calendar.slug))
-            })?;
-            let is_plain = caldav.url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http:"));
-            let is_named =
-                [global_hosts, &workspace_hosts].iter().any(|hosts| hosts.contains_host_of(&caldav.url));
-            if caldav.password.is_some() && is_plain && !is_named {
-                return Err(ApplyError::Refused(format!(
-                    "the caldav.url of calendar \"{}\": a password is sent over https only, or to a host that \
-                     allow_hosts names",
-                    calendar.slug
-                )));
-            }
-        }
-    }
-    for endpoint in &file.webhook_endpoints {
-        check_url(&endpoint.url, &[global_hosts, &workspace_hosts]).map_err(|refused| {
-            ApplyError::Refused(format!("the url of webhook endpoint \"{}\": {refused}", endpoint.slug))
-        })?;
-    }
-    Ok(())
+    Some(format!(
+        "assistant {}: its `variables` have no default for {}: empty unless the conversation sets it",
+        assistant.slug,
+        undefined.join(", ")
+    ))
 }

@@ -59,7 +59,7 @@ impl Applier<'_> {
             slug: Some(file.slug.clone()),
             description: file.description.clone(),
             url: file.url.clone(),
-            types: file.types(),
+            types: file.event_types(),
             secret,
             disabled: (file.enabled == Some(false)).then_some(DisabledReason::File),
         };
@@ -84,17 +84,20 @@ impl Applier<'_> {
         let secret = file.secret.as_ref().map(|name| self.seal(name, old.stored_secrets())).transpose()?;
         let secret = secret.filter(|secret| *secret != old.secret);
         let switch = switch(file, old);
+        if let Some(cause) = old.disabled_reason.filter(|_| switch.is_none() && file.enabled.is_none()) {
+            self.warnings.push(stays_disabled(&file.slug, cause));
+        }
         let keys = differing([
             ("url", old.url != file.url),
             ("description", old.description != file.description),
-            ("events", old.types != file.types()),
+            ("types", old.types != file.event_types()),
             ("secret", secret.is_some()),
             ("enabled", switch.is_some()),
         ]);
         let Some(action) = Action::of(Some(old.archived_at.is_some()), keys) else { return Ok(None) };
         let change = EndpointPatch {
             url: Some(file.url.clone()),
-            types: Some(file.types()),
+            types: Some(file.event_types()),
             description: Some(file.description.clone()),
             secret: secret.map(|secret| (secret, DEFAULT_ROTATION_OVERLAP)),
             switch,
@@ -103,6 +106,19 @@ impl Applier<'_> {
         self.record_change(SECTION, &file.slug, action);
         Ok(Some(self.command(old.id, EndpointAction::Update(change))))
     }
+}
+
+/// The warning about an endpoint that the file does not enable.
+fn stays_disabled(slug: &str, cause: DisabledReason) -> String {
+    let cause = match cause {
+        DisabledReason::Gone => "it answered 410",
+        DisabledReason::Failing => "it failed for five days",
+        DisabledReason::Api => "through the API",
+        DisabledReason::File => "by the file",
+    };
+    format!(
+        "webhook endpoint {slug}: it is disabled ({cause}), and gets no events; `enabled = true` in the file enables it"
+    )
 }
 
 /// The change of `enabled` that the file requires. Without a setting, an endpoint that a file disabled is enabled again;

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::remote_calendar::RemoteCalendar;
+use super::remote_calendar::{ReadError, RemoteCalendar};
 use super::{READ_FAILED, failed, refused};
 use crate::domain::calendar::{AvailabilityRequest, Caldav, availability_range, find_availability};
 use crate::domain::chat::ToolSpec;
 use crate::domain::clock::Clock;
 use crate::domain::tool::CompiledCalendar;
 use crate::domain::tool_loop::CallResult;
-use crate::tools::{Adapters, Call, CallContext, Tool, ToolOutcome};
+use crate::tools::{Adapters, Call, CallContext, Exchange, Tool, ToolOutcome};
 
 pub(in crate::tools) struct Availability {
     spec: ToolSpec,
@@ -31,6 +31,25 @@ impl Availability {
     }
 }
 
+impl Availability {
+    async fn find(&self, call: &Call, context: &CallContext<'_>) -> Result<ToolOutcome, ReadError> {
+        let request = match AvailabilityRequest::parse(&call.arguments) {
+            Ok(request) => request,
+            Err(refusal) => return Ok(refused(&refusal)),
+        };
+        let rules = &self.calendar.rules;
+        let now = self.clock.now().timestamp();
+        let range = availability_range(rules, &request, now);
+        let busy = self.calendar.busy(range, None, context).await.inspect_err(|error| {
+            self.calendar.warn(&call.id, error, "a calendar could not be read");
+        })?;
+        Ok(match find_availability(rules, &request, &busy, now) {
+            Ok(found) => ToolOutcome::Result(CallResult::new(found.to_result())),
+            Err(refusal) => refused(&refusal),
+        })
+    }
+}
+
 #[async_trait]
 impl Tool for Availability {
     fn spec(&self) -> &ToolSpec {
@@ -42,23 +61,15 @@ impl Tool for Availability {
     }
 
     async fn call(&self, call: &Call, context: &CallContext<'_>) -> ToolOutcome {
-        let request = match AvailabilityRequest::parse(&call.arguments) {
-            Ok(request) => request,
-            Err(refusal) => return refused(&refusal),
-        };
-        let rules = &self.calendar.rules;
-        let now = self.clock.now().timestamp();
-        let range = availability_range(rules, &request, now);
-        let busy = match self.calendar.busy(range, None, context).await {
-            Ok(busy) => busy,
-            Err(error) => {
-                self.calendar.warn(&call.id, &error, "a calendar could not be read");
-                return failed(READ_FAILED);
-            }
-        };
-        match find_availability(rules, &request, &busy, now) {
-            Ok(found) => ToolOutcome::Result(CallResult::new(found.to_result())),
-            Err(refusal) => refused(&refusal),
-        }
+        self.find(call, context).await.unwrap_or_else(|_| failed(READ_FAILED))
+    }
+
+    /// A person who tests the tool can correct its configuration, and is told the cause.
+    async fn call_traced(&self, call: &Call, context: &CallContext<'_>) -> (ToolOutcome, Option<Exchange>) {
+        let outcome = self.find(call, context).await.unwrap_or_else(|error| match error {
+            ReadError::Caldav(cause) => failed(&format!("The calendar cannot be read: {cause}.")),
+            ReadError::Store(_) => failed(READ_FAILED),
+        });
+        (outcome, None)
     }
 }

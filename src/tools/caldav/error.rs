@@ -2,7 +2,7 @@
 
 use crate::outbound::OutboundError;
 
-/// For the log only. Contains no secret, and nothing of the server's response except the address of an event.
+/// For the log and for test calls of a tool, never for a model. Contains no secret, and nothing of the server's response except the address of an event.
 #[derive(Debug, thiserror::Error)]
 pub enum CaldavError {
     #[error("the calendar's password cannot be opened with this REJOINDER_SECRET_KEY")]

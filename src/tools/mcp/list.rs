@@ -1,6 +1,6 @@
 //! Lists the tools of a server.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use rmcp::model::{PaginatedRequestParams, Tool};
 use serde_json::Value;
@@ -21,6 +21,8 @@ const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// The longest page cursor, in bytes.
 const MAX_CURSOR: usize = 1024;
 const MAX_NAME: usize = 64;
+/// How many names an error shows.
+const MAX_SHOWN: usize = 10;
 /// In characters; longer texts are truncated.
 const MAX_DESCRIPTION: usize = 4_096;
 /// In bytes.
@@ -35,6 +37,8 @@ pub struct Listing {
     pub tools: Vec<ToolSpec>,
     /// Allowed tools that the server does not list.
     pub missing: Vec<String>,
+    /// The names of all tools that the server lists and a model can call, allowed or not; sorted.
+    pub listed: Vec<String>,
     /// Omitted tools, and why.
     pub warnings: Vec<String>,
 }
@@ -48,6 +52,24 @@ pub enum ListError {
     /// The server refused, or its list is unusable.
     #[error("{0}")]
     Refused(String),
+    /// The server does not list an allowed tool. It lists these.
+    #[error("it has no tool {name:?}{}", describe_names(listed))]
+    NoSuchTool { name: String, listed: Vec<String> },
+}
+
+impl From<String> for ListError {
+    fn from(problem: String) -> Self {
+        Self::Refused(problem)
+    }
+}
+
+fn describe_names(names: &[String]) -> String {
+    let shown = names.iter().take(MAX_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len() {
+        0 => String::new(),
+        count if count > MAX_SHOWN => format!("; it has: {shown} and {} more", count - MAX_SHOWN),
+        _ => format!("; it has: {shown}"),
+    }
 }
 
 /// Lists those tools of a server that are in `allow`; without it, all tools that a model can call.
@@ -72,8 +94,7 @@ pub async fn list(
     let allow = allow.map(<[String]>::to_vec);
     // Compiling untrusted schemas may take a while.
     let compiling = tokio::task::spawn_blocking(move || compile(selection, allow.as_deref()));
-    let compiled = compiling.await.unwrap_or_else(|_| Err("its schemas could not be read".to_owned()));
-    compiled.map_err(ListError::Refused)
+    compiling.await.unwrap_or_else(|_| Err(ListError::Refused("its schemas could not be read".to_owned())))
 }
 
 async fn fetch_tools(session: &Session) -> Result<Vec<Tool>, McpError> {
@@ -111,6 +132,7 @@ fn too_large(what: std::fmt::Arguments<'_>) -> McpError {
 /// The selected tools of a list.
 struct Selection {
     tools: Vec<ToolSpec>,
+    listed: Vec<String>,
     warnings: Vec<String>,
 }
 
@@ -119,6 +141,9 @@ struct Selection {
 fn select(listed: Vec<Tool>, allow: Option<&[String]>, secrets: &Secrets<'_>) -> Result<Selection, String> {
     let mut tools: Vec<ToolSpec> = Vec::new();
     let mut warnings = Vec::new();
+    let is_callable = |name: &&str| is_callable(name) && secrets.redact_text((*name).to_owned()) == *name;
+    let names: BTreeSet<&str> = listed.iter().map(|tool| tool.name.as_ref()).filter(is_callable).collect();
+    let names = names.into_iter().map(str::to_owned).collect();
     for tool in listed {
         if allow.is_some_and(|allow| !allow.iter().any(|name| *name == *tool.name)) {
             continue;
@@ -141,7 +166,7 @@ fn select(listed: Vec<Tool>, allow: Option<&[String]>, secrets: &Secrets<'_>) ->
     }
     // Sorted, so that another order is not a change of the list.
     tools.sort_by(|one, other| one.name.cmp(&other.name));
-    Ok(Selection { tools, warnings })
+    Ok(Selection { tools, listed: names, warnings })
 }
 
 fn exclude(
@@ -158,14 +183,19 @@ fn exclude(
     Ok(())
 }
 
+/// Whether a model takes this name.
+fn is_callable(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(fits)
+}
+
 fn validate_tool(
     tool: Tool,
     redacted_name: &str,
     others: &[ToolSpec],
     secrets: &Secrets<'_>,
 ) -> Result<ToolSpec, String> {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-    if !(1..=MAX_NAME).contains(&tool.name.len()) || !tool.name.bytes().all(fits) {
+    if !is_callable(&tool.name) {
         return Err(format!("a model takes names of 1 to {MAX_NAME} of A-Z a-z 0-9 _ -"));
     }
     if redacted_name != tool.name {
@@ -188,8 +218,8 @@ fn validate_tool(
 }
 
 /// Compiles the schemas and keeps the tools that can be called.
-fn compile(selection: Selection, allow: Option<&[String]>) -> Result<Listing, String> {
-    let Selection { tools, mut warnings } = selection;
+fn compile(selection: Selection, allow: Option<&[String]>) -> Result<Listing, ListError> {
+    let Selection { tools, listed, mut warnings } = selection;
     let mut found: Vec<ToolSpec> = Vec::new();
     for tool in tools {
         match ArgumentSchema::compile(&tool.parameters) {
@@ -202,12 +232,12 @@ fn compile(selection: Selection, allow: Option<&[String]>) -> Result<Listing, St
     let is_missing = |name: &&String| !found.iter().any(|tool| tool.name == **name);
     let missing: Vec<String> = allow.into_iter().flatten().filter(is_missing).cloned().collect();
     if found.is_empty() {
-        return Err(match missing.first() {
-            Some(name) => format!("it has no tool {name:?}"),
-            None => "it has no tool that a model can call".to_owned(),
+        return Err(match missing.into_iter().next() {
+            Some(name) => ListError::NoSuchTool { name, listed },
+            None => ListError::Refused("it has no tool that a model can call".to_owned()),
         });
     }
-    Ok(Listing { tools: found, missing, warnings })
+    Ok(Listing { tools: found, missing, listed, warnings })
 }
 
 fn truncate_chars(text: &str, max: usize) -> String {
@@ -225,7 +255,8 @@ mod tests {
 
     /// Selects and compiles, without secrets.
     fn select(listed: Vec<Tool>, allow: Option<&[String]>) -> Result<Listing, String> {
-        compile(super::select(listed, allow, &Secrets::new(None))?, allow)
+        let selection = super::select(listed, allow, &Secrets::new(None))?;
+        compile(selection, allow).map_err(|error| error.to_string())
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "a table of literals")]
@@ -268,6 +299,15 @@ mod tests {
         assert_eq!(names(&select(listed(), Some(&["b".to_owned()])).unwrap()), ["b"]);
         let some = select(listed(), Some(&["b".to_owned(), "c".to_owned()])).unwrap();
         assert_eq!((names(&some), some.missing.as_slice()), (vec!["b"], &["c".to_owned()][..]));
+        assert_eq!(some.listed, ["a", "b"]);
+        let none = select(listed(), Some(&["c".to_owned()])).unwrap_err();
+        assert_eq!(none, "it has no tool \"c\"; it has: a, b");
+        let twelve: Vec<_> = (10..22).map(|n| good(&format!("t{n}"))).collect();
+        let none = select(twelve, Some(&["c".to_owned()])).unwrap_err();
+        assert!(
+            none.ends_with("; it has: t10, t11, t12, t13, t14, t15, t16, t17, t18, t19 and 2 more"),
+            "{none}"
+        );
         assert!(select(Vec::new(), None).is_err());
         let many: Vec<_> = (0..129).map(|n| good(&format!("t{n}"))).collect();
         assert!(select(many.clone(), None).unwrap_err().contains("list the ones to use"));

@@ -35,7 +35,7 @@ both_backends!(
         let proxy = CalDavProxy::start(&radicale).await;
         let url = proxy.url().replace("127.0.0.1", "localhost");
 
-        assert_not_read(&db, setup_with_keys(&url, "127.0.0.1", "username = \"owner\"")).await;
+        assert_not_read(&db, setup_with_keys(&url, "127.0.0.1", "")).await;
 
         assert!(proxy.calls().all().is_empty());
     }
@@ -46,7 +46,7 @@ async fn wrong_or_missing_credentials_and_wrong_addresses_are_errors() {
     let radicale = Radicale::start().await;
     let home = radicale.url().replace("work/", "");
     for setup in [
-        setup_with_keys(&radicale.url(), radicale.host(), "username = \"owner\""),
+        setup_with_keys(&radicale.url(), radicale.host(), ""),
         setup_with_keys(
             &radicale.url(),
             radicale.host(),
@@ -83,6 +83,31 @@ async fn invalid_redirecting_refusing_and_endless_responses_are_errors() {
         proxy.script().queue([line]);
         assert_eq!(result(&server, WIDGET, day()).await, not_read());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_test_call_names_the_cause_and_no_secret() {
+    let radicale = Arc::new(Radicale::start().await);
+    let proxy = CalDavProxy::start(&radicale).await;
+    let db = store::sqlite().await;
+    let server = setup_at(&proxy.url(), &proxy.host()).start(&db).await;
+    let days = json!({ "arguments": { "start_date": "2026-03-18", "end_date": "2026-03-18" } });
+
+    for (status, cause) in [
+        (StatusCode::UNAUTHORIZED, "PROPFIND was answered with status 401"),
+        (StatusCode::INTERNAL_SERVER_ERROR, "PROPFIND was answered with status 500"),
+        (StatusCode::FOUND, "PROPFIND was answered with a redirect"),
+    ] {
+        proxy.script().queue([ProxyAction::Respond(status, PASSWORD.into())]);
+
+        let tested = crate::v1::tools::tested(&server, "availability", &days).await;
+
+        let error = tested["result"]["error"].as_str().unwrap();
+        assert!(error.starts_with(&format!("The calendar cannot be read: {cause}")), "{error}");
+        assert!(!tested.to_string().contains(PASSWORD), "{tested}");
+    }
+    let free = crate::v1::tools::tested(&server, "availability", &days).await;
+    assert!(free["result"]["available_slots"].is_array(), "{free}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

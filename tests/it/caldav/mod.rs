@@ -24,7 +24,8 @@ fn setup_at(url: &str, host: &str) -> Setup {
 }
 
 fn setup_with_keys(url: &str, host: &str, keys: &str) -> Setup {
-    let caldav = format!("caldav = {{ url = \"{url}\", {keys} }}");
+    let separator = if keys.is_empty() { "" } else { ", " };
+    let caldav = format!("caldav = {{ url = \"{url}\"{separator}{keys} }}");
     let host = format!("allow_hosts = [\"{host}\"]");
     Setup::default().clock_at(NOW).workspace(move |text| {
         let text = text.replace("balance = \"10.00\"", &format!("balance = \"10.00\"\n{host}"));

@@ -47,8 +47,16 @@ both_backends!(
 
         for (url, more, problem) in [
             (mcp.url(), String::new(), "it cannot be listed: status 401"),
-            (mcp.url(), format!("{token}\nallow = [\"nothing\"]"), "it has no tool \"nothing\""),
-            (open.clone(), "allow = [\"nothing\", \"say\"]".to_owned(), "it has no tool \"nothing\""),
+            (
+                mcp.url(),
+                format!("{token}\nallow = [\"nothing\"]"),
+                "tools[5].allow[0]: the MCP server cannot be used: it has no tool \"nothing\"; it has: count, fail, ",
+            ),
+            (
+                open.clone(),
+                "allow = [\"say\", \"nothing\"]".to_owned(),
+                "tools[5].allow[1]: the MCP server cannot be used: it has no tool \"nothing\"; it has: count, fail, ",
+            ),
             (nobody, String::new(), "it cannot be listed: no connection"),
             (open.clone(), "allow = []".to_owned(), "tools[5].allow: empty"),
             (open.clone(), "allow = [\"a b\"]".to_owned(), "is no name for a model"),

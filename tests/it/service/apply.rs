@@ -234,13 +234,13 @@ both_backends!(
         assert_eq!(changes, ["calendar visits: changed caldav", "assistant desk: changed tools"]);
         assert_ne!(rules().await, first);
         for (url, why) in [
-            ("http://10.0.0.7/me/", "is not a public address"),
+            ("http://10.0.0.7/me/", "is not a public address; allow it with `allow_hosts` in [workspace]"),
             ("ftp://dav.example/", "must begin with http"),
             ("http://dav.example/me/", "a password is sent over https only"),
         ] {
             let refusal = operator.refusal(&on(url)).await;
             assert!(
-                refusal.starts_with("the caldav.url of calendar \"visits\"") && refusal.contains(why),
+                refusal.starts_with("line 20: calendars[0].caldav.url: ") && refusal.contains(why),
                 "{refusal}"
             );
         }
@@ -259,8 +259,24 @@ both_backends!(
         let private = FILE.replace("shop.example", "10.0.0.7");
         assert_eq!(
             operator.refusal(&private).await,
-            "the url of tool \"orders\": the URL's host is not a public address"
+            "line 31: tools[1].url: the URL's host is not a public address; allow it with `allow_hosts` in \
+             [workspace], or with outbound.allow_hosts"
         );
+        let hosts = FILE.replace("balance =", "allow_hosts = [\"https://shop.example\"]\nbalance =");
+        assert_eq!(
+            operator.refusal(&hosts).await,
+            "line 5: workspace.allow_hosts: `https://shop.example` is not a host or host:port (no scheme, path or \
+             wildcard)"
+        );
+        let signed = FILE.replace("url = \"https", "secret = { env = \"SIGNING\" }\nurl = \"https");
+        for secret in ["hello", "whsec_abc"] {
+            operator.set("SIGNING", secret);
+            assert_eq!(
+                operator.refusal(&signed).await,
+                "line 31: tools[1].secret: { env = \"SIGNING\" } is not usable: a signing secret is `whsec_` and 24 to \
+                 64 bytes in base64"
+            );
+        }
         let unknown = FILE.replace("first_message", "greeting");
         assert!(
             operator.refusal(&unknown).await.starts_with("line 13: assistants[0].greeting: unknown field")
@@ -352,6 +368,23 @@ both_backends!(
         let warning = "assistant back: the fallback to b is passed over, for the configuration has no connection \"bakcup\"";
         assert_eq!(applied.warnings, [warning]);
         assert!(!applied.changes.is_empty());
+    }
+);
+
+both_backends!(
+    async fn variables_without_a_default_are_warned_about_once(db: TestDb) {
+        let operator = operator(store::open(&db).await);
+        let prompt = "You answer {{name}} of {{company}}, {x}.";
+        let file = FILE
+            .replace("You answer for {{company}}.", prompt)
+            .replace("Hello from {{company}}!", "Hello {{ name }}, {{title}}!");
+
+        let applied = operator.try_apply(&file, Mode::Apply).await.unwrap();
+
+        let warning = "assistant desk: its `variables` have no default for {{name}}, {{title}}: empty unless the conversation sets it";
+        assert_eq!(applied.warnings, [warning]);
+        let complete = file.replace("{ company =", "{ name = \"\", title = \"\", company =");
+        assert_eq!(operator.try_apply(&complete, Mode::Apply).await.unwrap().warnings, Vec::<String>::new());
     }
 );
 

@@ -4,7 +4,7 @@ use rejoinder::domain::event::EventType;
 use rejoinder::domain::ids::{EndpointId, WorkspaceId};
 use rejoinder::domain::seal::SealedSecret;
 use rejoinder::domain::signature::SigningSecret;
-use rejoinder::domain::webhook_endpoint::{DisabledReason, Endpoint, NewEndpoint};
+use rejoinder::domain::webhook_endpoint::{DisabledReason, Endpoint, EndpointPatch, NewEndpoint, Switch};
 use rejoinder::service::apply_workspace::Mode;
 use rejoinder::store::{Conn, webhook_endpoints, workspaces};
 use rejoinder::writer::{Decision, DisableEndpoint, EndpointAction, WriteEndpoint, decide_inline};
@@ -23,7 +23,7 @@ name = "Shop"
 [[webhook_endpoints]]
 slug = "crm"
 url = "https://crm.example/hooks"
-events = ["message.created"]
+types = ["message.created"]
 secret = { env = "CRM_SECRET" }
 
 [[webhook_endpoints]]
@@ -109,11 +109,11 @@ both_backends!(
         let rest = operator.apply(&rest).await;
 
         assert_eq!(url, ["webhook endpoint crm: changed url"]);
-        assert_eq!(rest, ["webhook endpoint crm: changed url, events, secret, enabled"]);
+        assert_eq!(rest, ["webhook endpoint crm: changed url, types, secret, enabled"]);
         let crm = endpoints(&operator).await.remove(0);
         assert_eq!(opened(&operator, &crm.previous.unwrap().secret), SECRET);
         assert_eq!(crm.disabled_reason, Some(DisabledReason::File));
-        assert_eq!(operator.apply(FILE).await, ["webhook endpoint crm: changed events, enabled"]);
+        assert_eq!(operator.apply(FILE).await, ["webhook endpoint crm: changed types, enabled"]);
     }
 );
 
@@ -126,11 +126,35 @@ both_backends!(
         let disable = DisableEndpoint { workspace, endpoint, reason: DisabledReason::Gone, url };
         execute(&operator, &disable).await;
 
-        assert_eq!(operator.apply(FILE).await, Vec::<String>::new());
-        let enabled = operator.apply(&FILE.replace("slug = \"crm\"", "slug = \"crm\"\nenabled = true")).await;
+        let again = operator.try_apply(FILE, Mode::Apply).await.unwrap();
+        let with =
+            |enabled: bool| FILE.replace("slug = \"crm\"", &format!("slug = \"crm\"\nenabled = {enabled}"));
+        let disabled = operator.try_apply(&with(false), Mode::Apply).await.unwrap();
+        let enabled = operator.try_apply(&with(true), Mode::Apply).await.unwrap();
 
-        assert_eq!(enabled, ["webhook endpoint crm: changed enabled"]);
+        assert_eq!(change_summaries(&again), Vec::<String>::new());
+        let warning = "webhook endpoint crm: it is disabled (it answered 410), and gets no events; `enabled = true` in the file enables it";
+        assert_eq!(again.warnings, [warning]);
+        assert_eq!(disabled.warnings, Vec::<String>::new());
+        assert_eq!(change_summaries(&enabled), ["webhook endpoint crm: changed enabled"]);
+        assert_eq!(enabled.warnings, Vec::<String>::new());
         assert!(endpoints(&operator).await[0].is_active());
+    }
+);
+
+both_backends!(
+    async fn an_endpoint_that_the_api_disabled_is_warned_about(db: TestDb) {
+        let operator = operator(&db).await;
+        operator.apply(FILE).await;
+        let crm = endpoints(&operator).await.remove(0);
+        let off =
+            EndpointPatch { switch: Some(Switch::Off(DisabledReason::Api)), ..EndpointPatch::default() };
+        write(&operator, crm.id, EndpointAction::Update(off)).await;
+
+        let applied = operator.try_apply(FILE, Mode::Apply).await.unwrap();
+
+        let warning = "webhook endpoint crm: it is disabled (through the API), and gets no events; `enabled = true` in the file enables it";
+        assert_eq!(applied.warnings, [warning]);
     }
 );
 
@@ -179,12 +203,16 @@ both_backends!(
             format!("{bare}[[webhook_endpoints]]\nslug = \"log\"\nurl = \"https://log.example/\"\n");
         let unsealed = operator.refusal(&reported).await;
 
-        assert_eq!(private, "the url of webhook endpoint \"crm\": the URL's host is not a public address");
+        assert_eq!(
+            private,
+            "line 8: webhook_endpoints[0].url: the URL's host is not a public address; allow it with `allow_hosts` in \
+             [workspace], or with outbound.allow_hosts"
+        );
         assert_eq!(
             unknown,
-            "line 9: webhook_endpoints[0].events[0]: there is no event of type \"message.sent\""
+            "line 9: webhook_endpoints[0].types[0]: there is no event of type \"message.sent\""
         );
-        let text = "the secret of webhook endpoint \"crm\": a signing secret is `whsec_` and 24 to 64 bytes in base64";
+        let text = "line 10: webhook_endpoints[0].secret: { env = \"CRM_SECRET\" } is not usable: a signing secret is `whsec_` and 24 to 64 bytes in base64";
         assert_eq!(unsigned, text);
         assert!(SigningSecret::parse("s3cret").is_err());
         assert!(unsealed.contains("set REJOINDER_SECRET_KEY"), "{unsealed}");

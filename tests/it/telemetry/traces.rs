@@ -53,7 +53,7 @@ const WORKSPACE: &str = r#"
     [[webhook_endpoints]]
     slug = "crm"
     url = "@TOOL@/hooks/s3cret-path"
-    events = ["message.created"]
+    types = ["message.created"]
     [[conversations]]
     id = "7c9e6679-7425-40de-944b-e07fc1f90ae8"
     assistant = "desk"
