@@ -57,6 +57,8 @@ function contractError(response, answer) {
   if (response.status === 404 && text === "Assistant not found") return new ChatError(text, { kind: "absent" });
   if (response.status === 404) return new ChatError(text, { kind: "gone" });
   if (response.status === 422 && answer?.errors) return new ChatError(text, { kind: "invalid" });
+  // A limit of the conversation, which does not refill.
+  if (code === "limit_reached" && after >= 86_400) return new ChatError("This conversation is full.", { kind: "ended" });
   if (response.status === 429) {
     return new ChatError("Too many messages.", { detail: "The demo accepts a limited number of messages per minute.", after, uncertain: true });
   }
