@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::support::db::both_backends;
 use crate::support::server::{ASSISTANT, Setup, TestServer};
+use crate::support::store;
 
 both_backends!(
     async fn a_conversation_begins_with_the_assistants_first_message(db: TestDb) {
@@ -188,3 +189,24 @@ both_backends!(
         assert_eq!(answer.header("access-control-allow-credentials"), None);
     }
 );
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_can_read_that_a_path_has_no_route_and_nothing_else_outside_the_widget_api() {
+    let db = store::sqlite().await;
+    let server = TestServer::start(&db).await;
+    let allowed = async |method: &str, path: &str| {
+        let request = server.request(method, path).header("Origin", "https://shop.example");
+        let answer = request.header("Access-Control-Request-Method", "POST").send().await;
+        (answer.status, answer.header("access-control-allow-origin").map(str::to_owned))
+    };
+    let any = Some("*".to_owned());
+
+    for path in ["//api/conversations", "/apis/conversations", "/conversations", "/api", "/api/x"] {
+        assert_eq!(allowed("OPTIONS", path).await, (200, any.clone()), "{path}");
+        assert_eq!(allowed("POST", path).await, (404, any.clone()), "{path}");
+    }
+    for path in ["/v1/balance", "/v1/x", "/metrics", "/openapi.json", "/docs"] {
+        assert_eq!(allowed("OPTIONS", path).await.1, None, "{path}");
+        assert_eq!(allowed("GET", path).await.1, None, "{path}");
+    }
+}
