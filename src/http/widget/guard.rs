@@ -96,7 +96,7 @@ pub(in crate::http) async fn guard(
         next.run(request).await
     };
     if let Some(status) = status {
-        insert_headers(response.headers_mut(), &status, state.services.clock.now());
+        insert_headers(&mut response, &status, state.services.clock.now());
     }
     response
 }
