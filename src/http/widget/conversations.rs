@@ -138,6 +138,10 @@ pub(super) struct VisitorView {
     #[schema(value_type = Object)]
     variables: Box<RawValue>,
     ai_enabled: bool,
+    /// Present and true if the conversation has ended: a message to it is refused.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(value_type = Option<bool>)]
+    ended: bool,
 }
 
 /// A message as a visitor sees it.
@@ -266,5 +270,6 @@ pub(super) async fn read(
         history: messages.into_iter().map(Into::into).collect(),
         variables: raw(&conversation.visitor_variables),
         ai_enabled: conversation.ai_enabled,
+        ended: conversation.ended_at.is_some(),
     }))
 }

@@ -137,6 +137,24 @@ both_backends!(
 );
 
 both_backends!(
+    async fn the_history_says_that_its_conversation_has_ended(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let uuid = server.create_conversation().await;
+        let read = async || server.request("GET", &format!("/api/conversations/{uuid}")).send().await;
+        let open = read().await.json();
+        let path = format!("/v1/conversations/{}", server.conversation_id(&uuid).await);
+
+        let end = server.request("PATCH", &path).bearer(&server.keys.full).raw_json(r#"{"ended": true}"#);
+        assert_eq!(end.send().await.status, 200);
+        let ended = read().await;
+
+        assert_eq!(open.get("ended"), None);
+        assert_eq!((ended.status, &ended.json()["ended"]), (200, &json!(true)));
+        assert_eq!(ended.json()["history"], open["history"]);
+    }
+);
+
+both_backends!(
     async fn an_api_key_can_disable_and_enable_the_ai(db: TestDb) {
         let server = TestServer::start(&db).await;
         let uuid = server.create_conversation().await;
