@@ -185,7 +185,7 @@ type RenewErrors = Errors<Platform, (MessagesWrite, NotFound<ConversationId>, Ov
 #[utoipa::path(
     post, path = "/conversations", tag = "platform", operation_id = "createConversation",
     security(("bearer" = ["messages:write"])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; the response is stored for 24 hours")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters; the response is stored for 24 hours")),
     request_body = ConversationIn,
     responses((status = 200, description = "The conversation", body = Success<CreatedConversationOut>), CreateErrors),
 )]

@@ -94,7 +94,7 @@ type SendErrors = Errors<
 /// Send a message to an existing or new conversation.
 #[utoipa::path(
     post, path = "/messages", tag = "platform", operation_id = "sendMessage", security(("bearer" = ["messages:write"])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; the response is stored for 24 hours")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters; the response is stored for 24 hours")),
     request_body = MessageIn,
     responses((status = 200, description = "The message is stored", body = Success<AcknowledgementOut>, example = json!({
         "status": "success",

@@ -182,7 +182,7 @@ async fn each_route_lists_its_errors_as_they_are_sent() {
         named(&[
             (
                 "idempotency_key_malformed",
-                widget("The Idempotency-Key header must have 1 to 255 visible characters")
+                widget("The Idempotency-Key header must have 1 to 255 printable ASCII characters")
             ),
             ("insufficient_balance", widget("Insufficient balance. Please top up your account.")),
             ("internal_error", widget("Failed to process message: The server failed to process the request")),
