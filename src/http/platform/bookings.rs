@@ -139,7 +139,9 @@ impl BookingOut {
     }
 }
 
-/// List a calendar's bookings, ordered by start.
+/// List a calendar's bookings.
+///
+/// They are ordered by their start.
 #[utoipa::path(
     get, path = "/calendars/{id}/bookings", tag = "platform", operation_id = "listBookings",
     security(("bearer" = ["read"])), params(("id" = String, Path, description = "cal_…"), BookingsQuery),
@@ -176,7 +178,9 @@ pub(super) async fn read(
     Ok(Success::new("Booking retrieved successfully.", BookingOut::new(&booking, &calendar)))
 }
 
-/// Cancel a booking of any conversation. A cancelled booking does not change.
+/// Cancel a booking.
+///
+/// It may be of any conversation. A cancelled booking does not change.
 #[utoipa::path(
     post, path = "/calendars/{id}/bookings/{booking_id}/cancel", tag = "platform",
     operation_id = "cancelBooking", security(("bearer" = ["config"])),

@@ -91,7 +91,9 @@ impl CalendarOut {
     }
 }
 
-/// List calendars, oldest first.
+/// List calendars.
+///
+/// The oldest comes first.
 #[utoipa::path(
     get, path = "/calendars", tag = "platform", operation_id = "listCalendars",
     security(("bearer" = ["read"])), params(PageQuery),
@@ -110,7 +112,9 @@ pub(super) async fn list(
     Ok(Success::new("Calendars retrieved successfully.", calendars))
 }
 
-/// Read a calendar: its rules, and its iCalendar URL if it has one.
+/// Read a calendar.
+///
+/// The response has its rules, and its iCalendar URL if it has one.
 #[utoipa::path(
     get, path = "/calendars/{id}", tag = "platform", operation_id = "readCalendar",
     security(("bearer" = ["read"])), params(("id" = String, Path, description = "cal_…")),
@@ -125,7 +129,9 @@ pub(super) async fn read(
     Ok(Success::new("Calendar retrieved successfully.", CalendarOut::new(&found, &state.public_url)))
 }
 
-/// Give a calendar a new iCalendar URL, at which calendar programs read its bookings. The previous one stops working.
+/// Renew a calendar's iCalendar URL.
+///
+/// Calendar programs read its bookings there. The previous URL stops working.
 #[utoipa::path(
     post, path = "/calendars/{id}/ics_link", tag = "platform", operation_id = "renewCalendarLink",
     security(("bearer" = ["config"])), params(("id" = String, Path, description = "cal_…")),

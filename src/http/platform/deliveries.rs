@@ -218,7 +218,9 @@ pub(super) struct ReplayOut {
     next_cursor: Option<String>,
 }
 
-/// Send a test event to a webhook endpoint, regardless of its event types.
+/// Send a test event.
+///
+/// It is sent to the webhook endpoint regardless of its event types.
 #[utoipa::path(
     post, path = "/webhook_endpoints/{id}/test", tag = "platform", operation_id = "testWebhookEndpoint",
     security(("bearer" = ["config"])), params(("id" = String, Path, description = "whe_…")),
@@ -233,7 +235,9 @@ pub(super) async fn test(
     Ok(Success::new("Test event sent successfully.", details.into()))
 }
 
-/// List the deliveries of a webhook endpoint, newest event first.
+/// List deliveries.
+///
+/// Returns the deliveries of a webhook endpoint, the newest event first.
 #[utoipa::path(
     get, path = "/webhook_endpoints/{id}/deliveries", tag = "platform", operation_id = "listDeliveries",
     security(("bearer" = ["read"])), params(("id" = String, Path, description = "whe_…"), DeliveriesQuery),
@@ -254,7 +258,9 @@ pub(super) async fn list(
     Ok(Success::new("Deliveries retrieved successfully.", page))
 }
 
-/// Read a delivery with its attempts.
+/// Read a delivery.
+///
+/// The response has its attempts.
 #[utoipa::path(
     get, path = "/webhook_endpoints/{id}/deliveries/{delivery_id}", tag = "platform",
     operation_id = "readDelivery", security(("bearer" = ["read"])),
@@ -270,7 +276,9 @@ pub(super) async fn read(
     Ok(Success::new("Delivery retrieved successfully.", details.into()))
 }
 
-/// Resend a delivery with the same `webhook-id` and body, and `webhook-replay: true`. A delivery in progress is refused.
+/// Resend a delivery.
+///
+/// It has the same `webhook-id` and body, and `webhook-replay: true`. A delivery in progress is refused.
 #[utoipa::path(
     post, path = "/webhook_endpoints/{id}/deliveries/{delivery_id}/resend", tag = "platform",
     operation_id = "resendDelivery", security(("bearer" = ["config"])),
@@ -286,7 +294,9 @@ pub(super) async fn resend(
     Ok(Success::new("Delivery queued again successfully.", details.into()))
 }
 
-/// Replay stored events since a time or after a cursor to a webhook endpoint: at most 10,000 for each request.
+/// Replay events.
+///
+/// Sends the stored events since a time or after a cursor to a webhook endpoint: at most 10,000 for each request.
 #[utoipa::path(
     post, path = "/webhook_endpoints/{id}/replay", tag = "platform", operation_id = "replayEvents",
     security(("bearer" = ["config"])), params(("id" = String, Path, description = "whe_…")), request_body = ReplayIn,

@@ -252,7 +252,9 @@ impl From<DocumentDetails> for DocumentWithTextOut {
     }
 }
 
-/// Add a document to a knowledge base.
+/// Add a document.
+///
+/// The body is JSON that contains the text.
 #[utoipa::path(
     post, path = "/knowledge_bases/{id}/documents", tag = "platform", operation_id = "createDocument",
     security(("bearer" = ["config"])), params(("id" = String, Path, description = "kb_…")), request_body = DocumentIn,
@@ -270,7 +272,9 @@ pub(super) async fn create(
     Ok(Success::new("Document created successfully.", DocumentOut::from(created)))
 }
 
-/// Upload a document to a knowledge base; a document with the same slug is replaced. The body is the file: Markdown, text, HTML or PDF.
+/// Upload a document.
+///
+/// A document with the same slug is replaced. The body is the file: Markdown, text, HTML or PDF.
 #[utoipa::path(
     put, path = "/knowledge_bases/{id}/documents/{document}", tag = "platform", operation_id = "putDocument",
     security(("bearer" = ["config"])),
@@ -296,7 +300,9 @@ pub(super) async fn put(
     Ok(Success::new("Document stored successfully.", DocumentOut::from(document)))
 }
 
-/// List the documents of a knowledge base, oldest first.
+/// List documents.
+///
+/// Returns the documents of a knowledge base, the oldest first.
 #[utoipa::path(
     get, path = "/knowledge_bases/{id}/documents", tag = "platform", operation_id = "listDocuments",
     security(("bearer" = ["read"])), params(("id" = String, Path, description = "kb_…"), PageQuery),
@@ -315,7 +321,9 @@ pub(super) async fn list(
     Ok(Success::new("Documents retrieved successfully.", page))
 }
 
-/// Read a document with its text.
+/// Read a document.
+///
+/// The response has its text.
 #[utoipa::path(
     get, path = "/knowledge_bases/{id}/documents/{document}", tag = "platform", operation_id = "readDocument",
     security(("bearer" = ["read"])),

@@ -208,7 +208,9 @@ pub(super) async fn create(
     Ok(Success::new("Knowledge base created successfully.", BaseOut::from(created)))
 }
 
-/// List knowledge bases, oldest first.
+/// List knowledge bases.
+///
+/// The oldest comes first.
 #[utoipa::path(
     get, path = "/knowledge_bases", tag = "platform", operation_id = "listKnowledgeBases",
     security(("bearer" = ["read"])), params(PageQuery),
@@ -257,7 +259,9 @@ pub(super) async fn update(
     Ok(Success::new("Knowledge base updated successfully.", BaseOut::from(base)))
 }
 
-/// Delete a knowledge base with its documents.
+/// Delete a knowledge base.
+///
+/// Its documents are deleted, too.
 #[utoipa::path(
     delete, path = "/knowledge_bases/{id}", tag = "platform", operation_id = "deleteKnowledgeBase",
     security(("bearer" = ["config"])), params(("id" = String, Path, description = "kb_…")),
@@ -272,7 +276,9 @@ pub(super) async fn delete(
     Ok(Success::new("Knowledge base deleted successfully.", BaseOut::from(base)))
 }
 
-/// Search a knowledge base as an assistant's tool does, to test what it finds.
+/// Search a knowledge base.
+///
+/// Searches as an assistant's tool does, to test what it finds.
 #[utoipa::path(
     post, path = "/knowledge_bases/{id}/search", tag = "platform", operation_id = "searchKnowledgeBase",
     security(("bearer" = ["read"])), params(("id" = String, Path, description = "kb_…")), request_body = SearchIn,

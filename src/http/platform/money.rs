@@ -77,7 +77,9 @@ pub(super) async fn balance(
     Ok(Success::new("Balance retrieved successfully.", BalanceOut { balance, currency: "USD" }))
 }
 
-/// List the ledger, oldest entry first.
+/// List the ledger.
+///
+/// The oldest entry comes first.
 #[utoipa::path(
     get, path = "/ledger", tag = "platform", operation_id = "listLedger", security(("bearer" = ["billing:read"])),
     params(PageQuery),

@@ -57,7 +57,9 @@ error_sets! {
     }
 }
 
-/// List tools, oldest first.
+/// List tools.
+///
+/// The oldest comes first.
 #[utoipa::path(
     get, path = "/tools", tag = "platform", operation_id = "listTools",
     security(("bearer" = ["read"])), params(PageQuery),
@@ -75,7 +77,9 @@ pub(super) async fn list(
     Ok(Success::new("Tools retrieved successfully.", summaries))
 }
 
-/// Read a tool, without its secrets.
+/// Read a tool.
+///
+/// The response has no secrets.
 #[utoipa::path(
     get, path = "/tools/{id}", tag = "platform", operation_id = "readTool",
     security(("bearer" = ["read"])), params(("id" = String, Path, description = "tool_…")),
@@ -90,7 +94,9 @@ pub(super) async fn read(
     Ok(Success::new("Tool retrieved successfully.", ToolOut::from(tool)))
 }
 
-/// Test a tool: make one real call, as a reply would. Tools that book or cancel are refused.
+/// Test a tool.
+///
+/// Makes one real call, as a reply would. Tools that book or cancel are refused.
 #[utoipa::path(
     post, path = "/tools/{id}/test", tag = "platform", operation_id = "testTool",
     security(("bearer" = ["config"])), params(("id" = String, Path, description = "tool_…")),
@@ -112,7 +118,9 @@ pub(super) async fn test(
     Ok(Success::new("Tool called.", TestCallOut::from(tested)))
 }
 
-/// Refresh the tools of an MCP server. Assistants use the new list from the next message.
+/// Refresh an MCP server's tools.
+///
+/// Assistants use the new list from the next message.
 #[utoipa::path(
     post, path = "/tools/{id}/refresh", tag = "platform", operation_id = "refreshTool",
     security(("bearer" = ["config"])), params(("id" = String, Path, description = "tool_…")),

@@ -18,7 +18,9 @@ use crate::http::response::millis;
 use crate::http::state::AppState;
 use crate::service::read_turn;
 
-/// Read a turn with its trace so far: the model's rounds and their tool calls.
+/// Read a turn.
+///
+/// It contains the trace so far: the model's rounds and their tool calls.
 #[utoipa::path(
     get, path = "/turns/{id}", tag = "platform", operation_id = "readTurn",
     security(("bearer" = ["read"])), params(("id" = String, Path, description = "trn_…")),
@@ -33,7 +35,9 @@ pub(super) async fn read(
     Ok(Success::new("Turn retrieved successfully.", TracedTurnOut::from(trace)))
 }
 
-/// Read the trace of a message: of the turn that answers it or, for a reply, that produced it.
+/// Read a message's trace.
+///
+/// The trace is that of the turn that answers the message or, for a reply, that produced it.
 #[utoipa::path(
     get, path = "/messages/{id}/trace", tag = "platform", operation_id = "readTrace",
     security(("bearer" = ["read"])), params(("id" = String, Path, description = "msg_…")),

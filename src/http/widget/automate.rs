@@ -48,7 +48,9 @@ pub(super) struct AiStatus {
     ai_enabled: bool,
 }
 
-/// Disable a conversation's AI. Pending replies are discarded and refunded.
+/// Disable a conversation's AI.
+///
+/// Pending replies are discarded and refunded.
 #[utoipa::path(
     post, path = "/automate/conversations/{uuid}/disable-ai", tag = "widget", operation_id = "disableAi",
     params(("uuid" = Uuid, Path, description = "The conversation's UUID")), security(("bearer" = ["messages:write"])),
@@ -62,7 +64,7 @@ pub(super) async fn disable(
     set_ai_enabled(&state, &account, &name, false).await
 }
 
-/// Enable a conversation's AI again.
+/// Enable a conversation's AI.
 #[utoipa::path(
     post, path = "/automate/conversations/{uuid}/enable-ai", tag = "widget", operation_id = "enableAi",
     params(("uuid" = Uuid, Path, description = "The conversation's UUID")), security(("bearer" = ["messages:write"])),

@@ -106,7 +106,9 @@ type ReplyErrors = Errors<
     ),
 >;
 
-/// Send a message and wait for the reply.
+/// Send a visitor's message.
+///
+/// The response is the reply.
 #[utoipa::path(
     post, path = "/conversations/{uuid}/messages", tag = "widget", operation_id = "sendWidgetMessage",
     params(

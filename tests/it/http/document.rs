@@ -57,6 +57,21 @@ async fn the_document_is_served_and_describes_both_apis_with_their_errors() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_operation_has_a_summary_that_fits_into_a_navigation() {
+    let db = store::sqlite().await;
+    let server = TestServer::start(&db).await;
+    let document = server.request("GET", "/openapi.json").send().await.json();
+
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap().iter().filter(|(key, _)| *key != "parameters")
+        {
+            let summary = operation["summary"].as_str().unwrap();
+            assert!(summary.split(' ').count() <= 5 && summary.ends_with('.'), "{method} {path}: {summary}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_route_of_the_document_is_served() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;

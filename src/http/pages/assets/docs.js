@@ -240,7 +240,7 @@ function highlight(json) {
 
 function indexGroup({ tag, operations }) {
   const links = operations.map((operation) =>
-    el("li", { "data-words": `${titleOf(operation)} ${operation.path} ${operation.method} ${tag}`.toLowerCase() }, el("a", { href: `#${operation.id}` }, el("span", {}, titleOf(operation).split(/[:;,] /)[0]), methodName(operation.method))),
+    el("li", { "data-words": `${titleOf(operation)} ${operation.path} ${operation.method} ${tag}`.toLowerCase() }, el("a", { href: `#${operation.id}` }, el("span", {}, titleOf(operation)), methodName(operation.method))),
   );
   return el("div", { class: "group" }, el("h2", {}, tag), el("ul", {}, links));
 }

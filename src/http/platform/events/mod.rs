@@ -60,7 +60,9 @@ error_sets! {
 /// The errors of the feed.
 type FeedErrors = (InvalidFeedQuery, NotFound<ConversationId>, EventsRemoved);
 
-/// List events after a cursor, in the order in which they happened.
+/// List events.
+///
+/// Returns the events after a cursor, in the order in which they happened.
 #[utoipa::path(
     get, path = "/events", tag = "platform", operation_id = "listEvents", security(("bearer" = ["read"])),
     params(EventsQuery),
