@@ -29,9 +29,13 @@ pub(super) struct CalendarOut {
     slug: String,
     #[schema(example = "Europe/Berlin")]
     time_zone: String,
+    #[schema(example = 30)]
     slot_minutes: u32,
+    #[schema(example = 0)]
     buffer_minutes: u32,
+    #[schema(example = 120)]
     minimum_notice_minutes: u32,
+    #[schema(example = 60)]
     horizon_days: u32,
     hours: HoursOut,
     /// Days without any appointment.
@@ -46,6 +50,7 @@ pub(super) struct CalendarOut {
     /// The URL at which calendar programs read its bookings. It is the only credential. Null until one is created.
     #[schema(required)]
     ics_url: Option<String>,
+    #[schema(example = "2026-03-15T14:22:11Z")]
     created_at: String,
 }
 

@@ -129,14 +129,17 @@ pub(super) struct DeliveryOut {
     #[schema(value_type = String, example = "delivered")]
     state: DeliveryState,
     /// Whether it was resent on request.
+    #[schema(example = false)]
     replay: bool,
     attempt_count: i64,
     /// Only present while it is queued.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_attempt_at: Option<String>,
     /// The time at which it was last queued.
+    #[schema(example = "2026-03-15T14:22:11Z")]
     created_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "2026-03-15T14:22:12Z")]
     ended_at: Option<String>,
 }
 
@@ -161,7 +164,9 @@ impl From<DeliveryLogEntry> for DeliveryOut {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct AttemptOut {
     number: i64,
+    #[schema(example = "2026-03-15T14:22:11Z")]
     started_at: String,
+    #[schema(example = 120)]
     latency_ms: u64,
     /// `delivered`, or the cause of the failure: `redirected`, `gone`, `refused`, `timed_out`, `unreachable`,
     /// `broken`, `blocked`, `unsigned`.
@@ -169,6 +174,7 @@ pub(super) struct AttemptOut {
     outcome: AttemptOutcome,
     /// The status code of the response.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = 200)]
     status: Option<u16>,
     /// The beginning of the response's body.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -209,10 +209,14 @@ pub(super) struct DocumentOut {
     #[schema(value_type = String, example = "markdown")]
     format: Format,
     /// The number of its passages.
+    #[schema(example = 12)]
     passages: i64,
     /// Whether a workspace file manages it; if so, it can only be changed there.
+    #[schema(example = false)]
     from_file: bool,
+    #[schema(example = "2026-03-15T14:22:11Z")]
     created_at: String,
+    #[schema(example = "2026-03-15T14:22:11Z")]
     updated_at: String,
 }
 
@@ -240,6 +244,7 @@ pub(super) struct DocumentWithTextOut {
     #[schema(inline)]
     document: DocumentOut,
     /// As Markdown.
+    #[schema(example = "# Returns\n\nYou can return an item within 14 days.")]
     text: String,
     /// The number of its passages with a vector. Only present if an embeddings endpoint is configured.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -110,17 +110,22 @@ pub(super) struct BaseOut {
     #[schema(example = "help")]
     slug: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "Help")]
     name: Option<String>,
     #[schema(value_type = String, example = "english")]
     language: Language,
     /// The number of passages of its documents.
+    #[schema(example = 12)]
     passages: i64,
     /// The number of passages with a vector. Only present when a single base is read and an embeddings endpoint is configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     embedded_passages: Option<i64>,
     /// Whether a workspace file manages it; if so, it can only be changed there.
+    #[schema(example = false)]
     from_file: bool,
+    #[schema(example = "2026-03-15T14:22:11Z")]
     created_at: String,
+    #[schema(example = "2026-03-15T14:22:11Z")]
     updated_at: String,
 }
 
@@ -161,10 +166,12 @@ pub(super) struct HitOut {
     #[schema(example = "Returns > Refunds")]
     heading: Option<String>,
     /// Markdown.
+    #[schema(example = "You can return an item within 14 days.")]
     text: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
     /// Higher is better; only comparable within one search.
+    #[schema(example = 0.032)]
     score: f64,
 }
 

@@ -171,6 +171,7 @@ pub(super) struct EndpointOut {
     #[serde(skip_serializing_if = "Option::is_none")]
     slug: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "CRM")]
     description: Option<String>,
     #[schema(example = "https://crm.example/hooks")]
     url: String,
@@ -188,7 +189,9 @@ pub(super) struct EndpointOut {
     /// The time until which an older secret also signs.
     #[serde(skip_serializing_if = "Option::is_none")]
     previous_secret_until: Option<String>,
+    #[schema(example = "2026-03-15T14:22:11Z")]
     created_at: String,
+    #[schema(example = "2026-03-15T14:22:11Z")]
     updated_at: String,
 }
 

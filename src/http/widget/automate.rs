@@ -54,7 +54,7 @@ pub(super) struct AiStatus {
 #[utoipa::path(
     post, path = "/automate/conversations/{uuid}/disable-ai", tag = "widget", operation_id = "disableAi",
     params(("uuid" = Uuid, Path, description = "The conversation's UUID")), security(("bearer" = ["messages:write"])),
-    responses((status = 200, description = "Disabled", body = AiStatus), SwitchErrors),
+    responses((status = 200, description = "Disabled", body = AiStatus, example = json!({"status": true, "ai_enabled": false})), SwitchErrors),
 )]
 pub(super) async fn disable(
     State(state): State<AppState>,
@@ -68,7 +68,7 @@ pub(super) async fn disable(
 #[utoipa::path(
     post, path = "/automate/conversations/{uuid}/enable-ai", tag = "widget", operation_id = "enableAi",
     params(("uuid" = Uuid, Path, description = "The conversation's UUID")), security(("bearer" = ["messages:write"])),
-    responses((status = 200, description = "Enabled", body = AiStatus), SwitchErrors),
+    responses((status = 200, description = "Enabled", body = AiStatus, example = json!({"status": true, "ai_enabled": true})), SwitchErrors),
 )]
 pub(super) async fn enable(
     State(state): State<AppState>,

@@ -47,6 +47,7 @@ pub(super) struct EventsOut {
     #[schema(value_type = Vec<EventOut>)]
     items: Vec<Box<RawValue>>,
     /// For `?after=`; never null.
+    #[schema(example = "1042")]
     next_cursor: String,
 }
 
