@@ -53,7 +53,7 @@ pub enum Error {
     IdempotencyKeyInFlight { retry_after: Duration },
     #[error("This Idempotency-Key was used with another request")]
     IdempotencyKeyReused,
-    #[error("The Idempotency-Key header must have 1 to 255 visible characters")]
+    #[error("The Idempotency-Key header must have 1 to 255 printable ASCII characters")]
     IdempotencyKeyMalformed,
     /// The target of the request exists already, or is managed elsewhere.
     #[error("{0}")]

@@ -2,6 +2,7 @@
 
 use axum::Router;
 use axum::extract::Request;
+use axum::handler::Handler as _;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -24,7 +25,8 @@ pub fn router(state: AppState) -> Router {
     let rest = health::routes()
         .merge(pages::router())
         .merge(pages::calendar_file::routes(&state))
-        .fallback(fallback)
+        // A page with a mistyped address has to see the 404, which tells it nothing that depends on the caller.
+        .fallback(fallback.layer(widget::cors()))
         .method_not_allowed_fallback(method_not_allowed::<Platform>);
     rest.nest("/api", with_fallbacks::<Widget>(widget_routes).layer(widget::cors()))
         .nest("/v1", with_fallbacks::<Platform>(platform_routes))

@@ -148,8 +148,8 @@ pub async fn contents<'a>(db: &Db, demo: Option<&'a Demo>) -> Result<Contents<'a
     Ok(if count == 0 { Contents::NoWorkspace } else { Contents::Workspaces })
 }
 
-/// The startup banner: the address and, if there is a demo, its page, a `curl` command for each API, and its key or the
-/// path of the key file. Without any workspace, it names the commands that create one and its key.
+/// The startup banner: the address and, if there is a demo, its page, the API reference, the path of its key file, and
+/// a `curl` command for each API. Without any workspace, it names the commands that create one and its key.
 #[must_use]
 pub fn banner(address: &str, contents: Contents<'_>, model: &ModelChoice) -> String {
     let address = address.trim_end_matches('/');
@@ -177,6 +177,7 @@ fn push_demo(text: &mut String, address: &str, demo: &Demo) {
         text,
         r#"
 Demo page   {address}/
+API docs    {address}/docs
 Demo key    in {file}
 
 Widget API:

@@ -7,7 +7,8 @@ use crate::domain::error::Error;
 
 const MAX_LENGTH: usize = 255;
 
-/// The key of a request: 1 to 255 visible characters.
+/// The key of a request: 1 to 255 printable ASCII characters, so also a quoted string of the IETF draft. White space around
+/// it is no part of a header.
 pub(in crate::http) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Error> {
     let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else { return Ok(None) };

@@ -113,7 +113,7 @@ async fn limit(State(state): State<AppState>, request: Request, next: Next) -> R
             rejection
         }
     };
-    insert_headers(response.headers_mut(), &status, state.services.clock.now());
+    insert_headers(&mut response, &status, state.services.clock.now());
     response
 }
 

@@ -85,31 +85,37 @@ error_sets! {
 pub(super) struct BookingOut {
     #[schema(value_type = String, example = "bkg_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: BookingId,
-    #[schema(value_type = String)]
+    #[schema(value_type = String, example = "cal_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     calendar_id: CalendarId,
     /// The conversation that made it.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, example = "con_9s2kd81")]
     conversation_id: ConversationId,
     /// `booked` or `cancelled`.
     #[schema(value_type = String, example = "booked")]
     state: BookingState,
+    #[schema(example = "Demo")]
     title: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "Ada Lovelace")]
     name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "ada@example.com")]
     email: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     notes: Option<String>,
     /// In UTC.
     #[schema(example = "2026-03-16T13:00:00Z")]
     starts_at: String,
+    #[schema(example = "2026-03-16T13:30:00Z")]
     ends_at: String,
     /// The start in the calendar's time zone, as the booking tool returns it.
     #[schema(example = "2026-03-16T14:00:00+01:00")]
     start: String,
+    #[schema(example = "2026-03-16T14:30:00+01:00")]
     end: String,
     #[schema(example = "Europe/Berlin")]
     time_zone: String,
+    #[schema(example = "2026-03-15T14:22:11Z")]
     created_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     cancelled_at: Option<String>,
@@ -139,7 +145,9 @@ impl BookingOut {
     }
 }
 
-/// List a calendar's bookings, ordered by start.
+/// List a calendar's bookings.
+///
+/// They are ordered by their start.
 #[utoipa::path(
     get, path = "/calendars/{id}/bookings", tag = "platform", operation_id = "listBookings",
     security(("bearer" = ["read"])), params(("id" = String, Path, description = "cal_…"), BookingsQuery),
@@ -176,7 +184,9 @@ pub(super) async fn read(
     Ok(Success::new("Booking retrieved successfully.", BookingOut::new(&booking, &calendar)))
 }
 
-/// Cancel a booking of any conversation. A cancelled booking does not change.
+/// Cancel a booking.
+///
+/// It may be of any conversation. A cancelled booking does not change.
 #[utoipa::path(
     post, path = "/calendars/{id}/bookings/{booking_id}/cancel", tag = "platform",
     operation_id = "cancelBooking", security(("bearer" = ["config"])),

@@ -29,9 +29,13 @@ pub(super) struct CalendarOut {
     slug: String,
     #[schema(example = "Europe/Berlin")]
     time_zone: String,
+    #[schema(example = 30)]
     slot_minutes: u32,
+    #[schema(example = 0)]
     buffer_minutes: u32,
+    #[schema(example = 120)]
     minimum_notice_minutes: u32,
+    #[schema(example = 60)]
     horizon_days: u32,
     hours: HoursOut,
     /// Days without any appointment.
@@ -46,6 +50,7 @@ pub(super) struct CalendarOut {
     /// The URL at which calendar programs read its bookings. It is the only credential. Null until one is created.
     #[schema(required)]
     ics_url: Option<String>,
+    #[schema(example = "2026-03-15T14:22:11Z")]
     created_at: String,
 }
 
@@ -91,7 +96,9 @@ impl CalendarOut {
     }
 }
 
-/// List calendars, oldest first.
+/// List calendars.
+///
+/// The oldest comes first.
 #[utoipa::path(
     get, path = "/calendars", tag = "platform", operation_id = "listCalendars",
     security(("bearer" = ["read"])), params(PageQuery),
@@ -110,7 +117,9 @@ pub(super) async fn list(
     Ok(Success::new("Calendars retrieved successfully.", calendars))
 }
 
-/// Read a calendar: its rules, and its iCalendar URL if it has one.
+/// Read a calendar.
+///
+/// The response has its rules, and its iCalendar URL if it has one.
 #[utoipa::path(
     get, path = "/calendars/{id}", tag = "platform", operation_id = "readCalendar",
     security(("bearer" = ["read"])), params(("id" = String, Path, description = "cal_…")),
@@ -125,7 +134,9 @@ pub(super) async fn read(
     Ok(Success::new("Calendar retrieved successfully.", CalendarOut::new(&found, &state.public_url)))
 }
 
-/// Give a calendar a new iCalendar URL, at which calendar programs read its bookings. The previous one stops working.
+/// Renew a calendar's iCalendar URL.
+///
+/// Calendar programs read its bookings there. The previous URL stops working.
 #[utoipa::path(
     post, path = "/calendars/{id}/ics_link", tag = "platform", operation_id = "renewCalendarLink",
     security(("bearer" = ["config"])), params(("id" = String, Path, description = "cal_…")),

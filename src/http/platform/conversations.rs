@@ -185,7 +185,7 @@ type RenewErrors = Errors<Platform, (MessagesWrite, NotFound<ConversationId>, Ov
 #[utoipa::path(
     post, path = "/conversations", tag = "platform", operation_id = "createConversation",
     security(("bearer" = ["messages:write"])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; the response is stored for 24 hours")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters; the response is stored for 24 hours")),
     request_body = ConversationIn,
     responses((status = 200, description = "The conversation", body = Success<CreatedConversationOut>), CreateErrors),
 )]
@@ -210,7 +210,9 @@ pub(super) async fn create(
     Ok(create_conversation::create(&state.services, request).await?.into_response())
 }
 
-/// List conversations, newest first.
+/// List conversations.
+///
+/// The newest comes first.
 #[utoipa::path(
     get, path = "/conversations", tag = "platform", operation_id = "listConversations",
     security(("bearer" = ["read"])), params(ConversationsQuery),
@@ -245,7 +247,9 @@ pub(super) async fn read(
         .into_response())
 }
 
-/// Update a conversation: switch its AI, replace its metadata, or end it. All changes of a request are applied together.
+/// Update a conversation.
+///
+/// Switches its AI, replaces its metadata, or ends it. All changes of a request are applied together.
 #[utoipa::path(
     patch, path = "/conversations/{id}", tag = "platform", operation_id = "changeConversation",
     security(("bearer" = ["messages:write"])), params(("id" = String, Path, description = "con_…")), request_body = ConversationUpdateIn,
@@ -263,7 +267,9 @@ pub(super) async fn update(
         .into_response())
 }
 
-/// Give a conversation a new UUID in the widget API. The previous one stops working.
+/// Renew a conversation's widget UUID.
+///
+/// The previous UUID stops working in the widget API.
 #[utoipa::path(
     post, path = "/conversations/{id}/widget_link", tag = "platform", operation_id = "renewWidgetLink",
     security(("bearer" = ["messages:write"])), params(("id" = String, Path, description = "con_…")),

@@ -129,14 +129,17 @@ pub(super) struct DeliveryOut {
     #[schema(value_type = String, example = "delivered")]
     state: DeliveryState,
     /// Whether it was resent on request.
+    #[schema(example = false)]
     replay: bool,
     attempt_count: i64,
     /// Only present while it is queued.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_attempt_at: Option<String>,
     /// The time at which it was last queued.
+    #[schema(example = "2026-03-15T14:22:11Z")]
     created_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "2026-03-15T14:22:12Z")]
     ended_at: Option<String>,
 }
 
@@ -161,7 +164,9 @@ impl From<DeliveryLogEntry> for DeliveryOut {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct AttemptOut {
     number: i64,
+    #[schema(example = "2026-03-15T14:22:11Z")]
     started_at: String,
+    #[schema(example = 120)]
     latency_ms: u64,
     /// `delivered`, or the cause of the failure: `redirected`, `gone`, `refused`, `timed_out`, `unreachable`,
     /// `broken`, `blocked`, `unsigned`.
@@ -169,6 +174,7 @@ pub(super) struct AttemptOut {
     outcome: AttemptOutcome,
     /// The status code of the response.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = 200)]
     status: Option<u16>,
     /// The beginning of the response's body.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -218,7 +224,9 @@ pub(super) struct ReplayOut {
     next_cursor: Option<String>,
 }
 
-/// Send a test event to a webhook endpoint, regardless of its event types.
+/// Send a test event.
+///
+/// It is sent to the webhook endpoint regardless of its event types.
 #[utoipa::path(
     post, path = "/webhook_endpoints/{id}/test", tag = "platform", operation_id = "testWebhookEndpoint",
     security(("bearer" = ["config"])), params(("id" = String, Path, description = "whe_…")),
@@ -233,7 +241,9 @@ pub(super) async fn test(
     Ok(Success::new("Test event sent successfully.", details.into()))
 }
 
-/// List the deliveries of a webhook endpoint, newest event first.
+/// List deliveries.
+///
+/// Returns the deliveries of a webhook endpoint, the newest event first.
 #[utoipa::path(
     get, path = "/webhook_endpoints/{id}/deliveries", tag = "platform", operation_id = "listDeliveries",
     security(("bearer" = ["read"])), params(("id" = String, Path, description = "whe_…"), DeliveriesQuery),
@@ -254,7 +264,9 @@ pub(super) async fn list(
     Ok(Success::new("Deliveries retrieved successfully.", page))
 }
 
-/// Read a delivery with its attempts.
+/// Read a delivery.
+///
+/// The response has its attempts.
 #[utoipa::path(
     get, path = "/webhook_endpoints/{id}/deliveries/{delivery_id}", tag = "platform",
     operation_id = "readDelivery", security(("bearer" = ["read"])),
@@ -270,7 +282,9 @@ pub(super) async fn read(
     Ok(Success::new("Delivery retrieved successfully.", details.into()))
 }
 
-/// Resend a delivery with the same `webhook-id` and body, and `webhook-replay: true`. A delivery in progress is refused.
+/// Resend a delivery.
+///
+/// It has the same `webhook-id` and body, and `webhook-replay: true`. A delivery in progress is refused.
 #[utoipa::path(
     post, path = "/webhook_endpoints/{id}/deliveries/{delivery_id}/resend", tag = "platform",
     operation_id = "resendDelivery", security(("bearer" = ["config"])),
@@ -286,7 +300,9 @@ pub(super) async fn resend(
     Ok(Success::new("Delivery queued again successfully.", details.into()))
 }
 
-/// Replay stored events since a time or after a cursor to a webhook endpoint: at most 10,000 for each request.
+/// Replay events.
+///
+/// Sends the stored events since a time or after a cursor to a webhook endpoint: at most 10,000 for each request.
 #[utoipa::path(
     post, path = "/webhook_endpoints/{id}/replay", tag = "platform", operation_id = "replayEvents",
     security(("bearer" = ["config"])), params(("id" = String, Path, description = "whe_…")), request_body = ReplayIn,

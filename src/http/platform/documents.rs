@@ -209,10 +209,14 @@ pub(super) struct DocumentOut {
     #[schema(value_type = String, example = "markdown")]
     format: Format,
     /// The number of its passages.
+    #[schema(example = 12)]
     passages: i64,
     /// Whether a workspace file manages it; if so, it can only be changed there.
+    #[schema(example = false)]
     from_file: bool,
+    #[schema(example = "2026-03-15T14:22:11Z")]
     created_at: String,
+    #[schema(example = "2026-03-15T14:22:11Z")]
     updated_at: String,
 }
 
@@ -240,6 +244,7 @@ pub(super) struct DocumentWithTextOut {
     #[schema(inline)]
     document: DocumentOut,
     /// As Markdown.
+    #[schema(example = "# Returns\n\nYou can return an item within 14 days.")]
     text: String,
     /// The number of its passages with a vector. Only present if an embeddings endpoint is configured.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -252,7 +257,9 @@ impl From<DocumentDetails> for DocumentWithTextOut {
     }
 }
 
-/// Add a document to a knowledge base.
+/// Add a document.
+///
+/// The body is JSON that contains the text.
 #[utoipa::path(
     post, path = "/knowledge_bases/{id}/documents", tag = "platform", operation_id = "createDocument",
     security(("bearer" = ["config"])), params(("id" = String, Path, description = "kb_…")), request_body = DocumentIn,
@@ -270,7 +277,9 @@ pub(super) async fn create(
     Ok(Success::new("Document created successfully.", DocumentOut::from(created)))
 }
 
-/// Upload a document to a knowledge base; a document with the same slug is replaced. The body is the file: Markdown, text, HTML or PDF.
+/// Upload a document.
+///
+/// A document with the same slug is replaced. The body is the file: Markdown, text, HTML or PDF.
 #[utoipa::path(
     put, path = "/knowledge_bases/{id}/documents/{document}", tag = "platform", operation_id = "putDocument",
     security(("bearer" = ["config"])),
@@ -296,7 +305,9 @@ pub(super) async fn put(
     Ok(Success::new("Document stored successfully.", DocumentOut::from(document)))
 }
 
-/// List the documents of a knowledge base, oldest first.
+/// List documents.
+///
+/// Returns the documents of a knowledge base, the oldest first.
 #[utoipa::path(
     get, path = "/knowledge_bases/{id}/documents", tag = "platform", operation_id = "listDocuments",
     security(("bearer" = ["read"])), params(("id" = String, Path, description = "kb_…"), PageQuery),
@@ -315,7 +326,9 @@ pub(super) async fn list(
     Ok(Success::new("Documents retrieved successfully.", page))
 }
 
-/// Read a document with its text.
+/// Read a document.
+///
+/// The response has its text.
 #[utoipa::path(
     get, path = "/knowledge_bases/{id}/documents/{document}", tag = "platform", operation_id = "readDocument",
     security(("bearer" = ["read"])),

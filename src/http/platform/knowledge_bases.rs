@@ -110,17 +110,22 @@ pub(super) struct BaseOut {
     #[schema(example = "help")]
     slug: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "Help")]
     name: Option<String>,
     #[schema(value_type = String, example = "english")]
     language: Language,
     /// The number of passages of its documents.
+    #[schema(example = 12)]
     passages: i64,
     /// The number of passages with a vector. Only present when a single base is read and an embeddings endpoint is configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     embedded_passages: Option<i64>,
     /// Whether a workspace file manages it; if so, it can only be changed there.
+    #[schema(example = false)]
     from_file: bool,
+    #[schema(example = "2026-03-15T14:22:11Z")]
     created_at: String,
+    #[schema(example = "2026-03-15T14:22:11Z")]
     updated_at: String,
 }
 
@@ -161,10 +166,12 @@ pub(super) struct HitOut {
     #[schema(example = "Returns > Refunds")]
     heading: Option<String>,
     /// Markdown.
+    #[schema(example = "You can return an item within 14 days.")]
     text: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
     /// Higher is better; only comparable within one search.
+    #[schema(example = 0.032)]
     score: f64,
 }
 
@@ -208,7 +215,9 @@ pub(super) async fn create(
     Ok(Success::new("Knowledge base created successfully.", BaseOut::from(created)))
 }
 
-/// List knowledge bases, oldest first.
+/// List knowledge bases.
+///
+/// The oldest comes first.
 #[utoipa::path(
     get, path = "/knowledge_bases", tag = "platform", operation_id = "listKnowledgeBases",
     security(("bearer" = ["read"])), params(PageQuery),
@@ -257,7 +266,9 @@ pub(super) async fn update(
     Ok(Success::new("Knowledge base updated successfully.", BaseOut::from(base)))
 }
 
-/// Delete a knowledge base with its documents.
+/// Delete a knowledge base.
+///
+/// Its documents are deleted, too.
 #[utoipa::path(
     delete, path = "/knowledge_bases/{id}", tag = "platform", operation_id = "deleteKnowledgeBase",
     security(("bearer" = ["config"])), params(("id" = String, Path, description = "kb_…")),
@@ -272,7 +283,9 @@ pub(super) async fn delete(
     Ok(Success::new("Knowledge base deleted successfully.", BaseOut::from(base)))
 }
 
-/// Search a knowledge base as an assistant's tool does, to test what it finds.
+/// Search a knowledge base.
+///
+/// Searches as an assistant's tool does, to test what it finds.
 #[utoipa::path(
     post, path = "/knowledge_bases/{id}/search", tag = "platform", operation_id = "searchKnowledgeBase",
     security(("bearer" = ["read"])), params(("id" = String, Path, description = "kb_…")), request_body = SearchIn,

@@ -91,10 +91,12 @@ type SendErrors = Errors<
     ),
 >;
 
-/// Send a message to an existing or new conversation.
+/// Send a message.
+///
+/// It goes to an existing conversation or to a new one.
 #[utoipa::path(
     post, path = "/messages", tag = "platform", operation_id = "sendMessage", security(("bearer" = ["messages:write"])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; the response is stored for 24 hours")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters; the response is stored for 24 hours")),
     request_body = MessageIn,
     responses((status = 200, description = "The message is stored", body = Success<AcknowledgementOut>, example = json!({
         "status": "success",
@@ -140,7 +142,9 @@ pub(super) async fn send(
     Ok(accept_message::accept(&state.services, &account, message).await?.into_response())
 }
 
-/// List a conversation's messages, oldest first.
+/// List a conversation's messages.
+///
+/// The oldest comes first.
 #[utoipa::path(
     get, path = "/conversations/{id}/messages", tag = "platform", operation_id = "listMessages",
     security(("bearer" = ["read"])), params(("id" = String, Path, description = "con_…"), PageQuery),

@@ -42,7 +42,7 @@ pub(super) struct LedgerEntryOut {
     #[schema(value_type = String, example = "9.99")]
     balance_after: Money,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, example = "trn_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     turn_id: Option<TurnId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<String>,
@@ -77,7 +77,9 @@ pub(super) async fn balance(
     Ok(Success::new("Balance retrieved successfully.", BalanceOut { balance, currency: "USD" }))
 }
 
-/// List the ledger, oldest entry first.
+/// List the ledger.
+///
+/// The oldest entry comes first.
 #[utoipa::path(
     get, path = "/ledger", tag = "platform", operation_id = "listLedger", security(("bearer" = ["billing:read"])),
     params(PageQuery),

@@ -57,7 +57,9 @@ error_sets! {
     }
 }
 
-/// List tools, oldest first.
+/// List tools.
+///
+/// The oldest comes first.
 #[utoipa::path(
     get, path = "/tools", tag = "platform", operation_id = "listTools",
     security(("bearer" = ["read"])), params(PageQuery),
@@ -75,7 +77,9 @@ pub(super) async fn list(
     Ok(Success::new("Tools retrieved successfully.", summaries))
 }
 
-/// Read a tool, without its secrets.
+/// Read a tool.
+///
+/// The response has no secrets.
 #[utoipa::path(
     get, path = "/tools/{id}", tag = "platform", operation_id = "readTool",
     security(("bearer" = ["read"])), params(("id" = String, Path, description = "tool_…")),
@@ -90,7 +94,9 @@ pub(super) async fn read(
     Ok(Success::new("Tool retrieved successfully.", ToolOut::from(tool)))
 }
 
-/// Test a tool: make one real call, as a reply would. Tools that book or cancel are refused.
+/// Test a tool.
+///
+/// Makes one real call, as a reply would. Tools that book or cancel are refused.
 #[utoipa::path(
     post, path = "/tools/{id}/test", tag = "platform", operation_id = "testTool",
     security(("bearer" = ["config"])), params(("id" = String, Path, description = "tool_…")),
@@ -112,7 +118,9 @@ pub(super) async fn test(
     Ok(Success::new("Tool called.", TestCallOut::from(tested)))
 }
 
-/// Refresh the tools of an MCP server. Assistants use the new list from the next message.
+/// Refresh an MCP server's tools.
+///
+/// Assistants use the new list from the next message.
 #[utoipa::path(
     post, path = "/tools/{id}/refresh", tag = "platform", operation_id = "refreshTool",
     security(("bearer" = ["config"])), params(("id" = String, Path, description = "tool_…")),
@@ -133,6 +141,7 @@ pub(super) struct ToolSummaryOut {
     #[schema(value_type = String, example = "tool_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: ToolId,
     /// Its name in the workspace file.
+    #[schema(example = "orders")]
     slug: String,
     /// The name that the model calls it by.
     #[schema(example = "get_order_status")]
@@ -140,6 +149,7 @@ pub(super) struct ToolSummaryOut {
     /// `calendar_availability`, `calendar_booking`, `calendar_cancel`, `knowledge`, `webhook` or `mcp`.
     #[schema(example = "webhook")]
     kind: &'static str,
+    #[schema(example = "Returns the status of an order.")]
     description: String,
 }
 
@@ -162,15 +172,15 @@ pub(super) struct ToolOut {
     #[schema(inline)]
     tool: ToolSummaryOut,
     /// The JSON Schema of its arguments.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Object, example = json!({"type": "object", "properties": {"order_id": {"type": "string"}}, "required": ["order_id"]}))]
     parameters: Value,
     /// Only calendar tools have it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "cal_01k9z3x8f5e4r9t2m6q7w8y0ab")]
+    #[schema(value_type = Option<String>)]
     calendar_id: Option<CalendarId>,
     /// Only knowledge tools have it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "kb_01k9z3x8f5e4r9t2m6q7w8y0ab")]
+    #[schema(value_type = Option<String>)]
     knowledge_base_id: Option<KnowledgeBaseId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     webhook: Option<WebhookOut>,
@@ -194,6 +204,11 @@ impl From<NamedTool> for ToolOut {
 
 /// The endpoint that a webhook tool calls. Values that the tool adds itself are not shown, only their names.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "method": "GET", "url": "https://shop.example/orders/{order_id}",
+    "headers": [{"name": "authorization", "secret": true}], "form": false, "static": [], "secrets": ["shop_token"],
+    "signed": false, "timeout_ms": 10000, "idempotent": true
+}))]
 pub(super) struct WebhookOut {
     #[schema(example = "GET")]
     method: String,
@@ -245,10 +260,12 @@ pub(super) struct McpOut {
     #[serde(skip_serializing_if = "Option::is_none")]
     allow: Option<Vec<String>>,
     /// Names of allowed tools that the server does not have.
+    #[schema(example = json!([]))]
     missing: Vec<String>,
     /// The tools that assistants can use.
     tools: Vec<McpToolOut>,
     /// The time since which the list has not changed.
+    #[schema(example = "2026-03-15T14:22:11Z")]
     listed_since: String,
 }
 
@@ -269,7 +286,9 @@ impl From<(&McpServer, &McpListing)> for McpOut {
 /// A tool that an MCP server listed.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct McpToolOut {
+    #[schema(example = "find_customer")]
     name: String,
+    #[schema(example = "Finds a customer by email.")]
     description: String,
     #[schema(value_type = Object)]
     parameters: Value,
@@ -288,6 +307,7 @@ pub(super) struct RefreshedToolOut {
     /// Whether the list changed; if so, assistants have new versions.
     changed: bool,
     /// Tools that were left out, with the reasons.
+    #[schema(example = json!([]))]
     warnings: Vec<String>,
 }
 
@@ -318,8 +338,9 @@ fn headers_out(headers: &Headers) -> Vec<ToolHeaderOut> {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TestCallOut {
     /// The result that the model would see; `{"error": …}` for a failure.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Object, example = json!({"status": "shipped"}))]
     result: Map<String, Value>,
+    #[schema(example = 120)]
     duration_ms: u64,
     /// The request of a webhook tool with its secrets masked. Absent if none was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -358,7 +379,9 @@ impl From<TestCallResult> for TestCallOut {
 /// A request that was sent.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SentRequestOut {
+    #[schema(example = "GET")]
     method: String,
+    #[schema(example = "https://shop.example/orders/7")]
     url: String,
     headers: Vec<SentHeaderOut>,
     /// The beginning of the body.
@@ -369,6 +392,7 @@ pub(super) struct SentRequestOut {
 /// A header that was sent; `***` for a secret.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SentHeaderOut {
+    #[schema(example = "authorization")]
     name: String,
     #[schema(example = "***")]
     value: String,
@@ -377,10 +401,13 @@ pub(super) struct SentHeaderOut {
 /// A response that was received.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ReceivedResponseOut {
+    #[schema(example = 200)]
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "application/json")]
     content_type: Option<String>,
     /// The beginning of the body; absent if it was too large to read.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "{\"status\": \"shipped\"}")]
     body: Option<String>,
 }

@@ -18,7 +18,9 @@ use crate::http::response::millis;
 use crate::http::state::AppState;
 use crate::service::read_turn;
 
-/// Read a turn with its trace so far: the model's rounds and their tool calls.
+/// Read a turn.
+///
+/// It contains the trace so far: the model's rounds and their tool calls.
 #[utoipa::path(
     get, path = "/turns/{id}", tag = "platform", operation_id = "readTurn",
     security(("bearer" = ["read"])), params(("id" = String, Path, description = "trn_…")),
@@ -33,7 +35,9 @@ pub(super) async fn read(
     Ok(Success::new("Turn retrieved successfully.", TracedTurnOut::from(trace)))
 }
 
-/// Read the trace of a message: of the turn that answers it or, for a reply, that produced it.
+/// Read a message's trace.
+///
+/// The trace is that of the turn that answers the message or, for a reply, that produced it.
 #[utoipa::path(
     get, path = "/messages/{id}/trace", tag = "platform", operation_id = "readTrace",
     security(("bearer" = ["read"])), params(("id" = String, Path, description = "msg_…")),
@@ -53,10 +57,10 @@ pub(super) async fn read_of_message(
 pub(super) struct TurnOut {
     #[schema(value_type = String, example = "trn_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: TurnId,
-    #[schema(value_type = String)]
+    #[schema(value_type = String, example = "con_9s2kd81")]
     conversation_id: ConversationId,
     /// The message that it answers.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, example = "msg_45kd01")]
     message_id: MessageId,
     /// `widget` or `platform`.
     #[schema(value_type = String, example = "platform")]
@@ -76,20 +80,25 @@ pub(super) struct TurnOut {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     reply_message_id: Option<MessageId>,
-    #[schema(value_type = String)]
+    #[schema(value_type = String, example = "550e8400-e29b-41d4-a716-446655440000")]
     assistant_id: AssistantId,
     assistant_version: i64,
     /// The amount charged; refunded if there is no reply.
     #[schema(value_type = String, example = "0.01")]
     price: Money,
     /// Attempts that ended without a reply.
+    #[schema(example = 0)]
     attempts: i64,
     /// Number of times that another process resumed it after its own had stopped.
+    #[schema(example = 0)]
     takeovers: i64,
+    #[schema(example = "2026-03-15T14:22:11Z")]
     created_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "2026-03-15T14:22:11Z")]
     started_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "2026-03-15T14:22:13Z")]
     ended_at: Option<String>,
 }
 
@@ -119,6 +128,7 @@ pub(super) struct MessageTraceOut {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RoundOut {
     /// From 0.
+    #[schema(example = 0)]
     step: i64,
     /// The turn's attempt, from 1.
     attempt: i64,
@@ -126,16 +136,20 @@ pub(super) struct RoundOut {
     connection: String,
     #[schema(example = "gpt-5-mini")]
     model: String,
+    #[schema(example = "2026-03-15T14:22:11Z")]
     started_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "2026-03-15T14:22:12Z")]
     finished_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = 840)]
     duration_ms: Option<u64>,
     #[serde(flatten)]
     #[schema(inline)]
     tokens: TokensOut,
     /// The model's text: the reply, or beside its calls.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "We are open from 9 to 17.")]
     text: Option<String>,
     /// The model's reasoning; at most 64 KiB of it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -152,11 +166,15 @@ pub(super) struct RoundOut {
 #[derive(Debug, Serialize, ToSchema)]
 #[expect(clippy::struct_field_names, reason = "flattened among other fields")]
 pub(super) struct TokensOut {
+    #[schema(example = 412)]
     input_tokens: i64,
     /// Input tokens that the provider had cached.
+    #[schema(example = 0)]
     cached_tokens: i64,
+    #[schema(example = 38)]
     output_tokens: i64,
     /// Output tokens that were spent on reasoning.
+    #[schema(example = 0)]
     reasoning_tokens: i64,
 }
 
@@ -164,23 +182,28 @@ pub(super) struct TokensOut {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct CallOut {
     /// The same for every attempt; a webhook tool receives it as `Idempotency-Key`.
+    #[schema(example = "call_trn_01k9z3x8f5e4r9t2m6q7w8y0ab_0_0")]
     id: String,
+    #[schema(example = "check_calendar_availability")]
     name: String,
-    #[schema(value_type = Object)]
+    #[schema(value_type = Object, example = json!({"start_date": "2025-01-13", "end_date": "2025-01-17"}))]
     arguments: Box<RawValue>,
     /// Absent until the call has finished.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Object>, example = json!({"available_slots": ["2025-01-13 14:00"]}))]
     result: Option<Box<RawValue>>,
     /// The turn's attempt in which it was first sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     attempt: Option<i64>,
     /// Absent if it was never sent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "2026-03-15T14:22:11Z")]
     started_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "2026-03-15T14:22:12Z")]
     finished_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = 12)]
     duration_ms: Option<u64>,
 }
 
@@ -192,8 +215,10 @@ pub(super) struct TotalsOut {
     #[serde(flatten)]
     #[schema(inline)]
     tokens: TokensOut,
+    #[schema(example = 840)]
     model_ms: u64,
     /// The sum over all calls; the calls of one round run concurrently.
+    #[schema(example = 12)]
     tool_ms: u64,
     /// The cost; zero if it was refunded.
     #[schema(value_type = String, example = "0.01")]

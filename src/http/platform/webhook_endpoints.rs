@@ -171,6 +171,7 @@ pub(super) struct EndpointOut {
     #[serde(skip_serializing_if = "Option::is_none")]
     slug: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "CRM")]
     description: Option<String>,
     #[schema(example = "https://crm.example/hooks")]
     url: String,
@@ -188,7 +189,9 @@ pub(super) struct EndpointOut {
     /// The time until which an older secret also signs.
     #[serde(skip_serializing_if = "Option::is_none")]
     previous_secret_until: Option<String>,
+    #[schema(example = "2026-03-15T14:22:11Z")]
     created_at: String,
+    #[schema(example = "2026-03-15T14:22:11Z")]
     updated_at: String,
 }
 
@@ -227,7 +230,9 @@ impl From<EndpointAndSecret> for EndpointWithSecretOut {
     }
 }
 
-/// Create a webhook endpoint. Its secret is only returned in this response.
+/// Create a webhook endpoint.
+///
+/// Its secret is only returned in this response.
 #[utoipa::path(
     post, path = "/webhook_endpoints", tag = "platform", operation_id = "createWebhookEndpoint",
     security(("bearer" = ["config"])), request_body = EndpointIn,
@@ -248,7 +253,9 @@ pub(super) async fn create(
     Ok(Success::new("Webhook endpoint created successfully.", EndpointWithSecretOut::from(endpoint)))
 }
 
-/// List webhook endpoints, oldest first.
+/// List webhook endpoints.
+///
+/// The oldest comes first.
 #[utoipa::path(
     get, path = "/webhook_endpoints", tag = "platform", operation_id = "listWebhookEndpoints",
     security(("bearer" = ["read"])), params(PageQuery),
@@ -281,7 +288,9 @@ pub(super) async fn read(
     Ok(Success::new("Webhook endpoint retrieved successfully.", EndpointOut::from(endpoint)))
 }
 
-/// Update, enable or disable a webhook endpoint. All changes of a request are applied together.
+/// Update a webhook endpoint.
+///
+/// Also enables or disables it. All changes of a request are applied together.
 #[utoipa::path(
     patch, path = "/webhook_endpoints/{id}", tag = "platform", operation_id = "changeWebhookEndpoint",
     security(("bearer" = ["config"])), params(("id" = String, Path, description = "whe_…")), request_body = EndpointUpdateIn,
@@ -298,7 +307,9 @@ pub(super) async fn update(
     Ok(Success::new("Webhook endpoint updated successfully.", EndpointOut::from(endpoint)))
 }
 
-/// Delete a webhook endpoint with its deliveries. Nothing more is sent to it.
+/// Delete a webhook endpoint.
+///
+/// Its deliveries are deleted, too. Nothing more is sent to it.
 #[utoipa::path(
     delete, path = "/webhook_endpoints/{id}", tag = "platform", operation_id = "deleteWebhookEndpoint",
     security(("bearer" = ["config"])), params(("id" = String, Path, description = "whe_…")),
@@ -313,7 +324,9 @@ pub(super) async fn delete(
     Ok(Success::new("Webhook endpoint deleted successfully.", EndpointOut::from(endpoint)))
 }
 
-/// Rotate the secret of a webhook endpoint. The new secret is only returned in this response; the old one also signs for a while.
+/// Rotate a webhook endpoint's secret.
+///
+/// The new secret is only returned in this response; the old one also signs for a while.
 #[utoipa::path(
     post, path = "/webhook_endpoints/{id}/rotate_secret", tag = "platform",
     operation_id = "rotateWebhookSecret", security(("bearer" = ["config"])),

@@ -48,11 +48,13 @@ pub(super) struct AiStatus {
     ai_enabled: bool,
 }
 
-/// Disable a conversation's AI. Pending replies are discarded and refunded.
+/// Disable a conversation's AI.
+///
+/// Pending replies are discarded and refunded.
 #[utoipa::path(
     post, path = "/automate/conversations/{uuid}/disable-ai", tag = "widget", operation_id = "disableAi",
     params(("uuid" = Uuid, Path, description = "The conversation's UUID")), security(("bearer" = ["messages:write"])),
-    responses((status = 200, description = "Disabled", body = AiStatus), SwitchErrors),
+    responses((status = 200, description = "Disabled", body = AiStatus, example = json!({"status": true, "ai_enabled": false})), SwitchErrors),
 )]
 pub(super) async fn disable(
     State(state): State<AppState>,
@@ -62,11 +64,11 @@ pub(super) async fn disable(
     set_ai_enabled(&state, &account, &name, false).await
 }
 
-/// Enable a conversation's AI again.
+/// Enable a conversation's AI.
 #[utoipa::path(
     post, path = "/automate/conversations/{uuid}/enable-ai", tag = "widget", operation_id = "enableAi",
     params(("uuid" = Uuid, Path, description = "The conversation's UUID")), security(("bearer" = ["messages:write"])),
-    responses((status = 200, description = "Enabled", body = AiStatus), SwitchErrors),
+    responses((status = 200, description = "Enabled", body = AiStatus, example = json!({"status": true, "ai_enabled": true})), SwitchErrors),
 )]
 pub(super) async fn enable(
     State(state): State<AppState>,

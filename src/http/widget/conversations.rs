@@ -125,6 +125,7 @@ pub(super) struct ConversationOut {
 pub(super) struct FirstMessage {
     #[schema(example = "assistant")]
     role: &'static str,
+    #[schema(example = "Hello! How can I help?")]
     content: String,
 }
 
@@ -135,9 +136,13 @@ pub(super) struct VisitorView {
     /// Oldest first.
     history: Vec<Entry>,
     /// The variables that the visitor set.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Object, example = json!({"customer_name": "Ada"}))]
     variables: Box<RawValue>,
     ai_enabled: bool,
+    /// Present and true if the conversation has ended: a message to it is refused.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(value_type = Option<bool>)]
+    ended: bool,
 }
 
 /// A message as a visitor sees it.
@@ -146,6 +151,7 @@ pub(super) struct Entry {
     /// `user`, or `assistant` for an assistant or a human agent.
     #[schema(example = "assistant")]
     role: &'static str,
+    #[schema(example = "Hello! How can I help?")]
     content: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<FinishedCall>>)]
@@ -266,5 +272,6 @@ pub(super) async fn read(
         history: messages.into_iter().map(Into::into).collect(),
         variables: raw(&conversation.visitor_variables),
         ai_enabled: conversation.ai_enabled,
+        ended: conversation.ended_at.is_some(),
     }))
 }

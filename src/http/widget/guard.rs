@@ -64,7 +64,8 @@ pub(super) struct Guarded;
 
 impl ErrorSet for Guarded {
     fn cases() -> Vec<ErrorCase> {
-        let key = ErrorCase::new("The API key is invalid, revoked or expired", Error::Unauthenticated);
+        let key =
+            ErrorCase::new("An API key was sent that is invalid, revoked or expired", Error::Unauthenticated);
         let origin = ErrorCase::new("The origin of the page is not allowed", Error::OriginRefused);
         [key, origin].into_iter().chain(LimitReached::cases()).collect()
     }
@@ -96,7 +97,7 @@ pub(in crate::http) async fn guard(
         next.run(request).await
     };
     if let Some(status) = status {
-        insert_headers(response.headers_mut(), &status, state.services.clock.now());
+        insert_headers(&mut response, &status, state.services.clock.now());
     }
     response
 }

@@ -106,12 +106,14 @@ type ReplyErrors = Errors<
     ),
 >;
 
-/// Send a message and wait for the reply.
+/// Send a visitor's message.
+///
+/// The response is the reply.
 #[utoipa::path(
     post, path = "/conversations/{uuid}/messages", tag = "widget", operation_id = "sendWidgetMessage",
     params(
         ("uuid" = Uuid, Path, description = "The conversation's UUID"),
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; the response is stored for 24 hours"),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters; the response is stored for 24 hours"),
     ),
     request_body = MessageIn,
     responses((status = 200, description = "The reply", body = WidgetReply, example = json!({

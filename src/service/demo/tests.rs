@@ -17,6 +17,7 @@ No model is configured: the built-in demonstration answers. For a real one set O
 or OPENAI_BASE_URL and OPENAI_MODEL.
 
 Demo page   http://127.0.0.1:8080/
+API docs    http://127.0.0.1:8080/docs
 Demo key    in ./data/demo.key
 
 Widget API:

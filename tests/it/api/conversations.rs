@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::support::db::both_backends;
 use crate::support::server::{ASSISTANT, Setup, TestServer};
+use crate::support::store;
 
 both_backends!(
     async fn a_conversation_begins_with_the_assistants_first_message(db: TestDb) {
@@ -136,6 +137,24 @@ both_backends!(
 );
 
 both_backends!(
+    async fn the_history_says_that_its_conversation_has_ended(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let uuid = server.create_conversation().await;
+        let read = async || server.request("GET", &format!("/api/conversations/{uuid}")).send().await;
+        let open = read().await.json();
+        let path = format!("/v1/conversations/{}", server.conversation_id(&uuid).await);
+
+        let end = server.request("PATCH", &path).bearer(&server.keys.full).raw_json(r#"{"ended": true}"#);
+        assert_eq!(end.send().await.status, 200);
+        let ended = read().await;
+
+        assert_eq!(open.get("ended"), None);
+        assert_eq!((ended.status, &ended.json()["ended"]), (200, &json!(true)));
+        assert_eq!(ended.json()["history"], open["history"]);
+    }
+);
+
+both_backends!(
     async fn an_api_key_can_disable_and_enable_the_ai(db: TestDb) {
         let server = TestServer::start(&db).await;
         let uuid = server.create_conversation().await;
@@ -188,3 +207,24 @@ both_backends!(
         assert_eq!(answer.header("access-control-allow-credentials"), None);
     }
 );
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_can_read_that_a_path_has_no_route_and_nothing_else_outside_the_widget_api() {
+    let db = store::sqlite().await;
+    let server = TestServer::start(&db).await;
+    let allowed = async |method: &str, path: &str| {
+        let request = server.request(method, path).header("Origin", "https://shop.example");
+        let answer = request.header("Access-Control-Request-Method", "POST").send().await;
+        (answer.status, answer.header("access-control-allow-origin").map(str::to_owned))
+    };
+    let any = Some("*".to_owned());
+
+    for path in ["//api/conversations", "/apis/conversations", "/conversations", "/api", "/api/x"] {
+        assert_eq!(allowed("OPTIONS", path).await, (200, any.clone()), "{path}");
+        assert_eq!(allowed("POST", path).await, (404, any.clone()), "{path}");
+    }
+    for path in ["/v1/balance", "/v1/x", "/metrics", "/openapi.json", "/docs"] {
+        assert_eq!(allowed("OPTIONS", path).await.1, None, "{path}");
+        assert_eq!(allowed("GET", path).await.1, None, "{path}");
+    }
+}

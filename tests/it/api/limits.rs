@@ -86,7 +86,8 @@ async fn disabled_limits_limit_nothing() {
     }
 }
 
-/// Asserts that a cap refuses a message in the envelope of limits, and that nothing is stored.
+/// Asserts that a cap refuses a message in the envelope of limits, without the headers of a rate that still permits it, and
+/// that nothing is stored.
 async fn assert_capped(server: &TestServer, request: Request) {
     let before = server.row_counts().await;
     let answer = request.send().await;
@@ -94,6 +95,11 @@ async fn assert_capped(server: &TestServer, request: Request) {
     let wait = answer.header("retry-after").expect("it has a Retry-After header");
     assert_eq!(answer.text(), format!(r#"{{"message":"Too Many Attempts.","retry_after":{wait}}}"#));
     assert_eq!(answer.header("rejoinder-error"), Some("limit_reached"));
+    for name in
+        ["ratelimit", "ratelimit-policy", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"]
+    {
+        assert_eq!(answer.header(name), None, "{name}");
+    }
     assert_eq!(server.row_counts().await, before);
 }
 

@@ -57,6 +57,21 @@ async fn the_document_is_served_and_describes_both_apis_with_their_errors() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_operation_has_a_summary_that_fits_into_a_navigation() {
+    let db = store::sqlite().await;
+    let server = TestServer::start(&db).await;
+    let document = server.request("GET", "/openapi.json").send().await.json();
+
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap().iter().filter(|(key, _)| *key != "parameters")
+        {
+            let summary = operation["summary"].as_str().unwrap();
+            assert!(summary.split(' ').count() <= 5 && summary.ends_with('.'), "{method} {path}: {summary}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_route_of_the_document_is_served() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
@@ -182,7 +197,7 @@ async fn each_route_lists_its_errors_as_they_are_sent() {
         named(&[
             (
                 "idempotency_key_malformed",
-                widget("The Idempotency-Key header must have 1 to 255 visible characters")
+                widget("The Idempotency-Key header must have 1 to 255 printable ASCII characters")
             ),
             ("insufficient_balance", widget("Insufficient balance. Please top up your account.")),
             ("internal_error", widget("Failed to process message: The server failed to process the request")),

@@ -1,6 +1,6 @@
 //! The pages in a real browser, served with the demo and the offline model.
 
-use rejoinder::service::demo::DEMO_FILE;
+use rejoinder::service::demo::{DEMO_CONVERSATION, DEMO_FILE};
 use serde_json::json;
 
 use crate::support::browser::Browser;
@@ -72,6 +72,41 @@ async fn the_reference_shows_every_operation_of_the_document() {
 
     assert_eq!(browser.find_all("article.operation").await.len(), operations);
     browser.wait_for_text("#sendMessage", "Needs a bearer key.").await;
+}
+
+/// The texts of the reference's examples, by the name of the response.
+const EXAMPLES: &str = "return [...document.querySelectorAll('article.operation')].flatMap((article) => {
+    const select = article.querySelector('.panel select');
+    return [...(select?.options ?? [])].map((option) => {
+        select.value = option.value;
+        select.dispatchEvent(new Event('change'));
+        return [`${article.id} ${option.text}`, article.querySelector('.panel:last-of-type code').textContent];
+    });
+});";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_examples_of_the_reference_are_complete_and_the_navigation_has_short_names() {
+    let (_db, server) = start_without_settings().await;
+    let browser = Browser::open().await;
+    browser.visit(&format!("{}/docs", server.url())).await;
+    browser.wait_for_text("#sendMessage", "Needs a bearer key.").await;
+
+    let examples: Vec<[String; 2]> = serde_json::from_value(browser.evaluate(EXAMPLES).await).unwrap();
+    let names =
+        "return [...document.querySelectorAll('#index a span:first-child')].map((name) => name.textContent);";
+    let names: Vec<String> = serde_json::from_value(browser.evaluate(names).await).unwrap();
+
+    for [name, text] in &examples {
+        let example: serde_json::Value = serde_json::from_str(text).expect("an example is JSON");
+        assert!(!text.contains("\"…\""), "{name}: {example}");
+    }
+    let example = |name: &str| {
+        let text = &examples.iter().find(|[found, _]| found == name).unwrap()[1];
+        serde_json::from_str::<serde_json::Value>(text).unwrap()
+    };
+    assert_eq!(example("disableAi 200"), json!({"status": true, "ai_enabled": false}));
+    assert_eq!(example("readWidgetConversation 200").get("ended"), None);
+    assert!(names.iter().all(|name| name.split(' ').count() <= 5), "{names:?}");
 }
 
 /// The samples of the reference by operation, with its scopes.
@@ -169,6 +204,7 @@ async fn resources(server: &TestServer) -> Vec<(&'static str, String)> {
     let tool = id(tools.iter().find(|tool| tool["slug"] == "documents").unwrap());
     vec![
         ("CONVERSATION", conversation),
+        ("WIDGET_UUID", crate::support::server::WIDGET.to_owned()),
         ("TURN", turn),
         ("MESSAGE", message),
         ("CALENDAR", calendar),
@@ -203,6 +239,14 @@ async fn a_page_of_another_origin_talks_to_the_widget_api() {
 
     assert_eq!((&answer[0], &answer[1]), (&200.into(), &true.into()), "{answer}");
     assert!(answer[2].as_str().unwrap().starts_with("trn_"), "our headers are exposed: {answer}");
+}
+
+#[test]
+fn the_reference_names_the_conversation_of_the_demo_workspace() {
+    let page = include_str!("../../../src/http/pages/assets/docs_schema.js");
+
+    assert!(page.contains(&format!("const UUID = \"{DEMO_CONVERSATION}\"")));
+    assert!(DEMO_FILE.contains(DEMO_CONVERSATION));
 }
 
 #[test]

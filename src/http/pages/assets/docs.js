@@ -59,8 +59,10 @@ function introduction(info) {
       "The examples read the key and ids from variables of your shell: ",
       el("code", {}, "export KEY=$(cat data/demo.key)"),
       " is the demo's key, ",
+      el("code", {}, `export WIDGET_UUID=${UUID}`),
+      " its conversation in the widget API, ",
       el("code", {}, "export CONVERSATION=con_…"),
-      " an id from an earlier response.",
+      " an id from an earlier response of the platform API.",
     ),
   );
 }
@@ -150,14 +152,14 @@ function requestPanel(operation) {
   return panel("curl", () => text, el("code", {}, text));
 }
 
-/** A command for a shell. The key and ids that the document has no example of are variables: `$KEY`, `$CONVERSATION`. */
+/** A command for a shell. The key and ids that the document has no example of are variables: `$KEY`, `$CONVERSATION`, `$WIDGET_UUID`. */
 function curl(operation) {
   const { method, parameters } = operation;
   const lines = [`curl${method === "get" ? "" : ` -X ${method.toUpperCase()}`} "${baseUrl()}${samplePath(operation)}${sampleQuery(parameters)}"`];
   if (needsKey(operation)) lines.push('-H "Authorization: Bearer $KEY"');
   const [type, content] = bodyOf(resolveRef(operation.requestBody).content);
   if (content) {
-    const example = examplesOf(content)[0]?.value ?? exampleOf(content.schema, { request: true });
+    const example = examplesOf(content)[0]?.value ?? exampleOf(content.schema);
     const body = type === "application/json" ? JSON.stringify(example, null, 2) : SAMPLE_TEXT;
     lines.push(`-H "Content-Type: ${type}"`, `-d '${body.replaceAll("'", "'\\''")}'`);
   }
@@ -175,14 +177,14 @@ function bodyOf(content = {}) {
 function samplePath({ path, parameters }) {
   return path.replaceAll(/\{([^}]+)\}/g, (_, name) => {
     const parameter = parameters.find((parameter) => parameter.name === name) ?? {};
-    const schema = resolveSchema(parameter.schema);
-    const example = parameter.example ?? givenExample(schema);
-    return example ?? (schema.format ? exampleOf(schema) : `$${variableOf(path, name)}`);
+    return parameter.example ?? givenExample(resolveSchema(parameter.schema)) ?? `$${variableOf(path, name)}`;
   });
 }
 
-/** The variable of an id, named after its resource: `/v1/webhook_endpoints/{id}` has `WEBHOOK_ENDPOINT`. */
+/** The variable of an id, named after its resource: `/v1/webhook_endpoints/{id}` has `WEBHOOK_ENDPOINT`. A conversation's id
+ * in the widget API has the name of the field in which the platform API returns it. */
 function variableOf(path, name) {
+  if (name === "uuid") return "WIDGET_UUID";
   const parts = path.split("/");
   const resource = parts[parts.indexOf(`{${name}}`) - 1] ?? name;
   return resource.replace(/ies$/, "y").replace(/s$/, "").toUpperCase();
@@ -240,7 +242,7 @@ function highlight(json) {
 
 function indexGroup({ tag, operations }) {
   const links = operations.map((operation) =>
-    el("li", { "data-words": `${titleOf(operation)} ${operation.path} ${operation.method} ${tag}`.toLowerCase() }, el("a", { href: `#${operation.id}` }, el("span", {}, titleOf(operation).split(/[:;,] /)[0]), methodName(operation.method))),
+    el("li", { "data-words": `${titleOf(operation)} ${operation.path} ${operation.method} ${tag}`.toLowerCase() }, el("a", { href: `#${operation.id}` }, el("span", {}, titleOf(operation)), methodName(operation.method))),
   );
   return el("div", { class: "group" }, el("h2", {}, tag), el("ul", {}, links));
 }

@@ -2,6 +2,9 @@
 
 let document_ = {};
 
+/** The UUID of the demo's conversation in the widget API. */
+const UUID = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
+
 /** Resolves a `$ref` within the document; its sibling keywords override the target's. */
 function resolveRef(schema, depth = 0) {
   if (!schema || typeof schema !== "object" || !schema.$ref || depth > 12) return schema ?? {};
@@ -87,23 +90,23 @@ function givenExample(schema) {
   return schema.example ?? schema.examples?.[0];
 }
 
-/** An example of a schema: its own if it has one, otherwise one derived from its type. The example of a
- * request only has the fields that are required or have an example. */
-function exampleOf(schema, { depth = 0, request = false } = {}) {
-  const deeper = { depth: depth + 1, request };
+/** An example of a schema: its own if it has one, otherwise one derived from its type. An object has the fields that are
+ * required or have an example: others are often absent, or exclude each other. A text is the name of its field. */
+function exampleOf(schema, name = "text", depth = 0) {
   const whole = resolveSchema(schema);
   const given = givenExample(whole) ?? whole.const ?? whole.default ?? whole.enum?.[0];
   if (given !== undefined) return given;
   const variants = variantsOf(whole);
-  if (variants.length) return exampleOf(variants[0], deeper);
+  if (variants.length) return exampleOf(variants[0], name, depth + 1);
   const [type] = typesOf(whole);
-  if (type === "array") return depth > 6 ? [] : [exampleOf(whole.items, deeper)];
+  if (type === "array") return depth > 6 ? [] : [exampleOf(whole.items, name, depth + 1)];
   if (type === "object" || whole.properties) {
     if (depth > 6) return {};
-    const isIncluded = ([name, inner]) => !request || whole.required?.includes(name) || givenExample(resolveSchema(inner)) !== undefined;
+    const isIncluded = ([name, inner]) => whole.required?.includes(name) || givenExample(resolveSchema(inner)) !== undefined;
     const entries = Object.entries(whole.properties ?? {}).filter(isIncluded);
-    return Object.fromEntries(entries.map(([name, inner]) => [name, exampleOf(inner, deeper)]));
+    return Object.fromEntries(entries.map(([name, inner]) => [name, exampleOf(inner, name, depth + 1)]));
   }
-  if (type === "string") return { uuid: "7c9e6679-7425-40de-944b-e07fc1f90ae7", "date-time": "2026-03-15T14:22:11Z", date: "2026-03-15" }[whole.format] ?? "…";
+  if ([whole.type].flat().includes("null")) return null;
+  if (type === "string") return { uuid: UUID, "date-time": "2026-03-15T14:22:11Z", date: "2026-03-15" }[whole.format] ?? name.replaceAll("_", " ");
   return { integer: whole.minimum ?? 1, number: 1, boolean: true }[type] ?? null;
 }

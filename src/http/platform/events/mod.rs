@@ -47,6 +47,7 @@ pub(super) struct EventsOut {
     #[schema(value_type = Vec<EventOut>)]
     items: Vec<Box<RawValue>>,
     /// For `?after=`; never null.
+    #[schema(example = "1042")]
     next_cursor: String,
 }
 
@@ -60,7 +61,9 @@ error_sets! {
 /// The errors of the feed.
 type FeedErrors = (InvalidFeedQuery, NotFound<ConversationId>, EventsRemoved);
 
-/// List events after a cursor, in the order in which they happened.
+/// List events.
+///
+/// Returns the events after a cursor, in the order in which they happened.
 #[utoipa::path(
     get, path = "/events", tag = "platform", operation_id = "listEvents", security(("bearer" = ["read"])),
     params(EventsQuery),

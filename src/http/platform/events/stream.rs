@@ -64,7 +64,9 @@ error_sets! {
     }
 }
 
-/// Follow new events as server-sent events: `id` is the cursor, `event` the type, `data` the event.
+/// Follow new events.
+///
+/// The response is a stream of server-sent events: `id` is the cursor, `event` the type, `data` the event.
 #[utoipa::path(
     get, path = "/events/stream", tag = "platform", operation_id = "streamEvents", security(("bearer" = ["read"])),
     params(StreamQuery, ("Last-Event-ID" = Option<String>, Header, description = "The last `id` that the client received. Takes precedence over `after`")),

@@ -1,6 +1,7 @@
 //! Rate limit headers: those of the IETF `RateLimit` draft, and those that Laravel's clients know.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::Response;
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::RateLimitStatus;
 use crate::domain::clock::Micros;
@@ -12,17 +13,21 @@ const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// Adds the headers of a limit. `X-RateLimit-Reset` is the Unix time in seconds at which the full burst is available again or,
+/// Adds the headers of a limit, unless the response refuses the request by a limit that is counted in the database: its
+/// `Retry-After` would contradict the requests that remain of this one. `X-RateLimit-Reset` is the Unix time in seconds at which the full burst is available again or,
 /// after the limit was exceeded, at which the next request is allowed.
-pub(in crate::http) fn insert_headers(headers: &mut HeaderMap, status: &RateLimitStatus, now: Micros) {
+pub(in crate::http) fn insert_headers(response: &mut Response, status: &RateLimitStatus, now: Micros) {
     let RateLimitStatus { name, rate, remaining, retry_after } = status;
+    if response.status() == StatusCode::TOO_MANY_REQUESTS && retry_after.is_none() {
+        return;
+    }
     let count = rate.count.get();
     let full_again = rate.period / count * count.saturating_sub(*remaining);
     let wait = ceil_seconds(retry_after.unwrap_or(full_again));
     let reset = u64::try_from(now.0 / 1_000_000).unwrap_or(0) + wait;
     let mut set_header = |header: HeaderName, text: String| {
         if let Ok(value) = HeaderValue::try_from(text) {
-            headers.insert(header, value);
+            response.headers_mut().insert(header, value);
         }
     };
     set_header(RATE_LIMIT, format!("\"{name}\";r={remaining};t={wait}"));
