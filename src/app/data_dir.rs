@@ -1,6 +1,6 @@
 //! The data folder of the embedded database: its files, their permissions, and why it cannot be used.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,7 @@ pub(super) struct DataDirError {
     cause: String,
 }
 
-/// The text of SQLite's error `SQLITE_NOTADB`.
+/// The text of SQLite's error `SQLITE_NOTADB`: another file, or a damaged one.
 const NOT_A_DATABASE: &str = "file is not a database";
 
 impl DataDirError {
@@ -40,8 +40,8 @@ impl DataDirError {
     pub(super) fn sqlite(data_dir: &Path, error: &dyn std::error::Error) -> Self {
         let path = database_file(data_dir);
         if error.to_string().contains(NOT_A_DATABASE) {
-            let cause =
-                "it is not a database of SQLite: move it away, or set another folder (REJOINDER_DATA_DIR)";
+            let cause = "it is not a database of SQLite, or it is damaged: restore it from its backup, or set another folder \
+                 (REJOINDER_DATA_DIR)";
             let data_dir = absolute(data_dir);
             return Self { path: absolute(&path), data_dir, kind: None, cause: cause.to_owned() };
         }
@@ -96,10 +96,10 @@ pub(super) fn restrict(data_dir: &Path) {
 
 /// The first file that the folder's owner does not own, with the command that helps. It matters only if the server runs as that
 /// owner, so it is no error.
-pub(super) fn describe_foreign_file(data_dir: &Path) -> Option<String> {
+pub(super) fn describe_other_owner(data_dir: &Path) -> Option<String> {
     let data_dir = absolute(data_dir);
     FILES.map(|name| data_dir.join(name)).into_iter().find_map(|file| {
-        let (user, owner) = private_file::foreign_owner(&file)?;
+        let (user, owner) = private_file::other_owner(&file)?;
         let (file, folder) = (file.display(), data_dir.display());
         Some(format!(
             "{file} belongs to user {user}, and its folder to user {owner}, who cannot open it: if the server runs as \
@@ -121,7 +121,11 @@ fn nearest_existing(path: &Path) -> PathBuf {
 
 fn probe(folder: &Path) -> io::Result<()> {
     let path = folder.join(PROBE_FILE);
-    File::create(&path)?;
+    match OpenOptions::new().write(true).create_new(true).open(&path) {
+        // It may be another check's, or a link to a file elsewhere.
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+        Ok(_) | Err(_) => {}
+    }
     match fs::remove_file(&path) {
         // Another check was faster.
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),

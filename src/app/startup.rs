@@ -137,10 +137,10 @@ pub(super) async fn open_server_store(config: &Config) -> anyhow::Result<(Db, Op
     Ok((db, lock))
 }
 
-/// Fails while a server uses the store, whose key or schema must not change under it.
-pub(super) async fn require_no_server(config: &Config, db: &Db) -> anyhow::Result<()> {
+/// Fails while a server uses the store, whose key must not change under it. The lock keeps others from starting.
+pub(super) async fn require_no_server(config: &Config, db: &Db) -> anyhow::Result<Option<DataDirLock>> {
     match config.database() {
-        Database::Sqlite { data_dir } => DataDirLock::check(&data_dir)?,
+        Database::Sqlite { data_dir } => return Ok(Some(DataDirLock::acquire(&data_dir)?)),
         Database::Postgres { .. } => {
             let count = db.read(async |conn| processes::count_live(conn, &SystemClock).await).await?;
             ensure!(
@@ -149,7 +149,7 @@ pub(super) async fn require_no_server(config: &Config, db: &Db) -> anyhow::Resul
             );
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// The store of [`check_server_store`].
@@ -177,7 +177,8 @@ pub(super) async fn check_server_store(config: &Config) -> anyhow::Result<Checke
             db.check_migration_rights().await?;
             Ok(CheckedStore::NeedsMigration(db))
         }
-        schema @ (Schema::Ready | Schema::Empty | Schema::Outdated | Schema::TooNew | Schema::Foreign(_)) => {
+        schema
+        @ (Schema::Ready | Schema::Empty | Schema::Outdated | Schema::TooNew | Schema::Conflict(_)) => {
             schema.require_ready()?;
             Ok(CheckedStore::Ready(db))
         }

@@ -39,6 +39,7 @@ pub struct MessageOut<'a> {
     /// `user`, `agent`, `system` or `assistant`.
     #[schema(value_type = String, example = "user")]
     pub sender_type: SenderType,
+    #[schema(example = "Hello from curl!")]
     pub text: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -82,18 +83,19 @@ pub struct ConversationOut<'a> {
     pub id: ConversationId,
     /// `widget`, `test` or `api`.
     #[serde(rename = "type")]
-    #[schema(value_type = String)]
+    #[schema(value_type = String, example = "widget")]
     pub kind: ConversationKind,
-    #[schema(value_type = String)]
+    #[schema(value_type = String, example = "550e8400-e29b-41d4-a716-446655440000")]
     pub assistant_id: AssistantId,
     pub ai_enabled: bool,
-    #[schema(value_type = Object)]
+    #[schema(value_type = Object, example = json!({"customer_name": "Ada"}))]
     pub variables: Box<RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external_identifier: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub metadata: Option<Box<RawValue>>,
+    #[schema(example = "2026-03-15T14:22:11Z")]
     pub created_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<String>,
@@ -211,7 +213,7 @@ fn widget_failure(detail: &str, code: &str) -> RenderedResponse {
 pub struct Success<T> {
     #[schema(value_type = String, example = "success")]
     status: &'static str,
-    #[schema(value_type = String)]
+    #[schema(value_type = String, example = "Done.")]
     message: &'static str,
     data: T,
 }
@@ -249,7 +251,7 @@ pub type NoReplyReason = Option<&'static str>;
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Acknowledgement)]
 pub struct AcknowledgementOut<'a> {
-    #[schema(value_type = String)]
+    #[schema(value_type = String, example = "con_9s2kd81")]
     conversation_id: ConversationId,
     message: MessageOut<'a>,
     /// When false, the `Rejoinder-Reason` header says why.
@@ -277,7 +279,7 @@ pub struct CreatedConversationOut<'a> {
     conversation: ConversationOut<'a>,
     /// The id of the conversation in the widget API. Only types `widget` and `test` have one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Uuid>)]
+    #[schema(value_type = Option<Uuid>, example = "7c9e6679-7425-40de-944b-e07fc1f90ae7")]
     widget_uuid: Option<WidgetUuid>,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_message: Option<MessageOut<'a>>,
@@ -386,12 +388,14 @@ struct StartedConversation<'a> {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Event)]
 pub struct EventOut<'a> {
-    #[schema(value_type = String)]
+    #[schema(value_type = String, example = "evt_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: EventId,
     #[serde(rename = "type")]
     #[schema(value_type = String, example = "message.created")]
     kind: EventType,
+    #[schema(example = "2026-03-15T14:22:11Z")]
     created_at: String,
+    #[schema(example = "1042")]
     cursor: String,
     /// Absent after the event's conversation was deleted.
     #[serde(skip_serializing_if = "Option::is_none")]

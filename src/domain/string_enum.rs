@@ -24,7 +24,7 @@ macro_rules! string_enum {
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 match text {
                     $($value => Ok(Self::$variant),)+
-                    _ => Err($crate::domain::string_enum::UnknownVariant(&[$($value,)+])),
+                    _ => Err($crate::domain::string_enum::UnknownVariant { text: text.to_owned(), known: &[$($value,)+] }),
                 }
             }
         }
@@ -38,7 +38,7 @@ macro_rules! string_enum {
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = <String as serde::Deserialize>::deserialize(deserializer)?;
-                text.parse().map_err(|unknown| serde::de::Error::custom(format_args!("\"{text}\" is {unknown}")))
+                text.parse().map_err(serde::de::Error::custom)
             }
         }
     };
@@ -46,7 +46,10 @@ macro_rules! string_enum {
 
 pub(crate) use string_enum;
 
-/// A word of no variant. The words that exist complete a sentence whose subject is that word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("none of: {}", .0.join(", "))]
-pub struct UnknownVariant(pub &'static [&'static str]);
+/// A word of no variant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{text}\" is not one of: {}", .known.join(", "))]
+pub struct UnknownVariant {
+    pub text: String,
+    pub known: &'static [&'static str],
+}

@@ -9,7 +9,12 @@ use secrecy::SecretString;
 
 /// Creates a folder and its parents. An existing folder keeps its permissions.
 pub fn create_private_dir(path: &Path) -> io::Result<()> {
-    private_dir(DirBuilder::new().recursive(true)).create(path)
+    let is_new = !path.exists();
+    private_dir(DirBuilder::new().recursive(true)).create(path)?;
+    if is_new {
+        give_to_owner_of_folder(&File::open(path)?, path);
+    }
+    Ok(())
 }
 
 /// The trimmed text of a file; `None` if it does not exist.
@@ -61,7 +66,7 @@ fn create(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// A file that root makes belongs to the owner of its folder: the user of the server, who could not open it otherwise.
+/// A file or folder that root makes belongs to the owner of its folder: the user of the server, who could not open it otherwise.
 #[cfg(unix)]
 fn give_to_owner_of_folder(file: &File, path: &Path) {
     use std::os::unix::fs::{MetadataExt, fchown};
@@ -78,18 +83,18 @@ fn give_to_owner_of_folder(file: &File, path: &Path) {
 #[cfg(not(unix))]
 fn give_to_owner_of_folder(_file: &File, _path: &Path) {}
 
-/// A file in a folder of another user, who cannot open it: its user and the folder's.
+/// The user of a file, and the other user of its folder, who is not root and cannot open the file.
 #[cfg(unix)]
-pub fn foreign_owner(path: &Path) -> Option<(u32, u32)> {
+pub fn other_owner(path: &Path) -> Option<(u32, u32)> {
     use std::os::unix::fs::MetadataExt;
 
     let owner = |path: &Path| fs::metadata(path).ok().map(|metadata| metadata.uid());
     let owners = (owner(path)?, owner(path.parent()?)?);
-    (owners.0 != owners.1).then_some(owners)
+    (owners.0 != owners.1 && owners.1 != 0).then_some(owners)
 }
 
 #[cfg(not(unix))]
-pub fn foreign_owner(_path: &Path) -> Option<(u32, u32)> {
+pub fn other_owner(_path: &Path) -> Option<(u32, u32)> {
     None
 }
 
@@ -99,7 +104,12 @@ pub fn restrict(path: &Path) -> io::Result<bool> {
     use std::os::unix::fs::PermissionsExt;
 
     const OF_OTHERS: u32 = 0o007;
-    let mut permissions = fs::metadata(path)?.permissions();
+    // Not of a link, which may lead to a file elsewhere.
+    let metadata = fs::symlink_metadata(path)?;
+    if !metadata.is_file() {
+        return Ok(false);
+    }
+    let mut permissions = metadata.permissions();
     if permissions.mode() & OF_OTHERS == 0 {
         return Ok(false);
     }
@@ -176,14 +186,14 @@ mod tests {
         create_empty(&path("rejoinder.db")).unwrap();
         drop(open_lock_file(&path("rejoinder.lock")).unwrap());
         write_new(&path("secret.key"), "key", 1).unwrap();
-        fs::write(path("foreign"), "").unwrap();
+        fs::write(path("other"), "").unwrap();
 
         for name in ["rejoinder.db", "rejoinder.lock", "secret.key"] {
             let metadata = fs::metadata(path(name)).unwrap();
             assert_eq!((metadata.uid(), metadata.gid()), (12_345, 12_346), "{name}");
-            assert_eq!(foreign_owner(&path(name)), None);
+            assert_eq!(other_owner(&path(name)), None);
         }
-        let (user, owner) = foreign_owner(&path("foreign")).unwrap();
+        let (user, owner) = other_owner(&path("other")).unwrap();
         assert_eq!((user == 12_345, owner), (false, 12_345));
     }
 

@@ -50,10 +50,10 @@ pub enum SecretKeyError {
     )]
     Wrong(String),
     #[error(
-        "the secret key in {configured} is not the key of this database, but the one in {} is: remove {configured}",
+        "the secret key in {configured} is not the key of this database, but the one in {} is: unset {configured}",
         file.display()
     )]
-    FileFits { configured: String, file: PathBuf },
+    KeyFileMatches { configured: String, file: PathBuf },
     #[error(
         "no secret key is configured: generate one with `openssl rand -base64 32`, and set REJOINDER_SECRET_KEY, or \
          REJOINDER_SECRET_KEY_FILE to the path of a file that contains it"
@@ -114,7 +114,7 @@ pub async fn check(config: &Config, db: &Db) -> Result<Option<SealKey>, SecretKe
             Ok(Some(found.key))
         }
         Some(found) => Err(match fitting_file(config, &sealed) {
-            Some(file) => SecretKeyError::FileFits { configured: found.origin, file },
+            Some(file) => SecretKeyError::KeyFileMatches { configured: found.origin, file },
             None => SecretKeyError::Wrong(found.origin),
         }),
         None if sealed.is_empty() => Ok(None),

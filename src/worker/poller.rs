@@ -1,5 +1,5 @@
 //! Polls for the effects of other processes: ends of turns that clients of this process wait for or its tasks run, and
-//! events that its followers wait for.
+//! events that its followers wait for. Also records gauges, and closes connections that were idle for long.
 
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +22,7 @@ pub(super) async fn poll(worker: Worker, background_stop: CancellationToken) {
             () = background_stop.cancelled() => return,
         }
         record_gauges(&worker);
+        worker.services.db.close_idle();
         // An error of one poll does not prevent the others.
         let feed = follow_events::poll(&worker.services, round);
         for read in [wake_clients(&worker).await, cancel_tasks(&worker).await, feed.await] {

@@ -92,11 +92,11 @@ async fn check_store(config: &Config) -> (CheckResult, CheckResult) {
     };
     let key = secret_key::check(config, &db).await;
     db.close().await;
-    let foreign = match config.database() {
-        Database::Sqlite { data_dir } => data_dir::describe_foreign_file(&data_dir),
+    let other_owner = match config.database() {
+        Database::Sqlite { data_dir } => data_dir::describe_other_owner(&data_dir),
         Database::Postgres { .. } => None,
     };
-    let warning = foreign.map_or_else(String::new, |foreign| format!("; warning: {foreign}"));
+    let warning = other_owner.map_or_else(String::new, |text| format!("; warning: {text}"));
     (Ok(format!("{name} {text}{warning}")), describe_key(config, key))
 }
 
@@ -120,8 +120,8 @@ async fn check_integrity(config: &Config) -> CheckResult {
 /// The key of a store that cannot be opened may be any.
 fn check_key_without_store(config: &Config) -> CheckResult {
     match secret_key::check_configured(config) {
-        Ok(_) => Ok("not compared with the store's".to_owned()),
-        error @ Err(_) => describe_key(config, error),
+        Ok(Some(_)) => Ok("read, and not compared with the store's".to_owned()),
+        other => describe_key(config, other),
     }
 }
 

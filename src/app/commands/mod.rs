@@ -63,35 +63,35 @@ pub async fn migrate(
 ) -> anyhow::Result<Report> {
     announce_store(config)?;
     let db = open_store(config, IfMissing::Create).await?;
-    if accepts_new_key && db.schema().await? == Schema::Ready {
-        require_no_server(config, &db).await?;
-    }
-    let is_changed = db.schema().await? != Schema::Ready;
+    let schema = db.schema().await?;
+    let has_processes = matches!(schema, Schema::Ready | Schema::Outdated);
+    let _lock = if accepts_new_key && has_processes { require_no_server(config, &db).await? } else { None };
+    let has_key = config.read_secret_key()?.is_some();
     progress(Step::Migrate);
     db.migrate().await.context("the database cannot be migrated")?;
     let ids = IdGenerator::random();
     if accepts_new_key {
         secret_key::accept(config, &db, &ids).await?;
-    } else if !db.is_shared() || config.read_secret_key()?.is_some() {
-        // The key file belongs to a new database. A job that migrates PostgreSQL does not need the key.
+    } else if !db.is_shared() || has_key {
+        // The key file belongs to a new database. A job that migrates PostgreSQL does not need the key, but may not have a wrong one.
         let loaded = secret_key::load_or_create(config, &db, &ids).await;
-        if is_changed {
-            loaded.context("the database was migrated, but")?
-        } else {
+        if schema == Schema::Ready {
             loaded?
+        } else {
+            loaded.context("the database was migrated, but")?
         };
     }
     db.close().await;
-    let mut text = if is_changed {
-        "The database was migrated to this version.\n".to_owned()
+    let mut text = if schema == Schema::Ready {
+        "The database is at this version; nothing was to be migrated.\n".to_owned()
     } else {
-        "The database was at this version already; nothing was changed.\n".to_owned()
+        "The database was migrated to this version.\n".to_owned()
     };
     if accepts_new_key {
         text.push_str("The secret key was accepted. Apply the workspace files again, and rotate the secrets of webhook endpoints that \
              the API created.\n");
     }
-    Ok(Report { text, json: json!({ "migrated": is_changed }) })
+    Ok(Report { text, json: json!({ "migrated": schema != Schema::Ready }) })
 }
 
 /// Applies a workspace file to the database.

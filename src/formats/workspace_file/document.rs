@@ -90,7 +90,7 @@ impl<'t> Document<'t> {
             for segment in error.path() {
                 match segment {
                     Segment::Seq { index } => path = format!("{path}[{index}]"),
-                    Segment::Map { key } => path = below(&path, key),
+                    Segment::Map { key } => path = join_path(&path, key),
                     // The kind of a tool is a variant, and no key.
                     Segment::Enum { .. } | Segment::Unknown => {}
                 }
@@ -258,7 +258,7 @@ impl<'d> Entry<'d> {
     }
 
     fn path_of(&self, key: &str) -> String {
-        below(&self.path, key)
+        join_path(&self.path, key)
     }
 
     /// Its location, for an error that is found later.
@@ -308,7 +308,7 @@ fn without_rust_types(problem: &str) -> String {
 }
 
 /// The path of a key of the table at `path`.
-fn below(path: &str, key: &str) -> String {
+fn join_path(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 

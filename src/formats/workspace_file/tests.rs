@@ -184,7 +184,7 @@ fn a_value_of_a_wrong_type_is_named_with_its_line() {
         (
             "type = \"widget\"",
             "type = \"page\"",
-            "line 39: conversations[0].type: \"page\" is none of: widget, test, ",
+            "line 39: conversations[0].type: \"page\" is not one of: widget, test, ",
         ),
         ("name = \"Front desk\"\n", "", "line 9: assistants[0]: missing field `name`"),
         ("kind = \"webhook\"\n", "", "line 26: tools[1]: missing field `kind`"),

@@ -33,8 +33,8 @@ pub fn describe_postgres(url: &str) -> Result<String, StoreError> {
     Ok(target(&parse(url)?))
 }
 
-/// The parameters of a URL that sqlx knows. It ignores others, so that a misspelled `sslmode` would turn off TLS.
-const PARAMETERS: [&str; 18] = [
+/// The parameters of a URL about TLS. sqlx ignores unknown ones, so a misspelled one would turn TLS off.
+const TLS_PARAMETERS: [&str; 9] = [
     "sslmode",
     "ssl-mode",
     "sslrootcert",
@@ -44,26 +44,17 @@ const PARAMETERS: [&str; 18] = [
     "ssl-cert",
     "sslkey",
     "ssl-key",
-    "statement-cache-capacity",
-    "host",
-    "hostaddr",
-    "port",
-    "dbname",
-    "user",
-    "password",
-    "application_name",
-    "options",
 ];
 
-fn unknown_parameter(url: &str) -> Option<String> {
+fn unknown_tls_parameter(url: &str) -> Option<String> {
     let url = url::Url::parse(url).ok()?;
-    let is_known = |name: &str| PARAMETERS.contains(&name) || name.starts_with("options[");
-    url.query_pairs().map(|(name, _)| name.into_owned()).find(|name| !is_known(name))
+    let is_unknown = |name: &String| name.starts_with("ssl") && !TLS_PARAMETERS.contains(&name.as_str());
+    url.query_pairs().map(|(name, _)| name.into_owned()).find(is_unknown)
 }
 
 pub(super) fn parse(url: &str) -> Result<PgConnectOptions, StoreError> {
-    if let Some(name) = unknown_parameter(url) {
-        let known = PARAMETERS.join(", ");
+    if let Some(name) = unknown_tls_parameter(url) {
+        let known = TLS_PARAMETERS.join(", ");
         let text = format!("DATABASE_URL has the unknown parameter `{name}`; known are: {known}");
         return Err(StoreError::Unusable(text));
     }

@@ -62,7 +62,7 @@ const MIN_SQLITE_VERSION: i32 = 3_051_003;
 pub enum Db {
     /// A pool of its own for reads, so that a burst of reads never delays the writer.
     Postgres { write: Pool<Postgres>, read: Pool<Postgres> },
-    /// `write` has a single connection.
+    /// `write` has a single connection; a discarded one may still be closing beside it.
     Sqlite { write: Pool<Sqlite>, read: Pool<Sqlite> },
 }
 
@@ -77,8 +77,8 @@ pub enum Schema {
     Outdated,
     /// A newer version has migrated it, and this one cannot use it.
     TooNew,
-    /// Nothing was migrated, and another program has a table of this name that a migration would create.
-    Foreign(String),
+    /// Nothing was migrated, and another program has a table of this name, which a migration would create.
+    Conflict(String),
 }
 
 impl Schema {
@@ -92,9 +92,9 @@ impl Schema {
             Self::Outdated => {
                 "the database was migrated by an older version; run `rejoinder migrate` of this version"
             }
-            Self::Foreign(table) => {
+            Self::Conflict(table) => {
                 return Err(StoreError::Unusable(format!(
-                    "the database has a table `{table}` of another program: use an empty database"
+                    "the database has a table `{table}`, and was not made by rejoinder: use an empty database"
                 )));
             }
             Self::TooNew => {
@@ -165,7 +165,7 @@ impl Db {
     /// Migrates the schema to this version. Concurrent migrations run one after the other.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         match self.schema().await? {
-            schema @ (Schema::TooNew | Schema::Foreign(_)) => return schema.require_ready(),
+            schema @ (Schema::TooNew | Schema::Conflict(_)) => return schema.require_ready(),
             Schema::Ready => {}
             Schema::Empty | Schema::Outdated => self.check_migration_rights().await?,
         }
@@ -202,18 +202,18 @@ impl Db {
             Ok((_, applied)) if applied < newest => Ok(Schema::Outdated),
             Ok(_) => Ok(Schema::Ready),
             Err(sqlx::Error::Database(error)) if is_missing_table(error.as_ref()) => {
-                Ok(self.foreign_table().await?.map_or(Schema::Empty, Schema::Foreign))
+                Ok(self.conflicting_table().await?.map_or(Schema::Empty, Schema::Conflict))
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// A table that the first migration would create, in a database that was not migrated.
-    async fn foreign_table(&self) -> Result<Option<String>, StoreError> {
+    /// A table that a migration would create, in a database that no process begins to migrate.
+    async fn conflicting_table(&self) -> Result<Option<String>, StoreError> {
         const CREATE: &str = "create table ";
-        const POSTGRES: &str = "select table_name::text from information_schema.tables \
-            where table_schema = current_schema()";
-        const SQLITE: &str = "select name from sqlite_master where type = 'table'";
+        const POSTGRES: &str = "select relname::text from pg_class \
+            where relnamespace = to_regnamespace(current_schema()) and relkind in ('r', 'p', 'v', 'm', 'f')";
+        const SQLITE: &str = "select lower(name) from sqlite_master where type in ('table', 'view')";
         let migrations = match self {
             Self::Postgres { .. } => &POSTGRES_MIGRATIONS,
             Self::Sqlite { .. } => &SQLITE_MIGRATIONS,
@@ -224,6 +224,10 @@ impl Db {
                 Ok(on_conn!(conn, |c| sqlx::query_scalar(tables).fetch_all(c).await?))
             })
             .await?;
+        // Made before the tables, so another process migrates meanwhile.
+        if existing.iter().any(|name| name == "_sqlx_migrations") {
+            return Ok(None);
+        }
         let lines = migrations.iter().flat_map(|migration| migration.sql.as_str().lines());
         let mut ours = lines.filter_map(|line| line.strip_prefix(CREATE)?.split([' ', '(']).next());
         Ok(ours.find(|table| existing.iter().any(|name| name == table)).map(str::to_owned))
@@ -261,7 +265,7 @@ impl Db {
         let read = async {
             let mut conn = self.acquire_read().await?;
             let output = work(conn.conn()).await?;
-            conn.settle();
+            conn.set_done();
             Ok(output)
         };
         tokio::time::timeout(READ_TIMEOUT, read).await.unwrap_or(Err(StoreError::TimedOut))
@@ -355,15 +359,15 @@ impl Db {
     }
 
     /// Closes the connections that were idle for long.
-    pub async fn close_idle(&self) {
+    pub fn close_idle(&self) {
         match self {
             Self::Postgres { write, read } => {
-                write.close_idle().await;
-                read.close_idle().await;
+                write.close_idle();
+                read.close_idle();
             }
             Self::Sqlite { write, read } => {
-                write.close_idle().await;
-                read.close_idle().await;
+                write.close_idle();
+                read.close_idle();
             }
         }
     }

@@ -1,39 +1,35 @@
 //! Pools of connections.
 //!
-//! A pool of sqlx asks each connection that is returned whether it works: one more round trip for each transaction. These pools
-//! ask only before a connection is used again, and only if it was idle for a while or its last use was broken off.
+//! A pool of sqlx pings each connection that is returned: one more round trip for each transaction. These pools ping only a
+//! connection whose last use was broken off, and one that was idle for a while, before it is used again.
 
 use std::fmt;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable as _};
-use deadpool::Runtime;
 use deadpool::managed::{self, Metrics, PoolError, QueueMode, RecycleError, RecycleResult};
 use sqlx::{Connection, Database, Postgres, Sqlite};
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::PoolUsage;
 
 /// How long callers wait for a connection of a pool, and the start for its first connection.
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a connection may take to answer a ping.
+/// How long a connection may take to answer a ping, or to close.
 const PING_TIMEOUT: Duration = Duration::from_millis(500);
-/// Connections that were idle for less are not asked before use.
+/// Connections that were idle for less are not pinged before use.
 const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
 /// Connections that were idle for longer are closed.
 const MAX_IDLE: Duration = Duration::from_mins(10);
 /// Older connections are replaced: a process of PostgreSQL grows with the plans that it has cached.
 const MAX_AGE: Duration = Duration::from_mins(30);
 
-/// Plans depend on indexes alone: a table may have grown from empty to millions of rows since a plan was made, or never have been
-/// analysed. Every statement that runs often reads few rows through an index.
-const SET_PLANNER: &str = "set plan_cache_mode = force_generic_plan; set enable_seqscan = off; \
-    set enable_hashjoin = off; set enable_mergejoin = off; set jit = off";
-
 /// A database that has pools.
-pub trait Pooled: Database {
-    /// Prepares a new connection.
-    fn set_up(conn: &mut Self::Connection) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+pub trait PoolDatabase: Database {
+    /// Statements for each new connection.
+    const ON_CONNECT: &'static str;
 
     /// Runs statements without parameters.
     fn run(
@@ -42,20 +38,19 @@ pub trait Pooled: Database {
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 }
 
-impl Pooled for Postgres {
-    async fn set_up(conn: &mut Self::Connection) -> Result<(), sqlx::Error> {
-        Self::run(conn, SET_PLANNER).await
-    }
+impl PoolDatabase for Postgres {
+    /// Plans depend on indexes alone: a table may have grown from empty to millions of rows since a plan was made, or never have
+    /// been analysed. Every statement that runs often reads few rows through an index.
+    const ON_CONNECT: &'static str = "set plan_cache_mode = force_generic_plan; set enable_seqscan = off; \
+        set enable_hashjoin = off; set enable_mergejoin = off; set jit = off";
 
     async fn run(conn: &mut Self::Connection, statements: &'static str) -> Result<(), sqlx::Error> {
         sqlx::raw_sql(statements).execute(conn).await.map(drop)
     }
 }
 
-impl Pooled for Sqlite {
-    async fn set_up(_conn: &mut Self::Connection) -> Result<(), sqlx::Error> {
-        Ok(())
-    }
+impl PoolDatabase for Sqlite {
+    const ON_CONNECT: &'static str = "";
 
     async fn run(conn: &mut Self::Connection, statements: &'static str) -> Result<(), sqlx::Error> {
         sqlx::raw_sql(statements).execute(conn).await.map(drop)
@@ -63,45 +58,50 @@ impl Pooled for Sqlite {
 }
 
 type Options<D> = <<D as Database>::Connection as Connection>::Options;
+type Object<D> = managed::Object<ConnectionManager<D>>;
 
 /// Connections to one database. Cheap to clone.
-pub struct Pool<D: Pooled>(managed::Pool<Connector<D>>);
+pub struct Pool<D: PoolDatabase> {
+    connections: managed::Pool<ConnectionManager<D>>,
+    lost_at: LostAt,
+}
 
-impl<D: Pooled> Clone for Pool<D> {
+impl<D: PoolDatabase> Clone for Pool<D> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self { connections: self.connections.clone(), lost_at: Arc::clone(&self.lost_at) }
     }
 }
 
-impl<D: Pooled> fmt::Debug for Pool<D> {
+impl<D: PoolDatabase> fmt::Debug for Pool<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Pool").field(&self.0.status()).finish()
+        f.debug_tuple("Pool").field(&self.connections.status()).finish()
     }
 }
 
-impl<D: Pooled> Pool<D> {
+impl<D: PoolDatabase> Pool<D> {
     /// A pool without a connection yet.
     pub(super) fn new(options: Options<D>, max_size: u32) -> Self {
-        #[expect(clippy::expect_used, reason = "only a pool without a runtime fails")]
-        let pool = managed::Pool::builder(Connector { options })
+        let lost_at = LostAt::default();
+        let manager = ConnectionManager { options, lost_at: Arc::clone(&lost_at) };
+        #[expect(clippy::expect_used, reason = "only a pool with timeouts of its own fails")]
+        let connections = managed::Pool::builder(manager)
             .max_size(usize::try_from(max_size).unwrap_or(usize::MAX))
-            .wait_timeout(Some(ACQUIRE_TIMEOUT))
-            .create_timeout(Some(ACQUIRE_TIMEOUT))
             // The connection whose statements were used last.
             .queue_mode(QueueMode::Lifo)
-            .runtime(Runtime::Tokio1)
             .build()
-            .expect("a pool with a runtime");
-        Self(pool)
+            .expect("a pool without timeouts");
+        Self { connections, lost_at }
     }
 
-    /// Waits for a connection for a limited time.
+    /// Waits for a connection for at most [`ACQUIRE_TIMEOUT`].
     pub(super) async fn acquire(&self) -> Result<PooledConnection<D>, sqlx::Error> {
-        match self.0.get().await {
-            Ok(mut conn) => {
-                conn.in_doubt = true;
-                Ok(PooledConnection { conn: Some(conn), in_transaction: false })
-            }
+        let acquired = timeout(ACQUIRE_TIMEOUT, self.connections.get()).await;
+        match acquired.unwrap_or(Err(PoolError::Timeout(managed::TimeoutType::Wait))) {
+            Ok(conn) => Ok(PooledConnection {
+                conn: Some(conn),
+                state: ConnectionState::InUse,
+                lost_at: Arc::clone(&self.lost_at),
+            }),
             Err(PoolError::Backend(error)) => Err(error),
             Err(PoolError::Closed) => Err(sqlx::Error::PoolClosed),
             Err(PoolError::Timeout(_) | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_)) => {
@@ -111,76 +111,79 @@ impl<D: Pooled> Pool<D> {
     }
 
     pub(super) fn usage(&self, pool: &'static str) -> PoolUsage {
-        let status = self.0.status();
+        let status = self.connections.status();
         let idle = status.available.min(status.size);
         let max = u32::try_from(status.max_size).unwrap_or(u32::MAX);
         PoolUsage { pool, used: status.size - idle, idle, max }
     }
 
     /// Closes the connections that were idle for long.
-    pub(super) async fn close_idle(&self) {
-        close_all(self.0.retain(|_, metrics| metrics.last_used() < MAX_IDLE).removed).await;
+    pub(super) fn close_idle(&self) {
+        drop(self.connections.retain(|_, metrics| metrics.last_used() < MAX_IDLE));
     }
 
     /// Closes all idle connections, and the others when they are released.
     pub(super) async fn close(&self) {
-        let idle = self.0.retain(|_, _| false).removed;
-        self.0.close();
-        close_all(idle).await;
+        let idle = self.connections.retain(|_, _| false).removed;
+        self.connections.close();
+        for conn in idle {
+            // The connection ends in any case.
+            let _ = conn.close().await;
+        }
     }
 }
 
-async fn close_all<D: Pooled>(connections: Vec<Connected<D>>) {
-    for connected in connections {
-        // The connection ends in any case.
-        let _ = connected.conn.close().await;
-    }
+/// When a connection last did not respond. Those that were idle at that moment probably are, too.
+type LostAt = Arc<Mutex<Option<Instant>>>;
+
+fn set_lost(lost_at: &LostAt) {
+    *lost_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
 }
 
-/// Connects, and checks connections before they are used again.
-struct Connector<D: Pooled> {
+/// Makes connections, and checks them before they are used again.
+struct ConnectionManager<D: PoolDatabase> {
     options: Options<D>,
+    lost_at: LostAt,
 }
 
-/// A connection of a pool.
-struct Connected<D: Pooled> {
-    conn: D::Connection,
-    /// A statement may still be running, since its caller did not wait for its end.
-    in_doubt: bool,
-}
-
-impl<D: Pooled> managed::Manager for Connector<D> {
-    type Type = Connected<D>;
+impl<D: PoolDatabase> managed::Manager for ConnectionManager<D> {
+    type Type = D::Connection;
     type Error = sqlx::Error;
 
-    /// Retries while no server listens, as during its restart, until the pool's timeout.
-    async fn create(&self) -> Result<Connected<D>, sqlx::Error> {
+    /// Retries while the server restarts, or has too many connections, until its caller gives up.
+    async fn create(&self) -> Result<D::Connection, sqlx::Error> {
         let connect = || async { D::Connection::connect_with(&self.options).await };
         let backoff = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(20))
             .with_max_delay(Duration::from_millis(500))
             .without_max_times();
         // Boxed: otherwise every caller's future has room for a connection that is made.
-        let mut conn = Box::pin(connect.retry(backoff).when(is_restarting).into_future()).await?;
-        D::set_up(&mut conn).await?;
-        Ok(Connected { conn, in_doubt: false })
+        let mut conn = Box::pin(connect.retry(backoff).when(may_connect_soon).into_future()).await?;
+        if !D::ON_CONNECT.is_empty() {
+            D::run(&mut conn, D::ON_CONNECT).await?;
+        }
+        Ok(conn)
     }
 
-    async fn recycle(&self, connected: &mut Connected<D>, metrics: &Metrics) -> RecycleResult<sqlx::Error> {
-        if metrics.age() > MAX_AGE {
-            return Err(RecycleError::message("it is old"));
+    async fn recycle(&self, conn: &mut D::Connection, metrics: &Metrics) -> RecycleResult<sqlx::Error> {
+        let lost_at = *self.lost_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if metrics.age() > MAX_AGE || lost_at.is_some_and(|lost_at| lost_at.elapsed() < metrics.last_used()) {
+            return Err(RecycleError::message("it is old, or was idle when another was lost"));
         }
-        if !connected.in_doubt && metrics.last_used() < PING_AFTER_IDLE {
+        if metrics.last_used() < PING_AFTER_IDLE || is_alive::<D>(conn).await {
             return Ok(());
         }
-        let pinged = timeout(PING_TIMEOUT, Box::pin(connected.conn.ping())).await;
-        pinged.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(RecycleError::Backend)
+        set_lost(&self.lost_at);
+        Err(RecycleError::message("it is lost"))
     }
 }
 
-/// The server may accept connections soon.
+async fn is_alive<D: PoolDatabase>(conn: &mut D::Connection) -> bool {
+    matches!(timeout(PING_TIMEOUT, Box::pin(conn.ping())).await, Ok(Ok(())))
+}
+
 #[expect(clippy::wildcard_enum_match_arm, reason = "all other errors are answers")]
-fn is_restarting(error: &sqlx::Error) -> bool {
+fn may_connect_soon(error: &sqlx::Error) -> bool {
     use std::io::ErrorKind;
 
     match error {
@@ -190,62 +193,82 @@ fn is_restarting(error: &sqlx::Error) -> bool {
                 ErrorKind::ConnectionRefused | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset
             )
         }
-        // cannot_connect_now: it starts or stops.
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| code == "57P03"),
+        // 53300: too many connections, as while those that this process has dropped still end. 57P03: it starts or stops.
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| code == "53300" || code == "57P03"),
         _ => false,
     }
 }
 
-/// A connection, which returns to its pool when this is dropped, or is closed if it is in a transaction: this ends the transaction,
-/// whatever its state. SQLite ends one by itself when it cannot write its file.
-pub struct PooledConnection<D: Pooled> {
+/// The use of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ConnectionState {
+    /// A statement may be running, if its caller does not wait for its end.
+    InUse,
+    InTransaction,
+    /// No statement is running.
+    Done,
+}
+
+/// A connection, which returns to its pool when this is dropped, at once if its statements have ended. One in a transaction is closed
+/// instead, which ends the transaction, whatever its state: SQLite ends one by itself when it cannot write its file.
+pub struct PooledConnection<D: PoolDatabase> {
     /// Taken when this is dropped.
-    conn: Option<managed::Object<Connector<D>>>,
-    in_transaction: bool,
+    conn: Option<Object<D>>,
+    state: ConnectionState,
+    lost_at: LostAt,
 }
 
-impl<D: Pooled> fmt::Debug for PooledConnection<D> {
+impl<D: PoolDatabase> fmt::Debug for PooledConnection<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PooledConnection")
-            .field("in_transaction", &self.in_transaction)
-            .finish_non_exhaustive()
+        f.debug_struct("PooledConnection").field("state", &self.state).finish_non_exhaustive()
     }
 }
 
-impl<D: Pooled> PooledConnection<D> {
+impl<D: PoolDatabase> PooledConnection<D> {
     /// The connection to run statements on.
+    #[expect(clippy::expect_used, reason = "see the field")]
     pub fn conn(&mut self) -> &mut D::Connection {
-        &mut self.connected().conn
+        self.conn.as_mut().expect("it is there until the drop")
     }
 
-    /// All statements have ended: the next use needs no ping.
-    pub(super) fn settle(&mut self) {
-        self.connected().in_doubt = false;
+    /// All statements have ended.
+    pub(super) fn set_done(&mut self) {
+        self.state = ConnectionState::Done;
     }
 
     /// Begins a transaction with these statements.
     pub(super) async fn begin(&mut self, statements: &'static str) -> Result<(), sqlx::Error> {
-        self.in_transaction = true;
+        self.state = ConnectionState::InTransaction;
         D::run(self.conn(), statements).await
     }
 
     pub(super) async fn commit(mut self) -> Result<(), sqlx::Error> {
         D::run(self.conn(), "commit").await?;
-        self.in_transaction = false;
-        self.settle();
+        self.set_done();
         Ok(())
-    }
-
-    #[expect(clippy::expect_used, reason = "see the field")]
-    fn connected(&mut self) -> &mut Connected<D> {
-        self.conn.as_mut().expect("it is there until the drop")
     }
 }
 
-impl<D: Pooled> Drop for PooledConnection<D> {
+impl<D: PoolDatabase> Drop for PooledConnection<D> {
     fn drop(&mut self) {
-        if let Some(conn) = self.conn.take_if(|_| self.in_transaction) {
-            drop(managed::Object::take(conn));
+        let Some(conn) = self.conn.take() else { return };
+        match (self.state, Handle::try_current()) {
+            (ConnectionState::Done, _) => {}
+            (ConnectionState::InUse, Ok(runtime)) => {
+                drop(runtime.spawn(return_if_alive(conn, Arc::clone(&self.lost_at))));
+            }
+            (ConnectionState::InTransaction, Ok(runtime)) => {
+                drop(runtime.spawn(timeout(PING_TIMEOUT, Object::take(conn).close())));
+            }
+            (ConnectionState::InUse | ConnectionState::InTransaction, Err(_)) => drop(Object::take(conn)),
         }
+    }
+}
+
+/// Returns a connection whose statement may still be running, when that has ended.
+async fn return_if_alive<D: PoolDatabase>(mut conn: Object<D>, lost_at: LostAt) {
+    if !is_alive::<D>(&mut conn).await {
+        set_lost(&lost_at);
+        drop(Object::take(conn));
     }
 }

@@ -51,10 +51,10 @@ impl ReadConnection {
     }
 
     /// All statements have ended.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn set_done(&mut self) {
         match self {
-            Self::Postgres(conn) => conn.settle(),
-            Self::Sqlite(conn) => conn.settle(),
+            Self::Postgres(conn) => conn.set_done(),
+            Self::Sqlite(conn) => conn.set_done(),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Removes expired rows in small batches: events with their deliveries and attempts, idempotency keys, expired leases, and
-//! the rows of deleted endpoints and knowledge bases. Closes connections that were idle for long.
+//! the rows of deleted endpoints and knowledge bases.
 
 use std::time::Duration;
 
@@ -32,7 +32,6 @@ pub(in crate::worker) async fn remove(worker: Worker) {
         log_failure("endpoints", remove_archived(&worker).await);
         log_failure("knowledge bases", remove_knowledge_bases(&worker).await);
         log_failure("events", remove_events(&worker).await);
-        worker.services.db.close_idle().await;
         tokio::time::sleep(INTERVAL).await;
     }
 }

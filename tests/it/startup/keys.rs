@@ -90,7 +90,7 @@ async fn a_configured_key_is_named_if_the_key_file_is_the_right_one() {
     let refused = program.with("REJOINDER_SECRET_KEY", OTHER_KEY).refusal("secret_key");
 
     assert!(
-        refused.contains("but the one in /") && refused.contains("remove REJOINDER_SECRET_KEY"),
+        refused.contains("but the one in /") && refused.contains("unset REJOINDER_SECRET_KEY"),
         "{refused}"
     );
 }

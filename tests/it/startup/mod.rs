@@ -150,7 +150,10 @@ fn a_file_that_is_not_a_database_is_named_with_what_to_do() {
 
     let error = program.refusal("store");
 
-    assert!(error.contains("rejoinder.db: it is not a database of SQLite: move it away"), "{error}");
+    assert!(
+        error.contains("rejoinder.db: it is not a database of SQLite, or it is damaged: restore it"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -215,8 +218,8 @@ both_backends!(EMPTY =>
         let error = program.refusal("store");
         let migrated = program.run(&["migrate"]);
 
-        assert!(error.contains("has a table `conversations` of another program: use an empty database"), "{error}");
-        assert!(migrated.stderr.contains("of another program"), "{}", migrated.stderr);
+        assert!(error.contains("has a table `conversations`, and was not made by rejoinder: use an empty database"), "{error}");
+        assert!(migrated.stderr.contains("was not made by rejoinder"), "{}", migrated.stderr);
         // Neither did they begin to migrate it: the table does not exist.
         change(&db, &program, "create table _sqlx_migrations (version integer)").await;
     }

@@ -12,5 +12,6 @@ mod open_turns;
 mod ownership;
 mod passage_vectors;
 mod plans;
+mod pool;
 mod schema;
 mod webhook_endpoints;
