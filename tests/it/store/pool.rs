@@ -5,7 +5,7 @@ use std::time::Duration;
 use rejoinder::store::{Conn, Db, StoreError};
 use tokio::time::timeout;
 
-use crate::support::db::{TestDb, both_backends};
+use crate::support::db::both_backends;
 use crate::support::store;
 
 async fn run(mut conn: Conn<'_>, statement: &'static str) -> Result<(), StoreError> {
