@@ -81,6 +81,8 @@ pub const WRITER_QUEUE_LENGTH: &str = "rejoinder_writer_queue_length";
 pub const STORE_CONNECTIONS: &str = "rejoinder_store_connections";
 /// Gauge of the connections that a pool may open; `pool`.
 pub const STORE_CONNECTIONS_MAX: &str = "rejoinder_store_connections_max";
+/// Gauge, 1 or 0: whether this process could read the database when it last tried, every 10 s.
+pub const STORE_REACHABLE: &str = "rejoinder_store_reachable";
 
 /// The version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -187,6 +189,7 @@ fn describe() {
     describe_gauge!(WRITER_QUEUE_LENGTH, "Items that wait in the shards of the writer.");
     describe_gauge!(STORE_CONNECTIONS, "Open connections to the database.");
     describe_gauge!(STORE_CONNECTIONS_MAX, "Connections to the database that may be open.");
+    describe_gauge!(STORE_REACHABLE, "1 if this process could read the database when it last tried.");
 }
 
 #[cfg(test)]

@@ -178,7 +178,11 @@ fn parse(path: &Path, text: &str) -> Result<Table, ConfigError> {
     text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
         path: path.to_owned(),
         line: line_at(text, error.span().map_or(0, |span| span.start)),
-        message: error.message().to_owned(),
+        message: match error.message() {
+            // What TOML calls a value of another kind is mostly a text without quotes.
+            message if message.starts_with("invalid ") => format!("{message}; is it a text? Then put it in quotes"),
+            message => message.to_owned(),
+        },
     })
 }
 

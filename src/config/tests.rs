@@ -176,6 +176,7 @@ fn a_file_that_is_no_toml_or_not_there_is_named() {
 fn settings_that_contradict_each_other_are_refused() {
     let both = [("REJOINDER_SECRET_KEY", ZERO_KEY), ("REJOINDER_SECRET_KEY_FILE", "/key")];
     insta::assert_snapshot!(refusal("", &both), @"setting `secret_key_file` (environment variable REJOINDER_SECRET_KEY_FILE): `secret_key` is set too: only one of the two may be");
+    insta::assert_snapshot!(refusal("", &[("RUST_LOG", "warning")]), @"setting `log.filter` (environment variable RUST_LOG): expected levels such as `info` or `info,sqlx=debug`");
     insta::assert_snapshot!(refusal("", &[("RUST_LOG", "sqlx=loud")]), @"setting `log.filter` (environment variable RUST_LOG): expected levels such as `info` or `info,sqlx=debug`");
     insta::assert_snapshot!(refusal("store.shards = 0", &[]), @"setting `store.shards` (FILE, line 1): expected 1 or more");
     insta::assert_snapshot!(refusal("widget.deadline = '0s'", &[]), @"setting `widget.deadline` (FILE, line 1): expected more than nothing");

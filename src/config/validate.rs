@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::Config;
 
@@ -42,7 +43,7 @@ impl Config {
                 "expected lower-case letters, digits, `-` and `_`, and not `default`, which is [model]";
             return invalid("connections", &format!("`{name}` is not a valid connection name: {expected}"));
         }
-        if EnvFilter::builder().parse(&self.log.filter).is_err() {
+        if EnvFilter::builder().parse(&self.log.filter).is_err() || has_bare_target(&self.log.filter) {
             return invalid("log.filter", "expected levels such as `info` or `info,sqlx=debug`");
         }
         Ok(())
@@ -119,6 +120,13 @@ impl Config {
 
 fn invalid(setting: &'static str, message: &str) -> Result<(), ValidationError> {
     Err((setting, message.to_owned()))
+}
+
+/// Whether a directive is a word without a level. Of a target it would log everything, and a misspelled level (`warning`) is such
+/// a target, which logs nothing.
+fn has_bare_target(filter: &str) -> bool {
+    let is_bare = |directive: &str| !directive.is_empty() && !directive.contains(['=', '[']);
+    filter.split(',').map(str::trim).any(|directive| is_bare(directive) && directive.parse::<LevelFilter>().is_err())
 }
 
 /// Whether the name can be part of an environment variable.

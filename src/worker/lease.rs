@@ -76,8 +76,8 @@ async fn renew_once(worker: &Worker, lease: &mut Lease, db: &Db) {
     let renew =
         async |conn: Conn<'_>| processes::renew_lease(conn, worker.process, lease.length, clock).await;
     let result = tokio::time::timeout(lease.length / 6, db.write(renew)).await;
-    if let Err(error) = result.unwrap_or(Err(StoreError::TimedOut)) {
-        tracing::warn!(error = &error as &dyn std::error::Error, "the lease could not be renewed");
+    let result = result.unwrap_or(Err(StoreError::TimedOut));
+    if worker.failures.record("the lease could not be renewed", result).is_none() {
         lease.unbroken_since = Instant::now();
         return;
     }
@@ -138,10 +138,6 @@ async fn take_over(worker: &Worker, lease: &Lease) {
     };
     // A takeover must not delay the next renewal.
     let result = tokio::time::timeout(length / 6, take_over_all).await;
-    if let Err(error) = result.unwrap_or(Err(StoreError::TimedOut)) {
-        tracing::warn!(
-            error = &error as &dyn std::error::Error,
-            "the work of dead processes could not be taken over"
-        );
-    }
+    let result = result.unwrap_or(Err(StoreError::TimedOut));
+    worker.failures.record("the work of dead processes could not be taken over", result);
 }

@@ -3,6 +3,7 @@
 
 mod deliveries;
 mod effects;
+mod failure_log;
 mod lease;
 mod poller;
 mod reconcile;
@@ -32,6 +33,7 @@ use deliveries::Deliveries;
 pub use deliveries::DeliverySettings;
 pub use lease::Lease;
 use registry::TaskRegistry;
+use failure_log::FailureLog;
 use sweeps::{embeddings, overdue_turns, retention, statistics};
 use turns::claims;
 
@@ -74,6 +76,7 @@ pub struct Worker {
     tasks: Tasks,
     turns: TaskRegistry<TurnId>,
     lease: LeaseStatus,
+    failures: Arc<FailureLog>,
 }
 
 impl Worker {
@@ -91,7 +94,8 @@ impl Worker {
         let WorkerDependencies { engine, sender, embeddings } = dependencies;
         let deliveries = Deliveries::new(sender, settings.deliveries);
         let turns = TaskRegistry::default();
-        Self { services, engine, deliveries, embeddings, process, slots, settings, tasks, turns, lease }
+        let failures = Arc::default();
+        Self { services, engine, deliveries, embeddings, process, slots, settings, tasks, turns, lease, failures }
     }
 
     /// Starts the background work. Tasks that must outlive the running turns belong to `background` and end at

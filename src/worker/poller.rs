@@ -24,13 +24,10 @@ pub(super) async fn poll(worker: Worker, background_stop: CancellationToken) {
         record_gauges(&worker);
         worker.services.db.close_idle();
         // An error of one poll does not prevent the others.
-        let feed = follow_events::poll(&worker.services, round);
-        for read in [wake_clients(&worker).await, cancel_tasks(&worker).await, feed.await] {
-            if let Err(error) = read {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, "changes of other processes could not be read");
-            }
-        }
+        let failures = &worker.failures;
+        failures.record("ended turns could not be read", wake_clients(&worker).await);
+        failures.record("cancelled turns could not be read", cancel_tasks(&worker).await);
+        failures.record("new events could not be read", follow_events::poll(&worker.services, round).await);
     }
 }
 

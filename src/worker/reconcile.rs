@@ -31,14 +31,9 @@ pub(super) async fn run<W: RegisteredWork>(worker: Worker) {
     let mut missing = HashSet::new();
     loop {
         tokio::time::sleep(worker.settings.lease.max(Duration::from_secs(1)) / 2).await;
-        match reconcile_once::<W>(&worker, &missing).await {
-            Ok(now_missing) => missing = now_missing,
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "owned work could not be read or handed back"
-                );
-            }
+        let reconciled = reconcile_once::<W>(&worker, &missing).await;
+        if let Some(now_missing) = worker.failures.record("owned work could not be read or handed back", reconciled) {
+            missing = now_missing;
         }
     }
 }

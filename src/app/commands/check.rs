@@ -130,7 +130,7 @@ fn describe_key(config: &Config, key: Result<Option<SealKey>, SecretKeyError>) -
         (Ok(Some(_)), _) => Ok("read".to_owned()),
         (Ok(None), Database::Sqlite { .. }) => Ok("the first start creates it in the data folder".to_owned()),
         (Ok(None), Database::Postgres { .. }) => Ok(format!(
-            "secrets of tools and webhook endpoints cannot be stored: {}",
+            "warning: secrets of tools and webhook endpoints cannot be stored: {}",
             SecretKeyError::NotConfigured
         )),
         (Err(error), _) => Err(format!("{:#}", anyhow::Error::from(error))),

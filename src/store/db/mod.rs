@@ -204,6 +204,13 @@ impl Db {
             Err(sqlx::Error::Database(error)) if is_missing_table(error.as_ref()) => {
                 Ok(self.conflicting_table().await?.map_or(Schema::Empty, Schema::Conflict))
             }
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42501") => {
+                Err(StoreError::Unusable(format!(
+                    "{}; a user who does not own the tables needs: GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN \
+                     SCHEMA public TO the user",
+                    error.message()
+                )))
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -229,6 +236,10 @@ impl Db {
             return Ok(None);
         }
         let lines = migrations.iter().flat_map(|migration| migration.sql.as_str().lines());
+        // All of an SQLite file is ours, or none.
+        if !self.is_shared() {
+            return Ok(existing.into_iter().find(|name| !name.starts_with("sqlite_")));
+        }
         let mut ours = lines.filter_map(|line| line.strip_prefix(CREATE)?.split([' ', '(']).next());
         Ok(ours.find(|table| existing.iter().any(|name| name == table)).map(str::to_owned))
     }

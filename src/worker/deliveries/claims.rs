@@ -24,10 +24,8 @@ pub(super) async fn claim(worker: Worker) {
         if soft.is_cancelled() {
             return;
         }
-        let claimed = claim_once(&worker, round).await.unwrap_or_else(|error| {
-            tracing::warn!(error = &error as &dyn std::error::Error, "deliveries could not be claimed");
-            0
-        });
+        let claimed = claim_once(&worker, round).await;
+        let claimed = worker.failures.record("deliveries could not be claimed", claimed).unwrap_or_default();
         record_in_flight(&worker);
         // After a full batch there may be more.
         if claimed < BATCH {

@@ -19,9 +19,7 @@ const BATCH: i64 = 256;
 pub(in crate::worker) async fn sweep(worker: Worker) {
     loop {
         tokio::time::sleep(INTERVAL).await;
-        if let Err(error) = end_overdue(&worker).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "overdue turns could not be ended");
-        }
+        worker.failures.record("overdue turns could not be ended", end_overdue(&worker).await);
     }
 }
 

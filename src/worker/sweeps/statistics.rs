@@ -1,12 +1,12 @@
-//! Records gauges that are too costly for each poll: the open turns of the database, and the workspaces' shares of the
-//! bounds of this process.
+//! Records gauges that are too costly for each poll: the open turns of the database and whether they could be read, and the
+//! workspaces' shares of the bounds of this process.
 
 use std::time::Duration;
 
 use crate::domain::turn::TurnState;
 use crate::store::turns::open;
 use crate::store::{Conn, StoreError};
-use crate::telemetry::{LARGEST_WORKSPACE_SHARE, OLDEST_OPEN_TURN_SECONDS, TURNS_OPEN};
+use crate::telemetry::{LARGEST_WORKSPACE_SHARE, OLDEST_OPEN_TURN_SECONDS, STORE_REACHABLE, TURNS_OPEN};
 use crate::worker::Worker;
 
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -15,9 +15,9 @@ const INTERVAL: Duration = Duration::from_secs(10);
 pub(in crate::worker) async fn record(worker: Worker) {
     loop {
         record_shares(&worker);
-        if let Err(error) = record_open_turns(&worker).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "open turns could not be counted");
-        }
+        let counted = record_open_turns(&worker).await;
+        metrics::gauge!(STORE_REACHABLE).set(if counted.is_ok() { 1.0 } else { 0.0 });
+        worker.failures.record("open turns could not be counted", counted);
         tokio::time::sleep(INTERVAL).await;
     }
 }

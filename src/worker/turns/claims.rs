@@ -24,12 +24,8 @@ pub(in crate::worker) async fn claim(worker: Worker) {
 pub(in crate::worker) async fn claim_once(worker: &Worker) -> usize {
     let mut claimed = 0;
     for api in [Api::Widget, Api::Platform] {
-        match claim_for_api(worker, api).await {
-            Ok(count) => claimed += count,
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "turns could not be claimed");
-            }
-        }
+        let result = claim_for_api(worker, api).await;
+        claimed += worker.failures.record("turns could not be claimed", result).unwrap_or_default();
     }
     claimed
 }
