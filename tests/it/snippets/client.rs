@@ -75,11 +75,11 @@ async fn say(browser: &Browser, text: &str) {
 /// Sends the text in the field.
 async fn send(browser: &Browser) {
     let is_enabled = async || {
-        let state = browser.evaluate("return document.querySelector('#chat button').disabled").await;
+        let state = browser.evaluate("return document.querySelector('#chat form button').disabled").await;
         (state == json!(false)).then_some(())
     };
     wait_for("the button", is_enabled).await;
-    browser.find("#chat button").await.click().await;
+    browser.find("#chat form button").await.click().await;
 }
 
 /// Waits until exactly this text is in a line below the log: `.status` or `.person`.
@@ -107,6 +107,12 @@ async fn wait_for_log(browser: &Browser, expected: &[&str]) {
         log.ends_with(&expected.iter().map(|text| json!(text)).collect::<Vec<_>>()).then_some(())
     };
     wait_for(&format!("{expected:?} at the end of the log"), look).await;
+}
+
+/// Waits until the log has exactly these messages.
+async fn wait_for_whole_log(browser: &Browser, expected: &[&str]) {
+    let look = async || (log(browser).await == expected).then_some(());
+    wait_for(&format!("the log {expected:?}"), look).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -157,37 +163,38 @@ async fn a_message_whose_page_was_reloaded_is_answered_once() {
     assert_eq!(server.model.calls().all().len(), 1, "an answered message is not sent again");
 }
 
-/// What the page says when it has started another conversation.
-const REPLACED: &str = "The conversation had ended. This is a new one.";
-
-/// Says something in a conversation that takes no more messages: the page starts another, where it can be sent.
-async fn say_in_a_conversation_that_is_over(browser: &Browser) {
-    let first = conversation(browser).await;
-    say(browser, "Again").await;
-    wait_for_line(browser, ".status", REPLACED).await;
-    assert_eq!(draft(browser).await, "Again");
-    assert_ne!(conversation(browser).await, first);
-    wait_for_log(browser, &["Hello !"]).await;
-
-    send(browser).await;
-    wait_for_log(browser, &["Hello !", "Again", "A reply of the fake model."]).await;
-    assert_eq!(draft(browser).await, "");
+/// Waits until the field shows this text while it is empty.
+async fn wait_for_placeholder(browser: &Browser, expected: &str) {
+    let read = "return document.querySelector('#chat input').placeholder;";
+    let look = async || (browser.evaluate(read).await == json!(expected)).then_some(());
+    wait_for(&format!("the placeholder {expected:?}"), look).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_conversation_that_has_ended_is_replaced_and_the_text_stays_in_the_field() {
+async fn the_page_shows_that_a_conversation_has_ended_and_a_message_starts_another() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
     let (browser, _files) = open(&server).await;
-    let con = server.conversation_id(conversation(&browser).await.as_str().unwrap()).await;
+    let first = conversation(&browser).await;
+    let con = server.conversation_id(first.as_str().unwrap()).await;
     let patch = server.request("PATCH", &format!("/v1/conversations/{con}")).bearer(&server.keys.full);
     assert_eq!(patch.json(&json!({ "ended": true })).send().await.status, 200);
 
-    say_in_a_conversation_that_is_over(&browser).await;
+    let ended = "This conversation has ended. A message starts a new one.";
+    wait_for_placeholder(&browser, ended).await;
+    browser.reload().await;
+    wait_for_placeholder(&browser, ended).await;
+    assert_eq!(conversation(&browser).await, first, "it can still be read");
+    say(&browser, "Again").await;
+
+    wait_for_whole_log(&browser, &["Hello !", "Again", "A reply of the fake model."]).await;
+    wait_for_placeholder(&browser, "").await;
+    assert_ne!(conversation(&browser).await, first);
+    assert_eq!(draft(&browser).await, "");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_conversation_that_has_reached_its_limit_is_replaced() {
+async fn a_conversation_that_has_reached_its_limit_is_replaced_and_the_text_stays_in_the_field() {
     let db = store::sqlite().await;
     // The greeting, a message and its reply.
     let setup = Setup::default().with_limits().env("REJOINDER_LIMITS__MESSAGES_PER_CONVERSATION", "3");
@@ -195,8 +202,37 @@ async fn a_conversation_that_has_reached_its_limit_is_replaced() {
     let (browser, _files) = open(&server).await;
     say(&browser, "Hello").await;
     wait_for_log(&browser, &["Hello", "A reply of the fake model."]).await;
+    let first = conversation(&browser).await;
 
-    say_in_a_conversation_that_is_over(&browser).await;
+    say(&browser, "Again").await;
+    wait_for_line(&browser, ".status", "This is a new conversation.").await;
+    assert_eq!(draft(&browser).await, "Again");
+    assert_ne!(conversation(&browser).await, first);
+    wait_for_whole_log(&browser, &["Hello !"]).await;
+    send(&browser).await;
+
+    wait_for_whole_log(&browser, &["Hello !", "Again", "A reply of the fake model."]).await;
+    assert_eq!(draft(&browser).await, "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_whose_reply_failed_can_be_tried_again() {
+    let db = store::sqlite().await;
+    let server = TestServer::start(&db).await;
+    let refusal = Reply::error(StatusCode::BAD_REQUEST, "temperature must be below 2");
+    server.model.script().queue([refusal, Reply::text("Here I am.")]);
+    let (browser, _files) = open(&server).await;
+
+    say(&browser, "Hello").await;
+    browser.wait_for_text("#chat .status", "This did not work.").await;
+    assert_eq!(draft(&browser).await, "", "the message is in the log");
+    browser.find("#chat .status button").await.click().await;
+
+    wait_for_whole_log(&browser, &["Hello !", "Hello", "Hello", "Here I am."]).await;
+    wait_for_line(&browser, ".status", "").await;
+    let calls = server.model.calls().all();
+    let prompts: Vec<_> = calls.iter().filter_map(|call| call.request.last_text("user")).collect();
+    assert_eq!(prompts, ["Hello", "Hello\n\nHello"], "the model reads the failed message, too");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -309,13 +345,14 @@ async fn a_limit_and_a_failing_server_are_waited_for_with_the_same_key() {
     let (failing, browser, _server) = Failing::open([(429, 2), (503, 0)], LONG).await;
 
     say(&browser, "Hello").await;
+    wait_for_line(&browser, ".status", "Connecting…").await;
 
     let requests = failing.wait_for_requests(3).await;
     assert!(requests[1].0 - requests[0].0 >= Duration::from_secs(2), "Retry-After");
     assert_eq!(requests[0].1.len(), 32);
     assert!(requests.iter().all(|(_, key)| *key == requests[0].1), "{requests:?}");
     let is_idle = async || {
-        let state = "return [document.querySelector('#chat button').disabled, document.querySelector('#chat .status').textContent]";
+        let state = "return [document.querySelector('#chat form button').disabled, document.querySelector('#chat .status').textContent]";
         (browser.evaluate(state).await == json!([false, ""])).then_some(())
     };
     wait_for("the end", is_idle).await;
@@ -328,10 +365,10 @@ async fn a_message_that_is_given_up_keeps_its_key_and_a_failed_one_gets_a_new_on
 
     say(&browser, "Hello").await;
     browser.wait_for_text("#chat .status", "Send it again: it will not arrive twice.").await;
-    browser.find("#chat button").await.click().await;
+    browser.find("#chat form button").await.click().await;
     browser.wait_for_text("#chat .status", "This did not work.").await;
     let failed = failing.wait_for_requests(4).await;
-    browser.find("#chat button").await.click().await;
+    browser.find("#chat form button").await.click().await;
 
     let requests = failing.wait_for_requests(failed.len() + 1).await;
     assert!(failed.iter().all(|(_, key)| *key == failed[0].1), "{failed:?}");
