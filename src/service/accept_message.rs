@@ -100,7 +100,7 @@ async fn target(
     }
     let workspace_ids = [account.workspace].into();
     let settings = services.db.read(async |conn| workspaces::settings(conn, &workspace_ids).await).await?;
-    let required = |text| Err(Error::invalid("conversation_id", text));
+    let required = |text: &str| Err(Error::invalid("conversation_id", text));
     let settings = settings.into_iter().next().filter(|settings| settings.auto_create_conversations);
     let Some(settings) = settings else { return required("Field 'conversation_id' is required.") };
     match settings.default_assistant {
