@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 use serde_json::Value;
 use utoipa::IntoResponses;
 use utoipa::openapi::example::ExampleBuilder;
-use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::{ContentBuilder, RefOr, Response, ResponseBuilder};
 
 use super::envelope::RouteOptions;
 use super::error::Problem;
+use super::response::{IDEMPOTENT_REPLAYED, REJOINDER_TURN};
 use crate::domain::error::Error;
 use crate::domain::ids::ResourceId;
 
@@ -106,7 +107,7 @@ error_sets! {
     /// The database, for a request that writes.
     WriteUnavailable {
         "The database is unavailable; nothing was changed" => Error::Unavailable { outcome_unknown: false, source: None },
-        "The request may have been carried out; with an Idempotency-Key a retry is safe" => Error::Unavailable {
+        "The request may have been carried out" => Error::Unavailable {
             outcome_unknown: true,
             source: None,
         },
@@ -143,8 +144,10 @@ pub(super) struct Errors<O, S>(PhantomData<(O, S)>);
 
 impl<O: RouteOptions, S: ErrorSet> IntoResponses for Errors<O, S> {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let mut cases = S::cases();
+        add_retry_advice(&mut cases);
         let mut by_status: BTreeMap<StatusCode, Vec<ErrorCase>> = BTreeMap::new();
-        for case in S::cases() {
+        for case in cases {
             by_status.entry(O::error_status(&case.problem)).or_default().push(case);
         }
         let entry =
@@ -153,7 +156,24 @@ impl<O: RouteOptions, S: ErrorSet> IntoResponses for Errors<O, S> {
     }
 }
 
-/// The response of one status, with an example of each error under its code.
+/// Completes the description of an unknown outcome. Exactly the routes that read the `Idempotency-Key` header can refuse it, so
+/// its error tells whether a retry is safe.
+fn add_retry_advice(cases: &mut [ErrorCase]) {
+    let reads_key =
+        |case: &ErrorCase| matches!(case.problem, Problem::Domain(Error::IdempotencyKeyMalformed));
+    let advice = if cases.iter().any(reads_key) {
+        "; a retry is safe only with the same Idempotency-Key"
+    } else {
+        "; look before you repeat it"
+    };
+    for case in cases {
+        if matches!(case.problem, Problem::Domain(Error::Unavailable { outcome_unknown: true, .. })) {
+            case.description.push_str(advice);
+        }
+    }
+}
+
+/// The response of one status, with an example of each error under its code, and the headers that these errors are sent with.
 fn response<O: RouteOptions>(cases: &[ErrorCase]) -> RefOr<Response> {
     let examples = cases.iter().map(|case| {
         let body: Value = serde_json::from_str(&O::error_body(&case.problem)).unwrap_or_default();
@@ -162,10 +182,35 @@ fn response<O: RouteOptions>(cases: &[ErrorCase]) -> RefOr<Response> {
     });
     let descriptions: Vec<&str> = cases.iter().map(|case| case.description.as_str()).collect();
     let content = ContentBuilder::new().examples_from_iter(examples).build();
-    let code = HeaderBuilder::new().description(Some("The stable code of the error")).build();
-    let response = ResponseBuilder::new()
-        .description(descriptions.join(". Or: "))
-        .content("application/json", content)
-        .header("Rejoinder-Error", code);
+    let response =
+        ResponseBuilder::new().description(descriptions.join(". Or: ")).content("application/json", content);
+    let headers: BTreeMap<&str, Header> = cases.iter().flat_map(headers).collect();
+    let response =
+        headers.into_iter().fold(response, |response, (name, header)| response.header(name, header));
     RefOr::T(response.build())
+}
+
+/// The headers that an error is sent with.
+fn headers(case: &ErrorCase) -> Vec<(&'static str, Header)> {
+    let mut names: Vec<HeaderName> = case.problem.headers().keys().cloned().collect();
+    // The response of a failed turn is stored with the turn, and sent again to a retry.
+    if matches!(case.problem, Problem::Domain(Error::Processing(_))) {
+        names.extend([REJOINDER_TURN, IDEMPOTENT_REPLAYED]);
+    }
+    let described = names.iter().filter_map(describe_header);
+    described.map(|(name, text)| (name, HeaderBuilder::new().description(Some(text)).build())).collect()
+}
+
+/// The name of a header as the documentation writes it, and its description; none of a header without a meaning of its own.
+fn describe_header(name: &HeaderName) -> Option<(&'static str, &'static str)> {
+    match name.as_str() {
+        "rejoinder-error" => Some(("Rejoinder-Error", "The stable code of the error")),
+        "rejoinder-resume" => Some(("Rejoinder-Resume", "The cursor to resume from")),
+        "rejoinder-turn" => Some(("Rejoinder-Turn", "The id of the message's turn, if it has one")),
+        "idempotent-replayed" => {
+            Some(("Idempotent-Replayed", "`true` if this is the stored response of the same Idempotency-Key"))
+        }
+        "retry-after" => Some(("Retry-After", "The seconds to wait before the next attempt")),
+        _ => None,
+    }
 }

@@ -17,6 +17,18 @@ pub enum UrlError {
     NotPublic,
 }
 
+impl UrlError {
+    /// What the owner of the workspace can do, as the end of a sentence; empty if only the URL can be corrected. It is for
+    /// those who configure the URL, and not part of the error's text, which models and visitors see.
+    #[must_use]
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::NotPublic => "; allow it with `allow_hosts` in [workspace], or with outbound.allow_hosts",
+            Self::Malformed | Self::Scheme | Self::UserInfo => "",
+        }
+    }
+}
+
 /// Why a request has no response.
 #[derive(Debug, thiserror::Error)]
 pub enum OutboundError {

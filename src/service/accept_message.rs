@@ -100,11 +100,15 @@ async fn target(
     }
     let workspace_ids = [account.workspace].into();
     let settings = services.db.read(async |conn| workspaces::settings(conn, &workspace_ids).await).await?;
+    let required = |text: &str| Err(Error::invalid("conversation_id", text));
     let settings = settings.into_iter().next().filter(|settings| settings.auto_create_conversations);
-    match settings.and_then(|settings| settings.default_assistant) {
+    let Some(settings) = settings else { return required("Field 'conversation_id' is required.") };
+    match settings.default_assistant {
         Some(assistant) => {
             Ok(Target::New { id: ConversationId(services.ids.uuid_v7(services.clock.as_ref())), assistant })
         }
-        None => Err(Error::invalid("conversation_id", "Field 'conversation_id' is required.")),
+        None => {
+            required("Field 'conversation_id' is required, because this workspace has no default assistant.")
+        }
     }
 }

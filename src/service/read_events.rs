@@ -104,7 +104,12 @@ pub async fn open_reader(
             check_retained(cursor, range)?;
             cursor
         }
-        (StartPosition::Event(_) | StartPosition::Cursor(_), _) => {
+        (StartPosition::Cursor(_), _) => {
+            let (source, latest) = (query.after_source, range.latest);
+            let text = format!("{source} is ahead of this workspace's log: its newest cursor is {latest}.");
+            return Err(Error::invalid("after", text));
+        }
+        (StartPosition::Event(_), _) => {
             let text = format!("{} names no event of this feed.", query.after_source);
             return Err(Error::invalid("after", text));
         }

@@ -187,7 +187,9 @@ type RenewErrors = Errors<Platform, (MessagesWrite, NotFound<ConversationId>, Ov
     security(("bearer" = ["messages:write"])),
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters; the response is stored for 24 hours")),
     request_body = ConversationIn,
-    responses((status = 200, description = "The conversation", body = Success<CreatedConversationOut>), CreateErrors),
+    responses((status = 200, description = "The conversation", body = Success<CreatedConversationOut>, headers(
+        ("Idempotent-Replayed" = String, description = "`true` if this is the stored response of the same Idempotency-Key"),
+    )), CreateErrors),
 )]
 pub(super) async fn create(
     State(state): State<AppState>,

@@ -238,7 +238,7 @@ pub(super) async fn test(
     PathParam(name): PathParam,
 ) -> Answer<DeliveryDetailsOut> {
     let details = deliveries::test(&state.services, &account, &name).await?;
-    Ok(Success::new("Test event sent successfully.", details.into()))
+    Ok(Success::new("Test event queued successfully.", details.into()))
 }
 
 /// List deliveries.

@@ -98,7 +98,11 @@ type SendErrors = Errors<
     post, path = "/messages", tag = "platform", operation_id = "sendMessage", security(("bearer" = ["messages:write"])),
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters; the response is stored for 24 hours")),
     request_body = MessageIn,
-    responses((status = 200, description = "The message is stored", body = Success<AcknowledgementOut>, example = json!({
+    responses((status = 200, description = "The message is stored", body = Success<AcknowledgementOut>, headers(
+        ("Rejoinder-Turn" = String, description = "The id of the turn that generates the reply, if there will be one"),
+        ("Rejoinder-Reason" = String, description = "The reason that there will be no reply"),
+        ("Idempotent-Replayed" = String, description = "`true` if this is the stored response of the same Idempotency-Key"),
+    ), example = json!({
         "status": "success",
         "message": "Message sent successfully.",
         "data": {

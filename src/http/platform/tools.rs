@@ -337,12 +337,13 @@ fn headers_out(headers: &Headers) -> Vec<ToolHeaderOut> {
 /// The result of a test call.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TestCallOut {
-    /// The result that the model would see; `{"error": …}` for a failure.
+    /// The result that the model would see; `{"error": …}` for a failure. For a CalDAV calendar that cannot be read the error
+    /// names the cause; the model gets a general sentence.
     #[schema(value_type = Object, example = json!({"status": "shipped"}))]
     result: Map<String, Value>,
     #[schema(example = 120)]
     duration_ms: u64,
-    /// The request of a webhook tool with its secrets masked. Absent if none was sent.
+    /// The request of a webhook tool with its secrets masked. Absent if none was made, such as for invalid arguments.
     #[serde(skip_serializing_if = "Option::is_none")]
     request: Option<SentRequestOut>,
     /// The response to a webhook tool with its secrets masked. Absent if none arrived.

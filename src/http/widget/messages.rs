@@ -116,7 +116,10 @@ type ReplyErrors = Errors<
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters; the response is stored for 24 hours"),
     ),
     request_body = MessageIn,
-    responses((status = 200, description = "The reply", body = WidgetReply, example = json!({
+    responses((status = 200, description = "The reply", body = WidgetReply, headers(
+        ("Rejoinder-Turn" = String, description = "The id of the turn that generated the reply"),
+        ("Idempotent-Replayed" = String, description = "`true` if this is the stored response of the same Idempotency-Key"),
+    ), example = json!({
         "status": true,
         "message": "I've checked our calendar and found several available slots for next week.",
         "function_calls": [{

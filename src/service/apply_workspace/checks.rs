@@ -53,13 +53,7 @@ impl Checks<'_> {
     }
 
     fn check_address(&self, path: &str, url: &str, allow: &[&AllowHosts]) -> Result<(), ApplyError> {
-        let remedy = |refused: UrlError| match refused {
-            UrlError::NotPublic => {
-                "; allow it with `allow_hosts` in [workspace], or with outbound.allow_hosts"
-            }
-            UrlError::Malformed | UrlError::Scheme | UrlError::UserInfo => "",
-        };
-        let describe = |refused: UrlError| self.error(path, format_args!("{refused}{}", remedy(refused)));
+        let describe = |refused: UrlError| self.error(path, format_args!("{refused}{}", refused.remedy()));
         check_url(url, allow).map(drop).map_err(describe)
     }
 

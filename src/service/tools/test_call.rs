@@ -36,7 +36,7 @@ pub struct TestCallRequest {
 /// The outcome of a test call.
 #[derive(Debug)]
 pub struct TestCallResult {
-    /// The result that the model would see.
+    /// The result that the model would see, except that the error of a CalDAV calendar names its cause.
     pub result: CallResult,
     pub duration: Duration,
     /// The HTTP exchange of a webhook.

@@ -15,7 +15,7 @@ use crate::domain::ids::{EndpointId, IdGenerator, WorkspaceId};
 use crate::domain::seal::SealedSecret;
 use crate::domain::signature::SigningSecret;
 use crate::domain::webhook_endpoint::{Endpoint, EndpointPatch, NewEndpoint};
-use crate::outbound::check_url;
+use crate::outbound::{UrlError, check_url};
 use crate::writer::{EndpointAction, WriteEndpoint};
 
 const NO_KEY: &str = "This server cannot keep secrets: its operator has to set REJOINDER_SECRET_KEY.";
@@ -116,7 +116,9 @@ async fn write(
 /// Refuses a URL that every delivery would refuse, whatever its name resolves to.
 async fn check_target(services: &Services, workspace: WorkspaceId, url: &str) -> Result<(), Error> {
     let own = services.db.read(async |conn| workspace_hosts::load(conn, workspace).await).await?;
-    let refused = |refused| Error::invalid("url", format!("Field 'url' is refused: {refused}."));
+    let refused = |refused: UrlError| {
+        Error::invalid("url", format!("Field 'url' is refused: {refused}{}.", refused.remedy()))
+    };
     check_url(url, &[&services.allow_hosts, &own]).map(drop).map_err(refused)
 }
 

@@ -229,6 +229,35 @@ async fn each_route_lists_its_errors_as_they_are_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_is_called_safe_only_where_the_route_reads_the_key() {
+    let db = store::sqlite().await;
+    let server = TestServer::start(&db).await;
+    let document = server.request("GET", "/openapi.json").send().await.json();
+
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap().iter().filter(|(key, _)| *key != "parameters")
+        {
+            let parameters = operation["parameters"].as_array();
+            let reads_key = parameters.into_iter().flatten().any(|found| found["name"] == "Idempotency-Key");
+            let responses = operation["responses"].as_object().unwrap();
+            for (status, response) in responses {
+                let text = response["description"].as_str().unwrap();
+                if text.contains("may have been carried out") {
+                    assert_eq!(
+                        text.contains("Idempotency-Key"),
+                        reads_key,
+                        "{method} {path} {status}: {text}"
+                    );
+                }
+                if text.contains("see Retry-After") {
+                    assert!(response["headers"]["Retry-After"].is_object(), "{method} {path} {status}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_field_is_required_exactly_if_a_request_without_it_is_refused() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;

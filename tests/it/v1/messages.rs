@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
-use crate::support::server::TestServer;
+use crate::support::server::{Setup, TestServer};
 
 fn message(change: &Value) -> String {
     let mut message = json!({"sender_id": "usr_82hd92", "sender_type": "user", "text": "Hello from curl!"});
@@ -215,6 +215,18 @@ both_backends!(
             .await;
 
         assert_eq!((answer.status, answer.text()), (400, &*error("Field 'conversation_id' is required.")));
+    }
+);
+
+both_backends!(
+    async fn a_missing_default_assistant_is_named(db: TestDb) {
+        let edit = |text: String| text.replace("default_assistant = \"front-desk\"\n", "");
+        let server = Setup::default().workspace(edit).start(&db).await;
+
+        let answer = server.enqueue(message(&json!({}))).send().await;
+
+        let text = "Field 'conversation_id' is required, because this workspace has no default assistant.";
+        assert_eq!((answer.status, answer.text()), (400, &*error(text)));
     }
 );
 

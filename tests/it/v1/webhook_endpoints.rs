@@ -104,7 +104,11 @@ both_backends!(
             ("crm.example/hooks", "the URL cannot be read"),
             ("ftp://crm.example/", "the URL must begin with http:// or https://"),
             ("https://key:pass@crm.example/", "the URL must not contain a user name or password"),
-            ("http://169.254.169.254/latest", "the URL's host is not a public address"),
+            (
+                "http://169.254.169.254/latest",
+                "the URL's host is not a public address; allow it with `allow_hosts` in [workspace], or with \
+                    outbound.allow_hosts",
+            ),
         ] {
             let create = ask(&server, "POST", ENDPOINTS, &json!({"url": url})).await;
             let change = ask(&server, "PATCH", &path_of(&created), &json!({"url": url})).await;

@@ -3,6 +3,8 @@
 mod query;
 mod stream;
 
+use std::time::Duration;
+
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -56,10 +58,18 @@ error_sets! {
     InvalidFeedQuery {
         "A query parameter is invalid" => query::wait(Some("")).err().unwrap_or_else(|| Error::Invalid(Vec::new())),
     }
+
+    /// Streams and waiting long polls are limited in number.
+    TooManyReaders {
+        "Too many clients follow the events; see Retry-After" => Error::Overloaded {
+            text: "Too many readers follow the events",
+            retry_after: Duration::from_secs(5),
+        },
+    }
 }
 
 /// The errors of the feed.
-type FeedErrors = (InvalidFeedQuery, NotFound<ConversationId>, EventsRemoved);
+type FeedErrors = (InvalidFeedQuery, NotFound<ConversationId>, EventsRemoved, TooManyReaders);
 
 /// List events.
 ///

@@ -19,7 +19,6 @@ use utoipa::IntoParams;
 use super::{FeedErrors, query};
 use crate::domain::error::Error;
 use crate::domain::event::Event;
-use crate::http::describe::error_sets;
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{QueryParams, Read};
 use crate::http::platform::ReadErrors;
@@ -54,16 +53,6 @@ pub(in crate::http::platform) struct StreamQuery {
     conversation_id: Option<String>,
 }
 
-error_sets! {
-    /// Streams are limited in number.
-    TooManyReaders {
-        "Too many clients follow the events; see Retry-After" => Error::Overloaded {
-            text: "Too many readers follow the events",
-            retry_after: Duration::from_secs(5),
-        },
-    }
-}
-
 /// Follow new events.
 ///
 /// The response is a stream of server-sent events: `id` is the cursor, `event` the type, `data` the event.
@@ -76,7 +65,7 @@ error_sets! {
             description = "An endless stream of events, with a comment at least every 10 s. The stream ends when the server stops or the key is revoked",
             example = "id: 42\nevent: message.created\ndata: {\"id\":\"evt_01k9z3x8f5e4r9t2m6q7w8y0ab\",…}\n\n",
         ),
-        ReadErrors<(FeedErrors, TooManyReaders)>,
+        ReadErrors<FeedErrors>,
     ),
 )]
 pub(in crate::http::platform) async fn stream(

@@ -76,6 +76,8 @@ both_backends!(
             balance.low, webhook_endpoint.disabled, webhook_endpoint.test.";
         let message = "Field 'after' must be a cursor of this list, the id of an event, or 'latest'.";
         let nothing = "Field 'after' names no event of this feed.";
+        let (_, latest) = parts(&page(&server, "after=latest").await);
+        let ahead = format!("Field 'after' is ahead of this workspace's log: its newest cursor is {latest}.");
 
         for (query, text) in [
             ("types=message.sent", types),
@@ -83,7 +85,7 @@ both_backends!(
             ("after=x", message),
             ("after=-1", message),
             ("after=", message),
-            ("after=1000000", nothing),
+            ("after=1000000", ahead.as_str()),
             ("after=evt_01k9z3x8f5e4r9t2m6q7w8y0ab", nothing),
             ("wait=61", "Field 'wait' must be a number of seconds from 0 to 60."),
             ("wait=x", "Field 'wait' must be a number of seconds from 0 to 60."),
