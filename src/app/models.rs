@@ -77,9 +77,10 @@ pub(super) fn build(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(
 pub(super) async fn check(config: &Config, timeout: Duration) -> Result<String, String> {
     match config.model_choice() {
         ModelChoice::Offline { is_explicit: true } => Ok("the built-in demonstration".to_owned()),
-        ModelChoice::Offline { is_explicit: false } => Ok(
-            "the built-in demonstration, since neither OPENAI_API_KEY nor OPENAI_BASE_URL is set".to_owned(),
-        ),
+        ModelChoice::Offline { is_explicit: false } => {
+            Ok("the built-in demonstration, since neither OPENAI_API_KEY nor OPENAI_BASE_URL is set"
+                .to_owned())
+        }
         ModelChoice::Missing(text) => Err(text.to_owned()),
         ModelChoice::OpenAi { base_url, key, model } => {
             let (reached, models) = reach(config, &base_url, key.as_ref(), timeout).await?;

@@ -180,7 +180,9 @@ fn parse(path: &Path, text: &str) -> Result<Table, ConfigError> {
         line: line_at(text, error.span().map_or(0, |span| span.start)),
         message: match error.message() {
             // What TOML calls a value of another kind is mostly a text without quotes.
-            message if message.starts_with("invalid ") => format!("{message}; is it a text? Then put it in quotes"),
+            message if message.starts_with("invalid ") => {
+                format!("{message}; is it a text? Then put it in quotes")
+            }
             message => message.to_owned(),
         },
     })

@@ -126,7 +126,10 @@ fn invalid(setting: &'static str, message: &str) -> Result<(), ValidationError> 
 /// a target, which logs nothing.
 fn has_bare_target(filter: &str) -> bool {
     let is_bare = |directive: &str| !directive.is_empty() && !directive.contains(['=', '[']);
-    filter.split(',').map(str::trim).any(|directive| is_bare(directive) && directive.parse::<LevelFilter>().is_err())
+    filter
+        .split(',')
+        .map(str::trim)
+        .any(|directive| is_bare(directive) && directive.parse::<LevelFilter>().is_err())
 }
 
 /// Whether the name can be part of an environment variable.

@@ -10,7 +10,11 @@ pub(super) struct FailureLog(Mutex<HashSet<&'static str>>);
 
 impl FailureLog {
     /// The output of repeated work. `failure` is a sentence that says what failed, such as "turns could not be claimed".
-    pub(super) fn record<T, E: Error + 'static>(&self, failure: &'static str, result: Result<T, E>) -> Option<T> {
+    pub(super) fn record<T, E: Error + 'static>(
+        &self,
+        failure: &'static str,
+        result: Result<T, E>,
+    ) -> Option<T> {
         let mut failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match result {
             Ok(output) => {
@@ -21,7 +25,10 @@ impl FailureLog {
             }
             Err(error) => {
                 if failing.insert(failure) {
-                    tracing::warn!(error = &error as &dyn Error, "{failure}; repeated failures are not logged");
+                    tracing::warn!(
+                        error = &error as &dyn Error,
+                        "{failure}; repeated failures are not logged"
+                    );
                 }
                 None
             }

@@ -31,9 +31,9 @@ use crate::store::{Db, StoreError};
 use crate::writer::{Effect, TurnSlots};
 use deliveries::Deliveries;
 pub use deliveries::DeliverySettings;
+use failure_log::FailureLog;
 pub use lease::Lease;
 use registry::TaskRegistry;
-use failure_log::FailureLog;
 use sweeps::{embeddings, overdue_turns, retention, statistics};
 use turns::claims;
 
@@ -95,7 +95,19 @@ impl Worker {
         let deliveries = Deliveries::new(sender, settings.deliveries);
         let turns = TaskRegistry::default();
         let failures = Arc::default();
-        Self { services, engine, deliveries, embeddings, process, slots, settings, tasks, turns, lease, failures }
+        Self {
+            services,
+            engine,
+            deliveries,
+            embeddings,
+            process,
+            slots,
+            settings,
+            tasks,
+            turns,
+            lease,
+            failures,
+        }
     }
 
     /// Starts the background work. Tasks that must outlive the running turns belong to `background` and end at

@@ -32,7 +32,9 @@ pub(super) async fn run<W: RegisteredWork>(worker: Worker) {
     loop {
         tokio::time::sleep(worker.settings.lease.max(Duration::from_secs(1)) / 2).await;
         let reconciled = reconcile_once::<W>(&worker, &missing).await;
-        if let Some(now_missing) = worker.failures.record("owned work could not be read or handed back", reconciled) {
+        if let Some(now_missing) =
+            worker.failures.record("owned work could not be read or handed back", reconciled)
+        {
             missing = now_missing;
         }
     }
