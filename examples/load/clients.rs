@@ -36,6 +36,9 @@ pub(crate) struct Run {
     /// The number of concurrent clients.
     #[arg(long)]
     clients: usize,
+    /// The time over which the clients begin, so that they do not send in waves: the model's delay.
+    #[arg(long, default_value_t = 0)]
+    spread_ms: u32,
     /// The messages that the conversation of the widget has before; there is only one conversation then.
     #[arg(long, default_value_t = 0)]
     history: usize,
@@ -70,8 +73,10 @@ impl Run {
         let http = crate::http_client()?;
         let targets = self.targets(&http).await?;
         // Warms up connections, prepared statements and caches.
-        closed_loop(&http, &targets, Duration::from_secs(1), None).await?;
-        let figures = closed_loop(&http, &targets, Duration::from_secs(self.seconds), self.pid).await?;
+        let spread = Duration::from_millis(self.spread_ms.into());
+        closed_loop(&http, &targets, Duration::from_secs(1), spread, None).await?;
+        let length = Duration::from_secs(self.seconds);
+        let figures = closed_loop(&http, &targets, length, spread, self.pid).await?;
         let workload = self.workload.to_possible_value().context("a workload has a name")?;
         let measure = format!("{}-{}{}", workload.get_name(), self.clients, self.suffix);
         self.results.add_figures(&measure, &figures)
@@ -181,13 +186,19 @@ async fn closed_loop(
     http: &reqwest::Client,
     targets: &[Vec<Target>],
     length: Duration,
+    spread: Duration,
     pid: Option<u32>,
 ) -> anyhow::Result<Figures> {
     let cpu_before = pid.map(cpu_time).transpose()?;
     let begun = Instant::now();
     let mut clients = JoinSet::new();
-    for target in targets {
-        clients.spawn(one_client(http.clone(), target.clone(), begun + length));
+    let step = spread / u32::try_from(targets.len())?;
+    for (number, target) in (0..).zip(targets) {
+        let (http, target) = (http.clone(), target.clone());
+        clients.spawn(async move {
+            tokio::time::sleep(step * number).await;
+            one_client(http, target, begun + length).await
+        });
     }
     let mut times = Vec::new();
     while let Some(client) = clients.join_next().await {
