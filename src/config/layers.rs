@@ -175,12 +175,13 @@ fn without_value(message: &str) -> String {
 
 /// Parses TOML. The error omits the line itself, which may contain a secret.
 fn parse(path: &Path, text: &str) -> Result<Table, ConfigError> {
+    const KINDS: [&str; 4] = ["invalid float", "invalid integer", "invalid datetime", "invalid boolean"];
     text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
         path: path.to_owned(),
         line: line_at(text, error.span().map_or(0, |span| span.start)),
         message: match error.message() {
             // What TOML calls a value of another kind is mostly a text without quotes.
-            message if message.starts_with("invalid ") => {
+            message if KINDS.iter().any(|kind| message.starts_with(kind)) => {
                 format!("{message}; is it a text? Then put it in quotes")
             }
             message => message.to_owned(),
