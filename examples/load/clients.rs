@@ -74,8 +74,8 @@ impl Run {
         let targets = self.targets(&http).await?;
         // Warms up connections, prepared statements and caches.
         let spread = Duration::from_millis(self.spread_ms.into());
-        closed_loop(&http, &targets, Duration::from_secs(1), spread, None).await?;
-        let length = Duration::from_secs(self.seconds);
+        closed_loop(&http, &targets, Duration::from_secs(1), Duration::ZERO, None).await?;
+        let length = spread + Duration::from_secs(self.seconds);
         let figures = closed_loop(&http, &targets, length, spread, self.pid).await?;
         let workload = self.workload.to_possible_value().context("a workload has a name")?;
         let measure = format!("{}-{}{}", workload.get_name(), self.clients, self.suffix);

@@ -156,10 +156,14 @@ fn ownership_advice(data_dir: &Path, path: &Path) -> Option<String> {
     let existing = nearest_existing(path);
     let metadata = fs::metadata(&existing).ok()?;
     let (uid, gid) = process_owner()?;
+    // A new folder in it could not be reached.
+    if !data_dir.exists() && metadata.uid() != uid && metadata.mode() & 0o001 == 0 {
+        let existing = existing.display();
+        return Some(format!(
+            "; user {uid} may not use folders in {existing}: set another folder (REJOINDER_DATA_DIR)"
+        ));
+    }
     let command = remedy(data_dir, data_dir.exists(), metadata.uid(), (uid, gid));
-    // Otherwise the new folder in it could not be reached.
-    let is_closed = existing != data_dir && metadata.uid() != uid && metadata.mode() & 0o001 == 0;
-    let command = if is_closed { format!("chmod o+x {} && {command}", existing.display()) } else { command };
     Some(format!(
         "; {} belongs to user {} and group {} (mode {:o}), and this process is user {uid}: run `{command}` as root \
          (for a bind mount, on the host)",

@@ -182,7 +182,7 @@ fn parse(path: &Path, text: &str) -> Result<Table, ConfigError> {
         message: match error.message() {
             // What TOML calls a value of another kind is mostly a text without quotes.
             message if KINDS.iter().any(|kind| message.starts_with(kind)) => {
-                format!("{message}; is it a text? Then put it in quotes")
+                format!("{message}; a string must be in quotes")
             }
             message => message.to_owned(),
         },

@@ -167,7 +167,7 @@ fn a_value_that_does_not_parse_is_named_with_what_is_expected_and_redacted() {
 #[test]
 fn a_file_that_is_no_toml_or_not_there_is_named() {
     insta::assert_snapshot!(refusal("[model]\napi_key = \"sk-secret\n", &[]), @"FILE, line 2: invalid basic string, expected `\"`");
-    insta::assert_snapshot!(refusal("listen = 127.0.0.1:80\n", &[]), @"FILE, line 1: invalid float, expected nothing; is it a text? Then put it in quotes");
+    insta::assert_snapshot!(refusal("listen = 127.0.0.1:80\n", &[]), @"FILE, line 1: invalid float, expected nothing; a string must be in quotes");
 
     let missing = Config::load(Some(Path::new("/does/not/exist.toml")), std::iter::empty());
     assert_eq!(missing.unwrap_err().to_string(), "cannot read /does/not/exist.toml");

@@ -122,14 +122,15 @@ fn invalid(setting: &'static str, message: &str) -> Result<(), ValidationError> 
     Err((setting, message.to_owned()))
 }
 
-/// Whether a directive is a word without a level. Of a target it would log everything, and a misspelled level (`warning`) is such
-/// a target, which logs nothing.
+/// Whether a directive is a word without a level. A misspelled level (`warning`) would be taken for a target, and silence all others.
 fn has_bare_target(filter: &str) -> bool {
-    let is_bare = |directive: &str| !directive.is_empty() && !directive.contains(['=', '[']);
-    filter
-        .split(',')
-        .map(str::trim)
-        .any(|directive| is_bare(directive) && directive.parse::<LevelFilter>().is_err())
+    let is_bare = |directive: &str| !directive.is_empty() && !directive.contains('=');
+    // The fields of a span may contain commas.
+    !filter.contains('[')
+        && filter
+            .split(',')
+            .map(str::trim)
+            .any(|directive| is_bare(directive) && directive.parse::<LevelFilter>().is_err())
 }
 
 /// Whether the name can be part of an environment variable.

@@ -164,7 +164,7 @@ fn add_retry_advice(cases: &mut [ErrorCase]) {
     let advice = if cases.iter().any(reads_key) {
         "; a retry is safe only with the same Idempotency-Key"
     } else {
-        "; look before you repeat it"
+        "; check whether it took effect before you repeat it"
     };
     for case in cases {
         if matches!(case.problem, Problem::Domain(Error::Unavailable { outcome_unknown: true, .. })) {

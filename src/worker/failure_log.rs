@@ -1,12 +1,15 @@
-//! Failures of work that is repeated all the time: logged when they begin and when they end, and not at each repetition.
+//! Failures of work that is repeated several times a second: each kind is logged at most once a minute.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::error::Error;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-/// What is failing at the moment.
+const INTERVAL: Duration = Duration::from_mins(1);
+
+/// When each kind of failure was logged last.
 #[derive(Debug, Default)]
-pub(super) struct FailureLog(Mutex<HashSet<&'static str>>);
+pub(super) struct FailureLog(Mutex<HashMap<&'static str, Instant>>);
 
 impl FailureLog {
     /// The output of repeated work. `failure` is a sentence that says what failed, such as "turns could not be claimed".
@@ -15,24 +18,21 @@ impl FailureLog {
         failure: &'static str,
         result: Result<T, E>,
     ) -> Option<T> {
-        let mut failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match result {
-            Ok(output) => {
-                if failing.remove(failure) {
-                    tracing::info!(failure, "a failure has ended");
-                }
-                Some(output)
-            }
-            Err(error) => {
-                if failing.insert(failure) {
-                    tracing::warn!(
-                        error = &error as &dyn Error,
-                        "{failure}; repeated failures are not logged"
-                    );
-                }
-                None
-            }
+        if let Err(error) = &result
+            && self.is_due(failure, Instant::now())
+        {
+            tracing::warn!(error = error as &dyn Error, "{failure}; logged at most once a minute");
         }
+        result.ok()
+    }
+
+    fn is_due(&self, failure: &'static str, now: Instant) -> bool {
+        let mut logged = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = logged.get(failure).is_none_or(|last| now.duration_since(*last) >= INTERVAL);
+        if is_due {
+            logged.insert(failure, now);
+        }
+        is_due
     }
 }
 
@@ -43,14 +43,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_is_known_until_its_work_succeeds() {
-        let log = FailureLog::default();
-        let fail = |failure| log.record(failure, Err::<(), _>(io::Error::other("down")));
-        let failing = || log.0.lock().unwrap().len();
+    fn each_kind_of_failure_is_logged_once_a_minute() {
+        let (log, now) = (FailureLog::default(), Instant::now());
 
-        assert_eq!((fail("a failed"), fail("a failed"), fail("b failed")), (None, None, None));
-        assert_eq!(failing(), 2);
+        assert!(log.is_due("a failed", now) && log.is_due("b failed", now));
+        assert!(!log.is_due("a failed", now + Duration::from_secs(59)));
+        assert!(log.is_due("a failed", now + INTERVAL));
+    }
+
+    #[test]
+    fn an_output_is_returned() {
+        let log = FailureLog::default();
+
         assert_eq!(log.record("a failed", Ok::<_, io::Error>(7)), Some(7));
-        assert_eq!(failing(), 1);
+        assert_eq!(log.record("a failed", Err::<(), _>(io::Error::other("down"))), None);
     }
 }

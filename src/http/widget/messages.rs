@@ -86,6 +86,7 @@ error_sets! {
     /// The reply to a message.
     ReplyFailed {
         "The message could not be processed; nothing was charged" => Error::Processing(Failure::Timeout),
+        "The conversation is busy; nothing was stored; see Retry-After" => Error::Processing(Failure::ConversationBusy),
         "The balance does not cover a reply; nothing was stored" => Error::InsufficientBalance,
         "A request with this Idempotency-Key is in progress; see Retry-After" => Error::IdempotencyKeyInFlight {
             retry_after: Duration::from_secs(1),

@@ -205,9 +205,13 @@ impl Db {
                 Ok(self.conflicting_table().await?.map_or(Schema::Empty, Schema::Conflict))
             }
             Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42501") => {
+                const PLACE: &str = "select coalesce(current_schema(), 'public'), current_user::text";
+                let read =
+                    async |conn: Conn<'_>| Ok(on_conn!(conn, |c| sqlx::query_as(PLACE).fetch_one(c).await?));
+                let (schema, user): (String, String) = self.read(read).await?;
                 Err(StoreError::Unusable(format!(
-                    "{}; a user who does not own the tables needs: GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN \
-                     SCHEMA public TO the user",
+                    "{}; run as the owner of the tables: GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA \
+                     {schema} TO {user}",
                     error.message()
                 )))
             }

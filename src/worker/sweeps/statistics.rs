@@ -13,11 +13,19 @@ const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Records until the process stops.
 pub(in crate::worker) async fn record(worker: Worker) {
+    let mut is_reachable = true;
     loop {
         record_shares(&worker);
         let counted = record_open_turns(&worker).await;
-        metrics::gauge!(STORE_REACHABLE).set(if counted.is_ok() { 1.0 } else { 0.0 });
-        worker.failures.record("open turns could not be counted", counted);
+        match &counted {
+            Err(error) if is_reachable => {
+                tracing::warn!(error = error as &dyn std::error::Error, "the database cannot be read");
+            }
+            Ok(()) if !is_reachable => tracing::info!("the database can be read again"),
+            Ok(()) | Err(_) => {}
+        }
+        is_reachable = counted.is_ok();
+        metrics::gauge!(STORE_REACHABLE).set(if is_reachable { 1.0 } else { 0.0 });
         tokio::time::sleep(INTERVAL).await;
     }
 }

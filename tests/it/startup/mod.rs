@@ -225,6 +225,17 @@ both_backends!(EMPTY =>
     }
 );
 
+#[tokio::test]
+async fn an_sqlite_file_of_another_program_is_refused_whatever_its_tables_are() {
+    let db = TestDb::copy_of(&EMPTY, Backend::Sqlite).await;
+    let program = Program::on(&db);
+    change(&db, &program, "create table notes (id integer)").await;
+
+    let error = program.refusal("store");
+
+    assert!(error.contains("has a table `notes`, and was not made by rejoinder"), "{error}");
+}
+
 both_backends!(
     async fn a_database_of_another_version_is_refused_by_the_start_and_the_check(db: TestDb) {
         let program = Program::on(&db);
