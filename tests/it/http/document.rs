@@ -195,6 +195,7 @@ async fn each_route_lists_its_errors_as_they_are_sent() {
     assert_eq!(
         examples(&document, "post", "/api/conversations/{uuid}/messages", 400),
         named(&[
+            ("conversation_busy", widget("Failed to process message: The conversation is busy")),
             (
                 "idempotency_key_malformed",
                 widget("The Idempotency-Key header must have 1 to 255 printable ASCII characters")
