@@ -180,6 +180,7 @@ pub(super) async fn check_server_store(config: &Config) -> anyhow::Result<Checke
         schema
         @ (Schema::Ready | Schema::Empty | Schema::Outdated | Schema::TooNew | Schema::Conflict(_)) => {
             schema.require_ready()?;
+            db.check_table_rights().await?;
             Ok(CheckedStore::Ready(db))
         }
     }

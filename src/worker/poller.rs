@@ -58,6 +58,6 @@ fn record_gauges(worker: &Worker) {
         metrics::gauge!(STORE_CONNECTIONS_MAX, "pool" => usage.pool).set(f64::from(usage.max));
     }
     for api in Api::ALL {
-        metrics::gauge!(TURNS_RUNNING, "api" => api.as_str()).set(worker.slots.in_use(*api) as f64);
+        metrics::gauge!(TURNS_RUNNING, "api" => api.as_str()).set(worker.slots.running(*api) as f64);
     }
 }

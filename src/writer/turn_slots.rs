@@ -22,6 +22,8 @@ struct SlotUsage {
     widget: usize,
     platform: usize,
     by_workspace: HashMap<WorkspaceId, usize>,
+    /// Turns that run, without the slots that are only reserved for a claim.
+    running: HashMap<Api, usize>,
     is_closed: bool,
 }
 
@@ -70,7 +72,7 @@ impl TurnSlots {
         all.min(of_api)
     }
 
-    /// How many slots of an API are in use.
+    /// How many slots of an API are in use: turns run in them, or they are reserved.
     #[must_use]
     pub fn in_use(&self, api: Api) -> usize {
         let usage = self.lock();
@@ -78,6 +80,12 @@ impl TurnSlots {
             Api::Widget => usage.widget,
             Api::Platform => usage.platform,
         }
+    }
+
+    /// How many turns of an API run.
+    #[must_use]
+    pub fn running(&self, api: Api) -> usize {
+        self.lock().running.get(&api).copied().unwrap_or(0)
     }
 
     /// The most slots that one workspace uses, and how many there are.
@@ -134,7 +142,10 @@ impl TurnSlot {
     /// Counts the slot for the workspace whose turn runs in it.
     #[must_use]
     pub fn assign(mut self, workspace: WorkspaceId) -> Self {
-        *self.slots.lock().by_workspace.entry(workspace).or_default() += 1;
+        let mut usage = self.slots.lock();
+        *usage.by_workspace.entry(workspace).or_default() += 1;
+        *usage.running.entry(self.api).or_default() += 1;
+        drop(usage);
         self.workspace = Some(workspace);
         self
     }
@@ -153,9 +164,11 @@ impl Drop for TurnSlot {
             Api::Widget => usage.widget -= 1,
             Api::Platform => usage.platform -= 1,
         }
-        if let Some(workspace) = self.workspace
-            && let Some(count) = usage.by_workspace.get_mut(&workspace)
-        {
+        let Some(workspace) = self.workspace else { return };
+        if let Some(count) = usage.running.get_mut(&self.api) {
+            *count -= 1;
+        }
+        if let Some(count) = usage.by_workspace.get_mut(&workspace) {
             *count -= 1;
             if *count == 0 {
                 usage.by_workspace.remove(&workspace);
@@ -179,7 +192,7 @@ mod tests {
         drop(platform);
         assert_eq!(slots.free(Api::Widget), 4, "nine tenths at most");
         drop(widget);
-        assert_eq!(slots.in_use(Api::Widget), 0);
+        assert_eq!(slots.free(Api::Widget), 9);
     }
 
     #[test]
@@ -187,13 +200,17 @@ mod tests {
         let slots = TurnSlots::new(SlotLimits { max_in_flight: 10, per_workspace: Some(1) });
         let workspace = WorkspaceId(uuid::Uuid::from_u128(1));
 
-        let slot = slots.reserve(Api::Widget, 1).pop().map(|slot| slot.assign(workspace));
+        let reserved = slots.reserve(Api::Widget, 1).pop();
+        assert_eq!(slots.running(Api::Widget), 0);
+        let slot = reserved.map(|slot| slot.assign(workspace));
 
+        assert_eq!((slots.running(Api::Widget), slots.running(Api::Platform)), (1, 0));
         assert_eq!(
             slots.workspace_capacity(),
             Some(WorkspaceCapacity { limit: 1, remaining: vec![(workspace, 0)] })
         );
         drop(slot);
+        assert_eq!(slots.running(Api::Widget), 0);
         assert_eq!(slots.workspace_capacity(), Some(WorkspaceCapacity { limit: 1, remaining: Vec::new() }));
     }
 }

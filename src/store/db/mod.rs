@@ -182,9 +182,38 @@ impl Db {
         self.check_schema().await
     }
 
-    /// Checks that this binary may use the database as it is.
+    /// Checks that this binary, and this user of a PostgreSQL database, may use the database as it is.
     pub async fn check_schema(&self) -> Result<(), StoreError> {
-        self.schema().await?.require_ready()
+        self.schema().await?.require_ready()?;
+        self.check_table_rights().await
+    }
+
+    /// Checks that this user of a PostgreSQL database may read and write all tables. SQLite has no users.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unusable`] with the statement that grants the rights.
+    pub async fn check_table_rights(&self) -> Result<(), StoreError> {
+        // The tables of the migrations are only read.
+        const TABLE: &str = "select relname::text, current_schema()::text, current_user::text from pg_class \
+            where relnamespace = to_regnamespace(current_schema()) and relkind = 'r' \
+            and not (has_table_privilege(oid, 'select') and (relname in ('_sqlx_migrations', 'schema_floor') \
+                or (has_table_privilege(oid, 'insert') and has_table_privilege(oid, 'update') \
+                    and has_table_privilege(oid, 'delete')))) \
+            and relname = any($1) order by relname limit 1";
+        let Self::Postgres { read, .. } = self else { return Ok(()) };
+        let tables: Vec<String> = created_tables(&POSTGRES_MIGRATIONS).map(str::to_owned).collect();
+        let mut conn = read.acquire().await?;
+        let closed: Option<(String, String, String)> =
+            sqlx::query_as(TABLE).bind(tables).fetch_optional(conn.conn()).await?;
+        conn.set_done();
+        closed.map_or(Ok(()), |(table, schema, user)| {
+            Err(StoreError::Unusable(missing_rights(
+                &format!("permission denied for table {table}"),
+                &schema,
+                &user,
+            )))
+        })
     }
 
     /// The state of the schema.
@@ -209,11 +238,7 @@ impl Db {
                 let read =
                     async |conn: Conn<'_>| Ok(on_conn!(conn, |c| sqlx::query_as(PLACE).fetch_one(c).await?));
                 let (schema, user): (String, String) = self.read(read).await?;
-                Err(StoreError::Unusable(format!(
-                    "{}; run as the owner of the tables: GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA \
-                     {schema} TO {user}",
-                    error.message()
-                )))
+                Err(StoreError::Unusable(missing_rights(error.message(), &schema, &user)))
             }
             Err(error) => Err(error.into()),
         }
@@ -221,7 +246,6 @@ impl Db {
 
     /// A table that a migration would create, in a database that no process begins to migrate.
     async fn conflicting_table(&self) -> Result<Option<String>, StoreError> {
-        const CREATE: &str = "create table ";
         const POSTGRES: &str = "select relname::text from pg_class \
             where relnamespace = to_regnamespace(current_schema()) and relkind in ('r', 'p', 'v', 'm', 'f')";
         const SQLITE: &str = "select lower(name) from sqlite_master where type in ('table', 'view')";
@@ -239,12 +263,11 @@ impl Db {
         if existing.iter().any(|name| name == "_sqlx_migrations") {
             return Ok(None);
         }
-        let lines = migrations.iter().flat_map(|migration| migration.sql.as_str().lines());
         // All of an SQLite file is ours, or none.
         if !self.is_shared() {
             return Ok(existing.into_iter().find(|name| !name.starts_with("sqlite_")));
         }
-        let mut ours = lines.filter_map(|line| line.strip_prefix(CREATE)?.split([' ', '(']).next());
+        let mut ours = created_tables(migrations);
         Ok(ours.find(|table| existing.iter().any(|name| name == table)).map(str::to_owned))
     }
 
@@ -405,6 +428,19 @@ impl Db {
             tracing::warn!("some database connections did not close in time");
         }
     }
+}
+
+/// The tables that migrations create.
+fn created_tables(migrations: &Migrator) -> impl Iterator<Item = &str> {
+    let lines = migrations.iter().flat_map(|migration| migration.sql.as_str().lines());
+    lines.filter_map(|line| line.strip_prefix("create table ")?.split([' ', '(']).next())
+}
+
+fn missing_rights(problem: &str, schema: &str, user: &str) -> String {
+    format!(
+        "{problem}; run as the owner of the tables: GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} \
+         TO {user}"
+    )
 }
 
 /// Connects once without a pool, because a pool retries until its timeout and hides the cause.

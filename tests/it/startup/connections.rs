@@ -100,6 +100,40 @@ async fn a_database_that_does_not_exist_is_named_with_the_statement_that_creates
 }
 
 #[tokio::test]
+async fn a_user_without_rights_on_a_table_is_told_the_grant() {
+    let db = store::postgres().await;
+    let role = format!("r_{}", uuid::Uuid::new_v4().simple());
+    let owner = store::open(&db).await;
+    let execute = async |statement: String| {
+        let mut tx = owner.begin().await.unwrap();
+        let rejoinder::store::Conn::Postgres(conn) = tx.conn() else { panic!("a PostgreSQL") };
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(conn).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    let all = "select, insert, update, delete on all tables in schema public";
+    execute(format!(
+        "create role {role} login; grant {all} to {role}; revoke insert on messages from {role}"
+    ))
+    .await;
+    let mut url = url::Url::parse(&db.url()).unwrap();
+    url.set_username(&role).unwrap();
+
+    let user = Db::postgres(url.as_str(), 1, 1).await.unwrap();
+    let refused = user.check_schema().await.unwrap_err().to_string();
+    execute(format!("grant {all} to {role}")).await;
+    let granted = user.check_schema().await;
+    user.close().await;
+
+    execute(format!("drop owned by {role}; drop role {role}")).await;
+    let grant = format!("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}");
+    assert!(
+        refused.starts_with("permission denied for table messages; ") && refused.ends_with(&grant),
+        "{refused}"
+    );
+    granted.unwrap();
+}
+
+#[tokio::test]
 async fn a_user_who_may_not_create_tables_is_told_which_right_is_missing() {
     let db = TestDb::copy_of(&super::EMPTY, crate::support::db::Backend::Postgres).await;
     let role = format!("r_{}", uuid::Uuid::new_v4().simple());
