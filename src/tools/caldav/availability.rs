@@ -64,7 +64,7 @@ impl Tool for Availability {
         self.find(call, context).await.unwrap_or_else(|_| failed(READ_FAILED))
     }
 
-    /// A person who tests the tool can correct its configuration, and is told the cause.
+    /// A person who tests the tool can correct its configuration, and so gets the cause.
     async fn call_traced(&self, call: &Call, context: &CallContext<'_>) -> (ToolOutcome, Option<Exchange>) {
         let outcome = self.find(call, context).await.unwrap_or_else(|error| match error {
             ReadError::Caldav(cause) => failed(&format!("The calendar cannot be read: {cause}.")),
