@@ -4,7 +4,7 @@
 //! connection whose last use was broken off, and one that was idle for a while, before it is used again.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable as _};
@@ -63,12 +63,11 @@ type Object<D> = managed::Object<ConnectionManager<D>>;
 /// Connections to one database. Cheap to clone.
 pub struct Pool<D: PoolDatabase> {
     connections: managed::Pool<ConnectionManager<D>>,
-    lost_at: LostAt,
 }
 
 impl<D: PoolDatabase> Clone for Pool<D> {
     fn clone(&self) -> Self {
-        Self { connections: self.connections.clone(), lost_at: Arc::clone(&self.lost_at) }
+        Self { connections: self.connections.clone() }
     }
 }
 
@@ -81,8 +80,7 @@ impl<D: PoolDatabase> fmt::Debug for Pool<D> {
 impl<D: PoolDatabase> Pool<D> {
     /// A pool without a connection yet.
     pub(super) fn new(options: Options<D>, max_size: u32) -> Self {
-        let lost_at = LostAt::default();
-        let manager = ConnectionManager { options, lost_at: Arc::clone(&lost_at) };
+        let manager = ConnectionManager { options, lost_at: Mutex::default() };
         #[expect(clippy::expect_used, reason = "only a pool with timeouts of its own fails")]
         let connections = managed::Pool::builder(manager)
             .max_size(usize::try_from(max_size).unwrap_or(usize::MAX))
@@ -90,18 +88,14 @@ impl<D: PoolDatabase> Pool<D> {
             .queue_mode(QueueMode::Lifo)
             .build()
             .expect("a pool without timeouts");
-        Self { connections, lost_at }
+        Self { connections }
     }
 
     /// Waits for a connection for at most [`ACQUIRE_TIMEOUT`].
     pub(super) async fn acquire(&self) -> Result<PooledConnection<D>, sqlx::Error> {
         let acquired = timeout(ACQUIRE_TIMEOUT, self.connections.get()).await;
         match acquired.unwrap_or(Err(PoolError::Timeout(managed::TimeoutType::Wait))) {
-            Ok(conn) => Ok(PooledConnection {
-                conn: Some(conn),
-                state: ConnectionState::InUse,
-                lost_at: Arc::clone(&self.lost_at),
-            }),
+            Ok(conn) => Ok(PooledConnection { conn: Some(conn), state: ConnectionState::InUse }),
             Err(PoolError::Backend(error)) => Err(error),
             Err(PoolError::Closed) => Err(sqlx::Error::PoolClosed),
             Err(PoolError::Timeout(_) | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_)) => {
@@ -133,17 +127,11 @@ impl<D: PoolDatabase> Pool<D> {
     }
 }
 
-/// When a connection last did not respond. Those that were idle at that moment probably are, too.
-type LostAt = Arc<Mutex<Option<Instant>>>;
-
-fn set_lost(lost_at: &LostAt) {
-    *lost_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-}
-
 /// Makes connections, and checks them before they are used again.
 struct ConnectionManager<D: PoolDatabase> {
     options: Options<D>,
-    lost_at: LostAt,
+    /// When an idle connection was last found lost. The others that were idle at that moment probably are, too.
+    lost_at: Mutex<Option<Instant>>,
 }
 
 impl<D: PoolDatabase> managed::Manager for ConnectionManager<D> {
@@ -173,7 +161,7 @@ impl<D: PoolDatabase> managed::Manager for ConnectionManager<D> {
         if metrics.last_used() < PING_AFTER_IDLE || is_alive::<D>(conn).await {
             return Ok(());
         }
-        set_lost(&self.lost_at);
+        *self.lost_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         Err(RecycleError::message("it is lost"))
     }
 }
@@ -215,7 +203,6 @@ pub struct PooledConnection<D: PoolDatabase> {
     /// Taken when this is dropped.
     conn: Option<Object<D>>,
     state: ConnectionState,
-    lost_at: LostAt,
 }
 
 impl<D: PoolDatabase> fmt::Debug for PooledConnection<D> {
@@ -255,7 +242,7 @@ impl<D: PoolDatabase> Drop for PooledConnection<D> {
         match (self.state, Handle::try_current()) {
             (ConnectionState::Done, _) => {}
             (ConnectionState::InUse, Ok(runtime)) => {
-                drop(runtime.spawn(return_if_alive(conn, Arc::clone(&self.lost_at))));
+                drop(runtime.spawn(return_if_alive(conn)));
             }
             (ConnectionState::InTransaction, Ok(runtime)) => {
                 drop(runtime.spawn(timeout(PING_TIMEOUT, Object::take(conn).close())));
@@ -265,10 +252,10 @@ impl<D: PoolDatabase> Drop for PooledConnection<D> {
     }
 }
 
-/// Returns a connection whose statement may still be running, when that has ended.
-async fn return_if_alive<D: PoolDatabase>(mut conn: Object<D>, lost_at: LostAt) {
+/// Returns a connection whose statement may still be running, when that has ended. It says nothing of the others: its statement
+/// may be slow.
+async fn return_if_alive<D: PoolDatabase>(mut conn: Object<D>) {
     if !is_alive::<D>(&mut conn).await {
-        set_lost(&lost_at);
         drop(Object::take(conn));
     }
 }
